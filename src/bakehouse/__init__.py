@@ -1,0 +1,68 @@
+"""Teach Stable Diffusion a subject: from a folder of images to a trained, judged and published model.
+
+    import bakehouse
+
+    recipe = bakehouse.recipe_for_folder("photos", "zwx person")
+    for event in bakehouse.bake(recipe, "runs/zwx"):
+        ...
+
+Names and rooms are imported when they are first used, so `import bakehouse` itself costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bakehouse.core.errors import BakehouseError as BakehouseError
+    from bakehouse.core.errors import UsageError as UsageError
+    from bakehouse.core.events import Event as Event
+    from bakehouse.core.run import Run as Run
+    from bakehouse.families import load_model as load_model
+    from bakehouse.generate import Request as Request
+    from bakehouse.generate import Studio as Studio
+    from bakehouse.generate import make_grid as make_grid
+    from bakehouse.recipe import Plan as Plan
+    from bakehouse.recipe import Recipe as Recipe
+    from bakehouse.recipe import make_plan as make_plan
+    from bakehouse.recipe import recipe_for_folder as recipe_for_folder
+    from bakehouse.recipe import scan_concepts as scan_concepts
+    from bakehouse.recipe import to_toml as to_toml
+    from bakehouse.train import bake as bake
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "BakehouseError": "core.errors",
+    "Event": "core.events",
+    "Plan": "recipe",
+    "Recipe": "recipe",
+    "Request": "generate",
+    "Run": "core.run",
+    "Studio": "generate",
+    "UsageError": "core.errors",
+    "bake": "train",
+    "load_model": "families",
+    "make_grid": "generate",
+    "make_plan": "recipe",
+    "recipe_for_folder": "recipe",
+    "scan_concepts": "recipe",
+    "to_toml": "recipe",
+}
+_ROOMS = ("adapters", "core", "data", "evaluate", "families", "generate", "losses", "recipe", "train")
+
+__all__ = ["__version__", *_HOMES, *_ROOMS]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    """Finds a public name in its room, and a room by its name."""
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"bakehouse.{_HOMES[name]}"), name)
+    if name in _ROOMS:
+        return importlib.import_module(f"bakehouse.{name}")
+    raise AttributeError(f"module 'bakehouse' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

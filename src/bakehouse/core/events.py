@@ -1,0 +1,108 @@
+"""What long work tells the world while it runs. Work yields events; only the command line prints them."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """One thing that happened; `time` is seconds since the epoch."""
+
+    time: float = field(default_factory=time.time)
+    kinds: ClassVar[dict[str, type[Event]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        Event.kinds[cls.__name__.lower()] = cls
+
+    def to_json(self) -> dict[str, Any]:
+        """A flat dict with the event's name under `event`."""
+        return {"event": type(self).__name__.lower(), **dataclasses.asdict(self)}
+
+    @staticmethod
+    def from_json(value: dict[str, Any]) -> Event:
+        """The inverse of `to_json`; fields that this version does not know are left out."""
+        cls = Event.kinds[value["event"]]
+        names = {f.name for f in dataclasses.fields(cls)}
+        return cls(**{k: v for k, v in value.items() if k in names})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started(Event):
+    """A run begins, or goes on from `step`."""
+
+    run: str
+    step: int
+    steps: int
+    epochs: int
+    device: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress(Event):
+    """Anything countable that takes longer than a moment: caching, class images, grids."""
+
+    what: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step(Event):
+    """One optimizer step. Losses are means over the samples of their sort; None where the batch had none."""
+
+    step: int
+    epoch: int
+    loss: float
+    subject_loss: float | None
+    prior_loss: float | None
+    lr: float
+    images_per_s: float
+    memory: int
+    """Peak bytes in use: device memory on a GPU, resident memory on a CPU."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampled(Event):
+    """A sample picture was written."""
+
+    step: int
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saved(Event):
+    """Weights were written."""
+
+    step: int
+    epoch: int
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Warned(Event):
+    """Something the user should know; the work goes on."""
+
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished(Event):
+    """The work is done."""
+
+    step: int
+    seconds: float
+    weights: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed(Event):
+    """The work stopped; `last_good` is the checkpoint to go on from."""
+
+    step: int
+    error: str
+    last_good: str | None

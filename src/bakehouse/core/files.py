@@ -1,0 +1,126 @@
+"""Files that are either whole or absent, and the hashes that name them."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bakehouse.core.errors import BakehouseError
+
+_CHUNK = 1 << 20
+
+
+def sha256_bytes(data: bytes) -> str:
+    """Hex sha256 of `data`."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """Hex sha256 of a file, read in pieces of 1 MiB."""
+    digest = hashlib.sha256()
+    with path.open("rb") as f:
+        while chunk := f.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def key_of(*parts: object) -> str:
+    """A content key: sha256 over the JSON of `parts`. Same parts, same key, on every machine."""
+    return sha256_bytes(json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str).encode())
+
+
+@contextlib.contextmanager
+def writing_to(target: Path) -> Iterator[None]:
+    """Says in one sentence why `target` could not be written."""
+    try:
+        yield
+    except OSError as e:
+        reasons = {
+            errno.ENOSPC: ("the disk is full", "free some space and run the same command again"),
+            errno.EROFS: ("the file system is read-only", "choose another folder"),
+            errno.EACCES: ("no permission to write there", "choose another folder or change its permissions"),
+            errno.EDQUOT: ("the disk quota is used up", "free some space and run the same command again"),
+        }
+        reason, hint = reasons.get(e.errno or 0, (e.strerror or str(e), "what was there before is untouched"))
+        raise BakehouseError(f"cannot write {target}: {reason}", hint=hint) from e
+
+
+@contextlib.contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """A temporary path beside `target` that takes its place, flushed to disk, when the block ends well.
+
+    Killed or failed half-way, `target` stays what it was.
+
+    Raises:
+        BakehouseError: the folder cannot be written or the disk is full; says which.
+    """
+    with writing_to(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fd, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+        os.close(fd)
+        temporary = Path(name)
+        try:
+            yield temporary
+            with temporary.open("rb+") as f:
+                os.fsync(f.fileno())
+            # mkstemp makes private files; give the result the permissions that any new file would have.
+            umask = os.umask(0)
+            os.umask(umask)
+            temporary.chmod(0o666 & ~umask)
+            temporary.replace(target)
+            _sync_folder(target.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes a rename durable; some network drives do not allow it and lose nothing but that promise."""
+    with contextlib.suppress(OSError):
+        fd = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def write_bytes(target: Path, data: bytes) -> Path:
+    """Writes `data` atomically and returns `target`."""
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(data)
+    return target
+
+
+def write_text(target: Path, text: str) -> Path:
+    """Writes `text` as UTF-8 atomically and returns `target`."""
+    return write_bytes(target, text.encode("utf-8"))
+
+
+def write_json(target: Path, value: Any) -> Path:
+    """Writes `value` as indented JSON atomically and returns `target`."""
+    return write_text(target, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file.
+
+    Raises:
+        BakehouseError: not there or not JSON.
+    """
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as e:
+        raise BakehouseError(f"cannot read {path}: {e}") from e
+
+
+def cache_dir(*parts: str) -> Path:
+    """Where things that can be made again are kept: `$BAKEHOUSE_CACHE`, else the user's cache folder."""
+    root = os.environ.get("BAKEHOUSE_CACHE")
+    base = Path(root) if root else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bakehouse"
+    return base.joinpath(*parts)

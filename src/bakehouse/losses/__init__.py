@@ -1,0 +1,8 @@
+"""What is asked of the network: noise to add, errors to measure, weights to give them."""
+
+from bakehouse.losses.batch import Batch, LossFn
+from bakehouse.losses.denoise import LossSpec, denoising_loss
+from bakehouse.losses.noise import NoiseSpec
+from bakehouse.losses.weighting import WeightingSpec
+
+__all__ = ["Batch", "LossFn", "LossSpec", "NoiseSpec", "WeightingSpec", "denoising_loss"]

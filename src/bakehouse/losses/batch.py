@@ -1,0 +1,30 @@
+"""What a loss is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bakehouse.families.denoiser import Conditioning, Denoiser
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples of one shape.
+
+    `latents` [B, C, h, w] in the model's scale; `mask` [B, 1, h, w] in 0..1 or None; `is_prior` [B] bool;
+    `weight` [B]: what a sample counts in the mean (the prior weight for class images, else 1).
+    """
+
+    latents: Tensor
+    cond: Conditioning
+    weight: Tensor
+    is_prior: Tensor
+    mask: Tensor | None = None
+
+
+LossFn = Callable[[Denoiser, Batch, torch.Generator], Tensor]
+"""One loss per sample, [B], before `Batch.weight`; the loop takes the weighted mean. Its randomness is the generator."""

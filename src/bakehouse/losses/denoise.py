@@ -1,0 +1,78 @@
+"""The denoising loss: how far the prediction is from its target, per sample."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from bakehouse.core.spec import Spec
+from bakehouse.families.denoiser import Denoiser
+from bakehouse.families.schedule import NoiseSchedule
+from bakehouse.losses.batch import Batch, LossFn
+from bakehouse.losses.noise import NoiseSpec
+from bakehouse.losses.weighting import WeightingSpec
+
+
+class LossSpec(Spec):
+    kind: Literal["l2", "huber", "smooth_l1"] = "l2"
+    """Squared error; pseudo-Huber 2c(sqrt(d^2 + c^2) - c); or smooth L1 2(sqrt(d^2 + c^2) - c)."""
+    huber_c: Annotated[float, Field(gt=0)] = 0.1
+    """Where the loss turns from square to straight."""
+    huber_schedule: Literal["constant", "exponential", "snr"] = "snr"
+    """How c changes with the timestep: not, exp(t ln(c) / T), or (1 - c) / (1 + sigma_t)^2 + c."""
+    weighting: WeightingSpec = WeightingSpec()
+    masked: bool = True
+    """Use masks where images have them: only what is white is learned."""
+
+    def elementwise(self, pred: Tensor, target: Tensor, schedule: NoiseSchedule, t: Tensor) -> Tensor:
+        """Error of each element, [B, C, h, w]."""
+        difference = pred - target
+        if self.kind == "l2":
+            return difference.square()
+        c = self._c(schedule, t).to(pred.device, pred.dtype).view(-1, 1, 1, 1)
+        pseudo = (difference.square() + c.square()).sqrt() - c
+        return 2 * c * pseudo if self.kind == "huber" else 2 * pseudo
+
+    def _c(self, schedule: NoiseSchedule, t: Tensor) -> Tensor:
+        """c for each timestep [B], float64 on the CPU (Khrapov et al. 2024, arXiv:2403.16728)."""
+        t = t.cpu()
+        match self.huber_schedule:
+            case "constant":
+                return torch.full((len(t),), self.huber_c, dtype=torch.float64)
+            case "exponential":
+                return torch.exp(t.double() * math.log(self.huber_c) / schedule.steps)
+            case "snr":
+                sigma = schedule.snr(t).clamp(min=1e-8).rsqrt()
+                return (1 - self.huber_c) / (1 + sigma).square() + self.huber_c
+
+
+def per_sample(error: Tensor, mask: Tensor | None) -> Tensor:
+    """Mean over each sample's elements, [B]. With a mask, the mean over the masked area alone.
+
+    Dividing by the mask's area keeps a small subject's gradient as large as a big one's; a mean over all pixels
+    would give a 10 % mask a tenth of the learning rate.
+    """
+    if mask is None:
+        return error.mean(dim=(1, 2, 3))
+    mask = mask.expand_as(error)
+    return (error * mask).sum(dim=(1, 2, 3)) / mask.sum(dim=(1, 2, 3)).clamp(min=1e-6)
+
+
+def denoising_loss(loss: LossSpec, noise: NoiseSpec, schedule: NoiseSchedule) -> LossFn:
+    """The loss of one denoising step; `schedule` is the model's, rescaled already where the recipe asks for it."""
+
+    def compute(model: Denoiser, batch: Batch, generator: torch.Generator) -> Tensor:
+        t = noise.timesteps(schedule, len(batch.latents), generator)
+        eps = noise.draw(batch.latents, generator)
+        x_t = schedule.add_noise(batch.latents, noise.perturbed(eps, generator), t)
+        pred = model(x_t, t.to(x_t.device), batch.cond).float()
+        target = schedule.target(batch.latents, eps, t).float()
+        error = loss.elementwise(pred, target, schedule, t)
+        weight = loss.weighting(schedule, t).to(error.device, error.dtype)
+        return per_sample(error, batch.mask if loss.masked else None) * weight
+
+    return compute

@@ -1,0 +1,89 @@
+"""Noise and timesteps: what is added to the latents before the network is asked about it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from bakehouse.core.spec import Spec
+from bakehouse.families.schedule import NoiseSchedule
+
+
+class NoiseSpec(Spec):
+    """All off by default: plain unit noise at uniform timesteps."""
+
+    offset: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """A constant per channel of this strength added to the noise, so that a picture's mean can move (crosslabs 2023)."""
+    offset_random_strength: bool = False
+    """Draw the strength of the offset from 0..offset, for each sample."""
+    offset_adaptive: float = 0.0
+    """Added to the offset's strength times the latents' absolute channel mean."""
+    pyramid_iterations: Annotated[int, Field(ge=0, le=10)] = 0
+    """Noise at this many coarser sizes is added (multi-resolution noise); 6 to 8 are usual, 0 is off."""
+    pyramid_discount: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    """Each coarser size weighs this much of the one before."""
+    ip_gamma: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Input perturbation (Ning et al. 2023): x_t is made with noise eps + gamma xi, the target stays eps. 0.1 is usual."""
+    ip_random_strength: bool = False
+    """Draw gamma from 0..ip_gamma, for each sample."""
+    zero_terminal_snr: bool = False
+    """Rescale the schedule so that the last timestep is pure noise (Lin et al. 2023); for v-prediction models."""
+    min_timestep: Annotated[int, Field(ge=0, le=999)] = 0
+    max_timestep: Annotated[int, Field(ge=1, le=1000)] = 1000
+    """Timesteps are drawn from min_timestep <= t < max_timestep."""
+
+    @model_validator(mode="after")
+    def _range(self) -> NoiseSpec:
+        if self.min_timestep >= self.max_timestep:
+            raise ValueError(f"min_timestep {self.min_timestep} must be below max_timestep {self.max_timestep}")
+        return self
+
+    def timesteps(self, schedule: NoiseSchedule, count: int, generator: torch.Generator) -> Tensor:
+        """`count` uniform timesteps, int64 on the CPU."""
+        high = min(self.max_timestep, schedule.steps)
+        return torch.randint(self.min_timestep, high, (count,), generator=generator)
+
+    def draw(self, latents: Tensor, generator: torch.Generator) -> Tensor:
+        """Noise eps of the latents' shape [B, C, h, w]; drawn on the CPU so that every device draws the same."""
+        eps = torch.randn(latents.shape, generator=generator)
+        if self.offset:
+            eps = eps + self._offset(latents, generator)
+        if self.pyramid_iterations:
+            eps = self._pyramid(eps, generator)
+        return eps.to(latents.device, latents.dtype)
+
+    def perturbed(self, eps: Tensor, generator: torch.Generator) -> Tensor:
+        """The noise that x_t is made with: eps, or eps + gamma xi with input perturbation."""
+        if not self.ip_gamma:
+            return eps
+        strength = self._strength(self.ip_gamma, self.ip_random_strength, len(eps), generator)
+        xi = torch.randn(eps.shape, generator=generator)
+        return eps + (strength * xi).to(eps.device, eps.dtype)
+
+    @staticmethod
+    def _strength(value: float, at_random: bool, count: int, generator: torch.Generator) -> Tensor:
+        drawn = torch.rand(count, generator=generator) if at_random else torch.ones(count)
+        return (value * drawn).view(-1, 1, 1, 1)
+
+    def _offset(self, latents: Tensor, generator: torch.Generator) -> Tensor:
+        strength = self._strength(self.offset, self.offset_random_strength, len(latents), generator)
+        if self.offset_adaptive:
+            mean = latents.float().mean(dim=(2, 3), keepdim=True).abs().cpu()
+            strength = (strength + self.offset_adaptive * mean).clamp(min=0)
+        return strength * torch.randn(*latents.shape[:2], 1, 1, generator=generator)
+
+    def _pyramid(self, eps: Tensor, generator: torch.Generator) -> Tensor:
+        """Multi-resolution noise (Whitaker 2023), normalised to unit deviation over each sample."""
+        h, w = eps.shape[-2:]
+        for i in range(1, self.pyramid_iterations + 1):
+            ratio = float(torch.rand((), generator=generator)) * 2 + 2
+            size = (max(1, int(h / ratio**i)), max(1, int(w / ratio**i)))
+            coarse = torch.randn(*eps.shape[:2], *size, generator=generator)
+            eps = eps + F.interpolate(coarse, (h, w), mode="bilinear") * self.pyramid_discount**i
+            if size == (1, 1):
+                break
+        return eps / eps.std(dim=(1, 2, 3), keepdim=True)

@@ -1,0 +1,18 @@
+"""Recipes and the plans they come to."""
+
+from bakehouse.recipe.plan import Decision, Plan, PlannedImage, make_plan, scan_concepts
+from bakehouse.recipe.recipe import Recipe
+from bakehouse.recipe.short import recipe_for_folder
+from bakehouse.recipe.toml import recipe_to_toml, to_toml
+
+__all__ = [
+    "Decision",
+    "Plan",
+    "PlannedImage",
+    "Recipe",
+    "make_plan",
+    "recipe_for_folder",
+    "recipe_to_toml",
+    "scan_concepts",
+    "to_toml",
+]

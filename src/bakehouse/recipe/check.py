@@ -1,0 +1,88 @@
+"""What cannot work is refused before anything is loaded; what may disappoint is said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bakehouse.core.errors import UsageError
+from bakehouse.data.records import ImageSet
+from bakehouse.recipe.presets import Preset
+from bakehouse.recipe.recipe import Recipe
+from bakehouse.recipe.sample_prompt import parse_sample_prompt, sample_defaults
+from bakehouse.recipe.words import has_word
+
+
+def impossibilities(recipe: Recipe, images: ImageSet, own_prior: ImageSet) -> list[str]:
+    """Every reason for which this recipe cannot be trained; empty where it can."""
+    return [*_of_images(recipe, images), *_of_prior(recipe, own_prior), *_of_settings(recipe)]
+
+
+def _of_images(recipe: Recipe, images: ImageSet) -> Iterator[str]:
+    for i, concept in enumerate(recipe.concepts):
+        if not any(r.concept == i for r in images):
+            yield f"concepts.{i}.folder = {str(concept.folder)!r}: holds no image that can be read"
+    triggers = [c.trigger_word for c in recipe.concepts if c.trigger_word]
+    for word in sorted({t for t in triggers if triggers.count(t) > 1}):
+        yield f"trigger {word!r} stands for several concepts: give each its own word, or join their folders"
+    silent = [i for i, c in enumerate(recipe.concepts) if not c.subject and not _all_captioned(images, i)]
+    for i in silent:
+        yield f"concepts.{i}: images without a caption and no subject to call them; add subject = 'zwx person'"
+
+
+def _all_captioned(images: ImageSet, concept: int) -> bool:
+    return all(any(c.strip() for c in r.captions) for r in images if r.concept == concept)
+
+
+def _of_prior(recipe: Recipe, own: ImageSet) -> Iterator[str]:
+    prior = recipe.prior
+    if prior.source == "folder" and prior.folder is None:
+        yield "prior.source = 'folder' needs prior.folder"
+    if prior.folder is not None and not len(own):
+        yield f"prior.folder = {str(prior.folder)!r}: holds no image that can be read"
+    if prior.folder is not None and prior.source not in (None, "folder"):
+        yield f"prior.folder is given, but prior.source = {prior.source!r} makes its own images; leave one of them out"
+    if prior.source == "class" and not prior.prompt and not all(c.class_name for c in recipe.concepts):
+        yield "prior.source = 'class' needs a class word: write the subject as 'zwx person', or set prior.prompt"
+    for concept in recipe.concepts:
+        trigger = concept.trigger_word
+        if prior.prompt and trigger and has_word(prior.prompt, trigger):
+            yield f"prior.prompt = {prior.prompt!r} holds the trigger {trigger!r}: class images must not be the subject"
+        for record in own:
+            if trigger and any(has_word(c, trigger) for c in record.captions):
+                yield f"{record.path}: a class image whose caption holds the trigger {trigger!r}"
+
+
+def _of_settings(recipe: Recipe) -> Iterator[str]:
+    adapter, optimizer = recipe.adapter, recipe.optimizer
+    if not adapter.unet and not adapter.text:
+        yield "adapter.unet and adapter.text are both off: nothing would learn"
+    if optimizer.text_lr and "text" in adapter.model_fields_set and not adapter.text:
+        yield f"optimizer.text_lr = {optimizer.text_lr} is given, but adapter.text is off"
+    if recipe.noise.zero_terminal_snr and recipe.model.base == "crumb":
+        yield "noise.zero_terminal_snr needs a v-prediction model; crumb predicts epsilon, which is undefined at snr 0"
+    if 1 < recipe.schedule.warmup and recipe.train.steps and recipe.schedule.warmup >= recipe.train.steps:
+        yield f"schedule.warmup = {recipe.schedule.warmup:g} steps is not below train.steps = {recipe.train.steps}"
+    for line in recipe.sample.prompts:
+        try:
+            parse_sample_prompt(line, sample_defaults(recipe.sample, 512))
+        except UsageError as e:
+            yield str(e)
+
+
+def warnings_for(recipe: Recipe, images: ImageSet, preset: Preset) -> list[str]:
+    """What a person should know before waiting for the result."""
+    said = []
+    for i, concept in enumerate(recipe.concepts):
+        mine = [r for r in images if r.concept == i]
+        if len(mine) < preset.min_images:
+            said.append(f"{concept.folder}: {len(mine)} images; {preset.about} wants {preset.min_images}, better {preset.good_images}")
+        bare = sum(not any(c.strip() for c in r.captions) for r in mine)
+        if 0 < bare < len(mine):
+            said.append(f"{concept.folder}: {bare} of {len(mine)} images have no caption; they get {concept.subject!r}")
+        trigger = concept.trigger_word
+        lost = [r for r in mine if r.captions and trigger and not any(has_word(c, trigger) for c in r.captions)]
+        if 0 < len(lost) < len(mine) - bare:
+            said.append(f"{len(lost)} captions lack the trigger {trigger!r}, the first is {lost[0].caption_path}")
+    if recipe.prior.source in ("class", "captions") and recipe.prior.weight == 0:
+        said.append("prior.weight = 0: class images are shown but teach nothing")
+    return said

@@ -1,0 +1,337 @@
+"""A plan: what a recipe and its images come to. Every derived number has its reason; no weights are loaded."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bakehouse.core.errors import Problems
+from bakehouse.data.buckets import BucketRow, Placement, assign, bucket_table, bucket_warnings
+from bakehouse.data.records import ImageRecord, ImageSet
+from bakehouse.data.repeats import balance_repeats
+from bakehouse.data.scan import scan
+from bakehouse.families.load import ModelRef, native_size, resolve_model
+from bakehouse.recipe.check import impossibilities, warnings_for
+from bakehouse.recipe.estimate import Estimate, estimate
+from bakehouse.recipe.order import EpochOrder
+from bakehouse.recipe.presets import Preset, load_preset
+from bakehouse.recipe.prior import ClassImage, class_images
+from bakehouse.recipe.recipe import Recipe
+from bakehouse.recipe.words import has_word
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A number that the plan chose, and why."""
+
+    key: str
+    value: Any
+    reason: str
+
+
+@dataclass(frozen=True)
+class PlannedImage:
+    """One image, where it is placed and how often an epoch shows it (0 for class images: the order draws them)."""
+
+    record: ImageRecord
+    placement: Placement
+    repeats: int
+    prior: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that a training needs to know before it begins."""
+
+    recipe: Recipe
+    """With nothing left open."""
+    decisions: tuple[Decision, ...]
+    warnings: tuple[str, ...]
+    images: tuple[PlannedImage, ...]
+    """Subject images, then class images of the user's own folder."""
+    class_images: tuple[ClassImage, ...]
+    """To be made with the base model, or found again."""
+    epochs: int
+    steps_per_epoch: int
+    steps: int
+    estimate: Estimate
+
+    @property
+    def subject_images(self) -> tuple[PlannedImage, ...]:
+        return tuple(i for i in self.images if not i.prior)
+
+    @property
+    def order(self) -> EpochOrder:
+        """The order of every epoch."""
+        subject = self.subject_images
+        own = [i.placement.bucket for i in self.images if i.prior]
+        return EpochOrder(
+            buckets=[i.placement.bucket for i in subject],
+            repeats=[i.repeats for i in subject],
+            prior_buckets=own + [(c.width, c.height) for c in self.class_images],
+            prior_per_image=self.recipe.prior.per_image,
+            batch=self.recipe.train.batch or 1,
+        )
+
+    @property
+    def buckets(self) -> list[BucketRow]:
+        """One row a bucket, with its partial batch; subject images alone."""
+        subject = self.subject_images
+        repeats = [i.repeats for i in subject]
+        return bucket_table([i.placement for i in subject], self.recipe.train.batch or 1, repeats=repeats)
+
+    def to_json(self) -> dict[str, Any]:
+        """For plan.json and `--json`."""
+        return {
+            "recipe": self.recipe.model_dump(mode="json"),
+            "decisions": [dataclasses.asdict(d) for d in self.decisions],
+            "warnings": list(self.warnings),
+            "images": [
+                {
+                    "path": str(i.record.path),
+                    "sha256": i.record.sha256,
+                    "bucket": list(i.placement.bucket),
+                    "repeats": i.repeats,
+                    "prior": i.prior,
+                }
+                for i in self.images
+            ],
+            "class_images": len(self.class_images),
+            "buckets": [dataclasses.asdict(row) for row in self.buckets],
+            "epochs": self.epochs,
+            "steps_per_epoch": self.steps_per_epoch,
+            "steps": self.steps,
+            "estimate": dataclasses.asdict(self.estimate),
+        }
+
+
+def scan_concepts(recipe: Recipe) -> ImageSet:
+    """The images of all concepts, each marked with its concept's number.
+
+    Raises:
+        UsageError: a folder is missing, or holds no image.
+    """
+    sets = [scan(c.folder, concept=i) for i, c in enumerate(recipe.concepts)]
+    return ImageSet(
+        records=tuple(r for s in sets for r in s.records),
+        skipped=tuple(x for s in sets for x in s.skipped),
+        notes=tuple(n for s in sets for n in s.notes),
+    )
+
+
+def make_plan(recipe: Recipe, images: ImageSet | None = None) -> Plan:
+    """Derives what the recipe leaves open and refuses what cannot work.
+
+    Raises:
+        UsageError: the model or a folder is not there.
+        Problems: settings that cannot work together, all at once.
+    """
+    images = images if images is not None else scan_concepts(recipe)
+    model = resolve_model(recipe.model.base)
+    own_prior = scan(recipe.prior.folder) if recipe.prior.folder else ImageSet(())
+    problems = impossibilities(recipe, images, own_prior)
+    if problems:
+        raise Problems("this cannot be trained:", problems)
+    return _Derivation(recipe, images, own_prior, model).plan()
+
+
+class _Derivation:
+    """Walks through the open numbers in the order in which they hang on each other."""
+
+    def __init__(self, recipe: Recipe, images: ImageSet, own_prior: ImageSet, model: ModelRef) -> None:
+        self.recipe = recipe
+        self.images = images
+        self.own_prior = own_prior
+        self.model = model
+        self.model_name = "crumb" if recipe.model.base == "crumb" else model.family or "sd1"
+        self.preset: Preset = load_preset(recipe.kind, self.model_name)
+        self.decisions: list[Decision] = []
+
+    def decide(self, key: str, value: Any, reason: str) -> None:
+        """Takes a value into the recipe and notes why."""
+        self.recipe = self.recipe.with_values({key: value})
+        self.decisions.append(Decision(key, value, reason))
+
+    def plan(self) -> Plan:
+        self._size()
+        self._adapter()
+        self._optimizer()
+        self._captions()
+        self._batch()
+        self._shows()
+        self._prior()
+        self._samples()
+        placements = self._placements(self.images.records)
+        repeats = [self.recipe.concepts[r.concept].repeats or 1 for r in self.images]
+        own = self._placements(self.own_prior.records)
+        planned = [PlannedImage(r, p, n) for r, p, n in zip(self.images, placements, repeats, strict=True)]
+        planned += [PlannedImage(r, p, 0, prior=True) for r, p in zip(self.own_prior, own, strict=True)]
+        made = class_images(self.recipe, self.images, placements, repeats)
+        draft = Plan(self.recipe, (), (), tuple(planned), made, self.recipe.train.epochs or 1, 0, 0, Estimate(0, 0, 0, ""))
+        return self._counted(draft, placements)
+
+    def _counted(self, draft: Plan, placements: Sequence[Placement]) -> Plan:
+        """Fills in what follows from the order: steps, estimate, warnings."""
+        train = self.recipe.train
+        per_epoch = -(-draft.order.batches_per_epoch // train.accumulation)
+        steps = min(train.steps or per_epoch * draft.epochs, per_epoch * draft.epochs)
+        reason = f"{per_epoch} steps an epoch x {draft.epochs} epochs"
+        if train.steps:
+            reason += f", held to train.steps = {train.steps}"
+        self.decisions.append(Decision("steps", steps, reason))
+        batch = train.batch or 1
+        warnings = [*self.images.notes, *(f"{s.path}: left out, {s.reason}" for s in self.images.skipped)]
+        names = [r.path.name for r in self.images]
+        warnings += bucket_warnings(placements, batch, names=names, repeats=[i.repeats for i in draft.subject_images])
+        warnings += warnings_for(self.recipe, self.images, self.preset)
+        return dataclasses.replace(
+            draft,
+            recipe=self.recipe,
+            decisions=tuple(self.decisions),
+            warnings=tuple(warnings),
+            steps_per_epoch=per_epoch,
+            steps=steps,
+            estimate=estimate(self.recipe, self.model_name, steps, len(draft.class_images)),
+        )
+
+    def _size(self) -> None:
+        native = native_size(self.model)
+        given = self.recipe.buckets.model_fields_set
+        if "resolution" not in given:
+            self.decide("buckets.resolution", native, f"{self.recipe.model.base} was trained at {native} px")
+        if "step" not in given:
+            step = 32 if native < 256 else 64
+            self.decide("buckets.step", step, f"sides in multiples of {step} px")
+
+    def _placements(self, records: Sequence[ImageRecord]) -> list[Placement]:
+        return assign([(r.width, r.height) for r in records], self.recipe.buckets)
+
+    def _adapter(self) -> None:
+        given = self.recipe.adapter.model_fields_set if "adapter" in self.recipe.model_fields_set else set()
+        if "adapter" not in self.recipe.model_fields_set and self.preset.adapter == "full":
+            self.decide("adapter", {"kind": "full"}, f"{self.recipe.kind}: the whole network learns")
+        if self.recipe.adapter.kind == "lora":
+            why = f"usual for {self.preset.about}" + (" on crumb" if self.model_name == "crumb" else "")
+            if "rank" not in given:
+                self.decide("adapter.rank", self.preset.rank, why)
+            if "alpha" not in given:
+                ratio = self.preset.alpha / self.preset.rank
+                rank = self.recipe.adapter.rank
+                self.decide("adapter.alpha", rank * ratio, f"{ratio:g} x rank: the rate then fits any rank")
+            if "targets" not in given:
+                self.decide("adapter.targets", self.preset.targets, why)
+        if "text" not in given:
+            reason = "a new word has to be learned too" if self.preset.text else "the words exist; only the look changes"
+            self.decide("adapter.text", self.preset.text, reason)
+
+    def _optimizer(self) -> None:
+        spec, row = self.recipe.optimizer, self.recipe.optimizer.row
+        # With rate-finding optimizers both parts take the same multiplier: their ratio is found as well.
+        lr = row.lr if row.finds_rate else self.preset.lr
+        text_lr = row.lr if row.finds_rate else self.preset.text_lr
+        why = "the optimizer finds the rate itself" if row.finds_rate else f"{spec.name} on {self.preset.about}"
+        if spec.lr is None:
+            self.decide("optimizer.lr", lr, why)
+        if spec.text_lr is None and self.recipe.adapter.text:
+            self.decide("optimizer.text_lr", text_lr, why if row.finds_rate else "half of the UNet's: words are learned fast")
+        if row.finds_rate and "schedule" not in self.recipe.model_fields_set:
+            spec_ = {"kind": "annealed_cosine_with_restarts", "cycles": 1}
+            self.decide("schedule", spec_, "the optimizer's own estimate, brought down at the end")
+
+    def _captions(self) -> None:
+        captioned = [r for r in self.images if any(c.strip() for c in r.captions)]
+        if "prefix" in self.recipe.captions.model_fields_set or len(self.recipe.concepts) > 1:
+            return
+        subject = self.recipe.concepts[0].subject
+        trigger = self.recipe.concepts[0].trigger_word
+        without = [r for r in captioned if trigger and not any(has_word(c, trigger) for c in r.captions)]
+        if subject and captioned and len(without) == len(captioned):
+            reason = f"no caption holds the trigger {trigger!r}, so it is put in front of each"
+            self.decide("captions.prefix", f"{subject},", reason)
+
+    def _batch(self) -> None:
+        if self.recipe.train.batch is not None:
+            return
+        if self.model_name == "crumb":
+            self.decide("train.batch", 8, "crumb is small: 8 images fill a processor")
+        else:
+            self.decide("train.batch", 1, "fits everywhere and learns most from few images; raise it with memory to spare")
+
+    def _shows(self) -> None:
+        """Repeats and epochs from the budget of shows (see docs/plan.md)."""
+        counts = {str(i): sum(r.concept == i for r in self.images) for i in range(len(self.recipe.concepts))}
+        total = sum(counts.values())
+        per_epoch, why = self._per_epoch(max(1, total))
+        open_ = {i: n for i, n in counts.items() if self.recipe.concepts[int(i)].repeats is None}
+        if open_:
+            for i, repeats in balance_repeats(open_, per_epoch // len(counts) or 1).items():
+                reason = f"{counts[i]} images x {repeats} = {counts[i] * repeats} shows an epoch: {why}"
+                self.decide(f"concepts.{i}.repeats", repeats, reason)
+        if self.recipe.train.epochs is not None:
+            return
+        shown = sum(n * (self.recipe.concepts[int(i)].repeats or 1) for i, n in counts.items())
+        if self.recipe.train.steps:
+            batch = self.recipe.train.batch or 1
+            epochs = max(1, -(-self.recipe.train.steps * batch * self.recipe.train.accumulation // max(1, shown)))
+            self.decide("train.epochs", epochs, f"as many as train.steps = {self.recipe.train.steps} need")
+            return
+        cap = round(self.preset.cap * self._factor()[0])
+        epochs = max(1, min(self.preset.epochs, cap // max(1, shown)))
+        reason = f"{shown} shows an epoch x {epochs} = {shown * epochs}; checkpoints to choose among"
+        self.decide("train.epochs", epochs, reason)
+
+    def _factor(self) -> tuple[float, list[str]]:
+        """What the budget of shows is multiplied by, and why. `full` budgets are AdamW's own."""
+        factor, why = 1.0, []
+        if not self.recipe.optimizer.row.finds_rate and self.preset.adapter == "lora":
+            factor, why = factor * 2, [*why, "x 2 with a fixed rate"]
+        if self.recipe.loss.weighting.kind == "min_snr" or self.recipe.noise.ip_gamma:
+            factor, why = factor * 0.6, [*why, "x 3/5 with min-SNR or IP noise"]
+        if self.model_name == "sdxl":
+            factor, why = factor * 0.5, [*why, "x 1/2 on SDXL"]
+        return factor, why
+
+    def _per_epoch(self, images: int) -> tuple[int, str]:
+        """Shows an epoch and their reason."""
+        preset = self.preset
+        if preset.repeats:
+            return preset.repeats * images, f"{preset.about}: each image once an epoch, many epochs"
+        factor, why = self._factor()
+        if preset.per_image:
+            shows = preset.per_image * images + (100 if images < 10 else 0)
+            shows = min(shows, preset.cap)
+            return max(1, shows // preset.epochs), f"{preset.per_image} shows an image, below {preset.cap}"
+        assert preset.per_epoch
+        text = ", ".join([f"{preset.per_epoch} for {preset.about}", *why])
+        return round(preset.per_epoch * factor), text
+
+    def _prior(self) -> None:
+        prior = self.recipe.prior
+        if prior.source is None:
+            named = all(c.class_name for c in self.recipe.concepts)
+            source, reason = self.preset.prior, f"usual for {self.preset.about}"
+            if prior.folder:
+                source, reason = "folder", "prior.folder is given"
+            elif not named:
+                source, reason = "none", "no class word is known"
+            elif source == "captions":
+                reason = "one class image for each caption, so that the class keeps its looks"
+            elif source == "class":
+                reason = "class images keep the class from becoming the subject"
+            self.decide("prior.source", source, reason)
+        if self.recipe.prior.source == "class" and self.recipe.prior.images is None:
+            self.decide("prior.images", self.preset.prior_images, "many, so that none is learned by heart")
+
+    def _samples(self) -> None:
+        if "prompts" in self.recipe.sample.model_fields_set:
+            return
+        prompts: list[str] = []
+        for concept in self.recipe.concepts:
+            name = concept.subject or concept.trigger_word
+            if name:
+                prompts += [name, f"{name}, at the beach"] + ([concept.class_name] if concept.class_name else [])
+        if prompts:
+            self.decide("sample.prompts", prompts, "the subject, the subject elsewhere, and the class without the trigger")
+

@@ -1,0 +1,48 @@
+"""Presets: what each kind of subject wants, as data."""
+
+from __future__ import annotations
+
+import tomllib
+from functools import cache
+from importlib import resources
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from bakehouse.core.spec import Spec
+
+
+class Preset(Spec):
+    """Numbers of one kind of subject. Those of shows are at Prodigy; AdamW needs twice as many."""
+
+    about: str
+    adapter: Literal["lora", "full"] = "lora"
+    per_epoch: Annotated[int, Field(ge=1)] | None = None
+    """Subject images shown an epoch."""
+    per_image: Annotated[int, Field(ge=1)] | None = None
+    """Shows of each image over the whole run, instead of per_epoch."""
+    repeats: Annotated[int, Field(ge=1)] | None = None
+    """Fixed, instead of per_epoch."""
+    epochs: int
+    cap: int
+    """At most so many shows."""
+    rank: int = 32
+    alpha: float = 16
+    targets: Literal["attention", "attention+mlp", "full"] = "attention+mlp"
+    text: bool
+    lr: float
+    text_lr: float
+    min_images: int
+    """Fewer are warned about."""
+    good_images: int
+    prior: Literal["none", "class", "captions"] = "none"
+    prior_images: int = 200
+
+
+@cache
+def load_preset(kind: str, model: str) -> Preset:
+    """The preset of a kind, with what a model or family (`crumb`, `sdxl`) says otherwise laid over it."""
+    text = resources.files(__name__).joinpath(f"{kind}.toml").read_text("utf-8")
+    values: dict[str, Any] = tomllib.loads(text)
+    tables = {k: values.pop(k) for k in list(values) if isinstance(values[k], dict)}
+    return Preset.parse({**values, **tables.get(model, {})}, source=f"preset {kind}")

@@ -1,0 +1,88 @@
+"""Which class images a run needs: made by the base model, named by what they were made with."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bakehouse.core.files import key_of
+from bakehouse.data.buckets import Placement
+from bakehouse.data.records import ImageSet
+from bakehouse.recipe.recipe import ConceptSpec, PriorSpec, Recipe
+
+
+@dataclass(frozen=True)
+class ClassImage:
+    """One picture to make: same fields, same picture, so it is made once and found again."""
+
+    prompt: str
+    width: int
+    height: int
+    seed: int
+    steps: int
+    guidance: float
+    sampler: str
+
+    def key(self, model_fingerprint: str) -> str:
+        """Names the folder of all pictures that differ in their seed alone."""
+        parts = (model_fingerprint, self.prompt, self.width, self.height, self.steps, self.guidance, self.sampler)
+        return key_of("class image 1", *parts)
+
+
+def class_images(
+    recipe: Recipe, images: ImageSet, placements: Sequence[Placement], repeats: Sequence[int]
+) -> tuple[ClassImage, ...]:
+    """The class images of a recipe: in the shapes of the subject's buckets, in their proportion."""
+    prior = recipe.prior
+    if prior.source == "captions":
+        seeds: Counter[tuple[str, int, int]] = Counter()
+        made = []
+        for record, placement in zip(images, placements, strict=True):
+            concept = recipe.concepts[record.concept]
+            prompt = without_trigger(record.captions[0] if record.captions else concept.subject, concept)
+            name = (prompt, *placement.bucket)
+            made.append(_image(prior, prompt, placement.bucket, seeds[name]))
+            seeds[name] += 1
+        return tuple(made)
+    if prior.source == "class":
+        made = []
+        for number, concept in enumerate(recipe.concepts):
+            mine = [(p.bucket, n) for r, p, n in zip(images, placements, repeats, strict=True) if r.concept == number]
+            shows: Counter[tuple[int, int]] = Counter()
+            for bucket, n in mine:
+                shows[bucket] += n
+            for bucket, count in _shares(shows, prior.images or 1).items():
+                prompt = prior.prompt or concept.class_name
+                made += [_image(prior, prompt, bucket, seed) for seed in range(count)]
+        return tuple(made)
+    return ()
+
+
+def without_trigger(caption: str, concept: ConceptSpec) -> str:
+    """The caption as the base would have it: `zwx person, winking` becomes `person, winking`."""
+    trigger = concept.trigger_word
+    if not trigger:
+        return caption
+    bare = re.sub(rf"(?<!\w){re.escape(trigger)}(?!\w)", " ", caption, flags=re.IGNORECASE)
+    if concept.class_name and not re.search(rf"(?<!\w){re.escape(concept.class_name)}(?!\w)", bare, re.IGNORECASE):
+        bare = f"{concept.class_name}, {bare}"
+    tags = (" ".join(tag.split()) for tag in bare.split(","))
+    return ", ".join(tag for tag in tags if tag)
+
+
+def _image(prior: PriorSpec, prompt: str, bucket: tuple[int, int], seed: int) -> ClassImage:
+    return ClassImage(prompt, bucket[0], bucket[1], seed, prior.steps, prior.guidance, prior.sampler)
+
+
+def _shares(weights: Counter[tuple[int, int]], total: int) -> dict[tuple[int, int], int]:
+    """`total` split in proportion, at least one each (largest remainders)."""
+    whole = sum(weights.values())
+    exact = {k: total * w / whole for k, w in sorted(weights.items())}
+    shares = {k: max(1, int(x)) for k, x in exact.items()}
+    for k in sorted(exact, key=lambda k: int(exact[k]) - exact[k]):
+        if sum(shares.values()) >= total:
+            break
+        shares[k] += 1
+    return shares

@@ -1,0 +1,220 @@
+"""A recipe: everything that decides a training, frozen. What is left out, the plan derives and explains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from bakehouse.adapters import AdapterSpec, LoRA
+from bakehouse.core.spec import Spec
+from bakehouse.data.buckets import BucketSpec
+from bakehouse.data.captions import CaptionOptions
+from bakehouse.losses import LossSpec, NoiseSpec
+from bakehouse.recipe.optim import OptimizerSpec, ScheduleSpec
+
+Kind = Literal["character", "object", "concept", "pose", "style", "dreambooth"]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class ModelSpec(Spec):
+    base: str = "crumb"
+    """`crumb`, a diffusers folder, a single .safetensors or .ckpt file, or a Hub id."""
+    vae: str | None = None
+    """Another VAE: a folder, a file or a Hub id."""
+    clip_skip: Annotated[int, Field(ge=1, le=12)] = 1
+    """As A1111 counts it: 1 is the text encoder's last layer, 2 the one before."""
+    max_tokens: Literal[75, 150, 225] = 75
+    """Longer captions are cut; each 75 make one more pass of the text encoder."""
+
+
+class ConceptSpec(Spec):
+    folder: Path
+    """Images, with captions beside them where there are any. Relative to the recipe's own folder."""
+    subject: str = ""
+    """Trigger and class word, `zwx person`: the caption of images that have none."""
+    trigger: str | None = None
+    """The word that shall mean the subject. Left out: the subject's first word."""
+    class_word: str | None = None
+    """What the base calls such a thing. Left out: the subject without the trigger."""
+    repeats: Positive | None = None
+    """How often an epoch shows each image. Left out: balanced by the plan."""
+
+    @property
+    def trigger_word(self) -> str:
+        """The trigger; empty where the concept has none."""
+        if self.trigger is not None:
+            return self.trigger
+        return self.subject.split()[0] if self.subject else ""
+
+    @property
+    def class_name(self) -> str:
+        """The class word; empty where the subject is a trigger alone."""
+        if self.class_word is not None:
+            return self.class_word
+        return " ".join(w for w in self.subject.split() if w != self.trigger_word)
+
+
+class PriorSpec(Spec):
+    """Class images (prior preservation, Ruiz et al. 2022): what the base knew, shown beside the subject."""
+
+    source: Literal["none", "class", "captions", "folder"] | None = None
+    """`class`: made from the class prompt; `captions`: one for each image, from its caption without the trigger; `folder`."""
+    images: Positive | None = None
+    """How many to make from the class prompt. Left out: the plan's."""
+    prompt: str | None = None
+    """The class prompt. Left out: the concept's class word."""
+    folder: Path | None = None
+    """Images of the class, yours, with captions."""
+    weight: Annotated[float, Field(ge=0, le=10)] = 1.0
+    """What a class image's loss counts beside a subject image's."""
+    per_image: Annotated[float, Field(gt=0, le=10)] = 1.0
+    """Class images shown for each subject image."""
+    steps: Positive = 20
+    guidance: Annotated[float, Field(ge=1)] = 4.0
+    sampler: str = "dpm++ 2m"
+
+
+class DataSpec(Spec):
+    flip: bool = False
+    """Show images mirrored half of the time. Not for faces with a parting, text or anything one-sided."""
+    alpha_mask: bool = False
+    """Learn only what is opaque in images with transparency (mask files are used in any case)."""
+    cache: Literal["memory", "disk"] = "disk"
+    """Where encoded images are kept: the disk's are found again by content; memory leaves nothing behind."""
+    workers: Annotated[int, Field(ge=0, le=64)] = 2
+    """Threads that open images while others are encoded. Results do not depend on it."""
+
+
+class TrainSpec(Spec):
+    epochs: Positive | None = None
+    steps: Positive | None = None
+    """Stop at this many optimizer steps. Left out: the epochs'."""
+    batch: Positive | None = None
+    accumulation: Positive = 1
+    """Batches whose gradients are added up before a step."""
+    precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
+    """Of the arithmetic; weights that learn stay fp32. `auto`: bf16 or fp16 on a GPU, fp32 on a CPU."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, mps or auto."""
+    max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
+    """Gradients longer than this are shortened; 0 is off."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: a third slower, far less memory."""
+    compile: bool = False
+    """torch.compile the UNet; pays on a GPU after some minutes."""
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Decay of the averaged weights that are saved; 0 is off."""
+
+
+class SampleSpec(Spec):
+    prompts: tuple[str, ...] = ()
+    """Pictures made while training, with fixed seeds; kohya's --n --w --h --d --l --s may stand behind a prompt."""
+    negative: str = ""
+    every_epochs: Annotated[int, Field(ge=0)] = 1
+    """0 is off."""
+    every_steps: Annotated[int, Field(ge=0)] = 0
+    at_start: bool = True
+    steps: Positive = 20
+    guidance: Annotated[float, Field(ge=1)] = 7.0
+    sampler: str = "dpm++ 2m"
+    seed: int = 1
+
+
+class SaveSpec(Spec):
+    every_epochs: Annotated[int, Field(ge=0)] = 1
+    """0 is off; the last weights are always saved."""
+    every_steps: Annotated[int, Field(ge=0)] = 0
+    keep_last: Annotated[int, Field(ge=1)] | None = None
+    """Of the weights saved on the way; left out, all."""
+    dtype: Literal["fp16", "bf16", "fp32"] = "fp16"
+    state_every_seconds: Annotated[float, Field(gt=0)] = 120.0
+    """How much work a kill can cost at most."""
+
+
+class EvaluateSpec(Spec):
+    weights: tuple[Annotated[float, Field(gt=0, le=3)], ...] = (0.6, 0.8, 1.0)
+    """The adapter's weights that are judged."""
+    checkpoints: Positive = 5
+    """At most so many checkpoints are judged, spread over the run."""
+    images: Positive = 24
+    """Pictures for each checkpoint and weight."""
+    holdout: Path | None = None
+    """Images of the subject that were not trained on."""
+    steps: Positive = 20
+    guidance: Annotated[float, Field(ge=1)] = 4.0
+    seed: int = 1000
+
+
+class Recipe(Spec):
+    """`bakehouse plan` writes one; `bakehouse train` bakes it."""
+
+    version: Literal[1] = 1
+    name: str = ""
+    """Of the run and its files. Left out: from the subject."""
+    kind: Kind = "character"
+    """What is taught: chooses the plan's numbers."""
+    seed: int = 0
+    model: ModelSpec = ModelSpec()
+    concepts: Annotated[tuple[ConceptSpec, ...], Field(min_length=1)]
+    captions: CaptionOptions = CaptionOptions()
+    buckets: BucketSpec = BucketSpec()
+    """Resolution and shapes. What is left out, the plan takes from the model."""
+    data: DataSpec = DataSpec()
+    prior: PriorSpec = PriorSpec()
+    adapter: AdapterSpec = LoRA()
+    loss: LossSpec = LossSpec()
+    noise: NoiseSpec = NoiseSpec()
+    optimizer: OptimizerSpec = OptimizerSpec()
+    schedule: ScheduleSpec = ScheduleSpec()
+    train: TrainSpec = TrainSpec()
+    sample: SampleSpec = SampleSpec()
+    save: SaveSpec = SaveSpec()
+    evaluate: EvaluateSpec = EvaluateSpec()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _adapter_kind(cls, values: Any) -> Any:
+        """`[adapter]` without a kind is a LoRA."""
+        if isinstance(values, Mapping) and isinstance(values.get("adapter"), Mapping) and "kind" not in values["adapter"]:
+            return {**values, "adapter": {"kind": "lora", **values["adapter"]}}
+        return values
+
+    @classmethod
+    def load(cls, path: Path | str) -> Self:
+        """Reads a recipe; its paths are taken from its own folder.
+
+        Raises:
+            UsageError: not there, not TOML.
+            Problems: wrong keys or values, all at once.
+        """
+        path = Path(path)
+        return super().load(path).resolved_from(path.parent)
+
+    def resolved_from(self, folder: Path) -> Self:
+        """A copy whose relative paths begin at `folder`."""
+
+        def absolute(p: Path | None) -> Path | None:
+            return None if p is None else (folder / p.expanduser()).resolve()
+
+        concepts = tuple(c.model_copy(update={"folder": absolute(c.folder)}) for c in self.concepts)
+        base = self.model.base
+        local = folder / base
+        model = self.model.model_copy(update={"base": str(local.resolve()) if local.exists() and base != "crumb" else base})
+        return self.model_copy(
+            update={
+                "concepts": concepts,
+                "model": model,
+                "prior": self.prior.model_copy(update={"folder": absolute(self.prior.folder)}),
+                "evaluate": self.evaluate.model_copy(update={"holdout": absolute(self.evaluate.holdout)}),
+            }
+        )
+
+    @property
+    def title(self) -> str:
+        """The name, or one made from the first subject: `zwx-person`."""
+        words = self.name or self.concepts[0].subject or self.concepts[0].folder.name
+        kept = "".join(c if c.isalnum() or c in "-_." else "-" for c in words.strip())
+        return kept.strip("-.") or "subject"

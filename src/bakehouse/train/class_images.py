@@ -1,0 +1,77 @@
+"""Class images: made once by the untouched base model, and found again by what they were made with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+
+import torch
+
+from bakehouse.core.errors import BakehouseError
+from bakehouse.core.events import Event, Progress
+from bakehouse.core.files import atomic_path, cache_dir, write_json
+from bakehouse.families.denoiser import Conditioning, Denoiser
+from bakehouse.families.sampling import initial_noise, sample, to_images
+from bakehouse.recipe.prior import ClassImage
+
+_TOGETHER = 8
+"""Pictures made at once. Groups are cut by the plan, never by what is missing: rounding depends on the neighbours."""
+
+
+def class_image_path(image: ClassImage, model: Denoiser) -> Path:
+    """Where a class image is, or will be."""
+    return cache_dir("class-images", image.key(model.fingerprint)[:24], f"{image.seed:05d}.png")
+
+
+def make_class_images(images: Sequence[ClassImage], model: Denoiser) -> Iterator[Event]:
+    """Makes those that are not there yet; a killed run goes on where it was.
+
+    Raises:
+        BakehouseError: the model gives pictures that are not numbers.
+    """
+    groups = []
+    for _, same_shape in groupby(images, key=lambda i: (i.width, i.height, i.steps, i.guidance, i.sampler)):
+        shape = list(same_shape)
+        groups += [shape[i : i + _TOGETHER] for i in range(0, len(shape), _TOGETHER)]
+    done = 0
+    for group in groups:
+        if not all(class_image_path(i, model).is_file() for i in group):
+            _make(group, model)
+        done += len(group)
+        yield Progress(what="making class images", done=done, total=len(images))
+
+
+@torch.no_grad()
+def _make(group: Sequence[ClassImage], model: Denoiser) -> None:
+    first = group[0]
+    cond = Conditioning.cat([model.encode_prompt([i.prompt]) for i in group])
+    uncond = Conditioning.cat([model.encode_prompt([""])] * len(group)) if first.guidance > 1 else None
+    shape = (model.latent_channels, first.height // model.downscale, first.width // model.downscale)
+    latents = sample(
+        model,
+        cond,
+        uncond,
+        noise=initial_noise([_noise_seed(i) for i in group], shape),
+        steps=first.steps,
+        guidance=first.guidance,
+        sampler=first.sampler,
+        seeds=[_noise_seed(i) for i in group],
+    )
+    if not torch.isfinite(latents).all():
+        raise BakehouseError(
+            f"class images of {first.prompt!r} came out as not-a-number",
+            hint="the base model overflows in this precision: try --set train.precision=fp32",
+        )
+    for image, picture in zip(group, to_images(model.decode(latents)), strict=True):
+        path = class_image_path(image, model)
+        if path.is_file():
+            continue
+        write_json(path.with_name("made-with.json"), {"model": model.name, **vars(image), "seed": "the file's name"})
+        with atomic_path(path) as temporary:
+            picture.save(temporary, format="PNG")
+
+
+def _noise_seed(image: ClassImage) -> int:
+    """Different prompts get different noise, or a set of class images would share its compositions."""
+    return int(image.key("")[:8], 16) + image.seed

@@ -1,0 +1,81 @@
+"""Batches: what step k is shown, as a pure function of the plan, the seed and k."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from bakehouse.data.captions import training_caption
+from bakehouse.families.denoiser import Moments
+from bakehouse.losses import Batch
+from bakehouse.recipe.order import Slot
+from bakehouse.recipe.plan import Plan, PlannedImage
+from bakehouse.train.latents import LatentCache
+from bakehouse.train.prompts import PromptEncoder
+
+
+class Feeder:
+    """Puts cached latents and fresh captions together."""
+
+    def __init__(self, plan: Plan, class_pictures: Sequence[tuple[PlannedImage, str]], latents: LatentCache) -> None:
+        """`class_pictures` are the class images of the order, in its numbering, each with its caption."""
+        self.plan = plan
+        self.latents = latents
+        self.subject = plan.subject_images
+        self.class_captions = [caption for _, caption in class_pictures]
+        self._order: tuple[int, list[list[Slot]]] = (-1, [])
+
+    def slots(self, step: int) -> list[list[Slot]]:
+        """The batches whose gradients make up one step."""
+        accumulation = self.plan.recipe.train.accumulation
+        epoch, within = divmod(step, self.plan.steps_per_epoch)
+        if self._order[0] != epoch:
+            self._order = (epoch, self.plan.order.epoch(self.plan.recipe.seed, epoch))
+        return self._order[1][within * accumulation : (within + 1) * accumulation]
+
+    def batch(
+        self, slots: Sequence[Slot], step: int, part: int, prompts: PromptEncoder, generator: torch.Generator
+    ) -> Batch:
+        """The batch of `slots`; `generator` draws the latents from their moments."""
+        recipe = self.plan.recipe
+        epoch = step // self.plan.steps_per_epoch
+        captions, flips = [], []
+        for position, slot in enumerate(slots):
+            rng = random.Random(f"sample/{recipe.seed}/{step}/{part}/{position}")
+            captions.append(self._caption(slot, rng, epoch, step))
+            flips.append(recipe.data.flip and rng.random() < 0.5)
+        rows = [self._row(slot) for slot in slots]
+        moments = [self.latents.moments(r, f) for r, f in zip(rows, flips, strict=True)]
+        both = Moments(torch.cat([m.mean for m in moments]), torch.cat([m.std for m in moments]))
+        is_prior = torch.tensor([s.prior for s in slots])
+        weight = torch.where(is_prior, recipe.prior.weight, 1.0)
+        return Batch(
+            latents=both.sample(generator).float(),
+            cond=prompts(captions),
+            weight=weight.to(both.mean.device),
+            is_prior=is_prior,
+            mask=self._mask(rows, flips, both.mean),
+        )
+
+    def _row(self, slot: Slot) -> int:
+        """Where the latent cache has a slot's image: subject images first, then class images."""
+        return len(self.subject) + slot.index if slot.prior else slot.index
+
+    def _caption(self, slot: Slot, rng: random.Random, epoch: int, step: int) -> str:
+        recipe = self.plan.recipe
+        if slot.prior:
+            return self.class_captions[slot.index]
+        record = self.subject[slot.index].record
+        fallback = recipe.concepts[record.concept].subject
+        return training_caption(record.captions, recipe.captions, rng=rng, epoch=epoch + 1, step=step, fallback=fallback)
+
+    def _mask(self, rows: Sequence[int], flips: Sequence[bool], like: Tensor) -> Tensor | None:
+        """[B, 1, h, w], ones where an image has no mask; None where none has."""
+        masks = [self.latents.mask(r, f) for r, f in zip(rows, flips, strict=True)]
+        if all(m is None for m in masks):
+            return None
+        whole = torch.ones(1, 1, *like.shape[-2:])
+        return torch.cat([whole if m is None else m for m in masks]).to(like.device)

@@ -1,0 +1,56 @@
+"""The arithmetic: which numbers are computed in half precision, and how small gradients survive it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor
+
+from bakehouse.core.errors import UsageError
+
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+class Precision:
+    """Autocast, loss scaling (fp16 alone) and clipping behind three verbs."""
+
+    def __init__(self, name: str, device: torch.device) -> None:
+        """`name` is fp32, fp16 or bf16.
+
+        Raises:
+            UsageError: fp16 on a CPU.
+        """
+        if name == "fp16" and device.type == "cpu":
+            raise UsageError("train.precision = 'fp16' needs a GPU", hint="on a CPU use fp32")
+        self.dtype = DTYPES[name]
+        self.device = device
+        self._scaler = torch.amp.GradScaler(device.type, enabled=name == "fp16")
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The context of forward passes."""
+        if self.dtype is torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, self.dtype)
+
+    def backward(self, loss: Tensor) -> None:
+        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+
+    def step(self, optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor], max_norm: float) -> float:
+        """Clips, steps and returns the gradients' norm."""
+        self._scaler.unscale_(optimizer)
+        learning = [p for p in parameters if p.grad is not None]
+        norm = torch.nn.utils.clip_grad_norm_(learning, max_norm or float("inf"))
+        self._scaler.step(optimizer)
+        self._scaler.update()
+        return float(norm)
+
+
+def pick_precision(wanted: str, device: torch.device) -> str:
+    """`auto` as what the device does well."""
+    if wanted != "auto":
+        return wanted
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    return "fp32"

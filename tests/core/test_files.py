@@ -1,0 +1,35 @@
+import errno
+import os
+
+import pytest
+
+from bakehouse.core import files
+from bakehouse.core.errors import BakehouseError
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path):
+    target = tmp_path / "x.txt"
+    files.write_text(target, "old")
+    with pytest.raises(RuntimeError), files.atomic_path(target) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert target.read_text() == "old"
+    assert os.listdir(tmp_path) == ["x.txt"]
+
+
+@pytest.mark.parametrize(("number", "words"), [(errno.ENOSPC, "disk is full"), (errno.EROFS, "read-only")])
+def test_a_disk_that_refuses_is_named(tmp_path, number, words):
+    with pytest.raises(BakehouseError, match=words), files.atomic_path(tmp_path / "x"):
+        raise OSError(number, os.strerror(number))
+    assert os.listdir(tmp_path) == []
+
+
+def test_new_files_have_the_usual_permissions(tmp_path):
+    plain = tmp_path / "plain"
+    plain.write_text("")
+    assert files.write_text(tmp_path / "x", "").stat().st_mode == plain.stat().st_mode
+
+
+def test_keys_tell_values_apart():
+    assert files.key_of("a", 1) == files.key_of("a", 1)
+    assert len({files.key_of(*p) for p in [("a", 1), ("a", "1"), ("a1",), (["a", 1],)]}) == 4
