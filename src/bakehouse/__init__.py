@@ -52,7 +52,7 @@ _HOMES = {
 }
 _ROOMS = ("adapters", "core", "data", "evaluate", "families", "generate", "losses", "recipe", "train")
 
-__all__ = ["__version__", *_HOMES, *_ROOMS]  # noqa: PLE0604
+__all__ = ["__version__", *_HOMES, *_ROOMS]
 
 
 def __getattr__(name: str) -> Any:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from bakehouse.core.errors import Problems
 from bakehouse.data.buckets import BucketRow, Placement, assign, bucket_table, bucket_warnings
+from bakehouse.data.layouts import METADATA_FILES, read_layout
 from bakehouse.data.records import ImageRecord, ImageSet
-from bakehouse.data.repeats import balance_repeats
+from bakehouse.data.repeats import balance_repeats, fair_target
 from bakehouse.data.scan import scan
 from bakehouse.families.load import ModelRef, native_size, resolve_model
 from bakehouse.recipe.check import impossibilities, warnings_for
@@ -113,12 +115,21 @@ def scan_concepts(recipe: Recipe) -> ImageSet:
     Raises:
         UsageError: a folder is missing, or holds no image.
     """
-    sets = [scan(c.folder, concept=i) for i, c in enumerate(recipe.concepts)]
+    sets = [_images_of(c.folder, i) for i, c in enumerate(recipe.concepts)]
     return ImageSet(
         records=tuple(r for s in sets for r in s.records),
         skipped=tuple(x for s in sets for x in s.skipped),
         notes=tuple(n for s in sets for n in s.notes),
     )
+
+
+def _images_of(folder: Path, concept: int) -> ImageSet:
+    """A folder's images; captions come from its metadata file where it has one."""
+    if not any((folder / name).is_file() for name in METADATA_FILES):
+        return scan(folder, concept=concept)
+    (found,) = read_layout(folder)
+    records = tuple(dataclasses.replace(r, concept=concept) for r in found.records)
+    return dataclasses.replace(found.images, records=records)
 
 
 def make_plan(recipe: Recipe, images: ImageSet | None = None) -> Plan:
@@ -262,11 +273,10 @@ class _Derivation:
     def _shows(self) -> None:
         """Repeats and epochs from the budget of shows (see docs/plan.md)."""
         counts = {str(i): sum(r.concept == i for r in self.images) for i in range(len(self.recipe.concepts))}
-        total = sum(counts.values())
-        per_epoch, why = self._per_epoch(max(1, total))
+        per_epoch, why = self._per_epoch(max(1, round(sum(counts.values()) / len(counts))))
         open_ = {i: n for i, n in counts.items() if self.recipe.concepts[int(i)].repeats is None}
         if open_:
-            for i, repeats in balance_repeats(open_, per_epoch // len(counts) or 1).items():
+            for i, repeats in balance_repeats(open_, fair_target(open_, per_epoch)).items():
                 reason = f"{counts[i]} images x {repeats} = {counts[i] * repeats} shows an epoch: {why}"
                 self.decide(f"concepts.{i}.repeats", repeats, reason)
         if self.recipe.train.epochs is not None:
@@ -277,7 +287,7 @@ class _Derivation:
             epochs = max(1, -(-self.recipe.train.steps * batch * self.recipe.train.accumulation // max(1, shown)))
             self.decide("train.epochs", epochs, f"as many as train.steps = {self.recipe.train.steps} need")
             return
-        cap = round(self.preset.cap * self._factor()[0])
+        cap = round(self.preset.cap * self._factor()[0]) * len(counts)
         epochs = max(1, min(self.preset.epochs, cap // max(1, shown)))
         reason = f"{shown} shows an epoch x {epochs} = {shown * epochs}; checkpoints to choose among"
         self.decide("train.epochs", epochs, reason)
@@ -294,7 +304,7 @@ class _Derivation:
         return factor, why
 
     def _per_epoch(self, images: int) -> tuple[int, str]:
-        """Shows an epoch and their reason."""
+        """Shows an epoch of one concept with so many images, and their reason."""
         preset = self.preset
         if preset.repeats:
             return preset.repeats * images, f"{preset.about}: each image once an epoch, many epochs"

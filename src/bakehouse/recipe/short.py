@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bakehouse.core.errors import UsageError
 from bakehouse.core.spec import put
 from bakehouse.data.layouts import ConceptFolder, read_layout
 from bakehouse.recipe.recipe import Recipe
@@ -29,14 +30,20 @@ def recipe_for_folder(
     """
     layout = read_layout(Path(folder))
     taught = [c for c in layout if not c.is_reg]
-    classes = [c for c in layout if c.is_reg]
+    if subject and len(taught) > 1:
+        names = ", ".join(c.folder.name for c in taught)
+        raise UsageError(
+            f"--subject {subject!r} names one subject, but {folder} holds {len(taught)}: {names}",
+            hint="leave it out: the folders' own names are used; or name one of the folders",
+        )
     values: dict[str, Any] = {
         "kind": kind,
         "model": {"base": base},
-        "concepts": [_concept(c, subject if len(taught) == 1 else "") for c in taught],
+        "concepts": [_concept(c, subject) for c in taught],
+        **_shared(taught),
     }
-    if classes:
-        values["prior"] = {"source": "folder", "folder": str(classes[0].folder)}
+    if prior := _prior(layout):
+        values["prior"] = prior
     for key, value in (settings or {}).items():
         put(values, key.split("."), value)
     return Recipe.parse(values, source=f"the recipe for {folder}").resolved_from(Path.cwd())
@@ -47,3 +54,30 @@ def _concept(found: ConceptFolder, subject: str) -> dict[str, Any]:
     if found.repeats:
         values["repeats"] = found.repeats
     return values
+
+
+def _shared(taught: list[ConceptFolder]) -> dict[str, Any]:
+    """What other trainers' files say of the whole set: taken where all folders say the same."""
+    first = taught[0]
+    values: dict[str, Any] = {}
+    for name, part in (("captions", first.captions), ("buckets", first.buckets)):
+        if part is not None and all(getattr(c, name) == part for c in taught):
+            values[name] = part.settings(mode="json")
+    if first.batch_size and all(c.batch_size == first.batch_size for c in taught):
+        values["train"] = {"batch": first.batch_size}
+    data = {name: True for name in ("flip", "alpha_mask") if all(getattr(c, name) for c in taught)}
+    return {**values, "data": data} if data else values
+
+
+def _prior(layout: list[ConceptFolder]) -> dict[str, Any]:
+    """Class images: the layout's own, or the prompt to make them from."""
+    for found in layout:
+        if found.is_reg:
+            return {"source": "folder", "folder": str(found.folder)}
+        if found.class_folder is not None and found.class_folder.is_dir() and any(found.class_folder.iterdir()):
+            return {"source": "folder", "folder": str(found.class_folder), "prompt": found.class_prompt}
+    prompts = {c.class_prompt for c in layout if c.class_prompt}
+    if len(prompts) != 1:
+        return {}
+    counts = [c.class_images for c in layout if c.class_images]
+    return {"source": "class", "prompt": prompts.pop(), **({"images": max(counts)} if counts else {})}

@@ -43,9 +43,9 @@ def _write(recipe: Recipe, reasons: Mapping[str, str], beside: Path | None) -> s
 
 
 def _without_none(values: dict[str, Any]) -> dict[str, Any]:
-    """TOML has no null: what is None is left out."""
-    kept = {k: v for k, v in values.items() if v is not None}
-    return {k: _without_none(v) if isinstance(v, dict) else v for k, v in kept.items()}
+    """TOML has no null: what is None is left out, and so is a table with nothing in it."""
+    kept = {k: _without_none(v) if isinstance(v, dict) else v for k, v in values.items() if v is not None}
+    return {k: v for k, v in kept.items() if v != {}}
 
 
 def _table(values: dict[str, Any], path: str, reasons: Mapping[str, str], beside: Path | None) -> Table:

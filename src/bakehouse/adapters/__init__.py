@@ -1,0 +1,32 @@
+"""Adapters: what trains on a base model. One file per algorithm; a new one is a file and a name in `AdapterSpec`."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from bakehouse.adapters.adapter import Adapter, AdapterSpecBase, LayerAdapter, LayerSpec, inject
+from bakehouse.adapters.formats import AdapterFile, load_adapter, metadata_for, read_adapter, save_adapter
+from bakehouse.adapters.full import FullAdapter, FullFineTune
+from bakehouse.adapters.layer import AdapterLayer
+from bakehouse.adapters.lora import LoRA, LoRALayer
+
+AdapterSpec = Annotated[LoRA | FullFineTune, Field(discriminator="kind")]
+
+__all__ = [
+    "Adapter",
+    "AdapterFile",
+    "AdapterLayer",
+    "AdapterSpec",
+    "AdapterSpecBase",
+    "FullAdapter",
+    "FullFineTune",
+    "LayerAdapter",
+    "LayerSpec",
+    "LoRA",
+    "LoRALayer",
+    "inject",
+    "load_adapter",
+    "metadata_for",
+    "read_adapter",
+    "save_adapter",
+]

@@ -1,0 +1,282 @@
+"""An adapter on a model: what trains, how strong it is, how it is put on, taken off, merged and saved."""
+
+from __future__ import annotations
+
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from bakehouse.adapters.layer import AdapterLayer, Dial, Hook, freeze
+from bakehouse.adapters.select import Site
+from bakehouse.core.errors import BakehouseError
+from bakehouse.core.spec import Spec
+
+
+class Adapter(ABC):
+    """The face that training, sampling and saving turn around.
+
+    `scaled`, `merge_into` and `remove` change the model; each can be undone to the bit.
+    """
+
+    spec: AdapterSpecBase | None
+    """The settings that made it; None for one read from a file of others."""
+
+    @abstractmethod
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """What trains, by the names of `state_dict`."""
+
+    @abstractmethod
+    def is_text(self, name: str) -> bool:
+        """Whether a parameter belongs to a text encoder."""
+
+    @abstractmethod
+    def module_names(self) -> list[str]:
+        """Dotted names of the modules it sits on: `unet.down_blocks.0...`."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Tensor]:
+        """What it is, by kohya's keys; not copied."""
+
+    @abstractmethod
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Takes a state in; alpha comes from the state.
+
+        Raises:
+            BakehouseError: a key is missing or unknown, or a shape differs.
+        """
+
+    @abstractmethod
+    def scaled(self, multiplier: float) -> contextlib.AbstractContextManager[None]:
+        """Inside the block the adapter counts `multiplier` times: 0 is the untouched base. Nests and restores."""
+
+    @abstractmethod
+    def merge_into(self, *, keep: bool = True) -> None:
+        """Adds ΔW to the base's weights, once however often it is called; without `keep` there is no way back."""
+
+    @abstractmethod
+    def unmerge(self) -> None:
+        """Puts the base's weights back, bit for bit."""
+
+    @abstractmethod
+    def remove(self) -> None:
+        """Takes the adapter off: the model is what it was before."""
+
+    @abstractmethod
+    def train(self, mode: bool = True) -> Self:
+        """Switches its dropouts on."""
+
+    @abstractmethod
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
+        """Moved or cast, like a module."""
+
+    def eval(self) -> Self:
+        """Switches its dropouts off."""
+        return self.train(False)
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """What trains."""
+        return (p for _, p in self.named_parameters())
+
+    @property
+    def trains_text(self) -> bool:
+        """Whether prompts must be encoded anew at each step."""
+        return any(self.is_text(name) for name, _ in self.named_parameters())
+
+    def parameter_groups(self, unet_lr: float, text_lr: float | None = None) -> list[dict[str, Any]]:
+        """Groups for an optimizer: `{"name", "params", "lr"}`; None: the text encoder learns at the UNet's rate."""
+        groups = []
+        for name, text, lr in (("unet", False, unet_lr), ("text", True, unet_lr if text_lr is None else text_lr)):
+            params = [p for key, p in self.named_parameters() if self.is_text(key) is text]
+            if params:
+                groups.append({"name": name, "params": params, "lr": lr})
+        return groups
+
+
+class AdapterSpecBase(Spec, ABC):
+    """The settings of an algorithm; `kind` names it in a recipe."""
+
+    @abstractmethod
+    def inject(self, parts: Mapping[str, nn.Module], generator: torch.Generator | None) -> Adapter:
+        """Puts a new adapter on the networks."""
+
+    def network_metadata(self) -> dict[str, Any]:
+        """Kohya's `ss_network_*` keys; empty for what is no network of its own."""
+        return {}
+
+
+class LayerSpec(AdapterSpecBase):
+    """An algorithm that gives each chosen module a layer of its own."""
+
+    @abstractmethod
+    def select(self, parts: Mapping[str, nn.Module]) -> list[Site]:
+        """The modules to adapt."""
+
+    @abstractmethod
+    def build(self, site: Site, generator: torch.Generator | None) -> AdapterLayer:
+        """A fresh layer for one module, zero at init, on the CPU."""
+
+    def inject(self, parts: Mapping[str, nn.Module], generator: torch.Generator | None) -> Adapter:
+        sites = self.select(parts)
+        freeze(parts.values())
+        layers = [(site, self.build(site, generator)) for site in sites]
+        return LayerAdapter(layers, spec=self)
+
+
+def inject(
+    spec: AdapterSpecBase, parts: Mapping[str, nn.Module], *, generator: torch.Generator | None = None
+) -> Adapter:
+    """Puts a new adapter on a model's networks and freezes the rest; the output does not change until it learns.
+
+    Args:
+        parts: the networks by kohya's prefix, as `Denoiser.parts()` gives them.
+        generator: a CPU generator for the start values: same seed, same adapter, on every device.
+
+    Raises:
+        UsageError: the settings match no module.
+    """
+    return spec.inject(parts, generator)
+
+
+class LayerAdapter(Adapter):
+    """An adapter made of one layer per module."""
+
+    def __init__(self, layers: Sequence[tuple[Site, AdapterLayer]], *, spec: AdapterSpecBase | None = None) -> None:
+        self.spec = spec
+        self.sites = {site.stem: site for site, _ in layers}
+        self.layers = {site.stem: layer for site, layer in layers}
+        self._dial = Dial()
+        self._merged_at: float | None = None
+        self._originals: dict[str, Tensor] | None = None
+        for stem, layer in self.layers.items():
+            module = self.sites[stem].module
+            layer.to(module.weight.device)
+            Hook.on(module).add(layer, self._dial)
+
+    @property
+    def multiplier(self) -> float:
+        """How strong the adapter is now."""
+        return self._dial.value
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        for stem, layer in self.layers.items():
+            for name, parameter in layer.named_parameters():
+                if parameter.requires_grad:
+                    yield f"{stem}.{name}", parameter
+
+    def is_text(self, name: str) -> bool:
+        return self.sites[name.partition(".")[0]].is_text
+
+    def module_names(self) -> list[str]:
+        return [site.name for site in self.sites.values()]
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {
+            f"{stem}.{name}": tensor.detach()
+            for stem, layer in self.layers.items()
+            for name, tensor in layer.state_dict().items()
+        }
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        own = self.state_dict()
+        check_fit(own, state)
+        for stem, layer in self.layers.items():
+            layer.load_state_dict({name: state[f"{stem}.{name}"] for name in layer.state_dict()})
+
+    @contextlib.contextmanager
+    def scaled(self, multiplier: float) -> Iterator[None]:
+        dial = self._dial
+        before = dial.value
+        merged = self._merged_at is not None
+        if merged:
+            # Merged weights cannot be turned by the dial: take them out for the time of the block.
+            self.unmerge()
+        dial.value = multiplier
+        try:
+            yield
+        finally:
+            dial.value = before
+            if merged:
+                self.merge_into()
+
+    def set_multiplier(self, multiplier: float) -> None:
+        """The strength outside of `scaled` blocks: the weight of a loaded adapter."""
+        self._dial.value = multiplier
+
+    @torch.no_grad()
+    def merge_into(self, *, keep: bool = True) -> None:
+        if self._merged_at is not None:
+            return
+        originals = {}
+        for stem, layer in self.layers.items():
+            weight = self.sites[stem].module.weight
+            if keep:
+                originals[stem] = weight.detach().clone()
+            delta = layer.delta(weight).to(weight.device, torch.float32)
+            weight.copy_((weight.float() + self._dial.value * delta).to(weight.dtype))
+            Hook.on(self.sites[stem].module).merged.append(layer)
+        self._originals = originals if keep else None
+        self._merged_at = self._dial.value
+        self._dial.merged = True
+
+    @torch.no_grad()
+    def unmerge(self) -> None:
+        if self._merged_at is None:
+            return
+        if self._originals is None:
+            raise BakehouseError(
+                "the adapter was merged for good and cannot be taken out", hint="merge_into(keep=True) keeps a way back"
+            )
+        hooks = [Hook.on(site.module) for site in self.sites.values()]
+        if any(hook.merged[-1] is not layer for hook, layer in zip(hooks, self.layers.values(), strict=True)):
+            raise BakehouseError(
+                "another adapter was merged after this one", hint="take adapters out in the opposite order of merging"
+            )
+        for stem, original in self._originals.items():
+            self.sites[stem].module.weight.copy_(original)
+        for hook in hooks:
+            hook.merged.pop()
+        self._originals, self._merged_at, self._dial.merged = None, None, False
+
+    def remove(self) -> None:
+        if self._originals is not None:
+            self.unmerge()
+        for stem, layer in self.layers.items():
+            hook = self.sites[stem].module.__dict__.get("forward")
+            if isinstance(hook, Hook):
+                hook.remove(layer)
+
+    def train(self, mode: bool = True) -> Self:
+        for layer in self.layers.values():
+            layer.train(mode)
+        return self
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
+        for layer in self.layers.values():
+            layer.to(device, dtype)
+        return self
+
+
+def check_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
+    """Holds a state against what is expected.
+
+    Raises:
+        BakehouseError: a key is missing or unknown, or a shape differs; names the first of each.
+    """
+    missing = [k for k in own if k not in state]
+    surplus = [k for k in state if k not in own]
+    wrong = [
+        f"{k} is {tuple(state[k].shape)}, expected {tuple(own[k].shape)}"
+        for k in own
+        if k in state and state[k].shape != own[k].shape
+    ]
+    said = [
+        f"{len(names)} {what}: {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
+        for what, names in (("missing", missing), ("unknown", surplus), ("of another shape", wrong))
+        if names
+    ]
+    if said:
+        raise BakehouseError(f"the adapter's state does not fit: {'; '.join(said)}")

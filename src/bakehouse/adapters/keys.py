@@ -1,0 +1,184 @@
+"""The names of adapter weights in everybody's files, brought to kohya's: `lora_unet_..._to_q.lora_down.weight`.
+
+A key is a stem (which module) and a suffix (which tensor of the algorithm). Forms understood for the stem: kohya's,
+CompVis block numbers (SDXL files), LyCORIS' wrapper, diffusers with PEFT, the `processor` form of diffusers 0.14,
+PEFT's own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from torch import Tensor
+
+from bakehouse.adapters.select import Site
+
+_SUFFIXES = (
+    (re.compile(r"\.lora_A(?:\.(?!weight$)[^.]+)?(?:\.weight)?$"), "lora_down.weight"),
+    (re.compile(r"\.lora_B(?:\.(?!weight$)[^.]+)?(?:\.weight)?$"), "lora_up.weight"),
+    (re.compile(r"(?:\.lora_|[._]lora\.|\.lora_linear_layer\.)down\.weight$"), "lora_down.weight"),
+    (re.compile(r"(?:\.lora_|[._]lora\.|\.lora_linear_layer\.)up\.weight$"), "lora_up.weight"),
+    (re.compile(r"\.lora_mid\.weight$"), "lora_mid.weight"),
+    (re.compile(r"\.(?:lora_magnitude_vector(?:\.weight)?|dora_scale)$"), "dora_scale"),
+    (re.compile(r"\.alpha$"), "alpha"),
+)
+_OTHER = re.compile(
+    r"\.((?:hada|lokr)_\w+|oft_(?:blocks|diag)|rescale|diff|diff_b|w_norm|b_norm|on_input|scalar"
+    r"|(?:[ab][12]|bm|q_layer|p_layer)\.weight|lambda_layer|weight)$"
+)
+
+ALGORITHMS = {
+    "dora_scale": "DoRA",
+    "hada_w1_a": "LoHa",
+    "lokr_w1": "LoKr",
+    "lokr_w1_a": "LoKr",
+    "on_input": "IA3",
+    "oft_blocks": "OFT",
+    "oft_diag": "OFT",
+    "a1.weight": "GLoRA",
+    "q_layer.weight": "T-LoRA",
+    "w_norm": "norm layers",
+    "diff": "full difference",
+    "lora_down.weight": "LoRA",
+}
+"""A suffix that tells the algorithm, most telling first."""
+
+
+def split_key(key: str) -> tuple[str, str] | None:
+    """Stem and kohya's suffix of any known form of key; None for what is no adapter weight."""
+    for pattern, suffix in _SUFFIXES:
+        if m := pattern.search(key):
+            return key[: m.start()], suffix
+    m = _OTHER.search(key)
+    if m is None or (m[1] == "weight" and not key.startswith((*_KOHYA, "lycoris_"))):
+        # IA3 says no more than `weight`: only kohya's stem tells it from a network's own.
+        return None
+    return key[: m.start()], m[1]
+
+
+_PARTS = (
+    ("unet.", "lora_unet_"),
+    ("text_encoder_2.", "lora_te2_"),
+    ("text_encoder.", "lora_te_"),
+    ("diffusion_model.", "lora_unet_"),
+    ("text_encoders.clip_l.transformer.", "lora_te_"),
+    ("text_encoders.clip_g.transformer.", "lora_te2_"),
+)
+_KOHYA = ("lora_unet_", "lora_te_", "lora_te1_", "lora_te2_")
+
+
+def kohya_stem(stem: str) -> str:
+    """Kohya's stem for a stem in any known form."""
+    stem = stem.removeprefix("base_model.model.")
+    if stem.startswith(_KOHYA):
+        return _from_compvis(stem)
+    if stem.startswith("lycoris_"):
+        return _from_compvis(_with_part(stem.removeprefix("lycoris_"), "_"))
+    for dotted, prefix in _PARTS:
+        if stem.startswith(dotted):
+            return _from_compvis(prefix + _flat(stem.removeprefix(dotted), is_text="te" in prefix))
+    return _from_compvis(_with_part(stem, "."))
+
+
+def _with_part(stem: str, joint: str) -> str:
+    """A stem without its part's name: the text encoder is known by its first word."""
+    is_text = stem.startswith((f"text_model{joint}", f"encoder{joint}layers"))
+    return ("lora_te_" if is_text else "lora_unet_") + _flat(stem, is_text=is_text)
+
+
+def _flat(path: str, *, is_text: bool) -> str:
+    path = path.replace(".processor.", ".")
+    if re.search(r"attn[12]\.to_out$", path):
+        path += ".0"
+    if is_text and not path.startswith("text_model"):
+        path = f"text_model.{path}"
+    return path.replace(".", "_")
+
+
+_RESNET = (
+    ("in_layers_2", "conv1"),
+    ("out_layers_3", "conv2"),
+    ("emb_layers_1", "time_emb_proj"),
+    ("skip_connection", "conv_shortcut"),
+)
+
+
+def _from_compvis(stem: str) -> str:
+    """`input_blocks_4_1_proj_in` to `down_blocks_1_attentions_0_proj_in`: two resnets a level, as in every SD."""
+    m = re.fullmatch(r"lora_unet_(input_blocks|output_blocks)_(\d+)_(\d+)_(.+)", stem)
+    if m:
+        number, slot, rest = int(m[2]), int(m[3]), m[4]
+        if m[1] == "input_blocks":
+            level, place = divmod(number - 1, 3)
+            if rest == "op":
+                return f"lora_unet_down_blocks_{level}_downsamplers_0_conv"
+            return f"lora_unet_down_blocks_{level}_{_block(slot, place, rest)}"
+        level, place = divmod(number, 3)
+        if rest == "conv":
+            return f"lora_unet_up_blocks_{level}_upsamplers_0_conv"
+        return f"lora_unet_up_blocks_{level}_{_block(slot, place, rest)}"
+    if m := re.fullmatch(r"lora_unet_middle_block_([012])_(.+)", stem):
+        slot = int(m[1])
+        return f"lora_unet_mid_block_{_block(slot % 2, slot // 2, m[2])}"
+    return stem
+
+
+def _block(slot: int, place: int, rest: str) -> str:
+    if slot == 1:
+        return f"attentions_{place}_{rest}"
+    for there, here in _RESNET:
+        if rest == there:
+            return f"resnets_{place}_{here}"
+    return f"resnets_{place}_{rest}"
+
+
+def to_kohya(state: Mapping[str, Tensor]) -> tuple[dict[str, dict[str, Tensor]], list[str]]:
+    """A file's tensors as `{stem: {suffix: tensor}}` in kohya's words, and the keys that are no adapter weights."""
+    modules: dict[str, dict[str, Tensor]] = {}
+    strange = []
+    for key, tensor in state.items():
+        found = split_key(key)
+        if found is None:
+            strange.append(key)
+            continue
+        stem, suffix = found
+        modules.setdefault(kohya_stem(stem), {})[suffix] = tensor
+    return modules, strange
+
+
+def to_diffusers(state: Mapping[str, Tensor], sites: Iterable[Site]) -> dict[str, Tensor]:
+    """A kohya LoRA state under diffusers' PEFT names; alpha / rank goes into `lora_B`, since those names have no alpha.
+
+    `sites` are the model's modules: kohya's underscores do not tell where the dots were.
+    """
+    names = {site.stem: site.name for site in sites}
+    converted = {}
+    for stem, tensors in to_kohya(state)[0].items():
+        down, up = tensors["lora_down.weight"], tensors["lora_up.weight"]
+        scale = float(tensors["alpha"]) / down.shape[0] if "alpha" in tensors else 1.0
+        converted[f"{names[stem]}.lora_A.weight"] = down
+        converted[f"{names[stem]}.lora_B.weight"] = up * scale
+    return converted
+
+
+def algorithm_of(suffixes: Iterable[str]) -> str:
+    """The algorithm's name in the field, from its suffixes."""
+    present = set(suffixes)
+    return next((name for mark, name in ALGORITHMS.items() if mark in present), "unknown")
+
+
+def meant_for(modules: Mapping[str, Mapping[str, Tensor]]) -> str:
+    """What base an adapter seems to be made for, and what tells so; empty if nothing does."""
+    for mark, name in (("double_blocks", "FLUX"), ("joint_blocks", "SD 3"), ("lora_te2_", "SDXL")):
+        if any(mark in stem for stem in modules):
+            return f"{name} (modules {mark}...)"
+    for stem, tensors in modules.items():
+        down = tensors.get("lora_down.weight")
+        if "attn2_to_k" in stem and down is not None:
+            width = int(down.shape[1])
+            name = {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL"}.get(width, "another base")
+            return f"{name} (its cross-attention takes {width} channels)"
+    if any(re.search(r"attentions_\d+_transformer_blocks_[1-9]", stem) for stem in modules):
+        return "SDXL (several transformer blocks in one attention)"
+    return ""

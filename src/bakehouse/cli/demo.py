@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bakehouse.cli.options import Json, Quiet, Settings
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where everything goes.")] = Path("demo"),
+    settings: Settings = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Teach crumb a new face from example images, judge it and draw with it: the whole line, in minutes."""
+    from bakehouse.cli.example import lay_out
+    from bakehouse.cli.source import read_recipe
+    from bakehouse.cli.terminal.clock import Clock
+    from bakehouse.cli.terminal.events import show
+    from bakehouse.cli.terminal.plan import print_plan
+    from bakehouse.cli.terminal.verdict import print_verdict
+    from bakehouse.core.files import write_text
+    from bakehouse.core.run import Run
+    from bakehouse.recipe import Recipe, make_plan, to_toml
+
+    clock = Clock(quiet=quiet or json)
+    with clock("plan"):
+        photos, subject = lay_out("mira", out)
+        written = out / "recipe.toml"
+        if not written.is_file():
+            plan = make_plan(read_recipe(photos, subject=subject, settings=settings or ()))
+            write_text(written, to_toml(plan, beside=out.resolve()))
+            if not json:
+                print_plan(plan, quiet=True)
+        recipe = Recipe.load(written)
+    run = Run(out / "run")
+    with clock("train"):
+        from bakehouse.train import bake
+
+        show(bake(recipe, run.folder), json=json, quiet=quiet)
+    with clock("evaluate"):
+        from bakehouse.evaluate import evaluate
+
+        events = show(evaluate(run), json=json, quiet=quiet)
+    if not json:
+        print_verdict(run, events)
+        print(f"pictures of every checkpoint: {run.report / 'grid.png'}")
+        print(f"time: {clock}")

@@ -1,0 +1,59 @@
+"""The door: `bakehouse COMMAND`. Turns what went wrong into one clear message and the right exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from bakehouse.cli.demo import demo
+from bakehouse.cli.evaluate import evaluate
+from bakehouse.cli.generate import generate
+from bakehouse.cli.grid import grid
+from bakehouse.cli.models import models
+from bakehouse.cli.plan import plan
+from bakehouse.cli.terminal.errors import Kitchen, report
+from bakehouse.cli.train import train
+
+app = typer.Typer(
+    cls=Kitchen,
+    no_args_is_help=True,
+    rich_markup_mode=None,  # plain help: it is there in a tenth of a second
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (demo, plan, train, evaluate, generate, grid):
+    app.command()(command)
+app.add_typer(models, name="models")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from bakehouse import __version__
+
+        print(f"bakehouse {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def bakehouse(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which version this is.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; also BAKEHOUSE_DEBUG=1.")] = False,
+) -> None:
+    """Teach Stable Diffusion a subject from a folder of images."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs one command and exits: 0 done, 1 the work failed, 2 the words were wrong, 130 stopped by hand."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words or os.environ.get("BAKEHOUSE_DEBUG", "") not in ("", "0")
+    try:
+        app(args=[w for w in words if w != "--debug"], prog_name="bakehouse")
+    except Exception as e:  # the outermost door: whatever comes here becomes a message
+        if debug:
+            raise
+        sys.exit(report(e))

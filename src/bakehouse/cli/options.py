@@ -1,0 +1,40 @@
+"""Options that several commands share, with one name and one help text each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+Kind = Literal["character", "object", "concept", "pose", "style", "dreambooth"]
+
+Json = Annotated[bool, typer.Option("--json", help="JSON on standard output and nothing else.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only the result and warnings.")]
+
+# What is taught
+Source = Annotated[Path, typer.Argument(metavar="RECIPE|FOLDER", help="A recipe, a folder of images or a run folder.")]
+Subject = Annotated[str | None, typer.Option(metavar="WORDS", help='Trigger and class word: "zwx person".')]
+KindOption = Annotated[Kind | None, typer.Option("--kind", help="What is taught; chooses the plan's numbers.")]
+BaseOption = Annotated[str | None, typer.Option("--base", metavar="MODEL", help="The base model. Left out: crumb.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe: adapter.rank=16. May come again."),
+]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A folder that `bakehouse train` made.")]
+
+# What is drawn
+Model = Annotated[
+    str, typer.Argument(metavar="MODEL", help="crumb, a folder, a Hub id, a run folder or a weights file.")
+]
+Base = Annotated[
+    str | None, typer.Option(metavar="MODEL", help="What an adapter goes on, where it is not what it was trained on.")
+]
+Seed = Annotated[int, typer.Option(help="Of the first picture; the next has the next. -1 draws one.")]
+Negative = Annotated[str, typer.Option(metavar="WORDS", help="What not to draw.")]
+Steps = Annotated[int, typer.Option(help="Of denoising.")]
+Guidance = Annotated[float, typer.Option(help="How strictly to follow the prompt (CFG scale).")]
+Sampler = Annotated[str, typer.Option(metavar="NAME", help="As A1111 calls it.")]
+Side = Annotated[int | None, typer.Option(help="In pixels. Left out: the model's own.")]
+Weight = Annotated[float | None, typer.Option(help="How strong the adapter is: 1 as trained, 0 the base alone.")]
+Batch = Annotated[int | None, typer.Option(help="Pictures at once; never changes a picture.")]

@@ -1,0 +1,62 @@
+"""The two consoles: results on standard output, everything about the way there on standard error."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+_LOG_WIDTH = 160
+"""Of tables in files and pipes, where nobody says how wide a line may be."""
+
+
+def results() -> Console:
+    """Where results go. NO_COLOR is honoured by rich itself."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _LOG_WIDTH)
+
+
+def notes() -> Console:
+    """Where progress and warnings go."""
+    return Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else _LOG_WIDTH)
+
+
+def print_table(table: Table) -> None:
+    """A table on standard output; in a file without the spaces that would fill it to its width."""
+    console = results()
+    if console.is_terminal:
+        console.print(table)
+        return
+    with console.capture() as drawn:
+        console.print(table)
+    print("\n".join(line.rstrip() for line in drawn.get().splitlines()))
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on standard output."""
+    print(json.dumps(document, indent=2, ensure_ascii=False, default=str))
+
+
+def print_warnings(warnings: Iterable[str]) -> None:
+    """One line each on standard error."""
+    console = notes()
+    for warning in warnings:
+        console.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def busy(what: str, *, quiet: bool = False) -> Iterator[None]:
+    """Says that something short is under way: a spinner in a terminal, one line in a log."""
+    console = notes()
+    if quiet:
+        yield
+    elif console.is_terminal:
+        with console.status(what):
+            yield
+    else:
+        console.print(what, markup=False, soft_wrap=True)
+        yield

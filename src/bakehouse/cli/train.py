@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bakehouse.cli.options import BaseOption, Json, KindOption, Quiet, Settings, Source, Subject
+
+
+def train(
+    source: Source,
+    subject: Subject = None,
+    run: Annotated[
+        Path | None, typer.Option("--run", metavar="DIR", help="Where the run lives. Left out: runs/NAME.")
+    ] = None,
+    kind: KindOption = None,
+    base: BaseOption = None,
+    settings: Settings = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Bake: train on a folder of images. The same command again goes on where it stopped."""
+    from bakehouse.cli.source import read_recipe
+    from bakehouse.cli.terminal.events import show
+    from bakehouse.cli.terminal.plan import print_plan
+
+    recipe = read_recipe(source, subject=subject, kind=kind, base=base, settings=settings or ())
+    if dry_run:
+        from bakehouse.recipe import make_plan
+
+        print_plan(make_plan(recipe), json=json, quiet=quiet)
+        return
+    from bakehouse.train import bake
+
+    folder = run or _home(source) or Path("runs") / recipe.title
+
+    show(bake(recipe, folder), json=json, quiet=quiet)
+    if not json:
+        print(f"{folder}: see it with: bakehouse evaluate {folder}")
+
+
+def _home(source: Path) -> Path | None:
+    """The run folder that a recipe lies in already."""
+    folder = source if source.is_dir() else source.parent
+    return folder if (folder / "recipe.toml").is_file() and (folder / "plan.json").is_file() else None

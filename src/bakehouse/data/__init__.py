@@ -1,0 +1,60 @@
+"""Images, captions, masks and buckets; no torch."""
+
+from bakehouse.data.buckets import (
+    BucketRow,
+    BucketSpec,
+    Placement,
+    assign,
+    bucket_table,
+    bucket_warnings,
+    fit,
+    fit_mask,
+    kohya_bucket,
+    make_buckets,
+)
+from bakehouse.data.captions import (
+    CaptionFile,
+    CaptionOptions,
+    is_fixed,
+    read_caption,
+    split_tags,
+    training_caption,
+)
+from bakehouse.data.images import ImageError, image_size, open_image, to_pixels
+from bakehouse.data.layouts import ConceptFolder, read_layout
+from bakehouse.data.masks import load_mask
+from bakehouse.data.records import ImageRecord, ImageSet, Skipped
+from bakehouse.data.repeats import balance_repeats, unbalanced
+from bakehouse.data.scan import scan
+
+__all__ = [
+    "BucketRow",
+    "BucketSpec",
+    "CaptionFile",
+    "CaptionOptions",
+    "ConceptFolder",
+    "ImageError",
+    "ImageRecord",
+    "ImageSet",
+    "Placement",
+    "Skipped",
+    "assign",
+    "balance_repeats",
+    "bucket_table",
+    "bucket_warnings",
+    "fit",
+    "fit_mask",
+    "image_size",
+    "is_fixed",
+    "kohya_bucket",
+    "load_mask",
+    "make_buckets",
+    "open_image",
+    "read_caption",
+    "read_layout",
+    "scan",
+    "split_tags",
+    "to_pixels",
+    "training_caption",
+    "unbalanced",
+]

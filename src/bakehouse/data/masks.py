@@ -1,0 +1,39 @@
+"""Where in a picture the loss looks."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from bakehouse.data.buckets import Placement, fit_mask
+from bakehouse.data.images import ImageError, open_image
+from bakehouse.data.records import ImageRecord
+
+SHAPE_TOLERANCE = 0.01
+
+
+def load_mask(record: ImageRecord, placement: Placement) -> npt.NDArray[np.float32]:
+    """The mask of an image in its bucket: float32 [h, w] in 0..1, where 1 is learned.
+
+    It comes from the mask file, else from the image's own alpha, else it is all ones.
+
+    Raises:
+        ImageError: the mask cannot be read, or its shape differs from the image's by more than 1 %.
+    """
+    if record.mask is not None:
+        mask = open_image(record.mask, background=(0, 0, 0)).convert("L")
+        _check_shape(record, mask)
+    elif record.has_alpha:
+        mask = open_image(record.path, mode="RGBA").getchannel("A")
+    else:
+        return np.ones((placement.bucket[1], placement.bucket[0]), dtype=np.float32)
+    return np.asarray(fit_mask(mask, placement), dtype=np.float32) / np.float32(255)
+
+
+def _check_shape(record: ImageRecord, mask: Image.Image) -> None:
+    ratio = (mask.width / mask.height) / (record.width / record.height)
+    if abs(ratio - 1) > SHAPE_TOLERANCE:
+        sizes = f"{mask.width}x{mask.height}, and {record.path.name} is {record.width}x{record.height}"
+        hint = "make the mask again from the image as it is now, or remove it"
+        raise ImageError(record.mask or record.path, f"the mask is {sizes}: another shape", hint=hint)

@@ -1,0 +1,60 @@
+"""What the program knows of an image before it opens it again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import overload
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One readable image and what lies beside it."""
+
+    path: Path
+    width: int
+    """Pixels, after EXIF rotation."""
+    height: int
+    sha256: str
+    """Of the file's bytes."""
+    captions: tuple[str, ...] = ()
+    """Captions found beside it, in the file's own order; empty where there is none."""
+    caption_path: Path | None = None
+    concept: int = 0
+    """Which of the recipe's concepts it belongs to."""
+    mask: Path | None = None
+    """A grey picture of the same shape: white is learned, black is not."""
+    has_alpha: bool = False
+    """At least one pixel is not opaque."""
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file that looks like an image and cannot be used, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class ImageSet(Sequence[ImageRecord]):
+    """The images of a folder in a stable order, and what was passed over."""
+
+    records: tuple[ImageRecord, ...]
+    skipped: tuple[Skipped, ...] = ()
+    notes: tuple[str, ...] = ()
+    """Things a person should know: captions without an image, two images of one stem."""
+
+    @overload
+    def __getitem__(self, i: int) -> ImageRecord: ...
+    @overload
+    def __getitem__(self, i: slice) -> tuple[ImageRecord, ...]: ...
+    def __getitem__(self, i: int | slice) -> ImageRecord | tuple[ImageRecord, ...]:
+        return self.records[i]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __iter__(self) -> Iterator[ImageRecord]:
+        return iter(self.records)

@@ -1,0 +1,52 @@
+"""How often each sibling concept's images are seen, so that none drowns the others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bakehouse.core.errors import UsageError
+
+TOLERANCE = 0.15
+"""Siblings whose images x repeats lie this near to the target count as equal."""
+
+
+def balance_repeats(counts: Mapping[str, int], target: int) -> dict[str, int]:
+    """Repeats for each concept so that images x repeats comes to `target` images an epoch.
+
+    Whole numbers, rounded down, at least 1; one more where that alone comes within 15 %. What cannot be brought near is
+    left for `unbalanced` to tell.
+
+    Raises:
+        UsageError: a concept without images, or a target below 1.
+    """
+    if target < 1:
+        raise UsageError(f"target = {target}: should be 1 or more images an epoch")
+    if empty := [name for name, count in counts.items() if count < 1]:
+        raise UsageError(f"no images in {', '.join(empty)}", hint="add images or take the concept out of the recipe")
+    return {name: _repeats(count, target) for name, count in counts.items()}
+
+
+def fair_target(counts: Mapping[str, int], target: int) -> int:
+    """The target within a quarter of the wished one at which the siblings come nearest to each other.
+
+    40 and 20 images at 100 would be 80 and 100 an epoch; at 120 both are 120.
+    """
+
+    def spread(t: int) -> tuple[float, int]:
+        shows = [counts[name] * repeats for name, repeats in balance_repeats(counts, t).items()]
+        return max(shows) / min(shows), abs(t - target)
+
+    return min(range(max(1, target * 3 // 4), target * 5 // 4 + 1), key=spread)
+
+
+def unbalanced(counts: Mapping[str, int], repeats: Mapping[str, int], target: int) -> dict[str, float]:
+    """Concepts whose images x repeats miss `target` by more than 15 %, with the share: 0.6 is 60 % too many."""
+    off = {name: counts[name] * repeats[name] / target - 1 for name in counts}
+    return {name: share for name, share in off.items() if abs(share) > TOLERANCE + 1e-9}
+
+
+def _repeats(count: int, target: int) -> int:
+    down = max(1, target // count)
+    near = abs(count * down - target) <= TOLERANCE * target
+    up_is_near = abs(count * (down + 1) - target) <= TOLERANCE * target
+    return down + 1 if not near and up_is_near else down

@@ -1,0 +1,368 @@
+"""A folder becomes a list of images: the same list on every machine, with everything that was passed over named."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bakehouse.core.errors import Problems, UsageError
+from bakehouse.core.files import sha256_file
+from bakehouse.data.captions import CAPTION_EXTENSIONS, read_caption
+from bakehouse.data.images import EXTENSIONS, ImageError, ImageInfo, probe, sniff
+from bakehouse.data.records import ImageRecord, ImageSet, Skipped
+
+MASK_FOLDERS = ("mask", "masks")
+MASK_ENDINGS = ("-masklabel", ".mask")
+
+_IGNORED = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
+_NOT_SNIFFED = frozenset(
+    (*CAPTION_EXTENSIONS, ".jsonl", ".csv", ".toml", ".yaml", ".yml", ".md", ".npz", ".npy", ".safetensors", ".zip")
+)
+_WORKERS = min(4, os.cpu_count() or 1)
+
+
+def scan(
+    folder: Path | str,
+    *,
+    recursive: bool = True,
+    concept: int = 0,
+    strict: bool = False,
+    caption_extension: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> ImageSet:
+    """Every usable image of a folder, in natural order, with the captions and masks beside it.
+
+    Each image is decoded once to see that it is whole. Files are known by content; those that claim to be images and
+    cannot be used are in `skipped`.
+
+    Args:
+        folder: to look into.
+        recursive: subfolders too; links are followed, and each folder is entered once.
+        concept: written into each record.
+        strict: unusable images are an error.
+        caption_extension: looked for before the others, for example `.caption`.
+        progress: called with (done, total) after each image.
+
+    Raises:
+        UsageError: no such folder, not a folder, or no image in it.
+        Problems: `strict`, and some images cannot be used.
+    """
+    root = Path(folder)
+    _check_root(root)
+    found = _collect(root, recursive)
+    infos = _probe_all([*found.images, *found.unnamed], progress)
+    extensions = _extensions(caption_extension)
+    records, skipped = [], [Skipped(path, "the link leads nowhere") for path in found.broken]
+    claimed = set(found.images)
+    for path in [*found.images, *found.unnamed]:
+        info = infos[path]
+        if isinstance(info, _Seen):
+            records.append(_record(path, info, found, concept, extensions))
+        elif path in claimed:
+            skipped.append(Skipped(path, info))
+    records.sort(key=lambda r: natural_key(r.path, root))
+    skipped.sort(key=lambda s: natural_key(s.path, root))
+    if not records:
+        raise _nothing_found(root, found, skipped, recursive)
+    if strict and skipped:
+        problems = [f"{s.path}: {s.reason}" for s in skipped]
+        raise Problems(f"{root} has images that cannot be used:", problems, hint="remove or replace them")
+    notes = _notes(records, infos, found, root, extensions)
+    return ImageSet(tuple(records), tuple(skipped), tuple(notes))
+
+
+def natural_key(path: Path, root: Path | None = None) -> tuple[object, ...]:
+    """Sorts `a2` before `a10`, without regard to case or to how accents are encoded; ties by the exact name."""
+    relative = path.relative_to(root) if root is not None else path
+    parts = tuple(_natural(part) for part in relative.parts)
+    return (parts, relative.as_posix())
+
+
+def _natural(name: str) -> tuple[tuple[int, int, str], ...]:
+    pieces = re.split(r"([0-9]+)", nfc(name).casefold())
+    return tuple((0, int(p), "") if p[0] in "0123456789" else (1, 0, p) for p in pieces if p)
+
+
+def nfc(text: str) -> str:
+    """Names are compared in this form: `é` is two characters where macOS wrote the name, one elsewhere."""
+    return unicodedata.normalize("NFC", text)
+
+
+# --- finding ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Found:
+    """The files of a tree by what they are, before any is decoded."""
+
+    images: list[Path] = field(default_factory=list)
+    unnamed: list[Path] = field(default_factory=list)
+    """Images by their first bytes, with a name that does not say so."""
+    masks: dict[tuple[Path, str], Path] = field(default_factory=dict)
+    """By the folder of the image and its stem."""
+    captions: dict[tuple[Path, str], Path] = field(default_factory=dict)
+    """By folder and lower-case NFC name."""
+    broken: list[Path] = field(default_factory=list)
+    others: list[Path] = field(default_factory=list)
+    stray_masks: list[Path] = field(default_factory=list)
+    caption_notes: dict[str, list[Path]] = field(default_factory=lambda: defaultdict(list))
+    """What `read_caption` remarked, and of which files."""
+
+
+def _check_root(root: Path) -> None:
+    if not root.exists():
+        near = root.parent if root.parent.is_dir() else None
+        siblings = sorted(p.name for p in near.iterdir() if p.is_dir() and not p.name.startswith(".")) if near else []
+        hint = f"folders in {near}: {', '.join(siblings[:8])}" if siblings else "give the folder that holds the images"
+        raise UsageError(f"{root} does not exist", hint=hint)
+    if not root.is_dir():
+        raise UsageError(f"{root} is a file, not a folder", hint=f"give the folder: {root.parent}")
+
+
+def _collect(root: Path, recursive: bool) -> _Found:
+    found = _Found()
+    masks: list[Path] = []
+    for path in _walk(root, recursive):
+        if path.suffix.lower() in CAPTION_EXTENSIONS:
+            found.captions[path.parent, nfc(path.name).lower()] = path
+        elif not path.exists():
+            if path.suffix.lower() in EXTENSIONS:
+                found.broken.append(path)
+        elif _is_mask(path, root):
+            masks.append(path)
+        elif path.suffix.lower() in EXTENSIONS:
+            found.images.append(path)
+        elif path.suffix.lower() not in _NOT_SNIFFED and sniff(path):
+            found.unnamed.append(path)
+        else:
+            found.others.append(path)
+    if not recursive:
+        inside = sorted(p for p in root.iterdir() if p.name.lower() in MASK_FOLDERS and p.is_dir())
+        masks += [path for folder in inside for path in _walk(folder, recursive=False)]
+    _match_masks(found, masks, root)
+    return found
+
+
+def _walk(root: Path, recursive: bool) -> Iterable[Path]:
+    """Files in natural order; folders behind links come last, so that a file keeps its own path where it has one."""
+    waiting, entered = [root], set()
+    while waiting:
+        top = waiting.pop(0)
+        for folder, names, files in os.walk(top, onerror=_unreadable):
+            here = Path(folder)
+            real = os.path.realpath(folder)
+            if real in entered:
+                names.clear()
+                continue
+            entered.add(real)
+            names[:] = sorted((n for n in names if not _ignored(n)), key=_natural) if recursive else []
+            waiting += [here / n for n in names if (here / n).is_symlink()]
+            names[:] = [n for n in names if not (here / n).is_symlink()]
+            yield from (here / n for n in sorted(files, key=lambda n: (_natural(n), n)) if not _ignored(n))
+
+
+def _unreadable(error: OSError) -> None:
+    raise UsageError(f"cannot look into {error.filename}: {error.strerror}", hint="change its permissions") from error
+
+
+def _ignored(name: str) -> bool:
+    return name.startswith(".") or name.lower() in _IGNORED
+
+
+def _is_mask(path: Path, root: Path) -> bool:
+    """By name or by folder; the folder given by the user may be called `masks` and still hold images."""
+    if path.suffix.lower() not in EXTENSIONS:
+        return False
+    folders = path.relative_to(root).parts[:-1]
+    in_folder = bool(folders) and folders[-1].lower() in MASK_FOLDERS
+    return in_folder or path.stem.lower().endswith(MASK_ENDINGS)
+
+
+def _match_masks(found: _Found, masks: Sequence[Path], root: Path) -> None:
+    """Fills `found.masks`: one beside its image comes before one in a folder, which serves its parent and siblings."""
+    stems = {(p.parent, _stem(p)) for p in [*found.images, *found.unnamed]}
+    folders = {folder for folder, _ in stems}
+    for path in masks:
+        stem, beside = _stem(path), False
+        for ending in MASK_ENDINGS:
+            if stem.endswith(ending):
+                stem, beside = stem.removesuffix(ending), True
+        here = path.parent
+        around = here.parent
+        near = [here] if beside else [around, *sorted(f for f in folders if f.parent == around)]
+        homes = [(folder, stem) for folder in near if (folder, stem) in stems]
+        for home in homes:
+            if beside or home not in found.masks:
+                found.masks[home] = path
+        if not homes:
+            found.stray_masks.append(path)
+    _borrow_masks(found, stems, root)
+
+
+def _borrow_masks(found: _Found, stems: set[tuple[Path, str]], root: Path) -> None:
+    """Masks in a folder beside the one that was given: `dataset/images` and `dataset/masks`."""
+    for name in MASK_FOLDERS:
+        folder = root.absolute().parent / name
+        if root.name.lower() in MASK_FOLDERS or not folder.is_dir():
+            continue
+        for path in _walk(folder, recursive=False):
+            home = (root, _stem(path))
+            if path.suffix.lower() in EXTENSIONS and home in stems and home not in found.masks:
+                found.masks[home] = path
+
+
+def _stem(path: Path) -> str:
+    return nfc(path.stem).lower()
+
+
+# --- looking ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Seen:
+    info: ImageInfo
+    sha256: str
+
+
+def _probe_all(paths: Sequence[Path], progress: Callable[[int, int], None] | None) -> dict[Path, _Seen | str]:
+    """What each file is, or why it cannot be used. Pillow decodes without the interpreter's lock, so threads help."""
+
+    def look(path: Path) -> _Seen | str:
+        try:
+            return _Seen(probe(path), sha256_file(path))
+        except ImageError as e:
+            return e.reason
+        except OSError as e:
+            return f"it cannot be read ({e.strerror or e})"
+
+    seen: dict[Path, _Seen | str] = {}
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        for path, result in zip(paths, pool.map(look, paths), strict=True):
+            seen[path] = result
+            if progress is not None:
+                progress(len(seen), len(paths))
+    return seen
+
+
+def _extensions(first: str | None) -> tuple[str, ...]:
+    if first is None:
+        return CAPTION_EXTENSIONS
+    first = first if first.startswith(".") else f".{first}"
+    return tuple(dict.fromkeys((first.lower(), *CAPTION_EXTENSIONS)))
+
+
+def _caption_files(path: Path, found: _Found, extensions: Sequence[str]) -> list[Path]:
+    """Caption files of an image, the one that counts first: `a.png.txt`, which can mean no other, then `a.txt`."""
+    names = [nfc(path.name).lower() + ext for ext in extensions] + [_stem(path) + ext for ext in extensions]
+    return [found.captions[path.parent, name] for name in names if (path.parent, name) in found.captions]
+
+
+def _record(path: Path, seen: _Seen, found: _Found, concept: int, extensions: Sequence[str]) -> ImageRecord:
+    files = _caption_files(path, found, extensions)
+    captions: tuple[str, ...] = ()
+    if files:
+        caption = read_caption(files[0])
+        captions = caption.lines
+        for note in caption.notes:
+            found.caption_notes[note].append(files[0])
+    return ImageRecord(
+        path=path,
+        width=seen.info.width,
+        height=seen.info.height,
+        sha256=seen.sha256,
+        captions=captions,
+        caption_path=files[0] if files else None,
+        concept=concept,
+        mask=found.masks.get((path.parent, _stem(path))),
+        has_alpha=seen.info.has_alpha,
+    )
+
+
+# --- telling ----------------------------------------------------------------------------------------------------------
+
+
+def _notes(
+    records: Sequence[ImageRecord],
+    infos: dict[Path, _Seen | str],
+    found: _Found,
+    root: Path,
+    extensions: Sequence[str],
+) -> list[str]:
+    """What a person should know of the images, their names and their captions."""
+    seen = {r.path: info.info for r in records if isinstance(info := infos[r.path], _Seen)}
+    # The caption of an image that cannot be used is no orphan.
+    used = {f for path in [*found.images, *found.unnamed] for f in _caption_files(path, found, extensions)}
+    lists = {
+        "image whose extension is wrong": [p for p, info in seen.items() if not _named_right(p, info.format)],
+        "animation, of which only the first frame is used": [p for p, info in seen.items() if info.frames > 1],
+        "caption without an image": [
+            p for p in found.captions.values() if p not in used and p.suffix.lower() != ".json"
+        ],
+        "mask without an image": found.stray_masks,
+    }
+    notes = [*_name_notes(records, found, extensions)]
+    notes += [_listed(what, paths, root) for what, paths in lists.items() if paths]
+    for remark, files in found.caption_notes.items():
+        paths = list(dict.fromkeys(files))
+        several = _listed(f"caption of which is true: {remark}", paths, root)
+        notes.append(several if len(paths) > 1 else f"{paths[0].name}: {remark}")
+    return notes
+
+
+def _name_notes(records: Sequence[ImageRecord], found: _Found, extensions: Sequence[str]) -> Iterable[str]:
+    """Images that share a caption, captions that share an image."""
+    twins: dict[tuple[Path, str], list[str]] = defaultdict(list)
+    for record in records:
+        twins[record.path.parent, _stem(record.path)].append(record.path.name)
+        files = _caption_files(record.path, found, extensions)
+        if len(files) > 1 and len({read_caption(f).lines for f in files}) > 1:
+            rest = ", ".join(f.name for f in files[1:])
+            yield f"{record.path.name} has several captions that differ: {files[0].name} is used, not {rest}"
+    for names in twins.values():
+        if len(names) > 1:
+            yield f"{' and '.join(names)} have one stem and share its caption; both are used"
+
+
+_NAMES = {
+    "JPEG": {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"},
+    "MPO": {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"},
+    "PNG": {".png", ".apng"},
+    "WEBP": {".webp"},
+    "GIF": {".gif"},
+    "AVIF": {".avif", ".avifs"},
+    "HEIF": {".heic", ".heif", ".hif", ".avif"},
+    "TIFF": {".tif", ".tiff"},
+    "BMP": {".bmp", ".dib"},
+}
+
+
+def _named_right(path: Path, kind: str) -> bool:
+    return path.suffix.lower() in _NAMES.get(kind, EXTENSIONS)
+
+
+def _listed(what: str, paths: Sequence[Path], root: Path, most: int = 5) -> str:
+    names = [path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path) for path in paths[:most]]
+    more = f" and {len(paths) - most} more" if len(paths) > most else ""
+    return f"{len(paths)} x {what}: {', '.join(names)}{more}"
+
+
+def _nothing_found(root: Path, found: _Found, skipped: Sequence[Skipped], recursive: bool) -> UsageError:
+    """An empty folder's error says what was there instead."""
+    if skipped:
+        lines = [f"{s.path.name}: {s.reason}" for s in skipped[:8]]
+        return Problems(f"{root} has no image that can be used; {len(skipped)} cannot:", lines, hint="replace them")
+    kinds: dict[str, int] = defaultdict(int)
+    for path in [*found.others, *found.captions.values(), *found.masks.values()]:
+        kinds[path.suffix.lower() or "(no extension)"] += 1
+    there = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items())) or "nothing"
+    hint = "png, jpg, webp, gif, avif, heic, bmp and tiff are read"
+    folders = [p.name for p in sorted(root.iterdir()) if p.is_dir() and not _ignored(p.name)]
+    if folders and not recursive:
+        hint = f"it has folders: {', '.join(folders[:8])}; look into one of them"
+    return UsageError(f"{root} has no images; there is {there}", hint=hint)

@@ -1,0 +1,359 @@
+"""`evaluate(run)`: renders, judges, picks and reports. Pictures are kept, so that the same command goes on."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bakehouse.core.errors import UsageError
+from bakehouse.core.events import Event, Progress, Warned
+from bakehouse.core.files import read_json, write_json
+from bakehouse.core.run import Run
+from bakehouse.data.images import open_image
+from bakehouse.data.records import ImageRecord
+from bakehouse.data.scan import scan
+from bakehouse.evaluate.judge import CONTEXT, Judge, judge_for
+from bakehouse.evaluate.metrics import dominant_attributes, subject_attributes
+from bakehouse.evaluate.pick import finalists, judge_run, make_pick, relative
+from bakehouse.evaluate.pictures import Album, Look, Painter, Shot, StudioPainter, look_at, square
+from bakehouse.evaluate.prompts import PER_PROMPT, Asks, make_asks, phrase_in
+from bakehouse.evaluate.result import Report, picture_name
+from bakehouse.evaluate.scores import Base, Cell, Looked, Looks, References, score_base, score_cell
+from bakehouse.recipe.recipe import ConceptSpec, EvaluateSpec, Recipe
+
+COARSE = 8
+"""Pictures for each cell in the first round; the best go on to all of them."""
+FINALISTS = 3
+CRUMB_STEPS = 12
+"""DPM++ steps where the recipe leaves them open: crumb's pictures change no more after these."""
+MOST_REFERENCES = 200
+"""Of a large folder so many images are judged, evenly spread."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored(Event):
+    """A checkpoint at a weight was judged; shares of 1, drift in points, None where unknown."""
+
+    epoch: int
+    weight: float
+    images: int
+    subject: float | None
+    prompt_kept: float | None
+    drift: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated(Event):
+    """The evaluation is done."""
+
+    report: str
+    """Path of the page."""
+    weights: str
+    weight: float
+    why: str
+    verdict: str
+    mend: str
+    seconds: float
+
+
+def evaluate(
+    run: Run,
+    *,
+    spec: EvaluateSpec | None = None,
+    changes: Mapping[str, Any] | None = None,
+    concept: int = 0,
+    judge: Judge | None = None,
+    painter: Painter | None = None,
+    device: str = "auto",
+) -> Generator[Event, None, Report]:
+    """Judges a run's checkpoints against the untouched base; yields events and returns the report.
+
+    All cells are judged on a few pictures first, then the best on all: most of the time goes where the choice is made.
+    Writes report/scores.json, pick.json, report.html and grid.png.
+
+    Args:
+        run: what `bakehouse train` made.
+        spec: instead of the recipe's.
+        changes: single keys of it: `{"images": 8}`.
+        concept: which of the recipe's concepts.
+        judge: instead of the one that suits the base.
+        painter: instead of a studio on the recipe's base.
+        device: where pictures are made.
+
+    Raises:
+        UsageError: no weights, no such images, a judge that is not there.
+        BakehouseError: a file is damaged.
+    """
+    began = time.monotonic()
+    recipe = Recipe.load(run.recipe)
+    job = _Job.make(run, recipe, spec or recipe.evaluate, changes or {}, concept, judge, painter, device)
+    for note in job.notes:
+        yield Warned(message=note)
+    report = yield from job.work()
+    write_json(run.report / "scores.json", report.to_json())
+    write_json(run.report / "pick.json", report.pick.to_json())
+    from bakehouse.evaluate.report import write_report
+
+    write_report(report, run)
+    yield Evaluated(
+        report=str(report.html),
+        weights=report.pick.weights,
+        weight=report.pick.weight,
+        why=report.pick.why,
+        verdict=report.verdict.word,
+        mend=report.verdict.mend,
+        seconds=time.monotonic() - began,
+    )
+    return report
+
+
+@dataclass
+class _Job:
+    """One evaluation: its parts, and what it has found so far."""
+
+    run: Run
+    recipe: Recipe
+    spec: EvaluateSpec
+    concept: ConceptSpec
+    judge: Judge
+    album: Album
+    training: Sequence[ImageRecord]
+    compared: Sequence[ImageRecord]
+    own_named: Mapping[str, str]
+    notes: list[str]
+    total: int = 0
+    there: set[Path] = field(default_factory=set)
+    """Pictures that are made."""
+
+    @classmethod
+    def make(
+        cls,
+        run: Run,
+        recipe: Recipe,
+        spec: EvaluateSpec,
+        changes: Mapping[str, Any],
+        concept: int,
+        judge: Judge | None,
+        painter: Painter | None,
+        device: str,
+    ) -> _Job:
+        """Gathers the parts; reads no model but the judge.
+
+        Raises:
+            UsageError: see `evaluate`.
+        """
+        if changes:
+            spec = spec.with_values(changes)
+        if not 0 <= concept < len(recipe.concepts):
+            raise UsageError(f"concept = {concept}: the recipe has {len(recipe.concepts)}, counted from 0")
+        subject = recipe.concepts[concept]
+        training = _spread(scan(subject.folder).records, MOST_REFERENCES)
+        holdout = spec.holdout or _beside(subject.folder)
+        notes = []
+        if holdout is None:
+            notes.append("no held-out images: the subject is compared with the images it was trained on")
+        if len(recipe.concepts) > 1:
+            notes.append(
+                f"the run has {len(recipe.concepts)} concepts; this judges {subject.subject or subject.folder.name!r}"
+            )
+        crumb = recipe.model.base == "crumb"
+        steps = CRUMB_STEPS if crumb and "steps" not in spec.model_fields_set else spec.steps
+        look = Look(steps=steps, guidance=spec.guidance, size=_size(recipe))
+        return cls(
+            run=run,
+            recipe=recipe,
+            spec=spec,
+            concept=_as_captioned(subject, training),
+            judge=judge or judge_for(recipe.model.base),
+            album=Album(run.report / "cache", painter or _studio(recipe, run, device), look),
+            training=training,
+            compared=_spread(scan(holdout).records, MOST_REFERENCES) if holdout else training,
+            own_named=_named_attributes(subject.folder),
+            notes=notes,
+        )
+
+    def work(self) -> Generator[Event, None, Report]:
+        """Base, all cells coarsely, the best finely, the report."""
+        epoch_of = {path: epoch for epoch, path in checkpoints(self.run, self.spec.checkpoints)}
+        shots = [Shot(path, weight) for path in epoch_of for weight in self._weights(path)]
+        coarse = min(COARSE, self.spec.images)
+        closer = min(FINALISTS, len(shots)) if coarse < self.spec.images else 0
+        training, compared = self._look_at(self.training), self._look_at(self.compared)
+        asks = self._asks(training)
+        few = asks.first(coarse)
+        self.total = len(asks) - len(asks.subject) + len(shots) * len(few) + closer * (len(asks) - len(few))
+
+        base = yield from self._series(Shot(), asks)
+        own = self.own_named or subject_attributes(training.attributes, base.klass.attributes, ignore=CONTEXT)
+        references = References(training, compared, self.compared is not self.training, own)
+        floor = self._floor(asks)
+        cells: dict[Shot, Cell] = {}
+        for shot in shots:
+            cells[shot] = yield from self._cell(shot, few, epoch_of, base, references, floor)
+        best = [id(c) for c in finalists(list(cells.values()), closer)]
+        for shot in [s for s, c in cells.items() if id(c) in best]:
+            cells[shot] = yield from self._cell(shot, asks, epoch_of, base, references, floor)
+        found = score_base(base.klass, references, [a.judged for a in asks.klass], floor=floor, seed=self.spec.seed)
+        return self._report(asks, cells, found, references)
+
+    def _look_at(self, records: Sequence[ImageRecord]) -> Looked:
+        return look_at(self.judge, [square(open_image(r.path)) for r in records])
+
+    def _cell(
+        self, shot: Shot, asks: Asks, epoch_of: Mapping[Path, int], base: Looks, references: References, floor: float
+    ) -> Generator[Event, None, Cell]:
+        looks = yield from self._series(shot, asks)
+        assert shot.weights is not None
+        epoch = epoch_of[shot.weights]
+        cell = score_cell(
+            (relative(shot.weights, self.run.folder), shot.weight, epoch),
+            looks,
+            base,
+            references,
+            prompts=[a.judged for a in asks.subject],
+            asked=[self.judge.asked(a.judged).keys() for a in asks.subject],
+            asked_other=[self.judge.asked(a.judged).keys() for a in asks.other],
+            floor=floor,
+            seed=self.spec.seed,
+        )
+        figures = (cell.fidelity.value, cell.kept, cell.drift.points.value)
+        subject, kept, drift = (None if math.isnan(v) else round(v, 4) for v in figures)
+        yield Scored(
+            epoch=epoch, weight=shot.weight, images=cell.images, subject=subject, prompt_kept=kept, drift=drift
+        )
+        return cell
+
+    def _series(self, shot: Shot, asks: Asks) -> Generator[Event, None, Looks]:
+        """Makes and judges the pictures of a shot; the base needs none of the subject."""
+        subject = asks.subject if shot.weights else ()
+        wanted = (*subject, *asks.klass, *asks.other)
+        missing = self.album.missing(shot, wanted)
+        self.there |= {self.album.path(shot, ask) for ask in set(wanted) - set(missing)}
+        yield self._progress()
+        for path in self.album.make(shot, missing):
+            self.there.add(path)
+            yield self._progress()
+        looked = [self.album.looked(self.judge, shot, some) for some in (subject, asks.klass, asks.other)]
+        return Looks(*looked)
+
+    def _progress(self) -> Progress:
+        return Progress(what="pictures", done=len(self.there), total=max(self.total, len(self.there)))
+
+    def _asks(self, training: Looked) -> Asks:
+        fixed = {*dominant_attributes(training.attributes, ignore=CONTEXT), *self.own_named}
+        return make_asks(
+            self.concept,
+            kind=self.recipe.kind,
+            crumb=self.recipe.model.base == "crumb",
+            count=self.spec.images,
+            seed=self.spec.seed,
+            fixed=fixed,
+        )
+
+    def _floor(self, asks: Asks) -> float:
+        """What the judge gives the base's pictures for each other's prompts."""
+        if not self.judge.has_floor:
+            return 0.0
+        others = [a.judged for a in asks.klass[PER_PROMPT:] + asks.klass[:PER_PROMPT]]
+        scores = self.judge.prompt_scores(self.album.open(Shot(), asks.klass), others)
+        return float(np.nanmean(scores))
+
+    def _weights(self, path: Path) -> tuple[float, ...]:
+        return (1.0,) if path.is_dir() else self.spec.weights
+
+    def _report(self, asks: Asks, cells: Mapping[Shot, Cell], base: Base, references: References) -> Report:
+        found = list(cells.values())
+        pictures: dict[str, str] = {}
+        for shot, cell in [(Shot(), None), *cells.items()]:
+            for series, some in (("subject", asks.subject), ("class", asks.klass), ("other", asks.other)):
+                for i, ask in enumerate(some):
+                    path = self.album.path(shot, ask)
+                    if path.is_file():
+                        pictures[picture_name(cell, series, i)] = path.relative_to(self.run.report).as_posix()
+        return Report(
+            folder=self.run.report,
+            title=self.recipe.title,
+            concept=self.concept,
+            judge=self.judge.name,
+            measures=self.judge.measures,
+            base_model=self.recipe.model.base,
+            spec=self.spec,
+            look=self.album.look,
+            own=dict(references.own),
+            held_out=references.held_out,
+            references=tuple(r.path for r in self.training),
+            base=base,
+            cells=tuple(found),
+            asks=asks,
+            pick=make_pick(found, base),
+            verdict=judge_run(found, base),
+            notes=tuple(self.notes),
+            pictures=pictures,
+        )
+
+
+def checkpoints(run: Run, most: int) -> list[tuple[int, Path]]:
+    """At most `most` of a run's (epoch, weights), evenly spread; the last is always among them.
+
+    Raises:
+        UsageError: the run has no weights yet.
+    """
+    from bakehouse.generate.source import epochs
+
+    found = list(epochs(run).items())
+    count = min(most, len(found))
+    # Steps from the end: of 8 and 5 wanted 2, 3, 5, 6, 8. The first epochs have learned least.
+    chosen = sorted({round((i + 1) * len(found) / count) - 1 for i in range(count)})
+    return [found[i] for i in chosen]
+
+
+def _studio(recipe: Recipe, run: Run, device: str) -> StudioPainter:
+    from bakehouse.generate.source import Source
+
+    model = recipe.model
+    precision = recipe.train.precision
+    source = Source(model.base, vae=model.vae, clip_skip=model.clip_skip, precision=precision, title=run.name, run=run)
+    return StudioPainter(source, device)
+
+
+def _size(recipe: Recipe) -> int | None:
+    """The side that was trained at where the recipe says one; pictures come in whole latents of 8 pixels."""
+    return recipe.buckets.resolution // 8 * 8 if "resolution" in recipe.buckets.model_fields_set else None
+
+
+def _as_captioned(concept: ConceptSpec, images: Sequence[ImageRecord]) -> ConceptSpec:
+    """The concept with the subject that its captions name."""
+    captions = [caption for image in images for caption in image.captions[:1]]
+    phrase = phrase_in(captions, concept.trigger_word)
+    if phrase is None or phrase == concept.subject:
+        return concept
+    words = {"subject": phrase, "trigger": concept.trigger_word, "class_word": concept.class_name}
+    return concept.model_copy(update=words)
+
+
+def _beside(folder: Path) -> Path | None:
+    """Held-out images lie beside the folder of images under its name with `-holdout`."""
+    beside = folder.parent / f"{folder.name}-holdout"
+    return beside if beside.is_dir() else None
+
+
+def _named_attributes(folder: Path) -> dict[str, str]:
+    """The subject's attributes where an example.json beside the images names them."""
+    path = folder / "example.json"
+    if not path.is_file():
+        return {}
+    value = read_json(path)
+    named = value.get("attributes") if isinstance(value, dict) else None
+    return {str(k): str(v) for k, v in named.items()} if isinstance(named, dict) else {}
+
+
+def _spread(records: Sequence[ImageRecord], most: int) -> Sequence[ImageRecord]:
+    if len(records) <= most:
+        return records
+    return [records[round(i)] for i in np.linspace(0, len(records) - 1, most)]

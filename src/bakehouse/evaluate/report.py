@@ -1,0 +1,523 @@
+"""`report.html`, one page that needs nothing beside itself, and `grid.png`."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from html import escape
+from importlib import metadata, resources
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from bakehouse.core.errors import BakehouseError
+from bakehouse.core.events import Step
+from bakehouse.core.files import atomic_path, write_text
+from bakehouse.core.run import Run
+from bakehouse.data.images import open_image
+from bakehouse.evaluate.charts import Axes, Line, Point, line_chart
+from bakehouse.evaluate.metrics import Interval
+from bakehouse.evaluate.pick import KEEP_PROMPT, MOST_DRIFT, MOST_MEMORISED
+from bakehouse.evaluate.prompts import PER_PROMPT
+from bakehouse.evaluate.result import Report
+from bakehouse.evaluate.scores import Cell
+
+THUMB = 192
+"""Side of single pictures on the page, pixels: sharp where they are shown, small in the file."""
+QUALITY = 82
+COLUMNS = 8
+MONTAGE = 4
+"""Pictures in a cell of the grid, of different prompts."""
+TONES = {"learned": "good", "undertrained": "warn", "overtrained": "bad", "nothing changed": "calm"}
+SMOOTH = 25
+"""The loss is averaged over a 25th of the run: single batches say little."""
+DASH, NBSP = "–", "\u00a0"
+MEANINGS = {
+    "Subject": "mean of likeness (0 = the base, 1 = the subject's own images) and the share of its attributes shown; "
+    "a picture shows the subject from one half on",
+    "Prompt kept": "what a prompt asks for and the judge finds, as a share of what it finds in the base's pictures "
+    "of the same prompts and seeds",
+    "Drift": "without the trigger, in points: the largest of the way towards the subject, the rise of its attributes "
+    "and the loss of prompt accuracy",
+    "Near copies": "pictures closer to one training image than those are to each other, by embedding and by pixels",
+    "Pick": "the highest subject fidelity, where each point below {keep:.0f} % prompt kept and each above {drift:g} "
+    "points of drift costs one; of those within one standard error the gentlest",
+}
+
+
+def write_report(report: Report, run: Run) -> Path:
+    """Writes report.html and grid.png into the run's report folder; returns the page.
+
+    Raises:
+        BakehouseError: a picture is gone, or the disk is full.
+    """
+    write_grid(report)
+    return write_text(report.html, make_page(report, run))
+
+
+def make_page(report: Report, run: Run) -> str:
+    """The page as text."""
+    css = resources.files("bakehouse.evaluate").joinpath("page.css").read_text("utf-8")
+    parts = (
+        _header(report, run),
+        _verdict(report, run),
+        _subject_pictures(report),
+        _class_pictures(report),
+        _grid(report),
+        _curves(report, run),
+        _attributes(report),
+        _table(report),
+        _prompts(report),
+        _reproduce(report, run),
+    )
+    title = escape(f"{report.title}: {report.verdict.word}")
+    head = (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{title}</title><style>{css}</style></head><body><main>"
+    )
+    return head + "\n".join(part for part in parts if part) + "</main></body></html>\n"
+
+
+def write_grid(report: Report) -> Path:
+    """grid.png: a column for each checkpoint, a row for each weight, four prompts in each cell."""
+    from bakehouse.generate.layout import draw_grid
+
+    epochs, weights, cells = _axes(report)
+    pictures = [[_montage(report, cells.get((e, w))) for e in epochs] for w in weights]
+    captions = [[_caption(cells.get((e, w))) for e in epochs] for w in weights]
+    title = f"{report.concept.subject or report.title}: checkpoint x weight"
+    across, down = [f"epoch {e}" for e in epochs], [f"weight {w:g}" for w in weights]
+    page = draw_grid(pictures, across, down, title, captions=captions)
+    with atomic_path(report.grid) as temporary:
+        page.save(temporary, format="PNG", optimize=True)
+    return report.grid
+
+
+# --- sections ---------------------------------------------------------------------------------------------------------
+
+
+def _header(report: Report, run: Run) -> str:
+    epochs, weights, _ = _axes(report)
+    when = datetime.now(UTC).strftime("%d %B %Y").lstrip("0")
+    counts = f"{len(epochs)} checkpoint{'s' * (len(epochs) != 1)} at {_list([f'{w:g}' for w in weights])}"
+    return (
+        f'<header><p class="kind">Evaluation of the run <b>{escape(run.name)}</b>, {when}</p>'
+        f"<h1>{escape(report.concept.subject or report.title)}</h1>"
+        f'<p class="lead">Taught to <b>{escape(report.base_model)}</b> from {len(report.references)} images. '
+        f"Judged: {counts}, beside the untouched base with the same prompts and seeds.</p></header>"
+    )
+
+
+def _verdict(report: Report, run: Run) -> str:
+    cell, verdict = report.picked, report.verdict
+    learned = verdict.word == "learned"
+    mend = f'<p class="mend"><b>{"Note" if learned else "Next"}:</b> {escape(verdict.mend)}</p>' if verdict.mend else ""
+    why = "" if learned else f'<p class="mend">{_prose(verdict.why)}</p>'
+    prompt = f"{report.concept.subject}, {_place(report)}" if _place(report) else report.concept.subject
+    command = f'bakehouse generate {run.folder.as_posix()} "{prompt}"'
+    return (
+        f'<section class="card verdict {TONES[verdict.word]}"><span class="badge">{verdict.word.capitalize()}</span>'
+        f'<p class="pick">{_prose(report.pick.why)}</p>{why}{mend}'
+        f'<div class="tiles">{"".join(_tiles(report, cell))}</div>'
+        f"<pre>{escape(command)}</pre></section>"
+    )
+
+
+def _tiles(report: Report, cell: Cell) -> Iterable[str]:
+    yield _tile("Subject shown", _percent(cell.shown.value), f"of pictures ({_range(cell.shown, 100)})")
+    yield _tile("Prompt kept", _percent(min(cell.kept, 1.0)), "of the base's accuracy")
+    points = cell.drift.points
+    yield _tile(
+        "Drift of the class", _number(points.value, 1), f"points ({_range(points)}); up to {MOST_DRIFT:g} is fine"
+    )
+    yield _tile("Near copies", _percent(cell.memorised.share.value), "of a training image")
+    base = report.base.diversity.value
+    if base > 0 and not math.isnan(cell.diversity.value):
+        yield _tile("Diversity", _percent(cell.diversity.value / base), "of the base's, same prompt")
+
+
+def _tile(what: str, figure: str, note: str) -> str:
+    return f'<div class="tile"><span class="what">{what}</span><b>{figure}</b><span>{escape(note)}</span></div>'
+
+
+def _subject_pictures(report: Report) -> str:
+    cell = report.picked
+    training = [_image(path, "a training image") for path in _some(report.references, COLUMNS)]
+    chosen = _different(len(report.asks.subject), COLUMNS)
+    columns = []
+    for i in chosen:
+        ask = report.asks.subject[i]
+        mine, base = report.picture(cell, "subject", i), report.picture(None, "class", i)
+        columns.append((_maybe(mine, ask.prompt), _maybe(base, f"base: {ask.judged}"), _tail(ask.judged, report)))
+    rows = [
+        ("Taught from", f"{len(report.references)} images", [f"<figure>{image}</figure>" for image in training]),
+        ("Drawn now", f"epoch {cell.epoch} at {cell.weight:g}", [f"<figure>{mine}</figure>" for mine, _, _ in columns]),
+        ("The base", "same prompt and seed", [_captioned(base, words) for _, base, words in columns]),
+    ]
+    return (
+        "<section><h2>The subject</h2>"
+        f'<p class="lead">Prompts begin with “{escape(report.concept.subject)}”; the base is asked for '
+        f"“{escape(_class_words(report))}” instead.</p>{_rows(rows)}</section>"
+    )
+
+
+def _class_pictures(report: Report) -> str:
+    cell = report.picked
+    klass = [("class", i, report.asks.klass[i]) for i in _different(len(report.asks.klass), COLUMNS - 2)]
+    other = [("other", i, ask) for i, ask in enumerate(report.asks.other[:2])]
+    mine, base = [], []
+    for series, i, ask in [*klass, *other]:
+        mine.append(f"<figure>{_maybe(report.picture(cell, series, i), ask.prompt)}</figure>")
+        base.append(_captioned(_maybe(report.picture(None, series, i), f"base: {ask.prompt}"), ask.prompt))
+    rows = [("Drawn now", f"epoch {cell.epoch} at {cell.weight:g}", mine), ("The base", "same prompt and seed", base)]
+    return (
+        "<section><h2>Without the trigger</h2>"
+        '<p class="lead">What was not taught should stay as it was: the two rows should look alike.</p>'
+        f"{_rows(rows)}</section>"
+    )
+
+
+def _rows(rows: Sequence[tuple[str, str, Sequence[str]]]) -> str:
+    cells = "".join(
+        f'<div class="row-name">{name}<small>{escape(note)}</small></div><div class="strip">{"".join(figures)}</div>'
+        for name, note, figures in rows
+    )
+    return f'<div class="scroll"><div class="rows">{cells}</div></div>'
+
+
+def _grid(report: Report) -> str:
+    epochs, weights, cells = _axes(report)
+    head = "".join(f"<th>epoch {epoch}</th>" for epoch in epochs)
+    body = []
+    for weight in weights:
+        row = "".join(f"<td>{_grid_cell(report, cells.get((e, weight)))}</td>" for e in epochs)
+        body.append(f"<tr><th>weight {weight:g}</th>{row}</tr>")
+    return (
+        "<section><h2>Checkpoint × weight</h2>"
+        '<p class="lead">The same four prompts and seeds in every cell. Red figures break a limit.</p>'
+        f'<div class="scroll"><table class="cells"><thead><tr><th></th>{head}</tr></thead>'
+        f"<tbody>{''.join(body)}</tbody></table></div></section>"
+    )
+
+
+def _grid_cell(report: Report, cell: Cell | None) -> str:
+    montage = _montage(report, cell)
+    if cell is None or montage is None:
+        return ""
+    picked = cell == report.picked
+    drift, kept = cell.drift.points.value, cell.kept
+    star = '<span class="star">picked</span>' if picked else ""
+    image = _embedded(montage, f"epoch {cell.epoch} at weight {cell.weight:g}", 2 * THUMB)
+    share = 0 if math.isnan(cell.fidelity.value) else 100 * cell.fidelity.value
+    return (
+        f'<figure class="cell{" picked" * picked}">{image}<figcaption>'
+        f'<div class="bar"><i style="width:{share:.0f}%"></i></div>'
+        f"{star}<b>subject {_percent(cell.fidelity.value)}</b>"
+        f'<div class="pair"><span>prompt kept</span>{_flag(_percent(kept), kept < KEEP_PROMPT)}</div>'
+        f'<div class="pair"><span>drift</span>{_flag(f"{_number(drift, 0)} points", drift > MOST_DRIFT)}</div>'
+        "</figcaption></figure>"
+    )
+
+
+def _curves(report: Report, run: Run) -> str:
+    def kept(cell: Cell) -> Interval:
+        # The base's own figure on the same prompts scales value and interval alike.
+        known = cell.prompt.value and not math.isnan(cell.kept)
+        return cell.prompt.scaled(100 * cell.kept / cell.prompt.value) if known else cell.prompt.scaled(math.nan)
+
+    limit = 100 * KEEP_PROMPT
+    subject = Axes("Subject fidelity over epochs", "epoch", y_high=100)
+    prompt = Axes("Prompt fidelity over epochs", "epoch", " %", 0, 120, limit, f"{limit:.0f} %")
+    drift = Axes("Prior drift over epochs", "epoch", limit=MOST_DRIFT, limit_name=f"{MOST_DRIFT:g} points")
+    charts: list[tuple[str, str, Callable[[Cell], Interval], Axes]] = [
+        ("Subject", "0 is the base, 100 the subject's own images", lambda c: c.fidelity.scaled(100), subject),
+        ("Prompt", "accuracy as a share of the base's", kept, prompt),
+        ("Drift", "points away from the base, without the trigger", lambda c: c.drift.points, drift),
+    ]
+    cards = [_card(name, note, line_chart(_lines(report, of), axes)) for name, note, of, axes in charts]
+    cards.append(_card("Training loss", "a running mean; it says little about likeness", _loss_chart(run)))
+    drawn = "".join(card for card in cards if card)
+    return (
+        "<section><h2>Over the epochs</h2>"
+        '<p class="lead">One line for each weight; the shade is the 95 % interval, the ring the pick.</p>'
+        f'<div class="charts">{drawn}</div></section>'
+        if drawn
+        else ""
+    )
+
+
+def _card(name: str, note: str, chart: str) -> str:
+    return f'<div class="card"><h3>{name}</h3><p>{note}</p>{chart}</div>' if chart else ""
+
+
+def _lines(report: Report, of: Callable[[Cell], Interval]) -> list[Line]:
+    _, weights, _ = _axes(report)
+    lines = []
+    for i, weight in enumerate(weights):
+        cells = sorted((c for c in report.cells if c.weight == weight), key=lambda c: c.epoch)
+        points = []
+        for cell in cells:
+            figure = of(cell)
+            said = f"epoch {cell.epoch} at {weight:g}: {_number(figure.value, 1)} ({_range(figure)}), of {cell.images}"
+            points.append(Point(cell.epoch, figure.value, figure.low, figure.high, said, cell == report.picked))
+        lines.append(Line(f"{weight:g}", points, f"w{_shade(i, len(weights))}"))
+    return lines
+
+
+def _loss_chart(run: Run) -> str:
+    steps = [e for e in run.history() if isinstance(e, Step)]
+    lines = []
+    for name, values in (
+        ("subject", [(e.step, e.subject_loss if e.subject_loss is not None else e.loss) for e in steps]),
+        ("prior", [(e.step, e.prior_loss) for e in steps if e.prior_loss is not None]),
+    ):
+        known = [(s, v) for s, v in values if v is not None and math.isfinite(v)]
+        if len(known) < 2:
+            continue
+        points = [Point(s, v, v, v) for s, v in _smoothed(known)]
+        lines.append(Line(name, points, name, marks=False))
+    return line_chart(lines, Axes("Training loss over steps", "step"))
+
+
+def _smoothed(values: Sequence[tuple[float, float]], most: int = 150) -> list[tuple[float, float]]:
+    """Means over a window of a 25th of the run, at no more than `most` places."""
+    xs, ys = np.asarray(values, dtype=np.float64).T
+    width = max(1, len(ys) // SMOOTH)
+    sums = np.concatenate([[0.0], np.cumsum(ys)])
+    places = np.unique(np.linspace(0, len(ys) - 1, min(most, len(ys))).astype(int))
+    low, high = np.maximum(places - width // 2, 0), np.minimum(places + (width + 1) // 2 + 1, len(ys))
+    return list(zip(xs[places].tolist(), ((sums[high] - sums[low]) / (high - low)).tolist(), strict=True))
+
+
+def _attributes(report: Report) -> str:
+    if not report.own:
+        return ""
+    cell = report.picked
+    rows = []
+    for group, value in report.own.items():
+        base, leak = report.base.attributes.get(group, math.nan), cell.drift.each.get(group, math.nan)
+        without = f"{leak:+.0f}" if not math.isnan(leak) else DASH
+        rows.append(
+            f"<tr><td>{escape(group)}: <b>{escape(value)}</b></td>"
+            f"<td>{_percent(cell.attributes.get(group, math.nan))}</td>"
+            f"<td>{_percent(base)}</td><td>{_flag(without, leak > MOST_DRIFT)}</td></tr>"
+        )
+    return (
+        "<section><h2>What makes the subject</h2>"
+        '<p class="lead">The attributes that its images share, and how often they show.</p>'
+        '<div class="scroll"><table class="figures"><thead><tr><th>attribute</th><th>with the trigger</th>'
+        "<th>the base</th><th>without the trigger,<br>points above the base</th></tr></thead>"
+        f"<tbody>{''.join(rows)}</tbody></table></div></section>"
+    )
+
+
+def _table(report: Report) -> str:
+    heads = (
+        "checkpoint",
+        "weight",
+        "pictures",
+        "subject",
+        "shown",
+        "likeness",
+        "prompt kept",
+        "drift",
+        "copies",
+        "diversity",
+    )
+    rows = [_row(c, c == report.picked) for c in sorted(report.cells, key=lambda c: (c.epoch, c.weight))]
+    base = report.base
+    rows.append(
+        f"<tr><td>the base</td><td></td><td>{base.images}</td><td>0</td><td></td><td>{_number(base.similarity, 3)}</td>"
+        f"<td>100 %</td><td>0</td><td></td><td>{_number(base.diversity.value, 3)}</td></tr>"
+        f"<tr><td>its own images</td><td></td><td></td><td>100</td><td></td><td>{_number(base.real, 3)}</td>"
+        "<td></td><td></td><td></td><td></td></tr>"
+    )
+    return (
+        "<section><h2>All figures</h2>"
+        '<p class="lead">Likeness is the mean cosine to the subject\'s images; small figures are 95 % intervals.</p>'
+        f'<div class="scroll"><table class="figures"><thead><tr>{"".join(f"<th>{h}</th>" for h in heads)}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div></section>"
+    )
+
+
+def _row(c: Cell, picked: bool) -> str:
+    drift = c.drift.points
+    figures = (
+        f"epoch {c.epoch}",
+        f"{c.weight:g}",
+        str(c.images),
+        _with_range(c.fidelity, 100),
+        _with_range(c.shown, 100),
+        _number(c.similarity.value, 3),
+        _flag(_percent(c.kept), c.kept < KEEP_PROMPT),
+        f"{_flag(_number(drift.value, 1), drift.value > MOST_DRIFT)} <small>{_range(drift)}</small>",
+        _flag(_percent(c.memorised.share.value), c.memorised.share.value > MOST_MEMORISED),
+        _number(c.diversity.value, 3),
+    )
+    row = "".join(f"<td>{figure}</td>" for figure in figures)
+    return f'<tr class="picked">{row}</tr>' if picked else f"<tr>{row}</tr>"
+
+
+def _prompts(report: Report) -> str:
+    rows = [
+        f"<tr><td>{escape(mine.prompt)}</td><td>{escape(bare.prompt)}</td><td>{mine.seed}</td></tr>"
+        for mine, bare in zip(report.asks.subject, report.asks.klass, strict=True)
+    ]
+    rows += [f"<tr><td></td><td>{escape(ask.prompt)}</td><td>{ask.seed}</td></tr>" for ask in report.asks.other]
+    return (
+        f"<section><h2>Prompts and seeds</h2><details><summary>All {len(rows)} of them</summary>"
+        '<div class="scroll"><table class="figures words"><thead><tr><th>with the trigger</th>'
+        f"<th>without, and the base</th><th>seed</th></tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+        "</details></section>"
+    )
+
+
+def _reproduce(report: Report, run: Run) -> str:
+    look = report.look
+    compared = "held-out images" if report.held_out else "the training images, for want of held-out ones"
+    made = f"{look.steps} steps of {look.sampler}, guidance {look.guidance:g}, seeds from {report.spec.seed}"
+    facts = {
+        "Pictures": made,
+        "Judge": f"{report.measures} ({report.judge})",
+        "Compared with": compared,
+        **{name: text.format(keep=100 * KEEP_PROMPT, drift=MOST_DRIFT) for name, text in MEANINGS.items()},
+    }
+    notes = "".join(f"<p class='lead'>{escape(note[:1].upper() + note[1:])}.</p>" for note in report.notes)
+    listed = "".join(f"<dt>{name}</dt><dd>{escape(text)}</dd>" for name, text in facts.items())
+    version = metadata.version("bakehouse")
+    return (
+        f"<section><h2>How it was measured</h2>{notes}<dl>{listed}</dl>"
+        f"<pre>bakehouse evaluate {escape(run.folder.as_posix())}</pre></section>"
+        f"<footer>bakehouse {escape(version)}. All figures: scores.json beside this page.</footer>"
+    )
+
+
+# --- pictures ---------------------------------------------------------------------------------------------------------
+
+
+def _axes(report: Report) -> tuple[list[int], list[float], dict[tuple[int, float], Cell]]:
+    cells = {(c.epoch, c.weight): c for c in report.cells}
+    return sorted({e for e, _ in cells}), sorted({w for _, w in cells}), cells
+
+
+def _montage(report: Report, cell: Cell | None) -> Image.Image | None:
+    """Four pictures of different prompts as one, the same ones in every cell."""
+    if cell is None:
+        return None
+    few = min(c.images for c in report.cells)
+    found = [report.picture(cell, "subject", i) for i in _different(few, MONTAGE)]
+    images = [open_image(path) for path in found if path is not None and path.is_file()]
+    if not images:
+        return None
+    wide, high = min(images[0].width, 2 * THUMB), min(images[0].height, 2 * THUMB)
+    columns = 1 if len(images) == 1 else 2
+    rows = -(-len(images) // columns)
+    page = Image.new("RGB", (columns * wide, rows * high), "white")
+    for i, image in enumerate(images):
+        page.paste(image.resize((wide, high), Image.Resampling.LANCZOS), (i % columns * wide, i // columns * high))
+    return page
+
+
+def _caption(cell: Cell | None) -> str:
+    if cell is None:
+        return ""
+    drift = _number(cell.drift.points.value, 0)
+    return f"subject {_percent(cell.fidelity.value)}, prompt {_percent(cell.kept)}, drift {drift}"
+
+
+def _image(path: Path, alt: str) -> str:
+    try:
+        return _embedded(open_image(path), alt, THUMB)
+    except BakehouseError:
+        # A page without one of its pictures still tells the rest.
+        return ""
+
+
+def _maybe(path: Path | None, alt: str) -> str:
+    return _image(path, alt) if path is not None else ""
+
+
+def _embedded(image: Image.Image, alt: str, most: int) -> str:
+    if max(image.size) > most:
+        image = image.copy()
+        image.thumbnail((most, most), Image.Resampling.LANCZOS)
+    stream = io.BytesIO()
+    image.save(stream, format="WEBP", quality=QUALITY, method=4)
+    data = base64.b64encode(stream.getvalue()).decode()
+    size = f'width="{image.width}" height="{image.height}"'
+    return f'<img src="data:image/webp;base64,{data}" alt="{escape(alt)}" {size} loading="lazy" style="height:auto">'
+
+
+def _captioned(image: str, words: str) -> str:
+    return f"<figure>{image}<figcaption>{escape(words)}</figcaption></figure>"
+
+
+def _different(count: int, most: int) -> list[int]:
+    """Numbers of pictures of different prompts, the first of each."""
+    firsts = list(range(0, count, PER_PROMPT))
+    return firsts[:most] if len(firsts) >= most else list(range(count))[:most]
+
+
+def _some(paths: Sequence[Path], most: int) -> list[Path]:
+    return [paths[round(i)] for i in np.linspace(0, len(paths) - 1, min(most, len(paths)))]
+
+
+# --- words ------------------------------------------------------------------------------------------------------------
+
+
+def _class_words(report: Report) -> str:
+    return report.concept.class_name or report.asks.klass[0].prompt
+
+
+def _tail(prompt: str, report: Report) -> str:
+    """A prompt without the class it begins with: what differs from picture to picture."""
+    return prompt.removeprefix(f"{report.concept.class_name}, ")
+
+
+def _place(report: Report) -> str:
+    judged = report.asks.subject[0].judged if report.asks.subject else ""
+    return judged.rsplit(", ", 1)[-1] if ", " in judged else ""
+
+
+def _shade(i: int, count: int) -> int:
+    """Light to dark for the weights, the same three for three."""
+    return min(i if count > 1 else 1, 5)
+
+
+def _prose(text: str) -> str:
+    """A figure stays in one line with its unit."""
+    return escape(re.sub(r"(\d) (%|points?\b|of \d)", rf"\1{NBSP}\2", text))
+
+
+def _list(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"weights {', '.join(words[:-1])} and {words[-1]}"
+
+
+def _percent(value: float) -> str:
+    return DASH if math.isnan(value) else f"{100 * value:.0f}{NBSP}%"
+
+
+def _number(value: float, places: int) -> str:
+    return DASH if math.isnan(value) else f"{value:.{places}f}"
+
+
+def _range(figure: Interval, factor: float = 1.0) -> str:
+    if math.isnan(figure.low):
+        return DASH
+    return f"{factor * figure.low:.0f}–{factor * figure.high:.0f}"
+
+
+def _with_range(figure: Interval, factor: float) -> str:
+    if math.isnan(figure.value):
+        return DASH
+    return f"{factor * figure.value:.0f} <small>{_range(figure, factor)}</small>"
+
+
+def _flag(text: str, broken: bool) -> str:
+    return f'<span class="over">{text}</span>' if broken else f"<span>{text}</span>"

@@ -1,0 +1,140 @@
+"""The one object that everything turns around: a base model of any family behind four verbs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from bakehouse.families.schedule import NoiseSchedule
+
+
+@dataclass(frozen=True)
+class Moments:
+    """What the image encoder says: a normal distribution over latents, already in the model's scale.
+
+    `mean` and `std` are [B, C, h, w]; caching these instead of one draw keeps every epoch's draw fresh.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """One draw; the noise comes from the CPU so that every device draws the same."""
+        noise = torch.randn(self.mean.shape, generator=generator, dtype=torch.float32)
+        return self.mean + self.std * noise.to(self.mean.device, self.mean.dtype)
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """Encoded prompts: `hidden` [B, L, D]; SDXL adds `pooled` [B, P] and `sizes` [B, 6]."""
+
+    hidden: Tensor
+    pooled: Tensor | None = None
+    sizes: Tensor | None = None
+
+    def to(self, *args: torch.device | torch.dtype | str) -> Conditioning:
+        """Moved or cast, like a tensor."""
+
+        def moved(x: Tensor) -> Tensor:
+            for arg in args:
+                x = x.to(arg)
+            return x
+
+        return self._map(moved)
+
+    def __len__(self) -> int:
+        return len(self.hidden)
+
+    def __getitem__(self, rows: slice | list[int] | Tensor) -> Conditioning:
+        return self._map(lambda x: x[rows])
+
+    def _map(self, f: Callable[[Tensor], Tensor]) -> Conditioning:
+        return Conditioning(
+            f(self.hidden),
+            None if self.pooled is None else f(self.pooled),
+            None if self.sizes is None else f(self.sizes),
+        )
+
+    @staticmethod
+    def cat(parts: Sequence[Conditioning]) -> Conditioning:
+        """Stacked along the batch; prompts of different length are padded by repeating their last token's row."""
+        longest = max(p.hidden.shape[1] for p in parts)
+
+        def padded(h: Tensor) -> Tensor:
+            missing = longest - h.shape[1]
+            return h if not missing else torch.cat([h, h[:, -1:].expand(-1, missing, -1)], dim=1)
+
+        def joined(xs: Sequence[Tensor | None]) -> Tensor | None:
+            present = [x for x in xs if x is not None]
+            return torch.cat(present) if present else None
+
+        hidden = torch.cat([padded(p.hidden) for p in parts])
+        return Conditioning(hidden, joined([p.pooled for p in parts]), joined([p.sizes for p in parts]))
+
+
+class Denoiser(nn.Module, ABC):
+    """A base model: encodes pictures and prompts, predicts, decodes. A family answers; nobody asks its kind."""
+
+    family: str
+    """`sd1`, `sd2`, `sdxl`: for metadata and file formats only."""
+    name: str
+    """What the user called it: `crumb`, a Hub id, a path."""
+    schedule: NoiseSchedule
+    latent_channels: int = 4
+    downscale: int = 8
+    """Pixels per latent on each axis."""
+    native_size: int
+    """The picture's side that the model was trained on, in pixels."""
+    notes: tuple[str, ...] = ()
+    """What the user should hear about how this model was found or read."""
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """sha256 over the weights: the key of every cache that depends on the model."""
+
+    @property
+    @abstractmethod
+    def dtype(self) -> torch.dtype:
+        """Of the denoising network's weights."""
+
+    @abstractmethod
+    def parts(self) -> dict[str, nn.Module]:
+        """The trainable networks by kohya's prefix: `lora_unet`, `lora_te` (SDXL: `lora_te1`, `lora_te2`)."""
+
+    @abstractmethod
+    def encode_image(self, pixels: Tensor) -> Moments:
+        """Pixels [B, 3, H, W] in -1..1, H and W multiples of `downscale`, to moments [B, C, H/8, W/8]."""
+
+    @abstractmethod
+    def encode_prompt(self, prompts: Sequence[str], *, clip_skip: int = 1, chunks: int = 1) -> Conditioning:
+        """Prompts to [B, 77 x chunks, D]. `clip_skip` counts as A1111 does (1 = last layer). Keeps gradients."""
+
+    @abstractmethod
+    def token_count(self, prompts: Sequence[str]) -> list[int]:
+        """Tokens of each prompt without the begin and end marks; more than 75 x `chunks` means the rest is not read."""
+
+    @abstractmethod
+    def use_gradient_checkpointing(self, on: bool = True) -> None:
+        """Trades about a third more time for activations that are computed again on the way back."""
+
+    @abstractmethod
+    def forward(self, x_t: Tensor, t: Tensor, cond: Conditioning) -> Tensor:
+        """The raw prediction [B, C, h, w] for x_t [B, C, h, w] and timesteps [B]."""
+
+    @abstractmethod
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents [B, C, h, w] to pixels [B, 3, 8h, 8w] in -1..1."""
+
+    @abstractmethod
+    def save(self, folder: Path, *, dtype: torch.dtype = torch.float16) -> None:
+        """Writes a diffusers pipeline folder."""

@@ -1,0 +1,52 @@
+"""Adapters in tests are never at their start values: there ΔW is 0, and any scale passes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from bakehouse.adapters import Adapter, LoRA, inject
+
+SPECS = {
+    "mlp+text": LoRA(rank=4, alpha=7.0, text=True),
+    "locon": LoRA(rank=4, alpha=3.0, targets="full", conv_rank=2, conv_alpha=5.0, text=True),
+    "rs": LoRA(rank=4, alpha=3.0, targets="full", rs_lora=True),
+}
+
+
+@pytest.fixture(params=SPECS.values(), ids=SPECS)
+def spec(request: pytest.FixtureRequest) -> LoRA:
+    """Every layout of LoRA, with alpha unlike the rank."""
+    return request.param
+
+
+@pytest.fixture
+def randomised() -> Callable[..., Adapter]:
+    """Injects a spec and fills every parameter with noise."""
+
+    def make(spec: Any, model: Any, *, seed: int = 0, std: float = 0.2) -> Adapter:
+        generator = torch.Generator().manual_seed(seed)
+        adapter = inject(spec, model.parts(), generator=generator)
+        with torch.no_grad():
+            for parameter in adapter.parameters():
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * std)
+        return adapter
+
+    return make
+
+
+@pytest.fixture
+def output() -> Callable[[Any], torch.Tensor]:
+    """What a model says: prediction and prompt encoding, flat."""
+
+    @torch.no_grad()
+    def say(model: Any) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(9)
+        x_t = torch.randn(2, 4, 16, 8, generator=generator)
+        cond = model.encode_prompt(["a red robot", "hat"])
+        return torch.cat([model(x_t, torch.tensor([500, 20]), cond).flatten(), cond.hidden.flatten()])
+
+    return say

@@ -1,0 +1,138 @@
+"""What every test room shares: quiet surroundings and a tiny model of the SD 1.x architecture."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+# Before anything imports the Hub's client: no test asks the network unless it says so.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+import pytest
+import torch
+
+TINY_UNET: dict[str, Any] = {
+    "sample_size": 8,
+    "in_channels": 4,
+    "out_channels": 4,
+    "layers_per_block": 1,
+    "block_out_channels": (8, 16, 16, 16),
+    "down_block_types": ("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+    "cross_attention_dim": 16,
+    "attention_head_dim": 2,
+    "norm_num_groups": 4,
+}
+TINY_VAE: dict[str, Any] = {
+    "in_channels": 3,
+    "out_channels": 3,
+    "latent_channels": 4,
+    "layers_per_block": 1,
+    "block_out_channels": (4, 8, 8, 8),
+    "down_block_types": ("DownEncoderBlock2D",) * 4,
+    "up_block_types": ("UpDecoderBlock2D",) * 4,
+    "norm_num_groups": 4,
+    "sample_size": 64,
+}
+TINY_TEXT: dict[str, Any] = {
+    "vocab_size": 1131,
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "projection_dim": 16,
+    "bos_token_id": 1129,
+    "eos_token_id": 1130,
+    "pad_token_id": 1130,
+}
+
+
+@pytest.fixture(autouse=True)
+def _surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Caches of a test stay in the test's folder."""
+    monkeypatch.setenv("BAKEHOUSE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Tiny tensors are slower on several threads, and sums on one thread are the same each time."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def make_tiny() -> Callable[..., Any]:
+    """Builds a tiny SD1 with seeded random weights; keywords change the UNet's settings."""
+
+    def make(*, seed: int = 0, scheduler: dict[str, Any] | None = None, **unet: Any) -> Any:
+        from diffusers import AutoencoderKL, UNet2DConditionModel
+        from transformers import CLIPTextConfig, CLIPTextModel
+
+        from bakehouse.families.components import load_tokenizer
+        from bakehouse.families.crumb import crumb_folder
+        from bakehouse.families.sd1 import SD1
+
+        assets = crumb_folder()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            networks = {
+                "unet": UNet2DConditionModel(**{**TINY_UNET, **unet}),
+                "vae": AutoencoderKL(**TINY_VAE),
+                "text_encoder": CLIPTextModel(CLIPTextConfig(**TINY_TEXT)),
+            }
+        config = json.loads((assets / "scheduler" / "scheduler_config.json").read_text("utf-8"))
+        return SD1(
+            **networks,
+            tokenizer=load_tokenizer(assets / "tokenizer"),
+            scheduler_config={**config, **(scheduler or {})},
+            name="tiny",
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def _tiny_original(make_tiny: Callable[..., Any]) -> Any:
+    return make_tiny()
+
+
+@pytest.fixture(scope="session")
+def _tiny_weights(_tiny_original: Any) -> dict[str, torch.Tensor]:
+    return {name: parameter.detach().clone() for name, parameter in _tiny_original.named_parameters()}
+
+
+@pytest.fixture
+def tiny(_tiny_original: Any, _tiny_weights: dict[str, torch.Tensor]) -> Iterator[Any]:
+    """A tiny SD1 `Denoiser`: 64x64 pixels, latents [4, 8, 8], the tokenizer of `crumb`.
+
+    One object for all tests, put back after each: weights, types, adapters. Whoever changes its structure
+    takes `make_tiny()`.
+    """
+    from bakehouse.adapters.layer import Hook
+
+    yield _tiny_original
+    _tiny_original.use_gradient_checkpointing(False)
+    for name, parameter in _tiny_original.named_parameters():
+        original = _tiny_weights[name]
+        if parameter.dtype != original.dtype or not torch.equal(parameter, original):
+            parameter.data = original.clone()
+        parameter.grad = None
+    for module in _tiny_original.modules():
+        if isinstance(module.__dict__.get("forward"), Hook):
+            del module.__dict__["forward"]
+    _tiny_original._fingerprint = None
+    _tiny_original.requires_grad_(False).eval()
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(_tiny_original: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model as a diffusers folder in single precision, for whatever loads models by path."""
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    _tiny_original.save(folder, dtype=torch.float32)
+    return folder

@@ -1,0 +1,246 @@
+"""Single files: there and back bit by bit, at every size, read from shapes alone where nothing else is known."""
+
+import json
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from bakehouse.core.errors import BakehouseError, UsageError
+from bakehouse.families import load_model
+from bakehouse.families.components import build_text_encoder, build_unet, build_vae, config_json
+from bakehouse.families.identify import identify, read_header
+from bakehouse.families.single_file import (
+    METADATA_KEY,
+    Configs,
+    configs_of,
+    join,
+    read_text_config,
+    read_unet_config,
+    read_vae_config,
+    save_single_file,
+    split,
+)
+
+SD15_UNET = {
+    "sample_size": 64,
+    "block_out_channels": (320, 640, 1280, 1280),
+    "layers_per_block": 2,
+    "cross_attention_dim": 768,
+    "attention_head_dim": 8,
+}
+SD15_VAE = {
+    "block_out_channels": (128, 256, 512, 512),
+    "layers_per_block": 2,
+    "latent_channels": 4,
+    "sample_size": 512,
+    "down_block_types": ("DownEncoderBlock2D",) * 4,
+    "up_block_types": ("UpDecoderBlock2D",) * 4,
+}
+SD15_TEXT = {
+    "vocab_size": 49408,
+    "hidden_size": 768,
+    "intermediate_size": 3072,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "projection_dim": 768,
+}
+
+
+@pytest.fixture(scope="module")
+def sd15():
+    """Stable Diffusion 1.5's networks on the meta device: names and shapes, no numbers."""
+    return {
+        "unet": build_unet(SD15_UNET),
+        "vae": build_vae(SD15_VAE),
+        "text_encoder": build_text_encoder(SD15_TEXT),
+    }
+
+
+@pytest.fixture(scope="module")
+def sd15_configs(sd15):
+    return Configs(*(config_json(sd15[part]) for part in ("unet", "vae", "text_encoder")), scheduler={})
+
+
+def states(model):
+    return {part: getattr(model, part).state_dict() for part in ("unet", "vae", "text_encoder")}
+
+
+def test_there_and_back_is_bit_equal(tiny, tmp_path):
+    file = save_single_file(tiny, tmp_path / "tiny.safetensors", dtype=torch.float32)
+    again = load_model(file)
+    for part, state in states(tiny).items():
+        other = getattr(again, part).state_dict()
+        assert state.keys() == other.keys()
+        assert all(torch.equal(state[k], other[k]) for k in state), part
+    assert configs_of(again) == configs_of(tiny)
+    ids = tiny.token_ids(["a red robot, zwx"])
+    assert torch.equal(again.token_ids(["a red robot, zwx"]), ids)
+    x_t, t = torch.randn(1, 4, 8, 8), torch.tensor([500])
+    assert torch.equal(again(x_t, t, again.encode_prompt(["a"])), tiny(x_t, t, tiny.encode_prompt(["a"])))
+    second = save_single_file(again, tmp_path / "again.safetensors", dtype=torch.float32)
+    first, then = load_file(file), load_file(second)
+    assert first.keys() == then.keys() and all(torch.equal(first[k], then[k]) for k in first)
+
+
+def test_sd15_keys_go_there_and_back(sd15, sd15_configs):
+    given = {part: network.state_dict() for part, network in sd15.items()}
+    joined = join(given, sd15_configs)
+    assert len(joined) == sum(map(len, given.values()))
+    back = split(joined, sd15_configs)
+    for part, state in given.items():
+        assert {k: v.shape for k, v in back[part].items()} == {k: v.shape for k, v in state.items()}
+
+
+@pytest.mark.parametrize(
+    ("key", "shape"),
+    [
+        # Facts of v1-5-pruned.safetensors, one for each rule.
+        ("model.diffusion_model.time_embed.2.weight", (1280, 1280)),
+        ("model.diffusion_model.input_blocks.0.0.weight", (320, 4, 3, 3)),
+        ("model.diffusion_model.input_blocks.3.0.op.weight", (320, 320, 3, 3)),
+        ("model.diffusion_model.input_blocks.4.0.skip_connection.weight", (640, 320, 1, 1)),
+        ("model.diffusion_model.input_blocks.8.1.transformer_blocks.0.attn2.to_k.weight", (1280, 768)),
+        ("model.diffusion_model.input_blocks.11.0.out_layers.3.weight", (1280, 1280, 3, 3)),
+        ("model.diffusion_model.middle_block.1.proj_in.weight", (1280, 1280, 1, 1)),
+        ("model.diffusion_model.middle_block.2.emb_layers.1.weight", (1280, 1280)),
+        ("model.diffusion_model.output_blocks.2.1.conv.weight", (1280, 1280, 3, 3)),
+        ("model.diffusion_model.output_blocks.5.2.conv.weight", (1280, 1280, 3, 3)),
+        ("model.diffusion_model.output_blocks.8.2.conv.weight", (640, 640, 3, 3)),
+        ("model.diffusion_model.output_blocks.11.1.transformer_blocks.0.ff.net.0.proj.weight", (2560, 320)),
+        ("model.diffusion_model.out.2.weight", (4, 320, 3, 3)),
+        ("first_stage_model.encoder.down.1.block.0.nin_shortcut.weight", (256, 128, 1, 1)),
+        ("first_stage_model.encoder.down.2.downsample.conv.weight", (512, 512, 3, 3)),
+        ("first_stage_model.encoder.mid.attn_1.q.weight", (512, 512, 1, 1)),
+        ("first_stage_model.decoder.up.0.block.0.nin_shortcut.weight", (128, 256, 1, 1)),
+        ("first_stage_model.decoder.up.3.upsample.conv.weight", (512, 512, 3, 3)),
+        ("first_stage_model.decoder.norm_out.weight", (128,)),
+        ("first_stage_model.quant_conv.weight", (8, 8, 1, 1)),
+        ("cond_stage_model.transformer.text_model.encoder.layers.11.mlp.fc1.weight", (3072, 768)),
+        ("cond_stage_model.transformer.text_model.final_layer_norm.weight", (768,)),
+    ],
+)
+def test_sd15_names_as_the_world_has_them(sd15, sd15_configs, key, shape):
+    joined = join({part: network.state_dict() for part, network in sd15.items()}, sd15_configs)
+    assert tuple(joined[key].shape) == shape
+
+
+def test_sd15_settings_are_read_from_shapes(sd15, sd15_configs):
+    joined = join({part: network.state_dict() for part, network in sd15.items()}, sd15_configs)
+    shapes = {k: tuple(v.shape) for k, v in joined.items()}
+    assert identify(shapes).family == "sd1"
+    for read, part in ((read_unet_config, "unet"), (read_vae_config, "vae"), (read_text_config, "text_encoder")):
+        own = config_json(sd15[part])
+        for name, value in read(shapes).items():
+            if not name.endswith("_token_id"):
+                assert (list(value) if isinstance(value, tuple) else value) == (
+                    list(own[name]) if isinstance(own[name], tuple) else own[name]
+                ), name
+
+
+def test_without_our_metadata_shapes_do(make_tiny, tmp_path):
+    # 8 heads and 32 groups are what SD 1.x has where a file says nothing.
+    wide = make_tiny(block_out_channels=(32, 64, 64, 64), norm_num_groups=32, attention_head_dim=8)
+    file = save_single_file(wide, tmp_path / "wide.safetensors", dtype=torch.float32)
+    tensors = load_file(file)
+    got = split(tensors, Configs(read_unet_config({k: tuple(v.shape) for k, v in tensors.items()}),
+                                 configs_of(wide).vae, configs_of(wide).text_encoder, {}))  # fmt: skip
+    assert all(torch.equal(got["unet"][k], v) for k, v in wide.unet.state_dict().items())
+
+
+def test_old_files_without_the_text_model_level(tiny, tmp_path):
+    path = save_single_file(tiny, tmp_path / "a.safetensors", dtype=torch.float32)
+    tensors = {k.replace("transformer.text_model.", "transformer."): v for k, v in load_file(path).items()}
+    tensors["cond_stage_model.transformer.embeddings.position_ids"] = torch.arange(77).expand(1, -1).contiguous()
+    tensors["model_ema.decay"] = torch.zeros(())
+    save_file(tensors, path, metadata=dict(read_header(path).metadata))
+    again = load_model(path)
+    assert torch.equal(again.unet.conv_in.weight, tiny.unet.conv_in.weight)
+
+
+def test_ckpt_is_read_as_tensors_only(tiny, tmp_path):
+    tensors = load_file(save_single_file(tiny, tmp_path / "a.safetensors", dtype=torch.float32))
+    torch.save({"state_dict": tensors, "global_step": 3}, tmp_path / "a.ckpt")
+    assert len(read_header(tmp_path / "a.ckpt").shapes) == len(tensors)
+
+
+class Evil:
+    def __reduce__(self):
+        return (print, ("this must never be printed",))
+
+
+def test_pickles_with_code_are_refused(tmp_path, capsys):
+    (tmp_path / "evil.ckpt").write_bytes(pickle.dumps({"state_dict": Evil()}))
+    torch.save({"state_dict": Evil()}, tmp_path / "evil2.ckpt")
+    for name in ("evil.ckpt", "evil2.ckpt"):
+        with pytest.raises(BakehouseError, match=r"more than tensors|cannot read"):
+            load_model(tmp_path / name)
+    assert "never" not in capsys.readouterr().out
+
+
+def test_missing_weights_are_named(tiny, tmp_path):
+    path = save_single_file(tiny, tmp_path / "a.safetensors", dtype=torch.float32)
+    tensors, metadata = load_file(path), dict(read_header(path).metadata)
+    del tensors["model.diffusion_model.out.2.bias"]
+    save_file(tensors, path, metadata=metadata)
+    with pytest.raises(BakehouseError, match=r"out\.2\.bias"):
+        load_model(path)
+
+
+def test_cut_off_files_are_named(tiny, tmp_path):
+    path = save_single_file(tiny, tmp_path / "a.safetensors")
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(BakehouseError, match="cut off"):
+        load_model(path)
+
+
+def test_own_words_without_a_tokenizer_are_an_error(tiny, tmp_path):
+    path = save_single_file(tiny, tmp_path / "a.safetensors")
+    header = dict(read_header(path).metadata)
+    configs = json.loads(header[METADATA_KEY])
+    save_file(load_file(path), path, metadata={METADATA_KEY: json.dumps({**configs, "tokenizer": None})})
+    with pytest.raises(BakehouseError, match="no tokenizer"):
+        load_model(path)
+    tiny.tokenizer.save_pretrained(str(tmp_path / "tokenizer"))
+    assert load_model(path).token_count(["a hat"]) == tiny.token_count(["a hat"])
+
+
+def test_yaml_beside_says_heads_and_prediction(make_tiny, tmp_path):
+    from bakehouse.families.single_file import read_configs
+
+    model = make_tiny(block_out_channels=(32, 64, 64, 64), norm_num_groups=32, attention_head_dim=8)
+    path = save_single_file(model, tmp_path / "a.safetensors")
+    save_file(load_file(path), path)
+    (tmp_path / "a.yaml").write_text(
+        "model:\n  params:\n    parameterization: v\n    unet_config:\n      params:\n        num_heads: 4\n"
+    )
+    configs = read_configs(read_header(path), path)
+    assert (configs.unet["attention_head_dim"], configs.scheduler["prediction_type"]) == (4, "v_prediction")
+    (tmp_path / "a.yaml").write_text("model: 3")
+    with pytest.raises(BakehouseError, match=r"a\.yaml"):
+        read_configs(read_header(path), path)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "says"),
+    [
+        ({"lora_unet_a_attn2_to_k.lora_down.weight": (4, 2048)}, "SDXL adapter"),
+        ({"lora_unet_a_to_q.lora_down.weight": (4, 8)}, "adapter"),
+        ({"encoder.conv_in.weight": (4, 3, 3, 3), "decoder.conv_in.weight": (4, 4, 3, 3)}, "vae"),
+        (
+            {"model.diffusion_model.input_blocks.0.0.weight": (4, 4, 3, 3), "conditioner.embedders.1.x": (1,)},
+            "SDXL",
+        ),
+        (
+            {"model.diffusion_model.input_blocks.0.0.weight": (4, 4, 3, 3), "cond_stage_model.model.x": (1,)},
+            "SD 2",
+        ),
+        ({"double_blocks.0.img_attn.weight": (1,)}, "FLUX"),
+        ({"some.other": (1,)}, "unknown kind"),
+    ],
+)
+def test_other_files_are_refused_by_name(tmp_path, shapes, says):
+    save_file({k: torch.zeros(v) for k, v in shapes.items()}, tmp_path / "x.safetensors")
+    with pytest.raises(UsageError, match=says):
+        load_model(tmp_path / "x.safetensors")

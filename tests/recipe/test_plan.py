@@ -1,0 +1,269 @@
+"""Derived numbers and their reasons, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from bakehouse.core.errors import Problems, UsageError
+from bakehouse.data.records import ImageRecord, ImageSet
+from bakehouse.recipe import Recipe, make_plan, recipe_for_folder, recipe_to_toml, to_toml
+from bakehouse.recipe.prior import without_trigger
+from bakehouse.recipe.recipe import ConceptSpec
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "photos").mkdir()
+    for i in range(12):
+        Image.new("RGB", (96, 96), (i * 20, 0, 0)).save(tmp_path / "photos" / f"{i}.png")
+        (tmp_path / "photos" / f"{i}.txt").write_text(f"zwx person, place {i}")
+    return tmp_path / "photos"
+
+
+def records(n, concept=0, caption="zwx person, smiling", size=(512, 512)):
+    return tuple(ImageRecord(Path(f"{concept}-{i}.png"), *size, "0", (caption,), concept=concept) for i in range(n))
+
+
+def plan(n=20, kind="character", *, base="sd1", tmp_path, concepts=1, **settings):
+    """A plan over made-up images; the model is an SD 1.5 folder of which only the settings are there."""
+    subjects = ["zwx person", "qvk person", "hzn person"][:concepts]
+    values = {
+        "kind": kind,
+        "model": {"base": base if base == "crumb" else str(sd15(tmp_path))},
+        "concepts": [{"folder": str(tmp_path), "subject": s} for s in subjects],
+    }
+    recipe = Recipe.parse(values).with_values({k.replace("__", "."): v for k, v in settings.items()})
+    counts = n if isinstance(n, list) else [n]
+    images = ImageSet(
+        tuple(r for i, count in enumerate(counts) for r in records(count, i, f"{subjects[i]}, smiling"))
+    )
+    return make_plan(recipe, images)
+
+
+def sd15(tmp_path):
+    folder = tmp_path / "sd15"
+    for name, text in {
+        "model_index.json": '{"_class_name": "StableDiffusionPipeline"}',
+        "unet/config.json": '{"sample_size": 64, "cross_attention_dim": 768}',
+        "vae/config.json": '{"block_out_channels": [1, 2, 3, 4]}',
+    }.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+def decided(made):
+    return {d.key: d.value for d in made.decisions}
+
+
+def test_every_number_has_a_reason_and_nothing_is_left_open(tmp_path):
+    made = plan(tmp_path=tmp_path)
+    assert all(len(d.reason) > 5 for d in made.decisions)
+    recipe = made.recipe
+    assert None not in (recipe.train.epochs, recipe.train.batch, recipe.optimizer.lr, recipe.prior.source)
+    assert recipe.concepts[0].repeats is not None
+    assert recipe.buckets.resolution == 512
+
+
+def test_planning_the_plan_changes_nothing(tmp_path):
+    made = plan(tmp_path=tmp_path)
+    again = make_plan(made.recipe, ImageSet(records(20)))
+    assert again.recipe == made.recipe
+    assert (again.steps, again.epochs) == (made.steps, made.epochs)
+
+
+@pytest.mark.parametrize(
+    ("settings", "per_epoch"),
+    [
+        ({"optimizer__name": "prodigy"}, 300),
+        ({}, 600),
+        ({"optimizer__name": "prodigy", "loss__weighting__kind": "min_snr"}, 180),
+        ({"optimizer__name": "prodigy", "noise__ip_gamma": 0.1}, 180),
+    ],
+)
+def test_shows_an_epoch(tmp_path, settings, per_epoch):
+    made = plan(20, tmp_path=tmp_path, **settings)
+    assert 20 * decided(made)["concepts.0.repeats"] == per_epoch
+    assert made.epochs == 8
+
+
+@pytest.mark.parametrize(("optimizer", "low", "high"), [("prodigy", 2000, 3000), ("adamw", 4000, 6000)])
+def test_the_whole_budget(tmp_path, optimizer, low, high):
+    for n in (8, 15, 40, 90):
+        made = plan(n, tmp_path=tmp_path, optimizer__name=optimizer)
+        shown = made.epochs * sum(i.repeats for i in made.subject_images)
+        assert low <= shown <= high, n
+
+
+def test_the_cap_holds_with_many_images(tmp_path):
+    made = plan(2000, tmp_path=tmp_path, optimizer__name="prodigy")
+    assert made.epochs * 2000 <= 3000
+
+
+def test_siblings_are_balanced(tmp_path):
+    for counts in [(40, 20, 10), (100, 50, 10), (70, 33, 21), (8, 9, 160)]:
+        made = plan(list(counts), concepts=3, tmp_path=tmp_path, optimizer__name="prodigy")
+        shows = [n * decided(made)[f"concepts.{i}.repeats"] for i, n in enumerate(counts)]
+        assert max(shows) <= 1.15 * min(shows)
+
+
+def test_dreambooth_counts_per_image(tmp_path):
+    for n, shown in [(6, 700), (12, 1200), (40, 2000)]:
+        made = plan(n, "dreambooth", tmp_path=tmp_path)
+        assert made.recipe.adapter.kind == "full"
+        total = made.epochs * sum(i.repeats for i in made.subject_images)
+        assert 0.85 * shown <= total <= 2000
+        assert made.recipe.prior.source == "class"
+        assert {c.prompt for c in made.class_images} == {"person"}
+        assert len(made.class_images) == 200
+
+
+def test_style_is_slow_and_even(tmp_path):
+    made = plan(160, "style", tmp_path=tmp_path)
+    assert decided(made)["concepts.0.repeats"] == 1
+    assert 1e-5 <= made.recipe.optimizer.lr <= 5e-5
+    assert made.epochs >= 20
+
+
+def test_known_pose(tmp_path):
+    made = plan(40, "pose", tmp_path=tmp_path)
+    assert (made.recipe.adapter.rank, made.recipe.adapter.alpha) == (1, 1)
+    assert decided(made)["concepts.0.repeats"] == 1
+
+
+def test_alpha_follows_the_rank(tmp_path):
+    assert plan(tmp_path=tmp_path, adapter__rank=64).recipe.adapter.alpha == 32
+    assert plan(tmp_path=tmp_path, adapter__rank=64, adapter__alpha=1).recipe.adapter.alpha == 1
+
+
+def test_prodigy_as_the_field_uses_it(tmp_path):
+    made = plan(tmp_path=tmp_path, optimizer__name="prodigy")
+    assert made.recipe.optimizer.lr == made.recipe.optimizer.text_lr == 1.0
+    assert made.recipe.schedule.kind == "annealed_cosine_with_restarts"
+
+
+def test_steps_decide_the_epochs(tmp_path):
+    made = plan(20, tmp_path=tmp_path, train__steps=10, train__batch=4)
+    assert made.steps == 10
+
+
+def test_partial_batches_are_counted_and_said(tmp_path):
+    values = {"model": {"base": "crumb"}, "concepts": [{"folder": str(tmp_path), "subject": "zwx person", "repeats": 1}]}
+    recipe = Recipe.parse(values).with_values({"train.batch": 4, "prior.source": "none"})
+    images = ImageSet(records(5) + records(1, size=(512, 900)))
+    made = make_plan(recipe, images)
+    assert made.steps_per_epoch == 3
+    assert any("fewer images than the batch" in w for w in made.warnings)
+
+
+def test_captions_without_the_trigger_get_it(folder):
+    for path in folder.glob("*.txt"):
+        path.write_text("person, smiling")
+    made = make_plan(recipe_for_folder(folder, "zwx person"))
+    assert made.recipe.captions.prefix == "zwx person,"
+    one = next(folder.glob("*.txt"))
+    one.write_text("zwx person, smiling")
+    made = make_plan(recipe_for_folder(folder, "zwx person"))
+    assert made.recipe.captions.prefix == ""
+    assert any("lack the trigger 'zwx'" in w for w in made.warnings)
+
+
+def test_few_images_are_warned_about(tmp_path):
+    assert any("wants 8" in w for w in plan(3, tmp_path=tmp_path).warnings)
+
+
+def test_the_file_says_why_and_reads_back_the_same(folder, tmp_path):
+    made = make_plan(recipe_for_folder(folder, "zwx person"))
+    path = tmp_path / "me.toml"
+    path.write_text(to_toml(made, beside=tmp_path))
+    text = path.read_text()
+    assert 'folder = "photos"' in text
+    assert "# " in text
+    assert Recipe.load(path) == made.recipe
+    bare = tmp_path / "bare.toml"
+    bare.write_text(recipe_to_toml(made.recipe))
+    assert Recipe.load(bare) == made.recipe
+
+
+def test_everything_impossible_is_said_at_once(folder, tmp_path):
+    reg = tmp_path / "reg"
+    reg.mkdir()
+    Image.new("RGB", (64, 64)).save(reg / "a.png")
+    (reg / "a.txt").write_text("zwx person")
+    recipe = recipe_for_folder(
+        folder,
+        "zwx person",
+        settings={
+            "prior.folder": str(reg),
+            "adapter.unet": False,
+            "adapter.text": False,
+            "noise.zero_terminal_snr": True,
+            "sample.prompts": ["a cat --q 3"],
+        },
+    )
+    with pytest.raises(Problems) as e:
+        make_plan(recipe)
+    text = str(e.value)
+    for part in ["holds the trigger 'zwx'", "nothing would learn", "zero_terminal_snr", "unknown option --q"]:
+        assert part in text
+    assert e.value.exit_code == 2
+
+
+def test_no_images_no_plan(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="empty"):
+        make_plan(recipe_for_folder(tmp_path / "empty", "zwx person"))
+
+
+def test_two_concepts_need_two_words(tmp_path):
+    with pytest.raises(Problems, match="'zwx' stands for several"):
+        plan([5, 5], concepts=2, tmp_path=tmp_path, concepts__1__subject="zwx dog")
+
+
+def test_images_without_caption_need_a_subject(tmp_path):
+    recipe = Recipe.parse({"concepts": [{"folder": str(tmp_path)}]})
+    with pytest.raises(Problems, match="no subject to call them"):
+        make_plan(recipe, ImageSet((ImageRecord(Path("a.png"), 64, 64, "0"),)))
+
+
+@pytest.mark.parametrize(
+    ("caption", "bare"),
+    [
+        ("zwx person, winking", "person, winking"),
+        ("a photo of ZWX person at the beach", "a photo of person at the beach"),
+        ("zwx, winking", "person, winking"),
+        ("winking, zwxy", "person, winking, zwxy"),
+    ],
+)
+def test_class_prompts_are_captions_without_the_trigger(caption, bare):
+    assert without_trigger(caption, ConceptSpec(folder=Path("x"), subject="zwx person")) == bare
+
+
+def test_kohya_folders_and_class_images(tmp_path):
+    for name in ("img/3_zwx person", "img/2_qvk dog", "reg/1_person"):
+        (tmp_path / name).mkdir(parents=True)
+        Image.new("RGB", (64, 64)).save(tmp_path / name / "a.png")
+    recipe = recipe_for_folder(tmp_path)
+    assert [(c.subject, c.repeats) for c in recipe.concepts] == [("qvk dog", 2), ("zwx person", 3)]
+    assert recipe.prior.source == "folder"
+    with pytest.raises(UsageError, match="holds 2"):
+        recipe_for_folder(tmp_path, "me")
+
+
+def test_dreambooth_concepts_list(tmp_path):
+    (tmp_path / "me").mkdir()
+    Image.new("RGB", (64, 64)).save(tmp_path / "me" / "a.png")
+    (tmp_path / "concepts_list.json").write_text(
+        '[{"instance_prompt": "photo of zwx dog", "class_prompt": "photo of a dog", "instance_data_dir": "me"}]'
+    )
+    recipe = recipe_for_folder(tmp_path, kind="dreambooth")
+    assert recipe.concepts[0].subject == "photo of zwx dog"
+    assert (recipe.prior.source, recipe.prior.prompt) == ("class", "photo of a dog")
+
+
+def test_metadata_captions_are_used(tmp_path):
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "a.png", "text": "zwx person, waving"}\n')
+    made = make_plan(recipe_for_folder(tmp_path, "zwx person"))
+    assert made.subject_images[0].record.captions == ("zwx person, waving",)

@@ -1,0 +1,161 @@
+"""What the pages say is true: their commands are run, their code obeys the laws, their tables are complete."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import shlex
+import shutil
+import sys
+import types
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from bakehouse.cli.main import app, main
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+EXAMPLES = Path(str(resources.files("bakehouse"))) / "assets" / "examples"
+CONSOLE = re.compile(r"(<!-- not run: .+? -->\n)?```console\n(.*?)```", re.DOTALL)
+
+CHEAP_TRAINING = {
+    "train.steps": "2",
+    "train.batch": "1",
+    "prior.source": '"none"',
+    "sample.prompts": "[]",
+    "adapter.text": "false",
+    "evaluate.images": "6",
+    "evaluate.steps": "1",
+    "evaluate.weights": "[1.0]",
+}
+"""Laid over a page's own command, so that each is run in a second or two."""
+
+
+def commands(page: Path) -> list[str]:
+    """The lines of a page's console blocks, without those that say why they are not run."""
+    return [
+        line
+        for skipped, block in CONSOLE.findall(page.read_text("utf-8"))
+        if not skipped
+        for line in block.splitlines()
+    ]
+
+
+def cheaper(line: str) -> list[str]:
+    """The same command with less work."""
+    words = shlex.split(line)
+    if words[1] in ("plan", "train"):
+        words += [w for key, value in CHEAP_TRAINING.items() for w in ("--set", f"{key}={value}")]
+    if words[1] in ("generate", "grid"):
+        words += ["--steps", "1"]
+    return words
+
+
+@pytest.fixture
+def kitchen(tmp_path, monkeypatch):
+    """Where a reader of the pages stands: a folder of photos, a recipe and a run of it."""
+    shutil.copytree(EXAMPLES / "mira", tmp_path / "photos")
+    for path in sorted((tmp_path / "photos").glob("*.png"))[4:]:
+        path.unlink()
+        path.with_suffix(".txt").unlink()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BAKEHOUSE_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def typed(line: str) -> None:
+    """Runs one command in this process and wants it to succeed."""
+    with pytest.raises(SystemExit) as e:
+        main(cheaper(line)[1:])
+    assert not e.value.code, line
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if commands(p)], ids=lambda p: p.name)
+def test_every_command_of_a_page_runs(page, kitchen, capsys):
+    lines = commands(page)
+    if not any(" -o me.toml" in line for line in lines):
+        typed('bakehouse plan photos --subject "zwx person" -o me.toml')
+    needs_run = any("runs/me" in line for line in lines) and not any("--run runs/me" in line for line in lines)
+    if needs_run:
+        typed("bakehouse train me.toml --run runs/me")
+    for line in lines:
+        assert line.startswith("bakehouse "), f"{page.name}: {line}"
+        typed(line)
+
+
+def test_the_readmes_python_runs(kitchen, monkeypatch):
+    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)[1]
+    call = 'recipe_for_folder("photos", "zwx person")'
+    assert call in code
+    settings = "{" + ", ".join(f'"{k}": {v}' for k, v in CHEAP_TRAINING.items()).replace("false", "False") + "}"
+    code = code.replace(call, f"{call[:-1]}, settings={settings})").replace("seed=1)", "seed=1, steps=1)")
+    exec(compile(code, "README.md", "exec"), {})
+    assert (kitchen / "me.png").is_file()
+
+
+def test_every_block_that_is_not_run_says_why():
+    for page in PAGES:
+        text = page.read_text("utf-8")
+        assert text.count("```console") == len(CONSOLE.findall(text)), page.name
+
+
+def test_every_link_leads_somewhere():
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text("utf-8")):
+            if "://" not in target and not target.startswith("docs/images/"):
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_command_is_named():
+    text = "\n".join(p.read_text("utf-8") for p in PAGES)
+    names = [c.name or c.callback.__name__ for c in app.registered_commands]
+    names += [f"{g.name} {c.name}" for g in app.registered_groups for c in g.typer_instance.registered_commands]
+    assert not [name for name in names if f"bakehouse {name}" not in text]
+
+
+def test_the_recipes_tables_are_up_to_date():
+    page = runpy.run_path(str(ROOT / "tools" / "docs.py"))["page"]
+    text = (ROOT / "docs" / "recipe.md").read_text("utf-8")
+    assert page(text) == text, "run `make docs`"
+
+
+@pytest.fixture
+def ia3(monkeypatch):
+    """The module that CONTRIBUTING writes."""
+    code = re.search(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text("utf-8"), re.DOTALL)[1]
+    module = types.ModuleType("contributed_ia3")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    exec(compile(code, "CONTRIBUTING.md", "exec"), module.__dict__)
+    return module
+
+
+def test_the_worked_example_obeys_the_laws(ia3, tiny):
+    import torch
+
+    from bakehouse.adapters import inject
+
+    x, t = torch.randn(2, 4, 8, 8), torch.tensor([3, 700])
+    cond = tiny.encode_prompt(["zwx person", "person"])
+    unet = tiny.parts()["lora_unet"]
+    before = {name: p.detach().clone() for name, p in unet.named_parameters()}
+    with torch.no_grad():
+        base = tiny(x, t, cond)
+        adapter = inject(ia3.IA3(), tiny.parts())
+        assert torch.equal(tiny(x, t, cond), base)
+        for p in adapter.parameters():
+            p.copy_(torch.randn(p.shape) * 0.3)
+        beside = tiny(x, t, cond)
+        assert not torch.allclose(beside, base, atol=1e-3)
+        with adapter.scaled(0):
+            assert torch.equal(tiny(x, t, cond), base)
+        adapter.merge_into()
+        adapter.merge_into()
+        assert torch.allclose(tiny(x, t, cond), beside, atol=1e-4)
+        adapter.unmerge()
+    assert all(torch.equal(p, before[name]) for name, p in unet.named_parameters())
+    stem, layer = next(iter(adapter.layers.items()))
+    again = ia3.IA3Layer.from_tensors(layer.state_dict(), adapter.sites[stem].module)
+    weight = adapter.sites[stem].module.weight
+    assert torch.equal(again.delta(weight), layer.delta(weight))

@@ -1,0 +1,199 @@
+"""Makes crumb from nothing: ``npm ci --prefix tools/crumb`` and then ``python -m tools.crumb make --out build/crumb``.
+
+Every stage leaves files behind and is skipped when they are there, so that the same command goes on where it was
+interrupted. On two CPU cores all of it takes some five hours, on a GPU some twenty minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL
+from PIL import Image
+
+from bakehouse.curate.taggers.crumb import CrumbTagger
+from tools.crumb import examples, judge, pack, samples, tagger, tokenizer, unet, vae, world
+from tools.crumb.world import Picture
+
+HERE = Path(__file__).resolve().parent
+SPRITES = (("base1", "base", 14000, 2), ("base2", "base", 14000, 2), ("odd", "heldout", 8000, 2))
+"""File, split, figures, and how many pictures are composed of each figure."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where, on what, and for how long; the shares of the time are what made the shipped weights."""
+
+    out: Path
+    device: str
+    minutes: float
+
+    @property
+    def vae_minutes(self) -> float:
+        return 0.17 * self.minutes
+
+    @property
+    def unet_minutes(self) -> float:
+        return 0.70 * self.minutes
+
+    @property
+    def tagger_minutes(self) -> float:
+        return 0.08 * self.minutes
+
+    @property
+    def sharpen_minutes(self) -> float:
+        return 0.05 * self.minutes
+
+
+def say(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
+
+
+def sprites(p: Plan) -> None:
+    if not (HERE / "node_modules").exists():
+        raise SystemExit("the figures are rendered by node: run `npm ci --prefix tools/crumb` first")
+    for name, split, count, _ in SPRITES:
+        if not (p.out / f"{name}.rgba").exists():
+            say(f"rendering {count} figures of {split}")
+            command = ["node", str(HERE / "render.mjs"), split, str(count), str(p.out / name)]
+            subprocess.run(command, check=True)
+
+
+def compose(p: Plan) -> None:
+    base = [(p.out / name, copies, 1 + i) for i, (name, split, _, copies) in enumerate(SPRITES) if split == "base"]
+    odd = [(p.out / name, copies, 90) for name, split, _, copies in SPRITES if split == "heldout"]
+    for target, parts in (("images", base), ("heldout", odd)):
+        if not (p.out / f"{target}.jsonl").exists():
+            world.compose_all(parts, p.out / target, say)
+            pictures = world.look(p.out / f"{target}.npy", 40)
+            samples.sheet(pictures, 10, p.out / f"{target}.png")
+
+
+def train_vae(p: Plan) -> None:
+    if not (p.out / "vae").exists():
+        model = vae.train(p.out, vae.VAEOptions(minutes=p.vae_minutes), say, p.device)
+        vae.normalise(p.out, model, p.device)
+        model.save_pretrained(p.out / "vae")
+
+
+def load_vae(p: Plan, name: str = "vae") -> AutoencoderKL:
+    return AutoencoderKL.from_pretrained(p.out / name, torch_dtype=torch.float32).eval().to(p.device)
+
+
+def encode(p: Plan) -> None:
+    vae.encode(p.out, load_vae(p), say, p.device)
+
+
+def make_tokenizer(p: Plan) -> None:
+    if not (p.out / "tokenizer").exists():
+        tokenizer.make(Picture.read(p.out / "images.jsonl"), p.out / "tokenizer")
+
+
+def train_unet(p: Plan, start: Path | None = None) -> None:
+    options = unet.UNetOptions(minutes=p.unet_minutes)
+    unet.train(p.out, Picture.read(p.out / "images.jsonl"), options, say, p.device, start)
+
+
+def train_tagger(p: Plan) -> None:
+    if not (p.out / "tagger" / "done").exists():
+        options = tagger.TaggerOptions(minutes=p.tagger_minutes)
+        out = tagger.train(p.out, load_vae(p), options, say, p.device)
+        (out / "done").touch()
+
+
+def sharpen(p: Plan) -> None:
+    """Keeps the new decoder only if it gives held-back pictures back better."""
+    if (p.out / "vae-sharp").exists():
+        return
+    model = load_vae(p)
+    before = vae.reconstruction_error(p.out, model, p.device)
+    vae.sharpen(p.out, model, p.sharpen_minutes, say, p.device)
+    after = vae.reconstruction_error(p.out, model, p.device)
+    say(f"L1 of base and held-out pictures: {before[0]:.4f} {before[1]:.4f} -> {after[0]:.4f} {after[1]:.4f}")
+    (model if sum(after) < sum(before) else load_vae(p)).save_pretrained(p.out / "vae-sharp")
+
+
+def pack_all(p: Plan) -> None:
+    final = p.out / ("vae-sharp" if (p.out / "vae-sharp").exists() else "vae")
+    model = AutoencoderKL.from_pretrained(final, torch_dtype=torch.float32)
+    pack.pack(pack.pipeline(p.out / "unet-run", model, p.out / "tokenizer"), p.out / "assets" / "crumb")
+    pack.pack_tagger(p.out / "tagger", p.out / "assets" / "crumb-tagger")
+
+
+def judge_all(p: Plan, count: int = 1000, guidance: float = judge.GUIDANCE) -> None:
+    assets = p.out / "assets"
+    pipe = judge.load(assets / "crumb", p.device)
+    prompts = judge.random_prompts(Picture.read(p.out / "images.jsonl"), count, seed=1)
+    found, _ = judge.judge(pipe, CrumbTagger.load(assets / "crumb-tagger"), prompts, guidance=guidance, say=say)
+    (p.out / "judgement.json").write_text(json.dumps(asdict(found), indent=1) + "\n")
+    print(judge.table(found))
+
+
+def draw_samples(p: Plan) -> None:
+    pipe = judge.load(p.out / "assets" / "crumb", p.device)
+    images: list[Image.Image] = []
+    for text in samples.PROMPTS:
+        images += judge.generate(pipe, [text, text], seed=random.Random(text).randrange(1000))
+    samples.sheet(images, 8, p.out / "samples.png")
+
+
+def make_examples(p: Plan) -> None:
+    examples.make(p.out / "assets" / "examples", p.out / "examples-work")
+
+
+STAGES: dict[str, Callable[[Plan], None]] = {
+    "sprites": sprites,
+    "compose": compose,
+    "vae": train_vae,
+    "encode": encode,
+    "tokenizer": make_tokenizer,
+    "unet": train_unet,
+    "tagger": train_tagger,
+    "sharpen": sharpen,
+    "pack": pack_all,
+    "samples": draw_samples,
+    "examples": make_examples,
+    "judge": judge_all,
+}
+
+
+def arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tools.crumb", description=__doc__)
+    parser.add_argument("stage", choices=["make", *STAGES], help="make: all of them, in order")
+    parser.add_argument("--out", type=Path, default=Path("build/crumb"))
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--minutes", type=float, help="of training in all; 220 on a CPU, 14 on a GPU")
+    parser.add_argument("--start", type=Path, help="a pipeline whose UNet and text encoder to go on from")
+    parser.add_argument("--count", type=int, default=1000, help="judge: images")
+    parser.add_argument("--guidance", type=float, default=judge.GUIDANCE, help="judge: classifier-free guidance")
+    return parser
+
+
+def main() -> None:
+    a = arguments().parse_args()
+    torch.set_num_threads(os.cpu_count() or 1)
+    plan = Plan(a.out, a.device, a.minutes or (14.0 if a.device.startswith("cuda") else 220.0))
+    plan.out.mkdir(parents=True, exist_ok=True)
+    for name, stage in STAGES.items():
+        if a.stage not in {"make", name}:
+            continue
+        say(f"-- {name}")
+        if name == "judge":
+            judge_all(plan, a.count, a.guidance)
+        elif name == "unet":
+            train_unet(plan, a.start)
+        else:
+            stage(plan)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""Judges a pipeline: random prompts of the world, and whether the tagger finds in the images what was asked."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import StableDiffusionPipeline
+from PIL import Image
+
+from bakehouse.curate.taggers.crumb import CrumbTagger, prompt_accuracy
+from tools.crumb import scenes
+from tools.crumb.world import Picture, prompt
+
+GUIDANCE = 3.0
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Share of asked attributes that are there: by group, and the mean over the judged groups."""
+
+    images: int
+    steps: int
+    guidance: float
+    by_group: dict[str, float]
+    judged: dict[str, float]
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(list(self.judged.values())))
+
+
+def load(folder: Path, device: str = "cpu") -> StableDiffusionPipeline:
+    pipe = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32, safety_checker=None)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe.to(device)
+
+
+def generate(
+    pipe: StableDiffusionPipeline,
+    prompts: Sequence[str],
+    steps: int = 20,
+    guidance: float = 3.0,
+    seed: int = 0,
+    batch: int = 32,
+) -> list[Image.Image]:
+    """One image a prompt, the i-th from seed + i."""
+    images: list[Image.Image] = []
+    for start in range(0, len(prompts), batch):
+        some = list(prompts[start : start + batch])
+        images += pipe(
+            some,
+            num_inference_steps=steps,
+            guidance_scale=guidance,
+            generator=[torch.Generator().manual_seed(seed + start + i) for i in range(len(some))],
+            height=128,
+            width=128,
+        ).images
+    return images
+
+
+def random_prompts(pictures: Sequence[Picture], count: int, seed: int) -> list[str]:
+    """True figures before new backgrounds: nothing that was a training caption as a whole."""
+    rng = random.Random(seed)
+    framings = ["portrait"] * 5 + ["close-up"] * 2 + ["from afar"] * 2
+    prompts = []
+    for _ in range(count):
+        p = rng.choice(pictures)
+        _, background = scenes.draw(rng)
+        new = Picture(p.cls, p.style, p.tags, background, rng.choice(framings))
+        prompts.append(prompt(new, rng))
+    return prompts
+
+
+def judge(
+    pipe: StableDiffusionPipeline,
+    tagger: CrumbTagger,
+    prompts: Sequence[str],
+    steps: int = 20,
+    guidance: float = 3.0,
+    say: Callable[[str], None] = lambda _: None,
+) -> tuple[Judgement, list[Image.Image]]:
+    found: dict[str, list[bool]] = defaultdict(list)
+    images: list[Image.Image] = []
+    for start in range(0, len(prompts), 64):
+        some = prompts[start : start + 64]
+        batch = generate(pipe, some, steps, guidance, seed=start)
+        result = tagger(batch)
+        for i, text in enumerate(some):
+            for group, there in prompt_accuracy(result, i, tagger.vocabulary.atoms_of_prompt(text)).items():
+                found[group].append(there)
+        images += batch
+        say(f"judged {len(images)} of {len(prompts)}")
+    by_group = {g: float(np.mean(found[g])) for g in tagger.vocabulary.groups if found[g]}
+    judged = {g: by_group[g] for g in tagger.vocabulary.judged if g in by_group}
+    return Judgement(len(images), steps, guidance, by_group, judged), images
+
+
+def table(j: Judgement) -> str:
+    """The judgement as lines of a Markdown table."""
+    rows = [f"| {g}{' *' if g in j.judged else ''} | {v:.1%} |" for g, v in j.by_group.items()]
+    head = ["| asked attribute | there |", "| --- | --- |"]
+    return "\n".join([*head, *rows, f"| **mean of the judged (*)** | **{j.mean:.1%}** |"])

@@ -1,0 +1,66 @@
+"""Puts everything where the package has it: a diffusers pipeline and a tagger, in half precision, with checksums."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from transformers import CLIPTextModel, CLIPTokenizer
+
+LIMIT = 40 * 1024 * 1024
+PARTS = ("model_index.json", "scheduler", "text_encoder", "tokenizer", "unet", "vae")
+
+
+def scheduler() -> DPMSolverMultistepScheduler:
+    return DPMSolverMultistepScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        steps_offset=1,
+        timestep_spacing="trailing",
+    )
+
+
+def pipeline(unet_run: Path, vae: AutoencoderKL, tokenizer: Path) -> StableDiffusionPipeline:
+    return StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=CLIPTextModel.from_pretrained(unet_run / "text_encoder", torch_dtype=torch.float32),
+        tokenizer=CLIPTokenizer.from_pretrained(tokenizer),
+        unet=UNet2DConditionModel.from_pretrained(unet_run / "unet", torch_dtype=torch.float32),
+        scheduler=scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def pack(pipe: StableDiffusionPipeline, out: Path) -> None:
+    """Writes the pipeline in fp16; a README.md that is there stays."""
+    for name in PARTS:
+        path = out / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    pipe.to(torch.float16).save_pretrained(out)
+    size = sum(p.stat().st_size for p in out.rglob("*") if p.is_file())
+    if size > LIMIT:
+        raise ValueError(f"{out} has {size / 2**20:.1f} MiB, more than {LIMIT / 2**20:.0f}: make the UNet narrower")
+    write_sums(out)
+
+
+def pack_tagger(tagger: Path, out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    for name in ("config.json", "vocabulary.json", "model.safetensors"):
+        shutil.copyfile(tagger / name, out / name)
+    write_sums(out)
+
+
+def write_sums(folder: Path) -> None:
+    """SHA256SUMS of all files but itself, as `sha256sum -c` reads it."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "SHA256SUMS")
+    lines = [f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.relative_to(folder).as_posix()}" for p in files]
+    (folder / "SHA256SUMS").write_text("\n".join(lines) + "\n")

@@ -1,0 +1,211 @@
+"""Trains the tagger: one softmax per group of attributes, unknown groups left out of the loss.
+
+It must judge generated images, so that it also sees pictures that went through the VAE, blurred and noisy ones.
+And it must know what crumb never saw, so that it can tell whether an adapter has learned it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from diffusers import AutoencoderKL
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import Tensor
+
+from bakehouse.curate.taggers.crumb import TaggerNet
+from bakehouse.curate.taggers.vocabulary import Vocabulary
+from tools.crumb.muon import Muon
+from tools.crumb.words import vocabulary
+from tools.crumb.world import Picture
+
+UNKNOWN = -100
+OPEN_GROUPS = {
+    "flat": (),
+    "pixel": ("eyes", "mouth", "brows"),
+    "ink": ("eyes", "mouth", "brows", "facial hair", "facial hair color", "headwear", "hair color"),
+}
+"""What captions of a style leave unsaid although it is there. Of any other style only what is said is known."""
+
+
+@dataclass(frozen=True)
+class TaggerOptions:
+    minutes: float = 14.0
+    batch: int = 64
+    lr: float = 3e-3
+    widths: tuple[int, ...] = (16, 32, 80, 160, 208)
+    depths: tuple[int, ...] = (0, 0, 1, 2, 1)
+    embed: int = 192
+    reconstructed: int = 1000  # pictures that are also seen through the VAE
+    test: int = 2000  # pictures of each split that are never trained on
+    seed: int = 0
+
+
+def targets(p: Picture, words: Vocabulary) -> list[int]:
+    """Index of the true value in every group; `UNKNOWN` where the picture's tags do not tell."""
+    said = {"class": p.cls, "style": p.style}
+    for tag in (*p.tags, p.background, p.framing):
+        said |= words.atoms(tag)
+    if "face" in said and p.style != "ink":
+        del said["face"]
+    open_groups = set(OPEN_GROUPS.get(p.style, words.groups))
+    if "headwear" in said and "hair" not in said:
+        open_groups |= {"hair color"}  # a strand may show
+    if "glasses" in said:
+        open_groups -= {"glasses color"}
+    out = []
+    for group, values in words.groups.items():
+        if group in said and said[group] in values:
+            out.append(values.index(said[group]))
+        elif group in open_groups and group not in {"background color", "background color 2"}:
+            out.append(UNKNOWN)
+        else:
+            out.append(0)
+    return out
+
+
+class Album:
+    """Images [n, 128, 128, 3] of several splits with their targets, and which of them are for testing."""
+
+    def __init__(self, parts: Sequence[tuple[NDArray[np.uint8], list[Picture]]], words: Vocabulary, test: int) -> None:
+        self.images = [images for images, _ in parts]
+        self.targets = [torch.tensor([targets(p, words) for p in pictures]) for _, pictures in parts]
+        # Neighbours share a figure, so that the test part is cut off in one piece.
+        self.train = [(k, i) for k, t in enumerate(self.targets) for i in range(len(t) - test)]
+        self.test = [(k, i) for k, t in enumerate(self.targets) for i in range(len(t) - test, len(t))]
+
+    def get(self, keys: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+        x = np.stack([self.images[k][i] for k, i in keys])
+        return to_float(x), torch.stack([self.targets[k][i] for k, i in keys])
+
+
+def to_float(x: NDArray[np.uint8]) -> Tensor:
+    return torch.from_numpy(x).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def augment(x: Tensor, gen: torch.Generator) -> Tensor:
+    """Mirrors a half, softens a quarter, adds a little noise to an eighth, shifts all by up to four pixels."""
+    n = len(x)
+    order = torch.randperm(n, generator=gen)
+    mirrored, soft, noisy = order[: n // 2], order[n // 4 : n // 2], order[n // 2 : n // 2 + n // 8]
+    x[mirrored] = x[mirrored].flip(3)
+    blurred = F.avg_pool2d(F.pad(x[soft], (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+    x[soft] = x[soft].lerp(blurred, 0.7)
+    x[noisy] += torch.randn(x[noisy].shape, generator=gen) * 0.06
+    dx, dy = (int(d) for d in torch.randint(-4, 5, (2,), generator=gen))
+    return F.pad(x, (4, 4, 4, 4), mode="replicate")[:, :, 4 + dy : 132 + dy, 4 + dx : 132 + dx]
+
+
+def group_loss(logits: Tensor, y: Tensor, sizes: Sequence[int], weights: Sequence[float]) -> Tensor:
+    parts = torch.split(logits, list(sizes), dim=1)
+    total = logits.new_zeros(())
+    for k, (p, w) in enumerate(zip(parts, weights, strict=True)):
+        known = y[:, k] != UNKNOWN
+        if known.any():
+            total = total + w * F.cross_entropy(p[known], y[known, k], label_smoothing=0.02)
+    return total
+
+
+@torch.inference_mode()
+def reconstruct(album: Album, keys: Sequence[tuple[int, int]], vae: AutoencoderKL) -> NDArray[np.uint8]:
+    """The pictures as the VAE gives them back."""
+    out = []
+    for start in range(0, len(keys), 32):
+        x, _ = album.get(keys[start : start + 32])
+        x = x.to(next(vae.parameters()).device)
+        y = vae.decode(vae.encode(x).latent_dist.mean).sample.clamp(-1, 1)
+        out.append(((y + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy())
+    return np.concatenate(out)
+
+
+@torch.inference_mode()
+def accuracy(net: TaggerNet, album: Album, keys: Sequence[tuple[int, int]], words: Vocabulary) -> dict[str, float]:
+    """Share of known values that are named right, by group."""
+    net.eval()
+    device = next(net.parameters()).device
+    right: dict[str, list[bool]] = {g: [] for g in words.groups}
+    sizes = [len(v) for v in words.groups.values()]
+    for start in range(0, len(keys), 100):
+        x, y = album.get(keys[start : start + 100])
+        parts = torch.split(net(x.to(device))[0].cpu(), sizes, dim=1)
+        for k, (g, p) in enumerate(zip(words.groups, parts, strict=True)):
+            known = y[:, k] != UNKNOWN
+            right[g] += (p.argmax(1) == y[:, k])[known].tolist()
+    return {g: float(np.mean(r)) for g, r in right.items() if r}
+
+
+def train(
+    folder: Path, vae: AutoencoderKL, options: TaggerOptions, say: Callable[[str], None], device: str = "cpu"
+) -> Path:
+    """Trains on the base and held-out pictures of `folder`; returns the folder of the tagger."""
+    out = folder / "tagger"
+    out.mkdir(exist_ok=True)
+    (out / "vocabulary.json").write_text(json.dumps(vocabulary(), indent=1) + "\n")
+    words = Vocabulary.load(out / "vocabulary.json")
+    torch.manual_seed(options.seed)
+    album = load_album(folder, words, options.test)
+    rng = np.random.default_rng(options.seed)
+    keys = [album.train[i] for i in rng.permutation(len(album.train))[: options.reconstructed]]
+    cache = folder / "reconstructed.npy"
+    if not cache.exists():
+        say(f"seeing {len(keys)} pictures through the VAE")
+        np.save(cache, reconstruct(album, keys, vae))
+    seen_again = np.load(cache)
+    sizes = [len(v) for v in words.groups.values()]
+    weights = [2.0 if g in words.judged or g.startswith("background") else 1.0 for g in words.groups]
+    net = TaggerNet(sum(sizes), options.widths, options.depths, options.embed).to(device)
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # half as fast again on a CPU
+    say(f"{sum(p.numel() for p in net.parameters()) / 1e6:.2f} M parameters, {len(album.train)} pictures")
+    optimizer = Muon([net], options.lr)
+    gen = torch.Generator().manual_seed(options.seed)
+    start, step, losses = time.monotonic(), 0, []
+    while (progress := (time.monotonic() - start) / (60 * options.minutes)) < 1:
+        real = options.batch - options.batch // 8
+        x, y = album.get([album.train[i] for i in rng.integers(len(album.train), size=real)])
+        again = rng.integers(len(keys), size=options.batch - real)
+        x = torch.cat([x, to_float(seen_again[again])])
+        y = torch.cat([y, torch.stack([album.targets[keys[i][0]][keys[i][1]] for i in again])])
+        net.train()
+        logits, _ = net(augment(x, gen).to(device).contiguous(memory_format=torch.channels_last))
+        loss = group_loss(logits, y.to(device), sizes, weights)
+        optimizer.lr = options.lr * min(1.0, (step + 1) / 30) * min(1.0, 1.5 * (1 - progress) + 1e-3)
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        optimizer.step()
+        step += 1
+        losses.append(float(loss.detach()))
+        if step % 50 == 0:
+            rate = step * options.batch / (time.monotonic() - start)
+            say(f"step {step} {progress:.0%} loss {np.mean(losses[-50:]):.3f} {rate:.0f}/s")
+        if step % 400 == 0:
+            save(net, out, options, {})
+    net.eval()
+    splits = {"base": [k for k in album.test if k[0] == 0], "held out": [k for k in album.test if k[0] == 1]}
+    report = {name: accuracy(net, album, keys, words) for name, keys in splits.items()}
+    for name, values in report.items():
+        say(f"{name}: " + ", ".join(f"{g} {v:.3f}" for g, v in values.items()))
+    save(net, out, options, report)
+    return out
+
+
+def load_album(folder: Path, words: Vocabulary, test: int) -> Album:
+    parts = [
+        (np.load(folder / f"{name}.npy", mmap_mode="r"), Picture.read(folder / f"{name}.jsonl"))
+        for name in ("images", "heldout")
+    ]
+    return Album(parts, words, test)
+
+
+def save(net: TaggerNet, out: Path, options: TaggerOptions, report: Mapping[str, Mapping[str, float]]) -> None:
+    """Half precision, with the shape that the loader checks against."""
+    state = {k: v.half() if v.is_floating_point() else v for k, v in net.state_dict().items()}
+    save_file({k: v.contiguous().cpu() for k, v in state.items()}, out / "model.safetensors")
+    config = {"widths": options.widths, "depths": options.depths, "embed": options.embed, "size": 128}
+    (out / "config.json").write_text(json.dumps(config | {"accuracy": report}, indent=1) + "\n")

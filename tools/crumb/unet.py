@@ -1,0 +1,271 @@
+"""Trains UNet and text encoder together on the VAE's latents and captions made anew each time.
+
+Epsilon prediction on SD 1.x's noise schedule, loss weighted min(SNR, 5) / SNR (Hang et al. 2023),
+Muon, an exponential moving average, and a learning rate that decays with the clock, not with the
+steps: the run ends when it was told to end, on a fast machine as on a shared one.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import DDPMScheduler, UNet2DConditionModel
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from tools.crumb.muon import Muon
+from tools.crumb.world import Picture, caption
+
+SCALING = 0.18215
+SHORT_CONTEXT = 42
+"""No caption is longer; attending over 77 positions of padding only pays at the end of training."""
+
+
+@dataclass(frozen=True)
+class UNetOptions:
+    minutes: float = 150.0
+    lr: float = 2e-3
+    batch: int = 64
+    warmup: int = 150
+    hold: float = 0.4  # share of the time at full learning rate, before it falls linearly to zero
+    ema: float = 0.998
+    snr_gamma: float = 5.0
+    long_from: float = 0.8  # share of the time after which captions have all 77 positions
+    compile: bool = False
+    save_every: float = 300.0  # seconds
+    seed: int = 0
+
+
+def new_unet(width: int = 64, context: int = 192) -> UNet2DConditionModel:
+    """14.9 M parameters: SD 1.x's four levels, narrow, one layer each, heads of 32."""
+    channels = (width, 2 * width, 3 * width, 3 * width)
+    unet = UNet2DConditionModel(
+        sample_size=16,
+        in_channels=4,
+        out_channels=4,
+        layers_per_block=1,
+        block_out_channels=channels,
+        down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
+        up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
+        cross_attention_dim=context,
+        attention_head_dim=[c // 32 for c in channels],
+        norm_num_groups=16,
+    )
+    nn.init.zeros_(unet.conv_out.weight)
+    return unet
+
+
+def new_text_encoder(tokenizer: CLIPTokenizer, width: int = 192, layers: int = 3) -> CLIPTextModel:
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=width,
+            intermediate_size=4 * width,
+            num_hidden_layers=layers,
+            num_attention_heads=width // 32,
+            max_position_embeddings=77,
+            projection_dim=width,
+            hidden_act="quick_gelu",
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+
+class Latents:
+    """Latents and the pictures they came from. The file may still be growing: ``refresh`` looks again."""
+
+    def __init__(self, folder: Path, pictures: list[Picture]) -> None:
+        self.folder = folder
+        self.latents = np.load(folder / "latents.npy", mmap_mode="r")
+        self.order = np.load(folder / "latents_order.npy")
+        self.pictures = pictures
+        self.count = 0
+        self.refresh()
+
+    def refresh(self) -> None:
+        self.count = int(json.loads((self.folder / "latents.json").read_text())["count"])
+
+    def batch(self, n: int, gen: torch.Generator) -> tuple[Tensor, list[Picture]]:
+        """``x_0`` [n, 4, 16, 16] in the UNet's scale, and the pictures."""
+        rows = torch.randint(self.count, (n,), generator=gen).numpy()
+        x = torch.from_numpy(self.latents[rows].astype(np.float32)) * SCALING
+        return x, [self.pictures[int(i)] for i in self.order[rows]]
+
+
+class Schedule:
+    """Learning rate and context length as functions of the share of time that has passed."""
+
+    def __init__(self, options: UNetOptions) -> None:
+        self.o = options
+
+    def lr(self, progress: float, step: int) -> float:
+        decay = min(1.0, (1 - progress) / (1 - self.o.hold) + 1e-3)
+        return self.o.lr * min(1.0, (step + 1) / self.o.warmup) * decay
+
+    def context(self, progress: float) -> int:
+        return 77 if progress > self.o.long_from else SHORT_CONTEXT
+
+
+class Trainer:
+    """State of a run: models, optimizer, average, clock. ``run`` goes on from wherever it stands."""
+
+    def __init__(
+        self,
+        unet: UNet2DConditionModel,
+        text_encoder: CLIPTextModel,
+        tokenizer: CLIPTokenizer,
+        data: Latents,
+        options: UNetOptions,
+        device: str = "cpu",
+    ) -> None:
+        self.o = options
+        self.device = torch.device(device)
+        self.unet = unet.to(self.device).train()
+        self.text_encoder = text_encoder.to(self.device).train()
+        self.tokenizer = tokenizer
+        self.data = data
+        self.models: list[nn.Module] = [self.unet, self.text_encoder]
+        self.params = [p for m in self.models for p in m.parameters()]
+        self.ema = [p.detach().clone() for p in self.params]
+        self.optimizer = Muon(self.models, options.lr)
+        self.schedule = Schedule(options)
+        noise = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear").alphas_cumprod
+        snr = noise / (1 - noise)
+        self.alphas = noise
+        self.weights = torch.clamp(snr, max=options.snr_gamma) / snr
+        self.denoise: Callable[..., Tensor] = self._denoise
+        if options.compile:
+            self.fast = torch.compile(self._denoise)
+        self.step_count = 0
+        self.seen = 0
+        self.elapsed = 0.0
+
+    def _denoise(self, x_t: Tensor, t: Tensor, cond: Tensor) -> Tensor:
+        eps: Tensor = self.unet(x_t, t, cond, return_dict=False)[0]
+        return eps
+
+    def loss(self, context: int, gen: torch.Generator, rng: random.Random) -> Tensor:
+        """Weighted mean square error of the noise: mean(w(t) |eps_theta(x_t, t, c) - eps|^2)."""
+        x, pictures = self.data.batch(self.o.batch, gen)
+        ids = self.tokenizer(
+            [caption(p, rng) for p in pictures],
+            padding="max_length",
+            truncation=True,
+            max_length=context,
+            return_tensors="pt",
+        ).input_ids
+        t = torch.randint(0, 1000, (len(x),), generator=gen)
+        eps = torch.randn(x.shape, generator=gen)
+        a = self.alphas[t].view(-1, 1, 1, 1)
+        x_t = a.sqrt() * x + (1 - a).sqrt() * eps
+        x_t, t_d, eps, ids = (v.to(self.device) for v in (x_t, t, eps, ids))
+        # A compiled graph is made for one context length: the last part of the run is plain.
+        short = self.o.compile and context == SHORT_CONTEXT
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.device.type == "cuda"):
+            cond = self.text_encoder(ids).last_hidden_state
+            predicted = (self.fast if short else self._denoise)(x_t, t_d, cond)
+        error = (predicted.float() - eps).square().mean((1, 2, 3))
+        weighted: Tensor = error * self.weights[t].to(self.device)
+        return weighted.mean()
+
+    def step(self, progress: float) -> float:
+        gen = torch.Generator().manual_seed(self.o.seed + 7919 * self.step_count)
+        rng = random.Random(self.o.seed + 104729 * self.step_count)
+        self.optimizer.lr = self.schedule.lr(progress, self.step_count)
+        loss = self.loss(self.schedule.context(progress), gen, rng)
+        self.optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        nn.utils.clip_grad_norm_(self.params, 1.0)
+        self.optimizer.step()
+        self.step_count += 1
+        self.seen += self.o.batch
+        if self.step_count % 4 == 0:
+            decay = min(self.o.ema, (self.step_count + 1) / (self.step_count + 10)) ** 4
+            torch._foreach_lerp_(self.ema, [p.detach() for p in self.params], 1 - decay)
+        return float(loss.detach())
+
+    def run(self, out: Path, say: Callable[[str], None]) -> None:
+        last = saved = time.monotonic()
+        losses: list[float] = []
+        while (progress := self.elapsed / (60 * self.o.minutes)) < 1:
+            losses.append(self.step(progress))
+            now = time.monotonic()
+            self.elapsed += now - last
+            last = now
+            if self.step_count % 25 == 0:
+                self.data.refresh()
+                say(
+                    f"step {self.step_count} {self.elapsed / 60:.1f} min, {self.seen} images, "
+                    f"loss {np.mean(losses[-100:]):.4f}, lr {self.optimizer.lr:.2e}, "
+                    f"{25 * self.o.batch * len(losses) / 25 / max(1e-9, self.elapsed):.1f}/s"
+                )
+            if now - saved > self.o.save_every:
+                saved = now
+                self.save(out)
+        self.save(out)
+
+    def save(self, out: Path) -> None:
+        """The averaged weights as diffusers folders, and the state to go on from."""
+        mine = [p.detach().clone() for p in self.params]
+        self._load(self.ema)
+        self.unet.save_pretrained(out / "unet")
+        self.text_encoder.save_pretrained(out / "text_encoder")
+        self._load(mine)
+        state = {
+            "params": mine,
+            "ema": self.ema,
+            "optimizer": self.optimizer.state_dict(),
+            "clock": (self.step_count, self.seen, self.elapsed),
+        }
+        torch.save(state, out / "state.tmp")
+        (out / "state.tmp").replace(out / "state.pt")
+
+    def resume(self, out: Path) -> None:
+        state = torch.load(out / "state.pt", map_location=self.device, weights_only=True)
+        self._load(state["params"])
+        self._load_ema(state["ema"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step_count, self.seen, self.elapsed = state["clock"]
+
+    @torch.no_grad()
+    def _load(self, values: list[Tensor]) -> None:
+        torch._foreach_copy_(list[Tensor](self.params), values)
+
+    @torch.no_grad()
+    def _load_ema(self, values: list[Tensor]) -> None:
+        torch._foreach_copy_(self.ema, values)
+
+
+def train(
+    folder: Path,
+    pictures: list[Picture],
+    options: UNetOptions,
+    say: Callable[[str], None],
+    device: str = "cpu",
+    start: Path | None = None,
+) -> Path:
+    """Trains in ``folder``; returns the folder of the weights. ``start``: a pipeline to go on from."""
+    out = folder / "unet-run"
+    out.mkdir(exist_ok=True)
+    torch.manual_seed(options.seed)
+    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+    if start is None:
+        unet, text_encoder = new_unet(), new_text_encoder(tokenizer)
+    else:
+        f32 = torch.float32
+        unet = UNet2DConditionModel.from_pretrained(start / "unet", torch_dtype=f32)
+        text_encoder = CLIPTextModel.from_pretrained(start / "text_encoder", torch_dtype=f32)
+    trainer = Trainer(unet, text_encoder, tokenizer, Latents(folder, pictures), options, device=device)
+    if (out / "state.pt").exists():
+        trainer.resume(out)
+    trainer.run(out, say)
+    return out
