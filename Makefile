@@ -19,7 +19,7 @@ help:
 	@echo "make demo    the whole line on example images and the embedded base model, into ./demo"
 	@echo "make test    the tests"
 	@echo "make lint    style, types and the order of the rooms"
-	@echo "make bench   how long the main commands take here"
+	@echo "make bench   how fast it is here, beside others"
 	@echo "make docs    write the generated tables of docs/ again"
 	@echo "make clean   remove what make made (not ./demo, not ./runs)"
 
@@ -38,8 +38,8 @@ lint: $(VENV)/.ready-dev
 docs: $(VENV)/.ready
 	@$(PY) -m tools.docs
 
-bench: $(VENV)/.ready
-	@$(PY) benchmarks/commands.py
+bench: $(VENV)/.ready-dev
+	@$(PY) -m benchmarks
 
 clean:
 	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

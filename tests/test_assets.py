@@ -27,7 +27,7 @@ def pipe() -> Any:
         warnings.simplefilter("ignore")
         from diffusers import StableDiffusionPipeline
 
-        loaded = StableDiffusionPipeline.from_pretrained(ASSETS / "crumb", torch_dtype=torch.float32)
+        loaded = StableDiffusionPipeline.from_pretrained(ASSETS / "crumb").to(torch.float32)
     loaded.set_progress_bar_config(disable=True)
     return loaded
 

@@ -157,7 +157,7 @@ def test_metadata_is_true_and_text():
         ("lora_unet_output_blocks_5_2_conv.alpha", "lora_unet_up_blocks_1_upsamplers_0_conv", "alpha"),
         ("lora_unet_output_blocks_4_1_proj_out.alpha", "lora_unet_up_blocks_1_attentions_1_proj_out", "alpha"),
         ("lora_unet_middle_block_2_out_layers_3.alpha", "lora_unet_mid_block_resnets_1_conv2", "alpha"),
-        ("diffusion_model.middle_block.1.proj_in.lora_A", "lora_unet_mid_block_attentions_0_proj_in", "lora_down.weight"),
+        ("diffusion_model.middle_block.1.norm.lora_A", "lora_unet_mid_block_attentions_0_norm", "lora_down.weight"),
         ("lora_unet_x.hada_w1_a", "lora_unet_x", "hada_w1_a"),
         ("lora_unet_x.lokr_w2", "lora_unet_x", "lokr_w2"),
     ],

@@ -67,6 +67,17 @@ def test_scaled_zero_while_merged(tiny, spec, output, randomised):
     assert torch.equal(output(tiny), merged)
 
 
+def test_the_strength_of_a_merged_adapter_can_be_set(tiny, spec, output, randomised):
+    adapter = randomised(spec, tiny).eval()
+    adapter.set_multiplier(0.5)
+    half = output(tiny)
+    adapter.set_multiplier(1.0)
+    adapter.merge_into()
+    adapter.set_multiplier(0.5)
+    torch.testing.assert_close(output(tiny), half, atol=2e-5, rtol=1e-4)
+    assert adapter.multiplier == 0.5
+
+
 def test_merging_twice_is_merging_once_and_can_be_undone(tiny, spec, randomised):
     before = weights(tiny)
     adapter = randomised(spec, tiny)

@@ -1,5 +1,8 @@
 """Settings: what they choose, and what they refuse."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
@@ -7,6 +10,15 @@ from torch import nn
 
 from bakehouse.adapters import AdapterSpec, FullFineTune, LoRA, inject
 from bakehouse.core.errors import BakehouseError, UsageError
+
+
+def test_settings_are_known_without_the_big_libraries():
+    code = (
+        "import sys, bakehouse.adapters, bakehouse.families\n"
+        "print([m for m in ('diffusers', 'transformers', 'peft', 'accelerate') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_the_union_is_the_registry():

@@ -62,7 +62,7 @@ def steps(count, seconds):
 )
 def test_how_many_lines_a_log_gets(capsys, count, seconds, lines):
     show(steps(count, seconds))
-    assert len(capsys.readouterr().err.splitlines()) - 1 == pytest.approx(lines, abs=1)
+    assert len(capsys.readouterr().err.splitlines()) - 2 == pytest.approx(lines, abs=1)
 
 
 def test_json_is_one_event_a_line_and_nothing_else(capsys):

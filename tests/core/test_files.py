@@ -14,14 +14,14 @@ def test_a_failed_write_leaves_what_was_there(tmp_path):
         temporary.write_text("half")
         raise RuntimeError
     assert target.read_text() == "old"
-    assert os.listdir(tmp_path) == ["x.txt"]
+    assert list(tmp_path.iterdir()) == [target]
 
 
 @pytest.mark.parametrize(("number", "words"), [(errno.ENOSPC, "disk is full"), (errno.EROFS, "read-only")])
 def test_a_disk_that_refuses_is_named(tmp_path, number, words):
     with pytest.raises(BakehouseError, match=words), files.atomic_path(tmp_path / "x"):
         raise OSError(number, os.strerror(number))
-    assert os.listdir(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_new_files_have_the_usual_permissions(tmp_path):

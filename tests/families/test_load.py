@@ -1,5 +1,6 @@
 """Whatever the user calls a model by."""
 
+import fnmatch
 import json
 import shutil
 
@@ -10,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.families import is_model_ref, load_model, resolve_model
 from bakehouse.families.fingerprint import file_sha256
+from bakehouse.families.load import native_size
 from bakehouse.families.single_file import save_single_file
 
 
@@ -32,6 +34,39 @@ def test_the_dead_id_is_understood():
     assert resolve_model("someone/something").notes == ()
 
 
+@pytest.mark.parametrize("suffix", ["safetensors", "bin"])
+def test_the_hub_is_asked_for_what_is_read(tiny_folder, tmp_path, monkeypatch, suffix):
+    """A stand-in for the Hub that gives the files that match; pickles only where there is nothing else."""
+    there = tmp_path / "there"
+    shutil.copytree(tiny_folder, there)
+    for part, old, new in (
+        ("unet", "diffusion_pytorch_model", "diffusion_pytorch_model"),
+        ("vae", "diffusion_pytorch_model", "diffusion_pytorch_model"),
+        ("text_encoder", "model", "pytorch_model"),
+    ):
+        if suffix == "bin":
+            torch.save(load_file(there / part / f"{old}.safetensors"), there / part / f"{new}.bin")
+            (there / part / f"{old}.safetensors").unlink()
+    (there / "unet" / "diffusion_pytorch_model.non_ema.safetensors").write_bytes(b"not wanted")
+    here = tmp_path / "here"
+
+    def snapshot(hub_id, allow_patterns):
+        assert hub_id == "stable-diffusion-v1-5/stable-diffusion-v1-5"
+        for file in there.rglob("*"):
+            name = file.relative_to(there).as_posix()
+            if file.is_file() and any(fnmatch.fnmatch(name, p) for p in allow_patterns):
+                (here / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(file, here / name)
+        return str(here)
+
+    if suffix == "bin":
+        (there / "unet" / "diffusion_pytorch_model.non_ema.safetensors").unlink()
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+    model = load_model("runwayml/stable-diffusion-v1-5")
+    assert model.family == "sd1" and "living copy" in model.notes[0]
+    assert not list(here.rglob("*non_ema*"))
+
+
 def test_offline_says_so():
     with pytest.raises(BakehouseError, match="not on this machine") as caught:
         load_model("someone/something")
@@ -49,6 +84,12 @@ def test_what_is_a_model(tiny_folder, tmp_path):
     assert all(map(is_model_ref, ("crumb", tiny_folder, str(tiny_folder), "org/name")))
     (tmp_path / "note.txt").write_text("hello")
     assert not is_model_ref(tmp_path) and not is_model_ref(tmp_path / "note.txt")
+
+
+def test_the_native_size_is_known_without_weights(tiny, tiny_folder, tmp_path):
+    single = save_single_file(tiny, tmp_path / "tiny.safetensors")
+    assert [native_size(resolve_model(ref)) for ref in ("crumb", tiny_folder, single)] == [128, 64, 64]
+    assert native_size(resolve_model("someone/something")) == 512
 
 
 def test_a_folder_that_is_no_model_says_what_it_holds(tmp_path):

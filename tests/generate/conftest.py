@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,8 +27,9 @@ subject = "zwx person"
 
 
 @pytest.fixture(scope="session")
-def crumb() -> Denoiser:
-    return load_model("crumb")
+def crumb(make_tiny: Callable[..., Denoiser]) -> Denoiser:
+    """What these tests open as `crumb`: a tiny model of the same architecture, 64x64 pixels, random weights."""
+    return make_tiny()
 
 
 @pytest.fixture(autouse=True)
@@ -45,10 +46,22 @@ def studio(crumb: Denoiser) -> Iterator[Studio]:
         yield opened
 
 
+@pytest.fixture(scope="session")
+def _drawing_model() -> Denoiser:
+    return load_model("crumb")
+
+
+@pytest.fixture
+def drawing(_drawing_model: Denoiser) -> Iterator[Studio]:
+    """A studio on the real base, for what only a model that heeds its prompts can show."""
+    with Studio(_drawing_model, Source("crumb", title="crumb")) as opened:
+        yield opened
+
+
 @pytest.fixture
 def asked() -> Request:
     """A picture that is cheap to make."""
-    return Request(prompt=PROMPT, width=64, height=64, steps=3, seed=5)
+    return Request(prompt=PROMPT, width=64, height=64, steps=2, seed=5)
 
 
 def write_adapter(crumb: Denoiser, path: Path, seed: int, **metadata: object) -> Path:

@@ -93,7 +93,7 @@ def test_jpeg_takes_a_picture_with_alpha(tmp_path: Path) -> None:
 def test_settings_of_others_are_read() -> None:
     info = Infotext.parse(
         "masterpiece, 1girl\nNegative prompt: lowres,\nbad hands\n"
-        'Steps: 28, Sampler: Euler a, CFG scale: 7.0, Seed: 3, Size: 512x768, Lora hashes: "a: 1, b: 2", Version: v1.6.0\n'
+        'Steps: 28, Sampler: Euler a, CFG scale: 7.0, Size: 512x768, Lora hashes: "a: 1, b: 2", Version: v1.6.0\n'
     )
     assert (info.prompt, info.negative) == ("masterpiece, 1girl", "lowres,\nbad hands")
     assert (info.get("Lora hashes"), info.get("Size"), info.get("ENSD", "-")) == ("a: 1, b: 2", "512x768", "-")

@@ -72,7 +72,7 @@ def test_labels_never_touch_the_pictures() -> None:
     # Six squares of 256 pixels: not one pixel of them is anything but red.
     colours = page.getcolors(page.width * page.height)
     assert colours is not None
-    assert dict((c, n) for n, c in colours)[(255, 0, 0)] == 6 * 256 * 256
+    assert {c: n for n, c in colours}[(255, 0, 0)] == 6 * 256 * 256
 
 
 def test_missing_cells_and_mixed_sizes_have_their_place() -> None:

@@ -35,9 +35,7 @@ def plan(n=20, kind="character", *, base="sd1", tmp_path, concepts=1, **settings
     }
     recipe = Recipe.parse(values).with_values({k.replace("__", "."): v for k, v in settings.items()})
     counts = n if isinstance(n, list) else [n]
-    images = ImageSet(
-        tuple(r for i, count in enumerate(counts) for r in records(count, i, f"{subjects[i]}, smiling"))
-    )
+    images = ImageSet(tuple(r for i, count in enumerate(counts) for r in records(count, i, f"{subjects[i]}, smiling")))
     return make_plan(recipe, images)
 
 
@@ -149,7 +147,10 @@ def test_steps_decide_the_epochs(tmp_path):
 
 
 def test_partial_batches_are_counted_and_said(tmp_path):
-    values = {"model": {"base": "crumb"}, "concepts": [{"folder": str(tmp_path), "subject": "zwx person", "repeats": 1}]}
+    values = {
+        "model": {"base": "crumb"},
+        "concepts": [{"folder": str(tmp_path), "subject": "zwx person", "repeats": 1}],
+    }
     recipe = Recipe.parse(values).with_values({"train.batch": 4, "prior.source": "none"})
     images = ImageSet(records(5) + records(1, size=(512, 900)))
     made = make_plan(recipe, images)

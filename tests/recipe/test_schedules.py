@@ -13,7 +13,8 @@ def curve(total=100, **settings):
 
 
 @pytest.mark.parametrize(
-    "kind", ["constant", "linear", "cosine", "cosine_with_restarts", "annealed_cosine_with_restarts", "rex", "polynomial"]
+    "kind",
+    ["constant", "linear", "cosine", "cosine_with_restarts", "annealed_cosine_with_restarts", "rex", "polynomial"],
 )
 @pytest.mark.parametrize("warmup", [0, 0.1, 10])
 def test_factors_stay_between_nought_and_one(kind, warmup):

@@ -106,7 +106,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_state(re
 
     monkeypatch.setattr(loop_module, "_step", poisoned)
     run = Run(tmp_path / "run")
-    with pytest.raises(BakehouseError, match="step 8: the loss is not a number.*optimizer.lr = 0.001 is too high"):
+    with pytest.raises(BakehouseError, match=r"step 8: the loss is not a number.*optimizer\.lr = 0\.001 is too high"):
         list(bake(recipe(), run.folder))
     *_, last = run.history()
     assert isinstance(last, Failed)
@@ -119,7 +119,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_state(re
 
 
 def test_a_rate_that_is_far_too_high_is_named(recipe, tmp_path):
-    with pytest.raises(BakehouseError, match="optimizer.lr = 1e\\+30 is too high"):
+    with pytest.raises(BakehouseError, match=r"optimizer\.lr = 1e\+30 is too high"):
         list(bake(recipe(optimizer__lr=1e30, schedule__kind="constant", train__max_grad_norm=0), tmp_path / "run"))
 
 

@@ -87,7 +87,16 @@ def test_killed_runs_end_with_the_same_bits(recipe, tmp_path, settings):
     made = recipe(**settings, train__epochs=3, save__state_every_seconds=0.001, noise__offset=0.05)
     path = tmp_path / "me.toml"
     path.write_text(recipe_to_toml(made))
-    command = [sys.executable, "-c", DRIVER, str(path), str(tmp_path / "run"), str(tmp_path / "cache"), "[-1, 1, 3, 4]", "1"]
+    command = [
+        sys.executable,
+        "-c",
+        DRIVER,
+        str(path),
+        str(tmp_path / "run"),
+        str(tmp_path / "cache"),
+        "[-1, 1, 3, 4]",
+        "1",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     result = json.loads(done.stdout.splitlines()[-1])

@@ -36,6 +36,7 @@ class Plan:
     out: Path
     device: str
     minutes: float
+    figures: float = 1.0
 
     @property
     def vae_minutes(self) -> float:
@@ -63,8 +64,9 @@ def sprites(p: Plan) -> None:
         raise SystemExit("the figures are rendered by node: run `npm ci --prefix tools/crumb` first")
     for name, split, count, _ in SPRITES:
         if not (p.out / f"{name}.rgba").exists():
-            say(f"rendering {count} figures of {split}")
-            command = ["node", str(HERE / "render.mjs"), split, str(count), str(p.out / name)]
+            number = str(round(count * p.figures))
+            say(f"rendering {number} figures of {split}")
+            command = ["node", str(HERE / "render.mjs"), split, number, str(p.out / name)]
             subprocess.run(command, check=True)
 
 
@@ -86,7 +88,7 @@ def train_vae(p: Plan) -> None:
 
 
 def load_vae(p: Plan, name: str = "vae") -> AutoencoderKL:
-    return AutoencoderKL.from_pretrained(p.out / name, torch_dtype=torch.float32).eval().to(p.device)
+    return AutoencoderKL.from_pretrained(p.out / name).float().eval().to(p.device)
 
 
 def encode(p: Plan) -> None:
@@ -124,7 +126,7 @@ def sharpen(p: Plan) -> None:
 
 def pack_all(p: Plan) -> None:
     final = p.out / ("vae-sharp" if (p.out / "vae-sharp").exists() else "vae")
-    model = AutoencoderKL.from_pretrained(final, torch_dtype=torch.float32)
+    model = AutoencoderKL.from_pretrained(final).float()
     pack.pack(pack.pipeline(p.out / "unet-run", model, p.out / "tokenizer"), p.out / "assets" / "crumb")
     pack.pack_tagger(p.out / "tagger", p.out / "assets" / "crumb-tagger")
 
@@ -172,6 +174,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, default=Path("build/crumb"))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--minutes", type=float, help="of training in all; 220 on a CPU, 14 on a GPU")
+    parser.add_argument("--figures", type=float, default=1.0, help="share of the figures: 0.01 to try it all out")
     parser.add_argument("--start", type=Path, help="a pipeline whose UNet and text encoder to go on from")
     parser.add_argument("--count", type=int, default=1000, help="judge: images")
     parser.add_argument("--guidance", type=float, default=judge.GUIDANCE, help="judge: classifier-free guidance")
@@ -181,7 +184,7 @@ def arguments() -> argparse.ArgumentParser:
 def main() -> None:
     a = arguments().parse_args()
     torch.set_num_threads(os.cpu_count() or 1)
-    plan = Plan(a.out, a.device, a.minutes or (14.0 if a.device.startswith("cuda") else 220.0))
+    plan = Plan(a.out, a.device, a.minutes or (14.0 if a.device.startswith("cuda") else 220.0), a.figures)
     plan.out.mkdir(parents=True, exist_ok=True)
     for name, stage in STAGES.items():
         if a.stage not in {"make", name}:

@@ -36,9 +36,9 @@ class Judgement:
 
 
 def load(folder: Path, device: str = "cpu") -> StableDiffusionPipeline:
-    pipe = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32, safety_checker=None)
+    pipe = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
     pipe.set_progress_bar_config(disable=True)
-    return pipe.to(device)
+    return pipe.to(device, torch.float32)
 
 
 def generate(

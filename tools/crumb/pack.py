@@ -27,9 +27,9 @@ def scheduler() -> DPMSolverMultistepScheduler:
 def pipeline(unet_run: Path, vae: AutoencoderKL, tokenizer: Path) -> StableDiffusionPipeline:
     return StableDiffusionPipeline(
         vae=vae,
-        text_encoder=CLIPTextModel.from_pretrained(unet_run / "text_encoder", torch_dtype=torch.float32),
+        text_encoder=CLIPTextModel.from_pretrained(unet_run / "text_encoder").float(),
         tokenizer=CLIPTokenizer.from_pretrained(tokenizer),
-        unet=UNet2DConditionModel.from_pretrained(unet_run / "unet", torch_dtype=torch.float32),
+        unet=UNet2DConditionModel.from_pretrained(unet_run / "unet").float(),
         scheduler=scheduler(),
         safety_checker=None,
         feature_extractor=None,
@@ -62,5 +62,7 @@ def pack_tagger(tagger: Path, out: Path) -> None:
 def write_sums(folder: Path) -> None:
     """SHA256SUMS of all files but itself, as `sha256sum -c` reads it."""
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "SHA256SUMS")
+    for path in files:
+        path.chmod(0o644)  # safetensors writes files that only their owner may read
     lines = [f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.relative_to(folder).as_posix()}" for p in files]
     (folder / "SHA256SUMS").write_text("\n".join(lines) + "\n")

@@ -27,12 +27,20 @@ from tools.crumb.words import vocabulary
 from tools.crumb.world import Picture
 
 UNKNOWN = -100
+Key = tuple[int, int]  # split, row
 OPEN_GROUPS = {
     "flat": (),
     "pixel": ("eyes", "mouth", "brows"),
     "ink": ("eyes", "mouth", "brows", "facial hair", "facial hair color", "headwear", "hair color"),
 }
 """What captions of a style leave unsaid although it is there. Of any other style only what is said is known."""
+
+WEIGHTS = {
+    "hair color": 3.0, "skin": 2.0, "clothing color": 3.0, "background": 3.0, "background color": 3.0,
+    "background color 2": 3.0, "framing": 2.0, "hair": 1.5, "glasses": 1.5,
+    "face": 0.5, "eyes": 0.5, "mouth": 0.5, "brows": 0.5, "graphic": 0.5, "robot top": 0.5,
+}  # fmt: skip
+"""What is judged weighs more than what can hardly be seen."""
 
 
 @dataclass(frozen=True)
@@ -78,10 +86,14 @@ class Album:
         self.images = [images for images, _ in parts]
         self.targets = [torch.tensor([targets(p, words) for p in pictures]) for _, pictures in parts]
         # Neighbours share a figure, so that the test part is cut off in one piece.
-        self.train = [(k, i) for k, t in enumerate(self.targets) for i in range(len(t) - test)]
-        self.test = [(k, i) for k, t in enumerate(self.targets) for i in range(len(t) - test, len(t))]
+        self.train: list[Key] = []
+        self.test: list[Key] = []
+        for k, t in enumerate(self.targets):
+            cut = len(t) - min(test, len(t) // 8)
+            self.train += [(k, i) for i in range(cut)]
+            self.test += [(k, i) for i in range(cut, len(t))]
 
-    def get(self, keys: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+    def get(self, keys: Sequence[Key]) -> tuple[Tensor, Tensor]:
         x = np.stack([self.images[k][i] for k, i in keys])
         return to_float(x), torch.stack([self.targets[k][i] for k, i in keys])
 
@@ -114,7 +126,7 @@ def group_loss(logits: Tensor, y: Tensor, sizes: Sequence[int], weights: Sequenc
 
 
 @torch.inference_mode()
-def reconstruct(album: Album, keys: Sequence[tuple[int, int]], vae: AutoencoderKL) -> NDArray[np.uint8]:
+def reconstruct(album: Album, keys: Sequence[Key], vae: AutoencoderKL) -> NDArray[np.uint8]:
     """The pictures as the VAE gives them back."""
     out = []
     for start in range(0, len(keys), 32):
@@ -126,7 +138,7 @@ def reconstruct(album: Album, keys: Sequence[tuple[int, int]], vae: AutoencoderK
 
 
 @torch.inference_mode()
-def accuracy(net: TaggerNet, album: Album, keys: Sequence[tuple[int, int]], words: Vocabulary) -> dict[str, float]:
+def accuracy(net: TaggerNet, album: Album, keys: Sequence[Key], words: Vocabulary) -> dict[str, float]:
     """Share of known values that are named right, by group."""
     net.eval()
     device = next(net.parameters()).device
@@ -141,6 +153,67 @@ def accuracy(net: TaggerNet, album: Album, keys: Sequence[tuple[int, int]], word
     return {g: float(np.mean(r)) for g, r in right.items() if r}
 
 
+class Trainer:
+    """State of a run: net, optimizer, clock. Saved now and then, so that the same command goes on."""
+
+    def __init__(self, album: Album, again: NDArray[np.uint8], keys: list[Key], words: Vocabulary, o: TaggerOptions,
+                 device: str = "cpu") -> None:  # fmt: skip
+        self.album, self.again, self.keys, self.o, self.device = album, again, keys, o, device
+        self.sizes = [len(v) for v in words.groups.values()]
+        self.weights = [WEIGHTS.get(g, 1.0) for g in words.groups]
+        torch.manual_seed(o.seed)
+        self.net = TaggerNet(sum(self.sizes), o.widths, o.depths, o.embed).to(device)
+        self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # half as fast again on a CPU
+        self.optimizer = Muon([self.net], o.lr)
+        self.rng = np.random.default_rng(o.seed + 1)
+        self.gen = torch.Generator().manual_seed(o.seed)
+        self.elapsed = 0.0
+
+    def batch(self) -> tuple[Tensor, Tensor]:
+        """Seven eighths as they were composed, one eighth as the VAE gives them back."""
+        seen_again = self.o.batch // 8
+        rows = self.rng.integers(len(self.album.train), size=self.o.batch - seen_again)
+        x, y = self.album.get([self.album.train[i] for i in rows])
+        rows = self.rng.integers(len(self.keys), size=seen_again)
+        y2 = torch.stack([self.album.targets[k][i] for k, i in (self.keys[r] for r in rows)])
+        return torch.cat([x, to_float(self.again[rows])]), torch.cat([y, y2])
+
+    def step(self, lr: float) -> float:
+        x, y = self.batch()
+        x = augment(x, self.gen).to(self.device).contiguous(memory_format=torch.channels_last)
+        self.net.train()
+        loss = group_loss(self.net(x)[0], y.to(self.device), self.sizes, self.weights)
+        self.optimizer.lr = lr
+        self.optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        self.optimizer.step()
+        return float(loss.detach())
+
+    def run(self, out: Path, say: Callable[[str], None]) -> None:
+        last, losses = time.monotonic(), list[float]()
+        while (progress := self.elapsed / (60 * self.o.minutes)) < 1:
+            warm = min(1.0, (len(losses) + 1) / 30)
+            losses.append(self.step(self.o.lr * warm * min(1.0, 1.5 * (1 - progress) + 1e-3)))
+            now = time.monotonic()
+            self.elapsed, last = self.elapsed + now - last, now
+            if len(losses) % 50 == 0:
+                say(f"step {len(losses)} {progress:.0%} loss {np.mean(losses[-50:]):.3f}")
+            if len(losses) % 200 == 0:
+                self.save(out)
+        self.save(out)
+
+    def save(self, out: Path) -> None:
+        state = {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict(), "elapsed": self.elapsed}
+        torch.save(state, out / "state.tmp")
+        (out / "state.tmp").replace(out / "state.pt")
+
+    def resume(self, path: Path) -> None:
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        self.net.load_state_dict(state["net"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.elapsed = state["elapsed"]
+
+
 def train(
     folder: Path, vae: AutoencoderKL, options: TaggerOptions, say: Callable[[str], None], device: str = "cpu"
 ) -> Path:
@@ -149,49 +222,22 @@ def train(
     out.mkdir(exist_ok=True)
     (out / "vocabulary.json").write_text(json.dumps(vocabulary(), indent=1) + "\n")
     words = Vocabulary.load(out / "vocabulary.json")
-    torch.manual_seed(options.seed)
     album = load_album(folder, words, options.test)
-    rng = np.random.default_rng(options.seed)
-    keys = [album.train[i] for i in rng.permutation(len(album.train))[: options.reconstructed]]
+    order = np.random.default_rng(options.seed).permutation(len(album.train))
+    keys = [album.train[i] for i in order[: options.reconstructed]]
     cache = folder / "reconstructed.npy"
     if not cache.exists():
         say(f"seeing {len(keys)} pictures through the VAE")
         np.save(cache, reconstruct(album, keys, vae))
-    seen_again = np.load(cache)
-    sizes = [len(v) for v in words.groups.values()]
-    weights = [2.0 if g in words.judged or g.startswith("background") else 1.0 for g in words.groups]
-    net = TaggerNet(sum(sizes), options.widths, options.depths, options.embed).to(device)
-    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # half as fast again on a CPU
-    say(f"{sum(p.numel() for p in net.parameters()) / 1e6:.2f} M parameters, {len(album.train)} pictures")
-    optimizer = Muon([net], options.lr)
-    gen = torch.Generator().manual_seed(options.seed)
-    start, step, losses = time.monotonic(), 0, []
-    while (progress := (time.monotonic() - start) / (60 * options.minutes)) < 1:
-        real = options.batch - options.batch // 8
-        x, y = album.get([album.train[i] for i in rng.integers(len(album.train), size=real)])
-        again = rng.integers(len(keys), size=options.batch - real)
-        x = torch.cat([x, to_float(seen_again[again])])
-        y = torch.cat([y, torch.stack([album.targets[keys[i][0]][keys[i][1]] for i in again])])
-        net.train()
-        logits, _ = net(augment(x, gen).to(device).contiguous(memory_format=torch.channels_last))
-        loss = group_loss(logits, y.to(device), sizes, weights)
-        optimizer.lr = options.lr * min(1.0, (step + 1) / 30) * min(1.0, 1.5 * (1 - progress) + 1e-3)
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        optimizer.step()
-        step += 1
-        losses.append(float(loss.detach()))
-        if step % 50 == 0:
-            rate = step * options.batch / (time.monotonic() - start)
-            say(f"step {step} {progress:.0%} loss {np.mean(losses[-50:]):.3f} {rate:.0f}/s")
-        if step % 400 == 0:
-            save(net, out, options, {})
-    net.eval()
-    splits = {"base": [k for k in album.test if k[0] == 0], "held out": [k for k in album.test if k[0] == 1]}
-    report = {name: accuracy(net, album, keys, words) for name, keys in splits.items()}
-    for name, values in report.items():
-        say(f"{name}: " + ", ".join(f"{g} {v:.3f}" for g, v in values.items()))
-    save(net, out, options, report)
+    trainer = Trainer(album, np.load(cache), keys, words, options, device)
+    if (out / "state.pt").exists():
+        trainer.resume(out / "state.pt")
+    trainer.run(out, say)
+    report = {}
+    for k, name in enumerate(("base", "held out")):
+        report[name] = accuracy(trainer.net, album, [key for key in album.test if key[0] == k], words)
+        say(f"{name}: " + ", ".join(f"{g} {v:.3f}" for g, v in report[name].items()))
+    save(trainer.net, out, options, report)
     return out
 
 

@@ -261,9 +261,8 @@ def train(
     if start is None:
         unet, text_encoder = new_unet(), new_text_encoder(tokenizer)
     else:
-        f32 = torch.float32
-        unet = UNet2DConditionModel.from_pretrained(start / "unet", torch_dtype=f32)
-        text_encoder = CLIPTextModel.from_pretrained(start / "text_encoder", torch_dtype=f32)
+        unet = UNet2DConditionModel.from_pretrained(start / "unet").float()
+        text_encoder = CLIPTextModel.from_pretrained(start / "text_encoder").float()
     trainer = Trainer(unet, text_encoder, tokenizer, Latents(folder, pictures), options, device=device)
     if (out / "state.pt").exists():
         trainer.resume(out)

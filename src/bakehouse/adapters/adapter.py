@@ -142,7 +142,10 @@ def inject(
 
 
 class LayerAdapter(Adapter):
-    """An adapter made of one layer per module."""
+    """An adapter made of one layer per module.
+
+    Layers are made where their module's weight is; a model that moves later takes its adapter along with `to`.
+    """
 
     def __init__(self, layers: Sequence[tuple[Site, AdapterLayer]], *, spec: AdapterSpecBase | None = None) -> None:
         self.spec = spec
@@ -204,7 +207,12 @@ class LayerAdapter(Adapter):
 
     def set_multiplier(self, multiplier: float) -> None:
         """The strength outside of `scaled` blocks: the weight of a loaded adapter."""
+        merged = self._merged_at is not None
+        if merged:
+            self.unmerge()
         self._dial.value = multiplier
+        if merged:
+            self.merge_into()
 
     @torch.no_grad()
     def merge_into(self, *, keep: bool = True) -> None:

@@ -40,18 +40,18 @@ def generate(
     quiet: Quiet = False,
 ) -> None:
     """Draw pictures and print where they are. Each file knows how it was made."""
+    from bakehouse import generate as room
     from bakehouse.cli.terminal.events import painting
     from bakehouse.cli.terminal.pictures import keep
-    from bakehouse.generate import Request, Studio, resolve
 
-    request = Request(
+    request = room.Request(
         prompt=prompt, negative=negative, width=width, height=height, steps=steps, guidance=guidance,
         sampler=sampler, seed=seed, count=count,
     )  # fmt: skip
-    source = resolve(model, base=base)
+    source = room.resolve(model, base=base)
     with (
         painting(quiet=quiet or json) as paint,
-        Studio.open(source) as studio,
+        room.Studio.open(source) as studio,
         studio.adapters_at(*([] if weight is None else [weight])),
     ):
         keep(studio.txt2img(request, batch=batch, on_event=paint), out, json=json)

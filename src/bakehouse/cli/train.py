@@ -1,19 +1,22 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bakehouse.cli.options import BaseOption, Json, KindOption, Quiet, Settings, Source, Subject
 
+if TYPE_CHECKING:
+    from bakehouse.core.events import Event
+    from bakehouse.recipe import Recipe
+
 
 def train(
     source: Source,
     subject: Subject = None,
-    run: Annotated[
-        Path | None, typer.Option("--run", metavar="DIR", help="Where the run lives. Left out: runs/NAME.")
-    ] = None,
+    run: Annotated[Path | None, typer.Option(metavar="DIR", help="Where the run lives. Left out: runs/NAME.")] = None,
     kind: KindOption = None,
     base: BaseOption = None,
     settings: Settings = None,
@@ -32,13 +35,17 @@ def train(
 
         print_plan(make_plan(recipe), json=json, quiet=quiet)
         return
+    folder = run or _home(source) or Path("runs") / recipe.title
+    show(_work(recipe, folder), json=json, quiet=quiet)
+    if not json:
+        print(f"{folder}: judge it with: bakehouse evaluate {folder}")
+
+
+def _work(recipe: Recipe, folder: Path) -> Iterator[Event]:
+    """Loads what trains only when somebody is looking."""
     from bakehouse.train import bake
 
-    folder = run or _home(source) or Path("runs") / recipe.title
-
-    show(bake(recipe, folder), json=json, quiet=quiet)
-    if not json:
-        print(f"{folder}: see it with: bakehouse evaluate {folder}")
+    yield from bake(recipe, folder)
 
 
 def _home(source: Path) -> Path | None:

@@ -30,7 +30,7 @@ class UsageError(BakehouseError):
     exit_code = 2
 
 
-class Problems(UsageError):
+class Problems(UsageError):  # noqa: N818 - it is several
     """Several usage errors, reported together so that one run of the command shows all of them."""
 
     def __init__(self, title: str, problems: Sequence[str], *, hint: str = "") -> None:

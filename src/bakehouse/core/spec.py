@@ -78,10 +78,7 @@ def put(values: dict[str, Any], keys: Sequence[str], value: Any) -> None:
     """Sets `values[k1][k2]... = value`, making tables on the way; numbers index lists."""
     here: Any = values
     for key in keys[:-1]:
-        if isinstance(here, list):
-            here = here[int(key)]
-        else:
-            here = here.setdefault(key, {})
+        here = here[int(key)] if isinstance(here, list) else here.setdefault(key, {})
     if isinstance(here, list):
         here[int(keys[-1])] = value
     else:

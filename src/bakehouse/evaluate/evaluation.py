@@ -19,7 +19,7 @@ from bakehouse.data.images import open_image
 from bakehouse.data.records import ImageRecord
 from bakehouse.data.scan import scan
 from bakehouse.evaluate.judge import CONTEXT, Judge, judge_for
-from bakehouse.evaluate.metrics import dominant_attributes, subject_attributes
+from bakehouse.evaluate.metrics import dominant_attributes, subject_attributes, visible_attributes
 from bakehouse.evaluate.pick import finalists, judge_run, make_pick, relative
 from bakehouse.evaluate.pictures import Album, Look, Painter, Shot, StudioPainter, look_at, square
 from bakehouse.evaluate.prompts import PER_PROMPT, Asks, make_asks, phrase_in
@@ -184,13 +184,15 @@ class _Job:
         shots = [Shot(path, weight) for path in epoch_of for weight in self._weights(path)]
         coarse = min(COARSE, self.spec.images)
         closer = min(FINALISTS, len(shots)) if coarse < self.spec.images else 0
-        training, compared = self._look_at(self.training), self._look_at(self.compared)
+        training = self._look_at(self.training)
+        compared = training if self.compared is self.training else self._look_at(self.compared)
         asks = self._asks(training)
         few = asks.first(coarse)
         self.total = len(asks) - len(asks.subject) + len(shots) * len(few) + closer * (len(asks) - len(few))
 
         base = yield from self._series(Shot(), asks)
-        own = self.own_named or subject_attributes(training.attributes, base.klass.attributes, ignore=CONTEXT)
+        own = visible_attributes(training.attributes, self.own_named)
+        own = own or subject_attributes(training.attributes, base.klass.attributes, ignore=CONTEXT)
         references = References(training, compared, self.compared is not self.training, own)
         floor = self._floor(asks)
         cells: dict[Shot, Cell] = {}

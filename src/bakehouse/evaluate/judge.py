@@ -60,6 +60,7 @@ class CrumbJudge:
     def __init__(self, tagger: CrumbTagger) -> None:
         self.tagger = tagger
         self.name = "crumb-tagger"
+        self._reliable = {*tagger.vocabulary.judged, "background color", "background color 2"}
         self._last: tuple[tuple[int, ...], Sequence[Image.Image], TagResult] | None = None
 
     @classmethod
@@ -79,7 +80,8 @@ class CrumbJudge:
     def prompt_scores(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Rows:
         """The share of the attributes that a prompt asks for which the tagger finds; NaN where it asks for none.
 
-        The class is not among them unless nothing else is asked for: nearly every picture has it, and it would only
+        Counted are colours, skin, background and framing, which the tagger can be relied on to tell; it guesses at
+        mouths and partings. The class counts where nothing else does: nearly every picture has it, and it would only
         water the figure down.
         """
         from bakehouse.curate.taggers.crumb import prompt_accuracy
@@ -87,10 +89,9 @@ class CrumbJudge:
         result = self._look(images)
         scores = []
         for i, prompt in enumerate(prompts):
-            wanted = dict(self.asked(prompt))
-            if len(wanted) > 1:
-                wanted.pop("class", None)
-            found = prompt_accuracy(result, i, wanted)
+            asked = self.asked(prompt)
+            wanted = {g: v for g, v in asked.items() if g in self._reliable}
+            found = prompt_accuracy(result, i, wanted or {g: v for g, v in asked.items() if g == "class"})
             scores.append(float(np.mean(list(found.values()))) if found else math.nan)
         return np.asarray(scores, dtype=np.float32)
 

@@ -29,6 +29,8 @@ MIN_GAP = 0.02
 """Cosine: closer than this, base and references cannot be told apart by the embedding."""
 DOMINANT = 0.8
 """Share of the training images in which a value must stand to be the subject's."""
+VISIBLE = 0.6
+"""Share of the subject's images in which the judge must see a named attribute, for it to count."""
 RARER = 0.3
 """By so much rarer the base must show it for the class word alone."""
 
@@ -96,7 +98,7 @@ def proportion(hits: ArrayLike) -> Interval:
     p = float(x.mean())
     middle, spread = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
-    return Interval(p, max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale), n)
+    return Interval(p, max(0.0, (middle - spread) / scale), min(1.0, round((middle + spread) / scale, 12)), n)
 
 
 def paired_difference(after: ArrayLike, before: ArrayLike, *, seed: int = 0) -> Interval:
@@ -130,15 +132,16 @@ def self_similarity(references: ArrayLike) -> float:
 
 
 def likeness(similarities: ArrayLike, base: float, real: float) -> Floats:
-    """(s - base) / (real - base), cut to 0..1: 0 is what the base draws for the class, 1 is the subject's own images.
+    """(s - base) / (real - base), at most 1: 0 is what the base draws for the class, 1 is the subject's own images.
 
-    A cosine alone says little: two strangers before one wall may score 0.6. `base` is the mean similarity of the
-    base's pictures, `real` that of the references among themselves. All NaN where the two are the same.
+    A cosine alone says little: two strangers before one wall may score 0.6. `base` is the mean of the base's pictures,
+    `real` that of the references among themselves. All NaN where the two are the same. What lies below the base stays
+    negative, else the mean over pictures of an untouched base would be above 0.
     """
     s = np.asarray(similarities, dtype=np.float64)
     if not real - base >= MIN_GAP:
         return np.full(s.shape, math.nan)
-    cut: Floats = np.clip((s - base) / (real - base), 0.0, 1.0)
+    cut: Floats = np.clip((s - base) / (real - base), -1.0, 1.0)
     return cut
 
 
@@ -178,8 +181,13 @@ def attribute_share(
     return np.asarray(shares, dtype=np.float64)
 
 
+def visible_attributes(training: Sequence[Attributes], named: Attributes) -> dict[str, str]:
+    """Those of the named attributes that the judge sees in most of the subject's own images; it is blind to others."""
+    return {g: v for g, v in named.items() if frequencies(training, {g: v})[g] >= VISIBLE}
+
+
 def subject_scores(likenesses: ArrayLike, shares: ArrayLike) -> Floats:
-    """Per picture the mean of likeness and share of attributes, or whichever of the two is known."""
+    """Per picture the mean of likeness by embedding and by attributes, or whichever of the two is known."""
     both = np.stack([np.asarray(likenesses, dtype=np.float64), np.asarray(shares, dtype=np.float64)])
     known = ~np.isnan(both)
     total, count = np.where(known, both, 0).sum(axis=0), known.sum(axis=0)
@@ -333,9 +341,9 @@ class Memorised:
 def memorised(generated: ArrayLike, training: ArrayLike, small: ArrayLike, training_small: ArrayLike) -> Memorised:
     """Pictures that lie closer to one training image than training images lie to each other.
 
-    A picture is near when its distance to the nearest training image is below the 5th percentile of the training
-    images' own distances to their nearest neighbours, and it counts when it is near by embedding (what is shown) and
-    by pixels (how): in a narrow world another picture of the same scene has the same embedding and is no copy.
+    A picture is near a training image when their distance is below the 5th percentile of the training images' own
+    distances to their nearest neighbours, and it counts when it is near one by embedding (what is shown) and by pixels
+    (how): in a narrow world another picture of the same scene has the same embedding and is no copy.
 
     Args:
         generated: embeddings [N, D].
@@ -347,11 +355,12 @@ def memorised(generated: ArrayLike, training: ArrayLike, small: ArrayLike, train
     if not len(g) or len(t) < 3:
         return Memorised(UNKNOWN, math.nan, math.nan, tuple(np.argmax(g @ t.T, axis=1).tolist()) if len(t) else ())
     far = 1.0 - g @ t.T
-    near_e = far.min(axis=1) < _usual_nearest(1.0 - t @ t.T)
+    near_e = far < _usual_nearest(1.0 - t @ t.T)
     p, q = _rows(small), _rows(training_small)
-    near_p = _root_mean_square(p, q).min(axis=1) < _usual_nearest(_root_mean_square(q, q))
-    shares = (float(near_e.mean()), float(near_p.mean()))
-    return Memorised(proportion(near_e & near_p), *shares, tuple(far.argmin(axis=1).tolist()))
+    near_p = _root_mean_square(p, q) < _usual_nearest(_root_mean_square(q, q))
+    by_embedding, by_pixels, both = (near.any(axis=1) for near in (near_e, near_p, near_e & near_p))
+    nearest = tuple(far.argmin(axis=1).tolist())
+    return Memorised(proportion(both), float(by_embedding.mean()), float(by_pixels.mean()), nearest)
 
 
 def small_pixels(images: Sequence[Any]) -> Floats:

@@ -149,7 +149,7 @@ def judge_run(cells: Sequence[Cell], base: Base) -> Verdict:
     best = max(_or(c.fidelity.value, 0.0) for c in cells)
     at = f"{name_of(cell)}"
     if best < NOTHING:
-        why = f"No checkpoint draws the subject: the best has {100 * best:.0f} of 100 points of fidelity."
+        why = f"No checkpoint draws the subject: the best has {max(0.0, 100 * best):.0f} of 100 points of fidelity."
         mend = (
             "Look whether the captions hold the trigger and the loss falls; then train with three times the "
             "learning rate or for three times as many epochs."

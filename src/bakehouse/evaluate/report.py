@@ -38,7 +38,7 @@ SMOOTH = 25
 """The loss is averaged over a 25th of the run: single batches say little."""
 DASH, NBSP = "–", "\u00a0"
 MEANINGS = {
-    "Subject": "mean of likeness (0 = the base, 1 = the subject's own images) and the share of its attributes shown; "
+    "Subject": "mean of likeness by embedding and by attributes, each from 0 (the base) to 1 (its own images); "
     "a picture shows the subject from one half on",
     "Prompt kept": "what a prompt asks for and the judge finds, as a share of what it finds in the base's pictures "
     "of the same prompts and seeds",
@@ -214,7 +214,7 @@ def _grid_cell(report: Report, cell: Cell | None) -> str:
     drift, kept = cell.drift.points.value, cell.kept
     star = '<span class="star">picked</span>' if picked else ""
     image = _embedded(montage, f"epoch {cell.epoch} at weight {cell.weight:g}", 2 * THUMB)
-    share = 0 if math.isnan(cell.fidelity.value) else 100 * cell.fidelity.value
+    share = 0 if math.isnan(cell.fidelity.value) else max(0.0, 100 * cell.fidelity.value)
     return (
         f'<figure class="cell{" picked" * picked}">{image}<figcaption>'
         f'<div class="bar"><i style="width:{share:.0f}%"></i></div>'
@@ -500,7 +500,7 @@ def _list(words: Sequence[str]) -> str:
 
 
 def _percent(value: float) -> str:
-    return DASH if math.isnan(value) else f"{100 * value:.0f}{NBSP}%"
+    return DASH if math.isnan(value) else f"{max(0.0, 100 * value):.0f}{NBSP}%"
 
 
 def _number(value: float, places: int) -> str:

@@ -64,6 +64,11 @@ class References:
         across = m.similarity(self.compared.embeddings, self.training.embeddings)
         return float(across.mean()) if self.held_out and len(across) else math.nan
 
+    @property
+    def real_share(self) -> float:
+        """The share of the subject's attributes that the judge finds in the subject's own images: it errs too."""
+        return _mean(m.attribute_share(self.compared.attributes, self.own))
+
 
 @dataclass(frozen=True)
 class Base:
@@ -114,7 +119,7 @@ class Cell:
     images: int
     """Subject pictures judged; as many of the class."""
     fidelity: Interval
-    """Subject fidelity: mean of likeness and share of the subject's attributes; 0 the base, 1 its own images."""
+    """Subject fidelity: mean of likeness by embedding and by attributes; 0 is the base, 1 the subject's own images."""
     shown: Interval
     """Share of pictures that are at least half way there."""
     likeness: Interval
@@ -219,7 +224,9 @@ def score_cell(
     zero = _mean(m.similarity(here.embeddings, compared))
     similar = m.similarity(looks.subject.embeddings, compared)
     like = m.likeness(similar, zero, references.real)
-    scores = m.subject_scores(like, m.attribute_share(looks.subject.attributes, own, asked))
+    shares = m.attribute_share(looks.subject.attributes, own, asked)
+    base_share = _mean(m.attribute_share(here.attributes, own, asked))
+    scores = m.subject_scores(like, m.likeness(shares, base_share, references.real_share))
     known = scores[~np.isnan(scores)]
     base_prompt = _mean(here.prompt)
     weights, weight, epoch = name

@@ -97,6 +97,10 @@ class Denoiser(nn.Module, ABC):
     def device(self) -> torch.device:
         return next(self.parameters()).device
 
+    def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
+        """Channels, rows and columns of the latents of a picture of so many pixels."""
+        return self.latent_channels, height // self.downscale, width // self.downscale
+
     @property
     @abstractmethod
     def fingerprint(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -23,11 +24,9 @@ def file_sha256(path: Path) -> str:
     if known is not None:
         return known
     digest = sha256_file(path)
-    try:
+    # A cache that cannot be written costs time, never the answer.
+    with contextlib.suppress(BakehouseError):
         write_json(memory, {"sha256": digest})
-    except BakehouseError:
-        # A cache that cannot be written costs time, never the answer.
-        return digest
     return digest
 
 

@@ -70,13 +70,14 @@ def _safetensors_header(path: Path) -> Header:
             raise broken
         try:
             content: dict[str, Any] = json.loads(f.read(length))
-        except ValueError as e:
+            metadata = content.pop("__metadata__", None) or {}
+            shapes = {k: tuple(v["shape"]) for k, v in content.items()}
+            ends = [int(v["data_offsets"][1]) for v in content.values()]
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as e:
             raise broken from e
-    metadata = content.pop("__metadata__", None) or {}
-    ends = [int(entry["data_offsets"][1]) for entry in content.values()]
     if max(ends, default=0) > size - 8 - length:
         raise broken
-    return Header({k: tuple(v["shape"]) for k, v in content.items()}, metadata)
+    return Header(shapes, metadata)
 
 
 def identify(shapes: Shapes) -> FileKind:

@@ -58,19 +58,39 @@ class ModelRef:
 def native_size(where: ModelRef) -> int:
     """Side of the squares that a model was trained on, in pixels; reads settings, never weights."""
     sides = {"sd1": 512, "sd2": 768, "sdxl": 1024}
-    config = where.path / "unet" / "config.json" if where.path and where.path.is_dir() else None
-    if config is None or not config.is_file():
+    settings = _unet_and_vae_settings(where)
+    if settings is None:
         return sides.get(where.family or "", 512)
-    levels = len(read_json(config.parent.parent / "vae" / "config.json")["block_out_channels"])
-    return int(read_json(config)["sample_size"]) * 2 ** (levels - 1)
+    unet, vae = settings
+    doublings = len(vae["block_out_channels"]) - 1
+    return int(unet["sample_size"]) << doublings
+
+
+def _unet_and_vae_settings(where: ModelRef) -> tuple[Config, Config] | None:
+    """Those that the model carries; None where only its family tells."""
+    if where.path is None:
+        return None
+    if where.path.is_dir():
+        files = [where.path / part / "config.json" for part in ("unet", "vae")]
+        return (read_json(files[0]), read_json(files[1])) if all(f.is_file() for f in files) else None
+    if where.path.suffix != ".safetensors":
+        return None
+    from bakehouse.families.single_file import METADATA_KEY, read_configs
+
+    header = read_header(where.path)
+    if METADATA_KEY not in header.metadata:
+        return None
+    configs = read_configs(header, where.path)
+    return configs.unet, configs.vae
 
 
 def is_model_ref(ref: str | Path) -> bool:
     """Whether `ref` can be meant as a base model: a cheap look that reads no weights and asks no network."""
     try:
-        return resolve_model(ref).kind != "hub" or not Path(ref).exists()
+        resolve_model(ref)
     except BakehouseError:
         return False
+    return True
 
 
 def resolve_model(ref: str | Path) -> ModelRef:
@@ -170,20 +190,34 @@ def load_model(
 
 
 def _fetched(where: ModelRef) -> ModelRef:
-    """The model's files from the Hub: only those that are read, safetensors where there are any."""
-    folder = _download(RENAMED.get(where.name, where.name), _PIPELINE_FILES)
+    """The model's files from the Hub: only those that are read; pickles only of a model that has nothing else."""
+    living = RENAMED.get(where.name, where.name)
+    folder = _download(living, _pipeline_files("safetensors"))
+    if not list((folder / "unet").glob("*.safetensors")):
+        folder = _download(living, _pipeline_files("bin"))
     return replace(where, path=folder, family=_family_of_folder(folder))
 
 
-_PIPELINE_FILES = (
-    "model_index.json",
-    *(f"{part}/*" for part in ("scheduler", "tokenizer", "tokenizer_2")),
-    *(f"{part}/config.json" for part in ("unet", "vae", "text_encoder", "text_encoder_2")),
-    *(f"{part}/{stem}.{end}" for part, stem in (
-        ("unet", "diffusion_pytorch_model"), ("vae", "diffusion_pytorch_model"),
-        ("text_encoder", "model"), ("text_encoder_2", "model"),
-    ) for end in ("safetensors", "safetensors.index.json", "-0*.safetensors")),
-)  # fmt: skip
+_NETWORKS = {
+    "unet": ("diffusion_pytorch_model",),
+    "vae": ("diffusion_pytorch_model",),
+    "text_encoder": ("model", "pytorch_model"),
+    "text_encoder_2": ("model", "pytorch_model"),
+}
+
+
+def _pipeline_files(suffix: str) -> tuple[str, ...]:
+    """Patterns for a model's folder on the Hub: one copy of each network, not the halves and EMA twins beside it."""
+    settings = ("model_index.json", "scheduler/*", "tokenizer/*", "tokenizer_2/*")
+    weights = tuple(
+        f"{part}/{name}"
+        for part, stems in _NETWORKS.items()
+        for stem in stems
+        for name in (f"{stem}.{suffix}", f"{stem}.{suffix}.index.json", f"{stem}-0*.{suffix}", "config.json")
+    )
+    return settings + weights
+
+
 _VAE_FILES = ("config.json", "diffusion_pytorch_model.safetensors")
 
 

@@ -131,7 +131,8 @@ class Studio:
         """Makes the pictures of all requests, in order.
 
         Neighbours of the same size, steps, guidance, sampler and prompt length share a batch. Sizes, samplers and
-        lengths are checked before the first picture is begun. Where memory runs out the batch is halved, which is told by a `Warned`.
+        lengths are checked before the first picture is begun. Where memory runs out the batch is halved, and a
+        `Warned` says so.
 
         Args:
             requests: what to make.

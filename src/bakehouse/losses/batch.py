@@ -27,4 +27,4 @@ class Batch:
 
 
 LossFn = Callable[[Denoiser, Batch, torch.Generator], Tensor]
-"""One loss per sample, [B], before `Batch.weight`; the loop takes the weighted mean. Its randomness is the generator."""
+"""One loss per sample, [B], before `Batch.weight`; the loop takes the weighted mean. All chance is the generator's."""

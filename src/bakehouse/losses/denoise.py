@@ -38,7 +38,7 @@ class LossSpec(Spec):
         return 2 * c * pseudo if self.kind == "huber" else 2 * pseudo
 
     def _c(self, schedule: NoiseSchedule, t: Tensor) -> Tensor:
-        """c for each timestep [B], float64 on the CPU (Khrapov et al. 2024, arXiv:2403.16728)."""
+        """C for each timestep [B], float64 on the CPU (Khrapov et al. 2024, arXiv:2403.16728)."""
         t = t.cpu()
         match self.huber_schedule:
             case "constant":

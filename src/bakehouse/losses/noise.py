@@ -17,7 +17,7 @@ class NoiseSpec(Spec):
     """All off by default: plain unit noise at uniform timesteps."""
 
     offset: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """A constant per channel of this strength added to the noise, so that a picture's mean can move (crosslabs 2023)."""
+    """A constant per channel of this strength added to the noise, so that a picture's mean can move."""
     offset_random_strength: bool = False
     """Draw the strength of the offset from 0..offset, for each sample."""
     offset_adaptive: float = 0.0
@@ -27,7 +27,7 @@ class NoiseSpec(Spec):
     pyramid_discount: Annotated[float, Field(gt=0, lt=1)] = 0.3
     """Each coarser size weighs this much of the one before."""
     ip_gamma: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Input perturbation (Ning et al. 2023): x_t is made with noise eps + gamma xi, the target stays eps. 0.1 is usual."""
+    """Input perturbation (Ning et al. 2023): x_t is made with eps + gamma xi, the target stays eps; 0.1 is usual."""
     ip_random_strength: bool = False
     """Draw gamma from 0..ip_gamma, for each sample."""
     zero_terminal_snr: bool = False

@@ -60,7 +60,7 @@ def _of_settings(recipe: Recipe) -> Iterator[str]:
         yield f"optimizer.text_lr = {optimizer.text_lr} is given, but adapter.text is off"
     if recipe.noise.zero_terminal_snr and recipe.model.base == "crumb":
         yield "noise.zero_terminal_snr needs a v-prediction model; crumb predicts epsilon, which is undefined at snr 0"
-    if 1 < recipe.schedule.warmup and recipe.train.steps and recipe.schedule.warmup >= recipe.train.steps:
+    if recipe.schedule.warmup > 1 and recipe.train.steps and recipe.schedule.warmup >= recipe.train.steps:
         yield f"schedule.warmup = {recipe.schedule.warmup:g} steps is not below train.steps = {recipe.train.steps}"
     for line in recipe.sample.prompts:
         try:
@@ -75,7 +75,10 @@ def warnings_for(recipe: Recipe, images: ImageSet, preset: Preset) -> list[str]:
     for i, concept in enumerate(recipe.concepts):
         mine = [r for r in images if r.concept == i]
         if len(mine) < preset.min_images:
-            said.append(f"{concept.folder}: {len(mine)} images; {preset.about} wants {preset.min_images}, better {preset.good_images}")
+            said.append(
+                f"{concept.folder}: {len(mine)} images; "
+                f"{preset.about} wants {preset.min_images}, better {preset.good_images}"
+            )
         bare = sum(not any(c.strip() for c in r.captions) for r in mine)
         if 0 < bare < len(mine):
             said.append(f"{concept.folder}: {bare} of {len(mine)} images have no caption; they get {concept.subject!r}")

@@ -65,7 +65,9 @@ class OptimizerSpec(Spec):
     def _known(self) -> OptimizerSpec:
         if self.name not in OPTIMIZERS:
             allowed = ", ".join(OPTIMIZERS)
-            raise ValueError(f"{self.name!r} is not an optimizer: allowed are {allowed}{did_you_mean(self.name, OPTIMIZERS)}")
+            raise ValueError(
+                f"{self.name!r} is not an optimizer: allowed are {allowed}{did_you_mean(self.name, OPTIMIZERS)}"
+            )
         return self
 
     @property

@@ -77,5 +77,7 @@ class EpochOrder:
 
 def _interleave(a: list[Slot], b: list[Slot]) -> list[Slot]:
     """Both lists in their own order, spread evenly among each other."""
-    keyed = [((i + 0.5) / len(a), 0, s) for i, s in enumerate(a)] + [((i + 0.5) / len(b), 1, s) for i, s in enumerate(b)]
+    keyed = [((i + 0.5) / len(a), 0, s) for i, s in enumerate(a)] + [
+        ((i + 0.5) / len(b), 1, s) for i, s in enumerate(b)
+    ]
     return [s for _, _, s in sorted(keyed, key=lambda k: k[:2])]

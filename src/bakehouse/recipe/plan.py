@@ -180,7 +180,9 @@ class _Derivation:
         planned = [PlannedImage(r, p, n) for r, p, n in zip(self.images, placements, repeats, strict=True)]
         planned += [PlannedImage(r, p, 0, prior=True) for r, p in zip(self.own_prior, own, strict=True)]
         made = class_images(self.recipe, self.images, placements, repeats)
-        draft = Plan(self.recipe, (), (), tuple(planned), made, self.recipe.train.epochs or 1, 0, 0, Estimate(0, 0, 0, ""))
+        draft = Plan(
+            self.recipe, (), (), tuple(planned), made, self.recipe.train.epochs or 1, 0, 0, Estimate(0, 0, 0, "")
+        )
         return self._counted(draft, placements)
 
     def _counted(self, draft: Plan, placements: Sequence[Placement]) -> Plan:
@@ -234,7 +236,9 @@ class _Derivation:
             if "targets" not in given:
                 self.decide("adapter.targets", self.preset.targets, why)
         if "text" not in given:
-            reason = "a new word has to be learned too" if self.preset.text else "the words exist; only the look changes"
+            reason = (
+                "a new word has to be learned too" if self.preset.text else "the words exist; only the look changes"
+            )
             self.decide("adapter.text", self.preset.text, reason)
 
     def _optimizer(self) -> None:
@@ -246,7 +250,9 @@ class _Derivation:
         if spec.lr is None:
             self.decide("optimizer.lr", lr, why)
         if spec.text_lr is None and self.recipe.adapter.text:
-            self.decide("optimizer.text_lr", text_lr, why if row.finds_rate else "half of the UNet's: words are learned fast")
+            self.decide(
+                "optimizer.text_lr", text_lr, why if row.finds_rate else "half of the UNet's: words are learned fast"
+            )
         if row.finds_rate and "schedule" not in self.recipe.model_fields_set:
             spec_ = {"kind": "annealed_cosine_with_restarts", "cycles": 1}
             self.decide("schedule", spec_, "the optimizer's own estimate, brought down at the end")
@@ -268,7 +274,9 @@ class _Derivation:
         if self.model_name == "crumb":
             self.decide("train.batch", 8, "crumb is small: 8 images fill a processor")
         else:
-            self.decide("train.batch", 1, "fits everywhere and learns most from few images; raise it with memory to spare")
+            self.decide(
+                "train.batch", 1, "fits everywhere and learns most from few images; raise it with memory to spare"
+            )
 
     def _shows(self) -> None:
         """Repeats and epochs from the budget of shows (see docs/plan.md)."""
@@ -294,7 +302,8 @@ class _Derivation:
 
     def _factor(self) -> tuple[float, list[str]]:
         """What the budget of shows is multiplied by, and why. `full` budgets are AdamW's own."""
-        factor, why = 1.0, []
+        factor = 1.0
+        why: list[str] = []
         if not self.recipe.optimizer.row.finds_rate and self.preset.adapter == "lora":
             factor, why = factor * 2, [*why, "x 2 with a fixed rate"]
         if self.recipe.loss.weighting.kind == "min_snr" or self.recipe.noise.ip_gamma:
@@ -321,7 +330,8 @@ class _Derivation:
         prior = self.recipe.prior
         if prior.source is None:
             named = all(c.class_name for c in self.recipe.concepts)
-            source, reason = self.preset.prior, f"usual for {self.preset.about}"
+            source: str = self.preset.prior
+            reason = f"usual for {self.preset.about}"
             if prior.folder:
                 source, reason = "folder", "prior.folder is given"
             elif not named:
@@ -343,5 +353,6 @@ class _Derivation:
             if name:
                 prompts += [name, f"{name}, at the beach"] + ([concept.class_name] if concept.class_name else [])
         if prompts:
-            self.decide("sample.prompts", prompts, "the subject, the subject elsewhere, and the class without the trigger")
-
+            self.decide(
+                "sample.prompts", prompts, "the subject, the subject elsewhere, and the class without the trigger"
+            )

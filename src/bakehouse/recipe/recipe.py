@@ -61,7 +61,7 @@ class PriorSpec(Spec):
     """Class images (prior preservation, Ruiz et al. 2022): what the base knew, shown beside the subject."""
 
     source: Literal["none", "class", "captions", "folder"] | None = None
-    """`class`: made from the class prompt; `captions`: one for each image, from its caption without the trigger; `folder`."""
+    """`class`: made from the class prompt; `captions`: one an image, from its caption without the trigger; `folder`."""
     images: Positive | None = None
     """How many to make from the class prompt. Left out: the plan's."""
     prompt: str | None = None
@@ -178,7 +178,11 @@ class Recipe(Spec):
     @classmethod
     def _adapter_kind(cls, values: Any) -> Any:
         """`[adapter]` without a kind is a LoRA."""
-        if isinstance(values, Mapping) and isinstance(values.get("adapter"), Mapping) and "kind" not in values["adapter"]:
+        if (
+            isinstance(values, Mapping)
+            and isinstance(values.get("adapter"), Mapping)
+            and "kind" not in values["adapter"]
+        ):
             return {**values, "adapter": {"kind": "lora", **values["adapter"]}}
         return values
 
@@ -202,7 +206,9 @@ class Recipe(Spec):
         concepts = tuple(c.model_copy(update={"folder": absolute(c.folder)}) for c in self.concepts)
         base = self.model.base
         local = folder / base
-        model = self.model.model_copy(update={"base": str(local.resolve()) if local.exists() and base != "crumb" else base})
+        model = self.model.model_copy(
+            update={"base": str(local.resolve()) if local.exists() and base != "crumb" else base}
+        )
         return self.model_copy(
             update={
                 "concepts": concepts,

@@ -46,7 +46,9 @@ def parse_sample_prompt(line: str, defaults: SamplePrompt) -> SamplePrompt:
     for key, raw in zip(rest[::2], rest[1::2], strict=True):
         if key not in _MEANING:
             known = ", ".join(f"--{k}" for k in _MEANING)
-            raise UsageError(f"sample prompt {line!r}: unknown option --{key}; known are {known}{did_you_mean(key, _MEANING)}")
+            raise UsageError(
+                f"sample prompt {line!r}: unknown option --{key}; known are {known}{did_you_mean(key, _MEANING)}"
+            )
         name, kind = _MEANING[key]
         try:
             changes[name] = kind(raw.strip())

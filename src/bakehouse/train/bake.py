@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -117,20 +117,36 @@ def _work(plan: Plan, run: Run) -> Iterator[Event]:
     precision = pick_precision(recipe.train.precision, device)
     model = _load(recipe, device, precision)
     yield from (Warned(message=m) for m in [*plan.warnings, *getattr(model, "notes", ())])
+    writer = WeightsWriter(plan, model, run, began)
+    parts, state = yield from prepare(plan, model, run, precision=precision, hooks=_hooks(plan, run, model, writer))
+    yield Started(run=str(run.folder), step=state.step, steps=plan.steps, epochs=plan.epochs, device=str(device))
+    if state.step == 0 and recipe.sample.at_start:
+        yield from make_samples(recipe, model, state.adapter, run, 0)
+    yield from train(parts, state)
+    yield from writer.save(state, recipe.title)
+    save_state(state, run.checkpoints)
+    yield Finished(step=state.step, seconds=time.time() - began, weights=str(final.relative_to(run.folder)))
+
+
+def prepare(
+    plan: Plan, model: Denoiser, run: Run, *, precision: str = "fp32", hooks: tuple[Hook, ...] = ()
+) -> Generator[Event, None, tuple[Parts, TrainState]]:
+    """Makes class images, encodes, injects, restores: all that the loop needs, returned at the end."""
+    recipe = plan.recipe
     yield from make_class_images(plan.class_images, model)
     pictures = class_pictures(plan, model)
     latents = LatentCache([*plan.subject_images, *(p for p, _ in pictures)], recipe.data)
     yield from latents.fill(model)
     state, notes = _state(plan, run, model)
     yield from (Warned(message=m) for m in notes)
-    yield Started(run=str(run.folder), step=state.step, steps=plan.steps, epochs=plan.epochs, device=str(device))
-    writer = WeightsWriter(plan, model, run, began)
-    if state.step == 0 and recipe.sample.at_start:
-        yield from make_samples(recipe, model, state.adapter, run, 0)
+    schedule = model.schedule
+    if recipe.noise.zero_terminal_snr:
+        # Before anything is derived from it, so that weights use the SNR that is trained with.
+        schedule = schedule.rescaled_to_zero_terminal_snr()
     parts = Parts(
         plan=plan,
         model=model,
-        loss=denoising_loss(recipe.loss, recipe.noise, _schedule(recipe, model)),
+        loss=denoising_loss(recipe.loss, recipe.noise, schedule),
         feeder=Feeder(plan, pictures, latents),
         prompts=PromptEncoder(
             model,
@@ -138,13 +154,10 @@ def _work(plan: Plan, run: Run) -> Iterator[Event]:
             clip_skip=recipe.model.clip_skip,
             chunks=recipe.model.max_tokens // 75,
         ),
-        precision=Precision(precision, device),
-        hooks=_hooks(plan, run, model, writer),
+        precision=Precision(precision, model.device),
+        hooks=hooks,
     )
-    yield from train(parts, state)
-    yield from writer.save(state, recipe.title)
-    save_state(state, run.checkpoints)
-    yield Finished(step=state.step, seconds=time.time() - began, weights=str(final.relative_to(run.folder)))
+    return parts, state
 
 
 def _load(recipe: Recipe, device: torch.device, precision: str) -> Denoiser:
@@ -155,11 +168,6 @@ def _load(recipe: Recipe, device: torch.device, precision: str) -> Denoiser:
     if recipe.train.gradient_checkpointing:
         model.use_gradient_checkpointing()
     return model
-
-
-def _schedule(recipe: Recipe, model: Denoiser) -> Any:
-    """Rescaled before anything is derived from it, so that weights use the SNR that is trained with."""
-    return model.schedule.rescaled_to_zero_terminal_snr() if recipe.noise.zero_terminal_snr else model.schedule
 
 
 def class_pictures(plan: Plan, model: Denoiser) -> list[tuple[PlannedImage, str]]:
@@ -196,7 +204,8 @@ def _state(plan: Plan, run: Run, model: Denoiser) -> tuple[TrainState, list[str]
     threads = torch.get_num_threads()
     if model.device.type == "cpu" and noted["threads"] != threads:
         return state, [
-            f"this run used {noted['threads']} threads before and uses {threads} now: the result will differ in its last bits"
+            f"this run used {noted['threads']} threads before and uses {threads} now: "
+            "the result will differ in its last bits"
         ]
     return state, []
 

@@ -47,16 +47,16 @@ def _make(group: Sequence[ClassImage], model: Denoiser) -> None:
     first = group[0]
     cond = Conditioning.cat([model.encode_prompt([i.prompt]) for i in group])
     uncond = Conditioning.cat([model.encode_prompt([""])] * len(group)) if first.guidance > 1 else None
-    shape = (model.latent_channels, first.height // model.downscale, first.width // model.downscale)
+    seeds = [_noise_seed(i) for i in group]
     latents = sample(
         model,
         cond,
         uncond,
-        noise=initial_noise([_noise_seed(i) for i in group], shape),
+        noise=initial_noise(seeds, model.latent_shape(first.width, first.height)),
         steps=first.steps,
         guidance=first.guidance,
         sampler=first.sampler,
-        seeds=[_noise_seed(i) for i in group],
+        seeds=seeds,
     )
     if not torch.isfinite(latents).all():
         raise BakehouseError(

@@ -70,7 +70,9 @@ class Feeder:
             return self.class_captions[slot.index]
         record = self.subject[slot.index].record
         fallback = recipe.concepts[record.concept].subject
-        return training_caption(record.captions, recipe.captions, rng=rng, epoch=epoch + 1, step=step, fallback=fallback)
+        return training_caption(
+            record.captions, recipe.captions, rng=rng, epoch=epoch + 1, step=step, fallback=fallback
+        )
 
     def _mask(self, rows: Sequence[int], flips: Sequence[bool], like: Tensor) -> Tensor | None:
         """[B, 1, h, w], ones where an image has no mask; None where none has."""

@@ -25,7 +25,8 @@ def diagnose(model: Denoiser, adapter: Adapter, batch: Batch, gradient_norms: Se
         return "an encoded caption is not a number: the text encoder overflows; set train.precision = 'fp32'"
     if not all(_finite(p) for p in adapter.parameters()):
         norms = ", ".join(f"{n:.3g}" for n in gradient_norms)
-        return f"the weights grew out of all bounds (last gradient norms {norms}): optimizer.lr = {lr:g} is too high; try a third"
+        grew = f"the weights grew out of all bounds (last gradient norms {norms})"
+        return f"{grew}: optimizer.lr = {lr:g} is too high; try a third"
     if not all(_finite(p) for p in model.parameters()):
         return "the base model holds weights that are not numbers: fetch the file again"
     return "the network overflows in this precision: set train.precision = 'bf16' or 'fp32', or lower optimizer.lr"

@@ -92,7 +92,14 @@ class LatentCache:
     def _key(image: PlannedImage, flip: bool, model: Denoiser) -> str:
         place = image.placement
         return key_of(
-            _VERSION, image.record.sha256, place.bucket, place.resized, place.crop_box, flip, model.fingerprint, str(next(model.parameters()).dtype)
+            _VERSION,
+            image.record.sha256,
+            place.bucket,
+            place.resized,
+            place.crop_box,
+            flip,
+            model.fingerprint,
+            str(next(model.parameters()).dtype),
         )
 
 

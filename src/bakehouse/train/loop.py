@@ -140,4 +140,3 @@ def memory_in_use() -> int:
         return int(torch.cuda.max_memory_allocated())
     # Linux counts in KiB, macOS in bytes.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from PIL import Image
@@ -18,31 +18,40 @@ from bakehouse.recipe.sample_prompt import SamplePrompt, parse_sample_prompt, sa
 
 
 def make_samples(recipe: Recipe, model: Denoiser, adapter: Adapter, run: Run, step: int) -> Iterator[Event]:
-    """Writes samples/step-000100-0.png and so on."""
+    """Writes samples/step-000100-0.png and so on; pictures of one size and sampler are made together."""
     defaults = sample_defaults(recipe.sample, recipe.buckets.resolution)
+    wanted = [parse_sample_prompt(line, defaults) for line in recipe.sample.prompts]
+    groups: dict[tuple[object, ...], list[int]] = {}
+    for number, w in enumerate(wanted):
+        groups.setdefault((w.width, w.height, w.steps, w.guidance, w.sampler), []).append(number)
     adapter.eval()
     try:
-        for number, line in enumerate(recipe.sample.prompts):
-            path = run.samples / f"step-{step:06d}-{number}.png"
-            with torch.no_grad(), atomic_path(path) as temporary:
-                _draw(parse_sample_prompt(line, defaults), recipe, model).save(temporary, format="PNG")
-            yield Sampled(step=step, path=str(path.relative_to(run.folder)))
+        for numbers in groups.values():
+            pictures = _draw([wanted[n] for n in numbers], recipe, model)
+            for number, picture in zip(numbers, pictures, strict=True):
+                path = run.samples / f"step-{step:06d}-{number}.png"
+                with atomic_path(path) as temporary:
+                    picture.save(temporary, format="PNG")
+                yield Sampled(step=step, path=str(path.relative_to(run.folder)))
     finally:
         adapter.train()
 
 
-def _draw(wanted: SamplePrompt, recipe: Recipe, model: Denoiser) -> Image.Image:
+@torch.no_grad()
+def _draw(wanted: Sequence[SamplePrompt], recipe: Recipe, model: Denoiser) -> list[Image.Image]:
+    first = wanted[0]
     chunks = recipe.model.max_tokens // 75
-    both = model.encode_prompt([wanted.prompt, wanted.negative], clip_skip=recipe.model.clip_skip, chunks=chunks)
-    shape = (model.latent_channels, wanted.height // model.downscale, wanted.width // model.downscale)
+    prompts = [w.prompt for w in wanted] + [w.negative for w in wanted]
+    both = model.encode_prompt(prompts, clip_skip=recipe.model.clip_skip, chunks=chunks)
+    seeds = [w.seed for w in wanted]
     latents = sample(
         model,
-        both[:1],
-        both[1:] if wanted.guidance > 1 else None,
-        noise=initial_noise([wanted.seed], shape),
-        steps=wanted.steps,
-        guidance=wanted.guidance,
-        sampler=wanted.sampler,
-        seeds=[wanted.seed],
+        both[: len(wanted)],
+        both[len(wanted) :] if first.guidance > 1 else None,
+        noise=initial_noise(seeds, model.latent_shape(first.width, first.height)),
+        steps=first.steps,
+        guidance=first.guidance,
+        sampler=first.sampler,
+        seeds=seeds,
     )
-    return to_images(model.decode(latents))[0]
+    return to_images(model.decode(latents))

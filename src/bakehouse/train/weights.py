@@ -69,7 +69,8 @@ class WeightsWriter:
             return
         last = self.plan.recipe.title
         on_the_way = sorted(
-            (p for p in self.run.list_weights() if p.stem != last and p.name != last), key=lambda p: p.stat().st_mtime_ns
+            (p for p in self.run.list_weights() if p.stem != last and p.name != last),
+            key=lambda p: p.stat().st_mtime_ns,
         )
         for old in on_the_way[:-keep]:
             shutil.rmtree(old) if old.is_dir() else old.unlink()
@@ -109,7 +110,8 @@ def _data_facts(plan: Plan) -> dict[str, Any]:
     names = [c.folder.name for c in recipe.concepts]
     counts = [sum(i.record.concept == n for i in plan.subject_images) for n in range(len(names))]
     folders = {
-        name: {"n_repeats": c.repeats, "img_count": count} for name, c, count in zip(names, recipe.concepts, counts, strict=True)
+        name: {"n_repeats": c.repeats, "img_count": count}
+        for name, c, count in zip(names, recipe.concepts, counts, strict=True)
     }
     triggers = [c.trigger_word for c in recipe.concepts if c.trigger_word]
     return {

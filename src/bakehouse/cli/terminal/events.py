@@ -29,6 +29,8 @@ _LINE_EVERY_SECONDS = 10.0
 _LINE_AFTER_SECONDS = 2.0
 """What is quicker needs no lines on the way."""
 _LINES_PER_TASK = 20
+_READY = "getting ready"
+"""What is said until the first event: programs and models are being loaded."""
 _MEMORY = 0.9
 """Of the running mean of losses: single batches jump."""
 
@@ -63,6 +65,7 @@ def painting(*, json: bool = False, quiet: bool = False) -> Iterator[Painter]:
         with _Bars(console) as bars:
             yield bars.paint
     else:
+        console.print(_READY)
         yield _Lines(console).paint
 
 
@@ -89,7 +92,8 @@ def describe(event: ev.Event) -> str:
         case ev.Warned():
             return f"warning: {event.message}"
         case ev.Finished():
-            return f"done: {event.step} steps in {duration(event.seconds)}"
+            how = f"in {duration(event.seconds)}" if event.seconds else "were there already"
+            return f"done: {event.step} steps {how}"
         case _ if event.to_json()["event"] == "scored":
             return _scored(event)
         case _:
@@ -174,6 +178,7 @@ class _Bars:
         )
 
     def __enter__(self) -> _Bars:
+        self.tasks[_READY] = self.progress.add_task(_READY, total=None, note="")
         self.progress.start()
         return self
 
@@ -181,6 +186,8 @@ class _Bars:
         self.progress.stop()
 
     def paint(self, event: ev.Event) -> None:
+        if _READY in self.tasks and not isinstance(event, ev.Warned):
+            self.progress.remove_task(self.tasks.pop(_READY))
         match event:
             case ev.Progress():
                 self._count(event.what, event.done, event.total, "")
