@@ -4,7 +4,7 @@ from itertools import pairwise
 import pytest
 
 from bakehouse.core.errors import UsageError
-from bakehouse.core.events import Progress, Warned
+from bakehouse.core.events import Progress, Saved, Warned
 from bakehouse.core.files import read_json
 from bakehouse.evaluate import Evaluated, Report, Scored, checkpoints, evaluate
 
@@ -46,7 +46,7 @@ def test_progress_counts_every_picture_once(new_run, judge, painter):
 
 def test_few_pictures_first_then_more_for_the_best(new_run, judge, painter):
     _, report = finish(evaluate(new_run(LEARNING), judge=judge, painter=painter, changes={"images": 12}))
-    assert sorted({c.images for c in report.cells}) == [8, 12]
+    assert sorted({c.images for c in report.cells}) == [6, 12]
     assert len([c for c in report.cells if c.images == 12]) == 3
 
 
@@ -141,9 +141,19 @@ def test_an_example_names_its_own_attributes(new_run, judge, painter, tmp_path):
 
 def test_checkpoints_are_spread_and_the_last_is_among_them(new_run):
     run = new_run(["1 0 0"] * 8)
-    assert [e for e, _ in checkpoints(run, 5)] == [2, 3, 5, 6, 8]
-    assert [e for e, _ in checkpoints(run, 1)] == [8]
-    assert [e for e, _ in checkpoints(run, 99)] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert [c.number for c in checkpoints(run, 5)] == [2, 3, 5, 6, 8]
+    assert [c.number for c in checkpoints(run, 1)] == [8]
+    assert [c.number for c in checkpoints(run, 99)] == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+def test_a_run_that_saved_by_steps_is_judged_by_steps(new_run, judge, painter):
+    run = new_run(["0.9 0 0"])
+    (run.weights / "zwx-person-step00000005.safetensors").write_text("0.2 0 0")
+    run.append(Saved(step=5, epoch=1, path="weights/zwx-person-step00000005.safetensors"))
+    assert [(c.number, c.unit) for c in checkpoints(run, 5)] == [(5, "step"), (10, "step")]
+    _, report = finish(evaluate(run, judge=judge, painter=painter, changes={"images": 4, "weights": [1.0]}))
+    assert report.pick.why.startswith("Step 10 at weight 1")
+    assert "epoch" not in report.pick.why
 
 
 def test_a_run_without_weights(new_run, judge, painter):

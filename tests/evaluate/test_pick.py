@@ -88,6 +88,7 @@ def test_the_sentence_gives_figures_and_says_why_not_more():
         ([cell(2, fidelity=0.2), cell(4, fidelity=0.45)], "undertrained", "twice as many epochs"),
         ([cell(2, fidelity=0.5), cell(4, fidelity=0.45)], "undertrained", "higher rank"),
         ([cell(2, drift=40), cell(4, drift=60)], "overtrained", "prior preservation"),
+        ([cell(2, fidelity=0.1, drift=20)], "undertrained", "prior preservation"),
         ([replace(cell(2), fidelity=UNKNOWN)], "nothing changed", "captions"),
     ],
 )

@@ -14,7 +14,7 @@ def demo(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Teach crumb a new face from example images, judge it and draw with it: the whole line, in minutes."""
+    """Teach crumb a new face from example images and judge it: the whole line, in minutes."""
     from bakehouse.cli.example import lay_out
     from bakehouse.cli.source import read_recipe
     from bakehouse.cli.terminal.clock import Clock

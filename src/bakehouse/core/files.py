@@ -7,10 +7,13 @@ import errno
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 from bakehouse.core.errors import BakehouseError
 
@@ -36,20 +39,35 @@ def key_of(*parts: object) -> str:
     return sha256_bytes(json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str).encode())
 
 
+_REASONS = {
+    errno.ENOSPC: ("the disk is full", "free some space and run the same command again"),
+    errno.EROFS: ("the file system is read-only", "choose another folder"),
+    errno.EACCES: ("no permission to write there", "choose another folder or change its permissions"),
+    errno.EDQUOT: ("the disk quota is used up", "free some space and run the same command again"),
+}
+
+
 @contextlib.contextmanager
 def writing_to(target: Path) -> Iterator[None]:
     """Says in one sentence why `target` could not be written."""
     try:
         yield
-    except OSError as e:
-        reasons = {
-            errno.ENOSPC: ("the disk is full", "free some space and run the same command again"),
-            errno.EROFS: ("the file system is read-only", "choose another folder"),
-            errno.EACCES: ("no permission to write there", "choose another folder or change its permissions"),
-            errno.EDQUOT: ("the disk quota is used up", "free some space and run the same command again"),
-        }
-        reason, hint = reasons.get(e.errno or 0, (e.strerror or str(e), "what was there before is untouched"))
+    except (OSError, RuntimeError, SafetensorError) as e:
+        found = _os_error(e)
+        if found is None:
+            raise
+        reason, hint = _REASONS.get(found, (os.strerror(found), "what was there before is untouched"))
         raise BakehouseError(f"cannot write {target}: {reason}", hint=hint) from e
+
+
+def _os_error(e: BaseException) -> int | None:
+    """The system's error number. torch hides it behind a RuntimeError, safetensors in its message."""
+    if isinstance(e, OSError):
+        return e.errno
+    if isinstance(e, SafetensorError):
+        told = re.search(r"os error (\d+)", str(e))
+        return int(told[1]) if told else None
+    return e.__context__.errno if isinstance(e.__context__, OSError) else None
 
 
 @contextlib.contextmanager

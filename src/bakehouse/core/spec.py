@@ -43,7 +43,9 @@ class Spec(BaseModel):
 
     def settings(self, *, mode: Literal["python", "json"] = "python") -> dict[str, Any]:
         """What was set, without the defaults. A tagged part always names its kind: without it nothing could read it."""
-        values = self.model_dump(mode=mode, include=self.model_fields_set | ({"kind"} & set(type(self).model_fields)))
+        tag = type(self).model_fields.get("kind")
+        tagged = {"kind"} if tag is not None and len(typing.get_args(tag.annotation)) == 1 else set()
+        values = self.model_dump(mode=mode, include=self.model_fields_set | tagged)
         for name in values:
             part = getattr(self, name)
             if isinstance(part, Spec):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bakehouse.core.errors import UsageError
-from bakehouse.core.events import Event, Progress, Warned
+from bakehouse.core.events import Event, Progress, Saved, Warned
 from bakehouse.core.files import read_json, write_json
 from bakehouse.core.run import Run
 from bakehouse.data.images import open_image
@@ -27,11 +27,11 @@ from bakehouse.evaluate.result import Report, picture_name
 from bakehouse.evaluate.scores import Base, Cell, Looked, Looks, References, score_base, score_cell
 from bakehouse.recipe.recipe import ConceptSpec, EvaluateSpec, Recipe
 
-COARSE = 8
+COARSE = 6
 """Pictures for each cell in the first round; the best go on to all of them."""
 FINALISTS = 3
-CRUMB_STEPS = 12
-"""DPM++ steps where the recipe leaves them open: crumb's pictures change no more after these."""
+CRUMB_STEPS = 10
+"""DPM++ steps where the recipe leaves them open: to the judge, its pictures equal those of 30 steps (cosine 0.993)."""
 MOST_REFERENCES = 200
 """Of a large folder so many images are judged, evenly spread."""
 
@@ -41,6 +41,8 @@ class Scored(Event):
     """A checkpoint at a weight was judged; shares of 1, drift in points, None where unknown."""
 
     epoch: int
+    unit: str = "epoch"
+    """What `epoch` counts: `step` where the run saved by steps alone."""
     weight: float
     images: int
     subject: float | None
@@ -180,8 +182,8 @@ class _Job:
 
     def work(self) -> Generator[Event, None, Report]:
         """Base, all cells coarsely, the best finely, the report."""
-        epoch_of = {path: epoch for epoch, path in checkpoints(self.run, self.spec.checkpoints)}
-        shots = [Shot(path, weight) for path in epoch_of for weight in self._weights(path)]
+        chosen = {c.path: c for c in checkpoints(self.run, self.spec.checkpoints)}
+        shots = [Shot(path, weight) for path in chosen for weight in self._weights(path)]
         coarse = min(COARSE, self.spec.images)
         closer = min(FINALISTS, len(shots)) if coarse < self.spec.images else 0
         training = self._look_at(self.training)
@@ -197,10 +199,10 @@ class _Job:
         floor = self._floor(asks)
         cells: dict[Shot, Cell] = {}
         for shot in shots:
-            cells[shot] = yield from self._cell(shot, few, epoch_of, base, references, floor)
+            cells[shot] = yield from self._cell(shot, few, chosen, base, references, floor)
         best = [id(c) for c in finalists(list(cells.values()), closer)]
         for shot in [s for s, c in cells.items() if id(c) in best]:
-            cells[shot] = yield from self._cell(shot, asks, epoch_of, base, references, floor)
+            cells[shot] = yield from self._cell(shot, asks, chosen, base, references, floor)
         found = score_base(base.klass, references, [a.judged for a in asks.klass], floor=floor, seed=self.spec.seed)
         return self._report(asks, cells, found, references)
 
@@ -208,13 +210,19 @@ class _Job:
         return look_at(self.judge, [square(open_image(r.path)) for r in records])
 
     def _cell(
-        self, shot: Shot, asks: Asks, epoch_of: Mapping[Path, int], base: Looks, references: References, floor: float
+        self,
+        shot: Shot,
+        asks: Asks,
+        chosen: Mapping[Path, Checkpoint],
+        base: Looks,
+        references: References,
+        floor: float,
     ) -> Generator[Event, None, Cell]:
         looks = yield from self._series(shot, asks)
         assert shot.weights is not None
-        epoch = epoch_of[shot.weights]
+        checkpoint = chosen[shot.weights]
         cell = score_cell(
-            (relative(shot.weights, self.run.folder), shot.weight, epoch),
+            (relative(shot.weights, self.run.folder), shot.weight, checkpoint.number),
             looks,
             base,
             references,
@@ -224,10 +232,17 @@ class _Job:
             floor=floor,
             seed=self.spec.seed,
         )
+        cell = replace(cell, unit=checkpoint.unit)
         figures = (cell.fidelity.value, cell.kept, cell.drift.points.value)
         subject, kept, drift = (None if math.isnan(v) else round(v, 4) for v in figures)
         yield Scored(
-            epoch=epoch, weight=shot.weight, images=cell.images, subject=subject, prompt_kept=kept, drift=drift
+            epoch=cell.epoch,
+            unit=cell.unit,
+            weight=shot.weight,
+            images=cell.images,
+            subject=subject,
+            prompt_kept=kept,
+            drift=drift,
         )
         return cell
 
@@ -300,17 +315,30 @@ class _Job:
         )
 
 
-def checkpoints(run: Run, most: int) -> list[tuple[int, Path]]:
-    """At most `most` of a run's (epoch, weights), evenly spread; the last is always among them.
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights of a run and when they were saved: `number` counts epochs, or steps where it saved by steps alone."""
+
+    number: int
+    unit: str
+    path: Path
+
+
+def checkpoints(run: Run, most: int) -> list[Checkpoint]:
+    """At most `most` of a run's weights, evenly spread; the last is always among them.
 
     Raises:
         UsageError: the run has no weights yet.
     """
-    from bakehouse.generate.source import epochs
+    from bakehouse.generate.source import epochs, run_weights
 
-    found = list(epochs(run).items())
+    found = [Checkpoint(number, "epoch", path) for number, path in epochs(run).items()]
+    saved = {Path(e.path).name: e.step for e in run.history() if isinstance(e, Saved)}
+    by_step = [Checkpoint(saved[path.name], "step", path) for path in run_weights(run) if path.name in saved]
+    if len(found) < 2 <= len(by_step):
+        found = sorted(by_step, key=lambda c: c.number)
     count = min(most, len(found))
-    # Steps from the end: of 8 and 5 wanted 2, 3, 5, 6, 8. The first epochs have learned least.
+    # Counted from the end: of 8 and 5 wanted 2, 3, 5, 6, 8. The first have learned least.
     chosen = sorted({round((i + 1) * len(found) / count) - 1 for i in range(count)})
     return [found[i] for i in chosen]
 

@@ -140,7 +140,7 @@ def explain(cell: Cell, cells: Sequence[Cell], base: Base) -> str:
 
 
 def name_of(cell: Cell) -> str:
-    return f"Epoch {cell.epoch} at weight {cell.weight:g}"
+    return f"{cell.unit.capitalize()} {cell.epoch} at weight {cell.weight:g}"
 
 
 def judge_run(cells: Sequence[Cell], base: Base) -> Verdict:
@@ -148,13 +148,19 @@ def judge_run(cells: Sequence[Cell], base: Base) -> Verdict:
     cell = choose(cells)
     best = max(_or(c.fidelity.value, 0.0) for c in cells)
     at = f"{name_of(cell)}"
-    if best < NOTHING:
+    moved = max(_or(c.drift.points.value, 0.0) for c in cells) > MOST_DRIFT
+    if best < NOTHING and not moved:
         why = f"No checkpoint draws the subject: the best has {max(0.0, 100 * best):.0f} of 100 points of fidelity."
         mend = (
             "Look whether the captions hold the trigger and the loss falls; then train with three times the "
             "learning rate or for three times as many epochs."
         )
         return Verdict("nothing changed", why, mend)
+    if best < NOTHING:
+        why = (
+            f"The class moves, but the subject does not show yet: {max(0.0, 100 * best):.0f} of 100 points of fidelity."
+        )
+        return Verdict("undertrained", why, "Train twice as many epochs, with prior preservation to hold the class.")
     if not keeps_limits(cell):
         mend = (
             'Train fewer epochs or with half the learning rate, and with prior preservation (prior.source = "class").'
@@ -181,7 +187,7 @@ def _why_not_more(cell: Cell, cells: Sequence[Cell]) -> str:
         return "it was the last and strongest judged" if len(cells) > 1 else ""
     rival = max(later, key=lambda c: (_or(c.fidelity.value, 0.0), utility(c)))
     gain = 100 * (_or(rival.fidelity.value, 0.0) - _or(cell.fidelity.value, 0.0))
-    name = f"epoch {rival.epoch} at {rival.weight:g}"
+    name = f"{rival.unit} {rival.epoch} at {rival.weight:g}"
     better = f"shows {gain:.0f} points more of it" if gain >= 1.5 else "is no better"
     cost = _damage(rival)
     if cost:
@@ -203,7 +209,9 @@ def _damage(cell: Cell) -> str:
 
 def _later_note(cell: Cell, cells: Sequence[Cell]) -> str:
     worse = [c for c in cells if c.weight == cell.weight and c.epoch > cell.epoch and not keeps_limits(c)]
-    return f"From epoch {min(c.epoch for c in worse)} on the class suffers: next time stop there." if worse else ""
+    return (
+        f"From {cell.unit} {min(c.epoch for c in worse)} on the class suffers: next time stop there." if worse else ""
+    )
 
 
 def _share(cell: Cell) -> str:

@@ -92,7 +92,7 @@ def write_grid(report: Report) -> Path:
     pictures = [[_montage(report, cells.get((e, w))) for e in epochs] for w in weights]
     captions = [[_caption(cells.get((e, w))) for e in epochs] for w in weights]
     title = f"{report.concept.subject or report.title}: checkpoint x weight"
-    across, down = [f"epoch {e}" for e in epochs], [f"weight {w:g}" for w in weights]
+    across, down = [f"{report.picked.unit} {e}" for e in epochs], [f"weight {w:g}" for w in weights]
     page = draw_grid(pictures, across, down, title, captions=captions)
     with atomic_path(report.grid) as temporary:
         page.save(temporary, format="PNG", optimize=True)
@@ -157,7 +157,11 @@ def _subject_pictures(report: Report) -> str:
         columns.append((_maybe(mine, ask.prompt), _maybe(base, f"base: {ask.judged}"), _tail(ask.judged, report)))
     rows = [
         ("Taught from", f"{len(report.references)} images", [f"<figure>{image}</figure>" for image in training]),
-        ("Drawn now", f"epoch {cell.epoch} at {cell.weight:g}", [f"<figure>{mine}</figure>" for mine, _, _ in columns]),
+        (
+            "Drawn now",
+            f"{cell.unit} {cell.epoch} at {cell.weight:g}",
+            [f"<figure>{mine}</figure>" for mine, _, _ in columns],
+        ),
         ("The base", "same prompt and seed", [_captioned(base, words) for _, base, words in columns]),
     ]
     return (
@@ -175,7 +179,10 @@ def _class_pictures(report: Report) -> str:
     for series, i, ask in [*klass, *other]:
         mine.append(f"<figure>{_maybe(report.picture(cell, series, i), ask.prompt)}</figure>")
         base.append(_captioned(_maybe(report.picture(None, series, i), f"base: {ask.prompt}"), ask.prompt))
-    rows = [("Drawn now", f"epoch {cell.epoch} at {cell.weight:g}", mine), ("The base", "same prompt and seed", base)]
+    rows = [
+        ("Drawn now", f"{cell.unit} {cell.epoch} at {cell.weight:g}", mine),
+        ("The base", "same prompt and seed", base),
+    ]
     return (
         "<section><h2>Without the trigger</h2>"
         '<p class="lead">What was not taught should stay as it was: the two rows should look alike.</p>'
@@ -193,7 +200,7 @@ def _rows(rows: Sequence[tuple[str, str, Sequence[str]]]) -> str:
 
 def _grid(report: Report) -> str:
     epochs, weights, cells = _axes(report)
-    head = "".join(f"<th>epoch {epoch}</th>" for epoch in epochs)
+    head = "".join(f"<th>{report.picked.unit} {epoch}</th>" for epoch in epochs)
     body = []
     for weight in weights:
         row = "".join(f"<td>{_grid_cell(report, cells.get((e, weight)))}</td>" for e in epochs)
@@ -213,7 +220,7 @@ def _grid_cell(report: Report, cell: Cell | None) -> str:
     picked = cell == report.picked
     drift, kept = cell.drift.points.value, cell.kept
     star = '<span class="star">picked</span>' if picked else ""
-    image = _embedded(montage, f"epoch {cell.epoch} at weight {cell.weight:g}", 2 * THUMB)
+    image = _embedded(montage, f"{cell.unit} {cell.epoch} at weight {cell.weight:g}", 2 * THUMB)
     share = 0 if math.isnan(cell.fidelity.value) else max(0.0, 100 * cell.fidelity.value)
     return (
         f'<figure class="cell{" picked" * picked}">{image}<figcaption>'
@@ -231,10 +238,10 @@ def _curves(report: Report, run: Run) -> str:
         known = cell.prompt.value and not math.isnan(cell.kept)
         return cell.prompt.scaled(100 * cell.kept / cell.prompt.value) if known else cell.prompt.scaled(math.nan)
 
-    limit = 100 * KEEP_PROMPT
-    subject = Axes("Subject fidelity over epochs", "epoch", y_high=100)
-    prompt = Axes("Prompt fidelity over epochs", "epoch", " %", 0, 120, limit, f"{limit:.0f} %")
-    drift = Axes("Prior drift over epochs", "epoch", limit=MOST_DRIFT, limit_name=f"{MOST_DRIFT:g} points")
+    limit, unit = 100 * KEEP_PROMPT, report.picked.unit
+    subject = Axes(f"Subject fidelity over {unit}s", unit, y_high=100)
+    prompt = Axes(f"Prompt fidelity over {unit}s", unit, " %", 0, 120, limit, f"{limit:.0f} %")
+    drift = Axes(f"Prior drift over {unit}s", unit, limit=MOST_DRIFT, limit_name=f"{MOST_DRIFT:g} points")
     charts: list[tuple[str, str, Callable[[Cell], Interval], Axes]] = [
         ("Subject", "0 is the base, 100 the subject's own images", lambda c: c.fidelity.scaled(100), subject),
         ("Prompt", "accuracy as a share of the base's", kept, prompt),
@@ -244,7 +251,7 @@ def _curves(report: Report, run: Run) -> str:
     cards.append(_card("Training loss", "a running mean; it says little about likeness", _loss_chart(run)))
     drawn = "".join(card for card in cards if card)
     return (
-        "<section><h2>Over the epochs</h2>"
+        f"<section><h2>Over the {unit}s</h2>"
         '<p class="lead">One line for each weight; the shade is the 95 % interval, the ring the pick.</p>'
         f'<div class="charts">{drawn}</div></section>'
         if drawn
@@ -264,7 +271,7 @@ def _lines(report: Report, of: Callable[[Cell], Interval]) -> list[Line]:
         points = []
         for cell in cells:
             figure = of(cell)
-            said = f"epoch {cell.epoch} at {weight:g}: {_number(figure.value, 1)} ({_range(figure)}), of {cell.images}"
+            said = f"{cell.unit} {cell.epoch} at {weight:g}: {_number(figure.value, 1)} ({_range(figure)})"
             points.append(Point(cell.epoch, figure.value, figure.low, figure.high, said, cell == report.picked))
         lines.append(Line(f"{weight:g}", points, f"w{_shade(i, len(weights))}"))
     return lines
@@ -349,7 +356,7 @@ def _table(report: Report) -> str:
 def _row(c: Cell, picked: bool) -> str:
     drift = c.drift.points
     figures = (
-        f"epoch {c.epoch}",
+        f"{c.unit} {c.epoch}",
         f"{c.weight:g}",
         str(c.images),
         _with_range(c.fidelity, 100),

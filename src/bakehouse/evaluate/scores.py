@@ -133,6 +133,8 @@ class Cell:
     diversity: Interval
     drift: Drift
     memorised: Memorised
+    unit: str = "epoch"
+    """What `epoch` counts: `step` where the run saved by steps alone."""
 
     @property
     def dose(self) -> float:
@@ -144,6 +146,7 @@ class Cell:
             "weights": self.weights,
             "weight": self.weight,
             "epoch": self.epoch,
+            "unit": self.unit,
             "images": self.images,
             "fidelity": self.fidelity.to_json(),
             "shown": self.shown.to_json(),
@@ -176,6 +179,7 @@ class Cell:
             diversity=Interval.from_json(value["diversity"]),
             drift=Drift.from_json(value["drift"]),
             memorised=Memorised.from_json(value["memorised"]),
+            unit=str(value["unit"]),
         )
 
 

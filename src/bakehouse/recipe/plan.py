@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from bakehouse.core.errors import Problems
 from bakehouse.data.buckets import BucketRow, Placement, assign, bucket_table, bucket_warnings
@@ -19,7 +19,7 @@ from bakehouse.recipe.check import impossibilities, warnings_for
 from bakehouse.recipe.estimate import Estimate, estimate
 from bakehouse.recipe.order import EpochOrder
 from bakehouse.recipe.presets import Preset, load_preset
-from bakehouse.recipe.prior import ClassImage, class_images
+from bakehouse.recipe.prior import ClassImage, class_images, without_trigger
 from bakehouse.recipe.recipe import Recipe
 from bakehouse.recipe.words import has_word
 
@@ -168,6 +168,7 @@ class _Derivation:
     def plan(self) -> Plan:
         self._size()
         self._adapter()
+        self._loss()
         self._optimizer()
         self._captions()
         self._batch()
@@ -257,6 +258,11 @@ class _Derivation:
             spec_ = {"kind": "annealed_cosine_with_restarts", "cycles": 1}
             self.decide("schedule", spec_, "the optimizer's own estimate, brought down at the end")
 
+    def _loss(self) -> None:
+        if "weighting" not in self.recipe.loss.model_fields_set and self.preset.weighting != "none":
+            weighting = {"kind": self.preset.weighting}
+            self.decide("loss.weighting", weighting, "steps that are all but noise count less: fewer shows are needed")
+
     def _captions(self) -> None:
         captioned = [r for r in self.images if any(c.strip() for c in r.captions)]
         if "prefix" in self.recipe.captions.model_fields_set or len(self.recipe.concepts) > 1:
@@ -341,18 +347,35 @@ class _Derivation:
             elif source == "class":
                 reason = "class images keep the class from becoming the subject"
             self.decide("prior.source", source, reason)
+        if self.recipe.prior.source == "none":
+            return
+        share = self.preset.prior_per_image
+        if share != 1 and "per_image" not in self.recipe.prior.model_fields_set:
+            self.decide("prior.per_image", share, "class images shown for each image: enough to hold the class")
+        self._guidance("prior")
         if self.recipe.prior.source == "class" and self.recipe.prior.images is None:
             self.decide("prior.images", self.preset.prior_images, "many, so that none is learned by heart")
 
+    def _guidance(self, section: Literal["prior", "sample", "evaluate"]) -> None:
+        given = getattr(self.recipe, section).model_fields_set
+        if self.preset.guidance is not None and "guidance" not in given:
+            self.decide(f"{section}.guidance", self.preset.guidance, f"{self.model_name} draws best with it")
+
     def _samples(self) -> None:
+        self._guidance("sample")
+        self._guidance("evaluate")
         if "prompts" in self.recipe.sample.model_fields_set:
             return
-        prompts: list[str] = []
-        for concept in self.recipe.concepts:
-            name = concept.subject or concept.trigger_word
-            if name:
-                prompts += [name, f"{name}, at the beach"] + ([concept.class_name] if concept.class_name else [])
+        if self.recipe.kind == "style":
+            prompts, reason = self._style_prompts(), "pictures of the set in the style, and the first without it"
+        else:
+            named = [c for c in self.recipe.concepts if c.subject]
+            prompts = [p for c in named for p in (c.subject, f"{c.subject}, at the beach", c.class_name) if p]
+            reason = "the subject, the subject elsewhere, and the class without the trigger"
         if prompts:
-            self.decide(
-                "sample.prompts", prompts, "the subject, the subject elsewhere, and the class without the trigger"
-            )
+            self.decide("sample.prompts", prompts, reason)
+
+    def _style_prompts(self) -> list[str]:
+        """A style has no looks of its own: it is seen on the set's own captions."""
+        captions = [c for r in self.images for c in r.captions[:1]][:2]
+        return [*captions, without_trigger(captions[0], self.recipe.concepts[0])] if captions else []

@@ -73,7 +73,7 @@ class PriorSpec(Spec):
     per_image: Annotated[float, Field(gt=0, le=10)] = 1.0
     """Class images shown for each subject image."""
     steps: Positive = 20
-    guidance: Annotated[float, Field(ge=1)] = 4.0
+    guidance: Annotated[float, Field(ge=1)] = 7.0
     sampler: str = "dpm++ 2m"
 
 
@@ -144,7 +144,7 @@ class EvaluateSpec(Spec):
     holdout: Path | None = None
     """Images of the subject that were not trained on."""
     steps: Positive = 20
-    guidance: Annotated[float, Field(ge=1)] = 4.0
+    guidance: Annotated[float, Field(ge=1)] = 7.0
     seed: int = 1000
 
 

@@ -39,7 +39,7 @@ def recipe_for_folder(
     values: dict[str, Any] = {
         "kind": kind,
         "model": {"base": base},
-        "concepts": [_concept(c, subject) for c in taught],
+        "concepts": [_concept(c, subject, kind) for c in taught],
         **_shared(taught),
     }
     if prior := _prior(layout):
@@ -49,8 +49,11 @@ def recipe_for_folder(
     return Recipe.parse(values, source=f"the recipe for {folder}").resolved_from(Path.cwd())
 
 
-def _concept(found: ConceptFolder, subject: str) -> dict[str, Any]:
+def _concept(found: ConceptFolder, subject: str, kind: str) -> dict[str, Any]:
     values: dict[str, Any] = {"folder": str(found.folder), "subject": subject or found.class_tokens or ""}
+    if kind == "style":
+        # `in hzn style` is one trigger: no part of it names a thing that the base could draw.
+        values |= {"trigger": values["subject"], "class_word": ""}
     if found.repeats:
         values["repeats"] = found.repeats
     return values

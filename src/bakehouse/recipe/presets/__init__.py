@@ -37,6 +37,10 @@ class Preset(Spec):
     good_images: int
     prior: Literal["none", "class", "captions"] = "none"
     prior_images: int = 200
+    prior_per_image: float = 1.0
+    weighting: Literal["none", "min_snr"] = "none"
+    guidance: float | None = None
+    """For pictures on the way, class images and the judgement; None: the recipe's own defaults."""
 
 
 @cache
@@ -45,4 +49,7 @@ def load_preset(kind: str, model: str) -> Preset:
     text = resources.files(__name__).joinpath(f"{kind}.toml").read_text("utf-8")
     values: dict[str, Any] = tomllib.loads(text)
     tables = {k: values.pop(k) for k in list(values) if isinstance(values[k], dict)}
-    return Preset.parse({**values, **tables.get(model, {})}, source=f"preset {kind}")
+    laid_over = tables.get(model, {})
+    if "per_epoch" in laid_over:
+        values.pop("repeats", None)
+    return Preset.parse({**values, **laid_over}, source=f"preset {kind}")
