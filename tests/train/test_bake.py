@@ -201,3 +201,43 @@ def test_masks_change_what_is_learned(recipe, tmp_path, photos):
 def test_half_precision_on_a_gpu(recipe, tmp_path, precision):
     events = list(bake(recipe(train__precision=precision, train__device="cuda"), tmp_path / "run"))
     assert all(math.isfinite(e.loss) for e in steps(events))
+
+
+def test_tensorboard_shows_losses_apart_and_samples(recipe, tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    settings = {"prior__source": "captions", "prior__steps": 1, "train__steps": 3, "save__tensorboard": True}
+    list(bake(recipe(**settings, sample__prompts=["zwx person"], sample__steps=1), tmp_path / "run"))
+    log = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    log.Reload()
+    assert {"loss/all", "loss/subject", "loss/prior", "lr", "images_per_s"} <= set(log.Tags()["scalars"])
+    assert [e.step for e in log.Scalars("loss/all")] == [1, 2, 3]
+    assert log.Tags()["images"]
+
+
+def test_out_of_memory_is_answered_with_what_would_fit(recipe, tmp_path, monkeypatch):
+    def burst(parts, state):
+        raise torch.OutOfMemoryError("no more")
+
+    monkeypatch.setattr(loop_module, "_step", burst)
+    for settings, words in [
+        ({}, "gradient_checkpointing=true"),
+        ({"train__gradient_checkpointing": True}, "train.batch=1 --set train.accumulation=2"),
+        ({"train__gradient_checkpointing": True, "train__batch": 1, "adapter__text": True}, "adapter.text=false"),
+    ]:
+        with pytest.raises(BakehouseError, match="out of memory") as e:
+            list(bake(recipe(**settings), tmp_path / str(len(settings))))
+        assert words in e.value.hint
+
+
+@pytest.mark.parametrize("setting", ["channels_last", "gradient_checkpointing"])
+def test_what_saves_time_or_memory_changes_nothing_but_rounding(recipe, tmp_path, setting):
+    plain = [e.loss for e in steps(bake(recipe(train__steps=3), tmp_path / "plain"))]
+    other = [e.loss for e in steps(bake(recipe(train__steps=3, **{f"train__{setting}": True}), tmp_path / "other"))]
+    assert other == pytest.approx(plain, rel=1e-4)
+
+
+def test_xformers_is_asked_for_by_name(recipe, tmp_path):
+    with pytest.raises(UsageError, match="xformers"):
+        list(bake(recipe(train__attention="xformers", train__steps=1), tmp_path / "run"))

@@ -94,7 +94,7 @@ def test_a_full_disk_loses_nothing(recipe, tmp_path, monkeypatch):
     assert "free some space" in e.value.hint
     assert isinstance(list(run.history())[-1], Failed)
     assert load_file(run.list_weights()[0])
-    assert not [p for p in run.folder.rglob("*.part")]
+    assert not list(run.folder.rglob("*.part"))
     monkeypatch.undo()
     list(bake(recipe(), run.folder))
     list(bake(recipe(), tmp_path / "whole"))

@@ -115,6 +115,22 @@ class Denoiser(nn.Module, ABC):
     def parts(self) -> dict[str, nn.Module]:
         """The trainable networks by kohya's prefix: `lora_unet`, `lora_te` (SDXL: `lora_te1`, `lora_te2`)."""
 
+    def use_channels_last(self) -> None:
+        """Keeps the weights of convolutions pixel by pixel, as GPUs compute them fastest."""
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @abstractmethod
+    def use_attention(self, kernel: str) -> None:
+        """`sdpa`, PyTorch's own, or `xformers`.
+
+        Raises:
+            UsageError: xformers is not installed.
+        """
+
+    @abstractmethod
+    def use_compiler(self) -> None:
+        """Compiles the denoising network when it is first called."""
+
     @abstractmethod
     def encode_image(self, pixels: Tensor) -> Moments:
         """Pixels [B, 3, H, W] in -1..1, H and W multiples of `downscale`, to moments [B, C, H/8, W/8]."""

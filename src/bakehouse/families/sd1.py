@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,16 @@ class SD1(Denoiser):
         else:
             self.unet.disable_gradient_checkpointing()
         checkpoint_text_encoder(self.text_encoder, on)
+
+    def use_attention(self, kernel: str) -> None:
+        if kernel == "sdpa":
+            return
+        if find_spec("xformers") is None:
+            raise UsageError("attention = 'xformers': it is not installed", hint="pip install xformers, or use 'sdpa'")
+        self.unet.enable_xformers_memory_efficient_attention()
+
+    def use_compiler(self) -> None:
+        self.unet.compile()
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Conditioning) -> Tensor:
         dtype = self.dtype

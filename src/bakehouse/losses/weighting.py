@@ -14,7 +14,7 @@ from bakehouse.families.schedule import NoiseSchedule
 
 class WeightingSpec(Spec):
     kind: Literal["none", "min_snr", "debiased"] = "none"
-    """On x0: `min_snr` min(snr, gamma) (Hang et al. 2023, arXiv:2303.09556); `debiased` sqrt(snr) (arXiv:2310.08442)."""
+    """On x0: `min_snr` min(snr, gamma) (Hang 2023, arXiv:2303.09556); `debiased` sqrt(snr) (arXiv:2310.08442)."""
     gamma: Annotated[float, Field(gt=0)] = 5.0
     """Of min_snr. 5 in the paper; lower is smoother."""
 

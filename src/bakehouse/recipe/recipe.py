@@ -105,6 +105,10 @@ class TrainSpec(Spec):
     """Recompute activations in the backward pass: a third slower, far less memory."""
     compile: bool = False
     """torch.compile the UNet; pays on a GPU after some minutes."""
+    channels_last: bool | None = None
+    """Keep convolutions' numbers pixel by pixel. Left out: on a GPU, where it is faster; not on a CPU."""
+    attention: Literal["sdpa", "xformers"] = "sdpa"
+    """Whose attention kernel: PyTorch's own, or xformers' where it is installed."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay of the averaged weights that are saved; 0 is off."""
 
@@ -132,6 +136,8 @@ class SaveSpec(Spec):
     dtype: Literal["fp16", "bf16", "fp32"] = "fp16"
     state_every_seconds: Annotated[float, Field(gt=0)] = 120.0
     """How much work a kill can cost at most."""
+    tensorboard: bool = False
+    """Write losses, rate, speed and samples for TensorBoard too, into the run's tensorboard/ folder."""
 
 
 class EvaluateSpec(Spec):

@@ -29,6 +29,7 @@ from bakehouse.train.loop import Hook, Parts, train
 from bakehouse.train.precision import DTYPES, Precision, pick_precision
 from bakehouse.train.prompts import PromptEncoder
 from bakehouse.train.samples import make_samples
+from bakehouse.train.tensorboard import TensorBoard
 from bakehouse.train.weights import WeightsWriter
 
 
@@ -47,12 +48,31 @@ def bake(recipe: Recipe, folder: Path | str, images: ImageSet | None = None) -> 
         for event in _bake(plan, run):
             step = getattr(event, "step", step)
             yield event
+    except torch.OutOfMemoryError as e:
+        run.append(Failed(step=step, error="out of memory", last_good=None))
+        raise BakehouseError("the device is out of memory", hint=smaller(recipe)) from e
     except BakehouseError as e:
         last = checkpoints(run.checkpoints)
         run.append(Failed(step=step, error=str(e), last_good=str(last[-1].relative_to(run.folder)) if last else None))
         if last and not e.hint:
             e.hint = f"the last good state is {last[-1]}"
         raise
+
+
+def smaller(recipe: Recipe) -> str:
+    """The first setting that would fit where this recipe did not, dearest last."""
+    train = recipe.train
+    batch = train.batch or 1
+    if not train.gradient_checkpointing:
+        return "try --set train.gradient_checkpointing=true: a third slower, far less memory"
+    if batch > 1:
+        fewer = f"train.batch={batch // 2} --set train.accumulation={train.accumulation * batch // (batch // 2)}"
+        return f"try --set {fewer}: the same gradients, half the memory"
+    if recipe.adapter.kind == "full":
+        return "a full fine-tune keeps four numbers a weight: try --set adapter.kind=lora"
+    if recipe.adapter.text:
+        return "try --set adapter.text=false: the text encoder is then needed once a caption only"
+    return f"try a smaller picture: --set buckets.resolution={recipe.buckets.resolution * 3 // 4 // 64 * 64}"
 
 
 def claim(run: Run, recipe: Recipe, plan: Plan) -> None:
@@ -97,12 +117,19 @@ def _differences(a: Any, b: Any, path: str = "") -> Iterator[str]:
 
 
 def _bake(plan: Plan, run: Run) -> Iterator[Event]:
-    """Yields and notes events."""
+    """Yields events, and notes them in the run's folder."""
+    board = TensorBoard(run) if plan.recipe.save.tensorboard else None
     for event in _work(plan, run):
         if isinstance(event, Started):
             run.rewind(event.step)
+            if board:
+                board.rewind(event.step)
         run.append(event)
+        if board:
+            board.note(event)
         yield event
+    if board:
+        board.close()
 
 
 def _work(plan: Plan, run: Run) -> Iterator[Event]:
@@ -165,8 +192,14 @@ def _load(recipe: Recipe, device: torch.device, precision: str) -> Denoiser:
     frozen = recipe.adapter.kind != "full"
     dtype = DTYPES[precision] if frozen else torch.float32
     model = load_model(recipe.model.base, device=str(device), dtype=dtype, vae=recipe.model.vae)
-    if recipe.train.gradient_checkpointing:
+    train = recipe.train
+    if train.gradient_checkpointing:
         model.use_gradient_checkpointing()
+    if train.channels_last or (train.channels_last is None and device.type == "cuda"):
+        model.use_channels_last()
+    model.use_attention(train.attention)
+    if train.compile:
+        model.use_compiler()
     return model
 
 
