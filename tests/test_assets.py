@@ -37,7 +37,7 @@ def draw(pipe: Any, prompt: str, seed: int = 0) -> Image.Image:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         images = pipe(
-            prompt, num_inference_steps=12, guidance_scale=4.0, generator=generator, height=128, width=128
+            prompt, num_inference_steps=8, guidance_scale=3.0, generator=generator, height=128, width=128
         ).images
     image: Image.Image = images[0]
     return image
@@ -88,7 +88,8 @@ def test_an_example_is_well_formed(folder: Path) -> None:
     for group, value in facts["attributes"].items():
         assert value in words.groups[group]
     for image, caption in zip(images, captions, strict=True):
-        assert Image.open(image).size == (256, 256)
+        with Image.open(image) as opened:
+            assert opened.size == (256, 256)
         text = caption.read_text().strip()
         assert facts["phrase"] in text
         # Of the look, which the trigger has to absorb, a caption says nothing.

@@ -21,7 +21,11 @@ def tagger() -> CrumbTagger:
 
 
 def pictures(name: str) -> list[Image.Image]:
-    return [Image.open(p) for p in sorted((ASSETS / "examples" / name).glob("*.png"))]
+    images = []
+    for path in sorted((ASSETS / "examples" / name).glob("*.png")):
+        with Image.open(path) as image:
+            images.append(image.convert("RGB"))
+    return images
 
 
 @pytest.fixture(scope="module")

@@ -109,36 +109,59 @@ def test_diversity_compares_pictures_of_one_prompt():
     assert math.isnan(m.diversity([E1], ["a"]).value)
 
 
+HERE = np.array([[1.0, 0.0]] * 4)
+
+
 def test_drift_by_hand():
     own = {"hair": "pink", "hat": "none"}
-    before = m.Seen(np.array([0.2, 0.2, 0.2, 0.2]), np.array([1.0, 1.0, 1.0, 0.5]), [{"hair": "red", "hat": "cap"}] * 4)
-    after = m.Seen(
-        np.array([0.2, 0.2, 0.2, 0.5]),
-        np.array([1.0, 0.5, 1.0, 0.5]),
-        [{"hair": "red", "hat": "cap"}] * 3 + [{"hair": "pink", "hat": "cap"}],
-    )
-    found = m.drift(after, before, gap=0.6, own=own)
+    seen = [{"hair": "red", "hat": "cap"}] * 4
+    before = m.Seen(np.array([0.2, 0.2, 0.2, 0.2]), HERE, np.array([1.0, 1.0, 1.0, 0.5]), seen)
+    prompt = np.array([1.0, 0.5, 1.0, 0.5])
+    after = m.Seen(np.array([0.2, 0.2, 0.2, 0.5]), HERE, prompt, [*seen[:3], {"hair": "pink", "hat": "cap"}])
+    found = m.drift(after, before, gap=0.6, way=0.5, own=own)
     assert found.likeness.value == pytest.approx(100 * 0.3 / 0.6 / 4)
     assert found.attributes.value == pytest.approx(100 * 0.5 / 4)
     assert found.each == pytest.approx({"hair": 25.0, "hat": 0.0})
     assert found.prompt.value == pytest.approx(12.5)
     assert found.points.value == pytest.approx(12.5)
+    assert found.shift.value == 0
     assert repr(m.Drift.from_json(found.to_json())) == repr(found)
 
 
-def test_drift_away_from_the_subject_is_no_harm():
-    before = m.Seen(np.array([0.4, 0.4]), np.array([0.5, 0.5]))
-    after = m.Seen(np.array([0.1, 0.1]), np.array([0.5, 1.0]))
-    found = m.drift(after, before, gap=0.5, own={})
+def test_away_from_the_subject_is_a_shift():
+    before = m.Seen(np.array([0.4] * 4), HERE, np.array([0.5] * 4))
+    after = m.Seen(np.array([0.1] * 4), HERE - [0.3, 0.4], np.array([1.0] * 4))
+    found = m.drift(after, before, gap=0.5, way=1.0, own={})
     assert found.points.value == 0.0
     assert found.likeness.value == pytest.approx(-60)
     assert math.isnan(found.attributes.value)
+    assert found.shift.value == pytest.approx(50)
 
 
 def test_drift_of_the_untouched_is_zero():
-    seen = m.Seen(np.array([0.4, 0.3]), np.array([1.0, math.nan]), [{"a": "b"}] * 2)
-    found = m.drift(seen, seen, gap=0.5, own={"a": "b"})
+    seen = m.Seen(np.array([0.4] * 4), HERE, np.array([1.0, math.nan, 1.0, 1.0]), [{"a": "b"}] * 4)
+    found = m.drift(seen, seen, gap=0.5, way=1.0, own={"a": "b"})
     assert (found.points.value, found.points.low, found.points.high) == (0, 0, 0)
+    assert (found.shift.value, found.shift.high) == (0, 0)
+
+
+def test_chance_alone_shifts_nothing():
+    rng = np.random.default_rng(0)
+    alone = [m.mean_shift(rng.normal(size=(24, 32)), seed=i, draws=300) for i in range(40)]
+    # The plain length of the mean would be sqrt(32 / 24) = 1.15 each time.
+    assert np.mean([f.value for f in alone]) < 0.3
+    together = m.mean_shift(rng.normal(size=(24, 32)) + 1.0)
+    assert together.value == pytest.approx(math.sqrt(32), rel=0.1)
+    assert together.low < together.value < together.high
+    assert m.mean_shift([[3.0, 4.0]] * 2).value == pytest.approx(5)
+    assert math.isnan(m.mean_shift([[1.0, 2.0]]).value)
+
+
+def test_the_headline_prefers_what_chance_does_not_explain():
+    doubtful, certain = m.Interval(20.0, -5.0, 40.0, 9), m.Interval(8.0, 4.0, 12.0, 9)
+    assert m._worst(doubtful, certain) == certain
+    assert m._worst(doubtful, m.UNKNOWN).value == 20
+    assert m._worst(m.UNKNOWN) is m.UNKNOWN
 
 
 def _unit(rows):

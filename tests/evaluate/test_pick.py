@@ -14,13 +14,14 @@ def figure(value, spread=0.05, n=24):
     return Interval(value, value - spread, value + spread, n)
 
 
-def cell(epoch, weight=1.0, fidelity=0.9, kept=0.95, drift=1.0, copies=0.0, images=24, spread=0.05):
+def cell(epoch, weight=1.0, fidelity=0.9, kept=0.95, drift=1.0, copies=0.0, shift=5.0, images=24, spread=0.05):
     points = figure(drift, 1.0)
     return Cell(
         weights=f"weights/zwx-{epoch:06d}.safetensors", weight=weight, epoch=epoch, images=images,
         fidelity=figure(fidelity, spread), shown=figure(fidelity), likeness=figure(fidelity), similarity=figure(0.8),
         attributes={}, prompt=figure(kept * 0.9), kept=kept, diversity=figure(0.3),
-        drift=Drift(points, points, points, {}, points), memorised=Memorised(figure(copies), 0.0, 0.0, ()),
+        drift=Drift(points, points, points, {}, points, figure(shift, 1.0)),
+        memorised=Memorised(figure(copies), 0.0, 0.0, ()),
     )  # fmt: skip
 
 
@@ -40,6 +41,7 @@ def test_limits_are_soft_and_cost_what_they_say():
     assert p.utility(cell(1, fidelity=0.9, drift=9)) == pytest.approx(86)
     assert p.utility(cell(1, fidelity=0.9, kept=0.80)) == pytest.approx(85)
     assert p.utility(cell(1, fidelity=0.9, copies=0.35)) == pytest.approx(85)
+    assert p.utility(cell(1, fidelity=0.9, shift=35)) == pytest.approx(85)
     assert p.utility(cell(1, fidelity=0.9, kept=math.nan, drift=math.nan, copies=math.nan)) == pytest.approx(90)
 
 
@@ -54,16 +56,25 @@ def test_within_one_standard_error_the_gentlest_is_taken():
     assert p.choose(cells) is cells[2]
 
 
+def test_no_verdict_rests_on_what_chance_explains():
+    noisy = Interval(9.0, 0.0, 30.0, 8)
+    doubtful = cell(1, fidelity=0.9)
+    doubtful = replace(doubtful, drift=replace(doubtful.drift, points=noisy))
+    assert p.utility(doubtful) == pytest.approx(86)
+    assert p.keeps_limits(doubtful)
+    assert not p.keeps_limits(cell(1, shift=60))
+
+
 def test_few_pictures_do_not_win():
     lucky = cell(9, fidelity=1.0, images=8)
     assert p.choose([lucky, cell(3)]).epoch == 3
     assert p.choose([lucky]) is lucky
 
 
-def test_finalists_are_the_best_then_the_gentle_then_the_next():
-    cells = [cell(8, fidelity=0.95, spread=0.08), cell(6, fidelity=0.94), cell(2, fidelity=0.93), cell(1, fidelity=0.4)]
-    assert [c.epoch for c in p.finalists(cells, 2)] == [8, 2]
-    assert [c.epoch for c in p.finalists(cells, 9)] == [8, 2, 6, 1]
+def test_finalists_are_the_best_and_both_ends_of_its_equals_then_the_next():
+    cells = [cell(6, fidelity=0.95, spread=0.08), cell(9, fidelity=0.93), cell(2, fidelity=0.93), cell(1, fidelity=0.4)]
+    assert [c.epoch for c in p.finalists(cells, 2)] == [6, 2]
+    assert [c.epoch for c in p.finalists(cells, 9)] == [6, 2, 9, 1]
     assert p.finalists(cells, 0) == []
 
 
@@ -88,6 +99,7 @@ def test_the_sentence_gives_figures_and_says_why_not_more():
         ([cell(2, fidelity=0.2), cell(4, fidelity=0.45)], "undertrained", "twice as many epochs"),
         ([cell(2, fidelity=0.5), cell(4, fidelity=0.45)], "undertrained", "higher rank"),
         ([cell(2, drift=40), cell(4, drift=60)], "overtrained", "prior preservation"),
+        ([cell(2, shift=60)], "overtrained", "prior preservation"),
         ([cell(2, fidelity=0.1, drift=20)], "undertrained", "prior preservation"),
         ([replace(cell(2), fidelity=UNKNOWN)], "nothing changed", "captions"),
     ],

@@ -156,13 +156,38 @@ def batch(n=8):
 
 
 def test_the_loss_is_nought_for_a_perfect_prediction_and_the_error_squared_otherwise():
-    perfect = denoising_loss(LossSpec(), NoiseSpec(), EPS)(Oracle(), batch(), gen())
+    perfect = denoising_loss(LossSpec(), NoiseSpec(), EPS)(Oracle(), None, batch(), gen())
     assert perfect.max() < 1e-9
-    off = denoising_loss(LossSpec(), NoiseSpec(), EPS)(Oracle(0.5), batch(), gen())
+    off = denoising_loss(LossSpec(), NoiseSpec(), EPS)(Oracle(0.5), None, batch(), gen())
     assert torch.allclose(off, torch.full((8,), 0.25), atol=1e-5)
 
 
 def test_the_loss_is_a_function_of_its_generator():
     loss = denoising_loss(LossSpec(), NoiseSpec(offset=0.1, ip_gamma=0.1, pyramid_iterations=3), EPS)
-    assert torch.equal(loss(Oracle(0.5), batch(), gen(3)), loss(Oracle(0.5), batch(), gen(3)))
-    assert not torch.equal(loss(Oracle(0.5), batch(), gen(3)), loss(Oracle(0.5), batch(), gen(4)))
+    assert torch.equal(loss(Oracle(0.5), None, batch(), gen(3)), loss(Oracle(0.5), None, batch(), gen(3)))
+    assert not torch.equal(loss(Oracle(0.5), None, batch(), gen(3)), loss(Oracle(0.5), None, batch(), gen(4)))
+
+
+def test_where_the_base_teaches_the_prior_loss_begins_at_nought(tiny):
+    """An adapter that has learned nothing agrees with the base; one that has is pulled back on prior rows alone."""
+    from bakehouse.adapters import LoRA, inject
+
+    adapter = inject(LoRA(rank=4, alpha=3), tiny.parts(), generator=gen())
+    cond = tiny.encode_prompt(["person"] * 4)
+    rows = torch.tensor([True, False, True, False])
+    made = Batch(
+        latents=torch.randn(4, 4, 8, 8, generator=gen()),
+        cond=cond,
+        weight=torch.ones(4),
+        is_prior=rows,
+        base_cond=cond[:2],
+    )
+    loss = denoising_loss(LossSpec(), NoiseSpec(), tiny.schedule)
+    fresh = loss(tiny, adapter, made, gen(1))
+    assert torch.all(fresh[rows] < 1e-10)
+    assert torch.all(fresh[~rows] > 0.1)
+    with torch.no_grad():
+        for p in adapter.parameters():
+            p.add_(0.1 * torch.randn(p.shape, generator=gen(2)))
+    assert torch.all(loss(tiny, adapter, made, gen(1))[rows] > 1e-6)
+    adapter.remove()

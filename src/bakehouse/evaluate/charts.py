@@ -152,7 +152,7 @@ def _names(lines: Sequence[Line], scale: _Scale) -> str:
         heights[j] = max(heights[j], heights[i] + LABEL_GAP)
     overflow = max(0.0, heights[-1] - (HEIGHT - BOTTOM)) if heights else 0.0
     heights = [y - overflow for y in heights]
-    x = WIDTH - RIGHT + 8
+    x = WIDTH - RIGHT + 11
     return "".join(
         f'<text class="name {line.style}" x="{x}" y="{y + 4:.1f}">{escape(line.name)}</text>'
         for y, (_, line) in zip(heights, ends, strict=True)

@@ -230,7 +230,7 @@ class Drift:
     """What became of the class word without the trigger, against the base, same prompts and seeds; all in points."""
 
     points: Interval
-    """The headline: the largest of the three below, not less than 0."""
+    """The headline: the largest of likeness, attributes and prompt, not less than 0."""
     likeness: Interval
     """How far class pictures went towards the subject: 100 = all the way from the base to the subject."""
     attributes: Interval
@@ -239,18 +239,20 @@ class Drift:
     """The rise for each attribute."""
     prompt: Interval
     """Loss of prompt accuracy on class and other-class prompts."""
+    shift: Interval
+    """How far the class moved in whatever direction: 100 = as far as the subject is from the base."""
 
     def to_json(self) -> dict[str, Any]:
-        named = {"points": self.points, "likeness": self.likeness, "attributes": self.attributes, "prompt": self.prompt}
-        return {k: v.to_json() for k, v in named.items()} | {"each": {k: _known(v) for k, v in self.each.items()}}
+        figures = {name: getattr(self, name).to_json() for name in _DRIFT_FIGURES}
+        return figures | {"each": {k: _known(v) for k, v in self.each.items()}}
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Drift:
-        figure = Interval.from_json
         each = {k: math.nan if v is None else float(v) for k, v in value["each"].items()}
-        names = ("points", "likeness", "attributes", "prompt")
-        points, like, attributes, prompt = (figure(value[n]) for n in names)
-        return Drift(points, like, attributes, each, prompt)
+        return Drift(each=each, **{name: Interval.from_json(value[name]) for name in _DRIFT_FIGURES})
+
+
+_DRIFT_FIGURES = ("points", "likeness", "attributes", "prompt", "shift")
 
 
 @dataclass(frozen=True)
@@ -259,6 +261,8 @@ class Seen:
 
     similarity: Floats
     """Mean cosine to the references."""
+    embeddings: Floats
+    """[N, D]."""
     prompt: Floats
     """Prompt fidelity."""
     attributes: Sequence[Attributes] = ()
@@ -270,6 +274,7 @@ def drift(
     before: Seen,
     *,
     gap: float,
+    way: float,
     own: Attributes,
     asked: Sequence[Collection[str]] | None = None,
     prompt_scale: float = 1.0,
@@ -281,6 +286,7 @@ def drift(
         after: the class pictures with the adapter.
         before: the base's, same prompts and seeds.
         gap: cosine from the base's pictures to the references' own similarity: the length of the way.
+        way: distance from the mean of the base's embeddings to the mean of the references'.
         own: the subject's attributes.
         asked: groups that each prompt asks for; they are no leak.
         prompt_scale: what prompt fidelity is divided by to be of 0..1 (its range for CLIP).
@@ -297,15 +303,39 @@ def drift(
         each = {g: 100 * (now[g] - then[g]) for g in own}
     attributes = mean_interval(rise, seed=seed).scaled(100)
     prompt = paired_difference(before.prompt, after.prompt, seed=seed).scaled(100 / prompt_scale)
-    return Drift(_worst(like, attributes, prompt), like, attributes, each, prompt)
+    shift = mean_shift(after.embeddings - before.embeddings, seed=seed).scaled(100 / way) if way > 0 else UNKNOWN
+    return Drift(_worst(like, attributes, prompt), like, attributes, each, prompt, shift)
+
+
+def mean_shift(moved: ArrayLike, *, seed: int = 0, draws: int = DRAWS) -> Interval:
+    """Length of the mean of `moved` [N, D], without the length that chance alone would give it.
+
+    |mean d|² is too large by the spread of d over N; the mean of d_i · d_j over pairs i != j (a U-statistic, Hoeffding
+    1948) is not. So pictures that changed each in its own way come to 0, and those that all changed one way do not.
+    """
+    d = _rows(moved)
+    n = len(d)
+    if n < 2:
+        return UNKNOWN
+    products = d @ d.T
+    np.fill_diagonal(products, 0.0)
+    rows = np.random.default_rng(seed).integers(0, n, (draws, n))
+    counts = np.stack([np.bincount(row, minlength=n) for row in rows]).astype(np.float64)
+    counts = counts[(counts > 0).sum(axis=1) > 1]
+    sums = np.einsum("bi,ij,bj->b", counts, products, counts, optimize=True)
+    squares = sums / (n * n - np.square(counts).sum(axis=1))
+    low, high = np.percentile(squares, (2.5, 97.5))
+    middle = products.sum() / (n * (n - 1))
+    value, least, most = (math.sqrt(max(0.0, float(v))) for v in (middle, low, high))
+    return Interval(value, least, most, n)
 
 
 def _worst(*parts: Interval) -> Interval:
-    """The largest known part, cut at 0: drifting away from the subject does no one harm."""
+    """The largest known part, those first that chance does not explain; cut at 0, for a gain is no harm."""
     known = [p for p in parts if not math.isnan(p.value)]
     if not known:
         return UNKNOWN
-    worst = max(known, key=lambda p: p.value)
+    worst = max(known, key=lambda p: (p.low > 0, p.value))
     return Interval(max(0.0, worst.value), max(0.0, worst.low), max(0.0, worst.high), worst.n)
 
 

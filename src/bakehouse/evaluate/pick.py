@@ -8,15 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from bakehouse.evaluate.metrics import Interval
 from bakehouse.evaluate.scores import Base, Cell
 
 KEEP_PROMPT = 0.85
 """Of the base's prompt accuracy; each point below costs `PROMPT_COST` points of subject fidelity."""
 MOST_DRIFT = 5.0
 """Points; each point above costs `DRIFT_COST` points of subject fidelity."""
+MOST_SHIFT = 25.0
+"""Points that the class may move in other directions; each above costs `SHIFT_COST` points."""
 MOST_MEMORISED = 0.25
 """Share of pictures that are near copies; each point above costs `COPY_COST` points."""
-PROMPT_COST, DRIFT_COST, COPY_COST = 1.0, 1.0, 0.5
+PROMPT_COST, DRIFT_COST, SHIFT_COST, COPY_COST = 1.0, 1.0, 0.5, 0.5
 
 LEARNED = 0.6
 """Subject fidelity that is plain to see; below it a run that still rises is undertrained."""
@@ -60,21 +63,29 @@ class Verdict:
 def utility(cell: Cell) -> float:
     """Subject fidelity in points less what the soft limits cost: what the pick makes greatest.
 
-    100 f - PROMPT_COST max(0, 85 - kept) - DRIFT_COST max(0, drift - 5) - COPY_COST max(0, copies - 25); unknown
-    figures cost nothing. The limits are soft, for a hard one would throw away the only cell that learned anything
-    because a sixth robot of six came out wrong.
+    100 f - PROMPT_COST max(0, 85 - kept) - DRIFT_COST max(0, drift - 5) - SHIFT_COST max(0, shift - 25)
+    - COPY_COST max(0, copies - 25); unknown figures cost nothing. The limits are soft, for a hard one would throw away
+    the only cell that learned anything because a sixth robot of six came out wrong.
     """
     prompt = max(0.0, 100 * (KEEP_PROMPT - _or(cell.kept, 1.0)))
     drifted = max(0.0, _or(cell.drift.points.value, 0.0) - MOST_DRIFT)
+    moved = max(0.0, _or(cell.drift.shift.value, 0.0) - MOST_SHIFT)
     copies = max(0.0, 100 * (_or(cell.memorised.share.value, 0.0) - MOST_MEMORISED))
-    return 100 * _or(cell.fidelity.value, 0.0) - PROMPT_COST * prompt - DRIFT_COST * drifted - COPY_COST * copies
+    harm = PROMPT_COST * prompt + DRIFT_COST * drifted + SHIFT_COST * moved + COPY_COST * copies
+    return 100 * _or(cell.fidelity.value, 0.0) - harm
+
+
+def sure(figure: Interval) -> float:
+    """The figure where its interval lies above 0, else 0: no verdict rests on what chance explains."""
+    return figure.value if figure.low > 0 else 0.0
 
 
 def keeps_limits(cell: Cell) -> bool:
     """Whether no soft limit is broken."""
     return (
         _or(cell.kept, 1.0) >= KEEP_PROMPT
-        and _or(cell.drift.points.value, 0.0) <= MOST_DRIFT
+        and sure(cell.drift.points) <= MOST_DRIFT
+        and sure(cell.drift.shift) <= MOST_SHIFT
         and _or(cell.memorised.share.value, 0.0) <= MOST_MEMORISED
     )
 
@@ -96,10 +107,13 @@ def choose(cells: Sequence[Cell]) -> Cell:
 
 
 def finalists(cells: Sequence[Cell], count: int) -> list[Cell]:
-    """Those worth a closer look: the best, then those as good as it, the gentlest first, then the next best."""
+    """Those worth a closer look: the best, of those as good as it the gentlest and the strongest, then the next best.
+
+    On few pictures many cells look alike; both ends of them are looked at, for the best may lie at either.
+    """
     order = rank(cells)
     near = sorted(as_good(cells), key=_gentleness)
-    return _once([order[0], *near, *order])[:count]
+    return _once([order[0], near[0], near[-1], *order])[:count]
 
 
 def as_good(cells: Sequence[Cell]) -> list[Cell]:
@@ -134,7 +148,9 @@ def explain(cell: Cell, cells: Sequence[Cell], base: Base) -> str:
         parts.append(f"keeps {min(cell.kept, 1.0):.0%} of the base's prompt accuracy".replace("%", " %"))
     if not math.isnan(cell.drift.points.value):
         parts.append(f"drifts {_points(cell.drift.points.value)}")
-    said = ", ".join(parts[:-1]) + (" and " if len(parts) > 1 else "") + parts[-1]
+    if sure(cell.drift.shift) > MOST_SHIFT:
+        parts.append(f"moves the class by {_points(cell.drift.shift.value)}")
+    said = _and(parts)
     reason = _why_not_more(cell, cells)
     return f"{name_of(cell)}: {said}{'; ' + reason if reason else ''}."
 
@@ -148,7 +164,7 @@ def judge_run(cells: Sequence[Cell], base: Base) -> Verdict:
     cell = choose(cells)
     best = max(_or(c.fidelity.value, 0.0) for c in cells)
     at = f"{name_of(cell)}"
-    moved = max(_or(c.drift.points.value, 0.0) for c in cells) > MOST_DRIFT
+    moved = any(sure(c.drift.points) > MOST_DRIFT or sure(c.drift.shift) > MOST_SHIFT for c in cells)
     if best < NOTHING and not moved:
         why = f"No checkpoint draws the subject: the best has {max(0.0, 100 * best):.0f} of 100 points of fidelity."
         mend = (
@@ -165,7 +181,7 @@ def judge_run(cells: Sequence[Cell], base: Base) -> Verdict:
         mend = (
             'Train fewer epochs or with half the learning rate, and with prior preservation (prior.source = "class").'
         )
-        return Verdict("overtrained", f"Where the subject shows, {_damage(cell)}.", mend)
+        return Verdict("overtrained", f"Where the subject shows, the model {_damage(cell).removeprefix('it ')}.", mend)
     if cell.fidelity.value < LEARNED:
         last = max(c.epoch for c in cells)
         rising = cell.epoch == last
@@ -200,11 +216,13 @@ def _damage(cell: Cell) -> str:
     broken = []
     if _or(cell.kept, 1.0) < KEEP_PROMPT:
         broken.append(f"keeps only {100 * cell.kept:.0f} % of the prompt accuracy")
-    if _or(cell.drift.points.value, 0.0) > MOST_DRIFT:
+    if sure(cell.drift.points) > MOST_DRIFT:
         broken.append(f"drifts {_points(cell.drift.points.value)}")
+    if sure(cell.drift.shift) > MOST_SHIFT:
+        broken.append(f"moves the class by {_points(cell.drift.shift.value)}")
     if _or(cell.memorised.share.value, 0.0) > MOST_MEMORISED:
         broken.append(f"copies training images in {100 * cell.memorised.share.value:.0f} % of pictures")
-    return f"it {' and '.join(broken)}" if broken else ""
+    return f"it {_and(broken)}" if broken else ""
 
 
 def _later_note(cell: Cell, cells: Sequence[Cell]) -> str:
@@ -212,6 +230,10 @@ def _later_note(cell: Cell, cells: Sequence[Cell]) -> str:
     return (
         f"From {cell.unit} {min(c.epoch for c in worse)} on the class suffers: next time stop there." if worse else ""
     )
+
+
+def _and(parts: Sequence[str]) -> str:
+    return ", ".join(parts[:-1]) + (" and " if len(parts) > 1 else "") + parts[-1]
 
 
 def _share(cell: Cell) -> str:

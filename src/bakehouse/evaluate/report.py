@@ -22,7 +22,7 @@ from bakehouse.core.run import Run
 from bakehouse.data.images import open_image
 from bakehouse.evaluate.charts import Axes, Line, Point, line_chart
 from bakehouse.evaluate.metrics import Interval
-from bakehouse.evaluate.pick import KEEP_PROMPT, MOST_DRIFT, MOST_MEMORISED
+from bakehouse.evaluate.pick import KEEP_PROMPT, MOST_DRIFT, MOST_MEMORISED, MOST_SHIFT, sure
 from bakehouse.evaluate.prompts import PER_PROMPT
 from bakehouse.evaluate.result import Report
 from bakehouse.evaluate.scores import Cell
@@ -44,9 +44,12 @@ MEANINGS = {
     "of the same prompts and seeds",
     "Drift": "without the trigger, in points: the largest of the way towards the subject, the rise of its attributes "
     "and the loss of prompt accuracy",
+    "Class moved": "how far the pictures without the trigger went in any one direction, as a share of the way to the "
+    "subject; up to {shift:g} is fine",
     "Near copies": "pictures closer to one training image than those are to each other, by embedding and by pixels",
     "Pick": "the highest subject fidelity, where each point below {keep:.0f} % prompt kept and each above {drift:g} "
-    "points of drift costs one; of those within one standard error the gentlest",
+    "points of drift costs one, each above {shift:g} that the class moved a half; of those within one standard error "
+    "the gentlest",
 }
 
 
@@ -133,9 +136,9 @@ def _tiles(report: Report, cell: Cell) -> Iterable[str]:
     yield _tile("Subject shown", _percent(cell.shown.value), f"of pictures ({_range(cell.shown, 100)})")
     yield _tile("Prompt kept", _percent(min(cell.kept, 1.0)), "of the base's accuracy")
     points = cell.drift.points
-    yield _tile(
-        "Drift of the class", _number(points.value, 1), f"points ({_range(points)}); up to {MOST_DRIFT:g} is fine"
-    )
+    yield _tile("Drift", _number(points.value, 1), f"points ({_range(points)}) towards it or off the prompt")
+    shift = cell.drift.shift
+    yield _tile("Class moved", _number(shift.value, 0), f"points ({_range(shift)}); 100 is as far as the subject")
     yield _tile("Near copies", _percent(cell.memorised.share.value), "of a training image")
     base = report.base.diversity.value
     if base > 0 and not math.isnan(cell.diversity.value):
@@ -218,7 +221,7 @@ def _grid_cell(report: Report, cell: Cell | None) -> str:
     if cell is None or montage is None:
         return ""
     picked = cell == report.picked
-    drift, kept = cell.drift.points.value, cell.kept
+    drift, kept, shift = cell.drift.points, cell.kept, cell.drift.shift
     star = '<span class="star">picked</span>' if picked else ""
     image = _embedded(montage, f"{cell.unit} {cell.epoch} at weight {cell.weight:g}", 2 * THUMB)
     share = 0 if math.isnan(cell.fidelity.value) else max(0.0, 100 * cell.fidelity.value)
@@ -227,7 +230,8 @@ def _grid_cell(report: Report, cell: Cell | None) -> str:
         f'<div class="bar"><i style="width:{share:.0f}%"></i></div>'
         f"{star}<b>subject {_percent(cell.fidelity.value)}</b>"
         f'<div class="pair"><span>prompt kept</span>{_flag(_percent(kept), kept < KEEP_PROMPT)}</div>'
-        f'<div class="pair"><span>drift</span>{_flag(f"{_number(drift, 0)} points", drift > MOST_DRIFT)}</div>'
+        f'<div class="pair"><span>drift</span>{_flag(_points(drift), sure(drift) > MOST_DRIFT)}</div>'
+        f'<div class="pair"><span>class moved</span>{_flag(_points(shift), sure(shift) > MOST_SHIFT)}</div>'
         "</figcaption></figure>"
     )
 
@@ -242,10 +246,12 @@ def _curves(report: Report, run: Run) -> str:
     subject = Axes(f"Subject fidelity over {unit}s", unit, y_high=100)
     prompt = Axes(f"Prompt fidelity over {unit}s", unit, " %", 0, 120, limit, f"{limit:.0f} %")
     drift = Axes(f"Prior drift over {unit}s", unit, limit=MOST_DRIFT, limit_name=f"{MOST_DRIFT:g} points")
+    moved = Axes(f"How far the class moved over {unit}s", unit, limit=MOST_SHIFT, limit_name=f"{MOST_SHIFT:g} points")
     charts: list[tuple[str, str, Callable[[Cell], Interval], Axes]] = [
         ("Subject", "0 is the base, 100 the subject's own images", lambda c: c.fidelity.scaled(100), subject),
         ("Prompt", "accuracy as a share of the base's", kept, prompt),
-        ("Drift", "points away from the base, without the trigger", lambda c: c.drift.points, drift),
+        ("Drift", "points towards the subject or off the prompt, without the trigger", lambda c: c.drift.points, drift),
+        ("Class moved", "points in any one direction, without the trigger", lambda c: c.drift.shift, moved),
     ]
     cards = [_card(name, note, line_chart(_lines(report, of), axes)) for name, note, of, axes in charts]
     cards.append(_card("Training loss", "a running mean; it says little about likeness", _loss_chart(run)))
@@ -334,6 +340,7 @@ def _table(report: Report) -> str:
         "likeness",
         "prompt kept",
         "drift",
+        "class moved",
         "copies",
         "diversity",
     )
@@ -341,9 +348,9 @@ def _table(report: Report) -> str:
     base = report.base
     rows.append(
         f"<tr><td>the base</td><td></td><td>{base.images}</td><td>0</td><td></td><td>{_number(base.similarity, 3)}</td>"
-        f"<td>100 %</td><td>0</td><td></td><td>{_number(base.diversity.value, 3)}</td></tr>"
+        f"<td>100 %</td><td>0</td><td>0</td><td></td><td>{_number(base.diversity.value, 3)}</td></tr>"
         f"<tr><td>its own images</td><td></td><td></td><td>100</td><td></td><td>{_number(base.real, 3)}</td>"
-        "<td></td><td></td><td></td><td></td></tr>"
+        "<td></td><td></td><td></td><td></td><td></td></tr>"
     )
     return (
         "<section><h2>All figures</h2>"
@@ -354,7 +361,7 @@ def _table(report: Report) -> str:
 
 
 def _row(c: Cell, picked: bool) -> str:
-    drift = c.drift.points
+    drift, shift = c.drift.points, c.drift.shift
     figures = (
         f"{c.unit} {c.epoch}",
         f"{c.weight:g}",
@@ -363,7 +370,8 @@ def _row(c: Cell, picked: bool) -> str:
         _with_range(c.shown, 100),
         _number(c.similarity.value, 3),
         _flag(_percent(c.kept), c.kept < KEEP_PROMPT),
-        f"{_flag(_number(drift.value, 1), drift.value > MOST_DRIFT)} <small>{_range(drift)}</small>",
+        f"{_flag(_number(drift.value, 1), sure(drift) > MOST_DRIFT)} <small>{_range(drift)}</small>",
+        f"{_flag(_number(shift.value, 0), sure(shift) > MOST_SHIFT)} <small>{_range(shift)}</small>",
         _flag(_percent(c.memorised.share.value), c.memorised.share.value > MOST_MEMORISED),
         _number(c.diversity.value, 3),
     )
@@ -393,7 +401,10 @@ def _reproduce(report: Report, run: Run) -> str:
         "Pictures": made,
         "Judge": f"{report.measures} ({report.judge})",
         "Compared with": compared,
-        **{name: text.format(keep=100 * KEEP_PROMPT, drift=MOST_DRIFT) for name, text in MEANINGS.items()},
+        **{
+            name: text.format(keep=100 * KEEP_PROMPT, drift=MOST_DRIFT, shift=MOST_SHIFT)
+            for name, text in MEANINGS.items()
+        },
     }
     notes = "".join(f"<p class='lead'>{escape(note[:1].upper() + note[1:])}.</p>" for note in report.notes)
     listed = "".join(f"<dt>{name}</dt><dd>{escape(text)}</dd>" for name, text in facts.items())
@@ -508,6 +519,10 @@ def _list(words: Sequence[str]) -> str:
 
 def _percent(value: float) -> str:
     return DASH if math.isnan(value) else f"{max(0.0, 100 * value):.0f}{NBSP}%"
+
+
+def _points(figure: Interval) -> str:
+    return f"{_number(figure.value, 0)}{NBSP}points"
 
 
 def _number(value: float, places: int) -> str:

@@ -251,6 +251,7 @@ def score_cell(
             _seen([looks.klass, looks.other], compared),
             _seen([here, base.other.first(len(looks.other))], compared),
             gap=references.real - zero,
+            way=float(np.linalg.norm(compared.mean(axis=0) - here.embeddings.mean(axis=0))),
             own=own,
             asked=[*asked, *asked_other],
             prompt_scale=base_prompt - floor if floor else 1.0,
@@ -264,7 +265,9 @@ def score_cell(
 
 def _seen(parts: Sequence[Looked], compared: Floats) -> m.Seen:
     similar = np.concatenate([m.similarity(p.embeddings, compared) for p in parts])
-    return m.Seen(similar, np.concatenate([p.prompt for p in parts]), [a for p in parts for a in p.attributes])
+    embeddings = np.concatenate([p.embeddings for p in parts])
+    prompt = np.concatenate([p.prompt for p in parts])
+    return m.Seen(similar, embeddings, prompt, [a for p in parts for a in p.attributes])
 
 
 def _mean(values: Floats) -> float:

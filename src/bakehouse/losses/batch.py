@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bakehouse.adapters import Adapter
 from bakehouse.families.denoiser import Conditioning, Denoiser
 
 
@@ -24,7 +25,9 @@ class Batch:
     weight: Tensor
     is_prior: Tensor
     mask: Tensor | None = None
+    base_cond: Conditioning | None = None
+    """Of the prior rows alone, as the untouched base encodes them: their target is then what the base predicts."""
 
 
-LossFn = Callable[[Denoiser, Batch, torch.Generator], Tensor]
+LossFn = Callable[[Denoiser, Adapter, Batch, torch.Generator], Tensor]
 """One loss per sample, [B], before `Batch.weight`; the loop takes the weighted mean. All chance is the generator's."""

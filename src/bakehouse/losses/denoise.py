@@ -9,8 +9,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from bakehouse.adapters import Adapter
 from bakehouse.core.spec import Spec
-from bakehouse.families.denoiser import Denoiser
+from bakehouse.families.denoiser import Conditioning, Denoiser
 from bakehouse.families.schedule import NoiseSchedule
 from bakehouse.losses.batch import Batch, LossFn
 from bakehouse.losses.noise import NoiseSpec
@@ -62,15 +63,30 @@ def per_sample(error: Tensor, mask: Tensor | None) -> Tensor:
     return (error * mask).sum(dim=(1, 2, 3)) / mask.sum(dim=(1, 2, 3)).clamp(min=1e-6)
 
 
+@torch.no_grad()
+def base_prediction(model: Denoiser, adapter: Adapter, x_t: Tensor, t: Tensor, cond: Conditioning) -> Tensor:
+    """What the base says without the adapter, [B, C, h, w] in fp32: the gentlest teacher of what shall stay.
+
+    The noise that was really added would pull the model towards the class images themselves, which were drawn with
+    guidance and are too bright; the base's own prediction is where the model is now, so only what drifts is pulled.
+    """
+    with adapter.scaled(0.0):
+        return model(x_t, t.to(x_t.device), cond).float()  # type: ignore[no-any-return]
+
+
 def denoising_loss(loss: LossSpec, noise: NoiseSpec, schedule: NoiseSchedule) -> LossFn:
     """The loss of one denoising step; `schedule` is the model's, rescaled already where the recipe asks for it."""
 
-    def compute(model: Denoiser, batch: Batch, generator: torch.Generator) -> Tensor:
+    def compute(model: Denoiser, adapter: Adapter, batch: Batch, generator: torch.Generator) -> Tensor:
         t = noise.timesteps(schedule, len(batch.latents), generator)
         eps = noise.draw(batch.latents, generator)
         x_t = schedule.add_noise(batch.latents, noise.perturbed(eps, generator), t)
         pred = model(x_t, t.to(x_t.device), batch.cond).float()
         target = schedule.target(batch.latents, eps, t).float()
+        if batch.base_cond is not None:
+            rows = batch.is_prior.to(x_t.device)
+            target = target.clone()
+            target[rows] = base_prediction(model, adapter, x_t[rows], t[batch.is_prior], batch.base_cond)
         error = loss.elementwise(pred, target, schedule, t)
         weight = loss.weighting(schedule, t).to(error.device, error.dtype)
         return per_sample(error, batch.mask if loss.masked else None) * weight

@@ -349,6 +349,12 @@ class _Derivation:
             self.decide("prior.source", source, reason)
         if self.recipe.prior.source == "none":
             return
+        if self.recipe.prior.target is None:
+            reasons = {
+                "noise": "as in the paper; it needs no second copy of the weights",
+                "base": "pulls back only what drifts",
+            }
+            self.decide("prior.target", self.preset.prior_target, reasons[self.preset.prior_target])
         share = self.preset.prior_per_image
         if share != 1 and "per_image" not in self.recipe.prior.model_fields_set:
             self.decide("prior.per_image", share, "class images shown for each image: enough to hold the class")

@@ -70,6 +70,9 @@ class PriorSpec(Spec):
     """Images of the class, yours, with captions."""
     weight: Annotated[float, Field(ge=0, le=10)] = 1.0
     """What a class image's loss counts beside a subject image's."""
+    target: Literal["noise", "base"] | None = None
+    """What class images teach: the noise that was added (Ruiz et al.), or what the untouched base would predict, which
+    holds the base's own answers, to the class word and the empty prompt too. Left out: the plan's."""
     per_image: Annotated[float, Field(gt=0, le=10)] = 1.0
     """Class images shown for each subject image."""
     steps: Positive = 20

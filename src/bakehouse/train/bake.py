@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from bakehouse.adapters import Adapter, inject
+from bakehouse.adapters import Adapter, FullAdapter, inject
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.events import Event, Failed, Finished, Started, Warned
 from bakehouse.core.files import read_json, write_json, write_text
@@ -177,7 +177,7 @@ def prepare(
         feeder=Feeder(plan, pictures, latents),
         prompts=PromptEncoder(
             model,
-            learns=state.adapter.trains_text,
+            state.adapter,
             clip_skip=recipe.model.clip_skip,
             chunks=recipe.model.max_tokens // 75,
         ),
@@ -222,6 +222,8 @@ def _state(plan: Plan, run: Run, model: Denoiser) -> tuple[TrainState, list[str]
     generator = torch.Generator().manual_seed(recipe.seed)
     adapter: Adapter = inject(recipe.adapter, model.parts(), generator=generator)
     adapter.to(model.device)
+    if isinstance(adapter, FullAdapter) and recipe.prior.target == "base" and plan.order.prior_buckets:
+        adapter.keep_base()
     adapter.train()
     spec = recipe.optimizer
     groups = adapter.parameter_groups(spec.lr or spec.row.lr, spec.text_lr)

@@ -16,6 +16,10 @@ from bakehouse.recipe.plan import Plan, PlannedImage
 from bakehouse.train.latents import LatentCache
 from bakehouse.train.prompts import PromptEncoder
 
+EMPTY_SHARE = 0.2
+CLASS_WORD_SHARE = 0.2
+"""Of the class images' captions, where the base is the teacher."""
+
 
 class Feeder:
     """Puts cached latents and fresh captions together."""
@@ -52,9 +56,11 @@ class Feeder:
         both = Moments(torch.cat([m.mean for m in moments]), torch.cat([m.std for m in moments]))
         is_prior = torch.tensor([s.prior for s in slots])
         weight = torch.where(is_prior, recipe.prior.weight, 1.0)
+        of_prior = [caption for caption, slot in zip(captions, slots, strict=True) if slot.prior]
         return Batch(
             latents=both.sample(generator).float(),
             cond=prompts(captions),
+            base_cond=prompts.base(of_prior) if of_prior and recipe.prior.target == "base" else None,
             weight=weight.to(both.mean.device),
             is_prior=is_prior,
             mask=self._mask(rows, flips, both.mean),
@@ -67,12 +73,25 @@ class Feeder:
     def _caption(self, slot: Slot, rng: random.Random, epoch: int, step: int) -> str:
         recipe = self.plan.recipe
         if slot.prior:
-            return self.class_captions[slot.index]
+            return self._class_caption(self.class_captions[slot.index], rng)
         record = self.subject[slot.index].record
         fallback = recipe.concepts[record.concept].subject
         return training_caption(
             record.captions, recipe.captions, rng=rng, epoch=epoch + 1, step=step, fallback=fallback
         )
+
+    def _class_caption(self, caption: str, rng: random.Random) -> str:
+        """Where the base is the teacher it knows an answer to any prompt: to the class word, and to none, too.
+
+        The empty prompt is the other half of classifier-free guidance: if it drifts, colours burn.
+        """
+        if self.plan.recipe.prior.target != "base":
+            return caption
+        drawn = rng.random()
+        if drawn < EMPTY_SHARE:
+            return ""
+        names = [c.class_name for c in self.plan.recipe.concepts if c.class_name]
+        return rng.choice(names) if names and drawn < EMPTY_SHARE + CLASS_WORD_SHARE else caption
 
     def _mask(self, rows: Sequence[int], flips: Sequence[bool], like: Tensor) -> Tensor | None:
         """[B, 1, h, w], ones where an image has no mask; None where none has."""

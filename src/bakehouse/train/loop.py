@@ -88,7 +88,7 @@ def _step(parts: Parts, state: TrainState) -> tuple[_Measured, float]:
         generator = seed_all(recipe.seed, step, part)
         with parts.precision.autocast():
             batch = parts.feeder.batch(slots, step, part, parts.prompts, generator)
-            each = parts.loss(parts.model, batch, generator)
+            each = parts.loss(parts.model, state.adapter, batch, generator)
         parts.precision.backward((each * batch.weight).sum() / total)
         losses.append(each.detach())
         batches.append(batch)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
+from bakehouse.adapters import Adapter
 from bakehouse.families.denoiser import Conditioning, Denoiser
 
 
@@ -16,9 +17,12 @@ class PromptEncoder:
     On a CPU every caption is encoded alone, so that its bits do not depend on which others came with it.
     """
 
-    def __init__(self, model: Denoiser, *, learns: bool, clip_skip: int, chunks: int, max_bytes: int = 1 << 30) -> None:
+    def __init__(
+        self, model: Denoiser, adapter: Adapter, *, clip_skip: int, chunks: int, max_bytes: int = 1 << 30
+    ) -> None:
         self.model = model
-        self.learns = learns
+        self.adapter = adapter
+        self.learns = adapter.trains_text
         self.clip_skip = clip_skip
         self.chunks = chunks
         self.max_bytes = max_bytes
@@ -29,13 +33,17 @@ class PromptEncoder:
         """Conditioning of [B] captions."""
         if self.learns:
             return self.model.encode_prompt(captions, clip_skip=self.clip_skip, chunks=self.chunks)
+        return self.base(captions)
+
+    def base(self, captions: Sequence[str]) -> Conditioning:
+        """Conditioning of [B] captions by the untouched text encoder, without gradients."""
         return Conditioning.cat([self._remembered(c) for c in captions])
 
     def _remembered(self, caption: str) -> Conditioning:
         if caption in self._kept:
             self._kept.move_to_end(caption)
             return self._kept[caption]
-        with torch.no_grad():
+        with torch.no_grad(), self.adapter.scaled(0.0):
             cond = self.model.encode_prompt([caption], clip_skip=self.clip_skip, chunks=self.chunks)
         self._kept[caption] = cond
         self._bytes += _size(cond)
