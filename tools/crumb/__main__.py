@@ -1,7 +1,7 @@
 """Makes crumb from nothing: ``npm ci --prefix tools/crumb`` and then ``python -m tools.crumb make --out build/crumb``.
 
 Every stage leaves files behind and is skipped when they are there, so that the same command goes on where it was
-interrupted. On two CPU cores all of it takes some five hours, on a GPU some twenty minutes.
+interrupted. It trains for 220 minutes on a CPU and 14 on a GPU, unless told otherwise.
 """
 
 from __future__ import annotations

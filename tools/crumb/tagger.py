@@ -35,6 +35,8 @@ OPEN_GROUPS = {
 }
 """What captions of a style leave unsaid although it is there. Of any other style only what is said is known."""
 
+CLOTHES = {"clothing", "clothing color", "graphic"}
+
 WEIGHTS = {
     "hair color": 3.0, "skin": 2.0, "clothing color": 3.0, "background": 3.0, "background color": 3.0,
     "background color 2": 3.0, "framing": 2.0, "hair": 1.5, "glasses": 1.5,
@@ -66,6 +68,9 @@ def targets(p: Picture, words: Vocabulary) -> list[int]:
     open_groups = set(OPEN_GROUPS.get(p.style, words.groups))
     if "headwear" in said and "hair" not in said:
         open_groups |= {"hair color"}  # a strand may show
+    if p.framing == "close-up" and p.style in {"ink", "pixel"}:
+        open_groups |= CLOTHES  # they lie below the lower edge
+        said = {g: v for g, v in said.items() if g not in CLOTHES}
     if "glasses" in said:
         open_groups -= {"glasses color"}
     out = []

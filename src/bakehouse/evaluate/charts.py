@@ -9,7 +9,7 @@ from html import escape
 from itertools import pairwise
 
 WIDTH, HEIGHT = 360, 230
-LEFT, RIGHT, TOP, BOTTOM = 40, 54, 14, 34
+LEFT, RIGHT, TOP, BOTTOM = 40, 64, 14, 34
 """Room around the plot, in units of the view box; the right holds the lines' names."""
 LABEL_GAP = 13
 """Units between the names at the lines' ends."""

@@ -179,7 +179,8 @@ def judge_run(cells: Sequence[Cell], base: Base) -> Verdict:
         return Verdict("undertrained", why, "Train twice as many epochs, with prior preservation to hold the class.")
     if not keeps_limits(cell):
         mend = (
-            'Train fewer epochs or with half the learning rate, and with prior preservation (prior.source = "class").'
+            "Train fewer epochs or with half the learning rate, and hold the class by prior preservation "
+            '(prior.source = "class", or a higher prior.weight).'
         )
         return Verdict("overtrained", f"Where the subject shows, the model {_damage(cell).removeprefix('it ')}.", mend)
     if cell.fidelity.value < LEARNED:

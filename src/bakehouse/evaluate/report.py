@@ -32,7 +32,7 @@ THUMB = 192
 QUALITY = 82
 COLUMNS = 8
 MONTAGE = 4
-"""Pictures in a cell of the grid, of different prompts."""
+"""Pictures in a cell of the grid."""
 TONES = {"learned": "good", "undertrained": "warn", "overtrained": "bad", "nothing changed": "calm"}
 SMOOTH = 25
 """The loss is averaged over a 25th of the run: single batches say little."""
@@ -88,7 +88,7 @@ def make_page(report: Report, run: Run) -> str:
 
 
 def write_grid(report: Report) -> Path:
-    """grid.png: a column for each checkpoint, a row for each weight, four prompts in each cell."""
+    """grid.png: a column for each checkpoint, a row for each weight, the same prompts in each cell."""
     from bakehouse.generate.layout import draw_grid
 
     epochs, weights, cells = _axes(report)
@@ -210,7 +210,7 @@ def _grid(report: Report) -> str:
         body.append(f"<tr><th>weight {weight:g}</th>{row}</tr>")
     return (
         "<section><h2>Checkpoint × weight</h2>"
-        '<p class="lead">The same four prompts and seeds in every cell. Red figures break a limit.</p>'
+        '<p class="lead">The same prompts and seeds in every cell. Red figures break a limit.</p>'
         f'<div class="scroll"><table class="cells"><thead><tr><th></th>{head}</tr></thead>'
         f"<tbody>{''.join(body)}</tbody></table></div></section>"
     )
@@ -231,7 +231,7 @@ def _grid_cell(report: Report, cell: Cell | None) -> str:
         f"{star}<b>subject {_percent(cell.fidelity.value)}</b>"
         f'<div class="pair"><span>prompt kept</span>{_flag(_percent(kept), kept < KEEP_PROMPT)}</div>'
         f'<div class="pair"><span>drift</span>{_flag(_points(drift), sure(drift) > MOST_DRIFT)}</div>'
-        f'<div class="pair"><span>class moved</span>{_flag(_points(shift), sure(shift) > MOST_SHIFT)}</div>'
+        f'<div class="pair"><span>moved</span>{_flag(_points(shift), sure(shift) > MOST_SHIFT)}</div>'
         "</figcaption></figure>"
     )
 
@@ -250,7 +250,7 @@ def _curves(report: Report, run: Run) -> str:
     charts: list[tuple[str, str, Callable[[Cell], Interval], Axes]] = [
         ("Subject", "0 is the base, 100 the subject's own images", lambda c: c.fidelity.scaled(100), subject),
         ("Prompt", "accuracy as a share of the base's", kept, prompt),
-        ("Drift", "points towards the subject or off the prompt, without the trigger", lambda c: c.drift.points, drift),
+        ("Drift", "points to the subject or off the prompt, untriggered", lambda c: c.drift.points, drift),
         ("Class moved", "points in any one direction, without the trigger", lambda c: c.drift.shift, moved),
     ]
     cards = [_card(name, note, line_chart(_lines(report, of), axes)) for name, note, of, axes in charts]
@@ -425,7 +425,7 @@ def _axes(report: Report) -> tuple[list[int], list[float], dict[tuple[int, float
 
 
 def _montage(report: Report, cell: Cell | None) -> Image.Image | None:
-    """Four pictures of different prompts as one, the same ones in every cell."""
+    """Four pictures as one, of the same prompts in every cell."""
     if cell is None:
         return None
     few = min(c.images for c in report.cells)
@@ -477,9 +477,9 @@ def _captioned(image: str, words: str) -> str:
 
 
 def _different(count: int, most: int) -> list[int]:
-    """Numbers of pictures of different prompts, the first of each."""
-    firsts = list(range(0, count, PER_PROMPT))
-    return firsts[:most] if len(firsts) >= most else list(range(count))[:most]
+    """Numbers of pictures, of as many different prompts as there are, in their order."""
+    in_turn = [i for turn in range(PER_PROMPT) for i in range(turn, count, PER_PROMPT)]
+    return sorted(in_turn[:most])
 
 
 def _some(paths: Sequence[Path], most: int) -> list[Path]:

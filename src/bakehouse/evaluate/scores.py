@@ -247,19 +247,28 @@ def score_cell(
         prompt=m.mean_interval(looks.subject.prompt, seed=seed),
         kept=m.kept(_mean(looks.subject.prompt), base_prompt, floor),
         diversity=m.diversity(looks.subject.embeddings, prompts, seed=seed),
-        drift=m.drift(
-            _seen([looks.klass, looks.other], compared),
-            _seen([here, base.other.first(len(looks.other))], compared),
-            gap=references.real - zero,
-            way=float(np.linalg.norm(compared.mean(axis=0) - here.embeddings.mean(axis=0))),
-            own=own,
-            asked=[*asked, *asked_other],
-            prompt_scale=base_prompt - floor if floor else 1.0,
-            seed=seed,
-        ),
+        drift=_drift(looks, Looks(base.subject, here, base.other), references, [*asked, *asked_other], floor, seed),
         memorised=m.memorised(
             looks.subject.embeddings, references.training.embeddings, looks.subject.small, references.training.small
         ),
+    )
+
+
+def _drift(
+    looks: Looks, base: Looks, references: References, asked: Sequence[Collection[str]], floor: float, seed: int
+) -> Drift:
+    """Class and other pictures against the base's of the same prompts and seeds."""
+    compared = references.compared.embeddings
+    zero = _mean(m.similarity(base.klass.embeddings, compared))
+    return m.drift(
+        _seen([looks.klass, looks.other], compared),
+        _seen([base.klass, base.other.first(len(looks.other))], compared),
+        gap=references.real - zero,
+        way=float(np.linalg.norm(compared.mean(axis=0) - base.klass.embeddings.mean(axis=0))),
+        own=references.own,
+        asked=asked,
+        prompt_scale=_mean(base.klass.prompt) - floor if floor else 1.0,
+        seed=seed,
     )
 
 
