@@ -103,7 +103,7 @@ def describe(event: ev.Event) -> str:
 def _scored(event: Any) -> str:
     """A checkpoint's figures as they come; known by its name, since `evaluate` need not be loaded to train."""
     subject, kept, drift = (number(x, 2) for x in (event.subject, event.prompt_kept, event.drift))
-    at = f"epoch {event.epoch} at weight {event.weight:g}, {event.images} pictures"
+    at = f"{event.unit} {event.epoch} at weight {event.weight:g}, {event.images} pictures"
     return f"{at}: subject {subject}, prompt kept {kept}, drift {drift}"
 
 
