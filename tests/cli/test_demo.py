@@ -26,7 +26,7 @@ def test_the_demo_goes_from_images_to_a_verdict(tmp_path, monkeypatch, capsys):
         main(words)
     out, err = capsys.readouterr()
     assert not e.value.code, err
-    assert "nothing changed" in out  # two steps teach nothing
+    assert "nothing changed" in out or "undertrained" in out  # two steps teach nothing
     assert "report: demo/run/report/report.html" in out
     assert "time: plan " in out
     for made in ("mira/01.png", "mira-holdout/01.png", "recipe.toml", "run/report/report.html", "run/report/grid.png"):

@@ -22,3 +22,14 @@ def test_rewind_keeps_what_was_before(tmp_path):
         run.append(Failed(step=n, error="", last_good=None))
     run.rewind(2)
     assert [e.step for e in run.history()] == [0, 1, 2]
+
+
+def test_what_a_kill_left_behind_is_swept_away(tmp_path):
+    run = Run(tmp_path)
+    (run.weights / ".a.safetensors.x1.part").parent.mkdir()
+    (run.weights / ".a.safetensors.x1.part").write_bytes(b"")
+    (run.checkpoints / ".step-00000003.part").mkdir(parents=True)
+    (run.weights / "a.safetensors").write_bytes(b"whole")
+    run.sweep()
+    assert sorted(p.name for p in tmp_path.rglob("*") if p.is_file()) == ["a.safetensors"]
+    assert list(run.checkpoints.iterdir()) == []

@@ -29,7 +29,7 @@ def generate(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where to put them.")] = Path("pictures"),
     negative: Negative = "",
     steps: Steps = 20,
-    guidance: Guidance = 7.0,
+    guidance: Guidance = None,
     sampler: Sampler = "dpm++ 2m",
     width: Side = None,
     height: Side = None,

@@ -19,7 +19,7 @@ def grid(
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="DIR", help="Left out: grids/NAME.")] = None,
     negative: Negative = "",
     steps: Steps = 20,
-    guidance: Guidance = 7.0,
+    guidance: Guidance = None,
     sampler: Sampler = "dpm++ 2m",
     width: Side = None,
     height: Side = None,

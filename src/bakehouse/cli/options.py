@@ -33,7 +33,9 @@ Base = Annotated[
 Seed = Annotated[int, typer.Option(help="Of the first picture; the next has the next. -1 draws one.")]
 Negative = Annotated[str, typer.Option(metavar="WORDS", help="What not to draw.")]
 Steps = Annotated[int, typer.Option(help="Of denoising.")]
-Guidance = Annotated[float, typer.Option(help="How strictly to follow the prompt (CFG scale).")]
+Guidance = Annotated[
+    float | None, typer.Option(help="How strictly to follow the prompt (CFG scale). Left out: the base's own.")
+]
 Sampler = Annotated[str, typer.Option(metavar="NAME", help="As A1111 calls it.")]
 Side = Annotated[int | None, typer.Option(help="In pixels. Left out: the model's own.")]
 Weight = Annotated[float | None, typer.Option(help="How strong the adapter is: 1 as trained, 0 the base alone.")]

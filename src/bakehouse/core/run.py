@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +84,14 @@ class Run:
         """Drops what was noted after `step`: a resumed run writes it again, the same."""
         kept = [e for e in self.history() if getattr(e, "step", 0) <= step]
         write_text(self.events, "".join(json.dumps(e.to_json()) + "\n" for e in kept))
+
+    def sweep(self) -> None:
+        """Removes what a killed process left half-written; nothing whole ends in `.part`."""
+        for left in list(self.folder.rglob(".*.part")):
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
 
     def list_weights(self) -> list[Path]:
         """Weights in the order they were made: files of adapters, folders of whole models."""

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
-import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from html import escape
@@ -15,28 +12,39 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from bakehouse.core.errors import BakehouseError
 from bakehouse.core.events import Step
 from bakehouse.core.files import atomic_path, write_text
 from bakehouse.core.run import Run
 from bakehouse.data.images import open_image
 from bakehouse.evaluate.charts import Axes, Line, Point, line_chart
+from bakehouse.evaluate.markup import (
+    DASH,
+    THUMB,
+    captioned,
+    embedded,
+    flag,
+    in_points,
+    maybe_picture,
+    number,
+    percent,
+    picture,
+    prose,
+    spread,
+    weights_listed,
+    with_spread,
+)
 from bakehouse.evaluate.metrics import Interval
 from bakehouse.evaluate.pick import KEEP_PROMPT, MOST_DRIFT, MOST_MEMORISED, MOST_SHIFT, sure
 from bakehouse.evaluate.prompts import PER_PROMPT
 from bakehouse.evaluate.result import Report
 from bakehouse.evaluate.scores import Cell
 
-THUMB = 192
-"""Side of single pictures on the page, pixels: sharp where they are shown, small in the file."""
-QUALITY = 82
 COLUMNS = 8
 MONTAGE = 4
 """Pictures in a cell of the grid."""
 TONES = {"learned": "good", "undertrained": "warn", "overtrained": "bad", "nothing changed": "calm"}
 SMOOTH = 25
 """The loss is averaged over a 25th of the run: single batches say little."""
-DASH, NBSP = "–", "\u00a0"
 MEANINGS = {
     "Subject": "mean of likeness by embedding and by attributes, each from 0 (the base) to 1 (its own images); "
     "a picture shows the subject from one half on",
@@ -108,7 +116,7 @@ def write_grid(report: Report) -> Path:
 def _header(report: Report, run: Run) -> str:
     epochs, weights, _ = _axes(report)
     when = datetime.now(UTC).strftime("%d %B %Y").lstrip("0")
-    counts = f"{len(epochs)} checkpoint{'s' * (len(epochs) != 1)} at {_list([f'{w:g}' for w in weights])}"
+    counts = f"{len(epochs)} checkpoint{'s' * (len(epochs) != 1)} at {weights_listed([f'{w:g}' for w in weights])}"
     return (
         f'<header><p class="kind">Evaluation of the run <b>{escape(run.name)}</b>, {when}</p>'
         f"<h1>{escape(report.concept.subject or report.title)}</h1>"
@@ -121,28 +129,28 @@ def _verdict(report: Report, run: Run) -> str:
     cell, verdict = report.picked, report.verdict
     learned = verdict.word == "learned"
     mend = f'<p class="mend"><b>{"Note" if learned else "Next"}:</b> {escape(verdict.mend)}</p>' if verdict.mend else ""
-    why = "" if learned else f'<p class="mend">{_prose(verdict.why)}</p>'
+    why = "" if learned else f'<p class="mend">{prose(verdict.why)}</p>'
     prompt = f"{report.concept.subject}, {_place(report)}" if _place(report) else report.concept.subject
     command = f'bakehouse generate {run.folder.as_posix()} "{prompt}"'
     return (
         f'<section class="card verdict {TONES[verdict.word]}"><span class="badge">{verdict.word.capitalize()}</span>'
-        f'<p class="pick">{_prose(report.pick.why)}</p>{why}{mend}'
+        f'<p class="pick">{prose(report.pick.why)}</p>{why}{mend}'
         f'<div class="tiles">{"".join(_tiles(report, cell))}</div>'
         f"<pre>{escape(command)}</pre></section>"
     )
 
 
 def _tiles(report: Report, cell: Cell) -> Iterable[str]:
-    yield _tile("Subject shown", _percent(cell.shown.value), f"of pictures ({_range(cell.shown, 100)})")
-    yield _tile("Prompt kept", _percent(min(cell.kept, 1.0)), "of the base's accuracy")
+    yield _tile("Subject shown", percent(cell.shown.value), f"of pictures ({spread(cell.shown, 100)})")
+    yield _tile("Prompt kept", percent(min(cell.kept, 1.0)), "of the base's accuracy")
     points = cell.drift.points
-    yield _tile("Drift", _number(points.value, 1), f"points ({_range(points)}) towards it or off the prompt")
+    yield _tile("Drift", number(points.value, 1), f"points ({spread(points)}) towards it or off the prompt")
     shift = cell.drift.shift
-    yield _tile("Class moved", _number(shift.value, 0), f"points ({_range(shift)}); 100 is as far as the subject")
-    yield _tile("Near copies", _percent(cell.memorised.share.value), "of a training image")
+    yield _tile("Class moved", number(shift.value, 0), f"points ({spread(shift)}); 100 is as far as the subject")
+    yield _tile("Near copies", percent(cell.memorised.share.value), "of a training image")
     base = report.base.diversity.value
     if base > 0 and not math.isnan(cell.diversity.value):
-        yield _tile("Diversity", _percent(cell.diversity.value / base), "of the base's, same prompt")
+        yield _tile("Diversity", percent(cell.diversity.value / base), "of the base's, same prompt")
 
 
 def _tile(what: str, figure: str, note: str) -> str:
@@ -151,13 +159,15 @@ def _tile(what: str, figure: str, note: str) -> str:
 
 def _subject_pictures(report: Report) -> str:
     cell = report.picked
-    training = [_image(path, "a training image") for path in _some(report.references, COLUMNS)]
+    training = [picture(path, "a training image") for path in _some(report.references, COLUMNS)]
     chosen = _different(len(report.asks.subject), COLUMNS)
     columns = []
     for i in chosen:
         ask = report.asks.subject[i]
         mine, base = report.picture(cell, "subject", i), report.picture(None, "class", i)
-        columns.append((_maybe(mine, ask.prompt), _maybe(base, f"base: {ask.judged}"), _tail(ask.judged, report)))
+        columns.append(
+            (maybe_picture(mine, ask.prompt), maybe_picture(base, f"base: {ask.judged}"), _tail(ask.judged, report))
+        )
     rows = [
         ("Taught from", f"{len(report.references)} images", [f"<figure>{image}</figure>" for image in training]),
         (
@@ -165,7 +175,7 @@ def _subject_pictures(report: Report) -> str:
             f"{cell.unit} {cell.epoch} at {cell.weight:g}",
             [f"<figure>{mine}</figure>" for mine, _, _ in columns],
         ),
-        ("The base", "same prompt and seed", [_captioned(base, words) for _, base, words in columns]),
+        ("The base", "same prompt and seed", [captioned(base, words) for _, base, words in columns]),
     ]
     return (
         "<section><h2>The subject</h2>"
@@ -180,8 +190,8 @@ def _class_pictures(report: Report) -> str:
     other = [("other", i, ask) for i, ask in enumerate(report.asks.other[:2])]
     mine, base = [], []
     for series, i, ask in [*klass, *other]:
-        mine.append(f"<figure>{_maybe(report.picture(cell, series, i), ask.prompt)}</figure>")
-        base.append(_captioned(_maybe(report.picture(None, series, i), f"base: {ask.prompt}"), ask.prompt))
+        mine.append(f"<figure>{maybe_picture(report.picture(cell, series, i), ask.prompt)}</figure>")
+        base.append(captioned(maybe_picture(report.picture(None, series, i), f"base: {ask.prompt}"), ask.prompt))
     rows = [
         ("Drawn now", f"{cell.unit} {cell.epoch} at {cell.weight:g}", mine),
         ("The base", "same prompt and seed", base),
@@ -223,15 +233,15 @@ def _grid_cell(report: Report, cell: Cell | None) -> str:
     picked = cell == report.picked
     drift, kept, shift = cell.drift.points, cell.kept, cell.drift.shift
     star = '<span class="star">picked</span>' if picked else ""
-    image = _embedded(montage, f"{cell.unit} {cell.epoch} at weight {cell.weight:g}", 2 * THUMB)
+    image = embedded(montage, f"{cell.unit} {cell.epoch} at weight {cell.weight:g}", 2 * THUMB)
     share = 0 if math.isnan(cell.fidelity.value) else max(0.0, 100 * cell.fidelity.value)
     return (
         f'<figure class="cell{" picked" * picked}">{image}<figcaption>'
         f'<div class="bar"><i style="width:{share:.0f}%"></i></div>'
-        f"{star}<b>subject {_percent(cell.fidelity.value)}</b>"
-        f'<div class="pair"><span>prompt kept</span>{_flag(_percent(kept), kept < KEEP_PROMPT)}</div>'
-        f'<div class="pair"><span>drift</span>{_flag(_points(drift), sure(drift) > MOST_DRIFT)}</div>'
-        f'<div class="pair"><span>moved</span>{_flag(_points(shift), sure(shift) > MOST_SHIFT)}</div>'
+        f"{star}<b>subject {percent(cell.fidelity.value)}</b>"
+        f'<div class="pair"><span>prompt kept</span>{flag(percent(kept), kept < KEEP_PROMPT)}</div>'
+        f'<div class="pair"><span>drift</span>{flag(in_points(drift), sure(drift) > MOST_DRIFT)}</div>'
+        f'<div class="pair"><span>moved</span>{flag(in_points(shift), sure(shift) > MOST_SHIFT)}</div>'
         "</figcaption></figure>"
     )
 
@@ -277,7 +287,7 @@ def _lines(report: Report, of: Callable[[Cell], Interval]) -> list[Line]:
         points = []
         for cell in cells:
             figure = of(cell)
-            said = f"{cell.unit} {cell.epoch} at {weight:g}: {_number(figure.value, 1)} ({_range(figure)})"
+            said = f"{cell.unit} {cell.epoch} at {weight:g}: {number(figure.value, 1)} ({spread(figure)})"
             points.append(Point(cell.epoch, figure.value, figure.low, figure.high, said, cell == report.picked))
         lines.append(Line(f"{weight:g}", points, f"w{_shade(i, len(weights))}"))
     return lines
@@ -318,8 +328,8 @@ def _attributes(report: Report) -> str:
         without = f"{leak:+.0f}" if not math.isnan(leak) else DASH
         rows.append(
             f"<tr><td>{escape(group)}: <b>{escape(value)}</b></td>"
-            f"<td>{_percent(cell.attributes.get(group, math.nan))}</td>"
-            f"<td>{_percent(base)}</td><td>{_flag(without, leak > MOST_DRIFT)}</td></tr>"
+            f"<td>{percent(cell.attributes.get(group, math.nan))}</td>"
+            f"<td>{percent(base)}</td><td>{flag(without, leak > MOST_DRIFT)}</td></tr>"
         )
     return (
         "<section><h2>What makes the subject</h2>"
@@ -347,9 +357,9 @@ def _table(report: Report) -> str:
     rows = [_row(c, c == report.picked) for c in sorted(report.cells, key=lambda c: (c.epoch, c.weight))]
     base = report.base
     rows.append(
-        f"<tr><td>the base</td><td></td><td>{base.images}</td><td>0</td><td></td><td>{_number(base.similarity, 3)}</td>"
-        f"<td>100 %</td><td>0</td><td>0</td><td></td><td>{_number(base.diversity.value, 3)}</td></tr>"
-        f"<tr><td>its own images</td><td></td><td></td><td>100</td><td></td><td>{_number(base.real, 3)}</td>"
+        f"<tr><td>the base</td><td></td><td>{base.images}</td><td>0</td><td></td><td>{number(base.similarity, 3)}</td>"
+        f"<td>100 %</td><td>0</td><td>0</td><td></td><td>{number(base.diversity.value, 3)}</td></tr>"
+        f"<tr><td>its own images</td><td></td><td></td><td>100</td><td></td><td>{number(base.real, 3)}</td>"
         "<td></td><td></td><td></td><td></td><td></td></tr>"
     )
     return (
@@ -366,14 +376,14 @@ def _row(c: Cell, picked: bool) -> str:
         f"{c.unit} {c.epoch}",
         f"{c.weight:g}",
         str(c.images),
-        _with_range(c.fidelity, 100),
-        _with_range(c.shown, 100),
-        _number(c.similarity.value, 3),
-        _flag(_percent(c.kept), c.kept < KEEP_PROMPT),
-        f"{_flag(_number(drift.value, 1), sure(drift) > MOST_DRIFT)} <small>{_range(drift)}</small>",
-        f"{_flag(_number(shift.value, 0), sure(shift) > MOST_SHIFT)} <small>{_range(shift)}</small>",
-        _flag(_percent(c.memorised.share.value), c.memorised.share.value > MOST_MEMORISED),
-        _number(c.diversity.value, 3),
+        with_spread(c.fidelity, 100),
+        with_spread(c.shown, 100),
+        number(c.similarity.value, 3),
+        flag(percent(c.kept), c.kept < KEEP_PROMPT),
+        f"{flag(number(drift.value, 1), sure(drift) > MOST_DRIFT)} <small>{spread(drift)}</small>",
+        f"{flag(number(shift.value, 0), sure(shift) > MOST_SHIFT)} <small>{spread(shift)}</small>",
+        flag(percent(c.memorised.share.value), c.memorised.share.value > MOST_MEMORISED),
+        number(c.diversity.value, 3),
     )
     row = "".join(f"<td>{figure}</td>" for figure in figures)
     return f'<tr class="picked">{row}</tr>' if picked else f"<tr>{row}</tr>"
@@ -445,35 +455,8 @@ def _montage(report: Report, cell: Cell | None) -> Image.Image | None:
 def _caption(cell: Cell | None) -> str:
     if cell is None:
         return ""
-    drift = _number(cell.drift.points.value, 0)
-    return f"subject {_percent(cell.fidelity.value)}, prompt {_percent(cell.kept)}, drift {drift}"
-
-
-def _image(path: Path, alt: str) -> str:
-    try:
-        return _embedded(open_image(path), alt, THUMB)
-    except BakehouseError:
-        # A page without one of its pictures still tells the rest.
-        return ""
-
-
-def _maybe(path: Path | None, alt: str) -> str:
-    return _image(path, alt) if path is not None else ""
-
-
-def _embedded(image: Image.Image, alt: str, most: int) -> str:
-    if max(image.size) > most:
-        image = image.copy()
-        image.thumbnail((most, most), Image.Resampling.LANCZOS)
-    stream = io.BytesIO()
-    image.save(stream, format="WEBP", quality=QUALITY, method=4)
-    data = base64.b64encode(stream.getvalue()).decode()
-    size = f'width="{image.width}" height="{image.height}"'
-    return f'<img src="data:image/webp;base64,{data}" alt="{escape(alt)}" {size} loading="lazy" style="height:auto">'
-
-
-def _captioned(image: str, words: str) -> str:
-    return f"<figure>{image}<figcaption>{escape(words)}</figcaption></figure>"
+    drift = number(cell.drift.points.value, 0)
+    return f"subject {percent(cell.fidelity.value)}, prompt {percent(cell.kept)}, drift {drift}"
 
 
 def _different(count: int, most: int) -> list[int]:
@@ -506,40 +489,3 @@ def _place(report: Report) -> str:
 def _shade(i: int, count: int) -> int:
     """Light to dark for the weights, the same three for three."""
     return min(i if count > 1 else 1, 5)
-
-
-def _prose(text: str) -> str:
-    """A figure stays in one line with its unit."""
-    return escape(re.sub(r"(\d) (%|points?\b|of \d)", rf"\1{NBSP}\2", text))
-
-
-def _list(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"weights {', '.join(words[:-1])} and {words[-1]}"
-
-
-def _percent(value: float) -> str:
-    return DASH if math.isnan(value) else f"{max(0.0, 100 * value):.0f}{NBSP}%"
-
-
-def _points(figure: Interval) -> str:
-    return f"{_number(figure.value, 0)}{NBSP}points"
-
-
-def _number(value: float, places: int) -> str:
-    return DASH if math.isnan(value) else f"{value:.{places}f}"
-
-
-def _range(figure: Interval, factor: float = 1.0) -> str:
-    if math.isnan(figure.low):
-        return DASH
-    return f"{factor * figure.low:.0f}–{factor * figure.high:.0f}"
-
-
-def _with_range(figure: Interval, factor: float) -> str:
-    if math.isnan(figure.value):
-        return DASH
-    return f"{factor * figure.value:.0f} <small>{_range(figure, factor)}</small>"
-
-
-def _flag(text: str, broken: bool) -> str:
-    return f'<span class="over">{text}</span>' if broken else f"<span>{text}</span>"

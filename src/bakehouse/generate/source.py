@@ -52,6 +52,11 @@ class Source:
     precision: str = "auto"
     """What the training computed in: auto, fp32, fp16 or bf16."""
 
+    @property
+    def guidance(self) -> float:
+        """The guidance that the base draws best with."""
+        return 3.0 if self.base == "crumb" else 7.0
+
 
 def resolve(ref: str | Path, *, base: str | Path | None = None) -> Source:
     """What the user means by `ref`. Loads no weights and asks no network.

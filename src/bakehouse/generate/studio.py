@@ -57,6 +57,7 @@ class _Job:
     request: Request
     width: int
     height: int
+    guidance: float
     clip_skip: int
     chunks: int
 
@@ -67,7 +68,7 @@ class _Job:
         The length of the prompt belongs to it: padding a short one would change what it attends to.
         """
         r = self.request
-        return self.width, self.height, self.chunks, r.steps, r.guidance, r.sampler
+        return self.width, self.height, self.chunks, r.steps, self.guidance, r.sampler
 
 
 class Studio:
@@ -250,8 +251,9 @@ class Studio:
                 hint=f"shorten it: {request.prompt[:60]!r}...",
             )
         clip_skip = request.clip_skip or self.source.clip_skip
-        decided = replace(request, width=width, height=height, sampler=sampler, clip_skip=clip_skip)
-        return _Job(decided, width, height, clip_skip, chunks)
+        guidance = self.source.guidance if request.guidance is None else request.guidance
+        decided = replace(request, width=width, height=height, sampler=sampler, clip_skip=clip_skip, guidance=guidance)
+        return _Job(decided, width, height, guidance, clip_skip, chunks)
 
     def _make(self, groups: list[list[_Job]], on_event: OnEvent) -> Iterator[Picture]:
         total = sum(group[0].request.steps for group in groups)
@@ -282,7 +284,7 @@ class Studio:
         model, first = self.denoiser, group[0]
         shape = (model.latent_channels, first.height // model.downscale, first.width // model.downscale)
         seeds = [job.request.seed for job in group]
-        guided = first.request.guidance != 1
+        guided = first.guidance != 1
         with contextlib.ExitStack() as stack:
             for a in self._on:
                 stack.enter_context(a.adapter.scaled(a.weight))
@@ -292,7 +294,7 @@ class Studio:
                 Conditioning.cat([self._encode(job.request.negative, job) for job in group]) if guided else None,
                 noise=initial_noise(seeds, shape),
                 steps=first.request.steps,
-                guidance=first.request.guidance,
+                guidance=first.guidance,
                 sampler=first.request.sampler,
                 seeds=seeds,
                 on_step=lambda done, of, _: meter(done, of),
@@ -316,7 +318,7 @@ class Studio:
             "Steps": r.steps,
             "Sampler": sampler,
             "Schedule type": schedule,
-            "CFG scale": r.guidance,
+            "CFG scale": job.guidance,
             "Seed": r.seed,
             "Size": f"{job.width}x{job.height}",
             "Model hash": self._model_hash,

@@ -43,6 +43,7 @@ def bake(recipe: Recipe, folder: Path | str, images: ImageSet | None = None) -> 
     run = Run(Path(folder))
     plan = make_plan(recipe, images if images is not None else scan_concepts(recipe))
     claim(run, recipe, plan)
+    run.sweep()
     step = 0
     try:
         for event in _bake(plan, run):
