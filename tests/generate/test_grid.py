@@ -94,7 +94,7 @@ def test_cells_belong_to_what_decides_them(lora: Path, other_lora: Path, asked: 
         (lora, asked, {"adapters": [other_lora]}),
         (lora, asked, {"adapters": [(other_lora, 0.5)]}),
         (lora, replace(asked, negative="red"), {}),
-        (lora, replace(asked, guidance=3.0), {}),
+        (lora, replace(asked, guidance=5.0), {}),
     ):
         grid, events = finished(make_grid(model, "seed=1", None, request, tmp_path, **more))
         assert counts(events) == (1, 0)
