@@ -13,7 +13,7 @@ import random
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -102,6 +102,9 @@ def make_tokenizer(p: Plan) -> None:
 
 def train_unet(p: Plan, start: Path | None = None) -> None:
     options = unet.UNetOptions(minutes=p.unet_minutes)
+    if start is not None:
+        # What is learned already wants no long flight at full rate.
+        options = replace(options, lr=options.lr / 2, hold=0.1, warmup=40)
     unet.train(p.out, Picture.read(p.out / "images.jsonl"), options, say, p.device, start)
 
 
@@ -183,7 +186,7 @@ def arguments() -> argparse.ArgumentParser:
 
 def main() -> None:
     a = arguments().parse_args()
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1))
     plan = Plan(a.out, a.device, a.minutes or (14.0 if a.device.startswith("cuda") else 220.0), a.figures)
     plan.out.mkdir(parents=True, exist_ok=True)
     for name, stage in STAGES.items():

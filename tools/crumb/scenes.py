@@ -30,6 +30,11 @@ COLORS: dict[str, RGB] = {
     "sky blue": (150, 205, 245),
 }
 
+WIDTHS = (16, 20, 26)
+"""Pixels of a stripe or a square: a latent covers 8 x 8, so that narrower ones cannot be drawn."""
+SPACINGS = (22, 28, 34)
+"""Pixels from dot to dot, for the same reason."""
+
 
 def fade(top: RGB, bottom: RGB, vertical: bool = True) -> Image.Image:
     t = np.linspace(0, 1, SIZE)[:, None, None]
@@ -69,7 +74,7 @@ def stripes(rng: random.Random) -> Scene:
     a, b = two_colors(rng)
     im = flat(COLORS[a])
     draw = ImageDraw.Draw(im)
-    w = rng.choice([12, 16, 20])
+    w = rng.choice(WIDTHS)
     shift = rng.randrange(w)
     if rng.random() < 0.5:
         for x in range(-shift, SIZE, 2 * w):
@@ -85,11 +90,11 @@ def dots(rng: random.Random) -> Scene:
     a, b = two_colors(rng)
     im = flat(COLORS[a])
     draw = ImageDraw.Draw(im)
-    w = rng.choice([12, 16, 20])
+    w = rng.choice(SPACINGS)
     shift = rng.randrange(w)
     for y in range(-shift, SIZE + w, w):
         for x in range(-shift, SIZE + w, w):
-            draw.ellipse((x, y, x + w * 0.55, y + w * 0.55), fill=COLORS[b])
+            draw.ellipse((x, y, x + w * 0.6, y + w * 0.6), fill=COLORS[b])
     return im, f"{a} background with {b} polka dots"
 
 
@@ -97,7 +102,7 @@ def checker(rng: random.Random) -> Scene:
     a, b = two_colors(rng)
     im = flat(COLORS[a])
     draw = ImageDraw.Draw(im)
-    w = rng.choice([12, 16, 20])
+    w = rng.choice(WIDTHS)
     for y in range(0, SIZE, w):
         for x in range(0, SIZE, w):
             if (x // w + y // w) % 2:
@@ -234,8 +239,11 @@ SCENES: dict[str, Callable[[random.Random], Scene]] = {
     "desert": desert,
 }
 
+SHARES = {"plain": 6, "gradient": 2, "striped": 2, "polka dots": 2, "checkered": 2}
+"""How often a kind is drawn, where any other is drawn once."""
+
 
 def draw(rng: random.Random, kind: str = "") -> Scene:
-    """A background of this kind, or any: a third of them are plain, for colours are worth most."""
-    kind = kind or rng.choice(["plain"] * 6 + [k for k in SCENES if k != "plain"])
+    """A background of this kind, or any: plain colours are worth most, patterns of two are the hardest to learn."""
+    kind = kind or rng.choices(list(SCENES), [SHARES.get(k, 1) for k in SCENES])[0]
     return SCENES[kind](rng)
