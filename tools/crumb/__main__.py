@@ -108,10 +108,14 @@ def train_unet(p: Plan, start: Path | None = None) -> None:
     unet.train(p.out, Picture.read(p.out / "images.jsonl"), options, say, p.device, start)
 
 
-def train_tagger(p: Plan) -> None:
+def train_tagger(p: Plan, start: Path | None = None) -> None:
     if not (p.out / "tagger" / "done").exists():
         options = tagger.TaggerOptions(minutes=p.tagger_minutes)
-        out = tagger.train(p.out, load_vae(p), options, say, p.device)
+        if start is not None:
+            options = replace(options, lr=options.lr / 2)
+        # It shall know the pictures that come out of the package's own decoder.
+        vae = load_vae(p, "vae-sharp" if (p.out / "vae-sharp").exists() else "vae")
+        out = tagger.train(p.out, vae, options, say, p.device, start)
         (out / "done").touch()
 
 
@@ -162,8 +166,8 @@ STAGES: dict[str, Callable[[Plan], None]] = {
     "encode": encode,
     "tokenizer": make_tokenizer,
     "unet": train_unet,
-    "tagger": train_tagger,
     "sharpen": sharpen,
+    "tagger": train_tagger,
     "pack": pack_all,
     "samples": draw_samples,
     "examples": make_examples,
@@ -178,7 +182,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--minutes", type=float, help="of training in all; 220 on a CPU, 14 on a GPU")
     parser.add_argument("--figures", type=float, default=1.0, help="share of the figures: 0.01 to try it all out")
-    parser.add_argument("--start", type=Path, help="a pipeline whose UNet and text encoder to go on from")
+    parser.add_argument("--start", type=Path, help="unet, tagger: a pipeline or a tagger whose weights to go on from")
     parser.add_argument("--count", type=int, default=1000, help="judge: images")
     parser.add_argument("--guidance", type=float, default=judge.GUIDANCE, help="judge: classifier-free guidance")
     return parser
@@ -197,6 +201,8 @@ def main() -> None:
             judge_all(plan, a.count, a.guidance)
         elif name == "unet":
             train_unet(plan, a.start)
+        elif name == "tagger":
+            train_tagger(plan, a.start)
         else:
             stage(plan)
 

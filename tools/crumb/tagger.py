@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from numpy.typing import NDArray
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from bakehouse.curate.taggers.crumb import TaggerNet
@@ -53,7 +53,7 @@ class TaggerOptions:
     widths: tuple[int, ...] = (16, 32, 80, 160, 208)
     depths: tuple[int, ...] = (0, 0, 1, 2, 1)
     embed: int = 192
-    reconstructed: int = 1000  # pictures that are also seen through the VAE
+    reconstructed: int = 2000  # pictures that are also seen through the VAE
     test: int = 2000  # pictures of each split that are never trained on
     seed: int = 0
 
@@ -220,9 +220,14 @@ class Trainer:
 
 
 def train(
-    folder: Path, vae: AutoencoderKL, options: TaggerOptions, say: Callable[[str], None], device: str = "cpu"
+    folder: Path,
+    vae: AutoencoderKL,
+    options: TaggerOptions,
+    say: Callable[[str], None],
+    device: str = "cpu",
+    start: Path | None = None,
 ) -> Path:
-    """Trains on the base and held-out pictures of `folder`; returns the folder of the tagger."""
+    """Trains on the base and held-out pictures of `folder`; returns its folder. `start`: a tagger to go on from."""
     out = folder / "tagger"
     out.mkdir(exist_ok=True)
     (out / "vocabulary.json").write_text(json.dumps(vocabulary(), indent=1) + "\n")
@@ -237,6 +242,8 @@ def train(
     trainer = Trainer(album, np.load(cache), keys, words, options, device)
     if (out / "state.pt").exists():
         trainer.resume(out / "state.pt")
+    elif start is not None:
+        trainer.net.load_state_dict(load_file(start / "model.safetensors"))
     trainer.run(out, say)
     report = {}
     for k, name in enumerate(("base", "held out")):
