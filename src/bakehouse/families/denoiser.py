@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -36,13 +36,30 @@ class Conditioning:
     hidden: Tensor
     pooled: Tensor | None = None
     sizes: Tensor | None = None
+    """Original height and width, top and left of the crop, target height and width, in pixels."""
+
+    def with_sizes(self, sizes: Tensor | None) -> Conditioning:
+        """The same prompts with the pictures' sizes [B, 6] int (Podell et al. 2023, arXiv:2307.01952, section 2.2).
+
+        Families without size conditions have no `pooled` either: for them, and for None, nothing changes. Where a
+        family needs sizes and was given none, `forward` takes those of the latents it is given, uncropped.
+
+        Raises:
+            ValueError: `sizes` is not [B, 6].
+        """
+        if sizes is None or self.pooled is None:
+            return self
+        if tuple(sizes.shape) != (len(self), 6):
+            raise ValueError(f"sizes are {tuple(sizes.shape)}: expected {(len(self), 6)}")
+        return replace(self, sizes=sizes.to(self.pooled.device, torch.int64))
 
     def to(self, *args: torch.device | torch.dtype | str) -> Conditioning:
-        """Moved or cast, like a tensor."""
+        """Moved or cast, like a tensor; sizes stay whole numbers."""
 
         def moved(x: Tensor) -> Tensor:
             for arg in args:
-                x = x.to(arg)
+                if x.is_floating_point() or not isinstance(arg, torch.dtype):
+                    x = x.to(arg)
             return x
 
         return self._map(moved)
@@ -88,6 +105,8 @@ class Denoiser(nn.Module, ABC):
     latent_channels: int = 4
     downscale: int = 8
     """Pixels per latent on each axis."""
+    needs_sizes: bool = False
+    """Whether the network is told each picture's size and crop (`Conditioning.with_sizes`)."""
     native_size: int
     """The picture's side that the model was trained on, in pixels."""
     notes: tuple[str, ...] = ()

@@ -53,4 +53,4 @@ class PromptEncoder:
 
 
 def _size(cond: Conditioning) -> int:
-    return cond.hidden.numel() * cond.hidden.element_size()
+    return sum(x.numel() * x.element_size() for x in (cond.hidden, cond.pooled, cond.sizes) if x is not None)
