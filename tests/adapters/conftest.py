@@ -10,7 +10,7 @@ import torch
 
 from bakehouse.adapters import Adapter, LoRA, inject
 
-SPECS = {
+SPECS: dict[str, Any] = {
     "mlp+text": LoRA(rank=4, alpha=7.0, text=True),
     "locon": LoRA(rank=4, alpha=3.0, targets="full", conv_rank=2, conv_alpha=5.0, text=True),
     "rs": LoRA(rank=4, alpha=3.0, targets="full", rs_lora=True),
@@ -18,8 +18,8 @@ SPECS = {
 
 
 @pytest.fixture(params=SPECS.values(), ids=SPECS)
-def spec(request: pytest.FixtureRequest) -> LoRA:
-    """Every layout of LoRA, with alpha unlike the rank."""
+def spec(request: pytest.FixtureRequest) -> Any:
+    """Every algorithm and every layout of it, with alpha unlike the rank."""
     return request.param
 
 

@@ -9,6 +9,7 @@ from bakehouse.adapters.formats import AdapterFile, load_adapter, metadata_for, 
 from bakehouse.adapters.full import FullAdapter, FullFineTune
 from bakehouse.adapters.layer import AdapterLayer
 from bakehouse.adapters.lora import LoRA, LoRALayer
+from bakehouse.adapters.network import Dim, NetworkSpec
 
 AdapterSpec = Annotated[LoRA | FullFineTune, Field(discriminator="kind")]
 
@@ -18,12 +19,14 @@ __all__ = [
     "AdapterLayer",
     "AdapterSpec",
     "AdapterSpecBase",
+    "Dim",
     "FullAdapter",
     "FullFineTune",
     "LayerAdapter",
     "LayerSpec",
     "LoRA",
     "LoRALayer",
+    "NetworkSpec",
     "inject",
     "load_adapter",
     "metadata_for",

@@ -10,7 +10,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from bakehouse.adapters.layer import AdapterLayer, Dial, Hook, freeze
+from bakehouse.adapters.layer import AdapterLayer, Dial, Hook, check_merged_last, freeze
 from bakehouse.adapters.select import Site
 from bakehouse.core.errors import BakehouseError
 from bakehouse.core.spec import Spec
@@ -153,7 +153,7 @@ class LayerAdapter(Adapter):
         self.layers = {site.stem: layer for site, layer in layers}
         self._dial = Dial()
         self._merged_at: float | None = None
-        self._originals: dict[str, Tensor] | None = None
+        self._kept = True
         for stem, layer in self.layers.items():
             module = self.sites[stem].module
             layer.to(module.weight.device)
@@ -214,43 +214,30 @@ class LayerAdapter(Adapter):
         if merged:
             self.merge_into()
 
-    @torch.no_grad()
     def merge_into(self, *, keep: bool = True) -> None:
         if self._merged_at is not None:
             return
-        originals = {}
         for stem, layer in self.layers.items():
-            weight = self.sites[stem].module.weight
-            if keep:
-                originals[stem] = weight.detach().clone()
-            delta = layer.delta(weight).to(weight.device, torch.float32)
-            weight.copy_((weight.float() + self._dial.value * delta).to(weight.dtype))
-            Hook.on(self.sites[stem].module).merged.append(layer)
-        self._originals = originals if keep else None
+            Hook.on(self.sites[stem].module).merge(layer, self._dial.value, keep=keep)
+        self._kept = keep
         self._merged_at = self._dial.value
         self._dial.merged = True
 
-    @torch.no_grad()
     def unmerge(self) -> None:
         if self._merged_at is None:
             return
-        if self._originals is None:
+        if not self._kept:
             raise BakehouseError(
                 "the adapter was merged for good and cannot be taken out", hint="merge_into(keep=True) keeps a way back"
             )
-        hooks = [Hook.on(site.module) for site in self.sites.values()]
-        if any(hook.merged[-1] is not layer for hook, layer in zip(hooks, self.layers.values(), strict=True)):
-            raise BakehouseError(
-                "another adapter was merged after this one", hint="take adapters out in the opposite order of merging"
-            )
-        for stem, original in self._originals.items():
-            self.sites[stem].module.weight.copy_(original)
-        for hook in hooks:
-            hook.merged.pop()
-        self._originals, self._merged_at, self._dial.merged = None, None, False
+        hooks = [(Hook.on(self.sites[stem].module), layer) for stem, layer in self.layers.items()]
+        check_merged_last(hooks)
+        for hook, layer in hooks:
+            hook.unmerge(layer)
+        self._merged_at, self._dial.merged = None, False
 
     def remove(self) -> None:
-        if self._originals is not None:
+        if self._merged_at is not None and self._kept:
             self.unmerge()
         for stem, layer in self.layers.items():
             hook = self.sites[stem].module.__dict__.get("forward")

@@ -23,8 +23,8 @@ from bakehouse.adapters.select import Site, all_sites
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import atomic_path, read_json
 
-READERS: Mapping[str, type[LoRALayer]] = {"LoRA": LoRALayer}
-"""Which layer reads the files of which algorithm: a new one is one line."""
+READERS: tuple[type[AdapterLayer], ...] = (LoRALayer,)
+"""The layers that read files, asked in this order whether a module's tensors are theirs: a new one is one line."""
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ def load_adapter(
 
 
 def _fit(file: AdapterFile, parts: Mapping[str, nn.Module]) -> list[tuple[Site, AdapterLayer]]:
-    sites = {site.stem: site for site in all_sites(parts)}
+    sites = {site.stem: site for site in all_sites(parts, norms=True)}
     # SDXL counts its text encoders, SD 1.x does not; trainers mix the two up.
     sites.update({s.stem.replace("lora_te_", "lora_te1_", 1): s for s in sites.values() if s.prefix == "lora_te"})
     sites.update(
@@ -210,13 +210,14 @@ def _fit(file: AdapterFile, parts: Mapping[str, nn.Module]) -> list[tuple[Site, 
 
 
 def _layer(file: AdapterFile, stem: str, tensors: Mapping[str, Tensor], base: Base) -> AdapterLayer:
-    kind = algorithm_of(tensors)
-    if kind not in READERS:
+    reader = next((layer for layer in READERS if layer.reads(tensors)), None)
+    if reader is None:
+        known = ", ".join(layer.algorithm for layer in READERS)
         raise UsageError(
-            f"{file.source} is a {kind} adapter: known here are {', '.join(READERS)}", hint=f"module {stem}"
+            f"{file.source} is a {algorithm_of(tensors)} adapter: known here are {known}", hint=f"module {stem}"
         )
     try:
-        return READERS[kind].from_tensors(tensors, base)
+        return reader.from_tensors(tensors, base)
     except ValueError as e:
         seems = meant_for(file.modules)
         made_for = f"; it seems to be made for {seems}" if seems else ""

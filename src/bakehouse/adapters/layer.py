@@ -1,40 +1,87 @@
 """The parts every algorithm shares: a layer that says its ΔW, and the hook that adds it to a module of the base.
 
-One law holds for all: output = base(x) + multiplier x op(x, ΔW), where op is the module's own linear map. An algorithm
-must say ΔW; it may also say a cheaper way to op(x, ΔW), and a test holds both equal.
+One law holds for all: output = base(x) + multiplier x op(x, ΔW), where op is the module's own linear map and ΔW is taken
+of the base's own weight, whatever else is on the module. An algorithm must say ΔW; it may also say a cheaper way to the
+same output, and a test holds both equal.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, linear
+from torch.nn.functional import conv2d, group_norm, layer_norm, linear
 
-Base = nn.Linear | nn.Conv2d
-"""What can be adapted."""
+from bakehouse.core.errors import BakehouseError
+
+Base = nn.Linear | nn.Conv2d | nn.GroupNorm | nn.LayerNorm
+"""What can be adapted; norms only by algorithms that say so."""
+
+Way = Literal["input", "output", "weight"]
+"""What an algorithm's arithmetic works on; see `AdapterLayer.way`."""
 
 
-def linear_map(base: Base, x: Tensor, weight: Tensor) -> Tensor:
-    """What `base` does to x with another weight and without its bias."""
-    if isinstance(base, nn.Linear):
-        return linear(x, weight)
-    return conv2d(x, weight, None, base.stride, base.padding, base.dilation, base.groups)
+def linear_map(base: Base, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """What `base` does to x with another weight and bias. A norm is a linear map of its weight, too."""
+    match base:
+        case nn.Linear():
+            return linear(x, weight, bias)
+        case nn.Conv2d():
+            return conv2d(x, weight, bias, base.stride, base.padding, base.dilation, base.groups)
+        case nn.GroupNorm():
+            return group_norm(x, base.num_groups, weight, bias, base.eps)
+        case nn.LayerNorm():
+            return layer_norm(x, base.normalized_shape, weight, bias, base.eps)
 
 
 class AdapterLayer(nn.Module, ABC):
-    """One module's adapter. Its state has the names of kohya's files (`lora_down.weight`, `alpha`)."""
+    """One module's adapter. Its state has the names of kohya's and LyCORIS' files (`lora_down.weight`, `alpha`)."""
+
+    algorithm: ClassVar[str] = ""
+    """The algorithm's name in the field: `LoKr`."""
+
+    @classmethod
+    @abstractmethod
+    def reads(cls, tensors: Mapping[str, Tensor]) -> bool:
+        """Whether one module's tensors, by their names in a file (`hada_w1_a`, `oft_blocks`), are this algorithm's."""
+
+    @classmethod
+    @abstractmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], base: Base) -> Self:
+        """A layer from a file's tensors, in single precision.
+
+        Raises:
+            ValueError: a tensor is missing, or its shape is not the module's.
+        """
 
     @abstractmethod
     def delta(self, weight: Tensor) -> Tensor:
-        """ΔW at multiplier 1, alpha and rank included; shape of the base's `weight`, without dropouts."""
+        """ΔW at multiplier 1, alpha and rank included; shape of the base's own `weight`, without dropouts."""
+
+    def bias_delta(self, bias: Tensor | None) -> Tensor | None:
+        """What is added to the bias at multiplier 1; None: the bias stays."""
+        return None
+
+    def way(self, base: Base, x: Tensor) -> Way:
+        """Which way to the output is the cheapest for this x.
+
+        `input`: `added` is added. `output`: what `turned` makes of the base's output is added; for algorithms that
+        multiply W from the left. `weight`: one product with W + multiplier x ΔW, where ΔW is dense anyway: three large
+        products a training step in place of five.
+        """
+        return "input"
 
     def added(self, base: Base, x: Tensor) -> Tensor:
-        """What the layer adds to base(x) at multiplier 1; algorithms override it where there is a cheaper way."""
-        return linear_map(base, x, self.delta(base.weight).to(x.dtype))
+        """op(x, ΔW); overridden where there is a cheaper way than making ΔW. No bias."""
+        return linear_map(base, x, self.delta(own_weight(base)).to(x.dtype))
+
+    def turned(self, base: Base, x: Tensor, y: Tensor) -> Tensor:
+        """op(x, ΔW) from y = op(x, W), for algorithms whose `way` is `output`. y: [..., out] or [batch, out, h, w]."""
+        raise NotImplementedError(f"{type(self).__name__} turns no outputs")
 
     def skipped(self) -> bool:
         """Whether this call leaves the layer out (module dropout)."""
@@ -57,6 +104,15 @@ class _Entry:
     dial: Dial
 
 
+@dataclass(slots=True)
+class _Merged:
+    """A layer whose ΔW is in the weight now, and what was there before; None if merged for good."""
+
+    layer: AdapterLayer
+    weight: Tensor | None
+    bias: Tensor | None
+
+
 class Hook:
     """Stands in for one module's `forward` and adds every adapter that is on it, in the order they came.
 
@@ -68,8 +124,8 @@ class Hook:
         self.module = module
         self.inner = module.forward
         self.entries: list[_Entry] = []
-        self.merged: list[AdapterLayer] = []
-        """Layers whose ΔW is in the weight now, the last one on top: they come out in the opposite order."""
+        self.merged: list[_Merged] = []
+        """The last one on top: they come out in the opposite order."""
 
     @staticmethod
     def on(module: Base) -> Hook:
@@ -89,15 +145,108 @@ class Hook:
         if not self.entries and self.module.__dict__.get("forward") is self:
             del self.module.__dict__["forward"]
 
+    @torch.no_grad()
+    def merge(self, layer: AdapterLayer, multiplier: float, *, keep: bool) -> None:
+        """Adds a layer's ΔW to the weight (and its Δb to the bias); `keep` copies what was there."""
+        weight, bias = self.module.weight, self.module.bias
+        delta, bias_delta = layer.delta(own_weight(self.module)), layer.bias_delta(own_bias(self.module))
+        before = _Merged(layer, None, None)
+        if keep:
+            before = _Merged(layer, weight.detach().clone(), None if bias is None else bias.detach().clone())
+        _add(weight, delta, multiplier)
+        if bias is not None and bias_delta is not None:
+            _add(bias, bias_delta, multiplier)
+        self.merged.append(before)
+
+    @torch.no_grad()
+    def unmerge(self, layer: AdapterLayer) -> None:
+        """Puts back what was there before the layer, which must be the last one merged."""
+        before = self.merged.pop()
+        assert before.layer is layer and before.weight is not None
+        self.module.weight.copy_(before.weight)
+        if self.module.bias is not None and before.bias is not None:
+            self.module.bias.copy_(before.bias)
+
     def __call__(self, x: Tensor) -> Tensor:
-        out: Tensor = self.inner(x)
+        base = self.module
+        inside: list[_Entry] = []
+        beside: list[tuple[_Entry, Way]] = []
         for entry in self.entries:
-            dial = entry.dial
-            if dial.value == 0.0 or dial.merged or entry.layer.skipped():
+            if entry.dial.value == 0.0 or entry.dial.merged or entry.layer.skipped():
                 continue
-            added = entry.layer.added(self.module, x)
-            out = torch.add(out, added.to(out.dtype), alpha=dial.value)
+            way = entry.layer.way(base, x)
+            if way == "weight":
+                inside.append(entry)
+            else:
+                beside.append((entry, way))
+        out = self._through_weight(x, inside) if inside else self.inner(x)
+        y = self._plain(x, out, whole=not inside) if any(way == "output" for _, way in beside) else out
+        for entry, way in beside:
+            layer, multiplier = entry.layer, entry.dial.value
+            added = layer.added(base, x) if way == "input" else layer.turned(base, x, y)
+            out = torch.add(out, added.to(out.dtype), alpha=multiplier)
+            bias_delta = layer.bias_delta(own_bias(base))
+            if bias_delta is not None:
+                out = torch.add(out, per_channel(base, bias_delta).to(out.dtype), alpha=multiplier)
         return out
+
+    def _through_weight(self, x: Tensor, entries: list[_Entry]) -> Tensor:
+        """One product with W + the sum of multiplier x ΔW."""
+        base = self.module
+        weight: Tensor = base.weight
+        bias: Tensor | None = base.bias
+        for entry in entries:
+            multiplier = entry.dial.value
+            weight = torch.add(weight, entry.layer.delta(own_weight(base)), alpha=multiplier)
+            bias_delta = entry.layer.bias_delta(own_bias(base))
+            if bias_delta is not None:
+                assert bias is not None
+                bias = torch.add(bias, bias_delta, alpha=multiplier)
+        return linear_map(base, x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
+
+    def _plain(self, x: Tensor, out: Tensor, *, whole: bool) -> Tensor:
+        """Y = op(x, W) with the base's own weight; from the output where that is the base's."""
+        base = self.module
+        if not whole or any(m.weight is not None for m in self.merged):
+            return linear_map(base, x, own_weight(base))
+        return out if base.bias is None else out - per_channel(base, base.bias)
+
+
+def _add(to: Tensor, delta: Tensor, multiplier: float) -> None:
+    """In single precision, whatever the base is in."""
+    to.copy_((to.float() + multiplier * delta.to(to.device, torch.float32)).to(to.dtype))
+
+
+def own_weight(base: Base) -> Tensor:
+    """The base's weight without what adapters merged into it, as far as there is a way back."""
+    hook = base.__dict__.get("forward")
+    kept = (m.weight for m in hook.merged if m.weight is not None) if isinstance(hook, Hook) else iter(())
+    return next(kept, base.weight)
+
+
+def own_bias(base: Base) -> Tensor | None:
+    """The base's bias without what adapters merged into it."""
+    hook = base.__dict__.get("forward")
+    kept = (m.bias for m in hook.merged if m.bias is not None) if isinstance(hook, Hook) else iter(())
+    bias: Tensor | None = next(kept, base.bias)
+    return bias
+
+
+def per_channel(base: Base, values: Tensor) -> Tensor:
+    """Values [out], shaped to stand beside the module's output: images have their channels first."""
+    return values.view(-1, 1, 1) if isinstance(base, nn.Conv2d) else values
+
+
+def check_merged_last(hooks: Iterable[tuple[Hook, AdapterLayer]]) -> None:
+    """Sees to it that each layer was the last to be merged.
+
+    Raises:
+        BakehouseError: another one lies on top.
+    """
+    if any(not hook.merged or hook.merged[-1].layer is not layer for hook, layer in hooks):
+        raise BakehouseError(
+            "another adapter was merged after this one", hint="take adapters out in the opposite order of merging"
+        )
 
 
 def compute_input(x: Tensor, weight: Tensor) -> Tensor:
@@ -105,6 +254,15 @@ def compute_input(x: Tensor, weight: Tensor) -> Tensor:
     if x.dtype == weight.dtype or torch.is_autocast_enabled(x.device.type):
         return x
     return x.to(weight.dtype)
+
+
+def full_precision(base: Base, x: Tensor) -> bool:
+    """Whether base and x are in single precision, so that W + ΔW loses nothing of a small ΔW.
+
+    In half precision 1 + 2^-10 is 1: what an adapter learned in its first steps would be rounded off, so there ΔW is
+    applied beside W.
+    """
+    return x.dtype == base.weight.dtype == torch.float32 and not torch.is_autocast_enabled(x.device.type)
 
 
 def freeze(modules: Iterable[nn.Module]) -> None:

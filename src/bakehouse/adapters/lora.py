@@ -4,80 +4,36 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, dropout, linear
 
-from bakehouse.adapters.adapter import LayerSpec
 from bakehouse.adapters.layer import AdapterLayer, Base, Weight, compute_input
-from bakehouse.adapters.select import Site, Targets, select
+from bakehouse.adapters.network import Dim, NetworkSpec
+from bakehouse.adapters.select import Site
 
-Probability = Annotated[float, Field(ge=0, lt=1)]
 
-
-class LoRA(LayerSpec):
+class LoRA(NetworkSpec):
     """Low-rank adapters on linear maps and convolutions (LoCon)."""
 
+    algo: ClassVar[str] = "locon"
+
     kind: Literal["lora"] = "lora"
-    rank: int = Field(16, ge=1)
-    """Width of the bottleneck."""
-    alpha: float = Field(8.0, gt=0)
-    """The update counts alpha / rank."""
-    conv_rank: int = Field(0, ge=0)
-    """Rank on 3x3 convolutions, with targets = "full"; 0: the same as `rank`."""
-    conv_alpha: float | None = Field(None, gt=0)
-    """Alpha on 3x3 convolutions; unset: the same share of the rank as elsewhere."""
-    dropout: Probability = 0.0
-    """Chance that an element of the bottleneck is left out."""
-    rank_dropout: Probability = 0.0
-    """Chance that a whole rank is left out, for each sample."""
-    module_dropout: Probability = 0.0
-    """Chance that a module's adapter is left out of a step."""
     rs_lora: bool = False
     """The update counts alpha / sqrt(rank): Kalajdzievski 2023, arXiv:2312.03732."""
-    targets: Targets = "attention+mlp"
-    """`attention`: query, key, value, output; `attention+mlp`: whole transformer blocks, as kohya; `full`: LoCon."""
-    unet: bool = True
-    """Adapt the denoising network."""
-    text: bool = False
-    """Adapt the text encoder."""
-    include: tuple[str, ...] = ()
-    """Only modules whose dotted name matches one of these patterns (`down_blocks.*`, `*attn2*`)."""
-    exclude: tuple[str, ...] = ()
-    """No modules whose dotted name matches one of these patterns."""
-
-    @model_validator(mode="after")
-    def _conv_needs_full(self) -> LoRA:
-        if self.targets != "full" and (self.conv_rank or self.conv_alpha is not None):
-            raise ValueError(f'conv_rank and conv_alpha need targets = "full", here it is {self.targets!r}')
-        return self
-
-    def select(self, parts: Mapping[str, nn.Module]) -> list[Site]:
-        return select(parts, self.targets, unet=self.unet, text=self.text, include=self.include, exclude=self.exclude)
 
     def network_metadata(self) -> dict[str, Any]:
-        args: dict[str, str] = {}
-        if self.targets == "full":
-            rank = self.conv_rank or self.rank
-            alpha = self.conv_alpha if self.conv_alpha is not None else self.alpha * rank / self.rank
-            args = {"conv_dim": str(rank), "conv_alpha": str(alpha)}
+        # Everybody's loader knows plain LoRA as kohya's own.
         return {
+            **super().network_metadata(),
             "ss_network_module": "networks.lora",
-            "ss_network_dim": self.rank,
-            "ss_network_alpha": self.alpha,
-            "ss_network_args": args,
-            "ss_network_dropout": self.dropout or None,
+            "ss_network_args": self._conv_args(),
         }
 
-    def build(self, site: Site, generator: torch.Generator | None) -> LoRALayer:
-        rank, alpha = self.rank, self.alpha
-        if site.is_kernel and self.conv_rank:
-            rank, alpha = self.conv_rank, self.alpha * self.conv_rank / self.rank
-        if site.is_kernel and self.conv_alpha is not None:
-            alpha = self.conv_alpha
+    def layer(self, site: Site, dim: Dim, generator: torch.Generator | None) -> LoRALayer:
+        rank, alpha = dim.rank, dim.alpha
         if self.rs_lora:
             # Files know alpha / rank only; this alpha makes that alpha / sqrt(rank), for every reader.
             alpha *= math.sqrt(rank)
@@ -88,9 +44,9 @@ class LoRA(LayerSpec):
             start,
             torch.zeros(up),
             alpha,
-            dropout=self.dropout,
-            rank_dropout=self.rank_dropout,
-            module_dropout=self.module_dropout,
+            dropout=dim.dropout,
+            rank_dropout=dim.rank_dropout,
+            module_dropout=dim.module_dropout,
         )
 
 
@@ -103,6 +59,7 @@ def _shapes(base: Base, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
 class LoRALayer(AdapterLayer):
     """One module's A (`lora_down`), B (`lora_up`) and alpha."""
 
+    algorithm = "LoRA"
     alpha: Tensor
 
     def __init__(
@@ -130,7 +87,11 @@ class LoRALayer(AdapterLayer):
         self.scale = float(self.alpha) / self.rank
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor], base: Base) -> LoRALayer:
+    def reads(cls, tensors: Mapping[str, Tensor]) -> bool:
+        return "lora_down.weight" in tensors and "dora_scale" not in tensors
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], base: Base) -> Self:
         """A layer from a file's tensors, in single precision.
 
         LoCon's Tucker core `lora_mid` [r, r, k, k] is multiplied into A, which changes nothing but the size.
@@ -176,6 +137,7 @@ class LoRALayer(AdapterLayer):
         # Scaling the bottleneck is cheaper than scaling the output: it is rank wide.
         if isinstance(base, nn.Linear):
             return linear(self._dropped(linear(x, down) * self.scale, -1), up)
+        assert isinstance(base, nn.Conv2d)
         h = conv2d(x, down, None, base.stride, base.padding, base.dilation)
         return conv2d(self._dropped(h * self.scale, 1), up)
 

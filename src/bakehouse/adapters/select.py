@@ -25,6 +25,7 @@ PART_NAMES = {
 }
 """kohya's file prefixes and what diffusers calls the same networks."""
 
+_NORMS = nn.GroupNorm | nn.LayerNorm
 _ATTENTION = frozenset({"Attention", "CLIPAttention", "CLIPSdpaAttention", "CLIPFlashAttention2"})
 _BLOCKS: Mapping[Targets, frozenset[str]] = {
     "attention": _ATTENTION,
@@ -62,14 +63,20 @@ class Site:
         """Whether it is a convolution wider than one pixel."""
         return isinstance(self.module, nn.Conv2d) and tuple(self.module.kernel_size) != (1, 1)
 
+    @property
+    def is_norm(self) -> bool:
+        return isinstance(self.module, _NORMS)
 
-def all_sites(parts: Mapping[str, nn.Module]) -> list[Site]:
-    """Every linear and plain convolution of the parts, in the order of their definition."""
+
+def all_sites(parts: Mapping[str, nn.Module], *, norms: bool = False) -> list[Site]:
+    """Every linear and plain convolution of the parts, in the order of their definition; with `norms`, those too."""
     return [
         Site(prefix, path, module)
         for prefix, part in parts.items()
         for path, module in part.named_modules()
-        if isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and _plain(module))
+        if isinstance(module, nn.Linear)
+        or (isinstance(module, nn.Conv2d) and _plain(module))
+        or (norms and isinstance(module, _NORMS) and module.weight is not None)
     ]
 
 
@@ -85,8 +92,11 @@ def select(
     text: bool,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
+    norms: bool = False,
 ) -> list[Site]:
     """The modules inside the blocks that `targets` names, narrowed by patterns on their dotted names.
+
+    With `norms`, group and layer norms in those blocks too (`Site.is_norm`), the text encoder's included.
 
     Raises:
         UsageError: a part that should be adapted has no such module, or the patterns leave none.
@@ -94,8 +104,12 @@ def select(
     chosen = {p: m for p, m in parts.items() if (unet if p == "lora_unet" else text)}
     if not chosen:
         raise UsageError("the adapter sits on nothing: unet = false and text = false", hint="set one of them to true")
+    blocks = _BLOCKS[targets] | ({"CLIPEncoderLayer"} if norms else frozenset())
     inside = {prefix: _paths_inside(part, _BLOCKS[targets]) for prefix, part in chosen.items()}
-    sites = [s for s in all_sites(chosen) if s.path in inside[s.prefix]]
+    around = {prefix: _paths_inside(part, blocks) for prefix, part in chosen.items()}
+    sites = [
+        s for s in all_sites(chosen, norms=norms) if s.path in (around[s.prefix] if s.is_norm else inside[s.prefix])
+    ]
     for prefix, part in chosen.items():
         if not any(s.prefix == prefix for s in sites):
             raise UsageError(

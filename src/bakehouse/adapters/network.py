@@ -1,0 +1,136 @@
+"""The settings that all network algorithms share: rank, alpha, dropouts, and which modules they sit on."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import nn
+
+from bakehouse.adapters.adapter import LayerSpec
+from bakehouse.adapters.layer import AdapterLayer
+from bakehouse.adapters.select import Site, Targets, select
+
+Probability = Annotated[float, Field(ge=0, lt=1)]
+
+PRESETS: Mapping[Targets, str] = {"attention": "attn-only", "attention+mlp": "attn-mlp", "full": "full"}
+"""What LyCORIS calls the same choices of modules."""
+
+
+@dataclass(frozen=True)
+class Dim:
+    """What one module's layer is made with."""
+
+    rank: int
+    alpha: float
+    dropout: float = 0.0
+    rank_dropout: float = 0.0
+    module_dropout: float = 0.0
+
+    @property
+    def scale(self) -> float:
+        """What the update counts: alpha / rank."""
+        return self.alpha / self.rank
+
+
+class NetworkSpec(LayerSpec):
+    """What every network algorithm can be told. A subclass says `layer`, and which settings mean nothing to it."""
+
+    algo: ClassVar[str]
+    """LyCORIS' name of the algorithm: `lokr`."""
+    meaningless: ClassVar[frozenset[str]] = frozenset()
+    """Settings of this class that the algorithm has no use for: setting one is an error."""
+
+    rank: int = Field(16, ge=1)
+    """Width of the bottleneck."""
+    alpha: float = Field(8.0, gt=0)
+    """The update counts alpha / rank."""
+    conv_rank: int = Field(0, ge=0)
+    """Rank on 3x3 convolutions, with targets = "full"; 0: the same as `rank`."""
+    conv_alpha: float | None = Field(None, gt=0)
+    """Alpha on 3x3 convolutions; unset: the same share of the rank as elsewhere."""
+    dropout: Probability = 0.0
+    """Chance that an element of the bottleneck is left out."""
+    rank_dropout: Probability = 0.0
+    """Chance that a whole rank is left out, for each sample."""
+    module_dropout: Probability = 0.0
+    """Chance that a module's adapter is left out of a step."""
+    targets: Targets = "attention+mlp"
+    """`attention`: query, key, value, output; `attention+mlp`: whole transformer blocks, as kohya; `full`: also 3x3
+    convolutions (LoCon)."""
+    unet: bool = True
+    """Adapt the denoising network."""
+    text: bool = False
+    """Adapt the text encoder."""
+    include: tuple[str, ...] = ()
+    """Only modules whose dotted name matches one of these patterns (`down_blocks.*`, `*attn2*`)."""
+    exclude: tuple[str, ...] = ()
+    """No modules whose dotted name matches one of these patterns."""
+
+    @abstractmethod
+    def layer(self, site: Site, dim: Dim, generator: torch.Generator | None) -> AdapterLayer:
+        """A fresh layer for one module, zero at init, on the CPU; every random number from `generator`.
+
+        Raises:
+            UsageError: the algorithm cannot be put on this module.
+        """
+
+    def network_args(self) -> dict[str, str]:
+        """The algorithm's own part of `ss_network_args`, in LyCORIS' words."""
+        return {}
+
+    @model_validator(mode="after")
+    def _only_what_means_something(self) -> Self:
+        for name in sorted(self.meaningless & self.model_fields_set):
+            value = getattr(self, name)
+            if value != type(self).model_fields[name].default:
+                kind = getattr(self, "kind", self.algo)
+                raise ValueError(f"{name} = {value!r} means nothing to kind = {kind!r}: leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _conv_needs_full(self) -> Self:
+        if self.targets != "full" and (self.conv_rank or self.conv_alpha is not None):
+            raise ValueError(f'conv_rank and conv_alpha need targets = "full", here it is {self.targets!r}')
+        return self
+
+    def select(self, parts: Mapping[str, nn.Module]) -> list[Site]:
+        return select(parts, self.targets, unet=self.unet, text=self.text, include=self.include, exclude=self.exclude)
+
+    def build(self, site: Site, generator: torch.Generator | None) -> AdapterLayer:
+        return self.layer(site, self.dim_of(site), generator)
+
+    def dim_of(self, site: Site) -> Dim:
+        """Rank, alpha and dropouts of one module."""
+        rank, alpha = self.rank, self.alpha
+        if site.is_kernel:
+            rank, alpha = self._conv()
+        return Dim(rank, alpha, self.dropout, self.rank_dropout, self.module_dropout)
+
+    def _conv(self) -> tuple[int, float]:
+        """Rank and alpha on 3x3 convolutions."""
+        rank = self.conv_rank or self.rank
+        return rank, self.conv_alpha if self.conv_alpha is not None else self.alpha * rank / self.rank
+
+    def network_metadata(self) -> dict[str, Any]:
+        args = {"algo": self.algo, "preset": PRESETS[self.targets], **self._conv_args(), **self.network_args()}
+        for name in ("rank_dropout", "module_dropout"):
+            if getattr(self, name):
+                args[name] = str(getattr(self, name))
+        return {
+            "ss_network_module": "lycoris.kohya",
+            "ss_network_dim": self.rank,
+            "ss_network_alpha": self.alpha,
+            "ss_network_args": args,
+            "ss_network_dropout": self.dropout or None,
+        }
+
+    def _conv_args(self) -> dict[str, str]:
+        if self.targets != "full":
+            return {}
+        rank, alpha = self._conv()
+        return {"conv_dim": str(rank), "conv_alpha": str(alpha)}
