@@ -54,6 +54,11 @@ def _of_prior(recipe: Recipe, own: ImageSet) -> Iterator[str]:
 
 def _of_settings(recipe: Recipe) -> Iterator[str]:
     adapter, optimizer = recipe.adapter, recipe.optimizer
+    if recipe.model.quantize and adapter.kind == "full":
+        yield (
+            f"model.quantize = {recipe.model.quantize!r} keeps weights that cannot learn, but adapter.kind = 'full' "
+            "trains them: leave model.quantize out, or set adapter.kind = 'lora'"
+        )
     if not adapter.unet and not adapter.text:
         yield "adapter.unet and adapter.text are both off: nothing would learn"
     if optimizer.text_lr and "text" in adapter.model_fields_set and not adapter.text:

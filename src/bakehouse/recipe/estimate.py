@@ -59,7 +59,7 @@ def estimate(recipe: Recipe, model: str, steps: int, class_images: int) -> Estim
     cost = _COSTS.get(model, _COSTS["sd1"])
     device = pick_device(recipe.train.device)
     area = (recipe.buckets.resolution / cost.native) ** 2
-    images = steps * (recipe.train.batch or 1) * recipe.train.accumulation
+    images = steps * recipe.train.batch_size * recipe.train.accumulation
     full = recipe.adapter.kind == "full"
     # Backward costs as much as forward again for the activations, and once more for the weights where they learn.
     passes = 3.0 if full else 2.2
@@ -70,7 +70,7 @@ def estimate(recipe: Recipe, model: str, steps: int, class_images: int) -> Estim
     checkpointed = 0.25 if recipe.train.gradient_checkpointing else 1.0
     half = 0.5 if device != "cpu" else 1.0
     memory = 4 * cost.weights * (1 if full else half) + 12 * learned
-    memory += cost.activation_bytes * area * (recipe.train.batch or 1) * half * checkpointed
+    memory += cost.activation_bytes * area * recipe.train.batch_size * half * checkpointed
     saved = -(-(recipe.train.epochs or 1) // recipe.save.every_epochs) if recipe.save.every_epochs else 1
     disk = (2 * learned) * min(saved, recipe.save.keep_last or saved) + 12 * learned
     return Estimate((images * per_image + making) / speed, int(memory), int(disk), device)

@@ -74,7 +74,7 @@ class Plan:
             repeats=[i.repeats for i in subject],
             prior_buckets=own + [(c.width, c.height) for c in self.class_images],
             prior_per_image=self.recipe.prior.per_image,
-            batch=self.recipe.train.batch or 1,
+            batch=self.recipe.train.batch_size,
         )
 
     @property
@@ -82,7 +82,7 @@ class Plan:
         """One row a bucket, with its partial batch; subject images alone."""
         subject = self.subject_images
         repeats = [i.repeats for i in subject]
-        return bucket_table([i.placement for i in subject], self.recipe.train.batch or 1, repeats=repeats)
+        return bucket_table([i.placement for i in subject], self.recipe.train.batch_size, repeats=repeats)
 
     def to_json(self) -> dict[str, Any]:
         """For plan.json and `--json`."""
@@ -195,7 +195,7 @@ class _Derivation:
         if train.steps:
             reason += f", held to train.steps = {train.steps}"
         self.decisions.append(Decision("steps", steps, reason))
-        batch = train.batch or 1
+        batch = train.batch_size
         warnings = [*self.images.notes, *(f"{s.path}: left out, {s.reason}" for s in self.images.skipped)]
         names = [r.path.name for r in self.images]
         warnings += bucket_warnings(placements, batch, names=names, repeats=[i.repeats for i in draft.subject_images])
@@ -275,7 +275,11 @@ class _Derivation:
             self.decide("captions.prefix", f"{subject},", reason)
 
     def _batch(self) -> None:
-        if self.recipe.train.batch is not None:
+        train = self.recipe.train
+        if train.batch == "auto" and "accumulation" not in train.model_fields_set:
+            images = 8 if self.model_name == "crumb" else 4
+            self.decide("train.accumulation", images, "images a step; how many of them at a time is found by trying")
+        if train.batch is not None:
             return
         if self.model_name == "crumb":
             self.decide("train.batch", 8, "crumb is small: 8 images fill a processor")
@@ -297,7 +301,7 @@ class _Derivation:
             return
         shown = sum(n * (self.recipe.concepts[int(i)].repeats or 1) for i, n in counts.items())
         if self.recipe.train.steps:
-            batch = self.recipe.train.batch or 1
+            batch = self.recipe.train.batch_size
             epochs = max(1, -(-self.recipe.train.steps * batch * self.recipe.train.accumulation // max(1, shown)))
             self.decide("train.epochs", epochs, f"as many as train.steps = {self.recipe.train.steps} need")
             return

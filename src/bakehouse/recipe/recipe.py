@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, TypeAdapter, WrapValidator, model_validator
 
 from bakehouse.adapters import AdapterSpec, LoRA
 from bakehouse.core.spec import Spec
@@ -19,6 +19,11 @@ Kind = Literal["character", "object", "concept", "pose", "style", "dreambooth"]
 Positive = Annotated[int, Field(ge=1)]
 
 
+def _positive_or_auto(value: Any, _: Any) -> Any:
+    """One error for a wrong number, not one for each member of the union."""
+    return value if value is None or value == "auto" else TypeAdapter(Positive).validate_python(value)
+
+
 class ModelSpec(Spec):
     base: str = "crumb"
     """`crumb`, a diffusers folder, a single .safetensors or .ckpt file, or a Hub id."""
@@ -28,6 +33,8 @@ class ModelSpec(Spec):
     """As A1111 counts it: 1 is the text encoder's last layer, 2 the one before."""
     max_tokens: Literal[75, 150, 225] = 75
     """Longer captions are cut; each 75 make one more pass of the text encoder."""
+    quantize: Literal["int8"] | None = None
+    """Keep the frozen weights below an adapter in 8 bits: half the memory of fp16, a little slower. Left out: floats."""
 
 
 class ConceptSpec(Spec):
@@ -95,9 +102,10 @@ class TrainSpec(Spec):
     epochs: Positive | None = None
     steps: Positive | None = None
     """Stop at this many optimizer steps. Left out: the epochs'."""
-    batch: Positive | None = None
+    batch: Annotated[Positive | Literal["auto"] | None, WrapValidator(_positive_or_auto)] = None
+    """Images at a time. `auto`: as many of a step's images as fit the device, found by trying; a step keeps its images."""
     accumulation: Positive = 1
-    """Batches whose gradients are added up before a step."""
+    """Batches whose gradients are added up before a step. With `batch = "auto"`: the images of a step."""
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
     """Of the arithmetic; weights that learn stay fp32. `auto`: bf16 or fp16 on a GPU, fp32 on a CPU."""
     device: str = "auto"
@@ -112,8 +120,15 @@ class TrainSpec(Spec):
     """Keep convolutions' numbers pixel by pixel. Left out: on a GPU, where it is faster; not on a CPU."""
     attention: Literal["sdpa", "xformers"] = "sdpa"
     """Whose attention kernel: PyTorch's own, or xformers' where it is installed."""
+    offload: bool | None = None
+    """Keep text encoder and VAE in main memory while nobody needs them. Left out: on a GPU, once all is encoded."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay of the averaged weights that are saved; 0 is off."""
+
+    @property
+    def batch_size(self) -> int:
+        """Images at a time; 1 where that is still to be found out."""
+        return self.batch if isinstance(self.batch, int) else 1
 
 
 class SampleSpec(Spec):

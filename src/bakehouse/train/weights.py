@@ -126,7 +126,7 @@ def _data_facts(plan: Plan) -> dict[str, Any]:
 def _setting_facts(recipe: Recipe) -> dict[str, Any]:
     """How it was learned."""
     train, noise, captions, loss = recipe.train, recipe.noise, recipe.captions, recipe.loss
-    batch = train.batch or 1
+    batch = train.batch_size
     return {
         "batch_size": batch,
         "total_batch_size": batch * train.accumulation,
