@@ -98,6 +98,65 @@ def test_a_mask_counts_its_area_only():
     assert torch.allclose(per_sample(error, None), torch.tensor([2.0, 2.0]))
 
 
+def test_l1_and_the_scale_of_c():
+    pred, target = randn(2, 4, 3, 3), randn(2, 4, 3, 3, seed=1)
+    assert torch.equal(LossSpec(kind="l1").elementwise(pred, target, EPS, T[:2]), (pred - target).abs())
+    for schedule in ("constant", "exponential", "snr"):
+        one = LossSpec(kind="huber", huber_schedule=schedule)._c(EPS, T)
+        assert torch.allclose(LossSpec(kind="huber", huber_schedule=schedule, huber_scale=3)._c(EPS, T), 3 * one)
+
+
+def test_what_the_mask_hides_has_no_gradient():
+    pred = randn(2, 4, 8, 8).requires_grad_()
+    mask = torch.zeros(2, 1, 8, 8, dtype=torch.float64)
+    mask[:, :, :4] = 1
+    mask[:, :, 4:6] = 0.5
+    per_sample(LossSpec().elementwise(pred, randn(2, 4, 8, 8, seed=1), EPS, T[:2]), mask).sum().backward()
+    assert torch.all(pred.grad[:, :, 6:] == 0)
+    assert torch.all(pred.grad[:, :, :6] != 0)
+    full = (pred - randn(2, 4, 8, 8, seed=1)).detach() * 2 / mask.sum((1, 2, 3), keepdim=True) / 4
+    assert torch.allclose(pred.grad, full * mask)
+
+
+def test_an_unmasked_weight_is_what_the_rest_counts():
+    error = randn(2, 4, 8, 8).square()
+    mask = torch.zeros(2, 1, 8, 8, dtype=torch.float64)
+    mask[:, :, :2] = 1
+    seen = LossSpec(unmasked_weight=0.25).seen(mask, gen())
+    inside, outside = error[:, :, :2].sum((1, 2, 3)), error[:, :, 2:].sum((1, 2, 3))
+    assert torch.allclose(per_sample(error, seen), (inside + 0.25 * outside) / (4 * 8 * (2 + 0.25 * 6)))
+    assert torch.equal(
+        per_sample(error, LossSpec(unmasked_weight=1).seen(mask, gen())), per_sample(error, mask * 0 + 1)
+    )
+
+
+def test_whole_pictures_are_shown_as_often_as_asked():
+    mask = torch.zeros(2000, 1, 2, 2)
+    whole = LossSpec(unmasked_probability=0.3).seen(mask, gen()).mean((1, 2, 3))
+    assert set(whole.tolist()) == {0.0, 1.0}
+    assert whole.mean().item() == pytest.approx(0.3, abs=0.03)
+    assert LossSpec(masked=False).seen(mask, gen()) is None
+
+
+def test_an_adaptive_offset_grows_with_the_latents_mean():
+    latents = torch.zeros(400, 4, 4, 4)
+    latents[:, 1] = -2.0
+    moved = NoiseSpec(offset=0.1, offset_adaptive=0.2).draw(latents, gen()) - NoiseSpec().draw(latents, gen())
+    assert moved[:, 0, 0, 0].std().item() == pytest.approx(0.1, rel=0.12)
+    assert moved[:, 1, 0, 0].std().item() == pytest.approx(0.1 + 0.2 * 2, rel=0.12)
+
+
+def test_a_random_pyramid_is_drawn_for_each_sample():
+    latents = torch.zeros(200, 4, 32, 32)
+    spec = NoiseSpec(pyramid_iterations=4, pyramid_discount=0.9, pyramid_random_strength=True)
+    coarse = torch.nn.functional.avg_pool2d(spec.draw(latents, gen()), 8).std(dim=(1, 2, 3))
+    full = torch.nn.functional.avg_pool2d(
+        NoiseSpec(pyramid_iterations=4, pyramid_discount=0.9).draw(latents, gen()), 8
+    ).std(dim=(1, 2, 3))
+    assert coarse.min() < 0.25 < 0.4 < coarse.max()
+    assert coarse.std() > 1.5 * full.std()
+
+
 def test_noise_offset_moves_each_channel_by_its_strength():
     latents = torch.zeros(64, 4, 16, 16)
     plain = NoiseSpec().draw(latents, gen())
@@ -130,7 +189,7 @@ def test_input_perturbation_changes_the_input_and_not_the_target():
 
 
 def test_timesteps_stay_in_their_range():
-    t = NoiseSpec(min_timestep=100, max_timestep=200).timesteps(EPS, 5000, gen())
+    t = NoiseSpec(min_timestep=100, max_timestep=200).draw_timesteps(EPS, 5000, gen())
     assert t.min().item() == 100
     assert t.max().item() == 199
 

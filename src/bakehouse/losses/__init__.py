@@ -3,6 +3,7 @@
 from bakehouse.losses.batch import Batch, LossFn
 from bakehouse.losses.denoise import LossSpec, denoising_loss
 from bakehouse.losses.noise import NoiseSpec
+from bakehouse.losses.timesteps import TimestepSpec
 from bakehouse.losses.weighting import WeightingSpec
 
-__all__ = ["Batch", "LossFn", "LossSpec", "NoiseSpec", "WeightingSpec", "denoising_loss"]
+__all__ = ["Batch", "LossFn", "LossSpec", "NoiseSpec", "TimestepSpec", "WeightingSpec", "denoising_loss"]

@@ -25,6 +25,9 @@ class Batch:
     weight: Tensor
     is_prior: Tensor
     mask: Tensor | None = None
+    sizes: Tensor | None = None
+    """[B, 6] for models that are told (SDXL): height and width of the original, top and left of the crop in the resized
+    picture, height and width of the target. `cond` carries them already."""
     base_cond: Conditioning | None = None
     """Of the prior rows alone, as the untouched base encodes them: their target is then what the base predicts."""
 

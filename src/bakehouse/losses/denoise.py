@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 import torch
@@ -10,30 +11,39 @@ from pydantic import Field
 from torch import Tensor
 
 from bakehouse.adapters import Adapter
+from bakehouse.core.errors import Problems
 from bakehouse.core.spec import Spec
 from bakehouse.families.denoiser import Conditioning, Denoiser
 from bakehouse.families.schedule import NoiseSchedule
 from bakehouse.losses.batch import Batch, LossFn
 from bakehouse.losses.noise import NoiseSpec
-from bakehouse.losses.weighting import WeightingSpec
+from bakehouse.losses.weighting import SMALLEST_SNR, WeightingSpec
 
 
 class LossSpec(Spec):
-    kind: Literal["l2", "huber", "smooth_l1"] = "l2"
-    """Squared error; pseudo-Huber 2c(sqrt(d^2 + c^2) - c); or smooth L1 2(sqrt(d^2 + c^2) - c)."""
+    kind: Literal["l2", "l1", "huber", "smooth_l1"] = "l2"
+    """Squared error; absolute error; pseudo-Huber 2c(sqrt(d^2 + c^2) - c); or smooth L1 2(sqrt(d^2 + c^2) - c)."""
     huber_c: Annotated[float, Field(gt=0)] = 0.1
     """Where the loss turns from square to straight."""
     huber_schedule: Literal["constant", "exponential", "snr"] = "snr"
     """How c changes with the timestep: not, exp(t ln(c) / T), or (1 - c) / (1 + sigma_t)^2 + c."""
+    huber_scale: Annotated[float, Field(gt=0)] = 1.0
+    """Times c, in every schedule."""
     weighting: WeightingSpec = WeightingSpec()
     masked: bool = True
     """Use masks where images have them: only what is white is learned."""
+    unmasked_weight: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """What the masked-out rest of a picture counts, so that a subject keeps its place in the whole."""
+    unmasked_probability: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the shows in which a picture is learned whole, mask or not."""
 
     def elementwise(self, pred: Tensor, target: Tensor, schedule: NoiseSchedule, t: Tensor) -> Tensor:
         """Error of each element, [B, C, h, w]."""
         difference = pred - target
         if self.kind == "l2":
             return difference.square()
+        if self.kind == "l1":
+            return difference.abs()
         c = self._c(schedule, t).to(pred.device, pred.dtype).view(-1, 1, 1, 1)
         pseudo = (difference.square() + c.square()).sqrt() - c
         return 2 * c * pseudo if self.kind == "huber" else 2 * pseudo
@@ -43,12 +53,24 @@ class LossSpec(Spec):
         t = t.cpu()
         match self.huber_schedule:
             case "constant":
-                return torch.full((len(t),), self.huber_c, dtype=torch.float64)
+                c = torch.full((len(t),), self.huber_c, dtype=torch.float64)
             case "exponential":
-                return torch.exp(t.double() * math.log(self.huber_c) / schedule.steps)
+                c = torch.exp(t.double() * math.log(self.huber_c) / schedule.steps)
             case "snr":
-                sigma = schedule.snr(t).clamp(min=1e-8).rsqrt()
-                return (1 - self.huber_c) / (1 + sigma).square() + self.huber_c
+                sigma = schedule.snr(t).clamp(min=SMALLEST_SNR).rsqrt()
+                c = (1 - self.huber_c) / (1 + sigma).square() + self.huber_c
+        return self.huber_scale * c
+
+    def seen(self, mask: Tensor | None, generator: torch.Generator) -> Tensor | None:
+        """What each pixel counts [B, 1, h, w], or None where all count the same."""
+        if mask is None or not self.masked:
+            return None
+        if self.unmasked_weight:
+            mask = mask + (1 - mask) * self.unmasked_weight
+        if self.unmasked_probability:
+            whole = torch.rand(len(mask), 1, 1, 1, generator=generator) < self.unmasked_probability
+            mask = mask.masked_fill(whole.to(mask.device), 1.0)
+        return mask
 
 
 def per_sample(error: Tensor, mask: Tensor | None) -> Tensor:
@@ -75,10 +97,17 @@ def base_prediction(model: Denoiser, adapter: Adapter, x_t: Tensor, t: Tensor, c
 
 
 def denoising_loss(loss: LossSpec, noise: NoiseSpec, schedule: NoiseSchedule) -> LossFn:
-    """The loss of one denoising step; `schedule` is the model's, rescaled already where the recipe asks for it."""
+    """The loss of one denoising step; `schedule` is the model's, rescaled already where the recipe asks for it.
+
+    Raises:
+        Problems: settings that mean nothing for what this model predicts.
+    """
+    unfit = list(_unfit(loss, noise, schedule))
+    if unfit:
+        raise Problems(f"this model predicts {schedule.prediction}:", unfit)
 
     def compute(model: Denoiser, adapter: Adapter, batch: Batch, generator: torch.Generator) -> Tensor:
-        t = noise.timesteps(schedule, len(batch.latents), generator)
+        t = noise.draw_timesteps(schedule, len(batch.latents), generator)
         eps = noise.draw(batch.latents, generator)
         x_t = schedule.add_noise(batch.latents, noise.perturbed(eps, generator), t)
         pred = model(x_t, t.to(x_t.device), batch.cond).float()
@@ -89,6 +118,17 @@ def denoising_loss(loss: LossSpec, noise: NoiseSpec, schedule: NoiseSchedule) ->
             target[rows] = base_prediction(model, adapter, x_t[rows], t[batch.is_prior], batch.base_cond)
         error = loss.elementwise(pred, target, schedule, t)
         weight = loss.weighting(schedule, t).to(error.device, error.dtype)
-        return per_sample(error, batch.mask if loss.masked else None) * weight
+        return per_sample(error, loss.seen(batch.mask, generator)) * weight
 
     return compute
+
+
+def _unfit(loss: LossSpec, noise: NoiseSpec, schedule: NoiseSchedule) -> Iterator[str]:
+    """Settings that other trainers take without a word and that do nothing, or harm."""
+    if schedule.prediction == "epsilon" and noise.zero_terminal_snr:
+        yield (
+            "noise.zero_terminal_snr = true needs v-prediction: at snr 0 the input is the noise itself, "
+            "so epsilon teaches nothing and x0 would be a division by nought; leave it out"
+        )
+    if schedule.prediction == "v_prediction" and loss.weighting.v_pred_like:
+        yield f"loss.weighting.v_pred_like = {loss.weighting.v_pred_like:g} adds a v loss to an epsilon loss; leave it out"

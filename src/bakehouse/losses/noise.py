@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bakehouse.core.spec import Spec
 from bakehouse.families.schedule import NoiseSchedule
+from bakehouse.losses.timesteps import TimestepSpec
 
 
 class NoiseSpec(Spec):
@@ -26,6 +27,8 @@ class NoiseSpec(Spec):
     """Noise at this many coarser sizes is added (multi-resolution noise); 6 to 8 are usual, 0 is off."""
     pyramid_discount: Annotated[float, Field(gt=0, lt=1)] = 0.3
     """Each coarser size weighs this much of the one before."""
+    pyramid_random_strength: bool = False
+    """Draw the discount from 0..pyramid_discount, for each sample."""
     ip_gamma: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Input perturbation (Ning et al. 2023): x_t is made with eps + gamma xi, the target stays eps; 0.1 is usual."""
     ip_random_strength: bool = False
@@ -35,17 +38,20 @@ class NoiseSpec(Spec):
     min_timestep: Annotated[int, Field(ge=0, le=999)] = 0
     max_timestep: Annotated[int, Field(ge=1, le=1000)] = 1000
     """Timesteps are drawn from min_timestep <= t < max_timestep."""
+    timesteps: TimestepSpec = TimestepSpec()
+    """How often each of them is drawn."""
 
     @model_validator(mode="after")
     def _range(self) -> NoiseSpec:
         if self.min_timestep >= self.max_timestep:
             raise ValueError(f"min_timestep {self.min_timestep} must be below max_timestep {self.max_timestep}")
+        self.timesteps.probabilities(self.min_timestep, self.max_timestep)
         return self
 
-    def timesteps(self, schedule: NoiseSchedule, count: int, generator: torch.Generator) -> Tensor:
-        """`count` uniform timesteps, int64 on the CPU."""
+    def draw_timesteps(self, schedule: NoiseSchedule, count: int, generator: torch.Generator) -> Tensor:
+        """`count` timesteps, int64 on the CPU."""
         high = min(self.max_timestep, schedule.steps)
-        return torch.randint(self.min_timestep, high, (count,), generator=generator)
+        return self.timesteps.draw(self.min_timestep, high, count, generator)
 
     def draw(self, latents: Tensor, generator: torch.Generator) -> Tensor:
         """Noise eps of the latents' shape [B, C, h, w]; drawn on the CPU so that every device draws the same."""
@@ -79,11 +85,12 @@ class NoiseSpec(Spec):
     def _pyramid(self, eps: Tensor, generator: torch.Generator) -> Tensor:
         """Multi-resolution noise (Whitaker 2023), normalised to unit deviation over each sample."""
         h, w = eps.shape[-2:]
+        discount = self._strength(self.pyramid_discount, self.pyramid_random_strength, len(eps), generator)
         for i in range(1, self.pyramid_iterations + 1):
             ratio = float(torch.rand((), generator=generator)) * 2 + 2
             size = (max(1, int(h / ratio**i)), max(1, int(w / ratio**i)))
             coarse = torch.randn(*eps.shape[:2], *size, generator=generator)
-            eps = eps + F.interpolate(coarse, (h, w), mode="bilinear") * self.pyramid_discount**i
+            eps = eps + F.interpolate(coarse, (h, w), mode="bilinear") * discount**i
             if size == (1, 1):
                 break
         return eps / eps.std(dim=(1, 2, 3), keepdim=True)

@@ -1,4 +1,8 @@
-"""How much a timestep counts."""
+"""How much a timestep counts.
+
+The literature gives weights for squared error on x0; `NoiseSchedule.x0_weight` carries them over to what the network
+predicts, so that each is right for epsilon and for v without anyone asking which it is.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +15,42 @@ from torch import Tensor
 from bakehouse.core.spec import Spec
 from bakehouse.families.schedule import NoiseSchedule
 
+SMALLEST_SNR = 1e-8
+"""A zero-terminal schedule ends with 0, and 0 x inf must not come into the products."""
+
 
 class WeightingSpec(Spec):
-    kind: Literal["none", "min_snr", "debiased"] = "none"
-    """On x0: `min_snr` min(snr, gamma) (Hang 2023, arXiv:2303.09556); `debiased` sqrt(snr) (arXiv:2310.08442)."""
+    kind: Literal["none", "min_snr", "soft_min_snr", "debiased", "p2", "epsilon", "v", "x0"] = "none"
+    """How squared error on x0 is weighed. `none`: as the network predicts, plain; `min_snr`: min(snr, gamma) (Hang 2023,
+    arXiv:2303.09556); `soft_min_snr`: gamma snr / (gamma + snr) (Crowson 2024, arXiv:2401.11605); `debiased`: sqrt(snr)
+    (arXiv:2310.08442); `p2`: snr / (p2_k + snr)^p2_gamma (Choi 2022, arXiv:2204.00227); `epsilon`: snr, as a network that
+    predicts noise weighs (on v-prediction: kohya's scale_v_pred_loss_like_noise_pred); `v`: snr + 1; `x0`: 1."""
     gamma: Annotated[float, Field(gt=0)] = 5.0
-    """Of min_snr. 5 in the paper; lower is smoother."""
+    """Of min_snr (5 in the paper; lower is smoother) and soft_min_snr (4 in the paper)."""
+    p2_gamma: Annotated[float, Field(ge=0, le=5)] = 1.0
+    p2_k: Annotated[float, Field(gt=0)] = 1.0
+    v_pred_like: Annotated[float, Field(ge=0, le=10)] = 0.0
+    """For epsilon models: times 1 + this x (snr + 1) / snr, which adds so much of a v-prediction loss."""
 
     def __call__(self, schedule: NoiseSchedule, t: Tensor) -> Tensor:
         """Weights [B] in float64 on the CPU for timesteps [B], for squared error on the prediction."""
-        if self.kind == "none":
-            return torch.ones(len(t), dtype=torch.float64)
-        snr = schedule.snr(t).clamp(min=1e-8)
-        on_x0 = snr.clamp(max=self.gamma) if self.kind == "min_snr" else snr.sqrt()
-        return on_x0 * schedule.x0_weight(t)
+        snr = schedule.snr(t).clamp(min=SMALLEST_SNR)
+        weight = torch.ones_like(snr) if self.kind == "none" else self._on_x0(snr) * schedule.x0_weight(t)
+        return weight * (1 + self.v_pred_like * (snr + 1) / snr) if self.v_pred_like else weight
+
+    def _on_x0(self, snr: Tensor) -> Tensor:
+        match self.kind:
+            case "min_snr":
+                return snr.clamp(max=self.gamma)
+            case "soft_min_snr":
+                return self.gamma * snr / (self.gamma + snr)
+            case "debiased":
+                return snr.sqrt()
+            case "p2":
+                return snr / (self.p2_k + snr) ** self.p2_gamma
+            case "epsilon":
+                return snr
+            case "v":
+                return snr + 1
+            case _:
+                return torch.ones_like(snr)

@@ -1,0 +1,116 @@
+"""Which timesteps are asked about: a density over the schedule's steps, drawn from exactly."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from bakehouse.core.spec import Spec
+
+MODE_LIMIT = 2 / (math.pi - 2)
+"""Above this the mode density's quantile function is no longer monotone (Esser et al. 2024, section 3.1)."""
+
+
+class TimestepSpec(Spec):
+    """The share u of the way from a clean picture (0) to noise (1), stretched over min_timestep..max_timestep."""
+
+    density: Literal["uniform", "logit_normal", "mode", "cosmap", "power"] = "uniform"
+    """`uniform`; `logit_normal`: u = sigmoid(mean + std n), most in the middle (kohya's sigmoid: std is its scale);
+    `mode` and `cosmap` of Esser et al. 2024 (arXiv:2403.03206); `power`: u = uniform^power (3 is ai-toolkit's cubic)."""
+    mean: Annotated[float, Field(ge=-5, le=5)] = 0.0
+    """Of logit_normal: below 0 favours details, above 0 composition."""
+    std: Annotated[float, Field(gt=0, le=10)] = 1.0
+    """Of logit_normal."""
+    mode_scale: Annotated[float, Field(ge=-1, le=MODE_LIMIT)] = 1.29
+    """Of mode: above 0 favours the middle, below 0 the ends, 0 is uniform."""
+    power: Annotated[float, Field(gt=0, le=10)] = 3.0
+    """Of power: above 1 favours details (little noise), below 1 composition (much noise)."""
+    bias: Literal["none", "earlier", "later", "range"] = "none"
+    """Timesteps that are drawn `bias_multiplier` times as often: the `bias_portion` with the least noise (earlier), with
+    the most (later), or those of `bias_range`."""
+    bias_portion: Annotated[float, Field(gt=0, le=1)] = 0.25
+    bias_multiplier: Annotated[float, Field(ge=0, le=1000)] = 2.0
+    """Below 1 they are drawn less often."""
+    bias_range: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=1)]] = (0, 1000)
+    """First timestep, and the one after the last."""
+
+    def draw(self, low: int, high: int, count: int, generator: torch.Generator) -> Tensor:
+        """`count` timesteps in low <= t < high, int64 on the CPU."""
+        if self.density == "uniform" and self.bias == "none":
+            return torch.randint(low, high, (count,), generator=generator)
+        cumulated = _cumulated(self, low, high)
+        u = torch.rand(count, generator=generator, dtype=torch.float64)
+        return low + torch.searchsorted(cumulated, u, right=True).clamp(max=high - low - 1)
+
+    def probabilities(self, low: int, high: int) -> Tensor:
+        """How likely each timestep of low..high - 1 is, float64 [high - low]; they add up to 1.
+
+        Raises:
+            ValueError: the bias leaves nothing, or meets nothing.
+        """
+        edges = torch.linspace(0, 1, high - low + 1, dtype=torch.float64)
+        p = self._cdf(edges).diff() * self._bias(low, high)
+        if not p.sum() > 0:
+            raise ValueError(f"bias_multiplier = {self.bias_multiplier:g} leaves no timestep of {low}..{high - 1}")
+        return p / p.sum()
+
+    def _cdf(self, u: Tensor) -> Tensor:
+        """Share of draws that lie below u, for u [n] in 0..1."""
+        match self.density:
+            case "uniform":
+                return u
+            case "logit_normal":
+                return torch.special.ndtr((torch.logit(u) - self.mean) / self.std)
+            case "power":
+                return u ** (1 / self.power)
+            case "cosmap":
+                # u = 1 - 1 / (tan(pi v / 2) + 1), solved for the uniform v.
+                return torch.atan2(u, 1 - u) * 2 / math.pi
+            case "mode":
+                return _inverted(self._mode, u)
+
+    def _mode(self, v: Tensor) -> Tensor:
+        """The quantile function 1 - v - s (cos^2(pi v / 2) - 1 + v), turned round so that it rises with v."""
+        w = 1 - v
+        return 1 - w - self.mode_scale * (torch.cos(math.pi * w / 2).square() - 1 + w)
+
+    def _bias(self, low: int, high: int) -> Tensor:
+        """The factor of each timestep."""
+        factor = torch.ones(high - low, dtype=torch.float64)
+        portion = round(self.bias_portion * (high - low))
+        match self.bias:
+            case "earlier":
+                factor[:portion] = self.bias_multiplier
+            case "later":
+                factor[len(factor) - portion :] = self.bias_multiplier
+            case "range":
+                first, end = (max(0, t - low) for t in self.bias_range)
+                if not len(factor[first:end]):
+                    raise ValueError(f"bias_range = {list(self.bias_range)} holds no timestep of {low}..{high - 1}")
+                factor[first:end] = self.bias_multiplier
+            case "none":
+                pass
+        return factor
+
+
+def _inverted(rising: Callable[[Tensor], Tensor], u: Tensor) -> Tensor:
+    """The v in 0..1 with rising(v) = u, by halving."""
+    low, high = torch.zeros_like(u), torch.ones_like(u)
+    for _ in range(60):
+        middle = (low + high) / 2
+        below = rising(middle) < u
+        low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+    return (low + high) / 2
+
+
+@lru_cache(maxsize=8)
+def _cumulated(spec: TimestepSpec, low: int, high: int) -> Tensor:
+    rising = spec.probabilities(low, high).cumsum(0)
+    # Rounding must not leave a gap below 1, into which a timestep that is never to be drawn could fall.
+    return rising / rising[-1]
