@@ -19,9 +19,9 @@ def to_toml(plan: Plan, *, beside: Path | None = None) -> str:
     return _write(plan.recipe, reasons, beside)
 
 
-def recipe_to_toml(recipe: Recipe, *, beside: Path | None = None) -> str:
-    """A recipe without a plan's reasons."""
-    return _write(recipe, {}, beside)
+def recipe_to_toml(recipe: Recipe, *, beside: Path | None = None, reasons: Mapping[str, str] | None = None) -> str:
+    """A recipe without a plan; `reasons` by dotted key become comments."""
+    return _write(recipe, reasons or {}, beside)
 
 
 def _write(recipe: Recipe, reasons: Mapping[str, str], beside: Path | None) -> str:
