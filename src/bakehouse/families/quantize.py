@@ -48,7 +48,7 @@ class _Quantized(nn.Module):
     q: Tensor
     scale: Tensor
     like: Tensor
-    """Empty; its type is the weight's, and follows `.to(dtype)`. The scale stays fp32: fp16 has no such small numbers."""
+    """Empty; its type is the weight's and follows `.to(dtype)`. The scale stays fp32: fp16 ends too early."""
 
     def _floats(self) -> Tensor:
         return dequantize(self.q, self.scale, self.like.dtype)

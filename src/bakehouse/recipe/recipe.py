@@ -34,7 +34,7 @@ class ModelSpec(Spec):
     max_tokens: Literal[75, 150, 225] = 75
     """Longer captions are cut; each 75 make one more pass of the text encoder."""
     quantize: Literal["int8"] | None = None
-    """Keep the frozen weights below an adapter in 8 bits: half the memory of fp16, a little slower. Left out: floats."""
+    """Keep the frozen weights below an adapter in 8 bits: half of fp16's memory, a little slower. Left out: floats."""
 
 
 class ConceptSpec(Spec):
@@ -103,7 +103,7 @@ class TrainSpec(Spec):
     steps: Positive | None = None
     """Stop at this many optimizer steps. Left out: the epochs'."""
     batch: Annotated[Positive | Literal["auto"] | None, WrapValidator(_positive_or_auto)] = None
-    """Images at a time. `auto`: as many of a step's images as fit the device, found by trying; a step keeps its images."""
+    """Images at a time. `auto`: as many of a step's images as fit the device, found by trying."""
     accumulation: Positive = 1
     """Batches whose gradients are added up before a step. With `batch = "auto"`: the images of a step."""
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
