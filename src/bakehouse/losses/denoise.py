@@ -131,4 +131,5 @@ def _unfit(loss: LossSpec, noise: NoiseSpec, schedule: NoiseSchedule) -> Iterato
             "so epsilon teaches nothing and x0 would be a division by nought; leave it out"
         )
     if schedule.prediction == "v_prediction" and loss.weighting.v_pred_like:
-        yield f"loss.weighting.v_pred_like = {loss.weighting.v_pred_like:g} adds a v loss to an epsilon loss; leave it out"
+        share = loss.weighting.v_pred_like
+        yield f"loss.weighting.v_pred_like = {share:g} adds a v loss to an epsilon loss; leave it out"

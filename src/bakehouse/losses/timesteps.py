@@ -22,7 +22,7 @@ class TimestepSpec(Spec):
 
     density: Literal["uniform", "logit_normal", "mode", "cosmap", "power"] = "uniform"
     """`uniform`; `logit_normal`: u = sigmoid(mean + std n), most in the middle (kohya's sigmoid: std is its scale);
-    `mode` and `cosmap` of Esser et al. 2024 (arXiv:2403.03206); `power`: u = uniform^power (3 is ai-toolkit's cubic)."""
+    `mode`, `cosmap`: of Esser et al. 2024 (arXiv:2403.03206); `power`: u = uniform^power (3: ai-toolkit's cubic)."""
     mean: Annotated[float, Field(ge=-5, le=5)] = 0.0
     """Of logit_normal: below 0 favours details, above 0 composition."""
     std: Annotated[float, Field(gt=0, le=10)] = 1.0
@@ -32,8 +32,8 @@ class TimestepSpec(Spec):
     power: Annotated[float, Field(gt=0, le=10)] = 3.0
     """Of power: above 1 favours details (little noise), below 1 composition (much noise)."""
     bias: Literal["none", "earlier", "later", "range"] = "none"
-    """Timesteps that are drawn `bias_multiplier` times as often: the `bias_portion` with the least noise (earlier), with
-    the most (later), or those of `bias_range`."""
+    """Timesteps that are drawn `bias_multiplier` times as often: the `bias_portion` with the least noise (earlier),
+    with the most (later), or those of `bias_range`."""
     bias_portion: Annotated[float, Field(gt=0, le=1)] = 0.25
     bias_multiplier: Annotated[float, Field(ge=0, le=1000)] = 2.0
     """Below 1 they are drawn less often."""
@@ -66,7 +66,8 @@ class TimestepSpec(Spec):
             case "uniform":
                 return u
             case "logit_normal":
-                return torch.special.ndtr((torch.logit(u) - self.mean) / self.std)
+                below: Tensor = torch.special.ndtr((torch.logit(u) - self.mean) / self.std)
+                return below
             case "power":
                 return u ** (1 / self.power)
             case "cosmap":

@@ -21,10 +21,10 @@ SMALLEST_SNR = 1e-8
 
 class WeightingSpec(Spec):
     kind: Literal["none", "min_snr", "soft_min_snr", "debiased", "p2", "epsilon", "v", "x0"] = "none"
-    """How squared error on x0 is weighed. `none`: as the network predicts, plain; `min_snr`: min(snr, gamma) (Hang 2023,
-    arXiv:2303.09556); `soft_min_snr`: gamma snr / (gamma + snr) (Crowson 2024, arXiv:2401.11605); `debiased`: sqrt(snr)
-    (arXiv:2310.08442); `p2`: snr / (p2_k + snr)^p2_gamma (Choi 2022, arXiv:2204.00227); `epsilon`: snr, as a network that
-    predicts noise weighs (on v-prediction: kohya's scale_v_pred_loss_like_noise_pred); `v`: snr + 1; `x0`: 1."""
+    """How squared error on x0 is weighed. `none`: as the network predicts, plain; `min_snr`: min(snr, gamma) (Hang
+    2023, arXiv:2303.09556); `soft_min_snr`: gamma snr / (gamma + snr) (Crowson 2024, arXiv:2401.11605); `debiased`:
+    sqrt(snr) (arXiv:2310.08442); `p2`: snr / (p2_k + snr)^p2_gamma (Choi 2022, arXiv:2204.00227); `epsilon`: snr, as a
+    network that predicts noise weighs (on v: kohya's scale_v_pred_loss_like_noise_pred); `v`: snr + 1; `x0`: 1."""
     gamma: Annotated[float, Field(gt=0)] = 5.0
     """Of min_snr (5 in the paper; lower is smoother) and soft_min_snr (4 in the paper)."""
     p2_gamma: Annotated[float, Field(ge=0, le=5)] = 1.0
