@@ -24,10 +24,37 @@ def test_a_disk_that_refuses_is_named(tmp_path, number, words):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_takes_the_place_of_another_as_a_whole(tmp_path):
+    target = tmp_path / "model"
+    for word in ("first", "second"):
+        with files.atomic_folder(target) as temporary:
+            (temporary / word).write_text(word)
+    assert [p.name for p in target.iterdir()] == ["second"]
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_that_was_not_finished_leaves_what_was_there(tmp_path):
+    target = tmp_path / "model"
+    with files.atomic_folder(target) as temporary:
+        (temporary / "old").write_text("whole")
+    with pytest.raises(RuntimeError), files.atomic_folder(target) as temporary:
+        (temporary / "new").write_text("half")
+        raise RuntimeError
+    assert (target / "old").read_text() == "whole"
+    assert list(tmp_path.iterdir()) == [target]
+
+
 def test_new_files_have_the_usual_permissions(tmp_path):
     plain = tmp_path / "plain"
     plain.write_text("")
     assert files.write_text(tmp_path / "x", "").stat().st_mode == plain.stat().st_mode
+
+
+def test_new_folders_have_the_usual_permissions(tmp_path):
+    (tmp_path / "plain").mkdir()
+    with files.atomic_folder(tmp_path / "x") as temporary:
+        (temporary / "inside").write_text("")
+    assert (tmp_path / "x").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 def test_keys_tell_values_apart():

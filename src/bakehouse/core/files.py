@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,14 +89,56 @@ def atomic_path(target: Path) -> Iterator[Path]:
             yield temporary
             with temporary.open("rb+") as f:
                 os.fsync(f.fileno())
-            # mkstemp makes private files; give the result the permissions that any new file would have.
-            umask = os.umask(0)
-            os.umask(umask)
-            temporary.chmod(0o666 & ~umask)
+            _open_up(temporary, 0o666)
             temporary.replace(target)
             _sync_folder(target.parent)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """A temporary folder beside `target` that takes its place, flushed to disk, when the block ends well.
+
+    A folder cannot replace a full one in one move: killed between the two moves, there is none under that name.
+
+    Raises:
+        BakehouseError: the place cannot be written; says why.
+    """
+    with writing_to(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
+        try:
+            yield temporary
+            for path in temporary.rglob("*"):
+                if path.is_file():
+                    with path.open("rb+") as f:
+                        os.fsync(f.fileno())
+            _open_up(temporary, 0o777)
+            _put_in_place(temporary, target)
+            _sync_folder(target.parent)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _put_in_place(folder: Path, target: Path) -> None:
+    """Renames `folder` to `target`; what was there before is moved aside first and then removed."""
+    if not target.exists():
+        folder.replace(target)
+        return
+    aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
+    try:
+        target.replace(aside / target.name)
+        folder.replace(target)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _open_up(path: Path, mode: int) -> None:
+    """Temporary files and folders are made private; this gives them the permissions that any new one would have."""
+    umask = os.umask(0)
+    os.umask(umask)
+    path.chmod(mode & ~umask)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import Event, Progress, Saved, Warned
 from bakehouse.core.files import read_json, write_json
+from bakehouse.core.lock import locked
 from bakehouse.core.run import Run
 from bakehouse.data.images import open_image
 from bakehouse.data.records import ImageRecord
@@ -90,29 +91,30 @@ def evaluate(
 
     Raises:
         UsageError: no weights, no such images, a judge that is not there.
-        BakehouseError: a file is damaged.
+        BakehouseError: a file is damaged, or another process is at work in the run.
     """
     began = time.monotonic()
-    recipe = Recipe.load(run.recipe)
-    job = _Job.make(run, recipe, spec or recipe.evaluate, changes or {}, concept, judge, painter, device)
-    for note in job.notes:
-        yield Warned(message=note)
-    report = yield from job.work()
-    write_json(run.report / "scores.json", report.to_json())
-    write_json(run.report / "pick.json", report.pick.to_json())
-    from bakehouse.evaluate.report import write_report
+    with locked(run.folder, "judging") as told:
+        recipe = Recipe.load(run.recipe)
+        job = _Job.make(run, recipe, spec or recipe.evaluate, changes or {}, concept, judge, painter, device)
+        for note in [*told, *job.notes]:
+            yield Warned(message=note)
+        report = yield from job.work()
+        write_json(run.report / "scores.json", report.to_json())
+        write_json(run.report / "pick.json", report.pick.to_json())
+        from bakehouse.evaluate.report import write_report
 
-    write_report(report, run)
-    yield Evaluated(
-        report=str(report.html),
-        weights=report.pick.weights,
-        weight=report.pick.weight,
-        why=report.pick.why,
-        verdict=report.verdict.word,
-        mend=report.verdict.mend,
-        seconds=time.monotonic() - began,
-    )
-    return report
+        write_report(report, run)
+        yield Evaluated(
+            report=str(report.html),
+            weights=report.pick.weights,
+            weight=report.pick.weight,
+            why=report.pick.why,
+            verdict=report.verdict.word,
+            mend=report.verdict.mend,
+            seconds=time.monotonic() - began,
+        )
+        return report
 
 
 @dataclass

@@ -10,8 +10,6 @@ import contextlib
 import json
 import logging
 import pickle
-import shutil
-import tempfile
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -22,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from bakehouse.core.errors import BakehouseError, UsageError
-from bakehouse.core.files import read_json, writing_to
+from bakehouse.core.files import read_json
 
 Config = dict[str, Any]
 
@@ -240,27 +238,3 @@ def quiet(library: str) -> Iterator[None]:
         yield
     finally:
         logger.setLevel(before)
-
-
-@contextlib.contextmanager
-def atomic_folder(target: Path) -> Iterator[Path]:
-    """A temporary folder beside `target` that takes its place when the block ends well.
-
-    Raises:
-        BakehouseError: the place cannot be written.
-    """
-    with writing_to(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
-        try:
-            yield temporary
-            temporary.chmod(0o755)
-            if target.exists():
-                old = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".old", dir=target.parent))
-                target.replace(old / target.name)
-                temporary.replace(target)
-                shutil.rmtree(old)
-            else:
-                temporary.replace(target)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)

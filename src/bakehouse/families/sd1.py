@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from bakehouse.core.errors import UsageError
-from bakehouse.core.files import write_json
-from bakehouse.families.components import atomic_folder, checkpoint_text_encoder, config_json, file_text_names
+from bakehouse.core.files import atomic_folder, write_json
+from bakehouse.families.components import checkpoint_text_encoder, config_json, file_text_names
 from bakehouse.families.denoiser import Conditioning, Denoiser, Moments
 from bakehouse.families.fingerprint import files_fingerprint, tensors_sha256
 from bakehouse.families.schedule import schedule_from_config

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from bakehouse.adapters import Adapter, FullAdapter, inject
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.events import Event, Failed, Finished, Started, Warned
 from bakehouse.core.files import read_json, write_json, write_text
+from bakehouse.core.lock import locked
 from bakehouse.core.run import Run
 from bakehouse.data.buckets import whole
 from bakehouse.data.records import ImageRecord, ImageSet
@@ -38,12 +40,19 @@ def bake(recipe: Recipe, folder: Path | str, images: ImageSet | None = None) -> 
 
     Raises:
         UsageError: the folder holds another run, or the recipe cannot be trained.
-        BakehouseError: the work failed; what was saved stays, and the same call goes on from it.
+        BakehouseError: another process is at work in the folder, or the work failed; what was saved stays, and the
+            same call goes on from it.
     """
     run = Run(Path(folder))
     plan = make_plan(recipe, images if images is not None else scan_concepts(recipe))
-    claim(run, recipe, plan)
-    run.sweep()
+    with locked(run.folder, "training") as told:
+        claim(run, recipe, plan)
+        run.sweep()
+        yield from _with_failures_noted(dataclasses.replace(plan, warnings=(*told, *plan.warnings)), run)
+
+
+def _with_failures_noted(plan: Plan, run: Run) -> Iterator[Event]:
+    """The work; what ends it early is noted in the run with the state to go on from."""
     step = 0
     try:
         for event in _bake(plan, run):
@@ -51,7 +60,7 @@ def bake(recipe: Recipe, folder: Path | str, images: ImageSet | None = None) -> 
             yield event
     except torch.OutOfMemoryError as e:
         run.append(Failed(step=step, error="out of memory", last_good=None))
-        raise BakehouseError("the device is out of memory", hint=smaller(recipe)) from e
+        raise BakehouseError("the device is out of memory", hint=smaller(plan.recipe)) from e
     except BakehouseError as e:
         last = checkpoints(run.checkpoints)
         run.append(Failed(step=step, error=str(e), last_good=str(last[-1].relative_to(run.folder)) if last else None))
