@@ -73,10 +73,10 @@ def test_a_v_like_part_is_a_v_loss_beside_the_epsilon_loss():
 
 
 def test_settings_that_mean_nothing_for_the_objective_are_refused():
-    with pytest.raises(Problems, match="predicts epsilon.*\n.*zero_terminal_snr"):
+    with pytest.raises(Problems, match=r"predicts epsilon.*\n.*zero_terminal_snr"):
         denoising_loss(LossSpec(), NoiseSpec(zero_terminal_snr=True), EPS)
     denoising_loss(LossSpec(), NoiseSpec(zero_terminal_snr=True), V)
-    with pytest.raises(Problems, match="v_pred_like = 0.1"):
+    with pytest.raises(Problems, match=r"v_pred_like = 0\.1"):
         denoising_loss(LossSpec(weighting=WeightingSpec(v_pred_like=0.1)), NoiseSpec(), V)
 
 
