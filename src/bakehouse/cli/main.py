@@ -14,6 +14,7 @@ from bakehouse.cli.generate import generate
 from bakehouse.cli.grid import grid
 from bakehouse.cli.models import models
 from bakehouse.cli.plan import plan
+from bakehouse.cli.queue_order import queue
 from bakehouse.cli.terminal.errors import Kitchen, report
 from bakehouse.cli.train import train
 
@@ -27,6 +28,7 @@ app = typer.Typer(
 for command in (demo, plan, train, evaluate, generate, grid):
     app.command()(command)
 app.add_typer(models, name="models")
+app.add_typer(queue, name="queue")
 
 
 def _version(wanted: bool) -> None:
@@ -53,7 +55,8 @@ def main(arguments: list[str] | None = None) -> None:
     debug = "--debug" in words or os.environ.get("BAKEHOUSE_DEBUG", "") not in ("", "0")
     try:
         app(args=[w for w in words if w != "--debug"], prog_name="bakehouse")
-    except Exception as e:  # the outermost door: whatever comes here becomes a message
+    # As wide as can be: this is the last door, and nobody behind it would turn a traceback into a message.
+    except Exception as e:
         if debug:
             raise
         sys.exit(report(e))

@@ -40,3 +40,7 @@ Sampler = Annotated[str, typer.Option(metavar="NAME", help="As A1111 calls it.")
 Side = Annotated[int | None, typer.Option(help="In pixels. Left out: the model's own.")]
 Weight = Annotated[float | None, typer.Option(help="How strong the adapter is: 1 as trained, 0 the base alone.")]
 Batch = Annotated[int | None, typer.Option(help="Pictures at once; never changes a picture.")]
+
+QueueFile = Annotated[
+    Path | None, typer.Option("--queue", metavar="FILE", help="Another queue. Left out: the user's own.")
+]
