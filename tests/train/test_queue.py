@@ -52,9 +52,7 @@ def until(true, seconds: float = 20.0) -> None:
 
 
 def test_jobs_run_in_their_order_and_a_failure_stops_nobody(queue, script):
-    script(
-        "print((run / '../order').open('a').write(recipe.read_text())); sys.exit('no' if 'b' in recipe.read_text() else 0)"
-    )
+    script("text = recipe.read_text(); (run / '../order').open('a').write(text); sys.exit('no' if 'b' in text else 0)")
     filled(queue, "a", "b", "c")
     events = [(e.name, e.state) for e in work(queue) if isinstance(e, JobChanged)]
     assert events == [
