@@ -97,6 +97,8 @@ def _flat(path: str, *, is_text: bool) -> str:
 
 
 _RESNET = (
+    ("in_layers_0", "norm1"),
+    ("out_layers_0", "norm2"),
     ("in_layers_2", "conv1"),
     ("out_layers_3", "conv2"),
     ("emb_layers_1", "time_emb_proj"),
