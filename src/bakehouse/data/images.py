@@ -10,8 +10,10 @@ import contextlib
 import functools
 import io
 import os
+import struct
 import threading
 import warnings
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -194,6 +196,13 @@ def pillow_state() -> contextlib.AbstractContextManager[None]:
     return _STATE
 
 
+_DAMAGE = (
+    *(OSError, EOFError, SyntaxError, struct.error, zlib.error, RuntimeError),
+    *(ValueError, TypeError, LookupError, ArithmeticError, AttributeError, AssertionError),
+)
+"""What decoders raise on damaged files: each author thought of another one, and most trip over their own numbers."""
+
+
 @contextlib.contextmanager
 def _reading(path: Path) -> Iterator[ImageFile.ImageFile]:
     """The opened, not yet decoded file; whatever goes wrong in the block is an `ImageError`."""
@@ -214,8 +223,7 @@ def _reading(path: Path) -> Iterator[ImageFile.ImageFile]:
             raise ImageError(path, f"its header claims more than {MAX_PIXELS // 10**6} megapixels") from e
         except UnidentifiedImageError as e:
             raise ImageError(path, _what_it_is(path), hint="remove the file, or download it again") from e
-        # Decoders of broken files raise whatever their authors thought of: OSError, SyntaxError, struct.error, ...
-        except Exception as e:
+        except _DAMAGE as e:
             hint = "get the file again from where it came from, or remove it"
             raise ImageError(path, f"the file is damaged or cut short ({e})", hint=hint) from e
 
@@ -278,7 +286,7 @@ def _orientation(file: ImageFile.ImageFile) -> int:
         else:
             exif = file.getexif()
         value = exif.get(ExifTags.Base.Orientation, 1)
-    except Exception:  # broken EXIF is common and no reason to refuse a picture
+    except _DAMAGE:  # broken EXIF is common and no reason to refuse a picture
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
