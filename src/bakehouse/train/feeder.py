@@ -45,12 +45,8 @@ class Feeder:
     ) -> Batch:
         """The batch of `slots`; `generator` draws the latents from their moments."""
         recipe = self.plan.recipe
-        epoch = step // self.plan.steps_per_epoch
-        captions, flips = [], []
-        for position, slot in enumerate(slots):
-            rng = random.Random(f"sample/{recipe.seed}/{step}/{part}/{position}")
-            captions.append(self._caption(slot, rng, epoch, step))
-            flips.append(recipe.data.flip and rng.random() < 0.5)
+        drawn = [self._drawn(slot, step, part, position) for position, slot in enumerate(slots)]
+        captions, flips = [caption for caption, _ in drawn], [flip for _, flip in drawn]
         rows = [self._row(slot) for slot in slots]
         moments = [self.latents.moments(r, f) for r, f in zip(rows, flips, strict=True)]
         both = Moments(torch.cat([m.mean for m in moments]), torch.cat([m.std for m in moments]))
@@ -65,6 +61,18 @@ class Feeder:
             is_prior=is_prior,
             mask=self._mask(rows, flips, both.mean),
         )
+
+    def captions(self, step: int) -> set[str]:
+        """Every wording that `step` will be shown, so that they can be encoded before it."""
+        parts = enumerate(self.slots(step))
+        return {self._drawn(s, step, part, at)[0] for part, slots in parts for at, s in enumerate(slots)}
+
+    def _drawn(self, slot: Slot, step: int, part: int, position: int) -> tuple[str, bool]:
+        """A sample's caption, and whether it is shown mirrored."""
+        recipe = self.plan.recipe
+        rng = random.Random(f"sample/{recipe.seed}/{step}/{part}/{position}")
+        caption = self._caption(slot, rng, step // self.plan.steps_per_epoch, step)
+        return caption, recipe.data.flip and rng.random() < 0.5
 
     def _row(self, slot: Slot) -> int:
         """Where the latent cache has a slot's image: subject images first, then class images."""
