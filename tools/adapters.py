@@ -1,0 +1,169 @@
+"""Teaches crumb the example subject with every adapter and optimizer, judges it, and writes docs/adapters.md's table.
+
+    python -m tools.adapters --out build/adapters
+
+Each cell is a run folder of its own, so that the same command goes on where it was interrupted. All cells have the
+plan's own numbers for their adapter and optimizer, the same images, epochs and seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bakehouse.cli.example import lay_out
+from bakehouse.core.run import Run
+from bakehouse.evaluate import evaluate
+from bakehouse.evaluate.result import Report
+from bakehouse.recipe import Recipe, recipe_for_folder
+from bakehouse.train import bake
+
+PAGE = Path(__file__).parent.parent / "docs" / "adapters.md"
+BEGIN, END = "<!-- table: written by `python -m tools.adapters` -->", "<!-- end of table -->"
+
+ADAPTERS: dict[str, dict[str, Any]] = {
+    "LoRA": {"kind": "lora"},
+    "LoCon": {"kind": "lora", "targets": "full", "conv_rank": 8},
+    "DoRA": {"kind": "lora", "dora": True},
+    "LoRA-FA": {"kind": "lora", "freeze_a": True},
+    "LoHa": {"kind": "loha"},
+    "LoKr": {"kind": "lokr"},
+    "IA3": {"kind": "ia3"},
+    "DyLoRA": {"kind": "dylora"},
+    "Diag-OFT": {"kind": "oft"},
+    "BOFT": {"kind": "boft"},
+    "GLoRA": {"kind": "glora"},
+    "full-diff": {"kind": "diff"},
+}
+OPTIMIZERS = ("adamw", "prodigy")
+SHOWN = ("mira", "a held-out character")
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one run came to: shares of 1 with their intervals, seconds of training, bytes of the file."""
+
+    adapter: str
+    optimizer: str
+    seed: int
+    fidelity: tuple[float, float, float]
+    shown: tuple[float, float, float]
+    kept: float
+    drift: float
+    seconds: float
+    bytes: int
+
+
+def recipe_of(images: Path, subject: str, adapter: dict[str, Any], optimizer: str, seed: int, epochs: int) -> Recipe:
+    """The plan's numbers, without what only costs time here."""
+    return recipe_for_folder(images, subject).with_values(
+        {
+            "seed": seed,
+            "adapter": adapter,
+            "optimizer.name": optimizer,
+            "train.epochs": epochs,
+            "sample.every_epochs": 0,
+            "sample.at_start": False,
+            "save.every_epochs": 0,
+            "evaluate.weights": [1.0],
+            "evaluate.checkpoints": 1,
+        }
+    )
+
+
+def cell(folder: Path, recipe: Recipe, name: str, optimizer: str) -> Row:
+    """Trains and judges one cell, or reads what an earlier call found."""
+    noted = folder / "row.json"
+    if noted.is_file():
+        return Row(**json.loads(noted.read_text()))
+    began = time.monotonic()
+    events = list(bake(recipe, folder))
+    steps = [e for e in events if type(e).__name__ == "Step"]
+    seconds = steps[-1].time - steps[0].time if steps else time.monotonic() - began
+    report = _report(folder)
+    found = report.picked
+    row = Row(
+        name,
+        optimizer,
+        recipe.seed,
+        (found.fidelity.value, found.fidelity.low, found.fidelity.high),
+        (found.shown.value, found.shown.low, found.shown.high),
+        found.kept,
+        found.drift.points.value,
+        seconds,
+        (folder / found.weights).stat().st_size,
+    )
+    noted.write_text(json.dumps(asdict(row)) + "\n")
+    return row
+
+
+def _report(folder: Path) -> Report:
+    work = evaluate(Run(folder))
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            report: Report = end.value
+            return report
+
+
+def lines(rows: Sequence[Row]) -> Iterator[str]:
+    """The table; figures in percent, intervals of 95 %."""
+    heads = ("adapter", "optimizer", "subject fidelity", "pictures that show it", "prompt kept", "class moved")
+    yield f"| {' | '.join([*heads, 'training', 'file'])} |"
+    yield "| --- " * (len(heads) + 2) + "|"
+    for r in rows:
+        share = " | ".join(f"{v:.0%} ({low:.0%} to {high:.0%})" for v, low, high in (r.fidelity, r.shown))
+        size = f"{r.bytes / 1024:.0f} KB"
+        yield (
+            f"| {r.adapter} | {r.optimizer} | {share} | {r.kept:.0%} | {r.drift:.0f} points "
+            f"| {r.seconds:.0f} s | {size} |"
+        )
+
+
+def write(rows: Sequence[Row], about: str) -> None:
+    """Puts the table into the page."""
+    text = PAGE.read_text("utf-8")
+    head, rest = text.split(BEGIN)
+    _, tail = rest.split(END)
+    PAGE.write_text(f"{head}{BEGIN}\n\n{about}\n\n" + "\n".join(lines(rows)) + f"\n\n{END}{tail}", "utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tools.adapters", description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("build/adapters"))
+    parser.add_argument("--only", nargs="+", choices=list(ADAPTERS), default=list(ADAPTERS))
+    parser.add_argument("--optimizers", nargs="+", default=list(OPTIMIZERS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--no-page", action="store_true", help="print the table and leave the page alone")
+    a = parser.parse_args()
+    images, subject = lay_out(SHOWN[0], a.out)
+    rows = []
+    for name in a.only:
+        for optimizer in a.optimizers:
+            for seed in a.seeds:
+                recipe = recipe_of(images, subject, ADAPTERS[name], optimizer, seed, a.epochs)
+                row = cell(a.out / f"{name}-{optimizer}-{seed}", recipe, name, optimizer)
+                rows.append(row)
+                print(*list(lines([row]))[2:], sep="\n", flush=True)
+    about = (
+        f"The example subject {SHOWN[0]} ({SHOWN[1]}) on crumb, {a.epochs} epochs, seeds "
+        f"{', '.join(map(str, a.seeds))}, {torch.get_num_threads()} CPU threads, weight 1; "
+        "intervals of 95 % over pictures."
+    )
+    if a.no_page:
+        print(about)
+    else:
+        write(rows, about)
+
+
+if __name__ == "__main__":
+    main()
