@@ -31,4 +31,5 @@ def __getattr__(name: str) -> Any:
             from bakehouse.train.worker import work as found
         case _:
             raise AttributeError(f"module 'bakehouse.train' has no attribute {name!r}")
+    globals()[name] = found  # importing bake.py has bound its name to the module
     return found
