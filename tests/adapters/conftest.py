@@ -8,12 +8,22 @@ from typing import Any
 import pytest
 import torch
 
-from bakehouse.adapters import Adapter, LoRA, inject
+from bakehouse.adapters import Adapter, LoHa, LoKr, LoRA, inject
 
 SPECS: dict[str, Any] = {
     "mlp+text": LoRA(rank=4, alpha=7.0, text=True),
     "locon": LoRA(rank=4, alpha=3.0, targets="full", conv_rank=2, conv_alpha=5.0, text=True),
     "rs": LoRA(rank=4, alpha=3.0, targets="full", rs_lora=True),
+    "tucker": LoRA(rank=4, alpha=3.0, targets="full", tucker=True),
+    "lora-fa": LoRA(rank=4, alpha=3.0, lora_fa=True),
+    "dora": LoRA(rank=4, alpha=3.0, targets="full", dora=True, text=True),
+    "dora-in": LoRA(rank=4, alpha=3.0, targets="full", dora=True, wd_on_output=False),
+    "dora-tucker": LoRA(rank=4, alpha=3.0, targets="full", dora=True, tucker=True),
+    "loha": LoHa(rank=3, alpha=2.0, targets="full", conv_rank=2, text=True),
+    "loha-tucker-dora": LoHa(rank=3, alpha=2.0, targets="full", tucker=True, dora=True),
+    "lokr": LoKr(rank=1, alpha=2.0, targets="full", decompose_both=True, text=True),
+    "lokr-full": LoKr(rank=16, alpha=2.0, targets="full", factor=2, unbalanced_factorization=True),
+    "lokr-tucker-dora": LoKr(rank=1, alpha=2.0, targets="full", tucker=True, dora=True),
 }
 
 
@@ -21,6 +31,12 @@ SPECS: dict[str, Any] = {
 def spec(request: pytest.FixtureRequest) -> Any:
     """Every algorithm and every layout of it, with alpha unlike the rank."""
     return request.param
+
+
+@pytest.fixture
+def specs() -> dict[str, Any]:
+    """All of them, by name."""
+    return SPECS
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save, save_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from bakehouse.adapters import FullFineTune, LoRA, load_adapter, metadata_for, read_adapter, save_adapter
+from bakehouse.adapters.formats import from_state
 from bakehouse.adapters.keys import kohya_stem, split_key, to_diffusers
 from bakehouse.adapters.select import all_sites, select
 from bakehouse.core.errors import BakehouseError, UsageError
@@ -60,10 +61,14 @@ def test_saved_and_read_the_same(tiny, spec, output, randomised, tmp_path, make_
     again = load_adapter(path, other.parts())
     assert torch.equal(output(other), output(tiny))
     assert load_file(path).keys() == adapter.state_dict().keys() == again.state_dict().keys()
-    file = read_adapter(path)
-    assert (file.kind, file.rank, file.metadata["ss_steps"]) == ("LoRA", spec.rank, "3")
-    effective = spec.alpha * (spec.rank**0.5 if spec.rs_lora else 1)
-    assert file.alpha == pytest.approx(effective)
+    assert read_adapter(path).metadata["ss_steps"] == "3"
+
+
+@pytest.mark.parametrize("rs_lora", [False, True])
+def test_rank_and_alpha_of_a_file(tiny, randomised, tmp_path, rs_lora):
+    spec = LoRA(rank=4, alpha=3.0, rs_lora=rs_lora)
+    file = read_adapter(save_adapter(randomised(spec, tiny), tmp_path / "a.safetensors", {}))
+    assert (file.kind, file.rank, file.alpha) == ("LoRA", 4, 6.0 if rs_lora else 3.0)
 
 
 def test_keys_shapes_and_types(tiny, randomised, tmp_path):
@@ -256,10 +261,11 @@ def test_the_text_half_is_left_out_where_no_text_encoder_is_given(tiny, randomis
 
 def test_other_algorithms_are_named(tiny):
     stem = "lora_unet_down_blocks_0_attentions_0_proj_in"
-    with pytest.raises(UsageError, match="LoHa"):
-        load_adapter({f"{stem}.hada_{w}": torch.zeros(2, 2) for w in ("w1_a", "w1_b", "w2_a", "w2_b")}, tiny.parts())
-    with pytest.raises(UsageError, match="DoRA"):
-        load_adapter({**lora(stem, 8), f"{stem}.dora_scale": torch.ones(8, 1)}, tiny.parts())
+    with pytest.raises(UsageError, match="T-LoRA"):
+        load_adapter(
+            {f"{stem}.q_layer.weight": torch.zeros(2, 2), f"{stem}.lambda_layer": torch.zeros(1)}, tiny.parts()
+        )
+    assert from_state({**lora(stem, 8), f"{stem}.dora_scale": torch.ones(8, 1)}).kind == "DoRA"
 
 
 def test_what_is_no_adapter_is_refused(tmp_path):

@@ -91,7 +91,9 @@ def pipeline_output(pipe):
     return torch.cat([pipe.unet(x_t, torch.tensor([500, 20]), hidden).sample.flatten(), hidden.flatten()])
 
 
-def test_diffusers_reads_our_file_the_same(tiny, spec, output, randomised, pipe, tmp_path):
+@pytest.mark.parametrize("name", ["mlp+text", "locon", "rs", "lora-fa"])
+def test_diffusers_reads_our_file_the_same(tiny, name, specs, output, randomised, pipe, tmp_path):
+    spec = specs[name]
     adapter = randomised(spec, tiny)
     ours = output(tiny)
     file = save_adapter(adapter, tmp_path / "a.safetensors", {}, torch.float32)

@@ -8,10 +8,18 @@ from bakehouse.adapters.adapter import Adapter, AdapterSpecBase, LayerAdapter, L
 from bakehouse.adapters.formats import AdapterFile, load_adapter, metadata_for, read_adapter, save_adapter
 from bakehouse.adapters.full import FullAdapter, FullFineTune
 from bakehouse.adapters.layer import AdapterLayer
+from bakehouse.adapters.loha import LoHa, LoHaLayer
+from bakehouse.adapters.lokr import LoKr, LoKrLayer
 from bakehouse.adapters.lora import LoRA, LoRALayer
 from bakehouse.adapters.network import Dim, NetworkSpec
 
-AdapterSpec = Annotated[LoRA | FullFineTune, Field(discriminator="kind")]
+AdapterSpec = Annotated[
+    LoRA
+    | LoHa
+    | LoKr
+    | FullFineTune,
+    Field(discriminator="kind"),
+]  # fmt: skip
 
 __all__ = [
     "Adapter",
@@ -24,6 +32,10 @@ __all__ = [
     "FullFineTune",
     "LayerAdapter",
     "LayerSpec",
+    "LoHa",
+    "LoHaLayer",
+    "LoKr",
+    "LoKrLayer",
     "LoRA",
     "LoRALayer",
     "NetworkSpec",

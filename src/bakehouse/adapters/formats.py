@@ -15,15 +15,21 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from bakehouse.adapters.adapter import Adapter, LayerAdapter
-from bakehouse.adapters.keys import algorithm_of, meant_for, to_diffusers, to_kohya
+from bakehouse.adapters.keys import algorithm_of, meant_for, rank_of, to_diffusers, to_kohya
 from bakehouse.adapters.layer import AdapterLayer, Base, freeze
+from bakehouse.adapters.loha import LoHaLayer
+from bakehouse.adapters.lokr import LoKrLayer
 from bakehouse.adapters.lora import LoRALayer
 from bakehouse.adapters.metadata import as_text, metadata_for, sort_header, with_hashes
 from bakehouse.adapters.select import Site, all_sites
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import atomic_path, read_json
 
-READERS: tuple[type[AdapterLayer], ...] = (LoRALayer,)
+READERS: tuple[type[AdapterLayer], ...] = (
+    LoRALayer,
+    LoHaLayer,
+    LoKrLayer,
+)
 """The layers that read files, asked in this order whether a module's tensors are theirs: a new one is one line."""
 
 
@@ -46,17 +52,12 @@ class AdapterFile:
     @property
     def rank(self) -> int:
         """The largest rank of its modules; 0 for algorithms without one."""
-        return max(
-            (t["lora_down.weight"].shape[0] for t in self.modules.values() if "lora_down.weight" in t), default=0
-        )
+        return max(map(rank_of, self.modules.values()), default=0)
 
     @property
     def alpha(self) -> float:
         """The alpha of the module with the largest rank; the rank itself where the file has none."""
-        ranked = [t for t in self.modules.values() if "lora_down.weight" in t]
-        if not ranked:
-            return 0.0
-        top = max(ranked, key=lambda t: t["lora_down.weight"].shape[0])
+        top = max(self.modules.values(), key=rank_of)
         return float(top["alpha"]) if "alpha" in top else float(self.rank)
 
 

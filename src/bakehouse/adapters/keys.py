@@ -28,8 +28,10 @@ _OTHER = re.compile(
     r"|(?:[ab][12]|bm|q_layer|p_layer)\.weight|lambda_layer|weight)$"
 )
 
+_RANKED = ("lora_down.weight", "hada_w1_b", "lokr_w1_b", "lokr_w2_b")
+"""The suffixes whose first size is the rank."""
+
 ALGORITHMS = {
-    "dora_scale": "DoRA",
     "hada_w1_a": "LoHa",
     "lokr_w1": "LoKr",
     "lokr_w1_a": "LoKr",
@@ -145,6 +147,9 @@ def to_kohya(state: Mapping[str, Tensor]) -> tuple[dict[str, dict[str, Tensor]],
             strange.append(key)
             continue
         stem, suffix = found
+        if "lora_magnitude_vector" in key:
+            # PEFT shapes a convolution's lengths as LyCORIS shapes lengths of inputs; they are of outputs.
+            tensor = tensor.reshape(-1, 1)
         modules.setdefault(kohya_stem(stem), {})[suffix] = tensor
     return modules, strange
 
@@ -167,7 +172,15 @@ def to_diffusers(state: Mapping[str, Tensor], sites: Iterable[Site]) -> dict[str
 def algorithm_of(suffixes: Iterable[str]) -> str:
     """The algorithm's name in the field, from its suffixes."""
     present = set(suffixes)
-    return next((name for mark, name in ALGORITHMS.items() if mark in present), "unknown")
+    name = next((name for mark, name in ALGORITHMS.items() if mark in present), "unknown")
+    if "dora_scale" not in present:
+        return name
+    return "DoRA" if name == "LoRA" else f"{name} with DoRA"
+
+
+def rank_of(tensors: Mapping[str, Tensor]) -> int:
+    """The rank of one module's tensors; 0 for algorithms without one."""
+    return max((int(tensors[name].shape[0]) for name in _RANKED if name in tensors), default=0)
 
 
 def meant_for(modules: Mapping[str, Mapping[str, Tensor]]) -> str:

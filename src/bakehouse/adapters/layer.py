@@ -1,7 +1,7 @@
 """The parts every algorithm shares: a layer that says its ΔW, and the hook that adds it to a module of the base.
 
-One law holds for all: output = base(x) + multiplier x op(x, ΔW), where op is the module's own linear map and ΔW is taken
-of the base's own weight, whatever else is on the module. An algorithm must say ΔW; it may also say a cheaper way to the
+One law holds for all: output = base(x) + multiplier x op(x, ΔW), where op is the module's own linear map and ΔW is of
+the base's own weight, whatever else is on the module. An algorithm must say ΔW; it may also say a cheaper way to the
 same output, and a test holds both equal.
 """
 
@@ -43,6 +43,8 @@ class AdapterLayer(nn.Module, ABC):
 
     algorithm: ClassVar[str] = ""
     """The algorithm's name in the field: `LoKr`."""
+    module_dropout: float = 0.0
+    """Chance that the layer is left out of a training step."""
 
     @classmethod
     @abstractmethod
@@ -85,7 +87,7 @@ class AdapterLayer(nn.Module, ABC):
 
     def skipped(self) -> bool:
         """Whether this call leaves the layer out (module dropout)."""
-        return False
+        return self.training and self.module_dropout > 0 and float(torch.rand(())) < self.module_dropout
 
 
 class Dial:
@@ -247,6 +249,14 @@ def check_merged_last(hooks: Iterable[tuple[Hook, AdapterLayer]]) -> None:
         raise BakehouseError(
             "another adapter was merged after this one", hint="take adapters out in the opposite order of merging"
         )
+
+
+def drop_channels(out: Tensor, channel_dim: int, chance: float) -> Tensor:
+    """Leaves out whole channels, one draw per sample and channel; what is kept counts more, so that the mean stays."""
+    shape = [1] * out.ndim
+    shape[0], shape[channel_dim] = out.shape[0], out.shape[channel_dim]
+    kept = torch.rand(shape, device=out.device) >= chance
+    return out * kept / (1 - chance)
 
 
 def compute_input(x: Tensor, weight: Tensor) -> Tensor:

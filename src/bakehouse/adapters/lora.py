@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, dropout, linear
 
-from bakehouse.adapters.layer import AdapterLayer, Base, Weight, compute_input
-from bakehouse.adapters.network import Dim, NetworkSpec
+from bakehouse.adapters.dora import DecomposableLayer, DecomposableSpec, read_magnitudes
+from bakehouse.adapters.layer import Base, Weight, compute_input, drop_channels
+from bakehouse.adapters.network import Dim
 from bakehouse.adapters.select import Site
 
 
-class LoRA(NetworkSpec):
+class LoRA(DecomposableSpec):
     """Low-rank adapters on linear maps and convolutions (LoCon)."""
 
     algo: ClassVar[str] = "locon"
@@ -23,43 +24,48 @@ class LoRA(NetworkSpec):
     kind: Literal["lora"] = "lora"
     rs_lora: bool = False
     """The update counts alpha / sqrt(rank): Kalajdzievski 2023, arXiv:2312.03732."""
+    lora_fa: bool = False
+    """A stays as it begins and only B learns, which saves the memory of A's inputs (LoRA-FA: Zhang et al. 2023,
+    arXiv:2308.03303)."""
+    tucker: bool = False
+    """3x3 convolutions through a core of rank x rank x 3 x 3, which keeps A small (LyCORIS' Tucker form)."""
 
     def network_metadata(self) -> dict[str, Any]:
+        metadata = super().network_metadata()
+        if self.dora or self.tucker:
+            return metadata
         # Everybody's loader knows plain LoRA as kohya's own.
-        return {
-            **super().network_metadata(),
-            "ss_network_module": "networks.lora",
-            "ss_network_args": self._conv_args(),
-        }
+        return {**metadata, "ss_network_module": "networks.lora", "ss_network_args": self._conv_args()}
+
+    def network_args(self) -> dict[str, str]:
+        return {**super().network_args(), "use_tucker": str(self.tucker), "rs_lora": str(self.rs_lora)}
 
     def layer(self, site: Site, dim: Dim, generator: torch.Generator | None) -> LoRALayer:
-        rank, alpha = dim.rank, dim.alpha
-        if self.rs_lora:
-            # Files know alpha / rank only; this alpha makes that alpha / sqrt(rank), for every reader.
-            alpha *= math.sqrt(rank)
-        down, up = _shapes(site.module, rank)
-        start = torch.empty(down)
-        nn.init.kaiming_uniform_(start, a=math.sqrt(5), generator=generator)
-        return LoRALayer(
-            start,
-            torch.zeros(up),
-            alpha,
-            dropout=dim.dropout,
-            rank_dropout=dim.rank_dropout,
-            module_dropout=dim.module_dropout,
-        )
+        outs, ins, *kernel = site.module.weight.shape
+        tucker = self.tucker and site.is_kernel
+        ones = [1] * len(kernel)
+        # Files know alpha / rank only; this alpha makes that alpha / sqrt(rank), for every reader.
+        alpha = dim.alpha * math.sqrt(dim.rank) if self.rs_lora else dim.alpha
+        down = _uniform((dim.rank, ins, *(ones if tucker else kernel)), generator)
+        mid = _uniform((dim.rank, dim.rank, *kernel), generator) if tucker else None
+        up = torch.zeros(outs, dim.rank, *ones)
+        made = LoRALayer(
+            down, up, alpha, mid=mid, magnitudes=self.magnitudes(site.module), dropout=dim.dropout,
+            rank_dropout=dim.rank_dropout, module_dropout=dim.module_dropout,
+        )  # fmt: skip
+        made.lora_down.requires_grad_(not self.lora_fa)
+        return made
 
 
-def _shapes(base: Base, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """A is (r, in[, k, k]), B is (out, r[, 1, 1])."""
-    outs, ins, *kernel = base.weight.shape
-    return (rank, ins, *kernel), (outs, rank, *([1] * len(kernel)))
+def _uniform(shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
+    return nn.init.kaiming_uniform_(torch.empty(shape), a=math.sqrt(5), generator=generator)
 
 
-class LoRALayer(AdapterLayer):
-    """One module's A (`lora_down`), B (`lora_up`) and alpha."""
+class LoRALayer(DecomposableLayer):
+    """One module's A (`lora_down`), B (`lora_up`), Tucker core (`lora_mid`, where there is one) and alpha."""
 
     algorithm = "LoRA"
+    cheap_lengths = True
     alpha: Tensor
 
     def __init__(
@@ -68,13 +74,16 @@ class LoRALayer(AdapterLayer):
         up: Tensor,
         alpha: float,
         *,
+        mid: Tensor | None = None,
+        magnitudes: Tensor | None = None,
         dropout: float = 0.0,
         rank_dropout: float = 0.0,
         module_dropout: float = 0.0,
     ) -> None:
-        super().__init__()
+        super().__init__(magnitudes)
         self.lora_down = Weight(down)
         self.lora_up = Weight(up)
+        self.lora_mid = None if mid is None else Weight(mid)
         self.register_buffer("alpha", torch.tensor(float(alpha)))
         self.scale = float(alpha) / down.shape[0]
         self.dropout = dropout
@@ -88,32 +97,33 @@ class LoRALayer(AdapterLayer):
 
     @classmethod
     def reads(cls, tensors: Mapping[str, Tensor]) -> bool:
-        return "lora_down.weight" in tensors and "dora_scale" not in tensors
+        return "lora_down.weight" in tensors or "lora_up.weight" in tensors
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], base: Base) -> Self:
-        """A layer from a file's tensors, in single precision.
-
-        LoCon's Tucker core `lora_mid` [r, r, k, k] is multiplied into A, which changes nothing but the size.
-
-        Raises:
-            ValueError: a tensor is missing, or its shape is not the module's.
-        """
         down, up = (tensors.get(f"lora_{side}.weight") for side in ("down", "up"))
         if down is None or up is None:
             raise ValueError(f"it holds {', '.join(tensors)} where lora_down.weight and lora_up.weight are expected")
-        down, up = down.float(), up.float()
-        if "lora_mid.weight" in tensors:
-            down = torch.einsum("abkl,bi->aikl", tensors["lora_mid.weight"].float(), down.flatten(1))
         rank = int(down.shape[0])
         alpha = float(tensors["alpha"]) if "alpha" in tensors else float(rank)
-        want_down, want_up = _shapes(base, rank)
+        outs, ins, *kernel = base.weight.shape
+        ones = [1] * len(kernel)
+        mid = tensors.get("lora_mid.weight")
+        want_down, want_up = (rank, ins, *(kernel if mid is None else ones)), (outs, rank, *ones)
         if down.numel() != math.prod(want_down) or up.numel() != math.prod(want_up):
             raise ValueError(
                 f"A {tuple(down.shape)} and B {tuple(up.shape)} do not fit a weight of {tuple(base.weight.shape)}"
             )
+        if mid is not None and tuple(mid.shape) != (rank, rank, *kernel):
+            raise ValueError(f"the core {tuple(mid.shape)} does not fit a weight of {tuple(base.weight.shape)}")
         # A 1x1 convolution and a linear map hold the same numbers; files differ in which they say.
-        return cls(down.reshape(want_down).clone(), up.reshape(want_up).clone(), alpha)
+        return cls(
+            down.float().reshape(want_down).clone(),
+            up.float().reshape(want_up).clone(),
+            alpha,
+            mid=None if mid is None else mid.float().clone(),
+            magnitudes=read_magnitudes(tensors, base),
+        )
 
     @property
     def down(self) -> Tensor:
@@ -127,32 +137,39 @@ class LoRALayer(AdapterLayer):
     def rank(self) -> int:
         return int(self.down.shape[0])
 
-    def delta(self, weight: Tensor) -> Tensor:
-        product = self.up.flatten(1) @ self.down.flatten(1)
-        return (product * self.scale).view(weight.shape)
+    def _rows(self) -> Tensor:
+        """A with the core multiplied into it, [r, in x k x k]."""
+        if self.lora_mid is None:
+            return self.down.flatten(1)
+        return torch.einsum("abkl,bi->aikl", self.lora_mid.weight, self.down.flatten(1)).flatten(1)
 
-    def added(self, base: Base, x: Tensor) -> Tensor:
+    def update(self, shape: torch.Size) -> Tensor:
+        return (self.up.flatten(1) @ self._rows() * self.scale).view(shape)
+
+    def row_lengths(self, weight: Tensor) -> Tensor:
+        """||W + sBA||² = ||W||² + 2s <B, W A'> + s² <B, B A A'>, row by row."""
+        rows, up = self._rows(), self.up.flatten(1) * self.scale
+        weight = weight.flatten(1)
+        alone: Tensor = torch.linalg.vector_norm(weight, dim=1)
+        mixed = up * (2 * weight @ rows.mT + up @ (rows @ rows.mT))
+        return (alone.square() + mixed.sum(1)).clamp_min(torch.finfo(torch.float32).tiny).sqrt()
+
+    def applied(self, base: Base, x: Tensor) -> Tensor:
         down, up = self.down, self.up
         x = compute_input(x, down)
         # Scaling the bottleneck is cheaper than scaling the output: it is rank wide.
         if isinstance(base, nn.Linear):
             return linear(self._dropped(linear(x, down) * self.scale, -1), up)
         assert isinstance(base, nn.Conv2d)
-        h = conv2d(x, down, None, base.stride, base.padding, base.dilation)
+        if self.lora_mid is None:
+            h = conv2d(x, down, None, base.stride, base.padding, base.dilation)
+        else:
+            h = conv2d(conv2d(x, down), self.lora_mid.weight, None, base.stride, base.padding, base.dilation)
         return conv2d(self._dropped(h * self.scale, 1), up)
-
-    def skipped(self) -> bool:
-        return self.training and self.module_dropout > 0 and float(torch.rand(())) < self.module_dropout
 
     def _dropped(self, h: Tensor, rank_dim: int) -> Tensor:
         if not self.training:
             return h
         if self.dropout:
             h = dropout(h, self.dropout)
-        if self.rank_dropout:
-            # One draw per sample and rank; what is kept counts more, so that the mean stays.
-            shape = [1] * h.ndim
-            shape[0], shape[rank_dim] = h.shape[0], h.shape[rank_dim]
-            kept = torch.rand(shape, device=h.device) >= self.rank_dropout
-            h = h * kept / (1 - self.rank_dropout)
-        return h
+        return drop_channels(h, rank_dim, self.rank_dropout) if self.rank_dropout else h

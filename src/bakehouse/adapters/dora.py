@@ -1,0 +1,122 @@
+"""DoRA: length and direction of the weight learned apart. Liu et al. 2024, arXiv:2402.09353; on LoHa, LoKr as LyCORIS.
+
+W' = m V / ||V|| with V = W + ΔV, where ΔV is what the algorithm underneath learns and ||V|| is the length of each row
+(one for each output), or of each column. ΔW = W' - W, so a multiplier means what it means everywhere: 0 is the base.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar, Self
+
+import torch
+from pydantic import model_validator
+from torch import Tensor, nn
+
+from bakehouse.adapters.layer import AdapterLayer, Base, Way, full_precision, own_weight, per_channel
+from bakehouse.adapters.network import NetworkSpec
+
+
+class DecomposableSpec(NetworkSpec):
+    """A network algorithm that DoRA may be laid over."""
+
+    dora: bool = False
+    """Learn the length of the weight apart from its direction (DoRA)."""
+    wd_on_output: bool = True
+    """DoRA's lengths: one for each output, as in the paper; false: one for each input, as LyCORIS before 3.2."""
+
+    @model_validator(mode="after")
+    def _axis_needs_dora(self) -> Self:
+        if not self.wd_on_output and not self.dora:
+            raise ValueError("wd_on_output = False says how DoRA measures: it needs dora = true")
+        return self
+
+    def network_args(self) -> dict[str, str]:
+        args = super().network_args()
+        return {**args, "dora_wd": "True", "wd_on_output": str(self.wd_on_output)} if self.dora else args
+
+    def magnitudes(self, base: Base) -> Tensor | None:
+        """The lengths to begin with; None without DoRA."""
+        return lengths(base.weight.detach().float(), self.wd_on_output) if self.dora else None
+
+
+def lengths(weight: Tensor, on_output: bool) -> Tensor:
+    """||V|| of each output [out, 1, ...] or of each input [1, in, 1, ...]; never 0."""
+    dims = tuple(d for d in range(weight.ndim) if d != (0 if on_output else 1))
+    norm: Tensor = torch.linalg.vector_norm(weight, dim=dims, keepdim=True)
+    return norm.clamp_min(torch.finfo(torch.float32).tiny)
+
+
+class DecomposableLayer(AdapterLayer):
+    """A layer that says its ΔV as `update`; with a `dora_scale` m its ΔW is m V / ||V|| - W, without one it is ΔV."""
+
+    cheap_lengths: ClassVar[bool] = False
+    """Whether there is a way to ||V|| that makes no ΔV: `row_lengths`."""
+    dora_scale: nn.Parameter | None
+
+    def __init__(self, magnitudes: Tensor | None) -> None:
+        super().__init__()
+        self.register_parameter("dora_scale", None if magnitudes is None else nn.Parameter(magnitudes.clone()))
+
+    @abstractmethod
+    def update(self, shape: torch.Size) -> Tensor:
+        """ΔV, alpha and rank included, without dropouts."""
+
+    @abstractmethod
+    def applied(self, base: Base, x: Tensor) -> Tensor:
+        """op(x, ΔV) the cheapest way, with dropouts."""
+
+    def plain_way(self, base: Base, x: Tensor) -> Way:
+        """The way without DoRA."""
+        return "input"
+
+    def row_lengths(self, weight: Tensor) -> Tensor:
+        """||W + ΔV|| of each output [out]; exactly ||W|| where ΔV is 0."""
+        raise NotImplementedError(f"{type(self).__name__} has no cheap lengths")
+
+    def delta(self, weight: Tensor) -> Tensor:
+        update = self.update(weight.shape)
+        if self.dora_scale is None:
+            return update
+        whole = weight.float() + update
+        return whole * (self.dora_scale / lengths(whole, self._on_output(weight))) - weight
+
+    def way(self, base: Base, x: Tensor) -> Way:
+        if self.dora_scale is None:
+            return self.plain_way(base, x)
+        if self.cheap_lengths and self._on_output(base.weight):
+            return "output"
+        return "weight" if full_precision(base, x) else "input"
+
+    def added(self, base: Base, x: Tensor) -> Tensor:
+        return self.applied(base, x) if self.dora_scale is None else super().added(base, x)
+
+    def turned(self, base: Base, x: Tensor, y: Tensor) -> Tensor:
+        """op(x, s V - W) = (s - 1) y + s op(x, ΔV), s = m / ||V||."""
+        assert self.dora_scale is not None
+        s = self.dora_scale.flatten() / self.row_lengths(own_weight(base).float())
+        s = per_channel(base, s).to(y.dtype)
+        return (s - 1) * y + s * self.applied(base, x)
+
+    def _on_output(self, weight: Tensor) -> bool:
+        assert self.dora_scale is not None
+        return self.dora_scale.shape[0] == weight.shape[0] == self.dora_scale.numel()
+
+
+def read_magnitudes(tensors: Mapping[str, Tensor], base: Base) -> Tensor | None:
+    """A file's `dora_scale`, shaped for the module; its shape says along which axis it was measured.
+
+    Raises:
+        ValueError: it fits neither the outputs nor the inputs.
+    """
+    found = tensors.get("dora_scale")
+    if found is None:
+        return None
+    outs, ins, *kernel = base.weight.shape
+    ones = [1] * len(kernel)
+    if found.numel() == outs and found.shape[0] == outs:
+        return found.float().reshape(outs, 1, *ones)
+    if found.numel() == ins:
+        return found.float().reshape(1, ins, *ones)
+    raise ValueError(f"dora_scale {tuple(found.shape)} does not fit a weight of {tuple(base.weight.shape)}")

@@ -1,0 +1,213 @@
+"""LoKr: ΔW = scale x W1 (x) W2, a Kronecker product; either factor may be of low rank. LyCORIS, arXiv:2309.14859.
+
+With out = a b and in = c d, W1 is [a, c] and W2 is [b, d]; x [c d] seen as a matrix X [c, d] goes to W1 X W2ᵀ, which
+takes (b + c b / d) / out of the work of a dense ΔW and makes none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.nn.functional import conv2d, linear
+
+from bakehouse.adapters.dora import DecomposableLayer, DecomposableSpec, read_magnitudes
+from bakehouse.adapters.layer import Base, compute_input, drop_channels
+from bakehouse.adapters.network import Dim
+from bakehouse.adapters.select import Site
+
+_NAMES = ("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2")
+
+
+class LoKr(DecomposableSpec):
+    """Kronecker products: small files, quick to learn; wants a rate of 5e-5 to 8e-5."""
+
+    algo: ClassVar[str] = "lokr"
+    meaningless = frozenset({"dropout"})
+
+    kind: Literal["lokr"] = "lokr"
+    factor: int = Field(-1, ge=-1)
+    """The smaller factor's size, at most; -1: both about the square root of the layer's size. Smaller: larger files."""
+    decompose_both: bool = False
+    """The smaller factor is of low rank as well, where that is smaller."""
+    full_matrix: bool = False
+    """No low rank: both factors whole."""
+    unbalanced_factorization: bool = False
+    """The smaller factor is the taller one: LyCORIS' option of the same name."""
+    tucker: bool = False
+    """3x3 convolutions' larger factor through a core of rank x rank x 3 x 3."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.factor == 0:
+            raise ValueError("factor = 0: a size, or -1 for the square root of the layer's size")
+        if self.full_matrix:
+            given = self.model_fields_set & {"rank", "alpha", "conv_rank", "conv_alpha", "decompose_both", "tucker"}
+            for name in sorted(given):
+                if getattr(self, name) != type(self).model_fields[name].default:
+                    raise ValueError(f"{name} means nothing with full_matrix = true: leave one of them out")
+        return self
+
+    def network_args(self) -> dict[str, str]:
+        names = ("factor", "decompose_both", "full_matrix", "unbalanced_factorization")
+        own = {name: str(getattr(self, name)) for name in names}
+        return {**super().network_args(), "use_tucker": str(self.tucker), **own}
+
+    def layer(self, site: Site, dim: Dim, generator: torch.Generator | None) -> LoKrLayer:
+        outs, ins, *kernel = site.module.weight.shape
+        (a, b), (c, d) = factorize(outs, self.factor), factorize(ins, self.factor)
+        if self.unbalanced_factorization:
+            a, b = b, a
+        rank = dim.rank
+        shapes: dict[str, tuple[int, ...]] = {}
+        if self.decompose_both and rank < max(a, c) / 2 and not self.full_matrix:
+            shapes |= {"lokr_w1_a": (a, rank), "lokr_w1_b": (rank, c)}
+        else:
+            shapes["lokr_w1"] = (a, c)
+        if self.full_matrix or rank >= max(b, d) / 2:
+            shapes["lokr_w2"] = (b, d, *kernel)
+        elif self.tucker and site.is_kernel:
+            shapes |= {"lokr_t2": (rank, rank, *kernel), "lokr_w2_a": (rank, b), "lokr_w2_b": (rank, d)}
+        else:
+            shapes |= {"lokr_w2_a": (b, rank), "lokr_w2_b": (rank, d * math.prod(kernel))}
+        tensors = {name: _start(name, shape, generator) for name, shape in shapes.items()}
+        whole = "lokr_w1" in tensors and "lokr_w2" in tensors
+        made = LoKrLayer(
+            tensors, float(rank) if whole else dim.alpha, tuple(kernel), magnitudes=self.magnitudes(site.module)
+        )
+        made.rank_dropout, made.module_dropout = dim.rank_dropout, dim.module_dropout
+        return made
+
+
+def _start(name: str, shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
+    """As LyCORIS begins: the larger factor is 0."""
+    if name in ("lokr_w2", "lokr_w2_b"):
+        return torch.zeros(shape)
+    return nn.init.kaiming_uniform_(torch.empty(shape), a=math.sqrt(5), generator=generator)
+
+
+def factorize(size: int, factor: int) -> tuple[int, int]:
+    """`size` as m x n, m <= n: m = factor where that divides it, else the most even split with m <= factor (-1: any).
+
+    LyCORIS' rule, so that files of both have the same shapes: 320 and -1 are 16 x 20, 320 and 8 are 8 x 40.
+    """
+    if factor > 0 and size % factor == 0:
+        return min(factor, size // factor), max(factor, size // factor)
+    most = math.isqrt(size) if factor < 0 else min(factor, math.isqrt(size))
+    m = next(m for m in range(most, 0, -1) if size % m == 0)
+    return m, size // m
+
+
+class LoKrLayer(DecomposableLayer):
+    """One module's two factors, whole or as pairs, and alpha.
+
+    The update counts alpha / rank where a factor is a pair, and once where both are whole: all readers hold it so.
+    """
+
+    algorithm = "LoKr"
+    lokr_w1: nn.Parameter | None
+    lokr_w1_a: nn.Parameter
+    lokr_w1_b: nn.Parameter
+    lokr_w2: nn.Parameter | None
+    lokr_w2_a: nn.Parameter
+    lokr_w2_b: nn.Parameter
+    lokr_t2: nn.Parameter | None
+    alpha: Tensor
+    rank_dropout: float = 0.0
+
+    def __init__(
+        self,
+        tensors: Mapping[str, Tensor],
+        alpha: float,
+        kernel: tuple[int, ...] = (),
+        *,
+        magnitudes: Tensor | None = None,
+    ) -> None:
+        super().__init__(magnitudes)
+        for name in _NAMES:
+            self.register_parameter(name, nn.Parameter(tensors[name]) if name in tensors else None)
+        self.register_buffer("alpha", torch.tensor(float(alpha)))
+        self.kernel = kernel
+        self.scale = self._scale()
+
+    def _scale(self) -> float:
+        pair = self.lokr_w1_b if self.lokr_w1 is None else self.lokr_w2_b if self.lokr_w2 is None else None
+        return 1.0 if pair is None else float(self.alpha) / pair.shape[0]
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self.scale = self._scale()
+
+    @classmethod
+    def reads(cls, tensors: Mapping[str, Tensor]) -> bool:
+        return "lokr_w1" in tensors or "lokr_w1_a" in tensors
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], base: Base) -> Self:
+        for one in ("lokr_w1", "lokr_w2"):
+            if one not in tensors and not {f"{one}_a", f"{one}_b"} <= tensors.keys():
+                raise ValueError(f"it holds neither {one} nor {one}_a and {one}_b")
+        found = {name: tensors[name].float().clone() for name in _NAMES if name in tensors}
+        pairs = [found[name] for name in ("lokr_w1_b", "lokr_w2_b") if name in found]
+        rank = float(pairs[0].shape[0]) if pairs else 1.0
+        alpha = float(tensors["alpha"]) if "alpha" in tensors else rank
+        kernel = tuple(base.weight.shape[2:])
+        layer = cls(found, alpha, kernel, magnitudes=read_magnitudes(tensors, base))
+        try:
+            (a, c), (b, d) = layer.small().shape, layer.large().shape[:2]
+        except RuntimeError as e:
+            raise ValueError(f"its factors do not fit each other or a kernel of {kernel}: {e}") from e
+        if (a * b, c * d) != tuple(base.weight.shape[:2]):
+            raise ValueError(f"factors {a}x{c} and {b}x{d} do not fit a weight of {tuple(base.weight.shape)}")
+        return layer
+
+    def small(self) -> Tensor:
+        """W1 [a, c]."""
+        if self.lokr_w1 is not None:
+            return self.lokr_w1
+        return self.lokr_w1_a @ self.lokr_w1_b
+
+    def large(self) -> Tensor:
+        """W2 [b, d, ...], scale included."""
+        if self.lokr_w2 is not None:
+            whole = self.lokr_w2.view(*self.lokr_w2.shape[:2], *self.kernel)
+            return whole if self.scale == 1.0 else whole * self.scale
+        a, b = self.lokr_w2_a * self.scale, self.lokr_w2_b
+        if self.lokr_t2 is not None:
+            return torch.einsum("ijkl,ip,jr->prkl", self.lokr_t2, a, b)
+        return (a @ b.flatten(1)).view(a.shape[0], -1, *self.kernel)
+
+    def update(self, shape: torch.Size) -> Tensor:
+        small = self.small()
+        return torch.kron(small.view(*small.shape, *[1] * len(self.kernel)), self.large().contiguous()).view(shape)
+
+    def applied(self, base: Base, x: Tensor) -> Tensor:
+        small, large = self.small(), self.large()
+        x = compute_input(x, small)
+        if isinstance(base, nn.Conv2d):
+            out, channels = _kron_conv(base, x, small, large), 1
+        else:
+            out, channels = _kron_linear(x, small, large), -1
+        if self.training and self.rank_dropout:
+            return drop_channels(out, channels, self.rank_dropout)
+        return out
+
+
+def _kron_linear(x: Tensor, small: Tensor, large: Tensor) -> Tensor:
+    """W1 X W2ᵀ for each X [c, d] of x [..., c d]: [..., a b]."""
+    c, d = small.shape[1], large.shape[1]
+    h = linear(x.reshape(*x.shape[:-1], c, d), large)
+    return linear(h.mT, small).mT.flatten(-2)
+
+
+def _kron_conv(base: nn.Conv2d, x: Tensor, small: Tensor, large: Tensor) -> Tensor:
+    """The same over images [batch, c d, h, w]: W2 is a convolution of each of the c groups, W1 mixes the groups."""
+    (a, c), (b, d) = small.shape, large.shape[:2]
+    batch, _, *size = x.shape
+    h = conv2d(x.reshape(batch * c, d, *size), large, None, base.stride, base.padding, base.dilation)
+    mixed = torch.matmul(small, h.reshape(batch, c, -1))
+    return mixed.view(batch, a * b, *h.shape[2:])
