@@ -1,19 +1,24 @@
-"""Optimizers and learning-rate schedules by name: rows of a table, never an import path from outside."""
+"""Optimizers by name: rows of a table, never an import path from outside."""
 
 from __future__ import annotations
 
 import importlib
+import inspect
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator
 
 from bakehouse.core.errors import UsageError, did_you_mean
 from bakehouse.core.spec import Spec
+
+ADAMW_LR = 1e-4
+"""For adapters; presets give their rates for AdamW."""
 
 
 @dataclass(frozen=True)
@@ -22,38 +27,141 @@ class OptimizerRow:
 
     module: str
     cls: str
-    lr: float
+    lr: float = ADAMW_LR
     """The rate to begin with, for adapters."""
     install: str = ""
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    aliases: tuple[str, ...] = ()
+    """Other trainers' names for it. Case, `-` and `_` never matter, and `module.cls` is always understood."""
     finds_rate: bool = False
     """The rate is a multiplier of what the optimizer estimates itself: 1.0."""
+    one_rate: bool = False
+    """UNet and text encoder must have the same rate: the estimate is made over both."""
+    schedule_free: bool = False
+    """Averages instead of lowering the rate: that stays constant, and the weights to look at are behind `eval()`."""
+    needs_gpu: bool = False
+    can_fuse: bool = False
+    """Has PyTorch's fused kernel: on a CPU five times as fast for a LoRA of SD 1.x, twice for a full fine-tune."""
+
+    def rate_like(self, adamw: float) -> float:
+        """The rate that does what `adamw` does with AdamW; four digits."""
+        return float(f"{adamw * self.lr / ADAMW_LR:.4g}")
 
 
+def _torch(cls: str, lr: float = ADAMW_LR, **more: Any) -> OptimizerRow:
+    return OptimizerRow("torch.optim", cls, lr, **more)
+
+
+def _bnb(cls: str, lr: float = ADAMW_LR, **more: Any) -> OptimizerRow:
+    return OptimizerRow("bitsandbytes.optim", cls, lr, install="bitsandbytes", needs_gpu=True, **more)
+
+
+def _collected(cls: str, lr: float = ADAMW_LR, **more: Any) -> OptimizerRow:
+    return OptimizerRow("pytorch_optimizer", cls, lr, install="pytorch-optimizer", **more)
+
+
+def _d_adapted(cls: str, **more: Any) -> OptimizerRow:
+    return _collected(cls, 1.0, finds_rate=True, one_rate=True, **more)
+
+
+def _schedule_free(cls: str, lr: float, **more: Any) -> OptimizerRow:
+    return OptimizerRow("schedulefree", cls, lr, install="schedulefree", schedule_free=True, **more)
+
+
+_DECAY = {"weight_decay": 0.01}
+_NESTEROV = {"momentum": 0.9, "nesterov": True}
+_PRODIGY = {
+    "weight_decay": 0.01,
+    "decouple": True,
+    "use_bias_correction": True,
+    "safeguard_warmup": True,
+    "d_coef": 2.0,
+}
+_FIXED_RATE = {"relative_step": False, "scale_parameter": False, "warmup_init": False}
+
+# Left out: Sophia (a second backward pass every few steps), Muon (needs to be told which weight is a hidden matrix,
+# and an adapter's factors are not), and what cannot go on bit for bit after a stop (Kron, SCION).
 OPTIMIZERS: Mapping[str, OptimizerRow] = MappingProxyType(
     {
-        "adamw": OptimizerRow("torch.optim", "AdamW", 1e-4, defaults={"weight_decay": 0.01}),
+        "adamw": _torch("AdamW", defaults=_DECAY, can_fuse=True),
         "prodigy": OptimizerRow(
-            "prodigyopt",
-            "Prodigy",
-            1.0,
-            install="prodigyopt",
-            finds_rate=True,
-            defaults={
-                "weight_decay": 0.01,
-                "decouple": True,
-                "use_bias_correction": True,
-                "safeguard_warmup": True,
-                "d_coef": 2.0,
-            },
+            "prodigyopt", "Prodigy", 1.0, install="prodigyopt", defaults=_PRODIGY, finds_rate=True, one_rate=True
         ),
+        "adamw8bit": _bnb("AdamW8bit", defaults=_DECAY),
+        "pagedadamw8bit": _bnb("PagedAdamW8bit", defaults=_DECAY),
+        "pagedadamw": _bnb("PagedAdamW", defaults=_DECAY, aliases=("pagedadamw32bit",)),
+        "ademamix8bit": _bnb("AdEMAMix8bit", defaults=_DECAY),
+        "pagedademamix8bit": _bnb("PagedAdEMAMix8bit", defaults=_DECAY),
+        "lion8bit": _bnb("Lion8bit", 3e-5, defaults={"weight_decay": 0.03}),
+        "pagedlion8bit": _bnb("PagedLion8bit", 3e-5, defaults={"weight_decay": 0.03}),
+        "sgd8bit": _bnb("SGD8bit", 1e-2, defaults=_NESTEROV, aliases=("sgdnesterov8bit",)),
+        "rmsprop8bit": _bnb("RMSprop8bit"),
+        "adafactor": OptimizerRow("transformers.optimization", "Adafactor", defaults=_FIXED_RATE),
+        "lion": _collected("Lion", 3e-5, defaults={"weight_decay": 0.03}),
+        "tiger": _collected("Tiger", 3e-5, defaults={"weight_decay": 0.03}),
+        "came": _collected("CAME", defaults=_DECAY),
+        "adan": _collected("Adan", 5e-4, defaults=_DECAY),
+        "lamb": _collected("Lamb", 1e-3, defaults=_DECAY),
+        "dadaptadam": _d_adapted(
+            "DAdaptAdam",
+            defaults={"weight_decay": 0.01, "weight_decouple": True},
+            aliases=("dadaptation", "dadaptadampreprint"),
+        ),
+        "dadaptadan": _d_adapted("DAdaptAdan", defaults=_DECAY, aliases=("dadaptadanip",)),
+        "dadaptlion": _d_adapted("DAdaptLion", defaults=_DECAY),
+        "dadaptadagrad": _d_adapted("DAdaptAdaGrad"),
+        "dadaptsgd": _d_adapted("DAdaptSGD"),
+        "adamwschedulefree": _schedule_free("AdamWScheduleFree", ADAMW_LR, defaults=_DECAY),
+        "radamschedulefree": _schedule_free("RAdamScheduleFree", ADAMW_LR, defaults=_DECAY),
+        "sgdschedulefree": _schedule_free("SGDScheduleFree", 1e-1),
+        "prodigyplusschedulefree": OptimizerRow(
+            "prodigyplus",
+            "ProdigyPlusScheduleFree",
+            1.0,
+            install="prodigy-plus-schedule-free",
+            aliases=("prodigyplus",),
+            finds_rate=True,
+            one_rate=True,
+            schedule_free=True,
+        ),
+        "adam": _torch("Adam", can_fuse=True),
+        "radam": _torch("RAdam"),
+        "nadam": _torch("NAdam"),
+        "rmsprop": _torch("RMSprop"),
+        "adagrad": _torch("Adagrad", 1e-3),
+        "sgd": _torch("SGD", 1e-2, defaults=_NESTEROV, aliases=("sgdnesterov",), can_fuse=True),
+        "ademamix": _collected("AdEMAMix", defaults=_DECAY),
+        "adopt": _collected("ADOPT", defaults=_DECAY),
+        "mars": _collected("MARS", defaults=_DECAY),
+        "soap": _collected("SOAP", defaults=_DECAY),
+        "stableadamw": _collected("StableAdamW", defaults=_DECAY),
+        "adabelief": _collected("AdaBelief", defaults=_DECAY),
+        "adamp": _collected("AdamP", defaults=_DECAY),
+        "grams": _collected("Grams", defaults=_DECAY),
+        "laprop": _collected("LaProp", defaults=_DECAY),
+        "yogi": _collected("Yogi", 1e-3),
+        "madgrad": _collected("MADGRAD", 1e-3),
+    }
+)
+
+
+def _plain(name: str) -> str:
+    return name.strip().casefold().replace("-", "").replace("_", "")
+
+
+_NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        _plain(alias): name
+        for name, row in OPTIMIZERS.items()
+        for alias in (name, *row.aliases, row.cls, f"{row.module}.{row.cls}")
     }
 )
 
 
 class OptimizerSpec(Spec):
     name: str = "adamw"
-    """One of the table: adamw, prodigy."""
+    """One of the table in docs/optimizers.md: adamw, prodigy, adamw8bit, adafactor, lion, came, adamwschedulefree ...;
+    kohya's spellings are understood (AdamW8bit, DAdaptation, PagedAdamW8bit)."""
     lr: Annotated[float, Field(gt=0)] | None = None
     """Learning rate of the UNet. Left out: the plan's (1e-4 for AdamW, 1.0 for Prodigy)."""
     text_lr: Annotated[float, Field(ge=0)] | None = None
@@ -61,98 +169,106 @@ class OptimizerSpec(Spec):
     args: dict[str, Any] = Field(default_factory=dict)
     """Passed to the optimizer as they are: betas, weight_decay, d_coef ..."""
 
-    @model_validator(mode="after")
-    def _known(self) -> OptimizerSpec:
-        if self.name not in OPTIMIZERS:
-            allowed = ", ".join(OPTIMIZERS)
-            raise ValueError(
-                f"{self.name!r} is not an optimizer: allowed are {allowed}{did_you_mean(self.name, OPTIMIZERS)}"
-            )
-        return self
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        """The table's own spelling."""
+        if (found := _NAMES.get(_plain(name))) is None:
+            known = did_you_mean(_plain(name), OPTIMIZERS) or f": allowed are {', '.join(OPTIMIZERS)}"
+            raise ValueError(f"{name!r} is not an optimizer{known}")
+        return found
 
     @property
     def row(self) -> OptimizerRow:
-        return OPTIMIZERS[self.name]
+        """The table's row, as `args` make it."""
+        row = OPTIMIZERS[self.name]
+        if self.relative_step:
+            return replace(row, lr=1.0, finds_rate=True)
+        return row
+
+    @property
+    def relative_step(self) -> bool:
+        """Whether Adafactor chooses the rate and its fall itself: `lr` and the schedule are then not looked at."""
+        return self.name == "adafactor" and bool(self.args.get("relative_step"))
+
+    def problems(self, device: str) -> Iterator[str]:
+        """Why it cannot be built for parameters on `device` (`cpu`, `cuda:0`): one sentence each, with the remedy."""
+        row = self.row
+        if row.needs_gpu and not device.startswith("cuda"):
+            yield f"optimizer.name = {self.name!r} needs a CUDA device, and this is {device}; on a CPU take 'adamw'"
+        if not _installed(row.module):
+            yield f"optimizer.name = {self.name!r} needs a library: pip install {row.install}"
+        elif self.args:
+            yield from self._unknown_arguments()
+
+    def _unknown_arguments(self) -> Iterator[str]:
+        """Constructors that swallow whatever they are given would drop a misspelt argument without a word."""
+        taken = _parameters(_class(self.row))
+        for key in self.args:
+            if key not in taken:
+                near = did_you_mean(key, taken) or f"; it takes {', '.join(taken)}"
+                yield f"optimizer.args.{key}: {self.row.cls} has no such argument{near}"
 
     def build(self, groups: Iterable[dict[str, Any]]) -> torch.optim.Optimizer:
         """The optimizer over parameter groups `{"params": ..., "lr": ...}`.
 
         Raises:
-            UsageError: its library is not installed, or it does not take one of `args`.
+            UsageError: its library is not installed, it needs a GPU, it does not take one of `args`, or it takes one
+                rate for all groups and they differ.
         """
-        row = self.row
+        row, groups = self.row, [dict(group) for group in groups]
+        devices = {p.device.type for group in groups for p in group["params"]}
+        for problem in self.problems("cuda" if devices == {"cuda"} else next(iter(devices), "cpu")):
+            raise UsageError(problem)
+        rates = {group["lr"] for group in groups}
+        if row.one_rate and len(rates) > 1:
+            shown = ", ".join(f"{rate:g}" for rate in sorted(rates))
+            raise UsageError(
+                f"optimizer {self.name!r} estimates one rate for all that learns, and the parts have {shown}",
+                hint="give optimizer.lr and optimizer.text_lr the same value and leave rate ratios out",
+            )
+        settings = {**row.defaults, **self.args}
+        if (
+            row.can_fuse
+            and devices <= {"cpu", "cuda"}
+            and not {"foreach", "fused", "differentiable"} & self.args.keys()
+        ):
+            settings["fused"] = True
+        if self.relative_step:
+            # A rate beside relative_step is an error there.
+            settings["lr"] = None
         try:
-            cls = getattr(importlib.import_module(row.module), row.cls)
-        except ImportError as e:
-            raise UsageError(f"optimizer {self.name!r} needs a library: {e}", hint=f"pip install {row.install}") from e
-        try:
-            optimizer = cls(list(groups), **{**row.defaults, **self.args})
-        except (TypeError, ValueError) as e:
+            optimizer = _class(row)(groups, **settings)
+        except (TypeError, ValueError, AssertionError) as e:
             raise UsageError(f"optimizer.args = {self.args!r}: {row.cls} says: {e}") from e
         assert isinstance(optimizer, torch.optim.Optimizer)
+        if row.schedule_free:
+            optimizer.train()  # type: ignore[attr-defined]
         return optimizer
 
 
-ScheduleKind = Literal[
-    "constant", "linear", "cosine", "cosine_with_restarts", "annealed_cosine_with_restarts", "rex", "polynomial"
-]
+def current_rate(optimizer: torch.optim.Optimizer) -> float:
+    """The highest rate of the last step: with what the optimizer estimates itself, without what it adapts a weight."""
+    return max(_group_rate(optimizer, group) for group in optimizer.param_groups)
 
 
-class ScheduleSpec(Spec):
-    """The learning rate's factor as a pure function of the step, so that nothing of it needs saving."""
+def _group_rate(optimizer: torch.optim.Optimizer, group: Mapping[str, Any]) -> float:
+    if group.get("relative_step"):
+        # Adafactor's own (Shazeer & Stern 2018, section 7): min(1e-2, 1 / sqrt(step)), warmed up from 1e-6.
+        step = max((optimizer.state[p].get("step", 0) for p in group["params"]), default=0) or 1
+        return min(1e-6 * step if group.get("warmup_init") else 1e-2, 1 / math.sqrt(step))
+    return float(group["lr"] * group.get("d", 1.0))
 
-    kind: ScheduleKind = "cosine"
-    warmup: Annotated[float, Field(ge=0)] = 0.0
-    """Steps of linear warm-up; below 1 a share of all steps."""
-    cycles: Annotated[int, Field(ge=1)] = 1
-    """Of the restarting schedules."""
-    decay: Annotated[float, Field(gt=0, le=1)] = 0.9
-    """Of annealed_cosine_with_restarts: each cycle's peak as a share of the one before."""
-    power: Annotated[float, Field(gt=0)] = 1.0
-    """Of polynomial."""
-    floor: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """The factor never falls below this."""
 
-    def warmup_steps(self, total: int) -> int:
-        """Warm-up in steps."""
-        return round(self.warmup * total) if self.warmup < 1 else int(self.warmup)
+def _installed(module: str) -> bool:
+    return find_spec(module.split(".")[0]) is not None
 
-    def factor(self, step: int, total: int) -> float:
-        """What the learning rate is multiplied by at `step` (0-based) of `total`."""
-        warmup = self.warmup_steps(total)
-        if self.kind == "annealed_cosine_with_restarts":
-            value = self._annealed(step, total, warmup)
-        elif step < warmup:
-            return (step + 1) / warmup
-        else:
-            progress = (step - warmup) / max(1, total - warmup)
-            value = self._curve(min(1.0, progress))
-        return max(self.floor, value)
 
-    def _curve(self, p: float) -> float:
-        """The shape over progress p in 0..1."""
-        match self.kind:
-            case "linear":
-                return 1 - p
-            case "cosine":
-                return 0.5 * (1 + math.cos(math.pi * p))
-            case "cosine_with_restarts":
-                return 0.0 if p >= 1 else 0.5 * (1 + math.cos(math.pi * ((self.cycles * p) % 1.0)))
-            case "rex":
-                # Chen et al. 2021 (arXiv:2107.04197): slower than linear at first, faster at the end.
-                return (1 - p) / (0.5 + 0.5 * (1 - p))
-            case "polynomial":
-                return float((1 - p) ** self.power)
-            case _:
-                return 1.0
+def _class(row: OptimizerRow) -> Any:
+    return getattr(importlib.import_module(row.module), row.cls)
 
-    def _annealed(self, step: int, total: int, warmup: int) -> float:
-        """Cosine cycles that each begin with the warm-up and peak lower by `decay`."""
-        length = max(1, math.ceil(total / self.cycles))
-        cycle, at = divmod(step, length)
-        # `warmup` is the whole run's; each cycle takes its share.
-        warm = warmup // self.cycles
-        peak = self.decay**cycle
-        if at < warm:
-            return float(peak * (at + 1) / warm)
-        return float(peak * 0.5 * (1 + math.cos(math.pi * (at - warm) / max(1, length - warm))))
+
+def _parameters(cls: Any) -> list[str]:
+    """The names that a constructor declares, without the parameters and the rate, which are not the user's to give."""
+    declared = inspect.signature(cls).parameters.values()
+    return [p.name for p in declared if p.kind is not p.VAR_KEYWORD and p.name not in ("params", "lr")]

@@ -245,8 +245,8 @@ class _Derivation:
     def _optimizer(self) -> None:
         spec, row = self.recipe.optimizer, self.recipe.optimizer.row
         # With rate-finding optimizers both parts take the same multiplier: their ratio is found as well.
-        lr = row.lr if row.finds_rate else self.preset.lr
-        text_lr = row.lr if row.finds_rate else self.preset.text_lr
+        lr = row.lr if row.finds_rate else row.rate_like(self.preset.lr)
+        text_lr = row.lr if row.finds_rate else row.rate_like(self.preset.text_lr)
         why = "the optimizer finds the rate itself" if row.finds_rate else f"{spec.name} on {self.preset.about}"
         if spec.lr is None:
             self.decide("optimizer.lr", lr, why)
@@ -254,7 +254,13 @@ class _Derivation:
             self.decide(
                 "optimizer.text_lr", text_lr, why if row.finds_rate else "half of the UNet's: words are learned fast"
             )
-        if row.finds_rate and "schedule" not in self.recipe.model_fields_set:
+        if "schedule" in self.recipe.model_fields_set:
+            return
+        if spec.relative_step:
+            self.decide("schedule", {"kind": "adafactor"}, "Adafactor lowers the rate itself")
+        elif row.schedule_free:
+            self.decide("schedule", {"kind": "constant"}, "the optimizer averages instead of lowering the rate")
+        elif row.finds_rate:
             spec_ = {"kind": "annealed_cosine_with_restarts", "cycles": 1}
             self.decide("schedule", spec_, "the optimizer's own estimate, brought down at the end")
 

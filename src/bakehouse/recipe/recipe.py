@@ -13,7 +13,8 @@ from bakehouse.core.spec import Spec
 from bakehouse.data.buckets import BucketSpec
 from bakehouse.data.captions import CaptionOptions
 from bakehouse.losses import LossSpec, NoiseSpec
-from bakehouse.recipe.optim import OptimizerSpec, ScheduleSpec
+from bakehouse.recipe.optim import OptimizerSpec
+from bakehouse.recipe.schedule import ScheduleSpec
 
 Kind = Literal["character", "object", "concept", "pose", "style", "dreambooth"]
 Positive = Annotated[int, Field(ge=1)]

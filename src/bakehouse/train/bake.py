@@ -12,7 +12,7 @@ import torch
 
 from bakehouse.adapters import Adapter, FullAdapter, inject
 from bakehouse.core.errors import BakehouseError, UsageError
-from bakehouse.core.events import Event, Failed, Finished, Started, Warned
+from bakehouse.core.events import Event, Failed, Finished, Progress, Started, Warned
 from bakehouse.core.files import read_json, write_json, write_text
 from bakehouse.core.lock import locked
 from bakehouse.core.run import Run
@@ -152,7 +152,9 @@ def _work(plan: Plan, run: Run) -> Iterator[Event]:
         return
     device = torch.device(pick_device(recipe.train.device))
     precision = pick_precision(recipe.train.precision, device)
+    yield Progress(what="loading the base model", done=0, total=1)
     model = _load(recipe, device, precision)
+    yield Progress(what="loading the base model", done=1, total=1)
     yield from (Warned(message=m) for m in [*plan.warnings, *getattr(model, "notes", ())])
     writer = WeightsWriter(plan, model, run, began)
     parts, state = yield from prepare(plan, model, run, precision=precision, hooks=_hooks(plan, run, model, writer))

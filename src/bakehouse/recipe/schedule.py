@@ -1,0 +1,168 @@
+"""Learning-rate schedules: the factor of a step as a pure function, so that nothing of it needs saving."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from bakehouse.core.spec import Spec
+
+SCHEDULE_ALIASES: Mapping[str, str] = MappingProxyType(
+    {
+        "constant_with_warmup": "constant",
+        "cosine_with_min_lr": "cosine",
+        "cosine_with_hard_restarts": "cosine_with_restarts",
+        "cosine_warmup_with_min_lr": "cosine",
+        "piecewise_constant": "piecewise",
+        "cawr": "annealed_cosine_with_restarts",
+        "rawr": "annealed_rex_with_restarts",
+        "wsd": "warmup_stable_decay",
+    }
+)
+"""Other trainers' names."""
+
+
+def _own_name(name: Any) -> Any:
+    return SCHEDULE_ALIASES.get(name.casefold(), name.casefold()) if isinstance(name, str) else name
+
+
+class ScheduleSpec(Spec):
+    kind: Annotated[
+        Literal[
+            "constant",
+            "linear",
+            "cosine",
+            "cosine_with_restarts",
+            "annealed_cosine_with_restarts",
+            "rex",
+            "annealed_rex_with_restarts",
+            "polynomial",
+            "inverse_sqrt",
+            "warmup_stable_decay",
+            "piecewise",
+            "adafactor",
+        ],
+        BeforeValidator(_own_name),
+    ] = "cosine"
+    """How the rate falls from its peak. `rex` (Chen et al. 2021) is slower than linear at first, faster at the end; the
+    `annealed_` ones begin each cycle with the warm-up and a lower peak; `adafactor` leaves it to Adafactor's own."""
+    warmup: Annotated[float, Field(ge=0)] = 0.0
+    """Steps of linear warm-up; below 1 a share of all steps."""
+    cycles: Annotated[int, Field(ge=1)] = 1
+    """Of the restarting schedules."""
+    decay: Annotated[float, Field(gt=0, le=1)] = 0.9
+    """Of the annealed ones: each cycle's peak as a share of the one before."""
+    power: Annotated[float, Field(gt=0)] = 1.0
+    """Of polynomial."""
+    timescale: Annotated[int, Field(ge=1)] | None = None
+    """Of inverse_sqrt: steps after which the rate is down to 0.7 of its peak. Left out: the warm-up's, else 10000."""
+    cooldown: Annotated[float, Field(ge=0)] = 0.2
+    """Of warmup_stable_decay: steps of the fall at the end; below 1 a share of all steps."""
+    cooldown_shape: Literal["cosine", "linear", "1-sqrt"] = "cosine"
+    """Of warmup_stable_decay."""
+    pieces: tuple[tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(ge=0)]], ...] = ()
+    """Of piecewise: [until, factor] each; until is a step, or up to 1 a share of all. The last factor stays."""
+    floor: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """The share of its peak that the rate falls to (kohya's lr_scheduler_min_lr_ratio)."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> ScheduleSpec:
+        if self.kind == "piecewise" and not self.pieces:
+            raise ValueError("kind = 'piecewise' needs pieces, such as pieces = [[0.5, 1.0], [0.8, 0.3], [1.0, 0.1]]")
+        if self.pieces and self.kind != "piecewise":
+            raise ValueError(f"pieces are for kind = 'piecewise', and kind is {self.kind!r}")
+        ends = [until for until, _ in self.pieces]
+        if ends != sorted(set(ends)):
+            raise ValueError(f"pieces end at {ends}: each must end after the one before; all in steps or all in shares")
+        return self
+
+    def warmup_steps(self, total: int) -> int:
+        """Warm-up in steps."""
+        return _steps(self.warmup, total)
+
+    def factor(self, step: int, total: int) -> float:
+        """What the learning rate is multiplied by at `step` (0-based) of `total`."""
+        warmup = self.warmup_steps(total)
+        if self.kind.startswith("annealed"):
+            return self._annealed(step, total, warmup)
+        if step < warmup:
+            return (step + 1) / warmup
+        return self._above_floor(self._curve(step, total, warmup))
+
+    def _above_floor(self, value: float) -> float:
+        """The whole curve is pressed into floor..1, so that its end is smooth."""
+        return self.floor + (1 - self.floor) * value
+
+    def _curve(self, step: int, total: int, warmup: int) -> float:
+        """The factor behind the warm-up, 1 to 0."""
+        p = min(1.0, (step - warmup) / max(1, total - warmup))
+        match self.kind:
+            case "linear":
+                return 1 - p
+            case "cosine":
+                return _cosine(p)
+            case "cosine_with_restarts":
+                return 0.0 if p >= 1 else _cosine((self.cycles * p) % 1.0)
+            case "rex":
+                return _rex(p)
+            case "polynomial":
+                return float((1 - p) ** self.power)
+            case "inverse_sqrt":
+                timescale = self.timescale or warmup or 10_000
+                return math.sqrt(timescale / (timescale + step - warmup))
+            case "warmup_stable_decay":
+                return self._cooled(step, total, warmup)
+            case "piecewise":
+                return self._piece(step, total)
+            case _:
+                return 1.0
+
+    def _cooled(self, step: int, total: int, warmup: int) -> float:
+        """Constant, then down over the last steps (Hägele et al. 2024, arXiv:2405.18392)."""
+        fall = min(_steps(self.cooldown, total), total - warmup)
+        p = (step - (total - fall)) / max(1, fall)
+        if p <= 0:
+            return 1.0
+        match self.cooldown_shape:
+            case "linear":
+                return 1 - p
+            case "cosine":
+                return _cosine(p)
+            case "1-sqrt":
+                return 1 - math.sqrt(p)
+
+    def _piece(self, step: int, total: int) -> float:
+        for until, factor in self.pieces:
+            if step < (round(until * total) if until <= 1 else until):
+                return factor
+        return self.pieces[-1][1]
+
+    def _annealed(self, step: int, total: int, warmup: int) -> float:
+        """Cycles that each begin with the warm-up and peak lower by `decay`."""
+        length = max(1, math.ceil(total / self.cycles))
+        cycle, at = divmod(step, length)
+        # `warmup` is the whole run's; each cycle takes its share.
+        warm = warmup // self.cycles
+        peak = self.decay**cycle
+        if at < warm:
+            return float(peak * (at + 1) / warm)
+        shape = _cosine if self.kind == "annealed_cosine_with_restarts" else _rex
+        return float(self.floor + max(0.0, peak - self.floor) * shape((at - warm) / max(1, length - warm)))
+
+
+def _steps(value: float, total: int) -> int:
+    """A number of steps, or below 1 a share of `total`."""
+    return round(value * total) if value < 1 else int(value)
+
+
+def _cosine(p: float) -> float:
+    return 0.5 * (1 + math.cos(math.pi * p))
+
+
+def _rex(p: float) -> float:
+    """arXiv:2107.04197, equation 1."""
+    return (1 - p) / (0.5 + 0.5 * (1 - p))
