@@ -1,0 +1,171 @@
+"""Adapters with each other: one file whose ΔW is the weighted sum of theirs, exactly or in fewer directions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from bakehouse.adapters.tools.deltas import is_plain, kernel_of, lora_tensors, matrices, scale_of
+from bakehouse.adapters.tools.files import DTYPES, Tell, check_place
+from bakehouse.adapters.tools.merge import Weighted
+from bakehouse.adapters.tools.names import full_name, same_module
+from bakehouse.adapters.tools.ranks import RankRule, reduce_factored, split
+from bakehouse.adapters.tools.report import ModuleResult, Result
+from bakehouse.adapters.tools.svd import decompose_product
+from bakehouse.adapters.tools.writing import network_header, write_adapter
+from bakehouse.core.errors import UsageError
+from bakehouse.core.events import Progress
+from bakehouse.core.spec import Spec
+
+_ADDITIVE = frozenset({"diff", "diff_b", "w_norm", "b_norm"})
+"""Tensors that are ΔW themselves: their sum is a sum."""
+
+_Module = tuple[dict[str, Tensor], ModuleResult]
+
+
+class Blend(Spec):
+    """How adapters become one."""
+
+    method: Literal["concat", "svd", "linear"] = "concat"
+    """`concat` puts the directions side by side and is exact; the rank is the sum. `svd` keeps the best of those.
+    `linear` adds the factors themselves, as kohya's merge: small, for checkpoints of one run, and not the sum."""
+    linear: RankRule | None = None
+    """With `svd`: how many directions linear maps keep."""
+    conv: RankRule | None = None
+    """The same for 3x3 convolutions; unset: the same rule."""
+    dtype: str = "fp16"
+    """fp32, fp16 or bf16."""
+
+
+def merge_adapters(
+    adapters: Sequence[Weighted],
+    out: Path | str,
+    settings: Blend | None = None,
+    *,
+    dry_run: bool = False,
+    overwrite: bool = False,
+    tell: Tell | None = None,
+) -> Result:
+    """Writes one adapter that does what the given ones do together at their weights; says how exactly.
+
+    Raises:
+        UsageError: fewer than two adapters, other algorithms than LoRA, or they do not sit on the same base.
+    """
+    settings, out = settings or Blend(), Path(out)
+    check_place(out, [Path(a.file.source) for a in adapters], overwrite=overwrite)
+    if len(adapters) < 2:
+        raise UsageError("merging adapters takes at least two", hint="`rescale` changes one")
+    if settings.method == "svd" and settings.linear is None:
+        raise UsageError("method svd needs a rank", hint="--rank 32, or a rule: --by sv_fro=0.95")
+    found = _by_module(adapters)
+    modules: dict[str, Mapping[str, Tensor]] = {}
+    results = []
+    for number, (stem, parts) in enumerate(found.items(), 1):
+        if tell is not None:
+            tell(Progress(what="merging", done=number, total=len(found)))
+        modules[stem], result = _merged(stem, parts, settings)
+        results.append(result)
+    if not dry_run:
+        header = {**_header(adapters, out), **network_header(modules)}
+        write_adapter(out, modules, header, dtype=DTYPES[settings.dtype], tell=tell)
+    return Result(out, tuple(results), dry_run)
+
+
+_Parts = list[tuple[float, Mapping[str, Tensor]]]
+
+
+def _by_module(adapters: Sequence[Weighted]) -> dict[str, _Parts]:
+    """Each module's tensors and weights, under the first file's spelling of its name.
+
+    Raises:
+        UsageError: a module is of another algorithm.
+    """
+    found: dict[str, _Parts] = {}
+    spelling: dict[str, str] = {}
+    for adapter in adapters:
+        for stem, tensors in adapter.file.modules.items():
+            if not (is_plain(tensors) or set(tensors) <= _ADDITIVE):
+                raise UsageError(
+                    f"{adapter.file.source} is {adapter.file.kind}: only LoRA adapters can be joined ({stem})",
+                    hint="`bakehouse weights resize FILE --to-lora --base MODEL --rank N` makes a LoRA of it",
+                )
+            name = spelling.setdefault(same_module(stem), stem)
+            found.setdefault(name, []).append((adapter.weight(stem), tensors))
+    return found
+
+
+@torch.no_grad()
+def _merged(stem: str, parts: _Parts, settings: Blend) -> _Module:
+    plain = [is_plain(tensors) for _, tensors in parts]
+    if not any(plain):
+        return _added(stem, parts)
+    if not all(plain):
+        raise UsageError(f"module {stem} is a LoRA in one file and a full difference in another: they cannot be joined")
+    kernels = {kernel_of(tensors) for _, tensors in parts}
+    outs = {tensors["lora_up.weight"].shape[0] for _, tensors in parts}
+    if len({torch.Size(k).numel() for k in kernels}) > 1 or len(outs) > 1:
+        raise UsageError(f"module {stem} has other sizes in another file: the adapters are for different bases")
+    B, A = _side_by_side(parts)
+    # A 1x1 convolution and a linear map hold the same numbers; files differ in which they say.
+    kernel = max(kernels, key=len)
+    if settings.method == "linear":
+        return _factors_added(stem, parts, kernel, B, A)
+    if settings.method == "concat":
+        norm = decompose_product(B, A).norm
+        return lora_tensors(B, A, kernel, alpha=A.shape[0]), ModuleResult(full_name(stem), A.shape[0], norm, 0.0)
+    assert settings.linear is not None
+    wide = len(kernel) == 3 and kernel[1:] != (1, 1)
+    rule = settings.conv if wide and settings.conv is not None else settings.linear
+    factors = reduce_factored(decompose_product(B, A), rule)
+    made = lora_tensors(*split(factors), kernel, alpha=factors.rank)
+    return made, ModuleResult(full_name(stem), factors.rank, factors.norm, factors.residual, A.shape[0])
+
+
+def _side_by_side(parts: _Parts) -> tuple[Tensor, Tensor]:
+    """B [out, sum of r] and A [sum of r, in] with B A = sum of weight x scale x B_i A_i."""
+    ups, downs = [], []
+    for weight, tensors in parts:
+        B, A = matrices(tensors)
+        # The root of the factor on each side keeps both in half precision's range; its sign goes to B.
+        factor = weight * scale_of(tensors)
+        root = abs(factor) ** 0.5
+        ups.append(B * (root if factor >= 0 else -root))
+        downs.append(A * root)
+    return torch.cat(ups, 1), torch.cat(downs)
+
+
+def _factors_added(stem: str, parts: _Parts, kernel: tuple[int, ...], B: Tensor, A: Tensor) -> _Module:
+    ranks = {tensors["lora_down.weight"].shape[0] for _, tensors in parts}
+    if len(ranks) > 1:
+        raise UsageError(f"method linear needs one rank, and {stem} has {sorted(ranks)}", hint="use concat or svd")
+    rank = ranks.pop()
+    up, down = torch.stack(B.chunk(len(parts), 1)).sum(0), torch.stack(A.chunk(len(parts))).sum(0)
+    wanted = decompose_product(B, A).norm
+    error = decompose_product(torch.cat([B, -up], 1), torch.cat([A, down])).norm
+    return lora_tensors(up, down, kernel, alpha=rank), ModuleResult(full_name(stem), rank, wanted, error, rank)
+
+
+def _added(stem: str, parts: _Parts) -> _Module:
+    names = dict.fromkeys(name for _, tensors in parts for name in tensors)
+    made = {name: sum((w * t[name].float() for w, t in parts if name in t), torch.zeros(())) for name in names}
+    norm = float(sum(t.double().square().sum() for t in made.values()) ** 0.5)
+    return made, ModuleResult(full_name(stem), 0, norm, 0.0)
+
+
+def _header(adapters: Sequence[Weighted], out: Path) -> dict[str, str]:
+    """What all files say alike, and what was merged."""
+    headers = [a.file.metadata for a in adapters]
+    shared = {k: v for k, v in headers[0].items() if all(h.get(k) == v for h in headers[1:])}
+    dropped = ("sshs_", "modelspec.hash", "bakehouse.recipe", "ss_training_", "ss_session_id")
+    triggers = dict.fromkeys(h["modelspec.trigger_phrase"] for h in headers if h.get("modelspec.trigger_phrase"))
+    return {
+        **{k: v for k, v in shared.items() if not k.startswith(dropped)},
+        **({"modelspec.trigger_phrase": ", ".join(triggers)} if triggers else {}),
+        "ss_output_name": out.stem,
+        "modelspec.title": out.stem,
+        "modelspec.merged_from": ", ".join(f"{Path(a.file.source).stem} x {a.unet:g}" for a in adapters),
+    }

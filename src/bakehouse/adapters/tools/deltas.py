@@ -1,0 +1,97 @@
+"""An adapter's change of one weight, whatever the algorithm: `delta` of its layer, put on the weight itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from bakehouse.adapters.formats import READERS, AdapterFile
+from bakehouse.adapters.keys import algorithm_of, meant_for
+from bakehouse.adapters.layer import AdapterLayer, Base
+from bakehouse.core.errors import UsageError
+
+PLAIN = frozenset({"lora_down.weight", "lora_up.weight", "lora_mid.weight", "alpha"})
+"""The tensors of LoRA and LoCon: what can be joined and resized without the base."""
+
+
+def is_plain(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether a module's tensors are LoRA's or LoCon's and nothing else."""
+    return "lora_down.weight" in tensors and "lora_up.weight" in tensors and set(tensors) <= PLAIN
+
+
+def module_of(weight: Tensor, bias: Tensor | None = None) -> Base:
+    """A module around a weight: a norm, a linear map or a convolution, by the number of its axes."""
+    made: Base
+    match weight.ndim:
+        case 1:
+            made = nn.LayerNorm(weight.shape[0], device="meta")
+        case 2:
+            made = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
+        case _:
+            outs, ins, *kernel = weight.shape
+            made = nn.Conv2d(ins, outs, tuple(kernel), bias=bias is not None, device="meta")
+    made.weight = nn.Parameter(weight, requires_grad=False)
+    if bias is not None:
+        made.bias = nn.Parameter(bias, requires_grad=False)
+    return made
+
+
+def layer_of(file: AdapterFile, stem: str, weight: Tensor, bias: Tensor | None = None) -> AdapterLayer:
+    """One module's layer, for a base's weight in single precision.
+
+    Raises:
+        UsageError: an algorithm that is not known here, or the shapes do not fit.
+    """
+    tensors = file.modules[stem]
+    reader = next((layer for layer in READERS if layer.reads(tensors)), None)
+    if reader is None:
+        known = ", ".join(layer.algorithm for layer in READERS)
+        raise UsageError(
+            f"{file.source} is a {algorithm_of(tensors)} adapter: known here are {known}", hint=f"module {stem}"
+        )
+    try:
+        return reader.from_tensors(tensors, module_of(weight, bias))
+    except ValueError as e:
+        seems = meant_for(file.modules)
+        made_for = f"; it seems to be made for {seems}" if seems else ""
+        raise UsageError(f"{file.source} does not fit the base: {stem}: {e}{made_for}") from e
+
+
+@torch.no_grad()
+def delta_of(file: AdapterFile, stem: str, weight: Tensor) -> Tensor:
+    """ΔW of one module at multiplier 1, float32, in the shape of the base's weight."""
+    return layer_of(file, stem, weight.float()).delta(weight.float()).float()
+
+
+def scale_of(tensors: Mapping[str, Tensor]) -> float:
+    """Alpha / rank of a LoRA module; a file without alpha means 1."""
+    rank = tensors["lora_down.weight"].shape[0]
+    return float(tensors["alpha"]) / rank if "alpha" in tensors else 1.0
+
+
+def matrices(tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """LoRA's B [out, r] and A [r, in x kernel] in single precision, without alpha; Tucker's core is in A."""
+    down, up = tensors["lora_down.weight"].float(), tensors["lora_up.weight"].float()
+    if "lora_mid.weight" in tensors:
+        down = torch.einsum("abkl,bi->aikl", tensors["lora_mid.weight"].float(), down.flatten(1))
+    return up.flatten(1), down.flatten(1)
+
+
+def kernel_of(tensors: Mapping[str, Tensor]) -> tuple[int, ...]:
+    """The axes of A behind rank and outputs: `in` for a linear map, `in, k, k` for a convolution."""
+    down = tensors["lora_down.weight"]
+    if "lora_mid.weight" in tensors:
+        return (down.shape[1], *tensors["lora_mid.weight"].shape[2:])
+    return tuple(down.shape[1:])
+
+
+def lora_tensors(B: Tensor, A: Tensor, kernel: tuple[int, ...], alpha: float) -> dict[str, Tensor]:
+    """A module's tensors as kohya writes them: A [r, in, k, k], B [out, r, 1, 1] for a convolution."""
+    ones = [1] * (len(kernel) - 1)
+    return {
+        "lora_down.weight": A.reshape(A.shape[0], *kernel),
+        "lora_up.weight": B.reshape(B.shape[0], B.shape[1], *ones),
+        "alpha": torch.tensor(float(alpha)),
+    }

@@ -1,0 +1,301 @@
+"""Weights files read tensor by tensor and written as a stream, so that a file larger than memory is no problem.
+
+The tensors of a file that is written here stand in the order in which the safetensors library puts them: only then are
+its hashes the ones that kohya's tools would have written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import pickle
+import warnings
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from bakehouse.core.errors import BakehouseError, UsageError
+from bakehouse.core.events import Event, Progress
+from bakehouse.core.files import atomic_path
+
+Tell = Callable[[Event], None]
+"""Takes the events of long work."""
+
+WEIGHT_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
+
+DTYPES: Mapping[str, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+"""The types that files are written in, by their everyday names."""
+
+_NAMES: Mapping[str, torch.dtype] = {
+    "I64": torch.int64,
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "I32": torch.int32,
+    "BF16": torch.bfloat16,
+    "F16": torch.float16,
+    "I16": torch.int16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+"""The format's names, in the order in which the library writes them: the widest first."""
+_DTYPE_NAMES = {dtype: name for name, dtype in _NAMES.items()}
+_ORDER = {name: place for place, name in enumerate(_NAMES)}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A tensor without its numbers."""
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+
+    @property
+    def count(self) -> int:
+        return torch.Size(self.shape).numel()
+
+    @property
+    def bytes(self) -> int:
+        return self.count * self.dtype.itemsize
+
+
+class TensorFile:
+    """An open weights file: shapes at once, tensors one by one."""
+
+    def __init__(
+        self, path: Path, metadata: Mapping[str, str], shapes: Mapping[str, Shape], get: Callable[[str], Tensor]
+    ) -> None:
+        self.path = path
+        self.metadata = metadata
+        self.shapes = shapes
+        self._get = get
+
+    def __getitem__(self, name: str) -> Tensor:
+        try:
+            return self._get(name)
+        except SafetensorError as e:
+            raise _damaged(self.path, e) from e
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All of them."""
+        return {name: self[name] for name in self.shapes}
+
+
+@contextlib.contextmanager
+def open_tensors(path: Path | str) -> Iterator[TensorFile]:
+    """Opens a .safetensors file, or a pickle that holds nothing but tensors.
+
+    Raises:
+        UsageError: not there, or no weights file.
+        BakehouseError: broken, or a pickle that holds more than tensors.
+    """
+    path = Path(path)
+    if path.suffix not in WEIGHT_SUFFIXES:
+        raise UsageError(f"{path} is no weights file: allowed are {', '.join(WEIGHT_SUFFIXES)}")
+    if not path.is_file():
+        raise UsageError(f"{path} does not exist")
+    if path.suffix != ".safetensors":
+        loaded = read_pickle(path)
+        yield TensorFile(path, {}, {k: Shape(v.dtype, tuple(v.shape)) for k, v in loaded.items()}, loaded.__getitem__)
+        return
+    with contextlib.ExitStack() as stack:
+        try:
+            opened: Any = stack.enter_context(safe_open(path, framework="pt", device="cpu"))
+            shapes = {name: _shape(opened.get_slice(name), path, name) for name in opened.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError) as e:
+            raise _damaged(path, e) from e
+        yield TensorFile(path, dict(opened.metadata() or {}), shapes, opened.get_tensor)
+
+
+def _shape(part: Any, path: Path, name: str) -> Shape:
+    dtype = _NAMES.get(part.get_dtype())
+    if dtype is None:
+        raise BakehouseError(f"{path}: {name} is of the type {part.get_dtype()}, which cannot be read here")
+    return Shape(dtype, tuple(part.get_shape()))
+
+
+def _damaged(path: Path, e: Exception) -> BakehouseError:
+    return BakehouseError(f"cannot read {path}: {e}", hint="the file is damaged or cut off; fetch it again")
+
+
+def read_pickle(path: Path) -> dict[str, Tensor]:
+    """The tensors of a .pt or .ckpt; a pickle that wants to run code is refused, never obeyed.
+
+    Raises:
+        BakehouseError: broken, or it holds more than tensors and plain values, or no tensors.
+    """
+    try:
+        with warnings.catch_warnings():
+            # An unusual pickle protocol is no news for the user: what cannot be read is refused below.
+            warnings.filterwarnings("ignore", message="Detected pickle protocol", category=UserWarning)
+            loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except (pickle.UnpicklingError, AttributeError) as e:
+        raise BakehouseError(
+            f"{path} is a pickle that holds more than tensors, and is refused because it could run any code",
+            hint="fetch a .safetensors version of it",
+        ) from e
+    except (OSError, RuntimeError, EOFError, KeyError, ValueError) as e:
+        raise _damaged(path, e) from e
+    state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else {}
+    tensors = {str(k): v for k, v in state.items() if isinstance(v, Tensor)}
+    if not tensors:
+        raise BakehouseError(f"{path} holds no tensors")
+    return tensors
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A tensor to be written: what it will be is known before it is made."""
+
+    name: str
+    shape: Shape
+    make: Callable[[], Tensor]
+
+    @classmethod
+    def of(cls, name: str, tensor: Tensor, dtype: torch.dtype | None = None) -> Planned:
+        """One that is there already; cast to `dtype` when it is written."""
+        return cls(name, Shape(dtype or tensor.dtype, tuple(tensor.shape)), lambda: tensor)
+
+
+def write_tensors(
+    path: Path,
+    planned: Sequence[Planned],
+    metadata: Mapping[str, str],
+    *,
+    hashed: bool = False,
+    tell: Tell | None = None,
+) -> Path:
+    """Writes one .safetensors, making each tensor when its turn comes; whole or not at all.
+
+    Args:
+        hashed: add kohya's `sshs_*` hashes and ModelSpec's to the header.
+
+    Raises:
+        BakehouseError: a number does not fit its type or is none; the place cannot be written.
+    """
+    ordered = sorted(planned, key=lambda p: (_ORDER[_DTYPE_NAMES[p.shape.dtype]], p.name))
+    shapes = {p.name: p.shape for p in ordered}
+    if hashed:
+        metadata = {**metadata, **_hash_fields("0" * 64, "0" * 8)}
+    header = header_bytes(shapes, metadata)
+    # The window of the legacy hash is counted on a file that has the ss_* keys alone.
+    own = len(header_bytes(shapes, {k: v for k, v in metadata.items() if k.startswith("ss_")}))
+    whole, window = hashlib.sha256(), Window()
+    window.skip(own)
+    with atomic_path(path) as temporary, temporary.open("rb+") as f:
+        f.write(header)
+        for number, item in enumerate(ordered, 1):
+            content = _bytes(item, path)
+            f.write(content)
+            whole.update(content)
+            window.update(content)
+            if tell is not None:
+                tell(Progress(what=f"writing {path.name}", done=number, total=len(ordered)))
+        if hashed:
+            f.seek(0)
+            f.write(header_bytes(shapes, {**metadata, **_hash_fields(whole.hexdigest(), window.digest())}))
+        f.flush()
+    return path
+
+
+def _hash_fields(whole: str, legacy: str) -> dict[str, str]:
+    return {"sshs_model_hash": whole, "sshs_legacy_hash": legacy, "modelspec.hash_sha256": f"0x{whole}"}
+
+
+class Window:
+    """sha256 of bytes 0x100000 to 0x110000 of a stream: how the first web interfaces named a model."""
+
+    START, END = 0x100000, 0x110000
+
+    def __init__(self) -> None:
+        self._sha = hashlib.sha256()
+        self._at = 0
+
+    def skip(self, count: int) -> None:
+        """Counts bytes without looking at them: headers, which end before the window in all but odd files."""
+        self._at += count
+
+    def update(self, content: Any) -> None:
+        low, high = max(self.START - self._at, 0), min(self.END - self._at, len(content))
+        if low < high:
+            self._sha.update(content[low:high])
+        self._at += len(content)
+
+    def digest(self) -> str:
+        return self._sha.hexdigest()[:8]
+
+
+def header_bytes(shapes: Mapping[str, Shape], metadata: Mapping[str, str]) -> bytes:
+    """Length and JSON of a file with these tensors in this order; the JSON's keys are sorted and it is padded to 8."""
+    content: dict[str, Any] = {}
+    at = 0
+    for name, shape in shapes.items():
+        content[name] = {
+            "dtype": _DTYPE_NAMES[shape.dtype],
+            "shape": list(shape.shape),
+            "data_offsets": [at, at + shape.bytes],
+        }
+        at += shape.bytes
+    if metadata:
+        content["__metadata__"] = dict(sorted(metadata.items()))
+    text = json.dumps(dict(sorted(content.items())), separators=(",", ":"), ensure_ascii=False).encode()
+    padded = text.ljust(-(-len(text) // 8) * 8)
+    return len(padded).to_bytes(8, "little") + padded
+
+
+def _bytes(item: Planned, path: Path) -> memoryview:
+    made = item.make().detach().to("cpu")
+    if tuple(made.shape) != item.shape.shape:
+        raise ValueError(f"{item.name} was planned as {item.shape.shape} and made as {tuple(made.shape)}")
+    tensor = made.to(item.shape.dtype).contiguous()
+    if made.dtype != tensor.dtype and tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        why = "is not a number" if not bool(torch.isfinite(made).all()) else f"does not fit {tensor.dtype}"
+        raise BakehouseError(f"{item.name} {why}: {path} was not written", hint="write it as bf16 or fp32")
+    view: memoryview = tensor.reshape(-1).view(torch.uint8).numpy().data if tensor.numel() else memoryview(b"")
+    return view
+
+
+def dtype_of(name: str | None) -> torch.dtype | None:
+    """`fp16` and so on as torch's type; None stays None.
+
+    Raises:
+        UsageError: no such type.
+    """
+    if name is None:
+        return None
+    if name not in DTYPES:
+        raise UsageError(f"dtype = {name!r}: allowed are {', '.join(DTYPES)}")
+    return DTYPES[name]
+
+
+def float_types(shapes: Iterable[Shape]) -> list[str]:
+    """The everyday names of the floating types of these tensors, the one with most numbers first."""
+    counts: dict[torch.dtype, int] = {}
+    for shape in shapes:
+        if shape.dtype.is_floating_point:
+            counts[shape.dtype] = counts.get(shape.dtype, 0) + shape.count
+    everyday = {dtype: name for name, dtype in DTYPES.items()}
+    ordered = sorted(counts, key=lambda d: -counts[d])
+    return [everyday.get(d, str(d).removeprefix("torch.")) for d in ordered]
+
+
+def check_place(out: Path, sources: Iterable[Path], *, overwrite: bool) -> None:
+    """Holds a place to write against what is there.
+
+    Raises:
+        UsageError: it is one of the sources, or something else is there, and nobody said to overwrite it.
+    """
+    if overwrite or not out.exists():
+        return
+    same = [s for s in sources if s.exists() and s.samefile(out)]
+    what = "is the source" if same else "is there already"
+    raise UsageError(f"{out} {what}", hint="name another place, or say --overwrite")

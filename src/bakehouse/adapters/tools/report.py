@@ -1,0 +1,71 @@
+"""What a tool did, module by module: ranks and errors, as numbers that add up."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ModuleResult:
+    """One module before and after."""
+
+    name: str
+    rank: int
+    norm: float
+    """Frobenius norm of the ΔW that was wanted."""
+    error: float
+    """Frobenius norm of what is missing of it."""
+    was: int | None = None
+    """The rank before; None where there was none."""
+
+    @property
+    def relative(self) -> float:
+        return self.error / self.norm if self.norm else 0.0
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a tool wrote, or with `dry_run` would write."""
+
+    path: Path
+    modules: tuple[ModuleResult, ...]
+    dry_run: bool = False
+    notes: tuple[str, ...] = ()
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Numbers that only one tool has."""
+
+    @property
+    def error(self) -> float:
+        """The error of all modules together, as a share of their norm."""
+        return share(self.modules)
+
+    @property
+    def ranks(self) -> tuple[int, int]:
+        """The smallest and the largest."""
+        ranks = [m.rank for m in self.modules if m.rank]
+        return (min(ranks), max(ranks)) if ranks else (0, 0)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, as plain values."""
+        return {
+            "path": str(self.path),
+            "dry_run": self.dry_run,
+            "modules": len(self.modules),
+            "rank": {"least": self.ranks[0], "most": self.ranks[1]},
+            "relative_error": self.error,
+            "notes": list(self.notes),
+            **self.extra,
+            "by_module": [{**dataclasses.asdict(m), "relative_error": m.relative} for m in self.modules],
+        }
+
+
+def share(modules: Iterable[ModuleResult]) -> float:
+    """Relative Frobenius error over modules."""
+    modules = list(modules)
+    whole = math.fsum(m.norm**2 for m in modules)
+    return math.sqrt(math.fsum(m.error**2 for m in modules) / whole) if whole else 0.0

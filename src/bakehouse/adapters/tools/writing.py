@@ -1,0 +1,76 @@
+"""How results become adapter files: kohya's keys, the header carried on, hashes made anew."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bakehouse.adapters.metadata import as_text
+from bakehouse.adapters.tools.files import Planned, Tell, write_tensors
+from bakehouse.core.errors import BakehouseError
+
+Modules = Mapping[str, Mapping[str, Tensor]]
+
+
+def write_adapter(
+    path: Path,
+    modules: Modules,
+    metadata: Mapping[str, Any],
+    *,
+    dtype: torch.dtype | None = None,
+    tell: Tell | None = None,
+) -> Path:
+    """Writes modules with kohya's keys and hashes; alpha stays in single precision, since it scales everything.
+
+    Raises:
+        BakehouseError: nothing to write, a number does not fit its type, or the place cannot be written.
+    """
+    planned = [
+        Planned.of(f"{stem}.{suffix}", tensor, torch.float32 if suffix == "alpha" else dtype)
+        for stem, tensors in modules.items()
+        for suffix, tensor in tensors.items()
+    ]
+    if not planned:
+        raise BakehouseError(f"nothing to write into {path}: no module is left")
+    header = {k: as_text(v) for k, v in metadata.items() if v is not None}
+    return write_tensors(path, planned, header, hashed=True, tell=tell)
+
+
+def network_header(modules: Modules) -> dict[str, str]:
+    """Kohya's `ss_network_*` for what is in the file: one rank and alpha, or `Dynamic` as its own tools say."""
+    kernels, others = set(), set()
+    for tensors in modules.values():
+        down = tensors.get("lora_down.weight")
+        if down is not None:
+            wide = down.ndim == 4 and tuple(down.shape[2:]) != (1, 1)
+            alpha = float(tensors["alpha"]) if "alpha" in tensors else float(down.shape[0])
+            (kernels if wide else others).add((int(down.shape[0]), alpha))
+    header = {"ss_network_module": "networks.lora", **_dims(others or kernels)}
+    if kernels and others:
+        dims = _dims(kernels)
+        args = {"conv_dim": dims["ss_network_dim"], "conv_alpha": dims["ss_network_alpha"]}
+        header["ss_network_args"] = as_text(args)
+    return header
+
+
+def _dims(found: set[tuple[int, float]]) -> dict[str, str]:
+    if len(found) == 1:
+        rank, alpha = next(iter(found))
+        return {"ss_network_dim": str(rank), "ss_network_alpha": str(alpha)}
+    return {"ss_network_dim": "Dynamic", "ss_network_alpha": "Dynamic"}
+
+
+def out_dtype(modules: Modules, asked: torch.dtype | None) -> torch.dtype:
+    """What was asked for, else the type that most numbers of the source have."""
+    if asked is not None:
+        return asked
+    counts: dict[torch.dtype, int] = {}
+    for tensors in modules.values():
+        for suffix, tensor in tensors.items():
+            if suffix != "alpha" and tensor.is_floating_point():
+                counts[tensor.dtype] = counts.get(tensor.dtype, 0) + tensor.numel()
+    return max(counts, key=lambda d: counts[d]) if counts else torch.float32
