@@ -15,12 +15,18 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from bakehouse.adapters.adapter import Adapter, LayerAdapter
+from bakehouse.adapters.boft import BOFTLayer
+from bakehouse.adapters.diff import DiffLayer
+from bakehouse.adapters.glora import GLoRALayer
+from bakehouse.adapters.ia3 import IA3Layer
 from bakehouse.adapters.keys import algorithm_of, meant_for, rank_of, to_diffusers, to_kohya
 from bakehouse.adapters.layer import AdapterLayer, Base, freeze
 from bakehouse.adapters.loha import LoHaLayer
 from bakehouse.adapters.lokr import LoKrLayer
 from bakehouse.adapters.lora import LoRALayer
 from bakehouse.adapters.metadata import as_text, metadata_for, sort_header, with_hashes
+from bakehouse.adapters.norm import NormLayer
+from bakehouse.adapters.oft import OFTLayer
 from bakehouse.adapters.select import Site, all_sites
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import atomic_path, read_json
@@ -29,6 +35,12 @@ READERS: tuple[type[AdapterLayer], ...] = (
     LoRALayer,
     LoHaLayer,
     LoKrLayer,
+    IA3Layer,
+    OFTLayer,
+    BOFTLayer,
+    GLoRALayer,
+    DiffLayer,
+    NormLayer,
 )
 """The layers that read files, asked in this order whether a module's tensors are theirs: a new one is one line."""
 
@@ -150,7 +162,8 @@ def _peft_settings(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
 
 def _peft_alpha(stem: str, rank: int, peft: Mapping[str, Any]) -> float:
     """Alpha such that alpha / rank is the scale that PEFT uses; a file that says nothing means alpha = rank."""
-    part = "unet." if stem.startswith("lora_unet") else "text_encoder."
+    parts = {"lora_unet": "unet.", "lora_te2": "text_encoder_2."}
+    part = next((name for prefix, name in parts.items() if stem.startswith(prefix)), "text_encoder.")
     own = {k.removeprefix(part): v for k, v in peft.items() if k.startswith(part)} or peft
     alpha = own.get("lora_alpha")
     for pattern, value in (own.get("alpha_pattern") or {}).items():
