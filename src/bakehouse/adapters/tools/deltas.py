@@ -31,7 +31,7 @@ def module_of(weight: Tensor, bias: Tensor | None = None) -> Base:
             made = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
         case _:
             outs, ins, *kernel = weight.shape
-            made = nn.Conv2d(ins, outs, tuple(kernel), bias=bias is not None, device="meta")
+            made = nn.Conv2d(ins, outs, (kernel[0], kernel[1]), bias=bias is not None, device="meta")
     made.weight = nn.Parameter(weight, requires_grad=False)
     if bias is not None:
         made.bias = nn.Parameter(bias, requires_grad=False)

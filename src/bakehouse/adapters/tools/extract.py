@@ -133,7 +133,7 @@ def _differs(after: BaseModel, before: BaseModel, stems: list[str], by: float) -
 
 
 def _is_target(stem: str, settings: Extract) -> bool:
-    """What kohya's networks sit on: attention blocks and the text encoders' layers; with `conv`, residual blocks too."""
+    """What kohya's networks sit on: attention blocks and text encoder layers; with `conv`, residual blocks too."""
     if stem.startswith("lora_te"):
         return "_self_attn_" in stem or "_mlp_" in stem
     in_resnets = any(word in stem for word in ("_resnets_", "_downsamplers_", "_upsamplers_"))
@@ -181,9 +181,10 @@ def _others(after: BaseModel, before: BaseModel, taken: set[str]) -> Iterator[tu
 def _say(left_out: dict[str, float], results: list[ModuleResult]) -> str:
     lost = math.fsum(n**2 for n in left_out.values())
     held = math.fsum(m.norm**2 for m in results)
+    percent = 100 * lost / (lost + held)
     return (
-        f"{len(left_out)} tensors differ that the adapter does not hold ({100 * lost / (lost + held):.1f} % of the squared "
-        f"difference), most of all {next(iter(left_out))}"
+        f"{len(left_out)} tensors differ that the adapter does not hold ({percent:.1f} % of the squared difference), "
+        f"most of all {next(iter(left_out))}"
     )
 
 

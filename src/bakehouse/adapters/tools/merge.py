@@ -203,8 +203,8 @@ def _copy_network(part: Path, folder: Path, work: _Work, tell: Tell | None) -> N
     planned: list[Planned] = []
     opened = [work.model.files[f] for f in files if f in work.model.files]
     if opened:
-        for file in opened:
-            planned.extend(work.plan(file))
+        for one in opened:
+            planned.extend(work.plan(one))
         _write_network(part, folder, planned, opened[0].metadata, tell)
         return
     for path in files:

@@ -48,23 +48,29 @@ def _reaching(parts: Tensor, wanted: float) -> int:
 
 
 RULES: Mapping[str, _Rule] = {
-    "ratio": _Rule("singular values above this share of the largest", 0, 1, lambda s, p: _above(s.S, float(s.S[0]) * p)),
+    "ratio": _Rule(
+        "singular values above this share of the largest", 0, 1, lambda s, p: _above(s.S, float(s.S[0]) * p)
+    ),
     "sv_ratio": _Rule(
         "singular values above the largest divided by this", 1, 1e12, lambda s, p: _above(s.S, float(s.S[0]) / p)
     ),
     "threshold": _Rule("singular values above this", 0, 1e12, lambda s, p: _above(s.S, p)),
     "quantile": _Rule(
         "as many as make up this share of the sum of singular values",
-        0, 1, lambda s, p: _reaching(s.S, p * s.total), sums=True,
+        0,
+        1,
+        lambda s, p: _reaching(s.S, p * s.total),
+        sums=True,
     ),
-    "sv_cumulative": _Rule(
-        "the same, kohya's name", 0, 1, lambda s, p: _reaching(s.S, p * s.total), sums=True
-    ),
+    "sv_cumulative": _Rule("the same, kohya's name", 0, 1, lambda s, p: _reaching(s.S, p * s.total), sums=True),
     "sv_fro": _Rule(
-        "as many as make up this share of the Frobenius norm", 0, 1, lambda s, p: _reaching(s.S.square(), p * p * s.squares)
+        "as many as make up this share of the Frobenius norm",
+        0,
+        1,
+        lambda s, p: _reaching(s.S.square(), p * p * s.squares),
     ),
-}  # fmt: skip
-"""Kohya's and LyCORIS' rules. Kohya's tool keeps one direction more than it says; here it is as many as the rule says."""
+}
+"""Kohya's and LyCORIS' rules. Kohya's tool keeps one direction more than its rule says; here none is added."""
 
 
 class RankRule(Spec):

@@ -42,7 +42,8 @@ def write_adapter(
 
 def network_header(modules: Modules) -> dict[str, str]:
     """Kohya's `ss_network_*` for what is in the file: one rank and alpha, or `Dynamic` as its own tools say."""
-    kernels, others = set(), set()
+    kernels: set[tuple[int, float]] = set()
+    others: set[tuple[int, float]] = set()
     for tensors in modules.values():
         down = tensors.get("lora_down.weight")
         if down is not None:

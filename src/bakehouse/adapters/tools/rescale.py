@@ -1,0 +1,148 @@
+"""An adapter made stronger or weaker for good: alpha is scaled, the factors stay as they are, byte for byte."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from bakehouse.adapters.formats import AdapterFile
+from bakehouse.adapters.tools.files import Tell, check_place
+from bakehouse.adapters.tools.names import dotted, full_name, part_of, to_compvis
+from bakehouse.adapters.tools.reading import is_sdxl, open_adapter
+from bakehouse.adapters.tools.report import ModuleResult, Result
+from bakehouse.adapters.tools.writing import network_header, write_adapter
+from bakehouse.core.errors import UsageError
+from bakehouse.core.spec import Spec
+
+_BY_ALPHA = ("lora_down.weight", "hada_w1_a", "lokr_w1_a", "lokr_w2_a")
+_RANKED = ("lora_down.weight", "hada_w1_b", "lokr_w2_b", "lokr_w1_b")
+"""Tensors whose first axis is the rank."""
+_ITSELF = ("diff", "diff_b", "w_norm", "b_norm")
+_SD_ATTENDS = (False, True, True, True)
+
+
+class Rescale(Spec):
+    """How much stronger an adapter becomes. Factors multiply."""
+
+    factor: float = 1.0
+    """For all modules: 2 makes weight 0.5 do what weight 1 did."""
+    unet: float = 1.0
+    """For the denoising network besides."""
+    text: float = 1.0
+    """For the text encoders besides."""
+    blocks: dict[str, float] = Field(default_factory=dict)
+    """For modules besides, by a pattern on the dotted name (`unet.down_blocks.*`), or a block of A1111's block weights
+    (IN04, MID, OUT11). The first that fits counts."""
+
+    @model_validator(mode="after")
+    def _does_something(self) -> Rescale:
+        if self.factor == self.unet == self.text == 1.0 and not self.blocks:
+            raise ValueError("every factor is 1: nothing would change")
+        return self
+
+    @classmethod
+    def between(cls, weight: float, becomes: float) -> Rescale:
+        """What was right at one weight becomes right at another: `between(0.5, 1.1)` for an adapter to use at 1.1.
+
+        Raises:
+            UsageError: one of them is 0.
+        """
+        if not weight or not becomes:
+            raise UsageError(f"weight {weight:g} becoming {becomes:g}: neither may be 0")
+        return cls.parse({"factor": weight / becomes}, source="rescale")
+
+    def of(self, stem: str, sdxl: bool) -> float:
+        """The factor of one module."""
+        part = self.unet if stem.startswith("lora_unet_") else self.text
+        names = (full_name(stem), dotted(stem), block_name(stem, sdxl))
+        block = next((f for p, f in self.blocks.items() if any(fnmatchcase(n, p) for n in names)), 1.0)
+        return self.factor * part * block
+
+
+def block_name(stem: str, sdxl: bool) -> str:
+    """A1111's name of a module's block: IN04, MID, OUT11, TE; BASE for what is outside of blocks."""
+    prefix, _ = part_of(stem)
+    if prefix != "lora_unet_":
+        return "TE"
+    kind, _, rest = to_compvis(dotted(stem), attends=(True, True, False) if sdxl else _SD_ATTENDS).partition(".")
+    names = {"input_blocks": "IN", "output_blocks": "OUT"}
+    if kind == "middle_block":
+        return "MID"
+    return f"{names[kind]}{int(rest.split('.')[0]):02d}" if kind in names else "BASE"
+
+
+def rescale(
+    source: Path | str | AdapterFile,
+    out: Path | str,
+    settings: Rescale,
+    *,
+    dry_run: bool = False,
+    overwrite: bool = False,
+    tell: Tell | None = None,
+) -> Result:
+    """Writes the adapter with its modules stronger or weaker; a factor of 0 takes a module out.
+
+    Raises:
+        UsageError: an algorithm whose strength is no factor (DoRA, OFT, BOFT), or a pattern that fits no module.
+    """
+    out = Path(out)
+    file = source if isinstance(source, AdapterFile) else open_adapter(source)
+    check_place(out, [Path(file.source)], overwrite=overwrite)
+    sdxl = is_sdxl(file)
+    _check_patterns(file, settings, sdxl)
+    modules: dict[str, Mapping[str, Tensor]] = {}
+    results = []
+    for stem, tensors in file.modules.items():
+        factor = settings.of(stem, sdxl)
+        if factor:
+            modules[stem] = _scaled(file, stem, tensors, factor)
+        results.append(ModuleResult(full_name(stem), 0, factor, 0.0))
+    if not dry_run:
+        header = dict(file.metadata)
+        if "lora_down.weight" in {name for tensors in modules.values() for name in tensors}:
+            own = network_header(modules)
+            header.update({k: own[k] for k in ("ss_network_dim", "ss_network_alpha")})
+        write_adapter(out, modules, header, tell=tell)
+    factors = {m.name: m.norm for m in results}
+    return Result(out, (), dry_run, (), {"factors": factors})
+
+
+def _check_patterns(file: AdapterFile, settings: Rescale, sdxl: bool) -> None:
+    for pattern in settings.blocks:
+        names = [n for s in file.modules for n in (full_name(s), dotted(s), block_name(s, sdxl))]
+        if not any(fnmatchcase(n, pattern) for n in names):
+            blocks = sorted({block_name(s, sdxl) for s in file.modules})
+            raise UsageError(
+                f"block {pattern!r} fits no module of {file.source}",
+                hint=f"its blocks: {', '.join(blocks)}; names look like {full_name(next(iter(file.modules)))}",
+            )
+
+
+def _scaled(file: AdapterFile, stem: str, tensors: Mapping[str, Tensor], factor: float) -> dict[str, Tensor]:
+    if factor == 1.0:
+        return dict(tensors)
+    if "dora_scale" in tensors or "oft_blocks" in tensors or "oft_diag" in tensors:
+        raise UsageError(
+            f"{file.source}: {stem} is {file.kind}, whose strength is no factor in the file",
+            hint="use it at another weight, or make a LoRA of it: `weights resize --to-lora --base MODEL`",
+        )
+    if any(name in tensors for name in _ITSELF):
+        return {n: (t.float() * factor).to(t.dtype) if n in _ITSELF else t for n, t in tensors.items()}
+    if any(name in tensors for name in _BY_ALPHA):
+        return {**tensors, "alpha": _alpha(tensors) * factor}
+    single = next((n for n in ("lokr_w1", "weight") if n in tensors), None)
+    if single is None:
+        raise UsageError(f"{file.source}: {stem} is {file.kind}, whose strength cannot be changed in the file")
+    return {**tensors, single: (tensors[single].float() * factor).to(tensors[single].dtype)}
+
+
+def _alpha(tensors: Mapping[str, Tensor]) -> Tensor:
+    """The file's alpha in single precision; the rank where it has none."""
+    if "alpha" in tensors:
+        return tensors["alpha"].float()
+    return torch.tensor(float(next(tensors[n].shape[0] for n in _RANKED if n in tensors)))

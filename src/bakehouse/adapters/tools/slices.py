@@ -1,0 +1,107 @@
+"""Ranks cut out of a DyLoRA: each is the adapter that training ran with at that rank."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from bakehouse.adapters.formats import AdapterFile
+from bakehouse.adapters.tools.deltas import is_plain
+from bakehouse.adapters.tools.files import Tell, check_place
+from bakehouse.adapters.tools.names import full_name
+from bakehouse.adapters.tools.reading import open_adapter
+from bakehouse.adapters.tools.report import ModuleResult, Result
+from bakehouse.adapters.tools.writing import write_adapter
+from bakehouse.core.errors import UsageError
+
+
+def slice_ranks(
+    source: Path | str | AdapterFile,
+    out: Path | str,
+    ranks: Sequence[int] = (),
+    *,
+    unit: int | None = None,
+    dry_run: bool = False,
+    overwrite: bool = False,
+    tell: Tell | None = None,
+) -> list[Result]:
+    """Writes a LoRA for each rank: to `out` for one, to `out-0004.safetensors` and so on, as kohya's tool, for several.
+
+    Training runs rank b as (alpha / b) B[:, :b] A[:b]: so alpha stays and the first b directions are kept.
+
+    Args:
+        ranks: which; none: every multiple of the unit.
+        unit: the step; None: what the header says, else 1.
+
+    Raises:
+        UsageError: no DyLoRA's file, or a rank that it does not have.
+    """
+    out = Path(out)
+    file = source if isinstance(source, AdapterFile) else open_adapter(source)
+    foreign = next((stem for stem, t in file.modules.items() if not is_plain(t) or "lora_mid.weight" in t), None)
+    if foreign is not None:
+        raise UsageError(f"{file.source} is {file.kind}, not DyLoRA: {foreign} has no ranks that can be cut off")
+    if not is_dylora(file.metadata):
+        raise UsageError(
+            f"{file.source} was not trained as a DyLoRA: its first ranks alone are no adapter",
+            hint="`bakehouse weights resize` finds the best directions of any LoRA",
+        )
+    step = unit or unit_of(file.metadata)
+    most = file.rank
+    wanted = list(ranks) or [*range(step, most, step), most]
+    wrong = [rank for rank in wanted if not 1 <= rank <= most or (rank % step and rank != most)]
+    if wrong:
+        raise UsageError(f"rank {wrong[0]}: {file.source} has ranks {step} to {most} in steps of {step}")
+    places = {rank: out if len(wanted) == 1 else out.with_name(f"{out.stem}-{rank:04d}{out.suffix}") for rank in wanted}
+    for place in places.values():
+        check_place(place, [Path(file.source)], overwrite=overwrite)
+    return [_slice(file, rank, place, dry_run, tell) for rank, place in places.items()]
+
+
+def _slice(file: AdapterFile, rank: int, out: Path, dry_run: bool, tell: Tell | None) -> Result:
+    modules = {stem: cut(tensors, rank) for stem, tensors in file.modules.items()}
+    results = tuple(
+        ModuleResult(full_name(s), min(rank, _rank(t)), 0.0, 0.0, _rank(t)) for s, t in file.modules.items()
+    )
+    if not dry_run:
+        header = {
+            **file.metadata,
+            "ss_network_module": "networks.lora",
+            "ss_network_dim": str(rank),
+            "ss_training_comment": f"rank {rank} of a DyLoRA of rank {file.rank}",
+            "ss_output_name": out.stem,
+        }
+        header.pop("ss_network_args", None)
+        write_adapter(out, modules, header, tell=tell)
+    return Result(out, results, dry_run)
+
+
+def _rank(tensors: Mapping[str, Tensor]) -> int:
+    return int(tensors["lora_down.weight"].shape[0])
+
+
+def cut(tensors: Mapping[str, Tensor], rank: int) -> dict[str, Tensor]:
+    """One module's first `rank` directions; alpha stays. A module with fewer keeps what it has."""
+    return {
+        **tensors,
+        "lora_down.weight": tensors["lora_down.weight"][:rank].contiguous(),
+        "lora_up.weight": tensors["lora_up.weight"][:, :rank].contiguous(),
+    }
+
+
+def is_dylora(metadata: Mapping[str, str]) -> bool:
+    """Whether a header says DyLoRA; one that says nothing of its training may be one."""
+    module = metadata.get("ss_network_module", "")
+    return not module or "dylora" in module or "dylora" in metadata.get("ss_network_args", "").lower()
+
+
+def unit_of(metadata: Mapping[str, str]) -> int:
+    """The step between ranks, as the header says it; 1 where it does not."""
+    try:
+        args = ast.literal_eval(metadata.get("ss_network_args", "{}"))
+        return max(1, int(args.get("unit", args.get("block_size", 1))))
+    except (ValueError, SyntaxError, AttributeError, TypeError):
+        return 1
