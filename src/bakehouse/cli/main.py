@@ -12,6 +12,7 @@ from bakehouse.cli.demo import demo
 from bakehouse.cli.evaluate import evaluate
 from bakehouse.cli.generate import generate
 from bakehouse.cli.grid import grid
+from bakehouse.cli.import_ import import_
 from bakehouse.cli.models import models
 from bakehouse.cli.plan import plan
 from bakehouse.cli.queue_order import queue
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 for command in (demo, plan, train, evaluate, generate, grid):
     app.command()(command)
+app.command("import")(import_)
 app.add_typer(models, name="models")
 app.add_typer(queue, name="queue")
 

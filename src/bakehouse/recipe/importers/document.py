@@ -1,0 +1,100 @@
+"""A settings file, opened: TOML, JSON, YAML, or a script with a command line in it."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml  # type: ignore[import-untyped]
+
+from bakehouse.core.errors import UsageError
+from bakehouse.data.captions import decode_text
+from bakehouse.recipe.importers.command_line import Command, find_command
+
+Format = Literal["toml", "json", "yaml", "command"]
+
+
+@dataclass(frozen=True)
+class Document:
+    """What a file says, before anybody knows whose it is."""
+
+    path: Path
+    format: Format
+    data: Any
+    """The parsed document; a `Command` where it is one."""
+
+    @property
+    def folder(self) -> Path:
+        """Where relative paths may begin."""
+        return self.path.parent
+
+    @property
+    def table(self) -> Mapping[str, Any]:
+        """The top level where it is a table, else nothing."""
+        return self.data if isinstance(self.data, Mapping) else {}
+
+    @property
+    def command(self) -> Command | None:
+        """The command line where it is one."""
+        return self.data if isinstance(self.data, Command) else None
+
+
+def open_document(path: Path) -> Document:
+    """Reads a settings file by its content; the suffix only settles what is ambiguous.
+
+    Raises:
+        UsageError: not there, a folder, or nothing that can be read as settings (with the place where it stops).
+    """
+    if path.is_dir():
+        hint = "name the file; a folder of images is read by `bakehouse plan FOLDER`"
+        raise UsageError(f"{path} is a folder, not a settings file", hint=hint)
+    try:
+        text, _, _ = decode_text(path.read_bytes())
+    except FileNotFoundError as e:
+        raise UsageError(f"{path} does not exist") from e
+    except OSError as e:
+        raise UsageError(f"cannot read {path}: {e.strerror or e}") from e
+    command = find_command(text, windows=path.suffix.lower() in (".bat", ".cmd", ".ps1"))
+    if command is not None:
+        return Document(path, "command", command)
+    suffix = path.suffix.lower()
+    if suffix == ".json" or text.lstrip().startswith("{"):
+        return Document(path, "json", _json(path, text))
+    if suffix in (".yaml", ".yml"):
+        return Document(path, "yaml", _yaml(path, text))
+    if suffix == ".toml" or "=" in text:
+        return Document(path, "toml", _toml(path, text))
+    hint = (
+        "give a .toml, .json or .yaml file, or a script with a line such as `accelerate launch train_network.py --...`"
+    )
+    raise UsageError(f"{path} holds no settings and no command line of a trainer", hint=hint)
+
+
+def _toml(path: Path, text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as e:
+        raise UsageError(f"{path} is not TOML: {e}", hint=_backslash_hint(text)) from e
+
+
+def _json(path: Path, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as e:
+        raise UsageError(f"{path} is not JSON: {e}", hint=_backslash_hint(text)) from e
+
+
+def _yaml(path: Path, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as e:
+        raise UsageError(f"{path} is not YAML: {' '.join(str(e).split())}") from e
+
+
+def _backslash_hint(text: str) -> str:
+    """The usual cause: a Windows path between double quotes."""
+    return r"write paths with / or \\ between double quotes" if "\\" in text else ""

@@ -1,0 +1,112 @@
+"""LoRA_Easy_Training_Scripts: its TOML, whose sections hold kohya's options under kohya's names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from bakehouse.core.errors import UsageError
+from bakehouse.recipe.importers.document import Document
+from bakehouse.recipe.importers.draft import Draft
+from bakehouse.recipe.importers.kohya import draft_of
+from bakehouse.recipe.importers.kohya_dataset import Subset
+from bakehouse.recipe.importers.result import Note
+from bakehouse.recipe.importers.table import Given, Option, always, elsewhere, no_effect, table, taken
+
+TITLE = "LoRA_Easy_Training_Scripts"
+
+_STATISTICS = "tags and their number are part of each file's metadata"
+
+OWN: dict[str, Option] = table(
+    taken("train_mode", "text", "adapter.kind", how="`lora`"),
+    taken("warmup_ratio", "float", "schedule.warmup", how="a share of all steps"),
+    taken("fa", "flag", "adapter.lora_fa"),
+    always("sdxl", "flag", "the family is read from the model itself"),
+    no_effect("name", "text", "the name of a subset in the window"),
+    no_effect("easy_name", "text", "a pattern for names: here a run has a folder"),
+    no_effect("name_replace", "text", "a pattern for names: here a run has a folder"),
+    always("tag_occurrence", "flag", _STATISTICS),
+    no_effect("tag_file_location", "text", _STATISTICS),
+    always("save_toml", "flag", "the recipe is part of the run and of each file"),
+    elsewhere("save_toml_location", "text", "the recipe lies in the run's folder"),
+    no_effect("log_prefix_mode", "text", "a run has its own folder"),
+    no_effect("run_name_mode", "text", "a run has its own folder"),
+)
+"""Keys that kohya does not have."""
+
+
+def knows(document: Document) -> bool:
+    """Whether the document is its own."""
+    if document.format != "toml":
+        return False
+    sections = [k for k, v in document.table.items() if k.endswith("_args") and isinstance(v, Mapping)]
+    return isinstance(document.table.get("subsets"), list) or "train_mode" in document.table or bool(sections)
+
+
+def read(documents: Sequence[Document]) -> Draft:
+    """All documents as one training; what comes later wins.
+
+    Raises:
+        UsageError: it trains an embedding.
+    """
+    given: dict[str, Given] = {}
+    subsets: list[Subset] = []
+    for document in documents:
+        own = dict(_options(document.table))
+        given |= own
+        general = {k: v for k, v in own.items() if k == "batch_size"}
+        for entry in document.table.get("subsets", []):
+            said = {k: Given(v, f"[[subsets]] {k}") for k, v in entry.items()}
+            subsets.append(Subset({**general, **said}, document.folder))
+    mode = given["train_mode"].value if "train_mode" in given else "lora"
+    if mode not in ("lora", "locon"):
+        raise UsageError(f"train_mode = {mode!r}: bakehouse trains no embeddings", hint="understood is 'lora'")
+    notes = [_note(name, item) for name, item in given.items() if name in OWN]
+    subset_names = [x.given["name"] for x in subsets if "name" in x.given]
+    notes += [_note("name", item) for item in subset_names]
+    _translate(given)
+    bare = [Subset({k: v for k, v in x.given.items() if k not in OWN}, x.folder) for x in subsets]
+    shared = _below(given, bare)
+    return draft_of({k: v for k, v in given.items() if k not in OWN}, shared, folder=documents[-1].folder, notes=notes)
+
+
+def _below(given: Mapping[str, Given], subsets: Sequence[Subset]) -> list[Subset]:
+    """Subsets with what the window says of all of them: kohya's `[general]`."""
+    return [
+        Subset({**{k: v for k, v in given.items() if k == "keep_tokens_separator"}, **x.given}, x.folder)
+        for x in subsets
+    ]
+
+
+def _options(data: Mapping[str, Any]) -> Iterator[tuple[str, Given]]:
+    """Every option with its section; a section may or may not part `args` and `dataset_args`."""
+    for section, content in data.items():
+        if section == "subsets":
+            continue
+        if not isinstance(content, Mapping):
+            yield section, Given(content, section)
+            continue
+        inner = [part for part in ("args", "dataset_args") if isinstance(content.get(part), Mapping)]
+        for part in inner:
+            yield from ((k, Given(v, f"[{section}.{part}] {k}")) for k, v in content[part].items())
+        yield from ((k, Given(v, f"[{section}] {k}")) for k, v in content.items() if k not in ("args", "dataset_args"))
+
+
+def _translate(given: dict[str, Given]) -> None:
+    """Its own keys as kohya's."""
+    if "warmup_ratio" in given and "lr_warmup_steps" not in given:
+        given["lr_warmup_steps"] = given["warmup_ratio"]
+    if "network_module" in given:
+        return
+    args = given["network_args"].value if "network_args" in given else {}
+    named = args if isinstance(args, Mapping) else {}
+    module = "lycoris.kohya" if "algo" in named else "networks.dylora" if "unit" in named else "networks.lora"
+    source = "network_args"
+    if "fa" in given and given["fa"].value and module == "networks.lora":
+        module, source = "networks.lora_fa", "fa"
+    given["network_module"] = Given(module, given[source].said if source in given else "train_mode")
+
+
+def _note(name: str, item: Given) -> Note:
+    option = OWN[name]
+    return Note(item.said, item.value, option.fate, option.how, option.to, off=item.value in (False, "", 0))

@@ -1,0 +1,163 @@
+"""kohya sd-scripts: `--config_file` and `--dataset_config` TOML, and command lines of its trainers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bakehouse.core.errors import UsageError
+from bakehouse.recipe.importers.document import Document, open_document
+from bakehouse.recipe.importers.draft import Draft
+from bakehouse.recipe.importers.kohya_dataset import OWN, SHARED, Subset, images_of, subsets_of
+from bakehouse.recipe.importers.kohya_options import KOHYA
+from bakehouse.recipe.importers.result import Note
+from bakehouse.recipe.importers.table import Given, Settings, convert
+
+TITLE = "kohya sd-scripts"
+SCRIPTS = ("train_network.py", "sdxl_train_network.py", "train_db.py", "fine_tune.py", "sdxl_train.py")
+_OTHERS = (
+    "flux",
+    "sd3",
+    "lumina",
+    "chroma",
+    "anima",
+    "hunyuan",
+    "textual_inversion",
+    "control_net",
+    "controlnet",
+    "lllite",
+)
+LAUNCHER = "`bakehouse train` starts by itself"
+
+
+def knows(document: Document) -> bool:
+    """Whether the document is kohya's."""
+    if (command := document.command) is not None:
+        return command.script in SCRIPTS or any(part in command.script for part in _OTHERS)
+    if document.format != "toml":
+        return False
+    if is_dataset(document.table):
+        return True
+    names = {k for k, v in document.table.items() if not isinstance(v, Mapping)}
+    names |= {k for v in document.table.values() if isinstance(v, Mapping) for k in v}
+    return bool(names & set(KOHYA) - {"seed", "script"})
+
+
+def is_dataset(data: Mapping[str, Any]) -> bool:
+    """Whether a TOML document is a `--dataset_config`."""
+    return isinstance(data.get("datasets"), (list, Mapping))
+
+
+def read(documents: Sequence[Document]) -> Draft:
+    """All documents as one training; what comes later wins.
+
+    Raises:
+        UsageError: a script that trains another kind of model; a file that the command line names is not there.
+    """
+    given: dict[str, Given] = {}
+    subsets: list[Subset] = []
+    notes: list[Note] = []
+    for document in documents:
+        if is_dataset(document.table):
+            subsets += subsets_of(document.table, document.folder)
+            notes += _outside(document.table)
+        else:
+            given |= _options(document, notes)
+    subsets += _named_dataset(given, documents[-1].folder, notes)
+    only_images = not given and bool(subsets)
+    return draft_of(given, subsets, folder=documents[-1].folder, notes=notes, only_images=only_images)
+
+
+def _outside(data: Mapping[str, Any]) -> list[Note]:
+    return [
+        Note(k, data[k], "unknown", "not a level of a dataset file") for k in data if k not in ("general", "datasets")
+    ]
+
+
+def _options(document: Document, notes: list[Note]) -> dict[str, Given]:
+    if document.command is not None:
+        return _from_command(document, notes)
+    return flattened(document.table)
+
+
+def flattened(data: Mapping[str, Any]) -> dict[str, Given]:
+    """A config file's options; sections only order them, as in kohya."""
+    given: dict[str, Given] = {}
+    for key, value in data.items():
+        if isinstance(value, Mapping) and key not in KOHYA:
+            given |= {k: Given(v, f"[{key}] {k}") for k, v in value.items()}
+        else:
+            given[key] = Given(value, key)
+    return given
+
+
+def _from_command(document: Document, notes: list[Note]) -> dict[str, Given]:
+    command = document.command
+    assert command is not None
+    if command.script not in SCRIPTS:
+        hint = f"understood are {', '.join(SCRIPTS)}"
+        raise UsageError(f"{document.path}: {command.script} trains what bakehouse does not", hint=hint)
+    notes += [Note(f"accelerate --{k}", v, "no effect", LAUNCHER) for k, v in command.launcher.items()]
+    notes += [Note(word, True, "unknown", "it belongs to no option") for word in command.stray]
+    given = {k: Given(v, f"--{k}") for k, v in command.options.items()}
+    if isinstance(config := command.options.get("config_file"), str):
+        path = _beside(config if config.endswith(".toml") else f"{config}.toml", document.folder)
+        given = {**flattened(open_document(path).table), **given}
+    return {"script": Given(command.script, command.script), **given}
+
+
+def _named_dataset(given: Mapping[str, Given], folder: Path, notes: list[Note]) -> list[Subset]:
+    """The dataset file that the settings name, where it is there."""
+    name = given["dataset_config"].value if "dataset_config" in given else None
+    if not isinstance(name, str) or not name:
+        return []
+    path = _beside(name, folder)
+    if not path.is_file():
+        why = "the file is not there: give it too, `bakehouse import SETTINGS DATASET.toml`"
+        notes.append(Note(given["dataset_config"].said, name, "missing", why))
+        return []
+    data = open_document(path).table
+    notes += _outside(data)
+    return subsets_of(data, path.parent)
+
+
+def _beside(name: str, folder: Path) -> Path:
+    there = folder / Path(name).expanduser()
+    return there if there.exists() else Path(name).expanduser()
+
+
+def draft_of(
+    given: Mapping[str, Given],
+    subsets: Sequence[Subset],
+    *,
+    folder: Path,
+    notes: Sequence[Note] = (),
+    only_images: bool = False,
+) -> Draft:
+    """Kohya's options and subsets as values of a recipe; its GUIs come through here as well.
+
+    Args:
+        only_images: there is a dataset file and nothing else, so the training itself is left to the plan.
+    """
+    named = Settings(KOHYA, given, peer="kohya", folder=folder)
+    images = images_of(named, subsets)
+    own = {k: v for k, v in given.items() if k not in OWN}
+    settings = Settings(KOHYA, {**own, **images.shared}, peer="kohya", folder=folder)
+    values, origins, said = convert(settings)
+    for taken in images.taken:
+        values[taken.key] = taken.value
+    origins |= images.origins
+    if only_images:
+        values = {k: v for k, v in values.items() if _is_said_of_images(k, settings)}
+        origins = {k: v for k, v in origins.items() if k in values or k.startswith("concepts.")}
+    # What is said of one option by its folder is not said again by the table.
+    spoken = {n.key for n in images.notes}
+    merged = [*notes, *images.notes, *(n for n in said if n.key not in spoken)]
+    return Draft(values, images.concepts, origins, merged)
+
+
+def _is_said_of_images(key: str, settings: Settings) -> bool:
+    decided = {k for name in SHARED for k in settings.options[name].to}
+    batch = key != "train.batch" or settings.given("batch_size")
+    return batch and (key in decided or key.split(".")[0] == "prior")

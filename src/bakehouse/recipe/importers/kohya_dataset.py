@@ -1,0 +1,221 @@
+"""kohya's images: `[[datasets.subsets]]` of a dataset file, or `N_name` folders, as concepts and class images."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+from bakehouse.recipe.importers.kohya_options import GROUPS, KOHYA
+from bakehouse.recipe.importers.result import Note
+from bakehouse.recipe.importers.table import Given, Settings, Taken
+
+OWN = (
+    "image_dir",
+    "num_repeats",
+    "class_tokens",
+    "is_reg",
+    "metadata_file",
+    "conditioning_data_dir",
+    "custom_attributes",
+)
+"""What each subset may say for itself; everything else is said of all images at once."""
+
+SHARED = frozenset(GROUPS["Images and captions"]) | {"batch_size"}
+"""What a dataset file may say of all its images."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images of a training: concepts, class images, and options that their files set for all."""
+
+    concepts: tuple[Mapping[str, Any], ...] = ()
+    taken: tuple[Taken, ...] = ()
+    """Of class images."""
+    origins: Mapping[str, str] = field(default_factory=dict)
+    """Of concepts and of class images."""
+    shared: Mapping[str, Given] = field(default_factory=dict)
+    """Options, of the first subset that is no class images."""
+    notes: tuple[Note, ...] = ()
+
+
+@dataclass(frozen=True)
+class Subset:
+    """One folder of images."""
+
+    given: Mapping[str, Given]
+    """Its settings, those of the levels above among them."""
+    folder: Path
+    """Where its relative paths may begin."""
+
+
+def subsets_of(config: Mapping[str, Any], folder: Path) -> list[Subset]:
+    """`[general]`, `[[datasets]]` and `[[datasets.subsets]]` of a dataset file: the inner level wins."""
+    general = _named(_first_table(config.get("general")), "[general]")
+    found = []
+    for dataset in _tables(config.get("datasets")):
+        outer = _named({k: v for k, v in dataset.items() if k != "subsets"}, "[[datasets]]")
+        for subset in _tables(dataset.get("subsets")):
+            found.append(Subset({**general, **outer, **_named(subset, "[[datasets.subsets]]")}, folder))
+    return found
+
+
+def _named(values: Mapping[str, Any], where: str) -> dict[str, Given]:
+    return {k: Given(v, f"{where} {k}") for k, v in values.items()}
+
+
+def _first_table(value: Any) -> Mapping[str, Any]:
+    return next(_tables(value), {})
+
+
+def _tables(value: Any) -> Iterator[Mapping[str, Any]]:
+    """Tables of an array of tables; a single table counts as one."""
+    for entry in value if isinstance(value, list) else [value]:
+        if isinstance(entry, Mapping):
+            yield entry
+
+
+def numbered(root: Path) -> list[tuple[Path, int, str]]:
+    """`N_name` folders in `root` with their repeats and names, as kohya reads them."""
+    folders = sorted(p for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
+    matches = [(p, re.fullmatch(r"([0-9]+)_(.*)", p.name)) for p in folders]
+    return [(p, int(m[1]), m[2].strip()) for p, m in matches if m and int(m[1]) > 0]
+
+
+def images_of(s: Settings, subsets: Sequence[Subset]) -> Images:
+    """The images that the settings name: subsets where there are any, else the folders of `train_data_dir`."""
+    if subsets:
+        return _from_subsets(subsets)
+    made: list[tuple[dict[str, Any], str]] = []
+    notes: list[Note] = []
+    if s["train_data_dir"]:
+        made, notes = _from_folder(s)
+    origins = {f"concepts.{i}.{key}": source for i, (concept, source) in enumerate(made) for key in concept}
+    taken, more = _reg_folder(s)
+    for t in taken:
+        origins[t.key] = s.origin(t.of)
+    return Images(tuple(c for c, _ in made), tuple(taken), origins, {}, (*notes, *more))
+
+
+def _from_folder(s: Settings) -> tuple[list[tuple[dict[str, Any], str]], list[Note]]:
+    root = located(str(s["train_data_dir"]), s.folder)
+    said = s.said("train_data_dir")
+    if s["in_json"]:
+        return [({"folder": str(root), "subject": "", "repeats": s["dataset_repeats"]}, said)], []
+    if found := numbered(root):
+        return [
+            ({"folder": str(path), "subject": name, "repeats": repeats}, f"{said}: {path.name}")
+            for path, repeats, name in found
+        ], []
+    why = "it holds no `N_name` folders: taken as one, shown once an epoch"
+    if not root.is_dir():
+        why = "it is not on this machine, so its `N_name` folders are not known: write a concept for each of them"
+    concept: dict[str, Any] = {"folder": str(root), "subject": "", "repeats": 1}
+    return [(concept, said)], [s.note("train_data_dir", "taken", why, to=("concepts",))]
+
+
+def _reg_folder(s: Settings) -> tuple[list[Taken], list[Note]]:
+    if not s["reg_data_dir"]:
+        return [Taken("prior.source", "none", ("reg_data_dir",))], []
+    root = located(str(s["reg_data_dir"]), s.folder)
+    names = [name for _, _, name in numbered(root) if name]
+    of = ("reg_data_dir",)
+    taken = [Taken("prior.source", "folder", of), Taken("prior.folder", str(root), of), _as_added_noise(of)]
+    if names:
+        taken.append(Taken("prior.prompt", names[0], of))
+    notes = (
+        [] if root.is_dir() else [s.note("reg_data_dir", "taken", "it is not on this machine", to=("prior.folder",))]
+    )
+    return taken, notes
+
+
+def _as_added_noise(of: tuple[str, ...]) -> Taken:
+    return Taken("prior.target", "noise", of)
+
+
+def _from_subsets(subsets: Sequence[Subset]) -> Images:
+    own = [Settings(KOHYA, x.given, peer="kohya", folder=x.folder) for x in subsets]
+    taught = [s for s in own if not s["is_reg"]]
+    reg = [s for s in own if s["is_reg"]]
+    notes: list[Note] = []
+    concepts: list[dict[str, Any]] = []
+    origins: dict[str, str] = {}
+    for i, s in enumerate(taught):
+        concept, where, more = _concept(s)
+        concepts.append(concept)
+        origins |= {f"concepts.{i}.{key}": source for key, source in where.items()}
+        notes += more
+    taken = list(_reg_subsets(reg, notes))
+    for t in taken:
+        origins[t.key] = (reg[0] if reg else own[0]).origin(t.of) if reg else "no subset is_reg"
+    shared = {k: v for k, v in subsets[own.index(taught[0])].given.items() if k not in OWN} if taught else {}
+    notes += _differences(taught)
+    return Images(tuple(concepts), tuple(taken), origins, shared, tuple(dict.fromkeys(_hashable(notes))))
+
+
+def _hashable(notes: Sequence[Note]) -> list[Note]:
+    """Notes whose values can be compared: the same is not said twice."""
+    return [
+        Note(n.key, str(n.value) if isinstance(n.value, (list, dict)) else n.value, n.fate, n.why, n.to, n.off)
+        for n in notes
+    ]
+
+
+def _concept(s: Settings) -> tuple[dict[str, Any], dict[str, str], list[Note]]:
+    """A subset as a concept, its origins, and notes on what it says for itself alone."""
+    root = located(str(s["image_dir"] or ""), s.folder)
+    concept = {"folder": str(root), "subject": s["class_tokens"] or "", "repeats": s["num_repeats"]}
+    origins = {"folder": s.origin(["image_dir"]), "repeats": s.origin(["num_repeats"])}
+    origins["subject"] = s.origin(["class_tokens"])
+    match = re.fullmatch(r"[0-9]+_(.*)", root.name)
+    if not concept["subject"] and match:
+        concept["subject"] = match[1].strip()
+        origins["subject"] = f"{s.said('image_dir')}: the folder's name"
+    notes = []
+    if not root.is_dir():
+        notes.append(s.note("image_dir", "taken", "it is not on this machine: write where it is", to=("concepts",)))
+    for name in OWN:
+        if s.given(name) and name != "image_dir":
+            option = s.options[name]
+            notes.append(s.note(name, option.fate, option.how, to=option.to, off=s.is_off(name)))
+    return concept, origins, notes
+
+
+def _reg_subsets(reg: Sequence[Settings], notes: list[Note]) -> Iterator[Taken]:
+    if not reg:
+        yield Taken("prior.source", "none", ("is_reg",))
+        return
+    folders = [located(str(s["image_dir"] or ""), s.folder) for s in reg]
+    of = ("is_reg", "image_dir")
+    yield Taken("prior.source", "folder", of)
+    root = folders[0] if len(folders) == 1 else Path(os.path.commonpath([str(f) for f in folders]))
+    yield Taken("prior.folder", str(root), of)
+    yield _as_added_noise(of)
+    prompts = list(dict.fromkeys(s["class_tokens"] for s in reg if s["class_tokens"]))
+    if prompts:
+        yield Taken("prior.prompt", prompts[0], ("class_tokens",))
+    if len(folders) > 1:
+        why = f"class images are one folder here: all of {root}"
+        notes.append(reg[0].note("image_dir", "taken", why, to=("prior.folder",)))
+    if len(prompts) > 1:
+        notes.append(reg[0].note("class_tokens", "missing", f"class images have one prompt: {prompts[0]!r}"))
+
+
+def _differences(taught: Sequence[Settings]) -> Iterator[Note]:
+    """Options that subsets say otherwise, and that are one for all images here."""
+    for name in sorted({n for s in taught for n in s.values} - set(OWN)):
+        values = [s[name] for s in taught]
+        if any(v != values[0] for v in values):
+            shown = ", ".join(map(str, values))
+            yield taught[0].note(name, "missing", f"one for all images here: the first of {shown}")
+
+
+def located(text: str, folder: Path) -> Path:
+    """A folder beside the settings, from here, or as it stands where it is in neither."""
+    for path in (folder / Path(text).expanduser(), Path(text).expanduser()):
+        if path.exists():
+            return path.resolve()
+    return Path(PureWindowsPath(text).as_posix()) if "\\" in text else Path(text)

@@ -1,0 +1,227 @@
+"""What kohya trains: `network_module` and its arguments, LyCORIS' too, or whole models, as our adapters."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from bakehouse.adapters import AdapterSpec
+from bakehouse.adapters.adapter import AdapterSpecBase
+from bakehouse.recipe.importers.kohya_rules import found, key_values, parts
+from bakehouse.recipe.importers.table import (
+    Given,
+    Option,
+    Outcome,
+    Settings,
+    Taken,
+    always,
+    missing,
+    no_effect,
+    table,
+    taken,
+)
+
+ALGORITHMS: Mapping[str, str] = {
+    "lora": "lora",
+    "locon": "lora",
+    "loha": "loha",
+    "lokr": "lokr",
+    "ia3": "ia3",
+    "dylora": "dylora",
+    "diag-oft": "oft",
+    "boft": "boft",
+    "glora": "glora",
+    "full": "diff",
+}
+"""LyCORIS' names of algorithms and ours."""
+
+MODULES: Mapping[str, str] = {
+    "networks.lora": "lora",
+    "networks.lora_fa": "lora",
+    "networks.dylora": "dylora",
+    "networks.oft": "oft",
+    "networks.loha": "loha",
+    "networks.lokr": "lokr",
+    "lycoris.kohya": "lora",
+    "locon.locon_kohya": "lora",
+}
+"""kohya's modules, and what they train where no algorithm is named."""
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "full": {"targets": "full"},
+    "attn-mlp": {"targets": "attention+mlp"},
+    "attn-only": {"targets": "attention"},
+    "unet-only": {"targets": "full", "text": False},
+    "unet-transformer-only": {"targets": "attention+mlp", "text": False},
+    "unet-convblock-only": {"targets": "full", "text": False, "include": ["*resnets*", "*samplers*"]},
+    "ia3": {},
+}
+"""LyCORIS' presets."""
+
+_BLOCKS = "blocks have no settings of their own"
+
+NETWORK_ARGS: dict[str, Option] = table(
+    taken("algo", "text", "adapter.kind", how="LyCORIS' algorithm"),
+    taken("preset", "text", "adapter.targets", how="a preset of LyCORIS; `full` where none is named"),
+    taken("conv_dim", "int", "adapter.conv_rank", how='with targets = "full"; 0 is without convolutions'),
+    taken("conv_alpha", "float", "adapter.conv_alpha", how="1 where it is not given; LyCORIS: network_alpha"),
+    taken("dropout", "float", "adapter.dropout"),
+    taken("rank_dropout", "float", "adapter.rank_dropout"),
+    taken("module_dropout", "float", "adapter.module_dropout"),
+    missing("rank_dropout_scale", "flag", "what is left is not scaled up"),
+    taken("use_tucker", "flag", "adapter.tucker"),
+    taken("use_cp", "flag", "adapter.tucker", how="the old name of use_tucker"),
+    taken("use_conv_cp", "flag", "adapter.tucker", how="the old name of use_tucker"),
+    missing("use_scalar", "flag", "there is no factor beside the matrices"),
+    taken("block_size", "int", "adapter.block_size"),
+    taken("factor", "int", "adapter.factor"),
+    taken("decompose_both", "flag", "adapter.decompose_both"),
+    taken("full_matrix", "flag", "adapter.full_matrix"),
+    taken("unbalanced_factorization", "flag", "adapter.unbalanced_factorization"),
+    taken("constraint", "float", "adapter.constraint"),
+    taken("constrain", "float", "adapter.constraint", how="the same"),
+    taken("rescaled", "flag", "adapter.rescaled"),
+    taken("train_norm", "flag", "adapter.train_norm"),
+    taken("dora_wd", "flag", "adapter.dora"),
+    taken("wd_on_output", "flag", "adapter.wd_on_output", default=True),
+    always("bypass_mode", "flag", "the cheaper way to the same output is chosen for each layer"),
+    taken("rs_lora", "flag", "adapter.rs_lora"),
+    missing("train_on_input", "flag", "IA3 scales as its paper does"),
+    taken("unit", "int", "adapter.unit"),
+    missing("block_dims", "text", _BLOCKS),
+    missing("block_alphas", "text", _BLOCKS),
+    missing("conv_block_dims", "text", _BLOCKS),
+    missing("conv_block_alphas", "text", _BLOCKS),
+    missing("down_lr_weight", "text", _BLOCKS),
+    missing("mid_lr_weight", "text", _BLOCKS),
+    missing("up_lr_weight", "text", _BLOCKS),
+    no_effect("block_lr_zero_threshold", "float", "belongs to the blocks' weights"),
+    taken("loraplus_lr_ratio", "float", "optimizer.lora_plus"),
+    missing("loraplus_unet_lr_ratio", "float", "one ratio for all"),
+    missing("loraplus_text_encoder_lr_ratio", "float", "one ratio for all"),
+    no_effect("verbose", "flag", "nothing is printed on the way"),
+)
+"""Arguments of networks.lora and of LyCORIS."""
+
+
+def kinds() -> dict[str, type[AdapterSpecBase]]:
+    """The recipe's kinds of adapters and their settings."""
+    specs = typing.get_args(typing.get_args(AdapterSpec)[0])
+    return {spec.model_fields["kind"].default: spec for spec in specs}
+
+
+def is_full(s: Settings) -> bool:
+    """Whether whole weights train: by the script, else where nothing of a network is said."""
+    if script := s["script"]:
+        return script in ("train_db.py", "fine_tune.py", "sdxl_train.py")
+    return not any(name.startswith("network_") for name in s.values)
+
+
+def network(s: Settings) -> Iterator[Outcome]:
+    """The adapter with everything that is said of it."""
+    if is_full(s):
+        yield from _full(s)
+        return
+    args = Settings(NETWORK_ARGS, _given(s), peer="LyCORIS", folder=s.folder)
+    yield from args.notes
+    module = s["network_module"] or "networks.lora"
+    algorithm = str(args["algo"] or "").lower()
+    kind = ALGORITHMS.get(algorithm) if algorithm else MODULES.get(module)
+    if kind not in kinds():
+        why = f"kinds of adapters are {', '.join(kinds())}; a LoRA is trained"
+        yield s.note("network_args" if algorithm else "network_module", "missing", why)
+        kind = "lora"
+    yield from _spoken(s, args, kind, lycoris=not module.startswith("networks."))
+
+
+def _given(s: Settings) -> dict[str, Given]:
+    """`network_args` by name."""
+    said = s.said("network_args")
+    return {k: Given(v, f"{said} {k}") for k, v in key_values(s["network_args"]).items() if v is not None}
+
+
+def _full(s: Settings) -> Iterator[Outcome]:
+    """Whole weights; train_db teaches the text encoder too unless told not to, the others only when told."""
+    of = ("script", "train_text_encoder", "stop_text_encoder_training")
+    stop = s["stop_text_encoder_training"]
+    text = stop is None or stop > 0 if s["script"] in (None, "train_db.py") else bool(s["train_text_encoder"])
+    yield Taken("adapter.kind", "full", ("script",))
+    yield Taken("adapter.text", text, of)
+    if stop and stop > 0:
+        yield s.note("stop_text_encoder_training", "missing", "the text encoder learns to the end")
+
+
+def _spoken(s: Settings, args: Settings, kind: str, *, lycoris: bool) -> Iterator[Outcome]:
+    """Values of the adapter; what its kind does not know is named, if it was said."""
+    unet, text = parts(s)
+    preset = dict(PRESETS.get(str(args["preset"] or "full"), {})) if lycoris else {}
+    values: dict[str, tuple[Any, tuple[str, ...]]] = {
+        "rank": (s["network_dim"], ("network_dim",)),
+        "alpha": (s["network_alpha"] or s["network_dim"], ("network_alpha",)),
+        **({} if unet else {"unet": (False, ("network_train_text_encoder_only", "unet_lr"))}),
+        "text": (text, ("network_train_unet_only", "text_encoder_lr")),
+        "targets": ("attention+mlp", ("network_module",)),
+    }
+    values |= {k: (v, ("network_args",)) for k, v in preset.items() if k != "text" or values["text"][0]}
+    if s["network_dropout"]:
+        values["dropout"] = (s["network_dropout"], ("network_dropout",))
+    if s["network_module"] == "networks.lora_fa":
+        values["lora_fa"] = (True, ("network_module",))
+    values |= _convolutions(s, args, lycoris=lycoris)
+    yield from _extra(s, args, kind, values)
+
+
+def _convolutions(s: Settings, args: Settings, *, lycoris: bool) -> dict[str, tuple[Any, tuple[str, ...]]]:
+    """Kohya leaves 3x3 convolutions alone unless conv_dim says otherwise; LyCORIS takes them unless it is 0."""
+    of = ("network_args",)
+    rank = args["conv_dim"]
+    if lycoris and rank == 0:
+        return {"targets": ("attention+mlp", of)}
+    if lycoris and (args["preset"] or "full") not in ("full", "unet-only", "unet-convblock-only"):
+        return {}
+    if rank is None:
+        return {}
+    alpha = args["conv_alpha"] or (s["network_alpha"] if lycoris else 1.0)
+    return {"targets": ("full", of), "conv_rank": (rank, of), "conv_alpha": (alpha, of)}
+
+
+_HANDLED = ("algo", "preset", "conv_dim", "conv_alpha")
+
+
+def _extra(s: Settings, args: Settings, kind: str, values: dict[str, tuple[Any, tuple[str, ...]]]) -> Iterator[Outcome]:
+    """The algorithm's own arguments, and the check that its settings know what was said."""
+    spec = kinds()[kind]
+    known = set(spec.model_fields) - set(getattr(spec, "meaningless", ()))
+    for name in args.values:
+        option = args.options[name]
+        if name in _HANDLED:
+            yield args.note(name, "taken", "", to=option.to)
+        elif option.fate != "taken":
+            yield args.note(name, option.fate, option.how, off=args.is_off(name))
+        elif not option.to[0].startswith("adapter."):
+            yield Taken(option.to[0], args[name], ("network_args",))
+        elif (field := option.to[0].removeprefix("adapter.")) in known:
+            values[field] = (args[name], ("network_args",))
+            yield args.note(name, "taken", "", to=option.to)
+        else:
+            yield args.note(name, "no effect", f"adapter.kind = {kind!r} has no {field}", off=args.is_off(name))
+    yield Taken("adapter.kind", kind, ("network_module", "network_args"))
+    for field, (value, of) in values.items():
+        if field in known:
+            yield Taken(f"adapter.{field}", value, of)
+        elif s.given(*of) and of != ("network_args",):
+            yield s.note(of[0], "no effect", f"adapter.kind = {kind!r} has no {field}")
+
+
+def start(s: Settings) -> Iterator[Outcome]:
+    """The adapter to go on from."""
+    if s["network_weights"]:
+        where, _ = found(s, "network_weights")
+        yield Taken("adapter.start", where, ("network_weights",))
+
+
+def norms(s: Settings) -> Iterator[Outcome]:
+    """Limits the size of each update."""
+    if s["scale_weight_norms"]:
+        yield Taken("train.scale_weight_norms", s["scale_weight_norms"], ("scale_weight_norms",))

@@ -1,0 +1,107 @@
+"""kohya's sample prompts: when they are drawn, and its files of them (.txt, .toml, .json)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Generator, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from bakehouse.core.spec import read_toml
+from bakehouse.data.captions import decode_text
+from bakehouse.recipe.importers.kohya_rules import found
+from bakehouse.recipe.importers.table import Outcome, Settings, Taken
+
+SAMPLERS = {
+    "ddim": "ddim",
+    "pndm": "pndm",
+    "lms": "lms",
+    "k_lms": "lms",
+    "euler": "euler",
+    "k_euler": "euler",
+    "euler_a": "euler a",
+    "k_euler_a": "euler a",
+    "heun": "heun",
+    "dpm_2": "dpm2",
+    "k_dpm_2": "dpm2",
+    "dpm_2_a": "dpm2 a",
+    "k_dpm_2_a": "dpm2 a",
+    "dpmsolver": "dpm++ 2m",
+    "dpmsolver++": "dpm++ 2m",
+    "dpmsingle": "dpm++ 2s",
+}
+_KNOWN = ("n", "w", "h", "d", "l", "s", "ss")
+_WORDS = {
+    "negative_prompt": "n",
+    "width": "w",
+    "height": "h",
+    "seed": "d",
+    "scale": "l",
+    "sample_steps": "s",
+    "sample_sampler": "ss",
+}
+
+
+def samples(s: Settings) -> Iterator[Outcome]:
+    """Prompts from their file; epochs win over steps; kohya's own sampler, steps and scale."""
+    prompts = yield from _prompts(s)
+    if not prompts:
+        yield Taken("sample.every_epochs", 0, ("sample_prompts",))
+        yield Taken("sample.at_start", False, ("sample_prompts",))
+        return
+    yield Taken("sample.prompts", prompts, ("sample_prompts",))
+    epochs, steps = s["sample_every_n_epochs"] or 0, s["sample_every_n_steps"] or 0
+    yield Taken("sample.every_epochs", max(0, epochs), ("sample_every_n_epochs",))
+    yield Taken("sample.every_steps", 0 if epochs > 0 else max(0, steps), ("sample_every_n_steps",))
+    yield Taken("sample.at_start", bool(s["sample_at_first"]), ("sample_at_first",))
+    yield Taken("sample.sampler", SAMPLERS.get(s["sample_sampler"], "ddim"), ("sample_sampler",))
+    yield Taken("sample.steps", 30, ("sample_prompts",))
+    yield Taken("sample.guidance", 7.5, ("sample_prompts",))
+
+
+def _prompts(s: Settings) -> Generator[Outcome, None, list[str]]:
+    """Yields notes, returns the prompts as lines that recipes understand."""
+    given = s["sample_prompts"]
+    if not given:
+        return []
+    where, there = found(s, "sample_prompts")
+    if not there and Path(where).suffix.lower() in (".txt", ".toml", ".json"):
+        yield s.note("sample_prompts", "missing", "the file is not there: write the prompts into sample.prompts")
+        return []
+    lines = read_prompts(Path(where)) if there else str(given).splitlines()
+    kept = [_line(line) for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    left = sorted({key for _, keys in kept for key in keys})
+    if left:
+        yield s.note("sample_prompts", "missing", f"not understood in a prompt: {', '.join('--' + k for k in left)}")
+    return [line for line, _ in kept]
+
+
+def read_prompts(path: Path) -> list[str]:
+    """Kohya's .txt, .toml or .json of sample prompts as lines."""
+    if path.suffix.lower() == ".toml":
+        table = read_toml(path).get("prompt", {})
+        return [_joined({**{k: v for k, v in table.items() if k != "subset"}, **x}) for x in table.get("subset", [])]
+    text, _, _ = decode_text(path.read_bytes())
+    if path.suffix.lower() == ".json":
+        return [x if isinstance(x, str) else _joined(x) for x in json.loads(text)]
+    return text.splitlines()
+
+
+def _joined(entry: Mapping[str, Any]) -> str:
+    options = "".join(f" --{_WORDS.get(k, k)} {v}" for k, v in entry.items() if k not in ("prompt", "enum"))
+    return f"{entry.get('prompt', '')}{options}"
+
+
+def _line(line: str) -> tuple[str, list[str]]:
+    """A prompt with the options that recipes know, and the others' names."""
+    prompt, *options = re.split(r"\s--(\w+)(?=\s|$)", " " + line.strip())
+    left: list[str] = []
+    kept = [prompt.strip()]
+    for key, value in zip(options[::2], options[1::2], strict=True):
+        if key not in _KNOWN:
+            left.append(key)
+            continue
+        word = value.strip()
+        kept.append(f"--{key} {SAMPLERS.get(word, word) if key == 'ss' else word}")
+    return " ".join(kept), left

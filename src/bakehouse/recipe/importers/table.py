@@ -1,0 +1,254 @@
+"""A peer's options as a table: name, type, default and what becomes of them. The documentation is written from it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from bakehouse.core.errors import did_you_mean
+from bakehouse.recipe.importers.result import Fate, Note
+
+Kind = Literal["flag", "int", "float", "text", "list", "any"]
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A value for the recipe and the options that it was made of."""
+
+    key: str
+    """Dotted key of the recipe."""
+    value: Any
+    of: tuple[str, ...]
+    """Names of options; the first one's default made it where none of them was given."""
+
+
+Outcome = Taken | Note
+Rule = Callable[["Settings"], Iterator[Outcome]]
+"""Makes recipe values of several options that hang together; also called where none is given: defaults count."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option of a peer."""
+
+    name: str
+    kind: Kind
+    fate: Fate
+    to: tuple[str, ...] = ()
+    """Keys of the recipe that it decides, alone or with others."""
+    how: str = ""
+    """How it is converted, or why it is not: a half-sentence for the page and the report."""
+    default: Any = None
+    """The peer's own; None is off."""
+    rule: Rule | None = None
+    """Makes the value; None copies it."""
+    choices: Mapping[Any, Any] = field(default_factory=dict)
+    """The recipe's words for the peer's, where a copied value has other names here."""
+
+
+def taken(
+    name: str,
+    kind: Kind,
+    *to: str,
+    how: str = "",
+    default: Any = None,
+    rule: Rule | None = None,
+    choices: Mapping[Any, Any] | None = None,
+) -> Option:
+    """An option that decides keys of the recipe."""
+    return Option(name, kind, "taken", to, how, default, rule, choices or {})
+
+
+def always(name: str, kind: Kind, how: str, default: Any = None) -> Option:
+    """An option for what is done in any case."""
+    return Option(name, kind, "always", (), how, default)
+
+
+def no_effect(name: str, kind: Kind, how: str, default: Any = None) -> Option:
+    """An option that changes nothing here, and why."""
+    return Option(name, kind, "no effect", (), how, default)
+
+
+def elsewhere(name: str, kind: Kind, how: str, default: Any = None) -> Option:
+    """An option that belongs to a command, not into a recipe."""
+    return Option(name, kind, "elsewhere", (), how, default)
+
+
+def missing(name: str, kind: Kind, how: str, default: Any = None) -> Option:
+    """An option for what cannot be done here."""
+    return Option(name, kind, "missing", (), how, default)
+
+
+def table(*options: Option) -> dict[str, Option]:
+    """Options by name; a name that stands twice is a mistake."""
+    by_name = {o.name: o for o in options}
+    assert len(by_name) == len(options), sorted(o.name for o in options)
+    return by_name
+
+
+@dataclass(frozen=True)
+class Given:
+    """A value as it stands in the user's settings."""
+
+    value: Any
+    said: str
+    """The key as it stands there."""
+
+
+class Settings:
+    """The user's options over a peer's table: `settings["network_dim"]` is what was given, or the peer's default."""
+
+    def __init__(
+        self, options: Mapping[str, Option], given: Mapping[str, Given], *, peer: str, folder: Path | None = None
+    ) -> None:
+        self.options = options
+        self.peer = peer
+        self.folder = folder or Path()
+        self.raw = dict(given)
+        self.values: dict[str, Any] = {}
+        self.notes: list[Note] = []
+        for name, item in given.items():
+            self._read(name, item)
+
+    def _read(self, name: str, item: Given) -> None:
+        option = self.options.get(name)
+        if option is None:
+            why = did_you_mean(name, self.options).removeprefix("; ") or f"{self.peer} has no such option that is known"
+            self.notes.append(Note(item.said, item.value, "unknown", why))
+            return
+        if item.value is None or (item.value == "" and option.kind != "text"):
+            return
+        try:
+            self.values[name] = parsed(item.value, option.kind)
+        except (ValueError, SyntaxError):
+            self.notes.append(Note(item.said, item.value, "unknown", f"it should be {_ARTICLES[option.kind]}"))
+
+    def __getitem__(self, name: str) -> Any:
+        if name in self.values:
+            return self.values[name]
+        return self.options[name].default if name in self.options else None
+
+    def given(self, *names: str) -> bool:
+        """Whether one of them stands in the settings and can be read."""
+        return any(name in self.values for name in names)
+
+    def said(self, name: str) -> str:
+        """The key as the user wrote it, or the name."""
+        return self.raw[name].said if name in self.raw else name
+
+    def note(self, name: str, fate: Fate, why: str, **more: Any) -> Note:
+        """A note on an option in the user's own words."""
+        return Note(self.said(name), self.raw[name].value if name in self.raw else self[name], fate, why, **more)
+
+    def origin(self, names: Sequence[str]) -> str:
+        """Where a value came from, for the comment behind it."""
+        given = [self.said(n) for n in names if n in self.values]
+        return ", ".join(given) if given else f"{self.peer}'s default of {names[0]}"
+
+    def is_off(self, name: str) -> bool:
+        """Whether the given value says what is so anyway."""
+        value, option = self.values.get(name), self.options[name]
+        return value == option.default or value in (None, False, "", 0, (), [], {}) or value == [None]
+
+
+_ARTICLES = {
+    "flag": "true or false",
+    "int": "a whole number",
+    "float": "a number",
+    "text": "text",
+    "list": "a list",
+    "any": "something else",
+}
+_FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+
+def parsed(value: Any, kind: Kind) -> Any:
+    """A value as its type, from text where it stands as text.
+
+    Raises:
+        ValueError: it cannot be meant as that type.
+    """
+    match kind:
+        case "flag":
+            return value if isinstance(value, bool) else _flag(str(value))
+        case "int":
+            return _whole(value)
+        case "float":
+            return float(str(value).strip().removesuffix("%")) / (100 if str(value).strip().endswith("%") else 1)
+        case "text":
+            return str(value)
+        case "list":
+            return list(value) if isinstance(value, (list, tuple)) else [value]
+        case "any":
+            return value
+
+
+def _flag(text: str) -> bool:
+    if text.strip().lower() not in _FLAGS:
+        raise ValueError(text)
+    return _FLAGS[text.strip().lower()]
+
+
+def _whole(value: Any) -> int:
+    number = float(value)
+    if number != int(number):
+        raise ValueError(value)
+    return int(number)
+
+
+def literal(text: Any) -> Any:
+    """`0.9,0.99` and `True` as Python values, as kohya reads them; a word stays a word."""
+    if not isinstance(text, str):
+        return text
+    try:
+        value = ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError):
+        return {"true": True, "false": False}.get(text.strip().lower(), text.strip())
+    return list(value) if isinstance(value, tuple) else value
+
+
+def convert(settings: Settings) -> tuple[dict[str, Any], dict[str, str], list[Note]]:
+    """Recipe values by dotted key, their origins, and what became of every given option."""
+    outcomes: list[Outcome] = [*settings.notes, *_copied(settings)]
+    for rule in dict.fromkeys(o.rule for o in settings.options.values() if o.rule):
+        outcomes += rule(settings)
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    notes: list[Note] = []
+    for outcome in outcomes:
+        if isinstance(outcome, Note):
+            notes.append(outcome)
+        else:
+            values[outcome.key] = outcome.value
+            origins[outcome.key] = settings.origin(outcome.of)
+    spoken = {n.key for n in notes}
+    for name in settings.values:
+        if settings.said(name) not in spoken:
+            notes.append(_fate(settings, name))
+    return values, origins, notes
+
+
+def _copied(settings: Settings) -> Iterator[Outcome]:
+    """Options whose value is the recipe's own."""
+    for name, value in settings.values.items():
+        option = settings.options[name]
+        if option.fate != "taken" or option.rule or len(option.to) != 1:
+            continue
+        if option.kind == "text" and not value:
+            continue
+        if option.choices and not value:
+            continue
+        if option.choices and value not in option.choices:
+            yield settings.note(name, "missing", f"here it can be {', '.join(map(str, option.choices))}")
+            continue
+        yield Taken(option.to[0], option.choices.get(value, value) if option.choices else value, (name,))
+
+
+def _fate(settings: Settings, name: str) -> Note:
+    option = settings.options[name]
+    # What a taken option comes to stands in the recipe; how is for the page.
+    why = "" if option.fate == "taken" else option.how
+    return settings.note(name, option.fate, why, to=option.to, off=settings.is_off(name))
