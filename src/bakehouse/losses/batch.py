@@ -26,8 +26,8 @@ class Batch:
     is_prior: Tensor
     mask: Tensor | None = None
     sizes: Tensor | None = None
-    """[B, 6] for models that are told (SDXL): height and width of the original, top and left of the crop in the resized
-    picture, height and width of the target. `cond` carries them already."""
+    """[B, 6] int: height and width of the original, top and left of the crop in the resized picture, height and width
+    of the target. `cond` carries them already where the model is told (SDXL)."""
     base_cond: Conditioning | None = None
     """Of the prior rows alone, as the untouched base encodes them: their target is then what the base predicts."""
 

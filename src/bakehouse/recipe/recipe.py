@@ -10,6 +10,7 @@ from pydantic import Field, TypeAdapter, WrapValidator, model_validator
 
 from bakehouse.adapters import AdapterSpec, LoRA
 from bakehouse.core.spec import Spec
+from bakehouse.data.augment import AugmentSpec
 from bakehouse.data.buckets import BucketSpec
 from bakehouse.data.captions import CaptionOptions
 from bakehouse.losses import LossSpec, NoiseSpec
@@ -93,8 +94,11 @@ class DataSpec(Spec):
     """Show images mirrored half of the time. Not for faces with a parting, text or anything one-sided."""
     alpha_mask: bool = False
     """Learn only what is opaque in images with transparency (mask files are used in any case)."""
-    cache: Literal["memory", "disk"] = "disk"
-    """Where encoded images are kept: the disk's are found again by content; memory leaves nothing behind."""
+    augment: AugmentSpec = AugmentSpec()
+    """Other crops and colours of the same images."""
+    cache: Literal["memory", "disk", "none"] = "disk"
+    """Where encoded images are kept: the disk's are found again by content; memory leaves nothing behind; none encodes
+    each image anew whenever it is shown, which is slow and lets every show be another variation."""
     workers: Annotated[int, Field(ge=0, le=64)] = 2
     """Threads that open images while others are encoded. Results do not depend on it."""
 

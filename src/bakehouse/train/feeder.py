@@ -13,7 +13,7 @@ from bakehouse.families.denoiser import Moments
 from bakehouse.losses import Batch
 from bakehouse.recipe.order import Slot
 from bakehouse.recipe.plan import Plan, PlannedImage
-from bakehouse.train.latents import LatentCache
+from bakehouse.train.latents import LatentCache, Show
 from bakehouse.train.prompts import PromptEncoder
 
 EMPTY_SHARE = 0.2
@@ -46,20 +46,22 @@ class Feeder:
         """The batch of `slots`; `generator` draws the latents from their moments."""
         recipe = self.plan.recipe
         drawn = [self._drawn(slot, step, part, position) for position, slot in enumerate(slots)]
-        captions, flips = [caption for caption, _ in drawn], [flip for _, flip in drawn]
-        rows = [self._row(slot) for slot in slots]
-        moments = [self.latents.moments(r, f) for r, f in zip(rows, flips, strict=True)]
+        captions, shows = [caption for caption, _ in drawn], [show for _, show in drawn]
+        moments = [self.latents.moments(show) for show in shows]
         both = Moments(torch.cat([m.mean for m in moments]), torch.cat([m.std for m in moments]))
         is_prior = torch.tensor([s.prior for s in slots])
+        sizes = torch.tensor([self.latents.sizes(show) for show in shows])
         weight = torch.where(is_prior, recipe.prior.weight, 1.0)
         of_prior = [caption for caption, slot in zip(captions, slots, strict=True) if slot.prior]
+        taught = prompts.base(of_prior) if of_prior and recipe.prior.target == "base" else None
         return Batch(
             latents=both.sample(generator).float(),
-            cond=prompts(captions),
-            base_cond=prompts.base(of_prior) if of_prior and recipe.prior.target == "base" else None,
+            cond=prompts(captions).with_sizes(sizes),
+            base_cond=None if taught is None else taught.with_sizes(sizes[is_prior]),
+            sizes=sizes,
             weight=weight.to(both.mean.device),
             is_prior=is_prior,
-            mask=self._mask(rows, flips, both.mean),
+            mask=self._mask(shows, both.mean),
         )
 
     def captions(self, step: int) -> set[str]:
@@ -67,12 +69,16 @@ class Feeder:
         parts = enumerate(self.slots(step))
         return {self._drawn(s, step, part, at)[0] for part, slots in parts for at, s in enumerate(slots)}
 
-    def _drawn(self, slot: Slot, step: int, part: int, position: int) -> tuple[str, bool]:
-        """A sample's caption, and whether it is shown mirrored."""
+    def _drawn(self, slot: Slot, step: int, part: int, position: int) -> tuple[str, Show]:
+        """A sample's caption, and how its image is shown."""
         recipe = self.plan.recipe
         rng = random.Random(f"sample/{recipe.seed}/{step}/{part}/{position}")
         caption = self._caption(slot, rng, step // self.plan.steps_per_epoch, step)
-        return caption, recipe.data.flip and rng.random() < 0.5
+        row = self._row(slot)
+        flip = recipe.data.flip and rng.random() < 0.5
+        variants = self.latents.variants(row)
+        variant = 0 if variants == 1 else rng.randrange(variants or 1 << 32)
+        return caption, Show(row, flip, variant)
 
     def _row(self, slot: Slot) -> int:
         """Where the latent cache has a slot's image: subject images first, then class images."""
@@ -101,9 +107,9 @@ class Feeder:
         names = [c.class_name for c in self.plan.recipe.concepts if c.class_name]
         return rng.choice(names) if names and drawn < EMPTY_SHARE + CLASS_WORD_SHARE else caption
 
-    def _mask(self, rows: Sequence[int], flips: Sequence[bool], like: Tensor) -> Tensor | None:
+    def _mask(self, shows: Sequence[Show], like: Tensor) -> Tensor | None:
         """[B, 1, h, w], ones where an image has no mask; None where none has."""
-        masks = [self.latents.mask(r, f) for r, f in zip(rows, flips, strict=True)]
+        masks = [self.latents.mask(show) for show in shows]
         if all(m is None for m in masks):
             return None
         whole = torch.ones(1, 1, *like.shape[-2:])

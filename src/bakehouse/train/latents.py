@@ -9,13 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from bakehouse.core.events import Event, Progress
 from bakehouse.core.files import atomic_path, cache_dir, key_of
-from bakehouse.data.buckets import fit
+from bakehouse.data.augment import Variation
 from bakehouse.data.images import open_image, to_pixels
 from bakehouse.data.masks import load_mask
 from bakehouse.families.denoiser import Denoiser, Moments
@@ -27,48 +26,107 @@ _VERSION = 1
 
 
 @dataclass(frozen=True)
+class Show:
+    """One image as one sample sees it."""
+
+    index: int
+    """Into the cache's images."""
+    flip: bool = False
+    variant: int = 0
+    """Number of the variation; 0 is the image as it is placed."""
+
+
+@dataclass(frozen=True)
 class _Job:
     image: PlannedImage
+    variation: Variation
     flip: bool
     key: str
 
 
 class LatentCache:
-    """Moments of every image (and of its mirror image), in memory while a run lasts and on disk between runs."""
+    """Moments of every image (its mirror image, its variations), in memory for a run and on disk between runs."""
 
     def __init__(self, images: Sequence[PlannedImage], settings: DataSpec) -> None:
         self.images = images
         self.flip = settings.flip
+        self.augment = settings.augment
         self.alpha_mask = settings.alpha_mask
+        self.kept = settings.cache != "none"
         self.on_disk = settings.cache == "disk"
         self.workers = settings.workers
-        self._moments: dict[tuple[int, bool], Moments] = {}
-        self._masks: dict[tuple[int, bool], Tensor] = {}
+        self._moments: dict[Show, Moments] = {}
+        self._masks: dict[Show, Tensor] = {}
+        self._model: Denoiser | None = None
 
     def fill(self, model: Denoiser) -> Iterator[Event]:
-        """Encodes what is not on disk yet.
+        """Encodes what is not on disk yet; without a cache, notes who will encode.
 
         On a CPU images are encoded one by one: in a batch, rounding depends on the neighbours, and a run that was
         killed while encoding would end with other bits than one that was not.
         """
-        flips = (False, True) if self.flip else (False,)
-        jobs = [(i, _Job(image, f, self._key(image, f, model))) for i, image in enumerate(self.images) for f in flips]
+        self._model = model
+        if not self.kept:
+            return
+        jobs = [(show, self._job(show, model)) for show in self._shows()]
         with ThreadPoolExecutor(max(1, self.workers)) as pool:
             opened = pool.map(lambda job: None if self._stored(job[1]) else _pixels(job[1]), jobs)
-            for done, ((index, job), pixels) in enumerate(zip(jobs, opened, strict=True), start=1):
-                self._moments[index, job.flip] = self._encoded(job, pixels, model)
+            for done, ((show, job), pixels) in enumerate(zip(jobs, opened, strict=True), start=1):
+                self._moments[show] = self._encoded(job, pixels, model)
                 yield Progress(what="encoding images", done=done, total=len(jobs))
-        for index, image in enumerate(self.images):
-            if image.record.mask or (image.record.has_alpha and self.alpha_mask):
-                self._masks |= {(index, f): _latent_mask(image, f, model.downscale) for f in flips}
+        self._masks = {show: self._mask(show, model) for show, _ in jobs if self._masked(show.index)}
 
-    def moments(self, index: int, flip: bool) -> Moments:
+    def variants(self, index: int) -> int | None:
+        """How many variations of an image there are to choose from; None: as many as there are numbers."""
+        if self.images[index].prior or not self.augment.on:
+            return 1
+        return (self.augment.variants or 1) if self.kept else None
+
+    def moments(self, show: Show) -> Moments:
         """[1, C, h, w] of one image."""
-        return self._moments[index, flip and self.flip]
+        if self.kept:
+            return self._moments[show]
+        assert self._model is not None, "fill() comes first"
+        job = self._job(show, self._model)
+        with torch.autocast(self._model.device.type, enabled=False):
+            return self._encoded(job, _pixels(job), self._model)
 
-    def mask(self, index: int, flip: bool) -> Tensor | None:
+    def mask(self, show: Show) -> Tensor | None:
         """[1, 1, h, w] in 0..1, or None where the image has no mask."""
-        return self._masks.get((index, flip and self.flip))
+        if self.kept or not self._masked(show.index):
+            return self._masks.get(show)
+        assert self._model is not None, "fill() comes first"
+        return self._mask(show, self._model)
+
+    def sizes(self, show: Show) -> tuple[int, int, int, int, int, int]:
+        """What SDXL is told of the picture: original height and width, crop's top and left, target height and width."""
+        return self._variation(show).sizes(self.images[show.index].record, flip=show.flip)
+
+    def _shows(self) -> Iterator[Show]:
+        """Every way in which an image can be shown."""
+        for index in range(len(self.images)):
+            for variant in range(self.variants(index) or 0):
+                for flip in (False, True) if self.flip else (False,):
+                    yield Show(index, flip, variant)
+
+    def _variation(self, show: Show) -> Variation:
+        image = self.images[show.index]
+        return self.augment.vary(image.record, image.placement, show.variant)
+
+    def _job(self, show: Show, model: Denoiser) -> _Job:
+        image, variation = self.images[show.index], self._variation(show)
+        return _Job(image, variation, show.flip, _key(image, variation, show.flip, model))
+
+    def _masked(self, index: int) -> bool:
+        record = self.images[index].record
+        return record.mask is not None or (record.has_alpha and self.alpha_mask)
+
+    def _mask(self, show: Show, model: Denoiser) -> Tensor:
+        """[1, 1, h, w]: each latent's share of learned pixels."""
+        mask = load_mask(self.images[show.index].record, self._variation(show).placement)
+        if show.flip:
+            mask = np.ascontiguousarray(mask[:, ::-1])
+        return torch.nn.functional.avg_pool2d(torch.from_numpy(mask)[None, None], model.downscale)
 
     def _encoded(self, job: _Job, pixels: Tensor | None, model: Denoiser) -> Moments:
         path = self._path(job)
@@ -88,32 +146,16 @@ class LatentCache:
     def _stored(self, job: _Job) -> bool:
         return self.on_disk and self._path(job).is_file()
 
-    @staticmethod
-    def _key(image: PlannedImage, flip: bool, model: Denoiser) -> str:
-        place = image.placement
-        return key_of(
-            _VERSION,
-            image.record.sha256,
-            place.bucket,
-            place.resized,
-            place.crop_box,
-            flip,
-            model.fingerprint,
-            str(next(model.parameters()).dtype),
-        )
+
+def _key(image: PlannedImage, variation: Variation, flip: bool, model: Denoiser) -> str:
+    """Names a file by all that its numbers come from."""
+    place = variation.placement
+    parts = (image.record.sha256, place.bucket, place.resized, place.crop_box, flip, model.fingerprint)
+    colours = () if variation.colours is None else (variation.colours,)
+    return key_of(_VERSION, *parts, str(next(model.parameters()).dtype), *colours)
 
 
 def _pixels(job: _Job) -> Tensor:
-    """[1, 3, H, W] in -1..1, resized and cropped to its bucket."""
-    image: Image.Image = fit(open_image(job.image.record.path), job.image.placement)
-    if job.flip:
-        image = ImageOps.mirror(image)
+    """[1, 3, H, W] in -1..1."""
+    image = job.variation.apply(open_image(job.image.record.path), flip=job.flip)
     return torch.from_numpy(to_pixels(image))[None]
-
-
-def _latent_mask(image: PlannedImage, flip: bool, downscale: int) -> Tensor:
-    """[1, 1, h, w]: each latent's share of learned pixels."""
-    mask = load_mask(image.record, image.placement)
-    if flip:
-        mask = np.ascontiguousarray(mask[:, ::-1])
-    return torch.nn.functional.avg_pool2d(torch.from_numpy(mask)[None, None], downscale)
