@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import time
 from collections import Counter
@@ -21,6 +20,7 @@ from bakehouse.data.buckets import BucketRow
 from bakehouse.data.captions import split_tags
 from bakehouse.families.denoiser import Denoiser
 from bakehouse.recipe import Plan, Recipe, recipe_to_toml
+from bakehouse.train.averaging import averaged
 from bakehouse.train.checkpoint import TrainState
 from bakehouse.train.precision import DTYPES
 
@@ -49,7 +49,7 @@ class WeightsWriter:
         recipe = self.plan.recipe
         dtype = DTYPES[recipe.save.dtype]
         path = self.path_of(self.plan, self.run, name)
-        with _averaged(state):
+        with averaged(state):
             if recipe.adapter.kind == "full":
                 self.model.save(path, dtype=dtype)
             else:
@@ -164,23 +164,3 @@ def tag_frequency(plan: Plan) -> dict[str, dict[str, int]]:
         tags = [t for caption in image.record.captions for t in split_tags(caption)]
         counts.setdefault(folder, Counter()).update(tags)
     return {folder: dict(c.most_common()) for folder, c in counts.items()}
-
-
-@contextlib.contextmanager
-def _averaged(state: TrainState) -> Iterator[None]:
-    """The averaged weights in the place of the current ones."""
-    if not state.ema:
-        yield
-        return
-    current = [p.detach().clone() for p in state.parameters()]
-    try:
-        _copy(state.ema, state.parameters())
-        yield
-    finally:
-        _copy(current, state.parameters())
-
-
-@torch.no_grad()
-def _copy(source: list[torch.Tensor], target: list[torch.Tensor]) -> None:
-    for a, b in zip(source, target, strict=True):
-        b.copy_(a)
