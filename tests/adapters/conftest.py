@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from bakehouse.adapters import Adapter, LoHa, LoKr, LoRA, inject
+from bakehouse.adapters import BOFT, IA3, OFT, Adapter, DyLoRA, FullDiff, GLoRA, LoHa, LoKr, LoRA, inject
 
 SPECS: dict[str, Any] = {
     "mlp+text": LoRA(rank=4, alpha=7.0, text=True),
@@ -24,6 +24,13 @@ SPECS: dict[str, Any] = {
     "lokr": LoKr(rank=1, alpha=2.0, targets="full", decompose_both=True, text=True),
     "lokr-full": LoKr(rank=16, alpha=2.0, targets="full", factor=2, unbalanced_factorization=True),
     "lokr-tucker-dora": LoKr(rank=1, alpha=2.0, targets="full", tucker=True, dora=True),
+    "ia3": IA3(text=True),
+    "dylora": DyLoRA(rank=4, alpha=3.0, unit=2, targets="full", text=True),
+    "oft": OFT(block_size=4, targets="full", text=True),
+    "coft": OFT(block_size=8, constraint=0.03, rescaled=True),
+    "boft": BOFT(block_size=4, targets="full", constraint=0.2, rescaled=True),
+    "glora": GLoRA(rank=3, alpha=2.0, targets="full", text=True),
+    "diff": FullDiff(targets="full", text=True),
 }
 
 

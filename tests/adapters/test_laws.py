@@ -141,9 +141,9 @@ def test_several_adapters_add_up_in_any_order(tiny, output, randomised, make_tin
 
 
 def test_state_goes_there_and_back(tiny, spec, output, randomised, make_tiny):
-    adapter = randomised(spec, tiny)
+    adapter = randomised(spec, tiny).eval()
     other = make_tiny()
-    again = inject(spec, other.parts())
+    again = inject(spec, other.parts()).eval()
     again.load_state_dict(adapter.state_dict())
     assert torch.equal(output(other), output(tiny))
     assert same(again.state_dict(), adapter.state_dict())

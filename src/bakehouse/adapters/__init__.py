@@ -4,32 +4,57 @@ from typing import Annotated
 
 from pydantic import Field
 
-from bakehouse.adapters.adapter import Adapter, AdapterSpecBase, LayerAdapter, LayerSpec, inject
+from bakehouse.adapters.adapter import Adapter, AdapterSpecBase, LayerAdapter, LayerSpec
+from bakehouse.adapters.boft import BOFT, BOFTLayer
+from bakehouse.adapters.diff import DiffLayer, FullDiff
+from bakehouse.adapters.dylora import DyLoRA, DyLoRALayer, slice_rank
 from bakehouse.adapters.formats import AdapterFile, load_adapter, metadata_for, read_adapter, save_adapter
 from bakehouse.adapters.full import FullAdapter, FullFineTune
+from bakehouse.adapters.glora import GLoRA, GLoRALayer
+from bakehouse.adapters.ia3 import IA3, IA3Layer
+from bakehouse.adapters.inject import inject
 from bakehouse.adapters.layer import AdapterLayer
 from bakehouse.adapters.loha import LoHa, LoHaLayer
 from bakehouse.adapters.lokr import LoKr, LoKrLayer
 from bakehouse.adapters.lora import LoRA, LoRALayer
 from bakehouse.adapters.network import Dim, NetworkSpec
+from bakehouse.adapters.norm import NormLayer
+from bakehouse.adapters.oft import OFT, OFTLayer
 
 AdapterSpec = Annotated[
     LoRA
     | LoHa
     | LoKr
+    | IA3
+    | DyLoRA
+    | OFT
+    | BOFT
+    | GLoRA
+    | FullDiff
     | FullFineTune,
     Field(discriminator="kind"),
 ]  # fmt: skip
 
 __all__ = [
+    "BOFT",
+    "IA3",
+    "OFT",
     "Adapter",
     "AdapterFile",
     "AdapterLayer",
     "AdapterSpec",
     "AdapterSpecBase",
+    "BOFTLayer",
+    "DiffLayer",
     "Dim",
+    "DyLoRA",
+    "DyLoRALayer",
     "FullAdapter",
+    "FullDiff",
     "FullFineTune",
+    "GLoRA",
+    "GLoRALayer",
+    "IA3Layer",
     "LayerAdapter",
     "LayerSpec",
     "LoHa",
@@ -39,9 +64,12 @@ __all__ = [
     "LoRA",
     "LoRALayer",
     "NetworkSpec",
+    "NormLayer",
+    "OFTLayer",
     "inject",
     "load_adapter",
     "metadata_for",
     "read_adapter",
     "save_adapter",
+    "slice_rank",
 ]

@@ -1,0 +1,115 @@
+"""DyLoRA: a LoRA whose first ranks are an adapter of their own. Valipour et al. 2022, arXiv:2210.07558; files as LoRA.
+
+Each call in training draws a rank b and runs with the first b ranks alone: (alpha / rank) B[:, :b] A[:b]. So the ranks
+come out sorted by what they are worth, and `slice_rank` cuts any rank out of one file.
+
+The paper counts alpha / b, kohya alpha / sqrt(rank b): there a rank weighs less the more follow it, so that what the
+first ones learned is wrong again when more are added. With alpha / rank a prefix is the first terms of the whole sum.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from bakehouse.adapters.layer import Base
+from bakehouse.adapters.lora import LoRALayer
+from bakehouse.adapters.network import Dim, NetworkSpec
+from bakehouse.adapters.select import Site
+from bakehouse.core.errors import UsageError
+
+
+class DyLoRA(NetworkSpec):
+    """LoRA of every rank at once: train large, cut to the rank that is enough afterwards."""
+
+    algo: ClassVar[str] = "dylora"
+    is_product: ClassVar[bool] = True
+
+    kind: Literal["dylora"] = "dylora"
+    unit: int = Field(4, ge=1)
+    """Ranks can be cut in steps of this; ranks must be multiples of it."""
+
+    @model_validator(mode="after")
+    def _units_fill_the_rank(self) -> Self:
+        for name in ("rank", "conv_rank"):
+            if getattr(self, name) % self.unit:
+                raise ValueError(f"{name} = {getattr(self, name)} is no multiple of unit = {self.unit}")
+        return self
+
+    def network_metadata(self) -> dict[str, Any]:
+        metadata = super().network_metadata()
+        return {**metadata, "ss_network_module": "networks.dylora", "ss_network_args": self._kohya_args()}
+
+    def _kohya_args(self) -> dict[str, str]:
+        return {**self._conv_args(), "unit": str(self.unit)}
+
+    def layer(self, site: Site, dim: Dim, generator: torch.Generator | None) -> DyLoRALayer:
+        outs, ins, *kernel = site.module.weight.shape
+        down = torch.empty(dim.rank, ins, *kernel)
+        nn.init.kaiming_uniform_(down, a=math.sqrt(5), generator=generator)
+        up = torch.zeros(outs, dim.rank, *[1] * len(kernel))
+        made = DyLoRALayer(
+            down, up, dim.alpha, dropout=dim.dropout, rank_dropout=dim.rank_dropout, module_dropout=dim.module_dropout
+        )
+        made.unit = self.unit
+        return made
+
+
+class DyLoRALayer(LoRALayer):
+    """A LoRA layer that runs with its first ranks alone, drawn anew at each call of training; all of them otherwise."""
+
+    unit: int = 1
+
+    def applied(self, base: Base, x: Tensor) -> Tensor:
+        if not self.training:
+            return super().applied(base, x)
+        # From torch's own numbers, on the CPU, as dropouts are: the loop seeds them, and checkpointing replays them.
+        units = 1 + int(torch.randint(math.ceil(self.rank / self.unit), ()))
+        return self._through(base, x, self.down[: units * self.unit], self.up[:, : units * self.unit])
+
+
+def slice_rank(state: Mapping[str, Tensor], rank: int) -> dict[str, Tensor]:
+    """Cuts a DyLoRA's first ranks out of its state; modules that have no more than `rank` stay as they are.
+
+    alpha shrinks with the rank, so that alpha / rank stays: what is kept counts as much as before.
+
+    Args:
+        state: by kohya's keys, as a file holds it.
+
+    Raises:
+        UsageError: rank is below 1, or a module is no plain LoRA.
+    """
+    if rank < 1:
+        raise UsageError(f"rank = {rank}: 1 is the least that can be cut out")
+    modules: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in state.items():
+        stem, _, suffix = key.partition(".")
+        modules.setdefault(stem, {})[suffix] = tensor
+    return {
+        f"{stem}.{suffix}": tensor
+        for stem, tensors in modules.items()
+        for suffix, tensor in _sliced(stem, tensors, rank).items()
+    }
+
+
+def _sliced(stem: str, tensors: Mapping[str, Tensor], rank: int) -> dict[str, Tensor]:
+    if "w_norm" in tensors:
+        # Norm layers that trained beside the network have no rank.
+        return dict(tensors)
+    if tensors.keys() - {"alpha"} != {"lora_down.weight", "lora_up.weight"}:
+        raise UsageError(f"{stem} holds {', '.join(sorted(tensors))}: ranks are cut out of plain LoRAs alone")
+    down, up = tensors["lora_down.weight"], tensors["lora_up.weight"]
+    whole = int(down.shape[0])
+    if whole <= rank:
+        return dict(tensors)
+    alpha = float(tensors["alpha"]) if "alpha" in tensors else float(whole)
+    return {
+        "alpha": torch.tensor(alpha * rank / whole),
+        "lora_down.weight": down[:rank].clone(),
+        "lora_up.weight": up[:, :rank].clone(),
+    }

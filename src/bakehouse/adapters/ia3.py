@@ -1,0 +1,109 @@
+"""(IA)^3: one learned factor for each channel, ΔW = l * W. Liu et al. 2022, arXiv:2205.05638; files as LyCORIS'."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+from torch import Tensor, nn
+
+from bakehouse.adapters.layer import AdapterLayer, Base, Way, full_precision, linear_map, own_weight
+from bakehouse.adapters.network import Dim, NetworkSpec
+from bakehouse.adapters.select import Site
+
+SECOND_LAYERS = ("*ff.net.2", "*mlp.fc2")
+"""Feed-forward layers whose inputs are scaled: the paper's factors stand on the activations between the two layers."""
+
+
+class IA3(NetworkSpec):
+    """One factor for each channel of keys, values and feed-forward layers: tiny; wants a rate of 5e-3 to 1e-2."""
+
+    algo: ClassVar[str] = "ia3"
+    meaningless: ClassVar[frozenset[str]] = frozenset(
+        {"rank", "alpha", "conv_rank", "conv_alpha", "dims", "dropout", "rank_dropout"}
+    )
+
+    kind: Literal["ia3"] = "ia3"
+    include: tuple[str, ...] = ("*to_k", "*to_v", "*ff.net.2", "*k_proj", "*v_proj", "*mlp.fc2")
+    """Only modules whose dotted name matches one of these patterns; inputs are scaled of `ff.net.2` and `mlp.fc2`."""
+
+    def layer(self, site: Site, dim: Dim, generator: torch.Generator | None) -> IA3Layer:
+        on_input = any(fnmatchcase(site.path, pattern) for pattern in SECOND_LAYERS)
+        return IA3Layer(
+            torch.zeros(_shape(site.module, on_input)), on_input=on_input, module_dropout=dim.module_dropout
+        )
+
+    def network_metadata(self) -> dict[str, Any]:
+        return {**super().network_metadata(), "ss_network_dim": None, "ss_network_alpha": None}
+
+    def network_args(self) -> dict[str, str]:
+        return {"preset": "ia3"}
+
+    def _conv_args(self) -> dict[str, str]:
+        return {}
+
+
+def _shape(base: Base, on_input: bool) -> tuple[int, ...]:
+    """Factors as files have them: [channels] of a linear map, [1, channels, 1, 1] of a convolution."""
+    channels = base.weight.shape[1 if on_input else 0]
+    return (1, channels, 1, 1) if isinstance(base, nn.Conv2d) else (channels,)
+
+
+class IA3Layer(AdapterLayer):
+    """One module's factors, counted from 1: `weight` 0.1 scales by 1.1."""
+
+    algorithm = "IA3"
+    on_input: Tensor
+
+    def __init__(self, factors: Tensor, *, on_input: bool, module_dropout: float = 0.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(factors)
+        self.register_buffer("on_input", torch.tensor(int(on_input)))
+        self.scales_input = on_input
+        self.module_dropout = module_dropout
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self.scales_input = bool(self.on_input)
+
+    @classmethod
+    def reads(cls, tensors: Mapping[str, Tensor]) -> bool:
+        return "weight" in tensors and tensors.keys() <= {"weight", "on_input"}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], base: Base) -> Self:
+        """From a file's tensors; where the file does not say, the factors are for the outputs.
+
+        Raises:
+            ValueError: there are not as many factors as channels.
+        """
+        on_input = bool(tensors["on_input"]) if "on_input" in tensors else False
+        factors, shape = tensors["weight"].float(), _shape(base, on_input)
+        if factors.numel() != base.weight.shape[1 if on_input else 0]:
+            side = "input" if on_input else "output"
+            raise ValueError(
+                f"{factors.numel()} factors do not fit the {side}s of a weight of {tuple(base.weight.shape)}"
+            )
+        return cls(factors.reshape(shape).clone(), on_input=on_input)
+
+    def delta(self, weight: Tensor) -> Tensor:
+        shape = [1] * weight.ndim
+        shape[1 if self.scales_input else 0] = -1
+        return weight * self.weight.view(shape)
+
+    def way(self, base: Base, x: Tensor) -> Way:
+        if not self.scales_input:
+            return "output"
+        return "weight" if full_precision(base, x) else "input"
+
+    def added(self, base: Base, x: Tensor) -> Tensor:
+        """op(l * x, W) for factors on the inputs, l * op(x, W) for those on the outputs."""
+        weight = own_weight(base)
+        if self.scales_input:
+            return linear_map(base, (x * self.weight).to(x.dtype), weight)
+        return self.turned(base, x, linear_map(base, x, weight))
+
+    def turned(self, base: Base, x: Tensor, y: Tensor) -> Tensor:
+        return y * self.weight

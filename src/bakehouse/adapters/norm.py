@@ -1,0 +1,56 @@
+"""Norm layers beside any network: Δ of their weight and bias, under LyCORIS' names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from bakehouse.adapters.layer import AdapterLayer, Base, Way, full_precision
+
+
+class NormLayer(AdapterLayer):
+    """One group or layer norm's `w_norm` and `b_norm` [channels]."""
+
+    algorithm = "norm layers"
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        super().__init__()
+        self.w_norm = nn.Parameter(weight)
+        self.b_norm = None if bias is None else nn.Parameter(bias)
+
+    @classmethod
+    def fresh(cls, base: Base) -> Self:
+        """Zero."""
+        return cls(torch.zeros(base.weight.shape), None if base.bias is None else torch.zeros(base.bias.shape))
+
+    @classmethod
+    def reads(cls, tensors: Mapping[str, Tensor]) -> bool:
+        return "w_norm" in tensors
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], base: Base) -> Self:
+        """From a file's tensors.
+
+        Raises:
+            ValueError: the module is no norm, or has other channels.
+        """
+        if not isinstance(base, nn.GroupNorm | nn.LayerNorm):
+            raise ValueError(f"it holds {', '.join(tensors)}, but the module is a {type(base).__name__}, no norm")
+        weight, bias = tensors["w_norm"].float().clone(), tensors.get("b_norm")
+        if weight.shape != base.weight.shape or (bias is not None and bias.shape != weight.shape):
+            raise ValueError(f"w_norm {tuple(weight.shape)} does not fit {base.weight.numel()} channels")
+        if bias is not None and base.bias is None:
+            raise ValueError("it holds b_norm, but the norm has no bias")
+        return cls(weight, None if bias is None else bias.float().clone())
+
+    def delta(self, weight: Tensor) -> Tensor:
+        return self.w_norm
+
+    def bias_delta(self, bias: Tensor | None) -> Tensor | None:
+        return self.b_norm
+
+    def way(self, base: Base, x: Tensor) -> Way:
+        return "weight" if full_precision(base, x) else "input"

@@ -1,0 +1,186 @@
+"""Orthogonal fine-tuning: W' = R W, R a block-diagonal rotation. Qiu et al. 2023, arXiv:2306.07280; files: Diag-OFT.
+
+R turns a module's outputs in blocks: lengths of the columns of W and the angles between them stay, and with them much
+of what the base knows. Each block is the Cayley transform of a skew matrix Q = P - P^T, and P is what trains. As in
+LyCORIS and kohya, R stands on the side of the outputs; in the paper on that of the inputs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from bakehouse.adapters.layer import AdapterLayer, Base, Way, compute_input, full_precision
+from bakehouse.adapters.network import Dim, NetworkSpec, Probability
+from bakehouse.adapters.select import Site
+from bakehouse.core.errors import UsageError
+
+
+class RotationSpec(NetworkSpec):
+    """What OFT and BOFT share."""
+
+    meaningless: ClassVar[frozenset[str]] = frozenset({"rank", "alpha", "conv_rank", "conv_alpha", "dims", "dropout"})
+
+    block_size: int = Field(4, ge=2)
+    """Outputs that turn together, at most: the largest size that divides a module's outputs is taken."""
+    constraint: float = Field(0.0, ge=0)
+    """Norm of Q at most, for each output: keeps R near the identity (COFT). 0: free; kohya's files say 1e-3 or less."""
+    rescaled: bool = False
+    """Also learn one factor for each output."""
+    rank_dropout: Probability = 0.0
+    """Chance that a block is left out of a step: it does not turn then (BOFT's multiplicative dropout)."""
+
+    def network_metadata(self) -> dict[str, Any]:
+        # What LyCORIS calls dim is the size of a block, its alpha the constraint.
+        return {**super().network_metadata(), "ss_network_dim": self.block_size, "ss_network_alpha": self.constraint}
+
+    def network_args(self) -> dict[str, str]:
+        return {"constraint": str(self.constraint), "rescaled": str(self.rescaled)}
+
+    def _conv_args(self) -> dict[str, str]:
+        return {}
+
+
+class OFT(RotationSpec):
+    """Rotations in blocks (Diag-OFT): keeps the angles between neurons; steady, and small with small blocks."""
+
+    algo: ClassVar[str] = "diag-oft"
+
+    kind: Literal["oft"] = "oft"
+
+    def layer(self, site: Site, dim: Dim, generator: torch.Generator | None) -> OFTLayer:
+        outs = site.module.weight.shape[0]
+        size = block_size(outs, self.block_size)
+        if size < 2:
+            raise UsageError(
+                f"{site.name} has {outs} outputs, which no block of 2 to {self.block_size} divides",
+                hint=f'choose another adapter.block_size, or leave it out with adapter.exclude = ["{site.path}"]',
+            )
+        return OFTLayer(
+            torch.zeros(outs // size, size, size),
+            self.constraint,
+            rescale=torch.ones(outs, *[1] * (site.module.weight.ndim - 1)) if self.rescaled else None,
+            block_dropout=dim.rank_dropout,
+            module_dropout=dim.module_dropout,
+        )
+
+
+def block_size(outs: int, most: int) -> int:
+    """The largest divisor of `outs` up to `most`; up to the root of `outs` it is one that LyCORIS reads, too."""
+    return max(size for size in range(1, min(most, outs) + 1) if outs % size == 0)
+
+
+def cayley(blocks: Tensor, limit: float = 0.0) -> Tensor:
+    """Rotations (I + Q)^-1 (I - Q) of Q = P - P^T, for P [..., n, n]; the inverse of P's turn is that of -P.
+
+    Args:
+        limit: what the norm of all of Q is scaled down to where it is larger; 0: not at all.
+    """
+    q = blocks - blocks.mT
+    if limit > 0:
+        # The clamp stands inside the division: at Q = 0 there is nothing to divide by, and no gradient either.
+        q = q * (limit / torch.linalg.vector_norm(q).clamp(min=limit))
+    eye = torch.eye(q.shape[-1], device=q.device, dtype=q.dtype)
+    # (I + Q)^-1 (I - Q) = 2 (I + Q)^-1 - I. With Q skew, I + Q is never singular: no check, no wait for the device.
+    inverse: Tensor = torch.linalg.inv_ex(eye + q).inverse
+    return 2 * inverse - eye
+
+
+class RotationLayer(AdapterLayer):
+    """What OFT and BOFT share: `oft_blocks` are P, `alpha` is the constraint, `rescale` [out, 1...] is optional."""
+
+    alpha: Tensor
+
+    def __init__(
+        self,
+        blocks: Tensor,
+        constraint: float,
+        *,
+        rescale: Tensor | None = None,
+        block_dropout: float = 0.0,
+        module_dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.oft_blocks = nn.Parameter(blocks)
+        self.rescale = None if rescale is None else nn.Parameter(rescale)
+        self.register_buffer("alpha", torch.tensor(float(constraint)))
+        self.constraint = float(constraint)
+        self.block_dropout = block_dropout
+        self.module_dropout = module_dropout
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        # The state's constraint is the one that counts, not the settings'.
+        self.constraint = float(self.alpha)
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], base: Base) -> Self:
+        """From a file's tensors; a file without alpha has no constraint.
+
+        Raises:
+            ValueError: the blocks do not divide the module's outputs.
+        """
+        outs, *rest = base.weight.shape
+        blocks = tensors["oft_blocks"].float()
+        count, size, other = blocks.shape[-3:]
+        if size != other or count * size != outs:
+            raise ValueError(f"blocks {tuple(blocks.shape)} do not fit a weight of {tuple(base.weight.shape)}")
+        rescale = tensors.get("rescale")
+        if rescale is not None:
+            if rescale.numel() != outs:
+                raise ValueError(f"rescale {tuple(rescale.shape)} does not fit {outs} outputs")
+            rescale = rescale.float().reshape(outs, *[1] * len(rest)).clone()
+        alpha = float(tensors["alpha"]) if "alpha" in tensors else 0.0
+        return cls(blocks.clone(), alpha, rescale=rescale)
+
+    @property
+    def limit(self) -> float:
+        """What the norm of Q may be."""
+        return self.constraint * self.oft_blocks.shape[-3] * self.oft_blocks.shape[-1]
+
+    def way(self, base: Base, x: Tensor) -> Way:
+        return "weight" if full_precision(base, x) else "output"
+
+    def kept(self, turn: Tensor) -> Tensor:
+        """Turns [..., n, n], some of them made the identity by block dropout; rotations all, so nothing is rescaled."""
+        if not (self.training and self.block_dropout):
+            return turn
+        kept = torch.rand(turn.shape[:-2], device=turn.device)[..., None, None] >= self.block_dropout
+        return torch.where(kept, turn, torch.eye(turn.shape[-1], device=turn.device, dtype=turn.dtype))
+
+
+class OFTLayer(RotationLayer):
+    """One module's blocks P [count, n, n]."""
+
+    algorithm = "OFT"
+
+    @classmethod
+    def reads(cls, tensors: Mapping[str, Tensor]) -> bool:
+        return "oft_blocks" in tensors and tensors["oft_blocks"].ndim == 3
+
+    def change(self) -> Tensor:
+        """R - I, or diag(rescale) R - I: blocks [count, n, n], zero at init to the bit."""
+        turn = self.kept(cayley(self.oft_blocks, self.limit))
+        if self.rescale is not None:
+            turn = turn * self.rescale.view(*turn.shape[:-1], 1)
+        return turn - torch.eye(turn.shape[-1], device=turn.device, dtype=turn.dtype)
+
+    def delta(self, weight: Tensor) -> Tensor:
+        change = self.change()
+        rows = weight.to(change.dtype).reshape(*change.shape[:2], -1)
+        return (change @ rows).view(weight.shape)
+
+    def turned(self, base: Base, x: Tensor, y: Tensor) -> Tensor:
+        """(R - I) y, by blocks: no matrix of [out, out] is made."""
+        change = self.change()
+        y = compute_input(y, change)
+        count, size, _ = change.shape
+        if isinstance(base, nn.Conv2d):
+            return (change @ y.reshape(-1, count, size, math.prod(y.shape[2:]))).view(y.shape)
+        rows = y.reshape(-1, count, size).transpose(0, 1)
+        return (rows @ change.mT).transpose(0, 1).reshape(y.shape)
