@@ -25,10 +25,11 @@ def plan(
     from bakehouse.cli.terminal.plan import print_plan
     from bakehouse.cli.terminal.screen import busy
     from bakehouse.core.files import write_text
-    from bakehouse.recipe import make_plan, scan_concepts, to_toml
 
-    recipe = read_recipe(source, subject=subject, kind=kind, base=base, settings=settings or ())
     with busy("reading images", quiet=quiet or json):
+        from bakehouse.recipe import make_plan, scan_concepts, to_toml
+
+        recipe = read_recipe(source, subject=subject, kind=kind, base=base, settings=settings or ())
         made = make_plan(recipe, scan_concepts(recipe))
     if out:
         write_text(out, to_toml(made, beside=out.resolve().parent))

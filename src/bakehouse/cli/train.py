@@ -28,8 +28,10 @@ def train(
     from bakehouse.cli.source import read_recipe
     from bakehouse.cli.terminal.events import show
     from bakehouse.cli.terminal.plan import print_plan
+    from bakehouse.cli.terminal.screen import busy
 
-    recipe = read_recipe(source, subject=subject, kind=kind, base=base, settings=settings or ())
+    with busy("reading images", quiet=quiet or json):
+        recipe = read_recipe(source, subject=subject, kind=kind, base=base, settings=settings or ())
     if dry_run:
         from bakehouse.recipe import make_plan
 

@@ -369,6 +369,7 @@ class _Derivation:
         if share != 1 and "per_image" not in self.recipe.prior.model_fields_set:
             self.decide("prior.per_image", share, "class images shown for each image: enough to hold the class")
         self._guidance("prior")
+        self._steps("prior")
         if self.recipe.prior.source == "class" and self.recipe.prior.images is None:
             self.decide("prior.images", self.preset.prior_images, "many, so that none is learned by heart")
 
@@ -377,8 +378,15 @@ class _Derivation:
         if self.preset.guidance is not None and "guidance" not in given:
             self.decide(f"{section}.guidance", self.preset.guidance, f"{self.model_name} draws best with it")
 
+    def _steps(self, section: Literal["prior", "sample"]) -> None:
+        given = getattr(self.recipe, section).model_fields_set
+        if self.preset.steps is not None and "steps" not in given:
+            reason = f"{self.model_name}'s pictures are all but those of 20 steps by then"
+            self.decide(f"{section}.steps", self.preset.steps, reason)
+
     def _samples(self) -> None:
         self._guidance("sample")
+        self._steps("sample")
         self._guidance("evaluate")
         if "prompts" in self.recipe.sample.model_fields_set:
             return

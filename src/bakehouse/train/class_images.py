@@ -15,8 +15,11 @@ from bakehouse.families.denoiser import Conditioning, Denoiser
 from bakehouse.families.sampling import initial_noise, sample, to_images
 from bakehouse.recipe.prior import ClassImage
 
+_WHAT = "making class images"
 _TOGETHER = 8
 """Pictures made at once. Groups are cut by the plan, never by what is missing: rounding depends on the neighbours."""
+_PIXELS_ON_CPU = _TOGETHER * 128 * 128
+"""A processor makes larger pictures no faster together: fewer at once show sooner that something happens."""
 
 
 def class_image_path(image: ClassImage, model: Denoiser) -> Path:
@@ -25,7 +28,7 @@ def class_image_path(image: ClassImage, model: Denoiser) -> Path:
 
 
 def make_class_images(images: Sequence[ClassImage], model: Denoiser) -> Iterator[Event]:
-    """Makes those that are not there yet; a killed run goes on where it was.
+    """Makes those that are not there yet; a killed run goes on where it was. Silent where all are there.
 
     Raises:
         BakehouseError: the model gives pictures that are not numbers.
@@ -33,13 +36,22 @@ def make_class_images(images: Sequence[ClassImage], model: Denoiser) -> Iterator
     groups = []
     for _, same_shape in groupby(images, key=lambda i: (i.width, i.height, i.steps, i.guidance, i.sampler)):
         shape = list(same_shape)
-        groups += [shape[i : i + _TOGETHER] for i in range(0, len(shape), _TOGETHER)]
-    done = 0
-    for group in groups:
-        if not all(class_image_path(i, model).is_file() for i in group):
-            _make(group, model)
+        together = _together(shape[0], model)
+        groups += [shape[i : i + together] for i in range(0, len(shape), together)]
+    missing = [g for g in groups if not all(class_image_path(i, model).is_file() for i in g)]
+    done, total = 0, sum(len(g) for g in missing)
+    for group in missing:
+        yield Progress(what=_WHAT, done=done, total=total)
+        _make(group, model)
         done += len(group)
-        yield Progress(what="making class images", done=done, total=len(images))
+    if missing:
+        yield Progress(what=_WHAT, done=done, total=total)
+
+
+def _together(image: ClassImage, model: Denoiser) -> int:
+    if model.device.type != "cpu":
+        return _TOGETHER
+    return min(_TOGETHER, max(1, _PIXELS_ON_CPU // (image.width * image.height)))
 
 
 @torch.no_grad()

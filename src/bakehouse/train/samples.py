@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from bakehouse.adapters import Adapter
-from bakehouse.core.events import Event, Sampled
+from bakehouse.core.events import Event, Progress, Sampled
 from bakehouse.core.files import atomic_path
 from bakehouse.core.run import Run
 from bakehouse.families.denoiser import Denoiser
@@ -26,7 +26,10 @@ def make_samples(recipe: Recipe, model: Denoiser, adapter: Adapter, run: Run, st
         groups.setdefault((w.width, w.height, w.steps, w.guidance, w.sampler), []).append(number)
     adapter.eval()
     try:
+        done = 0
         for numbers in groups.values():
+            yield Progress(what="drawing samples", done=done, total=len(wanted))
+            done += len(numbers)
             pictures = _draw([wanted[n] for n in numbers], recipe, model)
             for number, picture in zip(numbers, pictures, strict=True):
                 path = run.samples / f"step-{step:06d}-{number}.png"

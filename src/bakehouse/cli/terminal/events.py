@@ -31,6 +31,8 @@ _LINE_AFTER_SECONDS = 2.0
 _LINES_PER_TASK = 20
 _READY = "getting ready"
 """What is said until the first event: programs and models are being loaded."""
+_DRAWING = "drawing samples"
+"""Counted by the pictures that were written."""
 _MEMORY = 0.9
 """Of the running mean of losses: single batches jump."""
 
@@ -135,8 +137,7 @@ class _Lines:
     def paint(self, event: ev.Event) -> None:
         match event:
             case ev.Progress():
-                if self._due(event.what, event.done, event.total, event.time):
-                    self._say(f"{event.what} {event.done}/{event.total}")
+                self._count(event)
             case ev.Step():
                 losses = self.losses.add(event)
                 if self._due("steps", event.step, self.steps, event.time):
@@ -147,6 +148,15 @@ class _Lines:
                 if isinstance(event, ev.Started):
                     self.steps, self.epochs = event.steps, event.epochs
                 _print(self.console, event)
+
+    def _count(self, event: ev.Progress) -> None:
+        """A thing that begins is named once; one that has no parts is not counted."""
+        first = event.what not in self._said
+        due = self._due(event.what, event.done, event.total, event.time)
+        if first and not event.done:
+            self._say(event.what if event.total == 1 else f"{event.what}: {event.total}")
+        elif due and event.done and event.total > 1:
+            self._say(f"{event.what} {event.done}/{event.total}")
 
     def _due(self, task: str, done: int, total: int, now: float) -> bool:
         before, when = self._said.setdefault(task, (done - 1, now))
@@ -197,11 +207,25 @@ class _Bars:
             case ev.Step():
                 note = f"{self.losses.add(event)}  lr {event.lr:.1e}  {event.images_per_s:.1f} img/s"
                 self._count("training", event.step, None, note)
+            case ev.Sampled():
+                _print(self.progress.console, event)
+                if _DRAWING in self.tasks:
+                    self.progress.advance(self.tasks[_DRAWING])
             case _:
                 _print(self.progress.console, event)
 
     def _count(self, what: str, done: int, total: int | None, note: str) -> None:
+        if total == 1:
+            self._spin(what, done)
+            return
         if what not in self.tasks:
             self.tasks[what] = self.progress.add_task(what, total=total, completed=done, note=note)
         changes: dict[str, Any] = {} if total is None else {"total": total}
         self.progress.update(self.tasks[what], completed=done, note=note, **changes)
+
+    def _spin(self, what: str, done: int) -> None:
+        """A thing without parts: there until it is done."""
+        if done and what in self.tasks:
+            self.progress.remove_task(self.tasks.pop(what))
+        elif not done:
+            self.tasks[what] = self.progress.add_task(what, total=None, note="")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from rich.table import Table
 
 _LOG_WIDTH = 160
 """Of tables in files and pipes, where nobody says how wide a line may be."""
+_SHORT_SECONDS = 2.0
 
 
 def results() -> Console:
@@ -50,7 +52,7 @@ def print_warnings(warnings: Iterable[str]) -> None:
 
 @contextlib.contextmanager
 def busy(what: str, *, quiet: bool = False) -> Iterator[None]:
-    """Says that something short is under way: a spinner in a terminal, one line in a log."""
+    """Says that something short is under way: a spinner in a terminal; in a log one line, if it is not so short."""
     console = notes()
     if quiet:
         yield
@@ -58,5 +60,10 @@ def busy(what: str, *, quiet: bool = False) -> Iterator[None]:
         with console.status(what):
             yield
     else:
-        console.print(what, markup=False, soft_wrap=True)
-        yield
+        late = threading.Timer(_SHORT_SECONDS, console.print, [what], {"markup": False, "soft_wrap": True})
+        late.daemon = True
+        late.start()
+        try:
+            yield
+        finally:
+            late.cancel()

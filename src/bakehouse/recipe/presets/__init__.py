@@ -42,6 +42,8 @@ class Preset(Spec):
     weighting: Literal["none", "min_snr"] = "none"
     guidance: float | None = None
     """For pictures on the way, class images and the judgement; None: the recipe's own defaults."""
+    steps: Annotated[int, Field(ge=1)] | None = None
+    """Of denoising, for pictures on the way and class images; None: the recipe's own defaults."""
 
 
 @cache
