@@ -23,6 +23,9 @@ from bakehouse.adapters.network import Dim, NetworkSpec
 from bakehouse.adapters.select import Site
 from bakehouse.core.errors import UsageError
 
+PREFIX_SCALE = "alpha/rank"
+"""What a header's `prefix_scale` says of a file whose prefixes count alpha / rank."""
+
 
 class DyLoRA(NetworkSpec):
     """LoRA of every rank at once: train large, cut to the rank that is enough afterwards."""
@@ -46,7 +49,7 @@ class DyLoRA(NetworkSpec):
         return {**metadata, "ss_network_module": "networks.dylora", "ss_network_args": self._kohya_args()}
 
     def _kohya_args(self) -> dict[str, str]:
-        return {**self._conv_args(), "unit": str(self.unit)}
+        return {**self._conv_args(), "unit": str(self.unit), "prefix_scale": PREFIX_SCALE}
 
     def layer(self, site: Site, dim: Dim, generator: torch.Generator | None) -> DyLoRALayer:
         outs, ins, *kernel = site.module.weight.shape
@@ -103,6 +106,11 @@ def _sliced(stem: str, tensors: Mapping[str, Tensor], rank: int) -> dict[str, Te
         return dict(tensors)
     if tensors.keys() - {"alpha"} != {"lora_down.weight", "lora_up.weight"}:
         raise UsageError(f"{stem} holds {', '.join(sorted(tensors))}: ranks are cut out of plain LoRAs alone")
+    return cut_ranks(tensors, rank)
+
+
+def cut_ranks(tensors: Mapping[str, Tensor], rank: int) -> dict[str, Tensor]:
+    """One module's first ranks; alpha / rank stays."""
     down, up = tensors["lora_down.weight"], tensors["lora_up.weight"]
     whole = int(down.shape[0])
     if whole <= rank:

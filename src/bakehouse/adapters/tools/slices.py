@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from bakehouse.adapters.dylora import PREFIX_SCALE, cut_ranks
 from bakehouse.adapters.formats import AdapterFile
 from bakehouse.adapters.tools.deltas import is_plain
 from bakehouse.adapters.tools.files import Tell, check_place
@@ -30,7 +31,8 @@ def slice_ranks(
 ) -> list[Result]:
     """Writes a LoRA for each rank: to `out` for one, to `out-0004.safetensors` and so on, as kohya's tool, for several.
 
-    Training runs rank b as (alpha / b) B[:, :b] A[:b]: so alpha stays and the first b directions are kept.
+    bakehouse trains rank b as (alpha / rank) B[:, :b] A[:b], so alpha shrinks with the rank; others train it, and their
+    tools cut it, as (alpha / b) B[:, :b] A[:b], so alpha stays. The header says which it was.
 
     Args:
         ranks: which; none: every multiple of the unit.
@@ -62,7 +64,8 @@ def slice_ranks(
 
 
 def _slice(file: AdapterFile, rank: int, out: Path, dry_run: bool, tell: Tell | None) -> Result:
-    modules = {stem: cut(tensors, rank) for stem, tensors in file.modules.items()}
+    whole = _args(file.metadata).get("prefix_scale") == PREFIX_SCALE
+    modules = {stem: cut(tensors, rank, alpha_shrinks=whole) for stem, tensors in file.modules.items()}
     results = tuple(
         ModuleResult(full_name(s), min(rank, _rank(t)), 0.0, 0.0, _rank(t)) for s, t in file.modules.items()
     )
@@ -83,8 +86,10 @@ def _rank(tensors: Mapping[str, Tensor]) -> int:
     return int(tensors["lora_down.weight"].shape[0])
 
 
-def cut(tensors: Mapping[str, Tensor], rank: int) -> dict[str, Tensor]:
-    """One module's first `rank` directions; alpha stays. A module with fewer keeps what it has."""
+def cut(tensors: Mapping[str, Tensor], rank: int, *, alpha_shrinks: bool = False) -> dict[str, Tensor]:
+    """One module's first `rank` directions. A module with fewer keeps what it has."""
+    if alpha_shrinks:
+        return cut_ranks(tensors, rank)
     return {
         **tensors,
         "lora_down.weight": tensors["lora_down.weight"][:rank].contiguous(),
@@ -100,8 +105,15 @@ def is_dylora(metadata: Mapping[str, str]) -> bool:
 
 def unit_of(metadata: Mapping[str, str]) -> int:
     """The step between ranks, as the header says it; 1 where it does not."""
+    args = _args(metadata)
+    unit = str(args.get("unit", args.get("block_size", 1)))
+    return max(1, int(unit)) if unit.isdecimal() else 1
+
+
+def _args(metadata: Mapping[str, str]) -> dict[str, object]:
+    """The network's own arguments, of which trainers write a dict in Python's or JSON's words."""
     try:
         args = ast.literal_eval(metadata.get("ss_network_args", "{}"))
-        return max(1, int(args.get("unit", args.get("block_size", 1))))
-    except (ValueError, SyntaxError, AttributeError, TypeError):
-        return 1
+    except (ValueError, SyntaxError):
+        return {}
+    return args if isinstance(args, dict) else {}
