@@ -37,6 +37,7 @@ lint: $(VENV)/.ready-dev
 
 docs: $(VENV)/.ready
 	@$(PY) -m tools.docs
+	@$(PY) -m tools.import_docs
 
 bench: $(VENV)/.ready-dev
 	@$(PY) -m benchmarks

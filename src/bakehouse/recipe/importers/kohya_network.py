@@ -59,8 +59,6 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 }
 """LyCORIS' presets."""
 
-_BLOCKS = "blocks have no settings of their own"
-
 NETWORK_ARGS: dict[str, Option] = table(
     taken("algo", "text", "adapter.kind", how="LyCORIS' algorithm"),
     taken("preset", "text", "adapter.targets", how="a preset of LyCORIS; `full` where none is named"),
@@ -89,17 +87,17 @@ NETWORK_ARGS: dict[str, Option] = table(
     taken("rs_lora", "flag", "adapter.rs_lora"),
     missing("train_on_input", "flag", "IA3 scales as its paper does"),
     taken("unit", "int", "adapter.unit"),
-    missing("block_dims", "text", _BLOCKS),
-    missing("block_alphas", "text", _BLOCKS),
-    missing("conv_block_dims", "text", _BLOCKS),
-    missing("conv_block_alphas", "text", _BLOCKS),
-    missing("down_lr_weight", "text", _BLOCKS),
-    missing("mid_lr_weight", "text", _BLOCKS),
-    missing("up_lr_weight", "text", _BLOCKS),
-    no_effect("block_lr_zero_threshold", "float", "belongs to the blocks' weights"),
-    taken("loraplus_lr_ratio", "float", "optimizer.lora_plus"),
-    missing("loraplus_unet_lr_ratio", "float", "one ratio for all"),
-    missing("loraplus_text_encoder_lr_ratio", "float", "one ratio for all"),
+    taken("block_dims", "any", "adapter.blocks.dims"),
+    taken("block_alphas", "any", "adapter.blocks.alphas"),
+    taken("conv_block_dims", "any", "adapter.blocks.conv_dims"),
+    taken("conv_block_alphas", "any", "adapter.blocks.conv_alphas"),
+    taken("down_lr_weight", "any", "adapter.blocks.down_lr_weight"),
+    taken("mid_lr_weight", "any", "adapter.blocks.mid_lr_weight"),
+    taken("up_lr_weight", "any", "adapter.blocks.up_lr_weight"),
+    taken("block_lr_zero_threshold", "float", "adapter.blocks.lr_zero_threshold"),
+    taken("loraplus_lr_ratio", "float", "adapter.lora_plus_ratio"),
+    taken("loraplus_unet_lr_ratio", "float", "adapter.lora_plus_ratio", how="one ratio for all that learns"),
+    taken("loraplus_text_encoder_lr_ratio", "float", "adapter.lora_plus_ratio", how="one ratio for all that learns"),
     no_effect("verbose", "flag", "nothing is printed on the way"),
 )
 """Arguments of networks.lora and of LyCORIS."""
@@ -166,6 +164,8 @@ def _spoken(s: Settings, args: Settings, kind: str, *, lycoris: bool) -> Iterato
     values |= {k: (v, ("network_args",)) for k, v in preset.items() if k != "text" or values["text"][0]}
     if s["network_dropout"]:
         values["dropout"] = (s["network_dropout"], ("network_dropout",))
+    if s["scale_weight_norms"]:
+        values["max_norm"] = (s["scale_weight_norms"], ("scale_weight_norms",))
     if s["network_module"] == "networks.lora_fa":
         values["lora_fa"] = (True, ("network_module",))
     values |= _convolutions(s, args, lycoris=lycoris)
@@ -193,6 +193,8 @@ def _extra(s: Settings, args: Settings, kind: str, values: dict[str, tuple[Any, 
     """The algorithm's own arguments, and the check that its settings know what was said."""
     spec = kinds()[kind]
     known = set(spec.model_fields) - set(getattr(spec, "meaningless", ()))
+    if not getattr(spec, "is_product", False):
+        known -= {"lora_plus_ratio", "max_norm"}
     for name in args.values:
         option = args.options[name]
         if name in _HANDLED:
@@ -201,17 +203,26 @@ def _extra(s: Settings, args: Settings, kind: str, values: dict[str, tuple[Any, 
             yield args.note(name, option.fate, option.how, off=args.is_off(name))
         elif not option.to[0].startswith("adapter."):
             yield Taken(option.to[0], args[name], ("network_args",))
-        elif (field := option.to[0].removeprefix("adapter.")) in known:
-            values[field] = (args[name], ("network_args",))
+        elif (field := option.to[0].removeprefix("adapter.")).split(".")[0] in known:
+            values[field] = (_numbers(args[name]) if option.kind == "any" else args[name], ("network_args",))
             yield args.note(name, "taken", "", to=option.to)
         else:
             yield args.note(name, "no effect", f"adapter.kind = {kind!r} has no {field}", off=args.is_off(name))
     yield Taken("adapter.kind", kind, ("network_module", "network_args"))
     for field, (value, of) in values.items():
-        if field in known:
+        if field.split(".")[0] in known:
             yield Taken(f"adapter.{field}", value, of)
         elif s.given(*of) and of != ("network_args",):
             yield s.note(of[0], "no effect", f"adapter.kind = {kind!r} has no {field}")
+
+
+def _numbers(value: Any) -> Any:
+    """`2,4,8` as numbers; a word such as `cosine` stays one."""
+    parts = value if isinstance(value, (list, tuple)) else str(value).split(",")
+    try:
+        return [int(x) if float(x) == int(float(x)) else float(x) for x in map(str, parts) if x.strip()]
+    except ValueError:
+        return value
 
 
 def start(s: Settings) -> Iterator[Outcome]:
@@ -219,9 +230,3 @@ def start(s: Settings) -> Iterator[Outcome]:
     if s["network_weights"]:
         where, _ = found(s, "network_weights")
         yield Taken("adapter.start", where, ("network_weights",))
-
-
-def norms(s: Settings) -> Iterator[Outcome]:
-    """Limits the size of each update."""
-    if s["scale_weight_norms"]:
-        yield Taken("train.scale_weight_norms", s["scale_weight_norms"], ("scale_weight_norms",))

@@ -10,6 +10,7 @@ from typing import Any
 
 from bakehouse.recipe.importers.table import Outcome, Settings, Taken, literal
 from bakehouse.recipe.optim import OPTIMIZERS, OptimizerSpec
+from bakehouse.recipe.schedule import ScheduleSpec
 
 # --- model ------------------------------------------------------------------------------------------------------------
 
@@ -107,6 +108,21 @@ def token_warmup(s: Settings) -> Iterator[Outcome]:
     whole = int(step * steps) if step < 1 and steps else int(step)
     yield Taken("captions.token_warmup_step", whole, ("token_warmup_step", "max_train_steps"))
     yield Taken("captions.token_warmup_min", s["token_warmup_min"], ("token_warmup_min",))
+
+
+def augmentation(s: Settings) -> Iterator[Outcome]:
+    """Every show is a new one, as there: nothing of it is cached."""
+    names = [n for n in ("color_aug", "random_crop", "face_crop_aug_range") if s[n]]
+    if s["color_aug"]:
+        yield Taken("data.augment.color", 0.1, ("color_aug",))
+    if s["random_crop"]:
+        yield Taken("data.augment.random_crop", True, ("random_crop",))
+    if s["face_crop_aug_range"]:
+        given = s["face_crop_aug_range"]
+        sides = given if isinstance(given, (list, tuple)) else str(given).split(",")
+        yield Taken("data.augment.face_crop", [float(x) for x in sides], ("face_crop_aug_range",))
+    if names:
+        yield Taken("data.cache", "none", tuple(names))
 
 
 def no_prefix(s: Settings) -> Iterator[Outcome]:
@@ -251,55 +267,72 @@ def our_optimizer(kind: str) -> str | None:
     return None
 
 
-_SCHEDULES = {
-    "constant": "constant",
-    "constant_with_warmup": "constant",
-    "linear": "linear",
-    "cosine": "cosine",
-    "cosine_with_restarts": "cosine_with_restarts",
-    "cosine_with_min_lr": "cosine",
-    "polynomial": "polynomial",
-    "rex": "rex",
-}
 _CUSTOM_SCHEDULES = {
     "CosineAnnealingWarmupRestarts": "annealed_cosine_with_restarts",
+    "CosineAnnealingWarmRestarts": "cosine_with_restarts",
     "Rex": "rex",
-    "RexAnnealingWarmRestarts": "rex",
+    "RexAnnealingWarmRestarts": "annealed_rex_with_restarts",
     "CosineAnnealingLR": "cosine",
 }
+"""Classes of LoRA_Easy_Training_Scripts and of PyTorch that mean a curve of ours."""
+
+_WITH_CYCLES = ("cosine_with_restarts", "annealed_cosine_with_restarts", "annealed_rex_with_restarts")
+
+
+def our_schedule(name: str) -> str | None:
+    """Our kind of a schedule that others know by another name; None where there is none."""
+    try:
+        return ScheduleSpec.model_validate({"kind": name, "pieces": [[1.0, 1.0]] if "piecewise" in name else []}).kind
+    except ValueError:
+        return None
 
 
 def schedule(s: Settings) -> Iterator[Outcome]:
-    """By kohya's name, or by the class of LoRA_Easy_Training_Scripts that means the same curve."""
+    """By kohya's name, or by the class that means the same curve."""
     custom = str(s["lr_scheduler_type"] or "").rsplit(".", 1)[-1]
     source = "lr_scheduler_type" if custom else "lr_scheduler"
-    kind = _CUSTOM_SCHEDULES.get(custom) if custom else _SCHEDULES.get(s["lr_scheduler"].partition(":")[0])
+    kind = _CUSTOM_SCHEDULES.get(custom) if custom else our_schedule(s["lr_scheduler"].partition(":")[0])
     if kind is None:
-        yield s.note(source, "missing", f"schedules are {', '.join(dict.fromkeys(_SCHEDULES.values()))}")
+        yield s.note(source, "missing", "no such schedule: the plan's is taken")
         return
     yield Taken("schedule.kind", kind, (source,))
     if s["lr_warmup_steps"]:
         yield Taken("schedule.warmup", s["lr_warmup_steps"], ("lr_warmup_steps",))
-    if kind in ("cosine_with_restarts", "annealed_cosine_with_restarts", "rex") and s["lr_scheduler_num_cycles"]:
+    if kind in _WITH_CYCLES:
         yield Taken("schedule.cycles", s["lr_scheduler_num_cycles"], ("lr_scheduler_num_cycles",))
-    if kind == "polynomial":
-        yield Taken("schedule.power", s["lr_scheduler_power"], ("lr_scheduler_power",))
+    for wanted, name, key in (
+        ("polynomial", "lr_scheduler_power", "schedule.power"),
+        ("inverse_sqrt", "lr_scheduler_timescale", "schedule.timescale"),
+        ("warmup_stable_decay", "lr_decay_steps", "schedule.cooldown"),
+    ):
+        if kind == wanted and s[name]:
+            yield Taken(key, s[name], (name,))
     yield from _curve(s, kind)
 
 
 def _curve(s: Settings, kind: str) -> Iterator[Outcome]:
-    """The floor and the decay of cycles, from the arguments of a schedule's class."""
+    """The floor, the decay of cycles and the pieces, from the arguments of a schedule."""
     args = key_values(s["lr_scheduler_args"])
+    of = ("lr_scheduler_args",)
     if s["lr_scheduler_min_lr_ratio"]:
         yield Taken("schedule.floor", s["lr_scheduler_min_lr_ratio"], ("lr_scheduler_min_lr_ratio",))
-    lowest = next((float(args.pop(k)) for k in ("min_lr", "eta_min") if args.get(k) is not None), 0.0)
+    lowest = next((float(args[k]) for k in ("min_lr", "eta_min") if args.get(k)), 0.0)
     if lowest:
-        yield Taken("schedule.floor", lowest / float(s["unet_lr"] or s["learning_rate"]), ("lr_scheduler_args",))
-    if kind == "annealed_cosine_with_restarts" and args.get("gamma"):
-        yield Taken("schedule.decay", float(args["gamma"]), ("lr_scheduler_args",))
-    rest = sorted(set(args) - {"min_lr", "eta_min", "gamma", "T_max"})
-    if rest:
+        yield Taken("schedule.floor", lowest / float(s["unet_lr"] or s["learning_rate"]), of)
+    if kind.startswith("annealed") and args.get("gamma"):
+        yield Taken("schedule.decay", float(args["gamma"]), of)
+    if kind == "piecewise" and args.get("step_rules"):
+        yield Taken("schedule.pieces", _pieces(str(args["step_rules"])), of)
+    known = {"min_lr", "eta_min", "gamma", "T_max", "step_rules"}
+    if rest := sorted(set(args) - known):
         yield s.note("lr_scheduler_args", "missing", f"not taken: {', '.join(rest)}")
+
+
+def _pieces(rules: str) -> list[list[float]]:
+    """`1:10,0.1:20,0.01`: each factor until its step, the last one to the end."""
+    *steps, last = rules.split(",")
+    parts = [rule.split(":") for rule in steps]
+    return [*([float(until), float(factor)] for factor, until in parts), [1.0, float(last)]]
 
 
 # --- loss -------------------------------------------------------------------------------------------------------------
@@ -367,7 +400,8 @@ def attention(s: Settings) -> Iterator[Outcome]:
 
 def latents(s: Settings) -> Iterator[Outcome]:
     """Always cached; on the disk only where asked for, else nothing is left behind."""
-    if s["cache_latents"] or s["cache_latents_to_disk"]:
+    augmented = s["color_aug"] or s["random_crop"] or s["face_crop_aug_range"]
+    if (s["cache_latents"] or s["cache_latents_to_disk"]) and not augmented:
         where = "disk" if s["cache_latents_to_disk"] else "memory"
         yield Taken("data.cache", where, ("cache_latents_to_disk", "cache_latents"))
 

@@ -214,7 +214,7 @@ def convert(settings: Settings) -> tuple[dict[str, Any], dict[str, str], list[No
     """Recipe values by dotted key, their origins, and what became of every given option."""
     outcomes: list[Outcome] = [*settings.notes, *_copied(settings)]
     for rule in dict.fromkeys(o.rule for o in settings.options.values() if o.rule):
-        outcomes += rule(settings)
+        outcomes += _made(rule, settings)
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     notes: list[Note] = []
@@ -229,6 +229,15 @@ def convert(settings: Settings) -> tuple[dict[str, Any], dict[str, str], list[No
         if settings.said(name) not in spoken:
             notes.append(_fate(settings, name))
     return values, origins, notes
+
+
+def _made(rule: Rule, settings: Settings) -> list[Outcome]:
+    """What a rule makes; values that it cannot read are named."""
+    try:
+        return list(rule(settings))
+    except ValueError as e:
+        mine = [n for n in settings.values if settings.options[n].rule is rule]
+        return [settings.note(n, "unknown", f"cannot be read: {e}") for n in mine if settings.options[n].kind == "any"]
 
 
 def _copied(settings: Settings) -> Iterator[Outcome]:
