@@ -18,6 +18,7 @@ from bakehouse.cli.plan import plan
 from bakehouse.cli.queue_order import queue
 from bakehouse.cli.terminal.errors import Kitchen, report
 from bakehouse.cli.train import train
+from bakehouse.cli.weights import weights
 
 app = typer.Typer(
     cls=Kitchen,
@@ -31,6 +32,7 @@ for command in (demo, plan, train, evaluate, generate, grid):
 app.command("import")(import_)
 app.add_typer(models, name="models")
 app.add_typer(queue, name="queue")
+app.add_typer(weights, name="weights")
 
 
 def _version(wanted: bool) -> None:

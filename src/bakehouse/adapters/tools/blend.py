@@ -61,6 +61,8 @@ def merge_adapters(
         raise UsageError("merging adapters takes at least two", hint="`rescale` changes one")
     if settings.method == "svd" and settings.linear is None:
         raise UsageError("method svd needs a rank", hint="--rank 32, or a rule: --by sv_fro=0.95")
+    if settings.method != "svd" and (settings.linear or settings.conv):
+        raise UsageError(f"a rank means nothing with method {settings.method}", hint="--method svd keeps the best")
     found = _by_module(adapters)
     modules: dict[str, Mapping[str, Tensor]] = {}
     results = []

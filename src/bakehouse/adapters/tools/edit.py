@@ -6,7 +6,7 @@ import base64
 import io
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -145,3 +145,22 @@ def thumbnail_url(path: Path) -> str:
     content = io.BytesIO()
     image.save(content, "JPEG", quality=85, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode()
+
+
+def edit_of(named: Mapping[str, Any], put: Sequence[str], remove: Sequence[str]) -> Edit:
+    """From words: what is named and not None, `KEY=TEXT` to set, keys to remove.
+
+    Raises:
+        UsageError: a word has no `=`, or nothing changes.
+    """
+    wrong = next((word for word in put if "=" not in word), None)
+    if wrong is not None:
+        raise UsageError(f"--set {wrong!r} has no '='", hint="write --set modelspec.author=me")
+    values: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
+    if put:
+        values["put"] = dict(word.split("=", 1) for word in put)
+    if remove:
+        values["remove"] = tuple(remove)
+    if not values:
+        raise UsageError("nothing to change", hint="say --title, --trigger, --set KEY=TEXT, --remove KEY, ...")
+    return Edit.parse(values, source="edit")

@@ -163,3 +163,15 @@ def split(factors: Factors, clamp_quantile: float = 1.0) -> tuple[Tensor, Tensor
     at = max(1, min(values.numel(), round(clamp_quantile * values.numel())))
     high = float(values.kthvalue(at).values)
     return B.clamp(-high, high), A.clamp(-high, high)
+
+
+def rules_of(
+    rank: int | None, by: str | None, conv_rank: int | None = None, conv_by: str | None = None
+) -> tuple[RankRule, RankRule | None]:
+    """The rules for linear maps and for 3x3 convolutions from words; None where nothing is said of convolutions.
+
+    Raises:
+        UsageError: no such rule, or neither a rank nor a rule.
+    """
+    conv = RankRule.read(conv_rank, conv_by, source="the convolutions' rank") if conv_rank or conv_by else None
+    return RankRule.read(rank, by), conv

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -19,8 +19,8 @@ from bakehouse.adapters.tools.writing import network_header, write_adapter
 from bakehouse.core.errors import UsageError
 from bakehouse.core.spec import Spec
 
-_BY_ALPHA = ("lora_down.weight", "hada_w1_a", "lokr_w1_a", "lokr_w2_a")
-_RANKED = ("lora_down.weight", "hada_w1_b", "lokr_w2_b", "lokr_w1_b")
+_BY_ALPHA = ("lora_down.weight", "hada_w1_a", "lokr_w1_a", "lokr_w2_a", "a1.weight")
+_RANKED = ("lora_down.weight", "hada_w1_b", "lokr_w2_b", "lokr_w1_b", "b2.weight")
 """Tensors whose first axis is the rank."""
 _ITSELF = ("diff", "diff_b", "w_norm", "b_norm")
 _SD_ATTENDS = (False, True, True, True)
@@ -146,3 +146,33 @@ def _alpha(tensors: Mapping[str, Tensor]) -> Tensor:
     if "alpha" in tensors:
         return tensors["alpha"].float()
     return torch.tensor(float(next(tensors[n].shape[0] for n in _RANKED if n in tensors)))
+
+
+def rescale_of(
+    weight: float | None,
+    becomes: float | None,
+    *,
+    factor: float = 1.0,
+    unet: float = 1.0,
+    text: float = 1.0,
+    blocks: Sequence[str] = (),
+) -> Rescale:
+    """From words: `weight` and `becomes` together, blocks as `IN04=0.5`.
+
+    Raises:
+        UsageError: one of the two is missing, or a block has no number.
+    """
+    if (weight is None) != (becomes is None):
+        raise UsageError("weight and becomes go together", hint="--weight 0.5 --becomes 1.1")
+    if weight is not None and becomes is not None:
+        factor *= Rescale.between(weight, becomes).factor if weight != becomes else 1.0
+    values = {"factor": factor, "unet": unet, "text": text, "blocks": dict(map(_block, blocks))}
+    return Rescale.parse(values, source="rescale")
+
+
+def _block(text: str) -> tuple[str, float]:
+    name, _, number = text.rpartition("=")
+    try:
+        return name, float(number)
+    except ValueError:
+        raise UsageError(f"block {text!r} has no number", hint="write IN04=0.5") from None
