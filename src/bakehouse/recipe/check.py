@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from bakehouse.core.errors import UsageError
 from bakehouse.data.records import ImageSet
 from bakehouse.recipe.presets import Preset
+from bakehouse.recipe.interplay import doubtful, refused
+from bakehouse.recipe.optim import OptimizerSpec
 from bakehouse.recipe.recipe import Recipe
 from bakehouse.recipe.sample_prompt import parse_sample_prompt, sample_defaults
 from bakehouse.recipe.words import has_word
@@ -14,7 +16,8 @@ from bakehouse.recipe.words import has_word
 
 def impossibilities(recipe: Recipe, images: ImageSet, own_prior: ImageSet) -> list[str]:
     """Every reason for which this recipe cannot be trained; empty where it can."""
-    return [*_of_images(recipe, images), *_of_prior(recipe, own_prior), *_of_settings(recipe)]
+    found = [*_of_images(recipe, images), *_of_prior(recipe, own_prior), *_of_settings(recipe)]
+    return [*found, *refused(recipe, images)]
 
 
 def _of_images(recipe: Recipe, images: ImageSet) -> Iterator[str]:
@@ -63,8 +66,6 @@ def _of_settings(recipe: Recipe) -> Iterator[str]:
         yield "adapter.unet and adapter.text are both off: nothing would learn"
     if optimizer.text_lr and "text" in adapter.model_fields_set and not adapter.text:
         yield f"optimizer.text_lr = {optimizer.text_lr} is given, but adapter.text is off"
-    if recipe.noise.zero_terminal_snr and recipe.model.base == "crumb":
-        yield "noise.zero_terminal_snr needs a v-prediction model; crumb predicts epsilon, which is undefined at snr 0"
     if recipe.schedule.warmup > 1 and recipe.train.steps and recipe.schedule.warmup >= recipe.train.steps:
         yield f"schedule.warmup = {recipe.schedule.warmup:g} steps is not below train.steps = {recipe.train.steps}"
     for line in recipe.sample.prompts:
@@ -93,4 +94,4 @@ def warnings_for(recipe: Recipe, images: ImageSet, preset: Preset) -> list[str]:
             said.append(f"{len(lost)} captions lack the trigger {trigger!r}, the first is {lost[0].caption_path}")
     if recipe.prior.source in ("class", "captions") and recipe.prior.weight == 0:
         said.append("prior.weight = 0: class images are shown but teach nothing")
-    return said
+    return [*said, *doubtful(recipe)]

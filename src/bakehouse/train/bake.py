@@ -24,6 +24,7 @@ from bakehouse.losses import denoising_loss
 from bakehouse.recipe import Plan, PlannedImage, Recipe, make_plan, recipe_to_toml, scan_concepts
 from bakehouse.recipe.estimate import pick_device
 from bakehouse.train.checkpoint import TrainState, checkpoints, restore_state, save_state
+from bakehouse.train.averaging import averaged
 from bakehouse.train.class_images import class_image_path, make_class_images
 from bakehouse.train.feeder import Feeder
 from bakehouse.train.latents import LatentCache
@@ -264,7 +265,8 @@ def _hooks(plan: Plan, run: Run, model: Denoiser, writer: WeightsWriter) -> tupl
 
     def samples(state: TrainState) -> Iterator[Event]:
         if _due(state.step, plan, recipe.sample.every_epochs, recipe.sample.every_steps):
-            yield from make_samples(recipe, model, state.adapter, run, state.step)
+            with averaged(state):
+                yield from make_samples(recipe, model, state.adapter, run, state.step)
 
     def weights(state: TrainState) -> Iterator[Event]:
         if state.step < plan.steps and _due(state.step, plan, recipe.save.every_epochs, recipe.save.every_steps):
