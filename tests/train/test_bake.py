@@ -216,21 +216,6 @@ def test_tensorboard_shows_losses_apart_and_samples(recipe, tmp_path):
     assert log.Tags()["images"]
 
 
-def test_out_of_memory_is_answered_with_what_would_fit(recipe, tmp_path, monkeypatch):
-    def burst(parts, state):
-        raise torch.OutOfMemoryError("no more")
-
-    monkeypatch.setattr(loop_module, "_step", burst)
-    for settings, words in [
-        ({}, "gradient_checkpointing=true"),
-        ({"train__gradient_checkpointing": True}, "train.batch=1 --set train.accumulation=2"),
-        ({"train__gradient_checkpointing": True, "train__batch": 1, "adapter__text": True}, "adapter.text=false"),
-    ]:
-        with pytest.raises(BakehouseError, match="out of memory") as e:
-            list(bake(recipe(**settings), tmp_path / str(len(settings))))
-        assert words in e.value.hint
-
-
 @pytest.mark.parametrize("setting", ["channels_last", "gradient_checkpointing"])
 def test_what_saves_time_or_memory_changes_nothing_but_rounding(recipe, tmp_path, setting):
     plain = [e.loss for e in steps(bake(recipe(train__steps=3), tmp_path / "plain"))]

@@ -91,6 +91,13 @@ class Warned(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Noted(Event):
+    """Something that was chosen for the user, and why."""
+
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Finished(Event):
     """The work is done."""
 

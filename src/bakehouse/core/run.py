@@ -47,6 +47,11 @@ class Run:
         return self.folder / "plan.json"
 
     @property
+    def settled(self) -> Path:
+        """What was found out by trying and holds for the whole run; absent where nothing was."""
+        return self.folder / "settled.json"
+
+    @property
     def events(self) -> Path:
         return self.folder / "events.jsonl"
 

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, linear
 from torch.nn.grad import conv2d_input
 
+from bakehouse.families.denoiser import Denoiser
+
 SMALLEST = 4096
 """Weights with fewer numbers stay as they are: they save nothing."""
 
@@ -157,6 +159,13 @@ def quantize_modules(networks: Iterable[nn.Module]) -> int:
                 setattr(network.get_submodule(parent), name, made)
                 count += 1
     return count
+
+
+def quantize_base(model: Denoiser, *, text: bool) -> int:
+    """Puts a model's UNet into int8, and its text encoders where they stay beside it (`text`); how many modules."""
+    parts = {name: part for name, part in model.parts().items() if text or name == "lora_unet"}
+    _ = model.fingerprint  # of the weights as they were read
+    return quantize_modules(parts.values())
 
 
 def _quantized(path: str, module: nn.Module) -> nn.Module | None:

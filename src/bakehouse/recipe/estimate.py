@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from bakehouse.recipe.memory import memory_use
 from bakehouse.recipe.recipe import Recipe
 
 
@@ -30,15 +31,13 @@ class _Cost:
     text_gflop: float
     weights: int
     """Parameters of UNet, text encoder(s) and VAE."""
-    activation_bytes: int
-    """Kept for the backward pass of one image, fp32."""
 
 
 _COSTS = {
-    "crumb": _Cost(128, 1.9, 0.13, 18_400_000, 60_000_000),
-    "sd1": _Cost(512, 803.0, 13.1, 1_066_000_000, 5_600_000_000),
-    "sd2": _Cost(768, 1950.0, 46.0, 1_290_000_000, 12_600_000_000),
-    "sdxl": _Cost(1024, 5980.0, 122.0, 3_470_000_000, 17_000_000_000),
+    "crumb": _Cost(128, 1.9, 0.13, 18_400_000),
+    "sd1": _Cost(512, 803.0, 13.1, 1_066_000_000),
+    "sd2": _Cost(768, 1950.0, 46.0, 1_290_000_000),
+    "sdxl": _Cost(1024, 5980.0, 122.0, 3_470_000_000),
 }
 
 _ASSUMED_GFLOPS = {"cuda": 40_000.0, "mps": 4_000.0}
@@ -67,13 +66,10 @@ def estimate(recipe: Recipe, model: str, steps: int, class_images: int) -> Estim
     making = class_images * recipe.prior.steps * cost.unet_gflop * area * (2 if recipe.prior.guidance > 1 else 1)
     speed = _ASSUMED_GFLOPS.get(device.split(":")[0]) or _cpu_gflops()
     learned = cost.weights if full else cost.weights * 0.03
-    checkpointed = 0.25 if recipe.train.gradient_checkpointing else 1.0
-    half = 0.5 if device != "cpu" else 1.0
-    memory = 4 * cost.weights * (1 if full else half) + 12 * learned
-    memory += cost.activation_bytes * area * recipe.train.batch_size * half * checkpointed
+    memory = memory_use(recipe, model, device.split(":")[0]).total
     saved = -(-(recipe.train.epochs or 1) // recipe.save.every_epochs) if recipe.save.every_epochs else 1
     disk = (2 * learned) * min(saved, recipe.save.keep_last or saved) + 12 * learned
-    return Estimate((images * per_image + making) / speed, int(memory), int(disk), device)
+    return Estimate((images * per_image + making) / speed, memory, int(disk), device)
 
 
 def _cpu_gflops() -> float:

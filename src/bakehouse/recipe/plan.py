@@ -84,6 +84,22 @@ class Plan:
         repeats = [i.repeats for i in subject]
         return bucket_table([i.placement for i in subject], self.recipe.train.batch_size, repeats=repeats)
 
+    def with_batch(self, batch: int, accumulation: int, reason: str) -> Plan:
+        """The same plan with other batches: what follows from them is counted again."""
+        recipe = self.recipe.with_values({"train.batch": batch, "train.accumulation": accumulation})
+        moved = dataclasses.replace(self, recipe=recipe)
+        per_epoch, steps = moved.count_steps()
+        kept = [d for d in self.decisions if d.key not in ("train.batch", "train.accumulation")]
+        chosen = [Decision("train.batch", batch, reason), Decision("train.accumulation", accumulation, reason)]
+        return dataclasses.replace(moved, decisions=(*kept, *chosen), steps_per_epoch=per_epoch, steps=steps)
+
+    def count_steps(self) -> tuple[int, int]:
+        """Optimizer steps of an epoch, and of all of them or as many as train.steps allows."""
+        train = self.recipe.train
+        per_epoch = -(-self.order.batches_per_epoch // train.accumulation)
+        steps = per_epoch * self.epochs
+        return per_epoch, min(train.steps or steps, steps)
+
     def to_json(self) -> dict[str, Any]:
         """For plan.json and `--json`."""
         return {
@@ -189,8 +205,7 @@ class _Derivation:
     def _counted(self, draft: Plan, placements: Sequence[Placement]) -> Plan:
         """Fills in what follows from the order: steps, estimate, warnings."""
         train = self.recipe.train
-        per_epoch = -(-draft.order.batches_per_epoch // train.accumulation)
-        steps = min(train.steps or per_epoch * draft.epochs, per_epoch * draft.epochs)
+        per_epoch, steps = dataclasses.replace(draft, recipe=self.recipe).count_steps()
         reason = f"{per_epoch} steps an epoch x {draft.epochs} epochs"
         if train.steps:
             reason += f", held to train.steps = {train.steps}"

@@ -12,7 +12,7 @@ import torch
 
 from bakehouse.adapters import Adapter, FullAdapter, inject
 from bakehouse.core.errors import BakehouseError, UsageError
-from bakehouse.core.events import Event, Failed, Finished, Progress, Started, Warned
+from bakehouse.core.events import Event, Failed, Finished, Noted, Progress, Started, Warned
 from bakehouse.core.files import read_json, write_json, write_text
 from bakehouse.core.lock import locked
 from bakehouse.core.run import Run
@@ -20,15 +20,18 @@ from bakehouse.data.buckets import whole
 from bakehouse.data.records import ImageRecord, ImageSet
 from bakehouse.families.denoiser import Denoiser
 from bakehouse.families.load import load_model
+from bakehouse.families.quantize import quantize_base
 from bakehouse.losses import denoising_loss
 from bakehouse.recipe import Plan, PlannedImage, Recipe, make_plan, recipe_to_toml, scan_concepts
 from bakehouse.recipe.estimate import pick_device
-from bakehouse.train.checkpoint import TrainState, checkpoints, restore_state, save_state
 from bakehouse.train.averaging import averaged
+from bakehouse.train.checkpoint import TrainState, checkpoints, restore_state, save_state
 from bakehouse.train.class_images import class_image_path, make_class_images
 from bakehouse.train.feeder import Feeder
 from bakehouse.train.latents import LatentCache
 from bakehouse.train.loop import Hook, Parts, train
+from bakehouse.train.memory import is_out_of_memory, largest_batch, out_of_memory, trial_of
+from bakehouse.train.offload import AheadOfTime, Helpers, wants_offload
 from bakehouse.train.precision import DTYPES, Precision, pick_precision
 from bakehouse.train.prompts import PromptEncoder
 from bakehouse.train.samples import make_samples
@@ -59,31 +62,18 @@ def _with_failures_noted(plan: Plan, run: Run) -> Iterator[Event]:
         for event in _bake(plan, run):
             step = getattr(event, "step", step)
             yield event
-    except torch.OutOfMemoryError as e:
-        run.append(Failed(step=step, error="out of memory", last_good=None))
-        raise BakehouseError("the device is out of memory", hint=smaller(plan.recipe)) from e
+    except (RuntimeError, MemoryError) as e:
+        if not is_out_of_memory(e):
+            raise
+        failure = out_of_memory(_settled_recipe(plan, run), step)
+        run.append(Failed(step=step, error=failure.message, last_good=None))
+        raise failure from e
     except BakehouseError as e:
         last = checkpoints(run.checkpoints)
         run.append(Failed(step=step, error=str(e), last_good=str(last[-1].relative_to(run.folder)) if last else None))
         if last and not e.hint:
             e.hint = f"the last good state is {last[-1]}"
         raise
-
-
-def smaller(recipe: Recipe) -> str:
-    """The first setting that would fit where this recipe did not, dearest last."""
-    train = recipe.train
-    batch = train.batch or 1
-    if not train.gradient_checkpointing:
-        return "try --set train.gradient_checkpointing=true: a third slower, far less memory"
-    if batch > 1:
-        fewer = f"train.batch={batch // 2} --set train.accumulation={train.accumulation * batch // (batch // 2)}"
-        return f"try --set {fewer}: the same gradients, half the memory"
-    if recipe.adapter.kind == "full":
-        return "a full fine-tune keeps four numbers a weight: try --set adapter.kind=lora"
-    if recipe.adapter.text:
-        return "try --set adapter.text=false: the text encoder is then needed once a caption only"
-    return f"try a smaller picture: --set buckets.resolution={recipe.buckets.resolution * 3 // 4 // 64 * 64}"
 
 
 def claim(run: Run, recipe: Recipe, plan: Plan) -> None:
@@ -144,6 +134,7 @@ def _bake(plan: Plan, run: Run) -> Iterator[Event]:
 
 
 def _work(plan: Plan, run: Run) -> Iterator[Event]:
+    plan = yield from _settled(plan, run)
     recipe = plan.recipe
     began = time.time()
     final = WeightsWriter.path_of(plan, run, recipe.title)
@@ -154,11 +145,12 @@ def _work(plan: Plan, run: Run) -> Iterator[Event]:
     device = torch.device(pick_device(recipe.train.device))
     precision = pick_precision(recipe.train.precision, device)
     yield Progress(what="loading the base model", done=0, total=1)
-    model = _load(recipe, device, precision)
+    model, helpers = _load(recipe, device, precision)
     yield Progress(what="loading the base model", done=1, total=1)
     yield from (Warned(message=m) for m in [*plan.warnings, *getattr(model, "notes", ())])
     writer = WeightsWriter(plan, model, run, began)
-    parts, state = yield from prepare(plan, model, run, precision=precision, hooks=_hooks(plan, run, model, writer))
+    hooks = _hooks(plan, run, model, writer)
+    parts, state = yield from prepare(plan, model, run, precision=precision, hooks=hooks, helpers=helpers)
     yield Started(run=str(run.folder), step=state.step, steps=plan.steps, epochs=plan.epochs, device=str(device))
     if state.step == 0 and recipe.sample.at_start:
         yield from make_samples(recipe, model, state.adapter, run, 0)
@@ -168,8 +160,49 @@ def _work(plan: Plan, run: Run) -> Iterator[Event]:
     yield Finished(step=state.step, seconds=time.time() - began, weights=str(final.relative_to(run.folder)))
 
 
+def _settled(plan: Plan, run: Run) -> Generator[Event, None, Plan]:
+    """The plan with a number for its batch. What was found out once holds for the run, whatever is free tomorrow."""
+    if plan.recipe.train.batch != "auto":
+        return plan
+    if not run.settled.is_file():
+        batch = yield from _found_batch(plan, run)
+        write_json(run.settled, {"batch": batch, "accumulation": plan.recipe.train.accumulation // batch})
+    plan = plan.with_batch(**read_json(run.settled), reason="the largest that fits, found by trying")
+    write_json(run.plan, plan.to_json())
+    train = plan.recipe.train
+    yield Noted(message=f"train.batch = {train.batch} x {train.accumulation}: the largest that fits, found by trying")
+    return plan
+
+
+def _settled_recipe(plan: Plan, run: Run) -> Recipe:
+    """The recipe as it was tried: with the batch that was found, if one was."""
+    if plan.recipe.train.batch != "auto" or not run.settled.is_file():
+        return plan.recipe
+    return plan.with_batch(**read_json(run.settled), reason="").recipe
+
+
+def _found_batch(plan: Plan, run: Run) -> Generator[Event, None, int]:
+    """Loads the model for a trial and lets it go again."""
+    device = torch.device(pick_device(plan.recipe.train.device))
+    if device.type == "cpu":
+        return (yield from largest_batch(plan, lambda _: None, device))
+    name = pick_precision(plan.recipe.train.precision, device)
+    model, _ = _load(plan.recipe, device, name)
+    precision = Precision(name, model.device)
+    state = _fresh_state(plan, model, precision)
+    loss = denoising_loss(plan.recipe.loss, plan.recipe.noise, model.schedule)
+    trial = trial_of(plan, model, state.adapter, state.optimizer, precision, loss)
+    return (yield from largest_batch(plan, trial, device))
+
+
 def prepare(
-    plan: Plan, model: Denoiser, run: Run, *, precision: str = "fp32", hooks: tuple[Hook, ...] = ()
+    plan: Plan,
+    model: Denoiser,
+    run: Run,
+    *,
+    precision: str = "fp32",
+    hooks: tuple[Hook, ...] = (),
+    helpers: Helpers | None = None,
 ) -> Generator[Event, None, tuple[Parts, TrainState]]:
     """Makes class images, encodes, injects, restores: all that the loop needs, returned at the end."""
     recipe = plan.recipe
@@ -177,35 +210,54 @@ def prepare(
     pictures = class_pictures(plan, model)
     latents = LatentCache([*plan.subject_images, *(p for p, _ in pictures)], recipe.data)
     yield from latents.fill(model)
-    state, notes = _state(plan, run, model)
+    arithmetic = Precision(precision, model.device)
+    state, notes = _state(plan, run, model, arithmetic)
     yield from (Warned(message=m) for m in notes)
     schedule = model.schedule
     if recipe.noise.zero_terminal_snr:
         # Before anything is derived from it, so that weights use the SNR that is trained with.
         schedule = schedule.rescaled_to_zero_terminal_snr()
+    feeder = Feeder(plan, pictures, latents)
+    prompts = PromptEncoder(
+        model, state.adapter, clip_skip=recipe.model.clip_skip, chunks=recipe.model.max_tokens // 75
+    )
+    if helpers is not None:
+        ahead = AheadOfTime(feeder, prompts, helpers)
+        yield from ahead.begin(state.step)
+        hooks = (*hooks, ahead)
     parts = Parts(
         plan=plan,
         model=model,
         loss=denoising_loss(recipe.loss, recipe.noise, schedule),
-        feeder=Feeder(plan, pictures, latents),
-        prompts=PromptEncoder(
-            model,
-            state.adapter,
-            clip_skip=recipe.model.clip_skip,
-            chunks=recipe.model.max_tokens // 75,
-        ),
-        precision=Precision(precision, model.device),
+        feeder=feeder,
+        prompts=prompts,
+        precision=arithmetic,
         hooks=hooks,
     )
     return parts, state
 
 
-def _load(recipe: Recipe, device: torch.device, precision: str) -> Denoiser:
-    """The base model; what learns stays fp32, what is frozen may be half as large."""
+def _load(recipe: Recipe, device: torch.device, precision: str) -> tuple[Denoiser, Helpers | None]:
+    """The base model; what learns stays fp32, what is frozen may be half as large.
+
+    What shall be small on the device, or not there at all, is loaded beside it.
+    """
     frozen = recipe.adapter.kind != "full"
     dtype = DTYPES[precision] if frozen else torch.float32
-    model = load_model(recipe.model.base, device=str(device), dtype=dtype, vae=recipe.model.vae)
+    beside = wants_offload(recipe.train.offload, device) or recipe.model.quantize
+    place = "cpu" if beside else str(device)
+    model = load_model(recipe.model.base, device=place, dtype=dtype, vae=recipe.model.vae)
+    return model, equip(model, recipe, device)
+
+
+def equip(model: Denoiser, recipe: Recipe, device: torch.device) -> Helpers | None:
+    """Brings a loaded model onto its device as the recipe wants it: quantised, checkpointed, compiled, its helpers away.
+
+    Returns who keeps the helpers away, if anybody does. Adapters come afterwards.
+    """
     train = recipe.train
+    if recipe.model.quantize:
+        quantize_base(model, text=recipe.adapter.text)
     if train.gradient_checkpointing:
         model.use_gradient_checkpointing()
     if train.channels_last or (train.channels_last is None and device.type == "cuda"):
@@ -213,7 +265,11 @@ def _load(recipe: Recipe, device: torch.device, precision: str) -> Denoiser:
     model.use_attention(train.attention)
     if train.compile:
         model.use_compiler()
-    return model
+    if not wants_offload(train.offload, device):
+        model.to(device)
+        return None
+    model.parts()["lora_unet"].to(device)
+    return Helpers(model, text_learns=recipe.adapter.text)
 
 
 def class_pictures(plan: Plan, model: Denoiser) -> list[tuple[PlannedImage, str]]:
@@ -229,8 +285,8 @@ def class_pictures(plan: Plan, model: Denoiser) -> list[tuple[PlannedImage, str]
     return own + made
 
 
-def _state(plan: Plan, run: Run, model: Denoiser) -> tuple[TrainState, list[str]]:
-    """A fresh state, or the last checkpoint's; and what should be said about it."""
+def _fresh_state(plan: Plan, model: Denoiser, precision: Precision) -> TrainState:
+    """An adapter that has learned nothing, and its optimizer."""
     recipe = plan.recipe
     generator = torch.Generator().manual_seed(recipe.seed)
     adapter: Adapter = inject(recipe.adapter, model.parts(), generator=generator)
@@ -244,7 +300,12 @@ def _state(plan: Plan, run: Run, model: Denoiser) -> tuple[TrainState, list[str]
     for group in optimizer.param_groups:
         group.setdefault("initial_lr", group["lr"])
     ema = [p.detach().clone() for p in adapter.parameters()] if recipe.train.ema else []
-    state = TrainState(0, adapter, optimizer, ema)
+    return TrainState(0, adapter, optimizer, ema, precision)
+
+
+def _state(plan: Plan, run: Run, model: Denoiser, precision: Precision) -> tuple[TrainState, list[str]]:
+    """A fresh state, or the last checkpoint's; and what should be said about it."""
+    state = _fresh_state(plan, model, precision)
     found = checkpoints(run.checkpoints)
     if not found:
         return state, []

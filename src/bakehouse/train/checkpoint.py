@@ -14,6 +14,7 @@ from torch import Tensor
 
 from bakehouse.adapters import Adapter
 from bakehouse.core.files import read_json, write_json, writing_to
+from bakehouse.train.precision import Precision
 
 _KEPT = 2
 
@@ -27,6 +28,8 @@ class TrainState:
     optimizer: torch.optim.Optimizer
     ema: list[Tensor] = field(default_factory=list)
     """Averaged copies of the adapter's parameters, in their order; empty where off."""
+    precision: Precision | None = None
+    """Whose loss scale goes on where it was; None where nothing is scaled."""
 
     def parameters(self) -> list[Tensor]:
         return list(self.adapter.parameters())
@@ -49,7 +52,10 @@ def save_state(state: TrainState, folder: Path) -> Path:
             save_file(tensors, temporary / "parameters.safetensors")
             with (temporary / "optimizer.pt").open("wb") as f:
                 torch.save(state.optimizer.state_dict(), f)
-            write_json(temporary / "state.json", {"step": state.step, "threads": torch.get_num_threads()})
+            notes: dict[str, Any] = {"step": state.step, "threads": torch.get_num_threads()}
+            if state.precision is not None:
+                notes["loss_scale"] = state.precision.state_dict()
+            write_json(temporary / "state.json", notes)
             for path in temporary.iterdir():
                 with path.open("rb+") as f:
                     os.fsync(f.fileno())
@@ -80,4 +86,6 @@ def restore_state(state: TrainState, checkpoint: Path) -> dict[str, Any]:
     stored = torch.load(checkpoint / "optimizer.pt", weights_only=True, map_location="cpu")
     state.optimizer.load_state_dict(stored)
     state.step = notes["step"]
+    if state.precision is not None:
+        state.precision.load_state_dict(notes.get("loss_scale", {}))
     return notes

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,6 +37,15 @@ class Precision:
 
     def backward(self, loss: Tensor) -> None:
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The loss scale and how long it has held; empty without one. Nothing but numbers."""
+        return dict(self._scaler.state_dict())
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on with a state's loss scale; a state without one begins anew."""
+        if state and self._scaler.is_enabled():
+            self._scaler.load_state_dict(dict(state))
 
     def step(self, optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor], max_norm: float) -> float:
         """Clips, steps and returns the gradients' norm."""

@@ -93,6 +93,8 @@ def describe(event: ev.Event) -> str:
             return f"saved {event.path}"
         case ev.Warned():
             return f"warning: {event.message}"
+        case ev.Noted():
+            return event.message
         case ev.Finished():
             how = f"in {duration(event.seconds)}" if event.seconds else "were there already"
             return f"done: {event.step} steps {how}"

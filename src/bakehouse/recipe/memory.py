@@ -1,0 +1,168 @@
+"""Where a training's memory goes, and what makes it smaller: a model of the device's bytes before the first of them.
+
+The table holds what `python -m benchmarks.activations` measures on the real networks without computing them: every
+tensor that autograd keeps, in the types that autocast gives them, with attention that never writes its matrix down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bakehouse.recipe.recipe import Recipe
+
+GB = 1e9
+
+_RESERVE = {"cuda": int(0.9 * GB), "mps": int(0.6 * GB), "cpu": int(0.35 * GB)}
+"""The driver's context, the libraries' workspaces, what fragments; on a CPU the interpreter and PyTorch themselves."""
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """One family's numbers: parameters, and bytes for the backward pass of one image at its native resolution."""
+
+    native: int
+    unet: int
+    text: int
+    vae: int
+    per_rank: int
+    """Parameters of a LoRA on the UNet's transformer blocks, for each rank."""
+    whole: int
+    """Bytes of one image in fp32."""
+    half: int
+    """Under autocast: norms stay fp32."""
+    checkpointed: int
+    """Under autocast with gradient checkpointing."""
+    block: int
+    """The largest block that checkpointing computes again, whatever the batch."""
+    layer: int
+    """The largest weight of the UNet: what dequantising needs for a moment."""
+
+
+_MIB = 2**20
+
+FOOTPRINTS: Mapping[str, Footprint] = {
+    "crumb": Footprint(
+        native=128, unet=14_949_892, text=1_700_000, vae=1_800_000, per_rank=46_848, layer=589_824,
+        whole=15 * _MIB, half=13 * _MIB, checkpointed=3 * _MIB, block=9 * _MIB,
+    ),
+    "sd1": Footprint(
+        native=512, unet=859_520_964, text=123_060_480, vae=83_653_863, per_rank=423_936, layer=14_745_600,
+        whole=1821 * _MIB, half=1246 * _MIB, checkpointed=300 * _MIB, block=21 * _MIB,
+    ),
+    "sd2": Footprint(
+        native=768, unet=865_910_724, text=340_387_840, vae=83_653_863, per_rank=423_936, layer=14_745_600,
+        whole=4097 * _MIB, half=2804 * _MIB, checkpointed=675 * _MIB, block=47 * _MIB,
+    ),
+    "sdxl": Footprint(
+        native=1024, unet=2_567_463_684, text=817_719_552, vae=83_653_863, per_rank=2_659_840, layer=13_107_200,
+        whole=13037 * _MIB, half=8248 * _MIB, checkpointed=771 * _MIB, block=162 * _MIB,
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class MemoryUse:
+    """Bytes on the device at the peak of a step."""
+
+    weights: int
+    """Frozen and learning."""
+    gradients: int
+    optimizer: int
+    """Two averages of each learning weight, and their master copies."""
+    activations: int
+    reserve: int
+    accumulates: bool
+    """Gradients stay while the next batch goes forward; otherwise they come as activations go."""
+
+    @property
+    def total(self) -> int:
+        both = self.gradients + self.activations
+        moving = both if self.accumulates else max(self.gradients, self.activations)
+        return self.weights + self.optimizer + moving + self.reserve
+
+    def __str__(self) -> str:
+        parts = (
+            ("weights", self.weights),
+            ("gradients", self.gradients),
+            ("optimizer", self.optimizer),
+            ("activations", self.activations),
+            ("reserve", self.reserve),
+        )
+        return f"{self.total / GB:.1f} GB: " + ", ".join(f"{name} {value / GB:.1f}" for name, value in parts)
+
+
+def memory_use(recipe: Recipe, model: str, device: str) -> MemoryUse:
+    """What a step of `recipe` needs; `model` is a family or crumb, `device` cpu, cuda or mps."""
+    cost = FOOTPRINTS.get(model, FOOTPRINTS["sd1"])
+    train, full = recipe.train, recipe.adapter.kind == "full"
+    half = train.precision in ("fp16", "bf16") or (train.precision == "auto" and device == "cuda")
+    learned = _learned(recipe, cost)
+    size = 4 if full or not half else 2
+    weights = cost.unet * (1 if recipe.model.quantize else size)
+    away = device != "cpu" and train.offload is not False
+    weights += 0 if away and not recipe.adapter.text else cost.text * size
+    weights += 0 if away else cost.vae * size
+    weights += 0 if full else 4 * learned
+    area = (recipe.buckets.resolution / cost.native) ** 2
+    per_image = (cost.half if half else cost.whole) * area
+    if train.gradient_checkpointing:
+        per_image = cost.checkpointed * area
+    activations = per_image * train.batch_size + (cost.block * area if train.gradient_checkpointing else 0)
+    activations += cost.layer * size if recipe.model.quantize else 0
+    activations += 2 * learned if full and half else 0  # autocast's copies of what learns, kept for the way back
+    states = optimizer_bytes(recipe.optimizer.name, full=full) * learned
+    return MemoryUse(
+        weights=int(weights),
+        gradients=4 * learned,
+        optimizer=int(states),
+        activations=int(activations),
+        reserve=_RESERVE.get(device, _RESERVE["cuda"]),
+        accumulates=train.accumulation > 1,
+    )
+
+
+def optimizer_bytes(name: str, *, full: bool) -> float:
+    """Bytes of state for each learning weight. 8-bit optimizers keep small tensors whole, so adapters gain little."""
+    if "8bit" in name:
+        return 2.0 if full else 4.0
+    return {"prodigy": 16.0, "adafactor": 0.1, "lion": 4.0}.get(name, 8.0)
+
+
+def _learned(recipe: Recipe, cost: Footprint) -> int:
+    """Parameters that learn."""
+    if recipe.adapter.kind == "full":
+        return cost.unet * recipe.adapter.unet + cost.text * recipe.adapter.text
+    rank = getattr(recipe.adapter, "rank", 16)
+    return int(cost.per_rank * rank * (1.3 if recipe.adapter.text else 1.0))
+
+
+def savings(recipe: Recipe, device: str) -> Iterator[tuple[Mapping[str, Any], str]]:
+    """Settings that need less memory, the cheapest first; each is meant on top of those before it.
+
+    Yields the values of dotted keys, and what they cost.
+    """
+    train = recipe.train
+    if not train.gradient_checkpointing:
+        yield {"train.gradient_checkpointing": True}, "a third slower, the same result"
+    batch, accumulation = train.batch_size, train.accumulation
+    while batch > 1:
+        smaller = batch // 2
+        accumulation = -(-accumulation * batch // smaller)
+        batch = smaller
+        yield {"train.batch": batch, "train.accumulation": accumulation}, "as many images a step"
+    full = recipe.adapter.kind == "full"
+    if full and device == "cuda" and recipe.optimizer.name == "adamw":
+        yield {"optimizer.name": "adamw8bit"}, "averages in 8 bits; needs bitsandbytes"
+    if train.offload is False and device != "cpu":
+        yield {"train.offload": True}, "text encoder and VAE leave the device"
+    if full:
+        yield {"adapter.kind": "lora"}, "an adapter learns in place of the weights"
+    if not recipe.model.quantize:
+        yield {"model.quantize": "int8"}, "frozen weights in 8 bits, nearly the same result"
+    if recipe.adapter.text:
+        yield {"adapter.text": False}, "the text encoder does not learn"
+    resolution = recipe.buckets.resolution
+    while (resolution := resolution * 3 // 4 // 64 * 64) >= 256:
+        yield {"buckets.resolution": resolution}, "smaller pictures"
