@@ -15,7 +15,7 @@ from bakehouse.adapters.formats import from_state
 from bakehouse.adapters.keys import kohya_stem, split_key, to_diffusers
 from bakehouse.adapters.select import all_sites, select
 from bakehouse.core.errors import BakehouseError, UsageError
-from bakehouse.families.sd1 import under_text_model
+from bakehouse.families.text import under_text_model
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_sd15_stems_as_the_world_has_them(sd15_parts):
 
 
 def test_saved_and_read_the_same(tiny, spec, output, randomised, tmp_path, make_tiny):
-    adapter = randomised(spec, tiny)
+    adapter = randomised(spec, tiny).eval()
     path = save_adapter(adapter, tmp_path / "a.safetensors", {"ss_steps": 3}, torch.float32)
     other = make_tiny()
     again = load_adapter(path, other.parts())

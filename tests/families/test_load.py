@@ -99,7 +99,12 @@ def test_a_folder_that_is_no_model_says_what_it_holds(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("pipeline", "says"), [("StableDiffusionXLPipeline", "SDXL"), ("FluxPipeline", "FluxPipeline")]
+    ("pipeline", "says"),
+    [
+        ("FluxPipeline", "FluxPipeline"),
+        ("StableDiffusion3Pipeline", "StableDiffusion3Pipeline"),
+        ("StableDiffusionXLInpaintPipeline", "StableDiffusionXLInpaintPipeline"),
+    ],
 )
 def test_other_families_are_named(tmp_path, pipeline, says):
     (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": pipeline}))

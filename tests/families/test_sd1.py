@@ -128,7 +128,7 @@ def test_saved_in_half_precision_and_read_by_diffusers(tiny, tmp_path):
 def test_a_failed_save_leaves_the_old_one(tiny, tmp_path, monkeypatch):
     tiny.save(tmp_path / "m")
     before = (tmp_path / "m" / "unet" / "diffusion_pytorch_model.safetensors").read_bytes()
-    monkeypatch.setattr("bakehouse.families.sd1.save_file", lambda *a, **k: 1 / 0)
+    monkeypatch.setattr("bakehouse.families.stable_diffusion.save_file", lambda *a, **k: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         tiny.save(tmp_path / "m", dtype=torch.float32)
     assert (tmp_path / "m" / "unet" / "diffusion_pytorch_model.safetensors").read_bytes() == before

@@ -11,14 +11,13 @@ from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.families import load_model
 from bakehouse.families.components import build_text_encoder, build_unet, build_vae, config_json
 from bakehouse.families.identify import identify, read_header
+from bakehouse.families.shapes import read_text_config, read_unet_config, read_vae_config
 from bakehouse.families.single_file import (
     METADATA_KEY,
     Configs,
+    SingleFile,
     configs_of,
     join,
-    read_text_config,
-    read_unet_config,
-    read_vae_config,
     save_single_file,
     split,
 )
@@ -37,6 +36,7 @@ SD15_VAE = {
     "sample_size": 512,
     "down_block_types": ("DownEncoderBlock2D",) * 4,
     "up_block_types": ("UpDecoderBlock2D",) * 4,
+    "force_upcast": False,
 }
 SD15_TEXT = {
     "vocab_size": 49408,
@@ -64,7 +64,11 @@ def sd15_configs(sd15):
 
 
 def states(model):
-    return {part: getattr(model, part).state_dict() for part in ("unet", "vae", "text_encoder")}
+    return {part: network.state_dict() for part, network in model.networks.items()}
+
+
+def joined_of(networks, configs):
+    return join(SingleFile(configs, {part: network.state_dict() for part, network in networks.items()}))
 
 
 def test_there_and_back_is_bit_equal(tiny, tmp_path):
@@ -86,9 +90,10 @@ def test_there_and_back_is_bit_equal(tiny, tmp_path):
 
 def test_sd15_keys_go_there_and_back(sd15, sd15_configs):
     given = {part: network.state_dict() for part, network in sd15.items()}
-    joined = join(given, sd15_configs)
+    joined = joined_of(sd15, sd15_configs)
     assert len(joined) == sum(map(len, given.values()))
-    back = split(joined, sd15_configs)
+    back, used = split(joined, sd15_configs)
+    assert used == set(joined)
     for part, state in given.items():
         assert {k: v.shape for k, v in back[part].items()} == {k: v.shape for k, v in state.items()}
 
@@ -122,12 +127,12 @@ def test_sd15_keys_go_there_and_back(sd15, sd15_configs):
     ],
 )
 def test_sd15_names_as_the_world_has_them(sd15, sd15_configs, key, shape):
-    joined = join({part: network.state_dict() for part, network in sd15.items()}, sd15_configs)
+    joined = joined_of(sd15, sd15_configs)
     assert tuple(joined[key].shape) == shape
 
 
 def test_sd15_settings_are_read_from_shapes(sd15, sd15_configs):
-    joined = join({part: network.state_dict() for part, network in sd15.items()}, sd15_configs)
+    joined = joined_of(sd15, sd15_configs)
     shapes = {k: tuple(v.shape) for k, v in joined.items()}
     assert identify(shapes).family == "sd1"
     for read, part in ((read_unet_config, "unet"), (read_vae_config, "vae"), (read_text_config, "text_encoder")):
@@ -144,8 +149,8 @@ def test_without_our_metadata_shapes_do(make_tiny, tmp_path):
     wide = make_tiny(block_out_channels=(32, 64, 64, 64), norm_num_groups=32, attention_head_dim=8)
     file = save_single_file(wide, tmp_path / "wide.safetensors", dtype=torch.float32)
     tensors = load_file(file)
-    got = split(tensors, Configs(read_unet_config({k: tuple(v.shape) for k, v in tensors.items()}),
-                                 configs_of(wide).vae, configs_of(wide).text_encoder, {}))  # fmt: skip
+    read = read_unet_config({k: tuple(v.shape) for k, v in tensors.items()})
+    got, _ = split(tensors, Configs(read, configs_of(wide).vae, configs_of(wide).text_encoder, {}))
     assert all(torch.equal(got["unet"][k], v) for k, v in wide.unet.state_dict().items())
 
 
@@ -222,22 +227,36 @@ def test_yaml_beside_says_heads_and_prediction(make_tiny, tmp_path):
         read_configs(read_header(path), path)
 
 
+INPUT = "model.diffusion_model.input_blocks.0.0.weight"
+LABEL = "model.diffusion_model.label_emb.0.0.weight"
+XL = {"conditioner.embedders.0.transformer.x": (1,), "conditioner.embedders.1.model.x": (1,)}
+SD1_TEXT = {"cond_stage_model.transformer.x": (1,)}
+
+
 @pytest.mark.parametrize(
     ("shapes", "says"),
     [
-        ({"lora_unet_a_attn2_to_k.lora_down.weight": (4, 2048)}, "SDXL adapter"),
-        ({"lora_unet_a_to_q.lora_down.weight": (4, 8)}, "adapter"),
-        ({"encoder.conv_in.weight": (4, 3, 3, 3), "decoder.conv_in.weight": (4, 4, 3, 3)}, "vae"),
+        ({"lora_unet_a_attn2_to_k.lora_down.weight": (4, 2048)}, "an SDXL adapter"),
+        ({"lora_unet_a_to_q.lora_down.weight": (4, 8)}, "an adapter"),
+        ({"encoder.conv_in.weight": (4, 3, 3, 3), "decoder.conv_in.weight": (4, 4, 3, 3)}, "a vae"),
+        ({INPUT: (4, 9, 3, 3), **SD1_TEXT}, "an SD 1.x inpainting model"),
+        ({INPUT: (4, 8, 3, 3), **SD1_TEXT}, "an SD 1.x pix2pix model"),
+        ({INPUT: (4, 9, 3, 3), **XL}, "an SDXL inpainting model"),
+        ({INPUT: (4, 5, 3, 3), "cond_stage_model.model.x": (1,)}, "an SD 2.x depth model"),
         (
-            {"model.diffusion_model.input_blocks.0.0.weight": (4, 4, 3, 3), "conditioner.embedders.1.x": (1,)},
-            "SDXL",
+            {
+                INPUT: (4, 4, 3, 3),
+                "cond_stage_model.model.x": (1,),
+                "model.diffusion_model.label_emb.0.0.weight": (1, 1),
+            },
+            "an SD 2.x unCLIP model",
         ),
-        (
-            {"model.diffusion_model.input_blocks.0.0.weight": (4, 4, 3, 3), "cond_stage_model.model.x": (1,)},
-            "SD 2",
-        ),
+        ({INPUT: (4, 4, 3, 3), "conditioner.embedders.0.model.x": (1,)}, "an SDXL refiner"),
+        ({INPUT: (4, 4, 3, 3), "edm_vpred.sigma_max": (1,), **XL}, "an SDXL EDM model"),
+        ({INPUT: (4, 4, 3, 3)}, "a unet"),
         ({"double_blocks.0.img_attn.weight": (1,)}, "FLUX"),
-        ({"some.other": (1,)}, "unknown kind"),
+        ({"model.diffusion_model.joint_blocks.0.x.weight": (1,)}, "SD 3"),
+        ({"some.other": (1,)}, "a file of an unknown kind"),
     ],
 )
 def test_other_files_are_refused_by_name(tmp_path, shapes, says):

@@ -9,10 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import pickle
-import warnings
-import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +22,7 @@ from bakehouse.core.files import read_json
 Config = dict[str, Any]
 
 _STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
-_SUFFIXES = (".safetensors", ".fp16.safetensors", ".bin")
+_SUFFIXES = (".safetensors", ".fp16.safetensors", ".bin", ".fp16.bin")
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -36,10 +33,8 @@ def weight_files(folder: Path) -> list[Path]:
     """
     for suffix in _SUFFIXES:
         for stem in _STEMS:
-            index = folder / f"{stem}{suffix}.index.json"
-            if index.is_file():
-                names = sorted(set(read_json(index)["weight_map"].values()))
-                return [folder / name for name in names]
+            for index in _indices(folder, stem, suffix):
+                return [folder / name for name in sorted(set(read_json(index)["weight_map"].values()))]
             if (folder / f"{stem}{suffix}").is_file():
                 return [folder / f"{stem}{suffix}"]
     raise UsageError(
@@ -48,46 +43,12 @@ def weight_files(folder: Path) -> list[Path]:
     )
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Every tensor of a file, mapped from the disk and not yet read.
-
-    Raises:
-        BakehouseError: the file is broken, or a pickle that holds more than tensors.
-    """
-    if path.suffix == ".safetensors":
-        return _read_safetensors(path)
-    return _read_pickle(path)
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt", device="cpu") as f:
-            return {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118  (not a mapping)
-    except (OSError, SafetensorError) as e:
-        raise BakehouseError(f"cannot read {path}: {e}", hint="the file is damaged or cut off; fetch it again") from e
-
-
-def _read_pickle(path: Path) -> dict[str, Tensor]:
-    """Loads with `weights_only=True`: a pickle that wants to run code is refused, never obeyed."""
-    try:
-        with warnings.catch_warnings():
-            # An unusual pickle protocol is no news for the user: what cannot be read is refused below.
-            warnings.filterwarnings("ignore", message="Detected pickle protocol", category=UserWarning)
-            loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (pickle.UnpicklingError, AttributeError) as e:
-        raise BakehouseError(
-            f"{path} is a pickle that holds more than tensors, and is refused because it could run any code",
-            hint="fetch the .safetensors version of this model",
-        ) from e
-    except (OSError, RuntimeError, EOFError, KeyError, ValueError) as e:
-        raise BakehouseError(f"cannot read {path}: {e}", hint="the file is damaged or cut off; fetch it again") from e
-    state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else {}
-    tensors = {str(k): v for k, v in state.items() if isinstance(v, Tensor)}
-    if not tensors:
-        raise BakehouseError(f"{path} holds no tensors")
-    return tensors
+def _indices(folder: Path, stem: str, suffix: str) -> list[Path]:
+    """Lists of shards: a variant's name stands before the ending in some, at the very end in those of diffusers."""
+    names = [f"{stem}{suffix}.index.json"]
+    if suffix.startswith(".fp16"):
+        names.append(f"{stem}{suffix.removeprefix('.fp16')}.index.fp16.json")
+    return [folder / name for name in names if (folder / name).is_file()]
 
 
 def build_unet(config: Mapping[str, Any]) -> nn.Module:
@@ -110,13 +71,14 @@ def _build(cls: Any, config: Mapping[str, Any]) -> nn.Module:
     return model
 
 
-def build_text_encoder(config: Mapping[str, Any]) -> nn.Module:
-    """A CLIPTextModel on the meta device."""
-    from transformers import CLIPTextConfig, CLIPTextModel
+def build_text_encoder(config: Mapping[str, Any], *, pooled: bool = False) -> nn.Module:
+    """A CLIPTextModel on the meta device; `pooled` for one that also projects the end mark's state."""
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
     dropped = ("_name_or_path", "dtype", "torch_dtype", "architectures", "model_type", "transformers_version")
     with torch.device("meta"):
-        model: nn.Module = CLIPTextModel(CLIPTextConfig(**{k: v for k, v in config.items() if k not in dropped}))
+        settings = CLIPTextConfig(**{k: v for k, v in config.items() if k not in dropped})
+        model: nn.Module = (CLIPTextModelWithProjection if pooled else CLIPTextModel)(settings)
     return model
 
 
@@ -134,13 +96,42 @@ def load_tokenizer(folder: Path) -> Any:
         raise BakehouseError(f"{folder} holds no CLIP tokenizer: {e}") from e
 
 
-def fill(module: nn.Module, tensors: Mapping[str, Tensor], *, device: str, dtype: torch.dtype, source: str) -> None:
+def fill(
+    module: nn.Module,
+    tensors: Mapping[str, Tensor],
+    *,
+    device: str,
+    dtype: torch.dtype,
+    source: str,
+    release: Callable[[], None] | None = None,
+) -> None:
     """Puts tensors into an empty network; they become its parameters, without a second copy where the type fits.
+
+    Args:
+        release: called now and then while tensors are cast, so that what was read of their file can be let go.
 
     Raises:
         BakehouseError: a name is missing or too many, or a shape differs; says which.
     """
-    wanted = module.state_dict()
+    _check_fit(module.state_dict(), tensors, type(module).__name__, source)
+    state, cast = {}, 0
+    for name, tensor in tensors.items():
+        state[name] = tensor.to(device, dtype) if tensor.is_floating_point() else tensor.to(device)
+        cast += tensor.nbytes if state[name] is not tensor else 0
+        if release is not None and cast > _CAST_AT_ONCE:
+            release()
+            cast = 0
+    if release is not None:
+        release()
+    module.load_state_dict(state, strict=True, assign=True)
+    _fill_buffers(module, device)
+
+
+_CAST_AT_ONCE = 32 << 20
+"""Bytes of a file that are held beside their copies."""
+
+
+def _check_fit(wanted: Mapping[str, Tensor], tensors: Mapping[str, Tensor], network: str, source: str) -> None:
     missing = [name for name in wanted if name not in tensors]
     surplus = [name for name in tensors if name not in wanted]
     wrong = [
@@ -150,10 +141,7 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], *, device: str, dtype
     ]
     if missing or surplus or wrong:
         said = [f"{len(xs)} {what}: {_some(xs)}" for what, xs in _kinds(missing, surplus, wrong) if xs]
-        raise BakehouseError(f"{source} does not fit {type(module).__name__}: {'; '.join(said)}")
-    state = {name: t.to(device, dtype) if t.is_floating_point() else t.to(device) for name, t in tensors.items()}
-    module.load_state_dict(state, strict=True, assign=True)
-    _fill_buffers(module, device)
+        raise BakehouseError(f"{source} does not fit {network}: {'; '.join(said)}")
 
 
 def _kinds(missing: list[str], surplus: list[str], wrong: list[str]) -> list[tuple[str, list[str]]]:
@@ -179,22 +167,26 @@ def _fill_buffers(module: nn.Module, device: str) -> None:
 def repair_text_names(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Text encoder weights under the names that the installed transformers uses.
 
-    Files say `text_model.encoder...`; transformers 5 has taken that level out of the network. Old files also
-    hold the position numbers, which are no weights.
+    Files say `text_model.encoder...`; transformers 5 has taken that level out of the network without a projection.
+    Old files also hold the position numbers, which are no weights, and some a projection that nobody reads.
     """
-    nested = any(name.startswith("text_model.") for name in module.state_dict())
+    wanted = module.state_dict()
+    nested = any(name.startswith("text_model.") for name in wanted)
     repaired = {}
     for name, tensor in tensors.items():
         bare = name.removeprefix("text_model.")
-        if bare.endswith("position_ids"):
-            continue
-        repaired[f"text_model.{bare}" if nested else bare] = tensor
+        if bare.startswith("text_projection"):
+            if bare in wanted:
+                repaired[bare] = tensor
+        elif not bare.endswith("position_ids"):
+            repaired[f"text_model.{bare}" if nested else bare] = tensor
     return repaired
 
 
 def file_text_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The inverse: names as files have them, which every version of transformers reads."""
-    return {f"text_model.{name.removeprefix('text_model.')}": tensor for name, tensor in state.items()}
+    plain = ("text_model.", "text_projection")
+    return {name if name.startswith(plain) else f"text_model.{name}": tensor for name, tensor in state.items()}
 
 
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}

@@ -79,7 +79,11 @@ class Conditioning:
 
     @staticmethod
     def cat(parts: Sequence[Conditioning]) -> Conditioning:
-        """Stacked along the batch; prompts of different length are padded by repeating their last token's row."""
+        """Stacked along the batch; prompts of different length are padded by repeating their last token's row.
+
+        Raises:
+            ValueError: some have `pooled` or `sizes` and others have not.
+        """
         longest = max(p.hidden.shape[1] for p in parts)
 
         def padded(h: Tensor) -> Tensor:
@@ -88,6 +92,8 @@ class Conditioning:
 
         def joined(xs: Sequence[Tensor | None]) -> Tensor | None:
             present = [x for x in xs if x is not None]
+            if present and len(present) != len(xs):
+                raise ValueError("some of the conditionings have a pooled vector or sizes, and others have not")
             return torch.cat(present) if present else None
 
         hidden = torch.cat([padded(p.hidden) for p in parts])
@@ -157,6 +163,10 @@ class Denoiser(nn.Module, ABC):
     @abstractmethod
     def encode_prompt(self, prompts: Sequence[str], *, clip_skip: int = 1, chunks: int = 1) -> Conditioning:
         """Prompts to [B, 77 x chunks, D]. `clip_skip` counts as A1111 does (1 = last layer). Keeps gradients."""
+
+    def encode_negative(self, prompts: Sequence[str], *, clip_skip: int = 1, chunks: int = 1) -> Conditioning:
+        """The same for what guidance steers away from; families that learned an empty prompt otherwise say so here."""
+        return self.encode_prompt(prompts, clip_skip=clip_skip, chunks=chunks)
 
     @abstractmethod
     def token_count(self, prompts: Sequence[str]) -> list[int]:

@@ -2,20 +2,53 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from bakehouse.core.errors import BakehouseError, UsageError
+from bakehouse.core.errors import UsageError
 
 Shapes = Mapping[str, tuple[int, ...]]
-Kind = Literal["checkpoint", "adapter", "vae", "unet", "text encoder", "embedding", "controlnet", "unknown"]
+Kind = Literal[
+    "checkpoint",
+    "inpainting model",
+    "pix2pix model",
+    "depth model",
+    "unCLIP model",
+    "EDM model",
+    "refiner",
+    "adapter",
+    "vae",
+    "unet",
+    "text encoder",
+    "embedding",
+    "controlnet",
+    "unknown",
+]
 
 UNET = "model.diffusion_model."
 VAE = "first_stage_model."
 TEXT = "cond_stage_model.transformer."
+OPEN_CLIP = "cond_stage_model.model."
+SDXL_TEXT = "conditioner.embedders.0.transformer."
+SDXL_OPEN_CLIP = "conditioner.embedders.1.model."
+REFINER_TEXT = "conditioner.embedders.0.model."
+
+NAMES = {
+    "sd1": "SD 1.x",
+    "sd2": "SD 2.x",
+    "sdxl": "SDXL",
+    "sd3": "SD 3",
+    "flux": "FLUX",
+    "cascade": "Stable Cascade",
+    "auraflow": "AuraFlow",
+    "lumina": "Lumina 2",
+    "qwen": "Qwen-Image",
+    "wan": "Wan",
+    "hunyuan": "HunyuanVideo",
+}
+"""Families in the words of their users."""
 
 
 @dataclass(frozen=True)
@@ -32,15 +65,15 @@ class FileKind:
 
     kind: Kind
     family: str
-    """`sd1`, `sd2`, `sdxl`, `sd3`, `flux`, or empty where it cannot be told."""
+    """`sd1`, `sd2`, `sdxl`, `sd3`, `flux`, ..., or empty where it cannot be told."""
     because: str
 
     def __str__(self) -> str:
-        names = {"sd1": "SD 1.x", "sd2": "SD 2.x", "sdxl": "SDXL", "sd3": "SD 3", "flux": "FLUX"}
-        family = names.get(self.family, self.family)
+        family = NAMES.get(self.family, self.family)
         what = {"checkpoint": "model", "unknown": "file of an unknown kind"}.get(self.kind, self.kind)
-        article = "an" if (family or what)[0] in "aeiouSF" and not family.startswith("FL") else "a"
-        return f"{article} {family + ' ' if family else ''}{what} ({self.because})"
+        words = f"{family} {what}".strip()
+        an = words.startswith(("SD", "EDM", "Aura", "adapter", "embedding", "inpainting"))
+        return f"{'an' if an else 'a'} {words} ({self.because})"
 
 
 def read_header(path: Path) -> Header:
@@ -50,34 +83,15 @@ def read_header(path: Path) -> Header:
         UsageError: not there.
         BakehouseError: broken, or a pickle that holds more than tensors.
     """
+    from bakehouse.families.mapped import read_weights, safetensors_header
+
     if not path.is_file():
         raise UsageError(f"{path} does not exist")
     if path.suffix == ".safetensors":
-        return _safetensors_header(path)
-    from bakehouse.families.components import read_tensors
-
-    return Header({k: tuple(v.shape) for k, v in read_tensors(path).items()}, {})
-
-
-def _safetensors_header(path: Path) -> Header:
-    size = path.stat().st_size
-    broken = BakehouseError(
-        f"{path} is not a safetensors file, or it is cut off ({size} bytes)", hint="fetch the file again"
-    )
-    with path.open("rb") as f:
-        length = int.from_bytes(f.read(8), "little")
-        if size < 8 or length > size - 8:
-            raise broken
-        try:
-            content: dict[str, Any] = json.loads(f.read(length))
-            metadata = content.pop("__metadata__", None) or {}
-            shapes = {k: tuple(v["shape"]) for k, v in content.items()}
-            ends = [int(v["data_offsets"][1]) for v in content.values()]
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as e:
-            raise broken from e
-    if max(ends, default=0) > size - 8 - length:
-        raise broken
-    return Header(shapes, metadata)
+        content, _ = safetensors_header(path)
+        metadata = content.pop("__metadata__", None) or {}
+        return Header({name: tuple(entry["shape"]) for name, entry in content.items()}, metadata)
+    return Header({name: tuple(tensor.shape) for name, tensor in read_weights([path]).items()}, {})
 
 
 def identify(shapes: Shapes) -> FileKind:
@@ -111,11 +125,23 @@ def _family_of_context(width: int) -> str:
     return {768: "sd1", 1024: "sd2", 2048: "sdxl"}.get(width, "")
 
 
+_FOREIGN = (
+    ("double_blocks.", "flux"),
+    ("joint_blocks.", "sd3"),
+    ("clip_txt_mapper.", "cascade"),
+    ("double_layers.", "auraflow"),
+    ("cap_embedder.", "lumina"),
+    ("txt_norm.", "qwen"),
+    ("head.modulation", "wan"),
+    ("individual_token_refiner.", "hunyuan"),
+)
+"""Parts of names by which networks of other architectures are known."""
+
+
 def _other_networks(shapes: Shapes) -> FileKind | None:
-    if any("double_blocks." in k for k in shapes):
-        return FileKind("checkpoint", "flux", "keys double_blocks...")
-    if any("joint_blocks." in k for k in shapes):
-        return FileKind("checkpoint", "sd3", "keys joint_blocks...")
+    for mark, family in _FOREIGN:
+        if any(mark in k for k in shapes):
+            return FileKind("checkpoint", family, f"keys {mark.rstrip('.')}...")
     if any(k.startswith(("control_model.", "controlnet_")) or "zero_convs." in k for k in shapes):
         return FileKind("controlnet", "", "keys control_model... or controlnet_...")
     if set(shapes) & {"emb_params", "string_to_param", "clip_l"}:
@@ -123,16 +149,41 @@ def _other_networks(shapes: Shapes) -> FileKind | None:
     return None
 
 
+_INPUTS: Mapping[int, Kind] = {5: "depth model", 8: "pix2pix model", 9: "inpainting model"}
+"""What a UNet is that takes more than the 4 latent channels."""
+
+
 def _checkpoint(shapes: Shapes) -> FileKind | None:
     if f"{UNET}input_blocks.0.0.weight" not in shapes:
         return None
-    if any(k.startswith("conditioner.embedders.1.") for k in shapes) or f"{UNET}label_emb.0.0.weight" in shapes:
-        return FileKind("checkpoint", "sdxl", "keys conditioner.embedders.1... or label_emb...")
-    if any(k.startswith("cond_stage_model.model.") for k in shapes):
-        return FileKind("checkpoint", "sd2", "keys cond_stage_model.model... (OpenCLIP)")
+    found = _whole_model(shapes)
+    if found.kind != "checkpoint":
+        return found
+    edm = next((k for k in ("edm_mean", "edm_vpred.sigma_max") if k in shapes), None)
+    if edm is not None:
+        return FileKind("EDM model", found.family, f"key {edm}: another kind of noise schedule")
+    if found.family != "sdxl" and f"{UNET}label_emb.0.0.weight" in shapes:
+        return FileKind("unCLIP model", found.family, "keys label_emb...: it is told pictures, not words alone")
+    channels = shapes[f"{UNET}input_blocks.0.0.weight"][1]
+    return FileKind(_INPUTS.get(channels, "checkpoint"), found.family, _because(found, channels))
+
+
+def _because(found: FileKind, channels: int) -> str:
+    return f"its UNet takes {channels} channels" if channels in _INPUTS else found.because
+
+
+def _whole_model(shapes: Shapes) -> FileKind:
+    """By the text encoders, which the families differ in."""
+    if any(k.startswith(SDXL_OPEN_CLIP) for k in shapes):
+        return FileKind("checkpoint", "sdxl", f"keys {SDXL_OPEN_CLIP}...")
+    if any(k.startswith(REFINER_TEXT) for k in shapes):
+        return FileKind("refiner", "sdxl", f"keys {REFINER_TEXT}... and no second text encoder")
+    if any(k.startswith(OPEN_CLIP) for k in shapes):
+        return FileKind("checkpoint", "sd2", f"keys {OPEN_CLIP}... (OpenCLIP)")
     if any(k.startswith(TEXT) for k in shapes):
         return FileKind("checkpoint", "sd1", f"keys {UNET}... and {TEXT}...")
-    return FileKind("unet", "", f"keys {UNET}... and no text encoder")
+    family = "sdxl" if f"{UNET}label_emb.0.0.weight" in shapes else ""
+    return FileKind("unet", family, f"keys {UNET}... and no text encoder")
 
 
 def _single_network(shapes: Shapes) -> FileKind | None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import read_json
@@ -21,156 +20,46 @@ from bakehouse.families.components import (
     build_vae,
     fill,
     load_tokenizer,
-    read_tensors,
     repair_text_names,
     repair_vae_names,
     weight_files,
 )
-from bakehouse.families.crumb import crumb_folder
 from bakehouse.families.denoiser import Denoiser
-from bakehouse.families.identify import FileKind, identify, read_header
+from bakehouse.families.hub import TOKENIZER_FILES, VAE_FILES, download, download_pipeline, living
+from bakehouse.families.identify import NAMES, identify, read_header
+from bakehouse.families.mapped import Weights, read_weights
+from bakehouse.families.refs import ModelRef, family_of_folder, is_model_ref, native_size, resolve_model
+from bakehouse.families.schedule import PredictionType
+from bakehouse.families.sd1 import SD1
+from bakehouse.families.sd2 import SD2
+from bakehouse.families.sdxl import SDXL
+from bakehouse.families.stable_diffusion import StableDiffusion, tokenizer_part
 
-RENAMED = {
-    "runwayml/stable-diffusion-v1-5": "stable-diffusion-v1-5/stable-diffusion-v1-5",
-    "runwayml/stable-diffusion-inpainting": "stable-diffusion-v1-5/stable-diffusion-inpainting",
-}
-"""Hub ids that are gone and where the same files live now."""
+__all__ = ["FAMILIES", "ModelRef", "is_model_ref", "load_model", "native_size", "resolve_model"]
+
+FAMILIES: Mapping[str, type[StableDiffusion]] = {"sd1": SD1, "sd2": SD2, "sdxl": SDXL}
+"""A new family is one file and one line here."""
 
 CLIP_TOKENIZER = "openai/clip-vit-large-patch14"
-WEIGHT_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth")
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-
-
-@dataclass(frozen=True)
-class ModelRef:
-    """Where a model is and what it is, before any weight is read."""
-
-    kind: Literal["crumb", "folder", "file", "hub"]
-    name: str
-    """What the user called it."""
-    path: Path | None
-    """A folder or file; None for a Hub id that is not on this machine yet."""
-    family: str | None
-    """`sd1`, ...; None where only a download would tell."""
-    notes: tuple[str, ...] = ()
-
-
-def native_size(where: ModelRef) -> int:
-    """Side of the squares that a model was trained on, in pixels; reads settings, never weights."""
-    sides = {"sd1": 512, "sd2": 768, "sdxl": 1024}
-    settings = _unet_and_vae_settings(where)
-    if settings is None:
-        return sides.get(where.family or "", 512)
-    unet, vae = settings
-    doublings = len(vae["block_out_channels"]) - 1
-    return int(unet["sample_size"]) << doublings
-
-
-def _unet_and_vae_settings(where: ModelRef) -> tuple[Config, Config] | None:
-    """Those that the model carries; None where only its family tells."""
-    if where.path is None:
-        return None
-    if where.path.is_dir():
-        files = [where.path / part / "config.json" for part in ("unet", "vae")]
-        return (read_json(files[0]), read_json(files[1])) if all(f.is_file() for f in files) else None
-    if where.path.suffix != ".safetensors":
-        return None
-    from bakehouse.families.single_file import METADATA_KEY, read_configs
-
-    header = read_header(where.path)
-    if METADATA_KEY not in header.metadata:
-        return None
-    configs = read_configs(header, where.path)
-    return configs.unet, configs.vae
-
-
-def is_model_ref(ref: str | Path) -> bool:
-    """Whether `ref` can be meant as a base model: a cheap look that reads no weights and asks no network."""
-    try:
-        resolve_model(ref)
-    except BakehouseError:
-        return False
-    return True
-
-
-def resolve_model(ref: str | Path) -> ModelRef:
-    """What a model's name stands for; reads headers and settings, never weights, and asks no network.
-
-    Raises:
-        UsageError: nothing of that name, or a file that is no base model (says what it is instead).
-    """
-    name = str(ref)
-    path = Path(ref).expanduser()
-    if name == "crumb":
-        return ModelRef("crumb", name, crumb_folder(), "sd1")
-    if path.is_dir():
-        return ModelRef("folder", name, path, _family_of_folder(path))
-    if path.is_file():
-        return ModelRef("file", name, path, _family_of_file(path))
-    if isinstance(ref, str) and _HUB_ID.fullmatch(name) and path.suffix not in WEIGHT_SUFFIXES:
-        return _hub_ref(name)
-    raise UsageError(
-        f"model {name!r}: no such file or folder",
-        hint="a model is `crumb`, a diffusers folder, a .safetensors or .ckpt file, or a Hub id such as "
-        "stable-diffusion-v1-5/stable-diffusion-v1-5",
-    )
-
-
-def _hub_ref(name: str) -> ModelRef:
-    living = RENAMED.get(name, name)
-    notes = (f"{name} is gone from the Hub; its living copy {living} is used",) if living != name else ()
-    cached = _cached_snapshot(living)
-    family = _family_of_folder(cached) if cached else None
-    return ModelRef("hub", name, cached, family, notes)
-
-
-def _cached_snapshot(hub_id: str) -> Path | None:
-    from huggingface_hub import try_to_load_from_cache
-
-    index = try_to_load_from_cache(hub_id, "model_index.json")
-    return Path(index).parent if isinstance(index, str) else None
-
-
-def _family_of_folder(folder: Path) -> str:
-    if not (folder / "model_index.json").is_file():
-        inside = ", ".join(sorted(p.name for p in folder.iterdir())[:5]) or "nothing"
-        raise UsageError(
-            f"{folder} is not a diffusers model: it has no model_index.json (it holds {inside})",
-            hint="name the folder that holds unet/, vae/ and text_encoder/",
-        )
-    pipeline = str(read_json(folder / "model_index.json").get("_class_name", ""))
-    if "XL" in pipeline:
-        return "sdxl"
-    if not pipeline.startswith("StableDiffusion") or pipeline.startswith("StableDiffusion3"):
-        raise UsageError(f"{folder} is a {pipeline}: only Stable Diffusion 1.x, 2.x and SDXL can be taught here")
-    unet = read_json(folder / "unet" / "config.json")
-    return "sd2" if unet.get("cross_attention_dim") == 1024 else "sd1"
-
-
-def _family_of_file(path: Path) -> str:
-    if path.suffix not in WEIGHT_SUFFIXES:
-        raise UsageError(f"{path} is not a weights file: allowed are {', '.join(WEIGHT_SUFFIXES)}")
-    found = identify(read_header(path).shapes)
-    if found.kind != "checkpoint":
-        raise UsageError(f"{path} is no base model, it is {found}", hint=_hint(found))
-    return found.family
-
-
-def _hint(found: FileKind) -> str:
-    return {
-        "adapter": "put it on a base model: it is an adapter, not a model",
-        "vae": "give it as `vae`, beside a model",
-    }.get(found.kind, "a base model file holds model.diffusion_model..., first_stage_model... and cond_stage_model...")
+_CLIP_VOCABULARY = 49408
+_PADS = {"text_encoder": {"sd2": "!"}, "text_encoder_2": {"sdxl": "!"}}
+"""OpenCLIP was trained on prompts filled up with token 0, which is `!`; OpenAI's CLIP on end marks."""
 
 
 def load_model(
-    ref: str | Path, *, device: str = "cpu", dtype: torch.dtype = torch.float32, vae: str | None = None
+    ref: str | Path,
+    *,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    vae: str | None = None,
+    prediction: PredictionType | None = None,
 ) -> Denoiser:
     """Loads a base model, frozen, in evaluation mode; one copy of the weights at most is in memory.
 
     Args:
         ref: `crumb`, a diffusers folder, a single file (.safetensors, .ckpt), or a Hub id.
         vae: an external autoencoder: a folder, a file or a Hub id.
+        prediction: what the UNet predicts, where the model's files say nothing or the wrong thing.
 
     Raises:
         UsageError: nothing of that name, or it is no base model, or of a family that is not known here.
@@ -178,154 +67,130 @@ def load_model(
     """
     where = resolve_model(ref)
     if where.kind == "hub":
-        where = _fetched(where)
+        folder = download_pipeline(living(where.name))
+        where = replace(where, path=folder, family=family_of_folder(folder))
     assert where.path is not None
-    build = FAMILIES.get(where.family or "")
-    if build is None:
-        names = {"sd2": "SD 2.x", "sdxl": "SDXL", "sd3": "SD 3", "flux": "FLUX"}
-        what = names.get(where.family or "", str(where.family))
+    family = FAMILIES.get(where.family or "")
+    if family is None:
         because = f": {identify(read_header(where.path).shapes)}" if where.kind == "file" else ""
+        what = NAMES.get(where.family or "", str(where.family))
         raise UsageError(f"{where.name} is of the family {what}{because}", hint=f"known here: {', '.join(FAMILIES)}")
-    return build(where, device, dtype, vae)
+    loader = _Loader(family, device, dtype)
+    read = loader.from_file if where.kind == "file" else loader.from_folder
+    parts = read(where.path, vae, prediction)
+    return family(name=where.name, notes=(*where.notes, *parts.pop("notes", ())), **parts)
 
 
-def _fetched(where: ModelRef) -> ModelRef:
-    """The model's files from the Hub: only those that are read; pickles only of a model that has nothing else."""
-    living = RENAMED.get(where.name, where.name)
-    folder = _download(living, _pipeline_files("safetensors"))
-    if not list((folder / "unet").glob("*.safetensors")):
-        folder = _download(living, _pipeline_files("bin"))
-    return replace(where, path=folder, family=_family_of_folder(folder))
+@dataclass
+class _Loader:
+    """Reads the parts of one model onto one device, in one type."""
 
-
-_NETWORKS = {
-    "unet": ("diffusion_pytorch_model",),
-    "vae": ("diffusion_pytorch_model",),
-    "text_encoder": ("model", "pytorch_model"),
-    "text_encoder_2": ("model", "pytorch_model"),
-}
-
-
-def _pipeline_files(suffix: str) -> tuple[str, ...]:
-    """Patterns for a model's folder on the Hub: one copy of each network, not the halves and EMA twins beside it."""
-    settings = ("model_index.json", "scheduler/*", "tokenizer/*", "tokenizer_2/*")
-    weights = tuple(
-        f"{part}/{name}"
-        for part, stems in _NETWORKS.items()
-        for stem in stems
-        for name in (f"{stem}.{suffix}", f"{stem}.{suffix}.index.json", f"{stem}-0*.{suffix}", "config.json")
-    )
-    return settings + weights
-
-
-_VAE_FILES = ("config.json", "diffusion_pytorch_model.safetensors")
-
-
-def _download(hub_id: str, patterns: tuple[str, ...]) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-    )
-
-    page = f"https://huggingface.co/{hub_id}"
-    try:
-        return Path(snapshot_download(hub_id, allow_patterns=list(patterns)))
-    except GatedRepoError as e:
-        raise BakehouseError(
-            f"{hub_id} asks for consent to its licence", hint=f"accept it at {page}, then `hf auth login`"
-        ) from e
-    except (RepositoryNotFoundError, HFValidationError) as e:
-        raise UsageError(f"model {hub_id!r}: no such file or folder here, and no such model at {page}") from e
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as e:
-        raise BakehouseError(
-            f"{hub_id} is not on this machine and the Hub cannot be reached ({type(e).__name__})",
-            hint="connect once, or name a folder or file; `crumb` needs no network",
-        ) from e
-
-
-def _load_sd1(where: ModelRef, device: str, dtype: torch.dtype, vae: str | None) -> Denoiser:
-    assert where.path is not None
-    put = _Putter(device, dtype)
-    return _sd1_file(where, where.path, put, vae) if where.kind == "file" else _sd1_folder(where, where.path, put, vae)
-
-
-FAMILIES: Mapping[str, Callable[[ModelRef, str, torch.dtype, str | None], Denoiser]] = {"sd1": _load_sd1}
-"""A new family is one file and one line here."""
-
-
-@dataclass(frozen=True)
-class _Putter:
-    """Fills networks for one device and type."""
-
+    family: type[StableDiffusion]
     device: str
     dtype: torch.dtype
+    files: list[Path] = field(default_factory=list)
+    """What was read, in order: the fingerprint's base."""
 
-    def __call__(self, module: nn.Module, tensors: Mapping[str, torch.Tensor], source: object) -> nn.Module:
-        fill(module, tensors, device=self.device, dtype=self.dtype, source=str(source))
-        return module
+    def from_folder(self, folder: Path, vae: str | None, prediction: PredictionType | None) -> dict[str, Any]:
+        """The arguments of the family's class, from a diffusers folder."""
+        parts: dict[str, Any] = {"unet": self._network(folder / "unet", build_unet)}
+        parts["vae"] = self.vae_folder(folder / "vae") if vae is None else self.external_vae(vae)
+        for number, part in enumerate(self.family.text_parts):
+            parts[part] = self._text(folder / part, pooled=number > 0)
+            parts[tokenizer_part(part)] = load_tokenizer(folder / tokenizer_part(part))
+        scheduler = read_json(folder / "scheduler" / "scheduler_config.json")
+        parts["scheduler_config"] = {**scheduler, **({"prediction_type": prediction} if prediction else {})}
+        index = read_json(folder / "model_index.json")
+        if "force_zeros_for_empty_prompt" in index and self.family is SDXL:
+            parts["zero_negative"] = bool(index["force_zeros_for_empty_prompt"])
+        return {**parts, "files": self.files}
 
-    def vae_folder(self, folder: Path) -> tuple[nn.Module, list[Path]]:
+    def from_file(self, path: Path, vae: str | None, prediction: PredictionType | None) -> dict[str, Any]:
+        """The same from a single file."""
+        from bakehouse.families.single_file import read_single_file, skeletons
+
+        file = read_single_file(path, prediction=prediction)
+        self.files.append(path)
+        parts: dict[str, Any] = {}
+        for part, network in skeletons(file.configs).items():
+            if part != "vae" or vae is None:
+                dtype = self._vae_dtype(file.configs.vae) if part == "vae" else self.dtype
+                parts[part] = self._filled(network, file.states[part], file.weights, path, dtype)
+        if vae is not None:
+            parts["vae"] = self.external_vae(vae)
+        pads = file.configs.pad_tokens or tuple(_PADS[p].get(file.configs.family, "") for p in file.configs.text)
+        for (part, config), pad in zip(file.configs.text.items(), pads, strict=True):
+            found = _tokenizer_for(path, file.configs.tokenizer, int(config["vocab_size"]))
+            if pad:
+                found.pad_token = pad
+            parts[tokenizer_part(part)] = found
+        return {**parts, "scheduler_config": file.configs.scheduler, "files": self.files, "notes": file.notes}
+
+    def _filled(
+        self,
+        network: nn.Module,
+        tensors: Mapping[str, Tensor],
+        weights: Weights | None,
+        source: object,
+        dtype: torch.dtype,
+    ) -> nn.Module:
+        release = weights.release if weights is not None else None
+        fill(network, tensors, device=self.device, dtype=dtype, source=str(source), release=release)
+        return network
+
+    def _weights(self, folder: Path) -> Weights:
         files = weight_files(folder)
-        tensors = {k: v for f in files for k, v in read_tensors(f).items()}
-        return self(build_vae(read_json(folder / "config.json")), repair_vae_names(tensors), folder), files
+        self.files += files
+        return read_weights(files)
 
-    def text_folder(self, folder: Path) -> tuple[nn.Module, list[Path]]:
-        files = weight_files(folder)
-        text = build_text_encoder(read_json(folder / "config.json"))
-        tensors = {k: v for f in files for k, v in read_tensors(f).items()}
-        return self(text, repair_text_names(text, tensors), folder), files
+    def _network(self, folder: Path, build: Any) -> nn.Module:
+        weights = self._weights(folder)
+        return self._filled(build(read_json(folder / "config.json")), weights, weights, folder, self.dtype)
 
-    def unet_folder(self, folder: Path) -> tuple[nn.Module, list[Path]]:
-        files = weight_files(folder)
-        tensors = {k: v for f in files for k, v in read_tensors(f).items()}
-        return self(build_unet(read_json(folder / "config.json")), tensors, folder), files
+    def _text(self, folder: Path, *, pooled: bool) -> nn.Module:
+        weights = self._weights(folder)
+        text = build_text_encoder(read_json(folder / "config.json"), pooled=pooled)
+        return self._filled(text, repair_text_names(text, weights), weights, folder, self.dtype)
 
+    def vae_folder(self, folder: Path) -> nn.Module:
+        """An autoencoder in diffusers' layout."""
+        weights, config = self._weights(folder), read_json(folder / "config.json")
+        return self._filled(build_vae(config), repair_vae_names(weights), weights, folder, self._vae_dtype(config))
 
-def _sd1_folder(where: ModelRef, folder: Path, put: _Putter, vae: str | None) -> Denoiser:
-    from bakehouse.families.sd1 import SD1
+    def _vae_dtype(self, config: Config) -> torch.dtype:
+        return self.family.vae_dtype(config, self.dtype)
 
-    unet, unet_files = put.unet_folder(folder / "unet")
-    text, text_files = put.text_folder(folder / "text_encoder")
-    autoencoder, vae_files = put.vae_folder(folder / "vae") if vae is None else _external_vae(vae, put)
-    return SD1(
-        unet=unet,
-        vae=autoencoder,
-        text_encoder=text,
-        tokenizer=load_tokenizer(folder / "tokenizer"),
-        scheduler_config=read_json(folder / "scheduler" / "scheduler_config.json"),
-        name=where.name,
-        files=[*unet_files, *vae_files, *text_files],
-        notes=where.notes,
-    )
+    def external_vae(self, ref: str) -> nn.Module:
+        """Another autoencoder than the model's own: a folder, a single file or a Hub id.
 
+        Raises:
+            UsageError: it is no autoencoder.
+        """
+        path = Path(ref).expanduser()
+        if not path.is_file():
+            folder = path if path.is_dir() else download(ref, VAE_FILES)
+            return self.vae_folder(folder / "vae" if (folder / "vae" / "config.json").is_file() else folder)
+        from bakehouse.families.single_file import split_vae
 
-def _sd1_file(where: ModelRef, path: Path, put: _Putter, vae: str | None) -> Denoiser:
-    from bakehouse.families.sd1 import SD1
-    from bakehouse.families.single_file import read_configs, split
+        shapes = read_header(path).shapes
+        found = identify(shapes)
+        if found.kind not in ("vae", "checkpoint"):
+            raise UsageError(f"vae = {ref!r} is no autoencoder, it is {found}")
+        if any("down_blocks" in k for k in shapes):
+            raise UsageError(f"vae = {ref!r} has diffusers' names and no config.json", hint="name its folder")
+        self.files.append(path)
+        config, weights = self._vae_config(path), read_weights([path])
+        return self._filled(build_vae(config), split_vae(weights, config), weights, path, self._vae_dtype(config))
 
-    configs = read_configs(read_header(path), path)
-    tokenizer = _tokenizer_for(path, configs.tokenizer, int(configs.text_encoder["vocab_size"]))
-    states = split(read_tensors(path), configs)
-    unet = put(build_unet(configs.unet), states.pop("unet"), path)
-    text = put(build_text_encoder(configs.text_encoder), states.pop("text_encoder"), path)
-    own_vae: tuple[nn.Module, list[Path]] | None = None
-    if vae is None:
-        own_vae = put(build_vae(configs.vae), states.pop("vae"), path), []
-    autoencoder, vae_files = own_vae or _external_vae(str(vae), put)
-    return SD1(
-        unet=unet,
-        vae=autoencoder,
-        text_encoder=text,
-        tokenizer=tokenizer,
-        scheduler_config=configs.scheduler,
-        name=where.name,
-        files=[path, *vae_files],
-        notes=where.notes,
-    )
+    def _vae_config(self, path: Path) -> Config:
+        from bakehouse.families.shapes import read_vae_config
+        from bakehouse.families.single_file import METADATA_KEY, read_configs
+
+        header = read_header(path)
+        if METADATA_KEY in header.metadata:
+            return read_configs(header, path).vae
+        prefix = "first_stage_model." if any(k.startswith("first_stage_model.") for k in header.shapes) else ""
+        return read_vae_config(header.shapes, prefix, self.family.family)
 
 
 def _tokenizer_for(path: Path, carried: str | None, vocabulary: int) -> Any:
@@ -337,14 +202,13 @@ def _tokenizer_for(path: Path, carried: str | None, vocabulary: int) -> Any:
     for folder in (path.parent / "tokenizer", path.with_suffix(""), path.parent):
         if (folder / "tokenizer.json").is_file() or (folder / "vocab.json").is_file():
             return load_tokenizer(folder)
-    if vocabulary != 49408:
+    if vocabulary != _CLIP_VOCABULARY:
         raise BakehouseError(
             f"{path} has a vocabulary of {vocabulary} words of its own and no tokenizer",
             hint=f"put its tokenizer.json into {path.parent / 'tokenizer'}",
         )
-    patterns = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "special_tokens_map.json")
     try:
-        return load_tokenizer(_download(CLIP_TOKENIZER, patterns))
+        return load_tokenizer(download(CLIP_TOKENIZER, TOKENIZER_FILES))
     except BakehouseError as e:
         raise BakehouseError(
             f"{path} holds no tokenizer, and CLIP's own could not be found: {e.message}",
@@ -358,30 +222,3 @@ def load_tokenizer_json(folder: Path) -> Any:
 
     marks = {"unk_token": "<|endoftext|>", "bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>"}
     return CLIPTokenizer.from_pretrained(str(folder), local_files_only=True, pad_token="<|endoftext|>", **marks)
-
-
-def _external_vae(ref: str, put: _Putter) -> tuple[nn.Module, list[Path]]:
-    from bakehouse.families.single_file import split_vae
-
-    path = Path(ref).expanduser()
-    if path.is_file():
-        shapes = read_header(path).shapes
-        found = identify(shapes)
-        if found.kind not in ("vae", "checkpoint"):
-            raise UsageError(f"vae = {ref!r} is no autoencoder, it is {found}")
-        if any("down_blocks" in k for k in shapes):
-            raise UsageError(f"vae = {ref!r} has diffusers' names and no config.json", hint="name its folder")
-        config = _vae_config(path)
-        return put(build_vae(config), split_vae(read_tensors(path), config), path), [path]
-    folder = path if path.is_dir() else _download(ref, _VAE_FILES)
-    return put.vae_folder(folder / "vae" if (folder / "vae" / "config.json").is_file() else folder)
-
-
-def _vae_config(path: Path) -> Config:
-    from bakehouse.families.single_file import METADATA_KEY, read_configs, read_vae_config
-
-    header = read_header(path)
-    if METADATA_KEY in header.metadata:
-        return read_configs(header, path).vae
-    prefix = "first_stage_model." if any(k.startswith("first_stage_model.") for k in header.shapes) else ""
-    return read_vae_config(header.shapes, prefix)

@@ -1,0 +1,102 @@
+"""Base models from the Hugging Face Hub: only the files that are read, and errors that say what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bakehouse.core.errors import BakehouseError, UsageError
+
+RENAMED = {
+    "runwayml/stable-diffusion-v1-5": "stable-diffusion-v1-5/stable-diffusion-v1-5",
+    "runwayml/stable-diffusion-inpainting": "stable-diffusion-v1-5/stable-diffusion-inpainting",
+}
+"""Hub ids that are gone and where the same files live now."""
+
+_NETWORKS = {
+    "unet": ("diffusion_pytorch_model",),
+    "vae": ("diffusion_pytorch_model",),
+    "text_encoder": ("model", "pytorch_model"),
+    "text_encoder_2": ("model", "pytorch_model"),
+}
+_VARIANTS = ("safetensors", "fp16.safetensors", "bin")
+"""In order of preference: pickles only of a model that has nothing else."""
+VAE_FILES = ("config.json", "diffusion_pytorch_model.safetensors")
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "special_tokens_map.json")
+
+
+def living(hub_id: str) -> str:
+    """The id under which a model is found today."""
+    return RENAMED.get(hub_id, hub_id)
+
+
+def cached_pipeline(hub_id: str) -> Path | None:
+    """A model's folder in the Hub's cache, where it is there; asks no network."""
+    from huggingface_hub import try_to_load_from_cache
+
+    index = try_to_load_from_cache(hub_id, "model_index.json")
+    return Path(index).parent if isinstance(index, str) else None
+
+
+def download_pipeline(hub_id: str) -> Path:
+    """A model's files: one copy of each network, not the halves and EMA twins beside it.
+
+    Raises:
+        UsageError: no such model.
+        BakehouseError: the Hub cannot be reached, or wants consent.
+    """
+    folder = Path()
+    for variant in _VARIANTS:
+        folder = download(hub_id, _pipeline_files(variant))
+        if any((folder / "unet").glob(f"diffusion_pytorch_model*{variant}*")):
+            break
+    return folder
+
+
+def _pipeline_files(variant: str) -> tuple[str, ...]:
+    settings = ("model_index.json", "scheduler/*", "tokenizer/*", "tokenizer_2/*")
+    kind, _, suffix = variant.rpartition(".")
+    weights = tuple(
+        f"{part}/{name}"
+        for part, stems in _NETWORKS.items()
+        for stem in stems
+        for name in (
+            f"{stem}.{variant}",
+            f"{stem}.{variant}.index.json",
+            f"{stem}.{suffix}.index.{kind}.json" if kind else "config.json",
+            f"{stem}-0*.{suffix}" if not kind else f"{stem}.{kind}-0*.{suffix}",
+            "config.json",
+        )
+    )
+    return settings + weights
+
+
+def download(hub_id: str, patterns: tuple[str, ...]) -> Path:
+    """The files of a repository that match, in the Hub's cache.
+
+    Raises:
+        UsageError: no such repository.
+        BakehouseError: the Hub cannot be reached, or wants consent.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
+
+    page = f"https://huggingface.co/{hub_id}"
+    try:
+        return Path(snapshot_download(hub_id, allow_patterns=list(patterns)))
+    except GatedRepoError as e:
+        raise BakehouseError(
+            f"{hub_id} asks for consent to its licence", hint=f"accept it at {page}, then `hf auth login`"
+        ) from e
+    except (RepositoryNotFoundError, HFValidationError) as e:
+        raise UsageError(f"model {hub_id!r}: no such file or folder here, and no such model at {page}") from e
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as e:
+        raise BakehouseError(
+            f"{hub_id} is not on this machine and the Hub cannot be reached ({type(e).__name__})",
+            hint="connect once, or name a folder or file; `crumb` needs no network",
+        ) from e
