@@ -86,14 +86,26 @@ class Adapter(ABC):
         """Whether prompts must be encoded anew at each step."""
         return any(self.is_text(name) for name, _ in self.named_parameters())
 
+    def rate_of(self, name: str) -> float:
+        """What the network's learning rate is multiplied by for a parameter: of its block, and of LoRA+."""
+        return 1.0
+
+    def limit(self) -> None:  # noqa: B027 - most hold nothing
+        """What is held after each optimizer step: no update is longer than the spec's `max_norm`."""
+
     def parameter_groups(self, unet_lr: float, text_lr: float | None = None) -> list[dict[str, Any]]:
-        """Groups for an optimizer: `{"name", "params", "lr"}`; None: the text encoder learns at the UNet's rate."""
-        groups = []
-        for name, text, lr in (("unet", False, unet_lr), ("text", True, unet_lr if text_lr is None else text_lr)):
-            params = [p for key, p in self.named_parameters() if self.is_text(key) is text]
-            if params:
-                groups.append({"name": name, "params": params, "lr": lr})
-        return groups
+        """Groups for an optimizer: `{"name", "params", "lr"}`; None: the text encoder learns at the UNet's rate.
+
+        A network is one group, called `unet` or `text`, and one more for every other rate in it: `unet x 16`.
+        """
+        groups: dict[tuple[bool, float], dict[str, Any]] = {}
+        for key, parameter in self.named_parameters():
+            text, factor = self.is_text(key), self.rate_of(key)
+            lr = text_lr if text and text_lr is not None else unet_lr
+            name = ("text" if text else "unet") + ("" if factor == 1 else f" x {factor:g}")
+            group = groups.setdefault((text, factor), {"name": name, "params": [], "lr": lr * factor})
+            group["params"].append(parameter)
+        return [groups[key] for key in sorted(groups, key=lambda k: (k[0], k[1] != 1, k[1]))]
 
 
 class AdapterSpecBase(Spec, ABC):
@@ -115,6 +127,20 @@ class LayerSpec(AdapterSpecBase):
     def select(self, parts: Mapping[str, nn.Module]) -> list[Site]:
         """The modules to adapt."""
 
+    def rate_of(self, site: Site) -> float:
+        """What the learning rate is multiplied by in a module."""
+        return 1.0
+
+    @property
+    def late_rate(self) -> float:
+        """What the rate of matrices that begin at 0 is multiplied by (LoRA+)."""
+        return 1.0
+
+    @property
+    def longest(self) -> float | None:
+        """How long a module's update may become."""
+        return None
+
     @abstractmethod
     def build(self, site: Site, generator: torch.Generator | None) -> AdapterLayer:
         """A fresh layer for one module, zero at init, on the CPU."""
@@ -124,21 +150,6 @@ class LayerSpec(AdapterSpecBase):
         freeze(parts.values())
         layers = [(site, self.build(site, generator)) for site in sites]
         return LayerAdapter(layers, spec=self)
-
-
-def inject(
-    spec: AdapterSpecBase, parts: Mapping[str, nn.Module], *, generator: torch.Generator | None = None
-) -> Adapter:
-    """Puts a new adapter on a model's networks and freezes the rest; the output does not change until it learns.
-
-    Args:
-        parts: the networks by kohya's prefix, as `Denoiser.parts()` gives them.
-        generator: a CPU generator for the start values: same seed, same adapter, on every device.
-
-    Raises:
-        UsageError: the settings match no module.
-    """
-    return spec.inject(parts, generator)
 
 
 class LayerAdapter(Adapter):
@@ -172,6 +183,25 @@ class LayerAdapter(Adapter):
 
     def is_text(self, name: str) -> bool:
         return self.sites[name.partition(".")[0]].is_text
+
+    def rate_of(self, name: str) -> float:
+        if not isinstance(self.spec, LayerSpec):
+            return 1.0
+        stem, _, suffix = name.partition(".")
+        layer = self.layers[stem]
+        return self.spec.rate_of(self.sites[stem]) * (self.spec.late_rate if suffix in layer.late else 1.0)
+
+    @torch.no_grad()
+    def limit(self) -> None:
+        longest = self.spec.longest if isinstance(self.spec, LayerSpec) else None
+        if longest is None:
+            return
+        for layer in self.layers.values():
+            length = layer.length()
+            shrunk = layer.multiplicands()
+            ratio = torch.where(length > longest, longest / length, torch.ones_like(length)) ** (1 / len(shrunk))
+            for parameter in shrunk:
+                parameter.mul_(ratio)
 
     def module_names(self) -> list[str]:
         return [site.name for site in self.sites.values()]

@@ -21,6 +21,8 @@ from bakehouse.adapters.network import NetworkSpec
 class DecomposableSpec(NetworkSpec):
     """A network algorithm that DoRA may be laid over."""
 
+    is_product = True
+
     dora: bool = False
     """Learn the length of the weight apart from its direction (DoRA)."""
     wd_on_output: bool = True
@@ -58,6 +60,7 @@ class DecomposableLayer(AdapterLayer):
     def __init__(self, magnitudes: Tensor | None) -> None:
         super().__init__()
         self.register_parameter("dora_scale", None if magnitudes is None else nn.Parameter(magnitudes.clone()))
+        self.on_output = magnitudes is not None and magnitudes.shape[0] == magnitudes.numel()
 
     @abstractmethod
     def update(self, shape: torch.Size) -> Tensor:
@@ -80,12 +83,12 @@ class DecomposableLayer(AdapterLayer):
         if self.dora_scale is None:
             return update
         whole = weight.float() + update
-        return whole * (self.dora_scale / lengths(whole, self._on_output(weight))) - weight
+        return whole * (self.dora_scale / lengths(whole, self.on_output)) - weight
 
     def way(self, base: Base, x: Tensor) -> Way:
         if self.dora_scale is None:
             return self.plain_way(base, x)
-        if self.cheap_lengths and self._on_output(base.weight):
+        if self.cheap_lengths and self.on_output:
             return "output"
         return "weight" if full_precision(base, x) else "input"
 
@@ -98,10 +101,6 @@ class DecomposableLayer(AdapterLayer):
         s = self.dora_scale.flatten() / self.row_lengths(own_weight(base).float())
         s = per_channel(base, s).to(y.dtype)
         return (s - 1) * y + s * self.applied(base, x)
-
-    def _on_output(self, weight: Tensor) -> bool:
-        assert self.dora_scale is not None
-        return self.dora_scale.shape[0] == weight.shape[0] == self.dora_scale.numel()
 
 
 def read_magnitudes(tensors: Mapping[str, Tensor], base: Base) -> Tensor | None:

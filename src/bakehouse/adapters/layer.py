@@ -43,6 +43,8 @@ class AdapterLayer(nn.Module, ABC):
 
     algorithm: ClassVar[str] = ""
     """The algorithm's name in the field: `LoKr`."""
+    late: ClassVar[frozenset[str]] = frozenset()
+    """The matrices that begin at 0, by their names in a file: LoRA's B. LoRA+ has them learn faster."""
     module_dropout: float = 0.0
     """Chance that the layer is left out of a training step."""
 
@@ -67,6 +69,14 @@ class AdapterLayer(nn.Module, ABC):
     def bias_delta(self, bias: Tensor | None) -> Tensor | None:
         """What is added to the bias at multiplier 1; None: the bias stays."""
         return None
+
+    def multiplicands(self) -> list[nn.Parameter]:
+        """Trained parameters that the update is proportional to, each by itself; for algorithms that are products."""
+        raise NotImplementedError(f"{type(self).__name__} is no product")
+
+    def length(self) -> Tensor:
+        """The update's Frobenius norm; for algorithms that are products."""
+        raise NotImplementedError(f"{type(self).__name__} is no product")
 
     def way(self, base: Base, x: Tensor) -> Way:
         """Which way to the output is the cheapest for this x.
@@ -236,7 +246,7 @@ def own_bias(base: Base) -> Tensor | None:
 
 def per_channel(base: Base, values: Tensor) -> Tensor:
     """Values [out], shaped to stand beside the module's output: images have their channels first."""
-    return values.view(-1, 1, 1) if isinstance(base, nn.Conv2d) else values
+    return values.view(-1, 1, 1) if isinstance(base, nn.Conv2d | nn.GroupNorm) else values
 
 
 def check_merged_last(hooks: Iterable[tuple[Hook, AdapterLayer]]) -> None:
@@ -272,7 +282,11 @@ def full_precision(base: Base, x: Tensor) -> bool:
     In half precision 1 + 2^-10 is 1: what an adapter learned in its first steps would be rounded off, so there ΔW is
     applied beside W.
     """
-    return x.dtype == base.weight.dtype == torch.float32 and not torch.is_autocast_enabled(x.device.type)
+    # Asked for as a parameter: a quantised base makes its weight anew whenever that is asked for.
+    weight = base._parameters.get("weight")
+    return (
+        weight is not None and x.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled(x.device.type)
+    )
 
 
 def freeze(modules: Iterable[nn.Module]) -> None:

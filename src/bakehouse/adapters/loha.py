@@ -60,6 +60,7 @@ class LoHaLayer(DecomposableLayer):
     """One module's two pairs (`hada_w1_a` [out, r], `hada_w1_b` [r, in]; with cores [r, out] and [r, in]) and alpha."""
 
     algorithm = "LoHa"
+    late = frozenset({"hada_w2_a"})
     hada_w1_a: nn.Parameter
     hada_w1_b: nn.Parameter
     hada_w2_a: nn.Parameter
@@ -117,6 +118,15 @@ class LoHaLayer(DecomposableLayer):
         (a1, b1), (a2, b2) = self.pairs()
         product: Tensor = _Hadamard.apply(a1 * self.scale, b1, a2, b2)  # type: ignore[no-untyped-call]
         return product.view(shape)
+
+    def multiplicands(self) -> list[nn.Parameter]:
+        return [self.hada_w1_a, self.hada_w1_b, self.hada_w2_a, self.hada_w2_b]
+
+    def length(self) -> Tensor:
+        (a1, b1), (a2, b2) = self.pairs()
+        product = (a1 @ b1) * (a2 @ b2)
+        length: Tensor = torch.linalg.vector_norm(product * self.scale)
+        return length
 
     def plain_way(self, base: Base, x: Tensor) -> Way:
         # ΔW is dense, so it may as well be put into the weight; dropouts are of ΔW's share alone.

@@ -109,6 +109,7 @@ class LoKrLayer(DecomposableLayer):
     """
 
     algorithm = "LoKr"
+    late = frozenset({"lokr_w2", "lokr_w2_b"})
     lokr_w1: nn.Parameter | None
     lokr_w1_a: nn.Parameter
     lokr_w1_b: nn.Parameter
@@ -180,6 +181,15 @@ class LoKrLayer(DecomposableLayer):
         if self.lokr_t2 is not None:
             return torch.einsum("ijkl,ip,jr->prkl", self.lokr_t2, a, b)
         return (a @ b.flatten(1)).view(a.shape[0], -1, *self.kernel)
+
+    def multiplicands(self) -> list[nn.Parameter]:
+        names = ("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b")
+        return [p for name in names if (p := getattr(self, name)) is not None]
+
+    def length(self) -> Tensor:
+        """||W1 (x) W2|| = ||W1|| ||W2||."""
+        length: Tensor = torch.linalg.vector_norm(self.small()) * torch.linalg.vector_norm(self.large())
+        return length
 
     def update(self, shape: torch.Size) -> Tensor:
         small = self.small()

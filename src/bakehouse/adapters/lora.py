@@ -32,7 +32,7 @@ class LoRA(DecomposableSpec):
 
     def network_metadata(self) -> dict[str, Any]:
         metadata = super().network_metadata()
-        if self.dora or self.tucker:
+        if self.dora or self.tucker or self.train_norm:
             return metadata
         # Everybody's loader knows plain LoRA as kohya's own.
         return {**metadata, "ss_network_module": "networks.lora", "ss_network_args": self._conv_args()}
@@ -56,6 +56,10 @@ class LoRA(DecomposableSpec):
         made.lora_down.requires_grad_(not self.lora_fa)
         return made
 
+    @property
+    def frozen(self) -> frozenset[str]:
+        return frozenset({"lora_down.weight"}) if self.lora_fa else frozenset()
+
 
 def _uniform(shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
     return nn.init.kaiming_uniform_(torch.empty(shape), a=math.sqrt(5), generator=generator)
@@ -66,6 +70,7 @@ class LoRALayer(DecomposableLayer):
 
     algorithm = "LoRA"
     cheap_lengths = True
+    late = frozenset({"lora_up.weight"})
     alpha: Tensor
 
     def __init__(
@@ -146,6 +151,14 @@ class LoRALayer(DecomposableLayer):
     def update(self, shape: torch.Size) -> Tensor:
         return (self.up.flatten(1) @ self._rows() * self.scale).view(shape)
 
+    def multiplicands(self) -> list[nn.Parameter]:
+        return [p for p in (self.lora_down.weight, self.lora_up.weight) if p.requires_grad]
+
+    def length(self) -> Tensor:
+        """||sBA||² = s² <B'B, A A'>: no ΔW is made."""
+        rows, up = self._rows(), self.up.flatten(1)
+        return ((up.mT @ up) * (rows @ rows.mT)).sum().clamp_min(0).sqrt() * self.scale
+
     def row_lengths(self, weight: Tensor) -> Tensor:
         """||W + sBA||² = ||W||² + 2s <B, W A'> + s² <B, B A A'>, row by row."""
         rows, up = self._rows(), self.up.flatten(1) * self.scale
@@ -155,7 +168,10 @@ class LoRALayer(DecomposableLayer):
         return (alone.square() + mixed.sum(1)).clamp_min(torch.finfo(torch.float32).tiny).sqrt()
 
     def applied(self, base: Base, x: Tensor) -> Tensor:
-        down, up = self.down, self.up
+        return self._through(base, x, self.down, self.up)
+
+    def _through(self, base: Base, x: Tensor, down: Tensor, up: Tensor) -> Tensor:
+        """op(x, scale x up down), with dropouts."""
         x = compute_input(x, down)
         # Scaling the bottleneck is cheaper than scaling the output: it is rank wide.
         if isinstance(base, nn.Linear):

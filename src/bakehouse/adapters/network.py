@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
 import torch
@@ -12,8 +13,11 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from bakehouse.adapters.adapter import LayerSpec
+from bakehouse.adapters.blocks import BlockSpec
 from bakehouse.adapters.layer import AdapterLayer
-from bakehouse.adapters.select import Site, Targets, select
+from bakehouse.adapters.norm import NormLayer
+from bakehouse.adapters.select import Site, Targets, matches, select
+from bakehouse.core.errors import UsageError
 
 Probability = Annotated[float, Field(ge=0, lt=1)]
 
@@ -42,6 +46,8 @@ class NetworkSpec(LayerSpec):
 
     algo: ClassVar[str]
     """LyCORIS' name of the algorithm: `lokr`."""
+    is_product: ClassVar[bool] = False
+    """Whether the update is a product of matrices, which LoRA+ and max_norm speak of."""
     meaningless: ClassVar[frozenset[str]] = frozenset()
     """Settings of this class that the algorithm has no use for: setting one is an error."""
 
@@ -70,6 +76,18 @@ class NetworkSpec(LayerSpec):
     """Only modules whose dotted name matches one of these patterns (`down_blocks.*`, `*attn2*`)."""
     exclude: tuple[str, ...] = ()
     """No modules whose dotted name matches one of these patterns."""
+    train_norm: bool = False
+    """Group and layer norms in the same blocks learn beside the network."""
+    dims: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
+    """Ranks of modules by patterns on their dotted names, the first that matches: `{"*attn2*" = 8}`; 0 leaves out."""
+    blocks: BlockSpec = BlockSpec()
+    """Ranks, alphas and rates block by block."""
+    lora_plus_ratio: float = Field(1.0, gt=0)
+    """Matrices that begin at 0 learn so many times faster; 16 is usual. LoRA+: Hayou et al. 2024, arXiv:2402.12354."""
+    max_norm: float | None = Field(None, gt=0)
+    """After each step a module's update is scaled down to this length at most (kohya's `scale_weight_norms`)."""
+    start: Path | None = None
+    """An adapter file to go on from; modules, rank and alpha are the file's."""
 
     @abstractmethod
     def layer(self, site: Site, dim: Dim, generator: torch.Generator | None) -> AdapterLayer:
@@ -85,7 +103,8 @@ class NetworkSpec(LayerSpec):
 
     @model_validator(mode="after")
     def _only_what_means_something(self) -> Self:
-        for name in sorted(self.meaningless & self.model_fields_set):
+        refused = self.meaningless | (frozenset() if self.is_product else {"lora_plus_ratio", "max_norm"})
+        for name in sorted(refused & self.model_fields_set):
             value = getattr(self, name)
             if value != type(self).model_fields[name].default:
                 kind = getattr(self, "kind", self.algo)
@@ -99,17 +118,57 @@ class NetworkSpec(LayerSpec):
         return self
 
     def select(self, parts: Mapping[str, nn.Module]) -> list[Site]:
-        return select(parts, self.targets, unet=self.unet, text=self.text, include=self.include, exclude=self.exclude)
+        sites = select(
+            parts, self.targets, unet=self.unet, text=self.text,
+            include=self.include, exclude=self.exclude, norms=self.train_norm,
+        )  # fmt: skip
+        kept = [s for s in sites if self.blocks.rate(s.block) and self.dim_of(s).rank]
+        if not kept:
+            raise UsageError(f"adapter.dims and adapter.blocks leave out all of the {len(sites)} modules")
+        return kept
 
     def build(self, site: Site, generator: torch.Generator | None) -> AdapterLayer:
+        if site.is_norm:
+            norm = NormLayer.fresh(site.module)
+            norm.module_dropout = self.module_dropout
+            return norm
         return self.layer(site, self.dim_of(site), generator)
 
     def dim_of(self, site: Site) -> Dim:
         """Rank, alpha and dropouts of one module."""
-        rank, alpha = self.rank, self.alpha
-        if site.is_kernel:
-            rank, alpha = self._conv()
+        rank, alpha = self._conv() if site.is_kernel else (self.rank, self.alpha)
+        share = alpha / rank
+        own_rank, own_alpha = self.blocks.dim(site.block, kernel=site.is_kernel)
+        if own_rank is not None:
+            rank, alpha = own_rank, share * own_rank
+        if own_alpha is not None:
+            alpha = own_alpha
+        for pattern, named in self.dims.items():
+            if matches(site, (pattern,)):
+                rank, alpha = named, share * named
+                break
         return Dim(rank, alpha, self.dropout, self.rank_dropout, self.module_dropout)
+
+    def rate_of(self, site: Site) -> float:
+        return self.blocks.rate(site.block)
+
+    @property
+    def frozen(self) -> frozenset[str]:
+        """Parameters, by their names in a file, that do not learn."""
+        return frozenset()
+
+    @property
+    def late_rate(self) -> float:
+        return self.lora_plus_ratio
+
+    @property
+    def longest(self) -> float | None:
+        return self.max_norm
+
+    @property
+    def several_rates(self) -> bool:
+        """Whether parameters of one network learn at different rates."""
+        return self.blocks.sets_rates or self.lora_plus_ratio != 1
 
     def _conv(self) -> tuple[int, float]:
         """Rank and alpha on 3x3 convolutions."""
@@ -118,7 +177,7 @@ class NetworkSpec(LayerSpec):
 
     def network_metadata(self) -> dict[str, Any]:
         args = {"algo": self.algo, "preset": PRESETS[self.targets], **self._conv_args(), **self.network_args()}
-        for name in ("rank_dropout", "module_dropout"):
+        for name in ("rank_dropout", "module_dropout", "train_norm"):
             if getattr(self, name):
                 args[name] = str(getattr(self, name))
         return {

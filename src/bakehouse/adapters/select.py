@@ -12,6 +12,7 @@ from typing import Literal
 
 from torch import nn
 
+from bakehouse.adapters.blocks import Block, block_of, layout_of
 from bakehouse.adapters.layer import Base
 from bakehouse.core.errors import UsageError
 
@@ -43,6 +44,8 @@ class Site:
     path: str
     """Dotted name inside the part: `down_blocks.0.attentions.0.proj_in`."""
     module: Base
+    block: Block | None = None
+    """Its block by kohya's numbers; None outside of the UNet's blocks."""
 
     @property
     def stem(self) -> str:
@@ -70,8 +73,9 @@ class Site:
 
 def all_sites(parts: Mapping[str, nn.Module], *, norms: bool = False) -> list[Site]:
     """Every linear and plain convolution of the parts, in the order of their definition; with `norms`, those too."""
+    layouts = {prefix: layout_of(part) for prefix, part in parts.items() if prefix == "lora_unet"}
     return [
-        Site(prefix, path, module)
+        Site(prefix, path, module, block_of(path, layouts[prefix]) if prefix in layouts else None)
         for prefix, part in parts.items()
         for path, module in part.named_modules()
         if isinstance(module, nn.Linear)
@@ -138,8 +142,10 @@ def _class_names(part: nn.Module) -> list[str]:
     return sorted({type(m).__name__ for m in part.modules()})
 
 
-def _wanted(site: Site, include: Sequence[str], exclude: Sequence[str]) -> bool:
-    def matches(patterns: Sequence[str]) -> bool:
-        return any(fnmatchcase(site.path, p) or fnmatchcase(site.name, p) for p in patterns)
+def matches(site: Site, patterns: Sequence[str]) -> bool:
+    """Whether one of the patterns is the module's name, with or without the network's."""
+    return any(fnmatchcase(site.path, p) or fnmatchcase(site.name, p) for p in patterns)
 
-    return (not include or matches(include)) and not matches(exclude)
+
+def _wanted(site: Site, include: Sequence[str], exclude: Sequence[str]) -> bool:
+    return (not include or matches(site, include)) and not matches(site, exclude)

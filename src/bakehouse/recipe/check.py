@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from bakehouse.adapters import NetworkSpec
 from bakehouse.core.errors import UsageError
 from bakehouse.data.records import ImageSet
-from bakehouse.recipe.presets import Preset
 from bakehouse.recipe.interplay import doubtful, refused
 from bakehouse.recipe.optim import OptimizerSpec
+from bakehouse.recipe.presets import Preset
 from bakehouse.recipe.recipe import Recipe
 from bakehouse.recipe.sample_prompt import parse_sample_prompt, sample_defaults
 from bakehouse.recipe.words import has_word
@@ -64,6 +65,8 @@ def _of_settings(recipe: Recipe) -> Iterator[str]:
         )
     if not adapter.unet and not adapter.text:
         yield "adapter.unet and adapter.text are both off: nothing would learn"
+    if isinstance(adapter, NetworkSpec):
+        yield from _of_network(adapter, optimizer)
     if optimizer.text_lr and "text" in adapter.model_fields_set and not adapter.text:
         yield f"optimizer.text_lr = {optimizer.text_lr} is given, but adapter.text is off"
     if recipe.schedule.warmup > 1 and recipe.train.steps and recipe.schedule.warmup >= recipe.train.steps:
@@ -73,6 +76,17 @@ def _of_settings(recipe: Recipe) -> Iterator[str]:
             parse_sample_prompt(line, sample_defaults(recipe.sample, 512))
         except UsageError as e:
             yield str(e)
+
+
+def _of_network(adapter: NetworkSpec, optimizer: OptimizerSpec) -> Iterator[str]:
+    if adapter.start is not None and not adapter.start.is_file():
+        yield f"adapter.start = {str(adapter.start)!r} does not exist"
+    if not optimizer.row.finds_rate:
+        return
+    if adapter.max_norm is not None:
+        yield f"adapter.max_norm = {adapter.max_norm:g} breaks what {optimizer.name} estimates: leave one of them out"
+    if adapter.several_rates:
+        yield f"adapter.blocks and adapter.lora_plus_ratio set several rates, {optimizer.name} has one: use adamw"
 
 
 def warnings_for(recipe: Recipe, images: ImageSet, preset: Preset) -> list[str]:

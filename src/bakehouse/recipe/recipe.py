@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, TypeAdapter, WrapValidator, model_validator
 
-from bakehouse.adapters import AdapterSpec, LoRA
+from bakehouse.adapters import AdapterSpec, LoRA, NetworkSpec
 from bakehouse.core.spec import Spec
 from bakehouse.data.augment import AugmentSpec
 from bakehouse.data.buckets import BucketSpec
@@ -232,6 +232,9 @@ class Recipe(Spec):
         def absolute(p: Path | None) -> Path | None:
             return None if p is None else (folder / p.expanduser()).resolve()
 
+        adapter = self.adapter
+        if isinstance(adapter, NetworkSpec) and adapter.start is not None:
+            adapter = adapter.model_copy(update={"start": absolute(adapter.start)})
         concepts = tuple(c.model_copy(update={"folder": absolute(c.folder)}) for c in self.concepts)
         base = self.model.base
         local = folder / base
@@ -242,6 +245,7 @@ class Recipe(Spec):
             update={
                 "concepts": concepts,
                 "model": model,
+                "adapter": adapter,
                 "prior": self.prior.model_copy(update={"folder": absolute(self.prior.folder)}),
                 "evaluate": self.evaluate.model_copy(update={"holdout": absolute(self.evaluate.holdout)}),
             }

@@ -78,7 +78,7 @@ class WeightsWriter:
     def _metadata(self, state: TrainState, name: str) -> dict[str, str]:
         plan, recipe, model = self.plan, self.plan.recipe, self.model
         return metadata_for(
-            recipe.adapter,
+            state.adapter.spec or recipe.adapter,
             name=name,
             base_model=model.name,
             base_hash=model.fingerprint,

@@ -1,0 +1,82 @@
+"""Puts an adapter on a model: a new one, or one that goes on from a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from bakehouse.adapters.adapter import Adapter, AdapterSpecBase
+from bakehouse.adapters.formats import load_adapter, read_adapter
+from bakehouse.adapters.layer import AdapterLayer
+from bakehouse.adapters.network import Dim, NetworkSpec
+from bakehouse.adapters.select import Site
+from bakehouse.core.errors import UsageError
+
+
+def inject(
+    spec: AdapterSpecBase, parts: Mapping[str, nn.Module], *, generator: torch.Generator | None = None
+) -> Adapter:
+    """Puts an adapter on a model's networks and freezes the rest.
+
+    A new one changes no output until it learns; with `start` it is the file's.
+
+    Args:
+        parts: the networks by kohya's prefix, as `Denoiser.parts()` gives them.
+        generator: a CPU generator for the start values: same seed, same adapter, on every device.
+
+    Raises:
+        UsageError: the settings match no module, or the file to start from is of another kind, rank or base.
+    """
+    if isinstance(spec, NetworkSpec) and spec.start is not None:
+        return _started(spec, parts)
+    return spec.inject(parts, generator)
+
+
+def _started(spec: NetworkSpec, parts: Mapping[str, nn.Module]) -> Adapter:
+    """Modules, rank and alpha are the file's; dropouts, rates and what trains are the settings'."""
+    assert spec.start is not None
+    file = read_adapter(spec.start)
+    for name, of_file in (("rank", file.rank), ("alpha", file.alpha)):
+        asked = getattr(spec, name)
+        if name in spec.model_fields_set and of_file and asked != of_file:
+            raise UsageError(
+                f"adapter.{name} = {asked:g}, but {spec.start} has {of_file:g}",
+                hint=f"leave adapter.{name} out: it is the file's, or begin a new adapter without adapter.start",
+            )
+    adapter = load_adapter(file, parts)
+    seen: set[type[AdapterLayer]] = set()
+    for stem, layer in adapter.layers.items():
+        if type(layer) not in seen:
+            _check_kind(spec, adapter.sites[stem], layer)
+            seen.add(type(layer))
+    dim = Dim(max(1, file.rank), file.alpha or 1.0, spec.dropout, spec.rank_dropout, spec.module_dropout)
+    for stem, layer in adapter.layers.items():
+        _settle(spec, adapter.sites[stem], layer, dim)
+    if not any(True for _ in adapter.named_parameters()):
+        raise UsageError(f"{spec.start} holds nothing of what shall learn: adapter.unet, adapter.text")
+    adapter.spec = spec.model_copy(update={"rank": dim.rank, "alpha": dim.alpha})
+    return adapter
+
+
+def _check_kind(spec: NetworkSpec, site: Site, layer: AdapterLayer) -> None:
+    wanted = spec.build(site, torch.Generator())
+    if type(layer) is not type(wanted):
+        raise UsageError(
+            f"{spec.start} is a {layer.algorithm} adapter, adapter.kind is {getattr(spec, 'kind', spec.algo)!r}",
+            hint=f"set adapter.kind to the file's (module {site.stem})",
+        )
+    of_file, asked = ("dora_scale" in made.state_dict() for made in (layer, wanted))
+    if of_file != asked:
+        raise UsageError(f"{spec.start} is made with dora = {of_file}, adapter.dora is {asked}")
+
+
+def _settle(spec: NetworkSpec, site: Site, layer: AdapterLayer, dim: Dim) -> None:
+    """Gives a read layer the settings that files do not hold."""
+    for name in ("dropout", "rank_dropout", "module_dropout"):
+        setattr(layer, name, getattr(dim, name))
+    layer.requires_grad_(spec.text if site.is_text else spec.unet)
+    for name, parameter in layer.named_parameters():
+        if name in spec.frozen:
+            parameter.requires_grad_(False)
