@@ -94,6 +94,7 @@ def _step(parts: Parts, state: TrainState) -> tuple[_Measured, float]:
         batches.append(batch)
     norm = parts.precision.step(state.optimizer, state.parameters(), recipe.train.max_grad_norm)
     state.optimizer.zero_grad(set_to_none=True)
+    state.adapter.limit()
     state.step += 1
     _average(state, recipe.train.ema)
     return _Measured(state.step, torch.cat(losses), tuple(batches), recipe.optimizer.lr or 0.0), norm
