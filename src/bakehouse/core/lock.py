@@ -23,6 +23,10 @@ _TAKEN = frozenset({errno.EAGAIN, errno.EACCES, errno.EDEADLK})
 _WITHOUT_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL})
 
 
+class InUseError(BakehouseError):
+    """Another process is at work there."""
+
+
 @contextlib.contextmanager
 def locked(folder: Path, doing: str) -> Iterator[list[str]]:
     """Keeps other processes out of `folder` for the length of the block; makes the folder if there is none.
@@ -34,8 +38,8 @@ def locked(folder: Path, doing: str) -> Iterator[list[str]]:
         doing: what the block does, for the message that others get: `training`.
 
     Raises:
-        BakehouseError: another process is at work in the folder (says which, where and since when), or the folder
-            cannot be written.
+        InUseError: another process is at work in the folder; says which, where and since when.
+        BakehouseError: the folder cannot be written.
     """
     with writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -94,16 +98,16 @@ def _erase_holder(descriptor: int) -> None:
         os.ftruncate(descriptor, 0)
 
 
-def _busy(folder: Path) -> BakehouseError:
+def _busy(folder: Path) -> InUseError:
     """Who is here, as far as its note tells: it may be a moment from being written, or another program's."""
     try:
         holder: Any = json.loads((folder / LOCK_FILE).read_text("utf-8"))
         pid, host, doing = int(holder["pid"]), str(holder["host"]), str(holder["doing"])
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(float(holder["since"])))
     except (OSError, ValueError, KeyError, TypeError):
-        return BakehouseError(f"another process is at work in {folder}", hint="wait for it, or choose another folder")
+        return InUseError(f"another process is at work in {folder}", hint="wait for it, or choose another folder")
     stop = f"stop it (kill {pid})" if host == socket.gethostname() else f"stop it there (kill {pid} on {host})"
-    return BakehouseError(
+    return InUseError(
         f"{folder} is in use: {doing} by process {pid} on {host} since {since}",
         hint=f"wait for it, {stop}, or choose another folder",
     )

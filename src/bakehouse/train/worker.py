@@ -20,7 +20,7 @@ from pathlib import Path
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import Event, Warned
 from bakehouse.core.files import write_text
-from bakehouse.core.lock import Busy, locked
+from bakehouse.core.lock import InUseError, locked
 from bakehouse.train.queue import Job, JobQueue, State
 
 _POLL_SECONDS = 0.3
@@ -157,7 +157,7 @@ class _Worker(threading.Thread):
             try:
                 with locked(job.run, "waiting for its turn"):
                     return None
-            except Busy:
+            except InUseError:
                 if wanted := self._wanted(job):
                     return wanted
                 time.sleep(_POLL_SECONDS)
