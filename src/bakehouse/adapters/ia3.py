@@ -22,7 +22,7 @@ class IA3(NetworkSpec):
 
     algo: ClassVar[str] = "ia3"
     meaningless: ClassVar[frozenset[str]] = frozenset(
-        {"rank", "alpha", "conv_rank", "conv_alpha", "dims", "dropout", "rank_dropout"}
+        {"rank", "alpha", "conv_rank", "conv_alpha", "dims", "dropout", "rank_dropout", "train_norm"}
     )
 
     kind: Literal["ia3"] = "ia3"

@@ -73,6 +73,9 @@ _KOHYA = ("lora_unet_", "lora_te_", "lora_te1_", "lora_te2_")
 def kohya_stem(stem: str) -> str:
     """Kohya's stem for a stem in any known form."""
     stem = stem.removeprefix("base_model.model.")
+    if stem.startswith("oft_unet_"):
+        # kohya's networks.oft has a prefix of its own.
+        stem = stem.replace("oft_", "lora_", 1)
     if stem.startswith(_KOHYA):
         return _from_compvis(stem)
     if stem.startswith("lycoris_"):

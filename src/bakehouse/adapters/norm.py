@@ -52,5 +52,12 @@ class NormLayer(AdapterLayer):
     def bias_delta(self, bias: Tensor | None) -> Tensor | None:
         return self.b_norm
 
+    def multiplicands(self) -> list[nn.Parameter]:
+        return [self.w_norm]
+
+    def length(self) -> Tensor:
+        length: Tensor = torch.linalg.vector_norm(self.w_norm)
+        return length
+
     def way(self, base: Base, x: Tensor) -> Way:
         return "weight" if full_precision(base, x) else "input"
