@@ -30,6 +30,7 @@ SPECS: dict[str, Any] = {
     "coft": OFT(block_size=8, constraint=0.03, rescaled=True),
     "boft": BOFT(block_size=4, targets="full", constraint=0.2, rescaled=True),
     "glora": GLoRA(rank=3, alpha=2.0, targets="full", text=True),
+    "lora+norm": LoRA(rank=4, alpha=3.0, targets="full", text=True, train_norm=True),
     "diff": FullDiff(targets="full", text=True),
 }
 
