@@ -1,0 +1,73 @@
+"""`bakehouse queue`: what the user types and reads. No job is run here."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from PIL import Image
+
+from bakehouse.cli.main import main
+from bakehouse.core.events import Started
+from bakehouse.core.run import Run
+from bakehouse.recipe import Recipe
+from bakehouse.train.queue import JobQueue
+
+
+@pytest.fixture
+def said(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BAKEHOUSE_QUEUE", str(tmp_path / "queue.db"))
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for i in range(3):
+        Image.new("RGB", (128, 128), (80 * i, 0, 0)).save(photos / f"{i}.png")
+
+    def say(*words: str, code: int = 0) -> tuple[str, str]:
+        with pytest.raises(SystemExit) as e:
+            main(["queue", *words])
+        out, err = capsys.readouterr()
+        assert (e.value.code or 0) == code, err
+        return out, err
+
+    return say
+
+
+def test_a_folder_waits_with_the_recipe_it_had(said, tmp_path):
+    out, _ = said("add", "photos", "--subject", "zwx person", "--set", "train.steps=7")
+    assert out == f"job 1: zwx-person, 7 steps, into {tmp_path / 'runs' / 'zwx-person'}\n"
+    (job,) = JobQueue(tmp_path / "queue.db").jobs()
+    (tmp_path / "kept.toml").write_text(job.recipe)
+    recipe = Recipe.load(tmp_path / "kept.toml")
+    assert recipe.train.steps == 7
+    assert recipe.concepts[0].folder == tmp_path / "photos"
+
+
+def test_what_cannot_be_trained_does_not_wait(said):
+    _, err = said("add", "photos", "--subject", "zwx person", "--set", "train.batch=0", code=2)
+    assert "train.batch" in err
+    _, err = said("list")
+    assert "the queue is empty" in err
+
+
+def test_the_list_tells_how_far_a_job_is(said, tmp_path):
+    said("add", "photos", "--subject", "zwx person")
+    run = Run(tmp_path / "runs" / "zwx-person")
+    run.folder.mkdir(parents=True)
+    run.append(Started(run="r", step=5, steps=40, epochs=2, device="cpu"))
+    out, _ = said("list")
+    assert "zwx-person" in out
+    assert "waiting" in out
+    assert "5/40" in out
+    (row,) = json.loads(said("list", "--json")[0])
+    assert (row["id"], row["state"], row["step"], row["steps"]) == (1, "waiting", 5, 40)
+
+
+def test_jobs_are_held_back_moved_and_removed(said):
+    for name in ("a", "b"):
+        said("add", "photos", "--subject", f"{name} person")
+    assert said("move", "2", "1")[0] == "job 2 (b-person) has place 1\n"
+    assert said("stop", "2")[0] == "job 2 (b-person) is held back\n"
+    assert said("resume", "2")[0] == "job 2 (b-person) is waiting\n"
+    assert said("remove", "1")[0] == "job 1 is out of the queue\n"
+    assert "it has: 2" in said("stop", "1", code=2)[1]
