@@ -8,7 +8,7 @@ import torch
 
 from bakehouse.core.errors import UsageError
 from bakehouse.families import SAMPLERS, initial_noise, make_scheduler, sample, to_images
-from bakehouse.families.sampling import find_sampler
+from bakehouse.families.sampling import _rescaled, find_sampler
 
 RUNNABLE = [n for n, row in SAMPLERS.items() if not row.needs or importlib.util.find_spec(row.needs)]
 
@@ -56,6 +56,17 @@ def test_guidance_one_asks_once(tiny):
     sample(tiny, cond, uncond, noise=noise, steps=2, guidance=2.0)
     handle.remove()
     assert sizes == [2, 2, 4, 4]
+
+
+def test_guidance_rescale_is_diffusers_s(tiny):
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
+
+    guided, plain = torch.randn(2, 4, 8, 8) * 3, torch.randn(2, 4, 8, 8)
+    torch.testing.assert_close(_rescaled(guided, plain, 0.7), rescale_noise_cfg(guided, plain, 0.7))
+    assert _rescaled(guided, plain, 0.0) is guided
+    cond, uncond, noise = tiny.encode_prompt(["a"]), tiny.encode_prompt([""]), initial_noise([1], (4, 8, 8))
+    drawn = [sample(tiny, cond, uncond, noise=noise, steps=2, guidance_rescale=r) for r in (0.0, 0.7)]
+    assert drawn[1].std() < drawn[0].std()
 
 
 def test_steps_are_told(tiny):

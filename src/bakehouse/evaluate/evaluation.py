@@ -350,7 +350,15 @@ def _studio(recipe: Recipe, run: Run, device: str) -> StudioPainter:
 
     model = recipe.model
     precision = recipe.train.precision
-    source = Source(model.base, vae=model.vae, clip_skip=model.clip_skip, precision=precision, title=run.name, run=run)
+    source = Source(
+        model.base,
+        vae=model.vae,
+        clip_skip=model.clip_skip,
+        prediction=model.prediction,
+        precision=precision,
+        title=run.name,
+        run=run,
+    )
     return StudioPainter(source, device)
 
 

@@ -143,6 +143,7 @@ def sample(
     noise: Tensor,
     steps: int = 20,
     guidance: float = 7.0,
+    guidance_rescale: float = 0.0,
     sampler: str = "dpm++ 2m",
     seeds: Sequence[int] | None = None,
     on_step: OnStep | None = None,
@@ -154,6 +155,8 @@ def sample(
         uncond: the negative prompts, one row or one per picture; not needed at guidance 1.
         noise: unit noise from `initial_noise`.
         guidance: pred = uncond + guidance x (cond - uncond).
+        guidance_rescale: how far the guided prediction is brought back to the spread of the plain one; 0 is off, 0.7
+            is usual for zero-terminal-SNR models, which guidance overexposes (Lin et al. 2023, section 3.4).
         seeds: the pictures' seeds, for samplers that add noise on the way; 0, 1, ... where not given.
         on_step: called as `on_step(done, total, latents)`; raise in it to stop.
 
@@ -172,7 +175,7 @@ def sample(
     with _numpy_2_quiet():
         scheduler.set_timesteps(steps, device=denoiser.device)
     extra = {"generator": generators} if _takes_generator(scheduler) else {}
-    both = Conditioning.cat([_rows(uncond, count), cond]) if guided and uncond is not None else cond
+    both = _both(cond, uncond, count) if guided and uncond is not None else cond
     latents: Tensor = noise.to(denoiser.device, torch.float32) * scheduler.init_noise_sigma
     total = len(scheduler.timesteps)
     for i, t in enumerate(scheduler.timesteps):
@@ -180,12 +183,27 @@ def sample(
         pred = denoiser(torch.cat([x_t, x_t]) if guided else x_t, t.expand(len(both)), both).float()
         if guided:
             without, within = pred.chunk(2)
-            pred = without + guidance * (within - without)
+            pred = _rescaled(without + guidance * (within - without), within, guidance_rescale)
         with _numpy_2_quiet():
             latents = scheduler.step(pred, t, latents, return_dict=False, **extra)[0]
         if on_step is not None:
             on_step(i + 1, total, latents)
     return latents
+
+
+def _both(cond: Conditioning, uncond: Conditioning, count: int) -> Conditioning:
+    """Negative and positive prompts of `count` pictures; what is said of the pictures' sizes holds for both."""
+    negative = _rows(uncond, count)
+    return Conditioning.cat([negative if negative.sizes is not None else negative.with_sizes(cond.sizes), cond])
+
+
+def _rescaled(guided: Tensor, plain: Tensor, share: float) -> Tensor:
+    """Lin et al. 2023, equations 15 and 16: each picture's spread as it would be without guidance, blended in."""
+    if not share:
+        return guided
+    axes = tuple(range(1, guided.ndim))
+    level = guided * (plain.std(dim=axes, keepdim=True) / guided.std(dim=axes, keepdim=True))
+    return share * level + (1 - share) * guided
 
 
 def _rows(cond: Conditioning, count: int) -> Conditioning:

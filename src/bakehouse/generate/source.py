@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from bakehouse.core.errors import BakehouseError, UsageError, did_you_mean
 from bakehouse.core.events import Saved
@@ -49,6 +49,8 @@ class Source:
     run: Run | None = None
     vae: str | None = None
     clip_skip: int = 1
+    prediction: Literal["epsilon", "v_prediction"] | None = None
+    """What the UNet predicts, where the training was told; None: as the model's files say."""
     precision: str = "auto"
     """What the training computed in: auto, fp32, fp16 or bf16."""
 
@@ -260,6 +262,7 @@ def _adapter(path: Path, base: str | Path | None) -> Source:
         adapters=((path, 1.0),),
         title=path.stem,
         vae=model.get("vae") or root.vae,
+        prediction=model.get("prediction") or root.prediction,
         clip_skip=_whole(model.get("clip_skip")) or root.clip_skip,
     )
 
@@ -323,7 +326,13 @@ def _run(run: Run, base: str | Path | None) -> Source:
 
 def _of(recipe: Recipe) -> Source:
     model = recipe.model
-    return Source(model.base, vae=model.vae, clip_skip=model.clip_skip, precision=recipe.train.precision)
+    return Source(
+        model.base,
+        vae=model.vae,
+        clip_skip=model.clip_skip,
+        prediction=model.prediction,
+        precision=recipe.train.precision,
+    )
 
 
 def _picked(run: Run) -> tuple[Path, float]:

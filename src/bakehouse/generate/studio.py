@@ -291,7 +291,7 @@ class Studio:
             latents = sample(
                 model,
                 Conditioning.cat([self._encode(job.request.prompt, job) for job in group]),
-                Conditioning.cat([self._encode(job.request.negative, job) for job in group]) if guided else None,
+                Conditioning.cat([self._encode_negative(job) for job in group]) if guided else None,
                 noise=initial_noise(seeds, shape),
                 steps=first.request.steps,
                 guidance=first.guidance,
@@ -309,6 +309,15 @@ class Studio:
             while len(self._encoded) >= _REMEMBERED:
                 del self._encoded[next(iter(self._encoded))]
             self._encoded[key] = self.denoiser.encode_prompt([prompt], clip_skip=job.clip_skip, chunks=job.chunks)
+        return self._encoded[key]
+
+    def _encode_negative(self, job: _Job) -> Conditioning:
+        """What guidance steers away from; an empty one is told apart by the families that learned it otherwise."""
+        if job.request.negative.strip():
+            return self._encode(job.request.negative, job)
+        key = (None, job.clip_skip, job.chunks, self.adapters)
+        if key not in self._encoded:
+            self._encoded[key] = self.denoiser.encode_negative([""], clip_skip=job.clip_skip, chunks=job.chunks)
         return self._encoded[key]
 
     def _infotext(self, job: _Job) -> Infotext:
@@ -383,7 +392,7 @@ def webui_sampler(label: str) -> tuple[str, str | None]:
 
 
 def _load(source: Source, device: str, dtype: torch.dtype) -> Denoiser:
-    return load_model(source.base, device=device, dtype=dtype, vae=source.vae)
+    return load_model(source.base, device=device, dtype=dtype, vae=source.vae, prediction=source.prediction)
 
 
 def _batches(jobs: list[_Job], batch: int | None) -> Iterator[list[_Job]]:

@@ -31,6 +31,8 @@ class ModelSpec(Spec):
     """`crumb`, a diffusers folder, a single .safetensors or .ckpt file, or a Hub id."""
     vae: str | None = None
     """Another VAE: a folder, a file or a Hub id."""
+    prediction: Literal["epsilon", "v_prediction"] | None = None
+    """What the UNet predicts. Left out: as the model's own files say, which they nearly always do."""
     clip_skip: Annotated[int, Field(ge=1, le=12)] = 1
     """As A1111 counts it: 1 is the text encoder's last layer, 2 the one before."""
     max_tokens: Literal[75, 150, 225] = 75

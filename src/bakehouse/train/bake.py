@@ -246,12 +246,13 @@ def _load(recipe: Recipe, device: torch.device, precision: str) -> tuple[Denoise
     dtype = DTYPES[precision] if frozen else torch.float32
     beside = wants_offload(recipe.train.offload, device) or recipe.model.quantize
     place = "cpu" if beside else str(device)
-    model = load_model(recipe.model.base, device=place, dtype=dtype, vae=recipe.model.vae)
+    spec = recipe.model
+    model = load_model(spec.base, device=place, dtype=dtype, vae=spec.vae, prediction=spec.prediction)
     return model, equip(model, recipe, device)
 
 
 def equip(model: Denoiser, recipe: Recipe, device: torch.device) -> Helpers | None:
-    """Brings a loaded model onto its device as the recipe wants it: quantised, checkpointed, compiled, its helpers away.
+    """Brings a loaded model onto its device as the recipe wants it: quantised, checkpointed, compiled, helpers away.
 
     Returns who keeps the helpers away, if anybody does. Adapters come afterwards.
     """

@@ -58,7 +58,7 @@ def _together(image: ClassImage, model: Denoiser) -> int:
 def _make(group: Sequence[ClassImage], model: Denoiser) -> None:
     first = group[0]
     cond = Conditioning.cat([model.encode_prompt([i.prompt]) for i in group])
-    uncond = Conditioning.cat([model.encode_prompt([""])] * len(group)) if first.guidance > 1 else None
+    uncond = Conditioning.cat([model.encode_negative([""])] * len(group)) if first.guidance > 1 else None
     seeds = [_noise_seed(i) for i in group]
     latents = sample(
         model,

@@ -44,13 +44,14 @@ def make_samples(recipe: Recipe, model: Denoiser, adapter: Adapter, run: Run, st
 def _draw(wanted: Sequence[SamplePrompt], recipe: Recipe, model: Denoiser) -> list[Image.Image]:
     first = wanted[0]
     chunks = recipe.model.max_tokens // 75
-    prompts = [w.prompt for w in wanted] + [w.negative for w in wanted]
-    both = model.encode_prompt(prompts, clip_skip=recipe.model.clip_skip, chunks=chunks)
+    reading = {"clip_skip": recipe.model.clip_skip, "chunks": chunks}
+    cond = model.encode_prompt([w.prompt for w in wanted], **reading)
+    uncond = model.encode_negative([w.negative for w in wanted], **reading) if first.guidance > 1 else None
     seeds = [w.seed for w in wanted]
     latents = sample(
         model,
-        both[: len(wanted)],
-        both[len(wanted) :] if first.guidance > 1 else None,
+        cond,
+        uncond,
         noise=initial_noise(seeds, model.latent_shape(first.width, first.height)),
         steps=first.steps,
         guidance=first.guidance,
