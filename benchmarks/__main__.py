@@ -1,36 +1,116 @@
-"""`make bench`: seconds per step and peak memory against the bare minimum and against diffusers with PEFT.
+"""`make bench`: speed and memory against the bare minimum, diffusers with PEFT, and the device's ceiling.
 
-The cases take turns, so that a machine that slows down slows all of them; the table shows medians over the rounds.
+The cases take turns, so that a machine that slows down slows all of them; the tables show medians over the rounds. On a
+GPU one process does all batches of a case, and the budget decides how much is measured: what was left out is said.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
+import re
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from benchmarks.cases import SIZES
+from benchmarks.work import CPU, CUDA, LEAN, Work
 
 WHO = {"bare": "bare minimum", "ours": "bakehouse", "peer": "diffusers + PEFT"}
+_DEFAULT = {"cpu": ["crumb", "sd15"], "cuda": ["sd15", "sdxl"]}
+
+Found = dict[str, Any]
 
 
-def measure(model: str, who: str) -> dict[str, float]:
-    """One case in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.cases", model, who], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise SystemExit(f"{model} {who} failed:\n{done.stderr[-2000:]}")
-    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return result
+def ask(who: str, works: Sequence[Work], timeout: float) -> list[Found]:
+    """One case's answers, from a process of its own; those that did not come in time say so."""
+    lines = "".join(json.dumps(dataclasses.asdict(w), default=dict) + "\n" for w in works)
+    command = [sys.executable, "-m", "benchmarks.one", who]
+    try:
+        done = subprocess.run(command, input=lines, capture_output=True, text=True, timeout=timeout, check=False)
+        out, failed = done.stdout, done.stderr if done.returncode else ""
+    except subprocess.TimeoutExpired as e:
+        out, failed = (e.stdout or b"").decode(), ""
+    answers: list[Any] = [json.loads(line) for line in out.splitlines() if line[:1] in "{0123456789"]
+    reason = failed.strip().splitlines()[-1] if failed.strip() else "no time was left"
+    return answers + [{"error": reason}] * (len(works) - len(answers))
+
+
+class Budget:
+    """Seconds that may still be spent."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+
+    def left(self) -> float:
+        return max(1.0, self._end - time.monotonic())
+
+
+def seconds_of(text: str) -> float:
+    """`90`, `90s`, `8m` or `1h` in seconds."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time: write 90s, 8m or 1h")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def measure(works: Sequence[Work], rounds: int, budget: Budget, bar: Progress) -> dict[str, list[list[Found]]]:
+    """By case and work: what each round found."""
+    found: dict[str, list[list[Found]]] = {who: [[] for _ in works] for who in WHO}
+    task = bar.add_task(works[0].model, total=rounds * len(WHO) * len(works))
+    together = works[0].device.startswith("cuda")
+    batches = [list(range(len(works)))] if together else [[i] for i in range(len(works))]
+    for _ in range(rounds):
+        for numbers in batches:
+            for who in WHO:
+                answers = ask(who, [works[i] for i in numbers], budget.left())
+                for i, answer in zip(numbers, answers, strict=True):
+                    found[who][i].append(answer)
+                bar.advance(task, len(numbers))
+    return found
+
+
+def middle(answers: Sequence[Found], key: str) -> float | None:
+    """The median over the rounds that have an answer."""
+    values = [a[key] for a in answers if key in a]
+    return statistics.median(values) if values else None
+
+
+def ratio(case: Sequence[Found], bare: Sequence[Found]) -> float | None:
+    """The median of the rounds' own ratios."""
+    pairs = [(c["seconds"], b["seconds"]) for c, b in zip(case, bare, strict=True) if "seconds" in c and "seconds" in b]
+    return statistics.median(c / b for c, b in pairs) if pairs else None
+
+
+def table(work: Work, cases: dict[str, list[Found]], ceiling: float | None) -> Table:
+    """One work's rows. The share of the ceiling counts the bare minimum's operations, whoever does them."""
+    title = f"{work.title}: LoRA rank {work.rank}, {work.precision}"
+    out = Table("", "s / step", "images / s", "x bare minimum", "peak memory", "of the ceiling", title=title)
+    flops = middle(cases.get("bare", []), "flops")
+    for who, answers in cases.items():
+        seconds, peak = middle(answers, "seconds"), middle(answers, "peak_bytes")
+        if seconds is None or peak is None:
+            out.add_row(WHO[who], answers[-1].get("error", "not measured"), "", "", "", "")
+            continue
+        against = ratio(answers, cases["bare"]) if "bare" in cases else None
+        share = flops / seconds / ceiling if flops and ceiling else None
+        out.add_row(
+            WHO[who],
+            f"{seconds:.4f}",
+            f"{work.batch / seconds:.2f}",
+            f"{against:.2f}" if against else "-",
+            f"{peak / 2**20:.0f} MiB",
+            f"{share:.0%}" if share else "-",
+        )
+    return out
 
 
 def start_up() -> dict[str, float]:
@@ -47,43 +127,74 @@ def start_up() -> dict[str, float]:
     return found
 
 
-def main() -> None:
-    """Runs the rounds and prints the tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", nargs="+", default=list(SIZES), choices=list(SIZES))
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    console = Console(stderr=options.json)
-    found: dict[str, dict[str, list[dict[str, float]]]] = {m: {w: [] for w in WHO} for m in options.models}
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Everything that was asked for, as it is printed with --json."""
+    budget = Budget(options.budget)
+    table_of = CUDA if options.device == "cuda" else CPU
+    found: dict[str, Any] = {"device": device_name(options.device), "works": [], "ceilings": {}}
     with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("measuring", total=len(options.models) * len(WHO) * options.rounds)
         for model in options.models:
-            for _ in range(options.rounds):
-                for who in WHO:
-                    found[model][who].append(measure(model, who))
-                    bar.advance(task)
-    commands = start_up()
+            works = table_of[model]
+            precision = works[0].precision
+            if precision not in found["ceilings"]:
+                (found["ceilings"][precision],) = ask("ceiling", works[:1], budget.left())
+            by_case = measure(works, options.rounds, budget, bar)
+            for i, work in enumerate(works):
+                cases = {who: answers[i] for who, answers in by_case.items()}
+                found["works"].append({"work": dataclasses.asdict(work), "cases": cases})
+            lean = LEAN.get(model, []) if options.device == "cuda" else []
+            answers = ask("ours", lean, budget.left()) if lean else []
+            found["works"] += [
+                {"work": dataclasses.asdict(w), "cases": {"ours": [a]}} for w, a in zip(lean, answers, strict=True)
+            ]
+    return found
+
+
+def device_name(device: str) -> str:
+    """What the tables are of."""
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    return f"cpu, {torch.get_num_threads()} threads"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the rounds and prints the tables."""
+    parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--models", nargs="+", help=f"of {', '.join(CPU)} on a cpu, {', '.join(CUDA)} on cuda")
+    parser.add_argument("--rounds", type=int, help="default: 3 on a cpu, 1 on cuda")
+    parser.add_argument("--budget", type=seconds_of, default=3600.0, help="90s, 8m, 1h: no case begins later")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(arguments)
+    options.models = options.models or _DEFAULT[options.device]
+    options.rounds = options.rounds or (3 if options.device == "cpu" else 1)
+    unknown = sorted(set(options.models) - set(CUDA if options.device == "cuda" else CPU))
+    if unknown:
+        parser.error(f"--models {' '.join(unknown)}: not measured on {options.device}")
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: PyTorch finds no such device here")
+    found = run(options)
+    if options.device == "cpu":
+        found["commands"] = start_up()
     if options.json:
-        print(json.dumps({"steps": found, "commands": commands, "threads": torch.get_num_threads()}))
+        print(json.dumps(found, default=dict))
         return
-    for model, cases in found.items():
-        console.print(table(model, cases))
-    for name, seconds in commands.items():
+    show(found)
+
+
+def show(found: dict[str, Any]) -> None:
+    """The tables."""
+    console = Console()
+    console.print(found["device"])
+    for precision, flops in found["ceilings"].items():
+        if isinstance(flops, float):
+            console.print(f"ceiling, {precision} matrix product: {flops / 1e12:.3g} TFLOP/s")
+    for row in found["works"]:
+        work = Work(**row["work"])
+        ceiling = found["ceilings"].get(work.precision)
+        console.print(table(work, row["cases"], ceiling if isinstance(ceiling, float) else None))
+    for name, seconds in found.get("commands", {}).items():
         console.print(f"{name}: {seconds:.2f} s")
-
-
-def table(model: str, cases: dict[str, list[dict[str, float]]]) -> Table:
-    """Medians and ratios; a ratio is the median of the rounds' own ratios."""
-    size = SIZES[model]
-    title = f"{model}: LoRA rank 16, batch {size.batch}, {size.side} px, fp32, {torch.get_num_threads()} threads"
-    out = Table("", "s / step", "x bare minimum", "peak memory", title=title)
-    for who, name in WHO.items():
-        ratios = [c["seconds"] / b["seconds"] for c, b in zip(cases[who], cases["bare"], strict=True)]
-        seconds = statistics.median(c["seconds"] for c in cases[who])
-        peak = statistics.median(c["peak_bytes"] for c in cases[who])
-        out.add_row(name, f"{seconds:.4f}", f"{statistics.median(ratios):.2f}", f"{peak / 2**20:.0f} MiB")
-    return out
 
 
 if __name__ == "__main__":

@@ -1,0 +1,47 @@
+"""The loop of `bakehouse train`, with its caches, captions, guards and events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from bakehouse.core.events import Step
+from bakehouse.core.run import Run
+from bakehouse.families.denoiser import Denoiser
+from bakehouse.recipe import make_plan, recipe_for_folder
+from bakehouse.train.bake import equip, prepare
+from bakehouse.train.loop import train
+from benchmarks.work import Work, pictures
+
+
+def steps(work: Work, model: Denoiser, folder: Path) -> Iterator[None]:
+    """The real loop on the real plan."""
+    settings = {
+        "concepts.0.repeats": 50 * work.batch,
+        "buckets.resolution": work.side,
+        "train.batch": work.batch,
+        "train.epochs": 1,
+        "train.device": work.device,
+        "train.precision": work.precision,
+        "prior.source": "none",
+        "sample.prompts": [],
+        "data.cache": "memory",
+        **({} if "adapter" in work.settings else _lora(work.rank)),
+        **work.settings,
+    }
+    plan = make_plan(recipe_for_folder(pictures(folder, work.side), "zwx person", settings=settings))
+    helpers = equip(model, plan.recipe, model.device)
+    work_of_the_loop = prepare(plan, model, Run(folder / "run"), precision=work.precision, helpers=helpers)
+    while True:
+        try:
+            next(work_of_the_loop)
+        except StopIteration as stop:
+            parts, state = stop.value
+            break
+    for event in train(parts, state):
+        if isinstance(event, Step):
+            yield
+
+
+def _lora(rank: int) -> dict[str, object]:
+    return {"adapter.rank": rank, "adapter.alpha": rank, "adapter.targets": "attention", "adapter.text": False}
