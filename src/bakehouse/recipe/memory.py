@@ -53,7 +53,7 @@ FOOTPRINTS: Mapping[str, Footprint] = {
     ),
     "sd2": Footprint(
         native=768, unet=865_910_724, text=340_387_840, vae=83_653_863, per_rank=423_936, layer=14_745_600,
-        whole=4097 * _MIB, half=2804 * _MIB, checkpointed=675 * _MIB, block=47 * _MIB,
+        whole=4088 * _MIB, half=2722 * _MIB, checkpointed=675 * _MIB, block=47 * _MIB,
     ),
     "sdxl": Footprint(
         native=1024, unet=2_567_463_684, text=817_719_552, vae=83_653_863, per_rank=2_659_840, layer=13_107_200,

@@ -1,11 +1,11 @@
-"""When memory is short: the largest batch that fits is found by trying, and an overflow is answered with what would fit."""
+"""When memory is short: the largest batch that fits is found by trying; an overflow is answered with what would fit."""
 
 from __future__ import annotations
 
 import gc
 import os
 import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -97,13 +97,10 @@ def _advice(recipe: Recipe, family: str, device: str, scale: float, limit: int |
     yield "more than that no setting saves: take a device with more memory, or train.device = 'cpu'"
 
 
-def _replacing_adapter(changes: dict[str, Any] | Any) -> dict[str, Any]:
+def _replacing_adapter(changes: Mapping[str, Any]) -> dict[str, Any]:
     """Another kind of adapter takes none of the old one's settings with it."""
-    return (
-        {"adapter": {"kind": v} if k == "adapter.kind" else v for k, v in changes.items()}
-        if ("adapter.kind" in changes)
-        else dict(changes)
-    )
+    kind = changes.get("adapter.kind")
+    return {"adapter": {"kind": kind}} if kind else dict(changes)
 
 
 def _toml(value: Any) -> str:
