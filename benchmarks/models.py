@@ -116,3 +116,8 @@ def _text(shape: dict[str, Any], *, projected: bool) -> Any:
 
     config = CLIPTextConfig(**shape, vocab_size=1131, eos_token_id=1130, bos_token_id=1129, pad_token_id=1130)
     return (CLIPTextModelWithProjection if projected else CLIPTextModel)(config)
+
+
+def unet_shape(name: str) -> dict[str, Any]:
+    """The UNet's settings of `sd15`, `sdxl` or a tiny one."""
+    return dict(_SHAPES[name][0])

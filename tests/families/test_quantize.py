@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from bakehouse.adapters import LoRA, inject
+from bakehouse.core.errors import BakehouseError
 from bakehouse.families.quantize import (
     QuantizedConv2d,
     QuantizedLinear,
@@ -202,3 +203,35 @@ def test_an_adapter_that_sits_on_the_module_is_not_lost_silently():
     layer.forward = lambda x: x
     with pytest.raises(ValueError, match="before"):
         QuantizedLinear.of(layer)
+
+
+def test_a_merge_is_refused_and_changes_nothing(make_tiny):
+    model = wide_unet(make_tiny)
+    quantize_modules([model.unet])
+    adapter = inject(LoRA(rank=4, alpha=2.0), model.parts(), generator=torch.Generator().manual_seed(0))
+    with pytest.raises(BakehouseError, match="cannot be merged into QuantizedLinear"):
+        adapter.merge_into()
+
+
+@pytest.mark.parametrize("quantise", [False, True])
+def test_a_compiled_network_gives_the_same_in_one_graph(make_tiny, quantise):
+    def gradients(compiled):
+        model = wide_unet(make_tiny)
+        if quantise:
+            quantize_modules([model.unet])
+        generator = torch.Generator().manual_seed(3)
+        adapter = inject(LoRA(rank=4, alpha=2.0, targets="attention"), model.parts(), generator=generator)
+        for p in adapter.parameters():
+            p.data = torch.randn(p.shape, generator=generator) * 0.1
+        names = list(model.unet.state_dict())
+        if compiled:
+            torch._dynamo.reset()
+            model.unet.compile(backend="aot_eager", fullgraph=True)
+        cond = model.encode_prompt(["zwx person"])
+        model(torch.ones(1, 4, 8, 8), torch.tensor([10]), cond).square().mean().backward()
+        assert list(model.unet.state_dict()) == names, "no name was wrapped"
+        return {n: p.grad for n, p in adapter.named_parameters()}
+
+    plain, other = gradients(False), gradients(True)
+    for name, grad in plain.items():
+        torch.testing.assert_close(other[name], grad, rtol=1e-3, atol=1e-6)

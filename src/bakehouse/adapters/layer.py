@@ -161,6 +161,12 @@ class Hook:
     def merge(self, layer: AdapterLayer, multiplier: float, *, keep: bool) -> None:
         """Adds a layer's ΔW to the weight (and its Δb to the bias); `keep` copies what was there."""
         weight, bias = self.module.weight, self.module.bias
+        if "weight" not in self.module._parameters:
+            # A quantised base computes its weight at each call: what is written into the copy is lost.
+            raise BakehouseError(
+                f"an adapter cannot be merged into {type(self.module).__name__}: its weights are kept in 8 bits",
+                hint="load the base without model.quantize to merge, or leave the adapter beside it",
+            )
         delta, bias_delta = layer.delta(own_weight(self.module)), layer.bias_delta(own_bias(self.module))
         before = _Merged(layer, None, None)
         if keep:
