@@ -17,6 +17,7 @@ from bakehouse.core.events import Event, Step
 from bakehouse.core.files import key_of
 from bakehouse.families.denoiser import Denoiser
 from bakehouse.losses import Batch, LossFn
+from bakehouse.recipe.optim import current_rate
 from bakehouse.recipe.plan import Plan
 from bakehouse.train.checkpoint import TrainState
 from bakehouse.train.feeder import Feeder
@@ -125,7 +126,7 @@ def _event(plan: Plan, state: TrainState, measured: _Measured, losses: list[floa
         loss=sum(x * w for x, w in zip(losses, weights, strict=True)) / len(losses),
         subject_loss=_mean([x for x, p in zip(losses, prior, strict=True) if not p]),
         prior_loss=_mean([x for x, p in zip(losses, prior, strict=True) if p]),
-        lr=max(group["lr"] * group.get("d", 1.0) for group in state.optimizer.param_groups),
+        lr=current_rate(state.optimizer),
         images_per_s=rate,
         memory=memory_in_use(),
     )
