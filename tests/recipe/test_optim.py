@@ -171,3 +171,9 @@ def test_the_shown_rate_holds_the_estimate():
     bowl.step()
     group = bowl.optimizer.param_groups[0]
     assert current_rate(bowl.optimizer) == group["lr"] * group["d"]
+
+
+def test_the_document_names_every_row():
+    text = (Path(__file__).parents[2] / "docs" / "optimizers.md").read_text("utf-8")
+    named = {line.split("`")[1] for line in text.splitlines() if line.startswith("| `")}
+    assert named == set(OPTIMIZERS)
