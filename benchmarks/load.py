@@ -35,7 +35,9 @@ def write_models(folder: Path, widths: tuple[int, ...] = WIDTHS) -> None:
     text = {"vocab_size": 1131, "hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12,
             "bos_token_id": 1129, "eos_token_id": 1130, "pad_token_id": 1130}  # fmt: skip
     blocks = {"down_block_types": ["DownEncoderBlock2D"] * 4, "up_block_types": ["UpDecoderBlock2D"] * 4}
-    unet = build_unet({"block_out_channels": widths, "cross_attention_dim": 768, "attention_head_dim": 8})
+    unet = build_unet(
+        {"sample_size": 64, "block_out_channels": widths, "cross_attention_dim": 768, "attention_head_dim": 8}
+    )
     vae = build_vae({"block_out_channels": (64, 128, 256, 256), "layers_per_block": 2, **blocks})
     model = SD1(
         unet=_filled(unet),

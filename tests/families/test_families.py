@@ -244,3 +244,35 @@ def test_conditionings_of_two_kinds_do_not_mix(families):
 def test_models_for_other_tasks_are_refused(make_tiny, channels, says):
     with pytest.raises(UsageError, match=says):
         make_tiny(in_channels=channels)
+
+
+def test_remembered_prompts_keep_their_pooled_vector(families):
+    from bakehouse.adapters import LoRA, inject
+    from bakehouse.train.prompts import PromptEncoder
+
+    model = families["sdxl"]
+    adapter = inject(LoRA(rank=2, text=False), model.parts())
+    try:
+        encode = PromptEncoder(model, adapter, clip_skip=1, chunks=1)
+        first, again = encode([PROMPT, "a hat"]), encode(["a hat", PROMPT])
+        expected = model.encode_prompt([PROMPT])
+        for cond, row in ((first, 0), (again, 1)):
+            assert torch.equal(cond.hidden[row], expected.hidden[0]) and torch.equal(
+                cond.pooled[row], expected.pooled[0]
+            )
+        assert not first.hidden.requires_grad
+    finally:
+        adapter.remove()
+
+
+def test_another_autoencoder_in_its_own_type(families, family_folders, make_family, tmp_path):
+    """A fixed SDXL autoencoder says that it needs no fp32, and is taken at its word."""
+    from bakehouse.families.single_file import save_single_file
+
+    fixed = make_family("sdxl", seed=4, force_upcast=False)
+    fixed.save(tmp_path / "fixed", dtype=torch.float32)
+    single = save_single_file(fixed, tmp_path / "fixed.safetensors", dtype=torch.float32)
+    for vae in (tmp_path / "fixed", single):
+        model = load_model(family_folders["sdxl"], dtype=torch.float16, vae=str(vae))
+        assert model.vae.dtype == torch.float16 and model.vae.config.scaling_factor == 0.13025
+        assert torch.equal(model.vae.decoder.conv_in.weight, fixed.vae.decoder.conv_in.weight.half())

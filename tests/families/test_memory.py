@@ -1,0 +1,37 @@
+"""Loading holds one copy of the weights: measured in a process of its own, by the kernel's own count."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from bakehouse.families.mapped import read_weights
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc/self/clear_refs is Linux")
+@pytest.mark.parametrize("layout", ["folder", "file.safetensors"])
+@pytest.mark.parametrize("dtype", ["fp16", "fp32"])
+def test_one_copy_at_most(tmp_path, monkeypatch, layout, dtype):
+    monkeypatch.chdir(ROOT)
+    from benchmarks.load import measure, write_models
+
+    write_models(tmp_path, widths=(96, 192, 384, 384))
+    found = measure(tmp_path / layout, dtype)
+    assert found["weights"] > 100 << 20 and found["peak"] <= 1.15 * found["weights"]
+
+
+def test_weights_of_the_same_type_are_views_of_the_file(family_folders):
+    """No copy is made, the file is never changed, and what was let go is read again."""
+    path = family_folders["sd1"] / "unet" / "diffusion_pytorch_model.safetensors"
+    before = path.read_bytes()
+    weights, other = read_weights([path]), read_weights([path])
+    name = "conv_in.weight"
+    kept = weights[name].clone()
+    weights.release()
+    assert torch.equal(weights[name], kept)
+    weights[name].add_(1)
+    assert path.read_bytes() == before and torch.equal(other[name], kept)
