@@ -78,7 +78,8 @@ def squares(s: Settings) -> Iterator[Outcome]:
     yield Taken("buckets.resolution", s["resolution"], ("resolution",))
     yield Taken("buckets.enabled", False, ("resolution",))
     if not s["center_crop"]:
-        yield s.note("center_crop", "missing", "without it images are cut at random there; here from the middle")
+        yield Taken("data.augment.random_crop", True, ("center_crop",))
+        yield Taken("data.cache", "none", ("center_crop",))
 
 
 def length(s: Settings) -> Iterator[Outcome]:
@@ -231,7 +232,9 @@ OPTIONS: dict[str, Option] = table(
     no_effect("cache_dir", "text", "the Hub's own cache is used"),
     taken("seed", "int", "seed"),
     taken("resolution", "int", "buckets.resolution", "buckets.enabled", default=512, rule=squares),
-    taken("center_crop", "flag", "buckets", rule=squares, how="images are always cut from the middle"),
+    taken(
+        "center_crop", "flag", "data.augment.random_crop", "data.cache", rule=squares, how="cut at random without it"
+    ),
     taken("random_flip", "flag", "data.flip"),
     taken("train_text_encoder", "flag", "adapter.text", rule=method),
     missing("train_text_encoder_ti", "flag", "no embeddings are learned"),

@@ -10,7 +10,7 @@ from bakehouse.core.errors import UsageError
 from bakehouse.recipe.importers.document import Document, open_document
 from bakehouse.recipe.importers.draft import Draft
 from bakehouse.recipe.importers.kohya_dataset import OWN, SHARED, Subset, images_of, subsets_of
-from bakehouse.recipe.importers.kohya_options import KOHYA
+from bakehouse.recipe.importers.kohya_options import GROUPS, KOHYA
 from bakehouse.recipe.importers.result import Note
 from bakehouse.recipe.importers.table import Given, Settings, convert
 
@@ -28,6 +28,8 @@ _OTHERS = (
     "controlnet",
     "lllite",
 )
+_SUBSETS = frozenset(OWN) - set(GROUPS["Masks"])
+"""Keys that mean something in a dataset file alone."""
 LAUNCHER = "`bakehouse train` starts by itself"
 
 
@@ -142,7 +144,12 @@ def draft_of(
     """
     named = Settings(KOHYA, given, peer="kohya", folder=folder)
     images = images_of(named, subsets)
-    own = {k: v for k, v in given.items() if k not in OWN}
+    misplaced = [k for k in given if k in _SUBSETS]
+    notes = [
+        *notes,
+        *(Note(given[k].said, given[k].value, "unknown", "belongs into a dataset file") for k in misplaced),
+    ]
+    own = {k: v for k, v in given.items() if k not in _SUBSETS}
     settings = Settings(KOHYA, {**own, **images.shared}, peer="kohya", folder=folder)
     values, origins, said = convert(settings)
     for taken in images.taken:

@@ -318,7 +318,8 @@ def _curve(s: Settings, kind: str) -> Iterator[Outcome]:
         yield Taken("schedule.floor", s["lr_scheduler_min_lr_ratio"], ("lr_scheduler_min_lr_ratio",))
     lowest = next((float(args[k]) for k in ("min_lr", "eta_min") if args.get(k)), 0.0)
     if lowest:
-        yield Taken("schedule.floor", lowest / float(s["unet_lr"] or s["learning_rate"]), of)
+        share = lowest / float(s["unet_lr"] or s["learning_rate"])
+        yield Taken("schedule.floor", float(f"{share:.6g}"), of)
     if kind.startswith("annealed") and args.get("gamma"):
         yield Taken("schedule.decay", float(args["gamma"]), of)
     if kind == "piecewise" and args.get("step_rules"):
@@ -329,10 +330,11 @@ def _curve(s: Settings, kind: str) -> Iterator[Outcome]:
 
 
 def _pieces(rules: str) -> list[list[float]]:
-    """`1:10,0.1:20,0.01`: each factor until its step, the last one to the end."""
+    """`1:10,0.1:20,0.01`: each factor until its step; the last one stays, whatever its step."""
     *steps, last = rules.split(",")
     parts = [rule.split(":") for rule in steps]
-    return [*([float(until), float(factor)] for factor, until in parts), [1.0, float(last)]]
+    pieces = [[float(until), float(factor)] for factor, until in parts]
+    return [*pieces, [pieces[-1][0] + 1 if pieces else 1.0, float(last)]]
 
 
 # --- loss -------------------------------------------------------------------------------------------------------------

@@ -244,7 +244,7 @@ def _copied(settings: Settings) -> Iterator[Outcome]:
     """Options whose value is the recipe's own."""
     for name, value in settings.values.items():
         option = settings.options[name]
-        if option.fate != "taken" or option.rule or len(option.to) != 1:
+        if option.fate != "taken" or option.rule or len(option.to) != 1 or option.to[0].startswith("concepts"):
             continue
         if option.kind == "text" and not value:
             continue

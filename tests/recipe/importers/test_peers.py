@@ -1,0 +1,483 @@
+"""The GUIs, diffusers' scripts, OneTrainer and ai-toolkit: their own words for the same things."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from bakehouse.core.errors import UsageError
+from bakehouse.recipe.importers import diffusers_scripts, import_settings
+
+# --- kohya_ss GUI -----------------------------------------------------------------------------------------------------
+
+GUI = {
+    "LoRA_type": "LyCORIS/LoKr",
+    "LyCORIS_preset": "full",
+    "adaptive_noise_scale": 0,
+    "additional_parameters": "--lr_scheduler_type CosineAnnealingLR --lr_scheduler_args T_max=1000 --wibble 3",
+    "bucket_no_upscale": True,
+    "bucket_reso_steps": 64,
+    "cache_latents": True,
+    "cache_latents_to_disk": False,
+    "caption_dropout_rate": 0.05,
+    "caption_extension": ".txt",
+    "clip_skip": "1",
+    "color_aug": False,
+    "conv_alpha": 4,
+    "conv_dim": 8,
+    "decompose_both": True,
+    "enable_bucket": True,
+    "epoch": 12,
+    "factor": 6,
+    "flux1_cache_text_encoder_outputs": False,
+    "full_bf16": False,
+    "gradient_accumulation_steps": 1,
+    "keep_tokens": "1",
+    "learning_rate": 0.0001,
+    "logging_dir": "",
+    "lr_scheduler": "cosine",
+    "lr_warmup": 10,
+    "max_bucket_reso": 2048,
+    "max_resolution": "512,512",
+    "max_token_length": "75",
+    "max_train_epochs": "",
+    "max_train_steps": "",
+    "min_bucket_reso": 256,
+    "min_snr_gamma": 5,
+    "mixed_precision": "bf16",
+    "model_list": "custom",
+    "multires_noise_discount": 0.2,
+    "multires_noise_iterations": 6,
+    "network_alpha": 8,
+    "network_dim": 16,
+    "noise_offset": 0.1,
+    "noise_offset_type": "Multires",
+    "num_processes": 1,
+    "optimizer": "Prodigy",
+    "optimizer_args": '"d_coef=1.5" "weight_decay=0.02"',
+    "output_dir": "./out",
+    "output_name": "kupa",
+    "pretrained_model_name_or_path": "runwayml/stable-diffusion-v1-5",
+    "sample_every_n_epochs": 1,
+    "sample_prompts": "a hat --w 512\na cap",
+    "sample_sampler": "euler_a",
+    "save_every_n_epochs": 3,
+    "save_precision": "bf16",
+    "scale_weight_norms": 0,
+    "sdxl": False,
+    "seed": "1234",
+    "shuffle_caption": True,
+    "stop_text_encoder_training": 0,
+    "text_encoder_lr": 1,
+    "train_batch_size": 2,
+    "train_data_dir": "img",
+    "unet_lr": 1,
+    "unit": 1,
+    "use_wandb": False,
+    "xformers": "sdpa",
+}
+
+
+def test_the_gui(imported, fates, lost):
+    made = imported(json.dumps(GUI), "gui.json")
+    r = made.recipe
+    assert made.peer == "kohya-gui"
+    assert [(c.subject, c.repeats) for c in r.concepts] == [("zwx person", 10), ("hzn hat", 3)]
+    assert (r.adapter.kind, r.adapter.rank, r.adapter.alpha, r.adapter.factor) == ("lokr", 16, 8, 6)
+    assert (r.adapter.conv_rank, r.adapter.conv_alpha, r.adapter.decompose_both) == (8, 4, True)
+    assert (r.optimizer.name, r.optimizer.lr, r.optimizer.text_lr) == ("prodigy", 1, 1)
+    assert (r.optimizer.args["d_coef"], r.optimizer.args["weight_decay"]) == (1.5, 0.02)
+    assert (r.train.epochs, r.train.steps, r.train.attention) == (12, None, "sdpa")
+    assert (r.schedule.kind, r.schedule.warmup) == ("cosine", 0.1)
+    assert (r.noise.offset, r.noise.pyramid_iterations, r.noise.pyramid_discount) == (0, 6, 0.2)
+    assert r.sample.prompts == ("a hat --w 512", "a cap")
+    assert (r.seed, r.name, r.captions.keep_tokens, r.data.cache) == (1234, "kupa", 1, "memory")
+    assert fates(made)["noise_offset"] == "no effect"
+    assert lost(made) == {"additional_parameters --wibble": "kohya has no such option that is known"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "epochs", "steps"),
+    [({"max_train_steps": "500"}, None, 500), ({"max_train_epochs": 7, "max_train_steps": 500}, 7, None)],
+)
+def test_the_gui_counts_its_epochs_only_where_nothing_else_does(imported, changes, epochs, steps):
+    train = imported(json.dumps({**GUI, **changes}), "gui.json").recipe.train
+    assert (train.epochs, train.steps) == (epochs, steps)
+
+
+@pytest.mark.parametrize(
+    ("unet_lr", "text_lr", "expected"),
+    [(0, 0, (1e-4, 1e-4, True, True)), (2e-4, 0, (2e-4, None, True, False)), (0, 3e-4, (3e-4, 3e-4, False, True))],
+)
+def test_a_rate_of_nought_in_the_gui(imported, unet_lr, text_lr, expected):
+    data = {**GUI, "unet_lr": unet_lr, "text_encoder_lr": text_lr}
+    r = imported(json.dumps(data), "gui.json").recipe
+    assert (r.optimizer.lr, r.optimizer.text_lr, r.adapter.unet, r.adapter.text) == expected
+
+
+def test_a_plain_lora_of_the_gui_has_no_convolutions(imported, fates):
+    made = imported(json.dumps({**GUI, "LoRA_type": "Standard"}), "gui.json")
+    assert (made.recipe.adapter.kind, made.recipe.adapter.targets) == ("lora", "attention+mlp")
+    assert fates(made)["conv_dim"] == "no effect"
+
+
+def test_the_guis_dreambooth_tab_trains_whole_models(imported):
+    data = {k: v for k, v in GUI.items() if k not in ("LoRA_type", "LyCORIS_preset")}
+    assert imported(json.dumps(data), "gui.json").recipe.adapter.kind == "full"
+
+
+# --- LoRA_Easy_Training_Scripts ---------------------------------------------------------------------------------------
+
+EASY = """
+[[subsets]]
+caption_extension = ".txt"
+image_dir = "img/10_zwx person"
+keep_tokens = 1
+name = "subset 1"
+num_repeats = 10
+shuffle_caption = true
+
+[train_mode]
+train_mode = "lora"
+
+[general_args.args]
+max_data_loader_n_workers = 1
+persistent_data_loader_workers = true
+pretrained_model_name_or_path = "models/pony.safetensors"
+sdxl = true
+no_half_vae = true
+mixed_precision = "bf16"
+gradient_checkpointing = true
+seed = 23
+max_token_length = 225
+prior_loss_weight = 1.0
+sdpa = true
+max_train_epochs = 16
+cache_latents = true
+
+[general_args.dataset_args]
+resolution = 1024
+batch_size = 2
+
+[network_args.args]
+network_dim = 8
+network_alpha = 4.0
+min_timestep = 0
+max_timestep = 1000
+
+[network_args.args.network_args]
+conv_dim = 4
+conv_alpha = 2.0
+algo = "locon"
+preset = "full"
+
+[optimizer_args.args]
+optimizer_type = "Came"
+lr_scheduler_type = "LoraEasyCustomOptimizer.CustomOptimizers.CosineAnnealingWarmupRestarts"
+lr_scheduler_num_cycles = 2
+loss_type = "huber"
+huber_schedule = "snr"
+huber_c = 0.2
+learning_rate = 0.0001
+warmup_ratio = 0.1
+min_snr_gamma = 8
+
+[optimizer_args.args.lr_scheduler_args]
+min_lr = 1e-6
+gamma = 0.85
+
+[optimizer_args.args.optimizer_args]
+weight_decay = "0.04"
+
+[saving_args.args]
+output_dir = "out"
+output_name = "pony"
+save_precision = "fp16"
+save_model_as = "safetensors"
+save_every_n_epochs = 1
+save_toml = true
+tag_occurrence = true
+
+[bucket_args.dataset_args]
+enable_bucket = true
+min_bucket_reso = 256
+max_bucket_reso = 1024
+bucket_reso_steps = 64
+
+[noise_args.args]
+multires_noise_iterations = 6
+multires_noise_discount = 0.3
+"""
+
+
+def test_easy_training_scripts(imported, fates):
+    made = imported(EASY)
+    r = made.recipe
+    assert made.peer == "easy"
+    assert not made.lost
+    assert [(c.folder.name, c.subject, c.repeats) for c in r.concepts] == [("10_zwx person", "zwx person", 10)]
+    assert (r.captions.shuffle, r.captions.keep_tokens) == (True, 1)
+    assert (r.buckets.resolution, r.buckets.enabled, r.train.batch, r.train.epochs) == (1024, True, 2, 16)
+    assert (r.adapter.kind, r.adapter.targets, r.adapter.rank, r.adapter.alpha) == ("lora", "full", 8, 4)
+    assert (r.adapter.conv_rank, r.adapter.conv_alpha) == (4, 2)
+    assert (r.optimizer.name, r.optimizer.args["weight_decay"]) == ("came", 0.04)
+    schedule = r.schedule
+    assert (schedule.kind, schedule.cycles, schedule.warmup) == ("annealed_cosine_with_restarts", 2, 0.1)
+    assert (schedule.decay, schedule.floor) == (0.85, 0.01)
+    assert (r.loss.kind, r.loss.huber_c, r.loss.weighting.gamma) == ("huber", 0.2, 8)
+    assert (r.noise.pyramid_iterations, r.prior.source, r.prior.weight) == (6, "none", 1.0)
+    assert made.origins["optimizer.lr"] == "[optimizer_args.args] learning_rate"
+    assert fates(made)["tag_occurrence"] == fates(made)["sdxl"] == "always"
+
+
+def test_easy_training_scripts_embeddings_are_refused(imported):
+    with pytest.raises(UsageError, match="textual_inversion"):
+        imported(EASY.replace('train_mode = "lora"', 'train_mode = "textual_inversion"'))
+
+
+# --- diffusers --------------------------------------------------------------------------------------------------------
+
+DREAMBOOTH = """
+export MODEL_NAME="stable-diffusion-v1-5/stable-diffusion-v1-5"
+accelerate launch --mixed_precision="fp16" train_dreambooth_lora.py \\
+  --pretrained_model_name_or_path=$MODEL_NAME --instance_data_dir=img/3_hzn\\ hat --class_data_dir=classes \\
+  --output_dir=out --with_prior_preservation --prior_loss_weight=0.5 --num_class_images=50 \\
+  --instance_prompt="a photo of hzn hat" --class_prompt="a photo of hat" --resolution=512 --center_crop \\
+  --train_batch_size=1 --gradient_accumulation_steps=2 --learning_rate=1e-4 --lr_scheduler="constant" \\
+  --lr_warmup_steps=0 --max_train_steps=800 --rank=16 --train_text_encoder --checkpointing_steps=200 \\
+  --validation_prompt="hzn hat on a table" --validation_steps=100 --num_validation_images=2 --seed=0 \\
+  --use_8bit_adam --enable_xformers_memory_efficient_attention --push_to_hub --snr_gamma=5
+"""
+
+
+def test_diffusers_dreambooth(imported, fates):
+    made = imported(DREAMBOOTH, "train.sh")
+    r = made.recipe
+    (concept,) = r.concepts
+    assert made.peer == "diffusers"
+    assert not made.lost
+    assert (concept.subject, concept.trigger, concept.class_word) == ("a photo of hzn hat", "hzn", "hat")
+    assert (r.prior.source, r.prior.images, r.prior.prompt, r.prior.weight) == ("class", 50, "a photo of hat", 0.5)
+    assert (r.train.batch, r.train.accumulation, r.train.steps) == (2, 2, 800)  # class images are part of a batch here
+    assert (r.adapter.rank, r.adapter.alpha, r.adapter.targets, r.adapter.text) == (16, 16, "attention", True)
+    assert (r.optimizer.name, r.optimizer.lr, r.optimizer.text_lr) == ("adamw8bit", 1e-4, 1e-4)
+    assert (r.save.every_steps, r.save.every_epochs, r.train.precision) == (200, 0, "fp16")
+    assert r.sample.prompts == ("hzn hat on a table --d 1", "hzn hat on a table --d 2")
+    assert (r.train.attention, r.loss.weighting.kind, r.buckets.enabled) == ("xformers", "min_snr", False)
+    assert fates(made)["push_to_hub"] == "elsewhere"
+
+
+def test_diffusers_class_images_that_are_there_are_used(imported, bench, beside):
+    made = imported(DREAMBOOTH.replace("=classes", "=reg/1_person"), "train.sh")
+    assert (made.recipe.prior.source, beside(made.recipe.prior.folder)) == ("folder", "reg/1_person")
+
+
+def test_diffusers_text_to_image(imported, lost):
+    script = "python train_text_to_image_lora.py --train_data_dir img"
+    text = f"{script} --random_flip --num_train_epochs 3 --lr_scheduler cosine"
+    r = imported(text, "go.sh").recipe
+    assert (r.train.batch, r.train.epochs, r.adapter.rank, r.data.flip) == (16, 3, 4, True)
+    assert (r.schedule.kind, r.schedule.warmup, r.prior.source) == ("cosine", 500, "none")
+    assert (r.data.augment.random_crop, r.data.cache) == (True, "none")
+    made = imported(f"{text} --lr_shceduler linear --center_crop", "go.sh")
+    assert not made.recipe.data.augment.random_crop
+    assert lost(made) == {"lr_shceduler": "did you mean 'lr_scheduler'?"}
+
+
+@pytest.mark.parametrize("script", diffusers_scripts.SCRIPTS)
+def test_every_script_of_diffusers_comes_to_a_recipe(imported, script):
+    made = imported(f"accelerate launch {script} --instance_data_dir img", "go.sh")
+    assert (made.recipe.adapter.kind == "lora") == ("lora" in script)
+    assert made.recipe.buckets.resolution == (1024 if "sdxl" in script else 512)
+
+
+# --- OneTrainer -------------------------------------------------------------------------------------------------------
+
+ONETRAINER = {
+    "__version": 6,
+    "training_method": "LORA",
+    "model_type": "STABLE_DIFFUSION_XL_10_BASE",
+    "base_model_name": "stabilityai/stable-diffusion-xl-base-1.0",
+    "concept_file_name": "concepts.json",
+    "debug_mode": False,
+    "aspect_ratio_bucketing": True,
+    "latent_caching": True,
+    "learning_rate_scheduler": "COSINE",
+    "learning_rate": 0.0003,
+    "learning_rate_warmup_steps": 50,
+    "epochs": 20,
+    "batch_size": 4,
+    "gradient_accumulation_steps": 2,
+    "ema": "GPU",
+    "ema_decay": 0.998,
+    "train_dtype": "BFLOAT_16",
+    "output_dtype": "FLOAT_16",
+    "resolution": "1024",
+    "offset_noise_weight": 0.05,
+    "loss_weight_fn": "MIN_SNR_GAMMA",
+    "loss_weight_strength": 4.0,
+    "min_noising_strength": 0.1,
+    "max_noising_strength": 0.9,
+    "unet": {"train": True, "learning_rate": 0.0002, "weight_dtype": "FLOAT_16"},
+    "text_encoder": {"train": False},
+    "text_encoder_layer_skip": 1,
+    "lora_rank": 32,
+    "lora_alpha": 16.0,
+    "layer_filter_preset": "attn-mlp",
+    "optimizer": {"optimizer": "ADAMW_8BIT", "beta1": 0.9, "beta2": 0.99, "weight_decay": 0.02, "fused": False},
+    "save_every": 2,
+    "save_every_unit": "EPOCH",
+    "tensorboard": True,
+    "gradient_checkpointing": "ON",
+    "wibble": 3,
+}
+CONCEPTS = [
+    {"name": "zwx person", "path": "img/10_zwx person", "balancing": 2.0, "image": {"enable_random_flip": True},
+     "text": {"enable_tag_shuffling": True, "keep_tags_count": 1}},
+    {"name": "off", "path": "img/3_hzn hat", "enabled": False},
+]  # fmt: skip
+
+
+def test_onetrainer(imported, bench, lost):
+    (bench / "concepts.json").write_text(json.dumps(CONCEPTS))
+    made = imported(json.dumps(ONETRAINER), "one.json")
+    r = made.recipe
+    assert made.peer == "onetrainer"
+    assert list(lost(made)) == ["wibble"]
+    assert [(c.subject, c.repeats) for c in r.concepts] == [("zwx person", 2)]
+    assert (r.captions.shuffle, r.captions.keep_tokens, r.data.flip) == (True, 1, True)
+    assert (r.adapter.rank, r.adapter.alpha, r.adapter.targets, r.adapter.text) == (32, 16, "attention+mlp", False)
+    assert (r.optimizer.name, r.optimizer.lr, r.optimizer.args) == (
+        "adamw8bit",
+        0.0002,
+        {"betas": [0.9, 0.99], "weight_decay": 0.02},
+    )
+    assert (r.train.epochs, r.train.batch, r.train.accumulation, r.train.ema) == (20, 4, 2, 0.998)
+    assert (r.train.precision, r.save.dtype, r.save.every_epochs) == ("bf16", "fp16", 2)
+    assert (r.schedule.kind, r.schedule.warmup, r.model.clip_skip) == ("cosine", 50, 2)
+    assert (r.noise.offset, r.noise.min_timestep, r.noise.max_timestep) == (0.05, 100, 900)
+    assert (r.loss.weighting.kind, r.loss.weighting.gamma) == ("min_snr", 4.0)
+
+
+@pytest.mark.parametrize("change", [{"model_type": "FLUX_DEV_1"}, {"training_method": "EMBEDDING"}])
+def test_onetrainer_of_other_models_is_refused(imported, change):
+    with pytest.raises(UsageError, match=next(iter(change.values()))):
+        imported(json.dumps({**ONETRAINER, **change}), "one.json")
+
+
+# --- ai-toolkit -------------------------------------------------------------------------------------------------------
+
+AI_TOOLKIT = """
+job: extension
+config:
+  name: zwx_v1
+  process:
+    - type: sd_trainer
+      training_folder: output
+      device: cuda:0
+      trigger_word: zwx
+      network: {type: lora, linear: 16, linear_alpha: 8, conv: 8, conv_alpha: 4}
+      save: {dtype: float16, save_every: 250, max_step_saves_to_keep: 4, push_to_hub: false}
+      datasets:
+        - folder_path: img
+          caption_ext: txt
+          caption_dropout_rate: 0.05
+          shuffle_tokens: true
+          cache_latents_to_disk: true
+          resolution: [512, 768]
+      train:
+        batch_size: 2
+        steps: 2000
+        gradient_accumulation_steps: 2
+        train_unet: true
+        train_text_encoder: false
+        gradient_checkpointing: true
+        noise_scheduler: ddpm
+        optimizer: adamw8bit
+        lr: 1e-4
+        ema_config: {use_ema: true, ema_decay: 0.99}
+        dtype: bf16
+        wibble: 3
+      model:
+        name_or_path: stabilityai/stable-diffusion-xl-base-1.0
+        is_xl: true
+      sample:
+        sampler: ddpm
+        sample_every: 250
+        width: 1024
+        height: 768
+        prompts: ["[trigger] in a park", "a cat"]
+        neg: blurry
+        seed: 42
+        walk_seed: true
+        guidance_scale: 6
+        sample_steps: 25
+meta: {name: "[name]", version: "1.0"}
+"""
+
+
+def test_ai_toolkit(imported, lost):
+    made = imported(AI_TOOLKIT, "job.yaml")
+    r = made.recipe
+    assert made.peer == "ai-toolkit"
+    assert set(lost(made)) == {"train.wibble", "datasets.0.resolution"}
+    assert (r.name, r.concepts[0].subject, r.train.steps, r.train.batch, r.train.accumulation) == (
+        "zwx_v1",
+        "zwx",
+        2000,
+        2,
+        2,
+    )
+    assert (r.adapter.rank, r.adapter.alpha, r.adapter.conv_rank, r.adapter.conv_alpha) == (16, 8, 8, 4)
+    assert (r.adapter.targets, r.adapter.text, r.optimizer.name, r.optimizer.lr) == ("full", False, "adamw8bit", 1e-4)
+    assert (r.save.dtype, r.save.every_steps, r.save.keep_last, r.train.ema) == ("fp16", 250, 4, 0.99)
+    assert r.sample.prompts == ("zwx in a park --w 1024 --h 768 --d 42", "a cat --w 1024 --h 768 --d 43")
+    assert (r.sample.negative, r.sample.steps, r.sample.guidance, r.sample.at_start) == ("blurry", 25, 6, True)
+    assert (r.captions.caption_dropout, r.captions.shuffle, r.buckets.resolution) == (0.05, True, 768)
+
+
+def test_ai_toolkit_of_other_models_is_refused(imported):
+    with pytest.raises(UsageError, match="is_flux"):
+        imported(AI_TOOLKIT.replace("is_xl", "is_flux"), "job.yaml")
+
+
+# --- whose settings ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "match"),
+    [
+        ("wibble = 3\n", "x.toml", "nobody's settings"),
+        ('kind = "style"\n[[concepts]]\nfolder = "img"\n', "x.toml", "a recipe already"),
+        ('[{"instance_data_dir": "img"}]', "x.json", "list of concepts"),
+        ("a = [1,\n", "x.toml", "not TOML"),
+        ('train_data_dir = "C:\\img"\n', "x.toml", "not TOML"),
+        ("{", "x.json", "not JSON"),
+        ("hello", "x.txt", "no settings and no command line"),
+    ],
+)
+def test_what_is_nobodys(imported, text, name, match):
+    with pytest.raises(UsageError, match=match):
+        imported(text, name)
+
+
+def test_files_of_two_trainers_do_not_belong_together(bench):
+    (bench / "a.toml").write_text("network_dim = 4\n")
+    (bench / "b.json").write_text(json.dumps(GUI))
+    with pytest.raises(UsageError, match="do not belong together"):
+        import_settings([bench / "a.toml", bench / "b.json"])
+
+
+def test_a_file_that_is_not_there(bench):
+    with pytest.raises(UsageError, match="does not exist"):
+        import_settings(bench / "nothing.toml")
+    with pytest.raises(UsageError, match="is a folder"):
+        import_settings(bench / "img")
+
+
+def test_the_owner_can_be_said(imported):
+    made = imported('seed = 3\ntrain_data_dir = "img"\n', peer="kohya")
+    assert made.recipe.seed == 3
+    with pytest.raises(UsageError, match="did you mean 'kohya'"):
+        imported("seed = 3\n", peer="koyha")

@@ -1,0 +1,110 @@
+"""The tables are whole: no option of kohya's is missing, every target exists, and the page says the same."""
+
+from __future__ import annotations
+
+import runpy
+import typing
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from bakehouse.recipe import Recipe
+from bakehouse.recipe.importers import (
+    FATES,
+    ai_toolkit,
+    diffusers_scripts,
+    easy_scripts,
+    kohya_gui,
+    onetrainer,
+)
+from bakehouse.recipe.importers.kohya_network import ALGORITHMS, MODULES, NETWORK_ARGS, kinds
+from bakehouse.recipe.importers.kohya_options import GROUPS, KOHYA
+from bakehouse.recipe.importers.kohya_samples import SAMPLERS
+
+ROOT = Path(__file__).parents[3]
+HELP = Path(__file__).with_name("kohya_options.txt")
+"""What `train_network.py --help` and `sdxl_train_network.py --help` list: name and type, one a line."""
+TABLES = {
+    "kohya": KOHYA,
+    "network_args": NETWORK_ARGS,
+    "gui": kohya_gui.OWN,
+    "easy": easy_scripts.OWN,
+    "diffusers": diffusers_scripts.OPTIONS,
+    "onetrainer": onetrainer.OPTIONS,
+    "ai-toolkit": ai_toolkit.OPTIONS,
+}
+
+
+def listed() -> dict[str, str]:
+    return dict(line.split() for line in HELP.read_text("utf-8").splitlines() if line and not line.startswith("#"))
+
+
+def test_no_option_of_kohyas_is_missing():
+    missing = sorted(set(listed()) - set(KOHYA))
+    assert not missing
+    assert len(listed()) >= 193  # as many as kohya's own --help lists
+
+
+def test_types_are_kohyas():
+    wide = {"any": {"text", "list"}, "float": {"float", "int"}}
+    for name, kind in listed().items():
+        ours = KOHYA[name].kind
+        assert kind == ours or kind in wide.get(ours, set()), name
+
+
+@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
+def test_every_target_is_a_key_of_the_recipe(table):
+    wrong = [(o.name, key) for o in table.values() for key in o.to if not known(Recipe, key.split("."))]
+    assert not wrong
+
+
+def known(spec: type[BaseModel], path: list[str]) -> bool:
+    field = spec.model_fields.get(path[0])
+    if field is None or len(path) == 1:
+        return field is not None
+    return any(known(inner, path[1:]) for inner in specs(field.annotation))
+
+
+def specs(annotation):
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in typing.get_args(annotation):
+        yield from specs(inner)
+
+
+@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
+def test_what_is_not_taken_has_a_reason(table):
+    assert not [o.name for o in table.values() if o.fate != "taken" and not o.how]
+    assert {o.fate for o in table.values()} <= set(FATES)
+
+
+def test_algorithms_and_samplers_exist_here():
+    from bakehouse.families.sampling import SAMPLERS as OURS
+
+    assert set(ALGORITHMS.values()) | set(MODULES.values()) <= set(kinds())
+    assert set(SAMPLERS.values()) <= set(OURS)
+
+
+def test_the_page_says_what_the_tables_say():
+    page = runpy.run_path(str(ROOT / "tools" / "import_docs.py"))["page"]
+    text = (ROOT / "docs" / "coming-from-kohya.md").read_text("utf-8")
+    assert page(text) == text, "run `make docs`"
+    for options in GROUPS.values():
+        for name in options:
+            assert f"| `{name}` |" in text
+
+
+SAMPLES = {"flag": "true", "int": "3", "float": "0.5", "text": '"fp16"', "list": "[1e-5]", "any": '"2,4"'}
+
+
+@pytest.mark.parametrize("name", sorted(listed()))
+def test_no_option_is_passed_over_in_silence(imported, name):
+    """Each option of kohya's alone is in the report, and the recipe still loads."""
+    if name in ("config_file", "dataset_config"):
+        pytest.skip("names another file")
+    extra = "" if name == "train_data_dir" else 'train_data_dir = "img"\n'
+    made = imported(
+        f"{extra}network_dim = 4\n{'' if name == 'network_dim' else f'{name} = {SAMPLES[KOHYA[name].kind]}'}\n"
+    )
+    assert any(note.key == name for note in made.notes)
