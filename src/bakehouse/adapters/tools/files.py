@@ -196,8 +196,9 @@ def write_tensors(
         for number, item in enumerate(ordered, 1):
             content = _bytes(item, path)
             f.write(content)
-            whole.update(content)
-            window.update(content)
+            if hashed:
+                whole.update(content)
+                window.update(content)
             if tell is not None:
                 tell(Progress(what=f"writing {path.name}", done=number, total=len(ordered)))
         if hashed:

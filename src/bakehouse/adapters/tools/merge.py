@@ -122,7 +122,7 @@ class _Work:
                 )
             for stem, own in stems.items():
                 shape = self.model.shape(self.model.weights[stem])
-                layer_of(adapter.file, own, torch.empty(shape.shape, device="meta"))
+                layer_of(adapter.file, own, torch.empty(shape.shape, device="meta"), self._empty_bias(stem))
                 down = adapter.file.modules[own].get("lora_down.weight")
                 results.append(ModuleResult(full_name(stem), int(down.shape[0]) if down is not None else 0, 0.0, 0.0))
             if not any(adapter.weight(s) for s in stems):
@@ -148,6 +148,11 @@ class _Work:
             part.copy_(self._changed(stem, kind, part.clone()))
         return whole
 
+    def _empty_bias(self, stem: str) -> Tensor | None:
+        """A stand-in of a module's bias: layers look at its shape."""
+        place = self.model.biases.get(stem)
+        return None if place is None else torch.empty(self.model.shape(place).shape, device="meta")
+
     def _changed(self, stem: str, kind: str, value: Tensor) -> Tensor:
         """One module's weight or bias with all adapters in it.
 
@@ -159,7 +164,7 @@ class _Work:
             if stem not in stems or strength == 0.0:
                 continue
             weight = value if kind == "weight" else self.model.read(self.model.weights[stem]).float()
-            layer = layer_of(adapter.file, stems[stem], weight, value if kind == "bias" else None)
+            layer = layer_of(adapter.file, stems[stem], weight, self._empty_bias(stem))
             delta = layer.delta(weight) if kind == "weight" else layer.bias_delta(value)
             if delta is not None:
                 changed += strength * delta.float().reshape(changed.shape)
