@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
@@ -26,6 +27,10 @@ class LoHa(DecomposableSpec):
     meaningless = frozenset({"dropout"})
 
     kind: Literal["loha"] = "loha"
+    rank: int = Field(32, ge=1)
+    """Width of the bottleneck."""
+    alpha: float = Field(16.0, gt=0)
+    """The update counts alpha / rank."""
     tucker: bool = False
     """3x3 convolutions through two cores of rank x rank x 3 x 3, which keeps the factors small."""
 

@@ -30,6 +30,10 @@ class LoKr(DecomposableSpec):
     meaningless = frozenset({"dropout"})
 
     kind: Literal["lokr"] = "lokr"
+    rank: int = Field(32, ge=1)
+    """Width of the bottleneck."""
+    alpha: float = Field(16.0, gt=0)
+    """The update counts alpha / rank."""
     factor: int = Field(-1, ge=-1)
     """The smaller factor's size, at most; -1: both about the square root of the layer's size. Smaller: larger files."""
     decompose_both: bool = False

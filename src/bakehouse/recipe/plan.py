@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from bakehouse.adapters.rates import pace_of
 from bakehouse.core.errors import Problems
 from bakehouse.data.buckets import BucketRow, Placement, assign, bucket_table, bucket_warnings
 from bakehouse.data.layouts import METADATA_FILES, read_layout
@@ -241,7 +242,8 @@ class _Derivation:
         given = self.recipe.adapter.model_fields_set if "adapter" in self.recipe.model_fields_set else set()
         if "adapter" not in self.recipe.model_fields_set and self.preset.adapter == "full":
             self.decide("adapter", {"kind": "full"}, f"{self.recipe.kind}: the whole network learns")
-        if self.recipe.adapter.kind == "lora":
+        # What an adapter goes on from says its rank, alpha and modules itself.
+        if self.recipe.adapter.kind == "lora" and self.recipe.adapter.start is None:
             why = f"usual for {self.preset.about}" + (" on crumb" if self.model_name == "crumb" else "")
             if "rank" not in given:
                 self.decide("adapter.rank", self.preset.rank, why)
@@ -260,9 +262,12 @@ class _Derivation:
     def _optimizer(self) -> None:
         spec, row = self.recipe.optimizer, self.recipe.optimizer.row
         # With rate-finding optimizers both parts take the same multiplier: their ratio is found as well.
-        lr = row.lr if row.finds_rate else row.rate_like(self.preset.lr)
-        text_lr = row.lr if row.finds_rate else row.rate_like(self.preset.text_lr)
+        pace = pace_of(self.recipe.adapter.kind)
+        lr = row.lr if row.finds_rate else row.rate_like(self.preset.lr * pace.rate)
+        text_lr = row.lr if row.finds_rate else row.rate_like(self.preset.text_lr * pace.rate)
         why = "the optimizer finds the rate itself" if row.finds_rate else f"{spec.name} on {self.preset.about}"
+        if pace.rate != 1 and not row.finds_rate:
+            why += f"; {pace.why}"
         if spec.lr is None:
             self.decide("optimizer.lr", lr, why)
         if spec.text_lr is None and self.recipe.adapter.text:
@@ -337,6 +342,9 @@ class _Derivation:
         why: list[str] = []
         if not self.recipe.optimizer.row.finds_rate and self.preset.adapter == "lora":
             factor, why = factor * 2, [*why, "x 2 with a fixed rate"]
+        pace = pace_of(self.recipe.adapter.kind)
+        if pace.shows != 1:
+            factor, why = factor * pace.shows, [*why, f"x {pace.shows:g}: {pace.why}"]
         if self.recipe.loss.weighting.kind == "min_snr" or self.recipe.noise.ip_gamma:
             factor, why = factor * 0.6, [*why, "x 3/5 with min-SNR or IP noise"]
         if self.model_name == "sdxl":
