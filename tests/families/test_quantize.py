@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 
 import pytest
 import torch
@@ -213,6 +214,8 @@ def test_a_merge_is_refused_and_changes_nothing(make_tiny):
         adapter.merge_into()
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not os.environ.get("BAKEHOUSE_SLOW"), reason="tracing a UNet takes minutes: set BAKEHOUSE_SLOW=1")
 @pytest.mark.parametrize("quantise", [False, True])
 def test_a_compiled_network_gives_the_same_in_one_graph(make_tiny, quantise):
     def gradients(compiled):
