@@ -185,3 +185,10 @@ def cache_dir(*parts: str) -> Path:
     root = os.environ.get("BAKEHOUSE_CACHE")
     base = Path(root) if root else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bakehouse"
     return base.joinpath(*parts)
+
+
+def data_dir(*parts: str) -> Path:
+    """Where what belongs to the user is kept: `$BAKEHOUSE_DATA`, else the user's data folder."""
+    root = os.environ.get("BAKEHOUSE_DATA")
+    base = Path(root) if root else Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "bakehouse"
+    return base.joinpath(*parts)
