@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 from torch import Tensor, nn
 
@@ -149,7 +150,14 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    found = {size: {kind: measure(kind, size, options.rounds) for kind in options.kinds} for size in options.sizes}
+    found: dict[str, dict[str, dict[str, float]]] = {size: {} for size in options.sizes}
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("measuring", total=len(options.kinds) * len(options.sizes))
+        for kind in options.kinds:
+            for size in options.sizes:
+                found[size][kind] = measure(kind, size, options.rounds)
+                bar.console.print(size, kind, {who: f"{value:.3g}" for who, value in found[size][kind].items()})
+                bar.advance(task)
     if options.json:
         print(json.dumps({"adapters": found, "threads": torch.get_num_threads()}))
         return
