@@ -1,4 +1,4 @@
-"""`python -m benchmarks.adapters`: a training step of every kind of adapter, beside LyCORIS and PEFT on the same layers.
+"""`python -m benchmarks.adapters`: a training step of every kind of adapter, beside LyCORIS and PEFT on like layers.
 
 Forward, backward and update of a stack of layers: the linear maps of one transformer block of SD 1.5 (320 wide, its
 feed-forward 2560) or of crumb's middle. Whoever is compared takes turns, so a machine that slows down slows all; a

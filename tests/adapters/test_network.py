@@ -53,7 +53,7 @@ def test_curves():
 
 def test_ranks_block_by_block_and_by_pattern(tiny):
     dims = [0, *range(1, 25)]
-    spec = LoRA(rank=4, alpha=2.0, dims={"*attn2*": 7, "*to_out.0": 0}, blocks={"dims": dims})
+    spec = LoRA(rank=4, alpha=2.0, dims={"*to_out.0": 0, "*attn2*": 7}, blocks={"dims": dims})
     state = inject(spec, tiny.parts()).state_dict()
     stem = "lora_unet_down_blocks_1_attentions_0"
     assert state[f"{stem}_proj_in.lora_down.weight"].shape[0] == 4 and state[f"{stem}_proj_in.alpha"] == 2
