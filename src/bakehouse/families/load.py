@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bakehouse.core.catalogue import target
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import read_json
 from bakehouse.families.components import (
@@ -167,8 +168,10 @@ class _Loader:
             UsageError: it is no autoencoder.
         """
         path = Path(ref).expanduser()
+        if not path.exists():
+            path = Path(target(ref, "vae", "base") or ref)
         if not path.is_file():
-            folder = path if path.is_dir() else download(ref, VAE_FILES)
+            folder = path if path.is_dir() else download(living(path.as_posix()), VAE_FILES)
             return self.vae_folder(folder / "vae" if (folder / "vae" / "config.json").is_file() else folder)
         from bakehouse.families.single_file import split_vae
 

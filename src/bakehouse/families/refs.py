@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from bakehouse.core.errors import BakehouseError, UsageError
+from bakehouse.core.catalogue import names, target
+from bakehouse.core.errors import BakehouseError, UsageError, did_you_mean
 from bakehouse.core.files import read_json
 from bakehouse.families.crumb import crumb_folder
 from bakehouse.families.hub import cached_pipeline, living
@@ -81,13 +82,21 @@ def resolve_model(ref: str | Path) -> ModelRef:
         return ModelRef("folder", name, path, family_of_folder(path))
     if path.is_file():
         return ModelRef("file", name, path, _family_of_file(path))
-    if isinstance(ref, str) and _HUB_ID.fullmatch(name) and path.suffix not in WEIGHT_SUFFIXES:
+    if isinstance(ref, str) and is_hub_id(name):
         return _hub_ref(name)
+    shelved = target(name, "base")
+    if shelved is not None:
+        return resolve_model(shelved)
     raise UsageError(
-        f"model {name!r}: no such file or folder",
-        hint="a model is `crumb`, a diffusers folder, a .safetensors or .ckpt file, or a Hub id such as "
-        "stable-diffusion-v1-5/stable-diffusion-v1-5",
+        f"model {name!r}: no such file or folder, and no such name on the shelf{did_you_mean(name, names())}",
+        hint="a model is `crumb`, a diffusers folder, a .safetensors or .ckpt file, a Hub id such as "
+        "stable-diffusion-v1-5/stable-diffusion-v1-5, or a name of `bakehouse models list`",
     )
+
+
+def is_hub_id(text: str) -> bool:
+    """Whether a text has the form of a Hub id, owner/name."""
+    return _HUB_ID.fullmatch(text) is not None and Path(text).suffix not in WEIGHT_SUFFIXES
 
 
 def _hub_ref(name: str) -> ModelRef:
