@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 import typing
 from pathlib import Path
@@ -77,6 +78,15 @@ def specs(annotation):
 def test_what_is_not_taken_has_a_reason(table):
     assert not [o.name for o in table.values() if o.fate != "taken" and not o.how]
     assert {o.fate for o in table.values()} <= set(FATES)
+
+
+def test_commands_that_are_named_exist():
+    from bakehouse.cli.main import app
+
+    names = {c.name or c.callback.__name__ for c in app.registered_commands} | {g.name for g in app.registered_groups}
+    said = [o.how for table in TABLES.values() for o in table.values()]
+    said.append((ROOT / "docs" / "coming-from-kohya.md").read_text("utf-8"))
+    assert {word for text in said for word in re.findall(r"`bakehouse (\w+)", text)} <= names
 
 
 def test_algorithms_and_samplers_exist_here():

@@ -159,9 +159,9 @@ OPTIONS: dict[str, Option] = table(
     taken("save.save_every", "int", "save.every_steps"),
     taken("save.max_step_saves_to_keep", "int", "save.keep_last"),
     always("save.save_format", "text", "safetensors with kohya's keys"),
-    elsewhere("save.push_to_hub", "flag", "`bakehouse publish` uploads"),
-    elsewhere("save.hf_repo_id", "text", "`bakehouse publish` uploads"),
-    elsewhere("save.hf_private", "flag", "`bakehouse publish` uploads"),
+    elsewhere("save.push_to_hub", "flag", "belongs to publishing, not to training"),
+    elsewhere("save.hf_repo_id", "text", "belongs to publishing, not to training"),
+    elsewhere("save.hf_private", "flag", "belongs to publishing, not to training"),
     taken("datasets", "any", "concepts"),
     taken("train.batch_size", "int", "train.batch", default=1),
     taken("train.steps", "int", "train.steps"),
@@ -199,7 +199,7 @@ OPTIONS: dict[str, Option] = table(
     always("model.is_v2", "flag", "the family is read from the model itself"),
     always("model.is_xl", "flag", "the family is read from the model itself"),
     always("model.arch", "text", "the family is read from the model itself"),
-    always("model.is_v_pred", "flag", "what the model predicts is read from the model itself"),
+    taken("model.is_v_pred", "flag", "model.prediction", choices={True: "v_prediction"}),
     taken("model.quantize", "flag", "model.quantize", choices={True: "int8"}),
     no_effect("model.low_vram", "flag", "see `train.offload`"),
     missing("sample.sampler", "text", "the default sampler draws the samples", "ddpm"),
@@ -240,9 +240,7 @@ def read(documents: Sequence[Document]) -> Draft:
     process: dict[str, Any] = next(iter(config.get("process") or []), {})
     if process.get("type") not in ("sd_trainer", "diffusion_trainer", "ui_trainer"):
         hint = (
-            "sliders are read by `bakehouse slider`"
-            if "slider" in str(process.get("type"))
-            else "understood is sd_trainer"
+            "a slider is not trained on images" if "slider" in str(process.get("type")) else "understood is sd_trainer"
         )
         raise UsageError(f"{document.path}: process type {process.get('type')!r}", hint=hint)
     model = process.get("model") or {}

@@ -204,7 +204,7 @@ def prior(s: Settings) -> Iterator[Outcome]:
         yield Taken("prior.prompt", s["class_prompt"], ("class_prompt",))
 
 
-_HUB = "`bakehouse publish` uploads"
+_HUB = "belongs to publishing, not to training"
 
 OPTIONS: dict[str, Option] = table(
     taken("script", "text", "adapter.kind", rule=method),
@@ -282,7 +282,9 @@ OPTIONS: dict[str, Option] = table(
     taken("noise_offset", "float", "noise.offset", rule=noise),
     taken("input_perturbation", "float", "noise.ip_gamma"),
     taken("snr_gamma", "float", "loss.weighting.kind", "loss.weighting.gamma", rule=weighting),
-    always("prediction_type", "text", "read from the model itself"),
+    taken(
+        "prediction_type", "text", "model.prediction", choices={"epsilon": "epsilon", "v_prediction": "v_prediction"}
+    ),
     missing("do_edm_style_training", "flag", "noise is added as the model was trained"),
     taken("validation_prompt", "text", "sample.prompts", rule=samples),
     taken("num_validation_images", "int", "sample.prompts", default=4, rule=samples),

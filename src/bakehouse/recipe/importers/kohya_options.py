@@ -14,8 +14,8 @@ from bakehouse.recipe.importers.kohya_samples import samples
 from bakehouse.recipe.importers.table import Option, always, elsewhere, missing, no_effect, table, taken
 
 _LOG = "a run's `events.jsonl` holds everything; `--quiet` and `--json` say how much is shown"
-_HUB = "`bakehouse publish` uploads; a token comes from the Hub's own login"
-_CARD = "`bakehouse publish` writes it into the card and the file"
+_HUB = "belongs to publishing, not to training"
+_CARD = "belongs to publishing, not to training"
 _PROCESS = "one process trains; nothing is to be set up between several"
 _RESUME = "the same command goes on where it stopped, to the same bits"
 _HOLDOUT = "checkpoints are judged by pictures: name images that are not trained on in `evaluate.holdout`"
@@ -29,7 +29,7 @@ GROUPS: Mapping[str, dict[str, Option]] = {
     ),
     "Model": table(
         always("v2", "flag", "the family is read from the model itself"),
-        always("v_parameterization", "flag", "what the model predicts is read from the model itself"),
+        taken("v_parameterization", "flag", "model.prediction", choices={True: "v_prediction"}),
         taken("pretrained_model_name_or_path", "text", "model.base", rule=rules.base_model),
         no_effect("tokenizer_cache_dir", "text", "the tokenizer comes with the model or with the package"),
         taken("vae", "text", "model.vae", rule=rules.base_model),
@@ -92,7 +92,9 @@ GROUPS: Mapping[str, dict[str, Option]] = {
         ),
         taken("min_bucket_reso", "int", "buckets.min", default=256, rule=rules.buckets),
         taken("max_bucket_reso", "int", "buckets.max", default=1024, rule=rules.buckets),
-        elsewhere("skip_image_resolution", "text", "`bakehouse dataset audit` lists small images"),
+        missing(
+            "skip_image_resolution", "text", "small images are used; `bakehouse plan` warns of those that grow much"
+        ),
         taken("bucket_reso_steps", "int", "buckets.step", default=64, rule=rules.buckets),
         taken(
             "bucket_no_upscale",
@@ -125,7 +127,7 @@ GROUPS: Mapping[str, dict[str, Option]] = {
             "prior.prompt",
             how="class images of your own; none where it is not given",
         ),
-        elsewhere("in_json", "text", "`bakehouse dataset import` writes its captions beside the images"),
+        missing("in_json", "text", "captions are read beside the images, or from a metadata.jsonl"),
         taken("dataset_repeats", "int", "concepts.repeats", default=1, how="with `in_json`"),
     ),
     "Output": table(
@@ -378,7 +380,7 @@ GROUPS: Mapping[str, dict[str, Option]] = {
         elsewhere("training_comment", "text", _CARD),
         always("dim_from_weights", "flag", "adapters that go on keep the rank of their file"),
         taken("scale_weight_norms", "float", "adapter.max_norm", rule=network.network),
-        missing("base_weights", "list", "merge them into the base first"),
+        elsewhere("base_weights", "list", "merge them into the base first: `bakehouse weights merge`"),
         no_effect("base_weights_multiplier", "list", "belongs to base_weights"),
         always("no_half_vae", "flag", "the VAE encodes in fp32 where half precision would break it"),
         always("skip_until_initial_step", "flag", _RESUME),
@@ -423,7 +425,7 @@ GROUPS: Mapping[str, dict[str, Option]] = {
         taken("class_tokens", "text", "concepts.subject"),
         taken("is_reg", "flag", "prior.folder", how="class images"),
         taken("batch_size", "int", "train.batch", rule=rules.batch, how="wins over train_batch_size"),
-        missing("metadata_file", "text", "`bakehouse dataset import` writes its captions beside the images"),
+        missing("metadata_file", "text", "captions are read beside the images, or from a metadata.jsonl"),
         missing("custom_attributes", "any", 'only `prior.target = "base"` keeps what the base would say'),
         no_effect("network_multiplier", "float", "an adapter trains at its full strength", 1.0),
     ),
