@@ -24,7 +24,7 @@ from bakehouse.train.memory import is_out_of_memory, largest_batch, out_of_memor
 from bakehouse.train.offload import Helpers, wants_offload
 from bakehouse.train.precision import Precision
 
-bake_module = importlib.import_module("bakehouse.train.bake")
+bake_module = importlib.import_module("bakehouse.train.oven")
 """The file, not the function that the package shows under its name."""
 
 

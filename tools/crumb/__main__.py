@@ -21,6 +21,7 @@ from diffusers import AutoencoderKL
 from PIL import Image
 
 from bakehouse.curate.taggers.crumb import CrumbTagger
+from bakehouse.curate.taggers.vocabulary import Vocabulary
 from tools.crumb import examples, judge, pack, samples, tagger, tokenizer, unet, vae, world
 from tools.crumb.world import Picture
 
@@ -144,6 +145,10 @@ def judge_all(p: Plan, count: int = 1000, guidance: float = judge.GUIDANCE) -> N
     prompts = judge.random_prompts(Picture.read(p.out / "images.jsonl"), count, seed=1)
     found, _ = judge.judge(pipe, CrumbTagger.load(assets / "crumb-tagger"), prompts, guidance=guidance, say=say)
     (p.out / "judgement.json").write_text(json.dumps(asdict(found), indent=1) + "\n")
+    pack.fill_card(assets / "crumb", judge.table(found))
+    config = json.loads((assets / "crumb-tagger" / "config.json").read_text())
+    words = Vocabulary.load(assets / "crumb-tagger" / "vocabulary.json")
+    pack.fill_card(assets / "crumb-tagger", tagger.table(config["accuracy"], words))
     print(judge.table(found))
 
 

@@ -28,6 +28,9 @@ class Judgement:
     steps: int
     guidance: float
     by_group: dict[str, float]
+    whole: dict[str, float]
+    """The same without close-ups, which cut off what is asked of clothes and hide much of the background."""
+    asked: dict[str, int]
     judged: dict[str, float]
 
     @property
@@ -86,23 +89,39 @@ def judge(
     say: Callable[[str], None] = lambda _: None,
 ) -> tuple[Judgement, list[Image.Image]]:
     found: dict[str, list[bool]] = defaultdict(list)
+    whole: dict[str, list[bool]] = defaultdict(list)
     images: list[Image.Image] = []
     for start in range(0, len(prompts), 64):
         some = prompts[start : start + 64]
         batch = generate(pipe, some, steps, guidance, seed=start)
         result = tagger(batch)
         for i, text in enumerate(some):
-            for group, there in prompt_accuracy(result, i, tagger.vocabulary.atoms_of_prompt(text)).items():
+            wanted = tagger.vocabulary.atoms_of_prompt(text)
+            for group, there in prompt_accuracy(result, i, wanted).items():
                 found[group].append(there)
+                if wanted.get("framing") != "close-up":
+                    whole[group].append(there)
         images += batch
         say(f"judged {len(images)} of {len(prompts)}")
-    by_group = {g: float(np.mean(found[g])) for g in tagger.vocabulary.groups if found[g]}
+    by_group, uncut = ({g: float(np.mean(f[g])) for g in tagger.vocabulary.groups if f[g]} for f in (found, whole))
     judged = {g: by_group[g] for g in tagger.vocabulary.judged if g in by_group}
-    return Judgement(len(images), steps, guidance, by_group, judged), images
+    asked = {g: len(found[g]) for g in by_group}
+    return Judgement(len(images), steps, guidance, by_group, uncut, asked, judged), images
 
 
-def table(j: Judgement) -> str:
-    """The judgement as lines of a Markdown table."""
-    rows = [f"| {g}{' *' if g in j.judged else ''} | {v:.1%} |" for g, v in j.by_group.items()]
-    head = ["| asked attribute | there |", "| --- | --- |"]
-    return "\n".join([*head, *rows, f"| **mean of the judged (*)** | **{j.mean:.1%}** |"])
+def table(j: Judgement, least: int = 15) -> str:
+    """The judgement as lines of a Markdown table; groups asked for at least so often."""
+
+    def row(group: str) -> str:
+        return f"| {group} | {j.by_group[group]:.1%} | {j.whole.get(group, float('nan')):.1%} | {j.asked[group]} |"
+
+    uncut = float(np.mean([j.whole[g] for g in j.judged]))
+    return "\n".join(
+        [
+            "| asked | there, all images | without close-ups | times asked |",
+            "| --- | --- | --- | --- |",
+            *(row(g) for g in j.judged),
+            f"| **mean of these** | **{j.mean:.1%}** | **{uncut:.1%}** | |",
+            *(row(g) for g in j.by_group if g not in j.judged and j.asked[g] >= least),
+        ]
+    )

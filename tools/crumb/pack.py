@@ -59,6 +59,19 @@ def pack_tagger(tagger: Path, out: Path) -> None:
     write_sums(out)
 
 
+BEGIN, END = "<!-- measured -->", "<!-- end -->"
+
+
+def fill_card(folder: Path, measured: str) -> None:
+    """Puts a table into the card between its marks, where there is a card, and sums the folder anew."""
+    card = folder / "README.md"
+    if card.is_file():
+        head, rest = card.read_text("utf-8").split(BEGIN)
+        _, tail = rest.split(END)
+        card.write_text(f"{head}{BEGIN}\n\n{measured}\n\n{END}{tail}", "utf-8")
+        write_sums(folder)
+
+
 def write_sums(folder: Path) -> None:
     """SHA256SUMS of all files but itself, as `sha256sum -c` reads it."""
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "SHA256SUMS")

@@ -245,12 +245,44 @@ def train(
     elif start is not None:
         trainer.net.load_state_dict(load_file(start / "model.safetensors"))
     trainer.run(out, say)
-    report = {}
-    for k, name in enumerate(("base", "held out")):
-        report[name] = accuracy(trainer.net, album, [key for key in album.test if key[0] == k], words)
-        say(f"{name}: " + ", ".join(f"{g} {v:.3f}" for g, v in report[name].items()))
+    report = test(trainer.net, album, folder, words)
+    for name, found in report.items():
+        say(f"{name}: " + ", ".join(f"{g} {v:.3f}" for g, v in found.items()))
     save(trainer.net, out, options, report)
     return out
+
+
+def test(net: TaggerNet, album: Album, folder: Path, words: Vocabulary) -> dict[str, dict[str, float]]:
+    """Accuracy by group on what was never trained on: of both splits, close-ups apart; `n` is how many pictures."""
+    report = {}
+    for k, (name, file) in enumerate((("base", "images"), ("held out", "heldout"))):
+        pictures = Picture.read(folder / f"{file}.jsonl")
+        for near in (False, True):
+            keys = [(s, i) for s, i in album.test if s == k and (pictures[i].framing == "close-up") is near]
+            found = accuracy(net, album, keys, words)
+            report[f"{name} {'close-up' if near else 'others'}"] = {"n": float(len(keys)), **found}
+    return report
+
+
+def table(report: Mapping[str, Mapping[str, float]], words: Vocabulary) -> str:
+    """The test as lines of a Markdown table; what is judged stands first."""
+    columns = ("base others", "base close-up", "held out others", "held out close-up")
+    backgrounds = ("background color", "background color 2")
+    rest = [g for g in words.groups if g not in words.judged and g not in backgrounds]
+    order = (*words.judged, *backgrounds, *rest)
+
+    def share(column: str, group: str) -> str:
+        return f"{report[column][group]:.1%}" if group in report[column] else "-"
+
+    return "\n".join(
+        [
+            "| group | base, portrait and from afar | base, close-up | held out, portrait and from afar "
+            "| held out, close-up |",
+            "| --- | --- | --- | --- | --- |",
+            "| pictures | " + " | ".join(f"{report[c]['n']:.0f}" for c in columns) + " |",
+            *(f"| {g} | " + " | ".join(share(c, g) for c in columns) + " |" for g in order),
+        ]
+    )
 
 
 def load_album(folder: Path, words: Vocabulary, test: int) -> Album:

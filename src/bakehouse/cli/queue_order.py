@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from bakehouse.cli.options import QueueFile
-from bakehouse.cli.queue import Number, queue
+from bakehouse.cli.queue import Number
+from bakehouse.cli.queue import queue as queue
 
 
 @queue.command()

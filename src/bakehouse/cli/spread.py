@@ -13,7 +13,7 @@ from typing import Any
 def spread(command: Callable[..., None]) -> Callable[..., None]:
     """`command` as typer wants it: each parameter that is a dataclass is replaced by the fields of that dataclass."""
     hints = typing.get_type_hints(command, include_extras=True)
-    groups = {name: hint for name, hint in hints.items() if dataclasses.is_dataclass(hint)}
+    groups: dict[str, Any] = {name: hint for name, hint in hints.items() if dataclasses.is_dataclass(hint)}
 
     @functools.wraps(command)
     def called(**given: Any) -> None:

@@ -5,31 +5,22 @@ The loop is imported when it is first used, so that a look at the queue loads no
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bakehouse.train.bake import bake as bake
     from bakehouse.train.loop import train as train
+    from bakehouse.train.oven import bake as bake
     from bakehouse.train.queue import Job as Job
     from bakehouse.train.queue import JobQueue as JobQueue
     from bakehouse.train.worker import work as work
+
+_HOMES = {"Job": "queue", "JobQueue": "queue", "bake": "oven", "train": "loop", "work": "worker"}
 
 __all__ = ["Job", "JobQueue", "bake", "train", "work"]
 
 
 def __getattr__(name: str) -> Any:
-    match name:
-        case "bake":
-            from bakehouse.train.bake import bake as found
-        case "train":
-            from bakehouse.train.loop import train as found
-        case "Job" | "JobQueue":
-            from bakehouse.train import queue
-
-            return getattr(queue, name)
-        case "work":
-            from bakehouse.train.worker import work as found
-        case _:
-            raise AttributeError(f"module 'bakehouse.train' has no attribute {name!r}")
-    globals()[name] = found  # importing bake.py has bound its name to the module
-    return found
+    if name not in _HOMES:
+        raise AttributeError(f"module 'bakehouse.train' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"bakehouse.train.{_HOMES[name]}"), name)
