@@ -82,7 +82,7 @@ def test_rates_block_by_block_and_of_late_matrices(tiny):
 
 @pytest.mark.parametrize("name", PRODUCTS)
 def test_no_update_is_longer_than_max_norm(tiny, randomised, name):
-    adapter = randomised(PRODUCTS[name], tiny)
+    adapter = randomised(PRODUCTS[name], tiny, std=0.6)
     before = {k: layer.delta(adapter.sites[k].module.weight).detach().clone() for k, layer in adapter.layers.items()}
     adapter.limit()
     for stem, old in before.items():
@@ -99,7 +99,7 @@ def test_going_on_from_a_file(tiny, randomised, output, make_tiny, tmp_path):
     other = make_tiny()
     adapter = inject(LoRA(start=path, dropout=0.1), other.parts()).eval()
     assert torch.equal(output(other), output(tiny))
-    assert adapter.module_names() == first.module_names() and not adapter.trains_text
+    assert sorted(adapter.module_names()) == sorted(first.module_names()) and not adapter.trains_text
     assert next(iter(adapter.layers.values())).dropout == 0.1
     made = metadata_for(adapter.spec, name="x", base_model="tiny")
     assert made["ss_network_dim"] == "3" and made["ss_network_alpha"] == "2.0"
