@@ -32,6 +32,7 @@ def kitchen(tmp_path, monkeypatch):
         (photos / f"{i}.txt").write_text("zwx person, smile")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BAKEHOUSE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("BAKEHOUSE_DATA", str(tmp_path / "data"))
     return tmp_path
 
 
@@ -223,7 +224,8 @@ def test_models_list(typed):
     assert "crumb" in typed("models", "list")[1]
     rows = json.loads(typed("models", "list", "--json")[1])
     assert rows[0]["name"] == "crumb"
-    assert len(rows[0]["version"]) == 64
+    assert len(rows[0]["sha256"]) == 64
+    assert {"kind", "bytes", "licence", "path", "source"} <= set(rows[0])
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -25,14 +25,16 @@ def generate(
 ) -> None:
     """Draw pictures and print where they are. Each file knows how it was made."""
     from bakehouse import generate as room
+    from bakehouse.cli.terminal.adapters import more_adapters
     from bakehouse.cli.terminal.events import painting
     from bakehouse.cli.terminal.pictures import keep
 
     request = how.request(prompt, seed=seed, count=count)
     source = room.resolve(model, base=base)
+    more = more_adapters(source, how.adapter, weight)
     with (
         painting(quiet=quiet or json) as paint,
-        room.Studio.open(source) as studio,
+        room.Studio.open(source, adapters=more) as studio,
         studio.adapters_at(*([] if weight is None else [weight])),
     ):
         keep(studio.txt2img(request, batch=how.batch, on_event=paint), out, json=json)

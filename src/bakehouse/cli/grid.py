@@ -27,12 +27,14 @@ def grid(
 ) -> None:
     """Draw one picture with one or two things varied. The same command again makes only what is missing."""
     from bakehouse.cli.source import subject_of
+    from bakehouse.cli.terminal.adapters import more_adapters
     from bakehouse.cli.terminal.events import show
     from bakehouse.generate import Drawn, make_grid, resolve
 
     source = resolve(model, base=base)
     request = how.request(subject_of(source.run) if prompt is None else prompt, seed=seed)
     folder = out or Path("grids") / source.title
-    events = show(make_grid(source, x, y, request, folder, batch=how.batch), json=json, quiet=quiet)
+    more = more_adapters(source, how.adapter)
+    events = show(make_grid(source, x, y, request, folder, batch=how.batch, adapters=more), json=json, quiet=quiet)
     if not json:
         print(*(event.path for event in events if isinstance(event, Drawn)))

@@ -1,31 +1,62 @@
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
-from bakehouse.cli.options import Json
+from bakehouse.cli.options import Json, Quiet
 
-models = typer.Typer(help="Base models that are on this machine.", no_args_is_help=True)
-
-
-@models.callback()
-def _models() -> None:
-    """Base models that are on this machine."""
+models = typer.Typer(help="Base models and helpers by name.", no_args_is_help=True)
+KNOWN = "As `bakehouse models list` has it."
+Kind = typer.Option(metavar="KIND", help="base, vae, adapter, tagger, upscaler, matte, faces, inpainter, ocr.")
 
 
 @models.command("list")
-def list_models(json: Json = False) -> None:
-    """List what is part of the package and what lies in the Hub's cache."""
-    from rich.table import Table
+def list_models(
+    here: Annotated[bool, typer.Option("--here", help="Only what is on this machine.")] = False,
+    kind: Annotated[str | None, Kind] = None,
+    json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the names.")] = False,
+) -> None:
+    """List the models that have names: the catalogue's, your own, and base models in the Hub's cache."""
+    from bakehouse.cli.terminal.models import print_models
+    from bakehouse.families.shelf import rows
 
-    from bakehouse.cli.shelf import shelf
-    from bakehouse.cli.terminal.screen import print_json, print_table
-    from bakehouse.cli.terminal.units import size
+    print_models(rows(), here=here, kind=kind, json=json, quiet=quiet)
 
-    rows = shelf()
-    if json:
-        print_json(rows)
-        return
-    table = Table("name", "what", "size", "licence", "sha256 or revision", box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(row["name"], row["what"], size(row["bytes"]), row["licence"], row["version"][:12])
-    print_table(table)
+
+@models.command()
+def fetch(
+    name: Annotated[list[str], typer.Argument(metavar="NAME...", help=KNOWN)], json: Json = False, quiet: Quiet = False
+) -> None:
+    """Bring models here: each file checked. Stopped, the same command goes on where it was."""
+    from bakehouse.cli.terminal.models import fetch_models
+
+    fetch_models(name, json=json, quiet=quiet)
+
+
+@models.command()
+def add(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Short, and not in the catalogue.")],
+    where: Annotated[str, typer.Argument(metavar="PATH|HUB_ID", help="It stays where it is.")],
+    kind: Annotated[str | None, Kind] = None,
+    licence: Annotated[str, typer.Option(metavar="WORDS", help="Whose terms bind who uses it.")] = "",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Give a model of yours a short name. Wherever a model is asked for, the name will do."""
+    from bakehouse.cli.terminal.models import add_model
+
+    add_model(name, where, kind, licence, json=json, quiet=quiet)
+
+
+@models.command()
+def remove(
+    name: Annotated[str, typer.Argument(metavar="NAME", help=KNOWN)],
+    files: Annotated[bool, typer.Option("--files", help="Also the files that bakehouse itself has fetched.")] = False,
+    json: Json = False,
+) -> None:
+    """Take a name off the shelf. Your own files are never touched."""
+    from bakehouse.cli.terminal.models import remove_model
+
+    remove_model(name, files=files, json=json)

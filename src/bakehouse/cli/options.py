@@ -56,6 +56,10 @@ class Drawing:
     width: Side = None
     height: Side = None
     batch: Annotated[int | None, typer.Option(help="Pictures at once; never changes a picture.")] = None
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE[:WEIGHT]", help="One more adapter: a file, a run or a name. May come again."),
+    ] = None
 
     def request(self, prompt: str, **more: Any) -> Request:
         """What a studio is asked for; `more` are its other fields.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,14 +108,29 @@ def identify(shapes: Shapes) -> FileKind:
 _ADAPTER_MARKS = ("lora_down", "lora_up", "lora_A", "lora_B", "lora.up", "lora.down", "_lora.", "lora_linear_layer",
                   "hada_w1", "lokr_w1", "oft_blocks", "dora_scale", "on_input")  # fmt: skip
 
+_ADAPTER_FAMILIES = (
+    (re.compile(r"^(?:lora_te2_|text_encoder_2\.|text_encoders\.clip_g\.)"), "sdxl"),
+    (
+        re.compile(r"(?:_blocks|mid_block|middle_block)[._].*transformer_blocks[._][1-9]"),
+        "sdxl",
+    ),
+    (re.compile(r"(?:double_blocks|single_transformer_blocks)[._]"), "flux"),
+    (re.compile(r"joint_blocks[._]"), "sd3"),
+)
+"""Modules that only one family has."""
+_CONTEXT = re.compile(r"attn2[._]to_k\b.*(?:down|lora_A|hada_w1_b)|attn2_to_k\.(?:lora_down|hada_w1_b)")
+"""Tensors [rank, width of the text] of cross-attention."""
+
 
 def _adapter(shapes: Shapes) -> FileKind | None:
     mark = next((k for k in shapes if any(m in k for m in _ADAPTER_MARKS)), None)
     if mark is None:
         return None
-    if any(k.startswith("lora_te2_") for k in shapes):
-        return FileKind("adapter", "sdxl", "keys lora_te2_...")
-    context = next((k for k in shapes if "attn2" in k and "to_k" in k and ("down" in k or "lora_A" in k)), None)
+    for telling, family in _ADAPTER_FAMILIES:
+        found = next((match[0] for key in shapes if (match := telling.search(key))), None)
+        if found is not None:
+            return FileKind("adapter", family, f"keys {found.rstrip('._')}...")
+    context = next((k for k in shapes if _CONTEXT.search(k)), None)
     if context is not None:
         width = shapes[context][1] if len(shapes[context]) > 1 else 0
         return FileKind("adapter", _family_of_context(width), f"{context} takes {width} channels")

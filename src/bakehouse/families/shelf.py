@@ -192,7 +192,7 @@ def _look(path: Path) -> tuple[Kind | None, str]:
 
 
 def remove(name: str, *, files: bool = False) -> tuple[str, int]:
-    """Takes a name off the shelf; with `files` also what bakehouse itself has fetched. The user's files are never touched.
+    """Takes a name off the shelf; with `files` also what bakehouse itself has fetched, never what is the user's.
 
     Returns:
         What was done, in words, and the bytes that were freed.

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from bakehouse.core.catalogue import find, names, target
 from bakehouse.core.errors import BakehouseError, UsageError, did_you_mean
 from bakehouse.core.events import Saved
 from bakehouse.core.files import read_json
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 ALLOWED = (
     "`crumb`, a diffusers folder, a .safetensors or .ckpt checkpoint, a Hub id (owner/name), a run folder, "
-    "or an adapter's .safetensors"
+    "an adapter's .safetensors, or a name of `bakehouse models list`"
 )
 HUB_LORA = "pytorch_lora_weights.safetensors"
 """The file by which a folder or Hub repository says that it is an adapter."""
@@ -84,7 +86,93 @@ def _resolve(text: str, path: Path, base: str | Path | None) -> Source:
         return _file(path, base)
     if _HUB_ID.match(text) and not path.parent.is_dir():
         return _plain(text, base)
+    shelved = target(text, "base", "adapter")
+    if shelved is not None:
+        return _resolve(shelved, Path(shelved), base)
     raise UsageError(f"{text!r} does not exist{_similar(path)}", hint=f"a model is {ALLOWED}")
+
+
+def beside(source: Source, texts: Sequence[str]) -> tuple[tuple[Path, float], ...]:
+    """More adapters for a source, as files and weights: `a.safetensors:0.7`, `runs/x`, `runs/x:0.5`, `name:-1`.
+
+    Without a number a file counts 1, a run as much as its evaluation picked. Headers are read, no weights.
+
+    Raises:
+        UsageError: no such thing, no number, a whole model, or made for another family than the base's.
+        BakehouseError: a file is damaged.
+    """
+    found = tuple(_weighted(text.strip()) for text in texts)
+    for path, _ in found:
+        _check_family(path, source.base)
+    return found
+
+
+def _weighted(text: str) -> tuple[Path, float]:
+    ref, colon, number = text.rpartition(":")
+    if not colon or Path(text).expanduser().exists():
+        return _one_adapter(text)
+    try:
+        weight = float(number)
+    except ValueError:
+        weight = math.nan
+    if not math.isfinite(weight):
+        raise UsageError(f"--adapter {text}: {number!r} is no weight", hint="write FILE:0.7; FILE alone counts 1")
+    return _one_adapter(ref)[0], weight
+
+
+def _one_adapter(text: str) -> tuple[Path, float]:
+    """A file with its weight, of anything that comes to one adapter."""
+    path = Path(text).expanduser()
+    if not path.exists():
+        shelved = target(text, "adapter")
+        if shelved is None:
+            raise UsageError(
+                f"adapter {text!r} does not exist{_similar(path)}", hint="an adapter is a .safetensors file or a run"
+            )
+        path = Path(shelved)
+    weight = 1.0
+    if (path / "recipe.toml").is_file():
+        path, weight = _picked(Run(path))
+    elif (path / HUB_LORA).is_file():
+        path = path / HUB_LORA
+    if path.is_dir() or path.suffix.lower() != ".safetensors" or not is_adapter(path):
+        raise UsageError(
+            f"{text} is no adapter" + (": it was trained whole" if path.is_dir() else ""),
+            hint="--adapter takes .safetensors files of adapters and runs of them; a whole model goes first",
+        )
+    return path, weight
+
+
+def _check_family(path: Path, base: str) -> None:
+    """Holds an adapter's family against its base's, as far as headers tell either.
+
+    Raises:
+        UsageError: they differ.
+    """
+    from bakehouse.families.identify import NAMES, identify, read_header
+
+    found = identify(read_header(path).shapes)
+    if not found.family:
+        return
+    from bakehouse.families.refs import resolve_model
+
+    family = resolve_model(base).family
+    if family is not None and family != found.family:
+        raise UsageError(
+            f"{path} is {found}, and the base {base} is {NAMES[family]}",
+            hint="name a base of its family, or leave it out",
+        )
+
+
+def notes_on(path: Path) -> list[str]:
+    """What an adapter's file carries that is not read, in words."""
+    from bakehouse.families.identify import read_header
+
+    keys = read_header(path).shapes
+    words = sorted({key.split(".")[1] for key in keys if key.startswith("bundle_emb.") and key.count(".")})
+    if not words:
+        return []
+    return [f"{path.name} carries embeddings, which are not read: {', '.join(words)} are plain words in a prompt"]
 
 
 def swapped(source: Source, ref: str | Path) -> Source:
@@ -257,6 +345,7 @@ def _adapter(path: Path, base: str | Path | None) -> Source:
         raise UsageError(
             f"--base {named} is an adapter or the run of one", hint="a base is a whole model: name the one under it"
         )
+    _check_family(path, root.base)
     return replace(
         root,
         adapters=((path, 1.0),),
@@ -308,7 +397,7 @@ def _found_base(named: Any, beside: Path) -> str | None:
     if not named:
         return None
     text = str(named)
-    if text == "crumb" or Path(text).exists():
+    if Path(text).exists() or find(text) is not None:
         return text
     neighbour = beside.parent / Path(text).name
     if neighbour.exists():
@@ -358,7 +447,7 @@ def _picked(run: Run) -> tuple[Path, float]:
 def _similar(path: Path) -> str:
     """What lies in the same folder under a similar name."""
     parent = path.parent if path.parent.is_dir() else Path()
-    return did_you_mean(path.name, [*(p.name for p in parent.iterdir()), "crumb"])
+    return did_you_mean(path.name, [*(p.name for p in parent.iterdir()), *names()])
 
 
 def _whole(value: Any) -> int | None:

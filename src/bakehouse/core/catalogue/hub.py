@@ -96,7 +96,7 @@ def _weight(folder: Path) -> int:
 @contextlib.contextmanager
 def _silent_hub() -> Iterator[None]:
     """Without the Hub's own bars, which would be drawn across ours."""
-    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
     silent = are_progress_bars_disabled()
     disable_progress_bars()

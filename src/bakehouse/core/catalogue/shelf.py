@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from pydantic import Field
+
 from bakehouse.core.catalogue.entry import KINDS, Entry, Hub, Kind, Packaged, shipped
 from bakehouse.core.errors import BakehouseError, Problems, UsageError, did_you_mean
 from bakehouse.core.files import data_dir, read_json, write_json
@@ -61,8 +63,8 @@ class Fetched(Spec):
 class Shelf(Spec):
     """One file in the user's data folder."""
 
-    own: dict[str, Own] = {}
-    fetched: dict[str, Fetched] = {}
+    own: dict[str, Own] = Field(default_factory=dict)
+    fetched: dict[str, Fetched] = Field(default_factory=dict)
 
 
 def shelf_file() -> Path:
