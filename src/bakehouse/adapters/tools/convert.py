@@ -119,7 +119,8 @@ def _check(file: AdapterFile, form: Form) -> None:
             lost.append(f"{stem}: only attention projections had a place then")
     if lost:
         shown = [*lost[:8], *([f"and {len(lost) - 8} more"] if len(lost) > 8 else [])]
-        hint = "`bakehouse weights resize FILE --to-lora --base MODEL --rank N` makes a LoRA of other algorithms"
+        others = not all(map(is_plain, file.modules.values()))
+        hint = "`bakehouse weights resize FILE --to-lora --base MODEL --rank N` makes a LoRA of it" if others else ""
         raise Problems(f"{file.source} cannot be written as {form}: it has no names for", shown, hint=hint)
 
 
