@@ -168,6 +168,16 @@ def test_the_state_s_alpha_counts(tiny, output, make_tiny, randomised):
     assert torch.equal(output(other), output(tiny))
 
 
+@pytest.mark.parametrize("alpha", [0.1, 7.3])
+def test_a_read_alpha_is_the_same_number(tiny, output, make_tiny, randomised, alpha):
+    """States hold alpha in single precision: what was injected must count with that, too, or a resumed run strays."""
+    adapter = randomised(LoRA(rank=3, alpha=alpha), tiny)
+    other = make_tiny()
+    again = inject(LoRA(rank=3, alpha=alpha), other.parts())
+    again.load_state_dict(adapter.state_dict())
+    assert [layer.scale for layer in again.layers.values()] == [layer.scale for layer in adapter.layers.values()]
+
+
 def test_same_seed_same_adapter(tiny, spec, make_tiny):
     states = []
     for model in (tiny, make_tiny()):

@@ -72,7 +72,7 @@ class GLoRALayer(AdapterLayer):
         self.a1, self.a2 = Weight(tensors["a1"]), Weight(tensors["a2"])
         self.b1, self.b2 = Weight(tensors["b1"]), Weight(tensors["b2"])
         self.register_buffer("alpha", torch.tensor(float(alpha)))
-        self.scale = float(alpha) / self.rank
+        self.scale = float(self.alpha) / self.rank
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)

@@ -80,7 +80,7 @@ class LoHaLayer(DecomposableLayer):
         for name in ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2"):
             self.register_parameter(name, nn.Parameter(tensors[name]) if name in tensors else None)
         self.register_buffer("alpha", torch.tensor(float(alpha)))
-        self.scale = float(alpha) / self.rank
+        self.scale = float(self.alpha) / self.rank
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)

@@ -90,7 +90,7 @@ class LoRALayer(DecomposableLayer):
         self.lora_up = Weight(up)
         self.lora_mid = None if mid is None else Weight(mid)
         self.register_buffer("alpha", torch.tensor(float(alpha)))
-        self.scale = float(alpha) / down.shape[0]
+        self.scale = float(self.alpha) / down.shape[0]
         self.dropout = dropout
         self.rank_dropout = rank_dropout
         self.module_dropout = module_dropout

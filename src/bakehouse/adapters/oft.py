@@ -109,7 +109,8 @@ class RotationLayer(AdapterLayer):
         self.oft_blocks = nn.Parameter(blocks)
         self.rescale = None if rescale is None else nn.Parameter(rescale)
         self.register_buffer("alpha", torch.tensor(float(constraint)))
-        self.constraint = float(constraint)
+        # As the state holds it, in single precision: a run that goes on must go on with the same number.
+        self.constraint = float(self.alpha)
         self.block_dropout = block_dropout
         self.module_dropout = module_dropout
 

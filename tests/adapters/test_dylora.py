@@ -1,0 +1,98 @@
+"""DyLoRA: every prefix of the ranks is an adapter."""
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from bakehouse.adapters import DyLoRA, DyLoRALayer, LoRALayer, load_adapter, metadata_for, save_adapter, slice_rank
+from bakehouse.adapters.layer import linear_map
+from bakehouse.adapters.tools.slices import slice_ranks
+from bakehouse.core.errors import UsageError
+
+from .oracle import BASES, inputs_of
+
+META = {"name": "me", "base_model": "crumb", "base_hash": "ab", "resolution": (128, 96), "steps": 1, "epoch": 1}
+
+
+@pytest.mark.parametrize("kind", BASES)
+def test_training_runs_with_prefixes(kind):
+    """What a training call adds is one of the slices' output, and all of them come up; later ranks get no gradient."""
+    torch.manual_seed(0)
+    base = BASES[kind]()
+    outs, ins, *kernel = base.weight.shape
+    layer = DyLoRALayer(torch.randn(6, ins, *kernel), torch.randn(outs, 6, *[1] * len(kernel)), 3.0)
+    layer.unit = 2
+    x = inputs_of(base)
+    slices = {}
+    for rank in (2, 4, 6):
+        state = {f"a.{name}": tensor for name, tensor in layer.state_dict().items()}
+        cut = {key.partition(".")[2]: tensor for key, tensor in slice_rank(state, rank).items()}
+        slices[rank] = linear_map(base, x, LoRALayer.from_tensors(cut, base).delta(base.weight))
+    seen = set()
+    for _ in range(40):
+        layer.zero_grad()
+        added = layer.added(base, x)
+        added.square().sum().backward()
+        rank = min(slices, key=lambda r: float((slices[r] - added).detach().abs().max()))
+        torch.testing.assert_close(added, slices[rank], atol=1e-4, rtol=1e-4)
+        learns = layer.down.grad.flatten(1).abs().sum(1) > 0
+        assert learns.tolist() == [i < rank for i in range(6)]
+        seen.add(rank)
+    assert seen == {2, 4, 6}
+    torch.testing.assert_close(layer.eval().added(base, x), slices[6], atol=1e-4, rtol=1e-4)
+
+
+def test_draws_follow_torch_s_seed():
+    base, x = nn.Linear(5, 6), torch.randn(3, 5)
+    layer = DyLoRALayer(torch.randn(8, 5), torch.randn(6, 8), 3.0)
+    runs = []
+    for _ in range(2):
+        torch.manual_seed(7)
+        runs.append(torch.stack([layer.added(base, x) for _ in range(5)]))
+    assert torch.equal(*runs) and not torch.equal(runs[0][0], runs[0][1])
+
+
+def test_slices_of_a_file(tiny, output, randomised, make_tiny, tmp_path):
+    spec = DyLoRA(rank=4, alpha=3.0, unit=2)
+    adapter = randomised(spec, tiny).eval()
+    path = save_adapter(adapter, tmp_path / "a.safetensors", metadata_for(spec, **META), torch.float32)
+    with torch.no_grad():
+        for layer in adapter.layers.values():
+            layer.up[:, 2:] = 0
+    first = output(tiny)
+    (sliced,) = slice_ranks(path, tmp_path / "b.safetensors", [2])
+    for state in (slice_rank(load_file(path), 2), sliced.path):
+        other = make_tiny()
+        small = load_adapter(state, other.parts())
+        assert {layer.rank for layer in small.layers.values()} == {2}
+        torch.testing.assert_close(output(other), first, atol=1e-5, rtol=1e-4)
+    whole = slice_rank(load_file(path), 99)
+    assert all(torch.equal(whole[key], tensor) for key, tensor in load_file(path).items())
+
+
+def test_ranks_come_out_sorted():
+    """Teaching one matrix: each prefix is nearly the best of its rank, which no part of an ordinary LoRA is."""
+    torch.manual_seed(0)
+    target = torch.linalg.qr(torch.randn(12, 12))[0] @ torch.diag(0.6 ** torch.arange(12.0))
+    base = nn.Linear(12, 12, bias=False)
+    layer = DyLoRALayer(torch.randn(6, 12) * 0.3, torch.zeros(12, 6), 6.0)
+    optimizer = torch.optim.Adam(layer.parameters(), lr=0.02)
+    x = torch.eye(12)
+    for _ in range(300):
+        optimizer.zero_grad()
+        (layer.added(base, x) - target.mT).square().sum().backward()
+        optimizer.step()
+    singular = torch.linalg.svdvals(target)
+    for rank in (1, 2, 3):
+        missed = (target - layer.up[:, :rank] @ layer.down[:rank]).norm()
+        assert missed < 1.15 * singular[rank:].norm()
+
+
+def test_what_cannot_be_cut_is_refused():
+    with pytest.raises(UsageError, match="rank = 6 is no multiple of unit = 4"):
+        DyLoRA.parse({"rank": 6})
+    with pytest.raises(UsageError, match="rank = 0"):
+        slice_rank({}, 0)
+    with pytest.raises(UsageError, match="plain LoRAs alone"):
+        slice_rank({"a.hada_w1_a": torch.zeros(2, 2)}, 1)
