@@ -145,7 +145,7 @@ def _setting_facts(recipe: Recipe) -> dict[str, Any]:
         "caption_dropout": captions.caption_dropout,
         "tag_dropout": captions.tag_dropout,
         "flip": recipe.data.flip,
-        "cache_latents": True,
+        "cache_latents": recipe.data.cache != "none",
         "min_snr_gamma": loss.weighting.gamma if loss.weighting.kind == "min_snr" else None,
         "noise_offset": noise.offset or None,
         "ip_noise_gamma": noise.ip_gamma or None,
