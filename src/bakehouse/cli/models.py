@@ -7,16 +7,15 @@ import typer
 from bakehouse.cli.options import Json, Quiet
 
 models = typer.Typer(help="Base models and helpers by name.", no_args_is_help=True)
-KNOWN = "As `bakehouse models list` has it."
-Kind = typer.Option(metavar="KIND", help="base, vae, adapter, tagger, upscaler, matte, faces, inpainter, ocr.")
+Kind = Annotated[str | None, typer.Option(help="base, vae, adapter, tagger, upscaler, matte, faces, inpainter, ocr.")]
 
 
 @models.command("list")
 def list_models(
     here: Annotated[bool, typer.Option("--here", help="Only what is on this machine.")] = False,
-    kind: Annotated[str | None, Kind] = None,
+    kind: Kind = None,
     json: Json = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the names.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """List the models that have names: the catalogue's, your own, and base models in the Hub's cache."""
     from bakehouse.cli.terminal.models import print_models
@@ -27,7 +26,9 @@ def list_models(
 
 @models.command()
 def fetch(
-    name: Annotated[list[str], typer.Argument(metavar="NAME...", help=KNOWN)], json: Json = False, quiet: Quiet = False
+    name: Annotated[list[str], typer.Argument(help="As `bakehouse models list` has it.")],
+    json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Bring models here: each file checked. Stopped, the same command goes on where it was."""
     from bakehouse.cli.terminal.models import fetch_models
@@ -37,9 +38,9 @@ def fetch(
 
 @models.command()
 def add(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Short, and not in the catalogue.")],
+    name: Annotated[str, typer.Argument(help="Short, and not in the catalogue.")],
     where: Annotated[str, typer.Argument(metavar="PATH|HUB_ID", help="It stays where it is.")],
-    kind: Annotated[str | None, Kind] = None,
+    kind: Kind = None,
     licence: Annotated[str, typer.Option(metavar="WORDS", help="Whose terms bind who uses it.")] = "",
     json: Json = False,
     quiet: Quiet = False,
@@ -52,7 +53,7 @@ def add(
 
 @models.command()
 def remove(
-    name: Annotated[str, typer.Argument(metavar="NAME", help=KNOWN)],
+    name: Annotated[str, typer.Argument(help="As in the list.")],
     files: Annotated[bool, typer.Option("--files", help="Also the files that bakehouse itself has fetched.")] = False,
     json: Json = False,
 ) -> None:
