@@ -87,7 +87,7 @@ def test_the_whole_round(run, lora, tiny_folder):
     assert run("resize", "both.safetensors", "--by", "sv_fro=0.9", "--rank", 6, "-o", "r.safetensors")[0] == 0
     assert run("rescale", "r.safetensors", "--weight", 0.5, "--becomes", 1.1, "-o", "s.safetensors")[0] == 0
     assert run("slice", lora, "--rank", 2, "-o", "two.safetensors")[0] == 0
-    assert load_file("two.safetensors")[next(k for k in load_file(lora) if "down" in k)].shape[0] == 2
+    assert load_file("two.safetensors")[next(k for k in load_file(lora) if "lora_down" in k)].shape[0] == 2
     assert run("edit", "s.safetensors", "--title", "Me", "--trigger", "zwx", "--overwrite")[0] == 0
     code, out, _ = run("hash", "s.safetensors", "--json")
     assert code == 0

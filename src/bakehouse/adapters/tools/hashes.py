@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bakehouse.adapters.tools.files import Tell, Window, header_bytes, open_tensors
-from bakehouse.core.errors import UsageError
+from bakehouse.adapters.tools.files import Tell, Window
+from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.events import Progress
 
 _CHUNK = 1 << 22
@@ -63,7 +64,7 @@ def hash_file(path: Path | str, *, tell: Tell | None = None) -> Hashes:
                 tell(Progress(what=f"hashing {path.name}", done=at, total=size))
     full = whole.hexdigest()
     model = behind.hexdigest() if start is not None else None
-    legacy = legacy_hash(path) if start is not None else None
+    legacy = _legacy_or_none(path) if start is not None else None
     return Hashes(full, window.digest(), full[:10], model[:12] if model else None, model, legacy, f"{crc:08X}")
 
 
@@ -77,21 +78,36 @@ def _header_length(path: Path, size: int) -> int | None:
     return 8 + length if length <= size - 8 and begins == b"{" else None
 
 
+def _legacy_or_none(path: Path) -> str | None:
+    """None for a file whose header is broken: it has a sha256 all the same."""
+    try:
+        return legacy_hash(path)
+    except BakehouseError:
+        return None
+
+
 def legacy_hash(path: Path, metadata: Mapping[str, str] | None = None) -> str:
     """`sshs_legacy_hash` of a .safetensors file, from its header and the part of it that counts.
 
     Args:
         metadata: in place of the file's own.
     """
-    with open_tensors(path) as file:
-        own = {k: v for k, v in (metadata or file.metadata).items() if k.startswith("ss_")}
-        # Only the length counts: the window begins behind all but the longest headers.
-        virtual = len(header_bytes(file.shapes, own))
+    with path.open("rb") as f:
+        length = int.from_bytes(f.read(8), "little")
+        try:
+            content = json.loads(f.read(length))
+            said = content.pop("__metadata__", None) or {} if metadata is None else metadata
+            content.pop("__metadata__", None)
+            own = {k: v for k, v in said.items() if k.startswith("ss_")}
+        except (ValueError, AttributeError) as e:
+            raise BakehouseError(f"{path} is not a safetensors file: {e}") from e
+    # Only the length counts: the window begins behind all but the longest headers.
+    text = json.dumps({"__metadata__": own, **content} if own else content, separators=(",", ":"), ensure_ascii=False)
+    virtual = 8 + -(-len(text.encode()) // 8) * 8
     window = Window()
     window.skip(virtual)
     with path.open("rb") as f:
-        real = 8 + int.from_bytes(f.read(8), "little")
-        f.seek(real + max(0, Window.START - virtual))
+        f.seek(8 + length + max(0, Window.START - virtual))
         window.skip(max(0, Window.START - virtual))
         window.update(f.read(Window.END - Window.START))
     return window.digest()
