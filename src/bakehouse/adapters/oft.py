@@ -145,7 +145,8 @@ class RotationLayer(AdapterLayer):
         return self.constraint * self.oft_blocks.shape[-3] * self.oft_blocks.shape[-1]
 
     def way(self, base: Base, x: Tensor) -> Way:
-        return "weight" if full_precision(base, x) else "output"
+        # W + ΔW costs a gradient the size of W, for a kernel k x k times dearer; what comes out is cheaper to turn there.
+        return "weight" if full_precision(base, x) and isinstance(base, nn.Linear) else "output"
 
     def kept(self, turn: Tensor) -> Tensor:
         """Turns [..., n, n], some of them made the identity by block dropout; rotations all, so nothing is rescaled."""
