@@ -19,16 +19,13 @@ def list_models(
 ) -> None:
     """List the models that have names: the catalogue's, your own, and base models in the Hub's cache."""
     from bakehouse.cli.terminal.models import print_models
-    from bakehouse.families.shelf import rows
 
-    print_models(rows(), here=here, kind=kind, json=json, quiet=quiet)
+    print_models(here=here, kind=kind, json=json, quiet=quiet)
 
 
 @models.command()
 def fetch(
-    name: Annotated[list[str], typer.Argument(help="As `bakehouse models list` has it.")],
-    json: Json = False,
-    quiet: Quiet = False,
+    name: Annotated[list[str], typer.Argument(help="As in the list.")], json: Json = False, quiet: Quiet = False
 ) -> None:
     """Bring models here: each file checked. Stopped, the same command goes on where it was."""
     from bakehouse.cli.terminal.models import fetch_models

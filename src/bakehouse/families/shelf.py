@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bakehouse.core.catalogue import Entry, Kind, Own, check_name, find, names, read_shelf, shipped
-from bakehouse.core.catalogue.download import Tell, hash_file, nobody
+from bakehouse.core.catalogue.download import FetchError, Tell, hash_file, nobody
 from bakehouse.core.catalogue.entry import Hub, Packaged
 from bakehouse.core.catalogue.fetch import fetch as fetch_entry
 from bakehouse.core.catalogue.hub import Brought, forget, watched
@@ -112,12 +112,11 @@ def _of_hub(known: set[str]) -> list[Row]:
     return found
 
 
-def fetch(name: str, *, tell: Tell = nobody) -> tuple[Entry, Fetched]:
-    """Brings a model of the catalogue here.
+def fetchable(name: str) -> Entry:
+    """A model of the catalogue.
 
     Raises:
-        UsageError: no such name, or nothing to fetch.
-        BakehouseError: it could not be had, or is not what it should be.
+        UsageError: no such name there.
     """
     entry = shipped().get(name)
     if entry is None:
@@ -134,8 +133,14 @@ def _bring_pipeline(entry: Entry, tell: Tell) -> Brought:
     source = entry.source
     assert isinstance(source, Hub)
     before = cached_pipeline(source.repo)
-    bring = lambda: [str(download_pipeline(living(source.repo)))]  # noqa: E731
-    folder = Path(watched(bring, source.repo, f"fetching {entry.name}", entry.about, tell)[0])
+
+    def bring() -> list[str]:
+        return [str(download_pipeline(living(source.repo)))]
+
+    try:
+        folder = Path(watched(bring, source.repo, f"fetching {entry.name}", entry.about, tell)[0])
+    except BakehouseError as e:
+        raise FetchError(e.message) from e
     files = sorted(p for p in folder.rglob("*") if p.is_file())
     weights = [p for p in files if p.suffix in (".safetensors", ".bin")]
     ordered = [*weights, *(p for p in files if p not in weights)]

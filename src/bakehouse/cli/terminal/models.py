@@ -11,26 +11,26 @@ from rich.table import Table
 from bakehouse.cli.terminal.events import painting
 from bakehouse.cli.terminal.screen import notes, print_json, print_table
 from bakehouse.cli.terminal.units import size
-from bakehouse.core.catalogue import KINDS, Kind, shipped
+from bakehouse.core.catalogue import KINDS, Kind
 from bakehouse.core.errors import UsageError, did_you_mean
-from bakehouse.families.shelf import Row, add, fetch, remove
+from bakehouse.families.shelf import Row, add, fetch, fetchable, remove, rows
 
 
-def print_models(rows: Sequence[Row], *, here: bool, kind: str | None, json: bool, quiet: bool) -> None:
+def print_models(*, here: bool, kind: str | None, json: bool, quiet: bool) -> None:
     """A table, names alone, or JSON."""
     wanted = _kind(kind)
-    rows = [row for row in rows if (row.path or not here) and wanted in (None, row.kind)]
+    chosen = [row for row in rows() if (row.path or not here) and wanted in (None, row.kind)]
     if json:
-        print_json([row.to_json() for row in rows])
+        print_json([row.to_json() for row in chosen])
     elif quiet:
-        print(*(row.name for row in rows), sep="\n")
+        print(*(row.name for row in chosen), sep="\n")
     else:
-        _print_table(rows)
+        _print_table(chosen)
 
 
-def _print_table(rows: Sequence[Row]) -> None:
+def _print_table(chosen: Sequence[Row]) -> None:
     table = Table("name", "kind", "size", "licence", "sha256", "where", box=None, pad_edge=False)
-    for row in rows:
+    for row in chosen:
         kind = f"{row.kind}, {row.family}" if row.family else row.kind
         known = row.sha256[:12] or (f"revision {row.revision[:8]}" if row.revision else "-")
         where = row.path or f"not here: {_short(row.source)}"
@@ -53,9 +53,9 @@ def _kind(kind: str | None) -> Kind | None:
 def fetch_models(names: Sequence[str], *, json: bool, quiet: bool) -> None:
     """Fetches one after the other, and says under whose terms; an unknown name is refused before the first."""
     got = []
-    for name in names:
-        if name in shipped() and not (json or quiet):
-            notes().print(f"{name}: {shipped()[name].licence}, from {shipped()[name].origin}", markup=False)
+    for entry in [fetchable(name) for name in names]:
+        if not (json or quiet):
+            notes().print(f"{entry.name}: {entry.licence}, from {entry.origin}", markup=False)
     for name in names:
         with painting(quiet=quiet or json) as tell:
             entry, found = fetch(name, tell=tell)
