@@ -73,9 +73,9 @@ def test_gradients_flow_from_the_start_and_are_finite():
         assert all(torch.isfinite(p.grad).all() and p.grad.abs().sum() > 0 for p in layer.parameters())
 
 
-def test_block_dropout_leaves_a_rotation():
+def test_rank_dropout_leaves_a_rotation():
     torch.manual_seed(0)
-    layer = OFTLayer(torch.randn(6, 4, 4), 0.0, block_dropout=0.5)
+    layer = OFTLayer(torch.randn(6, 4, 4), 0.0, rank_dropout=0.5)
     change = layer.change()
     stays = (change == 0).flatten(1).all(1)
     assert 0 < stays.sum() < 6

@@ -38,7 +38,7 @@ class BOFT(RotationSpec):
             torch.zeros(stages(outs // size), outs // size, size, size),
             self.constraint,
             rescale=torch.ones(outs, *[1] * (site.module.weight.ndim - 1)) if self.rescaled else None,
-            block_dropout=dim.rank_dropout,
+            rank_dropout=dim.rank_dropout,
             module_dropout=dim.module_dropout,
         )
 

@@ -65,7 +65,7 @@ class OFT(RotationSpec):
             torch.zeros(outs // size, size, size),
             self.constraint,
             rescale=torch.ones(outs, *[1] * (site.module.weight.ndim - 1)) if self.rescaled else None,
-            block_dropout=dim.rank_dropout,
+            rank_dropout=dim.rank_dropout,
             module_dropout=dim.module_dropout,
         )
 
@@ -102,7 +102,7 @@ class RotationLayer(AdapterLayer):
         constraint: float,
         *,
         rescale: Tensor | None = None,
-        block_dropout: float = 0.0,
+        rank_dropout: float = 0.0,
         module_dropout: float = 0.0,
     ) -> None:
         super().__init__()
@@ -111,7 +111,7 @@ class RotationLayer(AdapterLayer):
         self.register_buffer("alpha", torch.tensor(float(constraint)))
         # As the state holds it, in single precision: a run that goes on must go on with the same number.
         self.constraint = float(self.alpha)
-        self.block_dropout = block_dropout
+        self.rank_dropout = rank_dropout
         self.module_dropout = module_dropout
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
@@ -145,14 +145,14 @@ class RotationLayer(AdapterLayer):
         return self.constraint * self.oft_blocks.shape[-3] * self.oft_blocks.shape[-1]
 
     def way(self, base: Base, x: Tensor) -> Way:
-        # W + ΔW costs a gradient the size of W, for a kernel k x k times dearer; what comes out is cheaper to turn there.
+        # W + ΔW costs a gradient the size of W, for kernels k x k times dearer: there what comes out is cheaper to turn.
         return "weight" if full_precision(base, x) and isinstance(base, nn.Linear) else "output"
 
     def kept(self, turn: Tensor) -> Tensor:
         """Turns [..., n, n], some of them made the identity by block dropout; rotations all, so nothing is rescaled."""
-        if not (self.training and self.block_dropout):
+        if not (self.training and self.rank_dropout):
             return turn
-        kept = torch.rand(turn.shape[:-2], device=turn.device)[..., None, None] >= self.block_dropout
+        kept = torch.rand(turn.shape[:-2], device=turn.device)[..., None, None] >= self.rank_dropout
         return torch.where(kept, turn, torch.eye(turn.shape[-1], device=turn.device, dtype=turn.dtype))
 
 
