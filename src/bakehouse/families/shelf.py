@@ -116,15 +116,27 @@ def fetchable(name: str) -> Entry:
     """A model of the catalogue.
 
     Raises:
-        UsageError: no such name there.
+        UsageError: no such name there, or nothing to fetch.
     """
     entry = shipped().get(name)
+    if entry is None and isinstance(find(name), Own):
+        raise UsageError(f"{name!r} is your own and is where you have it: there is nothing to fetch")
     if entry is None:
-        if isinstance(find(name), Own):
-            raise UsageError(f"{name!r} is your own and is where you have it: there is nothing to fetch")
-        raise UsageError(
-            f"no model {name!r} in the catalogue{did_you_mean(name, shipped())}", hint="bakehouse models list"
-        )
+        unknown = f"no model {name!r} in the catalogue{did_you_mean(name, shipped())}"
+        raise UsageError(unknown, hint="bakehouse models list")
+    if isinstance(entry.source, Packaged):
+        raise UsageError(f"{name!r} is part of the package: there is nothing to fetch")
+    return entry
+
+
+def fetch(name: str, *, tell: Tell = nobody) -> tuple[Entry, Fetched]:
+    """Brings a model of the catalogue here.
+
+    Raises:
+        UsageError: no such name, or nothing to fetch.
+        BakehouseError: it could not be had, or is not what it should be.
+    """
+    entry = fetchable(name)
     return entry, fetch_entry(entry, tell=tell, pipeline=_bring_pipeline)
 
 
