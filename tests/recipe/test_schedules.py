@@ -86,7 +86,7 @@ def test_warmup_rises_in_even_steps_and_wastes_none():
             lambda o: hf.get_wsd_schedule(o, 10, 30, num_stable_steps=60, decay_type="1-sqrt"),
         ),
     ],
-    ids=str,
+    ids=lambda v: "theirs" if callable(v) else str(v),  # a function's own name has its address in it
 )
 def test_behind_the_warmup_curves_are_transformers(settings, make):
     assert curve(warmup=10, **settings)[10:] == pytest.approx(theirs(make)[10:], abs=1e-7)
