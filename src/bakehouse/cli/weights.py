@@ -13,6 +13,6 @@ from bakehouse.cli.weights_resize import resize
 weights = typer.Typer(help="Look into weights files, and make others of them.", no_args_is_help=True)
 
 for command in (info, convert, merge, extract, resize, rescale, edit):
-    weights.command()(command)
+    weights.command(command.__name__)(command)
 weights.command("slice")(slice_ranks)
 weights.command("hash")(hashes)
