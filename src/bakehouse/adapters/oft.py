@@ -145,7 +145,7 @@ class RotationLayer(AdapterLayer):
         return self.constraint * self.oft_blocks.shape[-3] * self.oft_blocks.shape[-1]
 
     def way(self, base: Base, x: Tensor) -> Way:
-        # W + ΔW costs a gradient the size of W, for kernels k x k times dearer: there what comes out is cheaper to turn.
+        # W + ΔW costs a gradient as large as W, k x k times dearer for kernels: there the output is turned.
         return "weight" if full_precision(base, x) and isinstance(base, nn.Linear) else "output"
 
     def kept(self, turn: Tensor) -> Tensor:
