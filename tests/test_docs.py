@@ -62,6 +62,7 @@ def kitchen(tmp_path, monkeypatch):
         path.with_suffix(".txt").unlink()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BAKEHOUSE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("BAKEHOUSE_DATA", str(tmp_path / "data"))
     return tmp_path
 
 

@@ -180,7 +180,7 @@ def _checkpoint(shapes: Shapes) -> FileKind | None:
         return FileKind("EDM model", found.family, f"key {edm}: another kind of noise schedule")
     if found.family != "sdxl" and f"{UNET}label_emb.0.0.weight" in shapes:
         return FileKind("unCLIP model", found.family, "keys label_emb...: it is told pictures, not words alone")
-    channels = shapes[f"{UNET}input_blocks.0.0.weight"][1]
+    channels = dict(enumerate(shapes[f"{UNET}input_blocks.0.0.weight"])).get(1, 0)
     return FileKind(_INPUTS.get(channels, "checkpoint"), found.family, _because(found, channels))
 
 
