@@ -23,7 +23,7 @@ def list_models(
     print_models(here=here, kind=kind, json=json, quiet=quiet)
 
 
-@models.command()
+@models.command("fetch")
 def fetch(
     name: Annotated[list[str], typer.Argument(help="As in the list.")], json: Json = False, quiet: Quiet = False
 ) -> None:
@@ -33,7 +33,7 @@ def fetch(
     fetch_models(name, json=json, quiet=quiet)
 
 
-@models.command()
+@models.command("add")
 def add(
     name: Annotated[str, typer.Argument(help="Short, and not in the catalogue.")],
     where: Annotated[str, typer.Argument(metavar="PATH|HUB_ID", help="It stays where it is.")],
@@ -48,7 +48,7 @@ def add(
     add_model(name, where, kind, licence, json=json, quiet=quiet)
 
 
-@models.command()
+@models.command("remove")
 def remove(
     name: Annotated[str, typer.Argument(help="As in the list.")],
     files: Annotated[bool, typer.Option("--files", help="Also the files that bakehouse itself has fetched.")] = False,
