@@ -112,7 +112,11 @@ def test_every_link_leads_somewhere():
 def test_every_command_is_named():
     text = "\n".join(p.read_text("utf-8") for p in PAGES)
     names = [c.name or c.callback.__name__ for c in app.registered_commands]
-    names += [f"{g.name} {c.name or c.callback.__name__}" for g in app.registered_groups for c in g.typer_instance.registered_commands]
+    names += [
+        f"{g.name} {c.name or c.callback.__name__}"
+        for g in app.registered_groups
+        for c in g.typer_instance.registered_commands
+    ]
     assert not [name for name in names if f"bakehouse {name}" not in text]
 
 

@@ -186,6 +186,7 @@ def swapped(source: Source, ref: str | Path) -> Source:
     """
     path = Path(ref).expanduser()
     if path.is_file() and path.suffix.lower() == ".safetensors" and is_adapter(path):
+        _check_family(path, source.base)
         new = replace(source, adapters=((path, 1.0),))
     else:
         new = replace(resolve(ref), title=source.title, ref=source.ref)

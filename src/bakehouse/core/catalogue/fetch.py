@@ -42,7 +42,7 @@ def fetch(entry: Entry, *, tell: Tell = nobody, pipeline: Bring | None = None) -
             brought = _bring(entry, home, tell, pipeline)
             found = Fetched(
                 folder=str(brought.folder),
-                files=tuple(_note(entry, known, brought.folder, name, tell) for name in brought.names),
+                files=tuple(_note(entry, known, brought, name, tell) for name in brought.names),
                 revision=brought.revision,
                 shared=brought.shared and not (known and not known.shared),
             )
@@ -146,16 +146,25 @@ def _one(inside: list[str], pattern: str, archive: Path) -> str:
     return found[0]
 
 
-def _note(entry: Entry, known: Fetched | None, folder: Path, name: str, tell: Tell) -> FetchedFile:
+def _note(entry: Entry, known: Fetched | None, brought: Brought, name: str, tell: Tell) -> FetchedFile:
     """A file's size and hash, held against the catalogue, or against what was got the first time."""
-    path = folder / name
+    path = brought.folder / name
     pinned = next((f.sha256 for f in entry.files if name in (f.name, *f.members)), None)
     first = next((f.sha256 for f in known.files if f.name == name), None) if known else None
     found = hash_file(path, what=f"checking {entry.name}", tell=tell)
     if found != (pinned or first or found):
-        which = "the catalogue's" if pinned else "what it was when it was fetched first"
-        path.unlink()
-        raise FetchError(f"{name} has the sha256 {found}, which is not {which}, {pinned or first}; it was thrown away")
+        which = (
+            "as the catalogue says"
+            if pinned
+            else f"what it was when it was fetched first (`bakehouse models remove {entry.name}` forgets that)"
+        )
+        if not brought.shared:
+            path.resolve().unlink()  # in the Hub's cache the name is a link to the file
+            path.unlink(missing_ok=True)
+        raise FetchError(
+            f"{name} has the sha256 {found}, expected is {pinned or first}, {which}; "
+            + ("it stays in the cache that others use" if brought.shared else "it was thrown away")
+        )
     return FetchedFile(name=name, bytes=path.stat().st_size, sha256=found, pinned=pinned is not None)
 
 
