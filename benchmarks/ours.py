@@ -9,8 +9,8 @@ from bakehouse.core.events import Step
 from bakehouse.core.run import Run
 from bakehouse.families.denoiser import Denoiser
 from bakehouse.recipe import make_plan, recipe_for_folder
-from bakehouse.train.oven import equip, prepare
 from bakehouse.train.loop import train
+from bakehouse.train.oven import equip, prepare
 from benchmarks.work import Work, pictures
 
 

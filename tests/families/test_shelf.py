@@ -142,7 +142,7 @@ def test_files_of_the_hub_are_checked_and_shared_ones_stay(tmp_path, monkeypatch
     values["files"][0]["sha256"] = "0" * 64
     monkeypatch.setitem(shipped(), "tagger", Entry.parse(values))
     found.paths[1].unlink()
-    with pytest.raises(BakehouseError, match="expected is 000.*as the catalogue says; it was thrown away"):
+    with pytest.raises(BakehouseError, match=r"expected is 000.*as the catalogue says; it was thrown away"):
         fetch("tagger")
 
 
