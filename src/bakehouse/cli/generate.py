@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from bakehouse.cli.options import Base, Drawing, Json, Model, Quiet, Seed, Weight
+from bakehouse.cli.drawing import Base, Drawing, Model, Seed, Weight
+from bakehouse.cli.options import Json, Quiet
 from bakehouse.cli.spread import spread
 
 

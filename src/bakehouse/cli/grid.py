@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from bakehouse.cli.options import Base, Drawing, Json, Model, Quiet, Seed
+from bakehouse.cli.drawing import Base, Drawing, Model, Seed
+from bakehouse.cli.options import Json, Quiet
 from bakehouse.cli.spread import spread
 
 Axis = typer.Option(metavar="AXIS[=VALUES]", help="epoch, weight=0.4,0.8, seed=1-4, steps, guidance, sampler, ...")

@@ -8,31 +8,8 @@ from typing import Annotated
 
 import typer
 
-from bakehouse.cli.demo import demo
-from bakehouse.cli.evaluate import evaluate
-from bakehouse.cli.generate import generate
-from bakehouse.cli.grid import grid
-from bakehouse.cli.import_ import import_
-from bakehouse.cli.models import models
-from bakehouse.cli.plan import plan
-from bakehouse.cli.queue_order import queue
-from bakehouse.cli.terminal.errors import Kitchen, report
-from bakehouse.cli.train import train
-from bakehouse.cli.weights import weights
-
-app = typer.Typer(
-    cls=Kitchen,
-    no_args_is_help=True,
-    rich_markup_mode=None,  # plain help: it is there in a tenth of a second
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-for command in (demo, plan, train, evaluate, generate, grid):
-    app.command()(command)
-app.command("import")(import_)
-app.add_typer(models, name="models")
-app.add_typer(queue, name="queue")
-app.add_typer(weights, name="weights")
+from bakehouse.cli.commands import app
+from bakehouse.cli.terminal.errors import report
 
 
 def _version(wanted: bool) -> None:
