@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import overload
 
 
@@ -45,6 +45,16 @@ class ImageSet(Sequence[ImageRecord]):
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
     """Things a person should know: captions without an image, two images of one stem."""
+    root: Path = Path()
+    """The folder that was looked into."""
+
+    def name(self, path: Path) -> PurePosixPath:
+        """A file's path below the folder, written the same way on every system.
+
+        Raises:
+            ValueError: it lies elsewhere.
+        """
+        return PurePosixPath(path.relative_to(self.root).as_posix())
 
     @overload
     def __getitem__(self, i: int) -> ImageRecord: ...

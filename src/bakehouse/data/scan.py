@@ -74,7 +74,7 @@ def scan(
         problems = [f"{s.path}: {s.reason}" for s in skipped]
         raise Problems(f"{root} has images that cannot be used:", problems, hint="remove or replace them")
     notes = _notes(records, infos, found, root, extensions)
-    return ImageSet(tuple(records), tuple(skipped), tuple(notes))
+    return ImageSet(tuple(records), tuple(skipped), tuple(notes), root)
 
 
 def natural_key(path: Path, root: Path | None = None) -> tuple[object, ...]:
