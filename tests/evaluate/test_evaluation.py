@@ -173,3 +173,12 @@ def test_the_room_is_cheap_to_enter():
     code = "import sys, bakehouse.evaluate as e; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_pictures_of_another_prediction_are_other_pictures():
+    from bakehouse.evaluate.pictures import Shot, StudioPainter
+    from bakehouse.generate import Source
+
+    said = ({}, {"prediction": "v_prediction"}, {"prediction": "v_prediction", "zero_terminal_snr": True}, {"vae": "x"})
+    keys = {StudioPainter(Source("crumb", **more)).key(Shot()) for more in said}
+    assert len(keys) == len(said)

@@ -69,3 +69,11 @@ def test_trained_and_linear_betas():
 def test_unknown_schedules_are_refused(config):
     with pytest.raises(BakehouseError, match="allowed are"):
         schedule_from_config(config)
+
+
+def test_rescaling_twice_is_once():
+    schedule = make_schedule("v_prediction", scaled_linear())
+    assert not schedule.is_zero_terminal
+    once = schedule.rescaled_to_zero_terminal_snr()
+    assert once.is_zero_terminal
+    assert once.rescaled_to_zero_terminal_snr() is once

@@ -141,3 +141,25 @@ def test_errors_say_what_it_is_and_what_is_allowed(tmp_path: Path, lora: Path, t
             resolve(ref, **options)  # type: ignore[arg-type]
     with pytest.raises(BakehouseError, match=r"cut\.safetensors"):
         resolve(tmp_path / "cut.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "wanted"),
+    [
+        ({"ss_zero_terminal_snr": "True", "modelspec.prediction_type": "v"}, True),
+        ({"ss_zero_terminal_snr": "False", "modelspec.prediction_type": "v"}, False),
+        ({"ss_zero_terminal_snr": "True", "modelspec.prediction_type": "epsilon"}, False),
+        ({}, False),
+    ],
+)
+def test_an_adapters_header_says_whether_pictures_begin_at_pure_noise(
+    tmp_path: Path, metadata: dict[str, str], wanted: bool
+) -> None:
+    path = tmp_path / "a.safetensors"
+    save_file({"lora_unet_x.lora_up.weight": torch.zeros(2, 2)}, path, {"ss_sd_model_name": "crumb", **metadata})
+    assert resolve(path, base="crumb").zero_terminal_snr is wanted
+
+
+def test_what_is_said_of_the_base_goes_before_its_files() -> None:
+    assert resolve("crumb").prediction is None
+    assert resolve("crumb", prediction="v_prediction").prediction == "v_prediction"

@@ -15,7 +15,7 @@ from bakehouse.core.errors import BakehouseError, Problems, UsageError
 from bakehouse.core.events import Event, Progress, Warned
 from bakehouse.core.run import Run
 from bakehouse.families.denoiser import Denoiser
-from bakehouse.generate import Picture, Request, Studio
+from bakehouse.generate import Picture, Request, Studio, resolve
 from bakehouse.generate.studio import pick_device, pick_dtype
 
 
@@ -258,3 +258,23 @@ def test_auto_is_half_precision_on_a_gpu_alone() -> None:
 def test_importing_the_room_loads_no_torch() -> None:
     code = "import sys, bakehouse.generate as g; g.Request, g.make_grid, g.resolve; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_another_prediction_is_another_model(tiny_folder: Path, asked: Request) -> None:
+    with Studio.open(tiny_folder) as studio:
+        epsilon = one(studio.txt2img(asked))
+        studio._use(resolve(tiny_folder, prediction="v_prediction"))
+        assert studio.denoiser.schedule.prediction == "v_prediction"
+        assert difference(epsilon, one(studio.txt2img(asked))) > 5
+        studio._use(replace(studio.source, zero_terminal_snr=True))
+        assert studio.denoiser.schedule.is_zero_terminal
+
+
+def test_rescaled_guidance_is_another_picture_and_said(studio: Studio, asked: Request) -> None:
+    strong = replace(asked, guidance=9.0)
+    (level,) = studio.txt2img(replace(strong, guidance_rescale=0.7))
+    assert difference(one(studio.txt2img(strong)), level.image) > 5
+    assert level.infotext.get("CFG Rescale") == "0.7"
+    assert next(iter(studio.txt2img(strong))).infotext.get("CFG Rescale") == ""
+    several = [strong, replace(strong, guidance_rescale=0.7), strong]
+    assert difference(level.image, list(studio.pictures(several))[1].image) == 0, "each as it would be alone"

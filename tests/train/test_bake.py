@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from bakehouse.core.errors import BakehouseError, UsageError
@@ -226,3 +227,46 @@ def test_what_saves_time_or_memory_changes_nothing_but_rounding(recipe, tmp_path
 def test_xformers_is_asked_for_by_name(recipe, tmp_path):
     with pytest.raises(UsageError, match="xformers"):
         list(bake(recipe(train__attention="xformers", train__steps=1), tmp_path / "run"))
+
+
+V_TO_THE_END = {"model__prediction": "v_prediction", "noise__zero_terminal_snr": True}
+
+
+def test_losses_samples_and_files_share_one_schedule(recipe, tmp_path, monkeypatch):
+    from bakehouse.generate import resolve
+    from bakehouse.train import oven, samples
+
+    seen = {}
+    loss, draw = oven.denoising_loss, samples.sample
+    monkeypatch.setattr(oven, "denoising_loss", lambda *a: seen.setdefault("loss", a[2]) and loss(*a))
+    monkeypatch.setattr(
+        samples, "sample", lambda model, *a, **k: seen.setdefault("samples", model.schedule) and draw(model, *a, **k)
+    )
+    run = Run(tmp_path / "run")
+    list(bake(recipe(**V_TO_THE_END, sample__prompts=["zwx person"], sample__steps=2), run.folder))
+    assert seen["loss"] is seen["samples"]
+    assert seen["loss"].snr(torch.tensor([999])) == 0
+    with safe_open(run.weights / "zwx-person.safetensors", "pt") as file:
+        assert file.metadata()["ss_zero_terminal_snr"] == "True"
+    assert resolve(run.folder).zero_terminal_snr
+
+
+def test_a_fine_tune_carries_the_schedule_it_was_trained_on(recipe, tmp_path):
+    run = Run(tmp_path / "run")
+    list(bake(recipe(**V_TO_THE_END, adapter__kind="full", train__steps=1), run.folder))
+    schedule = load_model(run.weights / "zwx-person").schedule
+    assert schedule.is_zero_terminal
+    assert schedule.prediction == "v_prediction"
+
+
+def test_class_images_are_drawn_before_the_schedule_changes(recipe, tmp_path, monkeypatch):
+    from bakehouse.train import class_images
+
+    seen, draw = [], class_images.sample
+    monkeypatch.setattr(
+        class_images, "sample", lambda model, *a, **k: seen.append(model.schedule) or draw(model, *a, **k)
+    )
+    settings = {"prior__source": "class", "prior__images": 1, "prior__steps": 1, "train__steps": 1}
+    list(bake(recipe(**V_TO_THE_END, **settings), tmp_path / "run"))
+    assert seen
+    assert not any(schedule.is_zero_terminal for schedule in seen)

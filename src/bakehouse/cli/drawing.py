@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -18,6 +18,10 @@ Base = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="Of the first picture; the next has the next. -1 draws one.")]
 Weight = Annotated[float | None, typer.Option(help="How strong the adapter is: 1 as trained, 0 the base alone.")]
+Prediction = Annotated[
+    Literal["epsilon", "v_prediction"] | None,
+    typer.Option(help="What the base's UNet says, where its files tell nothing or the wrong thing."),
+]
 Side = Annotated[int | None, typer.Option(help="In pixels. Left out: the model's own.")]
 
 
@@ -30,6 +34,9 @@ class Drawing:
     guidance: Annotated[
         float | None, typer.Option(help="How strictly to follow the prompt (CFG scale). Left out: the base's own.")
     ] = None
+    guidance_rescale: Annotated[
+        float, typer.Option(metavar="SHARE", help="Contrast that guidance added taken back; 0.7 for zero-terminal SNR.")
+    ] = 0.0
     sampler: Annotated[str, typer.Option(metavar="NAME", help="As A1111 calls it.")] = "dpm++ 2m"
     width: Side = None
     height: Side = None
@@ -49,5 +56,5 @@ class Drawing:
 
         return Request(
             prompt=prompt, negative=self.negative, width=self.width, height=self.height, steps=self.steps,
-            guidance=self.guidance, sampler=self.sampler, **more,
+            guidance=self.guidance, guidance_rescale=self.guidance_rescale, sampler=self.sampler, **more,
         )  # fmt: skip

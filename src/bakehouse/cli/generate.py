@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bakehouse.cli.drawing import Base, Drawing, Model, Seed, Weight
+from bakehouse.cli.drawing import Base, Drawing, Model, Prediction, Seed, Weight
 from bakehouse.cli.options import Json, Quiet
 from bakehouse.cli.spread import spread
 
@@ -21,6 +21,7 @@ def generate(
     how: Drawing,
     weight: Weight = None,
     base: Base = None,
+    prediction: Prediction = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -31,7 +32,7 @@ def generate(
     from bakehouse.cli.terminal.pictures import keep
 
     request = how.request(prompt, seed=seed, count=count)
-    source = room.resolve(model, base=base)
+    source = room.resolve(model, base=base, prediction=prediction)
     more = more_adapters(source, how.adapter, weight)
     with (
         painting(quiet=quiet or json) as paint,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bakehouse.cli.drawing import Base, Drawing, Model, Seed
+from bakehouse.cli.drawing import Base, Drawing, Model, Prediction, Seed
 from bakehouse.cli.options import Json, Quiet
 from bakehouse.cli.spread import spread
 
@@ -23,6 +23,7 @@ def grid(
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="DIR", help="Left out: grids/NAME.")] = None,
     how: Drawing,
     base: Base = None,
+    prediction: Prediction = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -32,7 +33,7 @@ def grid(
     from bakehouse.cli.terminal.events import show
     from bakehouse.generate import Drawn, make_grid, resolve
 
-    source = resolve(model, base=base)
+    source = resolve(model, base=base, prediction=prediction)
     request = how.request(subject_of(source.run) if prompt is None else prompt, seed=seed)
     folder = out or Path("grids") / source.title
     more = more_adapters(source, how.adapter)

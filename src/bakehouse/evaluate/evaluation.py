@@ -355,6 +355,7 @@ def _studio(recipe: Recipe, run: Run, device: str) -> StudioPainter:
         vae=model.vae,
         clip_skip=model.clip_skip,
         prediction=model.prediction,
+        zero_terminal_snr=recipe.noise.zero_terminal_snr,
         precision=precision,
         title=run.name,
         run=run,

@@ -77,7 +77,7 @@ class StudioPainter:
         known = files_fingerprint(base) if base else self.source.base
         more = files_fingerprint(_files_of(str(shot.weights))) if shot.weights else ""
         weight = shot.weight if shot.weights and not shot.whole else 0.0
-        return key_of(known, self.source.vae, self.source.clip_skip, more, weight)
+        return key_of(known, *self.source.loads[1:], self.source.clip_skip, more, weight)
 
     def paint(self, shot: Shot, asks: Sequence[Ask], look: Look) -> Iterator[Image.Image]:
         from bakehouse.generate.request import Request

@@ -140,6 +140,10 @@ class Denoiser(nn.Module, ABC):
     def parts(self) -> dict[str, nn.Module]:
         """The trainable networks by kohya's prefix: `lora_unet`, `lora_te` (SDXL: `lora_te1`, `lora_te2`)."""
 
+    def use_zero_terminal_snr(self) -> None:
+        """Rescales the schedule to pure noise at its end, for losses, samples and saved files alike. Twice is once."""
+        self.schedule = self.schedule.rescaled_to_zero_terminal_snr()
+
     def use_channels_last(self) -> None:
         """Keeps the weights of convolutions pixel by pixel, as GPUs compute them fastest."""
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

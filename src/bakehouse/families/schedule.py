@@ -63,8 +63,15 @@ class NoiseSchedule(ABC):
         Weights of the literature are given for x0 (min-SNR is min(snr, gamma) there) and multiplied by this.
         """
 
+    @property
+    def is_zero_terminal(self) -> bool:
+        """Whether nothing of a picture is left at the last timestep."""
+        return bool(self.alphas_cumprod[-1] == 0)
+
     def rescaled_to_zero_terminal_snr(self) -> NoiseSchedule:
-        """The same schedule with snr(T) = 0: Lin et al. 2023 (arXiv:2305.08891), algorithm 1."""
+        """The same schedule with snr(T) = 0: Lin et al. 2023 (arXiv:2305.08891), algorithm 1. Itself where it is so."""
+        if self.is_zero_terminal:
+            return self
         root = self.alphas_cumprod.sqrt()
         first, last = root[0], root[-1]
         root = (root - last) * first / (first - last)

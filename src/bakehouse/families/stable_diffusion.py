@@ -16,6 +16,7 @@ from bakehouse.core.errors import UsageError
 from bakehouse.core.files import atomic_folder, write_json
 from bakehouse.families.components import checkpoint_text_encoder, config_json, file_text_names
 from bakehouse.families.denoiser import Conditioning, Denoiser, Moments
+from bakehouse.families.evidence import ZERO_TERMINAL
 from bakehouse.families.fingerprint import files_fingerprint, tensors_sha256
 from bakehouse.families.schedule import schedule_from_config
 from bakehouse.families.text import layers_of, normed_state, token_ids, under_text_model, words_of
@@ -182,6 +183,10 @@ class StableDiffusion(Denoiser):
             self.unet.disable_gradient_checkpointing()
         for encoder in self.text_encoders.values():
             checkpoint_text_encoder(encoder, on)
+
+    def use_zero_terminal_snr(self) -> None:
+        super().use_zero_terminal_snr()
+        self.scheduler_config.update(ZERO_TERMINAL)
 
     def use_attention(self, kernel: str) -> None:
         if kernel == "sdpa":

@@ -170,6 +170,7 @@ AXES: dict[str, AxisKind] = {
         AxisKind("seed", "Seed", _WHOLE, _request("seed"), _four_seeds),
         AxisKind("steps", "Steps", _WHOLE, _request("steps"), _always(10, 20, 30, 40)),
         AxisKind("guidance", "CFG Scale", _DECIMAL, _request("guidance"), _always(3.0, 5.0, 7.0, 9.0)),
+        AxisKind("guidance_rescale", "CFG Rescale", _DECIMAL, _request("guidance_rescale"), _always(0.0, 0.35, 0.7)),
         AxisKind(
             "sampler",
             "Sampler",

@@ -284,7 +284,8 @@ def _fill(studio: Studio, missing: Sequence[_Place], batch: int | None) -> Gener
 
 def _alike(r: Request) -> tuple[Any, ...]:
     """Puts requests that can share a batch beside each other."""
-    return r.width or 0, r.height or 0, r.clip_skip or 0, r.steps, r.guidance or 0, r.sampler, len(r.prompt) // 300
+    size, guidance = (r.width or 0, r.height or 0), (r.guidance or 0, r.guidance_rescale)
+    return *size, r.clip_skip or 0, r.steps, *guidance, r.sampler, len(r.prompt) // 300
 
 
 def _draw(

@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from bakehouse.core.catalogue import find, names, target
 from bakehouse.core.errors import BakehouseError, UsageError, did_you_mean
@@ -19,6 +19,7 @@ from bakehouse.core.files import read_json
 from bakehouse.core.run import Run
 
 if TYPE_CHECKING:
+    from bakehouse.families.schedule import PredictionType
     from bakehouse.recipe.recipe import Recipe
 
 ALLOWED = (
@@ -51,10 +52,17 @@ class Source:
     run: Run | None = None
     vae: str | None = None
     clip_skip: int = 1
-    prediction: Literal["epsilon", "v_prediction"] | None = None
+    prediction: PredictionType | None = None
     """What the UNet predicts, where the training was told; None: as the model's files say."""
+    zero_terminal_snr: bool = False
+    """Whether the training went on to pure noise: its pictures begin there. False: as the model's files say."""
     precision: str = "auto"
     """What the training computed in: auto, fp32, fp16 or bf16."""
+
+    @property
+    def loads(self) -> tuple[object, ...]:
+        """What the loaded base depends on: sources that agree in it can share one."""
+        return self.base, self.vae, self.prediction, self.zero_terminal_snr
 
     @property
     def guidance(self) -> float:
@@ -62,19 +70,21 @@ class Source:
         return 3.0 if self.base == "crumb" else 7.0
 
 
-def resolve(ref: str | Path, *, base: str | Path | None = None) -> Source:
+def resolve(ref: str | Path, *, base: str | Path | None = None, prediction: PredictionType | None = None) -> Source:
     """What the user means by `ref`. Loads no weights and asks no network.
 
     Args:
         ref: crumb, a path or a Hub id.
         base: the base model, where `ref` is an adapter that does not name its own, or shall go on another.
+        prediction: what the base's UNet predicts, where its files say nothing or the wrong thing.
 
     Raises:
         UsageError: it is nothing of the kind; or an adapter whose base is not known.
         BakehouseError: a file is damaged.
     """
     text = str(ref).strip()
-    return replace(_resolve(text, Path(text).expanduser(), base), ref=text)
+    source = replace(_resolve(text, Path(text).expanduser(), base), ref=text)
+    return source if prediction is None else replace(source, prediction=prediction)
 
 
 def _resolve(text: str, path: Path, base: str | Path | None) -> Source:
@@ -353,6 +363,7 @@ def _adapter(path: Path, base: str | Path | None) -> Source:
         title=path.stem,
         vae=model.get("vae") or root.vae,
         prediction=model.get("prediction") or root.prediction,
+        zero_terminal_snr=bool(model.get("zero_terminal_snr")),
         clip_skip=_whole(model.get("clip_skip")) or root.clip_skip,
     )
 
@@ -378,7 +389,7 @@ def _with_run(source: Source, path: Path) -> Source:
 
 
 def _trained_on(metadata: Mapping[str, str]) -> dict[str, Any]:
-    """`base`, `vae`, `clip_skip` as far as an adapter's metadata tell: our recipe first, then kohya's keys."""
+    """`base`, `vae`, `clip_skip`, ... as far as an adapter's metadata tell: our recipe first, then kohya's keys."""
     try:
         recipe = tomllib.loads(metadata.get(RECIPE_KEY, ""))
     except tomllib.TOMLDecodeError:
@@ -390,6 +401,9 @@ def _trained_on(metadata: Mapping[str, str]) -> dict[str, Any]:
     if "base" not in model and kohya not in (None, "", "None"):
         model["base"] = kohya
     model.setdefault("clip_skip", metadata.get("ss_clip_skip"))
+    # Others write it of epsilon models too, for which a picture that begins at pure noise is not defined.
+    predicts_v = metadata.get("modelspec.prediction_type") == "v"
+    model["zero_terminal_snr"] = predicts_v and metadata.get("ss_zero_terminal_snr") == "True"
     return model
 
 
@@ -421,6 +435,7 @@ def _of(recipe: Recipe) -> Source:
         vae=model.vae,
         clip_skip=model.clip_skip,
         prediction=model.prediction,
+        zero_terminal_snr=recipe.noise.zero_terminal_snr,
         precision=recipe.train.precision,
     )
 

@@ -68,7 +68,7 @@ class _Job:
         The length of the prompt belongs to it: padding a short one would change what it attends to.
         """
         r = self.request
-        return self.width, self.height, self.chunks, r.steps, self.guidance, r.sampler
+        return self.width, self.height, self.chunks, r.steps, self.guidance, r.guidance_rescale, r.sampler
 
 
 class Studio:
@@ -190,11 +190,12 @@ class Studio:
             self._use(before)
 
     def _use(self, source: Source) -> None:
-        if (source.base, source.vae) == (self.source.base, self.source.vae) and source.adapters == self._own:
+        same = source.loads == self.source.loads
+        if same and source.adapters == self._own:
             self.source = source
             return
         beside = self.adapters[len(self._own) :]
-        if (source.base, source.vae) != (self.source.base, self.source.vae):
+        if not same:
             place, dtype = str(self.denoiser.device), self.denoiser.dtype
             self.close()
             self.denoiser = _load(source, place, dtype)
@@ -295,6 +296,7 @@ class Studio:
                 noise=initial_noise(seeds, shape),
                 steps=first.request.steps,
                 guidance=first.guidance,
+                guidance_rescale=first.request.guidance_rescale,
                 sampler=first.request.sampler,
                 seeds=seeds,
                 on_step=lambda done, of, _: meter(done, of),
@@ -328,6 +330,7 @@ class Studio:
             "Sampler": sampler,
             "Schedule type": schedule,
             "CFG scale": job.guidance,
+            "CFG Rescale": r.guidance_rescale or None,
             "Seed": r.seed,
             "Size": f"{job.width}x{job.height}",
             "Model hash": self._model_hash,
@@ -392,7 +395,10 @@ def webui_sampler(label: str) -> tuple[str, str | None]:
 
 
 def _load(source: Source, device: str, dtype: torch.dtype) -> Denoiser:
-    return load_model(source.base, device=device, dtype=dtype, vae=source.vae, prediction=source.prediction)
+    model = load_model(source.base, device=device, dtype=dtype, vae=source.vae, prediction=source.prediction)
+    if source.zero_terminal_snr:
+        model.use_zero_terminal_snr()
+    return model
 
 
 def _batches(jobs: list[_Job], batch: int | None) -> Iterator[list[_Job]]:

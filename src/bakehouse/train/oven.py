@@ -207,16 +207,16 @@ def prepare(
     """Makes class images, encodes, injects, restores: all that the loop needs, returned at the end."""
     recipe = plan.recipe
     yield from make_class_images(plan.class_images, model)
+    if recipe.noise.zero_terminal_snr:
+        # Behind the class images, which show what the base draws; before all that is derived from a schedule: loss, SNR
+        # weights, samples, and the settings of a saved model.
+        model.use_zero_terminal_snr()
     pictures = class_pictures(plan, model)
     latents = LatentCache([*plan.subject_images, *(p for p, _ in pictures)], recipe.data)
     yield from latents.fill(model)
     arithmetic = Precision(precision, model.device)
     state, notes = _state(plan, run, model, arithmetic)
     yield from (Warned(message=m) for m in notes)
-    schedule = model.schedule
-    if recipe.noise.zero_terminal_snr:
-        # Before anything is derived from it, so that weights use the SNR that is trained with.
-        schedule = schedule.rescaled_to_zero_terminal_snr()
     feeder = Feeder(plan, pictures, latents)
     prompts = PromptEncoder(
         model, state.adapter, clip_skip=recipe.model.clip_skip, chunks=recipe.model.max_tokens // 75
@@ -228,7 +228,7 @@ def prepare(
     parts = Parts(
         plan=plan,
         model=model,
-        loss=denoising_loss(recipe.loss, recipe.noise, schedule),
+        loss=denoising_loss(recipe.loss, recipe.noise, model.schedule),
         feeder=feeder,
         prompts=prompts,
         precision=arithmetic,

@@ -96,6 +96,7 @@ class WeightsWriter:
             bucket_info={"buckets": {str(i): _bucket(row) for i, row in enumerate(plan.buckets)}},
             recipe=recipe_to_toml(recipe),
             **_data_facts(plan),
+            zero_terminal_snr=model.schedule.is_zero_terminal,
             **_setting_facts(recipe),
         )
 
@@ -152,7 +153,6 @@ def _setting_facts(recipe: Recipe) -> dict[str, Any]:
         "prior_loss_weight": recipe.prior.weight,
         "max_grad_norm": train.max_grad_norm,
         "loss_type": loss.kind,
-        "zero_terminal_snr": noise.zero_terminal_snr,
     }
 
 
