@@ -101,18 +101,27 @@ def open_image(
     Raises:
         ImageError: not there, empty, not an image, cut short, or more than `MAX_PIXELS`.
     """
-    with _reading(Path(path)) as file:
-        upright = _UPRIGHT.get(_orientation(file))
-        file.load()
-        image = _to_srgb(_to_eight_bits(file), file.info.get("icc_profile"))
-        if upright is not None:
-            image = image.transpose(upright)
-    if mode == "RGBA":
-        image = image.convert("RGBA")
-    elif image.mode == "RGBA":
-        image = Image.alpha_composite(Image.new("RGBA", image.size, (*background, 255)), image).convert("RGB")
+    with reading(Path(path)) as file:
+        image = upright_srgb(file)
+    return image.convert("RGBA") if mode == "RGBA" else flattened(image, background)
+
+
+def upright_srgb(file: ImageFile.ImageFile) -> Image.Image:
+    """An opened file decoded as upright 8-bit sRGB, RGB or RGBA; call it inside `reading`."""
+    upright = _UPRIGHT.get(orientation(file))
+    file.load()
+    image = _to_srgb(_to_eight_bits(file), file.info.get("icc_profile"))
+    if upright is not None:
+        image = image.transpose(upright)
     image.info = {}
     return image
+
+
+def flattened(image: Image.Image, background: tuple[int, int, int] = (255, 255, 255)) -> Image.Image:
+    """RGB or RGBA as RGB, what is transparent laid on `background`."""
+    if image.mode != "RGBA":
+        return image
+    return Image.alpha_composite(Image.new("RGBA", image.size, (*background, 255)), image).convert("RGB")
 
 
 def image_size(path: Path | str) -> tuple[int, int]:
@@ -121,7 +130,7 @@ def image_size(path: Path | str) -> tuple[int, int]:
     Raises:
         ImageError: not there, empty, not an image, or more than `MAX_PIXELS`.
     """
-    with _reading(Path(path)) as file:
+    with reading(Path(path)) as file:
         return _upright_size(file)
 
 
@@ -131,7 +140,7 @@ def probe(path: Path | str) -> ImageInfo:
     Raises:
         ImageError: as `open_image`.
     """
-    with _reading(Path(path)) as file:
+    with reading(Path(path)) as file:
         (width, height), frames = _upright_size(file), getattr(file, "n_frames", 1)
         # A JPEG decoded at an eighth still reads every byte, so a cut is found, several times faster.
         file.draft("L", (width // 8, height // 8))
@@ -204,8 +213,12 @@ _DAMAGE = (
 
 
 @contextlib.contextmanager
-def _reading(path: Path) -> Iterator[ImageFile.ImageFile]:
-    """The opened, not yet decoded file; whatever goes wrong in the block is an `ImageError`."""
+def reading(path: Path) -> Iterator[ImageFile.ImageFile]:
+    """The opened, not yet decoded file; whatever goes wrong in the block is an `ImageError`.
+
+    Raises:
+        ImageError: as `open_image`.
+    """
     with pillow_state():
         try:
             with Image.open(path, formats=_decoders()) as file:
@@ -270,10 +283,10 @@ def _decoders() -> tuple[str, ...]:
 
 def _upright_size(file: ImageFile.ImageFile) -> tuple[int, int]:
     width, height = file.size
-    return (height, width) if _orientation(file) >= 5 else (width, height)
+    return (height, width) if orientation(file) >= 5 else (width, height)
 
 
-def _orientation(file: ImageFile.ImageFile) -> int:
+def orientation(file: ImageFile.ImageFile) -> int:
     """EXIF orientation 1..8 that is still to be applied, read without decoding."""
     if file.format == "TIFF":
         return 1  # Pillow turns TIFFs itself, already in the size it reports
