@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from pathlib import Path
 
@@ -46,10 +47,19 @@ def pack(pipe: StableDiffusionPipeline, out: Path) -> None:
         else:
             path.unlink(missing_ok=True)
     pipe.to(torch.float16).save_pretrained(out)
+    for config in out.rglob("config.json"):
+        forget_place(config)
     size = sum(p.stat().st_size for p in out.rglob("*") if p.is_file())
     if size > LIMIT:
         raise ValueError(f"{out} has {size / 2**20:.1f} MiB, more than {LIMIT / 2**20:.0f}: make the UNet narrower")
     write_sums(out)
+
+
+def forget_place(config: Path) -> None:
+    """diffusers notes the folder that a part came from: a place on the maker's disk."""
+    values = json.loads(config.read_text("utf-8"))
+    if values.pop("_name_or_path", None) is not None:
+        config.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", "utf-8")
 
 
 def pack_tagger(tagger: Path, out: Path) -> None:
