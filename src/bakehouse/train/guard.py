@@ -9,8 +9,13 @@ import torch
 from torch import Tensor
 
 from bakehouse.adapters import Adapter
+from bakehouse.core.errors import BakehouseError
 from bakehouse.families.denoiser import Denoiser
 from bakehouse.losses import Batch
+
+
+class NotANumberError(BakehouseError):
+    """A loss is infinite or not a number: the training cannot go on from here."""
 
 
 def is_finite(loss: float) -> bool:

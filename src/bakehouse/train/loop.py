@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bakehouse.core.errors import BakehouseError
 from bakehouse.core.events import Event, Step
 from bakehouse.core.files import key_of
 from bakehouse.families.denoiser import Denoiser
@@ -21,7 +20,7 @@ from bakehouse.recipe.optim import current_rate
 from bakehouse.recipe.plan import Plan
 from bakehouse.train.checkpoint import TrainState
 from bakehouse.train.feeder import Feeder
-from bakehouse.train.guard import diagnose, is_finite
+from bakehouse.train.guard import NotANumberError, diagnose, is_finite
 from bakehouse.train.precision import Precision
 from bakehouse.train.prompts import PromptEncoder
 
@@ -58,7 +57,7 @@ def train(parts: Parts, state: TrainState) -> Iterator[Event]:
     Every random number of step k comes from the seed and k, so a run that goes on draws what it would have drawn.
 
     Raises:
-        BakehouseError: a loss is not a number; the last checkpoint is untouched.
+        NotANumberError: a loss is not a number; the last checkpoint is untouched.
     """
     plan = parts.plan
     norms: deque[float] = deque(maxlen=5)
@@ -69,7 +68,7 @@ def train(parts: Parts, state: TrainState) -> Iterator[Event]:
         norms.append(norm)
         if not all(map(is_finite, losses)):
             cause = diagnose(parts.model, state.adapter, measured.batches[0], list(norms), measured.lr)
-            raise BakehouseError(f"step {state.step}: the loss is not a number: {cause}")
+            raise NotANumberError(f"step {state.step}: the loss is not a number: {cause}")
         shown += len(losses)
         yield _event(plan, state, measured, losses, shown / (time.monotonic() - started))
         for hook in parts.hooks:

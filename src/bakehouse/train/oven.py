@@ -145,7 +145,7 @@ def _work(plan: Plan, run: Run) -> Iterator[Event]:
     device = torch.device(pick_device(recipe.train.device))
     precision = pick_precision(recipe.train.precision, device)
     yield Progress(what="loading the base model", done=0, total=1)
-    model, helpers = _load(recipe, device, precision)
+    model, helpers = load_base(recipe, device, precision)
     yield Progress(what="loading the base model", done=1, total=1)
     yield from (Warned(message=m) for m in [*plan.warnings, *getattr(model, "notes", ())])
     writer = WeightsWriter(plan, model, run, began)
@@ -187,7 +187,7 @@ def _found_batch(plan: Plan, run: Run) -> Generator[Event, None, int]:
     if device.type == "cpu":
         return (yield from largest_batch(plan, lambda _: None, device))
     name = pick_precision(plan.recipe.train.precision, device)
-    model, _ = _load(plan.recipe, device, name)
+    model, _ = load_base(plan.recipe, device, name)
     precision = Precision(name, model.device)
     state = _fresh_state(plan, model, precision)
     loss = denoising_loss(plan.recipe.loss, plan.recipe.noise, model.schedule)
@@ -237,7 +237,7 @@ def prepare(
     return parts, state
 
 
-def _load(recipe: Recipe, device: torch.device, precision: str) -> tuple[Denoiser, Helpers | None]:
+def load_base(recipe: Recipe, device: torch.device, precision: str) -> tuple[Denoiser, Helpers | None]:
     """The base model; what learns stays fp32, what is frozen may be half as large.
 
     What shall be small on the device, or not there at all, is loaded beside it.
