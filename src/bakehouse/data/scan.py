@@ -55,7 +55,7 @@ def scan(
     """
     root = Path(folder)
     _check_root(root)
-    found = _collect(root, recursive)
+    found = collect(root, recursive)
     infos = _probe_all([*found.images, *found.unnamed], progress)
     extensions = _extensions(caption_extension)
     records, skipped = [], [Skipped(path, "the link leads nowhere") for path in found.broken]
@@ -98,7 +98,7 @@ def nfc(text: str) -> str:
 
 
 @dataclass
-class _Found:
+class Found:
     """The files of a tree by what they are, before any is decoded."""
 
     images: list[Path] = field(default_factory=list)
@@ -125,8 +125,9 @@ def _check_root(root: Path) -> None:
         raise UsageError(f"{root} is a file, not a folder", hint=f"give the folder: {root.parent}")
 
 
-def _collect(root: Path, recursive: bool) -> _Found:
-    found = _Found()
+def collect(root: Path, recursive: bool = True) -> Found:
+    """The files below a folder by what they are; of images without a known extension the first bytes are read."""
+    found = Found()
     masks: list[Path] = []
     for path in _walk(root, recursive):
         if path.suffix.lower() in CAPTION_EXTENSIONS:
@@ -184,12 +185,12 @@ def _is_mask(path: Path, root: Path) -> bool:
     return in_folder or path.stem.lower().endswith(MASK_ENDINGS)
 
 
-def _match_masks(found: _Found, masks: Sequence[Path], root: Path) -> None:
+def _match_masks(found: Found, masks: Sequence[Path], root: Path) -> None:
     """Fills `found.masks`: one beside its image comes before one in a folder, which serves its parent and siblings."""
-    stems = {(p.parent, _stem(p)) for p in [*found.images, *found.unnamed]}
+    stems = {(p.parent, stem_of(p)) for p in [*found.images, *found.unnamed]}
     folders = {folder for folder, _ in stems}
     for path in masks:
-        stem, beside = _stem(path), False
+        stem, beside = stem_of(path), False
         for ending in MASK_ENDINGS:
             if stem.endswith(ending):
                 stem, beside = stem.removesuffix(ending), True
@@ -205,19 +206,20 @@ def _match_masks(found: _Found, masks: Sequence[Path], root: Path) -> None:
     _borrow_masks(found, stems, root)
 
 
-def _borrow_masks(found: _Found, stems: set[tuple[Path, str]], root: Path) -> None:
+def _borrow_masks(found: Found, stems: set[tuple[Path, str]], root: Path) -> None:
     """Masks in a folder beside the one that was given: `dataset/images` and `dataset/masks`."""
     for name in MASK_FOLDERS:
         folder = root.absolute().parent / name
         if root.name.lower() in MASK_FOLDERS or not folder.is_dir():
             continue
         for path in _walk(folder, recursive=False):
-            home = (root, _stem(path))
+            home = (root, stem_of(path))
             if path.suffix.lower() in EXTENSIONS and home in stems and home not in found.masks:
                 found.masks[home] = path
 
 
-def _stem(path: Path) -> str:
+def stem_of(path: Path) -> str:
+    """The name without its extension, in the form in which images, captions and masks are matched."""
     return nfc(path.stem).lower()
 
 
@@ -257,14 +259,14 @@ def _extensions(first: str | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys((first.lower(), *CAPTION_EXTENSIONS)))
 
 
-def _caption_files(path: Path, found: _Found, extensions: Sequence[str]) -> list[Path]:
+def caption_files(path: Path, found: Found, extensions: Sequence[str] = CAPTION_EXTENSIONS) -> list[Path]:
     """Caption files of an image, the one that counts first: `a.png.txt`, which can mean no other, then `a.txt`."""
-    names = [nfc(path.name).lower() + ext for ext in extensions] + [_stem(path) + ext for ext in extensions]
+    names = [nfc(path.name).lower() + ext for ext in extensions] + [stem_of(path) + ext for ext in extensions]
     return [found.captions[path.parent, name] for name in names if (path.parent, name) in found.captions]
 
 
-def _record(path: Path, seen: _Seen, found: _Found, concept: int, extensions: Sequence[str]) -> ImageRecord:
-    files = _caption_files(path, found, extensions)
+def _record(path: Path, seen: _Seen, found: Found, concept: int, extensions: Sequence[str]) -> ImageRecord:
+    files = caption_files(path, found, extensions)
     captions: tuple[str, ...] = ()
     if files:
         caption = read_caption(files[0])
@@ -279,7 +281,7 @@ def _record(path: Path, seen: _Seen, found: _Found, concept: int, extensions: Se
         captions=captions,
         caption_path=files[0] if files else None,
         concept=concept,
-        mask=found.masks.get((path.parent, _stem(path))),
+        mask=found.masks.get((path.parent, stem_of(path))),
         has_alpha=seen.info.has_alpha,
     )
 
@@ -290,14 +292,14 @@ def _record(path: Path, seen: _Seen, found: _Found, concept: int, extensions: Se
 def _notes(
     records: Sequence[ImageRecord],
     infos: dict[Path, _Seen | str],
-    found: _Found,
+    found: Found,
     root: Path,
     extensions: Sequence[str],
 ) -> list[str]:
     """What a person should know of the images, their names and their captions."""
     seen = {r.path: info.info for r in records if isinstance(info := infos[r.path], _Seen)}
     # The caption of an image that cannot be used is no orphan.
-    used = {f for path in [*found.images, *found.unnamed] for f in _caption_files(path, found, extensions)}
+    used = {f for path in [*found.images, *found.unnamed] for f in caption_files(path, found, extensions)}
     lists = {
         "image whose extension is wrong": [p for p, info in seen.items() if not _named_right(p, info.format)],
         "animation, of which only the first frame is used": [p for p, info in seen.items() if info.frames > 1],
@@ -315,12 +317,12 @@ def _notes(
     return notes
 
 
-def _name_notes(records: Sequence[ImageRecord], found: _Found, extensions: Sequence[str]) -> Iterable[str]:
+def _name_notes(records: Sequence[ImageRecord], found: Found, extensions: Sequence[str]) -> Iterable[str]:
     """Images that share a caption, captions that share an image."""
     twins: dict[tuple[Path, str], list[str]] = defaultdict(list)
     for record in records:
-        twins[record.path.parent, _stem(record.path)].append(record.path.name)
-        files = _caption_files(record.path, found, extensions)
+        twins[record.path.parent, stem_of(record.path)].append(record.path.name)
+        files = caption_files(record.path, found, extensions)
         if len(files) > 1 and len({read_caption(f).lines for f in files}) > 1:
             rest = ", ".join(f.name for f in files[1:])
             yield f"{record.path.name} has several captions that differ: {files[0].name} is used, not {rest}"
@@ -352,7 +354,7 @@ def _listed(what: str, paths: Sequence[Path], root: Path, most: int = 5) -> str:
     return f"{len(paths)} x {what}: {', '.join(names)}{more}"
 
 
-def _nothing_found(root: Path, found: _Found, skipped: Sequence[Skipped], recursive: bool) -> UsageError:
+def _nothing_found(root: Path, found: Found, skipped: Sequence[Skipped], recursive: bool) -> UsageError:
     """An empty folder's error says what was there instead."""
     if skipped:
         lines = [f"{s.path.name}: {s.reason}" for s in skipped[:8]]
