@@ -1,0 +1,145 @@
+"""A dataset while it is changed: behind its lock, with its journal and its store."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from bakehouse.core.errors import BakehouseError, UsageError
+from bakehouse.core.files import sha256_file, writing_to
+from bakehouse.core.lock import locked
+from bakehouse.curate.edits import HOME, listed
+from bakehouse.curate.journal import Change, Journal, State, Step
+from bakehouse.curate.store import Store
+
+_ENDS: dict[State, State] = {"applying": "done", "undoing": "undone"}
+
+
+@contextlib.contextmanager
+def at_work(folder: Path, doing: str) -> Iterator[Desk]:
+    """Keeps others out of the dataset for the length of the block, and first finishes what a killed command left.
+
+    Raises:
+        InUseError: another process is at work there.
+        BakehouseError: the folder cannot be written.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is no folder", hint="give the folder that holds the images")
+    home = folder / HOME
+    with locked(home, doing):
+        desk = Desk(folder, Journal(home / "steps"), Store(home))
+        for left in (step for step in desk.journal.steps() if step.under_way):
+            desk.finish(left)
+        desk.journal.tidy()
+        desk.store.open()
+        try:
+            yield desk
+        finally:
+            desk.store.close()
+
+
+@dataclass(frozen=True)
+class Desk:
+    """One dataset behind its lock."""
+
+    folder: Path
+    journal: Journal
+    store: Store
+
+    def finish(self, step: Step) -> Step:
+        """Carries a step on its way to its end; to do it again, or from the middle, is the same as to do it once.
+
+        Raises:
+            BakehouseError: the disk is full, or the folder cannot be written; the next command goes on from there.
+        """
+        undoing = step.state == "undoing"
+        changes = [change.backwards() for change in step.changes] if undoing else list(step.changes)
+        others = [s for s in self.journal.steps() if s.state == "done" and s.number != step.number]
+        needed = {sha for s in [*others, *([] if undoing else [step])] for sha in s.needs()}
+        with writing_to(self.folder):
+            self.store.new.mkdir(parents=True, exist_ok=True)
+            pending = [change for change in changes if self._put_away(change, step.number)]
+            self._clear([change for change in pending if change.after is None])
+            self._fill([change for change in pending if change.after is not None], needed)
+        return self.journal.write(replace(step, state=_ENDS[step.state]))
+
+    def _put_away(self, change: Change, number: int) -> bool:
+        """Sees to it that what a path holds is in the store. False if the path holds already what it shall."""
+        path = self.folder / change.path
+        now = self.content(change.path)
+        if now == change.after:
+            return False
+        if now is not None and now == change.before:
+            self.store.keep(path, now)
+        elif now is not None:
+            self._put_aside(change.path, number)
+        return True
+
+    def _put_aside(self, name: PurePosixPath, number: int) -> None:
+        """What somebody made of a file by hand is nobody's to throw away."""
+        place = self.aside(number) / name
+        count = 1
+        while place.exists():
+            count += 1
+            place = self.aside(number) / name.with_name(f"{name.stem}.{count}{name.suffix}")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        (self.folder / name).rename(place)
+
+    def aside(self, number: int) -> Path:
+        """Where edits by hand lie that were in the way of a step."""
+        return self.folder / HOME / "aside" / f"{number:04d}"
+
+    def _clear(self, changes: list[Change]) -> None:
+        """Takes away what is in the store by now, and the folders that have become empty."""
+        for change in changes:
+            path = self.folder / change.path
+            path.unlink(missing_ok=True)
+            for parent in path.parents[: len(change.path.parts) - 1]:
+                try:
+                    parent.rmdir()
+                except OSError:  # others are in it
+                    break
+
+    def _fill(self, changes: list[Change], needed: set[str]) -> None:
+        """Puts contents in place. One that nothing else asks for leaves the store: moving a dataset copies nothing."""
+        still = Counter(change.after for change in changes)
+        for change in changes:
+            sha = change.after or ""
+            still[sha] -= 1
+            move = still[sha] == 0 and sha not in needed
+            self.store.place(sha, self.folder / change.path, move=move, mtime=change.after_mtime)
+
+    def content(self, name: PurePosixPath) -> str | None:
+        """The sha256 of what a path holds now, or None."""
+        path = self.folder / name
+        return sha256_file(path) if path.is_file() else None
+
+    def check_untouched(self, step: Step, *, keep_edits: bool) -> None:
+        """Refuses to take a step back over changes made by hand since, unless they may be put aside.
+
+        Raises:
+            UsageError: names the files.
+        """
+        edited = [c.path for c in step.changes if self.content(c.path) not in (c.after, c.before)]
+        if edited and not keep_edits:
+            raise UsageError(
+                f"{len(edited)} of the files of step {step.number} ({step.verb}) were changed since: {listed(edited)}",
+                hint=f"--keep-edits puts them as they are now into {self.aside(step.number)} and takes the step back",
+            )
+
+    def check_store(self, step: Step) -> None:
+        """Looks before anything is moved whether the store can give back all that a step took.
+
+        Raises:
+            BakehouseError: names the files whose contents are gone or damaged.
+        """
+        lost = [c.path for c in step.changes if c.before in step.needs() and not self.store.is_whole(c.before or "")]
+        if lost:
+            where = self.store.files
+            raise BakehouseError(
+                f"step {step.number} ({step.verb}) cannot be taken back: {where} has lost {listed(lost)}",
+                hint="bring that folder back from a copy; nothing was changed",
+            )
