@@ -1,0 +1,100 @@
+"""Tags: how a caption is taken apart and put together, and when two spellings are the same tag."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from bakehouse.curate.captions.lists import read_list
+
+Form = Literal["tags", "prose"]
+
+BARRIER = "|||"
+"""kohya's keep-tokens separator: what stands before it is kept in front. It is no tag, and no rule moves it."""
+
+_COMMA = re.compile(r",(?![^{]*\})")
+"""Commas inside the braces of a wildcard separate nothing."""
+_SPACES = re.compile(r"\s+")
+_ESCAPED = re.compile(r"\\([()])")
+
+_ENDED = re.compile(r"[\w)\"'][.!?](\s+\S|$)")
+_ARTICLE = re.compile(r"(a|an)\s+\S+\s+\S+", re.IGNORECASE)
+_GRAMMAR = frozenset(
+    """
+    a an the is are was has have with of in on at to from by and while who that which her his its their she he it they
+    wears wearing stands standing sits sitting looks looking
+    """.split()  # noqa: SIM905 - a list of forty short strings is no better to read
+)
+_LONG_PART = 6
+"""Words. `brown and white striped background` is still a tag."""
+_LONE_PART = 4
+"""Words of a caption without any comma: `a photo of zwx person` is a sentence."""
+
+_SEVERAL = re.compile(r"([2-9]\+?|[1-9]\d+|multiple |multi)(girls?|boys?|others?|people|persons?|views)")
+_ONE = re.compile(r"(1|one |a )(girl|boy|other|man|woman|person)")
+_SEVERAL_WORDS = frozenset({"couple", "group", "crowd", "everyone", "hetero", "yuri", "yaoi", "twins", "siblings"})
+
+
+def split(caption: str) -> tuple[str, ...]:
+    """The tags in order, without white space around them and without empty ones; `|||` is one by itself."""
+    if BARRIER not in caption:
+        pieces = _COMMA.split(caption) if "{" in caption else caption.split(",")
+        return tuple(tag for piece in pieces if (tag := piece.strip()))
+    sections = [split(section) for section in caption.split(BARRIER)]
+    joined = list(sections[0])
+    for section in sections[1:]:
+        joined += [BARRIER, *section]
+    return tuple(joined)
+
+
+def join(tags: Iterable[str]) -> str:
+    """One caption: `, ` between tags, a space on both sides of `|||`. The inverse of `split`."""
+    return ", ".join(tags).replace(f", {BARRIER}, ", f" {BARRIER} ").replace(f", {BARRIER}", f" {BARRIER}")
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def key(tag: str) -> str:
+    r"""What two spellings of one tag have in common: `Blue_Hair` and `blue  hair`, `a \(b\)` and `a (b)`."""
+    return spaced(_ESCAPED.sub(r"\1", tag)).casefold()
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def spaced(tag: str) -> str:
+    """Underscores as spaces and runs of white space as one, in everything but faces such as `^_^`."""
+    tag = tag.strip()
+    return tag if is_face(tag) else _SPACES.sub(" ", tag.replace("_", " ")).strip()
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def is_face(tag: str) -> bool:
+    """Whether a tag is drawn with its underscores: one of the known ones, or without two letters in a row."""
+    bare = _ESCAPED.sub(r"\1", tag).casefold()
+    return "_" in tag and (bare in _faces() or not re.search(r"[^\W\d_]{2}|\d[^\W\d_]|\d\d", bare))
+
+
+@functools.cache
+def _faces() -> frozenset[str]:
+    return frozenset(face.casefold() for face in read_list("faces"))
+
+
+def form_of(caption: str) -> Form:
+    """Whether a caption is a list of tags or has sentences in it: then tags cannot be moved about."""
+    parts = [part.split() for part in caption.split(",")]
+    if len(parts) == 1 and len(parts[0]) >= _LONE_PART:
+        return "prose"
+    if any(len(words) >= _LONG_PART and not _GRAMMAR.isdisjoint(w.casefold() for w in words) for words in parts):
+        return "prose"
+    if any(_ARTICLE.match(" ".join(words)) for words in parts):
+        return "prose"
+    longest = max(map(len, parts))
+    return "prose" if longest >= _LONE_PART and _ENDED.search(caption) else "tags"
+
+
+def has_several_people(tags: Sequence[str]) -> bool:
+    """Whether the caption is of more than one person: then nobody knows whose hair it is."""
+    keys = [key(tag) for tag in tags]
+    if any(_SEVERAL.fullmatch(k) or k in _SEVERAL_WORDS for k in keys):
+        return True
+    return sum(1 for k in set(keys) if _ONE.fullmatch(k)) > 1
