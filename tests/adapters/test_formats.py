@@ -173,6 +173,34 @@ def test_everybodys_keys(key, stem, suffix):
     assert (kohya_stem(found[0]), found[1]) == (stem, suffix)
 
 
+TEXT_1 = (
+    "text_encoder.text_model.encoder.layers.0.mlp.fc1.lora_A.weight",
+    "text_encoders.clip_l.transformer.text_model.encoder.layers.0.mlp.fc1.lora_A.weight",
+    "lora_te_text_model_encoder_layers_0_mlp_fc1.lora_down.weight",
+    "lycoris_text_model_encoder_layers_0_mlp_fc1.lora_down.weight",
+)
+XL = (
+    ("text_encoder_2.text_model.encoder.layers.0.mlp.fc1.lora_A.weight", 1280, {}),
+    ("unet.down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k.lora_A.weight", 2048, {}),
+    ("unet.down_blocks.2.attentions.0.transformer_blocks.9.ff.net.2.lora_A.weight", 5120, {}),
+    ("unet.mid_block.resnets.0.conv1.lora_A.weight", 4, {"ss_base_model_version": "sdxl_base_v1-0"}),
+)
+
+
+@pytest.mark.parametrize("key", TEXT_1)
+@pytest.mark.parametrize(("beside", "ins", "metadata"), XL)
+def test_the_first_of_sdxls_text_encoders_is_counted(key, beside, ins, metadata):
+    state = {key: torch.zeros(2, 768), beside: torch.zeros(2, ins)}
+    assert "lora_te1_text_model_encoder_layers_0_mlp_fc1" in from_state(state, metadata).modules
+
+
+@pytest.mark.parametrize("key", TEXT_1)
+def test_the_one_of_sd1_is_not(key):
+    beside = "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k.lora_A.weight"
+    state = {key: torch.zeros(2, 768), beside: torch.zeros(2, 768)}
+    assert "lora_te_text_model_encoder_layers_0_mlp_fc1" in from_state(state).modules
+
+
 def dotted(state, sites, form):
     """A kohya state under another tool's names, alpha folded into B."""
     peft = to_diffusers(state, sites)

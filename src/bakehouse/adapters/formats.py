@@ -140,7 +140,7 @@ def from_state(
     Raises:
         UsageError: no tensor of it belongs to an adapter.
     """
-    modules, strange = to_kohya(state)
+    modules, strange = to_kohya(state, metadata)
     if not modules or len(strange) > len(state) / 2:
         first = ", ".join(sorted(state)[:3]) or "none"
         raise UsageError(f"{source} is no adapter: its first keys are {first}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 from torch import Tensor
 
@@ -27,6 +28,8 @@ _OTHER = re.compile(
     r"\.((?:hada|lokr)_\w+|oft_(?:blocks|diag)|rescale|diff|diff_b|w_norm|b_norm|on_input|scalar"
     r"|(?:[ab][12]|bm|q_layer|p_layer)\.weight|lambda_layer|weight)$"
 )
+
+Modules = TypeVar("Modules", bound=Mapping[str, Tensor])
 
 _RANKED = ("lora_down.weight", "hada_w1_b", "lokr_w1_b", "lokr_w2_b")
 """The suffixes whose first size is the rank."""
@@ -140,7 +143,9 @@ def _block(slot: int, place: int, rest: str) -> str:
     return f"resnets_{place}_{rest}"
 
 
-def to_kohya(state: Mapping[str, Tensor]) -> tuple[dict[str, dict[str, Tensor]], list[str]]:
+def to_kohya(
+    state: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> tuple[dict[str, dict[str, Tensor]], list[str]]:
     """A file's tensors as `{stem: {suffix: tensor}}` in kohya's words, and the keys that are no adapter weights."""
     modules: dict[str, dict[str, Tensor]] = {}
     strange = []
@@ -154,7 +159,39 @@ def to_kohya(state: Mapping[str, Tensor]) -> tuple[dict[str, dict[str, Tensor]],
             # PEFT shapes a convolution's lengths as LyCORIS shapes lengths of inputs; they are of outputs.
             tensor = tensor.reshape(-1, 1)
         modules.setdefault(kohya_stem(stem), {})[suffix] = tensor
-    return modules, strange
+    return counted(modules, metadata or {}), strange
+
+
+def counted(modules: Mapping[str, Modules], metadata: Mapping[str, str]) -> dict[str, Modules]:
+    """The modules with SDXL's first text encoder as `lora_te1_`, as kohya counts it there.
+
+    Dotted names, ComfyUI's `clip_l` and LyCORIS' wrapper do not count it.
+    """
+    if not seems_sdxl(modules, metadata):
+        return dict(modules)
+    return {re.sub("^lora_te_", "lora_te1_", stem): tensors for stem, tensors in modules.items()}
+
+
+def seems_sdxl(modules: Mapping[str, Mapping[str, Tensor]], metadata: Mapping[str, str]) -> bool:
+    """Whether modules are SDXL's: by the header, a counted text encoder, or blocks as deep or prompts as wide as its.
+
+    Modules of the first text encoder alone, uncounted, tell nothing: it is SD 1.x's too.
+    """
+    said = metadata.get("ss_base_model_version", "") + metadata.get("modelspec.architecture", "")
+    if "xl" in said.lower():
+        return True
+    if any(stem.startswith(("lora_te1_", "lora_te2_")) or _DEEP.search(stem) for stem in modules):
+        return True
+    return any(_context(tensors) == 2048 for stem, tensors in modules.items() if stem.endswith("attn2_to_k"))
+
+
+_DEEP = re.compile(r"attentions_\d+_transformer_blocks_[1-9]")
+
+
+def _context(tensors: Mapping[str, Tensor]) -> int:
+    """How many numbers the prompt gives a module for each token, as far as LoRA's A tells it."""
+    down = tensors.get("lora_down.weight")
+    return int(down.shape[1]) if down is not None and down.ndim > 1 else 0
 
 
 def to_diffusers(state: Mapping[str, Tensor], sites: Iterable[Site]) -> dict[str, Tensor]:
@@ -197,6 +234,6 @@ def meant_for(modules: Mapping[str, Mapping[str, Tensor]]) -> str:
             width = int(down.shape[1])
             name = {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL"}.get(width, "another base")
             return f"{name} (its cross-attention takes {width} channels)"
-    if any(re.search(r"attentions_\d+_transformer_blocks_[1-9]", stem) for stem in modules):
+    if any(_DEEP.search(stem) for stem in modules):
         return "SDXL (several transformer blocks in one attention)"
     return ""

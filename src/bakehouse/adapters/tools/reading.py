@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from bakehouse.adapters.formats import AdapterFile, from_state, read_adapter
+from bakehouse.adapters.keys import counted, seems_sdxl
 from bakehouse.adapters.tools.files import read_pickle
 from bakehouse.core.errors import UsageError
 
@@ -52,7 +52,7 @@ def _peft_folder(folder: Path) -> AdapterFile:
         metadata.update(read.metadata)
         # PEFT's keys do not say which network they are of: the folder's name does.
         modules.update({_PEFT_PARTS[part] + _bare(stem): tensors for stem, tensors in read.modules.items()})
-    return AdapterFile(modules, metadata, kinds[0], str(folder))
+    return AdapterFile(counted(modules, metadata), metadata, kinds[0], str(folder))
 
 
 def _bare(stem: str) -> str:
@@ -63,20 +63,8 @@ def _bare(stem: str) -> str:
 
 
 def is_sdxl(file: AdapterFile) -> bool:
-    """Whether an adapter is for SDXL: by its second text encoder, its blocks, or what its header says."""
-    version = file.metadata.get("ss_base_model_version", "") + file.metadata.get("modelspec.architecture", "")
-    if "xl" in version.lower():
-        return True
-    if any(stem.startswith(("lora_te2_", "lora_te1_")) for stem in file.modules):
-        return True
-    deep = any("_transformer_blocks_1_" in stem for stem in file.modules)
-    wide = any(_context(tensors) == 2048 for stem, tensors in file.modules.items() if stem.endswith("attn2_to_k"))
-    return deep or wide
-
-
-def _context(tensors: Mapping[str, torch.Tensor]) -> int:
-    down = tensors.get("lora_down.weight")
-    return int(down.shape[1]) if down is not None and down.ndim > 1 else 0
+    """Whether an adapter is for SDXL, as far as it tells."""
+    return seems_sdxl(file.modules, file.metadata)
 
 
 def with_modules(file: AdapterFile, modules: Mapping[str, Mapping[str, Tensor]]) -> AdapterFile:
