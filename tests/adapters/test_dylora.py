@@ -5,9 +5,9 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from bakehouse.adapters import DyLoRA, DyLoRALayer, LoRALayer, load_adapter, metadata_for, save_adapter, slice_rank
+from bakehouse.adapters import DyLoRA, DyLoRALayer, LoRALayer, load_adapter, metadata_for, save_adapter
 from bakehouse.adapters.layer import linear_map
-from bakehouse.adapters.tools.slices import slice_ranks
+from bakehouse.adapters.tools.slices import cut, slice_ranks
 from bakehouse.core.errors import UsageError
 
 from .oracle import BASES, inputs_of
@@ -26,9 +26,8 @@ def test_training_runs_with_prefixes(kind):
     x = inputs_of(base)
     slices = {}
     for rank in (2, 4, 6):
-        state = {f"a.{name}": tensor for name, tensor in layer.state_dict().items()}
-        cut = {key.partition(".")[2]: tensor for key, tensor in slice_rank(state, rank).items()}
-        slices[rank] = linear_map(base, x, LoRALayer.from_tensors(cut, base).delta(base.weight))
+        small = cut(layer.state_dict(), rank, alpha_shrinks=True)
+        slices[rank] = linear_map(base, x, LoRALayer.from_tensors(small, base).delta(base.weight))
     seen = set()
     for _ in range(40):
         layer.zero_grad()
@@ -62,13 +61,23 @@ def test_slices_of_a_file(tiny, output, randomised, make_tiny, tmp_path):
             layer.up[:, 2:] = 0
     first = output(tiny)
     (sliced,) = slice_ranks(path, tmp_path / "b.safetensors", [2])
-    for state in (slice_rank(load_file(path), 2), sliced.path):
-        other = make_tiny()
-        small = load_adapter(state, other.parts())
-        assert {layer.rank for layer in small.layers.values()} == {2}
-        torch.testing.assert_close(output(other), first, atol=1e-5, rtol=1e-4)
-    whole = slice_rank(load_file(path), 99)
-    assert all(torch.equal(whole[key], tensor) for key, tensor in load_file(path).items())
+    other = make_tiny()
+    small = load_adapter(sliced.path, other.parts())
+    assert {layer.rank for layer in small.layers.values()} == {2}
+    torch.testing.assert_close(output(other), first, atol=1e-5, rtol=1e-4)
+    (whole,) = slice_ranks(path, tmp_path / "c.safetensors", [4])
+    again = load_file(whole.path)
+    assert all(torch.equal(again[key], tensor) for key, tensor in load_file(path).items())
+
+
+def test_norms_that_trained_beside_it_stay(tiny, randomised, tmp_path):
+    spec = DyLoRA(rank=4, alpha=3.0, unit=2, train_norm=True)
+    path = save_adapter(randomised(spec, tiny), tmp_path / "a.safetensors", metadata_for(spec, **META), torch.float32)
+    (small,) = slice_ranks(path, tmp_path / "b.safetensors", [2])
+    before, after = load_file(path), load_file(small.path)
+    norms = [key for key in before if key.endswith("_norm")]
+    assert norms
+    assert all(torch.equal(after[key], before[key]) for key in norms)
 
 
 def test_ranks_come_out_sorted():
@@ -89,10 +98,6 @@ def test_ranks_come_out_sorted():
         assert missed < 1.15 * singular[rank:].norm()
 
 
-def test_what_cannot_be_cut_is_refused():
+def test_ranks_that_units_do_not_fill_are_refused():
     with pytest.raises(UsageError, match="rank = 6 is no multiple of unit = 4"):
         DyLoRA.parse({"rank": 6})
-    with pytest.raises(UsageError, match="rank = 0"):
-        slice_rank({}, 0)
-    with pytest.raises(UsageError, match="plain LoRAs alone"):
-        slice_rank({"a.hada_w1_a": torch.zeros(2, 2)}, 1)

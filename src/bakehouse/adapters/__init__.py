@@ -7,7 +7,7 @@ from pydantic import Field
 from bakehouse.adapters.adapter import Adapter, AdapterSpecBase, LayerAdapter, LayerSpec
 from bakehouse.adapters.boft import BOFT, BOFTLayer
 from bakehouse.adapters.diff import DiffLayer, FullDiff
-from bakehouse.adapters.dylora import DyLoRA, DyLoRALayer, slice_rank
+from bakehouse.adapters.dylora import DyLoRA, DyLoRALayer
 from bakehouse.adapters.formats import AdapterFile, load_adapter, metadata_for, read_adapter, save_adapter
 from bakehouse.adapters.full import FullAdapter, FullFineTune
 from bakehouse.adapters.glora import GLoRA, GLoRALayer
@@ -71,5 +71,4 @@ __all__ = [
     "metadata_for",
     "read_adapter",
     "save_adapter",
-    "slice_rank",
 ]

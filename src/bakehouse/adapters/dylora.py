@@ -1,7 +1,7 @@
 """DyLoRA: a LoRA whose first ranks are an adapter of their own. Valipour et al. 2022, arXiv:2210.07558; files as LoRA.
 
 Each call in training draws a rank b and runs with the first b ranks alone: (alpha / rank) B[:, :b] A[:b]. So the ranks
-come out sorted by what they are worth, and `slice_rank` cuts any rank out of one file.
+come out sorted by what they are worth, and `tools.slices` cuts any rank out of one file.
 
 The paper counts alpha / b, kohya alpha / sqrt(rank b): there a rank weighs less the more follow it, so that what the
 first ones learned is wrong again when more are added. With alpha / rank a prefix is the first terms of the whole sum.
@@ -10,7 +10,6 @@ first ones learned is wrong again when more are added. With alpha / rank a prefi
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -21,7 +20,6 @@ from bakehouse.adapters.layer import Base
 from bakehouse.adapters.lora import LoRALayer
 from bakehouse.adapters.network import Dim, NetworkSpec
 from bakehouse.adapters.select import Site
-from bakehouse.core.errors import UsageError
 
 PREFIX_SCALE = "alpha/rank"
 """What a header's `prefix_scale` says of a file whose prefixes count alpha / rank."""
@@ -74,50 +72,3 @@ class DyLoRALayer(LoRALayer):
         # From torch's own numbers, on the CPU, as dropouts are: the loop seeds them, and checkpointing replays them.
         units = 1 + int(torch.randint(math.ceil(self.rank / self.unit), ()))
         return self._through(base, x, self.down[: units * self.unit], self.up[:, : units * self.unit])
-
-
-def slice_rank(state: Mapping[str, Tensor], rank: int) -> dict[str, Tensor]:
-    """Cuts a DyLoRA's first ranks out of its state; modules that have no more than `rank` stay as they are.
-
-    alpha shrinks with the rank, so that alpha / rank stays: what is kept counts as much as before.
-
-    Args:
-        state: by kohya's keys, as a file holds it.
-
-    Raises:
-        UsageError: rank is below 1, or a module is no plain LoRA.
-    """
-    if rank < 1:
-        raise UsageError(f"rank = {rank}: 1 is the least that can be cut out")
-    modules: dict[str, dict[str, Tensor]] = {}
-    for key, tensor in state.items():
-        stem, _, suffix = key.partition(".")
-        modules.setdefault(stem, {})[suffix] = tensor
-    return {
-        f"{stem}.{suffix}": tensor
-        for stem, tensors in modules.items()
-        for suffix, tensor in _sliced(stem, tensors, rank).items()
-    }
-
-
-def _sliced(stem: str, tensors: Mapping[str, Tensor], rank: int) -> dict[str, Tensor]:
-    if "w_norm" in tensors:
-        # Norm layers that trained beside the network have no rank.
-        return dict(tensors)
-    if tensors.keys() - {"alpha"} != {"lora_down.weight", "lora_up.weight"}:
-        raise UsageError(f"{stem} holds {', '.join(sorted(tensors))}: ranks are cut out of plain LoRAs alone")
-    return cut_ranks(tensors, rank)
-
-
-def cut_ranks(tensors: Mapping[str, Tensor], rank: int) -> dict[str, Tensor]:
-    """One module's first ranks; alpha / rank stays."""
-    down, up = tensors["lora_down.weight"], tensors["lora_up.weight"]
-    whole = int(down.shape[0])
-    if whole <= rank:
-        return dict(tensors)
-    alpha = float(tensors["alpha"]) if "alpha" in tensors else float(whole)
-    return {
-        "alpha": torch.tensor(alpha * rank / whole),
-        "lora_down.weight": down[:rank].clone(),
-        "lora_up.weight": up[:, :rank].clone(),
-    }

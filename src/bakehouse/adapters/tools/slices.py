@@ -6,9 +6,10 @@ import ast
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
-from bakehouse.adapters.dylora import PREFIX_SCALE, cut_ranks
+from bakehouse.adapters.dylora import PREFIX_SCALE
 from bakehouse.adapters.formats import AdapterFile
 from bakehouse.adapters.tools.deltas import is_plain
 from bakehouse.adapters.tools.files import Tell, check_place
@@ -43,7 +44,7 @@ def slice_ranks(
     """
     out = Path(out)
     file = source if isinstance(source, AdapterFile) else open_adapter(source)
-    foreign = next((stem for stem, t in file.modules.items() if not is_plain(t) or "lora_mid.weight" in t), None)
+    foreign = next((stem for stem, tensors in file.modules.items() if not _has_prefixes(tensors)), None)
     if foreign is not None:
         raise UsageError(f"{file.source} is {file.kind}, not DyLoRA: {foreign} has no ranks that can be cut off")
     if not is_dylora(file.metadata):
@@ -82,19 +83,34 @@ def _slice(file: AdapterFile, rank: int, out: Path, dry_run: bool, tell: Tell | 
     return Result(out, results, dry_run)
 
 
+def _has_prefixes(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether the first ranks of a module mean something; norms that trained beside the network have none to cut."""
+    return "w_norm" in tensors or (is_plain(tensors) and "lora_mid.weight" not in tensors)
+
+
 def _rank(tensors: Mapping[str, Tensor]) -> int:
-    return int(tensors["lora_down.weight"].shape[0])
+    """A module's rank; 0 for a norm."""
+    return int(tensors["lora_down.weight"].shape[0]) if "lora_down.weight" in tensors else 0
 
 
 def cut(tensors: Mapping[str, Tensor], rank: int, *, alpha_shrinks: bool = False) -> dict[str, Tensor]:
-    """One module's first `rank` directions. A module with fewer keeps what it has."""
-    if alpha_shrinks:
-        return cut_ranks(tensors, rank)
-    return {
+    """One module's first `rank` directions. A module with fewer keeps what it has, and so does a norm.
+
+    Args:
+        alpha_shrinks: alpha / rank stays, so that what is kept counts as much as before; else alpha stays.
+    """
+    whole = _rank(tensors)
+    if whole <= rank:
+        return dict(tensors)
+    kept = {
         **tensors,
         "lora_down.weight": tensors["lora_down.weight"][:rank].contiguous(),
         "lora_up.weight": tensors["lora_up.weight"][:, :rank].contiguous(),
     }
+    if alpha_shrinks:
+        alpha = tensors.get("alpha", torch.tensor(float(whole)))
+        kept["alpha"] = alpha.float() * rank / whole
+    return kept
 
 
 def is_dylora(metadata: Mapping[str, str]) -> bool:
