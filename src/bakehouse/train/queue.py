@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from bakehouse.core.errors import BakehouseError, UsageError
+from bakehouse.core.files import data_dir
 
 State = Literal["waiting", "running", "done", "failed", "stopped"]
 
@@ -44,7 +45,7 @@ def default_path() -> Path:
     """`$BAKEHOUSE_QUEUE`, else `queue.db` in the user's data folder."""
     if own := os.environ.get("BAKEHOUSE_QUEUE"):
         return Path(own)
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "bakehouse" / "queue.db"
+    return data_dir("queue.db")
 
 
 @dataclass(frozen=True)
