@@ -54,7 +54,7 @@ def scan(
         Problems: `strict`, and some images cannot be used.
     """
     root = Path(folder)
-    _check_root(root)
+    check_root(root)
     found = collect(root, recursive)
     infos = _probe_all([*found.images, *found.unnamed], progress)
     extensions = _extensions(caption_extension)
@@ -115,7 +115,8 @@ class Found:
     """What `read_caption` remarked, and of which files."""
 
 
-def _check_root(root: Path) -> None:
+def check_root(root: Path) -> None:
+    """Raises UsageError, with the names of folders beside it, where there is no such folder."""
     if not root.exists():
         near = root.parent if root.parent.is_dir() else None
         siblings = sorted(p.name for p in near.iterdir() if p.is_dir() and not p.name.startswith(".")) if near else []
@@ -301,7 +302,7 @@ def _notes(
     # The caption of an image that cannot be used is no orphan.
     used = {f for path in [*found.images, *found.unnamed] for f in caption_files(path, found, extensions)}
     lists = {
-        "image whose extension is wrong": [p for p, info in seen.items() if not _named_right(p, info.format)],
+        "image whose extension is wrong": [p for p, info in seen.items() if not named_right(p, info.format)],
         "animation, of which only the first frame is used": [p for p, info in seen.items() if info.frames > 1],
         "caption without an image": [
             p for p in found.captions.values() if p not in used and p.suffix.lower() != ".json"
@@ -344,7 +345,8 @@ _NAMES = {
 }
 
 
-def _named_right(path: Path, kind: str) -> bool:
+def named_right(path: Path, kind: str) -> bool:
+    """Whether the extension is one of the format, which is named as Pillow does."""
     return path.suffix.lower() in _NAMES.get(kind, EXTENSIONS)
 
 
