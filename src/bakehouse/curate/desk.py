@@ -38,7 +38,9 @@ def at_work(folder: Path, doing: str) -> Iterator[Desk]:
         try:
             yield desk
         finally:
-            desk.store.close()
+            # A step that a full disk has stopped half-way still needs its contents.
+            if not any(step.under_way for step in desk.journal.steps()):
+                desk.store.close()
 
 
 @dataclass(frozen=True)

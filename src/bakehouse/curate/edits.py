@@ -159,7 +159,7 @@ class _Sheet:
                 self.problems.append(f"{parent} is a file, and a folder of that name is wanted")
 
     def changes(self) -> Iterable[Change]:
-        for path in {**self.goes, **self.comes}:
+        for path in (path for path in self.held if path in self.goes or path in self.comes):
             sha, why, mtime = self.comes.get(path, (None, self.goes.get(path, ""), None))
             before, age = self.held[path] or (None, None)
             yield Change(path, before, sha, why, before_mtime=age, after_mtime=mtime)

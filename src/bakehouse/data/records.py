@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import overload
 
@@ -55,6 +57,11 @@ class ImageSet(Sequence[ImageRecord]):
             ValueError: it lies elsewhere.
         """
         return PurePosixPath(path.relative_to(self.root).as_posix())
+
+    @cached_property
+    def masks(self) -> Mapping[Path, int]:
+        """How many images each mask serves."""
+        return Counter(record.mask for record in self.records if record.mask is not None)
 
     @overload
     def __getitem__(self, i: int) -> ImageRecord: ...
