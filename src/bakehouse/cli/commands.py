@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import typer
 
+from bakehouse.cli.dataset import dataset
 from bakehouse.cli.demo import demo
 from bakehouse.cli.evaluate import evaluate
+from bakehouse.cli.find_rate import find_rate
 from bakehouse.cli.generate import generate
 from bakehouse.cli.grid import grid
 from bakehouse.cli.import_ import import_
@@ -26,6 +28,7 @@ app = typer.Typer(
 for command in (demo, plan, train, evaluate, generate, grid):
     app.command()(command)
 app.command("import")(import_)
+app.add_typer(dataset, name="dataset")
 app.add_typer(models, name="models")
 app.add_typer(queue, name="queue")
 app.add_typer(weights, name="weights")

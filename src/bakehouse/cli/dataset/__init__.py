@@ -1,0 +1,15 @@
+"""`bakehouse dataset VERB`: each verb is a file here (`square.py` shows the form), and two lines below."""
+
+from __future__ import annotations
+
+import typer
+
+from bakehouse.cli.dataset.history import history, undo
+
+dataset = typer.Typer(
+    help="Make a set that teaches out of a heap of images. Every step can be taken back.", no_args_is_help=True
+)
+
+# The verbs, in the order in which a set is made.
+dataset.command("undo")(undo)
+dataset.command("history")(history)

@@ -1,0 +1,36 @@
+"""The same for every verb: look, propose, and then list, picture or do it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bakehouse.cli.dataset.options import Way
+
+if TYPE_CHECKING:
+    from bakehouse.curate.verb import Verb
+
+
+def run_verb(folder: Path, verb: Verb, way: Way) -> None:
+    """Does to a dataset what a verb proposes, or shows it; the last line says how to take it back."""
+    from bakehouse.cli.terminal.dataset import counting, print_proposals, print_recovered, print_step
+    from bakehouse.curate.preview import write_preview
+    from bakehouse.curate.steps import apply, recover
+    from bakehouse.curate.verb import name_of
+    from bakehouse.data import scan
+
+    name, quiet = name_of(verb), way.quiet or way.json
+    only_shown = way.dry_run or way.preview is not None
+    with counting(quiet=quiet) as count:
+        print_recovered(recover(folder), quiet=quiet)
+        images = scan(folder, progress=count("looking"))
+        proposals = [*verb.propose(images)]
+        if way.preview is not None:
+            write_preview(way.preview, name, images, proposals, progress=count("picturing"))
+        if not only_shown:
+            settings = verb.settings(mode="json")
+            step = apply(folder, name, proposals, settings=settings, out=way.out, progress=count(name))
+    if only_shown:
+        print_proposals(name, images, proposals, page=way.preview, json=way.json)
+    else:
+        print_step(name, step, way.out or folder, json=way.json)

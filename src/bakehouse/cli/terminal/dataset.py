@@ -1,0 +1,108 @@
+"""Shows what is proposed for a dataset, what was done to it, and what was taken back."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from bakehouse.cli.terminal.events import painting
+from bakehouse.cli.terminal.screen import notes, print_json, print_table, print_warnings
+from bakehouse.core.events import Progress
+from bakehouse.curate.edits import Proposal
+from bakehouse.curate.journal import Step
+from bakehouse.data import ImageSet
+
+_SHOWN = 40
+"""So many files are listed on a screen; `--json` has all."""
+
+Count = Callable[[int, int], None]
+
+
+@contextlib.contextmanager
+def counting(*, quiet: bool = False) -> Iterator[Callable[[str], Count]]:
+    """What makes a callback (done, total) that shows how far a named piece of work is."""
+    with painting(quiet=quiet) as paint:
+        yield lambda what: lambda done, total: paint(Progress(what=what, done=done, total=total))
+
+
+def print_recovered(step: Step | None, *, quiet: bool = False) -> None:
+    """Says that a step was left half-way by a command that was killed, and is finished now."""
+    if step is not None and not quiet:
+        back = " back" if step.state == "undoing" else ""
+        print_warnings([f"step {step.number} ({step.verb}) had been stopped half-way; it was carried{back} to its end"])
+
+
+def print_proposals(
+    verb: str, images: ImageSet, proposals: Sequence[Proposal], *, page: Path | None = None, json: bool = False
+) -> None:
+    """One line for each proposal, the page on which they are pictured, and what was passed over."""
+    if json:
+        listed = [{"path": str(p.path), "why": p.why} for p in proposals]
+        skipped = [{"path": str(s.path), "reason": s.reason} for s in images.skipped]
+        print_json({"verb": verb, "proposals": listed, "skipped": skipped, "page": page})
+        return
+    _print_lines([(str(p.path), p.why) for p in proposals])
+    print_warnings(f"passed over: {s.path.name}: {s.reason}" for s in images.skipped[:_SHOWN])
+    what = f"{len(proposals)} to {verb}" if proposals else f"nothing to {verb}"
+    print(f"{what} among {len(images)} images; nothing was changed{f': see {page}' if page else ''}")
+
+
+def print_step(verb: str, step: Step | None, folder: Path, *, json: bool = False) -> None:
+    """What was done, and how to take it back."""
+    if json:
+        print_json(step.to_json() if step else {"verb": verb, "changes": []})
+        return
+    if step is None:
+        print(f"nothing to {verb}: {folder} is as it was")
+        return
+    _print_lines([(str(c.path), c.why) for c in step.changes if c.why])
+    print(f"step {step.number} ({verb}): {counted(step)} in {folder}")
+    print(f"take it back with: bakehouse dataset undo {folder}")
+
+
+def print_undone(steps: Sequence[Step], folder: Path, *, json: bool = False) -> None:
+    """What was taken back."""
+    if json:
+        print_json([step.to_json() for step in steps])
+        return
+    for step in steps:
+        print(f"took back step {step.number} ({step.verb}): {counted(step)}")
+    print(f"{folder} is as it was before step {steps[-1].number}")
+
+
+def print_history(steps: Sequence[Step], folder: Path, *, json: bool = False) -> None:
+    """All steps of a dataset."""
+    if json:
+        print_json([step.to_json() for step in steps])
+        return
+    if not steps:
+        notes().print(f"{folder} has no history: nothing was done to it", markup=False, soft_wrap=True)
+        return
+    table = Table("step", "verb", "when", "state", "files", "settings", box=None, pad_edge=False)
+    for step in steps:
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(step.time))
+        settings = ", ".join(f"{key} {value}" for key, value in step.settings.items())
+        table.add_row(str(step.number), step.verb, when, step.state, counted(step), settings)
+    print_table(table)
+
+
+def counted(step: Step) -> str:
+    """`3 files changed, 1 new, 2 gone`."""
+    new = sum(c.before is None for c in step.changes)
+    gone = sum(c.after is None for c in step.changes)
+    changed = len(step.changes) - new - gone
+    parts = [(changed, "changed"), (new, "new"), (gone, "gone")]
+    return ", ".join(f"{count} {what}" for count, what in parts if count)
+
+
+def _print_lines(lines: Sequence[tuple[str, Any]]) -> None:
+    width = min(48, max((len(path) for path, _ in lines), default=0))
+    for path, why in lines[:_SHOWN]:
+        print(f"{path:<{width}}  {why}")
+    if len(lines) > _SHOWN:
+        print(f"... and {len(lines) - _SHOWN} more; --json has all")

@@ -1,0 +1,54 @@
+"""What the verbs of `bakehouse dataset` have in common: settings that look at images and propose what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from bakehouse.curate.edits import Proposal
+from bakehouse.curate.journal import Step
+from bakehouse.curate.steps import apply, recover
+from bakehouse.data import ImageSet, scan
+
+
+class Verb(Protocol):
+    """A `Spec` that proposes; its class has the verb's name: `Trim` is `bakehouse dataset trim`."""
+
+    def propose(self, images: ImageSet) -> Iterable[Proposal]:
+        """What should be done about which image; nothing is written."""
+        ...
+
+    def settings(self, *, mode: Literal["python", "json"] = "python") -> dict[str, Any]:
+        """What was set, without the defaults."""
+        ...
+
+
+def name_of(verb: Verb) -> str:
+    """`trim` for a `Trim`."""
+    return type(verb).__name__.lower()
+
+
+def carry_out(
+    folder: Path | str,
+    verb: Verb,
+    *,
+    out: Path | str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Step | None:
+    """Does to a dataset what a verb proposes; None if there is nothing to do. As `bakehouse dataset VERB` does.
+
+    Args:
+        folder: the dataset.
+        verb: with its settings.
+        out: the dataset is copied there and changed there; `folder` is only read.
+        progress: called with (done, total) after each image.
+
+    Raises:
+        UsageError: no such folder, or no image in it.
+        As `steps.apply`.
+    """
+    recover(folder)
+    proposals = verb.propose(scan(folder))
+    settings = verb.settings(mode="json")
+    return apply(folder, name_of(verb), proposals, settings=settings, out=out, progress=progress)
