@@ -22,8 +22,8 @@ LOOK = 1_500_000
 _STRIDE = 4
 _OVERLAP = 0.3
 """Of two boxes that share more of their area than this, the fainter one goes."""
-_OUTPUTS = ("537", "538", "539")
-"""Heat, sizes and offsets by the names they have in the file."""
+_OUTPUTS = ("537", "538", "539", "540")
+"""Heat, sizes, offsets and landmarks by the names they have in the file; OpenCV 5 wants all or none named."""
 
 
 class PhotoFaces:
@@ -51,7 +51,7 @@ class PhotoFaces:
         look = np.asarray(image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR))
         with self._lock:
             self._net.setInput(self._cv2.dnn.blobFromImage(look))
-            heat, sizes, offsets = self._net.forward(_OUTPUTS)
+            heat, sizes, offsets, _ = self._net.forward(_OUTPUTS)
         boxes, scores = decode(heat[0, 0], sizes[0], offsets[0])
         boxes *= np.array([image.width / width, image.height / height] * 2, dtype=np.float32)
         kept = self._cv2.dnn.NMSBoxes(_with_sides(boxes).tolist(), scores.tolist(), SURE, _OVERLAP)

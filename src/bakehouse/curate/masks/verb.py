@@ -1,0 +1,119 @@
+"""`dataset mask`: a training mask for each image, where one can be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from pydantic import Field
+
+from bakehouse.core.catalogue import model_path
+from bakehouse.core.errors import UsageError
+from bakehouse.core.events import Event, Noted, Progress, Warned
+from bakehouse.core.spec import Spec
+from bakehouse.curate.edits import Edit, Proposal, Write
+from bakehouse.curate.masks.color import border_color, color_mask, parse_color
+from bakehouse.curate.masks.forms import Normalize
+from bakehouse.curate.masks.matte import Matte
+from bakehouse.curate.masks.quality import quality
+from bakehouse.curate.redraw import mask_name, png
+from bakehouse.data.images import open_image
+from bakehouse.data.records import ImageRecord, ImageSet
+
+Floats = npt.NDArray[np.float32]
+Tell = Callable[[Event], None]
+Maker = Callable[[Image.Image], Floats]
+
+SECONDS = ("isnet-medium", "isnet-small", "isnet-general-use", "isnet-anime", "u2net", "u2netp")
+"""Who is asked for a second opinion: the first of these that is on this machine and is not the first opinion."""
+
+
+class Mask(Spec):
+    """White is learned, black is not; an image whose mask cannot be trusted gets none and is trained whole."""
+
+    model: str = "u2netp"
+    """The mask maker: a name on the shelf, rembg's name for it, or the path of an ONNX file."""
+    second: str = "auto"
+    """Another one whose mask must agree; auto takes one that is on this machine, none does without."""
+    size: Annotated[int, Field(ge=16, le=8192)] | None = None
+    """Side of the square that the network sees; left out, the file's or the known one."""
+    normalize: Normalize = "auto"
+    """Colours as the network wants them: imagenet, half (-1..1), unit (0..1); auto knows by the name."""
+    color: str = ""
+    """Instead of a network: the colour behind the subject (#00ff00, white), or border for that of the image's edge."""
+    tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.08
+    """How far a pixel may be from that colour; 1 is from black to white."""
+    replace: bool = False
+    """Also images that have a mask already."""
+
+    def propose(self, images: ImageSet, tell: Tell = lambda _: None) -> Iterator[Proposal]:
+        """One proposal for each mask that can be trusted; of the others, a warning.
+
+        Raises:
+            UsageError: a mask maker, or a library, is not on this machine.
+        """
+        wanted = [record for record in images if self._wants(record)]
+        if here := len(images) - len(wanted):
+            tell(Noted(message=f"{here} of {len(images)} have a mask or an alpha channel already"))
+        first, name = self._first()
+        second = self._second(tell) if wanted else None
+        refused = 0
+        for done, record in enumerate(wanted, 1):
+            image = open_image(record.path)
+            mask = first(image)
+            found = quality(mask, second(image) if second else None)
+            if found.problems:
+                refused += 1
+                tell(Warned(message=f"{images.name(record.path)} gets no mask: it {'; '.join(found.problems)}"))
+            else:
+                content = png(Image.fromarray(np.round(mask * 255).astype(np.uint8)))
+                make = partial(_written, Write(mask_name(record, images), content))
+                yield Proposal(images.name(record.path), f"a mask by {name}: {found}", make)
+            tell(Progress(what="making masks", done=done, total=len(wanted)))
+        if refused:
+            tell(Warned(message=f"{refused} of {len(wanted)} masks cannot be trusted; these images are trained whole"))
+
+    def _wants(self, record: ImageRecord) -> bool:
+        return not record.has_alpha and (record.mask is None or self.replace)
+
+    def _first(self) -> tuple[Maker, str]:
+        if not self.color:
+            maker = Matte.open(self.model, size=self.size, normalize=self.normalize)
+            return maker, maker.name
+        if self.color == "border":
+            return lambda image: color_mask(image, border_color(image), self.tolerance), "the edge's colour"
+        color = parse_color(self.color)
+        return lambda image: color_mask(image, color, self.tolerance), f"the colour {self.color}"
+
+    def _second(self, tell: Tell) -> Maker | None:
+        """Who is asked too. A colour is no guess: it needs no second opinion unless one is named."""
+        if self.second == "none" or (self.second == "auto" and self.color):
+            return None
+        if self.second != "auto":
+            return Matte.open(self.second)
+        for name in SECONDS:
+            if name != self.model and _is_here(name):
+                return Matte.open(name)
+        tell(
+            Noted(
+                message="no second mask maker is on this machine, so a clean-looking wrong mask can pass; "
+                "`bakehouse models fetch isnet-small` brings one"
+            )
+        )
+        return None
+
+
+def _is_here(name: str) -> bool:
+    try:
+        model_path(name, "matte")
+    except UsageError:
+        return False
+    return True
+
+
+def _written(edit: Edit) -> list[Edit]:
+    return [edit]
