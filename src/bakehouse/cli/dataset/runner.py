@@ -14,17 +14,19 @@ if TYPE_CHECKING:
 def run_verb(folder: Path, verb: Verb, way: Way) -> None:
     """Does to a dataset what a verb proposes, or shows it; the last line says how to take it back."""
     from bakehouse.cli.terminal.dataset import counting, print_proposals, print_recovered, print_step
+    from bakehouse.cli.terminal.events import painting
     from bakehouse.curate.preview import write_preview
     from bakehouse.curate.steps import apply, recover
-    from bakehouse.curate.verb import name_of
+    from bakehouse.curate.verb import name_of, proposed
     from bakehouse.data import scan
 
     name, quiet = name_of(verb), way.quiet or way.json
     only_shown = way.dry_run or way.preview is not None
-    with counting(quiet=quiet) as count:
+    with painting(quiet=quiet) as paint:
+        count = counting(paint)
         print_recovered(recover(folder), quiet=quiet)
         images = scan(folder, progress=count("looking"))
-        proposals = [*verb.propose(images)]
+        proposals = proposed(verb, images, paint)
         if way.preview is not None:
             write_preview(way.preview, name, images, proposals, progress=count("picturing"))
         if not only_shown:

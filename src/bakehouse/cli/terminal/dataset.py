@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
-from bakehouse.cli.terminal.events import painting
+from bakehouse.cli.terminal.events import Painter
 from bakehouse.cli.terminal.screen import notes, print_json, print_table, print_warnings
 from bakehouse.core.events import Progress
 from bakehouse.curate.edits import Proposal
@@ -23,11 +22,9 @@ _SHOWN = 40
 Count = Callable[[int, int], None]
 
 
-@contextlib.contextmanager
-def counting(*, quiet: bool = False) -> Iterator[Callable[[str], Count]]:
+def counting(paint: Painter) -> Callable[[str], Count]:
     """What makes a callback (done, total) that shows how far a named piece of work is."""
-    with painting(quiet=quiet) as paint:
-        yield lambda what: lambda done, total: paint(Progress(what=what, done=done, total=total))
+    return lambda what: lambda done, total: paint(Progress(what=what, done=done, total=total))
 
 
 def print_recovered(step: Step | None, *, quiet: bool = False) -> None:

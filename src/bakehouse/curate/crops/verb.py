@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
@@ -43,13 +43,15 @@ class Crop(Spec):
     outfit: tuple[str, ...] = ()
     """Triggers of outfits: portraits end above the heart, and their captions lose these."""
 
-    def propose(self, images: ImageSet, tell: Callable[[Event], None] = lambda _: None) -> Iterator[Proposal]:
+    def propose(self, images: ImageSet) -> Iterator[Proposal | Event]:
         """One proposal for each crop; the images themselves stay as they are.
 
         Raises:
             UsageError: no finder of faces is on this machine.
         """
-        finder, taken = open_finder(self.faces, tell), {images.name(r.path) for r in images}
+        noted: list[Event] = []
+        finder, taken = open_finder(self.faces, noted.append), {images.name(r.path) for r in images}
+        yield from noted
         told: dict[str, list[str]] = {}
         for done, record in enumerate(images, 1):
             name = images.name(record.path)
@@ -59,10 +61,10 @@ class Crop(Spec):
                     told.setdefault(reason, []).append(str(name))
                 else:
                     yield from self._of(record, images, faces[0], taken)
-            tell(Progress(what="looking for faces", done=done, total=len(images)))
+            yield Progress(what="looking for faces", done=done, total=len(images))
         for reason, names in told.items():
             more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-            tell(Noted(message=f"not cropped, {reason}: {', '.join(names[:8])}{more}"))
+            yield Noted(message=f"not cropped, {reason}: {', '.join(names[:8])}{more}")
 
     def _of(self, record: ImageRecord, images: ImageSet, face: Face, taken: set[PurePosixPath]) -> Iterator[Proposal]:
         name = images.name(record.path)

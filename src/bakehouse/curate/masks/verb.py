@@ -25,11 +25,16 @@ from bakehouse.data.images import open_image
 from bakehouse.data.records import ImageRecord, ImageSet
 
 Floats = npt.NDArray[np.float32]
-Tell = Callable[[Event], None]
 Maker = Callable[[Image.Image], Floats]
 
 SECONDS = ("isnet-medium", "isnet-small", "isnet-general-use", "isnet-anime", "u2net", "u2netp")
 """Who is asked for a second opinion: the first of these that is on this machine and is not the first opinion."""
+
+
+ALONE = (
+    "no second mask maker is on this machine, so a clean-looking wrong mask can pass; "
+    "`bakehouse models fetch isnet-small` brings one"
+)
 
 
 class Mask(Spec):
@@ -50,7 +55,7 @@ class Mask(Spec):
     replace: bool = False
     """Also images that have a mask already."""
 
-    def propose(self, images: ImageSet, tell: Tell = lambda _: None) -> Iterator[Proposal]:
+    def propose(self, images: ImageSet) -> Iterator[Proposal | Event]:
         """One proposal for each mask that can be trusted; of the others, a warning.
 
         Raises:
@@ -58,9 +63,11 @@ class Mask(Spec):
         """
         wanted = [record for record in images if self._wants(record)]
         if here := len(images) - len(wanted):
-            tell(Noted(message=f"{here} of {len(images)} have a mask or an alpha channel already"))
+            yield Noted(message=f"{here} of {len(images)} have a mask or an alpha channel already")
         first, name = self._first()
-        second = self._second(tell) if wanted else None
+        second = self._second() if wanted else None
+        if wanted and second is None and self.second == "auto" and not self.color:
+            yield Noted(message=ALONE)
         refused = 0
         for done, record in enumerate(wanted, 1):
             image = open_image(record.path)
@@ -68,14 +75,14 @@ class Mask(Spec):
             found = quality(mask, second(image) if second else None)
             if found.problems:
                 refused += 1
-                tell(Warned(message=f"{images.name(record.path)} gets no mask: it {'; '.join(found.problems)}"))
+                yield Warned(message=f"{images.name(record.path)} gets no mask: it {'; '.join(found.problems)}")
             else:
                 content = png(Image.fromarray(np.round(mask * 255).astype(np.uint8)))
                 make = partial(_written, Write(mask_name(record, images), content))
                 yield Proposal(images.name(record.path), f"a mask by {name}: {found}", make)
-            tell(Progress(what="making masks", done=done, total=len(wanted)))
+            yield Progress(what="making masks", done=done, total=len(wanted))
         if refused:
-            tell(Warned(message=f"{refused} of {len(wanted)} masks cannot be trusted; these images are trained whole"))
+            yield Warned(message=f"{refused} of {len(wanted)} masks cannot be trusted; these images are trained whole")
 
     def _wants(self, record: ImageRecord) -> bool:
         return not record.has_alpha and (record.mask is None or self.replace)
@@ -89,22 +96,15 @@ class Mask(Spec):
         color = parse_color(self.color)
         return lambda image: color_mask(image, color, self.tolerance), f"the colour {self.color}"
 
-    def _second(self, tell: Tell) -> Maker | None:
+    def _second(self) -> Maker | None:
         """Who is asked too. A colour is no guess: it needs no second opinion unless one is named."""
         if self.second == "none" or (self.second == "auto" and self.color):
             return None
         if self.second != "auto":
             return Matte.open(self.second)
-        for name in SECONDS:
-            if name != self.model and _is_here(name):
-                return Matte.open(name)
-        tell(
-            Noted(
-                message="no second mask maker is on this machine, so a clean-looking wrong mask can pass; "
-                "`bakehouse models fetch isnet-small` brings one"
-            )
-        )
-        return None
+        here = (name for name in SECONDS if name != self.model and _is_here(name))
+        name = next(here, None)
+        return Matte.open(name) if name else None
 
 
 def _is_here(name: str) -> bool:
