@@ -17,7 +17,7 @@ class Verb(Protocol):
     """A `Spec` that proposes; its class has the verb's name: `Trim` is `bakehouse dataset trim`."""
 
     def propose(self, images: ImageSet) -> Iterable[Proposal | Event]:
-        """What should be done about which image; nothing is written. Events in between tell what a person should know."""
+        """What should be done about which image; nothing is written. Events among it tell what a person should know."""
         ...
 
     def settings(self, *, mode: Literal["python", "json"] = "python") -> dict[str, Any]:
