@@ -1,0 +1,73 @@
+"""What a tag is about: groups of tags, shipped as data, that triggers take or leave."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from functools import cache
+from importlib import resources
+from typing import Any
+
+
+def plain(tag: str) -> str:
+    """A tag as it is compared: lower case, spaces for underscores, no backslashes before parentheses."""
+    return " ".join(tag.lower().replace("\\", "").replace("_", " ").split())
+
+
+def groups() -> Mapping[str, Sequence[str]]:
+    """The groups of tags by name, as shipped in triggers.toml."""
+    found: Mapping[str, Sequence[str]] = table()["groups"]
+    return found
+
+
+def never(kind: str) -> Mapping[str, str]:
+    """Groups that no trigger of this kind takes of itself, each with the reason."""
+    why = table()["why"]
+    return {group: why.get(group, "it is the character's, not the outfit's") for group in table()["never"][kind]}
+
+
+@cache
+def group_of(tag: str) -> str | None:
+    """The group of a tag; None where it belongs to no look: poses, places, views."""
+    words = plain(tag).split()
+    about = _before_preposition(words)
+    ends = [tuple(words), *(tuple(about[start:]) for start in range(len(about)))]
+    return next((group for end in ends if (group := _by_words().get(end))), None)
+
+
+def head_of(tag: str) -> str:
+    """The thing that a tag is about: `dress` of `long red dress`, `hair` of `pink hair with flowers`."""
+    words = _before_preposition(plain(tag).split())
+    return words[-1] if words else ""
+
+
+_PREPOSITIONS = frozenset({"with", "on", "of", "over", "under", "between", "in", "around", "behind", "at", "from"})
+
+
+def _before_preposition(words: Sequence[str]) -> Sequence[str]:
+    cut = next((i for i, w in enumerate(words) if w in _PREPOSITIONS and i > 0), len(words))
+    return words[:cut]
+
+
+def matches(tag: str, entry: str) -> bool:
+    """`@hair` is a group, `* print` a pattern, `overalls` the tag itself and every tag about it (`teal overalls`)."""
+    if entry.startswith("@"):
+        return group_of(tag) == entry[1:]
+    said, wanted = plain(tag), plain(entry)
+    if any(c in wanted for c in "*?["):
+        return fnmatchcase(said, wanted)
+    words, want = said.split(), wanted.split()
+    return said == wanted or words[-len(want) :] == want or list(_before_preposition(words))[-len(want) :] == want
+
+
+@cache
+def table() -> Mapping[str, Any]:
+    """What is shipped in triggers.toml: groups, levels, what is never taken, and why."""
+    text = (resources.files("bakehouse.data") / "triggers.toml").read_text("utf-8")
+    return tomllib.loads(text)
+
+
+@cache
+def _by_words() -> Mapping[tuple[str, ...], str]:
+    return {tuple(word.split()): group for group, words in groups().items() for word in words}
