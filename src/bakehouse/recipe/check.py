@@ -26,7 +26,8 @@ def _of_images(recipe: Recipe, images: ImageSet) -> Iterator[str]:
         if not any(r.concept == i for r in images):
             yield f"concepts.{i}.folder = {str(concept.folder)!r}: holds no image that can be read"
     triggers = [c.trigger_word for c in recipe.concepts if c.trigger_word]
-    for word in sorted({t for t in triggers if triggers.count(t) > 1}):
+    declared = {t.word for t in recipe.triggers}  # such a word may stand over several folders: a character's outfits
+    for word in sorted({t for t in triggers if triggers.count(t) > 1} - declared):
         yield f"trigger {word!r} stands for several concepts: give each its own word, or join their folders"
     silent = [i for i, c in enumerate(recipe.concepts) if not c.subject and not _all_captioned(images, i)]
     for i in silent:

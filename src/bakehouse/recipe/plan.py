@@ -11,12 +11,14 @@ from typing import Any, Literal
 from bakehouse.adapters.rates import pace_of
 from bakehouse.core.errors import Problems
 from bakehouse.data.buckets import BucketRow, Placement, assign, bucket_table, bucket_warnings
+from bakehouse.data.captions import split_tags
 from bakehouse.data.layouts import METADATA_FILES, read_layout
 from bakehouse.data.records import ImageRecord, ImageSet
 from bakehouse.data.repeats import balance_repeats, fair_target
 from bakehouse.data.scan import scan
 from bakehouse.families.load import ModelRef, native_size, resolve_model
 from bakehouse.recipe.check import impossibilities, warnings_for
+from bakehouse.recipe.compiled import MARK, compiled_images, moves, not_apart
 from bakehouse.recipe.estimate import Estimate, estimate
 from bakehouse.recipe.order import EpochOrder
 from bakehouse.recipe.presets import Preset, load_preset
@@ -159,7 +161,9 @@ def make_plan(recipe: Recipe, images: ImageSet | None = None) -> Plan:
     images = images if images is not None else scan_concepts(recipe)
     model = resolve_model(recipe.model.base)
     own_prior = scan(recipe.prior.folder) if recipe.prior.folder else ImageSet(())
-    problems = impossibilities(recipe, images, own_prior)
+    problems = not_apart(recipe, images)
+    images = compiled_images(recipe, images)
+    problems += impossibilities(recipe, images, own_prior)
     if problems:
         raise Problems("this cannot be trained:", problems)
     return _Derivation(recipe, images, own_prior, model).plan()
@@ -290,6 +294,8 @@ class _Derivation:
             self.decide("loss.weighting", weighting, "steps that are all but noise count less: fewer shows are needed")
 
     def _captions(self) -> None:
+        if self.recipe.triggers and moves(self.recipe):
+            self._hold_triggers()
         captioned = [r for r in self.images if any(c.strip() for c in r.captions)]
         if "prefix" in self.recipe.captions.model_fields_set or len(self.recipe.concepts) > 1:
             return
@@ -299,6 +305,17 @@ class _Derivation:
         if subject and captioned and len(without) == len(captioned):
             reason = f"no caption holds the trigger {trigger!r}, so it is put in front of each"
             self.decide("captions.prefix", f"{subject},", reason)
+
+    def _hold_triggers(self) -> None:
+        """Keeps the triggers in front where other tags are moved or dropped."""
+        captions = [c for r in self.images for c in r.captions]
+        if any(MARK in c for c in captions):
+            reason = "images have different numbers of triggers, so a mark stands behind them"
+            self.decide("captions.keep_tokens_separator", MARK, reason)
+            return
+        heads = [t.head for t in self.recipe.triggers]
+        number = max(sum(tag in heads for tag in split_tags(c)) for c in captions) if captions else 0
+        self.decide("captions.keep_tokens", number, "each caption begins with so many triggers: they stay in front")
 
     def _batch(self) -> None:
         train = self.recipe.train

@@ -41,7 +41,8 @@ def class_images(
         made = []
         for record, placement in zip(images, placements, strict=True):
             concept = recipe.concepts[record.concept]
-            prompt = without_trigger(record.captions[0] if record.captions else concept.subject, concept)
+            caption = record.captions[0] if record.captions else concept.subject
+            prompt = without_trigger(caption, concept, [t.word for t in recipe.triggers])
             name = (prompt, *placement.bucket)
             made.append(_image(prior, prompt, placement.bucket, seeds[name]))
             seeds[name] += 1
@@ -60,12 +61,14 @@ def class_images(
     return ()
 
 
-def without_trigger(caption: str, concept: ConceptSpec) -> str:
-    """The caption as the base would have it: `zwx person, winking` becomes `person, winking`."""
-    trigger = concept.trigger_word
-    if not trigger:
+def without_trigger(caption: str, concept: ConceptSpec, others: Sequence[str] = ()) -> str:
+    """The caption as the base would have it: `zwx person, winking` becomes `person, winking`; `others` go as well."""
+    words = [w for w in (concept.trigger_word, *others) if w]
+    if not words:
         return caption
-    bare = re.sub(rf"(?<!\w){re.escape(trigger)}(?!\w)", " ", caption, flags=re.IGNORECASE)
+    bare = caption.replace("|||", ",")
+    for word in sorted(words, key=len, reverse=True):
+        bare = re.sub(rf"(?<!\w){re.escape(word)}(?!\w)", " ", bare, flags=re.IGNORECASE)
     if concept.class_name and not re.search(rf"(?<!\w){re.escape(concept.class_name)}(?!\w)", bare, re.IGNORECASE):
         bare = f"{concept.class_name}, {bare}"
     tags = (" ".join(tag.split()) for tag in bare.split(","))

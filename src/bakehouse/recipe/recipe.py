@@ -13,6 +13,7 @@ from bakehouse.core.spec import Spec
 from bakehouse.data.augment import AugmentSpec
 from bakehouse.data.buckets import BucketSpec
 from bakehouse.data.captions import CaptionOptions
+from bakehouse.data.triggers import Trigger, words_differ
 from bakehouse.losses import LossSpec, NoiseSpec
 from bakehouse.recipe.optim import OptimizerSpec
 from bakehouse.recipe.schedule import ScheduleSpec
@@ -190,6 +191,9 @@ class Recipe(Spec):
     seed: int = 0
     model: ModelSpec = ModelSpec()
     concepts: Annotated[tuple[ConceptSpec, ...], Field(min_length=1)]
+    triggers: tuple[Trigger, ...] = ()
+    """Words with what each takes into itself: captions are compiled from raw tags when the recipe is used, no file is
+    changed. Left out: captions are taken as they are."""
     captions: CaptionOptions = CaptionOptions()
     buckets: BucketSpec = BucketSpec()
     """Resolution and shapes. What is left out, the plan takes from the model."""
@@ -216,6 +220,11 @@ class Recipe(Spec):
         ):
             return {**values, "adapter": {"kind": "lora", **values["adapter"]}}
         return values
+
+    @model_validator(mode="after")
+    def _triggers_differ(self) -> Self:
+        words_differ(self.triggers)
+        return self
 
     @classmethod
     def load(cls, path: Path | str) -> Self:
