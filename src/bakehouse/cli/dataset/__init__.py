@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import typer
 
+from bakehouse.cli.dataset.convert import convert
+from bakehouse.cli.dataset.flatten import flatten
 from bakehouse.cli.dataset.history import history, undo
+from bakehouse.cli.dataset.square import square
 
 dataset = typer.Typer(
     help="Make a set that teaches out of a heap of images. Every step can be taken back.", no_args_is_help=True
 )
 
 # The verbs, in the order in which a set is made.
+dataset.command("convert")(convert)
+dataset.command("flatten")(flatten)
+dataset.command("square")(square)
 dataset.command("undo")(undo)
 dataset.command("history")(history)

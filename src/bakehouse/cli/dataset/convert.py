@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from bakehouse.cli.dataset.options import Folder, Way
+from bakehouse.cli.spread import spread
+
+NamesOnly = Annotated[bool, typer.Option("--names-only", help="Only mend wrong extensions; contents stay.")]
+Frames = Annotated[Literal["first", "distinct", "all"], typer.Option(help="Which frames of an animation to keep.")]
+
+
+@spread
+def convert(folder: Folder, *, names_only: NamesOnly = False, frames: Frames = "first", way: Way) -> None:
+    """Make every image a plain PNG: upright, 8-bit, sRGB, named by what it is."""
+    from bakehouse.cli.dataset.runner import run_verb
+    from bakehouse.curate.convert import Convert
+
+    run_verb(folder, Convert(names_only=names_only, frames=frames), way)
