@@ -16,7 +16,8 @@ from bakehouse.curate.crops.framing import Box, Framing, crop_box, shipped_rules
 from bakehouse.curate.crops.wording import follow
 from bakehouse.curate.edits import Edit, Proposal, Write
 from bakehouse.curate.faces import Face, FinderKind, open_finder
-from bakehouse.curate.redraw import mask_name, opened, png
+from bakehouse.curate.pictures import png
+from bakehouse.curate.redraw import mask_name, opened
 from bakehouse.data.buckets import BucketSpec, Placement, assign
 from bakehouse.data.images import open_image
 from bakehouse.data.records import ImageRecord, ImageSet

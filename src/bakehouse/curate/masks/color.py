@@ -6,9 +6,8 @@ import colorsys
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageColor
+from PIL import Image
 
-from bakehouse.core.errors import UsageError
 from bakehouse.curate.extras import need
 
 Rgb = tuple[int, int, int]
@@ -18,19 +17,6 @@ STRONG = 0.5
 """Saturation from which a colour is a green screen's, and what it shows between an arm and a body is background."""
 _RIM = 2
 """Pixels along the edge that may be half subject, half background."""
-
-
-def parse_color(text: str) -> Rgb:
-    """`#00ff00`, `rgb(0, 255, 0)` or `lime` as red, green and blue.
-
-    Raises:
-        UsageError: it is no colour.
-    """
-    try:
-        red, green, blue, *_ = ImageColor.getrgb(text)
-    except ValueError as e:
-        raise UsageError(f"{text!r} is no colour", hint="#00ff00, a name such as white, or border") from e
-    return red, green, blue
 
 
 def border_color(image: Image.Image) -> Rgb:

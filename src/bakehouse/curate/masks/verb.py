@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,12 +15,14 @@ from bakehouse.core.catalogue import model_path
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import Event, Noted, Progress, Warned
 from bakehouse.core.spec import Spec
+from bakehouse.curate.colour import Colour, rgb
 from bakehouse.curate.edits import Edit, Proposal, Write
-from bakehouse.curate.masks.color import border_color, color_mask, parse_color
+from bakehouse.curate.masks.color import border_color, color_mask
 from bakehouse.curate.masks.forms import Normalize
 from bakehouse.curate.masks.matte import Matte
 from bakehouse.curate.masks.quality import quality
-from bakehouse.curate.redraw import mask_name, png
+from bakehouse.curate.pictures import png
+from bakehouse.curate.redraw import mask_name
 from bakehouse.data.images import open_image
 from bakehouse.data.records import ImageRecord, ImageSet
 
@@ -48,7 +50,7 @@ class Mask(Spec):
     """Side of the square that the network sees; left out, the file's or the known one."""
     normalize: Normalize = "auto"
     """Colours as the network wants them: imagenet, half (-1..1), unit (0..1); auto knows by the name."""
-    color: str = ""
+    color: Colour | Literal["border", ""] = ""
     """Instead of a network: the colour behind the subject (#00ff00, white), or border for that of the image's edge."""
     tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.08
     """How far a pixel may be from that colour; 1 is from black to white."""
@@ -93,7 +95,7 @@ class Mask(Spec):
             return maker, maker.name
         if self.color == "border":
             return lambda image: color_mask(image, border_color(image), self.tolerance), "the edge's colour"
-        color = parse_color(self.color)
+        color = rgb(self.color)
         return lambda image: color_mask(image, color, self.tolerance), f"the colour {self.color}"
 
     def _second(self) -> Maker | None:

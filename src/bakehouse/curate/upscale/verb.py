@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
@@ -15,7 +15,8 @@ from bakehouse.core.events import Event, Noted, Warned
 from bakehouse.core.files import atomic_path, cache_dir, key_of
 from bakehouse.core.spec import Spec
 from bakehouse.curate.edits import Edit, Proposal
-from bakehouse.curate.redraw import opened, redrawn
+from bakehouse.curate.pictures import Names, replaced
+from bakehouse.curate.redraw import opened
 from bakehouse.data.buckets import BucketSpec, Placement, assign
 from bakehouse.data.images import open_image
 from bakehouse.data.records import ImageRecord, ImageSet
@@ -56,6 +57,7 @@ class Upscale(Spec):
             UsageError: no upscaler is on this machine, or the file is none.
         """
         net, filters = self._open()
+        names = Names(images)
         yield Noted(message=f"{net.path.name}: {net.architecture}, x{net.scale}")
         for record, placement in zip(images, self.placements(images), strict=True):
             name, size = images.name(record.path), (record.width, record.height)
@@ -68,14 +70,20 @@ class Upscale(Spec):
                 )
             step = f"x{placement.scale:.2f} for its bucket, {target[0]} x {target[1]}" if net.scale > 1 else "filtered"
             why = f"{size[0]} x {size[1]} pixels: {step}, by {net.path.stem}"
-            yield Proposal(name, why, partial(self._make, record, images, target, net, filters))
+            yield Proposal(name, why, partial(self._make, record, images, names.claim(record), target, net, filters))
 
     def placements(self, images: ImageSet) -> list[Placement]:
         """How each image comes into its bucket."""
         return assign([(r.width, r.height) for r in images], BucketSpec(resolution=self.resolution))
 
     def _make(
-        self, record: ImageRecord, images: ImageSet, size: tuple[int, int], net: Upscaler, filters: Upscaler | None
+        self,
+        record: ImageRecord,
+        images: ImageSet,
+        to: PurePosixPath,
+        size: tuple[int, int],
+        net: Upscaler,
+        filters: Upscaler | None,
     ) -> list[Edit]:
         """The enlarged image; one that was made before, by a command that was stopped perhaps, is taken as it is."""
         from bakehouse.curate.upscale.pictures import enlarged, through
@@ -83,14 +91,15 @@ class Upscale(Spec):
         used = [n.sha256 for n in (filters, net) if n is not None]
         kept = cache_dir("upscaled", f"{key_of(_VERSION, record.sha256, used, size, self.tile)}.png")
         if kept.is_file():
-            return redrawn(record, images, open_image(kept, mode="RGBA" if record.has_alpha else "RGB"))
+            made = open_image(kept, mode="RGBA" if record.has_alpha else "RGB")
+            return replaced(record, images, to, made)
         image = opened(record)
         if filters is not None:
             image = through(image, filters)
         image = enlarged(image, net, net.scale, size)
         with atomic_path(kept) as temporary:
             image.save(temporary, "PNG", compress_level=1)
-        return redrawn(record, images, image)
+        return replaced(record, images, to, image)
 
     def _open(self) -> tuple[Upscaler, Upscaler | None]:
         from bakehouse.curate.upscale.network import Upscaler

@@ -1,0 +1,129 @@
+"""Painting over: by OpenCV where the ground is smooth, by a network where it is not."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from bakehouse.core.errors import UsageError
+from bakehouse.curate.clean.text import Text
+from bakehouse.curate.extras import need
+from bakehouse.curate.onnx import OnnxNet
+
+Bytes = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+
+SMOOTH = 12.0
+"""Local deviation of grey values (0..255) up to which what OpenCV paints cannot be seen; looked at, not derived."""
+_WINDOW = 7
+_RING = 9
+_RADIUS = 5
+_CONTEXT = 128
+_MULTIPLE = 8
+
+
+def text_mask(texts: Sequence[Text], size: tuple[int, int]) -> Bytes:
+    """Where the text is, with the halo of its letters: uint8 [height, width], 255 is text."""
+    cv2 = need("cv2", "painting over text")
+    mask = np.zeros((size[1], size[0]), np.uint8)
+    for text in texts:
+        one = np.zeros_like(mask)
+        cv2.fillPoly(one, [np.round(np.array(text.corners)).astype(np.int32)], 255)
+        reach = max(3, round(text.height / 5))
+        mask |= cv2.dilate(one, np.ones((2 * reach + 1,) * 2, np.uint8))
+    return mask
+
+
+def roughness(image: Image.Image, mask: Bytes) -> float:
+    """How uneven the ground around a mask is: the upper quartile of local deviations of grey, 0..255."""
+    cv2 = need("cv2", "looking at the ground of text")
+    grey = np.asarray(image.convert("L"), dtype=np.float32)
+    ring = cv2.dilate(mask, np.ones((2 * _RING + 1,) * 2, np.uint8)) > 0
+    ring &= cv2.dilate(mask, np.ones((_WINDOW,) * 2, np.uint8)) == 0  # windows that do not reach into the text
+    if not ring.any():
+        return 0.0
+    mean, square = cv2.blur(grey, (_WINDOW, _WINDOW)), cv2.blur(grey * grey, (_WINDOW, _WINDOW))
+    local = np.sqrt(np.maximum(square - mean * mean, 0))[ring]
+    return float(np.quantile(local, 0.75))
+
+
+def telea(image: Image.Image, mask: Bytes) -> Image.Image:
+    """An RGB image with the masked pixels painted from their surroundings (Telea 2004)."""
+    cv2 = need("cv2", "painting over text")
+    return Image.fromarray(cv2.inpaint(np.asarray(image.convert("RGB")), mask, _RADIUS, cv2.INPAINT_TELEA))
+
+
+class Inpainter:
+    """A network that takes an image and a mask: LaMa (Suvorov et al. 2021) as TorchScript or as ONNX."""
+
+    def __init__(self, path: Path) -> None:
+        """Opens the file.
+
+        Raises:
+            UsageError: it is neither; or a library is missing.
+        """
+        self.path = path
+        self._lock = threading.Lock()
+        self._onnx = OnnxNet(path, "inpainting") if path.suffix.lower() == ".onnx" else None
+        if self._onnx is not None and len(self._onnx.inputs) != 2:
+            raise UsageError(f"{path} takes {len(self._onnx.inputs)} inputs; an inpainter takes an image and a mask")
+        self._script = None if self._onnx else _script(path)
+        self.size = self._onnx.size() if self._onnx else None
+
+    def __call__(self, image: Image.Image, mask: Bytes) -> Image.Image:
+        """An RGB image with the masked pixels painted; all others are as they were."""
+        left, top, right, bottom = _context(mask)
+        piece, hole = image.convert("RGB").crop((left, top, right, bottom)), mask[top:bottom, left:right]
+        painted = self._paint(piece, hole)
+        result = image.convert("RGB")
+        result.paste(painted, (left, top), Image.fromarray(hole))
+        return result
+
+    def _paint(self, piece: Image.Image, hole: Bytes) -> Image.Image:
+        size = self.size or piece.size
+        pixels = np.asarray(piece.resize(size, Image.Resampling.BICUBIC), dtype=np.float32) / 255
+        holes = np.asarray(Image.fromarray(hole).resize(size, Image.Resampling.NEAREST), dtype=np.float32) > 127
+        pad = [(0, 0), *((0, 0 if self.size else -side % _MULTIPLE) for side in size[::-1])]
+        x = np.pad(pixels.transpose(2, 0, 1), pad, mode="reflect" if min(size) > _MULTIPLE else "edge")[None]
+        m = np.pad(holes.astype(np.float32)[None], pad)[None]
+        made = self._run(x, m)[0, :, : size[1], : size[0]].transpose(1, 2, 0)
+        # Some exports give 0..1, some 0..255.
+        values = made if float(made.max()) > 2 else made * 255
+        picture = Image.fromarray(np.clip(np.round(values), 0, 255).astype(np.uint8))
+        return picture.resize(piece.size, Image.Resampling.LANCZOS)
+
+    def _run(self, x: Floats, m: Floats) -> Floats:
+        if self._onnx is not None:
+            return np.asarray(self._onnx(x, m)[0])
+        import torch
+
+        with self._lock, torch.inference_mode():
+            made: Floats = self._script(torch.from_numpy(x), torch.from_numpy(m)).float().numpy()
+        return made
+
+
+def _script(path: Path) -> Any:
+    import torch
+
+    try:
+        return torch.jit.load(str(path), map_location="cpu").eval()
+    except (RuntimeError, ValueError, OSError) as e:
+        raise UsageError(
+            f"{path} is neither ONNX nor TorchScript: {str(e).splitlines()[0]}",
+            hint="bakehouse models fetch big-lama brings one",
+        ) from e
+
+
+def _context(mask: Bytes) -> tuple[int, int, int, int]:
+    """The masked part with what is around it: left, top, right, bottom."""
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    height, width = mask.shape
+    left, right = max(0, int(columns[0]) - _CONTEXT), min(width, int(columns[-1]) + 1 + _CONTEXT)
+    top, bottom = max(0, int(rows[0]) - _CONTEXT), min(height, int(rows[-1]) + 1 + _CONTEXT)
+    return left, top, right, bottom
