@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from bakehouse.cli.captions import captions
 from bakehouse.cli.dataset import dataset
 from bakehouse.cli.demo import demo
 from bakehouse.cli.evaluate import evaluate
@@ -16,6 +17,7 @@ from bakehouse.cli.plan import plan
 from bakehouse.cli.queue_order import queue
 from bakehouse.cli.terminal.errors import Kitchen
 from bakehouse.cli.train import train
+from bakehouse.cli.triggers import triggers
 from bakehouse.cli.weights import weights
 
 app = typer.Typer(
@@ -28,7 +30,9 @@ app = typer.Typer(
 for command in (demo, plan, train, evaluate, generate, grid):
     app.command()(command)
 app.command("import")(import_)
+app.add_typer(captions, name="captions")
 app.add_typer(dataset, name="dataset")
 app.add_typer(models, name="models")
 app.add_typer(queue, name="queue")
+app.add_typer(triggers, name="triggers")
 app.add_typer(weights, name="weights")

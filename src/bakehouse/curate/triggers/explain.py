@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,14 +61,15 @@ def explain(compiled: Sequence[Compiled], triggers: Sequence[Trigger], repeats: 
     shows = shows_of(compiled, repeats)
     absorbed = absorptions(shows, triggers)
     return Explanation(
-        tuple(_explained(t, shows, absorbed[t.word]) for t in triggers),
+        tuple(_explained(t, shows, absorbed) for t in triggers),
         tuple(findings(compiled, shows, triggers)),
         images=len(compiled),
         shows=sum(s.weight for s in shows),
     )
 
 
-def _explained(trigger: Trigger, shows: Sequence[Show], absorbed: tuple[Absorption, ...]) -> Explained:
+def _explained(trigger: Trigger, shows: Sequence[Show], absorbed: Mapping[str, tuple[Absorption, ...]]) -> Explained:
+    others = {a.what for word, found in absorbed.items() if word != trigger.word for a in found}
     mine = [s for s in shows if trigger.word in s.triggers]
     static = trigger.model_copy(update={"strategy": "static", "keeps": ()})
     said = said_with(shows, trigger.word)
@@ -79,16 +80,20 @@ def _explained(trigger: Trigger, shows: Sequence[Show], absorbed: tuple[Absorpti
         str(trigger.strategy),
         images=len({s.image for s in mine}),
         shows=sum(s.weight for s in mine),
-        absorbs=absorbed,
+        absorbs=absorbed[trigger.word],
         keeps=dict(sorted(look.items(), key=lambda kv: (-kv[1], kv[0]))),
-        realised=_realised(mine, static),
+        realised=_realised(mine, static, others),
     )
 
 
-def _realised(mine: Sequence[Show], static: Trigger) -> str:
-    """`fluid` with nine tenths of the look said, `static` with a tenth; empty where no tag of a look is known."""
+def _realised(mine: Sequence[Show], static: Trigger, others: Collection[str]) -> str:
+    """`fluid` with nine tenths of the look said, `static` with a tenth; empty where no tag of a look is known.
+
+    What other triggers take is their look.
+    """
     said = sum(s.weight * len([t for t in s.said if group_of(t) in static.groups]) for s in mine)
-    unsaid = sum(s.weight * len([t for t in s.unsaid if group_of(t) in static.groups]) for s in mine)
+    own = [(s.weight, [t for t in s.unsaid if group_of(t) in static.groups and t not in others]) for s in mine]
+    unsaid = sum(weight * len(tags) for weight, tags in own)
     if not said + unsaid:
         return ""
     share = said / (said + unsaid)

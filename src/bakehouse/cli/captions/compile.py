@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bakehouse.cli.dataset.options import Folder, Way
+from bakehouse.cli.spread import spread
+
+TriggerFile = Annotated[
+    Path | None,
+    typer.Option("--triggers", metavar="FILE", help="Where they are declared, or a recipe. Left out: triggers.toml."),
+]
+
+
+@spread(Way)
+def compile_(
+    folder: Folder,
+    way: Way,
+    triggers: TriggerFile = None,
+    mark: Annotated[
+        str, typer.Option(metavar="TEXT", help="Between triggers and the rest, as ||| for kohya. Left out: a comma.")
+    ] = "",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Also captions that were changed by hand since they were compiled.")
+    ] = False,
+) -> None:
+    """Write captions from raw tags as the triggers declare; the raw tags are kept beside them as NAME.tags."""
+    from bakehouse.cli.dataset.runner import run_verb
+    from bakehouse.curate.triggers import Compile, find_triggers
+
+    verb = Compile(triggers=find_triggers(folder, triggers), mark=mark, overwrite=overwrite)
+    run_verb(folder, verb, way)

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from bakehouse.cli.captions.compile import TriggerFile
+from bakehouse.cli.options import Json, Quiet, Source
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bakehouse.curate.triggers import Explanation
+
+
+def explain(source: Source, triggers: TriggerFile = None, json: Json = False, quiet: Quiet = False) -> None:
+    """Say what each trigger will absorb, and which cannot be told apart: then the exit code is 1."""
+    from bakehouse.cli.terminal.screen import busy
+    from bakehouse.cli.terminal.triggers import print_explanation
+
+    with busy("reading images", quiet=quiet or json):
+        explanation = _of_folder(source, triggers) if source.is_dir() else _of_recipe(source)
+    print_explanation(explanation, json=json, quiet=quiet)
+    if explanation.errors:
+        raise typer.Exit(1)
+
+
+def _of_recipe(path: Path) -> Explanation:
+    """A recipe's triggers with the repeats of its plan."""
+    from bakehouse.core.errors import UsageError
+    from bakehouse.curate.triggers import explain as explained
+    from bakehouse.recipe import Recipe, make_plan, scan_concepts
+    from bakehouse.recipe.compiled import compile_recipe, compiled_images
+
+    recipe = Recipe.load(path)
+    if not recipe.triggers:
+        raise UsageError(f"{path} declares no triggers", hint='write [[triggers]] with word = "zwx" into it')
+    images = scan_concepts(recipe)
+    # The plan refuses what cannot be told apart; here that is the answer, so it is asked for the repeats alone.
+    plan = make_plan(recipe.model_copy(update={"triggers": ()}), compiled_images(recipe, images))
+    repeats = [image.repeats for image in plan.subject_images]
+    return explained(compile_recipe(recipe, images), recipe.triggers, repeats)
+
+
+def _of_folder(folder: Path, given: Path | None) -> Explanation:
+    """A folder's triggers with the repeats of its `N_name` folders, 1 where there are none."""
+    if (folder / "recipe.toml").is_file():
+        return _of_recipe(folder / "recipe.toml")
+    from bakehouse.curate.triggers import explain as explained
+    from bakehouse.curate.triggers import find_triggers
+    from bakehouse.data import read_layout
+    from bakehouse.data.triggers import compile_captions
+
+    declared = find_triggers(folder, given)
+    taught = [c for c in read_layout(folder) if not c.is_reg]
+    images = [r for c in taught for r in c.records]
+    repeats = [c.repeats or 1 for c in taught for _ in c.records]
+    return explained(compile_captions(images, declared, [c.folder for c in read_layout(folder)]), declared, repeats)

@@ -1,0 +1,86 @@
+"""`bakehouse triggers explain` and `bakehouse captions compile`, as they are typed."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from PIL import Image
+
+from bakehouse.cli.main import main
+
+TWO = """
+[[triggers]]
+word = "zwx"
+class_word = "person"
+
+[[triggers]]
+word = "redfit"
+kind = "outfit"
+folders = ["red"]
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name, count, clothes in (("3_red", 12, "red dress"), ("2_misc", 9, "blue jeans")):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for i in range(count):
+            Image.new("RGB", (8, 8), (i, 0, count)).save(tmp_path / "set" / name / f"{i:02d}.png")
+            (tmp_path / "set" / name / f"{i:02d}.txt").write_text(f"person, blue eyes, {clothes}, pose {i}\n")
+    (tmp_path / "set" / "triggers.toml").write_text(TWO)
+    return tmp_path / "set"
+
+
+def typed(*words):
+    with pytest.raises(SystemExit) as e:
+        main([str(w) for w in words])
+    return e.value.code or 0
+
+
+def test_a_folder_is_explained_with_its_repeats(folder, capsys):
+    assert typed("triggers", "explain", folder) == 0
+    out = capsys.readouterr().out
+    assert "zwx" in out and "red dress 100%" in out and "54 shows an epoch" in out
+    assert typed("triggers", "explain", folder, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [t["shows"] for t in told["triggers"]] == [54, 36]
+    assert told["triggers"][1]["absorbs"][0]["what"] == "red dress"
+
+
+def test_what_cannot_be_told_apart_is_exit_code_one(folder, capsys):
+    (folder / "triggers.toml").write_text(TWO.replace('["red"]', "[]"))
+    assert typed("triggers", "explain", folder) == 1
+    out = capsys.readouterr().out
+    assert "error D02" in out and "1. split" in out and "2. show" in out
+    assert typed("triggers", "explain", folder, "--json") == 1
+    assert json.loads(capsys.readouterr().out)["findings"][0]["remedies"][1]["shows"] == 54
+
+
+def test_a_recipe_is_explained_even_where_its_plan_refuses(folder, tmp_path, capsys):
+    recipe = tmp_path / "me.toml"
+    recipe.write_text(f'[[concepts]]\nfolder = "set"\nsubject = "zwx person"\nrepeats = 2\n{TWO}')
+    assert typed("triggers", "explain", recipe) == 0
+    assert "42 shows an epoch" in capsys.readouterr().out
+    recipe.write_text(recipe.read_text().replace('["red"]', "[]"))
+    assert typed("triggers", "explain", recipe) == 1
+    assert typed("plan", recipe) == 2
+    assert "also_without" in capsys.readouterr().err
+
+
+def test_a_recipe_without_triggers_says_so(tmp_path, folder, capsys):
+    (tmp_path / "me.toml").write_text('[[concepts]]\nfolder = "set"\nsubject = "zwx person"\n')
+    assert typed("triggers", "explain", tmp_path / "me.toml") == 2
+    assert "declares no triggers" in capsys.readouterr().err
+
+
+def test_compile_and_undo(folder, capsys):
+    assert typed("captions", "compile", folder, "--dry-run") == 0
+    assert "red dress" in capsys.readouterr().out
+    assert not list(folder.rglob("*.tags"))
+    assert typed("captions", "compile", folder) == 0
+    assert (folder / "3_red" / "04.txt").read_text() == "zwx person, redfit, pose 4\n"
+    assert "dataset undo" in capsys.readouterr().out
+    assert typed("triggers", "explain", folder, "--quiet") == 0
+    assert typed("dataset", "undo", folder) == 0
+    assert (folder / "3_red" / "04.txt").read_text() == "person, blue eyes, red dress, pose 4\n"
