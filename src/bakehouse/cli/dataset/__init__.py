@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import typer
 
+from bakehouse.cli.dataset.clean import clean
 from bakehouse.cli.dataset.convert import convert
+from bakehouse.cli.dataset.crop import crop
 from bakehouse.cli.dataset.flatten import flatten
 from bakehouse.cli.dataset.history import history, undo
+from bakehouse.cli.dataset.mask import mask
 from bakehouse.cli.dataset.square import square
+from bakehouse.cli.dataset.upscale import upscale
 
 dataset = typer.Typer(
     help="Make a set that teaches out of a heap of images. Every step can be taken back.", no_args_is_help=True
@@ -17,5 +21,7 @@ dataset = typer.Typer(
 dataset.command("convert")(convert)
 dataset.command("flatten")(flatten)
 dataset.command("square")(square)
+for verb in (clean, crop, upscale, mask):
+    dataset.command(verb.__name__)(verb)
 dataset.command("undo")(undo)
 dataset.command("history")(history)

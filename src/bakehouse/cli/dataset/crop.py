@@ -24,8 +24,8 @@ Outfits = Annotated[
 
 @spread
 def crop(
-    folder: Folder, *, framing: Framings = None, faces: Faces = "auto", resolution: Resolution = 512, upscale: Most = 1.3,
-    outfit: Outfits = None, way: Way,
+    folder: Folder, *, framing: Framings = None, faces: Faces = "auto", resolution: Resolution = 512,
+    upscale: Most = 1.3, outfit: Outfits = None, way: Way,
 ) -> None:  # fmt: skip
     """Add cowboy shots, upper bodies and portraits of large images, with captions that follow."""
     from bakehouse.cli.dataset.runner import run_verb

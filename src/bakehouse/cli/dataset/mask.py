@@ -24,8 +24,8 @@ Replace = Annotated[bool, typer.Option("--replace", help="Also images that have 
 
 @spread
 def mask(
-    folder: Folder, *, model: Model = "u2netp", second: Second = "auto", size: Size = None, normalize: Normalize = "auto",
-    color: Color = "", tolerance: Tolerance = 0.08, replace: Replace = False, way: Way,
+    folder: Folder, *, model: Model = "u2netp", second: Second = "auto", size: Size = None,
+    normalize: Normalize = "auto", color: Color = "", tolerance: Tolerance = 0.08, replace: Replace = False, way: Way,
 ) -> None:  # fmt: skip
     """Make training masks of the subject; one that cannot be trusted is named and not written."""
     from bakehouse.cli.dataset.runner import run_verb
