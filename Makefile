@@ -71,4 +71,6 @@ $(VENV)/.ready: $(SOURCES) | $(VENV)/bin/python
 
 $(VENV)/.ready-dev: $(SOURCES) | $(VENV)/bin/python
 	$(call INSTALL,[dev])
+	@# Alone: the torchvision it asks for is built for CUDA, breaks beside a CPU's PyTorch, and no upscaler needs it.
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps "spandrel>=0.4"
 	@touch $(VENV)/.ready
