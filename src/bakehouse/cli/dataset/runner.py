@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,10 +10,14 @@ from bakehouse.cli.dataset.options import Way
 
 if TYPE_CHECKING:
     from bakehouse.curate.verb import Verb
+    from bakehouse.data import ImageSet
 
 
-def run_verb(folder: Path, verb: Verb, way: Way) -> None:
-    """Does to a dataset what a verb proposes, or shows it; the last line says how to take it back."""
+def run_verb(folder: Path, verb: Verb, way: Way, look: Callable[..., ImageSet] | None = None) -> None:
+    """Does to a dataset what a verb proposes, or shows it; the last line says how to take it back.
+
+    `look` takes the place of `scan` for verbs that need not see the images: (folder, progress) to images.
+    """
     from bakehouse.cli.terminal.dataset import counting, print_proposals, print_recovered, print_step
     from bakehouse.cli.terminal.events import painting
     from bakehouse.curate.preview import write_preview
@@ -25,7 +30,7 @@ def run_verb(folder: Path, verb: Verb, way: Way) -> None:
     with painting(quiet=quiet) as paint:
         count = counting(paint)
         print_recovered(recover(folder), quiet=quiet)
-        images = scan(folder, progress=count("looking"))
+        images = (look or scan)(folder, progress=count("looking"))
         proposals = proposed(verb, images, paint)
         if way.preview is not None:
             write_preview(way.preview, name, images, proposals, progress=count("picturing"))

@@ -23,6 +23,20 @@ def read_data(name: str) -> dict[str, Any]:
     return tomllib.loads(text)
 
 
+def text_of(name: str) -> str:
+    """A shipped file as it is written, comments included.
+
+    Raises:
+        UsageError: there is no such file.
+    """
+    if name not in shipped():
+        raise UsageError(
+            f"no rules or list {name!r}{did_you_mean(name, shipped())}",
+            hint=f"there are {', '.join(sorted(shipped()))}",
+        )
+    return resources.files(__package__).joinpath(_FOLDER, f"{name}.toml").read_text("utf-8").rstrip()
+
+
 @functools.cache
 def read_list(name: str) -> tuple[str, ...]:
     """A shipped list of tags or patterns, all its groups together.

@@ -92,6 +92,7 @@ class Rule(Spec):
 
     counts: ClassVar[bool] = False
     """Whether it has to know how frequent tags are in the folder."""
+    kind: str
     where: Where = Field(default_factory=Where)
     """Which captions it is for."""
 

@@ -12,7 +12,7 @@ from pydantic import Field
 from bakehouse.core.errors import UsageError
 from bakehouse.core.spec import Spec, read_toml
 from bakehouse.curate.captions.lists import read_data, shipped
-from bakehouse.curate.captions.rule import Caption, Context, Rule
+from bakehouse.curate.captions.rule import Caption, Context, Rule, Where
 from bakehouse.curate.captions.spelling_rules import Case, Parentheses, Regex, Tidy, Underscores
 from bakehouse.curate.captions.tag_rules import Add, Dedupe, Remove, Replace, Sort
 from bakehouse.curate.captions.tags import BARRIER, form_of, join, key, split
@@ -118,8 +118,9 @@ class RuleSet(Spec):
         held, last = list(first), None
         for rule in self.rules:
             change = rule.bind(Context(_counts(held) if rule.counts else {}, vocabulary))
+            everywhere = rule.where == Where()
             for i, caption in enumerate(held):
-                if not rule.where.holds(caption, names[i]):
+                if not everywhere and not rule.where.holds(caption, names[i]):
                     continue
                 new: Caption = change.prose(caption) if isinstance(caption, str) else change.tags(caption)
                 if new != caption:
@@ -144,7 +145,7 @@ def _counts(captions: Iterable[Caption]) -> Counter[str]:
 
 def _restless(rule: Rule | None, before: Sequence[str], after: Sequence[str]) -> UsageError:
     old, new = next((a, b) for a, b in zip(before, after, strict=True) if a != b)
-    kind = getattr(rule, "kind", "")
+    kind = rule.kind if rule is not None else ""
     return UsageError(
         f"the rules never come to rest: {old!r} becomes {new!r} and so on",
         hint=f"look at the rule of kind {kind!r}: what it makes is changed again, by it or by a rule before it",

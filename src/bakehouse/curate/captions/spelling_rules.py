@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 from typing import Literal
 
 from pydantic import field_validator
@@ -30,7 +31,7 @@ class Tidy(Rule):
     kind: Literal["tidy"] = "tidy"
 
     def bind(self, context: Context) -> Change:
-        return Change(lambda tags: split(tidy(join(tags))), tidy)
+        return Change(_taking_apart(each_tag(tidy)), tidy)
 
 
 class Case(Rule):
@@ -107,8 +108,12 @@ class Regex(Rule):
 
         if self.on == "caption":
             return Change(lambda tags: split(put(join(tags))), put)
-        change = each_tag(put)
-        return Change(lambda tags: split(join(new)) if (new := change(tags)) != tags else tags)
+        return Change(_taking_apart(each_tag(put)))
+
+
+def _taking_apart(change: Callable[[Tags], Tags]) -> Callable[[Tags], Tags]:
+    """A change of single tags that may put commas into them."""
+    return lambda tags: split(join(new)) if (new := change(tags)) != tags else tags
 
 
 def _is_drawn(tag: str) -> bool:

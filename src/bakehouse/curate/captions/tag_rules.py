@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from typing import ClassVar, Literal
@@ -18,7 +19,7 @@ def _no_commas(tags: Tags) -> Tags:
 
 
 class Add(Rule):
-    """Tags put in front or at the back. One that is there already moves to the front; at the back it stays where it is."""
+    """Tags put in front or at the back. One that is there moves to the front; at the back it stays where it is."""
 
     kind: Literal["add"] = "add"
     tags: Tags = Field(min_length=1)
@@ -67,7 +68,7 @@ class Replace(Rule):
 
     kind: Literal["replace"] = "replace"
     tags: dict[str, str] = Field(min_length=1)
-    """Old to new. Several tags with commas between them; an empty text takes the tag out. In sentences words are replaced, not taken out."""
+    """Old to new. Several tags with commas between them; an empty text takes the tag out (never from sentences)."""
 
     def bind(self, context: Context) -> Change:
         table = {key(old): split(new) for old, new in self.tags.items()}
@@ -142,6 +143,7 @@ class Sort(Rule):
         ranks = {key(tag): i for i, tag in enumerate(self.triggers)}
         counts = context.counts if self.by == "frequency" else {}
 
+        @functools.lru_cache(maxsize=1 << 16)
         def place(tag: str) -> tuple[int, int, str, str]:
             k = key(tag)
             return ranks.get(k, len(ranks)), -counts.get(k, 0), k, tag

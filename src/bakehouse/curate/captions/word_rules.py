@@ -78,11 +78,14 @@ class Generics(Rule):
         special = {key(g): matcher(s) for g, s in (*shipped.items(), *self.table.items())}
         kept = matcher(self.keep)
 
-        def said(tag: str, tags: Tags) -> bool:
-            says = special.get(key(tag))
-            return says is not None and not kept(tag) and any(says(t) for t in tags if key(t) != key(tag))
+        def drop(tags: Tags) -> Tags:
+            general = [tag for tag in tags if key(tag) in special and not kept(tag)]
+            gone = {g for g in general if any(special[key(g)](t) for t in tags if key(t) != key(g))}
+            if not gone or has_several_people(tags):
+                return tags
+            return tuple(tag for tag in tags if tag not in gone)
 
-        return Change(lambda tags: _without(tags, said))
+        return Change(drop)
 
 
 class Redundant(Rule):
@@ -118,13 +121,6 @@ class Redundant(Rule):
             return tuple(tag for tag in tags if key(tag) not in said or kept(tag) or tag == BARRIER)
 
         return Change(drop)
-
-
-def _without(tags: Tags, said: Callable[[str, Tags], bool]) -> Tags:
-    gone = {tag for tag in tags if said(tag, tags)}
-    if not gone or has_several_people(tags):
-        return tags
-    return tuple(tag for tag in tags if tag not in gone)
 
 
 class Split(Rule):

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from bakehouse.cli.captions.options import Changes
+from bakehouse.cli.dataset.options import Folder, Way
+from bakehouse.cli.spread import spread
+
+
+@spread
+def edit(
+    folder: Folder,
+    changes: Changes,
+    way: Way,
+    utf8: Annotated[bool, typer.Option("--utf8", help="Write all captions as plain UTF-8.")] = False,
+    join_lines: Annotated[bool, typer.Option("--join-lines", help="One caption out of one tag a line.")] = False,
+) -> None:
+    """Edit all captions at once: by rules, in order, until nothing changes. Applied again, it changes nothing."""
+    from bakehouse.cli.dataset.runner import run_verb
+    from bakehouse.curate.captions import RuleSet
+    from bakehouse.curate.captions.editing import Edit
+    from bakehouse.curate.captions.files import glance
+
+    asked = any(vars(changes).values())
+    rules = changes.ruleset() if asked or not (utf8 or join_lines) else RuleSet()
+    run_verb(folder, Edit(rules=rules, utf8=utf8, join_lines=join_lines), way, look=glance)

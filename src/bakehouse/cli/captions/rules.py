@@ -1,0 +1,14 @@
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def rules(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of rules, or of a list that rules use.")] = "",
+) -> None:
+    """Print shipped rules and lists, to be copied and changed; without a name, say what there is."""
+    from bakehouse.curate.captions.lists import shipped, text_of
+
+    print(text_of(name) if name else "\n".join(sorted(shipped())))

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from bakehouse.cli.captions.options import Vocabulary
+from bakehouse.cli.dataset.options import Folder
+from bakehouse.cli.options import Json
+
+
+def stats(
+    folder: Folder,
+    vocabulary: Vocabulary = None,
+    base: Annotated[str, typer.Option(metavar="MODEL", help="Whose tokens are counted.")] = "crumb",
+    top: Annotated[int, typer.Option(min=1, help="So many lines of each table.")] = 25,
+    json: Json = False,
+) -> None:
+    """Say what captions are made of: frequencies, lengths, tokens, unknown, weak and mistyped tags, pairs."""
+    from bakehouse.cli.terminal.captions import print_stats, tokenizer_folder
+    from bakehouse.curate.captions import load_vocabulary
+    from bakehouse.curate.captions.files import read_folder
+    from bakehouse.curate.captions.stats import caption_stats
+    from bakehouse.curate.captions.tokens import token_counter
+
+    known = load_vocabulary(vocabulary) if vocabulary else None
+    count = token_counter(tokenizer_folder(base))
+    print_stats(caption_stats(read_folder(folder), vocabulary=known, count_tokens=count), base, top=top, json=json)

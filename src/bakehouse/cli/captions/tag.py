@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from bakehouse.cli.captions.options import Many
+from bakehouse.cli.dataset.options import Folder, Way
+from bakehouse.cli.spread import spread
+
+_Taggers = Annotated[
+    Many, typer.Option(metavar="NAME|PATH", help="crumb, wd-vit-v3, FILE.onnx, a captioner. Left out: crumb.")
+]
+_Existing = Annotated[
+    Literal["keep", "append", "replace"], typer.Option(help="Captions that a person wrote or changed.")
+]
+_Threshold = Annotated[Many, typer.Option(metavar="[CATEGORY=]P", help="0.3, or character=0.9. Left out: its own.")]
+_Categories = Annotated[Many, typer.Option(metavar="NAME", help="Also said: rating, copyright, artist, meta, ...")]
+
+
+@spread
+def tag(
+    folder: Folder,
+    way: Way,
+    tagger: _Taggers = None,
+    existing: _Existing = "keep",
+    threshold: _Threshold = None,
+    also: _Categories = None,
+    exclude: Annotated[Many, typer.Option(metavar="TAG", help="Never written; * stands for anything.")] = None,
+    front: Annotated[Many, typer.Option(metavar="TAG", help="Put in front: a trigger.")] = None,
+    merge: Annotated[Literal["any", "all"], typer.Option(help="Of several taggers: what one sees, or all.")] = "any",
+    underscores: Annotated[bool, typer.Option("--underscores", help="Tags as boorus spell them.")] = False,
+    most: Annotated[int, typer.Option(help="Tags from each tagger; 0 is all.")] = 0,
+    prompt: Annotated[str, typer.Option(metavar="WORDS", help="For captioners.")] = "",
+    batch: Annotated[int, typer.Option(help="Pictures at once.")] = 8,
+    device: Annotated[str, typer.Option(metavar="NAME", help="For captioners: auto, cpu, cuda, mps.")] = "auto",
+) -> None:
+    """Write captions of what taggers see. What a person wrote stays; what was stopped goes on."""
+    from bakehouse.cli.dataset.runner import run_verb
+    from bakehouse.curate.captions.tagging import Tag, thresholds_of
+
+    categories = list(dict.fromkeys([*(also or ()), "character", "general"]))
+    wanted = {"taggers": tagger or ["crumb"], "existing": existing, "thresholds": thresholds_of(threshold or ()),
+              "categories": categories, "exclude": exclude or [], "front": front or [], "merge": merge, "most": most,
+              "underscores": underscores, "prompt": prompt, "batch": batch, "device": device}  # fmt: skip
+    run_verb(folder, Tag.parse(wanted, source="captions tag"), way)

@@ -1,0 +1,127 @@
+"""The verb that edits captions: rules over every caption of a folder, as one step that can be taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from pydantic import Field
+
+from bakehouse.core.events import Event, Noted, Warned
+from bakehouse.core.spec import Spec
+from bakehouse.curate.captions.files import CaptionFolder, CaptionText, read_folder
+from bakehouse.curate.captions.ruleset import RuleSet
+from bakehouse.curate.captions.tags import key, split
+from bakehouse.curate.edits import Proposal, Write
+from bakehouse.data.records import ImageSet
+from bakehouse.data.triggers import RAW_SUFFIX
+
+_NAMED = 6
+"""Tags that a reason names."""
+_FOR_SENTENCES = frozenset({"add", "replace", "regex", "tidy"})
+"""Rules that change sentences too."""
+
+
+@dataclass(frozen=True)
+class Edited:
+    """A caption file before and after."""
+
+    file: CaptionText
+    captions: tuple[str, ...]
+    content: bytes
+    why: str
+
+    @property
+    def edits(self) -> tuple[Write, ...]:
+        """What is written."""
+        return (Write(self.file.target, self.content),)
+
+
+class Edit(Spec):
+    """Captions by rules, written back as UTF-8. What the rules do not change stays as it is, byte for byte."""
+
+    rules: RuleSet = Field(default_factory=RuleSet)
+    utf8: bool = False
+    """Also captions that the rules do not change become plain UTF-8: no byte-order mark, `\\n` at the ends of lines."""
+    join_lines: bool = False
+    """A caption with several lines becomes one, with commas between them: for files with one tag a line."""
+
+    def edited(self, folder: CaptionFolder) -> list[Edited]:
+        """Every caption file that changes. Files of which bytes could not be read are left out (see `left`).
+
+        Raises:
+            UsageError: the rules never come to rest, or their vocabulary is not there.
+        """
+        files = [file for file in folder.captions if not file.lossy]
+        old = [self._captions(file) for file in files]
+        names = [str(file.name) for file, lines in zip(files, old, strict=True) for _ in lines]
+        new = iter(self.rules.apply([line for lines in old for line in lines], names))
+        pairs = [(file, tuple(next(new) for _ in lines)) for file, lines in zip(files, old, strict=True)]
+        return [found for file, captions in pairs if (found := self._edit(file, captions)) is not None]
+
+    def propose(self, images: ImageSet) -> Iterator[Proposal | Event]:
+        """One proposal for each caption file that changes; of the images nothing but their folder is asked."""
+        folder = read_folder(images.root)
+        edited = self.edited(folder)
+        yield from (Warned(message=note) for note in self._left(folder))
+        if any(one.file.path.suffix == RAW_SUFFIX for one in edited):
+            yield Noted(message="raw tags are edited: bakehouse captions compile FOLDER makes captions of them again")
+        for one in edited:
+            yield Proposal(one.file.name, one.why, lambda one=one: one.edits)  # type: ignore[misc]
+
+    def _left(self, folder: CaptionFolder) -> Iterator[str]:
+        """What a person should know of captions that are left alone, or of which only a part is edited."""
+        lossy = [str(f.name) for f in folder.captions if f.lossy]
+        if lossy:
+            yield f"{len(lossy)} captions have bytes that cannot be read, and stay as they are: {', '.join(lossy[:3])}"
+        sentences = sum(
+            1 for f in folder.captions for line in f.captions if not isinstance(self.rules.read(line), tuple)
+        )
+        if sentences and any(rule.kind not in _FOR_SENTENCES for rule in self.rules.rules):
+            yield f"{sentences} captions are sentences: rules about tags leave them as they are"
+
+    def _captions(self, file: CaptionText) -> tuple[str, ...]:
+        captions = file.captions
+        return (", ".join(c.strip(", ") for c in captions),) if self.join_lines and len(captions) > 1 else captions
+
+    def _edit(self, file: CaptionText, captions: tuple[str, ...]) -> Edited | None:
+        same = captions == file.captions
+        if same and (file.plain or not self.utf8 or file.encoding == "json"):
+            return None
+        content = (
+            file.with_captions(captions)
+            if len(captions) == len(file.captions)
+            else "".join(f"{caption}\n" for caption in captions).encode()
+        )
+        reasons = [] if same else [difference(file.captions, captions)]
+        if file.encoding == "json":
+            reasons.append(f"the JSON stays, and {file.target.name} comes before it")
+        elif not file.plain:
+            reasons.append(f"{file.encoding} becomes UTF-8" if file.encoding != "utf-8" else "CRLF becomes LF")
+        return Edited(file, captions, content, "; ".join(reasons))
+
+
+def difference(before: Sequence[str], after: Sequence[str]) -> str:
+    """What an edit did, in a clause: tags that came and went, or that others stand in another order."""
+    if len(before) != len(after):
+        return f"{len(before)} lines become {len(after)}"
+    old = [tag for line in before for tag in split(line)]
+    new = [tag for line in after for tag in split(line)]
+    gone, come = [t for t in old if t not in new], [t for t in new if t not in old]
+    respelled = {key(t) for t in gone} & {key(t) for t in come}
+    parts = [
+        _listed("-", [t for t in gone if key(t) not in respelled]),
+        _listed("+", [t for t in come if key(t) not in respelled]),
+        f"{len(respelled)} spelled anew" if respelled else "",
+    ]
+    told = " ".join(part for part in parts if part)
+    if told:
+        return told
+    return "fewer of the same" if len(new) < len(old) else "another order" if old != new else "other spaces"
+
+
+def _listed(sign: str, tags: Sequence[str]) -> str:
+    if not tags:
+        return ""
+    more = f" {sign}{len(tags) - _NAMED} more" if len(tags) > _NAMED else ""
+    return ", ".join(f"{sign}{tag}" for tag in tags[:_NAMED]) + more

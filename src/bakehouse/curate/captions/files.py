@@ -1,0 +1,145 @@
+"""The caption files of a dataset: what stands in each, and its bytes after a change."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from bakehouse.core.errors import BakehouseError, UsageError
+from bakehouse.data.captions import decode_text, read_caption
+from bakehouse.data.layouts import METADATA_FILES
+from bakehouse.data.records import ImageRecord, ImageSet
+from bakehouse.data.scan import caption_files, check_root, collect, natural_key
+from bakehouse.data.triggers import RAW_SUFFIX
+
+_LINE_ENDS = re.compile(r"\r\n|\n|\r")
+
+
+@dataclass(frozen=True)
+class CaptionText:
+    """One caption file, decoded."""
+
+    path: Path
+    name: PurePosixPath
+    """Below the folder."""
+    lines: tuple[str, ...]
+    """Every line of it, blank ones too, as they stand there; of JSON, its captions."""
+    encoding: str
+    """As it was read. JSON is read as `json`, and written as text beside it."""
+    lossy: bool = False
+    """Some bytes could not be read, so that it cannot be written again without losing them."""
+    plain: bool = True
+    """UTF-8 without a mark, and lines that end in `\\n`."""
+    ends: bool = True
+    """The last line has an end."""
+
+    @property
+    def captions(self) -> tuple[str, ...]:
+        """One caption a line, without white space around it and without blank ones."""
+        return tuple(text for line in self.lines if (text := line.strip()))
+
+    @property
+    def target(self) -> PurePosixPath:
+        """Where a changed caption is written: JSON gets a text file beside it, which comes first wherever one looks."""
+        return self.name.with_suffix(".txt") if self.encoding == "json" else self.name
+
+    def with_captions(self, captions: Sequence[str]) -> bytes:
+        """The file with other captions in its lines, as UTF-8. As many as there were."""
+        new = iter(captions)
+        lines = [next(new) if line.strip() else line.strip() for line in self.lines]
+        return ("\n".join(lines) + ("\n" if self.ends and lines else "")).encode()
+
+
+@dataclass(frozen=True)
+class CaptionFolder:
+    """The captions of a dataset, each with its image."""
+
+    root: Path
+    captions: tuple[CaptionText, ...]
+    images: dict[Path, CaptionText | None]
+    """Every image in natural order, and its caption if there is one."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of encodings, lines and characters."""
+
+    def name(self, path: Path) -> PurePosixPath:
+        """A file's path below the folder."""
+        return PurePosixPath(path.relative_to(self.root).as_posix())
+
+
+def read_folder(folder: Path | str) -> CaptionFolder:
+    """Every caption that belongs to an image, without decoding an image. Of a folder without images, every caption.
+
+    Raises:
+        UsageError: no such folder; neither images nor captions in it; or its captions stand in one metadata file.
+    """
+    root = Path(folder)
+    check_root(root)
+    found = collect(root)
+    paths = sorted([*found.images, *found.unnamed], key=lambda p: natural_key(p, root))
+    if listed := next((n for n in METADATA_FILES if (root / n).is_file()), None):
+        raise UsageError(
+            f"{root}: the captions stand in {listed}, not beside the images",
+            hint=f"bakehouse dataset import {root / listed} -o FOLDER writes each beside its image",
+        )
+    remarks: dict[str, list[str]] = {}
+    images = {path: _of_image(path, caption_files(path, found), root, remarks) for path in paths}
+    captions = [caption for caption in images.values() if caption is not None]
+    if not images:
+        files = sorted(found.captions.values(), key=lambda p: natural_key(p, root))
+        captions = [caption for path in files if (caption := _read(path, root, remarks)) is not None]
+    if not images and not captions:
+        raise UsageError(f"{root} has neither images nor captions", hint="give the folder that holds them")
+    once = {caption.path: caption for caption in captions}
+    return CaptionFolder(root, tuple(once.values()), images, _notes(remarks))
+
+
+def glance(folder: Path | str, progress: Callable[[int, int], None] | None = None) -> ImageSet:
+    """The images of a folder without opening one: sizes are 0 and hashes empty. For verbs that only read captions.
+
+    Raises:
+        UsageError: as `read_folder`.
+    """
+    found = read_folder(folder)
+    records = [
+        ImageRecord(p, 0, 0, "", c.captions if c else (), c.path if c else None) for p, c in found.images.items()
+    ]
+    if progress is not None:
+        progress(len(records), len(records))
+    return ImageSet(tuple(records), notes=found.notes, root=found.root)
+
+
+def _of_image(path: Path, files: Sequence[Path], root: Path, remarks: dict[str, list[str]]) -> CaptionText | None:
+    # The caption before triggers were compiled into it: where there is one, it is what rules and taggers change.
+    raw = path.with_suffix(RAW_SUFFIX)
+    candidates = [raw] if raw.is_file() else files[:1]
+    return _read(candidates[0], root, remarks) if candidates else None
+
+
+def _read(path: Path, root: Path, remarks: dict[str, list[str]]) -> CaptionText | None:
+    """One file; notes go to `remarks`."""
+    name = PurePosixPath(path.relative_to(root).as_posix())
+    if path.suffix.lower() == ".json":
+        lines = read_caption(path).lines
+        return CaptionText(path, name, lines, "json") if lines else None
+    try:
+        data = path.read_bytes()
+    except OSError as e:
+        raise BakehouseError(f"cannot read the caption {path}: {e.strerror or e}") from e
+    text, encoding, notes = decode_text(data)
+    for note in notes:
+        remarks.setdefault(note, []).append(str(name))
+    lines = tuple(_LINE_ENDS.split(text))
+    ends = lines[-1] == ""
+    lines = lines[:-1] if ends else lines
+    lossy = any("became U+FFFD" in note for note in notes)
+    return CaptionText(path, name, lines, encoding, lossy, encoding == "utf-8" and "\r" not in text, ends)
+
+
+def _notes(remarks: dict[str, list[str]]) -> tuple[str, ...]:
+    def told(note: str, names: list[str]) -> str:
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        return f"{', '.join(names[:3])}{more}: {note}"
+
+    return tuple(told(note, names) for note, names in remarks.items())
