@@ -20,7 +20,15 @@ from bakehouse.data.images import open_image
 from bakehouse.data.records import ImageRecord, ImageSet
 
 Place = Literal["center", "top", "bottom"]
-Fill = Annotated[str, AfterValidator(lambda text: text if text == "edge" or rgb(text) else text)]
+
+
+def _fill(text: str) -> str:
+    if text != "edge":
+        rgb(text)
+    return text
+
+
+Fill = Annotated[str, AfterValidator(_fill)]
 
 
 class Square(Spec):
@@ -68,7 +76,7 @@ def squared(image: Image.Image, fill: str, place: Place = "center") -> Image.Ima
         array = np.asarray(image)
         return Image.fromarray(np.pad(array, (*around, *([(0, 0)] * (array.ndim - 2))), mode="edge"))
     red, green, blue = rgb(fill)
-    colour = {"L": red, "RGBA": (red, green, blue, 0)}.get(image.mode, (red, green, blue))
-    square = Image.new(image.mode, (side, side), colour)
+    colours: dict[str, int | tuple[int, ...]] = {"L": red, "RGBA": (red, green, blue, 0)}
+    square = Image.new(image.mode, (side, side), colours.get(image.mode, (red, green, blue)))
     square.paste(image, (left, top))
     return square

@@ -9,6 +9,7 @@ from bakehouse.cli.dataset.convert import convert
 from bakehouse.cli.dataset.crop import crop
 from bakehouse.cli.dataset.flatten import flatten
 from bakehouse.cli.dataset.history import history, undo
+from bakehouse.cli.dataset.import_ import import_
 from bakehouse.cli.dataset.mask import mask
 from bakehouse.cli.dataset.square import square
 from bakehouse.cli.dataset.upscale import upscale
@@ -18,6 +19,7 @@ dataset = typer.Typer(
 )
 
 # The verbs, in the order in which a set is made.
+dataset.command("import")(import_)
 dataset.command("convert")(convert)
 dataset.command("flatten")(flatten)
 dataset.command("square")(square)

@@ -13,6 +13,7 @@ from bakehouse.cli.terminal.events import Painter
 from bakehouse.cli.terminal.screen import notes, print_json, print_table, print_warnings
 from bakehouse.core.events import Progress
 from bakehouse.curate.edits import Proposal
+from bakehouse.curate.intake.take import Taken
 from bakehouse.curate.journal import Step
 from bakehouse.data import ImageSet
 
@@ -103,3 +104,25 @@ def _print_lines(lines: Sequence[tuple[str, Any]]) -> None:
         print(f"{path:<{width}}  {why}")
     if len(lines) > _SHOWN:
         print(f"... and {len(lines) - _SHOWN} more; --json has all")
+
+
+def print_taken(taken: Sequence[Taken], folder: Path, *, dry_run: bool = False, json: bool = False) -> None:
+    """What came in from each source."""
+    if json:
+        listed = [{"source": t.source, "new": [str(p.path) for p in t.proposals], "step": _number(t)} for t in taken]
+        print_json({"dataset": folder, "sources": listed})
+        return
+    for one in taken:
+        if dry_run:
+            _print_lines([(str(p.path), p.why) for p in one.proposals])
+        if not one.proposals:
+            print(f"{one.source}: nothing new")
+        else:
+            files = f"step {one.step.number}, {counted(one.step)}" if one.step else "nothing was copied yet"
+            print(f"{one.source}: {len(one.proposals)} images; {files}")
+    if any(one.step for one in taken):
+        print(f"take the last one back with: bakehouse dataset undo {folder}")
+
+
+def _number(taken: Taken) -> int | None:
+    return taken.step.number if taken.step else None

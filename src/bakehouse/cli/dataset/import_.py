@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from bakehouse.cli.options import Json, Quiet
+
+Sources = Annotated[
+    list[Path], typer.Argument(metavar="SOURCE...", help="Folders, zip archives, films, other trainers' dataset files.")
+]
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="SET", help="The dataset; made if there is none.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="List what would come; write nothing.")]
+Frames = Annotated[Literal["first", "distinct", "all"], typer.Option(help="Which frames of animated images to take.")]
+PerSecond = Annotated[float, typer.Option(help="So many frames of a film are looked at in each second.")]
+PerScene = Annotated[int, typer.Option(help="At most so many frames of a scene, the sharpest; 0: all that differ.")]
+Captions = Annotated[
+    Literal["auto", "keep", "none"], typer.Option(help="auto: downloaders' tag files become captions; keep: as is.")
+]
+Artists = Annotated[bool, typer.Option("--artists", help="Keep artists' names among the tags.")]
+Underscores = Annotated[bool, typer.Option("--underscores", help="Keep long_hair instead of long hair.")]
+
+
+def import_(
+    sources: Sources, out: Out, dry_run: DryRun = False, frames: Frames = "distinct", per_second: PerSecond = 4.0,
+    per_scene: PerScene = 6, captions: Captions = "auto", artists: Artists = False, underscores: Underscores = False,
+    json: Json = False, quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Copy images with their captions and masks into a dataset. The same command again takes only what is new."""
+    from bakehouse.cli.terminal.dataset import print_taken
+    from bakehouse.cli.terminal.events import painting
+    from bakehouse.curate.intake import Intake, take_in
+
+    values = {"frames": frames, "per_second": per_second, "per_scene": per_scene, "captions": captions}
+    options = Intake.parse({**values, "artists": artists, "underscores": underscores}, source="dataset import")
+    with painting(quiet=quiet or json) as tell:
+        taken = take_in(sources, out, options, dry_run=dry_run, tell=tell)
+    print_taken(taken, out, dry_run=dry_run, json=json)

@@ -1,0 +1,77 @@
+"""Zip archives, unpacked without trusting them."""
+
+from __future__ import annotations
+
+import shutil
+import stat
+import zipfile
+from pathlib import Path, PurePosixPath
+
+from bakehouse.core.errors import BakehouseError, Problems, UsageError
+from bakehouse.core.files import writing_to
+
+MOST_FILES = 100_000
+MOST_BYTES = 64 << 30
+MOST_RATIO = 100
+"""Unpacked to packed. Images are packed already (1 to 1), and no drawing stored as BMP reaches it in all its bulk."""
+_SMALL = 256 << 20
+"""So many bytes may be packed as tightly as they like."""
+
+
+def unpack(archive: Path, into: Path) -> Path:
+    """Unpacks a zip archive into a new folder; what systems leave in archives stays out.
+
+    Raises:
+        UsageError: no zip archive, encrypted, or larger than anyone's dataset.
+        Problems: names that lead out of the folder, or links.
+        BakehouseError: the archive is damaged, or the disk is full.
+    """
+    try:
+        with zipfile.ZipFile(archive) as file:
+            entries = [e for e in file.infolist() if not e.is_dir() and "__MACOSX" not in e.filename]
+            _check(archive, entries)
+            with writing_to(into):
+                for entry in entries:
+                    target = into / _name(entry)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    with file.open(entry) as source, target.open("wb") as out:
+                        shutil.copyfileobj(source, out, 1 << 20)
+    except (zipfile.BadZipFile, NotImplementedError, EOFError) as e:
+        raise BakehouseError(f"cannot unpack {archive}: {e}", hint="download it again, or unpack it by hand") from e
+    return into
+
+
+def _check(archive: Path, entries: list[zipfile.ZipInfo]) -> None:
+    if any(entry.flag_bits & 1 for entry in entries):
+        raise UsageError(f"{archive} is encrypted", hint="unpack it by hand and import the folder")
+    if len(entries) > MOST_FILES:
+        raise UsageError(f"{archive} holds {len(entries):,} files, and the limit is {MOST_FILES:,}")
+    total, packed = sum(e.file_size for e in entries), sum(e.compress_size for e in entries)
+    if total > MOST_BYTES or (total > _SMALL and total > MOST_RATIO * max(packed, 1)):
+        raise UsageError(
+            f"{archive} claims to unpack to {total / 1e9:.1f} GB from {packed / 1e6:.1f} MB: no archive of images does",
+            hint="if it is one all the same, unpack it by hand and import the folder",
+        )
+    names = [(entry, _name(entry)) for entry in entries]
+    wrong = [f"{name}: leads out of the folder" for _, name in names if _leads_out(name)]
+    wrong += [f"{name}: is a link" for entry, name in names if stat.S_ISLNK(entry.external_attr >> 16)]
+    if wrong:
+        raise Problems(f"{archive} is not safe to unpack:", wrong[:20], hint="nothing of it was unpacked")
+
+
+def _leads_out(name: PurePosixPath) -> bool:
+    return name.is_absolute() or ".." in name.parts or ":" in name.parts[0] or not name.parts
+
+
+def _name(entry: zipfile.ZipInfo) -> PurePosixPath:
+    """An entry's path. Archives without the mark for UTF-8 have names in what their maker's system used."""
+    name = entry.filename
+    if not entry.flag_bits & 0x800:
+        raw = name.encode("cp437", "replace")
+        for encoding in ("utf-8", "cp932"):
+            try:
+                name = raw.decode(encoding)
+                break
+            except UnicodeDecodeError:
+                continue
+    return PurePosixPath(name.replace("\\", "/"))

@@ -1,0 +1,177 @@
+"""What a source holds, as files of a dataset: which image goes where, with which caption and mask."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from bakehouse.core.errors import UsageError
+from bakehouse.curate.companions import companions
+from bakehouse.curate.edits import Edit, Proposal, Write
+from bakehouse.curate.frames import distinct, frames
+from bakehouse.curate.intake.film import FILM_ENDINGS
+from bakehouse.curate.intake.options import Intake
+from bakehouse.curate.intake.sidecars import read_sidecars
+from bakehouse.curate.pictures import png
+from bakehouse.data import ConceptFolder, ImageRecord, ImageSet, read_layout, scan
+from bakehouse.data.captions import CAPTION_EXTENSIONS
+from bakehouse.data.header import header
+from bakehouse.data.scan import natural_key, nfc
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """One image on its way into a dataset."""
+
+    path: Path
+    to: PurePosixPath
+    """Below the dataset."""
+    why: str
+    captions: tuple[Path, ...] = ()
+    """Files about it."""
+    text: str = ""
+    """Its caption where it lies in no file of its own."""
+    mask: Path | None = None
+
+    def proposal(self, options: Intake) -> Proposal:
+        """The copy of it, computed when it is asked for."""
+        return Proposal(self.to, self.why, lambda: list(self._edits(options)))
+
+    def _edits(self, options: Intake) -> Iterator[Edit]:
+        captions = list(self._captions(options))
+        for name, content in self._pictures(options):
+            yield Write(name, content)
+            yield from (Write(name.with_suffix(ending), text) for ending, text in captions)
+        if self.mask is not None:
+            place = self.to.parent / "masks" / f"{self.to.stem}{self.mask.suffix}"
+            yield Write(place, self.mask.read_bytes())
+
+    def _pictures(self, options: Intake) -> Iterator[tuple[PurePosixPath, bytes]]:
+        """The file as it is, or the frames of an animation: `a.png`, `a-0007.png`."""
+        if options.frames == "first" or header(self.path).frames < 2:
+            yield self.to, self.path.read_bytes()
+            return
+        every = frames(self.path)
+        chosen = (
+            enumerate(every)
+            if options.frames == "all"
+            else ((frame.index, frame.image) for frame in distinct(every, alike=options.alike))
+        )
+        for count, (index, image) in enumerate(chosen):
+            ending = f"-{index + 1:04d}" if count else ""
+            yield self.to.with_name(f"{self.to.stem}{ending}.png"), png(image)
+
+    def _captions(self, options: Intake) -> Iterator[tuple[str, bytes]]:
+        """Endings and contents of its caption files."""
+        if options.captions == "none":
+            return
+        tagged = None
+        if options.captions == "auto":
+            tagged = read_sidecars(self.captions, artists=options.artists, underscores=options.underscores)
+        if tagged is not None or not self.captions:
+            text = self.text if tagged is None else tagged
+            if text:
+                yield ".txt", text.encode()
+            return
+        kept = {path.suffix.lower(): path for path in reversed(self.captions)}
+        yield from ((ending, path.read_bytes()) for ending, path in sorted(kept.items()))
+
+
+def of_layout(path: Path) -> tuple[list[Arrival], list[str], list[Path]]:
+    """What a folder or a description of a dataset holds, notes for the user, and the films among it.
+
+    Raises:
+        UsageError: nothing that can be used.
+    """
+    films = sorted(_films(path), key=lambda p: natural_key(p, path)) if path.is_dir() else []
+    try:
+        concepts = read_layout(path)
+    except UsageError:
+        if not films:
+            raise
+        return [], [], films
+    arrivals, notes = [], []
+    for concept in concepts:
+        home = _home(concept, alone=len(concepts) == 1)
+        arrivals += [_arrival(record, concept.images, home) for record in concept.records]
+        notes += [*concept.notes, *(f"passed over: {s.path.name}: {s.reason}" for s in concept.images.skipped)]
+        notes += [note for note in concept.images.notes if not note.startswith(("animation", "caption of which"))]
+        if concept.class_folder is not None and concept.class_folder.is_dir():
+            images = scan(concept.class_folder)
+            prior = PurePosixPath("reg") / f"1_{_safe(concept.class_prompt or concept.class_folder.name)}"
+            arrivals += [_arrival(record, images, prior) for record in images]
+    return arrivals, list(dict.fromkeys(notes)), films
+
+
+def of_frames(paths: Sequence[Path], film: Path, home: PurePosixPath) -> list[Arrival]:
+    """The frames that were taken out of a film, with what a downloader wrote about it."""
+    beside = (film.with_suffix(end) for end in CAPTION_EXTENSIONS)
+    named = (film.with_name(film.name + end) for end in CAPTION_EXTENSIONS)
+    about = tuple(path for path in (*named, *beside) if path.is_file())
+    return [Arrival(p, home / p.name, f"a frame of {film.name}", about) for p in paths]
+
+
+def of_image(path: Path) -> list[Arrival]:
+    """One image by itself, with the captions beside it."""
+    images = scan(path.parent, recursive=False)
+    found = [record for record in images if record.path == path]
+    if not found:
+        reason = next((s.reason for s in images.skipped if s.path == path), "it is not an image")
+        raise UsageError(f"cannot import {path}: {reason}")
+    return [_arrival(found[0], images, PurePosixPath())]
+
+
+def unique(arrivals: Iterable[Arrival], into: PurePosixPath) -> list[Arrival]:
+    """The arrivals in their folder of the dataset, each under a name of its own."""
+    taken: set[str] = set()
+    placed = []
+    for arrival in arrivals:
+        to = _free(into / arrival.to, taken)
+        taken.add(_key(to.with_suffix("")))
+        placed.append(replace(arrival, to=to))
+    return placed
+
+
+def _free(name: PurePosixPath, taken: set[str]) -> PurePosixPath:
+    """`a.jpg`, or `a-jpg.jpg`, `a-2.jpg` where an image of that stem came before: captions and caches go by stems."""
+    endings = ["", f"-{name.suffix.lower().lstrip('.')}", *(f"-{n}" for n in range(2, 100_000))]
+    names = (name.with_name(f"{name.stem}{ending}{name.suffix}") for ending in endings)
+    return next(to for to in names if _key(to.with_suffix("")) not in taken)
+
+
+def _arrival(record: ImageRecord, images: ImageSet, home: PurePosixPath) -> Arrival:
+    about = [path for path in companions(record, images) if path.suffix.lower() in CAPTION_EXTENSIONS]
+    if record.caption_path is not None and record.caption_path not in about:
+        about.append(record.caption_path)
+    if record.caption_path is None and record.captions:
+        about = []  # said in the description of the dataset, which comes before files
+    elif record.caption_path is not None:
+        about.sort(key=lambda path: path != record.caption_path)
+    to, text = home / images.name(record.path), "\n".join(record.captions)
+    return Arrival(record.path, to, f"from {images.name(record.path)}", tuple(about), text, record.mask)
+
+
+def _home(concept: ConceptFolder, *, alone: bool) -> PurePosixPath:
+    """Where a concept's images go: `N_name` folders for what has repeats or class tokens, which training reads."""
+    if alone and concept.repeats is None and concept.class_tokens is None:
+        return PurePosixPath()
+    name = f"{concept.repeats or 1}_{_safe(concept.class_tokens or concept.folder.name)}"
+    return PurePosixPath("reg") / name if concept.is_reg else PurePosixPath(name)
+
+
+def _safe(name: str) -> str:
+    """A text as a folder's name on every system."""
+    return re.sub(r'[<>:"/\\|?*\x00-\x1f]', "_", name).strip(" .")[:120] or "unnamed"
+
+
+def _films(root: Path) -> Iterator[Path]:
+    for path in root.rglob("*"):
+        hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
+        if path.suffix.lower() in FILM_ENDINGS and not hidden and path.is_file():
+            yield path
+
+
+def _key(name: PurePosixPath) -> str:
+    return nfc(str(name)).casefold()
