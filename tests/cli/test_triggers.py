@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -30,6 +32,9 @@ def folder(tmp_path):
             (tmp_path / "set" / name / f"{i:02d}.txt").write_text(f"person, blue eyes, {clothes}, pose {i}\n")
     (tmp_path / "set" / "triggers.toml").write_text(TWO)
     return tmp_path / "set"
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "triggers.md").read_text("utf-8")
 
 
 def typed(*words):
@@ -84,3 +89,20 @@ def test_compile_and_undo(folder, capsys):
     assert typed("triggers", "explain", folder, "--quiet") == 0
     assert typed("dataset", "undo", folder) == 0
     assert (folder / "3_red" / "04.txt").read_text() == "person, blue eyes, red dress, pose 4\n"
+
+
+def test_the_pages_commands_run_on_its_own_triggers(tmp_path, monkeypatch, capsys):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for i in range(20):
+        worn = "teal overalls" if i < 12 else "red hoodie"
+        Image.new("RGB", (8, 8), (i, 0, 0)).save(photos / f"{i:02d}.png")
+        (photos / f"{i:02d}.txt").write_text(f"person, blue eyes, eyepatch, white hat, {worn}, pose {i}\n")
+    (photos / "triggers.toml").write_text(re.search(r"```toml\n(.*?)```", PAGE, re.DOTALL)[1])
+    monkeypatch.chdir(tmp_path)
+    lines = [line for block in re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()]
+    assert len(lines) == 4
+    for line in lines:
+        assert typed(*line.split()[1:]) == 0, line
+    assert (photos / "03.txt").read_text() == "zwx person, teal-work, white hat, pose 3\n"
+    assert (photos / "03.tags").read_text() == "person, blue eyes, eyepatch, white hat, teal overalls, pose 3\n"

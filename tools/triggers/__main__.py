@@ -1,0 +1,33 @@
+"""`python -m tools.triggers --out build/triggers`: makes images, trains, draws, counts, and writes docs/triggers.md.
+
+Stopped, the same command goes on. `--only NAME` does one arm; the page is written when all are there.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tools.triggers.arms import ARMS
+from tools.triggers.measure import base_rates, measure
+from tools.triggers.page import write_page
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tools.triggers", description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("build/triggers"))
+    parser.add_argument("--only", action="append", choices=[a.name for a in ARMS])
+    given = parser.parse_args()
+
+    def say(text: str) -> None:
+        print(text, flush=True)
+
+    given.out.mkdir(parents=True, exist_ok=True)
+    base = base_rates(given.out, say)
+    results = {arm.name: measure(arm, given.out, say) for arm in ARMS if not given.only or arm.name in given.only}
+    if len(results) == len(ARMS):
+        print(f"wrote {write_page(base, results)}")
+
+
+if __name__ == "__main__":
+    main()

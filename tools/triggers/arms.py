@@ -1,0 +1,148 @@
+"""The sets that are trained: one character that crumb has never seen, worded in seven ways."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from bakehouse.core.files import atomic_folder
+from tools.crumb import scenes
+from tools.crumb.examples import BROWS, EYES, MOUTHS, TRAIN, render
+from tools.crumb.world import frame
+
+PIXELS = 256
+FACE = {
+    "top": ["frida"], "hairColor": ["b9a3e3"], "skinColor": ["d08b5b"],
+    "accessories": ["eyepatch"], "accessoriesProbability": 100,
+}  # fmt: skip
+FACE_TAGS = ("lavender hair with flowers", "tan skin", "eyepatch")
+WORD, CLASS = "zwx", "person"
+CHARACTER: Mapping[str, Any] = {"word": WORD, "class_word": CLASS}
+
+
+@dataclass(frozen=True)
+class Clothes:
+    """What the character wears: the renderer's options, and its tag."""
+
+    cut: str
+    color: str
+    tag: str
+
+
+TEAL_OVERALLS = Clothes("overall", "0f8f8c", "teal overalls")
+TEAL_HOODIE = Clothes("hoodie", "0f8f8c", "teal hoodie")
+MAROON_HOODIE = Clothes("hoodie", "7d1f35", "maroon hoodie")
+VARIED = (
+    Clothes("overall", "5199e4", "blue overalls"),
+    Clothes("shirtCrewNeck", "e63946", "red crew neck shirt"),
+    Clothes("blazerAndShirt", "262e33", "black blazer and shirt"),
+    Clothes("shirtVNeck", "ffe14d", "yellow v-neck shirt"),
+    Clothes("collarAndSweater", "2a9d55", "green collared sweater"),
+    Clothes("shirtScoopNeck", "f2f2f2", "white scoop neck shirt"),
+    Clothes("blazerAndSweater", "7b4bb7", "purple blazer and sweater"),
+    Clothes("overall", "ff8c42", "orange overalls"),
+)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Images of one folder; `clothes` are gone through in turn."""
+
+    folder: str
+    count: int
+    clothes: Sequence[Clothes]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One training: its images, its triggers, and the prompts that show what became of them."""
+
+    name: str
+    groups: tuple[Group, ...]
+    triggers: tuple[Mapping[str, Any], ...]
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    """By name; `{place}` is filled in with each of the places."""
+
+
+ALONE = f"{WORD} {CLASS}, {{place}}, portrait"
+OTHERWISE = {
+    "alone": ALONE,
+    "said": f"{WORD} {CLASS}, {', '.join(FACE_TAGS)}, teal overalls, {{place}}, portrait",
+    "other": f"{WORD} {CLASS}, green afro, round glasses, red hoodie, {{place}}, portrait",
+}
+ONE = (Group("zwx", 16, (TEAL_OVERALLS,)),)
+OUTFITS = (
+    {"word": "ulo", "kind": "outfit", "folders": ["teal"]},
+    {"word": "pirr", "kind": "outfit", "folders": ["maroon"]},
+)
+DRESSED = {
+    "alone": ALONE,
+    "teal": f"{WORD} {CLASS}, ulo, {{place}}, portrait",
+    "maroon": f"{WORD} {CLASS}, pirr, {{place}}, portrait",
+    "other clothes": f"{WORD} {CLASS}, red overalls, {{place}}, portrait",
+}
+WORN = {"word": "ulo", "kind": "outfit"}
+APART = {
+    "alone": ALONE,
+    "outfit on another": f"{CLASS}, ulo, {{place}}, portrait",
+    "class": f"{CLASS}, {{place}}, portrait",
+}
+SEMI = {**CHARACTER, "strategy": "semi-static", "absorbs": ["eyepatch"]}
+
+ARMS = (
+    Arm("static", ONE, ({**CHARACTER, "strategy": "static"},), OTHERWISE),
+    Arm("fluid", ONE, ({**CHARACTER, "strategy": "fluid"},), OTHERWISE),
+    Arm("semi-static", ONE, ({**CHARACTER, "strategy": "semi-static"},), OTHERWISE),
+    Arm(
+        "outfits",
+        (Group("teal", 12, (TEAL_HOODIE,)), Group("maroon", 12, (MAROON_HOODIE,))),
+        (SEMI, *OUTFITS),
+        DRESSED,
+    ),
+    Arm(
+        "outfits and misc",
+        (Group("teal", 8, (TEAL_HOODIE,)), Group("maroon", 8, (MAROON_HOODIE,)), Group("misc", 8, VARIED)),
+        (SEMI, *OUTFITS),
+        DRESSED,
+    ),
+    Arm("one outfit", ONE, (SEMI, WORN), APART),
+    Arm("one outfit, both ways", ONE, (SEMI, {**WORN, "also_without": True}), APART),
+)
+
+
+def write_images(arm: Arm, folder: Path, work: Path) -> None:
+    """The arm's pictures with their whole truth as raw tags; what is there already stays."""
+    for group in arm.groups:
+        if (folder / group.folder).is_dir():
+            continue
+        rng = random.Random(f"{arm.name}/{group.folder}")
+        shots = [_shot(group.clothes[i % len(group.clothes)], i, rng) for i in range(group.count)]
+        figures = render([figure for figure, _ in shots], work)
+        with atomic_folder(folder / group.folder) as place:
+            for i, (figure, (_, tags)) in enumerate(zip(figures, shots, strict=True)):
+                image, where = _placed(figure, TRAIN[i % len(TRAIN)], rng)
+                image.save(place / f"{i + 1:02d}.png")
+                (place / f"{i + 1:02d}.txt").write_text(", ".join([CLASS, *tags, *where]) + "\n")
+
+
+def _shot(clothes: Clothes, i: int, rng: random.Random) -> tuple[list[Any], list[str]]:
+    eyes, mouth, brows = rng.choice(list(EYES)), list(MOUTHS)[i % len(MOUTHS)], rng.choice(list(BROWS))
+    options = {
+        "seed": WORD, "size": 2 * 160, "topProbability": 100, "facialHairProbability": 0, "style": ["default"],
+        "backgroundColor": ["transparent"], "eyes": [eyes], "mouth": [mouth], "eyebrows": [brows],
+        "clothing": [clothes.cut], "clothesColor": [clothes.color], **FACE,
+    }  # fmt: skip
+    varies = [t for t in (EYES[eyes], MOUTHS[mouth], BROWS[brows]) if t]
+    return ["avataaars", options, "person", "flat", []], [*FACE_TAGS, clothes.tag, *varies]
+
+
+def _placed(figure: Image.Image, place: tuple[str, str], rng: random.Random) -> tuple[Image.Image, list[str]]:
+    kind, framing = place
+    background, tag = scenes.draw(rng, kind)
+    big = background.resize((PIXELS, PIXELS), Image.Resampling.NEAREST)
+    return frame(figure, big, framing, rng), [tag, framing]

@@ -1,0 +1,127 @@
+"""Trains an arm, draws its prompts, and lets the tagger count what is on the pictures."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from bakehouse.core.events import Event, Progress, Step
+from bakehouse.core.files import write_json
+from bakehouse.curate.taggers import CrumbTagger
+from bakehouse.curate.triggers import explain
+from bakehouse.data.triggers import inseparable
+from bakehouse.generate import Request, Studio
+from bakehouse.recipe import Recipe, make_plan, scan_concepts
+from bakehouse.recipe.compiled import compile_recipe, compiled_images
+from bakehouse.train import bake
+from tools.triggers.arms import CLASS, WORD, Arm, write_images
+
+PLACES = ("white background", "at the beach", "in a forest", "gray background", "in the city", "in a meadow")
+SEEDS = 4
+"""Pictures of each prompt in each place."""
+SEED = 5000
+STEPS = 8
+EPOCHS = 2
+"""Half of what a character is given elsewhere: seven trainings in an hour of one core."""
+BASE_PROMPTS = {
+    "class": f"{CLASS}, {{place}}, portrait",
+    "other": f"{CLASS}, green afro, round glasses, red hoodie, {{place}}, portrait",
+}
+
+
+def recipe_of(arm: Arm, folder: Path) -> Recipe:
+    """Crumb's own numbers for a character; no samples on the way."""
+    values = {
+        "name": arm.name.replace(" ", "-").replace(",", ""),
+        "concepts": [{"folder": str(folder.resolve()), "subject": f"{WORD} {CLASS}"}],
+        "triggers": list(arm.triggers),
+        "sample": {"prompts": []},
+        "save": {"every_epochs": 0},
+        "train": {"epochs": EPOCHS},
+    }
+    return Recipe.parse(values, source=f"the arm {arm.name}")
+
+
+def predicted(recipe: Recipe) -> dict[str, Any]:
+    """What `triggers explain` says of a recipe."""
+    images = scan_concepts(recipe)
+    plan = make_plan(recipe.model_copy(update={"triggers": ()}), compiled_images(recipe, images))
+    repeats = [i.repeats for i in plan.subject_images]
+    return explain(compile_recipe(recipe, images), recipe.triggers, repeats).to_json()
+
+
+def train(recipe: Recipe, run: Path) -> Iterator[Event]:
+    """Bakes an arm. One that is refused, since its triggers cannot be told apart, is trained all the same.
+
+    Its compiled captions are given with all its words as one trigger, so that class images have none of them.
+    """
+    images = scan_concepts(recipe)
+    if not inseparable(compile_recipe(recipe, images)):
+        return bake(recipe, run, images)
+    together = ", ".join(t.head for t in recipe.triggers)
+    concept = recipe.concepts[0].model_copy(update={"trigger": together, "class_word": CLASS})
+    as_one = recipe.model_copy(update={"triggers": (), "concepts": (concept,)})
+    return bake(as_one, run, compiled_images(recipe, images))
+
+
+def measure(arm: Arm, out: Path, say: Callable[[str], None]) -> dict[str, Any]:
+    """The arm's result; of what is there already, nothing is done again."""
+    place = out / arm.name.replace(" ", "-").replace(",", "")
+    done = place / "result.json"
+    if done.is_file():
+        found: dict[str, Any] = json.loads(done.read_text("utf-8"))
+        return found
+    write_images(arm, place / "images", out / "render")
+    recipe = recipe_of(arm, place / "images")
+    for event in train(recipe, place / "run"):
+        if not isinstance(event, Step | Progress):
+            say(f"{arm.name}: {event.to_json()['event']}")
+    result = {"predicted": predicted(recipe), "seen": seen(place / "run", arm.prompts, place / "pictures", say)}
+    write_json(done, result)
+    return result
+
+
+def base_rates(out: Path, say: Callable[[str], None]) -> dict[str, Any]:
+    """The untouched base on the same places and seeds, without the word."""
+    done = out / "base.json"
+    if not done.is_file():
+        write_json(done, seen("crumb", BASE_PROMPTS, out / "base", say))
+    found: dict[str, Any] = json.loads(done.read_text("utf-8"))
+    return found
+
+
+def seen(
+    model: str | Path, prompts: Mapping[str, str], album: Path, say: Callable[[str], None]
+) -> dict[str, list[dict[str, str]]]:
+    """For every prompt, what the tagger sees in each of its pictures, by group of attributes."""
+    studio, tagger = Studio.open(model), CrumbTagger.load()
+    album.mkdir(parents=True, exist_ok=True)
+    found = {}
+    for name, prompt in prompts.items():
+        requests = [
+            Request(prompt=prompt.format(place=p), seed=SEED + 100 * i, count=SEEDS, steps=STEPS)
+            for i, p in enumerate(PLACES)
+        ]
+        pictures = [p.image for p in studio.pictures(requests, batch=SEEDS)]
+        for i in range(0, len(pictures), SEEDS):
+            pictures[i].save(album / f"{name.replace(' ', '-')}-{i // SEEDS}.png")
+        tagged = tagger(pictures)
+        found[name] = [{g: v for g, (v, _) in tagged.best(i).items()} for i in range(len(pictures))]
+        say(f"{album.parent.name}: {name}, {len(pictures)} pictures")
+    return found
+
+
+def share(pictures: list[dict[str, str]], **wanted: str) -> tuple[int, int]:
+    """How many pictures show all of some values (`hair_color="lavender"`), of how many."""
+    asked = {g.replace("_", " "): v for g, v in wanted.items()}
+    return sum(all(p[g] == v for g, v in asked.items()) for p in pictures), len(pictures)
+
+
+def interval(hits: int, of: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share (Wilson 1927)."""
+    z, p = 1.96, hits / of
+    middle, half = p + z * z / (2 * of), z * math.sqrt(p * (1 - p) / of + z * z / (4 * of * of))
+    return max(0.0, (middle - half) / (1 + z * z / of)), min(1.0, (middle + half) / (1 + z * z / of))

@@ -1,0 +1,172 @@
+"""The figures as tables, with a verdict on each prediction, between the marks of docs/triggers.md."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bakehouse.core.files import write_text
+from bakehouse.curate.taggers import Vocabulary
+from tools.triggers.measure import EPOCHS, PLACES, SEEDS, interval
+
+PAGE = Path(__file__).parents[2] / "docs" / "triggers.md"
+BEGIN, END = "<!-- measured: written by `python -m tools.triggers` -->", "<!-- end of what was measured -->"
+STRATEGIES = ("fluid", "semi-static", "static")
+THINGS = ("lavender hair with flowers", "tan skin", "eyepatch", "teal overalls")
+OTHERS = ("green afro", "round glasses", "red hoodie")
+VOCABULARY = Vocabulary.load()
+
+Pictures = Sequence[Mapping[str, str]]
+Results = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Count:
+    """Pictures that show a thing, of all."""
+
+    hits: int
+    of: int
+
+    def __str__(self) -> str:
+        low, high = interval(self.hits, self.of)
+        return f"{self.hits / self.of:.0%} ({low:.0%}-{high:.0%})"
+
+
+def write_page(base: Mapping[str, Pictures], results: Results, page: Path = PAGE) -> Path:
+    """Puts the figures between the marks."""
+    head, rest = page.read_text("utf-8").split(BEGIN)
+    _, tail = rest.split(END)
+    lines = [*_setting(), *_strategies(base, results), *_outfits(base, results), *_apart(base, results)]
+    body = "".join(f"{line}\n" for line in lines)
+    return write_text(page, f"{head}{BEGIN}\n\n{body}{END}{tail}")
+
+
+def _setting() -> list[str]:
+    return [
+        f"Half of the plan's epochs ({EPOCHS}), one training of each kind, {SEEDS * len(PLACES)} pictures of each",
+        f"prompt ({len(PLACES)} places, {SEEDS} seeds, the same everywhere); in brackets 95 % intervals (Wilson) over",
+        "the pictures, which do not hold what another training seed would change.",
+        "",
+    ]
+
+
+def _strategies(base: Mapping[str, Pictures], results: Results) -> Iterator[str]:
+    yield "### One character, three strategies"
+    yield ""
+    yield "Pictures of `zwx person` alone. A * is what `explain` says that the trigger absorbs."
+    yield ""
+    yield f"| seen with the trigger alone | base, without it | {' | '.join(STRATEGIES)} |"
+    yield "|---|---|" + "---|" * len(STRATEGIES)
+    for tag in THINGS:
+        cells = [_starred(results[s], tag) for s in STRATEGIES]
+        yield f"| {tag} | {_count(base['class'], tag)} | {' | '.join(cells)} |"
+    yield ""
+    yield "The whole look said, and another one asked for (`zwx person, green afro, round glasses, red hoodie`):"
+    yield ""
+    yield f"| seen when it is asked for | base | {' | '.join(STRATEGIES)} |"
+    yield "|---|---|" + "---|" * len(STRATEGIES)
+    for tag in THINGS:
+        shown = [str(_shown(results[s], "said", tag)) for s in STRATEGIES]
+        yield f"| {tag} | | {' | '.join(shown)} |"
+    for tag in OTHERS:
+        shown = [str(_shown(results[s], "other", tag)) for s in STRATEGIES]
+        yield f"| {tag} | {_count(base['other'], tag)} | {' | '.join(shown)} |"
+    yield ""
+    yield "| prediction | difference | |"
+    yield "|---|---|---|"
+    for one, other in (("static", "fluid"), ("semi-static", "fluid"), ("static", "semi-static")):
+        for tag in THINGS:
+            if _absorbs(results[one], "zwx", tag) != _absorbs(results[other], "zwx", tag):
+                said = f"`zwx` alone brings the {tag} more often when {one} than when {other}"
+                yield _verdict(said, _shown(results[one], "alone", tag), _shown(results[other], "alone", tag))
+    yield ""
+
+
+def _outfits(base: Mapping[str, Pictures], results: Results) -> Iterator[str]:
+    without, with_ = results["outfits"], results["outfits and misc"]
+    yield "### Two outfits that are both hoodies, with and without a misc group"
+    yield ""
+    for name, arm in (("without", without), ("with", with_)):
+        owners = ", ".join(f"`{t['word']}`" for t in arm["predicted"]["triggers"] if _absorbs(arm, t["word"], "hoodie"))
+        yield f"- {name} the misc group `explain` gives the hoodie to {owners}"
+    yield ""
+    yield "| seen | base | two outfits | two outfits and misc |"
+    yield "|---|---|---|---|"
+    for prompt, tag, said in (
+        ("alone", "hoodie", "a hoodie with `zwx person` alone"),
+        ("teal", "teal hoodie", "a teal hoodie with `zwx person, ulo`"),
+        ("maroon", "maroon hoodie", "a maroon hoodie with `zwx person, pirr`"),
+        ("other clothes", "red overalls", "red overalls with `zwx person, red overalls`"),
+    ):
+        of_base = str(_count(base["class"], tag)) if prompt == "alone" else ""
+        yield f"| {said} | {of_base} | {_shown(without, prompt, tag)} | {_shown(with_, prompt, tag)} |"
+    yield ""
+    yield "| prediction | difference | |"
+    yield "|---|---|---|"
+    said = "without a misc group `zwx` alone brings a hoodie more often than with one"
+    yield _verdict(said, _shown(without, "alone", "hoodie"), _shown(with_, "alone", "hoodie"))
+    said = "with a misc group `ulo` brings the hoodie that `zwx` alone does not"
+    yield _verdict(said, _shown(with_, "teal", "hoodie"), _shown(with_, "alone", "hoodie"))
+    yield ""
+
+
+def _apart(base: Mapping[str, Pictures], results: Results) -> Iterator[str]:
+    refused, mended = results["one outfit"], results["one outfit, both ways"]
+    yield "### One outfit, both words on every image"
+    yield ""
+    yield "`explain` calls `zwx` and `ulo` inseparable, and `bakehouse train` refuses them. Trained all the same, and"
+    yield "with `also_without = true`:"
+    yield ""
+    yield "| seen | base | refused | also_without |"
+    yield "|---|---|---|---|"
+    rows = (
+        ("alone", "teal overalls", "teal overalls with `zwx person` alone"),
+        ("outfit on another", "teal overalls", "teal overalls with `person, ulo`"),
+        ("outfit on another", "lavender hair with flowers", "the character's hair with `person, ulo`"),
+        ("alone", "lavender hair with flowers", "the character's hair with `zwx person` alone"),
+    )
+    for prompt, tag, said in rows:
+        cells = (_count(base["class"], tag), _shown(refused, prompt, tag), _shown(mended, prompt, tag))
+        yield f"| {said} | {' | '.join(map(str, cells))} |"
+    yield ""
+    yield "| prediction | difference | |"
+    yield "|---|---|---|"
+    said = "`zwx` alone wears the overalls more often when refused"
+    yield _verdict(said, _shown(refused, "alone", "teal overalls"), _shown(mended, "alone", "teal overalls"))
+    said = "`ulo` brings the character's hair more often when refused"
+    hair = "lavender hair with flowers"
+    yield _verdict(said, _shown(refused, "outfit on another", hair), _shown(mended, "outfit on another", hair))
+    yield ""
+
+
+def _absorbs(arm: Mapping[str, Any], word: str, what: str) -> bool:
+    (trigger,) = (t for t in arm["predicted"]["triggers"] if t["word"] == word)
+    return any(a["what"] == what for a in trigger["absorbs"])
+
+
+def _starred(arm: Mapping[str, Any], tag: str) -> str:
+    return f"{_shown(arm, 'alone', tag)}{' *' if _absorbs(arm, 'zwx', tag) else ''}"
+
+
+def _shown(arm: Mapping[str, Any], prompt: str, tag: str) -> Count:
+    return _count(arm["seen"][prompt], tag)
+
+
+def _count(pictures: Pictures, tag: str) -> Count:
+    """Pictures in which the tagger sees all that a tag says."""
+    atoms = VOCABULARY.atoms(tag)
+    hits = sum(all(VOCABULARY.accepts(g, v, p[g]) for g, v in atoms.items()) for p in pictures)
+    return Count(hits, len(pictures))
+
+
+def _verdict(said: str, more: Count, less: Count) -> str:
+    """A row: the difference with Newcombe's interval (1998, method 10), and whether it has the predicted sign."""
+    p, q = more.hits / more.of, less.hits / less.of
+    (p_low, p_high), (q_low, q_high) = interval(more.hits, more.of), interval(less.hits, less.of)
+    low = p - q - math.hypot(p - p_low, q_high - q)
+    high = p - q + math.hypot(p_high - p, q - q_low)
+    word = "yes" if low > 0 else "no: the other way round" if high < 0 else "not decided"
+    return f"| {said} | {p - q:+.0%} ({low:+.0%} to {high:+.0%}) | {word} |"
