@@ -1,4 +1,4 @@
-"""A recipe that declares triggers: captions in memory, what is kept in front, what is refused, what class images say."""
+"""A recipe that declares triggers: captions in memory, what is kept in front, refused, and said of class images."""
 
 from __future__ import annotations
 

@@ -97,7 +97,6 @@ SEMI = {**CHARACTER, "strategy": "semi-static", "absorbs": ["eyepatch"]}
 ARMS = (
     Arm("static", ONE, ({**CHARACTER, "strategy": "static"},), OTHERWISE),
     Arm("fluid", ONE, ({**CHARACTER, "strategy": "fluid"},), OTHERWISE),
-    Arm("semi-static", ONE, ({**CHARACTER, "strategy": "semi-static"},), OTHERWISE),
     Arm(
         "outfits",
         (Group("teal", 12, (TEAL_HOODIE,)), Group("maroon", 12, (MAROON_HOODIE,))),
@@ -110,6 +109,7 @@ ARMS = (
         (SEMI, *OUTFITS),
         DRESSED,
     ),
+    Arm("semi-static", ONE, ({**CHARACTER, "strategy": "semi-static"},), OTHERWISE),
     Arm("one outfit", ONE, (SEMI, WORN), APART),
     Arm("one outfit, both ways", ONE, (SEMI, {**WORN, "also_without": True}), APART),
 )
