@@ -14,7 +14,7 @@ TriggerFile = Annotated[
 ]
 
 
-@spread(Way)
+@spread
 def compile_(
     folder: Folder,
     way: Way,
