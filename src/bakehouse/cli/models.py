@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -7,16 +8,15 @@ import typer
 from bakehouse.cli.options import Json, Quiet
 
 models = typer.Typer(help="Base models and helpers by name.", no_args_is_help=True)
+Given = Annotated[Path | None, typer.Option("--from", metavar="FILE", help="A copy of yours, or the package with it.")]
 Kind = Annotated[str | None, typer.Option(help="base, vae, adapter, tagger, upscaler, matte, faces, inpainter, ocr.")]
 
 
 @models.command("list")
 def list_models(
     here: Annotated[bool, typer.Option("--here", help="Only what is on this machine.")] = False,
-    kind: Kind = None,
-    json: Json = False,
-    quiet: Quiet = False,
-) -> None:
+    kind: Kind = None, json: Json = False, quiet: Quiet = False,
+) -> None:  # fmt: skip
     """List the models that have names: the catalogue's, your own, and base models in the Hub's cache."""
     from bakehouse.cli.terminal.models import print_models
 
@@ -25,12 +25,13 @@ def list_models(
 
 @models.command("fetch")
 def fetch(
-    name: Annotated[list[str], typer.Argument(help="As in the list.")], json: Json = False, quiet: Quiet = False
-) -> None:
+    name: Annotated[list[str], typer.Argument(help="As in the list.")],
+    given: Given = None, json: Json = False, quiet: Quiet = False,
+) -> None:  # fmt: skip
     """Bring models here: each file checked. Stopped, the same command goes on where it was."""
     from bakehouse.cli.terminal.models import fetch_models
 
-    fetch_models(name, json=json, quiet=quiet)
+    fetch_models(name, given=given, json=json, quiet=quiet)
 
 
 @models.command("add")
@@ -39,9 +40,8 @@ def add(
     where: Annotated[str, typer.Argument(metavar="PATH|HUB_ID", help="It stays where it is.")],
     kind: Kind = None,
     licence: Annotated[str, typer.Option(metavar="WORDS", help="Whose terms bind who uses it.")] = "",
-    json: Json = False,
-    quiet: Quiet = False,
-) -> None:
+    json: Json = False, quiet: Quiet = False,
+) -> None:  # fmt: skip
     """Give a model of yours a short name. Wherever a model is asked for, the name will do."""
     from bakehouse.cli.terminal.models import add_model
 

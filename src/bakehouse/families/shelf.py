@@ -129,15 +129,15 @@ def fetchable(name: str) -> Entry:
     return entry
 
 
-def fetch(name: str, *, tell: Tell = nobody) -> tuple[Entry, Fetched]:
-    """Brings a model of the catalogue here.
+def fetch(name: str, *, given: Path | None = None, tell: Tell = nobody) -> tuple[Entry, Fetched]:
+    """Brings a model of the catalogue here: from where it is published, or from a copy at `given`.
 
     Raises:
         UsageError: no such name, or nothing to fetch.
         BakehouseError: it could not be had, or is not what it should be.
     """
     entry = fetchable(name)
-    return entry, fetch_entry(entry, tell=tell, pipeline=_bring_pipeline)
+    return entry, fetch_entry(entry, given=given, tell=tell, pipeline=_bring_pipeline)
 
 
 def _bring_pipeline(entry: Entry, tell: Tell) -> Brought:

