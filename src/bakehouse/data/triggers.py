@@ -270,7 +270,7 @@ def _check(
         for pattern in trigger.folders:
             if not any(_in_folder(r.path, pattern, roots[r.concept]) for r in images):
                 there = sorted({r.path.parent.name for r in images})
-                names = f"; folders with images: {', '.join(there[:8])}"
+                names = f" (folders with images: {', '.join(there[:8])})"
                 problems.append(
                     f"trigger {trigger.word!r}: no image in {pattern!r}{did_you_mean(pattern, there)}{names}"
                 )
