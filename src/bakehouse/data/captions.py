@@ -64,8 +64,9 @@ def read_caption(path: Path | str) -> CaptionFile:
 def decode_text(data: bytes) -> tuple[str, str, list[str]]:
     """Bytes as text, the encoding's name, and notes where it is not plain UTF-8.
 
-    Marks at the beginning decide; then zeros at every other byte (UTF-16), then valid UTF-8, then Japanese that makes
-    sense (cp932), and at last the Windows code page of western Europe, in which nearly every byte means something.
+    Marks at the beginning decide; then zeros at every other byte (UTF-16), then valid UTF-8, then Chinese in its most
+    common characters (GBK), then Japanese that makes sense (cp932), and at last the Windows code page of western
+    Europe, in which nearly every byte means something.
     """
     for mark, encoding, name in _MARKS:
         if data.startswith(mark):
@@ -81,6 +82,9 @@ def decode_text(data: bytes) -> tuple[str, str, list[str]]:
         return data.decode("utf-8"), "utf-8", []
     except UnicodeDecodeError:
         pass
+    if _is_chinese(data):
+        note = "it is not UTF-8; read as GBK (simplified Chinese), which Korean in EUC-KR looks like, so look at it"
+        return data.decode("gb18030"), "gb18030", [note]
     if (japanese := _as_japanese(data)) is not None:
         return japanese, "cp932", ["it is not UTF-8; read as Shift-JIS (cp932)"]
     encoding = "cp1252" if not set(data) & {0x81, 0x8D, 0x8F, 0x90, 0x9D} else "latin-1"
@@ -109,6 +113,18 @@ def _wide_without_mark(data: bytes) -> str | None:
                 return None
             return encoding
     return None
+
+
+def _is_chinese(data: bytes) -> bool:
+    """Whether all that is not ASCII is pairs of the first level of GB 2312, at least two characters of it.
+
+    The first bytes of that level, B0 to D7, are capitals and signs in western code pages, and half-width kana in
+    Shift-JIS: nobody writes captions in those. Full-width signs (A1, A3) may stand between.
+    """
+    rest = re.sub(rb"[\x00-\x7f]+", b" ", data)
+    pairs = re.findall(rb"[\xb0-\xd7][\xa1-\xfe]|[\xa1\xa3][\xa1-\xfe]| ", rest)
+    characters = sum(pair[0] >= 0xB0 for pair in pairs)
+    return characters >= 2 and b"".join(pairs) == rest
 
 
 def _as_japanese(data: bytes) -> str | None:

@@ -36,9 +36,9 @@ class Captioner:
         self.name = Path(where).name or str(where)
         self._device = _device(device)
         self._processor, self._model = _load(str(where), self._device)
-        self._is_florence = str(self._model.config.model_type).startswith("florence2")
-        self._prompt = prompt or (FLORENCE_TASKS[-1] if self._is_florence else "")
-        if self._is_florence and self._prompt not in FLORENCE_TASKS:
+        is_florence = str(self._model.config.model_type).startswith("florence2")
+        self._prompt = prompt or (FLORENCE_TASKS[-1] if is_florence else "")
+        if is_florence and self._prompt not in FLORENCE_TASKS:
             raise UsageError(f"prompt {prompt!r}: Florence-2 takes {', '.join(FLORENCE_TASKS)}")
         self.key = key_of(str(where), _weights_of(Path(where)), self._prompt, _NEW_TOKENS)
 
@@ -50,16 +50,13 @@ class Captioner:
             return []
         pictures = [image.convert("RGB") for image in images]
         words = {"text": [self._prompt] * len(pictures)} if self._prompt else {}
-        inputs = self._processor(images=pictures, **words, return_tensors="pt", padding=True).to(self._device)
+        inputs = self._processor(images=pictures, **words, return_tensors="pt", padding=True)
+        inputs = inputs.to(self._device, self._model.dtype)
         with torch.inference_mode():
             ids = self._model.generate(**inputs, max_new_tokens=_NEW_TOKENS, do_sample=False, num_beams=1)
-        return [Sight(text=self._sentence(row, image)) for row, image in zip(ids, pictures, strict=True)]
+        return [Sight(text=self._sentence(row)) for row in ids]
 
-    def _sentence(self, ids: Any, image: Image.Image) -> str:
-        if self._is_florence:
-            raw = self._processor.tokenizer.decode(ids, skip_special_tokens=False)
-            parsed = self._processor.post_process_generation(raw, task=self._prompt, image_size=image.size)
-            return " ".join(str(parsed[self._prompt]).split())
+    def _sentence(self, ids: Any) -> str:
         tokenizer = getattr(self._processor, "tokenizer", self._processor)
         return " ".join(str(tokenizer.decode(ids, skip_special_tokens=True)).split())
 
@@ -69,6 +66,7 @@ class Captioner:
 
 
 def _load(where: str, device: str) -> tuple[Any, Any]:
+    import torch
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     try:
@@ -80,7 +78,7 @@ def _load(where: str, device: str) -> tuple[Any, Any]:
             f"{where} cannot be loaded as a captioner: {reason}",
             hint="a folder or Hub id of BLIP, BLIP-2, GIT or Florence-2 in the form of transformers",
         ) from e
-    return processor, model.to(device).eval()
+    return processor, model.to(device, torch.float16 if device.startswith("cuda") else torch.float32).eval()
 
 
 def _device(wanted: str) -> str:
