@@ -37,9 +37,10 @@ def demo(
         recipe = Recipe.load(written)
     run = Run(out / "run")
     with clock("train"):
+        from bakehouse.cli.judge import examiner
         from bakehouse.train import bake
 
-        show(bake(recipe, run.folder), json=json, quiet=quiet)
+        show(bake(recipe, run.folder, examiner=examiner), json=json, quiet=quiet)
     with clock("evaluate"):
         from bakehouse.evaluate import evaluate
 

@@ -45,9 +45,10 @@ def train(
 
 def _work(recipe: Recipe, folder: Path) -> Iterator[Event]:
     """Loads what trains only when somebody is looking."""
+    from bakehouse.cli.judge import examiner
     from bakehouse.train import bake
 
-    yield from bake(recipe, folder)
+    yield from bake(recipe, folder, examiner=examiner)
 
 
 def _home(source: Path) -> Path | None:

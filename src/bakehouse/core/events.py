@@ -98,6 +98,14 @@ class Noted(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Stopped(Event):
+    """The run ends before its last step: what it was for is reached."""
+
+    step: int
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Finished(Event):
     """The work is done."""
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bakehouse.evaluate.evaluation import Evaluated, Scored, checkpoints, evaluate
+    from bakehouse.evaluate.examiner import Examiner
     from bakehouse.evaluate.judge import CrumbJudge, Judge, TransformersJudge, judge_for
     from bakehouse.evaluate.pick import Pick, Verdict, choose, judge_run, make_pick
     from bakehouse.evaluate.prompts import Ask, Asks, make_asks
@@ -21,6 +22,7 @@ _HOMES = {
     "Cell": "scores",
     "CrumbJudge": "judge",
     "Evaluated": "evaluation",
+    "Examiner": "examiner",
     "Judge": "judge",
     "Pick": "pick",
     "Report": "result",
@@ -44,6 +46,7 @@ __all__ = [
     "Cell",
     "CrumbJudge",
     "Evaluated",
+    "Examiner",
     "Judge",
     "Pick",
     "Report",

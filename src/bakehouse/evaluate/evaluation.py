@@ -25,7 +25,7 @@ from bakehouse.evaluate.pick import finalists, judge_run, make_pick, relative
 from bakehouse.evaluate.pictures import Album, Look, Painter, Shot, StudioPainter, look_at, square
 from bakehouse.evaluate.prompts import PER_PROMPT, Asks, make_asks, phrase_in
 from bakehouse.evaluate.result import Report, picture_name
-from bakehouse.evaluate.scores import Base, Cell, Looked, Looks, References, score_base, score_cell
+from bakehouse.evaluate.scores import Cell, Looked, Looks, References, score_base, score_cell
 from bakehouse.recipe.recipe import ConceptSpec, EvaluateSpec, Recipe
 
 COARSE = 6
@@ -96,7 +96,7 @@ def evaluate(
     began = time.monotonic()
     with locked(run.folder, "judging") as told:
         recipe = Recipe.load(run.recipe)
-        job = _Job.make(run, recipe, spec or recipe.evaluate, changes or {}, concept, judge, painter, device)
+        job = Judging.make(run, recipe, spec or recipe.evaluate, changes or {}, concept, judge, painter, device)
         for note in [*told, *job.notes]:
             yield Warned(message=note)
         report = yield from job.work()
@@ -117,8 +117,19 @@ def evaluate(
         return report
 
 
+@dataclass(frozen=True)
+class Ground:
+    """What every cell of an evaluation is compared with."""
+
+    asks: Asks
+    base: Looks
+    references: References
+    floor: float
+    """What the judge gives pictures for prompts that are not theirs."""
+
+
 @dataclass
-class _Job:
+class Judging:
     """One evaluation: its parts, and what it has found so far."""
 
     run: Run
@@ -146,7 +157,7 @@ class _Job:
         judge: Judge | None,
         painter: Painter | None,
         device: str,
-    ) -> _Job:
+    ) -> Judging:
         """Gathers the parts; reads no model but the judge.
 
         Raises:
@@ -189,42 +200,39 @@ class _Job:
         coarse = min(COARSE, self.spec.images)
         closer = min(FINALISTS, len(shots)) if coarse < self.spec.images else 0
         training = self._look_at(self.training)
-        compared = training if self.compared is self.training else self._look_at(self.compared)
         asks = self._asks(training)
         few = asks.first(coarse)
         self.total = len(asks) - len(asks.subject) + len(shots) * len(few) + closer * (len(asks) - len(few))
 
+        ground = yield from self.ground(asks, training)
+        cells: dict[Shot, Cell] = {}
+        for shot in shots:
+            cells[shot] = yield from self.cell(shot, few, chosen[_path(shot)], ground)
+        best = [id(c) for c in finalists(list(cells.values()), closer)]
+        for shot in [s for s, c in cells.items() if id(c) in best]:
+            cells[shot] = yield from self.cell(shot, asks, chosen[_path(shot)], ground)
+        return self._report(asks, cells, ground)
+
+    def ground(self, asks: Asks | None = None, training: Looked | None = None) -> Generator[Event, None, Ground]:
+        """Draws and judges the untouched base; `asks` and `training` where they are known already."""
+        training = self._look_at(self.training) if training is None else training
+        asks = asks or self._asks(training)
+        compared = training if self.compared is self.training else self._look_at(self.compared)
         base = yield from self._series(Shot(), asks)
         own = visible_attributes(training.attributes, self.own_named)
         own = own or subject_attributes(training.attributes, base.klass.attributes, ignore=CONTEXT)
         references = References(training, compared, self.compared is not self.training, own)
-        floor = self._floor(asks)
-        cells: dict[Shot, Cell] = {}
-        for shot in shots:
-            cells[shot] = yield from self._cell(shot, few, chosen, base, references, floor)
-        best = [id(c) for c in finalists(list(cells.values()), closer)]
-        for shot in [s for s, c in cells.items() if id(c) in best]:
-            cells[shot] = yield from self._cell(shot, asks, chosen, base, references, floor)
-        found = score_base(base.klass, references, [a.judged for a in asks.klass], floor=floor, seed=self.spec.seed)
-        return self._report(asks, cells, found, references)
+        return Ground(asks, base, references, self._floor(asks))
 
     def _look_at(self, records: Sequence[ImageRecord]) -> Looked:
         return look_at(self.judge, [square(open_image(r.path)) for r in records])
 
-    def _cell(
-        self,
-        shot: Shot,
-        asks: Asks,
-        chosen: Mapping[Path, Checkpoint],
-        base: Looks,
-        references: References,
-        floor: float,
-    ) -> Generator[Event, None, Cell]:
+    def cell(self, shot: Shot, asks: Asks, checkpoint: Checkpoint, ground: Ground) -> Generator[Event, None, Cell]:
+        """Draws and judges one checkpoint at one weight."""
         looks = yield from self._series(shot, asks)
-        assert shot.weights is not None
-        checkpoint = chosen[shot.weights]
+        base, references, floor = ground.base, ground.references, ground.floor
         cell = score_cell(
-            (relative(shot.weights, self.run.folder), shot.weight, checkpoint.number),
+            (relative(_path(shot), self.run.folder), shot.weight, checkpoint.number),
             looks,
             base,
             references,
@@ -286,8 +294,10 @@ class _Job:
     def _weights(self, path: Path) -> tuple[float, ...]:
         return (1.0,) if path.is_dir() else self.spec.weights
 
-    def _report(self, asks: Asks, cells: Mapping[Shot, Cell], base: Base, references: References) -> Report:
+    def _report(self, asks: Asks, cells: Mapping[Shot, Cell], ground: Ground) -> Report:
         found = list(cells.values())
+        references, prompts = ground.references, [a.judged for a in asks.klass]
+        base = score_base(ground.base.klass, references, prompts, floor=ground.floor, seed=self.spec.seed)
         pictures: dict[str, str] = {}
         for shot, cell in [(Shot(), None), *cells.items()]:
             for series, some in (("subject", asks.subject), ("class", asks.klass), ("other", asks.other)):
@@ -324,6 +334,11 @@ class Checkpoint:
     number: int
     unit: str
     path: Path
+
+
+def _path(shot: Shot) -> Path:
+    assert shot.weights is not None
+    return shot.weights
 
 
 def checkpoints(run: Run, most: int) -> list[Checkpoint]:

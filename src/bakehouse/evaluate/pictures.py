@@ -73,9 +73,9 @@ class StudioPainter:
         """By content and without reading a model: an evaluation that is all there loads nothing."""
         from bakehouse.families.fingerprint import files_fingerprint
 
-        base = _files_of(self.source.base)
+        base = files_of(self.source.base)
         known = files_fingerprint(base) if base else self.source.base
-        more = files_fingerprint(_files_of(str(shot.weights))) if shot.weights else ""
+        more = files_fingerprint(files_of(str(shot.weights))) if shot.weights else ""
         weight = shot.weight if shot.weights and not shot.whole else 0.0
         return key_of(known, *self.source.loads[1:], self.source.clip_skip, more, weight)
 
@@ -177,7 +177,7 @@ def square(image: Image.Image) -> Image.Image:
     return image if image.width == image.height else ImageOps.fit(image, (side, side), Image.Resampling.LANCZOS)
 
 
-def _files_of(ref: str) -> list[Path]:
+def files_of(ref: str) -> list[Path]:
     """The weight files of a model or adapter on this machine, in one order."""
     if ref == "crumb":
         from bakehouse.families.crumb import crumb_folder

@@ -72,11 +72,25 @@ def _of_settings(recipe: Recipe) -> Iterator[str]:
         yield f"optimizer.text_lr = {optimizer.text_lr} is given, but adapter.text is off"
     if recipe.schedule.warmup > 1 and recipe.train.steps and recipe.schedule.warmup >= recipe.train.steps:
         yield f"schedule.warmup = {recipe.schedule.warmup:g} steps is not below train.steps = {recipe.train.steps}"
+    yield from _of_stop(recipe)
     for line in recipe.sample.prompts:
         try:
             parse_sample_prompt(line, sample_defaults(recipe.sample, 512))
         except UsageError as e:
             yield str(e)
+
+
+def _of_stop(recipe: Recipe) -> Iterator[str]:
+    stop, save = recipe.stop, recipe.save
+    if stop.when != "learned":
+        return
+    if not save.every_epochs and not save.every_steps:
+        yield "stop.when = 'learned' judges what is saved on the way, and nothing is: set save.every_epochs = 1"
+    if save.keep_last is not None and save.keep_last <= stop.patience:
+        yield (
+            f"save.keep_last = {save.keep_last} would remove the best weights before stop.patience = {stop.patience} "
+            f"is over: keep at least {stop.patience + 1}"
+        )
 
 
 def _of_network(adapter: NetworkSpec, optimizer: OptimizerSpec) -> Iterator[str]:

@@ -115,7 +115,7 @@ def _of_augmentation(recipe: Recipe, images: ImageSet) -> Iterator[str]:
 
 def _without_effect(recipe: Recipe) -> Iterator[str]:
     """Settings that were given, differ from the default, and are looked at by nobody."""
-    noise, loss = recipe.noise, recipe.loss
+    noise, loss, stop = recipe.noise, recipe.loss, recipe.stop
     weighting, steps, augment = loss.weighting, noise.timesteps, recipe.data.augment
     hubers = ("huber_c", "huber_schedule", "huber_scale")
     rules = [
@@ -130,6 +130,7 @@ def _without_effect(recipe: Recipe) -> Iterator[str]:
         ("loss", loss, ("unmasked_weight", "unmasked_probability"), loss.masked, "loss.masked"),
         ("loss.weighting", weighting, ("gamma",), weighting.kind in ("min_snr", "soft_min_snr"), "kind = 'min_snr'"),
         ("loss.weighting", weighting, ("p2_gamma", "p2_k"), weighting.kind == "p2", "kind = 'p2'"),
+        ("stop", stop, ("shown", "patience", "drift", "images"), stop.when == "learned", "when = 'learned'"),
         ("data.augment", augment, ("variants",), augment.on, "random_crop, face_crop or color"),
     ]
     for section, spec, names, used, needs in rules:

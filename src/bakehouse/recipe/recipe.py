@@ -17,6 +17,7 @@ from bakehouse.data.triggers import Trigger, words_differ
 from bakehouse.losses import LossSpec, NoiseSpec
 from bakehouse.recipe.optim import OptimizerSpec
 from bakehouse.recipe.schedule import ScheduleSpec
+from bakehouse.recipe.stop import StopSpec
 
 Kind = Literal["character", "object", "concept", "pose", "style", "dreambooth"]
 Positive = Annotated[int, Field(ge=1)]
@@ -205,6 +206,7 @@ class Recipe(Spec):
     optimizer: OptimizerSpec = OptimizerSpec()
     schedule: ScheduleSpec = ScheduleSpec()
     train: TrainSpec = TrainSpec()
+    stop: StopSpec = StopSpec()
     sample: SampleSpec = SampleSpec()
     save: SaveSpec = SaveSpec()
     evaluate: EvaluateSpec = EvaluateSpec()

@@ -30,6 +30,8 @@ class TrainState:
     """Averaged copies of the adapter's parameters, in their order; empty where off."""
     precision: Precision | None = None
     """Whose loss scale goes on where it was; None where nothing is scaled."""
+    ended: str = ""
+    """Why the run is over before its plan's last step; empty: it goes on."""
 
     def parameters(self) -> list[Tensor]:
         return list(self.adapter.parameters())
@@ -53,6 +55,8 @@ def save_state(state: TrainState, folder: Path) -> Path:
             with (temporary / "optimizer.pt").open("wb") as f:
                 torch.save(state.optimizer.state_dict(), f)
             notes: dict[str, Any] = {"step": state.step, "threads": torch.get_num_threads()}
+            if state.ended:
+                notes["ended"] = state.ended
             if state.precision is not None:
                 notes["loss_scale"] = state.precision.state_dict()
             write_json(temporary / "state.json", notes)
@@ -74,6 +78,11 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(p for p in folder.glob("step-*") if (p / "state.json").is_file()) if folder.is_dir() else []
 
 
+def ended_at(checkpoint: Path) -> str:
+    """Why the run was over with a checkpoint; empty where it goes on."""
+    return str(read_json(checkpoint / "state.json").get("ended", ""))
+
+
 def restore_state(state: TrainState, checkpoint: Path) -> dict[str, Any]:
     """Puts a checkpoint's values into `state` and returns its notes."""
     notes: dict[str, Any] = read_json(checkpoint / "state.json")
@@ -86,6 +95,7 @@ def restore_state(state: TrainState, checkpoint: Path) -> dict[str, Any]:
     stored = torch.load(checkpoint / "optimizer.pt", weights_only=True, map_location="cpu")
     state.optimizer.load_state_dict(stored)
     state.step = notes["step"]
+    state.ended = notes.get("ended", "")
     if state.precision is not None:
         state.precision.load_state_dict(notes.get("loss_scale", {}))
     return notes

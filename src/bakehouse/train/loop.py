@@ -52,7 +52,7 @@ class _Measured:
 
 
 def train(parts: Parts, state: TrainState) -> Iterator[Event]:
-    """Goes on from `state.step` to the plan's end.
+    """Goes on from `state.step` to the plan's end, or until a hook says in `state.ended` that it is enough.
 
     Every random number of step k comes from the seed and k, so a run that goes on draws what it would have drawn.
 
@@ -62,7 +62,7 @@ def train(parts: Parts, state: TrainState) -> Iterator[Event]:
     plan = parts.plan
     norms: deque[float] = deque(maxlen=5)
     started, shown = time.monotonic(), 0
-    while state.step < plan.steps:
+    while state.step < plan.steps and not state.ended:
         measured, norm = _step(parts, state)
         losses = measured.losses.tolist()
         norms.append(norm)

@@ -12,7 +12,7 @@ import torch
 
 from bakehouse.adapters import Adapter, FullAdapter, inject
 from bakehouse.core.errors import BakehouseError, UsageError
-from bakehouse.core.events import Event, Failed, Finished, Noted, Progress, Started, Warned
+from bakehouse.core.events import Event, Failed, Finished, Noted, Progress, Started, Stopped, Warned
 from bakehouse.core.files import read_json, write_json, write_text
 from bakehouse.core.lock import locked
 from bakehouse.core.run import Run
@@ -25,7 +25,7 @@ from bakehouse.losses import denoising_loss
 from bakehouse.recipe import Plan, PlannedImage, Recipe, make_plan, recipe_to_toml, scan_concepts
 from bakehouse.recipe.estimate import pick_device
 from bakehouse.train.averaging import averaged
-from bakehouse.train.checkpoint import TrainState, checkpoints, restore_state, save_state
+from bakehouse.train.checkpoint import TrainState, checkpoints, ended_at, restore_state, save_state
 from bakehouse.train.class_images import class_image_path, make_class_images
 from bakehouse.train.feeder import Feeder
 from bakehouse.train.latents import LatentCache
@@ -34,32 +34,38 @@ from bakehouse.train.memory import is_out_of_memory, largest_batch, out_of_memor
 from bakehouse.train.offload import AheadOfTime, Helpers, wants_offload
 from bakehouse.train.precision import DTYPES, Precision, pick_precision
 from bakehouse.train.prompts import PromptEncoder
-from bakehouse.train.samples import make_samples
+from bakehouse.train.samples import drawer, make_samples
+from bakehouse.train.stopping import Examiner, NewExaminer, check_examiner
 from bakehouse.train.tensorboard import TensorBoard
 from bakehouse.train.weights import WeightsWriter
 
 
-def bake(recipe: Recipe, folder: Path | str, images: ImageSet | None = None) -> Iterator[Event]:
+def bake(
+    recipe: Recipe, folder: Path | str, images: ImageSet | None = None, *, examiner: NewExaminer | None = None
+) -> Iterator[Event]:
     """Trains `recipe` into the run folder `folder`, noting every event in its events.jsonl.
 
+    `examiner` judges the run on the way where the recipe ends with `stop.when = "learned"`: `evaluate.Examiner` does.
+
     Raises:
-        UsageError: the folder holds another run, or the recipe cannot be trained.
+        UsageError: the folder holds another run, the recipe cannot be trained, or wants an examiner that is not given.
         BakehouseError: another process is at work in the folder, or the work failed; what was saved stays, and the
             same call goes on from it.
     """
     run = Run(Path(folder))
     plan = make_plan(recipe, images if images is not None else scan_concepts(recipe))
+    check_examiner(recipe, examiner)
     with locked(run.folder, "training") as told:
         claim(run, recipe, plan)
         run.sweep()
-        yield from _with_failures_noted(dataclasses.replace(plan, warnings=(*told, *plan.warnings)), run)
+        yield from _with_failures_noted(dataclasses.replace(plan, warnings=(*told, *plan.warnings)), run, examiner)
 
 
-def _with_failures_noted(plan: Plan, run: Run) -> Iterator[Event]:
+def _with_failures_noted(plan: Plan, run: Run, examiner: NewExaminer | None) -> Iterator[Event]:
     """The work; what ends it early is noted in the run with the state to go on from."""
     step = 0
     try:
-        for event in _bake(plan, run):
+        for event in _bake(plan, run, examiner):
             step = getattr(event, "step", step)
             yield event
     except (RuntimeError, MemoryError) as e:
@@ -117,10 +123,10 @@ def _differences(a: Any, b: Any, path: str = "") -> Iterator[str]:
         yield path
 
 
-def _bake(plan: Plan, run: Run) -> Iterator[Event]:
+def _bake(plan: Plan, run: Run, examiner: NewExaminer | None) -> Iterator[Event]:
     """Yields events, and notes them in the run's folder."""
     board = TensorBoard(run) if plan.recipe.save.tensorboard else None
-    for event in _work(plan, run):
+    for event in _work(plan, run, examiner):
         if isinstance(event, Started):
             run.rewind(event.step)
             if board:
@@ -133,27 +139,30 @@ def _bake(plan: Plan, run: Run) -> Iterator[Event]:
         board.close()
 
 
-def _work(plan: Plan, run: Run) -> Iterator[Event]:
+def _work(plan: Plan, run: Run, new_examiner: NewExaminer | None) -> Iterator[Event]:
     plan = yield from _settled(plan, run)
     recipe = plan.recipe
     began = time.time()
     final = WeightsWriter.path_of(plan, run, recipe.title)
     last = checkpoints(run.checkpoints)
-    if last and _step_of(last[-1]) >= plan.steps and final.exists():
-        yield Finished(step=plan.steps, seconds=0.0, weights=str(final.relative_to(run.folder)))
+    if last and final.exists() and (_step_of(last[-1]) >= plan.steps or ended_at(last[-1])):
+        yield Finished(step=_step_of(last[-1]), seconds=0.0, weights=str(final.relative_to(run.folder)))
         return
     device = torch.device(pick_device(recipe.train.device))
     precision = pick_precision(recipe.train.precision, device)
+    examiner = new_examiner(recipe, run) if new_examiner and recipe.stop.when == "learned" else None
     yield Progress(what="loading the base model", done=0, total=1)
     model, helpers = load_base(recipe, device, precision)
     yield Progress(what="loading the base model", done=1, total=1)
     yield from (Warned(message=m) for m in [*plan.warnings, *getattr(model, "notes", ())])
     writer = WeightsWriter(plan, model, run, began)
-    hooks = _hooks(plan, run, model, writer)
+    hooks = _hooks(plan, run, model, writer, examiner)
     parts, state = yield from prepare(plan, model, run, precision=precision, hooks=hooks, helpers=helpers)
     yield Started(run=str(run.folder), step=state.step, steps=plan.steps, epochs=plan.epochs, device=str(device))
     if state.step == 0 and recipe.sample.at_start:
         yield from make_samples(recipe, model, state.adapter, run, 0)
+    if examiner:
+        yield from examiner.begin(drawer(recipe, model, state))
     yield from train(parts, state)
     yield from writer.save(state, recipe.title)
     save_state(state, run.checkpoints)
@@ -320,8 +329,8 @@ def _state(plan: Plan, run: Run, model: Denoiser, precision: Precision) -> tuple
     return state, []
 
 
-def _hooks(plan: Plan, run: Run, model: Denoiser, writer: WeightsWriter) -> tuple[Hook, ...]:
-    """Samples, weights, state: in this order, so that a state is only there when all before it is."""
+def _hooks(plan: Plan, run: Run, model: Denoiser, writer: WeightsWriter, examiner: Examiner | None) -> tuple[Hook, ...]:
+    """Samples, weights, their judgement, state: in this order, so that a state is only there when all before it is."""
     recipe = plan.recipe
     last_state = time.monotonic()
 
@@ -331,11 +340,17 @@ def _hooks(plan: Plan, run: Run, model: Denoiser, writer: WeightsWriter) -> tupl
                 yield from make_samples(recipe, model, state.adapter, run, state.step)
 
     def weights(state: TrainState) -> Iterator[Event]:
-        if state.step < plan.steps and _due(state.step, plan, recipe.save.every_epochs, recipe.save.every_steps):
-            at_epoch = state.step % plan.steps_per_epoch == 0
-            suffix = f"{state.step // plan.steps_per_epoch:06d}" if at_epoch else f"step{state.step:08d}"
-            yield from writer.save(state, f"{recipe.title}-{suffix}")
-            writer.prune()
+        if state.step >= plan.steps or not _due(state.step, plan, recipe.save.every_epochs, recipe.save.every_steps):
+            return
+        number, unit = _counted(state.step, plan)
+        name = f"{recipe.title}-{number:06d}" if unit == "epoch" else f"{recipe.title}-step{number:08d}"
+        yield from writer.save(state, name)
+        writer.prune()
+        if examiner:
+            path = writer.path_of(plan, run, name)
+            state.ended = yield from examiner.examine(path, number, unit, drawer(recipe, model, state))
+        if state.ended:
+            yield Stopped(step=state.step, why=state.ended)
 
     def checkpoint(state: TrainState) -> Iterator[Event]:
         nonlocal last_state
@@ -346,6 +361,12 @@ def _hooks(plan: Plan, run: Run, model: Denoiser, writer: WeightsWriter) -> tupl
         yield from ()
 
     return samples, weights, checkpoint
+
+
+def _counted(step: int, plan: Plan) -> tuple[int, str]:
+    """What weights saved after `step` are counted in: whole epochs, or else steps."""
+    epoch, within = divmod(step, plan.steps_per_epoch)
+    return (step, "step") if within else (epoch, "epoch")
 
 
 def _due(step: int, plan: Plan, every_epochs: int, every_steps: int) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from PIL import Image
 
-from bakehouse.adapters import Adapter
+from bakehouse.adapters import Adapter, FullAdapter
 from bakehouse.core.events import Event, Progress, Sampled
 from bakehouse.core.files import atomic_path
 from bakehouse.core.run import Run
@@ -15,6 +16,9 @@ from bakehouse.families.denoiser import Denoiser
 from bakehouse.families.sampling import initial_noise, sample, to_images
 from bakehouse.recipe.recipe import Recipe
 from bakehouse.recipe.sample_prompt import SamplePrompt, parse_sample_prompt, sample_defaults
+from bakehouse.train.averaging import averaged
+from bakehouse.train.checkpoint import TrainState
+from bakehouse.train.stopping import Draw
 
 
 def make_samples(recipe: Recipe, model: Denoiser, adapter: Adapter, run: Run, step: int) -> Iterator[Event]:
@@ -38,6 +42,30 @@ def make_samples(recipe: Recipe, model: Denoiser, adapter: Adapter, run: Run, st
                 yield Sampled(step=step, path=str(path.relative_to(run.folder)))
     finally:
         adapter.train()
+
+
+def drawer(recipe: Recipe, model: Denoiser, state: TrainState) -> Draw:
+    """Draws with the model as it stands; on a CPU one by one, so that no bit depends on what else is drawn."""
+    size = 1 if model.device.type == "cpu" else recipe.train.batch_size
+
+    def draw(wanted: Sequence[SamplePrompt], *, base: bool = False) -> Iterator[Image.Image]:
+        for start in range(0, len(wanted), size):
+            with averaged(state), _untouched(state) if base else nullcontext():
+                state.adapter.eval()
+                try:
+                    pictures = _draw(wanted[start : start + size], recipe, model)
+                finally:
+                    state.adapter.train()
+            yield from pictures
+
+    return draw
+
+
+def _untouched(state: TrainState) -> AbstractContextManager[None]:
+    """The base. Before the first step of a full fine-tune the model still is it, and needs no copy."""
+    if state.step == 0 and isinstance(state.adapter, FullAdapter):
+        return nullcontext()
+    return state.adapter.scaled(0.0)
 
 
 @torch.no_grad()

@@ -95,6 +95,8 @@ def describe(event: ev.Event) -> str:
             return f"warning: {event.message}"
         case ev.Noted():
             return event.message
+        case ev.Stopped():
+            return f"stopped at step {event.step}: {event.why}"
         case ev.Finished():
             how = f"in {duration(event.seconds)}" if event.seconds else "were there already"
             return f"done: {event.step} steps {how}"

@@ -1,0 +1,17 @@
+"""Who judges a run while it trains: the command line is where training and judging meet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bakehouse.core.run import Run
+    from bakehouse.evaluate import Examiner
+    from bakehouse.recipe import Recipe
+
+
+def examiner(recipe: Recipe, run: Run) -> Examiner:
+    """For `bake`; loads what judges when it is called."""
+    from bakehouse.evaluate import Examiner
+
+    return Examiner(recipe, run)
