@@ -102,5 +102,5 @@ def test_commands_carry_the_names_of_the_contract():
     from bakehouse.cli.main import app
 
     names = [c.name or c.callback.__name__ for c in app.registered_commands]
-    assert names == ["demo", "plan", "train", "evaluate", "generate", "grid", "import"]
+    assert names == ["demo", "plan", "train", "evaluate", "generate", "grid", "find-rate", "import"]
     assert [g.name for g in app.registered_groups] == ["dataset", "models", "queue", "weights"]

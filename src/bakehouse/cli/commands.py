@@ -29,6 +29,7 @@ app = typer.Typer(
 )
 for command in (demo, plan, train, evaluate, generate, grid):
     app.command()(command)
+app.command("find-rate")(find_rate)
 app.command("import")(import_)
 app.add_typer(captions, name="captions")
 app.add_typer(dataset, name="dataset")

@@ -13,11 +13,19 @@ if TYPE_CHECKING:
     from bakehouse.train.oven import bake as bake
     from bakehouse.train.queue import Job as Job
     from bakehouse.train.queue import JobQueue as JobQueue
+    from bakehouse.train.range_test import find_rate as find_rate
     from bakehouse.train.worker import work as work
 
-_HOMES = {"Job": "queue", "JobQueue": "queue", "bake": "oven", "train": "loop", "work": "worker"}
+_HOMES = {
+    "Job": "queue",
+    "JobQueue": "queue",
+    "bake": "oven",
+    "find_rate": "range_test",
+    "train": "loop",
+    "work": "worker",
+}
 
-__all__ = ["Job", "JobQueue", "bake", "train", "work"]
+__all__ = ["Job", "JobQueue", "bake", "find_rate", "train", "work"]
 
 
 def __getattr__(name: str) -> Any:

@@ -43,6 +43,19 @@ class Probed(Event):
     drift: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class RateFound(Event):
+    """The range test is done."""
+
+    lr: float
+    text_lr: float | None
+    trough: float
+    burst: float | None
+    base_loss: float
+    """What the figures of the readings are changes of."""
+    why: str
+
+
 class _Ramp(ScheduleSpec):
     """From 1 to `ratio` by a constant factor a step."""
 
@@ -84,7 +97,10 @@ def find_rate(
         if not is_out_of_memory(e):
             raise
         raise out_of_memory(plan.recipe, 0) from e
-    return suggest(readings, base_loss, text_ratio=ratio)
+    found = suggest(readings, base_loss, text_ratio=ratio)
+    facts = {name: value for name, value in found.to_json().items() if name != "readings"}
+    yield RateFound(**facts)
+    return found
 
 
 def refuse(recipe: Recipe) -> None:

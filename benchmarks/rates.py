@@ -1,0 +1,115 @@
+"""`python -m benchmarks.rates`: does the range test find the learning rate that a sweep finds?
+
+Each of the example subjects is trained at several rates and every training is judged by `evaluate`; then the range test
+is made on the same images. The table says how far its rate lies from the sweep's best. Half an hour a subject on two
+cores; a sweep that was cut off goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from bakehouse.cli.example import lay_out
+from bakehouse.core.events import Event
+from bakehouse.core.run import Run
+from bakehouse.evaluate import Cell, evaluate
+from bakehouse.evaluate.pick import utility
+from bakehouse.recipe import Recipe, recipe_for_folder
+from bakehouse.train import bake, find_rate
+from bakehouse.train.rates import RateTest
+
+RATES = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2)
+STEPS = 144
+TEXT_SHARE = 0.5
+"""Of the UNet's rate: so the figures stay comparable when presets change."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One training of the sweep as `evaluate` saw it."""
+
+    lr: float
+    score: float
+    """`evaluate.pick.utility`: points of subject fidelity less what prompt, drift and copies cost."""
+    cell: Cell
+
+
+def result(work: Generator[Event, None, T]) -> T:
+    """What long work returns; its events are passed over."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+
+
+def recipe_at(lr: float, images: Path, subject: str, steps: int) -> Recipe:
+    """The plan's own recipe but for its rates, its length, the weight of class images, and what is judged."""
+    settings = {
+        "optimizer.lr": lr,
+        "optimizer.text_lr": lr * TEXT_SHARE,
+        "train.steps": steps,
+        "prior.weight": 1.0,
+        "sample.prompts": [],
+        "evaluate.weights": [1.0],
+        "evaluate.checkpoints": 1,
+        "evaluate.images": 24,
+        "evaluate.guidance": 3.0,
+    }
+    return recipe_for_folder(images, subject, settings=settings)
+
+
+def train_at(lr: float, images: Path, subject: str, steps: int) -> Trained:
+    """Trains and judges, or finds again what was done."""
+    run = Run(images.parent / f"{images.name}-{lr:g}")
+    for _ in bake(recipe_at(lr, images, subject, steps), run.folder):
+        pass
+    cell = result(evaluate(run)).picked
+    return Trained(lr, utility(cell), cell)
+
+
+def sweep(images: Path, subject: str, rates: Sequence[float], steps: int) -> list[Trained]:
+    """One row a rate, printed as it comes."""
+    print("| rate | subject fidelity | prompt kept | drift | score |\n|---|---|---|---|---|", flush=True)
+    rows = []
+    for lr in rates:
+        row = train_at(lr, images, subject, steps)
+        c = row.cell
+        figures = f"{100 * c.fidelity.value:.0f} | {100 * c.kept:.0f} % | {c.drift.points.value:.0f} | {row.score:.0f}"
+        print(f"| {lr:g} | {figures} |", flush=True)
+        rows.append(row)
+    return rows
+
+
+def conclude(name: str, test: RateTest, best: Trained) -> str:
+    """One sentence."""
+    factor = max(test.lr / best.lr, best.lr / test.lr)
+    said = f"{name}: the range test says {test.lr:g}, the sweep's best is {best.lr:g}: a factor of {factor:.2f}"
+    return f"{said} ({'within' if factor <= 2 else 'NOT within'} 2). {test.why}"
+
+
+def main() -> None:
+    """Prints a table and a sentence for each subject."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--subjects", nargs="+", default=["mira", "tobi"])
+    parser.add_argument("--rates", nargs="+", type=float, default=list(RATES))
+    parser.add_argument("--steps", type=int, default=STEPS, help="of each training")
+    parser.add_argument("--out", type=Path, default=Path("build/rates"), help="where the runs are kept")
+    args = parser.parse_args()
+    for name in args.subjects:
+        images, subject = lay_out(name, args.out.resolve())
+        rows = sweep(images, subject, args.rates, args.steps)
+        test = result(find_rate(recipe_at(args.rates[0], images, subject, args.steps)))
+        (args.out / f"{name}.json").write_text(json.dumps(test.to_json(), indent=1), encoding="utf-8")
+        print("\n" + conclude(name, test, max(rows, key=lambda row: row.score)) + "\n", flush=True)
+
+
+if __name__ == "__main__":
+    main()
