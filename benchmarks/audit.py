@@ -1,0 +1,62 @@
+"""`python -m benchmarks.audit`: how long an audit of 1,000 images takes, against its limit of 60 s on two cores.
+
+The images are drawn here: 512 to 1,024 pixels a side, half of them JPEG and half PNG, with grain so that they are as
+large as photographs. Finders of faces and text are left out: they are networks, and their time is theirs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from bakehouse.curate.audit import AuditSpec, Finders, examine, gather
+
+LIMIT_SECONDS = 60.0
+
+
+def draw(folder: Path, count: int) -> int:
+    """Draws the dataset; gives its bytes."""
+    rng = np.random.default_rng(0)
+    grain = rng.normal(0, 9, (1100, 1100, 3)).astype(np.float32)
+    for n in range(count):
+        width, height = (int(side) for side in rng.integers(512, 1025, 2))
+        colours = Image.fromarray(rng.integers(0, 256, (5, 5, 3), dtype=np.uint8))
+        smooth = colours.resize((width, height), Image.Resampling.BICUBIC).filter(ImageFilter.GaussianBlur(2))
+        y, x = rng.integers(0, 70, 2)
+        pixels = np.asarray(smooth, np.float32) + grain[y : y + height, x : x + width]
+        image = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+        path = folder / f"{n:04d}.{'jpg' if n % 2 else 'png'}"
+        image.save(path, **({"quality": 92} if n % 2 else {"compress_level": 1}))
+        path.with_suffix(".txt").write_text(f"zwx person, portrait, pose {n}, red hair, blue coat, smile\n")
+    return sum(p.stat().st_size for p in folder.iterdir())
+
+
+def main() -> None:
+    """Draws, audits and says how long it took."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=1000)
+    count = parser.parse_args().images
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        size = draw(folder, count)
+        spec = AuditSpec()
+        start = time.perf_counter()
+        facts = gather(folder, spec, finders=Finders(), thumbnails=True)
+        looked = time.perf_counter()
+        report = examine(facts, spec)
+        done = time.perf_counter()
+    seconds = (done - start) * 1000 / count
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    print(f"{count} images, {size / 1e6:.0f} MB: looking {looked - start:.1f} s, checking {done - looked:.1f} s")
+    print(f"{seconds:.1f} s for 1,000 images (limit {LIMIT_SECONDS:.0f} s), peak memory {peak:.0f} MB")
+    print(f"{len(report.findings)} findings, {len(report.passed)} checks passed")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bakehouse.cli.dataset.audit_options import Use
+from bakehouse.cli.dataset.options import Folder
+from bakehouse.cli.options import Json, Quiet
+from bakehouse.cli.spread import spread
+
+Page = Annotated[Path | None, typer.Option("--html", metavar="PAGE", help="Write a page with pictures.")]
+Against = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Show only what differs from an earlier audit's --json.")
+]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 for warnings too.")]
+
+
+@spread
+def audit(
+    folder: Folder, *, use: Use, page: Page = None, against: Against = None, strict: Strict = False,
+    json: Json = False, quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Say what is wrong with a dataset, and which command mends it. Exit code 1: there are errors."""
+    from bakehouse.cli.dataset.audit_options import spec_of
+    from bakehouse.cli.terminal.audit import print_audit
+    from bakehouse.cli.terminal.dataset import counting
+    from bakehouse.cli.terminal.events import painting
+    from bakehouse.curate.audit import audit as look
+    from bakehouse.curate.audit import read_report, write_page
+    from bakehouse.curate.audit.report import exit_code
+    from bakehouse.curate.steps import recover
+
+    earlier = read_report(against) if against else None
+    with painting(quiet=quiet or json) as paint:
+        recover(folder)
+        spec = spec_of(folder, use)
+        report = look(folder, spec, thumbnails=page is not None, progress=counting(paint)("looking"))
+    changes = report.since(earlier) if earlier else None
+    if page:
+        write_page(report, page, changes=changes)
+    print_audit(report, changes=changes, page=page, json=json, quiet=quiet)
+    if exit_code(changes.worse if changes else report.findings, strict=strict):
+        raise typer.Exit(1)

@@ -1,0 +1,120 @@
+"""E: balance. How often each thing is shown beside the others, and how often altogether."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from bakehouse.curate.audit.check import Hit, counted, percent, some
+from bakehouse.curate.audit.facts import Facts, Group
+from bakehouse.curate.audit.options import AuditSpec
+from bakehouse.curate.audit.pixels import old_style
+from bakehouse.curate.audit.triggers import explained
+from bakehouse.data.captions import split_tags
+from bakehouse.data.repeats import balance_repeats, fair_target
+from bakehouse.data.triggers import plain
+
+_BUDGETS = {"sd1": (2000, 3000), "sd2": (2000, 3000), "sdxl": (1500, 2500)}
+"""Images shown in all, with Prodigy; AdamW wants twice as many."""
+_CAP = 3000
+"""Of one concept with Prodigy."""
+
+
+def few(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+    """E01."""
+    pack = spec.kind == "pack"
+    least = spec.limits.pack_images if pack else spec.limits.images
+    for group in facts.taught_groups:
+        if len(group.images) < least:
+            of = "each character of a pack" if pack else "each subject or outfit"
+            why = f"{_name(group)} has {counted(len(group.images), 'image')}; {least} are the least for {of}"
+            yield Hit(why, tuple(i.name for i in group.images), key=group.name)
+    if spec.triggers and len(facts.taught_groups) == 1:
+        yield from (hit for hit in explained("E01")(facts, spec) if len(spec.triggers) > 1)
+
+
+def _name(group: Group) -> str:
+    return repr(group.label) if group.label else "the folder"
+
+
+def unequal(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+    """E02."""
+    groups = [g for g in facts.taught_groups if g.repeats is not None]
+    if len(groups) < 2:
+        return
+    mean = sum(g.shown for g in groups) / len(groups)
+    off = [g for g in groups if abs(g.shown / mean - 1) > spec.limits.spread]
+    if not off:
+        return
+    counts = {g.name: len(g.images) for g in groups}
+    wanted = balance_repeats(counts, fair_target(counts, max(1, round(mean))))
+    now = ", ".join(f"{g.label} {len(g.images)} x {g.repeats} = {g.shown}" for g in groups)
+    better = ", ".join(f"{g.label} x {wanted[g.name]} = {len(g.images) * wanted[g.name]}" for g in groups)
+    notes = {i.name: f"shown {g.repeats} times an epoch" for g in off for i in g.images}
+    yield Hit(f"{now}: what is shown less is learned less; better {better}", tuple(notes), notes)
+
+
+def total_shown(facts: Facts, spec: AuditSpec) -> int:
+    """Images shown in the whole training; 0 where nobody said for how long."""
+    return sum(g.shown for g in facts.taught_groups) * (spec.epochs or 0)
+
+
+def steps(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+    """E03."""
+    if not spec.epochs or spec.kind in ("style", "dreambooth") or spec.family not in _BUDGETS:
+        return
+    factor, reasons = 1.0, [spec.optimizer, spec.family]
+    for holds, by, why in (
+        (spec.optimizer == "adamw", 2.0, ""),
+        (spec.faster, 0.6, "min-SNR or input perturbation"),
+        (old_style(facts), 1 / 3, "an old style"),
+    ):
+        if holds:
+            factor *= by
+            reasons += [why] if why else []
+    low, high = (round(n * factor) for n in _BUDGETS[spec.family])
+    shown = total_shown(facts, spec)
+    high = max(high, round(_CAP * factor)) if len(facts.taught_groups) == 1 else high * len(facts.taught_groups)
+    if not low <= shown <= high:
+        what = "too few: the subject is learned in part" if shown < low else "too many: it will look burnt"
+        epochs = counted(spec.epochs, "epoch")
+        yield Hit(f"{shown:,} images shown in {epochs}, {what}; {low:,} to {high:,} suit {', '.join(reasons)}")
+
+
+def unnumbered(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+    """E04."""
+    if facts.unnumbered:
+        files = tuple(i.name for g in facts.groups if (g.name or ".") in facts.unnumbered for i in g.images)
+        why = f"{counted(len(facts.unnumbered), 'folder')} without a number ({some(facts.unnumbered)})"
+        yield Hit(f"{why}: kohya's scripts pass over them without a word", files)
+
+
+def reg_images(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+    """E05."""
+    shown = sum(g.shown for g in facts.taught_groups)
+    reg = sum(g.shown for g in facts.groups if g.role == "reg")
+    if reg > shown:
+        why = f"{reg:,} regularization images an epoch for {shown:,} of the subject: {reg - shown:,} are never shown"
+        yield Hit(why, tuple(i.name for i in facts.reg)[shown:], key="many")
+    words = {plain(t.word) for t in spec.triggers}
+    holding = {
+        i.name: some(sorted(found))
+        for i in facts.reg
+        if (found := words & {w for line in i.captions for tag in split_tags(line) for w in plain(tag).split()})
+    }
+    if holding:
+        why = f"{counted(len(holding), 'regularization image')} whose caption holds a trigger"
+        yield Hit(f"{why}: the class becomes the subject", tuple(holding), holding, level="error", key="triggers")
+
+
+def views(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+    """E06."""
+    if not spec.epochs:
+        return
+    most = max((g.repeats or 1 for g in facts.taught_groups), default=1) * spec.epochs
+    often = [g for g in facts.taught_groups if (g.repeats or 1) * spec.epochs > spec.limits.views]
+    if often:
+        files = tuple(i.name for g in often for i in g.images)
+        why = f"single images are shown {most:,} times, more than {spec.limits.views}: they are learned by heart"
+        yield Hit(why, files, level="warning")
+    else:
+        yield Hit(f"no image is shown more than {most:,} times ({percent(most / spec.limits.views)} of the most)")

@@ -1,0 +1,100 @@
+"""What a check is: a pure function of the facts, with an id that stays, a threshold, and the command that mends it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from bakehouse.curate.audit.facts import Facts
+from bakehouse.curate.audit.options import AuditSpec, Limits
+
+Level = Literal["error", "warning", "info"]
+LEVELS: tuple[Level, ...] = ("error", "warning", "info")
+Need = Literal["", "faces", "text", "triggers", "vocabulary", "masks", "quality"]
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One thing that a check found."""
+
+    why: str
+    """One sentence with figures."""
+    files: tuple[str, ...] = ()
+    """By their names in the dataset, in its order; empty where it is about the whole."""
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """The figure of single files: `loses 23 %`."""
+    level: Level | None = None
+    """Where it is another than the check's."""
+    key: str = ""
+    """What tells it from other hits of the same check: a trigger, a folder."""
+    mend: str = ""
+    """Where it is another command than the check's."""
+    advice: str = ""
+    """What to do where no command can decide it."""
+
+
+CheckFn = Callable[[Facts, AuditSpec], Iterable[Hit]]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One row of the table."""
+
+    id: str
+    level: Level
+    title: str
+    run: CheckFn
+    threshold: str = ""
+    """From where on; names of `Limits` in braces."""
+    mend: str = ""
+    """The command, with `{folder}` and other words of the dataset; empty where there is nothing to mend."""
+    advice: str = ""
+    """What to do where no command can decide it."""
+    needs: Need = ""
+    """What must be there for it to be run."""
+    unsure: bool = False
+    """A rule of thumb: look before you believe it."""
+
+    def threshold_text(self, limits: Limits) -> str:
+        """The threshold in words and figures."""
+        return self.threshold.format(**limits.model_dump())
+
+
+def each(
+    found: Mapping[str, str],
+    why: str,
+    *,
+    level: Level | None = None,
+    key: str = "",
+    mend: str = "",
+) -> Iterable[Hit]:
+    """One hit for several files, each with its figure; none where there are none.
+
+    Args:
+        found: figures by file.
+        why: with `{n}`, as `counted` writes it.
+        level: where it is another than the check's.
+        key: of the hit.
+        mend: of the hit.
+    """
+    if found:
+        yield Hit(why.replace("{n}", counted(len(found), "image")), tuple(found), dict(found), level, key, mend)
+
+
+def counted(n: int, word: str) -> str:
+    """`1 image`, `12 images`."""
+    plural = word if n == 1 else f"{word[:-1]}ies" if word.endswith("y") else f"{word}s"
+    return f"{n:,} {plural}"
+
+
+def some(words: Sequence[str], most: int = 6) -> str:
+    """A few by name, the rest counted."""
+    more = f" and {len(words) - most} more" if len(words) > most else ""
+    return ", ".join(words[:most]) + more
+
+
+def percent(share: float) -> str:
+    """`8 %`, `0.4 %`, with a space that does not break."""
+    value = 100 * share
+    return f"{value:.1f}\u00a0%" if 0 < value < 1 else f"{value:.0f}\u00a0%"

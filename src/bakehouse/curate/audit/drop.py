@@ -1,0 +1,64 @@
+"""`dataset drop`: what a finding of the audit names goes into the store, after a person has looked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import PurePosixPath
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from bakehouse.core.errors import did_you_mean
+from bakehouse.core.spec import Spec
+from bakehouse.curate.audit.options import AuditSpec
+from bakehouse.curate.companions import removed
+from bakehouse.curate.edits import Edit, Proposal, Remove
+from bakehouse.data.records import ImageRecord, ImageSet
+
+
+class Drop(Spec):
+    """Files that findings of the audit name are set aside, with their captions and masks."""
+
+    findings: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Ids: `B05`, `F02`."""
+    audit: AuditSpec = AuditSpec()
+    """As the audit was told, so that it finds the same."""
+
+    @field_validator("findings")
+    @classmethod
+    def _known(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        from bakehouse.curate.audit.table import CHECKS
+
+        ids = [check.id for check in CHECKS]
+        for value in values:
+            if value.upper() not in ids:
+                raise ValueError(f"there is no check {value!r}{did_you_mean(value.upper(), ids)}")
+        return tuple(value.upper() for value in values)
+
+    def propose(self, images: ImageSet) -> Iterator[Proposal]:
+        """One proposal for each file."""
+        from bakehouse.curate.audit.run import audit
+        from bakehouse.curate.audit.table import CHECKS
+
+        needed = {check.needs for check in CHECKS if check.id in self.findings}
+        # Finders are slow, and only some findings are theirs.
+        idle = {what: False for what in ("faces", "text") if what not in needed}
+        records = {str(images.name(record.path)): record for record in images}
+        seen: set[str] = set()
+        for finding in audit(images.root, self.audit.model_copy(update=idle)).findings:
+            if finding.id not in self.findings:
+                continue
+            for name in finding.files:
+                if name not in seen and (images.root / name).is_file():
+                    seen.add(name)
+                    why = f"{finding.id}: {finding.notes.get(name, finding.title)}"
+                    yield Proposal(PurePosixPath(name), why, partial(_gone, name, records.get(name), images))
+
+
+def _gone(name: str, record: ImageRecord | None, images: ImageSet) -> list[Edit]:
+    """An image takes what belongs to it along; a mask or a caption goes alone."""
+    if record is not None:
+        return removed(record, images)
+    unusable = any(str(images.name(s.path)) == name for s in images.skipped)
+    return removed(ImageRecord(images.root / name, 0, 0, ""), images) if unusable else [Remove(PurePosixPath(name))]

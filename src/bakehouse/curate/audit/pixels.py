@@ -1,0 +1,275 @@
+"""B: pixels. What the training would see of each image, and what it would learn beside the subject."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from bakehouse.curate.audit.check import Hit, counted, each, percent, some
+from bakehouse.curate.audit.facts import Facts, ImageFacts
+from bakehouse.curate.audit.measure import alike
+from bakehouse.curate.audit.options import AuditSpec
+from bakehouse.curate.clean.text import marked
+from bakehouse.curate.clean.verb import KINDS
+from bakehouse.data.buckets import Placement, bucket_table
+from bakehouse.data.captions import split_tags
+from bakehouse.data.triggers import plain
+
+_ENOUGH = 8
+"""Of so many images a share says something."""
+
+
+def _placed(facts: Facts) -> Iterator[tuple[ImageFacts, Placement]]:
+    for image in facts.taught:
+        if image.placement is not None:
+            yield image, image.placement
+
+
+def small(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+    """B01."""
+    needed = spec.buckets.resolution**2
+    bad = [(i, p) for i, p in _placed(facts) if i.size[0] * i.size[1] < needed and p.scale > 1]
+    badly = {i.name: _enlarged(i, p) for i, p in bad if p.scale > spec.limits.enlarged}
+    rest = {i.name: _enlarged(i, p) for i, p in bad if i.name not in badly}
+    yield from each(badly, f"{{n}} must be enlarged more than {spec.limits.enlarged:g} times", level="error", key="far")
+    yield from each(rest, f"{{n}} have fewer than {needed:,} pixels and are enlarged for their bucket")
+
+
+def _enlarged(image: ImageFacts, placement: Placement) -> str:
+    return f"{image.size[0]} x {image.size[1]}, enlarged {placement.scale:.1f} times"
+
+
+def cut(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+    """B02."""
+    limits = spec.limits
+    faces = {i.name: "a face is cut by the bucket" for i, p in _placed(facts) if _cuts_a_face(i, p)}
+    lost = {i.name: p.lost_fraction for i, p in _placed(facts) if p.lost_fraction > limits.lost}
+    notes = {i.name: f"{_bucket(p)} loses {percent(p.lost_fraction)}" for i, p in _placed(facts) if i.name in lost}
+    badly = {name: note for name, note in notes.items() if lost[name] > limits.lost_badly and name not in faces}
+    rest = {name: note for name, note in notes.items() if name not in badly and name not in faces}
+    yield from each(faces, "{n} lose a face, or a part of it, to the bucket", level="error", key="face")
+    yield from each(
+        badly,
+        f"{{n}} lose more than {percent(limits.lost_badly)} of their area to the bucket",
+        level="error",
+        key="far",
+    )
+    yield from each(rest, f"{{n}} lose more than {percent(limits.lost)} of their area to the bucket")
+
+
+def _bucket(placement: Placement) -> str:
+    return f"{placement.bucket[0]} x {placement.bucket[1]}"
+
+
+def _cuts_a_face(image: ImageFacts, placement: Placement) -> bool:
+    width, height = placement.resized
+    left, top, right, bottom = placement.crop_box
+    kept = (left / width, top / height, right / width, bottom / height)
+    slack = 0.01
+    return any(
+        f.left < kept[0] - slack or f.top < kept[1] - slack or f.right > kept[2] + slack or f.bottom > kept[3] + slack
+        for f in image.faces or ()
+    )
+
+
+def shapes(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+    """B03."""
+    placed = list(_placed(facts))
+    if not placed:
+        return
+    repeats = [facts.repeats[i.name] for i, _ in placed]
+    rows = bucket_table([p for _, p in placed], spec.batch, repeats=repeats)
+    if len(rows) > spec.limits.buckets:
+        why = f"{len(rows)} buckets for {counted(len(placed), 'image')}: many steps are not full"
+        mend = "bakehouse plan {folder} --subject {subject} --set buckets.step=128 -o recipe.toml"
+        yield Hit(why, key="many", mend=mend)
+    short = {row.bucket: row.images for row in rows if row.images < spec.batch}
+    notes = {i.name: f"{_bucket(p)} has {short[p.bucket]}" for i, p in placed if p.bucket in short}
+    yield from each(notes, f"{{n}} in {counted(len(short), 'bucket')} with fewer images than the batch of {spec.batch}")
+
+
+def borders(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+    """B04."""
+    found = {}
+    for image, pixels in facts.measured():
+        (width, height), (left, top, right, bottom) = image.size, pixels.border
+        if max(left / width, right / width, top / height, bottom / height) > spec.limits.border:
+            cut_ = (("left", left), ("above", top), ("right", right), ("below", bottom))
+            found[image.name] = ", ".join(f"{n} px {side}" for side, n in cut_ if n)
+    yield from each(found, "{n} have a border of one colour, which will be learned as a frame")
+
+
+def blurred(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+    """B05."""
+    found = {i.name: f"sharpness {p.sharpness:.0f}" for i, p in facts.measured() if p.sharpness < spec.limits.sharpness}
+    yield from each(found, f"{{n}} look blurred at the size of their bucket (below {spec.limits.sharpness:g})")
+
+
+def compressed(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+    """B06."""
+    found = {}
+    for image, pixels in facts.measured():
+        quality = image.header.jpeg_quality if image.header else None
+        if quality is not None and quality < spec.limits.jpeg_quality:
+            found[image.name] = f"JPEG quality {quality}"
+        elif quality is None and pixels.blocks > spec.limits.blocks:
+            found[image.name] = f"edges on the grid of 8 x 8 {1 + pixels.blocks:.1f} times as strong"
+    yield from each(found, "{n} show the blocks of strong JPEG compression")
+
+
+def grey(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+    """B07."""
+    measured = list(facts.measured())
+    found = {i.name: f"colour {p.colour:.0f} of 255" for i, p in measured if p.colour < spec.limits.grey_colour}
+    if not found:
+        return
+    share = len(found) / len(measured)
+    why = f"{counted(len(found), 'image')} of {len(measured)} ({percent(share)}) are monochrome"
+    if share > spec.limits.grey_badly:
+        yield Hit(
+            f"{why}: there are no colours to learn", tuple(found), found, "error" if spec.kind != "style" else "warning"
+        )
+    elif share > spec.limits.grey:
+        yield Hit(f"{why}: pictures will come out pale", tuple(found), found, "warning")
+    else:
+        yield Hit(why, tuple(found), found)
+
+
+# --- faces ------------------------------------------------------------------------------------------------------------
+
+
+def small_faces(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+    """B08."""
+    least = spec.limits.face * spec.buckets.resolution / 512
+    found = {}
+    for image, placement in _placed(facts):
+        if image.faces:
+            height = max(face.height for face in image.faces) * placement.resized[1]
+            if height < least:
+                found[image.name] = f"face {height:.0f} px high in {_bucket(placement)}"
+    yield from each(found, f"{{n}} with a face lower than {least:.0f} px in the bucket: it is learned as a blur")
+
+
+_NO_FACE = ("out of frame", "faceless", "mannequin", "from behind", "no humans", "back of head", "head out", "back")
+
+
+def face_count(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+    """B10."""
+    if spec.kind not in ("character", "outfits", "dreambooth"):
+        return
+    seen = [(i, len(i.faces)) for i in facts.taught if i.faces is not None]
+    many = {i.name: f"{n} faces" for i, n in seen if n > 1}
+    none = {i.name: "no face" for i, n in seen if n == 0 and not _faceless(i)}
+    yield from each(many, "{n} show more than one face: the word will mean all of them", key="many")
+    drop = "bakehouse dataset drop {folder} B10 {use}"
+    yield from each(none, "{n} show no face that is found, and no tag says why", key="none", level="info", mend=drop)
+
+
+def _faceless(image: ImageFacts) -> bool:
+    return any(mark in plain(tag) for line in image.captions for tag in split_tags(line) for mark in _NO_FACE)
+
+
+_FRAMINGS = {
+    "portrait": ("portrait", "close-up", "head shot", "face focus", "bust"),
+    "upper body": ("upper body", "half body"),
+    "cowboy shot": ("cowboy shot",),
+    "full body": ("full body", "wide shot"),
+}
+_FACE_HEIGHTS = ((2.7, "portrait"), (4.3, "upper body"), (6.5, "cowboy shot"))
+"""How many faces high an image is, at most; higher ones show the full body."""
+
+
+def framing(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+    """B11."""
+    if spec.kind in ("style", "object"):
+        return
+    known = {i.name: view for i in facts.taught if (view := framing_of(i))}
+    if len(known) < _ENOUGH:
+        return
+    counts = Counter(known.values())
+    mix = ", ".join(f"{percent(n / len(known))} {view}" for view, n in counts.most_common())
+    view, most = counts.most_common(1)[0]
+    if most / len(known) > spec.limits.framing:
+        missing = [v for v in _FRAMINGS if v not in counts] or [min(counts, key=lambda v: counts[v])]
+        why = f"{mix}: pictures will come out as {view}; {some(missing)} is missing"
+        yield Hit(why, tuple(name for name, v in known.items() if v == view), level="warning")
+    else:
+        yield Hit(mix)
+
+
+def framing_of(image: ImageFacts) -> str:
+    """By its tags, else by how large the face is; empty where neither says."""
+    tags = [plain(tag) for line in image.captions for tag in split_tags(line)]
+    said = next((view for view, words in _FRAMINGS.items() if any(w in tags for w in words)), "")
+    if said or not image.faces:
+        return said
+    faces_high = 1 / max(face.height for face in image.faces)
+    return next((view for most, view in _FACE_HEIGHTS if faces_high <= most), "full body")
+
+
+# --- text -------------------------------------------------------------------------------------------------------------
+
+
+def text(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+    """B09."""
+    read = [i for i in facts.taught if i.texts is not None]
+    told = marked({n: i.texts or () for n, i in enumerate(read)}, [i.size for i in read])
+    foreign = {read[n].name: [t for t in lines if t.kind in KINDS] for n, lines in told.items()}
+    found = {name: some([str(t) for t in lines], 3) for name, lines in foreign.items() if lines}
+    yield from each(found, "{n} hold writing that is no part of the picture, which will be learned as a smear")
+    watermarks = tuple(name for name, lines in foreign.items() if any(t.kind == "watermark" for t in lines))
+    if len(watermarks) > spec.limits.same_place * len(read):
+        why = f"{counted(len(watermarks), 'image')} with the same writing at the same place: a watermark is learned"
+        yield Hit(why, watermarks, level="error" if spec.kind == "style" else "warning", key="watermark")
+    signs = {read[n].name: some([str(t) for t in lines if t.kind == "text"], 3) for n, lines in told.items()}
+    signs = {name: note for name, note in signs.items() if note}
+    why = "{n} hold words on signs or clothes: tag them, or take them out"
+    mend = "bakehouse dataset clean {folder} --kind text"
+    yield from each(signs, why, level="info", key="signs", mend=mend)
+
+
+# --- sameness ---------------------------------------------------------------------------------------------------------
+
+
+def backgrounds(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+    """B12."""
+    measured = [(i, p) for i, p in facts.measured() if i.record is None or i.record.mask is None]
+    if len(measured) < _ENOUGH or spec.kind == "style":
+        return
+    sets = alike([p.ring for _, p in measured], spec.limits.background_distance)
+    number, most = Counter(sets).most_common(1)[0]
+    if most > 1 and most / len(measured) > spec.limits.background:
+        files = tuple(i.name for (i, _), s in zip(measured, sets, strict=True) if s == number)
+        share = percent(most / len(measured))
+        yield Hit(
+            f"{counted(most, 'image')} of {len(measured)} ({share}) have one background, which will be learned", files
+        )
+
+
+_SOURCES = {
+    "screen captures": ("anime screencap", "screencap", "anime screenshot", "screenshot", "anime coloring"),
+    "manga": ("manga", "comic", "monochrome manga"),
+    "3D": ("3d", "render", "mmd", "cgi"),
+    "chibi": ("chibi", "super deformed"),
+    "photographs": ("photo", "photograph", "realistic", "photorealistic", "cosplay photo"),
+}
+_OLD = ("1970s (style)", "1980s (style)", "1990s (style)", "retro artstyle", "retro", "1980s", "1990s", "old anime")
+
+
+def sources(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+    """B14."""
+    tags = {i.name: {plain(t) for line in i.captions for t in split_tags(line)} for i in facts.taught}
+    for source, words in _SOURCES.items():
+        files = tuple(name for name, found in tags.items() if not found.isdisjoint(words))
+        if files:
+            yield Hit(f"{counted(len(files), 'image')} tagged as {source}", files, key=source)
+    old = tuple(name for name, found in tags.items() if not found.isdisjoint(_OLD))
+    if old:
+        why = f"{counted(len(old), 'image')} in an old style: flat colours are learned in a third of the steps"
+        yield Hit(why, old, key="old")
+
+
+def old_style(facts: Facts) -> bool:
+    """Whether most images are tagged as of an old style: they need a third of the steps."""
+    tagged = [i for i in facts.taught if any(plain(t) in _OLD for line in i.captions for t in split_tags(line))]
+    return len(tagged) * 2 > len(facts.taught)

@@ -1,0 +1,195 @@
+"""Every check of the audit: its id, which stays; how bad it is; from where on; and the command that mends it."""
+
+from __future__ import annotations
+
+from bakehouse.curate.audit import balance, captions, files, masks, pixels, triggers
+from bakehouse.curate.audit.check import Check
+from bakehouse.curate.audit.copies import copies
+
+_DATASET = "bakehouse dataset"
+_EDIT = "bakehouse captions edit {folder}"
+_TAG = "bakehouse captions tag {folder} --existing replace"
+
+FAMILIES = {"A": "Files", "B": "Pixels", "C": "Captions", "D": "Triggers", "E": "Balance", "F": "Masks"}
+
+# fmt: off
+CHECKS: tuple[Check, ...] = (
+    Check("A01", "error", "cannot be read", files.unreadable, mend=f"{_DATASET} tidy {{folder}}"),
+    Check(
+        "A02", "error", "too large to decode", files.too_large,
+        threshold="over {megapixels:g} megapixels or {side:,} px a side", mend=f"{_DATASET} tidy {{folder}}",
+    ),
+    Check(
+        "A03", "warning", "another format than its name", files.misnamed,
+        mend=f"{_DATASET} convert {{folder}} --names-only",
+    ),
+    Check("A04", "error", "several images of one name", files.same_stem, mend=f"{_DATASET} tidy {{folder}}"),
+    Check("A05", "info", "files of other programs, stale caches", files.junk, mend=f"{_DATASET} tidy {{folder}}"),
+    Check("A06", "error", "links that lead astray", files.links, mend=f"{_DATASET} tidy {{folder}} -o {{copy}}"),
+    Check("A07", "warning", "upright only by EXIF", files.turned, mend=f"{_DATASET} convert {{folder}}"),
+    Check("A08", "warning", "colours that are not sRGB", files.profiles, mend=f"{_DATASET} convert {{folder}}"),
+    Check("A09", "error", "16-bit or float grey", files.deep_grey, mend=f"{_DATASET} convert {{folder}}"),
+    Check("A10", "warning", "CMYK", files.inks, mend=f"{_DATASET} convert {{folder}}"),
+    Check("A11", "warning", "transparent pixels", files.transparent, mend=f"{_DATASET} flatten {{folder}}"),
+    Check("A12", "warning", "animated", files.animated, mend=f"{_DATASET} convert {{folder}}"),
+    Check("A13", "info", "metadata that tells too much", files.telling, mend=f"{_DATASET} tidy {{folder}} --metadata"),
+    Check(
+        "B01", "warning", "smaller than the resolution", pixels.small,
+        threshold="fewer pixels than the resolution squared; error: enlarged over {enlarged:g} times",
+        mend=f"{_DATASET} upscale {{folder}} --resolution {{resolution}}",
+    ),
+    Check(
+        "B02", "warning", "cut by its bucket", pixels.cut,
+        threshold="over {lost:.0%} of the area; error: over {lost_badly:.0%}, or a face",
+        mend=f"{_DATASET} drop {{folder}} B02 {{use}}",
+        advice="or cut them by hand: `bakehouse dataset bucket FOLDER --preview page.html` shows what is lost",
+    ),
+    Check(
+        "B03", "warning", "buckets that are hard to fill", pixels.shapes,
+        threshold="over {buckets}, or one with fewer images than the batch",
+        mend=f"{_DATASET} drop {{folder}} B03 {{use}}",
+        advice="or cut them to the shape of others (`bakehouse dataset bucket FOLDER`), or take a larger buckets.step",
+    ),
+    Check(
+        "B04", "warning", "a border of one colour", pixels.borders, threshold="over {border:.0%} of a side",
+        mend=f"{_DATASET} trim {{folder}}",
+    ),
+    Check(
+        "B05", "warning", "blurred", pixels.blurred, mend=f"{_DATASET} drop {{folder}} B05 {{use}}", unsure=True,
+        threshold="variance of the Laplacian below {sharpness:g} in the bucket",
+    ),
+    Check(
+        "B06", "warning", "blocks of JPEG", pixels.compressed,
+        threshold="quality below {jpeg_quality}, or edges on the grid {blocks:g} above those beside it",
+        mend=f"{_DATASET} drop {{folder}} B06 {{use}}", unsure=True,
+    ),
+    Check(
+        "B07", "info", "monochrome", pixels.grey, mend=f"{_DATASET} drop {{folder}} B07 {{use}}", unsure=True,
+        threshold="warning: over {grey:.0%} of the images; error: over {grey_badly:.0%}",
+    ),
+    Check(
+        "B08", "warning", "a face too small to learn", pixels.small_faces,
+        threshold="below {face} px at 512, in the bucket", needs="faces",
+        mend=f"{_DATASET} crop {{folder}} --resolution {{resolution}}",
+    ),
+    Check(
+        "B09", "warning", "text and watermarks", pixels.text,
+        threshold="any; one place in over {same_place:.0%} of the images (error for a style)",
+        needs="text", mend=f"{_DATASET} clean {{folder}}",
+    ),
+    Check(
+        "B10", "warning", "not one face", pixels.face_count,
+        needs="faces", mend=f"{_DATASET} clean {{folder}} --faceless",
+    ),
+    Check(
+        "B11", "info", "mix of framings", pixels.framing, threshold="warning: one in over {framing:.0%} of the images",
+        mend=f"{_DATASET} crop {{folder}} --resolution {{resolution}}", unsure=True,
+    ),
+    Check(
+        "B12", "warning", "one background", pixels.backgrounds, threshold="in over {background:.0%} of the images",
+        mend=f"{_DATASET} mask {{folder}}", unsure=True,
+    ),
+    Check("B13", "warning", "copies", copies, mend=f"{_DATASET} dedupe {{folder}}"),
+    Check("B14", "info", "kind of source", pixels.sources, unsure=True),
+    Check("C01", "error", "no caption", captions.missing, mend="bakehouse captions tag {folder}"),
+    Check("C02", "warning", "captions that others read otherwise", captions.encodings, mend=f"{_EDIT} --tidy --utf8"),
+    Check("C03", "warning", "captions without an image", captions.strays, mend=f"{_DATASET} tidy {{folder}}"),
+    Check(
+        "C04", "warning", "too long", captions.lengths,
+        threshold="over {tokens} tokens, or what the training uses; error: over {tokens_most}",
+        mend="bakehouse plan {folder} --subject {subject} --set model.max_tokens=225 -o recipe.toml",
+    ),
+    Check("C05", "warning", "a tag twice", captions.twice, mend=f"{_EDIT} --dedupe"),
+    Check("C06", "warning", "said twice over", captions.redundant, mend=f"{_EDIT} --redundant"),
+    Check("C07", "warning", "synonyms", captions.synonyms, mend=f"{_EDIT} --synonyms"),
+    Check(
+        "C08", "warning", "contradictions", captions.contradictions,
+        mend=f"{_EDIT} --rules contradictions", unsure=True,
+    ),
+    Check("C09", "warning", "tags that say nothing of the picture", captions.junk_tags, mend=f"{_EDIT} --junk"),
+    Check("C10", "warning", "tags that may mean anything", captions.vague, mend=f"{_EDIT} --remove TAG"),
+    Check(
+        "C11", "warning", "tags that the base does not know", captions.unknown,
+        threshold="unknown; info: fewer than {known:,} pictures", needs="vocabulary", mend=f"{_EDIT} --replace OLD=NEW",
+    ),
+    Check("C12", "warning", "other characters", captions.characters, needs="vocabulary", mend=f"{_EDIT} --remove TAG"),
+    Check(
+        "C13", "warning", "far too many tags", captions.panic, threshold="over {caption_bytes:,} bytes of tags",
+        mend=_TAG,
+    ),
+    Check("C14", "warning", "tags and sentences mixed", captions.mixed_forms, mend=_TAG),
+    Check("C15", "warning", "spelled in two ways", captions.spelling, mend=f"{_EDIT} --underscores spaces"),
+    Check(
+        "C16", "warning", "a trigger misspelled", captions.near_misses, threshold="one or two letters apart",
+        needs="triggers",
+        mend=f"{_EDIT} --replace OLD=NEW",
+    ),
+    Check(
+        "D01", "error", "a trigger is missing", triggers.unfit, needs="triggers",
+        mend="bakehouse captions compile {folder}",
+    ),
+    Check("D02", "error", "triggers that cannot be told apart", triggers.explained("D02"), needs="triggers"),
+    Check(
+        "D03", "warning", "hardly ever apart", triggers.explained("D03"), threshold="fewer than {apart} images",
+        needs="triggers",
+    ),
+    Check(
+        "D04", "warning", "a tag grown together with a trigger", triggers.explained("D04"), needs="triggers",
+        threshold="in {fused_badly:.0%} of its shows",
+        advice="find images of it without the tag, or let it absorb the tag",
+    ),
+    Check(
+        "D05", "warning", "left out in all groups", triggers.explained("D05"), needs="triggers",
+        threshold="in {fused_badly:.0%} of all shows",
+    ),
+    Check(
+        "D06", "warning", "absorbs what it should not", triggers.explained("D06"), needs="triggers",
+        advice="take the tag out of its absorbs in triggers.toml, and compile again",
+    ),
+    Check(
+        "D07", "info", "strategy as declared", triggers.strategies, needs="triggers",
+        mend="bakehouse captions compile {folder}",
+    ),
+    Check(
+        "D08", "warning", "a word that means something already", triggers.taken_words, needs="triggers",
+        advice="choose a word without a meaning; `bakehouse triggers probe` tries words on the base model",
+    ),
+    Check(
+        "D09", "warning", "characters together", triggers.together, needs="triggers",
+        threshold="no image of two characters, or words that count people in one",
+    ),
+    Check(
+        "E01", "warning", "few images", balance.few, threshold="fewer than {images}, {pack_images} in a pack",
+        mend=f"{_DATASET} crop {{folder}} --resolution {{resolution}}", advice="or find more images",
+    ),
+    Check(
+        "E02", "warning", "shown unequally", balance.unequal, threshold="over {spread:.0%} from the mean",
+        mend=f"{_DATASET} repeats {{folder}} --write folders",
+    ),
+    Check(
+        "E03", "warning", "images shown in all", balance.steps,
+        threshold="2,000 to 3,000 with Prodigy, twice that with AdamW",
+        mend="bakehouse plan {folder} --subject {subject} -o recipe.toml",
+    ),
+    Check(
+        "E04", "warning", "folders without a number", balance.unnumbered,
+        mend=f"{_DATASET} repeats {{folder}} --write folders",
+    ),
+    Check(
+        "E05", "warning", "regularization images", balance.reg_images,
+        threshold="more than are shown; error: a caption with a trigger",
+        mend=f"{_DATASET} drop {{folder}} E05 {{use}}",
+    ),
+    Check(
+        "E06", "info", "times that an image is shown", balance.views, threshold="warning: over {views}",
+        mend="bakehouse plan {folder} --subject {subject} -o recipe.toml",
+    ),
+    Check("F01", "error", "masks that cannot be used", masks.unfit, needs="masks", mend=f"{_DATASET} tidy {{folder}}"),
+    Check(
+        "F02", "warning", "masks that may be wrong", masks.doubtful, needs="quality",
+        mend=f"{_DATASET} drop {{folder}} F02 {{use}}",
+    ),
+    Check("F03", "info", "share of the loss that masks keep", masks.kept, needs="masks"),
+    Check("F04", "warning", "with and without masks", masks.mixed, needs="masks", mend=f"{_DATASET} mask {{folder}}"),
+)
+# fmt: on

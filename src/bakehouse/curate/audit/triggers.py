@@ -1,0 +1,183 @@
+"""D: triggers. Whether each word stands where it should, and what `triggers explain` says of what they will absorb."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bakehouse.core.errors import Problems
+from bakehouse.curate.audit.check import Hit, Level, counted, percent, some
+from bakehouse.curate.audit.facts import Facts
+from bakehouse.curate.audit.options import AuditSpec
+from bakehouse.curate.captions.tags import key
+from bakehouse.curate.captions.vocabulary import ListedVocabulary, load_vocabulary
+from bakehouse.curate.triggers import Explanation, Finding, explain
+from bakehouse.data.captions import split_tags
+from bakehouse.data.triggers import Compiled, Trigger, compile_captions, plain
+
+_LEVELS: dict[str, Level] = {"error": "error", "warning": "warning", "note": "info"}
+_COUNTS = frozenset({"1girl", "1boy", "2girls", "2boys", "1other", "multiple girls", "multiple boys", "couple"})
+
+
+@dataclass(frozen=True)
+class Declared:
+    """The triggers of an audit, put to its images."""
+
+    compiled: tuple[Compiled, ...]
+    """In the order of the taught images."""
+    explanation: Explanation
+
+
+def declared(facts: Facts, spec: AuditSpec) -> Declared:
+    """Compiles the captions in memory and explains them.
+
+    Raises:
+        Problems: triggers that fit no image, or share a word.
+    """
+    images = [i for i in facts.taught if i.record is not None]
+    records = [i.record for i in images if i.record is not None]
+    compiled = compile_captions(records, spec.triggers, [Path(facts.root)])
+    repeats = [facts.repeats[i.name] for i in images]
+    return Declared(compiled, explain(compiled, spec.triggers, repeats))
+
+
+def unfit(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+    """D01, where triggers fit no image; else the coverage of each."""
+    try:
+        found = declared(facts, spec)
+    except Problems as e:
+        yield Hit(f"the declared triggers do not fit the images: {'; '.join(e.problems)}", key="unfit")
+        return
+    if spec.compiled:
+        return
+    for trigger in spec.triggers:
+        yield from _coverage(facts, found, trigger, spec)
+    if spec.keep_tokens:
+        yield from _front(facts, found, spec)
+
+
+def _in_front(spec: AuditSpec, trigger: Trigger) -> str:
+    """Words given on the command line are put in front; triggers of a file are compiled."""
+    return "" if spec.declared else f'bakehouse captions edit {{folder}} --add "{trigger.head}"'
+
+
+def _coverage(facts: Facts, found: Declared, trigger: Trigger, spec: AuditSpec) -> Iterable[Hit]:
+    names = {i.path: i.name for i in facts.taught}
+    own = [c.record for c in found.compiled if any(trigger.word in w.triggers for w in c.wordings)]
+    lacking = tuple(names[r.path] for r in own if not any(_says(line, trigger) for line in r.captions))
+    if lacking:
+        share = percent(1 - len(lacking) / len(own))
+        captions = f"the captions of its {counted(len(own), 'image')}"
+        why = f"{trigger.word!r} is in {share} of {captions}; {len(lacking)} lack it"
+        yield Hit(why, lacking, key=trigger.word, mend=_in_front(spec, trigger))
+
+
+def _says(line: str, trigger: Trigger) -> bool:
+    words = f" {plain(line.replace(',', ' ').replace('|||', ' '))} "
+    return f" {plain(trigger.word)} " in words
+
+
+def _front(facts: Facts, found: Declared, spec: AuditSpec) -> Iterable[Hit]:
+    """Images whose first tags are not exactly the triggers that `keep_tokens` keeps."""
+    names = {i.path: i.name for i in facts.taught}
+    words = {plain(w) for t in spec.triggers for w in (t.word, t.head)}
+    wrong: dict[str, str] = {}
+    for one in found.compiled:
+        for line in one.record.captions:
+            leading = _leading(line, words, spec.mark)
+            if leading != spec.keep_tokens:
+                wrong[names[one.record.path]] = f"{counted(leading, 'trigger')} in front"
+    if wrong:
+        why = f"{counted(len(wrong), 'caption')} begin with other numbers of triggers"
+        mend = _in_front(spec, spec.triggers[0])
+        yield Hit(f"keep_tokens = {spec.keep_tokens}, and {why}", tuple(wrong), wrong, key="keep_tokens", mend=mend)
+
+
+def _leading(line: str, words: set[str], mark: str) -> int:
+    tags = split_tags(line.split(mark)[0] if mark and mark in line else line)
+    count = 0
+    while count < len(tags) and plain(tags[count]) in words:
+        count += 1
+    return count
+
+
+def explained(number: str) -> Callable[[Facts, AuditSpec], Iterable[Hit]]:
+    """A check that hands on what `triggers explain` finds under one id."""
+
+    def check(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+        for finding in _declared_or_none(facts, spec):
+            if finding.id == number:
+                ways = "; or ".join(f"{r.what} ({r.setting})" for r in finding.remedies)
+                level, key_ = _LEVELS[finding.level], " ".join(finding.triggers)
+                yield Hit(finding.message, level=level, key=key_, advice=ways)
+
+    return check
+
+
+def _declared_or_none(facts: Facts, spec: AuditSpec) -> Sequence[Finding]:
+    try:
+        return declared(facts, spec).explanation.findings
+    except Problems:  # D01 says it
+        return ()
+
+
+def strategies(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+    """D07."""
+    try:
+        found = declared(facts, spec)
+    except Problems:
+        return
+    for one in found.explanation.triggers:
+        if one.realised:
+            differs = one.strategy in ("fluid", "semi-static", "static") and one.realised != one.strategy
+            why = f"{one.word!r} is declared {one.strategy}, and its captions come to {one.realised}"
+            yield Hit(why, level="warning" if differs else "info", key=one.word)
+
+
+def taken_words(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+    """D08, by what captions say and by what the base model was taught."""
+    yield from explained("D08")(facts, spec)
+    if not spec.vocabulary:
+        return
+    known = load_vocabulary(spec.vocabulary)
+    people = set()
+    if isinstance(known, ListedVocabulary):
+        people = {k.split(" (")[0] for k, entry in known.entries.items() if entry.category == "character"}
+    for trigger in spec.triggers:
+        if known.knows(trigger.word):
+            why = f"{trigger.word!r} is a tag that the base model was taught: its pictures come along"
+            yield Hit(why, key=trigger.word)
+        elif inside := sorted({key(w) for w in trigger.word.replace("-", "_").split("_")} & people):
+            yield Hit(f"{trigger.word!r} holds the name of {some(inside)}, whom the base model knows", key=trigger.word)
+
+
+def together(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+    """D09."""
+    people = [t for t in spec.triggers if t.kind == "character"]
+    if len(people) < 2:
+        return
+    try:
+        found = declared(facts, spec)
+    except Problems:
+        return
+    names = {i.path: i.name for i in facts.taught}
+    words = {t.word for t in people}
+    both = [c for c in found.compiled if any(len(words & set(w.triggers)) > 1 for w in c.wordings)]
+    if not both:
+        why = f"no image shows two of {some(sorted(words))} together: asked for both, the model will mix them"
+        yield Hit(f"{why}; {spec.limits.pack_images} or more such images tell them apart", key="none")
+    counting = {
+        names[c.record.path]: some([t for line in c.record.captions for t in split_tags(line) if plain(t) in _COUNTS])
+        for c in both
+    }
+    counting = {name: note for name, note in counting.items() if note}
+    if counting:
+        why = f"{counted(len(counting), 'caption')} of several characters keep words that count people"
+        tags = " ".join(f'--remove "{tag}"' for tag in sorted(_COUNTS & _said(counting)))
+        mend = f"bakehouse captions edit {{folder}} {tags}"
+        yield Hit(f"{why}: the words take a part of the characters", tuple(counting), counting, key="counts", mend=mend)
+
+
+def _said(notes: dict[str, str]) -> set[str]:
+    return {plain(tag) for note in notes.values() for tag in note.split(", ")}

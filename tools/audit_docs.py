@@ -1,0 +1,54 @@
+"""Writes the tables of docs/audit.md from the table of checks: `python -m tools.audit_docs`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from bakehouse.curate.audit.check import Check
+from bakehouse.curate.audit.options import Limits
+from bakehouse.curate.audit.table import CHECKS, FAMILIES
+
+PAGE = Path(__file__).parent.parent / "docs" / "audit.md"
+BEGIN, END = "<!-- checks: written by `make docs` -->", "<!-- end of checks -->"
+WORDS = {
+    "folder": "FOLDER", "copy": "COPY", "resolution": "512", "use": "", "subject": '"zwx person"', "kind": "character",
+    "batch": "1",
+}  # fmt: skip
+
+
+def page(text: str) -> str:
+    """The page with its tables as the program is now."""
+    head, rest = text.split(BEGIN)
+    _, tail = rest.split(END)
+    return f"{head}{BEGIN}\n\n{''.join(tables())}{END}{tail}"
+
+
+def tables() -> Iterator[str]:
+    """One table for each family of checks."""
+    limits = Limits()
+    for letter, family in FAMILIES.items():
+        yield f"### {letter}. {family}\n\n| id | level | finds | from where on | mended by |\n|---|---|---|---|---|\n"
+        yield from (_row(check, limits) for check in CHECKS if check.id.startswith(letter))
+        yield "\n"
+
+
+def _row(check: Check, limits: Limits) -> str:
+    mend = f"`{check.mend.format(**WORDS).strip()}`" if check.mend else check.advice
+    finds = f"{check.title} (a rule of thumb)" if check.unsure else check.title
+    cells = (check.id, check.level, finds, check.threshold_text(limits), mend)
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |\n"
+
+
+def main() -> None:
+    """Writes the page, or says that it differs with --check."""
+    text = PAGE.read_text("utf-8")
+    fresh = page(text)
+    if "--check" in sys.argv and fresh != text:
+        sys.exit("docs/audit.md is not up to date: run `make docs`")
+    PAGE.write_text(fresh, "utf-8")
+
+
+if __name__ == "__main__":
+    main()
