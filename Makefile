@@ -38,6 +38,7 @@ lint: $(VENV)/.ready-dev
 docs: $(VENV)/.ready
 	@$(PY) -m tools.docs
 	@$(PY) -m tools.import_docs
+	@$(PY) -m tools.audit_docs
 
 bench: $(VENV)/.ready-dev
 	@$(PY) -m benchmarks

@@ -11,7 +11,7 @@ from bakehouse.curate.audit.pixels import old_style
 from bakehouse.curate.audit.triggers import explained
 from bakehouse.data.captions import split_tags
 from bakehouse.data.repeats import balance_repeats, fair_target
-from bakehouse.data.triggers import plain
+from bakehouse.data.tag_groups import plain
 
 _BUDGETS = {"sd1": (2000, 3000), "sd2": (2000, 3000), "sdxl": (1500, 2500)}
 """Images shown in all, with Prodigy; AdamW wants twice as many."""
@@ -62,7 +62,8 @@ def steps(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     """E03."""
     if not spec.epochs or spec.kind in ("style", "dreambooth") or spec.family not in _BUDGETS:
         return
-    factor, reasons = 1.0, [spec.optimizer, spec.family]
+    factor = 1.0
+    reasons: list[str] = [spec.optimizer, spec.family]
     for holds, by, why in (
         (spec.optimizer == "adamw", 2.0, ""),
         (spec.faster, 0.6, "min-SNR or input perturbation"),

@@ -45,6 +45,8 @@ def _files(names: Mapping[str, object], facts: Facts) -> tuple[str, ...]:
     return tuple(i.name for i in facts.images if i.name in names)
 
 
+_NAMED = 40
+"""Tags that a command names; with more, it has to be run again."""
 _NO_FAULT = ("it is empty", "is a caption of its own")
 """What reading a caption remarks and C01 says, or what may be meant so."""
 
@@ -174,7 +176,7 @@ def vague(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     if found:
         tags = sorted({key(t) for n in found for t in after[n] if key(t) in words})
         why = f"{counted(len(found), 'caption')} with tags that may mean anything ({some(tags)}): say which kind"
-        yield Hit(why, _files(found, facts), found, mend=_remove(tags))
+        yield Hit(why, _files(found, facts), found, mend=_edit(tags))
 
 
 def _rest(facts: Facts, rule: Rule) -> dict[str, tuple[str, ...]]:
@@ -188,14 +190,11 @@ def _rest(facts: Facts, rule: Rule) -> dict[str, tuple[str, ...]]:
     return rest
 
 
-def _remove(tags: Sequence[str]) -> str:
-    words = " ".join(f'--remove "{tag}"' for tag in tags[:12])
-    return f"bakehouse captions edit {{folder}} {words}"
-
-
-def _replace(pairs: Mapping[str, str]) -> str:
-    words = " ".join(f'--replace "{old}={new}"' for old, new in list(pairs.items())[:12])
-    return f"bakehouse captions edit {{folder}} {words}"
+def _edit(gone: Sequence[str] = (), other: Mapping[str, str] | None = None) -> str:
+    """The command that removes tags and spells others anew."""
+    removed = [f'--remove "{tag}"' for tag in gone[:_NAMED]]
+    replaced = [f'--replace "{old}={new}"' for old, new in (other or {}).items()]
+    return f"bakehouse captions edit {{folder}} {' '.join([*removed, *replaced])}"
 
 
 # --- vocabulary -------------------------------------------------------------------------------------------------------
@@ -210,14 +209,14 @@ def unknown(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     strange = [t for t, _ in counts.most_common() if not known.knows(t)]
     if strange:
         found = _holders(tagged, strange)
-        near = {t: n for t in strange[:12] if (n := nearest(t, known.names()))}
+        near = {t: n for t in strange[:_NAMED] if (n := nearest(t, known.names()))}
         why = f"{counted(len(strange), 'tag')} that the base model was not taught: {some(strange)}"
-        yield Hit(why, _files(found, facts), found, mend=_replace(near) if near else _remove(strange))
-    weak = [t for t in counts if (n := known.count(t)) is not None and n < spec.limits.known]
+        yield Hit(why, _files(found, facts), found, mend=_edit([t for t in strange if t not in near], near))
+    weak = [t for t in counts if (pictures := known.count(t)) is not None and pictures < spec.limits.known]
     if weak:
         found = _holders(tagged, weak)
         why = f"{counted(len(weak), 'tag')} with fewer than {spec.limits.known:,} pictures: {some(weak)}"
-        yield Hit(why, _files(found, facts), found, level="info", key="weak", mend=_remove(weak))
+        yield Hit(why, _files(found, facts), found, level="info", key="weak", mend=_edit(weak))
 
 
 def characters(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
@@ -231,7 +230,7 @@ def characters(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     if others:
         found = _holders(tagged, others)
         why = f"{counted(len(found), 'caption')} name a character of somebody else's: {some(others)}"
-        yield Hit(why, _files(found, facts), found, mend=_remove(others))
+        yield Hit(why, _files(found, facts), found, mend=_edit(others))
 
 
 def _holders(tagged: Mapping[str, Sequence[str]], tags: Iterable[str]) -> dict[str, str]:
@@ -296,7 +295,7 @@ def near_misses(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
         if misses:
             found = _holders(tagged, misses)
             why = f"{counted(len(found), 'caption')} spell {trigger.word!r} otherwise: {some(sorted(misses))}"
-            yield Hit(why, _files(found, facts), found, key=trigger.word, mend=_replace(misses))
+            yield Hit(why, _files(found, facts), found, key=trigger.word, mend=_edit(other=misses))
 
 
 def _meant(tag: str, meant: Mapping[str, str], trigger: Trigger, known: TagVocabulary | None) -> str:

@@ -13,7 +13,7 @@ from bakehouse.curate.clean.text import marked
 from bakehouse.curate.clean.verb import KINDS
 from bakehouse.data.buckets import Placement, bucket_table
 from bakehouse.data.captions import split_tags
-from bakehouse.data.triggers import plain
+from bakehouse.data.tag_groups import plain
 
 _ENOUGH = 8
 """Of so many images a share says something."""

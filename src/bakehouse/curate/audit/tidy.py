@@ -96,13 +96,12 @@ def _gone(name: PurePosixPath) -> list[Edit]:
 
 def _twins(records: Iterable[ImageRecord], images: ImageSet) -> Iterator[tuple[ImageRecord, PurePosixPath]]:
     """Images whose name, without its ending, an earlier one has already, with a free name."""
-    names = Names(images)
     stems = {(record.path.parent, stem_of(record.path)) for record in records}
     seen: set[tuple[Path, str]] = set()
     for record in records:
         key = (record.path.parent, stem_of(record.path))
         if key in seen:
-            yield record, names.take(_free(images.name(record.path), record.path.parent, stems))
+            yield record, _free(images.name(record.path), record.path.parent, stems)
         seen.add(key)
 
 

@@ -14,7 +14,8 @@ from bakehouse.curate.captions.tags import key
 from bakehouse.curate.captions.vocabulary import ListedVocabulary, load_vocabulary
 from bakehouse.curate.triggers import Explanation, Finding, explain
 from bakehouse.data.captions import split_tags
-from bakehouse.data.triggers import Compiled, Trigger, compile_captions, plain
+from bakehouse.data.tag_groups import plain
+from bakehouse.data.triggers import Compiled, Trigger, compile_captions
 
 _LEVELS: dict[str, Level] = {"error": "error", "warning": "warning", "note": "info"}
 _COUNTS = frozenset({"1girl", "1boy", "2girls", "2boys", "1other", "multiple girls", "multiple boys", "couple"})
