@@ -25,4 +25,6 @@ def edit(
 
     asked = any(vars(changes).values())
     rules = changes.ruleset() if asked or not (utf8 or join_lines) else RuleSet()
-    run_verb(folder, Edit(rules=rules, utf8=utf8, join_lines=join_lines), way, look=glance)
+    given = {"utf8": utf8, "join_lines": join_lines}
+    verb = Edit(rules=rules, **{name: True for name, wanted in given.items() if wanted})
+    run_verb(folder, verb, way, look=glance)

@@ -33,12 +33,15 @@ def rules_asked(
         Problems: wrong values, all of them.
     """
     files = [RuleSet.load_rules(name) for name in rules or ()]
-    where = {"has": list(has or ()), "lacks": list(lacks or ()), "path": path}
-    single = rules_of([{**rule, "where": where} for rule in _wished(wishes)])
+    said = {"has": list(has or ()), "lacks": list(lacks or ()), "path": path}
+    where = {name: value for name, value in said.items() if value}
+    single = rules_of([{**rule, **({"where": where} if where else {})} for rule in _wished(wishes)])
     named = [vocabulary] if vocabulary else [f.vocabulary for f in files if f.vocabulary]
     if len(set(named)) > 1:
         raise UsageError(f"the rules name several vocabularies: {', '.join(named)}", hint="--vocabulary says which")
-    asked = RuleSet(vocabulary=named[0] if named else "").then([*(r for f in files for r in f.rules), *single])
+    asked = RuleSet.parse({"vocabulary": named[0]} if named else {}).then(
+        [*(r for f in files for r in f.rules), *single]
+    )
     if not asked.rules:
         raise UsageError("nothing to do", hint="--rules clean, or --add, --remove, --replace, --sort, ...")
     needing = [r.kind for r in single if r.kind in ("split", "consolidate")]

@@ -41,7 +41,8 @@ class Memory:
         return [self._seen[r.sha256] for r in records]
 
     def _keep(self, sights: Sequence[tuple[str, Sight]]) -> None:
-        lines = "".join(json.dumps({"sha256": sha, **sight.to_json()}) + "\n" for sha, sight in sights)
+        lines = "".join("\n" + json.dumps({"sha256": sha, **sight.to_json()}) for sha, sight in sights)
+        # A line begins with its newline: what a process left unfinished when it was killed spoils no other line.
         with writing_to(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a", encoding="utf-8") as f:

@@ -85,7 +85,7 @@ class _Index:
 
     def near(self, k: str) -> list[str]:
         """Tags that differ from `k` by a slip."""
-        found = {other for rest in _rests(k) for other in self._tags[rest] if other != k}
+        found = {other for rest in _rests(k) for other in self._tags.get(rest, ()) if other != k}
         return sorted(other for other in found if _is_slip(k, other))
 
 

@@ -113,7 +113,8 @@ class Tag(Spec):
         needed = len(tags) if self.merge == "all" else 1
         once = {key(tag): tag for words in reversed(tags) for tag in words if seers[key(tag)] >= needed}
         order = dict.fromkeys(key(tag) for words in tags for tag in words)
-        return [*sentences, *(once[k] for k in order if k in once)]
+        told = [once[k] for k in order if k in once]
+        return [*(sentence.rstrip(". ") if told else sentence for sentence in sentences), *told]
 
     def _place(self, record: ImageRecord, images: ImageSet, own: frozenset[str], twins: Counter[str]) -> _Place:
         raw = record.path.with_suffix(RAW_SUFFIX)

@@ -23,10 +23,11 @@ _ENDED = re.compile(r"[\w)\"'][.!?](\s+\S|$)")
 _ARTICLE = re.compile(r"(a|an)\s+\S+\s+\S+", re.IGNORECASE)
 _GRAMMAR = frozenset(
     """
-    a an the is are was has have with of in on at to from by and while who that which her his its their she he it they
+    a an is are was has have with while who that which her his its their she he it they
     wears wearing stands standing sits sitting looks looking
-    """.split()  # noqa: SIM905 - a list of forty short strings is no better to read
+    """.split()  # noqa: SIM905 - a list of thirty short strings is no better to read
 )
+"""Words of sentences. Titles have `the`, `of` and `in` as well."""
 _LONG_PART = 6
 """Words. `brown and white striped background` is still a tag."""
 _LONE_PART = 4
