@@ -133,7 +133,7 @@ def small(folder):
 
 
 def long(folder):
-    texture(0, (128, 512)).save(folder / "00.png")
+    texture(0, (100, 900)).save(folder / "00.png")
 
 
 def one_of_a_shape(folder):
@@ -210,7 +210,7 @@ def stray(folder):
 
 
 def lengthy(folder):
-    say_more(folder, ", ".join(f"thing number {n}" for n in range(40)))
+    say_more(folder, ", ".join(f"thing {n}" for n in range(20)))
 
 
 def far_too_long(folder):

@@ -82,7 +82,7 @@ CASES = [
     Case("C16", lambda f: make.say(f, "zwxx person, portrait"), spec={"triggers": ZWX}, key="zwx"),
     Case("D01", lambda f: make.say(f, "portrait, smile"), spec={"triggers": ZWX}, key="zwx"),
     Case("D01", lambda f: make.say(f, "hat, zwx person"), {"triggers": ZWX, "keep_tokens": 1}, key="keep_tokens"),
-    Case("E02", lambda f: make.outfit_folders(f, counts=(10, 16)), level="warning"),
+    Case("E02", lambda f: make.outfit_folders(f, counts=(10, 30)), level="warning"),
     Case("E04", lambda f: make.outfit_folders(f, ("3_red dress", "blue coat"))),
     Case("F01", lambda f: make.masks(f) or Image.new("L", (128, 40), 255).save(f / "masks" / "00.png")),
     Case("F02", lambda f: make.masks(f) or Image.new("L", (128, 128), 255).save(f / "masks" / "00.png")),
@@ -142,7 +142,7 @@ def test_a_fault_is_found_and_its_command_mends_it(case, clean, known, tmp_path,
         return
     assert finding.mend.startswith("bakehouse ")
     run(f"{finding.mend} --quiet")
-    after = folder.with_name("photos-plain") if "-o" in finding.mend else folder
+    after = folder.with_name("photos-plain") if " -o " in finding.mend else folder
     left = [f for f in looked(after, case.spec, known).findings if (f.id, f.key) == (case.id, case.key)]
     assert not left, left[0].why
     if after == folder:

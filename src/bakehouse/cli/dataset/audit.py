@@ -41,5 +41,5 @@ def audit(
     if page:
         write_page(report, page, changes=changes)
     print_audit(report, changes=changes, page=page, json=json, quiet=quiet)
-    if exit_code(changes.worse if changes else report.findings, strict=strict):
+    if exit_code(report.findings if changes is None else changes.worse, strict=strict):
         raise typer.Exit(1)

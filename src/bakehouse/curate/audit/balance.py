@@ -118,4 +118,6 @@ def views(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
         why = f"single images are shown {most:,} times, more than {spec.limits.views}: they are learned by heart"
         yield Hit(why, files, level="warning")
     else:
-        yield Hit(f"no image is shown more than {most:,} times ({percent(most / spec.limits.views)} of the most)")
+        yield Hit(
+            f"no image is shown more than {most:,} times ({percent(most / spec.limits.views)} of the most)", mend=""
+        )

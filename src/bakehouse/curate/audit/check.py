@@ -28,8 +28,8 @@ class Hit:
     """Where it is another than the check's."""
     key: str = ""
     """What tells it from other hits of the same check: a trigger, a folder."""
-    mend: str = ""
-    """Where it is another command than the check's."""
+    mend: str | None = None
+    """Where it is another command than the check's; empty where there is nothing to mend."""
     advice: str = ""
     """What to do where no command can decide it."""
 
@@ -67,7 +67,7 @@ def each(
     *,
     level: Level | None = None,
     key: str = "",
-    mend: str = "",
+    mend: str | None = None,
 ) -> Iterable[Hit]:
     """One hit for several files, each with its figure; none where there are none.
 

@@ -29,7 +29,7 @@ def copies(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     for findings, level, key, why in kinds:
         notes = {names[f.other.path]: f"{f.why} ({names[f.keep.path]})" for f in findings}
         if notes:
-            mend = "" if level == "info" else "bakehouse dataset dedupe {folder}"
+            mend = "" if level == "info" else None
             yield Hit(f"{counted(len(notes), 'image')} {why}", tuple(notes), notes, level, key, mend)
 
 

@@ -10,9 +10,11 @@ from typing import Literal
 
 from bakehouse.curate.clean.text import Text
 from bakehouse.curate.dedupe.looks import Look
+from bakehouse.curate.triggers import Explanation
 from bakehouse.data.buckets import Placement
 from bakehouse.data.header import Header
 from bakehouse.data.records import ImageRecord
+from bakehouse.data.triggers import Compiled
 
 Sides = tuple[int, int, int, int]
 """Left, top, right, bottom, in pixels."""
@@ -154,6 +156,17 @@ class Group:
 
 
 @dataclass(frozen=True)
+class TriggerFacts:
+    """The declared triggers, put to the taught images."""
+
+    compiled: tuple[Compiled, ...] = ()
+    """In the order of the taught images."""
+    explanation: Explanation | None = None
+    problems: tuple[str, ...] = ()
+    """Why they fit no image; then there is nothing above."""
+
+
+@dataclass(frozen=True)
 class Facts:
     """A dataset as it was found."""
 
@@ -171,6 +184,7 @@ class Facts:
     groups: tuple[Group, ...] = ()
     unnumbered: tuple[str, ...] = ()
     """Folders with images beside `N_name` folders, which kohya passes over."""
+    triggers: TriggerFacts = TriggerFacts()
     looked_for: frozenset[str] = frozenset()
     """What finders were at work: `faces`, `text`."""
     thumbnails: Mapping[str, bytes] = field(default_factory=dict)

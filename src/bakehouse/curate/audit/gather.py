@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from bakehouse.core.files import sha256_file
+from bakehouse.curate.audit.declared import read_triggers
 from bakehouse.curate.audit.facts import CaptionFacts, Facts, Group, ImageFacts, MaskFacts, Pixels
 from bakehouse.curate.audit.finders import Finders
 from bakehouse.curate.audit.links import foreign_files
@@ -24,7 +25,7 @@ from bakehouse.curate.trim import Trim
 from bakehouse.data.buckets import assign, fit
 from bakehouse.data.captions import read_caption
 from bakehouse.data.header import Header, distinct_frames, read_header
-from bakehouse.data.images import ImageError, flattened, reading, upright_srgb
+from bakehouse.data.images import ImageError, flattened, open_image, reading, upright_srgb
 from bakehouse.data.layouts import MOST_REPEATS
 from bakehouse.data.records import ImageRecord
 from bakehouse.data.scan import Found, caption_files, check_root, collect, named_right, natural_key, stem_of
@@ -147,20 +148,25 @@ def gather(
     one = _Pass(root, spec, finders, found, thumbnails)
     paths = sorted([*found.images, *found.unnamed, *found.broken], key=lambda path: natural_key(path, root))
     images, small = _all(one, paths, progress)
-    images = [i for i in images if not (i.problem and i.path in set(found.unnamed))]
+    unnamed = set(found.unnamed)
+    images = [i for i in images if not (i.problem and i.path in unnamed)]
     names = {image.path: image.name for image in images}
     groups = group_images([image for image in images if not image.problem], spec)
     strange = foreign_files(root, names)
+    mask_facts = tuple(_masks(one, images))
+    if thumbnails:
+        small |= {m.name: thumbnail(open_image(m.path)) for m in mask_facts if m.faults}
     return Facts(
         root=root,
         images=tuple(images),
         captions=tuple(_captions(one, names)),
-        masks=tuple(_masks(one, images)),
+        masks=mask_facts,
         junk=strange.junk,
         stale=strange.stale,
         links=strange.links,
         groups=groups,
         unnumbered=_unnumbered(groups, spec),
+        triggers=read_triggers(root, groups, spec.triggers),
         looked_for=finders.names,
         thumbnails=small,
     )

@@ -18,7 +18,7 @@ def unfit(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
 
 def doubtful(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     """F02."""
-    bad = {m.image or m.name: "; ".join(m.faults) for m in facts.masks if m.faults}
+    bad = {m.name: "; ".join(m.faults) for m in facts.masks if m.faults}
     if bad:
         yield Hit(
             f"{counted(len(bad), 'mask')} that may be wrong: parts of the subject would not be learned", tuple(bad), bad

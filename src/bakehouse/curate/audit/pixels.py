@@ -132,7 +132,7 @@ def grey(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     elif share > spec.limits.grey:
         yield Hit(f"{why}: pictures will come out pale", tuple(found), found, "warning")
     else:
-        yield Hit(why, tuple(found), found)
+        yield Hit(why, tuple(found), found, mend="")
 
 
 # --- faces ------------------------------------------------------------------------------------------------------------
@@ -194,7 +194,7 @@ def framing(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
         why = f"{mix}: pictures will come out as {view}; {some(missing)} is missing"
         yield Hit(why, tuple(name for name, v in known.items() if v == view), level="warning")
     else:
-        yield Hit(mix)
+        yield Hit(mix, mend="")
 
 
 def framing_of(image: ImageFacts) -> str:

@@ -107,7 +107,7 @@ def _finding(check: Check, hit: Hit, spec: AuditSpec, words: Mapping[str, object
         files=hit.files,
         notes=dict(hit.notes),
         threshold=check.threshold_text(spec.limits),
-        mend=(hit.mend or check.mend).format(**words),
+        mend=(check.mend if hit.mend is None else hit.mend).format(**words),
         advice=hit.advice or check.advice,
         unsure=check.unsure,
         key=hit.key,

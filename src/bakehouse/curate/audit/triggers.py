@@ -2,70 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterable
 
-from bakehouse.core.errors import Problems
 from bakehouse.curate.audit.check import Hit, Level, counted, percent, some
 from bakehouse.curate.audit.facts import Facts
 from bakehouse.curate.audit.options import AuditSpec
 from bakehouse.curate.captions.tags import key
 from bakehouse.curate.captions.vocabulary import ListedVocabulary, load_vocabulary
-from bakehouse.curate.triggers import Explanation, Finding, explain
 from bakehouse.data.captions import split_tags
 from bakehouse.data.tag_groups import plain
-from bakehouse.data.triggers import Compiled, Trigger, compile_captions
+from bakehouse.data.triggers import Trigger
 
 _LEVELS: dict[str, Level] = {"error": "error", "warning": "warning", "note": "info"}
 _COUNTS = frozenset({"1girl", "1boy", "2girls", "2boys", "1other", "multiple girls", "multiple boys", "couple"})
 
 
-@dataclass(frozen=True)
-class Declared:
-    """The triggers of an audit, put to its images."""
-
-    compiled: tuple[Compiled, ...]
-    """In the order of the taught images."""
-    explanation: Explanation
-
-
-def declared(facts: Facts, spec: AuditSpec) -> Declared:
-    """Compiles the captions in memory and explains them.
-
-    Raises:
-        Problems: triggers that fit no image, or share a word.
-    """
-    images = [i for i in facts.taught if i.record is not None]
-    records = [i.record for i in images if i.record is not None]
-    compiled = compile_captions(records, spec.triggers, [Path(facts.root)])
-    repeats = [facts.repeats[i.name] for i in images]
-    return Declared(compiled, explain(compiled, spec.triggers, repeats))
-
-
 def unfit(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
-    """D01, where triggers fit no image; else the coverage of each."""
-    try:
-        found = declared(facts, spec)
-    except Problems as e:
-        yield Hit(f"the declared triggers do not fit the images: {'; '.join(e.problems)}", key="unfit")
-        return
-    if spec.compiled:
+    """D01."""
+    if facts.triggers.problems:
+        why = f"the declared triggers do not fit the images: {'; '.join(facts.triggers.problems)}"
+        yield Hit(why, key="unfit", mend="", advice="mend the names of folders and tags where they are declared")
+    if facts.triggers.problems or spec.compiled:
         return
     for trigger in spec.triggers:
-        yield from _coverage(facts, found, trigger, spec)
+        yield from _coverage(facts, trigger, spec)
     if spec.keep_tokens:
-        yield from _front(facts, found, spec)
+        yield from _front(facts, spec)
 
 
-def _in_front(spec: AuditSpec, trigger: Trigger) -> str:
+def _in_front(spec: AuditSpec, trigger: Trigger) -> str | None:
     """Words given on the command line are put in front; triggers of a file are compiled."""
-    return "" if spec.declared else f'bakehouse captions edit {{folder}} --add "{trigger.head}"'
+    return None if spec.declared else f'bakehouse captions edit {{folder}} --add "{trigger.head}"'
 
 
-def _coverage(facts: Facts, found: Declared, trigger: Trigger, spec: AuditSpec) -> Iterable[Hit]:
+def _coverage(facts: Facts, trigger: Trigger, spec: AuditSpec) -> Iterable[Hit]:
     names = {i.path: i.name for i in facts.taught}
-    own = [c.record for c in found.compiled if any(trigger.word in w.triggers for w in c.wordings)]
+    own = [c.record for c in facts.triggers.compiled if any(trigger.word in w.triggers for w in c.wordings)]
     lacking = tuple(names[r.path] for r in own if not any(_says(line, trigger) for line in r.captions))
     if lacking:
         share = percent(1 - len(lacking) / len(own))
@@ -79,12 +51,12 @@ def _says(line: str, trigger: Trigger) -> bool:
     return f" {plain(trigger.word)} " in words
 
 
-def _front(facts: Facts, found: Declared, spec: AuditSpec) -> Iterable[Hit]:
+def _front(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     """Images whose first tags are not exactly the triggers that `keep_tokens` keeps."""
     names = {i.path: i.name for i in facts.taught}
     words = {plain(w) for t in spec.triggers for w in (t.word, t.head)}
     wrong: dict[str, str] = {}
-    for one in found.compiled:
+    for one in facts.triggers.compiled:
         for line in one.record.captions:
             leading = _leading(line, words, spec.mark)
             if leading != spec.keep_tokens:
@@ -107,7 +79,7 @@ def explained(number: str) -> Callable[[Facts, AuditSpec], Iterable[Hit]]:
     """A check that hands on what `triggers explain` finds under one id."""
 
     def check(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
-        for finding in _declared_or_none(facts, spec):
+        for finding in facts.triggers.explanation.findings if facts.triggers.explanation else ():
             if finding.id == number:
                 ways = "; or ".join(f"{r.what} ({r.setting})" for r in finding.remedies)
                 level, key_ = _LEVELS[finding.level], " ".join(finding.triggers)
@@ -116,24 +88,15 @@ def explained(number: str) -> Callable[[Facts, AuditSpec], Iterable[Hit]]:
     return check
 
 
-def _declared_or_none(facts: Facts, spec: AuditSpec) -> Sequence[Finding]:
-    try:
-        return declared(facts, spec).explanation.findings
-    except Problems:  # D01 says it
-        return ()
-
-
 def strategies(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
-    """D07."""
-    try:
-        found = declared(facts, spec)
-    except Problems:
+    """D07. Words of the command line declare no strategy."""
+    if not (spec.declared or spec.compiled):
         return
-    for one in found.explanation.triggers:
+    for one in facts.triggers.explanation.triggers if facts.triggers.explanation else ():
         if one.realised:
             differs = one.strategy in ("fluid", "semi-static", "static") and one.realised != one.strategy
             why = f"{one.word!r} is declared {one.strategy}, and its captions come to {one.realised}"
-            yield Hit(why, level="warning" if differs else "info", key=one.word)
+            yield Hit(why, level="warning" if differs else "info", key=one.word, mend=None if differs else "")
 
 
 def taken_words(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
@@ -156,15 +119,11 @@ def taken_words(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
 def together(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     """D09."""
     people = [t for t in spec.triggers if t.kind == "character"]
-    if len(people) < 2:
-        return
-    try:
-        found = declared(facts, spec)
-    except Problems:
+    if len(people) < 2 or facts.triggers.problems:
         return
     names = {i.path: i.name for i in facts.taught}
     words = {t.word for t in people}
-    both = [c for c in found.compiled if any(len(words & set(w.triggers)) > 1 for w in c.wordings)]
+    both = [c for c in facts.triggers.compiled if any(len(words & set(w.triggers)) > 1 for w in c.wordings)]
     if not both:
         why = f"no image shows two of {some(sorted(words))} together: asked for both, the model will mix them"
         yield Hit(f"{why}; {spec.limits.pack_images} or more such images tell them apart", key="none")
