@@ -62,7 +62,7 @@ class _Ramp(ScheduleSpec):
     ratio: float
 
     def factor(self, step: int, total: int) -> float:
-        return self.ratio ** (step / max(1, total - 1))
+        return float(self.ratio ** (step / max(1, total - 1)))
 
 
 def find_rate(
@@ -129,9 +129,13 @@ def _plan(
     if steps < 4 * READ_EVERY:
         raise UsageError(f"steps = {steps}: a ramp needs {4 * READ_EVERY}; {STEPS} are usual")
     plan = make_plan(recipe.with_values({"optimizer.lr": None, "optimizer.text_lr": None}), images)
+    if plan.recipe.train.batch == "auto":
+        # A step's images count, not how many of them come at a time; one at a time fits wherever the recipe does.
+        plan = plan.with_batch(1, plan.recipe.train.accumulation, "")
     usual, given = plan.recipe.optimizer, recipe.optimizer
     assert usual.lr is not None
-    low, high = low or usual.lr / SPAN, high or usual.lr * SPAN
+    low = usual.lr / SPAN if low is None else low
+    high = usual.lr * SPAN if high is None else high
     if not 0 < low < high:
         raise UsageError(f"low = {low:g} and high = {high:g}: the ramp rises, so low must be above 0 and below high")
     ratio = None if usual.text_lr is None else usual.text_lr / usual.lr
@@ -140,9 +144,7 @@ def _plan(
     rates = {"lr": low, "text_lr": None if ratio is None else low * ratio}
     changes = {"optimizer": usual.model_copy(update=rates), "schedule": _Ramp(ratio=high / low)}
     plan = dataclasses.replace(plan, recipe=plan.recipe.model_copy(update=changes), steps=steps)
-    if plan.recipe.train.batch == "auto":
-        plan = plan.with_batch(1, plan.recipe.train.accumulation, "")
-    return dataclasses.replace(plan, steps=steps), ratio
+    return plan, ratio
 
 
 def _probe(plan: Plan) -> Generator[Event, None, tuple[float, list[Reading]]]:
