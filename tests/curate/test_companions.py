@@ -14,7 +14,7 @@ def make(folder: Path, *names: str) -> Path:
     for name in names:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix in (".txt", ".caption", ".json"):
+        if path.suffix in (".txt", ".caption", ".json", ".tags"):
             path.write_text('{"caption": "x"}' if path.suffix == ".json" else f"caption of {name}", encoding="utf-8")
         else:
             Image.new("RGB", (64, 64), (len(name), 9, 200)).save(path)
@@ -37,6 +37,7 @@ def carry_out(folder, images, edits):
         (["a.png", "A.TXT", "masks/a.png"], {"A.TXT", "masks/a.png"}),
         (["a.png", "a.mask.png", "b.png"], {"a.mask.png"}),
         (["a.png", "a.json"], {"a.json"}),
+        (["a.png", "a.txt", "a.tags"], {"a.txt", "a.tags"}),
         (["cafe\u0301.png", "caf\u00e9.txt"], {"caf\u00e9.txt"}),
     ],
 )

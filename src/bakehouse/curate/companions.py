@@ -13,7 +13,8 @@ from bakehouse.data.records import ImageRecord, ImageSet
 from bakehouse.data.scan import MASK_ENDINGS, nfc
 from bakehouse.data.triggers import RAW_SUFFIX
 
-_WORDS = (*CAPTION_EXTENSIONS, RAW_SUFFIX)
+TEXTS = (*CAPTION_EXTENSIONS, RAW_SUFFIX)
+"""Endings of the files that say something about an image."""
 
 
 def companions(record: ImageRecord, images: ImageSet) -> tuple[Path, ...]:
@@ -24,10 +25,10 @@ def companions(record: ImageRecord, images: ImageSet) -> tuple[Path, ...]:
     """
     folder, stem, name = record.path.parent, _key(record.path.stem), _key(record.path.name)
     listing = _listing(folder, folder.stat().st_mtime_ns)
-    own = [p for p in listing.get(name, ()) if p.suffix.lower() in _WORDS]
+    own = [p for p in listing.get(name, ()) if p.suffix.lower() in TEXTS]
     beside = [p for p in listing.get(stem, ()) if p != record.path]
     if not any(p.suffix.lower() in EXTENSIONS for p in beside):
-        own += [p for p in beside if p.suffix.lower() in _WORDS]
+        own += [p for p in beside if p.suffix.lower() in TEXTS]
     mask = record.mask
     if mask is not None and mask.is_relative_to(images.root) and images.masks.get(mask, 1) == 1:
         own.append(mask)

@@ -40,6 +40,15 @@ EXTENSIONS = frozenset(
 )
 """Names that claim to be images; only used to decide what to report as unreadable."""
 
+FOREIGN = {
+    ".jxl": "JPEG XL cannot be read; save it as PNG",
+    **dict.fromkeys(
+        (".dng", ".cr2", ".cr3", ".nef", ".nrw", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw"),
+        "it is a camera's raw file; develop it and save it as PNG",
+    ),
+}
+"""Images that cannot be read, by extension. What opens in a raw file is a thumbnail, and nobody would notice."""
+
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -61,6 +70,8 @@ _NOT_AN_IMAGE = (
     (b"rar!", "is a RAR archive"),
     (b"8bps", "is a Photoshop file"),
     (b"\x1a\x45\xdf\xa3", "is a video"),
+    (b"\xff\x0a", "is JPEG XL, which cannot be read; save it as PNG"),
+    (b"\0\0\0\x0cjxl ", "is JPEG XL, which cannot be read; save it as PNG"),
     (b"{", "is JSON, not an image"),
 )
 

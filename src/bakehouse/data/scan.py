@@ -14,7 +14,7 @@ from pathlib import Path
 from bakehouse.core.errors import Problems, UsageError
 from bakehouse.core.files import sha256_file
 from bakehouse.data.captions import CAPTION_EXTENSIONS, read_caption
-from bakehouse.data.images import EXTENSIONS, ImageError, ImageInfo, probe, sniff
+from bakehouse.data.images import EXTENSIONS, FOREIGN, ImageError, ImageInfo, probe, sniff
 from bakehouse.data.records import ImageRecord, ImageSet, Skipped
 
 MASK_FOLDERS = ("mask", "masks")
@@ -59,6 +59,7 @@ def scan(
     infos = _probe_all([*found.images, *found.unnamed], progress)
     extensions = _extensions(caption_extension)
     records, skipped = [], [Skipped(path, "the link leads nowhere") for path in found.broken]
+    skipped += [Skipped(path, FOREIGN[path.suffix.lower()]) for path in found.foreign]
     claimed = set(found.images)
     for path in [*found.images, *found.unnamed]:
         info = infos[path]
@@ -109,6 +110,8 @@ class Found:
     captions: dict[tuple[Path, str], Path] = field(default_factory=dict)
     """By folder and lower-case NFC name."""
     broken: list[Path] = field(default_factory=list)
+    foreign: list[Path] = field(default_factory=list)
+    """Images of a sort that cannot be read."""
     others: list[Path] = field(default_factory=list)
     stray_masks: list[Path] = field(default_factory=list)
     caption_notes: dict[str, list[Path]] = field(default_factory=lambda: defaultdict(list))
@@ -136,6 +139,8 @@ def collect(root: Path, recursive: bool = True) -> Found:
         elif not path.exists():
             if path.suffix.lower() in EXTENSIONS:
                 found.broken.append(path)
+        elif path.suffix.lower() in FOREIGN:
+            found.foreign.append(path)
         elif _is_mask(path, root):
             masks.append(path)
         elif path.suffix.lower() in EXTENSIONS:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from bakehouse.core.errors import UsageError
-from bakehouse.curate.companions import companions
+from bakehouse.curate.companions import TEXTS, companions
 from bakehouse.curate.edits import Edit, Proposal, Write
 from bakehouse.curate.frames import distinct, frames
 from bakehouse.curate.intake.film import FILM_ENDINGS
@@ -19,6 +19,7 @@ from bakehouse.data import ConceptFolder, ImageRecord, ImageSet, read_layout, sc
 from bakehouse.data.captions import CAPTION_EXTENSIONS
 from bakehouse.data.header import header
 from bakehouse.data.scan import natural_key, nfc
+from bakehouse.data.triggers import RAW_SUFFIX
 
 
 @dataclass(frozen=True)
@@ -67,15 +68,15 @@ class Arrival:
         """Endings and contents of its caption files."""
         if options.captions == "none":
             return
+        written = [path for path in self.captions if path.suffix.lower() != RAW_SUFFIX]
         tagged = None
         if options.captions == "auto":
-            tagged = read_sidecars(self.captions, artists=options.artists, underscores=options.underscores)
-        if tagged is not None or not self.captions:
-            text = self.text if tagged is None else tagged
-            if text:
-                yield ".txt", text.encode()
-            return
+            tagged = read_sidecars(written, artists=options.artists, underscores=options.underscores)
         kept = {path.suffix.lower(): path for path in reversed(self.captions)}
+        if tagged is not None or not written:
+            kept = {ending: path for ending, path in kept.items() if ending == RAW_SUFFIX}
+            text = self.text if tagged is None else tagged
+            yield from [(".txt", text.encode())] if text else []
         yield from ((ending, path.read_bytes()) for ending, path in sorted(kept.items()))
 
 
@@ -142,7 +143,7 @@ def _free(name: PurePosixPath, taken: set[str]) -> PurePosixPath:
 
 
 def _arrival(record: ImageRecord, images: ImageSet, home: PurePosixPath) -> Arrival:
-    about = [path for path in companions(record, images) if path.suffix.lower() in CAPTION_EXTENSIONS]
+    about = [path for path in companions(record, images) if path.suffix.lower() in TEXTS]
     if record.caption_path is not None and record.caption_path not in about:
         about.append(record.caption_path)
     if record.caption_path is None and record.captions:

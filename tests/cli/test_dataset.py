@@ -1,0 +1,135 @@
+"""`bakehouse dataset`: what the user types and reads."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from PIL import Image
+
+from bakehouse.cli.main import main
+from bakehouse.curate.steps import HOME, history
+
+
+@pytest.fixture
+def said(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for i in range(3):
+        Image.new("RGB", (96, 64 + 16 * i), (80 * i, 0, 0)).save(photos / f"{i}.png")
+        (photos / f"{i}.txt").write_text(f"caption {i}")
+
+    def say(*words: str, code: int = 0) -> tuple[str, str]:
+        with pytest.raises(SystemExit) as e:
+            main(["dataset", *words])
+        out, err = capsys.readouterr()
+        assert (e.value.code or 0) == code, err
+        return out, err
+
+    return say
+
+
+def look(folder):
+    return {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.iterdir() if p.name != HOME}
+
+
+def test_a_verb_is_listed_done_and_taken_back(said, tmp_path):
+    before = look(tmp_path / "photos")
+    out, _ = said("square", "photos", "--dry-run")
+    assert out.splitlines() == [
+        "0.png  96 x 64 becomes 96 x 96",
+        "1.png  96 x 80 becomes 96 x 96",
+        "2 to square among 3 images; nothing was changed",
+    ]
+    assert look(tmp_path / "photos") == before
+    assert not (tmp_path / "photos" / HOME).exists()
+    out, _ = said("square", "photos", "--fill", "edge")
+    assert out.splitlines()[-2:] == [
+        "step 1 (square): 2 changed in photos",
+        "take it back with: bakehouse dataset undo photos",
+    ]
+    out, _ = said("history", "photos")
+    assert "square" in out
+    assert "fill edge" in out
+    out, _ = said("undo", "photos")
+    assert out == "took back step 1 (square): 2 changed\nphotos is as it was before step 1\n"
+    assert look(tmp_path / "photos") == before
+
+
+def test_preview_writes_a_page_that_needs_no_other_file(said, tmp_path):
+    before = look(tmp_path / "photos")
+    out, _ = said("square", "photos", "--preview", "page.html")
+    assert out.endswith("nothing was changed: see page.html\n")
+    page = (tmp_path / "page.html").read_text("utf-8")
+    assert page.count("data:image/webp;base64,") == 4
+    assert "96 x 64 becomes 96 x 96" in page
+    assert "http" not in page
+    assert look(tmp_path / "photos") == before
+
+
+def test_out_works_on_a_copy(said, tmp_path):
+    before = look(tmp_path / "photos")
+    out, _ = said("square", "photos", "-o", "squares")
+    assert out.endswith("bakehouse dataset undo squares\n")
+    assert look(tmp_path / "photos") == before
+    assert {Image.open(p).size for p in (tmp_path / "squares").glob("*.png")} == {(96, 96)}
+
+
+def test_nothing_to_do_is_said(said):
+    assert said("flatten", "photos")[0] == "nothing to flatten: photos is as it was\n"
+    assert said("flatten", "photos", "--dry-run")[0] == "nothing to flatten among 3 images; nothing was changed\n"
+    assert "no history" in said("history", "photos")[1]
+
+
+def test_json(said):
+    told = json.loads(said("square", "photos", "--dry-run", "--json")[0])
+    assert [p["path"] for p in told["proposals"]] == ["0.png", "1.png"]
+    told = json.loads(said("square", "photos", "--json")[0])
+    assert (told["step"], told["state"], len(told["changes"])) == (1, "done", 2)
+    assert json.loads(said("history", "photos", "--json")[0])[0]["verb"] == "square"
+    assert json.loads(said("undo", "photos", "--json")[0])[0]["state"] == "undone"
+
+
+def test_all_steps_come_back_at_once(said, tmp_path):
+    before = look(tmp_path / "photos")
+    said("square", "photos")
+    Image.new("RGBA", (64, 64), (9, 9, 9, 0)).save(tmp_path / "photos/new.webp")
+    said("convert", "photos")
+    said("flatten", "photos")
+    (tmp_path / "photos/0.png").write_bytes(b"by hand")
+    _, err = said("undo", "photos", "--all", code=2)
+    assert "1 of the files of step 1 (square) were changed since: 0.png" in err
+    out, _ = said("undo", "photos", "--all", "--keep-edits")
+    assert out.splitlines()[-1] == "photos is as it was before step 1"
+    (tmp_path / "photos/new.webp").unlink()
+    assert look(tmp_path / "photos") == before
+    assert [s.state for s in history(tmp_path / "photos")] == ["undone"] * 3
+
+
+def test_import(said, tmp_path):
+    out, _ = said("import", "photos", "-o", "set", "--dry-run")
+    assert out.splitlines()[-1] == "photos: 3 images; nothing was copied yet"
+    out, _ = said("import", "photos", "-o", "set")
+    assert out == (
+        "photos: 3 images; step 1, 6 new\n"
+        "take the last one back with: bakehouse dataset undo set\n"
+    )  # fmt: skip
+    assert said("import", "photos", "-o", "set")[0] == "photos: nothing new\n"
+    assert {n: d for n, (d, _) in look(tmp_path / "set").items()} == {
+        n: d for n, (d, _) in look(tmp_path / "photos").items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("square", "gone"), "gone does not exist"),
+        (("square", "photos", "--fill", "whit"), "'whit' is no colour"),
+        (("undo", "photos"), "no steps to take back"),
+        (("import", "gone", "-o", "set"), "gone does not exist"),
+        (("square", "photos", "-o", "photos"), "lie in each other"),
+    ],
+)
+def test_wrong_words_are_answered(said, words, message):
+    assert message in said(*words, code=2)[1]
