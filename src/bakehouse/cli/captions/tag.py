@@ -39,9 +39,11 @@ def tag(
     from bakehouse.cli.dataset.runner import run_verb
     from bakehouse.curate.captions.tagging import Tag, thresholds_of
 
-    wanted = {"taggers": tagger or ["crumb"], "existing": existing, "thresholds": thresholds_of(threshold or ()),
-              "categories": also and [*also, "character", "general"], "exclude": exclude, "front": front,
-              "merge": merge, "most": most, "underscores": underscores, "prompt": prompt, "batch": batch, "device": device}  # fmt: skip
+    wanted = {
+        "taggers": tagger or ["crumb"], "existing": existing, "thresholds": thresholds_of(threshold or ()),
+        "categories": also and [*also, "character", "general"], "exclude": exclude, "front": front, "merge": merge,
+        "most": most, "underscores": underscores, "prompt": prompt, "batch": batch, "device": device,
+    }  # fmt: skip
     default = {name: field.default for name, field in Tag.model_fields.items()}
     said = {name: value for name, value in wanted.items() if value and value != default[name]}
     run_verb(folder, Tag.parse(said, source="captions tag"), way)
