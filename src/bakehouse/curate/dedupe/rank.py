@@ -5,13 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
 from bakehouse.data.captions import split_tags
 from bakehouse.data.header import jpeg_quality
-from bakehouse.data.images import reading
+from bakehouse.data.images import open_image, reading
 from bakehouse.data.records import ImageRecord
 
 LOSSLESS = 101
 """Above every JPEG."""
+_SHARES = (2 / 3, 1 / 2, 1 / 3, 1 / 4)
+"""Of the sides: the sizes from which a picture may have been enlarged."""
+_LOST = 4
+"""Levels of 255 by which one pixel in 200 may change when a picture is brought to such a size and back."""
 _LOSSY = {"WEBP": 85, "AVIF": 85, "HEIF": 90}
 """These do not say their quality; what programs write unless told otherwise is worth about such a JPEG."""
 
@@ -22,7 +29,8 @@ class Standing:
 
     clean: bool
     """No text or watermark was found where another copy has none."""
-    pixels: int
+    detail: int
+    """Pixels, as many as the picture had before it was enlarged."""
     quality: int
     """Of a JPEG 1..100, from its quantization table; `LOSSLESS` for what loses nothing."""
     captioned: bool
@@ -34,14 +42,14 @@ class Standing:
     @property
     def key(self) -> tuple[int, int, int, int, float, int]:
         """Sorts the best copy first."""
-        return (-self.clean, -self.pixels, -self.quality, -self.captioned, self.age, self.number)
+        return (-self.clean, -self.detail, -self.quality, -self.captioned, self.age, self.number)
 
     def over(self, other: Standing) -> str:
         """Why this one stays and the other goes."""
         if self.clean and not other.clean:
             return "has no text over it"
-        if self.pixels != other.pixels:
-            return f"has {self.pixels / other.pixels:.2g} times the pixels"
+        if self.detail != other.detail:
+            return f"has {self.detail / other.detail:.2g} times the detail"
         if self.quality != other.quality:
             return f"lost less when it was saved ({_quality(self.quality)} to {_quality(other.quality)})"
         if self.captioned and not other.captioned:
@@ -53,12 +61,26 @@ def standing(record: ImageRecord, number: int, *, clean: bool = True) -> Standin
     """Of an image that is the `number`-th of its dataset."""
     return Standing(
         clean=clean,
-        pixels=record.width * record.height,
+        detail=detail(open_image(record.path)),
         quality=quality(record.path),
         captioned=richness(record) > (0, 0),
         age=record.path.stat().st_mtime,
         number=number,
     )
+
+
+def detail(image: Image.Image) -> int:
+    """How many pixels a picture needs: fewer than it has if it was enlarged, for then shrinking it loses nothing."""
+    grey = image.convert("L")
+    pixels = np.asarray(grey, np.int16)
+    needed = 1.0
+    for share in _SHARES:
+        small = (max(1, round(grey.width * share)), max(1, round(grey.height * share)))
+        again = grey.resize(small, Image.Resampling.LANCZOS).resize(grey.size, Image.Resampling.BICUBIC)
+        if np.percentile(np.abs(pixels - np.asarray(again)), 99.5) > _LOST:
+            break
+        needed = share
+    return round(grey.width * needed) * round(grey.height * needed)
 
 
 def quality(path: Path) -> int:

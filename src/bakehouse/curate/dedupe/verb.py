@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from PIL import Image
 from pydantic import Field
 
 from bakehouse.core.events import Event, Noted, Progress
@@ -32,6 +33,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _WORKERS = min(4, os.cpu_count() or 1)
+_LETTERS = 4
 UNREAD = (
     "text is not looked for, so a copy with a watermark counts as a variant: "
     "pip install 'bakehouse[curate]' brings what finds it"
@@ -69,7 +71,7 @@ class Dedupe(Spec):
 
     def propose(self, images: ImageSet) -> Iterator[Proposal | Event]:
         """One proposal for each copy that goes; variants and crops that stay are told."""
-        findings = yield from self._find(images, self._reader())
+        findings = yield from self.find(images, self._reader())
         yield from _staying(findings)
         if self.text == "auto" and self._reader() is None and any(f.verdict == "variant" for f in findings):
             yield Noted(message=UNREAD)
@@ -93,7 +95,7 @@ class Dedupe(Spec):
                 a watermark is a variant.
             looks: of the images, where they have been taken already.
         """
-        steps = self._find(images, find_text, looks)
+        steps = self.find(images, find_text, looks)
         while True:
             try:
                 next(steps)
@@ -125,7 +127,12 @@ class Dedupe(Spec):
         """What finds text, if it may and the library is installed; its networks are loaded when first asked."""
         if self.text == "off" or importlib.util.find_spec("rapidocr") is None:
             return None
-        return lambda image: [text.box for text in _rapid_text()(image)]
+        return _words
+
+
+def _words(image: Image.Image) -> list[tuple[float, float, float, float]]:
+    """Boxes of what is surely text: a closed eye or an open mouth is read as a letter or two."""
+    return [text.box for text in _rapid_text()(image) if sum(c.isalnum() for c in text.words) >= _LETTERS]
 
 
 @functools.cache

@@ -1,0 +1,116 @@
+"""How long finding duplicates takes, decoding included, and whether it is right: `python -m benchmarks.dedupe`.
+
+Makes pictures of 512 pixels (half JPEG, half PNG): shaded shapes over noise of several octaves, every tenth one a
+re-save of the one before it, every twentieth a variant with something painted over, every twentieth a crop. Then looks
+at all of them as `bakehouse dataset dedupe` does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+from rich.console import Console
+from rich.table import Table
+
+from bakehouse.core.events import Progress
+from bakehouse.curate.dedupe import Dedupe
+from bakehouse.data import scan
+
+SIDE = 512
+KINDS = {9: "copy", 19: "copy", 5: "variant", 15: "crop"}
+"""What every so-manieth of twenty pictures is of the one before it."""
+
+
+def picture(seed: int) -> Image.Image:
+    """A scene that is like no other one."""
+    rng = np.random.default_rng(seed)
+    layers = [rng.normal(0, 50 / (k + 1), (2 ** (k + 2), 2 ** (k + 2), 3)) for k in range(5)]
+    total = np.full((SIDE, SIDE, 3), 128.0, np.float32)
+    for layer in layers:
+        for c in range(3):
+            grown = Image.fromarray(layer[..., c].astype(np.float32)).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+            total[..., c] += np.asarray(grown)
+    image = Image.fromarray(total.clip(0, 255).astype(np.uint8))
+    draw = ImageDraw.Draw(image)
+    for _ in range(8):
+        (x, y), (rx, ry) = rng.uniform(0, SIDE, 2), rng.uniform(10, 110, 2)
+        draw.ellipse((x - rx, y - ry, x + rx, y + ry), fill=tuple(rng.integers(0, 255, 3).tolist()))
+    return image
+
+
+def write(number: int, folder: Path) -> None:
+    """The picture of that number, or what is made of the one before it."""
+    kind = KINDS.get(number % 20, "")
+    image = picture(number - 1 if kind else number)
+    name = folder / f"{number:05}{'-' * bool(kind)}{kind}.{'jpg' if number % 2 else 'png'}"
+    if kind == "variant":
+        ImageDraw.Draw(image).ellipse((230, 200, 280, 232), fill=(150, 20, 40))
+    if kind == "crop":
+        image = image.crop((40, 30, 420, 400))
+    if kind == "copy":
+        image = image.resize((400, 400), Image.Resampling.LANCZOS)
+    image.save(name, **({"quality": 60 if kind else 90} if number % 2 else {"compress_level": 4}))
+
+
+def main() -> None:
+    """Makes the pictures, finds the duplicates, prints seconds and verdicts."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.dedupe", description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=5000)
+    parser.add_argument("--folder", type=Path, help="Of the pictures; made if it is not there. Left out: a new one.")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.folder or Path(temporary) / "set"
+        if not folder.is_dir():
+            folder.mkdir(parents=True)
+            with ProcessPoolExecutor() as pool:
+                list(pool.map(write, range(options.images), repeat(folder), chunksize=50))
+        measure(folder)
+
+
+def measure(folder: Path) -> None:
+    """Looks at a folder and prints what that took."""
+    table = Table("step", "seconds", box=None, pad_edge=False)
+    start = last = time.perf_counter()
+    images = scan(folder)
+    table.add_row("scan: decode once, sha256", f"{time.perf_counter() - last:.1f}")
+    last, what = time.perf_counter(), ""
+    found = Dedupe(text="off").find(images)
+    while True:
+        try:
+            event = next(found)
+        except StopIteration as done:
+            findings = done.value
+            break
+        if isinstance(event, Progress) and event.what != what:
+            last, what = time.perf_counter(), event.what
+        if isinstance(event, Progress) and event.done == event.total:
+            table.add_row(f"{what}: {event.total}", f"{time.perf_counter() - last:.1f}")
+            last = time.perf_counter()
+    table.add_row(f"all, {len(images)} images", f"{time.perf_counter() - start:.1f}")
+    Console().print(table)
+    planned = Counter(kind for r in images if (kind := r.path.stem.partition("-")[2]))
+    right = Counter(f.other.path.stem.partition("-")[2] for f in findings if f.verdict == VERDICTS.get(kind_of(f)))
+    wrong = sum(f.dropped and kind_of(f) != "copy" for f in findings)
+    for kind, count in planned.items():
+        print(f"{kind}: {right[kind]} of {count} found")
+    print(f"dropped though no copy: {wrong}")
+
+
+VERDICTS = {"copy": "duplicate", "variant": "variant", "crop": "near"}
+
+
+def kind_of(finding: object) -> str:
+    """What the second picture of a finding was made as."""
+    return str(finding.other.path.stem).partition("-")[2]  # type: ignore[attr-defined]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""`bakehouse dataset dedupe, trim, bucket, sort, repeats` as they are typed."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from bakehouse.cli.main import main
+from bakehouse.recipe import Recipe
+
+RECIPE = """
+[[concepts]]
+folder = "set/1_a"
+subject = "zwx"
+
+[[concepts]]
+folder = "set/2_b"
+subject = "qvr"
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    for i, name in enumerate(["a", "b"]):
+        (tmp_path / "set" / f"{i + 1}_{name}").mkdir(parents=True)
+        for k in range(2 + i):
+            noise = Image.fromarray(rng.integers(0, 255, (6, 8, 3), dtype=np.uint8)).resize((320, 280))
+            noise.save(tmp_path / "set" / f"{i + 1}_{name}" / f"{k}.png")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "set"
+
+
+def typed(*words, code=0):
+    with pytest.raises(SystemExit) as e:
+        main(["dataset", *map(str, words)])
+    assert (e.value.code or 0) == code
+
+
+def test_dedupe(folder, capsys):
+    Image.open(folder / "1_a" / "0.png").save(folder / "1_a" / "copy.jpg", quality=50)
+    typed("dedupe", folder, "--dry-run")
+    assert "1_a/copy.jpg" in (out := capsys.readouterr().out) and "lost less when it was saved" in out
+    typed("dedupe", folder, "--json", "--dry-run")
+    assert [p["path"] for p in json.loads(capsys.readouterr().out)["proposals"]] == ["1_a/copy.jpg"]
+    typed("dedupe", folder, "--usual", "500", code=2)
+    assert "usual" in capsys.readouterr().err
+    typed("dedupe", folder)
+    assert "take it back with" in capsys.readouterr().out
+    assert not (folder / "1_a" / "copy.jpg").exists()
+
+
+def test_trim(folder, capsys, tmp_path):
+    path = folder / "1_a" / "0.png"
+    ImageOps.expand(Image.open(path), (0, 30, 0, 30)).save(path)
+    typed("trim", folder, "--preview", tmp_path / "page.html")
+    assert "30 px top, 30 px bottom" in (tmp_path / "page.html").read_text("utf-8")
+    typed("trim", folder, "-o", tmp_path / "out")
+    assert Image.open(tmp_path / "out" / "1_a" / "0.png").height == Image.open(path).height - 60
+
+
+def test_bucket(folder, capsys, tmp_path):
+    typed("bucket", folder, "--batch", "4", "--preview", tmp_path / "page.html")
+    found = capsys.readouterr()
+    assert "576x448" in found.out and (tmp_path / "page.html").is_file()
+    assert "fewer images" not in found.err
+    typed("bucket", folder, "--resolution", "256", "--step", "32", "--json")
+    document = json.loads(capsys.readouterr().out)
+    assert len(document["images"]) == 5 and document["images"][0]["bucket"] == [256, 224]
+    typed("bucket", folder, "-o", tmp_path / "x", code=2)
+    typed("bucket", folder, "--sort")
+    assert (folder / "1_a" / "576x448" / "0.png").is_file()
+
+
+def test_repeats(folder, capsys, tmp_path):
+    typed("repeats", folder, "--shows", "12", "--batch", "2")
+    assert "24 images an epoch, 12 steps at batch 2" in capsys.readouterr().out
+    typed("repeats", folder, "--shows", "12", "--write", "folders")
+    assert sorted(p.name for p in folder.iterdir() if p.name[0] != ".") == ["4_b", "6_a"]
+    typed("repeats", folder, "--shows", "12", "--write", "toml", "-o", tmp_path / "out")
+    assert str((tmp_path / "out").resolve()) in (tmp_path / "out" / "dataset.toml").read_text()
+    capsys.readouterr()
+    typed("repeats", folder, "--shows", "12", "--json")
+    assert [row["repeats"] for row in json.loads(capsys.readouterr().out)["concepts"]] == [4, 6]
+
+
+def test_repeats_of_a_recipe(folder, capsys, tmp_path):
+    (tmp_path / "me.toml").write_text(RECIPE)
+    typed("repeats", "me.toml", "--shows", "12", "-o", "new.toml")
+    assert [c.repeats for c in Recipe.load(tmp_path / "new.toml").concepts] == [6, 4]
+    typed("repeats", "me.toml", "--write", "folders", code=2)
+
+
+def test_sort_into_a_recipes_concepts(folder, capsys, tmp_path):
+    Image.new("RGB", (32, 32)).save(folder / "new.png")
+    (folder / "new.txt").write_text("qvr person, smile")
+    (tmp_path / "me.toml").write_text(RECIPE)
+    typed("sort", folder, "--recipe", "me.toml")
+    assert (folder / "2_b" / "new.png").is_file() and (folder / "2_b" / "new.txt").is_file()
+    typed("sort", folder, code=2)
+    assert "which ones make a concept" in capsys.readouterr().err
