@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from bakehouse.curate.audit.check import Hit, counted, each, percent, some
 from bakehouse.curate.audit.facts import Facts, ImageFacts
@@ -217,7 +218,10 @@ def text(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     foreign = {read[n].name: [t for t in lines if t.kind in KINDS] for n, lines in told.items()}
     found = {name: some([str(t) for t in lines], 3) for name, lines in foreign.items() if lines}
     yield from each(found, "{n} hold writing that is no part of the picture, which will be learned as a smear")
-    watermarks = tuple(name for name, lines in foreign.items() if any(t.kind == "watermark" for t in lines))
+    # An address that returns is a watermark too, whatever else it is.
+    anything = {n: [replace(t, kind="text") for t in i.texts or ()] for n, i in enumerate(read)}
+    same = marked(anything, [i.size for i in read])
+    watermarks = tuple(read[n].name for n, lines in same.items() if any(t.kind == "watermark" for t in lines))
     if len(watermarks) > spec.limits.same_place * len(read):
         why = f"{counted(len(watermarks), 'image')} with the same writing at the same place: a watermark is learned"
         yield Hit(why, watermarks, level="error" if spec.kind == "style" else "warning", key="watermark")
