@@ -305,7 +305,7 @@ def test_captions_are_encoded_ahead_of_their_epoch(recipe, tmp_path, monkeypatch
     told = []
     real = Helpers.leave
     monkeypatch.setattr(Helpers, "leave", lambda self: told.append(self.here) or real(self))
-    shuffled = recipe(captions__shuffle=True, captions__caption_dropout=0.3, save__every_epochs=0)
+    shuffled = recipe(adapter__text=False, captions__shuffle=True, captions__caption_dropout=0.3, save__every_epochs=0)
     events = list(bake(shuffled, tmp_path / "away"))
     assert any(isinstance(e, Noted) and "wait in main memory" in e.message for e in events)
     steps_per_epoch = make_plan(shuffled).steps_per_epoch

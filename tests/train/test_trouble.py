@@ -64,19 +64,19 @@ def test_an_empty_folder(tmp_path):
 
 def test_an_unknown_key_and_a_wrong_value_at_once(photos):
     with pytest.raises(Problems) as e:
-        recipe_for_folder(photos, "zwx person", settings={"adapter.rnk": 8, "train.batch": 0, "optimizer.name": "adan"})
+        recipe_for_folder(
+            photos, "zwx person", settings={"adapter.rnk": 8, "train.batch": 0, "optimizer.name": "adamv"}
+        )
     assert "did you mean 'rank'" in str(e.value)
     assert "train.batch = 0" in str(e.value)
     assert "did you mean 'adamw'" in str(e.value)
 
 
 def test_a_weights_file_of_another_architecture(tmp_path):
-    keys = ["conditioner.embedders.0.transformer.text_model.embeddings.token_embedding.weight"]
-    keys += ["conditioner.embedders.1.model.ln_final.weight", "first_stage_model.decoder.conv_in.weight"]
-    keys += ["model.diffusion_model.input_blocks.0.0.weight"]
-    save_file({k: torch.zeros(2, 2) for k in keys}, tmp_path / "xl.safetensors")
-    with pytest.raises(UsageError, match="SDXL"):
-        load_model(tmp_path / "xl.safetensors")
+    keys = ["model.diffusion_model.double_blocks.0.img_attn.qkv.weight", "model.diffusion_model.img_in.weight"]
+    save_file({k: torch.zeros(2, 2) for k in keys}, tmp_path / "flux.safetensors")
+    with pytest.raises(UsageError, match="FLUX"):
+        load_model(tmp_path / "flux.safetensors")
 
 
 def full(*args, **kwargs):

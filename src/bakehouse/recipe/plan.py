@@ -275,9 +275,7 @@ class _Derivation:
         if spec.lr is None:
             self.decide("optimizer.lr", lr, why)
         if spec.text_lr is None and self.recipe.adapter.text:
-            self.decide(
-                "optimizer.text_lr", text_lr, why if row.finds_rate else "half of the UNet's: words are learned fast"
-            )
+            self.decide("optimizer.text_lr", text_lr, why if row.finds_rate else _pace_of_words(text_lr / lr))
         if "schedule" in self.recipe.model_fields_set:
             return
         if spec.relative_step:
@@ -408,6 +406,8 @@ class _Derivation:
         share = self.preset.prior_per_image
         if share != 1 and "per_image" not in self.recipe.prior.model_fields_set:
             self.decide("prior.per_image", share, "class images shown for each image: enough to hold the class")
+        if self.preset.prior_weight != 1 and "weight" not in self.recipe.prior.model_fields_set:
+            self.decide("prior.weight", self.preset.prior_weight, "the class moves less for it, the subject no slower")
         self._guidance("prior")
         self._steps("prior")
         if self.recipe.prior.source == "class" and self.recipe.prior.images is None:
@@ -443,3 +443,10 @@ class _Derivation:
         """A style has no looks of its own: it is seen on the set's own captions."""
         captions = [c for r in self.images for c in r.captions[:1]][:2]
         return [*captions, without_trigger(captions[0], self.recipe.concepts[0])] if captions else []
+
+
+def _pace_of_words(ratio: float) -> str:
+    """Why the text encoder's rate is `ratio` times the UNet's."""
+    if ratio < 1:
+        return "half of the UNet's: words are learned fast" if ratio == 0.5 else f"{ratio:.2g} x the UNet's"
+    return f"{ratio:.2g} x the UNet's: the new word has to part from its class"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from bakehouse.families.denoiser import Denoiser
 from bakehouse.families.load import load_model
 from bakehouse.families.quantize import quantize_base
 from bakehouse.losses import denoising_loss
-from bakehouse.recipe import Plan, PlannedImage, Recipe, make_plan, recipe_to_toml, scan_concepts
+from bakehouse.recipe import Plan, PlannedImage, Recipe, make_plan, scan_concepts, to_toml
 from bakehouse.recipe.estimate import pick_device
 from bakehouse.train.averaging import averaged
 from bakehouse.train.checkpoint import TrainState, checkpoints, ended_at, restore_state, save_state
@@ -56,7 +56,7 @@ def bake(
     plan = make_plan(recipe, images if images is not None else scan_concepts(recipe))
     check_examiner(recipe, examiner)
     with locked(run.folder, "training") as told:
-        claim(run, recipe, plan)
+        claim(run, plan)
         run.sweep()
         yield from _with_failures_noted(dataclasses.replace(plan, warnings=(*told, *plan.warnings)), run, examiner)
 
@@ -82,7 +82,7 @@ def _with_failures_noted(plan: Plan, run: Run, examiner: NewExaminer | None) -> 
         raise
 
 
-def claim(run: Run, recipe: Recipe, plan: Plan) -> None:
+def claim(run: Run, plan: Plan) -> None:
     """Makes the run's folder, or checks that it is this very run's.
 
     Raises:
@@ -90,10 +90,11 @@ def claim(run: Run, recipe: Recipe, plan: Plan) -> None:
     """
     facts = plan.to_json()
     if not run.recipe.is_file():
-        write_text(run.recipe, recipe_to_toml(recipe))
-        write_json(run.plan, facts)
-        return
-    before, now = Recipe.load(run.recipe).model_dump(mode="json"), recipe.model_dump(mode="json")
+        # With nothing left open: what a later version would decide otherwise stays what this run was made with.
+        write_text(run.recipe, to_toml(plan))
+    elif run.plan.is_file():
+        _check_images(run, read_json(run.plan)["images"], facts["images"])
+    before, now = Recipe.load(run.recipe).model_dump(mode="json"), plan.recipe.model_dump(mode="json")
     changed = sorted(_differences(before, now))
     if changed:
         raise UsageError(
@@ -102,9 +103,10 @@ def claim(run: Run, recipe: Recipe, plan: Plan) -> None:
         )
     if not run.plan.is_file():
         write_json(run.plan, facts)
-        return
-    old = {i["path"]: i["sha256"] for i in read_json(run.plan)["images"]}
-    new = {i["path"]: i["sha256"] for i in facts["images"]}
+
+
+def _check_images(run: Run, before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> None:
+    old, new = ({i["path"]: i["sha256"] for i in images} for images in (before, now))
     if old != new:
         names = sorted(Path(p).name for p in old.keys() | new.keys() if old.get(p) != new.get(p))
         raise UsageError(

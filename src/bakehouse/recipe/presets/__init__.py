@@ -38,6 +38,7 @@ class Preset(Spec):
     prior: Literal["none", "class", "captions"] = "none"
     prior_images: int = 200
     prior_per_image: float = 1.0
+    prior_weight: float = 1.0
     prior_target: Literal["noise", "base"] = "base"
     weighting: Literal["none", "min_snr"] = "none"
     guidance: float | None = None
