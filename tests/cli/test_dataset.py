@@ -9,6 +9,7 @@ from PIL import Image
 
 from bakehouse.cli.main import main
 from bakehouse.curate.steps import HOME, history
+from bakehouse.data import image_size
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ def test_out_works_on_a_copy(said, tmp_path):
     out, _ = said("square", "photos", "-o", "squares")
     assert out.endswith("bakehouse dataset undo squares\n")
     assert look(tmp_path / "photos") == before
-    assert {Image.open(p).size for p in (tmp_path / "squares").glob("*.png")} == {(96, 96)}
+    assert {image_size(p) for p in (tmp_path / "squares").glob("*.png")} == {(96, 96)}
 
 
 def test_nothing_to_do_is_said(said):

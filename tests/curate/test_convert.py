@@ -12,7 +12,7 @@ from bakehouse.curate.flatten import Flatten
 from bakehouse.curate.square import Square, squared
 from bakehouse.curate.steps import HOME, history, undo
 from bakehouse.curate.verb import carry_out
-from bakehouse.data import open_image, scan
+from bakehouse.data import image_size, open_image, scan
 from bakehouse.data.header import header
 
 
@@ -143,7 +143,7 @@ def test_alpha_becomes_the_mask_that_training_finds(tmp_path):
     carry_out(tmp_path, Flatten(to_mask=True))
     a, b = scan(tmp_path)
     assert a.mask == tmp_path / "masks/a.png"
-    assert np.array_equal(np.asarray(Image.open(a.mask))[0], np.linspace(0, 255, 48).astype("u1"))
+    assert np.array_equal(np.asarray(open_image(a.mask).convert("L"))[0], np.linspace(0, 255, 48).astype("u1"))
     assert b.mask == tmp_path / "b.mask.png"
     assert b.mask.read_bytes() == mask
     undo(tmp_path)
@@ -179,7 +179,7 @@ def test_a_mask_is_padded_with_black(tmp_path, mask):
     before = look(tmp_path)
     carry_out(tmp_path, Square(fill="edge"))
     (record,) = scan(tmp_path)
-    found = np.asarray(Image.open(record.mask).convert("L"))
+    found = np.asarray(open_image(record.mask).convert("L"))
     assert found.shape == (48, 48)
     assert found[8:40].min() >= 250
     assert found[:8].max() == found[40:].max() == 0
@@ -197,7 +197,7 @@ def test_a_shared_mask_stays_the_others(tmp_path):
     before = (tmp_path / "masks/a.png").read_bytes()
     carry_out(tmp_path, Square())
     assert (tmp_path / "masks/a.png").read_bytes() == before
-    assert Image.open(tmp_path / "one/masks/a.png").size == (48, 48)
+    assert image_size(tmp_path / "one/masks/a.png") == (48, 48)
 
 
 def test_transparent_images_get_transparent_squares():

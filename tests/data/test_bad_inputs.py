@@ -8,23 +8,39 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bakehouse.data import BucketSpec, CaptionOptions, assign, fit, open_image, scan, split_tags, training_caption
+from bakehouse.data import (
+    BucketSpec,
+    CaptionOptions,
+    ImageError,
+    assign,
+    fit,
+    open_image,
+    scan,
+    split_tags,
+    training_caption,
+)
 from bakehouse.data.header import header
 
 from .make import photo, save
 
 
-@pytest.mark.parametrize("name", ["rgb16.tiff", "rgba16.tiff", "rgb16.png", "rgba16.png", "rgb16.ppm", "rgbf.tiff"])
-def test_deep_colours_stay_a_gradient_or_are_refused(tmp_path, name):
-    """Pillow knows no deep colours in TIFF; nothing may come out white or black."""
+@pytest.mark.parametrize("name", ["rgb16.tiff", "rgba16.tiff", "rgb16.png", "rgba16.png", "rgb16.ppm"])
+def test_deep_colours_stay_a_gradient(tmp_path, name):
     cv2 = pytest.importorskip("cv2")
     grey = np.tile(np.linspace(0, 65535, 64).round().astype(np.uint16), (8, 1))
     array = np.stack([grey] * 3, -1)
     if "rgba" in name:
         array = np.dstack([array, np.full_like(grey, 65535)])
-    cv2.imwrite(str(tmp_path / name), (array / 65535).astype(np.float32) if name == "rgbf.tiff" else array)
+    cv2.imwrite(str(tmp_path / name), array)
     found = np.asarray(open_image(tmp_path / name)).astype(float)
     assert np.abs(found[..., 0] - grey / 257).max() <= 1
+
+
+def test_colours_in_floats_are_refused_by_name(tmp_path):
+    cv2 = pytest.importorskip("cv2")
+    cv2.imwrite(str(tmp_path / "a.tiff"), np.full((8, 64, 3), 0.5, np.float32))
+    with pytest.raises(ImageError, match=r"colours in floats, perhaps\); save it as PNG"):
+        open_image(tmp_path / "a.tiff")
 
 
 def test_inks_are_turned_whether_or_not_adobe_signed_them(tmp_path):

@@ -274,6 +274,8 @@ def _what_it_is(path: Path) -> str:
             return f"it {answer}"
     if prefix[4:8] == b"ftyp":
         return "it is a video, not an image"
+    if prefix[:4] in (b"II*\0", b"MM\0*"):
+        return "it is a TIFF of a sort that cannot be read (colours in floats, perhaps); save it as PNG"
     if not prefix.strip(b"\0"):
         return "it holds only zeros: the download or copy was not finished"
     return "it is not an image that can be read (png, jpg, webp, gif, avif, heic, bmp, tiff)"
