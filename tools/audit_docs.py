@@ -13,8 +13,7 @@ from bakehouse.curate.audit.table import CHECKS, FAMILIES
 PAGE = Path(__file__).parent.parent / "docs" / "audit.md"
 BEGIN, END = "<!-- checks: written by `make docs` -->", "<!-- end of checks -->"
 WORDS = {
-    "folder": "FOLDER", "copy": "COPY", "resolution": "512", "use": "", "subject": '"zwx person"', "kind": "character",
-    "batch": "1",
+    "folder": "FOLDER", "copy": "COPY", "resolution": "512", "use": "", "plan": '--subject "zwx person"',
 }  # fmt: skip
 
 

@@ -15,10 +15,11 @@ def of_base(base: str) -> dict[str, Any]:
     from bakehouse.families.refs import native_size
 
     if not base:
-        return {"family": "sd1", "buckets": {"resolution": 512}}
+        return {"base": "sd15", "family": "sd1", "buckets": {"resolution": 512}}
     model = resolve_model(base)
     side = native_size(model)
     values: dict[str, Any] = {
+        "base": base,
         "family": "crumb" if base == "crumb" else model.family or "sd1",
         "buckets": {"resolution": side, "step": 32 if side < 256 else 64},
     }

@@ -22,7 +22,9 @@ class Limits(Spec):
     """Larger images are not decoded."""
     side: Annotated[int, Field(ge=1)] = 16384
     """Pixels; longer images are not decoded."""
-    enlarged: Annotated[float, Field(ge=1)] = 4.0
+    enlarged: Annotated[float, Field(ge=1)] = 1.05
+    """What a bucket enlarges less than this is left to it."""
+    enlarged_badly: Annotated[float, Field(ge=1)] = 4.0
     """An image enlarged more than this for its bucket shows the enlarger, not the subject."""
     lost: Share = 0.08
     """Of an image's area that its bucket cuts away."""
@@ -83,6 +85,8 @@ class AuditSpec(Spec):
 
     kind: Literal["character", "outfits", "pack", "style", "concept", "pose", "object", "dreambooth"] = "character"
     """What shall be taught."""
+    base: str = "sd15"
+    """The base model, as commands name it."""
     family: Literal["crumb", "sd1", "sd2", "sdxl"] = "sd1"
     """Of the base model."""
     buckets: BucketSpec = BucketSpec()

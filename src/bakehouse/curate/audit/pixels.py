@@ -28,12 +28,17 @@ def _placed(facts: Facts) -> Iterator[tuple[ImageFacts, Placement]]:
 
 def small(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     """B01."""
-    needed = spec.buckets.resolution**2
-    bad = [(i, p) for i, p in _placed(facts) if i.size[0] * i.size[1] < needed and p.scale > 1]
-    badly = {i.name: _enlarged(i, p) for i, p in bad if p.scale > spec.limits.enlarged}
+    limits = spec.limits
+    bad = [(i, p) for i, p in _placed(facts) if p.scale > limits.enlarged]
+    badly = {i.name: _enlarged(i, p) for i, p in bad if p.scale > limits.enlarged_badly}
     rest = {i.name: _enlarged(i, p) for i, p in bad if i.name not in badly}
-    yield from each(badly, f"{{n}} must be enlarged more than {spec.limits.enlarged:g} times", level="error", key="far")
-    yield from each(rest, f"{{n}} have fewer than {needed:,} pixels and are enlarged for their bucket")
+    why = f"{{n}} must be enlarged more than {limits.enlarged_badly:g} times: that is invented, not restored"
+    yield from each(badly, why, level="error", key="far")
+    yield from each(rest, f"{{n}} are smaller than {_square(spec)} and are enlarged for their bucket")
+
+
+def _square(spec: AuditSpec) -> str:
+    return f"{spec.buckets.resolution} x {spec.buckets.resolution} pixels"
 
 
 def _enlarged(image: ImageFacts, placement: Placement) -> str:
@@ -82,7 +87,7 @@ def shapes(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     rows = bucket_table([p for _, p in placed], spec.batch, repeats=repeats)
     if len(rows) > spec.limits.buckets:
         why = f"{len(rows)} buckets for {counted(len(placed), 'image')}: many steps are not full"
-        mend = "bakehouse plan {folder} --subject {subject} --set buckets.step=128 -o recipe.toml"
+        mend = "bakehouse plan {folder} {plan} --set buckets.step=128 -o recipe.toml"
         yield Hit(why, key="many", mend=mend)
     short = {row.bucket: row.images for row in rows if row.images < spec.batch}
     notes = {i.name: f"{_bucket(p)} has {short[p.bucket]}" for i, p in placed if p.bucket in short}
@@ -139,12 +144,18 @@ def grey(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
 # --- faces ------------------------------------------------------------------------------------------------------------
 
 
+_CROPS = ("portrait", "upper_body", "cowboy_shot")
+"""What `dataset crop` calls the crops of an image: with one of them its face can be learned."""
+
+
 def small_faces(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     """B08."""
     least = spec.limits.face * spec.buckets.resolution / 512
     found = {}
+    stems = {image.name.rsplit(".", 1)[0] for image in facts.usable}
     for image, placement in _placed(facts):
-        if image.faces:
+        nearer = any(f"{image.name.rsplit('.', 1)[0]}-{crop}" in stems for crop in _CROPS)
+        if image.faces and not nearer:
             height = max(face.height for face in image.faces) * placement.resized[1]
             if height < least:
                 found[image.name] = f"face {height:.0f} px high in {_bucket(placement)}"

@@ -82,19 +82,19 @@ def examine(facts: Facts, spec: AuditSpec, missing: Mapping[str, str] | None = N
 
 
 def _words(facts: Facts, spec: AuditSpec) -> dict[str, object]:
-    """What commands have to name."""
+    """What commands have to name, ready for a shell."""
     folder = str(facts.root)
-    subject = spec.triggers[0].head if spec.triggers else "zwx person"
-    given = f" --batch {spec.batch}" if spec.batch > 1 else ""
-    given += f" --subject {shlex.quote(subject)}" if spec.triggers and not spec.declared else ""
+    subject = shlex.quote(spec.triggers[0].head if spec.triggers else "zwx person")
+    kind = "character" if spec.kind in ("outfits", "pack") else spec.kind
+    use = f"--kind {spec.kind} --resolution {spec.buckets.resolution}"
+    use += f" --batch {spec.batch}" if spec.batch > 1 else ""
+    use += f" --subject {subject}" if spec.triggers and not spec.declared else ""
     return {
         "folder": shlex.quote(folder),
         "copy": shlex.quote(f"{folder.rstrip('/')}-plain"),
         "resolution": spec.buckets.resolution,
-        "batch": spec.batch,
-        "kind": spec.kind,
-        "subject": shlex.quote(subject),
-        "use": f"--kind {spec.kind} --resolution {spec.buckets.resolution}{given}",
+        "use": use,
+        "plan": f"--subject {subject} --kind {kind} --base {shlex.quote(spec.base)}",
     }
 
 

@@ -8,6 +8,7 @@ from bakehouse.curate.audit.copies import copies
 
 _DATASET = "bakehouse dataset"
 _EDIT = "bakehouse captions edit {folder}"
+_PLAN = "bakehouse plan {folder} {plan} -o recipe.toml"
 _TAG = "bakehouse captions tag {folder} --existing replace"
 
 FAMILIES = {"A": "Files", "B": "Pixels", "C": "Captions", "D": "Triggers", "E": "Balance", "F": "Masks"}
@@ -35,7 +36,7 @@ CHECKS: tuple[Check, ...] = (
     Check("A13", "info", "metadata that tells too much", files.telling, mend=f"{_DATASET} tidy {{folder}} --metadata"),
     Check(
         "B01", "warning", "smaller than the resolution", pixels.small,
-        threshold="fewer pixels than the resolution squared; error: enlarged over {enlarged:g} times",
+        threshold="enlarged over {enlarged:g} times for its bucket; error: over {enlarged_badly:g} times",
         mend=f"{_DATASET} upscale {{folder}} --resolution {{resolution}}",
     ),
     Check(
@@ -97,7 +98,7 @@ CHECKS: tuple[Check, ...] = (
     Check(
         "C04", "warning", "too long", captions.lengths,
         threshold="over {tokens} tokens, or what the training uses; error: over {tokens_most}",
-        mend="bakehouse plan {folder} --subject {subject} --set model.max_tokens=225 -o recipe.toml",
+        mend="bakehouse plan {folder} {plan} --set model.max_tokens=225 -o recipe.toml",
     ),
     Check("C05", "warning", "a tag twice", captions.twice, mend=f"{_EDIT} --dedupe"),
     Check("C06", "warning", "said twice over", captions.redundant, mend=f"{_EDIT} --redundant"),
@@ -169,7 +170,7 @@ CHECKS: tuple[Check, ...] = (
     Check(
         "E03", "warning", "images shown in all", balance.steps,
         threshold="2,000 to 3,000 with Prodigy, twice that with AdamW",
-        mend="bakehouse plan {folder} --subject {subject} -o recipe.toml",
+        mend=_PLAN,
     ),
     Check(
         "E04", "warning", "folders without a number", balance.unnumbered,
@@ -182,7 +183,7 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(
         "E06", "info", "times that an image is shown", balance.views, threshold="warning: over {views}",
-        mend="bakehouse plan {folder} --subject {subject} -o recipe.toml",
+        mend=_PLAN,
     ),
     Check("F01", "error", "masks that cannot be used", masks.unfit, needs="masks", mend=f"{_DATASET} tidy {{folder}}"),
     Check(
