@@ -1,12 +1,14 @@
 """`bakehouse find-rate` from the keyboard."""
 
+import functools
 import json
 
 import pytest
 
 from bakehouse.cli import main as door
 from bakehouse.recipe import Recipe, recipe_to_toml
-from bakehouse.train import rates
+from bakehouse.train import range_test, rates
+from bakehouse.train.watch import Watch
 
 
 def run(*words):
@@ -31,6 +33,11 @@ def written(tmp_path, tiny_folder):
     path = tmp_path / "me.toml"
     path.write_text(recipe_to_toml(recipe))
     return path
+
+
+@pytest.fixture(autouse=True)
+def _few_samples(monkeypatch):
+    monkeypatch.setattr(range_test, "Watch", functools.partial(Watch, samples=3))
 
 
 RAMP = ("--steps", 16, "--low", 1e-3, "--high", 30)

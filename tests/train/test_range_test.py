@@ -1,5 +1,6 @@
 """The range test: arithmetic on made-up readings, and the probe on a tiny model."""
 
+import functools
 import itertools
 import math
 import xml.etree.ElementTree as ET
@@ -13,6 +14,7 @@ from bakehouse.train import find_rate, range_test
 from bakehouse.train.range_test import Probed, RateFound
 from bakehouse.train.rate_chart import rate_chart
 from bakehouse.train.rates import BELOW_TROUGH, Reading, bursts, suggest
+from bakehouse.train.watch import Watch
 
 
 def ramp(trough=1e-2, burst=5e-2, *, low=1e-5, high=1.0, points=40, ripple=0.0):
@@ -111,13 +113,19 @@ def finish(work):
             return events, end.value
 
 
+@pytest.fixture(autouse=True)
+def _few_samples(monkeypatch):
+    """A tiny model on six pictures needs no 32 samples."""
+    monkeypatch.setattr(range_test, "Watch", functools.partial(Watch, samples=6))
+
+
 def quick(recipe, **more):
     settings = {"adapter__targets": "full", "adapter__text": True, "adapter__rank": 8, "adapter__alpha": 4}
     settings |= {"optimizer__lr": 4e-3, "optimizer__text_lr": 1e-3, "noise__min_timestep": 600}
     return recipe(**{**settings, **more})
 
 
-RAMP = {"steps": 24, "low": 1e-3, "high": 30.0}
+RAMP = {"steps": 16, "low": 1e-3, "high": 30.0}
 
 
 def test_the_probe_learns_bursts_and_says_the_same_again(recipe):
@@ -162,7 +170,6 @@ def test_the_watch_reads_nothing_into_an_untouched_model(recipe):
     from bakehouse.families.load import load_model
     from bakehouse.recipe import make_plan
     from bakehouse.train.oven import prepare
-    from bakehouse.train.watch import Watch
 
     made = quick(recipe, adapter__dropout=0.5, captions__shuffle=True, captions__tag_dropout=0.5)
     _, (parts, state) = finish(
@@ -181,7 +188,7 @@ def test_the_watch_reads_nothing_into_an_untouched_model(recipe):
 
 
 def test_a_full_fine_tune_has_a_rate_too(recipe):
-    _, found = finish(find_rate(recipe(adapter__kind="full", noise__min_timestep=600), steps=24, low=1e-5, high=3.0))
+    _, found = finish(find_rate(recipe(adapter__kind="full", noise__min_timestep=600), steps=16, low=1e-5, high=3.0))
     assert 1e-5 < found.lr < 3.0
 
 
