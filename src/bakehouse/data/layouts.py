@@ -229,7 +229,7 @@ def _json(path: Path) -> Any:
 def _read_metadata(path: Path) -> list[ConceptFolder]:
     """`metadata.jsonl` or `metadata.csv`: `file_name` and `text`, `caption` or `prompt` for each image."""
     images = scan(path.parent)
-    rows, notes = _metadata_rows(path)
+    rows, notes = metadata_rows(path)
     records, used = [], set()
     for record in images:
         name = nfc(record.path.relative_to(path.parent).as_posix())
@@ -245,7 +245,7 @@ def _read_metadata(path: Path) -> list[ConceptFolder]:
     return [ConceptFolder(path.parent, replace(images, records=tuple(records)), notes=tuple(notes))]
 
 
-def _metadata_rows(path: Path) -> tuple[dict[str, tuple[str, ...]], list[str]]:
+def metadata_rows(path: Path) -> tuple[dict[str, tuple[str, ...]], list[str]]:
     """Captions by NFC file name, and notes."""
     text, _, notes = decode_text(path.read_bytes())
     notes = [f"{path.name}: {note}" for note in notes]

@@ -68,6 +68,19 @@ def test_an_image_is_decoded_once(faulty, monkeypatch):
     assert {decoded.count(str(p)) for p in faulty.glob("0[1-9].png")} == {1}
 
 
+def test_captions_of_a_metadata_file_count(tmp_path):
+    folder = make.clean_set(tmp_path / "set")
+    rows = [
+        {"file_name": p.with_suffix(".png").name, "text": p.read_text().strip()} for p in sorted(folder.glob("*.txt"))
+    ]
+    for path in folder.glob("*.txt"):
+        path.unlink()
+    spec = AuditSpec.parse(SPEC)
+    assert "C01" in {f.id for f in audit(folder, spec, finders=Finders()).findings}
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert not [f for f in audit(folder, spec, finders=Finders()).findings if f.level != "info"]
+
+
 def test_an_audit_changes_nothing(faulty):
     before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in sorted(faulty.rglob("*"))}
     audit(faulty, AuditSpec.parse(SPEC), finders=Finders())

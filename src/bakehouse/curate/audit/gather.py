@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -26,9 +26,9 @@ from bakehouse.data.buckets import assign, fit
 from bakehouse.data.captions import read_caption
 from bakehouse.data.header import Header, distinct_frames, read_header
 from bakehouse.data.images import ImageError, flattened, open_image, reading, upright_srgb
-from bakehouse.data.layouts import MOST_REPEATS
+from bakehouse.data.layouts import METADATA_FILES, MOST_REPEATS, metadata_rows
 from bakehouse.data.records import ImageRecord
-from bakehouse.data.scan import Found, caption_files, check_root, collect, named_right, natural_key, stem_of
+from bakehouse.data.scan import Found, caption_files, check_root, collect, named_right, natural_key, nfc, stem_of
 
 Progress = Callable[[int, int], None]
 
@@ -46,6 +46,8 @@ class _Pass:
     finders: Finders
     found: Found
     thumbnails: bool
+    rows: Mapping[str, tuple[str, ...]]
+    """Captions by the images' names, where a metadata file has them."""
 
     def name(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else path.as_posix()
@@ -108,13 +110,14 @@ class _Pass:
         return facts, thumbnail(flat) if self.thumbnails else b""
 
     def _record(self, path: Path, size: tuple[int, int], *, has_alpha: bool) -> ImageRecord:
-        files = caption_files(path, self.found)
+        listed = self.rows.get(nfc(self.name(path)), ())
+        files = [] if listed else caption_files(path, self.found)
         return ImageRecord(
             path=path,
             width=size[0],
             height=size[1],
             sha256=sha256_file(path),
-            captions=read_caption(files[0]).lines if files else (),
+            captions=read_caption(files[0]).lines if files else listed,
             caption_path=files[0] if files else None,
             mask=self.found.masks.get((path.parent, stem_of(path))),
             has_alpha=has_alpha,
@@ -145,7 +148,7 @@ def gather(
     check_root(root)
     found = collect(root)
     finders = finders or Finders()
-    one = _Pass(root, spec, finders, found, thumbnails)
+    one = _Pass(root, spec, finders, found, thumbnails, _listed_captions(root))
     paths = sorted([*found.images, *found.unnamed, *found.broken], key=lambda path: natural_key(path, root))
     images, small = _all(one, paths, progress)
     unnamed = set(found.unnamed)
@@ -170,6 +173,11 @@ def gather(
         looked_for=finders.names,
         thumbnails=small,
     )
+
+
+def _listed_captions(root: Path) -> dict[str, tuple[str, ...]]:
+    listed = next((root / name for name in METADATA_FILES if (root / name).is_file()), None)
+    return metadata_rows(listed)[0] if listed else {}
 
 
 def _all(one: _Pass, paths: Sequence[Path], progress: Progress | None) -> tuple[list[ImageFacts], dict[str, bytes]]:
