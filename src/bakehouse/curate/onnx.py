@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,6 +33,8 @@ class OnnxNet:
         ort = need("onnxruntime", purpose)
         options = ort.SessionOptions()
         options.log_severity_level = _ERRORS_ONLY
+        if (threads := os.environ.get("OMP_NUM_THREADS", "")).isdigit():
+            options.intra_op_num_threads = int(threads)  # onnxruntime alone would not ask
         wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
         providers = [name for name in wanted if name in ort.get_available_providers()]
         try:
@@ -47,6 +50,16 @@ class OnnxNet:
         """Names of what it takes."""
         return [i.name for i in self._session.get_inputs()]
 
+    @property
+    def input_shapes(self) -> list[list[int | str | None]]:
+        """Of what it takes; a name or None where any length does."""
+        return [i.shape for i in self._session.get_inputs()]
+
+    @property
+    def output_shapes(self) -> dict[str, list[int | str | None]]:
+        """Of what it gives, by name, in the order of its outputs."""
+        return {o.name: o.shape for o in self._session.get_outputs()}
+
     def size(self, number: int = 0) -> tuple[int, int] | None:
         """Width and height that an input [n, c, h, w] asks for; None where it takes any."""
         shape = self._session.get_inputs()[number].shape
@@ -56,8 +69,8 @@ class OnnxNet:
 
     def __call__(self, *values: npt.NDArray[Any]) -> Sequence[npt.NDArray[np.float32]]:
         """Its outputs, as float32, for its inputs in their order."""
-        feed = {
-            spec.name: np.ascontiguousarray(value, dtype=_TYPES.get(spec.type, np.float32))
+        feed: dict[str, npt.NDArray[Any]] = {
+            spec.name: np.ascontiguousarray(value, dtype=_TYPES.get(spec.type, "float32"))
             for spec, value in zip(self._session.get_inputs(), values, strict=True)
         }
         with self._lock:
@@ -68,7 +81,7 @@ class OnnxNet:
         return [np.asarray(value, dtype=np.float32) for value in found]
 
 
-_TYPES: dict[str, type] = {"tensor(float16)": np.float16, "tensor(uint8)": np.uint8, "tensor(int64)": np.int64}
+_TYPES = {"tensor(float16)": "float16", "tensor(uint8)": "uint8", "tensor(int64)": "int64"}
 
 
 def _failures() -> tuple[type[BaseException], ...]:

@@ -126,7 +126,8 @@ class Fill(torch.nn.Module):
 @pytest.mark.parametrize("size", [(240, 200), (37, 61)])
 def test_an_inpainter_changes_masked_pixels_alone(tmp_path, size):
     path = tmp_path / "fill.pt"
-    torch.jit.trace(Fill(), (torch.zeros(1, 3, 16, 16), torch.zeros(1, 1, 16, 16))).save(str(path))
+    with pytest.warns(DeprecationWarning):
+        torch.jit.trace(Fill(), (torch.zeros(1, 3, 16, 16), torch.zeros(1, 1, 16, 16))).save(str(path))
     image, mask = noise(size), np.zeros((size[1], size[0]), np.uint8)
     mask[20:30, 10:20] = 255
     made = np.asarray(Inpainter(path)(image, mask))

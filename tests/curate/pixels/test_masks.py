@@ -203,7 +203,7 @@ def test_masks_are_found_again_and_taken_back(folder, bright_matte):
 def test_a_mask_that_two_networks_see_otherwise_is_named_and_not_written(folder, bright_matte):
     Image.new("RGB", (64, 64), "white").save(folder / "blank.png")
     told = []
-    first, other = bright_matte(), bright_matte("other.onnx", level=0.99)
+    first, other = bright_matte(), bright_matte("other.onnx", level=9)
     found = proposed(Mask(model=str(first), second=str(other), normalize="unit"), scan(folder), told.append)
     assert found == []
     warned = [e.message for e in told if isinstance(e, Warned)]

@@ -31,6 +31,6 @@ def mask(
     from bakehouse.cli.dataset.runner import run_verb
     from bakehouse.curate.masks import Mask
 
-    values = {"model": model, "second": second, "size": size, "normalize": normalize}
+    values: dict[str, object] = {"model": model, "second": second, "size": size, "normalize": normalize}
     values |= {"color": color, "tolerance": tolerance, "replace": replace}
     run_verb(folder, Mask.parse(values, source="dataset mask"), way)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ from bakehouse.curate.onnx import OnnxNet
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 
-SMOOTH = 12.0
+SMOOTH = 10.0
 """Local deviation of grey values (0..255) up to which what OpenCV paints cannot be seen; looked at, not derived."""
+_MOST_OF = 0.9  # a hem that crosses the text is a small part of its surroundings, and smears
 _WINDOW = 7
 _RING = 9
 _RADIUS = 5
@@ -41,7 +43,7 @@ def text_mask(texts: Sequence[Text], size: tuple[int, int]) -> Bytes:
 
 
 def roughness(image: Image.Image, mask: Bytes) -> float:
-    """How uneven the ground around a mask is: the upper quartile of local deviations of grey, 0..255."""
+    """How uneven the ground around a mask is: what nine tenths of the local deviations of grey stay under, 0..255."""
     cv2 = need("cv2", "looking at the ground of text")
     grey = np.asarray(image.convert("L"), dtype=np.float32)
     ring = cv2.dilate(mask, np.ones((2 * _RING + 1,) * 2, np.uint8)) > 0
@@ -50,7 +52,7 @@ def roughness(image: Image.Image, mask: Bytes) -> float:
         return 0.0
     mean, square = cv2.blur(grey, (_WINDOW, _WINDOW)), cv2.blur(grey * grey, (_WINDOW, _WINDOW))
     local = np.sqrt(np.maximum(square - mean * mean, 0))[ring]
-    return float(np.quantile(local, 0.75))
+    return float(np.quantile(local, _MOST_OF))
 
 
 def telea(image: Image.Image, mask: Bytes) -> Image.Image:
@@ -73,7 +75,7 @@ class Inpainter:
         self._onnx = OnnxNet(path, "inpainting") if path.suffix.lower() == ".onnx" else None
         if self._onnx is not None and len(self._onnx.inputs) != 2:
             raise UsageError(f"{path} takes {len(self._onnx.inputs)} inputs; an inpainter takes an image and a mask")
-        self._script = None if self._onnx else _script(path)
+        self._script: Any = None if self._onnx else _script(path)
         self.size = self._onnx.size() if self._onnx else None
 
     def __call__(self, image: Image.Image, mask: Bytes) -> Image.Image:
@@ -87,11 +89,11 @@ class Inpainter:
 
     def _paint(self, piece: Image.Image, hole: Bytes) -> Image.Image:
         size = self.size or piece.size
-        pixels = np.asarray(piece.resize(size, Image.Resampling.BICUBIC), dtype=np.float32) / 255
+        pixels: Floats = np.asarray(piece.resize(size, Image.Resampling.BICUBIC), dtype=np.float32) / np.float32(255)
         holes = np.asarray(Image.fromarray(hole).resize(size, Image.Resampling.NEAREST), dtype=np.float32) > 127
         pad = [(0, 0), *((0, 0 if self.size else -side % _MULTIPLE) for side in size[::-1])]
-        x = np.pad(pixels.transpose(2, 0, 1), pad, mode="reflect" if min(size) > _MULTIPLE else "edge")[None]
-        m = np.pad(holes.astype(np.float32)[None], pad)[None]
+        x: Floats = np.pad(pixels.transpose(2, 0, 1), pad, mode="reflect" if min(size) > _MULTIPLE else "edge")[None]
+        m: Floats = np.pad(holes.astype(np.float32)[None], pad)[None]
         made = self._run(x, m)[0, :, : size[1], : size[0]].transpose(1, 2, 0)
         # Some exports give 0..1, some 0..255.
         values = made if float(made.max()) > 2 else made * 255
@@ -112,7 +114,10 @@ def _script(path: Path) -> Any:
     import torch
 
     try:
-        return torch.jit.load(str(path), map_location="cpu").eval()
+        with warnings.catch_warnings():  # the form is on its way out, and LaMa's files are of that form
+            warnings.simplefilter("ignore", DeprecationWarning)
+            load: Any = torch.jit.load
+            return load(str(path), map_location="cpu").eval()
     except (RuntimeError, ValueError, OSError) as e:
         raise UsageError(
             f"{path} is neither ONNX nor TorchScript: {str(e).splitlines()[0]}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
@@ -27,6 +27,9 @@ from bakehouse.data.masks import load_mask
 from bakehouse.data.records import ImageRecord, ImageSet
 
 KINDS: tuple[TextKind, ...] = ("url", "watermark", "signature", "bubble")
+
+Lines = list[list[Text]]
+"""For each image."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ class Clean(Spec):
             if finder:
                 yield Progress(what="looking for faces", done=done, total=len(images))
 
-    def _read(self, images: ImageSet) -> Iterator[Event]:
+    def _read(self, images: ImageSet) -> Generator[Event, None, Lines]:
         """Looks for text in all images; gives the lines that are to go, for each."""
         finder, found, left = RapidText(), {}, 0
         for i, record in enumerate(images):
@@ -168,7 +171,7 @@ def masked_out(record: ImageRecord, text: Bytes) -> Image.Image:
     return Image.fromarray(np.where(text > 0, 0, mask).astype(np.uint8))
 
 
-def _nothing(images: ImageSet) -> Iterator[Event]:
+def _nothing(images: ImageSet) -> Generator[Event, None, Lines]:
     yield from ()
     return [[] for _ in images]
 

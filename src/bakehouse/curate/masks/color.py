@@ -40,7 +40,7 @@ def color_mask(image: Image.Image, color: Rgb, tolerance: float) -> Floats:
     """
     cv2 = need("cv2", "masks by colour")
     values = np.asarray(image.convert("RGB"), dtype=np.float32)
-    distance = np.linalg.norm(values - np.float32(color), axis=2) / np.float32(255 * 3**0.5)
+    distance = np.linalg.norm(values - np.array(color, dtype=np.float32), axis=2) / np.float32(255 * 3**0.5)
     near = (distance <= tolerance).astype(np.uint8)
     if _saturation(color) < STRONG:
         _, parts = cv2.connectedComponents(near, connectivity=4)

@@ -48,24 +48,25 @@ class Matte:
         Raises:
             UsageError: the network's output is no mask.
         """
-        output = np.squeeze(self._net(self._pixels(image))[0])
+        output: Floats = np.squeeze(self._net(self._pixels(image))[0])
         if output.ndim != 2:
             raise UsageError(
                 f"{self.name} gives {' x '.join(map(str, output.shape))} numbers, which is no mask",
                 hint="a mask maker gives one value for each pixel",
             )
         if self._form.sigmoid or output.min() < -0.05 or output.max() > 1.05:
-            output = 1 / (1 + np.exp(-output))
+            output = np.float32(1) / (1 + np.exp(-output))
         if self._form.stretch:
-            output = (output - output.min()) / max(float(np.ptp(output)), 1e-6)
+            output = (output - output.min()) / np.float32(max(float(np.ptp(output)), 1e-6))
         small = Image.fromarray(np.ascontiguousarray(output, dtype=np.float32))
         # Lanczos would overshoot at the edges, and a mask of 1.1 is none.
-        return np.clip(np.asarray(small.resize(image.size, Image.Resampling.BICUBIC)), 0.0, 1.0)
+        mask: Floats = np.clip(np.asarray(small.resize(image.size, Image.Resampling.BICUBIC)), 0.0, 1.0)
+        return mask
 
     def _pixels(self, image: Image.Image) -> Floats:
         """[1, 3, h, w] as the network wants it; the shape is squeezed, as in its training."""
         small = image.convert("RGB").resize(self.size, Image.Resampling.LANCZOS)
-        values = np.asarray(small, dtype=np.float32)
+        values: Floats = np.array(small, dtype=np.float32)
         values /= max(float(values.max()), 1.0) if self._form.peak else 255.0
-        values = (values - np.float32(self._form.mean)) / np.float32(self._form.std)
-        return values.transpose(2, 0, 1)[None]
+        mean, std = (np.array(three, dtype=np.float32) for three in (self._form.mean, self._form.std))
+        return ((values - mean) / std).transpose(2, 0, 1)[None]

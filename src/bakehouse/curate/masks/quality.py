@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -91,11 +92,12 @@ def _small(mask: Floats) -> Floats:
     return np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.BOX))
 
 
-def _filled(subject: npt.NDArray[np.uint8], cv2: object) -> npt.NDArray[np.uint8]:
+def _filled(subject: npt.NDArray[np.uint8], cv2: Any) -> npt.NDArray[np.uint8]:
     """The subject with what it encloses: all that background cannot reach from the edge."""
     outside = np.pad(subject, 1)
-    cv2.floodFill(outside, None, (0, 0), 2)  # type: ignore[attr-defined]
-    return (outside[1:-1, 1:-1] != 2).astype(np.uint8)
+    cv2.floodFill(outside, None, (0, 0), 2)
+    inside: npt.NDArray[np.uint8] = (outside[1:-1, 1:-1] != 2).astype(np.uint8)
+    return inside
 
 
 def _share(part: int, whole: int) -> float:

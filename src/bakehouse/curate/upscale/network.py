@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors import SafetensorError
 
 from bakehouse.core.errors import UsageError
 from bakehouse.core.files import sha256_file
@@ -88,7 +90,17 @@ def _load(path: Path) -> Any:
     except UsageError:
         raise
     # spandrel asks every architecture it knows, and each trips over foreign files in its own way.
-    except (library.UnsupportedModelError, RuntimeError, ValueError, KeyError, TypeError, OSError, EOFError) as e:
+    except (
+        library.UnsupportedModelError,
+        RuntimeError,
+        ValueError,
+        KeyError,
+        TypeError,
+        OSError,
+        EOFError,
+        SafetensorError,
+        UnpicklingError,
+    ) as e:
         reason = (str(e).splitlines() or [type(e).__name__])[0]
         raise UsageError(
             f"{path} is no upscaler that is known: {reason}",

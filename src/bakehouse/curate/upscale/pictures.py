@@ -53,12 +53,12 @@ def spread_colors(image: Image.Image) -> Image.Image:
     What a file has under its transparent pixels is often black or rubbish, and a network would draw it into the edge.
     """
     values = np.asarray(image, dtype=np.float32)
-    alpha = values[..., 3:] / 255
-    known, weight = values[..., :3] * alpha, alpha
+    alpha: Floats = values[..., 3:] / np.float32(255)
+    known: Floats = values[..., :3] * alpha
     colors, left = known.copy(), 1 - np.minimum(alpha, 1)
     reach = 2
     while reach <= _SPREAD and bool((left > 0).any()):
-        near, share = _blurred(known, reach), _blurred(weight, reach)
+        near, share = _blurred(known, reach), _blurred(alpha, reach)
         there = (share > 1e-3) & (left > 0)
         colors = np.where(there, colors + left * near / np.maximum(share, 1e-6), colors)
         left = np.where(there, 0, left)

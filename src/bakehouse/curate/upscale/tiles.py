@@ -32,7 +32,8 @@ def tiled(image: Floats, run: Run, *, tile: int, overlap: int) -> Floats:
     if max(height, width) <= tile:
         return run(image)
     rows, columns = spans(height, tile, overlap), spans(width, tile, overlap)
-    total = weights = None
+    total: Floats | None = None
+    weights: Floats | None = None
     for top, bottom in rows:
         for left, right in columns:
             made = run(image[top:bottom, left:right])
@@ -47,7 +48,7 @@ def tiled(image: Floats, run: Run, *, tile: int, overlap: int) -> Floats:
             total[here] += made * weight
             weights[here] += weight
     assert total is not None and weights is not None
-    return total / weights
+    return np.divide(total, weights, dtype=np.float32)
 
 
 def spans(length: int, tile: int, overlap: int) -> list[tuple[int, int]]:
