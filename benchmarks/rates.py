@@ -21,6 +21,7 @@ from bakehouse.evaluate import Cell, evaluate
 from bakehouse.evaluate.pick import utility
 from bakehouse.recipe import Recipe, recipe_for_folder
 from bakehouse.train import bake, find_rate
+from bakehouse.train.rate_chart import rate_chart
 from bakehouse.train.rates import RateTest
 
 RATES = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2)
@@ -108,6 +109,7 @@ def main() -> None:
         rows = sweep(images, subject, args.rates, args.steps)
         test = result(find_rate(recipe_at(args.rates[0], images, subject, args.steps)))
         (args.out / f"{name}.json").write_text(json.dumps(test.to_json(), indent=1), encoding="utf-8")
+        (args.out / f"{name}.svg").write_text(rate_chart(test), encoding="utf-8")
         print("\n" + conclude(name, test, max(rows, key=lambda row: row.score)) + "\n", flush=True)
 
 

@@ -64,9 +64,13 @@ def _frame(x: Scale, y: Scale, rates: Sequence[float], ends: tuple[float, float]
     for k in range(math.ceil(ends[0] / step), math.floor(ends[1] / step) + 1):
         at = f"{y(k * step):.1f}"
         parts.append(f'<line class="rule" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at}" y2="{at}"/>')
-        parts.append(f'<text x="{LEFT - 8}" y="{float(at) + 4:.1f}" text-anchor="end">{k * step:+g} %</text>')
+        parts.append(f'<text x="{LEFT - 8}" y="{float(at) + 4:.1f}" text-anchor="end">{_percent(k * step)}</text>')
     parts.append(f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 10}" text-anchor="middle">learning rate</text>')
     return parts
+
+
+def _percent(value: float) -> str:
+    return f"{value:+g} %" if value else "0 %"
 
 
 def _line(style: str, rates: Sequence[float], values: Sequence[float], x: Scale, y: Scale, top: float) -> str:
