@@ -1,4 +1,4 @@
-"""Uniform borders cut away: letterboxes, scanned margins, empty space around a figure."""
+"""Uniform borders cut away: letterboxes, frames, empty space around a figure."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ Pixels = NDArray[np.int16]
 
 STRAY = 0.002
 """Of a line's pixels: so many may be anything, for the noise of a JPEG; a hair's tip is more."""
-LEVEL = 3
+LEVEL = 1
 """Levels of 255: a border is flat to this, whatever the fuzz. A dark room is as even as a border, but not as flat."""
 FLAT = 0.9
 """Of a border's pixels: so many must be flat."""
+_BLOCK = 8
 _EDGES = ("left", "top", "right", "bottom")
 
 
@@ -119,7 +120,9 @@ def _border(lines: Pixels, fuzz: float) -> int:
     off = _off(lines, lines[:1])
     uniform = (off > 255 * fuzz).mean(1) <= STRAY
     count = len(uniform) if uniform.all() else int(uniform.argmin())
-    return count if (off[:count] <= LEVEL).mean() >= FLAT else 0
+    # Next to the picture a JPEG's blocks hold some of both.
+    outer = count - min(_BLOCK, count // 2)
+    return count if count and (off[:outer] <= LEVEL).mean() >= FLAT else 0
 
 
 def _off(lines: Pixels, first: Pixels) -> Pixels:

@@ -30,9 +30,9 @@ def repeats(
     from bakehouse.cli.terminal.repeats import show_repeats
     from bakehouse.curate.repeats import Repeats
 
-    values = {"shows": shows, "sub": sub or (), "sub_shows": sub_shows, "batch": batch, "resolution": resolution}
-    values |= {"write": write or "folders", "root": way.out}
-    verb = Repeats.parse({k: v for k, v in values.items() if v is not None}, source="dataset repeats")
+    counts = {"shows": shows, "sub_shows": sub_shows, "batch": batch, "resolution": resolution}
+    values = {**counts, "sub": sub or (), "write": write or "folders", "root": way.out}
+    verb = Repeats.parse(values, source="dataset repeats")
     if write and source.is_dir():
         run_verb(source, verb, way)
     else:

@@ -31,6 +31,6 @@ def sort(
     from bakehouse.cli.dataset.runner import run_verb
     from bakehouse.curate.sorting import Sort
 
-    values = {"by": by, "tags": tag or (), "clusters": clusters, "embedder": embedder, "sure": sure}
-    values |= {"folders": folders_of(recipe, folder)} if recipe else {}
+    folders = folders_of(recipe, folder) if recipe else {}
+    values = {"by": by, "tags": tag or (), "clusters": clusters, "embedder": embedder, "sure": sure, "folders": folders}
     run_verb(folder, Sort.parse(values, source="dataset sort"), way)

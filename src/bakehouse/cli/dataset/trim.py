@@ -19,7 +19,7 @@ def trim(
     folder: Folder, *, fuzz: Fuzz = 0.04, most: Most = 0.45, shortest: Shortest = 256, least: Least = 2,
     margin: Margin = 0, way: Way,
 ) -> None:  # fmt: skip
-    """Cut uniform borders away: letterboxes, scanned margins, empty space; dark rooms and skies stay."""
+    """Cut uniform borders away: letterboxes, frames, empty space; dark rooms and skies stay."""
     from bakehouse.cli.dataset.runner import run_verb
     from bakehouse.curate.trim import Trim
 

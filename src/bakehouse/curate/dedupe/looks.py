@@ -8,7 +8,9 @@ that it was cut from, whatever its shape, since all are squashed to one square.
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +24,8 @@ Words = NDArray[np.uint64]
 Floats = NDArray[np.float32]
 Numbers = NDArray[np.int64]
 Pair = tuple[int, int]
+Candidate = tuple[int, int, list[int]]
+"""A picture, another one that may be a crop of it, and the windows to look for it in."""
 
 SIDE = 96
 """Of the thumbnail; a JPEG is decoded at twice that."""
@@ -30,8 +34,9 @@ FLAT = 0.5
 PLAIN = 16
 """A hash with fewer cells than this that differ from their neighbours says nothing of what is seen."""
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-_BLOCK = 256
-"""Rows of the table of distances that are made at a time."""
+_BLOCK = 512
+"""So many hashes are set against others at a time."""
+_WORKERS = min(4, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
@@ -154,7 +159,7 @@ def alike(looks: Sequence[Look], within: int) -> list[Pair]:
     return found
 
 
-def crops(looks: Sequence[Look], within: int, colour: float) -> Iterator[tuple[int, int, list[int]]]:
+def crops(looks: Sequence[Look], within: int, colour: float) -> Iterator[Candidate]:
     """(i, j, windows): picture j may be one of these windows of picture i, the likeliest first.
 
     Args:
@@ -165,16 +170,23 @@ def crops(looks: Sequence[Look], within: int, colour: float) -> Iterator[tuple[i
     whole = np.array([one.dhash for one in looks], np.uint64)
     said = ~np.array([one.plain[0] for one in looks], bool)
     colours = np.stack([one.colours[0] for one in looks]).astype(np.int16) if looks else np.zeros((0, 48), np.int16)
-    for i, one in enumerate(looks):
+
+    def candidates(i: int) -> list[Candidate]:
+        one = looks[i]
         near = _apart(one.windows, whole) <= within
         near &= ~one.plain[1:, None] & said
         near[:, i] = False
         w, j = np.nonzero(near)
         off = np.abs(one.colours[1 + w] - colours[j]).mean(1)
-        yield from _by_picture(i, j[off <= colour], w[off <= colour], off[off <= colour])
+        fits = off <= colour
+        return list(_by_picture(i, j[fits], w[fits], off[fits]))
+
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        for found in pool.map(candidates, range(len(looks))):
+            yield from found
 
 
-def _by_picture(i: int, j: Numbers, w: Numbers, off: Floats) -> Iterator[tuple[int, int, list[int]]]:
+def _by_picture(i: int, j: Numbers, w: Numbers, off: Floats) -> Iterator[Candidate]:
     order = np.argsort(off, kind="stable")
     for other in np.unique(j).tolist():
         mine = order[j[order] == other]
@@ -182,5 +194,9 @@ def _by_picture(i: int, j: Numbers, w: Numbers, off: Floats) -> Iterator[tuple[i
 
 
 def _apart(a: Words, b: Words) -> NDArray[np.uint8]:
-    """[A, B]: in how many bits each of `a` differs from each of `b`."""
-    return np.asarray(np.bitwise_count(a[:, None] ^ b[None]), np.uint8)
+    """[A, B]: in how many bits each of `a` differs from each of `b`; made in pieces that a processor's cache holds."""
+    apart = np.empty((len(a), len(b)), np.uint8)
+    for start in range(0, len(b), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        np.bitwise_count(a[:, None] ^ b[None, part], out=apart[:, part])
+    return apart

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +14,12 @@ from bakehouse.data.header import jpeg_quality
 from bakehouse.data.images import open_image, reading
 from bakehouse.data.records import ImageRecord
 
+Size = tuple[int, int]
+
 LOSSLESS = 101
 """Above every JPEG."""
-_SHARES = (2 / 3, 1 / 2, 1 / 3, 1 / 4)
-"""Of the sides: the sizes from which a picture may have been enlarged."""
+_SMALLER = 0.95
+"""Of the sides: copies that are nearer in size are not one enlarged from the other."""
 _LOST = 4
 """Levels of 255 by which one pixel in 200 may change when a picture is brought to such a size and back."""
 _LOSSY = {"WEBP": 85, "AVIF": 85, "HEIF": 90}
@@ -30,7 +33,7 @@ class Standing:
     clean: bool
     """No text or watermark was found where another copy has none."""
     detail: int
-    """Pixels, as many as the picture had before it was enlarged."""
+    """Pixels; of a picture that was enlarged from a copy, as many as that has."""
     quality: int
     """Of a JPEG 1..100, from its quantization table; `LOSSLESS` for what loses nothing."""
     captioned: bool
@@ -57,11 +60,11 @@ class Standing:
         return "is older" if self.age < other.age else "comes first"
 
 
-def standing(record: ImageRecord, number: int, *, clean: bool = True) -> Standing:
-    """Of an image that is the `number`-th of its dataset."""
+def standing(record: ImageRecord, number: int, sizes: Iterable[Size] = (), *, clean: bool = True) -> Standing:
+    """Of an image that is the `number`-th of its dataset, among copies of these sizes."""
     return Standing(
         clean=clean,
-        detail=detail(open_image(record.path)),
+        detail=_detail(record, sizes),
         quality=quality(record.path),
         captioned=richness(record) > (0, 0),
         age=record.path.stat().st_mtime,
@@ -69,18 +72,22 @@ def standing(record: ImageRecord, number: int, *, clean: bool = True) -> Standin
     )
 
 
-def detail(image: Image.Image) -> int:
-    """How many pixels a picture needs: fewer than it has if it was enlarged, for then shrinking it loses nothing."""
+def _detail(record: ImageRecord, sizes: Iterable[Size]) -> int:
+    smaller = [size for size in set(sizes) if size[0] < record.width and size[1] < record.height]
+    return detail(open_image(record.path), smaller) if smaller else record.width * record.height
+
+
+def detail(image: Image.Image, sizes: Iterable[Size]) -> int:
+    """Pixels that a picture needs: those of the first of `sizes` from which it can be had again, else all it has."""
     grey = image.convert("L")
     pixels = np.asarray(grey, np.int16)
-    needed = 1.0
-    for share in _SHARES:
-        small = (max(1, round(grey.width * share)), max(1, round(grey.height * share)))
-        again = grey.resize(small, Image.Resampling.LANCZOS).resize(grey.size, Image.Resampling.BICUBIC)
-        if np.percentile(np.abs(pixels - np.asarray(again)), 99.5) > _LOST:
-            break
-        needed = share
-    return round(grey.width * needed) * round(grey.height * needed)
+    for size in sorted(sizes, key=lambda size: size[0] * size[1]):
+        if max(size[0] / grey.width, size[1] / grey.height) > _SMALLER:
+            continue
+        again = grey.resize(size, Image.Resampling.LANCZOS).resize(grey.size, Image.Resampling.BICUBIC)
+        if np.percentile(np.abs(pixels - np.asarray(again)), 99.5) <= _LOST:
+            return size[0] * size[1]
+    return grey.width * grey.height
 
 
 def quality(path: Path) -> int:

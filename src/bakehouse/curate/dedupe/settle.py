@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bakehouse.curate.dedupe.judge import Judge, Judgement
-from bakehouse.curate.dedupe.looks import Pair
+from bakehouse.curate.dedupe.looks import Candidate, Pair
 from bakehouse.curate.dedupe.rank import Standing, standing
 
 
@@ -50,11 +50,13 @@ class Sheet:
 
         So whatever goes was itself compared with the one that stays: a chain of small differences drops nothing.
         """
-        standings = {i: standing(self.judge.records[i], i) for i in group}
+        records = {i: self.judge.records[i] for i in group}
+        sizes = {(record.width, record.height) for record in records.values()}
+        standings = {i: standing(record, i, sizes) for i, record in records.items()}
         found, dropped = self._settled(standings)
         if texts := {text for pair, j in found.items() if (text := self._with_text(pair, j)) is not None}:
             # Judgements are remembered, so that deciding again costs nothing.
-            standings |= {i: standing(self.judge.records[i], i, clean=False) for i in texts}
+            standings |= {i: replace(standings[i], clean=False) for i in texts}
             found, dropped = self._settled(standings)
         self.found |= found
         self.dropped |= dropped
@@ -90,7 +92,7 @@ class Sheet:
 
     # --- crops --------------------------------------------------------------------------------------------------------
 
-    def open_crops(self, candidates: Iterable[tuple[int, int, list[int]]]) -> list[tuple[int, int, list[int]]]:
+    def open_crops(self, candidates: Iterable[Candidate]) -> list[Candidate]:
         """Of pictures and likely windows of them, those between images that both stay and were not found alike."""
         return [
             (whole, part, windows)

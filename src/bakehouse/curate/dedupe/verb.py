@@ -102,8 +102,8 @@ class Dedupe(Spec):
             except StopIteration as done:
                 return tuple(done.value)
 
-    def _find(
-        self, images: ImageSet, find_text: FindText | None, looks: Sequence[Look] | None = None
+    def find(
+        self, images: ImageSet, find_text: FindText | None = None, looks: Sequence[Look] | None = None
     ) -> Generator[Event, None, tuple[Finding, ...]]:
         """As `findings`, and says how far it is."""
         if looks is None:

@@ -65,7 +65,7 @@ class OnnxEmbedder:
         found = self._net(pixels.transpose(2, 0, 1)[None])[0]
         # A map is averaged over its places, a sequence gives its first token.
         vector = found.mean((0, 2, 3)) if found.ndim == 4 else found[0, 0] if found.ndim == 3 else found.ravel()
-        return unit(vector[None])[0]
+        return np.asarray(unit(vector[None])[0])
 
 
 def unit(vectors: Floats) -> Floats:
