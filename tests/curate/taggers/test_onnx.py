@@ -128,7 +128,7 @@ def test_broken_taggers_are_named(tmp_path):
         OnnxTagger(model)
     labels.write_text(text)
     model.write_bytes(b"not onnx")
-    with pytest.raises(BakehouseError, match="cannot be opened"):
+    with pytest.raises(UsageError, match="is no ONNX network"):
         OnnxTagger(model)
 
 

@@ -95,7 +95,8 @@ class Tag(Spec):
         if not new:
             yield Warned(message=f"{place.name}: nothing was seen surely enough to say")
             return
-        lines, why = (join([*self.front, *new]),), f"{len(new)} tags"
+        lines: tuple[str, ...] = (join([*self.front, *new]),)
+        why = f"{len(new)} tags"
         if place.is_by_hand and self.existing == "append":
             lines = tuple(_appended(line, new) for line in place.lines)
             there = sum(len(split(line)) for line in place.lines)
@@ -130,7 +131,7 @@ class Tag(Spec):
 
     def _words(self, tagger: Tagger, sight: Sight) -> list[str]:
         own = {**tagger.thresholds, **self.thresholds}
-        least = {c: own.get(c, own.get("general", 0.5)) for c in CATEGORIES if c in self.categories}
+        least: dict[str, float] = {c: own.get(c, own.get("general", 0.5)) for c in CATEGORIES if c in self.categories}
         words = tagger.words(sight, least)
         if sight.text:
             return words
@@ -191,7 +192,7 @@ def thresholds_of(words: Sequence[str]) -> dict[str, float]:
     Raises:
         UsageError: no number from 0 to 1, or no such category.
     """
-    found = {}
+    found: dict[str, float] = {}
     for text in words:
         category, _, number = text.rpartition("=")
         category = category.strip() or "general"

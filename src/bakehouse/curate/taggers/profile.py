@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ Floats = NDArray[np.float32]
 SETTINGS_FILE = "tagger.toml"
 """Beside a model: what its list of tags does not tell."""
 
-_IMAGENET = (np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225]))
+_IMAGENET = (np.array([0.485, 0.456, 0.406], np.float32), np.array([0.229, 0.224, 0.225], np.float32))
 
 
 class Profile(Spec):
@@ -126,7 +126,7 @@ def _deepdanbooru(tag: str) -> tuple[str, str]:
 
 def to_input(images: Sequence[Image.Image], profile: Profile, size: int, *, channels_first: bool) -> Floats:
     """Pictures as a network wants them: [N, size, size, 3], or [N, 3, size, size]."""
-    pixels = np.stack([np.asarray(_square(image, profile.pad, size), np.float32) for image in images])
+    pixels: NDArray[Any] = np.stack([np.asarray(_square(image, profile.pad, size), np.float32) for image in images])
     if profile.scale == "imagenet":
         mean, deviation = _IMAGENET
         pixels = (pixels / 255 - mean) / deviation
