@@ -173,6 +173,14 @@ def test_two_images_of_one_stem_get_their_own_captions(eyes, folder):
     assert {r.captions[0].split(",")[0] for r in scan(root)} == {"red 0", "red 77"}
 
 
+def test_a_caption_that_two_images_share_is_written_apart(eyes, folder):
+    root = folder(a="shared")
+    Image.new("RGB", (20, 20), (77, 0, 0)).save(root / "a.bmp")
+    run(root, existing="append")
+    assert (root / "a.txt").read_text() == "shared"
+    assert {r.captions[0] for r in scan(root)} == {"shared, red 0, maybe, ^_^", "shared, red 77, maybe, ^_^"}
+
+
 def test_raw_tags_are_written_where_captions_are_compiled_from_them(eyes, folder):
     root = folder(a="compiled")
     (root / "a.tags").write_text("old\n")

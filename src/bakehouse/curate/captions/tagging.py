@@ -120,14 +120,19 @@ class Tag(Spec):
     def _place(self, record: ImageRecord, images: ImageSet, own: frozenset[str], twins: Counter[str]) -> _Place:
         raw = record.path.with_suffix(RAW_SUFFIX)
         standing = raw if raw.is_file() else record.caption_path
-        if standing is not None:
-            lines = read_caption(standing).lines
-            by_hand = bool(lines) and sha256_file(standing) not in own
-            path = standing.with_suffix(".txt") if standing.suffix.lower() == ".json" else standing
-            return _Place(record, images.name(record.path), images.name(path), lines, by_hand)
-        alone = twins[_stem(record.path)] == 1
-        path = record.path.with_suffix(self.extension) if alone else Path(f"{record.path}{self.extension}")
-        return _Place(record, images.name(record.path), images.name(path), (), False)
+        # `a.png` and `a.jpg` share `a.txt`; what is written is each one's own.
+        new = record.path.with_suffix(self.extension)
+        if twins[_stem(record.path)] > 1:
+            new = Path(f"{record.path}{self.extension}")
+        image = images.name(record.path)
+        if standing is None:
+            return _Place(record, image, images.name(new), (), False)
+        lines = read_caption(standing).lines
+        by_hand = bool(lines) and sha256_file(standing) not in own
+        shared = twins[_stem(record.path)] > 1 and standing.stem == record.path.stem and standing != raw
+        path = new if shared else standing
+        path = path.with_suffix(".txt") if path.suffix.lower() == ".json" else path
+        return _Place(record, image, images.name(path), lines, by_hand)
 
     def _words(self, tagger: Tagger, sight: Sight) -> list[str]:
         own = {**tagger.thresholds, **self.thresholds}
