@@ -154,17 +154,17 @@ def _finder(make: Callable[[], Rule], why: str) -> Callable[[Facts, AuditSpec], 
     return check
 
 
-twice = _finder(Dedupe, "say a tag twice: it counts twice, and room for others is lost")
-redundant = _finder(Redundant, "say a thing and, beside it, the same thing more exactly")
-synonyms = _finder(Synonyms, "hold words of which the folder has another spelling or a synonym")
-junk_tags = _finder(lambda: Remove(lists=("junk",)), "hold tags that say nothing of what is to be seen")
+twice = _finder(Dedupe, "with a tag said twice: it counts twice, and room for others is lost")
+redundant = _finder(Redundant, "with a thing that is said more exactly beside it")
+synonyms = _finder(Synonyms, "with words of which the folder has another spelling or a synonym")
+junk_tags = _finder(lambda: Remove(lists=("junk",)), "with tags that say nothing of what is to be seen")
 
 
 def contradictions(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     """C08."""
     found = _by_rules(facts, spec, RuleSet.load_rules("contradictions"))
     if found:
-        yield Hit(f"{counted(len(found), 'caption')} contradict themselves", _files(found, facts), found)
+        yield Hit(f"{counted(len(found), 'caption')} with tags that contradict each other", _files(found, facts), found)
 
 
 def vague(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
@@ -229,7 +229,7 @@ def characters(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     others = sorted(t for t in tags if (entry := known.find(t)) and entry.category == "character")
     if others:
         found = _holders(tagged, others)
-        why = f"{counted(len(found), 'caption')} name a character of somebody else's: {some(others)}"
+        why = f"{counted(len(found), 'caption')} with a character of somebody else's: {some(others)}"
         yield Hit(why, _files(found, facts), found, mend=_edit(others))
 
 
@@ -256,7 +256,7 @@ def mixed_forms(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
         rare, n = counts.most_common()[-1]
         words = {"tags": "tags", "prose": "sentences"}
         where = group.name or "the folder"
-        why = f"{counted(n, 'caption')} of {len(forms)} in {where} are {words[rare]}, the rest is not"
+        why = f"{counted(n, 'caption')} of {len(forms)} in {where} in {words[rare]}, the rest not"
         yield Hit(why, tuple(name for name, form in forms.items() if form == rare), key=group.name)
 
 
@@ -294,7 +294,7 @@ def near_misses(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
         misses = {t: right for ts in tagged.values() for t in ts if (right := _meant(t, meant, trigger, known))}
         if misses:
             found = _holders(tagged, misses)
-            why = f"{counted(len(found), 'caption')} spell {trigger.word!r} otherwise: {some(sorted(misses))}"
+            why = f"{counted(len(found), 'caption')} with another spelling of {trigger.word!r}: {some(sorted(misses))}"
             yield Hit(why, _files(found, facts), found, key=trigger.word, mend=_edit(other=misses))
 
 

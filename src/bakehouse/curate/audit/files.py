@@ -27,7 +27,7 @@ def unreadable(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
 def too_large(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     """A02."""
     bad = {i.name: i.problem for i in facts.images if i.oversized}
-    yield from each(bad, "{n} were not decoded, since they would fill the memory")
+    yield from each(bad, "{n} not decoded: that would fill the memory")
 
 
 def misnamed(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
@@ -37,7 +37,7 @@ def misnamed(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
         for i, h in _headers(facts)
         if not i.named_right
     }
-    yield from each(bad, "{n} have another format than their names say; trainers that go by names miss or refuse them")
+    yield from each(bad, "{n} of another format than the name says: trainers that go by names miss or refuse such")
 
 
 def same_stem(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
@@ -76,34 +76,34 @@ def links(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
 def turned(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     """A07."""
     bad = {i.name: f"EXIF orientation {h.orientation}" for i, h in _headers(facts) if h.orientation != 1}
-    yield from each(bad, "{n} are upright only by a note in EXIF; other trainers learn them lying down")
+    yield from each(bad, "{n} upright only by a note in EXIF: other trainers learn a picture lying down")
 
 
 def profiles(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     """A08."""
     bad = {i.name: h.profile for i, h in _headers(facts) if not h.srgb}
-    yield from each(bad, "{n} have colours that are not sRGB; read without their profile they are paler or stronger")
+    yield from each(bad, "{n} with colours that are not sRGB: read without the profile, paler or stronger")
 
 
 def deep_grey(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     """A09."""
     bad = {i.name: f"mode {h.mode}" for i, h in _headers(facts) if h.deep}
-    yield from each(bad, "{n} are 16-bit or float grey; other trainers read them as all white or all black")
+    yield from each(bad, "{n} in 16-bit or float grey: other trainers read all white or all black")
 
 
 def inks(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     """A10."""
     bad = {i.name: "CMYK" for i, h in _headers(facts) if h.mode == "CMYK"}
-    yield from each(bad, "{n} are made for print (CMYK); other trainers read their colours wrongly")
+    yield from each(bad, "{n} made for print (CMYK): other trainers read other colours")
 
 
 def transparent(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     """A11."""
     seen = [(i, i.pixels) for i in facts.usable if i.pixels is not None and i.pixels.clear > 0]
     hiding = sum(1 for _, p in seen if p.hidden > 0)
-    why = "{n} have transparent pixels"
+    why = "{n} with transparent pixels"
     if hiding:
-        why += f"; under {hiding} of them lie hidden colours, which trainers that drop alpha will learn"
+        why += f"; under those of {hiding} lie hidden colours, which trainers that drop alpha will learn"
     yield from each(
         {i.name: f"{percent(p.clear)} not opaque, {percent(p.hidden)} hiding colours" for i, p in seen}, why
     )
@@ -114,12 +114,14 @@ def animated(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     bad = {
         i.name: f"{counted(h.frames, 'frame')}, {i.frames[0]} that differ" for i, h in _headers(facts) if h.frames > 1
     }
-    yield from each(bad, "{n} are animated; only their first frame is trained")
+    yield from each(bad, "{n} animated: only the first frame is trained")
 
 
 def telling(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     """A13."""
     places = {i.name: "GPS position" for i, h in _headers(facts) if h.gps}
     made = {i.name: f"drawn by a program ({h.generator})" for i, h in _headers(facts) if h.generator}
-    yield from each(places, "{n} say where they were taken: a dataset that is passed on tells it too", key="gps")
-    yield from each(made, "{n} say how a program drew them; what a model drew teaches its faults", key="generator")
+    yield from each(places, "{n} with the place it was taken at: a dataset that is passed on tells it too", key="gps")
+    yield from each(
+        made, "{n} drawn by a program, by its metadata: what a model drew teaches its faults", key="generator"
+    )

@@ -29,10 +29,8 @@ def kept(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     """F03."""
     shares = [m.share for m in facts.masks if not m.problem]
     if shares:
-        mean = percent(sum(shares) / len(shares))
-        yield Hit(
-            f"{counted(len(shares), 'mask')} keep {percent(min(shares))} to {percent(max(shares))}, {mean} on average"
-        )
+        low, mean, high = (percent(x) for x in (min(shares), sum(shares) / len(shares), max(shares)))
+        yield Hit(f"{counted(len(shares), 'mask')} keeping {low} to {high} of the loss, {mean} on average", mend="")
 
 
 def mixed(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:

@@ -32,9 +32,9 @@ def small(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     bad = [(i, p) for i, p in _placed(facts) if p.scale > limits.enlarged]
     badly = {i.name: _enlarged(i, p) for i, p in bad if p.scale > limits.enlarged_badly}
     rest = {i.name: _enlarged(i, p) for i, p in bad if i.name not in badly}
-    why = f"{{n}} must be enlarged more than {limits.enlarged_badly:g} times: that is invented, not restored"
+    why = f"{{n}} to be enlarged more than {limits.enlarged_badly:g} times: that is invented, not restored"
     yield from each(badly, why, level="error", key="far")
-    yield from each(rest, f"{{n}} are smaller than {_square(spec)} and are enlarged for their bucket")
+    yield from each(rest, f"{{n}} smaller than {_square(spec)}, enlarged for the bucket")
 
 
 def _square(spec: AuditSpec) -> str:
@@ -53,14 +53,14 @@ def cut(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     notes = {i.name: f"{_bucket(p)} loses {percent(p.lost_fraction)}" for i, p in _placed(facts) if i.name in lost}
     badly = {name: note for name, note in notes.items() if lost[name] > limits.lost_badly and name not in faces}
     rest = {name: note for name, note in notes.items() if name not in badly and name not in faces}
-    yield from each(faces, "{n} lose a face, or a part of it, to the bucket", level="error", key="face")
+    yield from each(faces, "{n} of which the bucket cuts a face", level="error", key="face")
     yield from each(
         badly,
-        f"{{n}} lose more than {percent(limits.lost_badly)} of their area to the bucket",
+        f"{{n}} losing more than {percent(limits.lost_badly)} of the area to the bucket",
         level="error",
         key="far",
     )
-    yield from each(rest, f"{{n}} lose more than {percent(limits.lost)} of their area to the bucket")
+    yield from each(rest, f"{{n}} losing more than {percent(limits.lost)} of the area to the bucket")
 
 
 def _bucket(placement: Placement) -> str:
@@ -102,13 +102,13 @@ def borders(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
         if max(left / width, right / width, top / height, bottom / height) > spec.limits.border:
             cut_ = (("left", left), ("above", top), ("right", right), ("below", bottom))
             found[image.name] = ", ".join(f"{n} px {side}" for side, n in cut_ if n)
-    yield from each(found, "{n} have a border of one colour, which will be learned as a frame")
+    yield from each(found, "{n} with a border of one colour, which will be learned as a frame")
 
 
 def blurred(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     """B05."""
     found = {i.name: f"sharpness {p.sharpness:.0f}" for i, p in facts.measured() if p.sharpness < spec.limits.sharpness}
-    yield from each(found, f"{{n}} look blurred at the size of their bucket (below {spec.limits.sharpness:g})")
+    yield from each(found, f"{{n}} blurred at the size of the bucket (below {spec.limits.sharpness:g})")
 
 
 def compressed(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
@@ -120,7 +120,7 @@ def compressed(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
             found[image.name] = f"JPEG quality {quality}"
         elif quality is None and pixels.blocks > spec.limits.blocks:
             found[image.name] = f"edges on the grid of 8 x 8 {1 + pixels.blocks:.1f} times as strong"
-    yield from each(found, "{n} show the blocks of strong JPEG compression")
+    yield from each(found, "{n} with the blocks of strong JPEG compression")
 
 
 def grey(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
@@ -130,7 +130,7 @@ def grey(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     if not found:
         return
     share = len(found) / len(measured)
-    why = f"{counted(len(found), 'image')} of {len(measured)} ({percent(share)}) are monochrome"
+    why = f"{counted(len(found), 'image')} of {len(measured)} ({percent(share)}), monochrome"
     if share > spec.limits.grey_badly:
         yield Hit(
             f"{why}: there are no colours to learn", tuple(found), found, "error" if spec.kind != "style" else "warning"
@@ -172,9 +172,9 @@ def face_count(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     seen = [(i, len(i.faces)) for i in facts.taught if i.faces is not None]
     many = {i.name: f"{n} faces" for i, n in seen if n > 1}
     none = {i.name: "no face" for i, n in seen if n == 0 and not _faceless(i)}
-    yield from each(many, "{n} show more than one face: the word will mean all of them", key="many")
+    yield from each(many, "{n} with more than one face: the word will mean all of them", key="many")
     drop = "bakehouse dataset drop {folder} B10 {use}"
-    yield from each(none, "{n} show no face that is found, and no tag says why", key="none", level="info", mend=drop)
+    yield from each(none, "{n} without a face that is found, and no tag says why", key="none", level="info", mend=drop)
 
 
 def _faceless(image: ImageFacts) -> bool:
@@ -228,7 +228,7 @@ def text(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     told = marked({n: i.texts or () for n, i in enumerate(read)}, [i.size for i in read])
     foreign = {read[n].name: [t for t in lines if t.kind in KINDS] for n, lines in told.items()}
     found = {name: some([str(t) for t in lines], 3) for name, lines in foreign.items() if lines}
-    yield from each(found, "{n} hold writing that is no part of the picture, which will be learned as a smear")
+    yield from each(found, "{n} with writing that is no part of the picture, which will be learned as a smear")
     # An address that returns is a watermark too, whatever else it is.
     anything = {n: [replace(t, kind="text") for t in i.texts or ()] for n, i in enumerate(read)}
     same = marked(anything, [i.size for i in read])
@@ -238,7 +238,7 @@ def text(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
         yield Hit(why, watermarks, level="error" if spec.kind == "style" else "warning", key="watermark")
     signs = {read[n].name: some([str(t) for t in lines if t.kind == "text"], 3) for n, lines in told.items()}
     signs = {name: note for name, note in signs.items() if note}
-    why = "{n} hold words on signs or clothes: tag them, or take them out"
+    why = "{n} with words on signs or clothes: tag them, or take them out"
     mend = "bakehouse dataset clean {folder} --kind text"
     yield from each(signs, why, level="info", key="signs", mend=mend)
 
@@ -257,7 +257,7 @@ def backgrounds(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
         files = tuple(i.name for (i, _), s in zip(measured, sets, strict=True) if s == number)
         share = percent(most / len(measured))
         yield Hit(
-            f"{counted(most, 'image')} of {len(measured)} ({share}) have one background, which will be learned", files
+            f"{counted(most, 'image')} of {len(measured)} ({share}) with one background, which will be learned", files
         )
 
 

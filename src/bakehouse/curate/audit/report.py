@@ -185,6 +185,7 @@ def read_report(path: Path) -> Report:
         raise UsageError(f"{path} does not exist", hint=hint)
     try:
         values = read_json(path)
+        values = values.get("report", values)  # what `--against` itself wrote will do
         if values["version"] != VERSION:
             raise UsageError(f"{path} is a report of version {values['version']}, not {VERSION}", hint="make it again")
         return Report.from_json(values)

@@ -62,7 +62,7 @@ def _front(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
             if leading != spec.keep_tokens:
                 wrong[names[one.record.path]] = f"{counted(leading, 'trigger')} in front"
     if wrong:
-        why = f"{counted(len(wrong), 'caption')} begin with other numbers of triggers"
+        why = f"{counted(len(wrong), 'caption')} beginning with another number of triggers"
         mend = _in_front(spec, spec.triggers[0])
         yield Hit(f"keep_tokens = {spec.keep_tokens}, and {why}", tuple(wrong), wrong, key="keep_tokens", mend=mend)
 
@@ -133,7 +133,7 @@ def together(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     }
     counting = {name: note for name, note in counting.items() if note}
     if counting:
-        why = f"{counted(len(counting), 'caption')} of several characters keep words that count people"
+        why = f"{counted(len(counting), 'caption')} of several characters with words that count people"
         tags = " ".join(f'--remove "{tag}"' for tag in sorted(_COUNTS & _said(counting)))
         mend = f"bakehouse captions edit {{folder}} {tags}"
         yield Hit(f"{why}: the words take a part of the characters", tuple(counting), counting, key="counts", mend=mend)
