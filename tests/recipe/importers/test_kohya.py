@@ -311,11 +311,79 @@ def test_networks(imported, said, expected):
     assert not made.lost
 
 
+def blocks_of(imported, *args, module="networks.lora", **said):
+    lines = [f"{k} = {v}" for k, v in said.items()]
+    words = ", ".join(f'"{a}"' for a in args)
+    head = f'train_data_dir = "img"\nnetwork_module = "{module}"\nnetwork_dim = 4'
+    return imported("\n".join([head, *lines, f"network_args = [{words}]"]))
+
+
 def test_blocks(imported):
-    args = '"block_dims=2,4,8", "down_lr_weight=cosine+.25", "mid_lr_weight=0.5", "block_lr_zero_threshold=0.1"'
-    blocks = imported(f'train_data_dir = "img"\nnetwork_dim = 4\nnetwork_args = [{args}]').recipe.adapter.blocks
+    args = ("block_dims=2,4,8", "down_lr_weight=cosine+.25", "mid_lr_weight=0.5", "block_lr_zero_threshold=0.1")
+    blocks = blocks_of(imported, *args).recipe.adapter.blocks
     assert (blocks.dims, blocks.down_lr_weight, blocks.mid_lr_weight) == ((2, 4, 8), "cosine+.25", (0.5,))
     assert blocks.lr_zero_threshold == 0.1
+
+
+@pytest.mark.parametrize(
+    ("args", "said", "expected"),
+    [
+        # In kohya alpha does not follow a block's rank; here it would.
+        (("block_dims=2,4,8",), {"network_alpha": 3}, {"alphas": (3, 3, 3)}),
+        (("block_dims=2,4,8", "block_alphas=1,0,2"), {}, {"alphas": (1, 4, 2)}),
+        (("up_lr_weight=1,0.5", "block_alphas=1,0"), {}, {"dims": (), "alphas": (1, 4), "up_lr_weight": (1, 0.5)}),
+        (("block_dims=2,4", "conv_block_dims=1,2"), {}, {"conv_dims": (1, 2), "conv_alphas": (1, 1)}),
+        (("block_dims=2,4", "conv_block_dims=1,2", "conv_alpha=3"), {}, {"conv_alphas": (3, 3)}),
+        (("block_dims=2,4", "conv_block_dims=1,2", "conv_block_alphas=3,0"), {}, {"conv_alphas": (3, 2)}),
+    ],
+)
+def test_alphas_of_blocks_are_kohyas(imported, args, said, expected):
+    made = blocks_of(imported, *args, **said)
+    blocks = made.recipe.adapter.blocks
+    assert {name: getattr(blocks, name) for name in expected} == expected
+    assert made.recipe.adapter.targets == ("full" if blocks.conv_dims else "attention+mlp")
+    assert not made.lost
+
+
+@pytest.mark.parametrize(
+    ("module", "args"),
+    [("networks.lora", ("block_alphas=1,2", "conv_block_dims=3,4")), ("lycoris.kohya", ("block_dims=2,4",))],
+)
+def test_blocks_that_kohya_passes_over_are_named(imported, fates, module, args):
+    made = blocks_of(imported, *args, module=module)
+    assert made.recipe.adapter.blocks == type(made.recipe.adapter.blocks)()
+    assert {fates(made)[f"network_args {a.partition('=')[0]}"] for a in args} == {"no effect"}
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ('network_module = "lycoris.kohya"\nnetwork_args = ["algo=diag-oft"]', {"block_size": 16, "constraint": 0}),
+        (
+            'network_module = "lycoris.kohya"\nnetwork_args = ["algo=boft", "constraint=0.01"]',
+            {"block_size": 16, "constraint": 0.01},
+        ),
+        (
+            'network_module = "networks.oft"\nnetwork_alpha = 0.001',
+            {"block_count": 16, "constraint": 0.001, "targets": "attention", "text": False},
+        ),
+        ('network_module = "networks.oft"\nnetwork_args = ["enable_all_linear=True"]', {"targets": "attention+mlp"}),
+        ('network_module = "networks.oft"\nnetwork_args = ["enable_conv=True"]', {"targets": "full"}),
+    ],
+)
+def test_dims_of_rotations(imported, fates, said, expected):
+    made = imported(f'train_data_dir = "img"\nnetwork_dim = 16\n{said}')
+    adapter = made.recipe.adapter
+    assert {k: getattr(adapter, k) for k in expected} == expected
+    assert not made.lost
+    assert fates(made)["network_dim"] == "taken"
+
+
+def test_a_preset_that_is_not_known_is_lost(imported, lost):
+    said = 'network_module = "lycoris.kohya"\nnetwork_args = ["preset=my.toml"]'
+    assert "presets are full, full-lin" in lost(imported(f'train_data_dir = "img"\n{said}'))["network_args preset"]
+    adapter = imported('train_data_dir = "img"\n' + said.replace("my.toml", "full-lin")).recipe.adapter
+    assert (adapter.targets, adapter.exclude) == ("full", ("*.conv1", "*.conv2", "*samplers*"))
 
 
 def test_what_an_algorithm_does_not_know_is_named(imported, fates, lost):

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from bakehouse.adapters import AdapterSpec
 from bakehouse.adapters.adapter import AdapterSpecBase
+from bakehouse.recipe.importers.kohya_blocks import (
+    BLOCK_RATES,
+    BLOCK_SIZES,
+    OF,
+    Values,
+    block_values,
+    rotation_values,
+    unread,
+)
 from bakehouse.recipe.importers.kohya_rules import found, key_values, parts
 from bakehouse.recipe.importers.table import (
     Given,
@@ -50,6 +59,7 @@ MODULES: Mapping[str, str] = {
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "full": {"targets": "full"},
+    "full-lin": {"targets": "full", "exclude": ["*.conv1", "*.conv2", "*samplers*"]},
     "attn-mlp": {"targets": "attention+mlp"},
     "attn-only": {"targets": "attention"},
     "unet-only": {"targets": "full", "text": False},
@@ -57,7 +67,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "unet-convblock-only": {"targets": "full", "text": False, "include": ["*resnets*", "*samplers*"]},
     "ia3": {},
 }
-"""LyCORIS' presets."""
+"""LyCORIS' presets; files of presets are not read."""
 
 NETWORK_ARGS: dict[str, Option] = table(
     taken("algo", "text", "adapter.kind", how="LyCORIS' algorithm"),
@@ -71,8 +81,9 @@ NETWORK_ARGS: dict[str, Option] = table(
     taken("use_tucker", "flag", "adapter.tucker"),
     taken("use_cp", "flag", "adapter.tucker", how="the old name of use_tucker"),
     taken("use_conv_cp", "flag", "adapter.tucker", how="the old name of use_tucker"),
+    missing("disable_conv_cp", "flag", "its meaning has changed from one LyCORIS to the next: say use_tucker"),
     missing("use_scalar", "flag", "there is no factor beside the matrices"),
-    taken("block_size", "int", "adapter.block_size"),
+    taken("block_size", "int", "adapter.unit", how="of DyLoRA; the blocks of OFT and BOFT are network_dim there"),
     taken("factor", "int", "adapter.factor"),
     taken("decompose_both", "flag", "adapter.decompose_both"),
     taken("full_matrix", "flag", "adapter.full_matrix"),
@@ -87,10 +98,10 @@ NETWORK_ARGS: dict[str, Option] = table(
     taken("rs_lora", "flag", "adapter.rs_lora"),
     missing("train_on_input", "flag", "IA3 scales as its paper does"),
     taken("unit", "int", "adapter.unit"),
-    taken("block_dims", "any", "adapter.blocks.dims"),
-    taken("block_alphas", "any", "adapter.blocks.alphas"),
-    taken("conv_block_dims", "any", "adapter.blocks.conv_dims"),
-    taken("conv_block_alphas", "any", "adapter.blocks.conv_alphas"),
+    taken("block_dims", "any", "adapter.blocks.dims", how="turns the others on: see below the table"),
+    taken("block_alphas", "any", "adapter.blocks.alphas", how="network_alpha in every block where it is not given"),
+    taken("conv_block_dims", "any", "adapter.blocks.conv_dims", how='with targets = "full"'),
+    taken("conv_block_alphas", "any", "adapter.blocks.conv_alphas", how="conv_alpha or 1 where it is not given"),
     taken("down_lr_weight", "any", "adapter.blocks.down_lr_weight"),
     taken("mid_lr_weight", "any", "adapter.blocks.mid_lr_weight"),
     taken("up_lr_weight", "any", "adapter.blocks.up_lr_weight"),
@@ -98,9 +109,17 @@ NETWORK_ARGS: dict[str, Option] = table(
     taken("loraplus_lr_ratio", "float", "adapter.lora_plus_ratio"),
     taken("loraplus_unet_lr_ratio", "float", "adapter.lora_plus_ratio", how="one ratio for all that learns"),
     taken("loraplus_text_encoder_lr_ratio", "float", "adapter.lora_plus_ratio", how="one ratio for all that learns"),
+    taken("enable_all_linear", "flag", "adapter.targets", how="of networks.oft: `attention+mlp`"),
+    taken("enable_conv", "flag", "adapter.targets", how="of networks.oft: `full`"),
+    missing("include_patterns", "any", "regular expressions; `adapter.include` takes patterns such as `*attn2*`"),
+    missing("exclude_patterns", "any", "regular expressions; `adapter.exclude` takes patterns such as `*attn2*`"),
+    missing("network_reg_dims", "any", "regular expressions; `adapter.dims` takes patterns such as `*attn2*`"),
+    missing("network_reg_lrs", "any", "rates by regular expressions; `adapter.blocks` has them by block"),
+    no_effect("train_t5xxl", "flag", "belongs to models with other text encoders"),
+    no_effect("train_llm_adapter", "flag", "belongs to models with other text encoders"),
     no_effect("verbose", "flag", "nothing is printed on the way"),
 )
-"""Arguments of networks.lora and of LyCORIS."""
+"""Arguments of kohya's networks and of LyCORIS."""
 
 
 def kinds() -> dict[str, type[AdapterSpecBase]]:
@@ -153,8 +172,11 @@ def _full(s: Settings) -> Iterator[Outcome]:
 def _spoken(s: Settings, args: Settings, kind: str, *, lycoris: bool) -> Iterator[Outcome]:
     """Values of the adapter; what its kind does not know is named, if it was said."""
     unet, text = parts(s)
-    preset = dict(PRESETS.get(str(args["preset"] or "full"), {})) if lycoris else {}
-    values: dict[str, tuple[Any, tuple[str, ...]]] = {
+    named = str(args["preset"] or "full")
+    preset = dict(PRESETS.get(named, {})) if lycoris else {}
+    if lycoris and named not in PRESETS:
+        yield args.note("preset", "missing", f"presets are {', '.join(PRESETS)}; say adapter.targets, include, exclude")
+    values: Values = {
         "rank": (s["network_dim"], ("network_dim",)),
         "alpha": (s["network_alpha"] or s["network_dim"], ("network_alpha",)),
         **({} if unet else {"unet": (False, ("network_train_text_encoder_only", "unet_lr"))}),
@@ -169,42 +191,47 @@ def _spoken(s: Settings, args: Settings, kind: str, *, lycoris: bool) -> Iterato
     if s["network_module"] == "networks.lora_fa":
         values["lora_fa"] = (True, ("network_module",))
     values |= _convolutions(s, args, lycoris=lycoris)
-    yield from _extra(s, args, kind, values)
+    passed = unread(args, s["network_module"] or "networks.lora")
+    values |= {} if passed else block_values(s, args)
+    values |= rotation_values(s, args, kind, lycoris=lycoris)
+    yield from (args.note(name, "no effect", why, off=args.is_off(name)) for name, why in passed.items())
+    yield from _extra(s, args, kind, values, done=passed.keys())
 
 
-def _convolutions(s: Settings, args: Settings, *, lycoris: bool) -> dict[str, tuple[Any, tuple[str, ...]]]:
+def _convolutions(s: Settings, args: Settings, *, lycoris: bool) -> Values:
     """Kohya leaves 3x3 convolutions alone unless conv_dim says otherwise; LyCORIS takes them unless it is 0."""
-    of = ("network_args",)
     rank = args["conv_dim"]
     if lycoris and rank == 0:
-        return {"targets": ("attention+mlp", of)}
+        return {"targets": ("attention+mlp", OF)}
     if lycoris and (args["preset"] or "full") not in ("full", "unet-only", "unet-convblock-only"):
         return {}
     if rank is None:
         return {}
     alpha = args["conv_alpha"] or (s["network_alpha"] if lycoris else 1.0)
-    return {"targets": ("full", of), "conv_rank": (rank, of), "conv_alpha": (alpha, of)}
+    return {"targets": ("full", OF), "conv_rank": (rank, OF), "conv_alpha": (alpha, OF)}
 
 
-_HANDLED = ("algo", "preset", "conv_dim", "conv_alpha")
+_HANDLED = ("algo", "preset", "conv_dim", "conv_alpha", *BLOCK_SIZES, *BLOCK_RATES, "enable_all_linear", "enable_conv")
 
 
-def _extra(s: Settings, args: Settings, kind: str, values: dict[str, tuple[Any, tuple[str, ...]]]) -> Iterator[Outcome]:
-    """The algorithm's own arguments, and the check that its settings know what was said."""
+def _extra(s: Settings, args: Settings, kind: str, values: Values, done: Collection[str]) -> Iterator[Outcome]:
+    """The algorithm's own arguments, and the check that its settings know what was said; `done` has its notes."""
     spec = kinds()[kind]
     known = set(spec.model_fields) - set(getattr(spec, "meaningless", ()))
     if not getattr(spec, "is_product", False):
         known -= {"lora_plus_ratio", "max_norm"}
     for name in args.values:
         option = args.options[name]
+        if name in done or (name == "preset" and args[name] not in PRESETS):
+            continue
         if name in _HANDLED:
             yield args.note(name, "taken", "", to=option.to)
         elif option.fate != "taken":
             yield args.note(name, option.fate, option.how, off=args.is_off(name))
         elif not option.to[0].startswith("adapter."):
-            yield Taken(option.to[0], args[name], ("network_args",))
+            yield Taken(option.to[0], args[name], OF)
         elif (field := option.to[0].removeprefix("adapter.")).split(".")[0] in known:
-            values[field] = (_numbers(args[name]) if option.kind == "any" else args[name], ("network_args",))
+            values[field] = (args[name], OF)
             yield args.note(name, "taken", "", to=option.to)
         else:
             yield args.note(name, "no effect", f"adapter.kind = {kind!r} has no {field}", off=args.is_off(name))
@@ -212,17 +239,13 @@ def _extra(s: Settings, args: Settings, kind: str, values: dict[str, tuple[Any, 
     for field, (value, of) in values.items():
         if field.split(".")[0] in known:
             yield Taken(f"adapter.{field}", value, of)
-        elif s.given(*of) and of != ("network_args",):
+        elif s.given(*of) and of != OF and not _meant(field, of, values):
             yield s.note(of[0], "no effect", f"adapter.kind = {kind!r} has no {field}")
 
 
-def _numbers(value: Any) -> Any:
-    """`2,4,8` as numbers; a word such as `cosine` stays one."""
-    parts = value if isinstance(value, (list, tuple)) else str(value).split(",")
-    try:
-        return [int(x) if float(x) == int(float(x)) else float(x) for x in map(str, parts) if x.strip()]
-    except ValueError:
-        return value
+def _meant(field: str, of: tuple[str, ...], values: Values) -> bool:
+    """Whether an option that is no such setting of this kind decided another one."""
+    return any(other != field and whose == of for other, (_, whose) in values.items())
 
 
 def start(s: Settings) -> Iterator[Outcome]:
