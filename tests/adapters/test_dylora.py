@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from bakehouse.adapters import DyLoRA, DyLoRALayer, LoRALayer, load_adapter, metadata_for, save_adapter
+from bakehouse.adapters import DyLoRA, DyLoRALayer, LoRA, LoRALayer, inject, load_adapter, metadata_for, save_adapter
 from bakehouse.adapters.layer import linear_map
 from bakehouse.adapters.tools.slices import cut, slice_ranks
 from bakehouse.core.errors import UsageError
@@ -101,3 +101,13 @@ def test_ranks_come_out_sorted():
 def test_ranks_that_units_do_not_fill_are_refused():
     with pytest.raises(UsageError, match="rank = 6 is no multiple of unit = 4"):
         DyLoRA.parse({"rank": 6})
+
+
+@pytest.mark.parametrize("before", [DyLoRA(rank=4, alpha=3.0, unit=4), LoRA(rank=4, alpha=3.0)])
+def test_going_on_from_a_file(tiny, output, randomised, make_tiny, tmp_path, before):
+    path = tmp_path / "a.safetensors"
+    save_adapter(randomised(before, tiny), path, metadata_for(before, **META), torch.float32)
+    other = make_tiny()
+    adapter = inject(DyLoRA(start=path, unit=2), other.parts())
+    assert {(type(layer), layer.rank, layer.unit) for layer in adapter.layers.values()} == {(DyLoRALayer, 4, 2)}
+    torch.testing.assert_close(output(other), output(tiny))

@@ -105,3 +105,15 @@ def test_kohya_s_own_prefix(tiny, output, randomised, make_tiny):
     other = make_tiny()
     load_adapter(theirs, other.parts())
     assert torch.equal(output(other), output(tiny))
+
+
+def test_blocks_can_be_counted_instead(tiny):
+    adapter = OFT(block_count=2).inject(tiny.parts(), None)
+    assert {layer.oft_blocks.shape[0] for layer in adapter.layers.values()} == {2}
+    assert all(
+        layer.oft_blocks.shape[-1] * 2 == adapter.sites[stem].module.weight.shape[0]
+        for stem, layer in adapter.layers.items()
+    )
+    adapter.remove()
+    with pytest.raises(UsageError, match="5 blocks do not fill evenly"):
+        OFT(block_count=5).inject(tiny.parts(), None)

@@ -3,20 +3,22 @@
 Each call in training draws a rank b and runs with the first b ranks alone: (alpha / rank) B[:, :b] A[:b]. So the ranks
 come out sorted by what they are worth, and `tools.slices` cuts any rank out of one file.
 
-The paper counts alpha / b, kohya alpha / sqrt(rank b): there a rank weighs less the more follow it, so that what the
-first ones learned is wrong again when more are added. With alpha / rank a prefix is the first terms of the whole sum.
+The paper counts alpha / b: there a rank weighs less the more follow it, so that what the first ones learned is wrong
+again when more are added. kohya runs all ranks at alpha / sqrt(rank b) and teaches one unit of them. With alpha / rank
+a prefix is the first terms of the whole sum.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from bakehouse.adapters.layer import Base
+from bakehouse.adapters.layer import AdapterLayer, Base, Way
 from bakehouse.adapters.lora import LoRALayer
 from bakehouse.adapters.network import Dim, NetworkSpec
 from bakehouse.adapters.select import Site
@@ -49,6 +51,10 @@ class DyLoRA(NetworkSpec):
     def _kohya_args(self) -> dict[str, str]:
         return {**self._conv_args(), "unit": str(self.unit), "prefix_scale": PREFIX_SCALE}
 
+    def settle(self, layer: AdapterLayer) -> None:
+        if isinstance(layer, DyLoRALayer):
+            layer.unit = self.unit
+
     def layer(self, site: Site, dim: Dim, generator: torch.Generator | None) -> DyLoRALayer:
         outs, ins, *kernel = site.module.weight.shape
         down = torch.empty(dim.rank, ins, *kernel)
@@ -66,9 +72,22 @@ class DyLoRALayer(LoRALayer):
 
     unit: int = 1
 
+    def plain_way(self, base: Base, x: Tensor) -> Way:
+        # A step runs with some of the ranks, which ΔW does not know.
+        return "input" if self.training else super().plain_way(base, x)
+
     def applied(self, base: Base, x: Tensor) -> Tensor:
         if not self.training:
             return super().applied(base, x)
         # From torch's own numbers, on the CPU, as dropouts are: the loop seeds them, and checkpointing replays them.
         units = 1 + int(torch.randint(math.ceil(self.rank / self.unit), ()))
         return self._through(base, x, self.down[: units * self.unit], self.up[:, : units * self.unit])
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], base: Base) -> Self:
+        if "lora_mid.weight" in tensors:
+            raise ValueError("it has a Tucker core, whose first ranks are nothing by themselves")
+        return super().from_tensors(tensors, base)
+
+
+DyLoRA.reader = DyLoRALayer

@@ -175,13 +175,18 @@ def _peft_alpha(stem: str, rank: int, peft: Mapping[str, Any]) -> float:
 
 
 def load_adapter(
-    source: Path | str | AdapterFile | Mapping[str, Tensor], parts: Mapping[str, nn.Module], weight: float = 1.0
+    source: Path | str | AdapterFile | Mapping[str, Tensor],
+    parts: Mapping[str, nn.Module],
+    weight: float = 1.0,
+    *,
+    reader: type[AdapterLayer] | None = None,
 ) -> LayerAdapter:
     """Puts an adapter file on a model's networks; rank and alpha come from the file.
 
     Args:
         parts: the networks by kohya's prefix, as `Denoiser.parts()` gives them.
         weight: how strong, 1 as trained; negative is allowed (sliders).
+        reader: the layer to make of tensors that several could read; none: the first of `READERS`.
 
     Raises:
         UsageError: made for another base, for modules that are not here, or by an algorithm that is not known here.
@@ -192,14 +197,17 @@ def load_adapter(
         file = read_adapter(source)
     else:
         file = from_state(source)
-    layers = _fit(file, parts)
+    layers = _fit(file, parts, READERS if reader is None else (reader, *READERS))
     freeze(parts.values())
     adapter = LayerAdapter(layers)
     adapter.set_multiplier(weight)
     return adapter.eval()
 
 
-def _fit(file: AdapterFile, parts: Mapping[str, nn.Module]) -> list[tuple[Site, AdapterLayer]]:
+_Readers = tuple[type[AdapterLayer], ...]
+
+
+def _fit(file: AdapterFile, parts: Mapping[str, nn.Module], readers: _Readers) -> list[tuple[Site, AdapterLayer]]:
     sites = {site.stem: site for site in all_sites(parts, norms=True)}
     # SDXL counts its text encoders, SD 1.x does not; trainers mix the two up.
     sites.update({s.stem.replace("lora_te_", "lora_te1_", 1): s for s in sites.values() if s.prefix == "lora_te"})
@@ -220,11 +228,11 @@ def _fit(file: AdapterFile, parts: Mapping[str, nn.Module]) -> list[tuple[Site, 
             f"{file.source}: {len(missing)} of {len(wanted)} modules are not in this model{made_for}",
             hint=_some(missing),
         )
-    return [(sites[stem], _layer(file, stem, tensors, sites[stem].module)) for stem, tensors in wanted.items()]
+    return [(sites[stem], _layer(file, stem, tensors, sites[stem].module, readers)) for stem, tensors in wanted.items()]
 
 
-def _layer(file: AdapterFile, stem: str, tensors: Mapping[str, Tensor], base: Base) -> AdapterLayer:
-    reader = next((layer for layer in READERS if layer.reads(tensors)), None)
+def _layer(file: AdapterFile, stem: str, tensors: Mapping[str, Tensor], base: Base, readers: _Readers) -> AdapterLayer:
+    reader = next((layer for layer in readers if layer.reads(tensors)), None)
     if reader is None:
         known = ", ".join(layer.algorithm for layer in READERS)
         raise UsageError(

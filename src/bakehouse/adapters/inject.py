@@ -45,7 +45,7 @@ def _started(spec: NetworkSpec, parts: Mapping[str, nn.Module]) -> Adapter:
                 f"adapter.{name} = {asked:g}, but {spec.start} has {of_file:g}",
                 hint=f"leave adapter.{name} out: it is the file's, or begin a new adapter without adapter.start",
             )
-    adapter = load_adapter(file, parts)
+    adapter = load_adapter(file, parts, reader=spec.reader)
     seen: set[type[AdapterLayer]] = set()
     for stem, layer in adapter.layers.items():
         if type(layer) not in seen:
@@ -80,3 +80,4 @@ def _settle(spec: NetworkSpec, site: Site, layer: AdapterLayer, dim: Dim) -> Non
     for name, parameter in layer.named_parameters():
         if name in spec.frozen:
             parameter.requires_grad_(False)
+    spec.settle(layer)

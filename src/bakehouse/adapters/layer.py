@@ -8,7 +8,7 @@ same output, and a test holds both equal.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
@@ -23,6 +23,9 @@ Base = nn.Linear | nn.Conv2d | nn.GroupNorm | nn.LayerNorm
 
 Way = Literal["input", "output", "weight"]
 """What an algorithm's arithmetic works on; see `AdapterLayer.way`."""
+
+Teach = Callable[[Tensor, Tensor], Tensor]
+"""Takes x and the output of a product with W + ΔW, and gives the output back with a way for gradients."""
 
 
 def linear_map(base: Base, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -86,6 +89,13 @@ class AdapterLayer(nn.Module, ABC):
         products a training step in place of five.
         """
         return "input"
+
+    def fused(self, base: Base, multiplier: float) -> tuple[Tensor, Teach] | None:
+        """For layers whose `way` is `weight`: ΔW without a gradient, and what makes the output teach the parameters.
+
+        Two large products a training step in place of three. None: autograd's own way through ΔW.
+        """
+        return None
 
     def added(self, base: Base, x: Tensor) -> Tensor:
         """op(x, ΔW); overridden where there is a cheaper way than making ΔW. No bias."""
@@ -211,6 +221,11 @@ class Hook:
     def _through_weight(self, x: Tensor, entries: list[_Entry]) -> Tensor:
         """One product with W + the sum of multiplier x ΔW."""
         base = self.module
+        if len(entries) == 1 and torch.is_grad_enabled():
+            layer, multiplier = entries[0].layer, entries[0].dial.value
+            if (fused := layer.fused(base, multiplier)) is not None:
+                delta, teach = fused
+                return teach(x, linear_map(base, x, torch.add(base.weight, delta, alpha=multiplier), base.bias))
         weight: Tensor = base.weight
         bias: Tensor | None = base.bias
         for entry in entries:
@@ -293,6 +308,12 @@ def full_precision(base: Base, x: Tensor) -> bool:
     return (
         weight is not None and x.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled(x.device.type)
     )
+
+
+def many_rows(base: nn.Linear, x: Tensor) -> bool:
+    """Whether making a ΔW [out, in] of low rank takes less work than sending the rows of x [..., in] past it."""
+    ins, outs = base.in_features, base.out_features
+    return x.numel() // ins >= ins * outs / (ins + outs)
 
 
 def freeze(modules: Iterable[nn.Module]) -> None:

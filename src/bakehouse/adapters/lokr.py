@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, linear
 
 from bakehouse.adapters.dora import DecomposableLayer, DecomposableSpec, read_magnitudes
-from bakehouse.adapters.layer import Base, compute_input, drop_channels
+from bakehouse.adapters.fused import kronecker
+from bakehouse.adapters.layer import Base, Teach, Way, compute_input, drop_channels, full_precision, many_rows
 from bakehouse.adapters.network import Dim
 from bakehouse.adapters.select import Site
 
@@ -198,6 +199,20 @@ class LoKrLayer(DecomposableLayer):
     def update(self, shape: torch.Size) -> Tensor:
         small = self.small()
         return torch.kron(small.view(*small.shape, *[1] * len(self.kernel)), self.large().contiguous()).view(shape)
+
+    def plain_way(self, base: Base, x: Tensor) -> Way:
+        dropped = self.training and self.rank_dropout
+        fits = isinstance(base, nn.Linear) and full_precision(base, x) and many_rows(base, x)
+        return "weight" if fits and not dropped else "input"
+
+    def fused(self, base: Base, multiplier: float) -> tuple[Tensor, Teach] | None:
+        if self.dora_scale is not None:
+            return None
+        with torch.no_grad():
+            delta = self.update(base.weight.shape)
+        small, scale = self.small(), self.scale * multiplier
+        up, down = (self.lokr_w2_a, self.lokr_w2_b) if self.lokr_w2 is None else (self.lokr_w2, None)
+        return delta, lambda x, out: kronecker(out, x, small, up * scale, down)
 
     def applied(self, base: Base, x: Tensor) -> Tensor:
         small, large = self.small(), self.large()

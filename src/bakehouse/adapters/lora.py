@@ -11,7 +11,17 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, dropout, linear
 
 from bakehouse.adapters.dora import DecomposableLayer, DecomposableSpec, read_magnitudes
-from bakehouse.adapters.layer import Base, Weight, compute_input, drop_channels
+from bakehouse.adapters.fused import low_rank
+from bakehouse.adapters.layer import (
+    Base,
+    Teach,
+    Way,
+    Weight,
+    compute_input,
+    drop_channels,
+    full_precision,
+    many_rows,
+)
 from bakehouse.adapters.network import Dim
 from bakehouse.adapters.select import Site
 
@@ -166,6 +176,21 @@ class LoRALayer(DecomposableLayer):
         alone: Tensor = torch.linalg.vector_norm(weight, dim=1)
         mixed = up * (2 * weight @ rows.mT + up @ (rows @ rows.mT))
         return (alone.square() + mixed.sum(1)).clamp_min(torch.finfo(torch.float32).tiny).sqrt()
+
+    def plain_way(self, base: Base, x: Tensor) -> Way:
+        # In single precision ΔW can stand in the weight, where it costs next to nothing once there are some rows.
+        # With A frozen it would cost the memory of x, which that is there to save.
+        changed = self.training and (self.dropout or self.rank_dropout or not self.down.requires_grad)
+        fits = isinstance(base, nn.Linear) and full_precision(base, x) and many_rows(base, x)
+        return "weight" if fits and not changed else "input"
+
+    def fused(self, base: Base, multiplier: float) -> tuple[Tensor, Teach] | None:
+        if self.dora_scale is not None:
+            return None
+        up, down = self.up * (self.scale * multiplier), self.down
+        with torch.no_grad():
+            delta = (self.up * self.scale) @ down
+        return delta, lambda x, out: low_rank(out, x, up, down)
 
     def applied(self, base: Base, x: Tensor) -> Tensor:
         return self._through(base, x, self.down, self.up)

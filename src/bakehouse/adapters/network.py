@@ -89,6 +89,12 @@ class NetworkSpec(LayerSpec):
     start: Path | None = None
     """An adapter file to go on from; modules, rank and alpha are the file's."""
 
+    reader: ClassVar[type[AdapterLayer] | None] = None
+    """The layer that reads a file to go on from, where its tensors alone do not tell."""
+
+    def settle(self, layer: AdapterLayer) -> None:
+        """Gives a layer of a file to go on from what only the settings say."""
+
     @abstractmethod
     def layer(self, site: Site, dim: Dim, generator: torch.Generator | None) -> AdapterLayer:
         """A fresh layer for one module, zero at init, on the CPU; every random number from `generator`.

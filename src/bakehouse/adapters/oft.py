@@ -15,7 +15,17 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from bakehouse.adapters.layer import AdapterLayer, Base, Way, compute_input, full_precision
+from bakehouse.adapters.fused import rotated
+from bakehouse.adapters.layer import (
+    AdapterLayer,
+    Base,
+    Teach,
+    Way,
+    compute_input,
+    full_precision,
+    many_rows,
+    own_weight,
+)
 from bakehouse.adapters.network import Dim, NetworkSpec, Probability
 from bakehouse.adapters.select import Site
 from bakehouse.core.errors import UsageError
@@ -52,10 +62,21 @@ class OFT(RotationSpec):
     algo: ClassVar[str] = "diag-oft"
 
     kind: Literal["oft"] = "oft"
+    block_count: int = Field(0, ge=0)
+    """So many blocks in every module, whatever their size, in the place of block_size: kohya's networks.oft."""
+
+    def network_args(self) -> dict[str, str]:
+        counted = {"block_count": str(self.block_count)} if self.block_count else {}
+        return {**super().network_args(), **counted}
 
     def layer(self, site: Site, dim: Dim, generator: torch.Generator | None) -> OFTLayer:
         outs = site.module.weight.shape[0]
-        size = block_size(outs, self.block_size)
+        if self.block_count and outs % self.block_count:
+            raise UsageError(
+                f"{site.name} has {outs} outputs, which {self.block_count} blocks do not fill evenly",
+                hint=f'choose another adapter.block_count, or leave it out with adapter.exclude = ["{site.path}"]',
+            )
+        size = outs // self.block_count if self.block_count else block_size(outs, self.block_size)
         if size < 2:
             raise UsageError(
                 f"{site.name} has {outs} outputs, which no block of 2 to {self.block_size} divides",
@@ -165,6 +186,15 @@ class OFTLayer(RotationLayer):
     def reads(cls, tensors: Mapping[str, Tensor]) -> bool:
         return "oft_blocks" in tensors and tensors["oft_blocks"].ndim == 3
 
+    def way(self, base: Base, x: Tensor) -> Way:
+        if not full_precision(base, x) or (isinstance(base, nn.Linear) and not many_rows(base, x)):
+            return "output"
+        return "weight" if isinstance(base, nn.Linear) or self._gives_back(base) else "output"
+
+    def _gives_back(self, base: Base) -> bool:
+        """Whether an output of R W tells what W alone would give: R is orthogonal, and W the base's own."""
+        return self.rescale is None and own_weight(base) is base.weight
+
     def change(self) -> Tensor:
         """R - I, or diag(rescale) R - I: blocks [count, n, n], zero at init to the bit."""
         turn = self.kept(cayley(self.oft_blocks, self.limit))
@@ -173,9 +203,17 @@ class OFTLayer(RotationLayer):
         return turn - torch.eye(turn.shape[-1], device=turn.device, dtype=turn.dtype)
 
     def delta(self, weight: Tensor) -> Tensor:
-        change = self.change()
-        rows = weight.to(change.dtype).reshape(*change.shape[:2], -1)
-        return (change @ rows).view(weight.shape)
+        return _by_blocks(self.change(), weight)
+
+    def fused(self, base: Base, multiplier: float) -> tuple[Tensor, Teach] | None:
+        # Half of a rotation is none, and cannot be taken back from the output.
+        if multiplier != 1.0 or not self._gives_back(base):
+            return None
+        turn = self.kept(cayley(self.oft_blocks, self.limit))
+        with torch.no_grad():
+            delta = _by_blocks(turn - torch.eye(turn.shape[-1], device=turn.device, dtype=turn.dtype), base.weight)
+        channels = 1 if isinstance(base, nn.Conv2d) else -1
+        return delta, lambda x, out: rotated(out, turn, base.bias, channels=channels)
 
     def turned(self, base: Base, x: Tensor, y: Tensor) -> Tensor:
         """(R - I) y, by blocks: no matrix of [out, out] is made."""
@@ -186,3 +224,9 @@ class OFTLayer(RotationLayer):
             return (change @ y.reshape(-1, count, size, math.prod(y.shape[2:]))).view(y.shape)
         rows = y.reshape(-1, count, size).transpose(0, 1)
         return (rows @ change.mT).transpose(0, 1).reshape(y.shape)
+
+
+def _by_blocks(change: Tensor, weight: Tensor) -> Tensor:
+    """Blocks [count, n, n] times the rows of a weight [out, ...]."""
+    rows = weight.to(change.dtype).reshape(*change.shape[:2], -1)
+    return (change @ rows).view(weight.shape)

@@ -1,0 +1,115 @@
+"""Gradients of a product with W + ΔW that never make the gradient of ΔW.
+
+Autograd's own way through x (W + ΔW)ᵀ takes a third product as large as the base's, for a gradient [out, in] of which
+an adapter of few numbers wants a few sums. Here the output passes through untouched, and on the way back the sums are
+made from what came in and what is known of ΔW: thin products, or sums over blocks.
+
+Each function takes the output of the product, made without a gradient for ΔW, and returns it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+class _LowRank(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, out: Tensor, x: Tensor, up: Tensor, down: Tensor) -> Tensor:
+        ctx.save_for_backward(x, up, down)
+        return out.view_as(out)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, up, down = ctx.saved_tensors
+        wants_up, wants_down = ctx.needs_input_grad[2:]
+        rows, g = x.reshape(-1, x.shape[-1]), grad.reshape(-1, grad.shape[-1])
+        to_up = g.T @ (rows @ down.T) if wants_up else None
+        to_down = (g @ up).T @ rows if wants_down else None
+        return grad, None, to_up, to_down
+
+
+def low_rank(out: Tensor, x: Tensor, up: Tensor, down: Tensor) -> Tensor:
+    """ΔW = up down: out [..., outs], x [..., ins], up [outs, r], down [r, ins]."""
+    result: Tensor = _LowRank.apply(out, x, up, down)
+    return result
+
+
+class _Kronecker(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, out: Tensor, x: Tensor, small: Tensor, up: Tensor, down: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, small, up, down)
+        return out.view_as(out)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, small, up, down = ctx.saved_tensors
+        (a, c), (b, r) = small.shape, up.shape
+        X, G = x.reshape(-1, x.shape[-1] // c), grad.reshape(-1, b)
+        H = X if down is None else X @ down.T
+        # [n c, r] and [n a, r], with the groups in front: what W1 mixes is then one product.
+        H, GU = _groups_first(H, c), _groups_first(G @ up, a)
+        to_small = GU @ H.T
+        to_up = G.T @ _groups_last(small @ H, r)
+        to_down = None if down is None else _groups_last(small.T @ GU, r).T @ X
+        return grad, None, to_small, to_up, to_down
+
+
+def _groups_first(rows: Tensor, groups: int) -> Tensor:
+    """[n groups, r] as [groups, n r]."""
+    return rows.view(-1, groups, rows.shape[1]).transpose(0, 1).reshape(groups, -1)
+
+
+def _groups_last(rows: Tensor, r: int) -> Tensor:
+    """[groups, n r] as [n groups, r]."""
+    return rows.view(rows.shape[0], -1, r).transpose(0, 1).reshape(-1, r)
+
+
+def kronecker(out: Tensor, x: Tensor, small: Tensor, up: Tensor, down: Tensor | None) -> Tensor:
+    """ΔW = small (x) up down: out [..., a b], x [..., c d], small [a, c], up [b, r], down [r, d] (None: up [b, d])."""
+    result: Tensor = _Kronecker.apply(out, x, small, up, down)
+    return result
+
+
+class _Rotated(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, out: Tensor, turn: Tensor, bias: Tensor | None, channels: int) -> Tensor:
+        ctx.save_for_backward(out, turn, bias)
+        ctx.channels = channels
+        return out.view_as(out)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        out, turn, bias = ctx.saved_tensors
+        count, size, _ = turn.shape
+        g, o = (_by_block(t, count, size, ctx.channels) for t in (grad, out))
+        product = (g @ o.mT).sum(0) if ctx.channels == 1 else g @ o.mT
+        if bias is not None:
+            sums = g.sum(-1).sum(0) if ctx.channels == 1 else g.sum(-1)
+            product = product - sums[:, :, None] * bias.view(count, 1, size)
+        # The sum over all places of g yᵀ, where y = Rᵀ o came before the turn: a rotation's inverse is its transpose.
+        return grad, product @ turn, None, None
+
+
+def _by_block(t: Tensor, count: int, size: int, channels: int) -> Tensor:
+    """[..., out] as [count, size, places]; images [batch, out, h, w] as [batch, count, size, h w]."""
+    if channels == 1:
+        return t.reshape(t.shape[0], count, size, -1)
+    return t.reshape(-1, count, size).permute(1, 2, 0)
+
+
+def rotated(out: Tensor, turn: Tensor, bias: Tensor | None, *, channels: int = -1) -> Tensor:
+    """W + ΔW = R W, R block-diagonal and orthogonal: out [..., outs] or images, turn [count, n, n].
+
+    Args:
+        bias: what was added behind the product.
+        channels: the axis of the outputs: -1, or 1 of images.
+    """
+    result: Tensor = _Rotated.apply(out, turn, bias, channels)
+    return result
