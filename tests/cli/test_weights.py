@@ -105,7 +105,7 @@ def test_a_base_in_another_layout_and_back(run, tiny_folder, tmp_path, monkeypat
     one, three = load_file("one.safetensors"), load_file("3.safetensors")
     assert one.keys() == three.keys()
     assert all(torch.equal(one[k], three[k]) for k in one)
-    assert run("convert", "one.safetensors", "-o", "folder")[0] == 0
+    assert run("convert", "two.ckpt", "-o", "folder")[0] == 0
     for part in ("unet", "vae"):
         a, b = (load_file(Path(f) / part / "diffusion_pytorch_model.safetensors") for f in (tiny_folder, "folder"))
         assert all(torch.equal(a[k], b[k]) for k in a)

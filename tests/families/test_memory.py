@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc/self/clear_refs is Linux")
-@pytest.mark.parametrize("layout", ["folder", "file.safetensors"])
+@pytest.mark.parametrize("layout", ["folder", "file.safetensors", "file.ckpt"])
 @pytest.mark.parametrize("dtype", ["fp16", "fp32"])
 def test_one_copy_at_most(tmp_path, monkeypatch, layout, dtype):
     monkeypatch.chdir(ROOT)
@@ -35,3 +35,21 @@ def test_weights_of_the_same_type_are_views_of_the_file(family_folders):
     assert torch.equal(weights[name], kept)
     weights[name].add_(1)
     assert path.read_bytes() == before and torch.equal(other[name], kept)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc/self/maps is Linux")
+def test_pages_of_a_pickle_are_let_go_and_read_again(tmp_path):
+    """Memory of other tensors stays as it is, also of those that the same file holds in an older layout."""
+    torch.manual_seed(0)
+    tensors = {name: torch.randn(300, 1000) for name in "ab"}
+    torch.save({"state_dict": tensors}, tmp_path / "new.ckpt")
+    torch.save(tensors, tmp_path / "old.ckpt", _use_new_zipfile_serialization=False)
+    new, again, old = (read_weights([tmp_path / f"{name}.ckpt"]) for name in ("new", "new", "old"))
+    again["a"].add_(1)
+    changed = again["a"].clone()
+    for weights in (new, old):
+        weights.release()
+        assert all(torch.equal(weights[name], tensor) for name, tensor in tensors.items())
+    assert torch.equal(again["a"], changed), "what somebody else has changed of the same file is theirs"
+    assert len(new._regions) == 1
+    assert not old._regions

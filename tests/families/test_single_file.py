@@ -263,3 +263,21 @@ def test_other_files_are_refused_by_name(tmp_path, shapes, says):
     save_file({k: torch.zeros(v) for k, v in shapes.items()}, tmp_path / "x.safetensors")
     with pytest.raises(UsageError, match=says):
         load_model(tmp_path / "x.safetensors")
+
+
+def test_what_stands_beside_a_pickle_is_not_lost(families, tmp_path):
+    """A YAML file says that the model predicts v; the file that is made of it says so itself, and leaves twins out."""
+    from bakehouse.publish.conversion import convert_base
+
+    state = load_file(save_single_file(families["sd1"], tmp_path / "a.safetensors", dtype=torch.float32))
+    twin = {"model_ema.decay": torch.tensor(0.5), "model_ema.diffusion_modelconvweight": torch.zeros(2)}
+    torch.save({"state_dict": {**state, **twin, "global_step": torch.tensor(7)}}, tmp_path / "old.ckpt")
+    unet = {"params": {"model_channels": 32, "channel_mult": [1, 2, 2, 2], "num_heads": 8}}
+    said = {"model": {"params": {"parameterization": "v", "unet_config": unet}}}
+    (tmp_path / "old.yaml").write_text(json.dumps(said))
+    done = convert_base(tmp_path / "old.ckpt", tmp_path / "new.safetensors")
+    assert done.notes == ("2 averaged twins (model_ema....) are left out",)
+    made = load_file(tmp_path / "new.safetensors")
+    assert made.keys() == {*state, "global_step", "v_pred"}
+    assert all(torch.equal(made[k], v) for k, v in state.items())
+    assert read_header(tmp_path / "new.safetensors").metadata["modelspec.prediction_type"] == "v"

@@ -92,7 +92,8 @@ def read_header(path: Path) -> Header:
         content, _ = safetensors_header(path)
         metadata = content.pop("__metadata__", None) or {}
         return Header({name: tuple(entry["shape"]) for name, entry in content.items()}, metadata)
-    return Header({name: tuple(tensor.shape) for name, tensor in read_weights([path]).items()}, {})
+    weights = read_weights([path])
+    return Header({name: tuple(tensor.shape) for name, tensor in weights.items()}, weights.metadata)
 
 
 def identify(shapes: Shapes) -> FileKind:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import mmap
 import pickle
@@ -44,7 +45,11 @@ class Weights(dict[str, Tensor]):
 
     def __init__(self) -> None:
         super().__init__()
+        self.metadata: dict[str, str] = {}
+        """What pickles that we write say of themselves, as the header of a .safetensors does."""
         self._maps: list[mmap.mmap] = []
+        self._regions: list[tuple[int, int]] = []
+        """Where PyTorch has mapped a pickle's file: begin and length."""
 
     def add(self, path: Path) -> None:
         """Maps one more file; its tensors join the others.
@@ -55,7 +60,10 @@ class Weights(dict[str, Tensor]):
         if path.suffix == ".safetensors":
             self._add_safetensors(path)
         else:
-            self.update(_read_pickle(path))
+            tensors, metadata = _read_pickle(path)
+            self.update(tensors)
+            self.metadata.update(metadata)
+            self._regions += _mapped_regions(path, tensors.values())
 
     def release(self) -> None:
         """Lets go of the pages that were read so far. Whatever still looks at them reads them again.
@@ -65,6 +73,8 @@ class Weights(dict[str, Tensor]):
         if hasattr(mmap, "MADV_DONTNEED"):
             for mapped in self._maps:
                 mapped.madvise(mmap.MADV_DONTNEED)
+        for begin, length in self._regions:
+            ctypes.CDLL(None).madvise(ctypes.c_void_p(begin), ctypes.c_size_t(length), mmap.MADV_DONTNEED)
 
     def _add_safetensors(self, path: Path) -> None:
         header, start = safetensors_header(path)
@@ -127,7 +137,27 @@ def _view(mapped: mmap.mmap, entry: dict[str, Any], start: int, path: Path, name
         raise BakehouseError(f"{name} in {path} does not fit its shape {shape}: {e}", hint=_DAMAGED_HINT) from e
 
 
-def _read_pickle(path: Path) -> dict[str, Tensor]:
+def _mapped_regions(path: Path, tensors: Iterable[Tensor]) -> list[tuple[int, int]]:
+    """Where in this process the file stands behind these tensors; empty where the system does not say (not Linux).
+
+    PyTorch maps a pickle itself and gives no handle. Only a region of this very file that holds one of the tensors is
+    taken: other memory loses what is in it when its pages are let go.
+    """
+    maps = Path("/proc/self/maps")
+    if not (maps.exists() and hasattr(mmap, "MADV_DONTNEED")):
+        return []
+    inode = str(path.stat().st_ino)
+    regions = []
+    for line in maps.read_text("utf-8", "replace").splitlines():
+        addresses, access, _, _, number, *_ = line.split(maxsplit=5)
+        if number == inode and access.endswith("p"):
+            begin, end = (int(address, 16) for address in addresses.split("-"))
+            regions.append((begin, end - begin))
+    held = [tensor.data_ptr() for tensor in tensors if tensor.numel()]
+    return [(begin, length) for begin, length in regions if any(begin <= p < begin + length for p in held)]
+
+
+def _read_pickle(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Loads with `weights_only=True`: a pickle that wants to run code is refused, never obeyed."""
     try:
         with warnings.catch_warnings():
@@ -145,4 +175,6 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
     tensors = {str(k): v for k, v in state.items() if isinstance(v, Tensor)}
     if not tensors:
         raise BakehouseError(f"{path} holds no tensors")
-    return tensors
+    said = loaded.get("metadata")
+    metadata = {k: v for k, v in said.items() if isinstance(v, str)} if isinstance(said, dict) else {}
+    return tensors, metadata

@@ -46,7 +46,8 @@ METADATA_KEY = "bakehouse.configs"
 
 _CLIP_VOCABULARY = 49408
 _TEXT_PARTS = ("text_encoder", "text_encoder_2")
-_EMA = "model_ema."
+EMA = "model_ema."
+"""What the names of averaged twins begin with, which trainers keep beside the weights."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def read_single_file(path: Path, *, prediction: PredictionType | None = None) ->
     configs, notes = _read(header, path, weights, prediction)
     states, used = split(weights, configs)
     used |= {V_PRED, ZTSNR}
-    rest = {name: t for name, t in weights.items() if name not in used and not name.startswith(_EMA)}
+    rest = {name: t for name, t in weights.items() if name not in used and not name.startswith(EMA)}
     return SingleFile(configs, states, rest, notes, weights)
 
 
@@ -262,6 +263,18 @@ _ARCHITECTURES = {
 }
 
 
+def header_of(configs: Configs) -> dict[str, str]:
+    """What the header of a single file says of the model in it."""
+    prediction = str(configs.scheduler.get("prediction_type", "epsilon"))
+    return {
+        "format": "pt",
+        "modelspec.sai_model_spec": "1.0.0",
+        "modelspec.architecture": _ARCHITECTURES[configs.family, prediction],
+        "modelspec.prediction_type": "v" if prediction == "v_prediction" else "epsilon",
+        METADATA_KEY: json.dumps(configs.__dict__),
+    }
+
+
 def write_single_file(
     file: SingleFile, path: Path, *, dtype: torch.dtype | None = None, metadata: Mapping[str, str] | None = None
 ) -> Path:
@@ -273,15 +286,7 @@ def write_single_file(
     Raises:
         BakehouseError: the place cannot be written.
     """
-    prediction = str(file.configs.scheduler.get("prediction_type", "epsilon"))
-    header = {
-        "format": "pt",
-        "modelspec.sai_model_spec": "1.0.0",
-        "modelspec.architecture": _ARCHITECTURES[file.configs.family, prediction],
-        "modelspec.prediction_type": "v" if prediction == "v_prediction" else "epsilon",
-        METADATA_KEY: json.dumps(file.configs.__dict__),
-        **(metadata or {}),
-    }
+    header = {**header_of(file.configs), **(metadata or {})}
 
     def cast(tensor: Tensor) -> Tensor:
         wanted = dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype

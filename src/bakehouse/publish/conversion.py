@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,8 +21,6 @@ from bakehouse.adapters.tools.files import (
     check_place,
     dtype_of,
     float_types,
-    open_tensors,
-    read_pickle,
     write_tensors,
 )
 from bakehouse.adapters.tools.merge import Weighted, merge_into_base
@@ -29,8 +28,9 @@ from bakehouse.adapters.tools.ranks import rules_of
 from bakehouse.adapters.tools.report import Result
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import atomic_path
+from bakehouse.families.identify import read_header
 from bakehouse.families.load import load_model, resolve_model
-from bakehouse.families.single_file import save_single_file
+from bakehouse.families.single_file import EMA, header_of, join, read_single_file, save_single_file
 
 _PICKLES = (".ckpt", ".pt")
 
@@ -46,6 +46,7 @@ class Converted:
     """`folder`, `single file` or `ckpt`."""
     dtype: str
     dry_run: bool
+    notes: tuple[str, ...] = ()
 
 
 def base_path(ref: str | Path) -> Path:
@@ -78,6 +79,9 @@ def convert_base(
 ) -> Converted:
     """Writes a base model in the layout that `out`'s name says, each number as it is unless a type is asked for.
 
+    Averaged twins (`model_ema.`) are left out. What the model predicts, as its file, a YAML beside it or its weights
+    tell, is written into the new file's header and markers, so that it is not lost with what stood beside.
+
     Raises:
         UsageError: no base model, or a family that is not known here.
         BakehouseError: broken, a pickle that holds more than tensors, or the place cannot be written.
@@ -87,8 +91,10 @@ def convert_base(
     check_place(out, [path], overwrite=overwrite)
     with open_base(path) as base:
         types = float_types(shape for file in base.files.values() for shape in file.shapes.values())
+        twins = sum(name.startswith(EMA) for file in base.files.values() for name in file.shapes)
     wanted = dtype or types[0]
-    made = Converted(out, str(where.family), str(path), layout_of(out), wanted, dry_run)
+    notes = (f"{twins} averaged twins ({EMA}...) are left out",) if twins else ()
+    made = Converted(out, str(where.family), str(path), layout_of(out), wanted, dry_run, notes)
     if dry_run:
         dtype_of(dtype)
         return made
@@ -136,42 +142,32 @@ def _across(path: Path, out: Path, dtype: torch.dtype) -> None:
 
 def _copy_file(path: Path, out: Path, dtype: torch.dtype | None, tell: Tell | None) -> None:
     """A single file in another type, or out of a pickle."""
-    with open_tensors(path) as file:
-        planned = []
-        for name, shape in file.shapes.items():
-            to = dtype if dtype is not None and shape.dtype.is_floating_point else shape.dtype
-            planned.append(Planned(name, Shape(to, shape.shape), _Read(file.__getitem__, name)))
-        write_tensors(out, planned, {"format": "pt", **file.metadata}, tell=tell)
+    file = read_single_file(path)
+    planned = []
+    for name, tensor in join(file).items():
+        to = dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
+        planned.append(Planned(name, Shape(to, tuple(tensor.shape)), functools.partial(_itself, tensor)))
+    write_tensors(out, planned, {**read_header(path).metadata, **header_of(file.configs)}, tell=tell)
 
 
-@dataclass(frozen=True)
-class _Read:
-    get: object
-    name: str
-
-    def __call__(self) -> torch.Tensor:
-        tensor: torch.Tensor = self.get(self.name)  # type: ignore[operator]
-        return tensor
+def _itself(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor
 
 
 def _write_pickle(path: Path, out: Path, wanted: str, dtype: str | None, tell: Tell | None) -> None:
-    """`{"state_dict": ...}`, which every old tool reads."""
+    """`{"state_dict": ...}`, which every old tool reads, and beside it what a .safetensors has in its header."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".convert.", dir=out.parent) as folder:
         single = path
         if path.is_dir():
             single = Path(folder) / "model.safetensors"
             _across(path, single, DTYPES[wanted])
-        if single.suffix == ".safetensors":
-            with open_tensors(single) as file:
-                state = file.tensors()
-        else:
-            state = read_pickle(single)
-        to = dtype_of(dtype)
+        content = read_single_file(single)
+        state, to = join(content), dtype_of(dtype)
         if to is not None:
             state = {name: t.to(to) if t.is_floating_point() else t for name, t in state.items()}
         with atomic_path(out) as temporary:
-            torch.save({"state_dict": state}, temporary)
+            torch.save({"state_dict": state, "metadata": header_of(content.configs)}, temporary)
 
 
 def is_base(path: str | Path) -> bool:
