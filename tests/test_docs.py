@@ -127,16 +127,22 @@ def test_the_recipes_tables_are_up_to_date():
 
 
 @pytest.fixture
-def ia3(monkeypatch):
+def svdiff(monkeypatch):
     """The module that CONTRIBUTING writes."""
     code = re.search(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text("utf-8"), re.DOTALL)[1]
-    module = types.ModuleType("contributed_ia3")
+    module = types.ModuleType("contributed_svdiff")
     monkeypatch.setitem(sys.modules, module.__name__, module)
     exec(compile(code, "CONTRIBUTING.md", "exec"), module.__dict__)
     return module
 
 
-def test_the_worked_example_obeys_the_laws(ia3, tiny):
+def test_the_worked_example_is_not_there_yet(svdiff):
+    from bakehouse.recipe.importers.kohya_network import kinds
+
+    assert svdiff.SVDiff().kind not in kinds()
+
+
+def test_the_worked_example_obeys_the_laws(svdiff, tiny):
     import torch
 
     from bakehouse.adapters import inject
@@ -147,7 +153,7 @@ def test_the_worked_example_obeys_the_laws(ia3, tiny):
     before = {name: p.detach().clone() for name, p in unet.named_parameters()}
     with torch.no_grad():
         base = tiny(x, t, cond)
-        adapter = inject(ia3.IA3(), tiny.parts())
+        adapter = inject(svdiff.SVDiff(), tiny.parts())
         assert torch.equal(tiny(x, t, cond), base)
         for p in adapter.parameters():
             p.copy_(torch.randn(p.shape) * 0.3)
@@ -161,6 +167,6 @@ def test_the_worked_example_obeys_the_laws(ia3, tiny):
         adapter.unmerge()
     assert all(torch.equal(p, before[name]) for name, p in unet.named_parameters())
     stem, layer = next(iter(adapter.layers.items()))
-    again = ia3.IA3Layer.from_tensors(layer.state_dict(), adapter.sites[stem].module)
+    again = svdiff.SVDiffLayer.from_tensors(layer.state_dict(), adapter.sites[stem].module)
     weight = adapter.sites[stem].module.weight
     assert torch.equal(again.delta(weight), layer.delta(weight))
