@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from tools.triggers.arms import ARMS
-from tools.triggers.measure import base_rates, measure
+from tools.triggers.measure import base_rates, measure, result_of
 from tools.triggers.page import write_page
 
 
@@ -17,6 +17,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.triggers", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/triggers"))
     parser.add_argument("--only", action="append", choices=[a.name for a in ARMS])
+    parser.add_argument("--tables", action="store_true", help="only write the page, from the results that are there")
     given = parser.parse_args()
 
     def say(text: str) -> None:
@@ -26,6 +27,8 @@ def main() -> None:
     base = base_rates(given.out, say)
     results = {}
     for arm in ARMS:
+        if given.tables and not result_of(arm, given.out).is_file():
+            continue
         if not given.only or arm.name in given.only:
             results[arm.name] = measure(arm, given.out, say)
     if not given.only:

@@ -67,10 +67,15 @@ def train(recipe: Recipe, run: Path) -> Iterator[Event]:
     return bake(as_one, run, compiled_images(recipe, images))
 
 
+def result_of(arm: Arm, out: Path) -> Path:
+    """Where an arm's result is, or will be."""
+    return out / arm.name.replace(" ", "-").replace(",", "") / "result.json"
+
+
 def measure(arm: Arm, out: Path, say: Callable[[str], None]) -> dict[str, Any]:
     """The arm's result; of what is there already, nothing is done again."""
-    place = out / arm.name.replace(" ", "-").replace(",", "")
-    done = place / "result.json"
+    done = result_of(arm, out)
+    place = done.parent
     if done.is_file():
         found: dict[str, Any] = json.loads(done.read_text("utf-8"))
         return found

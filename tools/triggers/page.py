@@ -16,8 +16,14 @@ PAGE = Path(__file__).parents[2] / "docs" / "triggers.md"
 BEGIN, END = "<!-- measured: written by `python -m tools.triggers` -->", "<!-- end of what was measured -->"
 STRATEGIES = ("fluid", "semi-static", "static")
 THINGS = ("lavender hair with flowers", "tan skin", "eyepatch", "teal overalls")
-OTHERS = ("green afro", "round glasses", "red hoodie")
+INSTEAD = {
+    "lavender hair with flowers": "green afro",
+    "eyepatch": "round glasses",
+    "teal overalls": "red hoodie",
+}
 VOCABULARY = Vocabulary.load()
+SEEN_AS = {"lavender hair with flowers": "hair with flowers"}
+"""The shape is counted, whatever its colour: in so short a training the flowers come in all colours."""
 
 Pictures = Sequence[Mapping[str, str]]
 Results = Mapping[str, Mapping[str, Any]]
@@ -39,7 +45,14 @@ def write_page(base: Mapping[str, Pictures], results: Results, page: Path = PAGE
     """Puts the figures between the marks."""
     head, rest = page.read_text("utf-8").split(BEGIN)
     _, tail = rest.split(END)
-    lines = [*_setting(), *_strategies(base, results), *_outfits(base, results), *_apart(base, results)]
+    lines = _setting()
+    for needed, section in (
+        (STRATEGIES, _strategies),
+        (("outfits", "outfits and misc"), _outfits),
+        (("one outfit", "one outfit, both ways"), _apart),
+    ):
+        if all(name in results for name in needed):
+            lines += section(base, results)
     body = "".join(f"{line}\n" for line in lines)
     return write_text(page, f"{head}{BEGIN}\n\n{body}{END}{tail}")
 
@@ -71,7 +84,7 @@ def _strategies(base: Mapping[str, Pictures], results: Results) -> Iterator[str]
     for tag in THINGS:
         shown = [str(_shown(results[s], "said", tag)) for s in STRATEGIES]
         yield f"| {tag} | | {' | '.join(shown)} |"
-    for tag in OTHERS:
+    for tag in INSTEAD.values():
         shown = [str(_shown(results[s], "other", tag)) for s in STRATEGIES]
         yield f"| {tag} | {_count(base['other'], tag)} | {' | '.join(shown)} |"
     yield ""
@@ -82,6 +95,11 @@ def _strategies(base: Mapping[str, Pictures], results: Results) -> Iterator[str]
             if _absorbs(results[one], "zwx", tag) != _absorbs(results[other], "zwx", tag):
                 said = f"`zwx` alone brings the {tag} more often when {one} than when {other}"
                 yield _verdict(said, _shown(results[one], "alone", tag), _shown(results[other], "alone", tag))
+    for one, other in (("fluid", "static"), ("semi-static", "static")):
+        for tag, instead in INSTEAD.items():
+            if _absorbs(results[other], "zwx", tag) and not _absorbs(results[one], "zwx", tag):
+                said = f"a {instead} that is asked for is seen more often when {one} than when {other}"
+                yield _verdict(said, _shown(results[one], "other", instead), _shown(results[other], "other", instead))
     yield ""
 
 
@@ -157,7 +175,7 @@ def _shown(arm: Mapping[str, Any], prompt: str, tag: str) -> Count:
 
 def _count(pictures: Pictures, tag: str) -> Count:
     """Pictures in which the tagger sees all that a tag says."""
-    atoms = VOCABULARY.atoms(tag)
+    atoms = VOCABULARY.atoms(SEEN_AS.get(tag, tag))
     hits = sum(all(VOCABULARY.accepts(g, v, p[g]) for g, v in atoms.items()) for p in pictures)
     return Count(hits, len(pictures))
 
