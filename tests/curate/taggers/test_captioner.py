@@ -29,7 +29,6 @@ def blip(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("blip")
     marks = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", "[ENC]"]
-    (folder / "vocab.txt").write_text("\n".join([*marks, *WORDS]) + "\n")
     size = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
     ids = {"bos_token_id": 5, "eos_token_id": 3, "sep_token_id": 3, "pad_token_id": 0}
     text = {**size, **ids, "vocab_size": 18, "encoder_hidden_size": 16, "max_position_embeddings": 160}
@@ -41,7 +40,7 @@ def blip(tmp_path_factory):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         BlipForConditionalGeneration(config).save_pretrained(folder)
-    tokenizer = BertTokenizerFast(vocab_file=str(folder / "vocab.txt"), bos_token="[DEC]")
+    tokenizer = BertTokenizerFast(vocab={word: i for i, word in enumerate([*marks, *WORDS])}, bos_token="[DEC]")
     pictures = BlipImageProcessor(size={"height": 32, "width": 32})
     BlipProcessor(pictures, tokenizer).save_pretrained(folder)
     return folder
