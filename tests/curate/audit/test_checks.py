@@ -238,6 +238,38 @@ def test_what_explain_says_is_handed_on(tmp_path):
     assert found["D03 zwx qvx"] == "warning" and found["D06 qvx"] == "warning"
 
 
+def test_a_tag_that_grows_together_with_a_trigger(clean, tmp_path):
+    folder = make.copy_of(clean, tmp_path / "photos")
+    make.say_more(folder, "looking at viewer", range(7))
+    found = looked(folder, {"triggers": ZWX})
+    assert "'looking at viewer' (70\u00a0%)" in next(f.why for f in found.findings if f.name == "D04 zwx often")
+    make.say_more(folder, "looking at viewer", range(10))
+    assert ids(looked(folder, {"triggers": ZWX}))["D04 zwx"] == "warning"
+
+
+def test_a_strategy_is_held_to_what_captions_say(clean, tmp_path):
+    folder = make.copy_of(clean, tmp_path / "photos")
+    for n in range(10):
+        make.say(folder, f"zwx person, red hair, blue eyes, glasses, pose {n}", n)
+    said = {
+        "triggers": [trigger("zwx", class_word="person", keeps=["@hair", "@eyes", "@accessories"])],
+        "declared": True,
+    }
+    assert ids(looked(folder, said))["D07 zwx"] == "warning"
+    static = {"triggers": [trigger("zwx", class_word="person")], "declared": True}
+    assert ids(looked(folder, static))["D07 zwx"] == "info"
+
+
+def test_a_thing_left_out_of_all_groups_goes_to_the_most_general_word(tmp_path):
+    folder = tmp_path / "photos"
+    for group, dress in (("red", "red dress"), ("blue", "blue dress")):
+        for n in range(10):
+            make.add(folder / group, f"{n}.png", hash(group) % 1000 + n, words=f"{dress}, apron, pose {group}{n}")
+    general = trigger("zwx", strategy="semi-static", absorbs=["apron"])
+    narrow = [trigger(w, kind="outfit", folders=[w2], strategy="static") for w, w2 in (("qvr", "red"), ("qvb", "blue"))]
+    assert any(f.id == "D05" for f in looked(folder, {"triggers": [general, *narrow]}).findings)
+
+
 def test_characters_that_are_never_together(tmp_path):
     folder = outfits(tmp_path)
     pair = [trigger("zwx", folders=["red dress"]), trigger("qvx", folders=["blue coat"])]

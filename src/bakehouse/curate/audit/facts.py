@@ -162,6 +162,8 @@ class TriggerFacts:
     compiled: tuple[Compiled, ...] = ()
     """In the order of the taught images."""
     explanation: Explanation | None = None
+    said: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """By trigger and tag: the share of the trigger's shows whose caption says the tag."""
     problems: tuple[str, ...] = ()
     """Why they fit no image; then there is nothing above."""
 

@@ -65,11 +65,7 @@ class Limits(Spec):
     known: Annotated[int, Field(ge=0)] = 1000
     """Pictures from which on a base model knows a tag well."""
     fused: Share = 0.60
-    """Share of a trigger's images with a tag, weighted by repeats: the two become one."""
-    fused_badly: Share = 0.85
-    """Share from which on nothing tells them apart."""
-    apart: Count = 8
-    """Images that hold one trigger of a pair without the other."""
+    """Share of a trigger's shows with a tag, weighted by repeats: the two begin to be one."""
     images: Count = 8
     """Images an outfit or character needs."""
     pack_images: Count = 50

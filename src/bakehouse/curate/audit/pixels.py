@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from bakehouse.curate.audit.check import Hit, counted, each, percent, some
+from bakehouse.curate.audit.check import Hit, Level, counted, each, percent, some
 from bakehouse.curate.audit.facts import Facts, ImageFacts
 from bakehouse.curate.audit.measure import alike
 from bakehouse.curate.audit.options import AuditSpec
@@ -132,9 +132,9 @@ def grey(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     share = len(found) / len(measured)
     why = f"{counted(len(found), 'image')} of {len(measured)} ({percent(share)}), monochrome"
     if share > spec.limits.grey_badly:
-        yield Hit(
-            f"{why}: there are no colours to learn", tuple(found), found, "error" if spec.kind != "style" else "warning"
-        )
+        level: Level = "warning" if spec.kind == "style" else "error"
+        advice = "find images with colours; for a style that has none, say --kind style"
+        yield Hit(f"{why}: there are no colours to learn", tuple(found), found, level, mend="", advice=advice)
     elif share > spec.limits.grey:
         yield Hit(f"{why}: pictures will come out pale", tuple(found), found, "warning")
     else:

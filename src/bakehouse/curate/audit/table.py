@@ -5,6 +5,7 @@ from __future__ import annotations
 from bakehouse.curate.audit import balance, captions, files, masks, pixels, triggers
 from bakehouse.curate.audit.check import Check
 from bakehouse.curate.audit.copies import copies
+from bakehouse.curate.triggers.findings import EVERYWHERE, FEW
 
 _DATASET = "bakehouse dataset"
 _EDIT = "bakehouse captions edit {folder}"
@@ -131,17 +132,17 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check("D02", "error", "triggers that cannot be told apart", triggers.explained("D02"), needs="triggers"),
     Check(
-        "D03", "warning", "hardly ever apart", triggers.explained("D03"), threshold="fewer than {apart} images",
+        "D03", "warning", "hardly ever apart", triggers.explained("D03"), threshold=f"fewer than {FEW} images",
         needs="triggers",
     ),
     Check(
-        "D04", "warning", "a tag grown together with a trigger", triggers.explained("D04"), needs="triggers",
-        threshold="in {fused_badly:.0%} of its shows",
+        "D04", "warning", "a tag grown together with a trigger", triggers.fused, needs="triggers",
+        threshold="in over {fused:.0%} of its captions, weighted by repeats",
         advice="find images of it without the tag, or let it absorb the tag",
     ),
     Check(
         "D05", "warning", "left out in all groups", triggers.explained("D05"), needs="triggers",
-        threshold="in {fused_badly:.0%} of all shows",
+        threshold=f"in {EVERYWHERE:.0%} of all shows",
     ),
     Check(
         "D06", "warning", "absorbs what it should not", triggers.explained("D06"), needs="triggers",

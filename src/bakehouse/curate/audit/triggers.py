@@ -9,8 +9,9 @@ from bakehouse.curate.audit.facts import Facts
 from bakehouse.curate.audit.options import AuditSpec
 from bakehouse.curate.captions.tags import key
 from bakehouse.curate.captions.vocabulary import ListedVocabulary, load_vocabulary
+from bakehouse.curate.triggers.findings import ALWAYS
 from bakehouse.data.captions import split_tags
-from bakehouse.data.tag_groups import plain
+from bakehouse.data.tag_groups import group_of, plain
 from bakehouse.data.triggers import Trigger
 
 _LEVELS: dict[str, Level] = {"error": "error", "warning": "warning", "note": "info"}
@@ -86,6 +87,18 @@ def explained(number: str) -> Callable[[Facts, AuditSpec], Iterable[Hit]]:
                 yield Hit(finding.message, level=level, key=key_, advice=ways)
 
     return check
+
+
+def fused(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+    """D04: what `triggers explain` says of tags in nearly every caption, and those on their way there."""
+    yield from explained("D04")(facts, spec)
+    for trigger in spec.triggers:
+        said = facts.triggers.said.get(trigger.word, {})
+        often = {t: share for t, share in said.items() if spec.limits.fused <= share < ALWAYS and group_of(t) is None}
+        if often:
+            tags = some([f"{tag!r} ({percent(share)})" for tag, share in sorted(often.items())])
+            why = f"{tags} in many captions of {trigger.word!r}, which will bring it unasked"
+            yield Hit(why, key=f"{trigger.word} often")
 
 
 def strategies(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
