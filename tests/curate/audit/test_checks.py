@@ -262,9 +262,9 @@ def test_a_strategy_is_held_to_what_captions_say(clean, tmp_path):
 
 def test_a_thing_left_out_of_all_groups_goes_to_the_most_general_word(tmp_path):
     folder = tmp_path / "photos"
-    for group, dress in (("red", "red dress"), ("blue", "blue dress")):
+    for seed, (group, dress) in enumerate((("red", "red dress"), ("blue", "blue dress"))):
         for n in range(10):
-            make.add(folder / group, f"{n}.png", hash(group) % 1000 + n, words=f"{dress}, apron, pose {group}{n}")
+            make.add(folder / group, f"{n}.png", 500 + 10 * seed + n, words=f"{dress}, apron, pose {group}{n}")
     general = trigger("zwx", strategy="semi-static", absorbs=["apron"])
     narrow = [trigger(w, kind="outfit", folders=[w2], strategy="static") for w, w2 in (("qvr", "red"), ("qvb", "blue"))]
     assert any(f.id == "D05" for f in looked(folder, {"triggers": [general, *narrow]}).findings)
