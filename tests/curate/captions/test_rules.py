@@ -183,7 +183,7 @@ def test_the_order_of_captions_does_not_matter(captions, rng):
 
 
 def test_rules_that_never_rest_are_refused():
-    with pytest.raises(UsageError, match="never come to rest: 'a+' becomes 'aa+'") as e:
+    with pytest.raises(UsageError, match=r"never come to rest: 'a+' becomes 'aa+'") as e:
         edit("a", {"kind": "regex", "find": "a", "put": "aa"})
     assert "'regex'" in e.value.hint
     with pytest.raises(UsageError, match="'replace'"):
