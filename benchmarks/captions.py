@@ -1,0 +1,70 @@
+"""How long it takes to edit captions: `python -m benchmarks.captions`.
+
+Writes captions of 28 tags each, half of which want to be cleaned, and goes through what `bakehouse captions edit` does:
+reading, the rules `clean` with a trigger and an order, writing as a step, and taking it back.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bakehouse.curate import steps
+from bakehouse.curate.captions import RuleSet, rules_of
+from bakehouse.curate.captions.editing import Edit
+from bakehouse.curate.captions.files import read_folder
+from bakehouse.curate.edits import Proposal
+from bakehouse.data.records import ImageSet
+
+COLORS = ("red", "blue", "green", "white", "black", "brown", "pink", "blonde")
+NOUNS = ("shirt", "skirt", "hair", "eyes", "dress", "hat", "gloves", "boots", "ribbon", "bow", "jacket", "background")
+OTHERS = ("1girl", "solo", "absurdres", "highres", "meme", "jewelry", "earrings", "smile", "^_^", "looking_at_viewer")
+TRIGGER = "zwx"
+
+
+def write(folder: Path, captions: int) -> None:
+    """So many caption files; the same ones each time."""
+    rng = random.Random(0)
+    usual = [*(f"{color}_{noun}" for color in COLORS for noun in NOUNS), *NOUNS, *OTHERS]
+    rare = [f"thing {i}" for i in range(4000)]
+    for i in range(captions):
+        tags = [TRIGGER, *rng.sample(usual, 20), *rng.sample(rare, 7)]
+        (folder / f"{i:06}.txt").write_text(", ".join(tags) + "\n", encoding="utf-8")
+
+
+def timed(what: str, work: Callable[[], Any]) -> Any:
+    """Does it and prints how long it took: by the clock, and of one processor."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    result = work()
+    print(
+        f"{what:32} {time.perf_counter() - wall:7.2f} s {time.process_time() - cpu:7.2f} s of a processor", flush=True
+    )
+    return result
+
+
+def main() -> None:
+    """Writes the captions, edits them, and takes it back."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.captions", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--captions", type=int, default=10_000)
+    count = parser.parse_args().captions
+    added: list[dict[str, Any]] = [{"kind": "add", "tags": [TRIGGER]}, {"kind": "sort", "triggers": [TRIGGER]}]
+    verb = Edit(rules=RuleSet.load_rules("clean").then(rules_of(added)))
+    with tempfile.TemporaryDirectory() as temporary:
+        root = Path(temporary)
+        write(root, count)
+        timed("read", lambda: read_folder(root))
+        made = timed("read, rules", lambda: list(verb.propose(ImageSet((), root=root))))
+        proposals = [p for p in made if isinstance(p, Proposal)]
+        timed(f"write {len(proposals)} as a step", lambda: steps.apply(root, "edit", proposals))
+        left = timed("read, rules, nothing to do", lambda: list(verb.propose(ImageSet((), root=root))))
+        assert not any(isinstance(p, Proposal) for p in left), "edited twice is not edited once"
+        timed("take it back", lambda: steps.undo(root))
+
+
+if __name__ == "__main__":
+    main()
