@@ -147,6 +147,14 @@ def test_crops_that_would_be_enlarged_much_are_not_made(person):
     ]
 
 
+@pytest.mark.usefixtures("one_face")
+def test_images_of_one_stem_have_crops_of_their_own(person):
+    Image.new("RGB", (1000, 1400), "blue").save(person / "a.jpg")
+    assert carry_out(person, Crop(resolution=256, framings=("portrait",))) is not None
+    assert {"a-png-portrait.png", "a-jpg-portrait.png"} < {r.path.name for r in scan(person)}
+    assert carry_out(person, Crop(resolution=256, framings=("portrait",))) is None
+
+
 @pytest.mark.parametrize(
     ("faces", "reason"),
     [([], "no face found"), ([FACE, Face((700, 200, 860, 360), 1)], "several faces of one size")],

@@ -70,7 +70,7 @@ class Crop(Spec):
     def _of(self, record: ImageRecord, images: ImageSet, face: Face, taken: set[PurePosixPath]) -> Iterator[Proposal]:
         name = images.name(record.path)
         for framing, box, placement in self.crops(record, face):
-            to = name.with_name(f"{name.stem}-{framing.name}.png")
+            to = name.with_name(f"{_base(name, taken)}-{framing.name}.png")
             if to in taken:
                 continue
             size = f"{box[2] - box[0]} x {box[3] - box[1]} pixels"
@@ -116,10 +116,14 @@ def unclear(faces: list[Face]) -> str:
     return "several faces of one size" if rivals else ""
 
 
+def _base(name: PurePosixPath, names: set[PurePosixPath]) -> str:
+    """What an image's crops are called after: its stem, or `a-jpg` where `a.jpg` shares it with `a.png`."""
+    shared = any(other.with_suffix("") == name.with_suffix("") for other in names - {name})
+    return f"{name.stem}-{name.suffix[1:]}" if shared else name.stem
+
+
 def _is_crop(name: PurePosixPath, names: set[PurePosixPath]) -> bool:
     """Whether an image is a crop that was made before, beside the image it is of."""
-    for framing in shipped_rules().framing:
-        stem = name.stem.removesuffix(f"-{framing.name}")
-        if stem != name.stem and any(n.parent == name.parent and n.stem == stem for n in names):
-            return True
-    return False
+    endings = [f"-{framing.name}" for framing in shipped_rules().framing]
+    base = next((name.stem.removesuffix(ending) for ending in endings if name.stem.endswith(ending)), None)
+    return base is not None and any(n.parent == name.parent and base == _base(n, names) for n in names)
