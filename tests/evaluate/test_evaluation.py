@@ -182,13 +182,3 @@ def test_pictures_of_another_prediction_are_other_pictures():
     said = ({}, {"prediction": "v_prediction"}, {"prediction": "v_prediction", "zero_terminal_snr": True}, {"vae": "x"})
     keys = {StudioPainter(Source("crumb", **more)).key(Shot()) for more in said}
     assert len(keys) == len(said)
-
-
-def test_pictures_are_drawn_as_the_plan_decided(new_run, judge, painter):
-    """A run that was trained from a folder leaves open what the plan knows: which guidance suits the base."""
-    run = new_run(["0.9 0 0"])
-    run.plan.write_text(json.dumps({"decisions": [{"key": "evaluate.guidance", "value": 3.0, "reason": ""}]}))
-    _, report = finish(evaluate(run, judge=judge, painter=painter, changes={"images": 4}))
-    assert report.look.guidance == 3.0
-    _, report = finish(evaluate(run, judge=judge, painter=painter, changes={"images": 4, "guidance": 5.0}))
-    assert report.look.guidance == 5.0

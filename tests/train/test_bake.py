@@ -270,3 +270,12 @@ def test_class_images_are_drawn_before_the_schedule_changes(recipe, tmp_path, mo
     list(bake(recipe(**V_TO_THE_END, **settings), tmp_path / "run"))
     assert seen
     assert not any(schedule.is_zero_terminal for schedule in seen)
+
+
+def test_a_run_keeps_its_recipe_with_nothing_left_open(recipe, tmp_path):
+    open_one = recipe(train__steps=1)
+    list(bake(open_one, tmp_path / "run"))
+    kept = Recipe.load(tmp_path / "run" / "recipe.toml")
+    assert kept == make_plan(open_one).recipe != open_one
+    assert kept.prior.source is not None and kept.sample.guidance == make_plan(open_one).recipe.sample.guidance
+    assert [type(e) for e in bake(kept, tmp_path / "run")] == [Finished], "the kept recipe is the run's own"

@@ -56,7 +56,7 @@ def pack(pipe: StableDiffusionPipeline, out: Path) -> None:
 
 
 def forget_place(config: Path) -> None:
-    """diffusers notes the folder that a part came from: a place on the maker's disk."""
+    """Diffusers notes the folder that a part came from: a place on the maker's disk."""
     values = json.loads(config.read_text("utf-8"))
     if values.pop("_name_or_path", None) is not None:
         config.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", "utf-8")

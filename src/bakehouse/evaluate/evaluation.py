@@ -96,9 +96,7 @@ def evaluate(
     began = time.monotonic()
     with locked(run.folder, "judging") as told:
         recipe = Recipe.load(run.recipe)
-        job = Judging.make(
-            run, recipe, spec or _as_planned(run, recipe), changes or {}, concept, judge, painter, device
-        )
+        job = Judging.make(run, recipe, spec or recipe.evaluate, changes or {}, concept, judge, painter, device)
         for note in [*told, *job.notes]:
             yield Warned(message=note)
         report = yield from job.work()
@@ -360,13 +358,6 @@ def checkpoints(run: Run, most: int) -> list[Checkpoint]:
     # Counted from the end: of 8 and 5 wanted 2, 3, 5, 6, 8. The first have learned least.
     chosen = sorted({round((i + 1) * len(found) / count) - 1 for i in range(count)})
     return [found[i] for i in chosen]
-
-
-def _as_planned(run: Run, recipe: Recipe) -> EvaluateSpec:
-    """The recipe's settings with what the plan decided where it leaves them open: the guidance that suits the base."""
-    decisions = read_json(run.plan)["decisions"] if run.plan.is_file() else []
-    keys = {d["key"].removeprefix("evaluate."): d["value"] for d in decisions if d["key"].startswith("evaluate.")}
-    return recipe.evaluate.with_values(keys) if keys else recipe.evaluate
 
 
 def _studio(recipe: Recipe, run: Run, device: str) -> StudioPainter:

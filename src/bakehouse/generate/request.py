@@ -35,8 +35,8 @@ class Request:
     """Classifier-free guidance (CFG scale); at 1 the negative prompt is not read and a step costs half. Left out: what
     the base draws best with, 3 for crumb and 7 for Stable Diffusion."""
     guidance_rescale: float = 0.0
-    """How far a guided picture's contrast is brought back to an unguided one's (Lin et al. 2023, section 3.4): 0 is off,
-    0.7 is usual for zero-terminal-SNR models, which guidance overexposes."""
+    """How far a guided picture's contrast is brought back to an unguided one's (Lin et al. 2023, section 3.4): 0 is
+    off, 0.7 is usual for zero-terminal-SNR models, which guidance overexposes."""
     sampler: str = "dpm++ 2m"
     seed: int = RANDOM_SEED
     """-1 draws one."""
