@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 Many = list[str] | None
 
 
-def _option(*names: str, **more: str) -> typer.models.OptionInfo:
-    return cast("typer.models.OptionInfo", typer.Option(*names, **more))  # type: ignore[call-overload]
+def _option(*names: str, **more: Any) -> Any:
+    return typer.Option(*names, **more)
 
 
 _KNOWN = "What the base model was taught: crumb, a tagger, selected_tags.csv."
