@@ -24,8 +24,6 @@ SEEDS = 4
 """Pictures of each prompt in each place."""
 SEED = 5000
 STEPS = 8
-EPOCHS = 2
-"""Half of what a character is given elsewhere: seven trainings in an hour of one core."""
 BASE_PROMPTS = {
     "class": f"{CLASS}, {{place}}, portrait",
     "other": f"{CLASS}, green afro, round glasses, red hoodie, {{place}}, portrait",
@@ -40,7 +38,7 @@ def recipe_of(arm: Arm, folder: Path) -> Recipe:
         "triggers": list(arm.triggers),
         "sample": {"prompts": []},
         "save": {"every_epochs": 0},
-        "train": {"epochs": EPOCHS},
+        "train": {"epochs": arm.epochs},
     }
     return Recipe.parse(values, source=f"the arm {arm.name}")
 

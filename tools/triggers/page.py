@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from bakehouse.core.files import write_text
 from bakehouse.curate.taggers import Vocabulary
-from tools.triggers.measure import EPOCHS, PLACES, SEEDS, interval
+from tools.triggers.measure import PLACES, SEEDS, interval
 
 PAGE = Path(__file__).parents[2] / "docs" / "triggers.md"
+STRIP = PAGE.parent / "images" / "triggers.png"
 BEGIN, END = "<!-- measured: written by `python -m tools.triggers` -->", "<!-- end of what was measured -->"
 STRATEGIES = ("fluid", "semi-static", "static")
 THINGS = ("lavender hair with flowers", "tan skin", "eyepatch", "teal overalls")
@@ -57,17 +60,36 @@ def write_page(base: Mapping[str, Pictures], results: Results, page: Path = PAGE
     return write_text(page, f"{head}{BEGIN}\n\n{body}{END}{tail}")
 
 
+def write_strip(out: Path, target: Path = STRIP) -> Path:
+    """One row of pictures for each strategy and prompt, in the order in which the page names them."""
+    rows = [(s, p) for p in ("alone", "said", "other") for s in STRATEGIES]
+    pictures = [[Image.open(out / s / "pictures" / f"{p}-{i}.png") for i in range(len(PLACES) // 2)] for s, p in rows]
+    size = pictures[0][0].width
+    sheet = Image.new("RGB", (size * len(PLACES) // 2 * 3, size * len(STRATEGIES)))
+    for n, row in enumerate(pictures):
+        column, line = divmod(n, len(STRATEGIES))
+        for i, picture in enumerate(row):
+            sheet.paste(picture, ((column * len(row) + i) * size, line * size))
+    sheet.quantize(128).save(target, optimize=True)
+    return target
+
+
 def _setting() -> list[str]:
     return [
-        f"Half of the plan's epochs ({EPOCHS}), one training of each kind, {SEEDS * len(PLACES)} pictures of each",
-        f"prompt ({len(PLACES)} places, {SEEDS} seeds, the same everywhere); in brackets 95 % intervals (Wilson) over",
-        "the pictures, which do not hold what another training seed would change.",
+        "Half of the plan's epochs where nothing else is said, one training of each kind,",
+        f"{SEEDS * len(PLACES)} pictures of each prompt ({len(PLACES)} places, {SEEDS} seeds, the same everywhere); in",
+        "brackets 95 % intervals (Wilson) over the pictures, which do not hold what another training seed would change.",
         "",
     ]
 
 
 def _strategies(base: Mapping[str, Pictures], results: Results) -> Iterator[str]:
     yield "### One character, three strategies"
+    yield ""
+    yield "![fluid, semi-static and static from top to bottom](images/triggers.png)"
+    yield ""
+    yield "From top to bottom fluid, semi-static and static; from left to right `zwx person` alone, with its whole look"
+    yield "said, and with another look asked for (green afro, round glasses, red hoodie), three places each."
     yield ""
     yield "Pictures of `zwx person` alone. A * is what `explain` says that the trigger absorbs."
     yield ""
@@ -104,17 +126,28 @@ def _strategies(base: Mapping[str, Pictures], results: Results) -> Iterator[str]
 
 
 def _outfits(base: Mapping[str, Pictures], results: Results) -> Iterator[str]:
-    without, with_ = results["outfits"], results["outfits and misc"]
     yield "### Two outfits that are both hoodies, with and without a misc group"
     yield ""
-    for name, arm in (("without", without), ("with", with_)):
+    for name, arm in (("without", results["outfits"]), ("with", results["outfits and misc"])):
         owners = ", ".join(f"`{t['word']}`" for t in arm["predicted"]["triggers"] if _absorbs(arm, t["word"], "hoodie"))
         yield f"- {name} the misc group `explain` gives the hoodie to {owners}"
     yield ""
+    yield from _dressed(base, results["outfits"], results["outfits and misc"])
+    if {"outfits, longer", "outfits and misc, longer"} <= set(results):
+        yield "With all of the plan's epochs, twice as many:"
+        yield ""
+        yield from _dressed(base, results["outfits, longer"], results["outfits and misc, longer"])
+
+
+def _dressed(base: Mapping[str, Pictures], without: Mapping[str, Any], with_: Mapping[str, Any]) -> Iterator[str]:
     yield "| seen | base | two outfits | two outfits and misc |"
     yield "|---|---|---|---|"
     for prompt, tag, said in (
         ("alone", "hoodie", "a hoodie with `zwx person` alone"),
+        ("alone", "tan skin", "tan skin with `zwx person` alone"),
+        ("alone", "eyepatch", "the eyepatch with `zwx person` alone"),
+        ("teal", "eyepatch", "the eyepatch with `zwx person, ulo`"),
+        ("teal", "hoodie", "a hoodie with `zwx person, ulo`"),
         ("teal", "teal hoodie", "a teal hoodie with `zwx person, ulo`"),
         ("maroon", "maroon hoodie", "a maroon hoodie with `zwx person, pirr`"),
         ("other clothes", "red overalls", "red overalls with `zwx person, red overalls`"),
@@ -128,6 +161,9 @@ def _outfits(base: Mapping[str, Pictures], results: Results) -> Iterator[str]:
     yield _verdict(said, _shown(without, "alone", "hoodie"), _shown(with_, "alone", "hoodie"))
     said = "with a misc group `ulo` brings the hoodie that `zwx` alone does not"
     yield _verdict(said, _shown(with_, "teal", "hoodie"), _shown(with_, "alone", "hoodie"))
+    for name, arm in (("without", without), ("with", with_)):
+        said = f"{name} a misc group `zwx` alone brings the eyepatch more often than the base does"
+        yield _verdict(said, _shown(arm, "alone", "eyepatch"), _count(base["class"], "eyepatch"))
     yield ""
 
 

@@ -37,7 +37,7 @@ def test_sections_without_results_are_left_out(tmp_path):
     page = tmp_path / "page.md"
     page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     text = write_page({}, {}, page).read_text()
-    assert text.startswith("before") and text.endswith("after\n") and "old" not in text and "###" not in text
+    assert text.startswith("before") and text.endswith("after\n") and "\nold\n" not in text and "###" not in text
     assert write_page({}, {}, page).read_text() == text
 
 

@@ -130,3 +130,13 @@ def test_what_captions_come_to_is_what_was_declared(build, strategy, realised):
     trigger = A.model_copy(update={"strategy": strategy})
     (told_,) = told(build, [trigger], RED).triggers
     assert told_.realised == realised
+
+
+def test_a_word_that_never_stands_alone_is_warned_of(build):
+    crowded = told(build, [A, B, C], RED, BLUE)
+    (warning,) = (f for f in crowded.findings if f.id == "D03")
+    assert warning.triggers == ("zwx", "redfit", "bluefit") and "in 0 images" in warning.message
+    assert warning.remedies[0].images == 13
+    assert "D03" not in ids(told(build, [A, B, C], RED, BLUE, MISC))
+    both = [o.model_copy(update={"also_without": True}) for o in (B, C)]
+    assert "D03" not in ids(told(build, [A, *both], RED, BLUE))

@@ -63,6 +63,7 @@ def findings(compiled: Sequence[Compiled], shows: Sequence[Show], triggers: Sequ
     found = [
         *_inseparable(compiled, shows, standing),
         *_small(shows, standing),
+        *_never_alone(shows, standing),
         *_everywhere(shows, triggers, standing, absorbed),
         *_never(triggers),
         *_always_said(shows, triggers),
@@ -120,6 +121,25 @@ def _small(shows: Sequence[Show], standing: Mapping[str, Shown]) -> Iterator[Fin
                     (general, special),
                     _ways_apart(general, special, shows, standing),
                 )
+
+
+def _never_alone(shows: Sequence[Show], standing: Mapping[str, Shown]) -> Iterator[Finding]:
+    """A word that always stands beside one of several others: together they explain all that it does."""
+    for general, wide in standing.items():
+        narrow = [t for t, mine in standing.items() if mine < wide]
+        alone = _images(shows, wide.difference(*(standing[t] for t in narrow)))
+        if len(narrow) > 1 and alone < FEW:
+            message = (
+                f"{general!r} is seen alone in {alone} images: the others have {_listed(narrow)} too, and these words "
+                f"together can take all that {general!r} should mean, so that it brings little when asked for alone"
+            )
+            misc = Remedy(
+                f"add a misc group: {max(FEW, _images(shows, wide) // (len(narrow) + 1))} images of {general!r} with "
+                "other things than theirs, in a folder that none of them names",
+                f"folders = [...] at {_listed(narrow)}",
+                images=max(FEW, _images(shows, wide) // (len(narrow) + 1)) - alone,
+            )
+            yield Finding("D03", "warning", message, (general, *narrow), (misc,))
 
 
 def _everywhere(
