@@ -208,6 +208,60 @@ def test_a_file_brought_back_by_hand_is_no_edit(tmp_path):
     }
 
 
+def test_what_was_moved_and_then_edited_comes_back_as_it_was(tmp_path):
+    before = look(dataset(tmp_path, a_dot_png=b"A" * 100_000, a_dot_txt=b"caption"))
+    apply(tmp_path, "sort", told(Move(P("a.png"), P("1_me/a.png")), Move(P("a.txt"), P("1_me/a.txt"))))
+    (tmp_path / "1_me/a.txt").write_bytes(b"edited")
+    undo(tmp_path, keep_edits=True)
+    assert look(tmp_path) == before
+    assert (tmp_path / HOME / "aside/0001/1_me/a.txt").read_bytes() == b"edited"
+
+
+def test_a_large_file_that_was_moved_and_then_lost_is_told_before_anything_moves(tmp_path):
+    dataset(tmp_path, a_dot_png=b"A" * 100_000, b_dot_txt=b"b")
+    apply(tmp_path, "sort", told(Move(P("a.png"), P("1_me/a.png")), Remove(P("b.txt"))))
+    (tmp_path / "1_me/a.png").write_bytes(b"painted over")
+    after = look(tmp_path)
+    with pytest.raises(BakehouseError, match=r"has lost a\.png"):
+        undo(tmp_path, keep_edits=True)
+    assert look(tmp_path) == after
+    (tmp_path / "1_me/a.png").write_bytes(b"A" * 100_000)
+    undo(tmp_path)
+
+
+def test_an_undo_that_was_stopped_goes_on_and_takes_no_further_step(tmp_path, monkeypatch):
+    dataset(tmp_path)
+    apply(tmp_path, "one", told(Write(P("a.png"), b"1")))
+    between = look(tmp_path)
+    apply(tmp_path, "two", told(*CHANGES))
+    monkeypatch.setattr(Path, "unlink", stop_here)
+    with pytest.raises(KeyboardInterrupt):
+        undo(tmp_path)
+    monkeypatch.undo()
+    assert [s.state for s in history(tmp_path)] == ["done", "undoing"]
+    assert undo(tmp_path).verb == "two"
+    assert look(tmp_path) == between
+
+
+def test_files_changed_while_a_step_lay_half_way_are_kept_and_do_not_block(tmp_path, monkeypatch):
+    dataset(tmp_path)
+    monkeypatch.setattr(os, "link", stop_here)
+    with pytest.raises(KeyboardInterrupt):
+        apply(tmp_path, "x", told(*CHANGES))
+    monkeypatch.undo()
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(f"{name} by hand".encode())
+    assert recover(tmp_path) is not None
+    assert {n: d for n, (d, _) in look(tmp_path).items()} == {n: d for n, d in AFTER.items() if n != "new/b.png"}
+    aside = tmp_path / HOME / "aside/0001"
+    assert {p.name: p.read_bytes() for p in aside.iterdir()} == {n: f"{n} by hand".encode() for n in ("a.png", "b.png")}
+    assert apply(tmp_path, "y", told(Write(P("a.png"), b"free"))) is not None
+
+
+def stop_here(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
 def test_a_damaged_store_is_told_before_anything_moves(tmp_path):
     dataset(tmp_path)
     apply(tmp_path, "x", told(*CHANGES))
@@ -382,12 +436,12 @@ def test_a_folder_that_links_to_itself_is_copied_once(tmp_path):
 
 
 def test_a_large_file_is_moved_in_and_moving_a_dataset_copies_nothing(tmp_path):
-    folder = dataset(tmp_path / "set")
+    folder = dataset(tmp_path / "set", b_dot_png=bytes(100_000))
     made = tmp_path / "made.png"
-    made.write_bytes(b"large")
+    made.write_bytes(b"large" * 20_000)
     inode = (folder / "b.png").stat().st_ino
     apply(folder, "x", told(Write(P("big.png"), made), Move(P("b.png"), P("1_me/b.png"))))
-    assert (folder / "big.png").read_bytes() == b"large"
+    assert (folder / "big.png").read_bytes() == b"large" * 20_000
     assert not made.exists()
     assert (folder / "1_me/b.png").stat().st_ino == inode
     assert not list((folder / HOME / "files").glob("*"))

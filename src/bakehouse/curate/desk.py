@@ -54,6 +54,9 @@ class Desk:
     def finish(self, step: Step) -> Step:
         """Carries a step on its way to its end; to do it again, or from the middle, is the same as to do it once.
 
+        Where somebody changed files by hand while the step lay half-way, contents that were theirs alone may be gone;
+        what needs them is left out of the step.
+
         Raises:
             BakehouseError: the disk is full, or the folder cannot be written; the next command goes on from there.
         """
@@ -64,9 +67,11 @@ class Desk:
         with writing_to(self.folder):
             self.store.new.mkdir(parents=True, exist_ok=True)
             pending = [change for change in changes if self._put_away(change, step.number)]
+            gone = {change.after for change in pending if change.after and self.store.find(change.after) is None}
             self._clear([change for change in pending if change.after is None])
-            self._fill([change for change in pending if change.after is not None], needed)
-        return self.journal.write(replace(step, state=_ENDS[step.state]))
+            self._fill([change for change in pending if change.after and change.after not in gone], needed)
+        kept = tuple(change for change in step.changes if not {change.before, change.after} & gone)
+        return self.journal.write(replace(step, changes=kept, state=_ENDS[step.state]))
 
     def _put_away(self, change: Change, number: int) -> bool:
         """Sees to it that what a path holds is in the store. False if the path holds already what it shall."""
@@ -138,10 +143,13 @@ class Desk:
         Raises:
             BakehouseError: names the files whose contents are gone or damaged.
         """
-        lost = [c.path for c in step.changes if c.before in step.needs() and not self.store.is_whole(c.before or "")]
+        there = {c.after for c in step.changes if c.after and self.content(c.path) == c.after}
+        lost = [
+            c.path for c in step.changes if c.before and c.before not in there and not self.store.is_whole(c.before)
+        ]
         if lost:
             where = self.store.files
             raise BakehouseError(
                 f"step {step.number} ({step.verb}) cannot be taken back: {where} has lost {listed(lost)}",
-                hint="bring that folder back from a copy; nothing was changed",
+                hint="bring that folder back from a copy, or what was moved and then edited; nothing was changed",
             )

@@ -87,6 +87,9 @@ def undo(folder: Path | str, *, keep_edits: bool = False) -> Step:
     folder = Path(folder)
     if not history(folder):
         raise UsageError(f"{folder} has no steps to take back", hint="`bakehouse dataset` commands make them")
+    left = recover(folder)
+    if left is not None and left.state == "undoing":
+        return replace(left, state="undone")  # the same command again goes on, and takes no further step back
     with at_work(folder, "dataset undo") as desk:
         last = next((step for step in reversed(desk.journal.steps()) if step.state == "done"), None)
         if last is None:

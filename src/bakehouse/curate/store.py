@@ -9,6 +9,9 @@ from pathlib import Path
 
 from bakehouse.core.files import atomic_path, sha256_bytes, sha256_file, write_bytes, writing_to
 
+SMALL = 1 << 16
+"""Bytes. What is no longer than a caption stays here even if it only moved: its file may be edited by hand later."""
+
 
 class Store:
     """Contents of one dataset, in its `.bakehouse`.
@@ -66,12 +69,12 @@ class Store:
             path.replace(kept)
 
     def place(self, sha: str, path: Path, *, move: bool, mtime: int | None) -> None:
-        """Puts a content at `path` in one move, with the age `mtime` (nanoseconds); it stays here too unless `move`."""
+        """Puts a content at `path` in one move, with the age `mtime` (nanoseconds); large ones leave with `move`."""
         source = self.find(sha)
         if source is None:
             raise FileNotFoundError(f"the store has lost {sha}")
         path.parent.mkdir(parents=True, exist_ok=True)
-        if not move:
+        if not move or source.stat().st_size <= SMALL:
             source = Path(shutil.copy2(source, self.new / f"{sha}.copy"))
         if mtime is not None:
             os.utime(source, ns=(mtime, mtime))

@@ -302,6 +302,8 @@ def test_films_and_animations_among_downloads(tmp_path):
     take_in([tmp_path / "dl"], tmp_path / "set", Intake(alike=60))
     found = names(tmp_path / "set")
     assert {n for n in found if "moving" in n} == {"moving.png", "moving-0003.png"}
+    (tmp_path / "set/moving.png").unlink()
+    assert take_in([tmp_path / "dl"], tmp_path / "set", Intake(alike=60))[0].step is None
     clips = [r for r in scan(tmp_path / "set") if "clip" in r.path.name]
     assert len(clips) == 2
     assert {r.captions for r in clips} == {("1girl, long hair",)}

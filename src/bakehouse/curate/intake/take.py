@@ -77,7 +77,8 @@ def take_in(
         for path in paths:
             into, known = _place(path, dataset, taken)
             found = unique(_arrivals(path, work, options, tell), into)
-            proposals = tuple(a.proposal(options) for a in found if a.to not in known)
+            new = (a for a in found if a.to.with_suffix("") not in known and not (dataset / a.to).exists())
+            proposals = tuple(arrival.proposal(options) for arrival in new)
             step = None
             if not dry_run:
                 settings = {"source": str(path.resolve()), "into": str(into), **options.settings(mode="json")}
@@ -111,11 +112,11 @@ def _workplace(dataset: Path, *, dry_run: bool) -> Iterator[Path]:
 
 
 def _place(path: Path, dataset: Path, taken: Sequence[Taken]) -> tuple[PurePosixPath, set[PurePosixPath]]:
-    """The folder of a source in the dataset, and what of it came in before."""
+    """The folder of a source in the dataset, and what of it came in before, without endings."""
     steps = [s for s in history(dataset) if s.verb == VERB and s.state == "done"]
     before = [s for s in steps if s.settings.get("source") == str(path.resolve())]
     if before:
-        known = {change.path for step in before for change in step.changes}
+        known = {change.path.with_suffix("") for step in before for change in step.changes}
         return PurePosixPath(str(before[0].settings["into"])), known
     full = dataset.is_dir() and any(p.name != HOME for p in dataset.iterdir())
     if not full and not any(earlier.proposals for earlier in taken):
