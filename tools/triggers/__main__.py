@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tools.triggers.arms import ARMS
 from tools.triggers.measure import base_rates, measure, result_of
-from tools.triggers.page import STRATEGIES, write_page, write_strip
+from tools.triggers.page import strategies_in, write_page, write_strip
 
 
 def main() -> None:
@@ -33,8 +33,7 @@ def main() -> None:
             results[arm.name] = measure(arm, given.out, say)
     if not given.only:
         print(f"wrote {write_page(base, results)}")
-        if set(STRATEGIES) <= set(results):
-            print(f"wrote {write_strip(given.out)}")
+        print(f"wrote {write_strip(given.out, strategies_in(results))}")
 
 
 if __name__ == "__main__":

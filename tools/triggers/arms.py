@@ -68,7 +68,7 @@ class Arm:
     prompts: Mapping[str, str] = field(default_factory=dict)
     """By name; `{place}` is filled in with each of the places."""
     epochs: int = 2
-    """Half of what the plan gives a character: nine trainings in an hour of one core."""
+    """Half of what the plan gives a character: nine trainings take an hour of one slow core."""
 
 
 ALONE = f"{WORD} {CLASS}, {{place}}, portrait"

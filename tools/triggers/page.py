@@ -50,7 +50,7 @@ def write_page(base: Mapping[str, Pictures], results: Results, page: Path = PAGE
     _, tail = rest.split(END)
     lines = _setting()
     for needed, section in (
-        (STRATEGIES, _strategies),
+        (("fluid", "static"), _strategies),
         (("outfits", "outfits and misc"), _outfits),
         (("one outfit", "one outfit, both ways"), _apart),
     ):
@@ -60,16 +60,21 @@ def write_page(base: Mapping[str, Pictures], results: Results, page: Path = PAGE
     return write_text(page, f"{head}{BEGIN}\n\n{body}{END}{tail}")
 
 
-def write_strip(out: Path, target: Path = STRIP) -> Path:
-    """One row of pictures for each strategy and prompt, in the order in which the page names them."""
-    rows = [(s, p) for p in ("alone", "said", "other") for s in STRATEGIES]
-    pictures = [[Image.open(out / s / "pictures" / f"{p}-{i}.png") for i in range(len(PLACES) // 2)] for s, p in rows]
-    size = pictures[0][0].width
-    sheet = Image.new("RGB", (size * len(PLACES) // 2 * 3, size * len(STRATEGIES)))
-    for n, row in enumerate(pictures):
-        column, line = divmod(n, len(STRATEGIES))
-        for i, picture in enumerate(row):
-            sheet.paste(picture, ((column * len(row) + i) * size, line * size))
+def strategies_in(results: Results) -> list[str]:
+    """The strategies that were trained, from the freest to the most fixed."""
+    return [s for s in STRATEGIES if s in results]
+
+
+def write_strip(out: Path, strategies: Sequence[str], target: Path = STRIP) -> Path:
+    """One row of pictures for each strategy: the trigger alone, the look said, another look asked for."""
+    prompts, places = ("alone", "said", "other"), len(PLACES) // 2
+    paths = [[out / s / "pictures" / f"{p}-{i}.png" for p in prompts for i in range(places)] for s in strategies]
+    rows = [[Image.open(path) for path in row] for row in paths]
+    size = rows[0][0].width
+    sheet = Image.new("RGB", (size * len(prompts) * places, size * len(rows)))
+    for y, row in enumerate(rows):
+        for x, picture in enumerate(row):
+            sheet.paste(picture, (x * size, y * size))
     sheet.quantize(128).save(target, optimize=True)
     return target
 
@@ -78,49 +83,50 @@ def _setting() -> list[str]:
     return [
         "Half of the plan's epochs where nothing else is said, one training of each kind,",
         f"{SEEDS * len(PLACES)} pictures of each prompt ({len(PLACES)} places, {SEEDS} seeds, the same everywhere); in",
-        "brackets 95 % intervals (Wilson) over the pictures, which do not hold what another training seed would change.",
+        "brackets 95 % intervals (Wilson) over the pictures; another training seed would change more than they say.",
         "",
     ]
 
 
 def _strategies(base: Mapping[str, Pictures], results: Results) -> Iterator[str]:
-    yield "### One character, three strategies"
+    strategies = strategies_in(results)
+    yield f"### One character, {len(strategies)} strategies"
     yield ""
-    yield "![fluid, semi-static and static from top to bottom](images/triggers.png)"
+    yield f"![{', '.join(strategies)}, from top to bottom](images/triggers.png)"
     yield ""
-    yield "From top to bottom fluid, semi-static and static; from left to right `zwx person` alone, with its whole look"
-    yield "said, and with another look asked for (green afro, round glasses, red hoodie), three places each."
+    yield f"From top to bottom {', '.join(strategies)}; from left to right `zwx person` alone, with its whole look said,"
+    yield "and with another look asked for (green afro, round glasses, red hoodie), three places each."
     yield ""
     yield "Pictures of `zwx person` alone. A * is what `explain` says that the trigger absorbs."
     yield ""
-    yield f"| seen with the trigger alone | base, without it | {' | '.join(STRATEGIES)} |"
-    yield "|---|---|" + "---|" * len(STRATEGIES)
+    yield f"| seen with the trigger alone | base, without it | {' | '.join(strategies)} |"
+    yield "|---|---|" + "---|" * len(strategies)
     for tag in THINGS:
-        cells = [_starred(results[s], tag) for s in STRATEGIES]
+        cells = [_starred(results[s], tag) for s in strategies]
         yield f"| {tag} | {_count(base['class'], tag)} | {' | '.join(cells)} |"
     yield ""
     yield "The whole look said, and another one asked for (`zwx person, green afro, round glasses, red hoodie`):"
     yield ""
-    yield f"| seen when it is asked for | base | {' | '.join(STRATEGIES)} |"
-    yield "|---|---|" + "---|" * len(STRATEGIES)
+    yield f"| seen when it is asked for | base | {' | '.join(strategies)} |"
+    yield "|---|---|" + "---|" * len(strategies)
     for tag in THINGS:
-        shown = [str(_shown(results[s], "said", tag)) for s in STRATEGIES]
+        shown = [str(_shown(results[s], "said", tag)) for s in strategies]
         yield f"| {tag} | | {' | '.join(shown)} |"
     for tag in INSTEAD.values():
-        shown = [str(_shown(results[s], "other", tag)) for s in STRATEGIES]
+        shown = [str(_shown(results[s], "other", tag)) for s in strategies]
         yield f"| {tag} | {_count(base['other'], tag)} | {' | '.join(shown)} |"
     yield ""
     yield "| prediction | difference | |"
     yield "|---|---|---|"
     for one, other in (("static", "fluid"), ("semi-static", "fluid"), ("static", "semi-static")):
-        for tag in THINGS:
+        for tag in THINGS if {one, other} <= set(strategies) else ():
             if _absorbs(results[one], "zwx", tag) != _absorbs(results[other], "zwx", tag):
                 said = f"`zwx` alone brings the {tag} more often when {one} than when {other}"
                 yield _verdict(said, _shown(results[one], "alone", tag), _shown(results[other], "alone", tag))
     for one, other in (("fluid", "static"), ("semi-static", "static")):
-        for tag, instead in INSTEAD.items():
+        for tag, instead in INSTEAD.items() if one in strategies else ():
             if _absorbs(results[other], "zwx", tag) and not _absorbs(results[one], "zwx", tag):
-                said = f"a {instead} that is asked for is seen more often when {one} than when {other}"
+                said = f"the {instead} that is asked for is seen more often when {one} than when {other}"
                 yield _verdict(said, _shown(results[one], "other", instead), _shown(results[other], "other", instead))
     yield ""
 
