@@ -77,6 +77,8 @@ class Frame:
     scene: int
     """From 0."""
     image: Image.Image
+    sharpness: float
+    """See `sharpness`."""
 
 
 def distinct(images: Iterable[Image.Image], *, alike: float = ALIKE, window: int = 400) -> Iterator[Frame]:
@@ -103,7 +105,7 @@ def distinct(images: Iterable[Image.Image], *, alike: float = ALIKE, window: int
         if run is not None and not _known(run.first, kept, alike):
             kept = [*kept[-window + 1 :], run.first]
             yield run.best
-        run = _Run(seen, Frame(index, scene, image), sharpness(image))
+        run = _Run(seen, Frame(index, scene, image, sharpness(image)))
     if run is not None and not _known(run.first, kept, alike):
         yield run.best
 
@@ -114,12 +116,11 @@ class _Run:
 
     first: Look
     best: Frame
-    sharpness: float
 
     def take(self, index: int, scene: int, image: Image.Image) -> None:
         found = sharpness(image)
-        if found > self.sharpness:
-            self.best, self.sharpness = Frame(index, scene, image), found
+        if found > self.best.sharpness:
+            self.best = Frame(index, scene, image, found)
 
 
 def _known(seen: Look, kept: list[Look], alike: float) -> bool:
