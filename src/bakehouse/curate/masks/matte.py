@@ -55,7 +55,7 @@ class Matte:
                 hint="a mask maker gives one value for each pixel",
             )
         if self._form.sigmoid or output.min() < -0.05 or output.max() > 1.05:
-            output = np.float32(1) / (1 + np.exp(-output))
+            output = np.reciprocal(1 + np.exp(-output))
         if self._form.stretch:
             output = (output - output.min()) / np.float32(max(float(np.ptp(output)), 1e-6))
         small = Image.fromarray(np.ascontiguousarray(output, dtype=np.float32))
