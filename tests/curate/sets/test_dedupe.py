@@ -17,7 +17,7 @@ from bakehouse.curate.dedupe import Dedupe
 from bakehouse.curate.dedupe.compare import Scale, difference, prepare
 from bakehouse.curate.dedupe.crop import SMALL, find_crop
 from bakehouse.curate.dedupe.looks import WINDOWS, alike, look
-from bakehouse.curate.dedupe.rank import LOSSLESS, detail, quality
+from bakehouse.curate.dedupe.rank import LOSSLESS, quality
 from bakehouse.curate.dedupe.settle import groups
 from bakehouse.curate.steps import undo
 from bakehouse.curate.verb import carry_out, proposed
@@ -133,7 +133,7 @@ def kept(folder):
 def test_more_pixels_then_less_loss_then_a_caption_then_age(tmp_path):
     image = scene(2)
     folder = put(tmp_path / "pixels", a_png=scaled(image, 0.6), b_jpg=image)
-    assert kept(folder)[0] == "b.jpg" and "2.8 times the detail" in kept(folder)[1]
+    assert kept(folder)[0] == "b.jpg" and "2.8 times the pixels" in kept(folder)[1]
     folder = put(tmp_path / "loss", a_jpg=image, b_png=image)
     assert kept(folder)[0] == "b.png" and "quality 95" in kept(folder)[1]
     folder = put(tmp_path / "caption", a_png=image, b_png=jpeg(image, 95))
@@ -143,17 +143,6 @@ def test_more_pixels_then_less_loss_then_a_caption_then_age(tmp_path):
     os.utime(folder / "a.png", (2e9, 2e9))
     os.utime(folder / "b.png", (1e9, 1e9))
     assert kept(folder)[0] == "b.png" and "is older" in kept(folder)[1]
-
-
-def test_an_enlarged_copy_is_not_better(tmp_path):
-    image = scene(2)
-    double = image.resize((640, 800), Image.Resampling.BICUBIC)
-    assert detail(image, [(160, 200), (320, 400)]) == image.width * image.height
-    assert detail(double, [(160, 200), (320, 400)]) == image.width * image.height
-    assert detail(double, []) == 640 * 800
-    folder = put(tmp_path, a_png=double, b_png=image)
-    os.utime(folder / "b.png", (1e9, 1e9))
-    assert kept(folder)[0] == "b.png"
 
 
 def test_quality_is_that_of_the_file(tmp_path):

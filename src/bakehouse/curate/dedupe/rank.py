@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
 from bakehouse.data.captions import split_tags
 from bakehouse.data.header import jpeg_quality
-from bakehouse.data.images import open_image, reading
+from bakehouse.data.images import reading
 from bakehouse.data.records import ImageRecord
-
-Size = tuple[int, int]
 
 LOSSLESS = 101
 """Above every JPEG."""
-_SMALLER = 0.95
-"""Of the sides: copies that are nearer in size are not one enlarged from the other."""
-_LOST = 4
-"""Levels of 255 by which one pixel in 200 may change when a picture is brought to such a size and back."""
 _LOSSY = {"WEBP": 85, "AVIF": 85, "HEIF": 90}
 """These do not say their quality; what programs write unless told otherwise is worth about such a JPEG."""
 
@@ -32,8 +22,7 @@ class Standing:
 
     clean: bool
     """No text or watermark was found where another copy has none."""
-    detail: int
-    """Pixels; of a picture that was enlarged from a copy, as many as that has."""
+    pixels: int
     quality: int
     """Of a JPEG 1..100, from its quantization table; `LOSSLESS` for what loses nothing."""
     captioned: bool
@@ -45,14 +34,14 @@ class Standing:
     @property
     def key(self) -> tuple[int, int, int, int, float, int]:
         """Sorts the best copy first."""
-        return (-self.clean, -self.detail, -self.quality, -self.captioned, self.age, self.number)
+        return (-self.clean, -self.pixels, -self.quality, -self.captioned, self.age, self.number)
 
     def over(self, other: Standing) -> str:
         """Why this one stays and the other goes."""
         if self.clean and not other.clean:
             return "has no text over it"
-        if self.detail != other.detail:
-            return f"has {self.detail / other.detail:.2g} times the detail"
+        if self.pixels != other.pixels:
+            return f"has {self.pixels / other.pixels:.2g} times the pixels"
         if self.quality != other.quality:
             return f"lost less when it was saved ({_quality(self.quality)} to {_quality(other.quality)})"
         if self.captioned and not other.captioned:
@@ -60,34 +49,16 @@ class Standing:
         return "is older" if self.age < other.age else "comes first"
 
 
-def standing(record: ImageRecord, number: int, sizes: Iterable[Size] = (), *, clean: bool = True) -> Standing:
-    """Of an image that is the `number`-th of its dataset, among copies of these sizes."""
+def standing(record: ImageRecord, number: int, *, clean: bool = True) -> Standing:
+    """Of an image that is the `number`-th of its dataset."""
     return Standing(
         clean=clean,
-        detail=_detail(record, sizes),
+        pixels=record.width * record.height,
         quality=quality(record.path),
         captioned=richness(record) > (0, 0),
         age=record.path.stat().st_mtime,
         number=number,
     )
-
-
-def _detail(record: ImageRecord, sizes: Iterable[Size]) -> int:
-    smaller = [size for size in set(sizes) if size[0] < record.width and size[1] < record.height]
-    return detail(open_image(record.path), smaller) if smaller else record.width * record.height
-
-
-def detail(image: Image.Image, sizes: Iterable[Size]) -> int:
-    """Pixels that a picture needs: those of the first of `sizes` from which it can be had again, else all it has."""
-    grey = image.convert("L")
-    pixels = np.asarray(grey, np.int16)
-    for size in sorted(sizes, key=lambda size: size[0] * size[1]):
-        if max(size[0] / grey.width, size[1] / grey.height) > _SMALLER:
-            continue
-        again = grey.resize(size, Image.Resampling.LANCZOS).resize(grey.size, Image.Resampling.BICUBIC)
-        if np.percentile(np.abs(pixels - np.asarray(again)), 99.5) <= _LOST:
-            return size[0] * size[1]
-    return grey.width * grey.height
 
 
 def quality(path: Path) -> int:

@@ -50,9 +50,7 @@ class Sheet:
 
         So whatever goes was itself compared with the one that stays: a chain of small differences drops nothing.
         """
-        records = {i: self.judge.records[i] for i in group}
-        sizes = {(record.width, record.height) for record in records.values()}
-        standings = {i: standing(record, i, sizes) for i, record in records.items()}
+        standings = {i: standing(self.judge.records[i], i) for i in group}
         found, dropped = self._settled(standings)
         if texts := {text for pair, j in found.items() if (text := self._with_text(pair, j)) is not None}:
             # Judgements are remembered, so that deciding again costs nothing.
