@@ -19,7 +19,7 @@ from bakehouse.recipe.importers import (
     kohya_gui,
     onetrainer,
 )
-from bakehouse.recipe.importers.kohya_network import ALGORITHMS, MODULES, NETWORK_ARGS, kinds
+from bakehouse.recipe.importers.kohya_network import ALGORITHMS, MODULES, NETWORK_ARGS, PRESETS, kinds
 from bakehouse.recipe.importers.kohya_options import GROUPS, KOHYA
 from bakehouse.recipe.importers.kohya_samples import SAMPLERS
 
@@ -45,6 +45,22 @@ def test_no_option_of_kohyas_is_missing():
     missing = sorted(set(listed()) - set(KOHYA))
     assert not missing
     assert len(listed()) >= 193  # as many as kohya's own --help lists
+
+
+def test_no_argument_of_lycoris_is_missing():
+    """What its `create_network` asks for, its algorithms and its presets, as installed here."""
+    import inspect
+
+    from lycoris import kohya
+    from lycoris.config import BUILTIN_PRESET_CONFIGS
+    from lycoris.wrapper import deprecated_arg_dict, network_module_dict
+
+    asked = set(re.findall(r'kwargs\.get\(\s*"(\w+)"', inspect.getsource(kohya.create_network)))
+    assert len(asked) > 20
+    assert not sorted((asked | set(deprecated_arg_dict)) - set(NETWORK_ARGS))
+    assert not sorted(set(BUILTIN_PRESET_CONFIGS) - set(PRESETS))
+    page = (ROOT / "docs" / "coming-from-kohya.md").read_text("utf-8")
+    assert not [algo for algo in network_module_dict if algo not in ALGORITHMS and f"algo={algo}" not in page]
 
 
 def test_types_are_kohyas():
