@@ -271,9 +271,9 @@ def film(path: Path, *, scenes: int = 3, frames: int = 20, noise: float = 3.0) -
 def test_of_a_film_the_sharpest_of_each_scene_arrives(tmp_path):
     pytest.importorskip("cv2")
     source = film(tmp_path / "film.avi")
-    take_in([source], tmp_path / "set", Intake(per_second=20, alike=60))
+    take_in([source], tmp_path / "set", Intake(per_second=20, alike=120))
     assert names(tmp_path / "set") == {f"film-000{scene + 1}-{scene * 20 + 10:07d}.png" for scene in range(3)}
-    assert take_in([source], tmp_path / "set", Intake(per_second=20, alike=60))[0].step is None
+    assert take_in([source], tmp_path / "set", Intake(per_second=20, alike=120))[0].step is None
 
 
 def test_scenes_that_come_back_arrive_once_and_most_is_most(tmp_path):

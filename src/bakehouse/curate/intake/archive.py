@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import stat
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 
 from bakehouse.core.errors import BakehouseError, Problems, UsageError
@@ -36,7 +37,7 @@ def unpack(archive: Path, into: Path) -> Path:
                     target.parent.mkdir(parents=True, exist_ok=True)
                     with file.open(entry) as source, target.open("wb") as out:
                         shutil.copyfileobj(source, out, 1 << 20)
-    except (zipfile.BadZipFile, NotImplementedError, EOFError) as e:
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError) as e:
         raise BakehouseError(f"cannot unpack {archive}: {e}", hint="download it again, or unpack it by hand") from e
     return into
 
@@ -60,7 +61,7 @@ def _check(archive: Path, entries: list[zipfile.ZipInfo]) -> None:
 
 
 def _leads_out(name: PurePosixPath) -> bool:
-    return name.is_absolute() or ".." in name.parts or ":" in name.parts[0] or not name.parts
+    return not name.parts or name.is_absolute() or ".." in name.parts or ":" in name.parts[0]
 
 
 def _name(entry: zipfile.ZipInfo) -> PurePosixPath:
