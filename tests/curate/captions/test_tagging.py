@@ -149,7 +149,7 @@ def test_what_was_stopped_goes_on(eyes, folder, monkeypatch):
     tagger.looked.clear()
     cache = next((root.parent / "cache" / "sights").glob("*.jsonl"))
     # A line that was cut off in the middle does not count.
-    cache.write_text(cache.read_text() + '{"sha256": "12')
+    cache.write_text(cache.read_text() + '\n{"sha256": "12')
     monkeypatch.setenv("BAKEHOUSE_CACHE", str(root.parent / "cache"))
     run(root, batch=2)
     assert tagger.looked == [2]

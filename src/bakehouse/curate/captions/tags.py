@@ -28,10 +28,11 @@ _GRAMMAR = frozenset(
     """.split()  # noqa: SIM905 - a list of thirty short strings is no better to read
 )
 """Words of sentences. Titles have `the`, `of` and `in` as well."""
+_LINKS = _GRAMMAR | {"the", "of", "in", "on", "at", "under", "near"}
 _LONG_PART = 6
 """Words. `brown and white striped background` is still a tag."""
 _LONE_PART = 4
-"""Words of a caption without any comma: `a photo of zwx person` is a sentence."""
+"""Words of a caption without any comma: `photo of zwx person` is a sentence, `white shirt and red hat` a tag."""
 
 _SEVERAL = re.compile(r"([2-9]\+?|[1-9]\d+|multiple |multi)(girls?|boys?|others?|people|persons?|views)")
 _ONE = re.compile(r"(1|one |a )(girl|boy|other|man|woman|person)")
@@ -83,7 +84,7 @@ def _faces() -> frozenset[str]:
 def form_of(caption: str) -> Form:
     """Whether a caption is a list of tags or has sentences in it: then tags cannot be moved about."""
     parts = [part.split() for part in caption.split(",")]
-    if len(parts) == 1 and len(parts[0]) >= _LONE_PART:
+    if len(parts) == 1 and len(parts[0]) >= _LONE_PART and not _LINKS.isdisjoint(w.casefold() for w in parts[0]):
         return "prose"
     if any(len(words) >= _LONG_PART and not _GRAMMAR.isdisjoint(w.casefold() for w in words) for words in parts):
         return "prose"
