@@ -103,4 +103,4 @@ def test_commands_carry_the_names_of_the_contract():
 
     names = [c.name or c.callback.__name__ for c in app.registered_commands]
     assert names == ["demo", "plan", "train", "evaluate", "generate", "grid", "find-rate", "import"]
-    assert [g.name for g in app.registered_groups] == ["dataset", "models", "queue", "weights"]
+    assert [g.name for g in app.registered_groups] == ["captions", "dataset", "models", "queue", "triggers", "weights"]

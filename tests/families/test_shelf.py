@@ -160,6 +160,6 @@ def test_the_commands(lora, capsys):
     assert typed("list", "--kind", "vae", "--quiet")[1] == "sdxl-vae-fp16-fix\n"
     assert "CreativeML OpenRAIL-M" in typed("list")[1]
     assert typed("list", "--kind", "tager")[0] == 2
-    code, _, err = typed("fetch", "u2net")
+    code, _, err = typed("fetch", "u2netpp")
     assert (code, "did you mean 'u2netp'" in err) == (2, True)
     assert "is yours and stays" in typed("remove", "mine")[1]

@@ -69,7 +69,7 @@ def test_an_unknown_key_and_a_wrong_value_at_once(photos):
         )
     assert "did you mean 'rank'" in str(e.value)
     assert "train.batch = 0" in str(e.value)
-    assert "did you mean 'adamw'" in str(e.value)
+    assert "did you mean 'adam'" in str(e.value)
 
 
 def test_a_weights_file_of_another_architecture(tmp_path):
