@@ -7,7 +7,7 @@ from torch.nn.functional import conv2d, linear
 
 from bakehouse.adapters import OFT, LoKr, LoRA, inject
 from bakehouse.adapters.fused import kronecker, low_rank, rotated
-from bakehouse.adapters.layer import AdapterLayer
+from bakehouse.adapters.layer import AdapterLayer, Dial, Hook
 from bakehouse.adapters.oft import cayley
 
 
@@ -153,3 +153,16 @@ def test_the_hook_leaves_gradients_off_where_they_are_off(tiny, randomised):
         assert not tiny(x_t, torch.tensor([5]), cond).requires_grad
     adapter.remove()
     assert inject(LoRA(rank=2), tiny.parts()) is not None
+
+
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+def test_no_second_copy_of_a_weight_waits_for_the_way_back(spec):
+    base = nn.Linear(16, 16).requires_grad_(False)
+    layer = spec.build(_site(base), torch.Generator().manual_seed(0))
+    hook = Hook.on(base)
+    hook.add(layer.train(), Dial())
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        base(torch.randn(64, 16, requires_grad=True)).sum().backward()
+    assert kept
+    assert not [t for t in kept if t.shape == base.weight.shape and t.data_ptr() != base.weight.data_ptr()]

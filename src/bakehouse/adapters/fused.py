@@ -4,16 +4,46 @@ Autograd's own way through x (W + ΔW)ᵀ takes a third product as large as the 
 an adapter of few numbers wants a few sums. Here the output passes through untouched, and on the way back the sums are
 made from what came in and what is known of ΔW: thin products, or sums over blocks.
 
-Each function takes the output of the product, made without a gradient for ΔW, and returns it.
+`product` makes the output, with a gradient for x alone; each of the others takes it and returns it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import conv2d, linear
+from torch.nn.grad import conv2d_input
+
+
+class _Product(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, base: nn.Linear | nn.Conv2d, make: Callable[[], Tensor]) -> Tensor:
+        ctx.base, ctx.make, ctx.shape = base, make, x.shape
+        if isinstance(base, nn.Linear):
+            return linear(x, make(), base.bias)
+        return conv2d(x, make(), base.bias, base.stride, base.padding, base.dilation, base.groups)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        base, weight = ctx.base, ctx.make()
+        if isinstance(base, nn.Linear):
+            return grad @ weight, None, None
+        how = (base.stride, base.padding, base.dilation, base.groups)
+        return conv2d_input(ctx.shape, weight, grad, *how), None, None
+
+
+def product(base: nn.Linear | nn.Conv2d, x: Tensor, make: Callable[[], Tensor]) -> Tensor:
+    """What `base` does to x with the weight that `make` gives; made again on the way back.
+
+    Autograd would keep W + ΔW of every layer until then: a second copy of the base.
+    """
+    result: Tensor = _Product.apply(x, base, make)
+    return result
 
 
 class _LowRank(torch.autograd.Function):

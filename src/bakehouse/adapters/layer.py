@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, group_norm, layer_norm, linear
 
+from bakehouse.adapters.fused import product
 from bakehouse.core.errors import BakehouseError
 
 Base = nn.Linear | nn.Conv2d | nn.GroupNorm | nn.LayerNorm
@@ -90,8 +91,8 @@ class AdapterLayer(nn.Module, ABC):
         """
         return "input"
 
-    def fused(self, base: Base, multiplier: float) -> tuple[Tensor, Teach] | None:
-        """For layers whose `way` is `weight`: ΔW without a gradient, and what makes the output teach the parameters.
+    def fused(self, base: Base, multiplier: float) -> tuple[Callable[[], Tensor], Teach] | None:
+        """For layers whose `way` is `weight`: what makes ΔW, without a gradient, and what makes the output teach.
 
         Two large products a training step in place of three. None: autograd's own way through ΔW.
         """
@@ -224,8 +225,10 @@ class Hook:
         if len(entries) == 1 and torch.is_grad_enabled():
             layer, multiplier = entries[0].layer, entries[0].dial.value
             if (fused := layer.fused(base, multiplier)) is not None:
-                delta, teach = fused
-                return teach(x, linear_map(base, x, torch.add(base.weight, delta, alpha=multiplier), base.bias))
+                assert isinstance(base, nn.Linear | nn.Conv2d)
+                make, teach = fused
+                whole: Tensor = base.weight
+                return teach(x, product(base, x, lambda: torch.add(whole, make(), alpha=multiplier)))
         weight: Tensor = base.weight
         bias: Tensor | None = base.bias
         for entry in entries:

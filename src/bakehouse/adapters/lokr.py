@@ -7,7 +7,7 @@ takes (b + c b / d) / out of the work of a dense ΔW and makes none.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -205,14 +205,18 @@ class LoKrLayer(DecomposableLayer):
         fits = isinstance(base, nn.Linear) and full_precision(base, x) and many_rows(base, x)
         return "weight" if fits and not dropped else "input"
 
-    def fused(self, base: Base, multiplier: float) -> tuple[Tensor, Teach] | None:
+    def fused(self, base: Base, multiplier: float) -> tuple[Callable[[], Tensor], Teach] | None:
         if self.dora_scale is not None:
             return None
-        with torch.no_grad():
-            delta = self.update(base.weight.shape)
+        shape = base.weight.shape
+
+        @torch.no_grad()
+        def make() -> Tensor:
+            return self.update(shape)
+
         small, scale = self.small(), self.scale * multiplier
         up, down = (self.lokr_w2_a, self.lokr_w2_b) if self.lokr_w2 is None else (self.lokr_w2, None)
-        return delta, lambda x, out: kronecker(out, x, small, up * scale, down)
+        return make, lambda x, out: kronecker(out, x, small, up * scale, down)
 
     def applied(self, base: Base, x: Tensor) -> Tensor:
         small, large = self.small(), self.large()

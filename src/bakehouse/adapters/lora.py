@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -184,13 +184,12 @@ class LoRALayer(DecomposableLayer):
         fits = isinstance(base, nn.Linear) and full_precision(base, x) and many_rows(base, x)
         return "weight" if fits and not changed else "input"
 
-    def fused(self, base: Base, multiplier: float) -> tuple[Tensor, Teach] | None:
+    def fused(self, base: Base, multiplier: float) -> tuple[Callable[[], Tensor], Teach] | None:
         if self.dora_scale is not None:
             return None
         up, down = self.up * (self.scale * multiplier), self.down
-        with torch.no_grad():
-            delta = (self.up * self.scale) @ down
-        return delta, lambda x, out: low_rank(out, x, up, down)
+        made = (self.up.detach() * self.scale, down.detach())
+        return lambda: made[0] @ made[1], lambda x, out: low_rank(out, x, up, down)
 
     def applied(self, base: Base, x: Tensor) -> Tensor:
         return self._through(base, x, self.down, self.up)

@@ -8,7 +8,7 @@ LyCORIS and kohya, R stands on the side of the outputs; in the paper on that of 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -205,15 +205,14 @@ class OFTLayer(RotationLayer):
     def delta(self, weight: Tensor) -> Tensor:
         return _by_blocks(self.change(), weight)
 
-    def fused(self, base: Base, multiplier: float) -> tuple[Tensor, Teach] | None:
+    def fused(self, base: Base, multiplier: float) -> tuple[Callable[[], Tensor], Teach] | None:
         # Half of a rotation is none, and cannot be taken back from the output.
         if multiplier != 1.0 or not self._gives_back(base):
             return None
         turn = self.kept(cayley(self.oft_blocks, self.limit))
-        with torch.no_grad():
-            delta = _by_blocks(turn - torch.eye(turn.shape[-1], device=turn.device, dtype=turn.dtype), base.weight)
+        change = turn.detach() - torch.eye(turn.shape[-1], device=turn.device, dtype=turn.dtype)
         channels = 1 if isinstance(base, nn.Conv2d) else -1
-        return delta, lambda x, out: rotated(out, turn, base.bias, channels=channels)
+        return lambda: _by_blocks(change, base.weight), lambda x, out: rotated(out, turn, base.bias, channels=channels)
 
     def turned(self, base: Base, x: Tensor, y: Tensor) -> Tensor:
         """(R - I) y, by blocks: no matrix of [out, out] is made."""
