@@ -104,7 +104,7 @@ class Double:
     path, architecture, scale, sha256 = Path("double.pth"), "double", 2, "0"
 
     def __call__(self, image):
-        return image.resize((image.width * 2, image.height * 2), Image.Resampling.BICUBIC)
+        return image.repeat(2, axis=0).repeat(2, axis=1)
 
 
 def test_a_small_image_is_enlarged(folder, monkeypatch):
