@@ -74,11 +74,14 @@ class Mask(Spec):
         for done, record in enumerate(wanted, 1):
             image = open_image(record.path)
             mask = first(image)
-            found = quality(mask, second(image) if second else None)
+            other = second(image) if second else None
+            found = quality(mask, other)
             if found.problems:
                 refused += 1
                 yield Warned(message=f"{images.name(record.path)} gets no mask: it {'; '.join(found.problems)}")
             else:
+                if other is not None:
+                    mask = np.maximum(mask, other)  # where two agree so far, each misses parts; neither invents any
                 content = png(Image.fromarray(np.round(mask * 255).astype(np.uint8)))
                 make = partial(_written, Write(mask_name(record, images), content))
                 yield Proposal(images.name(record.path), f"a mask by {name}: {found}", make)
