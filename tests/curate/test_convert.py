@@ -101,18 +101,16 @@ def test_images_of_one_stem_get_names_and_captions_of_their_own(tmp_path):
 @pytest.mark.parametrize(("frames", "kept"), [("first", [0]), ("distinct", [0, 2]), ("all", [0, 1, 2, 3])])
 def test_animations(tmp_path, ending, frames, kept):
     colours = [(200, 0, 0), (200, 0, 0), (0, 0, 200), (200, 1, 0)]
-    pictures = [Image.new("RGB", (48, 32), c) for c in colours]
+    pictures = [Image.new("RGB", (480, 320), c) for c in colours]
     options = {"lossless": True} if ending == "webp" else {}
     # Marked in a corner, since encoders join equal frames.
     for i, picture in enumerate(pictures):
-        picture.putpixel((i, 0), (9, 9, 9))
+        picture.putpixel((i, 0), (190, 0, 0))
     pictures[0].save(tmp_path / f"a.{ending}", save_all=True, append_images=pictures[1:], duration=80, **options)
     (tmp_path / "a.txt").write_text("moving")
     carry_out(tmp_path, Convert(frames=frames))
     images = scan(tmp_path)
-    assert [r.path.name for r in images] == ["a.png", *(f"a-{i + 1:04d}.png" for i in kept[1:])] or {
-        r.path.name for r in images
-    } == {"a.png", *(f"a-{i + 1:04d}.png" for i in kept[1:])}
+    assert {r.path.name for r in images} == {"a.png", *(f"a-{i + 1:04d}.png" for i in kept[1:])}
     assert {r.captions for r in images} == {("moving",)}
     for i in kept:
         name = "a.png" if i == 0 else f"a-{i + 1:04d}.png"
@@ -167,7 +165,7 @@ def test_the_picture_stands_whole_in_its_square(tmp_path, size, fill):
     assert found.shape == (side, side, 4)
     assert np.array_equal(found[top : top + size[1], left : left + size[0]], seen)
     colour = {"white": [255] * 3, "#102030": [16, 32, 48], "edge": seen[-1, -1, :3].tolist()}[fill]
-    assert found[-1, -1, :3].tolist() == (colour if (left, top) != (0, 0) else seen[-1, -1, :3].tolist())
+    assert found[-1, -1, :3].tolist() == colour
     assert carry_out(tmp_path, Square()) is None
 
 

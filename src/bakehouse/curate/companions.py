@@ -25,7 +25,8 @@ def companions(record: ImageRecord, images: ImageSet) -> tuple[Path, ...]:
     """
     folder, stem, name = record.path.parent, _key(record.path.stem), _key(record.path.name)
     listing = _listing(folder, folder.stat().st_mtime_ns)
-    own = [p for p in listing.get(name, ()) if p.suffix.lower() in TEXTS]
+    whole = listing.get(name, ()) if name != stem else ()  # `a.png.txt`; an image without extension has none
+    own = [p for p in whole if p.suffix.lower() in TEXTS]
     beside = [p for p in listing.get(stem, ()) if p != record.path]
     if not any(p.suffix.lower() in EXTENSIONS for p in beside):
         own += [p for p in beside if p.suffix.lower() in TEXTS]
@@ -72,7 +73,8 @@ def _key(name: str) -> str:
 def _new_name(path: Path, record: ImageRecord, images: ImageSet, to: PurePosixPath) -> PurePosixPath:
     """Where a companion goes: `a.png.txt`, `a.txt` and `a.mask.png` beside the image, `masks/a.png` below it."""
     if path != record.mask:
-        kept = to.name if _key(path.stem) == _key(record.path.name) else to.stem
+        whole = record.path.suffix and _key(path.stem) == _key(record.path.name)
+        kept = to.name if whole else to.stem
         return to.with_name(f"{kept}{path.suffix}")
     if ending := next((e for e in MASK_ENDINGS if path.stem.lower().endswith(e)), ""):
         return to.with_name(f"{to.stem}{ending}{path.suffix}")
