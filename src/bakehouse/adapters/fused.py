@@ -28,13 +28,13 @@ class _Product(torch.autograd.Function):
         return conv2d(x, make(), base.bias, base.stride, base.padding, base.dilation, base.groups)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         base, weight = ctx.base, ctx.make()
         if isinstance(base, nn.Linear):
             return grad @ weight, None, None
         how = (base.stride, base.padding, base.dilation, base.groups)
-        return conv2d_input(ctx.shape, weight, grad, *how), None, None
+        return conv2d_input(ctx.shape, weight, grad, *how), None, None  # type: ignore[no-untyped-call]
 
 
 def product(base: nn.Linear | nn.Conv2d, x: Tensor, make: Callable[[], Tensor]) -> Tensor:
@@ -42,7 +42,7 @@ def product(base: nn.Linear | nn.Conv2d, x: Tensor, make: Callable[[], Tensor]) 
 
     Autograd would keep W + ΔW of every layer until then: a second copy of the base.
     """
-    result: Tensor = _Product.apply(x, base, make)
+    result: Tensor = _Product.apply(x, base, make)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -53,7 +53,7 @@ class _LowRank(torch.autograd.Function):
         return out.view_as(out)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, up, down = ctx.saved_tensors
         wants_up, wants_down = ctx.needs_input_grad[2:]
@@ -65,7 +65,7 @@ class _LowRank(torch.autograd.Function):
 
 def low_rank(out: Tensor, x: Tensor, up: Tensor, down: Tensor) -> Tensor:
     """ΔW = up down: out [..., outs], x [..., ins], up [outs, r], down [r, ins]."""
-    result: Tensor = _LowRank.apply(out, x, up, down)
+    result: Tensor = _LowRank.apply(out, x, up, down)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -76,7 +76,7 @@ class _Kronecker(torch.autograd.Function):
         return out.view_as(out)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, small, up, down = ctx.saved_tensors
         (a, c), (b, r) = small.shape, up.shape
@@ -102,7 +102,7 @@ def _groups_last(rows: Tensor, r: int) -> Tensor:
 
 def kronecker(out: Tensor, x: Tensor, small: Tensor, up: Tensor, down: Tensor | None) -> Tensor:
     """ΔW = small (x) up down: out [..., a b], x [..., c d], small [a, c], up [b, r], down [r, d] (None: up [b, d])."""
-    result: Tensor = _Kronecker.apply(out, x, small, up, down)
+    result: Tensor = _Kronecker.apply(out, x, small, up, down)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -114,7 +114,7 @@ class _Rotated(torch.autograd.Function):
         return out.view_as(out)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         out, turn, bias = ctx.saved_tensors
         count, size, _ = turn.shape
@@ -141,5 +141,5 @@ def rotated(out: Tensor, turn: Tensor, bias: Tensor | None, *, channels: int = -
         bias: what was added behind the product.
         channels: the axis of the outputs: -1, or 1 of images.
     """
-    result: Tensor = _Rotated.apply(out, turn, bias, channels)
+    result: Tensor = _Rotated.apply(out, turn, bias, channels)  # type: ignore[no-untyped-call]
     return result

@@ -72,7 +72,7 @@ def take_in(
         _check(path, dataset)
     if dataset.is_dir():
         recover(dataset)
-    taken = []
+    taken: list[Taken] = []
     with _workplace(dataset, dry_run=dry_run) as work:
         for path in paths:
             into, known = _place(path, dataset, taken)
