@@ -154,7 +154,7 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(
         "D08", "warning", "a word that means something already", triggers.taken_words, needs="triggers",
-        advice="choose a word without a meaning; `bakehouse triggers probe` tries words on the base model",
+        advice="choose a word without a meaning: letters that no dictionary has, like zwx",
     ),
     Check(
         "D09", "warning", "characters together", triggers.together, needs="triggers",
