@@ -14,6 +14,7 @@ from bakehouse.core.errors import UsageError
 from bakehouse.core.events import Noted, Warned
 from bakehouse.curate.clean import Clean, Text, classified, faceless, marked, verb
 from bakehouse.curate.clean.inpaint import SMOOTH, Inpainter, roughness, telea, text_mask
+from bakehouse.curate.clean.text import is_writing
 from bakehouse.curate.faces import Face
 from bakehouse.curate.verb import carry_out, proposed
 from bakehouse.data import load_mask, scan
@@ -263,3 +264,10 @@ def test_the_real_reader_finds_an_address():
     assert found.kind == "url" and "example" in found.words
     left, top, right, bottom = found.box
     assert left < 70 and right > 200 and top < 80 < bottom
+
+
+@pytest.mark.parametrize(
+    ("words", "is_one"), [("+", False), ("XX", False), ("- -", False), ("mia", True), ("作者", True)]
+)
+def test_a_sign_or_two_is_no_writing(words, is_one):
+    assert is_writing(words) is is_one

@@ -19,10 +19,13 @@ Point = tuple[float, float]
 
 SURE = 0.6
 """Least confidence of a reading."""
+LEAST_LETTERS = 3
+"""Readers take lashes, teeth and crossed lines for a sign or two. A letter of a CJK script counts for two."""
 EDGE = 0.15
 """Of the side: text whose middle is so near to an edge, and small, is a signature."""
 SMALL = 0.08
 """Of the image's height, at most, for the letters of a signature."""
+_CJK = 0x2E80
 BRIGHT, EVEN = 225.0, 12.0
 """Ground of a speech bubble: mean and deviation of grey values 0..255 around the text."""
 SAME_PLACE, SAME_WORDS, SHARE, LEAST = 0.5, 0.7, 0.10, 3
@@ -96,7 +99,12 @@ class RapidText:
         if found.boxes is None or found.txts is None:
             return []
         lines = zip(found.boxes, found.txts, found.scores, strict=True)
-        return [_line(box, words, score) for box, words, score in lines if score >= SURE and str(words).strip()]
+        return [_line(box, words, score) for box, words, score in lines if score >= SURE and is_writing(str(words))]
+
+
+def is_writing(words: str) -> bool:
+    """Whether what was read is long enough to be writing."""
+    return sum(2 if ord(c) >= _CJK else 1 for c in words if c.isalnum()) >= LEAST_LETTERS
 
 
 def _line(box: Any, words: str, score: float) -> Text:
