@@ -120,7 +120,8 @@ def kohya_bucket(
 ) -> tuple[Size, Size]:
     """Bucket and resized size as kohya chooses them.
 
-    Where kohya divides by zero or makes a side of 0 pixels (very small or very long images), the side becomes one step.
+    Where kohya divides by zero or makes a side of 0 pixels (very small or very long images), the side becomes one step
+    and the other as long as the area then allows.
 
     Args:
         size: of the image.
@@ -152,7 +153,10 @@ def _kohya_unenlarged(size: Size, area: int, step: int) -> tuple[Size, Size]:
             resized = (by_width, int(by_width / ratio + 0.5))
         else:
             resized = (int(by_height * ratio + 0.5), by_height)
-    bucket = (max(step, resized[0] // step * step), max(step, resized[1] // step * step))
+    bucket = (resized[0] // step * step, resized[1] // step * step)
+    if 0 in bucket:
+        most = area // step // step * step
+        bucket = (max(step, min(bucket[0], most)), max(step, min(bucket[1], most)))
     return bucket, _cover(size, bucket) if resized[0] < bucket[0] or resized[1] < bucket[1] else resized
 
 
