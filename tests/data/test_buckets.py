@@ -98,7 +98,7 @@ def test_the_log_rule_sees_only_the_shape(size, times):
 @given(st.lists(SIZES, min_size=1, max_size=6), SPECS)
 def test_every_placement_holds_its_promises(sizes, spec):
     placements = assign(sizes, spec)
-    for size, p in zip(sizes, placements, strict=True):
+    for p in placements:
         left, top, right, bottom = p.crop_box
         assert (right - left, bottom - top) == p.bucket
         assert 0 <= left <= right <= p.resized[0]
