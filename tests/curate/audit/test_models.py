@@ -144,7 +144,8 @@ def test_images_without_a_mask_get_theirs(folder):
 
 def planned(folder: Path, monkeypatch, command: str, capsys) -> dict[str, str]:
     """What is left after the command has written a recipe, with that recipe."""
-    from bakehouse.cli.dataset.audit_options import Use, spec_of
+    from bakehouse.cli.dataset.audit_options import Use
+    from bakehouse.cli.dataset.audit_spec import spec_of
 
     monkeypatch.chdir(folder.parent)
     run(f"{command} --quiet")

@@ -23,7 +23,7 @@ def audit(
     json: Json = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Say what is wrong with a dataset, and which command mends it. Exit code 1: there are errors."""
-    from bakehouse.cli.dataset.audit_options import spec_of
+    from bakehouse.cli.dataset.audit_spec import spec_of
     from bakehouse.cli.terminal.audit import print_audit
     from bakehouse.cli.terminal.dataset import counting
     from bakehouse.cli.terminal.events import painting

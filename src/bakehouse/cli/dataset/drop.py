@@ -14,7 +14,7 @@ Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Of the audit's 
 @spread
 def drop(folder: Folder, ids: Ids, *, use: Use, way: Way) -> None:
     """Put the files away that a finding of the audit names, with their captions and masks."""
-    from bakehouse.cli.dataset.audit_options import spec_of
+    from bakehouse.cli.dataset.audit_spec import spec_of
     from bakehouse.cli.dataset.runner import run_verb
     from bakehouse.curate.audit.drop import Drop
 
