@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from bakehouse.core.errors import BakehouseError, Problems, UsageError
+from bakehouse.core.events import Warned
 from bakehouse.curate.intake import Intake, take_in
 from bakehouse.curate.intake import take as module
 from bakehouse.curate.steps import HOME, history, undo
@@ -116,6 +117,20 @@ def test_tag_files_of_downloaders_become_captions(tmp_path):
     assert (tmp_path / "kept/2.txt").read_text() == "1girl|blue_eyes|artist:x"
     take_in([tmp_path / "dl"], tmp_path / "bare", Intake(captions="none"))
     assert names(tmp_path / "bare") == {"1.png", "2.png"}
+
+
+def test_only_what_does_not_come_is_told(tmp_path):
+    """Tag files and animations are made into what is wanted: a warning about them would send people to mend it."""
+    picture(tmp_path / "heap/a.png", 1, caption="1girl\nlong_hair\nsmile\nblue_eyes")
+    picture(tmp_path / "heap/b.png", 2)
+    (tmp_path / "heap/b.txt").write_bytes("a caf\u00e9".encode("cp1252"))
+    frames = [Image.new("RGB", (64, 48), color) for color in ("red", "blue")]
+    frames[0].save(tmp_path / "heap/c.gif", save_all=True, append_images=frames[1:])
+    (tmp_path / "heap/d.jpg").write_bytes(b"<html>")
+    told = []
+    take_in([tmp_path / "heap"], tmp_path / "set", tell=told.append)
+    (message,) = [event.message for event in told if isinstance(event, Warned)]
+    assert "d.jpg" in message
 
 
 # --- layouts ----------------------------------------------------------------------------------------------------------

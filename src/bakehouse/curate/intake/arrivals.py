@@ -98,12 +98,24 @@ def of_layout(path: Path) -> tuple[list[Arrival], list[str], list[Path]]:
         home = _home(concept, alone=len(concepts) == 1)
         arrivals += [_arrival(record, concept.images, home) for record in concept.records]
         notes += [*concept.notes, *(f"passed over: {s.path.name}: {s.reason}" for s in concept.images.skipped)]
-        notes += [note for note in concept.images.notes if not note.startswith(("animation", "caption of which"))]
+        notes += [note for note in concept.images.notes if not _is_settled(note, concept.records)]
         if concept.class_folder is not None and concept.class_folder.is_dir():
             images = scan(concept.class_folder)
             prior = PurePosixPath("reg") / f"1_{_safe(concept.class_prompt or concept.class_folder.name)}"
             arrivals += [_arrival(record, images, prior) for record in images]
     return arrivals, list(dict.fromkeys(notes)), films
+
+
+_ELSEWHERE = re.compile(r"\d+ x (animation, of which|caption of which is true)")
+
+
+def _is_settled(note: str, records: Sequence[ImageRecord]) -> bool:
+    """Whether a note is about frames, which the import chooses itself, or about what captions say.
+
+    Captions are copied as they are or made of tag files; what is wrong in them then, the audit says with what mends it.
+    """
+    captions = {record.caption_path.name for record in records if record.caption_path}
+    return bool(_ELSEWHERE.match(note)) or note.partition(": ")[0] in captions
 
 
 def of_frames(paths: Sequence[Path], film: Path, home: PurePosixPath) -> list[Arrival]:
