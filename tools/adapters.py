@@ -32,7 +32,7 @@ ADAPTERS: dict[str, dict[str, Any]] = {
     "LoRA": {"kind": "lora"},
     "LoCon": {"kind": "lora", "targets": "full", "conv_rank": 8},
     "DoRA": {"kind": "lora", "dora": True},
-    "LoRA-FA": {"kind": "lora", "freeze_a": True},
+    "LoRA-FA": {"kind": "lora", "lora_fa": True},
     "LoHa": {"kind": "loha"},
     "LoKr": {"kind": "lokr"},
     "IA3": {"kind": "ia3"},

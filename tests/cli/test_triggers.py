@@ -1,4 +1,4 @@
-"""`bakehouse triggers explain` and `bakehouse captions compile`, as they are typed."""
+"""`bakehouse triggers explain` and `probe`, and `bakehouse captions compile`, as they are typed."""
 
 from __future__ import annotations
 
@@ -100,9 +100,56 @@ def test_the_pages_commands_run_on_its_own_triggers(tmp_path, monkeypatch, capsy
         (photos / f"{i:02d}.txt").write_text(f"person, blue eyes, eyepatch, white hat, {worn}, pose {i}\n")
     (photos / "triggers.toml").write_text(re.search(r"```toml\n(.*?)```", PAGE, re.DOTALL)[1])
     monkeypatch.chdir(tmp_path)
-    lines = [line for block in re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()]
+    blocks = re.findall(r"<!-- not run: .+? -->\n```console\n(.*?)```", PAGE, re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
     assert len(lines) == 4
     for line in lines:
         assert typed(*line.split()[1:]) == 0, line
     assert (photos / "03.txt").read_text() == "zwx person, teal-work, white hat, pose 3\n"
     assert (photos / "03.tags").read_text() == "person, blue eyes, eyepatch, white hat, teal overalls, pose 3\n"
+
+
+QUICK = ("--noises", "1", "--rare", "4", "--known", "4")
+
+
+def test_a_probe_says_which_words_are_free(capsys):
+    assert typed("triggers", "probe", "zwx", "sks", *QUICK) == 0
+    out = capsys.readouterr().out
+    assert "'zwx' is free" in out and "'sks' is free" in out
+    assert "of a known word's" in out
+    assert typed("triggers", "probe", "zwx", "sks", *QUICK, "--quiet") == 0
+    assert capsys.readouterr().out.splitlines() == out.splitlines()[-2:]
+
+
+def test_a_word_that_the_base_knows_is_exit_code_one(capsys):
+    assert typed("triggers", "probe", "beach", "zwx", *QUICK) == 1
+    out = capsys.readouterr().out
+    assert "'beach' is known: crumb" in out and "free instead: " in out
+    assert typed("triggers", "probe", "red hair", *QUICK, "--json") == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told["readings"][0]["verdict"] == "known"
+    assert told["better"]
+
+
+def test_a_probe_of_any_base_draws_its_sheet(tiny_folder, tmp_path, capsys):
+    sheet = tmp_path / "sheet.png"
+    words = ("zwx", "--base", tiny_folder, "--class", "robot", "--vocabulary", "crumb", "--draw", sheet)
+    assert typed("triggers", "probe", *words, "--pictures", "2", *QUICK) in (0, 1)
+    assert f"wrote {sheet}" in capsys.readouterr().out
+    with Image.open(sheet) as drawn:
+        assert drawn.format == "PNG"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("zwx, person",), "comma"),
+        (("zwx", "--noises", "0"), "noises = 0"),
+        (("zwx", "--base", "nowhere"), "'nowhere' does not exist"),
+        (("zwx", "--draw", "sheet.jpeg"), "sheet.png"),
+        (("zwx", "--vocabulary", "nowhere"), "nowhere"),
+    ],
+)
+def test_a_probe_that_cannot_be_meant(words, said, capsys):
+    assert typed("triggers", "probe", *words) == 2
+    assert said in capsys.readouterr().err

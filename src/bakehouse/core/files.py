@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import hashlib
 import json
 import os
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,8 +30,12 @@ def sha256_bytes(data: bytes) -> str:
 
 def sha256_file(path: Path) -> str:
     """Hex sha256 of a file, read in pieces of 1 MiB."""
-    digest = hashlib.sha256()
-    with path.open("rb") as f:
+    with path.open("rb", buffering=0) as f:
+        # A caption should not cost a buffer of a megabyte, and a second one to see that it has ended.
+        size = os.fstat(f.fileno()).st_size
+        if size < _CHUNK:
+            return sha256_bytes(f.read())
+        digest = hashlib.sha256()
         while chunk := f.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
@@ -110,15 +116,31 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
         try:
             yield temporary
-            for path in temporary.rglob("*"):
-                if path.is_file():
-                    with path.open("rb+") as f:
-                        os.fsync(f.fileno())
+            flush(temporary)
             _open_up(temporary, 0o777)
             _put_in_place(temporary, target)
             _sync_folder(target.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def flush(folder: Path) -> None:
+    """Waits until all that was written below `folder` is on the disk.
+
+    Linux does it for the whole file system at once: one by one, ten thousand captions take half a minute.
+    """
+    if sys.platform == "linux":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            if ctypes.CDLL(None, use_errno=True).syncfs(descriptor):
+                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        finally:
+            os.close(descriptor)
+    else:
+        for path in folder.rglob("*"):
+            if path.is_file():
+                with path.open("rb+") as f:
+                    os.fsync(f.fileno())
 
 
 def _put_in_place(folder: Path, target: Path) -> None:

@@ -62,28 +62,29 @@ class Desk:
         """
         undoing = step.state == "undoing"
         changes = [change.backwards() for change in step.changes] if undoing else list(step.changes)
-        others = [s for s in self.journal.steps() if s.state == "done" and s.number != step.number]
-        needed = {sha for s in [*others, *([] if undoing else [step])] for sha in s.needs()}
+        standing = [s for s in self.journal.steps() if s.state == "done" and s.number != step.number]
+        standing += [] if undoing else [step]
         with writing_to(self.folder):
-            self.store.new.mkdir(parents=True, exist_ok=True)
-            pending = [change for change in changes if self._put_away(change, step.number)]
+            self.store.make()
+            now = {change.path: self._kept(change) for change in changes}
+            pending = [change for change in changes if now[change.path] != change.after]
             gone = {change.after for change in pending if change.after and self.store.find(change.after) is None}
+            pending = [change for change in pending if change.after not in gone]
+            for change in pending:
+                if now[change.path] not in (None, change.before):
+                    self._put_aside(change.path, step.number)
             self._clear([change for change in pending if change.after is None])
-            self._fill([change for change in pending if change.after and change.after not in gone], needed)
+            self._fill([change for change in pending if change.after is not None], standing)
+        self.store.flush()
         kept = tuple(change for change in step.changes if not {change.before, change.after} & gone)
         return self.journal.write(replace(step, changes=kept, state=_ENDS[step.state]))
 
-    def _put_away(self, change: Change, number: int) -> bool:
-        """Sees to it that what a path holds is in the store. False if the path holds already what it shall."""
-        path = self.folder / change.path
+    def _kept(self, change: Change) -> str | None:
+        """What a path holds now; if that is what it held before the step, it is in the store from here on."""
         now = self.content(change.path)
-        if now == change.after:
-            return False
         if now is not None and now == change.before:
-            self.store.keep(path, now)
-        elif now is not None:
-            self._put_aside(change.path, number)
-        return True
+            self.store.keep(self.folder / change.path, now)
+        return now
 
     def _put_aside(self, name: PurePosixPath, number: int) -> None:
         """What somebody made of a file by hand is nobody's to throw away."""
@@ -110,40 +111,40 @@ class Desk:
                 except OSError:  # others are in it
                     break
 
-    def _fill(self, changes: list[Change], needed: set[str]) -> None:
-        """Puts contents in place. One that nothing else asks for leaves the store: moving a dataset copies nothing."""
+    def _fill(self, changes: list[Change], standing: list[Step]) -> None:
+        """Puts contents in place. One that no step may ask for leaves the store: moving a dataset copies nothing."""
+        needed = {sha for step in standing for sha in step.needs()}
+        moved = {sha for step in standing for sha in step.befores()} - needed
         still = Counter(change.after for change in changes)
+        for folder in {self.folder / change.path.parent for change in changes}:
+            folder.mkdir(parents=True, exist_ok=True)
         for change in changes:
             sha = change.after or ""
             still[sha] -= 1
-            move = still[sha] == 0 and sha not in needed
-            self.store.place(sha, self.folder / change.path, move=move, mtime=change.after_mtime)
+            leave = still[sha] > 0 or sha in needed or (sha in moved and self.store.is_small(sha))
+            self.store.place(sha, self.folder / change.path, leave=leave, mtime=change.after_mtime)
 
     def content(self, name: PurePosixPath) -> str | None:
         """The sha256 of what a path holds now, or None."""
         path = self.folder / name
         return sha256_file(path) if path.is_file() else None
 
-    def check_untouched(self, step: Step, *, keep_edits: bool) -> None:
-        """Refuses to take a step back over changes made by hand since, unless they may be put aside.
+    def check(self, step: Step, *, keep_edits: bool) -> None:
+        """Looks before anything is moved whether a step can be taken back.
 
         Raises:
-            UsageError: names the files.
+            UsageError: names the files that were changed by hand since, unless those may be put aside.
+            BakehouseError: names the files whose contents are gone or damaged.
         """
-        edited = [c.path for c in step.changes if self.content(c.path) not in (c.after, c.before)]
+        now = {change.path: self.content(change.path) for change in step.changes}
+        edited = [c.path for c in step.changes if now[c.path] not in (c.after, c.before)]
         if edited and not keep_edits:
             raise UsageError(
                 f"{len(edited)} of the files of step {step.number} ({step.verb}) were changed since: {listed(edited)}",
                 hint=f"--keep-edits puts them as they are now into {self.aside(step.number)} and takes the step back",
             )
 
-    def check_store(self, step: Step) -> None:
-        """Looks before anything is moved whether the store can give back all that a step took.
-
-        Raises:
-            BakehouseError: names the files whose contents are gone or damaged.
-        """
-        there = {c.after for c in step.changes if c.after and self.content(c.path) == c.after}
+        there = {c.after for c in step.changes if c.after and now[c.path] == c.after}
         lost = [
             c.path for c in step.changes if c.before and c.before not in there and not self.store.is_whole(c.before)
         ]

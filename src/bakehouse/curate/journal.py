@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, Self, get_args
@@ -59,9 +59,13 @@ class Step:
         """Begun, and not yet at an end."""
         return self.state in ("applying", "undoing")
 
+    def befores(self) -> set[str]:
+        """The contents that paths held before it."""
+        return {c.before for c in self.changes if c.before}
+
     def needs(self) -> set[str]:
         """The contents that taking this step back asks of the store: those that no path holds after it."""
-        return {c.before for c in self.changes if c.before} - {c.after for c in self.changes if c.after}
+        return self.befores() - {c.after for c in self.changes if c.after}
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in the file."""
@@ -87,10 +91,11 @@ class Step:
 
 
 class Journal:
-    """The steps of one dataset, in `folder`."""
+    """The steps of one dataset, in `folder`. Each file is read once: whoever changes a dataset does it alone."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._known: dict[Path, Step] = {}
 
     def steps(self) -> tuple[Step, ...]:
         """All of them, the first one first.
@@ -98,10 +103,12 @@ class Journal:
         Raises:
             BakehouseError: a file of the journal cannot be understood.
         """
-        if not self.folder.is_dir():
-            return ()
-        found = [_read(path) for path in self.folder.iterdir() if re.fullmatch(r"[0-9]+-.+\.json", path.name)]
+        found = [self._known.get(path) or self._known.setdefault(path, _read(path)) for path in self._paths()]
         return tuple(sorted(found, key=lambda step: step.number))
+
+    def _paths(self) -> Iterator[Path]:
+        if self.folder.is_dir():
+            yield from (path for path in self.folder.iterdir() if re.fullmatch(r"[0-9]+-.+\.json", path.name))
 
     def tidy(self) -> None:
         """Removes what a command that was killed while writing left beside the journal's files."""
@@ -114,10 +121,17 @@ class Journal:
         Raises:
             BakehouseError: the disk is full, or the folder cannot be written.
         """
-        # Escaped, since names of files need not be valid Unicode.
-        text = json.dumps(step.to_json(), indent=1, default=str)
-        write_text(self.folder / f"{step.number:04d}-{step.verb}.json", text + "\n")
+        path = self.folder / f"{step.number:04d}-{step.verb}.json"
+        write_text(path, _text(step.to_json()))
+        self._known[path] = step
         return step
+
+
+def _text(step: dict[str, Any]) -> str:
+    """JSON with a line for each change: they are many. Escaped, since names of files need not be valid Unicode."""
+    changes = ",\n  ".join(map(json.dumps, step.pop("changes")))
+    head = json.dumps(step, indent=1, default=str).removesuffix("\n}")
+    return f'{head},\n "changes": [\n  {changes}\n ]\n}}\n'
 
 
 def _read(path: Path) -> Step:

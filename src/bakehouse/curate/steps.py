@@ -40,6 +40,8 @@ __all__ = [
 ]
 
 _WORKERS = min(4, os.cpu_count() or 1)
+_PORTIONS = 1000
+"""At most so many portions of work go to the threads: handing over ten thousand captions takes longer than they do."""
 
 
 def apply(
@@ -85,17 +87,16 @@ def undo(folder: Path | str, *, keep_edits: bool = False) -> Step:
         BakehouseError: the store was damaged, or the folder cannot be written.
     """
     folder = Path(folder)
-    if not history(folder):
+    steps = history(folder)
+    if not steps:
         raise UsageError(f"{folder} has no steps to take back", hint="`bakehouse dataset` commands make them")
-    left = recover(folder)
-    if left is not None and left.state == "undoing":
-        return replace(left, state="undone")  # the same command again goes on, and takes no further step back
     with at_work(folder, "dataset undo") as desk:
+        if left := next((step for step in steps if step.state == "undoing"), None):
+            return replace(left, state="undone")  # the same command again goes on, and takes no further step back
         last = next((step for step in reversed(desk.journal.steps()) if step.state == "done"), None)
         if last is None:
             raise UsageError(f"{folder} is as it was before its first step: nothing to take back")
-        desk.check_untouched(last, keep_edits=keep_edits)
-        desk.check_store(last)
+        desk.check(last, keep_edits=keep_edits)
         return desk.finish(desk.journal.write(replace(last, state="undoing")))
 
 
@@ -141,24 +142,28 @@ def _apply(
             return None
         number = max((step.number for step in desk.journal.steps()), default=0) + 1
         step = Step(number, verb, settings, "applying", time.time(), changes)
+        desk.store.flush()  # from the note on, the step can be finished whatever happens
         return desk.finish(desk.journal.write(step))
 
 
 def _made(proposals: Sequence[Proposal], desk: Desk, progress: Callable[[int, int], None] | None) -> list[Made]:
     """Computes all edits, several at once; their contents go into the store as they come, so memory holds few."""
 
-    def make(proposal: Proposal) -> list[Made]:
+    def make(portion: Sequence[Proposal]) -> list[Made]:
         return [
             Made(edit, proposal.why, desk.store.put(edit.content) if isinstance(edit, Write) else "")
+            for proposal in portion
             for edit in proposal.make()
         ]
 
     made: list[Made] = []
+    size = len(proposals) // _PORTIONS + 1
+    portions = [proposals[start : start + size] for start in range(0, len(proposals), size)]
     with ThreadPoolExecutor(_WORKERS) as pool:
-        for done, edits in enumerate(pool.map(make, proposals), 1):
+        for number, edits in enumerate(pool.map(make, portions), 1):
             made += edits
             if progress is not None:
-                progress(done, len(proposals))
+                progress(min(number * size, len(proposals)), len(proposals))
     return made
 
 

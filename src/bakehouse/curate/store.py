@@ -7,10 +7,10 @@ import os
 import shutil
 from pathlib import Path
 
-from bakehouse.core.files import atomic_path, sha256_bytes, sha256_file, write_bytes, writing_to
+from bakehouse.core.files import flush, sha256_bytes, sha256_file, writing_to
 
 SMALL = 1 << 16
-"""Bytes. What is no longer than a caption stays here even if it only moved: its file may be edited by hand later."""
+"""Bytes. Of what is no longer than a caption a copy stays here even if it only moved: its file may be edited later."""
 
 
 class Store:
@@ -25,22 +25,30 @@ class Store:
         self.new = home / "new"
 
     def put(self, content: bytes | Path) -> str:
-        """Takes new content in, whole and flushed to the disk; a path is moved here. Gives its sha256.
+        """Takes new content in; a path is moved here. Gives its sha256. On the disk it is after `flush` alone.
 
         Raises:
             BakehouseError: the disk is full, or the folder cannot be written.
         """
-        if isinstance(content, bytes):
-            sha = sha256_bytes(content)
-            if self.find(sha) is None:
-                write_bytes(self.new / sha, content)
-            return sha
-        sha = sha256_file(content)
+        sha = sha256_bytes(content) if isinstance(content, bytes) else sha256_file(content)
         if self.find(sha) is None:
-            with atomic_path(self.new / sha) as temporary:
-                shutil.move(content, temporary)
-        content.unlink(missing_ok=True)
+            with writing_to(self.new / sha):
+                if isinstance(content, bytes):
+                    (self.new / sha).write_bytes(content)
+                else:
+                    shutil.move(content, self.new / sha)
+        if isinstance(content, Path):
+            content.unlink(missing_ok=True)
         return sha
+
+    def flush(self) -> None:
+        """Waits until all contents are on the disk: what a step needs before it is noted.
+
+        Raises:
+            BakehouseError: the disk is full or broken.
+        """
+        with writing_to(self.new):
+            flush(self.new)
 
     def find(self, sha: str) -> Path | None:
         """Where a content lies, or None."""
@@ -58,37 +66,44 @@ class Store:
         the file system knows no second names, the file moves here.
         """
         kept = self.files / sha
-        if kept.is_file():
-            return
-        self.files.mkdir(parents=True, exist_ok=True)
         try:
             os.link(path, kept)
         except FileExistsError:
             return
         except OSError:
-            path.replace(kept)
+            if not kept.is_file():
+                path.replace(kept)
 
-    def place(self, sha: str, path: Path, *, move: bool, mtime: int | None) -> None:
-        """Puts a content at `path` in one move, with the age `mtime` (nanoseconds); large ones leave with `move`."""
+    def place(self, sha: str, path: Path, *, leave: bool, mtime: int | None) -> None:
+        """Puts a content at `path` in one move, with the age `mtime` (nanoseconds): itself, or with `leave` a copy."""
         source = self.find(sha)
         if source is None:
             raise FileNotFoundError(f"the store has lost {sha}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not move or source.stat().st_size <= SMALL:
+        if leave:
             source = Path(shutil.copy2(source, self.new / f"{sha}.copy"))
         if mtime is not None:
             os.utime(source, ns=(mtime, mtime))
         source.replace(path)
 
+    def is_small(self, sha: str) -> bool:
+        """Whether a content that is here is no longer than a caption."""
+        path = self.find(sha)
+        return path is not None and path.stat().st_size <= SMALL
+
+    def make(self) -> None:
+        """Makes the folders, where there are none."""
+        self.files.mkdir(parents=True, exist_ok=True)
+        self.new.mkdir(parents=True, exist_ok=True)
+
     def open(self) -> None:
-        """Makes the folder for new contents, and empties it of what a killed command left.
+        """Makes the folders, and empties that for new contents of what a killed command left.
 
         Raises:
             BakehouseError: the folder cannot be written.
         """
         self.close()
         with writing_to(self.new):
-            self.new.mkdir(parents=True, exist_ok=True)
+            self.make()
 
     def close(self) -> None:
         """Throws away new contents that no step took."""

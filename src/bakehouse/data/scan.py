@@ -80,9 +80,8 @@ def scan(
 
 def natural_key(path: Path, root: Path | None = None) -> tuple[object, ...]:
     """Sorts `a2` before `a10`, without regard to case or to how accents are encoded; ties by the exact name."""
-    relative = path.relative_to(root) if root is not None else path
-    parts = tuple(_natural(part) for part in relative.parts)
-    return (parts, relative.as_posix())
+    names = path.parts[len(root.parts) :] if root is not None else path.parts
+    return (tuple(map(_natural, names)), names)
 
 
 def _natural(name: str) -> tuple[tuple[int, int, str], ...]:

@@ -177,6 +177,14 @@ class Denoiser(nn.Module, ABC):
         """Tokens of each prompt without the begin and end marks; more than 75 x `chunks` means the rest is not read."""
 
     @abstractmethod
+    def pieces(self, prompts: Sequence[str]) -> list[list[str]]:
+        """What the tokenizer cuts each prompt into, without the begin and end marks: `zwx` -> `z`, `wx</w>`."""
+
+    @abstractmethod
+    def whole_words(self) -> list[str]:
+        """Words that are one piece to the tokenizer, those that its own texts had least last."""
+
+    @abstractmethod
     def use_gradient_checkpointing(self, on: bool = True) -> None:
         """Trades about a third more time for activations that are computed again on the way back."""
 

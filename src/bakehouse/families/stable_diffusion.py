@@ -19,7 +19,15 @@ from bakehouse.families.denoiser import Conditioning, Denoiser, Moments
 from bakehouse.families.evidence import ZERO_TERMINAL
 from bakehouse.families.fingerprint import files_fingerprint, tensors_sha256
 from bakehouse.families.schedule import schedule_from_config
-from bakehouse.families.text import layers_of, normed_state, token_ids, under_text_model, words_of
+from bakehouse.families.text import (
+    layers_of,
+    normed_state,
+    pieces_of,
+    token_ids,
+    under_text_model,
+    whole_words,
+    words_of,
+)
 
 DEFAULT_SCHEDULER = {
     "_class_name": "DDIMScheduler",
@@ -175,6 +183,12 @@ class StableDiffusion(Denoiser):
 
     def token_count(self, prompts: Sequence[str]) -> list[int]:
         return [len(words) for words in words_of(self.tokenizers["tokenizer"], prompts)]
+
+    def pieces(self, prompts: Sequence[str]) -> list[list[str]]:
+        return pieces_of(self.tokenizers["tokenizer"], prompts)
+
+    def whole_words(self) -> list[str]:
+        return whole_words(self.tokenizers["tokenizer"])
 
     def use_gradient_checkpointing(self, on: bool = True) -> None:
         if on:

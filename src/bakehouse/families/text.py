@@ -21,6 +21,23 @@ def words_of(tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
     return [list(words) for words in encoded.input_ids]
 
 
+def pieces_of(tokenizer: Any, prompts: Sequence[str]) -> list[list[str]]:
+    """The pieces that a tokenizer cuts each prompt into; one that ends a word has the mark `</w>` behind it."""
+    return [list(tokenizer.convert_ids_to_tokens(words)) for words in words_of(tokenizer, prompts)]
+
+
+def whole_words(tokenizer: Any) -> list[str]:
+    """Words of plain small letters that are one piece, in the order of their numbers.
+
+    Byte-pair merges are made from the most frequent pair on (Sennrich et al. 2016, arXiv:1508.07909), so the last words
+    are those that the tokenizer's own texts had least.
+    """
+    numbers: dict[str, int] = tokenizer.get_vocab()
+    ends = [piece for piece in sorted(numbers, key=numbers.__getitem__) if piece.endswith("</w>")]
+    words = [piece.removesuffix("</w>") for piece in ends]
+    return [word for word in words if len(word) > 1 and word.isascii() and word.isalpha() and word.islower()]
+
+
 def token_ids(tokenizer: Any, prompts: Sequence[str], *, chunks: int, length: int) -> Tensor:
     """Token numbers [B, chunks, length]: each chunk has its own begin mark, length - 2 places and an end mark.
 

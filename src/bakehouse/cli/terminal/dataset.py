@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from rich.table import Table
@@ -12,9 +12,10 @@ from rich.table import Table
 from bakehouse.cli.terminal.events import Painter
 from bakehouse.cli.terminal.screen import notes, print_json, print_table, print_warnings
 from bakehouse.core.events import Progress
+from bakehouse.curate.companions import TEXTS
 from bakehouse.curate.edits import Proposal
 from bakehouse.curate.intake.take import Taken
-from bakehouse.curate.journal import Step
+from bakehouse.curate.journal import Change, Step
 from bakehouse.data import ImageSet
 
 _SHOWN = 40
@@ -58,9 +59,18 @@ def print_step(verb: str, step: Step | None, folder: Path, *, json: bool = False
     if step is None:
         print(f"nothing to {verb}: {folder} is as it was")
         return
-    _print_lines([(str(c.path), c.why) for c in step.changes if c.why])
+    _print_lines([(str(c.path), c.why) for c in _told(step.changes)])
     print(f"step {step.number} ({verb}): {counted(step)} in {folder}")
     print(f"take it back with: bakehouse dataset undo {folder}")
+
+
+def _told(changes: Sequence[Change]) -> list[Change]:
+    """One change of those that an image and its caption had for one reason: of a file that was there, of the image."""
+    groups: dict[tuple[PurePath, str], list[Change]] = {}
+    for change in changes:
+        if change.why:
+            groups.setdefault((change.path.with_suffix(""), change.why), []).append(change)
+    return [min(group, key=lambda c: (c.before is None, c.path.suffix.lower() in TEXTS)) for group in groups.values()]
 
 
 def print_undone(steps: Sequence[Step], folder: Path, *, json: bool = False) -> None:

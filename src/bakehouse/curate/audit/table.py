@@ -154,7 +154,7 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(
         "D08", "warning", "a word that means something already", triggers.taken_words, needs="triggers",
-        advice="choose a word without a meaning: letters that no dictionary has, like zwx",
+        advice="choose a word without a meaning, like zwx; `bakehouse triggers probe WORD` asks the base model",
     ),
     Check(
         "D09", "warning", "characters together", triggers.together, needs="triggers",

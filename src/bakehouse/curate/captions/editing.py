@@ -107,7 +107,7 @@ def difference(before: Sequence[str], after: Sequence[str]) -> str:
         return f"{len(before)} lines become {len(after)}"
     old = [tag for line in before for tag in split(line)]
     new = [tag for line in after for tag in split(line)]
-    gone, come = [t for t in old if t not in new], [t for t in new if t not in old]
+    gone, come = _without(old, new), _without(new, old)
     respelled = {key(t) for t in gone} & {key(t) for t in come}
     parts = [
         _listed("-", [t for t in gone if key(t) not in respelled]),
@@ -118,6 +118,11 @@ def difference(before: Sequence[str], after: Sequence[str]) -> str:
     if told:
         return told
     return "fewer of the same" if len(new) < len(old) else "another order" if old != new else "other spaces"
+
+
+def _without(tags: Sequence[str], others: Sequence[str]) -> list[str]:
+    gone = set(others)
+    return [tag for tag in tags if tag not in gone]
 
 
 def _listed(sign: str, tags: Sequence[str]) -> str:

@@ -96,18 +96,18 @@ def read_folder(folder: Path | str) -> CaptionFolder:
 
 
 def glance(folder: Path | str, progress: Callable[[int, int], None] | None = None) -> ImageSet:
-    """The images of a folder without opening one: sizes are 0 and hashes empty. For verbs that only read captions.
+    """The images of a folder without opening one: sizes are 0, hashes and captions empty. For verbs that read captions.
 
     Raises:
-        UsageError: as `read_folder`.
+        UsageError: no such folder.
     """
-    found = read_folder(folder)
-    records = [
-        ImageRecord(p, 0, 0, "", c.captions if c else (), c.path if c else None) for p, c in found.images.items()
-    ]
+    root = Path(folder)
+    check_root(root)
+    found = collect(root)
+    records = [ImageRecord(path, 0, 0, "") for path in [*found.images, *found.unnamed]]
     if progress is not None:
         progress(len(records), len(records))
-    return ImageSet(tuple(records), notes=found.notes, root=found.root)
+    return ImageSet(tuple(records), root=root)
 
 
 def _of_image(path: Path, files: Sequence[Path], root: Path, remarks: dict[str, list[str]]) -> CaptionText | None:
@@ -119,7 +119,7 @@ def _of_image(path: Path, files: Sequence[Path], root: Path, remarks: dict[str, 
 
 def _read(path: Path, root: Path, remarks: dict[str, list[str]]) -> CaptionText | None:
     """One file; notes go to `remarks`."""
-    name = PurePosixPath(path.relative_to(root).as_posix())
+    name = PurePosixPath(*path.parts[len(root.parts) :])
     if path.suffix.lower() == ".json":
         lines = read_caption(path).lines
         return CaptionText(path, name, lines, "json") if lines else None

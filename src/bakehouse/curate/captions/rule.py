@@ -140,9 +140,5 @@ def with_lists(tags: Sequence[str], lists: Sequence[str]) -> Tags:
 
 def each_tag(change: Callable[[str], str]) -> Callable[[Tags], Tags]:
     """A change of single tags, remembered for each; a tag that becomes empty goes."""
-    remembered = functools.lru_cache(maxsize=1 << 16)(change)
-
-    def tags(caption: Tags) -> Tags:
-        return tuple(new for tag in caption if (new := tag if tag == BARRIER else remembered(tag)))
-
-    return tags
+    remembered = functools.lru_cache(maxsize=1 << 16)(lambda tag: tag if tag == BARRIER else change(tag))
+    return lambda caption: tuple(filter(None, map(remembered, caption)))

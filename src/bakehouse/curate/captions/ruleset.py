@@ -139,7 +139,8 @@ def _counts(captions: Iterable[Caption]) -> Counter[str]:
     counts: Counter[str] = Counter()
     for caption in captions:
         if not isinstance(caption, str):
-            counts.update({key(tag) for tag in caption if tag != BARRIER})
+            counts.update(set(map(key, caption)))
+    del counts[BARRIER]
     return counts
 
 

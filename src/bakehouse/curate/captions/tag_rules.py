@@ -60,7 +60,11 @@ class Remove(Rule):
 
     def bind(self, context: Context) -> Change:
         gone, kept = matcher(with_lists(self.tags, self.lists)), matcher(self.keep)
-        return Change(lambda tags: tuple(tag for tag in tags if not gone(tag) or kept(tag)))
+
+        def left(tags: Tags) -> Tags:
+            return tuple(tag for tag in tags if not gone(tag) or kept(tag)) if any(map(gone, tags)) else tags
+
+        return Change(left)
 
 
 class Replace(Rule):
@@ -111,7 +115,7 @@ class Dedupe(Rule):
 
     def bind(self, context: Context) -> Change:
         def once(tags: Tags) -> Tags:
-            if len({key(tag) for tag in tags}) == len(tags):
+            if len(set(map(key, tags))) == len(tags):
                 return tags
             seen: set[str] = set()
             out = []

@@ -43,7 +43,7 @@ def split(caption: str) -> tuple[str, ...]:
     """The tags in order, without white space around them and without empty ones; `|||` is one by itself."""
     if BARRIER not in caption:
         pieces = _COMMA.split(caption) if "{" in caption else caption.split(",")
-        return tuple(tag for piece in pieces if (tag := piece.strip()))
+        return tuple(filter(None, map(str.strip, pieces)))
     sections = [split(section) for section in caption.split(BARRIER)]
     joined = list(sections[0])
     for section in sections[1:]:
@@ -83,20 +83,42 @@ def _faces() -> frozenset[str]:
 
 def form_of(caption: str) -> Form:
     """Whether a caption is a list of tags or has sentences in it: then tags cannot be moved about."""
-    parts = [part.split() for part in caption.split(",")]
-    if len(parts) == 1 and len(parts[0]) >= _LONE_PART and not _LINKS.isdisjoint(w.casefold() for w in parts[0]):
+    parts = caption.split(",")
+    if any(map(_is_clause, parts)):
         return "prose"
-    if any(len(words) >= _LONG_PART and not _GRAMMAR.isdisjoint(w.casefold() for w in words) for words in parts):
+    longest = max(map(_words, parts))
+    if longest >= _LONE_PART and (_ENDED.search(caption) or (len(parts) == 1 and _has(_LINKS, caption.split()))):
         return "prose"
-    if any(_ARTICLE.match(" ".join(words)) for words in parts):
-        return "prose"
-    longest = max(map(len, parts))
-    return "prose" if longest >= _LONE_PART and _ENDED.search(caption) else "tags"
+    return "tags"
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _is_clause(part: str) -> bool:
+    """Whether what stands between two commas is no tag, whatever stands beside it."""
+    words = part.split()
+    return (len(words) >= _LONG_PART and _has(_GRAMMAR, words)) or _ARTICLE.match(" ".join(words)) is not None
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _words(part: str) -> int:
+    return len(part.split())
+
+
+def _has(known: frozenset[str], words: Sequence[str]) -> bool:
+    return not known.isdisjoint(map(str.casefold, words))
 
 
 def has_several_people(tags: Sequence[str]) -> bool:
     """Whether the caption is of more than one person: then nobody knows whose hair it is."""
-    keys = [key(tag) for tag in tags]
-    if any(_SEVERAL.fullmatch(k) or k in _SEVERAL_WORDS for k in keys):
-        return True
-    return sum(1 for k in set(keys) if _ONE.fullmatch(k)) > 1
+    keys = set(map(key, tags))
+    return any(map(_is_several, keys)) or sum(map(_is_one, keys)) > 1
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _is_several(k: str) -> bool:
+    return k in _SEVERAL_WORDS or _SEVERAL.fullmatch(k) is not None
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _is_one(k: str) -> bool:
+    return _ONE.fullmatch(k) is not None

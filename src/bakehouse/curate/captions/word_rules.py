@@ -48,7 +48,7 @@ def _enter(table: dict[str, str], words: Sequence[str], chosen: str) -> None:
 
 
 def _renamed(tags: Tags, table: Mapping[str, str]) -> Tags:
-    if not any(key(tag) in table for tag in tags):
+    if table.keys().isdisjoint(map(key, tags)):
         return tags
     there = {key(tag) for tag in tags if key(tag) not in table}
     out = []
@@ -79,6 +79,8 @@ class Generics(Rule):
         kept = matcher(self.keep)
 
         def drop(tags: Tags) -> Tags:
+            if special.keys().isdisjoint(map(key, tags)):
+                return tags
             general = [tag for tag in tags if key(tag) in special and not kept(tag)]
             gone = {g for g in general if any(special[key(g)](t) for t in tags if key(t) != key(g))}
             if not gone or has_several_people(tags):
@@ -116,7 +118,7 @@ class Redundant(Rule):
 
         def drop(tags: Tags) -> Tags:
             said = frozenset().union(*map(ends, tags))
-            if not any(key(tag) in said for tag in tags) or has_several_people(tags):
+            if said.isdisjoint(map(key, tags)) or has_several_people(tags):
                 return tags
             return tuple(tag for tag in tags if key(tag) not in said or kept(tag) or tag == BARRIER)
 
@@ -135,8 +137,12 @@ class Split(Rule):
                 return (tag,)
             return next((p for p in _partings(key(tag)) if all(map(context.knows, p))), _always(tag))
 
+        @functools.lru_cache(maxsize=1 << 16)
+        def is_whole(tag: str) -> bool:
+            return parts(tag) == (tag,)
+
         def taken_apart(tags: Tags) -> Tags:
-            if all(parts(tag) == (tag,) for tag in tags):
+            if all(map(is_whole, tags)):
                 return tags
             new = [part for tag in tags for part in parts(tag)]
             return tuple(t for i, t in enumerate(new) if t in tags or key(t) not in map(key, new[:i]))

@@ -106,7 +106,7 @@ class Clean(Spec):
         told = marked(found, [(r.width, r.height) for r in images])
         left = sum(text.kind not in self.kinds for lines in told.values() for text in lines)
         if left:
-            yield Noted(message=f"{left} lines of other text stay (signs, prints on clothes): --kinds text takes them")
+            yield Noted(message=f"{left} lines of other text stay (signs, prints on clothes): --kind text takes them")
         return [[text for text in told[i] if text.kind in self.kinds] for i in range(len(images))]
 
     def _sorted(self, record: ImageRecord, texts: Sequence[Text], finder: FaceFinder | None) -> Findings:

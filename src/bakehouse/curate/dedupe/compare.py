@@ -79,7 +79,7 @@ def prepare(image: Image.Image, scale: Scale) -> NDArray[np.uint8]:
 
 def difference(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> Difference:
     """Of two prepared pictures, as they are."""
-    return _by_tiles(np.abs(a.astype(np.int16) - b))
+    return _by_tiles(np.maximum(a, b) - np.minimum(a, b))
 
 
 def recoloured_difference(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> Difference:
@@ -113,8 +113,9 @@ def _curve(x: Floats, y: Floats, of: Floats) -> Floats:
     return np.interp(of, at, means).astype(np.float32)
 
 
-def _by_tiles(off: NDArray[np.int16] | Floats) -> Difference:
+def _by_tiles(off: NDArray[np.uint8] | Floats) -> Difference:
     high, wide = off.shape[0] // TILE, off.shape[1] // TILE
-    columns = off.sum(2, dtype=np.float32).reshape(high, TILE, wide, TILE)
-    tiles = columns.mean((1, 3)) / np.float32(3)
+    # Whole lines are added first, as they lie in memory.
+    lines = off.reshape(high, TILE, wide * TILE * 3).sum(1, dtype=np.float32)
+    tiles = lines.reshape(high, wide, TILE * 3).sum(2) / np.float32(TILE * TILE * 3)
     return Difference(float(tiles.max()), float(np.percentile(tiles, 90)), tiles)

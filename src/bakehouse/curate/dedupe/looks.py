@@ -34,8 +34,8 @@ FLAT = 0.5
 PLAIN = 16
 """A hash with fewer cells than this that differ from their neighbours says nothing of what is seen."""
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-_BLOCK = 512
-"""So many hashes are set against others at a time."""
+_BLOCK = 256
+"""So many hashes are set against so many others at a time: a processor's cache holds what is made of them."""
 _WORKERS = min(4, os.cpu_count() or 1)
 
 
@@ -147,16 +147,12 @@ def _packed(bits: NDArray[np.bool_]) -> Words:
 def alike(looks: Sequence[Look], within: int) -> list[Pair]:
     """Pairs (i, j), i < j, whose pHashes or dHashes differ in at most `within` of 64 bits; in order."""
     phash = np.array([one.phash for one in looks], np.uint64)
-    dhash = np.array([one.dhash for one in looks], np.uint64)
-    said = ~np.array([one.plain[0] for one in looks], bool)
-    found: list[Pair] = []
-    for start in range(0, len(looks), _BLOCK):
-        rows = slice(start, start + _BLOCK)
-        near = _apart(phash[rows], phash) <= within
-        near |= (_apart(dhash[rows], dhash) <= within) & said[rows, None] & said[None]
-        i, j = np.nonzero(np.triu(near, start + 1))
-        found += zip((i + start).tolist(), j.tolist(), strict=True)
-    return found
+    said, dhash = _said(looks)
+    i, j = _near(phash, phash, within)
+    k, m = _near(dhash, dhash, within)
+    i, j = np.concatenate([i, said[k]]), np.concatenate([j, said[m]])
+    found = np.unique(np.stack([i, j], 1)[i < j], axis=0)
+    return [(i, j) for i, j in found.tolist()]
 
 
 def crops(looks: Sequence[Look], within: int, colour: float) -> Iterator[Candidate]:
@@ -167,18 +163,16 @@ def crops(looks: Sequence[Look], within: int, colour: float) -> Iterator[Candida
         within: bits of 64 in which the hashes may differ.
         colour: how far apart the mean colours of 4 x 4 cells may be on average, of 255.
     """
-    whole = np.array([one.dhash for one in looks], np.uint64)
-    said = ~np.array([one.plain[0] for one in looks], bool)
-    colours = np.stack([one.colours[0] for one in looks]).astype(np.int16) if looks else np.zeros((0, 48), np.int16)
+    said, whole = _said(looks)
+    colours = np.array([one.colours[0] for one in looks], np.int16).reshape(len(looks), 48)
 
     def candidates(i: int) -> list[Candidate]:
         one = looks[i]
-        near = _apart(one.windows, whole) <= within
-        near &= ~one.plain[1:, None] & said
-        near[:, i] = False
-        w, j = np.nonzero(near)
+        windows = np.flatnonzero(~one.plain[1:])
+        w, j = _near(one.windows[windows], whole, within)
+        w, j = windows[w], said[j]
         off = np.abs(one.colours[1 + w] - colours[j]).mean(1)
-        fits = off <= colour
+        fits = (off <= colour) & (j != i)
         return list(_by_picture(i, j[fits], w[fits], off[fits]))
 
     with ThreadPoolExecutor(_WORKERS) as pool:
@@ -193,10 +187,19 @@ def _by_picture(i: int, j: Numbers, w: Numbers, off: Floats) -> Iterator[Candida
         yield i, other, w[mine][:3].tolist()
 
 
-def _apart(a: Words, b: Words) -> NDArray[np.uint8]:
-    """[A, B]: in how many bits each of `a` differs from each of `b`; made in pieces that a processor's cache holds."""
-    apart = np.empty((len(a), len(b)), np.uint8)
-    for start in range(0, len(b), _BLOCK):
-        part = slice(start, start + _BLOCK)
-        np.bitwise_count(a[:, None] ^ b[None, part], out=apart[:, part])
-    return apart
+def _said(looks: Sequence[Look]) -> tuple[Numbers, Words]:
+    """Numbers of the pictures whose dHash says something, and those hashes."""
+    said = np.flatnonzero([not one.plain[0] for one in looks])
+    return said, np.array([looks[i].dhash for i in said], np.uint64)
+
+
+def _near(a: Words, b: Words, within: int) -> tuple[Numbers, Numbers]:
+    """Which of `a` differ from which of `b` in at most `within` bits: (numbers in `a`, numbers in `b`)."""
+    found = [np.zeros((2, 0), np.int64)]
+    for i, j in itertools.product(range(0, len(a), _BLOCK), range(0, len(b), _BLOCK)):
+        # Few bits are near, and in one dimension numpy passes over the others quickly.
+        rows, columns = a[i : i + _BLOCK, None], b[j : j + _BLOCK]
+        near = np.flatnonzero((np.bitwise_count(rows ^ columns) <= within).ravel())
+        found.append(np.stack([near // len(columns) + i, near % len(columns) + j]))
+    places = np.concatenate(found, 1)
+    return places[0], places[1]
