@@ -254,7 +254,9 @@ def test_words_that_cannot_be_triggers_are_named_together(tiny, bank):
 
 def test_an_adapter_is_no_base(tiny, tiny_folder, tmp_path):
     adapter = inject(LoRA(rank=2), tiny.parts())
-    path = save_adapter(adapter, tmp_path / "a.safetensors", metadata_for(LoRA(rank=2), name="a", base_model=str(tiny_folder)))
+    path = save_adapter(
+        adapter, tmp_path / "a.safetensors", metadata_for(LoRA(rank=2), name="a", base_model=str(tiny_folder))
+    )
     adapter.remove()
     with pytest.raises(UsageError, match="adapter on it"):
         bare_base(str(path))

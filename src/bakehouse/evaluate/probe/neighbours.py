@@ -19,7 +19,7 @@ _BATCH = 32
 class Neighbours:
     """Compares states of the end mark, where CLIP's text encoders gather what a prompt says.
 
-    Taken off is the state of the class word alone: all prompts share it, and what is left is what a word adds.
+    Taken off is the mean over the bank's words: what all prompts share says nothing of one, and would make all alike.
     """
 
     def __init__(self, model: Denoiser, bank: Bank, *, class_word: str, clip_skip: int = 1) -> None:
@@ -30,28 +30,32 @@ class Neighbours:
 
     def near(self, word: str, count: int = 3) -> tuple[Kin, ...]:
         """The nearest words of the bank with their cosines, the nearest first; the word itself is not among them."""
-        cosines = self._bank @ self._directions([word])[0]
+        cosines = self._bank @ self._direction(word)
         order = sorted(range(len(self.bank.words)), key=lambda i: (-float(cosines[i]), i))
         others = [i for i in order if plain(self.bank.words[i]) != plain(word)]
         return tuple(Kin(self.bank.words[i], float(cosines[i])) for i in others[:count])
 
     @cached_property
     def _bank(self) -> Tensor:
-        words = self.bank.words
-        return torch.cat([self._directions(words[i : i + _BATCH]) for i in range(0, len(words), _BATCH)])
+        return torch.nn.functional.normalize(self._known - self._mean, dim=-1)
 
     @cached_property
-    def _of_class(self) -> Tensor:
-        return self._states([self.class_word])
+    def _mean(self) -> Tensor:
+        return self._known.mean(dim=0)
 
-    def _directions(self, words: Sequence[str]) -> Tensor:
-        """Unit rows [N, D]."""
-        added = self._states([f"{word} {self.class_word}".strip() for word in words]) - self._of_class
-        return torch.nn.functional.normalize(added, dim=-1)
+    @cached_property
+    def _known(self) -> Tensor:
+        words = self.bank.words
+        return torch.cat([self._states(words[i : i + _BATCH]) for i in range(0, len(words), _BATCH)])
+
+    def _direction(self, word: str) -> Tensor:
+        """A unit vector [D]."""
+        return torch.nn.functional.normalize(self._states([word])[0] - self._mean, dim=0)
 
     @torch.no_grad()
-    def _states(self, prompts: Sequence[str]) -> Tensor:
-        """The end marks' states [N, D], float64 on the CPU."""
+    def _states(self, words: Sequence[str]) -> Tensor:
+        """The end marks' states [N, D] of prompts with the class word, float64 on the CPU."""
+        prompts = [f"{word} {self.class_word}".strip() for word in words]
         hidden = self.model.encode_prompt(prompts, clip_skip=self.clip_skip).hidden
         last = hidden.shape[1] - 1
         ends = [min(tokens + 1, last) for tokens in self.model.token_count(prompts)]

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, Literal
 
+from bakehouse.data.tag_groups import plain
+
 Verdict = Literal["free", "weak", "collides", "known", "unclear"]
 
 WEAK_FROM = 1 / 3
@@ -144,6 +146,8 @@ def judge(reach: float, *, taught: bool, heeds: bool, collides: Sequence[Kin] = 
 def explain(reading: Reading, *, base: str, class_word: str, vocabulary: str, taught: bool) -> str:
     """A verdict as one sentence."""
     word, far = repr(reading.word), f"{reading.share:.0%} of what a known word does"
+    if plain(reading.word) == plain(class_word):
+        return f"{word} is known: it is the class word itself"
     helps = f"; it is a sort of {class_word!r} to {base}, which may even help" if reading.helps else ""
     match reading.verdict:
         case "free":
