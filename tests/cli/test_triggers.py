@@ -100,7 +100,7 @@ def test_the_pages_commands_run_on_its_own_triggers(tmp_path, monkeypatch, capsy
         (photos / f"{i:02d}.txt").write_text(f"person, blue eyes, eyepatch, white hat, {worn}, pose {i}\n")
     (photos / "triggers.toml").write_text(re.search(r"```toml\n(.*?)```", PAGE, re.DOTALL)[1])
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"<!-- not run: .+? -->\n```console\n(.*?)```", PAGE, re.DOTALL)
+    blocks = re.findall(r"<!-- not run: tests/cli/test_triggers.py runs .+? -->\n```console\n(.*?)```", PAGE, re.DOTALL)
     lines = [line for block in blocks for line in block.splitlines()]
     assert len(lines) == 4
     for line in lines:
@@ -112,30 +112,23 @@ def test_the_pages_commands_run_on_its_own_triggers(tmp_path, monkeypatch, capsy
 QUICK = ("--noises", "1", "--rare", "4", "--known", "4")
 
 
-def test_a_probe_says_which_words_are_free(capsys):
-    assert typed("triggers", "probe", "zwx", "sks", *QUICK) == 0
+def test_a_probe_says_which_words_are_free_and_exits_with_one_for_those_that_are_not(capsys):
+    assert typed("triggers", "probe", "zwx", "beach", *QUICK) == 1
     out = capsys.readouterr().out
-    assert "'zwx' is free" in out and "'sks' is free" in out
-    assert "of a known word's" in out
-    assert typed("triggers", "probe", "zwx", "sks", *QUICK, "--quiet") == 0
-    assert capsys.readouterr().out.splitlines() == out.splitlines()[-2:]
+    assert "'zwx' is free: it moves crumb" in out and "'beach' is known: crumb was taught it" in out
+    assert "of a known word's" in out and "free instead: " in out
+    assert typed("triggers", "probe", "zwx", *QUICK, "--quiet") == 0
+    assert capsys.readouterr().out.splitlines() == [line for line in out.splitlines() if line.startswith("'zwx'")]
 
 
-def test_a_word_that_the_base_knows_is_exit_code_one(capsys):
-    assert typed("triggers", "probe", "beach", "zwx", *QUICK) == 1
-    out = capsys.readouterr().out
-    assert "'beach' is known: crumb" in out and "free instead: " in out
-    assert typed("triggers", "probe", "red hair", *QUICK, "--json") == 1
+def test_a_probe_of_any_base_draws_its_sheet_and_tells_programs(tiny_folder, tmp_path, capsys):
+    sheet = tmp_path / "sheet.png"
+    words = ("beach", "--base", tiny_folder, "--class", "robot", "--vocabulary", "crumb", "--draw", sheet)
+    assert typed("triggers", "probe", *words, "--pictures", "2", *QUICK, "--json") == 1
     told = json.loads(capsys.readouterr().out)
     assert told["readings"][0]["verdict"] == "known"
-    assert told["better"]
-
-
-def test_a_probe_of_any_base_draws_its_sheet(tiny_folder, tmp_path, capsys):
-    sheet = tmp_path / "sheet.png"
-    words = ("zwx", "--base", tiny_folder, "--class", "robot", "--vocabulary", "crumb", "--draw", sheet)
-    assert typed("triggers", "probe", *words, "--pictures", "2", *QUICK) in (0, 1)
-    assert f"wrote {sheet}" in capsys.readouterr().out
+    assert told["class_word"] == "robot"
+    assert told["looks"][0]["word"] == "beach"
     with Image.open(sheet) as drawn:
         assert drawn.format == "PNG"
 

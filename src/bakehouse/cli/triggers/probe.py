@@ -33,10 +33,10 @@ def probe(
 
     asked = {"class_word": class_word, "noises": noises, "rare": rare, "known": known, "seed": seed}
     spec, bank = ProbeSpec.parse(asked, source="the probe"), bank_of(base or "crumb", vocabulary)
-    place = {"device": device, "precision": precision}
     found, looks = run_probe(
-        words, base or "crumb", bank, spec, **place, draw=draw, pictures=pictures, quiet=quiet or json
-    )
+        words, base or "crumb", bank, spec,
+        device=device, precision=precision, draw=draw, pictures=pictures, quiet=quiet or json,
+    )  # fmt: skip
     print_probe(found, looks, draw, json=json, quiet=quiet)
     if found.taken:
         raise typer.Exit(1)

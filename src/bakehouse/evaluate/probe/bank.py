@@ -15,6 +15,7 @@ from bakehouse.generate.source import Source, resolve
 
 MOST = 384
 """Words compared with: each is one pass of the text encoder."""
+LEAST = 5
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def bank_of(base: str, vocabulary: str | None = None) -> Bank:
         vocabulary: what captions call one: `crumb`, a tagger, or a file such as selected_tags.csv.
 
     Raises:
-        UsageError: nothing of that name, or a file that holds no tags.
+        UsageError: nothing of that name, or a file that holds next to no tags.
     """
     chosen = vocabulary or ("crumb" if base == "crumb" else None)
     if chosen is None:
@@ -50,6 +51,8 @@ def bank_of(base: str, vocabulary: str | None = None) -> Bank:
         return Bank("plain concepts", words[:MOST], _parts(words))
     taught = load_vocabulary(chosen)
     names = list(taught.names())
+    if len(names) < LEAST:
+        raise UsageError(f"{chosen} holds {len(names)} tags: at least {LEAST} are needed to compare words with")
     # A tag of few words is a thing, one of many is a thing with its colours: things first, the most frequent before.
     usual = sorted(names, key=lambda name: (-(taught.count(name) or 0), len(name.split())))
     return Bank(chosen, tuple(usual[:MOST]), _parts(names), taught)

@@ -7,7 +7,9 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
+from bakehouse.core.errors import BakehouseError
 from bakehouse.core.files import key_of
 from bakehouse.data.tag_groups import plain
 from bakehouse.evaluate.probe.bank import Bank
@@ -37,12 +39,19 @@ class Controls:
     _streams: dict[int, tuple[list[str], Iterator[str]]] = field(default_factory=dict)
 
     def rare(self, pieces: int, *, but: str = "") -> list[str]:
-        """Words of so many pieces that should mean nothing; `but` is not among them."""
-        return [w for w in self._first(pieces, self.rare_count + 1) if w != plain(but)][: self.rare_count]
+        """Words of so many pieces that should mean nothing; `but` is not among them.
+
+        Raises:
+            BakehouseError: the tokenizer makes none.
+        """
+        found = [w for w in self._first(pieces, self.rare_count + 1) if w != plain(but)][: self.rare_count]
+        if not found:
+            raise BakehouseError(f"the base's tokenizer makes no rare words of {pieces} pieces to compare with")
+        return found
 
     def known(self, *, but: str = "") -> list[str]:
         """Words that the base was taught, a draw of the bank's."""
-        return [w for w in self._known() if plain(w) != plain(but)][: self.known_count]
+        return [w for w in self._known if plain(w) != plain(but)][: self.known_count]
 
     def pairs(self) -> list[tuple[str, str]]:
         """Known words, each with a rare one of as many pieces: what tells whether the base heeds words at all."""
@@ -56,6 +65,7 @@ class Controls:
                 found.append((word, rare[-1]))
         return found
 
+    @cached_property
     def _known(self) -> list[str]:
         fitting = [w for w in self.bank.words if 0 < self.pieces(w) <= MOST_PIECES]
         return sorted(fitting, key=lambda w: key_of(self.seed, w))[: self.known_count + 1]
@@ -80,6 +90,7 @@ class Controls:
         short = [w for w in reversed(self.whole_words) if _SHORTEST <= len(w) <= _LONGEST]
         # The last fifth: further up stand words that every text has.
         yield from short[: max(self.rare_count + 1, len(short) // 5)]
+        yield from self._letters(1)
 
     def _letters(self, pieces: int) -> Iterator[str]:
         """Consonants drawn at random."""

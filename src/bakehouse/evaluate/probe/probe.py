@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Annotated
 
 from pydantic import Field
@@ -110,9 +111,11 @@ def probe_words(
 
 
 def _tools(model: Denoiser, bank: Bank, spec: ProbeSpec, clip_skip: int) -> _Tools:
-    controls = Controls(
-        bank, lambda word: model.token_count([word])[0], model.whole_words(), spec.rare, spec.known, spec.seed
-    )
+    @cache
+    def pieces(word: str) -> int:
+        return model.token_count([word])[0]
+
+    controls = Controls(bank, pieces, model.whole_words(), spec.rare, spec.known, spec.seed)
     shifts = Shifts(model, class_word=spec.class_word, noises=spec.noises, seed=spec.seed, clip_skip=clip_skip)
     return _Tools(
         model, bank, spec, controls, shifts, Neighbours(model, bank, class_word=spec.class_word, clip_skip=clip_skip)
