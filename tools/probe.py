@@ -1,0 +1,169 @@
+"""Holds the probe against crumb, of which everything is known, and writes docs/triggers.md: `python -m tools.probe`.
+
+Taught words are tags of crumb's vocabulary, rare ones strings of consonants that no control is; the probe is not told
+which is which, and its own controls are others. Then some words are drawn, and the tagger counts what it sees.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import itertools
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from bakehouse.core.files import write_text
+from bakehouse.curate.captions.vocabulary import load_vocabulary
+from bakehouse.curate.taggers import Vocabulary
+from bakehouse.evaluate import CrumbJudge
+from bakehouse.evaluate.probe import Bank, Probe, ProbeSpec, Reading, bank_of, probe_words
+from bakehouse.evaluate.probe.controls import CONSONANTS
+from bakehouse.families.denoiser import Denoiser
+from bakehouse.generate import Request, Studio
+
+PAGE = Path(__file__).parents[1] / "docs" / "triggers.md"
+BEGIN, END = "<!-- probed: written by `python -m tools.probe` -->", "<!-- end of what was probed -->"
+ASKED = (
+    "zwx", "ohwx", "sks", "qvk", "qvl", "hzn", "mira", "dog",
+    "person", "red hair", "glasses", "beach", "robot", "smile",
+)  # fmt: skip
+"""Words that the page names."""
+DRAWN = ("zwx", "sks", "qvl", "glasses")
+PICTURES = 32
+SEEN = ("facial hair", "glasses")
+"""Groups of the tagger in which drawn words are counted."""
+LABELS = {
+    "hair": ("hair", "hair color"),
+    "clothes and hats": ("clothing", "clothing color", "graphic", "headwear", "headwear color"),
+    "glasses and beards": ("glasses", "glasses color", "facial hair", "facial hair color"),
+    "skin": ("skin",),
+    "backgrounds and framing": ("background", "background color", "background color 2", "framing"),
+    "robots and styles": ("robot color", "robot head", "robot top", "class", "style"),
+    "eyes, mouths, faces": ("eyes", "mouth", "brows", "face"),
+}
+WORLD = Vocabulary.load()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tools.probe", description=__doc__)
+    parser.add_argument("--words", type=int, default=40, help="taught words, and rare ones")
+    given = parser.parse_args()
+    bank = dataclasses.replace(bank_of("crumb"), taught=None)
+    with Studio.open("crumb") as studio:
+        rare = rare_words(studio.denoiser, bank, given.words)
+        taught = taught_words(given.words)
+        began = time.perf_counter()
+        asked = probed(studio.denoiser, ASKED, bank_of("crumb"))
+        print(f"{len(ASKED)} words in {time.perf_counter() - began:.0f} s", flush=True)
+        found = {r.word: r for r in probed(studio.denoiser, [*rare, *taught], bank).readings}
+        lines = [*_asked(asked), *_counted([found[w] for w in rare], [found[w] for w in taught]), *_seen(studio)]
+    text = PAGE.read_text("utf-8")
+    head, rest = text.split(BEGIN)
+    body = "".join(f"{line}\n" for line in lines)
+    print(f"wrote {write_text(PAGE, head + BEGIN + chr(10) * 2 + body + END + rest.split(END)[1])}")
+
+
+def probed(model: Denoiser, words: Sequence[str], bank: Bank) -> Probe:
+    """All of them by the defaults, with a dot for each step on the way."""
+    work = probe_words(model, words, bank, ProbeSpec())
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            print(flush=True)
+            result: Probe = end.value
+            return result
+        print(".", end="", flush=True)
+
+
+def rare_words(model: Denoiser, bank: Bank, count: int) -> list[str]:
+    """Strings of consonants of 3 to 5 letters, drawn otherwise than the probe's own."""
+    rng = random.Random("tools.probe")
+    drawn = ("".join(rng.choice(CONSONANTS) for _ in range(rng.randint(3, 5))) for _ in itertools.count())
+    fit = (w for w in drawn if w not in bank.parts and 1 <= model.token_count([w])[0] <= 5)
+    return list(itertools.islice(dict.fromkeys(itertools.islice(fit, 2 * count)), count))
+
+
+def taught_words(count: int) -> list[str]:
+    """Tags of crumb's vocabulary, drawn evenly over the groups that they are about."""
+    tags = list(load_vocabulary("crumb").names())
+    random.Random("tools.probe").shuffle(tags)
+    by_group: dict[str, list[str]] = {}
+    for tag in tags:
+        by_group.setdefault(label(tag), []).append(tag)
+    # Turn by turn: two of three tags are about hair, and would hide what becomes of the rest.
+    turns = itertools.chain.from_iterable(itertools.zip_longest(*by_group.values()))
+    return list(itertools.islice((tag for tag in turns if tag), count))
+
+
+def label(tag: str) -> str:
+    """What a tag is about, in words of the page."""
+    group = next(iter(WORLD.atoms(tag)))
+    return next(name for name, groups in LABELS.items() if group in groups)
+
+
+def _asked(found: Probe) -> Iterator[str]:
+    heads = f"known words move it further than rare ones in {found.heeded} of {found.pairs} pairs"
+    yield f"Words before `person` on crumb; {heads}."
+    yield ""
+    yield "| word | pieces | shift | of a known word's | reach | p | verdict |"
+    yield "|---|---|---|---|---|---|---|"
+    for r in found.readings:
+        pieces = " ".join(piece.removesuffix("</w>") for piece in r.pieces)
+        names = ", ".join(f"{k.word} {k.cosine:.2f}" for k in r.collides)
+        verdict = f"{r.verdict}: {names}" if names else r.verdict
+        yield f"| `{r.word}` | {pieces} | {r.shift:.4f} | {r.share:.0%} | {r.reach:.2f} | {r.p:.2f} | {verdict} |"
+    yield ""
+
+
+def _counted(rare: Sequence[Reading], taught: Sequence[Reading]) -> Iterator[str]:
+    yield (
+        f"{len(rare)} strings of consonants and {len(taught)} words that crumb was taught, none of them a control; the "
+        "probe is not told which is which:"
+    )
+    yield ""
+    yield "| words | | free | weak | collides | known | reach, middle half |"
+    yield "|---|---|---|---|---|---|---|"
+    groups = {"strings of consonants": list(rare)}
+    groups |= {name: [r for r in taught if label(r.word) == name] for name in LABELS}
+    for name, readings in groups.items():
+        verdicts = Counter(r.verdict for r in readings)
+        cells = " | ".join(str(verdicts[v]) for v in ("free", "weak", "collides", "known"))
+        reaches = sorted(r.reach for r in readings)
+        low, high = (reaches[round(q * (len(reaches) - 1))] for q in (0.25, 0.75))
+        yield f"| {name} | {len(readings)} | {cells} | {low:.2f} to {high:.2f} |"
+    loud = [r for r in rare if r.verdict != "free"]
+    yield ""
+    yield f"Strings that are not free: {'; '.join(_loud(r) for r in loud) or 'none'}."
+    yield ""
+
+
+def _loud(r: Reading) -> str:
+    names = ", ".join(f"{k.word} {k.cosine:.2f}" for k in r.collides)
+    return f"`{r.word}` {r.reach:.2f} ({names or r.verdict})"
+
+
+def _seen(studio: Studio) -> Iterator[str]:
+    """What the tagger, which knows nothing of the probe, sees on pictures."""
+    judge = CrumbJudge.load()
+    yield f"What the tagger sees on {PICTURES} pictures of each:"
+    yield ""
+    yield f"| prompt | {' | '.join(SEEN)} |"
+    yield f"|---|{'---|' * len(SEEN)}"
+    for prompt in ("person", *(f"{word} person" for word in DRAWN)):
+        images = [p.image for p in studio.txt2img(Request(prompt=prompt, seed=1, count=PICTURES, steps=8))]
+        seen = judge.attributes(images)
+        cells = (" ".join(f"{v} {n / PICTURES:.0%}," for v, n in _usual(seen, group)).strip(",") for group in SEEN)
+        yield f"| `{prompt}` | {' | '.join(cells)} |"
+    yield ""
+
+
+def _usual(seen: Sequence[dict[str, str]], group: str) -> list[tuple[str, int]]:
+    return Counter(s.get(group, "-") for s in seen).most_common(3)
+
+
+if __name__ == "__main__":
+    main()
