@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -14,6 +15,8 @@ from hypothesis import strategies as st
 
 from bakehouse.core.errors import BakehouseError, Problems, UsageError
 from bakehouse.core.lock import InUseError, locked
+from bakehouse.curate import store
+from bakehouse.curate.journal import Journal
 from bakehouse.curate.steps import HOME, Move, Proposal, Remove, Write, apply, history, last_done, recover, undo
 
 P = PurePosixPath
@@ -174,6 +177,37 @@ def test_killed_anywhere_a_step_is_done_or_never_was(tmp_path, kind):
         apply(folder, "y", told(*CHANGES))
         assert not list((folder / HOME).rglob("*.part"))
     assert outcomes == {True, False}
+
+
+def test_contents_are_on_the_disk_before_a_step_counts_on_them(tmp_path, monkeypatch):
+    happened = []
+    write = Journal.write
+    monkeypatch.setattr(
+        store, "flush", lambda folder: happened.append(sorted(p.read_bytes() for p in folder.iterdir()))
+    )
+    monkeypatch.setattr(Journal, "write", lambda self, step: happened.append(step.state) or write(self, step))
+    apply(dataset(tmp_path), "x", told(*CHANGES))
+    assert happened == [[b"AA", b"new"], "applying", [], "done"]
+
+
+def test_taking_back_copies_nothing(tmp_path):
+    dataset(tmp_path)
+    before = (tmp_path / "b.txt").stat()
+    apply(tmp_path, "x", told(Write(P("b.txt"), b"another")))
+    undo(tmp_path)
+    after = (tmp_path / "b.txt").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_what_a_hand_wrote_stays_where_what_should_come_is_gone(tmp_path):
+    dataset(tmp_path)
+    step = apply(tmp_path, "x", told(Write(P("a.png"), b"AA"), Remove(P("b.txt"))))
+    Journal(tmp_path / HOME / "steps").write(replace(step, state="undoing"))
+    (tmp_path / "a.png").write_bytes(b"by hand")
+    next(p for p in (tmp_path / HOME / "files").iterdir() if p.read_bytes() == b"A").unlink()
+    recover(tmp_path)
+    assert (tmp_path / "a.png").read_bytes() == b"by hand"
+    assert (tmp_path / "b.txt").read_bytes() == b"b"
 
 
 # --- refused ----------------------------------------------------------------------------------------------------------

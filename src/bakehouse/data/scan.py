@@ -34,6 +34,7 @@ def scan(
     concept: int = 0,
     strict: bool = False,
     caption_extension: str | None = None,
+    whole: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> ImageSet:
     """Every usable image of a folder, in natural order, with the captions and masks beside it.
@@ -47,6 +48,7 @@ def scan(
         concept: written into each record.
         strict: unusable images are an error.
         caption_extension: looked for before the others, for example `.caption`.
+        whole: False reads headers alone, for whoever decodes each image anyway and can tell that one is cut short.
         progress: called with (done, total) after each image.
 
     Raises:
@@ -56,7 +58,7 @@ def scan(
     root = Path(folder)
     check_root(root)
     found = collect(root, recursive)
-    infos = _probe_all([*found.images, *found.unnamed], progress)
+    infos = _probe_all([*found.images, *found.unnamed], whole, progress)
     extensions = _extensions(caption_extension)
     records, skipped = [], [Skipped(path, "the link leads nowhere") for path in found.broken]
     skipped += [Skipped(path, FOREIGN[path.suffix.lower()]) for path in found.foreign]
@@ -237,12 +239,14 @@ class _Seen:
     sha256: str
 
 
-def _probe_all(paths: Sequence[Path], progress: Callable[[int, int], None] | None) -> dict[Path, _Seen | str]:
+def _probe_all(
+    paths: Sequence[Path], whole: bool, progress: Callable[[int, int], None] | None
+) -> dict[Path, _Seen | str]:
     """What each file is, or why it cannot be used. Pillow decodes without the interpreter's lock, so threads help."""
 
     def look(path: Path) -> _Seen | str:
         try:
-            return _Seen(probe(path), sha256_file(path))
+            return _Seen(probe(path, whole=whole), sha256_file(path))
         except ImageError as e:
             return e.reason
         except OSError as e:

@@ -122,6 +122,17 @@ def test_what_is_hidden_by_alpha_is_not_seen(tmp_path):
     assert verdicts(put(tmp_path, a_png=first, b_png=second)) == {frozenset("ab"): "duplicate"}
 
 
+def test_a_file_that_is_cut_short_is_passed_over(tmp_path):
+    image = scene(3)
+    put(tmp_path, a_png=image, b_png=image, c_png=scaled(image, 0.5))
+    (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:2000])
+    told = []
+    (proposal,) = proposed(Dedupe(text="off"), scan(tmp_path, whole=False), told.append)
+    assert proposal.path.name == "c.png"
+    (warning,) = [event.message for event in told if hasattr(event, "message")]
+    assert warning.startswith("passed over: b.png: the file is damaged or cut short")
+
+
 # --- which one stays --------------------------------------------------------------------------------------------------
 
 

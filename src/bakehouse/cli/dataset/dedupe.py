@@ -24,9 +24,12 @@ def dedupe(
     crops: Crops = "list", text: Text = "auto", captions: Captions = True, way: Way,
 ) -> None:  # fmt: skip
     """Keep each picture once, the best copy of it; other expressions and outfits all stay."""
+    from functools import partial
+
     from bakehouse.cli.dataset.runner import run_verb
     from bakehouse.curate.dedupe import Dedupe
+    from bakehouse.data import scan
 
     limits = {"local": local, "ratio": ratio, "usual": usual}
     values = {"bits": bits, "limits": limits, "crops": crops, "text": text, "captions": captions}
-    run_verb(folder, Dedupe.parse(values, source="dataset dedupe"), way)
+    run_verb(folder, Dedupe.parse(values, source="dataset dedupe"), way, look=partial(scan, whole=False))

@@ -37,6 +37,15 @@ class Change:
 
     tags: Callable[[Tags], Tags] = unchanged
     prose: Callable[[str], str] = unchanged_prose
+    on: Callable[[str], bool] | None = None
+    """Tags without one of which a caption stays as it is; None where no single tag tells."""
+
+    def touched(self, captions: Sequence[Caption]) -> Sequence[int]:
+        """Numbers of the captions that may change: the folder's tags are asked once each, not in every caption."""
+        if self.on is None:
+            return range(len(captions))
+        tags = set(filter(self.on, set().union(*(c for c in captions if not isinstance(c, str)))))
+        return [i for i, c in enumerate(captions) if isinstance(c, str) or not tags.isdisjoint(c)]
 
 
 @dataclass(frozen=True)
@@ -138,7 +147,9 @@ def with_lists(tags: Sequence[str], lists: Sequence[str]) -> Tags:
     return (*tags, *(entry for name in lists for entry in read_list(name)))
 
 
-def each_tag(change: Callable[[str], str]) -> Callable[[Tags], Tags]:
+def each_tag(change: Callable[[str], str], prose: Callable[[str], str] = unchanged_prose) -> Change:
     """A change of single tags, remembered for each; a tag that becomes empty goes."""
-    remembered = functools.lru_cache(maxsize=1 << 16)(lambda tag: tag if tag == BARRIER else change(tag))
-    return lambda caption: tuple(filter(None, map(remembered, caption)))
+    remembered = functools.cache(lambda tag: tag if tag == BARRIER else change(tag))
+    return Change(
+        lambda caption: tuple(filter(None, map(remembered, caption))), prose, lambda tag: remembered(tag) != tag
+    )

@@ -119,7 +119,8 @@ class RuleSet(Spec):
         for rule in self.rules:
             change = rule.bind(Context(_counts(held) if rule.counts else {}, vocabulary))
             everywhere = rule.where == Where()
-            for i, caption in enumerate(held):
+            for i in change.touched(held):
+                caption = held[i]
                 if not everywhere and not rule.where.holds(caption, names[i]):
                     continue
                 new: Caption = change.prose(caption) if isinstance(caption, str) else change.tags(caption)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 
 from pydantic import field_validator
@@ -31,7 +31,7 @@ class Tidy(Rule):
     kind: Literal["tidy"] = "tidy"
 
     def bind(self, context: Context) -> Change:
-        return Change(_taking_apart(each_tag(tidy)), tidy)
+        return _taking_apart(each_tag(tidy, tidy))
 
 
 class Case(Rule):
@@ -44,7 +44,7 @@ class Case(Rule):
 
     def bind(self, context: Context) -> Change:
         spared = frozenset(self.spare)
-        return Change(each_tag(lambda tag: tag if tag in spared or _is_drawn(tag) else tag.lower()))
+        return each_tag(lambda tag: tag if tag in spared or _is_drawn(tag) else tag.lower())
 
 
 class Underscores(Rule):
@@ -58,10 +58,8 @@ class Underscores(Rule):
     def bind(self, context: Context) -> Change:
         old, new = ("_", " ") if self.to == "spaces" else (" ", "_")
         spared = frozenset(self.spare)
-        return Change(
-            each_tag(
-                lambda tag: tag if tag in spared or is_face(tag) else _RUNS.sub(" ", tag.replace(old, new)).strip()
-            )
+        return each_tag(
+            lambda tag: tag if tag in spared or is_face(tag) else _RUNS.sub(" ", tag.replace(old, new)).strip()
         )
 
 
@@ -73,8 +71,8 @@ class Parentheses(Rule):
 
     def bind(self, context: Context) -> Change:
         if self.to == "plain":
-            return Change(each_tag(lambda tag: re.sub(r"\\([()])", r"\1", tag)))
-        return Change(each_tag(lambda tag: tag if is_face(tag) else re.sub(r"(?<!\\)([()])", r"\\\1", tag)))
+            return each_tag(lambda tag: re.sub(r"\\([()])", r"\1", tag))
+        return each_tag(lambda tag: tag if is_face(tag) else re.sub(r"(?<!\\)([()])", r"\\\1", tag))
 
 
 class Regex(Rule):
@@ -108,12 +106,12 @@ class Regex(Rule):
 
         if self.on == "caption":
             return Change(lambda tags: split(put(join(tags))), put)
-        return Change(_taking_apart(each_tag(put)))
+        return _taking_apart(each_tag(put))
 
 
-def _taking_apart(change: Callable[[Tags], Tags]) -> Callable[[Tags], Tags]:
+def _taking_apart(change: Change) -> Change:
     """A change of single tags that may put commas into them."""
-    return lambda tags: split(join(new)) if (new := change(tags)) != tags else tags
+    return replace(change, tags=lambda tags: split(join(new)) if (new := change.tags(tags)) != tags else tags)
 
 
 def _is_drawn(tag: str) -> bool:

@@ -61,10 +61,10 @@ class Remove(Rule):
     def bind(self, context: Context) -> Change:
         gone, kept = matcher(with_lists(self.tags, self.lists)), matcher(self.keep)
 
-        def left(tags: Tags) -> Tags:
-            return tuple(tag for tag in tags if not gone(tag) or kept(tag)) if any(map(gone, tags)) else tags
+        def goes(tag: str) -> bool:
+            return gone(tag) and not kept(tag)
 
-        return Change(left)
+        return Change(lambda tags: tuple(tag for tag in tags if not goes(tag)), on=goes)
 
 
 class Replace(Rule):
@@ -93,7 +93,7 @@ class Replace(Rule):
             return tuple(out)
 
         words = {old: new for old, new in self.tags.items() if new.strip()}
-        return Change(replaced, lambda text: _replace_words(text, words))
+        return Change(replaced, lambda text: _replace_words(text, words), lambda tag: key(tag) in table)
 
 
 def _elsewhere(part: str, tag: str, tags: Tags) -> bool:
@@ -147,7 +147,7 @@ class Sort(Rule):
         ranks = {key(tag): i for i, tag in enumerate(self.triggers)}
         counts = context.counts if self.by == "frequency" else {}
 
-        @functools.lru_cache(maxsize=1 << 16)
+        @functools.cache
         def place(tag: str) -> tuple[int, int, str, str]:
             k = key(tag)
             return ranks.get(k, len(ranks)), -counts.get(k, 0), k, tag

@@ -38,7 +38,7 @@ class Synonyms(Rule):
         for words in data["confusions"]:
             best = max(words, key=lambda w: (context.knows(w), context.counts.get(key(w), 0)))
             _enter(table, words, best)
-        return Change(lambda tags: _renamed(tags, table))
+        return Change(lambda tags: _renamed(tags, table), on=lambda tag: key(tag) in table)
 
 
 def _enter(table: dict[str, str], words: Sequence[str], chosen: str) -> None:
@@ -48,8 +48,6 @@ def _enter(table: dict[str, str], words: Sequence[str], chosen: str) -> None:
 
 
 def _renamed(tags: Tags, table: Mapping[str, str]) -> Tags:
-    if table.keys().isdisjoint(map(key, tags)):
-        return tags
     there = {key(tag) for tag in tags if key(tag) not in table}
     out = []
     for tag in tags:
@@ -79,15 +77,13 @@ class Generics(Rule):
         kept = matcher(self.keep)
 
         def drop(tags: Tags) -> Tags:
-            if special.keys().isdisjoint(map(key, tags)):
-                return tags
             general = [tag for tag in tags if key(tag) in special and not kept(tag)]
             gone = {g for g in general if any(special[key(g)](t) for t in tags if key(t) != key(g))}
             if not gone or has_several_people(tags):
                 return tags
             return tuple(tag for tag in tags if tag not in gone)
 
-        return Change(drop)
+        return Change(drop, on=lambda tag: key(tag) in special)
 
 
 class Redundant(Rule):
@@ -107,7 +103,7 @@ class Redundant(Rule):
         no_kind = frozenset(heads["compounds"])
         denying = tuple(f"{word} " for word in heads["denying"])
 
-        @functools.lru_cache(maxsize=1 << 16)
+        @functools.cache
         def ends(tag: str) -> frozenset[str]:
             """What is said by saying this tag."""
             k = key(tag)
@@ -131,23 +127,17 @@ class Split(Rule):
     kind: Literal["split"] = "split"
 
     def bind(self, context: Context) -> Change:
-        @functools.lru_cache(maxsize=1 << 16)
+        @functools.cache
         def parts(tag: str) -> Tags:
             if tag == BARRIER or context.knows(tag):
                 return (tag,)
             return next((p for p in _partings(key(tag)) if all(map(context.knows, p))), _always(tag))
 
-        @functools.lru_cache(maxsize=1 << 16)
-        def is_whole(tag: str) -> bool:
-            return parts(tag) == (tag,)
-
         def taken_apart(tags: Tags) -> Tags:
-            if all(map(is_whole, tags)):
-                return tags
             new = [part for tag in tags for part in parts(tag)]
             return tuple(t for i, t in enumerate(new) if t in tags or key(t) not in map(key, new[:i]))
 
-        return Change(taken_apart)
+        return Change(taken_apart, on=lambda tag: parts(tag) != (tag,))
 
 
 def _always(tag: str) -> Tags:

@@ -30,8 +30,12 @@ from bakehouse.data.records import ImageRecord
 FindText = Callable[[Image.Image], Sequence[tuple[float, float, float, float]]]
 """Boxes of text in an image: left, top, right, bottom in pixels."""
 
-_KEPT = 192
-"""Prepared pictures in memory: 0.8 MB each."""
+_KEPT = 1024
+"""Pictures in memory: at most 0.1 MB each."""
+_FINE = 512
+"""Pixels of the shorter side at which a crop is cut out of a picture, at least."""
+_FAR = 2.0
+"""A window that is so many times as far off as a usual tile may be does not become the crop on a closer look."""
 _FINER = 1.1
 """A crop with so many times the pixels of the place it was cut from may come from a better copy."""
 _SMALL_SPOT = 0.2
@@ -99,9 +103,11 @@ class Judge:
 
     def crop(self, whole: int, part: int, windows: Sequence[int]) -> Judgement:
         """Whether image `part` was cut out of image `whole`, near one of these windows of it."""
-        box, _ = find_crop(self._small(whole), self._small(part), [WINDOWS[w] for w in windows])
+        box, off = find_crop(self._small(whole), self._small(part), [WINDOWS[w] for w in windows])
+        if off > _FAR * self.limits.usual:
+            return Judgement("different", "")
         share = (box[2] - box[0]) * (box[3] - box[1])
-        large = open_small(self.records[whole].path, 2 * CANVAS)
+        large = open_small(self.records[whole].path, _FINE)
         inside = in_pixels(large, box)
         size = (max(1, round(inside[2] - inside[0])), max(1, round(inside[3] - inside[1])))
         cut = large.resize(size, Image.Resampling.BICUBIC, box=inside)

@@ -34,8 +34,8 @@ FLAT = 0.5
 PLAIN = 16
 """A hash with fewer cells than this that differ from their neighbours says nothing of what is seen."""
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-_BLOCK = 256
-"""So many hashes are set against so many others at a time: a processor's cache holds what is made of them."""
+_BLOCK = 1024
+"""So many hashes are set against so many others at a time."""
 _WORKERS = min(4, os.cpu_count() or 1)
 
 

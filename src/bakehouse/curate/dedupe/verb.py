@@ -7,15 +7,16 @@ import importlib.util
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import compress
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from PIL import Image
 from pydantic import Field
 
-from bakehouse.core.events import Event, Noted, Progress
+from bakehouse.core.events import Event, Noted, Progress, Warned
 from bakehouse.core.spec import Spec
 from bakehouse.curate.clean.text import RapidText, TextFinder
 from bakehouse.curate.companions import removed
@@ -26,6 +27,7 @@ from bakehouse.curate.dedupe.rank import richness
 from bakehouse.curate.dedupe.settle import Sheet, groups
 from bakehouse.curate.edits import Edit, Proposal, Remove, Write
 from bakehouse.curate.redraw import mask_name
+from bakehouse.data.images import ImageError
 from bakehouse.data.masks import SHAPE_TOLERANCE
 from bakehouse.data.records import ImageRecord, ImageSet
 
@@ -105,9 +107,13 @@ class Dedupe(Spec):
     def find(
         self, images: ImageSet, find_text: FindText | None = None, looks: Sequence[Look] | None = None
     ) -> Generator[Event, None, tuple[Finding, ...]]:
-        """As `findings`, and says how far it is."""
+        """As `findings`, and says how far it is. Images that cannot be decoded are passed over, and that is said."""
         if looks is None:
-            looks = yield from _in_threads(look_at, [r.path for r in images], "looking for duplicates")
+            seen = yield from _in_threads(_look_or_error, [r.path for r in images], "looking for duplicates")
+            bad = [one for one in seen if isinstance(one, ImageError)]
+            yield from (Warned(message=f"passed over: {error.path.name}: {error.reason}") for error in bad)
+            images = replace(images, records=tuple(compress(images, (isinstance(one, Look) for one in seen))))
+            looks = [one for one in seen if isinstance(one, Look)]
         pairs = alike(looks, self.bits)
         sheet = Sheet(Judge(images.records, self.limits, find_text), frozenset(pairs))
         yield from _in_threads(sheet.settle, groups(pairs), "comparing")
@@ -128,6 +134,13 @@ class Dedupe(Spec):
         if self.text == "off" or importlib.util.find_spec("rapidocr") is None:
             return None
         return _words
+
+
+def _look_or_error(path: Path) -> Look | ImageError:
+    try:
+        return look_at(path)
+    except ImageError as e:
+        return e
 
 
 def _words(image: Image.Image) -> list[tuple[float, float, float, float]]:
