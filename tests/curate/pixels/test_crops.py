@@ -79,6 +79,7 @@ def test_a_crop_lies_in_its_image_and_holds_the_face(x, y, side, framing, size):
          "zwx, bluedress, 1girl, large breasts, upper body"),
         ("cowboy_shot", "1girl, brown_boots, long_skirt, full_body, smile", "1girl, long_skirt, cowboy_shot, smile"),
         ("cowboy_shot", "1girl, full body, portrait", "1girl, cowboy shot"),
+        ("portrait", "zwx person, in a meadow, from afar", "zwx person, in a meadow, portrait"),
         ("portrait", "holding sword, hand on own hip, crossed arms, hat, earrings, red scarf",
          "hat, earrings, red scarf, portrait"),
         ("upper_body", "a woman in a long coat and black leather riding boots, smile",

@@ -1,0 +1,45 @@
+"""The pages of the documentation as the tests read them: their commands, and the same with less work."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+CONSOLE = re.compile(r"(<!-- not run: .+? -->\n)?```console\n(.*?)```", re.DOTALL)
+
+CHEAP_TRAINING = {
+    "train.steps": "2",
+    "train.batch": "1",
+    "prior.source": '"none"',
+    "sample.prompts": "[]",
+    "adapter.text": "false",
+    "evaluate.images": "6",
+    "evaluate.steps": "1",
+    "evaluate.weights": "[1.0]",
+}
+"""Laid over a page's own command, so that each is run in a second or two."""
+
+
+def commands(page: Path) -> list[str]:
+    """The lines of a page's console blocks, without those that say why they are not run."""
+    return [
+        line
+        for skipped, block in CONSOLE.findall(page.read_text("utf-8"))
+        if not skipped
+        for line in block.splitlines()
+    ]
+
+
+def cheaper(line: str) -> list[str]:
+    """The same command with less work."""
+    words = shlex.split(line)
+    if words[1] in ("plan", "train"):
+        words += [w for key, value in CHEAP_TRAINING.items() for w in ("--set", f"{key}={value}")]
+    if words[1] in ("generate", "grid"):
+        words += ["--steps", "1"]
+    if words[1:3] == ["triggers", "probe"]:
+        words += ["--noises", "1", "--rare", "5", "--known", "4"]
+    return words
