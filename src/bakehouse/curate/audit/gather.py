@@ -83,13 +83,14 @@ class _Pass:
     ) -> tuple[ImageFacts, bytes]:
         clear, hidden = transparency(image) if image.mode == "RGBA" else (0.0, 0.0)
         flat = flattened(image)
+        grey = flat.convert("L")
         placement = assign([flat.size], self.spec.buckets)[0]
         pixels = Pixels(
             clear=clear,
             hidden=hidden,
             border=_TRIM.borders(image),
-            sharpness=sharpness(fit(flat, placement)),
-            blocks=blocks(flat),
+            sharpness=sharpness(fit(grey, placement)),
+            blocks=blocks(grey),
             colour=colour(flat),
             look=look(flat),
             ring=ring(flat),

@@ -31,6 +31,8 @@ _GRAMMAR = frozenset(
 _LINKS = _GRAMMAR | {"the", "of", "in", "on", "at", "under", "near"}
 _LONG_PART = 6
 """Words. `brown and white striped background` is still a tag."""
+_CLAUSE = 1 << 30
+"""More words than a tag has."""
 _LONE_PART = 4
 """Words of a caption without any comma: `photo of zwx person` is a sentence, `white shirt and red hat` a tag."""
 
@@ -56,7 +58,7 @@ def join(tags: Iterable[str]) -> str:
     return ", ".join(tags).replace(f", {BARRIER}, ", f" {BARRIER} ").replace(f", {BARRIER}", f" {BARRIER}")
 
 
-@functools.lru_cache(maxsize=1 << 16)
+@functools.cache
 def key(tag: str) -> str:
     r"""What two spellings of one tag have in common: `Blue_Hair` and `blue  hair`, `a \(b\)` and `a (b)`."""
     return spaced(_ESCAPED.sub(r"\1", tag)).casefold()
@@ -84,24 +86,20 @@ def _faces() -> frozenset[str]:
 def form_of(caption: str) -> Form:
     """Whether a caption is a list of tags or has sentences in it: then tags cannot be moved about."""
     parts = caption.split(",")
-    if any(map(_is_clause, parts)):
-        return "prose"
     longest = max(map(_words, parts))
+    if longest == _CLAUSE:
+        return "prose"
     if longest >= _LONE_PART and (_ENDED.search(caption) or (len(parts) == 1 and _has(_LINKS, caption.split()))):
         return "prose"
     return "tags"
 
 
 @functools.lru_cache(maxsize=1 << 16)
-def _is_clause(part: str) -> bool:
-    """Whether what stands between two commas is no tag, whatever stands beside it."""
-    words = part.split()
-    return (len(words) >= _LONG_PART and _has(_GRAMMAR, words)) or _ARTICLE.match(" ".join(words)) is not None
-
-
-@functools.lru_cache(maxsize=1 << 16)
 def _words(part: str) -> int:
-    return len(part.split())
+    """How many words stand between two commas; `_CLAUSE` if they are no tag, whatever stands beside them."""
+    words = part.split()
+    is_clause = (len(words) >= _LONG_PART and _has(_GRAMMAR, words)) or _ARTICLE.match(" ".join(words))
+    return _CLAUSE if is_clause else len(words)
 
 
 def _has(known: frozenset[str], words: Sequence[str]) -> bool:
@@ -110,15 +108,12 @@ def _has(known: frozenset[str], words: Sequence[str]) -> bool:
 
 def has_several_people(tags: Sequence[str]) -> bool:
     """Whether the caption is of more than one person: then nobody knows whose hair it is."""
-    keys = set(map(key, tags))
-    return any(map(_is_several, keys)) or sum(map(_is_one, keys)) > 1
+    return sum(map(_people, set(map(key, tags)))) > 1
 
 
-@functools.lru_cache(maxsize=1 << 16)
-def _is_several(k: str) -> bool:
-    return k in _SEVERAL_WORDS or _SEVERAL.fullmatch(k) is not None
-
-
-@functools.lru_cache(maxsize=1 << 16)
-def _is_one(k: str) -> bool:
-    return _ONE.fullmatch(k) is not None
+@functools.cache
+def _people(k: str) -> int:
+    """How many people a tag counts, by its key: none, one, or more than one."""
+    if k in _SEVERAL_WORDS or _SEVERAL.fullmatch(k):
+        return 2
+    return 1 if _ONE.fullmatch(k) else 0

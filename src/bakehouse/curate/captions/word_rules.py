@@ -78,7 +78,7 @@ class Generics(Rule):
 
         def drop(tags: Tags) -> Tags:
             general = [tag for tag in tags if key(tag) in special and not kept(tag)]
-            gone = {g for g in general if any(special[key(g)](t) for t in tags if key(t) != key(g))}
+            gone = {g for g in general if any(key(t) != key(g) for t in filter(special[key(g)], tags))}
             if not gone or has_several_people(tags):
                 return tags
             return tuple(tag for tag in tags if tag not in gone)
