@@ -121,7 +121,7 @@ def _film(path: Path, numbers: list[int]) -> None:
     """Scenes in which the camera draws slowly nearer; the first frame of each is the sharpest."""
     import cv2
 
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), _FRAMES_PER_SECOND, (256, 256))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), _FRAMES_PER_SECOND, (256, 256))
     for number in numbers:
         image = _picture(number)
         for frame in range(_FRAMES_PER_SCENE):

@@ -136,14 +136,14 @@ def test_another_file_is_no_library_of_faces(tmp_path):
 
 def test_every_drawn_face_is_found(fetched, art):
     finder = AnimeFaces(fetched("animeface"))
-    sprites = sorted(art.glob("sylvie * normal.png"))
-    assert len(sprites) == 2
+    sprites = sorted(art.glob("sylvie *.png"))
+    assert len(sprites) == 8
     for path in sprites:
         sprite = Image.open(path).convert("RGBA")
         white = Image.new("RGBA", sprite.size, "white")
         white.alpha_composite(sprite)
         (face,) = finder(white.convert("RGB"))
-        assert face.score > 0.95 and 80 < face.height < 140 and face.box[1] < 100
+        assert face.score > 0.9 and 80 < face.height < 140 and face.box[1] < 100
     assert finder(Image.new("RGB", (300, 300), "white")) == []
     assert finder(Image.new("RGB", (30, 30), "white")) == []
 

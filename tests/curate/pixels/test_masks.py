@@ -212,6 +212,20 @@ def test_a_mask_that_two_networks_see_otherwise_is_named_and_not_written(folder,
     assert warned[-1] == "3 of 3 masks cannot be trusted; these images are trained whole"
 
 
+def test_a_second_network_that_is_unsure_has_no_say(folder, bright_matte):
+    (folder / "b.jpg").unlink()
+    image = Image.open(folder / "a.png").convert("RGB")
+    body = (np.asarray(image, np.float32)[90, 48] / 255 - Form().mean) / Form().std
+    first, unsure = bright_matte(), bright_matte("unsure.onnx", level=float(body.mean()))  # the body comes out grey
+    options = {"model": str(first), "second": str(unsure), "normalize": "unit"}
+    assert quality(Matte.open(str(unsure))(image)).unsure
+    (found,) = proposed(Mask(**options), scan(folder))
+    assert found.why.endswith("the second network was unsure, and was not counted")
+    carry_out(folder, Mask(**options))
+    alone = Matte.open(str(first), normalize="unit")(image)
+    assert (np.asarray(Image.open(folder / "masks" / "a.png")) == np.round(alone * 255)).all()
+
+
 @pytest.mark.usefixtures("empty_shelf")
 def test_alone_it_says_so_and_a_colour_needs_no_second(folder, bright_matte):
     told = []
@@ -241,3 +255,21 @@ def test_u2netp_masks_sprites_as_their_own_alpha_does(fetched, art):
         mask = matte(scene.convert("RGB"))
         assert iou(mask, np.asarray(sprite.getchannel("A"), np.float32) / 255) >= 0.95
         assert quality(mask).problems == []
+
+
+def test_two_networks_keep_an_outfit_and_refuse_what_one_of_them_lost(fetched, art, tmp_path):
+    """isnet-small is unsure of the green outfit on white; in the lecture hall it loses the skirt and is sure of it."""
+    fetched("u2netp"), fetched("isnet-small")
+    sprite = Image.open(art / "sylvie green normal.png").convert("RGBA")
+    hall = Image.open(art / "bg lecturehall.jpg").convert("RGBA")
+    hall = hall.resize((int(sprite.height * 16 / 9), sprite.height)).crop((300, 0, 300 + sprite.width, sprite.height))
+    for name, ground in {"white": Image.new("RGBA", sprite.size, "white"), "hall": hall}.items():
+        ground.alpha_composite(sprite)
+        ground.convert("RGB").save(tmp_path / f"{name}.png")
+    told = []
+    assert carry_out(tmp_path, Mask(second="isnet-small"), tell=told.append) is not None
+    masks = {r.path.stem: r.mask for r in scan(tmp_path)}
+    assert masks["hall"] is None and masks["white"] is not None
+    made = np.asarray(Image.open(masks["white"]), np.float32) / 255
+    assert iou(made, np.asarray(sprite.getchannel("A"), np.float32) / 255) >= 0.95
+    assert any("hall.png gets no mask" in e.message for e in told if isinstance(e, Warned))

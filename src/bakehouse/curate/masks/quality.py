@@ -41,12 +41,17 @@ class Quality:
     """Intersection over union with a second mask."""
 
     @property
+    def unsure(self) -> bool:
+        """Whether the network could not make up its mind."""
+        return self.grey_inside >= GREY_INSIDE
+
+    @property
     def problems(self) -> list[str]:
         """What is wrong with the mask, each with its figure and its limit; empty if it can be used."""
         found = []
         if not AREA[0] <= self.area <= AREA[1]:
             found.append(f"covers {self.area:.0%} of the image (3 to 97 % are credible)")
-        if self.grey_inside >= GREY_INSIDE:
+        if self.unsure:
             found.append(f"grey on {self.grey_inside:.0%} of its inside (under 10 % is sure)")
         if self.largest <= LARGEST:
             found.append(f"its largest piece is {self.largest:.0%} of it (over 90 % is one subject)")

@@ -37,6 +37,7 @@ ALONE = (
     "no second mask maker is on this machine, so a clean-looking wrong mask can pass; "
     "`bakehouse models fetch isnet-small` brings one"
 )
+UNSURE = "; the second network was unsure, and was not counted"
 
 
 class Mask(Spec):
@@ -45,7 +46,8 @@ class Mask(Spec):
     model: str = "u2netp"
     """The mask maker: a name on the shelf, rembg's name for it, or the path of an ONNX file."""
     second: str = "auto"
-    """Another one whose mask must agree; auto takes one that is on this machine, none does without."""
+    """Another one whose mask must agree, unless it is unsure of its own; auto takes one that is on this machine, none
+    does without."""
     size: Annotated[int, Field(ge=16, le=8192)] | None = None
     """Side of the square that the network sees; left out, the file's or the known one."""
     normalize: Normalize = "auto"
@@ -75,6 +77,9 @@ class Mask(Spec):
             image = open_image(record.path)
             mask = first(image)
             other = second(image) if second else None
+            unsure = other is not None and quality(other).unsure
+            if unsure:
+                other = None  # who cannot make up its mind can neither confirm nor deny
             found = quality(mask, other)
             if found.problems:
                 refused += 1
@@ -84,7 +89,8 @@ class Mask(Spec):
                     mask = np.maximum(mask, other)  # where two agree so far, each misses parts; neither invents any
                 content = png(Image.fromarray(np.round(mask * 255).astype(np.uint8)))
                 make = partial(_written, Write(mask_name(record, images), content))
-                yield Proposal(images.name(record.path), f"a mask by {name}: {found}", make)
+                why = f"a mask by {name}: {found}{UNSURE if unsure else ''}"
+                yield Proposal(images.name(record.path), why, make)
             yield Progress(what="making masks", done=done, total=len(wanted))
         if refused:
             yield Warned(message=f"{refused} of {len(wanted)} masks cannot be trusted; these images are trained whole")
