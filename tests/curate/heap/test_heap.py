@@ -154,6 +154,14 @@ def test_the_page_shows_what_is_said(walk):
         assert not in_order(shown, said), said
 
 
+def test_an_image_and_its_caption_are_one_line(walk):
+    (convert,) = [step for step in walk.steps if " convert " in step.line]
+    (compiled,) = [step for step in walk.steps if " compile " in step.line]
+    assert convert.said.count("not PNG") == 4
+    assert compiled.said.count("everything said") == 12
+    assert not re.search(r"\.tags ", compiled.said)
+
+
 # --- what is kept, dropped, mended
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -20,6 +20,9 @@ from bakehouse.data import ImageSet
 
 _SHOWN = 40
 """So many files are listed on a screen; `--json` has all."""
+
+_SETTINGS = 160
+"""Letters of a step's settings in the history; `--json` has all."""
 
 Count = Callable[[int, int], None]
 
@@ -94,9 +97,18 @@ def print_history(steps: Sequence[Step], folder: Path, *, json: bool = False) ->
     table = Table("step", "verb", "when", "state", "files", "settings", box=None, pad_edge=False)
     for step in steps:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(step.time))
-        settings = ", ".join(f"{key} {value}" for key, value in step.settings.items())
+        settings = _short(step.settings)[:_SETTINGS]
         table.add_row(str(step.number), step.verb, when, step.state, counted(step), settings)
     print_table(table)
+
+
+def _short(value: object) -> str:
+    """Settings without brackets: `fuzz 0.04, kinds url watermark`."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_short(part)}" for key, part in value.items() if part not in ("", None, [], {}))
+    if isinstance(value, (list, tuple)):
+        return ("; " if any(isinstance(part, Mapping) for part in value) else " ").join(map(_short, value))
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
 def counted(step: Step) -> str:
