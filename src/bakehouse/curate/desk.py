@@ -13,7 +13,7 @@ from bakehouse.core.files import sha256_file, writing_to
 from bakehouse.core.lock import locked
 from bakehouse.curate.edits import HOME, listed
 from bakehouse.curate.journal import Change, Journal, State, Step
-from bakehouse.curate.store import Store
+from bakehouse.curate.store import SMALL, Store
 
 _ENDS: dict[State, State] = {"applying": "done", "undoing": "undone"}
 
@@ -68,13 +68,14 @@ class Desk:
             self.store.make()
             now = {change.path: self._kept(change) for change in changes}
             pending = [change for change in changes if now[change.path] != change.after]
-            gone = {change.after for change in pending if change.after and self.store.find(change.after) is None}
+            sources = {sha: self.store.find(sha) for change in pending if (sha := change.after) is not None}
+            gone = {sha for sha, source in sources.items() if source is None}
             pending = [change for change in pending if change.after not in gone]
             for change in pending:
                 if now[change.path] not in (None, change.before):
                     self._put_aside(change.path, step.number)
             self._clear([change for change in pending if change.after is None])
-            self._fill([change for change in pending if change.after is not None], standing)
+            self._fill([(c, source) for c in pending if c.after and (source := sources[c.after])], standing)
         self.store.flush()
         kept = tuple(change for change in step.changes if not {change.before, change.after} & gone)
         return self.journal.write(replace(step, changes=kept, state=_ENDS[step.state]))
@@ -111,18 +112,18 @@ class Desk:
                 except OSError:  # others are in it
                     break
 
-    def _fill(self, changes: list[Change], standing: list[Step]) -> None:
+    def _fill(self, coming: list[tuple[Change, Path]], standing: list[Step]) -> None:
         """Puts contents in place. One that no step may ask for leaves the store: moving a dataset copies nothing."""
         needed = {sha for step in standing for sha in step.needs()}
         moved = {sha for step in standing for sha in step.befores()} - needed
-        still = Counter(change.after for change in changes)
-        for folder in {self.folder / change.path.parent for change in changes}:
-            folder.mkdir(parents=True, exist_ok=True)
-        for change in changes:
-            sha = change.after or ""
-            still[sha] -= 1
-            leave = still[sha] > 0 or sha in needed or (sha in moved and self.store.is_small(sha))
-            self.store.place(sha, self.folder / change.path, leave=leave, mtime=change.after_mtime)
+        still = Counter(source for _, source in coming)
+        for folder in {change.path.parent for change, _ in coming}:
+            (self.folder / folder).mkdir(parents=True, exist_ok=True)
+        for change, source in coming:
+            still[source] -= 1
+            asked = source.name in needed or (source.name in moved and source.stat().st_size <= SMALL)
+            leave = still[source] > 0 or asked
+            self.store.place(source, self.folder / change.path, leave=leave, mtime=change.after_mtime)
 
     def content(self, name: PurePosixPath) -> str | None:
         """The sha256 of what a path holds now, or None."""

@@ -133,10 +133,13 @@ class _Sheet:
         if links:
             where = links[-1].relative_to(self.folder).as_posix()
             return f"{path}: {where} is a link, and what it leads to is not this folder's; -o OUT makes a whole copy"
-        if here.is_dir():
-            return f"{path} is a folder"
         if path not in self.held:
-            self.held[path] = (sha256_file(here), here.stat().st_mtime_ns) if here.is_file() else None
+            if here.is_file():
+                self.held[path] = sha256_file(here), here.stat().st_mtime_ns
+            elif here.is_dir():
+                return f"{path} is a folder"
+            else:
+                self.held[path] = None
         return ""
 
     def check_places(self) -> None:

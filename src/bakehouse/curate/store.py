@@ -31,7 +31,7 @@ class Store:
             BakehouseError: the disk is full, or the folder cannot be written.
         """
         sha = sha256_bytes(content) if isinstance(content, bytes) else sha256_file(content)
-        if self.find(sha) is None:
+        if not (self.files / sha).is_file():
             with writing_to(self.new / sha):
                 if isinstance(content, bytes):
                     (self.new / sha).write_bytes(content)
@@ -74,21 +74,13 @@ class Store:
             if not kept.is_file():
                 path.replace(kept)
 
-    def place(self, sha: str, path: Path, *, leave: bool, mtime: int | None) -> None:
-        """Puts a content at `path` in one move, with the age `mtime` (nanoseconds): itself, or with `leave` a copy."""
-        source = self.find(sha)
-        if source is None:
-            raise FileNotFoundError(f"the store has lost {sha}")
+    def place(self, source: Path, path: Path, *, leave: bool, mtime: int | None) -> None:
+        """Puts what `find` gave, or with `leave` a copy of it, at `path` in one move; `mtime` is in nanoseconds."""
         if leave:
-            source = Path(shutil.copy2(source, self.new / f"{sha}.copy"))
+            source = Path(shutil.copy2(source, self.new / f"{source.name}.copy"))
         if mtime is not None:
             os.utime(source, ns=(mtime, mtime))
         source.replace(path)
-
-    def is_small(self, sha: str) -> bool:
-        """Whether a content that is here is no longer than a caption."""
-        path = self.find(sha)
-        return path is not None and path.stat().st_size <= SMALL
 
     def make(self) -> None:
         """Makes the folders, where there are none."""

@@ -11,6 +11,7 @@ from PIL import Image
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom as shares of the picture's sides."""
 Floats = NDArray[np.float32]
+Edges = NDArray[np.float64]
 
 SMALL = 192
 """Longest side in pixels of the picture that is searched."""
@@ -64,7 +65,7 @@ def _refined(whole: Image.Image, wanted: Sequence[Floats], start: Box) -> tuple[
     return tuple(box.tolist()), float(np.abs(_cut(whole, box, len(wanted[-1])) - wanted[-1]).mean())
 
 
-def _step(whole: Image.Image, wanted: Floats, box: Floats) -> Floats:
+def _step(whole: Image.Image, wanted: Floats, box: Edges) -> Edges:
     """By how much to move each edge: the least squares of what would still differ, were the picture a plane there."""
     side = len(wanted)
     cut = _cut(whole, box, side)
@@ -75,10 +76,10 @@ def _step(whole: Image.Image, wanted: Floats, box: Floats) -> Floats:
     slopes = np.stack([across * (1 - x), down * (1 - y), across * x, down * y]).reshape(4, -1)
     off = (wanted - cut).ravel()
     weighted = slopes / np.maximum(np.abs(off), _OUTLIER)
-    return np.linalg.lstsq(weighted @ slopes.T, weighted @ off, rcond=1e-4)[0]
+    return np.asarray(np.linalg.lstsq(weighted @ slopes.T, weighted @ off, rcond=1e-4)[0], np.float64)
 
 
-def _inside(box: Floats) -> Floats:
+def _inside(box: Edges) -> Edges:
     """The window within the picture, and not too small."""
     box = box.clip(0, 1)
     box[:2] = np.minimum(box[:2], 1 - _LEAST)
@@ -86,7 +87,7 @@ def _inside(box: Floats) -> Floats:
     return box
 
 
-def _cut(whole: Image.Image, box: Floats, side: int) -> Floats:
+def _cut(whole: Image.Image, box: Edges, side: int) -> Floats:
     return _pixels(whole.resize((side, side), Image.Resampling.BILINEAR, box=in_pixels(whole, tuple(box.tolist()))))
 
 

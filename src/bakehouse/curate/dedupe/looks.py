@@ -190,7 +190,7 @@ def _by_picture(i: int, j: Numbers, w: Numbers, off: Floats) -> Iterator[Candida
 def _said(looks: Sequence[Look]) -> tuple[Numbers, Words]:
     """Numbers of the pictures whose dHash says something, and those hashes."""
     said = np.flatnonzero([not one.plain[0] for one in looks])
-    return said, np.array([looks[i].dhash for i in said], np.uint64)
+    return said, np.array([looks[i].dhash for i in said.tolist()], np.uint64)
 
 
 def _near(a: Words, b: Words, within: int) -> tuple[Numbers, Numbers]:
