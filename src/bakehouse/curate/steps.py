@@ -147,21 +147,20 @@ def _apply(
 
 
 def _made(proposals: Sequence[Proposal], desk: Desk, progress: Callable[[int, int], None] | None) -> list[Made]:
-    """Computes all edits, several at once; their contents go into the store as they come, so memory holds few."""
+    """Computes all edits, several at once; their contents go into the store as they come, so memory holds few.
 
-    def make(portion: Sequence[Proposal]) -> list[Made]:
-        return [
-            Made(edit, proposal.why, desk.store.put(edit.content) if isinstance(edit, Write) else "")
-            for proposal in portion
-            for edit in proposal.make()
-        ]
+    The threads compute and this one writes: over ten thousand small files they would only stand in each other's way.
+    """
+
+    def make(portion: Sequence[Proposal]) -> list[tuple[Edit, str]]:
+        return [(edit, proposal.why) for proposal in portion for edit in proposal.make()]
 
     made: list[Made] = []
     size = len(proposals) // _PORTIONS + 1
     portions = [proposals[start : start + size] for start in range(0, len(proposals), size)]
     with ThreadPoolExecutor(_WORKERS) as pool:
         for number, edits in enumerate(pool.map(make, portions), 1):
-            made += edits
+            made += [Made(e, why, desk.store.put(e.content) if isinstance(e, Write) else "") for e, why in edits]
             if progress is not None:
                 progress(min(number * size, len(proposals)), len(proposals))
     return made
