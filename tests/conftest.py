@@ -57,9 +57,11 @@ TINY_TEXT: dict[str, Any] = {
 
 
 @pytest.fixture(autouse=True)
-def _surroundings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Caches of a test stay in the test's folder."""
-    monkeypatch.setenv("BAKEHOUSE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Caches of a test stay in the test's folder, also of one that takes its own patches back."""
+    with pytest.MonkeyPatch.context() as ours:
+        ours.setenv("BAKEHOUSE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

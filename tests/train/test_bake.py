@@ -105,14 +105,16 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_state(re
                 next(iter(state.adapter.parameters())).fill_(math.nan)
         return original(parts, state)
 
-    monkeypatch.setattr(loop_module, "_step", poisoned)
     run = Run(tmp_path / "run")
-    with pytest.raises(BakehouseError, match=r"step 8: the loss is not a number.*optimizer\.lr = 0\.001 is too high"):
-        list(bake(recipe(), run.folder))
+    with monkeypatch.context() as patched:
+        patched.setattr(loop_module, "_step", poisoned)
+        with pytest.raises(
+            BakehouseError, match=r"step 8: the loss is not a number.*optimizer\.lr = 0\.001 is too high"
+        ):
+            list(bake(recipe(), run.folder))
     *_, last = run.history()
     assert isinstance(last, Failed)
     assert last.last_good == "checkpoints/step-00000006"
-    monkeypatch.undo()
     list(bake(recipe(), run.folder))
     list(bake(recipe(), tmp_path / "undisturbed"))
     a, b = (load_file(f / "weights" / "zwx-person.safetensors") for f in (run.folder, tmp_path / "undisturbed"))
@@ -219,8 +221,11 @@ def test_tensorboard_shows_losses_apart_and_samples(recipe, tmp_path):
 
 @pytest.mark.parametrize("setting", ["channels_last", "gradient_checkpointing"])
 def test_what_saves_time_or_memory_changes_nothing_but_rounding(recipe, tmp_path, setting):
-    plain = [e.loss for e in steps(bake(recipe(train__steps=3), tmp_path / "plain"))]
-    other = [e.loss for e in steps(bake(recipe(train__steps=3, **{f"train__{setting}": True}), tmp_path / "other"))]
+    def losses(on):
+        run = bake(recipe(train__steps=3, **{f"train__{setting}": on}), tmp_path / str(on))
+        return [e.loss for e in steps(run)]
+
+    plain, other = losses(False), losses(True)
     assert other == pytest.approx(plain, rel=1e-4)
 
 

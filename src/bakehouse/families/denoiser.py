@@ -145,8 +145,11 @@ class Denoiser(nn.Module, ABC):
         self.schedule = self.schedule.rescaled_to_zero_terminal_snr()
 
     def use_channels_last(self) -> None:
-        """Keeps the weights of convolutions pixel by pixel, as GPUs compute them fastest."""
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        """Keeps the weights of the UNet's convolutions pixel by pixel, as they are computed fastest.
+
+        The VAE stays as it is: what it encodes is kept for other runs, and should not differ by rounding.
+        """
+        self.parts()["lora_unet"].to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @abstractmethod
     def use_attention(self, kernel: str) -> None:

@@ -126,7 +126,7 @@ class TrainSpec(Spec):
     compile: bool = False
     """torch.compile the UNet; pays on a GPU after some minutes."""
     channels_last: bool | None = None
-    """Keep convolutions' numbers pixel by pixel. Left out: on a GPU, where it is faster; not on a CPU."""
+    """Keep convolutions' numbers pixel by pixel. Left out: on CPUs and CUDA devices, where it is faster."""
     attention: Literal["sdpa", "xformers"] = "sdpa"
     """Whose attention kernel: PyTorch's own, or xformers' where it is installed."""
     offload: bool | None = None

@@ -272,7 +272,7 @@ def equip(model: Denoiser, recipe: Recipe, device: torch.device) -> Helpers | No
         quantize_base(model, text=recipe.adapter.text)
     if train.gradient_checkpointing:
         model.use_gradient_checkpointing()
-    if train.channels_last or (train.channels_last is None and device.type == "cuda"):
+    if train.channels_last or (train.channels_last is None and device.type in ("cpu", "cuda")):
         model.use_channels_last()
     model.use_attention(train.attention)
     if train.compile:
