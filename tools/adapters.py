@@ -142,7 +142,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=list(ADAPTERS), default=list(ADAPTERS))
     parser.add_argument("--optimizers", nargs="+", default=list(OPTIMIZERS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=2, help="half of the plan's")
     parser.add_argument("--no-page", action="store_true", help="print the table and leave the page alone")
     a = parser.parse_args()
     images, subject = lay_out(SHOWN[0], a.out)

@@ -11,16 +11,27 @@ from bakehouse.families.mapped import read_weights
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """One model in every layout."""
+    from benchmarks.load import write_models
+
+    folder = tmp_path_factory.mktemp("models")
+    write_models(folder, widths=(96, 192, 384, 384))
+    return folder
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc/self/clear_refs is Linux")
-@pytest.mark.parametrize("layout", ["folder", "file.safetensors", "file.ckpt"])
-@pytest.mark.parametrize("dtype", ["fp16", "fp32"])
-def test_one_copy_at_most(tmp_path, monkeypatch, layout, dtype):
+@pytest.mark.parametrize(
+    ("layout", "dtype"),
+    [("folder", "fp16"), ("file.safetensors", "fp16"), ("file.ckpt", "fp16"), ("file.ckpt", "fp32")],
+)
+def test_one_copy_at_most(written, monkeypatch, layout, dtype):
     monkeypatch.chdir(ROOT)
-    from benchmarks.load import measure, write_models
+    from benchmarks.load import measure
 
-    write_models(tmp_path, widths=(96, 192, 384, 384))
-    found = measure(tmp_path / layout, dtype)
+    found = measure(written / layout, dtype)
     assert found["weights"] > 100 << 20 and found["peak"] <= 1.15 * found["weights"]
 
 

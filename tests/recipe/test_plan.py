@@ -141,6 +141,15 @@ def test_prodigy_as_the_field_uses_it(tmp_path):
     assert made.recipe.schedule.kind == "annealed_cosine_with_restarts"
 
 
+def test_where_there_is_no_time_to_find_a_rate_it_begins_at_the_usual_one(tmp_path):
+    fixed, found = (plan(base="crumb", tmp_path=tmp_path, optimizer__name=n) for n in ("adamw", "prodigy"))
+    assert found.recipe.optimizer.args == {"d0": fixed.recipe.optimizer.lr}
+    assert found.steps == fixed.steps
+    own = plan(base="crumb", tmp_path=tmp_path, optimizer__name="prodigy", optimizer__args={"d0": 1e-5})
+    assert own.recipe.optimizer.args == {"d0": 1e-5}
+    assert not plan(tmp_path=tmp_path, optimizer__name="prodigy").recipe.optimizer.args
+
+
 def test_steps_decide_the_epochs(tmp_path):
     made = plan(20, tmp_path=tmp_path, train__steps=10, train__batch=4)
     assert made.steps == 10

@@ -274,6 +274,9 @@ class _Derivation:
             why += f"; {pace.why}"
         if spec.lr is None:
             self.decide("optimizer.lr", lr, why)
+        if row.finds_rate and self.preset.short and not spec.relative_step and "d0" not in spec.args:
+            begin = self.preset.lr * pace.rate
+            self.decide("optimizer.args", {**spec.args, "d0": begin}, "it has no time to find its rate from nothing")
         if spec.text_lr is None and self.recipe.adapter.text:
             self.decide("optimizer.text_lr", text_lr, why if row.finds_rate else _pace_of_words(text_lr / lr))
         if "schedule" in self.recipe.model_fields_set:
@@ -355,8 +358,10 @@ class _Derivation:
         """What the budget of shows is multiplied by, and why. `full` budgets are AdamW's own."""
         factor = 1.0
         why: list[str] = []
-        if not self.recipe.optimizer.row.finds_rate and self.preset.adapter == "lora":
-            factor, why = factor * 2, [*why, "x 2 with a fixed rate"]
+        finds_rate = self.recipe.optimizer.row.finds_rate
+        if self.preset.adapter == "lora" and (self.preset.short or not finds_rate):
+            reason = "x 2 where there is no time to find a rate" if finds_rate else "x 2 with a fixed rate"
+            factor, why = factor * 2, [*why, reason]
         pace = pace_of(self.recipe.adapter.kind)
         if pace.shows != 1:
             factor, why = factor * pace.shows, [*why, f"x {pace.shows:g}: {pace.why}"]

@@ -23,6 +23,8 @@ class Preset(Spec):
     """Shows of each image over the whole run, instead of per_epoch."""
     repeats: Annotated[int, Field(ge=1)] | None = None
     """Fixed, instead of per_epoch."""
+    short: bool = False
+    """Too few steps to find a rate from nothing: who finds it begins at `lr` and gets as many shows as AdamW."""
     epochs: int
     cap: int
     """At most so many shows."""
