@@ -143,7 +143,7 @@ def test_prodigy_as_the_field_uses_it(tmp_path):
 
 def test_where_there_is_no_time_to_find_a_rate_it_begins_at_the_usual_one(tmp_path):
     fixed, found = (plan(base="crumb", tmp_path=tmp_path, optimizer__name=n) for n in ("adamw", "prodigy"))
-    assert found.recipe.optimizer.args == {"d0": fixed.recipe.optimizer.lr}
+    assert found.recipe.optimizer.args == {"d0": max(fixed.recipe.optimizer.lr, fixed.recipe.optimizer.text_lr)}
     assert found.steps == fixed.steps
     own = plan(base="crumb", tmp_path=tmp_path, optimizer__name="prodigy", optimizer__args={"d0": 1e-5})
     assert own.recipe.optimizer.args == {"d0": 1e-5}

@@ -275,7 +275,8 @@ class _Derivation:
         if spec.lr is None:
             self.decide("optimizer.lr", lr, why)
         if row.finds_rate and self.preset.short and not spec.relative_step and "d0" not in spec.args:
-            begin = self.preset.lr * pace.rate
+            # One rate for both parts: that of the words, which part the trigger from its class.
+            begin = max(self.preset.lr, self.preset.text_lr if self.recipe.adapter.text else 0) * pace.rate
             self.decide("optimizer.args", {**spec.args, "d0": begin}, "it has no time to find its rate from nothing")
         if spec.text_lr is None and self.recipe.adapter.text:
             self.decide("optimizer.text_lr", text_lr, why if row.finds_rate else _pace_of_words(text_lr / lr))
