@@ -24,7 +24,7 @@ class Preset(Spec):
     repeats: Annotated[int, Field(ge=1)] | None = None
     """Fixed, instead of per_epoch."""
     short: bool = False
-    """Too few steps to find a rate from nothing: who finds it begins at the usual one and gets as many shows as AdamW."""
+    """Too few steps to find a rate from nothing: who finds one begins at the usual, with as many shows as AdamW."""
     epochs: int
     cap: int
     """At most so many shows."""
