@@ -22,6 +22,7 @@ PACES: Mapping[str, Pace] = {
     "ia3": Pace(rate=60.0, shows=0.5, why="few factors, near 1: 5e-3 to 1e-2 where LoRA takes 1e-4, half the steps"),
     "oft": Pace(shows=0.57, why="rotations settle early: about 170 shows an epoch where LoRA takes 300"),
     "boft": Pace(shows=0.57, why="rotations settle early: about 170 shows an epoch where LoRA takes 300"),
+    "diff": Pace(rate=0.1, why="every number of the weights learns, as in a fine-tune: 1e-5 where LoRA takes 1e-4"),
 }
 """Kinds that differ from LoRA."""
 
