@@ -44,6 +44,8 @@ ADAPTERS: dict[str, dict[str, Any]] = {
 }
 OPTIMIZERS = ("adamw", "prodigy")
 SHOWN = ("mira", "a held-out character")
+ROW = "row.json"
+"""What a cell came to, in its run folder."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def recipe_of(images: Path, subject: str, adapter: dict[str, Any], optimizer: st
 
 def cell(folder: Path, recipe: Recipe, name: str, optimizer: str) -> Row:
     """Trains and judges one cell, or reads what an earlier call found."""
-    noted = folder / "row.json"
+    noted = folder / ROW
     if noted.is_file():
         return Row(**json.loads(noted.read_text()))
     began = time.monotonic()
@@ -144,14 +146,18 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--epochs", type=int, default=2, help="half of the plan's")
     parser.add_argument("--no-page", action="store_true", help="print the table and leave the page alone")
+    parser.add_argument("--tables", action="store_true", help="train nothing: the page from the cells there are")
     a = parser.parse_args()
     images, subject = lay_out(SHOWN[0], a.out)
     rows = []
     for name in a.only:
         for optimizer in a.optimizers:
             for seed in a.seeds:
+                folder = a.out / f"{name}-{optimizer}-{seed}"
+                if a.tables and not (folder / ROW).is_file():
+                    continue
                 recipe = recipe_of(images, subject, ADAPTERS[name], optimizer, seed, a.epochs)
-                row = cell(a.out / f"{name}-{optimizer}-{seed}", recipe, name, optimizer)
+                row = cell(folder, recipe, name, optimizer)
                 rows.append(row)
                 print(*list(lines([row]))[2:], sep="\n", flush=True)
     about = (

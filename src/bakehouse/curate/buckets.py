@@ -7,7 +7,6 @@ import io
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from html import escape
@@ -19,6 +18,7 @@ from pydantic import Field
 
 from bakehouse.core.files import write_text
 from bakehouse.core.spec import Spec
+from bakehouse.core.threads import threads
 from bakehouse.curate.companions import moved
 from bakehouse.curate.edits import Proposal
 from bakehouse.data.buckets import BucketSpec, Placement, Size, assign, bucket_table, bucket_warnings
@@ -28,7 +28,6 @@ from bakehouse.data.records import ImageRecord, ImageSet
 THUMB = 200
 """Longer side of the pictures on the page, pixels."""
 _SHADE = (190, 20, 40, 150)
-_WORKERS = 4
 _SORTED = re.compile(r"[0-9]+x[0-9]+")
 _SIDES = ("left", "top", "right", "bottom")
 
@@ -106,7 +105,7 @@ def write_page(
     figures: dict[Size, list[str]] = defaultdict(list)
     # Those that lose most come first: they are what one looks for.
     ordered = sorted(fits, key=lambda f: -f.placement.lost_fraction)
-    with ThreadPoolExecutor(_WORKERS) as pool:
+    with threads() as pool:
         for done, (fit, figure) in enumerate(zip(ordered, pool.map(_figure, ordered), strict=True), 1):
             figures[fit.placement.bucket].append(figure)
             progress(done, len(fits))

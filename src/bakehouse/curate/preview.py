@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from html import escape
 from pathlib import Path, PurePosixPath
 
@@ -13,6 +12,7 @@ from PIL import Image
 
 from bakehouse.core.errors import BakehouseError
 from bakehouse.core.files import write_text
+from bakehouse.core.threads import threads
 from bakehouse.curate.edits import Edit, Move, Proposal, Remove, Write
 from bakehouse.data.captions import decode_text
 from bakehouse.data.images import EXTENSIONS, open_image
@@ -23,7 +23,6 @@ THUMB = 320
 MOST = 400
 """So many proposals are pictured; the rest is listed in words."""
 
-_WORKERS = 4
 _PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{title}</title>
@@ -58,7 +57,7 @@ def write_preview(
     """
     pictured = proposals[:MOST]
     sections = []
-    with ThreadPoolExecutor(_WORKERS) as pool:
+    with threads() as pool:
         for section in pool.map(lambda proposal: _section(images.root, proposal), pictured):
             sections.append(section)
             if progress is not None:

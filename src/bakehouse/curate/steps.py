@@ -13,12 +13,12 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 from bakehouse.core.errors import UsageError
 from bakehouse.core.files import atomic_folder
+from bakehouse.core.threads import threads
 from bakehouse.curate.desk import Desk, at_work
 from bakehouse.curate.edits import HOME, Edit, Made, Move, Proposal, Remove, Write, changes_of
 from bakehouse.curate.journal import Change, Journal, Step
@@ -39,7 +39,6 @@ __all__ = [
     "undo",
 ]
 
-_WORKERS = min(4, os.cpu_count() or 1)
 _PORTIONS = 1000
 """At most so many portions of work go to the threads: handing over ten thousand captions takes longer than they do."""
 
@@ -61,7 +60,7 @@ def apply(
         proposals: what to do; no two may touch the same path.
         settings: what the verb was told, for the history.
         out: the dataset is copied there, without its history, and changed there; `folder` is only read.
-        progress: called with (done, total) after each proposal.
+        progress: called with (done, total) as proposals are made.
 
     Raises:
         InUseError: another process is at work in the folder.
@@ -158,7 +157,7 @@ def _made(proposals: Sequence[Proposal], desk: Desk, progress: Callable[[int, in
     made: list[Made] = []
     size = len(proposals) // _PORTIONS + 1
     portions = [proposals[start : start + size] for start in range(0, len(proposals), size)]
-    with ThreadPoolExecutor(_WORKERS) as pool:
+    with threads() as pool:
         for number, edits in enumerate(pool.map(make, portions), 1):
             made += [Made(e, why, desk.store.put(e.content) if isinstance(e, Write) else "") for e, why in edits]
             if progress is not None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
 from bakehouse.core.files import sha256_file
+from bakehouse.core.threads import threads
 from bakehouse.curate.audit.declared import read_triggers
 from bakehouse.curate.audit.facts import CaptionFacts, Facts, Group, ImageFacts, MaskFacts, Pixels
 from bakehouse.curate.audit.finders import Finders
@@ -32,7 +31,6 @@ from bakehouse.data.scan import Found, caption_files, check_root, collect, named
 
 Progress = Callable[[int, int], None]
 
-WORKERS = min(4, os.cpu_count() or 1)
 _TRIM = Trim()
 _NUMBERED = re.compile(r"([0-9]+)_(.*)")
 
@@ -183,7 +181,7 @@ def _listed_captions(root: Path) -> dict[str, tuple[str, ...]]:
 
 def _all(one: _Pass, paths: Sequence[Path], progress: Progress | None) -> tuple[list[ImageFacts], dict[str, bytes]]:
     images, small = [], {}
-    with ThreadPoolExecutor(WORKERS) as pool:
+    with threads() as pool:
         for facts, picture in pool.map(one.look, paths):
             images.append(facts)
             if picture:

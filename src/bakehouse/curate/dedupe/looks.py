@@ -8,9 +8,7 @@ that it was cut from, whatever its shape, since all are squashed to one square.
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from bakehouse.core.threads import threads
 from bakehouse.data.images import flattened, reading, upright_srgb
 
 Words = NDArray[np.uint64]
@@ -36,7 +35,6 @@ PLAIN = 16
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _BLOCK = 1024
 """So many hashes are set against so many others at a time."""
-_WORKERS = min(4, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
@@ -175,7 +173,7 @@ def crops(looks: Sequence[Look], within: int, colour: float) -> Iterator[Candida
         fits = (off <= colour) & (j != i)
         return list(_by_picture(i, j[fits], w[fits], off[fits]))
 
-    with ThreadPoolExecutor(_WORKERS) as pool:
+    with threads() as pool:
         for found in pool.map(candidates, range(len(looks))):
             yield from found
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import compress
@@ -18,6 +16,7 @@ from pydantic import Field
 
 from bakehouse.core.events import Event, Noted, Progress, Warned
 from bakehouse.core.spec import Spec
+from bakehouse.core.threads import threads
 from bakehouse.curate.clean.text import RapidText, TextFinder
 from bakehouse.curate.companions import removed
 from bakehouse.curate.dedupe.compare import Verdict
@@ -34,7 +33,6 @@ from bakehouse.data.records import ImageRecord, ImageSet
 T = TypeVar("T")
 R = TypeVar("R")
 
-_WORKERS = min(4, os.cpu_count() or 1)
 _LETTERS = 4
 UNREAD = (
     "text is not looked for, so a copy with a watermark counts as a variant: "
@@ -176,7 +174,7 @@ def _givers(dropped: Iterable[Finding], worth: Callable[[ImageRecord], Any]) -> 
 def _in_threads(work: Callable[[T], R], things: Sequence[T], what: str) -> Generator[Event, None, list[R]]:
     """The work on each thing, in order. Decoding and comparing run outside the interpreter's lock."""
     made: list[R] = []
-    with ThreadPoolExecutor(_WORKERS) as pool:
+    with threads() as pool:
         for result in pool.map(work, things):
             made.append(result)
             yield Progress(what=what, done=len(made), total=len(things))
