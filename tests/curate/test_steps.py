@@ -118,6 +118,7 @@ def test_undo_is_the_inverse_of_any_step(tmp_path_factory, steps):
 DRIVER = """
 import os, shutil, signal, sys
 from pathlib import Path
+from bakehouse.core import threads
 from bakehouse.curate import steps
 sys.path.insert(0, {tests!r})
 from test_steps import CHANGES, dataset, told
@@ -135,7 +136,7 @@ def die_at(n):
             os.kill(os.getpid(), signal.SIGKILL)
     sys.addaudithook(hook)
 
-steps._WORKERS = 1
+threads.WORKERS = 1
 n = 0
 while True:
     folder = root / f"{{n:03d}}"

@@ -11,12 +11,12 @@ WORKERS = min(4, os.cpu_count() or 1)
 
 
 @contextmanager
-def threads(workers: int = WORKERS) -> Iterator[ThreadPoolExecutor]:
+def threads() -> Iterator[ThreadPoolExecutor]:
     """A pool whose threads each keep to one core: numpy's BLAS spreads no product over the others meanwhile.
 
     Pictures are many small products; spread by every thread over all cores, they took twice as long.
     """
     from threadpoolctl import threadpool_limits
 
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(WORKERS) as pool:
         yield pool

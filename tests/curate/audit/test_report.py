@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
 from dataclasses import replace
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bakehouse.cli.main import main
+from bakehouse.core import threads
 from bakehouse.core.errors import UsageError
 from bakehouse.curate.audit import AuditSpec, Finders, Finding, Report, audit, gather, read_report, write_page
 from tests.curate.audit import make
@@ -43,7 +43,7 @@ def of(*findings: Finding, images: int = 100) -> Report:
 
 def test_the_order_of_workers_does_not_matter(faulty, monkeypatch):
     first = gather(faulty, AuditSpec.parse(SPEC))
-    monkeypatch.setattr(importlib.import_module("bakehouse.curate.audit.gather"), "WORKERS", 1)
+    monkeypatch.setattr(threads, "WORKERS", 1)
     again = gather(faulty, AuditSpec.parse(SPEC))
     assert [i.name for i in first.images] == [i.name for i in again.images]
     for a, b in zip(first.images, again.images, strict=True):
