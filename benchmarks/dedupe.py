@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw
 from rich.console import Console
 from rich.table import Table
 
-from bakehouse.core.events import Progress
+from bakehouse.core.events import Event, Progress, result_of
 from bakehouse.curate.dedupe import Dedupe, Finding
 from bakehouse.data import scan
 
@@ -94,16 +94,12 @@ def measure(folder: Path) -> None:
     whole, clock = Clock(), Clock()
     images = scan(folder, whole=False)
     table.add_row("scan: headers, sha256", *clock.lap())
-    found = Dedupe(text="off").find(images)
-    findings: tuple[Finding, ...] = ()
-    while True:
-        try:
-            event = next(found)
-        except StopIteration as done:
-            findings = done.value
-            break
+
+    def see(event: Event) -> None:
         if isinstance(event, Progress) and event.done == event.total:
             table.add_row(f"{event.what}: {event.total}", *clock.lap())
+
+    findings = result_of(Dedupe(text="off").find(images), see)
     table.add_row(f"all, {len(images)} images", *whole.lap())
     Console().print(table)
     planned = Counter(kind for r in images if (kind := r.path.stem.partition("-")[2]))

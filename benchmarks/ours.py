@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from bakehouse.core.events import Step
+from bakehouse.core.events import Step, result_of
 from bakehouse.core.run import Run
 from bakehouse.families.denoiser import Denoiser
 from bakehouse.recipe import make_plan, recipe_for_folder
@@ -31,13 +31,8 @@ def steps(work: Work, model: Denoiser, folder: Path) -> Iterator[None]:
     }
     plan = make_plan(recipe_for_folder(pictures(folder, work.side), "zwx person", settings=settings))
     helpers = equip(model, plan.recipe, model.device)
-    work_of_the_loop = prepare(plan, model, Run(folder / "run"), precision=work.precision, helpers=helpers)
-    while True:
-        try:
-            next(work_of_the_loop)
-        except StopIteration as stop:
-            parts, state = stop.value
-            break
+    made = prepare(plan, model, Run(folder / "run"), precision=work.precision, helpers=helpers)
+    parts, state = result_of(made)
     for event in train(parts, state):
         if isinstance(event, Step):
             yield

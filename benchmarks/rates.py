@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from bakehouse.cli.example import lay_out
-from bakehouse.core.events import Event
+from bakehouse.core.events import result_of
 from bakehouse.core.run import Run
 from bakehouse.evaluate import Cell, evaluate
 from bakehouse.evaluate.pick import utility
@@ -42,15 +42,6 @@ class Trained:
     cell: Cell
 
 
-def result(work: Generator[Event, None, T]) -> T:
-    """What long work returns; its events are passed over."""
-    while True:
-        try:
-            next(work)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
-
-
 def recipe_at(lr: float, images: Path, subject: str, steps: int) -> Recipe:
     """The plan's own recipe but for its rates, its length, the weight of class images, and what is judged."""
     settings = {
@@ -72,7 +63,7 @@ def train_at(lr: float, images: Path, subject: str, steps: int) -> Trained:
     run = Run(images.parent / f"{images.name}-{lr:g}")
     for _ in bake(recipe_at(lr, images, subject, steps), run.folder):
         pass
-    cell = result(evaluate(run)).picked
+    cell = result_of(evaluate(run)).picked
     return Trained(lr, utility(cell), cell)
 
 
@@ -107,7 +98,7 @@ def main() -> None:
     for name in args.subjects:
         images, subject = lay_out(name, args.out.resolve())
         rows = sweep(images, subject, args.rates, args.steps)
-        test = result(find_rate(recipe_at(args.rates[0], images, subject, args.steps)))
+        test = result_of(find_rate(recipe_at(args.rates[0], images, subject, args.steps)))
         (args.out / f"{name}.json").write_text(json.dumps(test.to_json(), indent=1), encoding="utf-8")
         (args.out / f"{name}.svg").write_text(rate_chart(test), encoding="utf-8")
         print("\n" + conclude(name, test, max(rows, key=lambda row: row.score)) + "\n", flush=True)

@@ -19,9 +19,9 @@ from typing import Any
 import torch
 
 from bakehouse.cli.example import lay_out
+from bakehouse.core.events import result_of
 from bakehouse.core.run import Run
 from bakehouse.evaluate import evaluate
-from bakehouse.evaluate.result import Report
 from bakehouse.recipe import Recipe, recipe_for_folder
 from bakehouse.train import bake
 
@@ -89,8 +89,7 @@ def cell(folder: Path, recipe: Recipe, name: str, optimizer: str) -> Row:
     events = list(bake(recipe, folder))
     steps = [e for e in events if type(e).__name__ == "Step"]
     seconds = steps[-1].time - steps[0].time if steps else time.monotonic() - began
-    report = _report(folder)
-    found = report.picked
+    found = result_of(evaluate(Run(folder))).picked
     row = Row(
         name,
         optimizer,
@@ -106,19 +105,9 @@ def cell(folder: Path, recipe: Recipe, name: str, optimizer: str) -> Row:
     return row
 
 
-def _report(folder: Path) -> Report:
-    work = evaluate(Run(folder))
-    while True:
-        try:
-            next(work)
-        except StopIteration as end:
-            report: Report = end.value
-            return report
-
-
 def lines(rows: Sequence[Row]) -> Iterator[str]:
     """The table; figures in percent, intervals of 95 %."""
-    heads = ("adapter", "optimizer", "subject fidelity", "pictures that show it", "prompt kept", "class moved")
+    heads = ("adapter", "optimizer", "subject fidelity", "pictures that show it", "prompt kept", "drift")
     yield f"| {' | '.join([*heads, 'training', 'file'])} |"
     yield "| --- " * (len(heads) + 2) + "|"
     for r in rows:

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from bakehouse.core.events import result_of
 from bakehouse.core.files import write_text
 from bakehouse.curate.captions.vocabulary import load_vocabulary
 from bakehouse.curate.taggers import Vocabulary
@@ -68,15 +69,9 @@ def main() -> None:
 
 def probed(model: Denoiser, words: Sequence[str], bank: Bank) -> Probe:
     """All of them by the defaults, with a dot for each step on the way."""
-    work = probe_words(model, words, bank, ProbeSpec())
-    while True:
-        try:
-            next(work)
-        except StopIteration as end:
-            print(flush=True)
-            result: Probe = end.value
-            return result
-        print(".", end="", flush=True)
+    found = result_of(probe_words(model, words, bank, ProbeSpec()), lambda _: print(".", end="", flush=True))
+    print(flush=True)
+    return found
 
 
 def rare_words(model: Denoiser, bank: Bank, count: int) -> list[str]:

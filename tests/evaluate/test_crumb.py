@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from bakehouse.adapters import LoRA, inject, save_adapter
+from bakehouse.core.events import result_of
 from bakehouse.core.run import Run
 from bakehouse.data.images import open_image
 from bakehouse.data.scan import scan
@@ -53,13 +54,7 @@ def test_a_run_on_crumb_is_judged(tmp_path, judge):
         torch.nn.init.normal_(parameter, std=0.02)
     save_adapter(adapter, run.weights / "zwx-person.safetensors", {})
     few = {"images": 2, "steps": 2, "weights": [1.0]}
-    work = evaluate(run, judge=judge, changes=few, device="cpu")
-    while True:
-        try:
-            next(work)
-        except StopIteration as end:
-            report = end.value
-            break
+    report = result_of(evaluate(run, judge=judge, changes=few, device="cpu"))
     assert report.pick.weights == "weights/zwx-person.safetensors"
     assert report.measures.startswith("the tagger")
     assert 0 <= report.base.prompt.value <= 1

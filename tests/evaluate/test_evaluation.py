@@ -4,7 +4,7 @@ from itertools import pairwise
 import pytest
 
 from bakehouse.core.errors import UsageError
-from bakehouse.core.events import Progress, Saved, Warned
+from bakehouse.core.events import Progress, Saved, Warned, result_of
 from bakehouse.core.files import read_json
 from bakehouse.evaluate import Evaluated, Report, Scored, checkpoints, evaluate
 
@@ -15,11 +15,8 @@ LEARNING = ["0.1 0 0", "0.5 0 0", "0.9 0 0", "1 0.1 0.1", "1 0.5 0.4"]
 
 def finish(work):
     events = []
-    while True:
-        try:
-            events.append(next(work))
-        except StopIteration as end:
-            return events, end.value
+    found = result_of(work, events.append)
+    return events, found
 
 
 def test_the_checkpoint_that_learned_without_harm_is_picked(new_run, judge, painter):

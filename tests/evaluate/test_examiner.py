@@ -6,6 +6,7 @@ import math
 import pytest
 
 from bakehouse.core.errors import BakehouseError
+from bakehouse.core.events import result_of
 from bakehouse.core.files import read_json
 from bakehouse.evaluate import Cell, Examiner, Scored
 from bakehouse.evaluate.examiner import enough
@@ -108,11 +109,8 @@ class Trainer:
 
 def finish(work):
     events = []
-    while True:
-        try:
-            events.append(next(work))
-        except StopIteration as end:
-            return events, end.value
+    found = result_of(work, events.append)
+    return events, found
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from PIL import Image
 
 from bakehouse.adapters import LoRA, inject, metadata_for, save_adapter
 from bakehouse.core.errors import Problems, UsageError
-from bakehouse.core.events import Progress
+from bakehouse.core.events import Progress, result_of
 from bakehouse.core.files import cache_dir
 from bakehouse.evaluate.probe import Kin, ProbeSpec, bank_of, bare_base, draw_looks, probe_words
 from bakehouse.evaluate.probe.controls import Controls
@@ -46,11 +46,7 @@ def bank():
 def ran(work):
     """What a generator returns, and what it said on the way."""
     events = []
-    while True:
-        try:
-            events.append(next(work))
-        except StopIteration as end:
-            return end.value, events
+    return result_of(work, events.append), events
 
 
 def probed(model, words, bank, spec=QUICK):

@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import pytest
 
+from bakehouse.core.events import result_of
 from bakehouse.evaluate import charts, evaluate
 from bakehouse.evaluate.report import make_page, write_report
 
@@ -30,12 +31,7 @@ class Balanced(HTMLParser):
 @pytest.fixture
 def judged(new_run, judge, painter):
     run = new_run(["0.3 0 0", "0.9 0 0", "1 0.3 0.3"])
-    work = evaluate(run, judge=judge, painter=painter, changes={"images": 16})
-    while True:
-        try:
-            next(work)
-        except StopIteration as end:
-            return run, end.value
+    return run, result_of(evaluate(run, judge=judge, painter=painter, changes={"images": 16}))
 
 
 def test_the_page_stands_alone(judged):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from bakehouse.core.events import result_of
 from bakehouse.evaluate.probe import ProbeSpec, bank_of, probe_words
 
 V = {"prediction_type": "v_prediction"}
@@ -12,13 +13,8 @@ V = {"prediction_type": "v_prediction"}
 @pytest.mark.parametrize(("family", "scheduler"), [("sd1", None), ("sd2", V), ("sdxl", None)])
 def test_words_are_probed(make_family, family, scheduler):
     model = make_family(family, scheduler=scheduler)
-    work = probe_words(model, ["zwx", "red hair"], bank_of("another"), ProbeSpec(noises=1, rare=4, known=4))
-    while True:
-        try:
-            next(work)
-        except StopIteration as end:
-            found = end.value
-            break
+    spec = ProbeSpec(noises=1, rare=4, known=4)
+    found = result_of(probe_words(model, ["zwx", "red hair"], bank_of("another"), spec))
     assert [r.word for r in found.readings] == ["zwx", "red hair"]
     assert all(r.shift > 0 and len(r.neighbours) == 3 for r in found.readings)
     assert [len(r.pieces) for r in found.readings] == model.token_count(["zwx", "red hair"])

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from bakehouse.core.errors import BakehouseError, UsageError
-from bakehouse.core.events import Event, Progress
+from bakehouse.core.events import Event, Progress, result_of
 from bakehouse.core.run import Run
 from bakehouse.generate import Drawn, Grid, Request, Studio, make_grid, parse_axis, read_recipe, resolve
 from bakehouse.generate.infotext import read
@@ -23,11 +23,7 @@ def asked() -> Request:
 
 def finished(work: Generator[Event, None, Grid]) -> tuple[Grid, list[Event]]:
     events: list[Event] = []
-    try:
-        while True:
-            events.append(next(work))
-    except StopIteration as end:
-        return end.value, events
+    return result_of(work, events.append), events
 
 
 def counts(events: list[Event]) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 import bakehouse.train.loop as loop_module
 from bakehouse.adapters import LoRA, inject
 from bakehouse.core.errors import BakehouseError, Problems
-from bakehouse.core.events import Failed, Noted, Started
+from bakehouse.core.events import Failed, Noted, Started, result_of
 from bakehouse.core.run import Run
 from bakehouse.families.quantize import is_quantized
 from bakehouse.losses import LossSpec, NoiseSpec, denoising_loss
@@ -146,15 +146,6 @@ def test_powers_of_two_divide_the_images_of_a_step():
     assert powers_of_two(7) == [1]
 
 
-def found(generator):
-    """A generator's result."""
-    while True:
-        try:
-            next(generator)
-        except StopIteration as stop:
-            return stop.value
-
-
 def planned(recipe, **changes):
     return make_plan(recipe(train__batch="auto", train__accumulation=8, **changes))
 
@@ -168,12 +159,12 @@ def test_on_a_device_sizes_are_tried_until_one_bursts(recipe, monkeypatch):
             raise RuntimeError("MPS backend out of memory")
 
     monkeypatch.setattr(memory, "available_bytes", lambda device: None)
-    assert found(largest_batch(planned(recipe), trial, torch.device("meta"))) == 2
+    assert result_of(largest_batch(planned(recipe), trial, torch.device("meta"))) == 2
     assert tried == [1, 2, 4]
     with pytest.raises(BakehouseError, match="out of memory"):
-        found(largest_batch(planned(recipe), lambda size: trial(4), torch.device("meta")))
+        result_of(largest_batch(planned(recipe), lambda size: trial(4), torch.device("meta")))
     with pytest.raises(ZeroDivisionError):
-        found(largest_batch(planned(recipe), lambda size: 1 / 0, torch.device("meta")))
+        result_of(largest_batch(planned(recipe), lambda size: 1 / 0, torch.device("meta")))
 
 
 def test_on_a_cpu_the_estimate_decides(recipe, monkeypatch):
@@ -183,7 +174,7 @@ def test_on_a_cpu_the_estimate_decides(recipe, monkeypatch):
         return memory_use(plan.recipe.with_values({"train.batch": size}), "sd1", "cpu").total
 
     monkeypatch.setattr(memory, "available_bytes", lambda device: int((need(2) + need(4)) / 2 / memory.MARGIN))
-    assert found(largest_batch(plan, lambda size: pytest.fail("tried"), torch.device("cpu"))) == 2
+    assert result_of(largest_batch(plan, lambda size: pytest.fail("tried"), torch.device("cpu"))) == 2
 
 
 def test_a_trial_is_a_real_step_on_the_largest_bucket(recipe, make_tiny):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bakehouse.core.errors import BakehouseError, UsageError
-from bakehouse.core.events import Event, Progress
+from bakehouse.core.events import Event, Progress, result_of
 from bakehouse.train import find_rate, range_test
 from bakehouse.train.range_test import Probed, RateFound
 from bakehouse.train.rate_chart import rate_chart
@@ -106,11 +106,8 @@ def test_a_ramp_that_is_none_is_refused(recipe, more, words):
 
 def finish(work):
     events: list[Event] = []
-    while True:
-        try:
-            events.append(next(work))
-        except StopIteration as end:
-            return events, end.value
+    found = result_of(work, events.append)
+    return events, found
 
 
 @pytest.fixture(autouse=True)

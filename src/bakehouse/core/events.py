@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,3 +124,15 @@ class Failed(Event):
     step: int
     error: str
     last_good: str | None
+
+
+def result_of(work: Generator[Event, None, T], see: Callable[[Event], object] | None = None) -> T:
+    """What long work returns at its end; `see` is shown each event on the way."""
+    while True:
+        try:
+            event = next(work)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        if see is not None:
+            see(event)

@@ -34,6 +34,7 @@ def run_probe(
     Raises:
         UsageError: the base is none, a run or an adapter; words that are no triggers; a sheet that cannot be drawn.
     """
+    from bakehouse.core.events import result_of
     from bakehouse.evaluate.probe import bare_base, check_sheet, draw_looks, probe_words
     from bakehouse.generate import Studio
 
@@ -42,12 +43,7 @@ def run_probe(
         check_sheet(draw, pictures)
     with painting(quiet=quiet) as paint, Studio.open(source, device=device, dtype=precision) as studio:
         work = probe_words(studio.denoiser, words, bank, spec, clip_skip=source.clip_skip)
-        while True:
-            try:
-                paint(next(work))
-            except StopIteration as end:
-                found: Probe = end.value
-                break
+        found = result_of(work, paint)
         return found, draw_looks(studio, found, draw, seeds=pictures, on_event=paint) if draw else ()
 
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 from PIL import Image
 from pydantic import Field
 
-from bakehouse.core.events import Event, Noted, Progress, Warned
+from bakehouse.core.events import Event, Noted, Progress, Warned, result_of
 from bakehouse.core.spec import Spec
 from bakehouse.core.threads import threads
 from bakehouse.curate.clean.text import RapidText, TextFinder
@@ -95,12 +95,7 @@ class Dedupe(Spec):
                 a watermark is a variant.
             looks: of the images, where they have been taken already.
         """
-        steps = self.find(images, find_text, looks)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as done:
-                return tuple(done.value)
+        return result_of(self.find(images, find_text, looks))
 
     def find(
         self, images: ImageSet, find_text: FindText | None = None, looks: Sequence[Look] | None = None
