@@ -30,11 +30,12 @@ def sha256_bytes(data: bytes) -> str:
 
 def sha256_file(path: Path) -> str:
     """Hex sha256 of a file, read in pieces of 1 MiB."""
-    with path.open("rb", buffering=0) as f:
+    with open(path, "rb", buffering=0) as f:
         # A caption should not cost a buffer of a megabyte, and a second one to see that it has ended.
         size = os.fstat(f.fileno()).st_size
-        if size < _CHUNK:
-            return sha256_bytes(f.read())
+        if size < _CHUNK and len(data := f.read(size + 1)) == size:
+            return sha256_bytes(data)
+        f.seek(0)
         digest = hashlib.sha256()
         while chunk := f.read(_CHUNK):
             digest.update(chunk)

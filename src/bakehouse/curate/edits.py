@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -95,6 +97,8 @@ class _Sheet:
     problems: list[str] = field(default_factory=list)
     held: dict[PurePosixPath, tuple[str, int] | None] = field(default_factory=dict)
     """What is there now: sha256 and age."""
+    links: dict[PurePosixPath, PurePosixPath | None] = field(default_factory=dict)
+    """Of folders: the link through which they are reached."""
 
     def add(self, made: Made) -> None:
         edit = made.edit
@@ -126,21 +130,29 @@ class _Sheet:
 
     def _look(self, path: PurePosixPath) -> str:
         """Notes what a path holds; what is wrong with it, or an empty string."""
+        if path in self.held:
+            return ""
         if path.is_absolute() or not path.parts or ".." in path.parts or path.parts[0] == HOME:
             return f"{path} is no path below the folder"
         here = self.folder / path
-        links = [p for p in (here, *here.parents[: len(path.parts) - 1]) if p.is_symlink()]
-        if links:
-            where = links[-1].relative_to(self.folder).as_posix()
-            return f"{path}: {where} is a link, and what it leads to is not this folder's; -o OUT makes a whole copy"
-        if path not in self.held:
-            if here.is_file():
-                self.held[path] = sha256_file(here), here.stat().st_mtime_ns
-            elif here.is_dir():
-                return f"{path} is a folder"
-            else:
-                self.held[path] = None
+        try:
+            there = os.lstat(here)
+        except (FileNotFoundError, NotADirectoryError):
+            there = None
+        link = path if there and stat.S_ISLNK(there.st_mode) else self._link_above(path.parent)
+        if link:
+            return f"{path}: {link} is a link, and what it leads to is not this folder's; -o OUT makes a whole copy"
+        if there and stat.S_ISDIR(there.st_mode):
+            return f"{path} is a folder"
+        self.held[path] = (sha256_file(here), there.st_mtime_ns) if there and stat.S_ISREG(there.st_mode) else None
         return ""
+
+    def _link_above(self, folder: PurePosixPath) -> PurePosixPath | None:
+        """The outermost link that leads to a folder, if there is one."""
+        if folder not in self.links:
+            above = [part for part in (folder, *folder.parents) if part.parts and (self.folder / part).is_symlink()]
+            self.links[folder] = above[-1] if above else None
+        return self.links[folder]
 
     def check_places(self) -> None:
         """Nothing moves onto a file that stays; no two names differ only in case; no file is also a folder."""
@@ -155,8 +167,8 @@ class _Sheet:
             for paths in alike.values()
             if len(paths) > 1
         ]
-        parents = {parent for path in self.comes for parent in path.parents if parent.parts}
-        for parent in parents:
+        homes = {path.parent for path in self.comes}
+        for parent in {parent for home in homes for parent in (home, *home.parents) if parent.parts}:
             here = self.folder / parent
             if parent in self.comes or (here.is_file() and parent not in self.goes):
                 self.problems.append(f"{parent} is a file, and a folder of that name is wanted")

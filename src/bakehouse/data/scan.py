@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import unicodedata
@@ -86,6 +87,7 @@ def natural_key(path: Path, root: Path | None = None) -> tuple[object, ...]:
     return (tuple(map(_natural, names)), names)
 
 
+@functools.lru_cache(maxsize=1 << 16)
 def _natural(name: str) -> tuple[tuple[int, int, str], ...]:
     pieces = re.split(r"([0-9]+)", nfc(name).casefold())
     return tuple((0, int(p), "") if p[0] in "0123456789" else (1, 0, p) for p in pieces if p)
@@ -134,31 +136,31 @@ def collect(root: Path, recursive: bool = True) -> Found:
     """The files below a folder by what they are; of images without a known extension the first bytes are read."""
     found = Found()
     masks: list[Path] = []
-    for path in _walk(root, recursive):
-        if path.suffix.lower() in CAPTION_EXTENSIONS:
-            found.captions[path.parent, nfc(path.name).lower()] = path
+    for home, path in _walk(root, recursive):
+        ending = path.suffix.lower()
+        if ending in CAPTION_EXTENSIONS:
+            found.captions[home, nfc(path.name).lower()] = path
         elif not path.exists():
-            if path.suffix.lower() in EXTENSIONS:
+            if ending in EXTENSIONS:
                 found.broken.append(path)
-        elif path.suffix.lower() in FOREIGN:
+        elif ending in FOREIGN:
             found.foreign.append(path)
+        elif ending not in EXTENSIONS:
+            known = ending in _NOT_SNIFFED or not sniff(path)
+            (found.others if known else found.unnamed).append(path)
         elif _is_mask(path, root):
             masks.append(path)
-        elif path.suffix.lower() in EXTENSIONS:
-            found.images.append(path)
-        elif path.suffix.lower() not in _NOT_SNIFFED and sniff(path):
-            found.unnamed.append(path)
         else:
-            found.others.append(path)
+            found.images.append(path)
     if not recursive:
         inside = sorted(p for p in root.iterdir() if p.name.lower() in MASK_FOLDERS and p.is_dir())
-        masks += [path for folder in inside for path in _walk(folder, recursive=False)]
+        masks += [path for folder in inside for _, path in _walk(folder, recursive=False)]
     _match_masks(found, masks, root)
     return found
 
 
-def _walk(root: Path, recursive: bool) -> Iterable[Path]:
-    """Files in natural order; folders behind links come last, so that a file keeps its own path where it has one."""
+def _walk(root: Path, recursive: bool) -> Iterable[tuple[Path, Path]]:
+    """Folders and files in natural order; those behind links come last: a file keeps its own path where it has one."""
     waiting, entered = [root], set()
     while waiting:
         top = waiting.pop(0)
@@ -172,7 +174,7 @@ def _walk(root: Path, recursive: bool) -> Iterable[Path]:
             names[:] = sorted((n for n in names if not _ignored(n)), key=_natural) if recursive else []
             waiting += [here / n for n in names if (here / n).is_symlink()]
             names[:] = [n for n in names if not (here / n).is_symlink()]
-            yield from (here / n for n in sorted(files, key=lambda n: (_natural(n), n)) if not _ignored(n))
+            yield from ((here, here / n) for n in sorted(files, key=lambda n: (_natural(n), n)) if not _ignored(n))
 
 
 def _unreadable(error: OSError) -> None:
@@ -187,13 +189,16 @@ def _is_mask(path: Path, root: Path) -> bool:
     """By name or by folder; the folder given by the user may be called `masks` and still hold images."""
     if path.suffix.lower() not in EXTENSIONS:
         return False
-    folders = path.relative_to(root).parts[:-1]
+    folders = path.parts[len(root.parts) : -1]
     in_folder = bool(folders) and folders[-1].lower() in MASK_FOLDERS
     return in_folder or path.stem.lower().endswith(MASK_ENDINGS)
 
 
 def _match_masks(found: Found, masks: Sequence[Path], root: Path) -> None:
     """Fills `found.masks`: one beside its image comes before one in a folder, which serves its parent and siblings."""
+    borrowed = list(_masks_beside(root))
+    if not masks and not borrowed:
+        return
     stems = {(p.parent, stem_of(p)) for p in [*found.images, *found.unnamed]}
     folders = {folder for folder, _ in stems}
     for path in masks:
@@ -210,19 +215,18 @@ def _match_masks(found: Found, masks: Sequence[Path], root: Path) -> None:
                 found.masks[home] = path
         if not homes:
             found.stray_masks.append(path)
-    _borrow_masks(found, stems, root)
+    for path in borrowed:
+        home = (root, stem_of(path))
+        if home in stems:
+            found.masks.setdefault(home, path)
 
 
-def _borrow_masks(found: Found, stems: set[tuple[Path, str]], root: Path) -> None:
+def _masks_beside(root: Path) -> Iterable[Path]:
     """Masks in a folder beside the one that was given: `dataset/images` and `dataset/masks`."""
     for name in MASK_FOLDERS:
         folder = root.absolute().parent / name
-        if root.name.lower() in MASK_FOLDERS or not folder.is_dir():
-            continue
-        for path in _walk(folder, recursive=False):
-            home = (root, stem_of(path))
-            if path.suffix.lower() in EXTENSIONS and home in stems and home not in found.masks:
-                found.masks[home] = path
+        if root.name.lower() not in MASK_FOLDERS and folder.is_dir():
+            yield from (path for _, path in _walk(folder, recursive=False) if path.suffix.lower() in EXTENSIONS)
 
 
 def stem_of(path: Path) -> str:
@@ -270,8 +274,9 @@ def _extensions(first: str | None) -> tuple[str, ...]:
 
 def caption_files(path: Path, found: Found, extensions: Sequence[str] = CAPTION_EXTENSIONS) -> list[Path]:
     """Caption files of an image, the one that counts first: `a.png.txt`, which can mean no other, then `a.txt`."""
-    names = [nfc(path.name).lower() + ext for ext in extensions] + [stem_of(path) + ext for ext in extensions]
-    return [found.captions[path.parent, name] for name in names if (path.parent, name) in found.captions]
+    home, whole, stem = path.parent, nfc(path.name).lower(), stem_of(path)
+    places = [(home, name + ext) for name in (whole, stem) for ext in extensions]
+    return [found.captions[place] for place in places if place in found.captions]
 
 
 def _record(path: Path, seen: _Seen, found: Found, concept: int, extensions: Sequence[str]) -> ImageRecord:

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from bakehouse.core.events import Event, Noted, Warned
 from bakehouse.core.spec import Spec
-from bakehouse.curate.captions.files import CaptionFolder, CaptionText, read_folder
+from bakehouse.curate.captions.files import CaptionFolder, CaptionText, Glanced, read_folder
 from bakehouse.curate.captions.ruleset import RuleSet
 from bakehouse.curate.captions.tags import key, split
 from bakehouse.curate.edits import Proposal, Write
@@ -61,7 +61,7 @@ class Edit(Spec):
 
     def propose(self, images: ImageSet) -> Iterator[Proposal | Event]:
         """One proposal for each caption file that changes; of the images nothing but their folder is asked."""
-        folder = read_folder(images.root)
+        folder = read_folder(images.root, images.found if isinstance(images, Glanced) else None)
         edited = self.edited(folder)
         yield from (Warned(message=note) for note in self._left(folder))
         if any(one.file.path.suffix == RAW_SUFFIX for one in edited):
@@ -74,10 +74,8 @@ class Edit(Spec):
         lossy = [str(f.name) for f in folder.captions if f.lossy]
         if lossy:
             yield f"{len(lossy)} captions have bytes that cannot be read, and stay as they are: {', '.join(lossy[:3])}"
-        sentences = sum(
-            1 for f in folder.captions for line in f.captions if not isinstance(self.rules.read(line), tuple)
-        )
-        if sentences and any(rule.kind not in _FOR_SENTENCES for rule in self.rules.rules):
+        about_tags = any(rule.kind not in _FOR_SENTENCES for rule in self.rules.rules)
+        if about_tags and (sentences := sum(self.rules.sees_prose(line) for f in folder.captions for line in f.captions)):
             yield f"{sentences} captions are sentences: rules about tags leave them as they are"
 
     def _captions(self, file: CaptionText) -> tuple[str, ...]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.data.captions import decode_text, read_caption
 from bakehouse.data.layouts import METADATA_FILES
 from bakehouse.data.records import ImageRecord, ImageSet
-from bakehouse.data.scan import caption_files, check_root, collect, natural_key
+from bakehouse.data.scan import Found, caption_files, check_root, collect, natural_key
 from bakehouse.data.triggers import RAW_SUFFIX
 
 _LINE_ENDS = re.compile(r"\r\n|\n|\r")
@@ -68,15 +68,27 @@ class CaptionFolder:
         return PurePosixPath(path.relative_to(self.root).as_posix())
 
 
-def read_folder(folder: Path | str) -> CaptionFolder:
+@dataclass(frozen=True)
+class Glanced(ImageSet):
+    """Images of which none was opened: sizes are 0, hashes and captions empty."""
+
+    found: Found = field(default_factory=Found, repr=False)
+    """All files of the folder, which need not be looked for again."""
+
+
+def read_folder(folder: Path | str, found: Found | None = None) -> CaptionFolder:
     """Every caption that belongs to an image, without decoding an image. Of a folder without images, every caption.
+
+    Args:
+        folder: of the images.
+        found: its files, where they are known already.
 
     Raises:
         UsageError: no such folder; neither images nor captions in it; or its captions stand in one metadata file.
     """
     root = Path(folder)
     check_root(root)
-    found = collect(root)
+    found = found or collect(root)
     paths = sorted([*found.images, *found.unnamed], key=lambda p: natural_key(p, root))
     if listed := next((n for n in METADATA_FILES if (root / n).is_file()), None):
         raise UsageError(
@@ -95,8 +107,8 @@ def read_folder(folder: Path | str) -> CaptionFolder:
     return CaptionFolder(root, tuple(once.values()), images, _notes(remarks))
 
 
-def glance(folder: Path | str, progress: Callable[[int, int], None] | None = None) -> ImageSet:
-    """The images of a folder without opening one: sizes are 0, hashes and captions empty. For verbs that read captions.
+def glance(folder: Path | str, progress: Callable[[int, int], None] | None = None) -> Glanced:
+    """The images of a folder without opening one. For verbs that read captions.
 
     Raises:
         UsageError: no such folder.
@@ -105,9 +117,9 @@ def glance(folder: Path | str, progress: Callable[[int, int], None] | None = Non
     check_root(root)
     found = collect(root)
     records = [ImageRecord(path, 0, 0, "") for path in [*found.images, *found.unnamed]]
-    if progress is not None:
+    if progress is not None and records:
         progress(len(records), len(records))
-    return ImageSet(tuple(records), root=root)
+    return Glanced(tuple(records), root=root, found=found)
 
 
 def _of_image(path: Path, files: Sequence[Path], root: Path, remarks: dict[str, list[str]]) -> CaptionText | None:

@@ -40,12 +40,12 @@ class Change:
     on: Callable[[str], bool] | None = None
     """Tags without one of which a caption stays as it is; None where no single tag tells."""
 
-    def touched(self, captions: Sequence[Caption]) -> Sequence[int]:
-        """Numbers of the captions that may change: the folder's tags are asked once each, not in every caption."""
+    def touched(self, captions: Sequence[Caption], tags: Iterable[str]) -> Sequence[int]:
+        """Numbers of the captions that may change: the folder's `tags` are asked once each, not in every caption."""
         if self.on is None:
             return range(len(captions))
-        tags = set(filter(self.on, set().union(*(c for c in captions if not isinstance(c, str)))))
-        return [i for i, c in enumerate(captions) if isinstance(c, str) or not tags.isdisjoint(c)]
+        asked = set(filter(self.on, tags))
+        return [i for i, c in enumerate(captions) if isinstance(c, str) or not asked.isdisjoint(c)]
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,7 +13,7 @@ from pydantic import Field
 from bakehouse.core.errors import UsageError
 from bakehouse.core.spec import Spec, read_toml
 from bakehouse.curate.captions.lists import read_data, shipped
-from bakehouse.curate.captions.rule import Caption, Context, Rule, Where
+from bakehouse.curate.captions.rule import Caption, Context, Rule, Tags, Where
 from bakehouse.curate.captions.spelling_rules import Case, Parentheses, Regex, Tidy, Underscores
 from bakehouse.curate.captions.tag_rules import Add, Dedupe, Remove, Replace, Sort
 from bakehouse.curate.captions.tags import BARRIER, form_of, join, key, split
@@ -107,8 +108,11 @@ class RuleSet(Spec):
 
     def read(self, text: str) -> Caption:
         """A caption as rules take it: its tags, or the text itself where it has sentences."""
-        form = form_of(text) if self.form == "auto" else self.form
-        return split(text) if form == "tags" else text
+        return text if self.sees_prose(text) else split(text)
+
+    def sees_prose(self, text: str) -> bool:
+        """Whether a caption has sentences in it, for these rules."""
+        return (form_of(text) if self.form == "auto" else self.form) == "prose"
 
     def _once(
         self, texts: list[str], names: list[str], vocabulary: TagVocabulary | None
@@ -116,16 +120,18 @@ class RuleSet(Spec):
         """Every rule once; also the last one that changed anything."""
         first = [self.read(text) for text in texts]
         held, last = list(first), None
+        tags = set().union(*_tag_lists(held))
         for rule in self.rules:
             change = rule.bind(Context(_counts(held) if rule.counts else {}, vocabulary))
             everywhere = rule.where == Where()
-            for i in change.touched(held):
+            for i in change.touched(held, tags):
                 caption = held[i]
                 if not everywhere and not rule.where.holds(caption, names[i]):
                     continue
                 new: Caption = change.prose(caption) if isinstance(caption, str) else change.tags(caption)
                 if new != caption:
                     held[i], last = new, rule
+                    tags.update(new if isinstance(new, tuple) else ())
         return [texts[i] if new == first[i] else _written(new) for i, new in enumerate(held)], last
 
 
@@ -136,12 +142,22 @@ def _written(caption: Caption) -> str:
     return caption if isinstance(caption, str) else join(caption)
 
 
-def _counts(captions: Iterable[Caption]) -> Counter[str]:
-    counts: Counter[str] = Counter()
-    for caption in captions:
-        if not isinstance(caption, str):
-            counts.update(set(map(key, caption)))
-    del counts[BARRIER]
+def _tag_lists(captions: Iterable[Caption]) -> Iterator[Tags]:
+    return (caption for caption in captions if isinstance(caption, tuple))
+
+
+def _counts(captions: Sequence[Caption]) -> Counter[str]:
+    """How many captions have a tag, by its key: first as it is spelled, since nearly every tag has one spelling."""
+    spelled = Counter(itertools.chain.from_iterable(map(frozenset, _tag_lists(captions))))
+    spellings: defaultdict[str, set[str]] = defaultdict(set)
+    for tag in spelled:
+        spellings[key(tag)].add(tag)
+    counts = Counter({k: sum(spelled[tag] for tag in tags) for k, tags in spellings.items() if k != BARRIER})
+    several = {tag for tags in spellings.values() if len(tags) > 1 for tag in tags}
+    for caption in _tag_lists(captions) if several else ():
+        # A caption with two spellings of a tag has it once.
+        keys = [key(tag) for tag in several.intersection(caption)]
+        counts.subtract(Counter(keys) - Counter(set(keys)))
     return counts
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
@@ -45,7 +46,7 @@ def split(caption: str) -> tuple[str, ...]:
     """The tags in order, without white space around them and without empty ones; `|||` is one by itself."""
     if BARRIER not in caption:
         pieces = _COMMA.split(caption) if "{" in caption else caption.split(",")
-        return tuple(filter(None, map(str.strip, pieces)))
+        return tuple(map(sys.intern, filter(None, map(str.strip, pieces))))
     sections = [split(section) for section in caption.split(BARRIER)]
     joined = list(sections[0])
     for section in sections[1:]:
