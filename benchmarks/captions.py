@@ -1,13 +1,17 @@
 """How long it takes to edit captions: `python -m benchmarks.captions`.
 
 Writes captions of 28 tags each, half of which want to be cleaned, and goes through what `bakehouse captions edit` does:
-reading, the rules `clean` with a trigger and an order, writing as a step, and taking it back.
+reading, the rules `clean` with a trigger and an order, writing as a step, and taking it back. Then the command itself,
+started as a user does, and the command that takes it back.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import random
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -39,12 +43,20 @@ def write(folder: Path, captions: int) -> None:
 
 def timed(what: str, work: Callable[[], Any]) -> Any:
     """Does it and prints how long it took: by the clock, and of one processor."""
-    wall, cpu = time.perf_counter(), time.process_time()
+    wall, cpu = time.perf_counter(), _of_processors()
     result = work()
-    print(
-        f"{what:32} {time.perf_counter() - wall:7.2f} s {time.process_time() - cpu:7.2f} s of a processor", flush=True
-    )
+    print(f"{what:32} {time.perf_counter() - wall:7.2f} s {_of_processors() - cpu:7.2f} s of a processor", flush=True)
     return result
+
+
+def _of_processors() -> float:
+    """Seconds that this process and those that it has started and seen end were at work."""
+    return sum(os.times()[:4])
+
+
+def command(*arguments: str) -> None:
+    """Runs `bakehouse` as a user does."""
+    subprocess.run([sys.executable, "-m", "bakehouse", *arguments], check=True, capture_output=True)
 
 
 def main() -> None:
@@ -64,6 +76,9 @@ def main() -> None:
         left = timed("read, rules, nothing to do", lambda: list(verb.propose(ImageSet((), root=root))))
         assert not any(isinstance(p, Proposal) for p in left), "edited twice is not edited once"
         timed("take it back", lambda: steps.undo(root))
+        edit = ("captions", "edit", str(root), "--rules", "clean", "--add", TRIGGER, "--sort", "frequency")
+        timed("the whole command", lambda: command(*edit))
+        timed("the command that takes it back", lambda: command("dataset", "undo", str(root)))
 
 
 if __name__ == "__main__":

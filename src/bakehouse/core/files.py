@@ -30,7 +30,7 @@ def sha256_bytes(data: bytes) -> str:
 
 def sha256_file(path: Path) -> str:
     """Hex sha256 of a file, read in pieces of 1 MiB."""
-    with open(path, "rb", buffering=0) as f:
+    with path.open("rb", buffering=0) as f:
         # A caption should not cost a buffer of a megabyte, and a second one to see that it has ended.
         size = os.fstat(f.fileno()).st_size
         if size < _CHUNK and len(data := f.read(size + 1)) == size:

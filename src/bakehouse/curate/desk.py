@@ -82,9 +82,10 @@ class Desk:
 
     def _kept(self, change: Change) -> str | None:
         """What a path holds now; if that is what it held before the step, it is in the store from here on."""
-        now = self.content(change.path)
+        path = self.folder / change.path
+        now = _content(path)
         if now is not None and now == change.before:
-            self.store.keep(self.folder / change.path, now)
+            self.store.keep(path, now)
         return now
 
     def _put_aside(self, name: PurePosixPath, number: int) -> None:
@@ -125,11 +126,6 @@ class Desk:
             leave = still[source] > 0 or asked
             self.store.place(source, self.folder / change.path, leave=leave, mtime=change.after_mtime)
 
-    def content(self, name: PurePosixPath) -> str | None:
-        """The sha256 of what a path holds now, or None."""
-        path = self.folder / name
-        return sha256_file(path) if path.is_file() else None
-
     def check(self, step: Step, *, keep_edits: bool) -> None:
         """Looks before anything is moved whether a step can be taken back.
 
@@ -137,7 +133,7 @@ class Desk:
             UsageError: names the files that were changed by hand since, unless those may be put aside.
             BakehouseError: names the files whose contents are gone or damaged.
         """
-        now = {change.path: self.content(change.path) for change in step.changes}
+        now = {change.path: _content(self.folder / change.path) for change in step.changes}
         edited = [c.path for c in step.changes if now[c.path] not in (c.after, c.before)]
         if edited and not keep_edits:
             raise UsageError(
@@ -155,3 +151,8 @@ class Desk:
                 f"step {step.number} ({step.verb}) cannot be taken back: {where} has lost {listed(lost)}",
                 hint="bring that folder back from a copy, or what was moved and then edited; nothing was changed",
             )
+
+
+def _content(path: Path) -> str | None:
+    """The sha256 of what a path holds now, or None."""
+    return sha256_file(path) if path.is_file() else None

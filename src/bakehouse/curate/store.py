@@ -32,11 +32,12 @@ class Store:
         """
         sha = sha256_bytes(content) if isinstance(content, bytes) else sha256_file(content)
         if not (self.files / sha).is_file():
-            with writing_to(self.new / sha):
+            new = self.new / sha
+            with writing_to(new):
                 if isinstance(content, bytes):
-                    (self.new / sha).write_bytes(content)
+                    new.write_bytes(content)
                 else:
-                    shutil.move(content, self.new / sha)
+                    shutil.move(content, new)
         if isinstance(content, Path):
             content.unlink(missing_ok=True)
         return sha
@@ -52,7 +53,7 @@ class Store:
 
     def find(self, sha: str) -> Path | None:
         """Where a content lies, or None."""
-        return next((path for path in (self.new / sha, self.files / sha) if path.is_file()), None)
+        return next((path for home in (self.new, self.files) if (path := home / sha).is_file()), None)
 
     def is_whole(self, sha: str) -> bool:
         """Whether a content is here and its bytes are still the right ones."""

@@ -75,7 +75,9 @@ class Edit(Spec):
         if lossy:
             yield f"{len(lossy)} captions have bytes that cannot be read, and stay as they are: {', '.join(lossy[:3])}"
         about_tags = any(rule.kind not in _FOR_SENTENCES for rule in self.rules.rules)
-        if about_tags and (sentences := sum(self.rules.sees_prose(line) for f in folder.captions for line in f.captions)):
+        if about_tags and (
+            sentences := sum(self.rules.sees_prose(line) for f in folder.captions for line in f.captions)
+        ):
             yield f"{sentences} captions are sentences: rules about tags leave them as they are"
 
     def _captions(self, file: CaptionText) -> tuple[str, ...]:
@@ -106,13 +108,13 @@ def difference(before: Sequence[str], after: Sequence[str]) -> str:
     old = [tag for line in before for tag in split(line)]
     new = [tag for line in after for tag in split(line)]
     gone, come = _without(old, new), _without(new, old)
-    respelled = {key(t) for t in gone} & {key(t) for t in come}
+    respelled = set(map(key, gone)).intersection(map(key, come))
     parts = [
         _listed("-", [t for t in gone if key(t) not in respelled]),
-        _listed("+", [t for t in come if key(t) not in respelled]),
+        _listed("+", [t for t in come if key(t) not in respelled]) if len(come) > len(respelled) else "",
         f"{len(respelled)} spelled anew" if respelled else "",
     ]
-    told = " ".join(part for part in parts if part)
+    told = " ".join(filter(None, parts))
     if told:
         return told
     return "fewer of the same" if len(new) < len(old) else "another order" if old != new else "other spaces"
