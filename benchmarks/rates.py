@@ -12,7 +12,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from bakehouse.cli.example import lay_out
 from bakehouse.core.events import result_of
@@ -28,8 +27,6 @@ RATES = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2)
 STEPS = 144
 TEXT_SHARE = 0.5
 """Of the UNet's rate: so the figures stay comparable when presets change."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)

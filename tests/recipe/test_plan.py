@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from bakehouse.adapters.rates import PACES, SHORT_PACES, Pace
 from bakehouse.core.errors import Problems, UsageError
 from bakehouse.data.records import ImageRecord, ImageSet
 from bakehouse.recipe import Recipe, make_plan, recipe_for_folder, recipe_to_toml, to_toml
+from bakehouse.recipe.presets import load_preset
 from bakehouse.recipe.prior import without_trigger
 from bakehouse.recipe.recipe import ConceptSpec
 
@@ -133,6 +135,37 @@ def test_known_pose(tmp_path):
 def test_alpha_follows_the_rank(tmp_path):
     assert plan(tmp_path=tmp_path, adapter__rank=64).recipe.adapter.alpha == 32
     assert plan(tmp_path=tmp_path, adapter__rank=64, adapter__alpha=1).recipe.adapter.alpha == 1
+
+
+@pytest.mark.parametrize("kind", ["lora", "loha", "lokr", "dylora", "glora", "oft", "boft", "ia3", "diff"])
+def test_every_kind_gets_the_sizes_that_mean_something_to_it(tmp_path, kind):
+    adapter = {"kind": kind}
+    preset = load_preset("character", "crumb")
+    made = plan(base="crumb", tmp_path=tmp_path, adapter=adapter)
+    for name, usual in preset.sizes():
+        assert (f"adapter.{name}" in decided(made)) == (name in made.recipe.adapter.settable)
+    assert ("adapter.targets" in decided(made)) == (kind != "ia3")
+    assert plan(base="crumb", tmp_path=tmp_path, adapter=made.recipe.adapter.model_dump()).recipe == made.recipe
+
+
+@pytest.mark.parametrize("given", [{"kind": "lokr", "full_matrix": True}, {"kind": "oft", "block_count": 4}])
+def test_a_size_without_meaning_is_not_decided(tmp_path, given):
+    made = plan(base="crumb", tmp_path=tmp_path, adapter=given)
+    assert not {"adapter.rank", "adapter.alpha", "adapter.block_size"} & set(decided(made))
+
+
+def test_kinds_learn_at_their_own_pace(tmp_path):
+    def rates(base, **adapter):
+        made = plan(base=base, tmp_path=tmp_path, adapter=adapter).recipe
+        return made.optimizer.lr, made.optimizer.text_lr
+
+    for base, paces in (("sd1", PACES), ("crumb", SHORT_PACES)):
+        for kind in ("loha", "lokr", "ia3", "oft", "diff"):
+            pace = paces.get(kind, Pace())
+            assert rates(base, kind=kind) == pytest.approx([pace.rate * r for r in rates(base, kind="lora")])
+    faster = SHORT_PACES["lora_fa"].rate
+    assert rates("crumb", kind="lora", lora_fa=True)[0] == pytest.approx(faster * rates("crumb", kind="lora")[0])
+    assert rates("sd1", kind="lora", lora_fa=True) == rates("sd1", kind="lora")
 
 
 def test_prodigy_as_the_field_uses_it(tmp_path):

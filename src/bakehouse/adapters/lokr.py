@@ -22,6 +22,7 @@ from bakehouse.adapters.network import Dim
 from bakehouse.adapters.select import Site
 
 _NAMES = ("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2")
+_OF_LOW_RANK = frozenset({"rank", "alpha", "conv_rank", "conv_alpha", "decompose_both", "tucker"})
 
 
 class LoKr(DecomposableSpec):
@@ -51,11 +52,14 @@ class LoKr(DecomposableSpec):
         if self.factor == 0:
             raise ValueError("factor = 0: a size, or -1 for the square root of the layer's size")
         if self.full_matrix:
-            given = self.model_fields_set & {"rank", "alpha", "conv_rank", "conv_alpha", "decompose_both", "tucker"}
-            for name in sorted(given):
+            for name in sorted(self.model_fields_set & _OF_LOW_RANK):
                 if getattr(self, name) != type(self).model_fields[name].default:
                     raise ValueError(f"{name} means nothing with full_matrix = true: leave one of them out")
         return self
+
+    @property
+    def settable(self) -> frozenset[str]:
+        return super().settable - (_OF_LOW_RANK if self.full_matrix else frozenset())
 
     def network_args(self) -> dict[str, str]:
         names = ("factor", "decompose_both", "full_matrix", "unbalanced_factorization")

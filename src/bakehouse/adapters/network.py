@@ -92,6 +92,11 @@ class NetworkSpec(LayerSpec):
     reader: ClassVar[type[AdapterLayer] | None] = None
     """The layer that reads a file to go on from, where its tensors alone do not tell."""
 
+    @property
+    def settable(self) -> frozenset[str]:
+        """Names of the settings that mean something to the algorithm as it is set."""
+        return frozenset(type(self).model_fields) - self.meaningless
+
     def settle(self, layer: AdapterLayer) -> None:
         """Gives a layer of a file to go on from what only the settings say."""
 

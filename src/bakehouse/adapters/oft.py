@@ -65,6 +65,10 @@ class OFT(RotationSpec):
     block_count: int = Field(0, ge=0)
     """So many blocks in every module, whatever their size, in the place of block_size: kohya's networks.oft."""
 
+    @property
+    def settable(self) -> frozenset[str]:
+        return super().settable - (frozenset({"block_size"}) if self.block_count else frozenset())
+
     def network_args(self) -> dict[str, str]:
         counted = {"block_count": str(self.block_count)} if self.block_count else {}
         return {**super().network_args(), **counted}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from bakehouse.adapters.network import NetworkSpec
 from bakehouse.adapters.rates import pace_of
 from bakehouse.core.errors import Problems
 from bakehouse.data.buckets import BucketRow, Placement, assign, bucket_table, bucket_warnings
@@ -247,15 +248,18 @@ class _Derivation:
         if "adapter" not in self.recipe.model_fields_set and self.preset.adapter == "full":
             self.decide("adapter", {"kind": "full"}, f"{self.recipe.kind}: the whole network learns")
         # What an adapter goes on from says its rank, alpha and modules itself.
-        if self.recipe.adapter.kind == "lora" and self.recipe.adapter.start is None:
+        adapter = self.recipe.adapter
+        if isinstance(adapter, NetworkSpec) and adapter.start is None:
             why = f"usual for {self.preset.about}" + (" on crumb" if self.model_name == "crumb" else "")
-            if "rank" not in given:
-                self.decide("adapter.rank", self.preset.rank, why)
-            if "alpha" not in given:
+            free = adapter.settable - given
+            for name, usual in self.preset.sizes():
+                if name in free:
+                    self.decide(f"adapter.{name}", usual, why)
+            if "alpha" in free:
                 ratio = self.preset.alpha / self.preset.rank
                 rank = self.recipe.adapter.rank
                 self.decide("adapter.alpha", rank * ratio, f"{ratio:g} x rank: the rate then fits any rank")
-            if "targets" not in given:
+            if "targets" in free and not adapter.include:  # IA3's own patterns are its targets
                 self.decide("adapter.targets", self.preset.targets, why)
         if "text" not in given:
             reason = (
@@ -266,7 +270,7 @@ class _Derivation:
     def _optimizer(self) -> None:
         spec, row = self.recipe.optimizer, self.recipe.optimizer.row
         # With rate-finding optimizers both parts take the same multiplier: their ratio is found as well.
-        pace = pace_of(self.recipe.adapter.kind)
+        pace = pace_of(self.recipe.adapter, short=self.preset.short)
         lr = row.lr if row.finds_rate else row.rate_like(self.preset.lr * pace.rate)
         text_lr = row.lr if row.finds_rate else row.rate_like(self.preset.text_lr * pace.rate)
         why = "the optimizer finds the rate itself" if row.finds_rate else f"{spec.name} on {self.preset.about}"
@@ -363,7 +367,7 @@ class _Derivation:
         if self.preset.adapter == "lora" and (self.preset.short or not finds_rate):
             reason = "x 2 where there is no time to find a rate" if finds_rate else "x 2 with a fixed rate"
             factor, why = factor * 2, [*why, reason]
-        pace = pace_of(self.recipe.adapter.kind)
+        pace = pace_of(self.recipe.adapter, short=self.preset.short)
         if pace.shows != 1:
             factor, why = factor * pace.shows, [*why, f"x {pace.shows:g}: {pace.why}"]
         if self.recipe.loss.weighting.kind == "min_snr" or self.recipe.noise.ip_gamma:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterator
 from functools import cache
 from importlib import resources
 from typing import Annotated, Any, Literal
@@ -30,6 +31,10 @@ class Preset(Spec):
     """At most so many shows."""
     rank: int = 32
     alpha: float = 16
+    factor: int | None = None
+    """LoKr's; None: its own default."""
+    block_size: int | None = None
+    """Of rotations; None: their own default."""
     targets: Literal["attention", "attention+mlp", "full"] = "attention+mlp"
     text: bool
     lr: float
@@ -47,6 +52,13 @@ class Preset(Spec):
     """For pictures on the way, class images and the judgement; None: the recipe's own defaults."""
     steps: Annotated[int, Field(ge=1)] | None = None
     """Of denoising, for pictures on the way and class images; None: the recipe's own defaults."""
+
+    def sizes(self) -> Iterator[tuple[str, int]]:
+        """Adapter settings that say how much it can hold, with the value that is usual."""
+        for name in ("rank", "factor", "block_size"):
+            value = getattr(self, name)
+            if value is not None:
+                yield name, value
 
 
 @cache
