@@ -63,14 +63,17 @@ class Row:
     bytes: int
 
 
-def recipe_of(images: Path, subject: str, adapter: dict[str, Any], optimizer: str, seed: int, epochs: int) -> Recipe:
+def recipe_of(
+    images: Path, subject: str, adapter: dict[str, Any], optimizer: str, seed: int, epochs: int | None
+) -> Recipe:
     """The plan's numbers, without what only costs time here."""
+    length = {} if epochs is None else {"train.epochs": epochs}
     return recipe_for_folder(images, subject).with_values(
         {
             "seed": seed,
             "adapter": adapter,
             "optimizer.name": optimizer,
-            "train.epochs": epochs,
+            **length,
             "sample.every_epochs": 0,
             "sample.at_start": False,
             "save.every_epochs": 0,
@@ -133,7 +136,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=list(ADAPTERS), default=list(ADAPTERS))
     parser.add_argument("--optimizers", nargs="+", default=list(OPTIMIZERS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--epochs", type=int, default=2, help="half of the plan's")
+    parser.add_argument("--epochs", type=int, help="the plan's if not given")
     parser.add_argument("--no-page", action="store_true", help="print the table and leave the page alone")
     parser.add_argument("--tables", action="store_true", help="train nothing: the page from the cells there are")
     a = parser.parse_args()
@@ -150,7 +153,7 @@ def main() -> None:
                 rows.append(row)
                 print(*list(lines([row]))[2:], sep="\n", flush=True)
     about = (
-        f"The example subject {SHOWN[0]} ({SHOWN[1]}) on crumb, {a.epochs} epochs, seeds "
+        f"The example subject {SHOWN[0]} ({SHOWN[1]}) on crumb, {a.epochs or "the plan's"} epochs, seeds "
         f"{', '.join(map(str, a.seeds))}, {torch.get_num_threads()} CPU threads, weight 1; "
         "intervals of 95 % over pictures."
     )
