@@ -152,8 +152,9 @@ def main() -> None:
                 row = cell(folder, recipe, name, optimizer)
                 rows.append(row)
                 print(*list(lines([row]))[2:], sep="\n", flush=True)
+    length = f"{a.epochs} epochs" if a.epochs else "the plan's own length"
     about = (
-        f"The example subject {SHOWN[0]} ({SHOWN[1]}) on crumb, {a.epochs or "the plan's"} epochs, seeds "
+        f"The example subject {SHOWN[0]} ({SHOWN[1]}) on crumb, {length}, seeds "
         f"{', '.join(map(str, a.seeds))}, {torch.get_num_threads()} CPU threads, weight 1; "
         "intervals of 95 % over pictures."
     )
