@@ -209,7 +209,7 @@ def test_captions_without_the_trigger_get_it(folder):
     one.write_text("zwx person, smiling")
     made = make_plan(recipe_for_folder(folder, "zwx person"))
     assert made.recipe.captions.prefix == ""
-    assert any("lack the trigger 'zwx'" in w for w in made.warnings)
+    assert any("without the trigger 'zwx'" in w for w in made.warnings)
 
 
 def test_few_images_are_warned_about(tmp_path):

@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bakehouse.core.errors import Problems, UsageError, did_you_mean
+from bakehouse.core.words import counted
 
 
 class Spec(BaseModel):
@@ -29,7 +30,7 @@ class Spec(BaseModel):
             return cls.model_validate(values)
         except ValidationError as e:
             lines = dict.fromkeys(_explain(cls, error, values) for error in e.errors())
-            raise Problems(f"{source} has {len(lines)} problem{'s' * (len(lines) != 1)}:", list(lines)) from e
+            raise Problems(f"{source} has {counted(len(lines), 'problem')}:", list(lines)) from e
 
     @classmethod
     def load(cls, path: Path | str) -> Self:

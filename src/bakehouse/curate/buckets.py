@@ -19,6 +19,7 @@ from pydantic import Field
 from bakehouse.core.files import write_text
 from bakehouse.core.spec import Spec
 from bakehouse.core.threads import threads
+from bakehouse.core.words import counted
 from bakehouse.curate.companions import moved
 from bakehouse.curate.edits import Proposal
 from bakehouse.data.buckets import BucketSpec, Placement, Size, assign, bucket_table, bucket_warnings
@@ -110,8 +111,9 @@ def write_page(
             figures[fit.placement.bucket].append(figure)
             progress(done, len(fits))
     sections = [
-        f"<section><h2>{bucket_name(row.bucket)} <span>{row.images} images, {row.batches} steps at batch {verb.batch}"
-        f"</span></h2><div>{''.join(figures[row.bucket])}</div></section>"
+        f"<section><h2>{bucket_name(row.bucket)} <span>{counted(row.images, 'image')}, "
+        f"{counted(row.batches, 'step')} at batch {verb.batch}</span></h2>"
+        f"<div>{''.join(figures[row.bucket])}</div></section>"
         for row in bucket_table([f.placement for f in fits], verb.batch)
     ]
     told = "".join(f"<li>{escape(warning)}</li>" for warning in verb.warnings(fits))

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from bakehouse.core.errors import Problems
 from bakehouse.core.files import sha256_file
+from bakehouse.core.words import counted
 from bakehouse.curate.journal import Change
 from bakehouse.data.scan import nfc
 
@@ -79,7 +80,7 @@ def changes_of(folder: Path, made: Sequence[Made]) -> tuple[Change, ...]:
     sheet.check_places()
     if sheet.problems:
         count = len(sheet.problems)
-        title = f"this cannot be done to {folder}; nothing was changed ({count} problem{'s' * (count != 1)}):"
+        title = f"this cannot be done to {folder}; nothing was changed ({counted(count, 'problem')}):"
         raise Problems(title, sheet.problems)
     return tuple(change for change in sheet.changes() if change.before != change.after)
 

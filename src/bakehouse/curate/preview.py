@@ -13,6 +13,7 @@ from PIL import Image
 from bakehouse.core.errors import BakehouseError
 from bakehouse.core.files import write_text
 from bakehouse.core.threads import threads
+from bakehouse.core.words import counted
 from bakehouse.curate.edits import Edit, Move, Proposal, Remove, Write
 from bakehouse.data.captions import decode_text
 from bakehouse.data.images import EXTENSIONS, open_image
@@ -64,7 +65,7 @@ def write_preview(
                 progress(len(sections), len(pictured))
     sections += [_head(proposal) for proposal in proposals[MOST:]]
     title = f"{verb}: {images.root.resolve().name}"
-    summary = f"{len(proposals)} proposals for {len(images)} images. Nothing was changed."
+    summary = f"{counted(len(proposals), 'proposal')} for {counted(len(images), 'image')}. Nothing was changed."
     text = _PAGE.format(title=escape(title), summary=escape(summary), sections="\n".join(sections))
     return write_text(page, text)
 

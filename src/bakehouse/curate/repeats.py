@@ -17,6 +17,7 @@ from pydantic import Field
 from bakehouse.core.errors import UsageError, did_you_mean
 from bakehouse.core.events import Event, Warned
 from bakehouse.core.spec import Spec
+from bakehouse.core.words import counted
 from bakehouse.curate.companions import moved
 from bakehouse.curate.edits import Edit, Move, Proposal, Write
 from bakehouse.data.buckets import BucketSpec, assign, bucket_table
@@ -220,7 +221,7 @@ def warnings(rows: Sequence[Row], found: Sequence[Concept] = ()) -> Iterator[str
             if share := off.get(row.name):
                 word = f"{abs(share):.0%} {'more' if share > 0 else 'less'} than {target}"
                 mend = "take images out, or raise --shows" if share > 0 else "another --shows may fit better"
-                yield f"{row.name}: {row.images} images x {row.repeats} = {row.shows}, {word}; {mend}"
+                yield f"{row.name}: {counted(row.images, 'image')} x {row.repeats} = {row.shows}, {word}; {mend}"
     shows = sum(row.shows for row in rows)
     reg = sum(len(c.records) * (c.repeats or 1) for c in found if c.is_reg)
     if reg > shows:
@@ -233,7 +234,7 @@ def _renamed(concept: Concept, row: Row, images: ImageSet) -> Iterator[Proposal]
     to = inside / f"{row.repeats}_{concept.name}"
     if to == concept.folder:
         return
-    why = f"becomes {to}: {row.images} images x {row.repeats} = {row.shows} an epoch"
+    why = f"becomes {to}: {counted(row.images, 'image')} x {row.repeats} = {row.shows} an epoch"
     yield Proposal(concept.folder, why, partial(_moves, concept, to, images))
 
 

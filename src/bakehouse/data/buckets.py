@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 
 from bakehouse.core.errors import UsageError
 from bakehouse.core.spec import Spec
+from bakehouse.core.words import counted
 
 Size = tuple[int, int]
 
@@ -270,19 +271,16 @@ def bucket_warnings(
         found.append(f"{len(rows)} buckets (more than {MANY_BUCKETS} are hard to fill): crop to fewer shapes")
     if small := [row for row in rows if row.images < batch]:
         shown = _some([f"{row.bucket[0]}x{row.bucket[1]} ({row.images})" for row in small])
-        found.append(f"{_count(small, 'bucket')} with fewer images than the batch of {batch}: {shown}")
+        found.append(f"{counted(len(small), 'bucket')} with fewer images than the batch of {batch}: {shown}")
     if enlarged := [f"{n} ({p.scale:.1f}x)" for n, p in zip(names, placements, strict=True) if p.scale > MUCH_ENLARGED]:
         found.append(
-            f"{_count(enlarged, 'image')} enlarged more than {MUCH_ENLARGED}x: {_some(enlarged)}; upscale first"
+            f"{counted(len(enlarged), 'image')} enlarged more than {MUCH_ENLARGED}x: {_some(enlarged)}; upscale first"
         )
     lossy = [(n, p) for n, p in zip(names, placements, strict=True) if p.lost_fraction > MUCH_LOST]
     if cut := [f"{n} ({p.lost_fraction:.0%})" for n, p in lossy]:
-        found.append(f"{_count(cut, 'image')} losing more than {MUCH_LOST:.0%} to the crop: {_some(cut)}; crop by hand")
+        losing = f"{counted(len(cut), 'image')} losing more than {MUCH_LOST:.0%} to the crop"
+        found.append(f"{losing}: {_some(cut)}; crop by hand")
     return found
-
-
-def _count(things: Sequence[object], word: str) -> str:
-    return f"{len(things)} {word}{'s' * (len(things) != 1)}"
 
 
 def _some(words: Sequence[str], most: int = 5) -> str:

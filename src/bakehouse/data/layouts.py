@@ -17,6 +17,7 @@ from typing import Any
 
 from bakehouse.core.errors import Problems, UsageError, did_you_mean
 from bakehouse.core.spec import read_toml
+from bakehouse.core.words import counted
 from bakehouse.data.buckets import BucketSpec
 from bakehouse.data.captions import CaptionOptions, captions_in, decode_text
 from bakehouse.data.records import ImageRecord, ImageSet
@@ -178,7 +179,7 @@ def _read_concepts_list(path: Path) -> list[ConceptFolder]:
         except UsageError as e:
             problems.append(f"concept {i + 1}: {e.message}")
     if problems:
-        raise Problems(f"{path} has {len(problems)} problem{'s' * (len(problems) != 1)}:", problems)
+        raise Problems(f"{path} has {counted(len(problems), 'problem')}:", problems)
     return concepts
 
 
@@ -321,7 +322,7 @@ def _read_kohya_toml(path: Path) -> list[ConceptFolder]:
         except UsageError as e:
             problems.append(f"subset {i + 1}: {e.message}")
     if problems:
-        raise Problems(f"{path} has {len(problems)} problem{'s' * (len(problems) != 1)}:", problems)
+        raise Problems(f"{path} has {counted(len(problems), 'problem')}:", problems)
     outside = sorted(set(config) - {"general", "datasets"})
     if outside:
         note = f"not understood at the top level: {', '.join(outside)}"

@@ -15,6 +15,7 @@ from PIL import Image
 from bakehouse.core.events import Step
 from bakehouse.core.files import atomic_path, write_text
 from bakehouse.core.run import Run
+from bakehouse.core.words import counted
 from bakehouse.data.images import open_image
 from bakehouse.evaluate.charts import Axes, Line, Point, line_chart
 from bakehouse.evaluate.markup import (
@@ -116,11 +117,12 @@ def write_grid(report: Report) -> Path:
 def _header(report: Report, run: Run) -> str:
     epochs, weights, _ = _axes(report)
     when = datetime.now(UTC).strftime("%d %B %Y").lstrip("0")
-    counts = f"{len(epochs)} checkpoint{'s' * (len(epochs) != 1)} at {weights_listed([f'{w:g}' for w in weights])}"
+    counts = f"{counted(len(epochs), 'checkpoint')} at {weights_listed([f'{w:g}' for w in weights])}"
+    images = counted(len(report.references), "image")
     return (
         f'<header><p class="kind">Evaluation of the run <b>{escape(run.name)}</b>, {when}</p>'
         f"<h1>{escape(report.concept.subject or report.title)}</h1>"
-        f'<p class="lead">Taught to <b>{escape(report.base_model)}</b> from {len(report.references)} images. '
+        f'<p class="lead">Taught to <b>{escape(report.base_model)}</b> from {images}. '
         f"Judged: {counts}, beside the untouched base with the same prompts and seeds.</p></header>"
     )
 
@@ -169,7 +171,7 @@ def _subject_pictures(report: Report) -> str:
             (maybe_picture(mine, ask.prompt), maybe_picture(base, f"base: {ask.judged}"), _tail(ask.judged, report))
         )
     rows = [
-        ("Taught from", f"{len(report.references)} images", [f"<figure>{image}</figure>" for image in training]),
+        ("Taught from", counted(len(report.references), "image"), [f"<figure>{image}</figure>" for image in training]),
         (
             "Drawn now",
             f"{cell.unit} {cell.epoch} at {cell.weight:g}",

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from bakehouse.adapters import NetworkSpec
 from bakehouse.core.errors import UsageError
+from bakehouse.core.words import counted
 from bakehouse.data.records import ImageSet
 from bakehouse.recipe.interplay import doubtful, refused
 from bakehouse.recipe.optim import OptimizerSpec
@@ -111,16 +112,21 @@ def warnings_for(recipe: Recipe, images: ImageSet, preset: Preset) -> list[str]:
         mine = [r for r in images if r.concept == i]
         if len(mine) < preset.min_images:
             said.append(
-                f"{concept.folder}: {len(mine)} images; "
+                f"{concept.folder}: {counted(len(mine), 'image')}; "
                 f"{preset.about} wants {preset.min_images}, better {preset.good_images}"
             )
         bare = sum(not any(c.strip() for c in r.captions) for r in mine)
         if 0 < bare < len(mine):
-            said.append(f"{concept.folder}: {bare} of {len(mine)} images have no caption; they get {concept.subject!r}")
+            said.append(
+                f"{concept.folder}: {bare} of {counted(len(mine), 'image')} without a caption: "
+                f"{concept.subject!r} takes its place"
+            )
         trigger = concept.trigger_word
         lost = [r for r in mine if r.captions and trigger and not any(has_word(c, trigger) for c in r.captions)]
         if 0 < len(lost) < len(mine) - bare:
-            said.append(f"{len(lost)} captions lack the trigger {trigger!r}, the first is {lost[0].caption_path}")
+            said.append(
+                f"{counted(len(lost), 'caption')} without the trigger {trigger!r}, the first is {lost[0].caption_path}"
+            )
     if recipe.prior.source in ("class", "captions") and recipe.prior.weight == 0:
         said.append("prior.weight = 0: class images are shown but teach nothing")
     return [*said, *doubtful(recipe)]

@@ -304,6 +304,23 @@ def test_few_images_and_packs(tmp_path, clean):
     assert ids(looked(clean, {"kind": "pack"}))["E01"] == "warning"
 
 
+def test_folders_of_a_heap_are_no_subjects(tmp_path, clean):
+    folder = make.copy_of(clean, tmp_path / "heap")
+    for n in range(4):
+        place = folder / ("from the web" if n % 2 else "phone/2024")
+        place.mkdir(parents=True, exist_ok=True)
+        for path in folder.glob(f"{n:02d}.*"):
+            path.rename(place / path.name)
+    assert not [f for f in looked(folder, {}).findings if f.id == "E01"]
+    told = {"repeats": {"phone": 3, ".": 1}}
+    few = [f for f in looked(folder, told).findings if f.id == "E01"]
+    assert [(f.key, len(f.files)) for f in few] == [("phone", 2)] and few[0].why.startswith("'phone' has 2 images")
+    for path in [*folder.glob("*.png"), *folder.glob("*.txt")]:
+        path.unlink()
+    few = [f for f in looked(folder, {}).findings if f.id == "E01"]
+    assert [(f.key, len(f.files)) for f in few] == [("", 4)] and few[0].why.startswith("the folder has 4 images")
+
+
 @pytest.mark.parametrize(
     ("optimizer", "epochs", "found"),
     [("prodigy", 8, False), ("adamw", 8, True), ("prodigy", 2, True), ("adamw", 16, False)],

@@ -144,7 +144,7 @@ def test_reasons_say_what_comes_and_goes(folder):
     why = {str(p.path): p.why for p in made if isinstance(p, Proposal)}
     assert why["a.txt"] == "-meme +zwx 1 spelled anew"
     assert why["b.txt"] == "+zwx"
-    assert "1 captions are sentences" in next(e.message for e in made if isinstance(e, Warned))
+    assert "1 caption with sentences" in next(e.message for e in made if isinstance(e, Warned))
 
 
 def test_the_command(folder, capsys):

@@ -242,7 +242,7 @@ def test_what_stays_is_told(tmp_path):
     told = []
     assert proposed(Dedupe(text="off"), scan(tmp_path), told.append) == []
     messages = [event.message for event in told if hasattr(event, "message")]
-    assert messages == ["1 stay as variants: b.png (of a.png)", "1 stay as crops: c.png (of a.png)"]
+    assert messages == ["1 stays as a variant: b.png (of a.png)", "1 stays as a crop: c.png (of a.png)"]
 
 
 # --- the parts --------------------------------------------------------------------------------------------------------

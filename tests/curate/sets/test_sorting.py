@@ -54,7 +54,7 @@ def test_by_tag(tmp_path):
     verb = Sort(tags=("red dress", "hat"))
     assert len(proposed(verb, scan(tmp_path), told.append)) == 3
     assert [t.message for t in told] == [
-        "1 images have several of the tags; the first one counted",
+        "1 image with several of the tags; the first one counted",
         "2 found no folder: d.png, e.png",
     ]
     carry_out(tmp_path, verb)

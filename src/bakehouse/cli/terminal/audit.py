@@ -9,8 +9,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from bakehouse.cli.terminal.screen import notes, print_json, print_table
+from bakehouse.core.words import counted
 from bakehouse.curate.audit import Changes, Finding, Report
-from bakehouse.curate.audit.check import LEVELS, counted
+from bakehouse.curate.audit.check import LEVELS
 
 _STYLES = {"error": "bold red", "warning": "yellow", "info": "dim"}
 _NAMED = 3

@@ -12,6 +12,7 @@ from bakehouse.cli.terminal.dataset import counting
 from bakehouse.cli.terminal.events import painting
 from bakehouse.cli.terminal.screen import print_json, print_table, print_warnings
 from bakehouse.core.errors import UsageError
+from bakehouse.core.words import counted
 
 if TYPE_CHECKING:
     from bakehouse.cli.dataset.options import Way
@@ -46,7 +47,7 @@ def show_buckets(folder: Path, verb: Bucket, way: Way) -> None:
     if not way.quiet:
         _print_images(images, fits)
     print_warnings(verb.warnings(fits))
-    print(f"{len(fits)} images, nothing was changed{f': see {way.preview}' if way.preview else ''}")
+    print(f"{counted(len(fits), 'image')}, nothing was changed{f': see {way.preview}' if way.preview else ''}")
 
 
 def _rows(verb: Bucket, fits: Sequence[Fit]) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.table import Table
 
 from bakehouse.cli.terminal.screen import print_json, print_table, print_warnings
+from bakehouse.core.words import counted
 from bakehouse.curate.captions.stats import CaptionStats
 
 
@@ -62,7 +63,7 @@ def print_stats(stats: CaptionStats, base: str, *, top: int, json: bool = False)
 
 
 def _print_totals(stats: CaptionStats, base: str) -> None:
-    print(f"{stats.images} images, {stats.without} without a caption")
+    print(f"{counted(stats.images, 'image')}, {stats.without} without a caption")
     sentences = f", {stats.sentences} of them sentences" if stats.sentences else ""
     print(f"{stats.captions} captions{sentences}; {len(stats.frequency)} different tags")
     if stats.lengths:

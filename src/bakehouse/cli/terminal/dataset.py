@@ -12,6 +12,7 @@ from rich.table import Table
 from bakehouse.cli.terminal.events import Painter
 from bakehouse.cli.terminal.screen import notes, print_json, print_table, print_warnings
 from bakehouse.core.events import Progress
+from bakehouse.core.words import counted as number
 from bakehouse.curate.companions import TEXTS
 from bakehouse.curate.edits import Proposal
 from bakehouse.curate.intake.take import Taken
@@ -51,7 +52,7 @@ def print_proposals(
     _print_lines([(str(p.path), p.why) for p in proposals])
     print_warnings(f"passed over: {s.path.name}: {s.reason}" for s in images.skipped[:_SHOWN])
     what = f"{len(proposals)} to {verb}" if proposals else f"nothing to {verb}"
-    print(f"{what} among {len(images)} images; nothing was changed{f': see {page}' if page else ''}")
+    print(f"{what} among {number(len(images), 'image')}; nothing was changed{f': see {page}' if page else ''}")
 
 
 def print_step(verb: str, step: Step | None, folder: Path, *, json: bool = False) -> None:
@@ -141,7 +142,7 @@ def print_taken(taken: Sequence[Taken], folder: Path, *, dry_run: bool = False, 
             print(f"{one.source}: nothing new")
         else:
             files = f"step {one.step.number}, {counted(one.step)}" if one.step else "nothing was copied yet"
-            print(f"{one.source}: {len(one.proposals)} images; {files}")
+            print(f"{one.source}: {number(len(one.proposals), 'image')}; {files}")
     if any(one.step for one in taken):
         print(f"take the last one back with: bakehouse dataset undo {folder}")
 

@@ -22,6 +22,7 @@ from bakehouse.cli.terminal.screen import notes
 from bakehouse.cli.terminal.units import duration, number, size
 from bakehouse.core import events as ev
 from bakehouse.core.errors import BakehouseError
+from bakehouse.core.words import counted
 
 Painter = Callable[[ev.Event], None]
 
@@ -109,7 +110,7 @@ def describe(event: ev.Event) -> str:
 def _scored(event: Any) -> str:
     """A checkpoint's figures as they come; known by its name, since `evaluate` need not be loaded to train."""
     subject, kept, drift = (number(x, 2) for x in (event.subject, event.prompt_kept, event.drift))
-    at = f"{event.unit} {event.epoch} at weight {event.weight:g}, {event.images} pictures"
+    at = f"{event.unit} {event.epoch} at weight {event.weight:g}, {counted(event.images, 'picture')}"
     return f"{at}: subject {subject}, prompt kept {kept}, drift {drift}"
 
 

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from bakehouse.cli.terminal.screen import print_json, print_table, print_warnings
 from bakehouse.cli.terminal.units import duration, size
+from bakehouse.core.words import counted
 
 if TYPE_CHECKING:
     from bakehouse.recipe import Plan
@@ -46,7 +47,7 @@ def _buckets(rows: list[dict[str, Any]]) -> Table:
 
 def _summary(plan: Plan) -> str:
     cost = plan.estimate
-    work = f"{len(plan.images)} images, {plan.steps} steps in {plan.epochs} epochs"
+    work = f"{counted(len(plan.images), 'image')}, {counted(plan.steps, 'step')} in {counted(plan.epochs, 'epoch')}"
     room = f"{size(cost.memory_bytes)} of memory and {size(cost.disk_bytes)} of disk"
     return f"\n{work}; about {duration(cost.seconds)} on {cost.device}, {room} (within a factor of two)"
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from bakehouse.cli.terminal.screen import print_json, print_table
+from bakehouse.core.words import counted
 from bakehouse.curate.triggers import Absorption, Explanation, Finding
 
 _SHOWN = 8
@@ -29,7 +30,7 @@ def print_explanation(explanation: Explanation, *, json: bool = False, quiet: bo
 
 
 def _table(explanation: Explanation) -> Table:
-    title = f"{explanation.images} images, {explanation.shows:g} shows an epoch"
+    title = f"{counted(explanation.images, 'image')}, {explanation.shows:g} shows an epoch"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("trigger", style="bold", no_wrap=True)
     table.add_column("images", justify="right")

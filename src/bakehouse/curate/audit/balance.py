@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import PurePosixPath
 
-from bakehouse.curate.audit.check import Hit, counted, percent, some
+from bakehouse.core.words import counted
+from bakehouse.curate.audit.check import Hit, percent, some
 from bakehouse.curate.audit.facts import Facts, Group
 from bakehouse.curate.audit.options import AuditSpec
 from bakehouse.curate.audit.pixels import old_style
@@ -19,21 +21,36 @@ _CAP = 3000
 """Of one concept with Prodigy."""
 
 
+def subjects(facts: Facts, spec: AuditSpec) -> dict[str, tuple[Group, ...]]:
+    """What is taught, each with its folders: those of the recipe or of `N_name` folders, else the whole as one.
+
+    A heap may lie in any folders: one that nobody gave repeats is no subject of its own.
+    """
+    found: dict[str, list[Group]] = {}
+    for group in facts.taught_groups:
+        above = (group.name, *map(str, PurePosixPath(group.name).parents), ".")
+        told = next((folder for folder in above if folder in spec.repeats), None)
+        if told is not None or group.repeats is not None:
+            found.setdefault(group.name if told is None else told.removeprefix("."), []).append(group)
+    return {name: tuple(groups) for name, groups in found.items()} or {"": facts.taught_groups}
+
+
 def few(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     """E01."""
     pack = spec.kind == "pack"
     least = spec.limits.pack_images if pack else spec.limits.images
-    for group in facts.taught_groups:
-        if len(group.images) < least:
+    taught = subjects(facts, spec)
+    for name, groups in taught.items():
+        files = tuple(i.name for group in groups for i in group.images)
+        if len(files) < least:
             of = "each character of a pack" if pack else "each subject or outfit"
-            why = f"{_name(group)} has {counted(len(group.images), 'image')}; {least} are the least for {of}"
-            yield Hit(why, tuple(i.name for i in group.images), key=group.name)
-    if spec.triggers and len(facts.taught_groups) == 1:
-        yield from (hit for hit in explained("E01")(facts, spec) if len(spec.triggers) > 1)
-
-
-def _name(group: Group) -> str:
-    return repr(group.label) if group.label else "the folder"
+            where = next(
+                (repr(g.label) for g in groups if g.name == name and name), repr(name) if name else "the folder"
+            )
+            why = f"{where} has {counted(len(files), 'image')}; {least} are the least for {of}"
+            yield Hit(why, files, key=name)
+    if len(spec.triggers) > 1 and len(taught) == 1:
+        yield from explained("E01")(facts, spec)
 
 
 def unequal(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
@@ -74,7 +91,8 @@ def steps(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
             reasons += [why] if why else []
     low, high = (round(n * factor) for n in _BUDGETS[spec.family])
     shown = total_shown(facts, spec)
-    high = max(high, round(_CAP * factor)) if len(facts.taught_groups) == 1 else high * len(facts.taught_groups)
+    count = len(subjects(facts, spec))
+    high = max(high, round(_CAP * factor)) if count == 1 else high * count
     if not low <= shown <= high:
         what = "too few: the subject is learned in part" if shown < low else "too many: it will look burnt"
         epochs = counted(spec.epochs, "epoch")

@@ -6,7 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from bakehouse.core.errors import nearest
-from bakehouse.curate.audit.check import Hit, counted, some
+from bakehouse.core.words import counted
+from bakehouse.curate.audit.check import Hit, some
 from bakehouse.curate.audit.facts import Facts, ImageFacts
 from bakehouse.curate.audit.options import AuditSpec
 from bakehouse.curate.audit.tokens import token_counter
@@ -113,7 +114,7 @@ def panic(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     """C13."""
     tagged = _tagged(facts)
     found = {
-        c.image: f"{c.bytes:,} bytes, {len(tagged[c.image])} tags"
+        c.image: f"{c.bytes:,} bytes, {counted(len(tagged[c.image]), 'tag')}"
         for c in facts.captions
         if c.used and c.image in tagged and c.bytes > spec.limits.caption_bytes
     }

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from bakehouse.core.words import counted
 from bakehouse.curate.audit.facts import Facts
 from bakehouse.curate.audit.options import AuditSpec, Limits
 
@@ -80,12 +81,6 @@ def each(
     """
     if found:
         yield Hit(why.replace("{n}", counted(len(found), "image")), tuple(found), dict(found), level, key, mend)
-
-
-def counted(n: int, word: str) -> str:
-    """`1 image`, `12 images`."""
-    plural = word if n == 1 else f"{word[:-1]}ies" if word.endswith("y") else f"{word}s"
-    return f"{n:,} {plural}"
 
 
 def some(words: Sequence[str], most: int = 6) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from bakehouse.curate.audit.check import Hit, Level, counted
+from bakehouse.core.words import counted
+from bakehouse.curate.audit.check import Hit, Level
 from bakehouse.curate.audit.facts import Facts
 from bakehouse.curate.audit.options import AuditSpec
 from bakehouse.curate.dedupe import Dedupe, Finding

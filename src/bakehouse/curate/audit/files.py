@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
-from bakehouse.curate.audit.check import Hit, counted, each, percent
+from bakehouse.core.words import counted
+from bakehouse.curate.audit.check import Hit, each, percent
 from bakehouse.curate.audit.facts import Facts, ImageFacts
 from bakehouse.curate.audit.options import AuditSpec
 from bakehouse.data.header import Header

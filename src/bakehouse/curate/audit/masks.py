@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bakehouse.curate.audit.check import Hit, counted, percent
+from bakehouse.core.words import counted
+from bakehouse.curate.audit.check import Hit, percent
 from bakehouse.curate.audit.facts import Facts
 from bakehouse.curate.audit.options import AuditSpec
 

@@ -9,7 +9,8 @@ from importlib import resources
 from pathlib import Path
 
 from bakehouse.core.files import write_text
-from bakehouse.curate.audit.check import LEVELS, Level, counted
+from bakehouse.core.words import counted
+from bakehouse.curate.audit.check import LEVELS, Level
 from bakehouse.curate.audit.report import Changes, Finding, Fix, Report
 from bakehouse.curate.audit.table import FAMILIES
 

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from bakehouse.curate.audit.check import Hit, Level, counted, each, percent, some
+from bakehouse.core.words import counted
+from bakehouse.curate.audit.check import Hit, Level, each, percent, some
 from bakehouse.curate.audit.facts import Facts, ImageFacts
 from bakehouse.curate.audit.measure import alike
 from bakehouse.curate.audit.options import AuditSpec

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from bakehouse.curate.audit.check import Hit, Level, counted, percent, some
+from bakehouse.core.words import counted
+from bakehouse.curate.audit.check import Hit, Level, percent, some
 from bakehouse.curate.audit.facts import Facts
 from bakehouse.curate.audit.options import AuditSpec
 from bakehouse.curate.captions.tags import key

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from bakehouse.core.events import Event, Noted, Warned
 from bakehouse.core.spec import Spec
+from bakehouse.core.words import counted
 from bakehouse.curate.captions.files import CaptionFolder, CaptionText, Glanced, read_folder
 from bakehouse.curate.captions.ruleset import RuleSet
 from bakehouse.curate.captions.tags import key, split
@@ -73,12 +74,12 @@ class Edit(Spec):
         """What a person should know of captions that are left alone, or of which only a part is edited."""
         lossy = [str(f.name) for f in folder.captions if f.lossy]
         if lossy:
-            yield f"{len(lossy)} captions have bytes that cannot be read, and stay as they are: {', '.join(lossy[:3])}"
+            unread = f"{counted(len(lossy), 'caption')} with bytes that cannot be read"
+            yield f"{unread}: nothing is changed in {', '.join(lossy[:3])}{' and others' if len(lossy) > 3 else ''}"
         about_tags = any(rule.kind not in _FOR_SENTENCES for rule in self.rules.rules)
-        if about_tags and (
-            sentences := sum(self.rules.sees_prose(line) for f in folder.captions for line in f.captions)
-        ):
-            yield f"{sentences} captions are sentences: rules about tags leave them as they are"
+        lines = (line for file in folder.captions for line in file.captions if about_tags)
+        if sentences := sum(map(self.rules.sees_prose, lines)):
+            yield f"{counted(sentences, 'caption')} with sentences: rules about tags change nothing there"
 
     def _captions(self, file: CaptionText) -> tuple[str, ...]:
         captions = file.captions

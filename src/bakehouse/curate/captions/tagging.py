@@ -14,6 +14,7 @@ from bakehouse.core.errors import UsageError, did_you_mean
 from bakehouse.core.events import Event, Noted, Warned
 from bakehouse.core.files import sha256_file
 from bakehouse.core.spec import Spec
+from bakehouse.core.words import counted
 from bakehouse.curate.captions.memory import Memory
 from bakehouse.curate.captions.rule import matcher
 from bakehouse.curate.captions.tags import is_face, join, key, split
@@ -96,7 +97,7 @@ class Tag(Spec):
             yield Warned(message=f"{place.name}: nothing was seen surely enough to say")
             return
         lines: tuple[str, ...] = (join([*self.front, *new]),)
-        why = f"{len(new)} tags"
+        why = counted(len(new), "tag")
         if place.is_by_hand and self.existing == "append":
             lines = tuple(_appended(line, new) for line in place.lines)
             there = sum(len(split(line)) for line in place.lines)

@@ -14,6 +14,7 @@ from bakehouse.core.catalogue import model_path
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import Event, Noted, Progress, Warned
 from bakehouse.core.spec import Spec
+from bakehouse.core.words import counted
 from bakehouse.curate.clean.faceless import faceless
 from bakehouse.curate.clean.inpaint import SMOOTH, Bytes, Inpainter, roughness, telea, text_mask
 from bakehouse.curate.clean.text import RapidText, Text, TextKind, classified, marked
@@ -132,7 +133,7 @@ class Clean(Spec):
         if found.texts:
             parts.append(f"{_listed(found.texts)} {'left out of the loss' if self.mask_out else 'painted over'}")
         if found.others:
-            parts.append(f"{len(found.others)} other face{'s' * (len(found.others) != 1)} blurred")
+            parts.append(f"{counted(len(found.others), 'other face')} blurred")
         return "; ".join(parts)
 
     def _make(

@@ -148,12 +148,14 @@ def _rapid_text() -> TextFinder:
 
 def _staying(findings: Sequence[Finding]) -> Iterator[Event]:
     """Says which look-alikes stay."""
-    for verdict, word in (("variant", "stay as variants"), ("near", "stay as crops")):
+    for verdict, word in (("variant", "variant"), ("near", "crop")):
         stay = [f for f in findings if f.verdict == verdict and not f.dropped]
         if stay:
             named = ", ".join(f"{f.other.path.name} (of {f.keep.path.name})" for f in stay[:5])
             more = f" and {len(stay) - 5} more" if len(stay) > 5 else ""
-            yield Noted(message=f"{len({f.other.path for f in stay})} {word}: {named}{more}")
+            count = len({f.other.path for f in stay})
+            stays = f"stays as a {word}" if count == 1 else f"stay as {word}s"
+            yield Noted(message=f"{count} {stays}: {named}{more}")
 
 
 def _givers(dropped: Iterable[Finding], worth: Callable[[ImageRecord], Any]) -> set[Path]:

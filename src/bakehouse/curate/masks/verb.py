@@ -15,6 +15,7 @@ from bakehouse.core.catalogue import model_path
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import Event, Noted, Progress, Warned
 from bakehouse.core.spec import Spec
+from bakehouse.core.words import counted
 from bakehouse.curate.colour import Colour, rgb
 from bakehouse.curate.edits import Edit, Proposal, Write
 from bakehouse.curate.masks.color import border_color, color_mask
@@ -93,7 +94,9 @@ class Mask(Spec):
                 yield Proposal(images.name(record.path), why, make)
             yield Progress(what="making masks", done=done, total=len(wanted))
         if refused:
-            yield Warned(message=f"{refused} of {len(wanted)} masks cannot be trusted; these images are trained whole")
+            rest = "this image is" if refused == 1 else "these images are"
+            asked = counted(len(wanted), "mask")
+            yield Warned(message=f"{refused} of {asked} cannot be trusted; {rest} trained whole")
 
     def _wants(self, record: ImageRecord) -> bool:
         return not record.has_alpha and (record.mask is None or self.replace)

@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import Event, Noted, Progress
 from bakehouse.core.spec import Spec
+from bakehouse.core.words import counted
 from bakehouse.curate.companions import moved
 from bakehouse.curate.edits import Proposal
 from bakehouse.curate.repeats import NUMBERED
@@ -91,7 +92,7 @@ class Sort(Spec):
             doubtful += len(mine) > 1
             yield record, wanted[mine[0]] if mine else "", f"has {mine[0]!r}" if mine else ""
         if doubtful:
-            yield Noted(message=f"{doubtful} images have several of the tags; the first one counted")
+            yield Noted(message=f"{counted(doubtful, 'image')} with several of the tags; the first one counted")
 
     def _by_cluster(self, loose: Sequence[ImageRecord], images: ImageSet) -> Iterator[Found | Event]:
         if not loose:
@@ -114,7 +115,7 @@ class Sort(Spec):
                 shown[parent[0]].append(record)
         if len(shown) < 2:
             raise UsageError(
-                f"{images.root} has {len(shown)} folders of images, and sorting by example needs two or more",
+                f"{images.root} has {counted(len(shown), 'folder')} of images; sorting by example needs two or more",
                 hint="put a few images of each concept into a folder of its own, and run it again",
             )
         folders = sorted(shown)

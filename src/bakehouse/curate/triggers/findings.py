@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from bakehouse.core.words import counted
 from bakehouse.curate.triggers.shows import (
     Absorption,
     Show,
@@ -109,7 +110,9 @@ def _ways_apart(first: str, second: str, shows: Sequence[Show], standing: Mappin
 def _small(shows: Sequence[Show], standing: Mapping[str, Shown]) -> Iterator[Finding]:
     for word, mine in standing.items():
         if (images := _images(shows, mine)) < FEW:
-            yield Finding("E01", "warning", f"{word!r} has {images} images; {FEW} are the least that teach", (word,))
+            yield Finding(
+                "E01", "warning", f"{word!r} has {counted(images, 'image')}; {FEW} are the least that teach", (word,)
+            )
     for general, wide in standing.items():
         for special, narrow in standing.items():
             alone = _images(shows, wide) - _images(shows, narrow) if _twice(shows, narrow) == 0 else FEW
@@ -224,7 +227,7 @@ def _sentences(compiled: Sequence[Compiled]) -> Iterator[Finding]:
     prose = [c for c in compiled if any(is_sentence(t) for w in c.wordings for t in w.said)]
     if prose:
         first = prose[0].record.path.name
-        message = f"{len(prose)} captions are sentences, the first of {first}: nothing is left out of them"
+        message = f"{counted(len(prose), 'caption')} with sentences, the first of {first}: nothing is left out of them"
         yield Finding("C14", "warning", message)
 
 
