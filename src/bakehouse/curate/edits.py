@@ -26,6 +26,8 @@ class Write:
     path: PurePosixPath
     content: bytes | Path
     """Bytes, or a file from outside the dataset that is moved in."""
+    mtime: int | None = None
+    """How old the file shall look, in nanoseconds since the epoch; left out, it is new."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ class _Sheet:
             self.problems += wrong
             return
         if isinstance(edit, Write):
-            self._come(edit.path, made.sha256, made.why, None)
+            self._come(edit.path, made.sha256, made.why, edit.mtime)
             return
         held = self.held[edit.path]
         if held is None:

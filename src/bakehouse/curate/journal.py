@@ -28,7 +28,7 @@ class Change:
     before_mtime: int | None = None
     """Of the file before, in nanoseconds since the epoch: taken back, a file is as old as it was."""
     after_mtime: int | None = None
-    """Given only where the content comes from another path, and keeps its age."""
+    """Given only where the content comes from elsewhere, and keeps its age."""
 
     def backwards(self) -> Change:
         """The change that takes this one back."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
+import time
 import zipfile
 from pathlib import Path
 
@@ -62,6 +64,34 @@ def test_a_folder_arrives_as_it_is_and_only_once(tmp_path):
     assert take_in([source], tmp_path / "set")[0].step is None
     undo(tmp_path / "set")
     assert names(tmp_path / "set") == set()
+
+
+def test_what_arrives_is_as_old_as_it_was(tmp_path):
+    source = heap(tmp_path / "heap")
+    made = 1_500_000_000_123_456_789
+    for count, path in enumerate(sorted(p for p in source.rglob("*") if p.is_file())):
+        os.utime(path, ns=(made + count, made + count))
+    take_in([source], tmp_path / "set")
+    arrived, before = look(tmp_path / "set"), look(source)
+    assert arrived == {name: before[name] for name in ARRIVED}
+    (tmp_path / "set/own.png").write_bytes((source / "a.png").read_bytes())
+    held = look(tmp_path / "set")
+    take_in([source / "deep", picture(tmp_path / "c.png", 9)], tmp_path / "set")
+    for _ in range(2):
+        undo(tmp_path / "set")
+    assert look(tmp_path / "set") == held
+    undo(tmp_path / "set")
+    assert names(tmp_path / "set") == {"own.png"}
+
+
+def test_an_archive_says_how_old_its_files_are(tmp_path):
+    image = picture(tmp_path / "a.png")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        file.writestr(zipfile.ZipInfo("a.png", (2019, 5, 4, 3, 2, 2)), image.read_bytes())
+        file.writestr(zipfile.ZipInfo("b.png", (2020, 0, 0, 0, 0, 0)), picture(tmp_path / "b.png", 1).read_bytes())
+    take_in([tmp_path / "a.zip"], tmp_path / "set")
+    assert time.localtime((tmp_path / "set/a.png").stat().st_mtime)[:6] == (2019, 5, 4, 3, 2, 2)
+    assert (tmp_path / "set/b.png").is_file()
 
 
 def test_again_takes_only_what_is_new_and_spares_the_work_of_hands(tmp_path):

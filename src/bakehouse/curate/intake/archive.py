@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 import stat
+import time
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
@@ -37,9 +40,17 @@ def unpack(archive: Path, into: Path) -> Path:
                     target.parent.mkdir(parents=True, exist_ok=True)
                     with file.open(entry) as source, target.open("wb") as out:
                         shutil.copyfileobj(source, out, 1 << 20)
+                    _age(target, entry)
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError) as e:
         raise BakehouseError(f"cannot unpack {archive}: {e}", hint="download it again, or unpack it by hand") from e
     return into
+
+
+def _age(path: Path, entry: zipfile.ZipInfo) -> None:
+    """Gives a file the age that it has in the archive, which is in local time; one that no calendar has stays new."""
+    with contextlib.suppress(ValueError, OverflowError):
+        written = time.mktime((*entry.date_time, 0, 0, -1))
+        os.utime(path, (written, written))
 
 
 def _check(archive: Path, entries: list[zipfile.ZipInfo]) -> None:

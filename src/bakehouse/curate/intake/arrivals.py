@@ -43,11 +43,11 @@ class Arrival:
     def _edits(self, options: Intake) -> Iterator[Edit]:
         captions = list(self._captions(options))
         for name, content in self._pictures(options):
-            yield Write(name, content)
-            yield from (Write(name.with_suffix(ending), text) for ending, text in captions)
+            yield Write(name, content, _age(self.path))
+            yield from (Write(name.with_suffix(ending), text, age) for ending, text, age in captions)
         if self.mask is not None:
             place = self.to.parent / "masks" / f"{self.to.stem}{self.mask.suffix}"
-            yield Write(place, self.mask.read_bytes())
+            yield Write(place, self.mask.read_bytes(), _age(self.mask))
 
     def _pictures(self, options: Intake) -> Iterator[tuple[PurePosixPath, bytes]]:
         """The file as it is, or the frames of an animation: `a.png`, `a-0007.png`."""
@@ -64,8 +64,8 @@ class Arrival:
             ending = f"-{index + 1:04d}" if count else ""
             yield self.to.with_name(f"{self.to.stem}{ending}.png"), png(image)
 
-    def _captions(self, options: Intake) -> Iterator[tuple[str, bytes]]:
-        """Endings and contents of its caption files."""
+    def _captions(self, options: Intake) -> Iterator[tuple[str, bytes, int | None]]:
+        """Endings, contents and ages of its caption files; one that is made of others is new."""
         if options.captions == "none":
             return
         written = [path for path in self.captions if path.suffix.lower() != RAW_SUFFIX]
@@ -76,8 +76,13 @@ class Arrival:
         if tagged is not None or not written:
             kept = {ending: path for ending, path in kept.items() if ending == RAW_SUFFIX}
             text = self.text if tagged is None else tagged
-            yield from [(".txt", text.encode())] if text else []
-        yield from ((ending, path.read_bytes()) for ending, path in sorted(kept.items()))
+            yield from [(".txt", text.encode(), None)] if text else []
+        yield from ((ending, path.read_bytes(), _age(path)) for ending, path in sorted(kept.items()))
+
+
+def _age(path: Path) -> int:
+    """When a file was last written, in nanoseconds since the epoch."""
+    return path.stat().st_mtime_ns
 
 
 def of_layout(path: Path) -> tuple[list[Arrival], list[str], list[Path]]:
