@@ -55,6 +55,8 @@ _DREAMBOOTH = {
     "adapter": {"kind": "full", "text": True},
     "optimizer.name": "adamw8bit",
     "train.gradient_checkpointing": True,
+    "train.fused_backward": True,
+    "train.max_grad_norm": 0.0,
 }
 
 

@@ -138,6 +138,14 @@ def test_wanted_figures_are_within_reach_of_the_estimate():
     assert memory_use(lora, "sd1", "cuda").total <= 6e9
     lean = lora.with_values({"buckets.resolution": 1024, "train.gradient_checkpointing": True})
     assert memory_use(lean, "sdxl", "cuda").total <= 10e9
+    every_weight = {
+        "adapter": {"kind": "full", "text": True},
+        "optimizer.name": "adamw8bit",
+        "train.gradient_checkpointing": True,
+        "train.fused_backward": True,
+        "train.batch": 1,
+    }
+    assert memory_use(settings(**every_weight), "sd1", "cuda").total <= 10e9
 
 
 def test_powers_of_two_divide_the_images_of_a_step():

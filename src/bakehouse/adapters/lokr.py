@@ -53,7 +53,7 @@ class LoKr(DecomposableSpec):
             raise ValueError("factor = 0: a size, or -1 for the square root of the layer's size")
         if self.full_matrix:
             for name in sorted(self.model_fields_set & _OF_LOW_RANK):
-                if getattr(self, name) != type(self).model_fields[name].default:
+                if getattr(self, name) != type(self).model_fields[name].get_default():
                     raise ValueError(f"{name} means nothing with full_matrix = true: leave one of them out")
         return self
 

@@ -117,7 +117,7 @@ class NetworkSpec(LayerSpec):
         refused = self.meaningless | (frozenset() if self.is_product else {"lora_plus_ratio", "max_norm"})
         for name in sorted(refused & self.model_fields_set):
             value = getattr(self, name)
-            if value != type(self).model_fields[name].default:
+            if value != type(self).model_fields[name].get_default(call_default_factory=True):
                 kind = getattr(self, "kind", self.algo)
                 raise ValueError(f"{name} = {value!r} means nothing to kind = {kind!r}: leave it out")
         return self

@@ -23,6 +23,7 @@ def refused(recipe: Recipe, images: ImageSet) -> Iterator[str]:
     yield from _of_noise(recipe)
     yield from _of_optimizer(recipe)
     yield from _of_schedule(recipe)
+    yield from _of_fused_backward(recipe)
     yield from _of_augmentation(recipe, images)
 
 
@@ -91,6 +92,37 @@ def _of_schedule(recipe: Recipe) -> Iterator[str]:
         yield (
             f"schedule.kind = {schedule.kind!r} with {spec.name}, which takes the place of a schedule: "
             "set schedule.kind = 'constant' (a warm-up is fine), or take another optimizer"
+        )
+
+
+def _of_fused_backward(recipe: Recipe) -> Iterator[str]:
+    train, spec = recipe.train, recipe.optimizer
+    if not train.fused_backward:
+        return
+    if train.max_grad_norm and "max_grad_norm" in train.model_fields_set:
+        yield (
+            f"train.max_grad_norm = {train.max_grad_norm:g} needs all gradients at once, and train.fused_backward = "
+            "true frees each as it comes: set train.max_grad_norm = 0, or leave train.fused_backward out"
+        )
+    if train.batch == "auto":
+        yield (
+            "train.batch = 'auto' cuts a step's images into batches whose gradients are added up, and "
+            "train.fused_backward = true uses each as it comes: give train.batch a number, or leave one of them out"
+        )
+    elif train.accumulation > 1:
+        yield (
+            f"train.accumulation = {train.accumulation} adds gradients up, and train.fused_backward = true uses each "
+            "as it comes: leave one of them out"
+        )
+    if train.precision == "fp16":
+        yield (
+            "train.precision = 'fp16' has a loss scale that looks at all gradients before any is used, which "
+            "train.fused_backward = true frees as they come: set 'bf16' or 'fp32', or leave train.fused_backward out"
+        )
+    if not spec.row.each_alone:
+        yield (
+            f"train.fused_backward = true needs an optimizer that looks at each weight alone, and {spec.name} does "
+            "not: take one of PyTorch's own or of bitsandbytes', adafactor, or leave train.fused_backward out"
         )
 
 

@@ -14,6 +14,9 @@ from bakehouse.recipe.recipe import Recipe
 
 GB = 1e9
 
+GRADIENTS_AT_ONCE = 2**28
+"""Bytes of gradients that are gathered where they are used on the way back."""
+
 _RESERVE = {"cuda": int(0.9 * GB), "mps": int(0.6 * GB), "cpu": int(0.35 * GB)}
 """The driver's context, the libraries' workspaces, what fragments; on a CPU the interpreter and PyTorch themselves."""
 
@@ -115,7 +118,7 @@ def memory_use(recipe: Recipe, model: str, device: str) -> MemoryUse:
     states = optimizer_bytes(recipe.optimizer.name, full=full) * learned
     return MemoryUse(
         weights=int(weights),
-        gradients=4 * learned,
+        gradients=min(4 * learned, GRADIENTS_AT_ONCE + 4 * cost.layer) if train.fused_backward else 4 * learned,
         optimizer=int(states),
         activations=int(activations),
         reserve=_RESERVE.get(device, _RESERVE["cuda"]),
@@ -155,6 +158,8 @@ def savings(recipe: Recipe, device: str) -> Iterator[tuple[Mapping[str, Any], st
     full = recipe.adapter.kind == "full"
     if full and device == "cuda" and recipe.optimizer.name == "adamw":
         yield {"optimizer.name": "adamw8bit"}, "averages in 8 bits; needs bitsandbytes"
+    if full and accumulation == 1 and recipe.optimizer.row.each_alone and not train.fused_backward:
+        yield {"train.fused_backward": True, "train.max_grad_norm": 0}, "gradients are freed as they come, not clipped"
     if train.offload is False and device != "cpu":
         yield {"train.offload": True}, "text encoder and VAE leave the device"
     if full:

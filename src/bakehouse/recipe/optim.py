@@ -40,6 +40,8 @@ class OptimizerRow:
     schedule_free: bool = False
     """Averages instead of lowering the rate: that stays constant, and the weights to look at are behind `eval()`."""
     needs_gpu: bool = False
+    each_alone: bool = False
+    """A weight's step looks at its own gradient alone, and is counted by itself: weights may step one after another."""
     can_fuse: bool = False
     """Has PyTorch's fused kernel: on a CPU five times as fast for a LoRA of SD 1.x, twice for a full fine-tune."""
 
@@ -49,11 +51,11 @@ class OptimizerRow:
 
 
 def _torch(cls: str, lr: float = ADAMW_LR, **more: Any) -> OptimizerRow:
-    return OptimizerRow("torch.optim", cls, lr, **more)
+    return OptimizerRow("torch.optim", cls, lr, each_alone=True, **more)
 
 
 def _bnb(cls: str, lr: float = ADAMW_LR, **more: Any) -> OptimizerRow:
-    return OptimizerRow("bitsandbytes.optim", cls, lr, install="bitsandbytes", needs_gpu=True, **more)
+    return OptimizerRow("bitsandbytes.optim", cls, lr, install="bitsandbytes", needs_gpu=True, each_alone=True, **more)
 
 
 def _collected(cls: str, lr: float = ADAMW_LR, **more: Any) -> OptimizerRow:
@@ -96,7 +98,7 @@ OPTIMIZERS: Mapping[str, OptimizerRow] = MappingProxyType(
         "pagedlion8bit": _bnb("PagedLion8bit", 3e-5, defaults={"weight_decay": 0.03}),
         "sgd8bit": _bnb("SGD8bit", 1e-2, defaults=_NESTEROV, aliases=("sgdnesterov8bit",)),
         "rmsprop8bit": _bnb("RMSprop8bit"),
-        "adafactor": OptimizerRow("transformers.optimization", "Adafactor", defaults=_FIXED_RATE),
+        "adafactor": OptimizerRow("transformers.optimization", "Adafactor", defaults=_FIXED_RATE, each_alone=True),
         "lion": _collected("Lion", 3e-5, defaults={"weight_decay": 0.03}),
         "tiger": _collected("Tiger", 3e-5, defaults={"weight_decay": 0.03}),
         "came": _collected("CAME", defaults=_DECAY),

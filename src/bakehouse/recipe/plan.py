@@ -257,7 +257,7 @@ class _Derivation:
                     self.decide(f"adapter.{name}", usual, why)
             if "alpha" in free:
                 ratio = self.preset.alpha / self.preset.rank
-                rank = self.recipe.adapter.rank
+                rank = self.preset.rank if "rank" in free else adapter.rank
                 self.decide("adapter.alpha", rank * ratio, f"{ratio:g} x rank: the rate then fits any rank")
             if "targets" in free and not adapter.include:  # IA3's own patterns are its targets
                 self.decide("adapter.targets", self.preset.targets, why)
@@ -325,6 +325,9 @@ class _Derivation:
 
     def _batch(self) -> None:
         train = self.recipe.train
+        if train.fused_backward and "max_grad_norm" not in train.model_fields_set:
+            reason = "train.fused_backward frees gradients before their length is known"
+            self.decide("train.max_grad_norm", 0.0, reason)
         if train.batch == "auto" and "accumulation" not in train.model_fields_set:
             images = 8 if self.model_name == "crumb" else 4
             self.decide("train.accumulation", images, "images a step; how many of them at a time is found by trying")

@@ -123,6 +123,9 @@ class TrainSpec(Spec):
     """Gradients longer than this are shortened; 0 is off."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: a third slower, far less memory."""
+    fused_backward: bool = False
+    """Use and free gradients on the way back: a full fine-tune needs a third less memory. Gradients cannot be clipped
+    or accumulated then."""
     compile: bool = False
     """torch.compile the UNet; pays on a GPU after some minutes."""
     channels_last: bool | None = None

@@ -311,6 +311,8 @@ def _fresh_state(plan: Plan, model: Denoiser, precision: Precision) -> TrainStat
     optimizer = spec.build(groups)
     for group in optimizer.param_groups:
         group.setdefault("initial_lr", group["lr"])
+    if recipe.train.fused_backward:
+        precision.step_on_the_way(optimizer, list(adapter.parameters()))
     ema = [p.detach().clone() for p in adapter.parameters()] if recipe.train.ema else []
     return TrainState(0, adapter, optimizer, ema, precision)
 

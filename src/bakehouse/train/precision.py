@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from bakehouse.core.errors import UsageError
+from bakehouse.train.early_steps import EarlySteps
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -28,12 +29,26 @@ class Precision:
         self.dtype = DTYPES[name]
         self.device = device
         self._scaler = torch.amp.GradScaler(device.type, enabled=name == "fp16")
+        self._early: EarlySteps | None = None
 
     def autocast(self) -> AbstractContextManager[object]:
         """The context of forward passes."""
         if self.dtype is torch.float32:
             return nullcontext()
         return torch.autocast(self.device.type, self.dtype)
+
+    def step_on_the_way(self, optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]) -> None:
+        """From now on a backward pass steps as gradients come.
+
+        Raises:
+            UsageError: with fp16, whose scale has to see all gradients before any is used.
+        """
+        if self._scaler.is_enabled():
+            raise UsageError(
+                "train.fused_backward = true does not go with fp16, whose loss scale looks at all gradients at once",
+                hint="set train.precision = 'bf16' or 'fp32', or leave train.fused_backward out",
+            )
+        self._early = EarlySteps(optimizer, parameters)
 
     def backward(self, loss: Tensor) -> None:
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
@@ -48,7 +63,9 @@ class Precision:
             self._scaler.load_state_dict(dict(state))
 
     def step(self, optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor], max_norm: float) -> float:
-        """Clips, steps and returns the gradients' norm."""
+        """Clips, steps and returns the gradients' norm. What stepped on the way back is finished, and not clipped."""
+        if self._early is not None:
+            return self._early.finish()
         self._scaler.unscale_(optimizer)
         learning = [p for p in parameters if p.grad is not None]
         norm = torch.nn.utils.clip_grad_norm_(learning, max_norm or float("inf"))

@@ -332,7 +332,7 @@ GROUPS: Mapping[str, dict[str, Option]] = {
         ),
         taken("lr_scheduler_num_cycles", "int", "schedule.cycles", default=1, rule=rules.schedule),
         taken("lr_scheduler_power", "float", "schedule.power", default=1.0, rule=rules.schedule),
-        no_effect("fused_backward_pass", "flag", "saves memory in full training of SDXL with Adafactor alone"),
+        taken("fused_backward_pass", "flag", "train.fused_backward"),
         taken("lr_scheduler_timescale", "int", "schedule.timescale", rule=rules.schedule, how="with inverse_sqrt"),
         taken("lr_scheduler_min_lr_ratio", "float", "schedule.floor", rule=rules.schedule),
     ),
@@ -417,7 +417,7 @@ GROUPS: Mapping[str, dict[str, Option]] = {
         no_effect("no_token_padding", "flag", "prompts are padded as the models were trained"),
         always("use_safetensors", "flag", "safetensors, which cannot carry code"),
         missing("block_lr", "text", "blocks of a full training learn at one rate"),
-        no_effect("fused_optimizer_groups", "int", "saves memory in kohya's own loop"),
+        no_effect("fused_optimizer_groups", "int", "train.fused_backward = true does what it is for"),
     ),
     "Keys of a dataset file": table(
         taken("image_dir", "text", "concepts.folder"),
