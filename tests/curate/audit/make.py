@@ -227,6 +227,13 @@ def outfit_folders(folder, names=("3_red dress", "2_blue coat"), counts=(10, 10)
             seed += 1
 
 
+def with_class_images(folder):
+    """Some of the subject lack the trigger; the class images must go on without it."""
+    say(folder, "portrait, smile", 3)
+    for n in range(4):
+        add(folder / "reg" / "1_person", f"class {n}.png", 300 + n, words=f"person, {VIEWS[n]}, scarf {n}")
+
+
 # --- F ----------------------------------------------------------------------------------------------------------------
 
 

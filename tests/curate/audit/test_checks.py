@@ -61,6 +61,7 @@ CASES = [
     Case("B13", make.copied, level="warning"),
     Case("B14", make.tagged_old, key="old", mend=False),
     Case("C01", make.silent),
+    Case("C01", make.silent, spec={"triggers": ZWX}),
     Case("C02", make.encoded),
     Case("C02", make.listed, key="lines"),
     Case("C03", make.stray),
@@ -81,6 +82,8 @@ CASES = [
     Case("C15", lambda f: make.say_more(f, r"saber \(fate\), saber (fate)"), key="escaped parentheses"),
     Case("C16", lambda f: make.say(f, "zwxx person, portrait"), spec={"triggers": ZWX}, key="zwx"),
     Case("D01", lambda f: make.say(f, "portrait, smile"), spec={"triggers": ZWX}, key="zwx"),
+    Case("D01", lambda f: make.silent(f) or make.say(f, "portrait", 2), spec={"triggers": ZWX}, key="zwx"),
+    Case("D01", make.with_class_images, spec={"triggers": ZWX, "keep_tokens": 1}, key="zwx"),
     Case("D01", lambda f: make.say(f, "hat, zwx person"), {"triggers": ZWX, "keep_tokens": 1}, key="keep_tokens"),
     Case("E02", lambda f: make.outfit_folders(f, counts=(10, 30)), level="warning"),
     Case("E04", lambda f: make.outfit_folders(f, ("3_red dress", "blue coat"))),
@@ -89,6 +92,8 @@ CASES = [
     Case("F03", make.masks, level="info", mend=False),
     Case("F04", lambda f: make.masks(f, range(4)), mend=False),
 ]
+BROUGHT = {"B07": ("E01",), "C01": ("C06",), "F02": ("F04",)}
+"""What a mend may bring, since it is a fault of its own that could not be seen before."""
 KNOWN = "tag_id,name,category,count\n1,{},0,90000\n2,rare thing,0,12\n3,hatsune_miku,4,99999\n"
 
 
@@ -143,8 +148,12 @@ def test_a_fault_is_found_and_its_command_mends_it(case, clean, known, tmp_path,
     assert finding.mend.startswith("bakehouse ")
     run(f"{finding.mend} --quiet")
     after = folder.with_name("photos-plain") if " -o " in finding.mend else folder
-    left = [f for f in looked(after, case.spec, known).findings if (f.id, f.key) == (case.id, case.key)]
+    then = looked(after, case.spec, known).findings
+    left = [f for f in then if (f.id, f.key) == (case.id, case.key)]
     assert not left, left[0].why
+    before = {f.name for f in report.findings if f.level != "info"}
+    brought = [f for f in then if f.level != "info" and f.name not in before and f.id not in BROUGHT.get(case.id, ())]
+    assert not brought, [(f.name, f.why) for f in brought]
     if after == folder:
         run(f"bakehouse dataset undo {shlex.quote(str(folder))}")
         again = looked(folder, case.spec, known)
@@ -319,6 +328,26 @@ def test_folders_of_a_heap_are_no_subjects(tmp_path, clean):
         path.unlink()
     few = [f for f in looked(folder, {}).findings if f.id == "E01"]
     assert [(f.key, len(f.files)) for f in few] == [("", 4)] and few[0].why.startswith("the folder has 4 images")
+
+
+def test_each_trigger_goes_where_it_belongs(tmp_path):
+    folder = outfits(tmp_path)
+    triggers = [trigger("zwx", class_word="dress", folders=["3_red dress"]), trigger("qvl", folders=["2_blue coat"])]
+    spec = {"triggers": triggers}
+    for path in folder.rglob("*.txt"):
+        path.write_text(path.read_text().replace("zwx person, ", ""))
+    found = [f for f in looked(folder, spec).findings if f.id == "D01"]
+    assert [f.key for f in found] == ["zwx", "qvl"]
+    for finding in found:
+        run(f"{finding.mend} --quiet")
+    assert not [f for f in looked(folder, spec).findings if f.id == "D01"]
+    assert not any("qvl" in path.read_text() for path in (folder / "3_red dress").glob("*.txt"))
+
+
+def test_more_tokens_kept_than_there_are_triggers(clean):
+    report = looked(clean, {"triggers": ZWX, "keep_tokens": 2})
+    (finding,) = (f for f in report.findings if f.id == "D01")
+    assert not finding.mend and "at most 1" in finding.advice
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,18 @@ def words(texts):
     return [len(t.split()) for t in texts]
 
 
+def test_it_says_of_what_files_the_numbers_are(folder, capsys):
+    root = folder(a="zwx person, hat", b="zwx person, coat")
+    assert caption_stats(read_folder(root)).files == {".txt": 2}
+    with pytest.raises(SystemExit):
+        main(["captions", "stats", str(root)])
+    assert ".txt" not in capsys.readouterr().out
+    (root / "a.tags").write_text("hat, smile")
+    with pytest.raises(SystemExit):
+        main(["captions", "stats", str(root)])
+    assert "read from 1 .tags file and 1 .txt file: raw tags" in " ".join(capsys.readouterr().out.split())
+
+
 def test_numbers(folder):
     root = folder(
         a="1girl, Blue_Hair, hat", b="1girl, blue hair, hat", c="1girl, blue hair", d="", e=None,

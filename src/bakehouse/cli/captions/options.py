@@ -46,7 +46,7 @@ class Changes:
     trigger: Annotated[Many, _option(metavar="TAG", help="Kept as it is spelled, and in front when sorting.")] = None
     has: Annotated[Many, _option(metavar="TAG", help="Only captions with it.")] = None
     lacks: Annotated[Many, _option(metavar="TAG", help="Only captions without it.")] = None
-    path: Annotated[str, typer.Option(metavar="PATTERN", help="Only captions there: '2_red dress/*'.")] = ""
+    path: Annotated[str, typer.Option(metavar="PATTERN", help="Only there: '2_dress/*'; '!reg/*' is all others.")] = ""
     vocabulary: Vocabulary = None
 
     def ruleset(self) -> RuleSet:

@@ -10,6 +10,7 @@ from rich.table import Table
 from bakehouse.cli.terminal.screen import print_json, print_table, print_warnings
 from bakehouse.core.words import counted
 from bakehouse.curate.captions.stats import CaptionStats
+from bakehouse.data.triggers import RAW_SUFFIX
 
 
 def tokenizer_folder(base: str) -> Path:
@@ -66,6 +67,10 @@ def _print_totals(stats: CaptionStats, base: str) -> None:
     print(f"{counted(stats.images, 'image')}, {stats.without} without a caption")
     sentences = f", {stats.sentences} of them sentences" if stats.sentences else ""
     print(f"{stats.captions} captions{sentences}; {len(stats.frequency)} different tags")
+    if set(stats.files) - {".txt"}:
+        read = " and ".join(counted(n, f"{ending or 'nameless'} file") for ending, n in stats.files.items())
+        raw = ": raw tags, before triggers are compiled into them" if RAW_SUFFIX in stats.files else ""
+        print(f"read from {read}{raw}")
     if stats.lengths:
         count = sum(stats.lengths.values())
         mean = sum(n * captions for n, captions in stats.lengths.items()) / count

@@ -61,7 +61,15 @@ def missing(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     silent = {name: note for name, note in silent.items() if name not in spoken}
     if silent:
         why = f"{counted(len(silent), 'image')} of {len(facts.taught)} without a caption"
-        yield Hit(f"{why}: other trainers take the folder's name, and stop at an empty file", tuple(silent), silent)
+        why = f"{why}: other trainers take the folder's name, and stop at an empty file"
+        yield Hit(why, tuple(silent), silent, mend=_tagged_anew(facts, spec))
+
+
+def _tagged_anew(facts: Facts, spec: AuditSpec) -> str | None:
+    """Taggers do not know the trigger that the command line gave: it goes in front, unless class images are there."""
+    if not spec.triggers or spec.declared or spec.compiled or facts.reg:
+        return None
+    return f'bakehouse captions tag {{folder}} --front "{spec.triggers[0].head}"'
 
 
 def encodings(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:

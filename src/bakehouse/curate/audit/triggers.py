@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+import posixpath
 from collections.abc import Callable, Iterable
 
 from bakehouse.core.words import counted
@@ -32,20 +34,36 @@ def unfit(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
         yield from _front(facts, spec)
 
 
-def _in_front(spec: AuditSpec, trigger: Trigger) -> str | None:
-    """Words given on the command line are put in front; triggers of a file are compiled."""
-    return None if spec.declared else f'bakehouse captions edit {{folder}} --add "{trigger.head}"'
+def _in_front(facts: Facts, spec: AuditSpec, trigger: Trigger, own: Iterable[str]) -> str | None:
+    """Words given on the command line are put in front of their `own` images; triggers of a file are compiled."""
+    if spec.declared:
+        return None
+    where = ""
+    if len(spec.triggers) > 1 or facts.reg:
+        # A class image whose caption holds the trigger teaches that the class is the subject.
+        inside, reg = _above(own), _above(i.name for i in facts.reg)
+        where = f"{inside}/*" if inside else f"!{reg}/*" if reg else ""
+    path = f' --path "{where}"' if where else ""
+    return f'bakehouse captions edit {{folder}} --add "{trigger.head}"{path}'
+
+
+def _above(names: Iterable[str]) -> str:
+    """The innermost folder that holds all of these files, as a pattern; empty for the dataset's own."""
+    folders = [posixpath.dirname(name) for name in names]
+    return glob.escape(posixpath.commonpath(folders)) if all(folders) and folders else ""
 
 
 def _coverage(facts: Facts, trigger: Trigger, spec: AuditSpec) -> Iterable[Hit]:
     names = {i.path: i.name for i in facts.taught}
-    own = [c.record for c in facts.triggers.compiled if any(trigger.word in w.triggers for w in c.wordings)]
+    # An image without a caption is trained by the subject, and is C01's.
+    spoken = [c for c in facts.triggers.compiled if any(line.strip() for line in c.record.captions)]
+    own = [c.record for c in spoken if any(trigger.word in w.triggers for w in c.wordings)]
     lacking = tuple(names[r.path] for r in own if not any(_says(line, trigger) for line in r.captions))
     if lacking:
         share = percent(1 - len(lacking) / len(own))
         captions = f"the captions of its {counted(len(own), 'image')}"
         why = f"{trigger.word!r} is in {share} of {captions}; {len(lacking)} lack it"
-        yield Hit(why, lacking, key=trigger.word, mend=_in_front(spec, trigger))
+        yield Hit(why, lacking, key=trigger.word, mend=_in_front(facts, spec, trigger, [names[r.path] for r in own]))
 
 
 def _says(line: str, trigger: Trigger) -> bool:
@@ -65,8 +83,15 @@ def _front(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
                 wrong[names[one.record.path]] = f"{counted(leading, 'trigger')} in front"
     if wrong:
         why = f"{counted(len(wrong), 'caption')} beginning with another number of triggers"
-        mend = _in_front(spec, spec.triggers[0])
-        yield Hit(f"keep_tokens = {spec.keep_tokens}, and {why}", tuple(wrong), wrong, key="keep_tokens", mend=mend)
+        most = len(spec.triggers)
+        mend: str | None = ""
+        advice = "put the triggers of each image in front: captions edit FOLDER --add WORD --path 'CONCEPT/*'"
+        if spec.keep_tokens > most:
+            advice = f"the recipe's captions.keep_tokens is at most {most}: there are no more triggers"
+        elif most == 1:
+            mend, advice = _in_front(facts, spec, spec.triggers[0], wrong), ""
+        why = f"keep_tokens = {spec.keep_tokens}, and {why}"
+        yield Hit(why, tuple(wrong), wrong, key="keep_tokens", mend=mend, advice=advice)
 
 
 def _leading(line: str, words: set[str], mark: str) -> int:

@@ -66,7 +66,7 @@ class Where(Spec):
     """Which captions a rule is for. All that is said must hold."""
 
     path: str = ""
-    """A pattern for the caption's path in the folder: `2_red dress/*`."""
+    """A pattern for the caption's path in the folder: `2_red dress/*`; `!reg/*` is everything else."""
     has: tuple[str, ...] = ()
     """All of these tags; `*` stands for anything."""
     any: tuple[str, ...] = ()
@@ -76,7 +76,7 @@ class Where(Spec):
 
     def holds(self, caption: Caption, path: str) -> bool:
         """Whether the rule is for this caption."""
-        if self.path and not fnmatchcase(path, self.path):
+        if self.path and fnmatchcase(path, self.path.removeprefix("!")) == self.path.startswith("!"):
             return False
         if not (self.has or self.any or self.lacks):
             return True

@@ -80,6 +80,8 @@ class CaptionStats:
     """Tags that are probably mistyped."""
     pairs: tuple[Pair, ...]
     """Tags that stand together most, the closest first; what stands in every caption is left out."""
+    files: Mapping[str, int]
+    """Files that were read, by their endings: raw tags (`.tags`) come before the caption that is compiled of them."""
     notes: tuple[str, ...] = ()
     """Of encodings and lines."""
 
@@ -120,6 +122,7 @@ def caption_stats(
         spellings=spellings,
         near=tuple(near_misses(counts, vocabulary)),
         pairs=tuple(_pairs(listed, counts)),
+        files=dict(sorted(Counter(file.path.suffix.lower() for file in folder.captions).items())),
         notes=folder.notes,
     )
 
