@@ -6,10 +6,11 @@ from safetensors.torch import load_file
 from torch import nn
 
 from bakehouse.core.errors import Problems, UsageError
+from bakehouse.core.events import Step
 from bakehouse.recipe import make_plan, scan_concepts
 from bakehouse.recipe.memory import memory_use
 from bakehouse.recipe.optim import OPTIMIZERS, OptimizerSpec
-from bakehouse.train import bake
+from bakehouse.train import bake, precision
 from bakehouse.train.early_steps import EarlySteps
 from bakehouse.train.precision import Precision
 
@@ -63,14 +64,37 @@ def test_gradients_never_all_exist_at_once():
     assert steps.finish() > 0
 
 
-@pytest.mark.parametrize("kind", ["full", "lora"])
-def test_a_run_ends_with_the_same_weights(recipe, tmp_path, kind):
+FULL = {"adapter": {"kind": "full", "text": True}}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        FULL,
+        {**FULL, "train__gradient_checkpointing": True},
+        {**FULL, "prior__source": "captions", "prior__target": "base"},
+        {**FULL, "train__ema": 0.9},
+    ],
+)
+def test_a_run_ends_with_the_same_weights(recipe, tmp_path, monkeypatch, settings):
+    pieces = []
+
+    class Small(EarlySteps):
+        def __init__(self, optimizer, parameters):
+            super().__init__(optimizer, parameters, piece=4000)
+
+        def _step(self):
+            pieces.append(self)
+            super()._step()
+
+    monkeypatch.setattr(precision, "EarlySteps", Small)
     made = {}
+    same = {"train__max_grad_norm": 0.0, "optimizer__lr": 1e-4, "train__epochs": 1, "save__dtype": "fp32"}
     for fused in (False, True):
-        settings = {"adapter": {"kind": kind}, "train__max_grad_norm": 0.0, "optimizer__lr": 1e-4, "train__epochs": 1}
-        list(bake(recipe(**settings, train__fused_backward=fused, save__dtype="fp32"), tmp_path / str(fused)))
-        files = sorted((tmp_path / str(fused)).rglob("*.safetensors"))
-        made[fused] = [load_file(f) for f in files if "checkpoints" not in str(f)]
+        run = tmp_path / str(fused)
+        events = list(bake(recipe(**settings, **same, train__fused_backward=fused), run))
+        made[fused] = [load_file(f) for f in sorted(run.rglob("*.safetensors")) if "checkpoints" not in str(f)]
+    assert len(pieces) > 4 * sum(isinstance(e, Step) for e in events)
     assert made[True]
     for a, b in zip(made[False], made[True], strict=True):
         assert a.keys() == b.keys()
@@ -78,7 +102,7 @@ def test_a_run_ends_with_the_same_weights(recipe, tmp_path, kind):
 
 
 def test_the_plan_turns_clipping_off_and_says_why(recipe):
-    wanted = recipe(train__fused_backward=True)
+    wanted = recipe(train__fused_backward=True, **FULL)
     made = make_plan(wanted, scan_concepts(wanted))
     assert made.recipe.train.max_grad_norm == 0
     assert any(d.key == "train.max_grad_norm" and "length" in d.reason for d in made.decisions)
@@ -92,18 +116,19 @@ def test_the_plan_turns_clipping_off_and_says_why(recipe):
         ({"train__batch": "auto"}, "train.batch"),
         ({"train__precision": "fp16"}, "train.precision"),
         ({"optimizer__name": "prodigy"}, "prodigy"),
+        ({"adapter": {"kind": "lora"}}, "adapter.kind"),
     ],
 )
 def test_what_needs_all_gradients_at_once_is_refused(recipe, settings, named):
     with pytest.raises((UsageError, Problems), match=named):
-        wanted = recipe(train__fused_backward=True, **settings)
+        wanted = recipe(train__fused_backward=True, **{**FULL, **settings})
         make_plan(wanted, scan_concepts(wanted))
 
 
 def test_a_loss_scale_is_refused():
-    precision = Precision("fp16", torch.device("mps"))
+    scaled = Precision("fp16", torch.device("mps"))
     with pytest.raises(UsageError, match="fp16"):
-        precision.step_on_the_way(torch.optim.SGD([torch.zeros(1, requires_grad=True)]), [])
+        scaled.step_on_the_way(torch.optim.SGD([torch.zeros(1, requires_grad=True)]), [])
 
 
 def test_the_estimate_knows(recipe):

@@ -99,6 +99,12 @@ def _of_fused_backward(recipe: Recipe) -> Iterator[str]:
     train, spec = recipe.train, recipe.optimizer
     if not train.fused_backward:
         return
+    if recipe.adapter.kind != "full":
+        # Ways that make ΔW again on the way back would make it of weights that have stepped already.
+        yield (
+            f"train.fused_backward = true is for adapter.kind = 'full', and here it is {recipe.adapter.kind!r}, whose "
+            "gradients are small: leave it out"
+        )
     if train.max_grad_norm and "max_grad_norm" in train.model_fields_set:
         yield (
             f"train.max_grad_norm = {train.max_grad_norm:g} needs all gradients at once, and train.fused_backward = "

@@ -124,8 +124,8 @@ class TrainSpec(Spec):
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: a third slower, far less memory."""
     fused_backward: bool = False
-    """Use and free gradients on the way back: a full fine-tune needs a third less memory. Gradients cannot be clipped
-    or accumulated then."""
+    """Use and free gradients on the way back, in a full fine-tune: a third less memory. They cannot be clipped or
+    accumulated then."""
     compile: bool = False
     """torch.compile the UNet; pays on a GPU after some minutes."""
     channels_last: bool | None = None

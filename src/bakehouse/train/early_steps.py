@@ -19,7 +19,8 @@ class EarlySteps:
     A piece is so many bytes at least: a call for every weight would cost more than it saves.
 
     For optimizers that look at each weight alone (`OptimizerRow.each_alone`): the result is that of one step at the
-    end. A weight moves once its own gradient is whole; were it still needed on the way back, autograd would refuse.
+    end. A weight moves once its own gradient is whole; were it still needed on the way back, autograd would refuse. It
+    cannot refuse what adapters do, which make ΔW anew on the way back: they are not for this.
     """
 
     def __init__(

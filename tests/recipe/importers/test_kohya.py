@@ -487,6 +487,17 @@ def test_whole_models(imported):
     assert not imported("python fine_tune.py --train_data_dir img", "go.sh").recipe.adapter.text
 
 
+def test_the_fused_backward_pass_is_for_whole_weights_and_clips_nothing(imported, fates, lost):
+    said = "--train_data_dir img --fused_backward_pass --optimizer_type Adafactor --max_grad_norm"
+    made = imported(f"python sdxl_train.py {said} 0", "go.sh")
+    assert (made.recipe.train.fused_backward, made.recipe.train.max_grad_norm) == (True, 0.0)
+    assert not lost(made)
+    assert "clipped" in lost(imported(f"python sdxl_train.py {said} 1.0", "go.sh"))["max_grad_norm"]
+    adapter = imported(f"python train_network.py --network_module networks.lora {said} 0.5", "go.sh")
+    assert (adapter.recipe.train.fused_backward, adapter.recipe.train.max_grad_norm) == (False, 0.5)
+    assert fates(adapter)["fused_backward_pass"] == "no effect"
+
+
 @pytest.mark.parametrize(
     "script", ["flux_train_network.py", "train_textual_inversion.py", "sdxl_train_control_net_lllite.py"]
 )

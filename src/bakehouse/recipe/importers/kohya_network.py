@@ -135,6 +135,20 @@ def is_full(s: Settings) -> bool:
     return not any(name.startswith("network_") for name in s.values)
 
 
+def clipping(s: Settings) -> Iterator[Outcome]:
+    """The whole gradient's length; with the fused backward pass kohya shortens each tensor's by itself."""
+    fused = bool(s["fused_backward_pass"])
+    if not (fused and is_full(s)):
+        yield Taken("train.max_grad_norm", s["max_grad_norm"], ("max_grad_norm",))
+        if fused:
+            yield s.note("fused_backward_pass", "no effect", "an adapter's gradients are small")
+        return
+    yield Taken("train.fused_backward", True, ("fused_backward_pass",))
+    yield Taken("train.max_grad_norm", 0.0, ("fused_backward_pass",))
+    if s.given("max_grad_norm") and s["max_grad_norm"]:
+        yield s.note("max_grad_norm", "missing", "each tensor by itself: with train.fused_backward nothing is clipped")
+
+
 def network(s: Settings) -> Iterator[Outcome]:
     """The adapter with everything that is said of it."""
     if is_full(s):

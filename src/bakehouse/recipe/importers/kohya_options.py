@@ -288,7 +288,7 @@ GROUPS: Mapping[str, dict[str, Option]] = {
             rule=rules.rates,
             how="for what has no rate of its own; 2e-6 where it is not given, as there",
         ),
-        taken("max_grad_norm", "float", "train.max_grad_norm", default=1.0),
+        taken("max_grad_norm", "float", "train.max_grad_norm", default=1.0, rule=network.clipping),
         taken(
             "optimizer_args",
             "any",
@@ -332,7 +332,13 @@ GROUPS: Mapping[str, dict[str, Option]] = {
         ),
         taken("lr_scheduler_num_cycles", "int", "schedule.cycles", default=1, rule=rules.schedule),
         taken("lr_scheduler_power", "float", "schedule.power", default=1.0, rule=rules.schedule),
-        taken("fused_backward_pass", "flag", "train.fused_backward"),
+        taken(
+            "fused_backward_pass",
+            "flag",
+            "train.fused_backward",
+            rule=network.clipping,
+            how="of whole weights, with any optimizer that looks at each alone",
+        ),
         taken("lr_scheduler_timescale", "int", "schedule.timescale", rule=rules.schedule, how="with inverse_sqrt"),
         taken("lr_scheduler_min_lr_ratio", "float", "schedule.floor", rule=rules.schedule),
     ),
