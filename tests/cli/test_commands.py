@@ -135,12 +135,14 @@ def test_plan_shows_reasons_and_writes_a_recipe(typed, kitchen):
     assert code == 0
     assert "adapter.rank" in out
     assert "128 x 128" in out
-    assert "4 images" in out
+    assert "4 images" in out and " epochs" in out
+    assert "bakehouse triggers probe zwx --base crumb" in out
     assert "warning:" in err  # four images are few
     written = (kitchen / "me.toml").read_text()
     assert 'folder = "photos"' in written
     assert "# " in written
-    assert typed("plan", "me.toml", "--quiet")[0] == 0
+    code, out, _ = typed("plan", "me.toml", "--quiet")
+    assert code == 0 and "probe" not in out
 
 
 def test_plan_as_json_is_one_document(typed):

@@ -16,6 +16,8 @@ from bakehouse.core.words import counted
         (2, "copy", "2 copies"),
         (2, "day", "2 days"),
         (2, "box", "2 boxes"),
+        (4, "epoch", "4 epochs"),
+        (2, "batch", "2 batches"),
         (3, "other face", "3 other faces"),
     ],
 )

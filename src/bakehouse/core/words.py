@@ -9,4 +9,4 @@ def counted(n: int, word: str) -> str:
         return f"1 {word}"
     if word.endswith("y") and word[-2:-1] not in "aeiou":
         return f"{n:,} {word[:-1]}ies"
-    return f"{n:,} {word}{'es' if word.endswith(('s', 'x', 'ch', 'sh')) else 's'}"
+    return f"{n:,} {word}{'es' if word.endswith(('s', 'x', 'tch', 'sh')) else 's'}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -24,6 +25,16 @@ def print_plan(plan: Plan, *, json: bool = False, quiet: bool = False) -> None:
         print_table(_buckets(plan.to_json()["buckets"]))
     print_warnings(plan.warnings)
     print(_summary(plan))
+    if not quiet and (words := _words(plan)):
+        asking = f"bakehouse triggers probe {shlex.join(words)} --base {shlex.quote(plan.recipe.model.base)}"
+        print(f"whether the base knows {' or '.join(words)} already, it says itself: {asking}")
+
+
+def _words(plan: Plan) -> list[str]:
+    """The words that are to be learned, each once."""
+    recipe = plan.recipe
+    named = [*(t.word for t in recipe.triggers), *(c.trigger_word for c in recipe.concepts)]
+    return [word for word in dict.fromkeys(named) if word]
 
 
 def _decisions(plan: Plan) -> Table:
