@@ -179,6 +179,9 @@ def test_where_there_is_no_time_to_find_a_rate_it_begins_at_the_usual_one(tmp_pa
     fixed, found = (plan(base="crumb", tmp_path=tmp_path, optimizer__name=n) for n in ("adamw", "prodigy"))
     assert found.recipe.optimizer.args == {"d0": max(fixed.recipe.optimizer.lr, fixed.recipe.optimizer.text_lr)}
     assert found.steps == fixed.steps
+    lokr = plan(base="crumb", tmp_path=tmp_path, optimizer__name="prodigy", adapter={"kind": "lokr"})
+    times = SHORT_PACES["lokr"].begin
+    assert lokr.recipe.optimizer.args == {"d0": pytest.approx(times * found.recipe.optimizer.args["d0"])}
     own = plan(base="crumb", tmp_path=tmp_path, optimizer__name="prodigy", optimizer__args={"d0": 1e-5})
     assert own.recipe.optimizer.args == {"d0": 1e-5}
     assert not plan(tmp_path=tmp_path, optimizer__name="prodigy").recipe.optimizer.args

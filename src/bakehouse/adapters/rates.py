@@ -14,6 +14,8 @@ class Pace:
 
     rate: float = 1.0
     """AdamW's learning rate."""
+    begin: float | None = None
+    """The rate from which an optimizer that finds it begins, where that is another: it has one for UNet and words."""
     shows: float = 1.0
     """Images shown."""
     why: str = ""
@@ -30,7 +32,7 @@ PACES: Mapping[str, Pace] = {
 
 SHORT_PACES: Mapping[str, Pace] = {
     "lora_fa": Pace(rate=10.0, why="LoRA's fixed half would have grown"),
-    "lokr": Pace(rate=8.0, why="what a factor learns for one block it must take back in the others"),
+    "lokr": Pace(rate=8.0, begin=3.0, why="what a factor learns for one block it must take back in the others"),
     "ia3": Pace(rate=60.0, shows=2.0, why="few factors, near 1, are long in learning"),
     "oft": Pace(rate=1.5, why="rotations leave lengths alone"),
     "boft": Pace(rate=0.7, why="each stage turns what the last one turned"),

@@ -280,7 +280,8 @@ class _Derivation:
             self.decide("optimizer.lr", lr, why)
         if row.finds_rate and self.preset.short and not spec.relative_step and "d0" not in spec.args:
             # One rate for both parts: that of the words, which part the trigger from its class.
-            begin = max(self.preset.lr, self.preset.text_lr if self.recipe.adapter.text else 0) * pace.rate
+            begin = max(self.preset.lr, self.preset.text_lr if self.recipe.adapter.text else 0)
+            begin *= pace.rate if pace.begin is None else pace.begin
             self.decide("optimizer.args", {**spec.args, "d0": begin}, "it has no time to find its rate from nothing")
         if spec.text_lr is None and self.recipe.adapter.text:
             self.decide("optimizer.text_lr", text_lr, why if row.finds_rate else _pace_of_words(text_lr / lr))
