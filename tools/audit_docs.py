@@ -13,7 +13,8 @@ from bakehouse.curate.audit.table import CHECKS, FAMILIES
 PAGE = Path(__file__).parent.parent / "docs" / "audit.md"
 BEGIN, END = "<!-- checks: written by `make docs` -->", "<!-- end of checks -->"
 WORDS = {
-    "folder": "FOLDER", "copy": "COPY", "resolution": "512", "use": "", "plan": '--subject "zwx person"',
+    "folder": "FOLDER", "copy": "COPY", "resolution": "512", "use": "",
+    "plan": 'FOLDER --subject "zwx person"', "recipe": "recipe.toml",
 }  # fmt: skip
 
 

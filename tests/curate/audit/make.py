@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import shutil
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms, ImageFilter
+from PIL import Image, ImageCms, ImageDraw, ImageFilter
 from PIL.PngImagePlugin import PngInfo
 
 VIEWS = ("portrait", "upper body", "cowboy shot", "full body")
@@ -162,8 +163,8 @@ def blocky(folder):
     Image.open(stream).save(folder / "00.png")
 
 
-def grey(folder):
-    for n in range(6):
+def grey(folder, count=6):
+    for n in range(count):
         texture(n).convert("L").save(folder / f"{n:02d}.png")
 
 
@@ -181,10 +182,6 @@ def one_framing(folder):
 
 def copied(folder):
     add(folder, "copy.png", 0, texture(0).resize((SIDE * 2, SIDE * 2), Image.Resampling.BICUBIC), "zwx person")
-
-
-def tagged_old(folder):
-    say_more(folder, "1980s (style), screencap")
 
 
 # --- C ----------------------------------------------------------------------------------------------------------------
@@ -251,3 +248,155 @@ def masks(folder, numbers=range(10)):
 def copy_of(clean: Path, to: Path) -> Path:
     shutil.copytree(clean, to)
     return to
+
+
+# --- what a network sees: magenta faces and green letters -------------------------------------------------------------
+
+FACE, INK = (255, 0, 255), (0, 255, 0)
+
+
+def faced(folder, name, seed, size, *boxes, words=None):
+    """An image with faces, in a fine pattern of which a blur leaves nothing."""
+    image = texture(seed, size)
+    draw = ImageDraw.Draw(image)
+    for left, top, right, bottom in boxes:
+        for y in range(top, bottom):
+            draw.point([(x, y) for x in range(left + y % 2, right, 2)], fill=FACE)
+    return add(folder, name, seed, image, words)
+
+
+def signed(folder, numbers=(0,), at=(20, 100), rough=40):
+    """Letters on a plain ground, which begins below so many pixels of another."""
+    for n in numbers:
+        image = Image.new("RGB", (SIDE, SIDE), (120, 130, 140))
+        image.paste(texture(n, (SIDE, rough)), (0, 0))
+        ImageDraw.Draw(image).rectangle((*at, at[0] + 40, at[1] + 8), fill=INK)
+        image.save(folder / f"{n:02d}.png")
+
+
+def all_far(folder):
+    """Full bodies, large enough for nearer views."""
+    for n in range(10):
+        faced(folder, f"{n:02d}.png", n, (240, 352), (95, 40, 145, 90), words=f"zwx person, full body, hat {n}")
+
+
+WIDTHS = (96, 120, 152, 168, 200, 224, 240, 296)
+
+
+def shapes(folder, step=64):
+    """More buckets than are easily filled; with a step of 32 a coarser one would do."""
+    sizes = [*((96, n) for n in WIDTHS), (120, 96), (152, 96)] if step == 32 else [
+        (96 + 40 * n, 96 + 40 * (9 - n)) for n in range(10)
+    ]  # fmt: skip
+    for n, size in enumerate(sizes):
+        texture(n, size).save(folder / f"{n:02d}.png")
+    recipe(folder, (".", 10), more=f"[buckets]\nstep = {step}\n")
+
+
+# --- triggers and recipes ---------------------------------------------------------------------------------------------
+
+
+def declare(folder, **more):
+    """A `triggers.toml` in the folder."""
+    values = {"word": "zwx", "class_word": "person", "strategy": "fluid", **more}
+    text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
+    (folder / "triggers.toml").write_text(f"[[triggers]]\n{text}", encoding="utf-8")
+
+
+def recipe(folder, *concepts, epochs=10, more=""):
+    """A recipe beside the folder, of (folder in the dataset, repeats)."""
+    rows = "".join(
+        f'[[concepts]]\nfolder = "{folder.name}/{name}"\nsubject = "{word} person"\nrepeats = {n}\n'
+        for word, (name, n) in zip(("zwx", "qvx"), concepts, strict=False)
+    )
+    text = f'kind = "character"\n[model]\nbase = "sd15"\n{rows}[train]\nepochs = {epochs}\n{more}'
+    (folder.parent / "me.toml").write_text(text, encoding="utf-8")
+
+
+def link_out(folder):
+    add(folder.parent / "elsewhere", "far.png", 70)
+    (folder / "far.png").symlink_to(folder.parent / "elsewhere" / "far.png")
+    (folder / "far.txt").write_text(caption(70))
+
+
+def placed(folder):
+    exif = Image.Exif()
+    exif[0x8825] = {1: "N", 2: (48.0, 8.0, 0.0)}
+    texture(0).save(folder / "00.png", exif=exif)
+
+
+def face_at_the_edge(folder):
+    """In the strip that the bucket cuts off."""
+    faced(folder, "00.png", 0, (128, 150), (20, 1, 60, 61))
+
+
+def one_without_a_face(folder):
+    for n in range(1, 10):
+        faced(folder, f"{n:02d}.png", n, (SIDE, SIDE), (20, 20, 60, 70))
+    faced(folder, "10.png", 10, (256, 256), (10, 10, 90, 110), (170, 20, 230, 90))
+
+
+def copied_to_the_class(folder):
+    add(folder / "reg" / "1_person", "a.png", 0, words="person")
+
+
+def declared_unsaid(folder):
+    declare(folder)
+    say(folder, "portrait, smile")
+
+
+def changed_by_hand(folder):
+    declare(folder)
+    for n in range(10):
+        (folder / f"{n:02d}.tags").write_text(f"{caption(n).removeprefix('zwx person, ')}\n")
+    say(folder, "portrait, smile")
+
+
+APRON = [
+    {"word": "zwx", "strategy": "semi-static", "absorbs": ["apron"]},
+    {"word": "qvr", "kind": "outfit", "folders": ["red"], "strategy": "static"},
+    {"word": "qvb", "kind": "outfit", "folders": ["blue"], "strategy": "static"},
+]
+
+
+def one_apron(folder):
+    for n in range(10):
+        for seed, (group, dress) in enumerate((("red", "red dress"), ("blue", "blue dress"))):
+            add(folder / group, f"{n}.png", 500 + 10 * seed + n, words=f"{dress}, apron, pose {group}{n}")
+    for path in folder.glob("*.*"):
+        path.unlink()
+
+
+KEEPING = [{"word": "zwx", "class_word": "person", "strategy": "static", "keeps": ["@hair", "@eyes", "@accessories"]}]
+
+
+def looks(folder):
+    for n in range(10):
+        say(folder, f"zwx person, red hair, blue eyes, glasses, pose {n}", n)
+
+
+def counted(folder):
+    outfit_folders(folder)
+    add(folder / "1_both", "both.png", 300, words="2girls, red coat")
+
+
+def two_concepts(folder, first, second):
+    outfit_folders(folder, ("red dress", "blue coat"), (10, 14))
+    recipe(folder, ("red dress", first), ("blue coat", second))
+
+
+def many_of_the_class(folder):
+    for seed in range(14):
+        words = "zwx person" if seed == 0 else f"person, scarf {seed}"
+        add(folder / "reg" / "1_person", f"{seed:02d}.png", 400 + seed, words=words)
+
+
+def class_of_a_recipe(folder):
+    for seed in range(14):
+        add(folder / "others", f"{seed:02d}.png", 400 + seed, words=f"person, scarf {seed}")
+    recipe(folder, (".", 1), epochs=100, more=f'[prior]\nsource = "folder"\nfolder = "{folder.name}/others"\n')
+
+
+def twenty(folder):
+    for n in range(10, 20):
+        add(folder, f"{n:02d}.png", n)

@@ -14,7 +14,7 @@ from bakehouse.core import threads
 from bakehouse.core.errors import UsageError
 from bakehouse.curate.audit import AuditSpec, Finders, Finding, Report, audit, gather, read_report, write_page
 from tests.curate.audit import make
-from tests.curate.audit.test_checks import SPEC
+from tests.curate.audit.look import SPEC
 
 ROOT = Path(__file__).parents[3]
 

@@ -19,6 +19,7 @@ def of_recipe(folder: Path, path: Path) -> dict[str, Any]:
     values = of_base(recipe.model.base)
     values["buckets"] |= recipe.buckets.settings()
     values |= {
+        "recipe": str(path),
         "kind": recipe.kind,
         "batch": recipe.train.batch_size,
         "keep_tokens": captions.keep_tokens,
@@ -26,7 +27,8 @@ def of_recipe(folder: Path, path: Path) -> dict[str, Any]:
         "max_tokens": recipe.model.max_tokens,
         "optimizer": "prodigy" if row.finds_rate else "adamw",
         "faster": recipe.loss.weighting.kind in ("min_snr", "soft_min_snr") or recipe.noise.ip_gamma > 0,
-        "epochs": recipe.train.epochs,
+        # Open repeats are the plan's to choose, and with them what is shown in all.
+        "epochs": recipe.train.epochs if all(c.repeats for c in recipe.concepts) else None,
         "repeats": _repeats(recipe, folder),
         "reg": _below(recipe.prior.folder, folder) if recipe.prior.folder else (),
         "triggers": [t.settings() for t in recipe.triggers] or _subjects(recipe),

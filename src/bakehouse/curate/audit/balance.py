@@ -67,7 +67,10 @@ def unequal(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     now = ", ".join(f"{g.label} {len(g.images)} x {g.repeats} = {g.shown}" for g in groups)
     better = ", ".join(f"{g.label} x {wanted[g.name]} = {len(g.images) * wanted[g.name]}" for g in groups)
     notes = {i.name: f"shown {g.repeats} times an epoch" for g in off for i in g.images}
-    yield Hit(f"{now}: what is shown less is learned less; better {better}", tuple(notes), notes)
+    shows = max(1, round(mean))
+    # The repeats of a recipe stand in it, whatever the folders are called.
+    mend = f"bakehouse dataset repeats {{recipe}} --shows {shows} -o {{recipe}}" if spec.recipe else None
+    yield Hit(f"{now}: what is shown less is learned less; better {better}", tuple(notes), notes, mend=mend)
 
 
 def total_shown(facts: Facts, spec: AuditSpec) -> int:
@@ -75,10 +78,10 @@ def total_shown(facts: Facts, spec: AuditSpec) -> int:
     return sum(g.shown for g in facts.taught_groups) * (spec.epochs or 0)
 
 
-def steps(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
-    """E03."""
+def _budget(facts: Facts, spec: AuditSpec) -> tuple[int, int, list[str]] | None:
+    """The fewest and the most images to show in all, and why; None where nothing is known."""
     if not spec.epochs or spec.kind in ("style", "dreambooth") or spec.family not in _BUDGETS:
-        return
+        return None
     factor = 1.0
     reasons: list[str] = [spec.optimizer, spec.family]
     for holds, by, why in (
@@ -90,13 +93,35 @@ def steps(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
             factor *= by
             reasons += [why] if why else []
     low, high = (round(n * factor) for n in _BUDGETS[spec.family])
-    shown = total_shown(facts, spec)
     count = len(subjects(facts, spec))
-    high = max(high, round(_CAP * factor)) if count == 1 else high * count
-    if not low <= shown <= high:
-        what = "too few: the subject is learned in part" if shown < low else "too many: it will look burnt"
-        epochs = counted(spec.epochs, "epoch")
-        yield Hit(f"{shown:,} images shown in {epochs}, {what}; {low:,} to {high:,} suit {', '.join(reasons)}")
+    return low, max(high, round(_CAP * factor)) if count == 1 else high * count, reasons
+
+
+def steps(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+    """E03."""
+    if not spec.epochs or (budget := _budget(facts, spec)) is None:
+        return
+    low, high, reasons = budget
+    shown = total_shown(facts, spec)
+    if low <= shown <= high:
+        return
+    what = "too few: the subject is learned in part" if shown < low else "too many: it will look burnt"
+    epochs = counted(spec.epochs, "epoch")
+    why = f"{shown:,} images shown in {epochs}, {what}; {low:,} to {high:,} suit {', '.join(reasons)}"
+    if not spec.recipe:
+        yield Hit(why)
+        return
+    one = shown // spec.epochs
+    most, fewest = high // one, -(-low // one)
+    if fewest <= most:
+        yield Hit(why, mend=_with_epochs((fewest + most) // 2))
+    else:
+        advice = f"lower the repeats of the concepts in {spec.recipe}: {one:,} images an epoch are too many"
+        yield Hit(why, mend="", advice=advice)
+
+
+def _with_epochs(epochs: int) -> str:
+    return f"bakehouse plan {{plan}} --set train.epochs={epochs} -o {{recipe}}"
 
 
 def unnumbered(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
@@ -134,7 +159,13 @@ def views(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     if often:
         files = tuple(i.name for g in often for i in g.images)
         why = f"single images are shown {most:,} times, more than {spec.limits.views}: they are learned by heart"
-        yield Hit(why, files, level="warning")
+        epochs = spec.limits.views * spec.epochs // most
+        budget = _budget(facts, spec)
+        enough = budget is None or total_shown(facts, spec) * epochs >= budget[0] * spec.epochs
+        lasting = bool(spec.recipe) and epochs > 0 and enough
+        advice = "find more images, or lower the repeats and give up a part of what is shown in all"
+        mend = _with_epochs(epochs) if lasting else ""
+        yield Hit(why, files, level="warning", mend=mend, advice="" if lasting else advice)
     else:
         yield Hit(
             f"no image is shown more than {most:,} times ({percent(most / spec.limits.views)} of the most)", mend=""

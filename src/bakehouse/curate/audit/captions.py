@@ -62,14 +62,20 @@ def missing(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     if silent:
         why = f"{counted(len(silent), 'image')} of {len(facts.taught)} without a caption"
         why = f"{why}: other trainers take the folder's name, and stop at an empty file"
-        yield Hit(why, tuple(silent), silent, mend=_tagged_anew(facts, spec))
+        yield Hit(why, tuple(silent), silent, mend=_tag(facts, spec))
 
 
-def _tagged_anew(facts: Facts, spec: AuditSpec) -> str | None:
-    """Taggers do not know the trigger that the command line gave: it goes in front, unless class images are there."""
+def _tag(facts: Facts, spec: AuditSpec, *, anew: bool = False) -> str:
+    """Taggers do not know the trigger that the command line gave: it goes in front, unless class images are there.
+
+    Nor do they know that it says its class already.
+    """
+    command = "bakehouse captions tag {folder}" + (" --existing replace" if anew else "")
     if not spec.triggers or spec.declared or spec.compiled or facts.reg:
-        return None
-    return f'bakehouse captions tag {{folder}} --front "{spec.triggers[0].head}"'
+        return command
+    trigger = spec.triggers[0]
+    known = f' --exclude "{trigger.class_word}"' if trigger.class_word else ""
+    return f'{command} --front "{trigger.head}"{known}'
 
 
 def encodings(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
@@ -110,8 +116,7 @@ def lengths(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     near = {n: note for n, note in notes.items() if n not in far}
     if far:
         why = f"{counted(len(far), 'caption')} longer than {spec.limits.tokens_most} tokens: no trainer reads the end"
-        mend = "bakehouse captions tag {folder} --existing replace"
-        yield Hit(why, tuple(far), far, level="error", key="far", mend=mend)
+        yield Hit(why, tuple(far), far, level="error", key="far", mend=_tag(facts, spec, anew=True))
     if near:
         yield Hit(
             f"{counted(len(near), 'caption')} longer than {most} tokens: the end is not learned", tuple(near), near
@@ -128,7 +133,8 @@ def panic(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     }
     if found:
         why = f"{counted(len(found), 'caption')} of more than {spec.limits.caption_bytes:,} bytes of tags"
-        yield Hit(f"{why}: a tagger with too low a threshold names what is not there", tuple(found), found)
+        why = f"{why}: a tagger with too low a threshold names what is not there"
+        yield Hit(why, tuple(found), found, mend=_tag(facts, spec, anew=True))
 
 
 # --- wording ----------------------------------------------------------------------------------------------------------
@@ -266,7 +272,8 @@ def mixed_forms(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
         words = {"tags": "tags", "prose": "sentences"}
         where = group.name or "the folder"
         why = f"{counted(n, 'caption')} of {len(forms)} in {where} in {words[rare]}, the rest not"
-        yield Hit(why, tuple(name for name, form in forms.items() if form == rare), key=group.name)
+        files = tuple(name for name, form in forms.items() if form == rare)
+        yield Hit(why, files, key=group.name, mend=_tag(facts, spec, anew=True))
 
 
 def spelling(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:

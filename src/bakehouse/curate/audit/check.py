@@ -31,8 +31,8 @@ class Hit:
     """What tells it from other hits of the same check: a trigger, a folder."""
     mend: str | None = None
     """Where it is another command than the check's; empty where there is nothing to mend."""
-    advice: str = ""
-    """What to do where no command can decide it."""
+    advice: str | None = None
+    """Where it is other advice than the check's: what to do where no command can decide it; empty where nothing is."""
 
 
 CheckFn = Callable[[Facts, AuditSpec], Iterable[Hit]]
@@ -54,6 +54,8 @@ class Check:
     """What to do where no command can decide it."""
     needs: Need = ""
     """What must be there for it to be run."""
+    looks: Need = ""
+    """What it looks at besides, where that is there."""
     unsure: bool = False
     """A rule of thumb: look before you believe it."""
 
@@ -69,6 +71,7 @@ def each(
     level: Level | None = None,
     key: str = "",
     mend: str | None = None,
+    advice: str | None = None,
 ) -> Iterable[Hit]:
     """One hit for several files, each with its figure; none where there are none.
 
@@ -78,9 +81,10 @@ def each(
         level: where it is another than the check's.
         key: of the hit.
         mend: of the hit.
+        advice: of the hit.
     """
     if found:
-        yield Hit(why.replace("{n}", counted(len(found), "image")), tuple(found), dict(found), level, key, mend)
+        yield Hit(why.replace("{n}", counted(len(found), "image")), tuple(found), dict(found), level, key, mend, advice)
 
 
 def some(words: Sequence[str], most: int = 6) -> str:

@@ -21,7 +21,7 @@ class Drop(Spec):
     """Files that findings of the audit name are set aside, with their captions and masks."""
 
     findings: Annotated[tuple[str, ...], Field(min_length=1)]
-    """Ids: `B05`, `F02`."""
+    """Ids: `B05`, `F02`; with its key, only one of a check's findings: `B10 none`."""
     audit: AuditSpec = AuditSpec()
     """As the audit was told, so that it finds the same."""
 
@@ -31,23 +31,25 @@ class Drop(Spec):
         from bakehouse.curate.audit.table import CHECKS
 
         ids = [check.id for check in CHECKS]
-        for value in values:
-            if value.upper() not in ids:
-                raise ValueError(f"there is no check {value!r}{did_you_mean(value.upper(), ids)}")
-        return tuple(value.upper() for value in values)
+        split = [value.strip().partition(" ") for value in values]
+        for number, _, _ in split:
+            if number.upper() not in ids:
+                raise ValueError(f"there is no check {number!r}{did_you_mean(number.upper(), ids)}")
+        return tuple(f"{number.upper()} {key}".strip() for number, _, key in split)
 
     def propose(self, images: ImageSet) -> Iterator[Proposal]:
         """One proposal for each file."""
         from bakehouse.curate.audit.run import audit
         from bakehouse.curate.audit.table import CHECKS
 
-        needed = {check.needs for check in CHECKS if check.id in self.findings}
+        numbers = {name.partition(" ")[0] for name in self.findings}
+        needed = {what for check in CHECKS if check.id in numbers for what in (check.needs, check.looks)}
         # Finders are slow, and only some findings are theirs.
         idle = {what: False for what in ("faces", "text") if what not in needed}
         records = {str(images.name(record.path)): record for record in images}
         seen: set[str] = set()
         for finding in audit(images.root, self.audit.model_copy(update=idle)).findings:
-            if finding.id not in self.findings:
+            if finding.id not in self.findings and finding.name not in self.findings:
                 continue
             for name in finding.files:
                 if name not in seen and (images.root / name).is_file():

@@ -18,6 +18,8 @@ from bakehouse.data.triggers import Compiled
 
 Sides = tuple[int, int, int, int]
 """Left, top, right, bottom, in pixels."""
+Box4 = tuple[float, float, float, float]
+"""The same, between pixels."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,9 @@ class ImageFacts:
     faces: tuple[Box, ...] | None = None
     """None where nobody looked."""
     texts: tuple[Text, ...] | None = None
-    """None where nobody looked."""
+    """None where nobody looked; without those that its mask leaves out of the loss."""
+    rough: frozenset[Box4] = frozenset()
+    """The boxes of texts that stand on rough ground, where `bakehouse dataset clean` paints only with a network."""
 
     @property
     def group(self) -> str:
@@ -189,6 +193,8 @@ class Facts:
     triggers: TriggerFacts = TriggerFacts()
     looked_for: frozenset[str] = frozenset()
     """What finders were at work: `faces`, `text`."""
+    painter: bool = False
+    """There is a network that paints over text on rough ground."""
     thumbnails: Mapping[str, bytes] = field(default_factory=dict)
     """Small WebP pictures by the images' names, where they were asked for."""
 

@@ -19,6 +19,7 @@ from bakehouse.curate.audit.links import foreign_files
 from bakehouse.curate.audit.masks_look import look_at_mask
 from bakehouse.curate.audit.measure import blocks, colour, ring, sharpness, thumbnail, transparency
 from bakehouse.curate.audit.options import AuditSpec
+from bakehouse.curate.audit.writing import has_painter, learned, on_rough_ground
 from bakehouse.curate.dedupe.looks import look
 from bakehouse.curate.trim import Trim
 from bakehouse.data.buckets import assign, fit
@@ -93,6 +94,9 @@ class _Pass:
             look=look(flat),
             ring=ring(flat),
         )
+        record = self._record(path, flat.size, has_alpha=clear > 0)
+        texts = self.finders.texts(flat)
+        texts = None if texts is None else learned(texts, record.mask, flat.size)
         facts = ImageFacts(
             name,
             path,
@@ -100,11 +104,12 @@ class _Pass:
             header=header,
             named_right=named_right(path, header.format),
             frames=frames,
-            record=self._record(path, flat.size, has_alpha=clear > 0),
+            record=record,
             pixels=pixels,
             placement=placement,
             faces=self.finders.faces(flat),
-            texts=self.finders.texts(flat),
+            texts=texts,
+            rough=on_rough_ground(texts or (), flat),
         )
         return facts, thumbnail(flat) if self.thumbnails else b""
 
@@ -170,6 +175,7 @@ def gather(
         unnumbered=_unnumbered(groups, spec),
         triggers=read_triggers(root, groups, spec.triggers),
         looked_for=finders.names,
+        painter="text" in finders.names and has_painter(),
         thumbnails=small,
     )
 

@@ -83,6 +83,8 @@ class AuditSpec(Spec):
     """What shall be taught."""
     base: str = "sd15"
     """The base model, as commands name it."""
+    recipe: str = ""
+    """The file that all of this was taken from, as commands name it; empty where it was said otherwise."""
     family: Literal["crumb", "sd1", "sd2", "sdxl"] = "sd1"
     """Of the base model."""
     buckets: BucketSpec = BucketSpec()

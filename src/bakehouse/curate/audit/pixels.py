@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from bakehouse.core.words import counted
 from bakehouse.curate.audit.check import Hit, Level, each, percent, some
 from bakehouse.curate.audit.facts import Facts, ImageFacts
 from bakehouse.curate.audit.measure import alike
+from bakehouse.curate.audit.nearer import possible, stem, views_of
 from bakehouse.curate.audit.options import AuditSpec
-from bakehouse.curate.clean.text import marked
+from bakehouse.curate.clean.text import Text, marked
 from bakehouse.curate.clean.verb import KINDS
-from bakehouse.data.buckets import Placement, bucket_table
+from bakehouse.data.buckets import Placement, assign, bucket_table
 from bakehouse.data.captions import split_tags
 from bakehouse.data.tag_groups import plain
 
@@ -34,7 +35,9 @@ def small(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     badly = {i.name: _enlarged(i, p) for i, p in bad if p.scale > limits.enlarged_badly}
     rest = {i.name: _enlarged(i, p) for i, p in bad if i.name not in badly}
     why = f"{{n}} to be enlarged more than {limits.enlarged_badly:g} times: that is invented, not restored"
-    yield from each(badly, why, level="error", key="far")
+    drop = 'bakehouse dataset drop {folder} "B01 far" {use}'
+    advice = "or find larger copies"
+    yield from each(badly, why, level="error", key="far", mend=drop, advice=advice)
     yield from each(rest, f"{{n}} smaller than {_square(spec)}, enlarged for the bucket")
 
 
@@ -88,11 +91,24 @@ def shapes(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     rows = bucket_table([p for _, p in placed], spec.batch, repeats=repeats)
     if len(rows) > spec.limits.buckets:
         why = f"{len(rows)} buckets for {counted(len(placed), 'image')}: many steps are not full"
-        mend = "bakehouse plan {folder} {plan} --set buckets.step=128 -o recipe.toml"
-        yield Hit(why, key="many", mend=mend)
+        mend, advice = _fewer(placed, spec)
+        yield Hit(why, key="many", mend=mend, advice=advice)
     short = {row.bucket: row.images for row in rows if row.images < spec.batch}
     notes = {i.name: f"{_bucket(p)} has {short[p.bucket]}" for i, p in placed if p.bucket in short}
     yield from each(notes, f"{{n}} in {counted(len(short), 'bucket')} with fewer images than the batch of {spec.batch}")
+
+
+def _fewer(placed: list[tuple[ImageFacts, Placement]], spec: AuditSpec) -> tuple[str, str]:
+    """The command that makes the buckets few enough, or what a person has to do."""
+    now = max(p.lost_fraction for _, p in placed)
+    for step in (64, 128, 256):
+        buckets = spec.buckets.model_copy(update={"step": step})
+        after = assign([i.size for i, _ in placed], buckets)
+        # Coarser shapes cut more away.
+        fits = max(p.lost_fraction for p in after) <= max(now, spec.limits.lost)
+        if step > spec.buckets.step and fits and len({p.bucket for p in after}) <= spec.limits.buckets:
+            return f"bakehouse plan {{plan}} --set buckets.step={step} -o {{recipe}}", ""
+    return "", "cut the images to fewer shapes: `bakehouse dataset bucket FOLDER --preview page.html` shows which"
 
 
 def borders(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
@@ -145,22 +161,24 @@ def grey(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
 # --- faces ------------------------------------------------------------------------------------------------------------
 
 
-_CROPS = ("portrait", "upper_body", "cowboy_shot")
-"""What `dataset crop` calls the crops of an image: with one of them its face can be learned."""
-
-
 def small_faces(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     """B08."""
     least = spec.limits.face * spec.buckets.resolution / 512
     found = {}
-    stems = {image.name.rsplit(".", 1)[0] for image in facts.usable}
+    stems = {stem(image.name) for image in facts.usable}
+    able = set()
     for image, placement in _placed(facts):
-        nearer = any(f"{image.name.rsplit('.', 1)[0]}-{crop}" in stems for crop in _CROPS)
-        if image.faces and not nearer:
+        # With a nearer view of it the face can be learned.
+        if image.faces and stems.isdisjoint(views_of(image.name)):
             height = max(face.height for face in image.faces) * placement.resized[1]
             if height < least:
                 found[image.name] = f"face {height:.0f} px high in {_bucket(placement)}"
-    yield from each(found, f"{{n}} with a face lower than {least:.0f} px in the bucket: it is learned as a blur")
+                able |= {image.name} if possible(image, stems, spec) else set()
+    why = f"{{n}} with a face lower than {least:.0f} px in the bucket: it is learned as a blur"
+    yield from each({name: note for name, note in found.items() if name in able}, why)
+    rest = {name: note for name, note in found.items() if name not in able}
+    advice = "find larger copies, or other images of the face: these have too few pixels for a nearer view"
+    yield from each(rest, why, key="far", mend="", advice=advice)
 
 
 _NO_FACE = ("out of frame", "faceless", "mannequin", "from behind", "no humans", "back of head", "head out", "back")
@@ -174,7 +192,7 @@ def face_count(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     many = {i.name: f"{n} faces" for i, n in seen if n > 1}
     none = {i.name: "no face" for i, n in seen if n == 0 and not _faceless(i)}
     yield from each(many, "{n} with more than one face: the word will mean all of them", key="many")
-    drop = "bakehouse dataset drop {folder} B10 {use}"
+    drop = 'bakehouse dataset drop {folder} "B10 none" {use}'
     yield from each(none, "{n} without a face that is found, and no tag says why", key="none", level="info", mend=drop)
 
 
@@ -205,9 +223,19 @@ def framing(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     if most / len(known) > spec.limits.framing:
         missing = [v for v in _FRAMINGS if v not in counts] or [min(counts, key=lambda v: counts[v])]
         why = f"{mix}: pictures will come out as {view}; {some(missing)} is missing"
-        yield Hit(why, tuple(name for name, v in known.items() if v == view), level="warning")
+        helps = _crops_help(facts, counts, spec)
+        advice = "" if helps else f"find images of {some(missing)}"
+        files = tuple(name for name, v in known.items() if v == view)
+        yield Hit(why, files, level="warning", mend=None if helps else "", advice=advice)
     else:
         yield Hit(mix, mend="")
+
+
+def _crops_help(facts: Facts, counts: Counter[str], spec: AuditSpec) -> bool:
+    """Whether with all crops that the images have in them no framing is too frequent."""
+    stems = {stem(image.name) for image in facts.usable}
+    after = counts + Counter(tag for image in facts.taught for tag in possible(image, stems, spec))
+    return max(after.values()) <= spec.limits.framing * after.total()
 
 
 def framing_of(image: ImageFacts) -> str:
@@ -227,21 +255,43 @@ def text(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     """B09."""
     read = [i for i in facts.taught if i.texts is not None]
     told = marked({n: i.texts or () for n, i in enumerate(read)}, [i.size for i in read])
-    foreign = {read[n].name: [t for t in lines if t.kind in KINDS] for n, lines in told.items()}
-    found = {name: some([str(t) for t in lines], 3) for name, lines in foreign.items() if lines}
-    yield from each(found, "{n} with writing that is no part of the picture, which will be learned as a smear")
+    foreign = {n: [t for t in lines if t.kind in KINDS] for n, lines in told.items()}
+    yield from _cleaned(
+        facts, read, foreign, "{n} with writing that is no part of the picture, which will be learned as a smear"
+    )
     # An address that returns is a watermark too, whatever else it is.
     anything = {n: [replace(t, kind="text") for t in i.texts or ()] for n, i in enumerate(read)}
     same = marked(anything, [i.size for i in read])
-    watermarks = tuple(read[n].name for n, lines in same.items() if any(t.kind == "watermark" for t in lines))
-    if len(watermarks) > spec.limits.same_place * len(read):
-        why = f"{counted(len(watermarks), 'image')} with the same writing at the same place: a watermark is learned"
-        yield Hit(why, watermarks, level="error" if spec.kind == "style" else "warning", key="watermark")
-    signs = {read[n].name: some([str(t) for t in lines if t.kind == "text"], 3) for n, lines in told.items()}
-    signs = {name: note for name, note in signs.items() if note}
+    returning = {n: [t for t in lines if t.kind == "watermark"] for n, lines in same.items()}
+    if sum(map(bool, returning.values())) > spec.limits.same_place * len(read):
+        why = "{n} with the same writing at the same place: a watermark is learned"
+        level: Level = "error" if spec.kind == "style" else "warning"
+        yield from _cleaned(facts, read, returning, why, level=level, key="watermark")
+    signs = {n: [t for t in lines if t.kind == "text"] for n, lines in told.items()}
     why = "{n} with words on signs or clothes: tag them, or take them out"
-    mend = "bakehouse dataset clean {folder} --kind text"
-    yield from each(signs, why, level="info", key="signs", mend=mend)
+    yield from _cleaned(facts, read, signs, why, level="info", key="signs", option=" --kind text")
+
+
+def _cleaned(
+    facts: Facts,
+    read: Sequence[ImageFacts],
+    found: Mapping[int, Sequence[Text]],
+    why: str,
+    *,
+    level: Level | None = None,
+    key: str = "",
+    option: str = "",
+) -> Iterable[Hit]:
+    """Text that `clean` paints over, and text on rough ground, where only a network can: that is left out of the loss."""
+    notes = {n: some([str(t) for t in lines], 3) for n, lines in found.items() if lines}
+    rough = {n for n in notes if not facts.painter and any(t.box in read[n].rough for t in found[n])}
+    smooth = {read[n].name: note for n, note in notes.items() if n not in rough}
+    clean = f"bakehouse dataset clean {{folder}}{option}"
+    yield from each(smooth, why, level=level, key=key, mend=clean)
+    hard = {read[n].name: notes[n] for n in notes if n in rough}
+    why = f"{why}; on rough ground, where painting would show"
+    advice = "or `bakehouse models fetch big-lama`, which can paint there"
+    yield from each(hard, why, level=level, key=f"{key} rough".strip(), mend=f"{clean} --mask-out", advice=advice)
 
 
 # --- sameness ---------------------------------------------------------------------------------------------------------

@@ -86,16 +86,28 @@ def _words(facts: Facts, spec: AuditSpec) -> dict[str, object]:
     folder = str(facts.root)
     subject = shlex.quote(spec.triggers[0].head if spec.triggers else "zwx person")
     kind = "character" if spec.kind in ("outfits", "pack") else spec.kind
-    use = f"--kind {spec.kind} --resolution {spec.buckets.resolution}"
-    use += f" --batch {spec.batch}" if spec.batch > 1 else ""
-    use += f" --subject {subject}" if spec.triggers and not spec.declared else ""
+    asked = f"{shlex.quote(folder)} --subject {subject} --kind {kind} --base {shlex.quote(spec.base)}"
     return {
         "folder": shlex.quote(folder),
         "copy": shlex.quote(f"{folder.rstrip('/')}-plain"),
         "resolution": spec.buckets.resolution,
-        "use": use,
-        "plan": f"--subject {subject} --kind {kind} --base {shlex.quote(spec.base)}",
+        "use": _use(spec, subject),
+        # What a recipe says is mended in that recipe.
+        "plan": shlex.quote(spec.recipe) if spec.recipe else asked,
+        "recipe": shlex.quote(spec.recipe or "recipe.toml"),
     }
+
+
+def _use(spec: AuditSpec, subject: str) -> str:
+    """The options with which `drop` finds what this audit finds."""
+    use = f"--kind {spec.kind} --resolution {spec.buckets.resolution}"
+    use += f" --batch {spec.batch}" if spec.batch > 1 else ""
+    use += " --faces" if spec.faces else ""
+    use += " --text" if spec.text else ""
+    if spec.recipe:
+        return f"--recipe {shlex.quote(spec.recipe)} {use}"
+    use += f" --base {shlex.quote(spec.base)}" if spec.base != AuditSpec().base else ""
+    return use + (f" --subject {subject}" if spec.triggers and not spec.declared else "")
 
 
 def _finding(check: Check, hit: Hit, spec: AuditSpec, words: Mapping[str, object]) -> Finding:
@@ -108,7 +120,7 @@ def _finding(check: Check, hit: Hit, spec: AuditSpec, words: Mapping[str, object
         notes=dict(hit.notes),
         threshold=check.threshold_text(spec.limits),
         mend=(check.mend if hit.mend is None else hit.mend).format(**words),
-        advice=hit.advice or check.advice,
+        advice=check.advice if hit.advice is None else hit.advice,
         unsure=check.unsure,
         key=hit.key,
     )

@@ -9,7 +9,7 @@ from bakehouse.curate.triggers.findings import EVERYWHERE, FEW
 
 _DATASET = "bakehouse dataset"
 _EDIT = "bakehouse captions edit {folder}"
-_PLAN = "bakehouse plan {folder} {plan} -o recipe.toml"
+_PLAN = "bakehouse plan {plan} -o {recipe}"
 _TAG = "bakehouse captions tag {folder} --existing replace"
 
 FAMILIES = {"A": "Files", "B": "Pixels", "C": "Captions", "D": "Triggers", "E": "Balance", "F": "Masks"}
@@ -41,7 +41,7 @@ CHECKS: tuple[Check, ...] = (
         mend=f"{_DATASET} upscale {{folder}} --resolution {{resolution}}",
     ),
     Check(
-        "B02", "warning", "cut by its bucket", pixels.cut,
+        "B02", "warning", "cut by its bucket", pixels.cut, looks="faces",
         threshold="over {lost:.0%} of the area; error: over {lost_badly:.0%}, or a face",
         mend=f"{_DATASET} drop {{folder}} B02 {{use}}",
         advice="or cut them by hand: `bakehouse dataset bucket FOLDER --preview page.html` shows what is lost",
@@ -84,7 +84,8 @@ CHECKS: tuple[Check, ...] = (
         needs="faces", mend=f"{_DATASET} clean {{folder}} --faceless",
     ),
     Check(
-        "B11", "info", "mix of framings", pixels.framing, threshold="warning: one in over {framing:.0%} of the images",
+        "B11", "info", "mix of framings", pixels.framing, looks="faces",
+        threshold="warning: one in over {framing:.0%} of the images",
         mend=f"{_DATASET} crop {{folder}} --resolution {{resolution}}", unsure=True,
     ),
     Check(
@@ -99,7 +100,7 @@ CHECKS: tuple[Check, ...] = (
     Check(
         "C04", "warning", "too long", captions.lengths,
         threshold="over {tokens} tokens, or what the training uses; error: over {tokens_most}",
-        mend="bakehouse plan {folder} {plan} --set model.max_tokens=225 -o recipe.toml",
+        mend="bakehouse plan {plan} --set model.max_tokens=225 -o {recipe}",
     ),
     Check("C05", "warning", "a tag twice", captions.twice, mend=f"{_EDIT} --dedupe"),
     Check("C06", "warning", "said twice over", captions.redundant, mend=f"{_EDIT} --redundant"),
@@ -130,10 +131,13 @@ CHECKS: tuple[Check, ...] = (
         "D01", "error", "a trigger is missing", triggers.unfit, needs="triggers",
         mend="bakehouse captions compile {folder}",
     ),
-    Check("D02", "error", "triggers that cannot be told apart", triggers.explained("D02"), needs="triggers"),
+    Check(
+        "D02", "error", "triggers that cannot be told apart", triggers.explained("D02"), needs="triggers",
+        advice="split the images between them (`share = 0.5`), or show each with and without (`also_without = true`)",
+    ),
     Check(
         "D03", "warning", "hardly ever apart", triggers.explained("D03"), threshold=f"fewer than {FEW} images",
-        needs="triggers",
+        needs="triggers", advice="find images with the one and without the other, or proceed as for D02",
     ),
     Check(
         "D04", "warning", "a tag grown together with a trigger", triggers.fused, needs="triggers",
@@ -143,6 +147,7 @@ CHECKS: tuple[Check, ...] = (
     Check(
         "D05", "warning", "left out in all groups", triggers.explained("D05"), needs="triggers",
         threshold=f"in {EVERYWHERE:.0%} of all shows",
+        advice="add a group of images with other things, in a folder that none of the triggers names",
     ),
     Check(
         "D06", "warning", "absorbs what it should not", triggers.explained("D06"), needs="triggers",
@@ -150,7 +155,7 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(
         "D07", "info", "strategy as declared", triggers.strategies, needs="triggers",
-        mend="bakehouse captions compile {folder}",
+        advice="say the strategy that the captions come to, or change what it absorbs and keeps",
     ),
     Check(
         "D08", "warning", "a word that means something already", triggers.taken_words, needs="triggers",
@@ -159,10 +164,11 @@ CHECKS: tuple[Check, ...] = (
     Check(
         "D09", "warning", "characters together", triggers.together, needs="triggers",
         threshold="no image of two characters, or words that count people in one",
+        advice="find images of them together",
     ),
     Check(
         "E01", "warning", "few images", balance.few, threshold="fewer than {images}, {pack_images} in a pack",
-        mend=f"{_DATASET} crop {{folder}} --resolution {{resolution}}", advice="or find more images",
+        advice="find more images; `bakehouse dataset crop FOLDER` adds nearer views of large ones",
     ),
     Check(
         "E02", "warning", "shown unequally", balance.unequal, threshold="over {spread:.0%} from the mean",
@@ -170,8 +176,7 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(
         "E03", "warning", "images shown in all", balance.steps,
-        threshold="2,000 to 3,000 with Prodigy, twice that with AdamW",
-        mend=_PLAN,
+        threshold="2,000 to 3,000 with Prodigy, twice that with AdamW", mend=_PLAN,
     ),
     Check(
         "E04", "warning", "folders without a number", balance.unnumbered,

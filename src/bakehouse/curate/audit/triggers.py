@@ -15,7 +15,7 @@ from bakehouse.curate.captions.vocabulary import ListedVocabulary, load_vocabula
 from bakehouse.curate.triggers.findings import ALWAYS
 from bakehouse.data.captions import split_tags
 from bakehouse.data.tag_groups import group_of, plain
-from bakehouse.data.triggers import Trigger
+from bakehouse.data.triggers import RAW_SUFFIX, Trigger
 
 _LEVELS: dict[str, Level] = {"error": "error", "warning": "warning", "note": "info"}
 _COUNTS = frozenset({"1girl", "1boy", "2girls", "2boys", "1other", "multiple girls", "multiple boys", "couple"})
@@ -36,8 +36,11 @@ def unfit(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
 
 def _in_front(facts: Facts, spec: AuditSpec, trigger: Trigger, own: Iterable[str]) -> str | None:
     """Words given on the command line are put in front of their `own` images; triggers of a file are compiled."""
+    own = tuple(own)
     if spec.declared:
-        return None
+        # What lacks its trigger although it was compiled was changed by hand since, and is left alone unless told.
+        again = any((facts.root / name).with_suffix(RAW_SUFFIX).is_file() for name in own)
+        return "bakehouse captions compile {folder} --overwrite" if again else None
     where = ""
     if len(spec.triggers) > 1 or facts.reg:
         # A class image whose caption holds the trigger teaches that the class is the subject.
@@ -62,8 +65,9 @@ def _coverage(facts: Facts, trigger: Trigger, spec: AuditSpec) -> Iterable[Hit]:
     if lacking:
         share = percent(1 - len(lacking) / len(own))
         captions = f"the captions of its {counted(len(own), 'image')}"
+        own_files = [names[r.path] for r in own]
         why = f"{trigger.word!r} is in {share} of {captions}; {len(lacking)} lack it"
-        yield Hit(why, lacking, key=trigger.word, mend=_in_front(facts, spec, trigger, [names[r.path] for r in own]))
+        yield Hit(why, lacking, key=trigger.word, mend=_in_front(facts, spec, trigger, own_files))
 
 
 def _says(line: str, trigger: Trigger) -> bool:
@@ -110,7 +114,7 @@ def explained(number: str) -> Callable[[Facts, AuditSpec], Iterable[Hit]]:
             if finding.id == number:
                 ways = "; or ".join(f"{r.what} ({r.setting})" for r in finding.remedies)
                 level, key_ = _LEVELS[finding.level], " ".join(finding.triggers)
-                yield Hit(finding.message, level=level, key=key_, advice=ways)
+                yield Hit(finding.message, level=level, key=key_, advice=ways or None)
 
     return check
 
@@ -135,7 +139,8 @@ def strategies(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
         if one.realised:
             differs = one.strategy in ("fluid", "semi-static", "static") and one.realised != one.strategy
             why = f"{one.word!r} is declared {one.strategy}, and its captions come to {one.realised}"
-            yield Hit(why, level="warning" if differs else "info", key=one.word, mend=None if differs else "")
+            advice = f"in triggers.toml, say strategy = {one.realised!r}, or change its absorbs and keeps"
+            yield Hit(why, level="warning" if differs else "info", key=one.word, advice=advice if differs else "")
 
 
 def taken_words(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
@@ -165,7 +170,8 @@ def together(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     both = [c for c in facts.triggers.compiled if any(len(words & set(w.triggers)) > 1 for w in c.wordings)]
     if not both:
         why = f"no image shows two of {some(sorted(words))} together: asked for both, the model will mix them"
-        yield Hit(f"{why}; {spec.limits.pack_images} or more such images tell them apart", key="none")
+        advice = f"find {spec.limits.pack_images} or more images of them together, with both words in their captions"
+        yield Hit(why, key="none", advice=advice)
     counting = {
         names[c.record.path]: some([t for line in c.record.captions for t in split_tags(line) if plain(t) in _COUNTS])
         for c in both

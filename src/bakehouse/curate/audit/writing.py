@@ -1,0 +1,41 @@
+"""What `dataset clean` can do about text: how rough its ground is, and what is out of the loss already."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from bakehouse.core.catalogue import model_path
+from bakehouse.core.errors import UsageError
+from bakehouse.curate.audit.facts import Box4
+from bakehouse.curate.clean.inpaint import SMOOTH, roughness, text_mask
+from bakehouse.curate.clean.text import Text
+from bakehouse.data.images import ImageError, open_image
+
+
+def has_painter() -> bool:
+    """Whether the inpainter that `clean` takes unasked is on this machine."""
+    try:
+        model_path("big-lama", "inpainter")
+    except UsageError:
+        return False
+    return True
+
+
+def on_rough_ground(texts: Sequence[Text], image: Image.Image) -> frozenset[Box4]:
+    """The boxes of texts around which painting would show."""
+    return frozenset(t.box for t in texts if roughness(image, text_mask([t], image.size)) >= SMOOTH)
+
+
+def learned(texts: Sequence[Text], mask: Path | None, size: tuple[int, int]) -> tuple[Text, ...]:
+    """The texts without those that the mask of their image makes wholly black; a mask that is unfit hides none."""
+    if mask is None or not texts:
+        return tuple(texts)
+    try:
+        grey = np.asarray(open_image(mask, background=(0, 0, 0)).convert("L").resize(size))
+    except ImageError:
+        return tuple(texts)
+    return tuple(t for t in texts if grey[text_mask([t], size) > 0].any())
