@@ -21,6 +21,7 @@ import torch
 from bakehouse.cli.example import lay_out
 from bakehouse.core.events import result_of
 from bakehouse.core.run import Run
+from bakehouse.core.words import counted
 from bakehouse.evaluate import evaluate
 from bakehouse.recipe import Recipe, recipe_for_folder
 from bakehouse.train import bake
@@ -152,10 +153,11 @@ def main() -> None:
                 row = cell(folder, recipe, name, optimizer)
                 rows.append(row)
                 print(*list(lines([row]))[2:], sep="\n", flush=True)
-    length = f"{a.epochs} epochs" if a.epochs else "the plan's own length"
+    length = counted(a.epochs, "epoch") if a.epochs else "the plan's own length"
     about = (
-        f"The example subject {SHOWN[0]} ({SHOWN[1]}) on crumb, {length}, seeds "
-        f"{', '.join(map(str, a.seeds))}, {torch.get_num_threads()} CPU threads, weight 1; "
+        f"The example subject {SHOWN[0]} ({SHOWN[1]}) on crumb, {length}, "
+        f"{'seeds' if a.seeds[1:] else 'seed'} {', '.join(map(str, a.seeds))}, "
+        f"{counted(torch.get_num_threads(), 'CPU thread')}, weight 1; "
         "intervals of 95 % over pictures."
     )
     if a.no_page:
