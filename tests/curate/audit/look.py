@@ -12,6 +12,7 @@ import typer
 from PIL import Image
 
 from bakehouse.cli import main as door
+from bakehouse.core import threads
 from bakehouse.curate.audit import AuditSpec, Finders, Report, audit
 from bakehouse.curate.clean.text import Text
 from bakehouse.curate.faces import Face
@@ -117,6 +118,7 @@ class Middle:
 
 def stand_in(monkeypatch, tmp_path: Path) -> None:
     """A machine whose networks see magenta faces and green letters."""
+    monkeypatch.setattr(threads, "WORKERS", 1)
     monkeypatch.setenv("BAKEHOUSE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("BAKEHOUSE_DATA", str(tmp_path / "data"))
 
