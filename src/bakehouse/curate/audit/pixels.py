@@ -282,7 +282,7 @@ def _cleaned(
     key: str = "",
     option: str = "",
 ) -> Iterable[Hit]:
-    """Text that `clean` paints over, and text on rough ground, where only a network can: that is left out of the loss."""
+    """Text that `clean` paints over; on rough ground, where only a network can, it is left out of the loss."""
     notes = {n: some([str(t) for t in lines], 3) for n, lines in found.items() if lines}
     rough = {n for n in notes if not facts.painter and any(t.box in read[n].rough for t in found[n])}
     smooth = {read[n].name: note for n, note in notes.items() if n not in rough}
