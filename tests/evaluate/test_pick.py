@@ -98,6 +98,8 @@ def test_the_sentence_gives_figures_and_says_why_not_more():
         ([cell(2, fidelity=0.02), cell(4, fidelity=0.05)], "nothing changed", "three times the learning rate"),
         ([cell(2, fidelity=0.2), cell(4, fidelity=0.45)], "undertrained", "twice as many epochs"),
         ([cell(2, fidelity=0.5), cell(4, fidelity=0.45)], "undertrained", "higher rank"),
+        ([cell(1, fidelity=0.1), cell(3, fidelity=0.2, drift=20)], "undertrained", "twice as many epochs"),
+        ([cell(1, fidelity=0.1), cell(3, fidelity=0.9, drift=99)], "undertrained", "higher rank"),
         ([cell(2, drift=40), cell(4, drift=60)], "overtrained", "prior preservation"),
         ([cell(2, shift=60)], "overtrained", "prior preservation"),
         ([cell(2, fidelity=0.1, drift=20)], "undertrained", "prior preservation"),

@@ -162,7 +162,8 @@ def name_of(cell: Cell) -> str:
 def judge_run(cells: Sequence[Cell], base: Base) -> Verdict:
     """Learned, undertrained, overtrained or nothing changed, and the mend."""
     cell = choose(cells)
-    best = max(_or(c.fidelity.value, 0.0) for c in cells)
+    strongest = max(cells, key=lambda c: _or(c.fidelity.value, 0.0))
+    best = _or(strongest.fidelity.value, 0.0)
     at = f"{name_of(cell)}"
     moved = any(sure(c.drift.points) > MOST_DRIFT or sure(c.drift.shift) > MOST_SHIFT for c in cells)
     if best < NOTHING and not moved:
@@ -185,7 +186,8 @@ def judge_run(cells: Sequence[Cell], base: Base) -> Verdict:
         return Verdict("overtrained", f"Where the subject shows, the model {_damage(cell).removeprefix('it ')}.", mend)
     if cell.fidelity.value < LEARNED:
         last = max(c.epoch for c in cells)
-        rising = cell.epoch == last
+        # A gentler cell may be picked while the subject shows more and more: what counts is where it shows most.
+        rising = cell.epoch == last or (strongest.epoch == last and best < LEARNED)
         why = f"{at} shows the subject in {_share(cell)} only" + (", and it was still rising." if rising else ".")
         mend = (
             "Train twice as many epochs."
