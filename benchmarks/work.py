@@ -51,7 +51,7 @@ CPU = {
 """By model; the tiny ones are for trying the benchmarks themselves."""
 
 _LEAN = {"train.gradient_checkpointing": True, "model.quantize": "int8"}
-_DREAMBOOTH = {
+DREAMBOOTH = {
     "adapter": {"kind": "full", "text": True},
     "optimizer.name": "adamw8bit",
     "train.gradient_checkpointing": True,
@@ -71,7 +71,7 @@ CUDA = {
 LEAN = {
     "sd15": [
         _gpu("sd15", 1, 512, settings=_LEAN, about="int8, checkpointing"),
-        _gpu("sd15", 1, 512, settings=_DREAMBOOTH, about="DreamBooth, all weights"),
+        _gpu("sd15", 1, 512, settings=DREAMBOOTH, about="DreamBooth, all weights"),
     ],
     "sdxl": [_gpu("sdxl", 1, 1024, settings=_LEAN, about="int8, checkpointing")],
 }

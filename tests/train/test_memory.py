@@ -23,6 +23,7 @@ from bakehouse.train.checkpoint import TrainState, restore_state, save_state
 from bakehouse.train.memory import is_out_of_memory, largest_batch, out_of_memory, powers_of_two, trial_of
 from bakehouse.train.offload import Helpers, wants_offload
 from bakehouse.train.precision import Precision
+from benchmarks.work import DREAMBOOTH
 
 bake_module = importlib.import_module("bakehouse.train.oven")
 """The file, not the function that the package shows under its name."""
@@ -138,14 +139,7 @@ def test_wanted_figures_are_within_reach_of_the_estimate():
     assert memory_use(lora, "sd1", "cuda").total <= 6e9
     lean = lora.with_values({"buckets.resolution": 1024, "train.gradient_checkpointing": True})
     assert memory_use(lean, "sdxl", "cuda").total <= 10e9
-    every_weight = {
-        "adapter": {"kind": "full", "text": True},
-        "optimizer.name": "adamw8bit",
-        "train.gradient_checkpointing": True,
-        "train.fused_backward": True,
-        "train.batch": 1,
-    }
-    assert memory_use(settings(**every_weight), "sd1", "cuda").total <= 10e9
+    assert memory_use(settings(**DREAMBOOTH, **{"train.batch": 1}), "sd1", "cuda").total <= 10e9
 
 
 def test_powers_of_two_divide_the_images_of_a_step():

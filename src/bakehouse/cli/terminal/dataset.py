@@ -12,7 +12,7 @@ from rich.table import Table
 from bakehouse.cli.terminal.events import Painter
 from bakehouse.cli.terminal.screen import notes, print_json, print_table, print_warnings
 from bakehouse.core.events import Progress
-from bakehouse.core.words import counted as number
+from bakehouse.core.words import counted
 from bakehouse.curate.companions import TEXTS
 from bakehouse.curate.edits import Proposal
 from bakehouse.curate.intake.take import Taken
@@ -52,7 +52,7 @@ def print_proposals(
     _print_lines([(str(p.path), p.why) for p in proposals])
     print_warnings(f"passed over: {s.path.name}: {s.reason}" for s in images.skipped[:_SHOWN])
     what = f"{len(proposals)} to {verb}" if proposals else f"nothing to {verb}"
-    print(f"{what} among {number(len(images), 'image')}; nothing was changed{f': see {page}' if page else ''}")
+    print(f"{what} among {counted(len(images), 'image')}; nothing was changed{f': see {page}' if page else ''}")
 
 
 def print_step(verb: str, step: Step | None, folder: Path, *, json: bool = False) -> None:
@@ -64,7 +64,7 @@ def print_step(verb: str, step: Step | None, folder: Path, *, json: bool = False
         print(f"nothing to {verb}: {folder} is as it was")
         return
     _print_lines([(str(c.path), c.why) for c in _told(step.changes)])
-    print(f"step {step.number} ({verb}): {counted(step)} in {folder}")
+    print(f"step {step.number} ({verb}): {done_by(step)} in {folder}")
     print(f"take it back with: bakehouse dataset undo {folder}")
 
 
@@ -83,7 +83,7 @@ def print_undone(steps: Sequence[Step], folder: Path, *, json: bool = False) -> 
         print_json([step.to_json() for step in steps])
         return
     for step in steps:
-        print(f"took back step {step.number} ({step.verb}): {counted(step)}")
+        print(f"took back step {step.number} ({step.verb}): {done_by(step)}")
     print(f"{folder} is as it was before step {steps[-1].number}")
 
 
@@ -99,7 +99,7 @@ def print_history(steps: Sequence[Step], folder: Path, *, json: bool = False) ->
     for step in steps:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(step.time))
         settings = _short(step.settings)[:_SETTINGS]
-        table.add_row(str(step.number), step.verb, when, step.state, counted(step), settings)
+        table.add_row(str(step.number), step.verb, when, step.state, done_by(step), settings)
     print_table(table)
 
 
@@ -112,7 +112,7 @@ def _short(value: object) -> str:
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
-def counted(step: Step) -> str:
+def done_by(step: Step) -> str:
     """`3 files changed, 1 new, 2 gone`."""
     new = sum(c.before is None for c in step.changes)
     gone = sum(c.after is None for c in step.changes)
@@ -141,8 +141,8 @@ def print_taken(taken: Sequence[Taken], folder: Path, *, dry_run: bool = False, 
         if not one.proposals:
             print(f"{one.source}: nothing new")
         else:
-            files = f"step {one.step.number}, {counted(one.step)}" if one.step else "nothing was copied yet"
-            print(f"{one.source}: {number(len(one.proposals), 'image')}; {files}")
+            files = f"step {one.step.number}, {done_by(one.step)}" if one.step else "nothing was copied yet"
+            print(f"{one.source}: {counted(len(one.proposals), 'image')}; {files}")
     if any(one.step for one in taken):
         print(f"take the last one back with: bakehouse dataset undo {folder}")
 
