@@ -16,17 +16,15 @@ from pathlib import Path
 from bakehouse.cli.example import lay_out
 from bakehouse.core.events import result_of
 from bakehouse.core.run import Run
+from bakehouse.data import scan
 from bakehouse.evaluate import Cell, evaluate
 from bakehouse.evaluate.pick import utility
-from bakehouse.recipe import Recipe, recipe_for_folder
+from bakehouse.recipe import Recipe, make_plan, recipe_for_folder
 from bakehouse.train import bake, find_rate
 from bakehouse.train.rate_chart import rate_chart
 from bakehouse.train.rates import RateTest
 
 RATES = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2)
-STEPS = 144
-TEXT_SHARE = 0.5
-"""Of the UNet's rate: so the figures stay comparable when presets change."""
 
 
 @dataclass(frozen=True)
@@ -39,23 +37,25 @@ class Trained:
     cell: Cell
 
 
-def recipe_at(lr: float, images: Path, subject: str, steps: int) -> Recipe:
-    """The plan's own recipe but for its rates, its length, the weight of class images, and what is judged."""
-    settings = {
+def recipe_at(lr: float, images: Path, subject: str, steps: int | None) -> Recipe:
+    """The plan's own recipe, but for its rates, whose ratio stays, its length if one is given, and what is judged."""
+    recipe = recipe_for_folder(images, subject)
+    plan = make_plan(recipe, scan(images)).recipe.optimizer
+    settings: dict[str, object] = {
         "optimizer.lr": lr,
-        "optimizer.text_lr": lr * TEXT_SHARE,
-        "train.steps": steps,
-        "prior.weight": 1.0,
         "sample.prompts": [],
         "evaluate.weights": [1.0],
         "evaluate.checkpoints": 1,
         "evaluate.images": 24,
-        "evaluate.guidance": 3.0,
     }
-    return recipe_for_folder(images, subject, settings=settings)
+    if plan.lr and plan.text_lr:
+        settings["optimizer.text_lr"] = lr * plan.text_lr / plan.lr
+    if steps:
+        settings["train.steps"] = steps
+    return recipe.with_values(settings)
 
 
-def train_at(lr: float, images: Path, subject: str, steps: int) -> Trained:
+def train_at(lr: float, images: Path, subject: str, steps: int | None) -> Trained:
     """Trains and judges, or finds again what was done."""
     run = Run(images.parent / f"{images.name}-{lr:g}")
     for _ in bake(recipe_at(lr, images, subject, steps), run.folder):
@@ -64,7 +64,7 @@ def train_at(lr: float, images: Path, subject: str, steps: int) -> Trained:
     return Trained(lr, utility(cell), cell)
 
 
-def sweep(images: Path, subject: str, rates: Sequence[float], steps: int) -> list[Trained]:
+def sweep(images: Path, subject: str, rates: Sequence[float], steps: int | None) -> list[Trained]:
     """One row a rate, printed as it comes."""
     print("| rate | subject fidelity | prompt kept | drift | score |\n|---|---|---|---|---|", flush=True)
     rows = []
@@ -89,7 +89,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--subjects", nargs="+", default=["mira", "tobi"])
     parser.add_argument("--rates", nargs="+", type=float, default=list(RATES))
-    parser.add_argument("--steps", type=int, default=STEPS, help="of each training")
+    parser.add_argument("--steps", type=int, help="of each training, instead of the plan's")
     parser.add_argument("--out", type=Path, default=Path("build/rates"), help="where the runs are kept")
     args = parser.parse_args()
     for name in args.subjects:

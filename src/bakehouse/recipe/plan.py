@@ -272,7 +272,8 @@ class _Derivation:
         # With rate-finding optimizers both parts take the same multiplier: their ratio is found as well.
         pace = pace_of(self.recipe.adapter, short=self.preset.short)
         lr = row.lr if row.finds_rate else row.rate_like(self.preset.lr * pace.rate)
-        text_lr = row.lr if row.finds_rate else row.rate_like(self.preset.text_lr * pace.rate)
+        ratio = 1.0 if row.finds_rate else self.preset.text_lr / self.preset.lr
+        text_lr = float(f"{(spec.lr or lr) * ratio:.4g}")  # a rate that is given sets the pace of both
         why = "the optimizer finds the rate itself" if row.finds_rate else f"{spec.name} on {self.preset.about}"
         if pace.rate != 1 and not row.finds_rate:
             why += f"; {pace.why}"
@@ -284,7 +285,7 @@ class _Derivation:
             begin *= pace.rate if pace.begin is None else pace.begin
             self.decide("optimizer.args", {**spec.args, "d0": begin}, "it has no time to find its rate from nothing")
         if spec.text_lr is None and self.recipe.adapter.text:
-            self.decide("optimizer.text_lr", text_lr, why if row.finds_rate else _pace_of_words(text_lr / lr))
+            self.decide("optimizer.text_lr", text_lr, why if row.finds_rate else _pace_of_words(ratio))
         if "schedule" in self.recipe.model_fields_set:
             return
         if spec.relative_step:
