@@ -169,6 +169,16 @@ def test_kinds_learn_at_their_own_pace(tmp_path):
     assert rates("sd1", kind="lora", lora_fa=True) == rates("sd1", kind="lora")
 
 
+@pytest.mark.parametrize("name", ["adamw", "lion", "prodigy"])
+def test_a_given_rate_sets_the_pace_of_the_words_too(tmp_path, name):
+    usual, given = (
+        plan(base="crumb", tmp_path=tmp_path, optimizer__name=name, **more).recipe.optimizer
+        for more in ({}, {"optimizer__lr": 3e-4})
+    )
+    assert given.lr == 3e-4
+    assert given.text_lr / given.lr == pytest.approx(usual.text_lr / usual.lr)
+
+
 def test_prodigy_as_the_field_uses_it(tmp_path):
     made = plan(tmp_path=tmp_path, optimizer__name="prodigy")
     assert made.recipe.optimizer.lr == made.recipe.optimizer.text_lr == 1.0
