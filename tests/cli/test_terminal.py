@@ -12,8 +12,8 @@ from bakehouse.core.errors import BakehouseError
 
 def step(i, **changes):
     values = {
-        "step": i, "epoch": 1, "loss": 0.5, "subject_loss": 0.75, "prior_loss": 0.25, "lr": 1e-3, "images_per_s": 8.0,
-        "memory": 1_200_000_000, "time": 1000.0 + i,
+        "step": i, "epoch": 1, "loss": 0.5, "subject_loss": 0.75, "prior_loss": 0.25, "images_per_s": 8.0,
+        "rates": {"unet": 1e-3}, "memory": 1_200_000_000, "time": 1000.0 + i,
     }  # fmt: skip
     return ev.Step(**values | changes)
 
@@ -29,6 +29,17 @@ def run(steps=4, **changes):
     yield ev.Finished(step=steps, seconds=12.0, weights="runs/x/weights/x.safetensors")
 
 
+def test_rates_are_shown_apart_where_they_differ(capsys):
+    rates = {"unet": 1e-3, "unet x 16": 1.6e-2, "text": 2e-3}
+    show(run(rates=rates))
+    show(run(rates=rates | {"text": 1e-3}))
+    show(run(rates={"unet x 0.5": 5e-4, "unet x 2": 2e-3}))
+    err = capsys.readouterr().err
+    assert "  lr unet 1.0e-03 text 2.0e-03  " in err
+    assert "  lr 1.0e-03  " in err
+    assert "  lr unet x 0.5 5.0e-04 unet x 2 2.0e-03  " in err
+
+
 def test_a_log_gets_plain_lines_with_subject_and_prior_apart(capsys):
     show(run())
     out, err = capsys.readouterr()
@@ -36,7 +47,7 @@ def test_a_log_gets_plain_lines_with_subject_and_prior_apart(capsys):
     assert "\x1b" not in err
     assert "baking runs/x: 4 steps, 2 epochs, on cpu" in err
     assert "encoding images 2/2" in err
-    assert "step 4/4  epoch 1/2  loss 0.5000  subject 0.7500  prior 0.2500  lr 1.00e-03  8.0 images/s  1.2 GB" in err
+    assert "step 4/4  epoch 1/2  loss 0.5000  subject 0.7500  prior 0.2500  lr 1.0e-03  8.0 images/s  1.2 GB" in err
     assert err.rstrip().endswith("done: 4 steps in 12 s")
 
 

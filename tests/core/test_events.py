@@ -4,7 +4,9 @@ from bakehouse.core.run import Run
 
 def test_events_survive_the_file_and_a_line_cut_off_by_a_kill(tmp_path):
     run = Run(tmp_path)
-    step = Step(step=3, epoch=1, loss=0.5, subject_loss=0.4, prior_loss=None, lr=1e-4, images_per_s=2.0, memory=7)
+    step = Step(
+        step=3, epoch=1, loss=0.5, subject_loss=0.4, prior_loss=None, rates={"unet": 1e-4}, images_per_s=2.0, memory=7
+    )
     run.append(step)
     with run.events.open("a") as f:
         f.write('{"event": "st')

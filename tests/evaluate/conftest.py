@@ -137,7 +137,7 @@ def make_run(folder: Path, checkpoints: Sequence[str], *, images: int = 24) -> R
                     loss=1 / step,
                     subject_loss=1 / step,
                     prior_loss=0.5,
-                    lr=1e-3,
+                    rates={"unet": 1e-3},
                     images_per_s=9.0,
                     memory=1,
                 )

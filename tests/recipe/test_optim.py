@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from bakehouse.core.errors import Problems, UsageError
-from bakehouse.recipe.optim import OPTIMIZERS, OptimizerSpec, current_rate
+from bakehouse.recipe.optim import OPTIMIZERS, OptimizerSpec, current_rates
 
 GPU = torch.cuda.is_available()
 
@@ -154,7 +154,7 @@ def test_adafactor_may_choose_its_own_rate():
     bowl.step()
     moved = (bowl.parameters[2] - before[2]).square().mean().sqrt().item()
     assert moved == pytest.approx(1e-2, rel=0.05)
-    assert current_rate(bowl.optimizer) == pytest.approx(1e-2)
+    assert list(current_rates(bowl.optimizer).values()) == pytest.approx([1e-2, 1e-2])
 
 
 def test_the_fused_step_is_the_plain_one():
@@ -169,8 +169,9 @@ def test_the_fused_step_is_the_plain_one():
 def test_the_shown_rate_holds_the_estimate():
     bowl = Bowl(OptimizerSpec(name="prodigy"))
     bowl.step()
-    group = bowl.optimizer.param_groups[0]
-    assert current_rate(bowl.optimizer) == group["lr"] * group["d"]
+    assert current_rates(bowl.optimizer) == {
+        str(i): group["lr"] * group["d"] for i, group in enumerate(bowl.optimizer.param_groups)
+    }
 
 
 def test_the_document_names_every_row():

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from bakehouse.core.run import Run
 from bakehouse.families.load import load_model
 from bakehouse.recipe import make_plan, recipe_for_folder, scan_concepts
 from bakehouse.train import bake
+from bakehouse.train.guard import diagnose
 
 
 def test_a_heap_of_odd_files_is_sorted_out(photos, recipe, tmp_path):
@@ -116,3 +118,27 @@ def test_a_read_only_disk_is_named(recipe, tmp_path, monkeypatch):
     monkeypatch.setattr("bakehouse.core.files.tempfile.mkstemp", refuse)
     with pytest.raises(BakehouseError, match="read-only"):
         list(bake(recipe(train__steps=1), tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
+    ("broken", "half", "learns", "cause"),
+    [
+        ("adapter", True, True, "last gradient norms 2, 5): optimizer.lr = 0.001 is too high; try a third"),
+        ("model", False, False, "the base model holds weights that are not numbers"),
+        ("latents", True, False, "the VAE overflows in this precision; set train.precision = 'fp32'"),
+        ("latents", False, False, "the VAE cannot compute it even in fp32: try another file"),
+        ("caption", True, True, "the text encoder overflows in this precision"),
+        ("caption", False, True, "caption is not a number: optimizer.text_lr = 0.002 is too high; try a third"),
+        ("caption", False, False, "the text encoder cannot compute it even in fp32"),
+        ("", True, True, "the network overflows in this precision: set train.precision = 'bf16' or 'fp32'"),
+        ("", False, True, "the network overflows: optimizer.lr = 0.001 is too high"),
+    ],
+)
+def test_the_likeliest_cause_of_a_loss_that_is_no_number(recipe, broken, half, learns, cause):
+    def tensor(name):
+        return torch.full((2,), torch.nan if name == broken else 1.0)
+
+    model, adapter = (SimpleNamespace(parameters=lambda n=n: iter([tensor(n)])) for n in ("model", "adapter"))
+    adapter.trains_text = learns
+    batch = SimpleNamespace(latents=tensor("latents"), cond=SimpleNamespace(hidden=tensor("caption")))
+    assert cause in diagnose(model, adapter, batch, [2.0, 5.0], recipe(optimizer__text_lr=2e-3), half=half)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
@@ -63,7 +63,8 @@ class Step(Event):
     loss: float
     subject_loss: float | None
     prior_loss: float | None
-    lr: float
+    rates: Mapping[str, float]
+    """The learning rate of each group of weights, by its name: `unet`, `text`."""
     images_per_s: float
     memory: int
     """Peak bytes in use: device memory on a GPU, resident memory on a CPU."""

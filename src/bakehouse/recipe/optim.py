@@ -249,9 +249,12 @@ class OptimizerSpec(Spec):
         return optimizer
 
 
-def current_rate(optimizer: torch.optim.Optimizer) -> float:
-    """The highest rate of the last step: with what the optimizer estimates itself, without what it adapts a weight."""
-    return max(_group_rate(optimizer, group) for group in optimizer.param_groups)
+def current_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
+    """The last step's rate of each group by its name: with what the optimizer estimates itself, without what it adapts
+    a weight.
+    """
+    groups = optimizer.param_groups
+    return {group.get("name", str(i)): _group_rate(optimizer, group) for i, group in enumerate(groups)}
 
 
 def _group_rate(optimizer: torch.optim.Optimizer, group: Mapping[str, Any]) -> float:

@@ -12,6 +12,7 @@ from bakehouse.adapters import Adapter
 from bakehouse.core.errors import BakehouseError
 from bakehouse.families.denoiser import Denoiser
 from bakehouse.losses import Batch
+from bakehouse.recipe import Recipe
 
 
 class NotANumberError(BakehouseError):
@@ -22,19 +23,38 @@ def is_finite(loss: float) -> bool:
     return math.isfinite(loss)
 
 
-def diagnose(model: Denoiser, adapter: Adapter, batch: Batch, gradient_norms: Sequence[float], lr: float) -> str:
-    """The likeliest cause of a loss that is not a number, in one sentence with the next step."""
-    if not _finite(batch.latents):
-        return "an encoded image is not a number: the VAE overflows in this precision; set train.precision = 'fp32'"
-    if not _finite(batch.cond.hidden):
-        return "an encoded caption is not a number: the text encoder overflows; set train.precision = 'fp32'"
+def diagnose(
+    model: Denoiser, adapter: Adapter, batch: Batch, gradient_norms: Sequence[float], recipe: Recipe, *, half: bool
+) -> str:
+    """The likeliest cause of a loss that is not a number, in one sentence with the next step.
+
+    `half`: whether the forward pass is computed in half precision, which overflows where single precision does not.
+    """
+    lr, text_lr = recipe.optimizer.lr, recipe.optimizer.text_lr
     if not all(_finite(p) for p in adapter.parameters()):
         norms = ", ".join(f"{n:.3g}" for n in gradient_norms)
-        grew = f"the weights grew out of all bounds (last gradient norms {norms})"
-        return f"{grew}: optimizer.lr = {lr:g} is too high; try a third"
+        return f"the weights grew out of all bounds (last gradient norms {norms}): {_too_high('lr', lr)}"
     if not all(_finite(p) for p in model.parameters()):
         return "the base model holds weights that are not numbers: fetch the file again"
-    return "the network overflows in this precision: set train.precision = 'bf16' or 'fp32', or lower optimizer.lr"
+    if not _finite(batch.latents):
+        return f"an encoded image is not a number: the VAE {_overflow(half)}"
+    if not _finite(batch.cond.hidden):
+        if half or not adapter.trains_text:
+            return f"an encoded caption is not a number: the text encoder {_overflow(half)}"
+        return f"an encoded caption is not a number: {_too_high('text_lr', lr if text_lr is None else text_lr)}"
+    if half:
+        return "the network overflows in this precision: set train.precision = 'bf16' or 'fp32', or lower optimizer.lr"
+    return f"the network overflows: {_too_high('lr', lr)}"
+
+
+def _overflow(half: bool) -> str:
+    if half:
+        return "overflows in this precision; set train.precision = 'fp32'"
+    return "cannot compute it even in fp32: try another file of the base model"
+
+
+def _too_high(name: str, rate: float | None) -> str:
+    return f"optimizer.{name} = {rate or 0:g} is too high; try a third"
 
 
 def _finite(x: Tensor) -> bool:

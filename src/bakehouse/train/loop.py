@@ -16,7 +16,7 @@ from bakehouse.core.events import Event, Step
 from bakehouse.core.files import key_of
 from bakehouse.families.denoiser import Denoiser
 from bakehouse.losses import Batch, LossFn
-from bakehouse.recipe.optim import current_rate
+from bakehouse.recipe.optim import current_rates
 from bakehouse.recipe.plan import Plan
 from bakehouse.train.checkpoint import TrainState
 from bakehouse.train.feeder import Feeder
@@ -48,7 +48,6 @@ class _Measured:
     step: int
     losses: Tensor
     batches: tuple[Batch, ...]
-    lr: float
 
 
 def train(parts: Parts, state: TrainState) -> Iterator[Event]:
@@ -67,7 +66,8 @@ def train(parts: Parts, state: TrainState) -> Iterator[Event]:
         losses = measured.losses.tolist()
         norms.append(norm)
         if not all(map(is_finite, losses)):
-            cause = diagnose(parts.model, state.adapter, measured.batches[0], list(norms), measured.lr)
+            half = parts.precision.dtype is not torch.float32
+            cause = diagnose(parts.model, state.adapter, measured.batches[0], norms, plan.recipe, half=half)
             raise NotANumberError(f"step {state.step}: the loss is not a number: {cause}")
         shown += len(losses)
         yield _event(plan, state, measured, losses, shown / (time.monotonic() - started))
@@ -97,7 +97,7 @@ def _step(parts: Parts, state: TrainState) -> tuple[_Measured, float]:
     state.adapter.limit()
     state.step += 1
     _average(state, recipe.train.ema)
-    return _Measured(state.step, torch.cat(losses), tuple(batches), recipe.optimizer.lr or 0.0), norm
+    return _Measured(state.step, torch.cat(losses), tuple(batches)), norm
 
 
 def seed_all(seed: int, step: int, part: int) -> torch.Generator:
@@ -125,7 +125,7 @@ def _event(plan: Plan, state: TrainState, measured: _Measured, losses: list[floa
         loss=sum(x * w for x, w in zip(losses, weights, strict=True)) / len(losses),
         subject_loss=_mean([x for x, p in zip(losses, prior, strict=True) if not p]),
         prior_loss=_mean([x for x, p in zip(losses, prior, strict=True) if p]),
-        lr=current_rate(state.optimizer),
+        rates=current_rates(state.optimizer),
         images_per_s=rate,
         memory=memory_in_use(),
     )

@@ -45,7 +45,7 @@ class TensorBoard:
                 "loss/all": event.loss,
                 "loss/subject": event.subject_loss,
                 "loss/prior": event.prior_loss,
-                "lr": event.lr,
+                **{f"lr/{name}": rate for name, rate in event.rates.items()},
                 "images_per_s": event.images_per_s,
             }
             for name, value in values.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
@@ -114,6 +114,14 @@ def _scored(event: Any) -> str:
     return f"{at}: subject {subject}, prompt kept {kept}, drift {drift}"
 
 
+def _rates(rates: Mapping[str, float]) -> str:
+    """`lr 2.0e-03`, or `lr unet 2.0e-03 text 4.0e-03`; groups that learn at a multiple of these are left out."""
+    shown = {name: rate for name, rate in rates.items() if " x " not in name} or dict(rates)
+    if len(set(shown.values())) == 1:
+        return f"lr {next(iter(shown.values())):.1e}"
+    return "lr " + " ".join(f"{name} {rate:.1e}" for name, rate in shown.items())
+
+
 class _Losses:
     """Running means of the losses; None until one was seen."""
 
@@ -148,7 +156,7 @@ class _Lines:
                 if self._due("steps", event.step, self.steps, event.time):
                     where = f"step {event.step}/{self.steps}  epoch {event.epoch}/{self.epochs}"
                     speed = f"{event.images_per_s:.1f} images/s  {size(event.memory)}"
-                    self._say(f"{where}  {losses}  lr {event.lr:.2e}  {speed}")
+                    self._say(f"{where}  {losses}  {_rates(event.rates)}  {speed}")
             case _:
                 if isinstance(event, ev.Started):
                     self.steps, self.epochs = event.steps, event.epochs
@@ -210,7 +218,7 @@ class _Bars:
                 _print(self.progress.console, event)
                 self._count("training", event.step, event.steps, "")
             case ev.Step():
-                note = f"{self.losses.add(event)}  lr {event.lr:.1e}  {event.images_per_s:.1f} img/s"
+                note = f"{self.losses.add(event)}  {_rates(event.rates)}  {event.images_per_s:.1f} img/s"
                 self._count("training", event.step, None, note)
             case ev.Sampled():
                 _print(self.progress.console, event)
