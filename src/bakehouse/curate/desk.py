@@ -66,18 +66,16 @@ class Desk:
         standing += [] if undoing else [step]
         with writing_to(self.folder):
             self.store.make()
-            now = {change.path: self._kept(change) for change in changes}
-            pending = [change for change in changes if now[change.path] != change.after]
-            sources = {sha: self.store.find(sha) for change in pending if (sha := change.after) is not None}
-            gone = {sha for sha, source in sources.items() if source is None}
-            pending = [change for change in pending if change.after not in gone]
-            for change in pending:
-                if now[change.path] not in (None, change.before):
+            pending = [(c, now) for c in changes if (now := self._kept(c)) != c.after]
+            gone = {c.after for c, _ in pending if c.after and not self.store.has(c.after)}
+            pending = [(c, now) for c, now in pending if c.after not in gone]
+            for change, now in pending:
+                if now not in (None, change.before):
                     self._put_aside(change.path, step.number)
-            self._clear([change for change in pending if change.after is None])
-            self._fill([(c, source) for c in pending if c.after and (source := sources[c.after])], standing)
+            self._clear([c for c, _ in pending if c.after is None])
+            self._fill([(c, sha) for c, _ in pending if (sha := c.after)], standing)
         self.store.flush()
-        kept = tuple(change for change in step.changes if not {change.before, change.after} & gone)
+        kept = tuple(c for c in step.changes if c.before not in gone and c.after not in gone)
         return self.journal.write(replace(step, changes=kept, state=_ENDS[step.state]))
 
     def _kept(self, change: Change) -> str | None:
@@ -113,18 +111,18 @@ class Desk:
                 except OSError:  # others are in it
                     break
 
-    def _fill(self, coming: list[tuple[Change, Path]], standing: list[Step]) -> None:
+    def _fill(self, coming: list[tuple[Change, str]], standing: list[Step]) -> None:
         """Puts contents in place. One that no step may ask for leaves the store: moving a dataset copies nothing."""
         needed = {sha for step in standing for sha in step.needs()}
         moved = {sha for step in standing for sha in step.befores()} - needed
-        still = Counter(source for _, source in coming)
+        still = Counter(sha for _, sha in coming)
         for folder in {change.path.parent for change, _ in coming}:
             (self.folder / folder).mkdir(parents=True, exist_ok=True)
-        for change, source in coming:
-            still[source] -= 1
-            asked = source.name in needed or (source.name in moved and source.stat().st_size <= SMALL)
-            leave = still[source] > 0 or asked
-            self.store.place(source, self.folder / change.path, leave=leave, mtime=change.after_mtime)
+        for change, sha in coming:
+            still[sha] -= 1
+            asked = sha in needed or (sha in moved and self.store.size(sha) <= SMALL)
+            leave = still[sha] > 0 or asked
+            self.store.place(sha, self.folder / change.path, leave=leave, mtime=change.after_mtime)
 
     def check(self, step: Step, *, keep_edits: bool) -> None:
         """Looks before anything is moved whether a step can be taken back.

@@ -45,6 +45,8 @@ class Change:
         if self.on is None:
             return range(len(captions))
         asked = set(filter(self.on, tags))
+        if not asked:
+            return [i for i, c in enumerate(captions) if isinstance(c, str)]
         return [i for i, c in enumerate(captions) if isinstance(c, str) or not asked.isdisjoint(c)]
 
 

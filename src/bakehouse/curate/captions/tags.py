@@ -42,6 +42,7 @@ _ONE = re.compile(r"(1|one |a )(girl|boy|other|man|woman|person)")
 _SEVERAL_WORDS = frozenset({"couple", "group", "crowd", "everyone", "hetero", "yuri", "yaoi", "twins", "siblings"})
 
 
+@functools.lru_cache(maxsize=1 << 15)
 def split(caption: str) -> tuple[str, ...]:
     """The tags in order, without white space around them and without empty ones; `|||` is one by itself."""
     if BARRIER not in caption:
@@ -84,6 +85,7 @@ def _faces() -> frozenset[str]:
     return frozenset(face.casefold() for face in read_list("faces"))
 
 
+@functools.lru_cache(maxsize=1 << 15)
 def form_of(caption: str) -> Form:
     """Whether a caption is a list of tags or has sentences in it: then tags cannot be moved about."""
     parts = caption.split(",")
