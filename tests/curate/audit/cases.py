@@ -84,6 +84,8 @@ PIXELS = [
     Case("B12", make.one_background),
     Case("B13", make.copied, level="warning"),
     Case("B13", make.copied_to_the_class, level="error", key="reg"),
+    Case("B13", make.varied, level="info", key="variant", by="nobody"),
+    Case("B13", make.cut_out, level="info", key="crop", by="nobody"),
     Case("B14", lambda f: make.say_more(f, "1980s (style), screencap"), key="old", by="nobody"),
 ]  # fmt: skip
 CAPTIONS = [

@@ -184,6 +184,18 @@ def copied(folder):
     add(folder, "copy.png", 0, texture(0).resize((SIDE * 2, SIDE * 2), Image.Resampling.BICUBIC), "zwx person")
 
 
+def varied(folder):
+    other = texture(0)
+    ImageDraw.Draw(other).ellipse((54, 60, 74, 72), fill=(150, 20, 40))
+    add(folder, "other.png", 0, other)
+
+
+def cut_out(folder):
+    whole = texture(50, (2 * SIDE, 2 * SIDE))
+    add(folder, "whole.png", 50, whole)
+    add(folder, "part.png", 51, whole.crop((30, 20, 230, 220)))
+
+
 # --- C ----------------------------------------------------------------------------------------------------------------
 
 

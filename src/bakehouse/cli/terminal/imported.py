@@ -21,7 +21,7 @@ def print_imported(made: Imported, *, json: bool = False, quiet: bool = False, a
     print_warnings(str(note) for note in made.lost)
     if quiet:
         return
-    summary = f"{made.title}: {counted(made)}"
+    summary = f"{made.title}: {fates_of(made)}"
     if aside:
         notes().print(summary, markup=False, soft_wrap=True)
         return
@@ -29,7 +29,7 @@ def print_imported(made: Imported, *, json: bool = False, quiet: bool = False, a
     print(summary)
 
 
-def counted(made: Imported) -> str:
+def fates_of(made: Imported) -> str:
     """`12 keys taken over, 3 done always, 1 not understood`."""
     from bakehouse.recipe.importers import FATES
 
