@@ -19,7 +19,7 @@ from torch import Tensor
 
 from bakehouse.adapters.tools.svd import decompose
 
-SHAPES = ((1280, 1280), (1280, 2048), (5120, 640), (10240, 1280))
+SHAPES = ((1280, 1280), (1280, 2048), (5120, 640), (640, 5120), (10240, 1280))
 RANKS = (32, 128)
 _DECAY = 0.7
 """Singular values fall like k^-0.7: between the white noise of nothing learned and the steep fall of a merged LoRA."""

@@ -27,7 +27,7 @@ def matrix(m: int, n: int, kind: str, seed: int = 0) -> torch.Tensor:
     return (U * spectrum(kind, k)) @ V.T
 
 
-@pytest.mark.parametrize("shape", [(160, 160), (400, 120), (120, 400)])
+@pytest.mark.parametrize("shape", [(160, 160), (400, 120), (120, 400), (600, 500)])
 @pytest.mark.parametrize("kind", ["slow", "fast", "step", "flat"])
 @pytest.mark.parametrize("rank", [1, 12, 24])
 def test_randomised_is_as_good_as_full(shape, kind, rank):
@@ -36,7 +36,7 @@ def test_randomised_is_as_good_as_full(shape, kind, rank):
     found = decompose(A, rank)
     error = float((A - found.product()).norm())
     smallest = float((A - best.product()).norm())
-    assert error <= smallest * 1.002 + 1e-5 * found.norm
+    assert error <= smallest * 1.001 + 1e-5 * found.norm
     assert found.residual == pytest.approx(error, rel=1e-2, abs=2e-6 * found.norm)
     assert found.norm == pytest.approx(float(A.norm()), rel=1e-5)
 

@@ -2,6 +2,8 @@
 
 Randomised: Halko, Martinsson and Tropp 2011, arXiv:0909.4061: oversampling and subspace iteration. It goes on until
 further passes would not make the error noticeably smaller, and gives way to the full decomposition if they would.
+Where many singular vectors are wanted of a short side, the iteration runs on the Gram matrix of that side: the
+spectrum of A^T A in place of passes over A.
 """
 
 from __future__ import annotations
@@ -15,16 +17,19 @@ import torch
 from torch import Tensor
 
 _OVERSAMPLE = 8
-"""Columns beyond the rank; Halko et al. advise 5 to 10."""
+"""Columns beyond the rank and its quarter. Halko et al. advise 5 to 10, which is for few vectors: what is missed
+shrinks by (s_columns / s_rank)^4 a pass, so that a slow spectrum wants columns in proportion."""
 _MOST_PASSES = 12
-_BLIND_PASSES = 3
-"""Passes over a Gram matrix before the first look at what was caught: no spectrum has settled sooner."""
 _FULL_SHARE = 0.4
 """Of the short side: with more columns than this the full decomposition is no dearer."""
-_GRAM_SHARE = 0.1
+_GRAM_SHARE = 0.07
 """Of the short side: with more columns than this a Gram matrix costs less than the passes over A that it saves."""
 _GRAM_ERROR = 1e-4
 """Share of the squared norm that must be left over: rounding of a Gram matrix in single precision is far below it."""
+_GRAM_ROWS = 1024
+"""Rows of A that go into a Gram matrix at once: as many as stay in a core's cache."""
+_SLOWEST = 0.9
+"""Gains are not taken to fall more slowly than by this factor a pass."""
 _DROPPED = 1e-10
 """Squared singular values below this share of the largest are rounding."""
 _BLURRED = 3e-3
@@ -76,7 +81,7 @@ def decompose(A: Tensor, rank: int, *, tolerance: float = 2e-3, method: Method =
     A = A.float()
     rank = min(rank, *A.shape)
     norm = _norm(A)
-    columns = rank + _OVERSAMPLE + rank // 8
+    columns = rank + _OVERSAMPLE + rank // 4
     if norm == 0.0 or method == "full" or columns > _FULL_SHARE * min(A.shape):
         return _full(A, rank, norm)
     found = None
@@ -105,7 +110,7 @@ def _randomised(A: Tensor, rank: int, columns: int, norm: float, tolerance: floa
         before, caught = caught, float(S[:rank].double().square().sum())
         last, gain = gain, caught - before
         left = max(norm**2 - caught, (1e-6 * norm) ** 2)
-        if _still_to_come(gain, last) <= tolerance * left:
+        if _still_to_come(gain, last, _slowest(S.square(), rank)) <= tolerance * left:
             found = Factors(Q @ W[:, :rank], S[:rank], V[:, :rank].T, norm, 0.0, "randomised")
             return replace(found, residual=_residual(A, found))
     return None
@@ -116,11 +121,10 @@ def _by_gram(A: Tensor, rank: int, columns: int, norm: float, tolerance: float, 
 
     None where the subspace has not settled, or so little is left over that the squares' rounding would show.
     """
-    tall = A if A.shape[0] >= A.shape[1] else A.T
-    G = _gram(tall)
+    G = _gram(A if A.shape[0] >= A.shape[1] else A.T)
     V = torch.randn(G.shape[0], columns, generator=torch.Generator(A.device).manual_seed(seed), device=A.device)
-    for _ in range(_BLIND_PASSES):
-        V = torch.linalg.qr(G @ V).Q
+    # No spectrum has settled after two passes: they are made without a look, and orthonormalised together.
+    V = torch.linalg.qr(G @ (G @ V)).Q
     caught, gain = -math.inf, math.inf
     for _ in range(_MOST_PASSES):
         V, squares, _ = _orthonormal(G @ V)
@@ -130,7 +134,7 @@ def _by_gram(A: Tensor, rank: int, columns: int, norm: float, tolerance: float, 
         if left < _GRAM_ERROR * norm**2 or V.shape[1] < rank:
             return None
         # The squares come from A^T A V of the pass before, so that the vectors are one pass better than they say.
-        if _still_to_come(gain, last) <= tolerance * left:
+        if _still_to_come(gain, last, _slowest(squares, rank), ahead=1) <= tolerance * left:
             return _of_subspace(A, V[:, :rank], norm)
     return None
 
@@ -138,11 +142,14 @@ def _by_gram(A: Tensor, rank: int, columns: int, norm: float, tolerance: float, 
 def _gram(tall: Tensor) -> Tensor:
     """A^T A: the blocks on and below the diagonal, of which the others are mirror images."""
     n = tall.shape[1]
-    edges = [round(i * n / 8) for i in range(9)]
-    G = torch.empty(n, n, device=tall.device)
-    for a, b in itertools.pairwise(edges):
-        G[a:, a:b] = tall[:, a:].T @ tall[:, a:b]
-        G[a:b, b:] = G[b:, a:b].T
+    pairs = list(itertools.pairwise(round(i * n / 5) for i in range(6)))
+    G = torch.zeros(n, n, device=tall.device)
+    for start in range(0, len(tall), _GRAM_ROWS):
+        rows = tall[start : start + _GRAM_ROWS]
+        for a, b in pairs:
+            G[a:b, :b].addmm_(rows[:, a:b].T, rows[:, :b])
+    for a, b in pairs:
+        G[:a, a:b] = G[a:b, :a].T
     return G
 
 
@@ -170,12 +177,24 @@ def _orthonormal(Y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return Y @ (W / S).to(Y.dtype), S.to(Y.dtype), W.to(Y.dtype)
 
 
-def _still_to_come(gain: float, last: float) -> float:
-    """What all further passes would add: gains fall like a geometric series, whose ratio the last two tell."""
+def _slowest(squares: Tensor, rank: int) -> float:
+    """By what a pass shrinks what is missed of the last direction wanted, by the squared singular values in sight.
+
+    Halko et al., section 10.4: (s_columns / s_rank)^4. Where there are fewer than `rank`, nothing is missed.
+    """
+    return 0.0 if len(squares) < rank else float(squares[-1] / squares[rank - 1]) ** 2
+
+
+def _still_to_come(gain: float, last: float, slowest: float, ahead: int = 0) -> float:
+    """What all further passes would add, or all but the next `ahead`: gains fall like a geometric series.
+
+    Its ratio is what the last two gains tell, but no less than `slowest`: the first directions to settle go fast.
+    """
     if gain <= 0.0 or math.isinf(gain):
         return max(gain, 0.0)
-    ratio = 0.9 if last <= 0 or math.isinf(last) else min(gain / last, 0.9)
-    return gain * ratio / (1 - ratio)
+    seen = gain / last if last > 0 else 1.0
+    ratio = min(max(seen, slowest), _SLOWEST)
+    return gain * ratio ** (1 + ahead) / (1 - ratio)
 
 
 def _norm(A: Tensor) -> float:
