@@ -169,7 +169,12 @@ def test_the_command(folder, capsys):
         (["--split"], "what the base model was taught"),
         (["--regex", "a/b"], "s/FIND/PUT/"),
         (["--regex", "s/(/x/"], "no regular expression"),
-        (["--replace", "ab"], "no '='"),
+        (["--replace", "ab"], "on both sides of '='"),
+        (["--replace", "=ab"], "on both sides of '='"),
+        (["--replace", "ab="], "--remove takes a tag out"),
+        (["--add", " "], "' ' is no tag"),
+        (["--remove", ""], "'' is no tag"),
+        (["--junk", "--has", ","], "',' is no tag"),
         (["--rules", "cleen"], "no rules"),
         (["--synonyms", "--vocabulary", "nothing"], "nothing"),
         (["--sort", "size"], "size"),
@@ -186,6 +191,6 @@ def test_shipped_rules_are_printed(capsys):
     assert typed("rules", "clean") == 0
     assert "[[rules]]" in capsys.readouterr().out
     assert typed("rules") == 0
-    assert "junk" in capsys.readouterr().out
+    assert "junk            Tags that say nothing of what is to be seen" in capsys.readouterr().out
     assert typed("rules", "jnk") == 2
     assert "did you mean 'junk'" in capsys.readouterr().err

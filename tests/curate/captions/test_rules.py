@@ -182,12 +182,20 @@ def test_the_order_of_captions_does_not_matter(captions, rng):
     assert [straight[i] for i in mixed] == shuffled
 
 
+def test_several_tags_in_one_text_are_several():
+    assert edit("x, y, z", {"kind": "remove", "tags": ["x, y"]}) == "z"
+    assert edit("x, y", {"kind": "add", "tags": ["z"], "where": {"has": ["x, y"]}}) == "z, x, y"
+    assert edit("x", {"kind": "add", "tags": ["z"], "where": {"has": ["x, y"]}}) == "x"
+
+
 def test_rules_that_never_rest_are_refused():
-    with pytest.raises(UsageError, match=r"never come to rest: 'a+' becomes 'aa+'") as e:
+    with pytest.raises(UsageError, match="never come to rest: 'aa' becomes 'aaaa' and so on") as e:
         edit("a", {"kind": "regex", "find": "a", "put": "aa"})
     assert "'regex'" in e.value.hint
     with pytest.raises(UsageError, match="'replace'"):
         edit("a", {"kind": "replace", "tags": {"a": "b", "b": "a"}})
+    with pytest.raises(UsageError, match=r"'A cat sat\. ' becomes 'A cat sat\.  ' and so on"):
+        edit("A cat sat.", {"kind": "regex", "find": "$", "put": " ", "on": "caption"})
 
 
 # --- what other programs do wrong -------------------------------------------------------------------------------------

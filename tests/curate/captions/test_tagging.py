@@ -68,7 +68,8 @@ def test_captions_are_written_for_images_without(eyes, folder):
     assert captions(root) == {
         "a": "red 0, maybe, ^_^\n", "b": "by hand", "c": "red 80, maybe, ^_^\n", "d": "red 120, maybe, ^_^\n",
     }  # fmt: skip
-    assert ["1 captions were written or changed by hand" in e.message for e in told if isinstance(e, Noted)] == [True]
+    notes = [e.message for e in told if isinstance(e, Noted)]
+    assert ["1 caption written or changed by hand: left alone" in note for note in notes] == [True]
     assert [(e.done, e.total) for e in told if isinstance(e, Progress)] == [(0, 3), (3, 3)]
     steps.undo(root)
     assert captions(root) == {"b": "by hand", "c": "", "d": " \n"}

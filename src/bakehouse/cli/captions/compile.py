@@ -26,7 +26,7 @@ def compile_(
         bool, typer.Option("--overwrite", help="Also captions that were changed by hand since they were compiled.")
     ] = False,
 ) -> None:
-    """Write captions from raw tags as the triggers declare; the raw tags are kept beside them as NAME.tags."""
+    """Write captions as triggers declare. The raw tags they are made of are kept beside them as NAME.tags."""
     from bakehouse.cli.dataset.runner import run_verb
     from bakehouse.curate.triggers import Compile, find_triggers
 

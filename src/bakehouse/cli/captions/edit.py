@@ -17,7 +17,7 @@ def edit(
     utf8: Annotated[bool, typer.Option("--utf8", help="Write all captions as plain UTF-8.")] = False,
     join_lines: Annotated[bool, typer.Option("--join-lines", help="One caption out of one tag a line.")] = False,
 ) -> None:
-    """Edit all captions at once: by rules, in order, until nothing changes. Applied again, it changes nothing."""
+    """Edit all captions at once by rules. In order, until nothing changes; applied again, they change nothing."""
     from bakehouse.cli.dataset.runner import run_verb
     from bakehouse.curate.captions import RuleSet
     from bakehouse.curate.captions.editing import Edit

@@ -25,7 +25,7 @@ Vocabulary = Annotated[str | None, typer.Option(metavar="NAME|FILE", help=_KNOWN
 class Changes:
     """What is done to captions, in the order of these fields."""
 
-    rules: Annotated[Many, _option(metavar="FILE|NAME", help="A rules file, or the shipped `clean`.")] = None
+    rules: Annotated[Many, _option(metavar="FILE|NAME", help="A rules file, or clean, contradictions.")] = None
     tidy: Annotated[bool, _option("--tidy", help="Full-width commas, odd spaces, NUL as plain ones.")] = False
     underscores: Annotated[Literal["spaces", "underscores"] | None, _option(help="Faces such as ^_^ stay.")] = None
     parentheses: Annotated[Literal["plain", "escaped"] | None, _option(help="a (b), or with backslashes.")] = None

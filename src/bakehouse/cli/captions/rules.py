@@ -8,7 +8,7 @@ import typer
 def rules(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Of rules, or of a list that rules use.")] = "",
 ) -> None:
-    """Print shipped rules and lists, to be copied and changed; without a name, say what there is."""
-    from bakehouse.curate.captions.lists import shipped, text_of
+    """Print shipped rules and lists to copy and change. Without a name: say what there is."""
+    from bakehouse.curate.captions.lists import shipped, summary_of, text_of
 
-    print(text_of(name) if name else "\n".join(sorted(shipped())))
+    print(text_of(name) if name else "\n".join(f"{one:<15} {summary_of(one)}" for one in sorted(shipped())))

@@ -16,7 +16,7 @@ def stats(
     top: Annotated[int, typer.Option(min=1, help="So many lines of each table.")] = 25,
     json: Json = False,
 ) -> None:
-    """Say what captions are made of: frequencies, lengths, tokens, unknown, weak and mistyped tags, pairs."""
+    """Say what captions are made of. Frequencies, lengths, tokens, unknown, weak and mistyped tags, pairs."""
     from bakehouse.cli.terminal.captions import print_stats, tokenizer_folder
     from bakehouse.curate.captions import load_vocabulary
     from bakehouse.curate.captions.files import read_folder

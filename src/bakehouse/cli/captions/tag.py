@@ -30,9 +30,9 @@ def tag(
     front: Annotated[Many, typer.Option(metavar="TAG", help="Put in front: a trigger.")] = None,
     merge: Annotated[Literal["any", "all"], typer.Option(help="Of several taggers: what one sees, or all.")] = "any",
     underscores: Annotated[bool, typer.Option("--underscores", help="Tags as boorus spell them.")] = False,
-    most: Annotated[int, typer.Option(help="Tags from each tagger; 0 is all.")] = 0,
+    most: Annotated[int, typer.Option(min=0, help="Tags from each tagger; 0 is all.")] = 0,
     prompt: Annotated[str, typer.Option(metavar="WORDS", help="For captioners.")] = "",
-    batch: Annotated[int, typer.Option(help="Pictures at once.")] = 8,
+    batch: Annotated[int, typer.Option(min=1, help="Pictures at once.")] = 8,
     device: Annotated[str, typer.Option(metavar="NAME", help="For captioners: auto, cpu, cuda, mps.")] = "auto",
 ) -> None:
     """Write captions of what taggers see. What a person wrote stays; what was stopped goes on."""

@@ -35,7 +35,7 @@ def rules_asked(
     files = [RuleSet.load_rules(name) for name in rules or ()]
     said = {"has": list(has or ()), "lacks": list(lacks or ()), "path": path}
     where = {name: value for name, value in said.items() if value}
-    single = rules_of([{**rule, **({"where": where} if where else {})} for rule in _wished(wishes)])
+    single = rules_of([{**rule, **({"where": where} if where else {})} for rule in _wished(wishes)], "captions edit")
     named = [vocabulary] if vocabulary else [f.vocabulary for f in files if f.vocabulary]
     if len(set(named)) > 1:
         raise UsageError(f"the rules name several vocabularies: {', '.join(named)}", hint="--vocabulary says which")
@@ -86,9 +86,9 @@ _ENDS = (("add", "front"), ("append", "back"))
 
 
 def _pairs(texts: Sequence[str]) -> dict[str, str]:
-    wrong = [f"--replace {text!r} has no '='" for text in texts if "=" not in text.strip("=")]
-    if wrong:
-        raise Problems("wrong replacements:", wrong, hint="write --replace 'red hair=ginger hair'")
+    if wrong := [f"--replace {text!r}" for text in texts if "=" not in text.strip("= ")]:
+        hint = "write --replace 'red hair=ginger hair'; --remove takes a tag out"
+        raise Problems("a replacement has a tag on both sides of '='; these have not:", wrong, hint=hint)
     # A tag may be a face with an equals sign (`=_=`): the first one that has something on both sides parts.
     pairs = {}
     for text in texts:

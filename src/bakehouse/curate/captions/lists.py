@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import tomllib
 from importlib import resources
 from typing import Any
@@ -35,6 +36,11 @@ def text_of(name: str) -> str:
             hint=f"there are {', '.join(sorted(shipped()))}",
         )
     return resources.files(__package__).joinpath(_FOLDER, f"{name}.toml").read_text("utf-8").rstrip()
+
+
+def summary_of(name: str) -> str:
+    """What a shipped file is, in its own first sentence."""
+    return re.split(r"\.\s", text_of(name).removeprefix("#"), maxsplit=1)[0].strip()
 
 
 @functools.cache

@@ -7,18 +7,28 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from bakehouse.core.spec import Spec
 from bakehouse.curate.captions.lists import read_list
-from bakehouse.curate.captions.tags import BARRIER, key
+from bakehouse.curate.captions.tags import BARRIER, key, split
 from bakehouse.curate.captions.vocabulary import TagVocabulary
 
 Tags = tuple[str, ...]
 Caption = Tags | str
 """Tags in order, or sentences."""
+
+
+def _apart(tags: Tags) -> Tags:
+    if blank := [tag for tag in tags if not split(tag)]:
+        raise ValueError(f"{blank[0]!r} is no tag")
+    return tuple(part for tag in tags for part in split(tag))
+
+
+Listed = Annotated[Tags, AfterValidator(_apart)]
+"""Tags of a setting. `a, b` given as one text is two; a blank text is a mistake: an empty variable of a shell."""
 
 
 def unchanged(caption: Tags) -> Tags:
@@ -69,11 +79,11 @@ class Where(Spec):
 
     path: str = ""
     """A pattern for the caption's path in the folder: `2_red dress/*`; `!reg/*` is everything else."""
-    has: tuple[str, ...] = ()
+    has: Listed = ()
     """All of these tags; `*` stands for anything."""
-    any: tuple[str, ...] = ()
+    any: Listed = ()
     """At least one of these tags."""
-    lacks: tuple[str, ...] = ()
+    lacks: Listed = ()
     """None of these tags."""
 
     def holds(self, caption: Caption, path: str) -> bool:

@@ -98,13 +98,13 @@ class RuleSet(Spec):
         """
         vocabulary = vocabulary if vocabulary is not None else self.load_vocabulary()
         names = list(paths) if paths is not None else [""] * len(captions)
-        before = list(captions)
+        rounds = [list(captions)]
         for _ in range(_MOST_ROUNDS):
-            after, last = self._once(before, names, vocabulary)
-            if after == before:
+            after, last = self._once(rounds[-1], names, vocabulary)
+            if after == rounds[-1]:
                 return after
-            before, earlier = after, before
-        raise _restless(last, earlier, after)
+            rounds.append(after)
+        raise _restless(last, rounds)
 
     def read(self, text: str) -> Caption:
         """A caption as rules take it: its tags, or the text itself where it has sentences."""
@@ -161,8 +161,11 @@ def _counts(captions: Sequence[Caption]) -> Counter[str]:
     return counts
 
 
-def _restless(rule: Rule | None, before: Sequence[str], after: Sequence[str]) -> UsageError:
-    old, new = next((a, b) for a, b in zip(before, after, strict=True) if a != b)
+def _restless(rule: Rule | None, rounds: Sequence[Sequence[str]]) -> UsageError:
+    still = next(i for i, (a, b) in enumerate(zip(rounds[-2], rounds[-1], strict=True)) if a != b)
+    before, after = next((a[still], b[still]) for a, b in itertools.pairwise(rounds[1:]) if a[still] != b[still])
+    pairs = [*itertools.zip_longest(split(before), split(after), fillvalue=""), (before, after)]
+    old, new = next((a, b) for a, b in pairs if a != b)
     kind = rule.kind if rule is not None else ""
     return UsageError(
         f"the rules never come to rest: {old!r} becomes {new!r} and so on",
@@ -170,10 +173,10 @@ def _restless(rule: Rule | None, before: Sequence[str], after: Sequence[str]) ->
     )
 
 
-def rules_of(values: Sequence[Mapping[str, Any]]) -> tuple[Rule, ...]:
-    """Rules from tables, as a rules file has them.
+def rules_of(values: Sequence[Mapping[str, Any]], source: str = "rules") -> tuple[Rule, ...]:
+    """Rules from tables, as a rules file has them; errors name their `source`.
 
     Raises:
         Problems: wrong keys or values, all of them.
     """
-    return RuleSet.parse({"rules": list(values)}, source="rules").rules
+    return RuleSet.parse({"rules": list(values)}, source=source).rules

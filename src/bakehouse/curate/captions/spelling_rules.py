@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import field_validator
 
 from bakehouse.core.errors import UsageError
-from bakehouse.curate.captions.rule import Change, Context, Rule, Tags, each_tag
+from bakehouse.curate.captions.rule import Change, Context, Listed, Rule, each_tag
 from bakehouse.curate.captions.tags import is_face, join, split
 
 _WIDE_COMMAS = str.maketrans({"，": ", ", "、": ", ", "；": "; "})
@@ -39,7 +39,7 @@ class Case(Rule):
 
     kind: Literal["case"] = "case"
     to: Literal["lower"] = "lower"
-    spare: Tags = ()
+    spare: Listed = ()
     """Tags that stay as they are, for example a trigger."""
 
     def bind(self, context: Context) -> Change:
@@ -52,7 +52,7 @@ class Underscores(Rule):
 
     kind: Literal["underscores"] = "underscores"
     to: Literal["spaces", "underscores"] = "spaces"
-    spare: Tags = ()
+    spare: Listed = ()
     """Tags that stay as they are."""
 
     def bind(self, context: Context) -> Change:

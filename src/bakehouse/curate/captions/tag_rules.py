@@ -7,25 +7,18 @@ import re
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from bakehouse.curate.captions.rule import Change, Context, Rule, Tags, matcher, phrase, with_lists
+from bakehouse.curate.captions.rule import Change, Context, Listed, Rule, Tags, matcher, phrase, with_lists
 from bakehouse.curate.captions.tags import BARRIER, key, split
-
-
-def _no_commas(tags: Tags) -> Tags:
-    """Tags given as one text, `a, b`, are taken apart."""
-    return tuple(part for tag in tags for part in split(tag))
 
 
 class Add(Rule):
     """Tags put in front or at the back. One that is there moves to the front; at the back it stays where it is."""
 
     kind: Literal["add"] = "add"
-    tags: Tags = Field(min_length=1)
+    tags: Listed = Field(min_length=1)
     to: Literal["front", "back"] = "front"
-
-    _apart = field_validator("tags")(_no_commas)
 
     def bind(self, context: Context) -> Change:
         keys = frozenset(map(key, self.tags))
@@ -51,11 +44,11 @@ class Remove(Rule):
     """Tags taken out, however they are spelled. Sentences stay: without a word the rest would make no sense."""
 
     kind: Literal["remove"] = "remove"
-    tags: Tags = ()
+    tags: Listed = ()
     """`*` stands for anything: `* background`."""
     lists: Tags = ()
     """Shipped lists: `junk`."""
-    keep: Tags = ()
+    keep: Listed = ()
     """What stays although a pattern or list has it."""
 
     def bind(self, context: Context) -> Change:
@@ -136,12 +129,10 @@ class Sort(Rule):
     kind: Literal["sort"] = "sort"
     by: Literal["frequency", "alphabet"] = "frequency"
     """The folder's most frequent tag first (ties by the alphabet), or by the alphabet."""
-    triggers: Tags = ()
+    triggers: Listed = ()
     """These come first, in this order, where a caption has them."""
     keep: int = Field(0, ge=0)
     """So many tags at the beginning stay where they are."""
-
-    _apart = field_validator("triggers")(_no_commas)
 
     def bind(self, context: Context) -> Change:
         ranks = {key(tag): i for i, tag in enumerate(self.triggers)}

@@ -80,7 +80,8 @@ class Tag(Spec):
         places = [self._place(record, images, own, twins) for record in images]
         wanted = [p for p in places if not p.is_by_hand or self.existing != "keep"]
         if kept := len(places) - len(wanted):
-            yield Noted(message=f"{kept} captions were written or changed by hand and stay; --existing says otherwise")
+            by_hand = f"{counted(kept, 'caption')} written or changed by hand"
+            yield Noted(message=f"{by_hand}: left alone; --existing says otherwise")
         said: list[list[_Said]] = [[] for _ in wanted]
         for where in self.taggers if wanted else ():
             tagger = open_tagger(where, prompt=self.prompt, device=self.device)

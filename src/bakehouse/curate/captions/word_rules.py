@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from bakehouse.curate.captions.lists import read_data, read_list
-from bakehouse.curate.captions.rule import Change, Context, Rule, Tags, matcher
+from bakehouse.curate.captions.rule import Change, Context, Listed, Rule, Tags, matcher
 from bakehouse.curate.captions.tags import BARRIER, has_several_people, key
 
 _MOST_JOINED = 4
@@ -68,7 +68,7 @@ class Generics(Rule):
     """Your own: the general tag and the special ones; `*` stands for anything."""
     shipped: bool = True
     """Also the shipped ones."""
-    keep: Tags = ()
+    keep: Listed = ()
     """General tags that stay."""
 
     def bind(self, context: Context) -> Change:
@@ -94,7 +94,7 @@ class Redundant(Rule):
     """
 
     kind: Literal["redundant"] = "redundant"
-    keep: Tags = ()
+    keep: Listed = ()
     """Tags that stay."""
 
     def bind(self, context: Context) -> Change:
