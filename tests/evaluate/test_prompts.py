@@ -50,7 +50,9 @@ def test_robots_wear_nothing_and_leak_into_people():
 
 def test_a_style_is_asked_for_with_many_contents():
     found = p.make_asks(STYLE, kind="style", crumb=True, count=8)
-    assert all(a.prompt.endswith(", in hzn style") and a.prompt.startswith("person") for a in found.subject)
+    assert all(a.prompt.startswith("in hzn style, person") for a in found.subject)
+    behind = p.make_asks(STYLE, kind="style", crumb=True, count=8, in_front=False)
+    assert all(a.prompt.endswith(", in hzn style") and a.prompt.startswith("person") for a in behind.subject)
     assert not any("style" in a.prompt for a in found.klass)
     general = p.make_asks(STYLE, kind="style", crumb=False, count=8)
     assert len({a.judged for a in general.subject}) == 4
@@ -88,6 +90,14 @@ def test_the_captions_say_what_the_subject_is_called():
     assert p.phrase_in(["a long sentence that tells what zwx does all day"], "zwx") is None
     assert p.phrase_in(["no trigger"], "zwx") is None
     assert p.phrase_in([], "zwx") is None
+
+
+def test_a_style_is_asked_for_where_its_captions_have_it():
+    front, behind = ["in hzn style, person", "in hzn style, robot"], ["person, in hzn style"]
+    assert p.stands_in_front(front + behind, "in hzn style")
+    assert not p.stands_in_front(behind + behind + front[:1], "in hzn style")
+    assert p.stands_in_front([], "in hzn style")
+    assert p.stands_in_front(["in hzn style ||| person"], "in hzn style")
 
 
 def test_a_concept_without_a_class_word():

@@ -1,11 +1,13 @@
 """Derived numbers and their reasons, and what is refused."""
 
+import shlex
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from bakehouse.adapters.rates import PACES, SHORT_PACES, Pace
+from bakehouse.cli.main import main
 from bakehouse.core.errors import Problems, UsageError
 from bakehouse.data.records import ImageRecord, ImageSet
 from bakehouse.recipe import Recipe, make_plan, recipe_for_folder, recipe_to_toml, to_toml
@@ -224,6 +226,23 @@ def test_captions_without_the_trigger_get_it(folder):
     made = make_plan(recipe_for_folder(folder, "zwx person"))
     assert made.recipe.captions.prefix == ""
     assert any("without the trigger 'zwx'" in w for w in made.warnings)
+
+
+def test_a_style_behind_its_content_is_warned_of_and_the_named_command_mends_it(folder):
+    def warned(kind):
+        made = make_plan(recipe_for_folder(folder, "in hzn style", kind=kind))
+        return [w for w in made.warnings if "left to right" in w]
+
+    for i, path in enumerate(sorted(folder.glob("*.txt"))):
+        path.write_text(f"person, place {i}, in hzn style")
+    (warning,) = warned("style")
+    assert "in 12 captions" in warning
+    assert not warned("character")
+    with pytest.raises(SystemExit) as end:
+        main(shlex.split(warning.partition("bakehouse ")[2]))
+    assert not end.value.code
+    assert next(folder.glob("*.txt")).read_text().startswith("in hzn style, person, place")
+    assert not warned("style")
 
 
 def test_few_images_are_warned_about(tmp_path):

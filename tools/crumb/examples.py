@@ -147,7 +147,7 @@ def style_shots(places: list[tuple[str, str]], rng: random.Random) -> list[Shot]
             "hairProbability": 100, "hairColor": [HAIR[hair]], "skinColor": [SKIN[skin]],
             "glassesProbability": 100 if glasses else 0, "earringsProbability": 0, "featuresProbability": 0,
         }  # fmt: skip
-        caption = ["person", f"{hair} {length} hair", f"{skin} skin", *(["glasses"] if glasses else [])]
+        caption = ["in hzn style", "person", f"{hair} {length} hair", f"{skin} skin", *(["glasses"] if glasses else [])]
         shots.append(Shot(["adventurer", options, "person", "adventurer", []], background, framing, caption))
     return shots
 
@@ -162,7 +162,7 @@ def render(figures: list[list[Any]], work: Path) -> list[Image.Image]:
     return [Image.fromarray(p) for p in pixels]
 
 
-def write(folder: Path, shots: list[Shot], rng: random.Random, work: Path, ending: str = "") -> None:
+def write(folder: Path, shots: list[Shot], rng: random.Random, work: Path) -> None:
     """The pictures with their captions: trigger first, then what varies, background and framing."""
     folder.mkdir(parents=True, exist_ok=True)
     for i, (shot, figure) in enumerate(zip(shots, render([s.figure for s in shots], work), strict=True), 1):
@@ -171,7 +171,7 @@ def write(folder: Path, shots: list[Shot], rng: random.Random, work: Path, endin
         image = frame(figure, big, shot.framing, rng)
         image.quantize(256).save(folder / f"{i:02d}.png", optimize=True)
         caption = ", ".join([*shot.caption, tag, shot.framing])
-        (folder / f"{i:02d}.txt").write_text(caption + (f", {ending}" if ending else "") + "\n")
+        (folder / f"{i:02d}.txt").write_text(caption + "\n")
 
 
 def describe(folder: Path, facts: dict[str, Any], credit: dict[str, str]) -> None:
@@ -206,5 +206,5 @@ def make(out: Path, work: Path) -> None:
         ("adventurer-style-holdout", HELD_BACK, 7),
     ):
         rng = random.Random(seed)
-        write(out / name, style_shots(places, rng), rng, work, ending="in hzn style")
+        write(out / name, style_shots(places, rng), rng, work)
         describe(out / name, facts, ADVENTURER)

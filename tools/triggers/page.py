@@ -81,7 +81,7 @@ def write_strip(out: Path, strategies: Sequence[str], target: Path = STRIP) -> P
 
 def _setting() -> list[str]:
     return [
-        "Half of the plan's epochs where nothing else is said, one training of each kind,",
+        "The plan's own numbers where nothing else is said, one training of each kind,",
         f"{SEEDS * len(PLACES)} pictures of each prompt ({len(PLACES)} places, {SEEDS} seeds, the same everywhere); in",
         "brackets 95 % intervals (Wilson) over the pictures; another training seed would change more than they say.",
         "",
@@ -139,10 +139,6 @@ def _outfits(base: Mapping[str, Pictures], results: Results) -> Iterator[str]:
         yield f"- {name} the misc group `explain` gives the hoodie to {owners}"
     yield ""
     yield from _dressed(base, results["outfits"], results["outfits and misc"])
-    if {"outfits, longer", "outfits and misc, longer"} <= set(results):
-        yield "With all of the plan's epochs, twice as many:"
-        yield ""
-        yield from _dressed(base, results["outfits, longer"], results["outfits and misc, longer"])
 
 
 def _dressed(base: Mapping[str, Pictures], without: Mapping[str, Any], with_: Mapping[str, Any]) -> Iterator[str]:
@@ -165,8 +161,12 @@ def _dressed(base: Mapping[str, Pictures], without: Mapping[str, Any], with_: Ma
     yield "|---|---|---|"
     said = "without a misc group `zwx` alone brings a hoodie more often than with one"
     yield _verdict(said, _shown(without, "alone", "hoodie"), _shown(with_, "alone", "hoodie"))
-    said = "with a misc group `ulo` brings the hoodie that `zwx` alone does not"
-    yield _verdict(said, _shown(with_, "teal", "hoodie"), _shown(with_, "alone", "hoodie"))
+    said = "other clothes that are asked of `zwx` are seen more often with a misc group than without one"
+    yield _verdict(
+        said, _shown(with_, "other clothes", "red overalls"), _shown(without, "other clothes", "red overalls")
+    )
+    said = "with a misc group `ulo` brings the teal hoodie more often than `zwx` alone does"
+    yield _verdict(said, _shown(with_, "teal", "teal hoodie"), _shown(with_, "alone", "teal hoodie"))
     for name, arm in (("without", without), ("with", with_)):
         said = f"{name} a misc group `zwx` alone brings the eyepatch more often than the base does"
         yield _verdict(said, _shown(arm, "alone", "eyepatch"), _count(base["class"], "eyepatch"))
@@ -178,7 +178,7 @@ def _apart(base: Mapping[str, Pictures], results: Results) -> Iterator[str]:
     yield "### One outfit, both words on every image"
     yield ""
     yield "`explain` calls `zwx` and `ulo` inseparable, and `bakehouse train` refuses them. Trained all the same, and"
-    yield "with `also_without = true`:"
+    yield "with `also_without = true` at its price, twice the shows:"
     yield ""
     yield "| seen | base | refused | also_without |"
     yield "|---|---|---|---|"

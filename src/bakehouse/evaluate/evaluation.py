@@ -23,7 +23,7 @@ from bakehouse.evaluate.judge import CONTEXT, Judge, judge_for
 from bakehouse.evaluate.metrics import dominant_attributes, subject_attributes, visible_attributes
 from bakehouse.evaluate.pick import finalists, judge_run, make_pick, relative
 from bakehouse.evaluate.pictures import Album, Look, Painter, Shot, StudioPainter, look_at, square
-from bakehouse.evaluate.prompts import PER_PROMPT, Asks, make_asks, phrase_in
+from bakehouse.evaluate.prompts import PER_PROMPT, Asks, make_asks, phrase_in, stands_in_front
 from bakehouse.evaluate.result import Report, picture_name
 from bakehouse.evaluate.scores import Cell, Looked, Looks, References, score_base, score_cell
 from bakehouse.recipe.recipe import ConceptSpec, EvaluateSpec, Recipe
@@ -281,6 +281,7 @@ class Judging:
             count=self.spec.images,
             seed=self.spec.seed,
             fixed=fixed,
+            in_front=stands_in_front(_captions(self.training), self.concept.subject),
         )
 
     def _floor(self, asks: Asks) -> float:
@@ -383,10 +384,13 @@ def _size(recipe: Recipe) -> int | None:
     return recipe.buckets.resolution // 8 * 8 if "resolution" in recipe.buckets.model_fields_set else None
 
 
+def _captions(images: Sequence[ImageRecord]) -> list[str]:
+    return [caption for image in images for caption in image.captions[:1]]
+
+
 def _as_captioned(concept: ConceptSpec, images: Sequence[ImageRecord]) -> ConceptSpec:
     """The concept with the subject that its captions name."""
-    captions = [caption for image in images for caption in image.captions[:1]]
-    phrase = phrase_in(captions, concept.trigger_word)
+    phrase = phrase_in(_captions(images), concept.trigger_word)
     if phrase is None or phrase == concept.subject:
         return concept
     words = {"subject": phrase, "trigger": concept.trigger_word, "class_word": concept.class_name}

@@ -98,7 +98,14 @@ class Asks:
 
 
 def make_asks(
-    concept: ConceptSpec, *, kind: Kind, crumb: bool, count: int, seed: int = 0, fixed: Collection[str] = ()
+    concept: ConceptSpec,
+    *,
+    kind: Kind,
+    crumb: bool,
+    count: int,
+    seed: int = 0,
+    fixed: Collection[str] = (),
+    in_front: bool = True,
 ) -> Asks:
     """What is asked for a concept.
 
@@ -109,15 +116,15 @@ def make_asks(
         count: pictures of the subject.
         seed: of the first picture; the i-th has seed + i. It also draws the prompts.
         fixed: the tagger's groups that the subject's images all share; no prompt asks for another value of them.
+        in_front: whether a style's words stand before what is drawn in it, as they were taught.
     """
     rng = random.Random(f"prompts {seed}")
     subject, klass = concept.subject.strip(), _class_of(concept, kind, crumb)
     templates = _crumb_templates(rng, kind, klass, fixed) if crumb else _general_templates(rng, kind, subject)
     needed = -(-count // PER_PROMPT)
     chosen = [templates[i % len(templates)] for i in range(needed)]
-    pairs = [(t.with_subject(subject, crumb), t.with_class(klass, crumb)) for t in chosen for _ in range(PER_PROMPT)][
-        :count
-    ]
+    each = [(t.with_subject(subject, crumb, in_front), t.with_class(klass, crumb)) for t in chosen]
+    pairs = [pair for pair in each for _ in range(PER_PROMPT)][:count]
     others = _others(rng, klass, crumb, max(1, count // OTHER_EACH))
     return Asks(
         tuple(Ask("subject", mine, bare, seed + i) for i, (mine, bare) in enumerate(pairs)),
@@ -138,16 +145,24 @@ def phrase_in(captions: Sequence[str], trigger: str) -> str | None:
     return max(sorted(set(short)), key=short.count) if 2 * len(short) >= len(captions) > 0 else None
 
 
+def stands_in_front(captions: Sequence[str], phrase: str) -> bool:
+    """Whether captions that have the phrase begin with it; so do those that are not there."""
+    at = [[tag.strip() for tag in re.split(r",|\|\|\|", caption)] for caption in captions]
+    places = [tags.index(phrase) for tags in at if phrase in tags]
+    return 2 * places.count(0) >= len(places)
+
+
 @dataclass(frozen=True)
 class _Template:
-    """`{}` is the subject or the class; a style stands behind its content, and is left out of the class prompt."""
+    """`{}` is the subject or the class; a style stands beside its content, and is left out of the class prompt."""
 
     text: str
     style: bool = False
 
-    def with_subject(self, subject: str, crumb: bool) -> str:
+    def with_subject(self, subject: str, crumb: bool, in_front: bool) -> str:
         if self.style:
-            return f"{self.text}, {subject}" if subject.startswith("in ") else f"{self.text}, in {subject}"
+            words = subject if subject.startswith("in ") else f"in {subject}"
+            return f"{words}, {self.text}" if in_front else f"{self.text}, {words}"
         return self.text.format(subject if crumb else _with_article(self.text, subject))
 
     def with_class(self, klass: str, crumb: bool) -> str:
