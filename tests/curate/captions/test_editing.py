@@ -117,6 +117,7 @@ def test_a_text_that_is_no_caption_is_left_alone(folder):
     (root / "notes.txt").write_text("not a caption")
     run(root, ADD)
     assert (root / "notes.txt").read_text() == "not a caption"
+    assert read_folder(root).notes == ("notes.txt: it belongs to no image and is passed over",)
 
 
 def test_the_same_stem_in_two_folders(folder):

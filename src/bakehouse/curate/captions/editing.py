@@ -122,8 +122,9 @@ def difference(before: Sequence[str], after: Sequence[str]) -> str:
 
 
 def _without(tags: Sequence[str], others: Sequence[str]) -> list[str]:
+    """Each once: a tag that comes to every line of a caption is one tag."""
     gone = set(others)
-    return [tag for tag in tags if tag not in gone]
+    return [tag for tag in dict.fromkeys(tags) if tag not in gone]
 
 
 def _listed(sign: str, tags: Sequence[str]) -> str:

@@ -96,11 +96,15 @@ def read_folder(folder: Path | str, found: Found | None = None) -> CaptionFolder
             hint=f"bakehouse dataset import {root / listed} -o FOLDER writes each beside its image",
         )
     remarks: dict[str, list[str]] = {}
-    images = {path: _of_image(path, caption_files(path, found), root, remarks) for path in paths}
+    files_of = {path: caption_files(path, found) for path in paths}
+    images = {path: _of_image(path, files, root, remarks) for path, files in files_of.items()}
     captions = [caption for caption in images.values() if caption is not None]
     if not images:
         files = sorted(found.captions.values(), key=lambda p: natural_key(p, root))
         captions = [caption for path in files if (caption := _read(path, root, remarks)) is not None]
+    elif strays := set(found.captions.values()).difference(*files_of.values()):
+        names = [path.relative_to(root).as_posix() for path in strays if path.suffix.lower() != ".json"]
+        remarks["it belongs to no image and is passed over"] = sorted(names)
     if not images and not captions:
         raise UsageError(f"{root} has neither images nor captions", hint="give the folder that holds them")
     once = {caption.path: caption for caption in captions}
@@ -154,4 +158,4 @@ def _notes(remarks: dict[str, list[str]]) -> tuple[str, ...]:
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         return f"{', '.join(names[:3])}{more}: {note}"
 
-    return tuple(told(note, names) for note, names in remarks.items())
+    return tuple(told(note, names) for note, names in remarks.items() if names)
