@@ -66,6 +66,15 @@ def test_a_varied_group_keeps_the_dress_from_the_character(build):
     assert "D05" not in ids(report)
 
 
+def test_what_others_take_may_come_along_where_the_word_was_hardly_seen_without(build):
+    """A prompt of the character alone says nothing of clothes: two of three of its shows wear a dress."""
+    character, outfit, _ = told(build, [A, B, C], RED, BLUE, MISC).triggers
+    assert character.comes_along == {"dress": pytest.approx(2 / 3)}
+    assert outfit.comes_along == {"blue eyes": 1, "long hair": 1}, "never seen on anybody else"
+    character, _, _ = told(build, [A, B, C], RED, BLUE, [*MISC, *MISC, *MISC]).triggers
+    assert character.comes_along == {}
+
+
 def test_left_out_in_all_groups_the_dress_is_the_characters(build):
     report = told(build, [A, B, C], RED, BLUE)
     assert "dress" in absorbed(report, "zwx") and "dress" not in absorbed(report, "redfit")

@@ -37,13 +37,14 @@ def _table(explanation: Explanation) -> Table:
     table.add_column("shows", justify="right")
     table.add_column("strategy")
     table.add_column("will absorb (share of its shows)")
+    table.add_column("may come along", style="dim")
     table.add_column("prompts decide on", style="dim")
     for t in explanation.triggers:
         missed = t.strategy in ("fluid", "static") and t.realised not in ("", t.strategy)
         strategy = f"{t.kind}, {t.strategy}" + (f"; in fact {t.realised}" if missed else "")
-        kept = _some([f"{tag} {share:.0%}" for tag, share in t.keeps.items()])
+        along, kept = (_some([f"{tag} {share:.0%}" for tag, share in s.items()]) for s in (t.comes_along, t.keeps))
         absorbed = _some([_absorbed(a) for a in t.absorbs]) or "only what no tag says"
-        table.add_row(t.word, str(t.images), f"{t.shows:g}", strategy, absorbed, kept)
+        table.add_row(t.word, str(t.images), f"{t.shows:g}", strategy, absorbed, along, kept)
     return table
 
 

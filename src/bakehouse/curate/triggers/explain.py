@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bakehouse.curate.triggers.findings import Finding, findings
-from bakehouse.curate.triggers.shows import Absorption, Show, absorptions, said_with, shows_of
+from bakehouse.curate.triggers.shows import MOSTLY, Absorption, Show, absorptions, said_with, shows_of, unsaid_with
 from bakehouse.data.tag_groups import group_of
 from bakehouse.data.triggers import LEVELS, Compiled, Trigger
 
@@ -25,6 +25,9 @@ class Explained:
     shows: float
     """Of an epoch."""
     absorbs: tuple[Absorption, ...]
+    comes_along: Mapping[str, float]
+    """What other triggers absorb and most of its shows hold as well, with their share: where a prompt says nothing
+    else, the word may bring it, for it was hardly ever seen without."""
     keeps: Mapping[str, float]
     """Tags of its look that captions go on saying, with the share of its shows that do: prompts decide on them."""
     realised: str
@@ -73,6 +76,7 @@ def _explained(trigger: Trigger, shows: Sequence[Show], absorbed: Mapping[str, t
     mine = [s for s in shows if trigger.word in s.triggers]
     static = trigger.model_copy(update={"strategy": "static", "keeps": ()})
     said = said_with(shows, trigger.word)
+    beside, own = unsaid_with(shows, trigger.word), {a.what for a in absorbed[trigger.word]}
     look = {tag: share for tag, share in said.items() if group_of(tag) in static.groups}
     return Explained(
         trigger.word,
@@ -81,9 +85,14 @@ def _explained(trigger: Trigger, shows: Sequence[Show], absorbed: Mapping[str, t
         images=len({s.image for s in mine}),
         shows=sum(s.weight for s in mine),
         absorbs=absorbed[trigger.word],
-        keeps=dict(sorted(look.items(), key=lambda kv: (-kv[1], kv[0]))),
+        comes_along=_most_first({what: p for what, p in beside.items() if what in others - own and p >= MOSTLY}),
+        keeps=_most_first(look),
         realised=_realised(mine, static, others),
     )
+
+
+def _most_first(shares: Mapping[str, float]) -> dict[str, float]:
+    return dict(sorted(shares.items(), key=lambda kv: (-kv[1], kv[0])))
 
 
 def _realised(mine: Sequence[Show], static: Trigger, others: Collection[str]) -> str:

@@ -13,7 +13,7 @@ given away in the same manner, until no trigger shows enough of it.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bakehouse.data.tag_groups import group_of, head_of, plain
@@ -25,6 +25,9 @@ PARTLY = 0.3
 """Below this p a trigger has not learned the thing: it is one of several that come with it."""
 STRONGLY = 0.8
 """From this p on the trigger alone brings the thing."""
+
+MOSTLY = 0.5
+"""From this p on a trigger may bring a thing that another one has absorbed."""
 
 Shown = frozenset[int]
 """Some of the shows of an epoch, by their numbers in the list."""
@@ -150,10 +153,19 @@ def _absorption(
 
 def said_with(shows: Sequence[Show], word: str) -> dict[str, float]:
     """For every tag that captions say beside a trigger, the share of the trigger's shows that say it."""
-    mine = [s for s in shows if word in s.triggers]
+    return _shares((s.weight, s.said) for s in shows if word in s.triggers)
+
+
+def unsaid_with(shows: Sequence[Show], word: str) -> dict[str, float]:
+    """p(c | T): for everything seen and not said beside a trigger, the share of the trigger's shows."""
+    return _shares((s.weight, s.unsaid) for s in shows if word in s.triggers)
+
+
+def _shares(weighted: Iterable[tuple[float, Collection[str]]]) -> dict[str, float]:
     counts: dict[str, float] = defaultdict(float)
-    for show in mine:
-        for tag in show.said:
-            counts[tag] += show.weight
-    whole = sum(s.weight for s in mine)
-    return {tag: n / whole for tag, n in counts.items()} if whole else {}
+    whole = 0.0
+    for weight, tags in weighted:
+        whole += weight
+        for tag in tags:
+            counts[tag] += weight
+    return {tag: n / whole for tag, n in counts.items()}
