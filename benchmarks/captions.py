@@ -33,6 +33,7 @@ TRIGGER = "zwx"
 
 def write(folder: Path, captions: int) -> None:
     """So many caption files; the same ones each time."""
+    folder.mkdir()
     rng = random.Random(0)
     usual = [*(f"{color}_{noun}" for color in COLORS for noun in NOUNS), *NOUNS, *OTHERS]
     rare = [f"thing {i}" for i in range(4000)]
@@ -67,8 +68,9 @@ def main() -> None:
     added: list[dict[str, Any]] = [{"kind": "add", "tags": [TRIGGER]}, {"kind": "sort", "triggers": [TRIGGER]}]
     verb = Edit(rules=RuleSet.load_rules("clean").then(rules_of(added)))
     with tempfile.TemporaryDirectory() as temporary:
-        root = Path(temporary)
+        root, other = Path(temporary, "phases"), Path(temporary, "command")
         write(root, count)
+        write(other, count)  # what was edited once is in the store already
         timed("read", lambda: read_folder(root))
         made = timed("read, rules", lambda: list(verb.propose(ImageSet((), root=root))))
         proposals = [p for p in made if isinstance(p, Proposal)]
@@ -76,9 +78,9 @@ def main() -> None:
         left = timed("read, rules, nothing to do", lambda: list(verb.propose(ImageSet((), root=root))))
         assert not any(isinstance(p, Proposal) for p in left), "edited twice is not edited once"
         timed("take it back", lambda: steps.undo(root))
-        edit = ("captions", "edit", str(root), "--rules", "clean", "--add", TRIGGER, "--sort", "frequency")
+        edit = ("captions", "edit", str(other), "--rules", "clean", "--add", TRIGGER, "--sort", "frequency")
         timed("the whole command", lambda: command(*edit))
-        timed("the command that takes it back", lambda: command("dataset", "undo", str(root)))
+        timed("the command that takes it back", lambda: command("dataset", "undo", str(other)))
 
 
 if __name__ == "__main__":
