@@ -228,6 +228,19 @@ def test_captions_without_the_trigger_get_it(folder):
     assert any("without the trigger 'zwx'" in w for w in made.warnings)
 
 
+def test_class_images_of_a_style_are_made_of_what_its_captions_say_beside_it(folder):
+    def prior():
+        return make_plan(recipe_for_folder(folder, "in hzn style", kind="style")).recipe.prior.source
+
+    for i, path in enumerate(sorted(folder.glob("*.txt"))):
+        path.write_text(f"in hzn style, person, place {i}")
+    assert prior() == "captions"
+    path.write_text("in hzn style")
+    assert prior() == "none", "nothing is left of a caption to make a picture of"
+    path.unlink()
+    assert prior() == "none"
+
+
 def test_a_style_behind_its_content_is_warned_of_and_the_named_command_mends_it(folder):
     def warned(kind):
         made = make_plan(recipe_for_folder(folder, "in hzn style", kind=kind))

@@ -395,6 +395,15 @@ class _Derivation:
         text = ", ".join([f"{preset.per_epoch} for {preset.about}", *why])
         return round(preset.per_epoch * factor), text
 
+    def _captions_say_more(self) -> bool:
+        """Whether something is left of every caption without its trigger: there is a class image to make of it."""
+        concepts, words = self.recipe.concepts, [t.word for t in self.recipe.triggers]
+        return all(
+            r.captions and without_trigger(r.captions[0], concepts[r.concept], words)
+            for r in self.images
+            if not concepts[r.concept].class_name
+        )
+
     def _prior(self) -> None:
         prior = self.recipe.prior
         if prior.source is None:
@@ -403,7 +412,7 @@ class _Derivation:
             reason = f"usual for {self.preset.about}"
             if prior.folder:
                 source, reason = "folder", "prior.folder is given"
-            elif not named:
+            elif not named and not (source == "captions" and self._captions_say_more()):
                 source, reason = "none", "no class word is known"
             elif source == "captions":
                 reason = "one class image for each caption, so that the class keeps its looks"
