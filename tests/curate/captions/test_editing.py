@@ -106,6 +106,15 @@ def test_raw_tags_are_edited_where_captions_are_compiled_from_them(folder):
     assert (root / "a.txt").read_text() == "compiled"
 
 
+def test_nothing_to_edit_is_explained(folder):
+    (silent,) = run(folder(a=None), ADD)
+    assert "captions tag" in silent.message
+    asked = {**ADD, "where": {"has": ["x", "dog"], "path": "!b*"}}
+    (unmet,) = run(folder(a="x", b="dog, x"), asked, {**asked, "kind": "remove"})
+    assert unmet.message.endswith("asked for: path !b*, has x, dog")
+    assert run(folder(a="zwx", b="zwx"), ADD) == []
+
+
 def test_captions_without_images(tmp_path):
     (tmp_path / "a.txt").write_text("x")
     run(tmp_path, ADD)
@@ -160,7 +169,8 @@ def test_the_command(folder, capsys):
     assert "bakehouse dataset undo" in capsys.readouterr().out
     assert typed("edit", root, "--add", "zwx") == 0
     assert "nothing to edit" in capsys.readouterr().out
-    assert typed("edit", root, "--lower", "--has", "dog") == 0
+    assert typed("edit", root, "--lower", "--has", "dog", "--path", "b*") == 0
+    assert "asked for: path b*, has dog" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,7 @@ class Edit(Spec):
         folder = read_folder(images.root, images.found if isinstance(images, Glanced) else None)
         edited = self.edited(folder)
         yield from (Warned(message=note) for note in self._left(folder))
+        yield from (Noted(message=note) for note in (() if edited else self._idle(folder)))
         if any(one.file.path.suffix == RAW_SUFFIX for one in edited):
             yield Noted(message="raw tags are edited: bakehouse captions compile FOLDER makes captions of them again")
         for one in edited:
@@ -80,6 +81,16 @@ class Edit(Spec):
         lines = (line for file in folder.captions for line in file.captions if about_tags)
         if sentences := sum(map(self.rules.sees_prose, lines)):
             yield f"{counted(sentences, 'caption')} with sentences: rules about tags change nothing there"
+
+    def _idle(self, folder: CaptionFolder) -> Iterator[str]:
+        """Why nothing changes, where that may not be meant."""
+        captions = [(self.rules.read(line), str(file.name)) for file in folder.captions for line in file.captions]
+        if not captions:
+            yield "there is no caption yet: bakehouse captions tag FOLDER writes them"
+            return
+        for where in dict.fromkeys(rule.where for rule in self.rules.rules):
+            if not any(where.holds(caption, name) for caption, name in captions):
+                yield f"no caption is one of those that are asked for: {where.told}"
 
     def _captions(self, file: CaptionText) -> tuple[str, ...]:
         captions = file.captions

@@ -86,6 +86,12 @@ class Where(Spec):
     lacks: Listed = ()
     """None of these tags."""
 
+    @property
+    def told(self) -> str:
+        """In words: `path 2_*, has zwx, smile`."""
+        said = {name: getattr(self, name) for name in type(self).model_fields}
+        return ", ".join(f"{name} {v if isinstance(v, str) else ', '.join(v)}" for name, v in said.items() if v)
+
     def holds(self, caption: Caption, path: str) -> bool:
         """Whether the rule is for this caption."""
         if self.path and fnmatchcase(path, self.path.removeprefix("!")) == self.path.startswith("!"):
