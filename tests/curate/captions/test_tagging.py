@@ -217,15 +217,19 @@ def test_the_command_with_the_embedded_tagger(tmp_path, capsys, monkeypatch):
         (root / name).write_bytes((example / name).read_bytes())
     (root / "02.txt").write_text("by hand")
     with pytest.raises(SystemExit) as e:
-        main(["captions", "tag", str(root), "--front", "zwx", "--json"])
+        main(["captions", "tag", str(root), "--front", "zwx", "--extension", ".caption", "--json"])
     assert not e.value.code
-    assert [c["path"] for c in json.loads(capsys.readouterr().out)["changes"]] == ["01.txt"]
-    written = (root / "01.txt").read_text()
+    assert [c["path"] for c in json.loads(capsys.readouterr().out)["changes"]] == ["01.caption"]
+    written = (root / "01.caption").read_text()
     assert written.startswith("zwx, person, ")
     assert (root / "02.txt").read_text() == "by hand"
     # What it said is what the example's own caption says of hair, skin or background.
     own = set((example / "01.txt").read_text().strip().split(", "))
     assert len(own & set(written.strip().split(", "))) >= 2
+    with pytest.raises(SystemExit) as e:
+        main(["captions", "tag", str(root), "--batch", "0"])
+    assert e.value.code == 2
+    assert "--batch" in capsys.readouterr().err
 
 
 def test_proposals_are_shown_without_writing(eyes, folder):

@@ -32,6 +32,7 @@ def tag(
     underscores: Annotated[bool, typer.Option("--underscores", help="Tags as boorus spell them.")] = False,
     most: Annotated[int, typer.Option(min=0, help="Tags from each tagger; 0 is all.")] = 0,
     prompt: Annotated[str, typer.Option(metavar="WORDS", help="For captioners.")] = "",
+    extension: Annotated[Literal[".txt", ".caption"], typer.Option(help="Of new caption files.")] = ".txt",
     batch: Annotated[int, typer.Option(min=1, help="Pictures at once.")] = 8,
     device: Annotated[str, typer.Option(metavar="NAME", help="For captioners: auto, cpu, cuda, mps.")] = "auto",
 ) -> None:
@@ -42,7 +43,8 @@ def tag(
     wanted = {
         "taggers": tagger or ["crumb"], "existing": existing, "thresholds": thresholds_of(threshold or ()),
         "categories": also and [*also, "character", "general"], "exclude": exclude, "front": front, "merge": merge,
-        "most": most, "underscores": underscores, "prompt": prompt, "batch": batch, "device": device,
+        "most": most, "underscores": underscores, "prompt": prompt, "extension": extension, "batch": batch,
+        "device": device,
     }  # fmt: skip
     default = {name: field.default for name, field in Tag.model_fields.items()}
     said = {name: value for name, value in wanted.items() if value and value != default[name]}
