@@ -79,6 +79,16 @@ def test_rotated(images, with_bias):
     )
 
 
+def test_rotated_in_pieces_is_rotated_whole(monkeypatch):
+    torch.manual_seed(0)
+    out, signal = torch.randn(70, 12), torch.randn(70, 12)
+    turn, bias = cayley(torch.randn(4, 3, 3)).requires_grad_(), torch.randn(12)
+    (whole,) = torch.autograd.grad(rotated(out, turn, bias), turn, signal)
+    monkeypatch.setattr("bakehouse.adapters.fused._CACHED", 64)
+    (pieces,) = torch.autograd.grad(rotated(out, turn, bias), turn, signal)
+    torch.testing.assert_close(pieces, whole)
+
+
 SPECS = {
     "lora": LoRA(rank=2, alpha=3.0),
     "lokr": LoKr(rank=1, alpha=3.0, factor=2),

@@ -117,3 +117,13 @@ def test_blocks_can_be_counted_instead(tiny):
     adapter.remove()
     with pytest.raises(UsageError, match="5 blocks do not fill evenly"):
         OFT(block_count=5).inject(tiny.parts(), None)
+
+
+def test_the_gradient_of_a_turn_is_that_of_its_formula():
+    torch.manual_seed(0)
+    blocks = torch.randn(3, 4, 4, dtype=torch.float64, requires_grad=True)
+    signal, eye = torch.randn_like(blocks), torch.eye(4, dtype=torch.float64)
+    q = blocks - blocks.mT
+    (wanted,) = torch.autograd.grad(torch.linalg.inv(eye + q) @ (eye - q), blocks, signal)
+    (mine,) = torch.autograd.grad(cayley(blocks), blocks, signal)
+    torch.testing.assert_close(mine, wanted)

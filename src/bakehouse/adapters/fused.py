@@ -18,6 +18,9 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import conv2d, linear
 from torch.nn.grad import conv2d_input
 
+_CACHED = 1 << 16
+"""Numbers that stay in a core's cache beside as many others."""
+
 
 class _Product(torch.autograd.Function):
     @staticmethod
@@ -118,20 +121,33 @@ class _Rotated(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         out, turn, bias = ctx.saved_tensors
         count, size, _ = turn.shape
-        g, o = (_by_block(t, count, size, ctx.channels) for t in (grad, out))
-        product = (g @ o.mT).sum(0) if ctx.channels == 1 else g @ o.mT
-        if bias is not None:
-            sums = g.sum(-1).sum(0) if ctx.channels == 1 else g.sum(-1)
-            product = product - sums[:, :, None] * bias.view(count, 1, size)
-        # The sum over all places of g yᵀ, where y = Rᵀ o came before the turn: a rotation's inverse is its transpose.
+        if ctx.channels == 1:
+            y = out if bias is None else out - bias[:, None, None]
+            g, y = (t.reshape(t.shape[0], count, size, -1) for t in (grad, y))
+            product = (g @ y.mT).sum(0)
+        else:
+            g, y = (t.reshape(-1, count * size) for t in (grad, out))
+            product = _outer_by_block(g, y, bias, count)
+        # Wanted is the sum of g zᵀ, where z = Rᵀ y came before the turn: a rotation's inverse is its transpose.
         return grad, product @ turn, None, None
 
 
-def _by_block(t: Tensor, count: int, size: int, channels: int) -> Tensor:
-    """[..., out] as [count, size, places]; images [batch, out, h, w] as [batch, count, size, h w]."""
-    if channels == 1:
-        return t.reshape(t.shape[0], count, size, -1)
-    return t.reshape(-1, count, size).permute(1, 2, 0)
+def _outer_by_block(g: Tensor, out: Tensor, bias: Tensor | None, count: int) -> Tensor:
+    """The sum over rows [n, outs] of g yᵀ, y = out - bias, block by block: [count, size, size].
+
+    A block reads a few numbers of each row. On a CPU, what is too large for a core's cache goes in pieces that are not:
+    else every row comes from memory again for every block.
+    """
+    size = g.shape[1] // count
+    rows = len(g)
+    if g.device.type == "cpu" and g.numel() > 8 * _CACHED:
+        rows = max(1, _CACHED // g.shape[1])
+    product = g.new_zeros(count, size, size)
+    for start in range(0, len(g), rows):
+        left, y = g[start : start + rows], out[start : start + rows]
+        y = y if bias is None else y - bias
+        product.baddbmm_(left.view(-1, count, size).permute(1, 2, 0), y.view(-1, count, size).transpose(0, 1))
+    return product
 
 
 def rotated(out: Tensor, turn: Tensor, bias: Tensor | None, *, channels: int = -1) -> Tensor:

@@ -92,7 +92,8 @@ class AdapterLayer(nn.Module, ABC):
         return "input"
 
     def fused(self, base: Base, multiplier: float) -> tuple[Callable[[], Tensor], Teach] | None:
-        """For layers whose `way` is `weight`: what makes ΔW, without a gradient, and what makes the output teach.
+        """For layers whose `way` is `weight`: what makes W + multiplier x ΔW, without a gradient, and what makes the
+        output teach.
 
         Two large products a training step in place of three. None: autograd's own way through ΔW.
         """
@@ -227,8 +228,7 @@ class Hook:
             if (fused := layer.fused(base, multiplier)) is not None:
                 assert isinstance(base, nn.Linear | nn.Conv2d)
                 make, teach = fused
-                whole: Tensor = base.weight
-                return teach(x, product(base, x, lambda: torch.add(whole, make(), alpha=multiplier)))
+                return teach(x, product(base, x, make))
         weight: Tensor = base.weight
         bias: Tensor | None = base.bias
         for entry in entries:

@@ -212,11 +212,10 @@ class LoKrLayer(DecomposableLayer):
     def fused(self, base: Base, multiplier: float) -> tuple[Callable[[], Tensor], Teach] | None:
         if self.dora_scale is not None:
             return None
-        shape = base.weight.shape
 
         @torch.no_grad()
         def make() -> Tensor:
-            return self.update(shape)
+            return torch.add(base.weight, self.update(base.weight.shape), alpha=multiplier)
 
         small, scale = self.small(), self.scale * multiplier
         up, down = (self.lokr_w2_a, self.lokr_w2_b) if self.lokr_w2 is None else (self.lokr_w2, None)

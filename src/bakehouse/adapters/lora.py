@@ -188,8 +188,8 @@ class LoRALayer(DecomposableLayer):
         if self.dora_scale is not None:
             return None
         up, down = self.up * (self.scale * multiplier), self.down
-        made = (self.up.detach() * self.scale, down.detach())
-        return lambda: made[0] @ made[1], lambda x, out: low_rank(out, x, up, down)
+        made = (up.detach(), down.detach())
+        return lambda: torch.addmm(base.weight, *made), lambda x, out: low_rank(out, x, up, down)
 
     def applied(self, base: Base, x: Tensor) -> Tensor:
         return self._through(base, x, self.down, self.up)

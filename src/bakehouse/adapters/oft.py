@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, Self
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from bakehouse.adapters.fused import rotated
 from bakehouse.adapters.layer import (
@@ -110,10 +111,30 @@ def cayley(blocks: Tensor, limit: float = 0.0) -> Tensor:
     if limit > 0:
         # The clamp stands inside the division: at Q = 0 there is nothing to divide by, and no gradient either.
         q = q * (limit / torch.linalg.vector_norm(q).clamp(min=limit))
-    eye = torch.eye(q.shape[-1], device=q.device, dtype=q.dtype)
-    # (I + Q)^-1 (I - Q) = 2 (I + Q)^-1 - I. With Q skew, I + Q is never singular: no check, no wait for the device.
-    inverse: Tensor = torch.linalg.inv_ex(eye + q).inverse
-    return 2 * inverse - eye
+    turn: Tensor = _Cayley.apply(q)  # type: ignore[no-untyped-call]
+    return turn
+
+
+class _Cayley(torch.autograd.Function):
+    """R = (I + Q)^-1 (I - Q), and the gradient for Q from R alone: autograd would solve with I + Q once more."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor) -> Tensor:
+        # With Q skew, I - Q is the transpose of I + Q, which is never singular: no check, no wait for the device.
+        plus = q.clone()
+        plus.diagonal(dim1=-2, dim2=-1).add_(1)
+        turn: Tensor = torch.linalg.solve_ex(plus, plus.mT).result
+        ctx.save_for_backward(turn)
+        return turn
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        # R = 2 (I + Q)^-1 - I, so that dR = -2 (I + Q)^-1 dQ (I + Q)^-1 = -1/2 (I + R) dQ (I + R).
+        (turn,) = ctx.saved_tensors
+        left = grad + turn.mT @ grad
+        both: Tensor = (left + left @ turn.mT) * -0.5
+        return both
 
 
 class RotationLayer(AdapterLayer):
@@ -214,9 +235,9 @@ class OFTLayer(RotationLayer):
         if multiplier != 1.0 or not self._gives_back(base):
             return None
         turn = self.kept(cayley(self.oft_blocks, self.limit))
-        change = turn.detach() - torch.eye(turn.shape[-1], device=turn.device, dtype=turn.dtype)
+        fixed = turn.detach()
         channels = 1 if isinstance(base, nn.Conv2d) else -1
-        return lambda: _by_blocks(change, base.weight), lambda x, out: rotated(out, turn, base.bias, channels=channels)
+        return lambda: _by_blocks(fixed, base.weight), lambda x, out: rotated(out, turn, base.bias, channels=channels)
 
     def turned(self, base: Base, x: Tensor, y: Tensor) -> Tensor:
         """(R - I) y, by blocks: no matrix of [out, out] is made."""
@@ -229,7 +250,7 @@ class OFTLayer(RotationLayer):
         return (rows @ change.mT).transpose(0, 1).reshape(y.shape)
 
 
-def _by_blocks(change: Tensor, weight: Tensor) -> Tensor:
+def _by_blocks(blocks: Tensor, weight: Tensor) -> Tensor:
     """Blocks [count, n, n] times the rows of a weight [out, ...]."""
-    rows = weight.to(change.dtype).reshape(*change.shape[:2], -1)
-    return (change @ rows).view(weight.shape)
+    rows = weight.to(blocks.dtype).reshape(*blocks.shape[:2], -1)
+    return (blocks @ rows).view(weight.shape)
