@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from bakehouse.cli.main import app, main
+from bakehouse.data.captions import CaptionOptions
 from tests.pages import CHEAP_TRAINING, CONSOLE, PAGES, ROOT, cheaper, commands
 
 EXAMPLES = Path(str(resources.files("bakehouse"))) / "assets" / "examples"
@@ -91,6 +92,11 @@ def test_the_recipes_tables_are_up_to_date():
     page = runpy.run_path(str(ROOT / "tools" / "docs.py"))["page"]
     text = (ROOT / "docs" / "recipe.md").read_text("utf-8")
     assert page(text) == text, "run `make docs`"
+
+
+def test_what_is_said_below_a_field_is_found():
+    described = runpy.run_path(str(ROOT / "tools" / "docs.py"))["described"]
+    assert described(CaptionOptions).keys() == CaptionOptions.model_fields.keys()
 
 
 @pytest.fixture

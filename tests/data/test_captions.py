@@ -258,4 +258,3 @@ def test_options_are_checked_and_frozen():
     assert "shuffle" in str(caught.value)
     with pytest.raises(ValidationError):
         CaptionOptions().shuffle = True
-    assert all(f.description for f in CaptionOptions.model_fields.values())

@@ -17,7 +17,7 @@ from bakehouse.core.words import counted
 class Spec(BaseModel):
     """The base of every setting: frozen, strict about names, serialisable."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], *, source: str = "settings") -> Self:
