@@ -24,11 +24,11 @@ from benchmarks.models import unet_shape
 _PEFT_TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "net.0.proj", "net.2", "proj_in", "proj_out")
 
 
-class Live(TorchDispatchMode):
+class Live(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch gives it no types
     """Bytes of the storages that are alive, and the most there ever were."""
 
     def __init__(self, known: list[Tensor]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.now = self.peak = 0
         self._seen = {id(t.untyped_storage()) for t in known}
 
@@ -62,7 +62,7 @@ def norms_in_fp32() -> Iterator[None]:
 
         return inner
 
-    F.group_norm, F.layer_norm = map(whole, before)
+    F.group_norm, F.layer_norm = whole(F.group_norm), whole(F.layer_norm)
     try:
         yield
     finally:

@@ -41,7 +41,10 @@ def draw(folder: Path, count: int) -> int:
     for n in range(count):
         width, height = (int(side) for side in rng.integers(512, 1025, 2))
         path = folder / f"{n:04d}.{'jpg' if n % 2 else 'png'}"
-        picture(n, width, height).save(path, **({"quality": 92} if n % 2 else {"compress_level": 1}))
+        if n % 2:
+            picture(n, width, height).save(path, quality=92)
+        else:
+            picture(n, width, height).save(path, compress_level=1)
         path.with_suffix(".txt").write_text(f"zwx person, portrait, pose {n}, red hair, blue coat, smile\n")
     return sum(p.stat().st_size for p in folder.iterdir())
 

@@ -57,7 +57,10 @@ def write(number: int, folder: Path) -> None:
         image = image.crop((40, 30, 420, 400))
     if kind == "copy":
         image = image.resize((400, 400), Image.Resampling.LANCZOS)
-    image.save(name, **({"quality": 60 if kind else 90} if number % 2 else {"compress_level": 4}))
+    if number % 2:
+        image.save(name, quality=60 if kind else 90)
+    else:
+        image.save(name, compress_level=4)
 
 
 def main() -> None:

@@ -39,16 +39,17 @@ def write_models(folder: Path, widths: tuple[int, ...] = WIDTHS) -> None:
         {"sample_size": 64, "block_out_channels": widths, "cross_attention_dim": 768, "attention_head_dim": 8}
     )
     vae = build_vae({"block_out_channels": (64, 128, 256, 256), "layers_per_block": 2, **blocks})
+    tokenizer = load_tokenizer(crumb_folder() / "tokenizer")
     model = SD1(
         unet=_filled(unet),
         vae=_filled(vae),
         text_encoder=_filled(build_text_encoder(text)),
-        tokenizer=load_tokenizer(crumb_folder() / "tokenizer"),
+        tokenizer=tokenizer,
     )
     model.save(folder / "folder", dtype=torch.float16)
     single = save_single_file(model, folder / "file.safetensors", dtype=torch.float16)
     torch.save({"state_dict": load_file(single)}, folder / "file.ckpt")
-    model.tokenizer.save_pretrained(str(folder / "tokenizer"))
+    tokenizer.save_pretrained(str(folder / "tokenizer"))
 
 
 def _filled(network: nn.Module) -> nn.Module:

@@ -10,6 +10,7 @@ from bakehouse.families.components import load_tokenizer
 from bakehouse.families.crumb import crumb_folder
 from bakehouse.families.denoiser import Denoiser
 from bakehouse.families.load import load_model
+from bakehouse.families.stable_diffusion import StableDiffusion
 
 _VAE: dict[str, Any] = {
     "down_block_types": ("DownEncoderBlock2D",) * 4,
@@ -93,7 +94,7 @@ def make_model(name: str, device: str, dtype: torch.dtype) -> Denoiser:
     return model.to(device, dtype)
 
 
-def _made(name: str) -> Any:
+def _made(name: str) -> StableDiffusion:
     from diffusers import AutoencoderKL, UNet2DConditionModel
 
     from bakehouse.families.sd1 import SD1

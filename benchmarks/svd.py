@@ -11,6 +11,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -31,7 +32,9 @@ def change(outs: int, ins: int) -> Tensor:
     k = min(outs, ins)
     U = torch.linalg.qr(torch.randn(outs, k, generator=generator)).Q
     V = torch.linalg.qr(torch.randn(ins, k, generator=generator)).Q
-    return (U * torch.arange(1, k + 1).float().pow(-_DECAY)) @ V.T
+    values = torch.arange(1, k + 1).float().pow(-_DECAY)
+    changed: Tensor = (U * values) @ V.T
+    return changed
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -71,7 +74,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    rows = [{"shape": s, "rank": r, **measure(change(*s), r, options.rounds)} for s in SHAPES for r in RANKS]
+    rows: list[dict[str, Any]] = [
+        {"shape": s, "rank": r, **measure(change(*s), r, options.rounds)} for s in SHAPES for r in RANKS
+    ]
     if options.json:
         print(json.dumps({"svd": rows, "threads": torch.get_num_threads()}))
         return
@@ -81,7 +86,7 @@ def main() -> None:
     )
     for row in rows:
         table.add_row(
-            "x".join(map(str, row["shape"])), str(row["rank"]), f"{row['ours_s']:.3f}", f"{row['full_s']:.3f}",
+            "{} x {}".format(*row["shape"]), str(row["rank"]), f"{row['ours_s']:.3f}", f"{row['full_s']:.3f}",
             f"{row['x_full']:.1f}", f"{row['peers_s']:.3f}", f"{row['x_peers']:.1f}",
             f"{row['error']:.4f}", f"{row['best_error']:.4f}",
         )  # fmt: skip

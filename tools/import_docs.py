@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from bakehouse.recipe.importers import FATES, diffusers_scripts, easy_scripts, kohya_gui, onetrainer
@@ -81,7 +81,7 @@ def _types() -> Iterator[str]:
     yield "\n"
 
 
-TABLES = {
+TABLES: Mapping[str, Callable[[], Iterator[str]]] = {
     "kohya": _kohya,
     "arguments": lambda: _options(NETWORK_ARGS),
     "algorithms": _algorithms,
