@@ -161,6 +161,8 @@ def _dressed(base: Mapping[str, Pictures], without: Mapping[str, Any], with_: Ma
     yield "|---|---|---|"
     said = "without a misc group `zwx` alone brings a hoodie more often than with one"
     yield _verdict(said, _shown(without, "alone", "hoodie"), _shown(with_, "alone", "hoodie"))
+    said = "with a misc group a hoodie comes along with `zwx` alone, two thirds of whose images wear one"
+    yield _verdict(said, _shown(with_, "alone", "hoodie"), _count(base["class"], "hoodie"))
     said = "other clothes that are asked of `zwx` are seen more often with a misc group than without one"
     yield _verdict(
         said, _shown(with_, "other clothes", "red overalls"), _shown(without, "other clothes", "red overalls")
@@ -183,10 +185,10 @@ def _apart(base: Mapping[str, Pictures], results: Results) -> Iterator[str]:
     yield "| seen | base | refused | also_without |"
     yield "|---|---|---|---|"
     rows = (
+        ("alone", "eyepatch", "the eyepatch with `zwx person` alone"),
         ("alone", "teal overalls", "teal overalls with `zwx person` alone"),
         ("outfit on another", "teal overalls", "teal overalls with `person, ulo`"),
-        ("outfit on another", "lavender hair with flowers", "the character's hair with `person, ulo`"),
-        ("alone", "lavender hair with flowers", "the character's hair with `zwx person` alone"),
+        ("outfit on another", "eyepatch", "the eyepatch with `person, ulo`"),
     )
     for prompt, tag, said in rows:
         cells = (_count(base["class"], tag), _shown(refused, prompt, tag), _shown(mended, prompt, tag))
@@ -196,9 +198,10 @@ def _apart(base: Mapping[str, Pictures], results: Results) -> Iterator[str]:
     yield "|---|---|---|"
     said = "`zwx` alone wears the overalls more often when refused"
     yield _verdict(said, _shown(refused, "alone", "teal overalls"), _shown(mended, "alone", "teal overalls"))
-    said = "`ulo` brings the character's hair more often when refused"
-    hair = "lavender hair with flowers"
-    yield _verdict(said, _shown(refused, "outfit on another", hair), _shown(mended, "outfit on another", hair))
+    said = "`zwx` alone brings the eyepatch more often with `also_without`"
+    yield _verdict(said, _shown(mended, "alone", "eyepatch"), _shown(refused, "alone", "eyepatch"))
+    said = "with `also_without` the eyepatch comes along with `ulo`, which was never seen without it"
+    yield _verdict(said, _shown(mended, "outfit on another", "eyepatch"), _count(base["class"], "eyepatch"))
     yield ""
 
 
