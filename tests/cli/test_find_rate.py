@@ -62,7 +62,7 @@ def test_json_is_one_event_a_line(written, capsys):
     readings = [line for line in lines if line["event"] == "probed"]
     assert {"lr", "subject", "drift"} <= readings[0].keys()
     trough = lines[-1]["trough"]
-    assert lines[-1]["lr"] == pytest.approx(trough / rates.BELOW_TROUGH, rel=0.06)
+    assert lines[-1]["lr"] == pytest.approx(trough / rates.below(lines[-1]["steps"]), rel=0.06)
 
 
 def test_an_optimizer_that_finds_its_rate_is_told(written, capsys):

@@ -13,7 +13,7 @@ from bakehouse.core.events import Event, Progress, result_of
 from bakehouse.train import find_rate, range_test
 from bakehouse.train.range_test import Probed, RateFound
 from bakehouse.train.rate_chart import rate_chart
-from bakehouse.train.rates import BELOW_TROUGH, Reading, bursts, suggest
+from bakehouse.train.rates import BELOW_TROUGH, TROUGH_STEPS, Reading, bursts, suggest
 from bakehouse.train.watch import Watch
 
 
@@ -31,10 +31,13 @@ def ramp(trough=1e-2, burst=5e-2, *, low=1e-5, high=1.0, points=40, ripple=0.0):
     return made
 
 
+_suggest = functools.partial(suggest, steps=10)
+
+
 @pytest.mark.parametrize("trough", [1e-4, 2e-3, 1e-2])
 @pytest.mark.parametrize("ripple", [0.0, 0.1])
 def test_the_rate_follows_the_trough(trough, ripple):
-    found = suggest(ramp(trough, 10 * trough, ripple=ripple), 0.5)
+    found = _suggest(ramp(trough, 10 * trough, ripple=ripple), 0.5)
     assert trough / 1.4 < found.trough < trough * 1.4
     assert found.lr == pytest.approx(found.trough / BELOW_TROUGH, rel=0.1)
     assert found.burst is not None
@@ -44,38 +47,47 @@ def test_the_rate_follows_the_trough(trough, ripple):
 
 def test_units_do_not_matter():
     """Ten times the rates, ten times the rate; three times the loss, the same."""
-    one = suggest(ramp(), 0.5)
-    ten = suggest([Reading(10 * r.lr, r.subject, r.drift) for r in ramp()], 0.5)
-    loud = suggest([Reading(r.lr, 3 * r.subject, 3 * r.drift) for r in ramp()], 1.5)
+    one = _suggest(ramp(), 0.5)
+    ten = _suggest([Reading(10 * r.lr, r.subject, r.drift) for r in ramp()], 0.5)
+    loud = _suggest([Reading(r.lr, 3 * r.subject, 3 * r.drift) for r in ramp()], 1.5)
     assert ten.lr == pytest.approx(10 * one.lr, rel=0.1)
     assert loud.lr == one.lr
 
 
+def test_a_longer_run_wants_a_lower_rate():
+    """Steps times rate stay the same, and no run comes nearer to the trough than the least."""
+    found = [suggest(ramp(), 0.5, steps=n) for n in (10, TROUGH_STEPS, 2 * TROUGH_STEPS, 20 * TROUGH_STEPS)]
+    assert found[0].lr == found[1].lr
+    assert found[2].lr == pytest.approx(found[2].trough / 2, rel=0.06)
+    assert found[3].lr == pytest.approx(found[2].lr / 10, rel=0.06)
+    assert "a schedule of 2,400 steps lies 20 times below" in found[3].why
+
+
 def test_the_text_encoder_keeps_its_ratio():
-    found = suggest(ramp(), 0.5, text_ratio=0.25)
+    found = _suggest(ramp(), 0.5, text_ratio=0.25)
     assert found.text_lr == pytest.approx(found.lr / 4, rel=0.06)
-    assert suggest(ramp(), 0.5).text_lr is None
+    assert _suggest(ramp(), 0.5).text_lr is None
 
 
 def test_a_loss_that_is_no_number_is_the_end_of_the_ramp_and_no_reading():
     readings = [*ramp(burst=1.0, high=0.1), Reading(0.2, math.nan, math.nan)]
-    found = suggest(readings, 0.5)
+    found = _suggest(readings, 0.5)
     assert found.burst == 0.2
     assert all(math.isfinite(r.total) for r in found.readings)
-    assert found.lr == suggest(readings[:-1], 0.5).lr
+    assert found.lr == _suggest(readings[:-1], 0.5).lr
 
 
 def test_what_says_nothing_is_an_error_with_the_next_step():
     flat = [Reading(10.0**k, -1e-4, 0.0) for k in range(-6, 0)]
     with pytest.raises(BakehouseError, match="nothing was learned at any rate"):
-        suggest(flat, 0.5)
+        _suggest(flat, 0.5)
     with pytest.raises(BakehouseError, match="still falls at the highest rate") as e:
-        suggest(ramp(trough=1.0, burst=100.0), 0.5)
+        _suggest(ramp(trough=1.0, burst=100.0), 0.5)
     assert "--high" in e.value.hint
 
 
 def test_the_chart_is_a_whole_svg():
-    found = suggest(ramp(), 0.5)
+    found = _suggest(ramp(), 0.5)
     root = ET.fromstring(rate_chart(found))
     assert root.tag.endswith("svg")
     text = " ".join(root.itertext())

@@ -49,6 +49,8 @@ class RateFound(Event):
 
     lr: float
     text_lr: float | None
+    steps: int
+    """Of the run that the rates are for."""
     trough: float
     burst: float | None
     base_loss: float
@@ -90,14 +92,15 @@ def find_rate(
         BakehouseError: nothing was learned at any rate, or memory ran out.
     """
     refuse(recipe)
-    plan, ratio = _plan(recipe, images if images is not None else scan_concepts(recipe), steps, low, high)
+    whole = _plan(recipe, images if images is not None else scan_concepts(recipe))
+    plan, ratio = _ramped(whole, recipe, steps, low, high)
     try:
         base_loss, readings = yield from _probe(plan)
     except (RuntimeError, MemoryError) as e:
         if not is_out_of_memory(e):
             raise
         raise out_of_memory(plan.recipe, 0) from e
-    found = suggest(readings, base_loss, text_ratio=ratio)
+    found = suggest(readings, base_loss, steps=whole.steps, text_ratio=ratio)
     facts = {name: value for name, value in found.to_json().items() if name != "readings"}
     yield RateFound(**facts)
     return found
@@ -122,16 +125,19 @@ def refuse(recipe: Recipe) -> None:
         )
 
 
-def _plan(
-    recipe: Recipe, images: ImageSet, steps: int, low: float | None, high: float | None
-) -> tuple[Plan, float | None]:
-    """What the ramp trains, and the text encoder's rate as a share of the UNet's (None where it does not learn)."""
-    if steps < 4 * READ_EVERY:
-        raise UsageError(f"steps = {steps}: a ramp needs {4 * READ_EVERY}; {STEPS} are usual")
+def _plan(recipe: Recipe, images: ImageSet) -> Plan:
+    """The run whose rate is looked for."""
     plan = make_plan(recipe.with_values({"optimizer.lr": None, "optimizer.text_lr": None}), images)
     if plan.recipe.train.batch == "auto":
         # A step's images count, not how many of them come at a time; one at a time fits wherever the recipe does.
         plan = plan.with_batch(1, plan.recipe.train.accumulation, "")
+    return plan
+
+
+def _ramped(plan: Plan, recipe: Recipe, steps: int, low: float | None, high: float | None) -> tuple[Plan, float | None]:
+    """What the ramp trains, and the text encoder's rate as a share of the UNet's (None where it does not learn)."""
+    if steps < 4 * READ_EVERY:
+        raise UsageError(f"steps = {steps}: a ramp needs {4 * READ_EVERY}; {STEPS} are usual")
     usual, given = plan.recipe.optimizer, recipe.optimizer
     assert usual.lr is not None
     low = usual.lr / SPAN if low is None else low
