@@ -92,14 +92,6 @@ def test_the_captions_say_what_the_subject_is_called():
     assert p.phrase_in([], "zwx") is None
 
 
-def test_a_style_is_asked_for_where_its_captions_have_it():
-    front, behind = ["in hzn style, person", "in hzn style, robot"], ["person, in hzn style"]
-    assert p.stands_in_front(front + behind, "in hzn style")
-    assert not p.stands_in_front(behind + behind + front[:1], "in hzn style")
-    assert p.stands_in_front([], "in hzn style")
-    assert p.stands_in_front(["in hzn style ||| person"], "in hzn style")
-
-
 def test_a_concept_without_a_class_word():
     bare = p.make_asks(ConceptSpec(folder="x", subject="zwx"), kind="character", crumb=True, count=2)
     assert bare.klass[0].prompt.startswith("person, ")

@@ -14,6 +14,7 @@ from bakehouse.recipe import Recipe, make_plan, recipe_for_folder, recipe_to_tom
 from bakehouse.recipe.presets import load_preset
 from bakehouse.recipe.prior import without_trigger
 from bakehouse.recipe.recipe import ConceptSpec
+from bakehouse.recipe.words import mostly_behind
 
 
 @pytest.fixture
@@ -249,13 +250,23 @@ def test_a_style_behind_its_content_is_warned_of_and_the_named_command_mends_it(
     for i, path in enumerate(sorted(folder.glob("*.txt"))):
         path.write_text(f"person, place {i}, in hzn style")
     (warning,) = warned("style")
-    assert "in 12 captions" in warning
     assert not warned("character")
     with pytest.raises(SystemExit) as end:
         main(shlex.split(warning.partition("bakehouse ")[2]))
     assert not end.value.code
     assert next(folder.glob("*.txt")).read_text().startswith("in hzn style, person, place")
     assert not warned("style")
+
+
+def test_where_a_phrase_stands_in_most_captions():
+    front, behind = (
+        ["in hzn style, person", "in hzn style ||| robot"],
+        ["person, in hzn style", "person||| in hzn style"],
+    )
+    assert mostly_behind([*behind, front[0]], "in hzn style")
+    assert mostly_behind(["person, in hzn style, at the beach"], "in hzn style")
+    assert not mostly_behind(front + behind, "in hzn style")
+    assert not mostly_behind([], "in hzn style")
 
 
 def test_few_images_are_warned_about(tmp_path):

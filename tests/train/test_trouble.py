@@ -123,12 +123,18 @@ def test_a_read_only_disk_is_named(recipe, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("broken", "half", "learns", "cause"),
     [
-        ("adapter", True, True, "last gradient norms 2, 5): optimizer.lr = 0.001 is too high; try a third"),
+        ("unet.up", True, True, "last gradient norms 2, 5): optimizer.lr = 0.001 is too high; try a third"),
+        ("text.up", True, True, "last gradient norms 2, 5): optimizer.text_lr = 0.002 is too high; try a third"),
         ("model", False, False, "the base model holds weights that are not numbers"),
-        ("latents", True, False, "the VAE overflows in this precision; set train.precision = 'fp32'"),
+        ("latents unet.up text.up", True, True, "the VAE overflows in this precision; set train.precision = 'fp32'"),
         ("latents", False, False, "the VAE cannot compute it even in fp32: try another file"),
         ("caption", True, True, "the text encoder overflows in this precision"),
-        ("caption", False, True, "caption is not a number: optimizer.text_lr = 0.002 is too high; try a third"),
+        (
+            "caption unet.up text.up",
+            False,
+            True,
+            "caption is not a number: optimizer.text_lr = 0.002 is too high; try a third",
+        ),
         ("caption", False, False, "the text encoder cannot compute it even in fp32"),
         ("", True, True, "the network overflows in this precision: set train.precision = 'bf16' or 'fp32'"),
         ("", False, True, "the network overflows: optimizer.lr = 0.001 is too high"),
@@ -136,9 +142,13 @@ def test_a_read_only_disk_is_named(recipe, tmp_path, monkeypatch):
 )
 def test_the_likeliest_cause_of_a_loss_that_is_no_number(recipe, broken, half, learns, cause):
     def tensor(name):
-        return torch.full((2,), torch.nan if name == broken else 1.0)
+        return torch.full((2,), torch.nan if name in broken.split() else 1.0)
 
-    model, adapter = (SimpleNamespace(parameters=lambda n=n: iter([tensor(n)])) for n in ("model", "adapter"))
-    adapter.trains_text = learns
+    model = SimpleNamespace(parameters=lambda: iter([tensor("model")]))
+    adapter = SimpleNamespace(
+        named_parameters=lambda: iter([(name, tensor(name)) for name in ("unet.up", "text.up")]),
+        is_text=lambda name: name.startswith("text."),
+        trains_text=learns,
+    )
     batch = SimpleNamespace(latents=tensor("latents"), cond=SimpleNamespace(hidden=tensor("caption")))
     assert cause in diagnose(model, adapter, batch, [2.0, 5.0], recipe(optimizer__text_lr=2e-3), half=half)

@@ -67,8 +67,8 @@ class Arm:
     triggers: tuple[Mapping[str, Any], ...]
     prompts: Mapping[str, str] = field(default_factory=dict)
     """By name; `{place}` is filled in with each of the places."""
-    epochs: int = 4
-    """The plan's for a character on crumb."""
+    epochs: int | None = None
+    """Left out: as many as the plan gives a character on crumb."""
 
 
 ALONE = f"{WORD} {CLASS}, {{place}}, portrait"

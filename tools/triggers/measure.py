@@ -38,7 +38,7 @@ def recipe_of(arm: Arm, folder: Path) -> Recipe:
         "triggers": list(arm.triggers),
         "sample": {"prompts": []},
         "save": {"every_epochs": 0},
-        "train": {"epochs": arm.epochs},
+        "train": {} if arm.epochs is None else {"epochs": arm.epochs},
     }
     return Recipe.parse(values, source=f"the arm {arm.name}")
 

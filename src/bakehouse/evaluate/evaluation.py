@@ -23,10 +23,11 @@ from bakehouse.evaluate.judge import CONTEXT, Judge, judge_for
 from bakehouse.evaluate.metrics import dominant_attributes, subject_attributes, visible_attributes
 from bakehouse.evaluate.pick import finalists, judge_run, make_pick, relative
 from bakehouse.evaluate.pictures import Album, Look, Painter, Shot, StudioPainter, look_at, square
-from bakehouse.evaluate.prompts import PER_PROMPT, Asks, make_asks, phrase_in, stands_in_front
+from bakehouse.evaluate.prompts import PER_PROMPT, Asks, make_asks, phrase_in
 from bakehouse.evaluate.result import Report, picture_name
 from bakehouse.evaluate.scores import Cell, Looked, Looks, References, score_base, score_cell
 from bakehouse.recipe.recipe import ConceptSpec, EvaluateSpec, Recipe
+from bakehouse.recipe.words import mostly_behind
 
 COARSE = 6
 """Pictures for each cell in the first round; the best go on to all of them."""
@@ -281,7 +282,7 @@ class Judging:
             count=self.spec.images,
             seed=self.spec.seed,
             fixed=fixed,
-            in_front=stands_in_front(_captions(self.training), self.concept.subject),
+            in_front=not mostly_behind(_captions(self.training), self.concept.subject),
         )
 
     def _floor(self, asks: Asks) -> float:

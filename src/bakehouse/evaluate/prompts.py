@@ -145,13 +145,6 @@ def phrase_in(captions: Sequence[str], trigger: str) -> str | None:
     return max(sorted(set(short)), key=short.count) if 2 * len(short) >= len(captions) > 0 else None
 
 
-def stands_in_front(captions: Sequence[str], phrase: str) -> bool:
-    """Whether captions that have the phrase begin with it; so do those that are not there."""
-    at = [[tag.strip() for tag in re.split(r",|\|\|\|", caption)] for caption in captions]
-    places = [tags.index(phrase) for tags in at if phrase in tags]
-    return 2 * places.count(0) >= len(places)
-
-
 @dataclass(frozen=True)
 class _Template:
     """`{}` is the subject or the class; a style stands beside its content, and is left out of the class prompt."""

@@ -13,7 +13,7 @@ from bakehouse.recipe.optim import OptimizerSpec
 from bakehouse.recipe.presets import Preset
 from bakehouse.recipe.recipe import Recipe
 from bakehouse.recipe.sample_prompt import parse_sample_prompt, sample_defaults
-from bakehouse.recipe.words import has_word
+from bakehouse.recipe.words import has_word, mostly_behind
 
 
 def impossibilities(recipe: Recipe, images: ImageSet, own_prior: ImageSet) -> list[str]:
@@ -127,19 +127,12 @@ def warnings_for(recipe: Recipe, images: ImageSet, preset: Preset) -> list[str]:
             said.append(
                 f"{counted(len(lost), 'caption')} without the trigger {trigger!r}, the first is {lost[0].caption_path}"
             )
-        behind = [c for r in mine for c in r.captions if recipe.kind == "style" and _stands_behind(c, trigger)]
-        if 2 * len(behind) > len(mine):
+        if recipe.kind == "style" and mostly_behind([c for r in mine for c in r.captions], trigger):
             said.append(
-                f"{trigger!r} stands behind the content in {counted(len(behind), 'caption')}: a text encoder reads "
-                f"from left to right, so the words before it never hear of the style. Put it in front: "
+                f"{concept.folder}: most captions say {trigger!r} behind the content: a text encoder reads from left "
+                f"to right, so the words before it never hear of the style. Put it in front: "
                 f"bakehouse captions edit {concept.folder} --add {trigger!r}"
             )
     if recipe.prior.source in ("class", "captions") and recipe.prior.weight == 0:
         said.append("prior.weight = 0: class images are shown but teach nothing")
     return [*said, *doubtful(recipe)]
-
-
-def _stands_behind(caption: str, phrase: str) -> bool:
-    """Whether a tag list ends with the phrase."""
-    tags = [tag.strip() for tag in caption.split(",")]
-    return len(tags) > 1 and tags[-1] == phrase

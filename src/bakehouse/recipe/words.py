@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
 
 def has_word(caption: str, word: str) -> bool:
     """Whether a caption holds a word (or words), whatever stands around it and however it is written."""
     return f" {_bare(word)} " in f" {_bare(caption)} "
+
+
+def mostly_behind(captions: Sequence[str], phrase: str) -> bool:
+    """Whether in more than half of the captions the phrase is a tag with others before it."""
+    tags = [[tag.strip() for tag in re.split(r",|\|\|\|", caption)] for caption in captions]
+    return 2 * sum(phrase in each[1:] for each in tags) > len(captions)
 
 
 def _bare(text: str) -> str:

@@ -30,21 +30,24 @@ def diagnose(
 
     `half`: whether the forward pass is computed in half precision, which overflows where single precision does not.
     """
-    lr, text_lr = recipe.optimizer.lr, recipe.optimizer.text_lr
-    if not all(_finite(p) for p in adapter.parameters()):
-        norms = ", ".join(f"{n:.3g}" for n in gradient_norms)
-        return f"the weights grew out of all bounds (last gradient norms {norms}): {_too_high('lr', lr)}"
-    if not all(_finite(p) for p in model.parameters()):
-        return "the base model holds weights that are not numbers: fetch the file again"
+    spec = recipe.optimizer
+    unet = _too_high("lr", spec.lr)
+    words = unet if spec.text_lr is None else _too_high("text_lr", spec.text_lr)
+    # What went in is looked at first: behind the step that it spoiled all that learns is no number either.
     if not _finite(batch.latents):
         return f"an encoded image is not a number: the VAE {_overflow(half)}"
     if not _finite(batch.cond.hidden):
-        if half or not adapter.trains_text:
-            return f"an encoded caption is not a number: the text encoder {_overflow(half)}"
-        return f"an encoded caption is not a number: {_too_high('text_lr', lr if text_lr is None else text_lr)}"
+        cause = f"the text encoder {_overflow(half)}" if half or not adapter.trains_text else words
+        return f"an encoded caption is not a number: {cause}"
+    if broken := [name for name, p in adapter.named_parameters() if not _finite(p)]:
+        norms = ", ".join(f"{n:.3g}" for n in gradient_norms)
+        cause = words if all(map(adapter.is_text, broken)) else unet
+        return f"the weights grew out of all bounds (last gradient norms {norms}): {cause}"
+    if not all(_finite(p) for p in model.parameters()):
+        return "the base model holds weights that are not numbers: fetch the file again"
     if half:
         return "the network overflows in this precision: set train.precision = 'bf16' or 'fp32', or lower optimizer.lr"
-    return f"the network overflows: {_too_high('lr', lr)}"
+    return f"the network overflows: {unet}"
 
 
 def _overflow(half: bool) -> str:
