@@ -8,11 +8,12 @@ from bakehouse.adapters import NetworkSpec
 from bakehouse.core.errors import UsageError
 from bakehouse.core.words import counted
 from bakehouse.data.records import ImageSet
+from bakehouse.families.sampling import find_sampler
 from bakehouse.recipe.interplay import doubtful, refused
 from bakehouse.recipe.optim import OptimizerSpec
 from bakehouse.recipe.presets import Preset
 from bakehouse.recipe.recipe import Recipe
-from bakehouse.recipe.sample_prompt import parse_sample_prompt, sample_defaults
+from bakehouse.recipe.sample_prompt import parse_sample_prompt, rounded, sample_defaults
 from bakehouse.recipe.words import has_word, mostly_behind
 
 
@@ -74,6 +75,19 @@ def _of_settings(recipe: Recipe) -> Iterator[str]:
     if recipe.schedule.warmup > 1 and recipe.train.steps and recipe.schedule.warmup >= recipe.train.steps:
         yield f"schedule.warmup = {recipe.schedule.warmup:g} steps is not below train.steps = {recipe.train.steps}"
     yield from _of_stop(recipe)
+    yield from _of_drawing(recipe)
+
+
+def _of_drawing(recipe: Recipe) -> Iterator[str]:
+    """Samples and class images that no model could draw."""
+    named = {"sample.sampler": recipe.sample.sampler if recipe.sample.prompts else ""}
+    named["prior.sampler"] = recipe.prior.sampler if recipe.prior.source in ("class", "captions") else ""
+    for setting, sampler in named.items():
+        try:
+            if sampler:
+                find_sampler(sampler)
+        except UsageError as e:
+            yield f"{setting}: {e.message}; {e.hint}"
     for line in recipe.sample.prompts:
         try:
             parse_sample_prompt(line, sample_defaults(recipe.sample, 512))
@@ -135,4 +149,5 @@ def warnings_for(recipe: Recipe, images: ImageSet, preset: Preset) -> list[str]:
             )
     if recipe.prior.source in ("class", "captions") and recipe.prior.weight == 0:
         said.append("prior.weight = 0: class images are shown but teach nothing")
+    said += [f"sample prompt {line!r}: {note}" for line in recipe.sample.prompts for note in rounded(line)]
     return [*said, *doubtful(recipe)]
