@@ -79,6 +79,9 @@ class LoRALayer(DecomposableLayer):
     """One module's A (`lora_down`), B (`lora_up`), Tucker core (`lora_mid`, where there is one) and alpha."""
 
     algorithm = "LoRA"
+    suffixes: ClassVar[frozenset[str]] = frozenset(
+        {"lora_down.weight", "lora_up.weight", "lora_mid.weight", "alpha", "dora_scale"}
+    )
     cheap_lengths = True
     late = frozenset({"lora_up.weight"})
     alpha: Tensor

@@ -110,7 +110,8 @@ class _Work:
         Raises:
             UsageError: a module is missing, or does not fit.
         """
-        results, notes = [], []
+        results: list[ModuleResult] = []
+        notes: list[str] = []
         for adapter, stems in zip(self.adapters, self.stems, strict=True):
             missing = [stem for stem in stems if stem not in self.model.weights]
             if missing:
@@ -125,6 +126,7 @@ class _Work:
                 layer_of(adapter.file, own, torch.empty(shape.shape, device="meta"), self._empty_bias(stem))
                 down = adapter.file.modules[own].get("lora_down.weight")
                 results.append(ModuleResult(full_name(stem), int(down.shape[0]) if down is not None else 0, 0.0, 0.0))
+            notes.extend(f"{adapter.file.source}: {note}" for note in adapter.file.account.notes)
             if not any(adapter.weight(s) for s in stems):
                 notes.append(f"{adapter.file.source} has weight 0 and changes nothing")
         return tuple(results), tuple(notes)
