@@ -33,6 +33,7 @@ from bakehouse.adapters.peft import PeftSettings, read_settings, settle
 from bakehouse.adapters.select import Site, all_sites
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import atomic_path
+from bakehouse.core.finite import check_finite
 
 _Readers = tuple[type[AdapterLayer], ...]
 
@@ -177,6 +178,7 @@ def from_state(
 
     Raises:
         UsageError: no tensor of it belongs to an adapter, or it cannot be applied whole.
+        BakehouseError: a tensor holds NaN or infinity.
     """
     state = without(state, drop, source)
     found = sort_keys(state, metadata, source=source)
@@ -196,8 +198,17 @@ def from_state(
         account += _account_of_module(stem, tensors)
     if whole:
         account.check(source)
+        check_finite({**state, **_alphas(modules)}, source, hint=_EARLIER)
     extras = {key: state[key] for key in found.strange}
     return AdapterFile(modules, dict(metadata or {}), kind, source, extras, account)
+
+
+_EARLIER = "go back to an earlier checkpoint, or fetch the file again; `bakehouse weights info FILE` names the modules"
+
+
+def _alphas(modules: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Every alpha by its key; PEFT's stand in no tensor of the file."""
+    return {f"{stem}.alpha": tensors["alpha"] for stem, tensors in modules.items() if "alpha" in tensors}
 
 
 def without(state: Mapping[str, Tensor], patterns: Sequence[str], source: str) -> Mapping[str, Tensor]:

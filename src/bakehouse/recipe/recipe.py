@@ -146,7 +146,8 @@ class TrainSpec(Spec):
 
 class SampleSpec(Spec):
     prompts: tuple[str, ...] = ()
-    """Pictures made while training, with fixed seeds; kohya's --n --w --h --d --l --s may stand behind a prompt."""
+    """Pictures made while training, with fixed seeds; kohya's --n --w --h --d --l --s --ss may stand behind a prompt
+    and mean what they mean there: sides are rounded down to a multiple of 8."""
     negative: str = ""
     every_epochs: Annotated[int, Field(ge=0)] = 1
     """0 is off."""

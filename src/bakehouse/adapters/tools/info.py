@@ -22,6 +22,7 @@ from bakehouse.adapters.tools.loaders import Verdict, needs_lycoris, who_can_loa
 from bakehouse.adapters.tools.names import full_name
 from bakehouse.adapters.tools.reading import open_adapter
 from bakehouse.core.errors import UsageError
+from bakehouse.core.finite import count_not_finite
 
 _MOST_TAGS = 50
 
@@ -166,7 +167,7 @@ def _module(stem: str, tensors: Mapping[str, Tensor]) -> Module:
         name = stem  # of another network: told by its own name
     rank = _rank(tensors)
     alpha = float(tensors["alpha"]) if "alpha" in tensors and tensors["alpha"].numel() == 1 else None
-    bad = any(t.is_floating_point() and not bool(torch.isfinite(t.float()).all()) for t in tensors.values())
+    bad = any(map(count_not_finite, tensors.values()))
     return Module(name, algorithm_of(tensors), rank, alpha, None if bad else _norm(tensors), bad)
 
 
@@ -247,7 +248,8 @@ def _notes(modules: tuple[Module, ...], shapes: Mapping[str, Shape], account: Ac
     found = []
     if bad:
         found.append(
-            f"{len(bad)} modules hold numbers that are none (NaN, infinity), first {bad[0]}: go back a checkpoint"
+            f"{len(bad)} modules hold NaN or infinity, first {bad[0]}: nothing can be drawn with them, go back to an "
+            "earlier checkpoint"
         )
     if dead:
         whole = "all" if len(dead) == len(modules) else str(len(dead))
