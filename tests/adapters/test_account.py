@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,7 +18,7 @@ from bakehouse.adapters.inject import inject
 from bakehouse.adapters.layer import BIAS
 from bakehouse.adapters.lora import LoRA
 from bakehouse.adapters.select import Site
-from bakehouse.core.errors import UsageError
+from bakehouse.core.errors import BakehouseError, UsageError
 
 SURPLUS = ("scalar", "bias_indices", "bias_values", "bias_size", "lokr_t1", "hada_w3", "lambda_layer", "oft_diag", "x")
 """Tensors that other programs have written beside the usual ones."""
@@ -83,11 +85,30 @@ def test_a_bias_alone_is_applied(tiny, output):
     torch.testing.assert_close(output(tiny), want)
 
 
-def test_a_bias_where_there_is_none_is_refused(tiny, randomised):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_bias_where_the_base_has_none_counts_beside_it_and_is_not_merged(spec, tiny, dtype):
+    sites = [s for s in spec.select(tiny.parts()) if s.module.bias is None]
+    assert sites
+    site = sites[0]
+    layer = spec.build(site, torch.Generator())
+    base = deepcopy(site.module).to(dtype)
+    layer.take_bias(torch.full((len(base.weight),), 0.5), base)
+    adapter = LayerAdapter([(replace(site, module=base), layer)])
+    x = torch.randn(2, 70, base.in_features, dtype=dtype)
+    with torch.no_grad():
+        given = base(x)
+        with adapter.scaled(0):
+            before = base(x)
+        torch.testing.assert_close(given - before, torch.full_like(given, 0.5), atol=2e-2, rtol=2e-2)
+        with pytest.raises(BakehouseError, match="adds a bias to a module that has none"):
+            adapter.merge_into()
+
+
+def test_a_bias_of_another_size_is_refused(tiny, randomised):
     state = randomised(LoRA(rank=2), tiny).state_dict()
     stem = next(k.partition(".")[0] for k in state if "to_q" in k)
-    with pytest.raises(UsageError, match=f"{stem}: diff_b .* does not fit the module's bias: none"):
-        load_adapter({**state, f"{stem}.{BIAS}": torch.ones(8)}, tiny.parts())
+    with pytest.raises(UsageError, match=rf"{stem}: diff_b \(3,\) does not fit"):
+        load_adapter({**state, f"{stem}.{BIAS}": torch.ones(3)}, tiny.parts())
 
 
 def test_a_tensor_that_an_algorithm_makes_nothing_of_is_refused_by_name(spec, tiny):

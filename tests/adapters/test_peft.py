@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from bakehouse.adapters import load_adapter, read_adapter
 from bakehouse.adapters.peft import PeftSettings
 from bakehouse.adapters.tools.reading import open_adapter
-from bakehouse.core.errors import UsageError
+from bakehouse.core.errors import BakehouseError, UsageError
 
 ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
 ALL = [*ATTENTION, "ff.net.2", "conv1", "proj_in"]
@@ -290,3 +290,70 @@ def test_there_and_back_keeps_alpha_and_biases(make_tiny, tmp_path, form):
         base: UNet2DConditionModel = make_tiny().unet
         read = peft.PeftModel.from_pretrained(base, str(tmp_path / "p" / "unet")).eval()
         torch.testing.assert_close(unet_says(read), want, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["dora", "loha", "loha tucker", "lokr", "lokr both", "lokr whole"])
+@pytest.mark.filterwarnings("ignore")
+def test_in_kohyas_form_it_does_the_same(tmp_path, name):
+    from bakehouse.adapters.tools.convert import convert
+
+    want = small_says(written(Small(), CASES[name], tmp_path / "theirs"))
+    once = convert(tmp_path / "theirs", tmp_path / "k.safetensors").path
+    ours = Small()
+    load_adapter(convert(once, tmp_path / "l.safetensors").path, {"lora_unet": ours})
+    torch.testing.assert_close(small_says(ours), want, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_factors_of_modules_without_a_bias_have_a_place_in_kohyas_form(tmp_path):
+    """LyCORIS scales weights alone: with a bias it is another thing."""
+    from bakehouse.adapters.tools.convert import convert
+
+    config = peft.IA3Config(target_modules=["to_k", "to_v", "ff.net.2"], feedforward_modules=["ff.net.2"])
+    want = small_says(written(Small(), config, tmp_path / "a"))
+    ours = Small()
+    load_adapter(convert(tmp_path / "a", tmp_path / "k.safetensors").path, {"lora_unet": ours})
+    torch.testing.assert_close(small_says(ours), want, atol=1e-5, rtol=1e-5)
+    for case, says in (("ia3", "scales the bias too"), ("oft", "rotations of inputs"), ("boft", "rotations of inputs")):
+        written(Small(), CASES[case], tmp_path / case)
+        with pytest.raises(UsageError, match=says):
+            convert(tmp_path / case, tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize("name", ["oft", "boft", "ia3"])
+@pytest.mark.filterwarnings("ignore")
+def test_what_has_no_form_elsewhere_becomes_a_lora_with_its_bias(make_tiny, tiny_folder, tmp_path, name):
+    from bakehouse.adapters.tools.ranks import RankRule
+    from bakehouse.adapters.tools.resize import Resize, resize
+
+    want = unet_says(written(make_tiny().unet, CASES[name], tmp_path / "a"))
+    settings = Resize(linear=RankRule(rank=64), to_lora=True, dtype="fp32")
+    out = resize(tmp_path / "a", tmp_path / "l.safetensors", settings, base=tiny_folder).path
+    ours = make_tiny()
+    load_adapter(out, ours.parts())
+    torch.testing.assert_close(unet_says(ours.unet), want, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_diffusers_saves_is_read_with_its_settings(make_tiny, tmp_path):
+    theirs, ours = make_tiny(), make_tiny()
+    settings = {"alpha_pattern": {r"attn2\.to_(q|k)": 32}, "rank_pattern": {"to_q": 2}, "lora_bias": True}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        theirs.unet.add_adapter(lora(**settings))
+        for name, parameter in theirs.unet.named_parameters():
+            if name.endswith("lora_B.default.bias"):
+                torch.nn.init.normal_(parameter, std=0.3)
+    theirs.unet.eval().save_lora_adapter(str(tmp_path))
+    load_adapter(tmp_path / "pytorch_lora_weights.safetensors", {"lora_unet": ours.unet})
+    torch.testing.assert_close(unet_says(ours.unet), unet_says(theirs.unet), atol=1e-5, rtol=1e-5)
+
+
+def test_damaged_settings_are_told(tmp_path):
+    path = saved(tmp_path, {})
+    (tmp_path / "adapter_config.json").write_text("[]")
+    with pytest.raises(BakehouseError, match="no table of settings"):
+        read_adapter(path)
+    (tmp_path / "adapter_config.json").write_text("{")
+    with pytest.raises(BakehouseError, match=r"adapter_config\.json"):
+        read_adapter(path)

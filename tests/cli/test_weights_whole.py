@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from bakehouse.adapters import LoRA, inject, load_adapter
@@ -141,6 +142,13 @@ def test_a_bias_is_in_the_merged_base(run, state, tiny_folder):
     torch.testing.assert_close(after - before, 0.5 * torch.arange(8.0))
 
 
+def test_a_bias_that_the_base_has_no_place_for_is_not_merged(run, state, tiny_folder):
+    key = f"{STEM.replace('to_out_0', 'to_q')}.diff_b"
+    write({**state, key: torch.ones(8)}, "a.safetensors")
+    code, said = run("weights", "merge", "a.safetensors", "--base", tiny_folder, "-o", "out")
+    assert code == 2 and key.removesuffix(".diff_b") in said and not Path("out").exists()
+
+
 @pytest.mark.parametrize("form", ["diffusers", "diffusers-old", "peft"])
 def test_forms_that_cannot_hold_embeddings_say_so_and_can_leave_them_out(run, state, form):
     state = {k: v for k, v in state.items() if "proj" not in k and "ff" not in k}
@@ -167,3 +175,15 @@ def test_a_bias_has_no_place_in_the_oldest_form(run, state):
     write({**state, BIAS: torch.ones(8)}, "a.safetensors")
     code, said = run("weights", "convert", "a.safetensors", "--to", "diffusers-old", "-o", "out.safetensors")
     assert code == 2 and f"{STEM}: diff_b" in said
+
+
+def test_a_plan_tells_what_a_training_cannot_go_on_from(run, state, tmp_path):
+    Path("photos").mkdir()
+    Image.new("RGB", (128, 128), "red").save("photos/a.png")
+    plan = ("plan", "photos", "--subject", "zwx person", "--set", "prior.source=none", "--set")
+    write({**state, SCALAR: torch.ones(()), EMBEDDING: torch.ones(2, 16)}, "a.safetensors")
+    code, said = run(*plan, "adapter.start=a.safetensors")
+    assert code == 2 and SCALAR in said and "bundle_emb.zwx" in said
+    Path("b.safetensors").write_bytes(b"junk")
+    code, said = run(*plan, "adapter.start=b.safetensors")
+    assert code == 2 and "cannot read" in said

@@ -177,6 +177,12 @@ def read_settings(path: Path, metadata: Mapping[str, str]) -> PeftSettings:
     return PeftSettings(found)
 
 
+SETTLED: Mapping[str, str] = {
+    "lora_B.bias": "diff_b", "oft_R.weight": "turns", "boft_R": "turns", "boft_s": "out_factors", "ia3_l": "weight",
+}  # fmt: skip
+"""PEFT's own tensors and what `settle` makes of them."""
+
+
 def settle(tensors: Mapping[str, Tensor], stem: str, path: str, peft: PeftSettings) -> dict[str, Tensor]:
     """One module's tensors with what PEFT keeps elsewhere: alpha, and its own algorithms in the house's forms.
 
@@ -215,7 +221,7 @@ def _lora(made: dict[str, Tensor], path: str, settings: Settings) -> dict[str, T
     if "lora_B.bias" in made:
         # PEFT counts B's bias like the rest of the update; `diff_b` counts once.
         bias = made.pop("lora_B.bias")
-        factor = float(made["alpha"]) / rank
+        factor = float(made["alpha"].flatten()[0]) / rank
         made["diff_b"] = bias if factor == 1.0 else bias.float() * factor
     return made
 
