@@ -20,7 +20,7 @@ from bakehouse.adapters.diff import DiffLayer
 from bakehouse.adapters.glora import GLoRALayer
 from bakehouse.adapters.ia3 import IA3Layer
 from bakehouse.adapters.input_rotation import InputRotationLayer
-from bakehouse.adapters.keys import algorithm_of, meant_for, rank_of, sort_keys, split_key, to_diffusers
+from bakehouse.adapters.keys import algorithm_of, meant_for, rank_of, sort_keys, to_diffusers
 from bakehouse.adapters.layer import BIAS, AdapterLayer, Base, freeze
 from bakehouse.adapters.loha import LoHaLayer
 from bakehouse.adapters.lokr import LoKrLayer
@@ -29,7 +29,7 @@ from bakehouse.adapters.metadata import as_text, metadata_for, sort_header, with
 from bakehouse.adapters.network_args import account_of_header
 from bakehouse.adapters.norm import NormLayer
 from bakehouse.adapters.oft import OFTLayer
-from bakehouse.adapters.peft import PeftSettings, read_settings, settle
+from bakehouse.adapters.peft import SETTLED, PeftSettings, read_settings, settle
 from bakehouse.adapters.select import Site, all_sites
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import atomic_path
@@ -135,20 +135,28 @@ def read_adapter(path: Path | str, *, whole: bool = True, drop: Sequence[str] = 
 
 
 def account_of_file(path: Path | str) -> Account:
-    """What of a .safetensors adapter is carried and not applied, from its header alone.
+    """What of a .safetensors adapter is not applied, from its header alone.
 
     Raises:
         BakehouseError: broken.
     """
     try:
         with safe_open(path, framework="pt", device="cpu") as f:
-            keys, metadata = list(f.keys()), dict(f.metadata() or {})
+            shapes = {key: f.get_slice(key).get_shape() for key in f.keys()}  # noqa: SIM118
+            metadata = dict(f.metadata() or {})
     except (OSError, SafetensorError) as e:
         raise BakehouseError(f"cannot read {path}: {e}", hint="the file is damaged or cut off; fetch it again") from e
-    found = [split_key(key) for key in keys]
-    account = account_of_keys(key for key, split in zip(keys, found, strict=True) if split is None)
-    settings = read_settings(Path(path), metadata).account()
-    return account + settings + account_of_header(metadata, {split[1] for split in found if split is not None})
+    found = sort_keys({key: torch.empty(shape, device="meta") for key, shape in shapes.items()}, metadata)
+    modules = {s: {SETTLED.get(n, n): t for n, t in tensors.items()} for s, tensors in found.modules.items()}
+    return _account(found.strange, modules, metadata, read_settings(Path(path), metadata))
+
+
+def _account(
+    strange: Sequence[str], modules: Mapping[str, Mapping[str, Tensor]], metadata: Mapping[str, str], peft: PeftSettings
+) -> Account:
+    suffixes = {name for tensors in modules.values() for name in tensors}
+    account = account_of_keys(strange) + peft.account() + account_of_header(metadata, suffixes)
+    return sum((_account_of_module(stem, tensors) for stem, tensors in modules.items()), account)
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -192,10 +200,7 @@ def from_state(
         modules = {s: settle(tensors, s, found.paths[s], settings) for s, tensors in found.modules.items()}
     except UsageError as e:
         raise UsageError(f"{source}: {e.message}", hint=e.hint) from e
-    suffixes = {name for tensors in modules.values() for name in tensors}
-    account = account_of_keys(found.strange) + settings.account() + account_of_header(metadata or {}, suffixes)
-    for stem, tensors in modules.items():
-        account += _account_of_module(stem, tensors)
+    account = _account(found.strange, modules, metadata or {}, settings)
     if whole:
         account.check(source)
         check_finite({**state, **_alphas(modules)}, source, hint=_EARLIER)
@@ -235,7 +240,11 @@ def _account_of_module(stem: str, tensors: Mapping[str, Tensor]) -> Account:
         return Account(tuple(Entry(f"{stem}.{suffix}", "refused", why) for suffix in tensors))
     surplus = [suffix for suffix in tensors if suffix not in reader.suffixes and suffix != BIAS]
     why = f"{reader.algorithm} makes nothing of this tensor"
-    return Account(tuple(Entry(f"{stem}.{suffix}", "refused", why) for suffix in surplus))
+    entries = [Entry(f"{stem}.{suffix}", "refused", why) for suffix in surplus]
+    if "alpha" in tensors and tensors["alpha"].numel() != 1:
+        many = f"alpha is one number, and here are {tensors['alpha'].numel()}"
+        entries.append(Entry(f"{stem}.alpha", "refused", many))
+    return Account(tuple(entries))
 
 
 def load_adapter(

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from bakehouse.adapters.layer import BIAS, AdapterLayer, Base, Way, full_precision, linear_map, own_weight
+from bakehouse.adapters.layer import AdapterLayer, Base, Way, full_precision, linear_map, own_weight
 from bakehouse.adapters.network import Dim, NetworkSpec
 from bakehouse.adapters.select import Site
 
@@ -74,7 +74,7 @@ class IA3Layer(AdapterLayer):
 
     @classmethod
     def reads(cls, tensors: Mapping[str, Tensor]) -> bool:
-        return "weight" in tensors and tensors.keys() <= cls.suffixes | {BIAS}
+        return "weight" in tensors
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], base: Base) -> Self:

@@ -80,15 +80,15 @@ class AdapterLayer(nn.Module, ABC):
         return self._parameters.get(BIAS)
 
     def take_bias(self, diff_b: Tensor, base: Base) -> None:
-        """Puts a Δb [out] beside the ΔW, which any algorithm's files may hold.
+        """Puts a Δb [out] beside the ΔW, which any algorithm's files may hold; the module may have no bias of its own.
 
         Raises:
-            ValueError: the module has no bias, or one of another size.
+            ValueError: it has not as many numbers as the module has outputs.
         """
-        if base.bias is None or diff_b.numel() != base.bias.numel():
-            has = "none" if base.bias is None else str(tuple(base.bias.shape))
-            raise ValueError(f"{BIAS} {tuple(diff_b.shape)} does not fit the module's bias: {has}")
-        self.register_parameter(BIAS, nn.Parameter(diff_b.float().reshape(base.bias.shape).clone()))
+        outs = base.weight.shape[0]
+        if diff_b.numel() != outs:
+            raise ValueError(f"{BIAS} {tuple(diff_b.shape)} does not fit a module of {outs} outputs")
+        self.register_parameter(BIAS, nn.Parameter(diff_b.float().flatten().clone()))
 
     def multiplicands(self) -> list[nn.Parameter]:
         """Trained parameters that the update is proportional to, each by itself; for algorithms that are products."""
@@ -196,6 +196,11 @@ class Hook:
                 hint="load the base without model.quantize to merge, or leave the adapter beside it",
             )
         delta, bias_delta = layer.delta(own_weight(self.module)), layer.bias_delta(own_bias(self.module))
+        if bias is None and bias_delta is not None and bool(bias_delta.any()):
+            raise BakehouseError(
+                "an adapter cannot be merged: it adds a bias to a module that has none",
+                hint="use it beside the base, as `generate --adapter` does",
+            )
         before = _Merged(layer, None, None)
         if keep:
             before = _Merged(layer, weight.detach().clone(), None if bias is None else bias.detach().clone())
@@ -256,8 +261,7 @@ class Hook:
             weight = torch.add(weight, entry.layer.delta(own_weight(base)), alpha=multiplier)
             bias_delta = entry.layer.bias_delta(own_bias(base))
             if bias_delta is not None:
-                assert bias is not None
-                bias = torch.add(bias, bias_delta, alpha=multiplier)
+                bias = multiplier * bias_delta if bias is None else torch.add(bias, bias_delta, alpha=multiplier)
         return linear_map(base, x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
 
     def _plain(self, x: Tensor, out: Tensor, *, whole: bool) -> Tensor:

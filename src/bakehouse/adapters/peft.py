@@ -43,8 +43,8 @@ _OF_TRAINING = frozenset(
      "lora_ga_config", "velora_config", "runtime_config", "ensure_weight_tying", "inference_mode", "task_type",
      "auto_mapping", "peft_version", "base_model_name_or_path", "revision", "megatron_config", "megatron_core"}
 )  # fmt: skip
-_OF_OTHER_LAYERS = frozenset({"fan_in_fan_out"})
-"""PEFT itself switches it off for the linear maps and convolutions that these networks are made of."""
+_IDLE = frozenset({"fan_in_fan_out", "qalora_group_size"})
+"""PEFT itself switches the first off for the layers that these networks are made of; the other is QALoRA's."""
 _OTHER_ARITHMETIC = {
     "modules_to_save": "whole modules trained beside the adapter",
     "target_parameters": "an adapter on parameters instead of modules",
@@ -143,7 +143,7 @@ def _entries(start: str, values: Mapping[str, Any]) -> list[Entry]:
             Entry(f"{start}peft_type = {kind}", "refused", f"PEFT's kinds that are read here are {', '.join(_KINDS)}")
         )
     for name, value in values.items():
-        if name in _APPLIED | _TOLD_BY_TENSORS | _OF_TRAINING | _OF_OTHER_LAYERS or value in (None, False, [], {}, ""):
+        if name in _APPLIED | _TOLD_BY_TENSORS | _OF_TRAINING | _IDLE or value in (None, False, [], {}, ""):
             continue
         said = f"{start}{name} = {value!r}"
         if name == "bias":
@@ -175,6 +175,12 @@ def read_settings(path: Path, metadata: Mapping[str, str]) -> PeftSettings:
     if not isinstance(found, dict):
         raise BakehouseError(f"{where} holds {type(found).__name__}, no table of settings")
     return PeftSettings(found)
+
+
+SETTLED: Mapping[str, str] = {
+    "lora_B.bias": "diff_b", "oft_R.weight": "turns", "boft_R": "turns", "boft_s": "out_factors", "ia3_l": "weight",
+}  # fmt: skip
+"""PEFT's own tensors and what `settle` makes of them."""
 
 
 def settle(tensors: Mapping[str, Tensor], stem: str, path: str, peft: PeftSettings) -> dict[str, Tensor]:
@@ -215,7 +221,7 @@ def _lora(made: dict[str, Tensor], path: str, settings: Settings) -> dict[str, T
     if "lora_B.bias" in made:
         # PEFT counts B's bias like the rest of the update; `diff_b` counts once.
         bias = made.pop("lora_B.bias")
-        factor = float(made["alpha"]) / rank
+        factor = float(made["alpha"].flatten()[0]) / rank
         made["diff_b"] = bias if factor == 1.0 else bias.float() * factor
     return made
 

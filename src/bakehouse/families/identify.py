@@ -107,7 +107,8 @@ def identify(shapes: Shapes) -> FileKind:
 
 
 _ADAPTER_MARKS = ("lora_down", "lora_up", "lora_A", "lora_B", "lora.up", "lora.down", "_lora.", "lora_linear_layer",
-                  "hada_w1", "lokr_w1", "oft_blocks", "dora_scale", "on_input", "oft_R.", "boft_R", "ia3_l")  # fmt: skip
+                  "hada_w1", "lokr_w1", "oft_blocks", "dora_scale", "on_input",
+                  "oft_R.", "boft_R", "ia3_l")  # fmt: skip
 _ADAPTER_STARTS = ("lora_unet_", "lora_te_", "lora_te1_", "lora_te2_", "lycoris_", "oft_unet_", "base_model.model.")
 
 _ADAPTER_FAMILIES = (

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from bakehouse.adapters import NetworkSpec
-from bakehouse.core.errors import UsageError
+from bakehouse.adapters.account import BUNDLED
+from bakehouse.adapters.formats import account_of_file
+from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.words import counted
 from bakehouse.data.records import ImageSet
 from bakehouse.families.sampling import find_sampler
@@ -111,12 +114,27 @@ def _of_stop(recipe: Recipe) -> Iterator[str]:
 def _of_network(adapter: NetworkSpec, optimizer: OptimizerSpec) -> Iterator[str]:
     if adapter.start is not None and not adapter.start.is_file():
         yield f"adapter.start = {str(adapter.start)!r} does not exist"
+    elif adapter.start is not None:
+        yield from _of_start(adapter.start)
     if not optimizer.row.finds_rate:
         return
     if adapter.max_norm is not None:
         yield f"adapter.max_norm = {adapter.max_norm:g} breaks what {optimizer.name} estimates: leave one of them out"
     if adapter.several_rates:
         yield f"adapter.blocks and adapter.lora_plus_ratio set several rates, {optimizer.name} has one: use adamw"
+
+
+def _of_start(path: Path) -> Iterator[str]:
+    """What the header of a file to go on from tells against it."""
+    try:
+        account = account_of_file(path)
+    except BakehouseError as e:
+        yield f"adapter.start: {e.message}"
+        return
+    bundled = [e.name for e in account.entries if e.name.startswith(BUNDLED)]
+    taken = ["embeddings, which a training does not take along: " + ", ".join(bundled)] if bundled else []
+    for said in (*account.refusals, *taken):
+        yield f"adapter.start = {str(path)!r} holds what cannot be trained on: {said}"
 
 
 def warnings_for(recipe: Recipe, images: ImageSet, preset: Preset) -> list[str]:
