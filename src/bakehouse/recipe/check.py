@@ -84,7 +84,7 @@ def _of_settings(recipe: Recipe) -> Iterator[str]:
 def _of_drawing(recipe: Recipe) -> Iterator[str]:
     """Samples and class images that no model could draw."""
     named = {"sample.sampler": recipe.sample.sampler if recipe.sample.prompts else ""}
-    named["prior.sampler"] = recipe.prior.sampler if recipe.prior.source in ("class", "captions") else ""
+    named["prior.sampler"] = recipe.prior.sampler if recipe.prior.source not in ("none", "folder") else ""
     for setting, sampler in named.items():
         try:
             if sampler:
