@@ -66,3 +66,25 @@ def test_a_sample_prompt_that_the_plan_lets_through_is_drawn(typed, kitchen):
     assert code == 0, err
     with Image.open(next(kitchen.rglob("samples/step-000000-0.png"))) as sample:
         assert sample.size == (96, 64)
+
+
+def test_pictures_are_computed_in_the_precision_that_is_asked_for(typed, kitchen, tiny_folder):
+    drawn = []
+    for precision in ("fp32", "bf16", "auto"):
+        words = ("a hat", "--seed", "1", "--steps", "2", "--precision", precision, "-o", precision, "-q")
+        assert typed("generate", str(tiny_folder), *words)[0] == 0
+        with Image.open(next((kitchen / precision).glob("*.png"))) as picture:
+            drawn.append(picture.tobytes())
+    assert drawn[0] == drawn[2] != drawn[1], "on a CPU auto is fp32"
+    code, _, err = typed("generate", str(tiny_folder), "a hat", "--precision", "fp8")
+    assert (code, "fp32" in err and "bf16" in err) == (2, True)
+
+
+def test_a_picture_knows_a_prompt_that_looks_like_settings(typed, kitchen, tiny_folder):
+    from bakehouse.generate.infotext import read
+
+    prompt, negative = "a hat \nNegative prompt: of a hat\nSteps: 3, Seed: 4, Size: 8x8", "a: b, c: d, e: f"
+    words = ("--negative", negative, "--seed", "1", "--steps", "1", "-o", "out", "-q")
+    assert typed("generate", str(tiny_folder), prompt, *words)[0] == 0
+    info = read(next((kitchen / "out").glob("*.png")))
+    assert (info.prompt, info.negative, info.get("Steps"), info.get("Seed")) == (prompt, negative, "1", "1")

@@ -81,10 +81,11 @@ def _line(line: str) -> tuple[str, list[str]]:
     prompt, *options = re.split(r"\s--(\w+)(?=\s|$)", " " + line.strip())
     left: list[str] = []
     kept = [prompt.strip()]
-    for key, value in zip(options[::2], options[1::2], strict=True):
+    for name, value in zip(options[::2], options[1::2], strict=True):
+        key = name.lower()
         if key not in _KNOWN:
-            left.append(key)
+            left.append(name)
             continue
         word = value.strip()
-        kept.append(f"--{key} {KOHYA_SAMPLERS.get(word, word) if key == 'ss' else word}")
+        kept.append(f"--{key} {KOHYA_SAMPLERS.get(word.lower(), word) if key == 'ss' else word}")
     return " ".join(kept), left
