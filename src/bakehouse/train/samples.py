@@ -20,6 +20,9 @@ from bakehouse.train.averaging import averaged
 from bakehouse.train.checkpoint import TrainState
 from bakehouse.train.stopping import Draw
 
+_TOGETHER = 4
+"""Pictures at once on a GPU where a step has fewer images."""
+
 
 def make_samples(recipe: Recipe, model: Denoiser, adapter: Adapter, run: Run, step: int) -> Iterator[Event]:
     """Writes samples/step-000100-0.png and so on. A picture of NaN or infinity is not written, and a `Warned` says so.
@@ -90,7 +93,8 @@ def _untouched(state: TrainState) -> AbstractContextManager[None]:
 
 
 def _together(recipe: Recipe, model: Denoiser) -> int:
-    return 1 if model.device.type == "cpu" else recipe.train.batch_size
+    """Pictures at once: as many as a step has images, or some more, since no gradients are kept."""
+    return 1 if model.device.type == "cpu" else max(_TOGETHER, recipe.train.batch_size)
 
 
 def _spec(wanted: SamplePrompt, recipe: Recipe, model: Denoiser) -> ImageSpec:
