@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from bakehouse.adapters import load_adapter
 from bakehouse.adapters.account import Account, Entry
@@ -175,7 +176,7 @@ def test_a_training_goes_on_from_a_file_with_biases_and_from_none_with_more(tiny
     started.remove()
     load_adapter(again, tiny.parts())
     assert torch.equal(output(tiny), said)
-    save_adapter({**state, **BUNDLED}, tmp_path / "e.safetensors")
+    save_file({**state, **BUNDLED}, tmp_path / "e.safetensors")
     with pytest.raises(UsageError, match="bundle_emb"):
         inject(LoRA(start=tmp_path / "e.safetensors"), tiny.parts())
 

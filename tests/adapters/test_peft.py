@@ -311,7 +311,7 @@ def test_factors_of_modules_without_a_bias_have_a_place_in_kohyas_form(tmp_path)
     ours = Small()
     load_adapter(convert(tmp_path / "a", tmp_path / "k.safetensors").path, {"lora_unet": ours})
     torch.testing.assert_close(small_says(ours), want, atol=1e-5, rtol=1e-5)
-    for case, says in (("ia3", "scales the bias too"), ("oft", "rotations of inputs"), ("boft", "rotations of inputs")):
+    for case, says in (("ia3", "scale the bias too"), ("oft", "rotations of inputs"), ("boft", "rotations of inputs")):
         written(Small(), CASES[case], tmp_path / case)
         with pytest.raises(UsageError, match=says):
             convert(tmp_path / case, tmp_path / "x.safetensors")
