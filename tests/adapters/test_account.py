@@ -132,6 +132,24 @@ def test_one_algorithms_tensors_beside_anothers_are_applied_or_named(spec, tiny)
         assert file.modules[site.stem].keys() - named == file.modules[site.stem].keys() & {*reader.suffixes, BIAS}
 
 
+def test_an_alpha_that_no_program_counts_is_carried(tiny, output):
+    state = {"lora_unet_conv_in.diff": torch.ones(8, 4, 3, 3), "lora_unet_conv_in.alpha": torch.tensor(3.0)}
+    adapter = load_adapter({k: v for k, v in state.items() if "alpha" not in k}, tiny.parts())
+    want = output(tiny)
+    adapter.remove()
+    file = from_state(state)
+    load_adapter(file, tiny.parts())
+    assert torch.equal(output(tiny), want)
+    assert file.account.notes == ("lora_unet_conv_in.alpha: full difference has no alpha",)
+    many = {
+        **state,
+        "lora_unet_conv_in.lora_down.weight": torch.ones(2, 4, 3, 3),
+        "lora_unet_conv_in.alpha": torch.ones(7),
+    }
+    with pytest.raises(UsageError, match="alpha is one number, and here are 7"):
+        from_state(many)
+
+
 def test_embeddings_are_carried_and_named(tiny, randomised):
     file = from_state({**randomised(LoRA(rank=2), tiny).state_dict(), **BUNDLED})
     assert file.extras.keys() == file.state.keys() & BUNDLED.keys() == BUNDLED.keys()
