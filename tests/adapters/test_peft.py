@@ -296,6 +296,8 @@ def test_in_kohyas_form_it_does_the_same(tmp_path, name):
 
     want = small_says(written(Small(), CASES[name], tmp_path / "theirs"))
     once = convert(tmp_path / "theirs", tmp_path / "k.safetensors").path
+    lengths = [t.shape for k, t in load_file(once).items() if "conv1.dora_scale" in k.replace("_conv1", ".conv1")]
+    assert lengths == ([(16, 1, 1, 1)] if name == "dora" else [])
     ours = Small()
     load_adapter(convert(once, tmp_path / "l.safetensors").path, {"lora_unet": ours})
     torch.testing.assert_close(small_says(ours), want, atol=1e-5, rtol=1e-5)
