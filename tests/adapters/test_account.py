@@ -202,3 +202,10 @@ def test_a_training_goes_on_from_a_file_with_biases_and_from_none_with_more(tiny
 def test_reasons_are_said_once():
     entries = [Entry(f"k{i}", "refused", "no use") for i in range(9)]
     assert Account(tuple(entries)).refusals == ("k0, k1, k2, k3 and 5 more: no use",)
+
+
+def test_our_own_headers_hold_nothing_that_is_not_known(spec):
+    from bakehouse.adapters import metadata_for
+    from bakehouse.adapters.network_args import account_of_header
+
+    assert account_of_header(metadata_for(spec, name="me", base_model="crumb"), set()) == Account()
