@@ -16,7 +16,7 @@ from bakehouse.core.files import key_of
 from bakehouse.core.lock import locked
 from bakehouse.curate.edits import HOME, Proposal
 from bakehouse.curate.intake.archive import unpack
-from bakehouse.curate.intake.arrivals import Arrival, of_frames, of_image, of_layout, unique
+from bakehouse.curate.intake.arrivals import Arrival, of_frames, of_image, of_layout, unique, with_sidecars
 from bakehouse.curate.intake.film import FILM_ENDINGS, take_frames
 from bakehouse.curate.intake.options import Intake
 from bakehouse.curate.journal import Step
@@ -76,7 +76,10 @@ def take_in(
     with _workplace(dataset, dry_run=dry_run) as work:
         for path in paths:
             into, known = _place(path, dataset, taken)
-            found = unique(_arrivals(path, work, options, tell), into)
+            arrivals, notes = with_sidecars(_arrivals(path, work, options, tell), options)
+            for note in notes:
+                tell(Warned(message=note))
+            found = unique(arrivals, into)
             new = (a for a in found if a.to.with_suffix("") not in known and not (dataset / a.to).exists())
             proposals = tuple(arrival.proposal(options) for arrival in new)
             step = None
