@@ -131,7 +131,7 @@ def test_import_says_what_becomes_of_tag_files(said, tmp_path):
     }
     for name, text in texts.items():
         (tmp_path / "photos" / name).write_text(text)
-    out, err = said("import", "photos", "-o", "set")
+    _, err = said("import", "photos", "-o", "set")
     assert "2.png: its captions differ; 2.txt is used, not 2.json" in err
     assert "tags left out, which say nothing of the picture: artist 1, rating 1" in err
     assert "--artists keeps artists; --ratings keeps ratings" in err
