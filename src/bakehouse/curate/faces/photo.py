@@ -18,8 +18,8 @@ Floats = npt.NDArray[np.float32]
 SURE = 0.5
 """Least heat; at 0.4 a tree among six group photos counted as a face."""
 SMALL, SURE_OF_SMALL = 32, 0.65
-"""Pixels of the network's input, and the least heat of a lower face. True ones of 26 to 39 pixels on six photos had 0.65
-and more; below 20 pixels true faces and patterns have the same heat."""
+"""Pixels of the network's input, and the least heat of a lower face. True ones of 26 to 39 pixels on six photos had
+0.65 and more; below 20 pixels true faces and patterns have the same heat."""
 LOOK = 1_500_000
 """Pixels; larger images are made smaller first."""
 _STRIDE = 4
