@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from bakehouse.core.errors import BakehouseError, UsageError
-from bakehouse.data.captions import decode_text, joined_lines, read_caption
+from bakehouse.data.captions import CAPTION_EXTENSIONS, decode_text, joined_lines, read_caption
 from bakehouse.data.layouts import METADATA_FILES
 from bakehouse.data.records import ImageRecord, ImageSet
-from bakehouse.data.scan import Found, caption_files, check_root, collect, natural_key
+from bakehouse.data.scan import NO_FILE, Found, caption_files, check_root, collect, natural_key
 from bakehouse.data.triggers import RAW_SUFFIX
 
 _LINE_ENDS = re.compile(r"\r\n|\n|\r")
@@ -112,6 +112,11 @@ def read_folder(folder: Path | str, found: Found | None = None) -> CaptionFolder
     elif strays := set(found.captions.values()).difference(*files_of.values()):
         names = [path.relative_to(root).as_posix() for path in strays if path.suffix.lower() != ".json"]
         remarks["it belongs to no image and is passed over"] = sorted(names)
+    remarks[f"{NO_FILE}, and is passed over"] = [
+        str(PurePosixPath(path.relative_to(root)))
+        for path in found.special
+        if path.suffix.lower() in CAPTION_EXTENSIONS
+    ]
     if not images and not captions:
         raise UsageError(f"{root} has neither images nor captions", hint="give the folder that holds them")
     once = {caption.path: caption for caption in captions}

@@ -22,6 +22,7 @@ from bakehouse.curate.intake.options import Intake
 from bakehouse.curate.journal import Step
 from bakehouse.curate.steps import apply, history, recover
 from bakehouse.data.images import EXTENSIONS, sniff
+from bakehouse.data.scan import NO_FILE
 
 VERB = "import"
 _DESCRIPTIONS = frozenset({".toml", ".json", ".jsonl", ".csv"})
@@ -96,6 +97,8 @@ def take_in(
 def _check(path: Path, dataset: Path) -> None:
     if not path.exists():
         raise UsageError(f"{path} does not exist", hint="give folders, zip archives, films or dataset files")
+    if not (path.is_file() or path.is_dir()):
+        raise UsageError(f"{path}: {NO_FILE}", hint="give folders, zip archives, films or dataset files")
     source, target = path.resolve(), dataset.resolve()
     if source == target or (path.is_dir() and source in target.parents) or target in source.parents:
         raise UsageError(f"{path} and -o {dataset} lie in each other", hint="choose a folder beside it")
