@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from bakehouse.adapters import load_adapter
 from bakehouse.adapters.account import Account, Entry
@@ -131,6 +132,24 @@ def test_one_algorithms_tensors_beside_anothers_are_applied_or_named(spec, tiny)
         assert file.modules[site.stem].keys() - named == file.modules[site.stem].keys() & {*reader.suffixes, BIAS}
 
 
+def test_an_alpha_that_no_program_counts_is_carried(tiny, output):
+    state = {"lora_unet_conv_in.diff": torch.ones(8, 4, 3, 3), "lora_unet_conv_in.alpha": torch.tensor(3.0)}
+    adapter = load_adapter({k: v for k, v in state.items() if "alpha" not in k}, tiny.parts())
+    want = output(tiny)
+    adapter.remove()
+    file = from_state(state)
+    load_adapter(file, tiny.parts())
+    assert torch.equal(output(tiny), want)
+    assert file.account.notes == ("lora_unet_conv_in.alpha: full difference has no alpha",)
+    many = {
+        **state,
+        "lora_unet_conv_in.lora_down.weight": torch.ones(2, 4, 3, 3),
+        "lora_unet_conv_in.alpha": torch.ones(7),
+    }
+    with pytest.raises(UsageError, match="alpha is one number, and here are 7"):
+        from_state(many)
+
+
 def test_embeddings_are_carried_and_named(tiny, randomised):
     file = from_state({**randomised(LoRA(rank=2), tiny).state_dict(), **BUNDLED})
     assert file.extras.keys() == file.state.keys() & BUNDLED.keys() == BUNDLED.keys()
@@ -175,7 +194,7 @@ def test_a_training_goes_on_from_a_file_with_biases_and_from_none_with_more(tiny
     started.remove()
     load_adapter(again, tiny.parts())
     assert torch.equal(output(tiny), said)
-    save_adapter({**state, **BUNDLED}, tmp_path / "e.safetensors")
+    save_file({**state, **BUNDLED}, tmp_path / "e.safetensors")
     with pytest.raises(UsageError, match="bundle_emb"):
         inject(LoRA(start=tmp_path / "e.safetensors"), tiny.parts())
 
@@ -183,3 +202,10 @@ def test_a_training_goes_on_from_a_file_with_biases_and_from_none_with_more(tiny
 def test_reasons_are_said_once():
     entries = [Entry(f"k{i}", "refused", "no use") for i in range(9)]
     assert Account(tuple(entries)).refusals == ("k0, k1, k2, k3 and 5 more: no use",)
+
+
+def test_our_own_headers_hold_nothing_that_is_not_known(spec):
+    from bakehouse.adapters import metadata_for
+    from bakehouse.adapters.network_args import account_of_header
+
+    assert account_of_header(metadata_for(spec, name="me", base_model="crumb"), set()) == Account()

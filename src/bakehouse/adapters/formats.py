@@ -240,7 +240,9 @@ def _account_of_module(stem: str, tensors: Mapping[str, Tensor]) -> Account:
         return Account(tuple(Entry(f"{stem}.{suffix}", "refused", why) for suffix in tensors))
     surplus = [suffix for suffix in tensors if suffix not in reader.suffixes and suffix != BIAS]
     why = f"{reader.algorithm} makes nothing of this tensor"
-    entries = [Entry(f"{stem}.{suffix}", "refused", why) for suffix in surplus]
+    entries = [Entry(f"{stem}.{suffix}", "refused", why) for suffix in surplus if suffix != "alpha"]
+    if "alpha" in surplus:
+        entries.append(Entry(f"{stem}.alpha", "carried", f"{reader.algorithm} has no alpha"))
     if "alpha" in tensors and tensors["alpha"].numel() != 1:
         many = f"alpha is one number, and here are {tensors['alpha'].numel()}"
         entries.append(Entry(f"{stem}.alpha", "refused", many))

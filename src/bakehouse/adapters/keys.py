@@ -58,7 +58,7 @@ ALGORITHMS = {
     "w_norm": "norm layers",
     "diff": "full difference",
     "lora_down.weight": "LoRA",
-    "diff_b": "full difference",
+    "diff_b": "bias",
     "weight": "IA3",
 }
 """A suffix that tells the algorithm, most telling first."""

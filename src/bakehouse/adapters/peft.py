@@ -218,6 +218,10 @@ def _lora(made: dict[str, Tensor], path: str, settings: Settings) -> dict[str, T
         scale = settings.scale(path, rank)
         # A file that says nothing means alpha = rank.
         made["alpha"] = torch.tensor(float(rank) if scale is None else scale * rank)
+    lengths = made.get("dora_scale")
+    if lengths is not None and lengths.shape[1:] == (1,) and made["lora_down.weight"].ndim == 4:
+        # ComfyUI divides by norms of this shape: [out, 1] beside a convolution's would spread over its kernel.
+        made["dora_scale"] = lengths.reshape(-1, 1, 1, 1)
     if "lora_B.bias" in made:
         # PEFT counts B's bias like the rest of the update; `diff_b` counts once.
         bias = made.pop("lora_B.bias")

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bakehouse.adapters.dylora import PREFIX_SCALE
 from bakehouse.adapters.formats import AdapterFile
+from bakehouse.adapters.layer import BIAS
 from bakehouse.adapters.network_args import network_args
 from bakehouse.adapters.tools.deltas import is_plain
 from bakehouse.adapters.tools.files import Tell, check_place
@@ -84,8 +85,8 @@ def _slice(file: AdapterFile, rank: int, out: Path, dry_run: bool, tell: Tell | 
 
 
 def _has_prefixes(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether the first ranks of a module mean something; norms that trained beside the network have none to cut."""
-    return "w_norm" in tensors or (is_plain(tensors) and "lora_mid.weight" not in tensors)
+    """Whether the first ranks of a module mean something; norms and biases beside the network have none to cut."""
+    return tensors.keys() <= {"w_norm", "b_norm", BIAS} or (is_plain(tensors) and "lora_mid.weight" not in tensors)
 
 
 def _rank(tensors: Mapping[str, Tensor]) -> int:

@@ -50,7 +50,7 @@ def write_adapter(
 _NAMELESS = {
     "turns": "PEFT's rotations of inputs",
     "out_factors": "PEFT's rotations of inputs",
-    "bias_factors": "PEFT's IA3, which scales the bias too",
+    "bias_factors": "factors of PEFT's IA3 that scale the bias too",
 }
 """What reading makes of PEFT's tensors that no other program has a form for."""
 
@@ -59,15 +59,16 @@ def check_names(modules: Modules, path: Path) -> None:
     """Sees to it that kohya's and LyCORIS' names can hold the modules.
 
     Raises:
-        UsageError: they cannot; the first such module is named.
+        UsageError: they cannot; says how many, and names the first.
     """
-    for stem, tensors in modules.items():
-        name = next((n for n in _NAMELESS if n in tensors), None)
-        if name is not None:
+    for name, what in _NAMELESS.items():
+        stems = [stem for stem, tensors in modules.items() if name in tensors]
+        if stems:
             raise UsageError(
-                f"{path} cannot hold {stem}: it is one of {_NAMELESS[name]}, for which kohya's form has no names",
-                hint="merge it into a base (`weights merge FILE --base MODEL`), or make a LoRA of it: "
-                "`weights resize FILE --to-lora --base MODEL --rank N`",
+                f"{path}: {len(stems)} of {len(modules)} modules hold {what}, which kohya's form has no names for: "
+                f"first {stems[0]}",
+                hint="merge it into a base (`weights merge FILE --base MODEL -o PLACE`), or make a LoRA of it: "
+                "`weights resize FILE --to-lora --base MODEL --rank N -o PLACE`",
             )
 
 
