@@ -21,8 +21,8 @@ from bakehouse.families.refs import resolve_model
 from bakehouse.losses import Batch, denoising_loss
 from bakehouse.recipe import Recipe, make_plan, recipe_for_folder
 from tests.conftest import TINY_UNET
-from tests.recipe.test_presets import TEXT as ENCODER
-from tests.recipe.test_presets import UNET
+from tests.recipe.conftest import TEXT as ENCODER
+from tests.recipe.conftest import UNET
 from tools.docs import _specs
 
 ELSEWHERE = {
