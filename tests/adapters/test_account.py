@@ -156,6 +156,15 @@ def test_embeddings_are_carried_and_named(tiny, randomised):
     assert "bundle_emb.zwx" in file.account.notes[0] and file.account.refusals == ()
 
 
+def test_what_is_refused_is_named_by_the_files_own_key():
+    """So that `convert --drop` finds it."""
+    name = "unet.down_blocks.0.attentions.0.proj_in"
+    state = {f"{name}.lora_A.weight": torch.ones(2, 8), f"{name}.lora_B.weight": torch.ones(8, 2)}
+    with pytest.raises(UsageError, match=rf" {name}\.scalar: LoRA makes nothing"):
+        from_state({**state, f"{name}.scalar": torch.ones(1)})
+    assert from_state({**state, f"{name}.scalar": torch.ones(1)}, drop=[f"{name}.scalar"]).account == Account()
+
+
 def test_two_spellings_of_one_tensor_are_refused(tiny, randomised):
     state = randomised(LoRA(rank=2), tiny).state_dict()
     path = "down_blocks.0.attentions.0.proj_in"

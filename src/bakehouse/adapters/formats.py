@@ -20,7 +20,7 @@ from bakehouse.adapters.diff import DiffLayer
 from bakehouse.adapters.glora import GLoRALayer
 from bakehouse.adapters.ia3 import IA3Layer
 from bakehouse.adapters.input_rotation import InputRotationLayer
-from bakehouse.adapters.keys import algorithm_of, meant_for, rank_of, sort_keys, to_diffusers
+from bakehouse.adapters.keys import Sorted, algorithm_of, meant_for, rank_of, sort_keys, to_diffusers
 from bakehouse.adapters.layer import BIAS, AdapterLayer, Base, freeze
 from bakehouse.adapters.loha import LoHaLayer
 from bakehouse.adapters.lokr import LoKrLayer
@@ -148,15 +148,15 @@ def account_of_file(path: Path | str) -> Account:
         raise BakehouseError(f"cannot read {path}: {e}", hint="the file is damaged or cut off; fetch it again") from e
     found = sort_keys({key: torch.empty(shape, device="meta") for key, shape in shapes.items()}, metadata)
     modules = {s: {SETTLED.get(n, n): t for n, t in tensors.items()} for s, tensors in found.modules.items()}
-    return _account(found.strange, modules, metadata, read_settings(Path(path), metadata))
+    return _account(found, modules, metadata, read_settings(Path(path), metadata))
 
 
 def _account(
-    strange: Sequence[str], modules: Mapping[str, Mapping[str, Tensor]], metadata: Mapping[str, str], peft: PeftSettings
+    found: Sorted, modules: Mapping[str, Mapping[str, Tensor]], metadata: Mapping[str, str], peft: PeftSettings
 ) -> Account:
     suffixes = {name for tensors in modules.values() for name in tensors}
-    account = account_of_keys(strange) + peft.account() + account_of_header(metadata, suffixes)
-    return sum((_account_of_module(stem, tensors) for stem, tensors in modules.items()), account)
+    account = account_of_keys(found.strange) + peft.account() + account_of_header(metadata, suffixes)
+    return sum((_account_of_module(stem, tensors, found.keys) for stem, tensors in modules.items()), account)
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -200,7 +200,7 @@ def from_state(
         modules = {s: settle(tensors, s, found.paths[s], settings) for s, tensors in found.modules.items()}
     except UsageError as e:
         raise UsageError(f"{source}: {e.message}", hint=e.hint) from e
-    account = _account(found.strange, modules, metadata or {}, settings)
+    account = _account(found, modules, metadata or {}, settings)
     if whole:
         account.check(source)
         check_finite({**state, **_alphas(modules)}, source, hint=_EARLIER)
@@ -231,21 +231,22 @@ def without(state: Mapping[str, Tensor], patterns: Sequence[str], source: str) -
     return {key: t for key, t in state.items() if not any(fnmatchcase(key, pattern) for pattern in patterns)}
 
 
-def _account_of_module(stem: str, tensors: Mapping[str, Tensor]) -> Account:
-    """A module's tensors that its algorithm makes nothing of."""
+def _account_of_module(stem: str, tensors: Mapping[str, Tensor], keys: Mapping[tuple[str, str], str]) -> Account:
+    """A module's tensors that its algorithm makes nothing of, by the file's own keys where those are known."""
+    named = {suffix: keys.get((stem, suffix), f"{stem}.{suffix}") for suffix in tensors}
     reader = _reader_of(tensors, READERS)
     if reader is None:
         known = ", ".join(layer.algorithm for layer in READERS)
         why = f"{algorithm_of(tensors)}, where the algorithms that are known here are {known}"
-        return Account(tuple(Entry(f"{stem}.{suffix}", "refused", why) for suffix in tensors))
+        return Account(tuple(Entry(key, "refused", why) for key in named.values()))
     surplus = [suffix for suffix in tensors if suffix not in reader.suffixes and suffix != BIAS]
     why = f"{reader.algorithm} makes nothing of this tensor"
-    entries = [Entry(f"{stem}.{suffix}", "refused", why) for suffix in surplus if suffix != "alpha"]
+    entries = [Entry(named[suffix], "refused", why) for suffix in surplus if suffix != "alpha"]
     if "alpha" in surplus:
-        entries.append(Entry(f"{stem}.alpha", "carried", f"{reader.algorithm} has no alpha"))
+        entries.append(Entry(named["alpha"], "carried", f"{reader.algorithm} has no alpha"))
     if "alpha" in tensors and tensors["alpha"].numel() != 1:
         many = f"alpha is one number, and here are {tensors['alpha'].numel()}"
-        entries.append(Entry(f"{stem}.alpha", "refused", many))
+        entries.append(Entry(named["alpha"], "refused", many))
     return Account(tuple(entries))
 
 
@@ -317,7 +318,7 @@ def read_layer(
         UsageError: an algorithm that is not known here, tensors that it makes nothing of, or other shapes.
     """
     tensors = file.modules[stem]
-    _account_of_module(stem, tensors).check(file.source)
+    _account_of_module(stem, tensors, {}).check(file.source)
     reader = _reader_of(tensors, readers)
     assert reader is not None
     try:

@@ -165,6 +165,8 @@ class Sorted:
     """`{stem: {suffix: tensor}}` in kohya's words."""
     paths: Mapping[str, str]
     """Each module's dotted path inside its network, as PEFT's patterns see it; the stem where keys have no dots."""
+    keys: Mapping[tuple[str, str], str]
+    """The file's own key of each stem and suffix."""
     strange: tuple[str, ...]
     """Keys that are no adapter weights."""
 
@@ -202,7 +204,13 @@ def sort_keys(
         modules.setdefault(stem, {})[suffix] = tensor
         paths[stem] = _path(spelling)
     renamed = counted(modules, metadata or {})
-    return Sorted(renamed, dict(zip(renamed, paths.values(), strict=True)), tuple(strange))
+    names = dict(zip(modules, renamed, strict=True))
+    return Sorted(
+        renamed,
+        {names[stem]: path for stem, path in paths.items()},
+        {(names[stem], suffix): key for (stem, suffix), key in origin.items()},
+        tuple(strange),
+    )
 
 
 def _path(spelling: str) -> str:
