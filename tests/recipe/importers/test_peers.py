@@ -89,7 +89,7 @@ def test_the_gui(imported, fates, lost):
     assert (r.optimizer.name, r.optimizer.lr, r.optimizer.text_lr) == ("prodigy", 1, 1)
     assert (r.optimizer.args["d_coef"], r.optimizer.args["weight_decay"]) == (1.5, 0.02)
     assert (r.train.epochs, r.train.steps, r.train.attention) == (12, None, "sdpa")
-    assert (r.schedule.kind, r.schedule.warmup) == ("cosine", 0.1)
+    assert (r.schedule.kind, r.schedule.warmup, r.schedule.half_period) == ("cosine", 0, 1000)
     assert (r.noise.offset, r.noise.pyramid_iterations, r.noise.pyramid_discount) == (0, 6, 0.2)
     assert r.sample.prompts == ("a hat --w 512", "a cap")
     assert (r.seed, r.name, r.captions.keep_tokens, r.data.cache) == (1234, "kupa", 1, "memory")
