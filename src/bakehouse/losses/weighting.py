@@ -32,7 +32,7 @@ class WeightingSpec(Spec):
     p2_gamma: Annotated[float, Field(ge=0, le=5)] = 1.0
     p2_k: Annotated[float, Field(gt=0)] = 1.0
     form: Literal["published", "kohya", "onetrainer"] = "published"
-    """Whose formulas, where they differ. kohya: the snr is the one before `noise.zero_terminal_snr`, and at most 1000 in
+    """Whose formulas, where they differ. kohya: the snr is that before `noise.zero_terminal_snr`, and at most 1000 in
     debiased, epsilon and v_pred_like; debiased is 1 / (snr + 1) on v. OneTrainer: debiased has the snr at most 1000 and
     is (snr + 1)^-0.5 on v; p2 is (1 + snr)^-p2_gamma, and (2 + snr)^-p2_gamma on v."""
     v_pred_like: Annotated[float, Field(ge=0, le=10)] = 0.0
