@@ -84,7 +84,7 @@ class TimestepSpec(Spec):
     def _bias(self, low: int, high: int) -> Tensor:
         """The factor of each timestep."""
         factor = torch.ones(high - low, dtype=torch.float64)
-        portion = round(self.bias_portion * (high - low))
+        portion = int(self.bias_portion * (high - low))
         match self.bias:
             case "earlier":
                 factor[:portion] = self.bias_multiplier

@@ -128,7 +128,7 @@ def test_every_key_at_its_default_is_worth_no_line(imported):
     made = of(imported, **{**settings, **parts, "training_method": "LORA", "epochs": 20})
     assert not [str(n) for n in made.notes if n.fate not in ("taken", "no effect")]
     assert not made.lost
-    assert len([n for n in made.notes if n.fate == "no effect"]) <= 2
+    assert len([n for n in made.notes if n.fate == "no effect"]) <= 3
 
 
 def test_old_files_are_read_under_their_old_names(imported):

@@ -44,9 +44,9 @@ _TABLE: dict[str, Option] = table(
     taken("resolution", "any", "buckets.resolution", rule=rules.sizes),
     always("latent_caching", "flag", "latents are always cached"),
     always("clear_cache_before_training", "flag", "a cache is found by content; it cannot be stale"),
-    taken("epochs", "int", "train.epochs"),
-    taken("batch_size", "int", "train.batch"),
-    taken("gradient_accumulation_steps", "int", "train.accumulation"),
+    taken("epochs", "int", "train.epochs", counts=True),
+    taken("batch_size", "int", "train.batch", counts=True),
+    taken("gradient_accumulation_steps", "int", "train.accumulation", counts=True),
     taken("learning_rate", "float", "optimizer.lr", rule=rules.rates),
     taken("unet.learning_rate", "float", "optimizer.lr", rule=rules.rates),
     taken("text_encoder.learning_rate", "float", "optimizer.text_lr", rule=rules.rates),
@@ -73,7 +73,7 @@ _TABLE: dict[str, Option] = table(
         missing(f"{part}.dropout_probability", "float", "see `captions.caption_dropout`")
         for part in ("text_encoder", "text_encoder_2")
     ),
-    taken("unet.gradient_checkpointing", "flag", "train.gradient_checkpointing"),
+    taken("unet.gradient_checkpointing", "flag", "train.gradient_checkpointing", counts=True),
     taken("lora_rank", "int", "adapter.rank", rule=rules.method),
     taken("lora_alpha", "float", "adapter.alpha", rule=rules.method),
     taken("lora_decompose", "flag", "adapter.dora", rule=rules.method),
@@ -134,8 +134,8 @@ _TABLE: dict[str, Option] = table(
         "train.attention",
         choices={"XFORMERS": "xformers", "SDP": "sdpa", "DEFAULT": "sdpa", "CUDNN": "sdpa", "FLASH": "sdpa"},
     ),
-    taken("tensorboard", "flag", "save.tensorboard"),
-    taken("compile", "flag", "train.compile"),
+    taken("tensorboard", "flag", "save.tensorboard", counts=True),
+    taken("compile", "flag", "train.compile", counts=True),
     taken("text_encoder_layer_skip", "int", "model.clip_skip", how="counted from 0 there", rule=rules.base_model),
     missing("text_encoder_2_layer_skip", "int", "of SDXL's second text encoder; the layer is the model's own"),
     missing("force_circular_padding", "flag", "convolutions pad as the model was trained"),
@@ -247,10 +247,6 @@ def read(documents: Sequence[Document]) -> Draft:
     given, notes = _known(data)
     settings = Settings(OPTIONS, given, peer="OneTrainer", folder=documents[-1].folder)
     values, origins, said = convert(settings)
-    for name in _COPIED:
-        if not settings.given(name):
-            values[OPTIONS[name].to[0]] = OPTIONS[name].default
-            origins[OPTIONS[name].to[0]] = settings.origin([name])
     for key in ("captions.prefix", "prior.source"):
         values[key] = "" if key == "captions.prefix" else "none"
         origins[key] = "OneTrainer does so"
@@ -258,17 +254,6 @@ def read(documents: Sequence[Document]) -> Draft:
     values |= _of_all(concepts)
     kept = [n for n in said if n.fate == "taken" or not n.off]
     return Draft(values, [c for c, _ in concepts], {**origins, **where}, [*notes, *kept, *more])
-
-
-_COPIED = (
-    "epochs",
-    "batch_size",
-    "gradient_accumulation_steps",
-    "unet.gradient_checkpointing",
-    "tensorboard",
-    "compile",
-)
-"""Copied keys whose default counts where they are not written."""
 
 
 def _refuse_what_is_not_trained(data: Mapping[str, Any], document: Document) -> None:
@@ -357,7 +342,7 @@ def _concepts(s: Settings) -> tuple[list[tuple[dict[str, Any], Mapping[str, Any]
     entries = s["concepts"] or rules.listed(s, "concept_file_name")
     source = "concepts" if s["concepts"] else "concept_file_name"
     notes = []
-    if not entries and s.given("concept_file_name"):
+    if not entries and s.given("concept_file_name") and s["concept_file_name"]:
         notes.append(s.note("concept_file_name", "missing", "the file is not there: say --images DIR"))
     made: list[tuple[dict[str, Any], Mapping[str, Any]]] = []
     origins: dict[str, str] = {}
