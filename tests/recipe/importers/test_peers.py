@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -292,6 +293,38 @@ def test_every_script_of_diffusers_comes_to_a_recipe(imported, script):
     assert made.recipe.buckets.resolution == (1024 if "sdxl" in script else 512)
 
 
+def test_diffusers_own_numbers_are_those_of_the_script(imported, lost):
+    """AdamW's decay is 1e-4 in the SDXL script, 1e-2 elsewhere; its text encoder has a rate of its own."""
+    script = "accelerate launch train_dreambooth_lora_sdxl.py --instance_data_dir=img"
+    r = imported(script, "go.sh").recipe
+    assert (r.optimizer.args["weight_decay"], r.save.dtype, r.buckets.resolution) == (1e-4, "fp32", 1024)
+    made = imported(f"{script} --train_text_encoder", "go.sh")
+    assert made.recipe.optimizer.text_lr == 5e-6
+    assert list(lost(made)) == ["adam_weight_decay_text_encoder"]
+    prodigy = imported(f"{script} --train_text_encoder --optimizer=prodigy --learning_rate=1.0", "go.sh").recipe
+    assert (prodigy.optimizer.name, prodigy.optimizer.text_lr) == ("prodigy", 1.0)
+    assert imported("python train_dreambooth.py --instance_data_dir=img", "go.sh").recipe.optimizer.lr == 5e-6
+
+
+def test_diffusers_schedules_and_losses(imported):
+    script = "python train_text_to_image_sdxl.py --train_data_dir=img --learning_rate=1e-4"
+    r = imported(f"{script} --lr_scheduler=polynomial --lr_warmup_steps=20", "go.sh").recipe
+    assert (r.schedule.floor, r.schedule.warmup, r.schedule.warmup_from_zero) == (0.001, 20, True)
+    biased = "--timestep_bias_strategy=range --timestep_bias_begin=100 --timestep_bias_end=300"
+    steps = imported(f"{script} {biased} --timestep_bias_multiplier=3", "go.sh").recipe.noise.timesteps
+    assert (steps.bias, steps.bias_range, steps.bias_multiplier) == ("range", (100, 300), 3)
+    assert imported(f"{script} --proportion_empty_prompts=0.2", "go.sh").recipe.captions.caption_dropout == 0.2
+    # A sum of two means there, the mean of all here: half the loss, and half the length at which it is clipped.
+    assert imported(DREAMBOOTH, "train.sh").recipe.train.max_grad_norm == 0.5
+
+
+def test_a_data_set_of_diffusers_may_be_a_folder(imported, lost):
+    made = imported("python train_text_to_image_lora.py --dataset_name=img", "go.sh")
+    assert not made.lost
+    made = imported("python train_text_to_image_lora.py --dataset_name=a/b", "go.sh", images=Path("img"))
+    assert "of the Hub" in lost(made)["dataset_name"]
+
+
 # --- whose settings ---------------------------------------------------------------------------------------------------
 
 
@@ -301,6 +334,7 @@ def test_every_script_of_diffusers_comes_to_a_recipe(imported, script):
         ("wibble = 3\n", "x.toml", "nobody's settings"),
         ('kind = "style"\n[[concepts]]\nfolder = "img"\n', "x.toml", "a recipe already"),
         ('[{"instance_data_dir": "img"}]', "x.json", "list of concepts"),
+        ('{"model_family": "sd1x"}', "x.json", "SimpleTuner's, for SD 1.x"),
         ("a = [1,\n", "x.toml", "not TOML"),
         ('train_data_dir = "C:\\img"\n', "x.toml", "not TOML"),
         ("{", "x.json", "not JSON"),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-_SCRIPT = re.compile(r"(?:.*[/\\])?(\w*(?:train|tune)\w*)\.py", re.IGNORECASE)
+_SCRIPT = re.compile(r"(?:.*[/\\])?(\w*(?:train|tune|textual_inversion)\w*)\.py", re.IGNORECASE)
 _ASSIGNED = re.compile(
     r"""^\s*(?:export\s+|set\s+(?:/a\s+)?"?|\$env:|\$)?(?P<name>[A-Za-z_]\w*)\s*=(?!=)\s*(?P<value>.*?)\s*$""",
     re.IGNORECASE,

@@ -249,7 +249,7 @@ OPTIONS: dict[str, Option] = table(
     no_effect("tokenizer_name", "text", "the tokenizer comes with the model"),
     taken("instance_data_dir", "text", "concepts.folder"),
     taken("train_data_dir", "text", "concepts.folder", how="with its metadata.jsonl"),
-    missing("dataset_name", "text", "a data set of the Hub: fetch it into a folder first"),
+    taken("dataset_name", "text", "concepts.folder", how="where it is a folder here; one of the Hub is fetched first"),
     no_effect("dataset_config_name", "text", "belongs to dataset_name"),
     no_effect("image_column", "text", "`file_name` in metadata.jsonl", "image"),
     always("caption_column", "text", "`text`, `caption` or `prompt` in metadata.jsonl", "text"),
@@ -397,12 +397,16 @@ def read(documents: Sequence[Document]) -> Draft:
     origins |= {"captions.prefix": "no caption is changed there", "save.dtype": "weights are saved as they learned"}
     concepts, where = _concepts(settings)
     kept = [n for n in said if n.fate == "taken" or not n.off]
+    if settings["dataset_name"] and not located(str(settings["dataset_name"]), settings.folder).is_dir():
+        why = "a data set of the Hub: fetch it into a folder first and say --images DIR"
+        kept = [n for n in kept if n.key != settings.said("dataset_name")]
+        kept.append(settings.note("dataset_name", "missing", why))
     return Draft(values, concepts, {**origins, **where}, [*notes, *kept])
 
 
 def _concepts(s: Settings) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    name = "instance_data_dir" if s["instance_data_dir"] else "train_data_dir"
-    if not s[name]:
+    name = next((n for n in ("instance_data_dir", "train_data_dir", "dataset_name") if s[n]), None)
+    if name is None or (name == "dataset_name" and not located(str(s[name]), s.folder).is_dir()):
         return [], {}
     concept: dict[str, Any] = {"folder": str(located(str(s[name]), s.folder)), "repeats": s["repeats"]}
     origins = {"concepts.0.folder": s.origin([name]), "concepts.0.repeats": s.origin(["repeats"])}

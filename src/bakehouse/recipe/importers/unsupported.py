@@ -113,7 +113,11 @@ _METHODS: tuple[tuple[str, str], ...] = (
     (r"vqgan|autoencoder", "an autoencoder"),
     (r"textual_inversion", "an embedding (textual inversion)"),
     (r"gligen", "GLIGEN"),
-    (r"_flax|_xla|colossalai|multi_subject", "with another framework or several subjects in one prompt"),
+    (r"_flax", "with JAX"),
+    (r"_xla", "on TPUs"),
+    (r"colossalai", "with Colossal-AI"),
+    (r"multi_subject", "several subjects, each with its own prompt"),
+    (r"_lpl", "with a latent perceptual loss"),
 )
 _MODELS: tuple[tuple[str, str], ...] = (
     (r"flux2", "FLUX.2"),
@@ -133,7 +137,7 @@ _MODELS: tuple[tuple[str, str], ...] = (
     (r"pixart", "PixArt"),
     (r"amused", "aMUSEd"),
     (r"llada2", "LLaDA 2"),
-    (r"(lora_)?(decoder|prior)\b", "Kandinsky 2.2 or Würstchen"),
+    (r"_(decoder|prior)\b|_(decoder|prior)_lora\b", "Kandinsky 2.2 or Würstchen"),
 )
 _THEIRS = re.compile(
     r"train_(dreambooth|text_to_image|controlnet|control_|t2i_adapter|instruct_pix2pix|lcm_distill|diffusion_|custom_diffusion|"
