@@ -164,7 +164,7 @@ def test_other_trainers_names(theirs, ours):
     ("settings", "words"),
     [
         ({"kind": "piecewise"}, "needs pieces"),
-        ({"kind": "cosine", "pieces": [[1, 1]]}, "pieces are for"),
+        ({"kind": "cosine", "pieces": [[1, 1]]}, "does nothing without kind = 'piecewise'"),
         ({"kind": "piecewise", "pieces": [[0.5, 1], [0.4, 0.1]]}, "each must end after"),
         ({"kind": "cosin"}, "did you mean 'cosine'"),
     ],

@@ -12,6 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from bakehouse.core.needs import Needs, is_off, is_on, one_of
 from bakehouse.core.spec import Spec
 from bakehouse.families.schedule import NoiseSchedule
 
@@ -21,17 +22,37 @@ CAP = 1000
 """kohya's and OneTrainer's limit of the snr in some weightings; SD's first timestep alone lies above it."""
 
 
+FADING = ("min_snr", "soft_min_snr", "debiased", "p2", "epsilon")
+"""Weightings that go to 0 with the snr on v-prediction."""
+
+
 class WeightingSpec(Spec):
-    kind: Literal["none", "min_snr", "soft_min_snr", "debiased", "p2", "epsilon", "v", "x0"] = "none"
+    kind: Annotated[
+        Literal["none", "min_snr", "soft_min_snr", "debiased", "p2", "epsilon", "v", "x0"],
+        Needs(one_of("model.prediction", "v_prediction"), at=("epsilon",)),
+        Needs(one_of("model.prediction", "epsilon"), at=("v",)),
+        Needs(
+            is_off("noise.zero_terminal_snr"),
+            at=FADING,
+            otherwise="goes to 0 at the last timesteps, so pictures stay at middle brightness (take 'none' or 'v')",
+        ),
+        Needs(one_of("loss.kind", "l2"), otherwise="is derived for squared errors and weighs only roughly"),
+    ] = "none"
     """How squared error on x0 is weighed. `none`: as the network predicts, plain; `min_snr`: min(snr, gamma) (Hang
     2023, arXiv:2303.09556); `soft_min_snr`: gamma snr / (gamma + snr) (Crowson 2024, arXiv:2401.11605); `debiased`:
     sqrt(snr) (arXiv:2310.08442); `p2`: snr / (p2_k + snr)^p2_gamma (Choi 2022, arXiv:2204.00227); `epsilon`: snr, as a
     network that predicts noise weighs (on v: kohya's scale_v_pred_loss_like_noise_pred); `v`: snr + 1; `x0`: 1."""
-    gamma: Annotated[float, Field(gt=0)] = 5.0
+    gamma: Annotated[float, Field(gt=0, le=1_000_000), Needs(one_of("kind", "min_snr", "soft_min_snr"))] = 5.0
     """Of min_snr (5 in the paper; lower is smoother) and soft_min_snr (4 in the paper)."""
-    p2_gamma: Annotated[float, Field(ge=0, le=5)] = 1.0
-    p2_k: Annotated[float, Field(gt=0)] = 1.0
-    form: Literal["published", "kohya", "onetrainer"] = "published"
+    p2_gamma: Annotated[float, Field(ge=0, le=5), Needs(one_of("kind", "p2"))] = 1.0
+    """How fast weights fall with the snr."""
+    p2_k: Annotated[float, Field(gt=0, le=1_000_000), Needs(one_of("kind", "p2")), Needs(is_on("p2_gamma"))] = 1.0
+    """Added to the snr."""
+    form: Annotated[
+        Literal["published", "kohya", "onetrainer"],
+        Needs(one_of("kind", "min_snr", "debiased", "epsilon", "v"), is_on("v_pred_like"), at=("kohya",)),
+        Needs(one_of("kind", "debiased", "p2"), at=("onetrainer",)),
+    ] = "published"
     """Whose formulas, where they differ. kohya: the snr is that before `noise.zero_terminal_snr`, and at most 1000 in
     debiased, epsilon and v_pred_like; debiased is 1 / (snr + 1) on v. OneTrainer: debiased has the snr at most 1000 and
     is (snr + 1)^-0.5 on v; p2 is (1 + snr)^-p2_gamma, and (2 + snr)^-p2_gamma on v."""

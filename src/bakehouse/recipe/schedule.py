@@ -9,7 +9,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from bakehouse.core.needs import Fact, Needs, above, is_off, is_on, one_of, other_than
 from bakehouse.core.spec import Spec
+
+MOST_STEPS = 10**9
+"""More than any run can take."""
 
 SCHEDULE_ALIASES: Mapping[str, str] = MappingProxyType(
     {
@@ -28,6 +32,11 @@ SCHEDULE_ALIASES: Mapping[str, str] = MappingProxyType(
 
 def _own_name(name: Any) -> Any:
     return SCHEDULE_ALIASES.get(name.casefold(), name.casefold()) if isinstance(name, str) else name
+
+
+WARMS_EACH_CYCLE = Fact("plan.warms_each_cycle", "a step of it for each of schedule.cycles")
+RESTARTING = ("cosine_with_restarts", "annealed_cosine_with_restarts", "annealed_rex_with_restarts")
+_COOLED = Needs(one_of("kind", "warmup_stable_decay"))
 
 
 class ScheduleSpec(Spec):
@@ -50,45 +59,59 @@ class ScheduleSpec(Spec):
     ] = "cosine"
     """How the rate falls from its peak. `rex` (Chen et al. 2021) is slower than linear at first, faster at the end; the
     `annealed_` ones begin each cycle with the warm-up and a lower peak; `adafactor` leaves it to Adafactor's own."""
-    warmup: Annotated[float, Field(ge=0)] = 0.0
+    warmup: Annotated[
+        float, Field(ge=0, le=MOST_STEPS), Needs(other_than("kind", "adafactor")), Needs(is_on(WARMS_EACH_CYCLE))
+    ] = 0.0
     """Steps of linear warm-up; below 1 a share of all steps, rounded down."""
-    warmup_from_zero: bool = False
+    warmup_from_zero: Annotated[bool, Needs(is_on("warmup"))] = False
     """Begin the warm-up at a rate of 0, as kohya, diffusers and OneTrainer do. Left out: the first step is one part up,
     since a step at 0 changes nothing."""
-    cycles: Annotated[int, Field(ge=1)] = 1
+    cycles: Annotated[
+        int, Field(ge=1, le=MOST_STEPS), Needs(one_of("kind", *RESTARTING)), Needs(is_off("cycle_steps"))
+    ] = 1
     """Of the restarting schedules."""
-    cycle_steps: Annotated[float, Field(gt=0)] | None = None
+    cycle_steps: Annotated[Annotated[float, Field(gt=0, le=MOST_STEPS)] | None, Needs(one_of("kind", *RESTARTING))] = (
+        None
+    )
     """Of the restarting schedules: length of the first cycle, in place of `cycles`; steps, or up to 1 a share of all
     behind the warm-up. Each cycle of the annealed ones then begins with the whole `warmup`."""
-    cycle_growth: Annotated[float, Field(gt=0)] = 1.0
+    cycle_growth: Annotated[float, Field(gt=0, le=1000), Needs(is_on("cycle_steps"))] = 1.0
     """Of the restarting schedules with `cycle_steps`: each cycle's length as a multiple of the one before."""
-    half_period: Annotated[float, Field(gt=0)] | None = None
+    half_period: Annotated[Annotated[float, Field(gt=0, le=MOST_STEPS)] | None, Needs(one_of("kind", "cosine"))] = None
     """Of cosine: steps from the peak down to the floor, or up to 1 a share of all behind the warm-up; then the rate
     rises again, and so on (PyTorch's CosineAnnealingLR calls it T_max). Left out: one fall over the whole run."""
-    decay: Annotated[float, Field(gt=0, le=1)] = 0.9
+    decay: Annotated[
+        float,
+        Field(gt=0, le=1),
+        Needs(one_of("kind", "annealed_cosine_with_restarts", "annealed_rex_with_restarts")),
+        Needs(above("cycles", 1), is_on("cycle_steps")),
+    ] = 0.9
     """Of the annealed ones: each cycle's peak as a share of the one before."""
-    rex_d: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    rex_d: Annotated[float, Field(gt=0, lt=1), Needs(one_of("kind", "rex", "annealed_rex_with_restarts"))] = 0.5
     """Of the rex ones: d of (1 - p) / (1 - d p). 0.5 is the paper's; OneTrainer's and LoRA_Easy_Training_Scripts' 0.9
     keeps the rate high for longer."""
-    power: Annotated[float, Field(gt=0)] = 1.0
+    power: Annotated[float, Field(gt=0, le=100), Needs(one_of("kind", "polynomial"))] = 1.0
     """Of polynomial."""
-    timescale: Annotated[int, Field(ge=1)] | None = None
+    timescale: Annotated[Annotated[int, Field(ge=1, le=MOST_STEPS)] | None, Needs(one_of("kind", "inverse_sqrt"))] = (
+        None
+    )
     """Of inverse_sqrt: steps after which the rate is down to 0.7 of its peak. Left out: the warm-up's, else 10000."""
-    cooldown: Annotated[float, Field(ge=0)] = 0.2
+    cooldown: Annotated[float, Field(ge=0, le=MOST_STEPS), _COOLED] = 0.2
     """Of warmup_stable_decay: steps of the fall at the end; below 1 a share of all steps."""
-    cooldown_shape: Literal["cosine", "linear", "1-sqrt"] = "cosine"
+    cooldown_shape: Annotated[Literal["cosine", "linear", "1-sqrt"], _COOLED, Needs(is_on("cooldown"))] = "cosine"
     """Of warmup_stable_decay."""
-    pieces: tuple[tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(ge=0)]], ...] = ()
+    pieces: Annotated[
+        tuple[tuple[Annotated[float, Field(gt=0, le=MOST_STEPS)], Annotated[float, Field(ge=0, le=1000)]], ...],
+        Needs(one_of("kind", "piecewise"), refused=True),
+    ] = ()
     """Of piecewise: [until, factor] each; until is a step, or up to 1 a share of all. The last factor stays."""
-    floor: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    floor: Annotated[float, Field(ge=0, lt=1), Needs(other_than("kind", "constant", "adafactor"))] = 0.0
     """The share of its peak that the rate falls to (kohya's lr_scheduler_min_lr_ratio)."""
 
     @model_validator(mode="after")
     def _fits(self) -> ScheduleSpec:
         if self.kind == "piecewise" and not self.pieces:
             raise ValueError("kind = 'piecewise' needs pieces, such as pieces = [[0.5, 1.0], [0.8, 0.3], [1.0, 0.1]]")
-        if self.pieces and self.kind != "piecewise":
-            raise ValueError(f"pieces are for kind = 'piecewise', and kind is {self.kind!r}")
         ends = [until for until, _ in self.pieces]
         if ends != sorted(set(ends)):
             raise ValueError(f"pieces end at {ends}: each must end after the one before; all in steps or all in shares")
