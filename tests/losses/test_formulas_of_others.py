@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bakehouse.families.schedule import EpsilonSchedule, VSchedule, scaled_linear
-from bakehouse.losses import LossSpec, NoiseSpec, WeightingSpec
+from bakehouse.losses import LossSpec, NoiseSpec, TimestepSpec, WeightingSpec
 from bakehouse.losses.denoise import per_sample
 
 OTHERS = json.loads(Path(__file__).with_name("formulas_of_others.json").read_text("utf-8"))
@@ -109,3 +109,26 @@ def test_masked_losses(name, settings):
     spec = LossSpec(**settings)
     ours = per_sample(error, spec.seen(mask, gen()), spec.mask_average)
     assert ours.tolist() == pytest.approx(OTHERS["masks"][name], rel=1e-5)
+
+
+@pytest.mark.parametrize("name", OTHERS["densities"])
+def test_how_often_timesteps_are_drawn(name):
+    """OneTrainer's own weights where it has them, else shares of 400,000 of its draws."""
+    one = OTHERS["densities"][name]
+    want = torch.tensor(one["p"], dtype=torch.float64)
+    drawn = "in twentieths" in name
+    ours = TimestepSpec(**one["settings"]).probabilities(*((0, 1000) if drawn else (100, 140)))
+    if drawn:
+        assert torch.allclose(ours.view(20, 50).sum(1), want, atol=3e-3)
+    else:
+        assert torch.allclose(ours, want, rtol=1e-4, atol=1e-7)
+
+
+def test_weightings_multiply_as_kohyas():
+    """Its loss goes through min-SNR, then the v scale, then the debiased weight."""
+    schedule = SCHEDULES["v"]
+    both = WeightingSpec(kind="min_snr", also=("epsilon", "debiased"), gamma=5, form="kohya")
+    want = torch.ones(len(T), dtype=torch.float64)
+    for name in ("kohya min_snr 5 v", "kohya scale_v v", "kohya debiased v"):
+        want = want * torch.tensor(OTHERS["weights"][name], dtype=torch.float64)
+    assert torch.allclose(both(schedule, T), want, rtol=1e-4)

@@ -151,8 +151,9 @@ def test_ai_toolkits_losses_weights_and_timesteps(imported, lost):
     assert (r.loss.kind, r.loss.huber_c, r.loss.huber_schedule) == ("smooth_l1", 0.01, "constant")
     assert (r.loss.weighting.kind, r.loss.weighting.gamma) == ("min_snr", 5)
     assert (r.noise.timesteps.density, r.noise.timesteps.power) == ("power", 3)
+    assert of(imported, train="content_or_style: content").recipe.noise.timesteps.mirrored
     assert of(imported, train="snr_gamma: 5").recipe.loss.weighting.kind == "x0"
-    made = of(imported, train="min_snr_gamma: 5, content_or_style: content", model="is_v_pred: true")
+    made = of(imported, train="min_snr_gamma: 5, content_or_style: wibble", model="is_v_pred: true")
     assert made.recipe.model.prediction == "v_prediction"
     assert set(lost(made)) == {"train.min_snr_gamma", "train.content_or_style"}
 

@@ -626,3 +626,10 @@ def test_masked_losses_are_averaged_as_there(imported):
     for said in ("masked_loss = true", "alpha_mask = true"):
         made = imported(f'network_dim = 4\ntrain_data_dir = "img"\n{said}')
         assert made.recipe.loss.mask_average == "picture"
+
+
+def test_weightings_that_are_asked_for_together_multiply(imported):
+    said = "min_snr_gamma = 5\ndebiased_estimation_loss = true"
+    made = imported(f'network_dim = 4\ntrain_data_dir = "img"\n{said}')
+    weighting = made.recipe.loss.weighting
+    assert (weighting.kind, weighting.also, weighting.form, made.lost) == ("min_snr", ("debiased",), "kohya", ())

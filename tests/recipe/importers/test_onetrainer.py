@@ -230,8 +230,18 @@ def test_onetrainers_masks_losses_and_timesteps(imported, lost):
     assert (r.loss.mask_average, r.loss.kind, r.loss.weighting.form) == ("mask", "l1", "onetrainer")
     assert (r.noise.timesteps.density, r.noise.timesteps.std, r.noise.timesteps.mean) == ("logit_normal", 1.5, -0.3)
     assert not made.lost
-    mixed = of(imported, epochs=20, mae_strength=0.5, perturbation_noise_weight=0.1, timestep_shift=2.0)
-    assert set(lost(mixed)) == {"mae_strength", "perturbation_noise_weight", "timestep_shift"}
+    mixed = of(imported, epochs=20, mae_strength=0.5, perturbation_noise_weight=0.1, timestep_distribution="BETA")
+    assert set(lost(mixed)) == {"mae_strength", "perturbation_noise_weight", "timestep_distribution"}
+    r = of(
+        imported,
+        epochs=20,
+        timestep_distribution="INVERTED_PARABOLA",
+        noising_weight=7.7,
+        noising_bias=-0.05,
+        timestep_shift=2,
+    ).recipe
+    steps = r.noise.timesteps
+    assert (steps.density, steps.weight, steps.center, steps.shift) == ("inverted_parabola", 7.7, 0.45, 2)
 
 
 def test_a_text_encoder_of_two_that_learns_alone_is_named(imported, lost):

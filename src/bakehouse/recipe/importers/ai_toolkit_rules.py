@@ -205,11 +205,12 @@ def timesteps(s: Settings) -> Iterator[Outcome]:
     ends = (1001 - most, 999 - least) if word == "balanced" else (999 - most, 1000 - least)
     yield Taken("noise.min_timestep", max(0, ends[0]), of)
     yield Taken("noise.max_timestep", max(1, ends[1]), of)
-    if word == "style":
+    if word in ("style", "content"):
         yield Taken("noise.timesteps.density", "power", ("train.content_or_style",))
         yield Taken("noise.timesteps.power", 3.0, ("train.content_or_style",))
+        yield Taken("noise.timesteps.mirrored", word == "content", ("train.content_or_style",))
     elif word != "balanced":
-        yield s.note("train.content_or_style", "missing", "see `noise.timesteps`: bias = 'later' is like it")
+        yield s.note("train.content_or_style", "unknown", "known are balanced, content, style")
 
 
 def average(s: Settings) -> Iterator[Outcome]:

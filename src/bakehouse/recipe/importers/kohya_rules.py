@@ -286,10 +286,11 @@ def weighting(s: Settings) -> Iterator[Outcome]:
         yield Taken("loss.weighting.gamma", s["min_snr_gamma"], ("min_snr_gamma",))
     if s["v_pred_like_loss"]:
         yield Taken("loss.weighting.v_pred_like", s["v_pred_like_loss"], ("v_pred_like_loss",))
-    if kind in ("debiased", "epsilon") or s["v_pred_like_loss"] or (asked and s["zero_terminal_snr"]):
+    own = any(k in ("debiased", "epsilon") for k, _ in asked)
+    if own or s["v_pred_like_loss"] or (asked and s["zero_terminal_snr"]):
         yield Taken("loss.weighting.form", "kohya", (source if asked else "v_pred_like_loss",))
-    for _, name in asked[1:]:
-        yield s.note(name, "missing", f"weightings do not multiply here: {source} is used alone")
+    if asked[1:]:
+        yield Taken("loss.weighting.also", [k for k, _ in asked[1:]], tuple(name for _, name in asked[1:]))
 
 
 def loss(s: Settings) -> Iterator[Outcome]:

@@ -106,7 +106,7 @@ _TABLE: dict[str, Option] = table(
     taken("timestep_distribution", "text", "noise.timesteps", rule=rules.timesteps),
     taken("noising_weight", "float", "noise.timesteps", rule=rules.timesteps),
     taken("noising_bias", "float", "noise.timesteps", rule=rules.timesteps),
-    missing("timestep_shift", "float", "timesteps are not shifted"),
+    taken("timestep_shift", "float", "noise.timesteps", rule=rules.timesteps),
     taken("loss_weight_fn", "text", "loss.weighting.kind", "loss.weighting.form", rule=rules.weighting),
     taken("loss_weight_strength", "float", "loss.weighting.gamma", "loss.weighting.p2_gamma", rule=rules.weighting),
     taken("mse_strength", "float", "loss.kind", rule=rules.loss),

@@ -336,13 +336,27 @@ def timesteps(s: Settings) -> Iterator[Outcome]:
         yield Taken("noise.timesteps.mode_scale", weight, of)
     elif word == "COS_MAP":
         yield Taken("noise.timesteps.density", "cosmap", of)
-    elif word == "BETA" and bias == 1 and weight > 0:
+    elif word in ("SIGMOID", "INVERTED_PARABOLA"):
+        yield Taken("noise.timesteps.density", "slope" if word == "SIGMOID" else "inverted_parabola", of)
+        yield Taken("noise.timesteps.weight", weight, of)
+        yield Taken("noise.timesteps.center", float(f"{bias + 0.5:.10g}"), of)
+    elif word == "BETA" and min(weight, bias) > 0 and 1 in (weight, bias):
         yield Taken("noise.timesteps.density", "power", of)
-        yield Taken("noise.timesteps.power", 1 / weight, of)
+        yield Taken("noise.timesteps.power", 1 / (weight if bias == 1 else bias), of)
+        yield Taken("noise.timesteps.mirrored", bias != 1, of)
     else:
         yield s.note("timestep_distribution", "missing", "timesteps are drawn evenly here; see `noise.timesteps`")
-    if s["timestep_shift"] != 1:
-        yield s.note("timestep_shift", "missing", "timesteps are not shifted here")
+    yield from _shifted(s, word)
+
+
+def _shifted(s: Settings, word: str) -> Iterator[Outcome]:
+    """A shift over all timesteps; of a part of them, and of SIGMOID, OneTrainer's is another."""
+    if s["timestep_shift"] == 1:
+        return
+    if word == "SIGMOID" or (s["min_noising_strength"], s["max_noising_strength"]) != (0, 1):
+        yield s.note("timestep_shift", "missing", "not for SIGMOID and not for a part of the timesteps")
+    else:
+        yield Taken("noise.timesteps.shift", s["timestep_shift"], ("timestep_shift",))
 
 
 def precision(s: Settings) -> Iterator[Outcome]:
