@@ -120,7 +120,7 @@ def test_what_is_not_written_has_onetrainers_own_values(imported, lost):
 
 def test_every_key_at_its_default_is_worth_no_line(imported):
     """What the window writes: all its keys."""
-    settings = {**rules.defaults()["settings"], "concept_file_name": ""}
+    settings = dict(rules.defaults()["settings"])
     parts = {name: {} for name in ("unet", "text_encoder", "text_encoder_2", "vae", "prior", "transformer")}
     for key in [k for k in settings if "." in k]:
         part, _, name = key.partition(".")

@@ -321,8 +321,9 @@ def test_diffusers_schedules_and_losses(imported):
 def test_a_data_set_of_diffusers_may_be_a_folder(imported, lost):
     made = imported("python train_text_to_image_lora.py --dataset_name=img", "go.sh")
     assert not made.lost
-    made = imported("python train_text_to_image_lora.py --dataset_name=a/b", "go.sh", images=Path("img"))
-    assert "of the Hub" in lost(made)["dataset_name"]
+    of_hub = "python train_text_to_image_lora.py --train_data_dir=img --dataset_name=a/b"
+    assert "of the Hub" in lost(imported(of_hub, "go.sh"))["dataset_name"]
+    assert not imported(of_hub, "go.sh", images=Path("img")).lost
 
 
 # --- whose settings ---------------------------------------------------------------------------------------------------

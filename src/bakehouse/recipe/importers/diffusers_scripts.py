@@ -400,7 +400,7 @@ def read(documents: Sequence[Document]) -> Draft:
     if settings["dataset_name"] and not located(str(settings["dataset_name"]), settings.folder).is_dir():
         why = "a data set of the Hub: fetch it into a folder first and say --images DIR"
         kept = [n for n in kept if n.key != settings.said("dataset_name")]
-        kept.append(settings.note("dataset_name", "missing", why))
+        kept.append(settings.note("dataset_name", "missing", why, to=("concepts",)))
     return Draft(values, concepts, {**origins, **where}, [*notes, *kept])
 
 

@@ -59,7 +59,9 @@ def finish(
         origins["kind"] = "--kind"
     values["concepts"] = _concepts(draft.concepts, images, subject, origins)
     recipe, more = _validated(values, origins, title)
-    return Imported(peer, title, tuple(sources), recipe, origins, (*draft.notes, *more))
+    # A folder that is said here takes the place of one that is not there.
+    notes = [n for n in draft.notes if images is None or not n.is_lost or n.to != ("concepts",)]
+    return Imported(peer, title, tuple(sources), recipe, origins, (*notes, *more))
 
 
 def _concepts(

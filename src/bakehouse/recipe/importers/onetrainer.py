@@ -343,7 +343,8 @@ def _concepts(s: Settings) -> tuple[list[tuple[dict[str, Any], Mapping[str, Any]
     source = "concepts" if s["concepts"] else "concept_file_name"
     notes = []
     if not entries and s.given("concept_file_name") and s["concept_file_name"]:
-        notes.append(s.note("concept_file_name", "missing", "the file is not there: say --images DIR"))
+        why = "the file is not there: say --images DIR"
+        notes.append(s.note("concept_file_name", "missing", why, to=("concepts",)))
     made: list[tuple[dict[str, Any], Mapping[str, Any]]] = []
     origins: dict[str, str] = {}
     for entry in entries:
