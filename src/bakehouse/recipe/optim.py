@@ -19,8 +19,6 @@ from bakehouse.core.errors import UsageError, did_you_mean
 from bakehouse.core.needs import Needs, is_off, is_on
 from bakehouse.core.spec import Spec
 
-MOST_RATE = 1000.0
-"""Above any rate that trains something; Prodigy's is 1."""
 ADAMW_LR = 1e-4
 """For adapters; presets give their rates for AdamW."""
 
@@ -168,10 +166,10 @@ class OptimizerSpec(Spec):
     name: str = "adamw"
     """One of the table in docs/optimizers.md: adamw, prodigy, adamw8bit, adafactor, lion, came, adamwschedulefree ...;
     kohya's spellings are understood (AdamW8bit, DAdaptation, PagedAdamW8bit)."""
-    lr: Annotated[float, Field(gt=0, le=MOST_RATE)] | None = None
+    lr: Annotated[float, Field(gt=0)] | None = None
     """Learning rate of the UNet. Left out: the plan's (1e-4 for AdamW, 1.0 for Prodigy)."""
     text_lr: Annotated[
-        Annotated[float, Field(ge=0, le=MOST_RATE)] | None,
+        Annotated[float, Field(ge=0)] | None,
         Needs(is_on("adapter.text")),
         Needs(is_on(ON_TEXT)),
         Needs(at=(0.0,), otherwise="trains the text encoder at no rate (adapter.text = false costs less)"),

@@ -1,0 +1,177 @@
+"""Every kind of subject on every base, through the command line: what the written recipe trains, and at which rate."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from bakehouse.adapters import inject
+from bakehouse.cli.main import main
+from bakehouse.families.facts import model_facts
+from bakehouse.families.refs import resolve_model
+from bakehouse.recipe import Recipe, make_plan, recipe_for_folder
+
+KINDS = {
+    # kind: (adapter, text encoder learns, attention alone, UNet's rate)
+    "character": ("lora", True, False, 1e-4),
+    "object": ("lora", True, False, 1e-4),
+    "concept": ("lora", True, False, 1e-4),
+    "pose": ("lora", True, True, 1e-4),
+    "style": ("lora", False, False, 5e-5),
+    "dreambooth": ("full", True, False, 2e-6),
+}
+CRUMB = {
+    "character": ("lora", True, True, 2e-3),
+    "object": ("lora", True, True, 2e-3),
+    "concept": ("lora", True, True, 2e-3),
+    "pose": ("lora", True, True, 2e-3),
+    "style": ("lora", True, False, 2e-3),
+    "dreambooth": ("full", True, False, 5e-4),
+}
+UNET = {
+    "sample_size": 8, "in_channels": 4, "out_channels": 4, "layers_per_block": 1, "block_out_channels": [8, 16],
+    "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"], "attention_head_dim": 2, "norm_num_groups": 4,
+    "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"], "cross_attention_dim": 16,
+}  # fmt: skip
+TEXT = {"vocab_size": 99, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2}
+PIPELINES = {"sd1": "StableDiffusionPipeline", "sd2": "StableDiffusionPipeline", "sdxl": "StableDiffusionXLPipeline"}
+
+
+@pytest.fixture
+def photos(tmp_path):
+    (tmp_path / "photos").mkdir()
+    for i in range(3):
+        Image.new("RGB", (64, 64), (i * 40, 0, 0)).save(tmp_path / "photos" / f"{i}.png")
+        (tmp_path / "photos" / f"{i}.txt").write_text(f"zwx person, place {i}")
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def base(tmp_path):
+    """A model's settings without its weights: all that a plan reads."""
+
+    def make(family, *, scheduler=None):
+        if family == "crumb":
+            return "crumb"
+        text = {**TEXT, "hidden_act": "gelu" if family == "sd2" else "quick_gelu"}
+        files = {
+            "model_index.json": {"_class_name": PIPELINES[family]},
+            "unet/config.json": UNET,
+            "vae/config.json": {"block_out_channels": [1, 2, 3, 4]},
+            "scheduler/scheduler_config.json": scheduler or {},
+            "text_encoder/config.json": text,
+            "text_encoder_2/config.json": {**text, "num_hidden_layers": 4},
+        }
+        for name, content in files.items():
+            (tmp_path / family / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / family / name).write_text(json.dumps(content))
+        return str(tmp_path / family)
+
+    return make
+
+
+def command(*arguments):
+    with pytest.raises(SystemExit) as ended:
+        main([str(a) for a in arguments])
+    assert ended.value.code == 0
+
+
+def written(photos, *arguments):
+    out = photos.parent / "recipe.toml"
+    command("plan", photos, "--subject", "zwx person", *arguments, "-o", out, "-q")
+    return Recipe.load(out)
+
+
+def put_on(recipe):
+    """What of a model learns, by network: numbers that learn, all numbers, rates; and the modules."""
+    parts = model_facts(resolve_model(recipe.model.base)).skeleton()
+    whole = sum(p.numel() for part in parts.values() for p in part.parameters())
+    adapter = inject(recipe.adapter, parts)
+    groups = adapter.parameter_groups(recipe.optimizer.lr, recipe.optimizer.text_lr)
+    rates = {g["name"]: g["lr"] for g in groups}
+    return rates, sum(p.numel() for g in groups for p in g["params"]), whole, adapter.module_names()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("family", ["crumb", "sd1", "sd2", "sdxl"])
+def test_what_a_kind_trains_on_a_base(photos, base, kind, family):
+    adapter, text, attention_alone, rate = (CRUMB if family == "crumb" else KINDS)[kind]
+    recipe = written(photos, "--kind", kind, "--base", base(family))
+    rates, learning, whole, modules = put_on(recipe)
+    assert recipe.adapter.kind == adapter
+    assert set(rates) == ({"unet", "text"} if text else {"unet"})
+    assert rates["unet"] == pytest.approx(rate)
+    if adapter == "full":
+        assert learning == whole
+    else:
+        assert recipe.adapter.start is None
+        assert any("ff.net" in name for name in modules) is not attention_alone
+
+
+def test_every_door_leads_to_the_same_plan(photos, capsys, monkeypatch):
+    monkeypatch.chdir(photos.parent)
+    asked = ["--subject", "zwx person", "--kind", "dreambooth", "--json"]
+    command("plan", "photos", *asked)
+    planned = json.loads(capsys.readouterr().out)
+    command("train", "photos", *asked, "--dry-run")
+    assert json.loads(capsys.readouterr().out)["recipe"] == planned["recipe"]
+    made = make_plan(recipe_for_folder("photos", "zwx person", kind="dreambooth"))
+    assert made.to_json()["recipe"] == planned["recipe"]
+    by_set = make_plan(recipe_for_folder("photos", "zwx person", settings={"kind": "dreambooth"}))
+    assert by_set.recipe == made.recipe
+    assert planned["recipe"]["adapter"]["kind"] == "full"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "rate"),
+    [
+        (["--kind", "dreambooth", "--set", "adapter.text=false"], "full", 2e-6),
+        (["--kind", "dreambooth", "--set", "adapter.rank=8"], "lora", 1e-4),
+        (["--kind", "dreambooth", "--set", "adapter.kind=lora"], "lora", 1e-4),
+        (["--kind", "dreambooth", "--set", "adapter.kind=lokr"], "lokr", 6e-5),
+        (["--kind", "character", "--set", "adapter.kind=full"], "full", 2e-6),
+        (["--kind", "style", "--set", "adapter.kind=full"], "full", 1e-6),
+        (["--set", "kind=dreambooth"], "full", 2e-6),
+    ],
+    ids=str,
+)
+def test_a_rate_is_that_of_what_learns(photos, base, arguments, kind, rate):
+    recipe = written(photos, "--base", base("sd1"), *arguments)
+    assert recipe.adapter.kind == kind
+    assert recipe.optimizer.lr == pytest.approx(rate)
+
+
+def test_a_network_in_the_place_of_a_fine_tune_is_said(photos, base):
+    recipe = recipe_for_folder(photos, "zwx person", kind="dreambooth", base=base("sd1"), settings={"adapter.rank": 4})
+    assert any("trains the whole network where adapter.kind is left out" in w for w in make_plan(recipe).warnings)
+
+
+def test_one_key_of_a_table_leaves_the_presets_others(photos):
+    recipe = written(photos, "--set", "loss.weighting.gamma=3", "--set", "schedule.warmup=2", "--set", "sample.seed=9")
+    assert recipe.loss.weighting.kind == "min_snr"
+    assert recipe.loss.weighting.gamma == 3
+    recipe = written(photos, "--set", "schedule.warmup=2", "--set", "optimizer.name=prodigy")
+    assert recipe.schedule.kind == "annealed_cosine_with_restarts"
+    assert recipe.schedule.warmup == 2
+    recipe = written(photos, "--set", "schedule.warmup=2", "--set", "optimizer.name=AdamWScheduleFree")
+    assert recipe.schedule.kind == "constant"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_finding_paths_sets_nothing(photos, kind):
+    recipe = recipe_for_folder(photos, "zwx person", kind=kind)
+    assert set(recipe.settings()) == {"kind", "model", "concepts"}
+    assert recipe.resolved_from(photos).settings() == recipe.settings()
+    assert Recipe.parse({"concepts": [{"folder": "x"}]}).resolved_from(photos).settings()["concepts"] == [
+        {"folder": photos / "x"}
+    ]
+
+
+def test_a_style_is_renamed_whole(photos):
+    recipe = written(photos, "--kind", "style")
+    assert recipe.concepts[0].trigger == "zwx person"
+    out = photos.parent / "recipe.toml"
+    command("plan", out, "--subject", "in hzn style", "-o", out, "-q")
+    concept = Recipe.load(out).concepts[0]
+    assert (concept.subject, concept.trigger_word, concept.class_name) == ("in hzn style", "in hzn style", "")
+    assert written(photos, "--set", "kind=style").concepts[0].trigger == "zwx person"
