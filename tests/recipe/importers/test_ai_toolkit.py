@@ -168,6 +168,24 @@ def test_ai_toolkits_lokr_is_of_full_rank(imported):
     assert (r.adapter.full_matrix, r.adapter.factor, r.adapter.include) == (True, 8, ("*attn2*",))
 
 
+def test_details_of_what_is_off_are_worth_no_line(imported, lost):
+    """As its window writes them: masks without a mask, preservation that is off."""
+    train = "diff_output_preservation: false, diff_output_preservation_class: person"
+    assert not lost(of(imported, train=train))
+    on = of(imported, train=train.replace("false", "true"))
+    assert set(lost(on)) == {"train.diff_output_preservation", "train.diff_output_preservation_class"}
+    text = AI_TOOLKIT.replace("resolution: [512, 768]", "resolution: 512\n          mask_min_value: 0.1")
+    assert imported(text, "job.yaml").recipe.loss.unmasked_weight == 0
+    made = imported(text.replace("mask_min_value: 0.1", "mask_min_value: 0.1\n          alpha_mask: true"), "job.yaml")
+    assert (made.recipe.loss.unmasked_weight, made.recipe.data.alpha_mask) == (0.1, True)
+
+
+def test_images_without_a_caption_have_the_default_one(imported):
+    text = AI_TOOLKIT.replace("trigger_word: zwx", "trigger_word: null")
+    text = text.replace("caption_ext: txt", "default_caption: a red hat")
+    assert imported(text, "job.yaml").recipe.concepts[0].subject == "a red hat"
+
+
 def test_every_key_at_its_default_is_worth_no_line(imported, lost):
     """Defaults are ai-toolkit's own; keys that no one knows are named."""
     keys = {k.partition(".")[2]: v for k, v in ai_toolkit.defaults().items() if k.startswith("train.")}

@@ -149,7 +149,7 @@ _FAMILIES = {
     "is_vega": "Segmind Vega",
 }
 """Flags of models that bakehouse does not train."""
-_ARCHS = ("sd1", "sd2", "sdxl")
+_ARCHS = ("sd1", "sd15", "sd2", "sdxl")
 _OF_SLIDERS = "a slider, from pairs of prompts"
 _PROCESSES = {
     "slider": _OF_SLIDERS,
@@ -254,15 +254,21 @@ def _known(data: Mapping[str, Any]) -> tuple[dict[str, Given], list[Note]]:
     given: dict[str, Given] = {}
     notes: list[Note] = []
     theirs = defaults()
-    for name, value in _flat(data):
+    flat = dict(_flat(data))
+    for name, value in flat.items():
         if name in OPTIONS or name not in theirs:
             given[name] = Given(value, name)
-        elif value != theirs[name] and value is not None:
+        elif value != theirs[name] and value is not None and not _belongs_to_what_is_off(name, flat):
             part = name.partition(".")[0]
             drawn = part in ("logging", "sample", "model") or name.startswith("save.")
             why = "changes nothing that is learned" if drawn else "there is no such setting here"
             notes.append(Note(name, value, "no effect" if drawn else "missing", why, off=drawn))
     return given, notes
+
+
+def _belongs_to_what_is_off(name: str, flat: Mapping[str, Any]) -> bool:
+    """Whether a key is a detail of a switch that is off: `diff_output_preservation_class` of the one it begins with."""
+    return any(name.startswith(f"{k}_") and d is False and not flat.get(k) for k, d in defaults().items())
 
 
 def _flat(data: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
@@ -284,9 +290,10 @@ _OF_A_DATASET = {
     "flip_x": "data.flip",
     "buckets": "buckets.enabled",
     "alpha_mask": "data.alpha_mask",
+    "mask_min_value": "loss.unmasked_weight",
 }
 _NO_MATTER = re.compile(
-    r"cache_\w+|caption_ext|caption_type|type|num_workers|prefetch_factor|default_caption|bucket_tol\w+"
+    r"cache_\w+|caption_ext|caption_type|type|num_workers|prefetch_factor|bucket_tolerance|controls|shrink_video\w*"
 )
 
 
@@ -302,12 +309,15 @@ def _datasets(s: Settings, values: dict[str, Any], origins: dict[str, str]) -> t
         if entry.get("is_reg") or entry.get("prior_reg"):
             notes.append(Note(f"{where}.is_reg", True, "missing", f"class images: name {folder} in `prior.folder`"))
             continue
-        trigger = entry.get("trigger_word") or s["trigger_word"] or ""
-        concept = {"folder": str(located(folder, s.folder)), "subject": trigger, "repeats": entry.get("num_repeats", 1)}
+        # The caption of images that have none.
+        subject = entry.get("trigger_word") or s["trigger_word"] or entry.get("default_caption") or ""
+        concept = {"folder": str(located(folder, s.folder)), "subject": subject, "repeats": entry.get("num_repeats", 1)}
         origins |= {f"concepts.{len(concepts)}.{k}": where for k in concept}
         concepts.append(concept)
+        masked = bool(entry.get("mask_path") or entry.get("alpha_mask"))
         for key, value in entry.items():
-            notes += _of_one(key, value, where, values, origins)
+            if key not in ("mask_min_value", "invert_mask") or masked:
+                notes += _of_one(key, value, where, values, origins)
         if "resolution" not in entry:
             values.setdefault("buckets.resolution", defaults()["datasets.resolution"])
             origins.setdefault("buckets.resolution", "ai-toolkit's default of resolution")
@@ -321,7 +331,10 @@ def _datasets(s: Settings, values: dict[str, Any], origins: dict[str, str]) -> t
 def _of_one(key: str, value: Any, where: str, values: dict[str, Any], origins: dict[str, str]) -> Iterator[Note]:
     said = f"{where}.{key}"
     name = f"datasets.{key}"
-    if key in ("folder_path", "dataset_path", "num_repeats", "trigger_word"):
+    if key in ("folder_path", "dataset_path", "num_repeats", "trigger_word", "default_caption"):
+        return
+    if key == "mask_path" and value:
+        yield Note(said, value, "missing", "masks lie beside their images, in a folder `mask` or `masks`")
         return
     if key == "resolution":
         sides = value if isinstance(value, list) else [value]
