@@ -42,6 +42,8 @@ _VALUES = {
     "float": "number",
     "text": "text",
     "list": "list",
+    "table": "table",
+    "tables": "list of tables",
     "any": "text or list",
 }
 

@@ -23,6 +23,7 @@ from bakehouse.recipe.importers.table import (
     always,
     convert,
     elsewhere,
+    entry_of,
     missing,
     no_effect,
     table,
@@ -52,7 +53,7 @@ _TABLE: dict[str, Option] = table(
     taken("network.dropout", "float", "adapter.dropout", rule=rules.network),
     taken("network.lokr_factor", "int", "adapter.factor", rule=rules.network),
     taken("network.lokr_full_rank", "flag", "adapter.full_matrix", rule=rules.network),
-    taken("network.network_kwargs", "any", "adapter.include", "adapter.exclude", rule=rules.network),
+    taken("network.network_kwargs", "table", "adapter.include", "adapter.exclude", rule=rules.network),
     taken("network.pretrained_lora_path", "text", "adapter.start"),
     no_effect("network.transformer_only", "flag", "belongs to models with a transformer"),
     no_effect("network.old_lokr_format", "flag", "files have LyCORIS' keys"),
@@ -63,7 +64,7 @@ _TABLE: dict[str, Option] = table(
     elsewhere("save.push_to_hub", "flag", _PUBLISHING),
     elsewhere("save.hf_repo_id", "text", _PUBLISHING),
     elsewhere("save.hf_private", "flag", _PUBLISHING),
-    taken("datasets", "any", "concepts"),
+    taken("datasets", "tables", "concepts"),
     taken("train.batch_size", "int", "train.batch", counts=True),
     taken("train.steps", "int", "train.steps", counts=True),
     taken("train.gradient_accumulation_steps", "int", "train.accumulation", rule=rules.accumulation),
@@ -73,12 +74,12 @@ _TABLE: dict[str, Option] = table(
     taken("train.gradient_checkpointing", "flag", "train.gradient_checkpointing", counts=True),
     missing("train.noise_scheduler", "text", "noise is added as the model was trained"),
     taken("train.optimizer", "text", "optimizer.name", rule=rules.optimizer),
-    taken("train.optimizer_params", "any", "optimizer.args", rule=rules.optimizer),
+    taken("train.optimizer_params", "table", "optimizer.args", rule=rules.optimizer),
     taken("train.lr", "float", "optimizer.lr", rule=rules.rates),
     taken("train.unet_lr", "float", "optimizer.lr", rule=rules.rates),
     taken("train.text_encoder_lr", "float", "optimizer.text_lr", rule=rules.rates),
     taken("train.lr_scheduler", "text", "schedule.kind", rule=rules.schedule),
-    taken("train.lr_scheduler_params", "any", "schedule.warmup", rule=rules.schedule),
+    taken("train.lr_scheduler_params", "table", "schedule.warmup", rule=rules.schedule),
     taken("train.max_grad_norm", "float", "train.max_grad_norm", counts=True),
     taken("train.noise_offset", "float", "noise.offset", counts=True),
     taken("train.min_snr_gamma", "float", "loss.weighting.gamma", rule=rules.weighting),
@@ -115,7 +116,7 @@ _TABLE: dict[str, Option] = table(
     taken("sample.width", "int", "sample.prompts", rule=rules.samples),
     taken("sample.height", "int", "sample.prompts", rule=rules.samples),
     taken("sample.prompts", "list", "sample.prompts", rule=rules.samples),
-    taken("sample.samples", "any", "sample.prompts", rule=rules.samples),
+    taken("sample.samples", "tables", "sample.prompts", rule=rules.samples),
     taken("sample.neg", "text", "sample.negative", rule=rules.samples),
     taken("sample.seed", "int", "sample.prompts", rule=rules.samples),
     taken("sample.walk_seed", "flag", "sample.prompts", rule=rules.samples),
@@ -167,6 +168,7 @@ _JOBS = {
     "merge": "merges models: that is `bakehouse weights merge`",
 }
 """Jobs that train nothing."""
+_PARTS = ("network", "save", "train", "model", "sample", "logging")
 _TRAINERS = ("sd_trainer", "diffusion_trainer", "ui_trainer")
 
 
@@ -224,6 +226,9 @@ def _process(document: Document, config: Mapping[str, Any]) -> Mapping[str, Any]
     if len(processes) > 1:
         hint = "write a file for each and import them one by one"
         raise UsageError(f"{document.path} lists {len(processes)} processes, and a recipe is one training", hint=hint)
+    for part in _PARTS:
+        if not isinstance(processes[0].get(part) or {}, Mapping):
+            raise UsageError(f"{document.path}: {part} = {processes[0][part]!r}", hint="it should be a table")
     return processes[0]
 
 
@@ -303,15 +308,18 @@ def _datasets(s: Settings, values: dict[str, Any], origins: dict[str, str]) -> t
     notes: list[Note] = []
     for i, entry in enumerate(s["datasets"] or []):
         where = f"datasets.{i}"
-        folder = entry.get("folder_path") or entry.get("dataset_path")
+        folder, dataset = (entry_of(entry, n, "text", "", where) for n in ("folder_path", "dataset_path"))
+        folder = folder or dataset
         if not folder:
             continue
         if entry.get("is_reg") or entry.get("prior_reg"):
             notes.append(Note(f"{where}.is_reg", True, "missing", f"class images: name {folder} in `prior.folder`"))
             continue
         # The caption of images that have none.
-        subject = entry.get("trigger_word") or s["trigger_word"] or entry.get("default_caption") or ""
-        concept = {"folder": str(located(folder, s.folder)), "subject": subject, "repeats": entry.get("num_repeats", 1)}
+        own, caption = (entry_of(entry, n, "text", "", where) for n in ("trigger_word", "default_caption"))
+        repeats = entry_of(entry, "num_repeats", "int", 1, where)
+        subject = own or s["trigger_word"] or caption
+        concept = {"folder": str(located(folder, s.folder)), "subject": subject, "repeats": repeats}
         origins |= {f"concepts.{len(concepts)}.{k}": where for k in concept}
         concepts.append(concept)
         masked = bool(entry.get("mask_path") or entry.get("alpha_mask"))
@@ -328,6 +336,10 @@ def _datasets(s: Settings, values: dict[str, Any], origins: dict[str, str]) -> t
     return concepts, notes
 
 
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
 def _of_one(key: str, value: Any, where: str, values: dict[str, Any], origins: dict[str, str]) -> Iterator[Note]:
     said = f"{where}.{key}"
     name = f"datasets.{key}"
@@ -337,8 +349,8 @@ def _of_one(key: str, value: Any, where: str, values: dict[str, Any], origins: d
         yield Note(said, value, "missing", "masks lie beside their images, in a folder `mask` or `masks`")
         return
     if key == "resolution":
-        sides = value if isinstance(value, list) else [value]
-        values.setdefault("buckets.resolution", int(max(sides)))
+        sides = [entry_of({"resolution": x}, "resolution", "int", 512, where) for x in _listed(value)] or [512]
+        values.setdefault("buckets.resolution", max(sides))
         origins.setdefault("buckets.resolution", said)
         if len(sides) > 1:
             yield Note(said, value, "missing", f"one resolution here: {max(sides)}")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from bakehouse.recipe.importers.kohya_rules import found, our_optimizer
-from bakehouse.recipe.importers.table import Outcome, Settings, Taken
+from bakehouse.recipe.importers.table import Outcome, Settings, Taken, entry_of
 from bakehouse.recipe.optim import OPTIMIZERS
 
 DTYPES = {
@@ -86,8 +86,8 @@ def _filters(s: Settings) -> Iterator[Outcome]:
     kwargs = s["network.network_kwargs"] or {}
     known = {"only_if_contains": "adapter.include", "ignore_if_contains": "adapter.exclude"}
     for name, key in known.items():
-        if kwargs.get(name):
-            yield Taken(key, [f"*{part}*" for part in kwargs[name]], ("network.network_kwargs",))
+        if parts := entry_of(kwargs, name, "list", [], "network.network_kwargs"):
+            yield Taken(key, [f"*{part}*" for part in parts], ("network.network_kwargs",))
     if rest := sorted(set(kwargs) - set(known)):
         yield s.note("network.network_kwargs", "missing", f"not taken: {', '.join(rest)}")
 
@@ -222,7 +222,7 @@ def average(s: Settings) -> Iterator[Outcome]:
 def samples(s: Settings) -> Iterator[Outcome]:
     """Prompts with their one size and seed."""
     entries = s["sample.samples"] or [{"prompt": p} for p in s["sample.prompts"] or []]
-    entries = [e for e in entries if isinstance(e, Mapping) and e.get("prompt")]
+    entries = [e for e in entries if e.get("prompt")]
     if not entries or s["train.disable_sampling"]:
         yield Taken("sample.every_epochs", 0, ("sample.prompts",))
         return

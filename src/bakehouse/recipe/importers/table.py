@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from bakehouse.core.errors import did_you_mean
+from bakehouse.core.errors import UsageError, did_you_mean
 from bakehouse.recipe.importers.result import Fate, Note
 
-Kind = Literal["flag", "int", "float", "text", "list", "any"]
+Kind = Literal["flag", "int", "float", "text", "list", "table", "tables", "any"]
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class Settings:
             return
         try:
             self.values[name] = parsed(item.value, option.kind)
-        except (ValueError, SyntaxError):
+        except _UNREADABLE:
             self.notes.append(Note(item.said, item.value, "unknown", f"it should be {_ARTICLES[option.kind]}"))
 
     def __getitem__(self, name: str) -> Any:
@@ -157,12 +157,16 @@ class Settings:
         return value == option.default or value in (None, False, "", 0, (), [], {}) or value == [None]
 
 
+_UNREADABLE = (ValueError, TypeError, OverflowError, SyntaxError, ZeroDivisionError)
+"""What a value of another type than is meant raises."""
 _ARTICLES = {
     "flag": "true or false",
     "int": "a whole number",
     "float": "a number",
     "text": "text",
     "list": "a list",
+    "table": "a table",
+    "tables": "a list of tables",
     "any": "something else",
 }
 _FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
@@ -185,8 +189,36 @@ def parsed(value: Any, kind: Kind) -> Any:
             return str(value)
         case "list":
             return list(value) if isinstance(value, (list, tuple)) else [value]
+        case "table":
+            return _checked(value, isinstance(value, Mapping))
+        case "tables":
+            return _checked(value, isinstance(value, list) and all(isinstance(x, Mapping) for x in value))
         case "any":
             return value
+
+
+def entry_of(entry: Mapping[str, Any], name: str, kind: Kind, default: Any, where: str) -> Any:
+    """A value of a table inside the settings, as its type; the default where it is not there or null.
+
+    Args:
+        where: the table, for the message.
+
+    Raises:
+        UsageError: the value cannot be meant as that type.
+    """
+    value = entry.get(name)
+    if value is None:
+        return default
+    try:
+        return parsed(value, kind)
+    except _UNREADABLE as e:
+        raise UsageError(f"{where}: {name} = {value!r}", hint=f"it should be {_ARTICLES[kind]}") from e
+
+
+def _checked(value: Any, right: bool) -> Any:
+    if not right:
+        raise ValueError(value)
+    return value
 
 
 def _flag(text: str) -> bool:
@@ -238,9 +270,13 @@ def _made(rule: Rule, settings: Settings) -> list[Outcome]:
     """What a rule makes; values that it cannot read are named."""
     try:
         return list(rule(settings))
-    except ValueError as e:
+    except _UNREADABLE as e:
         mine = [n for n in settings.values if settings.options[n].rule is rule]
-        return [settings.note(n, "unknown", f"cannot be read: {e}") for n in mine if settings.options[n].kind == "any"]
+        # What has no type of its own is what went wrong, where there is any.
+        loose = [n for n in mine if settings.options[n].kind in ("any", "table", "tables", "list")]
+        if not mine:
+            raise
+        return [settings.note(n, "unknown", f"cannot be read: {e}") for n in loose or mine]
 
 
 def _copied(settings: Settings) -> Iterator[Outcome]:
