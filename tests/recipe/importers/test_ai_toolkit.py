@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
+import yaml
 
 from bakehouse.core.errors import UsageError
 from bakehouse.recipe.importers import ai_toolkit
@@ -198,3 +200,30 @@ def test_every_key_at_its_default_is_worth_no_line(imported, lost):
         "train.wibble",
         "train.learnable_snr_gos",
     }
+
+
+ODD = ["3", "abc", "[]", "[1]", "{a: 1}", "[null]", ".nan", ".inf", "null", "true"]
+
+
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize("part", ["train", "network", "model", "sample", "save", "datasets", "job", "config"])
+def test_a_part_of_another_type_never_breaks_the_import(imported, part, odd):
+    data = yaml.safe_load(AI_TOOLKIT)
+    home = data if part in data else data["config"]["process"][0]
+    home[part] = yaml.safe_load(odd)
+    try:
+        imported(yaml.safe_dump(data), "job.yaml", images=Path("img"))
+    except UsageError as e:
+        assert e.hint
+
+
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize(
+    "key", ["train.optimizer_params", "train.lr_scheduler_params", "network.network_kwargs", "sample.samples"]
+)
+def test_nor_does_a_table_inside_of_one(imported, key, odd):
+    data = yaml.safe_load(AI_TOOLKIT)
+    part, name = key.split(".")
+    data["config"]["process"][0][part][name] = yaml.safe_load(odd)
+    made = imported(yaml.safe_dump(data), "job.yaml", images=Path("img"))
+    assert any(note.key == key for note in made.notes) or odd in ("null", "[]")

@@ -263,3 +263,22 @@ def test_a_file_of_concepts_that_is_none_is_refused(imported, bench):
     (bench / "concepts.json").write_text('{"a": 1}')
     with pytest.raises(UsageError, match="no list of tables"):
         imported(json.dumps(ONETRAINER), "one.json")
+
+
+@pytest.mark.parametrize("odd", [None, "", 3, "abc", [], {}, [None], [1], {"a": 1}, float("nan"), 1e400, True])
+@pytest.mark.parametrize("at", ["concepts", "samples", "optimizer", "resolution", "epochs", "learning_rate", "unet"])
+def test_a_value_of_another_type_never_breaks_the_import(imported, at, odd):
+    settings = {"training_method": "LORA", "concepts": CONCEPTS, at: odd}
+    try:
+        imported(json.dumps(settings), "one.json", images=Path("img"))
+    except UsageError as e:
+        assert e.hint
+
+
+@pytest.mark.parametrize("key", ["path", "name", "balancing", "image", "text", "enabled"])
+@pytest.mark.parametrize("odd", [3, "abc", [1], {"a": 1}, float("nan")])
+def test_nor_does_one_inside_a_concept(imported, key, odd):
+    try:
+        imported(json.dumps({**ONETRAINER, "concepts": [{**CONCEPTS[0], key: odd}]}), "one.json", images=Path("img"))
+    except UsageError as e:
+        assert key in str(e) or "table" in str(e)

@@ -206,7 +206,7 @@ def _process(document: Document, config: Mapping[str, Any]) -> Mapping[str, Any]
     Raises:
         UsageError: another job, another process, or several.
     """
-    job = document.table.get("job")
+    job = str(document.table.get("job"))
     if job in _JOBS:
         raise UsageError(f"{document.path} is ai-toolkit's, and {_JOBS[job]}", hint="it holds no training")
     entries = config.get("process")

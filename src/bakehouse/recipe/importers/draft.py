@@ -52,7 +52,7 @@ def finish(
     """
     values: dict[str, Any] = {}
     for key, value in draft.values.items():
-        put(values, key.split("."), value)
+        put(values, key.split("."), _without_nulls(value))
     origins = dict(draft.origins)
     if kind:
         values["kind"] = kind
@@ -62,6 +62,13 @@ def finish(
     # A folder that is said here takes the place of one that is not there.
     notes = [n for n in draft.notes if images is None or not n.is_lost or n.to != ("concepts",)]
     return Imported(peer, title, tuple(sources), recipe, origins, (*notes, *more))
+
+
+def _without_nulls(value: Any) -> Any:
+    """TOML has no null: what holds one says nothing."""
+    if isinstance(value, Mapping):
+        return {k: _without_nulls(v) for k, v in value.items() if v is not None}
+    return [_without_nulls(v) for v in value if v is not None] if isinstance(value, list) else value
 
 
 def _concepts(

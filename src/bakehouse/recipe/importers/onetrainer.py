@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -20,6 +21,7 @@ from bakehouse.recipe.importers.table import (
     always,
     convert,
     elsewhere,
+    entry_of,
     missing,
     no_effect,
     table,
@@ -39,7 +41,7 @@ _TABLE: dict[str, Option] = table(
     taken("base_model_name", "text", "model.base", rule=rules.base_model),
     taken("vae.model_name", "text", "model.vae"),
     taken("concept_file_name", "text", "concepts"),
-    taken("concepts", "any", "concepts"),
+    taken("concepts", "tables", "concepts"),
     taken("aspect_ratio_bucketing", "flag", "buckets.enabled", rule=rules.sizes),
     taken("resolution", "any", "buckets.resolution", rule=rules.sizes),
     always("latent_caching", "flag", "latents are always cached"),
@@ -145,7 +147,7 @@ _TABLE: dict[str, Option] = table(
     missing("multi_gpu", "flag", "one device trains"),
     taken("sample_after", "float", "sample.every_epochs", rule=rules.samples),
     taken("sample_after_unit", "text", "sample.every_epochs", rule=rules.samples),
-    taken("samples", "any", "sample.prompts", rule=rules.samples),
+    taken("samples", "tables", "sample.prompts", rule=rules.samples),
     taken("sample_definition_file_name", "text", "sample.prompts", rule=rules.samples),
     taken("save_every", "float", "save.every_epochs", rule=rules.saving),
     taken("save_every_unit", "text", "save.every_epochs", rule=rules.saving),
@@ -347,22 +349,24 @@ def _concepts(s: Settings) -> tuple[list[tuple[dict[str, Any], Mapping[str, Any]
         notes.append(s.note("concept_file_name", "missing", why, to=("concepts",)))
     made: list[tuple[dict[str, Any], Mapping[str, Any]]] = []
     origins: dict[str, str] = {}
-    for entry in entries:
-        if not entry.get("enabled", True) or not entry.get("path"):
+    for at, entry in enumerate(entries):
+        where = f"{source}.{at}"
+        path, named = (entry_of(entry, n, "text", "", where) for n in ("path", "name"))
+        if not path or not entry_of(entry, "enabled", "flag", True, where):
             continue
-        name = entry.get("name") or entry["path"]
+        name = named or path
         if entry.get("type", "STANDARD") != "STANDARD" or entry.get("validation_concept"):
             notes.append(
                 Note(f"{source}: {name}", entry.get("type"), "missing", "only images that are taught are used")
             )
             continue
         notes += _of_concept(entry, f"{source}: {name}")
-        repeats = max(1, round(float(entry.get("balancing", entry.get("repeats", 1)))))
+        repeats = entry_of(entry, "balancing", "float", entry_of(entry, "repeats", "float", 1.0, where), where)
         i = len(made)
         concept = {
-            "folder": str(located(entry["path"], s.folder)),
-            "subject": entry.get("name", ""),
-            "repeats": repeats,
+            "folder": str(located(path, s.folder)),
+            "subject": named,
+            "repeats": max(1, round(repeats)) if math.isfinite(repeats) else repeats,
         }
         made.append((concept, entry))
         origins |= {f"concepts.{i}.{k}": f"{s.said(source)}: {name}" for k in concept}
@@ -393,7 +397,7 @@ def _of_concept(entry: Mapping[str, Any], where: str) -> Iterator[Note]:
     """A concept's own settings that are lost."""
     for name, default in _CONCEPT_DEFAULTS.items():
         part, _, key = name.rpartition(".")
-        value = (entry.get(part) or {} if part else entry).get(key, default)
+        value = (entry_of(entry, part, "table", {}, where) if part else entry).get(key, default)
         if value != default:
             yield Note(f"{where}: {name}", value, "missing", "a concept has no such setting here")
 
@@ -404,9 +408,10 @@ def _of_all(concepts: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> 
     if not entries:
         return {}
     values: dict[str, Any] = {}
-    if all(e.get("image", {}).get("enable_random_flip") for e in entries):
+    images, texts = ([e.get(part) or {} for e in entries] for part in ("image", "text"))
+    if all(image.get("enable_random_flip") for image in images):
         values["data.flip"] = True
-    if all(e.get("text", {}).get("enable_tag_shuffling") for e in entries):
+    if all(text.get("enable_tag_shuffling") for text in texts):
         values["captions.shuffle"] = True
-        values["captions.keep_tokens"] = min(e["text"].get("keep_tags_count", 1) for e in entries)
+        values["captions.keep_tokens"] = min(entry_of(t, "keep_tags_count", "int", 1, "text") for t in texts)
     return values
