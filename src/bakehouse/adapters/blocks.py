@@ -21,8 +21,9 @@ from bakehouse.core.spec import Spec
 
 MOST_RANK = 10240
 """No weight of the families has a longer side, so no update has a higher rank."""
-MOST_ALPHA = 65504
-"""Files keep it in fp16, which ends here."""
+MOST_ALPHA = 10**10
+"""Far beyond any that trains; LyCORIS' users write such numbers where alpha is not looked at."""
+_RANKED = one_of("adapter.kind", "lora", "loha", "lokr", "dylora", "glora")
 _NEW, _FULL = Needs(is_off("adapter.start")), Needs(one_of("adapter.targets", "full"))
 _Rank = Annotated[int, Field(ge=0, le=MOST_RANK)]
 _Alpha = Annotated[float, Field(gt=0, le=MOST_ALPHA)]
@@ -88,13 +89,15 @@ def block_of(path: str, layout: Layout) -> Block | None:
 class BlockSpec(Spec):
     """Ranks, alphas and learning rates block by block; kohya's `block_dims`, `down_lr_weight` and so on."""
 
-    dims: Annotated[tuple[_Rank, ...], _NEW] = ()
+    dims: Annotated[tuple[_Rank, ...], _NEW, Needs(_RANKED, otherwise="only leaves out the blocks with 0,")] = ()
     """Rank of each block, 25 numbers (SDXL 23); 0 leaves a block out. Left out: `rank`."""
-    alphas: Annotated[tuple[_Alpha, ...], _NEW] = ()
+    alphas: Annotated[tuple[_Alpha, ...], _NEW, Needs(_RANKED)] = ()
     """Alpha of each block. Left out: the same share of the rank as elsewhere."""
-    conv_dims: Annotated[tuple[_Rank, ...], _NEW, _FULL] = ()
+    conv_dims: Annotated[
+        tuple[_Rank, ...], _NEW, _FULL, Needs(_RANKED, otherwise="only leaves out the blocks with 0,")
+    ] = ()
     """Rank of each block's 3x3 convolutions, with targets = "full"."""
-    conv_alphas: Annotated[tuple[_Alpha, ...], _NEW, _FULL] = ()
+    conv_alphas: Annotated[tuple[_Alpha, ...], _NEW, _FULL, Needs(_RANKED)] = ()
     """Alpha of each block's 3x3 convolutions."""
     down_lr_weight: str | tuple[_Rates, ...] = ()
     """What the rate is multiplied by in the 12 (SDXL 9) input blocks: numbers, or `sine`, `cosine`, `linear`,

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, linear
 
-from bakehouse.adapters.blocks import MOST_RANK
+from bakehouse.adapters.blocks import MOST_ALPHA, MOST_RANK
 from bakehouse.adapters.dora import DecomposableLayer, DecomposableSpec, read_magnitudes
 from bakehouse.adapters.fused import kronecker
 from bakehouse.adapters.layer import Base, Teach, Way, compute_input, drop_channels, full_precision, many_rows
@@ -35,7 +35,7 @@ class LoKr(DecomposableSpec):
     kind: Literal["lokr"] = "lokr"
     rank: int = Field(32, ge=1, le=1_000_000)
     """Width of the bottleneck; at half of a factor's size and above, that factor is whole."""
-    alpha: float = Field(16.0, gt=0, le=1_000_000)
+    alpha: float = Field(16.0, gt=0, le=MOST_ALPHA)
     """The update counts alpha / rank."""
     factor: Annotated[int, NEW] = Field(-1, ge=-1, le=MOST_RANK)
     """The smaller factor's size, at most; -1: both about the square root of the layer's size. Smaller: larger files."""
