@@ -35,7 +35,7 @@ class LossSpec(Spec):
     huber_scale: Annotated[float, Field(gt=0, le=10_000), _HUBER] = 1.0
     """Times c, in every schedule."""
     weighting: WeightingSpec = WeightingSpec()
-    masked: Annotated[bool, Needs(is_on(MASKS))] = True
+    masked: bool = True
     """Use masks where images have them: only what is white is learned."""
     mask_average: Annotated[Literal["mask", "picture"], *_MASKED] = "mask"
     """What a masked loss is divided by: the mask's area, so that a small subject learns as fast as a large one; or the

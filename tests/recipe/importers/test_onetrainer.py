@@ -252,11 +252,16 @@ def test_a_text_encoder_of_two_that_learns_alone_is_named(imported, lost):
 
 def test_a_concepts_own_settings_that_are_lost_are_named(imported, lost):
     concept = {**CONCEPTS[0], "loss_weight": 0.5, "text": {"prompt_source": "filename"}}
-    prior = {**CONCEPTS[0], "type": "PRIOR_PREDICTION", "name": "prior"}
+    prior = {"type": "PRIOR_PREDICTION", "name": "prior", "path": "reg/1_person", "loss_weight": 0.7}
     made = imported(json.dumps({**ONETRAINER, "concepts": [concept, prior]}), "one.json")
     assert len(made.recipe.concepts) == 1
     assert {"concepts: zwx person: loss_weight", "concepts: zwx person: text.prompt_source"} <= set(lost(made))
-    assert "concepts: prior" in lost(made)
+    prior_spec = made.recipe.prior
+    assert (prior_spec.source, prior_spec.target, prior_spec.weight) == ("folder", "base", 0.7)
+    assert prior_spec.folder.name == "1_person"
+    validation = {**CONCEPTS[0], "type": "VALIDATION", "name": "held out"}
+    made = imported(json.dumps({**ONETRAINER, "concepts": [CONCEPTS[0], validation]}), "one.json")
+    assert (len(made.recipe.concepts), "concepts: held out" in lost(made)) == (1, True)
 
 
 def test_a_file_of_concepts_that_is_none_is_refused(imported, bench):

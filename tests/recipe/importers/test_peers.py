@@ -232,6 +232,14 @@ def test_easy_training_scripts(imported, fates):
     assert fates(made)["tag_occurrence"] == fates(made)["sdxl"] == "always"
 
 
+def test_easy_training_scripts_rex(imported):
+    """Its class has d = 0.9, a lowest rate of 1e-6 and the warm-up's share in each cycle, from 0."""
+    text = EASY.replace("CustomOptimizers.CosineAnnealingWarmupRestarts", "RexAnnealingWarmRestarts")
+    schedule = imported(text.replace("min_lr = 1e-6\n", "")).recipe.schedule
+    assert (schedule.kind, schedule.rex_d, schedule.decay) == ("annealed_rex_with_restarts", 0.9, 0.85)
+    assert (schedule.cycles, schedule.warmup, schedule.warmup_from_zero, schedule.floor) == (2, 0.1, True, 0.01)
+
+
 def test_easy_training_scripts_embeddings_are_refused(imported):
     with pytest.raises(UsageError, match="textual_inversion"):
         imported(EASY.replace('train_mode = "lora"', 'train_mode = "textual_inversion"'))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -12,7 +11,7 @@ from bakehouse.core.errors import UsageError, did_you_mean
 from bakehouse.recipe.importers import onetrainer_rules as rules
 from bakehouse.recipe.importers.document import Document
 from bakehouse.recipe.importers.draft import Draft
-from bakehouse.recipe.importers.kohya_dataset import located
+from bakehouse.recipe.importers.onetrainer_concepts import concepts_of
 from bakehouse.recipe.importers.result import Note
 from bakehouse.recipe.importers.table import (
     Given,
@@ -21,7 +20,6 @@ from bakehouse.recipe.importers.table import (
     always,
     convert,
     elsewhere,
-    entry_of,
     missing,
     no_effect,
     table,
@@ -249,13 +247,12 @@ def read(documents: Sequence[Document]) -> Draft:
     given, notes = _known(data)
     settings = Settings(OPTIONS, given, peer="OneTrainer", folder=documents[-1].folder)
     values, origins, said = convert(settings)
-    for key in ("captions.prefix", "prior.source"):
-        values[key] = "" if key == "captions.prefix" else "none"
-        origins[key] = "OneTrainer does so"
-    concepts, where, more = _concepts(settings)
-    values |= _of_all(concepts)
+    found = concepts_of(settings)
+    fixed = {"captions.prefix": "", "prior.source": "none"}
+    values |= fixed | dict(found.values)
+    origins |= dict.fromkeys(fixed, "OneTrainer does so") | dict(found.origins)
     kept = [n for n in said if n.fate == "taken" or not n.off]
-    return Draft(values, [c for c, _ in concepts], {**origins, **where}, [*notes, *kept, *more])
+    return Draft(values, found.concepts, origins, [*notes, *kept, *found.notes])
 
 
 def _refuse_what_is_not_trained(data: Mapping[str, Any], document: Document) -> None:
@@ -337,81 +334,3 @@ _OLD = {
     },
 }
 """Keys of older versions that are more than another name."""
-
-
-def _concepts(s: Settings) -> tuple[list[tuple[dict[str, Any], Mapping[str, Any]]], dict[str, str], list[Note]]:
-    """Concepts from the settings or from their file, with each one's own settings."""
-    entries = s["concepts"] or rules.listed(s, "concept_file_name")
-    source = "concepts" if s["concepts"] else "concept_file_name"
-    notes = []
-    if not entries and s.given("concept_file_name") and s["concept_file_name"]:
-        why = "the file is not there: say --images DIR"
-        notes.append(s.note("concept_file_name", "missing", why, to=("concepts",)))
-    made: list[tuple[dict[str, Any], Mapping[str, Any]]] = []
-    origins: dict[str, str] = {}
-    for at, entry in enumerate(entries):
-        where = f"{source}.{at}"
-        path, named = (entry_of(entry, n, "text", "", where) for n in ("path", "name"))
-        if not path or not entry_of(entry, "enabled", "flag", True, where):
-            continue
-        name = named or path
-        if entry.get("type", "STANDARD") != "STANDARD" or entry.get("validation_concept"):
-            notes.append(
-                Note(f"{source}: {name}", entry.get("type"), "missing", "only images that are taught are used")
-            )
-            continue
-        notes += _of_concept(entry, f"{source}: {name}")
-        repeats = entry_of(entry, "balancing", "float", entry_of(entry, "repeats", "float", 1.0, where), where)
-        i = len(made)
-        concept = {
-            "folder": str(located(path, s.folder)),
-            "subject": named,
-            "repeats": max(1, round(repeats)) if math.isfinite(repeats) else repeats,
-        }
-        made.append((concept, entry))
-        origins |= {f"concepts.{i}.{k}": f"{s.said(source)}: {name}" for k in concept}
-    return made, origins, notes
-
-
-_CONCEPT_DEFAULTS: Mapping[str, Any] = {
-    "loss_weight": 1.0,
-    "balancing_strategy": "REPEATS",
-    "text.prompt_source": "sample",
-    "text.tag_dropout_enable": False,
-    "text.caps_randomize_enable": False,
-    "image.enable_fixed_flip": False,
-    "image.enable_random_rotate": False,
-    "image.enable_fixed_rotate": False,
-    "image.enable_random_brightness": False,
-    "image.enable_random_contrast": False,
-    "image.enable_random_saturation": False,
-    "image.enable_random_hue": False,
-    "image.enable_resolution_override": False,
-    "image.enable_random_circular_mask_shrink": False,
-    "image.enable_random_mask_rotate_crop": False,
-}
-"""What a concept may say for itself and a recipe cannot, at OneTrainer's own values."""
-
-
-def _of_concept(entry: Mapping[str, Any], where: str) -> Iterator[Note]:
-    """A concept's own settings that are lost."""
-    for name, default in _CONCEPT_DEFAULTS.items():
-        part, _, key = name.rpartition(".")
-        value = (entry_of(entry, part, "table", {}, where) if part else entry).get(key, default)
-        if value != default:
-            yield Note(f"{where}: {name}", value, "missing", "a concept has no such setting here")
-
-
-def _of_all(concepts: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> dict[str, Any]:
-    """What every concept says the same is said of all."""
-    entries = [entry for _, entry in concepts]
-    if not entries:
-        return {}
-    values: dict[str, Any] = {}
-    images, texts = ([e.get(part) or {} for e in entries] for part in ("image", "text"))
-    if all(image.get("enable_random_flip") for image in images):
-        values["data.flip"] = True
-    if all(text.get("enable_tag_shuffling") for text in texts):
-        values["captions.shuffle"] = True
-        values["captions.keep_tokens"] = min(entry_of(t, "keep_tags_count", "int", 1, "text") for t in texts)
-    return values
