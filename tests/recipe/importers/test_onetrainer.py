@@ -175,6 +175,10 @@ def test_old_files_are_read_under_their_old_names(imported):
         ),
         ({"learning_rate_warmup_steps": 100, "gradient_accumulation_steps": 3}, {"warmup": 33}),
         ({"learning_rate_warmup_steps": 0.1}, {"warmup": 0.1}),
+        (
+            {"learning_rate_scheduler": "COSINE", "optimizer": {"optimizer": "SCHEDULE_FREE_ADAMW"}},
+            {"kind": "constant", "warmup": 200},
+        ),
         ({"learning_rate_scheduler": "LINEAR", "learning_rate_min_factor": 0.2}, {"kind": "linear", "floor": 0.2}),
     ],
 )

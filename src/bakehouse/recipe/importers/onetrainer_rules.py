@@ -165,10 +165,8 @@ def rates(s: Settings) -> Iterator[Outcome]:
 
 def optimizer(s: Settings) -> Iterator[Outcome]:
     """By name; of its many fields those that this optimizer takes and that are not the same here anyway."""
-    given = s["optimizer"]
-    fields = dict(given) if isinstance(given, Mapping) else {"optimizer": given}
-    word = str(fields.get("optimizer") or "ADAMW")
-    row = next((v for k, v in defaults()["optimizers"].items() if k.upper() == word.upper()), None)
+    word, fields = _asked(s)
+    row = _row(word)
     if row is None:
         yield s.note("optimizer", "missing", f"{word} is not among the optimizers: the plan's is taken")
         return
@@ -186,6 +184,18 @@ def optimizer(s: Settings) -> Iterator[Outcome]:
             args[name] = chosen
     if args:
         yield Taken("optimizer.args", args, ("optimizer",))
+
+
+def _asked(s: Settings) -> tuple[str, Mapping[str, Any]]:
+    """The optimizer's name and its fields."""
+    given = s["optimizer"]
+    fields = dict(given) if isinstance(given, Mapping) else {"optimizer": given}
+    return str(fields.get("optimizer") or "ADAMW"), fields
+
+
+def _row(word: str) -> Mapping[str, Any] | None:
+    """Our name and OneTrainer's arguments; None where we have no such optimizer."""
+    return next((v for k, v in defaults()["optimizers"].items() if k.upper() == word.upper()), None)
 
 
 _OTHER_LIBRARY = frozenset([("lion8bit", "betas"), ("dadaptlion", "betas"), ("dadaptsgd", "momentum")])
@@ -206,6 +216,10 @@ def _chosen(key: str, value: Any, fields: Mapping[str, Any]) -> Any:
 def schedule(s: Settings) -> Iterator[Outcome]:
     """The curve, its warm-up in batches or a share, cycles and floor."""
     word = s["learning_rate_scheduler"]
+    row = _row(_asked(s)[0])
+    if row is not None and OPTIMIZERS[row["ours"]].schedule_free and word != "CONSTANT":
+        yield s.note("learning_rate_scheduler", "no effect", "the optimizer has no schedule, there neither")
+        word = "CONSTANT"
     kind = _SCHEDULES.get(word)
     if kind is None:
         yield s.note("learning_rate_scheduler", "missing", f"schedules are {', '.join(_SCHEDULES)}")
