@@ -23,7 +23,7 @@ def print_imported(made: Imported, *, json: bool = False, quiet: bool = False, a
         return
     summary = f"{made.title}: {fates_of(made)}"
     if aside:
-        notes().print(summary, markup=False, soft_wrap=True)
+        notes().print(summary, soft_wrap=True)
         return
     print_table(_table(made))
     print(summary)
