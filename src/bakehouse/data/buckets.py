@@ -33,9 +33,9 @@ class BucketSpec(Spec):
     enabled: bool = True
     """False brings every image to the square."""
     min: int | None = Field(None, ge=8, le=8192)
-    """Shortest side of a bucket; without it, half the resolution. Brought to a multiple of step: up, or as kohya down."""
+    """Shortest side of a bucket; without it, half the resolution. To a multiple of step: up, or as kohya down."""
     max: int | None = Field(None, ge=8, le=8192)
-    """Longest side of a bucket; without it, twice the resolution. Brought to a multiple of step: down, or as kohya up."""
+    """Longest side of a bucket; without it, twice the resolution. To a multiple of step: down, or as kohya up."""
     step: int = Field(64, ge=8, le=512, multiple_of=8)
     """Sides are multiples of this; the latents want 8, SD 1.x and SDXL train best at 64."""
     rule: Literal["log", "kohya"] = "log"
