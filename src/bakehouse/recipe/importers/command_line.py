@@ -56,7 +56,7 @@ def find_command(text: str, *, where: str = "the script", suffix: str = "") -> C
         words = _words(call, script, where)
         at = next((i for i, w in enumerate(words) if _SCRIPT.fullmatch(w)), None)
         if at is not None and len(words) > 1:
-            if left := script.unknown(call.text):
+            if left := script.unknown(_behind_script(call.text)):
                 raise _made_by_code(where, call, left, script)
             calls.append((line.number, _command(words, at)))
             continue
@@ -79,6 +79,12 @@ def _words(line: Line, script: Script, where: str) -> list[str]:
             return []
         hint = "close the quote, or write the whole command in one line"
         raise UsageError(f"{where}, line {line.number}: a quote is never closed", hint=hint) from e
+
+
+def _behind_script(text: str) -> str:
+    """The arguments of the script: what the launcher gets changes no training."""
+    match = re.search(r"(?:train|tune)\w*\.py[\"']?(?=\s|$)", text, re.IGNORECASE)
+    return text[match.end() :] if match else text
 
 
 def _made_by_code(where: str, line: Line, left: Sequence[str], script: Script) -> UsageError:

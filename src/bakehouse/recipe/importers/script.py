@@ -47,6 +47,9 @@ _ASSIGNED = re.compile(
 )
 _ASSIGNED_ANYWHERE = re.compile(r"(?<![\w-])(?:/[ap]\s+\"?|\$env:|\$)?([A-Za-z_]\w*)\s*\+?=(?!=)", re.IGNORECASE)
 _GROWN = re.compile(r"([A-Za-z_]\w*)\.(?:Add|AddRange|append|extend|update)\(", re.IGNORECASE)
+_TAKEN_FROM_ELSEWHERE = re.compile(
+    r"\b(?:for|foreach|select)\s*\(?\s*[$%]*(\w+)\s+in\b|\bread\s+(?:-\w+\s+)*([A-Za-z_]\w*)", re.IGNORECASE
+)
 _BLOCK_BEGINS = re.compile(r"^(?:if|for|while|until|case|select)\b(?!.*\b(?:fi|done|esac)\W*$)")
 _BLOCK_ENDS = re.compile(r"^(?:fi|done|esac)\b")
 
@@ -163,20 +166,28 @@ class Script:
         shown = word.replace(_QUOTED, "$")
         match = variable.fullmatch(shown)
         if match and isinstance(value := self.known.get(_name(match)), list):
-            return [] if empty else [x for entry in value for x in self._filled(entry)]
+            return [] if empty else [x for entry in value for x in (entry.split() if self._parts(word) else [entry])]
         if shown.lower() in _LITERALS and self.shell == "powershell":
             return [_LITERALS[shown.lower()]]
         if empty:
             return [variable.sub(lambda m: "" if self._knows(m) else m[0], shown)]
         text = _plain_dollars(variable.sub(self._value, shown))
-        return text.split() if self.shell == "bash" and "$" in word else [text]
+        return text.split() if self._parts(word) else [text]
+
+    def _parts(self, word: str) -> bool:
+        """Whether the shell parts a variable's value at blanks: bash does, outside of quotes."""
+        return self.shell == "bash" and "$" in word
 
     def _knows(self, match: re.Match[str]) -> bool:
-        return isinstance(self.known.get(_name(match), match["default"]), str)
+        return isinstance(self._lookup(match), str)
 
     def _value(self, match: re.Match[str]) -> str:
-        value = self.known.get(_name(match), match["default"])
+        value = self._lookup(match)
         return value if isinstance(value, str) else match[0]
+
+    def _lookup(self, match: re.Match[str]) -> Value | None:
+        name = _name(match)
+        return self.known.get(name, None if name in self.coded else match["default"])
 
     # --- what a script sets ---
 
@@ -189,9 +200,10 @@ class Script:
         if match and not self._depth and not indented:
             with contextlib.suppress(ValueError):  # a quote that is never closed
                 value = self._plain(match)
-        for name in (m[1].lower() for m in (*_ASSIGNED_ANYWHERE.finditer(bare), *_GROWN.finditer(bare))):
-            self.known.pop(name, None)
-            self.coded.add(name)
+        for pattern in (_ASSIGNED_ANYWHERE, _GROWN, _TAKEN_FROM_ELSEWHERE):
+            for name in (next(g for g in m.groups() if g).lower() for m in pattern.finditer(bare)):
+                self.known.pop(name, None)
+                self.coded.add(name)
         if match and value is not None:
             self.known[match["name"].lower()] = value
             self.coded.discard(match["name"].lower())
