@@ -66,7 +66,7 @@ def read(documents: Sequence[Document]) -> Draft:
             notes += _outside(document.table)
         else:
             given |= _options(document, notes)
-    subsets += _named_dataset(given, documents[-1].folder, notes)
+    subsets += named_dataset(given, documents[-1].folder, notes)
     only_images = not given and bool(subsets)
     return draft_of(given, subsets, folder=documents[-1].folder, notes=notes, only_images=only_images)
 
@@ -109,7 +109,7 @@ def _from_command(document: Document, notes: list[Note]) -> dict[str, Given]:
     return {"script": Given(command.script, command.script), **given}
 
 
-def _named_dataset(given: Mapping[str, Given], folder: Path, notes: list[Note]) -> list[Subset]:
+def named_dataset(given: Mapping[str, Given], folder: Path, notes: list[Note]) -> list[Subset]:
     """The dataset file that the settings name, where it is there."""
     name = given["dataset_config"].value if "dataset_config" in given else None
     if not isinstance(name, str) or not name:

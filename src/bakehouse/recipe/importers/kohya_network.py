@@ -169,6 +169,8 @@ def network(s: Settings) -> Iterator[Outcome]:
 def _given(s: Settings) -> dict[str, Given]:
     """`network_args` by name."""
     said = s.said("network_args")
+    if isinstance(args := s["network_args"], Mapping) and all(isinstance(v, Given) for v in args.values()):
+        return dict(args)
     return {k: Given(v, f"{said} {k}") for k, v in key_values(s["network_args"]).items() if v is not None}
 
 

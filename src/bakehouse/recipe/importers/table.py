@@ -96,6 +96,9 @@ class Given:
     value: Any
     said: str
     """The key as it stands there."""
+    quiet: bool = False
+    """Nobody's own words: a default of the program that saved the settings, or made of other keys. Nothing is reported
+    of it unless it is lost."""
 
 
 class Settings:
@@ -228,7 +231,8 @@ def convert(settings: Settings) -> tuple[dict[str, Any], dict[str, str], list[No
     for name in settings.values:
         if settings.said(name) not in spoken:
             notes.append(_fate(settings, name))
-    return values, origins, notes
+    quiet = {item.said for item in settings.raw.values() if item.quiet}
+    return values, origins, [n for n in notes if n.is_lost or n.key not in quiet]
 
 
 def _made(rule: Rule, settings: Settings) -> list[Outcome]:
