@@ -17,6 +17,8 @@ from bakehouse.recipe.importers.table import Given, Option, always, elsewhere, m
 
 TITLE = "kohya_ss GUI"
 
+_OLD = "of old versions: today's GUI passes over it"
+
 OWN: dict[str, Option] = table(
     taken("LoRA_type", "text", "adapter.kind"),
     taken("LyCORIS_preset", "text", "adapter.targets"),
@@ -47,6 +49,13 @@ OWN: dict[str, Option] = table(
     no_effect("training_preset", "text", "the GUI's own"),
     no_effect("use_wandb", "flag", "wandb is not used"),
     no_effect("lowvram", "flag", "the GUI does not hand it on"),
+    no_effect("conv_dims", "text", _OLD),
+    no_effect("conv_alphas", "text", _OLD),
+    no_effect("create_caption", "flag", _OLD),
+    no_effect("create_buckets", "flag", _OLD),
+    no_effect("no_token_padding", "flag", "prompts are padded as the models were trained"),
+    no_effect("stop_text_encoder_training_pct", "int", _OLD),
+    no_effect("use_8bit_adam", "flag", "`optimizer` says which"),
     no_effect("gpu_ids", "text", "`train.device` says which"),
     no_effect("multi_gpu", "flag", LAUNCHER),
     no_effect("num_cpu_threads_per_process", "int", LAUNCHER),
@@ -94,9 +103,9 @@ def read(documents: Sequence[Document]) -> Draft:
     window = window_of(data, _tab(data))
     _refuse_others(window)
     given = options_of(window, documents[-1].folder)
-    notes = [n for key in data if (n := _note(key, window, given)) is not None]
     if arguments := network_arguments(window):
         given["network_args"] = Given(arguments, "LoRA_type")
+    notes = [n for key in data if (n := _note(key, window, given)) is not None]
     if extra := str(window["additional_parameters"]):
         options, stray = parse_options(extra.replace('"', "").split())
         given |= {k: Given(v, f"additional_parameters --{k}") for k, v in options.items()}
@@ -130,14 +139,13 @@ def _refuse_others(window: Window) -> None:
 def _note(key: str, window: Window, given: Mapping[str, Given]) -> Note | None:
     """What becomes of a key that kohya does not get, or gets under another name; None where kohya's own note will say it."""
     value, option = window.data[key], OWN.get(key)
+    off = window.is_default(key) or not value
     passed = any(key == item.said for item in given.values())
-    if key in window.handed_on:
+    if key in window.handed_on or (passed and (option is None or option.fate != "taken")):
         return None
-    if option is not None and not (passed and option.fate != "taken"):
-        return Note(key, value, option.fate, option.how if option.fate != "taken" else "", option.to, off=window.is_default(key))
-    if passed:
-        return None
-    if key not in window.defaults and option is None and key not in window.renamed:
-        why = "the GUI has no such key that is known"
-        return Note(key, value, "unknown", why, off=value in ("", False))
-    return Note(key, value, "no effect", window.why_not(key), off=window.is_default(key))
+    if option is not None:
+        why = option.how if option.fate != "taken" else ""
+        return Note(key, value, option.fate, why, option.to, off=off)
+    if key in window.defaults or key in window.renamed:
+        return Note(key, value, "no effect", window.why_not(key), off=off)
+    return Note(key, value, "unknown", "the GUI has no such key that is known", off=value in ("", False))

@@ -91,7 +91,8 @@ def options_of(window: Window, folder: Path) -> dict[str, Given]:
         passed[name] = window.given(key, value)
     # The LoRA tab takes 0 for "not given", as Python's 0 == False.
     empty: tuple[Any, ...] = ("", False, None) if window.tab == "lora" else ()
-    kept = {k: v for k, v in passed.items() if v.value not in empty and v.value not in ("", None) and v.value is not False}
+    kept = {k: v for k, v in passed.items() if v.value is False and not v.quiet or v.value not in (*empty, "", None)}
+    kept = {k: v for k, v in kept.items() if v.value is not False or k in window.data}
     if window.tab == "lora":
         kept["max_data_loader_n_workers"] = passed["max_data_loader_n_workers"]
     return kept
@@ -111,7 +112,7 @@ def _derived(w: Window) -> _Made:
     if w.tab == "finetune":
         yield "enable_bucket", ("generate_image_buckets", True)
         yield "train_data_dir", ("image_folder", w["image_folder"])
-        yield "in_json", ("", f"{w['train_dir']}/{w['caption_metadata_filename']}")
+        yield "in_json", ("caption_metadata_filename", f"{w['train_dir']}/{w['caption_metadata_filename']}")
     yield "xformers", ("xformers", w["xformers"] == "xformers")
     yield "sdpa", ("xformers", w["xformers"] == "sdpa")
     steps = number(w["lr_warmup_steps"])

@@ -31,6 +31,10 @@ _NUMBERS: Mapping[str, float] = {
     **dict.fromkeys(("adaptive_noise_scale", "noise_offset", "learning_rate", "text_encoder_lr", "unet_lr"), 0.0),
     "lr_scheduler_power": 1.0,
 }
+_OF_A_NOISE = (
+    *("noise_offset", "noise_offset_random_strength", "adaptive_noise_scale"),
+    *("multires_noise_iterations", "multires_noise_discount"),
+)
 _OLD_TYPES = {"LoCon": "LyCORIS/LoCon"}
 _OLD_NAMES = {"lora_network_weights": "network_weights"}
 
@@ -81,6 +85,10 @@ class Window:
         """Why a key of this tab does not come to kohya."""
         if key.startswith(_OF_OTHER_MODELS):
             return "belongs to other models"
+        if key in _OF_A_NOISE:
+            return f"noise_offset_type is {self['noise_offset_type']}"
+        if key.startswith("learning_rate_te"):
+            return f"the model is {'SDXL' if key == 'learning_rate_te' else 'not SDXL'}"
         kind = self["LoRA_type"]
         return f"the GUI does not hand it on{f' where LoRA_type is {kind}' if kind else ''}"
 

@@ -20,6 +20,7 @@ _PROCESS = "one process trains; nothing is to be set up between several"
 _RESUME = "the same command goes on where it stopped, to the same bits"
 _HOLDOUT = "checkpoints are judged by pictures: name images that are not trained on in `evaluate.holdout`"
 _FLOW = "another model's training"
+_METADATA = "captions are read beside the images, or from a metadata.jsonl"
 
 GROUPS: Mapping[str, dict[str, Option]] = {
     "Log": table(
@@ -52,7 +53,7 @@ GROUPS: Mapping[str, dict[str, Option]] = {
         no_effect("cache_info", "flag", "images are known by their content; what is known of them is kept"),
         taken("shuffle_caption", "flag", "captions.shuffle"),
         taken("caption_separator", "text", "captions.separator", default=","),
-        always("caption_extension", "text", "`.txt`, `.caption` and `.json` are all found", ".caption"),
+        always("caption_extension", "text", "`.txt`, `.caption` and `.json` are all found", ".caption", rules.extension),
         always("caption_extention", "text", "the old spelling of caption_extension"),
         taken("keep_tokens", "int", "captions.keep_tokens", default=0),
         taken("keep_tokens_separator", "text", "captions.keep_tokens_separator", default=""),
@@ -127,8 +128,15 @@ GROUPS: Mapping[str, dict[str, Option]] = {
             "prior.prompt",
             how="class images of your own; none where it is not given",
         ),
-        missing("in_json", "text", "captions are read beside the images, or from a metadata.jsonl"),
-        taken("dataset_repeats", "int", "concepts.repeats", default=1, how="with `in_json`"),
+        missing("in_json", "text", _METADATA, rule=rules.metadata),
+        taken(
+            "dataset_repeats",
+            "int",
+            "concepts.repeats",
+            default=1,
+            rule=rules.repeats,
+            how="with `in_json`, or for subsets that say none",
+        ),
     ),
     "Output": table(
         elsewhere("output_dir", "text", "`bakehouse train me.toml --run DIR`"),
@@ -171,6 +179,7 @@ GROUPS: Mapping[str, dict[str, Option]] = {
             "max_train_steps", "int", "train.steps", default=1600, rule=rules.length, how="optimizer steps, as there"
         ),
         taken("max_train_epochs", "int", "train.epochs", rule=rules.length, how="wins over steps, as there"),
+        no_effect("epoch", "int", "in files that kohya_ss writes: kohya passes over it and counts steps"),
         taken("max_data_loader_n_workers", "int", "data.workers", default=8, how="threads; they never change a result"),
         always("persistent_data_loader_workers", "flag", "threads live as long as the training"),
         taken("seed", "int", "seed"),
@@ -193,6 +202,7 @@ GROUPS: Mapping[str, dict[str, Option]] = {
         no_effect("wandb_api_key", "text", "wandb is not used"),
         always("log_config", "flag", "the recipe is part of the run and of each file"),
         taken("noise_offset", "float", "noise.offset"),
+        no_effect("noise_offset_type", "text", "in files that kohya_ss writes: kohya passes over it"),
         taken(
             "noise_offset_random_strength",
             "flag",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -18,9 +19,10 @@ from bakehouse.recipe.schedule import ScheduleSpec
 def found(settings: Settings, name: str) -> tuple[str, bool]:
     """A path from the settings: beside them, from here, or as it stands; and whether it is there."""
     text = str(settings[name])
-    for path in (settings.folder / Path(text).expanduser(), Path(text).expanduser()):
-        if path.exists():
-            return str(path.resolve()), True
+    with contextlib.suppress(OSError, ValueError, RuntimeError):  # too long for a path, or no path at all
+        for path in (settings.folder / Path(text).expanduser(), Path(text).expanduser()):
+            if path.exists():
+                return str(path.resolve()), True
     return text, False
 
 
@@ -108,6 +110,29 @@ def token_warmup(s: Settings) -> Iterator[Outcome]:
     whole = int(step * steps) if step < 1 and steps else int(step)
     yield Taken("captions.token_warmup_step", whole, ("token_warmup_step", "max_train_steps"))
     yield Taken("captions.token_warmup_min", s["token_warmup_min"], ("token_warmup_min",))
+
+
+def extension(s: Settings) -> Iterator[Outcome]:
+    """Kohya reads captions of one extension; here it is whatever of the usual ones is there."""
+    asked = s["caption_extention"] or s["caption_extension"]
+    if s.given("caption_extension", "caption_extention") and asked not in _EXTENSIONS:
+        name = "caption_extention" if s["caption_extention"] else "caption_extension"
+        yield s.note(name, "missing", f"captions end on {', '.join(_EXTENSIONS)}: rename them, or put others away")
+
+
+_EXTENSIONS = (".txt", ".caption", ".json")
+
+
+def metadata(s: Settings) -> Iterator[Outcome]:
+    """A file of captions is not read; kohya_ss makes its own of those beside the images."""
+    if s["in_json"] and not s.raw["in_json"].quiet:
+        yield s.note("in_json", "missing", s.options["in_json"].how)
+
+
+def repeats(s: Settings) -> Iterator[Outcome]:
+    """Of the folder beside `in_json`: `N_name` folders have their own."""
+    if s.given("dataset_repeats") and s.given("train_data_dir") and not s["in_json"]:
+        yield s.note("dataset_repeats", "no effect", "the names of the folders say how often, `N_name`")
 
 
 def augmentation(s: Settings) -> Iterator[Outcome]:
@@ -317,8 +342,8 @@ def _curve(s: Settings, kind: str) -> Iterator[Outcome]:
     if s["lr_scheduler_min_lr_ratio"]:
         yield Taken("schedule.floor", s["lr_scheduler_min_lr_ratio"], ("lr_scheduler_min_lr_ratio",))
     lowest = next((float(args[k]) for k in ("min_lr", "eta_min") if args.get(k)), 0.0)
-    if lowest:
-        share = lowest / float(s["unet_lr"] or s["learning_rate"])
+    if lowest and (peak := float(s["unet_lr"] or s["learning_rate"] or 0)):
+        share = lowest / peak
         yield Taken("schedule.floor", float(f"{share:.6g}"), of)
     if kind.startswith("annealed") and args.get("gamma"):
         yield Taken("schedule.decay", float(args["gamma"]), of)
@@ -426,9 +451,8 @@ def quantize(s: Settings) -> Iterator[Outcome]:
 
 
 def masked(s: Settings) -> Iterator[Outcome]:
-    """Masks that are there are used, unless the settings say that they are not."""
-    if s.given("masked_loss"):
-        yield Taken("loss.masked", s["masked_loss"], ("masked_loss",))
+    """Masks are used where they are asked for, as files or as the images' alpha."""
+    yield Taken("loss.masked", bool(s["masked_loss"] or s["alpha_mask"]), ("masked_loss", "alpha_mask"))
 
 
 def tensorboard(s: Settings) -> Iterator[Outcome]:

@@ -46,7 +46,7 @@ class Note:
 
     @property
     def is_lost(self) -> bool:
-        return self.fate in LOST and not (self.off and self.fate == "missing")
+        return self.fate in LOST and not self.off
 
 
 @dataclass(frozen=True)

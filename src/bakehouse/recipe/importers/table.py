@@ -62,9 +62,9 @@ def taken(
     return Option(name, kind, "taken", to, how, default, rule, choices or {})
 
 
-def always(name: str, kind: Kind, how: str, default: Any = None) -> Option:
+def always(name: str, kind: Kind, how: str, default: Any = None, rule: Rule | None = None) -> Option:
     """An option for what is done in any case."""
-    return Option(name, kind, "always", (), how, default)
+    return Option(name, kind, "always", (), how, default, rule)
 
 
 def no_effect(name: str, kind: Kind, how: str, default: Any = None) -> Option:
@@ -77,9 +77,9 @@ def elsewhere(name: str, kind: Kind, how: str, default: Any = None) -> Option:
     return Option(name, kind, "elsewhere", (), how, default)
 
 
-def missing(name: str, kind: Kind, how: str, default: Any = None) -> Option:
+def missing(name: str, kind: Kind, how: str, default: Any = None, *, rule: Rule | None = None) -> Option:
     """An option for what cannot be done here."""
-    return Option(name, kind, "missing", (), how, default)
+    return Option(name, kind, "missing", (), how, default, rule)
 
 
 def table(*options: Option) -> dict[str, Option]:
@@ -98,7 +98,7 @@ class Given:
     """The key as it stands there."""
     quiet: bool = False
     """Nobody's own words: a default of the program that saved the settings, or made of other keys. Nothing is reported
-    of it unless it is lost."""
+    of it."""
 
 
 class Settings:
@@ -177,12 +177,15 @@ def parsed(value: Any, kind: Kind) -> Any:
     match kind:
         case "flag":
             return value if isinstance(value, bool) else _flag(str(value))
+        case "int" | "float" | "text" if isinstance(value, (list, tuple, dict)) and len(value) != 1:
+            raise ValueError(value)
         case "int":
-            return _whole(value)
+            return _whole(value[0] if isinstance(value, (list, tuple)) else value)
         case "float":
-            return float(str(value).strip().removesuffix("%")) / (100 if str(value).strip().endswith("%") else 1)
+            text = str(value[0] if isinstance(value, (list, tuple)) else value).strip()
+            return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
         case "text":
-            return str(value)
+            return str(value[0] if isinstance(value, (list, tuple)) else value)
         case "list":
             return list(value) if isinstance(value, (list, tuple)) else [value]
         case "any":
@@ -232,7 +235,7 @@ def convert(settings: Settings) -> tuple[dict[str, Any], dict[str, str], list[No
         if settings.said(name) not in spoken:
             notes.append(_fate(settings, name))
     quiet = {item.said for item in settings.raw.values() if item.quiet}
-    return values, origins, [n for n in notes if n.is_lost or n.key not in quiet]
+    return values, origins, [n for n in notes if n.key not in quiet]
 
 
 def _made(rule: Rule, settings: Settings) -> list[Outcome]:
