@@ -11,7 +11,7 @@ from typing import Any
 
 from bakehouse.recipe.importers.kohya_options import GROUPS, KOHYA
 from bakehouse.recipe.importers.result import Note
-from bakehouse.recipe.importers.table import Given, Settings, Taken
+from bakehouse.recipe.importers.table import Given, Settings, Taken, place_of
 
 OWN = (
     "image_dir",
@@ -215,7 +215,6 @@ def _differences(taught: Sequence[Settings]) -> Iterator[Note]:
 
 def located(text: str, folder: Path) -> Path:
     """A folder beside the settings, from here, or as it stands where it is in neither."""
-    for path in (folder / Path(text).expanduser(), Path(text).expanduser()):
-        if path.exists():
-            return path.resolve()
+    if path := place_of(text, folder):
+        return path
     return Path(PureWindowsPath(text).as_posix()) if "\\" in text else Path(text)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bakehouse.recipe.importers.table import Outcome, Settings, Taken, literal
+from bakehouse.recipe.importers.table import Outcome, Settings, Taken, literal, place_of
 from bakehouse.recipe.optim import OPTIMIZERS, OptimizerSpec
 from bakehouse.recipe.schedule import ScheduleSpec
 
@@ -19,11 +18,8 @@ from bakehouse.recipe.schedule import ScheduleSpec
 def found(settings: Settings, name: str) -> tuple[str, bool]:
     """A path from the settings: beside them, from here, or as it stands; and whether it is there."""
     text = str(settings[name])
-    with contextlib.suppress(OSError, ValueError, RuntimeError):  # too long for a path, or no path at all
-        for path in (settings.folder / Path(text).expanduser(), Path(text).expanduser()):
-            if path.exists():
-                return str(path.resolve()), True
-    return text, False
+    path = place_of(text, settings.folder)
+    return (str(path), True) if path else (text, False)
 
 
 def base_model(s: Settings) -> Iterator[Outcome]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -203,6 +204,15 @@ def _whole(value: Any) -> int:
     if number != int(number):
         raise ValueError(value)
     return int(number)
+
+
+def place_of(text: str, folder: Path) -> Path | None:
+    """A path that settings name: beside them, or from here; None where it is in neither."""
+    with contextlib.suppress(OSError, ValueError, RuntimeError):  # too long for a path, or none at all
+        for path in (folder / Path(text).expanduser(), Path(text).expanduser()):
+            if path.exists():
+                return path.resolve()
+    return None
 
 
 def literal(text: Any) -> Any:
