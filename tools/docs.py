@@ -18,6 +18,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from bakehouse.adapters import NetworkSpec
+from bakehouse.core.needs import Needs, needs_of
 from bakehouse.recipe import Recipe
 
 PAGE = Path(__file__).parent.parent / "docs" / "recipe.md"
@@ -38,13 +40,15 @@ def tables() -> Iterator[str]:
 
 def _section(spec: type[BaseModel], path: str, title: str) -> Iterator[str]:
     rows, below, said = [], [], described(spec)
-    for name, info in spec.model_fields.items():
+    hidden = spec.unknown() if issubclass(spec, NetworkSpec) else frozenset()
+    for name, info in ((n, i) for n, i in spec.model_fields.items() if n not in hidden):
         key = f"{path}.{name}" if path else name
         inner = list(_specs(info.annotation))
         if inner:
             below += [(s, key, _heading(s, key, info.annotation, len(inner) > 1)) for s in inner]
         else:
-            rows.append(f"| `{name}` | {_type(info)} | {_default(info)} | {_prose(said.get(name))} |\n")
+            words = _prose(" ".join([said.get(name, ""), *map(str, needs_of(spec, name))]))
+            rows.append(f"| `{name}` | {_type(info)} | {_default(info)} | {words} |\n")
     if rows:
         yield f"### {title}\n\n"
         if (spec.__doc__ or "").strip() and spec is not Recipe:
@@ -91,7 +95,7 @@ def _specs(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def _type(info: FieldInfo) -> str:
-    limits = [str(m).split("(")[-1].rstrip(")") for m in info.metadata]
+    limits = [str(m).split("(")[-1].rstrip(")") for m in info.metadata if not isinstance(m, Needs)]
     limits = [
         re.sub(r"^(ge|gt|le|lt)=", lambda m: {"ge": ">= ", "gt": "> ", "le": "<= ", "lt": "< "}[m[1]], x)
         for x in limits

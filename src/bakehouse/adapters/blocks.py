@@ -16,7 +16,17 @@ from pydantic import Field, field_validator
 from torch import nn
 
 from bakehouse.core.errors import UsageError, did_you_mean
+from bakehouse.core.needs import Needs, is_off, is_on, one_of
 from bakehouse.core.spec import Spec
+
+MOST_RANK = 10240
+"""No weight of the families has a longer side, so no update has a higher rank."""
+MOST_ALPHA = 65504
+"""Files keep it in fp16, which ends here."""
+_NEW, _FULL = Needs(is_off("adapter.start")), Needs(one_of("adapter.targets", "full"))
+_Rank = Annotated[int, Field(ge=0, le=MOST_RANK)]
+_Alpha = Annotated[float, Field(gt=0, le=MOST_ALPHA)]
+_Rates = Annotated[float, Field(ge=0, le=10_000)]
 
 _PLACE = re.compile(r"(down|up)_blocks\.(\d+)\.(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.")
 _MIDDLE = re.compile(r"mid_block\.(resnets|attentions)\.(\d+)\.")
@@ -78,22 +88,24 @@ def block_of(path: str, layout: Layout) -> Block | None:
 class BlockSpec(Spec):
     """Ranks, alphas and learning rates block by block; kohya's `block_dims`, `down_lr_weight` and so on."""
 
-    dims: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    dims: Annotated[tuple[_Rank, ...], _NEW] = ()
     """Rank of each block, 25 numbers (SDXL 23); 0 leaves a block out. Left out: `rank`."""
-    alphas: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    alphas: Annotated[tuple[_Alpha, ...], _NEW] = ()
     """Alpha of each block. Left out: the same share of the rank as elsewhere."""
-    conv_dims: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    conv_dims: Annotated[tuple[_Rank, ...], _NEW, _FULL] = ()
     """Rank of each block's 3x3 convolutions, with targets = "full"."""
-    conv_alphas: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    conv_alphas: Annotated[tuple[_Alpha, ...], _NEW, _FULL] = ()
     """Alpha of each block's 3x3 convolutions."""
-    down_lr_weight: str | tuple[Annotated[float, Field(ge=0)], ...] = ()
+    down_lr_weight: str | tuple[_Rates, ...] = ()
     """What the rate is multiplied by in the 12 (SDXL 9) input blocks: numbers, or `sine`, `cosine`, `linear`,
     `reverse_linear`, `zeros`, each with `+.25` or so behind it where that shall be added."""
-    mid_lr_weight: tuple[Annotated[float, Field(ge=0)], ...] = ()
+    mid_lr_weight: tuple[_Rates, ...] = ()
     """The same in the middle: 1 number (SDXL 3)."""
-    up_lr_weight: str | tuple[Annotated[float, Field(ge=0)], ...] = ()
+    up_lr_weight: str | tuple[_Rates, ...] = ()
     """The same in the 12 (SDXL 9) output blocks."""
-    lr_zero_threshold: float = Field(0.0, ge=0)
+    lr_zero_threshold: Annotated[
+        float, Needs(is_on("down_lr_weight"), is_on("mid_lr_weight"), is_on("up_lr_weight"))
+    ] = Field(0.0, ge=0)
     """Blocks whose rate is multiplied by no more than this are left out."""
 
     @field_validator("down_lr_weight", "up_lr_weight")

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar
 
 import torch
-from pydantic import model_validator
 from torch import Tensor, nn
 
 from bakehouse.adapters.layer import AdapterLayer, Base, Way, full_precision, own_weight, per_channel
 from bakehouse.adapters.network import NetworkSpec
+from bakehouse.core.needs import Needs, is_on
 
 
 class DecomposableSpec(NetworkSpec):
@@ -25,14 +25,8 @@ class DecomposableSpec(NetworkSpec):
 
     dora: bool = False
     """Learn the length of the weight apart from its direction (DoRA)."""
-    wd_on_output: bool = True
+    wd_on_output: Annotated[bool, Needs(is_on("dora"), refused=True)] = True
     """DoRA's lengths: one for each output, as in the paper; false: one for each input, as LyCORIS before 3.2."""
-
-    @model_validator(mode="after")
-    def _axis_needs_dora(self) -> Self:
-        if not self.wd_on_output and not self.dora:
-            raise ValueError("wd_on_output = False says how DoRA measures: it needs dora = true")
-        return self
 
     def network_args(self) -> dict[str, str]:
         args = super().network_args()

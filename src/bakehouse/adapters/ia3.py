@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
 
 from bakehouse.adapters.layer import AdapterLayer, Base, Way, full_precision, linear_map, own_weight
-from bakehouse.adapters.network import Dim, NetworkSpec
+from bakehouse.adapters.network import NEW, Dim, NetworkSpec
 from bakehouse.adapters.select import Site
 
 SECOND_LAYERS = ("*ff.net.2", "*mlp.fc2")
@@ -26,7 +26,7 @@ class IA3(NetworkSpec):
     )
 
     kind: Literal["ia3"] = "ia3"
-    include: tuple[str, ...] = ("*to_k", "*to_v", "*ff.net.2", "*k_proj", "*v_proj", "*mlp.fc2")
+    include: Annotated[tuple[str, ...], NEW] = ("*to_k", "*to_v", "*ff.net.2", "*k_proj", "*v_proj", "*mlp.fc2")
     """Only modules whose dotted name matches one of these patterns; inputs are scaled of `ff.net.2` and `mlp.fc2`."""
 
     def layer(self, site: Site, dim: Dim, generator: torch.Generator | None) -> IA3Layer:

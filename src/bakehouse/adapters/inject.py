@@ -34,6 +34,24 @@ def inject(
     return spec.inject(parts, generator)
 
 
+def try_on(spec: NetworkSpec, parts: Mapping[str, nn.Module]) -> frozenset[str]:
+    """The parts (`lora_unet`, `lora_te`) that `inject` would put something on.
+
+    The networks may be without weights, on the meta device; they are used up.
+
+    Raises:
+        UsageError: as `inject`.
+    """
+    if spec.start is not None:
+        started = _started(spec, parts)
+        return frozenset(prefix for prefix in parts if any(k.startswith(f"{prefix}_") for k in started.state_dict()))
+    sites = spec.select(parts)
+    # What an algorithm refuses is a shape: one layer of each is made and let go.
+    for site in {(type(s.module), s.module.weight.shape): s for s in sites}.values():
+        spec.build(site, None)
+    return frozenset(site.prefix for site in sites)
+
+
 def _started(spec: NetworkSpec, parts: Mapping[str, nn.Module]) -> Adapter:
     """Modules, rank and alpha are the file's; dropouts, rates and what trains are the settings'."""
     assert spec.start is not None

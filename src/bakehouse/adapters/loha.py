@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
+from bakehouse.adapters.blocks import MOST_ALPHA, MOST_RANK
 from bakehouse.adapters.dora import DecomposableLayer, DecomposableSpec, read_magnitudes
 from bakehouse.adapters.layer import Base, Way, drop_channels, full_precision, linear_map
-from bakehouse.adapters.network import Dim
+from bakehouse.adapters.network import KERNELS, NEW, Dim
 from bakehouse.adapters.select import Site
 
 
@@ -27,11 +28,11 @@ class LoHa(DecomposableSpec):
     meaningless = frozenset({"dropout"})
 
     kind: Literal["loha"] = "loha"
-    rank: int = Field(32, ge=1)
+    rank: int = Field(32, ge=1, le=MOST_RANK)
     """Width of the bottleneck."""
-    alpha: float = Field(16.0, gt=0)
+    alpha: float = Field(16.0, gt=0, le=MOST_ALPHA)
     """The update counts alpha / rank."""
-    tucker: bool = False
+    tucker: Annotated[bool, NEW, KERNELS] = False
     """3x3 convolutions through two cores of rank x rank x 3 x 3, which keeps the factors small."""
 
     def network_args(self) -> dict[str, str]:

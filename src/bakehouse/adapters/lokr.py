@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, linear
 
+from bakehouse.adapters.blocks import MOST_RANK
 from bakehouse.adapters.dora import DecomposableLayer, DecomposableSpec, read_magnitudes
 from bakehouse.adapters.fused import kronecker
 from bakehouse.adapters.layer import Base, Teach, Way, compute_input, drop_channels, full_precision, many_rows
-from bakehouse.adapters.network import Dim
+from bakehouse.adapters.network import KERNELS, NEW, Dim
 from bakehouse.adapters.select import Site
 
 _NAMES = ("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2")
@@ -32,19 +33,19 @@ class LoKr(DecomposableSpec):
     meaningless = frozenset({"dropout"})
 
     kind: Literal["lokr"] = "lokr"
-    rank: int = Field(32, ge=1)
-    """Width of the bottleneck."""
-    alpha: float = Field(16.0, gt=0)
+    rank: int = Field(32, ge=1, le=1_000_000)
+    """Width of the bottleneck; at half of a factor's size and above, that factor is whole."""
+    alpha: float = Field(16.0, gt=0, le=1_000_000)
     """The update counts alpha / rank."""
-    factor: int = Field(-1, ge=-1)
+    factor: Annotated[int, NEW] = Field(-1, ge=-1, le=MOST_RANK)
     """The smaller factor's size, at most; -1: both about the square root of the layer's size. Smaller: larger files."""
-    decompose_both: bool = False
+    decompose_both: Annotated[bool, NEW] = False
     """The smaller factor is of low rank as well, where that is smaller."""
-    full_matrix: bool = False
+    full_matrix: Annotated[bool, NEW] = False
     """No low rank: both factors whole."""
-    unbalanced_factorization: bool = False
+    unbalanced_factorization: Annotated[bool, NEW] = False
     """The smaller factor is the taller one: LyCORIS' option of the same name."""
-    tucker: bool = False
+    tucker: Annotated[bool, NEW, KERNELS] = False
     """3x3 convolutions' larger factor through a core of rank x rank x 3 x 3."""
 
     @model_validator(mode="after")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, dropout, linear
 
@@ -22,8 +23,9 @@ from bakehouse.adapters.layer import (
     full_precision,
     many_rows,
 )
-from bakehouse.adapters.network import Dim
+from bakehouse.adapters.network import KERNELS, NEW, Dim
 from bakehouse.adapters.select import Site
+from bakehouse.core.needs import Needs, is_off
 
 
 class LoRA(DecomposableSpec):
@@ -32,12 +34,16 @@ class LoRA(DecomposableSpec):
     algo: ClassVar[str] = "locon"
 
     kind: Literal["lora"] = "lora"
-    rs_lora: bool = False
+    rs_lora: Annotated[bool, NEW] = False
     """The update counts alpha / sqrt(rank): Kalajdzievski 2023, arXiv:2312.03732."""
+    lora_plus_ratio: Annotated[float, Needs(is_off("lora_fa"), otherwise="multiplies the rate of all that learns")] = (
+        Field(1.0, gt=0, le=10_000)
+    )
+    """Matrices that begin at 0 learn so many times faster; 16 is usual. LoRA+: Hayou et al. 2024, arXiv:2402.12354."""
     lora_fa: bool = False
     """A stays as it begins and only B learns, which saves the memory of A's inputs (LoRA-FA: Zhang et al. 2023,
     arXiv:2308.03303)."""
-    tucker: bool = False
+    tucker: Annotated[bool, NEW, KERNELS] = False
     """3x3 convolutions through a core of rank x rank x 3 x 3, which keeps A small (LyCORIS' Tucker form)."""
 
     def network_metadata(self) -> dict[str, Any]:

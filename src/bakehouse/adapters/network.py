@@ -13,13 +13,21 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from bakehouse.adapters.adapter import LayerSpec
-from bakehouse.adapters.blocks import BlockSpec
+from bakehouse.adapters.blocks import MOST_ALPHA, MOST_RANK, BlockSpec
 from bakehouse.adapters.layer import AdapterLayer
 from bakehouse.adapters.norm import NormLayer
 from bakehouse.adapters.select import Site, Targets, matches, select
 from bakehouse.core.errors import UsageError
+from bakehouse.core.needs import Fact, Needs, is_off, is_on, one_of
 
 Probability = Annotated[float, Field(ge=0, lt=1)]
+
+ON_TEXT = Fact("adapter.on_text", "a module of the text encoder among those that the adapter chooses")
+NEW = Needs(is_off("adapter.start"))
+"""Of what an adapter that goes on from a file takes from the file."""
+KERNELS = Needs(one_of("targets", "full"))
+"""Of what is about 3x3 convolutions."""
+_FULL = Needs(one_of("targets", "full"), refused=True)
 
 PRESETS: Mapping[Targets, str] = {"attention": "attn-only", "attention+mlp": "attn-mlp", "full": "full"}
 """What LyCORIS calls the same choices of modules."""
@@ -51,13 +59,13 @@ class NetworkSpec(LayerSpec):
     meaningless: ClassVar[frozenset[str]] = frozenset()
     """Settings of this class that the algorithm has no use for: setting one is an error."""
 
-    rank: int = Field(16, ge=1)
+    rank: int = Field(16, ge=1, le=MOST_RANK)
     """Width of the bottleneck."""
-    alpha: float = Field(8.0, gt=0)
+    alpha: float = Field(8.0, gt=0, le=MOST_ALPHA)
     """The update counts alpha / rank."""
-    conv_rank: int = Field(0, ge=0)
+    conv_rank: Annotated[int, _FULL, NEW] = Field(0, ge=0, le=MOST_RANK)
     """Rank on 3x3 convolutions, with targets = "full"; 0: the same as `rank`."""
-    conv_alpha: float | None = Field(None, gt=0)
+    conv_alpha: Annotated[float | None, _FULL, NEW] = Field(None, gt=0, le=MOST_ALPHA)
     """Alpha on 3x3 convolutions; unset: the same share of the rank as elsewhere."""
     dropout: Probability = 0.0
     """Chance that an element of the bottleneck is left out."""
@@ -65,26 +73,26 @@ class NetworkSpec(LayerSpec):
     """Chance that a whole rank is left out, for each sample."""
     module_dropout: Probability = 0.0
     """Chance that a module's adapter is left out of a step."""
-    targets: Targets = "attention+mlp"
+    targets: Annotated[Targets, NEW] = "attention+mlp"
     """`attention`: query, key, value, output; `attention+mlp`: whole transformer blocks, as kohya; `full`: also 3x3
     convolutions (LoCon)."""
     unet: bool = True
     """Adapt the denoising network."""
-    text: bool = False
+    text: Annotated[bool, Needs(is_on(ON_TEXT))] = False
     """Adapt the text encoder."""
-    include: tuple[str, ...] = ()
+    include: Annotated[tuple[str, ...], NEW] = ()
     """Only modules whose dotted name matches one of these patterns (`down_blocks.*`, `*attn2*`)."""
-    exclude: tuple[str, ...] = ()
+    exclude: Annotated[tuple[str, ...], NEW] = ()
     """No modules whose dotted name matches one of these patterns."""
-    train_norm: bool = False
+    train_norm: Annotated[bool, NEW] = False
     """Group and layer norms in the same blocks learn beside the network."""
-    dims: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
+    dims: Annotated[dict[str, Annotated[int, Field(ge=0, le=MOST_RANK)]], NEW] = Field(default_factory=dict)
     """Ranks of modules by patterns on their dotted names, the first that matches: `{"*attn2*" = 8}`; 0 leaves out."""
     blocks: BlockSpec = BlockSpec()
     """Ranks, alphas and rates block by block."""
-    lora_plus_ratio: float = Field(1.0, gt=0)
+    lora_plus_ratio: float = Field(1.0, gt=0, le=10_000)
     """Matrices that begin at 0 learn so many times faster; 16 is usual. LoRA+: Hayou et al. 2024, arXiv:2402.12354."""
-    max_norm: float | None = Field(None, gt=0)
+    max_norm: float | None = Field(None, gt=0, le=1_000_000)
     """After each step a module's update is scaled down to this length at most (kohya's `scale_weight_norms`)."""
     start: Path | None = None
     """An adapter file to go on from; modules, rank and alpha are the file's."""
@@ -92,10 +100,26 @@ class NetworkSpec(LayerSpec):
     reader: ClassVar[type[AdapterLayer] | None] = None
     """The layer that reads a file to go on from, where its tensors alone do not tell."""
 
+    chosen: ClassVar[frozenset[str]] = frozenset({"include", "exclude", "dims", "blocks", "start"})
+    """Settings that a base may have no module for."""
+
     @property
     def settable(self) -> frozenset[str]:
         """Names of the settings that mean something to the algorithm as it is set."""
         return frozenset(type(self).model_fields) - self.meaningless
+
+    @classmethod
+    def unknown(cls) -> frozenset[str]:
+        """Names of the settings that may not be set, whatever else is."""
+        return cls.meaningless | (frozenset() if cls.is_product else {"lora_plus_ratio", "max_norm"})
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
+        """A form shows only what may be set."""
+        schema: dict[str, Any] = handler(core_schema)
+        own = handler.resolve_ref_schema(schema)
+        own["properties"] = {k: v for k, v in own["properties"].items() if k not in cls.unknown()}
+        return schema
 
     def settle(self, layer: AdapterLayer) -> None:
         """Gives a layer of a file to go on from what only the settings say."""
@@ -114,18 +138,11 @@ class NetworkSpec(LayerSpec):
 
     @model_validator(mode="after")
     def _only_what_means_something(self) -> Self:
-        refused = self.meaningless | (frozenset() if self.is_product else {"lora_plus_ratio", "max_norm"})
-        for name in sorted(refused & self.model_fields_set):
+        for name in sorted(self.unknown() & self.model_fields_set):
             value = getattr(self, name)
             if value != type(self).model_fields[name].get_default(call_default_factory=True):
                 kind = getattr(self, "kind", self.algo)
                 raise ValueError(f"{name} = {value!r} means nothing to kind = {kind!r}: leave it out")
-        return self
-
-    @model_validator(mode="after")
-    def _conv_needs_full(self) -> Self:
-        if self.targets != "full" and (self.conv_rank or self.conv_alpha is not None):
-            raise ValueError(f'conv_rank and conv_alpha need targets = "full", here it is {self.targets!r}')
         return self
 
     def select(self, parts: Mapping[str, nn.Module]) -> list[Site]:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from bakehouse.adapters.blocks import MOST_ALPHA, MOST_RANK
 from bakehouse.adapters.fused import rotated
 from bakehouse.adapters.layer import (
     AdapterLayer,
@@ -27,9 +28,10 @@ from bakehouse.adapters.layer import (
     many_rows,
     own_weight,
 )
-from bakehouse.adapters.network import Dim, NetworkSpec, Probability
+from bakehouse.adapters.network import NEW, Dim, NetworkSpec, Probability
 from bakehouse.adapters.select import Site
 from bakehouse.core.errors import UsageError
+from bakehouse.core.needs import Needs, is_off
 
 
 class RotationSpec(NetworkSpec):
@@ -37,11 +39,13 @@ class RotationSpec(NetworkSpec):
 
     meaningless: ClassVar[frozenset[str]] = frozenset({"rank", "alpha", "conv_rank", "conv_alpha", "dims", "dropout"})
 
-    block_size: int = Field(4, ge=2)
+    chosen: ClassVar[frozenset[str]] = NetworkSpec.chosen | {"block_size", "block_count"}
+
+    block_size: Annotated[int, NEW] = Field(4, ge=2, le=MOST_RANK)
     """Outputs that turn together, at most: the largest size that divides a module's outputs is taken."""
-    constraint: float = Field(0.0, ge=0)
+    constraint: Annotated[float, NEW] = Field(0.0, ge=0, le=MOST_ALPHA)
     """Norm of Q at most, for each output: keeps R near the identity (COFT). 0: free; kohya's files say 1e-3 or less."""
-    rescaled: bool = False
+    rescaled: Annotated[bool, NEW] = False
     """Also learn one factor for each output."""
     rank_dropout: Probability = 0.0
     """Chance that a block is left out of a step: it does not turn then (BOFT's multiplicative dropout)."""
@@ -63,7 +67,9 @@ class OFT(RotationSpec):
     algo: ClassVar[str] = "diag-oft"
 
     kind: Literal["oft"] = "oft"
-    block_count: int = Field(0, ge=0)
+    block_size: Annotated[int, NEW, Needs(is_off("block_count"))] = Field(4, ge=2, le=MOST_RANK)
+    """Outputs that turn together, at most: the largest size that divides a module's outputs is taken."""
+    block_count: Annotated[int, NEW] = Field(0, ge=0, le=MOST_RANK)
     """So many blocks in every module, whatever their size, in the place of block_size: kohya's networks.oft."""
 
     @property

@@ -27,6 +27,7 @@ PACES: Mapping[str, Pace] = {
     "oft": Pace(shows=0.57, why="rotations settle early: about 170 shows an epoch where LoRA takes 300"),
     "boft": Pace(shows=0.57, why="rotations settle early: about 170 shows an epoch where LoRA takes 300"),
     "diff": Pace(rate=0.1, why="every number of the weights learns, as in a fine-tune: 1e-5 where LoRA takes 1e-4"),
+    "full": Pace(rate=0.02, why="the base's own weights learn: 2e-6 where LoRA takes 1e-4"),
 }
 """Kinds that differ from LoRA in thousands of steps, as the field trains Stable Diffusion."""
 
@@ -37,6 +38,7 @@ SHORT_PACES: Mapping[str, Pace] = {
     "oft": Pace(rate=1.5, why="rotations leave lengths alone"),
     "boft": Pace(rate=0.7, why="each stage turns what the last one turned"),
     "diff": Pace(rate=0.4, why="every number of the weights learns"),
+    "full": Pace(rate=0.25, why="the base's own weights learn"),
 }
 """Kinds that differ from LoRA where a run has a hundred steps: measured on crumb."""
 

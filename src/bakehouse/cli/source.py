@@ -28,7 +28,7 @@ def read_recipe(
         Problems: wrong keys or values, all at once.
     """
     from bakehouse.core.spec import parse_setting
-    from bakehouse.recipe import Recipe, recipe_for_folder
+    from bakehouse.recipe import Recipe, recipe_for_folder, short_settings
 
     changes = dict(parse_setting(s) for s in settings)
     if source.is_dir() and not (source / "recipe.toml").is_file():
@@ -37,11 +37,11 @@ def read_recipe(
                 f"{source} is a folder of images: say what is in it",
                 hint='--subject "zwx person": a rare word for it and what the base calls such a thing',
             )
-        recipe = recipe_for_folder(source, subject, kind=kind or "character", base=base or "crumb")
+        kind = changes.get("kind", kind or "character")
+        recipe = recipe_for_folder(source, subject, kind=kind, base=base or "crumb")
     else:
         recipe = Recipe.load(source / "recipe.toml" if source.is_dir() else source)
-        words = {"concepts.0.subject": subject, "kind": kind, "model.base": base}
-        changes = {k: v for k, v in words.items() if v is not None} | changes
+        changes = short_settings(recipe, subject=subject, kind=changes.get("kind", kind), base=base) | changes
     return recipe.with_values(changes).resolved_from(Path.cwd()) if changes else recipe
 
 

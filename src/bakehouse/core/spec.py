@@ -8,16 +8,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from bakehouse.core.errors import Problems, UsageError, did_you_mean
+from bakehouse.core.needs import refusals
 from bakehouse.core.words import counted
 
 
 class Spec(BaseModel):
-    """The base of every setting: frozen, strict about names, serialisable."""
+    """The base of every setting: frozen, strict about names, serialisable; no number is infinite or not-a-number."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _has_what_it_cannot_be_without(self) -> Self:
+        for problem in refusals(self):
+            raise ValueError(problem)
+        return self
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], *, source: str = "settings") -> Self:

@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from pydantic import Field, model_validator
 
+from bakehouse.core.needs import Needs, is_on, other_than
 from bakehouse.core.spec import Spec
 from bakehouse.data.buckets import Placement, fit, whole
 from bakehouse.data.masks import load_mask
@@ -40,7 +41,7 @@ class AugmentSpec(Spec):
 
     random_crop: bool = False
     """Cut each image anywhere, not in the middle."""
-    zoom: Annotated[float, Field(ge=1, le=4)] = 1.0
+    zoom: Annotated[float, Field(ge=1, le=4), Needs(is_on("random_crop"), refused=True)] = 1.0
     """Random crops come up to this much closer; 1 shows as much of the picture as its bucket can."""
     face_crop: tuple[Annotated[float, Field(ge=1, le=20)], Annotated[float, Field(ge=1, le=20)]] | None = None
     """Cut around the face: the crop's shorter side is [least, most] times the face's longer one (kohya's
@@ -48,7 +49,11 @@ class AugmentSpec(Spec):
     name, or what is white in the mask."""
     color: Annotated[float, Field(ge=0, le=1)] = 0.0
     """How much hue, saturation and brightness may be off; 0.1 is gentle (about kohya's color_aug)."""
-    variants: Annotated[int, Field(ge=1, le=64)] | None = None
+    variants: Annotated[
+        Annotated[int, Field(ge=1, le=64)] | None,
+        Needs(is_on("random_crop"), is_on("face_crop"), is_on("color")),
+        Needs(other_than("data.cache", "none")),
+    ] = None
     """Variations of each image that are encoded and kept, the first of them as it is. Left out: every show is a new
     one, which needs data.cache = 'none'."""
 
@@ -56,8 +61,6 @@ class AugmentSpec(Spec):
     def _ordered(self) -> AugmentSpec:
         if self.face_crop and self.face_crop[0] > self.face_crop[1]:
             raise ValueError(f"face_crop = {list(self.face_crop)}: the least must not be above the most")
-        if self.zoom > 1 and not self.random_crop:
-            raise ValueError(f"zoom = {self.zoom:g} is of random crops: set random_crop = true, or leave zoom out")
         return self
 
     @property

@@ -9,12 +9,13 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from PIL import Image
 from pydantic import Field, model_validator
 
 from bakehouse.core.errors import UsageError
+from bakehouse.core.needs import Needs, is_on, one_of
 from bakehouse.core.spec import Spec
 from bakehouse.core.words import counted
 
@@ -25,6 +26,10 @@ MUCH_ENLARGED = 1.5
 MUCH_LOST = 0.20
 
 
+_SIDES = (Needs(is_on("enabled")), Needs(one_of("rule", "log"), is_on("upscale")))
+"""kohya's rule gives an image that is not enlarged a bucket of its own size, whatever the sides."""
+
+
 class BucketSpec(Spec):
     """Which shapes images are brought to."""
 
@@ -32,15 +37,15 @@ class BucketSpec(Spec):
     """Pixels along the side of the square; every bucket has at most its area."""
     enabled: bool = True
     """False brings every image to the square."""
-    min: int | None = Field(None, ge=8, le=8192)
+    min: Annotated[int | None, *_SIDES] = Field(None, ge=8, le=8192)
     """Shortest side of a bucket; without it, half the resolution. To a multiple of step: up, or as kohya down."""
-    max: int | None = Field(None, ge=8, le=8192)
+    max: Annotated[int | None, *_SIDES] = Field(None, ge=8, le=8192)
     """Longest side of a bucket; without it, twice the resolution. To a multiple of step: down, or as kohya up."""
     step: int = Field(64, ge=8, le=512, multiple_of=8)
     """Sides are multiples of this; the latents want 8, SD 1.x and SDXL train best at 64."""
-    rule: Literal["log", "kohya"] = "log"
+    rule: Annotated[Literal["log", "kohya"], Needs(is_on("enabled"))] = "log"
     """How the bucket is chosen: by the ratio of ratios, which treats portrait as landscape, or as kohya does."""
-    upscale: bool = True
+    upscale: Annotated[bool, Needs(is_on("enabled"))] = True
     """False never enlarges an image: a small one gets a bucket of its own size."""
 
     @model_validator(mode="after")

@@ -12,12 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from bakehouse.core.errors import BakehouseError
+from bakehouse.core.needs import Needs, is_on, reached_by
 from bakehouse.core.spec import Spec
+from bakehouse.data.facts import CHOICES, JOINED, MARKED, MOVABLE, RUN_STEPS, UNMARKED
 
 CAPTION_EXTENSIONS = (".txt", ".caption", ".json")
 """In the order in which they are looked for."""
@@ -219,35 +221,45 @@ def split_tags(caption: str, separator: str = ",") -> list[str]:
 # --- during training --------------------------------------------------------------------------------------------------
 
 
+_TAGS_MOVE = (is_on("shuffle"), is_on("tag_dropout"), is_on("token_warmup_step"))
+_NO_WORDS = "leaves every caption empty, so no word is learned"
+
+
 class CaptionOptions(Spec):
     """What happens to a caption each time its image is used. The names and the order are kohya's."""
 
-    shuffle: bool = False
+    shuffle: Annotated[bool, Needs(is_on(MOVABLE))] = False
     """Puts the tags into a new order each time, all but the kept ones."""
-    keep_tokens: int = Field(0, ge=0, le=225)
+    keep_tokens: Annotated[int, Needs(*_TAGS_MOVE), Needs(is_on(UNMARKED))] = Field(0, ge=0, le=225)
     """So many tags at the beginning stay where they are and are never dropped: the trigger words."""
-    keep_tokens_separator: str = ""
+    keep_tokens_separator: Annotated[str, Needs(is_on(MARKED))] = ""
     """For example `|||`: what stands before it is kept (and what stands behind a second one, at the end)."""
-    caption_dropout: float = Field(0.0, ge=0.0, le=1.0)
+    caption_dropout: Annotated[float, Needs(at=(1.0,), otherwise=_NO_WORDS)] = Field(0.0, ge=0.0, le=1.0)
     """How often the whole caption is left empty."""
-    dropout_every_n_epochs: int = Field(0, ge=0)
+    dropout_every_n_epochs: Annotated[int, Needs(at=(1,), otherwise=_NO_WORDS), Needs(reached_by("train.epochs"))] = (
+        Field(0, ge=0)
+    )
     """In every n-th epoch all captions are left empty; 0 is never."""
     tag_dropout: float = Field(0.0, ge=0.0, le=1.0)
     """How often each tag is left out, all but the kept ones."""
-    token_warmup_min: int = Field(1, ge=0)
+    token_warmup_min: Annotated[int, Needs(is_on("token_warmup_step"))] = Field(1, ge=0)
     """With so many tags (behind the kept ones) the warm-up begins."""
-    token_warmup_step: int = Field(0, ge=0)
+    token_warmup_step: Annotated[
+        int, Needs(is_on(MOVABLE)), Needs(reached_by(RUN_STEPS), otherwise="never comes to all tags,")
+    ] = Field(0, ge=0)
     """After so many steps all tags are used; 0 is no warm-up."""
-    wildcards: bool = False
+    wildcards: Annotated[bool, Needs(is_on(CHOICES))] = False
     """`{red|blue}` becomes one of them each time; `{{` and `}}` are braces."""
-    secondary_separator: str = ""
+    secondary_separator: Annotated[str, Needs(is_on(JOINED))] = ""
     """For example `;;;`: tags that it joins are moved and dropped together, and it becomes a comma at the end."""
     prefix: str = ""
     """Put before every caption, with a space."""
     suffix: str = ""
     """Put behind every caption, with a space."""
-    separator: str = Field(",", min_length=1)
-    """What separates tags."""
+    separator: Annotated[str, Needs(*_TAGS_MOVE, is_on("keep_tokens_separator"), is_on("secondary_separator"))] = Field(
+        ",", min_length=1
+    )
+    """What separates tags: between them again once they were moved, as the caption writes it."""
 
 
 def training_caption(
@@ -262,8 +274,7 @@ def training_caption(
     """The text that one image is trained with at one step; the same `rng` state gives the same text.
 
     Of several captions (or several lines) one is chosen. Then, in kohya's order: prefix and suffix, dropout of the
-    whole caption, wildcards, split into kept and free tags, warm-up, shuffle, tag dropout, join with ", ", secondary
-    separator.
+    whole caption, wildcards, split into kept and free tags, warm-up, shuffle, tag dropout, join, secondary separator.
 
     Args:
         captions: of the image; blank ones do not count.
@@ -289,10 +300,25 @@ def training_caption(
             rng.shuffle(free)
         if options.tag_dropout > 0:
             free = [tag for tag in free if rng.random() >= options.tag_dropout]
-        text = ", ".join([*head, *free, *tail])
+        text = _joined([*head, *free, *tail], text, options.separator)
     if options.secondary_separator:
         text = text.replace(options.secondary_separator, options.separator)
     return text
+
+
+def all_texts(captions: Sequence[str], options: CaptionOptions, fallback: str) -> list[str]:
+    """Every text that an image's captions start from: with prefix and suffix, before anything is left to chance."""
+    return [_framed(line, options) for line in _lines(captions) or [fallback]]
+
+
+def has_choices(text: str) -> bool:
+    """Whether `wildcards` would choose something in a text."""
+    return _WILDCARD.search(text) is not None
+
+
+def movable(text: str, options: CaptionOptions) -> int:
+    """How many tags of a text may be moved or dropped."""
+    return len(_kept_and_free(text, options)[1])
 
 
 def is_fixed(options: CaptionOptions, captions: Sequence[str]) -> bool:
@@ -354,6 +380,16 @@ def _kept_and_free(text: str, options: CaptionOptions) -> tuple[list[str], list[
         )
     tags = split_tags(text, options.separator)
     return tags[: options.keep_tokens], tags[options.keep_tokens :], []
+
+
+def _joined(tags: Sequence[str], text: str, separator: str) -> str:
+    """The tags as one caption again. Commas get a space, as kohya's; others stand as `text` writes them: `a. b.`."""
+    if separator == ",":
+        return ", ".join(tags)
+    written = re.search(rf"\s*{re.escape(separator)}\s*(?=\S)", text)
+    between = written[0] if written else f"{separator} "
+    end = separator.rstrip() if tags and text.rstrip().endswith(separator.strip() or separator) else ""
+    return between.join(tags) + end
 
 
 def _warmed_up(free: int, options: CaptionOptions, step: int) -> int:

@@ -105,9 +105,18 @@ def read_single_file(path: Path, *, prediction: PredictionType | None = None) ->
     return SingleFile(configs, states, rest, notes, weights)
 
 
-def read_configs(header: Header, path: Path) -> Configs:
-    """The settings of a single file without a look at its weights."""
-    return _read(header, path, None, None)[0]
+def read_configs(
+    header: Header,
+    path: Path,
+    weights: Mapping[str, Tensor] | None = None,
+    prediction: PredictionType | None = None,
+) -> Configs:
+    """The settings of a single file; of `weights`, if given, at most one tensor is looked at.
+
+    Args:
+        prediction: what the UNet predicts, where the file should not be asked.
+    """
+    return _read(header, path, weights, prediction)[0]
 
 
 def _read(

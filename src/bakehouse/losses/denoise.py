@@ -12,29 +12,37 @@ from torch import Tensor
 
 from bakehouse.adapters import Adapter
 from bakehouse.core.errors import Problems
+from bakehouse.core.needs import Needs, is_on, one_of
 from bakehouse.core.spec import Spec
+from bakehouse.data.facts import MASKS
 from bakehouse.families.denoiser import Conditioning, Denoiser
 from bakehouse.families.schedule import NoiseSchedule
 from bakehouse.losses.batch import Batch, LossFn
 from bakehouse.losses.noise import NoiseSpec
 from bakehouse.losses.weighting import SMALLEST_SNR, WeightingSpec
 
+_HUBER = Needs(one_of("kind", "huber", "smooth_l1"))
+_MASKED = (Needs(is_on("masked")), Needs(is_on(MASKS)))
+
 
 class LossSpec(Spec):
     kind: Literal["l2", "l1", "huber", "smooth_l1"] = "l2"
     """Squared error; absolute error; pseudo-Huber 2c(sqrt(d^2 + c^2) - c); or smooth L1 2(sqrt(d^2 + c^2) - c)."""
-    huber_c: Annotated[float, Field(gt=0)] = 0.1
+    huber_c: Annotated[float, Field(gt=0, le=10_000), _HUBER] = 0.1
     """Where the loss turns from square to straight."""
-    huber_schedule: Literal["constant", "exponential", "snr"] = "snr"
+    huber_schedule: Annotated[Literal["constant", "exponential", "snr"], _HUBER] = "snr"
     """How c changes with the timestep: not, exp(t ln(c) / T), or (1 - c) / (1 + sigma_t)^2 + c."""
-    huber_scale: Annotated[float, Field(gt=0)] = 1.0
+    huber_scale: Annotated[float, Field(gt=0, le=10_000), _HUBER] = 1.0
     """Times c, in every schedule."""
     weighting: WeightingSpec = WeightingSpec()
-    masked: bool = True
+    masked: Annotated[bool, Needs(is_on(MASKS))] = True
     """Use masks where images have them: only what is white is learned."""
-    unmasked_weight: Annotated[float, Field(ge=0, le=1)] = 0.0
+    mask_average: Annotated[Literal["mask", "picture"], *_MASKED] = "mask"
+    """What a masked loss is divided by: the mask's area, so that a small subject learns as fast as a large one; or the
+    whole picture's, as kohya divides, and OneTrainer without normalize_masked_area_loss."""
+    unmasked_weight: Annotated[float, Field(ge=0, le=1), *_MASKED] = 0.0
     """What the masked-out rest of a picture counts, so that a subject keeps its place in the whole."""
-    unmasked_probability: Annotated[float, Field(ge=0, le=1)] = 0.0
+    unmasked_probability: Annotated[float, Field(ge=0, le=1), *_MASKED] = 0.0
     """Share of the shows in which a picture is learned whole, mask or not."""
 
     def elementwise(self, pred: Tensor, target: Tensor, schedule: NoiseSchedule, t: Tensor) -> Tensor:
@@ -73,15 +81,17 @@ class LossSpec(Spec):
         return mask
 
 
-def per_sample(error: Tensor, mask: Tensor | None) -> Tensor:
+def per_sample(error: Tensor, mask: Tensor | None, average: Literal["mask", "picture"] = "mask") -> Tensor:
     """Mean over each sample's elements, [B]. With a mask, the mean over the masked area alone.
 
-    Dividing by the mask's area keeps a small subject's gradient as large as a big one's; a mean over all pixels
-    would give a 10 % mask a tenth of the learning rate.
+    Dividing by the mask's area keeps a small subject's gradient as large as a big one's; a mean over all pixels,
+    `average = "picture"`, gives a 10 % mask a tenth of the learning rate.
     """
     if mask is None:
         return error.mean(dim=(1, 2, 3))
     mask = mask.expand_as(error)
+    if average == "picture":
+        return (error * mask).mean(dim=(1, 2, 3))
     return (error * mask).sum(dim=(1, 2, 3)) / mask.sum(dim=(1, 2, 3)).clamp(min=1e-6)
 
 
@@ -102,7 +112,7 @@ def denoising_loss(loss: LossSpec, noise: NoiseSpec, schedule: NoiseSchedule) ->
     Raises:
         Problems: settings that mean nothing for what this model predicts.
     """
-    unfit = list(_unfit(loss, noise, schedule))
+    unfit = list(unfit_for(loss, noise, schedule))
     if unfit:
         raise Problems(f"this model predicts {schedule.prediction}:", unfit)
 
@@ -118,18 +128,21 @@ def denoising_loss(loss: LossSpec, noise: NoiseSpec, schedule: NoiseSchedule) ->
             target[rows] = base_prediction(model, adapter, x_t[rows], t[batch.is_prior], batch.base_cond)
         error = loss.elementwise(pred, target, schedule, t)
         weight = loss.weighting(schedule, t).to(error.device, error.dtype)
-        return per_sample(error, loss.seen(batch.mask, generator)) * weight
+        return per_sample(error, loss.seen(batch.mask, generator), loss.mask_average) * weight
 
     return compute
 
 
-def _unfit(loss: LossSpec, noise: NoiseSpec, schedule: NoiseSchedule) -> Iterator[str]:
-    """Settings that other trainers take without a word and that do nothing, or harm."""
+def unfit_for(loss: LossSpec, noise: NoiseSpec, schedule: NoiseSchedule) -> Iterator[str]:
+    """Settings that mean nothing for what a model predicts: one sentence each, with the remedy."""
     if schedule.prediction == "epsilon" and noise.zero_terminal_snr:
         yield (
-            "noise.zero_terminal_snr = true needs v-prediction: at snr 0 the input is the noise itself, "
-            "so epsilon teaches nothing and x0 would be a division by nought; leave it out"
+            "noise.zero_terminal_snr = true needs a v-prediction model, and this one predicts epsilon: at snr 0 the "
+            "input is the noise itself, and predicting it teaches nothing; leave it out"
         )
     if schedule.prediction == "v_prediction" and loss.weighting.v_pred_like:
         share = loss.weighting.v_pred_like
-        yield f"loss.weighting.v_pred_like = {share:g} adds a v loss to an epsilon loss; leave it out"
+        yield (
+            f"loss.weighting.v_pred_like = {share:g} adds a v-prediction loss to an epsilon loss, and this model "
+            "predicts v already: leave it out"
+        )

@@ -9,34 +9,46 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from bakehouse.core.needs import Fact, Needs, is_off, is_on
 from bakehouse.core.spec import Spec
 from bakehouse.families.schedule import NoiseSchedule
 from bakehouse.losses.timesteps import TimestepSpec
+
+ENDS_WITH_SIGNAL = Fact("model.ends_with_signal", "a model whose own schedule ends above zero SNR")
+_OFFSET, _PYRAMID = Needs(is_on("offset")), Needs(is_on("pyramid_iterations"))
+_MOVES_THE_MEAN = Needs(
+    is_off("zero_terminal_snr"), otherwise="moves a picture's mean a second time, too dark or too bright,"
+)
 
 
 class NoiseSpec(Spec):
     """All off by default: plain unit noise at uniform timesteps."""
 
-    offset: Annotated[float, Field(ge=0, le=1)] = 0.0
+    offset: Annotated[float, Field(ge=0, le=1), _MOVES_THE_MEAN] = 0.0
     """A constant per channel of this strength added to the noise, so that a picture's mean can move."""
-    offset_random_strength: bool = False
+    offset_random_strength: Annotated[bool, _OFFSET] = False
     """Draw the strength of the offset from 0..offset, for each sample."""
-    offset_adaptive: float = 0.0
+    offset_adaptive: Annotated[float, Field(ge=-100, le=100), _OFFSET] = 0.0
     """Added to the offset's strength times the latents' absolute channel mean."""
-    pyramid_iterations: Annotated[int, Field(ge=0, le=10)] = 0
-    """Noise at this many coarser sizes is added (multi-resolution noise); 6 to 8 are usual, 0 is off."""
-    pyramid_discount: Annotated[float, Field(gt=0, lt=1)] = 0.3
-    """Each coarser size weighs this much of the one before."""
-    pyramid_random_strength: bool = False
+    pyramid_iterations: Annotated[int, Field(ge=0, le=10), _MOVES_THE_MEAN] = 0
+    """Noise at this many sizes is added, from the full size to ever coarser ones (multi-resolution noise, kohya's
+    multires_noise_iterations); 6 to 8 are usual, 0 is off."""
+    pyramid_discount: Annotated[float, Field(gt=0, lt=1), _PYRAMID] = 0.3
+    """Each size weighs this much of the one before."""
+    pyramid_random_strength: Annotated[bool, _PYRAMID] = False
     """Draw the discount from 0..pyramid_discount, for each sample."""
     ip_gamma: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Input perturbation (Ning et al. 2023): x_t is made with eps + gamma xi, the target stays eps; 0.1 is usual."""
-    ip_random_strength: bool = False
+    ip_random_strength: Annotated[bool, Needs(is_on("ip_gamma"))] = False
     """Draw gamma from 0..ip_gamma, for each sample."""
-    zero_terminal_snr: bool = False
+    zero_terminal_snr: Annotated[bool, Needs(is_on(ENDS_WITH_SIGNAL))] = False
     """Rescale the schedule so that the last timestep is pure noise (Lin et al. 2023); for v-prediction models."""
     min_timestep: Annotated[int, Field(ge=0, le=999)] = 0
-    max_timestep: Annotated[int, Field(ge=1, le=1000)] = 1000
+    max_timestep: Annotated[
+        int,
+        Field(ge=1, le=1000),
+        Needs(is_off("zero_terminal_snr"), otherwise="leaves out the timesteps that are pure noise"),
+    ] = 1000
     """Timesteps are drawn from min_timestep <= t < max_timestep."""
     timesteps: TimestepSpec = TimestepSpec()
     """How often each of them is drawn."""
@@ -83,14 +95,18 @@ class NoiseSpec(Spec):
         return strength * torch.randn(*latents.shape[:2], 1, 1, generator=generator)
 
     def _pyramid(self, eps: Tensor, generator: torch.Generator) -> Tensor:
-        """Multi-resolution noise (Whitaker 2023), normalised to unit deviation over each sample."""
+        """Multi-resolution noise (Whitaker 2023), normalised to unit deviation over each sample.
+
+        The first size is the full one, so that fine noise counts twice, as in the author's code and kohya's. Both
+        divide by the deviation of the whole batch; here a sample does not depend on its neighbours.
+        """
         h, w = eps.shape[-2:]
         discount = self._strength(self.pyramid_discount, self.pyramid_random_strength, len(eps), generator)
-        for i in range(1, self.pyramid_iterations + 1):
+        for i in range(self.pyramid_iterations):
             ratio = float(torch.rand((), generator=generator)) * 2 + 2
             size = (max(1, int(h / ratio**i)), max(1, int(w / ratio**i)))
             coarse = torch.randn(*eps.shape[:2], *size, generator=generator)
             eps = eps + F.interpolate(coarse, (h, w), mode="bilinear") * discount**i
-            if size == (1, 1):
+            if 1 in size:
                 break
         return eps / eps.std(dim=(1, 2, 3), keepdim=True)

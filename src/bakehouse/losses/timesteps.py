@@ -11,6 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from bakehouse.core.needs import Needs, one_of, other_than
 from bakehouse.core.spec import Spec
 
 MODE_LIMIT = 2 / (math.pi - 2)
@@ -20,24 +21,34 @@ MODE_LIMIT = 2 / (math.pi - 2)
 class TimestepSpec(Spec):
     """The share u of the way from a clean picture (0) to noise (1), stretched over min_timestep..max_timestep."""
 
-    density: Literal["uniform", "logit_normal", "mode", "cosmap", "power"] = "uniform"
+    density: Annotated[
+        Literal["uniform", "logit_normal", "mode", "cosmap", "power"],
+        Needs(other_than("power", 1.0), at=("power",)),
+        Needs(other_than("mode_scale", 0.0), at=("mode",)),
+    ] = "uniform"
     """`uniform`; `logit_normal`: u = sigmoid(mean + std n), most in the middle (kohya's sigmoid: std is its scale);
     `mode`, `cosmap`: of Esser et al. 2024 (arXiv:2403.03206); `power`: u = uniform^power (3: ai-toolkit's cubic)."""
-    mean: Annotated[float, Field(ge=-5, le=5)] = 0.0
+    mean: Annotated[float, Field(ge=-5, le=5), Needs(one_of("density", "logit_normal"))] = 0.0
     """Of logit_normal: below 0 favours details, above 0 composition."""
-    std: Annotated[float, Field(gt=0, le=10)] = 1.0
+    std: Annotated[float, Field(gt=0, le=10), Needs(one_of("density", "logit_normal"))] = 1.0
     """Of logit_normal."""
-    mode_scale: Annotated[float, Field(ge=-1, le=MODE_LIMIT)] = 1.29
+    mode_scale: Annotated[float, Field(ge=-1, le=MODE_LIMIT), Needs(one_of("density", "mode"))] = 1.29
     """Of mode: above 0 favours the middle, below 0 the ends, 0 is uniform."""
-    power: Annotated[float, Field(gt=0, le=10)] = 3.0
+    power: Annotated[float, Field(gt=0, le=10), Needs(one_of("density", "power"))] = 3.0
     """Of power: above 1 favours details (little noise), below 1 composition (much noise)."""
-    bias: Literal["none", "earlier", "later", "range"] = "none"
+    bias: Annotated[
+        Literal["none", "earlier", "later", "range"],
+        Needs(other_than("bias_multiplier", 1.0)),
+        Needs(other_than("bias_portion", 1.0), at=("earlier", "later")),
+    ] = "none"
     """Timesteps that are drawn `bias_multiplier` times as often: the `bias_portion` with the least noise (earlier),
     with the most (later), or those of `bias_range`."""
-    bias_portion: Annotated[float, Field(gt=0, le=1)] = 0.25
-    bias_multiplier: Annotated[float, Field(ge=0, le=1000)] = 2.0
+    bias_portion: Annotated[float, Field(gt=0, le=1), Needs(one_of("bias", "earlier", "later"))] = 0.25
+    bias_multiplier: Annotated[float, Field(ge=0, le=1000), Needs(other_than("bias", "none"))] = 2.0
     """Below 1 they are drawn less often."""
-    bias_range: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=1)]] = (0, 1000)
+    bias_range: Annotated[
+        tuple[Annotated[int, Field(ge=0, le=999)], Annotated[int, Field(ge=1, le=1000)]], Needs(one_of("bias", "range"))
+    ] = (0, 1000)
     """First timestep, and the one after the last."""
 
     def draw(self, low: int, high: int, count: int, generator: torch.Generator) -> Tensor:
@@ -84,7 +95,7 @@ class TimestepSpec(Spec):
     def _bias(self, low: int, high: int) -> Tensor:
         """The factor of each timestep."""
         factor = torch.ones(high - low, dtype=torch.float64)
-        portion = round(self.bias_portion * (high - low))
+        portion = int(self.bias_portion * (high - low))
         match self.bias:
             case "earlier":
                 factor[:portion] = self.bias_multiplier

@@ -2,7 +2,7 @@
 
 from bakehouse.recipe.plan import Decision, Plan, PlannedImage, make_plan, scan_concepts
 from bakehouse.recipe.recipe import Recipe
-from bakehouse.recipe.short import recipe_for_folder
+from bakehouse.recipe.short import recipe_for_folder, short_settings
 from bakehouse.recipe.toml import recipe_to_toml, to_toml
 
 __all__ = [
@@ -14,5 +14,6 @@ __all__ = [
     "recipe_for_folder",
     "recipe_to_toml",
     "scan_concepts",
+    "short_settings",
     "to_toml",
 ]

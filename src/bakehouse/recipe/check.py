@@ -2,24 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from bakehouse.adapters import NetworkSpec
-from bakehouse.core.errors import UsageError
+from bakehouse.core.errors import Problems, UsageError
 from bakehouse.core.words import counted
+from bakehouse.data.augment import without_face
 from bakehouse.data.records import ImageSet
+from bakehouse.families.sampling import find_sampler
 from bakehouse.recipe.interplay import doubtful, refused
+from bakehouse.recipe.machine import missing_here
+from bakehouse.recipe.model_check import NO_TRAINING
 from bakehouse.recipe.optim import OptimizerSpec
 from bakehouse.recipe.presets import Preset
 from bakehouse.recipe.recipe import Recipe
 from bakehouse.recipe.sample_prompt import parse_sample_prompt, sample_defaults
+from bakehouse.recipe.schedule import ScheduleSpec
 from bakehouse.recipe.words import has_word, mostly_behind
 
 
 def impossibilities(recipe: Recipe, images: ImageSet, own_prior: ImageSet) -> list[str]:
     """Every reason for which this recipe cannot be trained; empty where it can."""
-    found = [*_of_images(recipe, images), *_of_prior(recipe, own_prior), *_of_settings(recipe)]
-    return [*found, *refused(recipe, images)]
+    found = [*_of_images(recipe, images), *_of_prior(recipe, own_prior), *settings_against(recipe)]
+    return [*found, *_of_augmentation(recipe, images)]
+
+
+def refuse(problems: Sequence[str]) -> None:
+    """Raises Problems where there are any."""
+    if problems:
+        raise Problems(NO_TRAINING, problems)
+
+
+def too_long(schedule: ScheduleSpec, steps: int) -> Iterator[str]:
+    """Parts of a schedule that a run of so many steps has no room for."""
+    warmup = schedule.warmup_steps(steps)
+    if warmup and warmup >= steps:
+        yield f"schedule.warmup = {schedule.warmup:g} comes to {warmup:,} steps, and the run has {steps:,}: take fewer"
+
+
+def settings_against(recipe: Recipe) -> list[str]:
+    """Settings that cannot work together, or not on this machine: of the recipe as given, and of what it comes to."""
+    return [*_of_settings(recipe), *refused(recipe), *missing_here(recipe)]
 
 
 def _of_images(recipe: Recipe, images: ImageSet) -> Iterator[str]:
@@ -45,8 +68,6 @@ def _of_prior(recipe: Recipe, own: ImageSet) -> Iterator[str]:
         yield "prior.source = 'folder' needs prior.folder"
     if prior.folder is not None and not len(own):
         yield f"prior.folder = {str(prior.folder)!r}: holds no image that can be read"
-    if prior.folder is not None and prior.source not in (None, "folder"):
-        yield f"prior.folder is given, but prior.source = {prior.source!r} makes its own images; leave one of them out"
     if prior.source == "class" and not prior.prompt and not all(c.class_name for c in recipe.concepts):
         yield "prior.source = 'class' needs a class word: write the subject as 'zwx person', or set prior.prompt"
     for concept in recipe.concepts:
@@ -69,14 +90,13 @@ def _of_settings(recipe: Recipe) -> Iterator[str]:
         yield "adapter.unet and adapter.text are both off: nothing would learn"
     if isinstance(adapter, NetworkSpec):
         yield from _of_network(adapter, optimizer)
-    if optimizer.text_lr and "text" in adapter.model_fields_set and not adapter.text:
-        yield f"optimizer.text_lr = {optimizer.text_lr} is given, but adapter.text is off"
-    if recipe.schedule.warmup > 1 and recipe.train.steps and recipe.schedule.warmup >= recipe.train.steps:
-        yield f"schedule.warmup = {recipe.schedule.warmup:g} steps is not below train.steps = {recipe.train.steps}"
     yield from _of_stop(recipe)
+    holdout = recipe.evaluate.holdout
+    if holdout is not None and not holdout.is_dir():
+        yield f"evaluate.holdout = {str(holdout)!r}: there is no such folder"
     for line in recipe.sample.prompts:
         try:
-            parse_sample_prompt(line, sample_defaults(recipe.sample, 512))
+            find_sampler(parse_sample_prompt(line, sample_defaults(recipe.sample, 512)).sampler)
         except UsageError as e:
             yield str(e)
 
@@ -133,6 +153,23 @@ def warnings_for(recipe: Recipe, images: ImageSet, preset: Preset) -> list[str]:
                 f"to right, so the words before it never hear of the style. Put it in front: "
                 f"bakehouse captions edit {concept.folder} --add {trigger!r}"
             )
-    if recipe.prior.source in ("class", "captions") and recipe.prior.weight == 0:
-        said.append("prior.weight = 0: class images are shown but teach nothing")
     return [*said, *doubtful(recipe)]
+
+
+def _of_augmentation(recipe: Recipe, images: ImageSet) -> Iterator[str]:
+    data, augment = recipe.data, recipe.data.augment
+    if augment.on and data.cache != "none" and (augment.variants or 1) < 2:
+        given = [f"{name} = {getattr(augment, name)}" for name in ("random_crop", "face_crop", "color")]
+        named = ", ".join(f"data.augment.{g}" for g in given if not g.endswith(("False", "None", "0.0")))
+        yield (
+            f"{named} with one encoded copy of each image: it would be one crop and colour for ever; set "
+            "data.augment.variants = 4 to keep four of each, or data.cache = 'none' to encode anew at every show (slow)"
+        )
+    if augment.face_crop:
+        lost = [r.path.name for r in without_face(images)]
+        if lost:
+            more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
+            yield (
+                f"data.augment.face_crop: no face is known in {', '.join(lost[:3])}{more}; give `face` boxes "
+                "[left, top, width, height] in metadata.jsonl, names that end in _cx_cy_w_h, or masks; or random_crop"
+            )

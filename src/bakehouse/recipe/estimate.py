@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-import torch
-
+from bakehouse.recipe.machine import pick_device
 from bakehouse.recipe.memory import memory_use
 from bakehouse.recipe.recipe import Recipe
 
@@ -42,15 +41,6 @@ _COSTS = {
 
 _ASSUMED_GFLOPS = {"cuda": 40_000.0, "mps": 4_000.0}
 """Where measuring would wake the device up: what a mid-range card reaches in half precision."""
-
-
-def pick_device(wanted: str) -> str:
-    """`auto` as the best device here."""
-    if wanted != "auto":
-        return wanted
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def estimate(recipe: Recipe, model: str, steps: int, class_images: int) -> Estimate:

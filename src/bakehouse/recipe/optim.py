@@ -14,9 +14,13 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field, field_validator
 
+from bakehouse.adapters.network import ON_TEXT
 from bakehouse.core.errors import UsageError, did_you_mean
+from bakehouse.core.needs import Needs, is_off, is_on
 from bakehouse.core.spec import Spec
 
+MOST_RATE = 1000.0
+"""Above any rate that trains something; Prodigy's is 1."""
 ADAMW_LR = 1e-4
 """For adapters; presets give their rates for AdamW."""
 
@@ -164,9 +168,15 @@ class OptimizerSpec(Spec):
     name: str = "adamw"
     """One of the table in docs/optimizers.md: adamw, prodigy, adamw8bit, adafactor, lion, came, adamwschedulefree ...;
     kohya's spellings are understood (AdamW8bit, DAdaptation, PagedAdamW8bit)."""
-    lr: Annotated[float, Field(gt=0)] | None = None
+    lr: Annotated[float, Field(gt=0, le=MOST_RATE)] | None = None
     """Learning rate of the UNet. Left out: the plan's (1e-4 for AdamW, 1.0 for Prodigy)."""
-    text_lr: Annotated[float, Field(ge=0)] | None = None
+    text_lr: Annotated[
+        Annotated[float, Field(ge=0, le=MOST_RATE)] | None,
+        Needs(is_on("adapter.text")),
+        Needs(is_on(ON_TEXT)),
+        Needs(at=(0.0,), otherwise="trains the text encoder at no rate (adapter.text = false costs less)"),
+        Needs(is_off("optimizer.args.relative_step")),
+    ] = None
     """Learning rate of the text encoder. Left out: the plan's."""
     args: dict[str, Any] = Field(default_factory=dict)
     """Passed to the optimizer as they are: betas, weight_decay, d_coef ..."""
@@ -179,6 +189,15 @@ class OptimizerSpec(Spec):
             known = did_you_mean(_plain(name), OPTIMIZERS) or f": allowed are {', '.join(OPTIMIZERS)}"
             raise ValueError(f"{name!r} is not an optimizer{known}")
         return found
+
+    @field_validator("args")
+    @classmethod
+    def _finite(cls, args: dict[str, Any]) -> dict[str, Any]:
+        for key, value in args.items():
+            for number in value if isinstance(value, list | tuple) else (value,):
+                if isinstance(number, float) and not math.isfinite(number):
+                    raise ValueError(f"{key} = {value!r}: only finite numbers are allowed")
+        return args
 
     @property
     def row(self) -> OptimizerRow:
@@ -201,7 +220,8 @@ class OptimizerSpec(Spec):
         if not _installed(row.module):
             yield f"optimizer.name = {self.name!r} needs a library: pip install {row.install}"
         elif self.args:
-            yield from self._unknown_arguments()
+            unknown = list(self._unknown_arguments())
+            yield from unknown or self._refused_arguments()
 
     def _unknown_arguments(self) -> Iterator[str]:
         """Constructors that swallow whatever they are given would drop a misspelt argument without a word."""
@@ -210,6 +230,13 @@ class OptimizerSpec(Spec):
             if key not in taken:
                 near = did_you_mean(key, taken) or f"; it takes {', '.join(taken)}"
                 yield f"optimizer.args.{key}: {self.row.cls} has no such argument{near}"
+
+    def _refused_arguments(self) -> Iterator[str]:
+        """What the optimizer itself says of its arguments, before it has anything to train."""
+        try:
+            self._make([{"params": [torch.nn.Parameter(torch.zeros(2, 2))], "lr": self.lr or self.row.lr}], {"cpu"})
+        except UsageError as e:
+            yield e.message
 
     def build(self, groups: Iterable[dict[str, Any]]) -> torch.optim.Optimizer:
         """The optimizer over parameter groups `{"params": ..., "lr": ...}`.
@@ -229,6 +256,10 @@ class OptimizerSpec(Spec):
                 f"optimizer {self.name!r} estimates one rate for all that learns, and the parts have {shown}",
                 hint="give optimizer.lr and optimizer.text_lr the same value and leave rate ratios out",
             )
+        return self._make(groups, devices)
+
+    def _make(self, groups: list[dict[str, Any]], devices: set[str]) -> torch.optim.Optimizer:
+        row = self.row
         settings = {**row.defaults, **self.args}
         if (
             row.can_fuse

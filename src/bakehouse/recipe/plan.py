@@ -8,19 +8,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from bakehouse.adapters import FullFineTune, LoRA
 from bakehouse.adapters.network import NetworkSpec
 from bakehouse.adapters.rates import pace_of
-from bakehouse.core.errors import Problems
+from bakehouse.core.needs import without_effect
 from bakehouse.data.buckets import BucketRow, Placement, assign, bucket_table, bucket_warnings
 from bakehouse.data.captions import split_tags
 from bakehouse.data.layouts import METADATA_FILES, read_layout
 from bakehouse.data.records import ImageRecord, ImageSet
 from bakehouse.data.repeats import balance_repeats, fair_target
 from bakehouse.data.scan import scan
+from bakehouse.families.facts import ModelFacts, model_facts
 from bakehouse.families.load import ModelRef, native_size, resolve_model
-from bakehouse.recipe.check import impossibilities, warnings_for
+from bakehouse.recipe.check import impossibilities, refuse, settings_against, too_long, warnings_for
 from bakehouse.recipe.compiled import MARK, compiled_images, moves, not_apart
 from bakehouse.recipe.estimate import Estimate, estimate
+from bakehouse.recipe.facts import lookup_for
+from bakehouse.recipe.model_check import adapted_parts, unfit_for_model
 from bakehouse.recipe.order import EpochOrder
 from bakehouse.recipe.presets import Preset, load_preset
 from bakehouse.recipe.prior import ClassImage, class_images, without_trigger
@@ -164,20 +168,26 @@ def make_plan(recipe: Recipe, images: ImageSet | None = None) -> Plan:
     own_prior = scan(recipe.prior.folder) if recipe.prior.folder else ImageSet(())
     problems = not_apart(recipe, images)
     images = compiled_images(recipe, images)
-    problems += impossibilities(recipe, images, own_prior)
-    if problems:
-        raise Problems("this cannot be trained:", problems)
-    return _Derivation(recipe, images, own_prior, model).plan()
+    facts = model_facts(model, recipe.model.prediction)
+    refuse([*problems, *impossibilities(recipe, images, own_prior), *unfit_for_model(recipe, facts)])
+    plan = _Derivation(recipe, images, own_prior, model, facts).plan()
+    refuse([*settings_against(plan.recipe), *too_long(plan.recipe.schedule, plan.steps)])
+    adapted = adapted_parts(plan.recipe, facts, recipe)
+    lookup = lookup_for(plan.recipe, images, facts, adapted, steps=plan.steps, per_epoch=plan.steps_per_epoch)
+    return dataclasses.replace(plan, warnings=(*plan.warnings, *without_effect(plan.recipe, lookup)))
 
 
 class _Derivation:
     """Walks through the open numbers in the order in which they hang on each other."""
 
-    def __init__(self, recipe: Recipe, images: ImageSet, own_prior: ImageSet, model: ModelRef) -> None:
+    def __init__(
+        self, recipe: Recipe, images: ImageSet, own_prior: ImageSet, model: ModelRef, facts: ModelFacts | None
+    ) -> None:
         self.recipe = recipe
         self.images = images
         self.own_prior = own_prior
         self.model = model
+        self.facts = facts
         self.model_name = "crumb" if recipe.model.base == "crumb" else model.family or "sd1"
         self.preset: Preset = load_preset(recipe.kind, self.model_name)
         self.decisions: list[Decision] = []
@@ -250,7 +260,8 @@ class _Derivation:
         # What an adapter goes on from says its rank, alpha and modules itself.
         adapter = self.recipe.adapter
         if isinstance(adapter, NetworkSpec) and adapter.start is None:
-            why = f"usual for {self.preset.about}" + (" on crumb" if self.model_name == "crumb" else "")
+            usual_for = self.preset.about if self.preset.adapter == "lora" else f"adapter.kind = {adapter.kind!r}"
+            why = f"usual for {usual_for}" + (" on crumb" if self.model_name == "crumb" else "")
             free = adapter.settable - given
             for name, usual in self.preset.sizes():
                 if name in free:
@@ -262,44 +273,55 @@ class _Derivation:
             if "targets" in free and not adapter.include:  # IA3's own patterns are its targets
                 self.decide("adapter.targets", self.preset.targets, why)
         if "text" not in given:
-            reason = (
-                "a new word has to be learned too" if self.preset.text else "the words exist; only the look changes"
-            )
-            self.decide("adapter.text", self.preset.text, reason)
+            self._text()
+
+    def _text(self) -> None:
+        """Whether the text encoder learns too."""
+        learns = self.preset.text
+        reason = "a new word has to be learned too" if learns else "the words exist; only the look changes"
+        if learns:
+            adapted = adapted_parts(self.recipe.with_values({"adapter.text": True}), self.facts, self.recipe)
+            if adapted == frozenset({"lora_unet"}):
+                learns, reason = False, "no module of it is among those that the adapter chooses"
+        self.decide("adapter.text", learns, reason)
 
     def _optimizer(self) -> None:
         spec, row = self.recipe.optimizer, self.recipe.optimizer.row
         # With rate-finding optimizers both parts take the same multiplier: their ratio is found as well.
         pace = pace_of(self.recipe.adapter, short=self.preset.short)
-        lr = row.lr if row.finds_rate else row.rate_like(self.preset.lr * pace.rate)
+        # A preset's rates are for the adapter that it chooses itself.
+        usual = pace_of(FullFineTune() if self.preset.adapter == "full" else LoRA(), short=self.preset.short)
+        faster = pace.rate / usual.rate
+        lr = row.lr if row.finds_rate else row.rate_like(self.preset.lr * faster)
         ratio = 1.0 if row.finds_rate else self.preset.text_lr / self.preset.lr
         text_lr = float(f"{(spec.lr or lr) * ratio:.4g}")  # a rate that is given sets the pace of both
         why = "the optimizer finds the rate itself" if row.finds_rate else f"{spec.name} on {self.preset.about}"
-        if pace.rate != 1 and not row.finds_rate:
-            why += f"; {pace.why}"
+        if faster != 1 and not row.finds_rate:
+            why += f"; {pace.why or 'weights beside the base learn faster than its own'}"
         if spec.lr is None:
             self.decide("optimizer.lr", lr, why)
         if row.finds_rate and self.preset.short and not spec.relative_step and "d0" not in spec.args:
             # One rate for both parts: that of the words, which part the trigger from its class.
             begin = max(self.preset.lr, self.preset.text_lr if self.recipe.adapter.text else 0)
-            begin *= pace.rate if pace.begin is None else pace.begin
+            begin *= faster if pace.begin is None else pace.begin / usual.rate
             self.decide("optimizer.args", {**spec.args, "d0": begin}, "it has no time to find its rate from nothing")
         if spec.text_lr is None and self.recipe.adapter.text:
             self.decide("optimizer.text_lr", text_lr, why if row.finds_rate else _pace_of_words(ratio))
-        if "schedule" in self.recipe.model_fields_set:
+        if "kind" in self.recipe.schedule.model_fields_set:
             return
         if spec.relative_step:
-            self.decide("schedule", {"kind": "adafactor"}, "Adafactor lowers the rate itself")
+            self.decide("schedule.kind", "adafactor", "Adafactor lowers the rate itself")
         elif row.schedule_free:
-            self.decide("schedule", {"kind": "constant"}, "the optimizer averages instead of lowering the rate")
+            self.decide("schedule.kind", "constant", "the optimizer averages instead of lowering the rate")
         elif row.finds_rate:
-            spec_ = {"kind": "annealed_cosine_with_restarts", "cycles": 1}
-            self.decide("schedule", spec_, "the optimizer's own estimate, brought down at the end")
+            reason = "the optimizer's own estimate, brought down at the end"
+            self.decide("schedule.kind", "annealed_cosine_with_restarts", reason)
 
     def _loss(self) -> None:
-        if "weighting" not in self.recipe.loss.model_fields_set and self.preset.weighting != "none":
-            weighting = {"kind": self.preset.weighting}
-            self.decide("loss.weighting", weighting, "steps that are all but noise count less: fewer shows are needed")
+        loss = self.recipe.loss
+        if "kind" not in loss.weighting.model_fields_set and loss.kind == "l2" and self.preset.weighting != "none":
+            reason = "steps that are all but noise count less: fewer shows are needed"
+            self.decide("loss.weighting.kind", self.preset.weighting, reason)
 
     def _captions(self) -> None:
         if self.recipe.triggers and moves(self.recipe):

@@ -4,28 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import Field, TypeAdapter, WrapValidator, model_validator
+from pydantic import Field, TypeAdapter, WrapValidator, field_validator, model_validator
 
-from bakehouse.adapters import AdapterSpec, LoRA, NetworkSpec
+from bakehouse.adapters import AdapterSpec, FullFineTune, LoRA, NetworkSpec
+from bakehouse.core.names import file_name_of, why_no_file_name
+from bakehouse.core.needs import Fact, Needs, above, is_on, one_of, other_than, reached_by
 from bakehouse.core.spec import Spec
 from bakehouse.data.augment import AugmentSpec
 from bakehouse.data.buckets import BucketSpec
 from bakehouse.data.captions import CaptionOptions
+from bakehouse.data.facts import ALPHA
 from bakehouse.data.triggers import Trigger, words_differ
 from bakehouse.losses import LossSpec, NoiseSpec
 from bakehouse.recipe.optim import OptimizerSpec
-from bakehouse.recipe.schedule import ScheduleSpec
+from bakehouse.recipe.presets import load_preset
+from bakehouse.recipe.schedule import MOST_STEPS, ScheduleSpec
 from bakehouse.recipe.stop import StopSpec
 
 Kind = Literal["character", "object", "concept", "pose", "style", "dreambooth"]
-Positive = Annotated[int, Field(ge=1)]
+Positive = Annotated[int, Field(ge=1, le=MOST_STEPS)]
+Images = Annotated[int, Field(ge=1, le=65_536)]
+Few = Annotated[int, Field(ge=1, le=1000)]
+Often = Annotated[int, Field(ge=0, le=MOST_STEPS)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+"""What PyTorch, NumPy and other trainers all take."""
+
+EPOCH_STEPS = Fact("plan.epoch_steps", "the steps of all epochs")
+NEEDED_EPOCHS = Fact("plan.needed_epochs", "the epochs that train.steps needs")
+_PRIOR = Needs(other_than("source", "none"))
+_MADE = Needs(one_of("source", "class", "captions"))
+_SAMPLED = Needs(is_on("prompts"))
 
 
 def _positive_or_auto(value: Any, _: Any) -> Any:
     """One error for a wrong number, not one for each member of the union."""
-    return value if value is None or value == "auto" else TypeAdapter(Positive).validate_python(value)
+    return value if value is None or value == "auto" else TypeAdapter(Images).validate_python(value)
 
 
 class ModelSpec(Spec):
@@ -35,7 +50,7 @@ class ModelSpec(Spec):
     """Another VAE: a folder, a file or a Hub id."""
     prediction: Literal["epsilon", "v_prediction"] | None = None
     """What the UNet predicts. Left out: as the model's own files say, which they nearly always do."""
-    clip_skip: Annotated[int, Field(ge=1, le=12)] = 1
+    clip_skip: Annotated[int, Field(ge=1, le=12), Needs(other_than("model.family", "sdxl"), at=(2,))] = 1
     """As A1111 counts it: 1 is the text encoder's last layer, 2 the one before."""
     max_tokens: Literal[75, 150, 225] = 75
     """Longer captions are cut; each 75 make one more pass of the text encoder."""
@@ -52,7 +67,7 @@ class ConceptSpec(Spec):
     """The word that shall mean the subject. Left out: the subject's first word."""
     class_word: str | None = None
     """What the base calls such a thing. Left out: the subject without the trigger."""
-    repeats: Positive | None = None
+    repeats: Annotated[int, Field(ge=1, le=10_000)] | None = None
     """How often an epoch shows each image. Left out: balanced by the plan."""
 
     @property
@@ -75,51 +90,60 @@ class PriorSpec(Spec):
 
     source: Literal["none", "class", "captions", "folder"] | None = None
     """`class`: made from the class prompt; `captions`: one an image, from its caption without the trigger; `folder`."""
-    images: Positive | None = None
+    images: Annotated[Annotated[int, Field(ge=1, le=100_000)] | None, Needs(one_of("source", "class"))] = None
     """How many to make from the class prompt. Left out: the plan's."""
-    prompt: str | None = None
+    prompt: Annotated[str | None, Needs(one_of("source", "class", "folder"))] = None
     """The class prompt. Left out: the concept's class word."""
-    folder: Path | None = None
+    folder: Annotated[Path | None, Needs(one_of("source", "folder"), refused=True)] = None
     """Images of the class, yours, with captions."""
-    weight: Annotated[float, Field(ge=0, le=10)] = 1.0
+    weight: Annotated[
+        float,
+        Field(ge=0, le=10),
+        _PRIOR,
+        Needs(at=(0.0,), otherwise="shows class images that teach nothing"),
+    ] = 1.0
     """What a class image's loss counts beside a subject image's."""
-    target: Literal["noise", "base"] | None = None
+    target: Annotated[Literal["noise", "base"] | None, _PRIOR] = None
     """What class images teach: the noise that was added (Ruiz et al.), or what the untouched base would predict, which
     holds the base's own answers, to the class word and the empty prompt too. Left out: the plan's."""
-    per_image: Annotated[float, Field(gt=0, le=10)] = 1.0
+    per_image: Annotated[float, Field(gt=0, le=10), _PRIOR] = 1.0
     """Class images shown for each subject image."""
-    steps: Positive = 20
-    guidance: Annotated[float, Field(ge=1)] = 7.0
-    sampler: str = "dpm++ 2m"
+    steps: Annotated[Few, _MADE] = 20
+    """Of denoising, for class images that are made."""
+    guidance: Annotated[float, Field(ge=1, le=100), _MADE] = 7.0
+    """Of class images that are made."""
+    sampler: Annotated[str, _MADE] = "dpm++ 2m"
+    """Of class images that are made: a name of `bakehouse generate --sampler`."""
 
 
 class DataSpec(Spec):
     flip: bool = False
     """Show images mirrored half of the time. Not for faces with a parting, text or anything one-sided."""
-    alpha_mask: bool = False
+    alpha_mask: Annotated[bool, Needs(is_on(ALPHA)), Needs(is_on("loss.masked"))] = False
     """Learn only what is opaque in images with transparency (mask files are used in any case)."""
     augment: AugmentSpec = AugmentSpec()
     """Other crops and colours of the same images."""
     cache: Literal["memory", "disk", "none"] = "disk"
     """Where encoded images are kept: the disk's are found again by content; memory leaves nothing behind; none encodes
     each image anew whenever it is shown, which is slow and lets every show be another variation."""
-    workers: Annotated[int, Field(ge=0, le=64)] = 2
+    workers: Annotated[int, Field(ge=0, le=64), Needs(other_than("cache", "none"))] = 2
     """Threads that open images while others are encoded. Results do not depend on it."""
 
 
 class TrainSpec(Spec):
-    epochs: Positive | None = None
-    steps: Positive | None = None
+    epochs: Annotated[Positive | None, Needs(reached_by(NEEDED_EPOCHS))] = None
+    """Times that every image is shown as often as it repeats. Left out: the plan's."""
+    steps: Annotated[Positive | None, Needs(reached_by(EPOCH_STEPS))] = None
     """Stop at this many optimizer steps. Left out: the epochs'."""
-    batch: Annotated[Positive | Literal["auto"] | None, WrapValidator(_positive_or_auto)] = None
+    batch: Annotated[Images | Literal["auto"] | None, WrapValidator(_positive_or_auto)] = None
     """Images at a time. `auto`: as many of a step's images as fit the device, found by trying."""
-    accumulation: Positive = 1
+    accumulation: Images = 1
     """Batches whose gradients are added up before a step. With `batch = "auto"`: the images of a step."""
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
     """Of the arithmetic; weights that learn stay fp32. `auto`: bf16 or fp16 on a GPU, fp32 on a CPU."""
     device: str = "auto"
     """cpu, cuda, cuda:1, mps or auto."""
-    max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
+    max_grad_norm: Annotated[float, Field(ge=0, le=1_000_000)] = 1.0
     """Gradients longer than this are shortened; 0 is off."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: a third slower, far less memory."""
@@ -132,7 +156,7 @@ class TrainSpec(Spec):
     """Keep convolutions' numbers pixel by pixel. Left out: on CPUs and CUDA devices, where it is faster."""
     attention: Literal["sdpa", "xformers"] = "sdpa"
     """Whose attention kernel: PyTorch's own, or xformers' where it is installed."""
-    offload: bool | None = None
+    offload: Annotated[bool | None, Needs(other_than("device", "cpu"), at=(True,))] = None
     """Keep text encoder and VAE in main memory while nobody needs them. Left out: on a GPU, once all is encoded."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay of the averaged weights that are saved; 0 is off."""
@@ -146,25 +170,34 @@ class TrainSpec(Spec):
 class SampleSpec(Spec):
     prompts: tuple[str, ...] = ()
     """Pictures made while training, with fixed seeds; kohya's --n --w --h --d --l --s may stand behind a prompt."""
-    negative: str = ""
-    every_epochs: Annotated[int, Field(ge=0)] = 1
+    negative: Annotated[str, _SAMPLED, Needs(above("guidance", 1))] = ""
+    """What the pictures are steered away from."""
+    every_epochs: Annotated[Often, _SAMPLED] = 1
     """0 is off."""
-    every_steps: Annotated[int, Field(ge=0)] = 0
-    at_start: bool = True
-    steps: Positive = 20
-    guidance: Annotated[float, Field(ge=1)] = 7.0
+    every_steps: Annotated[Often, _SAMPLED] = 0
+    """0 is off."""
+    at_start: Annotated[bool, _SAMPLED] = True
+    """Also before the first step."""
+    steps: Few = 20
+    """Of denoising."""
+    guidance: Annotated[float, Field(ge=1, le=100)] = 7.0
+    """1 is none."""
     sampler: str = "dpm++ 2m"
-    seed: int = 1
+    """A name of `bakehouse generate --sampler`."""
+    seed: Annotated[Seed, _SAMPLED] = 1
+    """The first picture's; the same each time."""
 
 
 class SaveSpec(Spec):
-    every_epochs: Annotated[int, Field(ge=0)] = 1
+    every_epochs: Often = 1
     """0 is off; the last weights are always saved."""
-    every_steps: Annotated[int, Field(ge=0)] = 0
-    keep_last: Annotated[int, Field(ge=1)] | None = None
+    every_steps: Often = 0
+    """0 is off."""
+    keep_last: Annotated[Positive | None, Needs(is_on("every_epochs"), is_on("every_steps"))] = None
     """Of the weights saved on the way; left out, all."""
     dtype: Literal["fp16", "bf16", "fp32"] = "fp16"
-    state_every_seconds: Annotated[float, Field(gt=0)] = 120.0
+    """Of the saved weights."""
+    state_every_seconds: Annotated[float, Field(gt=0, le=10_000_000)] = 120.0
     """How much work a kill can cost at most."""
     tensorboard: bool = False
     """Write losses, rate, speed and samples for TensorBoard too, into the run's tensorboard/ folder."""
@@ -173,15 +206,18 @@ class SaveSpec(Spec):
 class EvaluateSpec(Spec):
     weights: tuple[Annotated[float, Field(gt=0, le=3)], ...] = (0.6, 0.8, 1.0)
     """The adapter's weights that are judged."""
-    checkpoints: Positive = 5
+    checkpoints: Annotated[int, Field(ge=1, le=10_000)] = 5
     """At most so many checkpoints are judged, spread over the run."""
-    images: Positive = 24
+    images: Annotated[int, Field(ge=1, le=10_000)] = 24
     """Pictures for each checkpoint and weight."""
     holdout: Path | None = None
     """Images of the subject that were not trained on."""
-    steps: Positive = 20
-    guidance: Annotated[float, Field(ge=1)] = 7.0
-    seed: int = 1000
+    steps: Few = 20
+    """Of denoising."""
+    guidance: Annotated[float, Field(ge=1, le=100)] = 7.0
+    """Of the pictures that are judged."""
+    seed: Seed = 1000
+    """The first picture's."""
 
 
 class Recipe(Spec):
@@ -189,10 +225,11 @@ class Recipe(Spec):
 
     version: Literal[1] = 1
     name: str = ""
-    """Of the run and its files. Left out: from the subject."""
+    """Of the run and its files: a plain file name. Left out: from the subject."""
     kind: Kind = "character"
     """What is taught: chooses the plan's numbers."""
-    seed: int = 0
+    seed: Seed = 0
+    """Of everything that is left to chance: the same seed, the same training."""
     model: ModelSpec = ModelSpec()
     concepts: Annotated[tuple[ConceptSpec, ...], Field(min_length=1)]
     triggers: tuple[Trigger, ...] = ()
@@ -217,14 +254,21 @@ class Recipe(Spec):
     @model_validator(mode="before")
     @classmethod
     def _adapter_kind(cls, values: Any) -> Any:
-        """`[adapter]` without a kind is a LoRA."""
-        if (
-            isinstance(values, Mapping)
-            and isinstance(values.get("adapter"), Mapping)
-            and "kind" not in values["adapter"]
-        ):
-            return {**values, "adapter": {"kind": "lora", **values["adapter"]}}
-        return values
+        """`[adapter]` without a kind is the preset's where that has all of its keys, and else a LoRA."""
+        adapter = values.get("adapter") if isinstance(values, Mapping) else None
+        if not isinstance(adapter, Mapping) or "kind" in adapter:
+            return values
+        taught = values.get("kind", cls.model_fields["kind"].default)
+        whole = taught in get_args(Kind) and load_preset(taught).adapter == "full"
+        kind = "full" if whole and adapter.keys() <= FullFineTune.model_fields.keys() else "lora"
+        return {**values, "adapter": {"kind": kind, **adapter}}
+
+    @field_validator("name")
+    @classmethod
+    def _names_a_file(cls, name: str) -> str:
+        if why := why_no_file_name(name):
+            raise ValueError(f"{name!r} cannot name a file: {why}")
+        return name
 
     @model_validator(mode="after")
     def _triggers_differ(self) -> Self:
@@ -243,33 +287,21 @@ class Recipe(Spec):
         return super().load(path).resolved_from(path.parent)
 
     def resolved_from(self, folder: Path) -> Self:
-        """A copy whose relative paths begin at `folder`."""
-
-        def absolute(p: Path | None) -> Path | None:
-            return None if p is None else (folder / p.expanduser()).resolve()
-
-        adapter = self.adapter
-        if isinstance(adapter, NetworkSpec) and adapter.start is not None:
-            adapter = adapter.model_copy(update={"start": absolute(adapter.start)})
-        concepts = tuple(c.model_copy(update={"folder": absolute(c.folder)}) for c in self.concepts)
-        base = self.model.base
-        local = folder / base
-        model = self.model.model_copy(
-            update={"base": str(local.resolve()) if local.exists() and base != "crumb" else base}
-        )
-        return self.model_copy(
-            update={
-                "concepts": concepts,
-                "model": model,
-                "adapter": adapter,
-                "prior": self.prior.model_copy(update={"folder": absolute(self.prior.folder)}),
-                "evaluate": self.evaluate.model_copy(update={"holdout": absolute(self.evaluate.holdout)}),
-            }
-        )
+        """A copy whose relative paths begin at `folder`; what was left open stays open."""
+        paths: dict[str, Path | None] = {
+            **{f"concepts.{i}.folder": concept.folder for i, concept in enumerate(self.concepts)},
+            "prior.folder": self.prior.folder,
+            "evaluate.holdout": self.evaluate.holdout,
+            "adapter.start": self.adapter.start if isinstance(self.adapter, NetworkSpec) else None,
+        }
+        changes = {key: str((folder / p.expanduser()).resolve()) for key, p in paths.items() if p is not None}
+        for key, ref in {"model.base": self.model.base, "model.vae": self.model.vae}.items():
+            if ref is not None and ref != "crumb" and (folder / ref).exists():
+                changes[key] = str((folder / ref).resolve())
+        return self.with_values(changes)
 
     @property
     def title(self) -> str:
         """The name, or one made from the first subject: `zwx-person`."""
         words = self.name or self.concepts[0].subject or self.concepts[0].folder.name
-        kept = "".join(c if c.isalnum() or c in "-_." else "-" for c in words.strip())
-        return kept.strip("-.") or "subject"
+        return file_name_of(words, "subject")

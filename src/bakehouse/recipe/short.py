@@ -28,6 +28,8 @@ def recipe_for_folder(
         UsageError: the folder is not there or holds nothing to learn from.
         Problems: wrong keys or values.
     """
+    settings = settings or {}
+    kind = settings.get("kind", kind)
     layout = read_layout(Path(folder))
     taught = [c for c in layout if not c.is_reg]
     if subject and len(taught) > 1:
@@ -44,16 +46,27 @@ def recipe_for_folder(
     }
     if prior := _prior(layout):
         values["prior"] = prior
-    for key, value in (settings or {}).items():
+    for key, value in settings.items():
         put(values, key.split("."), value)
     return Recipe.parse(values, source=f"the recipe for {folder}").resolved_from(Path.cwd())
 
 
+def short_settings(
+    recipe: Recipe, *, subject: str | None = None, kind: str | None = None, base: str | None = None
+) -> dict[str, Any]:
+    """What `--subject`, `--kind` and `--base` change in a recipe, by dotted key; None changes nothing."""
+    named = _words(subject, kind or recipe.kind) if subject is not None else {}
+    values = {"kind": kind, "model.base": base, **{f"concepts.0.{key}": word for key, word in named.items()}}
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _words(subject: str, kind: str) -> dict[str, str]:
+    """A subject and what follows from the kind: `in hzn style` is one trigger, no part of it names a thing."""
+    return {"subject": subject, **({"trigger": subject, "class_word": ""} if kind == "style" else {})}
+
+
 def _concept(found: ConceptFolder, subject: str, kind: str) -> dict[str, Any]:
-    values: dict[str, Any] = {"folder": str(found.folder), "subject": subject or found.class_tokens or ""}
-    if kind == "style":
-        # `in hzn style` is one trigger: no part of it names a thing that the base could draw.
-        values |= {"trigger": values["subject"], "class_word": ""}
+    values: dict[str, Any] = {"folder": str(found.folder), **_words(subject or found.class_tokens or "", kind)}
     if found.repeats:
         values["repeats"] = found.repeats
     return values

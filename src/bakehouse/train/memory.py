@@ -18,7 +18,7 @@ from bakehouse.families.denoiser import Denoiser
 from bakehouse.families.load import resolve_model
 from bakehouse.losses import Batch, LossFn
 from bakehouse.recipe import Plan, Recipe
-from bakehouse.recipe.estimate import pick_device
+from bakehouse.recipe.machine import pick_device
 from bakehouse.recipe.memory import GB, memory_use, savings
 from bakehouse.train.precision import Precision
 

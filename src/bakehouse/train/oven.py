@@ -23,7 +23,7 @@ from bakehouse.families.load import load_model
 from bakehouse.families.quantize import quantize_base
 from bakehouse.losses import denoising_loss
 from bakehouse.recipe import Plan, PlannedImage, Recipe, make_plan, scan_concepts, to_toml
-from bakehouse.recipe.estimate import pick_device
+from bakehouse.recipe.machine import pick_device, pick_precision
 from bakehouse.train.averaging import averaged
 from bakehouse.train.checkpoint import TrainState, checkpoints, ended_at, restore_state, save_state
 from bakehouse.train.class_images import class_image_path, make_class_images
@@ -32,7 +32,7 @@ from bakehouse.train.latents import LatentCache
 from bakehouse.train.loop import Hook, Parts, train
 from bakehouse.train.memory import is_out_of_memory, largest_batch, out_of_memory, trial_of
 from bakehouse.train.offload import AheadOfTime, Helpers, wants_offload
-from bakehouse.train.precision import DTYPES, Precision, pick_precision
+from bakehouse.train.precision import DTYPES, Precision
 from bakehouse.train.prompts import PromptEncoder
 from bakehouse.train.samples import drawer, make_samples
 from bakehouse.train.stopping import Examiner, NewExaminer, check_examiner
@@ -151,7 +151,7 @@ def _work(plan: Plan, run: Run, new_examiner: NewExaminer | None) -> Iterator[Ev
         yield Finished(step=_step_of(last[-1]), seconds=0.0, weights=str(final.relative_to(run.folder)))
         return
     device = torch.device(pick_device(recipe.train.device))
-    precision = pick_precision(recipe.train.precision, device)
+    precision = pick_precision(recipe.train.precision, str(device))
     examiner = new_examiner(recipe, run) if new_examiner and recipe.stop.when == "learned" else None
     yield Progress(what="loading the base model", done=0, total=1)
     model, helpers = load_base(recipe, device, precision)
@@ -197,7 +197,7 @@ def _found_batch(plan: Plan, run: Run) -> Generator[Event, None, int]:
     device = torch.device(pick_device(plan.recipe.train.device))
     if device.type == "cpu":
         return (yield from largest_batch(plan, lambda _: None, device))
-    name = pick_precision(plan.recipe.train.precision, device)
+    name = pick_precision(plan.recipe.train.precision, str(device))
     model, _ = load_base(plan.recipe, device, name)
     precision = Precision(name, model.device)
     state = _fresh_state(plan, model, precision)

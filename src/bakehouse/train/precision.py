@@ -72,12 +72,3 @@ class Precision:
         self._scaler.step(optimizer)
         self._scaler.update()
         return float(norm)
-
-
-def pick_precision(wanted: str, device: torch.device) -> str:
-    """`auto` as what the device does well."""
-    if wanted != "auto":
-        return wanted
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
-    return "fp32"

@@ -15,14 +15,13 @@ from bakehouse.core.events import Event, Progress, Step, Warned
 from bakehouse.core.run import Run
 from bakehouse.data.records import ImageSet
 from bakehouse.recipe import Plan, Recipe, make_plan, scan_concepts
-from bakehouse.recipe.estimate import pick_device
+from bakehouse.recipe.machine import pick_device, pick_precision
 from bakehouse.recipe.schedule import ScheduleSpec
 from bakehouse.train.checkpoint import TrainState
 from bakehouse.train.guard import NotANumberError
 from bakehouse.train.loop import Parts, train
 from bakehouse.train.memory import is_out_of_memory, out_of_memory
 from bakehouse.train.oven import load_base, prepare
-from bakehouse.train.precision import pick_precision
 from bakehouse.train.rates import RateTest, Reading, bursts, suggest
 from bakehouse.train.watch import Watch
 
@@ -157,7 +156,7 @@ def _probe(plan: Plan) -> Generator[Event, None, tuple[float, list[Reading]]]:
     """Trains along the ramp until the weights burst; the loss at the start, and the readings."""
     recipe = plan.recipe
     device = torch.device(pick_device(recipe.train.device))
-    precision = pick_precision(recipe.train.precision, device)
+    precision = pick_precision(recipe.train.precision, str(device))
     yield Progress(what="loading the base model", done=0, total=1)
     model, helpers = load_base(recipe, device, precision)
     yield Progress(what="loading the base model", done=1, total=1)

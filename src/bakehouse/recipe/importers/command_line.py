@@ -11,7 +11,7 @@ from typing import Any
 from bakehouse.core.errors import UsageError
 from bakehouse.recipe.importers.script import Line, Script, lines_of, shell_of
 
-_SCRIPT = re.compile(r"(?:.*[/\\])?(\w*(?:train|tune)\w*)\.py", re.IGNORECASE)
+_SCRIPT = re.compile(r"(?:.*[/\\])?(\w*(?:train|tune|textual_inversion)\w*)\.py", re.IGNORECASE)
 _LAUNCHED = re.compile(r"\baccelerate(?:\.exe)?[\"']?\s+launch\b|\baccelerate\.commands\.launch\b", re.IGNORECASE)
 _NO_CALL = re.compile(r"^\s*(?:#|::|(?:rem|@?echo|print|write-(?:host|output)|git|wget|curl|cp|mv|sed|cat|pip)\b)", re.IGNORECASE)
 """Lines that name a script without running it."""
@@ -83,7 +83,7 @@ def _words(line: Line, script: Script, where: str) -> list[str]:
 
 def _behind_script(text: str) -> str:
     """The arguments of the script: what the launcher gets changes no training."""
-    match = re.search(r"(?:train|tune)\w*\.py[\"']?(?=\s|$)", text, re.IGNORECASE)
+    match = re.search(r"(?:train|tune|textual_inversion)\w*\.py[\"']?(?=\s|$)", text, re.IGNORECASE)
     return text[match.end() :] if match else text
 
 

@@ -79,6 +79,10 @@ def _concepts(
         )
     if subject:
         for i, concept in enumerate(concepts):
+            # The settings' own words would win over those of the subject.
+            for key in ("trigger", "class_word"):
+                concept.pop(key, None)
+                origins.pop(f"concepts.{i}.{key}", None)
             concept["subject"] = subject
             origins[f"concepts.{i}.subject"] = "--subject"
     return concepts

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from bakehouse.recipe.importers import kohya_network as network
 from bakehouse.recipe.importers import kohya_rules as rules
+from bakehouse.recipe.importers import kohya_schedules as schedules
 from bakehouse.recipe.importers.kohya_samples import samples
 from bakehouse.recipe.importers.table import Option, always, elsewhere, missing, no_effect, table, taken
 
@@ -263,8 +264,9 @@ GROUPS: Mapping[str, dict[str, Option]] = {
             "masked_loss",
             "flag",
             "loss.masked",
+            "loss.mask_average",
             rule=rules.masked,
-            how="divided by the mask's area, so that small subjects count",
+            how='averaged over the whole picture, as there; `mask_average = "mask"` lets small subjects count',
         ),
     ),
     "DeepSpeed": table(
@@ -311,25 +313,29 @@ GROUPS: Mapping[str, dict[str, Option]] = {
             "text",
             "schedule.kind",
             default="",
-            rule=rules.schedule,
-            how="classes that mean a schedule of ours: CosineAnnealingWarmupRestarts, Rex, CosineAnnealingLR",
+            rule=schedules.schedule,
+            how="PyTorch's CosineAnnealingLR and CosineAnnealingWarmRestarts, and LoRA_Easy_Training_Scripts' classes",
         ),
         taken(
             "lr_scheduler_args",
             "any",
             "schedule.floor",
             "schedule.decay",
+            "schedule.half_period",
+            "schedule.cycle_steps",
+            "schedule.cycle_growth",
+            "schedule.rex_d",
             "schedule.pieces",
-            rule=rules.schedule,
-            how="min_lr as a share of the rate, gamma, step_rules",
+            rule=schedules.schedule,
+            how="min_lr and eta_min as a share of the rate, gamma, T_max, T_0, T_mult, d, step_rules",
         ),
-        taken("lr_scheduler", "text", "schedule.kind", default="constant", rule=rules.schedule),
+        taken("lr_scheduler", "text", "schedule.kind", default="constant", rule=schedules.schedule),
         taken(
             "lr_warmup_steps",
             "float",
             "schedule.warmup",
             default=0,
-            rule=rules.schedule,
+            rule=schedules.schedule,
             how="steps, or below 1 a share of all, as there",
         ),
         taken(
@@ -337,11 +343,11 @@ GROUPS: Mapping[str, dict[str, Option]] = {
             "float",
             "schedule.cooldown",
             default=0,
-            rule=rules.schedule,
+            rule=schedules.schedule,
             how="with warmup_stable_decay",
         ),
-        taken("lr_scheduler_num_cycles", "int", "schedule.cycles", default=1, rule=rules.schedule),
-        taken("lr_scheduler_power", "float", "schedule.power", default=1.0, rule=rules.schedule),
+        taken("lr_scheduler_num_cycles", "int", "schedule.cycles", default=1, rule=schedules.schedule),
+        taken("lr_scheduler_power", "float", "schedule.power", default=1.0, rule=schedules.schedule),
         taken(
             "fused_backward_pass",
             "flag",
@@ -349,8 +355,8 @@ GROUPS: Mapping[str, dict[str, Option]] = {
             rule=network.clipping,
             how="of whole weights, with any optimizer that looks at each alone",
         ),
-        taken("lr_scheduler_timescale", "int", "schedule.timescale", rule=rules.schedule, how="with inverse_sqrt"),
-        taken("lr_scheduler_min_lr_ratio", "float", "schedule.floor", rule=rules.schedule),
+        taken("lr_scheduler_timescale", "int", "schedule.timescale", rule=schedules.schedule, how="with inverse_sqrt"),
+        taken("lr_scheduler_min_lr_ratio", "float", "schedule.floor", rule=schedules.schedule),
     ),
     "Dataset file": table(taken("dataset_config", "text", "concepts", how="read, with its keys as below")),
     "Weightings": table(

@@ -10,7 +10,6 @@ from typing import Any
 
 from bakehouse.recipe.importers.table import Outcome, Settings, Taken, literal, place_of
 from bakehouse.recipe.optim import OPTIMIZERS, OptimizerSpec
-from bakehouse.recipe.schedule import ScheduleSpec
 
 # --- model ------------------------------------------------------------------------------------------------------------
 
@@ -288,76 +287,6 @@ def our_optimizer(kind: str) -> str | None:
     return None
 
 
-_CUSTOM_SCHEDULES = {
-    "CosineAnnealingWarmupRestarts": "annealed_cosine_with_restarts",
-    "CosineAnnealingWarmRestarts": "cosine_with_restarts",
-    "Rex": "rex",
-    "RexAnnealingWarmRestarts": "annealed_rex_with_restarts",
-    "CosineAnnealingLR": "cosine",
-}
-"""Classes of LoRA_Easy_Training_Scripts and of PyTorch that mean a curve of ours."""
-
-_WITH_CYCLES = ("cosine_with_restarts", "annealed_cosine_with_restarts", "annealed_rex_with_restarts")
-
-
-def our_schedule(name: str) -> str | None:
-    """Our kind of a schedule that others know by another name; None where there is none."""
-    try:
-        return ScheduleSpec.model_validate({"kind": name, "pieces": [[1.0, 1.0]] if "piecewise" in name else []}).kind
-    except ValueError:
-        return None
-
-
-def schedule(s: Settings) -> Iterator[Outcome]:
-    """By kohya's name, or by the class that means the same curve."""
-    custom = str(s["lr_scheduler_type"] or "").rsplit(".", 1)[-1]
-    source = "lr_scheduler_type" if custom else "lr_scheduler"
-    kind = _CUSTOM_SCHEDULES.get(custom) if custom else our_schedule(s["lr_scheduler"].partition(":")[0])
-    if kind is None:
-        yield s.note(source, "missing", "no such schedule: the plan's is taken")
-        return
-    yield Taken("schedule.kind", kind, (source,))
-    if s["lr_warmup_steps"]:
-        yield Taken("schedule.warmup", s["lr_warmup_steps"], ("lr_warmup_steps",))
-    if kind in _WITH_CYCLES:
-        yield Taken("schedule.cycles", s["lr_scheduler_num_cycles"], ("lr_scheduler_num_cycles",))
-    for wanted, name, key in (
-        ("polynomial", "lr_scheduler_power", "schedule.power"),
-        ("inverse_sqrt", "lr_scheduler_timescale", "schedule.timescale"),
-        ("warmup_stable_decay", "lr_decay_steps", "schedule.cooldown"),
-    ):
-        if kind == wanted and s[name]:
-            yield Taken(key, s[name], (name,))
-    yield from _curve(s, kind)
-
-
-def _curve(s: Settings, kind: str) -> Iterator[Outcome]:
-    """The floor, the decay of cycles and the pieces, from the arguments of a schedule."""
-    args = key_values(s["lr_scheduler_args"])
-    of = ("lr_scheduler_args",)
-    if s["lr_scheduler_min_lr_ratio"]:
-        yield Taken("schedule.floor", s["lr_scheduler_min_lr_ratio"], ("lr_scheduler_min_lr_ratio",))
-    lowest = next((float(args[k]) for k in ("min_lr", "eta_min") if args.get(k)), 0.0)
-    if lowest and (peak := float(s["unet_lr"] or s["learning_rate"] or 0)):
-        share = lowest / peak
-        yield Taken("schedule.floor", float(f"{share:.6g}"), of)
-    if kind.startswith("annealed") and args.get("gamma"):
-        yield Taken("schedule.decay", float(args["gamma"]), of)
-    if kind == "piecewise" and args.get("step_rules"):
-        yield Taken("schedule.pieces", _pieces(str(args["step_rules"])), of)
-    known = {"min_lr", "eta_min", "gamma", "T_max", "step_rules"}
-    if rest := sorted(set(args) - known):
-        yield s.note("lr_scheduler_args", "missing", f"not taken: {', '.join(rest)}")
-
-
-def _pieces(rules: str) -> list[list[float]]:
-    """`1:10,0.1:20,0.01`: each factor until its step; the last one stays, whatever its step."""
-    *steps, last = rules.split(",")
-    parts = [rule.split(":") for rule in steps]
-    pieces = [[float(until), float(factor)] for factor, until in parts]
-    return [*pieces, [pieces[-1][0] + 1 if pieces else 1.0, float(last)]]
-
-
 # --- loss -------------------------------------------------------------------------------------------------------------
 
 
@@ -378,6 +307,8 @@ def weighting(s: Settings) -> Iterator[Outcome]:
         yield Taken("loss.weighting.gamma", s["min_snr_gamma"], ("min_snr_gamma",))
     if s["v_pred_like_loss"]:
         yield Taken("loss.weighting.v_pred_like", s["v_pred_like_loss"], ("v_pred_like_loss",))
+    if kind in ("debiased", "epsilon") or s["v_pred_like_loss"] or (asked and s["zero_terminal_snr"]):
+        yield Taken("loss.weighting.form", "kohya", (source if asked else "v_pred_like_loss",))
     for _, name in asked[1:]:
         yield s.note(name, "missing", f"weightings do not multiply here: {source} is used alone")
 
@@ -447,8 +378,11 @@ def quantize(s: Settings) -> Iterator[Outcome]:
 
 
 def masked(s: Settings) -> Iterator[Outcome]:
-    """Masks are used where they are asked for, as files or as the images' alpha."""
-    yield Taken("loss.masked", bool(s["masked_loss"] or s["alpha_mask"]), ("masked_loss", "alpha_mask"))
+    """Masks are used where they are asked for, as files or as the images' alpha; averaged over the whole picture."""
+    masked = bool(s["masked_loss"] or s["alpha_mask"])
+    yield Taken("loss.masked", masked, ("masked_loss", "alpha_mask"))
+    if masked:
+        yield Taken("loss.mask_average", "picture", ("masked_loss", "alpha_mask"))
 
 
 def tensorboard(s: Settings) -> Iterator[Outcome]:

@@ -48,6 +48,8 @@ class Option:
     """Makes the value; None copies it."""
     choices: Mapping[Any, Any] = field(default_factory=dict)
     """The recipe's words for the peer's, where a copied value has other names here."""
+    counts: bool = False
+    """The peer's default of a copied value is written too where the settings do not name it."""
 
 
 def taken(
@@ -58,9 +60,10 @@ def taken(
     default: Any = None,
     rule: Rule | None = None,
     choices: Mapping[Any, Any] | None = None,
+    counts: bool = False,
 ) -> Option:
     """An option that decides keys of the recipe."""
-    return Option(name, kind, "taken", to, how, default, rule, choices or {})
+    return Option(name, kind, "taken", to, how, default, rule, choices or {}, counts)
 
 
 def always(name: str, kind: Kind, how: str, default: Any = None, rule: Rule | None = None) -> Option:
@@ -259,7 +262,8 @@ def _made(rule: Rule, settings: Settings) -> list[Outcome]:
 
 def _copied(settings: Settings) -> Iterator[Outcome]:
     """Options whose value is the recipe's own."""
-    for name, value in settings.values.items():
+    unnamed = {n: o.default for n, o in settings.options.items() if o.counts and n not in settings.values}
+    for name, value in {**settings.values, **unnamed}.items():
         option = settings.options[name]
         if option.fate != "taken" or option.rule or len(option.to) != 1 or option.to[0].startswith("concepts"):
             continue

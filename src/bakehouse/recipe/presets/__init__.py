@@ -62,7 +62,7 @@ class Preset(Spec):
 
 
 @cache
-def load_preset(kind: str, model: str) -> Preset:
+def load_preset(kind: str, model: str = "") -> Preset:
     """The preset of a kind, with what a model or family (`crumb`, `sdxl`) says otherwise laid over it."""
     text = resources.files(__name__).joinpath(f"{kind}.toml").read_text("utf-8")
     values: dict[str, Any] = tomllib.loads(text)

@@ -1,0 +1,73 @@
+"""What this machine is and has: which device and arithmetic a recipe gets, and what it asks for in vain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+
+import torch
+
+from bakehouse.core.errors import UsageError
+from bakehouse.families.sampling import find_sampler
+from bakehouse.recipe.recipe import Recipe
+
+
+def pick_device(wanted: str) -> str:
+    """`auto` as the best device here."""
+    if wanted != "auto":
+        return wanted
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def devices_here() -> list[str]:
+    """Every name that `train.device` may have here, beside `auto`."""
+    found = ["cpu"]
+    if torch.backends.mps.is_available():
+        found.append("mps")
+    if torch.cuda.is_available():
+        found += ["cuda", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    return found
+
+
+def pick_precision(wanted: str, device: str) -> str:
+    """`auto` as what the device (`cpu`, `cuda:1`) does well."""
+    if wanted != "auto":
+        return wanted
+    if device.startswith("cuda"):
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    return "fp32"
+
+
+def missing_here(recipe: Recipe) -> Iterator[str]:
+    """What the recipe needs and this machine has not: one sentence each, with the remedy."""
+    train, device = recipe.train, pick_device(recipe.train.device)
+    if device not in devices_here():
+        yield f"train.device = {device!r} is not here: allowed are auto, {', '.join(devices_here())}"
+        return
+    yield from recipe.optimizer.problems(device)
+    if train.precision == "fp16" and device == "cpu":
+        yield "train.precision = 'fp16' needs a GPU, and this is a CPU: set 'auto' or 'fp32'"
+    if train.fused_backward and pick_precision(train.precision, device) == "fp16":
+        yield (
+            f"train.precision = {train.precision!r} is fp16 here, whose loss scale looks at all gradients before any "
+            "is used, and train.fused_backward = true frees them as they come: set 'fp32', or leave "
+            "train.fused_backward out"
+        )
+    if train.attention == "xformers":
+        yield from _xformers(device)
+    if recipe.save.tensorboard and find_spec("tensorboard") is None:
+        yield "save.tensorboard = true: it is not installed; pip install 'bakehouse[tensorboard]', or leave it out"
+    for key, name in (("prior.sampler", recipe.prior.sampler), ("sample.sampler", recipe.sample.sampler)):
+        try:
+            find_sampler(name)
+        except UsageError as e:
+            yield f"{key}: {e.message}; {e.hint}"
+
+
+def _xformers(device: str) -> Iterator[str]:
+    if not device.startswith("cuda"):
+        yield f"train.attention = 'xformers' needs a CUDA device, and this is {device}: set 'sdpa'"
+    elif find_spec("xformers") is None:
+        yield "train.attention = 'xformers': it is not installed; pip install xformers, or set 'sdpa'"
