@@ -89,7 +89,7 @@ def test_the_gui(imported, fates, lost):
     assert (r.adapter.conv_rank, r.adapter.conv_alpha, r.adapter.decompose_both) == (8, 4, True)
     assert (r.optimizer.name, r.optimizer.lr, r.optimizer.text_lr) == ("prodigy", 1, 1)
     assert (r.optimizer.args["d_coef"], r.optimizer.args["weight_decay"]) == (1.5, 0.02)
-    assert (r.train.epochs, r.train.steps, r.train.attention) == (12, None, "sdpa")
+    assert (r.train.epochs, r.train.steps, r.train.attention) == (None, 78, "sdpa")  # 13 images, 2 at a time
     assert (r.schedule.kind, r.schedule.warmup, r.schedule.half_period) == ("cosine", 0, 1000)
     assert (r.noise.offset, r.noise.pyramid_iterations, r.noise.pyramid_discount) == (0, 6, 0.2)
     assert r.sample.prompts == ("a hat --w 512", "a cap")

@@ -158,9 +158,9 @@ def draft_of(
     if only_images:
         values = {k: v for k, v in values.items() if _is_said_of_images(k, settings)}
         origins = {k: v for k, v in origins.items() if k in values or k.startswith("concepts.")}
-    # What is said of one option by its folder is not said again by the table.
-    spoken = {n.key for n in images.notes}
-    merged = [*notes, *images.notes, *(n for n in said if n.key not in spoken)]
+    # What is said of one option by its folder, or by the program that saved the settings, is not said again by the table.
+    spoken = {n.key for n in images.notes} | {n.key for n in notes if n.fate == "taken"}
+    merged = [*notes, *images.notes, *(n for n in said if n.key not in spoken or n.is_lost)]
     return Draft(values, images.concepts, origins, merged)
 
 

@@ -17,7 +17,9 @@ from bakehouse.recipe.importers.kohya_blocks import (
     rotation_values,
     unread,
 )
-from bakehouse.recipe.importers.kohya_rules import found, key_values, parts
+from bakehouse.recipe.importers.kohya_rates import is_full, learns, parts
+from bakehouse.recipe.importers.kohya_rules import found, key_values
+from bakehouse.recipe.importers.result import Note
 from bakehouse.recipe.importers.table import (
     Given,
     Option,
@@ -128,13 +130,6 @@ def kinds() -> dict[str, type[AdapterSpecBase]]:
     return {spec.model_fields["kind"].default: spec for spec in specs}
 
 
-def is_full(s: Settings) -> bool:
-    """Whether whole weights train: by the script, else where nothing of a network is said."""
-    if script := s["script"]:
-        return script in ("train_db.py", "fine_tune.py", "sdxl_train.py")
-    return not any(name.startswith("network_") for name in s.values)
-
-
 def clipping(s: Settings) -> Iterator[Outcome]:
     """The whole gradient's length; with the fused backward pass kohya shortens each tensor's by itself."""
     fused = bool(s["fused_backward_pass"])
@@ -152,7 +147,7 @@ def clipping(s: Settings) -> Iterator[Outcome]:
 def network(s: Settings) -> Iterator[Outcome]:
     """The adapter with everything that is said of it."""
     if is_full(s):
-        yield from _full(s)
+        yield from learns(s)
         return
     args = Settings(NETWORK_ARGS, _given(s), peer="LyCORIS", folder=s.folder)
     yield from args.notes
@@ -163,7 +158,9 @@ def network(s: Settings) -> Iterator[Outcome]:
         why = f"kinds of adapters are {', '.join(kinds())}; a LoRA is trained"
         yield s.note("network_args" if algorithm else "network_module", "missing", why)
         kind = "lora"
-    yield from _spoken(s, args, kind, lycoris=not module.startswith("networks."))
+    quiet = {item.said for item in args.raw.values() if item.quiet}
+    outcomes = _spoken(s, args, kind, lycoris=not module.startswith("networks."))
+    yield from (o for o in outcomes if not (isinstance(o, Note) and o.key in quiet))
 
 
 def _given(s: Settings) -> dict[str, Given]:
@@ -172,17 +169,6 @@ def _given(s: Settings) -> dict[str, Given]:
     if isinstance(args := s["network_args"], Mapping) and all(isinstance(v, Given) for v in args.values()):
         return dict(args)
     return {k: Given(v, f"{said} {k}") for k, v in key_values(s["network_args"]).items() if v is not None}
-
-
-def _full(s: Settings) -> Iterator[Outcome]:
-    """Whole weights; train_db teaches the text encoder too unless told not to, the others only when told."""
-    of = ("script", "train_text_encoder", "stop_text_encoder_training")
-    stop = s["stop_text_encoder_training"]
-    text = stop is None or stop > 0 if s["script"] in (None, "train_db.py") else bool(s["train_text_encoder"])
-    yield Taken("adapter.kind", "full", ("script",))
-    yield Taken("adapter.text", text, of)
-    if stop and stop > 0:
-        yield s.note("stop_text_encoder_training", "missing", "the text encoder learns to the end")
 
 
 def _spoken(s: Settings, args: Settings, kind: str, *, lycoris: bool) -> Iterator[Outcome]:
@@ -241,14 +227,14 @@ def _extra(s: Settings, args: Settings, kind: str, values: Values, done: Collect
         if name in done or (name == "preset" and args[name] not in PRESETS):
             continue
         if name in _HANDLED:
-            yield args.note(name, "taken", "", to=option.to)
+            yield args.note(name, "taken", "", to=option.to, off=args.is_off(name))
         elif option.fate != "taken":
             yield args.note(name, option.fate, option.how, off=args.is_off(name))
         elif not option.to[0].startswith("adapter."):
             yield Taken(option.to[0], args[name], OF)
         elif (field := option.to[0].removeprefix("adapter.")).split(".")[0] in known:
             values[field] = (args[name], OF)
-            yield args.note(name, "taken", "", to=option.to)
+            yield args.note(name, "taken", "", to=option.to, off=args.is_off(name))
         else:
             yield args.note(name, "no effect", f"adapter.kind = {kind!r} has no {field}", off=args.is_off(name))
     yield Taken("adapter.kind", kind, ("network_module", "network_args"))

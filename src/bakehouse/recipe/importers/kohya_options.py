@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from bakehouse.recipe.importers import kohya_network as network
+from bakehouse.recipe.importers import kohya_rates as rate
 from bakehouse.recipe.importers import kohya_rules as rules
 from bakehouse.recipe.importers import kohya_schedules as schedules
 from bakehouse.recipe.importers.kohya_samples import samples
@@ -297,7 +298,7 @@ GROUPS: Mapping[str, dict[str, Option]] = {
             "optimizer.lr",
             "optimizer.text_lr",
             default=2e-6,
-            rule=rules.rates,
+            rule=rate.rates,
             how="for what has no rate of its own; 2e-6 where it is not given, as there",
         ),
         taken("max_grad_norm", "float", "train.max_grad_norm", default=1.0, rule=network.clipping),
@@ -379,14 +380,14 @@ GROUPS: Mapping[str, dict[str, Option]] = {
         no_effect("cpu_offload_checkpointing", "flag", "`train.gradient_checkpointing` recomputes; nothing is moved"),
         missing("no_metadata", "flag", "a file always carries its recipe"),
         always("save_model_as", "text", "safetensors, which cannot carry code", "safetensors"),
-        taken("unet_lr", "float", "optimizer.lr", "adapter.unet", rule=rules.rates, how="0 leaves the UNet alone"),
+        taken("unet_lr", "float", "optimizer.lr", "adapter.unet", rule=rate.rates, how="0 leaves the UNet alone"),
         taken(
             "text_encoder_lr",
             "list",
             "optimizer.text_lr",
             "adapter.text",
-            rule=rules.rates,
-            how="0 leaves the text encoder alone; of several the first",
+            rule=rate.rates,
+            how="0 leaves the text encoder alone; of several the first counts, as there",
         ),
         taken("fp8_base_unet", "flag", "model.quantize", rule=rules.quantize, how="`int8`, which every device can do"),
         taken("network_weights", "text", "adapter.start", rule=network.start),
@@ -430,11 +431,11 @@ GROUPS: Mapping[str, dict[str, Option]] = {
             "int",
             "adapter.text",
             rule=network.network,
-            how="-1 leaves the text encoder alone; another number is not understood",
+            how="of train_db.py: -1 and 0 leave the text encoder alone; it cannot stop on the way",
         ),
-        taken("learning_rate_te", "float", "optimizer.text_lr", rule=rules.rates),
-        taken("learning_rate_te1", "float", "optimizer.text_lr", rule=rules.rates),
-        taken("learning_rate_te2", "float", "optimizer.text_lr", rule=rules.rates, how="one rate for both"),
+        taken("learning_rate_te", "float", "optimizer.text_lr", rule=rate.rates),
+        taken("learning_rate_te1", "float", "optimizer.text_lr", rule=rate.rates),
+        taken("learning_rate_te2", "float", "optimizer.text_lr", rule=rate.rates, how="one rate for both"),
         no_effect("diffusers_xformers", "flag", "`train.attention` says whose kernel"),
         no_effect("no_token_padding", "flag", "prompts are padded as the models were trained"),
         always("use_safetensors", "flag", "safetensors, which cannot carry code"),

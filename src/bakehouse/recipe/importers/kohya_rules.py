@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from bakehouse.recipe.importers.table import Outcome, Settings, Taken, literal, place_of
@@ -178,42 +177,6 @@ def saving(s: Settings) -> Iterator[Outcome]:
         # kohya counts steps here, not files.
         kept = max(1, s["save_last_n_steps"] // steps)
         yield Taken("save.keep_last", kept, ("save_last_n_steps", "save_every_n_steps"))
-
-
-# --- rates ------------------------------------------------------------------------------------------------------------
-
-
-def parts(s: Settings) -> tuple[bool, bool]:
-    """Whether the UNet and the text encoder learn; a rate of 0 is off."""
-    rates = text_rates(s)
-    text = not s["network_train_unet_only"] and (not rates or any(rates))
-    unet = not s["network_train_text_encoder_only"] and s["unet_lr"] != 0
-    return unet, text
-
-
-def text_rates(s: Settings) -> list[float]:
-    """The text encoders' rates, one each; empty where they take the general one."""
-    full = [s[name] for name in ("learning_rate_te", "learning_rate_te1", "learning_rate_te2")]
-    return [float(x) for x in [*(s["text_encoder_lr"] or []), *full] if x not in (None, "")]
-
-
-def rates(s: Settings) -> Iterator[Outcome]:
-    """unet_lr and text_encoder_lr, or learning_rate for both."""
-    unet, text = parts(s)
-    general = s["learning_rate"]
-    if unet:
-        own = s.given("unet_lr") and s["unet_lr"]
-        yield Taken("optimizer.lr", s["unet_lr"] if own else general, ("unet_lr",) if own else ("learning_rate",))
-    if not text:
-        return
-    of = text_rates(s)
-    value = next((r for r in of if r), general)
-    source = "text_encoder_lr" if of else "learning_rate"
-    yield Taken("optimizer.text_lr", value, (source,))
-    if not unet:
-        yield Taken("optimizer.lr", value, (source,))
-    if len({r for r in of if r}) > 1 or (len(of) > 1 and 0 in of):
-        yield s.note("text_encoder_lr", "missing", f"the text encoders learn at one rate: {value:g} is used for all")
 
 
 # --- optimizer --------------------------------------------------------------------------------------------------------

@@ -124,14 +124,17 @@ class Settings:
         option = self.options.get(name)
         if option is None:
             why = did_you_mean(name, self.options).removeprefix("; ") or f"{self.peer} has no such option that is known"
-            self.notes.append(Note(item.said, item.value, "unknown", why))
+            off = item.value is False or item.value in ("", None)
+            self.notes.append(Note(item.said, item.value, "unknown", why, off=off))
             return
         if item.value is None or (item.value == "" and option.kind != "text"):
             return
         try:
             self.values[name] = parsed(item.value, option.kind)
-        except (ValueError, SyntaxError):
-            self.notes.append(Note(item.said, item.value, "unknown", f"it should be {_ARTICLES[option.kind]}"))
+        except (ValueError, TypeError, OverflowError):
+            several = isinstance(item.value, (list, tuple)) and len(item.value) > 1
+            wanted = "one value, and it has several" if several else _ARTICLES[option.kind]
+            self.notes.append(Note(item.said, item.value, "unknown", f"it should be {wanted}"))
 
     def __getitem__(self, name: str) -> Any:
         if name in self.values:
@@ -156,9 +159,14 @@ class Settings:
         return ", ".join(given) if given else f"{self.peer}'s default of {names[0]}"
 
     def is_off(self, name: str) -> bool:
-        """Whether the given value says what is so anyway."""
+        """Whether the given value says what is so anyway: the default, nothing, or no to what is off; where the option is
+        taken over, 0 is a value."""
         value, option = self.values.get(name), self.options[name]
-        return value == option.default or value in (None, False, "", 0, (), [], {}) or value == [None]
+        if value == option.default or value in ([], [None]):
+            return True
+        if option.fate == "taken":
+            return value in (None, "") or (value is False and not option.default)
+        return value in (None, False, "", 0, (), {})
 
 
 _ARTICLES = {
@@ -178,22 +186,29 @@ def parsed(value: Any, kind: Kind) -> Any:
     Raises:
         ValueError: it cannot be meant as that type.
     """
+    if kind not in ("list", "any"):
+        value = _single(value)
     match kind:
         case "flag":
             return value if isinstance(value, bool) else _flag(str(value))
-        case "int" | "float" | "text" if isinstance(value, (list, tuple, dict)) and len(value) != 1:
-            raise ValueError(value)
         case "int":
-            return _whole(value[0] if isinstance(value, (list, tuple)) else value)
+            return _whole(value)
         case "float":
-            text = str(value[0] if isinstance(value, (list, tuple)) else value).strip()
-            return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+            return float(str(value).strip().removesuffix("%")) / (100 if str(value).strip().endswith("%") else 1)
         case "text":
-            return str(value[0] if isinstance(value, (list, tuple)) else value)
+            return str(value)
         case "list":
             return list(value) if isinstance(value, (list, tuple)) else [value]
         case "any":
             return value
+
+
+def _single(value: Any) -> Any:
+    if not isinstance(value, (list, tuple, dict)):
+        return value
+    if isinstance(value, dict) or len(value) != 1:
+        raise ValueError(value)
+    return value[0]
 
 
 def _flag(text: str) -> bool:
@@ -203,8 +218,10 @@ def _flag(text: str) -> bool:
 
 
 def _whole(value: Any) -> int:
+    with contextlib.suppress(ValueError):
+        return int(str(value))  # exact, however long
     number = float(value)
-    if number != int(number):
+    if not number.is_integer():
         raise ValueError(value)
     return int(number)
 
