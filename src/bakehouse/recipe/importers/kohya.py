@@ -11,23 +11,12 @@ from bakehouse.recipe.importers.document import Document, open_document
 from bakehouse.recipe.importers.draft import Draft
 from bakehouse.recipe.importers.kohya_dataset import OWN, SHARED, Subset, images_of, subsets_of
 from bakehouse.recipe.importers.kohya_options import GROUPS, KOHYA
+from bakehouse.recipe.importers.kohya_others import refuse_others, trained_by, without_others
 from bakehouse.recipe.importers.result import Note
 from bakehouse.recipe.importers.table import Given, Settings, convert
 
 TITLE = "kohya sd-scripts"
 SCRIPTS = ("train_network.py", "sdxl_train_network.py", "train_db.py", "fine_tune.py", "sdxl_train.py")
-_OTHERS = (
-    "flux",
-    "sd3",
-    "lumina",
-    "chroma",
-    "anima",
-    "hunyuan",
-    "textual_inversion",
-    "control_net",
-    "controlnet",
-    "lllite",
-)
 _SUBSETS = frozenset(OWN) - set(GROUPS["Masks"])
 """Keys that mean something in a dataset file alone."""
 LAUNCHER = "`bakehouse train` starts by itself"
@@ -36,7 +25,7 @@ LAUNCHER = "`bakehouse train` starts by itself"
 def knows(document: Document) -> bool:
     """Whether the document is kohya's."""
     if (command := document.command) is not None:
-        return command.script in SCRIPTS or any(part in command.script for part in _OTHERS)
+        return command.script in SCRIPTS or bool(trained_by(command.script))
     if document.format != "toml":
         return False
     if is_dataset(document.table):
@@ -98,8 +87,9 @@ def _from_command(document: Document, notes: list[Note]) -> dict[str, Given]:
     command = document.command
     assert command is not None
     if command.script not in SCRIPTS:
+        what = trained_by(command.script) or "what bakehouse does not"
         hint = f"understood are {', '.join(SCRIPTS)}"
-        raise UsageError(f"{document.path}: {command.script} trains what bakehouse does not", hint=hint)
+        raise UsageError(f"{document.path} calls {command.script}, which trains {what}", hint=hint)
     notes += [Note(f"accelerate --{k}", v, "no effect", LAUNCHER) for k, v in command.launcher.items()]
     notes += [Note(word, True, "unknown", "it belongs to no option") for word in command.stray]
     given = {k: Given(v, f"--{k}") for k, v in command.options.items()}
@@ -141,12 +131,20 @@ def draft_of(
 
     Args:
         only_images: there is a dataset file and nothing else, so the training itself is left to the plan.
+
+    Raises:
+        UsageError: they train something else than LoRAs and whole models of SD 1.x, 2.x and SDXL.
     """
+    refuse_others(given)
+    given, theirs = without_others(given)
     named = Settings(KOHYA, given, peer="kohya", folder=folder)
+    if repeats := given.get("dataset_repeats"):  # of subsets that say none
+        subsets = [Subset({"num_repeats": repeats, **x.given}, x.folder) for x in subsets]
     images = images_of(named, subsets)
     misplaced = [k for k in given if k in _SUBSETS]
     notes = [
         *notes,
+        *theirs,
         *(Note(given[k].said, given[k].value, "unknown", "belongs into a dataset file") for k in misplaced),
     ]
     own = {k: v for k, v in given.items() if k not in _SUBSETS}

@@ -13,7 +13,7 @@ from bakehouse.recipe.importers.kohya import LAUNCHER, draft_of, named_dataset
 from bakehouse.recipe.importers.kohya_gui_options import TYPES, network_arguments, options_of
 from bakehouse.recipe.importers.kohya_gui_window import Tab, Window, window_of
 from bakehouse.recipe.importers.result import Note
-from bakehouse.recipe.importers.table import Given, Option, always, elsewhere, missing, no_effect, table, taken
+from bakehouse.recipe.importers.table import Given, Option, always, missing, no_effect, table, taken
 
 TITLE = "kohya_ss GUI"
 
@@ -66,7 +66,6 @@ OWN: dict[str, Option] = table(
     missing("dynamo_mode", "text", "compiled in the usual mode"),
     missing("dynamo_use_dynamic", "flag", "compiled for fixed shapes"),
     missing("dynamo_use_fullgraph", "flag", "compiled in parts where it must be"),
-    elsewhere("train_inpainting", "flag", "inpainting models are not trained"),
 )
 """Keys that the GUI has besides kohya's, and those that mean something else there."""
 

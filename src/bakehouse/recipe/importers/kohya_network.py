@@ -8,6 +8,7 @@ from typing import Any
 
 from bakehouse.adapters import AdapterSpec
 from bakehouse.adapters.adapter import AdapterSpecBase
+from bakehouse.core.errors import UsageError
 from bakehouse.recipe.importers.kohya_blocks import (
     BLOCK_RATES,
     BLOCK_SIZES,
@@ -155,9 +156,9 @@ def network(s: Settings) -> Iterator[Outcome]:
     algorithm = str(args["algo"] or "").lower()
     kind = ALGORITHMS.get(algorithm) if algorithm else MODULES.get(module)
     if kind not in kinds():
-        why = f"kinds of adapters are {', '.join(kinds())}; a LoRA is trained"
-        yield s.note("network_args" if algorithm else "network_module", "missing", why)
-        kind = "lora"
+        asked, known = (f"algo={algorithm}", ALGORITHMS) if algorithm else (f"network_module = {module!r}", MODULES)
+        hint = f"known are {', '.join(known)}; with one of them in its place the rest can be imported"
+        raise UsageError(f"{asked} trains what bakehouse does not know", hint=hint)
     quiet = {item.said for item in args.raw.values() if item.quiet}
     outcomes = _spoken(s, args, kind, lycoris=not module.startswith("networks."))
     yield from (o for o in outcomes if not (isinstance(o, Note) and o.key in quiet))
@@ -193,6 +194,8 @@ def _spoken(s: Settings, args: Settings, kind: str, *, lycoris: bool) -> Iterato
     if s["network_module"] == "networks.lora_fa":
         values["lora_fa"] = (True, ("network_module",))
     values |= _convolutions(s, args, lycoris=lycoris)
+    values |= _lora_plus(args, unet=unet, text=values["text"][0])
+    yield from _uneven_lora_plus(args, unet=unet, text=values["text"][0])
     passed = unread(args, s["network_module"] or "networks.lora")
     values |= {} if passed else block_values(s, args)
     values |= rotation_values(s, args, kind, lycoris=lycoris)
@@ -213,7 +216,26 @@ def _convolutions(s: Settings, args: Settings, *, lycoris: bool) -> Values:
     return {"targets": ("full", OF), "conv_rank": (rank, OF), "conv_alpha": (alpha, OF)}
 
 
-_HANDLED = ("algo", "preset", "conv_dim", "conv_alpha", *BLOCK_SIZES, *BLOCK_RATES, "enable_all_linear", "enable_conv")
+def _lora_plus(args: Settings, *, unet: bool, text: bool) -> Values:
+    """One ratio for all that learns: that of the UNet, which is the general one where it has none of its own."""
+    if not args.given(*LORA_PLUS):
+        return {}
+    ratio = args[f"loraplus_{'unet' if unet else 'text_encoder'}_lr_ratio"] or args["loraplus_lr_ratio"]
+    return {"lora_plus_ratio": (ratio or 1.0, OF)}
+
+
+def _uneven_lora_plus(args: Settings, *, unet: bool, text: bool) -> Iterator[Outcome]:
+    """A note where the parts have other ratios there."""
+    general = args["loraplus_lr_ratio"]
+    of_parts = [args["loraplus_unet_lr_ratio"] or general, args["loraplus_text_encoder_lr_ratio"] or general]
+    if unet and text and of_parts[0] != of_parts[1]:
+        name = next(n for n in reversed(LORA_PLUS) if args.given(n))
+        shown = " and ".join(f"{r or 1:g}" for r in of_parts)
+        yield args.note(name, "missing", f"UNet and text encoder have one ratio, {of_parts[0] or 1:g}; there {shown}")
+
+
+LORA_PLUS = ("loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio")
+_HANDLED = (*LORA_PLUS, "algo", "preset", "conv_dim", "conv_alpha", *BLOCK_SIZES, *BLOCK_RATES, "enable_all_linear", "enable_conv")
 
 
 def _extra(s: Settings, args: Settings, kind: str, values: Values, done: Collection[str]) -> Iterator[Outcome]:

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from bakehouse.data.buckets import make_buckets
+from bakehouse.recipe.importers.result import Fate
 from bakehouse.recipe.importers.table import Outcome, Settings, Taken, literal, place_of
 from bakehouse.recipe.optim import OPTIMIZERS, OptimizerSpec
 
@@ -57,10 +59,22 @@ def side_of(value: Any) -> tuple[int, bool]:
     Raises:
         ValueError: it is no size.
     """
+    width, height = sizes_of(value)
+    return math.isqrt(width * height), width == height
+
+
+def sizes_of(value: Any) -> tuple[int, int]:
+    """Width and height of `512`, `"512,768"` or `[512, 768]`.
+
+    Raises:
+        ValueError: it is no size.
+    """
     parts = value if isinstance(value, (list, tuple)) else re.split(r"[,xX]", str(value))
     sides = [int(float(p)) for p in parts]
     width, height = sides if len(sides) == 2 else sides * 2
-    return math.isqrt(width * height), width == height
+    if width < 1 or height < 1:
+        raise ValueError(f"{value} is no size")
+    return width, height
 
 
 def resolution(s: Settings) -> Iterator[Outcome]:
@@ -72,9 +86,22 @@ def resolution(s: Settings) -> Iterator[Outcome]:
     except ValueError:
         yield s.note("resolution", "unknown", "it should be 512, or 512,768")
         return
+    if square:
+        yield Taken("buckets.resolution", side, ("resolution",))
+        return
+    side = _square(s, side) if s["enable_bucket"] else side
     yield Taken("buckets.resolution", side, ("resolution",))
-    if not square:
-        yield s.note("resolution", "taken", f"used as a square of the same area: {side}", to=("buckets.resolution",))
+    fate: Fate = "taken" if s["enable_bucket"] else "missing"
+    why = "used as a square of the same area" if s["enable_bucket"] else "without buckets every image becomes a square"
+    yield s.note("resolution", fate, f"{why}: {side}", to=("buckets.resolution",))
+
+
+def _square(s: Settings, side: int) -> int:
+    """The side whose square has the buckets of that area: rounded down where it can be, else up."""
+    step = max(1, s["bucket_reso_steps"])
+    least, most = max(step, s["min_bucket_reso"] // step * step), -(-s["max_bucket_reso"] // step) * step
+    theirs = make_buckets(sizes_of(s["resolution"]), least, most, step)
+    return next((x for x in (side, side + 1) if make_buckets(x, least, most, step) == theirs), side)
 
 
 def buckets(s: Settings) -> Iterator[Outcome]:

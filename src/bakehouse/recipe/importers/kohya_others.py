@@ -1,0 +1,89 @@
+"""What kohya trains besides LoRAs and whole models of SD 1.x, 2.x and SDXL: known, so that it is refused by its name."""
+
+from __future__ import annotations
+
+import functools
+import tomllib
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
+
+from bakehouse.core.errors import UsageError
+from bakehouse.recipe.importers.result import Note
+from bakehouse.recipe.importers.table import Given
+
+_HINT = "bakehouse trains LoRAs and whole models of Stable Diffusion 1.x, 2.x and SDXL"
+
+_BY_SCRIPT: tuple[tuple[str, str], ...] = (
+    ("textual_inversion", "an embedding (textual inversion)"),
+    ("lllite", "a ControlNet-LLLite"),
+    ("control_net", "a ControlNet"),
+    ("controlnet", "a ControlNet"),
+    ("leco", "a slider from prompts (LECO)"),
+    ("flux", "Flux"),
+    ("sd3", "Stable Diffusion 3"),
+    ("lumina", "Lumina"),
+    ("chroma", "Chroma"),
+    ("anima", "Anima"),
+    ("hunyuan", "HunyuanImage"),
+)
+_BY_MODULE: Mapping[str, str] = {
+    "networks.lora_flux": "Flux",
+    "networks.oft_flux": "Flux",
+    "networks.lora_sd3": "Stable Diffusion 3",
+    "networks.lora_lumina": "Lumina",
+    "networks.lora_anima": "Anima",
+    "networks.lora_hunyuan_image": "HunyuanImage",
+}
+_BY_KEY: Mapping[str, str] = {
+    "cond_emb_dim": "a ControlNet-LLLite",
+    "control_net_lr": "a ControlNet",
+    "controlnet_model_name_or_path": "a ControlNet",
+    "token_string": "an embedding (textual inversion)",
+    "init_word": "an embedding (textual inversion)",
+    "num_vectors_per_token": "an embedding (textual inversion)",
+    "clip_g": "Stable Diffusion 3",
+    "gemma2": "Lumina",
+    "qwen3": "Anima",
+    "byt5": "HunyuanImage",
+    "ae": "Flux",
+    "t5xxl": "Flux or Stable Diffusion 3",
+    "train_inpainting": "an inpainting model",
+}
+"""Options without which these are not trained, and that nothing else has."""
+
+
+def trained_by(script: str) -> str:
+    """What a script of kohya's trains that bakehouse does not; empty where it is none that is known."""
+    return next((what for part, what in _BY_SCRIPT if part in script), "")
+
+
+def refuse_others(given: Mapping[str, Given], where: str = "these settings") -> None:
+    """Refuses what is another kind of training, by its script, its network or the files that it needs.
+
+    Raises:
+        UsageError: with what it trains.
+    """
+    values = {k: v.value for k, v in given.items()}
+    what = trained_by(str(values.get("script") or "")) or _BY_MODULE.get(str(values.get("network_module")), "")
+    key = next((k for k in _BY_KEY if values.get(k)), "")
+    if what := what or (_BY_KEY[key] if key else ""):
+        reason = f" ({given[key].said})" if key and what == _BY_KEY[key] else ""
+        raise UsageError(f"{where} train {what}{reason}", hint=_HINT)
+
+
+@functools.cache
+def _defaults() -> Mapping[str, Any]:
+    text = resources.files("bakehouse.recipe.importers").joinpath("kohya_others.toml").read_text("utf-8")
+    return dict(tomllib.loads(text)["defaults"])
+
+
+def without_others(given: Mapping[str, Given]) -> tuple[dict[str, Given], list[Note]]:
+    """Options without those of other models, and a note on each of these."""
+    theirs = {k: item for k, item in given.items() if k in _defaults()}
+    notes = [
+        Note(item.said, item.value, "no effect", "belongs to other models", off=not item.value or item.value in _defaults()[k])
+        for k, item in theirs.items()
+        if not item.quiet
+    ]
+    return {k: v for k, v in given.items() if k not in theirs}, notes
