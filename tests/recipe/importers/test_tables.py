@@ -121,6 +121,7 @@ def test_the_page_says_what_the_tables_say():
             assert f"| `{name}` |" in text
 
 
+MODULE = {"network_module": '"networks.dylora"'}
 SAMPLES = {"flag": "true", "int": "3", "float": "0.5", "text": '"fp16"', "list": "[1e-5]", "any": '"2,4"'}
 
 
@@ -133,6 +134,6 @@ def test_no_option_is_passed_over_in_silence(imported, name):
         pytest.skip("is refused: see test_kohya_others.py")
     extra = "" if name == "train_data_dir" else 'train_data_dir = "img"\n'
     made = imported(
-        f"{extra}network_dim = 4\n{'' if name == 'network_dim' else f'{name} = {SAMPLES[KOHYA[name].kind]}'}\n"
+        f"{extra}network_dim = 4\n{'' if name == 'network_dim' else f'{name} = {MODULE.get(name, SAMPLES[KOHYA[name].kind])}'}\n"
     )
     assert any(note.key == name for note in made.notes)

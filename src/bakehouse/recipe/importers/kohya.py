@@ -20,6 +20,8 @@ SCRIPTS = ("train_network.py", "sdxl_train_network.py", "train_db.py", "fine_tun
 _SUBSETS = frozenset(OWN) - set(GROUPS["Masks"])
 """Keys that mean something in a dataset file alone."""
 LAUNCHER = "`bakehouse train` starts by itself"
+_KNOWN_SHARE = 4
+"""At least one key in so many is kohya's in a file of kohya's: misspelt ones are named, another program's file is refused."""
 
 
 def knows(document: Document) -> bool:
@@ -32,7 +34,8 @@ def knows(document: Document) -> bool:
         return True
     names = {k for k, v in document.table.items() if not isinstance(v, Mapping)}
     names |= {k for v in document.table.values() if isinstance(v, Mapping) for k in v}
-    return bool(names & set(KOHYA) - {"seed", "script"})
+    theirs = names & set(KOHYA) - {"seed", "script"}
+    return len(theirs) > len(names) / _KNOWN_SHARE
 
 
 def is_dataset(data: Mapping[str, Any]) -> bool:
@@ -165,4 +168,4 @@ def draft_of(
 def _is_said_of_images(key: str, settings: Settings) -> bool:
     decided = {k for name in SHARED for k in settings.options[name].to}
     batch = key != "train.batch" or settings.given("batch_size")
-    return batch and (key in decided or key.split(".")[0] == "prior")
+    return batch and (key in decided or key.split(".")[0] in ("prior", "evaluate"))
