@@ -13,7 +13,9 @@ from bakehouse.recipe.importers.script import Line, Script, lines_of, shell_of
 
 _SCRIPT = re.compile(r"(?:.*[/\\])?(\w*(?:train|tune|textual_inversion)\w*)\.py", re.IGNORECASE)
 _LAUNCHED = re.compile(r"\baccelerate(?:\.exe)?[\"']?\s+launch\b|\baccelerate\.commands\.launch\b", re.IGNORECASE)
-_NO_CALL = re.compile(r"^\s*(?:#|::|(?:rem|@?echo|print|write-(?:host|output)|git|wget|curl|cp|mv|sed|cat|pip)\b)", re.IGNORECASE)
+_NO_CALL = re.compile(
+    r"^\s*(?:#|::|(?:rem|@?echo|print|write-(?:host|output)|git|wget|curl|cp|mv|sed|cat|pip)\b)", re.IGNORECASE
+)
 """Lines that name a script without running it."""
 _ENDS = ("&&", "||", "|", ";", "&", ">", ">>", "2>&1", "*>", "}")
 """Words behind which another command begins."""

@@ -20,7 +20,9 @@ Format = Literal["toml", "json", "yaml", "command"]
 
 _DATA = (".toml", ".json", ".yaml", ".yml")
 _CODE = (".py", ".ipynb", ".sh", ".bat", ".cmd", ".ps1")
-_WANTED = "give a .toml, .json or .yaml file, or a script with a line such as `accelerate launch train_network.py --...`"
+_WANTED = (
+    "give a .toml, .json or .yaml file, or a script with a line such as `accelerate launch train_network.py --...`"
+)
 _WRITE_OUT = (
     "write out the command that it runs, `accelerate launch train_network.py --...`, and import that, "
     "or import the settings file that it makes for the trainer"

@@ -21,7 +21,7 @@ _SUBSETS = frozenset(OWN) - set(GROUPS["Masks"])
 """Keys that mean something in a dataset file alone."""
 LAUNCHER = "`bakehouse train` starts by itself"
 _KNOWN_SHARE = 4
-"""At least one key in so many is kohya's in a file of kohya's: misspelt ones are named, another program's file is refused."""
+"""More than one key in so many is kohya's in a file of kohya's: some may be misspelt, or another program's."""
 
 
 def knows(document: Document) -> bool:
@@ -159,7 +159,7 @@ def draft_of(
     if only_images:
         values = {k: v for k, v in values.items() if _is_said_of_images(k, settings)}
         origins = {k: v for k, v in origins.items() if k in values or k.startswith("concepts.")}
-    # What is said of one option by its folder, or by the program that saved the settings, is not said again by the table.
+    # What its folder or the program that saved the settings says of an option is not said again by the table.
     spoken = {n.key for n in images.notes} | {n.key for n in notes if n.fate == "taken"}
     merged = [*notes, *images.notes, *(n for n in said if n.key not in spoken or n.is_lost)]
     return Draft(values, images.concepts, origins, merged)

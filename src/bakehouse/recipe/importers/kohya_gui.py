@@ -22,7 +22,9 @@ _OLD = "of old versions: today's GUI passes over it"
 OWN: dict[str, Option] = table(
     taken("LoRA_type", "text", "adapter.kind"),
     taken("LyCORIS_preset", "text", "adapter.targets"),
-    taken("epoch", "int", "train.steps", "train.epochs", how="steps, as the GUI counts them; epochs without the images"),
+    taken(
+        "epoch", "int", "train.steps", "train.epochs", how="steps, as the GUI counts them; epochs without the images"
+    ),
     taken("max_resolution", "text", "buckets.resolution"),
     taken("optimizer", "text", "optimizer.name"),
     taken("lr_warmup", "float", "schedule.warmup", how="per cent there, a share here"),
@@ -120,7 +122,9 @@ def _tab(data: Mapping[str, Any]) -> Tab:
         UsageError: a tab that trains an embedding.
     """
     if {"num_vectors_per_token", "token_string", "init_word"} & set(data):
-        raise UsageError("these settings train an embedding (textual inversion)", hint="bakehouse trains LoRAs and models")
+        raise UsageError(
+            "these settings train an embedding (textual inversion)", hint="bakehouse trains LoRAs and models"
+        )
     if "LoRA_type" in data:
         return "lora"
     return "finetune" if {"image_folder", "train_dir", "dataset_repeats"} & set(data) else "dreambooth"
@@ -136,7 +140,7 @@ def _refuse_others(window: Window) -> None:
 
 
 def _note(key: str, window: Window, given: Mapping[str, Given]) -> Note | None:
-    """What becomes of a key that kohya does not get, or gets under another name; None where kohya's own note will say it."""
+    """What becomes of a key that kohya does not get, or under another name; None where kohya's own table says it."""
     value, option = window.data[key], OWN.get(key)
     off = window.is_default(key) or not value
     passed = any(key == item.said for item in given.values())

@@ -59,7 +59,15 @@ _ALL = (
     *("train_batch_size", "train_inpainting", "v2", "v_parameterization", "wandb_api_key", "wandb_run_name"),
     *("weighted_captions", "multires_noise_discount", "noise_offset_random_strength"),
 )
-_WITH_IMAGES = ("enable_bucket", "lr_scheduler_power", "max_grad_norm", "prior_loss_weight", "reg_data_dir", "train_data_dir", "vae")
+_WITH_IMAGES = (
+    "enable_bucket",
+    "lr_scheduler_power",
+    "max_grad_norm",
+    "prior_loss_weight",
+    "reg_data_dir",
+    "train_data_dir",
+    "vae",
+)
 """Of the LoRA and the DreamBooth tab."""
 _OF_MODELS = ("fused_backward_pass",)
 _OF_TAB: Mapping[str, tuple[str, ...]] = {
@@ -83,7 +91,7 @@ _RENAMED = {"max_resolution": "resolution", "optimizer": "optimizer_type"}
 
 
 def options_of(window: Window, folder: Path) -> dict[str, Given]:
-    """kohya's options, as the tab hands them on; those that the window decides by itself are quiet."""
+    """Kohya's options, as the tab hands them on; those that the window decides by itself are quiet."""
     keys = [*_ALL, *_OF_TAB[window.tab], *_RENAMED]
     passed = {_RENAMED.get(k, k): window.given(k, window[k]) for k in keys if k in window.values}
     passed |= {k: window.given(k, window[k]) for k in _UNLESS_0 if k in window.values and number(window[k])}
@@ -91,8 +99,11 @@ def options_of(window: Window, folder: Path) -> dict[str, Given]:
         passed[name] = window.given(key, value)
     # The LoRA tab takes 0 for "not given", as Python's 0 == False.
     empty: tuple[Any, ...] = ("", False, None) if window.tab == "lora" else ()
-    kept = {k: v for k, v in passed.items() if v.value is False and not v.quiet or v.value not in (*empty, "", None)}
-    kept = {k: v for k, v in kept.items() if v.value is not False or k in window.data}
+    kept = {
+        k: v
+        for k, v in passed.items()
+        if (k in window.data if v.value is False else v.value not in (*empty, "", None))  # a flag's no is the user's
+    }
     if window.tab == "lora":
         kept["max_data_loader_n_workers"] = passed["max_data_loader_n_workers"]
     return kept
@@ -123,7 +134,10 @@ def _derived(w: Window) -> _Made:
     if w.tab != "finetune":
         cycles = w["lr_scheduler_num_cycles"]
         empty = cycles in ("", None)
-        yield "lr_scheduler_num_cycles", ("epoch", w["epoch"]) if empty else ("lr_scheduler_num_cycles", whole(cycles, 1))
+        yield (
+            "lr_scheduler_num_cycles",
+            ("epoch", w["epoch"]) if empty else ("lr_scheduler_num_cycles", whole(cycles, 1)),
+        )
     if w["train_inpainting"]:
         yield from ((name, ("train_inpainting", False)) for name in ("cache_latents", "cache_latents_to_disk"))
 
@@ -162,7 +176,7 @@ def _rates(w: Window) -> _Made:
 
 
 def _length(w: Window, folder: Path) -> _Made:
-    """The GUI makes steps of its epochs, from the images that it finds, unless steps or kohya's own epochs are given."""
+    """Steps, which the GUI counts from its epochs and the images; or the steps or kohya's epochs that are given."""
     if whole(w["max_train_epochs"]) or whole(w["max_train_steps"]) or w["dataset_config"]:
         halved = w.tab == "finetune" and w["flip_aug"] and not w["dataset_config"]
         if halved and (steps := whole(w["max_train_steps"])):
@@ -182,7 +196,9 @@ def _length(w: Window, folder: Path) -> _Made:
 def _shown(w: Window, folder: Path) -> int:
     """Images that an epoch shows, as the GUI counts them; 0 where they are not on this machine."""
     if w.tab == "finetune":
-        return _images(located(str(w["image_folder"]), folder)) * whole(w["dataset_repeats"]) if w["image_folder"] else 0
+        return (
+            _images(located(str(w["image_folder"]), folder)) * whole(w["dataset_repeats"]) if w["image_folder"] else 0
+        )
     root = located(str(w["train_data_dir"]), folder)
     if not w["train_data_dir"] or not root.is_dir():
         return 0
@@ -232,7 +248,7 @@ _IF_SET: Mapping[str, tuple[str, ...]] = {
 
 
 def network_arguments(w: Window) -> dict[str, Given]:
-    """kohya's `network_args`, as the LoRA type hands them on; notes the keys in `handed_on`."""
+    """Kohya's `network_args`, as the LoRA type hands them on; notes the keys in `handed_on`."""
     if w.tab != "lora":
         return {}
     kind = w["LoRA_type"]

@@ -14,10 +14,41 @@ from bakehouse.recipe.importers.table import Given
 Tab = Literal["lora", "dreambooth", "finetune"]
 
 _OF_OTHER_MODELS = (
-    *("flux1_", "flux_", "sd3_", "lumina_", "hunyuan_", "anima_", "t5xxl", "clip_l", "clip_g", "img_", "txt_", "single_"),
-    *("double_", "ae", "guidance_scale", "train_t5", "train_double", "train_single", "train_blocks", "split_", "in_dims"),
+    *(
+        "flux1_",
+        "flux_",
+        "sd3_",
+        "lumina_",
+        "hunyuan_",
+        "anima_",
+        "t5xxl",
+        "clip_l",
+        "clip_g",
+        "img_",
+        "txt_",
+        "single_",
+    ),
+    *(
+        "double_",
+        "ae",
+        "guidance_scale",
+        "train_t5",
+        "train_double",
+        "train_single",
+        "train_blocks",
+        "split_",
+        "in_dims",
+    ),
     *("apply_t5", "mem_eff_save", "cpu_offload", "blocks_to_swap", "blockwise_", "show_timesteps", "ggpo_"),
-    *("train_lora_ggpo", "discrete_flow", "model_prediction_type", "timestep_sampling", "model_type", "logit_", "mode_scale"),
+    *(
+        "train_lora_ggpo",
+        "discrete_flow",
+        "model_prediction_type",
+        "timestep_sampling",
+        "model_type",
+        "logit_",
+        "mode_scale",
+    ),
     *("pos_emb", "save_clip", "save_t5xxl", "weighting_scheme", "enable_all_linear"),
 )
 _WHOLE: Mapping[str, int] = {

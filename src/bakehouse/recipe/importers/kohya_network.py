@@ -235,7 +235,17 @@ def _uneven_lora_plus(args: Settings, *, unet: bool, text: bool) -> Iterator[Out
 
 
 LORA_PLUS = ("loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio")
-_HANDLED = (*LORA_PLUS, "algo", "preset", "conv_dim", "conv_alpha", *BLOCK_SIZES, *BLOCK_RATES, "enable_all_linear", "enable_conv")
+_HANDLED = (
+    *LORA_PLUS,
+    "algo",
+    "preset",
+    "conv_dim",
+    "conv_alpha",
+    *BLOCK_SIZES,
+    *BLOCK_RATES,
+    "enable_all_linear",
+    "enable_conv",
+)
 
 
 def _extra(s: Settings, args: Settings, kind: str, values: Values, done: Collection[str]) -> Iterator[Outcome]:

@@ -55,7 +55,9 @@ GROUPS: Mapping[str, dict[str, Option]] = {
         no_effect("cache_info", "flag", "images are known by their content; what is known of them is kept"),
         taken("shuffle_caption", "flag", "captions.shuffle"),
         taken("caption_separator", "text", "captions.separator", default=","),
-        always("caption_extension", "text", "`.txt`, `.caption` and `.json` are all found", ".caption", rules.extension),
+        always(
+            "caption_extension", "text", "`.txt`, `.caption` and `.json` are all found", ".caption", rules.extension
+        ),
         always("caption_extention", "text", "the old spelling of caption_extension"),
         taken("keep_tokens", "int", "captions.keep_tokens", default=0),
         taken("keep_tokens_separator", "text", "captions.keep_tokens_separator", default=""),

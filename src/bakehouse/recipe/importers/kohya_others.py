@@ -1,4 +1,4 @@
-"""What kohya trains besides LoRAs and whole models of SD 1.x, 2.x and SDXL: known, so that it is refused by its name."""
+"""What kohya trains besides LoRAs and whole models of SD 1.x, 2.x and SDXL: known, so that it is refused by name."""
 
 from __future__ import annotations
 
@@ -82,7 +82,13 @@ def without_others(given: Mapping[str, Given]) -> tuple[dict[str, Given], list[N
     """Options without those of other models, and a note on each of these."""
     theirs = {k: item for k, item in given.items() if k in _defaults()}
     notes = [
-        Note(item.said, item.value, "no effect", "belongs to other models", off=not item.value or item.value in _defaults()[k])
+        Note(
+            item.said,
+            item.value,
+            "no effect",
+            "belongs to other models",
+            off=not item.value or item.value in _defaults()[k],
+        )
         for k, item in theirs.items()
         if not item.quiet
     ]

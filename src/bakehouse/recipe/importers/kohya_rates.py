@@ -1,4 +1,4 @@
-"""What learns in kohya's trainers, and how fast: each script has its own rates and its own way to leave a part alone."""
+"""What learns in kohya's trainers, and how fast: each script has its own rates and its own way to rest a part."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ def text_options(s: Settings) -> tuple[str, ...]:
 
 def text_rates(s: Settings) -> list[float]:
     """The rate of each text encoder; the general one where an option is not given. Of several rates for a network kohya
-    takes the first, for all encoders."""
+    takes the first, for all encoders.
+    """
     general = float(s["learning_rate"])
     if not is_full(s):
         given = [x for x in s["text_encoder_lr"] or [] if x not in (None, "")]

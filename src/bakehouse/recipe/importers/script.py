@@ -1,4 +1,4 @@
-"""Scripts in bash, cmd and PowerShell and cells of notebooks: their commands, with the variables that they set filled in.
+"""Scripts in bash, cmd and PowerShell, and cells of notebooks: their commands, with their own variables filled in.
 
 Nothing is run. A variable is known where the script sets it to a plain value outside of branches, loops and functions;
 what code makes stays as it stands, and `unknown` names it.
@@ -27,7 +27,9 @@ _BY_SUFFIX: Mapping[str, Shell] = {
 }
 _VARIABLE: Mapping[Shell, re.Pattern[str]] = {
     "bash": re.compile(r"\$\{(?P<a>\w+)(?:\[[@*]\])?(?::-(?P<default>[^}]*))?\}|\$(?P<b>[A-Za-z_]\w*)"),
-    "powershell": re.compile(r"\$\{(?P<a>\w+)\}(?P<default>\0)?|\$(?:env:|script:|global:)?(?P<b>[A-Za-z_]\w*)|^@(?P<c>\w+)$"),
+    "powershell": re.compile(
+        r"\$\{(?P<a>\w+)\}(?P<default>\0)?|\$(?:env:|script:|global:)?(?P<b>[A-Za-z_]\w*)|^@(?P<c>\w+)$"
+    ),
     "cmd": re.compile(r"%(?P<a>\w+)%(?P<default>\0)?|!(?P<b>[A-Za-z_]\w*)!"),
     "notebook": re.compile(r"\$?\{(?P<a>\w+)\}(?P<default>\0)?|\$(?P<b>[A-Za-z_]\w*)"),
 }
@@ -81,8 +83,10 @@ def shell_of(text: str, suffix: str) -> Shell:
 
 
 def lines_of(text: str, shell: Shell) -> Iterator[Line]:
-    """Commands with their continuations: a backslash, `^`, a back-tick, an array that is still open, or lines that begin
-    with an option, as documents print them."""
+    """Commands with their continuations: a backslash, `^`, a back-tick, an array that is still open.
+
+    Lines that begin with an option go on with the command before them, as documents print them.
+    """
     ends = {"bash": r"\\", "notebook": r"\\", "cmd": r"\^", "powershell": "`"}[shell]
     continued = re.compile(rf"(?:\s[\\^`]|{ends})$")
     parts: list[str] = []

@@ -159,8 +159,10 @@ class Settings:
         return ", ".join(given) if given else f"{self.peer}'s default of {names[0]}"
 
     def is_off(self, name: str) -> bool:
-        """Whether the given value says what is so anyway: the default, nothing, or no to what is off; where the option is
-        taken over, 0 is a value."""
+        """Whether the given value says what is so anyway: the default, nothing, or no to what is off.
+
+        Where the option is taken over, 0 is a value.
+        """
         value, option = self.values.get(name), self.options[name]
         if value == option.default or value in ([], [None]):
             return True
