@@ -73,23 +73,23 @@ def refuse_others(given: Mapping[str, Given], where: str = "these settings") -> 
 
 
 @functools.cache
-def _defaults() -> Mapping[str, Any]:
+def _data() -> Mapping[str, Any]:
+    """Options of other models with their defaults, and by script what it lacks of the others' options."""
     text = resources.files("bakehouse.recipe.importers").joinpath("kohya_others.toml").read_text("utf-8")
-    return dict(tomllib.loads(text)["defaults"])
+    return tomllib.loads(text)
 
 
 def without_others(given: Mapping[str, Given]) -> tuple[dict[str, Given], list[Note]]:
-    """Options without those of other models, and a note on each of these."""
-    theirs = {k: item for k, item in given.items() if k in _defaults()}
-    notes = [
-        Note(
-            item.said,
-            item.value,
-            "no effect",
-            "belongs to other models",
-            off=not item.value or item.value in _defaults()[k],
-        )
-        for k, item in theirs.items()
-        if not item.quiet
-    ]
-    return {k: v for k, v in given.items() if k not in theirs}, notes
+    """Options without those that this training's script passes over, and a note on each of these."""
+    script = str(given["script"].value) if "script" in given else ""
+    defaults, lacks = _data()["defaults"], set(_data()["lacks"].get(script, ()))
+    kept: dict[str, Given] = {}
+    notes = []
+    for key, item in given.items():
+        if key not in defaults and key not in lacks:
+            kept[key] = item
+        elif not item.quiet:
+            why = f"{script} has no such option" if key in lacks else "belongs to other models"
+            off = not item.value or item.value in defaults.get(key, ())
+            notes.append(Note(item.said, item.value, "no effect", why, off=off))
+    return kept, notes
