@@ -1,7 +1,7 @@
 """kohya_ss hands on to kohya what its own code hands on, and the importer takes that.
 
-`kohya_gui_cases.json` holds settings and what the GUI's `train_model` (kohya_ss 45088f0) made of each in a folder such as
-the bench: the script, the config file without kohya's own defaults, the arguments behind it.
+`kohya_gui_cases.json` holds settings and what the GUI's `train_model` (kohya_ss 45088f0) made of each in a folder such
+as the bench: the script, the config file without kohya's own defaults, the arguments behind it.
 """
 
 from __future__ import annotations

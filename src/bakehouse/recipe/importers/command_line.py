@@ -55,10 +55,10 @@ def find_command(text: str, *, where: str = "the script", suffix: str = "") -> C
     coded: UsageError | None = None
     for line in lines_of(text, shell):
         call = Line(re.sub(r"^\s*[!&]?\s*", "", line.text), line.number)
-        words = _words(call, script, where)
+        words = [] if script.sets_only(line) else _words(call, script, where)
         at = next((i for i, w in enumerate(words) if _SCRIPT.fullmatch(w)), None)
         if at is not None and len(words) > 1:
-            if left := script.unknown(_behind_script(call.text)):
+            if left := script.unknown(_behind_script(call.text), _ENDS):
                 raise _made_by_code(where, call, left, script)
             calls.append((line.number, _command(words, at)))
             continue

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import itertools
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -147,9 +148,10 @@ class Script:
         """
         return [x for word in self._parted(text) for x in self._filled(word)]
 
-    def unknown(self, text: str) -> list[str]:
-        """What code makes among the words of a command, as it stands there."""
-        left = [w for word in self._parted(text) for w in self._filled(word, empty=True)]
+    def unknown(self, text: str, ends: Collection[str] = ()) -> list[str]:
+        """What code makes among the words of a command up to one of `ends`, as it stands there."""
+        words = itertools.takewhile(lambda word: word not in ends, self._parted(text))
+        left = [w for word in words for w in self._filled(word, empty=True)]
         return [_plain_dollars(w) for w in left if _CODE[self.shell].search(w.replace(_QUOTED, "$"))]
 
     def _parted(self, text: str) -> list[str]:
@@ -194,6 +196,12 @@ class Script:
         return self.known.get(name, None if name in self.coded else match["default"])
 
     # --- what a script sets ---
+
+    def sets_only(self, line: Line) -> bool:
+        """Whether a line is an assignment and runs nothing, unless to make a value; in bash both can stand together."""
+        return (
+            self.shell != "bash" and not line.text.lstrip().startswith("!") and bool(_ASSIGNED.match(line.text.strip()))
+        )
 
     def read(self, line: Line) -> None:
         """Takes in a line that calls no trainer: what it sets, and where blocks begin and end."""
