@@ -11,7 +11,7 @@ from bakehouse.recipe.importers.document import Document, open_document
 from bakehouse.recipe.importers.draft import Draft
 from bakehouse.recipe.importers.kohya_dataset import OWN, SHARED, Subset, images_of, subsets_of
 from bakehouse.recipe.importers.kohya_options import GROUPS, KOHYA
-from bakehouse.recipe.importers.kohya_others import refuse_others, trained_by, without_others
+from bakehouse.recipe.importers.kohya_others import of_other_models, refuse_others, trained_by, without_others
 from bakehouse.recipe.importers.result import Note
 from bakehouse.recipe.importers.table import Given, Settings, convert
 
@@ -35,7 +35,7 @@ def knows(document: Document) -> bool:
     names = {k for k, v in document.table.items() if not isinstance(v, Mapping)}
     names |= {k for v in document.table.values() if isinstance(v, Mapping) for k in v}
     theirs = names & set(KOHYA) - {"seed", "script"}
-    return len(theirs) > len(names) / _KNOWN_SHARE
+    return bool(theirs) and len(theirs | names & of_other_models()) > len(names) / _KNOWN_SHARE
 
 
 def is_dataset(data: Mapping[str, Any]) -> bool:

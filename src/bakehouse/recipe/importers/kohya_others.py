@@ -37,11 +37,9 @@ _BY_MODULE: Mapping[str, str] = {
 }
 _BY_KEY: Mapping[str, str] = {
     "cond_emb_dim": "a ControlNet-LLLite",
-    "control_net_lr": "a ControlNet",
     "controlnet_model_name_or_path": "a ControlNet",
     "token_string": "an embedding (textual inversion)",
     "init_word": "an embedding (textual inversion)",
-    "num_vectors_per_token": "an embedding (textual inversion)",
     "clip_g": "Stable Diffusion 3",
     "gemma2": "Lumina",
     "qwen3": "Anima",
@@ -77,6 +75,11 @@ def _data() -> Mapping[str, Any]:
     """Options of other models with their defaults, and by script what it lacks of the others' options."""
     text = resources.files("bakehouse.recipe.importers").joinpath("kohya_others.toml").read_text("utf-8")
     return tomllib.loads(text)
+
+
+def of_other_models() -> frozenset[str]:
+    """Options that kohya has for other models and methods alone."""
+    return frozenset(_data()["defaults"])
 
 
 def without_others(given: Mapping[str, Given]) -> tuple[dict[str, Given], list[Note]]:
