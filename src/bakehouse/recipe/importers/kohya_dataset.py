@@ -11,7 +11,7 @@ from typing import Any
 
 from bakehouse.recipe.importers.kohya_options import GROUPS, KOHYA
 from bakehouse.recipe.importers.result import Note
-from bakehouse.recipe.importers.table import Given, Settings, Taken
+from bakehouse.recipe.importers.table import Given, Settings, Taken, place_of
 
 OWN = (
     "image_dir",
@@ -138,7 +138,8 @@ def _as_added_noise(of: tuple[str, ...]) -> Taken:
 
 def _from_subsets(subsets: Sequence[Subset]) -> Images:
     own = [Settings(KOHYA, x.given, peer="kohya", folder=x.folder) for x in subsets]
-    taught = [s for s in own if not s["is_reg"]]
+    held = [s for s in own if not s["is_reg"] and (s["validation_split"] or 0) >= 1]
+    taught = [s for s in own if not s["is_reg"] and s not in held]
     reg = [s for s in own if s["is_reg"]]
     notes: list[Note] = []
     concepts: list[dict[str, Any]] = []
@@ -151,6 +152,9 @@ def _from_subsets(subsets: Sequence[Subset]) -> Images:
     taken = list(_reg_subsets(reg, notes))
     for t in taken:
         origins[t.key] = (reg[0] if reg else own[0]).origin(t.of) if reg else "no subset is_reg"
+    for t in _held_out(held, notes):
+        taken.append(t)
+        origins[t.key] = held[0].origin(t.of)
     shared = {k: v for k, v in subsets[own.index(taught[0])].given.items() if k not in OWN} if taught else {}
     notes += _differences(taught)
     return Images(tuple(concepts), tuple(taken), origins, shared, tuple(dict.fromkeys(_hashable(notes))))
@@ -204,6 +208,15 @@ def _reg_subsets(reg: Sequence[Settings], notes: list[Note]) -> Iterator[Taken]:
         notes.append(reg[0].note("class_tokens", "missing", f"class images have one prompt: {prompts[0]!r}"))
 
 
+def _held_out(held: Sequence[Settings], notes: list[Note]) -> Iterator[Taken]:
+    """A folder that is validated on alone: no concept, but what checkpoints are judged by."""
+    for s in held:
+        folder = located(str(s["image_dir"] or ""), s.folder)
+        notes.append(s.note("validation_split", "taken", f"{folder} is not trained on", to=("evaluate.holdout",)))
+        if s is held[0]:
+            yield Taken("evaluate.holdout", str(folder), ("image_dir", "validation_split"))
+
+
 def _differences(taught: Sequence[Settings]) -> Iterator[Note]:
     """Options that subsets say otherwise, and that are one for all images here."""
     for name in sorted({n for s in taught for n in s.values} - set(OWN)):
@@ -215,7 +228,6 @@ def _differences(taught: Sequence[Settings]) -> Iterator[Note]:
 
 def located(text: str, folder: Path) -> Path:
     """A folder beside the settings, from here, or as it stands where it is in neither."""
-    for path in (folder / Path(text).expanduser(), Path(text).expanduser()):
-        if path.exists():
-            return path.resolve()
+    if path := place_of(text, folder):
+        return path
     return Path(PureWindowsPath(text).as_posix()) if "\\" in text else Path(text)
