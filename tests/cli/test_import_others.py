@@ -45,6 +45,8 @@ UNSUPPORTED = {
         '[{"id": "a", "type": "local", "instance_data_dir": "x", "cache_dir_vae": "y", "cache_dir": "z"}]',
         ("SimpleTuner's list of data sets",),
     ),
+    "hub.json": ('[{"id": "a", "type": "huggingface", "caption_strategy": "instanceprompt"}]', ("list of data sets",)),
+    "window.json": ('{"_metadata": {}, "config": {"--checkpoint_step_interval": 100}}', ("is SimpleTuner's",)),
     "lycoris.json": ('{"algo": "lokr", "multiplier": 1.0, "factor": 16}', ("LyCORIS network (algo = 'lokr')",)),
     "concepts.json": ('[{"instance_data_dir": "x"}]', ("list of concepts", "bakehouse plan concepts.json")),
     "recipe.toml": ('kind = "style"\n[[concepts]]\nfolder = "x"\n', ("recipe already", "bakehouse train recipe.toml")),

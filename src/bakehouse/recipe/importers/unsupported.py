@@ -62,8 +62,10 @@ _SIMPLE_TUNER_FAMILIES = {"sd1x": "SD 1.x", "sd2x": "SD 2.x", "sdxl": "SDXL"}
 
 
 def _plain(table: Mapping[str, Any]) -> dict[str, Any]:
-    """Keys without the dashes that they may have."""
-    return {str(k).lstrip("-"): v for k, v in table.items()}
+    """Keys without the dashes that they may have; those of its window lie below `config`."""
+    config = table.get("config")
+    inner = config if "_metadata" in table and isinstance(config, Mapping) else table
+    return {str(k).lstrip("-"): v for k, v in inner.items()}
 
 
 def _simple_tuner_other(document: Document) -> str:
@@ -78,12 +80,14 @@ def _simple_tuner(document: Document) -> str:
     family = keys.get("model_family")
     if isinstance(family, str):
         return f"is SimpleTuner's, for {_SIMPLE_TUNER_FAMILIES[family]}"
-    return "is SimpleTuner's" if {"data_backend_config", "model_type"} <= set(keys) else ""
+    own = {"data_backend_config", "checkpoint_step_interval", "base_model_precision"}
+    return "is SimpleTuner's" if own & set(keys) else ""
 
 
 def _simple_tuner_data(document: Document) -> str:
     entries = _entries(document)
-    if entries and all("id" in e for e in entries) and any("cache_dir" in e or "dataset_type" in e for e in entries):
+    own = {"cache_dir", "cache_dir_vae", "dataset_type", "caption_strategy", "metadata_backend"}
+    if entries and all("id" in e for e in entries) and any(own & set(e) for e in entries):
         return "is SimpleTuner's list of data sets, no settings"
     return ""
 
