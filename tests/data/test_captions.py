@@ -1,3 +1,4 @@
+import itertools
 import random
 from collections import Counter
 
@@ -166,6 +167,29 @@ def test_wildcards():
     assert seen == {"a red hat", "a blue hat", "a dark green hat"}
     assert text("{{a|b}} {c}", wildcards=True) == "{a|b} c"
     assert text("a {red|blue} hat") == "a {red|blue} hat"
+
+
+@pytest.mark.parametrize(
+    ("caption", "separator", "parts", "end"),
+    [
+        ("A red hat. Shoes, two. Rain.", ".", ["A red hat", "Shoes, two", "Rain"], "."),
+        ("a | b | c", "|", ["a", "b", "c"], ""),
+        ("a;b; c", ";", ["a", "b", "c"], ""),
+        ("a，b，c", "，", ["a", "b", "c"], ""),
+        ("a,b ,c,", ",", ["a", "b", "c"], ""),  # as kohya: a comma and a space
+    ],
+)
+def test_the_separator_stands_between_the_tags_again(caption, separator, parts, end):
+    between = {",": ", ", ".": ". ", "|": " | "}.get(separator, separator)
+    shuffled = {text(caption, seed, shuffle=True, separator=separator) for seed in range(40)}
+    assert shuffled == {between.join(order) + end for order in itertools.permutations(parts)}
+    assert text(caption, tag_dropout=1.0, separator=separator) == ""
+    assert text(caption, separator=separator) == caption
+
+
+def test_kept_tags_keep_the_separator_too():
+    kept = {text("A cat. Day ||| Snow. Ice", seed, separator=".", keep_tokens_separator="|||") for seed in range(9)}
+    assert kept == {"A cat. Day. Snow. Ice"}
 
 
 def test_secondary_separator_binds_tags_together():
