@@ -237,6 +237,13 @@ def place_of(text: str, folder: Path) -> Path | None:
     return None
 
 
+def is_folder(path: Path) -> bool:
+    """Whether a folder is there; what is no path at all is none."""
+    with contextlib.suppress(OSError, ValueError):
+        return path.is_dir()
+    return False
+
+
 def literal(text: Any) -> Any:
     """`0.9,0.99` and `True` as Python values, as kohya reads them; a word stays a word."""
     if not isinstance(text, str):
@@ -271,12 +278,12 @@ def convert(settings: Settings) -> tuple[dict[str, Any], dict[str, str], list[No
 
 
 def _made(rule: Rule, settings: Settings) -> list[Outcome]:
-    """What a rule makes; values that it cannot read are named."""
+    """What a rule makes; where it cannot read a value, all that it was given is named."""
     try:
         return list(rule(settings))
-    except ValueError as e:
+    except (ValueError, TypeError, ArithmeticError) as e:
         mine = [n for n in settings.values if settings.options[n].rule is rule]
-        return [settings.note(n, "unknown", f"cannot be read: {e}") for n in mine if settings.options[n].kind == "any"]
+        return [settings.note(n, "unknown", f"cannot be read: {e}") for n in mine]
 
 
 def _copied(settings: Settings) -> Iterator[Outcome]:
