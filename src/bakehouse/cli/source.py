@@ -36,7 +36,7 @@ def read_recipe(
         recipe = recipe_for_folder(source, subject or "", kind=kind, base=base or "crumb")
         if unnamed := [c.folder for c in recipe.concepts if not c.subject]:
             raise UsageError(
-                f"{unnamed[0]} is a folder of images: say what is in it",
+                f"{source if len(recipe.concepts) == 1 else unnamed[0]} is a folder of images: say what is in it",
                 hint='--subject "zwx person": a rare word for it and what the base calls such a thing',
             )
     else:

@@ -6,6 +6,7 @@ as the bench: the script, the config file without kohya's own defaults, the argu
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -167,3 +168,40 @@ def test_a_long_prompt_is_no_path(read):
         LoRA_type="Standard", sample_prompts=prompt, sample_every_n_epochs=1, train_data_dir="img"
     ).recipe.sample
     assert sample.prompts == (prompt.strip(),)
+
+
+ODD = [
+    -1,
+    1e999,
+    10**400,
+    True,
+    [],
+    [1, 2],
+    [None],
+    {"a": 1},
+    "x",
+    "1,2",
+    "512,",
+    "\0",
+    "9" * 400,
+    "é" * 300,
+    "a=(1",
+    "None",
+]
+
+
+@pytest.mark.parametrize("value", ODD, ids=lambda v: f"{type(v).__name__}-{str(v)[:6]!r}")
+@pytest.mark.parametrize("tab", ["lora", "dreambooth", "finetune"])
+def test_no_value_of_any_key_is_unforeseen(bench, tab, value):
+    """Ten keys at a time; what cannot be meant is named or refused, never a crash."""
+    from bakehouse.recipe.importers.kohya_gui_window import defaults_of
+
+    fixed = {"LoRA_type": "LyCORIS/LoKr"} if tab == "lora" else {"max_resolution": "512,512", "image_folder": "img"}
+    if tab == "dreambooth":
+        del fixed["image_folder"]
+    keys = [k for k in defaults_of(tab) if not k.endswith("_checkbox") and k not in fixed]
+    for start in range(0, len(keys), 10):
+        odd = dict.fromkeys(keys[start : start + 10], value)
+        (bench / "gui.json").write_text(json.dumps({**fixed, **odd}))
+        with contextlib.suppress(UsageError):
+            import_settings(bench / "gui.json", images=bench / "img")

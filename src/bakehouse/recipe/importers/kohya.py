@@ -13,7 +13,7 @@ from bakehouse.recipe.importers.kohya_dataset import OWN, SHARED, Subset, images
 from bakehouse.recipe.importers.kohya_options import GROUPS, KOHYA
 from bakehouse.recipe.importers.kohya_others import of_other_models, refuse_others, trained_by, without_others
 from bakehouse.recipe.importers.result import Note
-from bakehouse.recipe.importers.table import Given, Settings, convert
+from bakehouse.recipe.importers.table import Given, Settings, convert, place_of
 
 TITLE = "kohya sd-scripts"
 SCRIPTS = ("train_network.py", "sdxl_train_network.py", "train_db.py", "fine_tune.py", "sdxl_train.py")
@@ -108,7 +108,7 @@ def named_dataset(given: Mapping[str, Given], folder: Path, notes: list[Note]) -
     if not isinstance(name, str) or not name:
         return []
     path = _beside(name, folder)
-    if not path.is_file():
+    if place_of(name, folder) is None or not path.is_file():
         why = "the file is not there: give it too, `bakehouse import SETTINGS DATASET.toml`"
         notes.append(Note(given["dataset_config"].said, name, "missing", why))
         return []
@@ -118,8 +118,7 @@ def named_dataset(given: Mapping[str, Given], folder: Path, notes: list[Note]) -
 
 
 def _beside(name: str, folder: Path) -> Path:
-    there = folder / Path(name).expanduser()
-    return there if there.exists() else Path(name).expanduser()
+    return place_of(name, folder) or Path(name)
 
 
 def draft_of(

@@ -11,7 +11,7 @@ from typing import Any
 
 from bakehouse.recipe.importers.kohya_options import GROUPS, KOHYA
 from bakehouse.recipe.importers.result import Note
-from bakehouse.recipe.importers.table import Given, Settings, Taken, place_of
+from bakehouse.recipe.importers.table import Given, Settings, Taken, is_folder, place_of
 
 OWN = (
     "image_dir",
@@ -80,7 +80,7 @@ def _tables(value: Any) -> Iterator[Mapping[str, Any]]:
 
 def numbered(root: Path) -> list[tuple[Path, int, str]]:
     """`N_name` folders in `root` with their repeats and names, as kohya reads them."""
-    folders = sorted(p for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
+    folders = sorted(p for p in root.iterdir() if p.is_dir()) if is_folder(root) else []
     matches = [(p, re.fullmatch(r"([0-9]+)_(.*)", p.name)) for p in folders]
     return [(p, int(m[1]), m[2].strip()) for p, m in matches if m and int(m[1]) > 0]
 
@@ -111,7 +111,7 @@ def _from_folder(s: Settings) -> tuple[list[tuple[dict[str, Any], str]], list[No
             for path, repeats, name in found
         ], []
     why = "it holds no `N_name` folders: taken as one, shown once an epoch"
-    if not root.is_dir():
+    if not is_folder(root):
         why = "it is not on this machine, so its `N_name` folders are not known: write a concept for each of them"
     concept: dict[str, Any] = {"folder": str(root), "subject": "", "repeats": 1}
     return [(concept, said)], [s.note("train_data_dir", "taken", why, to=("concepts",))]
@@ -127,7 +127,7 @@ def _reg_folder(s: Settings) -> tuple[list[Taken], list[Note]]:
     if names:
         taken.append(Taken("prior.prompt", names[0], of))
     notes = (
-        [] if root.is_dir() else [s.note("reg_data_dir", "taken", "it is not on this machine", to=("prior.folder",))]
+        [] if is_folder(root) else [s.note("reg_data_dir", "taken", "it is not on this machine", to=("prior.folder",))]
     )
     return taken, notes
 
@@ -179,7 +179,7 @@ def _concept(s: Settings) -> tuple[dict[str, Any], dict[str, str], list[Note]]:
         concept["subject"] = match[1].strip()
         origins["subject"] = f"{s.said('image_dir')}: the folder's name"
     notes = []
-    if not root.is_dir():
+    if not is_folder(root):
         notes.append(s.note("image_dir", "taken", "it is not on this machine: write where it is", to=("concepts",)))
     for name in OWN:
         if s.given(name) and name != "image_dir":

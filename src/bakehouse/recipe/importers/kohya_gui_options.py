@@ -10,7 +10,7 @@ from typing import Any
 
 from bakehouse.recipe.importers.kohya_dataset import located
 from bakehouse.recipe.importers.kohya_gui_window import Window, number, whole
-from bakehouse.recipe.importers.table import Given
+from bakehouse.recipe.importers.table import Given, is_folder
 
 TYPES: Mapping[str, tuple[str, str]] = {
     "Standard": ("networks.lora", ""),
@@ -147,7 +147,7 @@ def _noise(w: Window) -> _Made:
     if w.tab != "lora":
         return
     other = {"Original": ("multires_noise_iterations", "multires_noise_discount")}.get(
-        w["noise_offset_type"], ("noise_offset", "noise_offset_random_strength", "adaptive_noise_scale")
+        str(w["noise_offset_type"]), ("noise_offset", "noise_offset_random_strength", "adaptive_noise_scale")
     )
     yield from ((name, (name, "")) for name in other)
 
@@ -200,14 +200,14 @@ def _shown(w: Window, folder: Path) -> int:
             _images(located(str(w["image_folder"]), folder)) * whole(w["dataset_repeats"]) if w["image_folder"] else 0
         )
     root = located(str(w["train_data_dir"]), folder)
-    if not w["train_data_dir"] or not root.is_dir():
+    if not w["train_data_dir"] or not is_folder(root):
         return 0
     counted = [(p, re.match(r"\s*([+-]?\d+)\s*(?:_|$)", p.name)) for p in root.iterdir() if p.is_dir()]
     return sum(int(match[1]) * _images(path) for path, match in counted if match)
 
 
 def _images(folder: Path) -> int:
-    if not folder.is_dir():
+    if not is_folder(folder):
         return 0
     return sum(p.name.lower().endswith((".jpg", ".jpeg", ".png", ".webp")) for p in folder.iterdir())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -66,6 +67,7 @@ _OF_A_NOISE = (
     *("noise_offset", "noise_offset_random_strength", "adaptive_noise_scale"),
     *("multires_noise_iterations", "multires_noise_discount"),
 )
+_MOST = 10**12
 _OLD_TYPES = {"LoCon": "LyCORIS/LoCon"}
 _OLD_NAMES = {"lora_network_weights": "network_weights"}
 
@@ -130,7 +132,8 @@ def window_of(data: Mapping[str, Any], tab: Tab) -> Window:
     if "optimizer" not in read:
         read["optimizer"] = "AdamW8bit" if data.get("use_8bit_adam") else "AdamW"
     values = {**defaults_of(tab), **{k: v for k, v in read.items() if v is not None}}
-    values["LoRA_type"] = _OLD_TYPES.get(values.get("LoRA_type", ""), values.get("LoRA_type", ""))
+    kind = str(values.get("LoRA_type", ""))
+    values["LoRA_type"] = _OLD_TYPES.get(kind, kind)
     renamed = {old: new for old, new in _OLD_NAMES.items() if old in data}
     if "use_8bit_adam" in data and "optimizer" not in data:
         renamed["use_8bit_adam"] = "optimizer"
@@ -151,15 +154,16 @@ def _read(key: str, value: Any) -> Any:
 def _number(value: Any, kind: type[int] | type[float], otherwise: float) -> float:
     try:
         return kind(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return otherwise
 
 
 def whole(value: Any, otherwise: int = 0) -> int:
-    """A value as the GUI's `int()` reads it."""
-    return int(_number(value, int, otherwise))
+    """A value as the GUI's `int()` reads it, within what any training can have."""
+    return min(_MOST, int(_number(value, int, otherwise)))
 
 
 def number(value: Any) -> float:
     """A value as a number; 0 for what is none."""
-    return float(_number(value, float, 0.0))
+    read = float(_number(value, float, 0.0))
+    return read if math.isfinite(read) else 0.0

@@ -174,7 +174,7 @@ class Settings:
 
 _WHOLE = ("list", "table", "tables", "any")
 """Kinds whose values have parts; of the others a list of one is that one."""
-_UNREADABLE = (ValueError, TypeError, OverflowError, SyntaxError, ZeroDivisionError)
+_UNREADABLE = (ValueError, TypeError, ArithmeticError, SyntaxError)
 """What a value of another type than is meant raises."""
 _ARTICLES = {
     "flag": "true or false",
@@ -272,6 +272,13 @@ def place_of(text: str, folder: Path) -> Path | None:
     return None
 
 
+def is_folder(path: Path) -> bool:
+    """Whether a folder is there; what is no path at all is none."""
+    with contextlib.suppress(OSError, ValueError):
+        return path.is_dir()
+    return False
+
+
 def literal(text: Any) -> Any:
     """`0.9,0.99` and `True` as Python values, as kohya reads them; a word stays a word."""
     if not isinstance(text, str):
@@ -306,7 +313,7 @@ def convert(settings: Settings) -> tuple[dict[str, Any], dict[str, str], list[No
 
 
 def _made(rule: Rule, settings: Settings) -> list[Outcome]:
-    """What a rule makes; values that it cannot read are named."""
+    """What a rule makes; where it cannot read a value, those that it was given are named."""
     try:
         return list(rule(settings))
     except _UNREADABLE as e:
