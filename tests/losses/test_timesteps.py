@@ -14,7 +14,13 @@ def gen(seed=0):
 
 
 def of_paper(spec, count=400_000):
-    """Shares u drawn with the formulas of Esser et al. 2024, not with ours."""
+    """Shares u drawn with the formulas of Esser et al. 2024, not with ours; then mirrored and shifted."""
+    u = unshifted(spec, count)
+    u = 1 - u if spec.mirrored else u
+    return spec.shift * u / (1 + (spec.shift - 1) * u)
+
+
+def unshifted(spec, count):
     v = torch.rand(count, generator=gen(1), dtype=torch.float64)
     match spec.density:
         case "uniform":
@@ -39,6 +45,9 @@ SPECS = [
     TimestepSpec(density="cosmap"),
     TimestepSpec(density="power"),
     TimestepSpec(density="power", power=0.5),
+    TimestepSpec(density="power", mirrored=True),
+    TimestepSpec(density="logit_normal", shift=3),
+    TimestepSpec(shift=0.5),
 ]
 
 
@@ -85,6 +94,7 @@ def test_what_is_never_to_be_drawn_is_never_drawn():
         ({"bias": "range", "bias_range": [10, 20]}, "bias_range"),
         ({"bias": "later", "bias_portion": 1.0, "bias_multiplier": 0}, "leaves no timestep"),
         ({"density": "mode", "mode_scale": 3}, "mode_scale"),
+        ({"density": "inverted_parabola", "weight": 100, "center": 5}, "weight = 100 leaves no timestep"),
         ({"density": "sigmoid"}, "logit_normal"),
     ],
 )

@@ -55,6 +55,7 @@ MASKS, MOVES = {"rich": True}, {"rich": True, "captions.shuffle": True}
 ZERO = {"model.prediction": "v_prediction"}
 LOGIT, LATER = {"noise.timesteps.density": "logit_normal"}, {"noise.timesteps.bias": "later"}
 RESTARTS = {"schedule.kind": "annealed_cosine_with_restarts", "schedule.cycles": 3}
+SLOPE = {"noise.timesteps.density": "slope"}
 COOLED = {"schedule.kind": "warmup_stable_decay"}
 CROPS = {"data.augment.random_crop": True, "data.augment.variants": 4}
 FULL = {"adapter.targets": "full"}
@@ -108,9 +109,12 @@ ROWS = {
     "loss.huber_schedule": ("constant", HUBER, "loss"),
     "loss.huber_scale": (2.0, HUBER, "loss"),
     "loss.masked": (False, MASKS, "loss"),
+    "loss.mask_average": ("picture", MASKS, "loss"),
     "loss.unmasked_weight": (0.5, MASKS, "loss"),
     "loss.unmasked_probability": (0.5, MASKS, "loss"),
     "loss.weighting.kind": ("min_snr", {}, "loss"),
+    "loss.weighting.also": (["debiased"], {"loss.weighting.kind": "min_snr"}, "loss"),
+    "loss.weighting.form": ("onetrainer", {**ZERO, "loss.weighting.kind": "debiased"}, "loss"),
     "loss.weighting.gamma": (2.0, {"loss.weighting.kind": "min_snr"}, "loss"),
     "loss.weighting.p2_gamma": (0.5, {"loss.weighting.kind": "p2"}, "loss"),
     "loss.weighting.p2_k": (2.0, {"loss.weighting.kind": "p2"}, "loss"),
@@ -131,6 +135,10 @@ ROWS = {
     "noise.timesteps.std": (2.0, LOGIT, "loss"),
     "noise.timesteps.mode_scale": (0.5, {"noise.timesteps.density": "mode"}, "loss"),
     "noise.timesteps.power": (2.0, {"noise.timesteps.density": "power"}, "loss"),
+    "noise.timesteps.weight": (9.0, SLOPE, "loss"),
+    "noise.timesteps.center": (0.1, {**SLOPE, "noise.timesteps.weight": 9.0}, "loss"),
+    "noise.timesteps.mirrored": (True, {"noise.timesteps.density": "power"}, "loss"),
+    "noise.timesteps.shift": (3.0, {}, "loss"),
     "noise.timesteps.bias": ("earlier", {}, "loss"),
     "noise.timesteps.bias_portion": (0.5, LATER, "loss"),
     "noise.timesteps.bias_multiplier": (9.0, LATER, "loss"),
@@ -141,8 +149,13 @@ ROWS = {
     "optimizer.args": ({"betas": [0.8, 0.9]}, {}, "optimizer"),
     "schedule.kind": ("rex", {}, "schedule"),
     "schedule.warmup": (3, {}, "schedule"),
+    "schedule.warmup_from_zero": (True, {"schedule.warmup": 3}, "schedule"),
     "schedule.cycles": (2, {"schedule.kind": "cosine_with_restarts"}, "schedule"),
+    "schedule.cycle_steps": (2, {"schedule.kind": "cosine_with_restarts"}, "schedule"),
+    "schedule.cycle_growth": (2.0, {"schedule.kind": "cosine_with_restarts", "schedule.cycle_steps": 2}, "schedule"),
+    "schedule.half_period": (2, {"schedule.kind": "cosine"}, "schedule"),
     "schedule.decay": (0.5, RESTARTS, "schedule"),
+    "schedule.rex_d": (0.9, {"schedule.kind": "rex"}, "schedule"),
     "schedule.power": (2.0, {"schedule.kind": "polynomial"}, "schedule"),
     "schedule.timescale": (5, {"schedule.kind": "inverse_sqrt"}, "schedule"),
     "schedule.cooldown": (0.5, COOLED, "schedule"),
@@ -223,6 +236,7 @@ LACKING = {
     "noise.pyramid_iterations": {**ZERO, "noise.zero_terminal_snr": True},
     "noise.zero_terminal_snr": {**ZERO, "zero": True},
     "noise.max_timestep": {**ZERO, "noise.zero_terminal_snr": True},
+    "schedule.half_period": {"schedule.kind": "linear"},
     "noise.timesteps.density": {"noise.timesteps.density": "power", "noise.timesteps.power": 1.0},
     "noise.timesteps.bias": {"noise.timesteps.bias_multiplier": 1.0},
     "prior.weight": {},

@@ -1,6 +1,8 @@
 """Schedules: known points, and step for step what transformers and diffusers make of the same words."""
 
+import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +12,8 @@ from transformers import optimization as hf
 from bakehouse.core.errors import Problems
 from bakehouse.recipe.schedule import ScheduleSpec
 
+OTHERS = json.loads(Path(__file__).with_name("schedules_of_others.json").read_text("utf-8"))
+"""Rates that PyTorch's, transformers', OneTrainer's and LoRA_Easy_Training_Scripts' own classes give, step for step."""
 KINDS = [
     *("constant", "linear", "cosine", "cosine_with_restarts", "annealed_cosine_with_restarts", "rex", "polynomial"),
     *("annealed_rex_with_restarts", "inverse_sqrt", "warmup_stable_decay"),
@@ -90,6 +94,22 @@ def test_warmup_rises_in_even_steps_and_wastes_none():
 )
 def test_behind_the_warmup_curves_are_transformers(settings, make):
     assert curve(warmup=10, **settings)[10:] == pytest.approx(theirs(make)[10:], abs=1e-7)
+
+
+@pytest.mark.parametrize("name", OTHERS["curves"])
+def test_curves_of_others_step_for_step(name):
+    one = OTHERS["curves"][name]
+    assert curve(total=OTHERS["total"], **one["settings"]) == pytest.approx(one["factors"], abs=2e-7)
+
+
+def test_a_cosine_rises_again_behind_its_half_period():
+    values = curve(total=60, kind="cosine", half_period=20)
+    assert values[20] == pytest.approx(0, abs=1e-12)
+    assert values[40] == pytest.approx(1)
+
+
+def test_a_share_of_steps_is_rounded_down_as_kohyas():
+    assert ScheduleSpec(warmup=0.29).warmup_steps(100) == int(0.29 * 100) == 28
 
 
 def test_pieces_are_diffusers():

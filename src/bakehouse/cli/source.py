@@ -24,25 +24,32 @@ def read_recipe(
     """The recipe that `source` means, with `--subject`, `--kind`, `--base` and `--set` laid over it.
 
     Raises:
-        UsageError: nothing there, or a folder of images without a subject.
+        UsageError: nothing there, or images without a subject.
         Problems: wrong keys or values, all at once.
     """
     from bakehouse.core.spec import parse_setting
     from bakehouse.recipe import Recipe, recipe_for_folder, short_settings
 
     changes = dict(parse_setting(s) for s in settings)
-    if source.is_dir() and not (source / "recipe.toml").is_file():
-        if not subject:
+    if _is_images(source):
+        kind = changes.get("kind", kind or "character")
+        recipe = recipe_for_folder(source, subject or "", kind=kind, base=base or "crumb")
+        if unnamed := [c.folder for c in recipe.concepts if not c.subject]:
             raise UsageError(
-                f"{source} is a folder of images: say what is in it",
+                f"{source if len(recipe.concepts) == 1 else unnamed[0]} is a folder of images: say what is in it",
                 hint='--subject "zwx person": a rare word for it and what the base calls such a thing',
             )
-        kind = changes.get("kind", kind or "character")
-        recipe = recipe_for_folder(source, subject, kind=kind, base=base or "crumb")
     else:
         recipe = Recipe.load(source / "recipe.toml" if source.is_dir() else source)
         changes = short_settings(recipe, subject=subject, kind=changes.get("kind", kind), base=base) | changes
     return recipe.with_values(changes).resolved_from(Path.cwd()) if changes else recipe
+
+
+def _is_images(source: Path) -> bool:
+    """Whether images are named, as a folder or as a list of them: concepts_list.json, metadata.jsonl or .csv."""
+    if source.is_dir():
+        return not (source / "recipe.toml").is_file()
+    return source.is_file() and source.suffix.lower() in (".json", ".jsonl", ".csv")
 
 
 def subject_of(run: Run | None) -> str:

@@ -25,6 +25,8 @@ class NoiseSchedule(ABC):
 
     def __init__(self, alphas_cumprod: Tensor) -> None:
         self.alphas_cumprod = alphas_cumprod.detach().to("cpu", torch.float64)
+        self.unrescaled: NoiseSchedule = self
+        """The schedule as it was before it was rescaled to a terminal snr of 0."""
 
     @property
     def steps(self) -> int:
@@ -75,7 +77,9 @@ class NoiseSchedule(ABC):
         root = self.alphas_cumprod.sqrt()
         first, last = root[0], root[-1]
         root = (root - last) * first / (first - last)
-        return type(self)(root**2)
+        rescaled = type(self)(root**2)
+        rescaled.unrescaled = self
+        return rescaled
 
 
 class EpsilonSchedule(NoiseSchedule):

@@ -35,8 +35,11 @@ class LossSpec(Spec):
     huber_scale: Annotated[float, Field(gt=0, le=10_000), _HUBER] = 1.0
     """Times c, in every schedule."""
     weighting: WeightingSpec = WeightingSpec()
-    masked: Annotated[bool, Needs(is_on(MASKS))] = True
+    masked: bool = True
     """Use masks where images have them: only what is white is learned."""
+    mask_average: Annotated[Literal["mask", "picture"], *_MASKED] = "mask"
+    """What a masked loss is divided by: the mask's area, so that a small subject learns as fast as a large one; or the
+    whole picture's, as kohya divides, and OneTrainer without normalize_masked_area_loss."""
     unmasked_weight: Annotated[float, Field(ge=0, le=1), *_MASKED] = 0.0
     """What the masked-out rest of a picture counts, so that a subject keeps its place in the whole."""
     unmasked_probability: Annotated[float, Field(ge=0, le=1), *_MASKED] = 0.0
@@ -78,15 +81,17 @@ class LossSpec(Spec):
         return mask
 
 
-def per_sample(error: Tensor, mask: Tensor | None) -> Tensor:
+def per_sample(error: Tensor, mask: Tensor | None, average: Literal["mask", "picture"] = "mask") -> Tensor:
     """Mean over each sample's elements, [B]. With a mask, the mean over the masked area alone.
 
-    Dividing by the mask's area keeps a small subject's gradient as large as a big one's; a mean over all pixels
-    would give a 10 % mask a tenth of the learning rate.
+    Dividing by the mask's area keeps a small subject's gradient as large as a big one's; a mean over all pixels,
+    `average = "picture"`, gives a 10 % mask a tenth of the learning rate.
     """
     if mask is None:
         return error.mean(dim=(1, 2, 3))
     mask = mask.expand_as(error)
+    if average == "picture":
+        return (error * mask).mean(dim=(1, 2, 3))
     return (error * mask).sum(dim=(1, 2, 3)) / mask.sum(dim=(1, 2, 3)).clamp(min=1e-6)
 
 
@@ -123,7 +128,7 @@ def denoising_loss(loss: LossSpec, noise: NoiseSpec, schedule: NoiseSchedule) ->
             target[rows] = base_prediction(model, adapter, x_t[rows], t[batch.is_prior], batch.base_cond)
         error = loss.elementwise(pred, target, schedule, t)
         weight = loss.weighting(schedule, t).to(error.device, error.dtype)
-        return per_sample(error, loss.seen(batch.mask, generator)) * weight
+        return per_sample(error, loss.seen(batch.mask, generator), loss.mask_average) * weight
 
     return compute
 

@@ -31,9 +31,10 @@ class NoiseSpec(Spec):
     offset_adaptive: Annotated[float, Field(ge=-100, le=100), _OFFSET] = 0.0
     """Added to the offset's strength times the latents' absolute channel mean."""
     pyramid_iterations: Annotated[int, Field(ge=0, le=10), _MOVES_THE_MEAN] = 0
-    """Noise at this many coarser sizes is added (multi-resolution noise); 6 to 8 are usual, 0 is off."""
+    """Noise at this many sizes is added, from the full size to ever coarser ones (multi-resolution noise, kohya's
+    multires_noise_iterations); 6 to 8 are usual, 0 is off."""
     pyramid_discount: Annotated[float, Field(gt=0, lt=1), _PYRAMID] = 0.3
-    """Each coarser size weighs this much of the one before."""
+    """Each size weighs this much of the one before."""
     pyramid_random_strength: Annotated[bool, _PYRAMID] = False
     """Draw the discount from 0..pyramid_discount, for each sample."""
     ip_gamma: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -94,14 +95,18 @@ class NoiseSpec(Spec):
         return strength * torch.randn(*latents.shape[:2], 1, 1, generator=generator)
 
     def _pyramid(self, eps: Tensor, generator: torch.Generator) -> Tensor:
-        """Multi-resolution noise (Whitaker 2023), normalised to unit deviation over each sample."""
+        """Multi-resolution noise (Whitaker 2023), normalised to unit deviation over each sample.
+
+        The first size is the full one, so that fine noise counts twice, as in the author's code and kohya's. Both
+        divide by the deviation of the whole batch; here a sample does not depend on its neighbours.
+        """
         h, w = eps.shape[-2:]
         discount = self._strength(self.pyramid_discount, self.pyramid_random_strength, len(eps), generator)
-        for i in range(1, self.pyramid_iterations + 1):
+        for i in range(self.pyramid_iterations):
             ratio = float(torch.rand((), generator=generator)) * 2 + 2
             size = (max(1, int(h / ratio**i)), max(1, int(w / ratio**i)))
             coarse = torch.randn(*eps.shape[:2], *size, generator=generator)
             eps = eps + F.interpolate(coarse, (h, w), mode="bilinear") * discount**i
-            if size == (1, 1):
+            if 1 in size:
                 break
         return eps / eps.std(dim=(1, 2, 3), keepdim=True)

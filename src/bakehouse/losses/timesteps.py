@@ -22,12 +22,15 @@ class TimestepSpec(Spec):
     """The share u of the way from a clean picture (0) to noise (1), stretched over min_timestep..max_timestep."""
 
     density: Annotated[
-        Literal["uniform", "logit_normal", "mode", "cosmap", "power"],
+        Literal["uniform", "logit_normal", "mode", "cosmap", "power", "slope", "inverted_parabola"],
         Needs(other_than("power", 1.0), at=("power",)),
         Needs(other_than("mode_scale", 0.0), at=("mode",)),
+        Needs(other_than("weight", 0.0), at=("slope", "inverted_parabola")),
     ] = "uniform"
     """`uniform`; `logit_normal`: u = sigmoid(mean + std n), most in the middle (kohya's sigmoid: std is its scale);
-    `mode`, `cosmap`: of Esser et al. 2024 (arXiv:2403.03206); `power`: u = uniform^power (3: ai-toolkit's cubic)."""
+    `mode`, `cosmap`: of Esser et al. 2024 (arXiv:2403.03206); `power`: u = uniform^power (3: ai-toolkit's cubic);
+    `slope`: u is as likely as sigmoid(weight (u - center)) (OneTrainer's SIGMOID); `inverted_parabola`: as
+    2 - weight (u - center)^2, where that is above 0 (OneTrainer's)."""
     mean: Annotated[float, Field(ge=-5, le=5), Needs(one_of("density", "logit_normal"))] = 0.0
     """Of logit_normal: below 0 favours details, above 0 composition."""
     std: Annotated[float, Field(gt=0, le=10), Needs(one_of("density", "logit_normal"))] = 1.0
@@ -36,6 +39,14 @@ class TimestepSpec(Spec):
     """Of mode: above 0 favours the middle, below 0 the ends, 0 is uniform."""
     power: Annotated[float, Field(gt=0, le=10), Needs(one_of("density", "power"))] = 3.0
     """Of power: above 1 favours details (little noise), below 1 composition (much noise)."""
+    weight: Annotated[float, Field(ge=-1000, le=1000), Needs(one_of("density", "slope", "inverted_parabola"))] = 0.0
+    """Of slope and inverted_parabola: how far they are from uniform, which is 0."""
+    center: Annotated[float, Field(ge=-10, le=10), Needs(one_of("density", "slope", "inverted_parabola"))] = 0.5
+    """Of slope and inverted_parabola."""
+    mirrored: Annotated[bool, Needs(other_than("density", "uniform"))] = False
+    """The density the other way round: much noise where it has little."""
+    shift: Annotated[float, Field(gt=0, le=100)] = 1.0
+    """u becomes shift u / (1 + (shift - 1) u): above 1 favours much noise."""
     bias: Annotated[
         Literal["none", "earlier", "later", "range"],
         Needs(other_than("bias_multiplier", 1.0)),
@@ -53,7 +64,7 @@ class TimestepSpec(Spec):
 
     def draw(self, low: int, high: int, count: int, generator: torch.Generator) -> Tensor:
         """`count` timesteps in low <= t < high, int64 on the CPU."""
-        if self.density == "uniform" and self.bias == "none":
+        if self.density == "uniform" and self.bias == "none" and self.shift == 1:
             return torch.randint(low, high, (count,), generator=generator)
         cumulated = _cumulated(self, low, high)
         u = torch.rand(count, generator=generator, dtype=torch.float64)
@@ -66,10 +77,31 @@ class TimestepSpec(Spec):
             ValueError: the bias leaves nothing, or meets nothing.
         """
         edges = torch.linspace(0, 1, high - low + 1, dtype=torch.float64)
-        p = self._cdf(edges).diff() * self._bias(low, high)
+        # Shifting moves the edges instead of the draws.
+        edges = edges / (self.shift - (self.shift - 1) * edges)
+        if self.density in ("slope", "inverted_parabola"):
+            p = self._likely(torch.linspace(0, 1, high - low, dtype=torch.float64))
+        elif self.mirrored:
+            p = (1 - self._cdf(1 - edges)).diff()
+        else:
+            p = self._cdf(edges).diff()
+        p = p * self._bias(low, high)
         if not p.sum() > 0:
-            raise ValueError(f"bias_multiplier = {self.bias_multiplier:g} leaves no timestep of {low}..{high - 1}")
+            said = f"weight = {self.weight:g}" if self.bias == "none" else f"bias_multiplier = {self.bias_multiplier:g}"
+            raise ValueError(f"{said} leaves no timestep of {low}..{high - 1}")
         return p / p.sum()
+
+    def _likely(self, u: Tensor) -> Tensor:
+        """How likely u [n] in 0..1 is, up to a factor, for a density that is given by its values at the timesteps.
+
+        Shifted, a timestep stands for as much of the unshifted density as its neighbours are apart there.
+        """
+        back = u / (self.shift - (self.shift - 1) * u)
+        apart = self.shift / (self.shift - (self.shift - 1) * u).square()
+        x = 1 - back if self.mirrored else back
+        if self.density == "slope":
+            return torch.sigmoid(self.weight * (x - self.center)) * apart
+        return (2 - self.weight * (x - self.center).square()).clamp(min=0) * apart
 
     def _cdf(self, u: Tensor) -> Tensor:
         """Share of draws that lie below u, for u [n] in 0..1."""
@@ -86,6 +118,8 @@ class TimestepSpec(Spec):
                 return torch.atan2(u, 1 - u) * 2 / math.pi
             case "mode":
                 return _inverted(self._mode, u)
+            case _:
+                raise AssertionError(self.density)
 
     def _mode(self, v: Tensor) -> Tensor:
         """The quantile function 1 - v - s (cos^2(pi v / 2) - 1 + v), turned round so that it rises with v."""
@@ -95,7 +129,7 @@ class TimestepSpec(Spec):
     def _bias(self, low: int, high: int) -> Tensor:
         """The factor of each timestep."""
         factor = torch.ones(high - low, dtype=torch.float64)
-        portion = round(self.bias_portion * (high - low))
+        portion = int(self.bias_portion * (high - low))
         match self.bias:
             case "earlier":
                 factor[:portion] = self.bias_multiplier

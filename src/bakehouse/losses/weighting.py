@@ -12,21 +12,26 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bakehouse.core.needs import Needs, is_off, is_on, one_of
+from bakehouse.core.needs import Needs, is_off, is_on, one_of, other_than
 from bakehouse.core.spec import Spec
 from bakehouse.families.schedule import NoiseSchedule
 
 SMALLEST_SNR = 1e-8
 """A zero-terminal schedule ends with 0, and 0 x inf must not come into the products."""
+CAP = 1000
+"""kohya's and OneTrainer's limit of the snr in some weightings; SD's first timestep alone lies above it."""
 
 
 FADING = ("min_snr", "soft_min_snr", "debiased", "p2", "epsilon")
 """Weightings that go to 0 with the snr on v-prediction."""
 
 
+Kind = Literal["none", "min_snr", "soft_min_snr", "debiased", "p2", "epsilon", "v", "x0"]
+
+
 class WeightingSpec(Spec):
     kind: Annotated[
-        Literal["none", "min_snr", "soft_min_snr", "debiased", "p2", "epsilon", "v", "x0"],
+        Kind,
         Needs(one_of("model.prediction", "v_prediction"), at=("epsilon",)),
         Needs(one_of("model.prediction", "epsilon"), at=("v",)),
         Needs(
@@ -40,23 +45,58 @@ class WeightingSpec(Spec):
     2023, arXiv:2303.09556); `soft_min_snr`: gamma snr / (gamma + snr) (Crowson 2024, arXiv:2401.11605); `debiased`:
     sqrt(snr) (arXiv:2310.08442); `p2`: snr / (p2_k + snr)^p2_gamma (Choi 2022, arXiv:2204.00227); `epsilon`: snr, as a
     network that predicts noise weighs (on v: kohya's scale_v_pred_loss_like_noise_pred); `v`: snr + 1; `x0`: 1."""
+    also: Annotated[tuple[Kind, ...], Needs(other_than("kind", "none"))] = ()
+    """More of them, whose weights multiply those of `kind`: what kohya does where several are asked for."""
     gamma: Annotated[float, Field(gt=0, le=1_000_000), Needs(one_of("kind", "min_snr", "soft_min_snr"))] = 5.0
     """Of min_snr (5 in the paper; lower is smoother) and soft_min_snr (4 in the paper)."""
     p2_gamma: Annotated[float, Field(ge=0, le=5), Needs(one_of("kind", "p2"))] = 1.0
     """How fast weights fall with the snr."""
     p2_k: Annotated[float, Field(gt=0, le=1_000_000), Needs(one_of("kind", "p2")), Needs(is_on("p2_gamma"))] = 1.0
     """Added to the snr."""
+    form: Annotated[
+        Literal["published", "kohya", "onetrainer"],
+        Needs(one_of("kind", "min_snr", "debiased", "epsilon", "v"), is_on("v_pred_like"), at=("kohya",)),
+        Needs(one_of("kind", "debiased", "p2"), at=("onetrainer",)),
+    ] = "published"
+    """Whose formulas, where they differ. kohya: the snr is that before `noise.zero_terminal_snr`, and at most 1000 in
+    debiased, epsilon and v_pred_like; debiased is 1 / (snr + 1) on v. OneTrainer: debiased has the snr at most 1000 and
+    is (snr + 1)^-0.5 on v; p2 is (1 + snr)^-p2_gamma, and (2 + snr)^-p2_gamma on v."""
     v_pred_like: Annotated[float, Field(ge=0, le=10)] = 0.0
     """For epsilon models: times 1 + this x (snr + 1) / snr, which adds so much of a v-prediction loss."""
 
     def __call__(self, schedule: NoiseSchedule, t: Tensor) -> Tensor:
         """Weights [B] in float64 on the CPU for timesteps [B], for squared error on the prediction."""
+        if self.form == "kohya":
+            schedule = schedule.unrescaled
         snr = schedule.snr(t).clamp(min=SMALLEST_SNR)
-        weight = torch.ones_like(snr) if self.kind == "none" else self._on_x0(snr) * schedule.x0_weight(t)
-        return weight * (1 + self.v_pred_like * (snr + 1) / snr) if self.v_pred_like else weight
+        capped = snr.clamp(max=CAP)
+        weight = torch.ones_like(snr)
+        for kind in (self.kind, *self.also):
+            other = self._of_others(kind, capped, snr, schedule.prediction == "v_prediction")
+            if other is not None:
+                weight = weight * other
+            elif kind != "none":
+                weight = weight * self._on_x0(kind, snr) * schedule.x0_weight(t)
+        if not self.v_pred_like:
+            return weight
+        like = capped if self.form == "kohya" else snr
+        return weight * (1 + self.v_pred_like * (like + 1) / like)
 
-    def _on_x0(self, snr: Tensor) -> Tensor:
-        match self.kind:
+    def _of_others(self, kind: Kind, capped: Tensor, snr: Tensor, v: bool) -> Tensor | None:
+        """Another trainer's weights on the prediction itself, or None where they are the published ones."""
+        match self.form, kind:
+            case "kohya", "debiased":
+                return 1 / (capped + 1) if v else capped.rsqrt()
+            case "kohya", "epsilon" if v:
+                return capped / (capped + 1)
+            case "onetrainer", "debiased":
+                return (capped + 1).rsqrt() if v else capped.rsqrt()
+            case "onetrainer", "p2":
+                return (1 + snr + v) ** -self.p2_gamma
+        return None
+
+    def _on_x0(self, kind: Kind, snr: Tensor) -> Tensor:
+        match kind:
             case "min_snr":
                 return snr.clamp(max=self.gamma)
             case "soft_min_snr":

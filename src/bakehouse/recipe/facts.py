@@ -78,5 +78,5 @@ def _of_steps(recipe: Recipe, steps: int, per_epoch: int) -> Mapping[str, Any]:
         EPOCH_STEPS.name: per_epoch * (train.epochs or 1),
         NEEDED_EPOCHS.name: -(-train.steps // per_epoch) if train.steps else None,
         WARMS_EACH_CYCLE.name: not schedule.kind.startswith("annealed")
-        or schedule.warmup_steps(steps) >= schedule.cycles,
+        or schedule.warmup_steps(steps) >= (1 if schedule.cycle_steps else schedule.cycles),
     }

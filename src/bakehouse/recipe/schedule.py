@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from bakehouse.core.needs import Fact, Needs, above, is_on, one_of, other_than
+from bakehouse.core.needs import Fact, Needs, above, is_off, is_on, one_of, other_than
 from bakehouse.core.spec import Spec
 
 MOST_STEPS = 10**9
@@ -35,6 +35,7 @@ def _own_name(name: Any) -> Any:
 
 
 WARMS_EACH_CYCLE = Fact("plan.warms_each_cycle", "a step of it for each of schedule.cycles")
+RESTARTING = ("cosine_with_restarts", "annealed_cosine_with_restarts", "annealed_rex_with_restarts")
 _COOLED = Needs(one_of("kind", "warmup_stable_decay"))
 
 
@@ -61,20 +62,34 @@ class ScheduleSpec(Spec):
     warmup: Annotated[
         float, Field(ge=0, le=MOST_STEPS), Needs(other_than("kind", "adafactor")), Needs(is_on(WARMS_EACH_CYCLE))
     ] = 0.0
-    """Steps of linear warm-up; below 1 a share of all steps."""
+    """Steps of linear warm-up; below 1 a share of all steps, rounded down."""
+    warmup_from_zero: Annotated[bool, Needs(is_on("warmup"))] = False
+    """Begin the warm-up at a rate of 0, as kohya, diffusers and OneTrainer do. Left out: the first step is one part up,
+    since a step at 0 changes nothing."""
     cycles: Annotated[
-        int,
-        Field(ge=1, le=MOST_STEPS),
-        Needs(one_of("kind", "cosine_with_restarts", "annealed_cosine_with_restarts", "annealed_rex_with_restarts")),
+        int, Field(ge=1, le=MOST_STEPS), Needs(one_of("kind", *RESTARTING)), Needs(is_off("cycle_steps"))
     ] = 1
     """Of the restarting schedules."""
+    cycle_steps: Annotated[Annotated[float, Field(gt=0, le=MOST_STEPS)] | None, Needs(one_of("kind", *RESTARTING))] = (
+        None
+    )
+    """Of the restarting schedules: length of the first cycle, in place of `cycles`; steps, or up to 1 a share of all
+    behind the warm-up. Each cycle of the annealed ones then begins with the whole `warmup`."""
+    cycle_growth: Annotated[float, Field(gt=0, le=1000), Needs(is_on("cycle_steps"))] = 1.0
+    """Of the restarting schedules with `cycle_steps`: each cycle's length as a multiple of the one before."""
+    half_period: Annotated[Annotated[float, Field(gt=0, le=MOST_STEPS)] | None, Needs(one_of("kind", "cosine"))] = None
+    """Of cosine: steps from the peak down to the floor, or up to 1 a share of all behind the warm-up; then the rate
+    rises again, and so on (PyTorch's CosineAnnealingLR calls it T_max). Left out: one fall over the whole run."""
     decay: Annotated[
         float,
         Field(gt=0, le=1),
         Needs(one_of("kind", "annealed_cosine_with_restarts", "annealed_rex_with_restarts")),
-        Needs(above("cycles", 1)),
+        Needs(above("cycles", 1), is_on("cycle_steps")),
     ] = 0.9
     """Of the annealed ones: each cycle's peak as a share of the one before."""
+    rex_d: Annotated[float, Field(gt=0, lt=1), Needs(one_of("kind", "rex", "annealed_rex_with_restarts"))] = 0.5
+    """Of the rex ones: d of (1 - p) / (1 - d p). 0.5 is the paper's; OneTrainer's and LoRA_Easy_Training_Scripts' 0.9
+    keeps the rate high for longer."""
     power: Annotated[float, Field(gt=0, le=100), Needs(one_of("kind", "polynomial"))] = 1.0
     """Of polynomial."""
     timescale: Annotated[Annotated[int, Field(ge=1, le=MOST_STEPS)] | None, Needs(one_of("kind", "inverse_sqrt"))] = (
@@ -112,8 +127,15 @@ class ScheduleSpec(Spec):
         if self.kind.startswith("annealed"):
             return self._annealed(step, total, warmup)
         if step < warmup:
-            return (step + 1) / warmup
+            return self._warming(step, warmup)
         return self._above_floor(self._curve(step, total, warmup))
+
+    def _warming(self, step: int, warmup: int) -> float:
+        """The factor of a step of the warm-up."""
+        if not self.warmup_from_zero:
+            return (step + 1) / warmup
+        # transformers begins the warm-up of this one schedule at its floor.
+        return self._above_floor(step / warmup) if self.kind == "warmup_stable_decay" else step / warmup
 
     def _above_floor(self, value: float) -> float:
         """The whole curve is pressed into floor..1, so that its end is smooth."""
@@ -126,11 +148,12 @@ class ScheduleSpec(Spec):
             case "linear":
                 return 1 - p
             case "cosine":
-                return _cosine(p)
+                half = _length(self.half_period or 1.0, total - warmup)
+                return _cosine((step - warmup) / half)
             case "cosine_with_restarts":
-                return 0.0 if p >= 1 else _cosine((self.cycles * p) % 1.0)
+                return self._restarting(step - warmup, total - warmup)
             case "rex":
-                return _rex(p)
+                return self._rex(p)
             case "polynomial":
                 return float((1 - p) ** self.power)
             case "inverse_sqrt":
@@ -142,6 +165,24 @@ class ScheduleSpec(Spec):
                 return self._piece(step, total)
             case _:
                 return 1.0
+
+    def _restarting(self, step: int, total: int) -> float:
+        """A cosine for each cycle."""
+        if self.cycle_steps is None:
+            p = step / max(1, total)
+            return 0.0 if p >= 1 else _cosine((self.cycles * p) % 1.0)
+        _, at, length = self._cycle(step, _length(self.cycle_steps, total), warm=0)
+        return _cosine(at / length)
+
+    def _cycle(self, step: int, length: float, warm: int) -> tuple[int, float, float]:
+        """Which cycle a step lies in, its place there, and that cycle's length; the warm-up does not grow."""
+        cycle, at = 0, float(step)
+        while at >= length:
+            at -= length
+            cycle += 1
+            if self.cycle_growth != 1:
+                length = max(1, round((length - warm) * self.cycle_growth)) + warm
+        return cycle, at, length
 
     def _cooled(self, step: int, total: int, warmup: int) -> float:
         """Constant, then down over the last steps (Hägele et al. 2024, arXiv:2405.18392)."""
@@ -165,26 +206,33 @@ class ScheduleSpec(Spec):
 
     def _annealed(self, step: int, total: int, warmup: int) -> float:
         """Cycles that each begin with the warm-up and peak lower by `decay`."""
-        length = max(1, math.ceil(total / self.cycles))
-        cycle, at = divmod(step, length)
-        # `warmup` is the whole run's; each cycle takes its share.
-        warm = warmup // self.cycles
+        if self.cycle_steps is None:
+            # `warmup` is the whole run's; each cycle takes its share.
+            first, warm = float(max(1, math.ceil(total / self.cycles))), warmup // self.cycles
+        else:
+            first, warm = _length(self.cycle_steps, total), warmup
+        cycle, at, length = self._cycle(step, first, warm)
         peak = self.decay**cycle
+        above = max(0.0, peak - self.floor)
         if at < warm:
-            return float(peak * (at + 1) / warm)
-        shape = _cosine if self.kind == "annealed_cosine_with_restarts" else _rex
-        return float(self.floor + max(0.0, peak - self.floor) * shape((at - warm) / max(1, length - warm)))
+            return self.floor + above * at / warm if self.warmup_from_zero else peak * (at + 1) / warm
+        p = (at - warm) / max(1, length - warm)
+        return self.floor + above * (_cosine(p) if self.kind == "annealed_cosine_with_restarts" else self._rex(p))
+
+    def _rex(self, p: float) -> float:
+        """arXiv:2107.04197, equation 1, whose d is 1/2."""
+        return (1 - p) / (1 - self.rex_d * p)
 
 
 def _steps(value: float, total: int) -> int:
     """A number of steps, or below 1 a share of `total`."""
-    return round(value * total) if value < 1 else int(value)
+    return int(value * total) if value < 1 else int(value)
+
+
+def _length(value: float, total: int) -> float:
+    """Steps, or up to 1 a share of `total`; at least one."""
+    return max(1.0, value * total if value <= 1 else value)
 
 
 def _cosine(p: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * p))
-
-
-def _rex(p: float) -> float:
-    """arXiv:2107.04197, equation 1."""
-    return (1 - p) / (0.5 + 0.5 * (1 - p))

@@ -10,6 +10,7 @@ from bakehouse.core.errors import UsageError
 from bakehouse.core.spec import put
 from bakehouse.data.layouts import ConceptFolder, read_layout
 from bakehouse.recipe.recipe import Recipe
+from bakehouse.recipe.words import trigger_in
 
 
 def recipe_for_folder(
@@ -67,6 +68,8 @@ def _words(subject: str, kind: str) -> dict[str, str]:
 
 def _concept(found: ConceptFolder, subject: str, kind: str) -> dict[str, Any]:
     values: dict[str, Any] = {"folder": str(found.folder), **_words(subject or found.class_tokens or "", kind)}
+    if found.class_prompt and not subject and kind != "style":  # the tokens are a whole prompt then
+        values["trigger"], values["class_word"] = trigger_in(found.class_tokens or "", found.class_prompt)
     if found.repeats:
         values["repeats"] = found.repeats
     return values

@@ -121,7 +121,7 @@ MODEL="runwayml/stable-diffusion-v1-5"
 export RANK=8
 accelerate launch --num_cpu_threads_per_process 1 ./sd-scripts/train_network.py \\
   --pretrained_model_name_or_path="$MODEL" \\
-  --train_data_dir=img --resolution=512,768 \\
+  --train_data_dir=img --resolution=512,768 --enable_bucket \\
   --network_module=networks.lora --network_dim=${RANK} --network_train_unet_only \\
   --optimizer_args "weight_decay=0.2" "betas=0.9,0.98" \\
   --learning_rate=2e-4 --max_train_steps 400 && echo done
@@ -132,7 +132,7 @@ set MODEL=runwayml/stable-diffusion-v1-5
 set "RANK=8"
 accelerate launch --num_cpu_threads_per_process 1 .\\sd-scripts\\train_network.py ^
   --pretrained_model_name_or_path="%MODEL%" ^
-  --train_data_dir=img --resolution=512,768 ^
+  --train_data_dir=img --resolution=512,768 --enable_bucket ^
   --network_module=networks.lora --network_dim=%RANK% --network_train_unet_only ^
   --optimizer_args "weight_decay=0.2" "betas=0.9,0.98" ^
   --learning_rate=2e-4 --max_train_steps 400
@@ -142,7 +142,7 @@ POWERSHELL = """$model = "runwayml/stable-diffusion-v1-5"
 $rank = 8
 accelerate launch --num_cpu_threads_per_process 1 "./sd-scripts/train_network.py" `
   --pretrained_model_name_or_path=$model `
-  --train_data_dir=img --resolution=512,768 `
+  --train_data_dir=img --resolution=512,768 --enable_bucket `
   --network_module=networks.lora --network_dim=$rank --network_train_unet_only `
   --optimizer_args "weight_decay=0.2" "betas=0.9,0.98" `
   --learning_rate=2e-4 --max_train_steps 400
@@ -152,7 +152,7 @@ rank = 8
 %cd /content
 !accelerate launch --num_cpu_threads_per_process 1 sd-scripts/train_network.py \\
   --pretrained_model_name_or_path={model} \\
-  --train_data_dir=img --resolution=512,768 \\
+  --train_data_dir=img --resolution=512,768 --enable_bucket \\
   --network_module=networks.lora --network_dim={rank} --network_train_unet_only \\
   --optimizer_args "weight_decay=0.2" "betas=0.9,0.98" \\
   --learning_rate=2e-4 --max_train_steps 400
@@ -172,7 +172,8 @@ def test_a_command_line_in_every_shell(imported, name, text, fates):
     assert (r.optimizer.lr, r.optimizer.text_lr) == (2e-4, None)
     assert r.optimizer.args == {"weight_decay": 0.2, "betas": [0.9, 0.98]}
     assert (r.train.steps, r.train.epochs) == (400, None)
-    assert r.buckets.resolution == 627  # sqrt(512 * 768)
+    assert r.buckets.resolution == 628  # sqrt(512 * 768) is 627.07, whose square has no bucket of 512 x 768
+    assert (512, 768) in r.buckets.buckets()
     assert "square of the same area" in next(n.why for n in made.notes if n.key == "--resolution")
     assert fates(made)["accelerate --num_cpu_threads_per_process"] == "no effect"
     assert not made.lost
@@ -431,6 +432,25 @@ def test_optimizers_take_their_own_librarys_defaults(imported, said, name, args)
         ('lr_scheduler_type = "LoraEasyCustomOptimizer.CustomOptimizers.CosineAnnealingWarmupRestarts"\n'
          'lr_scheduler_num_cycles = 4\nlr_scheduler_args = ["min_lr=1e-6", "gamma=0.8"]\nlearning_rate = 1e-4',
          {"kind": "annealed_cosine_with_restarts", "cycles": 4, "decay": 0.8, "floor": 0.01}),
+        ('lr_scheduler_type = "CosineAnnealingLR"\nlr_scheduler_args = ["T_max=30", "eta_min=1e-6"]\n'
+         'learning_rate = 1e-4\nmax_train_steps = 600',
+         {"kind": "cosine", "half_period": 30, "floor": 0.01}),
+        ('lr_scheduler_type = "CosineAnnealingWarmRestarts"\nlr_scheduler_args = ["T_0=20", "T_mult=2"]',
+         {"kind": "cosine_with_restarts", "cycle_steps": 20, "cycle_growth": 2, "floor": 0}),
+        ('lr_scheduler_type = "LoraEasyCustomOptimizer.RexAnnealingWarmRestarts.RexAnnealingWarmRestarts"\n'
+         'lr_scheduler_args = ["gamma=0.9", "first_cycle_max_steps=100", "warmup_steps=10"]\nlearning_rate = 1e-3',
+         {"kind": "annealed_rex_with_restarts", "rex_d": 0.9, "decay": 0.9, "cycle_steps": 100, "warmup": 10,
+          "warmup_from_zero": True, "floor": 0.001}),
+        ('lr_scheduler_type = "LoraEasyCustomOptimizer.CosineAnnealingWarmRestarts.CosineAnnealingWarmRestarts"\n'
+         'lr_scheduler_args = ["gamma=0.9"]\nlr_scheduler_num_cycles = 3\nmax_train_steps = 100\n'
+         'lr_warmup_steps = 0.2\nlearning_rate = 1e-3',
+         {"kind": "annealed_cosine_with_restarts", "cycle_steps": 33, "warmup": 6, "floor": 0.001}),
+        ('lr_scheduler = "cosine"\nlr_warmup_steps = 0.1\nlr_scheduler_min_lr_ratio = 0.1',
+         {"kind": "cosine", "warmup": 0.1, "warmup_from_zero": True, "floor": 0}),
+        ('lr_scheduler = "polynomial"\nlearning_rate = 1e-4', {"kind": "polynomial", "floor": 0.001}),
+        ('lr_scheduler = "cosine_with_min_lr"\nlr_scheduler_min_lr_ratio = 0.1\nlr_scheduler_num_cycles = 4',
+         {"kind": "cosine", "half_period": 0.25, "floor": 0.1}),
+        ('lr_scheduler = "cosine"\noptimizer_type = "AdamWScheduleFree"', {"kind": "constant", "warmup": 0}),
     ],
 )  # fmt: skip
 def test_schedules(imported, said, expected):
@@ -582,3 +602,35 @@ def test_notes_read_well(imported):
     (note,) = [n for n in made.notes if n.key == "lowram"]
     assert str(note) == "lowram: without effect here: a model is mapped from its file, once"
     assert str(replace(note, value=3)).startswith("lowram = 3: ")
+
+
+def test_a_class_without_what_it_needs_is_named(imported, lost):
+    made = imported('network_dim = 4\ntrain_data_dir = "img"\nlr_scheduler_type = "CosineAnnealingLR"')
+    assert "needs T_max" in lost(made)["lr_scheduler_type"]
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("debiased_estimation_loss = true", ("debiased", "kohya")),
+        ("scale_v_pred_loss_like_noise_pred = true\nv_parameterization = true", ("epsilon", "kohya")),
+        ("min_snr_gamma = 5", ("min_snr", "published")),
+        ("min_snr_gamma = 5\nzero_terminal_snr = true\nv_parameterization = true", ("min_snr", "kohya")),
+    ],
+)
+def test_weightings_have_kohyas_form_where_it_is_another(imported, said, expected):
+    weighting = imported(f'network_dim = 4\ntrain_data_dir = "img"\n{said}').recipe.loss.weighting
+    assert (weighting.kind, weighting.form) == expected
+
+
+def test_masked_losses_are_averaged_as_there(imported):
+    for said in ("masked_loss = true", "alpha_mask = true"):
+        made = imported(f'network_dim = 4\ntrain_data_dir = "img"\n{said}')
+        assert made.recipe.loss.mask_average == "picture"
+
+
+def test_weightings_that_are_asked_for_together_multiply(imported):
+    said = "min_snr_gamma = 5\ndebiased_estimation_loss = true"
+    made = imported(f'network_dim = 4\ntrain_data_dir = "img"\n{said}')
+    weighting = made.recipe.loss.weighting
+    assert (weighting.kind, weighting.also, weighting.form, made.lost) == ("min_snr", ("debiased",), "kohya", ())

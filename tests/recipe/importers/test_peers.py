@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -88,8 +89,8 @@ def test_the_gui(imported, fates, lost):
     assert (r.adapter.conv_rank, r.adapter.conv_alpha, r.adapter.decompose_both) == (8, 4, True)
     assert (r.optimizer.name, r.optimizer.lr, r.optimizer.text_lr) == ("prodigy", 1, 1)
     assert (r.optimizer.args["d_coef"], r.optimizer.args["weight_decay"]) == (1.5, 0.02)
-    assert (r.train.epochs, r.train.steps, r.train.attention) == (12, None, "sdpa")
-    assert (r.schedule.kind, r.schedule.warmup) == ("cosine", 0.1)
+    assert (r.train.epochs, r.train.steps, r.train.attention) == (None, 78, "sdpa")  # 13 images, 2 at a time
+    assert (r.schedule.kind, r.schedule.warmup, r.schedule.half_period) == ("cosine", 0, 1000)
     assert (r.noise.offset, r.noise.pyramid_iterations, r.noise.pyramid_discount) == (0, 6, 0.2)
     assert r.sample.prompts == ("a hat --w 512", "a cap")
     assert (r.seed, r.name, r.captions.keep_tokens, r.data.cache) == (1234, "kupa", 1, "memory")
@@ -231,9 +232,37 @@ def test_easy_training_scripts(imported, fates):
     assert fates(made)["tag_occurrence"] == fates(made)["sdxl"] == "always"
 
 
+def test_easy_training_scripts_rex(imported):
+    """Its class has d = 0.9, a lowest rate of 1e-6 and the warm-up's share in each cycle, from 0."""
+    text = EASY.replace("CustomOptimizers.CosineAnnealingWarmupRestarts", "RexAnnealingWarmRestarts")
+    schedule = imported(text.replace("min_lr = 1e-6\n", "")).recipe.schedule
+    assert (schedule.kind, schedule.rex_d, schedule.decay) == ("annealed_rex_with_restarts", 0.9, 0.85)
+    assert (schedule.cycles, schedule.warmup, schedule.warmup_from_zero, schedule.floor) == (2, 0.1, True, 0.01)
+
+
 def test_easy_training_scripts_embeddings_are_refused(imported):
     with pytest.raises(UsageError, match="textual_inversion"):
         imported(EASY.replace('train_mode = "lora"', 'train_mode = "textual_inversion"'))
+
+
+@pytest.mark.parametrize(
+    ("line", "said", "expected"),
+    [
+        # Its own code drops what is empty, off or 0 before kohya sees it.
+        ("learning_rate = 0.0001", "unet_lr = 0\ntext_encoder_lr = 0", (1e-4, 1e-4, True, True, 1.0)),
+        ("learning_rate = 0.0001", "max_grad_norm = 0", (1e-4, 1e-4, True, True, 1.0)),
+        ("learning_rate = 0.0001", "max_grad_norm = 0.5\ntext_encoder_lr = 5e-5", (1e-4, 5e-5, True, True, 0.5)),
+    ],
+)
+def test_easy_training_scripts_pass_over_nothing(imported, line, said, expected):
+    r = imported(EASY.replace(line, f"{line}\n{said}")).recipe
+    adapter = r.adapter
+    assert (r.optimizer.lr, r.optimizer.text_lr, adapter.unet, adapter.text, r.train.max_grad_norm) == expected
+
+
+def test_easy_training_scripts_flux_is_refused(imported):
+    with pytest.raises(UsageError, match="Flux"):
+        imported(EASY.replace("min_timestep = 0", "min_timestep = 0\nguidance_scale = 3.5"))
 
 
 # --- diffusers --------------------------------------------------------------------------------------------------------
@@ -292,154 +321,37 @@ def test_every_script_of_diffusers_comes_to_a_recipe(imported, script):
     assert made.recipe.buckets.resolution == (1024 if "sdxl" in script else 512)
 
 
-# --- OneTrainer -------------------------------------------------------------------------------------------------------
-
-ONETRAINER = {
-    "__version": 6,
-    "training_method": "LORA",
-    "model_type": "STABLE_DIFFUSION_XL_10_BASE",
-    "base_model_name": "stabilityai/stable-diffusion-xl-base-1.0",
-    "concept_file_name": "concepts.json",
-    "debug_mode": False,
-    "aspect_ratio_bucketing": True,
-    "latent_caching": True,
-    "learning_rate_scheduler": "COSINE",
-    "learning_rate": 0.0003,
-    "learning_rate_warmup_steps": 50,
-    "epochs": 20,
-    "batch_size": 4,
-    "gradient_accumulation_steps": 2,
-    "ema": "GPU",
-    "ema_decay": 0.998,
-    "train_dtype": "BFLOAT_16",
-    "output_dtype": "FLOAT_16",
-    "resolution": "1024",
-    "offset_noise_weight": 0.05,
-    "loss_weight_fn": "MIN_SNR_GAMMA",
-    "loss_weight_strength": 4.0,
-    "min_noising_strength": 0.1,
-    "max_noising_strength": 0.9,
-    "unet": {"train": True, "learning_rate": 0.0002, "weight_dtype": "FLOAT_16"},
-    "text_encoder": {"train": False},
-    "text_encoder_layer_skip": 1,
-    "lora_rank": 32,
-    "lora_alpha": 16.0,
-    "layer_filter_preset": "attn-mlp",
-    "optimizer": {"optimizer": "ADAMW_8BIT", "beta1": 0.9, "beta2": 0.99, "weight_decay": 0.02, "fused": False},
-    "save_every": 2,
-    "save_every_unit": "EPOCH",
-    "tensorboard": True,
-    "gradient_checkpointing": "ON",
-    "wibble": 3,
-}
-CONCEPTS = [
-    {"name": "zwx person", "path": "img/10_zwx person", "balancing": 2.0, "image": {"enable_random_flip": True},
-     "text": {"enable_tag_shuffling": True, "keep_tags_count": 1}},
-    {"name": "off", "path": "img/3_hzn hat", "enabled": False},
-]  # fmt: skip
+def test_diffusers_own_numbers_are_those_of_the_script(imported, lost):
+    """AdamW's decay is 1e-4 in the SDXL script, 1e-2 elsewhere; its text encoder has a rate of its own."""
+    script = "accelerate launch train_dreambooth_lora_sdxl.py --instance_data_dir=img"
+    r = imported(script, "go.sh").recipe
+    assert (r.optimizer.args["weight_decay"], r.save.dtype, r.buckets.resolution) == (1e-4, "fp32", 1024)
+    made = imported(f"{script} --train_text_encoder", "go.sh")
+    assert made.recipe.optimizer.text_lr == 5e-6
+    assert list(lost(made)) == ["adam_weight_decay_text_encoder"]
+    prodigy = imported(f"{script} --train_text_encoder --optimizer=prodigy --learning_rate=1.0", "go.sh").recipe
+    assert (prodigy.optimizer.name, prodigy.optimizer.text_lr) == ("prodigy", 1.0)
+    assert imported("python train_dreambooth.py --instance_data_dir=img", "go.sh").recipe.optimizer.lr == 5e-6
 
 
-def test_onetrainer(imported, bench, lost):
-    (bench / "concepts.json").write_text(json.dumps(CONCEPTS))
-    made = imported(json.dumps(ONETRAINER), "one.json")
-    r = made.recipe
-    assert made.peer == "onetrainer"
-    assert list(lost(made)) == ["wibble"]
-    assert [(c.subject, c.repeats) for c in r.concepts] == [("zwx person", 2)]
-    assert (r.captions.shuffle, r.captions.keep_tokens, r.data.flip) == (True, 1, True)
-    assert (r.adapter.rank, r.adapter.alpha, r.adapter.targets, r.adapter.text) == (32, 16, "attention+mlp", False)
-    assert (r.optimizer.name, r.optimizer.lr, r.optimizer.args) == (
-        "adamw8bit",
-        0.0002,
-        {"betas": [0.9, 0.99], "weight_decay": 0.02},
-    )
-    assert (r.train.epochs, r.train.batch, r.train.accumulation, r.train.ema) == (20, 4, 2, 0.998)
-    assert (r.train.precision, r.save.dtype, r.save.every_epochs) == ("bf16", "fp16", 2)
-    assert (r.schedule.kind, r.schedule.warmup, r.model.clip_skip) == ("cosine", 50, 2)
-    assert (r.noise.offset, r.noise.min_timestep, r.noise.max_timestep) == (0.05, 100, 900)
-    assert (r.loss.weighting.kind, r.loss.weighting.gamma) == ("min_snr", 4.0)
+def test_diffusers_schedules_and_losses(imported):
+    script = "python train_text_to_image_sdxl.py --train_data_dir=img --learning_rate=1e-4"
+    r = imported(f"{script} --lr_scheduler=polynomial --lr_warmup_steps=20", "go.sh").recipe
+    assert (r.schedule.floor, r.schedule.warmup, r.schedule.warmup_from_zero) == (0.001, 20, True)
+    biased = "--timestep_bias_strategy=range --timestep_bias_begin=100 --timestep_bias_end=300"
+    steps = imported(f"{script} {biased} --timestep_bias_multiplier=3", "go.sh").recipe.noise.timesteps
+    assert (steps.bias, steps.bias_range, steps.bias_multiplier) == ("range", (100, 300), 3)
+    assert imported(f"{script} --proportion_empty_prompts=0.2", "go.sh").recipe.captions.caption_dropout == 0.2
+    # A sum of two means there, the mean of all here: half the loss, and half the length at which it is clipped.
+    assert imported(DREAMBOOTH, "train.sh").recipe.train.max_grad_norm == 0.5
 
 
-@pytest.mark.parametrize("change", [{"model_type": "FLUX_DEV_1"}, {"training_method": "EMBEDDING"}])
-def test_onetrainer_of_other_models_is_refused(imported, change):
-    with pytest.raises(UsageError, match=next(iter(change.values()))):
-        imported(json.dumps({**ONETRAINER, **change}), "one.json")
-
-
-# --- ai-toolkit -------------------------------------------------------------------------------------------------------
-
-AI_TOOLKIT = """
-job: extension
-config:
-  name: zwx_v1
-  process:
-    - type: sd_trainer
-      training_folder: output
-      device: cuda:0
-      trigger_word: zwx
-      network: {type: lora, linear: 16, linear_alpha: 8, conv: 8, conv_alpha: 4}
-      save: {dtype: float16, save_every: 250, max_step_saves_to_keep: 4, push_to_hub: false}
-      datasets:
-        - folder_path: img
-          caption_ext: txt
-          caption_dropout_rate: 0.05
-          shuffle_tokens: true
-          cache_latents_to_disk: true
-          resolution: [512, 768]
-      train:
-        batch_size: 2
-        steps: 2000
-        gradient_accumulation_steps: 2
-        train_unet: true
-        train_text_encoder: false
-        gradient_checkpointing: true
-        noise_scheduler: ddpm
-        optimizer: adamw8bit
-        lr: 1e-4
-        ema_config: {use_ema: true, ema_decay: 0.99}
-        dtype: bf16
-        wibble: 3
-      model:
-        name_or_path: stabilityai/stable-diffusion-xl-base-1.0
-        is_xl: true
-      sample:
-        sampler: ddpm
-        sample_every: 250
-        width: 1024
-        height: 768
-        prompts: ["[trigger] in a park", "a cat"]
-        neg: blurry
-        seed: 42
-        walk_seed: true
-        guidance_scale: 6
-        sample_steps: 25
-meta: {name: "[name]", version: "1.0"}
-"""
-
-
-def test_ai_toolkit(imported, lost):
-    made = imported(AI_TOOLKIT, "job.yaml")
-    r = made.recipe
-    assert made.peer == "ai-toolkit"
-    assert set(lost(made)) == {"train.wibble", "datasets.0.resolution"}
-    assert (r.name, r.concepts[0].subject, r.train.steps, r.train.batch, r.train.accumulation) == (
-        "zwx_v1",
-        "zwx",
-        2000,
-        2,
-        2,
-    )
-    assert (r.adapter.rank, r.adapter.alpha, r.adapter.conv_rank, r.adapter.conv_alpha) == (16, 8, 8, 4)
-    assert (r.adapter.targets, r.adapter.text, r.optimizer.name, r.optimizer.lr) == ("full", False, "adamw8bit", 1e-4)
-    assert (r.save.dtype, r.save.every_steps, r.save.keep_last, r.train.ema) == ("fp16", 250, 4, 0.99)
-    assert r.sample.prompts == ("zwx in a park --w 1024 --h 768 --d 42", "a cat --w 1024 --h 768 --d 43")
-    assert (r.sample.negative, r.sample.steps, r.sample.guidance, r.sample.at_start) == ("blurry", 25, 6, True)
-    assert (r.captions.caption_dropout, r.captions.shuffle, r.buckets.resolution) == (0.05, True, 768)
-
-
-def test_ai_toolkit_of_other_models_is_refused(imported):
-    with pytest.raises(UsageError, match="is_flux"):
-        imported(AI_TOOLKIT.replace("is_xl", "is_flux"), "job.yaml")
+def test_a_data_set_of_diffusers_may_be_a_folder(imported, lost):
+    made = imported("python train_text_to_image_lora.py --dataset_name=img", "go.sh")
+    assert not made.lost
+    of_hub = "python train_text_to_image_lora.py --train_data_dir=img --dataset_name=a/b"
+    assert "of the Hub" in lost(imported(of_hub, "go.sh"))["dataset_name"]
+    assert not imported(of_hub, "go.sh", images=Path("img")).lost
 
 
 # --- whose settings ---------------------------------------------------------------------------------------------------
@@ -451,6 +363,7 @@ def test_ai_toolkit_of_other_models_is_refused(imported):
         ("wibble = 3\n", "x.toml", "nobody's settings"),
         ('kind = "style"\n[[concepts]]\nfolder = "img"\n', "x.toml", "a recipe already"),
         ('[{"instance_data_dir": "img"}]', "x.json", "list of concepts"),
+        ('{"model_family": "sd1x"}', "x.json", "SimpleTuner's, for SD 1.x"),
         ("a = [1,\n", "x.toml", "not TOML"),
         ('train_data_dir = "C:\\img"\n', "x.toml", "not TOML"),
         ("{", "x.json", "not JSON"),

@@ -1,25 +1,29 @@
-"""ai-toolkit: the YAML (or JSON) of one `sd_trainer` process, for SD 1.x, 2.x and SDXL."""
+"""ai-toolkit: the YAML (or JSON) of one training process, for SD 1.x, 2.x and SDXL."""
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from bakehouse.core.errors import UsageError
+from bakehouse.recipe.importers import ai_toolkit_rules as rules
 from bakehouse.recipe.importers.document import Document
 from bakehouse.recipe.importers.draft import Draft
 from bakehouse.recipe.importers.kohya_dataset import located
-from bakehouse.recipe.importers.kohya_rules import found, our_optimizer
 from bakehouse.recipe.importers.result import Note
 from bakehouse.recipe.importers.table import (
     Given,
     Option,
-    Outcome,
     Settings,
-    Taken,
     always,
     convert,
     elsewhere,
+    entry_of,
     missing,
     no_effect,
     table,
@@ -28,200 +32,144 @@ from bakehouse.recipe.importers.table import (
 
 TITLE = "ai-toolkit"
 
-_DTYPES = {
-    "fp16": "fp16",
-    "float16": "fp16",
-    "bf16": "bf16",
-    "bfloat16": "bf16",
-    "fp32": "fp32",
-    "float32": "fp32",
-    "float": "fp32",
-}
-_OTHER_MODELS = ("is_flux", "is_v3", "is_pixart", "is_lumina2", "is_auraflow")
-_KINDS = {"lora": "lora", "locon": "lora", "lokr": "lokr"}
+_PUBLISHING = "belongs to publishing, not to training"
 
-
-def base_model(s: Settings) -> Iterator[Outcome]:
-    """A Hub id, a folder or a file."""
-    if s["model.name_or_path"]:
-        yield Taken("model.base", found(s, "model.name_or_path")[0], ("model.name_or_path",))
-
-
-def network(s: Settings) -> Iterator[Outcome]:
-    """Without a network whole weights train."""
-    given = s.given("network.type", "network.linear")
-    kind = _KINDS.get(s["network.type"]) if given else "full"
-    if kind is None:
-        yield s.note("network.type", "missing", f"a LoRA is trained; known are {', '.join(_KINDS)}")
-        kind = "lora"
-    yield Taken("adapter.kind", kind, ("network.type",))
-    yield Taken("adapter.unet", s["train.train_unet"], ("train.train_unet",))
-    yield Taken("adapter.text", s["train.train_text_encoder"], ("train.train_text_encoder",))
-    if kind == "full":
-        return
-    yield Taken("adapter.rank", s["network.linear"], ("network.linear",))
-    yield Taken("adapter.alpha", s["network.linear_alpha"] or s["network.linear"], ("network.linear_alpha",))
-    yield Taken("adapter.targets", "full" if s["network.conv"] else "attention+mlp", ("network.conv",))
-    if s["network.conv"]:
-        yield Taken("adapter.conv_rank", s["network.conv"], ("network.conv",))
-        yield Taken("adapter.conv_alpha", s["network.conv_alpha"] or s["network.conv"], ("network.conv_alpha",))
-    if s["network.dropout"] and kind == "lora":
-        yield Taken("adapter.dropout", s["network.dropout"], ("network.dropout",))
-    if s["network.lokr_factor"] and kind == "lokr":
-        yield Taken("adapter.factor", s["network.lokr_factor"], ("network.lokr_factor",))
-    if s["network.lokr_full_rank"] and kind == "lokr":
-        yield Taken("adapter.full_matrix", True, ("network.lokr_full_rank",))
-
-
-def optimizer(s: Settings) -> Iterator[Outcome]:
-    """Its name, rates and arguments."""
-    name = our_optimizer(s["train.optimizer"])
-    if name is None:
-        yield s.note("train.optimizer", "missing", "not among the optimizers: the plan's is taken")
-    else:
-        yield Taken("optimizer.name", name, ("train.optimizer",))
-        if s["train.optimizer_params"]:
-            yield Taken("optimizer.args", dict(s["train.optimizer_params"]), ("train.optimizer_params",))
-    for key, own in (("optimizer.lr", "train.unet_lr"), ("optimizer.text_lr", "train.text_encoder_lr")):
-        source = own if s[own] else "train.lr"
-        yield Taken(key, s[source], (source,))
-
-
-def schedule(s: Settings) -> Iterator[Outcome]:
-    """By name."""
-    kind = {"constant_with_warmup": "constant"}.get(s["train.lr_scheduler"], s["train.lr_scheduler"])
-    yield Taken("schedule.kind", kind, ("train.lr_scheduler",))
-    params = s["train.lr_scheduler_params"] or {}
-    warmup = params.get("warmup_steps") or params.get("num_warmup_steps")
-    if warmup:
-        yield Taken("schedule.warmup", warmup, ("train.lr_scheduler_params",))
-
-
-def accumulation(s: Settings) -> Iterator[Outcome]:
-    """Two names for one number."""
-    name = next((n for n in ("train.gradient_accumulation_steps", "train.gradient_accumulation") if s.given(n)), "")
-    if name:
-        yield Taken("train.accumulation", s[name], (name,))
-
-
-def weighting(s: Settings) -> Iterator[Outcome]:
-    """min-SNR under one of its two names."""
-    name = "train.min_snr_gamma" if s["train.min_snr_gamma"] else "train.snr_gamma"
-    yield Taken("loss.weighting.kind", "min_snr" if s[name] else "none", (name,))
-    if s[name]:
-        yield Taken("loss.weighting.gamma", s[name], (name,))
-
-
-def average(s: Settings) -> Iterator[Outcome]:
-    """Averaged weights."""
-    if s["train.ema_config.use_ema"]:
-        yield Taken("train.ema", s["train.ema_config.ema_decay"], ("train.ema_config.ema_decay",))
-
-
-def samples(s: Settings) -> Iterator[Outcome]:
-    """Prompts with their one size and seed."""
-    prompts = s["sample.prompts"] or []
-    trigger = s["trigger_word"] or ""
-    if not prompts or s["train.disable_sampling"]:
-        yield Taken("sample.every_epochs", 0, ("sample.prompts",))
-        return
-    seeds = [s["sample.seed"] + (i if s["sample.walk_seed"] else 0) for i in range(len(prompts))]
-    sizes = f"--w {s['sample.width']} --h {s['sample.height']}"
-    lines = [f"{str(p).replace('[trigger]', trigger)} {sizes} --d {d}" for p, d in zip(prompts, seeds, strict=True)]
-    yield Taken("sample.prompts", lines, ("sample.prompts", "sample.width", "sample.height", "sample.seed"))
-    yield Taken("sample.every_epochs", 0, ("sample.sample_every",))
-    yield Taken("sample.every_steps", s["sample.sample_every"], ("sample.sample_every",))
-    yield Taken("sample.at_start", not s["train.skip_first_sample"], ("train.skip_first_sample",))
-    yield Taken("sample.steps", s["sample.sample_steps"], ("sample.sample_steps",))
-    yield Taken("sample.guidance", s["sample.guidance_scale"], ("sample.guidance_scale",))
-    if s["sample.neg"]:
-        yield Taken("sample.negative", s["sample.neg"], ("sample.neg",))
-
-
-OPTIONS: dict[str, Option] = table(
-    no_effect("type", "text", "the kind of process"),
+_TABLE: dict[str, Option] = table(
+    no_effect("type", "text", "the kind of process", "sd_trainer"),
     elsewhere("training_folder", "text", "`bakehouse train me.toml --run DIR`"),
     no_effect("sqlite_db_path", "text", "the window's own"),
     no_effect("performance_log_every", "int", "speed is part of every step's event"),
+    no_effect("log_dir", "text", "`save.tensorboard` writes for TensorBoard"),
     taken("name", "text", "name"),
     taken("device", "text", "train.device"),
     taken("trigger_word", "text", "concepts.trigger", "captions.prefix"),
-    taken("network.type", "text", "adapter.kind", default="lora", rule=network),
-    taken("network.linear", "int", "adapter.rank", default=4, rule=network),
-    taken("network.linear_alpha", "float", "adapter.alpha", rule=network),
-    taken("network.conv", "int", "adapter.conv_rank", rule=network),
-    taken("network.conv_alpha", "float", "adapter.conv_alpha", rule=network),
-    taken("network.dropout", "float", "adapter.dropout", rule=network),
-    taken("network.lokr_factor", "int", "adapter.factor", rule=network),
-    taken("network.lokr_full_rank", "flag", "adapter.full_matrix", rule=network),
-    missing("network.network_kwargs", "any", "name modules in `adapter.include` and `adapter.exclude`"),
-    taken("save.dtype", "text", "save.dtype", choices=_DTYPES),
-    taken("save.save_every", "int", "save.every_steps"),
-    taken("save.max_step_saves_to_keep", "int", "save.keep_last"),
+    taken("network.type", "text", "adapter.kind", rule=rules.network),
+    taken("network.rank", "int", "adapter.rank", rule=rules.network),
+    taken("network.linear", "int", "adapter.rank", rule=rules.network),
+    taken("network.alpha", "float", "adapter.alpha", rule=rules.network),
+    taken("network.linear_alpha", "float", "adapter.alpha", rule=rules.network),
+    taken("network.conv", "int", "adapter.conv_rank", rule=rules.network),
+    taken("network.conv_alpha", "float", "adapter.conv_alpha", rule=rules.network),
+    taken("network.dropout", "float", "adapter.dropout", rule=rules.network),
+    taken("network.lokr_factor", "int", "adapter.factor", rule=rules.network),
+    taken("network.lokr_full_rank", "flag", "adapter.full_matrix", rule=rules.network),
+    taken("network.network_kwargs", "table", "adapter.include", "adapter.exclude", rule=rules.network),
+    taken("network.pretrained_lora_path", "text", "adapter.start"),
+    no_effect("network.transformer_only", "flag", "belongs to models with a transformer"),
+    no_effect("network.old_lokr_format", "flag", "files have LyCORIS' keys"),
+    taken("save.dtype", "text", "save.dtype", choices=rules.DTYPES, counts=True),
+    taken("save.save_every", "int", "save.every_steps", counts=True),
+    taken("save.max_step_saves_to_keep", "int", "save.keep_last", counts=True),
     always("save.save_format", "text", "safetensors with kohya's keys"),
-    elsewhere("save.push_to_hub", "flag", "belongs to publishing, not to training"),
-    elsewhere("save.hf_repo_id", "text", "belongs to publishing, not to training"),
-    elsewhere("save.hf_private", "flag", "belongs to publishing, not to training"),
-    taken("datasets", "any", "concepts"),
-    taken("train.batch_size", "int", "train.batch", default=1),
-    taken("train.steps", "int", "train.steps"),
-    taken("train.gradient_accumulation_steps", "int", "train.accumulation", rule=accumulation),
-    taken("train.gradient_accumulation", "int", "train.accumulation", rule=accumulation),
-    taken("train.train_unet", "flag", "adapter.unet", default=True, rule=network),
-    taken("train.train_text_encoder", "flag", "adapter.text", default=False, rule=network),
-    taken("train.gradient_checkpointing", "flag", "train.gradient_checkpointing"),
-    always("train.noise_scheduler", "text", "as the model was trained", "ddpm"),
-    taken("train.optimizer", "text", "optimizer.name", default="adamw", rule=optimizer),
-    taken("train.optimizer_params", "any", "optimizer.args", rule=optimizer),
-    taken("train.lr", "float", "optimizer.lr", default=1e-4, rule=optimizer),
-    taken("train.unet_lr", "float", "optimizer.lr", rule=optimizer),
-    taken("train.text_encoder_lr", "float", "optimizer.text_lr", rule=optimizer),
-    taken("train.lr_scheduler", "text", "schedule.kind", default="constant", rule=schedule),
-    taken("train.lr_scheduler_params", "any", "schedule.warmup", rule=schedule),
-    taken("train.max_grad_norm", "float", "train.max_grad_norm"),
-    taken("train.noise_offset", "float", "noise.offset"),
-    taken("train.min_snr_gamma", "float", "loss.weighting.gamma", rule=weighting),
-    taken("train.snr_gamma", "float", "loss.weighting.gamma", rule=weighting),
-    taken("train.loss_type", "text", "loss.kind", choices={"mse": "l2", "mae": "l1"}),
-    missing("train.content_or_style", "text", "see `noise.timesteps`", "balanced"),
+    elsewhere("save.push_to_hub", "flag", _PUBLISHING),
+    elsewhere("save.hf_repo_id", "text", _PUBLISHING),
+    elsewhere("save.hf_private", "flag", _PUBLISHING),
+    taken("datasets", "tables", "concepts"),
+    taken("train.batch_size", "int", "train.batch", counts=True),
+    taken("train.steps", "int", "train.steps", counts=True),
+    taken("train.gradient_accumulation_steps", "int", "train.accumulation", rule=rules.accumulation),
+    taken("train.gradient_accumulation", "int", "train.accumulation", rule=rules.accumulation),
+    taken("train.train_unet", "flag", "adapter.unet", rule=rules.network),
+    taken("train.train_text_encoder", "flag", "adapter.text", rule=rules.network),
+    taken("train.gradient_checkpointing", "flag", "train.gradient_checkpointing", counts=True),
+    missing("train.noise_scheduler", "text", "noise is added as the model was trained"),
+    taken("train.optimizer", "text", "optimizer.name", rule=rules.optimizer),
+    taken("train.optimizer_params", "table", "optimizer.args", rule=rules.optimizer),
+    taken("train.lr", "float", "optimizer.lr", rule=rules.rates),
+    taken("train.unet_lr", "float", "optimizer.lr", rule=rules.rates),
+    taken("train.text_encoder_lr", "float", "optimizer.text_lr", rule=rules.rates),
+    taken("train.lr_scheduler", "text", "schedule.kind", rule=rules.schedule),
+    taken("train.lr_scheduler_params", "table", "schedule.warmup", rule=rules.schedule),
+    taken("train.max_grad_norm", "float", "train.max_grad_norm", counts=True),
+    taken("train.noise_offset", "float", "noise.offset", counts=True),
+    taken("train.min_snr_gamma", "float", "loss.weighting.gamma", rule=rules.weighting),
+    taken("train.snr_gamma", "float", "loss.weighting.kind", rule=rules.weighting),
+    taken("train.loss_type", "text", "loss.kind", rule=rules.loss),
+    taken("train.content_or_style", "text", "noise.timesteps", rule=rules.timesteps),
+    taken("train.min_denoising_steps", "int", "noise.max_timestep", rule=rules.timesteps),
+    taken("train.max_denoising_steps", "int", "noise.min_timestep", rule=rules.timesteps),
     no_effect("train.timestep_type", "text", "belongs to models that train on flows"),
     no_effect("train.linear_timesteps", "flag", "belongs to models that train on flows"),
-    taken("train.dtype", "text", "train.precision", choices=_DTYPES),
+    no_effect("train.linear_timesteps2", "flag", "belongs to models that train on flows"),
+    no_effect("train.bypass_guidance_embedding", "flag", "belongs to FLUX"),
+    taken("train.dtype", "text", "train.precision", choices=rules.DTYPES, counts=True),
     taken("train.xformers", "flag", "train.attention", choices={True: "xformers"}),
-    taken("train.ema_config.use_ema", "flag", "train.ema", rule=average),
-    taken("train.ema_config.ema_decay", "float", "train.ema", default=0.999, rule=average),
-    taken("train.skip_first_sample", "flag", "sample.at_start", rule=samples),
-    taken("train.disable_sampling", "flag", "sample.every_steps", rule=samples),
+    always("train.sdp", "flag", "PyTorch's own attention"),
+    taken("train.ema_config.use_ema", "flag", "train.ema", rule=rules.average),
+    taken("train.ema_config.ema_decay", "float", "train.ema", rule=rules.average),
+    taken("train.skip_first_sample", "flag", "sample.at_start", rule=rules.samples),
+    taken("train.disable_sampling", "flag", "sample.every_steps", rule=rules.samples),
     no_effect("train.unload_text_encoder", "flag", "see `train.offload`"),
     always("train.cache_text_embeddings", "flag", "captions that stay the same are encoded once"),
-    taken("model.name_or_path", "text", "model.base", rule=base_model),
+    taken("train.prompt_dropout_prob", "float", "captions.caption_dropout"),
+    taken("model.name_or_path", "text", "model.base", rule=rules.base_model),
     taken("model.vae_path", "text", "model.vae"),
     always("model.is_v2", "flag", "the family is read from the model itself"),
     always("model.is_xl", "flag", "the family is read from the model itself"),
     always("model.arch", "text", "the family is read from the model itself"),
-    taken("model.is_v_pred", "flag", "model.prediction", choices={True: "v_prediction"}),
+    taken("model.is_v_pred", "flag", "model.prediction", rule=rules.base_model),
     taken("model.quantize", "flag", "model.quantize", choices={True: "int8"}),
+    no_effect("model.quantize_te", "flag", "see `model.quantize`"),
     no_effect("model.low_vram", "flag", "see `train.offload`"),
-    missing("sample.sampler", "text", "the default sampler draws the samples", "ddpm"),
-    taken("sample.sample_every", "int", "sample.every_steps", default=250, rule=samples),
-    taken("sample.width", "int", "sample.prompts", default=512, rule=samples),
-    taken("sample.height", "int", "sample.prompts", default=512, rule=samples),
-    taken("sample.prompts", "list", "sample.prompts", rule=samples),
-    taken("sample.neg", "text", "sample.negative", rule=samples),
-    taken("sample.seed", "int", "sample.prompts", default=42, rule=samples),
-    taken("sample.walk_seed", "flag", "sample.prompts", default=False, rule=samples),
-    taken("sample.guidance_scale", "float", "sample.guidance", default=7.0, rule=samples),
-    taken("sample.sample_steps", "int", "sample.steps", default=20, rule=samples),
+    missing("sample.sampler", "text", "the default sampler draws the samples"),
+    taken("sample.sample_every", "int", "sample.every_steps", rule=rules.samples),
+    taken("sample.width", "int", "sample.prompts", rule=rules.samples),
+    taken("sample.height", "int", "sample.prompts", rule=rules.samples),
+    taken("sample.prompts", "list", "sample.prompts", rule=rules.samples),
+    taken("sample.samples", "tables", "sample.prompts", rule=rules.samples),
+    taken("sample.neg", "text", "sample.negative", rule=rules.samples),
+    taken("sample.seed", "int", "sample.prompts", rule=rules.samples),
+    taken("sample.walk_seed", "flag", "sample.prompts", rule=rules.samples),
+    taken("sample.guidance_scale", "float", "sample.guidance", rule=rules.samples),
+    taken("sample.sample_steps", "int", "sample.steps", rule=rules.samples),
     no_effect("sample.sample_start_step", "int", "samples begin with the training"),
 )
-"""Keys of a process, with points."""
 
-_OF_A_DATASET = {
-    "caption_dropout_rate": "captions.caption_dropout",
-    "shuffle_tokens": "captions.shuffle",
-    "keep_tokens": "captions.keep_tokens",
-    "flip_x": "data.flip",
+
+@lru_cache(maxsize=1)
+def defaults() -> Mapping[str, Any]:
+    """ai-toolkit's own settings and their defaults, by the names of `OPTIONS`; None is nothing or worked out."""
+    loaded = json.loads(Path(__file__).with_name("ai_toolkit_defaults.json").read_text("utf-8"))
+    settings: Mapping[str, Any] = loaded["settings"]
+    return settings
+
+
+OPTIONS: Mapping[str, Option] = {
+    name: replace(option, default=defaults().get(name, option.default)) for name, option in _TABLE.items()
 }
+"""Keys of a process, with points, and ai-toolkit's own defaults."""
+
+_FAMILIES = {
+    "is_flux": "FLUX.1",
+    "is_v3": "Stable Diffusion 3",
+    "is_pixart": "PixArt",
+    "is_pixart_sigma": "PixArt Sigma",
+    "is_lumina2": "Lumina 2",
+    "is_auraflow": "AuraFlow",
+    "is_ssd": "SSD-1B",
+    "is_vega": "Segmind Vega",
+}
+"""Flags of models that bakehouse does not train."""
+_ARCHS = ("sd1", "sd15", "sd2", "sdxl")
+_OF_SLIDERS = "a slider, from pairs of prompts"
+_PROCESSES = {
+    "slider": _OF_SLIDERS,
+    "ultimate_slider_trainer": _OF_SLIDERS,
+    "concept_slider": _OF_SLIDERS,
+    "image_reference_slider_trainer": "a slider, from pairs of pictures",
+    "concept_replacer": "a replacement of one prompt's meaning by another's",
+    "textual_inversion_trainer": "an embedding (textual inversion)",
+}
+"""Trainings that bakehouse does not have."""
+_JOBS = {
+    "generate": "draws pictures: that is `bakehouse generate`",
+    "extract": "extracts a LoRA of two models: that is `bakehouse weights extract`",
+    "mod": "changes a LoRA file: that is `bakehouse weights rescale`",
+    "merge": "merges models: that is `bakehouse weights merge`",
+}
+"""Jobs that train nothing."""
+_PARTS = ("network", "save", "train", "model", "sample", "logging")
+_TRAINERS = ("sd_trainer", "diffusion_trainer", "ui_trainer")
 
 
 def knows(document: Document) -> bool:
@@ -230,44 +178,128 @@ def knows(document: Document) -> bool:
 
 
 def read(documents: Sequence[Document]) -> Draft:
-    """The first process of the last document.
+    """The process of the last document.
 
     Raises:
         UsageError: it trains another kind of model, or does something else than train.
     """
     document = documents[-1]
-    config = document.table.get("config") or {}
-    process: dict[str, Any] = next(iter(config.get("process") or []), {})
-    if process.get("type") not in ("sd_trainer", "diffusion_trainer", "ui_trainer"):
-        hint = (
-            "a slider is not trained on images" if "slider" in str(process.get("type")) else "understood is sd_trainer"
-        )
-        raise UsageError(f"{document.path}: process type {process.get('type')!r}", hint=hint)
-    model = process.get("model") or {}
-    arch = str(model.get("arch", "sd1"))
-    others = [k for k in _OTHER_MODELS if model.get(k)] + (
-        [f"arch = {arch}"] if not arch.startswith(("sd1", "sd2", "sdxl")) else []
-    )
-    if others:
-        raise UsageError(f"{document.path} trains {others[0]}", hint="bakehouse trains SD 1.x, SD 2.x and SDXL")
-    given = {k: Given(v, k) for k, v in _flat({"name": config.get("name"), **process})}
+    config = document.table.get("config")
+    if not isinstance(config, Mapping):
+        raise UsageError(f"{document.path}: `config` is no table", hint="give the file that ai-toolkit trains with")
+    process = _process(document, config)
+    _refuse_other_models(document, process)
+    given, notes = _known(_tagged({"name": config.get("name"), **process}, config.get("name")))
     settings = Settings(OPTIONS, given, peer=TITLE, folder=document.folder)
-    values, origins, notes = convert(settings)
+    values, origins, said = convert(settings)
     fixed = {"captions.prefix": "", "prior.source": "none", "save.every_epochs": 0}
     values |= fixed
     origins |= dict.fromkeys(fixed, "ai-toolkit does so")
     concepts, more = _datasets(settings, values, origins)
-    return Draft(values, concepts, origins, [*notes, *more])
+    kept = [n for n in said if n.fate == "taken" or not n.off]
+    return Draft(values, concepts, origins, [*notes, *kept, *more])
+
+
+def _process(document: Document, config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The one process that trains.
+
+    Raises:
+        UsageError: another job, another process, or several.
+    """
+    job = str(document.table.get("job"))
+    if job in _JOBS:
+        raise UsageError(f"{document.path} is ai-toolkit's, and {_JOBS[job]}", hint="it holds no training")
+    entries = config.get("process")
+    processes = [p for p in entries if isinstance(p, Mapping)] if isinstance(entries, list) else []
+    if not processes:
+        raise UsageError(f"{document.path}: `config.process` lists no process", hint="it holds no training")
+    kind = str(processes[0].get("type"))
+    if kind in _PROCESSES:
+        raise UsageError(
+            f"{document.path} is ai-toolkit's and trains {_PROCESSES[kind]} (process type {kind!r})",
+            hint="bakehouse trains on images and has no such training: train this one with ai-toolkit",
+        )
+    if kind not in _TRAINERS:
+        raise UsageError(
+            f"{document.path}: process type {kind!r} is not known", hint=f"understood are {', '.join(_TRAINERS)}"
+        )
+    if len(processes) > 1:
+        hint = "write a file for each and import them one by one"
+        raise UsageError(f"{document.path} lists {len(processes)} processes, and a recipe is one training", hint=hint)
+    for part in _PARTS:
+        if not isinstance(processes[0].get(part) or {}, Mapping):
+            raise UsageError(f"{document.path}: {part} = {processes[0][part]!r}", hint="it should be a table")
+    return processes[0]
+
+
+def _refuse_other_models(document: Document, process: Mapping[str, Any]) -> None:
+    model = process.get("model") or {}
+    hint = "bakehouse trains SD 1.x, SD 2.x and SDXL; train this one with ai-toolkit"
+    flag = next((k for k in _FAMILIES if model.get(k)), None)
+    if flag:
+        raise UsageError(f"{document.path} trains {_FAMILIES[flag]} ({flag} = true)", hint=hint)
+    arch = str(model.get("arch") or "sd1").partition(":")[0]
+    if arch not in _ARCHS:
+        raise UsageError(f"{document.path} trains the family {arch!r} (model.arch)", hint=hint)
+    if (process.get("train") or {}).get("noise_scheduler") == "flowmatch":
+        raise UsageError(f"{document.path} trains SD as a flow (noise_scheduler = 'flowmatch')", hint=hint)
+
+
+def _tagged(value: Any, name: Any) -> Any:
+    """`[name]` in every text is the training's name, as there."""
+    if isinstance(value, str):
+        return value.replace("[name]", str(name))
+    if isinstance(value, Mapping):
+        return {k: _tagged(v, name) for k, v in value.items()}
+    return [_tagged(v, name) for v in value] if isinstance(value, list) else value
+
+
+def _known(data: Mapping[str, Any]) -> tuple[dict[str, Given], list[Note]]:
+    """Keys that decide something, and notes on those that do not or cannot."""
+    given: dict[str, Given] = {}
+    notes: list[Note] = []
+    theirs = defaults()
+    flat = dict(_flat(data))
+    for name, value in flat.items():
+        if name in OPTIONS or name not in theirs:
+            given[name] = Given(value, name)
+        elif value != theirs[name] and value is not None and not _belongs_to_what_is_off(name, flat):
+            part = name.partition(".")[0]
+            drawn = part in ("logging", "sample", "model") or name.startswith("save.")
+            why = "changes nothing that is learned" if drawn else "there is no such setting here"
+            notes.append(Note(name, value, "no effect" if drawn else "missing", why, off=drawn))
+    return given, notes
+
+
+def _belongs_to_what_is_off(name: str, flat: Mapping[str, Any]) -> bool:
+    """Whether a key is a detail of a switch that is off: `diff_output_preservation_class` of the one it begins with."""
+    return any(name.startswith(f"{k}_") and d is False and not flat.get(k) for k, d in defaults().items())
 
 
 def _flat(data: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
     """Keys with points; what the table knows as a whole stays whole."""
     for key, value in data.items():
         name = f"{above}{key}"
-        if isinstance(value, Mapping) and name not in OPTIONS:
+        whole = name in OPTIONS or (name in defaults() and name != "train.ema_config")
+        if isinstance(value, Mapping) and not whole:
             yield from _flat(value, f"{name}.")
         elif value is not None:
             yield name, value
+
+
+_OF_A_DATASET = {
+    "caption_dropout_rate": "captions.caption_dropout",
+    "token_dropout_rate": "captions.tag_dropout",
+    "shuffle_tokens": "captions.shuffle",
+    "keep_tokens": "captions.keep_tokens",
+    "flip_x": "data.flip",
+    "buckets": "buckets.enabled",
+    "alpha_mask": "data.alpha_mask",
+    "mask_min_value": "loss.unmasked_weight",
+}
+_NO_MATTER = re.compile(
+    r"cache_\w+|caption_ext|caption_type|type|num_workers|prefetch_factor|bucket_tolerance|controls|shrink_video\w*"
+)
 
 
 def _datasets(s: Settings, values: dict[str, Any], origins: dict[str, str]) -> tuple[list[dict[str, Any]], list[Note]]:
@@ -275,42 +307,59 @@ def _datasets(s: Settings, values: dict[str, Any], origins: dict[str, str]) -> t
     concepts: list[dict[str, Any]] = []
     notes: list[Note] = []
     for i, entry in enumerate(s["datasets"] or []):
-        if not entry.get("folder_path"):
+        where = f"datasets.{i}"
+        folder, dataset = (entry_of(entry, n, "text", "", where) for n in ("folder_path", "dataset_path"))
+        folder = folder or dataset
+        if not folder:
             continue
-        trigger = s["trigger_word"] or ""
-        concept = {
-            "folder": str(located(entry["folder_path"], s.folder)),
-            "subject": trigger,
-            "repeats": entry.get("num_repeats", 1),
-        }
+        if entry.get("is_reg") or entry.get("prior_reg"):
+            notes.append(Note(f"{where}.is_reg", True, "missing", f"class images: name {folder} in `prior.folder`"))
+            continue
+        # The caption of images that have none.
+        own, caption = (entry_of(entry, n, "text", "", where) for n in ("trigger_word", "default_caption"))
+        repeats = entry_of(entry, "num_repeats", "int", 1, where)
+        subject = own or s["trigger_word"] or caption
+        concept = {"folder": str(located(folder, s.folder)), "subject": subject, "repeats": repeats}
+        origins |= {f"concepts.{len(concepts)}.{k}": where for k in concept}
         concepts.append(concept)
-        origins |= {f"concepts.{i}.{k}": f"datasets.{i}" for k in concept}
+        masked = bool(entry.get("mask_path") or entry.get("alpha_mask"))
         for key, value in entry.items():
-            notes += _of_one(key, value, i, values, origins)
+            if key not in ("mask_min_value", "invert_mask") or masked:
+                notes += _of_one(key, value, where, values, origins)
+        if "resolution" not in entry:
+            values.setdefault("buckets.resolution", defaults()["datasets.resolution"])
+            origins.setdefault("buckets.resolution", "ai-toolkit's default of resolution")
     if s["trigger_word"]:
-        notes.append(
-            s.note(
-                "trigger_word", "taken", "put in front of captions that lack it: see captions.prefix", to=("concepts",)
-            )
-        )
+        why = "put in front of captions that lack it: see captions.prefix"
+        notes.append(s.note("trigger_word", "taken", why, to=("concepts",)))
         del values["captions.prefix"], origins["captions.prefix"]
     return concepts, notes
 
 
-def _of_one(key: str, value: Any, i: int, values: dict[str, Any], origins: dict[str, str]) -> Iterator[Note]:
-    said = f"datasets.{i}.{key}"
-    if key in ("folder_path", "num_repeats"):
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _of_one(key: str, value: Any, where: str, values: dict[str, Any], origins: dict[str, str]) -> Iterator[Note]:
+    said = f"{where}.{key}"
+    name = f"datasets.{key}"
+    if key in ("folder_path", "dataset_path", "num_repeats", "trigger_word", "default_caption"):
+        return
+    if key == "mask_path" and value:
+        yield Note(said, value, "missing", "masks lie beside their images, in a folder `mask` or `masks`")
         return
     if key == "resolution":
-        sides = value if isinstance(value, list) else [value]
-        values.setdefault("buckets.resolution", int(max(sides)))
+        sides = [entry_of({"resolution": x}, "resolution", "int", 512, where) for x in _listed(value)] or [512]
+        values.setdefault("buckets.resolution", max(sides))
         origins.setdefault("buckets.resolution", said)
         if len(sides) > 1:
             yield Note(said, value, "missing", f"one resolution here: {max(sides)}")
     elif key in _OF_A_DATASET:
         values.setdefault(_OF_A_DATASET[key], value)
         origins.setdefault(_OF_A_DATASET[key], said)
-    elif key in ("caption_ext", "cache_latents_to_disk", "cache_latents", "default_caption"):
-        yield Note(said, value, "always", "captions are found, latents are cached")
-    else:
-        yield Note(said, value, "unknown", off=value in (None, False, 1.0, 0))
+    elif _NO_MATTER.fullmatch(key):
+        yield Note(said, value, "always", "captions are found, latents are cached", off=True)
+    elif name not in defaults():
+        yield Note(said, value, "unknown", "ai-toolkit has no such key that is known")
+    elif value != defaults()[name] and value is not None:
+        yield Note(said, value, "missing", "a concept has no such setting here")

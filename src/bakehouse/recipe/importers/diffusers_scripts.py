@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import re
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from bakehouse.core.errors import UsageError
@@ -28,21 +30,22 @@ from bakehouse.recipe.importers.table import (
     table,
     taken,
 )
+from bakehouse.recipe.words import trigger_in
 
 TITLE = "diffusers' example scripts"
 
-SCRIPTS: Mapping[str, Mapping[str, Any]] = {
-    "train_dreambooth.py": {"learning_rate": 5e-6, "train_batch_size": 4, "num_train_epochs": 1},
-    "train_dreambooth_lora.py": {"learning_rate": 5e-4, "train_batch_size": 4, "num_train_epochs": 1},
-    "train_dreambooth_lora_sdxl.py": {"train_batch_size": 4, "num_train_epochs": 1, "resolution": 1024},
-    "train_dreambooth_lora_sdxl_advanced.py": {"train_batch_size": 4, "num_train_epochs": 1, "resolution": 1024},
-    "train_dreambooth_lora_sd15_advanced.py": {"train_batch_size": 4, "num_train_epochs": 1},
-    "train_text_to_image.py": {"train_batch_size": 16, "num_train_epochs": 100},
-    "train_text_to_image_lora.py": {"train_batch_size": 16, "num_train_epochs": 100},
-    "train_text_to_image_sdxl.py": {"train_batch_size": 16, "num_train_epochs": 100, "resolution": 1024},
-    "train_text_to_image_lora_sdxl.py": {"train_batch_size": 16, "num_train_epochs": 100, "resolution": 1024},
-}
-"""Scripts and where their defaults differ from the table's."""
+
+@lru_cache(maxsize=1)
+def _scripts() -> Mapping[str, Mapping[str, Any]]:
+    loaded = json.loads(Path(__file__).with_name("diffusers_defaults.json").read_text("utf-8"))
+    scripts: Mapping[str, Mapping[str, Any]] = loaded["scripts"]
+    return scripts
+
+
+SCRIPTS: Mapping[str, Mapping[str, Any]] = _scripts()
+"""Scripts and the defaults of their own options."""
+_LR_END = 1e-7
+"""What the polynomial schedule ends at."""
 
 
 def base_model(s: Settings) -> Iterator[Outcome]:
@@ -64,7 +67,8 @@ def method(s: Settings) -> Iterator[Outcome]:
         return
     yield Taken("adapter.kind", "lora", of)
     yield Taken("adapter.rank", s["rank"], ("rank",))
-    yield Taken("adapter.alpha", s["lora_alpha"] or s["rank"], ("lora_alpha", "rank"))
+    of_alpha = ("lora_alpha",) if s["lora_alpha"] else ("rank",)
+    yield Taken("adapter.alpha", s["lora_alpha"] or s["rank"], of_alpha)
     yield Taken("adapter.targets", "attention", of)
     yield Taken("adapter.text", bool(s["train_text_encoder"]), ("train_text_encoder",))
     if s["lora_dropout"]:
@@ -105,16 +109,15 @@ def rates(s: Settings) -> Iterator[Outcome]:
     of = ("learning_rate", "scale_lr") if s["scale_lr"] else ("learning_rate",)
     yield Taken("optimizer.lr", s["learning_rate"] * factor, of)
     if s["train_text_encoder"]:
-        own = s["text_encoder_lr"]
+        # Prodigy has one rate there.
+        own = None if _is_prodigy(s) else s["text_encoder_lr"]
         yield Taken("optimizer.text_lr", own or s["learning_rate"] * factor, ("text_encoder_lr",) if own else of)
 
 
 def optimizer(s: Settings) -> Iterator[Outcome]:
-    """AdamW with its numbers, or Prodigy with its own."""
-    name = s["optimizer"].lower()
-    if name == "adamw" and s["use_8bit_adam"]:
-        name = "adamw8bit"
-    yield Taken("optimizer.name", name, ("optimizer", "use_8bit_adam"))
+    """AdamW with its numbers, or Prodigy with its own; any other word is AdamW there."""
+    name = "prodigy" if _is_prodigy(s) else "adamw8bit" if s["use_8bit_adam"] else "adamw"
+    yield Taken("optimizer.name", name, ("use_8bit_adam",) if name == "adamw8bit" else ("optimizer",))
     args: dict[str, Any] = {"weight_decay": s["adam_weight_decay"]}
     of = ["adam_weight_decay"]
     if s.given("adam_beta1", "adam_beta2"):
@@ -128,6 +131,14 @@ def optimizer(s: Settings) -> Iterator[Outcome]:
         args |= {"safeguard_warmup": s["prodigy_safeguard_warmup"], "d_coef": 1.0}
         of += ["prodigy_decouple", "prodigy_use_bias_correction", "prodigy_safeguard_warmup"]
     yield Taken("optimizer.args", args, tuple(of))
+    own = s["adam_weight_decay_text_encoder"]
+    if s["train_text_encoder"] and own is not None and own != s["adam_weight_decay"]:
+        why = f"one weight decay for all here: {s['adam_weight_decay']:g}"
+        yield s.note("adam_weight_decay_text_encoder", "missing", why)
+
+
+def _is_prodigy(s: Settings) -> bool:
+    return str(s["optimizer"]).lower() == "prodigy"
 
 
 def schedule(s: Settings) -> Iterator[Outcome]:
@@ -140,12 +151,14 @@ def schedule(s: Settings) -> Iterator[Outcome]:
     yield Taken("schedule.kind", ours, ("lr_scheduler",))
     if kind != "constant":
         yield Taken("schedule.warmup", s["lr_warmup_steps"], ("lr_warmup_steps",))
+        yield Taken("schedule.warmup_from_zero", True, ("lr_warmup_steps",))
     elif s.given("lr_warmup_steps") and s["lr_warmup_steps"]:
         yield s.note("lr_warmup_steps", "no effect", "lr_scheduler = constant has no warm-up, there neither")
     if kind == "cosine_with_restarts":
         yield Taken("schedule.cycles", s["lr_num_cycles"], ("lr_num_cycles",))
     if kind == "polynomial":
         yield Taken("schedule.power", s["lr_power"], ("lr_power",))
+        yield Taken("schedule.floor", float(f"{_LR_END / s['learning_rate']:.6g}"), ("learning_rate",))
 
 
 def weighting(s: Settings) -> Iterator[Outcome]:
@@ -161,6 +174,27 @@ def noise(s: Settings) -> Iterator[Outcome]:
         yield Taken("noise.offset", 0.1, ("offset_noise",))
     elif s["noise_offset"]:
         yield Taken("noise.offset", s["noise_offset"], ("noise_offset",))
+
+
+def clipping(s: Settings) -> Iterator[Outcome]:
+    """With class images the loss there is a sum of two means, twice ours: half the limit clips the same."""
+    prior = bool(s["with_prior_preservation"])
+    of = ("max_grad_norm", "with_prior_preservation") if prior else ("max_grad_norm",)
+    yield Taken("train.max_grad_norm", s["max_grad_norm"] / (2 if prior else 1), of)
+
+
+def bias(s: Settings) -> Iterator[Outcome]:
+    """Timesteps that are drawn more often."""
+    word = s["timestep_bias_strategy"] or "none"
+    if word == "none":
+        return
+    yield Taken("noise.timesteps.bias", word, ("timestep_bias_strategy",))
+    yield Taken("noise.timesteps.bias_multiplier", s["timestep_bias_multiplier"], ("timestep_bias_multiplier",))
+    if word == "range":
+        ends = [s["timestep_bias_begin"], s["timestep_bias_end"]]
+        yield Taken("noise.timesteps.bias_range", ends, ("timestep_bias_begin", "timestep_bias_end"))
+    else:
+        yield Taken("noise.timesteps.bias_portion", s["timestep_bias_portion"], ("timestep_bias_portion",))
 
 
 def saving(s: Settings) -> Iterator[Outcome]:
@@ -215,12 +249,29 @@ OPTIONS: dict[str, Option] = table(
     no_effect("tokenizer_name", "text", "the tokenizer comes with the model"),
     taken("instance_data_dir", "text", "concepts.folder"),
     taken("train_data_dir", "text", "concepts.folder", how="with its metadata.jsonl"),
-    missing("dataset_name", "text", "a data set of the Hub: fetch it into a folder first"),
+    taken("dataset_name", "text", "concepts.folder", how="where it is a folder here; one of the Hub is fetched first"),
     no_effect("dataset_config_name", "text", "belongs to dataset_name"),
     no_effect("image_column", "text", "`file_name` in metadata.jsonl", "image"),
     always("caption_column", "text", "`text`, `caption` or `prompt` in metadata.jsonl", "text"),
     taken("instance_prompt", "text", "concepts.subject", "concepts.trigger", "concepts.class_word"),
     taken("repeats", "int", "concepts.repeats", default=1),
+    taken("timestep_bias_strategy", "text", "noise.timesteps.bias", default="none", rule=bias),
+    taken("timestep_bias_multiplier", "float", "noise.timesteps.bias_multiplier", default=1.0, rule=bias),
+    taken("timestep_bias_begin", "int", "noise.timesteps.bias_range", default=0, rule=bias),
+    taken("timestep_bias_end", "int", "noise.timesteps.bias_range", default=1000, rule=bias),
+    taken("timestep_bias_portion", "float", "noise.timesteps.bias_portion", default=0.25, rule=bias),
+    taken("proportion_empty_prompts", "float", "captions.caption_dropout", default=0.0),
+    missing("dream_training", "flag", "no such loss"),
+    no_effect("dream_detail_preservation", "float", "belongs to dream_training", 1.0),
+    missing("image_interpolation_mode", "text", "images are enlarged by Lanczos and shrunk by area", "lanczos"),
+    missing("clip_skip", "int", "see `model.clip_skip`"),
+    missing("train_text_encoder_frac", "float", "the text encoder learns to the end", 1.0),
+    no_effect("train_text_encoder_ti_frac", "float", "belongs to train_text_encoder_ti", 0.5),
+    missing("lora_unet_blocks", "text", "name them in `adapter.include`"),
+    missing("use_blora", "flag", "name its blocks in `adapter.include`"),
+    always("cache_latents", "flag", "latents are cached unless they are cut at random"),
+    no_effect("debug_loss", "flag", "a run's `events.jsonl` holds every loss"),
+    no_effect("tracker_project_name", "text", "a run has its own folder"),
     taken("class_data_dir", "text", "prior.folder", rule=prior, how="where it holds images"),
     taken("class_prompt", "text", "prior.prompt", rule=prior),
     taken("with_prior_preservation", "flag", "prior.source", rule=prior),
@@ -260,12 +311,12 @@ OPTIONS: dict[str, Option] = table(
     taken("adam_beta2", "float", "optimizer.args", default=0.999, rule=optimizer),
     taken("adam_weight_decay", "float", "optimizer.args", default=1e-2, rule=optimizer),
     taken("adam_epsilon", "float", "optimizer.args", default=1e-8, rule=optimizer),
-    no_effect("adam_weight_decay_text_encoder", "float", "one weight decay for all"),
+    missing("adam_weight_decay_text_encoder", "float", "one weight decay for all"),
     no_effect("prodigy_beta3", "float", "Prodigy derives it"),
     taken("prodigy_decouple", "flag", "optimizer.args", default=True, rule=optimizer),
     taken("prodigy_use_bias_correction", "flag", "optimizer.args", default=True, rule=optimizer),
     taken("prodigy_safeguard_warmup", "flag", "optimizer.args", default=True, rule=optimizer),
-    taken("max_grad_norm", "float", "train.max_grad_norm", default=1.0),
+    taken("max_grad_norm", "float", "train.max_grad_norm", default=1.0, rule=clipping),
     no_effect("dataloader_num_workers", "int", "`data.workers`; they never change a result"),
     elsewhere("push_to_hub", "flag", _HUB),
     elsewhere("hub_token", "text", _HUB),
@@ -335,20 +386,27 @@ def read(documents: Sequence[Document]) -> Draft:
     if "mixed_precision" in command.launcher and "mixed_precision" not in given:
         given["mixed_precision"] = Given(command.launcher["mixed_precision"], "accelerate --mixed_precision")
         notes = [n for n in notes if n.key != "accelerate --mixed_precision"]
+    notes += [Note(word, True, "unknown", "it belongs to no option") for word in command.stray]
     defaults = SCRIPTS[command.script]
     options = {n: replace(o, default=defaults[n]) if n in defaults else o for n, o in OPTIONS.items()}
     given["script"] = Given(command.script, command.script)
     settings = Settings(options, given, peer="diffusers", folder=document.folder)
     values, origins, said = convert(settings)
-    values["captions.prefix"] = ""
-    origins["captions.prefix"] = "no caption is changed there"
+    fixed = {"captions.prefix": "", "save.dtype": "fp32"}
+    values |= fixed
+    origins |= {"captions.prefix": "no caption is changed there", "save.dtype": "weights are saved as they learned"}
     concepts, where = _concepts(settings)
-    return Draft(values, concepts, {**origins, **where}, [*notes, *said])
+    kept = [n for n in said if n.fate == "taken" or not n.off]
+    if settings["dataset_name"] and not located(str(settings["dataset_name"]), settings.folder).is_dir():
+        why = "a data set of the Hub: fetch it into a folder first and say --images DIR"
+        kept = [n for n in kept if n.key != settings.said("dataset_name")]
+        kept.append(settings.note("dataset_name", "missing", why, to=("concepts",)))
+    return Draft(values, concepts, {**origins, **where}, [*notes, *kept])
 
 
 def _concepts(s: Settings) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    name = "instance_data_dir" if s["instance_data_dir"] else "train_data_dir"
-    if not s[name]:
+    name = next((n for n in ("instance_data_dir", "train_data_dir", "dataset_name") if s[n]), None)
+    if name is None or (name == "dataset_name" and not located(str(s[name]), s.folder).is_dir()):
         return [], {}
     concept: dict[str, Any] = {"folder": str(located(str(s[name]), s.folder)), "repeats": s["repeats"]}
     origins = {"concepts.0.folder": s.origin([name]), "concepts.0.repeats": s.origin(["repeats"])}
@@ -357,15 +415,3 @@ def _concepts(s: Settings) -> tuple[list[dict[str, Any]], dict[str, str]]:
         concept |= {"subject": prompt, "trigger": trigger, "class_word": class_word}
         origins |= {f"concepts.0.{k}": s.origin(["instance_prompt"]) for k in ("subject", "trigger", "class_word")}
     return [concept], origins
-
-
-_PLAIN = frozenset(["a", "an", "the", "of", "photo", "photograph", "picture", "image", "painting", "in", "style"])
-
-
-def trigger_in(prompt: str, class_prompt: str) -> tuple[str, str]:
-    """`a photo of sks dog` as `sks` and `dog`: what the class prompt lacks, else the first word that says something."""
-    words = re.findall(r"[\w'-]+", prompt)
-    classes = re.findall(r"[\w'-]+", class_prompt)
-    new = [w for w in words if w not in classes] if classes else [w for w in words if w.lower() not in _PLAIN][:1]
-    rest = [w for w in words if w not in new and w.lower() not in _PLAIN]
-    return " ".join(new), " ".join(rest)

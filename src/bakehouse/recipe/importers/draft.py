@@ -52,14 +52,23 @@ def finish(
     """
     values: dict[str, Any] = {}
     for key, value in draft.values.items():
-        put(values, key.split("."), value)
+        put(values, key.split("."), _without_nulls(value))
     origins = dict(draft.origins)
     if kind:
         values["kind"] = kind
         origins["kind"] = "--kind"
     values["concepts"] = _concepts(draft.concepts, images, subject, origins)
     recipe, more = _validated(values, origins, title)
-    return Imported(peer, title, tuple(sources), recipe, origins, (*draft.notes, *more))
+    # A folder that is said here takes the place of one that is not there.
+    notes = [n for n in draft.notes if images is None or not n.is_lost or n.to != ("concepts",)]
+    return Imported(peer, title, tuple(sources), recipe, origins, (*notes, *more))
+
+
+def _without_nulls(value: Any) -> Any:
+    """TOML has no null: what holds one says nothing."""
+    if isinstance(value, Mapping):
+        return {k: _without_nulls(v) for k, v in value.items() if v is not None}
+    return [_without_nulls(v) for v in value if v is not None] if isinstance(value, list) else value
 
 
 def _concepts(
@@ -79,6 +88,10 @@ def _concepts(
         )
     if subject:
         for i, concept in enumerate(concepts):
+            # The settings' own words would win over those of the subject.
+            for key in ("trigger", "class_word"):
+                concept.pop(key, None)
+                origins.pop(f"concepts.{i}.{key}", None)
             concept["subject"] = subject
             origins[f"concepts.{i}.subject"] = "--subject"
     return concepts

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from bakehouse.recipe.importers import kohya_network as network
+from bakehouse.recipe.importers import kohya_rates as rate
 from bakehouse.recipe.importers import kohya_rules as rules
+from bakehouse.recipe.importers import kohya_schedules as schedules
 from bakehouse.recipe.importers.kohya_samples import samples
 from bakehouse.recipe.importers.table import Option, always, elsewhere, missing, no_effect, table, taken
 
@@ -20,6 +22,7 @@ _PROCESS = "one process trains; nothing is to be set up between several"
 _RESUME = "the same command goes on where it stopped, to the same bits"
 _HOLDOUT = "checkpoints are judged by pictures: name images that are not trained on in `evaluate.holdout`"
 _FLOW = "another model's training"
+_METADATA = "captions are read beside the images, or from a metadata.jsonl"
 
 GROUPS: Mapping[str, dict[str, Option]] = {
     "Log": table(
@@ -52,7 +55,9 @@ GROUPS: Mapping[str, dict[str, Option]] = {
         no_effect("cache_info", "flag", "images are known by their content; what is known of them is kept"),
         taken("shuffle_caption", "flag", "captions.shuffle"),
         taken("caption_separator", "text", "captions.separator", default=","),
-        always("caption_extension", "text", "`.txt`, `.caption` and `.json` are all found", ".caption"),
+        always(
+            "caption_extension", "text", "`.txt`, `.caption` and `.json` are all found", ".caption", rules.extension
+        ),
         always("caption_extention", "text", "the old spelling of caption_extension"),
         taken("keep_tokens", "int", "captions.keep_tokens", default=0),
         taken("keep_tokens_separator", "text", "captions.keep_tokens_separator", default=""),
@@ -127,8 +132,15 @@ GROUPS: Mapping[str, dict[str, Option]] = {
             "prior.prompt",
             how="class images of your own; none where it is not given",
         ),
-        missing("in_json", "text", "captions are read beside the images, or from a metadata.jsonl"),
-        taken("dataset_repeats", "int", "concepts.repeats", default=1, how="with `in_json`"),
+        missing("in_json", "text", _METADATA, rule=rules.metadata),
+        taken(
+            "dataset_repeats",
+            "int",
+            "concepts.repeats",
+            default=1,
+            rule=rules.repeats,
+            how="with `in_json`, or for subsets that say none",
+        ),
     ),
     "Output": table(
         elsewhere("output_dir", "text", "`bakehouse train me.toml --run DIR`"),
@@ -171,6 +183,7 @@ GROUPS: Mapping[str, dict[str, Option]] = {
             "max_train_steps", "int", "train.steps", default=1600, rule=rules.length, how="optimizer steps, as there"
         ),
         taken("max_train_epochs", "int", "train.epochs", rule=rules.length, how="wins over steps, as there"),
+        no_effect("epoch", "int", "in files that kohya_ss writes: kohya passes over it and counts steps"),
         taken("max_data_loader_n_workers", "int", "data.workers", default=8, how="threads; they never change a result"),
         always("persistent_data_loader_workers", "flag", "threads live as long as the training"),
         taken("seed", "int", "seed"),
@@ -193,6 +206,7 @@ GROUPS: Mapping[str, dict[str, Option]] = {
         no_effect("wandb_api_key", "text", "wandb is not used"),
         always("log_config", "flag", "the recipe is part of the run and of each file"),
         taken("noise_offset", "float", "noise.offset"),
+        no_effect("noise_offset_type", "text", "in files that kohya_ss writes: kohya passes over it"),
         taken(
             "noise_offset_random_strength",
             "flag",
@@ -253,8 +267,9 @@ GROUPS: Mapping[str, dict[str, Option]] = {
             "masked_loss",
             "flag",
             "loss.masked",
+            "loss.mask_average",
             rule=rules.masked,
-            how="divided by the mask's area, so that small subjects count",
+            how='averaged over the whole picture, as there; `mask_average = "mask"` lets small subjects count',
         ),
     ),
     "DeepSpeed": table(
@@ -285,7 +300,7 @@ GROUPS: Mapping[str, dict[str, Option]] = {
             "optimizer.lr",
             "optimizer.text_lr",
             default=2e-6,
-            rule=rules.rates,
+            rule=rate.rates,
             how="for what has no rate of its own; 2e-6 where it is not given, as there",
         ),
         taken("max_grad_norm", "float", "train.max_grad_norm", default=1.0, rule=network.clipping),
@@ -301,25 +316,29 @@ GROUPS: Mapping[str, dict[str, Option]] = {
             "text",
             "schedule.kind",
             default="",
-            rule=rules.schedule,
-            how="classes that mean a schedule of ours: CosineAnnealingWarmupRestarts, Rex, CosineAnnealingLR",
+            rule=schedules.schedule,
+            how="PyTorch's CosineAnnealingLR and CosineAnnealingWarmRestarts, and LoRA_Easy_Training_Scripts' classes",
         ),
         taken(
             "lr_scheduler_args",
             "any",
             "schedule.floor",
             "schedule.decay",
+            "schedule.half_period",
+            "schedule.cycle_steps",
+            "schedule.cycle_growth",
+            "schedule.rex_d",
             "schedule.pieces",
-            rule=rules.schedule,
-            how="min_lr as a share of the rate, gamma, step_rules",
+            rule=schedules.schedule,
+            how="min_lr and eta_min as a share of the rate, gamma, T_max, T_0, T_mult, d, step_rules",
         ),
-        taken("lr_scheduler", "text", "schedule.kind", default="constant", rule=rules.schedule),
+        taken("lr_scheduler", "text", "schedule.kind", default="constant", rule=schedules.schedule),
         taken(
             "lr_warmup_steps",
             "float",
             "schedule.warmup",
             default=0,
-            rule=rules.schedule,
+            rule=schedules.schedule,
             how="steps, or below 1 a share of all, as there",
         ),
         taken(
@@ -327,11 +346,11 @@ GROUPS: Mapping[str, dict[str, Option]] = {
             "float",
             "schedule.cooldown",
             default=0,
-            rule=rules.schedule,
+            rule=schedules.schedule,
             how="with warmup_stable_decay",
         ),
-        taken("lr_scheduler_num_cycles", "int", "schedule.cycles", default=1, rule=rules.schedule),
-        taken("lr_scheduler_power", "float", "schedule.power", default=1.0, rule=rules.schedule),
+        taken("lr_scheduler_num_cycles", "int", "schedule.cycles", default=1, rule=schedules.schedule),
+        taken("lr_scheduler_power", "float", "schedule.power", default=1.0, rule=schedules.schedule),
         taken(
             "fused_backward_pass",
             "flag",
@@ -339,8 +358,8 @@ GROUPS: Mapping[str, dict[str, Option]] = {
             rule=network.clipping,
             how="of whole weights, with any optimizer that looks at each alone",
         ),
-        taken("lr_scheduler_timescale", "int", "schedule.timescale", rule=rules.schedule, how="with inverse_sqrt"),
-        taken("lr_scheduler_min_lr_ratio", "float", "schedule.floor", rule=rules.schedule),
+        taken("lr_scheduler_timescale", "int", "schedule.timescale", rule=schedules.schedule, how="with inverse_sqrt"),
+        taken("lr_scheduler_min_lr_ratio", "float", "schedule.floor", rule=schedules.schedule),
     ),
     "Dataset file": table(taken("dataset_config", "text", "concepts", how="read, with its keys as below")),
     "Weightings": table(
@@ -363,14 +382,14 @@ GROUPS: Mapping[str, dict[str, Option]] = {
         no_effect("cpu_offload_checkpointing", "flag", "`train.gradient_checkpointing` recomputes; nothing is moved"),
         missing("no_metadata", "flag", "a file always carries its recipe"),
         always("save_model_as", "text", "safetensors, which cannot carry code", "safetensors"),
-        taken("unet_lr", "float", "optimizer.lr", "adapter.unet", rule=rules.rates, how="0 leaves the UNet alone"),
+        taken("unet_lr", "float", "optimizer.lr", "adapter.unet", rule=rate.rates, how="0 leaves the UNet alone"),
         taken(
             "text_encoder_lr",
             "list",
             "optimizer.text_lr",
             "adapter.text",
-            rule=rules.rates,
-            how="0 leaves the text encoder alone; of several the first",
+            rule=rate.rates,
+            how="0 leaves the text encoder alone; of several the first counts, as there",
         ),
         taken("fp8_base_unet", "flag", "model.quantize", rule=rules.quantize, how="`int8`, which every device can do"),
         taken("network_weights", "text", "adapter.start", rule=network.start),
@@ -414,11 +433,11 @@ GROUPS: Mapping[str, dict[str, Option]] = {
             "int",
             "adapter.text",
             rule=network.network,
-            how="-1 leaves the text encoder alone; another number is not understood",
+            how="of train_db.py: -1 and 0 leave the text encoder alone; it cannot stop on the way",
         ),
-        taken("learning_rate_te", "float", "optimizer.text_lr", rule=rules.rates),
-        taken("learning_rate_te1", "float", "optimizer.text_lr", rule=rules.rates),
-        taken("learning_rate_te2", "float", "optimizer.text_lr", rule=rules.rates, how="one rate for both"),
+        taken("learning_rate_te", "float", "optimizer.text_lr", rule=rate.rates),
+        taken("learning_rate_te1", "float", "optimizer.text_lr", rule=rate.rates),
+        taken("learning_rate_te2", "float", "optimizer.text_lr", rule=rate.rates, how="one rate for both"),
         no_effect("diffusers_xformers", "flag", "`train.attention` says whose kernel"),
         no_effect("no_token_padding", "flag", "prompts are padded as the models were trained"),
         always("use_safetensors", "flag", "safetensors, which cannot carry code"),

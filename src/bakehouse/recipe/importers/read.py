@@ -11,6 +11,7 @@ from bakehouse.recipe.importers import ai_toolkit, diffusers_scripts, easy_scrip
 from bakehouse.recipe.importers.document import Document, open_document
 from bakehouse.recipe.importers.draft import Draft, finish
 from bakehouse.recipe.importers.result import Imported
+from bakehouse.recipe.importers.unsupported import refuse_unsupported
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def import_settings(
 def _owner(documents: Sequence[Document]) -> str:
     owners = []
     for document in documents:
-        _refuse_what_is_no_training(document)
+        refuse_unsupported(document)
         owner = next((name for name, peer in PEERS.items() if peer.knows(document)), None)
         if owner is None:
             known = ", ".join(p.title for p in PEERS.values())
@@ -79,14 +80,3 @@ def _owner(documents: Sequence[Document]) -> str:
         said = ", ".join(f"{d.path} is {PEERS[o].title}" for d, o in zip(documents, owners, strict=True))
         raise UsageError(f"these settings do not belong together: {said}", hint="import them one by one")
     return owners[0]
-
-
-def _refuse_what_is_no_training(document: Document) -> None:
-    """Files that belong to another command."""
-    table = document.table
-    if document.format == "toml" and "concepts" in table:
-        raise UsageError(f"{document.path} is a recipe already", hint=f"bakehouse train {document.path}")
-    is_list = isinstance(document.data, list) and bool(document.data) and isinstance(document.data[0], dict)
-    if is_list and "instance_data_dir" in document.data[0]:
-        hint = f"bakehouse plan {document.path} -o recipe.toml"
-        raise UsageError(f"{document.path} is a list of concepts, no settings", hint=hint)

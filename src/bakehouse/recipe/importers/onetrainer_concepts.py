@@ -1,0 +1,120 @@
+"""OneTrainer's concepts: folders of images with settings of their own, in the settings or in a file that they name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bakehouse.recipe.importers import onetrainer_rules as rules
+from bakehouse.recipe.importers.kohya_dataset import located
+from bakehouse.recipe.importers.result import Note
+from bakehouse.recipe.importers.table import Settings, entry_of
+
+_DEFAULTS: Mapping[str, Any] = {
+    "loss_weight": 1.0,
+    "balancing_strategy": "REPEATS",
+    "text.prompt_source": "sample",
+    "text.tag_dropout_enable": False,
+    "text.caps_randomize_enable": False,
+    "image.enable_fixed_flip": False,
+    "image.enable_random_rotate": False,
+    "image.enable_fixed_rotate": False,
+    "image.enable_random_brightness": False,
+    "image.enable_random_contrast": False,
+    "image.enable_random_saturation": False,
+    "image.enable_random_hue": False,
+    "image.enable_resolution_override": False,
+    "image.enable_random_circular_mask_shrink": False,
+    "image.enable_random_mask_rotate_crop": False,
+}
+"""What a concept may say for itself and a recipe cannot, at OneTrainer's own values."""
+
+
+@dataclass
+class Concepts:
+    """What the concepts come to."""
+
+    concepts: list[dict[str, Any]] = field(default_factory=list)
+    values: dict[str, Any] = field(default_factory=dict)
+    """What is said of all of them, and class images."""
+    origins: dict[str, str] = field(default_factory=dict)
+    notes: list[Note] = field(default_factory=list)
+
+
+def concepts_of(s: Settings) -> Concepts:
+    """Concepts from the settings or from their file.
+
+    Raises:
+        UsageError: a value cannot be read, or the file is no list of tables.
+    """
+    entries = s["concepts"] or rules.listed(s, "concept_file_name")
+    source = "concepts" if s["concepts"] else "concept_file_name"
+    found = Concepts()
+    if not entries and s.given("concept_file_name") and s["concept_file_name"]:
+        why = "the file is not there: say --images DIR"
+        found.notes.append(s.note("concept_file_name", "missing", why, to=("concepts",)))
+    taught: list[Mapping[str, Any]] = []
+    for at, entry in enumerate(entries):
+        where = f"{source}.{at}"
+        path, named = (entry_of(entry, n, "text", "", where) for n in ("path", "name"))
+        if not path or not entry_of(entry, "enabled", "flag", True, where):
+            continue
+        said = f"{s.said(source)}: {named or path}"
+        folder = str(located(path, s.folder))
+        kind = "VALIDATION" if entry.get("validation_concept") else entry_of(entry, "type", "text", "STANDARD", where)
+        if kind == "PRIOR_PREDICTION" and "prior.source" not in found.values:
+            _class_images(entry, folder, where, said, found)
+        elif kind != "STANDARD":
+            found.notes.append(Note(said, kind, "missing", "only images that are taught are used"))
+        else:
+            found.notes += _lost(entry, said)
+            concept = {"folder": folder, "subject": named, "repeats": _repeats(entry, where)}
+            found.origins |= {f"concepts.{len(taught)}.{k}": said for k in concept}
+            found.concepts.append(concept)
+            taught.append(entry)
+    found.values |= _of_all(taught)
+    return found
+
+
+def _repeats(entry: Mapping[str, Any], where: str) -> int | float:
+    repeats: float = entry_of(entry, "balancing", "float", entry_of(entry, "repeats", "float", 1.0, where), where)
+    return max(1, round(repeats)) if math.isfinite(repeats) else repeats
+
+
+def _class_images(entry: Mapping[str, Any], folder: str, where: str, said: str, found: Concepts) -> None:
+    """Images whose target is what the model without its adapter predicts."""
+    values = {
+        "prior.source": "folder",
+        "prior.folder": folder,
+        "prior.target": "base",
+        "prior.weight": entry_of(entry, "loss_weight", "float", 1.0, where),
+    }
+    found.values |= values
+    found.origins |= dict.fromkeys(values, said)
+    why = "class images: as many in each batch as of the subject"
+    found.notes.append(Note(said, "PRIOR_PREDICTION", "taken", why, to=("prior.folder",)))
+
+
+def _lost(entry: Mapping[str, Any], where: str) -> Iterator[Note]:
+    """A concept's own settings that are lost."""
+    for name, default in _DEFAULTS.items():
+        part, _, key = name.rpartition(".")
+        value = (entry_of(entry, part, "table", {}, where) if part else entry).get(key, default)
+        if value != default:
+            yield Note(f"{where}: {name}", value, "missing", "a concept has no such setting here")
+
+
+def _of_all(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What every concept says the same is said of all."""
+    if not entries:
+        return {}
+    values: dict[str, Any] = {}
+    images, texts = ([e.get(part) or {} for e in entries] for part in ("image", "text"))
+    if all(image.get("enable_random_flip") for image in images):
+        values["data.flip"] = True
+    if all(text.get("enable_tag_shuffling") for text in texts):
+        values["captions.shuffle"] = True
+        values["captions.keep_tokens"] = min(entry_of(t, "keep_tags_count", "int", 1, "text") for t in texts)
+    return values
