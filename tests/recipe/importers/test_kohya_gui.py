@@ -170,24 +170,7 @@ def test_a_long_prompt_is_no_path(read):
     assert sample.prompts == (prompt.strip(),)
 
 
-ODD = [
-    -1,
-    1e999,
-    10**400,
-    True,
-    [],
-    [1, 2],
-    [None],
-    {"a": 1},
-    "x",
-    "1,2",
-    "512,",
-    "\0",
-    "9" * 400,
-    "é" * 300,
-    "a=(1",
-    "None",
-]
+ODD = [-1, 1e999, 10**400, [], [None], {"a": 1}, "1,2", "\0", "é" * 300, "a=(1"]
 
 
 @pytest.mark.parametrize("value", ODD, ids=lambda v: f"{type(v).__name__}-{str(v)[:6]!r}")

@@ -15,6 +15,7 @@ import yaml  # type: ignore[import-untyped]
 from bakehouse.core.errors import UsageError
 from bakehouse.data.captions import decode_text
 from bakehouse.recipe.importers.command_line import Command, find_command
+from bakehouse.recipe.importers.table import is_folder
 
 Format = Literal["toml", "json", "yaml", "command"]
 
@@ -60,7 +61,7 @@ def open_document(path: Path) -> Document:
     Raises:
         UsageError: not there, a folder, or nothing that can be read as settings (with the place where it stops).
     """
-    if path.is_dir():
+    if is_folder(path):
         hint = "name the file; a folder of images is read by `bakehouse plan FOLDER`"
         raise UsageError(f"{path} is a folder, not a settings file", hint=hint)
     try:
@@ -75,14 +76,14 @@ def open_document(path: Path) -> Document:
     command = find_command(text, where=str(path), suffix=suffix) if suffix not in _DATA else None
     if command is not None:
         return Document(path, "command", command)
+    if re.match(r"\s*--[A-Za-z]", text):
+        raise UsageError(f"{path} holds options, but not the command that takes them", hint=_WANTED)
     if suffix in _CODE:
         raise UsageError(f"{path} calls no trainer with arguments that are written out", hint=_WRITE_OUT)
     if suffix == ".json" or text.lstrip().startswith("{"):
         return Document(path, "json", _json(path, text))
     if suffix in (".yaml", ".yml"):
         return Document(path, "yaml", _yaml(path, text))
-    if re.match(r"\s*--[A-Za-z]", text):
-        raise UsageError(f"{path} holds options, but not the command that takes them", hint=_WANTED)
     if suffix == ".toml" or "=" in text:
         return Document(path, "toml", _toml(path, text))
     raise UsageError(f"{path} holds no settings and no command line of a trainer", hint=_WANTED)
