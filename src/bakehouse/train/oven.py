@@ -21,6 +21,7 @@ from bakehouse.data.records import ImageRecord, ImageSet
 from bakehouse.families.denoiser import Denoiser
 from bakehouse.families.load import load_model
 from bakehouse.families.quantize import quantize_base
+from bakehouse.families.text_to_image import model_key
 from bakehouse.losses import denoising_loss
 from bakehouse.recipe import Plan, PlannedImage, Recipe, make_plan, scan_concepts, to_toml
 from bakehouse.recipe.machine import pick_device, pick_precision
@@ -34,7 +35,7 @@ from bakehouse.train.memory import is_out_of_memory, largest_batch, out_of_memor
 from bakehouse.train.offload import AheadOfTime, Helpers, wants_offload
 from bakehouse.train.precision import DTYPES, Precision
 from bakehouse.train.prompts import PromptEncoder
-from bakehouse.train.samples import drawer, make_samples
+from bakehouse.train.samples import cut_prompts, drawer, make_samples
 from bakehouse.train.stopping import Examiner, NewExaminer, check_examiner
 from bakehouse.train.tensorboard import TensorBoard
 from bakehouse.train.weights import WeightsWriter
@@ -156,7 +157,7 @@ def _work(plan: Plan, run: Run, new_examiner: NewExaminer | None) -> Iterator[Ev
     yield Progress(what="loading the base model", done=0, total=1)
     model, helpers = load_base(recipe, device, precision)
     yield Progress(what="loading the base model", done=1, total=1)
-    yield from (Warned(message=m) for m in [*plan.warnings, *getattr(model, "notes", ())])
+    yield from (Warned(message=m) for m in [*plan.warnings, *model.notes, *cut_prompts(recipe, model)])
     writer = WeightsWriter(plan, model, run, began)
     hooks = _hooks(plan, run, model, writer, examiner)
     parts, state = yield from prepare(plan, model, run, precision=precision, hooks=hooks, helpers=helpers)
@@ -218,11 +219,11 @@ def prepare(
     """Makes class images, encodes, injects, restores: all that the loop needs, returned at the end."""
     recipe = plan.recipe
     yield from make_class_images(plan.class_images, model)
+    pictures = class_pictures(plan, model)
     if recipe.noise.zero_terminal_snr:
         # Behind the class images, which show what the base draws; before all that is derived from a schedule: loss, SNR
         # weights, samples, and the settings of a saved model.
         model.use_zero_terminal_snr()
-    pictures = class_pictures(plan, model)
     latents = LatentCache([*plan.subject_images, *(p for p, _ in pictures)], recipe.data)
     yield from latents.fill(model)
     arithmetic = Precision(precision, model.device)
@@ -292,7 +293,7 @@ def class_pictures(plan: Plan, model: Denoiser) -> list[tuple[PlannedImage, str]
     made = []
     for image in plan.class_images:
         path = class_image_path(image, model)
-        record = ImageRecord(path, image.width, image.height, sha256=image.key(model.fingerprint) + f"/{image.seed}")
+        record = ImageRecord(path, image.width, image.height, sha256=image.key(model_key(model)) + f"/{image.seed}")
         made.append((PlannedImage(record, whole((image.width, image.height)), 0, prior=True), image.prompt))
     return own + made
 
