@@ -112,7 +112,7 @@ def _of_drawing(recipe: Recipe) -> Iterator[str]:
             yield f"{setting}: {e.message}; {e.hint}"
     for line in recipe.sample.prompts:
         try:
-            find_sampler(parse_sample_prompt(line, sample_defaults(recipe.sample, 512)).sampler)
+            parse_sample_prompt(line, sample_defaults(recipe.sample, 512))
         except UsageError as e:
             yield str(e)
 

@@ -7,8 +7,6 @@ from importlib.util import find_spec
 
 import torch
 
-from bakehouse.core.errors import UsageError
-from bakehouse.families.sampling import find_sampler
 from bakehouse.recipe.recipe import Recipe
 
 
@@ -59,11 +57,6 @@ def missing_here(recipe: Recipe) -> Iterator[str]:
         yield from _xformers(device)
     if recipe.save.tensorboard and find_spec("tensorboard") is None:
         yield "save.tensorboard = true: it is not installed; pip install 'bakehouse[tensorboard]', or leave it out"
-    for key, name in (("prior.sampler", recipe.prior.sampler), ("sample.sampler", recipe.sample.sampler)):
-        try:
-            find_sampler(name)
-        except UsageError as e:
-            yield f"{key}: {e.message}; {e.hint}"
 
 
 def _xformers(device: str) -> Iterator[str]:

@@ -26,7 +26,7 @@ from bakehouse.recipe.stop import StopSpec
 Kind = Literal["character", "object", "concept", "pose", "style", "dreambooth"]
 Positive = Annotated[int, Field(ge=1, le=MOST_STEPS)]
 Images = Annotated[int, Field(ge=1, le=65_536)]
-Few = Annotated[int, Field(ge=1, le=1000)]
+SamplerSteps = Annotated[int, Field(ge=1, le=1000)]
 Often = Annotated[int, Field(ge=0, le=MOST_STEPS)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 """What PyTorch, NumPy and other trainers all take."""
@@ -108,7 +108,7 @@ class PriorSpec(Spec):
     holds the base's own answers, to the class word and the empty prompt too. Left out: the plan's."""
     per_image: Annotated[float, Field(gt=0, le=10), _PRIOR] = 1.0
     """Class images shown for each subject image."""
-    steps: Annotated[Few, _MADE] = 20
+    steps: Annotated[SamplerSteps, _MADE] = 20
     """Of denoising, for class images that are made."""
     guidance: Annotated[float, Field(ge=1, le=100), _MADE] = 7.0
     """Of class images that are made."""
@@ -179,7 +179,7 @@ class SampleSpec(Spec):
     """0 is off."""
     at_start: Annotated[bool, _SAMPLED] = True
     """Also before the first step."""
-    steps: Few = 20
+    steps: SamplerSteps = 20
     """Of denoising."""
     guidance: Annotated[float, Field(ge=1, le=100)] = 7.0
     """1 is none."""
@@ -213,7 +213,7 @@ class EvaluateSpec(Spec):
     """Pictures for each checkpoint and weight."""
     holdout: Path | None = None
     """Images of the subject that were not trained on."""
-    steps: Few = 20
+    steps: SamplerSteps = 20
     """Of denoising."""
     guidance: Annotated[float, Field(ge=1, le=100)] = 7.0
     """Of the pictures that are judged."""
