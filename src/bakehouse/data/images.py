@@ -51,6 +51,9 @@ FOREIGN = {
 }
 """Images that cannot be read, by extension. What opens in a raw file is a thumbnail, and nobody would notice."""
 
+_PAGES = frozenset({"MPO", "TIFF", "HEIF"})
+"""Several pictures in these are pages, previews or eyes, and no animation."""
+
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -99,6 +102,7 @@ class ImageInfo:
     has_alpha: bool
     """At least one pixel is not opaque."""
     frames: int
+    """Of a moving picture; 1 for all else, pages of a TIFF included."""
 
 
 def open_image(
@@ -156,13 +160,18 @@ def probe(path: Path | str, *, whole: bool = True) -> ImageInfo:
         ImageError: as `open_image`.
     """
     with reading(Path(path)) as file:
-        (width, height), frames = _upright_size(file), getattr(file, "n_frames", 1)
+        (width, height), frames = _upright_size(file), frame_count(file)
         if not whole:
             return ImageInfo(width, height, file.format or "", may_have_alpha(file), frames)
         # A JPEG decoded at an eighth still reads every byte, so a cut is found, several times faster.
         file.draft("L", (width // 8, height // 8))
         file.load()
         return ImageInfo(width, height, file.format or "", has_alpha(file), frames)
+
+
+def frame_count(file: ImageFile.ImageFile) -> int:
+    """Frames of an opened moving picture; 1 for all else."""
+    return 1 if file.format in _PAGES else getattr(file, "n_frames", 1)
 
 
 def sniff(path: Path) -> bool:

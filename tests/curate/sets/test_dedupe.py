@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageEnhance
 
 from bakehouse.curate.dedupe import Dedupe
+from bakehouse.curate.dedupe.candidates import alike
 from bakehouse.curate.dedupe.compare import Scale, difference, prepare
 from bakehouse.curate.dedupe.crop import SMALL, find_crop
-from bakehouse.curate.dedupe.looks import WINDOWS, alike, look
+from bakehouse.curate.dedupe.looks import WINDOWS, look
 from bakehouse.curate.dedupe.rank import LOSSLESS, quality
 from bakehouse.curate.dedupe.settle import groups
 from bakehouse.curate.steps import undo
@@ -255,13 +256,14 @@ def test_pairs_are_those_of_a_plain_search():
     def apart(a, b):
         return bin(int(a) ^ int(b)).count("1")
 
-    plain = [
-        (i, j)
-        for (i, a), (j, b) in itertools.combinations(enumerate(looks), 2)
-        if apart(a.phash, b.phash) <= 18 or (apart(a.dhash, b.dhash) <= 18 and not a.plain[0] and not b.plain[0])
-    ]
-    assert alike(looks, 18) == plain
-    assert {(seed, 30 + seed) for seed in range(10)} <= set(alike(looks, 10))
+    def near(a, b):
+        bits = apart(a.phash, b.phash), 64 if a.plain[0] or b.plain[0] else apart(a.dhash, b.dhash)
+        colours = np.abs(a.colours[0].astype(int) - b.colours[0]).mean()
+        return min(bits) <= 18 and (colours <= 30 or max(bits) <= 9)
+
+    plain = [(i, j) for (i, a), (j, b) in itertools.combinations(enumerate(looks), 2) if near(a, b)]
+    assert alike(looks, 18, 30.0, 255.0) == plain
+    assert {(seed, 30 + seed) for seed in range(10)} <= set(alike(looks, 10, 16.0, 15.0))
 
 
 @settings(max_examples=50, deadline=None)
