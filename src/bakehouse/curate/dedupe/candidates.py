@@ -29,8 +29,6 @@ _BLOCK = 1024
 """So many hashes are set against so many others at a time."""
 _CHUNK = 65536
 """Of so many pairs the colours are compared at a time."""
-_GROUPS = 4
-"""Of a picture's windows, by how light they are: the narrower a group's range, the fewer others come in question."""
 _WHOLES = 4
 """Of a picture that may be a crop of many, so many of the likeliest are looked at."""
 _FIT = 8.0
@@ -97,31 +95,24 @@ def crops(looks: Sequence[Look], within: int, colour: float) -> list[Candidate]:
         colour: how far apart the mean colours of 4 x 4 cells may be on average, of 255.
     """
     said = np.array([i for i, one in enumerate(looks) if not one.plain[0]], np.int64)
-    # By how light they are: pictures too light or too dark for a window stand before or behind all others.
-    said = said[np.argsort([looks[i].colours[0].mean() for i in said.tolist()], kind="stable")]
     hashes = np.array([looks[i].dhash for i in said.tolist()], np.uint64)
     means = np.array([looks[i].colours[0] for i in said.tolist()], np.int16).reshape(-1, 48)
-    quarters, lights = _quarters(means), means.mean(1)
+    quarters, lights = _quarters(means), means.mean(1, keepdims=True)
 
     def candidates(i: int) -> list[tuple[float, Candidate]]:
-        one, found = looks[i], [np.zeros((3, 0))]
-        clear = np.flatnonzero(~one.plain[1:])
-        mine, light = _quarters(one.colours[1:]), one.colours[1:].mean(1)
-        for windows in np.array_split(clear[np.argsort(light[clear])], _GROUPS):
-            if not windows.size:
-                continue
-            reach = light[windows[0]] - colour, light[windows[-1]] + colour
-            first, last = np.searchsorted(lights, reach[0]), np.searchsorted(lights, reach[1], "right")
-            w, j = _near(one.windows[windows], hashes[first:last], within)
-            w, j = windows[w], j + first
-            # A mean is nearer to another one than what they are of: the coarsest first, most end there.
-            for a, b in ((light[:, None], lights[:, None]), (mine, quarters), (one.colours[1:], means)):
-                off = np.abs(a[w] - b[j]).mean(1)
-                w, j, off = (each[off <= colour] for each in (w, j, off))
-            other = said[j] != i
-            found.append(np.stack([said[j], w, off])[:, other])
-        j, w, off = np.concatenate(found, 1)
-        return list(_by_picture(i, j.astype(np.int64), w.astype(np.int64), off))
+        colours, windows = looks[i].colours[1:], np.flatnonzero(~looks[i].plain[1:])
+        w, j = _near(looks[i].windows[windows], hashes, within)
+        w = windows[w]
+        # A mean is nearer to another one than what they are of: the coarsest first, most end there.
+        for mine, theirs in (
+            (colours.mean(1, keepdims=True), lights),
+            (_quarters(colours), quarters),
+            (colours, means),
+        ):
+            off = np.abs(mine[w] - theirs[j]).mean(1)
+            w, j, off = (each[off <= colour] for each in (w, j, off))
+        other = said[j] != i
+        return list(_by_picture(i, said[j[other]], w[other], off[other]))
 
     likeliest: dict[int, list[tuple[float, Candidate]]] = {}
     with threads() as pool:
