@@ -29,6 +29,7 @@ _BLOCK = 1024
 """So many hashes are set against so many others at a time."""
 _CHUNK = 65536
 """Of so many pairs the colours are compared at a time."""
+_TWELFTHS = np.full(12, 1 / 12, np.float32)
 _WHOLES = 4
 """Of a picture that may be a crop of many, so many of the likeliest are looked at."""
 _FIT = 8.0
@@ -97,20 +98,19 @@ def crops(looks: Sequence[Look], within: int, colour: float) -> list[Candidate]:
     said = np.array([i for i, one in enumerate(looks) if not one.plain[0]], np.int64)
     hashes = np.array([looks[i].dhash for i in said.tolist()], np.uint64)
     means = np.array([looks[i].colours[0] for i in said.tolist()], np.int16).reshape(-1, 48)
-    quarters, lights = _quarters(means), means.mean(1, keepdims=True)
+    quarters, lights = _quarters(means), means.mean(1, dtype=np.float32)
 
     def candidates(i: int) -> list[tuple[float, Candidate]]:
         colours, windows = looks[i].colours[1:], np.flatnonzero(~looks[i].plain[1:])
         w, j = _near(looks[i].windows[windows], hashes, within)
         w = windows[w]
         # A mean is nearer to another one than what they are of: the coarsest first, most end there.
-        for mine, theirs in (
-            (colours.mean(1, keepdims=True), lights),
-            (_quarters(colours), quarters),
-            (colours, means),
-        ):
-            off = np.abs(mine[w] - theirs[j]).mean(1)
-            w, j, off = (each[off <= colour] for each in (w, j, off))
+        near = np.abs(colours.mean(1, dtype=np.float32)[w] - lights[j]) <= colour
+        w, j = w[near], j[near]
+        near = np.abs(_quarters(colours)[w] - quarters[j]) @ _TWELFTHS <= colour
+        w, j = w[near], j[near]
+        off = np.abs(colours[w] - means[j]).mean(1)
+        w, j, off = (each[off <= colour] for each in (w, j, off))
         other = said[j] != i
         return list(_by_picture(i, said[j[other]], w[other], off[other]))
 
@@ -156,7 +156,8 @@ def _near(a: Words, b: Words, within: int) -> tuple[Numbers, Numbers]:
     for i, j in itertools.product(range(0, len(a), _BLOCK), range(0, len(b), _BLOCK)):
         # Few bits are near, and in one dimension numpy passes over the others quickly.
         rows, columns = a[i : i + _BLOCK, None], b[j : j + _BLOCK]
-        near = np.flatnonzero((np.bitwise_count(rows ^ columns) <= within).ravel())
-        found.append(np.stack([near // len(columns) + i, near % len(columns) + j]))
+        near = np.flatnonzero((np.bitwise_count(rows ^ columns) <= within).ravel()).astype(np.int32)
+        row = near // np.int32(len(columns))
+        found.append(np.stack([row + i, near - row * len(columns) + j]))
     places = np.concatenate(found, 1)
     return places[0], places[1]
