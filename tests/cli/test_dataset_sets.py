@@ -54,6 +54,23 @@ def test_dedupe(folder, capsys):
     assert not (folder / "1_a" / "copy.jpg").exists()
 
 
+@pytest.mark.parametrize("kind", ["gif", "png", "webp", "avif"])
+@pytest.mark.parametrize("words", [("trim", "--fuzz", "0.1"), ("square",), ("flatten",)])
+def test_a_moving_picture_is_passed_over_by_name(folder, capsys, kind, words):
+    path = folder / "1_a" / f"moving.{kind}"
+    frames = [Image.new("RGBA", (400, 300), (0, 0, 0, 0)) for _ in range(2)]
+    for shift, frame in enumerate(frames):
+        frame.paste((200, 30 + 90 * shift, 40, 255), (60 + 20 * shift, 40, 320, 280))
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=100)
+    before = path.read_bytes()
+    typed(words[0], folder, *words[1:])
+    said = " ".join("".join(capsys.readouterr()).split())
+    assert f"passed over, moving pictures: 1_a/moving.{kind}" in said and "--frames distinct" in said
+    assert path.read_bytes() == before
+    typed("convert", folder, "--frames", "distinct")
+    assert len(list((folder / "1_a").glob("moving*.png"))) == 2
+
+
 def test_trim(folder, capsys, tmp_path):
     path = folder / "1_a" / "0.png"
     ImageOps.expand(open_image(path), (0, 30, 0, 30)).save(path)

@@ -15,9 +15,9 @@ def png_chunk(kind, data):
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def png(path, width, height, *, bits=8, colour=2, rows=b"\0" * 100, extra=(), late=()):
+def png(path, width, height, *, bits=8, colour=2, rows=b"\0" * 100, extra=(), late=(), interlaced=False):
     """A PNG written by hand: any header, any rows (each with its filter byte)."""
-    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, interlaced)
     blocks = [(b"IHDR", header), *extra, (b"IDAT", zlib.compress(rows)), *late, (b"IEND", b"")]
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(k, d) for k, d in blocks))
     return path

@@ -41,7 +41,9 @@ class Convert(Spec):
         names = Names(images)
         for record in images:
             found = header(record.path)
-            why = _wrong_name(record.path, found.format) if self.names_only else _odd(record.path, found)
+            kept = ", of which the first is kept (--frames distinct keeps those that differ)"
+            kept = kept if self.frames == "first" else ""
+            why = _wrong_name(record.path, found.format) if self.names_only else _odd(record.path, found, kept)
             if not why:
                 continue
             name = names.claim(record, _ending(found.format) if self.names_only else ".png")
@@ -82,8 +84,8 @@ def _wrong_name(path: Path, kind: str) -> str:
     return f"it is {kind}, not {suffix}" if suffix else f"it is {kind} and has no extension"
 
 
-def _odd(path: Path, found: Header) -> str:
-    """What keeps an image from being a plain PNG, or an empty string."""
+def _odd(path: Path, found: Header, kept: str) -> str:
+    """What keeps an image from being a plain PNG, or an empty string; `kept` says what becomes of several frames."""
     wrong_name = _wrong_name(path, found.format)
     reasons = [
         (bool(wrong_name), wrong_name),
@@ -91,6 +93,6 @@ def _odd(path: Path, found: Header) -> str:
         (found.orientation != 1, f"turned by EXIF orientation {found.orientation}"),
         (not found.srgb, f"colours in {found.profile}"),
         (found.deep or found.mode == "CMYK", f"pixels stored as {found.mode}"),
-        (found.frames > 1, f"{found.frames} frames"),
+        (found.frames > 1, f"{found.frames} frames{kept}"),
     ]
     return ", ".join(reason for wrong, reason in reasons if wrong)

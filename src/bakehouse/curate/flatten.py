@@ -6,11 +6,13 @@ import functools
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
+from bakehouse.core.events import Event
 from bakehouse.core.spec import Spec
 from bakehouse.curate.colour import Colour, rgb
 from bakehouse.curate.edits import Edit, Proposal
 from bakehouse.curate.pictures import Names, masked, replaced
 from bakehouse.curate.redraw import opened
+from bakehouse.curate.stills import stills
 from bakehouse.data.images import flattened
 from bakehouse.data.records import ImageRecord, ImageSet
 
@@ -23,10 +25,10 @@ class Flatten(Spec):
     to_mask: bool = False
     """Alpha becomes the image's mask, so that nothing of the colour is learned; a mask that is there stays."""
 
-    def propose(self, images: ImageSet) -> Iterator[Proposal]:
+    def propose(self, images: ImageSet) -> Iterator[Proposal | Event]:
         """Images with at least one pixel that is not opaque."""
         names = Names(images)
-        for record in images:
+        for record in (yield from stills(images)):
             if not record.has_alpha:
                 continue
             makes_mask = self.to_mask and record.mask is None

@@ -11,11 +11,13 @@ import numpy as np
 from PIL import Image
 from pydantic import AfterValidator, Field
 
+from bakehouse.core.events import Event
 from bakehouse.core.spec import Spec
 from bakehouse.curate.colour import rgb
 from bakehouse.curate.edits import Edit, Proposal
 from bakehouse.curate.pictures import Names, masked, replaced
 from bakehouse.curate.redraw import opened
+from bakehouse.curate.stills import stills
 from bakehouse.data.images import open_image
 from bakehouse.data.records import ImageRecord, ImageSet
 
@@ -41,10 +43,10 @@ class Square(Spec):
     tolerance: float = Field(0.0, ge=0, le=0.5)
     """Images whose sides differ by no more than this share stay as they are."""
 
-    def propose(self, images: ImageSet) -> Iterator[Proposal]:
+    def propose(self, images: ImageSet) -> Iterator[Proposal | Event]:
         """Images that are not square."""
         names = Names(images)
-        for record in images:
+        for record in (yield from stills(images)):
             side = max(record.width, record.height)
             if side - min(record.width, record.height) <= self.tolerance * side:
                 continue

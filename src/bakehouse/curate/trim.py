@@ -16,6 +16,7 @@ from bakehouse.core.spec import Spec
 from bakehouse.curate.edits import Edit, Proposal
 from bakehouse.curate.pictures import Names, masked, replaced
 from bakehouse.curate.redraw import opened
+from bakehouse.curate.stills import stills
 from bakehouse.data.images import open_image
 from bakehouse.data.records import ImageRecord, ImageSet
 
@@ -49,13 +50,13 @@ class Trim(Spec):
 
     def propose(self, images: ImageSet) -> Iterator[Proposal | Event]:
         """Images with a border."""
-        names = Names(images)
-        for done, record in enumerate(images, 1):
+        names, still = Names(images), (yield from stills(images))
+        for done, record in enumerate(still, 1):
             borders = self.borders(opened(record))
             if any(borders):
                 make = functools.partial(self._edits, record, images, names.claim(record), borders)
                 yield Proposal(images.name(record.path), _why(record, borders), make)
-            yield Progress(what="looking for borders", done=done, total=len(images))
+            yield Progress(what="looking for borders", done=done, total=len(still))
 
     def borders(self, image: Image.Image) -> Borders:
         """What would be cut from an RGB or RGBA image, in pixels; zeros where there is no border."""

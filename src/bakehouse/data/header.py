@@ -8,13 +8,10 @@ from pathlib import Path
 
 from PIL import ExifTags, Image, ImageCms, ImageFile
 
-from bakehouse.data.images import orientation, reading
+from bakehouse.data.images import frame_count, orientation, reading
 
 GENERATORS = ("parameters", "prompt", "workflow", "sd-metadata", "invokeai_metadata", "dream", "generation_data")
 """Keys under which programs that draw pictures write how: A1111, ComfyUI, InvokeAI and others."""
-
-_PAGES = frozenset({"MPO", "TIFF", "HEIF"})
-"""Several pictures in these are pages, previews or eyes, and no animation."""
 
 _LUMINANCE_ROW = (16, 11, 10, 16, 24, 40, 51, 61)
 """The first row of the luminance table of the JPEG standard (ITU T.81, annex K), which libjpeg scales by quality."""
@@ -67,7 +64,7 @@ def read_header(file: ImageFile.ImageFile) -> Header:
         height=width if turn >= 5 else height,
         orientation=turn,
         profile=_profile(file.info.get("icc_profile")),
-        frames=1 if file.format in _PAGES else getattr(file, "n_frames", 1),
+        frames=frame_count(file),
         jpeg_quality=jpeg_quality(getattr(file, "quantization", None)),
         gps=ExifTags.IFD.GPSInfo in exif and bool(exif.get_ifd(ExifTags.IFD.GPSInfo)),
         generator=_generator(file, exif),

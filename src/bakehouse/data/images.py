@@ -17,13 +17,15 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, ImageCms, ImageFile, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageFile, TiffImagePlugin, UnidentifiedImageError
 
 from bakehouse.core.errors import BakehouseError
+from bakehouse.data import tiff
+from bakehouse.data.depth import has_alpha, may_have_alpha, mend_transparency, note_first_frame, to_eight_bits
 
 MAX_PIXELS = 250_000_000
 """Larger headers are refused before anything is decoded; the largest phone cameras make 200 megapixels."""
@@ -48,6 +50,9 @@ FOREIGN = {
     ),
 }
 """Images that cannot be read, by extension. What opens in a raw file is a thumbnail, and nobody would notice."""
+
+_PAGES = frozenset({"MPO", "TIFF", "HEIF"})
+"""Several pictures in these are pages, previews or eyes, and no animation."""
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -97,6 +102,7 @@ class ImageInfo:
     has_alpha: bool
     """At least one pixel is not opaque."""
     frames: int
+    """Of a moving picture; 1 for all else, pages of a TIFF included."""
 
 
 def open_image(
@@ -121,7 +127,7 @@ def upright_srgb(file: ImageFile.ImageFile) -> Image.Image:
     """An opened file decoded as upright 8-bit sRGB, RGB or RGBA; call it inside `reading`."""
     upright = _UPRIGHT.get(orientation(file))
     file.load()
-    image = _to_srgb(_to_eight_bits(file), file.info.get("icc_profile"))
+    image = _to_srgb(to_eight_bits(file), file.info.get("icc_profile"))
     if upright is not None:
         image = image.transpose(upright)
     image.info = {}
@@ -154,13 +160,18 @@ def probe(path: Path | str, *, whole: bool = True) -> ImageInfo:
         ImageError: as `open_image`.
     """
     with reading(Path(path)) as file:
-        (width, height), frames = _upright_size(file), getattr(file, "n_frames", 1)
+        (width, height), frames = _upright_size(file), frame_count(file)
         if not whole:
-            return ImageInfo(width, height, file.format or "", file.has_transparency_data, frames)
+            return ImageInfo(width, height, file.format or "", may_have_alpha(file), frames)
         # A JPEG decoded at an eighth still reads every byte, so a cut is found, several times faster.
         file.draft("L", (width // 8, height // 8))
         file.load()
-        return ImageInfo(width, height, file.format or "", _has_alpha(file), frames)
+        return ImageInfo(width, height, file.format or "", has_alpha(file), frames)
+
+
+def frame_count(file: ImageFile.ImageFile) -> int:
+    """Frames of an opened moving picture; 1 for all else."""
+    return 1 if file.format in _PAGES else getattr(file, "n_frames", 1)
 
 
 def sniff(path: Path) -> bool:
@@ -183,8 +194,17 @@ def to_pixels(image: Image.Image) -> npt.NDArray[np.float32]:
     return np.ascontiguousarray((array / 127.5 - 1.0).transpose(2, 0, 1))
 
 
+_SWITCHES = (
+    (Image, "MAX_IMAGE_PIXELS", MAX_PIXELS),
+    (ImageFile, "LOAD_TRUNCATED_IMAGES", False),
+    (TiffImagePlugin, "READ_LIBTIFF", True),
+)
+
+
 class _PillowState(contextlib.AbstractContextManager[None]):
-    """Pillow's process-wide switches as we need them: our pixel limit, cut files raise, warnings are ours to give.
+    """Pillow's process-wide switches as we need them.
+
+    Our pixel limit, files that are cut short raise, warnings are ours to give, every TIFF goes through libtiff.
 
     Threads share the switches, so the first one in sets them and the last one out puts back what was there.
     """
@@ -199,10 +219,9 @@ class _PillowState(contextlib.AbstractContextManager[None]):
             if self._depth == 0:
                 self._undo.enter_context(warnings.catch_warnings())
                 warnings.filterwarnings("ignore", module=r"PIL\.|pillow_heif")
-                self._undo.callback(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
-                self._undo.callback(setattr, ImageFile, "LOAD_TRUNCATED_IMAGES", ImageFile.LOAD_TRUNCATED_IMAGES)
-                Image.MAX_IMAGE_PIXELS = MAX_PIXELS
-                ImageFile.LOAD_TRUNCATED_IMAGES = False
+                for module, name, value in _SWITCHES:
+                    self._undo.callback(setattr, module, name, getattr(module, name))
+                    setattr(module, name, value)
             self._depth += 1
 
     def __exit__(self, *error: object) -> None:
@@ -238,6 +257,7 @@ def reading(path: Path) -> Iterator[ImageFile.ImageFile]:
         try:
             with Image.open(path, formats=_decoders()) as file:
                 _check_header(path, file.size)
+                _mend(path, file)
                 yield file
         except (ImageError, MemoryError):
             raise
@@ -250,10 +270,23 @@ def reading(path: Path) -> Iterator[ImageFile.ImageFile]:
         except Image.DecompressionBombError as e:
             raise ImageError(path, f"its header claims more than {MAX_PIXELS // 10**6} megapixels") from e
         except UnidentifiedImageError as e:
-            raise ImageError(path, _what_it_is(path), hint="remove the file, or download it again") from e
+            kind = _kind_of_tiff(path)
+            hint = "save it as PNG with an image editor" if kind else "remove the file, or download it again"
+            raise ImageError(path, kind or _what_it_is(path), hint=hint) from e
         except _DAMAGE as e:
             hint = "get the file again from where it came from, or remove it"
             raise ImageError(path, f"the file is damaged or cut short ({e})", hint=hint) from e
+
+
+def _mend(path: Path, file: ImageFile.ImageFile) -> None:
+    """Puts right, in an opened file, what its decoder is about to read wrongly."""
+    if file.format == "TIFF":
+        if reason := tiff.mend(file):
+            raise ImageError(path, reason, hint="save it as PNG with an image editor")
+    elif file.format == "PNG":
+        mend_transparency(file)
+    elif file.format == "GIF":
+        note_first_frame(file)
 
 
 def _check_header(path: Path, size: tuple[int, int]) -> None:
@@ -278,11 +311,18 @@ def _what_it_is(path: Path) -> str:
             return f"it {answer}"
     if prefix[4:8] == b"ftyp":
         return "it is a video, not an image"
-    if prefix[:4] in (b"II*\0", b"MM\0*"):
-        return "it is a TIFF of a sort that cannot be read (colours in floats, perhaps); save it as PNG"
     if not prefix.strip(b"\0"):
         return "it holds only zeros: the download or copy was not finished"
     return "it is not an image that can be read (png, jpg, webp, gif, avif, heic, bmp, tiff)"
+
+
+def _kind_of_tiff(path: Path) -> str:
+    """Why a TIFF was not opened; empty for what is no TIFF."""
+    with path.open("rb") as f:
+        if f.read(4) not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+            return ""
+    kind = tiff.describe(path)
+    return f"it is a TIFF of a kind that cannot be read{f' ({kind})' if kind else ''}"
 
 
 @functools.cache
@@ -337,87 +377,6 @@ def _walk_png(stream: io.BufferedReader) -> bytes | None:
             return stream.read(length)
         stream.seek(length + 4, io.SEEK_CUR)
     return None
-
-
-# --- depth ------------------------------------------------------------------------------------------------------------
-
-
-def _to_eight_bits(file: Image.Image) -> Image.Image:
-    """Any mode as one of L, LA, RGB, RGBA, CMYK. Greys of more than 8 bits are scaled, not clipped."""
-    transparent = file.info.get("transparency")
-    if file.mode.startswith("I;16"):
-        values = np.asarray(file)
-        image = Image.fromarray(_scale_sixteen(values, file))
-        if isinstance(transparent, int):
-            image.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
-        return image
-    if file.mode == "I":
-        return Image.fromarray(_scale_integers(np.asarray(file), file))
-    if file.mode == "F":
-        return Image.fromarray(_scale_floats(np.asarray(file)))
-    if isinstance(transparent, tuple) and max(transparent) > 255:
-        # Pillow reads 16-bit colours as 8-bit but leaves the transparent colour at 16.
-        file.info["transparency"] = tuple(int(v) >> 8 for v in transparent)
-    if file.has_transparency_data:
-        return file.convert("LA" if file.mode in ("LA", "La") else "RGBA")
-    if file.mode in ("1", "L"):
-        return file.convert("L")
-    return file.copy() if file.mode == "CMYK" else file.convert("RGB")
-
-
-def _scale_sixteen(values: npt.NDArray[Any], file: Image.Image) -> npt.NDArray[np.uint8]:
-    """uint16 [H, W] to uint8 by a table; 12-bit TIFFs have their own white, and WhiteIsZero is turned."""
-    tags = getattr(file, "tag_v2", {})
-    full = 4095 if tags.get(258) == (12,) else 65535
-    table = np.minimum((np.arange(65536) * 255 + full // 2) // full, 255).astype(np.uint8)
-    table = 255 - table if tags.get(262) == 0 else table
-    return np.take(table, values)
-
-
-def _scale_integers(values: npt.NDArray[np.int32], file: Image.Image) -> npt.NDArray[np.uint8]:
-    """int32 [H, W] to uint8. White is the file's depth where it says so, else the narrowest that holds all values."""
-    low, high = int(values.min()), int(values.max())
-    bits = getattr(file, "tag_v2", {}).get(258, (16,))
-    if low < 0 and bits != (16,):
-        return _stretch(values.astype(np.float64), low, high)
-    if bits == (16,):
-        white = 32767 if getattr(file, "tag_v2", {}).get(339) == (2,) else 65535
-    else:
-        white = next(w for w in (255, 65535, 2**31 - 1) if high <= w)
-    return _stretch(values.astype(np.float64), 0, white)
-
-
-def _scale_floats(values: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-    """float32 [H, W] to uint8: 0..1 (more is a highlight, clipped), 0..255, 0..65535, else from least to greatest.
-
-    Raises:
-        ValueError: no finite value.
-    """
-    finite = values[np.isfinite(values)]
-    if finite.size == 0:
-        raise ValueError("a float image without one finite value")
-    low, high = float(finite.min()), float(finite.max())
-    values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
-    if low < 0:
-        return _stretch(values, low, high)
-    if high <= 16:
-        return _stretch(values, 0, 1)
-    return _stretch(values, 0, 255 if high <= 255 else 65535 if high <= 65535 else high)
-
-
-def _stretch(values: npt.NDArray[Any], black: float, white: float) -> npt.NDArray[np.uint8]:
-    unit = (values - black) / max(white - black, 1e-12)
-    return (np.clip(unit, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
-
-
-def _has_alpha(file: Image.Image) -> bool:
-    """Whether a decoded file has a pixel that is not opaque."""
-    if file.mode.startswith("I;16"):
-        return isinstance(t := file.info.get("transparency"), int) and bool((np.asarray(file) == t).any())
-    if not file.has_transparency_data:
-        return False
-    lowest = _to_eight_bits(file).getchannel("A").getextrema()[0]
-    return bool(lowest < 255)  # type: ignore[operator]
 
 
 # --- colour -----------------------------------------------------------------------------------------------------------

@@ -29,6 +29,8 @@ class ImageRecord:
     """A grey picture of the same shape: white is learned, black is not."""
     has_alpha: bool = False
     """At least one pixel is not opaque."""
+    frames: int = 1
+    """Of a moving picture, of which the first frame is what is trained; 1 for all else."""
 
 
 @dataclass(frozen=True)

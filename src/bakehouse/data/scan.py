@@ -309,6 +309,7 @@ def _record(path: Path, seen: _Seen, found: Found, concept: int, extensions: Seq
         concept=concept,
         mask=found.masks.get((path.parent, stem_of(path))),
         has_alpha=seen.info.has_alpha,
+        frames=seen.info.frames,
     )
 
 

@@ -14,16 +14,17 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageEnhance
 
 from bakehouse.curate.dedupe import Dedupe
+from bakehouse.curate.dedupe.candidates import alike
 from bakehouse.curate.dedupe.compare import Scale, difference, prepare
 from bakehouse.curate.dedupe.crop import SMALL, find_crop
-from bakehouse.curate.dedupe.looks import WINDOWS, alike, look
+from bakehouse.curate.dedupe.looks import WINDOWS, look
 from bakehouse.curate.dedupe.rank import LOSSLESS, quality
 from bakehouse.curate.dedupe.settle import groups
 from bakehouse.curate.steps import undo
 from bakehouse.curate.verb import carry_out, proposed
 from bakehouse.data import open_image, scan
 
-from .pictures import jpeg, put, scaled, scene, smiling
+from .pictures import animated, jpeg, put, scaled, scene, screen, smiling
 
 SPRITES = Path(os.environ.get("BAKEHOUSE_SPRITES", "/usr/share/games/renpy/the_question/game/images"))
 
@@ -71,6 +72,83 @@ VARIANTS = {
 def test_a_variant_is_none(made, tmp_path):
     image = scene(3)
     assert verdicts(put(tmp_path, a_png=image, b_png=made(image))) == {frozenset("ab"): "variant"}
+
+
+EXPRESSIONS = {"calm": {}, "smile": {"mouth": "smile"}, "open": {"mouth": "open"}, "asleep": {"eyes": False}}
+
+
+@pytest.mark.parametrize("size", [1.0, 0.6, 0.4])
+def test_expressions_on_the_screen_of_a_game_all_stay(size, tmp_path):
+    screens = {name: screen(size=size, **drawn) for name, drawn in EXPRESSIONS.items()}
+    put(tmp_path, **{f"{name}_png": image for name, image in screens.items()})
+    assert set(verdicts(tmp_path).values()) == {"variant"}
+    assert len(verdicts(tmp_path)) == 6
+
+
+@pytest.mark.parametrize("made", RESAVES.values(), ids=RESAVES)
+def test_a_resaved_screen_of_a_game_is_a_duplicate(made, tmp_path):
+    image = screen("smile")
+    assert verdicts(put(tmp_path, a_png=image, b_png=made(image))) == {frozenset("ab"): "duplicate"}
+
+
+def disc(x, y, radius, colour=(255, 255, 255)):
+    """A disc on transparent ground of its own colour."""
+    image = Image.new("RGBA", (256, 256), (*colour, 0))
+    alpha = Image.new("L", image.size)
+    ImageDraw.Draw(alpha).ellipse((x - radius, y - radius, x + radius, y + radius), fill=255)
+    image.putalpha(alpha)
+    return image
+
+
+def test_pictures_that_differ_in_alpha_alone_all_stay(tmp_path):
+    put(tmp_path, big_png=disc(128, 128, 100), small_png=disc(60, 60, 30), right_png=disc(200, 100, 50))
+    assert not any(f.dropped for f in Dedupe(crops="drop").findings(scan(tmp_path)))
+
+
+def test_of_a_transparent_picture_and_its_copies_it_stays_itself(tmp_path):
+    image = scene(3)
+    image.putalpha(disc(128, 128, 100).getchannel("A").resize(image.size))
+    flat = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    put(tmp_path, a_jpg=flat, b_png=image, c_png=scaled(image, 0.5), d_png=scaled(flat, 2))
+    found = Dedupe().findings(scan(tmp_path))
+    assert {(f.keep.path.name, f.other.path.name) for f in found if f.dropped} == {
+        ("b.png", other) for other in ("a.jpg", "c.png", "d.png")
+    }
+
+
+def test_a_moving_picture_is_no_copy_of_its_first_frame(tmp_path):
+    first, second = scene(3), smiling(scene(3))
+    put(tmp_path, a_png=first)
+    for name in ("b.gif", "c.webp"):
+        animated(tmp_path / name, first, second)
+    (tmp_path / "d.webp").write_bytes((tmp_path / "c.webp").read_bytes())
+    told = []
+    (proposal,) = proposed(Dedupe(text="off"), scan(tmp_path), told.append)
+    assert proposal.path.name == "d.webp" and "the same bytes" in proposal.why
+    (note,) = [event.message for event in told if hasattr(event, "message")]
+    assert note == "kept, moving pictures, of which only equal files count as copies: b.gif, c.webp, d.webp"
+
+
+def test_a_copy_of_256_colours_is_a_duplicate(tmp_path):
+    rng = np.random.default_rng(0)
+    image = Image.fromarray(rng.integers(0, 255, (9, 12, 3), dtype=np.uint8)).resize((480, 360))
+    put(tmp_path, a_gif=image.quantize(256), b_jpg=jpeg(image, 90))
+    assert verdicts(tmp_path) == {frozenset("ab"): "duplicate"}
+
+
+def test_drawings_of_one_composition_are_parted_by_their_colours():
+    """Their hashes are near; so many pairs that each were opened would grow as the square."""
+    looks = [look(figure(seed)) for seed in range(60)]
+    assert len(alike(looks, 10, 255.0, 255.0)) > 5 * len(alike(looks, 10, 15.6, 15.0))
+
+
+def figure(seed):
+    rng = np.random.default_rng(seed)
+    image = Image.new("RGB", (192, 192), tuple(rng.integers(170, 256, 3).tolist()))
+    draw = ImageDraw.Draw(image)
+    for box in ((50, 30, 142, 120), (40, 120, 152, 192), (50, 22, 142, 66)):
+        draw.ellipse(box, fill=tuple(rng.integers(0, 255, 3).tolist()))
+    return image
 
 
 def test_other_pictures_are_not_even_mentioned(tmp_path):
@@ -154,6 +232,30 @@ def test_more_pixels_then_less_loss_then_a_caption_then_age(tmp_path):
     os.utime(folder / "a.png", (2e9, 2e9))
     os.utime(folder / "b.png", (1e9, 1e9))
     assert kept(folder)[0] == "b.png" and "is older" in kept(folder)[1]
+
+
+def test_of_256_colours_and_a_good_jpeg_the_jpeg_stays(tmp_path):
+    image = scaled(scene(2).rotate(10), 1.5)
+    gif, drawn = image.quantize(256), Image.new("P", (64, 64), 1)
+    folder = put(tmp_path, a_gif=gif, b_jpg=image)
+    assert kept(folder)[0] == "b.jpg" and "quality 95 to quality 50" in kept(folder)[1]
+    drawn.putpalette([0, 0, 0, 9, 9, 9])
+    drawn.save(tmp_path / "few.png")
+    assert quality(tmp_path / "few.png") == LOSSLESS
+
+
+def test_of_a_picture_and_the_same_with_bars_the_one_without_stays(tmp_path):
+    image = scene(5, 400, 300)
+    barred = Image.new("RGB", (400, 400))
+    barred.paste(image, (0, 50))
+    folder = put(tmp_path, a_png=barred, b_png=image)
+    (folder / "a.txt").write_text("person, red hair")
+    (finding,) = Dedupe().findings(scan(folder))
+    assert not finding.dropped and finding.why == "a.png is the same with a border around it"
+    (finding,) = Dedupe(crops="drop").findings(scan(folder))
+    assert finding.dropped and finding.keep.path.name == "b.png" and "with a border around it" in finding.why
+    carry_out(folder, Dedupe(crops="drop"))
+    assert names(folder) == ["b.png", "b.txt"]
 
 
 def test_quality_is_that_of_the_file(tmp_path):
@@ -255,13 +357,14 @@ def test_pairs_are_those_of_a_plain_search():
     def apart(a, b):
         return bin(int(a) ^ int(b)).count("1")
 
-    plain = [
-        (i, j)
-        for (i, a), (j, b) in itertools.combinations(enumerate(looks), 2)
-        if apart(a.phash, b.phash) <= 18 or (apart(a.dhash, b.dhash) <= 18 and not a.plain[0] and not b.plain[0])
-    ]
-    assert alike(looks, 18) == plain
-    assert {(seed, 30 + seed) for seed in range(10)} <= set(alike(looks, 10))
+    def near(a, b):
+        bits = apart(a.phash, b.phash), 64 if a.plain[0] or b.plain[0] else apart(a.dhash, b.dhash)
+        colours = np.abs(a.colours[0].astype(int) - b.colours[0]).mean()
+        return min(bits) <= 18 and (colours <= 30 or max(bits) <= 9)
+
+    plain = [(i, j) for (i, a), (j, b) in itertools.combinations(enumerate(looks), 2) if near(a, b)]
+    assert alike(looks, 18, 30.0, 255.0) == plain
+    assert {(seed, 30 + seed) for seed in range(10)} <= set(alike(looks, 10, 16.0, 15.0))
 
 
 @settings(max_examples=50, deadline=None)

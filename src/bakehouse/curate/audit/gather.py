@@ -94,7 +94,7 @@ class _Pass:
             look=look(flat),
             ring=ring(flat),
         )
-        record = self._record(path, flat.size, has_alpha=clear > 0)
+        record = self._record(path, flat.size, has_alpha=clear > 0, frames=header.frames)
         texts = self.finders.texts(flat)
         texts = None if texts is None else learned(texts, record.mask, flat.size)
         facts = ImageFacts(
@@ -113,7 +113,7 @@ class _Pass:
         )
         return facts, thumbnail(flat) if self.thumbnails else b""
 
-    def _record(self, path: Path, size: tuple[int, int], *, has_alpha: bool) -> ImageRecord:
+    def _record(self, path: Path, size: tuple[int, int], *, has_alpha: bool, frames: int) -> ImageRecord:
         listed = self.rows.get(nfc(self.name(path)), ())
         files = [] if listed else caption_files(path, self.found)
         return ImageRecord(
@@ -125,6 +125,7 @@ class _Pass:
             caption_path=files[0] if files else None,
             mask=self.found.masks.get((path.parent, stem_of(path))),
             has_alpha=has_alpha,
+            frames=frames,
         )
 
 

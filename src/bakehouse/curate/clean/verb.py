@@ -23,6 +23,7 @@ from bakehouse.curate.edits import Edit, Proposal
 from bakehouse.curate.faces import Face, FaceFinder, FinderKind, open_finder
 from bakehouse.curate.pictures import Names, masked, replaced
 from bakehouse.curate.redraw import opened
+from bakehouse.curate.stills import stills
 from bakehouse.data.buckets import whole
 from bakehouse.data.images import open_image
 from bakehouse.data.masks import load_mask
@@ -83,9 +84,10 @@ class Clean(Spec):
         finder = open_finder(self.faces, noted.append) if self.faceless else None
         painter = self._painter()
         yield from noted
-        texts = yield from self._read(images) if self.text else _nothing(images)
+        still = yield from stills(images)
+        texts = yield from self._read(still) if self.text else _nothing(still)
         names = Names(images)
-        for done, record in enumerate(images, 1):
+        for done, record in enumerate(still, 1):
             found = self._sorted(record, texts[done - 1], finder)
             if found.rough and painter is None and not self.mask_out:
                 yield Warned(message=f"{images.name(record.path)}: {_listed(found.rough)}: {LEFT}")
@@ -96,7 +98,7 @@ class Clean(Spec):
                 make = partial(self._make, record, images, to, found, painter)
                 yield Proposal(images.name(record.path), self._why(found), make)
             if finder:
-                yield Progress(what="looking for faces", done=done, total=len(images))
+                yield Progress(what="looking for faces", done=done, total=len(still))
 
     def _read(self, images: ImageSet) -> Generator[Event, None, Lines]:
         """Looks for text in all images; gives the lines that are to go, for each."""

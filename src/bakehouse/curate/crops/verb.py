@@ -18,6 +18,7 @@ from bakehouse.curate.edits import Edit, Proposal, Write
 from bakehouse.curate.faces import Face, FinderKind, open_finder
 from bakehouse.curate.pictures import png
 from bakehouse.curate.redraw import mask_name, opened
+from bakehouse.curate.stills import stills
 from bakehouse.data.buckets import BucketSpec, Placement, assign
 from bakehouse.data.images import open_image
 from bakehouse.data.records import ImageRecord, ImageSet
@@ -54,7 +55,8 @@ class Crop(Spec):
         finder, taken = open_finder(self.faces, noted.append), {images.name(r.path) for r in images}
         yield from noted
         told: dict[str, list[str]] = {}
-        for done, record in enumerate(images, 1):
+        still = yield from stills(images)
+        for done, record in enumerate(still, 1):
             name = images.name(record.path)
             if not _is_crop(name, taken):
                 faces = finder(opened_flat(record))
@@ -62,7 +64,7 @@ class Crop(Spec):
                     told.setdefault(reason, []).append(str(name))
                 else:
                     yield from self._of(record, images, faces[0], taken)
-            yield Progress(what="looking for faces", done=done, total=len(images))
+            yield Progress(what="looking for faces", done=done, total=len(still))
         for reason, names in told.items():
             more = f" and {len(names) - 8} more" if len(names) > 8 else ""
             yield Noted(message=f"not cropped, {reason}: {', '.join(names[:8])}{more}")

@@ -28,7 +28,9 @@ _SURE = 4.0
 """Levels of 255: a window that fits so well needs no other one beside it."""
 
 
-def find_crop(whole: Image.Image, part: Image.Image, starts: Sequence[Box]) -> tuple[Box, float]:
+def find_crop(
+    whole: Image.Image, part: Image.Image, starts: Sequence[Box], *, most: float = 255.0
+) -> tuple[Box, float]:
     """Where in `whole` the picture `part` was cut from, sought from several windows that are near it.
 
     Each window is moved and stretched until the two pictures lie over each other (Lucas and Kanade 1981, with four
@@ -37,7 +39,8 @@ def find_crop(whole: Image.Image, part: Image.Image, starts: Sequence[Box]) -> t
     Args:
         whole: an RGB image, not needed larger than `SMALL`.
         part: an RGB image that may be a crop of it, in any size.
-        starts: windows to begin with, for example from `looks.crops`; the likeliest first.
+        starts: windows to begin with, for example from `candidates.crops`; the likeliest first.
+        most: a window that is farther off on the coarsest picture is given up.
 
     Returns:
         The box and the mean difference there in levels of 255; the lower, the likelier.
@@ -45,7 +48,10 @@ def find_crop(whole: Image.Image, part: Image.Image, starts: Sequence[Box]) -> t
     wanted = [_pixels(part.resize((n, n), Image.Resampling.BILINEAR, reducing_gap=2.0)) for n in _SIDES]
     best: tuple[Box, float] = starts[0], np.inf
     for start in starts:
-        box, off = _refined(whole, wanted, start)
+        box, off = _refined(whole, wanted[:1], start)
+        if off > most:
+            continue
+        box, off = _refined(whole, wanted[1:], box)
         best = min(best, (box, off), key=lambda one: one[1])
         if best[1] <= _SURE:
             break

@@ -15,23 +15,26 @@ from pydantic import Field
 from bakehouse.core.spec import Spec
 from bakehouse.curate.dedupe.compare import (
     CANVAS,
-    Difference,
+    Prepared,
     Scale,
     Verdict,
     difference,
+    fine_difference,
     prepare,
     recoloured_difference,
 )
 from bakehouse.curate.dedupe.crop import SMALL, Box, find_crop, in_pixels
 from bakehouse.curate.dedupe.looks import WINDOWS, open_small
-from bakehouse.data.images import open_image
+from bakehouse.curate.dedupe.palette import in_palette, palette_of
+from bakehouse.curate.trim import measure
+from bakehouse.data.images import flattened, open_image
 from bakehouse.data.records import ImageRecord
 
 FindText = Callable[[Image.Image], Sequence[tuple[float, float, float, float]]]
 """Boxes of text in an image: left, top, right, bottom in pixels."""
 
-_KEPT = 1024
-"""Pictures in memory: at most 0.1 MB each."""
+_KEPT = 256
+"""Pictures in memory: at most 0.2 MB each."""
 _FINE = 512
 """Pixels of the shorter side at which a crop is cut out of a picture, at least."""
 _FAR = 2.0
@@ -40,6 +43,12 @@ _FINER = 1.1
 """A crop with so many times the pixels of the place it was cut from may come from a better copy."""
 _SMALL_SPOT = 0.2
 """Of the tiles: a change wider than this is no watermark."""
+
+
+_FUZZ = 0.04
+"""How far a border's pixels may be from its colour, as `dataset trim` has it."""
+_ASIDE = 0.02
+"""Of a side: a crop's edge may be so far from the border's."""
 
 
 class Limits(Spec):
@@ -54,6 +63,15 @@ class Limits(Spec):
     recoloured: float = Field(8.0, ge=0, le=255)
     """The same picture in other colours: what may be left once the colours are brought together."""
 
+    def of_cells(self, usual: float) -> float:
+        """As `local`, for the cells of 8 pixels: half of it between files that lost nothing, more with their noise."""
+        return min(1.5 * self.local, self.local / 2 + 1.5 * self.ratio * usual)
+
+    @property
+    def mean(self) -> float:
+        """How far the mean colours of two copies may be apart: nine tiles in ten by the usual, one by the most."""
+        return 0.9 * self.usual + 0.1 * max(self.local, self.ratio * self.usual)
+
 
 @dataclass(frozen=True)
 class Judgement:
@@ -65,6 +83,17 @@ class Judgement:
     """Which of the two has text over it that the other has not."""
     plain: bool = False
     """Of a crop: nothing was changed in it, and the other one has as many pixels there."""
+    bordered: bool = False
+    """Of a crop: what it lacks is a border of one colour, and it has as many pixels within."""
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where two pictures differ much more than elsewhere."""
+
+    changed: NDArray[np.bool_]
+    """[rows, columns] of tiles."""
+    why: str
 
 
 class Judge:
@@ -76,6 +105,7 @@ class Judge:
         self.find_text = find_text
         self._prepared = functools.lru_cache(_KEPT)(self._prepare)
         self._small = functools.lru_cache(_KEPT)(self._open_small)
+        self._palette = functools.cache(self._open_palette)
         self.same = functools.cache(self._same)
 
     def _same(self, i: int, j: int) -> Judgement:
@@ -88,26 +118,54 @@ class Judge:
         found = difference(a, b)
         if found.usual > self.limits.usual:
             return self._recoloured(a, b)
-        if not self._is_local(found):
+        place = self._place(a, b)
+        if place is None or self._same_in_one_palette(i, j, scale):
             return Judgement("duplicate", f"the same picture (differs by {found.usual:.1f} of 255)")
-        text = self._text(i, j, found)
+        text = self._text(i, j, place.changed)
         if text:
             return Judgement("duplicate", "the same picture but for text over it", text)
-        return Judgement("variant", f"differs in one place by {found.largest:.0f}, elsewhere by {found.usual:.1f}")
+        return Judgement("variant", place.why)
 
-    def _recoloured(self, a: NDArray[np.uint8], b: NDArray[np.uint8]) -> Judgement:
+    def _place(self, a: Prepared, b: Prepared) -> _Place | None:
+        """Where the difference lies if it lies in one place, by tiles or else by cells."""
+        limits = self.limits
+        for measured, cells in ((difference(a, b), False), (fine_difference(a, b), True)):
+            most = limits.of_cells(measured.usual) if cells else limits.local
+            if measured.local(most, limits.ratio):
+                why = f"differs in one place by {measured.largest:.0f}, elsewhere by {measured.usual:.1f}"
+                return _Place(measured.changed(most, limits.ratio), why)
+        return None
+
+    def _same_in_one_palette(self, i: int, j: int, scale: Scale) -> bool:
+        """Whether a picture of few colours is the other one when that has no other colours either."""
+        first, second = self._palette(i), self._palette(j)
+        if first is not None and second is None:
+            few, many, palette = i, j, first
+        elif first is None and second is not None:
+            few, many, palette = j, i, second
+        else:
+            return False
+        reduced = in_palette(open_image(self.records[many].path), palette)
+        return self._place(self._prepared(few, scale), prepare(reduced, scale)) is None
+
+    def _open_palette(self, number: int) -> Image.Image | None:
+        return palette_of(self.records[number].path)
+
+    def _recoloured(self, a: Prepared, b: Prepared) -> Judgement:
         found = recoloured_difference(a, b)
-        if found.usual > self.limits.recoloured:
+        if found.usual > self.limits.recoloured or difference(a, b).alpha > self.limits.usual:
             return Judgement("different", "")
         return Judgement("variant", f"the same picture in other colours (differs by {found.usual:.1f} beside them)")
 
     def crop(self, whole: int, part: int, windows: Sequence[int]) -> Judgement:
         """Whether image `part` was cut out of image `whole`, near one of these windows of it."""
-        box, off = find_crop(self._small(whole), self._small(part), [WINDOWS[w] for w in windows])
+        box, off = find_crop(
+            self._small(whole), self._small(part), [WINDOWS[w] for w in windows], most=self.limits.mean
+        )
         if off > _FAR * self.limits.usual:
             return Judgement("different", "")
         share = (box[2] - box[0]) * (box[3] - box[1])
-        large = open_small(self.records[whole].path, _FINE)
+        large = flattened(open_small(self.records[whole].path, _FINE))
         inside = in_pixels(large, box)
         size = (max(1, round(inside[2] - inside[0])), max(1, round(inside[3] - inside[1])))
         cut = large.resize(size, Image.Resampling.BICUBIC, box=inside)
@@ -115,19 +173,17 @@ class Judge:
         found = difference(prepare(cut, scale), self._prepared(part, scale))
         if found.usual > self.limits.usual:
             return Judgement("different", "")
-        changed = self._is_local(found)
+        changed = found.local(self.limits.local, self.limits.ratio)
         there = share * self.records[whole].width * self.records[whole].height
         has = self.records[part].width * self.records[part].height
         note = ", with something changed in it" if changed else ", enlarged" if has > _FINER * there else ""
         name = self.records[whole].path.name
+        if not changed and _FINER * has > there and _is_border(large, box):
+            return Judgement("near", f"{name} is the same with a border around it", plain=not note, bordered=True)
         return Judgement("near", f"a crop of {name}: {share:.0%} of its area{note}", plain=not note)
 
-    def _is_local(self, found: Difference) -> bool:
-        return found.local(self.limits.local, self.limits.ratio)
-
-    def _text(self, i: int, j: int, found: Difference) -> Literal["first", "second", ""]:
-        """Which of two images has text where they differ; empty where both have, none has, or nobody looks."""
-        changed = found.changed(self.limits.local, self.limits.ratio)
+    def _text(self, i: int, j: int, changed: NDArray[np.bool_]) -> Literal["first", "second", ""]:
+        """Which of two images has text in the tiles that changed; empty where both or none has, or nobody looks."""
         if self.find_text is None or changed.mean() > _SMALL_SPOT:
             return ""
         rows, columns = np.nonzero(changed)
@@ -158,13 +214,21 @@ class Judge:
             under[rows, columns] = True
         return float(under[changed].mean())
 
-    def _prepare(self, number: int, scale: Scale) -> NDArray[np.uint8]:
+    def _prepare(self, number: int, scale: Scale) -> Prepared:
         return prepare(open_small(self.records[number].path, 2 * CANVAS), scale)
 
     def _open_small(self, number: int) -> Image.Image:
-        image = open_small(self.records[number].path, SMALL)
+        image = flattened(open_small(self.records[number].path, SMALL))
         image.thumbnail((SMALL, SMALL), Image.Resampling.BICUBIC)
         return image
+
+
+def _is_border(image: Image.Image, box: Box) -> bool:
+    """Whether all of an image outside of a box is a uniform border."""
+    left, top, right, bottom = measure(np.asarray(image).astype(np.int16), _FUZZ)
+    inner = (left, top, image.width - right, image.height - bottom)
+    edges = zip(inner, in_pixels(image, box), (image.width, image.height) * 2, strict=True)
+    return any((left, top, right, bottom)) and all(abs(a - b) <= _ASIDE * side for a, b, side in edges)
 
 
 def _size(record: ImageRecord) -> tuple[int, int]:

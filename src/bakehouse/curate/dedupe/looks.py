@@ -8,7 +8,7 @@ that it was cut from, whatever its shape, since all are squashed to one square.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,25 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from bakehouse.core.threads import threads
 from bakehouse.data.images import flattened, reading, upright_srgb
 
 Words = NDArray[np.uint64]
 Floats = NDArray[np.float32]
-Numbers = NDArray[np.int64]
-Pair = tuple[int, int]
-Candidate = tuple[int, int, list[int]]
-"""A picture, another one that may be a crop of it, and the windows to look for it in."""
 
 SIDE = 96
 """Of the thumbnail; a JPEG is decoded at twice that."""
+THUMB = 32
+"""Side in pixels of what a look keeps of a picture; 3 kB."""
 FLAT = 0.5
 """Two cells nearer than this (of 255) are equal: a flat ground must not give the bits of its noise."""
 PLAIN = 16
 """A hash with fewer cells than this that differ from their neighbours says nothing of what is seen."""
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-_BLOCK = 1024
-"""So many hashes are set against so many others at a time."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +44,8 @@ class Look:
     """[1 + W] whether the dHash says nothing; the first is the whole picture's."""
     colours: NDArray[np.uint8]
     """[1 + W, 48] mean colours of 4 x 4 cells, the whole picture's first."""
+    thumb: NDArray[np.uint8]
+    """[`THUMB`, `THUMB`, 3] the whole picture, squashed to a square."""
 
 
 # --- windows ----------------------------------------------------------------------------------------------------------
@@ -95,18 +92,24 @@ def look_at(path: Path) -> Look:
     Raises:
         ImageError: as `data.open_image`.
     """
-    return look(open_small(path, 2 * SIDE))
+    return look(flattened(open_small(path, 2 * SIDE)))
 
 
 def open_small(path: Path, side: int) -> Image.Image:
-    """As `data.open_image`, but a JPEG may come smaller, with no side under `side` pixels: several times faster.
+    """As `data.open_image`, RGBA where a pixel is not opaque; a JPEG may come smaller, several times faster.
+
+    Args:
+        path: of the file.
+        side: in pixels; no side of a JPEG comes smaller than this.
 
     Raises:
         ImageError: as `data.open_image`.
     """
     with reading(path) as file:
         file.draft(None, (side, side))
-        return flattened(upright_srgb(file))
+        image = upright_srgb(file)
+    opaque = image.mode == "RGBA" and image.getchannel("A").getextrema() == (255, 255)
+    return image.convert("RGB") if opaque else image
 
 
 def look(image: Image.Image) -> Look:
@@ -116,7 +119,10 @@ def look(image: Image.Image) -> Look:
     grey = thumb @ _LUMA
     waves = (_WAVES @ grey @ _WAVES.T).ravel()
     hashes, plain = _dhashes(grey)
-    return Look(_packed(waves > np.median(waves))[0], hashes[0], hashes[1:], plain, _colours(thumb))
+    step = SIDE // THUMB
+    tiny = np.asarray(thumb.reshape(THUMB, step, THUMB, step, 3).mean((1, 3)) + 0.5, np.uint8)
+    phash = _packed(waves > np.median(waves))[0]
+    return Look(phash, hashes[0], hashes[1:], plain, _colours(thumb), tiny)
 
 
 def _dhashes(grey: Floats) -> tuple[Words, NDArray[np.bool_]]:
@@ -137,67 +143,3 @@ def _colours(thumb: Floats) -> NDArray[np.uint8]:
 
 def _packed(bits: NDArray[np.bool_]) -> Words:
     return np.packbits(bits, axis=-1).reshape(-1, 8).view(np.uint64)[:, 0]
-
-
-# --- comparing all with all -------------------------------------------------------------------------------------------
-
-
-def alike(looks: Sequence[Look], within: int) -> list[Pair]:
-    """Pairs (i, j), i < j, whose pHashes or dHashes differ in at most `within` of 64 bits; in order."""
-    phash = np.array([one.phash for one in looks], np.uint64)
-    said, dhash = _said(looks)
-    i, j = _near(phash, phash, within)
-    k, m = _near(dhash, dhash, within)
-    i, j = np.concatenate([i, said[k]]), np.concatenate([j, said[m]])
-    found = np.unique(np.stack([i, j], 1)[i < j], axis=0)
-    return [(i, j) for i, j in found.tolist()]
-
-
-def crops(looks: Sequence[Look], within: int, colour: float) -> Iterator[Candidate]:
-    """(i, j, windows): picture j may be one of these windows of picture i, the likeliest first.
-
-    Args:
-        looks: of all pictures.
-        within: bits of 64 in which the hashes may differ.
-        colour: how far apart the mean colours of 4 x 4 cells may be on average, of 255.
-    """
-    said, whole = _said(looks)
-    colours = np.array([one.colours[0] for one in looks], np.int16).reshape(len(looks), 48)
-
-    def candidates(i: int) -> list[Candidate]:
-        one = looks[i]
-        windows = np.flatnonzero(~one.plain[1:])
-        w, j = _near(one.windows[windows], whole, within)
-        w, j = windows[w], said[j]
-        off = np.abs(one.colours[1 + w] - colours[j]).mean(1)
-        fits = (off <= colour) & (j != i)
-        return list(_by_picture(i, j[fits], w[fits], off[fits]))
-
-    with threads() as pool:
-        for found in pool.map(candidates, range(len(looks))):
-            yield from found
-
-
-def _by_picture(i: int, j: Numbers, w: Numbers, off: Floats) -> Iterator[Candidate]:
-    order = np.argsort(off, kind="stable")
-    for other in np.unique(j).tolist():
-        mine = order[j[order] == other]
-        yield i, other, w[mine][:3].tolist()
-
-
-def _said(looks: Sequence[Look]) -> tuple[Numbers, Words]:
-    """Numbers of the pictures whose dHash says something, and those hashes."""
-    said = np.flatnonzero([not one.plain[0] for one in looks])
-    return said, np.array([looks[i].dhash for i in said.tolist()], np.uint64)
-
-
-def _near(a: Words, b: Words, within: int) -> tuple[Numbers, Numbers]:
-    """Which of `a` differ from which of `b` in at most `within` bits: (numbers in `a`, numbers in `b`)."""
-    found = [np.zeros((2, 0), np.int64)]
-    for i, j in itertools.product(range(0, len(a), _BLOCK), range(0, len(b), _BLOCK)):
-        # Few bits are near, and in one dimension numpy passes over the others quickly.
-        rows, columns = a[i : i + _BLOCK, None], b[j : j + _BLOCK]
-        near = np.flatnonzero((np.bitwise_count(rows ^ columns) <= within).ravel())
-        found.append(np.stack([near // len(columns) + i, near % len(columns) + j]))
-    places = np.concatenate(found, 1)
-    return places[0], places[1]

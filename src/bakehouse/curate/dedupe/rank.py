@@ -5,15 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from bakehouse.curate.dedupe.palette import is_full
 from bakehouse.data.captions import split_tags
 from bakehouse.data.header import jpeg_quality
-from bakehouse.data.images import reading
+from bakehouse.data.images import open_image, reading
 from bakehouse.data.records import ImageRecord
 
 LOSSLESS = 101
 """Above every JPEG."""
 _LOSSY = {"WEBP": 85, "AVIF": 85, "HEIF": 90}
 """These do not say their quality; what programs write unless told otherwise is worth about such a JPEG."""
+_PALETTE = 50
+"""A picture pressed into 256 colours is as far from the original as such a JPEG, and has bands."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,8 @@ class Standing:
 
     clean: bool
     """No text or watermark was found where another copy has none."""
+    transparent: bool
+    """It has an alpha channel, which a copy laid on white has lost."""
     pixels: int
     quality: int
     """Of a JPEG 1..100, from its quantization table; `LOSSLESS` for what loses nothing."""
@@ -32,14 +37,16 @@ class Standing:
     """Its place in the dataset: the last resort."""
 
     @property
-    def key(self) -> tuple[int, int, int, int, float, int]:
+    def key(self) -> tuple[int, int, int, int, int, float, int]:
         """Sorts the best copy first."""
-        return (-self.clean, -self.pixels, -self.quality, -self.captioned, self.age, self.number)
+        return (-self.clean, -self.transparent, -self.pixels, -self.quality, -self.captioned, self.age, self.number)
 
     def over(self, other: Standing) -> str:
         """Why this one stays and the other goes."""
         if self.clean and not other.clean:
             return "has no text over it"
+        if self.transparent and not other.transparent:
+            return "has its transparency"
         if self.pixels != other.pixels:
             return f"has {self.pixels / other.pixels:.2g} times the pixels"
         if self.quality != other.quality:
@@ -53,6 +60,7 @@ def standing(record: ImageRecord, number: int, *, clean: bool = True) -> Standin
     """Of an image that is the `number`-th of its dataset."""
     return Standing(
         clean=clean,
+        transparent=_is_transparent(record),
         pixels=record.width * record.height,
         quality=quality(record.path),
         captioned=richness(record) > (0, 0),
@@ -66,7 +74,13 @@ def quality(path: Path) -> int:
     with reading(path) as file:
         if file.format == "WEBP" and _webp_is_lossless(path):
             return LOSSLESS
-        return jpeg_quality(getattr(file, "quantization", None)) or _LOSSY.get(file.format or "", LOSSLESS)
+        known = jpeg_quality(getattr(file, "quantization", None)) or _LOSSY.get(file.format or "")
+    return known or (_PALETTE if is_full(path) else LOSSLESS)
+
+
+def _is_transparent(record: ImageRecord) -> bool:
+    """Whether a pixel is not opaque; the record may only say that the file has room for it."""
+    return record.has_alpha and open_image(record.path, mode="RGBA").getchannel("A").getextrema() != (255, 255)
 
 
 def richness(record: ImageRecord) -> tuple[int, int]:

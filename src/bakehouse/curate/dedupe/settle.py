@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from bakehouse.curate.dedupe.candidates import Candidate, Pair
 from bakehouse.curate.dedupe.judge import Judge, Judgement
-from bakehouse.curate.dedupe.looks import Candidate, Pair
 from bakehouse.curate.dedupe.rank import Standing, standing
 
 
@@ -101,8 +101,16 @@ class Sheet:
         ]
 
     def add_crop(self, whole: int, part: int, judged: Judgement, *, drop: bool) -> None:
-        """Notes the first whole of a crop; the crop goes only if nothing changed in it and it shows no more."""
+        """Notes the first whole of a crop; the crop goes only if nothing changed in it and it shows no more.
+
+        A whole that is the crop with a border around it goes instead.
+        """
         if judged.verdict != "near" or part in self.cropped or (part, whole) in self.found:
+            return
+        if drop and judged.bordered and not {whole, part} & self.dropped.keys():
+            why = f"the same picture as {self._name(part)}, with a border around it"
+            self.found[part, whole] = Judgement("duplicate", why)
+            self.dropped[whole] = part
             return
         self.found[whole, part] = judged
         self.cropped.add(part)

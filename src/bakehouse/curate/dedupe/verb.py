@@ -19,12 +19,13 @@ from bakehouse.core.spec import Spec
 from bakehouse.core.threads import threads
 from bakehouse.curate.clean.text import RapidText, TextFinder
 from bakehouse.curate.companions import removed
+from bakehouse.curate.dedupe.candidates import alike, crops
 from bakehouse.curate.dedupe.compare import Verdict
 from bakehouse.curate.dedupe.judge import FindText, Judge, Limits
-from bakehouse.curate.dedupe.looks import Look, alike, crops, look_at
+from bakehouse.curate.dedupe.looks import Look, look_at
 from bakehouse.curate.dedupe.rank import richness
 from bakehouse.curate.dedupe.settle import Sheet, groups
-from bakehouse.curate.edits import Edit, Proposal, Remove, Write
+from bakehouse.curate.edits import Edit, Proposal, Remove, Write, listed
 from bakehouse.curate.redraw import mask_name
 from bakehouse.data.images import ImageError
 from bakehouse.data.masks import SHAPE_TOLERANCE
@@ -34,6 +35,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _LETTERS = 4
+_ROUNDING = 1.25
+"""A thumbnail differs from what is compared in the end by so much."""
 UNREAD = (
     "text is not looked for, so a copy with a watermark counts as a variant: "
     "pip install 'bakehouse[curate]' brings what finds it"
@@ -107,14 +110,25 @@ class Dedupe(Spec):
             yield from (Warned(message=f"passed over: {error.path.name}: {error.reason}") for error in bad)
             images = replace(images, records=tuple(compress(images, (isinstance(one, Look) for one in seen))))
             looks = [one for one in seen if isinstance(one, Look)]
-        pairs = alike(looks, self.bits)
+        moving = {i for i, record in enumerate(images) if record.frames > 1}
+        if moving:
+            yield _not_compared(images, moving)
+        # One frame says nothing of the others; but the same bytes are the same picture.
+        pairs = [
+            (i, j)
+            for i, j in alike(looks, self.bits, self.limits.mean, _ROUNDING * self.limits.usual)
+            if not {i, j} & moving or images[i].sha256 == images[j].sha256
+        ]
         sheet = Sheet(Judge(images.records, self.limits, find_text), frozenset(pairs))
         yield from _in_threads(sheet.settle, groups(pairs), "comparing")
         if self.crops != "ignore":
-            candidates = sheet.open_crops(crops(looks, self.crop_bits, self.crop_colour))
+            near = crops(looks, self.crop_bits, self.crop_colour)
+            candidates = sheet.open_crops(one for one in near if not set(one[:2]) & moving)
             judged = yield from _in_threads(lambda one: sheet.judge.crop(*one), candidates, "looking for crops")
             # A whole in which nothing differs comes first: of several expressions, the crop is of its own.
-            likeliest = sorted(zip(candidates, judged, strict=True), key=lambda one: not one[1].plain)
+            likeliest = sorted(
+                zip(candidates, judged, strict=True), key=lambda one: (not one[1].bordered, not one[1].plain)
+            )
             for (whole, part, _), found in likeliest:
                 sheet.add_crop(whole, part, found, drop=self.crops == "drop")
         return tuple(
@@ -127,6 +141,11 @@ class Dedupe(Spec):
         if self.text == "off" or importlib.util.find_spec("rapidocr") is None:
             return None
         return _words
+
+
+def _not_compared(images: ImageSet, moving: set[int]) -> Event:
+    names = listed([images.name(images[i].path) for i in sorted(moving)])
+    return Noted(message=f"kept, moving pictures, of which only equal files count as copies: {names}")
 
 
 def _look_or_error(path: Path) -> Look | ImageError:

@@ -17,6 +17,7 @@ from bakehouse.core.spec import Spec
 from bakehouse.curate.edits import Edit, Proposal
 from bakehouse.curate.pictures import Names, replaced
 from bakehouse.curate.redraw import opened
+from bakehouse.curate.stills import stills
 from bakehouse.data.buckets import BucketSpec, Placement, assign
 from bakehouse.data.images import open_image
 from bakehouse.data.records import ImageRecord, ImageSet
@@ -59,7 +60,8 @@ class Upscale(Spec):
         net, filters = self._open()
         names = Names(images)
         yield Noted(message=f"{net.path.name}: {net.architecture}, x{net.scale}")
-        for record, placement in zip(images, self.placements(images), strict=True):
+        still = yield from stills(images)
+        for record, placement in zip(still, self.placements(still), strict=True):
             name, size = images.name(record.path), (record.width, record.height)
             target = placement.resized if net.scale > 1 else size
             if net.scale > 1 and placement.scale <= self.least:

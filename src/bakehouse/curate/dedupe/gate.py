@@ -1,0 +1,74 @@
+"""Many small pictures at once, each laid over the place that it may have been cut from; `crop` does it finely."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+_SIDE = 10
+"""Pixels of the side on which pictures meet."""
+_ROUNDS = 8
+_LEAST = 0.3
+_OUTLIER = 4.0
+_CALM = 1e-3
+"""Added to the squares, so that a picture without slopes stays where it is."""
+
+
+def nearest_fit(wholes: NDArray[np.uint8], parts: NDArray[np.uint8], boxes: NDArray[np.float64]) -> Floats:
+    """How far each part is off the place in its whole where it fits best, near a window; mean levels of 255.
+
+    Args:
+        wholes: [N, S, S, 3] thumbnails.
+        parts: [N, S, S, 3] thumbnails of what may have been cut out.
+        boxes: [N, 4] windows to begin with: left, top, right, bottom as shares of the sides.
+    """
+    count, side = wholes.shape[:2]
+    large, all_of_it = wholes.astype(np.float32), np.tile([0.0, 0.0, 1.0, 1.0], (count, 1))
+    wanted = _cut(parts.astype(np.float32), all_of_it, side)
+    best = np.full(count, np.inf, np.float32)
+    for _ in range(_ROUNDS):
+        cut = _cut(large, boxes, side)
+        best = np.minimum(best, np.abs(wanted - cut).mean((1, 2, 3)))
+        boxes = _inside(boxes + _step(cut, wanted, boxes))
+    return np.asarray(np.minimum(best, np.abs(wanted - _cut(large, boxes, side)).mean((1, 2, 3))), np.float32)
+
+
+def _step(cut: Floats, wanted: Floats, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[N, 4] by how much to move each edge, as in `crop`: least squares of what would still differ."""
+    down, across = np.gradient(cut, axis=(1, 2))
+    down *= (_SIDE / (boxes[:, 3] - boxes[:, 1]))[:, None, None, None]
+    across *= (_SIDE / (boxes[:, 2] - boxes[:, 0]))[:, None, None, None]
+    at = ((np.arange(_SIDE) + 0.5) / _SIDE).astype(np.float32)
+    x, y = at[None, None, :, None], at[None, :, None, None]
+    slopes = np.stack([across * (1 - x), down * (1 - y), across * x, down * y], 1).reshape(len(cut), 4, -1)
+    off = (wanted - cut).reshape(len(cut), -1, 1)
+    weighted = slopes / np.maximum(np.abs(off), _OUTLIER).transpose(0, 2, 1)
+    squares = weighted @ slopes.transpose(0, 2, 1)
+    squares += np.eye(4) * (_CALM * np.trace(squares, axis1=1, axis2=2) + 1e-6)[:, None, None]
+    return np.asarray(np.linalg.solve(squares, weighted @ off)[..., 0], np.float64)
+
+
+def _inside(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    boxes = boxes.clip(0, 1)
+    boxes[:, :2] = np.minimum(boxes[:, :2], 1 - _LEAST)
+    boxes[:, 2:] = np.maximum(boxes[:, 2:], boxes[:, :2] + _LEAST)
+    return boxes
+
+
+def _cut(pictures: Floats, boxes: NDArray[np.float64], side: int) -> Floats:
+    """[N, 10, 10, 3]: what lies in each picture's box, as the means of cells."""
+    rows, columns = _shares(boxes[:, 1], boxes[:, 3], side), _shares(boxes[:, 0], boxes[:, 2], side)
+    lines = rows @ pictures.reshape(len(pictures), side, -1)
+    cells = columns[:, None] @ lines.reshape(len(pictures), _SIDE, side, 3)
+    return np.asarray(cells, np.float32)
+
+
+def _shares(low: NDArray[np.float64], high: NDArray[np.float64], side: int) -> Floats:
+    """[N, 10, side]: weights that average the lines between two edges into cells that overlap."""
+    width = ((high - low) * side / _SIDE)[:, None, None]
+    middles = (low * side)[:, None, None] + width * (np.arange(_SIDE) + 0.5)[None, :, None]
+    # Triangles twice as wide as a cell: with sharp cells, a window that is off by one does not find its way.
+    weights = np.clip(1 - np.abs(np.arange(side) + 0.5 - middles) / np.maximum(width, 1), 1e-6, None)
+    return np.asarray(weights / weights.sum(2, keepdims=True), np.float32)
