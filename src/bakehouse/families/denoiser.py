@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -130,6 +130,11 @@ class Denoiser(nn.Module, ABC):
     @abstractmethod
     def fingerprint(self) -> str:
         """sha256 over the weights: the key of every cache that depends on the model."""
+
+    @property
+    def origin(self) -> Mapping[str, str]:
+        """sha256 of every file that decides what the model computes, by the file's name and its folder's."""
+        return {"weights": self.fingerprint}
 
     @property
     @abstractmethod

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import struct
+import zlib
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
 import torch
+from PIL import Image
 
 from bakehouse.core.errors import BakehouseError
 from bakehouse.core.events import Event, Progress
@@ -20,6 +24,8 @@ _TOGETHER = 8
 """Pictures made at once. Groups are cut by the plan, never by what is missing: rounding depends on the neighbours."""
 _PIXELS_ON_CPU = _TOGETHER * 128 * 128
 """A processor makes larger pictures no faster together: fewer at once show sooner that something happens."""
+_PNG_END = bytes.fromhex("0000000049454e44ae426082")
+"""The last part of a PNG, which no reader checks."""
 
 
 def class_image_path(image: ClassImage, model: Denoiser) -> Path:
@@ -38,7 +44,7 @@ def make_class_images(images: Sequence[ClassImage], model: Denoiser) -> Iterator
         shape = list(same_shape)
         together = _together(shape[0], model)
         groups += [shape[i : i + together] for i in range(0, len(shape), together)]
-    missing = [g for g in groups if not all(class_image_path(i, model).is_file() for i in g)]
+    missing = [g for g in groups if not all(_is_whole(class_image_path(i, model)) for i in g)]
     done, total = 0, sum(len(g) for g in missing)
     for group in missing:
         yield Progress(what=_WHAT, done=done, total=total)
@@ -46,6 +52,17 @@ def make_class_images(images: Sequence[ClassImage], model: Denoiser) -> Iterator
         done += len(group)
     if missing:
         yield Progress(what=_WHAT, done=done, total=total)
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a picture is there with every byte as it was written: PNG keeps a checksum of each of its parts."""
+    try:
+        data = path.read_bytes()
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as picture:
+            picture.verify()
+    except (OSError, SyntaxError, ValueError, struct.error, zlib.error):
+        return False
+    return data.endswith(_PNG_END)
 
 
 def _together(image: ClassImage, model: Denoiser) -> int:
@@ -77,7 +94,7 @@ def _make(group: Sequence[ClassImage], model: Denoiser) -> None:
         )
     for image, picture in zip(group, to_images(model.decode(latents)), strict=True):
         path = class_image_path(image, model)
-        if path.is_file():
+        if _is_whole(path):
             continue
         write_json(path.with_name("made-with.json"), {"model": model.name, **vars(image), "seed": "the file's name"})
         with atomic_path(path) as temporary:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import torch
 from bakehouse.adapters import metadata_for, save_adapter
 from bakehouse.core.errors import BakehouseError
 from bakehouse.core.events import Event, Saved
+from bakehouse.core.files import sha256_file
 from bakehouse.core.run import Run
 from bakehouse.data.buckets import BucketRow
 from bakehouse.data.captions import split_tags
@@ -99,6 +100,21 @@ class WeightsWriter:
             zero_terminal_snr=model.schedule.is_zero_terminal,
             **_setting_facts(recipe),
         )
+
+
+def hash_weights(path: Path) -> dict[str, str]:
+    """sha256 of weights by their names below weights/: one file, or all files of a model's folder."""
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    return {p.relative_to(path.parent).as_posix(): sha256_file(p) for p in files}
+
+
+def changed_weights(path: Path, hashes: Mapping[str, str]) -> Path | None:
+    """The first file of weights that is not what was saved; None where all are."""
+    for name, digest in hashes.items():
+        file = path.parent / name
+        if not file.is_file() or sha256_file(file) != digest:
+            return file
+    return None
 
 
 def _bucket(row: BucketRow) -> dict[str, Any]:
