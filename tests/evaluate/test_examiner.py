@@ -7,7 +7,7 @@ import pytest
 
 from bakehouse.core.errors import BakehouseError
 from bakehouse.core.events import result_of
-from bakehouse.core.files import read_json
+from bakehouse.core.files import read_checked
 from bakehouse.evaluate import Cell, Examiner, Scored
 from bakehouse.evaluate.examiner import enough
 from bakehouse.evaluate.metrics import UNKNOWN, Drift, Interval, Memorised
@@ -139,7 +139,7 @@ def test_the_examiner_ends_a_run_that_has_learned(course):
     finish(examiner.begin(trainer))
     ended, why = go(examiner, trainer, run, [1, 2, 3, 4, 5])
     assert (ended, why) == (4, "epoch 3 shows the subject in 100 % of pictures, and the next is no better")
-    assert [c["epoch"] for c in read_json(run.report / "learning.json")[0]] == [1, 2, 3, 4]
+    assert [c["epoch"] for c in read_checked(run.report / "learning.json")["courses"][0]] == [1, 2, 3, 4]
 
 
 def test_an_examiner_that_goes_on_says_what_an_undisturbed_one_would(course):

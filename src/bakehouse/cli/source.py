@@ -31,7 +31,7 @@ def read_recipe(
     from bakehouse.recipe import Recipe, recipe_for_folder
 
     changes = dict(parse_setting(s) for s in settings)
-    if source.is_dir() and not (source / "recipe.toml").is_file():
+    if source.is_dir() and not any((source / name).is_file() for name in ("recipe.toml", "inputs.json")):
         if not subject:
             raise UsageError(
                 f"{source} is a folder of images: say what is in it",

@@ -232,11 +232,11 @@ def read_checked(path: Path) -> dict[str, Any]:
     except OSError as e:
         raise DamagedError(path, "is missing" if e.errno == errno.ENOENT else f"cannot be read: {e.strerror}") from e
     except (ValueError, RecursionError) as e:
-        raise DamagedError(path, "is cut short or damaged: it is not JSON") from e
+        raise DamagedError(path, "is cut short or damaged (it is not JSON)") from e
     if not isinstance(value, dict) or key_of({k: v for k, v in value.items() if k != _CHECKSUM}) != value.get(
         _CHECKSUM
     ):
-        raise DamagedError(path, "was changed after it was written: its checksum does not match")
+        raise DamagedError(path, "was changed after it was written (its checksum does not match)")
     del value[_CHECKSUM]
     return value
 

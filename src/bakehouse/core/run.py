@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -114,6 +115,15 @@ class Run:
                         yield line, _parsed(line)
         except OSError as e:
             raise BakehouseError(f"cannot read {self.events}: {e.strerror or e}") from e
+
+    def set_aside(self, path: Path) -> Path:
+        """Moves a damaged file or folder of the run into damaged/, where nothing reads it; returns its new place."""
+        folder = self.folder / "damaged"
+        numbers = (f"{path.name}{f'-{n}' if n > 1 else ''}" for n in itertools.count(1))
+        target = next(folder / name for name in numbers if not (folder / name).exists())
+        with writing_to(target):
+            folder.mkdir(exist_ok=True)
+            return path.rename(target)
 
     def sweep(self) -> None:
         """Removes what a killed process left half-written; nothing whole ends in `.part`."""

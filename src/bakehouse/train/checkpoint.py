@@ -43,8 +43,8 @@ class TrainState:
     """Why the run is over before its plan's last step; empty: it goes on."""
     inputs: str = ""
     """Names all that decides the training, so that a state is never taken for another run's."""
-    final: Mapping[str, str] = field(default_factory=dict)
-    """sha256 of the run's last weights, file by file, once they are saved."""
+    saved: dict[str, str] = field(default_factory=dict)
+    """sha256 of the files in weights/ by their names; of whole models, of the last alone."""
 
     def parameters(self) -> list[Tensor]:
         return list(self.adapter.parameters())
@@ -67,9 +67,9 @@ class Checkpoint:
         return str(self.notes.get("ended", ""))
 
     @property
-    def final(self) -> Mapping[str, str]:
-        """sha256 of the run's last weights by their names; empty before they are saved, and in earlier versions."""
-        return dict(self.notes.get("final", {}))
+    def saved(self) -> dict[str, str]:
+        """sha256 of files in weights/ by their names; empty in states of earlier versions."""
+        return dict(self.notes.get("saved", {}))
 
     @property
     def hashed(self) -> bool:
@@ -124,9 +124,8 @@ def _notes(state: TrainState, folder: Path) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "inputs": state.inputs,
         "files": {name: sha256_file(folder / name) for name in (_PARAMETERS, _OPTIMIZER)},
+        "saved": state.saved,
     }
-    if state.final:
-        notes["final"] = dict(state.final)
     if state.ended:
         notes["ended"] = state.ended
     if state.precision is not None:
@@ -170,7 +169,7 @@ def _checked(path: Path) -> dict[str, Any]:
         if not file.is_file():
             raise DamagedError(file, "is missing")
         if sha256_file(file) != digest:
-            raise DamagedError(file, "was cut short or changed after it was saved: its sha256 does not match")
+            raise DamagedError(file, "was cut short or changed after it was saved (its sha256 does not match)")
     return notes
 
 
@@ -205,15 +204,6 @@ def _check_earlier(path: Path) -> None:
         raise DamagedError(path / _OPTIMIZER, f"is damaged: {wrong} in it was changed")
 
 
-def set_aside(state: Path) -> Path:
-    """Renames a damaged state so that nothing takes it for one, and returns where it is now."""
-    aside = state.with_name(f"damaged-{state.name}")
-    with writing_to(aside):
-        shutil.rmtree(aside, ignore_errors=True)
-        state.rename(aside)
-    return aside
-
-
 def restore_state(state: TrainState, checkpoint: Checkpoint) -> None:
     """Puts a checkpoint's values into `state`.
 
@@ -234,6 +224,7 @@ def restore_state(state: TrainState, checkpoint: Checkpoint) -> None:
             parameter.copy_(tensors[name])
     state.step = checkpoint.step
     state.ended = checkpoint.ended
+    state.saved = checkpoint.saved
     if state.precision is not None:
         state.precision.load_state_dict(checkpoint.notes.get("loss_scale", {}))
 

@@ -55,6 +55,8 @@ class Inputs:
     """sha256 of the base model's files by their names, once it is loaded."""
     class_images: Mapping[str, str] = field(default_factory=dict)
     """sha256 of each class image by its name in the cache, once they are made."""
+    unproven: bool = False
+    """Put together again after inputs.json was lost: in no file before a state is found to be trained with them."""
 
     @classmethod
     def of(cls, recipe: Recipe, images: ImageSet | None = None) -> Inputs:
@@ -99,8 +101,9 @@ class Inputs:
         return cls(value["asked"], plan, tuple(source for _, source in images), **later)
 
     def save(self, run: Run) -> Inputs:
-        """Writes them into the run and returns them."""
-        write_checked(run.inputs, self.to_json())
+        """Writes them into the run, unless they are unproven, and returns them."""
+        if not self.unproven:
+            write_checked(run.inputs, self.to_json())
         return self
 
     def to_json(self) -> dict[str, Any]:
@@ -131,7 +134,8 @@ class Inputs:
         facts = {name: value for name, value in self.to_json().items() if name not in told}
         # What is left out and what is null are the same in TOML.
         recipe = self.plan.recipe
-        return key_of(facts | {"recipe": _without_none(_deciding(recipe, recipe.settings(mode="json")))})
+        values = {"version": recipe.version, **recipe.settings(mode="json")}
+        return key_of(facts | {"recipe": _without_none(_deciding(recipe, values))})
 
     def raw_images(self) -> ImageSet:
         """The subject's images with their captions as the files had them."""

@@ -79,7 +79,7 @@ class LatentCache:
             for done, ((show, job), found) in enumerate(zip(jobs, opened, strict=True), start=1):
                 self._moments[show] = self._encoded(job, found, model)
                 yield Progress(what="encoding images", done=done, total=len(jobs))
-        yield from (Warned(message=f"{damage}: the image was encoded again") for damage in self._damaged)
+        yield from (Warned(message=f"{damage}; the image was encoded again") for damage in self._damaged)
         self._masks = {show: self._mask(show, model) for show, _ in jobs if self._masked(show.index)}
 
     def variants(self, index: int) -> int | None:
@@ -180,7 +180,7 @@ def _read(path: Path) -> Moments | None:
     if digest is None and tensors.keys() == {"mean", "std"}:
         return None
     if digest != tensors_sha256(tensors):
-        raise DamagedError(path, "is damaged: its sha256 does not match")
+        raise DamagedError(path, "is damaged (its sha256 does not match)")
     return Moments(tensors["mean"], tensors["std"])
 
 

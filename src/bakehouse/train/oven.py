@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Generator, Iterator, Sequence
@@ -12,7 +13,7 @@ import torch
 from bakehouse.adapters import Adapter, FullAdapter, inject
 from bakehouse.core.errors import BakehouseError
 from bakehouse.core.events import Event, Failed, Finished, Noted, Progress, Started, Stopped, Warned
-from bakehouse.core.files import sha256_file, write_json
+from bakehouse.core.files import DamagedError, sha256_file, write_json
 from bakehouse.core.lock import locked
 from bakehouse.core.run import Run
 from bakehouse.core.words import counted
@@ -35,11 +36,11 @@ from bakehouse.train.memory import is_out_of_memory, largest_batch, out_of_memor
 from bakehouse.train.offload import AheadOfTime, Helpers, wants_offload
 from bakehouse.train.precision import DTYPES, Precision, pick_precision
 from bakehouse.train.prompts import PromptEncoder
-from bakehouse.train.resume import newest_state, open_inputs, restore, with_base, with_class_images
+from bakehouse.train.resume import changed_weights, newest_state, open_inputs, restore, with_base, with_class_images
 from bakehouse.train.samples import drawer, make_samples
 from bakehouse.train.stopping import Examiner, NewExaminer, check_examiner
 from bakehouse.train.tensorboard import TensorBoard
-from bakehouse.train.weights import WeightsWriter, changed_weights, hash_weights
+from bakehouse.train.weights import WeightsWriter
 
 
 def bake(
@@ -119,12 +120,11 @@ def _work(
     recipe = plan.recipe
     began = time.time()
     final = WeightsWriter.path_of(plan, run, recipe.title)
+    if last:
+        yield from _check_weights(run, last, final)
     if last and final.exists() and (last.step >= plan.steps or last.ended):
-        lost = changed_weights(final, last.final)
-        if not lost:
-            yield Finished(step=last.step, seconds=0.0, weights=str(final.relative_to(run.folder)))
-            return
-        yield Warned(message=f"{lost} is missing or damaged: the weights are saved again from {last.path}")
+        yield Finished(step=last.step, seconds=0.0, weights=str(final.relative_to(run.folder)))
+        return
     device = torch.device(pick_device(recipe.train.device))
     precision = pick_precision(recipe.train.precision, device)
     examiner = new_examiner(recipe, run) if new_examiner and recipe.stop.when == "learned" else None
@@ -144,9 +144,20 @@ def _work(
         yield from examiner.begin(drawer(recipe, model, state))
     yield from train(parts, state)
     yield from writer.save(state, recipe.title)
-    state.final = hash_weights(final)
     save_state(state, run.checkpoints)
     yield Finished(step=state.step, seconds=time.time() - began, weights=str(final.relative_to(run.folder)))
+
+
+def _check_weights(run: Run, last: Checkpoint, final: Path) -> Iterator[Event]:
+    """Names weights that are damaged. The last ones are moved away: they are saved again from the last state."""
+    for path in changed_weights(run, last):
+        what = f"{path} was changed or damaged after it was saved (its sha256 does not match)"
+        if path == final or final in path.parents:
+            if final.exists():
+                what += f"; it was moved to {run.set_aside(final)}, and is saved again from {last.path}"
+            yield Warned(message=what)
+        else:
+            yield Warned(message=f"{what}; the training does not depend on it")
 
 
 def _settled(inputs: Inputs, run: Run) -> Generator[Event, None, tuple[Inputs, Plan]]:
@@ -167,7 +178,9 @@ def _settled(inputs: Inputs, run: Run) -> Generator[Event, None, tuple[Inputs, P
 
 def _settled_recipe(run: Run, inputs: Inputs) -> Recipe:
     """The recipe as it was tried: with the batch that was found, if one was."""
-    batch = Inputs.load(run).batch
+    with contextlib.suppress(DamagedError):
+        inputs = Inputs.load(run)
+    batch = inputs.batch
     return inputs.plan.with_batch(**batch, reason="").recipe if batch else inputs.plan.recipe
 
 
@@ -223,7 +236,7 @@ def prepare(
     if resumed and inputs:
         state.inputs = inputs.digest
         if resumed.last:
-            yield from (Warned(message=m) for m in restore(state, resumed.last, resumed.run, model.device))
+            yield from (Warned(message=m) for m in restore(state, resumed.last, resumed.run, inputs))
     feeder = Feeder(plan, pictures, latents)
     prompts = PromptEncoder(
         model, state.adapter, clip_skip=recipe.model.clip_skip, chunks=recipe.model.max_tokens // 75

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from bakehouse.core.errors import BakehouseError, UsageError
-from bakehouse.core.files import DamagedError, read_json, write_json, write_text
+from bakehouse.core.files import DamagedError, read_json, sha256_file, write_json, write_text
 from bakehouse.core.run import Run
 from bakehouse.data.records import ImageSet
 from bakehouse.families.denoiser import Denoiser
 from bakehouse.recipe import PlannedImage, Recipe, make_plan, scan_concepts, to_toml
-from bakehouse.train.checkpoint import Checkpoint, TrainState, find_state, restore_state, set_aside
+from bakehouse.train.checkpoint import Checkpoint, TrainState, find_state, restore_state
 from bakehouse.train.inputs import Inputs, Source, deciding, read_sources, start_sha256
 
 _SHOWN = 5
@@ -55,19 +56,29 @@ def _begin(run: Run, inputs: Inputs, damage: DamagedError) -> tuple[Inputs, list
     """A new run; or one of a version that kept no inputs, or whose inputs are lost: as far as its other files tell."""
     notes = []
     if run.recipe.is_file():
-        _refuse(run, _differences(deciding(_recipe_of(run)), deciding(inputs.plan.recipe)))
+        _refuse(run, _differences(deciding(Recipe.load(run.recipe)), deciding(inputs.plan.recipe)))
         if run.plan.is_file():
             _check_listed(run, inputs)
-        notes.append(
-            f"{damage}: it is written again from the recipe and the images as they are now, and compared with what "
-            "the run's states were trained with"
-            if run.inputs.exists()
-            else f"{run.folder} was begun by an earlier version, which kept no hashes of captions, masks and the base "
-            "model: they are taken as they are now, and checked from now on"
-        )
+        last = find_state(run.checkpoints).newest
+        unproven = last is not None and "inputs" in last.notes
+        inputs = replace(inputs, unproven=unproven)
+        notes.append(_lost_inputs(run, damage, earlier=not unproven and not run.inputs.exists()))
     if not inputs.batch and (found := run.folder / "settled.json").is_file():
         inputs = replace(inputs, batch=read_json(found))
     return inputs.save(run), notes
+
+
+def _lost_inputs(run: Run, damage: DamagedError, *, earlier: bool) -> str:
+    if earlier:
+        return (
+            f"{run.folder} was begun by an earlier version, which kept no hashes of captions, masks and base model: "
+            "they are taken as they are now, and checked from now on"
+        )
+    moved = f", and moved to {run.set_aside(run.inputs)}" if run.inputs.exists() else ""
+    return (
+        f"{damage}{moved}; it is written again from the recipe and the images as they are now, which have to be those "
+        "that the run's states were trained with"
+    )
 
 
 def _check_listed(run: Run, inputs: Inputs) -> None:
@@ -83,19 +94,11 @@ def _check_listed(run: Run, inputs: Inputs) -> None:
 # --- the recipe -------------------------------------------------------------------------------------------------------
 
 
-def _recipe_of(run: Run) -> Recipe:
-    try:
-        return Recipe.load(run.recipe)
-    except UsageError as e:
-        e.hint = "restore the file, or move it away: the same command writes it again"
-        raise
-
-
 def _check_recipe_file(run: Run, kept: Inputs) -> None:
     """A run's recipe is a record of what it is trained with: edits would tell of another training."""
     if not run.recipe.is_file():
         return
-    changed = list(_differences(deciding(kept.plan.recipe), deciding(_recipe_of(run))))
+    changed = list(_differences(deciding(kept.plan.recipe), deciding(Recipe.load(run.recipe))))
     if changed:
         raise UsageError(
             f"{run.recipe} was edited after the run began: {', '.join(changed)}",
@@ -245,10 +248,9 @@ def newest_state(run: Run) -> tuple[Checkpoint | None, list[str]]:
         )
     notes = []
     for damage in found.damaged:
-        aside = set_aside(damage.path.parent)
-        notes.append(f"{damage}: the state is kept as {aside} and not used")
+        notes.append(f"{damage}; the state is not used, it was moved to {run.set_aside(damage.path.parent)}")
     if found.newest is not None and found.damaged:
-        notes.append(f"going on from {found.newest.path}, the newest state that is whole")
+        notes.append(f"resuming from {found.newest.path}, the newest state that is whole")
     if found.newest is not None and not found.newest.hashed:
         notes.append(
             f"{found.newest.path} was saved by an earlier version, without hashes: damage to it is not noticed"
@@ -256,7 +258,18 @@ def newest_state(run: Run) -> tuple[Checkpoint | None, list[str]]:
     return found.newest, notes
 
 
-def restore(state: TrainState, checkpoint: Checkpoint, run: Run, device: torch.device) -> list[str]:
+def changed_weights(run: Run, checkpoint: Checkpoint) -> list[Path]:
+    """Files in weights/ that are not what was saved. What was deleted is no news; parts of a model's folder are."""
+    found = []
+    for name, digest in checkpoint.saved.items():
+        path = run.weights / name
+        whole = run.weights / Path(name).parts[0]
+        if whole.exists() and not (path.is_file() and sha256_file(path) == digest):
+            found.append(path)
+    return found
+
+
+def restore(state: TrainState, checkpoint: Checkpoint, run: Run, inputs: Inputs) -> list[str]:
     """Puts a checkpoint into `state`; returns what should be said about it.
 
     Raises:
@@ -269,8 +282,10 @@ def restore(state: TrainState, checkpoint: Checkpoint, run: Run, device: torch.d
             hint=f"put the run's own files back, or {_OTHER}",
         )
     restore_state(state, checkpoint)
+    if inputs.unproven:
+        replace(inputs, unproven=False).save(run)
     before, threads = checkpoint.notes["threads"], torch.get_num_threads()
-    if device.type == "cpu" and before != threads:
+    if all(p.device.type == "cpu" for p in state.parameters()) and before != threads:
         return [
             f"this run used {before} threads before and uses {threads} now: the result will differ in its last bits"
         ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,8 @@ class WeightsWriter:
                 self.model.save(path, dtype=dtype)
             else:
                 save_adapter(state.adapter, path, self._metadata(state, name), dtype=dtype)
+        if path.is_file() or name == recipe.title:
+            state.saved |= hash_weights(path)
         epoch = -(-state.step // self.plan.steps_per_epoch)
         yield Saved(step=state.step, epoch=epoch, path=str(path.relative_to(self.run.folder)))
 
@@ -106,15 +108,6 @@ def hash_weights(path: Path) -> dict[str, str]:
     """sha256 of weights by their names below weights/: one file, or all files of a model's folder."""
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     return {p.relative_to(path.parent).as_posix(): sha256_file(p) for p in files}
-
-
-def changed_weights(path: Path, hashes: Mapping[str, str]) -> Path | None:
-    """The first file of weights that is not what was saved; None where all are."""
-    for name, digest in hashes.items():
-        file = path.parent / name
-        if not file.is_file() or sha256_file(file) != digest:
-            return file
-    return None
 
 
 def _bucket(row: BucketRow) -> dict[str, Any]:
