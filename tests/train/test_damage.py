@@ -6,6 +6,7 @@ Either they end with the bits of the undisturbed run, or one message names the f
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -24,6 +25,7 @@ from bakehouse.cli.main import main
 from bakehouse.core.events import Failed, Step
 from bakehouse.core.run import Run
 from bakehouse.recipe import Recipe
+from bakehouse.train.checkpoint import find_state
 
 RECIPE = """
 [model]
@@ -56,19 +58,17 @@ dtype = "fp32"
 every_steps = 2
 state_every_seconds = 1e-6
 """
-STATES = [
-    f"checkpoints/step-0000000{n}/{name}"
-    for n in (2, 3)
-    for name in ("optimizer.pt", "parameters.safetensors", "state.json")
-]
+NEWEST = "checkpoints/step-00000003"
 FILES = [
     "recipe.toml",
     "plan.json",
     "inputs.json",
     "events.jsonl",
-    ".lock",
     "weights/zwx-person-step00000002.safetensors",
-    *STATES,
+    f"{NEWEST}/optimizer.pt",
+    f"{NEWEST}/parameters.safetensors",
+    f"{NEWEST}/state.json",
+    "checkpoints/step-00000002/state.json",
 ]
 
 
@@ -189,7 +189,7 @@ def test_damage_is_found_and_named(home, capfd, name):
 # --- states -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["optimizer.pt", "parameters.safetensors", "state.json"])
+@pytest.mark.parametrize("name", ["optimizer.pt", "state.json"])
 def test_the_newest_whole_state_is_taken_and_named(home, capfd, name):
     (home.run / "checkpoints" / "step-00000003" / name).unlink()
     assert home.train() == 0
@@ -252,14 +252,18 @@ def test_a_run_of_an_earlier_version_is_resumed_and_checked_from_then_on(home, c
     assert "earlier version" not in capfd.readouterr().err, "it is said once"
 
 
-@pytest.mark.parametrize("name", ["optimizer.pt", "parameters.safetensors", "state.json"])
-def test_without_hashes_what_cannot_be_read_is_found(home, capfd, name):
+def test_without_hashes_what_cannot_be_read_is_found(home):
     as_of_an_earlier_version(home.run)
-    path = home.run / "checkpoints" / "step-00000003" / name
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    assert home.train() == 0
-    assert f"resuming from {home.run}/checkpoints/step-00000002" in capfd.readouterr().err
-    assert home.weights() == home.whole
+    checkpoints = home.run / "checkpoints"
+    assert find_state(checkpoints).newest.step == 3
+    for name in ("optimizer.pt", "parameters.safetensors", "state.json"):
+        path = checkpoints / "step-00000003" / name
+        data = path.read_bytes()
+        path.write_bytes(data[: len(data) // 2])
+        found = find_state(checkpoints)
+        assert found.newest.step == 2
+        assert name in str(found.damaged[0])
+        path.write_bytes(data)
 
 
 # --- inputs -----------------------------------------------------------------------------------------------------------
@@ -333,27 +337,21 @@ def change_schedule(home: Home) -> Path:
     return path
 
 
-@pytest.mark.parametrize(
-    "change",
-    [edit_rate, change_image, remove_image, add_mask, change_class_image, change_base, change_schedule],
-    ids=lambda f: f.__name__,
-)
-def test_what_has_changed_is_refused_by_name_and_put_back_it_goes_on(home, capfd, change):
-    kept = {p: p.read_bytes() for p in home.folder.rglob("*") if p.is_file()}
-    changed = change(home)
-    assert home.train(home.run) == 2
-    said = capfd.readouterr().err
-    assert changed.name in said
-    assert "--run OTHER" in said
-    if change is edit_rate:
-        assert "optimizer.lr = 0.002 (the run has 0.001)" in said
-    for path in set(home.folder.glob("photos/*")) - set(kept):
-        path.unlink()
-    for path, data in kept.items():
-        if path.parent.name != "run":
-            path.parent.mkdir(exist_ok=True)
+CHANGES = [edit_rate, change_image, remove_image, add_mask, change_class_image, change_base, change_schedule]
+
+
+def test_what_has_changed_is_refused_by_name_and_put_back_it_goes_on(home, capfd):
+    kept = {p: p.read_bytes() for p in home.folder.rglob("*") if p.is_file() and p.suffix != ".jsonl"}
+    for change in CHANGES:
+        changed = change(home)
+        assert home.train(home.run) == 2, change
+        said = capfd.readouterr().err
+        assert changed.name in said and "--run OTHER" in said
+        assert ("optimizer.lr = 0.002 (the run has 0.001)" in said) == (change is edit_rate)
+        for path in home.folder.glob("photos/*-masklabel.png"):
+            path.unlink()
+        for path, data in kept.items():
             path.write_bytes(data)
-    (home.run / "recipe.toml").write_bytes(kept[home.run / "recipe.toml"])
     assert home.train(home.run) == 0
     assert home.weights() == home.whole
 
@@ -382,19 +380,14 @@ def test_a_lost_list_of_inputs_is_written_again_if_it_is_the_same(home, capfd):
 # --- caches -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("place", [10, -1], ids=["header", "numbers"])
-def test_damaged_latents_are_encoded_again(home, capfd, place):
-    for path in home.folder.glob("cache/latents/*/*"):
+def test_what_is_damaged_in_the_cache_is_made_again(home, capfd):
+    latents = sorted(home.folder.glob("cache/latents/*/*"))
+    for path, place in zip(latents, itertools.cycle((10, -1))):  # the header, the numbers
         data = bytearray(path.read_bytes())
         data[place] ^= 4
         path.write_bytes(data)
-    assert home.train() == 0
-    assert capfd.readouterr().err.count("the image was encoded again") == 6
-    assert home.weights() == home.whole
-
-
-def test_damaged_class_images_and_hashes_are_made_again(home):
     for path in [*home.folder.glob("cache/class-images/*/*.png"), *home.folder.glob("cache/hashes/*")]:
         path.write_bytes(path.read_bytes()[:-20])
     assert home.train() == 0
+    assert capfd.readouterr().err.count("the image was encoded again") == len(latents) == 6
     assert home.weights() == home.whole
