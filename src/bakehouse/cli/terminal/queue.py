@@ -37,7 +37,8 @@ def print_jobs(jobs: Sequence[Job], *, json: bool = False) -> None:
     if json:
         print_json(
             [
-                {k: v for k, v in dataclasses.asdict(job).items() if k != "recipe"} | {"step": done, "steps": total}
+                {k: v for k, v in dataclasses.asdict(job).items() if k not in ("recipe", "recipe_sha256")}
+                | {"step": done, "steps": total}
                 for job, done, total in rows
             ]
         )
