@@ -8,9 +8,11 @@ imports, is set against the bytes of the weights: 1.00 is one copy. Linux only: 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -67,8 +69,8 @@ def _filled(network: nn.Module) -> nn.Module:
     return network
 
 
-def child(path: str, dtype: str) -> None:
-    """Loads in this process and prints peak and weights in bytes."""
+def children(cases: Sequence[tuple[str, str]]) -> None:
+    """Loads each of (path, type) in a fork of this process and prints peak and weights in bytes, a line each."""
     import diffusers
     import transformers
     from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -78,6 +80,22 @@ def child(path: str, dtype: str) -> None:
 
     _ = (diffusers, transformers, AutoencoderKL, UNet2DConditionModel, CLIPTextModel, CLIPTokenizer)
     load_model("crumb")  # whatever the libraries only import when first used
+    for path, dtype in cases:
+        if fork := os.fork():
+            if os.waitpid(fork, 0)[1]:
+                raise SystemExit(f"loading {path} failed")
+        else:
+            code = 1
+            try:
+                print(json.dumps(_loaded(path, dtype)), flush=True)
+                code = 0
+            finally:
+                os._exit(code)
+
+
+def _loaded(path: str, dtype: str) -> dict[str, float]:
+    from bakehouse.families.load import load_model
+
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
     before = _memory("VmRSS")
     model = load_model(path, dtype=DTYPES[dtype])
@@ -85,7 +103,7 @@ def child(path: str, dtype: str) -> None:
     read = sum(float(p.view(-1)[::512].float().sum()) for p in model.parameters())
     weights = sum(p.nbytes for p in model.parameters())
     touched = _memory("VmHWM") - before
-    print(json.dumps({"loaded": loaded, "peak": touched, "weights": weights, "sum": read}))
+    return {"loaded": loaded, "peak": touched, "weights": weights, "sum": read}
 
 
 def _memory(name: str) -> int:
@@ -93,14 +111,14 @@ def _memory(name: str) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
 
 
-def measure(path: Path, dtype: str) -> dict[str, float]:
-    """One load in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.load", "child", str(path), dtype]
+def measure(cases: Sequence[tuple[Path, str]]) -> list[dict[str, float]]:
+    """One load after the other, each in a process of its own that has nothing but the libraries in it."""
+    words = [str(word) for case in cases for word in case]
+    command = [sys.executable, "-m", "benchmarks.load", "children", *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise SystemExit(f"loading {path} failed:\n{done.stderr[-2000:]}")
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
+        raise SystemExit(f"loading failed:\n{done.stderr[-2000:]}")
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
 def main() -> None:
@@ -108,13 +126,15 @@ def main() -> None:
     out = Table("", "into", "weights", "peak", "peak / weights", title="memory while loading")
     with tempfile.TemporaryDirectory() as folder:
         write_models(Path(folder))
-        for layout, name in LAYOUTS.items():
-            for dtype in DTYPES:
-                found = measure(Path(folder) / layout, dtype)
-                mib = [f"{found[what] / 2**20:.0f} MiB" for what in ("weights", "peak")]
-                out.add_row(name, dtype, *mib, f"{found['peak'] / found['weights']:.2f}")
+        cases = [(Path(folder) / layout, dtype) for layout in LAYOUTS for dtype in DTYPES]
+        for (layout, dtype), found in zip(cases, measure(cases), strict=True):
+            mib = [f"{found[what] / 2**20:.0f} MiB" for what in ("weights", "peak")]
+            out.add_row(LAYOUTS[layout.name], dtype, *mib, f"{found['peak'] / found['weights']:.2f}")
     Console().print(out)
 
 
 if __name__ == "__main__":
-    child(*sys.argv[2:]) if sys.argv[1:2] == ["child"] else main()
+    if sys.argv[1:2] == ["children"]:
+        children(list(zip(sys.argv[2::2], sys.argv[3::2], strict=True)))
+    else:
+        main()

@@ -11,8 +11,8 @@ from bakehouse.recipe.importers import FATES, diffusers_scripts, easy_scripts, k
 from bakehouse.recipe.importers import ai_toolkit as ai
 from bakehouse.recipe.importers.kohya_network import ALGORITHMS, MODULES, NETWORK_ARGS
 from bakehouse.recipe.importers.kohya_options import GROUPS
-from bakehouse.recipe.importers.kohya_samples import SAMPLERS
 from bakehouse.recipe.importers.table import Option
+from bakehouse.recipe.sample_prompt import KOHYA_SAMPLERS
 
 PAGE = Path(__file__).parent.parent / "docs" / "coming-from-kohya.md"
 _PART = re.compile(r"(<!-- table: (\w+), written by `make docs` -->\n).*?(<!-- end of table -->)", re.DOTALL)
@@ -67,7 +67,7 @@ def _algorithms() -> Iterator[str]:
 
 def _samplers() -> Iterator[str]:
     by_ours: dict[str, list[str]] = {}
-    for theirs, ours in SAMPLERS.items():
+    for theirs, ours in KOHYA_SAMPLERS.items():
         by_ours.setdefault(ours, []).append(f"`{theirs}`")
     yield "| `sample_sampler` | `sample.sampler` |\n|---|---|\n"
     yield from (f"| {', '.join(theirs)} | `{ours}` |\n" for ours, theirs in by_ours.items())

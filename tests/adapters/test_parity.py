@@ -109,9 +109,13 @@ def test_we_read_the_file_of_diffusers_the_same(tiny, output, pipe, tmp_path, ma
     from diffusers.utils import convert_state_dict_to_diffusers
 
     torch.manual_seed(3)
-    pipe.unet.add_adapter(peft.LoraConfig(r=4, lora_alpha=7, target_modules=["to_q", "to_v", "to_out.0"]))
-    pipe.text_encoder.add_adapter(peft.LoraConfig(r=3, lora_alpha=2, target_modules=["q_proj", "k_proj"]))
-    for network in (pipe.unet, pipe.text_encoder):
+    targets = {"unet": ["to_q", "to_v", "to_out.0"], "text_encoder": ["q_proj", "k_proj"]}
+    alphas = {"unet": (4, 7), "text_encoder": (3, 2)}
+    wanted = [
+        peft.LoraConfig(r=alphas[part][0], lora_alpha=alphas[part][1], target_modules=targets[part]) for part in targets
+    ]
+    for network, config in zip((pipe.unet, pipe.text_encoder), wanted, strict=True):
+        peft.inject_adapter_in_model(config, network)
         for name, p in network.named_parameters():
             if "lora_" in name:
                 p.data.normal_(0, 0.2)
@@ -119,7 +123,7 @@ def test_we_read_the_file_of_diffusers_the_same(tiny, output, pipe, tmp_path, ma
         convert_state_dict_to_diffusers(peft.get_peft_model_state_dict(network))
         for network in (pipe.unet, pipe.text_encoder)
     ]
-    configs = [network.peft_config["default"].to_dict() for network in (pipe.unet, pipe.text_encoder)]
+    configs = [config.to_dict() for config in wanted]
     pipe.save_lora_weights(
         tmp_path, states[0], states[1],
         unet_lora_adapter_metadata=configs[0], text_encoder_lora_adapter_metadata=configs[1],

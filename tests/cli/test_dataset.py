@@ -122,6 +122,29 @@ def test_import(said, tmp_path):
     }
 
 
+def test_import_says_what_becomes_of_tag_files(said, tmp_path):
+    texts = {
+        "0.txt": "score_9\nlong_hair\nrating:general\nartist:some_one\n1girl",
+        "1.txt": "white background\nhat",  # one tag a line, as in the others
+        "2.txt": "zwx person, smiling",
+        "2.json": '{"tags_general": ["1girl", "blue_eyes"]}',
+    }
+    for name, text in texts.items():
+        (tmp_path / "photos" / name).write_text(text)
+    _, err = said("import", "photos", "-o", "set")
+    assert "2.png: its captions differ; 2.txt is used, not 2.json" in err
+    assert "tags left out, which say nothing of the picture: artist 1, rating 1" in err
+    assert "--artists keeps artists; --ratings keeps ratings" in err
+    captions = {n: (tmp_path / "set" / n).read_text() for n in ("0.txt", "1.txt", "2.txt")}
+    assert captions == {
+        "0.txt": "score_9, long hair, 1girl",
+        "1.txt": "white background, hat",
+        "2.txt": "zwx person, smiling",
+    }
+    said("import", "photos", "-o", "all", "--artists", "--ratings", "--underscores")
+    assert (tmp_path / "all/0.txt").read_text() == "some_one, score_9, long_hair, 1girl, rating:general"
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -23,16 +23,13 @@ def written(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc/self/clear_refs is Linux")
-@pytest.mark.parametrize(
-    ("layout", "dtype"),
-    [("folder", "fp16"), ("file.safetensors", "fp16"), ("file.ckpt", "fp16"), ("file.ckpt", "fp32")],
-)
-def test_one_copy_at_most(written, monkeypatch, layout, dtype):
+def test_one_copy_at_most(written, monkeypatch):
     monkeypatch.chdir(ROOT)
     from benchmarks.load import measure
 
-    found = measure(written / layout, dtype)
-    assert found["weights"] > 100 << 20 and found["peak"] <= 1.15 * found["weights"]
+    layouts = [("folder", "fp16"), ("file.safetensors", "fp16"), ("file.ckpt", "fp16"), ("file.ckpt", "fp32")]
+    for case, found in zip(layouts, measure([(written / layout, dtype) for layout, dtype in layouts]), strict=True):
+        assert found["weights"] > 100 << 20 and found["peak"] <= 1.15 * found["weights"], case
 
 
 def test_weights_of_the_same_type_are_views_of_the_file(family_folders):

@@ -116,6 +116,24 @@ def test_zero_terminal_v_prediction_samples(make_tiny, name):
     assert torch.isfinite(latents).all()
 
 
+@pytest.fixture(scope="module")
+def zero_terminal(make_tiny):
+    return make_tiny(scheduler={"rescale_betas_zero_snr": True, "prediction_type": "v_prediction"})
+
+
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_every_number_of_steps_is_drawn_down_to_pure_noise(zero_terminal, name, monkeypatch, caplog):
+    """LCM knows 50 steps by itself, and near pure noise close steps of Karras' share a timestep."""
+    monkeypatch.setattr(zero_terminal, "forward", lambda x_t, t, cond: 0.5 * x_t)
+    cond, seen = zero_terminal.encode_prompt(["a"]), []
+    for steps in (1, 3, 60):
+        latents = sample(zero_terminal, cond, None, noise=initial_noise([1], (4, 4, 4)), steps=steps, guidance=1.0,
+                         sampler=name, on_step=lambda done, total, _: seen.append((done, total)))  # fmt: skip
+        assert torch.isfinite(latents).all()
+        assert seen[-1][0] == seen[-1][1] >= steps
+    assert not caplog.records, "the library's advice is not for whoever waits"
+
+
 @pytest.mark.parametrize("name", ["euler", "dpm++ 2m", "ddim", "heun"])
 def test_a_perfect_denoiser_is_followed_to_its_picture(tiny, name, monkeypatch):
     """With a network that always knows x0, every sampler must end there: this fails for any wrong scale."""

@@ -86,7 +86,7 @@ def test_forward_is_the_unet(tiny, pipe):
     cond = tiny.encode_prompt(["a", "b"])
     with torch.no_grad():
         expected = pipe.unet(x_t, t, cond.hidden).sample
-    assert torch.equal(tiny(x_t, t, cond), expected)
+    torch.testing.assert_close(tiny(x_t, t, cond), expected)  # weights lie in memory otherwise, which rounds otherwise
 
 
 def test_half_precision_takes_and_gives_single(tiny):

@@ -82,7 +82,8 @@ def test_there_and_back_is_bit_equal(tiny, tmp_path):
     ids = tiny.token_ids(["a red robot, zwx"])
     assert torch.equal(again.token_ids(["a red robot, zwx"]), ids)
     x_t, t = torch.randn(1, 4, 8, 8), torch.tensor([500])
-    assert torch.equal(again(x_t, t, again.encode_prompt(["a"])), tiny(x_t, t, tiny.encode_prompt(["a"])))
+    ours, theirs = (model(x_t, t, model.encode_prompt(["a"])) for model in (again, tiny))
+    torch.testing.assert_close(ours, theirs)  # equal weights, laid out in memory otherwise
     second = save_single_file(again, tmp_path / "again.safetensors", dtype=torch.float32)
     first, then = load_file(file), load_file(second)
     assert first.keys() == then.keys() and all(torch.equal(first[k], then[k]) for k in first)
@@ -281,3 +282,30 @@ def test_what_stands_beside_a_pickle_is_not_lost(families, tmp_path):
     assert made.keys() == {*state, "global_step", "v_pred"}
     assert all(torch.equal(made[k], v) for k, v in state.items())
     assert read_header(tmp_path / "new.safetensors").metadata["modelspec.prediction_type"] == "v"
+
+
+@pytest.mark.parametrize("flat", [True, False], ids=["linear", "1x1"])
+@pytest.mark.parametrize("prefix", ["to_", "to_to_"])
+def test_a_vae_under_newer_names_is_read(tiny, tmp_path, prefix, flat):
+    """Conversion scripts of several years have left `to_q` and even `to_to_q` where a single file says `q`."""
+    whole = load_file(save_single_file(tiny, tmp_path / "a.safetensors", dtype=torch.float32))
+    spelled = {}
+    for name, tensor in whole.items():
+        head, inside, rest = name.partition(".mid.attn_1.")
+        module, _, leaf = rest.rpartition(".")
+        if inside and module in ("q", "k", "v", "proj_out"):
+            name = f"{head}{inside}{f'{prefix}{module}' if module != 'proj_out' else 'to_out.0'}.{leaf}"
+            tensor = tensor.flatten(1) if flat and leaf == "weight" else tensor
+        spelled[name] = tensor.contiguous()
+    assert not whole.keys() >= spelled.keys()
+    save_file(spelled, tmp_path / "b.safetensors", metadata=read_header(tmp_path / "a.safetensors").metadata)
+    vae = load_model(tmp_path / "b.safetensors").vae.state_dict()
+    assert all(torch.equal(tensor, vae[name]) for name, tensor in tiny.vae.state_dict().items())
+
+
+def test_widths_of_no_family_are_told_in_one_message(tiny, tmp_path):
+    state = load_file(save_single_file(tiny, tmp_path / "a.safetensors"))
+    save_file(state, tmp_path / "b.safetensors")
+    with pytest.raises(BakehouseError, match="UNet in the file is 8, 16, 16, 16 wide") as e:
+        load_model(tmp_path / "b.safetensors")
+    assert "diffusers folder" in e.value.hint

@@ -98,6 +98,18 @@ def test_cells_belong_to_what_decides_them(lora: Path, other_lora: Path, asked: 
     assert all(not np.array_equal(a, b) for i, a in enumerate(made) for b in made[:i])
 
 
+def test_cells_are_told_apart_by_schedule_and_precision(asked: Request, tmp_path: Path) -> None:
+    crumb = resolve("crumb")
+    for source, more in (
+        (crumb, {}),
+        (replace(crumb, prediction="v_prediction"), {}),
+        (replace(crumb, zero_terminal_snr=True), {}),
+        (crumb, {"dtype": "bf16"}),
+    ):
+        _, events = finished(make_grid(source, "seed=1", None, replace(asked, steps=1), tmp_path, **more))
+        assert counts(events) == (1, 0)
+
+
 def test_the_costly_thing_changes_least(
     trained: Run, asked: Request, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

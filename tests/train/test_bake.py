@@ -26,13 +26,13 @@ def steps(events):
 
 def test_a_run_holds_all_there_is_to_know(recipe, tmp_path):
     run = Run(tmp_path / "run")
-    events = list(bake(recipe(sample__prompts=["zwx person", "person --w 48 --h 80"], sample__steps=2), run.folder))
+    events = list(bake(recipe(sample__prompts=["zwx person", "person --w 70 --h 80"], sample__steps=2), run.folder))
     assert [e.step for e in steps(events)] == list(range(1, 13))
     assert isinstance(events[-1], Finished)
     assert {p.name for p in run.weights.iterdir()} == {"zwx-person-000001.safetensors", "zwx-person.safetensors"}
     assert len(list(run.samples.iterdir())) == 2 * 3
     with Image.open(run.samples / "step-000012-1.png") as picture:
-        assert picture.size == (48, 80)
+        assert picture.size == (64, 80), "--w is rounded down to a multiple of 8, as kohya does"
     assert [type(e) for e in run.history()] == [type(e) for e in events]
     assert json.loads(run.plan.read_text())["steps"] == 12
     assert Recipe.load(run.recipe).concepts[0].subject == "zwx person"
@@ -240,14 +240,17 @@ V_TO_THE_END = {"model__prediction": "v_prediction", "noise__zero_terminal_snr":
 
 
 def test_losses_samples_and_files_share_one_schedule(recipe, tmp_path, monkeypatch):
+    from bakehouse.families import text_to_image
     from bakehouse.generate import resolve
-    from bakehouse.train import oven, samples
+    from bakehouse.train import oven
 
     seen = {}
-    loss, draw = oven.denoising_loss, samples.sample
+    loss, draw = oven.denoising_loss, text_to_image.sample
     monkeypatch.setattr(oven, "denoising_loss", lambda *a: seen.setdefault("loss", a[2]) and loss(*a))
     monkeypatch.setattr(
-        samples, "sample", lambda model, *a, **k: seen.setdefault("samples", model.schedule) and draw(model, *a, **k)
+        text_to_image,
+        "sample",
+        lambda model, *a, **k: seen.setdefault("samples", model.schedule) and draw(model, *a, **k),
     )
     run = Run(tmp_path / "run")
     list(bake(recipe(**V_TO_THE_END, sample__prompts=["zwx person"], sample__steps=2), run.folder))
@@ -267,11 +270,11 @@ def test_a_fine_tune_carries_the_schedule_it_was_trained_on(recipe, tmp_path):
 
 
 def test_class_images_are_drawn_before_the_schedule_changes(recipe, tmp_path, monkeypatch):
-    from bakehouse.train import class_images
+    from bakehouse.families import text_to_image
 
-    seen, draw = [], class_images.sample
+    seen, draw = [], text_to_image.sample
     monkeypatch.setattr(
-        class_images, "sample", lambda model, *a, **k: seen.append(model.schedule) or draw(model, *a, **k)
+        text_to_image, "sample", lambda model, *a, **k: seen.append(model.schedule) or draw(model, *a, **k)
     )
     settings = {"prior__source": "class", "prior__images": 1, "prior__steps": 1, "train__steps": 1}
     list(bake(recipe(**V_TO_THE_END, **settings), tmp_path / "run"))

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from bakehouse.adapters.layer import AdapterLayer, Base, Way, full_precision
+from bakehouse.adapters.layer import BIAS, AdapterLayer, Base, Way, full_precision
 from bakehouse.adapters.network import Dim, NetworkSpec
 from bakehouse.adapters.select import Site
 
@@ -37,18 +37,20 @@ class FullDiff(NetworkSpec):
 
 
 class DiffLayer(AdapterLayer):
-    """One module's `diff`, shaped as its weight, and `diff_b` where it has a bias."""
+    """One module's `diff`, shaped as its weight, and `diff_b` where it has a bias; either may stand alone."""
 
     algorithm = "full difference"
+    suffixes: ClassVar[frozenset[str]] = frozenset({"diff", BIAS})
 
-    def __init__(self, diff: Tensor, diff_b: Tensor | None) -> None:
+    def __init__(self, diff: Tensor | None, diff_b: Tensor | None = None) -> None:
         super().__init__()
-        self.diff = nn.Parameter(diff)
-        self.diff_b = None if diff_b is None else nn.Parameter(diff_b)
+        self.diff = None if diff is None else nn.Parameter(diff)
+        if diff_b is not None:
+            self.register_parameter(BIAS, nn.Parameter(diff_b))
 
     @classmethod
     def reads(cls, tensors: Mapping[str, Tensor]) -> bool:
-        return "diff" in tensors
+        return "diff" in tensors or tensors.keys() == {BIAS}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], base: Base) -> Self:
@@ -57,19 +59,19 @@ class DiffLayer(AdapterLayer):
         Raises:
             ValueError: the shapes are not the module's.
         """
-        diff, diff_b = tensors["diff"].float(), tensors.get("diff_b")
+        made = cls(cls._fitted(tensors["diff"].float(), base) if "diff" in tensors else None)
+        if BIAS in tensors:
+            made.take_bias(tensors[BIAS], base)
+        return made
+
+    @staticmethod
+    def _fitted(diff: Tensor, base: Base) -> Tensor:
         if diff.numel() != base.weight.numel() or diff.shape[0] != base.weight.shape[0]:
             raise ValueError(f"diff {tuple(diff.shape)} does not fit a weight of {tuple(base.weight.shape)}")
-        if diff_b is not None and (base.bias is None or diff_b.shape != base.bias.shape):
-            has = "none" if base.bias is None else str(tuple(base.bias.shape))
-            raise ValueError(f"diff_b {tuple(diff_b.shape)} does not fit the module's bias: {has}")
-        return cls(diff.reshape(base.weight.shape).clone(), None if diff_b is None else diff_b.float().clone())
+        return diff.reshape(base.weight.shape).clone()
 
     def delta(self, weight: Tensor) -> Tensor:
-        return self.diff
-
-    def bias_delta(self, bias: Tensor | None) -> Tensor | None:
-        return self.diff_b
+        return torch.zeros_like(weight) if self.diff is None else self.diff
 
     def way(self, base: Base, x: Tensor) -> Way:
         return "weight" if full_precision(base, x) else "input"

@@ -45,9 +45,16 @@ class DecomposableSpec(NetworkSpec):
 
 def lengths(weight: Tensor, on_output: bool) -> Tensor:
     """||V|| of each output [out, 1, ...] or of each input [1, in, 1, ...]; never 0."""
-    dims = tuple(d for d in range(weight.ndim) if d != (0 if on_output else 1))
-    norm: Tensor = torch.linalg.vector_norm(weight, dim=dims, keepdim=True)
-    return norm.clamp_min(torch.finfo(torch.float32).tiny)
+    # Flattened, so that a weight is summed in one order however it lies in memory: at the start m / ||V|| is 1 exactly.
+    rows = (weight if on_output else weight.transpose(0, 1)).flatten(1)
+    norm = root(torch.linalg.vector_norm(rows, dim=1).square())
+    kernel = [1] * (weight.ndim - 2)
+    return norm.view(-1, 1, *kernel) if on_output else norm.view(1, -1, *kernel)
+
+
+def root(squares: Tensor) -> Tensor:
+    """Lengths from their squares, never 0. Every length is made so: on some processors sqrt(x * x) is not exactly x."""
+    return squares.clamp_min(torch.finfo(torch.float32).tiny).sqrt()
 
 
 class DecomposableLayer(AdapterLayer):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +13,31 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from bakehouse.adapters.account import BUNDLED, Account, Entry, account_of_keys
 from bakehouse.adapters.adapter import Adapter, LayerAdapter
 from bakehouse.adapters.boft import BOFTLayer
 from bakehouse.adapters.diff import DiffLayer
 from bakehouse.adapters.glora import GLoRALayer
 from bakehouse.adapters.ia3 import IA3Layer
-from bakehouse.adapters.keys import algorithm_of, meant_for, rank_of, to_diffusers, to_kohya
-from bakehouse.adapters.layer import AdapterLayer, Base, freeze
+from bakehouse.adapters.input_rotation import InputRotationLayer
+from bakehouse.adapters.keys import algorithm_of, meant_for, rank_of, sort_keys, to_diffusers
+from bakehouse.adapters.layer import BIAS, AdapterLayer, Base, freeze
 from bakehouse.adapters.loha import LoHaLayer
 from bakehouse.adapters.lokr import LoKrLayer
 from bakehouse.adapters.lora import LoRALayer
 from bakehouse.adapters.metadata import as_text, metadata_for, sort_header, with_hashes
+from bakehouse.adapters.network_args import account_of_header
 from bakehouse.adapters.norm import NormLayer
 from bakehouse.adapters.oft import OFTLayer
+from bakehouse.adapters.peft import SETTLED, PeftSettings, read_settings, settle
 from bakehouse.adapters.select import Site, all_sites
 from bakehouse.core.errors import BakehouseError, UsageError
-from bakehouse.core.files import atomic_path, read_json
+from bakehouse.core.files import atomic_path
+from bakehouse.core.finite import check_finite
 
-READERS: tuple[type[AdapterLayer], ...] = (
+_Readers = tuple[type[AdapterLayer], ...]
+
+READERS: _Readers = (
     LoRALayer,
     LoHaLayer,
     LoKrLayer,
@@ -41,6 +47,7 @@ READERS: tuple[type[AdapterLayer], ...] = (
     GLoRALayer,
     DiffLayer,
     NormLayer,
+    InputRotationLayer,
 )
 """The layers that read files, asked in this order whether a module's tensors are theirs: a new one is one line."""
 
@@ -55,11 +62,16 @@ class AdapterFile:
     """`LoRA`, `LoHa`, ...: the algorithm's name in the field."""
     source: str
     """Where it came from, for messages."""
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
+    """Tensors that belong to no module, by their own keys: what is made of the file takes them along."""
+    account: Account = field(default_factory=Account)
+    """What of the file is not applied, and why."""
 
     @property
     def state(self) -> dict[str, Tensor]:
         """Flat, with kohya's keys."""
-        return {f"{stem}.{suffix}": t for stem, tensors in self.modules.items() for suffix, t in tensors.items()}
+        own = {f"{stem}.{suffix}": t for stem, tensors in self.modules.items() for suffix, t in tensors.items()}
+        return {**own, **self.extras}
 
     @property
     def rank(self) -> int:
@@ -104,18 +116,47 @@ def save_adapter(
     return path
 
 
-def read_adapter(path: Path | str) -> AdapterFile:
+def read_adapter(path: Path | str, *, whole: bool = True, drop: Sequence[str] = ()) -> AdapterFile:
     """Reads an adapter file of kohya, LyCORIS, diffusers or PEFT; nothing is put on a model yet.
 
+    Args:
+        whole: refuse a file with tensors or settings that cannot be applied; False: tell of them in its account.
+        drop: patterns of keys to leave out.
+
     Raises:
-        UsageError: not there, or no adapter.
+        UsageError: not there, no adapter, or it cannot be applied whole.
         BakehouseError: broken.
     """
     path = Path(path)
     if not path.is_file():
         raise UsageError(f"adapter {path} does not exist")
     state, metadata = _read(path)
-    return from_state(state, metadata, source=str(path), peft=_peft_settings(path, metadata))
+    return from_state(state, metadata, source=str(path), peft=read_settings(path, metadata), whole=whole, drop=drop)
+
+
+def account_of_file(path: Path | str) -> Account:
+    """What of a .safetensors adapter is not applied, from its header alone.
+
+    Raises:
+        BakehouseError: broken.
+    """
+    try:
+        with safe_open(path, framework="pt", device="cpu") as f:
+            shapes = {key: f.get_slice(key).get_shape() for key in f.keys()}  # noqa: SIM118
+            metadata = dict(f.metadata() or {})
+    except (OSError, SafetensorError) as e:
+        raise BakehouseError(f"cannot read {path}: {e}", hint="the file is damaged or cut off; fetch it again") from e
+    found = sort_keys({key: torch.empty(shape, device="meta") for key, shape in shapes.items()}, metadata)
+    modules = {s: {SETTLED.get(n, n): t for n, t in tensors.items()} for s, tensors in found.modules.items()}
+    return _account(found.strange, modules, metadata, read_settings(Path(path), metadata))
+
+
+def _account(
+    strange: Sequence[str], modules: Mapping[str, Mapping[str, Tensor]], metadata: Mapping[str, str], peft: PeftSettings
+) -> Account:
+    suffixes = {name for tensors in modules.values() for name in tensors}
+    account = account_of_keys(strange) + peft.account() + account_of_header(metadata, suffixes)
+    return sum((_account_of_module(stem, tensors) for stem, tensors in modules.items()), account)
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -133,45 +174,79 @@ def from_state(
     metadata: Mapping[str, str] | None = None,
     *,
     source: str = "the adapter",
-    peft: Mapping[str, Any] | None = None,
+    peft: PeftSettings | None = None,
+    whole: bool = True,
+    drop: Sequence[str] = (),
 ) -> AdapterFile:
-    """An adapter from tensors under anybody's names.
+    """An adapter from tensors under anybody's names, with an account of what is not applied.
+
+    Args:
+        peft: PEFT's settings of these tensors.
+        whole: as in `read_adapter`; `drop` too.
 
     Raises:
-        UsageError: no tensor of it belongs to an adapter.
+        UsageError: no tensor of it belongs to an adapter, or it cannot be applied whole.
+        BakehouseError: a tensor holds NaN or infinity.
     """
-    modules, strange = to_kohya(state, metadata)
-    if not modules or len(strange) > len(state) / 2:
+    state = without(state, drop, source)
+    found = sort_keys(state, metadata, source=source)
+    foreign = [key for key in found.strange if not key.startswith(BUNDLED)]
+    if not found.modules or len(foreign) > len(state) / 2:
         first = ", ".join(sorted(state)[:3]) or "none"
         raise UsageError(f"{source} is no adapter: its first keys are {first}")
-    kind = algorithm_of(suffix for tensors in modules.values() for suffix in tensors)
-    for stem, tensors in modules.items():
-        down = tensors.get("lora_down.weight")
-        if down is not None and "alpha" not in tensors:
-            tensors["alpha"] = torch.tensor(_peft_alpha(stem, int(down.shape[0]), peft or {}))
-    return AdapterFile(modules, dict(metadata or {}), kind, source)
+    kind = algorithm_of(suffix for tensors in found.modules.values() for suffix in tensors)
+    settings = peft or PeftSettings()
+    try:
+        modules = {s: settle(tensors, s, found.paths[s], settings) for s, tensors in found.modules.items()}
+    except UsageError as e:
+        raise UsageError(f"{source}: {e.message}", hint=e.hint) from e
+    account = _account(found.strange, modules, metadata or {}, settings)
+    if whole:
+        account.check(source)
+        check_finite({**state, **_alphas(modules)}, source, hint=_EARLIER)
+    extras = {key: state[key] for key in found.strange}
+    return AdapterFile(modules, dict(metadata or {}), kind, source, extras, account)
 
 
-def _peft_settings(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
-    """PEFT keeps alpha beside the weights: in the header as diffusers writes it, or in adapter_config.json."""
-    if "lora_adapter_metadata" in metadata:
-        return dict(json.loads(metadata["lora_adapter_metadata"]))
-    beside = path.parent / "adapter_config.json"
-    return dict(read_json(beside)) if path.name.startswith("adapter_model") and beside.is_file() else {}
+_EARLIER = "go back to an earlier checkpoint, or fetch the file again; `bakehouse weights info FILE` names the modules"
 
 
-def _peft_alpha(stem: str, rank: int, peft: Mapping[str, Any]) -> float:
-    """Alpha such that alpha / rank is the scale that PEFT uses; a file that says nothing means alpha = rank."""
-    parts = {"lora_unet": "unet.", "lora_te2": "text_encoder_2."}
-    part = next((name for prefix, name in parts.items() if stem.startswith(prefix)), "text_encoder.")
-    own = {k.removeprefix(part): v for k, v in peft.items() if k.startswith(part)} or peft
-    alpha = own.get("lora_alpha")
-    for pattern, value in (own.get("alpha_pattern") or {}).items():
-        if stem.endswith(pattern.strip("^$").replace("\\.", "_").replace(".", "_")):
-            alpha = value
-    if alpha is None:
-        return float(rank)
-    return float(alpha) * math.sqrt(rank) if own.get("use_rslora") else float(alpha)
+def _alphas(modules: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Every alpha by its key; PEFT's stand in no tensor of the file."""
+    return {f"{stem}.alpha": tensors["alpha"] for stem, tensors in modules.items() if "alpha" in tensors}
+
+
+def without(state: Mapping[str, Tensor], patterns: Sequence[str], source: str) -> Mapping[str, Tensor]:
+    """A file's tensors without those whose keys match one of the patterns.
+
+    Raises:
+        UsageError: a pattern matches no key.
+    """
+    for pattern in patterns:
+        if not any(fnmatchcase(key, pattern) for key in state):
+            raise UsageError(
+                f"{source} has no tensor that matches {pattern!r}",
+                hint="`bakehouse weights info FILE --keys` lists them",
+            )
+    return {key: t for key, t in state.items() if not any(fnmatchcase(key, pattern) for pattern in patterns)}
+
+
+def _account_of_module(stem: str, tensors: Mapping[str, Tensor]) -> Account:
+    """A module's tensors that its algorithm makes nothing of."""
+    reader = _reader_of(tensors, READERS)
+    if reader is None:
+        known = ", ".join(layer.algorithm for layer in READERS)
+        why = f"{algorithm_of(tensors)}, where the algorithms that are known here are {known}"
+        return Account(tuple(Entry(f"{stem}.{suffix}", "refused", why) for suffix in tensors))
+    surplus = [suffix for suffix in tensors if suffix not in reader.suffixes and suffix != BIAS]
+    why = f"{reader.algorithm} makes nothing of this tensor"
+    entries = [Entry(f"{stem}.{suffix}", "refused", why) for suffix in surplus if suffix != "alpha"]
+    if "alpha" in surplus:
+        entries.append(Entry(f"{stem}.alpha", "carried", f"{reader.algorithm} has no alpha"))
+    if "alpha" in tensors and tensors["alpha"].numel() != 1:
+        many = f"alpha is one number, and here are {tensors['alpha'].numel()}"
+        entries.append(Entry(f"{stem}.alpha", "refused", many))
+    return Account(tuple(entries))
 
 
 def load_adapter(
@@ -197,14 +272,12 @@ def load_adapter(
         file = read_adapter(source)
     else:
         file = from_state(source)
+    file.account.check(file.source)
     layers = _fit(file, parts, READERS if reader is None else (reader, *READERS))
     freeze(parts.values())
     adapter = LayerAdapter(layers)
     adapter.set_multiplier(weight)
     return adapter.eval()
-
-
-_Readers = tuple[type[AdapterLayer], ...]
 
 
 def _fit(file: AdapterFile, parts: Mapping[str, nn.Module], readers: _Readers) -> list[tuple[Site, AdapterLayer]]:
@@ -228,22 +301,34 @@ def _fit(file: AdapterFile, parts: Mapping[str, nn.Module], readers: _Readers) -
             f"{file.source}: {len(missing)} of {len(wanted)} modules are not in this model{made_for}",
             hint=_some(missing),
         )
-    return [(sites[stem], _layer(file, stem, tensors, sites[stem].module, readers)) for stem, tensors in wanted.items()]
+    return [(sites[stem], read_layer(file, stem, sites[stem].module, readers)) for stem in wanted]
 
 
-def _layer(file: AdapterFile, stem: str, tensors: Mapping[str, Tensor], base: Base, readers: _Readers) -> AdapterLayer:
-    reader = next((layer for layer in readers if layer.reads(tensors)), None)
-    if reader is None:
-        known = ", ".join(layer.algorithm for layer in READERS)
-        raise UsageError(
-            f"{file.source} is a {algorithm_of(tensors)} adapter: known here are {known}", hint=f"module {stem}"
-        )
+def _reader_of(tensors: Mapping[str, Tensor], readers: _Readers) -> type[AdapterLayer] | None:
+    return next((layer for layer in readers if layer.reads(tensors)), None)
+
+
+def read_layer(
+    file: AdapterFile, stem: str, base: Base, readers: _Readers = READERS, *, where: str = "this model"
+) -> AdapterLayer:
+    """One module's layer: all that its file holds for it.
+
+    Raises:
+        UsageError: an algorithm that is not known here, tensors that it makes nothing of, or other shapes.
+    """
+    tensors = file.modules[stem]
+    _account_of_module(stem, tensors).check(file.source)
+    reader = _reader_of(tensors, readers)
+    assert reader is not None
     try:
-        return reader.from_tensors(tensors, base)
+        layer = reader.from_tensors(tensors, base)
+        if BIAS in tensors and BIAS not in reader.suffixes:
+            layer.take_bias(tensors[BIAS], base)
     except ValueError as e:
         seems = meant_for(file.modules)
         made_for = f"; it seems to be made for {seems}" if seems else ""
-        raise UsageError(f"{file.source} does not fit this model: {stem}: {e}{made_for}") from e
+        raise UsageError(f"{file.source} does not fit {where}: {stem}: {e}{made_for}") from e
+    return layer
 
 
 def _some(names: list[str], most: int = 6) -> str:

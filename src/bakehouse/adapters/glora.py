@@ -63,6 +63,9 @@ class GLoRALayer(AdapterLayer):
     """One module's four factors and alpha."""
 
     algorithm = "GLoRA"
+    suffixes: ClassVar[frozenset[str]] = frozenset(
+        {"a1.weight", "a2.weight", "b1.weight", "b2.weight", "bm.weight", "alpha"}
+    )
     alpha: Tensor
     dropout: float = 0.0
     rank_dropout: float = 0.0

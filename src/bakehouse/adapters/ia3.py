@@ -52,14 +52,18 @@ def _shape(base: Base, on_input: bool) -> tuple[int, ...]:
 
 
 class IA3Layer(AdapterLayer):
-    """One module's factors, counted from 1: `weight` 0.1 scales by 1.1."""
+    """One module's factors, counted from 1: `weight` 0.1 scales by 1.1. PEFT's scale the bias, too: `bias_factors`."""
 
     algorithm = "IA3"
+    suffixes: ClassVar[frozenset[str]] = frozenset({"weight", "on_input", "bias_factors"})
     on_input: Tensor
 
-    def __init__(self, factors: Tensor, *, on_input: bool, module_dropout: float = 0.0) -> None:
+    def __init__(
+        self, factors: Tensor, *, on_input: bool, bias_factors: Tensor | None = None, module_dropout: float = 0.0
+    ) -> None:
         super().__init__()
         self.weight = nn.Parameter(factors)
+        self.bias_factors = None if bias_factors is None else nn.Parameter(bias_factors)
         self.register_buffer("on_input", torch.tensor(int(on_input)))
         self.scales_input = on_input
         self.module_dropout = module_dropout
@@ -70,7 +74,7 @@ class IA3Layer(AdapterLayer):
 
     @classmethod
     def reads(cls, tensors: Mapping[str, Tensor]) -> bool:
-        return "weight" in tensors and tensors.keys() <= {"weight", "on_input"}
+        return "weight" in tensors
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], base: Base) -> Self:
@@ -86,12 +90,22 @@ class IA3Layer(AdapterLayer):
             raise ValueError(
                 f"{factors.numel()} factors do not fit the {side}s of a weight of {tuple(base.weight.shape)}"
             )
-        return cls(factors.reshape(shape).clone(), on_input=on_input)
+        of_bias = tensors.get("bias_factors")
+        if base.bias is None or of_bias is None:
+            return cls(factors.reshape(shape).clone(), on_input=on_input)
+        return cls(factors.reshape(shape).clone(), on_input=on_input, bias_factors=of_bias.float().flatten().clone())
 
     def delta(self, weight: Tensor) -> Tensor:
         shape = [1] * weight.ndim
         shape[1 if self.scales_input else 0] = -1
         return weight * self.weight.view(shape)
+
+    def bias_delta(self, bias: Tensor | None) -> Tensor | None:
+        beside = super().bias_delta(bias)
+        if self.bias_factors is None or bias is None:
+            return beside
+        scaled = bias * self.bias_factors
+        return scaled if beside is None else scaled + beside
 
     def way(self, base: Base, x: Tensor) -> Way:
         if not self.scales_input:

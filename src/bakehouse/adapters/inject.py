@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+from bakehouse.adapters.account import account_of_keys
 from bakehouse.adapters.adapter import Adapter, AdapterSpecBase
 from bakehouse.adapters.formats import load_adapter, read_adapter
 from bakehouse.adapters.layer import AdapterLayer
@@ -45,6 +46,11 @@ def _started(spec: NetworkSpec, parts: Mapping[str, nn.Module]) -> Adapter:
                 f"adapter.{name} = {asked:g}, but {spec.start} has {of_file:g}",
                 hint=f"leave adapter.{name} out: it is the file's, or begin a new adapter without adapter.start",
             )
+    if file.extras:
+        raise UsageError(
+            f"{spec.start} holds what a training cannot take along: {'; '.join(account_of_keys(file.extras).notes)}",
+            hint="leave tensors out first: `bakehouse weights convert FILE --drop PATTERN -o PLACE`",
+        )
     adapter = load_adapter(file, parts, reader=spec.reader)
     seen: set[type[AdapterLayer]] = set()
     for stem, layer in adapter.layers.items():
@@ -67,6 +73,8 @@ def _check_kind(spec: NetworkSpec, site: Site, layer: AdapterLayer) -> None:
             f"{spec.start} is a {layer.algorithm} adapter, adapter.kind is {getattr(spec, 'kind', spec.algo)!r}",
             hint=f"set adapter.kind to the file's (module {site.stem})",
         )
+    if "bias_factors" in layer.state_dict():
+        raise UsageError(f"{spec.start} is PEFT's IA3, whose factors scale biases too: it cannot be trained on here")
     of_file, asked = ("dora_scale" in made.state_dict() for made in (layer, wanted))
     if of_file != asked:
         raise UsageError(f"{spec.start} is made with dora = {of_file}, adapter.dora is {asked}")

@@ -9,24 +9,32 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import TypeVar
 
 from torch import Tensor
 
 from bakehouse.adapters.select import Site
+from bakehouse.core.errors import UsageError
 
 _SUFFIXES = (
     (re.compile(r"\.lora_A(?:\.(?!weight$)[^.]+)?(?:\.weight)?$"), "lora_down.weight"),
-    (re.compile(r"\.lora_B(?:\.(?!weight$)[^.]+)?(?:\.weight)?$"), "lora_up.weight"),
+    (re.compile(r"\.lora_B(?:\.(?!weight$|bias$)[^.]+)?\.bias$"), "lora_B.bias"),
+    (re.compile(r"\.lora_B(?:\.(?!weight$|bias$)[^.]+)?(?:\.weight)?$"), "lora_up.weight"),
     (re.compile(r"(?:\.lora_|[._]lora\.|\.lora_linear_layer\.)down\.weight$"), "lora_down.weight"),
     (re.compile(r"(?:\.lora_|[._]lora\.|\.lora_linear_layer\.)up\.weight$"), "lora_up.weight"),
     (re.compile(r"\.lora_mid\.weight$"), "lora_mid.weight"),
-    (re.compile(r"\.(?:lora_magnitude_vector(?:\.weight)?|dora_scale)$"), "dora_scale"),
+    (re.compile(r"\.lora_magnitude_vector(?:\.(?!weight$)[^.]+)?(?:\.weight)?$"), "dora_scale"),
+    (re.compile(r"\.dora_scale$"), "dora_scale"),
+    (re.compile(r"\.oft_R(?:\.(?!weight$)[^.]+)?\.weight$"), "oft_R.weight"),
+    (re.compile(r"\.boft_R(?:\.[^.]+)?$"), "boft_R"),
+    (re.compile(r"\.boft_s(?:\.[^.]+)?$"), "boft_s"),
+    (re.compile(r"\.ia3_l(?:\.[^.]+)?$"), "ia3_l"),
     (re.compile(r"\.alpha$"), "alpha"),
 )
 _OTHER = re.compile(
     r"\.((?:hada|lokr)_\w+|oft_(?:blocks|diag)|rescale|diff|diff_b|w_norm|b_norm|on_input|scalar"
-    r"|(?:[ab][12]|bm|q_layer|p_layer)\.weight|lambda_layer|weight)$"
+    r"|bias_(?:indices|values|size)|(?:[ab][12]|bm|q_layer|p_layer)\.weight|lambda_layer|weight)$"
 )
 
 Modules = TypeVar("Modules", bound=Mapping[str, Tensor])
@@ -41,11 +49,17 @@ ALGORITHMS = {
     "on_input": "IA3",
     "oft_blocks": "OFT",
     "oft_diag": "OFT",
+    "oft_R.weight": "OFT (PEFT)",
+    "boft_R": "BOFT (PEFT)",
+    "ia3_l": "IA3 (PEFT)",
+    "turns": "rotation of inputs (PEFT's OFT and BOFT)",
     "a1.weight": "GLoRA",
     "q_layer.weight": "T-LoRA",
     "w_norm": "norm layers",
     "diff": "full difference",
     "lora_down.weight": "LoRA",
+    "diff_b": "bias",
+    "weight": "IA3",
 }
 """A suffix that tells the algorithm, most telling first."""
 
@@ -143,23 +157,65 @@ def _block(slot: int, place: int, rest: str) -> str:
     return f"resnets_{place}_{rest}"
 
 
-def to_kohya(
-    state: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
-) -> tuple[dict[str, dict[str, Tensor]], list[str]]:
-    """A file's tensors as `{stem: {suffix: tensor}}` in kohya's words, and the keys that are no adapter weights."""
+@dataclass(frozen=True)
+class Sorted:
+    """A file's tensors by module."""
+
+    modules: dict[str, dict[str, Tensor]]
+    """`{stem: {suffix: tensor}}` in kohya's words."""
+    paths: Mapping[str, str]
+    """Each module's dotted path inside its network, as PEFT's patterns see it; the stem where keys have no dots."""
+    strange: tuple[str, ...]
+    """Keys that are no adapter weights."""
+
+
+def sort_keys(
+    state: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None, *, source: str = "the file"
+) -> Sorted:
+    """A file's tensors by module, and what belongs to no module.
+
+    Raises:
+        UsageError: two keys are the same tensor of the same module under two spellings: which counts is not known.
+    """
     modules: dict[str, dict[str, Tensor]] = {}
+    paths: dict[str, str] = {}
     strange = []
+    origin: dict[tuple[str, str], str] = {}
+    first: dict[str, str] = {}
     for key, tensor in state.items():
         found = split_key(key)
         if found is None:
             strange.append(key)
             continue
-        stem, suffix = found
+        spelling, suffix = found
+        stem = kohya_stem(spelling)
+        stem = first.setdefault(stem.replace("lora_te1_", "lora_te_", 1), stem)
+        other = origin.setdefault((stem, suffix), key)
+        if other != key:
+            raise UsageError(
+                f"{source} holds one tensor twice: {other} and {key}",
+                hint="it may be two adapters in one file; keep one: `weights convert FILE --drop PATTERN -o PLACE`",
+            )
         if "lora_magnitude_vector" in key:
             # PEFT shapes a convolution's lengths as LyCORIS shapes lengths of inputs; they are of outputs.
             tensor = tensor.reshape(-1, 1)
-        modules.setdefault(kohya_stem(stem), {})[suffix] = tensor
-    return counted(modules, metadata or {}), strange
+        modules.setdefault(stem, {})[suffix] = tensor
+        paths[stem] = _path(spelling)
+    renamed = counted(modules, metadata or {})
+    return Sorted(renamed, dict(zip(renamed, paths.values(), strict=True)), tuple(strange))
+
+
+def _path(spelling: str) -> str:
+    path = spelling.removeprefix("base_model.model.")
+    return next((path.removeprefix(dotted) for dotted, _ in _PARTS if path.startswith(dotted)), path)
+
+
+def to_kohya(
+    state: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> tuple[dict[str, dict[str, Tensor]], list[str]]:
+    """A file's tensors as `{stem: {suffix: tensor}}` in kohya's words, and the keys that are no adapter weights."""
+    found = sort_keys(state, metadata)
+    return found.modules, list(found.strange)
 
 
 def counted(modules: Mapping[str, Modules], metadata: Mapping[str, str]) -> dict[str, Modules]:

@@ -22,6 +22,9 @@ from bakehouse.core.errors import BakehouseError
 Base = nn.Linear | nn.Conv2d | nn.GroupNorm | nn.LayerNorm
 """What can be adapted; norms only by algorithms that say so."""
 
+BIAS = "diff_b"
+"""What files call a Δb, whatever the algorithm beside it."""
+
 Way = Literal["input", "output", "weight"]
 """What an algorithm's arithmetic works on; see `AdapterLayer.way`."""
 
@@ -47,6 +50,8 @@ class AdapterLayer(nn.Module, ABC):
 
     algorithm: ClassVar[str] = ""
     """The algorithm's name in the field: `LoKr`."""
+    suffixes: ClassVar[frozenset[str]]
+    """The tensors that it makes something of, by their names in a file. Others beside them are refused by name."""
     late: ClassVar[frozenset[str]] = frozenset()
     """The matrices that begin at 0, by their names in a file: LoRA's B. LoRA+ has them learn faster."""
     module_dropout: float = 0.0
@@ -72,7 +77,18 @@ class AdapterLayer(nn.Module, ABC):
 
     def bias_delta(self, bias: Tensor | None) -> Tensor | None:
         """What is added to the bias at multiplier 1; None: the bias stays."""
-        return None
+        return self._parameters.get(BIAS)
+
+    def take_bias(self, diff_b: Tensor, base: Base) -> None:
+        """Puts a Δb [out] beside the ΔW, which any algorithm's files may hold; the module may have no bias of its own.
+
+        Raises:
+            ValueError: it has not as many numbers as the module has outputs.
+        """
+        outs = base.weight.shape[0]
+        if diff_b.numel() != outs:
+            raise ValueError(f"{BIAS} {tuple(diff_b.shape)} does not fit a module of {outs} outputs")
+        self.register_parameter(BIAS, nn.Parameter(diff_b.float().flatten().clone()))
 
     def multiplicands(self) -> list[nn.Parameter]:
         """Trained parameters that the update is proportional to, each by itself; for algorithms that are products."""
@@ -180,6 +196,11 @@ class Hook:
                 hint="load the base without model.quantize to merge, or leave the adapter beside it",
             )
         delta, bias_delta = layer.delta(own_weight(self.module)), layer.bias_delta(own_bias(self.module))
+        if bias is None and bias_delta is not None and bool(bias_delta.any()):
+            raise BakehouseError(
+                "an adapter cannot be merged: it adds a bias to a module that has none",
+                hint="use it beside the base, as `generate --adapter` does",
+            )
         before = _Merged(layer, None, None)
         if keep:
             before = _Merged(layer, weight.detach().clone(), None if bias is None else bias.detach().clone())
@@ -214,11 +235,15 @@ class Hook:
         for entry, way in beside:
             layer, multiplier = entry.layer, entry.dial.value
             added = layer.added(base, x) if way == "input" else layer.turned(base, x, y)
-            out = torch.add(out, added.to(out.dtype), alpha=multiplier)
-            bias_delta = layer.bias_delta(own_bias(base))
-            if bias_delta is not None:
-                out = torch.add(out, per_channel(base, bias_delta).to(out.dtype), alpha=multiplier)
+            out = self._with_bias(torch.add(out, added.to(out.dtype), alpha=multiplier), layer, multiplier)
         return out
+
+    def _with_bias(self, out: Tensor, layer: AdapterLayer, multiplier: float) -> Tensor:
+        """An output with a layer's Δb, where it has one."""
+        bias_delta = layer.bias_delta(own_bias(self.module))
+        if bias_delta is None:
+            return out
+        return torch.add(out, per_channel(self.module, bias_delta).to(out.dtype), alpha=multiplier)
 
     def _through_weight(self, x: Tensor, entries: list[_Entry]) -> Tensor:
         """One product with W + the sum of multiplier x ΔW."""
@@ -228,7 +253,7 @@ class Hook:
             if (fused := layer.fused(base, multiplier)) is not None:
                 assert isinstance(base, nn.Linear | nn.Conv2d)
                 make, teach = fused
-                return teach(x, product(base, x, make))
+                return self._with_bias(teach(x, product(base, x, make)), layer, multiplier)
         weight: Tensor = base.weight
         bias: Tensor | None = base.bias
         for entry in entries:
@@ -236,8 +261,7 @@ class Hook:
             weight = torch.add(weight, entry.layer.delta(own_weight(base)), alpha=multiplier)
             bias_delta = entry.layer.bias_delta(own_bias(base))
             if bias_delta is not None:
-                assert bias is not None
-                bias = torch.add(bias, bias_delta, alpha=multiplier)
+                bias = multiplier * bias_delta if bias is None else torch.add(bias, bias_delta, alpha=multiplier)
         return linear_map(base, x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
 
     def _plain(self, x: Tensor, out: Tensor, *, whole: bool) -> Tensor:

@@ -19,6 +19,8 @@ from bakehouse.adapters.layer import Base, Way, drop_channels, full_precision, l
 from bakehouse.adapters.network import Dim
 from bakehouse.adapters.select import Site
 
+_NAMES = ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")
+
 
 class LoHa(DecomposableSpec):
     """Hadamard products of two low-rank pairs: more rank for as many numbers; mild, mixes well."""
@@ -65,6 +67,7 @@ class LoHaLayer(DecomposableLayer):
     """One module's two pairs (`hada_w1_a` [out, r], `hada_w1_b` [r, in]; with cores [r, out] and [r, in]) and alpha."""
 
     algorithm = "LoHa"
+    suffixes: ClassVar[frozenset[str]] = frozenset({*_NAMES, "hada_t1", "hada_t2", "alpha", "dora_scale"})
     late = frozenset({"hada_w2_a"})
     hada_w1_a: nn.Parameter
     hada_w1_b: nn.Parameter
@@ -77,7 +80,7 @@ class LoHaLayer(DecomposableLayer):
 
     def __init__(self, tensors: Mapping[str, Tensor], alpha: float, *, magnitudes: Tensor | None = None) -> None:
         super().__init__(magnitudes)
-        for name in ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2"):
+        for name in (*_NAMES, "hada_t1", "hada_t2"):
             self.register_parameter(name, nn.Parameter(tensors[name]) if name in tensors else None)
         self.register_buffer("alpha", torch.tensor(float(alpha)))
         self.scale = float(self.alpha) / self.rank
@@ -92,7 +95,7 @@ class LoHaLayer(DecomposableLayer):
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], base: Base) -> Self:
-        names = ["hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"]
+        names = list(_NAMES)
         if "hada_t1" in tensors or "hada_t2" in tensors:
             names += ["hada_t1", "hada_t2"]
         missing = [name for name in names if name not in tensors]

@@ -118,6 +118,7 @@ class LoKrLayer(DecomposableLayer):
     """
 
     algorithm = "LoKr"
+    suffixes: ClassVar[frozenset[str]] = frozenset({*_NAMES, "alpha", "dora_scale"})
     late = frozenset({"lokr_w2", "lokr_w2_b"})
     lokr_w1: nn.Parameter | None
     lokr_w1_a: nn.Parameter

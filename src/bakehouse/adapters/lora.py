@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, dropout, linear
 
-from bakehouse.adapters.dora import DecomposableLayer, DecomposableSpec, read_magnitudes
+from bakehouse.adapters.dora import DecomposableLayer, DecomposableSpec, read_magnitudes, root
 from bakehouse.adapters.fused import low_rank
 from bakehouse.adapters.layer import (
     Base,
@@ -79,6 +79,9 @@ class LoRALayer(DecomposableLayer):
     """One module's A (`lora_down`), B (`lora_up`), Tucker core (`lora_mid`, where there is one) and alpha."""
 
     algorithm = "LoRA"
+    suffixes: ClassVar[frozenset[str]] = frozenset(
+        {"lora_down.weight", "lora_up.weight", "lora_mid.weight", "alpha", "dora_scale"}
+    )
     cheap_lengths = True
     late = frozenset({"lora_up.weight"})
     alpha: Tensor
@@ -175,7 +178,7 @@ class LoRALayer(DecomposableLayer):
         weight = weight.flatten(1)
         alone: Tensor = torch.linalg.vector_norm(weight, dim=1)
         mixed = up * (2 * weight @ rows.mT + up @ (rows @ rows.mT))
-        return (alone.square() + mixed.sum(1)).clamp_min(torch.finfo(torch.float32).tiny).sqrt()
+        return root(alone.square() + mixed.sum(1))
 
     def plain_way(self, base: Base, x: Tensor) -> Way:
         # In single precision ΔW can stand in the weight, where it costs next to nothing once there are some rows.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ class NormLayer(AdapterLayer):
     """One group or layer norm's `w_norm` and `b_norm` [channels]."""
 
     algorithm = "norm layers"
+    suffixes: ClassVar[frozenset[str]] = frozenset({"w_norm", "b_norm"})
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()
@@ -50,7 +51,8 @@ class NormLayer(AdapterLayer):
         return self.w_norm
 
     def bias_delta(self, bias: Tensor | None) -> Tensor | None:
-        return self.b_norm
+        beside = super().bias_delta(bias)
+        return self.b_norm if beside is None else beside if self.b_norm is None else self.b_norm + beside
 
     def multiplicands(self) -> list[nn.Parameter]:
         return [self.w_norm]

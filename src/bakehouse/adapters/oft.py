@@ -140,6 +140,8 @@ class _Cayley(torch.autograd.Function):
 class RotationLayer(AdapterLayer):
     """What OFT and BOFT share: `oft_blocks` are P, `alpha` is the constraint, `rescale` [out, 1...] is optional."""
 
+    suffixes: ClassVar[frozenset[str]] = frozenset({"oft_blocks", "alpha", "rescale"})
+
     alpha: Tensor
 
     def __init__(

@@ -22,6 +22,7 @@ Prediction = Annotated[
     Literal["epsilon", "v_prediction"] | None,
     typer.Option(help="What the base's UNet says, where its files tell nothing or the wrong thing."),
 ]
+Precision = Literal["auto", "fp32", "fp16", "bf16"]
 Side = Annotated[int | None, typer.Option(help="In pixels. Left out: the model's own.")]
 
 
@@ -41,17 +42,16 @@ class Drawing:
     width: Side = None
     height: Side = None
     batch: Annotated[int | None, typer.Option(help="Pictures at once; never changes a picture.")] = None
+    precision: Annotated[
+        Precision, typer.Option(help="Of the arithmetic. auto: fp16 or what was trained in on a GPU, fp32 on a CPU.")
+    ] = "auto"
     adapter: Annotated[
         list[str] | None,
         typer.Option(metavar="FILE[:WEIGHT]", help="One more adapter: a file, a run or a name. May come again."),
     ] = None
 
     def request(self, prompt: str, **more: Any) -> Request:
-        """What a studio is asked for; `more` are its other fields.
-
-        Raises:
-            Problems: values that no model could mean, all of them at once.
-        """
+        """What a studio is asked for; `more` are its other fields. Raises `Problems` where no model could mean it."""
         from bakehouse.generate import Request
 
         return Request(

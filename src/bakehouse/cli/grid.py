@@ -37,6 +37,7 @@ def grid(
     request = how.request(subject_of(source.run) if prompt is None else prompt, seed=seed)
     folder = out or Path("grids") / source.title
     more = more_adapters(source, how.adapter)
-    events = show(make_grid(source, x, y, request, folder, batch=how.batch, adapters=more), json=json, quiet=quiet)
+    making = make_grid(source, x, y, request, folder, batch=how.batch, adapters=more, dtype=how.precision)
+    events = show(making, json=json, quiet=quiet)
     if not json:
         print(*(event.path for event in events if isinstance(event, Drawn)))

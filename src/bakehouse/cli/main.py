@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import Annotated
@@ -32,6 +33,9 @@ def bakehouse(
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs one command and exits: 0 done, 1 the work failed, 2 the words were wrong, 130 stopped by hand."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files need not be text that can be shown
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words or os.environ.get("BAKEHOUSE_DEBUG", "") not in ("", "0")
     try:

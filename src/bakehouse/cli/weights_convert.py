@@ -17,6 +17,7 @@ def convert(
     alpha: Annotated[str, typer.Option(help="keep it, or bake it into the weights.")] = "keep",
     unet_names: Annotated[str, typer.Option(help="kohya's UNet names: auto, blocks or diffusers.")] = "auto",
     dtype: Dtype = None,
+    drop: Annotated[list[str] | None, typer.Option(metavar="PATTERN", help="Leave tensors out: bundle_emb.*")] = None,
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
     json: Json = False,
@@ -34,6 +35,7 @@ def convert(
             base = convert_base(source, out, dtype=dtype, dry_run=dry_run, overwrite=overwrite, tell=tell)
             print_result(base, json=json)
             return
-        settings = Convert.parse({"to": to, "alpha": alpha, "unet_names": unet_names, "dtype": dtype}, source="convert")
+        names = {"to": to, "alpha": alpha, "unet_names": unet_names, "dtype": dtype, "drop": drop or ()}
+        settings = Convert.parse(names, source="convert")
         result = convert_adapter(source, out, settings, dry_run=dry_run, overwrite=overwrite, tell=tell)
     print_result(result, json=json)

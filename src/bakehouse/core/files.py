@@ -18,7 +18,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from bakehouse.core.errors import BakehouseError
+from bakehouse.core.errors import BakehouseError, UsageError
 
 _CHUNK = 1 << 20
 
@@ -192,13 +192,32 @@ def write_bytes(target: Path, data: bytes) -> Path:
 
 
 def write_text(target: Path, text: str) -> Path:
-    """Writes `text` as UTF-8 atomically and returns `target`."""
-    return write_bytes(target, text.encode("utf-8"))
+    """Writes `text` as UTF-8 atomically and returns `target`.
+
+    Raises:
+        UsageError: it holds the name of a file that is not valid UTF-8, which no text file can keep.
+    """
+    try:
+        return write_bytes(target, text.encode("utf-8"))
+    except UnicodeEncodeError as e:
+        near = text[max(0, e.start - 40) : e.end + 20].encode("utf-8", "backslashreplace").decode().split("\n")
+        part = max(near, key=lambda line: "\\udc" in line)
+        raise UsageError(
+            f"{target} cannot be written: a name in it is not valid UTF-8: {part.strip()}",
+            hint="rename that file or folder",
+        ) from e
+
+
+def write_html(target: Path, text: str) -> Path:
+    """Writes a page for people atomically and returns `target`; bytes of names that are not UTF-8 become escapes."""
+    return write_bytes(target, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(target: Path, value: Any) -> Path:
     """Writes `value` as indented JSON atomically and returns `target`."""
-    return write_text(target, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    # What is not UTF-8 in a file's name becomes an escape that JSON reads back as the same name.
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    return write_bytes(target, text.encode("utf-8", "backslashreplace"))
 
 
 def read_json(path: Path) -> Any:

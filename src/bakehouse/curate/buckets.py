@@ -16,7 +16,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 from pydantic import Field
 
-from bakehouse.core.files import write_text
+from bakehouse.core.files import write_html
 from bakehouse.core.spec import Spec
 from bakehouse.core.threads import threads
 from bakehouse.core.words import counted
@@ -119,7 +119,7 @@ def write_page(
     told = "".join(f"<li>{escape(warning)}</li>" for warning in verb.warnings(fits))
     template = resources.files("bakehouse.curate").joinpath("buckets.html").read_text("utf-8")
     title = f"Buckets of {images.root.resolve().name} at {verb.buckets.resolution} pixels"
-    return write_text(
+    return write_html(
         page,
         template.replace("{{title}}", escape(title))
         .replace("{{warnings}}", told)

@@ -61,7 +61,7 @@ def _listing(folder: Path, mtime: int) -> dict[str, list[Path]]:
     del mtime
     found: dict[str, list[Path]] = defaultdict(list)
     for path in sorted(folder.iterdir()):
-        if not path.name.startswith("."):
+        if not path.name.startswith(".") and (path.is_file() or path.is_symlink()):
             found[_key(path.stem)].append(path)
     return found
 

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from bakehouse.core.errors import BakehouseError
-from bakehouse.core.files import write_text
+from bakehouse.core.files import write_html
 from bakehouse.core.threads import threads
 from bakehouse.core.words import counted
 from bakehouse.curate.edits import Edit, Move, Proposal, Remove, Write
@@ -67,7 +67,7 @@ def write_preview(
     title = f"{verb}: {images.root.resolve().name}"
     summary = f"{counted(len(proposals), 'proposal')} for {counted(len(images), 'image')}. Nothing was changed."
     text = _PAGE.format(title=escape(title), summary=escape(summary), sections="\n".join(sections))
-    return write_text(page, text)
+    return write_html(page, text)
 
 
 def _head(proposal: Proposal) -> str:

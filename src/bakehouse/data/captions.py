@@ -8,11 +8,11 @@ import math
 import random
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -28,7 +28,7 @@ class CaptionFile:
     """The captions of one file, as they stand there."""
 
     lines: tuple[str, ...]
-    """One caption a line, without the white space around it; blank lines are left out."""
+    """One caption a line, without white space around it and without blank ones; one tag a line is one caption."""
     encoding: str
     """As `bytes.decode` takes it."""
     notes: tuple[str, ...] = ()
@@ -41,7 +41,8 @@ class CaptionFile:
 def read_caption(path: Path | str) -> CaptionFile:
     """Reads a caption file; never changes it.
 
-    `.json` gives `caption` and `tags` (kohya), or `text` or `prompt`; anything else is text, one caption a line.
+    `.json` gives `caption` and `tags` (kohya), or `text` or `prompt`; anything else is text, one caption a line. Text
+    with one tag a line, as gallery-dl writes it, is one caption (see `line_form`).
 
     Raises:
         BakehouseError: the file cannot be read.
@@ -153,18 +154,61 @@ def _is_japanese(c: str) -> bool:
     return "\u3000" <= c <= "\u30ff" or "\u4e00" <= c <= "\u9fff" or "\uff01" <= c <= "\uff60"
 
 
+LineForm = Literal["tags", "captions", "either"]
+
+_LINE_END = re.compile(r"\r\n|\n|\r")
+"""Only newlines separate lines (not U+2028 and its kin)."""
+_TAG_WORDS = 4
+"""Words of the longest tag that stands on a line by itself."""
+_PROSE_WORDS = frozenset({"a", "an", "the", "of", "with", "in", "on", "and", "is", "at"})
+_TAG_MARK = re.compile(r"\w_\w|^\w+:\w")
+"""An underscore between letters or a namespace (`artist:name`): only tags have these."""
+
+
+def line_form(lines: Sequence[str]) -> LineForm:
+    """Whether several lines of a file are one tag each or captions of their own; `either` cannot be told.
+
+    Tags are short, without commas, full stops and articles. Four such lines are tags, as are three single words, and
+    any number where one has an underscore or a namespace.
+    """
+    if len(lines) < 2 or not all(map(_may_be_tag, lines)):
+        return "captions"
+    words = max(len(line.split()) for line in lines)
+    certain = len(lines) > 3 or (len(lines) == 3 and words == 1) or any(map(_TAG_MARK.search, lines))
+    return "tags" if certain else "either"
+
+
+def joined_lines(lines: Sequence[str]) -> tuple[str, ...]:
+    """The captions of a text file's lines, none of them blank: each line is one, or all are the tags of one."""
+    return (", ".join(lines),) if line_form(lines) == "tags" else tuple(lines)
+
+
+def _may_be_tag(line: str) -> bool:
+    words = line.split()
+    ends = line.endswith((".", ";", "!", "?")) and any(map(str.isalnum, line))  # `:d` and `...` are tags
+    return "," not in line and len(words) <= _TAG_WORDS and not ends and not is_prose(words)
+
+
+def is_prose(words: Iterable[str]) -> bool:
+    """Whether words stand among them that sentences have and short tags do not."""
+    return not _PROSE_WORDS.isdisjoint(map(str.lower, words))
+
+
 def _from_text(text: str) -> tuple[tuple[str, ...], list[str]]:
-    """Lines of a text file, and notes about their form. Only newlines separate (not U+2028 and its kin)."""
-    raw = re.split(r"\r\n|\n|\r", text)
+    """Captions of a text file, and notes about their form."""
+    raw = _LINE_END.split(text)
     lines = tuple(stripped for line in raw if (stripped := line.strip()))
     notes = []
-    if len(lines) > 1:
-        notes.append(f"it has {len(lines)} lines; each is a caption of its own")
-        if len(lines) > 3 and all("," not in line and len(line.split()) <= 3 for line in lines):
-            notes.append("it looks like one tag a line; join the lines with commas to make them one caption")
+    match line_form(lines):
+        case "tags":
+            notes.append(f"it has one tag a line: its {len(lines)} lines are read as one caption")
+        case "either":
+            notes.append(f"its {len(lines)} lines are read as captions of their own; if they are tags, join them")
+        case "captions" if len(lines) > 1:
+            notes.append(f"it has {len(lines)} lines; each is a caption of its own")
     if lines and not raw[0].strip():
         notes.append("its first line is blank; other trainers read only that one")
-    return lines, notes
+    return joined_lines(lines), notes
 
 
 def _from_json(text: str) -> tuple[tuple[str, ...], list[str]]:
@@ -204,6 +248,8 @@ def _look_at(lines: Sequence[str]) -> list[str]:
         notes.append("it has NUL characters")
     if "\u00a0" in text or "\u3000" in text:
         notes.append("it has no-break or ideographic spaces")
+    if any(c in text for c in "\u00ad\u200b\u2060\ufeff"):
+        notes.append("it has characters without width, which split the words that they stand in")
     if "\ufffd" in text:
         notes.append("it has U+FFFD: another program has already lost characters here")
     if text != unicodedata.normalize("NFC", text):

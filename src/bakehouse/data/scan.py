@@ -18,6 +18,7 @@ from bakehouse.data.captions import CAPTION_EXTENSIONS, read_caption
 from bakehouse.data.images import EXTENSIONS, FOREIGN, ImageError, ImageInfo, probe, sniff
 from bakehouse.data.records import ImageRecord, ImageSet, Skipped
 
+NO_FILE = "it is a pipe, a socket or a device, not a file"
 MASK_FOLDERS = ("mask", "masks")
 MASK_ENDINGS = ("-masklabel", ".mask")
 
@@ -63,6 +64,8 @@ def scan(
     extensions = _extensions(caption_extension)
     records, skipped = [], [Skipped(path, "the link leads nowhere") for path in found.broken]
     skipped += [Skipped(path, FOREIGN[path.suffix.lower()]) for path in found.foreign]
+    named = (*EXTENSIONS, *CAPTION_EXTENSIONS)
+    skipped += [Skipped(path, NO_FILE) for path in found.special if path.suffix.lower() in named]
     claimed = set(found.images)
     for path in [*found.images, *found.unnamed]:
         info = infos[path]
@@ -115,6 +118,8 @@ class Found:
     broken: list[Path] = field(default_factory=list)
     foreign: list[Path] = field(default_factory=list)
     """Images of a sort that cannot be read."""
+    special: list[Path] = field(default_factory=list)
+    """Pipes, sockets and devices with the name of an image or a caption: reading one may never end."""
     others: list[Path] = field(default_factory=list)
     stray_masks: list[Path] = field(default_factory=list)
     caption_notes: dict[str, list[Path]] = field(default_factory=lambda: defaultdict(list))
@@ -138,9 +143,12 @@ def collect(root: Path, recursive: bool = True) -> Found:
     masks: list[Path] = []
     for home, path in _walk(root, recursive):
         ending = path.suffix.lower()
-        if ending in CAPTION_EXTENSIONS:
+        exists = path.exists()
+        if exists and not path.is_file():
+            found.special.append(path)
+        elif ending in CAPTION_EXTENSIONS:
             found.captions[home, nfc(path.name).lower()] = path
-        elif not path.exists():
+        elif not exists:
             if ending in EXTENSIONS:
                 found.broken.append(path)
         elif ending in FOREIGN:
@@ -154,7 +162,7 @@ def collect(root: Path, recursive: bool = True) -> Found:
             found.images.append(path)
     if not recursive:
         inside = sorted(p for p in root.iterdir() if p.name.lower() in MASK_FOLDERS and p.is_dir())
-        masks += [path for folder in inside for _, path in _walk(folder, recursive=False)]
+        masks += [path for folder in inside for _, path in _walk(folder, recursive=False) if path.is_file()]
     _match_masks(found, masks, root)
     return found
 
@@ -226,7 +234,11 @@ def _masks_beside(root: Path) -> Iterable[Path]:
     for name in MASK_FOLDERS:
         folder = root.absolute().parent / name
         if root.name.lower() not in MASK_FOLDERS and folder.is_dir():
-            yield from (path for _, path in _walk(folder, recursive=False) if path.suffix.lower() in EXTENSIONS)
+            yield from (
+                path
+                for _, path in _walk(folder, recursive=False)
+                if path.suffix.lower() in EXTENSIONS and path.is_file()
+            )
 
 
 def stem_of(path: Path) -> str:

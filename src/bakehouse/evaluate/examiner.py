@@ -21,7 +21,7 @@ from bakehouse.evaluate.prompts import Ask
 from bakehouse.evaluate.scores import Cell
 from bakehouse.families.fingerprint import files_fingerprint
 from bakehouse.recipe.recipe import Recipe
-from bakehouse.recipe.sample_prompt import SamplePrompt
+from bakehouse.recipe.sample_prompt import SamplePrompt, drawable
 from bakehouse.recipe.stop import StopSpec
 
 
@@ -46,7 +46,7 @@ class LivePainter:
 
     def paint(self, shot: Shot, asks: Sequence[Ask], look: Look) -> Iterator[Image.Image]:
         assert self.draw is not None
-        side = look.size or self.recipe.buckets.resolution
+        side = drawable(look.size or self.recipe.buckets.resolution)
         wanted = [
             SamplePrompt(ask.prompt, "", side, side, ask.seed, look.guidance, look.steps, look.sampler) for ask in asks
         ]

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from bakehouse.core.events import Step
-from bakehouse.core.files import atomic_path, write_text
+from bakehouse.core.files import atomic_path, write_html
 from bakehouse.core.run import Run
 from bakehouse.core.words import counted
 from bakehouse.data.images import open_image
@@ -69,7 +69,7 @@ def write_report(report: Report, run: Run) -> Path:
         BakehouseError: a picture is gone, or the disk is full.
     """
     write_grid(report)
-    return write_text(report.html, make_page(report, run))
+    return write_html(report.html, make_page(report, run))
 
 
 def make_page(report: Report, run: Run) -> str:

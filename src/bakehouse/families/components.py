@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import read_json
+from bakehouse.core.finite import count_not_finite, not_finite
 
 Config = dict[str, Any]
 
@@ -111,20 +112,42 @@ def fill(
         release: called now and then while tensors are cast, so that what was read of their file can be let go.
 
     Raises:
-        BakehouseError: a name is missing or too many, or a shape differs; says which.
+        BakehouseError: a name is missing or too many, a shape differs, or a weight is NaN or infinite; says which.
     """
     _check_fit(module.state_dict(), tensors, type(module).__name__, source)
     state, cast = {}, 0
     for name, tensor in tensors.items():
         state[name] = tensor.to(device, dtype) if tensor.is_floating_point() else tensor.to(device)
+        _check_numbers(name, tensor, state[name], source)
         cast += tensor.nbytes if state[name] is not tensor else 0
         if release is not None and cast > _CAST_AT_ONCE:
             release()
             cast = 0
-    if release is not None:
+    if release is not None and cast:
         release()
     module.load_state_dict(state, strict=True, assign=True)
     _fill_buffers(module, device)
+
+
+def _check_numbers(name: str, tensor: Tensor, placed: Tensor, source: str) -> None:
+    """Looks for NaN and infinity where it costs least: on the device, or in the smaller of two types.
+
+    Raises:
+        BakehouseError: the file holds some, or a weight does not fit the type that is computed in.
+    """
+    there = placed.device != tensor.device or placed.element_size() < tensor.element_size()
+    if not (count := count_not_finite(placed if there else tensor)):
+        return
+    if count_not_finite(tensor):
+        raise BakehouseError(
+            not_finite(source, name, count, tensor.numel()),
+            hint="nothing can be drawn or trained with it: fetch the file again, or take another file of this model",
+        )
+    short = str(placed.dtype).removeprefix("torch.")
+    raise BakehouseError(
+        f"{source}: {name} does not fit into {short}: {count} of {tensor.numel()} numbers are too large",
+        hint="compute in bf16 or fp32 (--precision, or train.precision in a recipe)",
+    )
 
 
 _CAST_AT_ONCE = 32 << 20

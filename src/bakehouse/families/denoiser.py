@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from bakehouse.core.files import sha256_bytes
 from bakehouse.families.schedule import NoiseSchedule
 
 
@@ -130,6 +131,10 @@ class Denoiser(nn.Module, ABC):
     @abstractmethod
     def fingerprint(self) -> str:
         """sha256 over the weights: the key of every cache that depends on the model."""
+
+    def drawing_facts(self) -> tuple[object, ...]:
+        """What decides a picture and stands in no weight: how the schedule runs, and what an empty prompt means."""
+        return self.schedule.prediction, sha256_bytes(self.schedule.alphas_cumprod.numpy().tobytes())
 
     @property
     def origin(self) -> Mapping[str, str]:

@@ -107,7 +107,9 @@ def identify(shapes: Shapes) -> FileKind:
 
 
 _ADAPTER_MARKS = ("lora_down", "lora_up", "lora_A", "lora_B", "lora.up", "lora.down", "_lora.", "lora_linear_layer",
-                  "hada_w1", "lokr_w1", "oft_blocks", "dora_scale", "on_input")  # fmt: skip
+                  "hada_w1", "lokr_w1", "oft_blocks", "dora_scale", "on_input",
+                  "oft_R.", "boft_R", "ia3_l")  # fmt: skip
+_ADAPTER_STARTS = ("lora_unet_", "lora_te_", "lora_te1_", "lora_te2_", "lycoris_", "oft_unet_", "base_model.model.")
 
 _ADAPTER_FAMILIES = (
     (re.compile(r"^(?:lora_te2_|text_encoder_2\.|text_encoders\.clip_g\.)"), "sdxl"),
@@ -124,7 +126,7 @@ _CONTEXT = re.compile(r"attn2[._]to_k\b.*(?:down|lora_A|hada_w1_b)|attn2_to_k\.(
 
 
 def _adapter(shapes: Shapes) -> FileKind | None:
-    mark = next((k for k in shapes if any(m in k for m in _ADAPTER_MARKS)), None)
+    mark = next((k for k in shapes if k.startswith(_ADAPTER_STARTS) or any(m in k for m in _ADAPTER_MARKS)), None)
     if mark is None:
         return None
     for telling, family in _ADAPTER_FAMILIES:

@@ -7,7 +7,7 @@ encoder is the exception that the rules know of: its attention keeps queries, ke
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -94,6 +94,29 @@ def _vae_name(name: str, top: int) -> str:
         module, _, leaf = rest.rpartition(".")
         return f"{head}.mid.attn_1.{_VAE_ATTENTION[module]}.{leaf}"
     return name
+
+
+_VAE_SPELLINGS: Mapping[str, tuple[str, ...]] = {
+    "q": ("to_q", "to_to_q", "query"),
+    "k": ("to_k", "to_to_k", "key"),
+    "v": ("to_v", "to_to_v", "value"),
+    "proj_out": ("to_out.0", "to_to_out.0", "proj_attn"),
+}
+"""What conversion scripts of several years have left in single files for the VAE's attention."""
+
+
+def spelled_vae_name(name: str, there: Collection[str]) -> str:
+    """A single-file VAE name as the file at hand spells it; the usual one where it has none of the spellings.
+
+    Args:
+        name: with its prefix; `there` are the file's names.
+    """
+    head, attention, rest = name.partition(".mid.attn_1.")
+    module, _, leaf = rest.rpartition(".")
+    if not attention or name in there or module not in _VAE_SPELLINGS:
+        return name
+    spelled = (f"{head}{attention}{other}.{leaf}" for other in _VAE_SPELLINGS[module])
+    return next((other for other in spelled if other in there), name)
 
 
 _OPEN_CLIP_ENDS = {

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bakehouse.core.errors import UsageError, did_you_mean
+from bakehouse.families.components import quiet
 from bakehouse.families.denoiser import Conditioning, Denoiser
 from bakehouse.families.schedule import NoiseSchedule
 
@@ -172,8 +173,7 @@ def sample(
     count = len(noise)
     generators = _generators_behind(seeds if seeds is not None else range(count), noise.shape[1:])
     scheduler = make_scheduler(denoiser.schedule, sampler)
-    with _numpy_2_quiet():
-        scheduler.set_timesteps(steps, device=denoiser.device)
+    _set_steps(scheduler, steps, denoiser.device)
     extra = {"generator": generators} if _takes_generator(scheduler) else {}
     both = _both(cond, uncond, count) if guided and uncond is not None else cond
     latents: Tensor = noise.to(denoiser.device, torch.float32) * scheduler.init_noise_sigma
@@ -189,6 +189,18 @@ def sample(
         if on_step is not None:
             on_step(i + 1, total, latents)
     return latents
+
+
+def _set_steps(scheduler: Any, steps: int, device: torch.device) -> None:
+    more: dict[str, int] = {}
+    if "original_inference_steps" in scheduler.config:  # LCM picks its steps out of so many, which diffusers sets to 50
+        more["original_inference_steps"] = max(steps, scheduler.config.original_inference_steps)
+    # Its advice on odd numbers of steps is not for whoever waits for a picture.
+    with _numpy_2_quiet(), quiet("diffusers"):
+        scheduler.set_timesteps(steps, device=device, **more)
+    if hasattr(scheduler, "set_begin_index"):
+        # Otherwise the first step is looked for by its timestep, which close steps share near pure noise.
+        scheduler.set_begin_index(0)
 
 
 def _both(cond: Conditioning, uncond: Conditioning, count: int) -> Conditioning:

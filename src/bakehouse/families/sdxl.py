@@ -32,6 +32,9 @@ class SDXL(StableDiffusion):
         super().__init__(**parts)
         self.zero_negative = zero_negative
 
+    def drawing_facts(self) -> tuple[object, ...]:
+        return *super().drawing_facts(), self.zero_negative
+
     @classmethod
     def vae_dtype(cls, config: Mapping[str, Any], dtype: torch.dtype) -> torch.dtype:
         """SDXL's own autoencoder overflows in fp16 and says so in its settings; it is then kept in fp32."""

@@ -6,7 +6,7 @@ Layouts: CompVis for SD 1.x and 2.x, SGM for SDXL. How many levels, how wide, ho
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from bakehouse.families.components import (
 )
 from bakehouse.families.evidence import V_PRED, ZTSNR, find_evidence
 from bakehouse.families.identify import UNET, VAE, Header, identify, read_header
-from bakehouse.families.layout import from_open_clip, to_open_clip, unet_names, vae_names
+from bakehouse.families.layout import from_open_clip, spelled_vae_name, to_open_clip, unet_names, vae_names
 from bakehouse.families.mapped import Weights, read_weights
 from bakehouse.families.schedule import PredictionType
 from bakehouse.families.shapes import (
@@ -133,9 +133,35 @@ def _read(
 
 
 def skeletons(configs: Configs) -> dict[str, nn.Module]:
-    """Every network on the meta device, by diffusers' part."""
+    """Every network on the meta device, by diffusers' part.
+
+    Raises:
+        BakehouseError: no network can be built of these widths: the file is none of these families', and does not say
+            how its model is built.
+    """
+    for part, (widths, of) in _divisors(configs).items():
+        if any(width % of for width in widths):
+            raise BakehouseError(
+                f"the {part} in the file is {', '.join(map(str, widths))} wide, and in Stable Diffusion widths are "
+                f"multiples of {of}; the file's header does not say how this model is built",
+                hint="name its diffusers folder, or a single file that bakehouse made of that",
+            )
     text = {part: build_text_encoder(config, pooled=part == "text_encoder_2") for part, config in configs.text.items()}
     return {"unet": build_unet(configs.unet), "vae": build_vae(configs.vae), **text}
+
+
+_GROUPS = 32
+"""Groups of the norms in UNets and VAEs, where nothing says another number."""
+
+
+def _divisors(configs: Configs) -> dict[str, tuple[list[int], int]]:
+    """Each network's widths, and what they must be multiples of: its norms' groups, its heads."""
+    found = {
+        name: (list(config["block_out_channels"]), int(config.get("norm_num_groups") or _GROUPS))
+        for name, config in (("UNet", configs.unet), ("VAE", configs.vae))
+    }
+    text = {part: ([int(c["hidden_size"])], int(c["num_attention_heads"])) for part, c in configs.text.items()}
+    return {**found, **text}
 
 
 def split(tensors: Mapping[str, Tensor], configs: Configs) -> tuple[dict[str, dict[str, Tensor]], set[str]]:
@@ -146,11 +172,11 @@ def split(tensors: Mapping[str, Tensor], configs: Configs) -> tuple[dict[str, di
     """
     nets = skeletons(configs)
     names = {
-        "unet": (UNET, unet_names(configs.unet, list(nets["unet"].state_dict()))),
-        "vae": (VAE, vae_names(configs.vae, list(nets["vae"].state_dict()))),
+        "unet": {h: UNET + t for h, t in unet_names(configs.unet, list(nets["unet"].state_dict())).items()},
+        "vae": _vae_names_in(tensors, VAE, configs.vae, list(nets["vae"].state_dict())),
     }
-    states = {part: _pick(tensors, prefix, found) for part, (prefix, found) in names.items()}
-    used = {prefix + name for prefix, found in names.values() for name in found.values()}
+    states = {part: _pick(tensors, found) for part, found in names.items()}
+    used = {name for found in names.values() for name in found.values()}
     wanted = {name: t.shape for name, t in nets["vae"].state_dict().items()}
     states["vae"] = {name: _reshaped(t, wanted[name]) for name, t in states["vae"].items()}
     for prefix, (part, config) in zip(text_prefixes(configs.family), configs.text.items(), strict=True):
@@ -174,15 +200,19 @@ def split_vae(tensors: Mapping[str, Tensor], config: Config) -> dict[str, Tensor
     """The same for a file that holds an autoencoder alone, with or without the single file's prefix."""
     wanted = {name: t.shape for name, t in build_vae(config).state_dict().items()}
     prefix = VAE if any(k.startswith(VAE) for k in tensors) else ""
-    found = _pick(tensors, prefix, vae_names(config, list(wanted)))
+    found = _pick(tensors, _vae_names_in(tensors, prefix, config, list(wanted)))
     return {name: _reshaped(t, wanted[name]) for name, t in found.items()}
 
 
-def _pick(tensors: Mapping[str, Tensor], prefix: str, names: Mapping[str, str]) -> dict[str, Tensor]:
-    missing = [prefix + there for there in names.values() if prefix + there not in tensors]
+def _vae_names_in(tensors: Mapping[str, Tensor], prefix: str, config: Config, names: Sequence[str]) -> dict[str, str]:
+    return {h: spelled_vae_name(prefix + there, tensors.keys()) for h, there in vae_names(config, names).items()}
+
+
+def _pick(tensors: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, Tensor]:
+    missing = [there for there in names.values() if there not in tensors]
     if missing:
         raise BakehouseError(f"the file lacks {len(missing)} weights: {', '.join(missing[:4])}")
-    return {here: tensors[prefix + there] for here, there in names.items()}
+    return {here: tensors[there] for here, there in names.items()}
 
 
 def _reshaped(tensor: Tensor, shape: torch.Size) -> Tensor:

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from bakehouse.core.errors import UsageError
 
+CHUNK_TOKENS = 75
+"""Tokens that one pass of a CLIP text encoder reads, without the begin and end marks."""
 MOST_CHUNKS = 3
 
 

@@ -139,7 +139,7 @@ def make_grid(
     request = replace(request, seed=1 if request.seed == RANDOM_SEED else request.seed)
     axes = _as_axis(x, source, request), _as_axis(y, source, request)
     out = Path(out)
-    table = _places(axes, source, _beside(model, opening), request, out / CELLS)
+    table = _places(axes, source, _beside(model, opening), request, out / CELLS, _arithmetic(model, opening))
     flat = {place.path: place for row in table for place in row}
     missing = [place for place in flat.values() if not place.path.is_file()]
 
@@ -194,6 +194,13 @@ def _beside(model: Studio | Source | str | Path, opening: dict[str, Any]) -> lis
     return list(model.adapters[len(model.source.adapters) :])
 
 
+def _arithmetic(model: Studio | Source | str | Path, opening: dict[str, Any]) -> str:
+    """The precision that was asked for; an open studio has one."""
+    if isinstance(model, Source | str | Path):
+        return str(opening.get("dtype", "auto")).removeprefix("torch.")
+    return str(model.denoiser.dtype).removeprefix("torch.")
+
+
 def _as_axis(axis: Axis | str | None, source: Source, request: Request) -> Axis:
     if isinstance(axis, str):
         return parse_axis(axis, source, request) if axis else _NOTHING
@@ -201,7 +208,12 @@ def _as_axis(axis: Axis | str | None, source: Source, request: Request) -> Axis:
 
 
 def _places(
-    axes: tuple[Axis, Axis], source: Source, beside: Sequence[tuple[Path, float]], request: Request, folder: Path
+    axes: tuple[Axis, Axis],
+    source: Source,
+    beside: Sequence[tuple[Path, float]],
+    request: Request,
+    folder: Path,
+    arithmetic: str = "auto",
 ) -> list[list[_Place]]:
     """Every cell, row by row, with its file.
 
@@ -227,7 +239,7 @@ def _places(
                 source if cell.weights is None else swapped(source, cell.weights), cell, beside
             )
         fields = {**dataclasses.asdict(cell.request), "sampler": cell.request.sampler.lower()}
-        return _Place(cell, folder / f"{key_of(keys[cell.weights], cell.weight, fields)[:32]}.png")
+        return _Place(cell, folder / f"{key_of(keys[cell.weights], cell.weight, fields, arithmetic)[:32]}.png")
 
     return [[place(column, row) for column in range(len(x.values))] for row in range(len(y.values))]
 
@@ -239,7 +251,8 @@ def _weights_key(source: Source, cell: Cell, beside: Sequence[tuple[Path, float]
             f"{source.title} has no adapter, so there is no weight to vary", hint="name a run or an adapter's file"
         )
     adapters = [(tensor_hash(path), weight) for path, weight in (*source.adapters, *beside)]
-    return [_base_key(source.base), _base_key(source.vae or ""), source.clip_skip, adapters]
+    schedule = source.prediction, source.zero_terminal_snr
+    return [_base_key(source.base), _base_key(source.vae or ""), schedule, source.clip_skip, adapters]
 
 
 def _base_key(ref: str) -> object:

@@ -3,6 +3,11 @@
 a cat <lora:zwx:0.8>
 Negative prompt: blurry
 Steps: 20, Sampler: DPM++ 2M, CFG scale: 7, Seed: 1, Size: 512x512, Model hash: 6ce0161689, Model: sd15, Version: ...
+
+Reading follows `parse_generation_parameters` of A1111 1.10 (modules/infotext_utils.py), and finds the settings also
+where that loses them: before lines of extensions, and around line breaks that nobody escaped. A prompt that this form
+cannot hold (it has a line `Negative prompt: ...`, or spaces at its ends) is written as a setting as well, as
+`Prompt: "..."`: settings are read last, so A1111 takes the prompt from there.
 """
 
 from __future__ import annotations
@@ -22,8 +27,14 @@ from bakehouse.core.files import atomic_path
 CHUNK = "parameters"
 """The PNG text chunk that webuis read."""
 
-_NEGATIVE = "Negative prompt:"
+_PROMPT, _NEGATIVE = "Prompt", "Negative prompt"
+_LEAST = 3
+"""Pairs that make a line one of settings."""
 _PAIR = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
+_PAIR_OVER_LINES = re.compile(r'\s*(\w[\w \-/]+):[^\S\n]*("(?:\\.|[^\\"])+"|[^,\n]*)(,|\n|$)', re.DOTALL)
+_BEGINS = re.compile(r"\s*Steps: *\d")
+_BEHIND = re.compile(r"\s*(\w[\w \-/]+):\s*(.*)")
+_SIZE = re.compile(r"\d+x\d+\n?")
 _NETWORK = re.compile(r"\s*<(?:lora|lyco):([^:>]+)(?::([^>]*))?>")
 _EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
 _FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -51,21 +62,33 @@ class Infotext:
     @classmethod
     def parse(cls, text: str) -> Infotext:
         """Reads any text; one without settings is all prompt."""
-        # Not strip(): spaces at the ends of a prompt are the prompt's.
-        text = text.rstrip("\0\n").replace("\r\n", "\n")
-        body, _, last = text.rpartition("\n")
-        pairs = _PAIR.findall(last)
-        if len(pairs) < 3:
-            body, pairs = text, []
-        prompt, negative = _split_negative(body)
-        return cls(prompt, negative, tuple((name, _unquoted(value.strip())) for name, value in pairs))
+        lines, pairs = _split_settings(text.rstrip("\0").strip().split("\n"))
+        prompts = _split_prompts(lines)
+        settings = []
+        for name, raw in pairs:
+            value = _unquoted(raw.strip())
+            if name not in (_PROMPT, _NEGATIVE):
+                settings.append((name, value))
+            elif not _SIZE.fullmatch(value):  # as A1111, which takes such a value for a width and a height
+                prompts[name] = value
+        return cls(prompts[_PROMPT], prompts[_NEGATIVE], tuple(settings))
 
     def __str__(self) -> str:
+        plain = self._written(self.settings)
+        if Infotext.parse(plain) == self:
+            return plain
+        # A size is not read as a prompt from there, and needs nothing of the kind.
+        both = (_PROMPT, self.prompt), (_NEGATIVE, self.negative)
+        again = tuple((name, text) for name, text in both if not _SIZE.fullmatch(text))
+        exact = self.with_settings(dict(again)).settings
+        return self._written((*exact, *(again * _LEAST)[: max(0, _LEAST - len(exact))]))
+
+    def _written(self, settings: Iterable[tuple[str, str]]) -> str:
         lines = [self.prompt]
         if self.negative:
-            lines.append(f"{_NEGATIVE} {self.negative}")
-        if self.settings:
-            lines.append(", ".join(f"{name}: {_quoted(value)}" for name, value in self.settings))
+            lines.append(f"{_NEGATIVE}: {self.negative}")
+        if settings:
+            lines.append(", ".join(f"{name}: {_quoted(value)}" for name, value in settings))
         return "\n".join(lines)
 
     def get(self, name: str, default: str = "") -> str:
@@ -194,14 +217,52 @@ def _decoded(comment: bytes) -> str:
     return body.decode("utf-16-le" if little else "utf-16-be", "surrogatepass" if len(body) % 2 == 0 else "replace")
 
 
-def _split_negative(body: str) -> tuple[str, str]:
-    """The prompt, and what stands behind the first line that begins with `Negative prompt:`."""
-    lines = body.split("\n")
-    at = next((i for i, line in enumerate(lines) if line.startswith(_NEGATIVE)), None)
-    if at is None:
-        return body, ""
-    first = lines[at][len(_NEGATIVE) :].removeprefix(" ")
-    return "\n".join(lines[:at]), "\n".join([first, *lines[at + 1 :]])
+_Pairs = list[tuple[str, str]]
+
+
+def _split_settings(lines: list[str]) -> tuple[list[str], _Pairs]:
+    """The lines before the settings, and the settings as they are written."""
+    *before, last = lines
+    pairs = _PAIR.findall(last)
+    if len(pairs) >= _LEAST:
+        return before, [(name, value) for name, value in pairs if value]
+    for at in reversed(range(len(before))):
+        if _BEGINS.match(lines[at]):
+            pairs = _pairs_over_lines("\n".join(lines[at:]))
+            if len(pairs) >= _LEAST:
+                return lines[:at], pairs
+    return lines, []
+
+
+def _pairs_over_lines(text: str) -> _Pairs:
+    """Settings whose values may hold line breaks, and `Template: ...` and the like in lines behind them."""
+    pairs: _Pairs = []
+    at = 0
+    while found := _PAIR_OVER_LINES.match(text, at):
+        pairs.append((found[1], found[2]))
+        at = found.end()
+        if found[3] != ",":
+            break
+    if len(pairs) < _LEAST:
+        return []
+    behind: _Pairs = []
+    for line in text[at:].split("\n"):
+        if named := _BEHIND.match(line):
+            behind.append((named[1], named[2]))
+        elif behind:
+            behind[-1] = behind[-1][0], f"{behind[-1][1]}\n{line}"
+    return [(name, value) for name, value in (*pairs, *behind) if value]
+
+
+def _split_prompts(lines: Iterable[str]) -> dict[str, str]:
+    """The prompt, and what stands behind the first line that begins with `Negative prompt:`, as A1111 joins them."""
+    found = {_PROMPT: "", _NEGATIVE: ""}
+    which = _PROMPT
+    for line in map(str.strip, lines):
+        if line.startswith(f"{_NEGATIVE}:"):
+            which, line = _NEGATIVE, line.removeprefix(f"{_NEGATIVE}:").strip()
+        found[which] += f"\n{line}" if found[which] else line
+    return found
 
 
 def _shown(value: object) -> str:
@@ -212,7 +273,7 @@ def _shown(value: object) -> str:
 
 def _quoted(value: str) -> str:
     # The webui quotes for the first reason alone; without the others such values would not come back as they were.
-    needed = any(c in value for c in ",\n:") or value != value.strip() or (value[:1] == value[-1:] == '"')
+    needed = any(c in value for c in ",\n:") or value != value.strip() or value.startswith('"') or not value
     return json.dumps(value, ensure_ascii=False) if needed else value
 
 
@@ -220,7 +281,7 @@ def _unquoted(value: str) -> str:
     if len(value) < 2 or value[0] != '"' or value[-1] != '"':
         return value
     try:
-        plain = json.loads(value)
+        plain = json.loads(value, strict=False)
     except json.JSONDecodeError:
         return value
     return plain if isinstance(plain, str) else value

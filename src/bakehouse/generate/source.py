@@ -28,12 +28,13 @@ ALLOWED = (
 )
 HUB_LORA = "pytorch_lora_weights.safetensors"
 """The file by which a folder or Hub repository says that it is an adapter."""
+PEFT_LORA = "adapter_model.safetensors"
+"""The same as PEFT calls it; its settings stand beside it."""
 
 RECIPE_KEY = "bakehouse.recipe"
 """Where adapters of ours keep their recipe, in metadata."""
 
 _HUB_ID = re.compile(r"^[\w][\w.-]*/[\w][\w.-]*$")
-_ADAPTER_STEMS = ("lora_unet_", "lora_te", "lycoris_", "oft_unet_")
 _EPOCH = re.compile(r"-(?:step)?(\d{6,8})$")
 
 
@@ -143,14 +144,19 @@ def _one_adapter(text: str) -> tuple[Path, float]:
     weight = 1.0
     if (path / "recipe.toml").is_file():
         path, weight = _picked(Run(path))
-    elif (path / HUB_LORA).is_file():
-        path = path / HUB_LORA
+    else:
+        path = _inside(path) or path
     if path.is_dir() or path.suffix.lower() != ".safetensors" or not is_adapter(path):
         raise UsageError(
             f"{text} is no adapter" + (": it was trained whole" if path.is_dir() else ""),
             hint="--adapter takes .safetensors files of adapters and runs of them; a whole model goes first",
         )
     return path, weight
+
+
+def _inside(folder: Path) -> Path | None:
+    """The adapter's file in a folder that diffusers or PEFT wrote."""
+    return next((folder / name for name in (HUB_LORA, PEFT_LORA) if (folder / name).is_file()), None)
 
 
 def _check_family(path: Path, base: str) -> None:
@@ -175,14 +181,10 @@ def _check_family(path: Path, base: str) -> None:
 
 
 def notes_on(path: Path) -> list[str]:
-    """What an adapter's file carries that is not read, in words."""
-    from bakehouse.families.identify import read_header
+    """What an adapter's file holds that is not applied, in words."""
+    from bakehouse.adapters.formats import account_of_file
 
-    keys = read_header(path).shapes
-    words = sorted({key.split(".")[1] for key in keys if key.startswith("bundle_emb.") and key.count(".")})
-    if not words:
-        return []
-    return [f"{path.name} carries embeddings, which are not read: {', '.join(words)} are plain words in a prompt"]
+    return [f"{path.name} holds what is not applied: {note}" for note in account_of_file(path).notes]
 
 
 def swapped(source: Source, ref: str | Path) -> Source:
@@ -289,8 +291,9 @@ def _folder(path: Path, base: str | Path | None) -> Source:
         return _with_run(_plain(str(path), base, title=path.resolve().name), path)
     if (path / "recipe.toml").is_file():
         return _run(Run(path), base)
-    if (path / HUB_LORA).is_file():
-        return replace(_file(path / HUB_LORA, base), title=path.resolve().name)
+    inside = _inside(path)
+    if inside is not None:
+        return replace(_file(inside, base), title=path.resolve().name)
     parent = path.resolve().parent
     hint = f"a model is {ALLOWED}"
     if (parent / "recipe.toml").is_file():
@@ -326,11 +329,7 @@ def _file(path: Path, base: str | Path | None) -> Source:
 def _kind(path: Path) -> str:
     from bakehouse.families.identify import identify, read_header
 
-    found = identify(read_header(path).shapes).kind
-    # What only adapters of rarer algorithms hold has no mark of its own; it is told by where the names begin.
-    if found == "unknown" and any(name.startswith(_ADAPTER_STEMS) for name in read_header(path).shapes):
-        return "adapter"
-    return found
+    return identify(read_header(path).shapes).kind
 
 
 def _adapter(path: Path, base: str | Path | None) -> Source:

@@ -11,14 +11,17 @@ from pathlib import Path
 from typing import Literal, Self
 
 import torch
+from PIL import Image
 
 from bakehouse.adapters import Adapter, load_adapter
-from bakehouse.core.errors import BakehouseError, UsageError
+from bakehouse.core.errors import UsageError
 from bakehouse.core.events import Event, Progress, Warned
-from bakehouse.families.denoiser import Conditioning, Denoiser
+from bakehouse.families.denoiser import Denoiser
 from bakehouse.families.fingerprint import file_sha256
 from bakehouse.families.load import load_model
-from bakehouse.families.sampling import find_sampler, initial_noise, sample, to_images
+from bakehouse.families.sampling import find_sampler
+from bakehouse.families.text import CHUNK_TOKENS, MOST_CHUNKS
+from bakehouse.families.text_to_image import Embeddings, ImageSpec, batches, check_size, chunks_for, draw_images
 from bakehouse.generate.infotext import Infotext, lora_hashes, with_networks
 from bakehouse.generate.request import Picture, Request
 from bakehouse.generate.source import Source, resolve, swapped, tensor_hash
@@ -31,9 +34,6 @@ DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 _ROOM = 4 * 512 * 512
 """Pixels in one batch where nothing is said: what 8 GB hold for every family in half precision."""
 _MOST = 16
-_REMEMBERED = 512
-"""Prompt embeddings kept, some 240 KB each for SD 1.x."""
-_CHUNK_TOKENS, _MOST_CHUNKS = 75, 3
 
 
 @dataclass
@@ -55,20 +55,7 @@ class _Job:
     """One picture, every number decided."""
 
     request: Request
-    width: int
-    height: int
-    guidance: float
-    clip_skip: int
-    chunks: int
-
-    @property
-    def kind(self) -> tuple[object, ...]:
-        """Pictures of one kind can share a batch and come out as they would alone.
-
-        The length of the prompt belongs to it: padding a short one would change what it attends to.
-        """
-        r = self.request
-        return self.width, self.height, self.chunks, r.steps, self.guidance, r.guidance_rescale, r.sampler
+    spec: ImageSpec
 
 
 class Studio:
@@ -80,7 +67,7 @@ class Studio:
         self.source = source
         self.title = title or source.title or denoiser.name
         self._on: list[_OnModel] = []
-        self._encoded: dict[object, Conditioning] = {}
+        self._embeddings = Embeddings()
         for path, weight in source.adapters:
             self._put(path, weight, own=True)
 
@@ -147,7 +134,7 @@ class Studio:
         if batch is not None and batch < 1:
             raise UsageError(f"batch = {batch}: at least 1")
         jobs = [self._job(one) for request in requests for one in request.each()]
-        return self._make(list(_batches(jobs, batch)), on_event or _nobody)
+        return self._make(jobs, batch, on_event or _nobody)
 
     @contextlib.contextmanager
     def adapters_at(self, *weights: float) -> Iterator[Studio]:
@@ -214,7 +201,7 @@ class Studio:
     def close(self) -> None:
         """Takes the adapters off and forgets the embeddings; the base is what it was."""
         self._take_off()
-        self._encoded.clear()
+        self._embeddings.clear()
 
     def __enter__(self) -> Self:
         return self
@@ -236,91 +223,58 @@ class Studio:
         Raises:
             UsageError: see `pictures`.
         """
-        native, grain = self.denoiser.native_size, self.denoiser.downscale
+        model, native = self.denoiser, self.denoiser.native_size
         width, height = request.width or native, request.height or native
-        for name, pixels in (("width", width), ("height", height)):
-            if pixels % grain:
-                near = max(grain, round(pixels / grain) * grain)
-                raise UsageError(f"{name} = {pixels}: must be a multiple of {grain}; the nearest is {near}")
+        check_size(model, width, height)
         sampler = find_sampler(request.sampler).label
-        tokens = self.denoiser.token_count([request.prompt, request.negative])
-        chunks = max(1, -(-max(tokens) // _CHUNK_TOKENS))
-        if chunks > _MOST_CHUNKS:
+        tokens, most = model.token_count([request.prompt, request.negative]), CHUNK_TOKENS * MOST_CHUNKS
+        if max(tokens) > most:
             which = "prompt" if tokens[0] == max(tokens) else "negative prompt"
             raise UsageError(
-                f"the {which} has {max(tokens)} tokens: at most {_CHUNK_TOKENS * _MOST_CHUNKS} can be read",
+                f"the {which} has {max(tokens)} tokens: at most {most} can be read",
                 hint=f"shorten it: {request.prompt[:60]!r}...",
             )
         clip_skip = request.clip_skip or self.source.clip_skip
         guidance = self.source.guidance if request.guidance is None else request.guidance
         decided = replace(request, width=width, height=height, sampler=sampler, clip_skip=clip_skip, guidance=guidance)
-        return _Job(decided, width, height, guidance, clip_skip, chunks)
+        spec = ImageSpec(
+            prompt=request.prompt,
+            negative=request.negative,
+            width=width,
+            height=height,
+            seed=request.seed,
+            steps=request.steps,
+            guidance=guidance,
+            guidance_rescale=request.guidance_rescale,
+            sampler=sampler,
+            clip_skip=clip_skip,
+            chunks=chunks_for(model, request.prompt, request.negative),
+        )
+        return _Job(decided, spec)
 
-    def _make(self, groups: list[list[_Job]], on_event: OnEvent) -> Iterator[Picture]:
-        total = sum(group[0].request.steps for group in groups)
-        done = 0
+    def _make(self, jobs: list[_Job], batch: int | None, on_event: OnEvent) -> Iterator[Picture]:
+        groups = list(batches([job.spec for job in jobs], lambda spec: batch or _fitting(spec)))
+        total, done, waiting = sum(group[0].steps for group in groups), 0, iter(jobs)
         for group in groups:
-            meter = functools.partial(_report, on_event, done, group[0].request.steps, total)
-            yield from self._paint(group, meter, on_event)
-            done += group[0].request.steps
+            for image, job in zip(self._draw(group, done, total, on_event), waiting, strict=False):
+                yield Picture(image, job.request, self._infotext(job))
+            done += group[0].steps
 
-    def _paint(self, group: list[_Job], meter: Callable[[int, int], None], on_event: OnEvent) -> list[Picture]:
-        """Makes one batch, in halves where memory is short."""
-        try:
-            return self._paint_at_once(group, meter)
-        except torch.OutOfMemoryError as e:
-            one = group[0]
-            if len(group) == 1:
-                raise BakehouseError(
-                    f"one picture of {one.width}x{one.height} does not fit into the memory of {self.denoiser.device}",
-                    hint="make it smaller, or open the model with dtype fp16",
-                ) from e
-        half = len(group) // 2
-        torch.cuda.empty_cache()
-        on_event(Warned(message=f"{len(group)} pictures at once do not fit into memory; {half} are made at a time"))
-        return self._paint(group[:half], meter, on_event) + self._paint(group[half:], meter, on_event)
+    def _draw(self, group: list[ImageSpec], done: int, total: int, on_event: OnEvent) -> list[Image.Image]:
+        def halved(tried: int, half: int) -> None:
+            on_event(Warned(message=f"{tried} pictures at once do not fit into memory; {half} are made at a time"))
 
-    @torch.no_grad()
-    def _paint_at_once(self, group: list[_Job], meter: Callable[[int, int], None]) -> list[Picture]:
-        model, first = self.denoiser, group[0]
-        shape = (model.latent_channels, first.height // model.downscale, first.width // model.downscale)
-        seeds = [job.request.seed for job in group]
-        guided = first.guidance != 1
+        self._embeddings.state = self.adapters
         with contextlib.ExitStack() as stack:
             for a in self._on:
                 stack.enter_context(a.adapter.scaled(a.weight))
-            latents = sample(
-                model,
-                Conditioning.cat([self._encode(job.request.prompt, job) for job in group]),
-                Conditioning.cat([self._encode_negative(job) for job in group]) if guided else None,
-                noise=initial_noise(seeds, shape),
-                steps=first.request.steps,
-                guidance=first.guidance,
-                guidance_rescale=first.request.guidance_rescale,
-                sampler=first.request.sampler,
-                seeds=seeds,
-                on_step=lambda done, of, _: meter(done, of),
+            return draw_images(
+                self.denoiser,
+                group,
+                embeddings=self._embeddings,
+                on_progress=functools.partial(_report, on_event, done, group[0].steps, total),
+                on_halved=halved,
             )
-        images = to_images(model.decode(latents))
-        return [Picture(image, job.request, self._infotext(job)) for image, job in zip(images, group, strict=True)]
-
-    def _encode(self, prompt: str, job: _Job) -> Conditioning:
-        """One prompt's embedding; made alone, so that no neighbour in the batch can change a bit of it."""
-        key = (prompt, job.clip_skip, job.chunks, self.adapters)
-        if key not in self._encoded:
-            while len(self._encoded) >= _REMEMBERED:
-                del self._encoded[next(iter(self._encoded))]
-            self._encoded[key] = self.denoiser.encode_prompt([prompt], clip_skip=job.clip_skip, chunks=job.chunks)
-        return self._encoded[key]
-
-    def _encode_negative(self, job: _Job) -> Conditioning:
-        """What guidance steers away from; an empty one is told apart by the families that learned it otherwise."""
-        if job.request.negative.strip():
-            return self._encode(job.request.negative, job)
-        key = (None, job.clip_skip, job.chunks, self.adapters)
-        if key not in self._encoded:
-            self._encoded[key] = self.denoiser.encode_negative([""], clip_skip=job.clip_skip, chunks=job.chunks)
-        return self._encoded[key]
 
     def _infotext(self, job: _Job) -> Infotext:
         r = job.request
@@ -329,13 +283,13 @@ class Studio:
             "Steps": r.steps,
             "Sampler": sampler,
             "Schedule type": schedule,
-            "CFG scale": job.guidance,
+            "CFG scale": job.spec.guidance,
             "CFG Rescale": r.guidance_rescale or None,
             "Seed": r.seed,
-            "Size": f"{job.width}x{job.height}",
+            "Size": f"{job.spec.width}x{job.spec.height}",
             "Model hash": self._model_hash,
             "Model": _model_name(self.source.base),
-            "Clip skip": job.clip_skip if job.clip_skip > 1 else None,
+            "Clip skip": job.spec.clip_skip if job.spec.clip_skip > 1 else None,
             "RNG": "CPU",
             "Lora hashes": lora_hashes([(a.name, tensor_hash(a.path)) for a in self._on]),
             "Version": f"bakehouse {metadata.version('bakehouse')}",
@@ -401,17 +355,9 @@ def _load(source: Source, device: str, dtype: torch.dtype) -> Denoiser:
     return model
 
 
-def _batches(jobs: list[_Job], batch: int | None) -> Iterator[list[_Job]]:
-    """Neighbours of one kind, at most `batch` together."""
-    group: list[_Job] = []
-    for job in jobs:
-        most = batch or max(1, min(_MOST, _ROOM // (job.width * job.height)))
-        if group and (group[0].kind != job.kind or len(group) >= most):
-            yield group
-            group = []
-        group.append(job)
-    if group:
-        yield group
+def _fitting(spec: ImageSpec) -> int:
+    """As many pictures of a size as fit into most memories at once."""
+    return max(1, min(_MOST, _ROOM // (spec.width * spec.height)))
 
 
 def _report(on_event: OnEvent, before: int, share: int, total: int, done: int, of: int) -> None:

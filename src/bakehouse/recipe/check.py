@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from bakehouse.adapters import NetworkSpec
-from bakehouse.core.errors import UsageError
+from bakehouse.adapters.account import BUNDLED
+from bakehouse.adapters.formats import account_of_file
+from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.words import counted
 from bakehouse.data.records import ImageSet
+from bakehouse.families.sampling import find_sampler
 from bakehouse.recipe.interplay import doubtful, refused
 from bakehouse.recipe.optim import OptimizerSpec
 from bakehouse.recipe.presets import Preset
 from bakehouse.recipe.recipe import Recipe
-from bakehouse.recipe.sample_prompt import parse_sample_prompt, sample_defaults
+from bakehouse.recipe.sample_prompt import parse_sample_prompt, rounded, sample_defaults
 from bakehouse.recipe.words import has_word, mostly_behind
 
 
@@ -74,6 +78,19 @@ def _of_settings(recipe: Recipe) -> Iterator[str]:
     if recipe.schedule.warmup > 1 and recipe.train.steps and recipe.schedule.warmup >= recipe.train.steps:
         yield f"schedule.warmup = {recipe.schedule.warmup:g} steps is not below train.steps = {recipe.train.steps}"
     yield from _of_stop(recipe)
+    yield from _of_drawing(recipe)
+
+
+def _of_drawing(recipe: Recipe) -> Iterator[str]:
+    """Samples and class images that no model could draw."""
+    named = {"sample.sampler": recipe.sample.sampler if recipe.sample.prompts else ""}
+    named["prior.sampler"] = recipe.prior.sampler if recipe.prior.source not in ("none", "folder") else ""
+    for setting, sampler in named.items():
+        try:
+            if sampler:
+                find_sampler(sampler)
+        except UsageError as e:
+            yield f"{setting}: {e.message}; {e.hint}"
     for line in recipe.sample.prompts:
         try:
             parse_sample_prompt(line, sample_defaults(recipe.sample, 512))
@@ -97,12 +114,27 @@ def _of_stop(recipe: Recipe) -> Iterator[str]:
 def _of_network(adapter: NetworkSpec, optimizer: OptimizerSpec) -> Iterator[str]:
     if adapter.start is not None and not adapter.start.is_file():
         yield f"adapter.start = {str(adapter.start)!r} does not exist"
+    elif adapter.start is not None:
+        yield from _of_start(adapter.start)
     if not optimizer.row.finds_rate:
         return
     if adapter.max_norm is not None:
         yield f"adapter.max_norm = {adapter.max_norm:g} breaks what {optimizer.name} estimates: leave one of them out"
     if adapter.several_rates:
         yield f"adapter.blocks and adapter.lora_plus_ratio set several rates, {optimizer.name} has one: use adamw"
+
+
+def _of_start(path: Path) -> Iterator[str]:
+    """What the header of a file to go on from tells against it."""
+    try:
+        account = account_of_file(path)
+    except BakehouseError as e:
+        yield f"adapter.start: {e.message}"
+        return
+    bundled = [e.name for e in account.entries if e.name.startswith(BUNDLED)]
+    taken = ["embeddings, which a training does not take along: " + ", ".join(bundled)] if bundled else []
+    for said in (*account.refusals, *taken):
+        yield f"adapter.start = {str(path)!r} holds what cannot be trained on: {said}"
 
 
 def warnings_for(recipe: Recipe, images: ImageSet, preset: Preset) -> list[str]:
@@ -135,4 +167,5 @@ def warnings_for(recipe: Recipe, images: ImageSet, preset: Preset) -> list[str]:
             )
     if recipe.prior.source in ("class", "captions") and recipe.prior.weight == 0:
         said.append("prior.weight = 0: class images are shown but teach nothing")
+    said += [f"sample prompt {line!r}: {note}" for line in recipe.sample.prompts for note in rounded(line)]
     return [*said, *doubtful(recipe)]

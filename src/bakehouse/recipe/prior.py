@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from bakehouse.core.files import key_of
 from bakehouse.data.buckets import Placement
 from bakehouse.data.records import ImageSet
-from bakehouse.recipe.recipe import ConceptSpec, PriorSpec, Recipe
+from bakehouse.recipe.recipe import ConceptSpec, Recipe
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,21 @@ class ClassImage:
     steps: int
     guidance: float
     sampler: str
+    clip_skip: int = 1
+    max_tokens: int = 75
 
-    def key(self, model_fingerprint: str) -> str:
-        """Names the folder of all pictures that differ in their seed alone."""
-        parts = (model_fingerprint, self.prompt, self.width, self.height, self.steps, self.guidance, self.sampler)
-        return key_of("class image 1", *parts)
+    def key(self, model_key: str) -> str:
+        """Names the folder of all pictures that differ in their seed alone; `model_key`: what the model is."""
+        return key_of("class image 2", model_key, *self._look, self.clip_skip, self.max_tokens)
+
+    @property
+    def noise_seed(self) -> int:
+        """Different prompts get different noise, or a set of class images would share its compositions."""
+        return int(key_of("class image 1", "", *self._look)[:8], 16) + self.seed
+
+    @property
+    def _look(self) -> tuple[object, ...]:
+        return self.prompt, self.width, self.height, self.steps, self.guidance, self.sampler
 
 
 def class_images(
@@ -44,7 +54,7 @@ def class_images(
             caption = record.captions[0] if record.captions else concept.subject
             prompt = without_trigger(caption, concept, [t.word for t in recipe.triggers])
             name = (prompt, *placement.bucket)
-            made.append(_image(prior, prompt, placement.bucket, seeds[name]))
+            made.append(_image(recipe, prompt, placement.bucket, seeds[name]))
             seeds[name] += 1
         return tuple(made)
     if prior.source == "class":
@@ -56,7 +66,7 @@ def class_images(
                 shows[bucket] += n
             for bucket, count in _shares(shows, prior.images or 1).items():
                 prompt = prior.prompt or concept.class_name
-                made += [_image(prior, prompt, bucket, seed) for seed in range(count)]
+                made += [_image(recipe, prompt, bucket, seed) for seed in range(count)]
         return tuple(made)
     return ()
 
@@ -75,8 +85,13 @@ def without_trigger(caption: str, concept: ConceptSpec, others: Sequence[str] = 
     return ", ".join(tag for tag in tags if tag)
 
 
-def _image(prior: PriorSpec, prompt: str, bucket: tuple[int, int], seed: int) -> ClassImage:
-    return ClassImage(prompt, bucket[0], bucket[1], seed, prior.steps, prior.guidance, prior.sampler)
+def _image(recipe: Recipe, prompt: str, bucket: tuple[int, int], seed: int) -> ClassImage:
+    """Prompts are read as the training will read them: what is preserved is what the base draws for that reading."""
+    prior, model = recipe.prior, recipe.model
+    width, height = bucket
+    return ClassImage(
+        prompt, width, height, seed, prior.steps, prior.guidance, prior.sampler, model.clip_skip, model.max_tokens
+    )
 
 
 def _shares(weights: Counter[tuple[int, int]], total: int) -> dict[tuple[int, int], int]:

@@ -22,6 +22,7 @@ from bakehouse.recipe.stop import StopSpec
 
 Kind = Literal["character", "object", "concept", "pose", "style", "dreambooth"]
 Positive = Annotated[int, Field(ge=1)]
+SamplerSteps = Annotated[int, Field(ge=1, le=1000)]
 
 
 def _positive_or_auto(value: Any, _: Any) -> Any:
@@ -89,7 +90,7 @@ class PriorSpec(Spec):
     holds the base's own answers, to the class word and the empty prompt too. Left out: the plan's."""
     per_image: Annotated[float, Field(gt=0, le=10)] = 1.0
     """Class images shown for each subject image."""
-    steps: Positive = 20
+    steps: SamplerSteps = 20
     guidance: Annotated[float, Field(ge=1)] = 7.0
     sampler: str = "dpm++ 2m"
 
@@ -146,13 +147,14 @@ class TrainSpec(Spec):
 
 class SampleSpec(Spec):
     prompts: tuple[str, ...] = ()
-    """Pictures made while training, with fixed seeds; kohya's --n --w --h --d --l --s may stand behind a prompt."""
+    """Pictures made while training, with fixed seeds; kohya's --n --w --h --d --l --s --ss may stand behind a prompt
+    and mean what they mean there: sides are rounded down to a multiple of 8."""
     negative: str = ""
     every_epochs: Annotated[int, Field(ge=0)] = 1
     """0 is off."""
     every_steps: Annotated[int, Field(ge=0)] = 0
     at_start: bool = True
-    steps: Positive = 20
+    steps: SamplerSteps = 20
     guidance: Annotated[float, Field(ge=1)] = 7.0
     sampler: str = "dpm++ 2m"
     seed: int = 1
@@ -180,7 +182,7 @@ class EvaluateSpec(Spec):
     """Pictures for each checkpoint and weight."""
     holdout: Path | None = None
     """Images of the subject that were not trained on."""
-    steps: Positive = 20
+    steps: SamplerSteps = 20
     guidance: Annotated[float, Field(ge=1)] = 7.0
     seed: int = 1000
 

@@ -9,14 +9,13 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
-import torch
 from PIL import Image
 
-from bakehouse.core.errors import BakehouseError
 from bakehouse.core.events import Event, Progress
 from bakehouse.core.files import atomic_path, cache_dir, write_json
-from bakehouse.families.denoiser import Conditioning, Denoiser
-from bakehouse.families.sampling import initial_noise, sample, to_images
+from bakehouse.families.denoiser import Denoiser
+from bakehouse.families.text import CHUNK_TOKENS
+from bakehouse.families.text_to_image import ImageSpec, draw_images, model_key
 from bakehouse.recipe.prior import ClassImage
 
 _WHAT = "making class images"
@@ -30,20 +29,20 @@ _PNG_END = bytes.fromhex("0000000049454e44ae426082")
 
 def class_image_path(image: ClassImage, model: Denoiser) -> Path:
     """Where a class image is, or will be."""
-    return cache_dir("class-images", image.key(model.fingerprint)[:24], f"{image.seed:05d}.png")
+    return cache_dir("class-images", image.key(model_key(model))[:24], f"{image.seed:05d}.png")
 
 
 def make_class_images(images: Sequence[ClassImage], model: Denoiser) -> Iterator[Event]:
     """Makes those that are not there yet; a killed run goes on where it was. Silent where all are there.
 
     Raises:
-        BakehouseError: the model gives pictures that are not numbers.
+        NotFiniteError: a picture came out as NaN or infinity.
     """
     groups = []
-    for _, same_shape in groupby(images, key=lambda i: (i.width, i.height, i.steps, i.guidance, i.sampler)):
-        shape = list(same_shape)
-        together = _together(shape[0], model)
-        groups += [shape[i : i + together] for i in range(0, len(shape), together)]
+    for _, same_kind in groupby(images, key=lambda i: _spec(i).kind):
+        alike = list(same_kind)
+        together = _together(alike[0], model)
+        groups += [alike[i : i + together] for i in range(0, len(alike), together)]
     missing = [g for g in groups if not all(_is_whole(class_image_path(i, model)) for i in g)]
     done, total = 0, sum(len(g) for g in missing)
     for group in missing:
@@ -71,28 +70,8 @@ def _together(image: ClassImage, model: Denoiser) -> int:
     return min(_TOGETHER, max(1, _PIXELS_ON_CPU // (image.width * image.height)))
 
 
-@torch.no_grad()
 def _make(group: Sequence[ClassImage], model: Denoiser) -> None:
-    first = group[0]
-    cond = Conditioning.cat([model.encode_prompt([i.prompt]) for i in group])
-    uncond = Conditioning.cat([model.encode_negative([""])] * len(group)) if first.guidance > 1 else None
-    seeds = [_noise_seed(i) for i in group]
-    latents = sample(
-        model,
-        cond,
-        uncond,
-        noise=initial_noise(seeds, model.latent_shape(first.width, first.height)),
-        steps=first.steps,
-        guidance=first.guidance,
-        sampler=first.sampler,
-        seeds=seeds,
-    )
-    if not torch.isfinite(latents).all():
-        raise BakehouseError(
-            f"class images of {first.prompt!r} came out as not-a-number",
-            hint="the base model overflows in this precision: try --set train.precision=fp32",
-        )
-    for image, picture in zip(group, to_images(model.decode(latents)), strict=True):
+    for image, picture in zip(group, draw_images(model, [_spec(i) for i in group]), strict=True):
         path = class_image_path(image, model)
         if _is_whole(path):
             continue
@@ -101,6 +80,15 @@ def _make(group: Sequence[ClassImage], model: Denoiser) -> None:
             picture.save(temporary, format="PNG")
 
 
-def _noise_seed(image: ClassImage) -> int:
-    """Different prompts get different noise, or a set of class images would share its compositions."""
-    return int(image.key("")[:8], 16) + image.seed
+def _spec(image: ClassImage) -> ImageSpec:
+    return ImageSpec(
+        prompt=image.prompt,
+        width=image.width,
+        height=image.height,
+        seed=image.noise_seed,
+        steps=image.steps,
+        guidance=image.guidance,
+        sampler=image.sampler,
+        clip_skip=image.clip_skip,
+        chunks=image.max_tokens // CHUNK_TOKENS,
+    )

@@ -37,7 +37,7 @@ from bakehouse.train.offload import AheadOfTime, Helpers, wants_offload
 from bakehouse.train.precision import DTYPES, Precision, pick_precision
 from bakehouse.train.prompts import PromptEncoder
 from bakehouse.train.resume import changed_weights, newest_state, open_inputs, restore, with_base, with_class_images
-from bakehouse.train.samples import drawer, make_samples
+from bakehouse.train.samples import cut_prompts, drawer, make_samples
 from bakehouse.train.stopping import Examiner, NewExaminer, check_examiner
 from bakehouse.train.tensorboard import TensorBoard
 from bakehouse.train.weights import WeightsWriter
@@ -132,7 +132,7 @@ def _work(
     model, helpers = load_base(recipe, device, precision)
     yield Progress(what="loading the base model", done=1, total=1)
     inputs = with_base(run, inputs, model)
-    yield from (Warned(message=m) for m in [*plan.warnings, *getattr(model, "notes", ())])
+    yield from (Warned(message=m) for m in [*plan.warnings, *model.notes, *cut_prompts(recipe, model)])
     writer = WeightsWriter(plan, model, run, began)
     hooks = _hooks(plan, run, model, writer, examiner)
     resumed = Resumed(run, inputs, last)
@@ -223,11 +223,11 @@ def prepare(
     """
     recipe = plan.recipe
     yield from make_class_images(plan.class_images, model)
+    pictures = class_pictures(plan, model)
     if recipe.noise.zero_terminal_snr:
         # Behind the class images, which show what the base draws; before all that is derived from a schedule: loss, SNR
         # weights, samples, and the settings of a saved model.
         model.use_zero_terminal_snr()
-    pictures = class_pictures(plan, model)
     inputs = with_class_images(resumed.run, resumed.inputs, _made(plan, pictures)) if resumed else None
     latents = LatentCache([*plan.subject_images, *(p for p, _ in pictures)], recipe.data)
     yield from latents.fill(model)

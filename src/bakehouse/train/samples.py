@@ -5,36 +5,43 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
-import torch
 from PIL import Image
 
 from bakehouse.adapters import Adapter, FullAdapter
-from bakehouse.core.events import Event, Progress, Sampled
+from bakehouse.core.events import Event, Progress, Sampled, Warned
 from bakehouse.core.files import atomic_path
 from bakehouse.core.run import Run
 from bakehouse.families.denoiser import Denoiser
-from bakehouse.families.sampling import initial_noise, sample, to_images
+from bakehouse.families.text import CHUNK_TOKENS, MOST_CHUNKS
+from bakehouse.families.text_to_image import ImageSpec, NotFiniteError, batches, chunks_for, draw_images
 from bakehouse.recipe.recipe import Recipe
 from bakehouse.recipe.sample_prompt import SamplePrompt, parse_sample_prompt, sample_defaults
 from bakehouse.train.averaging import averaged
 from bakehouse.train.checkpoint import TrainState
 from bakehouse.train.stopping import Draw
 
+_TOGETHER = 4
+"""Pictures at once on a GPU where a step has fewer images."""
+
 
 def make_samples(recipe: Recipe, model: Denoiser, adapter: Adapter, run: Run, step: int) -> Iterator[Event]:
-    """Writes samples/step-000100-0.png and so on; pictures of one size and sampler are made together."""
-    defaults = sample_defaults(recipe.sample, recipe.buckets.resolution)
-    wanted = [parse_sample_prompt(line, defaults) for line in recipe.sample.prompts]
-    groups: dict[tuple[object, ...], list[int]] = {}
-    for number, w in enumerate(wanted):
-        groups.setdefault((w.width, w.height, w.steps, w.guidance, w.sampler), []).append(number)
+    """Writes samples/step-000100-0.png and so on. A picture of NaN or infinity is not written, and a `Warned` says so.
+
+    On a GPU neighbours of one size and sampler are made together.
+    """
+    specs = [_spec(wanted, recipe, model) for wanted in sample_prompts(recipe)]
     adapter.eval()
     try:
         done = 0
-        for numbers in groups.values():
-            yield Progress(what="drawing samples", done=done, total=len(wanted))
-            done += len(numbers)
-            pictures = _draw([wanted[n] for n in numbers], recipe, model)
+        for batch in batches(specs, lambda _: _together(recipe, model)):
+            yield Progress(what="drawing samples", done=done, total=len(specs))
+            numbers = range(done, done + len(batch))
+            done += len(batch)
+            try:
+                pictures = draw_images(model, batch)
+            except NotFiniteError as e:
+                yield Warned(message=f"samples {numbers[0]} to {numbers[-1]} of step {step}: {e.message}; {e.hint}")
+                continue
             for number, picture in zip(numbers, pictures, strict=True):
                 path = run.samples / f"step-{step:06d}-{number}.png"
                 with atomic_path(path) as temporary:
@@ -44,16 +51,33 @@ def make_samples(recipe: Recipe, model: Denoiser, adapter: Adapter, run: Run, st
         adapter.train()
 
 
+def sample_prompts(recipe: Recipe) -> list[SamplePrompt]:
+    """The pictures that a recipe asks for, every number decided."""
+    defaults = sample_defaults(recipe.sample, recipe.buckets.resolution)
+    return [parse_sample_prompt(line, defaults) for line in recipe.sample.prompts]
+
+
+def cut_prompts(recipe: Recipe, model: Denoiser) -> list[str]:
+    """Says of each sample prompt that no text encoder reads to its end."""
+    most = MOST_CHUNKS * CHUNK_TOKENS
+    prompts = [wanted.prompt for wanted in sample_prompts(recipe)]
+    return [
+        f"sample prompt {prompt[:60]!r} has {count} tokens: the first {most} are read"
+        for prompt, count in zip(prompts, model.token_count(prompts), strict=True)
+        if count > most
+    ]
+
+
 def drawer(recipe: Recipe, model: Denoiser, state: TrainState) -> Draw:
     """Draws with the model as it stands; on a CPU one by one, so that no bit depends on what else is drawn."""
-    size = 1 if model.device.type == "cpu" else recipe.train.batch_size
 
     def draw(wanted: Sequence[SamplePrompt], *, base: bool = False) -> Iterator[Image.Image]:
-        for start in range(0, len(wanted), size):
+        specs = [_spec(w, recipe, model) for w in wanted]
+        for batch in batches(specs, lambda _: _together(recipe, model)):
             with averaged(state), _untouched(state) if base else nullcontext():
                 state.adapter.eval()
                 try:
-                    pictures = _draw(wanted[start : start + size], recipe, model)
+                    pictures = draw_images(model, batch)
                 finally:
                     state.adapter.train()
             yield from pictures
@@ -68,22 +92,12 @@ def _untouched(state: TrainState) -> AbstractContextManager[None]:
     return state.adapter.scaled(0.0)
 
 
-@torch.no_grad()
-def _draw(wanted: Sequence[SamplePrompt], recipe: Recipe, model: Denoiser) -> list[Image.Image]:
-    first = wanted[0]
-    chunks = recipe.model.max_tokens // 75
-    reading = {"clip_skip": recipe.model.clip_skip, "chunks": chunks}
-    cond = model.encode_prompt([w.prompt for w in wanted], **reading)
-    uncond = model.encode_negative([w.negative for w in wanted], **reading) if first.guidance > 1 else None
-    seeds = [w.seed for w in wanted]
-    latents = sample(
-        model,
-        cond,
-        uncond,
-        noise=initial_noise(seeds, model.latent_shape(first.width, first.height)),
-        steps=first.steps,
-        guidance=first.guidance,
-        sampler=first.sampler,
-        seeds=seeds,
-    )
-    return to_images(model.decode(latents))
+def _together(recipe: Recipe, model: Denoiser) -> int:
+    """Pictures at once: as many as a step has images, or some more, since no gradients are kept."""
+    return 1 if model.device.type == "cpu" else max(_TOGETHER, recipe.train.batch_size)
+
+
+def _spec(wanted: SamplePrompt, recipe: Recipe, model: Denoiser) -> ImageSpec:
+    """Read as `generate` will read it: a sample shows what the finished weights draw."""
+    chunks = chunks_for(model, wanted.prompt, wanted.negative)
+    return ImageSpec(**vars(wanted), clip_skip=recipe.model.clip_skip, chunks=chunks)

@@ -120,7 +120,7 @@ def expected(name: str, S: torch.Tensor, value: float) -> int:
     [
         ("ratio", 0.11),
         ("sv_ratio", 6.5),
-        ("threshold", 0.2),
+        ("threshold", 0.21),
         ("quantile", 0.6),
         ("sv_cumulative", 0.6),
         ("sv_fro", 0.9),

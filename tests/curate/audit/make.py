@@ -137,6 +137,12 @@ def long(folder):
     texture(0, (100, 900)).save(folder / "00.png")
 
 
+def photo(folder):
+    """3:2, which lies between the buckets of 512 pixels in steps of 64."""
+    texture(0, (192, 128)).save(folder / "00.png")
+    recipe(folder, (".", 10))
+
+
 def one_of_a_shape(folder):
     texture(0, (128, 256)).save(folder / "00.png")
 

@@ -87,6 +87,6 @@ def test_every_check_is_in_the_table():
 def test_every_key_that_a_check_gives_has_a_case():
     """Keys are words in the source, or names of the dataset's own: the words are looked for."""
     source = Path(make.__file__).parents[3] / "src" / "bakehouse" / "curate" / "audit"
-    rooms = ("files", "pixels", "captions", "triggers", "balance", "masks")
+    rooms = ("files", "pixels", "shapes", "captions", "triggers", "balance", "masks")
     keys = {key for room in rooms for key in re.findall(r'key="([a-z ]+)"', (source / f"{room}.py").read_text("utf-8"))}
     assert keys and keys <= {case.key for case in CASES}

@@ -87,6 +87,8 @@ def test_dedupe_and_spelling():
     assert edit("a (b), (o)_(o)", escaped) == r"a \(b\), (o)_(o)"
     assert edit("1girl，solo、a\u00a0b,\0c,,d", {"kind": "tidy"}) == "1girl, solo, a b, c, d"
     assert edit("cafe\u0301, x", {"kind": "tidy"}) == "café, x"
+    assert edit("blue\u200bberry, so\u00adlo, 1\u200cgirl", {"kind": "tidy"}) == "blueberry, solo, 1girl"
+    assert edit("👩\u200d🎨, می\u200cروم", {"kind": "tidy"}) == "👩\u200d🎨, می\u200cروم"
 
 
 def test_where():

@@ -2,13 +2,14 @@ import json
 
 import pytest
 
-from bakehouse.curate.intake.sidecars import read_sidecars
+from bakehouse.curate.intake.sidecars import has_tag_lines, read_sidecars
 
 
 def caption(tmp_path, text, name="a.jpg.txt", **options):
     path = tmp_path / name
     path.write_text(text if isinstance(text, str) else json.dumps(text), encoding="utf-8")
-    return read_sidecars([path], **options)
+    found = read_sidecars([path], **options)
+    return found and found.caption
 
 
 @pytest.mark.parametrize(
@@ -16,6 +17,9 @@ def caption(tmp_path, text, name="a.jpg.txt", **options):
     [
         # gallery-dl, mode "tags": one a line
         ("1girl\nlong_hair\nsmile\nblue_eyes\n", "1girl, long hair, smile, blue eyes"),
+        ("solo\nsmile\nhat", "solo, smile, hat"),
+        ("long_hair\nwhite background\n", "long hair, white background"),
+        ("score_9\nscore_8_up\nlong_hair\nsource_anime", "score_9, score_8_up, long hair, source_anime"),
         # Grabber: spaces, or `|`
         ("1girl long_hair ^_^ blue_eyes", "1girl, long hair, ^_^, blue eyes"),
         ("1girl | long hair | re:zero", "1girl, long hair, re:zero"),
@@ -76,7 +80,39 @@ def test_options(tmp_path):
     assert caption(tmp_path, value, "a.json", underscores=True) == "sylvie, long_hair"
 
 
-def test_json_comes_before_text(tmp_path):
-    (tmp_path / "a.txt").write_text("x_y z_w a_b c_d")
-    (tmp_path / "a.json").write_text('{"tags_general": ["1girl"]}')
-    assert read_sidecars([tmp_path / "a.txt", tmp_path / "a.json"]) == "1girl"
+def test_ratings_are_left_out_unless_they_are_asked_for(tmp_path):
+    text = "1girl\nlong_hair\nrating:general\nartist:some_one"
+    assert caption(tmp_path, text) == "1girl, long hair"
+    assert caption(tmp_path, text, ratings=True) == "1girl, long hair, rating:general"
+    assert read_sidecars([tmp_path / "a.jpg.txt"]).left_out == (("rating", "general"), ("artist", "some_one"))
+
+
+def test_short_tag_files_are_told_by_the_others_of_the_download(tmp_path):
+    short, long, prose = tmp_path / "a.txt", tmp_path / "b.txt", tmp_path / "c.txt"
+    short.write_text("white background\nhat")
+    long.write_text("1girl\nblue eyes\nsmile\nhat")
+    prose.write_text("zwx person, smile\nzwx person in the rain")
+    assert read_sidecars([short]) is None
+    assert has_tag_lines([short, long])
+    assert not has_tag_lines([short])
+    assert not has_tag_lines([short, long, prose])
+    assert read_sidecars([short], tag_lines=True).caption == "white background, hat"
+
+
+@pytest.mark.parametrize(
+    ("text", "used"),
+    [
+        ("x_y z_w a_b c_d", "1girl, solo"),
+        ("1girl", "1girl, solo"),  # a lone tag of the list, in whatever form
+        ("1girl\nsolo", "1girl, solo"),
+        ("", "1girl, solo"),
+        ("zwx person, smiling", None),
+        ("zwx person", None),
+    ],
+)
+def test_json_comes_before_text_but_not_before_a_caption(tmp_path, text, used):
+    (tmp_path / "a.txt").write_text(text)
+    (tmp_path / "a.json").write_text('{"tags_general": ["1girl", "solo"]}')
+    found = read_sidecars([tmp_path / "a.txt", tmp_path / "a.json"])
+    assert (found and found.caption) == used
+    assert used is None or found.path.name == "a.json"

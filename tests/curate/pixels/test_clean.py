@@ -8,12 +8,13 @@ import sys
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import Noted, Warned
 from bakehouse.curate.clean import Clean, Text, classified, faceless, marked, verb
-from bakehouse.curate.clean.inpaint import SMOOTH, Inpainter, roughness, telea, text_mask
+from bakehouse.curate.clean.ground import VISIBLE, letter_mask, membrane, paint, text_mask, visibility
+from bakehouse.curate.clean.inpaint import Inpainter
 from bakehouse.curate.clean.text import is_writing
 from bakehouse.curate.faces import Face
 from bakehouse.curate.verb import carry_out, proposed
@@ -76,6 +77,22 @@ def test_what_text_is_there_for(words, box, ground, kind):
     assert found.kind == kind
 
 
+@pytest.mark.parametrize("words", ["mmmm", "AAA", "lililil", "0000", "mnmnm"])
+def test_patterns_are_no_writing_but_a_cry_in_a_bubble_is(words):
+    assert not classified([line(words, 90, 90)], Image.new("RGB", SIZE, "grey"))
+    assert [t.kind for t in classified([line(words, 90, 90)], Image.new("RGB", SIZE, "white"))] == ["bubble"]
+    assert classified([line("hahaha", 90, 90)], Image.new("RGB", SIZE, "grey"))
+
+
+def test_a_sign_at_an_edge_is_no_signature():
+    image = noise()
+    ImageDraw.Draw(image).rectangle((20, 4, 130, 34), fill=(20, 60, 140), outline="white", width=2)
+    image, text = lettered(image, "MAIN ST", (35, 10), 14)
+    assert [t.kind for t in classified([text], image)] == ["text"]
+    image, text = lettered(gradient(), "mira 24", (170, 180), 12)
+    assert [t.kind for t in classified([text], image)] == ["signature"]
+
+
 def test_large_letters_at_an_edge_are_no_signature():
     (found,) = classified([line("POSTER", 20, 5, 180, 60)], Image.new("RGB", SIZE, "grey"))
     assert found.kind == "text"
@@ -103,18 +120,65 @@ def test_a_mask_holds_the_letters_and_their_halo():
     assert mask[97, 130] == 255 and mask[94, 130] == 0, "a fifth of the letters' height around them"
 
 
-def test_a_sky_is_smooth_and_noise_is_not():
-    mask = text_mask([line("x", 100, 90)], SIZE)
-    assert roughness(written(gradient(), line("x", 100, 90)), mask) < SMOOTH / 3
-    assert roughness(noise(), mask) > 3 * SMOOTH
+def water(size=SIZE):
+    """Waves: smooth from pixel to pixel, and nothing that goes on evenly."""
+    y, x = np.mgrid[: size[1], : size[0]]
+    waves = np.sin(y / 3 + np.sin(x / 25)) + np.sin(y / 5 - x / 40)
+    return Image.fromarray(np.clip(110 + 35 * waves[..., None] + [-40, 0, 30], 0, 255).astype(np.uint8))
+
+
+def lettered(image, words="Sample 24", at=(80, 90), height=18, fill="white"):
+    """The image with real letters, and where they are."""
+    image = image.copy()
+    draw, font = ImageDraw.Draw(image), ImageFont.load_default(height)
+    left, top, right, bottom = draw.textbbox(at, words, font=font)
+    draw.text(at, words, font=font, fill=fill)
+    return image, line(words, left, top, right - left, bottom - top)
+
+
+@pytest.mark.parametrize(("ground", "seen"), [(gradient(), False), (noise(), True), (water(), True)])
+def test_what_painting_would_show_is_measured(ground, seen):
+    image, text = lettered(ground)
+    miss = visibility(image, text)
+    assert miss > 1.5 * VISIBLE if seen else miss < VISIBLE / 2
+
+
+def test_a_bubble_of_two_lines_hides_what_is_painted():
+    image = Image.new("RGB", SIZE, (90, 60, 120))
+    ImageDraw.Draw(image).ellipse((20, 50, 220, 160), fill="white", outline="black", width=2)
+    image, first = lettered(image, "Where are", (85, 80), fill="black")
+    image, second = lettered(image, "you going?", (80, 100), fill="black")
+    assert [t.kind for t in classified([first, second], image)] == ["bubble", "bubble"]
+    assert max(visibility(image, t, [first, second]) for t in (first, second)) < 2
+    made = np.asarray(paint(image, letter_mask(image, [first, second])))
+    assert (made[80:125, 80:160] > 250).all()
 
 
 def test_on_smooth_ground_nothing_is_seen_of_the_text():
-    text, ground = line("x", 100, 90), gradient()
-    mask = text_mask([text], SIZE)
-    made = np.asarray(telea(written(ground, text), mask), dtype=float)
-    assert np.abs(made - np.asarray(ground))[mask > 0].mean() < 4
-    assert (made == np.asarray(written(ground, text)))[mask == 0].all()
+    ground = gradient()
+    image, text = lettered(ground)
+    mask = letter_mask(image, [text])
+    assert 0.2 < (mask > 0).sum() / (text_mask([text], SIZE) > 0).sum() < 0.7, "the letters, not the box"
+    made = np.asarray(paint(image, mask), dtype=float)
+    assert np.abs(made - np.asarray(ground)).max() < 4
+    assert (made == np.asarray(image))[mask == 0].all()
+
+
+def test_a_box_that_is_all_letters_is_painted_whole():
+    text = line("x", 100, 90)
+    image = written(gradient(), text)
+    mask = letter_mask(image, [text])
+    assert (mask == text_mask([text], SIZE)).all()
+    assert np.abs(np.asarray(paint(image, mask), dtype=float) - np.asarray(gradient()))[mask > 0].mean() < 4
+
+
+def test_a_membrane_goes_on_as_its_edge_does():
+    plane = np.add.outer(np.arange(40.0), 2 * np.arange(60.0))[..., None].repeat(3, axis=2).astype(np.float32)
+    hole = np.zeros((40, 60), bool)
+    hole[8:30, 10:50] = True
+    spoiled = np.where(hole[..., None], np.float32(999), plane)
+    assert np.abs(membrane(spoiled, hole) - plane).max() < 1
+    assert (membrane(spoiled, hole)[~hole] == plane[~hole]).all()
 
 
 class Fill(torch.nn.Module):

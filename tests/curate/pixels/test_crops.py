@@ -141,7 +141,10 @@ def test_crops_come_with_captions_and_masks_and_go_again(person):
 def test_crops_that_would_be_enlarged_much_are_not_made(person):
     wide = {p.path.name for p in proposed(Crop(resolution=512), scan(person))}
     assert wide == {"a-cowboy_shot.png", "a-upper_body.png"}, "a portrait of 360 x 400 would be enlarged x1.4"
-    assert not proposed(Crop(resolution=2048), scan(person))
+    told = []
+    assert not proposed(Crop(resolution=2048), scan(person), told.append)
+    (note,) = (e.message for e in told if isinstance(e, Noted))
+    assert note.startswith("not cropped, a face too small for a crop at 2048 pixels") and note.endswith(": a.png")
     assert len(proposed(Crop(resolution=512, upscale=2), scan(person))) == 3
     assert [p.path.name for p in proposed(Crop(resolution=256, framings=("portrait",)), scan(person))] == [
         "a-portrait.png"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,7 +15,7 @@ from bakehouse.curate.faces import Face, cuts_face, face_window, head, open_find
 from bakehouse.curate.faces.anime import AnimeFaces
 from bakehouse.curate.faces.face import ranked
 from bakehouse.curate.faces.finders import EitherFaces
-from bakehouse.curate.faces.photo import decode
+from bakehouse.curate.faces.photo import PhotoFaces, decode
 from bakehouse.data.buckets import BucketSpec, assign
 
 SIDES = st.integers(64, 3000)
@@ -154,3 +156,23 @@ def test_a_drawing_is_no_photo(fetched, art):
     finder = open_finder("photo")
     background = Image.open(art / "bg meadow.jpg").convert("RGB")
     assert finder(background) == []
+
+
+def test_small_faces_are_believed_only_where_the_network_is_sure_of_them():
+    """A network that sees three faces: a large one that it half believes, a small one as well, and a small sure one."""
+    heat = np.zeros((1, 1, 32, 32), np.float32)
+    sizes, offsets = np.zeros((1, 2, 32, 32), np.float32), np.zeros((1, 2, 32, 32), np.float32)
+    for (row, column), score, pixels in (((8, 8), 0.55, 40), ((8, 24), 0.55, 16), ((24, 8), 0.7, 16)):
+        heat[0, 0, row, column] = score
+        sizes[0, :, row, column] = np.log(pixels / 4)
+
+    class Net:
+        def setInput(self, blob): ...
+
+        def forward(self, names):
+            return heat, sizes, offsets, None
+
+    finder = PhotoFaces.__new__(PhotoFaces)
+    finder._cv2, finder._net, finder._lock = pytest.importorskip("cv2"), Net(), threading.Lock()
+    found = finder(Image.new("RGB", (128, 128)))
+    assert sorted((round(face.height), round(face.score, 2)) for face in found) == [(16, 0.7), (40, 0.55)]

@@ -21,7 +21,6 @@ from bakehouse.recipe.importers import (
 )
 from bakehouse.recipe.importers.kohya_network import ALGORITHMS, MODULES, NETWORK_ARGS, PRESETS, kinds
 from bakehouse.recipe.importers.kohya_options import GROUPS, KOHYA
-from bakehouse.recipe.importers.kohya_samples import SAMPLERS
 
 ROOT = Path(__file__).parents[3]
 HELP = Path(__file__).with_name("kohya_options.txt")
@@ -107,9 +106,10 @@ def test_commands_that_are_named_exist():
 
 def test_algorithms_and_samplers_exist_here():
     from bakehouse.families.sampling import SAMPLERS as OURS
+    from bakehouse.recipe.sample_prompt import KOHYA_SAMPLERS
 
     assert set(ALGORITHMS.values()) | set(MODULES.values()) <= set(kinds())
-    assert set(SAMPLERS.values()) <= set(OURS)
+    assert set(KOHYA_SAMPLERS.values()) <= set(OURS)
 
 
 def test_the_page_says_what_the_tables_say():

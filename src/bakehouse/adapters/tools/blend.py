@@ -9,7 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bakehouse.adapters.tools.deltas import is_plain, kernel_of, lora_tensors, matrices, scale_of
+from bakehouse.adapters.layer import BIAS
+from bakehouse.adapters.tools.deltas import bias_of, is_plain, kernel_of, lora_tensors, matrices, scale_of
 from bakehouse.adapters.tools.files import DTYPES, Tell, check_place
 from bakehouse.adapters.tools.merge import Weighted
 from bakehouse.adapters.tools.names import full_name, same_module
@@ -63,7 +64,7 @@ def merge_adapters(
         raise UsageError("method svd needs a rank", hint="--rank 32, or a rule: --by sv_fro=0.95")
     if settings.method != "svd" and (settings.linear or settings.conv):
         raise UsageError(f"a rank means nothing with method {settings.method}", hint="--method svd keeps the best")
-    found = _by_module(adapters)
+    found, extras = _by_module(adapters), _extras(adapters)
     modules: dict[str, Mapping[str, Tensor]] = {}
     results = []
     for number, (stem, parts) in enumerate(found.items(), 1):
@@ -73,8 +74,26 @@ def merge_adapters(
         results.append(result)
     if not dry_run:
         header = {**_header(adapters, out), **network_header(modules)}
-        write_adapter(out, modules, header, dtype=DTYPES[settings.dtype], tell=tell)
-    return Result(out, tuple(results), dry_run)
+        write_adapter(out, modules, header, extras=extras, dtype=DTYPES[settings.dtype], tell=tell)
+    return Result(out, tuple(results), dry_run, tuple(dict.fromkeys(n for a in adapters for n in a.file.account.notes)))
+
+
+def _extras(adapters: Sequence[Weighted]) -> dict[str, Tensor]:
+    """What belongs to no module of any of the files.
+
+    Raises:
+        UsageError: two of them hold different things under one key.
+    """
+    found: dict[str, Tensor] = {}
+    for adapter in adapters:
+        for key, tensor in adapter.file.extras.items():
+            if key in found and not torch.equal(found[key], tensor):
+                raise UsageError(
+                    f"{key} of {adapter.file.source} is another tensor than in a file before it: one cannot hold both",
+                    hint="leave it out of one of them: `bakehouse weights convert FILE --drop PATTERN -o PLACE`",
+                )
+            found[key] = tensor
+    return found
 
 
 _Parts = list[tuple[float, Mapping[str, Tensor]]]
@@ -90,7 +109,7 @@ def _by_module(adapters: Sequence[Weighted]) -> dict[str, _Parts]:
     spelling: dict[str, str] = {}
     for adapter in adapters:
         for stem, tensors in adapter.file.modules.items():
-            if not (is_plain(tensors) or set(tensors) <= _ADDITIVE):
+            if not (is_plain(tensors) or tensors.keys() <= _ADDITIVE):
                 raise UsageError(
                     f"{adapter.file.source} is {adapter.file.kind}: only LoRA adapters can be joined ({stem})",
                     hint="`bakehouse weights resize FILE --to-lora --base MODEL --rank N` makes a LoRA of it",
@@ -102,11 +121,19 @@ def _by_module(adapters: Sequence[Weighted]) -> dict[str, _Parts]:
 
 @torch.no_grad()
 def _merged(stem: str, parts: _Parts, settings: Blend) -> _Module:
-    plain = [is_plain(tensors) for _, tensors in parts]
-    if not any(plain):
+    plain = [(weight, tensors) for weight, tensors in parts if is_plain(tensors)]
+    if not plain:
         return _added(stem, parts)
-    if not all(plain):
+    # Biases add up whatever stands beside them.
+    if any(tensors.keys() != {BIAS} for _, tensors in parts if not is_plain(tensors)):
         raise UsageError(f"module {stem} is a LoRA in one file and a full difference in another: they cannot be joined")
+    made, result = _joined(stem, plain, settings)
+    biases: _Parts = [(weight, bias_of(tensors)) for weight, tensors in parts if BIAS in tensors]
+    return {**made, **(_added(stem, biases)[0] if biases else {})}, result
+
+
+def _joined(stem: str, parts: _Parts, settings: Blend) -> _Module:
+    """LoRAs of one module as one, without their biases."""
     kernels = {kernel_of(tensors) for _, tensors in parts}
     outs = {tensors["lora_up.weight"].shape[0] for _, tensors in parts}
     if len({torch.Size(k).numel() for k in kernels}) > 1 or len(outs) > 1:

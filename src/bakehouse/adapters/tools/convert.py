@@ -15,19 +15,21 @@ import torch
 from torch import Tensor
 
 from bakehouse.adapters.formats import AdapterFile
-from bakehouse.adapters.tools.deltas import is_plain, matrices, scale_of
+from bakehouse.adapters.keys import algorithm_of
+from bakehouse.adapters.layer import BIAS
+from bakehouse.adapters.peft import HEADER as PEFT_HEADER
+from bakehouse.adapters.tools.deltas import PLAIN, is_plain, matrices, scale_of
 from bakehouse.adapters.tools.files import Planned, Tell, check_place, dtype_of, write_tensors
 from bakehouse.adapters.tools.names import PARTS, dotted, full_name, part_of, sgm_stem
 from bakehouse.adapters.tools.reading import is_sdxl, open_adapter
 from bakehouse.adapters.tools.report import ModuleResult, Result
+from bakehouse.adapters.tools.writing import check_names
 from bakehouse.core.errors import Problems
 from bakehouse.core.files import atomic_folder, write_json
 from bakehouse.core.spec import Spec
 
 Form = Literal["kohya", "diffusers", "diffusers-old", "peft"]
 
-PEFT_HEADER = "lora_adapter_metadata"
-"""Where diffusers keeps PEFT's settings, alpha among them, in a file's header."""
 _OURS = "bakehouse.converted"
 """What the other form has no word for, so that the way back gives the same bytes."""
 _HASHES = ("sshs_model_hash", "sshs_legacy_hash", "modelspec.hash_sha256")
@@ -47,6 +49,8 @@ class Convert(Spec):
     """Kohya's UNet names: block numbers (`input_blocks_4_1`), as kohya writes SDXL, or diffusers' (SD 1.x, 2.x)."""
     dtype: str | None = None
     """fp32, fp16 or bf16; unset: as the source."""
+    drop: tuple[str, ...] = ()
+    """Tensors to leave out, by patterns of the source's own keys: `bundle_emb.*`."""
 
 
 @dataclass
@@ -73,7 +77,7 @@ def convert(
         Problems: modules or tensors that the form cannot hold, each named.
     """
     settings, out = settings or Convert(), Path(out)
-    file = source if isinstance(source, AdapterFile) else open_adapter(source)
+    file = source if isinstance(source, AdapterFile) else open_adapter(source, drop=settings.drop)
     check_place(out, [Path(file.source)], overwrite=overwrite)
     _check(file, settings.to)
     dtype = dtype_of(settings.dtype)
@@ -81,24 +85,27 @@ def convert(
     if settings.to == "peft":
         if not dry_run:
             _write_peft(file, out, settings, dtype, tell)
-        return Result(out, results, dry_run)
+        return Result(out, results, dry_run, file.account.notes)
     written = _FORMS[settings.to](file, settings)
     if not dry_run:
-        _write(out, written, dtype, tell)
-    return Result(out, results, dry_run)
+        _write(out, written, dtype, tell, file.extras)
+    return Result(out, results, dry_run, file.account.notes)
 
 
 def _rank(tensors: Mapping[str, Tensor]) -> int:
     return int(tensors["lora_down.weight"].shape[0]) if "lora_down.weight" in tensors else 0
 
 
-def _write(out: Path, written: _Written, dtype: torch.dtype | None, tell: Tell | None) -> None:
+def _write(
+    out: Path, written: _Written, dtype: torch.dtype | None, tell: Tell | None, extras: Mapping[str, Tensor]
+) -> None:
     hashed = _HASHES[0] in written.metadata
     metadata = {k: v for k, v in written.metadata.items() if k not in _HASHES}
     planned = [
         Planned.of(name, t, dtype if t.is_floating_point() and not name.endswith(".alpha") else None)
         for name, t in written.tensors.items()
     ]
+    planned += [Planned.of(name, t) for name, t in extras.items()]
     write_tensors(out, planned, metadata, hashed=hashed, tell=tell)
 
 
@@ -109,18 +116,22 @@ def _check(file: AdapterFile, form: Form) -> None:
         Problems: there is such a thing.
     """
     if form == "kohya":
+        check_names(file.modules, Path(file.source))
         return
-    lost = []
+    lost = [f"{key}: it belongs to no module" for key in file.extras]
     for stem, tensors in file.modules.items():
-        foreign = [n for n in tensors if n not in ("lora_down.weight", "lora_up.weight", "lora_mid.weight", "alpha")]
+        foreign = [n for n in tensors if n not in PLAIN]
         if not is_plain(tensors):
-            lost.append(f"{stem}: {', '.join(foreign or tensors)} ({file.kind})")
+            lost.append(f"{stem}: {', '.join(foreign or tensors)} ({algorithm_of(tensors)})")
+        elif form == "diffusers-old" and BIAS in tensors:
+            lost.append(f"{stem}: {BIAS}")
         elif form == "diffusers-old" and not _is_old_attention(stem):
             lost.append(f"{stem}: only attention projections had a place then")
     if lost:
         shown = [*lost[:8], *([f"and {len(lost) - 8} more"] if len(lost) > 8 else [])]
         others = not all(map(is_plain, file.modules.values()))
         hint = "`bakehouse weights resize FILE --to-lora --base MODEL --rank N` makes a LoRA of it" if others else ""
+        hint = "--drop PATTERN leaves them out" if file.extras else hint
         raise Problems(f"{file.source} cannot be written as {form}: it has no names for", shown, hint=hint)
 
 
@@ -190,6 +201,7 @@ def _to_diffusers(file: AdapterFile, settings: Convert) -> _Written:
         name = full_name(stem)
         written.tensors[f"{name}.lora_A.weight"] = down
         written.tensors[f"{name}.lora_B.weight"] = up
+        written.tensors.update(_bias(name, tensors, keep))
     if keep:
         settings_of = _peft_settings(file, keep)
         header = {f"{part}.{key}": value for part, config in settings_of.items() for key, value in config.items()}
@@ -207,16 +219,25 @@ def _pair(tensors: Mapping[str, Tensor], keep: bool) -> tuple[Tensor, Tensor]:
     return down, up if keep else _baked(tensors)["lora_up.weight"]
 
 
+def _bias(name: str, tensors: Mapping[str, Tensor], keep: bool) -> dict[str, Tensor]:
+    """Δb as PEFT's bias of B, which counts alpha / rank times where that is kept elsewhere."""
+    if BIAS not in tensors:
+        return {}
+    bias, scale = tensors[BIAS], scale_of(tensors) if keep else 1.0
+    return {f"{name}.lora_B.bias": bias if scale == 1.0 else (bias.float() / scale).to(bias.dtype)}
+
+
 def _peft_settings(file: AdapterFile, keep: bool) -> dict[str, dict[str, Any]]:
     """PEFT's LoraConfig for each network: the commonest rank and alpha, and patterns for the others."""
     by_part: dict[str, dict[str, tuple[int, float]]] = {}
+    biased = {PARTS[part_of(stem)[0]] for stem, tensors in file.modules.items() if BIAS in tensors}
     for stem, tensors in file.modules.items():
         rank = _rank(tensors)
         by_part.setdefault(PARTS[part_of(stem)[0]], {})[dotted(stem)] = (
             rank,
             (scale_of(tensors) if keep else 1.0) * rank,
         )
-    return {part: _peft_config(modules) for part, modules in by_part.items()}
+    return {part: {**_peft_config(modules), "lora_bias": part in biased} for part, modules in by_part.items()}
 
 
 def _peft_config(modules: Mapping[str, tuple[int, float]]) -> dict[str, Any]:
@@ -270,5 +291,6 @@ def _write_peft(file: AdapterFile, out: Path, settings: Convert, dtype: torch.dt
                     down, up = _pair(tensors, keep)
                     written.tensors[f"base_model.model.{dotted(stem)}.lora_A.weight"] = down
                     written.tensors[f"base_model.model.{dotted(stem)}.lora_B.weight"] = up
+                    written.tensors.update(_bias(f"base_model.model.{dotted(stem)}", tensors, keep))
             write_json(folder / part / "adapter_config.json", config)
-            _write(folder / part / "adapter_model.safetensors", written, dtype, tell)
+            _write(folder / part / "adapter_model.safetensors", written, dtype, tell, {})

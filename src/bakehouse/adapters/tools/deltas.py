@@ -7,18 +7,21 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from bakehouse.adapters.formats import READERS, AdapterFile
-from bakehouse.adapters.keys import algorithm_of, meant_for
-from bakehouse.adapters.layer import AdapterLayer, Base
-from bakehouse.core.errors import UsageError
+from bakehouse.adapters.formats import AdapterFile, read_layer
+from bakehouse.adapters.layer import BIAS, AdapterLayer, Base
 
-PLAIN = frozenset({"lora_down.weight", "lora_up.weight", "lora_mid.weight", "alpha"})
-"""The tensors of LoRA and LoCon: what can be joined and resized without the base."""
+PLAIN = frozenset({"lora_down.weight", "lora_up.weight", "lora_mid.weight", "alpha", BIAS})
+"""The tensors of LoRA and LoCon, a bias beside them too: what can be joined and resized without the base."""
 
 
 def is_plain(tensors: Mapping[str, Tensor]) -> bool:
     """Whether a module's tensors are LoRA's or LoCon's and nothing else."""
     return "lora_down.weight" in tensors and "lora_up.weight" in tensors and set(tensors) <= PLAIN
+
+
+def bias_of(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The Δb of a module, under its name, where it has one: what changes the ΔW alone takes it along."""
+    return {BIAS: tensors[BIAS]} if BIAS in tensors else {}
 
 
 def module_of(weight: Tensor, bias: Tensor | None = None) -> Base:
@@ -39,30 +42,23 @@ def module_of(weight: Tensor, bias: Tensor | None = None) -> Base:
 
 
 def layer_of(file: AdapterFile, stem: str, weight: Tensor, bias: Tensor | None = None) -> AdapterLayer:
-    """One module's layer, for a base's weight in single precision.
+    """One module's layer, for a base's weight and bias in single precision.
 
     Raises:
         UsageError: an algorithm that is not known here, or the shapes do not fit.
     """
-    tensors = file.modules[stem]
-    reader = next((layer for layer in READERS if layer.reads(tensors)), None)
-    if reader is None:
-        known = ", ".join(layer.algorithm for layer in READERS)
-        raise UsageError(
-            f"{file.source} is a {algorithm_of(tensors)} adapter: known here are {known}", hint=f"module {stem}"
-        )
-    try:
-        return reader.from_tensors(tensors, module_of(weight, bias))
-    except ValueError as e:
-        seems = meant_for(file.modules)
-        made_for = f"; it seems to be made for {seems}" if seems else ""
-        raise UsageError(f"{file.source} does not fit the base: {stem}: {e}{made_for}") from e
+    return read_layer(file, stem, module_of(weight, bias), where="the base")
 
 
 @torch.no_grad()
-def delta_of(file: AdapterFile, stem: str, weight: Tensor) -> Tensor:
-    """ΔW of one module at multiplier 1, float32, in the shape of the base's weight."""
-    return layer_of(file, stem, weight.float()).delta(weight.float()).float()
+def delta_of(
+    file: AdapterFile, stem: str, weight: Tensor, bias: Tensor | None = None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """ΔW of one module at multiplier 1, float32, in the shape of the base's weight; and its Δb by its name in files."""
+    bias = None if bias is None else bias.float()
+    layer = layer_of(file, stem, weight.float(), bias)
+    bias_delta = layer.bias_delta(bias)
+    return layer.delta(weight.float()).float(), {} if bias_delta is None else {BIAS: bias_delta.float()}
 
 
 def scale_of(tensors: Mapping[str, Tensor]) -> float:

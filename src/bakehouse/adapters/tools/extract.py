@@ -96,9 +96,8 @@ def extract(
             "ss_output_name": out.stem,
             "modelspec.title": out.stem,
         }
-        write_adapter(
-            out, {prefixes(s): t for s, t in modules.items()}, header, dtype=DTYPES[settings.dtype], tell=tell
-        )
+        renamed = {prefixes(s): t for s, t in modules.items()}
+        write_adapter(out, renamed, header, extras={}, dtype=DTYPES[settings.dtype], tell=tell)
     return Result(out, tuple(results), dry_run, notes, {"left_out": left_out})
 
 

@@ -24,6 +24,7 @@ from torch import Tensor
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.events import Event, Progress
 from bakehouse.core.files import atomic_path
+from bakehouse.core.finite import check_finite
 
 Tell = Callable[[Event], None]
 """Takes the events of long work."""
@@ -80,10 +81,17 @@ class TensorFile:
         self._get = get
 
     def __getitem__(self, name: str) -> Tensor:
+        """One tensor.
+
+        Raises:
+            BakehouseError: the file is damaged, or the tensor holds NaN or infinity.
+        """
         try:
-            return self._get(name)
+            tensor = self._get(name)
         except SafetensorError as e:
             raise _damaged(self.path, e) from e
+        check_finite({name: tensor}, self.path, hint="fetch the file again, or go back to an earlier checkpoint")
+        return tensor
 
     def tensors(self) -> dict[str, Tensor]:
         """All of them."""

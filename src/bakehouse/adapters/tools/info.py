@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bakehouse.adapters.account import Account
 from bakehouse.adapters.formats import AdapterFile
 from bakehouse.adapters.keys import algorithm_of, meant_for
 from bakehouse.adapters.tools.deltas import is_plain, matrices, scale_of
@@ -21,6 +22,7 @@ from bakehouse.adapters.tools.loaders import Verdict, needs_lycoris, who_can_loa
 from bakehouse.adapters.tools.names import full_name
 from bakehouse.adapters.tools.reading import open_adapter
 from bakehouse.core.errors import UsageError
+from bakehouse.core.finite import count_not_finite
 
 _MOST_TAGS = 50
 
@@ -69,6 +71,8 @@ class AdapterInfo:
     bytes: int
     loaders: tuple[Verdict, ...]
     notes: tuple[str, ...]
+    account: Account
+    """The tensors and settings that are not applied, each with the reason."""
     shapes: Mapping[str, Shape]
 
     def to_json(self, *, keys: bool = False) -> dict[str, Any]:
@@ -84,6 +88,7 @@ class AdapterInfo:
             "tags": dict(self.tags),
             "loaders": {v.program: {"loads": v.loads, "why": v.why} for v in self.loaders},
             "notes": list(self.notes),
+            "not_applied": self.account.to_json(),
             "blocks": [asdict(b) for b in self.blocks],
             "modules": [asdict(m) for m in self.modules],
             "recipe": self.recipe,
@@ -119,7 +124,7 @@ def adapter_info(path: Path | str) -> AdapterInfo:
         BakehouseError: broken.
     """
     path = Path(path)
-    file = open_adapter(path)
+    file = open_adapter(path, whole=False)
     shapes = _shapes(path)
     modules = tuple(_module(stem, tensors) for stem, tensors in file.modules.items())
     algorithms: dict[str, int] = {}
@@ -139,7 +144,8 @@ def adapter_info(path: Path | str) -> AdapterInfo:
         dtypes=tuple(float_types(shapes.values())),
         bytes=size,
         loaders=who_can_load(shapes),
-        notes=_notes(modules, shapes),
+        notes=_notes(modules, shapes, file.account),
+        account=file.account,
         shapes=shapes,
     )
 
@@ -161,7 +167,7 @@ def _module(stem: str, tensors: Mapping[str, Tensor]) -> Module:
         name = stem  # of another network: told by its own name
     rank = _rank(tensors)
     alpha = float(tensors["alpha"]) if "alpha" in tensors and tensors["alpha"].numel() == 1 else None
-    bad = any(t.is_floating_point() and not bool(torch.isfinite(t.float()).all()) for t in tensors.values())
+    bad = any(map(count_not_finite, tensors.values()))
     return Module(name, algorithm_of(tensors), rank, alpha, None if bad else _norm(tensors), bad)
 
 
@@ -236,17 +242,20 @@ def tag_frequency(metadata: Mapping[str, str], most: int = _MOST_TAGS) -> dict[s
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:most])
 
 
-def _notes(modules: tuple[Module, ...], shapes: Mapping[str, Shape]) -> tuple[str, ...]:
+def _notes(modules: tuple[Module, ...], shapes: Mapping[str, Shape], account: Account) -> tuple[str, ...]:
     bad = [m.name for m in modules if m.bad]
     dead = [m.name for m in modules if m.norm == 0.0]
     found = []
     if bad:
         found.append(
-            f"{len(bad)} modules hold numbers that are none (NaN, infinity), first {bad[0]}: go back a checkpoint"
+            f"{len(bad)} modules hold NaN or infinity, first {bad[0]}: nothing can be drawn with them, go back to an "
+            "earlier checkpoint"
         )
     if dead:
         whole = "all" if len(dead) == len(modules) else str(len(dead))
         found.append(f"{whole} modules change nothing, first {dead[0]}")
     if needs_lycoris(shapes):
         found.append("kohya's tools need LyCORIS for it")
+    found += [f"bakehouse refuses it: {said}" for said in account.refusals]
+    found += [f"not applied: {said}" for said in account.notes]
     return tuple(found)

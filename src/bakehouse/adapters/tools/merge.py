@@ -12,8 +12,9 @@ from torch import Tensor
 
 from bakehouse.adapters.formats import AdapterFile
 from bakehouse.adapters.keys import meant_for
+from bakehouse.adapters.layer import BIAS
 from bakehouse.adapters.tools.bases import BaseModel, Place, network_files, open_base
-from bakehouse.adapters.tools.deltas import layer_of
+from bakehouse.adapters.tools.deltas import bias_of, layer_of
 from bakehouse.adapters.tools.files import (
     Planned,
     Shape,
@@ -110,7 +111,8 @@ class _Work:
         Raises:
             UsageError: a module is missing, or does not fit.
         """
-        results, notes = [], []
+        results: list[ModuleResult] = []
+        notes: list[str] = []
         for adapter, stems in zip(self.adapters, self.stems, strict=True):
             missing = [stem for stem in stems if stem not in self.model.weights]
             if missing:
@@ -123,8 +125,16 @@ class _Work:
             for stem, own in stems.items():
                 shape = self.model.shape(self.model.weights[stem])
                 layer_of(adapter.file, own, torch.empty(shape.shape, device="meta"), self._empty_bias(stem))
+                lost = bias_of(adapter.file.modules[own]).get(BIAS)
+                if lost is not None and stem not in self.model.biases and bool(lost.any()):
+                    raise UsageError(
+                        f"{adapter.file.source} adds a bias to {own}, and that module of {self.model.path} has none",
+                        hint="use the adapter beside the base, as `generate --adapter` does; or leave the bias out: "
+                        "`bakehouse weights convert FILE --drop PATTERN -o PLACE`",
+                    )
                 down = adapter.file.modules[own].get("lora_down.weight")
                 results.append(ModuleResult(full_name(stem), int(down.shape[0]) if down is not None else 0, 0.0, 0.0))
+            notes.extend(f"{adapter.file.source}: {note}" for note in adapter.file.account.notes)
             if not any(adapter.weight(s) for s in stems):
                 notes.append(f"{adapter.file.source} has weight 0 and changes nothing")
         return tuple(results), tuple(notes)

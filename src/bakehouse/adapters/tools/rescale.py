@@ -22,7 +22,8 @@ from bakehouse.core.spec import Spec
 _BY_ALPHA = ("lora_down.weight", "hada_w1_a", "lokr_w1_a", "lokr_w2_a", "a1.weight")
 _RANKED = ("lora_down.weight", "hada_w1_b", "lokr_w2_b", "lokr_w1_b", "b2.weight")
 """Tensors whose first axis is the rank."""
-_ITSELF = ("diff", "diff_b", "w_norm", "b_norm")
+_ITSELF = ("diff", "diff_b", "w_norm", "b_norm", "bias_factors")
+_UNSCALED = frozenset({"dora_scale", "oft_blocks", "turns"})
 _SD_ATTENDS = (False, True, True, True)
 
 
@@ -107,9 +108,9 @@ def rescale(
         if "lora_down.weight" in {name for tensors in modules.values() for name in tensors}:
             own = network_header(modules)
             header.update({k: own[k] for k in ("ss_network_dim", "ss_network_alpha")})
-        write_adapter(out, modules, header, tell=tell)
+        write_adapter(out, modules, header, extras=file.extras, tell=tell)
     factors = {m.name: m.norm for m in results}
-    return Result(out, (), dry_run, (), {"factors": factors})
+    return Result(out, (), dry_run, file.account.notes, {"factors": factors})
 
 
 def _check_patterns(file: AdapterFile, settings: Rescale, sdxl: bool) -> None:
@@ -126,19 +127,24 @@ def _check_patterns(file: AdapterFile, settings: Rescale, sdxl: bool) -> None:
 def _scaled(file: AdapterFile, stem: str, tensors: Mapping[str, Tensor], factor: float) -> dict[str, Tensor]:
     if factor == 1.0:
         return dict(tensors)
-    if "dora_scale" in tensors or "oft_blocks" in tensors or "oft_diag" in tensors:
+    if _UNSCALED & tensors.keys():
         raise UsageError(
             f"{file.source}: {stem} is {file.kind}, whose strength is no factor in the file",
             hint="use it at another weight, or make a LoRA of it: `weights resize --to-lora --base MODEL`",
         )
-    if any(name in tensors for name in _ITSELF):
-        return {n: (t.float() * factor).to(t.dtype) if n in _ITSELF else t for n, t in tensors.items()}
+    made = {n: _times(t, factor) if n in _ITSELF else t for n, t in tensors.items()}
     if any(name in tensors for name in _BY_ALPHA):
-        return {**tensors, "alpha": _alpha(tensors) * factor}
+        return {**made, "alpha": _alpha(tensors) * factor}
     single = next((n for n in ("lokr_w1", "weight") if n in tensors), None)
-    if single is None:
+    if single is not None:
+        return {**made, single: _times(tensors[single], factor)}
+    if not any(name in tensors for name in _ITSELF):
         raise UsageError(f"{file.source}: {stem} is {file.kind}, whose strength cannot be changed in the file")
-    return {**tensors, single: (tensors[single].float() * factor).to(tensors[single].dtype)}
+    return made
+
+
+def _times(tensor: Tensor, factor: float) -> Tensor:
+    return (tensor.float() * factor).to(tensor.dtype)
 
 
 def _alpha(tensors: Mapping[str, Tensor]) -> Tensor:

@@ -11,10 +11,11 @@ from pydantic import Field
 from torch import Tensor
 
 from bakehouse.adapters.formats import AdapterFile
+from bakehouse.adapters.layer import BIAS
 from bakehouse.adapters.tools.bases import BaseModel, open_base
-from bakehouse.adapters.tools.deltas import delta_of, is_plain, kernel_of, lora_tensors, matrices, scale_of
+from bakehouse.adapters.tools.deltas import bias_of, delta_of, is_plain, kernel_of, lora_tensors, matrices, scale_of
 from bakehouse.adapters.tools.files import Tell, check_place, dtype_of
-from bakehouse.adapters.tools.names import full_name
+from bakehouse.adapters.tools.names import full_name, same_module
 from bakehouse.adapters.tools.ranks import RankRule, reduce, reduce_factored, split
 from bakehouse.adapters.tools.reading import open_adapter
 from bakehouse.adapters.tools.report import ModuleResult, Result
@@ -68,15 +69,17 @@ def resize(
         for number, (stem, tensors) in enumerate(file.modules.items(), 1):
             if tell is not None:
                 tell(Progress(what="decomposing", done=number, total=len(file.modules)))
-            plain = is_plain(tensors)
-            found = _resized(tensors, settings) if plain else _as_lora(_dense(file, stem, model), settings)
-            modules[stem] = found[0]
-            results.append(ModuleResult(full_name(stem), *found[1]))
+            if tensors.keys() == {BIAS}:
+                modules[stem] = tensors
+                continue
+            made, numbers = _resized(tensors, settings) if is_plain(tensors) else _as_lora(file, stem, model, settings)
+            modules[stem] = made
+            results.append(ModuleResult(full_name(stem), *numbers))
     if not dry_run:
         dtype = out_dtype(file.modules, dtype_of(settings.dtype))
         header = {**file.metadata, **network_header(modules), "ss_training_comment": _comment(file, settings)}
-        write_adapter(out, modules, header, dtype=dtype, tell=tell)
-    return Result(out, tuple(results), dry_run)
+        write_adapter(out, modules, header, extras=file.extras, dtype=dtype, tell=tell)
+    return Result(out, tuple(results), dry_run, file.account.notes)
 
 
 def _comment(file: AdapterFile, settings: Resize) -> str:
@@ -86,7 +89,7 @@ def _comment(file: AdapterFile, settings: Resize) -> str:
 
 
 def _check_kind(file: AdapterFile, settings: Resize, base: Path | str | None) -> None:
-    other = [stem for stem, tensors in file.modules.items() if not is_plain(tensors)]
+    other = [stem for stem, tensors in file.modules.items() if not is_plain(tensors) and tensors.keys() != {BIAS}]
     if other and not settings.to_lora:
         raise UsageError(
             f"{file.source} is {file.kind}, not LoRA: only LoRA has ranks that can be resized ({other[0]})",
@@ -111,26 +114,25 @@ def _resized(tensors: Mapping[str, Tensor], settings: Resize) -> tuple[dict[str,
         error = decompose_product(torch.cat([B, -up], 1), torch.cat([A, down])).norm
     size = abs(scale)
     made = lora_tensors(up, down, kernel, alpha=scale * factors.rank)
-    return made, (factors.rank, size * factors.norm, size * error, B.shape[1])
+    return {**made, **bias_of(tensors)}, (factors.rank, size * factors.norm, size * error, B.shape[1])
 
 
-def _as_lora(delta: Tensor, settings: Resize) -> tuple[dict[str, Tensor], _Numbers]:
+def _as_lora(
+    file: AdapterFile, stem: str, model: BaseModel | None, settings: Resize
+) -> tuple[dict[str, Tensor], _Numbers]:
+    """A module of another algorithm as LoRA; its Δb stays beside it."""
+    assert model is not None
+    bias = model.biases.get(same_module(stem))
+    delta, beside = delta_of(file, stem, model.weight(stem), None if bias is None else model.read(bias))
+    if delta.ndim == 1:
+        raise UsageError(f"{file.source}: {stem} is a norm, and LoRA has no norms", hint="merge it into the base")
     factors = reduce(delta.flatten(1), _rule(settings, tuple(delta.shape[1:])), method=settings.method)
     up, down = split(factors, settings.clamp_quantile)
     error = factors.residual if settings.clamp_quantile >= 1.0 else float((delta.flatten(1) - up @ down).norm())
     made = lora_tensors(up, down, tuple(delta.shape[1:]), alpha=factors.rank)
-    return made, (factors.rank, factors.norm, error, None)
+    return {**made, **beside}, (factors.rank, factors.norm, error, None)
 
 
 def _rule(settings: Resize, kernel: tuple[int, ...]) -> RankRule:
     wide = len(kernel) == 3 and kernel[1:] != (1, 1)
     return settings.conv if wide and settings.conv is not None else settings.linear
-
-
-def _dense(file: AdapterFile, stem: str, model: BaseModel | None) -> Tensor:
-    """ΔW of a module that is no LoRA."""
-    assert model is not None
-    delta = delta_of(file, stem, model.weight(stem))
-    if delta.ndim == 1:
-        raise UsageError(f"{file.source}: {stem} is a norm, and LoRA has no norms", hint="merge it into the base")
-    return delta

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +10,8 @@ from torch import Tensor
 
 from bakehouse.adapters.dylora import PREFIX_SCALE
 from bakehouse.adapters.formats import AdapterFile
+from bakehouse.adapters.layer import BIAS
+from bakehouse.adapters.network_args import network_args
 from bakehouse.adapters.tools.deltas import is_plain
 from bakehouse.adapters.tools.files import Tell, check_place
 from bakehouse.adapters.tools.names import full_name
@@ -65,7 +66,7 @@ def slice_ranks(
 
 
 def _slice(file: AdapterFile, rank: int, out: Path, dry_run: bool, tell: Tell | None) -> Result:
-    whole = _args(file.metadata).get("prefix_scale") == PREFIX_SCALE
+    whole = network_args(file.metadata).get("prefix_scale") == PREFIX_SCALE
     modules = {stem: cut(tensors, rank, alpha_shrinks=whole) for stem, tensors in file.modules.items()}
     results = tuple(
         ModuleResult(full_name(s), min(rank, _rank(t)), 0.0, 0.0, _rank(t)) for s, t in file.modules.items()
@@ -79,13 +80,13 @@ def _slice(file: AdapterFile, rank: int, out: Path, dry_run: bool, tell: Tell | 
             "ss_output_name": out.stem,
         }
         header.pop("ss_network_args", None)
-        write_adapter(out, modules, header, tell=tell)
-    return Result(out, results, dry_run)
+        write_adapter(out, modules, header, extras=file.extras, tell=tell)
+    return Result(out, results, dry_run, file.account.notes)
 
 
 def _has_prefixes(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether the first ranks of a module mean something; norms that trained beside the network have none to cut."""
-    return "w_norm" in tensors or (is_plain(tensors) and "lora_mid.weight" not in tensors)
+    """Whether the first ranks of a module mean something; norms and biases beside the network have none to cut."""
+    return tensors.keys() <= {"w_norm", "b_norm", BIAS} or (is_plain(tensors) and "lora_mid.weight" not in tensors)
 
 
 def _rank(tensors: Mapping[str, Tensor]) -> int:
@@ -121,15 +122,6 @@ def is_dylora(metadata: Mapping[str, str]) -> bool:
 
 def unit_of(metadata: Mapping[str, str]) -> int:
     """The step between ranks, as the header says it; 1 where it does not."""
-    args = _args(metadata)
+    args = network_args(metadata)
     unit = str(args.get("unit", args.get("block_size", 1)))
     return max(1, int(unit)) if unit.isdecimal() else 1
-
-
-def _args(metadata: Mapping[str, str]) -> dict[str, object]:
-    """The network's own arguments, of which trainers write a dict in Python's or JSON's words."""
-    try:
-        args = ast.literal_eval(metadata.get("ss_network_args", "{}"))
-    except (ValueError, SyntaxError):
-        return {}
-    return args if isinstance(args, dict) else {}

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bakehouse.adapters.metadata import as_text
 from bakehouse.adapters.tools.files import Planned, Tell, write_tensors
-from bakehouse.core.errors import BakehouseError
+from bakehouse.core.errors import BakehouseError, UsageError
 
 Modules = Mapping[str, Mapping[str, Tensor]]
 
@@ -21,12 +21,17 @@ def write_adapter(
     modules: Modules,
     metadata: Mapping[str, Any],
     *,
+    extras: Mapping[str, Tensor],
     dtype: torch.dtype | None = None,
     tell: Tell | None = None,
 ) -> Path:
     """Writes modules with kohya's keys and hashes; alpha stays in single precision, since it scales everything.
 
+    Args:
+        extras: what belongs to no module and came with the sources, by its own keys; written as it is.
+
     Raises:
+        UsageError: a module is in a form that no file has: PEFT's rotations of inputs, or its IA3 on a bias.
         BakehouseError: nothing to write, a number does not fit its type, or the place cannot be written.
     """
     planned = [
@@ -34,10 +39,37 @@ def write_adapter(
         for stem, tensors in modules.items()
         for suffix, tensor in tensors.items()
     ]
-    if not planned:
+    check_names(modules, path)
+    planned += [Planned.of(key, tensor) for key, tensor in extras.items()]
+    if not modules:
         raise BakehouseError(f"nothing to write into {path}: no module is left")
     header = {k: as_text(v) for k, v in metadata.items() if v is not None}
     return write_tensors(path, planned, header, hashed=True, tell=tell)
+
+
+_NAMELESS = {
+    "turns": "PEFT's rotations of inputs",
+    "out_factors": "PEFT's rotations of inputs",
+    "bias_factors": "factors of PEFT's IA3 that scale the bias too",
+}
+"""What reading makes of PEFT's tensors that no other program has a form for."""
+
+
+def check_names(modules: Modules, path: Path) -> None:
+    """Sees to it that kohya's and LyCORIS' names can hold the modules.
+
+    Raises:
+        UsageError: they cannot; says how many, and names the first.
+    """
+    for name, what in _NAMELESS.items():
+        stems = [stem for stem, tensors in modules.items() if name in tensors]
+        if stems:
+            raise UsageError(
+                f"{path}: {len(stems)} of {len(modules)} modules hold {what}, which kohya's form has no names for: "
+                f"first {stems[0]}",
+                hint="merge it into a base (`weights merge FILE --base MODEL -o PLACE`), or make a LoRA of it: "
+                "`weights resize FILE --to-lora --base MODEL --rank N -o PLACE`",
+            )
 
 
 def network_header(modules: Modules) -> dict[str, str]:

@@ -19,13 +19,14 @@ Captions = Annotated[
     Literal["auto", "keep", "none"], typer.Option(help="auto: downloaders' tag files become captions; keep: as is.")
 ]
 Artists = Annotated[bool, typer.Option("--artists", help="Keep artists' names among the tags.")]
+Ratings = Annotated[bool, typer.Option("--ratings", help="Keep ratings such as rating:general among the tags.")]
 Underscores = Annotated[bool, typer.Option("--underscores", help="Keep long_hair instead of long hair.")]
 
 
 def import_(
     sources: Sources, out: Out, dry_run: DryRun = False, frames: Frames = "distinct", per_second: PerSecond = 4.0,
-    per_scene: PerScene = 6, captions: Captions = "auto", artists: Artists = False, underscores: Underscores = False,
-    json: Json = False, quiet: Quiet = False,
+    per_scene: PerScene = 6, captions: Captions = "auto", artists: Artists = False, ratings: Ratings = False,
+    underscores: Underscores = False, json: Json = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Copy images with their captions and masks into a dataset. The same command again takes only what is new."""
     from bakehouse.cli.terminal.dataset import print_taken
@@ -33,7 +34,8 @@ def import_(
     from bakehouse.curate.intake import Intake, take_in
 
     values = {"frames": frames, "per_second": per_second, "per_scene": per_scene, "captions": captions}
-    options = Intake.parse({**values, "artists": artists, "underscores": underscores}, source="dataset import")
+    kept = {"artists": artists, "ratings": ratings, "underscores": underscores}
+    options = Intake.parse({**values, **kept}, source="dataset import")
     with painting(quiet=quiet or json) as tell:
         taken = take_in(sources, out, options, dry_run=dry_run, tell=tell)
     print_taken(taken, out, dry_run=dry_run, json=json)

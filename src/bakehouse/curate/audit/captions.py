@@ -14,7 +14,7 @@ from bakehouse.curate.audit.tokens import token_counter
 from bakehouse.curate.captions.rule import Rule, matcher
 from bakehouse.curate.captions.ruleset import RuleSet
 from bakehouse.curate.captions.tag_rules import Dedupe, Remove
-from bakehouse.curate.captions.tags import BARRIER, form_of, is_face, key, split
+from bakehouse.curate.captions.tags import BARRIER, form_of, is_face, keeps_underscores, key, split
 from bakehouse.curate.captions.vocabulary import ListedVocabulary, TagVocabulary, load_vocabulary
 from bakehouse.curate.captions.word_rules import Generics, Redundant, Synonyms, vague_tags
 from bakehouse.data.triggers import Trigger
@@ -279,7 +279,7 @@ def mixed_forms(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
 def spelling(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     """C15."""
     tagged = _tagged(facts)
-    joined = {n: [t for t in tags if "_" in t and not is_face(t)] for n, tags in tagged.items()}
+    joined = {n: [t for t in tags if "_" in t and not keeps_underscores(t)] for n, tags in tagged.items()}
     spaced = {n: [t for t in tags if " " in t] for n, tags in tagged.items()}
     yield from _mixed(facts, joined, spaced, "underscores", "spaces in other tags", "--underscores spaces")
     escaped = {n: [t for t in tags if r"\(" in t] for n, tags in tagged.items()}

@@ -8,7 +8,7 @@ from html import escape
 from importlib import resources
 from pathlib import Path
 
-from bakehouse.core.files import write_text
+from bakehouse.core.files import write_html
 from bakehouse.core.words import counted
 from bakehouse.curate.audit.check import LEVELS, Level
 from bakehouse.curate.audit.report import Changes, Finding, Fix, Report
@@ -37,7 +37,7 @@ def write_page(report: Report, page: Path, *, changes: Changes | None = None) ->
     Raises:
         BakehouseError: it cannot be written.
     """
-    return write_text(page, make_page(report, changes))
+    return write_html(page, make_page(report, changes))
 
 
 def make_page(report: Report, changes: Changes | None = None) -> str:

@@ -14,7 +14,7 @@ from bakehouse.curate.audit.nearer import possible, stem, views_of
 from bakehouse.curate.audit.options import AuditSpec
 from bakehouse.curate.clean.text import Text, marked
 from bakehouse.curate.clean.verb import KINDS
-from bakehouse.data.buckets import Placement, assign, bucket_table
+from bakehouse.data.buckets import Placement
 from bakehouse.data.captions import split_tags
 from bakehouse.data.tag_groups import plain
 
@@ -47,68 +47,6 @@ def _square(spec: AuditSpec) -> str:
 
 def _enlarged(image: ImageFacts, placement: Placement) -> str:
     return f"{image.size[0]} x {image.size[1]}, enlarged {placement.scale:.1f} times"
-
-
-def cut(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
-    """B02."""
-    limits = spec.limits
-    faces = {i.name: "a face is cut by the bucket" for i, p in _placed(facts) if _cuts_a_face(i, p)}
-    lost = {i.name: p.lost_fraction for i, p in _placed(facts) if p.lost_fraction > limits.lost}
-    notes = {i.name: f"{_bucket(p)} loses {percent(p.lost_fraction)}" for i, p in _placed(facts) if i.name in lost}
-    badly = {name: note for name, note in notes.items() if lost[name] > limits.lost_badly and name not in faces}
-    rest = {name: note for name, note in notes.items() if name not in badly and name not in faces}
-    yield from each(faces, "{n} of which the bucket cuts a face", level="error", key="face")
-    yield from each(
-        badly,
-        f"{{n}} losing more than {percent(limits.lost_badly)} of the area to the bucket",
-        level="error",
-        key="far",
-    )
-    yield from each(rest, f"{{n}} losing more than {percent(limits.lost)} of the area to the bucket")
-
-
-def _bucket(placement: Placement) -> str:
-    return f"{placement.bucket[0]} x {placement.bucket[1]}"
-
-
-def _cuts_a_face(image: ImageFacts, placement: Placement) -> bool:
-    width, height = placement.resized
-    left, top, right, bottom = placement.crop_box
-    kept = (left / width, top / height, right / width, bottom / height)
-    slack = 0.01
-    return any(
-        f.left < kept[0] - slack or f.top < kept[1] - slack or f.right > kept[2] + slack or f.bottom > kept[3] + slack
-        for f in image.faces or ()
-    )
-
-
-def shapes(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
-    """B03."""
-    placed = list(_placed(facts))
-    if not placed:
-        return
-    repeats = [facts.repeats[i.name] for i, _ in placed]
-    rows = bucket_table([p for _, p in placed], spec.batch, repeats=repeats)
-    if len(rows) > spec.limits.buckets:
-        why = f"{len(rows)} buckets for {counted(len(placed), 'image')}: many steps are not full"
-        mend, advice = _fewer(placed, spec)
-        yield Hit(why, key="many", mend=mend, advice=advice)
-    short = {row.bucket: row.images for row in rows if row.images < spec.batch}
-    notes = {i.name: f"{_bucket(p)} has {short[p.bucket]}" for i, p in placed if p.bucket in short}
-    yield from each(notes, f"{{n}} in {counted(len(short), 'bucket')} with fewer images than the batch of {spec.batch}")
-
-
-def _fewer(placed: list[tuple[ImageFacts, Placement]], spec: AuditSpec) -> tuple[str, str]:
-    """The command that makes the buckets few enough, or what a person has to do."""
-    now = max(p.lost_fraction for _, p in placed)
-    for step in (64, 128, 256):
-        buckets = spec.buckets.model_copy(update={"step": step})
-        after = assign([i.size for i, _ in placed], buckets)
-        # Coarser shapes cut more away.
-        fits = max(p.lost_fraction for p in after) <= max(now, spec.limits.lost)
-        if step > spec.buckets.step and fits and len({p.bucket for p in after}) <= spec.limits.buckets:
-            return f"bakehouse plan {{plan}} --set buckets.step={step} -o {{recipe}}", ""
-    return "", "cut the images to fewer shapes: `bakehouse dataset bucket FOLDER --preview page.html` shows which"
 
 
 def borders(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
@@ -172,7 +110,7 @@ def small_faces(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
         if image.faces and stems.isdisjoint(views_of(image.name)):
             height = max(face.height for face in image.faces) * placement.resized[1]
             if height < least:
-                found[image.name] = f"face {height:.0f} px high in {_bucket(placement)}"
+                found[image.name] = f"face {height:.0f} px high in {placement.bucket[0]} x {placement.bucket[1]}"
                 able |= {image.name} if possible(image, stems, spec) else set()
     why = f"{{n}} with a face lower than {least:.0f} px in the bucket: it is learned as a blur"
     yield from each({name: note for name, note in found.items() if name in able}, why)

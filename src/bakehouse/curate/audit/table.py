@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bakehouse.curate.audit import balance, captions, files, masks, pixels, triggers
+from bakehouse.curate.audit import balance, captions, files, masks, pixels, shapes, triggers
 from bakehouse.curate.audit.check import Check
 from bakehouse.curate.audit.copies import copies
 from bakehouse.curate.triggers.findings import EVERYWHERE, FEW
@@ -41,16 +41,14 @@ CHECKS: tuple[Check, ...] = (
         mend=f"{_DATASET} upscale {{folder}} --resolution {{resolution}}",
     ),
     Check(
-        "B02", "warning", "cut by its bucket", pixels.cut, looks="faces",
+        "B02", "warning", "cut by its bucket", shapes.cut, looks="faces",
         threshold="over {lost:.0%} of the area; error: over {lost_badly:.0%}, or a face",
-        mend=f"{_DATASET} drop {{folder}} B02 {{use}}",
-        advice="or cut them by hand: `bakehouse dataset bucket FOLDER --preview page.html` shows what is lost",
+        mend="bakehouse plan {plan} --set buckets.step=32 -o {recipe}",
     ),
     Check(
-        "B03", "warning", "buckets that are hard to fill", pixels.shapes,
+        "B03", "warning", "buckets that are hard to fill", shapes.filled,
         threshold="over {buckets}, or one with fewer images than the batch",
-        mend=f"{_DATASET} drop {{folder}} B03 {{use}}",
-        advice="or cut them to the shape of others (`bakehouse dataset bucket FOLDER`), or take a larger buckets.step",
+        mend="bakehouse plan {plan} --set buckets.step=128 -o {recipe}",
     ),
     Check(
         "B04", "warning", "a border of one colour", pixels.borders, threshold="over {border:.0%} of a side",

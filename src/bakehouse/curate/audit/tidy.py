@@ -17,7 +17,7 @@ from bakehouse.curate.pictures import Names, replaced, shared_captions
 from bakehouse.data.header import Header, header
 from bakehouse.data.images import open_image
 from bakehouse.data.records import ImageRecord, ImageSet
-from bakehouse.data.scan import collect, stem_of
+from bakehouse.data.scan import NO_FILE, collect, stem_of
 
 
 class Tidy(Spec):
@@ -54,6 +54,8 @@ class Tidy(Spec):
         for skipped in images.skipped:
             if skipped.path.is_symlink() or not skipped.path.is_relative_to(images.root):
                 continue  # what a link leads to is not ours; a copy of the dataset (-o) is without it
+            if skipped.reason == NO_FILE:
+                continue  # it cannot be kept for `undo`
             record = ImageRecord(skipped.path, 0, 0, "")
             why = f"it cannot be used: {skipped.reason}"
             yield Proposal(images.name(skipped.path), why, partial(removed, record, images))

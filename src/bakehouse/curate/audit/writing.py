@@ -11,7 +11,7 @@ from PIL import Image
 from bakehouse.core.catalogue import model_path
 from bakehouse.core.errors import UsageError
 from bakehouse.curate.audit.facts import Box4
-from bakehouse.curate.clean.inpaint import SMOOTH, roughness, text_mask
+from bakehouse.curate.clean.ground import VISIBLE, text_mask, visibility
 from bakehouse.curate.clean.text import Text
 from bakehouse.data.images import ImageError, open_image
 
@@ -27,7 +27,7 @@ def has_painter() -> bool:
 
 def on_rough_ground(texts: Sequence[Text], image: Image.Image) -> frozenset[Box4]:
     """The boxes of texts around which painting would show."""
-    return frozenset(t.box for t in texts if roughness(image, text_mask([t], image.size)) >= SMOOTH)
+    return frozenset(t.box for t in texts if visibility(image, t, texts) >= VISIBLE)
 
 
 def learned(texts: Sequence[Text], mask: Path | None, size: tuple[int, int]) -> tuple[Text, ...]:

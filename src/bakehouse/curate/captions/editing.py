@@ -45,7 +45,7 @@ class Edit(Spec):
     utf8: bool = False
     """Also captions that the rules do not change become plain UTF-8: no byte-order mark, `\\n` at the ends of lines."""
     join_lines: bool = False
-    """A caption with several lines becomes one, with commas between them: for files with one tag a line."""
+    """Captions on several lines become one line, with commas between them: for files with one tag a line."""
 
     def edited(self, folder: CaptionFolder) -> list[Edited]:
         """Every caption file that changes. Files of which bytes could not be read are left out (see `left`).
@@ -98,14 +98,13 @@ class Edit(Spec):
 
     def _edit(self, file: CaptionText, captions: tuple[str, ...]) -> Edited | None:
         same = captions == file.captions
-        if same and (file.plain or not self.utf8 or file.encoding == "json"):
+        joins = self.join_lines and file.one_tag_a_line
+        if same and not joins and (file.plain or not self.utf8 or file.encoding == "json"):
             return None
-        content = (
-            file.with_captions(captions)
-            if len(captions) == len(file.captions)
-            else "".join(f"{caption}\n" for caption in captions).encode()
-        )
+        content = file.with_captions(captions)
         reasons = [] if same else [difference(file.captions, captions)]
+        if joins:
+            reasons.append("one tag a line becomes one line")
         if file.encoding == "json":
             reasons.append(f"the JSON stays, and {file.target.name} comes before it")
         elif not file.plain:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from bakehouse.core.errors import BakehouseError, UsageError
-from bakehouse.data.captions import decode_text, read_caption
+from bakehouse.data.captions import CAPTION_EXTENSIONS, decode_text, joined_lines, read_caption
 from bakehouse.data.layouts import METADATA_FILES
 from bakehouse.data.records import ImageRecord, ImageSet
-from bakehouse.data.scan import Found, caption_files, check_root, collect, natural_key
+from bakehouse.data.scan import NO_FILE, Found, caption_files, check_root, collect, natural_key
 from bakehouse.data.triggers import RAW_SUFFIX
 
 _LINE_ENDS = re.compile(r"\r\n|\n|\r")
@@ -37,8 +37,13 @@ class CaptionText:
 
     @property
     def captions(self) -> tuple[str, ...]:
-        """One caption a line, without white space around it and without blank ones."""
-        return tuple(text for line in self.lines if (text := line.strip()))
+        """One caption a line, without white space around it and without blank ones; one tag a line is one caption."""
+        return joined_lines([text for line in self.lines if (text := line.strip())])
+
+    @property
+    def one_tag_a_line(self) -> bool:
+        """Whether its one caption stands on several lines, a tag on each."""
+        return sum(bool(line.strip()) for line in self.lines) > len(self.captions)
 
     @property
     def target(self) -> PurePosixPath:
@@ -46,7 +51,9 @@ class CaptionText:
         return self.name.with_suffix(".txt") if self.encoding == "json" else self.name
 
     def with_captions(self, captions: Sequence[str]) -> bytes:
-        """The file with other captions in its lines, as UTF-8. As many as there were."""
+        """The file with other captions in its lines, as UTF-8: as many as there were, or each on a line of its own."""
+        if len(captions) != sum(bool(line.strip()) for line in self.lines):
+            return "".join(f"{caption}\n" for caption in captions).encode()
         new = iter(captions)
         lines = [next(new) if line.strip() else line.strip() for line in self.lines]
         return ("\n".join(lines) + ("\n" if self.ends and lines else "")).encode()
@@ -105,6 +112,11 @@ def read_folder(folder: Path | str, found: Found | None = None) -> CaptionFolder
     elif strays := set(found.captions.values()).difference(*files_of.values()):
         names = [path.relative_to(root).as_posix() for path in strays if path.suffix.lower() != ".json"]
         remarks["it belongs to no image and is passed over"] = sorted(names)
+    remarks[f"{NO_FILE}, and is passed over"] = [
+        str(PurePosixPath(path.relative_to(root)))
+        for path in found.special
+        if path.suffix.lower() in CAPTION_EXTENSIONS
+    ]
     if not images and not captions:
         raise UsageError(f"{root} has neither images nor captions", hint="give the folder that holds them")
     once = {caption.path: caption for caption in captions}

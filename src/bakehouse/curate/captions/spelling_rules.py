@@ -11,16 +11,19 @@ from pydantic import field_validator
 
 from bakehouse.core.errors import UsageError
 from bakehouse.curate.captions.rule import Change, Context, Listed, Rule, each_tag
-from bakehouse.curate.captions.tags import is_face, join, split
+from bakehouse.curate.captions.tags import is_face, join, keeps_underscores, split
 
 _WIDE_COMMAS = str.maketrans({"，": ", ", "、": ", ", "；": "; "})
-_ODD_SPACES = re.compile(r"[\u00a0\u2000-\u200b\u202f\u205f\u3000\ufeff]")
+_ODD_SPACES = re.compile(r"[\u00a0\u2000-\u200a\u202f\u205f\u3000]")
+_INVISIBLE = re.compile(r"[\u00ad\u200b\u2060\ufeff]|(?<=[ -~])[\u200c\u200d]|[\u200c\u200d](?=[ -~])")
+"""Characters without width, which stand inside words; joiners have a meaning in other scripts and in emoji."""
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _RUNS = re.compile(r"[ \t]+")
 
 
 def tidy(text: str) -> str:
-    """Full-width commas, odd spaces, control characters and decomposed accents as plain ones; letters stay."""
+    """Full-width commas, odd spaces and accents as plain ones, and no invisible characters; letters stay."""
+    text = _INVISIBLE.sub("", text)
     text = _CONTROLS.sub("", _ODD_SPACES.sub(" ", text.translate(_WIDE_COMMAS)))
     return _RUNS.sub(" ", unicodedata.normalize("NFC", text)).strip()
 
@@ -48,7 +51,7 @@ class Case(Rule):
 
 
 class Underscores(Rule):
-    """`blue_hair` or `blue hair`. Faces such as `^_^` and `||_||` keep their underscores."""
+    """`blue_hair` or `blue hair`. Faces (`^_^`, `||_||`) and words such as `score_9` keep theirs."""
 
     kind: Literal["underscores"] = "underscores"
     to: Literal["spaces", "underscores"] = "spaces"
@@ -59,7 +62,9 @@ class Underscores(Rule):
         old, new = ("_", " ") if self.to == "spaces" else (" ", "_")
         spared = frozenset(self.spare)
         return each_tag(
-            lambda tag: tag if tag in spared or is_face(tag) else _RUNS.sub(" ", tag.replace(old, new)).strip()
+            lambda tag: (
+                tag if tag in spared or keeps_underscores(tag) else _RUNS.sub(" ", tag.replace(old, new)).strip()
+            )
         )
 
 

@@ -17,7 +17,7 @@ from bakehouse.core.spec import Spec
 from bakehouse.core.words import counted
 from bakehouse.curate.captions.memory import Memory
 from bakehouse.curate.captions.rule import matcher
-from bakehouse.curate.captions.tags import is_face, join, key, split
+from bakehouse.curate.captions.tags import join, keeps_underscores, key, split
 from bakehouse.curate.edits import Proposal, Write
 from bakehouse.curate.steps import history
 from bakehouse.curate.taggers.opening import open_tagger
@@ -143,7 +143,7 @@ class Tag(Spec):
         if sight.text:
             return words
         excluded = matcher(self.exclude)
-        spelled = [tag if self.underscores or is_face(tag) else tag.replace("_", " ") for tag in words]
+        spelled = [tag if self.underscores or keeps_underscores(tag) else tag.replace("_", " ") for tag in words]
         kept = [tag for tag in spelled if not excluded(tag)]
         return kept[: self.most] if self.most else kept
 

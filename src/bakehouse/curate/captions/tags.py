@@ -63,14 +63,25 @@ def join(tags: Iterable[str]) -> str:
 @functools.cache
 def key(tag: str) -> str:
     r"""What two spellings of one tag have in common: `Blue_Hair` and `blue  hair`, `a \(b\)` and `a (b)`."""
-    return spaced(_ESCAPED.sub(r"\1", tag)).casefold()
+    tag = _ESCAPED.sub(r"\1", tag).strip()
+    return (tag if is_face(tag) else _with_spaces(tag)).casefold()
 
 
 @functools.lru_cache(maxsize=1 << 16)
 def spaced(tag: str) -> str:
-    """Underscores as spaces and runs of white space as one, in everything but faces such as `^_^`."""
+    """Underscores as spaces and runs of white space as one, in everything that `keeps_underscores`."""
     tag = tag.strip()
-    return tag if is_face(tag) else _SPACES.sub(" ", tag.replace("_", " ")).strip()
+    return tag if keeps_underscores(tag) else _with_spaces(tag)
+
+
+def _with_spaces(tag: str) -> str:
+    return _SPACES.sub(" ", tag.replace("_", " ")).strip()
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def keeps_underscores(tag: str) -> bool:
+    """Whether underscores belong to a tag: faces such as `^_^`, and words that models were taught so (`score_9`)."""
+    return is_face(tag) or ("_" in tag and tag.strip().casefold() in read_list("underscored"))
 
 
 @functools.lru_cache(maxsize=1 << 16)

@@ -1,10 +1,9 @@
-"""Painting over: by OpenCV where the ground is smooth, by a network where it is not."""
+"""Painting over text on ground that does not simply go on, by a network."""
 
 from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,52 +12,13 @@ import numpy.typing as npt
 from PIL import Image
 
 from bakehouse.core.errors import UsageError
-from bakehouse.curate.clean.text import Text
-from bakehouse.curate.extras import need
 from bakehouse.curate.onnx import OnnxNet
 
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 
-SMOOTH = 10.0
-"""Local deviation of grey values (0..255) up to which what OpenCV paints cannot be seen; looked at, not derived."""
-_MOST_OF = 0.9  # a hem that crosses the text is a small part of its surroundings, and smears
-_WINDOW = 7
-_RING = 9
-_RADIUS = 5
 _CONTEXT = 128
 _MULTIPLE = 8
-
-
-def text_mask(texts: Sequence[Text], size: tuple[int, int]) -> Bytes:
-    """Where the text is, with the halo of its letters: uint8 [height, width], 255 is text."""
-    cv2 = need("cv2", "painting over text")
-    mask = np.zeros((size[1], size[0]), np.uint8)
-    for text in texts:
-        one = np.zeros_like(mask)
-        cv2.fillPoly(one, [np.round(np.array(text.corners)).astype(np.int32)], 255)
-        reach = max(3, round(text.height / 5))
-        mask |= cv2.dilate(one, np.ones((2 * reach + 1,) * 2, np.uint8))
-    return mask
-
-
-def roughness(image: Image.Image, mask: Bytes) -> float:
-    """How uneven the ground around a mask is: what nine tenths of the local deviations of grey stay under, 0..255."""
-    cv2 = need("cv2", "looking at the ground of text")
-    grey = np.asarray(image.convert("L"), dtype=np.float32)
-    ring = cv2.dilate(mask, np.ones((2 * _RING + 1,) * 2, np.uint8)) > 0
-    ring &= cv2.dilate(mask, np.ones((_WINDOW,) * 2, np.uint8)) == 0  # windows that do not reach into the text
-    if not ring.any():
-        return 0.0
-    mean, square = cv2.blur(grey, (_WINDOW, _WINDOW)), cv2.blur(grey * grey, (_WINDOW, _WINDOW))
-    local = np.sqrt(np.maximum(square - mean * mean, 0))[ring]
-    return float(np.quantile(local, _MOST_OF))
-
-
-def telea(image: Image.Image, mask: Bytes) -> Image.Image:
-    """An RGB image with the masked pixels painted from their surroundings (Telea 2004)."""
-    cv2 = need("cv2", "painting over text")
-    return Image.fromarray(cv2.inpaint(np.asarray(image.convert("RGB")), mask, _RADIUS, cv2.INPAINT_TELEA))
 
 
 class Inpainter:

@@ -10,12 +10,16 @@ from difflib import SequenceMatcher
 from typing import Any, Literal, Protocol
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from bakehouse.curate.extras import need
 
 TextKind = Literal["url", "watermark", "signature", "bubble", "text"]
 Point = tuple[float, float]
+Rect = tuple[float, float, float, float]
+"""Left, top, right, bottom in pixels."""
+Floats = npt.NDArray[np.float32]
 
 SURE = 0.6
 """Least confidence of a reading."""
@@ -26,8 +30,14 @@ EDGE = 0.15
 SMALL = 0.08
 """Of the image's height, at most, for the letters of a signature."""
 _CJK = 0x2E80
+_STROKES = frozenset("mnwuvil1ot0")
+"""Signs that rows of rings, tiles, windows and railings are taken for."""
 BRIGHT, EVEN = 225.0, 12.0
 """Ground of a speech bubble: mean and deviation of grey values 0..255 around the text."""
+_LINE_GAP = 0.9
+"""Of the letters' height: lines of one block are no farther apart."""
+_REACH, _OTHER = 3, 40.0
+"""A sign or a bubble ends within so many heights of its letters, and outside are other colours, by so much of 255."""
 SAME_PLACE, SAME_WORDS, SHARE, LEAST = 0.5, 0.7, 0.10, 3
 """A watermark: boxes that overlap so far, words so alike, in such a share of the images and in so many of them."""
 
@@ -113,34 +123,98 @@ def _line(box: Any, words: str, score: float) -> Text:
 
 
 def classified(found: Sequence[Text], image: Image.Image) -> list[Text]:
-    """The lines of one image, told apart by what they say, where they are and what they stand on."""
-    grey = np.asarray(image.convert("L"), dtype=np.float32)
-    return [replace(text, kind=_kind(text, grey)) for text in found]
+    """The lines of one image, told apart by what they say, where they are and what they stand on.
+
+    Patterns that readers take for letters (`mmmm` of a ring binding, `AAA` of roofs) are left out.
+    """
+    pixels = np.asarray(image.convert("RGB"), dtype=np.float32)
+    kinds = [replace(text, kind=_kind(text, block, pixels)) for text, block in zip(found, _blocks(found), strict=True)]
+    return [text for text in kinds if text.kind == "bubble" or not _is_pattern(text.words)]
 
 
-def _kind(text: Text, grey: np.ndarray[Any, Any]) -> TextKind:
-    height, width = grey.shape
+def _kind(text: Text, block: Rect, pixels: Floats) -> TextKind:
+    height, width = pixels.shape[:2]
     if _URL.search(text.words):
         return "url"
+    ground = _Ground(pixels, block, text.height)
+    if ground.enclosed and ground.even:
+        return "bubble" if ground.bright else "text"
     left, top, right, bottom = text.box
     x, y = (left + right) / 2 / width, (top + bottom) / 2 / height
     if min(x, 1 - x, y, 1 - y) <= EDGE and text.height <= SMALL * height:
         return "signature"
-    return "bubble" if _on_paper(text, grey) else "text"
+    return "bubble" if ground.even and ground.bright else "text"
 
 
-def _on_paper(text: Text, grey: np.ndarray[Any, Any]) -> bool:
-    """Whether a bright, even ground goes all around the text."""
-    height, width = grey.shape
-    left, top, right, bottom = text.box
-    gap = max(2.0, text.height / 4)
-    x0, y0 = max(0, round(left - gap)), max(0, round(top - gap))
-    x1, y1 = min(width, round(right + gap)), min(height, round(bottom + gap))
-    window = grey[y0:y1, x0:x1]
-    if min(window.shape) < 3:
+def _is_pattern(words: str) -> bool:
+    """Whether words are one sign again and again, or two that are upright strokes: what rows of things look like."""
+    letters = [c for c in words.casefold() if c.isalnum() and ord(c) < _CJK]
+    if len(letters) < LEAST_LETTERS or len(letters) < sum(map(str.isalnum, words)):
         return False
-    ring = np.concatenate([window[0], window[-1], window[:, 0], window[:, -1]])
-    return bool(ring.mean() >= BRIGHT and ring.std() <= EVEN)
+    return len(set(letters)) == 1 or (len(set(letters)) == 2 and _STROKES.issuperset(letters))
+
+
+def _blocks(found: Sequence[Text]) -> list[Rect]:
+    """For each line the box of all lines that go on above and below it, as in a speech bubble or on a sign."""
+    homes = list(range(len(found)))
+    for i, a in enumerate(found):
+        for j, b in enumerate(found[:i]):
+            if _go_on(a, b):
+                homes = [homes[j] if home == homes[i] else home for home in homes]
+    boxes: dict[int, list[Rect]] = {}
+    for home, text in zip(homes, found, strict=True):
+        boxes.setdefault(home, []).append(text.box)
+    joined = {
+        home: (min(b[0] for b in of), min(b[1] for b in of), max(b[2] for b in of), max(b[3] for b in of))
+        for home, of in boxes.items()
+    }
+    return [joined[home] for home in homes]
+
+
+def _go_on(a: Text, b: Text) -> bool:
+    """Whether two lines of like height stand one above the other, less than a line apart."""
+    high = max(a.height, b.height)
+    apart = max(a.box[1], b.box[1]) - min(a.box[3], b.box[3])
+    beside = min(a.box[2], b.box[2]) - max(a.box[0], b.box[0])
+    return beside > 0 and apart <= _LINE_GAP * high and high <= 2 * min(a.height, b.height)
+
+
+class _Ground:
+    """What a block of text stands on: the colours in a ring close around it, and how they change farther out."""
+
+    def __init__(self, pixels: Floats, block: Rect, letters: float) -> None:
+        """Looks around a block [left, top, right, bottom] of letters of a height, in pixels [h, w, 3] of 0..255."""
+        rings = [np.concatenate(_strips(pixels, block, letters / part)) for part in (4, 6, 12)]  # a sign has a frame
+        ring = min(rings, key=lambda r: r.mean(axis=1).std() if len(r) else np.inf)
+        self.even = len(ring) > 0 and bool(ring.mean(axis=1).std() <= EVEN)
+        self.bright = len(ring) > 0 and bool(ring.mean() >= BRIGHT)
+        self.enclosed = self.even and self._ends(pixels, block, letters, np.median(ring, axis=0)) >= 3
+
+    @staticmethod
+    def _ends(pixels: Floats, block: Rect, letters: float, colour: Floats) -> int:
+        """On how many of the four sides another colour follows."""
+        ends = [False] * 4
+        for gap in np.linspace(0.5, _REACH, 6) * letters:
+            for side, strip in enumerate(_strips(pixels, block, float(gap), whole=False)):
+                other = np.abs(strip - colour).max(axis=1) > _OTHER
+                ends[side] |= len(strip) > 0 and bool(other.mean() > 0.5)
+        return sum(ends)
+
+
+def _strips(pixels: Floats, block: Rect, gap: float, *, whole: bool = True) -> list[Floats]:
+    """The pixels left, right, above and below a block at a distance, as long as its sides; empty beyond the image.
+
+    With `whole` those beyond are drawn in to the edge of the image.
+    """
+    height, width = pixels.shape[:2]
+    left, top, right, bottom = (round(v) for v in block)
+    x0, x1, y0, y1 = round(block[0] - gap), round(block[2] + gap), round(block[1] - gap), round(block[3] + gap)
+    if whole:
+        x0, x1, y0, y1 = max(0, x0), min(width - 1, x1), max(0, y0), min(height - 1, y1)
+    down, across = slice(max(0, top), max(0, bottom)), slice(max(0, left), max(0, right))
+    columns = [pixels[down, x] if 0 <= x < width else pixels[:0, 0] for x in (x0, x1)]
+    rows = [pixels[y, across] if 0 <= y < height else pixels[0, :0] for y in (y0, y1)]
+    return [*columns, *rows]
 
 
 def marked(found: Mapping[int, Sequence[Text]], sizes: Sequence[tuple[int, int]]) -> dict[int, list[Text]]:

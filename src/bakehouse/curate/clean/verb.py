@@ -16,7 +16,8 @@ from bakehouse.core.events import Event, Noted, Progress, Warned
 from bakehouse.core.spec import Spec
 from bakehouse.core.words import counted
 from bakehouse.curate.clean.faceless import faceless
-from bakehouse.curate.clean.inpaint import SMOOTH, Bytes, Inpainter, roughness, telea, text_mask
+from bakehouse.curate.clean.ground import VISIBLE, Bytes, letter_mask, paint, text_mask, visibility
+from bakehouse.curate.clean.inpaint import Inpainter
 from bakehouse.curate.clean.text import RapidText, Text, TextKind, classified, marked
 from bakehouse.curate.edits import Edit, Proposal
 from bakehouse.curate.faces import Face, FaceFinder, FinderKind, open_finder
@@ -112,9 +113,8 @@ class Clean(Spec):
 
     def _sorted(self, record: ImageRecord, texts: Sequence[Text], finder: FaceFinder | None) -> Findings:
         """Text by the ground that it stands on, and other people's faces."""
-        size = (record.width, record.height)
         image = open_image(record.path) if texts or finder else None
-        rough = {t for t in texts if image and roughness(image, text_mask([t], size)) >= SMOOTH}
+        rough = {t for t in texts if image and visibility(image, t, texts) >= VISIBLE}
         others = finder(image)[1:] if finder and image else []
         return Findings(tuple(t for t in texts if t not in rough), tuple(t for t in texts if t in rough), tuple(others))
 
@@ -158,7 +158,7 @@ def painted(image: Image.Image, found: Findings, painter: Inpainter | None) -> I
     """The image without its text; transparency stays."""
     result = image.convert("RGB")
     if found.smooth:
-        result = telea(result, text_mask(found.smooth, image.size))
+        result = paint(result, letter_mask(result, found.smooth))
     if found.rough and painter is not None:
         result = painter(result, text_mask(found.rough, image.size))
     if image.mode == "RGBA":

@@ -58,7 +58,7 @@ class Crop(Spec):
             name = images.name(record.path)
             if not _is_crop(name, taken):
                 faces = finder(opened_flat(record))
-                if reason := unclear(faces):
+                if reason := unclear(faces) or self._too_small(record, faces[0]):
                     told.setdefault(reason, []).append(str(name))
                 else:
                     yield from self._of(record, images, faces[0], taken)
@@ -80,15 +80,28 @@ class Crop(Spec):
 
     def crops(self, record: ImageRecord, face: Face) -> Iterator[tuple[Framing, Box, Placement]]:
         """The crops that an image has around a face and that are worth making, with how each comes into its bucket."""
+        return (crop for crop in self._nearer(record, face) if crop[2].scale <= self.upscale)
+
+    def _nearer(self, record: ImageRecord, face: Face) -> Iterator[tuple[Framing, Box, Placement]]:
+        """The crops around a face that show less than the image, however few pixels they have."""
         rules, buckets = shipped_rules(), BucketSpec(resolution=self.resolution)
         for framing in rules.framing:
             box = crop_box(face, (record.width, record.height), framing, rules)
             if box is None or framing.name not in self.framings:
                 continue
             width, height = box[2] - box[0], box[3] - box[1]
-            placement = assign([(width, height)], buckets)[0]
-            if placement.scale <= self.upscale and width * height <= NEW * record.width * record.height:
-                yield framing, box, placement
+            if width * height <= NEW * record.width * record.height:
+                yield framing, box, assign([(width, height)], buckets)[0]
+
+    def _too_small(self, record: ImageRecord, face: Face) -> str:
+        """Why an image has no crop though it has nearer views; empty where it has one, or none is nearer."""
+        scales = [placement.scale for _, _, placement in self._nearer(record, face)]
+        if not scales or min(scales) <= self.upscale:
+            return ""
+        return (
+            f"a face too small for a crop at {self.resolution} pixels, which would be enlarged more than "
+            f"{self.upscale:g} times (bakehouse dataset upscale comes first, or --upscale allows more)"
+        )
 
     def _make(self, record: ImageRecord, images: ImageSet, framing: Framing, box: Box, to: PurePosixPath) -> list[Edit]:
         """The crop, its caption and its mask."""

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from bakehouse.core.errors import UsageError
+from bakehouse.curate.captions.tags import spaced
 from bakehouse.curate.companions import TEXTS, companions
 from bakehouse.curate.edits import Edit, Proposal, Write
 from bakehouse.curate.frames import distinct, frames
 from bakehouse.curate.intake.film import FILM_ENDINGS
 from bakehouse.curate.intake.options import Intake
-from bakehouse.curate.intake.sidecars import read_sidecars
+from bakehouse.curate.intake.sidecars import Sidecar, has_tag_lines, read_sidecars
 from bakehouse.curate.pictures import png
 from bakehouse.data import ConceptFolder, ImageRecord, ImageSet, read_layout, scan
-from bakehouse.data.captions import CAPTION_EXTENSIONS
+from bakehouse.data.captions import CAPTION_EXTENSIONS, read_caption, split_tags
 from bakehouse.data.header import header
 from bakehouse.data.scan import natural_key, nfc
 from bakehouse.data.triggers import RAW_SUFFIX
@@ -35,10 +37,17 @@ class Arrival:
     text: str = ""
     """Its caption where it lies in no file of its own."""
     mask: Path | None = None
+    sidecar: Sidecar | None = None
+    """What a downloader wrote about it, as a caption."""
 
     def proposal(self, options: Intake) -> Proposal:
         """The copy of it, computed when it is asked for."""
         return Proposal(self.to, self.why, lambda: list(self._edits(options)))
+
+    @property
+    def written(self) -> list[Path]:
+        """Its caption files, without the tags that triggers are compiled from."""
+        return [path for path in self.captions if path.suffix.lower() != RAW_SUFFIX]
 
     def _edits(self, options: Intake) -> Iterator[Edit]:
         captions = list(self._captions(options))
@@ -68,14 +77,10 @@ class Arrival:
         """Endings, contents and ages of its caption files; one that is made of others is new."""
         if options.captions == "none":
             return
-        written = [path for path in self.captions if path.suffix.lower() != RAW_SUFFIX]
-        tagged = None
-        if options.captions == "auto":
-            tagged = read_sidecars(written, artists=options.artists, underscores=options.underscores)
         kept = {path.suffix.lower(): path for path in reversed(self.captions)}
-        if tagged is not None or not written:
+        if self.sidecar is not None or not self.written:
             kept = {ending: path for ending, path in kept.items() if ending == RAW_SUFFIX}
-            text = self.text if tagged is None else tagged
+            text = self.text if self.sidecar is None else self.sidecar.caption
             yield from [(".txt", text.encode(), None)] if text else []
         yield from ((ending, path.read_bytes(), _age(path)) for ending, path in sorted(kept.items()))
 
@@ -83,6 +88,38 @@ class Arrival:
 def _age(path: Path) -> int:
     """When a file was last written, in nanoseconds since the epoch."""
     return path.stat().st_mtime_ns
+
+
+def with_sidecars(arrivals: Sequence[Arrival], options: Intake) -> tuple[list[Arrival], list[str]]:
+    """Arrivals with the captions that downloaders' files come to, and notes about what is not taken from them."""
+    if options.captions != "auto":
+        return list(arrivals), []
+    lines = has_tag_lines(path for arrival in arrivals for path in arrival.written)
+    kept = {"artists": options.artists, "ratings": options.ratings, "underscores": options.underscores}
+    found = [replace(a, sidecar=read_sidecars(a.written, **kept, tag_lines=lines)) for a in arrivals]
+    notes = [note for arrival in found for note in _unused(arrival)]
+    left = Counter(kind for a in found if a.sidecar for kind, _ in a.sidecar.left_out)
+    if left:
+        kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(left.items()))
+        flags = [f"--{kind}s keeps {kind}s" for kind in ("artist", "rating") if kind in left]
+        notes.append("; ".join([f"tags left out, which say nothing of the picture: {kinds}", *flags]))
+    return found, notes
+
+
+def _unused(arrival: Arrival) -> Iterator[str]:
+    """Says which of several caption files is used where they differ."""
+    used = arrival.sidecar.path if arrival.sidecar else next(iter(arrival.written), None)
+    rest = [path for path in arrival.written if path != used]
+    if used is None or (arrival.text and not arrival.captions):
+        return
+    if len({frozenset(_tags(path)) for path in (used, *rest)}) > 1:
+        yield f"{arrival.path.name}: its captions differ; {used.name} is used, not {', '.join(p.name for p in rest)}"
+
+
+def _tags(path: Path) -> Iterator[str]:
+    """What a caption file says, however it is written."""
+    for line in read_caption(path).lines:
+        yield from map(spaced, split_tags(line))
 
 
 def of_layout(path: Path) -> tuple[list[Arrival], list[str], list[Path]]:
@@ -111,7 +148,7 @@ def of_layout(path: Path) -> tuple[list[Arrival], list[str], list[Path]]:
     return arrivals, list(dict.fromkeys(notes)), films
 
 
-_ELSEWHERE = re.compile(r"\d+ x (animation, of which|caption of which is true)")
+_ELSEWHERE = re.compile(r"\d+ x (animation, of which|caption of which is true)|.* has several captions that differ: ")
 
 
 def _is_settled(note: str, records: Sequence[ImageRecord]) -> bool:

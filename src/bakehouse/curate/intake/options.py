@@ -25,5 +25,7 @@ class Intake(Spec):
     """auto turns the tag files of downloaders into captions and keeps all others; keep copies them as they are."""
     artists: bool = False
     """Keeps the artists' names that downloaders write among the tags."""
+    ratings: bool = False
+    """Keeps the ratings that downloaders write among the tags, for example `rating:general`."""
     underscores: bool = False
     """Keeps `long_hair` as downloaders write it, instead of `long hair`."""

@@ -1,6 +1,7 @@
 """Tag files as gallery-dl and Grabber write them beside their downloads, read as captions.
 
-A caption that a person or a trainer wrote is not touched: what cannot be told from one is kept as it is.
+A caption that a person or a trainer wrote is not touched, and comes before tag files about the same image. What cannot
+be told from such a caption is kept as it is.
 """
 
 from __future__ import annotations
@@ -8,14 +9,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bakehouse.curate.captions.tags import form_of, spaced
-from bakehouse.data.captions import decode_text
+from bakehouse.data.captions import decode_text, is_prose, line_form
 
-_KINDS = ("character", "copyright", "species", "general")
-"""The kinds of tags that say what is seen, in the order in which a caption has them."""
+_KINDS = frozenset({"character", "copyright", "species", "general"})
+"""The kinds of tags that say what is seen."""
+_ORDER = ("character", "copyright", "artist", "species", "general", "rating")
+"""Of kinds in a caption."""
 _ABOUT = ("artist", "meta", "rating", "style", "studio", "source", "invalid", "deprecated", "circle", "faults", "lore")
 """Kinds that say who made it and of what sort the file is."""
 _NAMESPACES = {
@@ -32,33 +36,71 @@ Tags = list[tuple[str, str]]
 """Kind and tag."""
 
 
-def read_sidecars(files: Sequence[Path], *, artists: bool = False, underscores: bool = False) -> str | None:
-    """The caption that a downloader's files about one image come to; None if none of them is such a file.
+@dataclass(frozen=True)
+class Sidecar:
+    """A caption that was made of a downloader's file."""
 
-    JSON comes before text, since it knows what kind a tag is.
+    path: Path
+    """The file that was read."""
+    caption: str
+    left_out: tuple[tuple[str, str], ...]
+    """Kind and tag of what says nothing of the picture: artists, ratings and the like."""
+
+
+def read_sidecars(
+    files: Sequence[Path],
+    *,
+    artists: bool = False,
+    ratings: bool = False,
+    underscores: bool = False,
+    tag_lines: bool = False,
+) -> Sidecar | None:
+    """The caption that a downloader's files about one image come to; None if there is none, or a caption beside them.
+
+    JSON comes before text, since it knows of what kind a tag is.
 
     Args:
         files: the caption files of an image.
         artists: keeps artists' names.
+        ratings: keeps ratings, for example `rating:general`.
         underscores: keeps `long_hair` instead of `long hair`.
+        tag_lines: text of two or three short lines is one tag a line, as in other files of the same download.
     """
-    for path in sorted(files, key=lambda p: p.suffix.lower() != ".json"):
-        text = decode_text(path.read_bytes())[0]
-        found = _from_json(text) if path.suffix.lower() == ".json" else _from_text(text)
-        if found:
-            return _caption(found, artists=artists, underscores=underscores)
-    return None
+    texts = {path: decode_text(path.read_bytes())[0] for path in files}
+    listed = {path: _from_json(text) for path, text in texts.items() if path.suffix.lower() == ".json"}
+    known = {spaced(tag) for tags in listed.values() for _, tag in tags or ()}
+    for path, text in texts.items():
+        lines = _lines(text)
+        if path in listed or not lines:
+            continue
+        named = all(spaced(line) in known for line in lines)  # a lone tag looks like a short caption
+        tags = _from_text(lines, tag_lines=tag_lines or named)
+        if tags is None and not named:
+            return None
+        listed[path] = tags
+    found = next(((path, tags) for path, tags in listed.items() if tags), None)
+    if found is None:
+        return None
+    kept = [kind for kind, wanted in (("artist", artists), ("rating", ratings)) if wanted]
+    return _sidecar(*found, kept=kept, underscores=underscores)
 
 
-def is_downloaders(path: Path) -> bool:
-    """Whether a file is one that a downloader wrote about an image."""
-    return read_sidecars([path], artists=True) is not None
+def has_tag_lines(files: Iterable[Path]) -> bool:
+    """Whether the text files of a download have one tag a line: some certainly have, and none has several captions."""
+    texts = (decode_text(path.read_bytes())[0] for path in files if path.suffix.lower() != ".json")
+    forms = {line_form(lines) for text in texts if len(lines := _lines(text)) > 1}
+    return "tags" in forms and "captions" not in forms
 
 
-def _caption(tags: Tags, *, artists: bool, underscores: bool) -> str:
-    kinds = (*_KINDS[:2], *(("artist",) if artists else ()), *_KINDS[2:])
-    chosen = [tag for kind in kinds for of, tag in tags if of == kind]
-    return ", ".join(dict.fromkeys(tag if underscores else spaced(tag) for tag in chosen))
+def _sidecar(path: Path, tags: Tags, *, kept: Sequence[str], underscores: bool) -> Sidecar:
+    kinds = [kind for kind in _ORDER if kind in _KINDS or kind in kept]
+    chosen = [f"rating:{tag}" if kind == "rating" else tag for kind in kinds for of, tag in tags if of == kind]
+    caption = ", ".join(dict.fromkeys(tag if underscores else spaced(tag) for tag in chosen))
+    return Sidecar(path, caption, tuple((kind, tag) for kind, tag in tags if kind not in kinds))
+
+
+def _lines(text: str) -> list[str]:
+    return [line for raw in text.splitlines() if (line := raw.strip())]
 
 
 # --- JSON -------------------------------------------------------------------------------------------------------------
@@ -74,7 +116,7 @@ def _from_json(text: str) -> Tags | None:
         return None
     by_kind = [
         (kind, tag)
-        for kind in (*_KINDS, *_ABOUT)
+        for kind in (*sorted(_KINDS), *_ABOUT)
         for key in (f"tags_{kind}", f"tag_string_{kind}")
         for tag in _list(value.get(key))
     ]
@@ -105,18 +147,16 @@ def _kind(word: str) -> str:
 # --- text -------------------------------------------------------------------------------------------------------------
 
 
-def _from_text(text: str) -> Tags | None:
+def _from_text(lines: Sequence[str], *, tag_lines: bool) -> Tags | None:
     """One tag a line, `|` between tags, or spaces between tags that have underscores inside."""
-    lines = [line for raw in text.splitlines() if (line := raw.strip())]
-    if not lines:
-        return None
-    pieces = _pieces(lines)
+    pieces = _pieces(lines, tag_lines=tag_lines)
     return [_named(piece) for piece in pieces if piece] if pieces else None
 
 
-def _pieces(lines: Sequence[str]) -> list[str] | None:
+def _pieces(lines: Sequence[str], *, tag_lines: bool) -> list[str] | None:
     if len(lines) > 1:
-        return list(lines) if len(lines) > 3 and all(_is_tag(line) for line in lines) else None
+        form = line_form(lines)
+        return list(lines) if form == "tags" or (form == "either" and tag_lines) else None
     line = lines[0]
     if "," in line or "|||" in line.replace("||_||", ""):
         return None
@@ -125,16 +165,7 @@ def _pieces(lines: Sequence[str]) -> list[str] | None:
     words = line.split()
     with_underscore = sum("_" in word.strip("_") for word in words)
     looks_tagged = len(words) > 2 and (with_underscore > 1 or any(_has_namespace(word) for word in words))
-    return words if looks_tagged and form_of(line.replace(" ", ", ")) == "tags" and not _is_prose(words) else None
-
-
-def _is_tag(line: str) -> bool:
-    return "," not in line and len(line.split()) <= 4 and not line.endswith((".", ";"))
-
-
-def _is_prose(words: Iterable[str]) -> bool:
-    """Whether words that no tag is stand among them."""
-    return bool({"a", "an", "the", "of", "with", "in", "on", "and", "is", "at"} & {word.lower() for word in words})
+    return words if looks_tagged and form_of(line.replace(" ", ", ")) == "tags" and not is_prose(words) else None
 
 
 def _has_namespace(tag: str) -> bool:

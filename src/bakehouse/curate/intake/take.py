@@ -16,12 +16,13 @@ from bakehouse.core.files import key_of
 from bakehouse.core.lock import locked
 from bakehouse.curate.edits import HOME, Proposal
 from bakehouse.curate.intake.archive import unpack
-from bakehouse.curate.intake.arrivals import Arrival, of_frames, of_image, of_layout, unique
+from bakehouse.curate.intake.arrivals import Arrival, of_frames, of_image, of_layout, unique, with_sidecars
 from bakehouse.curate.intake.film import FILM_ENDINGS, take_frames
 from bakehouse.curate.intake.options import Intake
 from bakehouse.curate.journal import Step
 from bakehouse.curate.steps import apply, history, recover
 from bakehouse.data.images import EXTENSIONS, sniff
+from bakehouse.data.scan import NO_FILE
 
 VERB = "import"
 _DESCRIPTIONS = frozenset({".toml", ".json", ".jsonl", ".csv"})
@@ -76,7 +77,10 @@ def take_in(
     with _workplace(dataset, dry_run=dry_run) as work:
         for path in paths:
             into, known = _place(path, dataset, taken)
-            found = unique(_arrivals(path, work, options, tell), into)
+            arrivals, notes = with_sidecars(_arrivals(path, work, options, tell), options)
+            for note in notes:
+                tell(Warned(message=note))
+            found = unique(arrivals, into)
             new = (a for a in found if a.to.with_suffix("") not in known and not (dataset / a.to).exists())
             proposals = tuple(arrival.proposal(options) for arrival in new)
             step = None
@@ -93,6 +97,8 @@ def take_in(
 def _check(path: Path, dataset: Path) -> None:
     if not path.exists():
         raise UsageError(f"{path} does not exist", hint="give folders, zip archives, films or dataset files")
+    if not (path.is_file() or path.is_dir()):
+        raise UsageError(f"{path}: {NO_FILE}", hint="give folders, zip archives, films or dataset files")
     source, target = path.resolve(), dataset.resolve()
     if source == target or (path.is_dir() and source in target.parents) or target in source.parents:
         raise UsageError(f"{path} and -o {dataset} lie in each other", hint="choose a folder beside it")

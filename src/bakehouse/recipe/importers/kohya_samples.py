@@ -12,25 +12,8 @@ from bakehouse.core.spec import read_toml
 from bakehouse.data.captions import decode_text
 from bakehouse.recipe.importers.kohya_rules import found
 from bakehouse.recipe.importers.table import Outcome, Settings, Taken
+from bakehouse.recipe.sample_prompt import KOHYA_SAMPLERS
 
-SAMPLERS = {
-    "ddim": "ddim",
-    "pndm": "pndm",
-    "lms": "lms",
-    "k_lms": "lms",
-    "euler": "euler",
-    "k_euler": "euler",
-    "euler_a": "euler a",
-    "k_euler_a": "euler a",
-    "heun": "heun",
-    "dpm_2": "dpm2",
-    "k_dpm_2": "dpm2",
-    "dpm_2_a": "dpm2 a",
-    "k_dpm_2_a": "dpm2 a",
-    "dpmsolver": "dpm++ 2m",
-    "dpmsolver++": "dpm++ 2m",
-    "dpmsingle": "dpm++ 2s",
-}
 _KNOWN = ("n", "w", "h", "d", "l", "s", "ss")
 _WORDS = {
     "negative_prompt": "n",
@@ -55,7 +38,7 @@ def samples(s: Settings) -> Iterator[Outcome]:
     yield Taken("sample.every_epochs", max(0, epochs), ("sample_every_n_epochs",))
     yield Taken("sample.every_steps", 0 if epochs > 0 else max(0, steps), ("sample_every_n_steps",))
     yield Taken("sample.at_start", bool(s["sample_at_first"]), ("sample_at_first",))
-    yield Taken("sample.sampler", SAMPLERS.get(s["sample_sampler"], "ddim"), ("sample_sampler",))
+    yield Taken("sample.sampler", KOHYA_SAMPLERS.get(s["sample_sampler"], "ddim"), ("sample_sampler",))
     yield Taken("sample.steps", 30, ("sample_prompts",))
     yield Taken("sample.guidance", 7.5, ("sample_prompts",))
 
@@ -98,10 +81,11 @@ def _line(line: str) -> tuple[str, list[str]]:
     prompt, *options = re.split(r"\s--(\w+)(?=\s|$)", " " + line.strip())
     left: list[str] = []
     kept = [prompt.strip()]
-    for key, value in zip(options[::2], options[1::2], strict=True):
+    for name, value in zip(options[::2], options[1::2], strict=True):
+        key = name.lower()
         if key not in _KNOWN:
-            left.append(key)
+            left.append(name)
             continue
         word = value.strip()
-        kept.append(f"--{key} {SAMPLERS.get(word, word) if key == 'ss' else word}")
+        kept.append(f"--{key} {KOHYA_SAMPLERS.get(word.lower(), word) if key == 'ss' else word}")
     return " ".join(kept), left

@@ -1,0 +1,189 @@
+"""Every command on adapter files that hold more than up and down: applied, carried along, or refused by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from bakehouse.adapters import LoRA, inject, load_adapter
+from bakehouse.cli.main import main
+
+STEM = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_out_0"
+EMBEDDING = "bundle_emb.zwx.string_to_param.*"
+BIAS = f"{STEM}.diff_b"
+SCALAR = f"{STEM}.scalar"
+HEADER = {"ss_network_args": '{"algo": "dylora", "unit": "2"}'}
+
+Run = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def run(capsys, monkeypatch, tmp_path) -> Run:
+    monkeypatch.chdir(tmp_path)
+
+    def type_(*words: object) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as e:
+            main([*map(str, words)])
+        return int(e.value.code or 0), "".join(capsys.readouterr())
+
+    return type_
+
+
+@pytest.fixture
+def state(tiny) -> dict[str, torch.Tensor]:
+    adapter = inject(LoRA(rank=4, alpha=2.0, targets="attention"), tiny.parts(), generator=torch.Generator())
+    with torch.no_grad():
+        for p in adapter.parameters():
+            p.normal_(0, 0.2, generator=torch.Generator().manual_seed(1))
+    made = {k: v.clone() for k, v in adapter.state_dict().items()}
+    adapter.remove()
+    return made
+
+
+def write(state: dict[str, torch.Tensor], name: str, **header: str) -> Path:
+    path = Path(name)
+    save_file({k: v.contiguous() for k, v in state.items()}, path, metadata={**HEADER, **header})
+    return path
+
+
+def biases(tiny, path: Path) -> torch.Tensor:
+    """What a file adds to the bias."""
+    adapter = load_adapter(path, tiny.parts())
+    found = adapter.layers[STEM].bias_delta(None).detach().clone()
+    adapter.remove()
+    return found
+
+
+MAKING = {
+    "convert": ("weights", "convert", "a.safetensors", "-o", "out.safetensors"),
+    "resize": ("weights", "resize", "a.safetensors", "--rank", "2", "-o", "out.safetensors"),
+    "rescale": ("weights", "rescale", "a.safetensors", "--factor", "2", "-o", "out.safetensors"),
+    "slice": ("weights", "slice", "a.safetensors", "--rank", "2", "-o", "out.safetensors"),
+    "merge": ("weights", "merge", "a.safetensors=0.5", "b.safetensors", "-o", "out.safetensors"),
+    "merge linear": ("weights", "merge", "a.safetensors=0.5", "b.safetensors", "--method", "linear",
+                     "-o", "out.safetensors"),
+    "merge svd": ("weights", "merge", "a.safetensors=0.5", "b.safetensors", "--method", "svd", "--rank", "2",
+                  "-o", "out.safetensors"),
+    "edit": ("weights", "edit", "a.safetensors", "--title", "t", "-o", "out.safetensors"),
+}  # fmt: skip
+"""Commands that make an adapter of one."""
+FACTORS = {"rescale": 2.0, "merge": 0.5, "merge linear": 0.5, "merge svd": 0.5}
+APPLYING = {
+    "merge into a base": ("weights", "merge", "a.safetensors", "--base", "MODEL", "-o", "out"),
+    "generate": ("generate", "MODEL", "x", "--adapter", "a.safetensors", "--steps", "1", "-o", "out"),
+    "grid": (
+        "grid",
+        "MODEL",
+        "--prompt",
+        "x",
+        "--adapter",
+        "a.safetensors",
+        "--steps",
+        "1",
+        "--x",
+        "seed=1",
+        "-o",
+        "out",
+    ),
+}
+"""Commands that put one on a base."""
+
+
+@pytest.mark.parametrize("name", MAKING)
+def test_what_is_made_of_a_file_keeps_embeddings_and_biases(run, state, tiny, name):
+    diff_b = torch.arange(8.0)
+    write({**state, BIAS: diff_b, EMBEDDING: torch.ones(2, 16)}, "a.safetensors")
+    write(state, "b.safetensors")
+    code, said = run(*MAKING[name])
+    assert code == 0, said
+    made = load_file("out.safetensors")
+    assert torch.equal(made[EMBEDDING], torch.ones(2, 16))
+    assert name == "edit" or "bundle_emb.zwx" in said
+    found = biases(tiny, Path("out.safetensors"))
+    torch.testing.assert_close(found, FACTORS.get(name, 1.0) * diff_b)
+
+
+@pytest.mark.parametrize("name", [*MAKING, *APPLYING])
+def test_a_file_that_cannot_be_applied_whole_is_refused_by_name(run, state, tiny_folder, name):
+    words = [str(tiny_folder) if w == "MODEL" else w for w in {**MAKING, **APPLYING}[name]]
+    write(state, "b.safetensors")
+    write({**state, SCALAR: torch.ones(())}, "a.safetensors")
+    code, said = run(*words)
+    if name == "edit":
+        assert code == 0 and torch.equal(load_file("out.safetensors")[SCALAR], torch.ones(()))
+        return
+    assert code == 2 and SCALAR in "".join(said.split()) and not Path("out.safetensors").exists()
+    settings = json.dumps({"unet.peft_type": "LORA", "unet.modules_to_save": ["conv_in"]})
+    write(state, "a.safetensors", lora_adapter_metadata=settings)
+    code, said = run(*words)
+    assert code == 2 and "modules_to_save" in said
+
+
+@pytest.mark.parametrize("name", APPLYING)
+def test_embeddings_are_named_where_they_are_not_used(run, state, tiny_folder, name):
+    words = [str(tiny_folder) if w == "MODEL" else w for w in APPLYING[name]]
+    write({**state, EMBEDDING: torch.ones(2, 16)}, "a.safetensors")
+    code, said = run(*words)
+    assert code == 0 and "bundle_emb.zwx" in "".join(said.split()), said
+
+
+def test_a_bias_is_in_the_merged_base(run, state, tiny_folder):
+    write({**state, BIAS: torch.arange(8.0)}, "a.safetensors")
+    assert run("weights", "merge", "a.safetensors=0.5", "--base", tiny_folder, "-o", "out")[0] == 0
+    key = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_out.0.bias"
+    file = "unet/diffusion_pytorch_model.safetensors"
+    before, after = load_file(tiny_folder / file)[key], load_file(Path("out") / file)[key]
+    torch.testing.assert_close(after - before, 0.5 * torch.arange(8.0))
+
+
+def test_a_bias_that_the_base_has_no_place_for_is_not_merged(run, state, tiny_folder):
+    key = f"{STEM.replace('to_out_0', 'to_q')}.diff_b"
+    write({**state, key: torch.ones(8)}, "a.safetensors")
+    code, said = run("weights", "merge", "a.safetensors", "--base", tiny_folder, "-o", "out")
+    assert code == 2 and key.removesuffix(".diff_b") in said and not Path("out").exists()
+
+
+@pytest.mark.parametrize("form", ["diffusers", "diffusers-old", "peft"])
+def test_forms_that_cannot_hold_embeddings_say_so_and_can_leave_them_out(run, state, form):
+    state = {k: v for k, v in state.items() if "proj" not in k and "ff" not in k}
+    write({**state, EMBEDDING: torch.ones(2, 16)}, "a.safetensors")
+    code, said = run("weights", "convert", "a.safetensors", "--to", form, "-o", "out.safetensors")
+    assert code == 2 and "bundle_emb.zwx" in said and "--drop" in said
+    words = ("weights", "convert", "a.safetensors", "--to", form, "--drop", "bundle_emb.*", "-o", "out.safetensors")
+    code, said = run(*words)
+    assert code == 0, said
+    code, said = run(*words[:-3], "nothing*", "-o", "other.safetensors")
+    assert code == 2 and "'nothing*'" in said
+
+
+def test_info_tells_of_what_is_not_applied(run, state):
+    write({**state, EMBEDDING: torch.ones(2, 16), SCALAR: torch.ones(()), "swirl": torch.ones(1)}, "a.safetensors")
+    code, said = run("weights", "info", "a.safetensors", "--json")
+    told = {e["name"]: e["verdict"] for e in json.loads(said)["not_applied"]}
+    assert (code, told) == (0, {EMBEDDING: "carried", SCALAR: "refused", "swirl": "refused"})
+    code, said = run("weights", "info", "a.safetensors")
+    assert code == 0 and "refuses it" in said and "not applied" in said
+
+
+def test_a_bias_has_no_place_in_the_oldest_form(run, state):
+    write({**state, BIAS: torch.ones(8)}, "a.safetensors")
+    code, said = run("weights", "convert", "a.safetensors", "--to", "diffusers-old", "-o", "out.safetensors")
+    assert code == 2 and f"{STEM}: diff_b" in said
+
+
+def test_a_plan_tells_what_a_training_cannot_go_on_from(run, state, tmp_path):
+    Path("photos").mkdir()
+    Image.new("RGB", (128, 128), "red").save("photos/a.png")
+    plan = ("plan", "photos", "--subject", "zwx person", "--set", "prior.source=none", "--set")
+    write({**state, SCALAR: torch.ones(()), EMBEDDING: torch.ones(2, 16)}, "a.safetensors")
+    code, said = run(*plan, "adapter.start=a.safetensors")
+    assert code == 2 and SCALAR in said and "bundle_emb.zwx" in said
+    Path("b.safetensors").write_bytes(b"junk")
+    code, said = run(*plan, "adapter.start=b.safetensors")
+    assert code == 2 and "cannot read" in said
