@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bakehouse.core.events import Step, result_of
-from bakehouse.core.run import Run
 from bakehouse.families.denoiser import Denoiser
 from bakehouse.recipe import make_plan, recipe_for_folder
 from bakehouse.train.loop import train
@@ -31,7 +30,7 @@ def steps(work: Work, model: Denoiser, folder: Path) -> Iterator[None]:
     }
     plan = make_plan(recipe_for_folder(pictures(folder, work.side), "zwx person", settings=settings))
     helpers = equip(model, plan.recipe, model.device)
-    made = prepare(plan, model, Run(folder / "run"), precision=work.precision, helpers=helpers)
+    made = prepare(plan, model, precision=work.precision, helpers=helpers)
     parts, state = result_of(made)
     for event in train(parts, state):
         if isinstance(event, Step):

@@ -63,6 +63,25 @@ def test_the_list_tells_how_far_a_job_is(said, tmp_path):
     assert (row["id"], row["state"], row["step"], row["steps"]) == (1, "waiting", 5, 40)
 
 
+def test_a_job_whose_history_nobody_can_read_is_one_line_of_the_list(said, tmp_path):
+    """One written by rooms that are not loaded here, one torn, one that is no text."""
+    lines = [
+        b'{"event": "scored_by_another_version", "step": 3, "drift": {"a": 1}}\n',
+        b'{"event": "step", "step": 4\n',
+        b"\xff\x00\n" * 3,
+    ]
+    for number, line in enumerate(lines):
+        said("add", "photos", "--subject", f"{'abc'[number]} person")
+        run = Run(tmp_path / "runs" / f"{'abc'[number]}-person")
+        run.folder.mkdir(parents=True)
+        run.append(Started(run="r", step=5 + number, steps=40, epochs=2, device="cpu"))
+        with run.events.open("ab") as f:
+            f.write(line)
+    out, _ = said("list")
+    assert [f"{5 + number}/40" in out for number in range(3)] == [True] * 3
+    assert [row["step"] for row in json.loads(said("list", "--json")[0])] == [5, 6, 7]
+
+
 def test_jobs_are_held_back_moved_and_removed(said):
     for name in ("a", "b"):
         said("add", "photos", "--subject", f"{name} person")

@@ -1,13 +1,14 @@
 """When a run has learned enough: the rule on figures, and the examiner on a world of squares."""
 
 import dataclasses
+import json
 import math
 
 import pytest
 
 from bakehouse.core.errors import BakehouseError
 from bakehouse.core.events import result_of
-from bakehouse.core.files import read_json
+from bakehouse.core.files import read_checked
 from bakehouse.evaluate import Cell, Examiner, Scored
 from bakehouse.evaluate.examiner import enough
 from bakehouse.evaluate.metrics import UNKNOWN, Drift, Interval, Memorised
@@ -139,7 +140,7 @@ def test_the_examiner_ends_a_run_that_has_learned(course):
     finish(examiner.begin(trainer))
     ended, why = go(examiner, trainer, run, [1, 2, 3, 4, 5])
     assert (ended, why) == (4, "epoch 3 shows the subject in 100 % of pictures, and the next is no better")
-    assert [c["epoch"] for c in read_json(run.report / "learning.json")[0]] == [1, 2, 3, 4]
+    assert [c["epoch"] for c in read_checked(run.report / "learning.json")["courses"][0]] == [1, 2, 3, 4]
 
 
 def test_an_examiner_that_goes_on_says_what_an_undisturbed_one_would(course):
@@ -156,6 +157,48 @@ def test_an_examiner_that_goes_on_says_what_an_undisturbed_one_would(course):
         4,
         "epoch 3 shows the subject in 100 % of pictures, and the next is no better",
     )
+
+
+def test_from_an_earlier_state_what_came_after_it_is_judged_again(course):
+    """Where the newest state was damaged, weights are trained and judged again that were judged before."""
+    run, recipe, trainer, judge = course
+    first = Examiner(recipe, run, judge)
+    finish(first.begin(trainer))
+    go(first, trainer, run, [1, 2, 3])
+    again = Examiner(recipe, run, judge)
+    finish(again.begin(trainer))
+    assert go(again, trainer, run, [2, 3, 4])[0] == 4
+    kept = read_checked(run.report / "learning.json")["courses"][0]
+    assert [c["epoch"] for c in kept] == [1, 2, 3, 4]
+
+
+def test_what_was_judged_is_not_read_where_it_is_damaged(course):
+    run, recipe, trainer, judge = course
+    first = Examiner(recipe, run, judge)
+    finish(first.begin(trainer))
+    go(first, trainer, run, [1, 2])
+    notes = run.report / "learning.json"
+    kept = notes.read_text()
+    for damaged in (kept[:-9], kept.replace('"epoch": 2', '"epoch": 3')):
+        notes.write_text(damaged)
+        with pytest.raises(BakehouseError, match=r"learning\.json") as e:
+            finish(Examiner(recipe, run, judge).begin(trainer))
+        assert "remove it" in e.value.hint
+    notes.write_text(json.dumps(json.loads(kept)["courses"]))  # as earlier versions wrote it
+    again = Examiner(recipe, run, judge)
+    finish(again.begin(trainer))
+    assert [c.epoch for c in again.courses[0].cells] == [1, 2]
+
+
+def test_a_damaged_memory_of_the_judge_is_made_again(course):
+    run, recipe, trainer, judge = course
+    first = Examiner(recipe, run, judge)
+    finish(first.begin(trainer))
+    for path in (run.report / "cache" / "judged").iterdir():
+        path.write_bytes(path.read_bytes()[:-30])
+    again = Examiner(recipe, run, judge)
+    finish(again.begin(trainer))
+    assert again.courses[0].ground.floor == first.courses[0].ground.floor
 
 
 def test_the_base_is_looked_at_first(course):

@@ -84,7 +84,7 @@ def test_the_same_command_again_is_done_at_once(recipe, tmp_path):
 
 def test_another_recipe_is_refused_and_its_keys_are_named(recipe, tmp_path):
     list(bake(recipe(train__steps=1), tmp_path / "run"))
-    with pytest.raises(UsageError, match=r"differs in: seed, train\.batch") as e:
+    with pytest.raises(UsageError, match=r"differs in: seed = 5 \(the run has 0\), train\.batch = 3") as e:
         list(bake(recipe(train__steps=1, train__batch=3, seed=5), tmp_path / "run"))
     assert "--run" in e.value.hint
 

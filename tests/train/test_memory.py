@@ -19,7 +19,7 @@ from bakehouse.losses import LossSpec, NoiseSpec, denoising_loss
 from bakehouse.recipe import Recipe, make_plan
 from bakehouse.recipe.memory import FOOTPRINTS, memory_use, savings
 from bakehouse.train import bake, memory
-from bakehouse.train.checkpoint import TrainState, restore_state, save_state
+from bakehouse.train.checkpoint import TrainState, find_state, restore_state, save_state
 from bakehouse.train.memory import is_out_of_memory, largest_batch, out_of_memory, powers_of_two, trial_of
 from bakehouse.train.offload import Helpers, wants_offload
 from bakehouse.train.precision import Precision
@@ -199,7 +199,7 @@ def test_a_batch_that_was_found_holds_for_the_run(recipe, tmp_path, monkeypatch)
     stream = bake(wanted, tmp_path / "run")
     events = [event for event, _ in zip(stream, range(400), strict=False) if not isinstance(event, Failed)]
     assert any(isinstance(e, Noted) and "train.batch = 2 x 2" in e.message for e in events)
-    assert json.loads((tmp_path / "run" / "settled.json").read_text()) == {"batch": 2, "accumulation": 2}
+    assert json.loads((tmp_path / "run" / "inputs.json").read_text())["batch"] == {"batch": 2, "accumulation": 2}
     plan = json.loads((tmp_path / "run" / "plan.json").read_text())
     assert (plan["recipe"]["train"]["batch"], plan["recipe"]["train"]["accumulation"]) == (2, 2)
     steps = next(e.steps for e in events if isinstance(e, Started))
@@ -327,7 +327,8 @@ def test_the_loss_scale_goes_on_where_it_was(make_tiny, tmp_path):
     wanted = state.precision.state_dict()
     assert wanted["scale"] == 512.0 and wanted["_growth_tracker"] == 1
     again = fresh(8.0)
-    restore_state(again, save_state(state, tmp_path))
+    save_state(state, tmp_path)
+    restore_state(again, find_state(tmp_path).newest)
     assert again.precision.state_dict() == wanted
     plain = Precision("bf16", torch.device("cpu"))
     assert plain.state_dict() == {}

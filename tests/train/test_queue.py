@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -176,6 +177,28 @@ def test_what_cannot_be_done_is_said(queue):
     queue.path.write_text("no database, but a long enough text to be read as one" * 20)
     with pytest.raises(BakehouseError, match="cannot be used"):
         queue.jobs()
+
+
+def test_a_recipe_that_was_damaged_in_the_queue_is_not_trained(queue, script):
+    script("(run / 'began').touch()")
+    first, second = filled(queue, "a", "b")
+    data = queue.path.read_bytes()
+    queue.path.write_bytes(data.replace(b"# a\n", b"# \xff\n"))
+    failed, done = [e for e in work(queue) if isinstance(e, JobChanged) and e.state != "running"]
+    assert (failed.job, failed.state, done.job, done.state) == (first, "failed", second, "done")
+    assert "its recipe in" in failed.error and "add it again" in failed.error
+    assert not (queue.path.parent / "a" / "began").exists()
+
+
+def test_a_queue_of_an_earlier_version_is_read(queue, script):
+    script("")
+    filled(queue, "a")
+    with sqlite3.connect(queue.path) as db:
+        db.execute("ALTER TABLE jobs DROP COLUMN recipe_sha256")
+    db.close()
+    assert [e.state for e in work(queue) if isinstance(e, JobChanged)] == ["running", "done"]
+    filled(queue, "b")
+    assert [j.is_whole for j in queue.jobs()] == [True, True]
 
 
 def test_the_queue_lives_where_the_user_says(monkeypatch, tmp_path):

@@ -175,15 +175,12 @@ def test_every_part_follows_the_ramp(recipe, monkeypatch):
 
 def test_the_watch_reads_nothing_into_an_untouched_model(recipe):
     """Two looks at one model differ by nothing: fixed captions, noise and timesteps, dropouts off."""
-    from bakehouse.core.run import Run
     from bakehouse.families.load import load_model
     from bakehouse.recipe import make_plan
     from bakehouse.train.oven import prepare
 
     made = quick(recipe, adapter__dropout=0.5, captions__shuffle=True, captions__tag_dropout=0.5)
-    _, (parts, state) = finish(
-        prepare(make_plan(made), load_model(made.model.base), Run(made.concepts[0].folder / "r"))
-    )
+    _, (parts, state) = finish(prepare(make_plan(made), load_model(made.model.base)))
     watch = Watch(parts, state, samples=10)
     torch.manual_seed(5)
     assert watch.read() == (0.0, 0.0)

@@ -48,7 +48,7 @@ def read_recipe(
 def _is_images(source: Path) -> bool:
     """Whether images are named, as a folder or as a list of them: concepts_list.json, metadata.jsonl or .csv."""
     if source.is_dir():
-        return not (source / "recipe.toml").is_file()
+        return not any((source / name).is_file() for name in ("recipe.toml", "inputs.json"))  # a run
     return source.is_file() and source.suffix.lower() in (".json", ".jsonl", ".csv")
 
 

@@ -54,4 +54,5 @@ def _work(recipe: Recipe, folder: Path) -> Iterator[Event]:
 def _home(source: Path) -> Path | None:
     """The run folder that a recipe lies in already."""
     folder = source if source.is_dir() else source.parent
-    return folder if (folder / "recipe.toml").is_file() and (folder / "plan.json").is_file() else None
+    known = any((folder / name).is_file() for name in ("inputs.json", "plan.json"))
+    return folder if (folder / "recipe.toml").is_file() and known else None

@@ -12,7 +12,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,16 @@ from safetensors import SafetensorError
 from bakehouse.core.errors import BakehouseError, UsageError
 
 _CHUNK = 1 << 20
+
+
+class DamagedError(BakehouseError):
+    """A file is not what was written."""
+
+    def __init__(self, path: Path, reason: str, *, hint: str = "") -> None:
+        """`reason` goes on after the file's name: `is missing`."""
+        super().__init__(f"{path} {reason}", hint=hint)
+        self.path = path
+        self.reason = reason
 
 
 def sha256_bytes(data: bytes) -> str:
@@ -220,6 +230,34 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as e:
         raise BakehouseError(f"cannot read {path}: {e}") from e
+
+
+_CHECKSUM = "checksum"
+
+
+def write_checked(target: Path, value: Mapping[str, Any]) -> Path:
+    """Writes a JSON object with a checksum over all its other keys, so that `read_checked` notices any damage."""
+    return write_json(target, {**value, _CHECKSUM: key_of(value)})
+
+
+def read_checked(path: Path) -> dict[str, Any]:
+    """Reads what `write_checked` wrote, without the checksum.
+
+    Raises:
+        DamagedError: not there, cut short, or changed since it was written.
+    """
+    try:
+        value = json.loads(path.read_bytes())
+    except OSError as e:
+        raise DamagedError(path, "is missing" if e.errno == errno.ENOENT else f"cannot be read: {e.strerror}") from e
+    except (ValueError, RecursionError) as e:
+        raise DamagedError(path, "is cut short or damaged (it is not JSON)") from e
+    if not isinstance(value, dict) or key_of({k: v for k, v in value.items() if k != _CHECKSUM}) != value.get(
+        _CHECKSUM
+    ):
+        raise DamagedError(path, "was changed after it was written (its checksum does not match)")
+    del value[_CHECKSUM]
+    return value
 
 
 def cache_dir(*parts: str) -> Path:

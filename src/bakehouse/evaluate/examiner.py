@@ -11,7 +11,7 @@ from PIL import Image
 
 from bakehouse.core.errors import BakehouseError
 from bakehouse.core.events import Event, Warned
-from bakehouse.core.files import key_of, read_json, write_json
+from bakehouse.core.files import key_of, read_checked, read_json, write_checked
 from bakehouse.core.run import Run
 from bakehouse.evaluate.evaluation import Checkpoint, Ground, Judging
 from bakehouse.evaluate.judge import Judge
@@ -96,7 +96,7 @@ class Examiner:
             yield from (Warned(message=note) for note in course.judging.notes)
             course.ground = yield from course.judging.ground()
         if self.notes.is_file():
-            self._recall(read_json(self.notes))
+            self._recall(self._kept())
 
     def examine(self, weights: Path, number: int, unit: str, draw: Draw) -> Generator[Event, None, str]:
         """Judges `weights`; says why the run should end, or nothing.
@@ -110,11 +110,30 @@ class Examiner:
             if course.ground is None:
                 raise BakehouseError("the untouched base was not looked at yet", hint="call begin() before examine()")
             cell = yield from course.judging.cell(shot, course.ground.asks, checkpoint, course.ground)
-            # A run that goes on from an earlier state judges again what it had judged before.
-            course.cells = [c for c in course.cells if c.weights != cell.weights] + [cell]
-        write_json(self.notes, [[c.to_json() for c in course.cells] for course in self.courses])
+            # A run that goes on from an earlier state judges again what it had judged before, and what came after it.
+            known = [c.weights for c in course.cells]
+            before = known.index(cell.weights) if cell.weights in known else len(known)
+            course.cells = [*course.cells[:before], cell]
+        write_checked(self.notes, {"courses": [[c.to_json() for c in course.cells] for course in self.courses]})
         reasons = [enough(course.cells, self.stop) for course in self.courses]
         return reasons[0] if all(reasons) else ""
+
+    def _kept(self) -> list[list[dict[str, object]]]:
+        """What was found before the run was stopped.
+
+        Raises:
+            BakehouseError: it is damaged, so that the run might end elsewhere.
+        """
+        try:
+            value = read_json(self.notes)
+            # Earlier versions kept a plain list.
+            found: list[list[dict[str, object]]] = (
+                value if isinstance(value, list) else read_checked(self.notes)["courses"]
+            )
+        except BakehouseError as e:
+            e.hint = "restore it; or remove it, and only weights saved from here on are judged: the run may end later"
+            raise
+        return found
 
     def _recall(self, kept: list[list[dict[str, object]]]) -> None:
         for course, cells in zip(self.courses, kept, strict=True):

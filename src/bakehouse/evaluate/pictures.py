@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -157,8 +160,8 @@ class Album:
         """What the judge sees in them, from the folder where it has seen them before."""
         names = [self.path(shot, ask).stem for ask in asks]
         kept = self.folder / "judged" / f"{key_of('judged 1', judge.name, names, [a.judged for a in asks])[:24]}.npz"
-        if kept.is_file():
-            return _read(kept)
+        if (found := _read(kept)) is not None:
+            return found
         looked = look_at(judge, self.open(shot, asks), [a.judged for a in asks])
         _write(kept, looked)
         return looked
@@ -193,7 +196,13 @@ def _write(path: Path, looked: Looked) -> None:
         np.savez_compressed(f, embeddings=looked.embeddings, prompt=looked.prompt, small=looked.small, attributes=words)
 
 
-def _read(path: Path) -> Looked:
-    with np.load(path) as kept:
-        attributes = json.loads(kept["attributes"].tobytes())
-        return Looked(kept["embeddings"], kept["prompt"], attributes, kept["small"])
+def _read(path: Path) -> Looked | None:
+    """What was written; None where there is nothing, or it is damaged: zip files have a checksum of each part."""
+    if not path.is_file():
+        return None
+    try:
+        with np.load(io.BytesIO(path.read_bytes())) as kept:
+            attributes = json.loads(kept["attributes"].tobytes())
+            return Looked(kept["embeddings"], kept["prompt"], attributes, kept["small"])
+    except (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error):
+        return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -135,6 +135,11 @@ class Denoiser(nn.Module, ABC):
     def drawing_facts(self) -> tuple[object, ...]:
         """What decides a picture and stands in no weight: how the schedule runs, and what an empty prompt means."""
         return self.schedule.prediction, sha256_bytes(self.schedule.alphas_cumprod.numpy().tobytes())
+
+    @property
+    def origin(self) -> Mapping[str, str]:
+        """sha256 of every file that decides what the model computes, by the file's name and its folder's."""
+        return {"weights": self.fingerprint}
 
     @property
     @abstractmethod

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bakehouse.core.errors import BakehouseError
-from bakehouse.core.files import cache_dir, key_of, sha256_file, write_json
+from bakehouse.core.files import DamagedError, cache_dir, key_of, read_checked, sha256_file, write_checked
 
 
 def file_sha256(path: Path) -> str:
@@ -26,16 +25,14 @@ def file_sha256(path: Path) -> str:
     digest = sha256_file(path)
     # A cache that cannot be written costs time, never the answer.
     with contextlib.suppress(BakehouseError):
-        write_json(memory, {"sha256": digest})
+        write_checked(memory, {"sha256": digest})
     return digest
 
 
 def _remembered(memory: Path) -> str | None:
-    try:
-        value = json.loads(memory.read_text("utf-8")).get("sha256")
-    except (OSError, ValueError, AttributeError):
-        return None
-    return value if isinstance(value, str) and len(value) == 64 else None
+    with contextlib.suppress(DamagedError):
+        return str(read_checked(memory).get("sha256"))
+    return None
 
 
 def files_fingerprint(files: Iterable[Path]) -> str:

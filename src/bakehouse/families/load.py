@@ -104,7 +104,14 @@ class _Loader:
         index = read_json(folder / "model_index.json")
         if "force_zeros_for_empty_prompt" in index and self.family is SDXL:
             parts["zero_negative"] = bool(index["force_zeros_for_empty_prompt"])
-        return {**parts, "files": self.files}
+        return {**parts, "files": self.files, "settings": self._settings(folder, with_vae=vae is None)}
+
+    def _settings(self, folder: Path, *, with_vae: bool) -> list[Path]:
+        """The small files of a diffusers folder that say how its weights are used."""
+        text = [name for part in self.family.text_parts for name in (part, tokenizer_part(part))]
+        read = [folder / name for name in ("unet", *(["vae"] if with_vae else []), *text, "scheduler")]
+        small = [p for part in read for p in sorted(part.iterdir()) if p.suffix in (".json", ".txt") and p.is_file()]
+        return [folder / "model_index.json", *small]
 
     def from_file(self, path: Path, vae: str | None, prediction: PredictionType | None) -> dict[str, Any]:
         """The same from a single file."""

@@ -13,11 +13,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from bakehouse.core.errors import UsageError
-from bakehouse.core.files import atomic_folder, write_json
+from bakehouse.core.files import atomic_folder, sha256_file, write_json
 from bakehouse.families.components import checkpoint_text_encoder, config_json, file_text_names
 from bakehouse.families.denoiser import Conditioning, Denoiser, Moments
 from bakehouse.families.evidence import ZERO_TERMINAL
-from bakehouse.families.fingerprint import files_fingerprint, tensors_sha256
+from bakehouse.families.fingerprint import file_sha256, files_fingerprint, tensors_sha256
 from bakehouse.families.schedule import schedule_from_config
 from bakehouse.families.text import (
     layers_of,
@@ -62,12 +62,14 @@ class StableDiffusion(Denoiser):
         scheduler_config: Mapping[str, Any] = DEFAULT_SCHEDULER,
         name: str = "",
         files: Sequence[Path] = (),
+        settings: Sequence[Path] = (),
         notes: Sequence[str] = (),
         **text: Any,
     ) -> None:
         """`text` are the text encoders and tokenizers: `text_encoder`, `tokenizer`, for SDXL `text_encoder_2`, ...
 
-        `files` are what the networks were read from, for the fingerprint; none: the tensors are hashed.
+        `files` are what the networks were read from, for the fingerprint; none: the tensors are hashed. `settings` are
+        the files that describe networks, tokenizers and schedule, where they are apart.
         """
         super().__init__()
         self.unet = unet
@@ -82,6 +84,7 @@ class StableDiffusion(Denoiser):
         self.name = name or self.family
         self.notes = tuple(notes)
         self.files = tuple(files)
+        self.settings = tuple(settings)
         self.latent_channels = int(vae.config.latent_channels)
         self.downscale = 2 ** (len(vae.config.block_out_channels) - 1)
         self.native_size = int(unet.config.sample_size) * self.downscale
@@ -130,6 +133,13 @@ class StableDiffusion(Denoiser):
         if self._fingerprint is None:
             self._fingerprint = files_fingerprint(self.files) if self.files else tensors_sha256(self.state_dict())
         return self._fingerprint
+
+    @property
+    def origin(self) -> Mapping[str, str]:
+        if not self.files:
+            return super().origin
+        hashes = {p: file_sha256(p) for p in self.files} | {p: sha256_file(p) for p in self.settings}
+        return {f"{path.parent.name}/{path.name}": digest for path, digest in hashes.items()}
 
     def parts(self) -> dict[str, nn.Module]:
         text = {prefix: under_text_model(getattr(self, part)) for part, prefix in self.text_parts.items()}

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import Field, TypeAdapter, WrapValidator, field_validator, model_validator
 
 from bakehouse.adapters import AdapterSpec, FullFineTune, LoRA, NetworkSpec
+from bakehouse.core.errors import UsageError
 from bakehouse.core.names import file_name_of, why_no_file_name
 from bakehouse.core.needs import Fact, Needs, above, is_on, one_of, other_than, reached_by
 from bakehouse.core.spec import Spec
@@ -285,7 +286,13 @@ class Recipe(Spec):
             Problems: wrong keys or values, all at once.
         """
         path = Path(path)
-        return super().load(path).resolved_from(path.parent)
+        try:
+            return super().load(path).resolved_from(path.parent)
+        except UsageError as e:
+            if (path.parent / "inputs.json").is_file():
+                e.hint = "it is a run's recipe: restore it, or move it away and use the command that began the run, "
+                e.hint += "with its own recipe or images, which writes it again"
+            raise
 
     def resolved_from(self, folder: Path) -> Self:
         """A copy whose relative paths begin at `folder`; what was left open stays open."""

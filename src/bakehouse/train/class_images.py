@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import struct
+import zlib
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
+
+from PIL import Image
 
 from bakehouse.core.events import Event, Progress
 from bakehouse.core.files import atomic_path, cache_dir, write_json
@@ -18,6 +23,8 @@ _TOGETHER = 8
 """Pictures made at once. Groups are cut by the plan, never by what is missing: rounding depends on the neighbours."""
 _PIXELS_ON_CPU = _TOGETHER * 128 * 128
 """A processor makes larger pictures no faster together: fewer at once show sooner that something happens."""
+_PNG_END = bytes.fromhex("0000000049454e44ae426082")
+"""The last part of a PNG, which no reader checks."""
 
 
 def class_image_path(image: ClassImage, model: Denoiser) -> Path:
@@ -36,7 +43,7 @@ def make_class_images(images: Sequence[ClassImage], model: Denoiser) -> Iterator
         alike = list(same_kind)
         together = _together(alike[0], model)
         groups += [alike[i : i + together] for i in range(0, len(alike), together)]
-    missing = [g for g in groups if not all(class_image_path(i, model).is_file() for i in g)]
+    missing = [g for g in groups if not all(_is_whole(class_image_path(i, model)) for i in g)]
     done, total = 0, sum(len(g) for g in missing)
     for group in missing:
         yield Progress(what=_WHAT, done=done, total=total)
@@ -44,6 +51,17 @@ def make_class_images(images: Sequence[ClassImage], model: Denoiser) -> Iterator
         done += len(group)
     if missing:
         yield Progress(what=_WHAT, done=done, total=total)
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a picture is there with every byte as it was written: PNG keeps a checksum of each of its parts."""
+    try:
+        data = path.read_bytes()
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as picture:
+            picture.verify()
+    except (OSError, SyntaxError, ValueError, struct.error, zlib.error):
+        return False
+    return data.endswith(_PNG_END)
 
 
 def _together(image: ClassImage, model: Denoiser) -> int:
@@ -55,7 +73,7 @@ def _together(image: ClassImage, model: Denoiser) -> int:
 def _make(group: Sequence[ClassImage], model: Denoiser) -> None:
     for image, picture in zip(group, draw_images(model, [_spec(i) for i in group]), strict=True):
         path = class_image_path(image, model)
-        if path.is_file():
+        if _is_whole(path):
             continue
         write_json(path.with_name("made-with.json"), {"model": model.name, **vars(image), "seed": "the file's name"})
         with atomic_path(path) as temporary:

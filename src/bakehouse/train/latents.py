@@ -9,18 +9,22 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
-from bakehouse.core.events import Event, Progress
-from bakehouse.core.files import atomic_path, cache_dir, key_of
+from bakehouse.core.events import Event, Progress, Warned
+from bakehouse.core.files import DamagedError, atomic_path, cache_dir, key_of
 from bakehouse.data.augment import Variation
 from bakehouse.data.images import open_image, to_pixels
 from bakehouse.data.masks import load_mask
 from bakehouse.families.denoiser import Denoiser, Moments
+from bakehouse.families.fingerprint import tensors_sha256
 from bakehouse.recipe.plan import PlannedImage
 from bakehouse.recipe.recipe import DataSpec
 
+_SHA256 = "sha256"
+"""Of the tensors, in a file's metadata."""
 _VERSION = 1
 """Raised whenever the same image would be encoded otherwise, so that old files are not found."""
 
@@ -58,6 +62,7 @@ class LatentCache:
         self._moments: dict[Show, Moments] = {}
         self._masks: dict[Show, Tensor] = {}
         self._model: Denoiser | None = None
+        self._damaged: list[DamagedError] = []
 
     def fill(self, model: Denoiser) -> Iterator[Event]:
         """Encodes what is not on disk yet; without a cache, notes who will encode.
@@ -70,10 +75,11 @@ class LatentCache:
             return
         jobs = [(show, self._job(show, model)) for show in self._shows()]
         with ThreadPoolExecutor(max(1, self.workers)) as pool:
-            opened = pool.map(lambda job: None if self._stored(job[1]) else _pixels(job[1]), jobs)
-            for done, ((show, job), pixels) in enumerate(zip(jobs, opened, strict=True), start=1):
-                self._moments[show] = self._encoded(job, pixels, model)
+            opened = pool.map(lambda job: self._stored(job[1]) or _pixels(job[1]), jobs)
+            for done, ((show, job), found) in enumerate(zip(jobs, opened, strict=True), start=1):
+                self._moments[show] = self._encoded(job, found, model)
                 yield Progress(what="encoding images", done=done, total=len(jobs))
+        yield from (Warned(message=f"{damage}; the image was encoded again") for damage in self._damaged)
         self._masks = {show: self._mask(show, model) for show, _ in jobs if self._masked(show.index)}
 
     def variants(self, index: int) -> int | None:
@@ -128,23 +134,54 @@ class LatentCache:
             mask = np.ascontiguousarray(mask[:, ::-1])
         return torch.nn.functional.avg_pool2d(torch.from_numpy(mask)[None, None], model.downscale)
 
-    def _encoded(self, job: _Job, pixels: Tensor | None, model: Denoiser) -> Moments:
-        path = self._path(job)
-        if pixels is None:
-            stored = load_file(path)
-            return Moments(stored["mean"].to(model.device), stored["std"].to(model.device))
+    def _encoded(self, job: _Job, found: Moments | Tensor, model: Denoiser) -> Moments:
+        """The moments of an image [1, 3, H, W], kept on disk; or those that were found there."""
+        if isinstance(found, Moments):
+            return Moments(found.mean.to(model.device), found.std.to(model.device))
         with torch.no_grad():
-            moments = model.encode_image(pixels.to(model.device))
+            moments = model.encode_image(found.to(model.device))
         if self.on_disk:
-            with atomic_path(path) as temporary:
-                save_file({"mean": moments.mean.cpu().contiguous(), "std": moments.std.cpu().contiguous()}, temporary)
+            _write(self._path(job), moments)
         return moments
 
     def _path(self, job: _Job) -> Path:
         return cache_dir("latents", job.key[:2], f"{job.key}.safetensors")
 
-    def _stored(self, job: _Job) -> bool:
-        return self.on_disk and self._path(job).is_file()
+    def _stored(self, job: _Job) -> Moments | None:
+        """What is on disk; None where there is nothing, or nothing whole."""
+        if not self.on_disk or not self._path(job).is_file():
+            return None
+        try:
+            return _read(self._path(job))
+        except DamagedError as e:
+            self._damaged.append(e)
+            return None
+
+
+def _write(path: Path, moments: Moments) -> None:
+    tensors = {"mean": moments.mean.cpu().contiguous(), "std": moments.std.cpu().contiguous()}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, {_SHA256: tensors_sha256(tensors)})
+
+
+def _read(path: Path) -> Moments | None:
+    """Moments on the CPU; None in a file of an earlier version, which kept no hash.
+
+    Raises:
+        DamagedError: it is not what was written.
+    """
+    try:
+        with safe_open(path, "pt") as f:
+            names = f.keys()
+            tensors = {name: f.get_tensor(name) for name in names}
+            digest = (f.metadata() or {}).get(_SHA256)
+    except (OSError, SafetensorError) as e:
+        raise DamagedError(path, "cannot be read or is damaged") from e
+    if digest is None and tensors.keys() == {"mean", "std"}:
+        return None
+    if digest != tensors_sha256(tensors):
+        raise DamagedError(path, "is damaged (its sha256 does not match)")
+    return Moments(tensors["mean"], tensors["std"])
 
 
 def _key(image: PlannedImage, variation: Variation, flip: bool, model: Denoiser) -> str:

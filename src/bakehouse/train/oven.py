@@ -2,39 +2,41 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from bakehouse.adapters import Adapter, FullAdapter, inject
-from bakehouse.core.errors import BakehouseError, UsageError
+from bakehouse.core.errors import BakehouseError
 from bakehouse.core.events import Event, Failed, Finished, Noted, Progress, Started, Stopped, Warned
-from bakehouse.core.files import read_json, write_json, write_text
+from bakehouse.core.files import DamagedError, sha256_file, write_json
 from bakehouse.core.lock import locked
 from bakehouse.core.run import Run
+from bakehouse.core.words import counted
 from bakehouse.data.buckets import whole
 from bakehouse.data.records import ImageRecord, ImageSet
 from bakehouse.families.denoiser import Denoiser
 from bakehouse.families.load import load_model
 from bakehouse.families.quantize import quantize_base
-from bakehouse.families.text_to_image import model_key
 from bakehouse.losses import denoising_loss
-from bakehouse.recipe import Plan, PlannedImage, Recipe, make_plan, scan_concepts, to_toml
+from bakehouse.recipe import Plan, PlannedImage, Recipe
 from bakehouse.recipe.machine import pick_device, pick_precision
 from bakehouse.train.averaging import averaged
-from bakehouse.train.checkpoint import TrainState, checkpoints, ended_at, restore_state, save_state
+from bakehouse.train.checkpoint import Checkpoint, TrainState, find_state, save_state
 from bakehouse.train.class_images import class_image_path, make_class_images
 from bakehouse.train.feeder import Feeder
+from bakehouse.train.inputs import Inputs
 from bakehouse.train.latents import LatentCache
 from bakehouse.train.loop import Hook, Parts, train
 from bakehouse.train.memory import is_out_of_memory, largest_batch, out_of_memory, trial_of
 from bakehouse.train.offload import AheadOfTime, Helpers, wants_offload
 from bakehouse.train.precision import DTYPES, Precision
 from bakehouse.train.prompts import PromptEncoder
+from bakehouse.train.resume import changed_weights, newest_state, open_inputs, restore, with_base, with_class_images
 from bakehouse.train.samples import cut_prompts, drawer, make_samples
 from bakehouse.train.stopping import Examiner, NewExaminer, check_examiner
 from bakehouse.train.tensorboard import TensorBoard
@@ -54,84 +56,46 @@ def bake(
             same call goes on from it.
     """
     run = Run(Path(folder))
-    plan = make_plan(recipe, images if images is not None else scan_concepts(recipe))
+    # What cannot be trained is refused before there is a folder.
+    planned = None if run.inputs.exists() else Inputs.of(recipe, images)
     check_examiner(recipe, examiner)
     with locked(run.folder, "training") as told:
-        claim(run, plan)
         run.sweep()
-        yield from _with_failures_noted(dataclasses.replace(plan, warnings=(*told, *plan.warnings)), run, examiner)
+        inputs, notes = open_inputs(run, recipe, images, planned)
+        yield from _with_failures_noted(_noted(run, _work(inputs, [*told, *notes], run, examiner), inputs), run, inputs)
 
 
-def _with_failures_noted(plan: Plan, run: Run, examiner: NewExaminer | None) -> Iterator[Event]:
+def _with_failures_noted(work: Iterator[Event], run: Run, inputs: Inputs) -> Iterator[Event]:
     """The work; what ends it early is noted in the run with the state to go on from."""
     step = 0
     try:
-        for event in _bake(plan, run, examiner):
+        for event in work:
             step = getattr(event, "step", step)
             yield event
     except (RuntimeError, MemoryError) as e:
         if not is_out_of_memory(e):
             raise
-        failure = out_of_memory(_settled_recipe(plan, run), step)
+        failure = out_of_memory(_settled_recipe(run, inputs), step)
         run.append(Failed(step=step, error=failure.message, last_good=None))
         raise failure from e
     except BakehouseError as e:
-        last = checkpoints(run.checkpoints)
-        run.append(Failed(step=step, error=str(e), last_good=str(last[-1].relative_to(run.folder)) if last else None))
+        last = find_state(run.checkpoints).newest
+        place = str(last.path.relative_to(run.folder)) if last else None
+        run.append(Failed(step=step, error=str(e), last_good=place))
         if last and not e.hint:
-            e.hint = f"the last good state is {last[-1]}"
+            e.hint = f"the last good state is {last.path}"
         raise
 
 
-def claim(run: Run, plan: Plan) -> None:
-    """Makes the run's folder, or checks that it is this very run's.
-
-    Raises:
-        UsageError: the folder belongs to another recipe, or its images have changed.
-    """
-    facts = plan.to_json()
-    if not run.recipe.is_file():
-        # With nothing left open: what a later version would decide otherwise stays what this run was made with.
-        write_text(run.recipe, to_toml(plan))
-    elif run.plan.is_file():
-        _check_images(run, read_json(run.plan)["images"], facts["images"])
-    before, now = Recipe.load(run.recipe).model_dump(mode="json"), plan.recipe.model_dump(mode="json")
-    changed = sorted(_differences(before, now))
-    if changed:
-        raise UsageError(
-            f"{run.folder} holds a run of another recipe; it differs in: {', '.join(changed)}",
-            hint="choose another folder with --run, or go on with the recipe in it: bakehouse train " + str(run.recipe),
-        )
-    if not run.plan.is_file():
-        write_json(run.plan, facts)
-
-
-def _check_images(run: Run, before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> None:
-    old, new = ({i["path"]: i["sha256"] for i in images} for images in (before, now))
-    if old != new:
-        names = sorted(Path(p).name for p in old.keys() | new.keys() if old.get(p) != new.get(p))
-        raise UsageError(
-            f"{run.folder}: the images have changed since this run began: {', '.join(names[:5])}"
-            + (f" and {len(names) - 5} more" if len(names) > 5 else ""),
-            hint="put them back to go on, or choose another folder with --run to begin anew",
-        )
-
-
-def _differences(a: Any, b: Any, path: str = "") -> Iterator[str]:
-    """Dotted keys in which two settings differ."""
-    if isinstance(a, dict) and isinstance(b, dict):
-        for key in a.keys() | b.keys():
-            yield from _differences(a.get(key), b.get(key), f"{path}.{key}" if path else key)
-    elif a != b:
-        yield path
-
-
-def _bake(plan: Plan, run: Run, examiner: NewExaminer | None) -> Iterator[Event]:
-    """Yields events, and notes them in the run's folder."""
-    board = TensorBoard(run) if plan.recipe.save.tensorboard else None
-    for event in _work(plan, run, examiner):
+def _noted(run: Run, work: Iterator[Event], inputs: Inputs) -> Iterator[Event]:
+    """Passes events on, and notes them in the run's folder."""
+    board = TensorBoard(run) if inputs.plan.recipe.save.tensorboard else None
+    for event in work:
         if isinstance(event, Started):
-            run.rewind(event.step)
+            damaged = run.rewind(event.step)
+            if damaged:
+                run.append(lost := _lost_history(run, damaged))
+                yield lost
             if board:
                 board.rewind(event.step)
         run.append(event)
@@ -142,14 +106,24 @@ def _bake(plan: Plan, run: Run, examiner: NewExaminer | None) -> Iterator[Event]
         board.close()
 
 
-def _work(plan: Plan, run: Run, new_examiner: NewExaminer | None) -> Iterator[Event]:
-    plan = yield from _settled(plan, run)
+def _lost_history(run: Run, lines: int) -> Warned:
+    what = f"{run.events}: {counted(lines, 'damaged line')} dropped"
+    return Warned(message=f"{what}; curves may have gaps, the training is not affected")
+
+
+def _work(
+    inputs: Inputs, notes: Sequence[str], run: Run, new_examiner: NewExaminer | None
+) -> Generator[Event, None, None]:
+    last, damage = newest_state(run)
+    yield from (Warned(message=m) for m in [*notes, *damage])
+    inputs, plan = yield from _settled(inputs, run)
     recipe = plan.recipe
     began = time.time()
     final = WeightsWriter.path_of(plan, run, recipe.title)
-    last = checkpoints(run.checkpoints)
-    if last and final.exists() and (_step_of(last[-1]) >= plan.steps or ended_at(last[-1])):
-        yield Finished(step=_step_of(last[-1]), seconds=0.0, weights=str(final.relative_to(run.folder)))
+    if last:
+        yield from _check_weights(run, last, final)
+    if last and final.exists() and (last.step >= plan.steps or last.ended):
+        yield Finished(step=last.step, seconds=0.0, weights=str(final.relative_to(run.folder)))
         return
     device = torch.device(pick_device(recipe.train.device))
     precision = pick_precision(recipe.train.precision, str(device))
@@ -157,10 +131,12 @@ def _work(plan: Plan, run: Run, new_examiner: NewExaminer | None) -> Iterator[Ev
     yield Progress(what="loading the base model", done=0, total=1)
     model, helpers = load_base(recipe, device, precision)
     yield Progress(what="loading the base model", done=1, total=1)
+    inputs = with_base(run, inputs, model)
     yield from (Warned(message=m) for m in [*plan.warnings, *model.notes, *cut_prompts(recipe, model)])
     writer = WeightsWriter(plan, model, run, began)
     hooks = _hooks(plan, run, model, writer, examiner)
-    parts, state = yield from prepare(plan, model, run, precision=precision, hooks=hooks, helpers=helpers)
+    resumed = Resumed(run, inputs, last)
+    parts, state = yield from prepare(plan, model, precision=precision, hooks=hooks, helpers=helpers, resumed=resumed)
     yield Started(run=str(run.folder), step=state.step, steps=plan.steps, epochs=plan.epochs, device=str(device))
     if state.step == 0 and recipe.sample.at_start:
         yield from make_samples(recipe, model, state.adapter, run, 0)
@@ -172,25 +148,40 @@ def _work(plan: Plan, run: Run, new_examiner: NewExaminer | None) -> Iterator[Ev
     yield Finished(step=state.step, seconds=time.time() - began, weights=str(final.relative_to(run.folder)))
 
 
-def _settled(plan: Plan, run: Run) -> Generator[Event, None, Plan]:
+def _check_weights(run: Run, last: Checkpoint, final: Path) -> Iterator[Event]:
+    """Names weights that are damaged. The last ones are moved away: they are saved again from the last state."""
+    for path in changed_weights(run, last):
+        what = f"{path} was changed or damaged after it was saved (its sha256 does not match)"
+        if path == final or final in path.parents:
+            if final.exists():
+                what += f"; it was moved to {run.set_aside(final)}, and is saved again from {last.path}"
+            yield Warned(message=what)
+        else:
+            yield Warned(message=f"{what}; the training does not depend on it")
+
+
+def _settled(inputs: Inputs, run: Run) -> Generator[Event, None, tuple[Inputs, Plan]]:
     """The plan with a number for its batch. What was found out once holds for the run, whatever is free tomorrow."""
+    plan = inputs.plan
     if plan.recipe.train.batch != "auto":
-        return plan
-    if not run.settled.is_file():
+        return inputs, plan
+    if not inputs.batch:
         batch = yield from _found_batch(plan, run)
-        write_json(run.settled, {"batch": batch, "accumulation": plan.recipe.train.accumulation // batch})
-    plan = plan.with_batch(**read_json(run.settled), reason="the largest that fits, found by trying")
+        found = {"batch": batch, "accumulation": plan.recipe.train.accumulation // batch}
+        inputs = dataclasses.replace(inputs, batch=found).save(run)
+    plan = plan.with_batch(**inputs.batch, reason="the largest that fits, found by trying")
     write_json(run.plan, plan.to_json())
     train = plan.recipe.train
     yield Noted(message=f"train.batch = {train.batch} x {train.accumulation}: the largest that fits, found by trying")
-    return plan
+    return inputs, plan
 
 
-def _settled_recipe(plan: Plan, run: Run) -> Recipe:
+def _settled_recipe(run: Run, inputs: Inputs) -> Recipe:
     """The recipe as it was tried: with the batch that was found, if one was."""
-    if plan.recipe.train.batch != "auto" or not run.settled.is_file():
-        return plan.recipe
-    return plan.with_batch(**read_json(run.settled), reason="").recipe
+    with contextlib.suppress(DamagedError):
+        inputs = Inputs.load(run)
+    batch = inputs.batch
+    return inputs.plan.with_batch(**batch, reason="").recipe if batch else inputs.plan.recipe
 
 
 def _found_batch(plan: Plan, run: Run) -> Generator[Event, None, int]:
@@ -207,16 +198,29 @@ def _found_batch(plan: Plan, run: Run) -> Generator[Event, None, int]:
     return (yield from largest_batch(plan, trial, device))
 
 
+@dataclasses.dataclass(frozen=True)
+class Resumed:
+    """The run that a training belongs to."""
+
+    run: Run
+    inputs: Inputs
+    last: Checkpoint | None
+    """The state to go on from; None at the beginning."""
+
+
 def prepare(
     plan: Plan,
     model: Denoiser,
-    run: Run,
     *,
     precision: str = "fp32",
     hooks: tuple[Hook, ...] = (),
     helpers: Helpers | None = None,
+    resumed: Resumed | None = None,
 ) -> Generator[Event, None, tuple[Parts, TrainState]]:
-    """Makes class images, encodes, injects, restores: all that the loop needs, returned at the end."""
+    """Makes class images, encodes, injects, restores: all that the loop needs, returned at the end.
+
+    Without `resumed` the training belongs to no run: it begins at the first step.
+    """
     recipe = plan.recipe
     yield from make_class_images(plan.class_images, model)
     pictures = class_pictures(plan, model)
@@ -224,11 +228,15 @@ def prepare(
         # Behind the class images, which show what the base draws; before all that is derived from a schedule: loss, SNR
         # weights, samples, and the settings of a saved model.
         model.use_zero_terminal_snr()
+    inputs = with_class_images(resumed.run, resumed.inputs, _made(plan, pictures)) if resumed else None
     latents = LatentCache([*plan.subject_images, *(p for p, _ in pictures)], recipe.data)
     yield from latents.fill(model)
     arithmetic = Precision(precision, model.device)
-    state, notes = _state(plan, run, model, arithmetic)
-    yield from (Warned(message=m) for m in notes)
+    state = _fresh_state(plan, model, arithmetic)
+    if resumed and inputs:
+        state.inputs = inputs.digest
+        if resumed.last:
+            yield from (Warned(message=m) for m in restore(state, resumed.last, resumed.run, inputs))
     feeder = Feeder(plan, pictures, latents)
     prompts = PromptEncoder(
         model, state.adapter, clip_skip=recipe.model.clip_skip, chunks=recipe.model.max_tokens // 75
@@ -293,9 +301,14 @@ def class_pictures(plan: Plan, model: Denoiser) -> list[tuple[PlannedImage, str]
     made = []
     for image in plan.class_images:
         path = class_image_path(image, model)
-        record = ImageRecord(path, image.width, image.height, sha256=image.key(model_key(model)) + f"/{image.seed}")
+        record = ImageRecord(path, image.width, image.height, sha256=sha256_file(path))
         made.append((PlannedImage(record, whole((image.width, image.height)), 0, prior=True), image.prompt))
     return own + made
+
+
+def _made(plan: Plan, pictures: Sequence[tuple[PlannedImage, str]]) -> list[PlannedImage]:
+    """Of the class images those that the base model made: they come last."""
+    return [image for image, _ in pictures[len(pictures) - len(plan.class_images) :]]
 
 
 def _fresh_state(plan: Plan, model: Denoiser, precision: Precision) -> TrainState:
@@ -316,22 +329,6 @@ def _fresh_state(plan: Plan, model: Denoiser, precision: Precision) -> TrainStat
         precision.step_on_the_way(optimizer, list(adapter.parameters()))
     ema = [p.detach().clone() for p in adapter.parameters()] if recipe.train.ema else []
     return TrainState(0, adapter, optimizer, ema, precision)
-
-
-def _state(plan: Plan, run: Run, model: Denoiser, precision: Precision) -> tuple[TrainState, list[str]]:
-    """A fresh state, or the last checkpoint's; and what should be said about it."""
-    state = _fresh_state(plan, model, precision)
-    found = checkpoints(run.checkpoints)
-    if not found:
-        return state, []
-    noted = restore_state(state, found[-1])
-    threads = torch.get_num_threads()
-    if model.device.type == "cpu" and noted["threads"] != threads:
-        return state, [
-            f"this run used {noted['threads']} threads before and uses {threads} now: "
-            "the result will differ in its last bits"
-        ]
-    return state, []
 
 
 def _hooks(plan: Plan, run: Run, model: Denoiser, writer: WeightsWriter, examiner: Examiner | None) -> tuple[Hook, ...]:
@@ -380,7 +377,3 @@ def _due(step: int, plan: Plan, every_epochs: int, every_steps: int) -> bool:
         return True
     epoch, within = divmod(step, plan.steps_per_epoch)
     return bool(every_epochs) and within == 0 and epoch % every_epochs == 0
-
-
-def _step_of(checkpoint: Path) -> int:
-    return int(checkpoint.name.removeprefix("step-"))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from bakehouse.core.errors import BakehouseError, UsageError
-from bakehouse.core.files import data_dir
+from bakehouse.core.files import data_dir, sha256_bytes
 
 State = Literal["waiting", "running", "done", "failed", "stopped"]
 
@@ -33,10 +33,12 @@ CREATE TABLE IF NOT EXISTS jobs (
     error TEXT NOT NULL DEFAULT '',
     added REAL NOT NULL,
     started REAL,
-    ended REAL
+    ended REAL,
+    recipe_sha256 TEXT NOT NULL DEFAULT ''
 )
 """
-_COLUMNS = "id, name, recipe, run, state, halt, device, error, added, started, ended"
+_COLUMNS = "id, name, recipe, run, state, halt, device, error, added, started, ended, recipe_sha256"
+_ADDED_LATER = "ALTER TABLE jobs ADD COLUMN recipe_sha256 TEXT NOT NULL DEFAULT ''"
 _WAIT_SECONDS = 30.0
 """For another process that writes; a write takes milliseconds."""
 
@@ -66,6 +68,13 @@ class Job:
     added: float
     started: float | None
     ended: float | None
+    recipe_sha256: str
+    """Of `recipe` when the job was added; empty in jobs of earlier versions."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the recipe is what was added."""
+        return self.recipe_sha256 in ("", sha256_bytes(self.recipe.encode()))
 
 
 class JobQueue:
@@ -82,14 +91,21 @@ class JobQueue:
             connection = sqlite3.connect(self.path, timeout=_WAIT_SECONDS, isolation_level=None)
         except (OSError, sqlite3.Error) as e:
             raise BakehouseError(f"cannot open the queue {self.path}: {e}", hint="name another with --queue") from e
+        # A damaged text is shown as well as can be, not refused.
+        connection.text_factory = lambda data: data.decode("utf-8", "replace")
         with contextlib.closing(connection):
             try:
                 connection.execute("BEGIN IMMEDIATE")
                 connection.execute(_TABLE)
+                if "recipe_sha256" not in [row[1] for row in connection.execute("PRAGMA table_info(jobs)")]:
+                    connection.execute(_ADDED_LATER)
                 yield connection
                 connection.execute("COMMIT")
-            except sqlite3.DatabaseError as e:
-                raise BakehouseError(f"the queue {self.path} cannot be used: {e}") from e
+            except (sqlite3.DatabaseError, UnicodeDecodeError) as e:
+                raise BakehouseError(
+                    f"the queue {self.path} cannot be used: {e}",
+                    hint="restore it from a copy, or move it away and add its jobs again: their runs are resumed",
+                ) from e
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
@@ -130,8 +146,9 @@ class JobQueue:
                     hint=f"name another with --run, or take that job out: bakehouse queue remove {taken[0]}",
                 )
             (last,) = db.execute("SELECT COALESCE(MAX(place), 0) FROM jobs").fetchone()
-            row = (last + 1, name, recipe, str(run), time.time())
-            added = db.execute("INSERT INTO jobs (place, name, recipe, run, added) VALUES (?, ?, ?, ?, ?)", row)
+            row = (last + 1, name, recipe, sha256_bytes(recipe.encode()), str(run), time.time())
+            columns = "place, name, recipe, recipe_sha256, run, added"
+            added = db.execute(f"INSERT INTO jobs ({columns}) VALUES (?, ?, ?, ?, ?, ?)", row)
             return _find(db, int(added.lastrowid or 0))
 
     def move(self, job: int, place: int) -> Job:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import Event, Progress, Step, Warned
-from bakehouse.core.run import Run
 from bakehouse.data.records import ImageSet
 from bakehouse.recipe import Plan, Recipe, make_plan, scan_concepts
 from bakehouse.recipe.machine import pick_device, pick_precision
@@ -161,19 +158,18 @@ def _probe(plan: Plan) -> Generator[Event, None, tuple[float, list[Reading]]]:
     model, helpers = load_base(recipe, device, precision)
     yield Progress(what="loading the base model", done=1, total=1)
     yield from (Warned(message=m) for m in [*plan.warnings, *getattr(model, "notes", ())])
-    with tempfile.TemporaryDirectory(prefix="bakehouse-") as nowhere:
-        parts, state = yield from prepare(plan, model, Run(Path(nowhere)), precision=precision, helpers=helpers)
-        watch = Watch(parts, state)
-        readings: list[Reading] = []
-        for event in _until_broken(parts, state):
-            if not isinstance(event, Step) or event.step % READ_EVERY:
-                continue
-            reading = Reading(_rate(parts, event.step), *watch.read())
-            readings.append(reading)
-            yield Probed(step=event.step, **vars(reading))
-            yield Progress(what="trying rates", done=event.step, total=plan.steps)
-            if bursts(readings, watch.base_loss):
-                break
+    parts, state = yield from prepare(plan, model, precision=precision, helpers=helpers)
+    watch = Watch(parts, state)
+    readings: list[Reading] = []
+    for event in _until_broken(parts, state):
+        if not isinstance(event, Step) or event.step % READ_EVERY:
+            continue
+        reading = Reading(_rate(parts, event.step), *watch.read())
+        readings.append(reading)
+        yield Probed(step=event.step, **vars(reading))
+        yield Progress(what="trying rates", done=event.step, total=plan.steps)
+        if bursts(readings, watch.base_loss):
+            break
     return watch.base_loss, readings
 
 

@@ -15,6 +15,7 @@ import torch
 from bakehouse.adapters import metadata_for, save_adapter
 from bakehouse.core.errors import BakehouseError
 from bakehouse.core.events import Event, Saved
+from bakehouse.core.files import sha256_file
 from bakehouse.core.run import Run
 from bakehouse.data.buckets import BucketRow
 from bakehouse.data.captions import split_tags
@@ -54,6 +55,8 @@ class WeightsWriter:
                 self.model.save(path, dtype=dtype)
             else:
                 save_adapter(state.adapter, path, self._metadata(state, name), dtype=dtype)
+        if path.is_file() or name == recipe.title:
+            state.saved |= hash_weights(path)
         epoch = -(-state.step // self.plan.steps_per_epoch)
         yield Saved(step=state.step, epoch=epoch, path=str(path.relative_to(self.run.folder)))
 
@@ -99,6 +102,12 @@ class WeightsWriter:
             zero_terminal_snr=model.schedule.is_zero_terminal,
             **_setting_facts(recipe),
         )
+
+
+def hash_weights(path: Path) -> dict[str, str]:
+    """sha256 of weights by their names below weights/: one file, or all files of a model's folder."""
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    return {p.relative_to(path.parent).as_posix(): sha256_file(p) for p in files}
 
 
 def _bucket(row: BucketRow) -> dict[str, Any]:

@@ -133,6 +133,11 @@ class _Worker(threading.Thread):
         waited = self._until_free(job)
         if waited is not None:
             return self.queue.end(job.id, waited)
+        if not job.is_whole:
+            damage = (
+                f"its recipe in {self.queue.path} is damaged (its sha256 does not match): remove the job, add it again"
+            )
+            return self.queue.end(job.id, "failed", damage)
         recipe = write_text(job_folder(self.queue) / f"{job.id:05d}.toml", job.recipe)
         log = recipe.with_suffix(".log")
         with log.open("wb") as errors:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json as json_module
 import time
@@ -11,6 +12,7 @@ from rich.table import Table
 
 from bakehouse.cli.terminal.screen import notes, print_json, print_table
 from bakehouse.cli.terminal.units import duration
+from bakehouse.core.errors import BakehouseError
 from bakehouse.core.events import Event, Started, Step, Warned
 from bakehouse.core.run import Run
 from bakehouse.train.queue import Job
@@ -18,13 +20,14 @@ from bakehouse.train.worker import JobChanged
 
 
 def progress_of(job: Job) -> tuple[int, int]:
-    """Steps done and to do, from the run's own events; zeros before it has begun."""
+    """Steps done and to do, from the run's own events; zeros before it has begun, or where nobody may read them."""
     done = total = 0
-    for event in Run(job.run).history():
-        if isinstance(event, Started):
-            done, total = event.step, event.steps
-        elif isinstance(event, Step):
-            done = event.step
+    with contextlib.suppress(BakehouseError):
+        for event in Run(job.run).history():
+            if isinstance(event, Started):
+                done, total = event.step, event.steps
+            elif isinstance(event, Step):
+                done = event.step
     return done, total
 
 
@@ -34,7 +37,8 @@ def print_jobs(jobs: Sequence[Job], *, json: bool = False) -> None:
     if json:
         print_json(
             [
-                {k: v for k, v in dataclasses.asdict(job).items() if k != "recipe"} | {"step": done, "steps": total}
+                {k: v for k, v in dataclasses.asdict(job).items() if k not in ("recipe", "recipe_sha256")}
+                | {"step": done, "steps": total}
                 for job, done, total in rows
             ]
         )
