@@ -268,6 +268,12 @@ RANKLESS, OF_RANKS = (
     {"ia3", "oft", "boft", "diff"},
     {f"blocks.{n}" for n in ("dims", "alphas", "conv_dims", "conv_alphas")},
 )
+NARROW = {key.removeprefix("adapter.") for key in ROWS if key.startswith("adapter.")} - {
+    "targets",
+    "train_norm",
+    "full_matrix",
+}
+"""What shows on attention alone, which is sooner put on."""
 OWNER = {
     "adapter.block_size": "oft", "adapter.block_count": "oft", "adapter.constraint": "oft", "adapter.rescaled": "oft",
     "adapter.factor": "lokr", "adapter.decompose_both": "lokr", "adapter.full_matrix": "lokr",
@@ -539,7 +545,7 @@ def test_it_changes_every_adapter_that_has_it(see_adapter, key):
         kind = spec.model_fields["kind"].default
         if kind in RANKLESS and path in OF_RANKS:
             continue  # it says so
-        values = {"kind": kind}
+        values = {"kind": kind, **({"targets": "attention"} if "targets" in settable(spec) and path in NARROW else {})}
         for name, given in (FITS.get(kind, {}) | needed).items():
             if name.split(".")[1] in settable(spec):
                 put(values, name.split(".")[1:], given)

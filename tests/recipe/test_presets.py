@@ -56,6 +56,7 @@ def put_on(recipe):
 def test_what_a_kind_trains_on_a_base(photos, base, kind, family):
     adapter, text, attention_alone, rate = (CRUMB if family == "crumb" else KINDS)[kind]
     recipe = written(photos, "--kind", kind, "--base", base(family))
+    assert not [w for w in make_plan(recipe).warnings if "does nothing" in w]  # of what the plan has chosen itself
     rates, learning, whole, modules = put_on(recipe)
     assert recipe.adapter.kind == adapter
     assert set(rates) == ({"unet", "text"} if text else {"unet"})
@@ -114,6 +115,16 @@ def test_one_key_of_a_table_leaves_the_presets_others(photos):
     assert recipe.schedule.warmup == 2
     recipe = written(photos, "--set", "schedule.warmup=2", "--set", "optimizer.name=AdamWScheduleFree")
     assert recipe.schedule.kind == "constant"
+
+
+@pytest.mark.parametrize("name", ["prodigy", "AdamWScheduleFree", "adafactor", "DAdaptation", "lion"])
+@pytest.mark.parametrize("settings", [{}, {"captions.shuffle": True}, {"loss.kind": "huber"}, {"adapter.text": False}])
+def test_the_plan_chooses_nothing_that_does_nothing(photos, name, settings):
+    given = {"optimizer.name": name, **settings}
+    if name == "adafactor":
+        given["optimizer.args"] = {"relative_step": True}
+    made = make_plan(recipe_for_folder(photos, "zwx person", settings=given))
+    assert not [w for w in (*made.warnings, *make_plan(made.recipe).warnings) if "does nothing" in w]
 
 
 @pytest.mark.parametrize("kind", KINDS)

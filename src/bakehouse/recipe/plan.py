@@ -305,7 +305,7 @@ class _Derivation:
             begin = max(self.preset.lr, self.preset.text_lr if self.recipe.adapter.text else 0)
             begin *= faster if pace.begin is None else pace.begin / usual.rate
             self.decide("optimizer.args", {**spec.args, "d0": begin}, "it has no time to find its rate from nothing")
-        if spec.text_lr is None and self.recipe.adapter.text:
+        if spec.text_lr is None and self.recipe.adapter.text and not spec.relative_step:
             self.decide("optimizer.text_lr", text_lr, why if row.finds_rate else _pace_of_words(ratio))
         if "kind" in self.recipe.schedule.model_fields_set:
             return
