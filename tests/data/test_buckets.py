@@ -146,6 +146,26 @@ def test_defaults_follow_the_resolution():
     assert len(BucketSpec(resolution=1024, min=256, max=2048).buckets()) == 41
 
 
+@pytest.mark.parametrize(
+    ("resolution", "least", "most", "step", "limits", "count", "last"),
+    [
+        (512, 320, 1000, 64, (320, 1024), 9, (768, 320)),
+        (768, 500, 1100, 64, (448, 1152), 15, (1152, 512)),
+        (1024, 600, 1500, 128, (512, 1536), 11, (1536, 640)),
+        (512, 448, 600, 48, (432, 624), 5, (576, 432)),
+        (640, 64, 700, 40, (40, 720), 31, (720, 560)),
+    ],
+)
+def test_kohya_rounds_the_least_side_down_and_the_most_up(resolution, least, most, step, limits, count, last):
+    """Numbers of sd-scripts' own adjust_min_max_bucket_reso_by_steps and make_bucket_resolutions."""
+    spec = BucketSpec(resolution=resolution, min=least, max=most, step=step, rule="kohya")
+    assert (spec.shortest, spec.longest) == limits
+    assert (len(spec.buckets()), spec.buckets()[-1]) == (count, last)
+    by_log = BucketSpec(resolution=resolution, min=least, max=most, step=step)
+    assert by_log.shortest >= least
+    assert by_log.longest <= most
+
+
 def test_specs_are_checked():
     with pytest.raises(Problems, match="min 576"):
         BucketSpec.parse({"min": 520})

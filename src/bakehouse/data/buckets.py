@@ -38,9 +38,9 @@ class BucketSpec(Spec):
     enabled: bool = True
     """False brings every image to the square."""
     min: Annotated[int | None, *_SIDES] = Field(None, ge=8, le=8192)
-    """Shortest side of a bucket; without it, half the resolution."""
+    """Shortest side of a bucket; without it, half the resolution. To a multiple of step: up, or as kohya down."""
     max: Annotated[int | None, *_SIDES] = Field(None, ge=8, le=8192)
-    """Longest side of a bucket; without it, twice the resolution."""
+    """Longest side of a bucket; without it, twice the resolution. To a multiple of step: down, or as kohya up."""
     step: int = Field(64, ge=8, le=512, multiple_of=8)
     """Sides are multiples of this; the latents want 8, SD 1.x and SDXL train best at 64."""
     rule: Annotated[Literal["log", "kohya"], Needs(is_on("enabled"))] = "log"
@@ -58,15 +58,15 @@ class BucketSpec(Spec):
 
     @property
     def shortest(self) -> int:
-        """Shortest allowed side, a multiple of `step`, at least one."""
-        side = self.min if self.min is not None else self.resolution // 2
-        return max(self.step, math.ceil(side / self.step) * self.step)
+        """Shortest allowed side, a multiple of `step`, at least one: rounded up, by kohya's rule down."""
+        steps = (self.min if self.min is not None else self.resolution // 2) / self.step
+        return self.step * max(1, math.floor(steps) if self.rule == "kohya" else math.ceil(steps))
 
     @property
     def longest(self) -> int:
-        """Longest allowed side, a multiple of `step`."""
-        side = self.max if self.max is not None else self.resolution * 2
-        return max(self.step, side // self.step * self.step)
+        """Longest allowed side, a multiple of `step`, at least one: rounded down, by kohya's rule up."""
+        steps = (self.max if self.max is not None else self.resolution * 2) / self.step
+        return self.step * max(1, math.ceil(steps) if self.rule == "kohya" else math.floor(steps))
 
     def buckets(self) -> list[Size]:
         """Every bucket that an image may be brought to (with `upscale=False` small images add their own)."""
