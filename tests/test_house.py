@@ -61,6 +61,14 @@ def test_only_the_command_line_prints(path):
     assert not [c for c in calls if isinstance(c, ast.Name) and c.id == "print"]
 
 
+def test_text_on_the_terminal_is_never_read_as_markup():
+    """One place makes consoles, with markup off: what users wrote holds brackets."""
+    places = {
+        p.name for p in FILES if any(w in p.read_text("utf-8") for w in (" Console(", "rich.markup", "from_markup"))
+    }
+    assert places == {"screen.py"}
+
+
 def test_import_bakehouse_is_instant():
     assert not loaded_by("import bakehouse") & (HEAVY | {"typer"})
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bakehouse.cli.terminal.events import show
+from bakehouse.cli.terminal.events import painting, show
 from bakehouse.cli.terminal.units import duration, number, size
 from bakehouse.core import events as ev
 from bakehouse.core.errors import BakehouseError
@@ -100,6 +100,51 @@ def test_what_failed_is_an_error_that_names_the_way_on():
 def test_a_summary_gets_what_happened_once():
     kept = show(run(), quiet=True)
     assert [type(e) for e in kept] == [ev.Started, ev.Warned, ev.Saved, ev.Finished]
+
+
+ODD = "[red]a[/] [model] x :smile: [link=y]"
+
+
+def test_a_users_text_is_shown_as_it_stands(capsys, monkeypatch):
+    """Section names, file names and captions may look like rich's markup and its names of emoji."""
+    from rich.table import Table
+
+    from bakehouse.cli.terminal import screen
+
+    table = Table(title=ODD, box=None)
+    table.add_column(ODD)
+    table.add_row(ODD)
+    screen.print_table(table)
+    assert capsys.readouterr().out.count(ODD) == 3
+    screen.print_warnings([ODD])
+    screen.notes().print(ODD)
+    with painting() as paint:
+        paint(ev.Warned(message=ODD))
+    assert capsys.readouterr().err.count(ODD) == 3
+
+
+def test_bars_show_a_users_text_as_it_stands(capsys, monkeypatch):
+    from bakehouse.cli.terminal import events, screen
+
+    monkeypatch.setattr(screen.sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "140")
+    with events.painting() as paint:
+        paint(ev.Progress(what=ODD, done=1, total=4))
+    with screen.busy(ODD):
+        pass
+    assert capsys.readouterr().err.count("[red]a[/]") >= 2
+
+
+def test_a_finding_is_shown_as_it_stands(capsys):
+    from bakehouse.cli.terminal.audit import print_audit
+    from bakehouse.curate.audit import Finding, Report
+
+    finding = Finding("odd", "warning", "", why=ODD, files=("[0].png",), advice=ODD)
+    print_audit(Report("set", 1, 0, (finding,), ()), quiet=True)
+    out = capsys.readouterr().out
+    assert "[0].png" in out
+    assert out.count("[red]a[/]") == 2
 
 
 def test_bars_in_a_terminal(monkeypatch, capsys):

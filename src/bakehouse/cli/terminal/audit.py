@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from bakehouse.cli.terminal.screen import notes, print_json, print_table
 from bakehouse.core.words import counted
@@ -56,22 +56,24 @@ def _table(findings: Sequence[Finding]) -> Table:
     table.add_column("what", overflow="fold")
     table.add_column("mended by", overflow="fold", style="cyan")
     for finding in findings:
-        style = _STYLES[finding.level]
         table.add_row(
-            f"[{style}]{finding.id}[/]",
+            Text(finding.id, _STYLES[finding.level]),
             str(len(finding.files) or ""),
             _what(finding),
-            escape(finding.mend or finding.advice),
+            finding.mend or finding.advice,
         )
     return table
 
 
-def _what(finding: Finding) -> str:
-    unsure = " [dim](a rule of thumb)[/]" if finding.unsure else ""
+def _what(finding: Finding) -> Text:
     named = ", ".join(finding.files[:_NAMED])
     more = f" and {len(finding.files) - _NAMED} more" if len(finding.files) > _NAMED else ""
-    files = f"\n[dim]{escape(named)}{more}[/]" if named else ""
-    return f"[{_STYLES[finding.level]}]{finding.level}[/] {escape(finding.why)}{unsure}{files}"
+    return Text.assemble(
+        (finding.level, _STYLES[finding.level]),
+        f" {finding.why}",
+        (" (a rule of thumb)" if finding.unsure else "", "dim"),
+        (f"\n{named}{more}" if named else "", "dim"),
+    )
 
 
 def _print_fixes(report: Report) -> None:
@@ -87,7 +89,7 @@ def _print_skipped(report: Report) -> None:
     for check, reason in report.skipped.items():
         reasons.setdefault(reason, []).append(check)
     for reason, checks in reasons.items():
-        notes().print(f"not run: {' '.join(checks)}: {reason}", style="dim", markup=False, soft_wrap=True)
+        notes().print(f"not run: {' '.join(checks)}: {reason}", style="dim", soft_wrap=True)
 
 
 def _print_gone(changes: Changes) -> None:

@@ -20,7 +20,7 @@ class Clock:
     @contextlib.contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
         if not self.quiet:
-            notes().print(f"== {stage}", style="bold", markup=False)
+            notes().print(f"== {stage}", style="bold")
         began = time.monotonic()
         yield
         self.stages[stage] = time.monotonic() - began

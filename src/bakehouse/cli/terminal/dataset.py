@@ -93,7 +93,7 @@ def print_history(steps: Sequence[Step], folder: Path, *, json: bool = False) ->
         print_json([step.to_json() for step in steps])
         return
     if not steps:
-        notes().print(f"{folder} has no history: nothing was done to it", markup=False, soft_wrap=True)
+        notes().print(f"{folder} has no history: nothing was done to it", soft_wrap=True)
         return
     table = Table("step", "verb", "when", "state", "files", "settings", box=None, pad_edge=False)
     for step in steps:

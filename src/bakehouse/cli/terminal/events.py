@@ -79,7 +79,7 @@ def _json_line(event: ev.Event) -> None:
 def _print(console: Console, event: ev.Event) -> None:
     line = describe(event)
     if line:
-        console.print(line, markup=False, soft_wrap=True, style="yellow" if isinstance(event, ev.Warned) else None)
+        console.print(line, soft_wrap=True, style="yellow" if isinstance(event, ev.Warned) else None)
 
 
 def describe(event: ev.Event) -> str:
@@ -181,7 +181,7 @@ class _Lines:
         return due
 
     def _say(self, line: str) -> None:
-        self.console.print(line, markup=False, soft_wrap=True)
+        self.console.print(line, soft_wrap=True)
 
 
 class _Bars:
@@ -192,11 +192,11 @@ class _Bars:
         self.tasks: dict[str, TaskID] = {}
         self.progress = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeRemainingColumn(elapsed_when_finished=True),
-            TextColumn("{task.fields[note]}", style="dim"),
+            TextColumn("{task.fields[note]}", style="dim", markup=False),
             console=console,
         )
 

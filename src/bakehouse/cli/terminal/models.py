@@ -58,7 +58,7 @@ def fetch_models(names: Sequence[str], *, given: Path | None, json: bool, quiet:
     got = []
     for entry in [fetchable(name) for name in names]:
         if not (json or quiet):
-            notes().print(f"{entry.name}: {entry.licence}, from {given or entry.origin}", markup=False)
+            notes().print(f"{entry.name}: {entry.licence}, from {given or entry.origin}")
     for name in names:
         with painting(quiet=quiet or json) as tell:
             entry, found = fetch(name, given=given, tell=tell)

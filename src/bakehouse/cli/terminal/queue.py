@@ -50,7 +50,7 @@ def print_jobs(jobs: Sequence[Job], *, json: bool = False) -> None:
     print_table(table)
     for job in jobs:
         if job.error:
-            notes().print(f"job {job.id}: {job.error}", markup=False, soft_wrap=True, style="yellow")
+            notes().print(f"job {job.id}: {job.error}", soft_wrap=True, style="yellow")
 
 
 def show_jobs(work: Iterable[Event], *, json: bool = False, quiet: bool = False) -> None:
@@ -60,7 +60,7 @@ def show_jobs(work: Iterable[Event], *, json: bool = False, quiet: bool = False)
         if json:
             print(json_module.dumps(event.to_json()), flush=True)
         elif isinstance(event, Warned) or (isinstance(event, JobChanged) and not (quiet and event.state == "running")):
-            console.print(_line(event), markup=False, soft_wrap=True)
+            console.print(_line(event), soft_wrap=True)
 
 
 def _line(event: Event) -> str:

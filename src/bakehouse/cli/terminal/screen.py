@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 _LOG_WIDTH = 160
 """Of tables in files and pipes, where nobody says how wide a line may be."""
@@ -19,12 +20,18 @@ _SHORT_SECONDS = 2.0
 
 def results() -> Console:
     """Where results go. NO_COLOR is honoured by rich itself."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else _LOG_WIDTH)
+    return _console(sys.stdout.isatty())
 
 
 def notes() -> Console:
     """Where progress and warnings go."""
-    return Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else _LOG_WIDTH)
+    return _console(sys.stderr.isatty(), stderr=True)
+
+
+def _console(terminal: bool, *, stderr: bool = False) -> Console:
+    """Text is shown as it is: file names, captions and settings may hold `[brackets]` and `:words:`."""
+    width = None if terminal else _LOG_WIDTH
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False, width=width)
 
 
 def print_table(table: Table) -> None:
@@ -47,7 +54,7 @@ def print_warnings(warnings: Iterable[str]) -> None:
     """One line each on standard error."""
     console = notes()
     for warning in warnings:
-        console.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
+        console.print(f"warning: {warning}", style="yellow", soft_wrap=True)
 
 
 @contextlib.contextmanager
@@ -57,10 +64,10 @@ def busy(what: str, *, quiet: bool = False) -> Iterator[None]:
     if quiet:
         yield
     elif console.is_terminal:
-        with console.status(what):
+        with console.status(Text(what)):
             yield
     else:
-        late = threading.Timer(_SHORT_SECONDS, console.print, [what], {"markup": False, "soft_wrap": True})
+        late = threading.Timer(_SHORT_SECONDS, console.print, [what], {"soft_wrap": True})
         late.daemon = True
         late.start()
         try:
