@@ -13,7 +13,10 @@ Json = Annotated[bool, typer.Option("--json", help="JSON on standard output and 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only the result and warnings.")]
 
 # What is taught
-Source = Annotated[Path, typer.Argument(metavar="RECIPE|FOLDER", help="A recipe, a folder of images or a run folder.")]
+Source = Annotated[
+    Path,
+    typer.Argument(metavar="RECIPE|FOLDER", help="A recipe, a folder of images, a concepts_list.json or a run folder."),
+]
 Subject = Annotated[str | None, typer.Option(metavar="WORDS", help='Trigger and class word: "zwx person".')]
 KindOption = Annotated[Kind | None, typer.Option("--kind", help="What is taught; chooses the plan's numbers.")]
 BaseOption = Annotated[str | None, typer.Option("--base", metavar="MODEL", help="The base model. Left out: crumb.")]

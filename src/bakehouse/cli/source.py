@@ -24,21 +24,18 @@ def read_recipe(
     """The recipe that `source` means, with `--subject`, `--kind`, `--base` and `--set` laid over it.
 
     Raises:
-        UsageError: nothing there, or a folder of images without a subject.
+        UsageError: nothing there, or images without a subject.
         Problems: wrong keys or values, all at once.
     """
     from bakehouse.core.spec import parse_setting
     from bakehouse.recipe import Recipe, recipe_for_folder, short_settings
+    from bakehouse.recipe.short import check_subjects, names_images
 
     changes = dict(parse_setting(s) for s in settings)
-    if source.is_dir() and not (source / "recipe.toml").is_file():
-        if not subject:
-            raise UsageError(
-                f"{source} is a folder of images: say what is in it",
-                hint='--subject "zwx person": a rare word for it and what the base calls such a thing',
-            )
+    if names_images(source):
         kind = changes.get("kind", kind or "character")
-        recipe = recipe_for_folder(source, subject, kind=kind, base=base or "crumb")
+        recipe = recipe_for_folder(source, subject or "", kind=kind, base=base or "crumb")
+        check_subjects(recipe, source)
     else:
         recipe = Recipe.load(source / "recipe.toml" if source.is_dir() else source)
         changes = short_settings(recipe, subject=subject, kind=changes.get("kind", kind), base=base) | changes

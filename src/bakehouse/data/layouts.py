@@ -171,7 +171,10 @@ def _read_concepts_list(path: Path) -> list[ConceptFolder]:
     if isinstance(entries, Mapping) and "concepts" in entries:
         entries = entries["concepts"]
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, Mapping) for entry in entries):
-        raise UsageError(f"{path} should be a JSON list of concepts", hint=f"each has {', '.join(_DREAMBOOTH_KEYS)}")
+        raise UsageError(
+            f"{path} should be a JSON list of concepts",
+            hint=f"each has {', '.join(_DREAMBOOTH_KEYS)}; settings of other trainers: `bakehouse import FILE`",
+        )
     concepts, problems = [], []
     for i, entry in enumerate(entries):
         try:

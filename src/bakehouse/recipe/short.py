@@ -10,6 +10,7 @@ from bakehouse.core.errors import UsageError
 from bakehouse.core.spec import put
 from bakehouse.data.layouts import ConceptFolder, read_layout
 from bakehouse.recipe.recipe import Recipe
+from bakehouse.recipe.words import trigger_in
 
 
 def recipe_for_folder(
@@ -51,6 +52,26 @@ def recipe_for_folder(
     return Recipe.parse(values, source=f"the recipe for {folder}").resolved_from(Path.cwd())
 
 
+def names_images(source: Path) -> bool:
+    """Whether images are named, as a folder or as a list of them: concepts_list.json, metadata.jsonl or .csv."""
+    if source.is_dir():
+        return not (source / "recipe.toml").is_file()
+    return source.is_file() and source.suffix.lower() in (".json", ".jsonl", ".csv")
+
+
+def check_subjects(recipe: Recipe, source: Path) -> None:
+    """Asks for a subject where neither the user nor the folders name one.
+
+    Raises:
+        UsageError: a concept has no subject.
+    """
+    if unnamed := [c.folder for c in recipe.concepts if not c.subject]:
+        raise UsageError(
+            f"{source if len(recipe.concepts) == 1 else unnamed[0]} is a folder of images: say what is in it",
+            hint='--subject "zwx person": a rare word for it and what the base calls such a thing',
+        )
+
+
 def short_settings(
     recipe: Recipe, *, subject: str | None = None, kind: str | None = None, base: str | None = None
 ) -> dict[str, Any]:
@@ -67,6 +88,8 @@ def _words(subject: str, kind: str) -> dict[str, str]:
 
 def _concept(found: ConceptFolder, subject: str, kind: str) -> dict[str, Any]:
     values: dict[str, Any] = {"folder": str(found.folder), **_words(subject or found.class_tokens or "", kind)}
+    if found.class_prompt and not subject and kind != "style":  # the tokens are a whole prompt then
+        values["trigger"], values["class_word"] = trigger_in(found.class_tokens or "", found.class_prompt)
     if found.repeats:
         values["repeats"] = found.repeats
     return values

@@ -20,3 +20,15 @@ def mostly_behind(captions: Sequence[str], phrase: str) -> bool:
 def _bare(text: str) -> str:
     kept = "".join(c if c.isalnum() or c in "_-'" else " " for c in text.lower())
     return " ".join(kept.split())
+
+
+_PLAIN = frozenset(["a", "an", "the", "of", "photo", "photograph", "picture", "image", "painting", "in", "style"])
+
+
+def trigger_in(prompt: str, class_prompt: str) -> tuple[str, str]:
+    """`a photo of sks dog` as `sks` and `dog`: what the class prompt lacks, else the first word that says something."""
+    words = re.findall(r"[\w'-]+", prompt)
+    classes = re.findall(r"[\w'-]+", class_prompt)
+    new = [w for w in words if w not in classes] if classes else [w for w in words if w.lower() not in _PLAIN][:1]
+    rest = [w for w in words if w not in new and w.lower() not in _PLAIN]
+    return " ".join(new), " ".join(rest)

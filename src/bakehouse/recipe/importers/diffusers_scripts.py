@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -31,6 +30,7 @@ from bakehouse.recipe.importers.table import (
     table,
     taken,
 )
+from bakehouse.recipe.words import trigger_in
 
 TITLE = "diffusers' example scripts"
 
@@ -415,15 +415,3 @@ def _concepts(s: Settings) -> tuple[list[dict[str, Any]], dict[str, str]]:
         concept |= {"subject": prompt, "trigger": trigger, "class_word": class_word}
         origins |= {f"concepts.0.{k}": s.origin(["instance_prompt"]) for k in ("subject", "trigger", "class_word")}
     return [concept], origins
-
-
-_PLAIN = frozenset(["a", "an", "the", "of", "photo", "photograph", "picture", "image", "painting", "in", "style"])
-
-
-def trigger_in(prompt: str, class_prompt: str) -> tuple[str, str]:
-    """`a photo of sks dog` as `sks` and `dog`: what the class prompt lacks, else the first word that says something."""
-    words = re.findall(r"[\w'-]+", prompt)
-    classes = re.findall(r"[\w'-]+", class_prompt)
-    new = [w for w in words if w not in classes] if classes else [w for w in words if w.lower() not in _PLAIN][:1]
-    rest = [w for w in words if w not in new and w.lower() not in _PLAIN]
-    return " ".join(new), " ".join(rest)
