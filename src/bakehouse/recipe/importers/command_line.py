@@ -1,24 +1,28 @@
-"""The command line of a trainer, found in a script or a notebook cell: bash, cmd and PowerShell."""
+"""The command line of a trainer, found in a script or a notebook; one that code makes is refused, never half read."""
 
 from __future__ import annotations
 
 import re
-import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-_SCRIPT = re.compile(r"(?:.*[/\\])?(\w*(?:train|tune|textual_inversion)\w*)\.py", re.IGNORECASE)
-_ASSIGNED = re.compile(
-    r"""^\s*(?:export\s+|set\s+(?:/a\s+)?"?|\$env:|\$)?(?P<name>[A-Za-z_]\w*)\s*=(?!=)\s*(?P<value>.*?)\s*$""",
-    re.IGNORECASE,
-)
-_COMMENT = re.compile(r"^\s*(?:#|::|rem\b|@echo\b)", re.IGNORECASE)
-_VARIABLE = re.compile(r"\$\{(\w+)\}|\$env:(\w+)|\$(\w+)|%(\w+)%|\{(\w+)\}")
+from bakehouse.core.errors import UsageError
+from bakehouse.recipe.importers.script import Line, Script, lines_of, shell_of
 
-_ENDS = ("&&", "||", "|", ";", "&", ">", ">>", "2>&1")
+_SCRIPT = re.compile(r"(?:.*[/\\])?(\w*(?:train|tune|textual_inversion)\w*)\.py", re.IGNORECASE)
+_LAUNCHED = re.compile(r"\baccelerate(?:\.exe)?[\"']?\s+launch\b|\baccelerate\.commands\.launch\b", re.IGNORECASE)
+_NO_CALL = re.compile(
+    r"^\s*(?:#|::|(?:rem|@?echo|print|write-(?:host|output)|git|wget|curl|cp|mv|sed|cat|pip)\b)", re.IGNORECASE
+)
+"""Lines that name a script without running it."""
+_ENDS = ("&&", "||", "|", ";", "&", ">", ">>", "2>&1", "*>", "}")
 """Words behind which another command begins."""
+_WRITE_OUT = (
+    "write the values into the command itself and import that, "
+    "or import the settings file (.toml) that the script makes for the trainer"
+)
 
 
 @dataclass(frozen=True)
@@ -35,55 +39,73 @@ class Command:
     """Words that belong to no option."""
 
 
-def find_command(text: str, *, windows: bool = False) -> Command | None:
-    """The first call of a training script in `text`, with the script's own variables filled in; None without one."""
-    windows = windows or bool(re.search(r"[\^`]\s*$", text, re.MULTILINE) or re.search(r"\b[A-Za-z]:\\", text))
-    known: dict[str, str] = {}
-    for line in _joined_lines(text):
-        if _COMMENT.match(line):
-            continue
-        words = [_filled(w, known) for w in _words(line, windows)]
+def find_command(text: str, *, where: str = "the script", suffix: str = "") -> Command | None:
+    """The call of a training script in `text`, with the script's own variables filled in; None without one.
+
+    Args:
+        where: the file, for messages.
+        suffix: of the file's name, such as `.ps1`: says whose language it is.
+
+    Raises:
+        UsageError: a part of the call is made by code, a quote is never closed, or several trainings are called.
+    """
+    shell = shell_of(text, suffix)
+    script = Script(shell)
+    calls: list[tuple[int, Command]] = []
+    coded: UsageError | None = None
+    for line in lines_of(text, shell):
+        call = Line(re.sub(r"^\s*[!&]?\s*", "", line.text), line.number)
+        words = [] if script.sets_only(line) else _words(call, script, where)
         at = next((i for i, w in enumerate(words) if _SCRIPT.fullmatch(w)), None)
-        if at is not None and (at > 0 or len(words) > 1):
-            return _command(words, at)
-        if match := _ASSIGNED.match(line):
-            value = _words(_without_comment(match["value"]), windows)
-            known[match["name"].lower()] = _filled(" ".join(value).rstrip('"'), known)
-    return None
+        if at is not None and len(words) > 1:
+            if left := script.unknown(_behind_script(call.text), _ENDS):
+                raise _made_by_code(where, call, left, script)
+            calls.append((line.number, _command(words, at)))
+            continue
+        if words and _LAUNCHED.search(call.text) and (left := script.unknown(call.text)):
+            coded = coded or _made_by_code(where, call, left, script)
+        script.read(line)
+    if coded and not calls:
+        raise coded
+    return _the_one(calls, where)
 
 
-def _joined_lines(text: str) -> Iterator[str]:
-    """Lines with their continuations: a backslash in bash, `^` in cmd, a back-tick in PowerShell."""
-    text = re.sub(r"[ \t]*(?:\\|\^|`)[ \t]*\r?\n[ \t]*", " ", text)
-    for line in text.splitlines():
-        yield line.strip().lstrip("!").strip()
-
-
-def _without_comment(text: str) -> str:
-    return re.sub(r"\s+#.*$", "", text)
-
-
-def _words(line: str, windows: bool) -> list[str]:
-    """Words as the shell would part them; on Windows a backslash is a letter."""
-    lexer = shlex.shlex(line, posix=True, punctuation_chars=False)
-    lexer.whitespace_split = True
-    lexer.commenters = ""
-    if windows:
-        lexer.escape = ""
+def _words(line: Line, script: Script, where: str) -> list[str]:
+    """The words of a line that may call a trainer, else none."""
+    if _NO_CALL.match(line.text) or not re.search(r"\.py\b|\s--\w|\blaunch\b", line.text):
+        return []
     try:
-        return list(lexer)
-    except ValueError:  # a quote that is never closed: text, not a command
-        return line.split()
+        return script.words(line.text)
+    except ValueError as e:
+        if _SCRIPT.search(line.text) is None or " --" not in line.text:
+            return []
+        hint = "close the quote, or write the whole command in one line"
+        raise UsageError(f"{where}, line {line.number}: a quote is never closed", hint=hint) from e
 
 
-def _filled(word: str, known: Mapping[str, str]) -> str:
-    """Variables that the script itself has set; others stay as they stand."""
+def _behind_script(text: str) -> str:
+    """The arguments of the script: what the launcher gets changes no training."""
+    match = re.search(r"(?:train|tune|textual_inversion)\w*\.py[\"']?(?=\s|$)", text, re.IGNORECASE)
+    return text[match.end() :] if match else text
 
-    def value(match: re.Match[str]) -> str:
-        name = next(g for g in match.groups() if g)
-        return known.get(name.lower(), match[0])
 
-    return _VARIABLE.sub(value, word)
+def _made_by_code(where: str, line: Line, left: Sequence[str], script: Script) -> UsageError:
+    names = [m[1].lower() for word in left if (m := re.search(r"[$%{@!]+(?:env:)?(\w+)", word))]
+    how = "made by code" if any(n in script.coded for n in names) else "not set in the script"
+    shown = ", ".join(dict.fromkeys(left[:5])) + (", and more" if len(left) > 5 else "")
+    return UsageError(
+        f"{where}, line {line.number}: not all of the training's command line is written out: {shown} is {how}",
+        hint=_WRITE_OUT,
+    )
+
+
+def _the_one(calls: Sequence[tuple[int, Command]], where: str) -> Command | None:
+    """The call, where there is one or all are the same."""
+    if any(call != calls[0][1] for _, call in calls):
+        shown = ", ".join(f"{call.script} in line {number}" for number, call in calls)
+        hint = "keep the one that is meant, or write each into a file of its own"
+        raise UsageError(f"{where} calls {len(calls)} trainings: {shown}", hint=hint)
+    return calls[0][1] if calls else None
 
 
 def _command(words: Sequence[str], at: int) -> Command:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,8 +15,19 @@ import yaml  # type: ignore[import-untyped]
 from bakehouse.core.errors import UsageError
 from bakehouse.data.captions import decode_text
 from bakehouse.recipe.importers.command_line import Command, find_command
+from bakehouse.recipe.importers.table import is_folder
 
 Format = Literal["toml", "json", "yaml", "command"]
+
+_DATA = (".toml", ".json", ".yaml", ".yml")
+_CODE = (".py", ".ipynb", ".sh", ".bat", ".cmd", ".ps1")
+_WANTED = (
+    "give a .toml, .json or .yaml file, or a script with a line such as `accelerate launch train_network.py --...`"
+)
+_WRITE_OUT = (
+    "write out the command that it runs, `accelerate launch train_network.py --...`, and import that, "
+    "or import the settings file that it makes for the trainer"
+)
 
 
 @dataclass(frozen=True)
@@ -49,7 +61,7 @@ def open_document(path: Path) -> Document:
     Raises:
         UsageError: not there, a folder, or nothing that can be read as settings (with the place where it stops).
     """
-    if path.is_dir():
+    if is_folder(path):
         hint = "name the file; a folder of images is read by `bakehouse plan FOLDER`"
         raise UsageError(f"{path} is a folder, not a settings file", hint=hint)
     try:
@@ -58,20 +70,23 @@ def open_document(path: Path) -> Document:
         raise UsageError(f"{path} does not exist") from e
     except OSError as e:
         raise UsageError(f"cannot read {path}: {e.strerror or e}") from e
-    command = find_command(text, windows=path.suffix.lower() in (".bat", ".cmd", ".ps1"))
+    suffix = path.suffix.lower()
+    if suffix == ".ipynb":
+        text = _cells(path, text)
+    command = find_command(text, where=str(path), suffix=suffix) if suffix not in _DATA else None
     if command is not None:
         return Document(path, "command", command)
-    suffix = path.suffix.lower()
+    if re.match(r"\s*--[A-Za-z]", text):
+        raise UsageError(f"{path} holds options, but not the command that takes them", hint=_WANTED)
+    if suffix in _CODE:
+        raise UsageError(f"{path} calls no trainer with arguments that are written out", hint=_WRITE_OUT)
     if suffix == ".json" or text.lstrip().startswith("{"):
         return Document(path, "json", _json(path, text))
     if suffix in (".yaml", ".yml"):
         return Document(path, "yaml", _yaml(path, text))
     if suffix == ".toml" or "=" in text:
         return Document(path, "toml", _toml(path, text))
-    hint = (
-        "give a .toml, .json or .yaml file, or a script with a line such as `accelerate launch train_network.py --...`"
-    )
-    raise UsageError(f"{path} holds no settings and no command line of a trainer", hint=hint)
+    raise UsageError(f"{path} holds no settings and no command line of a trainer", hint=_WANTED)
 
 
 def _toml(path: Path, text: str) -> dict[str, Any]:
@@ -86,6 +101,13 @@ def _json(path: Path, text: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as e:
         raise UsageError(f"{path} is not JSON: {e}", hint=_backslash_hint(text)) from e
+
+
+def _cells(path: Path, text: str) -> str:
+    """The code of a notebook."""
+    cells = _json(path, text).get("cells", [])
+    code = [c.get("source", "") for c in cells if c.get("cell_type") == "code"]
+    return "\n\n".join("".join(c) if isinstance(c, list) else str(c) for c in code)
 
 
 def _yaml(path: Path, text: str) -> Any:
