@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bakehouse.recipe.importers import FATES, diffusers_scripts, easy_scripts, kohya_gui, onetrainer
 from bakehouse.recipe.importers import ai_toolkit as ai
+from bakehouse.recipe.importers.kohya_gui_options import TYPES
 from bakehouse.recipe.importers.kohya_network import ALGORITHMS, MODULES, NETWORK_ARGS
 from bakehouse.recipe.importers.kohya_options import GROUPS
 from bakehouse.recipe.importers.kohya_samples import SAMPLERS
@@ -76,7 +77,7 @@ def _samplers() -> Iterator[str]:
 
 def _types() -> Iterator[str]:
     yield "| `LoRA_type` | module | algorithm |\n|---|---|---|\n"
-    for name, (module, algorithm) in kohya_gui.TYPES.items():
+    for name, (module, algorithm) in TYPES.items():
         yield f"| {name} | `{module}` | {f'`{algorithm}`' if algorithm else ''} |\n"
     yield "\n"
 

@@ -121,7 +121,7 @@ MODEL="runwayml/stable-diffusion-v1-5"
 export RANK=8
 accelerate launch --num_cpu_threads_per_process 1 ./sd-scripts/train_network.py \\
   --pretrained_model_name_or_path="$MODEL" \\
-  --train_data_dir=img --resolution=512,768 \\
+  --train_data_dir=img --resolution=512,768 --enable_bucket \\
   --network_module=networks.lora --network_dim=${RANK} --network_train_unet_only \\
   --optimizer_args "weight_decay=0.2" "betas=0.9,0.98" \\
   --learning_rate=2e-4 --max_train_steps 400 && echo done
@@ -132,7 +132,7 @@ set MODEL=runwayml/stable-diffusion-v1-5
 set "RANK=8"
 accelerate launch --num_cpu_threads_per_process 1 .\\sd-scripts\\train_network.py ^
   --pretrained_model_name_or_path="%MODEL%" ^
-  --train_data_dir=img --resolution=512,768 ^
+  --train_data_dir=img --resolution=512,768 --enable_bucket ^
   --network_module=networks.lora --network_dim=%RANK% --network_train_unet_only ^
   --optimizer_args "weight_decay=0.2" "betas=0.9,0.98" ^
   --learning_rate=2e-4 --max_train_steps 400
@@ -142,7 +142,7 @@ POWERSHELL = """$model = "runwayml/stable-diffusion-v1-5"
 $rank = 8
 accelerate launch --num_cpu_threads_per_process 1 "./sd-scripts/train_network.py" `
   --pretrained_model_name_or_path=$model `
-  --train_data_dir=img --resolution=512,768 `
+  --train_data_dir=img --resolution=512,768 --enable_bucket `
   --network_module=networks.lora --network_dim=$rank --network_train_unet_only `
   --optimizer_args "weight_decay=0.2" "betas=0.9,0.98" `
   --learning_rate=2e-4 --max_train_steps 400
@@ -152,7 +152,7 @@ rank = 8
 %cd /content
 !accelerate launch --num_cpu_threads_per_process 1 sd-scripts/train_network.py \\
   --pretrained_model_name_or_path={model} \\
-  --train_data_dir=img --resolution=512,768 \\
+  --train_data_dir=img --resolution=512,768 --enable_bucket \\
   --network_module=networks.lora --network_dim={rank} --network_train_unet_only \\
   --optimizer_args "weight_decay=0.2" "betas=0.9,0.98" \\
   --learning_rate=2e-4 --max_train_steps 400
@@ -172,7 +172,8 @@ def test_a_command_line_in_every_shell(imported, name, text, fates):
     assert (r.optimizer.lr, r.optimizer.text_lr) == (2e-4, None)
     assert r.optimizer.args == {"weight_decay": 0.2, "betas": [0.9, 0.98]}
     assert (r.train.steps, r.train.epochs) == (400, None)
-    assert r.buckets.resolution == 627  # sqrt(512 * 768)
+    assert r.buckets.resolution == 628  # sqrt(512 * 768) is 627.07, whose square has no bucket of 512 x 768
+    assert (512, 768) in r.buckets.buckets()
     assert "square of the same area" in next(n.why for n in made.notes if n.key == "--resolution")
     assert fates(made)["accelerate --num_cpu_threads_per_process"] == "no effect"
     assert not made.lost

@@ -89,7 +89,7 @@ def test_the_gui(imported, fates, lost):
     assert (r.adapter.conv_rank, r.adapter.conv_alpha, r.adapter.decompose_both) == (8, 4, True)
     assert (r.optimizer.name, r.optimizer.lr, r.optimizer.text_lr) == ("prodigy", 1, 1)
     assert (r.optimizer.args["d_coef"], r.optimizer.args["weight_decay"]) == (1.5, 0.02)
-    assert (r.train.epochs, r.train.steps, r.train.attention) == (12, None, "sdpa")
+    assert (r.train.epochs, r.train.steps, r.train.attention) == (None, 78, "sdpa")  # 13 images, 2 at a time
     assert (r.schedule.kind, r.schedule.warmup, r.schedule.half_period) == ("cosine", 0, 1000)
     assert (r.noise.offset, r.noise.pyramid_iterations, r.noise.pyramid_discount) == (0, 6, 0.2)
     assert r.sample.prompts == ("a hat --w 512", "a cap")
@@ -235,6 +235,26 @@ def test_easy_training_scripts(imported, fates):
 def test_easy_training_scripts_embeddings_are_refused(imported):
     with pytest.raises(UsageError, match="textual_inversion"):
         imported(EASY.replace('train_mode = "lora"', 'train_mode = "textual_inversion"'))
+
+
+@pytest.mark.parametrize(
+    ("line", "said", "expected"),
+    [
+        # Its own code drops what is empty, off or 0 before kohya sees it.
+        ("learning_rate = 0.0001", "unet_lr = 0\ntext_encoder_lr = 0", (1e-4, 1e-4, True, True, 1.0)),
+        ("learning_rate = 0.0001", "max_grad_norm = 0", (1e-4, 1e-4, True, True, 1.0)),
+        ("learning_rate = 0.0001", "max_grad_norm = 0.5\ntext_encoder_lr = 5e-5", (1e-4, 5e-5, True, True, 0.5)),
+    ],
+)
+def test_easy_training_scripts_pass_over_nothing(imported, line, said, expected):
+    r = imported(EASY.replace(line, f"{line}\n{said}")).recipe
+    adapter = r.adapter
+    assert (r.optimizer.lr, r.optimizer.text_lr, adapter.unet, adapter.text, r.train.max_grad_norm) == expected
+
+
+def test_easy_training_scripts_flux_is_refused(imported):
+    with pytest.raises(UsageError, match="Flux"):
+        imported(EASY.replace("min_timestep = 0", "min_timestep = 0\nguidance_scale = 3.5"))
 
 
 # --- diffusers --------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 import typing
@@ -25,7 +26,7 @@ from bakehouse.recipe.importers.kohya_samples import SAMPLERS
 
 ROOT = Path(__file__).parents[3]
 HELP = Path(__file__).with_name("kohya_options.txt")
-"""What `train_network.py --help` and `sdxl_train_network.py --help` list: name and type, one a line."""
+"""What kohya's argument parsers say: name, type and default, one a line."""
 TABLES = {
     "kohya": KOHYA,
     "network_args": NETWORK_ARGS,
@@ -38,7 +39,21 @@ TABLES = {
 
 
 def listed() -> dict[str, str]:
-    return dict(line.split() for line in HELP.read_text("utf-8").splitlines() if line and not line.startswith("#"))
+    return {line.split()[0]: line.split()[1] for line in _lines()}
+
+
+def _lines() -> list[str]:
+    return [line for line in HELP.read_text("utf-8").splitlines() if line and not line.startswith("#")]
+
+
+def test_defaults_are_kohyas():
+    """A key at its default is worth no line, and what is not given is taken to be at it."""
+    by_network = {"network_dim": 4}  # None there; networks.lora makes 4 of it
+    for name, _, default in (line.split(maxsplit=2) for line in _lines()):
+        if default == "-":
+            continue
+        theirs = by_network.get(name, json.loads(default))
+        assert (KOHYA[name].default or False) == (theirs or False), name
 
 
 def test_no_option_of_kohyas_is_missing():
@@ -121,6 +136,7 @@ def test_the_page_says_what_the_tables_say():
             assert f"| `{name}` |" in text
 
 
+MODULE = {"network_module": '"networks.dylora"'}
 SAMPLES = {"flag": "true", "int": "3", "float": "0.5", "text": '"fp16"', "list": "[1e-5]", "any": '"2,4"'}
 
 
@@ -129,8 +145,9 @@ def test_no_option_is_passed_over_in_silence(imported, name):
     """Each option of kohya's alone is in the report, and the recipe still loads."""
     if name in ("config_file", "dataset_config"):
         pytest.skip("names another file")
+    if name == "train_inpainting":
+        pytest.skip("is refused: see test_kohya_others.py")
     extra = "" if name == "train_data_dir" else 'train_data_dir = "img"\n'
-    made = imported(
-        f"{extra}network_dim = 4\n{'' if name == 'network_dim' else f'{name} = {SAMPLES[KOHYA[name].kind]}'}\n"
-    )
+    value = MODULE.get(name, SAMPLES[KOHYA[name].kind])
+    made = imported(f"{extra}network_dim = 4\n{'' if name == 'network_dim' else f'{name} = {value}'}\n")
     assert any(note.key == name for note in made.notes)

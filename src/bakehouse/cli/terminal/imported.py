@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from bakehouse.cli.terminal.screen import notes, print_json, print_table, print_warnings
+from bakehouse.core.words import counted
 
 if TYPE_CHECKING:
     from bakehouse.recipe.importers import Imported, Note
@@ -23,7 +24,7 @@ def print_imported(made: Imported, *, json: bool = False, quiet: bool = False, a
         return
     summary = f"{made.title}: {fates_of(made)}"
     if aside:
-        notes().print(summary, markup=False, soft_wrap=True)
+        notes().print(summary, soft_wrap=True)
         return
     print_table(_table(made))
     print(summary)
@@ -33,9 +34,16 @@ def fates_of(made: Imported) -> str:
     """`12 keys taken over, 3 done always, 1 not understood`."""
     from bakehouse.recipe.importers import FATES
 
-    counts = Counter(n.fate for n in made.notes)
+    counts = Counter(n.fate for n in _told(made))
     said = [f"{counts[fate]} {words}" for fate, words in FATES.items() if counts[fate]]
+    usual = len(made.notes) - sum(counts.values())
+    said += [f"{counted(usual, 'key')} at {'its' if usual == 1 else 'their'} default" for _ in range(usual > 0)]
     return ", ".join(said) or "nothing was said"
+
+
+def _told(made: Imported) -> list[Note]:
+    """What is worth a line: a key that says what is so anyway is not."""
+    return [note for note in made.notes if not note.off]
 
 
 def _table(made: Imported) -> Table:
@@ -44,7 +52,7 @@ def _table(made: Imported) -> Table:
     table.add_column("value", overflow="fold", max_width=40)
     table.add_column("became", overflow="fold")
     table.add_column("why", style="dim")
-    for note in sorted(made.notes, key=lambda n: not n.is_lost):
+    for note in sorted(_told(made), key=lambda n: not n.is_lost):
         table.add_row(note.key, _shown(note.value), _became(note), note.why)
     return table
 

@@ -51,17 +51,21 @@ def read(documents: Sequence[Document]) -> Draft:
     """
     given: dict[str, Given] = {}
     subsets: list[Subset] = []
+    notes: list[Note] = []
     for document in documents:
         own = dict(_options(document.table))
         given |= own
         general = {k: v for k, v in own.items() if k == "batch_size"}
         for entry in document.table.get("subsets", []):
-            said = {k: Given(v, f"[[subsets]] {k}") for k, v in entry.items()}
+            said = {k: Given(v, f"[[subsets]] {k}") for k, v in entry.items() if v}
             subsets.append(Subset({**general, **said}, document.folder))
     mode = given["train_mode"].value if "train_mode" in given else "lora"
     if mode not in ("lora", "locon"):
         raise UsageError(f"train_mode = {mode!r}: bakehouse trains no embeddings", hint="understood is 'lora'")
-    notes = [_note(name, item) for name, item in given.items() if name in OWN]
+    if "guidance_scale" in given and given["guidance_scale"].value and "network_module" not in given:
+        raise UsageError("these settings train Flux (guidance_scale)", hint="bakehouse trains SD 1.x, SD 2.x and SDXL")
+    given = _without_nothing(given, notes)
+    notes += [_note(name, item) for name, item in given.items() if name in OWN]
     subset_names = [x.given["name"] for x in subsets if "name" in x.given]
     notes += [_note("name", item) for item in subset_names]
     _translate(given)
@@ -92,6 +96,20 @@ def _options(data: Mapping[str, Any]) -> Iterator[tuple[str, Given]]:
         yield from ((k, Given(v, f"[{section}] {k}")) for k, v in content.items() if k not in ("args", "dataset_args"))
 
 
+_MODULE_OF = {"algo": "lycoris.kohya", "unit": "networks.dylora"}
+"""Arguments that say which network it is; the last one counts."""
+_0_COUNTS = ("unet_lr", "text_encoder_lr", "max_grad_norm", "prior_loss_weight", "network_alpha", "learning_rate")
+
+
+def _without_nothing(given: Mapping[str, Given], notes: list[Note]) -> dict[str, Given]:
+    """Options without those that are empty, off or 0: none of them comes to kohya."""
+    for name, item in given.items():
+        if not item.value:
+            why = "0 is passed over there: kohya's default counts"
+            notes.append(Note(item.said, item.value, "no effect", why, off=name not in _0_COUNTS))
+    return {k: v for k, v in given.items() if v.value}
+
+
 def _translate(given: dict[str, Given]) -> None:
     """Its own keys as kohya's."""
     if "warmup_ratio" in given and "lr_warmup_steps" not in given:
@@ -100,8 +118,8 @@ def _translate(given: dict[str, Given]) -> None:
         return
     args = given["network_args"].value if "network_args" in given else {}
     named = args if isinstance(args, Mapping) else {}
-    module = "lycoris.kohya" if "algo" in named else "networks.dylora" if "unit" in named else "networks.lora"
-    source = "network_args"
+    told = [_MODULE_OF[k] for k in named if k in _MODULE_OF]
+    module, source = told[-1] if told else "networks.lora", "network_args"
     if "fa" in given and given["fa"].value and module == "networks.lora":
         module, source = "networks.lora_fa", "fa"
     given["network_module"] = Given(module, given[source].said if source in given else "train_mode")

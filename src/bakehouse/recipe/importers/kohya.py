@@ -11,39 +11,31 @@ from bakehouse.recipe.importers.document import Document, open_document
 from bakehouse.recipe.importers.draft import Draft
 from bakehouse.recipe.importers.kohya_dataset import OWN, SHARED, Subset, images_of, subsets_of
 from bakehouse.recipe.importers.kohya_options import GROUPS, KOHYA
+from bakehouse.recipe.importers.kohya_others import of_other_models, refuse_others, trained_by, without_others
 from bakehouse.recipe.importers.result import Note
-from bakehouse.recipe.importers.table import Given, Settings, convert
+from bakehouse.recipe.importers.table import Given, Settings, convert, place_of
 
 TITLE = "kohya sd-scripts"
 SCRIPTS = ("train_network.py", "sdxl_train_network.py", "train_db.py", "fine_tune.py", "sdxl_train.py")
-_OTHERS = (
-    "flux",
-    "sd3",
-    "lumina",
-    "chroma",
-    "anima",
-    "hunyuan",
-    "textual_inversion",
-    "control_net",
-    "controlnet",
-    "lllite",
-)
 _SUBSETS = frozenset(OWN) - set(GROUPS["Masks"])
 """Keys that mean something in a dataset file alone."""
 LAUNCHER = "`bakehouse train` starts by itself"
+_KNOWN_SHARE = 4
+"""More than one key in so many is kohya's in a file of kohya's: some may be misspelt, or another program's."""
 
 
 def knows(document: Document) -> bool:
     """Whether the document is kohya's."""
     if (command := document.command) is not None:
-        return command.script in SCRIPTS or any(part in command.script for part in _OTHERS)
+        return command.script in SCRIPTS or bool(trained_by(command.script))
     if document.format != "toml":
         return False
     if is_dataset(document.table):
         return True
     names = {k for k, v in document.table.items() if not isinstance(v, Mapping)}
     names |= {k for v in document.table.values() if isinstance(v, Mapping) for k in v}
-    return bool(names & set(KOHYA) - {"seed", "script"})
+    theirs = names & set(KOHYA) - {"seed", "script"}
+    return bool(theirs) and len(theirs | names & of_other_models()) > len(names) / _KNOWN_SHARE
 
 
 def is_dataset(data: Mapping[str, Any]) -> bool:
@@ -66,7 +58,7 @@ def read(documents: Sequence[Document]) -> Draft:
             notes += _outside(document.table)
         else:
             given |= _options(document, notes)
-    subsets += _named_dataset(given, documents[-1].folder, notes)
+    subsets += named_dataset(given, documents[-1].folder, notes)
     only_images = not given and bool(subsets)
     return draft_of(given, subsets, folder=documents[-1].folder, notes=notes, only_images=only_images)
 
@@ -98,8 +90,9 @@ def _from_command(document: Document, notes: list[Note]) -> dict[str, Given]:
     command = document.command
     assert command is not None
     if command.script not in SCRIPTS:
+        what = trained_by(command.script) or "what bakehouse does not"
         hint = f"understood are {', '.join(SCRIPTS)}"
-        raise UsageError(f"{document.path}: {command.script} trains what bakehouse does not", hint=hint)
+        raise UsageError(f"{document.path} calls {command.script}, which trains {what}", hint=hint)
     notes += [Note(f"accelerate --{k}", v, "no effect", LAUNCHER) for k, v in command.launcher.items()]
     notes += [Note(word, True, "unknown", "it belongs to no option") for word in command.stray]
     given = {k: Given(v, f"--{k}") for k, v in command.options.items()}
@@ -109,13 +102,13 @@ def _from_command(document: Document, notes: list[Note]) -> dict[str, Given]:
     return {"script": Given(command.script, command.script), **given}
 
 
-def _named_dataset(given: Mapping[str, Given], folder: Path, notes: list[Note]) -> list[Subset]:
+def named_dataset(given: Mapping[str, Given], folder: Path, notes: list[Note]) -> list[Subset]:
     """The dataset file that the settings name, where it is there."""
     name = given["dataset_config"].value if "dataset_config" in given else None
     if not isinstance(name, str) or not name:
         return []
     path = _beside(name, folder)
-    if not path.is_file():
+    if place_of(name, folder) is None or not path.is_file():
         why = "the file is not there: give it too, `bakehouse import SETTINGS DATASET.toml`"
         notes.append(Note(given["dataset_config"].said, name, "missing", why))
         return []
@@ -125,8 +118,7 @@ def _named_dataset(given: Mapping[str, Given], folder: Path, notes: list[Note]) 
 
 
 def _beside(name: str, folder: Path) -> Path:
-    there = folder / Path(name).expanduser()
-    return there if there.exists() else Path(name).expanduser()
+    return place_of(name, folder) or Path(name)
 
 
 def draft_of(
@@ -141,12 +133,20 @@ def draft_of(
 
     Args:
         only_images: there is a dataset file and nothing else, so the training itself is left to the plan.
+
+    Raises:
+        UsageError: they train something else than LoRAs and whole models of SD 1.x, 2.x and SDXL.
     """
+    refuse_others(given)
+    given, theirs = without_others(given)
     named = Settings(KOHYA, given, peer="kohya", folder=folder)
+    if repeats := given.get("dataset_repeats"):  # of subsets that say none
+        subsets = [Subset({"num_repeats": repeats, **x.given}, x.folder) for x in subsets]
     images = images_of(named, subsets)
     misplaced = [k for k in given if k in _SUBSETS]
     notes = [
         *notes,
+        *theirs,
         *(Note(given[k].said, given[k].value, "unknown", "belongs into a dataset file") for k in misplaced),
     ]
     own = {k: v for k, v in given.items() if k not in _SUBSETS}
@@ -158,13 +158,13 @@ def draft_of(
     if only_images:
         values = {k: v for k, v in values.items() if _is_said_of_images(k, settings)}
         origins = {k: v for k, v in origins.items() if k in values or k.startswith("concepts.")}
-    # What is said of one option by its folder is not said again by the table.
-    spoken = {n.key for n in images.notes}
-    merged = [*notes, *images.notes, *(n for n in said if n.key not in spoken)]
+    # What its folder or the program that saved the settings says of an option is not said again by the table.
+    spoken = {n.key for n in images.notes} | {n.key for n in notes if n.fate == "taken"}
+    merged = [*notes, *images.notes, *(n for n in said if n.key not in spoken or n.is_lost)]
     return Draft(values, images.concepts, origins, merged)
 
 
 def _is_said_of_images(key: str, settings: Settings) -> bool:
     decided = {k for name in SHARED for k in settings.options[name].to}
     batch = key != "train.batch" or settings.given("batch_size")
-    return batch and (key in decided or key.split(".")[0] == "prior")
+    return batch and (key in decided or key.split(".")[0] in ("prior", "evaluate"))

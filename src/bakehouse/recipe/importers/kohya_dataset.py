@@ -11,7 +11,7 @@ from typing import Any
 
 from bakehouse.recipe.importers.kohya_options import GROUPS, KOHYA
 from bakehouse.recipe.importers.result import Note
-from bakehouse.recipe.importers.table import Given, Settings, Taken
+from bakehouse.recipe.importers.table import Given, Settings, Taken, is_folder, place_of
 
 OWN = (
     "image_dir",
@@ -80,7 +80,7 @@ def _tables(value: Any) -> Iterator[Mapping[str, Any]]:
 
 def numbered(root: Path) -> list[tuple[Path, int, str]]:
     """`N_name` folders in `root` with their repeats and names, as kohya reads them."""
-    folders = sorted(p for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
+    folders = sorted(p for p in root.iterdir() if p.is_dir()) if is_folder(root) else []
     matches = [(p, re.fullmatch(r"([0-9]+)_(.*)", p.name)) for p in folders]
     return [(p, int(m[1]), m[2].strip()) for p, m in matches if m and int(m[1]) > 0]
 
@@ -111,7 +111,7 @@ def _from_folder(s: Settings) -> tuple[list[tuple[dict[str, Any], str]], list[No
             for path, repeats, name in found
         ], []
     why = "it holds no `N_name` folders: taken as one, shown once an epoch"
-    if not root.is_dir():
+    if not is_folder(root):
         why = "it is not on this machine, so its `N_name` folders are not known: write a concept for each of them"
     concept: dict[str, Any] = {"folder": str(root), "subject": "", "repeats": 1}
     return [(concept, said)], [s.note("train_data_dir", "taken", why, to=("concepts",))]
@@ -127,7 +127,7 @@ def _reg_folder(s: Settings) -> tuple[list[Taken], list[Note]]:
     if names:
         taken.append(Taken("prior.prompt", names[0], of))
     notes = (
-        [] if root.is_dir() else [s.note("reg_data_dir", "taken", "it is not on this machine", to=("prior.folder",))]
+        [] if is_folder(root) else [s.note("reg_data_dir", "taken", "it is not on this machine", to=("prior.folder",))]
     )
     return taken, notes
 
@@ -138,7 +138,8 @@ def _as_added_noise(of: tuple[str, ...]) -> Taken:
 
 def _from_subsets(subsets: Sequence[Subset]) -> Images:
     own = [Settings(KOHYA, x.given, peer="kohya", folder=x.folder) for x in subsets]
-    taught = [s for s in own if not s["is_reg"]]
+    held = [s for s in own if not s["is_reg"] and (s["validation_split"] or 0) >= 1]
+    taught = [s for s in own if not s["is_reg"] and s not in held]
     reg = [s for s in own if s["is_reg"]]
     notes: list[Note] = []
     concepts: list[dict[str, Any]] = []
@@ -151,6 +152,9 @@ def _from_subsets(subsets: Sequence[Subset]) -> Images:
     taken = list(_reg_subsets(reg, notes))
     for t in taken:
         origins[t.key] = (reg[0] if reg else own[0]).origin(t.of) if reg else "no subset is_reg"
+    for t in _held_out(held, notes):
+        taken.append(t)
+        origins[t.key] = held[0].origin(t.of)
     shared = {k: v for k, v in subsets[own.index(taught[0])].given.items() if k not in OWN} if taught else {}
     notes += _differences(taught)
     return Images(tuple(concepts), tuple(taken), origins, shared, tuple(dict.fromkeys(_hashable(notes))))
@@ -175,7 +179,7 @@ def _concept(s: Settings) -> tuple[dict[str, Any], dict[str, str], list[Note]]:
         concept["subject"] = match[1].strip()
         origins["subject"] = f"{s.said('image_dir')}: the folder's name"
     notes = []
-    if not root.is_dir():
+    if not is_folder(root):
         notes.append(s.note("image_dir", "taken", "it is not on this machine: write where it is", to=("concepts",)))
     for name in OWN:
         if s.given(name) and name != "image_dir":
@@ -204,6 +208,15 @@ def _reg_subsets(reg: Sequence[Settings], notes: list[Note]) -> Iterator[Taken]:
         notes.append(reg[0].note("class_tokens", "missing", f"class images have one prompt: {prompts[0]!r}"))
 
 
+def _held_out(held: Sequence[Settings], notes: list[Note]) -> Iterator[Taken]:
+    """A folder that is validated on alone: no concept, but what checkpoints are judged by."""
+    for s in held:
+        folder = located(str(s["image_dir"] or ""), s.folder)
+        notes.append(s.note("validation_split", "taken", f"{folder} is not trained on", to=("evaluate.holdout",)))
+        if s is held[0]:
+            yield Taken("evaluate.holdout", str(folder), ("image_dir", "validation_split"))
+
+
 def _differences(taught: Sequence[Settings]) -> Iterator[Note]:
     """Options that subsets say otherwise, and that are one for all images here."""
     for name in sorted({n for s in taught for n in s.values} - set(OWN)):
@@ -215,7 +228,6 @@ def _differences(taught: Sequence[Settings]) -> Iterator[Note]:
 
 def located(text: str, folder: Path) -> Path:
     """A folder beside the settings, from here, or as it stands where it is in neither."""
-    for path in (folder / Path(text).expanduser(), Path(text).expanduser()):
-        if path.exists():
-            return path.resolve()
+    if path := place_of(text, folder):
+        return path
     return Path(PureWindowsPath(text).as_posix()) if "\\" in text else Path(text)

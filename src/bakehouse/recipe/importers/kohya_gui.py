@@ -1,8 +1,7 @@
-"""kohya_ss GUI: its JSON, translated into kohya's options as the GUI itself does before it calls kohya."""
+"""kohya_ss GUI: its JSON, translated into kohya's options as its tabs do before they call kohya."""
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,35 +9,55 @@ from bakehouse.core.errors import UsageError
 from bakehouse.recipe.importers.command_line import parse_options
 from bakehouse.recipe.importers.document import Document
 from bakehouse.recipe.importers.draft import Draft
-from bakehouse.recipe.importers.kohya import LAUNCHER, draft_of
-from bakehouse.recipe.importers.kohya_network import NETWORK_ARGS
-from bakehouse.recipe.importers.kohya_options import KOHYA
+from bakehouse.recipe.importers.kohya import LAUNCHER, draft_of, named_dataset
+from bakehouse.recipe.importers.kohya_gui_options import TYPES, network_arguments, options_of
+from bakehouse.recipe.importers.kohya_gui_window import Tab, Window, window_of
 from bakehouse.recipe.importers.result import Note
-from bakehouse.recipe.importers.table import Given, Option, always, missing, no_effect, parsed, table, taken
+from bakehouse.recipe.importers.table import Given, Option, always, missing, no_effect, table, taken
 
 TITLE = "kohya_ss GUI"
 
-RENAMED: Mapping[str, str] = {
-    "max_resolution": "resolution",
-    "epoch": "max_train_epochs",
-    "optimizer": "optimizer_type",
-    "lora_network_weights": "network_weights",
-    "sdxl_cache_text_encoder_outputs": "cache_text_encoder_outputs",
-    "sdxl_no_half_vae": "no_half_vae",
-}
-"""The GUI's names for kohya's options."""
+_OLD = "of old versions: today's GUI passes over it"
 
 OWN: dict[str, Option] = table(
     taken("LoRA_type", "text", "adapter.kind"),
     taken("LyCORIS_preset", "text", "adapter.targets"),
+    taken(
+        "epoch", "int", "train.steps", "train.epochs", how="steps, as the GUI counts them; epochs without the images"
+    ),
+    taken("max_resolution", "text", "buckets.resolution"),
+    taken("optimizer", "text", "optimizer.name"),
     taken("lr_warmup", "float", "schedule.warmup", how="per cent there, a share here"),
     taken("additional_parameters", "text", how="read as a command line"),
+    taken("image_folder", "text", "concepts", how="of the finetuning tab"),
+    taken("dataset_repeats", "int", "concepts.repeats", how="of the finetuning tab"),
+    taken("constrain", "float", "adapter.constraint", how="of Diag-OFT"),
+    taken("noise_offset_type", "text", "noise", how="of the LoRA tab: says whether the offset or the pyramid counts"),
     always("sdxl", "flag", "the family is read from the model itself"),
+    always("sdxl_checkbox", "flag", "the family is read from the model itself"),
+    always("sdxl_cache_text_encoder_outputs", "flag", "captions that stay the same are encoded once"),
+    always("sdxl_no_half_vae", "flag", "the VAE encodes in fp32 where half precision would break it"),
+    no_effect("stop_text_encoder_training", "int", "the LoRA tab does not hand it on"),
+    no_effect("batch_size", "int", "of the preparation of latents: batches of the training are train_batch_size"),
+    no_effect("train_dir", "text", "for the latents and captions that the GUI prepares"),
+    no_effect("caption_metadata_filename", "text", "for the captions that the GUI prepares"),
+    no_effect("latent_metadata_filename", "text", "for the latents that the GUI prepares"),
+    no_effect("generate_caption_database", "flag", "captions are read beside the images"),
+    no_effect("generate_image_buckets", "flag", "latents are cached by themselves"),
+    no_effect("use_latent_files", "text", "latents are cached by themselves"),
+    no_effect("full_path", "flag", "for the captions that the GUI prepares"),
     no_effect("model_list", "text", "the GUI's own choice of models"),
     no_effect("save_as_bool", "flag", "the GUI's own"),
     no_effect("training_preset", "text", "the GUI's own"),
-    taken("noise_offset_type", "text", "noise", how="says whether the offset or the pyramid counts"),
     no_effect("use_wandb", "flag", "wandb is not used"),
+    no_effect("lowvram", "flag", "the GUI does not hand it on"),
+    no_effect("conv_dims", "text", _OLD),
+    no_effect("conv_alphas", "text", _OLD),
+    no_effect("create_caption", "flag", _OLD),
+    no_effect("create_buckets", "flag", _OLD),
+    no_effect("no_token_padding", "flag", "prompts are padded as the models were trained"),
+    no_effect("stop_text_encoder_training_pct", "int", _OLD),
+    no_effect("use_8bit_adam", "flag", "`optimizer` says which"),
     no_effect("gpu_ids", "text", "`train.device` says which"),
     no_effect("multi_gpu", "flag", LAUNCHER),
     no_effect("num_cpu_threads_per_process", "int", LAUNCHER),
@@ -50,154 +69,86 @@ OWN: dict[str, Option] = table(
     missing("dynamo_use_dynamic", "flag", "compiled for fixed shapes"),
     missing("dynamo_use_fullgraph", "flag", "compiled in parts where it must be"),
 )
-"""Keys that are the GUI's alone."""
+"""Keys that the GUI has besides kohya's, and those that mean something else there."""
 
-TYPES: Mapping[str, tuple[str, str]] = {
-    "Standard": ("networks.lora", ""),
-    "Kohya LoCon": ("networks.lora", ""),
-    "LoCon": ("networks.lora", ""),
-    "LoRA-FA": ("networks.lora_fa", ""),
-    "Kohya DyLoRA": ("networks.dylora", ""),
-    "LyCORIS/LoCon": ("lycoris.kohya", "locon"),
-    "LyCORIS/LoHa": ("lycoris.kohya", "loha"),
-    "LyCORIS/LoKr": ("lycoris.kohya", "lokr"),
-    "LyCORIS/iA3": ("lycoris.kohya", "ia3"),
-    "LyCORIS/DyLoRA": ("lycoris.kohya", "dylora"),
-    "LyCORIS/Diag-OFT": ("lycoris.kohya", "diag-oft"),
-    "LyCORIS/BOFT": ("lycoris.kohya", "boft"),
-    "LyCORIS/GLoRA": ("lycoris.kohya", "glora"),
-    "LyCORIS/Native Fine-Tuning": ("lycoris.kohya", "full"),
+_OTHER_MODELS: Mapping[str, str] = {
+    "flux1_checkbox": "Flux",
+    "sd3_checkbox": "Stable Diffusion 3",
+    "hunyuan_image_checkbox": "HunyuanImage",
+    "anima_checkbox": "Anima",
+    "lumina_checkbox": "Lumina",
 }
-"""The GUI's LoRA types: module and algorithm."""
-
-_OF_OTHER_MODELS = (
-    "flux1_",
-    "sd3_",
-    "lumina_",
-    "hunyuan_",
-    "anima_",
-    "t5xxl",
-    "clip_l",
-    "clip_g",
-    "ae",
-    "guidance_scale",
-)
-_NO_CONVOLUTIONS = ("Standard", "LoRA-FA")
-_ZERO_IS_UNSET = ("max_train_steps", "max_train_epochs", "vae_batch_size", "lr_scheduler_num_cycles", "lr_warmup_steps")
+_OTHER_TYPES: Mapping[str, str] = {
+    "Flux1": "Flux",
+    "Flux1 OFT": "Flux",
+    "Anima": "Anima",
+    "Lumina": "Lumina",
+    "HunyuanImage-2.1": "HunyuanImage",
+}
+_TRAINS = "bakehouse trains Stable Diffusion 1.x, 2.x and SDXL"
 
 
 def knows(document: Document) -> bool:
     """Whether the document is the GUI's."""
-    return document.format == "json" and bool({"LoRA_type", "max_resolution", "model_list"} & set(document.table))
+    told = {"LoRA_type", "max_resolution", "model_list", "num_vectors_per_token", "image_folder"}
+    return document.format == "json" and bool(told & set(document.table))
 
 
 def read(documents: Sequence[Document]) -> Draft:
     """All documents as one training; what comes later wins.
 
     Raises:
-        UsageError: settings for another kind of model.
+        UsageError: settings for another kind of model, for an embedding, or of a type of LoRA that is not known.
     """
-    data = {k: v for document in documents for k, v in document.table.items() if v not in ("", None)}
-    if data.get("flux1_checkbox") or data.get("sd3_checkbox"):
-        raise UsageError("these settings train Flux or SD 3", hint="bakehouse trains SD 1.x, SD 2.x and SDXL")
-    notes: list[Note] = []
-    given: dict[str, Given] = {}
-    for key, value in data.items():
-        if key in OWN or key in NETWORK_ARGS:
-            continue
-        if key.startswith(_OF_OTHER_MODELS) and key not in KOHYA:
-            notes.append(Note(key, value, "no effect", "belongs to Flux and SD 3"))
-        elif not (key in _ZERO_IS_UNSET and float(value or 0) == 0):
-            given[RENAMED.get(key, key)] = Given(value, key)
-    notes += [_own_note(key, data[key]) for key in data if key in OWN]
-    _set_length(data, given)
-    _set_rates(data, given)
-    _set_noise(data, given, notes)
-    _set_kernel(given)
-    _set_network(data, given, notes)
-    _set_warmup(data, given)
-    if extra := data.get("additional_parameters"):
-        options, _ = parse_options(shlex.split(str(extra)))
+    data = {k: v for document in documents for k, v in document.table.items() if v is not None}
+    window = window_of(data, _tab(data))
+    _refuse_others(window)
+    given = options_of(window, documents[-1].folder)
+    if arguments := network_arguments(window):
+        given["network_args"] = Given(arguments, "LoRA_type")
+    notes = [n for key in data if (n := _note(key, window, given)) is not None]
+    if extra := str(window["additional_parameters"]):
+        options, stray = parse_options(extra.replace('"', "").split())
         given |= {k: Given(v, f"additional_parameters --{k}") for k, v in options.items()}
-    return draft_of(given, (), folder=documents[-1].folder, notes=notes)
+        notes += [Note(f"additional_parameters {word}", True, "unknown", "it belongs to no option") for word in stray]
+    subsets = named_dataset(given, documents[-1].folder, notes)
+    return draft_of(given, subsets, folder=documents[-1].folder, notes=notes)
 
 
-def _own_note(key: str, value: Any) -> Note:
-    option = OWN[key]
-    return Note(key, value, option.fate, option.how, option.to, off=value in (False, 0, "", "0", 1, "none", "custom"))
+def _tab(data: Mapping[str, Any]) -> Tab:
+    """The tab that saved the file, by the keys that it alone has.
+
+    Raises:
+        UsageError: a tab that trains an embedding.
+    """
+    if {"num_vectors_per_token", "token_string", "init_word"} & set(data):
+        raise UsageError(
+            "these settings train an embedding (textual inversion)", hint="bakehouse trains LoRAs and models"
+        )
+    if "LoRA_type" in data:
+        return "lora"
+    return "finetune" if {"image_folder", "train_dir", "dataset_repeats"} & set(data) else "dreambooth"
 
 
-def _set_length(data: Mapping[str, Any], given: dict[str, Given]) -> None:
-    """The GUI makes steps of its epochs unless steps or kohya's own epochs are given."""
-    if _number(data.get("max_train_epochs")):
-        given["max_train_epochs"] = Given(data["max_train_epochs"], "max_train_epochs")
-    elif "max_train_steps" in given:
-        given.pop("max_train_epochs", None)
+def _refuse_others(window: Window) -> None:
+    other = next((name for key, name in _OTHER_MODELS.items() if window[key]), "")
+    kind = window["LoRA_type"]
+    if other or kind in _OTHER_TYPES:
+        raise UsageError(f"these settings train {other or _OTHER_TYPES[kind]}", hint=_TRAINS)
+    if window.tab == "lora" and kind not in TYPES:
+        raise UsageError(f"LoRA_type = {kind!r} is not known", hint=f"known are {', '.join(TYPES)}")
 
 
-def _set_rates(data: Mapping[str, Any], given: dict[str, Given]) -> None:
-    """0 means "not given" where both are, and "does not learn" where one is."""
-    if not _number(data.get("unet_lr")) and not _number(data.get("text_encoder_lr")):
-        given.pop("unet_lr", None)
-        given.pop("text_encoder_lr", None)
-
-
-def _set_noise(data: Mapping[str, Any], given: dict[str, Given], notes: list[Note]) -> None:
-    """The GUI hands on the numbers of one kind of noise alone."""
-    kind = data.get("noise_offset_type")
-    other = {
-        "Original": ("multires_noise_iterations", "multires_noise_discount"),
-        "Multires": ("noise_offset", "adaptive_noise_scale", "noise_offset_random_strength"),
-    }.get(str(kind), ())
-    for name in other:
-        if item := given.pop(name, None):
-            why = f"noise_offset_type is {kind}"
-            notes.append(Note(name, item.value, "no effect", why, off=not item.value))
-
-
-def _set_kernel(given: dict[str, Given]) -> None:
-    """`xformers` names the kernel: xformers, sdpa or none."""
-    item = given.get("xformers")
-    if item is None or isinstance(item.value, bool):
-        return
-    given["xformers"] = Given(item.value == "xformers", "xformers")
-    if item.value == "sdpa":
-        given["sdpa"] = Given(True, "xformers")
-
-
-def _set_network(data: Mapping[str, Any], given: dict[str, Given], notes: list[Note]) -> None:
-    """The LoRA type as a module, and the arguments that this type hands on."""
-    kind = data.get("LoRA_type")
-    if kind is None:
-        given["script"] = Given("train_db.py", "no LoRA_type")
-        return
-    if kind not in TYPES:
-        notes.append(Note("LoRA_type", kind, "missing", f"a plain LoRA is trained; known are {', '.join(TYPES)}"))
-    module, algorithm = TYPES.get(str(kind), TYPES["Standard"])
-    given["network_module"] = Given(module, "LoRA_type")
-    args: dict[str, Any] = {"algo": algorithm, "preset": data.get("LyCORIS_preset", "full")} if algorithm else {}
-    for name in NETWORK_ARGS:
-        if name not in data or name in ("algo", "preset"):
-            continue
-        value = data[name]
-        if value in (False, 0, "0", -1, 0.0) and name != "conv_dim":
-            continue
-        if name.startswith("conv_") and kind in _NO_CONVOLUTIONS:
-            notes.append(Note(name, value, "no effect", f"LoRA_type is {kind}", off=True))
-            continue
-        args[name] = value
-    if args:
-        given["network_args"] = Given(args, "LoRA_type")
-
-
-def _set_warmup(data: Mapping[str, Any], given: dict[str, Given]) -> None:
-    """Per cent of all steps, unless steps are given."""
-    if "lr_warmup_steps" not in given and (per_cent := _number(data.get("lr_warmup"))):
-        given["lr_warmup_steps"] = Given(per_cent / 100, "lr_warmup")
-
-
-def _number(value: Any) -> float:
-    try:
-        return float(parsed(value, "float"))
-    except (TypeError, ValueError):
-        return 0.0
+def _note(key: str, window: Window, given: Mapping[str, Given]) -> Note | None:
+    """What becomes of a key that kohya does not get, or under another name; None where kohya's own table says it."""
+    value, option = window.data[key], OWN.get(key)
+    off = window.is_default(key) or not value
+    passed = any(key == item.said for item in given.values())
+    if key in window.handed_on or (passed and (option is None or option.fate != "taken")):
+        return None
+    if option is not None:
+        why = option.how if option.fate != "taken" else ""
+        return Note(key, value, option.fate, why, option.to, off=off)
+    if key in window.defaults or key in window.renamed:
+        return Note(key, value, "no effect", window.why_not(key), off=off)
+    return Note(key, value, "unknown", "the GUI has no such key that is known", off=value in ("", False))

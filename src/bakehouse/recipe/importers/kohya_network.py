@@ -8,6 +8,7 @@ from typing import Any
 
 from bakehouse.adapters import AdapterSpec
 from bakehouse.adapters.adapter import AdapterSpecBase
+from bakehouse.core.errors import UsageError
 from bakehouse.recipe.importers.kohya_blocks import (
     BLOCK_RATES,
     BLOCK_SIZES,
@@ -17,7 +18,9 @@ from bakehouse.recipe.importers.kohya_blocks import (
     rotation_values,
     unread,
 )
-from bakehouse.recipe.importers.kohya_rules import found, key_values, parts
+from bakehouse.recipe.importers.kohya_rates import is_full, learns, parts
+from bakehouse.recipe.importers.kohya_rules import found, key_values
+from bakehouse.recipe.importers.result import Note
 from bakehouse.recipe.importers.table import (
     Given,
     Option,
@@ -128,13 +131,6 @@ def kinds() -> dict[str, type[AdapterSpecBase]]:
     return {spec.model_fields["kind"].default: spec for spec in specs}
 
 
-def is_full(s: Settings) -> bool:
-    """Whether whole weights train: by the script, else where nothing of a network is said."""
-    if script := s["script"]:
-        return script in ("train_db.py", "fine_tune.py", "sdxl_train.py")
-    return not any(name.startswith("network_") for name in s.values)
-
-
 def clipping(s: Settings) -> Iterator[Outcome]:
     """The whole gradient's length; with the fused backward pass kohya shortens each tensor's by itself."""
     fused = bool(s["fused_backward_pass"])
@@ -152,7 +148,7 @@ def clipping(s: Settings) -> Iterator[Outcome]:
 def network(s: Settings) -> Iterator[Outcome]:
     """The adapter with everything that is said of it."""
     if is_full(s):
-        yield from _full(s)
+        yield from learns(s)
         return
     args = Settings(NETWORK_ARGS, _given(s), peer="LyCORIS", folder=s.folder)
     yield from args.notes
@@ -160,27 +156,20 @@ def network(s: Settings) -> Iterator[Outcome]:
     algorithm = str(args["algo"] or "").lower()
     kind = ALGORITHMS.get(algorithm) if algorithm else MODULES.get(module)
     if kind not in kinds():
-        why = f"kinds of adapters are {', '.join(kinds())}; a LoRA is trained"
-        yield s.note("network_args" if algorithm else "network_module", "missing", why)
-        kind = "lora"
-    yield from _spoken(s, args, kind, lycoris=not module.startswith("networks."))
+        asked, known = (f"algo={algorithm}", ALGORITHMS) if algorithm else (f"network_module = {module!r}", MODULES)
+        hint = f"known are {', '.join(known)}; with one of them in its place the rest can be imported"
+        raise UsageError(f"{asked} trains what bakehouse does not know", hint=hint)
+    quiet = {item.said for item in args.raw.values() if item.quiet}
+    outcomes = _spoken(s, args, kind, lycoris=not module.startswith("networks."))
+    yield from (o for o in outcomes if not (isinstance(o, Note) and o.key in quiet))
 
 
 def _given(s: Settings) -> dict[str, Given]:
     """`network_args` by name."""
     said = s.said("network_args")
+    if isinstance(args := s["network_args"], Mapping) and all(isinstance(v, Given) for v in args.values()):
+        return dict(args)
     return {k: Given(v, f"{said} {k}") for k, v in key_values(s["network_args"]).items() if v is not None}
-
-
-def _full(s: Settings) -> Iterator[Outcome]:
-    """Whole weights; train_db teaches the text encoder too unless told not to, the others only when told."""
-    of = ("script", "train_text_encoder", "stop_text_encoder_training")
-    stop = s["stop_text_encoder_training"]
-    text = stop is None or stop > 0 if s["script"] in (None, "train_db.py") else bool(s["train_text_encoder"])
-    yield Taken("adapter.kind", "full", ("script",))
-    yield Taken("adapter.text", text, of)
-    if stop and stop > 0:
-        yield s.note("stop_text_encoder_training", "missing", "the text encoder learns to the end")
 
 
 def _spoken(s: Settings, args: Settings, kind: str, *, lycoris: bool) -> Iterator[Outcome]:
@@ -205,6 +194,8 @@ def _spoken(s: Settings, args: Settings, kind: str, *, lycoris: bool) -> Iterato
     if s["network_module"] == "networks.lora_fa":
         values["lora_fa"] = (True, ("network_module",))
     values |= _convolutions(s, args, lycoris=lycoris)
+    values |= _lora_plus(args, unet=unet, text=values["text"][0])
+    yield from _uneven_lora_plus(args, unet=unet, text=values["text"][0])
     passed = unread(args, s["network_module"] or "networks.lora")
     values |= {} if passed else block_values(s, args)
     values |= rotation_values(s, args, kind, lycoris=lycoris)
@@ -225,7 +216,36 @@ def _convolutions(s: Settings, args: Settings, *, lycoris: bool) -> Values:
     return {"targets": ("full", OF), "conv_rank": (rank, OF), "conv_alpha": (alpha, OF)}
 
 
-_HANDLED = ("algo", "preset", "conv_dim", "conv_alpha", *BLOCK_SIZES, *BLOCK_RATES, "enable_all_linear", "enable_conv")
+def _lora_plus(args: Settings, *, unet: bool, text: bool) -> Values:
+    """One ratio for all that learns: that of the UNet, which is the general one where it has none of its own."""
+    if not args.given(*LORA_PLUS):
+        return {}
+    ratio = args[f"loraplus_{'unet' if unet else 'text_encoder'}_lr_ratio"] or args["loraplus_lr_ratio"]
+    return {"lora_plus_ratio": (ratio or 1.0, OF)}
+
+
+def _uneven_lora_plus(args: Settings, *, unet: bool, text: bool) -> Iterator[Outcome]:
+    """A note where the parts have other ratios there."""
+    general = args["loraplus_lr_ratio"]
+    of_parts = [args["loraplus_unet_lr_ratio"] or general, args["loraplus_text_encoder_lr_ratio"] or general]
+    if unet and text and of_parts[0] != of_parts[1]:
+        name = next(n for n in reversed(LORA_PLUS) if args.given(n))
+        shown = " and ".join(f"{r or 1:g}" for r in of_parts)
+        yield args.note(name, "missing", f"UNet and text encoder have one ratio, {of_parts[0] or 1:g}; there {shown}")
+
+
+LORA_PLUS = ("loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio")
+_HANDLED = (
+    *LORA_PLUS,
+    "algo",
+    "preset",
+    "conv_dim",
+    "conv_alpha",
+    *BLOCK_SIZES,
+    *BLOCK_RATES,
+    "enable_all_linear",
+    "enable_conv",
+)
 
 
 def _extra(s: Settings, args: Settings, kind: str, values: Values, done: Collection[str]) -> Iterator[Outcome]:
@@ -239,14 +259,14 @@ def _extra(s: Settings, args: Settings, kind: str, values: Values, done: Collect
         if name in done or (name == "preset" and args[name] not in PRESETS):
             continue
         if name in _HANDLED:
-            yield args.note(name, "taken", "", to=option.to)
+            yield args.note(name, "taken", "", to=option.to, off=args.is_off(name))
         elif option.fate != "taken":
             yield args.note(name, option.fate, option.how, off=args.is_off(name))
         elif not option.to[0].startswith("adapter."):
             yield Taken(option.to[0], args[name], OF)
         elif (field := option.to[0].removeprefix("adapter.")).split(".")[0] in known:
             values[field] = (args[name], OF)
-            yield args.note(name, "taken", "", to=option.to)
+            yield args.note(name, "taken", "", to=option.to, off=args.is_off(name))
         else:
             yield args.note(name, "no effect", f"adapter.kind = {kind!r} has no {field}", off=args.is_off(name))
     yield Taken("adapter.kind", kind, ("network_module", "network_args"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from bakehouse.recipe.importers import kohya_network as network
+from bakehouse.recipe.importers import kohya_rates as rate
 from bakehouse.recipe.importers import kohya_rules as rules
 from bakehouse.recipe.importers import kohya_schedules as schedules
 from bakehouse.recipe.importers.kohya_samples import samples
@@ -21,6 +22,7 @@ _PROCESS = "one process trains; nothing is to be set up between several"
 _RESUME = "the same command goes on where it stopped, to the same bits"
 _HOLDOUT = "checkpoints are judged by pictures: name images that are not trained on in `evaluate.holdout`"
 _FLOW = "another model's training"
+_METADATA = "captions are read beside the images, or from a metadata.jsonl"
 
 GROUPS: Mapping[str, dict[str, Option]] = {
     "Log": table(
@@ -53,7 +55,9 @@ GROUPS: Mapping[str, dict[str, Option]] = {
         no_effect("cache_info", "flag", "images are known by their content; what is known of them is kept"),
         taken("shuffle_caption", "flag", "captions.shuffle"),
         taken("caption_separator", "text", "captions.separator", default=","),
-        always("caption_extension", "text", "`.txt`, `.caption` and `.json` are all found", ".caption"),
+        always(
+            "caption_extension", "text", "`.txt`, `.caption` and `.json` are all found", ".caption", rules.extension
+        ),
         always("caption_extention", "text", "the old spelling of caption_extension"),
         taken("keep_tokens", "int", "captions.keep_tokens", default=0),
         taken("keep_tokens_separator", "text", "captions.keep_tokens_separator", default=""),
@@ -128,8 +132,15 @@ GROUPS: Mapping[str, dict[str, Option]] = {
             "prior.prompt",
             how="class images of your own; none where it is not given",
         ),
-        missing("in_json", "text", "captions are read beside the images, or from a metadata.jsonl"),
-        taken("dataset_repeats", "int", "concepts.repeats", default=1, how="with `in_json`"),
+        missing("in_json", "text", _METADATA, rule=rules.metadata),
+        taken(
+            "dataset_repeats",
+            "int",
+            "concepts.repeats",
+            default=1,
+            rule=rules.repeats,
+            how="with `in_json`, or for subsets that say none",
+        ),
     ),
     "Output": table(
         elsewhere("output_dir", "text", "`bakehouse train me.toml --run DIR`"),
@@ -172,6 +183,7 @@ GROUPS: Mapping[str, dict[str, Option]] = {
             "max_train_steps", "int", "train.steps", default=1600, rule=rules.length, how="optimizer steps, as there"
         ),
         taken("max_train_epochs", "int", "train.epochs", rule=rules.length, how="wins over steps, as there"),
+        no_effect("epoch", "int", "in files that kohya_ss writes: kohya passes over it and counts steps"),
         taken("max_data_loader_n_workers", "int", "data.workers", default=8, how="threads; they never change a result"),
         always("persistent_data_loader_workers", "flag", "threads live as long as the training"),
         taken("seed", "int", "seed"),
@@ -194,6 +206,7 @@ GROUPS: Mapping[str, dict[str, Option]] = {
         no_effect("wandb_api_key", "text", "wandb is not used"),
         always("log_config", "flag", "the recipe is part of the run and of each file"),
         taken("noise_offset", "float", "noise.offset"),
+        no_effect("noise_offset_type", "text", "in files that kohya_ss writes: kohya passes over it"),
         taken(
             "noise_offset_random_strength",
             "flag",
@@ -287,7 +300,7 @@ GROUPS: Mapping[str, dict[str, Option]] = {
             "optimizer.lr",
             "optimizer.text_lr",
             default=2e-6,
-            rule=rules.rates,
+            rule=rate.rates,
             how="for what has no rate of its own; 2e-6 where it is not given, as there",
         ),
         taken("max_grad_norm", "float", "train.max_grad_norm", default=1.0, rule=network.clipping),
@@ -369,14 +382,14 @@ GROUPS: Mapping[str, dict[str, Option]] = {
         no_effect("cpu_offload_checkpointing", "flag", "`train.gradient_checkpointing` recomputes; nothing is moved"),
         missing("no_metadata", "flag", "a file always carries its recipe"),
         always("save_model_as", "text", "safetensors, which cannot carry code", "safetensors"),
-        taken("unet_lr", "float", "optimizer.lr", "adapter.unet", rule=rules.rates, how="0 leaves the UNet alone"),
+        taken("unet_lr", "float", "optimizer.lr", "adapter.unet", rule=rate.rates, how="0 leaves the UNet alone"),
         taken(
             "text_encoder_lr",
             "list",
             "optimizer.text_lr",
             "adapter.text",
-            rule=rules.rates,
-            how="0 leaves the text encoder alone; of several the first",
+            rule=rate.rates,
+            how="0 leaves the text encoder alone; of several the first counts, as there",
         ),
         taken("fp8_base_unet", "flag", "model.quantize", rule=rules.quantize, how="`int8`, which every device can do"),
         taken("network_weights", "text", "adapter.start", rule=network.start),
@@ -420,11 +433,11 @@ GROUPS: Mapping[str, dict[str, Option]] = {
             "int",
             "adapter.text",
             rule=network.network,
-            how="-1 leaves the text encoder alone; another number is not understood",
+            how="of train_db.py: -1 and 0 leave the text encoder alone; it cannot stop on the way",
         ),
-        taken("learning_rate_te", "float", "optimizer.text_lr", rule=rules.rates),
-        taken("learning_rate_te1", "float", "optimizer.text_lr", rule=rules.rates),
-        taken("learning_rate_te2", "float", "optimizer.text_lr", rule=rules.rates, how="one rate for both"),
+        taken("learning_rate_te", "float", "optimizer.text_lr", rule=rate.rates),
+        taken("learning_rate_te1", "float", "optimizer.text_lr", rule=rate.rates),
+        taken("learning_rate_te2", "float", "optimizer.text_lr", rule=rate.rates, how="one rate for both"),
         no_effect("diffusers_xformers", "flag", "`train.attention` says whose kernel"),
         no_effect("no_token_padding", "flag", "prompts are padded as the models were trained"),
         always("use_safetensors", "flag", "safetensors, which cannot carry code"),

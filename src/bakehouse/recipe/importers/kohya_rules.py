@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-from bakehouse.recipe.importers.table import Outcome, Settings, Taken, literal
+from bakehouse.data.buckets import make_buckets
+from bakehouse.recipe.importers.result import Fate
+from bakehouse.recipe.importers.table import Outcome, Settings, Taken, literal, place_of
 from bakehouse.recipe.optim import OPTIMIZERS, OptimizerSpec
 
 # --- model ------------------------------------------------------------------------------------------------------------
@@ -17,10 +18,8 @@ from bakehouse.recipe.optim import OPTIMIZERS, OptimizerSpec
 def found(settings: Settings, name: str) -> tuple[str, bool]:
     """A path from the settings: beside them, from here, or as it stands; and whether it is there."""
     text = str(settings[name])
-    for path in (settings.folder / Path(text).expanduser(), Path(text).expanduser()):
-        if path.exists():
-            return str(path.resolve()), True
-    return text, False
+    path = place_of(text, settings.folder)
+    return (str(path), True) if path else (text, False)
 
 
 def base_model(s: Settings) -> Iterator[Outcome]:
@@ -60,10 +59,22 @@ def side_of(value: Any) -> tuple[int, bool]:
     Raises:
         ValueError: it is no size.
     """
+    width, height = sizes_of(value)
+    return math.isqrt(width * height), width == height
+
+
+def sizes_of(value: Any) -> tuple[int, int]:
+    """Width and height of `512`, `"512,768"` or `[512, 768]`.
+
+    Raises:
+        ValueError: it is no size.
+    """
     parts = value if isinstance(value, (list, tuple)) else re.split(r"[,xX]", str(value))
     sides = [int(float(p)) for p in parts]
     width, height = sides if len(sides) == 2 else sides * 2
-    return math.isqrt(width * height), width == height
+    if width < 1 or height < 1:
+        raise ValueError(f"{value} is no size")
+    return width, height
 
 
 def resolution(s: Settings) -> Iterator[Outcome]:
@@ -75,9 +86,22 @@ def resolution(s: Settings) -> Iterator[Outcome]:
     except ValueError:
         yield s.note("resolution", "unknown", "it should be 512, or 512,768")
         return
+    if square:
+        yield Taken("buckets.resolution", side, ("resolution",))
+        return
+    side = _square(s, side) if s["enable_bucket"] else side
     yield Taken("buckets.resolution", side, ("resolution",))
-    if not square:
-        yield s.note("resolution", "taken", f"used as a square of the same area: {side}", to=("buckets.resolution",))
+    fate: Fate = "taken" if s["enable_bucket"] else "missing"
+    why = "used as a square of the same area" if s["enable_bucket"] else "without buckets every image becomes a square"
+    yield s.note("resolution", fate, f"{why}: {side}", to=("buckets.resolution",))
+
+
+def _square(s: Settings, side: int) -> int:
+    """The side whose square has the buckets of that area: rounded down where it can be, else up."""
+    step = max(1, s["bucket_reso_steps"])
+    least, most = max(step, s["min_bucket_reso"] // step * step), -(-s["max_bucket_reso"] // step) * step
+    theirs = make_buckets(sizes_of(s["resolution"]), least, most, step)
+    return next((x for x in (side, side + 1) if make_buckets(x, least, most, step) == theirs), side)
 
 
 def buckets(s: Settings) -> Iterator[Outcome]:
@@ -107,6 +131,29 @@ def token_warmup(s: Settings) -> Iterator[Outcome]:
     whole = int(step * steps) if step < 1 and steps else int(step)
     yield Taken("captions.token_warmup_step", whole, ("token_warmup_step", "max_train_steps"))
     yield Taken("captions.token_warmup_min", s["token_warmup_min"], ("token_warmup_min",))
+
+
+def extension(s: Settings) -> Iterator[Outcome]:
+    """Kohya reads captions of one extension; here it is whatever of the usual ones is there."""
+    asked = s["caption_extention"] or s["caption_extension"]
+    if s.given("caption_extension", "caption_extention") and asked not in _EXTENSIONS:
+        name = "caption_extention" if s["caption_extention"] else "caption_extension"
+        yield s.note(name, "missing", f"captions end on {', '.join(_EXTENSIONS)}: rename them, or put others away")
+
+
+_EXTENSIONS = (".txt", ".caption", ".json")
+
+
+def metadata(s: Settings) -> Iterator[Outcome]:
+    """A file of captions is not read; kohya_ss makes its own of those beside the images."""
+    if s["in_json"] and not s.raw["in_json"].quiet:
+        yield s.note("in_json", "missing", s.options["in_json"].how)
+
+
+def repeats(s: Settings) -> Iterator[Outcome]:
+    """Of the folder beside `in_json`: `N_name` folders have their own."""
+    if s.given("dataset_repeats") and s.given("train_data_dir") and not s["in_json"]:
+        yield s.note("dataset_repeats", "no effect", "the names of the folders say how often, `N_name`")
 
 
 def augmentation(s: Settings) -> Iterator[Outcome]:
@@ -157,42 +204,6 @@ def saving(s: Settings) -> Iterator[Outcome]:
         # kohya counts steps here, not files.
         kept = max(1, s["save_last_n_steps"] // steps)
         yield Taken("save.keep_last", kept, ("save_last_n_steps", "save_every_n_steps"))
-
-
-# --- rates ------------------------------------------------------------------------------------------------------------
-
-
-def parts(s: Settings) -> tuple[bool, bool]:
-    """Whether the UNet and the text encoder learn; a rate of 0 is off."""
-    rates = text_rates(s)
-    text = not s["network_train_unet_only"] and (not rates or any(rates))
-    unet = not s["network_train_text_encoder_only"] and s["unet_lr"] != 0
-    return unet, text
-
-
-def text_rates(s: Settings) -> list[float]:
-    """The text encoders' rates, one each; empty where they take the general one."""
-    full = [s[name] for name in ("learning_rate_te", "learning_rate_te1", "learning_rate_te2")]
-    return [float(x) for x in [*(s["text_encoder_lr"] or []), *full] if x not in (None, "")]
-
-
-def rates(s: Settings) -> Iterator[Outcome]:
-    """unet_lr and text_encoder_lr, or learning_rate for both."""
-    unet, text = parts(s)
-    general = s["learning_rate"]
-    if unet:
-        own = s.given("unet_lr") and s["unet_lr"]
-        yield Taken("optimizer.lr", s["unet_lr"] if own else general, ("unet_lr",) if own else ("learning_rate",))
-    if not text:
-        return
-    of = text_rates(s)
-    value = next((r for r in of if r), general)
-    source = "text_encoder_lr" if of else "learning_rate"
-    yield Taken("optimizer.text_lr", value, (source,))
-    if not unet:
-        yield Taken("optimizer.lr", value, (source,))
-    if len({r for r in of if r}) > 1 or (len(of) > 1 and 0 in of):
-        yield s.note("text_encoder_lr", "missing", f"the text encoders learn at one rate: {value:g} is used for all")
 
 
 # --- optimizer --------------------------------------------------------------------------------------------------------
@@ -357,10 +368,10 @@ def quantize(s: Settings) -> Iterator[Outcome]:
 
 
 def masked(s: Settings) -> Iterator[Outcome]:
-    """Masks that are there are used, unless the settings say that they are not; averaged over the whole picture."""
-    if s.given("masked_loss"):
-        yield Taken("loss.masked", s["masked_loss"], ("masked_loss",))
-    if s["masked_loss"] or s["alpha_mask"]:
+    """Masks are used where they are asked for, as files or as the images' alpha; averaged over the whole picture."""
+    masked = bool(s["masked_loss"] or s["alpha_mask"])
+    yield Taken("loss.masked", masked, ("masked_loss", "alpha_mask"))
+    if masked:
         yield Taken("loss.mask_average", "picture", ("masked_loss", "alpha_mask"))
 
 

@@ -66,6 +66,7 @@ def _prompts(s: Settings) -> Generator[Outcome, None, list[str]]:
     if not given:
         return []
     where, there = found(s, "sample_prompts")
+    there = there and Path(where).is_file()
     if not there and Path(where).suffix.lower() in (".txt", ".toml", ".json"):
         yield s.note("sample_prompts", "missing", "the file is not there: write the prompts into sample.prompts")
         return []

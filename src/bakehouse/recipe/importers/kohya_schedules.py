@@ -174,7 +174,8 @@ def _more_than_a_share(steps: Any) -> int:
 
 def _floor(s: Settings, lowest: float, of: str) -> Taken:
     """A lowest rate as a share of the highest."""
-    share = lowest / float(s["unet_lr"] or s["learning_rate"])
+    peak = float(s["unet_lr"] or s["learning_rate"] or 0)
+    share = lowest / peak if peak else 0.0
     return Taken("schedule.floor", float(f"{min(share, 0.999999):.6g}"), (of,))
 
 

@@ -38,7 +38,7 @@ class Note:
     to: tuple[str, ...] = ()
     """Keys of the recipe."""
     off: bool = False
-    """The value is the key's own default or off, so nothing is lost whatever its fate."""
+    """The value is the key's own default or off: nothing is lost whatever its fate, and it is worth no line."""
 
     def __str__(self) -> str:
         shown = f"{self.key} = {self.value!r}" if self.value is not True else self.key
@@ -46,7 +46,7 @@ class Note:
 
     @property
     def is_lost(self) -> bool:
-        return self.fate in LOST and not (self.off and self.fate == "missing")
+        return self.fate in LOST and not self.off
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,9 +66,9 @@ def taken(
     return Option(name, kind, "taken", to, how, default, rule, choices or {}, counts)
 
 
-def always(name: str, kind: Kind, how: str, default: Any = None) -> Option:
+def always(name: str, kind: Kind, how: str, default: Any = None, rule: Rule | None = None) -> Option:
     """An option for what is done in any case."""
-    return Option(name, kind, "always", (), how, default)
+    return Option(name, kind, "always", (), how, default, rule)
 
 
 def no_effect(name: str, kind: Kind, how: str, default: Any = None) -> Option:
@@ -80,9 +81,9 @@ def elsewhere(name: str, kind: Kind, how: str, default: Any = None) -> Option:
     return Option(name, kind, "elsewhere", (), how, default)
 
 
-def missing(name: str, kind: Kind, how: str, default: Any = None) -> Option:
+def missing(name: str, kind: Kind, how: str, default: Any = None, *, rule: Rule | None = None) -> Option:
     """An option for what cannot be done here."""
-    return Option(name, kind, "missing", (), how, default)
+    return Option(name, kind, "missing", (), how, default, rule)
 
 
 def table(*options: Option) -> dict[str, Option]:
@@ -99,6 +100,9 @@ class Given:
     value: Any
     said: str
     """The key as it stands there."""
+    quiet: bool = False
+    """Nobody's own words: a default of the program that saved the settings, or made of other keys. Nothing is reported
+    of it."""
 
 
 class Settings:
@@ -120,14 +124,17 @@ class Settings:
         option = self.options.get(name)
         if option is None:
             why = did_you_mean(name, self.options).removeprefix("; ") or f"{self.peer} has no such option that is known"
-            self.notes.append(Note(item.said, item.value, "unknown", why))
+            off = item.value is False or item.value in ("", None)
+            self.notes.append(Note(item.said, item.value, "unknown", why, off=off))
             return
         if item.value is None or (item.value == "" and option.kind != "text"):
             return
         try:
             self.values[name] = parsed(item.value, option.kind)
-        except (ValueError, SyntaxError):
-            self.notes.append(Note(item.said, item.value, "unknown", f"it should be {_ARTICLES[option.kind]}"))
+        except (ValueError, TypeError, OverflowError):
+            several = isinstance(item.value, (list, tuple)) and len(item.value) > 1
+            wanted = "one value, and it has several" if several else _ARTICLES[option.kind]
+            self.notes.append(Note(item.said, item.value, "unknown", f"it should be {wanted}"))
 
     def __getitem__(self, name: str) -> Any:
         if name in self.values:
@@ -152,9 +159,16 @@ class Settings:
         return ", ".join(given) if given else f"{self.peer}'s default of {names[0]}"
 
     def is_off(self, name: str) -> bool:
-        """Whether the given value says what is so anyway."""
+        """Whether the given value says what is so anyway: the default, nothing, or no to what is off.
+
+        Where the option is taken over, 0 is a value.
+        """
         value, option = self.values.get(name), self.options[name]
-        return value == option.default or value in (None, False, "", 0, (), [], {}) or value == [None]
+        if value == option.default or value in ([], [None]):
+            return True
+        if option.fate == "taken":
+            return value in (None, "") or (value is False and not option.default)
+        return value in (None, False, "", 0, (), {})
 
 
 _ARTICLES = {
@@ -174,6 +188,8 @@ def parsed(value: Any, kind: Kind) -> Any:
     Raises:
         ValueError: it cannot be meant as that type.
     """
+    if kind not in ("list", "any"):
+        value = _single(value)
     match kind:
         case "flag":
             return value if isinstance(value, bool) else _flag(str(value))
@@ -189,6 +205,14 @@ def parsed(value: Any, kind: Kind) -> Any:
             return value
 
 
+def _single(value: Any) -> Any:
+    if not isinstance(value, (list, tuple, dict)):
+        return value
+    if isinstance(value, dict) or len(value) != 1:
+        raise ValueError(value)
+    return value[0]
+
+
 def _flag(text: str) -> bool:
     if text.strip().lower() not in _FLAGS:
         raise ValueError(text)
@@ -196,10 +220,28 @@ def _flag(text: str) -> bool:
 
 
 def _whole(value: Any) -> int:
+    with contextlib.suppress(ValueError):
+        return int(str(value))  # exact, however long
     number = float(value)
-    if number != int(number):
+    if not number.is_integer():
         raise ValueError(value)
     return int(number)
+
+
+def place_of(text: str, folder: Path) -> Path | None:
+    """A path that settings name: beside them, or from here; None where it is in neither."""
+    with contextlib.suppress(OSError, ValueError, RuntimeError):  # too long for a path, or none at all
+        for path in (folder / Path(text).expanduser(), Path(text).expanduser()):
+            if path.exists():
+                return path.resolve()
+    return None
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder is there; what is no path at all is none."""
+    with contextlib.suppress(OSError, ValueError):
+        return path.is_dir()
+    return False
 
 
 def literal(text: Any) -> Any:
@@ -231,16 +273,17 @@ def convert(settings: Settings) -> tuple[dict[str, Any], dict[str, str], list[No
     for name in settings.values:
         if settings.said(name) not in spoken:
             notes.append(_fate(settings, name))
-    return values, origins, notes
+    quiet = {item.said for item in settings.raw.values() if item.quiet}
+    return values, origins, [n for n in notes if n.key not in quiet]
 
 
 def _made(rule: Rule, settings: Settings) -> list[Outcome]:
-    """What a rule makes; values that it cannot read are named."""
+    """What a rule makes; where it cannot read a value, all that it was given is named."""
     try:
         return list(rule(settings))
-    except ValueError as e:
+    except (ValueError, TypeError, ArithmeticError) as e:
         mine = [n for n in settings.values if settings.options[n].rule is rule]
-        return [settings.note(n, "unknown", f"cannot be read: {e}") for n in mine if settings.options[n].kind == "any"]
+        return [settings.note(n, "unknown", f"cannot be read: {e}") for n in mine]
 
 
 def _copied(settings: Settings) -> Iterator[Outcome]:

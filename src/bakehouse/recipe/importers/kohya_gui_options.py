@@ -1,0 +1,270 @@
+"""What the tabs of kohya_ss hand on to kohya: which keys, under which names, and what they derive."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from bakehouse.recipe.importers.kohya_dataset import located
+from bakehouse.recipe.importers.kohya_gui_window import Window, number, whole
+from bakehouse.recipe.importers.table import Given, is_folder
+
+TYPES: Mapping[str, tuple[str, str]] = {
+    "Standard": ("networks.lora", ""),
+    "Kohya LoCon": ("networks.lora", ""),
+    "LoRA-FA": ("networks.lora_fa", ""),
+    "Kohya DyLoRA": ("networks.dylora", ""),
+    "Kohya LoHa": ("networks.loha", ""),
+    "Kohya LoKr": ("networks.lokr", ""),
+    "LyCORIS/LoCon": ("lycoris.kohya", "locon"),
+    "LyCORIS/LoHa": ("lycoris.kohya", "loha"),
+    "LyCORIS/LoKr": ("lycoris.kohya", "lokr"),
+    "LyCORIS/iA3": ("lycoris.kohya", "ia3"),
+    "LyCORIS/DyLoRA": ("lycoris.kohya", "dylora"),
+    "LyCORIS/Diag-OFT": ("lycoris.kohya", "diag-oft"),
+    "LyCORIS/BOFT": ("lycoris.kohya", "boft"),
+    "LyCORIS/GLoRA": ("lycoris.kohya", "glora"),
+    "LyCORIS/Native Fine-Tuning": ("lycoris.kohya", "full"),
+}
+"""The GUI's LoRA types: module and algorithm."""
+
+_SCRIPTS = {
+    ("lora", False): "train_network.py",
+    ("lora", True): "sdxl_train_network.py",
+    ("dreambooth", False): "train_db.py",
+    ("dreambooth", True): "sdxl_train.py",
+    ("finetune", False): "fine_tune.py",
+    ("finetune", True): "sdxl_train.py",
+}
+
+# --- keys that are handed on as they are ------------------------------------------------------------------------------
+
+_ALL = (
+    *("async_upload", "bucket_no_upscale", "bucket_reso_steps", "cache_latents", "cache_latents_to_disk"),
+    *("caption_dropout_every_n_epochs", "caption_dropout_rate", "caption_extension", "color_aug", "dataset_config"),
+    *("debiased_estimation_loss", "dynamo_backend", "flip_aug", "fp8_base", "full_bf16", "full_fp16"),
+    *("gradient_accumulation_steps", "gradient_checkpointing", "huber_c", "huber_scale", "huber_schedule"),
+    *("huggingface_path_in_repo", "huggingface_repo_id", "huggingface_repo_type", "huggingface_repo_visibility"),
+    *("huggingface_token", "ip_noise_gamma_random_strength", "keep_tokens", "learning_rate", "log_config"),
+    *("log_tracker_config", "log_tracker_name", "log_with", "logging_dir", "loss_type", "lr_scheduler"),
+    *("lr_scheduler_type", "masked_loss", "max_bucket_reso", "max_data_loader_n_workers", "max_token_length"),
+    *("mem_eff_attn", "metadata_author", "metadata_description", "metadata_license", "metadata_tags", "metadata_title"),
+    *("min_bucket_reso", "mixed_precision", "output_dir", "output_name", "persistent_data_loader_workers"),
+    *("pretrained_model_name_or_path", "random_crop", "resume", "resume_from_huggingface", "sample_prompts"),
+    *("sample_sampler", "save_model_as", "save_precision", "save_state", "save_state_on_train_end"),
+    *("save_state_to_huggingface", "scale_v_pred_loss_like_noise_pred", "shuffle_caption", "skip_cache_check"),
+    *("train_batch_size", "train_inpainting", "v2", "v_parameterization", "wandb_api_key", "wandb_run_name"),
+    *("weighted_captions", "multires_noise_discount", "noise_offset_random_strength"),
+)
+_WITH_IMAGES = (
+    "enable_bucket",
+    "lr_scheduler_power",
+    "max_grad_norm",
+    "prior_loss_weight",
+    "reg_data_dir",
+    "train_data_dir",
+    "vae",
+)
+"""Of the LoRA and the DreamBooth tab."""
+_OF_MODELS = ("fused_backward_pass",)
+_OF_TAB: Mapping[str, tuple[str, ...]] = {
+    "lora": (
+        *_WITH_IMAGES,
+        *("dim_from_weights", "highvram", "network_alpha", "network_dim", "network_dropout", "network_weights"),
+        *("scale_weight_norms", "training_comment"),
+    ),
+    "dreambooth": (*_WITH_IMAGES, *_OF_MODELS, "no_token_padding"),
+    "finetune": (*_OF_MODELS, "block_lr", "dataset_repeats", "train_text_encoder"),
+}
+_UNLESS_0 = (
+    *("adaptive_noise_scale", "clip_skip", "fused_optimizer_groups", "ip_noise_gamma", "max_timestep"),
+    *("max_train_epochs", "max_train_steps", "min_snr_gamma", "min_timestep", "multires_noise_iterations"),
+    *("noise_offset", "sample_every_n_epochs", "sample_every_n_steps", "save_every_n_epochs", "save_every_n_steps"),
+    *("save_last_n_epochs", "save_last_n_epochs_state", "save_last_n_steps", "save_last_n_steps_state", "seed"),
+    *("v_pred_like_loss", "vae_batch_size"),
+)
+"""Keys for which 0 means that kohya does not get them."""
+_RENAMED = {"max_resolution": "resolution", "optimizer": "optimizer_type"}
+
+
+def options_of(window: Window, folder: Path) -> dict[str, Given]:
+    """Kohya's options, as the tab hands them on; those that the window decides by itself are quiet."""
+    keys = [*_ALL, *_OF_TAB[window.tab], *_RENAMED]
+    passed = {_RENAMED.get(k, k): window.given(k, window[k]) for k in keys if k in window.values}
+    passed |= {k: window.given(k, window[k]) for k in _UNLESS_0 if k in window.values and number(window[k])}
+    for name, (key, value) in (*_derived(window), *_noise(window), *_rates(window), *_length(window, folder)):
+        passed[name] = window.given(key, value)
+    # The LoRA tab takes 0 for "not given", as Python's 0 == False.
+    empty: tuple[Any, ...] = ("", False, None) if window.tab == "lora" else ()
+    kept = {
+        k: v
+        for k, v in passed.items()
+        if (k in window.data if v.value is False else v.value not in (*empty, "", None))  # a flag's no is the user's
+    }
+    if window.tab == "lora":
+        kept["max_data_loader_n_workers"] = passed["max_data_loader_n_workers"]
+    return kept
+
+
+_Made = Iterator[tuple[str, tuple[str, Any]]]
+"""An option's name; the key that decides it, and its value."""
+
+
+def _derived(w: Window) -> _Made:
+    """The script, the kernel, the warm-up, the arguments that are lists."""
+    sdxl_key = "sdxl_checkbox" if w.tab == "finetune" else "sdxl"
+    sdxl = bool(w[sdxl_key])
+    yield "script", ("LoRA_type" if w.tab == "lora" else sdxl_key, _SCRIPTS[w.tab, sdxl])
+    if w.tab == "lora":
+        yield "network_module", ("LoRA_type", TYPES[w["LoRA_type"]][0])
+    if w.tab == "finetune":
+        yield "enable_bucket", ("generate_image_buckets", True)
+        yield "train_data_dir", ("image_folder", w["image_folder"])
+        yield "in_json", ("caption_metadata_filename", f"{w['train_dir']}/{w['caption_metadata_filename']}")
+    yield "xformers", ("xformers", w["xformers"] == "xformers")
+    yield "sdpa", ("xformers", w["xformers"] == "sdpa")
+    steps = number(w["lr_warmup_steps"])
+    share = number(w["lr_warmup"]) / 100
+    yield "lr_warmup_steps", ("lr_warmup_steps", int(steps)) if steps > 0 else ("lr_warmup", share)
+    for name in ("optimizer_args", "lr_scheduler_args"):
+        yield name, (name, str(w[name]).replace('"', "").split() or "")
+    if w.tab != "finetune":
+        cycles = w["lr_scheduler_num_cycles"]
+        empty = cycles in ("", None)
+        yield (
+            "lr_scheduler_num_cycles",
+            ("epoch", w["epoch"]) if empty else ("lr_scheduler_num_cycles", whole(cycles, 1)),
+        )
+    if w["train_inpainting"]:
+        yield from ((name, ("train_inpainting", False)) for name in ("cache_latents", "cache_latents_to_disk"))
+
+
+def _noise(w: Window) -> _Made:
+    """The LoRA tab hands on the numbers of one kind of noise alone."""
+    if w.tab != "lora":
+        return
+    other = {"Original": ("multires_noise_iterations", "multires_noise_discount")}.get(
+        str(w["noise_offset_type"]), ("noise_offset", "noise_offset_random_strength", "adaptive_noise_scale")
+    )
+    yield from ((name, (name, "")) for name in other)
+
+
+def _rates(w: Window) -> _Made:
+    """Which parts learn, and at which rates."""
+    if w.tab == "lora":
+        text, unet = number(w["text_encoder_lr"]), number(w["unet_lr"])
+        yield "text_encoder_lr", ("text_encoder_lr", [text, text] if text > 0 else "")
+        yield "unet_lr", ("unet_lr", unet or "")
+        yield "network_train_unet_only", ("text_encoder_lr", text == 0 and unet != 0)
+        yield "network_train_text_encoder_only", ("unet_lr", text != 0 and unet == 0)
+        return
+    if w.tab == "dreambooth":
+        yield "stop_text_encoder_training", ("stop_text_encoder_training", whole(w["stop_text_encoder_training"]) or "")
+    if not w["sdxl_checkbox" if w.tab == "finetune" else "sdxl"]:
+        yield "learning_rate_te", ("learning_rate_te", w["learning_rate_te"])
+        return
+    encoders = ("learning_rate_te1", "learning_rate_te2")
+    yield from ((name, (name, w[name])) for name in encoders)
+    if w.tab == "dreambooth":
+        yield "train_text_encoder", ("learning_rate_te1", any(number(w[name]) > 0 for name in encoders))
+
+
+# --- length -----------------------------------------------------------------------------------------------------------
+
+
+def _length(w: Window, folder: Path) -> _Made:
+    """Steps, which the GUI counts from its epochs and the images; or the steps or kohya's epochs that are given."""
+    if whole(w["max_train_epochs"]) or whole(w["max_train_steps"]) or w["dataset_config"]:
+        halved = w.tab == "finetune" and w["flip_aug"] and not w["dataset_config"]
+        if halved and (steps := whole(w["max_train_steps"])):
+            yield "max_train_steps", ("max_train_steps", math.ceil(steps / 2))
+        return
+    shown = _shown(w, folder)
+    epochs = whole(w["epoch"]) * (2 if w.tab != "finetune" and w["reg_data_dir"] else 1)
+    batch, accumulation = max(1, whole(w["train_batch_size"])), max(1, whole(w["gradient_accumulation_steps"]))
+    steps = math.ceil(shown / batch / accumulation * epochs)
+    flipped = w.tab == "finetune" and w["flip_aug"]
+    if steps:
+        yield "max_train_steps", ("epoch", math.ceil(steps / 2) if flipped else steps)
+    else:
+        yield "max_train_epochs", ("epoch", math.ceil(whole(w["epoch"]) / 2) if flipped else whole(w["epoch"]))
+
+
+def _shown(w: Window, folder: Path) -> int:
+    """Images that an epoch shows, as the GUI counts them; 0 where they are not on this machine."""
+    if w.tab == "finetune":
+        return (
+            _images(located(str(w["image_folder"]), folder)) * whole(w["dataset_repeats"]) if w["image_folder"] else 0
+        )
+    root = located(str(w["train_data_dir"]), folder)
+    if not w["train_data_dir"] or not is_folder(root):
+        return 0
+    counted = [(p, re.match(r"\s*([+-]?\d+)\s*(?:_|$)", p.name)) for p in root.iterdir() if p.is_dir()]
+    return sum(int(match[1]) * _images(path) for path, match in counted if match)
+
+
+def _images(folder: Path) -> int:
+    if not is_folder(folder):
+        return 0
+    return sum(p.name.lower().endswith((".jpg", ".jpeg", ".png", ".webp")) for p in folder.iterdir())
+
+
+# --- networks ---------------------------------------------------------------------------------------------------------
+
+_DROPOUTS = ("rank_dropout", "module_dropout")
+_SIZES = ("conv_dim", "conv_alpha")
+_BLOCKS = (
+    *("down_lr_weight", "mid_lr_weight", "up_lr_weight", "block_lr_zero_threshold"),
+    *("block_dims", "block_alphas", "conv_block_dims", "conv_block_alphas"),
+)
+_LORA_PLUS = ("loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio")
+_LYCORIS = ("rank_dropout_scale", "train_norm", *_SIZES, *_DROPOUTS)
+_FACTORED = (*_LYCORIS, "use_tucker", "bypass_mode", "dora_wd", "use_scalar")
+_ALWAYS: Mapping[str, tuple[str, ...]] = {
+    "Kohya LoCon": _SIZES,
+    "LyCORIS/BOFT": (*_LYCORIS, "use_tucker"),
+    "LyCORIS/Diag-OFT": (*_LYCORIS, "use_tucker", "constrain", "rescaled"),
+    "LyCORIS/DyLoRA": (*_SIZES, *_DROPOUTS, "use_tucker", "unit", "train_norm"),
+    "LyCORIS/GLoRA": (*_LYCORIS, "use_tucker"),
+    "LyCORIS/iA3": (*_SIZES, "train_on_input"),
+    "LyCORIS/LoCon": _FACTORED,
+    "LyCORIS/LoHa": _FACTORED,
+    "LyCORIS/LoKr": (*(k for k in _FACTORED if k != "use_tucker"), "factor", "use_cp", "decompose_both"),
+    "LyCORIS/Native Fine-Tuning": tuple(k for k in _LYCORIS if k not in _SIZES),
+}
+"""Arguments that a type hands on whatever their value."""
+_IF_SET: Mapping[str, tuple[str, ...]] = {
+    "Standard": (*_BLOCKS, *_DROPOUTS),
+    "Kohya LoCon": (*_BLOCKS, *_DROPOUTS),
+    "LoRA-FA": (*_BLOCKS, *_DROPOUTS),
+    "Kohya DyLoRA": (*_BLOCKS, *_DROPOUTS, *_SIZES, "unit"),
+    "Kohya LoHa": ("use_tucker", *_DROPOUTS),
+    "Kohya LoKr": ("use_tucker", *_DROPOUTS),
+}
+"""Arguments that a type hands on where they are not empty, 0 or off."""
+
+
+def network_arguments(w: Window) -> dict[str, Given]:
+    """Kohya's `network_args`, as the LoRA type hands them on; notes the keys in `handed_on`."""
+    if w.tab != "lora":
+        return {}
+    kind = w["LoRA_type"]
+    algorithm = TYPES[kind][1]
+    keys = [*_ALWAYS.get(kind, ()), *(k for k in (*_IF_SET.get(kind, ()), *_LORA_PLUS) if _set(w[k]))]
+    if kind in ("Kohya LoHa", "Kohya LoKr"):
+        keys += _SIZES if number(w["conv_dim"]) > 0 else ()
+        keys += ["factor"] if kind == "Kohya LoKr" and whole(w["factor"], -1) != -1 else []
+    names = {"constrain": "constraint", **({"unit": "block_size"} if algorithm else {})}
+    passed = {names.get(k, k): w.given(k, w[k]) for k in dict.fromkeys(keys)}
+    if algorithm:
+        passed["preset"] = w.given("LyCORIS_preset", w["LyCORIS_preset"] or "full")
+        passed["algo"] = Given(algorithm, "LoRA_type", quiet=True)
+    w.handed_on.update(item.said for item in passed.values() if not item.quiet)
+    return passed
+
+
+def _set(value: Any) -> bool:
+    return bool(number(value)) if not isinstance(value, str) or value.replace(".", "").isdigit() else bool(value)

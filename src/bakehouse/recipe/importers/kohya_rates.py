@@ -1,0 +1,85 @@
+"""What learns in kohya's trainers, and how fast: each script has its own rates and its own way to rest a part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bakehouse.recipe.importers.table import Outcome, Settings, Taken
+
+FULL = ("train_db.py", "fine_tune.py", "sdxl_train.py")
+"""The scripts that train whole weights."""
+
+
+def is_full(s: Settings) -> bool:
+    """Whether whole weights train: by the script, else where nothing of a network is said."""
+    if script := s["script"]:
+        return script in FULL
+    return not any(name.startswith("network_") for name in s.values)
+
+
+def text_options(s: Settings) -> tuple[str, ...]:
+    """The options that the script reads the text encoders' rates from, one for each of them."""
+    if not is_full(s):
+        return ("text_encoder_lr",)
+    if s["script"] == "sdxl_train.py":
+        return ("learning_rate_te1", "learning_rate_te2")
+    return ("learning_rate_te",)
+
+
+def text_rates(s: Settings) -> list[float]:
+    """The rate of each text encoder; the general one where an option is not given. Of several rates for a network kohya
+    takes the first, for all encoders.
+    """
+    general = float(s["learning_rate"])
+    if not is_full(s):
+        given = [x for x in s["text_encoder_lr"] or [] if x not in (None, "")]
+        return [float(given[0]) if given else general]
+    given = [s[name] for name in text_options(s)]
+    return [general if x is None else float(x) for x in given]
+
+
+def parts(s: Settings) -> tuple[bool, bool]:
+    """Whether the UNet and the text encoder learn; a rate of 0 is off."""
+    text = any(text_rates(s))
+    if not is_full(s):
+        unet = not s["network_train_text_encoder_only"] and s["unet_lr"] != 0
+        return unet, text and not s["network_train_unet_only"]
+    unet = s["learning_rate"] != 0
+    if s["script"] in (None, "train_db.py"):
+        stop = s["stop_text_encoder_training"]
+        return unet, text and (stop is None or stop > 0)
+    return unet, text and bool(s["train_text_encoder"])
+
+
+def rates(s: Settings) -> Iterator[Outcome]:
+    """The UNet's rate and the text encoder's, each with the option that says it."""
+    unet, text = parts(s)
+    own = s.given("unet_lr") and s["unet_lr"] and not is_full(s)
+    if unet:
+        yield Taken("optimizer.lr", s["unet_lr" if own else "learning_rate"], ("unet_lr" if own else "learning_rate",))
+    if not text:
+        return
+    options, of = text_options(s), text_rates(s)
+    value = next(r for r in of if r)
+    source = next((name for name in options if s.given(name)), "learning_rate")
+    yield Taken("optimizer.text_lr", value, (source,))
+    if not unet:
+        yield Taken("optimizer.lr", value, (source,))
+    if len(set(of)) > 1:
+        last = next(name for name in reversed(options) if s.given(name))
+        shown = " and ".join(f"{r:g}" for r in of)
+        yield s.note(last, "missing", f"the text encoders learn at one rate, {value:g}; there at {shown}")
+    several = {float(x) for x in s["text_encoder_lr"] or [] if x not in (None, "")} if not is_full(s) else set()
+    if len(several) > 1:
+        yield s.note("text_encoder_lr", "taken", "kohya takes the first for all of them", to=("optimizer.text_lr",))
+
+
+def learns(s: Settings) -> Iterator[Outcome]:
+    """Whole weights: which parts, and what is said of the end of a text encoder's training."""
+    unet, text = parts(s)
+    yield Taken("adapter.kind", "full", ("script",))
+    if not unet and text:
+        yield Taken("adapter.unet", False, ("learning_rate",))
+    yield Taken("adapter.text", text, ("train_text_encoder", "stop_text_encoder_training", *text_options(s), "script"))
+    if (s["stop_text_encoder_training"] or 0) > 0:
+        yield s.note("stop_text_encoder_training", "missing", "the text encoder learns to the end")
