@@ -29,27 +29,17 @@ def read_recipe(
     """
     from bakehouse.core.spec import parse_setting
     from bakehouse.recipe import Recipe, recipe_for_folder, short_settings
+    from bakehouse.recipe.short import check_subjects, names_images
 
     changes = dict(parse_setting(s) for s in settings)
-    if _is_images(source):
+    if names_images(source):
         kind = changes.get("kind", kind or "character")
         recipe = recipe_for_folder(source, subject or "", kind=kind, base=base or "crumb")
-        if unnamed := [c.folder for c in recipe.concepts if not c.subject]:
-            raise UsageError(
-                f"{source if len(recipe.concepts) == 1 else unnamed[0]} is a folder of images: say what is in it",
-                hint='--subject "zwx person": a rare word for it and what the base calls such a thing',
-            )
+        check_subjects(recipe, source)
     else:
         recipe = Recipe.load(source / "recipe.toml" if source.is_dir() else source)
         changes = short_settings(recipe, subject=subject, kind=changes.get("kind", kind), base=base) | changes
     return recipe.with_values(changes).resolved_from(Path.cwd()) if changes else recipe
-
-
-def _is_images(source: Path) -> bool:
-    """Whether images are named, as a folder or as a list of them: concepts_list.json, metadata.jsonl or .csv."""
-    if source.is_dir():
-        return not any((source / name).is_file() for name in ("recipe.toml", "inputs.json"))  # a run
-    return source.is_file() and source.suffix.lower() in (".json", ".jsonl", ".csv")
 
 
 def subject_of(run: Run | None) -> str:

@@ -52,6 +52,26 @@ def recipe_for_folder(
     return Recipe.parse(values, source=f"the recipe for {folder}").resolved_from(Path.cwd())
 
 
+def names_images(source: Path) -> bool:
+    """Whether images are named, as a folder or as a list of them: concepts_list.json, metadata.jsonl or .csv."""
+    if source.is_dir():
+        return not any((source / name).is_file() for name in ("recipe.toml", "inputs.json"))  # a run
+    return source.is_file() and source.suffix.lower() in (".json", ".jsonl", ".csv")
+
+
+def check_subjects(recipe: Recipe, source: Path) -> None:
+    """Asks for a subject where neither the user nor the folders name one.
+
+    Raises:
+        UsageError: a concept has no subject.
+    """
+    if unnamed := [c.folder for c in recipe.concepts if not c.subject]:
+        raise UsageError(
+            f"{source if len(recipe.concepts) == 1 else unnamed[0]} is a folder of images: say what is in it",
+            hint='--subject "zwx person": a rare word for it and what the base calls such a thing',
+        )
+
+
 def short_settings(
     recipe: Recipe, *, subject: str | None = None, kind: str | None = None, base: str | None = None
 ) -> dict[str, Any]:
