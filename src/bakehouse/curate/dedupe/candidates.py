@@ -1,11 +1,12 @@
 """Which pictures are worth being looked at side by side: found by their looks alone, without opening a file.
 
-Hashes say what is light and what is dark. Drawings of one composition have hashes that are near, hundreds of thousands
-of pairs in a thousand figures before a plain ground, so hashes alone let the work grow as the square. Colours part
-them: the mean colours of copies, in 4 x 4 cells, cannot be farther apart than the pictures are.
+Hashes say what is light and what is dark. Drawings of one composition have hashes that are near, a hundred thousand
+pairs in a thousand figures before a plain ground, so hashes alone let the work grow as the square. Colours part them:
+the mean colours of copies, in 4 x 4 cells, cannot be farther apart than the pictures are.
 
-Each comparison costs a nanosecond, and an index of hashes would not save any: within 10 bits of 64, pictures of ten
-thousand share every bucket with a third of the others. What is kept in memory is a block at a time.
+The hashes themselves are compared all with all, at a nanosecond each. An index by bands of bits that loses nothing
+within 10 of 64 bits needs 11 bands of 6 bits, and a sixth of all pictures share one of them: looking them up costs more
+than it saves. Memory holds one block of comparisons at a time.
 """
 
 from __future__ import annotations
