@@ -118,7 +118,7 @@ def test_what_means_nothing_is_refused():
         (LoHa, {"dropout": 0.1}),
         (LoKr, {"factor": 0}),
         (LoKr, {"full_matrix": True, "rank": 4}),
-        (LoRA, {"wd_on_output": False}),
+        (LoRA, {"wd_on_output": True}),
     ):
         with pytest.raises(UsageError, match=list(wrong)[-1]):
             spec.parse(wrong)

@@ -25,13 +25,14 @@ class DecomposableSpec(NetworkSpec):
 
     dora: bool = False
     """Learn the length of the weight apart from its direction (DoRA)."""
-    wd_on_output: bool = True
-    """DoRA's lengths: one for each output, as in the paper; false: one for each input, as LyCORIS before 3.2."""
+    wd_on_output: bool = False
+    """DoRA's lengths: one for each output, as in the paper and LyCORIS from 3.2 on; false: one for each input, which
+    ComfyUI and A1111 read as it was trained."""
 
     @model_validator(mode="after")
     def _axis_needs_dora(self) -> Self:
-        if not self.wd_on_output and not self.dora:
-            raise ValueError("wd_on_output = False says how DoRA measures: it needs dora = true")
+        if self.wd_on_output and not self.dora:
+            raise ValueError("wd_on_output = True says how DoRA measures: it needs dora = true")
         return self
 
     def network_args(self) -> dict[str, str]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, dropout, linear
 
-from bakehouse.adapters.dora import DecomposableLayer, DecomposableSpec, read_magnitudes
+from bakehouse.adapters.dora import DecomposableLayer, DecomposableSpec, lengths, read_magnitudes
 from bakehouse.adapters.fused import low_rank
 from bakehouse.adapters.layer import (
     Base,
@@ -172,9 +172,9 @@ class LoRALayer(DecomposableLayer):
     def row_lengths(self, weight: Tensor) -> Tensor:
         """||W + sBA||² = ||W||² + 2s <B, W A'> + s² <B, B A A'>, row by row."""
         rows, up = self._rows(), self.up.flatten(1) * self.scale
-        weight = weight.flatten(1)
-        alone: Tensor = torch.linalg.vector_norm(weight, dim=1)
-        mixed = up * (2 * weight @ rows.mT + up @ (rows @ rows.mT))
+        # As dora_scale was measured, so that at the start both are equal to the last bit.
+        alone = lengths(weight, on_output=True).flatten()
+        mixed = up * (2 * weight.flatten(1) @ rows.mT + up @ (rows @ rows.mT))
         return (alone.square() + mixed.sum(1)).clamp_min(torch.finfo(torch.float32).tiny).sqrt()
 
     def plain_way(self, base: Base, x: Tensor) -> Way:

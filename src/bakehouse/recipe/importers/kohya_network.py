@@ -234,12 +234,17 @@ def _extra(s: Settings, args: Settings, kind: str, values: Values, done: Collect
     known = set(spec.model_fields) - set(getattr(spec, "meaningless", ()))
     if not getattr(spec, "is_product", False):
         known -= {"lora_plus_ratio", "max_norm"}
+    if args["dora_wd"]:
+        # LyCORIS measures outputs unless told otherwise, a recipe inputs.
+        values["wd_on_output"] = (args["wd_on_output"], OF)
     for name in args.values:
         option = args.options[name]
         if name in done or (name == "preset" and args[name] not in PRESETS):
             continue
         if name in _HANDLED:
             yield args.note(name, "taken", "", to=option.to)
+        elif name == "wd_on_output" and not args["dora_wd"]:
+            yield args.note(name, "no effect", "it says how DoRA measures, and dora_wd is off", off=args.is_off(name))
         elif option.fate != "taken":
             yield args.note(name, option.fate, option.how, off=args.is_off(name))
         elif not option.to[0].startswith("adapter."):

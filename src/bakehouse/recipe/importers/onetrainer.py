@@ -73,6 +73,7 @@ def method(s: Settings) -> Iterator[Outcome]:
     yield Taken("adapter.targets", targets, ("layer_filter_preset",))
     if s["lora_decompose"]:
         yield Taken("adapter.dora", True, ("lora_decompose",))
+        yield Taken("adapter.wd_on_output", bool(s["lora_decompose_output_axis"]), ("lora_decompose_output_axis",))
     if s["dropout_probability"]:
         yield Taken("adapter.dropout", s["dropout_probability"], ("dropout_probability",))
     yield from _parts(s)
@@ -257,6 +258,7 @@ OPTIONS: dict[str, Option] = table(
     taken("lora_rank", "int", "adapter.rank", default=16, rule=method),
     taken("lora_alpha", "float", "adapter.alpha", default=1.0, rule=method),
     taken("lora_decompose", "flag", "adapter.dora", rule=method),
+    taken("lora_decompose_output_axis", "flag", "adapter.wd_on_output", rule=method),
     taken("layer_filter_preset", "text", "adapter.targets", default="full", rule=method),
     missing("layer_filter", "text", "name them in `adapter.include`"),
     taken("dropout_probability", "float", "adapter.dropout", rule=method),
