@@ -104,6 +104,17 @@ def _flat(path: str, *, is_text: bool) -> str:
     return path.replace(".", "_")
 
 
+_ENDS = {
+    "lora_unet_input_blocks_0_0": "lora_unet_conv_in",
+    "lora_unet_time_embed_0": "lora_unet_time_embedding_linear_1",
+    "lora_unet_time_embed_2": "lora_unet_time_embedding_linear_2",
+    "lora_unet_label_emb_0_0": "lora_unet_add_embedding_linear_1",
+    "lora_unet_label_emb_0_2": "lora_unet_add_embedding_linear_2",
+    "lora_unet_out_0": "lora_unet_conv_norm_out",
+    "lora_unet_out_2": "lora_unet_conv_out",
+}
+"""CompVis' names before and behind the blocks."""
+
 _RESNET = (
     ("in_layers_0", "norm1"),
     ("out_layers_0", "norm2"),
@@ -116,6 +127,8 @@ _RESNET = (
 
 def _from_compvis(stem: str) -> str:
     """`input_blocks_4_1_proj_in` to `down_blocks_1_attentions_0_proj_in`: two resnets a level, as in every SD."""
+    if stem in _ENDS:
+        return _ENDS[stem]
     m = re.fullmatch(r"lora_unet_(input_blocks|output_blocks)_(\d+)_(\d+)_(.+)", stem)
     if m:
         number, slot, rest = int(m[2]), int(m[3]), m[4]

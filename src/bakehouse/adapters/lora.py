@@ -175,7 +175,11 @@ class LoRALayer(DecomposableLayer):
         # As dora_scale was measured, so that at the start both are equal to the last bit.
         alone = lengths(weight, on_output=True).flatten()
         mixed = up * (2 * weight.flatten(1) @ rows.mT + up @ (rows @ rows.mT))
-        return (alone.square() + mixed.sum(1)).clamp_min(torch.finfo(torch.float32).tiny).sqrt()
+        more = mixed.sum(1)
+        tiny = torch.finfo(torch.float32).tiny
+        whole = (alone.square() + more).clamp_min(tiny).sqrt()
+        # sqrt(a² + m), and a where m is 0, whatever the root rounds to.
+        return (alone + more / (alone + whole)).clamp_min(tiny)
 
     def plain_way(self, base: Base, x: Tensor) -> Way:
         # In single precision ΔW can stand in the weight, where it costs next to nothing once there are some rows.

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bakehouse.adapters.metadata import as_text
 from bakehouse.adapters.tools.files import Planned, Tell, write_tensors
+from bakehouse.adapters.tools.names import file_names
 from bakehouse.core.errors import BakehouseError
 
 Modules = Mapping[str, Mapping[str, Tensor]]
@@ -26,17 +27,20 @@ def write_adapter(
 ) -> Path:
     """Writes modules with kohya's keys and hashes; alpha stays in single precision, since it scales everything.
 
+    Modules go by our stems; SDXL's get block numbers in the file (`file_names`).
+
     Raises:
         BakehouseError: nothing to write, a number does not fit its type, or the place cannot be written.
     """
+    header = {k: as_text(v) for k, v in metadata.items() if v is not None}
+    names = file_names(modules, header)
     planned = [
-        Planned.of(f"{stem}.{suffix}", tensor, torch.float32 if suffix == "alpha" else dtype)
+        Planned.of(f"{names[stem]}.{suffix}", tensor, torch.float32 if suffix == "alpha" else dtype)
         for stem, tensors in modules.items()
         for suffix, tensor in tensors.items()
     ]
     if not planned:
         raise BakehouseError(f"nothing to write into {path}: no module is left")
-    header = {k: as_text(v) for k, v in metadata.items() if v is not None}
     return write_tensors(path, planned, header, hashed=True, tell=tell)
 
 

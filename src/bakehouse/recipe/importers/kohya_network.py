@@ -207,6 +207,11 @@ def _spoken(s: Settings, args: Settings, kind: str, *, lycoris: bool) -> Iterato
     values |= _convolutions(s, args, lycoris=lycoris)
     passed = unread(args, s["network_module"] or "networks.lora")
     values |= {} if passed else block_values(s, args)
+    if args["dora_wd"]:
+        # LyCORIS measures outputs unless told otherwise, a recipe inputs.
+        values["wd_on_output"] = (args["wd_on_output"], OF)
+    elif "wd_on_output" in args.values:
+        passed = {**passed, "wd_on_output": "it says how DoRA measures, and dora_wd is off"}
     values |= rotation_values(s, args, kind, lycoris=lycoris)
     yield from (args.note(name, "no effect", why, off=args.is_off(name)) for name, why in passed.items())
     yield from _extra(s, args, kind, values, done=passed.keys())
@@ -234,17 +239,12 @@ def _extra(s: Settings, args: Settings, kind: str, values: Values, done: Collect
     known = set(spec.model_fields) - set(getattr(spec, "meaningless", ()))
     if not getattr(spec, "is_product", False):
         known -= {"lora_plus_ratio", "max_norm"}
-    if args["dora_wd"]:
-        # LyCORIS measures outputs unless told otherwise, a recipe inputs.
-        values["wd_on_output"] = (args["wd_on_output"], OF)
     for name in args.values:
         option = args.options[name]
         if name in done or (name == "preset" and args[name] not in PRESETS):
             continue
         if name in _HANDLED:
             yield args.note(name, "taken", "", to=option.to)
-        elif name == "wd_on_output" and not args["dora_wd"]:
-            yield args.note(name, "no effect", "it says how DoRA measures, and dora_wd is off", off=args.is_off(name))
         elif option.fate != "taken":
             yield args.note(name, option.fate, option.how, off=args.is_off(name))
         elif not option.to[0].startswith("adapter."):
