@@ -14,7 +14,7 @@ import torch
 from pydantic import model_validator
 from torch import Tensor, nn
 
-from bakehouse.adapters.layer import AdapterLayer, Base, Way, full_precision, own_weight, per_channel
+from bakehouse.adapters.layer import AdapterLayer, Base, Way, full_precision, linear_map, own_weight, per_channel
 from bakehouse.adapters.network import NetworkSpec
 
 
@@ -55,7 +55,7 @@ class DecomposableLayer(AdapterLayer):
     """A layer that says its ΔV as `update`; with a `dora_scale` m its ΔW is m V / ||V|| - W, without one it is ΔV."""
 
     cheap_lengths: ClassVar[bool] = False
-    """Whether there is a way to ||V|| that makes no ΔV: `row_lengths`."""
+    """Whether there is a way to ||V|| that makes no ΔV: `row_lengths` and `column_lengths`."""
     dora_scale: nn.Parameter | None
 
     def __init__(self, magnitudes: Tensor | None) -> None:
@@ -79,6 +79,10 @@ class DecomposableLayer(AdapterLayer):
         """||W + ΔV|| of each output [out]; exactly ||W|| where ΔV is 0."""
         raise NotImplementedError(f"{type(self).__name__} has no cheap lengths")
 
+    def column_lengths(self, weight: Tensor) -> Tensor:
+        """||W + ΔV|| of each input [in]; exactly ||W|| where ΔV is 0."""
+        raise NotImplementedError(f"{type(self).__name__} has no cheap lengths")
+
     def delta(self, weight: Tensor) -> Tensor:
         update = self.update(weight.shape)
         if self.dora_scale is None:
@@ -89,12 +93,20 @@ class DecomposableLayer(AdapterLayer):
     def way(self, base: Base, x: Tensor) -> Way:
         if self.dora_scale is None:
             return self.plain_way(base, x)
-        if self.cheap_lengths and self.on_output:
-            return "output"
+        if self.cheap_lengths:
+            return "output" if self.on_output else "input"
         return "weight" if full_precision(base, x) else "input"
 
     def added(self, base: Base, x: Tensor) -> Tensor:
-        return self.applied(base, x) if self.dora_scale is None else super().added(base, x)
+        """op(x, V s - W) = op((s - 1) x, W) + op(s x, ΔV), s = m / ||V|| of each input."""
+        if self.dora_scale is None:
+            return self.applied(base, x)
+        if not self.cheap_lengths or self.on_output:
+            return super().added(base, x)
+        weight = own_weight(base)
+        s = self.dora_scale.flatten() / self.column_lengths(weight.float())
+        s = s.view(-1, 1, 1) if isinstance(base, nn.Conv2d) else s
+        return linear_map(base, x * (s - 1).to(x.dtype), weight) + self.applied(base, x * s.to(x.dtype))
 
     def turned(self, base: Base, x: Tensor, y: Tensor) -> Tensor:
         """op(x, s V - W) = (s - 1) y + s op(x, ΔV), s = m / ||V||."""

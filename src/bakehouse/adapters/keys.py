@@ -198,6 +198,19 @@ def seems_sdxl(modules: Mapping[str, Mapping[str, Tensor]], metadata: Mapping[st
     return any(_context(tensors) == 2048 for stem, tensors in modules.items() if stem.endswith("attn2_to_k"))
 
 
+def families_of(modules: Mapping[str, Mapping[str, Tensor]], metadata: Mapping[str, str]) -> tuple[str, ...]:
+    """The families that an adapter may be for, as far as it tells: `sd1`, `sd2`, `sdxl`; empty where nothing does."""
+    if seems_sdxl(modules, metadata):
+        return ("sdxl",)
+    said = metadata.get("ss_base_model_version", "") + metadata.get("modelspec.architecture", "")
+    widths = {_context(tensors) for stem, tensors in modules.items() if stem.endswith("attn2_to_k")}
+    if re.search(r"sd_v2|diffusion-v2", said) or metadata.get("ss_v2") == "True" or 1024 in widths:
+        return ("sd2",)
+    if re.search(r"sd_v1|diffusion-v1", said) or 768 in widths:
+        return ("sd1",)
+    return () if said else ("sd1", "sd2")
+
+
 _DEEP = re.compile(r"attentions_\d+_transformer_blocks_[1-9]")
 
 

@@ -71,6 +71,13 @@ class LoRA(DecomposableSpec):
         return frozenset({"lora_down.weight"}) if self.lora_fa else frozenset()
 
 
+def _longer(length: Tensor, more: Tensor) -> Tensor:
+    """sqrt(length² + more), never 0; exactly the length where there is no more, whatever the root rounds to."""
+    tiny = torch.finfo(torch.float32).tiny
+    whole = (length.square() + more).clamp_min(tiny).sqrt()
+    return (length + more / (length + whole)).clamp_min(tiny)
+
+
 def _uniform(shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
     return nn.init.kaiming_uniform_(torch.empty(shape), a=math.sqrt(5), generator=generator)
 
@@ -175,11 +182,14 @@ class LoRALayer(DecomposableLayer):
         # As dora_scale was measured, so that at the start both are equal to the last bit.
         alone = lengths(weight, on_output=True).flatten()
         mixed = up * (2 * weight.flatten(1) @ rows.mT + up @ (rows @ rows.mT))
-        more = mixed.sum(1)
-        tiny = torch.finfo(torch.float32).tiny
-        whole = (alone.square() + more).clamp_min(tiny).sqrt()
-        # sqrt(a² + m), and a where m is 0, whatever the root rounds to.
-        return (alone + more / (alone + whole)).clamp_min(tiny)
+        return _longer(alone, mixed.sum(1))
+
+    def column_lengths(self, weight: Tensor) -> Tensor:
+        """||W + sBA||² = ||W||² + 2s <B'W, A> + s² <B'B A, A>, column by column."""
+        rows, up = self._rows(), self.up.flatten(1) * self.scale
+        alone = lengths(weight, on_output=False).flatten()
+        mixed = (rows * (2 * up.mT @ weight.flatten(1) + (up.mT @ up) @ rows)).sum(0)
+        return _longer(alone, mixed.view(len(alone), -1).sum(1))
 
     def plain_way(self, base: Base, x: Tensor) -> Way:
         # In single precision ΔW can stand in the weight, where it costs next to nothing once there are some rows.
