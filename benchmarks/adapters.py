@@ -32,7 +32,11 @@ SIZES: Mapping[str, tuple[int, int, int]] = {"sd1": (320, 1024, 1), "crumb": (25
 
 KINDS: Mapping[str, tuple[NetworkSpec, dict[str, Any], str]] = {
     "lora": (LoRA(rank=16, alpha=8), {"algo": "lora"}, "LoraConfig"),
-    "dora": (LoRA(rank=16, alpha=8, dora=True, wd_on_output=True), {"algo": "lora", "dora_wd": True}, "LoraConfig+dora"),
+    "dora": (
+        LoRA(rank=16, alpha=8, dora=True, wd_on_output=True),
+        {"algo": "lora", "dora_wd": True},
+        "LoraConfig+dora",
+    ),
     "loha": (LoHa(rank=16, alpha=8), {"algo": "loha"}, "LoHaConfig"),
     "lokr": (LoKr(rank=16, alpha=8, factor=8), {"algo": "lokr", "factor": 8}, "LoKrConfig"),
     "lokr-dora": (

@@ -225,6 +225,8 @@ class LayerAdapter(Adapter):
         }
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        for stem, layer in self.layers.items():
+            layer.shape_for({name: t for name in layer.state_dict() if (t := state.get(f"{stem}.{name}")) is not None})
         own = self.state_dict()
         check_fit(own, state)
         for stem, layer in self.layers.items():

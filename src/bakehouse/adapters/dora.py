@@ -63,6 +63,16 @@ class DecomposableLayer(AdapterLayer):
         self.register_parameter("dora_scale", None if magnitudes is None else nn.Parameter(magnitudes.clone()))
         self.on_output = magnitudes is not None and magnitudes.shape[0] == magnitudes.numel()
 
+    def shape_for(self, state: Mapping[str, Tensor]) -> None:
+        """The axis that a state was measured along is the one that counts: runs of before go on with theirs."""
+        found, own = state.get("dora_scale"), self.dora_scale
+        if found is None or own is None or found.ndim != own.ndim or found.numel() == 1:
+            return
+        on_output = found.shape[0] == found.numel()
+        if on_output != self.on_output:
+            own.data = torch.empty(found.shape, dtype=own.dtype, device=own.device)
+            self.on_output = on_output
+
     @abstractmethod
     def update(self, shape: torch.Size) -> Tensor:
         """ΔV, alpha and rank included, without dropouts."""
