@@ -70,7 +70,7 @@ class AdapterLayer(nn.Module, ABC):
         """The layer's tensors as a file holds them: its state, unless other programs take that for something else."""
         return self.state_dict()
 
-    def shape_for(self, state: Mapping[str, Tensor]) -> None:  # noqa: B027 - most know one layout
+    def shape_for(self, state: Mapping[str, Tensor]) -> None:
         """Takes the layout of a state that says the same in other shapes; the numbers come afterwards."""
 
     @abstractmethod
