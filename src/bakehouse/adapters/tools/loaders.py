@@ -156,65 +156,79 @@ def who_can_load(
     for name in shapes:
         key = read_key(name)
         modules.setdefault(key.stem, []).append(key)
-    found = []
-    for reader in readers():
-        problems: dict[str, list[str]] = {}
-        limits: dict[str, list[str]] = {}
-        for keys in modules.values():
-            own = {key.suffix: shapes[key.name] for key in keys}
-            alpha = next(((alphas or {}).get(k.name) for k in keys if k.suffix == "alpha"), None)
-            for hard, reason in _reasons(reader, keys[0], form_of(own, alpha), families):
-                (problems if hard else limits).setdefault(reason, []).extend(key.name for key in keys)
-        loads = bool(modules) and not problems
-        found.append(Verdict(reader.name, loads, _frozen(problems), _frozen(limits)))
-    return tuple(found)
+    return tuple(_verdict(reader, modules, shapes, alphas or {}, families) for reader in readers())
 
 
-def _frozen(reasons: Mapping[str, list[str]]) -> dict[str, tuple[str, ...]]:
-    return {reason: tuple(dict.fromkeys(names)) for reason, names in reasons.items()}
+def _verdict(
+    reader: Reader,
+    modules: Mapping[str, list[Key]],
+    shapes: Mapping[str, Shape],
+    alphas: Mapping[str, float],
+    families: tuple[str, ...],
+) -> Verdict:
+    found: dict[_Reason, tuple[dict[str, None], dict[str, None]]] = {}
+    for keys in modules.values():
+        own = {key.suffix: shapes[key.name] for key in keys}
+        alpha = next((alphas.get(key.name) for key in keys if key.suffix == "alpha"), None)
+        for reason, part in _reasons(reader, keys[0], form_of(own, alpha), families):
+            parts, names = found.setdefault(reason, ({}, {}))
+            parts.update({part: None} if part else {})
+            names.update(dict.fromkeys(key.name for key in keys))
+    told = {
+        reason: (reason.text + (f" in the {' and '.join(p)}" if p else ""), tuple(n))
+        for reason, (p, n) in found.items()
+    }
+    problems = dict(text for reason, text in told.items() if reason.against)
+    limits = dict(text for reason, text in told.items() if not reason.against)
+    return Verdict(reader.name, bool(modules) and not problems, problems, limits)
 
 
-def _reasons(reader: Reader, key: Key, form: str, families: tuple[str, ...]) -> Iterator[tuple[bool, str]]:
-    """What is to be said of one module, and whether it is against the file."""
+@dataclass(frozen=True)
+class _Reason:
+    text: str
+    against: bool = True
+    """Whether the file is not what it is here, at weight 1."""
+
+
+def _reasons(reader: Reader, key: Key, form: str, families: tuple[str, ...]) -> Iterator[tuple[_Reason, str]]:
+    """What is to be said of one module, and of which part; the part is empty where it does not count."""
     if key.spelling == "unknown":
-        yield True, "no key of an adapter"
+        yield _Reason("no key of an adapter"), ""
         return
     stem = kohya_stem(key.stem)
     end = module_end(stem)
-    found: dict[tuple[bool, str], None] = {}
     for part in (part for family in families for part in _parts(stem, family)):
         names = reader.spelling(key.spelling, part, end)
         if names is None:
-            found[True, f"{_SPELLED[key.spelling]} in the {_short(part)}: not measured"] = None
+            yield _Reason(f"not measured: {_SPELLED[key.spelling]}"), _short(part)
         elif names.outcome != "same":
-            found[True, f"{_SPELLED[key.spelling]} are not known"] = None
-        elif (reason := _said(reader.form(form, part, end), form, _short(part))) is not None:
-            found[reason] = None
-    yield from found
+            yield _Reason(f"does not know {_SPELLED[key.spelling]}"), ""
+        elif (reason := _said(reader.form(form, part, end), form)) is not None:
+            yield reason, _short(part)
 
 
 _SPELLED = {
-    "kohya": "some names that diffusers gives to modules",
+    "kohya": "all names that diffusers gives to modules",
     "kohya blocks": "block numbers",
     "lycoris": "names that begin with lycoris_",
-    "diffusers": "some of diffusers' names",
+    "diffusers": "all of diffusers' names",
     "processor": "names of attention processors",
     "compvis": "CompVis' names",
     "peft": "PEFT's names (base_model.model...)",
 }
 
 
-def _said(row: Row | None, form: str, part: str) -> tuple[bool, str] | None:
-    """What is to be said of a form in a part, and whether it is against the file."""
+def _said(row: Row | None, form: str) -> _Reason | None:
+    """What is to be said of a form; None: it is the same as here at every weight."""
     if row is None:
-        return True, f"{form} in the {part}: not measured"
-    if row.outcome == "none":
-        return True, f"{form} in the {part} is not loaded"
-    if row.outcome == "same" or row.error is None:
-        return None
+        return _Reason(f"not measured: {form}")
+    if row.outcome == "none" or row.error is None:
+        return _Reason(f"does not load {form}")
     if row.outcome == "at 1":
-        return False, f"{form} in the {part} is right at weight 1 only"
-    return True, f"{form} in the {part} becomes another change, up to {100 * row.error[1]:.0f} % off"
+        return _Reason(f"at weight 1 only: {form}", against=False)
+    if row.outcome == "other":
+        return _Reason(f"another change ({100 * row.error[1]:.0f} % off where it was measured): {form}")
+    return None
 
 
 def _short(part: str) -> str:
