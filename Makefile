@@ -39,6 +39,7 @@ docs: $(VENV)/.ready
 	@$(PY) -m tools.docs
 	@$(PY) -m tools.import_docs
 	@$(PY) -m tools.audit_docs
+	@$(PY) -m tools.loader_docs
 
 bench: $(VENV)/.ready-dev
 	@$(PY) -m benchmarks

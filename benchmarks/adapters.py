@@ -32,17 +32,25 @@ SIZES: Mapping[str, tuple[int, int, int]] = {"sd1": (320, 1024, 1), "crumb": (25
 
 KINDS: Mapping[str, tuple[NetworkSpec, dict[str, Any], str]] = {
     "lora": (LoRA(rank=16, alpha=8), {"algo": "lora"}, "LoraConfig"),
-    "dora": (LoRA(rank=16, alpha=8, dora=True), {"algo": "lora", "dora_wd": True}, "LoraConfig+dora"),
+    "dora": (
+        LoRA(rank=16, alpha=8, dora=True, wd_on_output=True),
+        {"algo": "lora", "dora_wd": True},
+        "LoraConfig+dora",
+    ),
     "loha": (LoHa(rank=16, alpha=8), {"algo": "loha"}, "LoHaConfig"),
     "lokr": (LoKr(rank=16, alpha=8, factor=8), {"algo": "lokr", "factor": 8}, "LoKrConfig"),
-    "lokr-dora": (LoKr(rank=16, alpha=8, factor=8, dora=True), {"algo": "lokr", "factor": 8, "dora_wd": True}, ""),
+    "lokr-dora": (
+        LoKr(rank=16, alpha=8, factor=8, dora=True, wd_on_output=True),
+        {"algo": "lokr", "factor": 8, "dora_wd": True},
+        "",
+    ),
     "oft": (OFT(block_size=16), {"algo": "diag-oft"}, "OFTConfig"),
     "boft": (BOFT(block_size=16), {"algo": "boft"}, ""),
     "glora": (GLoRA(rank=16, alpha=8), {"algo": "glora"}, ""),
     "ia3": (IA3(include=()), {"algo": "ia3"}, ""),
     "diff": (FullDiff(), {"algo": "full"}, ""),
 }
-"""Ours, LyCORIS' arguments, PEFT's configuration where it has the algorithm."""
+"""Ours, LyCORIS' arguments, PEFT's configuration where it has the algorithm; DoRA on outputs, as both have it."""
 
 
 class Block(nn.Module):

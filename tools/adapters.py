@@ -32,7 +32,7 @@ BEGIN, END = "<!-- table: written by `python -m tools.adapters` -->", "<!-- end 
 ADAPTERS: dict[str, dict[str, Any]] = {
     "LoRA": {"kind": "lora"},
     "LoCon": {"kind": "lora", "targets": "full", "conv_rank": 8},
-    "DoRA": {"kind": "lora", "dora": True},
+    "DoRA on outputs": {"kind": "lora", "dora": True, "wd_on_output": True},
     "LoRA-FA": {"kind": "lora", "lora_fa": True},
     "LoHa": {"kind": "loha"},
     "LoKr": {"kind": "lokr"},

@@ -59,7 +59,12 @@ def test_saved_and_read_the_same(tiny, spec, output, randomised, tmp_path, make_
     path = save_adapter(adapter, tmp_path / "a.safetensors", {"ss_steps": 3}, torch.float32)
     other = make_tiny()
     again = load_adapter(path, other.parts())
-    assert torch.equal(output(other), output(tiny))
+    if getattr(spec, "constraint", 0):
+        # Blocks are held within the constraint before they are written, which rounds them once more.
+        torch.testing.assert_close(output(other), output(tiny))
+        assert not any(t for name, t in load_file(path).items() if name.endswith(".alpha"))
+    else:
+        assert torch.equal(output(other), output(tiny))
     assert load_file(path).keys() == adapter.state_dict().keys() == again.state_dict().keys()
     assert read_adapter(path).metadata["ss_steps"] == "3"
 
@@ -108,6 +113,38 @@ def test_same_adapter_same_file(tiny, spec, randomised, tmp_path):
     metadata = {f"ss_{i}": "ä\n" for i in range(20)}
     files = [save_adapter(adapter, tmp_path / f"{i}.safetensors", metadata).read_bytes() for i in range(3)]
     assert files[0] == files[1] == files[2]
+
+
+@pytest.mark.parametrize(
+    ("family", "prediction", "architecture", "implementation", "resolution"),
+    [
+        ("sd1", "epsilon", "stable-diffusion-v1/lora", "diffusers", "512x512"),
+        ("sd1", "v_prediction", "stable-diffusion-v1/lora", "diffusers", "512x512"),
+        ("sd2", "epsilon", "stable-diffusion-v2-512/lora", "diffusers", "512x512"),
+        ("sd2", "v_prediction", "stable-diffusion-v2-768-v/lora", "diffusers", "768x768"),
+        (
+            "sdxl",
+            "epsilon",
+            "stable-diffusion-xl-v1-base/lora",
+            "https://github.com/Stability-AI/generative-models",
+            "1024x1024",
+        ),
+    ],
+)
+def test_modelspec_is_what_sd_scripts_writes(family, prediction, architecture, implementation, resolution):
+    """The values of build_metadata of its sai_model_spec (48d368fa) for a LoRA with clip_skip 2."""
+    found = metadata_for(LoRA(), name="me", base_model="x", family=family, prediction=prediction, clip_skip=2)
+    spec = {name.removeprefix("modelspec."): value for name, value in found.items() if name.startswith("modelspec.")}
+    assert spec.pop("date") and spec.pop("implementation_version").startswith("bakehouse/")
+    assert spec == {
+        "sai_model_spec": "1.0.1",
+        "architecture": architecture,
+        "implementation": implementation,
+        "title": "me",
+        "resolution": resolution,
+        "prediction_type": "v" if prediction == "v_prediction" else "epsilon",
+        "encoder_layer": "2",
+    }
 
 
 def test_metadata_is_true_and_text():

@@ -31,16 +31,16 @@ BASES = {
 OURS = {
     "lora": LoRA(rank=3, alpha=2.0),
     "lora-tucker": LoRA(rank=3, alpha=2.0, tucker=True),
-    "dora": LoRA(rank=3, alpha=2.0, dora=True),
+    "dora": LoRA(rank=3, alpha=2.0, dora=True, wd_on_output=True),
     "loha": LoHa(rank=3, alpha=2.0),
     "loha-tucker": LoHa(rank=3, alpha=2.0, tucker=True),
-    "loha-dora": LoHa(rank=3, alpha=2.0, dora=True),
+    "loha-dora": LoHa(rank=3, alpha=2.0, dora=True, wd_on_output=True),
     "lokr": LoKr(rank=2, alpha=3.0),
     "lokr-both": LoKr(rank=1, alpha=3.0, decompose_both=True),
     "lokr-factor": LoKr(rank=2, alpha=3.0, factor=2),
     "lokr-whole": LoKr(rank=9, alpha=3.0),
     "lokr-tucker": LoKr(rank=1, alpha=3.0, tucker=True),
-    "lokr-dora": LoKr(rank=2, alpha=3.0, dora=True),
+    "lokr-dora": LoKr(rank=2, alpha=3.0, dora=True, wd_on_output=True),
 }
 THEIRS = {
     "lora": (LoConModule, {}),

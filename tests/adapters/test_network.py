@@ -118,7 +118,7 @@ def test_what_means_nothing_is_refused():
         (LoHa, {"dropout": 0.1}),
         (LoKr, {"factor": 0}),
         (LoKr, {"full_matrix": True, "rank": 4}),
-        (LoRA, {"wd_on_output": False}),
+        (LoRA, {"wd_on_output": True}),
     ):
         with pytest.raises(UsageError, match=list(wrong)[-1]):
             spec.parse(wrong)
@@ -133,3 +133,17 @@ def test_headers_say_the_algorithm_as_lycoris_does():
     ].items()
     assert LoRA().network_metadata()["ss_network_module"] == "networks.lora"
     assert LoRA(dora=True).network_metadata()["ss_network_args"]["algo"] == "locon"
+
+
+def test_a_run_of_before_goes_on_along_its_own_axis(tiny, make_tiny, randomised):
+    """The default axis of DoRA has changed; a state says by its shapes which one it has."""
+    old = randomised(LoRA(rank=2, dora=True, wd_on_output=True, targets="full"), tiny)
+    other = make_tiny()
+    again = inject(LoRA(rank=2, dora=True, targets="full"), other.parts(), generator=torch.Generator())
+    again.load_state_dict(old.state_dict())
+    for stem, layer in old.layers.items():
+        weight = old.sites[stem].module.weight
+        assert torch.equal(again.layers[stem].delta(weight), layer.delta(weight))
+    broken = {k: v[:1] if k.endswith("dora_scale") else v for k, v in old.state_dict().items()}
+    with pytest.raises(BakehouseError, match="does not fit"):
+        inject(LoRA(rank=2, dora=True), make_tiny().parts(), generator=torch.Generator()).load_state_dict(broken)

@@ -47,6 +47,23 @@ def test_info_as_text_and_json(run, lora, tiny_folder):
     assert json.loads(out)["family"] == "sd1"
 
 
+def test_info_says_what_each_program_was_measured_to_do(run, lora):
+    state = load_file(lora)
+    for axis, shape in (("input", (1, -1)), ("output", (-1, 1))):
+        side = "lora_down.weight" if axis == "input" else "lora_up.weight"
+        lengths = {
+            k.replace(side, "dora_scale"): torch.ones(v.shape[1 if axis == "input" else 0]).view(shape)
+            for k, v in state.items()
+            if k.endswith(side)
+        }
+        save_file({**state, **lengths}, f"{axis}.safetensors", {"ss_base_model_version": "sd_v1"})
+    assert "ComfyUI    loads it\n" in run("info", "input.safetensors")[1]
+    out = run("info", "output.safetensors")[1]
+    assert "ComfyUI    no: another change" in out and "DoRA by output in the UNet" in out
+    said = json.loads(run("info", "output.safetensors", "--json")[1])["loaders"]
+    assert not said["A1111"]["loads"] and said["LyCORIS"]["loads"] and said["LyCORIS"]["only_at_weight_1"]
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [("x.safetensors", b""), ("x.safetensors", b"\xff" * 99), ("x.pt", b"no pickle"), ("x.txt", b"words"),

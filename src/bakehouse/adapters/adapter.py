@@ -41,6 +41,10 @@ class Adapter(ABC):
     def state_dict(self) -> dict[str, Tensor]:
         """What it is, by kohya's keys; not copied."""
 
+    def file_dict(self) -> dict[str, Tensor]:
+        """The state as a file holds it: the same ΔW in the form that most programs read."""
+        return self.state_dict()
+
     @abstractmethod
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Takes a state in; alpha comes from the state.
@@ -213,7 +217,16 @@ class LayerAdapter(Adapter):
             for name, tensor in layer.state_dict().items()
         }
 
+    def file_dict(self) -> dict[str, Tensor]:
+        return {
+            f"{stem}.{name}": tensor.detach()
+            for stem, layer in self.layers.items()
+            for name, tensor in layer.file_dict().items()
+        }
+
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        for stem, layer in self.layers.items():
+            layer.shape_for({name: t for name in layer.state_dict() if (t := state.get(f"{stem}.{name}")) is not None})
         own = self.state_dict()
         check_fit(own, state)
         for stem, layer in self.layers.items():

@@ -13,7 +13,7 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor, nn
 
-from bakehouse.adapters.layer import AdapterLayer, Base, Way, full_precision, own_weight, per_channel
+from bakehouse.adapters.layer import AdapterLayer, Base, Way, full_precision, linear_map, own_weight, per_channel
 from bakehouse.adapters.network import NetworkSpec
 from bakehouse.core.needs import Needs, is_on
 
@@ -25,8 +25,9 @@ class DecomposableSpec(NetworkSpec):
 
     dora: bool = False
     """Learn the length of the weight apart from its direction (DoRA)."""
-    wd_on_output: Annotated[bool, Needs(is_on("dora"), refused=True)] = True
-    """DoRA's lengths: one for each output, as in the paper; false: one for each input, as LyCORIS before 3.2."""
+    wd_on_output: Annotated[bool, Needs(is_on("dora"), refused=True)] = False
+    """DoRA's lengths: one for each output, as in the paper and LyCORIS from 3.2 on; false: one for each input, which
+    ComfyUI and A1111 read as it was trained."""
 
     def network_args(self) -> dict[str, str]:
         args = super().network_args()
@@ -41,27 +42,32 @@ def lengths(weight: Tensor, on_output: bool) -> Tensor:
     """||V|| of each output [out, 1, ...] or of each input [1, in, 1, ...]; never 0."""
     # Flattened, so that a weight is summed in one order however it lies in memory: at the start m / ||V|| is 1 exactly.
     rows = (weight if on_output else weight.transpose(0, 1)).flatten(1)
-    norm = root(torch.linalg.vector_norm(rows, dim=1).square())
+    norm: Tensor = torch.linalg.vector_norm(rows, dim=1).clamp_min(torch.finfo(torch.float32).tiny)
     kernel = [1] * (weight.ndim - 2)
     return norm.view(-1, 1, *kernel) if on_output else norm.view(1, -1, *kernel)
-
-
-def root(squares: Tensor) -> Tensor:
-    """Lengths from their squares, never 0. Every length is made so: on some processors sqrt(x * x) is not exactly x."""
-    return squares.clamp_min(torch.finfo(torch.float32).tiny).sqrt()
 
 
 class DecomposableLayer(AdapterLayer):
     """A layer that says its ΔV as `update`; with a `dora_scale` m its ΔW is m V / ||V|| - W, without one it is ΔV."""
 
     cheap_lengths: ClassVar[bool] = False
-    """Whether there is a way to ||V|| that makes no ΔV: `row_lengths`."""
+    """Whether there is a way to ||V|| that makes no ΔV: `row_lengths` and `column_lengths`."""
     dora_scale: nn.Parameter | None
 
     def __init__(self, magnitudes: Tensor | None) -> None:
         super().__init__()
         self.register_parameter("dora_scale", None if magnitudes is None else nn.Parameter(magnitudes.clone()))
         self.on_output = magnitudes is not None and magnitudes.shape[0] == magnitudes.numel()
+
+    def shape_for(self, state: Mapping[str, Tensor]) -> None:
+        """The axis that a state was measured along is the one that counts: runs of before go on with theirs."""
+        found, own = state.get("dora_scale"), self.dora_scale
+        if found is None or own is None or found.ndim != own.ndim or found.numel() == 1:
+            return
+        on_output = found.shape[0] == found.numel()
+        if on_output != self.on_output:
+            own.data = torch.empty(found.shape, dtype=own.dtype, device=own.device)
+            self.on_output = on_output
 
     @abstractmethod
     def update(self, shape: torch.Size) -> Tensor:
@@ -79,6 +85,10 @@ class DecomposableLayer(AdapterLayer):
         """||W + ΔV|| of each output [out]; exactly ||W|| where ΔV is 0."""
         raise NotImplementedError(f"{type(self).__name__} has no cheap lengths")
 
+    def column_lengths(self, weight: Tensor) -> Tensor:
+        """||W + ΔV|| of each input [in]; exactly ||W|| where ΔV is 0."""
+        raise NotImplementedError(f"{type(self).__name__} has no cheap lengths")
+
     def delta(self, weight: Tensor) -> Tensor:
         update = self.update(weight.shape)
         if self.dora_scale is None:
@@ -89,12 +99,20 @@ class DecomposableLayer(AdapterLayer):
     def way(self, base: Base, x: Tensor) -> Way:
         if self.dora_scale is None:
             return self.plain_way(base, x)
-        if self.cheap_lengths and self.on_output:
-            return "output"
+        if self.cheap_lengths:
+            return "output" if self.on_output else "input"
         return "weight" if full_precision(base, x) else "input"
 
     def added(self, base: Base, x: Tensor) -> Tensor:
-        return self.applied(base, x) if self.dora_scale is None else super().added(base, x)
+        """op(x, V s - W) = op((s - 1) x, W) + op(s x, ΔV), s = m / ||V|| of each input."""
+        if self.dora_scale is None:
+            return self.applied(base, x)
+        if not self.cheap_lengths or self.on_output:
+            return super().added(base, x)
+        weight = own_weight(base)
+        s = self.dora_scale.flatten() / self.column_lengths(weight.float())
+        s = s.view(-1, 1, 1) if isinstance(base, nn.Conv2d) else s
+        return linear_map(base, x * (s - 1).to(x.dtype), weight) + self.applied(base, x * s.to(x.dtype))
 
     def turned(self, base: Base, x: Tensor, y: Tensor) -> Tensor:
         """op(x, s V - W) = (s - 1) y + s op(x, ΔV), s = m / ||V||."""

@@ -31,6 +31,7 @@ from bakehouse.adapters.norm import NormLayer
 from bakehouse.adapters.oft import OFTLayer
 from bakehouse.adapters.peft import SETTLED, PeftSettings, read_settings, settle
 from bakehouse.adapters.select import Site, all_sites
+from bakehouse.adapters.tools.names import file_names
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import atomic_path
 from bakehouse.core.finite import check_finite
@@ -99,7 +100,8 @@ def save_adapter(
         BakehouseError: a weight is not a number or does not fit `dtype`; the place cannot be written.
     """
     path = Path(path)
-    state = adapter.state_dict() if isinstance(adapter, Adapter) else adapter
+    state = adapter.file_dict() if isinstance(adapter, Adapter) else adapter
+    state = _with_file_names(state, metadata or {})
     if not state:
         raise BakehouseError(f"nothing to write into {path}: the adapter holds no weights")
     cast = {}
@@ -114,6 +116,16 @@ def save_adapter(
         save_file(cast, temporary, metadata=header)
         sort_header(temporary)
     return path
+
+
+def _with_file_names(state: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> dict[str, Tensor]:
+    """A state by our keys under the names that its file has."""
+    modules: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in state.items():
+        stem, _, suffix = key.partition(".")
+        modules.setdefault(stem, {})[suffix] = tensor
+    names = file_names(modules, {k: as_text(v) for k, v in metadata.items()})
+    return {f"{names[stem]}.{suffix}": t for stem, tensors in modules.items() for suffix, t in tensors.items()}
 
 
 def read_adapter(path: Path | str, *, whole: bool = True, drop: Sequence[str] = ()) -> AdapterFile:

@@ -118,6 +118,17 @@ def _flat(path: str, *, is_text: bool) -> str:
     return path.replace(".", "_")
 
 
+_ENDS = {
+    "lora_unet_input_blocks_0_0": "lora_unet_conv_in",
+    "lora_unet_time_embed_0": "lora_unet_time_embedding_linear_1",
+    "lora_unet_time_embed_2": "lora_unet_time_embedding_linear_2",
+    "lora_unet_label_emb_0_0": "lora_unet_add_embedding_linear_1",
+    "lora_unet_label_emb_0_2": "lora_unet_add_embedding_linear_2",
+    "lora_unet_out_0": "lora_unet_conv_norm_out",
+    "lora_unet_out_2": "lora_unet_conv_out",
+}
+"""CompVis' names before and behind the blocks."""
+
 _RESNET = (
     ("in_layers_0", "norm1"),
     ("out_layers_0", "norm2"),
@@ -130,6 +141,8 @@ _RESNET = (
 
 def _from_compvis(stem: str) -> str:
     """`input_blocks_4_1_proj_in` to `down_blocks_1_attentions_0_proj_in`: two resnets a level, as in every SD."""
+    if stem in _ENDS:
+        return _ENDS[stem]
     m = re.fullmatch(r"lora_unet_(input_blocks|output_blocks)_(\d+)_(\d+)_(.+)", stem)
     if m:
         number, slot, rest = int(m[2]), int(m[3]), m[4]
@@ -247,6 +260,19 @@ def seems_sdxl(modules: Mapping[str, Mapping[str, Tensor]], metadata: Mapping[st
     if any(stem.startswith(("lora_te1_", "lora_te2_")) or _DEEP.search(stem) for stem in modules):
         return True
     return any(_context(tensors) == 2048 for stem, tensors in modules.items() if stem.endswith("attn2_to_k"))
+
+
+def families_of(modules: Mapping[str, Mapping[str, Tensor]], metadata: Mapping[str, str]) -> tuple[str, ...]:
+    """The families that an adapter may be for, as far as it tells: `sd1`, `sd2`, `sdxl`; empty where nothing does."""
+    if seems_sdxl(modules, metadata):
+        return ("sdxl",)
+    said = metadata.get("ss_base_model_version", "") + metadata.get("modelspec.architecture", "")
+    widths = {_context(tensors) for stem, tensors in modules.items() if stem.endswith("attn2_to_k")}
+    if re.search(r"sd_v2|diffusion-v2", said) or metadata.get("ss_v2") == "True" or 1024 in widths:
+        return ("sd2",)
+    if re.search(r"sd_v1|diffusion-v1", said) or 768 in widths:
+        return ("sd1",)
+    return () if said else ("sd1", "sd2")
 
 
 _DEEP = re.compile(r"attentions_\d+_transformer_blocks_[1-9]")

@@ -71,6 +71,13 @@ class AdapterLayer(nn.Module, ABC):
             ValueError: a tensor is missing, or its shape is not the module's.
         """
 
+    def file_dict(self) -> dict[str, Tensor]:
+        """The layer's tensors as a file holds them: its state, unless other programs take that for something else."""
+        return self.state_dict()
+
+    def shape_for(self, state: Mapping[str, Tensor]) -> None:
+        """Takes the layout of a state that says the same in other shapes; the numbers come afterwards."""
+
     @abstractmethod
     def delta(self, weight: Tensor) -> Tensor:
         """ΔW at multiplier 1, alpha and rank included; shape of the base's own `weight`, without dropouts."""

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, dropout, linear
 
-from bakehouse.adapters.dora import DecomposableLayer, DecomposableSpec, read_magnitudes, root
+from bakehouse.adapters.dora import DecomposableLayer, DecomposableSpec, lengths, read_magnitudes
 from bakehouse.adapters.fused import low_rank
 from bakehouse.adapters.layer import (
     Base,
@@ -75,6 +75,13 @@ class LoRA(DecomposableSpec):
     @property
     def frozen(self) -> frozenset[str]:
         return frozenset({"lora_down.weight"}) if self.lora_fa else frozenset()
+
+
+def _longer(length: Tensor, more: Tensor) -> Tensor:
+    """sqrt(length² + more), never 0; exactly the length where there is no more, whatever the root rounds to."""
+    tiny = torch.finfo(torch.float32).tiny
+    whole = (length.square() + more).clamp_min(tiny).sqrt()
+    return (length + more / (length + whole)).clamp_min(tiny)
 
 
 def _uniform(shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
@@ -181,10 +188,17 @@ class LoRALayer(DecomposableLayer):
     def row_lengths(self, weight: Tensor) -> Tensor:
         """||W + sBA||² = ||W||² + 2s <B, W A'> + s² <B, B A A'>, row by row."""
         rows, up = self._rows(), self.up.flatten(1) * self.scale
-        weight = weight.flatten(1)
-        alone: Tensor = torch.linalg.vector_norm(weight, dim=1)
-        mixed = up * (2 * weight @ rows.mT + up @ (rows @ rows.mT))
-        return root(alone.square() + mixed.sum(1))
+        # As dora_scale was measured, so that at the start both are equal to the last bit.
+        alone = lengths(weight, on_output=True).flatten()
+        mixed = up * (2 * weight.flatten(1) @ rows.mT + up @ (rows @ rows.mT))
+        return _longer(alone, mixed.sum(1))
+
+    def column_lengths(self, weight: Tensor) -> Tensor:
+        """||W + sBA||² = ||W||² + 2s <B'W, A> + s² <B'B A, A>, column by column."""
+        rows, up = self._rows(), self.up.flatten(1) * self.scale
+        alone = lengths(weight, on_output=False).flatten()
+        mixed = (rows * (2 * up.mT @ weight.flatten(1) + (up.mT @ up) @ rows)).sum(0)
+        return _longer(alone, mixed.view(len(alone), -1).sum(1))
 
     def plain_way(self, base: Base, x: Tensor) -> Way:
         # In single precision ΔW can stand in the weight, where it costs next to nothing once there are some rows.

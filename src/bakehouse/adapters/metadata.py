@@ -15,6 +15,7 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor
 
+from bakehouse import __version__
 from bakehouse.adapters.adapter import AdapterSpecBase
 from bakehouse.core.errors import did_you_mean
 
@@ -73,11 +74,47 @@ FACTS: Mapping[str, str] = {
 }
 """Our words for what can be said of a training, and their keys in the header."""
 
-_BASES = {
-    "sd1": ("sd_v1", "stable-diffusion-v1"),
-    "sd2": ("sd_v2", "stable-diffusion-v2"),
-    "sdxl": ("sdxl_base_v1-0", "stable-diffusion-xl-v1-base"),
-}
+VERSIONS: Mapping[str, str] = {"sd1": "sd_v1", "sd2": "sd_v2", "sdxl": "sdxl_base_v1-0"}
+"""What kohya calls the families: `ss_base_model_version`."""
+_SIDES = {"sd1": 512, "sd2": 512, "sdxl": 1024}
+
+
+def architecture_of(family: str, prediction: str) -> str:
+    """ModelSpec's name of an architecture, as sd-scripts' sai_model_spec has it: `stable-diffusion-v2-768-v`."""
+    if family == "sd2":
+        return "stable-diffusion-v2-768-v" if prediction == "v_prediction" else "stable-diffusion-v2-512"
+    return {"sd1": "stable-diffusion-v1", "sdxl": "stable-diffusion-xl-v1-base"}.get(family, family)
+
+
+def model_spec(
+    family: str,
+    prediction: str,
+    title: str,
+    *,
+    network: bool = True,
+    resolution: int | tuple[int, int] | None = None,
+) -> dict[str, str]:
+    """The fields of ModelSpec 1.0.1 that a file must have, with the values that sd-scripts' sai_model_spec writes.
+
+    Args:
+        network: an adapter; False: whole weights.
+        resolution: in pixels, one side or width and height; None: what the family's pictures usually have.
+    """
+    is_v = prediction == "v_prediction"
+    side = resolution or (768 if family == "sd2" and is_v else _SIDES.get(family, 512))
+    width, height = (side, side) if isinstance(side, int) else side
+    # SDXL's adapters count the blocks of Stability's code.
+    theirs = network and family == "sdxl"
+    return {
+        "modelspec.sai_model_spec": "1.0.1",
+        "modelspec.architecture": architecture_of(family, prediction) + ("/lora" if network else ""),
+        "modelspec.implementation": "https://github.com/Stability-AI/generative-models" if theirs else "diffusers",
+        "modelspec.implementation_version": f"bakehouse/{__version__}",
+        "modelspec.title": title,
+        "modelspec.resolution": f"{width}x{height}",
+        "modelspec.date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "modelspec.prediction_type": "v" if is_v else "epsilon",
+    }
 
 
 def metadata_for(
@@ -105,26 +142,19 @@ def metadata_for(
     unknown = [fact for fact in facts if fact not in FACTS]
     if unknown:
         raise TypeError(f"metadata_for: unknown fact {unknown[0]!r}{did_you_mean(unknown[0], FACTS)}")
-    version, architecture = _BASES.get(family, (family, family))
-    is_v = prediction == "v_prediction"
+    version, network = VERSIONS.get(family, family), spec.network_metadata()
     values: dict[str, Any] = {
         "ss_output_name": name,
-        "ss_base_model_version": f"{version}_v" if is_v and family == "sd2" else version,
+        "ss_base_model_version": f"{version}_v" if prediction == "v_prediction" and family == "sd2" else version,
         "ss_v2": family == "sd2",
         "ss_sd_model_name": base_model,
         "ss_new_sd_model_hash": base_hash,
-        **spec.network_metadata(),
-        "modelspec.sai_model_spec": "1.0.1",
-        "modelspec.architecture": architecture + ("/lora" if spec.network_metadata() else ""),
-        "modelspec.implementation": "diffusers",
-        "modelspec.title": name,
-        "modelspec.date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "modelspec.prediction_type": "v" if is_v else "epsilon",
+        **network,
+        **model_spec(family, prediction, name, network=bool(network), resolution=resolution),
+        "modelspec.encoder_layer": facts.get("clip_skip"),
     }
     if resolution is not None:
-        width, height = (resolution, resolution) if isinstance(resolution, int) else resolution
-        values["ss_resolution"] = (width, height)
-        values["modelspec.resolution"] = f"{width}x{height}"
+        values["ss_resolution"] = (resolution, resolution) if isinstance(resolution, int) else tuple(resolution)
     values.update({FACTS[fact]: value for fact, value in facts.items() if value is not None})
     return {key: as_text(value) for key, value in values.items() if value is not None}
 

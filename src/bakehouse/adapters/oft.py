@@ -57,6 +57,12 @@ class RotationSpec(NetworkSpec):
     def network_args(self) -> dict[str, str]:
         return {"constraint": str(self.constraint), "rescaled": str(self.rescaled)}
 
+    def settle(self, layer: AdapterLayer) -> None:
+        # Files hold blocks within the constraint and do not say it; one that does keeps its own.
+        if isinstance(layer, RotationLayer) and layer.constraint == 0:
+            layer.alpha.fill_(self.constraint)
+            layer.constraint = float(layer.alpha)
+
     def _conv_args(self) -> dict[str, str]:
         return {}
 
@@ -192,6 +198,18 @@ class RotationLayer(AdapterLayer):
             rescale = rescale.float().reshape(outs, *[1] * len(rest)).clone()
         alpha = float(tensors["alpha"]) if "alpha" in tensors else 0.0
         return cls(blocks.clone(), alpha, rescale=rescale)
+
+    def file_dict(self) -> dict[str, Tensor]:
+        """The blocks held within the constraint already, and none said.
+
+        ComfyUI takes a file's constraint for the norm of all of Q, where LyCORIS and A1111 multiply it by the outputs.
+        """
+        state = self.state_dict()
+        if self.limit <= 0:
+            return state
+        length = torch.linalg.vector_norm(self.oft_blocks - self.oft_blocks.mT)
+        held = self.oft_blocks * (self.limit / length.clamp(min=self.limit))
+        return {**state, "oft_blocks": held, "alpha": torch.zeros_like(self.alpha)}
 
     @property
     def limit(self) -> float:

@@ -307,7 +307,8 @@ def header_of(configs: Configs) -> dict[str, str]:
     prediction = str(configs.scheduler.get("prediction_type", "epsilon"))
     return {
         "format": "pt",
-        "modelspec.sai_model_spec": "1.0.0",
+        "modelspec.sai_model_spec": "1.0.1",
+        "modelspec.implementation": "https://github.com/Stability-AI/generative-models",
         "modelspec.architecture": _ARCHITECTURES[configs.family, prediction],
         "modelspec.prediction_type": "v" if prediction == "v_prediction" else "epsilon",
         METADATA_KEY: json.dumps(configs.__dict__),

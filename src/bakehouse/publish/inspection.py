@@ -136,7 +136,7 @@ def _file(path: Path) -> AdapterInfo | ModelInfo:
         dtypes=tuple(float_types(shapes.values())),
         bytes=path.stat().st_size,
         metadata=metadata,
-        loaders={"A1111": plain, "ComfyUI": plain, "diffusers": plain, "kohya": plain} if is_model else None,
+        loaders={"A1111": plain, "ComfyUI": plain, "diffusers": plain, "sd-scripts": plain} if is_model else None,
         shapes=shapes,
     )
 
@@ -169,6 +169,6 @@ def _folder(folder: Path) -> ModelInfo:
         networks=tuple(networks),
         dtypes=tuple(float_types(shapes.values())),
         bytes=sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()),
-        loaders={"A1111": False, "ComfyUI": False, "diffusers": True, "kohya": True},
+        loaders={"A1111": False, "ComfyUI": False, "diffusers": True, "sd-scripts": True},
         shapes=shapes,
     )

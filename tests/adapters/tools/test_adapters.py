@@ -219,6 +219,34 @@ def test_the_error_of_a_merge_is_said(adapter_file, deltas, tmp_path):
         merge_adapters(both[:1], tmp_path / "p.safetensors")
 
 
+@pytest.mark.parametrize(
+    ("weights", "wanted"),
+    [
+        ((0.7, 0.4), [-0.11945, -0.14993, -0.1804, -0.21088, 0.36415, 0.42338, 0.4826, 0.54183, 0.84775, 0.99668]),
+        ((1, 0), [-0.025, -0.0325, -0.04, -0.0475, 0.015, 0.0175, 0.02, 0.0225, 0.055, 0.0675]),
+        ((0.7, -0.4), [0.07255, 0.08448, 0.0964, 0.10833, -0.19265, -0.21583, -0.239, -0.26218, -0.45785, -0.51613]),
+        ((-1, -1), [0.545, 0.6825, 0.82, 0.9575, -1.975, -2.2875, -2.6, -2.9125, -4.495, -5.2575]),
+        ((0.5, 2), [-1.48625, -1.85813, -2.23, -2.60188, 6.76375, 7.79438, 8.825, 9.85563, 15.01375, 17.44687]),
+    ],
+)
+def test_linear_merges_as_kohya(weights, wanted, tmp_path):
+    """ΔW of what merge_lora_models of sd-scripts' merge_lora.py (48d368fa) writes of these two files."""
+    stem = "lora_unet_mid_block_attentions_0_proj_in"
+    for name, seed, alpha in (("a", 1, 1.0), ("b", 2, 16.0)):
+        tensors = {
+            f"{stem}.lora_up.weight": torch.arange(6.0).reshape(3, 2) * 0.1 * seed - 0.2,
+            f"{stem}.lora_down.weight": torch.arange(8.0).reshape(2, 4) * 0.05 + 0.1 * seed,
+            f"{stem}.alpha": torch.tensor(alpha),
+        }
+        save_file(tensors, tmp_path / f"{name}.safetensors")
+    files = [weighted(tmp_path / f"{name}.safetensors", w) for name, w in zip("ab", weights, strict=True)]
+    merge_adapters(files, tmp_path / "o.safetensors", Blend(method="linear", dtype="fp32"))
+    made = load_file(tmp_path / "o.safetensors")
+    B, A = (made[f"{stem}.lora_{side}.weight"] for side in ("up", "down"))
+    assert made[f"{stem}.alpha"] == 1
+    assert (B @ A / 2).flatten()[:10].tolist() == pytest.approx(wanted, abs=1e-5)
+
+
 def test_what_was_right_at_half_is_right_at_more(adapter_file, deltas, same, tmp_path):
     path = adapter_file(LOCON)
     rescale(path, tmp_path / "o.safetensors", rescale_of(0.5, 1.1))
@@ -342,7 +370,7 @@ def test_norms_are_those_of_the_change(adapter_file, deltas):
 def test_who_loads_which_spelling(adapter_file, tmp_path):
     path = adapter_file(ATTENTION)
     loads = lambda p: {v.program for v in adapter_info(p).loaders if v.loads}  # noqa: E731
-    assert loads(path) == {"A1111", "ComfyUI", "diffusers", "kohya"}
+    assert loads(path) == {"A1111", "ComfyUI", "diffusers", "sd-scripts", "LyCORIS"}
     convert(path, tmp_path / "d.safetensors", Convert(to="diffusers"))
     assert loads(tmp_path / "d.safetensors") == {"diffusers"}
     convert(path, tmp_path / "old.safetensors", Convert(to="diffusers-old"))
@@ -350,8 +378,4 @@ def test_who_loads_which_spelling(adapter_file, tmp_path):
     stem = "lora_unet_mid_block_attentions_0_proj_in"
     ia3 = {f"{stem}.weight": torch.randn(16, 1), f"{stem}.on_input": torch.tensor(False)}
     save_file(ia3, tmp_path / "ia3.safetensors")
-    assert loads(tmp_path / "ia3.safetensors") == {"A1111", "kohya"}
-    dora = load_file(path)
-    dora |= {k.replace("lora_down.weight", "dora_scale"): torch.ones(8, 1) for k in dora if "lora_down" in k}
-    save_file(dora, tmp_path / "dora.safetensors")
-    assert loads(tmp_path / "dora.safetensors") == {"A1111", "ComfyUI", "kohya"}
+    assert not loads(tmp_path / "ia3.safetensors") & {"ComfyUI", "diffusers", "sd-scripts"}

@@ -169,11 +169,18 @@ def test_extract_says_its_error_and_what_it_leaves_out(tiny_folder, adapter_file
     assert not any("resnets" in stem for stem in found)
 
 
-def test_rounding_is_not_taken_for_training(tiny_folder, adapter_file, tmp_path):
+@pytest.mark.parametrize(
+    ("of_base", "of_tuned"), [("fp32", "fp16"), ("fp16", "bf16"), ("bf16", "fp16"), ("bf16", "bf16")]
+)
+def test_rounding_is_not_taken_for_training(of_base, of_tuned, tiny_folder, adapter_file, tmp_path):
+    """Nor said to be lost: both models come from one in single precision, and only attention learned."""
     path = adapter_file(LoRA(rank=4, alpha=7.0))
-    merge_into_base(tiny_folder, [weighted(path)], tmp_path / "half", dtype="fp16")
-    result = extract(tmp_path / "half", tiny_folder, tmp_path / "out.safetensors", Extract(linear=RankRule(rank=4)))
+    merge_into_base(tiny_folder, [], tmp_path / "base", dtype=of_base)
+    merge_into_base(tiny_folder, [weighted(path)], tmp_path / "tuned", dtype=of_tuned)
+    settings = Extract(linear=RankRule(rank=4))
+    result = extract(tmp_path / "tuned", tmp_path / "base", tmp_path / "out.safetensors", settings)
     assert not [m for m in result.modules if m.name.startswith("text_encoder")]
+    assert not result.extra["left_out"] and not result.notes
 
 
 def test_equal_models_have_no_difference(tiny_folder, tmp_path):

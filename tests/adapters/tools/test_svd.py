@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bakehouse.adapters.tools.ranks import RULES, RankRule, reduce, reduce_factored, split
-from bakehouse.adapters.tools.svd import decompose, decompose_product, nuclear_norm
+from bakehouse.adapters.tools.svd import Factors, decompose, decompose_product, nuclear_norm
 from bakehouse.core.errors import Problems, UsageError
 
 
@@ -106,13 +106,15 @@ def expected(name: str, S: torch.Tensor, value: float) -> int:
         case "ratio":
             return sum(bool(s > S[0] * value) for s in S)
         case "sv_ratio":
-            return sum(bool(s > S[0] / value) for s in S)
+            return sum(bool(s > S[0] / value) for s in S) + 1
         case "threshold":
             return sum(bool(s > value) for s in S)
         case "sv_fro":
-            return next(k for k in range(1, len(S) + 1) if S[:k].norm() >= value * S.norm() * (1 - 1e-9))
+            return next(k for k in range(1, len(S) + 1) if S[:k].norm() >= value * S.norm() * (1 - 1e-9)) + 1
+        case "quantile":
+            return sum(bool(S[:k].sum() < value * S.sum() * (1 - 1e-9)) for k in range(1, len(S) + 1))
         case _:
-            return next(k for k in range(1, len(S) + 1) if S[:k].sum() >= value * S.sum() * (1 - 1e-9))
+            return next(k for k in range(1, len(S) + 1) if S[:k].sum() >= value * S.sum() * (1 - 1e-9)) + 1
 
 
 @pytest.mark.parametrize(
@@ -120,7 +122,7 @@ def expected(name: str, S: torch.Tensor, value: float) -> int:
     [
         ("ratio", 0.11),
         ("sv_ratio", 6.5),
-        ("threshold", 0.21),
+        ("threshold", 0.19),
         ("quantile", 0.6),
         ("sv_cumulative", 0.6),
         ("sv_fro", 0.9),
@@ -135,6 +137,40 @@ def test_rules_pick_what_they_say(name, value, kind):
     assert abs(reduce(A, rule).rank - wanted) <= 1
     assert reduce_factored(decompose_product(A, torch.eye(180)), rule).rank == wanted
     assert reduce(A, RankRule.read(3, f"{name}={value}")).rank <= 3
+
+
+GEOMETRIC = [0.7**i for i in range(24)]
+SLOW = [(i + 1) ** -0.5 for i in range(24)]
+
+
+@pytest.mark.parametrize(
+    ("values", "ranks"),
+    [
+        # sv_ratio 2, 6.5, 50; sv_cumulative 0.3, 0.6, 0.95; sv_fro 0.5, 0.9, 0.99; all with at most 16.
+        (GEOMETRIC, [3, 7, 12, 2, 4, 10, 2, 4, 7]),
+        (SLOW, [4, 16, 16, 5, 12, 16, 2, 13, 16]),
+        ([1.0] * 12, [12, 12, 12, 5, 9, 12, 4, 11, 12]),
+        ([3.0, 0.5, *[0.0] * 14], [2, 3, 3, 2, 2, 3, 2, 2, 3]),
+        ([0.0] * 8, [1] * 9),
+        ([9e-7 / (i + 1) for i in range(8)], [1] * 9),
+    ],
+)
+def test_the_ranks_are_kohyas(values, ranks):
+    """What rank_resize of sd-scripts' resize_lora.py (48d368fa) gives for these singular values."""
+    S = torch.tensor(values)
+    factors = Factors(torch.eye(len(S)), S, torch.eye(len(S)), float(S.norm()), 0.0, "full")
+    rules = [("sv_ratio", 2), ("sv_ratio", 6.5), ("sv_ratio", 50)]
+    rules += [("sv_cumulative", p) for p in (0.3, 0.6, 0.95)] + [("sv_fro", p) for p in (0.5, 0.9, 0.99)]
+    assert [reduce_factored(factors, RankRule(by=by, value=p, rank=16)).rank for by, p in rules] == ranks
+
+
+@pytest.mark.parametrize(("values", "ranks"), [(GEOMETRIC, [5, 7, 1, 2, 1]), (SLOW, [24, 24, 3, 10, 1])])
+def test_the_ranks_are_lycoris(values, ranks):
+    """What extract_linear of LyCORIS 4.1.3 gives for them."""
+    S = torch.tensor(values)
+    factors = Factors(torch.eye(24), S, torch.eye(24), float(S.norm()), 0.0, "full")
+    rules = [("threshold", 0.2), ("ratio", 0.11), ("quantile", 0.3), ("quantile", 0.6), ("quantile", 0.02)]
+    assert [reduce_factored(factors, RankRule(by=by, value=p)).rank for by, p in rules] == ranks
 
 
 def test_every_rule_is_tested_and_kept_within_its_range():

@@ -289,8 +289,13 @@ def test_rates_of_the_parts(imported, said, lr, text_lr, unet, text):
         (
             'network_module = "lycoris.kohya"\n'
             'network_args = ["algo=lokr", "factor=8", "preset=attn-mlp", "dora_wd=True"]',
-            {"kind": "lokr", "factor": 8, "targets": "attention+mlp", "dora": True},
+            {"kind": "lokr", "factor": 8, "targets": "attention+mlp", "dora": True, "wd_on_output": True},
         ),
+        (
+            'network_module = "lycoris.kohya"\nnetwork_args = ["dora_wd=True", "wd_on_output=False"]',
+            {"dora": True, "wd_on_output": False},
+        ),
+        ('network_module = "lycoris.kohya"\nnetwork_args = ["wd_on_output=True"]', {"dora": False}),
         (
             'network_module = "lycoris.kohya"\nnetwork_args = ["conv_dim=0"]',
             {"targets": "attention+mlp", "conv_rank": 0},

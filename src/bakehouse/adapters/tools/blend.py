@@ -33,7 +33,8 @@ class Blend(Spec):
 
     method: Literal["concat", "svd", "linear"] = "concat"
     """`concat` puts the directions side by side and is exact; the rank is the sum. `svd` keeps the best of those.
-    `linear` adds the factors themselves, as kohya's merge: small, for checkpoints of one run, and not the sum."""
+    `linear` adds the factors themselves, as kohya's merge_lora.py: small, for checkpoints of one run, and not the sum;
+    a weight counts squared there."""
     linear: RankRule | None = None
     """With `svd`: how many directions linear maps keep."""
     conv: RankRule | None = None
@@ -168,14 +169,27 @@ def _side_by_side(parts: _Parts) -> tuple[Tensor, Tensor]:
 
 
 def _factors_added(stem: str, parts: _Parts, kernel: tuple[int, ...], B: Tensor, A: Tensor) -> _Module:
+    """Kohya's merge_lora.py: B is the sum of |s| B, A that of s A with s = weight sqrt(alpha / the first file's alpha).
+
+    So a weight counts squared: 0.5 leaves a quarter of an adapter, and -1 turns it round.
+    """
     ranks = {tensors["lora_down.weight"].shape[0] for _, tensors in parts}
     if len(ranks) > 1:
         raise UsageError(f"method linear needs one rank, and {stem} has {sorted(ranks)}", hint="use concat or svd")
     rank = ranks.pop()
-    up, down = torch.stack(B.chunk(len(parts), 1)).sum(0), torch.stack(A.chunk(len(parts))).sum(0)
+    alphas = [scale_of(tensors) * rank for _, tensors in parts]
+    if not all(alpha > 0 for alpha in alphas):
+        said = ", ".join(f"{alpha:g}" for alpha in alphas)
+        raise UsageError(f"method linear needs alphas above 0, and {stem} has {said}", hint="use concat or svd")
+    up, down = torch.zeros_like(B[:, :rank]), torch.zeros_like(A[:rank])
+    for (weight, tensors), alpha in zip(parts, alphas, strict=True):
+        one_up, one_down = matrices(tensors)
+        s = weight * (alpha / alphas[0]) ** 0.5
+        up, down = up + one_up * abs(s), down + one_down * s
     wanted = decompose_product(B, A).norm
-    error = decompose_product(torch.cat([B, -up], 1), torch.cat([A, down])).norm
-    return lora_tensors(up, down, kernel, alpha=rank), ModuleResult(full_name(stem), rank, wanted, error, rank)
+    error = decompose_product(torch.cat([B, -up], 1), torch.cat([A, down * (alphas[0] / rank)])).norm
+    made = lora_tensors(up, down, kernel, alpha=alphas[0])
+    return made, ModuleResult(full_name(stem), rank, wanted, error, rank)
 
 
 def _added(stem: str, parts: _Parts) -> _Module:

@@ -11,6 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from bakehouse.adapters.metadata import VERSIONS, model_spec
 from bakehouse.adapters.tools.bases import BaseModel, open_base
 from bakehouse.adapters.tools.deltas import lora_tensors
 from bakehouse.adapters.tools.files import DTYPES, Tell, check_place
@@ -94,7 +95,7 @@ def extract(
             "ss_base_model_version": _version(before),
             "ss_training_comment": f"extracted from {Path(tuned).name} minus {Path(base).name}, {settings.linear}",
             "ss_output_name": out.stem,
-            "modelspec.title": out.stem,
+            **_model_spec(before, out.stem),
         }
         renamed = {prefixes(s): t for s, t in modules.items()}
         write_adapter(out, renamed, header, extras={}, dtype=DTYPES[settings.dtype], tell=tell)
@@ -141,14 +142,35 @@ def _is_target(stem: str, settings: Extract) -> bool:
 
 
 def _difference(after: BaseModel, before: BaseModel, stem: str) -> Tensor | None:
-    """The difference in single precision; None for equal weights.
+    """The difference of a module's weight in single precision; None for equal ones."""
+    return _learned(after.weight(stem), before.weight(stem))
 
-    Where the two files have other types, both are rounded to the coarser: its rounding was not trained.
+
+def _learned(new: Tensor, old: Tensor) -> Tensor | None:
+    """What was added to `old`, in single precision; None where they are equal.
+
+    Where the two files have other types, both are rounded to the coarser, and numbers that one and the same number can
+    have been rounded to count as equal: rounding was not trained.
     """
-    new, old = after.weight(stem), before.weight(stem)
+    old = old.reshape(new.shape)
     coarser = new.dtype if torch.finfo(new.dtype).eps >= torch.finfo(old.dtype).eps else old.dtype
-    new, old = new.to(coarser).float(), old.to(coarser).float().reshape(new.shape)
-    return None if torch.equal(new, old) else new - old
+    delta = new.to(coarser).float() - old.to(coarser).float()
+    if new.dtype != old.dtype:
+        rounding = _half_step(new) + _half_step(old)
+        delta = torch.where((new.float() - old.float()).abs() <= rounding, 0.0, delta)
+    return delta if bool(delta.any()) else None
+
+
+def _half_step(values: Tensor) -> Tensor:
+    """Half of the distance to the next number of the same type."""
+    info = torch.finfo(values.dtype)
+    exponent = torch.frexp(values.float()).exponent
+    return (
+        torch.ldexp(torch.full_like(exponent, info.eps, dtype=torch.float32), exponent - 1).clamp(
+            min=info.tiny * info.eps
+        )
+        / 2
+    )
 
 
 def _module(stem: str, delta: Tensor, settings: Extract) -> tuple[dict[str, Tensor], ModuleResult]:
@@ -172,9 +194,10 @@ def _others(after: BaseModel, before: BaseModel, taken: set[str]) -> Iterator[tu
     for mine, theirs, kind in ((after.weights, before.weights, "weight"), (after.biases, before.biases, "bias")):
         for stem, place in mine.items():
             if stem in theirs and not (kind == "weight" and stem in taken):
-                new, old = after.read(place).float(), before.read(theirs[stem]).float()
-                if new.shape.numel() == old.shape.numel() and not torch.equal(new, old.reshape(new.shape)):
-                    yield f"{stem}.{kind}", new - old.reshape(new.shape)
+                new, old = after.read(place), before.read(theirs[stem])
+                found = _learned(new, old) if new.shape.numel() == old.shape.numel() else None
+                if found is not None:
+                    yield f"{stem}.{kind}", found
 
 
 def _say(left_out: dict[str, float], results: list[ModuleResult]) -> str:
@@ -198,6 +221,17 @@ class _Rename:
 
 
 def _version(base: BaseModel) -> str | None:
+    family = _family(base)
+    return VERSIONS.get(family) if family else None
+
+
+def _family(base: BaseModel) -> str | None:
     context = base.find("lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k")
     width = base.shape(context).shape[1] if context else 0
-    return {768: "sd_v1", 1024: "sd_v2", 2048: "sdxl_base_v1-0"}.get(width)
+    return {768: "sd1", 1024: "sd2", 2048: "sdxl"}.get(width)
+
+
+def _model_spec(base: BaseModel, title: str) -> dict[str, str]:
+    """ModelSpec's fields; weights alone do not tell whether an SD 2 predicts v, so there only the title."""
+    family = _family(base)
+    return {"modelspec.title": title} if family in (None, "sd2") else model_spec(family, "epsilon", title)

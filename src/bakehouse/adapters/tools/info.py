@@ -15,10 +15,10 @@ from torch import Tensor
 
 from bakehouse.adapters.account import Account
 from bakehouse.adapters.formats import AdapterFile
-from bakehouse.adapters.keys import algorithm_of, meant_for
+from bakehouse.adapters.keys import algorithm_of, families_of, meant_for, split_key
 from bakehouse.adapters.tools.deltas import is_plain, matrices, scale_of
 from bakehouse.adapters.tools.files import Shape, float_types, open_tensors
-from bakehouse.adapters.tools.loaders import Verdict, needs_lycoris, who_can_load
+from bakehouse.adapters.tools.loaders import FAMILIES, Verdict, who_can_load
 from bakehouse.adapters.tools.names import full_name
 from bakehouse.adapters.tools.reading import open_adapter
 from bakehouse.core.errors import UsageError
@@ -86,7 +86,9 @@ class AdapterInfo:
             "bytes": self.bytes,
             "triggers": list(self.triggers),
             "tags": dict(self.tags),
-            "loaders": {v.program: {"loads": v.loads, "why": v.why} for v in self.loaders},
+            "loaders": {
+                v.program: {"loads": v.loads, "only_at_weight_1": bool(v.limits), "why": v.why} for v in self.loaders
+            },
             "notes": list(self.notes),
             "not_applied": self.account.to_json(),
             "blocks": [asdict(b) for b in self.blocks],
@@ -125,7 +127,7 @@ def adapter_info(path: Path | str) -> AdapterInfo:
     """
     path = Path(path)
     file = open_adapter(path, whole=False)
-    shapes = _shapes(path)
+    shapes, alphas = _shapes(path)
     modules = tuple(_module(stem, tensors) for stem, tensors in file.modules.items())
     algorithms: dict[str, int] = {}
     for module in modules:
@@ -143,20 +145,26 @@ def adapter_info(path: Path | str) -> AdapterInfo:
         metadata=file.metadata,
         dtypes=tuple(float_types(shapes.values())),
         bytes=size,
-        loaders=who_can_load(shapes),
-        notes=_notes(modules, shapes, file.account),
+        loaders=who_can_load(shapes, alphas=alphas, families=families_of(file.modules, file.metadata) or FAMILIES),
+        notes=_notes(modules, file.account),
         account=file.account,
         shapes=shapes,
     )
 
 
-def _shapes(path: Path) -> dict[str, Shape]:
+def _shapes(path: Path) -> tuple[dict[str, Shape], dict[str, float]]:
+    """Every tensor's type and shape, and the alpha of rotations, which is their constraint."""
     files = sorted(path.rglob("adapter_model.safetensors")) if path.is_dir() else [path]
-    found: dict[str, Shape] = {}
+    shapes: dict[str, Shape] = {}
+    alphas: dict[str, float] = {}
     for file in files:
         with open_tensors(file) as opened:
-            found.update(opened.shapes)
-    return found
+            shapes.update(opened.shapes)
+            turned = {found[0] for name in opened.shapes if (found := split_key(name)) and found[1] == "oft_blocks"}
+            for stem in turned:
+                if (name := f"{stem}.alpha") in opened.shapes and opened.shapes[name].count == 1:
+                    alphas[name] = float(opened[name])
+    return shapes, alphas
 
 
 @torch.no_grad()
@@ -242,7 +250,7 @@ def tag_frequency(metadata: Mapping[str, str], most: int = _MOST_TAGS) -> dict[s
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:most])
 
 
-def _notes(modules: tuple[Module, ...], shapes: Mapping[str, Shape], account: Account) -> tuple[str, ...]:
+def _notes(modules: tuple[Module, ...], account: Account) -> tuple[str, ...]:
     bad = [m.name for m in modules if m.bad]
     dead = [m.name for m in modules if m.norm == 0.0]
     found = []
@@ -254,8 +262,6 @@ def _notes(modules: tuple[Module, ...], shapes: Mapping[str, Shape], account: Ac
     if dead:
         whole = "all" if len(dead) == len(modules) else str(len(dead))
         found.append(f"{whole} modules change nothing, first {dead[0]}")
-    if needs_lycoris(shapes):
-        found.append("kohya's tools need LyCORIS for it")
     found += [f"bakehouse refuses it: {said}" for said in account.refusals]
     found += [f"not applied: {said}" for said in account.notes]
     return tuple(found)

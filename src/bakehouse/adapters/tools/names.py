@@ -6,9 +6,11 @@ Kohya's underscores do not say where the dots were, but the networks' vocabulary
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from bakehouse.adapters.keys import kohya_stem
+from torch import Tensor
+
+from bakehouse.adapters.keys import kohya_stem, seems_sdxl
 from bakehouse.core.errors import UsageError
 
 PARTS = {"lora_unet_": "unet", "lora_te2_": "text_encoder_2", "lora_te1_": "text_encoder", "lora_te_": "text_encoder"}
@@ -222,6 +224,26 @@ def sgm_stem(stem: str) -> str:
     """Kohya's own stem for SDXL's UNet, which counts CompVis' blocks; text encoders keep theirs."""
     prefix, _ = part_of(stem)
     return stem if prefix != "lora_unet_" else prefix + to_compvis(dotted(stem)).replace(".", "_")
+
+
+def file_names(
+    modules: Mapping[str, Mapping[str, Tensor]], metadata: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """What each module, by our stem, is called in a kohya file: SDXL's by block numbers, the others' as they are.
+
+    sd-scripts, A1111, ComfyUI and diffusers read an SDXL file by block numbers; no other spelling is read by all.
+    A module that the published networks do not have keeps its name.
+    """
+    if not seems_sdxl(modules, metadata or {}):
+        return {stem: stem for stem in modules}
+    return {stem: _sgm_or_same(re.sub("^lora_te_", "lora_te1_", stem)) for stem in modules}
+
+
+def _sgm_or_same(stem: str) -> str:
+    try:
+        return sgm_stem(stem)
+    except UsageError:
+        return stem
 
 
 def same_module(stem: str) -> str:

@@ -14,6 +14,8 @@ from bakehouse.core.errors import UsageError, did_you_mean
 from bakehouse.core.spec import Spec
 
 _FIRST_GUESS = 32
+_NOTHING = 1e-6
+"""A largest singular value that is none, for kohya's rules."""
 
 
 @dataclass(frozen=True)
@@ -42,35 +44,50 @@ def _above(S: Tensor, bound: float) -> int:
     return int((bound < S).sum())
 
 
-def _reaching(parts: Tensor, wanted: float) -> int:
-    """How many, from the first, it takes to reach a sum."""
-    return int((parts.cumsum(0) < wanted * (1 - 1e-9)).sum()) + 1
+def _below(parts: Tensor, wanted: float) -> int:
+    """How many, from the first, stay below a sum."""
+    return int((parts.cumsum(0) < wanted * (1 - 1e-9)).sum())
+
+
+def _one_more(count: int, s: _Spectrum) -> int:
+    """Kohya's tool keeps one direction more than it counts, and one of a matrix that is nothing."""
+    return 1 if float(s.S[0]) <= _NOTHING else max(1, count) + 1
 
 
 RULES: Mapping[str, _Rule] = {
     "ratio": _Rule(
         "singular values above this share of the largest", 0, 1, lambda s, p: _above(s.S, float(s.S[0]) * p)
     ),
-    "sv_ratio": _Rule(
-        "singular values above the largest divided by this", 1, 1e12, lambda s, p: _above(s.S, float(s.S[0]) / p)
-    ),
     "threshold": _Rule("singular values above this", 0, 1e12, lambda s, p: _above(s.S, p)),
     "quantile": _Rule(
-        "as many as make up this share of the sum of singular values",
+        "as many as stay below this share of the sum of singular values",
         0,
         1,
-        lambda s, p: _reaching(s.S, p * s.total),
+        lambda s, p: _below(s.S, p * s.total),
         sums=True,
     ),
-    "sv_cumulative": _Rule("the same, kohya's name", 0, 1, lambda s, p: _reaching(s.S, p * s.total), sums=True),
-    "sv_fro": _Rule(
-        "as many as make up this share of the Frobenius norm",
+    "sv_ratio": _Rule(
+        "singular values above the largest divided by this, and one more",
+        1,
+        1e12,
+        lambda s, p: _one_more(_above(s.S, float(s.S[0]) / p), s),
+    ),
+    "sv_cumulative": _Rule(
+        "as many as reach this share of the sum of singular values, and one more",
         0,
         1,
-        lambda s, p: _reaching(s.S.square(), p * p * s.squares),
+        lambda s, p: _one_more(_below(s.S, p * s.total) + 1, s),
+        sums=True,
+    ),
+    "sv_fro": _Rule(
+        "as many as reach this share of the Frobenius norm, and one more",
+        0,
+        1,
+        lambda s, p: _one_more(_below(s.S.square(), p * p * s.squares) + 1, s),
     ),
 }
-"""Kohya's and LyCORIS' rules. Kohya's tool keeps one direction more than its rule says; here none is added."""
+"""The rules of LyCORIS' extraction (ratio, threshold, quantile) and of kohya's resize_lora.py (sv_...): the same rank
+for the same number."""
 
 
 class RankRule(Spec):

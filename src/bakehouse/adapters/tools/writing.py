@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bakehouse.adapters.metadata import as_text
 from bakehouse.adapters.tools.files import Planned, Tell, write_tensors
+from bakehouse.adapters.tools.names import file_names
 from bakehouse.core.errors import BakehouseError, UsageError
 
 Modules = Mapping[str, Mapping[str, Tensor]]
@@ -27,6 +28,8 @@ def write_adapter(
 ) -> Path:
     """Writes modules with kohya's keys and hashes; alpha stays in single precision, since it scales everything.
 
+    Modules go by our stems; SDXL's get block numbers in the file (`file_names`).
+
     Args:
         extras: what belongs to no module and came with the sources, by its own keys; written as it is.
 
@@ -34,8 +37,10 @@ def write_adapter(
         UsageError: a module is in a form that no file has: PEFT's rotations of inputs, or its IA3 on a bias.
         BakehouseError: nothing to write, a number does not fit its type, or the place cannot be written.
     """
+    header = {k: as_text(v) for k, v in metadata.items() if v is not None}
+    names = file_names(modules, header)
     planned = [
-        Planned.of(f"{stem}.{suffix}", tensor, torch.float32 if suffix == "alpha" else dtype)
+        Planned.of(f"{names[stem]}.{suffix}", tensor, torch.float32 if suffix == "alpha" else dtype)
         for stem, tensors in modules.items()
         for suffix, tensor in tensors.items()
     ]
@@ -43,7 +48,6 @@ def write_adapter(
     planned += [Planned.of(key, tensor) for key, tensor in extras.items()]
     if not modules:
         raise BakehouseError(f"nothing to write into {path}: no module is left")
-    header = {k: as_text(v) for k, v in metadata.items() if v is not None}
     return write_tensors(path, planned, header, hashed=True, tell=tell)
 
 

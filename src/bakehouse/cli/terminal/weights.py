@@ -15,6 +15,7 @@ from bakehouse.core.errors import UsageError
 
 if TYPE_CHECKING:
     from bakehouse.adapters.tools.info import AdapterInfo
+    from bakehouse.adapters.tools.loaders import Verdict
     from bakehouse.adapters.tools.merge import Weighted
     from bakehouse.adapters.tools.report import Result
     from bakehouse.publish.inspection import ModelInfo, RunInfo
@@ -63,8 +64,14 @@ def _adapter(found: AdapterInfo) -> None:
         table.add_row(block.name, str(block.modules), _span(block.ranks), _span(block.alphas), norm)
     print_table(table)
     for verdict in found.loaders:
-        print(f"  {verdict.program:10} {'loads it' if verdict.loads else f'no: {verdict.why}'}")
+        print(f"  {verdict.program:10} {_loads(verdict)}")
     print_warnings(found.notes)
+
+
+def _loads(verdict: Verdict) -> str:
+    if not verdict.loads:
+        return f"no: {verdict.why}"
+    return f"loads it; {verdict.why}" if verdict.limits else "loads it"
 
 
 def _model(found: ModelInfo) -> None:

@@ -75,6 +75,7 @@ def method(s: Settings) -> Iterator[Outcome]:
         yield Taken("adapter.dropout", s["lora_dropout"], ("lora_dropout",))
     if s["use_dora"]:
         yield Taken("adapter.dora", True, ("use_dora",))
+        yield Taken("adapter.wd_on_output", True, ("use_dora",))
 
 
 def squares(s: Settings) -> Iterator[Outcome]:

@@ -198,6 +198,11 @@ def _spoken(s: Settings, args: Settings, kind: str, *, lycoris: bool) -> Iterato
     yield from _uneven_lora_plus(args, unet=unet, text=values["text"][0])
     passed = unread(args, s["network_module"] or "networks.lora")
     values |= {} if passed else block_values(s, args)
+    if args["dora_wd"]:
+        # LyCORIS measures outputs unless told otherwise, a recipe inputs.
+        values["wd_on_output"] = (args["wd_on_output"], OF)
+    elif "wd_on_output" in args.values:
+        passed = {**passed, "wd_on_output": "it says how DoRA measures, and dora_wd is off"}
     values |= rotation_values(s, args, kind, lycoris=lycoris)
     yield from (args.note(name, "no effect", why, off=args.is_off(name)) for name, why in passed.items())
     yield from _extra(s, args, kind, values, done=passed.keys())

@@ -1,0 +1,86 @@
+"""Writes docs/adapters.md's table of who loads what from the measured answers: `python -m tools.loader_docs`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from bakehouse.adapters.tools.loaders import FAMILIES, Reader, Row, readers
+
+PAGE = Path(__file__).parent.parent / "docs" / "adapters.md"
+BEGIN, END = "<!-- loaders: written by `make docs` -->", "<!-- end of loaders -->"
+WORDS = {"same": "yes", "at 1": "weight 1 only", "other": "another change", "none": "no"}
+NAMES = {
+    "kohya": "kohya's, with diffusers' names: `lora_unet_down_blocks_1_...`",
+    "kohya blocks": "kohya's, with block numbers: `lora_unet_input_blocks_4_1_...`",
+    "lycoris": "LyCORIS' wrapper: `lycoris_down_blocks_1_...`",
+    "diffusers": "diffusers: `unet.down_blocks.1. ... .lora_A.weight`",
+    "processor": "diffusers of early 2023: `unet. ... .processor.to_q_lora.down.weight`",
+    "compvis": "CompVis: `diffusion_model.input_blocks.4.1. ... .lora_A.weight`",
+    "peft": "PEFT: `base_model.model. ... .lora_A.weight`",
+}
+
+
+def page(text: str) -> str:
+    """The page with its table as the answers are now."""
+    head, rest = text.split(BEGIN)
+    _, tail = rest.split(END)
+    return f"{head}{BEGIN}\n\n{''.join(tables())}\n{END}{tail}"
+
+
+def tables() -> Iterator[str]:
+    """One line for each form of tensors, and one for each spelling of names."""
+    found = readers()
+    head = " | ".join(f"{reader.name} {reader.version}" for reader in found)
+    rule = "|".join("---" for _ in range(len(found) + 1))
+    yield f"| tensors of a module | {head} |\n|{rule}|\n"
+    for form in sorted({form for reader in found for form in reader.forms}, key=_order):
+        yield f"| {form} | {' | '.join(_cell(reader, reader.forms.get(form, ())) for reader in found)} |\n"
+    yield f"\n| names of modules | {' | '.join(reader.name for reader in found)} |\n|{rule}|\n"
+    for spelling, name in NAMES.items():
+        yield f"| {name} | {' | '.join(_cell(reader, reader.spellings.get(spelling, ())) for reader in found)} |\n"
+
+
+_FIRST = ("LoRA", "LoHa", "LoKr", "IA3", "OFT", "BOFT", "GLoRA", "full difference", "norm layers")
+
+
+def _order(form: str) -> tuple[int, str]:
+    kind = form.split(",")[0]
+    return _FIRST.index(kind) if kind in _FIRST else len(_FIRST), form
+
+
+def _cell(reader: Reader, rows: tuple[Row, ...]) -> str:
+    """`yes`, or what is otherwise and where."""
+    if not rows:
+        return "not measured"
+    outcomes = {row.outcome for row in rows}
+    if len(outcomes) == 1:
+        return WORDS[outcomes.pop()]
+    common = max(outcomes, key=lambda o: sum(len(row.parts) for row in rows if row.outcome == o and not row.modules))
+    rest = [f"{WORDS[row.outcome]}: {_where(row)}" for row in rows if row.outcome != common]
+    return f"{WORDS[common]}; {'; '.join(dict.fromkeys(rest))}"
+
+
+def _where(row: Row) -> str:
+    modules = ", ".join(row.modules) if len(row.modules) <= 4 else f"{len(row.modules)} sorts of modules"
+    parts = ", ".join(row.parts)
+    for what in ("UNet", "text encoder"):
+        if len(row.parts) > 1 and all(what in part for part in row.parts):
+            family = {part.split(" UNet")[0].split(" text")[0] for part in row.parts}
+            whole = family == set(FAMILIES.values()) and (what == "UNet" or len(row.parts) == 4)
+            parts = f"{what}s" if whole else parts
+    return f"{modules} of {parts}" if modules else parts
+
+
+def main() -> None:
+    """Writes the page, or says that it differs with --check."""
+    text = PAGE.read_text("utf-8")
+    fresh = page(text)
+    if "--check" in sys.argv and fresh != text:
+        sys.exit("docs/adapters.md is not up to date: run `make docs`")
+    PAGE.write_text(fresh, "utf-8")
+
+
+if __name__ == "__main__":
+    main()
