@@ -31,7 +31,6 @@ def recipe(tmp_path, tiny_folder):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"noise__offset": 0.05, "noise__pyramid_iterations": 6}, r"normalisation shrinks the offset: leave one"),
         ({"optimizer__name": "lionn"}, r"did you mean 'lion'"),
         ({"optimizer__name": "came", "optimizer__args": {"weight_decy": 0.1}}, r"did you mean 'weight_decay'"),
         ({"optimizer__name": "adamw8bit", "train__device": "cpu"}, r"needs a CUDA device.*'adamw'"),
@@ -66,6 +65,7 @@ def test_what_cannot_be_meant_is_refused(recipe, settings, words):
     ("settings", "words"),
     [
         ({"noise__offset_adaptive": 0.1}, "noise.offset_adaptive = 0.1 does nothing without noise.offset"),
+        ({"noise__offset": 0.05, "noise__pyramid_iterations": 6}, "the offset is added first"),
         ({"noise__ip_random_strength": True}, "does nothing without noise.ip_gamma"),
         ({"loss__huber_c": 0.3}, "loss.huber_c = 0.3 does nothing"),
         ({"loss__weighting__kind": "debiased", "loss__weighting__gamma": 3}, "loss.weighting.gamma = 3.0 does nothing"),
@@ -82,6 +82,13 @@ def test_what_cannot_be_meant_is_refused(recipe, settings, words):
 )
 def test_what_may_disappoint_is_said(recipe, settings, words):
     assert any(words in warning for warning in make_plan(recipe(**settings)).warnings)
+
+
+def test_epochs_that_follow_from_the_steps_are_as_many_as_class_images_too_allow(recipe):
+    plan = make_plan(recipe(train__steps=100, train__batch=2, prior__source="captions"))
+    assert plan.class_images, "each class image makes its epoch longer"
+    assert (plan.epochs - 1) * plan.steps_per_epoch < plan.steps == 100 <= plan.epochs * plan.steps_per_epoch
+    assert not [warning for warning in plan.warnings if "train.epochs" in warning]
 
 
 def test_plain_settings_are_not_warned_about(recipe):

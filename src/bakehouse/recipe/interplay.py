@@ -16,7 +16,6 @@ FAR_TOO_HIGH = 1000
 
 def refused(recipe: Recipe) -> Iterator[str]:
     """What cannot be meant, one sentence each with the remedies."""
-    yield from _of_noise(recipe)
     yield from _of_optimizer(recipe)
     yield from _of_schedule(recipe)
     yield from _of_fused_backward(recipe)
@@ -25,6 +24,7 @@ def refused(recipe: Recipe) -> Iterator[str]:
 def doubtful(recipe: Recipe) -> Iterator[str]:
     """What works and may not do what was hoped for."""
     yield from _of_rates(recipe)
+    yield from _of_noise(recipe)
     if load_preset(recipe.kind).adapter == "full" and recipe.adapter.kind != "full":
         yield (
             f"kind = {recipe.kind!r} trains the whole network where adapter.kind is left out; here it is "
@@ -39,7 +39,8 @@ def _of_noise(recipe: Recipe) -> Iterator[str]:
     if noise.offset and noise.pyramid_iterations:
         yield (
             f"noise.offset = {noise.offset:g} and noise.pyramid_iterations = {noise.pyramid_iterations} both move the "
-            "picture's mean, and the pyramid's normalisation shrinks the offset: leave one of them out"
+            "picture's mean: the offset is added first, and the pyramid's normalisation then shrinks it, as in kohya. "
+            "One of them is usually enough"
         )
 
 

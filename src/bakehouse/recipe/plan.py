@@ -213,15 +213,17 @@ class _Derivation:
         planned = [PlannedImage(r, p, n) for r, p, n in zip(self.images, placements, repeats, strict=True)]
         planned += [PlannedImage(r, p, 0, prior=True) for r, p in zip(self.own_prior, own, strict=True)]
         made = class_images(self.recipe, self.images, placements, repeats)
-        draft = Plan(
-            self.recipe, (), (), tuple(planned), made, self.recipe.train.epochs or 1, 0, 0, Estimate(0, 0, 0, "")
-        )
+        draft = Plan(self.recipe, (), (), tuple(planned), made, 1, 0, 0, Estimate(0, 0, 0, ""))
         return self._counted(draft, placements)
 
     def _counted(self, draft: Plan, placements: Sequence[Placement]) -> Plan:
         """Fills in what follows from the order: steps, estimate, warnings."""
         train = self.recipe.train
-        per_epoch, steps = dataclasses.replace(draft, recipe=self.recipe).count_steps()
+        per_epoch, _ = draft.count_steps()
+        if train.epochs is None and train.steps:
+            self.decide("train.epochs", -(-train.steps // per_epoch), f"as many as train.steps = {train.steps} need")
+        draft = dataclasses.replace(draft, recipe=self.recipe, epochs=self.recipe.train.epochs or 1)
+        _, steps = draft.count_steps()
         reason = f"{per_epoch} steps an epoch x {draft.epochs} epochs"
         if train.steps:
             reason += f", held to train.steps = {train.steps}"
@@ -233,7 +235,6 @@ class _Derivation:
         warnings += warnings_for(self.recipe, self.images, self.preset)
         return dataclasses.replace(
             draft,
-            recipe=self.recipe,
             decisions=tuple(self.decisions),
             warnings=tuple(warnings),
             steps_per_epoch=per_epoch,
@@ -373,14 +374,9 @@ class _Derivation:
             for i, repeats in balance_repeats(open_, fair_target(open_, per_epoch)).items():
                 reason = f"{counts[i]} images x {repeats} = {counts[i] * repeats} shows an epoch: {why}"
                 self.decide(f"concepts.{i}.repeats", repeats, reason)
-        if self.recipe.train.epochs is not None:
+        if self.recipe.train.epochs is not None or self.recipe.train.steps:
             return
         shown = sum(n * (self.recipe.concepts[int(i)].repeats or 1) for i, n in counts.items())
-        if self.recipe.train.steps:
-            batch = self.recipe.train.batch_size
-            epochs = max(1, -(-self.recipe.train.steps * batch * self.recipe.train.accumulation // max(1, shown)))
-            self.decide("train.epochs", epochs, f"as many as train.steps = {self.recipe.train.steps} need")
-            return
         cap = round(self.preset.cap * self._factor()[0]) * len(counts)
         epochs = max(1, min(self.preset.epochs, cap // max(1, shown)))
         reason = f"{shown} shows an epoch x {epochs} = {shown * epochs}; checkpoints to choose among"

@@ -33,7 +33,7 @@ CHECKS: tuple[Check, ...] = (
     Check("A09", "error", "16-bit or float grey", files.deep_grey, mend=f"{_DATASET} convert {{folder}}"),
     Check("A10", "warning", "CMYK", files.inks, mend=f"{_DATASET} convert {{folder}}"),
     Check("A11", "warning", "transparent pixels", files.transparent, mend=f"{_DATASET} flatten {{folder}}"),
-    Check("A12", "warning", "animated", files.animated, mend=f"{_DATASET} convert {{folder}}"),
+    Check("A12", "warning", "animated", files.animated, mend=f"{_DATASET} convert {{folder}} --frames distinct"),
     Check("A13", "info", "metadata that tells too much", files.telling, mend=f"{_DATASET} tidy {{folder}} --metadata"),
     Check(
         "B01", "warning", "smaller than the resolution", pixels.small,

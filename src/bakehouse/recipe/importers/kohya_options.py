@@ -54,7 +54,13 @@ GROUPS: Mapping[str, dict[str, Option]] = {
         taken("train_data_dir", "text", "concepts", how="each `N_name` folder in it is a concept with N repeats"),
         no_effect("cache_info", "flag", "images are known by their content; what is known of them is kept"),
         taken("shuffle_caption", "flag", "captions.shuffle"),
-        taken("caption_separator", "text", "captions.separator", default=","),
+        taken(
+            "caption_separator",
+            "text",
+            "captions.separator",
+            default=",",
+            how="kept between tags that were shuffled or dropped; sd-scripts joins those with a comma whatever is set here",
+        ),
         always(
             "caption_extension", "text", "`.txt`, `.caption` and `.json` are all found", ".caption", rules.extension
         ),
