@@ -1,5 +1,6 @@
 """Derived numbers and their reasons, and what is refused."""
 
+import json
 import shlex
 from pathlib import Path
 
@@ -349,6 +350,40 @@ def test_kohya_folders_and_class_images(tmp_path):
     assert recipe.prior.source == "folder"
     with pytest.raises(UsageError, match="holds 2"):
         recipe_for_folder(tmp_path, "me")
+
+
+def class_images(root, *, captioned):
+    """Two subjects, each with a folder of class images; returns the file that lists them."""
+    names = {"zwx person": "person", "qvk dog": "dog"}
+    for name in ("me", "it", "reg/person", "reg/dog"):
+        (root / name).mkdir(parents=True)
+        Image.new("RGB", (64, 64)).save(root / name / "a.png")
+        if captioned:
+            (root / name / "a.txt").write_text(f"a picture of {name}")
+    listed = [
+        {"instance_prompt": prompt, "class_prompt": kind, "instance_data_dir": own, "class_data_dir": f"reg/{kind}"}
+        for (prompt, kind), own in zip(names.items(), ("me", "it"), strict=True)
+    ]
+    (root / "concepts.json").write_text(json.dumps(listed))
+    return root / "concepts.json"
+
+
+def test_class_images_of_several_folders_are_all_used(tmp_path):
+    source = class_images(tmp_path, captioned=True)
+    plan = make_plan(recipe_for_folder(source))
+    assert sorted(i.record.captions for i in plan.images if i.prior) == [
+        ("a picture of reg/dog",),
+        ("a picture of reg/person",),
+    ]
+
+
+def test_class_images_that_cannot_be_used_together_are_refused(tmp_path):
+    source = class_images(tmp_path, captioned=False)
+    with pytest.raises(UsageError, match=r"of several kinds: .*person.*dog"):
+        recipe_for_folder(source)
+    Image.new("RGB", (64, 64)).save(tmp_path / "reg" / "other.png")
+    with pytest.raises(UsageError, match=r"in 2 folders, and a recipe names one: .*person.*dog"):
+        recipe_for_folder(source)
 
 
 def test_dreambooth_concepts_list(tmp_path):

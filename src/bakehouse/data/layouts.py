@@ -11,15 +11,14 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bakehouse.core.errors import Problems, UsageError, did_you_mean
 from bakehouse.core.spec import read_toml
 from bakehouse.core.words import counted
-from bakehouse.data.buckets import BucketSpec
-from bakehouse.data.captions import CaptionOptions, captions_in, decode_text
+from bakehouse.data.captions import captions_in, decode_text
 from bakehouse.data.records import ImageRecord, ImageSet
 from bakehouse.data.scan import nfc, scan
 
@@ -45,14 +44,6 @@ class ConceptFolder:
     """DreamBooth: where they are or shall be; may not exist yet."""
     class_images: int | None = None
     """DreamBooth: how many there shall be."""
-    captions: CaptionOptions | None = None
-    """What happens to captions during training: `keep_tokens`, `shuffle` and so on."""
-    buckets: BucketSpec | None = None
-    batch_size: int | None = None
-    flip: bool = False
-    """Mirrored half the time."""
-    alpha_mask: bool = False
-    """Alpha says where the loss looks."""
     notes: tuple[str, ...] = ()
     """What was not understood or not taken over, beside the notes of `images`."""
 
@@ -277,42 +268,12 @@ def metadata_rows(path: Path) -> tuple[dict[str, tuple[str, ...]], list[str]]:
 
 # --- kohya's dataset TOML ---------------------------------------------------------------------------------------------
 
-_CAPTION_KEYS = {
-    "shuffle_caption": "shuffle",
-    "caption_separator": "separator",
-    "keep_tokens": "keep_tokens",
-    "keep_tokens_separator": "keep_tokens_separator",
-    "secondary_separator": "secondary_separator",
-    "enable_wildcard": "wildcards",
-    "caption_prefix": "prefix",
-    "caption_suffix": "suffix",
-    "token_warmup_min": "token_warmup_min",
-    "token_warmup_step": "token_warmup_step",
-    "caption_dropout_rate": "caption_dropout",
-    "caption_dropout_every_n_epochs": "dropout_every_n_epochs",
-    "caption_tag_dropout_rate": "tag_dropout",
-}
-_BUCKET_KEYS = {
-    "resolution": "resolution",
-    "enable_bucket": "enabled",
-    "min_bucket_reso": "min",
-    "max_bucket_reso": "max",
-    "bucket_reso_steps": "step",
-    "bucket_no_upscale": "upscale",
-}
-_OTHER_KEYS = (
-    *("image_dir", "metadata_file", "is_reg", "class_tokens", "num_repeats", "caption_extension", "batch_size"),
-    *("flip_aug", "alpha_mask"),
-)
-_NOT_TAKEN = (
-    *("color_aug", "random_crop", "face_crop_aug_range", "custom_attributes", "resize_interpolation", "cache_info"),
-    *("network_multiplier", "validation_seed", "validation_split", "conditioning_data_dir"),
-)
-_KNOWN = (*_CAPTION_KEYS, *_BUCKET_KEYS, *_OTHER_KEYS, *_NOT_TAKEN)
-
 
 def _read_kohya_toml(path: Path) -> list[ConceptFolder]:
-    """`[general]`, `[[datasets]]`, `[[datasets.subsets]]`: the inner level wins."""
+    """The images of `[general]`, `[[datasets]]`, `[[datasets.subsets]]`: the inner level wins.
+
+    How they are trained on, `recipe.importers` reads.
+    """
     config = read_toml(path)
     subsets = list(_subsets(config))
     if not subsets:
@@ -326,10 +287,6 @@ def _read_kohya_toml(path: Path) -> list[ConceptFolder]:
             problems.append(f"subset {i + 1}: {e.message}")
     if problems:
         raise Problems(f"{path} has {counted(len(problems), 'problem')}:", problems)
-    outside = sorted(set(config) - {"general", "datasets"})
-    if outside:
-        note = f"not understood at the top level: {', '.join(outside)}"
-        concepts[0] = replace(concepts[0], notes=(*concepts[0].notes, note))
     return concepts
 
 
@@ -348,47 +305,7 @@ def _tables(value: Any) -> Iterator[Mapping[str, Any]]:
             yield table
 
 
-@dataclass
-class _Kohya:
-    """The settings of one subset on their way to ours; what is lost on the way is said in `notes`."""
-
-    settings: dict[str, Any]
-    notes: list[str] = field(default_factory=list)
-
-    def caption_options(self, source: str) -> CaptionOptions:
-        values = {ours: self.settings[key] for key, ours in _CAPTION_KEYS.items() if self.settings.get(key) is not None}
-        warmup = values.get("token_warmup_step", 0)
-        if 0 < warmup < 1:
-            self.notes.append(f"token_warmup_step = {warmup} is a share of all steps; give it as a number of steps")
-            del values["token_warmup_step"]
-        return CaptionOptions.parse(values, source=source)
-
-    def bucket_spec(self, source: str) -> BucketSpec | None:
-        values = {ours: self.settings[key] for key, ours in _BUCKET_KEYS.items() if key in self.settings}
-        if not values:
-            return None
-        resolution = values.get("resolution", 512)
-        if isinstance(resolution, list):
-            width, height = resolution if len(resolution) == 2 else resolution * 2
-            values["resolution"] = int((width * height) ** 0.5)
-            if width != height:
-                self.notes.append(f"resolution = {resolution}: used as a square of the same area")
-        values["upscale"] = not values.get("upscale", False)
-        # These are kohya's own defaults, which are not ours.
-        values = {"enabled": False, "min": 256, "max": 1024, **values, "rule": "kohya"}
-        return BucketSpec.parse(values, source=source)
-
-    def say_what_is_lost(self) -> None:
-        for key, value in self.settings.items():
-            if key in _NOT_TAKEN and value and (key, value) != ("network_multiplier", 1.0):
-                self.notes.append(f"{key} = {value!r} is not taken over")
-            elif key not in _KNOWN:
-                self.notes.append(f"key not understood: {_with_guess(key, _KNOWN)}")
-
-
 def _kohya_subset(settings: dict[str, Any], path: Path) -> ConceptFolder:
-    kohya = _Kohya(settings)
-    kohya.say_what_is_lost()
     if not settings.get("image_dir"):
         raise UsageError("image_dir is missing")
     folder = _find(str(settings["image_dir"]), path.parent)
@@ -401,12 +318,6 @@ def _kohya_subset(settings: dict[str, Any], path: Path) -> ConceptFolder:
         class_tokens=settings.get("class_tokens") or None,
         repeats=_whole(settings, "num_repeats") or 1,
         is_reg=bool(settings.get("is_reg", False)),
-        captions=kohya.caption_options(f"{path.name}, {folder.name}"),
-        buckets=kohya.bucket_spec(f"{path.name}, {folder.name}"),
-        batch_size=_whole(settings, "batch_size"),
-        flip=bool(settings.get("flip_aug", False)),
-        alpha_mask=bool(settings.get("alpha_mask", False)),
-        notes=tuple(kohya.notes),
     )
 
 

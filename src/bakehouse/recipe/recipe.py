@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import Field, TypeAdapter, WrapValidator, field_validator, model_validator
 
 from bakehouse.adapters import AdapterSpec, FullFineTune, LoRA, NetworkSpec
-from bakehouse.core.errors import UsageError
+from bakehouse.core.errors import Problems, UsageError
 from bakehouse.core.names import file_name_of, why_no_file_name
 from bakehouse.core.needs import Fact, Needs, above, is_on, one_of, other_than, reached_by
-from bakehouse.core.spec import Spec
+from bakehouse.core.spec import Spec, read_toml
 from bakehouse.data.augment import AugmentSpec
 from bakehouse.data.buckets import BucketSpec
 from bakehouse.data.captions import CaptionOptions
@@ -289,6 +289,8 @@ class Recipe(Spec):
         try:
             return super().load(path).resolved_from(path.parent)
         except UsageError as e:
+            if isinstance(e, Problems) and "concepts" not in read_toml(path):
+                e.hint = f"settings of another trainer become a recipe with: bakehouse import {path}"
             if (path.parent / "inputs.json").is_file():
                 e.hint = "it is a run's recipe: restore it, or move it away and use the command that began the run, "
                 e.hint += "with its own recipe or images, which writes it again"

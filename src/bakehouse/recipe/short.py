@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 from bakehouse.core.errors import UsageError
 from bakehouse.core.spec import put
 from bakehouse.data.layouts import ConceptFolder, read_layout
+from bakehouse.data.records import ImageSet
+from bakehouse.data.scan import scan
 from bakehouse.recipe.recipe import Recipe
 from bakehouse.recipe.words import trigger_in
 
@@ -26,7 +29,7 @@ def recipe_for_folder(
     `settings` are dotted keys, as with --set.
 
     Raises:
-        UsageError: the folder is not there or holds nothing to learn from.
+        UsageError: the folder is not there or holds nothing to learn from; class images cannot be used as they are.
         Problems: wrong keys or values.
     """
     settings = settings or {}
@@ -43,7 +46,6 @@ def recipe_for_folder(
         "kind": kind,
         "model": {"base": base},
         "concepts": [_concept(c, subject, kind) for c in taught],
-        **_shared(taught),
     }
     if prior := _prior(layout):
         values["prior"] = prior
@@ -95,28 +97,46 @@ def _concept(found: ConceptFolder, subject: str, kind: str) -> dict[str, Any]:
     return values
 
 
-def _shared(taught: list[ConceptFolder]) -> dict[str, Any]:
-    """What other trainers' files say of the whole set: taken where all folders say the same."""
-    first = taught[0]
-    values: dict[str, Any] = {}
-    for name, part in (("captions", first.captions), ("buckets", first.buckets)):
-        if part is not None and all(getattr(c, name) == part for c in taught):
-            values[name] = part.settings(mode="json")
-    if first.batch_size and all(c.batch_size == first.batch_size for c in taught):
-        values["train"] = {"batch": first.batch_size}
-    data = {name: True for name in ("flip", "alpha_mask") if all(getattr(c, name) for c in taught)}
-    return {**values, "data": data} if data else values
-
-
 def _prior(layout: list[ConceptFolder]) -> dict[str, Any]:
-    """Class images: the layout's own, or the prompt to make them from."""
-    for found in layout:
-        if found.is_reg:
-            return {"source": "folder", "folder": str(found.folder)}
-        if found.class_folder is not None and found.class_folder.is_dir() and any(found.class_folder.iterdir()):
-            return {"source": "folder", "folder": str(found.class_folder), "prompt": found.class_prompt}
+    """Class images: the layout's own, or the prompt to make them from.
+
+    Raises:
+        UsageError: they are in several folders and cannot be used as one.
+    """
+    if own := _class_images(layout):
+        prompt = next((c.class_prompt for c in layout if c.class_prompt), None)
+        return {"source": "folder", "folder": str(_as_one(own)), **({"prompt": prompt} if prompt else {})}
     prompts = {c.class_prompt for c in layout if c.class_prompt}
     if len(prompts) != 1:
         return {}
     counts = [c.class_images for c in layout if c.class_images]
     return {"source": "class", "prompt": prompts.pop(), **({"images": max(counts)} if counts else {})}
+
+
+def _class_images(layout: list[ConceptFolder]) -> dict[Path, tuple[ImageSet, str]]:
+    """The folders of class images that hold some, with what those are called that have no caption."""
+    found = {c.folder.resolve(): (c.images, c.class_tokens or "") for c in layout if c.is_reg}
+    for c in layout:
+        if c.class_folder is not None and c.class_folder.is_dir() and any(c.class_folder.iterdir()):
+            found[c.class_folder.resolve()] = scan(c.class_folder), c.class_prompt or ""
+    return found
+
+
+def _as_one(folders: dict[Path, tuple[ImageSet, str]]) -> Path:
+    """The folder that holds all class images and no other image: a recipe names one."""
+    if len(folders) == 1:
+        return next(iter(folders))
+    names = ", ".join(map(str, folders))
+    parent = Path(os.path.commonpath(folders))
+    if len(scan(parent)) != sum(len(images) for images, _ in folders.values()):
+        raise UsageError(
+            f"class images are in {len(folders)} folders, and a recipe names one: {names}",
+            hint="move them into one folder that holds no other image",
+        )
+    called = {name for images, name in folders.values() if any(not any(map(str.strip, r.captions)) for r in images)}
+    if len(called) > 1:
+        raise UsageError(
+            f"class images without a caption are called by one prompt here, and these are of several kinds: {names}",
+            hint="write a caption file beside each class image, such as 0001.txt: a dog",
+        )
+    return parent

@@ -59,7 +59,7 @@ GROUPS: Mapping[str, dict[str, Option]] = {
             "text",
             "captions.separator",
             default=",",
-            how="kept between tags that were shuffled or dropped; sd-scripts joins those with a comma whatever is set here",
+            how="also between tags that were shuffled or dropped, which sd-scripts always joins with a comma",
         ),
         always(
             "caption_extension", "text", "`.txt`, `.caption` and `.json` are all found", ".caption", rules.extension
