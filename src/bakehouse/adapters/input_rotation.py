@@ -1,4 +1,4 @@
-"""PEFT's OFT and BOFT: W' = diag(s) W Rᵀ, rotations of what a module takes in; the house's own turn what it gives.
+"""PEFT's OFT and BOFT: W' = diag(s) W Rᵀ, rotations of a module's inputs; bakehouse's own rotate outputs.
 
 Read and merged, not trained. `peft.settle` makes the rotations of the file's numbers.
 """

@@ -1,4 +1,4 @@
-"""PEFT's adapters in the house's words: its settings read, its tensors brought to kohya's and LyCORIS' forms.
+"""PEFT's adapters as bakehouse's own: settings are read, tensors brought to kohya's and LyCORIS' forms.
 
 PEFT keeps beside the tensors what these alone do not tell: alpha, patterns of names with other alphas, how a rotation
 is made. Each setting is applied here, changes nothing once training is over, or is refused by its name.
@@ -184,7 +184,7 @@ SETTLED: Mapping[str, str] = {
 
 
 def settle(tensors: Mapping[str, Tensor], stem: str, path: str, peft: PeftSettings) -> dict[str, Tensor]:
-    """One module's tensors with what PEFT keeps elsewhere: alpha, and its own algorithms in the house's forms.
+    """One module's tensors with what PEFT keeps elsewhere: alpha, and its own algorithms in kohya's and LyCORIS' forms.
 
     Raises:
         UsageError: settings and tensors contradict each other, or the arithmetic is not known here.

@@ -339,7 +339,7 @@ def _notes(
     notes += [_listed(what, paths, root) for what, paths in lists.items() if paths]
     for remark, files in found.caption_notes.items():
         paths = list(dict.fromkeys(files))
-        several = _listed(f"caption of which is true: {remark}", paths, root)
+        several = _listed(f"caption with this note: {remark}", paths, root)
         notes.append(several if len(paths) > 1 else f"{paths[0].name}: {remark}")
     return notes
 

@@ -1,4 +1,4 @@
-"""What decides a training, kept in its run: a resumed run uses these inputs, whatever has become of their sources.
+"""What decides a training, kept in its run: a resumed run uses these inputs, also where their sources have changed.
 
 Small things are kept whole: the recipe with nothing left open, captions as they were compiled, where each image is
 placed. Large ones are kept as hashes, and compared: images, masks, class images, the base model.

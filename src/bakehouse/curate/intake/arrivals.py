@@ -148,7 +148,7 @@ def of_layout(path: Path) -> tuple[list[Arrival], list[str], list[Path]]:
     return arrivals, list(dict.fromkeys(notes)), films
 
 
-_ELSEWHERE = re.compile(r"\d+ x (animation, of which|caption of which is true)|.* has several captions that differ: ")
+_ELSEWHERE = re.compile(r"\d+ x (animation, of which|caption with this note)|.* has several captions that differ: ")
 
 
 def _is_settled(note: str, records: Sequence[ImageRecord]) -> bool:
