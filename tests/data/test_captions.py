@@ -179,6 +179,7 @@ def test_wildcards():
     ("caption", "separator", "parts", "end"),
     [
         ("A red hat. Shoes, two. Rain.", ".", ["A red hat", "Shoes, two", "Rain"], "."),
+        ("A red hat. Shoes, two. Rain.", ". ", ["A red hat", "Shoes, two", "Rain"], "."),
         ("a | b | c", "|", ["a", "b", "c"], ""),
         ("a;b; c", ";", ["a", "b", "c"], ""),
         ("a，b，c", "，", ["a", "b", "c"], ""),

@@ -352,6 +352,12 @@ def test_kohya_folders_and_class_images(tmp_path):
         recipe_for_folder(tmp_path, "me")
 
 
+def test_settings_of_another_trainer_are_told_from_a_recipe(tmp_path):
+    (tmp_path / "set.toml").write_text('[[datasets]]\n[[datasets.subsets]]\nimage_dir = "me"\n')
+    with pytest.raises(Problems, match=r"become a recipe with: bakehouse import .*set\.toml"):
+        Recipe.load(tmp_path / "set.toml")
+
+
 def class_images(root, *, captioned):
     """Two subjects, each with a folder of class images; returns the file that lists them."""
     names = {"zwx person": "person", "qvk dog": "dog"}

@@ -435,7 +435,8 @@ def _joined(tags: Sequence[str], text: str, separator: str) -> str:
     written = re.search(rf"\s*{re.escape(separator)}\s*(?=\S)", text)
     between = written[0] if written else f"{separator} "
     end = separator.rstrip() if tags and text.rstrip().endswith(separator.strip() or separator) else ""
-    return between.join(tags) + end
+    # A separator with a space behind it, as `. `, leaves its point at the last part.
+    return between.join(tag.removesuffix(end) for tag in tags) + end
 
 
 def _warmed_up(free: int, options: CaptionOptions, step: int) -> int:
