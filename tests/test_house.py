@@ -64,9 +64,35 @@ def test_only_the_command_line_prints(path):
 def test_text_on_the_terminal_is_never_read_as_markup():
     """One place makes consoles, with markup off: what users wrote holds brackets."""
     places = {
-        p.name for p in FILES if any(w in p.read_text("utf-8") for w in (" Console(", "rich.markup", "from_markup"))
+        p.name
+        for p in FILES
+        if any(w in p.read_text("utf-8") for w in (" Console(", "(Console)", "rich.markup", "from_markup"))
     }
     assert places == {"screen.py"}
+
+
+def test_text_on_the_terminal_cannot_steer_it():
+    """One place prints: it makes control characters of names and captions visible."""
+    printing = {
+        path.name
+        for path in FILES
+        if "cli" in path.parts
+        for n in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and n.func.id == "print"
+    }
+    assert printing == {"say.py", "errors.py"}  # errors.py colours its line itself
+
+
+def test_documents_are_parsed_in_one_place():
+    """`core/parse.py` turns whatever is wrong with JSON, TOML or YAML into one kind of error."""
+    calls = ("json.loads(", "json.load(", "tomllib.load", "yaml.safe_load(")
+    found = {
+        path.name
+        for path in FILES
+        for line in path.read_text("utf-8").splitlines()
+        if any(call in line for call in calls) and "json.loads(json.dumps(" not in line
+    }
+    assert found == {"parse.py"}
 
 
 def test_import_bakehouse_is_instant():

@@ -34,7 +34,7 @@ from bakehouse.adapters.select import Site, all_sites
 from bakehouse.adapters.tools.names import file_names
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import atomic_path
-from bakehouse.core.finite import check_finite
+from bakehouse.core.finite import check_finite, count_not_finite
 
 _Readers = tuple[type[AdapterLayer], ...]
 
@@ -107,8 +107,8 @@ def save_adapter(
     cast = {}
     for key, tensor in sorted(state.items()):
         kept = tensor.detach().to("cpu", torch.float32 if key.endswith(".alpha") else dtype).contiguous().clone()
-        if not bool(torch.isfinite(kept).all()):
-            why = "is not a number" if not bool(torch.isfinite(tensor).all()) else f"does not fit {dtype}"
+        if count_not_finite(kept):
+            why = "is not a number" if count_not_finite(tensor) else f"does not fit {dtype}"
             raise BakehouseError(f"{key} {why}: {path} was not written", hint="go back to an earlier checkpoint")
         cast[key] = kept
     header = with_hashes(cast, {k: as_text(v) for k, v in (metadata or {}).items()})

@@ -18,6 +18,7 @@ from torch import Tensor
 from bakehouse import __version__
 from bakehouse.adapters.adapter import AdapterSpecBase
 from bakehouse.core.errors import did_you_mean
+from bakehouse.core.parse import parse_json
 
 FACTS: Mapping[str, str] = {
     "epoch": "ss_epoch",
@@ -195,7 +196,7 @@ def sort_header(path: Path) -> None:
     """
     with path.open("rb+") as f:
         length = int.from_bytes(f.read(8), "little")
-        content = json.loads(f.read(length))
+        content = parse_json(f.read(length))
         content["__metadata__"] = dict(sorted(content.get("__metadata__", {}).items()))
         ordered = json.dumps(dict(sorted(content.items())), separators=(",", ":"), ensure_ascii=False).encode()
         if len(ordered) <= length:

@@ -6,10 +6,10 @@ Nearly all say how something was trained, or what the shapes tell as well. Those
 from __future__ import annotations
 
 import ast
-import json
 from collections.abc import Collection, Mapping
 
 from bakehouse.adapters.account import Account, Entry
+from bakehouse.core.parse import parse_json
 
 _TOLD = frozenset(
     {"algo", "preset", "conv_dim", "conv_alpha", "conv_lora_dim", "linear_dim", "linear_alpha", "dropout",
@@ -30,8 +30,8 @@ def network_args(metadata: Mapping[str, str]) -> dict[str, object]:
     """The network's own arguments, of which trainers write a dict in Python's or JSON's words; empty if unreadable."""
     text = metadata.get("ss_network_args", "{}")
     try:
-        args = json.loads(text)
-    except (ValueError, RecursionError):
+        args = parse_json(text)
+    except ValueError:
         try:
             args = ast.literal_eval(text)
         except (ValueError, SyntaxError, MemoryError, RecursionError):

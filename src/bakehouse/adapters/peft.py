@@ -6,7 +6,6 @@ is made. Each setting is applied here, changes nothing once training is over, or
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from torch import Tensor
 from bakehouse.adapters.account import Account, Entry
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import read_json
+from bakehouse.core.parse import parse_json
 
 HEADER = "lora_adapter_metadata"
 """Where diffusers keeps PEFT's settings in a file's header, as JSON with keys such as `unet.lora_alpha`."""
@@ -165,7 +165,7 @@ def read_settings(path: Path, metadata: Mapping[str, str]) -> PeftSettings:
     beside = path.parent / CONFIG
     try:
         if HEADER in metadata:
-            found, where = json.loads(metadata[HEADER]), f"{HEADER} in the header of {path}"
+            found, where = parse_json(metadata[HEADER]), f"{HEADER} in the header of {path}"
         elif path.name.startswith("adapter_model") and beside.is_file():
             found, where = read_json(beside), str(beside)
         else:

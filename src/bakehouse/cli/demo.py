@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from bakehouse.cli.options import Json, Quiet, Settings
+from bakehouse.cli.terminal.say import say
 
 
 def demo(
@@ -47,5 +48,5 @@ def demo(
         events = show(evaluate(run), json=json, quiet=quiet)
     if not json:
         print_verdict(run, events)
-        print(f"pictures of every checkpoint: {run.report / 'grid.png'}")
-        print(f"time: {clock}")
+        say(f"pictures of every checkpoint: {run.report / 'grid.png'}")
+        say(f"time: {clock}")

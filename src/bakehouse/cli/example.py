@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from importlib import resources
 from pathlib import Path
 
 from bakehouse.core.files import writing_to
+from bakehouse.core.parse import parse_json
 
 
 def lay_out(name: str, folder: Path) -> tuple[Path, str]:
@@ -20,5 +20,5 @@ def lay_out(name: str, folder: Path) -> tuple[Path, str]:
         for part in (name, f"{name}-holdout"):
             if not (folder / part).exists():
                 shutil.copytree(examples / part, folder / part)
-    facts = json.loads((examples / name / "example.json").read_text("utf-8"))
+    facts = parse_json((examples / name / "example.json").read_text("utf-8"))
     return folder / name, str(facts["phrase"])

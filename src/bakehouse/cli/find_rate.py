@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from bakehouse.cli.options import BaseOption, Json, KindOption, Quiet, Settings, Source, Subject
+from bakehouse.cli.terminal.say import say
 
 Rate = Annotated[
     float | None, typer.Option(metavar="RATE", help="Where the ramp begins or ends. Left out: from the plan.")
@@ -47,4 +48,4 @@ def find_rate(
         return
     print_rate(test, quiet=quiet)
     if out:
-        print(f"wrote {out}; bake it with: bakehouse train {out}")
+        say(f"wrote {out}; bake it with: bakehouse train {out}")

@@ -8,6 +8,7 @@ import typer
 from bakehouse.cli.drawing import Base, Drawing, Model, Prediction, Seed
 from bakehouse.cli.options import Json, Quiet
 from bakehouse.cli.spread import spread
+from bakehouse.cli.terminal.say import say
 
 Axis = typer.Option(metavar="AXIS[=VALUES]", help="epoch, weight=0.4,0.8, seed=1-4, steps, guidance, sampler, ...")
 
@@ -40,4 +41,4 @@ def grid(
     making = make_grid(source, x, y, request, folder, batch=how.batch, adapters=more, dtype=how.precision)
     events = show(making, json=json, quiet=quiet)
     if not json:
-        print(*(event.path for event in events if isinstance(event, Drawn)))
+        say(*(event.path for event in events if isinstance(event, Drawn)))

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from bakehouse.cli.options import Json, KindOption, Quiet, Subject
+from bakehouse.cli.terminal.say import say
 
 Peer = Literal["kohya", "kohya-gui", "easy", "diffusers", "onetrainer", "ai-toolkit"]
 
@@ -46,6 +47,6 @@ def import_(
         write_text(out, toml)
     print_imported(made, json=json, quiet=quiet, aside=out is None)
     if out is None and not json:
-        print(toml, end="")
+        say(toml, end="")
     elif out and not json:
-        print(f"wrote {out}; see what it comes to with: bakehouse plan {out}")
+        say(f"wrote {out}; see what it comes to with: bakehouse plan {out}")

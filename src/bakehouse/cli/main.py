@@ -10,14 +10,15 @@ from typing import Annotated
 import typer
 
 from bakehouse.cli.commands import app
-from bakehouse.cli.terminal.errors import report
+from bakehouse.cli.terminal.errors import check, report
+from bakehouse.cli.terminal.say import say
 
 
 def _version(wanted: bool) -> None:
     if wanted:
         from bakehouse import __version__
 
-        print(f"bakehouse {__version__}")
+        say(f"bakehouse {__version__}")
         raise typer.Exit
 
 
@@ -39,6 +40,7 @@ def main(arguments: list[str] | None = None) -> None:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words or os.environ.get("BAKEHOUSE_DEBUG", "") not in ("", "0")
     try:
+        check(words)
         app(args=[w for w in words if w != "--debug"], prog_name="bakehouse")
     # As wide as can be: this is the last door, and nobody behind it would turn a traceback into a message.
     except Exception as e:

@@ -29,3 +29,4 @@ RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A folder that `b
 QueueFile = Annotated[
     Path | None, typer.Option("--queue", metavar="FILE", help="Another queue. Left out: the user's own.")
 ]
+Job = Annotated[int, typer.Argument(metavar="JOB", help="The job's number in `bakehouse queue list`.")]

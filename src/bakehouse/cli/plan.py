@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from bakehouse.cli.options import BaseOption, Json, KindOption, Quiet, Settings, Source, Subject
+from bakehouse.cli.terminal.say import say
 
 
 def plan(
@@ -35,4 +36,4 @@ def plan(
         write_text(out, to_toml(made, beside=out.resolve().parent))
     print_plan(made, json=json, quiet=quiet)
     if out and not json:
-        print(f"wrote {out}; bake it with: bakehouse train {out}")
+        say(f"wrote {out}; bake it with: bakehouse train {out}")

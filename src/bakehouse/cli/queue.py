@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from bakehouse.cli.options import BaseOption, Json, KindOption, QueueFile, Quiet, Settings, Source, Subject
+from bakehouse.cli.terminal.say import say
 
 queue = typer.Typer(help="Recipes that wait their turn.", no_args_is_help=True)
-Number = Annotated[int, typer.Argument(metavar="JOB", help="The job's number in `bakehouse queue list`.")]
 
 
 @queue.command()
@@ -27,10 +27,10 @@ def add(
     from bakehouse.train.queue import JobQueue
 
     recipe = read_recipe(source, subject=subject, kind=kind, base=base, settings=settings or ())
-    plan = make_plan(recipe.resolved_from(Path.cwd()))  # what cannot be trained is refused now, not at night
-    folder = run or Path("runs") / recipe.title
-    job = JobQueue(file).add(recipe.title, recipe_to_toml(recipe.resolved_from(Path.cwd())), folder)
-    print(f"job {job.id}: {job.name}, {plan.steps} steps, into {job.run}")
+    whole = recipe.resolved_from(Path.cwd())
+    plan = make_plan(whole)  # what cannot be trained is refused now, not at night
+    job = JobQueue(file).add(recipe.title, recipe_to_toml(whole), run or Path("runs") / recipe.title)
+    say(f"job {job.id}: {job.name}, {plan.steps} steps, into {job.run}")
 
 
 @queue.command("list")

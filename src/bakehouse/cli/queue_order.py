@@ -6,32 +6,32 @@ from typing import Annotated
 
 import typer
 
-from bakehouse.cli.options import QueueFile
-from bakehouse.cli.queue import Number
+from bakehouse.cli.options import Job, QueueFile
 from bakehouse.cli.queue import queue as queue
+from bakehouse.cli.terminal.say import say
 
 
 @queue.command()
-def stop(job: Number, file: QueueFile = None) -> None:
+def stop(job: Job, file: QueueFile = None) -> None:
     """Stop a running job, or hold a waiting one back. What it has learned stays; `resume` goes on."""
     from bakehouse.train.queue import JobQueue
 
     found = JobQueue(file).stop(job)
-    print(f"job {found.id} ({found.name}) " + ("is asked to stop" if found.state == "running" else "is held back"))
+    say(f"job {found.id} ({found.name}) " + ("is asked to stop" if found.state == "running" else "is held back"))
 
 
 @queue.command()
-def resume(job: Number, file: QueueFile = None) -> None:
+def resume(job: Job, file: QueueFile = None) -> None:
     """Let a stopped or failed job wait again: it goes on where it was."""
     from bakehouse.train.queue import JobQueue
 
     found = JobQueue(file).resume(job)
-    print(f"job {found.id} ({found.name}) is {found.state}")
+    say(f"job {found.id} ({found.name}) is {found.state}")
 
 
 @queue.command()
 def move(
-    job: Number,
+    job: Job,
     place: Annotated[int, typer.Argument(metavar="PLACE", help="Among those that wait; 1 is next.")],
     file: QueueFile = None,
 ) -> None:
@@ -39,13 +39,13 @@ def move(
     from bakehouse.train.queue import JobQueue
 
     found = JobQueue(file).move(job, place)
-    print(f"job {found.id} ({found.name}) has place {place}")
+    say(f"job {found.id} ({found.name}) has place {place}")
 
 
 @queue.command()
-def remove(job: Number, file: QueueFile = None) -> None:
+def remove(job: Job, file: QueueFile = None) -> None:
     """Take a job out that is not running; its run folder stays."""
     from bakehouse.train.queue import JobQueue
 
     JobQueue(file).remove(job)
-    print(f"job {job} is out of the queue")
+    say(f"job {job} is out of the queue")

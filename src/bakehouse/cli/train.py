@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bakehouse.cli.options import BaseOption, Json, KindOption, Quiet, Settings, Source, Subject
+from bakehouse.cli.terminal.say import say
 
 if TYPE_CHECKING:
     from bakehouse.core.events import Event
@@ -40,7 +41,7 @@ def train(
     folder = run or _home(source) or Path("runs") / recipe.title
     show(_work(recipe, folder), json=json, quiet=quiet)
     if not json:
-        print(f"{folder}: judge it with: bakehouse evaluate {folder}")
+        say(f"{folder}: judge it with: bakehouse evaluate {folder}")
 
 
 def _work(recipe: Recipe, folder: Path) -> Iterator[Event]:

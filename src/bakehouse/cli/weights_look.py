@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from bakehouse.cli.options import Json, Quiet
+from bakehouse.cli.terminal.say import say
 
 
 def info(
@@ -43,6 +44,6 @@ def hashes(
         print_json(found)
         return
     for name, values in found.items():
-        print(name)
+        say(name)
         for kind, value in values.items():
-            print(f"  {kind:16} {value or '-'}")
+            say(f"  {kind:16} {value or '-'}")

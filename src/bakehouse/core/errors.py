@@ -6,8 +6,9 @@ traceback and exits with `exit_code`: 2 where the user's words were wrong, 1 whe
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 
 class BakehouseError(Exception):
@@ -37,6 +38,22 @@ class Problems(UsageError):  # noqa: N818 - it is several
         self.problems = tuple(problems)
         lines = "\n".join(f"  - {p}" for p in self.problems)
         super().__init__(f"{title}\n{lines}", hint=hint)
+
+
+@contextlib.contextmanager
+def understanding(source: object, *, hint: str = "the file is damaged, or not what it should be") -> Iterator[None]:
+    """Around code that makes something of a foreign file's values: it may raise anything on wrong ones.
+
+    Raises:
+        BakehouseError: names `source` and what was raised.
+    """
+    try:
+        yield
+    except (BakehouseError, OSError, MemoryError):
+        raise
+    # As wide as can be: diffusers, transformers and tokenizers check little, and fail in all sorts of ways.
+    except Exception as e:
+        raise BakehouseError(f"{source} cannot be used: {type(e).__name__}: {str(e)[:300]}", hint=hint) from e
 
 
 def nearest(word: str, allowed: Iterable[str]) -> str | None:

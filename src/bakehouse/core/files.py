@@ -19,6 +19,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from bakehouse.core.errors import BakehouseError, UsageError
+from bakehouse.core.parse import parse_json
 
 _CHUNK = 1 << 20
 
@@ -88,6 +89,12 @@ def _os_error(e: BaseException) -> int | None:
     return e.__context__.errno if isinstance(e.__context__, OSError) else None
 
 
+def check_name(target: Path) -> None:
+    """Raises `UsageError` where a place to write is no file's: `.`, `..`, `/` or empty."""
+    if target.name in ("", ".."):
+        raise UsageError(f"{str(target)!r} is no name of a file to write", hint="name a file, such as out/result")
+
+
 @contextlib.contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
     """A temporary path beside `target` that takes its place, flushed to disk, when the block ends well.
@@ -95,11 +102,13 @@ def atomic_path(target: Path) -> Iterator[Path]:
     Killed or failed half-way, `target` stays what it was.
 
     Raises:
+        UsageError: it has no name.
         BakehouseError: the folder cannot be written or the disk is full; says which.
     """
+    check_name(target)
     with writing_to(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        fd, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+        fd, name = tempfile.mkstemp(prefix=_hidden(target), suffix=".part", dir=target.parent)
         os.close(fd)
         temporary = Path(name)
         try:
@@ -124,7 +133,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     """
     with writing_to(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
+        temporary = Path(tempfile.mkdtemp(prefix=_hidden(target), suffix=".part", dir=target.parent))
         try:
             yield temporary
             flush(temporary)
@@ -133,6 +142,38 @@ def atomic_folder(target: Path) -> Iterator[Path]:
             _sync_folder(target.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _hidden(target: Path) -> str:
+    """How the temporary name of a file begins; cut, since file systems allow 255 bytes."""
+    return f".{short_name(target.name, 200)}."
+
+
+def short_name(name: str, most: int) -> str:
+    """A file's name cut to so many bytes, between two characters; its ending is cut too."""
+    return os.fsencode(name)[:most].decode(errors="ignore") if len(os.fsencode(name)) > most else name
+
+
+_LONGEST_NAME = 255
+"""Bytes that file systems allow for a name."""
+
+
+def fitted(stem: str, ending: str) -> str:
+    """`stem` + `ending` as a file's name; where that is too long, the stem is cut and gets a mark of what it was."""
+    if len(os.fsencode(stem + ending)) <= _LONGEST_NAME:
+        return stem + ending
+    mark = f"~{sha256_bytes(os.fsencode(stem))[:8]}"
+    return short_name(stem, _LONGEST_NAME - len(os.fsencode(mark + ending))) + mark + ending
+
+
+def is_there(path: Path) -> bool:
+    """Whether a file is there. `Path.is_file` fails where a name is longer than any file's can be."""
+    try:
+        return path.is_file()
+    except OSError as e:
+        if e.errno != errno.ENAMETOOLONG:
+            raise
+        return False
 
 
 def flush(folder: Path) -> None:
@@ -159,7 +200,7 @@ def _put_in_place(folder: Path, target: Path) -> None:
     if not target.exists():
         folder.replace(target)
         return
-    aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
+    aside = Path(tempfile.mkdtemp(prefix=_hidden(target), suffix=".part", dir=target.parent))
     try:
         target.replace(aside / target.name)
         folder.replace(target)
@@ -227,9 +268,21 @@ def read_json(path: Path) -> Any:
         BakehouseError: not there or not JSON.
     """
     try:
-        return json.loads(path.read_text("utf-8"))
+        return parse_json(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as e:
         raise BakehouseError(f"cannot read {path}: {e}") from e
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """Reads a JSON file that holds an object.
+
+    Raises:
+        BakehouseError: not there, not JSON, or a list or a single value.
+    """
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise BakehouseError(f"{path} holds {type(value).__name__} where an object {{...}} belongs")
+    return value
 
 
 _CHECKSUM = "checksum"
@@ -247,10 +300,10 @@ def read_checked(path: Path) -> dict[str, Any]:
         DamagedError: not there, cut short, or changed since it was written.
     """
     try:
-        value = json.loads(path.read_bytes())
+        value = parse_json(path.read_bytes())
     except OSError as e:
         raise DamagedError(path, "is missing" if e.errno == errno.ENOENT else f"cannot be read: {e.strerror}") from e
-    except (ValueError, RecursionError) as e:
+    except ValueError as e:
         raise DamagedError(path, "is cut short or damaged (it is not JSON)") from e
     if not isinstance(value, dict) or key_of({k: v for k, v in value.items() if k != _CHECKSUM}) != value.get(
         _CHECKSUM

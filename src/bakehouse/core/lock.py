@@ -15,6 +15,7 @@ from typing import Any
 
 from bakehouse.core.errors import BakehouseError
 from bakehouse.core.files import writing_to
+from bakehouse.core.parse import parse_json
 
 LOCK_FILE = ".lock"
 """Stays where it is: were it removed, two processes could hold locks on two files of that name."""
@@ -101,7 +102,7 @@ def _erase_holder(descriptor: int) -> None:
 def _busy(folder: Path) -> InUseError:
     """Who is here, as far as its note tells: it may be a moment from being written, or another program's."""
     try:
-        holder: Any = json.loads((folder / LOCK_FILE).read_text("utf-8"))
+        holder: Any = parse_json((folder / LOCK_FILE).read_text("utf-8"))
         pid, host, doing = int(holder["pid"]), str(holder["host"]), str(holder["doing"])
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(float(holder["since"])))
     except (OSError, ValueError, KeyError, TypeError):

@@ -14,6 +14,7 @@ from typing import Any
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.events import Event
 from bakehouse.core.files import write_bytes, writing_to
+from bakehouse.core.parse import parse_json
 
 
 @dataclass(frozen=True)
@@ -143,8 +144,8 @@ class Run:
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
     try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
+        value = parse_json(line)
+    except ValueError:
         return None
     return value if isinstance(value, dict) and isinstance(value.get("event"), str) else None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from bakehouse.core.errors import Problems, UsageError, did_you_mean
 from bakehouse.core.needs import refusals
+from bakehouse.core.parse import parse_toml
 from bakehouse.core.words import counted
 
 
@@ -33,6 +34,9 @@ class Spec(BaseModel):
         Raises:
             Problems: one line for each wrong key or value, naming `source` and the key.
         """
+        if wrong := list(_with_nul(values)):
+            said = [f"{key}: it holds a NUL character, which no setting may" for key in wrong]
+            raise Problems(f"{source} has {counted(len(said), 'problem')}:", said)
         try:
             return cls.model_validate(values)
         except ValidationError as e:
@@ -77,7 +81,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         UsageError: not there, or not TOML (with line and column).
     """
     try:
-        return tomllib.loads(path.read_text("utf-8-sig"))
+        return parse_toml(path.read_text("utf-8-sig"))
     except FileNotFoundError as e:
         raise UsageError(f"{path} does not exist", hint="`bakehouse plan FOLDER -o recipe.toml` writes one") from e
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
@@ -85,14 +89,32 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def put(values: dict[str, Any], keys: Sequence[str], value: Any) -> None:
-    """Sets `values[k1][k2]... = value`, making tables on the way; numbers index lists."""
+    """Sets `values[k1][k2]... = value`, making tables on the way; numbers index lists.
+
+    Raises:
+        UsageError: an empty key, a list without that number, or a value that has nothing in it.
+    """
     here: Any = values
-    for key in keys[:-1]:
-        here = here[int(key)] if isinstance(here, list) else here.setdefault(key, {})
-    if isinstance(here, list):
-        here[int(keys[-1])] = value
-    else:
-        here[keys[-1]] = value
+    for place, key in enumerate(keys):
+        name = ".".join(keys[: place + 1])
+        if not key.strip():
+            raise UsageError(f"{'.'.join(keys)!r} is no key: a name is missing", hint="write --set adapter.rank=16")
+        if not isinstance(here, list | dict):
+            raise UsageError(f"{name}: {'.'.join(keys[:place])} is {here!r}, and has no keys in it")
+        at: Any = _index(here, key, name) if isinstance(here, list) else key
+        if place == len(keys) - 1:
+            here[at] = value
+        elif isinstance(here, list):
+            here = here[at]
+        else:
+            here = here.setdefault(at, {})
+
+
+def _index(items: Sequence[Any], key: str, name: str) -> int:
+    if not (key.isascii() and key.isdigit() and len(key) < 10 and int(key) < len(items)):
+        there = "none" if not items else "0" if len(items) == 1 else f"0 to {len(items) - 1}"
+        raise UsageError(f"{name}: there is no number {key!r} in this list; it has {there}")
+    return int(key)
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
@@ -102,12 +124,25 @@ def parse_setting(text: str) -> tuple[str, Any]:
         UsageError: there is no `=`.
     """
     key, equals, raw = text.partition("=")
-    if not equals:
-        raise UsageError(f"--set {text!r} has no '='", hint="write --set adapter.rank=16")
+    if not equals or not key.strip():
+        lacks = "no key before its '='" if equals else "no '='"
+        raise UsageError(f"--set {text!r} has {lacks}", hint="write --set adapter.rank=16")
     try:
-        return key.strip(), tomllib.loads(f"v = {raw}")["v"]
+        return key.strip(), parse_toml(f"v = {raw}")["v"]
     except tomllib.TOMLDecodeError:
         return key.strip(), raw.strip()
+
+
+def _with_nul(value: Any, key: str = "") -> Iterator[str]:
+    """The keys whose texts hold NUL characters: no path may, and no program that reads them later expects it."""
+    if isinstance(value, str) and "\0" in value:
+        yield key
+    elif isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _with_nul(inner, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list | tuple):
+        for number, inner in enumerate(value):
+            yield from _with_nul(inner, f"{key}.{number}")
 
 
 def _explain(cls: type[BaseModel], error: Any, values: Any) -> str:

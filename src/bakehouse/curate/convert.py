@@ -10,6 +10,7 @@ from typing import Literal
 from PIL import Image
 from pydantic import Field
 
+from bakehouse.core.files import fitted
 from bakehouse.core.spec import Spec
 from bakehouse.curate.companions import moved
 from bakehouse.curate.edits import Edit, Proposal, Write
@@ -57,7 +58,7 @@ class Convert(Spec):
         first, *more = self._pictures(record)
         edits = replaced(record, images, to, first[1])
         for index, image in more:
-            name = to.with_name(f"{to.stem}-{index + 1:04d}.png")
+            name = to.with_name(fitted(to.stem, f"-{index + 1:04d}.png"))
             edits.append(Write(name, png(image)))
             if record.caption_path is not None:
                 edits.append(caption_copy(record.caption_path, name))

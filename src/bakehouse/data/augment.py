@@ -6,7 +6,6 @@ so variations can be encoded once and found again.
 
 from __future__ import annotations
 
-import json
 import math
 import random
 import re
@@ -21,6 +20,7 @@ from PIL import Image, ImageOps
 from pydantic import Field, model_validator
 
 from bakehouse.core.needs import Needs, is_on, other_than
+from bakehouse.core.parse import parse_json
 from bakehouse.core.spec import Spec
 from bakehouse.data.buckets import Placement, fit, whole
 from bakehouse.data.masks import load_mask
@@ -211,7 +211,7 @@ def _from_metadata(record: ImageRecord) -> Box | None:
 def _faces(path: Path, changed: int) -> dict[str, Box]:
     faces: dict[str, Box] = {}
     for line in path.read_text("utf-8-sig").splitlines():
-        row: Any = json.loads(line) if line.strip() else {}
+        row: Any = parse_json(line) if line.strip() else {}
         face = row.get("face") if isinstance(row, dict) else None
         if isinstance(face, list) and len(face) == 4 and face[2] > 0 and face[3] > 0:
             faces[str(row.get("file_name", "")).removeprefix("./")] = (*map(float, face),)  # type: ignore[assignment]

@@ -18,6 +18,7 @@ from pydantic import Field
 
 from bakehouse.core.errors import BakehouseError
 from bakehouse.core.needs import Needs, is_on, reached_by
+from bakehouse.core.parse import parse_json
 from bakehouse.core.spec import Spec
 from bakehouse.data.facts import CHOICES, JOINED, MARKED, MOVABLE, RUN_STEPS, UNMARKED
 
@@ -216,7 +217,7 @@ def _from_text(text: str) -> tuple[tuple[str, ...], list[str]]:
 def _from_json(text: str) -> tuple[tuple[str, ...], list[str]]:
     """Captions in kohya's sidecar JSON: `caption` (text or list) with `tags` (text or list) behind it."""
     try:
-        value = json.loads(text)
+        value = parse_json(text)
     except json.JSONDecodeError as e:
         return (), [f"it is not valid JSON ({e})"]
     lines = captions_in(value)
@@ -230,7 +231,7 @@ def captions_in(value: Any) -> tuple[str, ...]:
     if not isinstance(value, dict):
         return ()
     found: Any = next((value[key] for key in ("caption", "text", "prompt") if value.get(key)), [])
-    texts = [t.strip() for t in ([found] if isinstance(found, str) else found) if isinstance(t, str) and t.strip()]
+    texts = [t.strip() for t in (found if isinstance(found, list) else [found]) if isinstance(t, str) and t.strip()]
     tags = value.get("tags") or ""
     if isinstance(tags, list | dict):  # some taggers write tag -> confidence
         tags = ", ".join(str(tag).strip() for tag in tags)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bakehouse.core.errors import Problems, UsageError, did_you_mean
+from bakehouse.core.parse import parse_json
 from bakehouse.core.spec import read_toml
 from bakehouse.core.words import counted
 from bakehouse.data.captions import captions_in, decode_text
@@ -213,7 +214,7 @@ def _with_guess(key: str, known: tuple[str, ...]) -> str:
 def _json(path: Path) -> Any:
     text, _, _ = decode_text(path.read_bytes())
     try:
-        return json.loads(text)
+        return parse_json(text)
     except json.JSONDecodeError as e:
         raise UsageError(f"{path} is not JSON: {e}") from e
 
@@ -251,7 +252,7 @@ def metadata_rows(path: Path) -> tuple[dict[str, tuple[str, ...]], list[str]]:
         for number, line in enumerate(text.split("\n"), 1):
             if line.strip():
                 try:
-                    entries.append(json.loads(line))
+                    entries.append(parse_json(line))
                 except json.JSONDecodeError as e:
                     raise UsageError(f"{path} line {number} is not JSON: {e}") from e
     rows: dict[str, tuple[str, ...]] = {}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib import resources
 from typing import Any
+
+from bakehouse.core.parse import parse_toml
 
 
 def plain(tag: str) -> str:
@@ -65,7 +66,7 @@ def matches(tag: str, entry: str) -> bool:
 def table() -> Mapping[str, Any]:
     """What is shipped in triggers.toml: groups, levels, what is never taken, and why."""
     text = (resources.files("bakehouse.data") / "triggers.toml").read_text("utf-8")
-    return tomllib.loads(text)
+    return parse_toml(text)
 
 
 @cache

@@ -19,6 +19,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from bakehouse.core.errors import Problems, did_you_mean
+from bakehouse.core.files import is_there
 from bakehouse.core.spec import Spec
 from bakehouse.data.captions import read_caption, split_tags
 from bakehouse.data.records import ImageRecord, ImageSet
@@ -165,7 +166,7 @@ class Compiled:
 def raw_captions(record: ImageRecord) -> tuple[str, ...]:
     """The captions before compiling: of the `.tags` file where there is one, else those of the record."""
     path = raw_path(record)
-    return read_caption(path).lines if path.is_file() else record.captions
+    return read_caption(path).lines if is_there(path) else record.captions
 
 
 def raw_path(record: ImageRecord) -> Path:

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from bakehouse.core.files import atomic_path, key_of
+from bakehouse.core.parse import parse_json
 from bakehouse.data.images import open_image
 from bakehouse.evaluate.metrics import small_pixels
 from bakehouse.evaluate.prompts import Ask
@@ -202,7 +203,7 @@ def _read(path: Path) -> Looked | None:
         return None
     try:
         with np.load(io.BytesIO(path.read_bytes())) as kept:
-            attributes = json.loads(kept["attributes"].tobytes())
+            attributes = parse_json(kept["attributes"].tobytes())
             return Looked(kept["embeddings"], kept["prompt"], attributes, kept["small"])
     except (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error):
         return None

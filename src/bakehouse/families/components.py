@@ -7,7 +7,6 @@ years, buffers that no file holds.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -17,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from bakehouse.core.errors import BakehouseError, UsageError
-from bakehouse.core.files import read_json
+from bakehouse.core.files import read_table
 from bakehouse.core.finite import count_not_finite, not_finite
+from bakehouse.core.parse import parse_json
 
 Config = dict[str, Any]
 
@@ -35,13 +35,31 @@ def weight_files(folder: Path) -> list[Path]:
     for suffix in _SUFFIXES:
         for stem in _STEMS:
             for index in _indices(folder, stem, suffix):
-                return [folder / name for name in sorted(set(read_json(index)["weight_map"].values()))]
+                return _shards(index)
             if (folder / f"{stem}{suffix}").is_file():
                 return [folder / f"{stem}{suffix}"]
     raise UsageError(
         f"{folder} holds no weights",
         hint=f"expected {_STEMS[0]}.safetensors (or {_STEMS[1]}.safetensors) beside config.json",
     )
+
+
+def _shards(index: Path) -> list[Path]:
+    """The files that a list of shards names.
+
+    Raises:
+        BakehouseError: it is no such list, or one of its files is missing.
+    """
+    names = read_table(index).get("weight_map")
+    if not isinstance(names, dict) or not all(isinstance(n, str) and n == Path(n).name for n in names.values()):
+        raise BakehouseError(f"{index} is no list of weight files", hint="fetch the model again")
+    found = [index.parent / name for name in sorted(set(names.values()))]
+    if missing := [path for path in found if not path.is_file()]:
+        raise BakehouseError(
+            f"{missing[0]} is missing: {index.name} names {len(found)} files, and {len(missing)} of them are not there",
+            hint="fetch the missing ones, or the model again",
+        )
+    return found
 
 
 def _indices(folder: Path, stem: str, suffix: str) -> list[Path]:
@@ -91,10 +109,13 @@ def load_tokenizer(folder: Path) -> Any:
     """
     from transformers import CLIPTokenizer
 
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
+        what = "it has neither tokenizer.json nor vocab.json"
+        raise BakehouseError(f"{folder} holds no CLIP tokenizer: {what}", hint="fetch the model again")
     try:
         return CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
-    except (OSError, ValueError, TypeError) as e:
-        raise BakehouseError(f"{folder} holds no CLIP tokenizer: {e}") from e
+    except Exception as e:  # the library of tokenizers raises plain ones
+        raise BakehouseError(f"{folder} holds no CLIP tokenizer that can be read: {e}") from e
 
 
 def fill(
@@ -228,7 +249,7 @@ def repair_vae_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def config_json(module: Any) -> Config:
     """A network's settings as its config.json has them, without where it was loaded from."""
     is_transformers = hasattr(module.config, "to_dict")
-    config: Config = dict(module.config.to_dict()) if is_transformers else json.loads(module.to_json_string())
+    config: Config = dict(module.config.to_dict()) if is_transformers else parse_json(module.to_json_string())
     config.pop("_name_or_path", None)
     return config
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from bakehouse.core.errors import BakehouseError
+from bakehouse.core.parse import parse_yaml
 from bakehouse.families.identify import UNET, Header
 from bakehouse.families.schedule import PredictionType
 
@@ -98,13 +99,11 @@ def yaml_beside(path: Path) -> Evidence:
     beside = path.with_suffix(".yaml")
     if not beside.is_file():
         return Evidence()
-    import yaml  # type: ignore[import-untyped]
-
     try:
-        params = yaml.safe_load(beside.read_text("utf-8"))["model"]["params"]
+        params = parse_yaml(beside.read_text("utf-8"))["model"]["params"]
         network = params["unet_config"] if "unet_config" in params else params["network_config"]
         return Evidence(_scheduler(params), _heads(network["params"]))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as e:
+    except (OSError, KeyError, TypeError, ValueError, AttributeError) as e:
         raise BakehouseError(f"{beside} is not the configuration of a Stable Diffusion model: {e!r}") from e
 
 

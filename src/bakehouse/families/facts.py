@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from bakehouse.core.catalogue import target
-from bakehouse.core.files import read_json
+from bakehouse.core.errors import understanding
+from bakehouse.core.files import read_table
 from bakehouse.families.components import Config, build_text_encoder, build_unet
 from bakehouse.families.identify import identify, read_header
 from bakehouse.families.load import FAMILIES
@@ -87,6 +88,9 @@ def _of_folder(folder: Path, family: str, prediction: PredictionType | None) -> 
     scheduler = folder / "scheduler" / "scheduler_config.json"
     if not all(f.is_file() for f in (*files.values(), scheduler)):
         return None
-    text = {part: read_json(files[part]) for part in parts}
+    text = {part: read_table(files[part]) for part in parts}
     said = {"prediction_type": prediction} if prediction else {}
-    return ModelFacts(family, read_json(files["unet"]), text, schedule_from_config({**read_json(scheduler), **said}))
+    config = {**read_table(scheduler), **said}
+    with understanding(scheduler, hint="fetch the model again"):
+        schedule = schedule_from_config(config)
+    return ModelFacts(family, read_table(files["unet"]), text, schedule)

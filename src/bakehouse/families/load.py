@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from bakehouse.core.catalogue import target
-from bakehouse.core.errors import BakehouseError, UsageError
-from bakehouse.core.files import read_json
+from bakehouse.core.errors import BakehouseError, UsageError, understanding
+from bakehouse.core.files import read_table
 from bakehouse.families.components import (
     Config,
     build_text_encoder,
@@ -42,6 +43,7 @@ FAMILIES: Mapping[str, type[StableDiffusion]] = {"sd1": SD1, "sd2": SD2, "sdxl":
 """A new family is one file and one line here."""
 
 CLIP_TOKENIZER = "openai/clip-vit-large-patch14"
+_AGAIN = "fetch the model again"
 _CLIP_VOCABULARY = 49408
 _PADS = {"text_encoder": {"sd2": "!"}, "text_encoder_2": {"sdxl": "!"}}
 """OpenCLIP was trained on prompts filled up with token 0, which is `!`; OpenAI's CLIP on end marks."""
@@ -79,7 +81,8 @@ def load_model(
     loader = _Loader(family, device, dtype)
     read = loader.from_file if where.kind == "file" else loader.from_folder
     parts = read(where.path, vae, prediction)
-    return family(name=where.name, notes=(*where.notes, *parts.pop("notes", ())), **parts)
+    with understanding(f"the settings of {where.name}", hint=_AGAIN):
+        return family(name=where.name, notes=(*where.notes, *parts.pop("notes", ())), **parts)
 
 
 @dataclass
@@ -99,9 +102,9 @@ class _Loader:
         for number, part in enumerate(self.family.text_parts):
             parts[part] = self._text(folder / part, pooled=number > 0)
             parts[tokenizer_part(part)] = load_tokenizer(folder / tokenizer_part(part))
-        scheduler = read_json(folder / "scheduler" / "scheduler_config.json")
+        scheduler = read_table(folder / "scheduler" / "scheduler_config.json")
         parts["scheduler_config"] = {**scheduler, **({"prediction_type": prediction} if prediction else {})}
-        index = read_json(folder / "model_index.json")
+        index = read_table(folder / "model_index.json")
         if "force_zeros_for_empty_prompt" in index and self.family is SDXL:
             parts["zero_negative"] = bool(index["force_zeros_for_empty_prompt"])
         return {**parts, "files": self.files, "settings": self._settings(folder, with_vae=vae is None)}
@@ -153,17 +156,18 @@ class _Loader:
 
     def _network(self, folder: Path, build: Any) -> nn.Module:
         weights = self._weights(folder)
-        return self._filled(build(read_json(folder / "config.json")), weights, weights, folder, self.dtype)
+        return self._filled(_built(build, folder), weights, weights, folder, self.dtype)
 
     def _text(self, folder: Path, *, pooled: bool) -> nn.Module:
         weights = self._weights(folder)
-        text = build_text_encoder(read_json(folder / "config.json"), pooled=pooled)
+        text = _built(partial(build_text_encoder, pooled=pooled), folder)
         return self._filled(text, repair_text_names(text, weights), weights, folder, self.dtype)
 
     def vae_folder(self, folder: Path) -> nn.Module:
         """An autoencoder in diffusers' layout."""
-        weights, config = self._weights(folder), read_json(folder / "config.json")
-        return self._filled(build_vae(config), repair_vae_names(weights), weights, folder, self._vae_dtype(config))
+        weights, config = self._weights(folder), read_table(folder / "config.json")
+        vae = _built(build_vae, folder)
+        return self._filled(vae, repair_vae_names(weights), weights, folder, self._vae_dtype(config))
 
     def _vae_dtype(self, config: Config) -> torch.dtype:
         return self.family.vae_dtype(config, self.dtype)
@@ -201,6 +205,14 @@ class _Loader:
             return read_configs(header, path).vae
         prefix = "first_stage_model." if any(k.startswith("first_stage_model.") for k in header.shapes) else ""
         return read_vae_config(header.shapes, prefix, self.family.family)
+
+
+def _built(build: Callable[[Config], nn.Module], folder: Path) -> nn.Module:
+    """A network as its folder's config.json describes it."""
+    path = folder / "config.json"
+    config = read_table(path)
+    with understanding(path, hint=_AGAIN):
+        return build(config)
 
 
 def _tokenizer_for(path: Path, carried: str | None, vocabulary: int) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import json
 import mmap
 import pickle
 import warnings
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from bakehouse.core.errors import BakehouseError
+from bakehouse.core.parse import parse_json
 
 _DTYPES = {
     "F64": torch.float64,
@@ -113,7 +113,7 @@ def safetensors_header(path: Path) -> tuple[dict[str, Any], int]:
             length = int.from_bytes(f.read(8), "little")
             if not 0 < length <= size - 8:
                 raise ValueError("no header")
-            header = json.loads(f.read(length))
+            header = parse_json(f.read(length))
         ends = [int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"]
         shapes = [tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as e:
@@ -169,7 +169,7 @@ def _read_pickle(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             f"{path} is a pickle that holds more than tensors, and is refused because it could run any code",
             hint=_REFUSED_HINT,
         ) from e
-    except (OSError, RuntimeError, EOFError, KeyError, ValueError) as e:
+    except Exception as e:  # of a file that is no pickle, or a cut one, torch raises anything
         raise BakehouseError(f"cannot read {path}: {e}", hint=_DAMAGED_HINT) from e
     state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else {}
     tensors = {str(k): v for k, v in state.items() if isinstance(v, Tensor)}

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from bakehouse.core.catalogue import names, target
-from bakehouse.core.errors import BakehouseError, UsageError, did_you_mean
-from bakehouse.core.files import read_json
+from bakehouse.core.errors import BakehouseError, UsageError, did_you_mean, understanding
+from bakehouse.core.files import read_table
 from bakehouse.families.crumb import crumb_folder
 from bakehouse.families.hub import cached_pipeline, living
 from bakehouse.families.identify import NAMES, FileKind, identify, read_header
@@ -47,7 +47,7 @@ def _latent_side(where: ModelRef) -> int | None:
         files = [where.path / part / "config.json" for part in ("unet", "vae")]
         if not all(f.is_file() for f in files):
             return None
-        unet, vae = read_json(files[0]), read_json(files[1])
+        unet, vae = read_table(files[0]), read_table(files[1])
     elif where.path.suffix == ".safetensors":
         from bakehouse.families.single_file import read_configs
 
@@ -55,8 +55,9 @@ def _latent_side(where: ModelRef) -> int | None:
         unet, vae = configs.unet, configs.vae
     else:
         return None
-    doublings = len(vae["block_out_channels"]) - 1
-    return int(unet["sample_size"]) << doublings
+    with understanding(f"the settings of {where.name}", hint="fetch the model again"):
+        doublings = len(vae["block_out_channels"]) - 1
+        return int(unet["sample_size"]) << doublings
 
 
 def is_model_ref(ref: str | Path) -> bool:
@@ -122,7 +123,7 @@ def family_of_folder(folder: Path) -> str:
             f"{folder} is not a diffusers model: it has no model_index.json (it holds {inside})",
             hint="name the folder that holds unet/, vae/ and text_encoder/",
         )
-    index = read_json(folder / "model_index.json")
+    index = read_table(folder / "model_index.json")
     pipeline = str(index.get("_class_name", ""))
     known = pipeline.startswith("StableDiffusion") and not pipeline.startswith("StableDiffusion3")
     special = [
@@ -132,7 +133,7 @@ def family_of_folder(folder: Path) -> str:
         raise UsageError(f"{folder} is a {pipeline}: only plain Stable Diffusion 1.x, 2.x and SDXL can be taught here")
     if "XL" in pipeline:
         return _plain_sdxl(folder, index)
-    unet = read_json(folder / "unet" / "config.json")
+    unet = read_table(folder / "unet" / "config.json")
     if unet.get("class_embed_type"):
         raise UsageError(f"{folder} is an SD 2.x unCLIP model: only plain text-to-image models can be taught here")
     return "sd2" if _is_sd2(folder, unet) else "sd1"
@@ -143,7 +144,7 @@ def _plain_sdxl(folder: Path, index: dict[str, object]) -> str:
     if isinstance(first, list) and first[:1] == [None]:
         raise UsageError(f"{folder} is an SDXL refiner: it draws no pictures of its own; take the base model")
     scheduler = folder / "scheduler" / "scheduler_config.json"
-    if scheduler.is_file() and str(read_json(scheduler).get("_class_name", "")).startswith("EDM"):
+    if scheduler.is_file() and str(read_table(scheduler).get("_class_name", "")).startswith("EDM"):
         raise UsageError(f"{folder} is an SDXL EDM model: another kind of noise schedule, which cannot be taught here")
     return "sdxl"
 
@@ -152,7 +153,7 @@ def _is_sd2(folder: Path, unet: dict[str, object]) -> bool:
     """SD 2.x reads OpenCLIP, whose activation is `gelu`; OpenAI's CLIP has `quick_gelu`. Width does not tell."""
     text = folder / "text_encoder" / "config.json"
     if text.is_file():
-        return bool(read_json(text).get("hidden_act", "quick_gelu") == "gelu")
+        return bool(read_table(text).get("hidden_act", "quick_gelu") == "gelu")
     return unet.get("cross_attention_dim") == 1024
 
 

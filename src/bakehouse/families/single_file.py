@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from bakehouse.core.errors import BakehouseError
 from bakehouse.core.files import atomic_path
+from bakehouse.core.parse import parse_json
 from bakehouse.families.components import (
     Config,
     build_text_encoder,
@@ -125,7 +126,7 @@ def _read(
     """From our own metadata where it has some, else from shapes and what tells the prediction."""
     said: Config = {"prediction_type": prediction} if prediction else {}
     if METADATA_KEY in header.metadata:
-        own = json.loads(header.metadata[METADATA_KEY])
+        own = parse_json(header.metadata[METADATA_KEY])
         scheduler = {**own["scheduler"], **said}
         return Configs(**{**own, "scheduler": scheduler, "pad_tokens": tuple(own.get("pad_tokens", ()))}), ()
     family = identify(header.shapes).family

@@ -16,6 +16,7 @@ from PIL import Image
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.events import Event, Progress
 from bakehouse.core.files import key_of
+from bakehouse.core.parse import parse_json
 from bakehouse.generate.axes import AXES, Axis, AxisKind, Cell, joined, make_axis, parse_axis
 from bakehouse.generate.infotext import read, read_text, write
 from bakehouse.generate.layout import draw_grid
@@ -170,7 +171,7 @@ def read_recipe(path: Path | str) -> GridRecipe:
             hint="only the .png that `bakehouse grid` wrote has",
         )
     try:
-        value = json.loads(text)
+        value = parse_json(text)
         request = Request(**value["request"])
         return GridRecipe(value["model"], value["x"], value["y"], request, value.get("base", ""))
     except (ValueError, KeyError, TypeError) as e:

@@ -23,6 +23,7 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from bakehouse.core.errors import BakehouseError, UsageError, did_you_mean
 from bakehouse.core.files import atomic_path
+from bakehouse.core.parse import parse_json
 
 CHUNK = "parameters"
 """The PNG text chunk that webuis read."""
@@ -281,7 +282,7 @@ def _unquoted(value: str) -> str:
     if len(value) < 2 or value[0] != '"' or value[-1] != '"':
         return value
     try:
-        plain = json.loads(value, strict=False)
+        plain = parse_json(value, strict=False)
     except json.JSONDecodeError:
         return value
     return plain if isinstance(plain, str) else value

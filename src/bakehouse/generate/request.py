@@ -14,6 +14,11 @@ from bakehouse.generate.infotext import Infotext
 
 RANDOM_SEED = -1
 MAX_SEED = 2**63 - 1
+MOST_PIXELS = 16384
+"""Of a side."""
+MOST_PICTURES = 100_000
+"""Of one prompt."""
+_PIXELS = f"allowed are 1 to {MOST_PIXELS} pixels"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +51,8 @@ class Request:
 
     def __post_init__(self) -> None:
         checks = (
-            (self.width is None or self.width > 0, f"width = {self.width}: pixels, more than 0"),
-            (self.height is None or self.height > 0, f"height = {self.height}: pixels, more than 0"),
+            (self.width is None or 0 < self.width <= MOST_PIXELS, f"width = {self.width}: {_PIXELS}"),
+            (self.height is None or 0 < self.height <= MOST_PIXELS, f"height = {self.height}: {_PIXELS}"),
             (1 <= self.steps <= 1000, f"steps = {self.steps}: allowed are 1 to 1000"),
             (
                 self.guidance is None or (math.isfinite(self.guidance) and self.guidance >= 0),
@@ -58,7 +63,7 @@ class Request:
                 RANDOM_SEED <= self.seed <= MAX_SEED,
                 f"seed = {self.seed}: allowed are 0 to {MAX_SEED}, and -1 to draw one",
             ),
-            (self.count >= 1, f"count = {self.count}: at least 1"),
+            (1 <= self.count <= MOST_PICTURES, f"count = {self.count}: allowed are 1 to {MOST_PICTURES:,}"),
             (
                 self.clip_skip is None or self.clip_skip >= 1,
                 f"clip_skip = {self.clip_skip}: at least 1 (the last layer)",

@@ -16,6 +16,7 @@ from bakehouse.core.catalogue import find, names, target
 from bakehouse.core.errors import BakehouseError, UsageError, did_you_mean
 from bakehouse.core.events import Saved
 from bakehouse.core.files import read_json
+from bakehouse.core.parse import parse_toml
 from bakehouse.core.run import Run
 
 if TYPE_CHECKING:
@@ -390,7 +391,7 @@ def _with_run(source: Source, path: Path) -> Source:
 def _trained_on(metadata: Mapping[str, str]) -> dict[str, Any]:
     """`base`, `vae`, `clip_skip`, ... as far as an adapter's metadata tell: our recipe first, then kohya's keys."""
     try:
-        recipe = tomllib.loads(metadata.get(RECIPE_KEY, ""))
+        recipe = parse_toml(metadata.get(RECIPE_KEY, ""))
     except tomllib.TOMLDecodeError:
         recipe = {}
     model = dict(recipe.get("model", {}))

@@ -11,7 +11,7 @@ from bakehouse.adapters.tools.bases import network_files
 from bakehouse.adapters.tools.files import WEIGHT_SUFFIXES, Shape, float_types, open_tensors
 from bakehouse.adapters.tools.info import AdapterInfo, adapter_info
 from bakehouse.adapters.tools.reading import is_peft_folder
-from bakehouse.core.errors import BakehouseError, UsageError
+from bakehouse.core.errors import UsageError
 from bakehouse.core.run import Run
 from bakehouse.families.identify import identify
 from bakehouse.families.load import resolve_model
@@ -106,7 +106,7 @@ def _one(path: Path) -> AdapterInfo | ModelInfo:
         if path.suffix not in WEIGHT_SUFFIXES:
             return _junk(path, f"its suffix is none of {', '.join(WEIGHT_SUFFIXES)}")
         return _file(path)
-    except BakehouseError as e:
+    except UsageError as e:
         return _junk(path, e.message)
 
 

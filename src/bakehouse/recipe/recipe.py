@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import Field, TypeAdapter, WrapValidator, field_validator, model_validator
+from pydantic import Field, StringConstraints, TypeAdapter, WrapValidator, field_validator, model_validator
 
 from bakehouse.adapters import AdapterSpec, FullFineTune, LoRA, NetworkSpec
 from bakehouse.core.errors import Problems, UsageError
@@ -62,7 +62,7 @@ class ModelSpec(Spec):
 class ConceptSpec(Spec):
     folder: Path
     """Images, with captions beside them where there are any. Relative to the recipe's own folder."""
-    subject: str = ""
+    subject: Annotated[str, StringConstraints(strip_whitespace=True)] = ""
     """Trigger and class word, `zwx person`: the caption of images that have none."""
     trigger: str | None = None
     """The word that shall mean the subject. Left out: the subject's first word."""

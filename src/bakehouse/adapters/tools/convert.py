@@ -26,6 +26,7 @@ from bakehouse.adapters.tools.report import ModuleResult, Result
 from bakehouse.adapters.tools.writing import check_names
 from bakehouse.core.errors import Problems
 from bakehouse.core.files import atomic_folder, write_json
+from bakehouse.core.parse import parse_json
 from bakehouse.core.spec import Spec
 
 Form = Literal["kohya", "diffusers", "diffusers-old", "peft"]
@@ -143,7 +144,7 @@ def _is_old_attention(stem: str) -> bool:
 
 
 def _to_kohya(file: AdapterFile, settings: Convert) -> _Written:
-    before = json.loads(file.metadata.get(_OURS, "{}"))
+    before = parse_json(file.metadata.get(_OURS, "{}"))
     sdxl = is_sdxl(file)
     blocks = settings.unet_names == "blocks" or (settings.unet_names == "auto" and before.get("blocks", sdxl))
     counted = before.get("counted", sdxl)

@@ -16,6 +16,7 @@ from bakehouse.adapters.tools.files import check_place
 from bakehouse.adapters.tools.hashes import legacy_hash
 from bakehouse.core.errors import BakehouseError, UsageError, did_you_mean
 from bakehouse.core.files import atomic_path
+from bakehouse.core.parse import parse_json
 from bakehouse.core.spec import Spec
 
 THUMBNAIL_SIDE = 256
@@ -103,7 +104,7 @@ def _read(path: Path) -> tuple[dict[str, Any], int]:
         try:
             if length > path.stat().st_size - 8:
                 raise ValueError("cut off")
-            content = json.loads(f.read(length))
+            content = parse_json(f.read(length))
             if not isinstance(content, dict):
                 raise ValueError("no table")
         except ValueError as e:

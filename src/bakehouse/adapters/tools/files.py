@@ -23,8 +23,8 @@ from torch import Tensor
 
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.events import Event, Progress
-from bakehouse.core.files import atomic_path
-from bakehouse.core.finite import check_finite
+from bakehouse.core.files import atomic_path, check_name
+from bakehouse.core.finite import check_finite, count_not_finite
 
 Tell = Callable[[Event], None]
 """Takes the events of long work."""
@@ -107,8 +107,7 @@ def open_tensors(path: Path | str) -> Iterator[TensorFile]:
         BakehouseError: broken, or a pickle that holds more than tensors.
     """
     path = Path(path)
-    if path.suffix not in WEIGHT_SUFFIXES:
-        raise UsageError(f"{path} is no weights file: allowed are {', '.join(WEIGHT_SUFFIXES)}")
+    check_suffix(path)
     if not path.is_file():
         raise UsageError(f"{path} does not exist")
     if path.suffix != ".safetensors":
@@ -122,6 +121,12 @@ def open_tensors(path: Path | str) -> Iterator[TensorFile]:
         except (OSError, SafetensorError) as e:
             raise _damaged(path, e) from e
         yield TensorFile(path, dict(opened.metadata() or {}), shapes, opened.get_tensor)
+
+
+def check_suffix(path: Path) -> None:
+    """Raises `UsageError` where a file's ending is none of weights."""
+    if path.suffix not in WEIGHT_SUFFIXES:
+        raise UsageError(f"{path} is no weights file: allowed are {', '.join(WEIGHT_SUFFIXES)}")
 
 
 def _shape(part: Any, path: Path, name: str) -> Shape:
@@ -151,7 +156,7 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
             f"{path} is a pickle that holds more than tensors, and is refused because it could run any code",
             hint="fetch a .safetensors version of it",
         ) from e
-    except (OSError, RuntimeError, EOFError, KeyError, ValueError) as e:
+    except Exception as e:  # of a file that is no pickle, or a cut one, torch raises anything
         raise _damaged(path, e) from e
     state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else {}
     tensors = {str(k): v for k, v in state.items() if isinstance(v, Tensor)}
@@ -266,8 +271,8 @@ def _bytes(item: Planned, path: Path) -> memoryview:
     if tuple(made.shape) != item.shape.shape:
         raise ValueError(f"{item.name} was planned as {item.shape.shape} and made as {tuple(made.shape)}")
     tensor = made.to(item.shape.dtype).contiguous()
-    if made.dtype != tensor.dtype and tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-        why = "is not a number" if not bool(torch.isfinite(made).all()) else f"does not fit {tensor.dtype}"
+    if made.dtype != tensor.dtype and tensor.is_floating_point() and count_not_finite(tensor):
+        why = "is not a number" if count_not_finite(made) else f"does not fit {tensor.dtype}"
         raise BakehouseError(f"{item.name} {why}: {path} was not written", hint="write it as bf16 or fp32")
     view: memoryview = tensor.reshape(-1).view(torch.uint8).numpy().data if tensor.numel() else memoryview(b"")
     return view
@@ -303,6 +308,7 @@ def check_place(out: Path, sources: Iterable[Path], *, overwrite: bool) -> None:
     Raises:
         UsageError: it is one of the sources, or something else is there, and nobody said to overwrite it.
     """
+    check_name(out)
     if overwrite or not out.exists():
         return
     same = [s for s in sources if s.exists() and s.samefile(out)]

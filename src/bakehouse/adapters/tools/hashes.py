@@ -12,6 +12,7 @@ from pathlib import Path
 from bakehouse.adapters.tools.files import Tell, Window
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.events import Progress
+from bakehouse.core.parse import parse_json
 
 _CHUNK = 1 << 22
 
@@ -95,7 +96,7 @@ def legacy_hash(path: Path, metadata: Mapping[str, str] | None = None) -> str:
     with path.open("rb") as f:
         length = int.from_bytes(f.read(8), "little")
         try:
-            content = json.loads(f.read(length))
+            content = parse_json(f.read(length))
             said = content.pop("__metadata__", None) or {} if metadata is None else metadata
             content.pop("__metadata__", None)
             own = {k: v for k, v in said.items() if k.startswith("ss_")}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ from bakehouse.adapters.tools.names import full_name
 from bakehouse.adapters.tools.reading import open_adapter
 from bakehouse.core.errors import UsageError
 from bakehouse.core.finite import count_not_finite
+from bakehouse.core.parse import parse_json
 
 _MOST_TAGS = 50
 
@@ -176,7 +176,9 @@ def _module(stem: str, tensors: Mapping[str, Tensor]) -> Module:
     rank = _rank(tensors)
     alpha = float(tensors["alpha"]) if "alpha" in tensors and tensors["alpha"].numel() == 1 else None
     bad = any(map(count_not_finite, tensors.values()))
-    return Module(name, algorithm_of(tensors), rank, alpha, None if bad else _norm(tensors), bad)
+    unclear = bad or (alpha is None and "alpha" in tensors)
+    norm = None if unclear else _norm(tensors)
+    return Module(name, algorithm_of(tensors), rank, alpha, norm, bad)
 
 
 def _rank(tensors: Mapping[str, Tensor]) -> int | None:
@@ -230,7 +232,7 @@ def _triggers(metadata: Mapping[str, str]) -> tuple[str, ...]:
     phrase = metadata.get("modelspec.trigger_phrase", "")
     ours = metadata.get("bakehouse.triggers", "")
     try:
-        listed = json.loads(ours) if ours.startswith(("[", "{")) else [w.strip() for w in ours.split(",")]
+        listed = parse_json(ours) if ours.startswith(("[", "{")) else [w.strip() for w in ours.split(",")]
     except ValueError:
         listed = [ours]
     words = [*[w.strip() for w in phrase.split(",")], *map(str, listed)]
@@ -240,7 +242,7 @@ def _triggers(metadata: Mapping[str, str]) -> tuple[str, ...]:
 def tag_frequency(metadata: Mapping[str, str], most: int = _MOST_TAGS) -> dict[str, int]:
     """The commonest tags of `ss_tag_frequency`, over all folders; none where it is broken."""
     try:
-        folders = json.loads(metadata.get("ss_tag_frequency", "{}"))
+        folders = parse_json(metadata.get("ss_tag_frequency", "{}"))
         counts: dict[str, int] = {}
         for tags in folders.values():
             for tag, count in tags.items():

@@ -7,7 +7,6 @@ a program's rules: a form, a spelling or a part without a row was not measured, 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from typing import Any, Literal
 from bakehouse.adapters.keys import kohya_stem, split_key
 from bakehouse.adapters.tools.files import Shape
 from bakehouse.adapters.tools.forms import form_of
+from bakehouse.core.parse import parse_json
 
 Outcome = Literal["same", "at 1", "other", "none"]
 """What becomes of modules: the same weights as here, the same at weight 1 alone, other ones, or not loaded."""
@@ -63,7 +63,7 @@ class Reader:
 @cache
 def readers() -> tuple[Reader, ...]:
     """All programs that were measured."""
-    found = json.loads(files("bakehouse.adapters.tools").joinpath("readers.json").read_text("utf-8"))
+    found = parse_json(files("bakehouse.adapters.tools").joinpath("readers.json").read_text("utf-8"))
     return tuple(
         Reader(name, one["version"], _rows(one["forms"]), _rows(one["spellings"])) for name, one in found.items()
     )

@@ -12,7 +12,7 @@ from torch import Tensor
 from bakehouse.adapters.account import Account
 from bakehouse.adapters.formats import AdapterFile, from_state, read_adapter
 from bakehouse.adapters.keys import counted, seems_sdxl
-from bakehouse.adapters.tools.files import open_tensors, read_pickle
+from bakehouse.adapters.tools.files import check_suffix, open_tensors, read_pickle
 from bakehouse.core.errors import UsageError
 
 _PEFT_FILE = "adapter_model.safetensors"
@@ -35,6 +35,7 @@ def open_adapter(path: Path | str, *, whole: bool = True, drop: Sequence[str] = 
         return _peft_folder(path, whole, drop)
     if path.suffix == ".safetensors" or not path.is_file():
         return read_adapter(path, whole=whole, drop=drop)
+    check_suffix(path)
     return from_state(read_pickle(path), source=str(path), whole=whole, drop=drop)
 
 

@@ -19,6 +19,7 @@ from bakehouse.adapters.tools.reading import open_adapter
 from bakehouse.adapters.tools.report import ModuleResult, Result
 from bakehouse.adapters.tools.writing import write_adapter
 from bakehouse.core.errors import UsageError
+from bakehouse.core.files import check_name
 
 
 def slice_ranks(
@@ -59,6 +60,7 @@ def slice_ranks(
     wrong = [rank for rank in wanted if not 1 <= rank <= most or (rank % step and rank != most)]
     if wrong:
         raise UsageError(f"rank {wrong[0]}: {file.source} has ranks {step} to {most} in steps of {step}")
+    check_name(out)
     places = {rank: out if len(wanted) == 1 else out.with_name(f"{out.stem}-{rank:04d}{out.suffix}") for rank in wanted}
     for place in places.values():
         check_place(place, [Path(file.source)], overwrite=overwrite)

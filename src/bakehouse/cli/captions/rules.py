@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from bakehouse.cli.terminal.say import say
+
 
 def rules(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Of rules, or of a list that rules use.")] = "",
@@ -11,4 +13,4 @@ def rules(
     """Print shipped rules and lists to copy and change. Without a name: say what there is."""
     from bakehouse.curate.captions.lists import shipped, summary_of, text_of
 
-    print(text_of(name) if name else "\n".join(f"{one:<15} {summary_of(one)}" for one in sorted(shipped())))
+    say(text_of(name) if name else "\n".join(f"{one:<15} {summary_of(one)}" for one in sorted(shipped())))

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
+from bakehouse.cli.terminal.say import say
 from bakehouse.cli.terminal.screen import notes, print_json, print_table
 from bakehouse.core.words import counted
 from bakehouse.curate.audit import Changes, Finding, Report
@@ -34,8 +35,8 @@ def print_audit(
         _print_fixes(report)
         _print_skipped(report)
     if page:
-        print(f"wrote {page}")
-    print(_summary(report))
+        say(f"wrote {page}")
+    say(_summary(report))
 
 
 def _document(report: Report, changes: Changes | None) -> dict[str, object]:
@@ -79,9 +80,9 @@ def _what(finding: Finding) -> Text:
 def _print_fixes(report: Report) -> None:
     fixes = report.fixes()
     if fixes:
-        print("\nwhat helps most, by images and how bad it is:")
+        say("\nwhat helps most, by images and how bad it is:")
     for i, fix in enumerate(fixes, 1):
-        print(f"  {i}. {fix.command}\n     mends {', '.join(fix.findings)} on {counted(fix.images, 'image')}")
+        say(f"  {i}. {fix.command}\n     mends {', '.join(fix.findings)} on {counted(fix.images, 'image')}")
 
 
 def _print_skipped(report: Report) -> None:
@@ -94,12 +95,12 @@ def _print_skipped(report: Report) -> None:
 
 def _print_gone(changes: Changes) -> None:
     for finding in changes.gone:
-        print(f"gone: {finding.name}: {finding.why}")
+        say(f"gone: {finding.name}: {finding.why}")
     for finding, came, went in changes.changed:
         if went:
-            print(f"{finding.name}: {counted(len(went), 'file')} fewer" + (f", {len(came)} more" if came else ""))
+            say(f"{finding.name}: {counted(len(went), 'file')} fewer" + (f", {len(came)} more" if came else ""))
     if not changes:
-        print("nothing has changed")
+        say("nothing has changed")
 
 
 def _summary(report: Report) -> str:

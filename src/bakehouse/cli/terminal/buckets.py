@@ -10,6 +10,7 @@ from rich.table import Table
 
 from bakehouse.cli.terminal.dataset import counting
 from bakehouse.cli.terminal.events import painting
+from bakehouse.cli.terminal.say import say
 from bakehouse.cli.terminal.screen import print_json, print_table, print_warnings
 from bakehouse.core.errors import UsageError
 from bakehouse.core.words import counted
@@ -47,7 +48,7 @@ def show_buckets(folder: Path, verb: Bucket, way: Way) -> None:
     if not way.quiet:
         _print_images(images, fits)
     print_warnings(verb.warnings(fits))
-    print(f"{counted(len(fits), 'image')}, nothing was changed{f': see {way.preview}' if way.preview else ''}")
+    say(f"{counted(len(fits), 'image')}, nothing was changed{f': see {way.preview}' if way.preview else ''}")
 
 
 def _rows(verb: Bucket, fits: Sequence[Fit]) -> list[dict[str, Any]]:
@@ -80,11 +81,11 @@ def _print_images(images: ImageSet, fits: Sequence[Fit]) -> None:
     """Those that lose most first."""
     ordered = sorted(fits, key=lambda fit: -fit.placement.lost_fraction)[:_SHOWN]
     width = min(48, max(len(str(images.name(fit.record.path))) for fit in ordered))
-    print()
+    say()
     for fit in ordered:
-        print(f"{images.name(fit.record.path)!s:<{width}}  {fit.said}")
+        say(f"{images.name(fit.record.path)!s:<{width}}  {fit.said}")
     if len(fits) > _SHOWN:
-        print(f"... and {len(fits) - _SHOWN} more, which lose less; --json has all")
+        say(f"... and {len(fits) - _SHOWN} more, which lose less; --json has all")
 
 
 def _document(verb: Bucket, images: ImageSet, fits: Sequence[Fit]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from bakehouse.cli.terminal.say import say
 from bakehouse.cli.terminal.screen import print_json, print_table, print_warnings
 from bakehouse.core.words import counted
 from bakehouse.curate.captions.stats import CaptionStats
@@ -31,6 +32,10 @@ def tokenizer_folder(base: str) -> Path:
 
     where = resolve_model(base)
     return where.path if where.path and where.path.is_dir() else download(CLIP_TOKENIZER, TOKENIZER_FILES)
+
+
+_LONG = 300
+"""Characters of a tag or a caption that are shown; --json has all."""
 
 
 def print_stats(stats: CaptionStats, base: str, *, top: int, json: bool = False) -> None:
@@ -64,22 +69,22 @@ def print_stats(stats: CaptionStats, base: str, *, top: int, json: bool = False)
 
 
 def _print_totals(stats: CaptionStats, base: str) -> None:
-    print(f"{counted(stats.images, 'image')}, {stats.without} without a caption")
+    say(f"{counted(stats.images, 'image')}, {stats.without} without a caption")
     sentences = f", {stats.sentences} of them sentences" if stats.sentences else ""
-    print(f"{stats.captions} captions{sentences}; {len(stats.frequency)} different tags")
+    say(f"{stats.captions} captions{sentences}; {len(stats.frequency)} different tags")
     if set(stats.files) - {".txt"}:
         read = " and ".join(counted(n, f"{ending or 'nameless'} file") for ending, n in stats.files.items())
         raw = ": raw tags, before triggers are compiled into them" if RAW_SUFFIX in stats.files else ""
-        print(f"read from {read}{raw}")
+        say(f"read from {read}{raw}")
     if stats.lengths:
         count = sum(stats.lengths.values())
         mean = sum(n * captions for n, captions in stats.lengths.items()) / count
-        print(f"tags in a caption: {min(stats.lengths)} to {max(stats.lengths)}, {mean:.1f} on average")
+        say(f"tags in a caption: {min(stats.lengths)} to {max(stats.lengths)}, {mean:.1f} on average")
     if stats.tokens:
         parts = [
             f"{n} in {name}" if name != "more" else f"{n} in more than 225" for name, n in stats.tokens.items() if n
         ]
-        print(f"tokens, as {base} counts them: {', '.join(parts)}")
+        say(f"tokens, as {base} counts them: {', '.join(parts)}")
 
 
 def _rows(items: Iterable[object], *names: str) -> list[tuple[str, ...]]:
@@ -89,8 +94,8 @@ def _rows(items: Iterable[object], *names: str) -> list[tuple[str, ...]]:
 def _print_part(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], top: int) -> None:
     if not rows:
         return
-    print(f"\n{title}" + (f" ({top} of {len(rows)})" if len(rows) > top else ""))
+    say(f"\n{title}" + (f" ({top} of {len(rows)})" if len(rows) > top else ""))
     table = Table(*columns, box=None, pad_edge=False)
     for row in rows[:top]:
-        table.add_row(*row)
+        table.add_row(*(cell if len(cell) <= _LONG else f"{cell[:_LONG]} ..." for cell in row))
     print_table(table)

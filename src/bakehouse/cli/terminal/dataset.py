@@ -10,6 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from bakehouse.cli.terminal.events import Painter
+from bakehouse.cli.terminal.say import say
 from bakehouse.cli.terminal.screen import notes, print_json, print_table, print_warnings
 from bakehouse.core.events import Progress
 from bakehouse.core.words import counted
@@ -52,7 +53,7 @@ def print_proposals(
     _print_lines([(str(p.path), p.why) for p in proposals])
     print_warnings(f"passed over: {s.path.name}: {s.reason}" for s in images.skipped[:_SHOWN])
     what = f"{len(proposals)} to {verb}" if proposals else f"nothing to {verb}"
-    print(f"{what} among {counted(len(images), 'image')}; nothing was changed{f': see {page}' if page else ''}")
+    say(f"{what} among {counted(len(images), 'image')}; nothing was changed{f': see {page}' if page else ''}")
 
 
 def print_step(verb: str, step: Step | None, folder: Path, *, json: bool = False) -> None:
@@ -61,11 +62,11 @@ def print_step(verb: str, step: Step | None, folder: Path, *, json: bool = False
         print_json(step.to_json() if step else {"verb": verb, "changes": []})
         return
     if step is None:
-        print(f"nothing to {verb}: {folder} is as it was")
+        say(f"nothing to {verb}: {folder} is as it was")
         return
     _print_lines([(str(c.path), c.why) for c in _told(step.changes)])
-    print(f"step {step.number} ({verb}): {done_by(step)} in {folder}")
-    print(f"take it back with: bakehouse dataset undo {folder}")
+    say(f"step {step.number} ({verb}): {done_by(step)} in {folder}")
+    say(f"take it back with: bakehouse dataset undo {folder}")
 
 
 def _told(changes: Sequence[Change]) -> list[Change]:
@@ -83,8 +84,8 @@ def print_undone(steps: Sequence[Step], folder: Path, *, json: bool = False) -> 
         print_json([step.to_json() for step in steps])
         return
     for step in steps:
-        print(f"took back step {step.number} ({step.verb}): {done_by(step)}")
-    print(f"{folder} is as it was before step {steps[-1].number}")
+        say(f"took back step {step.number} ({step.verb}): {done_by(step)}")
+    say(f"{folder} is as it was before step {steps[-1].number}")
 
 
 def print_history(steps: Sequence[Step], folder: Path, *, json: bool = False) -> None:
@@ -124,9 +125,9 @@ def done_by(step: Step) -> str:
 def _print_lines(lines: Sequence[tuple[str, Any]]) -> None:
     width = min(48, max((len(path) for path, _ in lines), default=0))
     for path, why in lines[:_SHOWN]:
-        print(f"{path:<{width}}  {why}")
+        say(f"{path:<{width}}  {why}")
     if len(lines) > _SHOWN:
-        print(f"... and {len(lines) - _SHOWN} more; --json has all")
+        say(f"... and {len(lines) - _SHOWN} more; --json has all")
 
 
 def print_taken(taken: Sequence[Taken], folder: Path, *, dry_run: bool = False, json: bool = False) -> None:
@@ -139,12 +140,12 @@ def print_taken(taken: Sequence[Taken], folder: Path, *, dry_run: bool = False, 
         if dry_run:
             _print_lines([(str(p.path), p.why) for p in one.proposals])
         if not one.proposals:
-            print(f"{one.source}: nothing new")
+            say(f"{one.source}: nothing new")
         else:
             files = f"step {one.step.number}, {done_by(one.step)}" if one.step else "nothing was copied yet"
-            print(f"{one.source}: {counted(len(one.proposals), 'image')}; {files}")
+            say(f"{one.source}: {counted(len(one.proposals), 'image')}; {files}")
     if any(one.step for one in taken):
-        print(f"take the last one back with: bakehouse dataset undo {folder}")
+        say(f"take the last one back with: bakehouse dataset undo {folder}")
 
 
 def _number(taken: Taken) -> int | None:

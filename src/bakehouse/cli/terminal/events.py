@@ -18,6 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from bakehouse.cli.terminal.say import say
 from bakehouse.cli.terminal.screen import notes
 from bakehouse.cli.terminal.units import duration, number, size
 from bakehouse.core import events as ev
@@ -73,7 +74,7 @@ def painting(*, json: bool = False, quiet: bool = False) -> Iterator[Painter]:
 
 
 def _json_line(event: ev.Event) -> None:
-    print(json.dumps(event.to_json(), ensure_ascii=False), flush=True)
+    say(json.dumps(event.to_json(), ensure_ascii=False), flush=True)
 
 
 def _print(console: Console, event: ev.Event) -> None:

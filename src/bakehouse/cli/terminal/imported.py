@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from bakehouse.cli.terminal.say import say
 from bakehouse.cli.terminal.screen import notes, print_json, print_table, print_warnings
 from bakehouse.core.words import counted
 
@@ -27,7 +28,7 @@ def print_imported(made: Imported, *, json: bool = False, quiet: bool = False, a
         notes().print(summary, soft_wrap=True)
         return
     print_table(_table(made))
-    print(summary)
+    say(summary)
 
 
 def fates_of(made: Imported) -> str:

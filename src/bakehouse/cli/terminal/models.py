@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from rich.table import Table
 
 from bakehouse.cli.terminal.events import painting
+from bakehouse.cli.terminal.say import say
 from bakehouse.cli.terminal.screen import notes, print_json, print_table
 from bakehouse.cli.terminal.units import size
 from bakehouse.core.catalogue import KINDS, Kind
@@ -24,7 +25,7 @@ def print_models(*, here: bool, kind: str | None, json: bool, quiet: bool) -> No
     if json:
         print_json([row.to_json() for row in chosen])
     elif quiet:
-        print(*(row.name for row in chosen), sep="\n")
+        say(*(row.name for row in chosen), sep="\n")
     else:
         _print_table(chosen)
 
@@ -64,7 +65,7 @@ def fetch_models(names: Sequence[str], *, given: Path | None, json: bool, quiet:
             entry, found = fetch(name, given=given, tell=tell)
         got.append({"name": name, "licence": entry.licence, **found.model_dump(mode="json")})
         if not json:
-            print(found.folder if len(found.files) > 1 else found.paths[0], flush=True)
+            say(found.folder if len(found.files) > 1 else found.paths[0], flush=True)
     if json:
         print_json(got)
 
@@ -77,7 +78,7 @@ def add_model(name: str, where: str, kind: str | None, licence: str, *, json: bo
         print_json({"name": name, **own.model_dump(mode="json")})
     else:
         known = f", sha256 {own.sha256}" if own.sha256 else ""
-        print(f"{name}: {own.kind}{f' of {own.family}' if own.family else ''}, {own.where}{known}")
+        say(f"{name}: {own.kind}{f' of {own.family}' if own.family else ''}, {own.where}{known}")
 
 
 def remove_model(name: str, *, files: bool, json: bool) -> None:
@@ -86,4 +87,4 @@ def remove_model(name: str, *, files: bool, json: bool) -> None:
     if json:
         print_json({"name": name, "freed": freed, "said": said})
     else:
-        print(f"{said} ({size(freed)} freed)" if freed else said)
+        say(f"{said} ({size(freed)} freed)" if freed else said)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bakehouse.cli.terminal.say import say
 from bakehouse.cli.terminal.screen import print_json
 from bakehouse.generate import infotext
 
@@ -21,6 +22,6 @@ def keep(pictures: Iterable[Picture], folder: Path, *, json: bool = False) -> No
         path = infotext.write(picture.image, picture.infotext, folder / f"{number:05d}-{picture.seed}.png")
         written.append({"path": str(path), "seed": picture.seed, "infotext": str(picture.infotext)})
         if not json:
-            print(path, flush=True)
+            say(path, flush=True)
     if json:
         print_json(written)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from bakehouse.cli.terminal.say import say
 from bakehouse.cli.terminal.screen import print_json, print_table, print_warnings
 from bakehouse.cli.terminal.units import duration, size
 from bakehouse.core.words import counted
@@ -24,10 +25,10 @@ def print_plan(plan: Plan, *, json: bool = False, quiet: bool = False) -> None:
         print_table(_decisions(plan))
         print_table(_buckets(plan.to_json()["buckets"]))
     print_warnings(plan.warnings)
-    print(_summary(plan))
+    say(_summary(plan))
     if not quiet and (words := _words(plan)):
         asking = f"bakehouse triggers probe {shlex.join(words)} --base {shlex.quote(plan.recipe.model.base)}"
-        print(f"whether the base knows {' or '.join(words)} already, it says itself: {asking}")
+        say(f"whether the base knows {' or '.join(words)} already, it says itself: {asking}")
 
 
 def _words(plan: Plan) -> list[str]:

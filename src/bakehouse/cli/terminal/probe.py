@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from rich.table import Table
 
 from bakehouse.cli.terminal.events import painting
+from bakehouse.cli.terminal.say import say
 from bakehouse.cli.terminal.screen import print_json, print_table
 
 if TYPE_CHECKING:
@@ -56,13 +57,13 @@ def print_probe(
         return
     if not quiet:
         print_table(_table(probe, looks))
-        print()
+        say()
     for reading in probe.readings:
-        print(reading.why)
+        say(reading.why)
     if probe.better:
-        print(f"free instead: {', '.join(probe.better)}")
+        say(f"free instead: {', '.join(probe.better)}")
     if sheet is not None:
-        print(f"wrote {sheet}")
+        say(f"wrote {sheet}")
 
 
 def _table(probe: Probe, looks: Sequence[Look]) -> Table:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from rich.table import Table
 
+from bakehouse.cli.terminal.say import say
 from bakehouse.cli.terminal.screen import notes, print_json, print_table
 from bakehouse.cli.terminal.units import duration
 from bakehouse.core.errors import BakehouseError
@@ -62,7 +63,7 @@ def show_jobs(work: Iterable[Event], *, json: bool = False, quiet: bool = False)
     console = notes()
     for event in work:
         if json:
-            print(json_module.dumps(event.to_json()), flush=True)
+            say(json_module.dumps(event.to_json()), flush=True)
         elif isinstance(event, Warned) or (isinstance(event, JobChanged) and not (quiet and event.state == "running")):
             console.print(_line(event), soft_wrap=True)
 

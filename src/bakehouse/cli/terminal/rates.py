@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from bakehouse.cli.terminal.events import show
+from bakehouse.cli.terminal.say import say
 from bakehouse.cli.terminal.screen import print_table
 from bakehouse.core.events import Event
 from bakehouse.core.files import write_text
@@ -41,7 +42,7 @@ def print_rate(test: RateTest, *, quiet: bool = False) -> None:
     rates = f"optimizer.lr = {test.lr:g}"
     if test.text_lr is not None:
         rates += f", optimizer.text_lr = {test.text_lr:g}"
-    print(f"{rates}: {test.why}")
+    say(f"{rates}: {test.why}")
 
 
 def write_recipe(recipe: Recipe, test: RateTest, path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from bakehouse.cli.terminal.say import say
 from bakehouse.cli.terminal.screen import busy, print_json, print_table, print_warnings
 from bakehouse.core.errors import UsageError
 from bakehouse.core.files import write_text
@@ -58,7 +59,7 @@ def _of_recipe(path: Path, verb: Repeats, way: Way) -> None:
         changed = recipe.with_values({f"concepts.{i}.repeats": row.repeats for i, row in enumerate(rows)})
         write_text(way.out, recipe_to_toml(changed, beside=way.out.resolve().parent))
         if not way.json:
-            print(f"wrote {way.out}")
+            say(f"wrote {way.out}")
 
 
 def _print(rows: Sequence[Row], warnings: Sequence[str], steps: int | None, verb: Repeats, *, json: bool) -> None:
@@ -75,4 +76,4 @@ def _print(rows: Sequence[Row], warnings: Sequence[str], steps: int | None, verb
     print_table(table)
     print_warnings(warnings)
     counted = f", {steps} steps at batch {verb.batch} and {verb.resolution} pixels" if steps is not None else ""
-    print(f"{shows} images an epoch{counted}")
+    say(f"{shows} images an epoch{counted}")

@@ -9,13 +9,27 @@ import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
+
+from bakehouse.cli.terminal.say import say, visible
 
 _LOG_WIDTH = 160
 """Of tables in files and pipes, where nobody says how wide a line may be."""
 _SHORT_SECONDS = 2.0
+
+
+class _Screen(Console):
+    """A console on which text steers nothing but its own styles: see `visible`."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(visible(text), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else visible(text), style, control)
 
 
 def results() -> Console:
@@ -31,7 +45,7 @@ def notes() -> Console:
 def _console(terminal: bool, *, stderr: bool = False) -> Console:
     """Text is shown as it is: file names, captions and settings may hold `[brackets]` and `:words:`."""
     width = None if terminal else _LOG_WIDTH
-    return Console(stderr=stderr, markup=False, emoji=False, highlight=False, width=width)
+    return _Screen(stderr=stderr, markup=False, emoji=False, highlight=False, width=width)
 
 
 def print_table(table: Table) -> None:
@@ -42,12 +56,12 @@ def print_table(table: Table) -> None:
         return
     with console.capture() as drawn:
         console.print(table)
-    print("\n".join(line.rstrip() for line in drawn.get().splitlines()))
+    say("\n".join(line.rstrip() for line in drawn.get().splitlines()))
 
 
 def print_json(document: Any) -> None:
     """One JSON document on standard output."""
-    print(json.dumps(document, indent=2, ensure_ascii=False, default=str))
+    say(json.dumps(document, indent=2, ensure_ascii=False, default=str))
 
 
 def print_warnings(warnings: Iterable[str]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
+from bakehouse.cli.terminal.say import say
 from bakehouse.cli.terminal.screen import print_json, print_table
 from bakehouse.core.words import counted
 from bakehouse.curate.triggers import Absorption, Explanation, Finding
@@ -21,12 +22,12 @@ def print_explanation(explanation: Explanation, *, json: bool = False, quiet: bo
         return
     if not quiet:
         print_table(_table(explanation))
-        print()
+        say()
     for finding in explanation.findings:
         if not (quiet and finding.level == "note"):
             _print_finding(finding)
     if not explanation.findings:
-        print("nothing stands in the way")
+        say("nothing stands in the way")
 
 
 def _table(explanation: Explanation) -> Table:
@@ -59,6 +60,6 @@ def _some(items: Sequence[str]) -> str:
 
 
 def _print_finding(finding: Finding) -> None:
-    print(f"{finding.level} {finding.id}: {finding.message}")
+    say(f"{finding.level} {finding.id}: {finding.message}")
     for n, remedy in enumerate(finding.remedies, 1):
-        print(f"  {n}. {remedy.what}: {remedy.setting}")
+        say(f"  {n}. {remedy.what}: {remedy.setting}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from bakehouse.cli.terminal.say import say
 from bakehouse.cli.terminal.screen import print_json, print_table, print_warnings
 from bakehouse.cli.terminal.units import size
 from bakehouse.core.errors import UsageError
@@ -30,9 +31,9 @@ def print_info(found: AdapterInfo | ModelInfo | RunInfo, *, keys: bool, metadata
     from bakehouse.publish.inspection import RunInfo
 
     if isinstance(found, RunInfo):
-        print(f"{found.path}: a run with {len(found.weights)} weights")
+        say(f"{found.path}: a run with {len(found.weights)} weights")
         for path in found.weights:
-            print(f"  {path}")
+            say(f"  {path}")
         if found.newest is not None:
             print_info(found.newest, keys=keys, metadata=metadata)
         return
@@ -42,7 +43,7 @@ def print_info(found: AdapterInfo | ModelInfo | RunInfo, *, keys: bool, metadata
         _model(found)
     if metadata:
         for key, value in sorted((found.metadata or {}).items()):
-            print(f"{key}: {value if len(value) <= _LONG else value[:_LONG] + ' ...'}")
+            say(f"{key}: {value if len(value) <= _LONG else value[:_LONG] + ' ...'}")
     if keys:
         _keys(found.to_json(keys=True).get("keys", []))
 
@@ -64,7 +65,7 @@ def _adapter(found: AdapterInfo) -> None:
         table.add_row(block.name, str(block.modules), _span(block.ranks), _span(block.alphas), norm)
     print_table(table)
     for verdict in found.loaders:
-        print(f"  {verdict.program:10} {_loads(verdict)}")
+        say(f"  {verdict.program:10} {_loads(verdict)}")
     print_warnings(found.notes)
 
 
@@ -78,16 +79,16 @@ def _model(found: ModelInfo) -> None:
     what = f"{found.kind}{f' of the family {found.family}' if found.family else ''} ({found.because})"
     _facts(found.path, {"what": what, "size": f"{size(found.bytes)} {', '.join(found.dtypes)}".strip()})
     for network in found.networks:
-        print(f"  {network.name:16} {network.parameters / 1e6:9.2f} M numbers  {', '.join(network.dtypes)}")
+        say(f"  {network.name:16} {network.parameters / 1e6:9.2f} M numbers  {', '.join(network.dtypes)}")
     for program, loads in (found.loaders or {}).items():
-        print(f"  {program:10} {'loads it' if loads else 'no: it reads single files'}")
+        say(f"  {program:10} {'loads it' if loads else 'no: it reads single files'}")
 
 
 def _facts(title: str, lines: Mapping[str, str]) -> None:
-    print(title)
+    say(title)
     for name, value in lines.items():
         if value:
-            print(f"  {name:10} {value}")
+            say(f"  {name:10} {value}")
 
 
 def _span(values: Sequence[float]) -> str:
@@ -100,7 +101,7 @@ def _span(values: Sequence[float]) -> str:
 def _keys(rows: Sequence[Mapping[str, Any]]) -> None:
     for row in rows:
         refused = "; ".join(f"{program}: {why}" for program, why in row.get("refused", {}).items())
-        print(f"{row['key']}  {row['dtype']} {row['shape']}{f'  ({refused})' if refused else ''}")
+        say(f"{row['key']}  {row['dtype']} {row['shape']}{f'  ({refused})' if refused else ''}")
 
 
 def print_result(result: Any, *, json: bool) -> None:
@@ -110,7 +111,7 @@ def print_result(result: Any, *, json: bool) -> None:
         print_json(plain)
         return
     verb = "would write" if result.dry_run else "wrote"
-    print(f"{verb} {result.path}{_said(result)}")
+    say(f"{verb} {result.path}{_said(result)}")
     print_warnings(getattr(result, "notes", ()))
 
 
@@ -140,9 +141,9 @@ def print_changes(changes: Mapping[str, tuple[str | None, str | None]], *, json:
         print_json({key: {"before": before, "after": after} for key, (before, after) in changes.items()})
         return
     for key, (before, after) in changes.items():
-        print(f"{key}: {_short(before)} -> {_short(after)}")
+        say(f"{key}: {_short(before)} -> {_short(after)}")
     if not changes:
-        print("nothing changed")
+        say("nothing changed")
 
 
 def _short(value: str | None) -> str:

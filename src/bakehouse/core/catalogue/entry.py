@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-import tomllib
 from importlib import resources
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from bakehouse.core.parse import parse_toml
 from bakehouse.core.spec import Spec
 
 Kind = Literal["base", "vae", "adapter", "tagger", "upscaler", "matte", "faces", "inpainter", "ocr"]
@@ -128,5 +128,5 @@ class Entry(Spec):
 def shipped() -> dict[str, Entry]:
     """The catalogue that comes with the package, by name."""
     text = resources.files("bakehouse.core.catalogue").joinpath("models.toml").read_text("utf-8")
-    tables = tomllib.loads(text)
+    tables = parse_toml(text)
     return {name: Entry.parse({"name": name, **values}, source=f"[{name}]") for name, values in tables.items()}

@@ -6,7 +6,6 @@ import ast
 import base64
 import functools
 import html.parser
-import json
 import os
 import shutil
 import subprocess
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bakehouse.core.catalogue.download import FetchError, Remote, open_url, shown, why
+from bakehouse.core.parse import parse_json
 
 PYPI = "https://pypi.org/simple"
 NPM = "https://registry.npmjs.org"
@@ -87,7 +87,7 @@ def _links(page: Remote) -> list[_Link]:
     with open_url(page, {"Accept": _SIMPLE}) as answer:
         text, kind = answer.read().decode("utf-8"), answer.headers.get_content_type()
     if kind.endswith("json"):
-        files: Iterable[dict[str, Any]] = json.loads(text)["files"]
+        files: Iterable[dict[str, Any]] = parse_json(text)["files"]
         found = [(f["filename"], f["url"], f.get("hashes", {}).get("sha256", "")) for f in files]
     else:
         anchors = _Anchors()
@@ -137,7 +137,7 @@ def npm_tarball(package: str, version: str) -> Remote:
     page = Remote(f"{_npm_registry().rstrip('/')}/{urllib.parse.quote(package, safe='@')}/{version}")
     try:
         with open_url(page, {"Accept": "application/json"}) as answer:
-            parts = json.loads(answer.read())["dist"]
+            parts = parse_json(answer.read())["dist"]
     except (urllib.error.URLError, ValueError, KeyError, OSError) as e:
         raise FetchError(f"{shown(page.url)}: {why(e)}") from e
     algorithm, _, digest = str(parts.get("integrity", "")).partition("-")

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
 
+from bakehouse.core.files import fitted
 from bakehouse.core.spec import Spec
 from bakehouse.curate.audit.gather import stray_captions
 from bakehouse.curate.audit.links import foreign_files
@@ -110,7 +111,7 @@ def _twins(records: Iterable[ImageRecord], images: ImageSet) -> Iterator[tuple[I
 def _free(name: PurePosixPath, folder: Path, stems: set[tuple[Path, str]]) -> PurePosixPath:
     """`a-jpg.jpg` for `a.jpg`, else `a-2.jpg` and on: a stem that no image has."""
     endings = [name.suffix.lower().lstrip("."), *map(str, range(2, 10_000))]
-    candidates = (name.with_name(f"{name.stem}-{ending}{name.suffix}") for ending in endings if ending)
+    candidates = (name.with_name(fitted(name.stem, f"-{ending}{name.suffix}")) for ending in endings if ending)
     free = next(c for c in candidates if (folder, stem_of(Path(c.name))) not in stems)
     stems.add((folder, stem_of(Path(free.name))))
     return free

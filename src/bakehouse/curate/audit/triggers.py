@@ -6,6 +6,7 @@ import glob
 import posixpath
 from collections.abc import Callable, Iterable
 
+from bakehouse.core.files import is_there
 from bakehouse.core.words import counted
 from bakehouse.curate.audit.check import Hit, Level, percent, some
 from bakehouse.curate.audit.facts import Facts
@@ -39,7 +40,7 @@ def _in_front(facts: Facts, spec: AuditSpec, trigger: Trigger, own: Iterable[str
     own = tuple(own)
     if spec.declared:
         # What lacks its trigger although it was compiled was changed by hand since, and is left alone unless told.
-        again = any((facts.root / name).with_suffix(RAW_SUFFIX).is_file() for name in own)
+        again = any(is_there((facts.root / name).with_suffix(RAW_SUFFIX)) for name in own)
         return "bakehouse captions compile {folder} --overwrite" if again else None
     where = ""
     if len(spec.triggers) > 1 or facts.reg:

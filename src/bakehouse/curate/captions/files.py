@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from bakehouse.core.errors import BakehouseError, UsageError
+from bakehouse.core.files import is_there
 from bakehouse.data.captions import CAPTION_EXTENSIONS, decode_text, joined_lines, read_caption
 from bakehouse.data.layouts import METADATA_FILES
 from bakehouse.data.records import ImageRecord, ImageSet
@@ -141,7 +142,7 @@ def glance(folder: Path | str, progress: Callable[[int, int], None] | None = Non
 def _of_image(path: Path, files: Sequence[Path], root: Path, remarks: dict[str, list[str]]) -> CaptionText | None:
     # The caption before triggers were compiled into it: where there is one, it is what rules and taggers change.
     raw = path.with_suffix(RAW_SUFFIX)
-    candidates = [raw] if raw.is_file() else files[:1]
+    candidates = [raw] if is_there(raw) else files[:1]
     return _read(candidates[0], root, remarks) if candidates else None
 
 

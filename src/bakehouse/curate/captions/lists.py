@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 import re
-import tomllib
 from importlib import resources
 from typing import Any
 
 from bakehouse.core.errors import UsageError, did_you_mean
+from bakehouse.core.parse import parse_toml
 
 _FOLDER = "data"
 
@@ -21,7 +21,7 @@ def read_data(name: str) -> dict[str, Any]:
         name: without `.toml`.
     """
     text = resources.files(__package__).joinpath(_FOLDER, f"{name}.toml").read_text("utf-8")
-    return tomllib.loads(text)
+    return parse_toml(text)
 
 
 def text_of(name: str) -> str:

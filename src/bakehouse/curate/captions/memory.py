@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bakehouse.core.events import Progress
 from bakehouse.core.files import cache_dir, writing_to
+from bakehouse.core.parse import parse_json
 from bakehouse.curate.taggers.sight import Sight, Tagger
 from bakehouse.data.images import open_image
 from bakehouse.data.records import ImageRecord
@@ -58,7 +59,7 @@ def _read(path: Path) -> list[tuple[str, Sight]]:
     found = []
     for line in path.read_text("utf-8", errors="replace").split("\n"):
         try:
-            value = json.loads(line)
+            value = parse_json(line)
             found.append((str(value["sha256"]), Sight.from_json(value)))
         except (json.JSONDecodeError, KeyError, TypeError):
             continue

@@ -16,6 +16,8 @@ _LONG = 9
 """Letters from which a slip may also be one letter too many and another too few."""
 _RARE = 5
 """So much rarer must a slip be than what was meant, where no vocabulary tells."""
+_LONGEST = 100
+"""Letters of a tag that a slip is looked for in; what is longer is a sentence."""
 _LETTERS = re.compile(r"[\W_]+")
 
 
@@ -75,30 +77,34 @@ def _is_meant(k: str, other: str, counts: Mapping[str, int], vocabulary: TagVoca
 
 
 class _Index:
-    """Tags by what is left of them without a letter: two that meet there may be a slip apart."""
+    """Tags by their digits and by what is left of them without a letter: two that meet there may be a slip apart."""
 
     def __init__(self, keys: Iterable[str]) -> None:
-        self._tags: dict[str, list[str]] = defaultdict(list)
+        self._tags: dict[tuple[str, str], list[str]] = defaultdict(list)
         for k in keys:
+            digits = _digits(k)
             for rest in _rests(k):
-                self._tags[rest].append(k)
+                self._tags[digits, rest].append(k)
 
     def near(self, k: str) -> list[str]:
         """Tags that differ from `k` by a slip."""
-        found = {other for rest in _rests(k) for other in self._tags.get(rest, ()) if other != k}
+        digits = _digits(k)
+        found = {other for rest in _rests(k) for other in self._tags.get((digits, rest), ()) if other != k}
         return sorted(other for other in found if _is_slip(k, other))
+
+
+def _digits(k: str) -> str:
+    return "" if k.isalpha() else "".join(filter(str.isdigit, k))
 
 
 def _rests(k: str) -> set[str]:
     """A tag without spaces and hyphens, and the same with one letter left out, each in turn."""
     bare = _LETTERS.sub("", k)
-    return {bare, *(bare[:i] + bare[i + 1 :] for i in range(len(bare)))} if len(bare) >= _SHORT else {bare}
+    return {bare, *(bare[:i] + bare[i + 1 :] for i in range(len(bare)))} if _SHORT <= len(bare) <= _LONGEST else {bare}
 
 
 def _is_slip(a: str, b: str) -> bool:
-    """Whether only spaces and hyphens differ, or one word by a slip; never a number."""
-    if re.sub(r"\D", "", a) != re.sub(r"\D", "", b):
-        return False
+    """Whether only spaces and hyphens differ, or one word by a slip; both have the same digits."""
     if _LETTERS.sub("", a) == _LETTERS.sub("", b):
         return True
     left, right = a.split(" "), b.split(" ")

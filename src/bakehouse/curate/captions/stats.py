@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -146,9 +147,19 @@ def _past(line: str, count: CountTokens) -> str:
     """What is behind the 75th token: whole tags, or words where there are no commas."""
     separator = ", " if "," in line else " "
     parts = split(line) if "," in line else line.split()
-    sizes = count([separator.join(parts[: i + 1]) for i in range(len(parts))])
-    first = next((i for i, n in enumerate(sizes) if n > LIMITS[0]), len(parts))
-    return separator.join(parts[first:])
+    return separator.join(parts[_fitting(parts, separator, count) :])
+
+
+def _fitting(parts: Sequence[str], separator: str, count: CountTokens) -> int:
+    """How many parts fit into the first chunk; doubled, then halved, so that a huge caption is not counted whole."""
+
+    def is_past(n: int) -> bool:
+        return count([separator.join(parts[:n])])[0] > LIMITS[0]
+
+    high = 1
+    while high < len(parts) and not is_past(high):
+        high *= 2
+    return bisect.bisect_left(range(min(high, len(parts)) + 1), True, lo=high // 2, key=is_past) - 1
 
 
 def _weak(counts: Mapping[str, int], vocabulary: TagVocabulary | None) -> dict[str, int]:

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from bakehouse.core.errors import UsageError, did_you_mean
 from bakehouse.core.events import Event, Noted, Warned
-from bakehouse.core.files import sha256_file
+from bakehouse.core.files import is_there, sha256_file
 from bakehouse.core.spec import Spec
 from bakehouse.core.words import counted
 from bakehouse.curate.captions.memory import Memory
@@ -121,7 +121,7 @@ class Tag(Spec):
 
     def _place(self, record: ImageRecord, images: ImageSet, own: frozenset[str], twins: Counter[str]) -> _Place:
         raw = record.path.with_suffix(RAW_SUFFIX)
-        standing = raw if raw.is_file() else record.caption_path
+        standing = raw if is_there(raw) else record.caption_path
         # `a.png` and `a.jpg` share `a.txt`; what is written is each one's own.
         new = record.path.with_suffix(self.extension)
         if twins[_stem(record.path)] > 1:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bakehouse.core.errors import BakehouseError, UsageError
+from bakehouse.core.parse import parse_json
 from bakehouse.curate.captions.tags import key
 from bakehouse.data.captions import decode_text
 
@@ -167,7 +168,7 @@ def read_mapping(text: str) -> list[tuple[str, str]]:
         BakehouseError: of none of these forms, or with a gap.
     """
     try:
-        value: Any = json.loads(text)
+        value: Any = parse_json(text)
     except json.JSONDecodeError as e:
         raise BakehouseError(f"the mapping of tags is not valid JSON: {e}") from e
     if isinstance(value, dict) and isinstance(inner := value.get("dataset_info"), dict):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-import tomllib
 from importlib import resources
 from typing import Annotated
 
 from pydantic import Field
 
+from bakehouse.core.parse import parse_toml
 from bakehouse.core.spec import Spec
 from bakehouse.curate.faces import Face
 
@@ -58,7 +58,7 @@ class Rules(Spec):
 def shipped_rules() -> Rules:
     """The rules that come with the package."""
     text = resources.files("bakehouse.curate.crops").joinpath("framing.toml").read_text("utf-8")
-    return Rules.parse(tomllib.loads(text), source="framing.toml")
+    return Rules.parse(parse_toml(text), source="framing.toml")
 
 
 def crop_box(face: Face, size: tuple[int, int], framing: Framing, rules: Rules) -> Box | None:

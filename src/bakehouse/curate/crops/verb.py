@@ -11,6 +11,7 @@ from PIL import Image
 from pydantic import Field
 
 from bakehouse.core.events import Event, Noted, Progress
+from bakehouse.core.files import fitted
 from bakehouse.core.spec import Spec
 from bakehouse.curate.crops.framing import Box, Framing, crop_box, shipped_rules
 from bakehouse.curate.crops.wording import follow
@@ -72,7 +73,7 @@ class Crop(Spec):
     def _of(self, record: ImageRecord, images: ImageSet, face: Face, taken: set[PurePosixPath]) -> Iterator[Proposal]:
         name = images.name(record.path)
         for framing, box, placement in self.crops(record, face):
-            to = name.with_name(f"{_base(name, taken)}-{framing.name}.png")
+            to = name.with_name(fitted(_base(name, taken), f"-{framing.name}.png"))
             if to in taken:
                 continue
             size = f"{box[2] - box[0]} x {box[3] - box[1]} pixels"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import lzma
 import os
-import shutil
 import stat
+import struct
 import time
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from bakehouse.core.errors import BakehouseError, Problems, UsageError
 from bakehouse.core.files import writing_to
@@ -18,6 +20,7 @@ MOST_FILES = 100_000
 MOST_BYTES = 64 << 30
 MOST_RATIO = 100
 """Unpacked to packed. Images are packed already (1 to 1), and no drawing stored as BMP reaches it in all its bulk."""
+_DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, EOFError, ValueError, struct.error)
 _SMALL = 256 << 20
 """So many bytes may be packed as tightly as they like."""
 
@@ -38,12 +41,29 @@ def unpack(archive: Path, into: Path) -> Path:
                 for entry in entries:
                     target = into / _name(entry)
                     target.parent.mkdir(parents=True, exist_ok=True)
-                    with file.open(entry) as source, target.open("wb") as out:
-                        shutil.copyfileobj(source, out, 1 << 20)
+                    _copy(file, entry, target)
                     _age(target, entry)
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError) as e:
+    except _DAMAGED as e:
         raise BakehouseError(f"cannot unpack {archive}: {e}", hint="download it again, or unpack it by hand") from e
     return into
+
+
+def _copy(file: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path) -> None:
+    """Unpacks one file; what is wrong with its bytes is said of it, what is wrong with the disk is not."""
+    try:
+        source = file.open(entry)
+    except OSError as e:
+        raise zipfile.BadZipFile(f"{entry.filename}: {e}") from e
+    with source, target.open("wb") as out:
+        while chunk := _read(source, entry):
+            out.write(chunk)
+
+
+def _read(source: IO[bytes], entry: zipfile.ZipInfo) -> bytes:
+    try:
+        return source.read(1 << 20)
+    except (OSError, *_DAMAGED) as e:  # bz2 says OSError of damaged data
+        raise zipfile.BadZipFile(f"{entry.filename}: {e or 'its data ends too early'}") from e
 
 
 def _age(path: Path, entry: zipfile.ZipInfo) -> None:

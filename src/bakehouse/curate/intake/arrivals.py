@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from bakehouse.core.errors import UsageError
+from bakehouse.core.files import fitted
 from bakehouse.curate.captions.tags import spaced
 from bakehouse.curate.companions import TEXTS, companions
 from bakehouse.curate.edits import Edit, Proposal, Write
@@ -71,7 +72,7 @@ class Arrival:
         )
         for count, (index, image) in enumerate(chosen):
             ending = f"-{index + 1:04d}" if count else ""
-            yield self.to.with_name(f"{self.to.stem}{ending}.png"), png(image)
+            yield self.to.with_name(fitted(self.to.stem, f"{ending}.png")), png(image)
 
     def _captions(self, options: Intake) -> Iterator[tuple[str, bytes, int | None]]:
         """Endings, contents and ages of its caption files; one that is made of others is new."""
@@ -192,7 +193,7 @@ def unique(arrivals: Iterable[Arrival], into: PurePosixPath) -> list[Arrival]:
 def _free(name: PurePosixPath, taken: set[str]) -> PurePosixPath:
     """`a.jpg`, or `a-jpg.jpg`, `a-2.jpg` where an image of that stem came before: captions and caches go by stems."""
     endings = ["", f"-{name.suffix.lower().lstrip('.')}", *(f"-{n}" for n in range(2, 100_000))]
-    names = (name.with_name(f"{name.stem}{ending}{name.suffix}") for ending in endings)
+    names = (name.with_name(fitted(name.stem, f"{ending}{name.suffix}")) for ending in endings)
     return next(to for to in names if _key(to.with_suffix("")) not in taken)
 
 

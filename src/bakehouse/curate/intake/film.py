@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from bakehouse.core.errors import BakehouseError
-from bakehouse.core.files import writing_to
+from bakehouse.core.files import fitted, writing_to
 from bakehouse.curate.extras import need
 from bakehouse.curate.frames import Frame, distinct
 from bakehouse.curate.intake.options import Intake
@@ -19,6 +19,10 @@ from bakehouse.curate.pictures import png
 FILM_ENDINGS = frozenset(
     {".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".ogv"}
 )
+
+
+class UnreadableFilmError(BakehouseError):
+    """No frame comes out of a film: it is damaged, or no video."""
 
 
 def take_frames(
@@ -34,19 +38,22 @@ def take_frames(
 
     Raises:
         UsageError: OpenCV is not installed.
-        BakehouseError: the film cannot be read, or the disk is full.
+        UnreadableFilmError: not one frame can be read.
+        BakehouseError: the disk is full.
     """
     numbers: list[int] = []
     looked = _look(film, options.per_second, numbers, progress)
     written = []
     for frame in _chosen(distinct(looked, alike=options.alike), options.per_scene):
-        path = into / f"{film.stem}-{frame.scene + 1:04d}-{numbers[frame.index]:07d}.png"
+        path = into / fitted(film.stem, f"-{frame.scene + 1:04d}-{numbers[frame.index]:07d}.png")
         with writing_to(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(png(frame.image))
         written.append(path)
     if not written:
-        raise BakehouseError(f"cannot read {film}: not one frame comes out of it", hint="is it whole, and a video?")
+        raise UnreadableFilmError(
+            f"cannot read {film}: not one frame comes out of it", hint="is it whole, and a video?"
+        )
     return written
 
 

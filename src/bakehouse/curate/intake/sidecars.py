@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bakehouse.core.parse import parse_json
 from bakehouse.curate.captions.tags import form_of, spaced
 from bakehouse.data.captions import decode_text, is_prose, line_form
 
@@ -109,7 +110,7 @@ def _lines(text: str) -> list[str]:
 def _from_json(text: str) -> Tags | None:
     """gallery-dl's metadata: `tags_general`, `tag_string_artist`, or `tags` as a list, a text, or lists by kind."""
     try:
-        value = json.loads(text)
+        value = parse_json(text)
     except json.JSONDecodeError:
         return None
     if not isinstance(value, Mapping) or _FOREIGN_KEYS & value.keys():

@@ -17,7 +17,7 @@ from bakehouse.core.lock import locked
 from bakehouse.curate.edits import HOME, Proposal
 from bakehouse.curate.intake.archive import unpack
 from bakehouse.curate.intake.arrivals import Arrival, of_frames, of_image, of_layout, unique, with_sidecars
-from bakehouse.curate.intake.film import FILM_ENDINGS, take_frames
+from bakehouse.curate.intake.film import FILM_ENDINGS, UnreadableFilmError, take_frames
 from bakehouse.curate.intake.options import Intake
 from bakehouse.curate.journal import Step
 from bakehouse.curate.steps import apply, history, recover
@@ -148,8 +148,16 @@ def _arrivals(path: Path, work: Path, options: Intake, tell: Tell) -> list[Arriv
     arrivals, notes, films = of_layout(path)
     for note in notes:
         tell(Warned(message=note))
+    broken = []
     for film in films:
-        arrivals += _film(film, work, options, tell, PurePosixPath(film.relative_to(path).with_suffix("").as_posix()))
+        home = PurePosixPath(film.relative_to(path).with_suffix("").as_posix())
+        try:
+            arrivals += _film(film, work, options, tell, home)
+        except UnreadableFilmError as e:
+            broken.append(e)
+            tell(Warned(message=f"passed over: {e.message}"))
+    if broken and not arrivals:
+        raise broken[0]
     return arrivals
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import tomllib
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,6 +11,7 @@ from pydantic import Field
 
 from bakehouse.core.catalogue import model_path
 from bakehouse.core.errors import UsageError
+from bakehouse.core.parse import parse_toml
 from bakehouse.core.spec import Spec
 
 Three = tuple[float, float, float]
@@ -51,7 +51,7 @@ class Form(Spec):
 def forms() -> dict[str, Form]:
     """Every known form by the beginning of its networks' names."""
     text = resources.files("bakehouse.curate.masks").joinpath("mattes.toml").read_text("utf-8")
-    return {name: Form.parse(values, source=f"[{name}]") for name, values in tomllib.loads(text).items()}
+    return {name: Form.parse(values, source=f"[{name}]") for name, values in parse_toml(text).items()}
 
 
 def form_of(name: str, *, size: int | None = None, normalize: Normalize = "auto") -> Form:

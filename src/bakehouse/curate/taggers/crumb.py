@@ -6,7 +6,6 @@ unit vector to compare subjects by.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from bakehouse.core.errors import BakehouseError
+from bakehouse.core.parse import parse_json
 from bakehouse.curate.taggers.vocabulary import FOLDER, Vocabulary
 
 Floats = NDArray[np.float32]
@@ -99,7 +99,7 @@ class CrumbTagger:
         """The tagger of the package, or of another folder with `config.json`, `vocabulary.json` and weights."""
         folder = folder or FOLDER
         vocabulary = Vocabulary.load(_there(folder / "vocabulary.json"))
-        config = json.loads(_there(folder / "config.json").read_text(encoding="utf-8"))
+        config = parse_json(_there(folder / "config.json").read_text(encoding="utf-8"))
         outputs = sum(len(values) for values in vocabulary.groups.values())
         net = TaggerNet(outputs, config["widths"], config["depths"], config["embed"])
         path = _there(folder / "model.safetensors")

@@ -7,7 +7,7 @@ from pathlib import Path
 from bakehouse.core.catalogue import model_path
 from bakehouse.core.catalogue import names as shelf_names
 from bakehouse.core.errors import UsageError, did_you_mean
-from bakehouse.core.files import read_json
+from bakehouse.core.files import read_table
 from bakehouse.curate.taggers.sight import Tagger
 
 
@@ -49,7 +49,7 @@ def _open_path(path: Path, name: str, prompt: str, device: str) -> Tagger:
         if len(models) > 1 and path / "model.onnx" not in models:
             raise UsageError(f"{path} has several models: {', '.join(m.name for m in models)}", hint="name one of them")
         return _open_path(path / "model.onnx" if path / "model.onnx" in models else models[0], name, prompt, device)
-    if (path / "config.json").is_file() and "model_type" in read_json(path / "config.json"):
+    if (path / "config.json").is_file() and "model_type" in read_table(path / "config.json"):
         from bakehouse.curate.taggers.captioner import Captioner
 
         return Captioner(path, prompt, device)

@@ -7,13 +7,14 @@ caption tag ("pink afro") names one or more of them, its *atoms*. A small gramma
 from __future__ import annotations
 
 import itertools
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+from bakehouse.core.parse import parse_json
 
 Atoms = dict[str, str]
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
@@ -31,7 +32,7 @@ class Vocabulary:
 
     @classmethod
     def load(cls, path: Path | None = None) -> Vocabulary:
-        raw = json.loads((path or FOLDER / "vocabulary.json").read_text(encoding="utf-8"))
+        raw = parse_json((path or FOLDER / "vocabulary.json").read_text(encoding="utf-8"))
         groups = {name: tuple(values) for name, values in raw.pop("groups").items()}
         return cls(groups, tuple(raw.pop("judged")), raw)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
 from bakehouse.core.errors import UsageError
+from bakehouse.core.parse import parse_toml
 from bakehouse.curate.captions.vocabulary import TagVocabulary, load_vocabulary
 from bakehouse.data.tag_groups import plain
 from bakehouse.generate.source import Source, resolve
@@ -77,7 +77,7 @@ def bare_base(ref: str) -> Source:
 def concepts() -> tuple[str, ...]:
     """The list of plain concepts that comes with the package."""
     text = resources.files("bakehouse.evaluate.probe").joinpath("concepts.toml").read_text("utf-8")
-    return tuple(dict.fromkeys(word for words in tomllib.loads(text).values() for word in words))
+    return tuple(dict.fromkeys(word for words in parse_toml(text).values() for word in words))
 
 
 def _parts(names: Iterable[str]) -> frozenset[str]:

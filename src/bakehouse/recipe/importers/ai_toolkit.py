@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bakehouse.core.errors import UsageError
+from bakehouse.core.parse import parse_json
 from bakehouse.recipe.importers import ai_toolkit_rules as rules
 from bakehouse.recipe.importers.document import Document
 from bakehouse.recipe.importers.draft import Draft
@@ -129,7 +129,7 @@ _TABLE: dict[str, Option] = table(
 @lru_cache(maxsize=1)
 def defaults() -> Mapping[str, Any]:
     """ai-toolkit's own settings and their defaults, by the names of `OPTIONS`; None is nothing or worked out."""
-    loaded = json.loads(Path(__file__).with_name("ai_toolkit_defaults.json").read_text("utf-8"))
+    loaded = parse_json(Path(__file__).with_name("ai_toolkit_defaults.json").read_text("utf-8"))
     settings: Mapping[str, Any] = loaded["settings"]
     return settings
 

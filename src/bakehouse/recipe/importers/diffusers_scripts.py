@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bakehouse.core.errors import UsageError
+from bakehouse.core.parse import parse_json
 from bakehouse.recipe.importers.document import Document
 from bakehouse.recipe.importers.draft import Draft
 from bakehouse.recipe.importers.kohya import LAUNCHER
@@ -37,7 +37,7 @@ TITLE = "diffusers' example scripts"
 
 @lru_cache(maxsize=1)
 def _scripts() -> Mapping[str, Mapping[str, Any]]:
-    loaded = json.loads(Path(__file__).with_name("diffusers_defaults.json").read_text("utf-8"))
+    loaded = parse_json(Path(__file__).with_name("diffusers_defaults.json").read_text("utf-8"))
     scripts: Mapping[str, Mapping[str, Any]] = loaded["scripts"]
     return scripts
 

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml  # type: ignore[import-untyped]
-
 from bakehouse.core.errors import UsageError
+from bakehouse.core.parse import parse_json, parse_toml, parse_yaml
 from bakehouse.data.captions import decode_text
 from bakehouse.recipe.importers.command_line import Command, find_command
 from bakehouse.recipe.importers.table import is_folder
@@ -91,14 +90,14 @@ def open_document(path: Path) -> Document:
 
 def _toml(path: Path, text: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(text)
+        return parse_toml(text)
     except tomllib.TOMLDecodeError as e:
         raise UsageError(f"{path} is not TOML: {e}", hint=_backslash_hint(text)) from e
 
 
 def _json(path: Path, text: str) -> Any:
     try:
-        return json.loads(text)
+        return parse_json(text)
     except json.JSONDecodeError as e:
         raise UsageError(f"{path} is not JSON: {e}", hint=_backslash_hint(text)) from e
 
@@ -112,8 +111,8 @@ def _cells(path: Path, text: str) -> str:
 
 def _yaml(path: Path, text: str) -> Any:
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as e:
+        return parse_yaml(text)
+    except ValueError as e:
         raise UsageError(f"{path} is not YAML: {' '.join(str(e).split())}") from e
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any, Literal
 
+from bakehouse.core.parse import parse_toml
 from bakehouse.recipe.importers.table import Given
 
 Tab = Literal["lora", "dreambooth", "finetune"]
@@ -76,7 +76,7 @@ _OLD_NAMES = {"lora_network_weights": "network_weights"}
 def defaults_of(tab: Tab) -> Mapping[str, Any]:
     """What a tab holds before anything is typed into it."""
     text = resources.files("bakehouse.recipe.importers").joinpath("kohya_gui.toml").read_text("utf-8")
-    tables = tomllib.loads(text)
+    tables = parse_toml(text)
     return {**tables["common"], **tables[tab]}
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-import tomllib
 from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
 from bakehouse.core.errors import UsageError
+from bakehouse.core.parse import parse_toml
 from bakehouse.recipe.importers.result import Note
 from bakehouse.recipe.importers.table import Given
 
@@ -74,7 +74,7 @@ def refuse_others(given: Mapping[str, Given], where: str = "these settings") -> 
 def _data() -> Mapping[str, Any]:
     """Options of other models with their defaults, and by script what it lacks of the others' options."""
     text = resources.files("bakehouse.recipe.importers").joinpath("kohya_others.toml").read_text("utf-8")
-    return tomllib.loads(text)
+    return parse_toml(text)
 
 
 def of_other_models() -> frozenset[str]:

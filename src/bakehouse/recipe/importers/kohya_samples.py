@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from bakehouse.core.parse import parse_json
 from bakehouse.core.spec import read_toml
 from bakehouse.data.captions import decode_text
 from bakehouse.recipe.importers.kohya_rules import found
@@ -68,7 +68,7 @@ def read_prompts(path: Path) -> list[str]:
         return [_joined({**{k: v for k, v in table.items() if k != "subset"}, **x}) for x in table.get("subset", [])]
     text, _, _ = decode_text(path.read_bytes())
     if path.suffix.lower() == ".json":
-        return [x if isinstance(x, str) else _joined(x) for x in json.loads(text)]
+        return [x if isinstance(x, str) else _joined(x) for x in parse_json(text)]
     return text.splitlines()
 
 

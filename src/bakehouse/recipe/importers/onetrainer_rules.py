@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bakehouse.core.errors import UsageError
+from bakehouse.core.parse import parse_json
 from bakehouse.recipe.importers.document import open_document
 from bakehouse.recipe.importers.kohya_rules import found, side_of
 from bakehouse.recipe.importers.table import Outcome, Settings, Taken
@@ -37,7 +37,7 @@ _CLOCK = ("SECOND", "MINUTE", "HOUR")
 @lru_cache(maxsize=1)
 def defaults() -> Mapping[str, Any]:
     """OneTrainer's own: `settings` by name, with a point for those of a part, and `optimizers` with their arguments."""
-    loaded: Mapping[str, Any] = json.loads(Path(__file__).with_name("onetrainer_defaults.json").read_text("utf-8"))
+    loaded: Mapping[str, Any] = parse_json(Path(__file__).with_name("onetrainer_defaults.json").read_text("utf-8"))
     return loaded
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator
 from functools import cache
 from importlib import resources
@@ -10,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from bakehouse.core.parse import parse_toml
 from bakehouse.core.spec import Spec
 
 
@@ -65,7 +65,7 @@ class Preset(Spec):
 def load_preset(kind: str, model: str = "") -> Preset:
     """The preset of a kind, with what a model or family (`crumb`, `sdxl`) says otherwise laid over it."""
     text = resources.files(__name__).joinpath(f"{kind}.toml").read_text("utf-8")
-    values: dict[str, Any] = tomllib.loads(text)
+    values: dict[str, Any] = parse_toml(text)
     tables = {k: values.pop(k) for k in list(values) if isinstance(values[k], dict)}
     laid_over = tables.get(model, {})
     if "per_epoch" in laid_over:

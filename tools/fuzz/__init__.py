@@ -1,0 +1,14 @@
+"""Tries the command line on files, names and words that nobody would write on purpose.
+
+`python -m tools.fuzz --cases 10000` runs commands that are drawn at random, each in a forked process with its own copy
+of a small folder of valid inputs of which some are damaged. A case is bad if it ends in anything but a result or a
+message, takes too long, writes control characters, or changes a file that it should only read. The same number is the
+same case: `python -m tools.fuzz --from 4711 --cases 1 --show`.
+"""
+
+from __future__ import annotations
+
+from tools.fuzz.cases import Outcome as Outcome
+from tools.fuzz.cases import case as case
+from tools.fuzz.inputs import Inputs as Inputs
+from tools.fuzz.inputs import make_inputs as make_inputs
