@@ -177,7 +177,7 @@ def complaint(folder, setting, capsys):
 
 @pytest.mark.parametrize(
     ("subject", "title"),
-    [("con", "subject-con"), ("zwx person", "zwx-person"), ("图" * 99, "图" * 33), ("///", "subject"), ("a\0b", "a-b")],
+    [("con", "subject-con"), ("zwx person", "zwx-person"), ("图" * 99, "图" * 33), ("///", "subject")],
 )
 def test_a_title_is_a_file_name_everywhere(photos, subject, title):
     assert Recipe.parse({"concepts": [{"folder": str(photos), "subject": subject}]}).title == title
