@@ -198,7 +198,7 @@ ROWS = {
     "adapter.lora_plus_ratio": (4.0, {}, "adapter"),
     "adapter.max_norm": (0.01, {}, "adapter"),
     "adapter.dora": (True, {}, "adapter"),
-    "adapter.wd_on_output": (False, {"adapter.dora": True}, "adapter"),
+    "adapter.wd_on_output": (True, {"adapter.dora": True}, "adapter"),
     "adapter.rs_lora": (True, {}, "adapter"),
     "adapter.lora_fa": (True, {}, "adapter"),
     "adapter.tucker": (True, {**FULL, "adapter.rank": 2}, "adapter"),
