@@ -66,14 +66,22 @@ def test_info_says_what_each_program_was_measured_to_do(run, lora):
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("x.safetensors", b""), ("x.safetensors", b"\xff" * 99), ("x.pt", b"no pickle"), ("x.txt", b"words"),
-     ("x.safetensors", (2).to_bytes(8, "little") + b"{}"), ("x.safetensors", (2**60).to_bytes(8, "little") + b"{}")],
+    [("x.safetensors", b""), ("x.safetensors", b"\xff" * 99), ("x.pt", b"no pickle"),
+     ("x.safetensors", (2**60).to_bytes(8, "little") + b"{}")],
 )  # fmt: skip
-def test_info_of_junk_is_junk(run, tmp_path, name, content):
+def test_info_of_a_damaged_file_fails_and_names_it(run, tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    code, out, err = run("info", tmp_path / name, "--json")
+    assert (code, out) == (1, "") and name in err
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("x.txt", b"words"), ("x.safetensors", (2).to_bytes(8, "little") + b"{}")]
+)
+def test_info_of_another_file_says_that_it_is_none(run, tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     code, out, _ = run("info", tmp_path / name, "--json")
-    assert code == 0
-    assert json.loads(out)["kind"] == "unknown"
+    assert code == 0 and json.loads(out)["kind"] == "unknown"
 
 
 def test_info_of_nothing_is_a_usage_error(run, tmp_path):

@@ -50,7 +50,7 @@ def test_modules_are_called_as_every_program_calls_them(family, make_family, tmp
     else:
         assert stems == set(want)
     file = read_adapter(path)
-    write_adapter(tmp_path / "same.safetensors", file.modules, file.metadata)
+    write_adapter(tmp_path / "same.safetensors", file.modules, file.metadata, extras=file.extras)
     assert {key.partition(".")[0] for key in load_file(tmp_path / "same.safetensors")} == stems
     save_file(adapter.state_dict(), tmp_path / "old.safetensors")  # as modules were called before
     adapter.remove()
