@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bakehouse.adapters.account import Account
 from bakehouse.adapters.formats import AdapterFile
-from bakehouse.adapters.keys import algorithm_of, families_of, meant_for, split_key
+from bakehouse.adapters.keys import algorithm_of, families_of, meant_for, rank_of, split_key
 from bakehouse.adapters.tools.deltas import is_plain, matrices, scale_of
 from bakehouse.adapters.tools.files import Shape, float_types, open_tensors
 from bakehouse.adapters.tools.loaders import FAMILIES, Verdict, who_can_load
@@ -173,17 +173,10 @@ def _module(stem: str, tensors: Mapping[str, Tensor]) -> Module:
         name = full_name(stem)
     except UsageError:
         name = stem  # of another network: told by its own name
-    rank = _rank(tensors)
+    rank = rank_of(tensors) or None
     alpha = float(tensors["alpha"]) if "alpha" in tensors and tensors["alpha"].numel() == 1 else None
     bad = any(map(count_not_finite, tensors.values()))
     return Module(name, algorithm_of(tensors), rank, alpha, None if bad else _norm(tensors), bad)
-
-
-def _rank(tensors: Mapping[str, Tensor]) -> int | None:
-    for name, axis in (("lora_down.weight", 0), ("hada_w1_b", 0), ("lokr_w2_b", 0), ("lokr_w1_b", 0), ("a1.weight", 0)):
-        if name in tensors and tensors[name].ndim > axis:
-            return int(tensors[name].shape[axis])
-    return None
 
 
 def _norm(tensors: Mapping[str, Tensor]) -> float | None:
