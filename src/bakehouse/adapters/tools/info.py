@@ -23,6 +23,7 @@ from bakehouse.adapters.tools.names import full_name
 from bakehouse.adapters.tools.reading import open_adapter
 from bakehouse.core.errors import UsageError
 from bakehouse.core.finite import count_not_finite
+from bakehouse.core.words import counted
 
 _MOST_TAGS = 50
 
@@ -249,8 +250,8 @@ def _notes(modules: tuple[Module, ...], account: Account) -> tuple[str, ...]:
     found = []
     if bad:
         found.append(
-            f"{len(bad)} modules hold NaN or infinity, first {bad[0]}: nothing can be drawn with them, go back to an "
-            "earlier checkpoint"
+            f"{counted(len(bad), 'module')} with NaN or infinity, first {bad[0]}: nothing can be drawn with the file, "
+            "go back to an earlier checkpoint"
         )
     if dead:
         whole = "all" if len(dead) == len(modules) else str(len(dead))
