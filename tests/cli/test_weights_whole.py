@@ -162,6 +162,17 @@ def test_forms_that_cannot_hold_embeddings_say_so_and_can_leave_them_out(run, st
     assert code == 2 and "'nothing*'" in said
 
 
+def test_a_folder_of_one_peft_adapter_for_each_network_is_named_as_such_by_generate(run, state):
+    write(state, "a.safetensors")
+    code, said = run("weights", "convert", "a.safetensors", "--to", "peft", "-o", "parts")
+    assert code == 0, said
+    code, said = run("generate", "crumb", "zwx", "--adapter", "parts")
+    assert code == 2 and "one PEFT adapter for each network" in said
+    assert "bakehouse weights convert parts -o me.safetensors" in said
+    code, said = run("weights", "convert", "parts", "-o", "me.safetensors")
+    assert code == 0, said
+
+
 def test_info_tells_of_what_is_not_applied(run, state):
     write({**state, EMBEDDING: torch.ones(2, 16), SCALAR: torch.ones(()), "swirl": torch.ones(1)}, "a.safetensors")
     code, said = run("weights", "info", "a.safetensors", "--json")

@@ -91,6 +91,14 @@ def test_epochs_that_follow_from_the_steps_are_as_many_as_class_images_too_allow
     assert not [warning for warning in plan.warnings if "train.epochs" in warning]
 
 
+@pytest.mark.parametrize("kind", ["lora", "loha", "lokr", "ia3", "oft", "boft", "glora", "dylora", "diff", "full"])
+@pytest.mark.parametrize("base", ["crumb", None])
+def test_the_rate_that_the_plan_chooses_is_not_far_too_high(recipe, kind, base):
+    settings = {"model__base": base} if base else {}
+    said = make_plan(recipe(adapter={"kind": kind}, **settings)).warnings
+    assert not [w for w in said if w.startswith("optimizer.lr")]
+
+
 def test_plain_settings_are_not_warned_about(recipe):
     said = make_plan(recipe(loss__huber_c=0.1, noise__offset=0.0)).warnings
     assert not [w for w in said if "does nothing" in w]

@@ -39,7 +39,7 @@ _OTHER = re.compile(
 
 Modules = TypeVar("Modules", bound=Mapping[str, Tensor])
 
-_RANKED = ("lora_down.weight", "hada_w1_b", "lokr_w1_b", "lokr_w2_b")
+_RANKED = ("lora_down.weight", "hada_w1_b", "lokr_w1_b", "lokr_w2_b", "a2.weight")
 """The suffixes whose first size is the rank."""
 
 ALGORITHMS = {
@@ -310,7 +310,7 @@ def algorithm_of(suffixes: Iterable[str]) -> str:
 
 def rank_of(tensors: Mapping[str, Tensor]) -> int:
     """The rank of one module's tensors; 0 for algorithms without one."""
-    return max((int(tensors[name].shape[0]) for name in _RANKED if name in tensors), default=0)
+    return max((int(tensors[name].shape[0]) for name in _RANKED if name in tensors and tensors[name].ndim), default=0)
 
 
 def meant_for(modules: Mapping[str, Mapping[str, Tensor]]) -> str:

@@ -147,6 +147,11 @@ def _one_adapter(text: str) -> tuple[Path, float]:
         path, weight = _picked(Run(path))
     else:
         path = _inside(path) or path
+    if any(path.glob("*/adapter_config.json")):
+        raise UsageError(
+            f"{text} holds one PEFT adapter for each network, and --adapter takes one file",
+            hint=f"make one of them: bakehouse weights convert {text} -o me.safetensors",
+        )
     if path.is_dir() or path.suffix.lower() != ".safetensors" or not is_adapter(path):
         raise UsageError(
             f"{text} is no adapter" + (": it was trained whole" if path.is_dir() else ""),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from bakehouse.adapters.rates import pace_of
 from bakehouse.recipe.presets import load_preset
 from bakehouse.recipe.recipe import Recipe
 
@@ -124,6 +125,10 @@ def _of_rates(recipe: Recipe) -> Iterator[str]:
         return
     if row.finds_rate and not 0.1 <= spec.lr <= 10:
         yield f"optimizer.lr = {spec.lr:g} multiplies the rate that {spec.name} finds itself: 1.0 is usual"
-    if not row.finds_rate and spec.lr >= FAR_TOO_HIGH * row.lr:
-        times = f"{spec.lr / row.lr:,.0f} times"
-        yield f"optimizer.lr = {spec.lr:g} is {times} {spec.name}'s usual {row.lr:g}: the weights will burst"
+    usual = row.lr * max(1.0, *(pace_of(recipe.adapter, short=short).rate for short in (False, True)))
+    if not row.finds_rate and spec.lr >= FAR_TOO_HIGH * usual:
+        times = f"{spec.lr / usual:,.0f} times"
+        yield (
+            f"optimizer.lr = {spec.lr:g} is {times} {spec.name}'s usual {usual:g}, and the training will diverge: "
+            "lower it, or leave it out for the plan's own"
+        )

@@ -89,6 +89,11 @@ def test_dora_of_either_axis(adapter_file):
         )
 
 
+def test_the_rank_of_glora_is_that_of_its_factors(adapter_file):
+    info = adapter_info(adapter_file(GLoRA(rank=3), "glora"))
+    assert {m.rank for m in info.modules} == {3}
+
+
 def test_rotations_glora_and_norms(adapter_file, tmp_path):
     oft = verdicts(adapter_file(OFT(text=True), "oft"))
     assert oft["ComfyUI"].loads and "at weight 1 only: OFT in the text encoder and UNet" in oft["ComfyUI"].why

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bakehouse.adapters.account import Account
 from bakehouse.adapters.formats import AdapterFile
-from bakehouse.adapters.keys import algorithm_of, families_of, meant_for, split_key
+from bakehouse.adapters.keys import algorithm_of, families_of, meant_for, rank_of, split_key
 from bakehouse.adapters.tools.deltas import is_plain, matrices, scale_of
 from bakehouse.adapters.tools.files import Shape, float_types, open_tensors
 from bakehouse.adapters.tools.loaders import FAMILIES, Verdict, who_can_load
@@ -23,6 +23,7 @@ from bakehouse.adapters.tools.reading import open_adapter
 from bakehouse.core.errors import UsageError
 from bakehouse.core.finite import count_not_finite
 from bakehouse.core.parse import parse_json
+from bakehouse.core.words import counted
 
 _MOST_TAGS = 50
 
@@ -173,19 +174,12 @@ def _module(stem: str, tensors: Mapping[str, Tensor]) -> Module:
         name = full_name(stem)
     except UsageError:
         name = stem  # of another network: told by its own name
-    rank = _rank(tensors)
+    rank = rank_of(tensors) or None
     alpha = float(tensors["alpha"]) if "alpha" in tensors and tensors["alpha"].numel() == 1 else None
     bad = any(map(count_not_finite, tensors.values()))
     unclear = bad or (alpha is None and "alpha" in tensors)
     norm = None if unclear else _norm(tensors)
     return Module(name, algorithm_of(tensors), rank, alpha, norm, bad)
-
-
-def _rank(tensors: Mapping[str, Tensor]) -> int | None:
-    for name, axis in (("lora_down.weight", 0), ("hada_w1_b", 0), ("lokr_w2_b", 0), ("lokr_w1_b", 0), ("a1.weight", 0)):
-        if name in tensors and tensors[name].ndim > axis:
-            return int(tensors[name].shape[axis])
-    return None
 
 
 def _norm(tensors: Mapping[str, Tensor]) -> float | None:
@@ -258,8 +252,8 @@ def _notes(modules: tuple[Module, ...], account: Account) -> tuple[str, ...]:
     found = []
     if bad:
         found.append(
-            f"{len(bad)} modules hold NaN or infinity, first {bad[0]}: nothing can be drawn with them, go back to an "
-            "earlier checkpoint"
+            f"{counted(len(bad), 'module')} with NaN or infinity, first {bad[0]}: nothing can be drawn with the file, "
+            "go back to an earlier checkpoint"
         )
     if dead:
         whole = "all" if len(dead) == len(modules) else str(len(dead))
