@@ -73,6 +73,12 @@ def notebook(*cells):
     return json.dumps({"cells": [{"cell_type": "markdown", "source": "# !python train_network.py"}, *code]})
 
 
+@pytest.mark.parametrize("name", ["cell.sh", "cell.txt"])
+def test_a_cell_whose_arguments_code_makes_is_refused_under_any_name(imported, name):
+    with pytest.raises(UsageError, match=r"train_args"):
+        imported("!accelerate launch train_network.py {train_args}\n", name)
+
+
 def test_a_notebook_with_the_command_written_out(imported):
     text = notebook(
         'rank = 16 #@param {type:"number"}\nname = "zwx"',

@@ -70,7 +70,9 @@ class Line:
 
 
 def shell_of(text: str, suffix: str) -> Shell:
-    """Whose words a script is written in, by its name, else by its content."""
+    """Whose words a script is written in, by its name, else by its content; a notebook's cell under any name."""
+    if re.search(r"^\s*!(?:accelerate|python)", text, re.MULTILINE):
+        return "notebook"
     if suffix in _BY_SUFFIX:
         return _BY_SUFFIX[suffix]
     if re.search(r"^\s*(?:!|%{1,2})\s*[A-Za-z]", text, re.MULTILINE):
