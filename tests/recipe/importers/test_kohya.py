@@ -427,6 +427,7 @@ def test_optimizers_take_their_own_librarys_defaults(imported, said, name, args)
     [
         ("", {"kind": "constant", "warmup": 0}),
         ('lr_scheduler = "constant_with_warmup"\nlr_warmup_steps = 100', {"kind": "constant", "warmup": 100}),
+        ('lr_scheduler = "constant"\nlr_warmup_steps = 100', {"kind": "constant", "warmup": 0}),  # kohya: ValueError
         ('lr_scheduler = "polynomial"\nlr_scheduler_power = 2', {"kind": "polynomial", "power": 2}),
         ('lr_scheduler = "cosine_with_min_lr"\nlr_scheduler_min_lr_ratio = 0.1', {"kind": "cosine", "floor": 0.1}),
         ('lr_scheduler = "inverse_sqrt"\nlr_scheduler_timescale = 50', {"kind": "inverse_sqrt", "timescale": 50}),

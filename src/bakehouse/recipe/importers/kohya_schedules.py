@@ -61,7 +61,10 @@ def schedule(s: Settings) -> Iterator[Outcome]:
         yield s.note("lr_scheduler", "missing", "no such schedule: the plan's is taken")
         return
     yield Taken("schedule.kind", kind, ("lr_scheduler",))
-    if s["lr_warmup_steps"]:
+    if s["lr_warmup_steps"] and name == "constant":
+        why = "kohya stops with an error there: constant has no warm-up, constant_with_warmup has one"
+        yield s.note("lr_warmup_steps", "no effect", why)
+    elif s["lr_warmup_steps"]:
         yield Taken("schedule.warmup", s["lr_warmup_steps"], ("lr_warmup_steps",))
         yield Taken("schedule.warmup_from_zero", True, ("lr_warmup_steps",))
     yield from _by_name(s, kind, name)
