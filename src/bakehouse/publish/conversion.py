@@ -86,7 +86,7 @@ def convert_base(
         UsageError: no base model, or a family that is not known here.
         BakehouseError: broken, a pickle that holds more than tensors, or the place cannot be written.
     """
-    out, where = Path(out), resolve_model(source)
+    out, where, to = Path(out), resolve_model(source), dtype_of(dtype)
     path = base_path(source)
     check_place(out, [path], overwrite=overwrite)
     with open_base(path) as base:
@@ -96,16 +96,15 @@ def convert_base(
     notes = (f"{twins} averaged twins ({EMA}...) are left out",) if twins else ()
     made = Converted(out, str(where.family), str(path), layout_of(out), wanted, dry_run, notes)
     if dry_run:
-        dtype_of(dtype)
         return made
     if layout_of(out) == "ckpt":
         _write_pickle(path, out, wanted, dtype, tell)
     elif path.is_dir() and layout_of(out) == "folder":
         merge_into_base(path, [], out, dtype=dtype, overwrite=overwrite, tell=tell)
     elif path.is_file() and layout_of(out) == "single file":
-        _copy_file(path, out, dtype_of(dtype), tell)
+        _copy_file(path, out, to, tell)
     else:
-        _across(path, out, DTYPES[wanted])
+        _across(path, out, to or DTYPES[wanted])
     return made
 
 

@@ -244,7 +244,8 @@ class JobQueue:
 
 
 def _find(db: sqlite3.Connection, job: int) -> Job:
-    row = db.execute(f"SELECT {_COLUMNS} FROM jobs WHERE id = ?", (job,)).fetchone()
+    fits = abs(job) < 1 << 63  # of a number in SQLite
+    row = db.execute(f"SELECT {_COLUMNS} FROM jobs WHERE id = ?", (job,)).fetchone() if fits else None
     if row is None:
         known = [str(i) for (i,) in db.execute("SELECT id FROM jobs ORDER BY id")]
         raise UsageError(f"the queue has no job {job}", hint=f"it has: {', '.join(known) or 'none'}")
