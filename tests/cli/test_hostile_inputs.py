@@ -65,6 +65,11 @@ def test_words_that_no_command_can_use(typed):
     assert f"no job {10**23}" in typed(f"queue stop {10**23}", 2)
 
 
+def test_a_field_of_any_length_in_a_list_of_tags(typed, tmp_path):
+    (tmp_path / "tags.csv").write_text("name,category,count\n" + "x" * 140_000 + ",0,5000\n")
+    typed("captions stats photos --vocabulary tags.csv", 0)
+
+
 @linux
 def test_the_working_folder_was_deleted(typed, tmp_path, monkeypatch):
     (tmp_path / "gone").mkdir()

@@ -90,7 +90,7 @@ class Settings:
             UsageError: the settings name another rank than the tensors have, or alpha is no number.
         """
         said = self.by_pattern("rank_pattern", path) or self.get("r")
-        if said is not None and int(said) != rank:
+        if said is not None and said != rank:
             raise UsageError(f"PEFT's settings say rank {said} for {path}, and its tensors have rank {rank}")
         alpha = self.by_pattern("alpha_pattern", path)
         alpha = self.get("lora_alpha", self.get("alpha")) if alpha is None else alpha
@@ -232,7 +232,10 @@ def _lora(made: dict[str, Tensor], path: str, settings: Settings) -> dict[str, T
 
 def _lycoris(made: dict[str, Tensor], path: str, settings: Settings) -> dict[str, Tensor]:
     pair = next((n for n in ("hada_w1_b", "lokr_w1_b", "lokr_w2_b") if n in made), None)
-    rank = int(made[pair].shape[0]) if pair else int(settings.by_pattern("rank_pattern", path) or settings.get("r", 1))
+    said = settings.by_pattern("rank_pattern", path) or settings.get("r", 1)
+    if not isinstance(said, int):
+        raise UsageError(f"PEFT's settings say rank {said!r} for {path}: a whole number is wanted")
+    rank = int(made[pair].shape[0]) if pair else said
     scale = settings.scale(path, rank)
     if scale is None:
         return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import tomllib
 from typing import Any
@@ -9,6 +10,9 @@ from typing import Any
 MOST_NESTED = 100
 """Levels of lists and tables. No file of any trainer comes near; deeper ones would end Python's stack later on."""
 _TOO_DEEP = f"its lists or tables are nested more than {MOST_NESTED} deep"
+
+
+csv.field_size_limit((1 << 31) - 1)  # Python's own limit of 131,072 characters is no fault of a file
 
 
 def parse_json(text: str | bytes, *, strict: bool = True) -> Any:
