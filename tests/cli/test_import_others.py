@@ -66,6 +66,16 @@ UNSUPPORTED = {
         '{"training_method": "LORA", "model_type": "STABLE_DIFFUSION_15_INPAINTING"}',
         ("an inpainting model", "train this one with OneTrainer"),
     ),
+    "oft9.json": (
+        '{"training_method": "LORA", "model_type": "STABLE_DIFFUSION_15", "peft_type": "OFT_9"}',
+        ("peft_type = 'OFT_9' trains what bakehouse does not know", "known are LORA"),
+    ),
+    "vera.yaml": (
+        "job: extension\nconfig:\n  name: a\n  process:\n    - type: sd_trainer\n"
+        "      network: {type: vera, linear: 8}\n"
+        "      model: {name_or_path: runwayml/stable-diffusion-v1-5}\n      datasets: [{folder_path: pictures}]\n",
+        ("network.type = 'vera' trains what bakehouse does not know", "known are lora"),
+    ),
     "anima.json": ('{"training_method": "LORA", "model_type": "ANIMA"}', ("trains Anima",)),
 }
 

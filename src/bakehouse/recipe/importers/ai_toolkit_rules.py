@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from bakehouse.core.errors import UsageError
 from bakehouse.recipe.importers.kohya_rules import found, our_optimizer
 from bakehouse.recipe.importers.table import Outcome, Settings, Taken, entry_of
 from bakehouse.recipe.optim import OPTIMIZERS
@@ -44,12 +45,18 @@ def base_model(s: Settings) -> Iterator[Outcome]:
 
 
 def network(s: Settings) -> Iterator[Outcome]:
-    """Without a network whole weights train."""
+    """Without a network whole weights train.
+
+    Raises:
+        UsageError: a kind of network that is not known here.
+    """
     given = any(name.startswith("network.") for name in s.values)
     kind = _KINDS.get(s["network.type"]) if given else "full"
     if kind is None:
-        yield s.note("network.type", "missing", f"a LoRA is trained; known are {', '.join(_KINDS)}")
-        kind = "lora"
+        raise UsageError(
+            f"network.type = {s['network.type']!r} trains what bakehouse does not know",
+            hint=f"known are {', '.join(_KINDS)}; set one of them in the file",
+        )
     yield Taken("adapter.kind", kind, ("network.type",))
     yield Taken("adapter.unet", s["train.train_unet"], ("train.train_unet",))
     yield Taken("adapter.text", s["train.train_text_encoder"], ("train.train_text_encoder",))

@@ -56,12 +56,19 @@ def prediction(s: Settings) -> Iterator[Outcome]:
 
 
 def method(s: Settings) -> Iterator[Outcome]:
-    """LoRA or another adapter on every linear and convolution that the filter names, or whole weights."""
+    """LoRA or another adapter on every linear and convolution that the filter names, or whole weights.
+
+    Raises:
+        UsageError: a kind of adapter that is not known here.
+    """
     full = s["training_method"] == "FINE_TUNE"
     kind = "full" if full else _PEFT.get(s["peft_type"])
     if kind is None:
-        yield s.note("peft_type", "missing", f"a LoRA is trained; known are {', '.join(_PEFT)}")
-    yield Taken("adapter.kind", kind or "lora", ("training_method",) if full else ("peft_type", "training_method"))
+        raise UsageError(
+            f"peft_type = {s['peft_type']!r} trains what bakehouse does not know",
+            hint=f"known are {', '.join(_PEFT)}; set one of them in the file",
+        )
+    yield Taken("adapter.kind", kind, ("training_method",) if full else ("peft_type", "training_method"))
     yield from _parts(s)
     if full:
         if s["layer_filter"]:
@@ -79,10 +86,10 @@ def method(s: Settings) -> Iterator[Outcome]:
         case _:
             yield Taken("adapter.rank", s["lora_rank"], ("lora_rank",))
             yield Taken("adapter.alpha", s["lora_alpha"], ("lora_alpha",))
-    if s["lora_decompose"] and kind in (None, "lora"):
+    if s["lora_decompose"] and kind == "lora":
         yield Taken("adapter.dora", True, ("lora_decompose",))
         yield Taken("adapter.wd_on_output", s["lora_decompose_output_axis"], ("lora_decompose_output_axis",))
-    if s["dropout_probability"] and kind in (None, "lora", "loha"):
+    if s["dropout_probability"] and kind in ("lora", "loha"):
         yield Taken("adapter.dropout", s["dropout_probability"], ("dropout_probability",))
 
 
