@@ -54,9 +54,9 @@ def _cell(reader: Reader, rows: tuple[Row, ...]) -> str:
     """`yes`, or what is otherwise and where."""
     if not rows:
         return "not measured"
-    outcomes = {row.outcome for row in rows}
+    outcomes = list(dict.fromkeys(row.outcome for row in rows))  # in the file's order: a tie goes to the first
     if len(outcomes) == 1:
-        return WORDS[outcomes.pop()]
+        return WORDS[outcomes[0]]
     common = max(outcomes, key=lambda o: sum(len(row.parts) for row in rows if row.outcome == o and not row.modules))
     rest = [f"{WORDS[row.outcome]}: {_where(row)}" for row in rows if row.outcome != common]
     return f"{WORDS[common]}; {'; '.join(dict.fromkeys(rest))}"
