@@ -90,3 +90,15 @@ def test_every_key_that_a_check_gives_has_a_case():
     rooms = ("files", "pixels", "shapes", "captions", "triggers", "balance", "masks")
     keys = {key for room in rooms for key in re.findall(r'key="([a-z ]+)"', (source / f"{room}.py").read_text("utf-8"))}
     assert keys and keys <= {case.key for case in CASES}
+
+
+def test_commands_hold_any_tag_as_one_word(folder):
+    """A shell runs what is copied: braces, quotes and dollars of a tag stay letters, and the command removes them."""
+    odd = ["{blobfish", 'red"hat', "$(hat)", "blue`hat"]
+    make.say_more(folder, ", ".join(odd), range(1, 6))
+    report = looked(folder, {"vocabulary": "selected_tags.csv"})
+    (found,) = [f for f in report.findings if f.id == "C11"]
+    words = shlex.split(found.mend)
+    assert {words[i + 1] for i, word in enumerate(words) if word == "--remove"} == set(odd)
+    run(found.mend)
+    assert not [f for f in looked(folder, {"vocabulary": "selected_tags.csv"}).findings if f.id == "C11"]

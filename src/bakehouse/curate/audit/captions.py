@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from bakehouse.core.errors import nearest
 from bakehouse.core.words import counted
-from bakehouse.curate.audit.check import Hit, some
+from bakehouse.curate.audit.check import Hit, quoted, some
 from bakehouse.curate.audit.facts import Facts, ImageFacts
 from bakehouse.curate.audit.options import AuditSpec
 from bakehouse.curate.audit.tokens import token_counter
@@ -74,8 +74,8 @@ def _tag(facts: Facts, spec: AuditSpec, *, anew: bool = False) -> str:
     if not spec.triggers or spec.declared or spec.compiled or facts.reg:
         return command
     trigger = spec.triggers[0]
-    known = f' --exclude "{trigger.class_word}"' if trigger.class_word else ""
-    return f'{command} --front "{trigger.head}"{known}'
+    known = f" --exclude {quoted(trigger.class_word)}" if trigger.class_word else ""
+    return f"{command} --front {quoted(trigger.head)}{known}"
 
 
 def encodings(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
@@ -207,8 +207,8 @@ def _rest(facts: Facts, rule: Rule) -> dict[str, tuple[str, ...]]:
 
 def _edit(gone: Sequence[str] = (), other: Mapping[str, str] | None = None) -> str:
     """The command that removes tags and spells others anew."""
-    removed = [f'--remove "{tag}"' for tag in gone[:_NAMED]]
-    replaced = [f'--replace "{old}={new}"' for old, new in (other or {}).items()]
+    removed = [f"--remove {quoted(tag)}" for tag in gone[:_NAMED]]
+    replaced = [f"--replace {quoted(f'{old}={new}')}" for old, new in (other or {}).items()]
     return f"bakehouse captions edit {{folder}} {' '.join([*removed, *replaced])}"
 
 

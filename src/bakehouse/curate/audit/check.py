@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -30,7 +31,7 @@ class Hit:
     key: str = ""
     """What tells it from other hits of the same check: a trigger, a folder."""
     mend: str | None = None
-    """Where it is another command than the check's; empty where there is nothing to mend."""
+    """Where it is another command than the check's, written as there; empty where there is nothing to mend."""
     advice: str | None = None
     """Where it is other advice than the check's: what to do where no command can decide it; empty where nothing is."""
 
@@ -49,7 +50,7 @@ class Check:
     threshold: str = ""
     """From where on; names of `Limits` in braces."""
     mend: str = ""
-    """The command, with `{folder}` and other words of the dataset; empty where there is nothing to mend."""
+    """The command, with `{folder}` and other placeholders, words of captions `quoted`; empty where there is none."""
     advice: str = ""
     """What to do where no command can decide it."""
     needs: Need = ""
@@ -91,6 +92,12 @@ def some(words: Sequence[str], most: int = 6) -> str:
     """A few by name, the rest counted."""
     more = f" and {len(words) - most} more" if len(words) > most else ""
     return ", ".join(words[:most]) + more
+
+
+def quoted(text: str) -> str:
+    """Words of a dataset as one word of a command's template: safe in a shell, and no placeholder of the template."""
+    plain = not set(text) & set('"$`!\\\n')
+    return (f'"{text}"' if plain else shlex.quote(text)).replace("{", "{{").replace("}", "}}")
 
 
 def percent(share: float) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 
 from bakehouse.core.files import is_there
 from bakehouse.core.words import counted
-from bakehouse.curate.audit.check import Hit, Level, percent, some
+from bakehouse.curate.audit.check import Hit, Level, percent, quoted, some
 from bakehouse.curate.audit.facts import Facts
 from bakehouse.curate.audit.options import AuditSpec
 from bakehouse.curate.captions.tags import key
@@ -47,8 +47,8 @@ def _in_front(facts: Facts, spec: AuditSpec, trigger: Trigger, own: Iterable[str
         # A class image whose caption holds the trigger teaches that the class is the subject.
         inside, reg = _above(own), _above(i.name for i in facts.reg)
         where = f"{inside}/*" if inside else f"!{reg}/*" if reg else ""
-    path = f' --path "{where}"' if where else ""
-    return f'bakehouse captions edit {{folder}} --add "{trigger.head}"{path}'
+    path = f" --path {quoted(where)}" if where else ""
+    return f"bakehouse captions edit {{folder}} --add {quoted(trigger.head)}{path}"
 
 
 def _above(names: Iterable[str]) -> str:
@@ -180,7 +180,7 @@ def together(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     counting = {name: note for name, note in counting.items() if note}
     if counting:
         why = f"{counted(len(counting), 'caption')} of several characters with words that count people"
-        tags = " ".join(f'--remove "{tag}"' for tag in sorted(_COUNTS & _said(counting)))
+        tags = " ".join(f"--remove {quoted(tag)}" for tag in sorted(_COUNTS & _said(counting)))
         mend = f"bakehouse captions edit {{folder}} {tags}"
         yield Hit(f"{why}: the words take a part of the characters", tuple(counting), counting, key="counts", mend=mend)
 
