@@ -1,7 +1,8 @@
 """`python -m benchmarks.activations sd15`: bytes that autograd keeps, of the real networks, with nothing computed.
 
-Tensors have shapes and no content (FakeTensorMode), and every storage is counted from its birth to its end. The numbers
-of `recipe/memory.py` are these: LoRA of rank 32, fp32 and under autocast, with and without gradient checkpointing.
+Tensors have shapes and no content (FakeTensorMode), and every storage is counted from its birth to its end.
+The numbers of `recipe/memory_estimate.py` are these: LoRA of rank 32, fp32 and under autocast, with and without
+gradient checkpointing.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from bakehouse.adapters import BOFT, IA3, OFT, FullDiff, GLoRA, LayerAdapter, LoHa, LoKr, LoRA, NetworkSpec
-from bakehouse.adapters.select import Site
+from bakehouse.adapters.target_modules import Site
 
 Step = Callable[[], None]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from bakehouse.curate.audit import AuditSpec, Finders, examine, gather
+from bakehouse.audit import AuditSpec, Finders, examine, gather
 
 LIMIT_SECONDS = 60.0
 

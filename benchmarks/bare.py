@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 
 from bakehouse.adapters import Adapter, LoRA, inject
-from bakehouse.families.denoiser import Denoiser
-from bakehouse.train.precision import Precision
+from bakehouse.models.denoiser import Denoiser
+from bakehouse.training.precision import Precision
 from benchmarks.work import Work
 
 

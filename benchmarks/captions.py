@@ -18,12 +18,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bakehouse.curate import steps
-from bakehouse.curate.captions import RuleSet, rules_of
-from bakehouse.curate.captions.editing import Edit
-from bakehouse.curate.captions.files import read_folder
-from bakehouse.curate.edits import Proposal
-from bakehouse.data.records import ImageSet
+from bakehouse.captions import RuleSet, rules_of
+from bakehouse.captions.caption_files import read_folder
+from bakehouse.captions.edit_captions import Edit
+from bakehouse.curation import history
+from bakehouse.curation.changeset import Proposal
+from bakehouse.data.image_records import ImageSet
 
 COLORS = ("red", "blue", "green", "white", "black", "brown", "pink", "blonde")
 NOUNS = ("shirt", "skirt", "hair", "eyes", "dress", "hat", "gloves", "boots", "ribbon", "bow", "jacket", "background")
@@ -74,10 +74,10 @@ def main() -> None:
         timed("read", lambda: read_folder(root))
         made = timed("read, rules", lambda: list(verb.propose(ImageSet((), root=root))))
         proposals = [p for p in made if isinstance(p, Proposal)]
-        timed(f"write {len(proposals)} as a step", lambda: steps.apply(root, "edit", proposals))
+        timed(f"write {len(proposals)} as a step", lambda: history.apply(root, "edit", proposals))
         left = timed("read, rules, nothing to do", lambda: list(verb.propose(ImageSet((), root=root))))
         assert not any(isinstance(p, Proposal) for p in left), "edited twice is not edited once"
-        timed("take it back", lambda: steps.undo(root))
+        timed("take it back", lambda: history.undo(root))
         edit = ("captions", "edit", str(other), "--rules", "clean", "--add", TRIGGER, "--sort", "frequency")
         timed("the whole command", lambda: command(*edit))
         timed("the command that takes it back", lambda: command("dataset", "undo", str(other)))

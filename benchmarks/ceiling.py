@@ -7,7 +7,7 @@ import time
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from bakehouse.families.denoiser import Denoiser
+from bakehouse.models.denoiser import Denoiser
 from benchmarks.bare import step_of
 from benchmarks.work import Work
 

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bakehouse.core.events import Event, Progress, result_of
-from bakehouse.curate.dedupe import Dedupe, Finding
+from bakehouse.curation.dedupe import Dedupe, Finding
 from bakehouse.data import scan
 
 SIDE = 512

@@ -29,10 +29,10 @@ def write_models(folder: Path, widths: tuple[int, ...] = WIDTHS) -> None:
     """The same random model in every layout, in half precision."""
     from safetensors.torch import load_file
 
-    from bakehouse.families.components import build_text_encoder, build_unet, build_vae, load_tokenizer
-    from bakehouse.families.crumb import crumb_folder
-    from bakehouse.families.sd1 import SD1
-    from bakehouse.families.single_file import save_single_file
+    from bakehouse.models.crumb import crumb_folder
+    from bakehouse.models.diffusers_networks import build_text_encoder, build_unet, build_vae, load_tokenizer
+    from bakehouse.models.sd1 import SD1
+    from bakehouse.models.single_file import save_single_file
 
     text = {"vocab_size": 1131, "hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12,
             "bos_token_id": 1129, "eos_token_id": 1130, "pad_token_id": 1130}  # fmt: skip
@@ -76,7 +76,7 @@ def children(cases: Sequence[tuple[str, str]]) -> None:
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTokenizer
 
-    from bakehouse.families.load import load_model
+    from bakehouse.models.load import load_model
 
     _ = (diffusers, transformers, AutoencoderKL, UNet2DConditionModel, CLIPTextModel, CLIPTokenizer)
     load_model("crumb")  # whatever the libraries only import when first used
@@ -94,7 +94,7 @@ def children(cases: Sequence[tuple[str, str]]) -> None:
 
 
 def _loaded(path: str, dtype: str) -> dict[str, float]:
-    from bakehouse.families.load import load_model
+    from bakehouse.models.load import load_model
 
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
     before = _memory("VmRSS")

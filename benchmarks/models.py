@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 
-from bakehouse.families.components import load_tokenizer
-from bakehouse.families.crumb import crumb_folder
-from bakehouse.families.denoiser import Denoiser
-from bakehouse.families.load import load_model
-from bakehouse.families.stable_diffusion import StableDiffusion
+from bakehouse.models.crumb import crumb_folder
+from bakehouse.models.denoiser import Denoiser
+from bakehouse.models.diffusers_networks import load_tokenizer
+from bakehouse.models.load import load_model
+from bakehouse.models.stable_diffusion import StableDiffusion
 
 _VAE: dict[str, Any] = {
     "down_block_types": ("DownEncoderBlock2D",) * 4,
@@ -97,7 +97,7 @@ def make_model(name: str, device: str, dtype: torch.dtype) -> Denoiser:
 def _made(name: str) -> StableDiffusion:
     from diffusers import AutoencoderKL, UNet2DConditionModel
 
-    from bakehouse.families.sd1 import SD1
+    from bakehouse.models.sd1 import SD1
 
     unet, vae, texts = _SHAPES[name]
     tokenizer = load_tokenizer(crumb_folder() / "tokenizer")
@@ -105,7 +105,7 @@ def _made(name: str) -> StableDiffusion:
     networks["text_encoder"] = _text(texts[0], projected=False)
     if len(texts) == 1:
         return SD1(**networks, tokenizer=tokenizer)
-    from bakehouse.families.sdxl import SDXL
+    from bakehouse.models.sdxl import SDXL
 
     networks["text_encoder_2"] = _text(texts[1], projected=True)
     return SDXL(**networks, tokenizer=tokenizer, tokenizer_2=tokenizer)

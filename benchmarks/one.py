@@ -16,9 +16,9 @@ from typing import Any
 
 import torch
 
-from bakehouse.train.loop import memory_in_use
-from bakehouse.train.memory import is_out_of_memory
-from bakehouse.train.precision import DTYPES
+from bakehouse.training.loop import memory_in_use
+from bakehouse.training.out_of_memory import is_out_of_memory
+from bakehouse.training.precision import DTYPES
 from benchmarks import bare, ours, peer
 from benchmarks.ceiling import matmul_flops, step_flops
 from benchmarks.models import make_model

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bakehouse.core.events import Step, result_of
-from bakehouse.families.denoiser import Denoiser
+from bakehouse.models.denoiser import Denoiser
 from bakehouse.recipe import make_plan, recipe_for_folder
-from bakehouse.train.loop import train
-from bakehouse.train.oven import equip, prepare
+from bakehouse.training.loop import train
+from bakehouse.training.trainer import equip, prepare
 from benchmarks.work import Work, pictures
 
 

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from bakehouse.families.denoiser import Denoiser
-from bakehouse.train.precision import Precision
+from bakehouse.models.denoiser import Denoiser
+from bakehouse.training.precision import Precision
 from benchmarks.work import Work, pictures
 
 

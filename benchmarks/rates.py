@@ -15,14 +15,14 @@ from pathlib import Path
 
 from bakehouse.cli.example import lay_out
 from bakehouse.core.events import result_of
-from bakehouse.core.run import Run
+from bakehouse.core.run_folder import Run
 from bakehouse.data import scan
-from bakehouse.evaluate import Cell, evaluate
-from bakehouse.evaluate.pick import utility
+from bakehouse.evaluation import Cell, evaluate
+from bakehouse.evaluation.selection import utility
 from bakehouse.recipe import Recipe, make_plan, recipe_for_folder
-from bakehouse.train import bake, find_rate
-from bakehouse.train.rate_chart import rate_chart
-from bakehouse.train.rates import RateTest
+from bakehouse.training import bake, find_rate
+from bakehouse.training.lr_finder.chart import rate_chart
+from bakehouse.training.lr_finder.suggestion import RateTest
 
 RATES = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2)
 

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from bakehouse.adapters.tools.svd import decompose
+from bakehouse.weights.svd import decompose
 
 SHAPES = ((1280, 1280), (1280, 2048), (5120, 640), (640, 5120), (10240, 1280))
 RANKS = (32, 128)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from bakehouse.families.denoiser import Denoiser
+from bakehouse.models.denoiser import Denoiser
 
 
 @dataclass(frozen=True)

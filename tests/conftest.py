@@ -81,9 +81,9 @@ def make_tiny() -> Callable[..., Any]:
         from diffusers import AutoencoderKL, UNet2DConditionModel
         from transformers import CLIPTextConfig, CLIPTextModel
 
-        from bakehouse.families.components import load_tokenizer
-        from bakehouse.families.crumb import crumb_folder
-        from bakehouse.families.sd1 import SD1
+        from bakehouse.models.crumb import crumb_folder
+        from bakehouse.models.diffusers_networks import load_tokenizer
+        from bakehouse.models.sd1 import SD1
 
         assets = crumb_folder()
         with torch.random.fork_rng(devices=[]):

@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from bakehouse.curate.taggers import CrumbTagger, Vocabulary, prompt_accuracy
-from bakehouse.curate.taggers.vocabulary import ASSETS
+from bakehouse.data.crumb_attributes import ASSETS
+from bakehouse.vision.taggers import CrumbTagger, Vocabulary, prompt_accuracy
 
 EXAMPLES = sorted(p for p in (ASSETS / "examples").iterdir() if p.is_dir())
 

@@ -84,7 +84,7 @@ def test_text_on_the_terminal_cannot_steer_it():
 
 
 def test_documents_are_parsed_in_one_place():
-    """`core/parse.py` turns whatever is wrong with JSON, TOML or YAML into one kind of error."""
+    """`core/json_toml_yaml.py` turns whatever is wrong with JSON, TOML or YAML into one kind of error."""
     calls = ("json.loads(", "json.load(", "tomllib.load", "yaml.safe_load(")
     found = {
         path.name

@@ -20,11 +20,11 @@ import torch
 
 from bakehouse.cli.example import lay_out
 from bakehouse.core.events import result_of
-from bakehouse.core.run import Run
-from bakehouse.core.words import counted
-from bakehouse.evaluate import evaluate
+from bakehouse.core.pluralize import counted
+from bakehouse.core.run_folder import Run
+from bakehouse.evaluation import evaluate
 from bakehouse.recipe import Recipe, recipe_for_folder
-from bakehouse.train import bake
+from bakehouse.training import bake
 
 PAGE = Path(__file__).parent.parent / "docs" / "adapters.md"
 BEGIN, END = "<!-- table: written by `python -m tools.adapters` -->", "<!-- end of table -->"

@@ -6,9 +6,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from bakehouse.curate.audit.check import Check
-from bakehouse.curate.audit.options import Limits
-from bakehouse.curate.audit.table import CHECKS, FAMILIES
+from bakehouse.audit.all_checks import CHECKS, FAMILIES
+from bakehouse.audit.audit_options import Limits
+from bakehouse.audit.check import Check
 
 PAGE = Path(__file__).parent.parent / "docs" / "audit.md"
 BEGIN, END = "<!-- checks: written by `make docs` -->", "<!-- end of checks -->"

@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from bakehouse.adapters import NetworkSpec
-from bakehouse.core.needs import Needs, needs_of
+from bakehouse.core.setting_needs import Needs, needs_of
 from bakehouse.recipe import Recipe
 
 PAGE = Path(__file__).parent.parent / "docs" / "recipe.md"

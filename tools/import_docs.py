@@ -12,7 +12,7 @@ from bakehouse.recipe.importers import ai_toolkit as ai
 from bakehouse.recipe.importers.kohya_gui_options import TYPES
 from bakehouse.recipe.importers.kohya_network import ALGORITHMS, MODULES, NETWORK_ARGS
 from bakehouse.recipe.importers.kohya_options import GROUPS
-from bakehouse.recipe.importers.table import Option
+from bakehouse.recipe.importers.option_table import Option
 from bakehouse.recipe.sample_prompt import KOHYA_SAMPLERS
 
 PAGE = Path(__file__).parent.parent / "docs" / "coming-from-kohya.md"

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from bakehouse.adapters.tools.loaders import FAMILIES, Reader, Row, readers
+from bakehouse.weights.program_support import FAMILIES, Reader, Row, readers
 
 PAGE = Path(__file__).parent.parent / "docs" / "adapters.md"
 BEGIN, END = "<!-- loaders: written by `make docs` -->", "<!-- end of loaders -->"

@@ -17,13 +17,13 @@ from pathlib import Path
 
 from bakehouse.core.events import result_of
 from bakehouse.core.files import write_text
-from bakehouse.curate.captions.vocabulary import load_vocabulary
-from bakehouse.curate.taggers import Vocabulary
-from bakehouse.evaluate import CrumbJudge
-from bakehouse.evaluate.probe import Bank, Probe, ProbeSpec, Reading, bank_of, probe_words
-from bakehouse.evaluate.probe.controls import CONSONANTS
-from bakehouse.families.denoiser import Denoiser
-from bakehouse.generate import Request, Studio
+from bakehouse.data.tag_vocabulary import load_vocabulary
+from bakehouse.evaluation import CrumbJudge
+from bakehouse.evaluation.trigger_probe import Bank, Probe, ProbeSpec, Reading, bank_of, probe_words
+from bakehouse.evaluation.trigger_probe.control_words import CONSONANTS
+from bakehouse.generation import Request, Studio
+from bakehouse.models.denoiser import Denoiser
+from bakehouse.vision.taggers import Vocabulary
 
 PAGE = Path(__file__).parents[1] / "docs" / "triggers.md"
 BEGIN, END = "<!-- probed: written by `python -m tools.probe` -->", "<!-- end of what was probed -->"

@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from bakehouse.core.errors import BakehouseError as BakehouseError
     from bakehouse.core.errors import UsageError as UsageError
     from bakehouse.core.events import Event as Event
-    from bakehouse.core.run import Run as Run
-    from bakehouse.families import load_model as load_model
-    from bakehouse.generate import Request as Request
-    from bakehouse.generate import Studio as Studio
-    from bakehouse.generate import make_grid as make_grid
+    from bakehouse.core.run_folder import Run as Run
+    from bakehouse.generation import Request as Request
+    from bakehouse.generation import Studio as Studio
+    from bakehouse.generation import make_grid as make_grid
+    from bakehouse.models import load_model as load_model
     from bakehouse.recipe import Plan as Plan
     from bakehouse.recipe import Recipe as Recipe
     from bakehouse.recipe import make_plan as make_plan
     from bakehouse.recipe import recipe_for_folder as recipe_for_folder
     from bakehouse.recipe import scan_concepts as scan_concepts
     from bakehouse.recipe import to_toml as to_toml
-    from bakehouse.train import bake as bake
+    from bakehouse.training import bake as bake
 
 __version__ = "0.1.0"
 
@@ -38,19 +38,22 @@ _HOMES = {
     "Event": "core.events",
     "Plan": "recipe",
     "Recipe": "recipe",
-    "Request": "generate",
-    "Run": "core.run",
-    "Studio": "generate",
+    "Request": "generation",
+    "Run": "core.run_folder",
+    "Studio": "generation",
     "UsageError": "core.errors",
-    "bake": "train",
-    "load_model": "families",
-    "make_grid": "generate",
+    "bake": "training",
+    "load_model": "models",
+    "make_grid": "generation",
     "make_plan": "recipe",
     "recipe_for_folder": "recipe",
     "scan_concepts": "recipe",
     "to_toml": "recipe",
 }
-_ROOMS = ("adapters", "core", "data", "evaluate", "families", "generate", "losses", "recipe", "train")
+_ROOMS = (
+    "adapters", "audit", "captions", "core", "curation", "data", "evaluation", "generation", "losses", "models",
+    "queue", "recipe", "training", "vision", "weights",
+)  # fmt: skip
 
 __all__ = ["__version__", *_HOMES, *_ROOMS]
 

@@ -7,7 +7,7 @@ from torch import nn
 
 from bakehouse.adapters import BOFT, BOFTLayer
 from bakehouse.adapters.boft import butterfly_size, stages
-from bakehouse.adapters.select import Site
+from bakehouse.adapters.target_modules import Site
 from bakehouse.core.errors import UsageError
 
 from .oracle import BASES, check_same_delta, check_ways, randomise, theirs_from

@@ -7,8 +7,8 @@ from torch import nn
 
 from bakehouse.adapters import DyLoRA, DyLoRALayer, LoRA, LoRALayer, inject, load_adapter, metadata_for, save_adapter
 from bakehouse.adapters.layer import linear_map
-from bakehouse.adapters.tools.slices import cut, slice_ranks
 from bakehouse.core.errors import UsageError
+from bakehouse.weights.dylora_slices import cut, slice_ranks
 
 from .oracle import BASES, inputs_of
 

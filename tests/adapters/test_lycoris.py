@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from bakehouse.adapters import LoHa, LoKr, LoRA
-from bakehouse.adapters.formats import READERS
+from bakehouse.adapters.adapter_files import READERS
 from bakehouse.adapters.lokr import factorize
-from bakehouse.adapters.select import Site
+from bakehouse.adapters.target_modules import Site
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -7,7 +7,7 @@ from torch import nn
 
 from bakehouse.adapters import OFT, OFTLayer, load_adapter
 from bakehouse.adapters.oft import block_size, cayley
-from bakehouse.adapters.select import Site
+from bakehouse.adapters.target_modules import Site
 from bakehouse.core.errors import UsageError
 
 from .oracle import BASES, check_same_delta, check_ways, randomise, theirs_from

@@ -9,7 +9,7 @@ from diffusers import StableDiffusionPipeline
 from torch import nn
 
 from bakehouse.adapters import LoRALayer, load_adapter, save_adapter
-from bakehouse.adapters.select import all_sites
+from bakehouse.adapters.target_modules import all_sites
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -14,7 +14,7 @@ from bakehouse.core.errors import BakehouseError, UsageError
 
 def test_settings_are_known_without_the_big_libraries():
     code = (
-        "import sys, bakehouse.adapters, bakehouse.families\n"
+        "import sys, bakehouse.adapters, bakehouse.models\n"
         "print([m for m in ('diffusers', 'transformers', 'peft', 'accelerate') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -95,7 +95,7 @@ def test_no_traceback_unless_asked(typed, monkeypatch, error, code):
     def fail(*_, **__):
         raise error
 
-    monkeypatch.setattr("bakehouse.cli.source.read_recipe", fail)
+    monkeypatch.setattr("bakehouse.cli.load_recipe.read_recipe", fail)
     got, out, err = typed("plan", "photos")
     assert (got, out) == (code, "")
     assert "Traceback" not in err
@@ -114,7 +114,7 @@ def test_ctrl_c(typed, monkeypatch, command, said):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bakehouse.cli.source.read_recipe", interrupted)
+    monkeypatch.setattr("bakehouse.cli.load_recipe.read_recipe", interrupted)
     code, out, err = typed(command, "photos")
     assert (code, out, err.strip()) == (130, "", said)
 
@@ -124,7 +124,7 @@ def test_errors_are_red_in_a_terminal_unless_colours_are_not_wanted(typed, monke
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr("bakehouse.cli.terminal.errors.sys.stderr", sys.stderr)
+    monkeypatch.setattr("bakehouse.cli.render.errors.sys.stderr", sys.stderr)
     assert "\x1b[31merror:" in typed("plan", "photos")[2]
     monkeypatch.setenv("NO_COLOR", "1")
     assert "\x1b[31m" not in typed("plan", "photos")[2]

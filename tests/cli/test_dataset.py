@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from bakehouse.cli.main import main
-from bakehouse.curate.steps import HOME, history
+from bakehouse.curation.history import HOME, history
 from bakehouse.data import image_size
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from bakehouse.cli import main as door
 from bakehouse.recipe import Recipe, recipe_to_toml
-from bakehouse.train import range_test, rates
-from bakehouse.train.watch import Watch
+from bakehouse.training.lr_finder import range_test, suggestion
+from bakehouse.training.lr_finder.validation_loss import Watch
 
 
 def run(*words):
@@ -62,7 +62,7 @@ def test_json_is_one_event_a_line(written, capsys):
     readings = [line for line in lines if line["event"] == "probed"]
     assert {"lr", "subject", "drift"} <= readings[0].keys()
     trough = lines[-1]["trough"]
-    assert lines[-1]["lr"] == pytest.approx(trough / rates.below(lines[-1]["steps"]), rel=0.06)
+    assert lines[-1]["lr"] == pytest.approx(trough / suggestion.below(lines[-1]["steps"]), rel=0.06)
 
 
 def test_an_optimizer_that_finds_its_rate_is_told(written, capsys):

@@ -137,7 +137,7 @@ def test_a_training_does_not_start_from_it(typed, broken, tiny_folder, tmp_path)
 
 
 def test_a_picture_of_nan_is_not_written(typed, tiny_folder, tmp_path, monkeypatch):
-    from bakehouse.families.stable_diffusion import StableDiffusion
+    from bakehouse.models.stable_diffusion import StableDiffusion
 
     monkeypatch.setattr(StableDiffusion, "forward", lambda self, x, t, cond: x * math.nan)
     code, said = typed("generate", tiny_folder, "a hat", "--seed", 3, "--steps", 1, "-q")

@@ -9,9 +9,9 @@ from PIL import Image
 
 from bakehouse.cli.main import main
 from bakehouse.core.events import Started
-from bakehouse.core.run import Run
+from bakehouse.core.run_folder import Run
+from bakehouse.queue.job_queue import JobQueue
 from bakehouse.recipe import Recipe
-from bakehouse.train.queue import JobQueue
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from bakehouse.core.events import Event, Failed, Saved, Step
-from bakehouse.core.run import Run
+from bakehouse.core.run_folder import Run
 
 STEP = Step(
     step=3, epoch=1, loss=0.5, subject_loss=0.4, prior_loss=None, rates={"unet": 1e-4}, images_per_s=2.0, memory=7

@@ -9,7 +9,7 @@ from PIL import Image
 
 from bakehouse.data.augment import AugmentSpec, face_box, recoloured
 from bakehouse.data.buckets import BucketSpec, assign
-from bakehouse.data.records import ImageRecord
+from bakehouse.data.image_records import ImageRecord
 
 
 def record(tmp_path, size=(300, 200), name="a.png", sha="1"):

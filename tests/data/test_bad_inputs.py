@@ -19,7 +19,7 @@ from bakehouse.data import (
     split_tags,
     training_caption,
 )
-from bakehouse.data.header import header
+from bakehouse.data.image_header import header
 
 from .make import photo, save
 

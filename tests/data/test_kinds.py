@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bakehouse.data.header import header
-from bakehouse.data.images import ImageError, image_size, open_image, probe
+from bakehouse.data.image_header import header
+from bakehouse.data.open_image import ImageError, image_size, open_image, probe
 from tests.data.kinds import (
     ALPHA,
     COMPRESSIONS,

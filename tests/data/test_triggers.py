@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bakehouse.core.errors import Problems
-from bakehouse.data.records import ImageRecord
+from bakehouse.data.image_records import ImageRecord
 from bakehouse.data.tag_groups import group_of, groups, head_of, never
 from bakehouse.data.triggers import Trigger, TriggerFile, compile_captions, with_compiled
 
@@ -113,7 +113,7 @@ def test_compiling_twice_is_compiling_once(change, more):
 
 
 def with_compiled_records(compiled):
-    from bakehouse.data.records import ImageSet
+    from bakehouse.data.image_records import ImageSet
 
     return with_compiled(ImageSet(tuple(c.record for c in compiled)), compiled)
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from bakehouse.families.schedule import EpsilonSchedule, VSchedule, scaled_linear
 from bakehouse.losses import LossSpec, NoiseSpec, TimestepSpec, WeightingSpec
-from bakehouse.losses.denoise import per_sample
+from bakehouse.losses.denoising import per_sample
+from bakehouse.models.noise_schedule import EpsilonSchedule, VSchedule, scaled_linear
 
 OTHERS = json.loads(Path(__file__).with_name("formulas_of_others.json").read_text("utf-8"))
 T = torch.tensor(OTHERS["timesteps"])

@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from bakehouse.families.denoiser import Conditioning
-from bakehouse.families.schedule import EpsilonSchedule, VSchedule, scaled_linear
 from bakehouse.losses import Batch, LossSpec, NoiseSpec, WeightingSpec, denoising_loss
-from bakehouse.losses.denoise import per_sample
+from bakehouse.losses.denoising import per_sample
+from bakehouse.models.denoiser import Conditioning
+from bakehouse.models.noise_schedule import EpsilonSchedule, VSchedule, scaled_linear
 
 EPS, V = EpsilonSchedule(scaled_linear()), VSchedule(scaled_linear())
 T = torch.tensor([0, 1, 250, 500, 900, 999])

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from bakehouse.core.errors import Problems
-from bakehouse.families.schedule import EpsilonSchedule, VSchedule, scaled_linear
 from bakehouse.losses import LossSpec, NoiseSpec, WeightingSpec, denoising_loss
+from bakehouse.models.noise_schedule import EpsilonSchedule, VSchedule, scaled_linear
 
 EPS, V = EpsilonSchedule(scaled_linear()), VSchedule(scaled_linear())
 T = torch.tensor([0, 1, 10, 250, 500, 900, 999])

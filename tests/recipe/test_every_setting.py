@@ -12,13 +12,13 @@ from pydantic import TypeAdapter
 
 from bakehouse.adapters import AdapterSpec, NetworkSpec, inject, save_adapter
 from bakehouse.core.errors import Problems
-from bakehouse.core.needs import needs_of, value_at, without_effect
-from bakehouse.core.spec import put
+from bakehouse.core.setting_needs import needs_of, value_at, without_effect
+from bakehouse.core.settings import put
 from bakehouse.data.captions import training_caption
-from bakehouse.families.denoiser import Conditioning
-from bakehouse.families.facts import model_facts
-from bakehouse.families.refs import resolve_model
 from bakehouse.losses import Batch, denoising_loss
+from bakehouse.models.denoiser import Conditioning
+from bakehouse.models.model_facts import model_facts
+from bakehouse.models.model_reference import resolve_model
 from bakehouse.recipe import Recipe, make_plan, recipe_for_folder
 from tests.conftest import TINY_UNET
 from tests.recipe.conftest import TEXT as ENCODER
@@ -246,7 +246,7 @@ LACKING = {
     "train.steps": {"train.steps": 99, "train.epochs": 2},
     "optimizer.text_lr": {"adapter.text": False},
     "save.keep_last": {"save.every_epochs": 0},
-    "model.clip_skip": None,  # SDXL: tests/recipe/test_late.py
+    "model.clip_skip": None,  # SDXL: tests/recipe/test_refused_by_plan.py
     "concepts.subject": None,
     **{key: None for key in ROWS if key.startswith("adapter.")},
     "adapter.conv_rank": {},
@@ -455,7 +455,7 @@ def networks():
     from diffusers import UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    from bakehouse.families.text import under_text_model
+    from bakehouse.models.text_encoders import under_text_model
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from bakehouse.adapters.rates import PACES, SHORT_PACES, Pace
+from bakehouse.adapters.lr_multipliers import PACES, SHORT_PACES, Pace
 from bakehouse.cli.main import main
 from bakehouse.core.errors import Problems, UsageError
-from bakehouse.data.records import ImageRecord, ImageSet
+from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.recipe import Recipe, make_plan, recipe_for_folder, recipe_to_toml, to_toml
+from bakehouse.recipe.class_images import without_trigger
 from bakehouse.recipe.presets import load_preset
-from bakehouse.recipe.prior import without_trigger
 from bakehouse.recipe.recipe import ConceptSpec
-from bakehouse.recipe.words import mostly_behind
+from bakehouse.recipe.text_match import mostly_behind
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import pytest
 
 from bakehouse.adapters import inject
 from bakehouse.cli.main import main
-from bakehouse.families.facts import model_facts
-from bakehouse.families.refs import resolve_model
+from bakehouse.models.model_facts import model_facts
+from bakehouse.models.model_reference import resolve_model
 from bakehouse.recipe import Recipe, make_plan, recipe_for_folder
 
 KINDS = {

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bakehouse.core.errors import UsageError
-from bakehouse.families.sampling import SAMPLERS, find_sampler
+from bakehouse.models.samplers import SAMPLERS, find_sampler
 from bakehouse.recipe.recipe import SampleSpec
 from bakehouse.recipe.sample_prompt import KOHYA_SAMPLERS, parse_sample_prompt, rounded, sample_defaults
 

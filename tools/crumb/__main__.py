@@ -20,8 +20,8 @@ import torch
 from diffusers import AutoencoderKL
 from PIL import Image
 
-from bakehouse.curate.taggers.crumb import CrumbTagger
-from bakehouse.curate.taggers.vocabulary import Vocabulary
+from bakehouse.data.crumb_attributes import Vocabulary
+from bakehouse.vision.taggers.crumb_tagger import CrumbTagger
 from tools.crumb import examples, judge, pack, samples, tagger, tokenizer, unet, vae, world
 from tools.crumb.world import Picture
 

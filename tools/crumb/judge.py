@@ -13,7 +13,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from PIL import Image
 
-from bakehouse.curate.taggers.crumb import CrumbTagger, prompt_accuracy
+from bakehouse.vision.taggers.crumb_tagger import CrumbTagger, prompt_accuracy
 from tools.crumb import scenes
 from tools.crumb.world import Picture, prompt
 

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from bakehouse.curate.taggers.crumb import TaggerNet
-from bakehouse.curate.taggers.vocabulary import Vocabulary
+from bakehouse.data.crumb_attributes import Vocabulary
+from bakehouse.vision.taggers.crumb_tagger import TaggerNet
 from tools.crumb.muon import Muon
 from tools.crumb.words import vocabulary
 from tools.crumb.world import Picture

@@ -1,6 +1,6 @@
 """The words of the world: groups of attributes, and a small grammar from caption tags to their values.
 
-``vocabulary()`` is what ships as ``vocabulary.json`` beside the tagger; ``bakehouse.curate`` reads it.
+``vocabulary()`` is what ships as ``vocabulary.json`` beside the tagger; ``bakehouse.curation`` reads it.
 The first value of a group is its default ("none", "neutral"), which no caption says.
 """
 

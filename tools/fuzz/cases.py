@@ -185,10 +185,10 @@ def warm() -> None:
 
     import bakehouse.cli.main
     import bakehouse.cli.weights
-    import bakehouse.evaluate
-    import bakehouse.generate
+    import bakehouse.evaluation
+    import bakehouse.generation
     import bakehouse.recipe
-    import bakehouse.train
+    import bakehouse.training
 
     torch.set_num_threads(1)
     assert PIL and bakehouse

@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from bakehouse.captions.triggers import explain
 from bakehouse.core.events import Event, Progress, Step
 from bakehouse.core.files import write_json
-from bakehouse.curate.taggers import CrumbTagger
-from bakehouse.curate.triggers import explain
 from bakehouse.data.triggers import inseparable
-from bakehouse.generate import Request, Studio
+from bakehouse.generation import Request, Studio
 from bakehouse.recipe import Recipe, make_plan, scan_concepts
-from bakehouse.recipe.compiled import compile_recipe, compiled_images
-from bakehouse.train import bake
+from bakehouse.recipe.trigger_captions import compile_recipe, compiled_images
+from bakehouse.training import bake
+from bakehouse.vision.taggers import CrumbTagger
 from tools.triggers.arms import CLASS, WORD, Arm, write_images
 
 PLACES = ("white background", "at the beach", "in a forest", "gray background", "in the city", "in a meadow")

@@ -11,7 +11,7 @@ from typing import Any
 from PIL import Image
 
 from bakehouse.core.files import write_text
-from bakehouse.curate.taggers import Vocabulary
+from bakehouse.vision.taggers import Vocabulary
 from tools.triggers.measure import PLACES, SEEDS, interval
 
 PAGE = Path(__file__).parents[2] / "docs" / "triggers.md"

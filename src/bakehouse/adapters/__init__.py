@@ -5,11 +5,11 @@ from typing import Annotated
 from pydantic import Field
 
 from bakehouse.adapters.adapter import Adapter, AdapterSpecBase, LayerAdapter, LayerSpec
+from bakehouse.adapters.adapter_files import AdapterFile, load_adapter, metadata_for, read_adapter, save_adapter
 from bakehouse.adapters.boft import BOFT, BOFTLayer
-from bakehouse.adapters.diff import DiffLayer, FullDiff
 from bakehouse.adapters.dylora import DyLoRA, DyLoRALayer
-from bakehouse.adapters.formats import AdapterFile, load_adapter, metadata_for, read_adapter, save_adapter
-from bakehouse.adapters.full import FullAdapter, FullFineTune
+from bakehouse.adapters.full_diff import DiffLayer, FullDiff
+from bakehouse.adapters.full_finetune import FullAdapter, FullFineTune
 from bakehouse.adapters.glora import GLoRA, GLoRALayer
 from bakehouse.adapters.ia3 import IA3, IA3Layer
 from bakehouse.adapters.inject import inject
@@ -17,8 +17,8 @@ from bakehouse.adapters.layer import AdapterLayer
 from bakehouse.adapters.loha import LoHa, LoHaLayer
 from bakehouse.adapters.lokr import LoKr, LoKrLayer
 from bakehouse.adapters.lora import LoRA, LoRALayer
-from bakehouse.adapters.network import Dim, NetworkSpec
-from bakehouse.adapters.norm import NormLayer
+from bakehouse.adapters.network_settings import Dim, NetworkSpec
+from bakehouse.adapters.norm_layers import NormLayer
 from bakehouse.adapters.oft import OFT, OFTLayer
 
 AdapterSpec = Annotated[

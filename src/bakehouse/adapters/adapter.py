@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from bakehouse.adapters.layer import AdapterLayer, Dial, Hook, check_merged_last, freeze
-from bakehouse.adapters.select import Site
+from bakehouse.adapters.target_modules import Site
 from bakehouse.core.errors import BakehouseError
-from bakehouse.core.spec import Spec
+from bakehouse.core.settings import Spec
 
 
 class Adapter(ABC):

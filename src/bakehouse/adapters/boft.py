@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from bakehouse.adapters.layer import Base, compute_input
-from bakehouse.adapters.network import Dim
+from bakehouse.adapters.network_settings import Dim
 from bakehouse.adapters.oft import RotationLayer, RotationSpec, cayley
-from bakehouse.adapters.select import Site
+from bakehouse.adapters.target_modules import Site
 from bakehouse.core.errors import UsageError
 
 

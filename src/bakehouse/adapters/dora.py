@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from bakehouse.adapters.layer import AdapterLayer, Base, Way, full_precision, linear_map, own_weight, per_channel
-from bakehouse.adapters.network import NetworkSpec
-from bakehouse.core.needs import Needs, is_on
+from bakehouse.adapters.network_settings import NetworkSpec
+from bakehouse.core.setting_needs import Needs, is_on
 
 
 class DecomposableSpec(NetworkSpec):

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from bakehouse.adapters.layer import AdapterLayer, Base, Way
 from bakehouse.adapters.lora import LoRALayer
-from bakehouse.adapters.network import Dim, NetworkSpec
-from bakehouse.adapters.select import Site
+from bakehouse.adapters.network_settings import Dim, NetworkSpec
+from bakehouse.adapters.target_modules import Site
 
 PREFIX_SCALE = "alpha/rank"
 """What a header's `prefix_scale` says of a file whose prefixes count alpha / rank."""

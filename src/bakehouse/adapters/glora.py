@@ -25,8 +25,8 @@ from bakehouse.adapters.layer import (
     linear_map,
     own_weight,
 )
-from bakehouse.adapters.network import Dim, NetworkSpec
-from bakehouse.adapters.select import Site
+from bakehouse.adapters.network_settings import Dim, NetworkSpec
+from bakehouse.adapters.target_modules import Site
 
 
 class GLoRA(NetworkSpec):

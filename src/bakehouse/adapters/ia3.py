@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from bakehouse.adapters.layer import AdapterLayer, Base, Way, full_precision, linear_map, own_weight
-from bakehouse.adapters.network import NEW, Dim, NetworkSpec
-from bakehouse.adapters.select import Site
+from bakehouse.adapters.network_settings import NEW, Dim, NetworkSpec
+from bakehouse.adapters.target_modules import Site
 
 SECOND_LAYERS = ("*ff.net.2", "*mlp.fc2")
 """Feed-forward layers whose inputs are scaled: the paper's factors stand on the activations between the two layers."""

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from bakehouse.adapters.account import account_of_keys
 from bakehouse.adapters.adapter import Adapter, AdapterSpecBase
-from bakehouse.adapters.formats import load_adapter, read_adapter
+from bakehouse.adapters.adapter_files import load_adapter, read_adapter
+from bakehouse.adapters.file_coverage import account_of_keys
 from bakehouse.adapters.layer import AdapterLayer
-from bakehouse.adapters.network import Dim, NetworkSpec
-from bakehouse.adapters.select import Site
+from bakehouse.adapters.network_settings import Dim, NetworkSpec
+from bakehouse.adapters.target_modules import Site
 from bakehouse.core.errors import UsageError
 
 

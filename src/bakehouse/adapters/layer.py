@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, group_norm, layer_norm, linear
 
-from bakehouse.adapters.fused import product
+from bakehouse.adapters.delta_autograd import product
 from bakehouse.core.errors import BakehouseError
 
 Base = nn.Linear | nn.Conv2d | nn.GroupNorm | nn.LayerNorm

@@ -14,11 +14,11 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from bakehouse.adapters.blocks import MOST_ALPHA, MOST_RANK
 from bakehouse.adapters.dora import DecomposableLayer, DecomposableSpec, read_magnitudes
 from bakehouse.adapters.layer import Base, Way, drop_channels, full_precision, linear_map
-from bakehouse.adapters.network import KERNELS, NEW, Dim
-from bakehouse.adapters.select import Site
+from bakehouse.adapters.network_settings import KERNELS, NEW, Dim
+from bakehouse.adapters.target_modules import Site
+from bakehouse.adapters.unet_blocks import MOST_ALPHA, MOST_RANK
 
 _NAMES = ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")
 

@@ -15,12 +15,12 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, linear
 
-from bakehouse.adapters.blocks import MOST_ALPHA, MOST_RANK
+from bakehouse.adapters.delta_autograd import kronecker
 from bakehouse.adapters.dora import DecomposableLayer, DecomposableSpec, read_magnitudes
-from bakehouse.adapters.fused import kronecker
 from bakehouse.adapters.layer import Base, Teach, Way, compute_input, drop_channels, full_precision, many_rows
-from bakehouse.adapters.network import KERNELS, NEW, Dim
-from bakehouse.adapters.select import Site
+from bakehouse.adapters.network_settings import KERNELS, NEW, Dim
+from bakehouse.adapters.target_modules import Site
+from bakehouse.adapters.unet_blocks import MOST_ALPHA, MOST_RANK
 
 _NAMES = ("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2")
 _OF_LOW_RANK = frozenset({"rank", "alpha", "conv_rank", "conv_alpha", "decompose_both", "tucker"})

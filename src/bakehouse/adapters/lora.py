@@ -11,8 +11,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, dropout, linear
 
+from bakehouse.adapters.delta_autograd import low_rank
 from bakehouse.adapters.dora import DecomposableLayer, DecomposableSpec, lengths, read_magnitudes
-from bakehouse.adapters.fused import low_rank
 from bakehouse.adapters.layer import (
     Base,
     Teach,
@@ -23,9 +23,9 @@ from bakehouse.adapters.layer import (
     full_precision,
     many_rows,
 )
-from bakehouse.adapters.network import KERNELS, NEW, Dim
-from bakehouse.adapters.select import Site
-from bakehouse.core.needs import Needs, is_off
+from bakehouse.adapters.network_settings import KERNELS, NEW, Dim
+from bakehouse.adapters.target_modules import Site
+from bakehouse.core.setting_needs import Needs, is_off
 
 
 class LoRA(DecomposableSpec):

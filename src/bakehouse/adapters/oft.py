@@ -16,8 +16,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from bakehouse.adapters.blocks import MOST_ALPHA, MOST_RANK
-from bakehouse.adapters.fused import rotated
+from bakehouse.adapters.delta_autograd import rotated
 from bakehouse.adapters.layer import (
     AdapterLayer,
     Base,
@@ -28,10 +27,11 @@ from bakehouse.adapters.layer import (
     many_rows,
     own_weight,
 )
-from bakehouse.adapters.network import NEW, Dim, NetworkSpec, Probability
-from bakehouse.adapters.select import Site
+from bakehouse.adapters.network_settings import NEW, Dim, NetworkSpec, Probability
+from bakehouse.adapters.target_modules import Site
+from bakehouse.adapters.unet_blocks import MOST_ALPHA, MOST_RANK
 from bakehouse.core.errors import UsageError
-from bakehouse.core.needs import Needs, is_off
+from bakehouse.core.setting_needs import Needs, is_off
 
 
 class RotationSpec(NetworkSpec):

@@ -14,8 +14,8 @@ from bakehouse.cli.grid import grid
 from bakehouse.cli.import_ import import_
 from bakehouse.cli.models import models
 from bakehouse.cli.plan import plan
-from bakehouse.cli.queue_order import queue
-from bakehouse.cli.terminal.errors import Kitchen
+from bakehouse.cli.queue_control import queue
+from bakehouse.cli.render.errors import Kitchen
 from bakehouse.cli.train import train
 from bakehouse.cli.triggers import triggers
 from bakehouse.cli.weights import weights

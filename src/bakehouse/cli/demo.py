@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from bakehouse.cli.options import Json, Quiet, Settings
-from bakehouse.cli.terminal.say import say
+from bakehouse.cli.render.printing import say
 
 
 def demo(
@@ -17,13 +17,13 @@ def demo(
 ) -> None:
     """Teach crumb a new face from example images and judge it: the whole line, in minutes."""
     from bakehouse.cli.example import lay_out
-    from bakehouse.cli.source import read_recipe
-    from bakehouse.cli.terminal.clock import Clock
-    from bakehouse.cli.terminal.events import show
-    from bakehouse.cli.terminal.plan import print_plan
-    from bakehouse.cli.terminal.verdict import print_verdict
+    from bakehouse.cli.load_recipe import read_recipe
+    from bakehouse.cli.render.evaluation import print_verdict
+    from bakehouse.cli.render.events import show
+    from bakehouse.cli.render.plan import print_plan
+    from bakehouse.cli.render.stage_times import Clock
     from bakehouse.core.files import write_text
-    from bakehouse.core.run import Run
+    from bakehouse.core.run_folder import Run
     from bakehouse.recipe import Recipe, make_plan, to_toml
 
     clock = Clock(quiet=quiet or json)
@@ -39,11 +39,11 @@ def demo(
     run = Run(out / "run")
     with clock("train"):
         from bakehouse.cli.judge import examiner
-        from bakehouse.train import bake
+        from bakehouse.training import bake
 
         show(bake(recipe, run.folder, examiner=examiner), json=json, quiet=quiet)
     with clock("evaluate"):
-        from bakehouse.evaluate import evaluate
+        from bakehouse.evaluation import evaluate
 
         events = show(evaluate(run), json=json, quiet=quiet)
     if not json:

@@ -18,11 +18,11 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Judge a run against the untouched base; pick the checkpoint and weight to use."""
-    from bakehouse.cli.terminal.events import show
-    from bakehouse.cli.terminal.verdict import print_verdict
-    from bakehouse.core.run import Run
-    from bakehouse.core.spec import parse_setting
-    from bakehouse.evaluate import evaluate as judge
+    from bakehouse.cli.render.evaluation import print_verdict
+    from bakehouse.cli.render.events import show
+    from bakehouse.core.run_folder import Run
+    from bakehouse.core.settings import parse_setting
+    from bakehouse.evaluation import evaluate as judge
 
     opened = Run.open(run)
     changes = dict(parse_setting(s) for s in settings or ())

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from bakehouse.cli.options import BaseOption, Json, KindOption, Quiet, Settings, Source, Subject
-from bakehouse.cli.terminal.say import say
+from bakehouse.cli.render.printing import say
 
 Rate = Annotated[
     float | None, typer.Option(metavar="RATE", help="Where the ramp begins or ends. Left out: from the plan.")
@@ -30,16 +30,16 @@ def find_rate(
     quiet: Quiet = False,
 ) -> None:
     """Find the learning rate by a short probe in which it rises until the weights burst."""
-    from bakehouse.cli.source import read_recipe
-    from bakehouse.cli.terminal.rates import print_rate, watched, write_recipe
-    from bakehouse.cli.terminal.screen import busy
+    from bakehouse.cli.load_recipe import read_recipe
+    from bakehouse.cli.render.consoles import busy
+    from bakehouse.cli.render.lr_finder import print_rate, watched, write_recipe
     from bakehouse.core.files import write_text
 
     with busy("reading images", quiet=quiet or json):
         recipe = read_recipe(source, subject=subject, kind=kind, base=base, settings=settings or ())
     test = watched(recipe, steps=steps, low=low, high=high, json=json, quiet=quiet)
     if figure:
-        from bakehouse.train.rate_chart import rate_chart
+        from bakehouse.training.lr_finder.chart import rate_chart
 
         write_text(figure, rate_chart(test))
     if out:

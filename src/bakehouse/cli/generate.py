@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from bakehouse.cli.drawing import Base, Drawing, Model, Prediction, Seed, Weight
+from bakehouse.cli.generation_options import Base, Drawing, Model, Prediction, Seed, Weight
+from bakehouse.cli.option_groups import spread
 from bakehouse.cli.options import Json, Quiet
-from bakehouse.cli.spread import spread
 
 
 @spread
@@ -26,10 +26,10 @@ def generate(
     quiet: Quiet = False,
 ) -> None:
     """Draw pictures and print where they are. Each file knows how it was made."""
-    from bakehouse import generate as room
-    from bakehouse.cli.terminal.adapters import more_adapters
-    from bakehouse.cli.terminal.events import painting
-    from bakehouse.cli.terminal.pictures import keep
+    from bakehouse import generation as room
+    from bakehouse.cli.render.adapters import more_adapters
+    from bakehouse.cli.render.events import painting
+    from bakehouse.cli.render.save_images import keep
 
     request = how.request(prompt, seed=seed, count=count)
     source = room.resolve(model, base=base, prediction=prediction)

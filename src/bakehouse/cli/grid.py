@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from bakehouse.cli.drawing import Base, Drawing, Model, Prediction, Seed
+from bakehouse.cli.generation_options import Base, Drawing, Model, Prediction, Seed
+from bakehouse.cli.option_groups import spread
 from bakehouse.cli.options import Json, Quiet
-from bakehouse.cli.spread import spread
-from bakehouse.cli.terminal.say import say
+from bakehouse.cli.render.printing import say
 
 Axis = typer.Option(metavar="AXIS[=VALUES]", help="epoch, weight=0.4,0.8, seed=1-4, steps, guidance, sampler, ...")
 
@@ -29,10 +29,10 @@ def grid(
     quiet: Quiet = False,
 ) -> None:
     """Draw one picture with one or two things varied. The same command again makes only what is missing."""
-    from bakehouse.cli.source import subject_of
-    from bakehouse.cli.terminal.adapters import more_adapters
-    from bakehouse.cli.terminal.events import show
-    from bakehouse.generate import Drawn, make_grid, resolve
+    from bakehouse.cli.load_recipe import subject_of
+    from bakehouse.cli.render.adapters import more_adapters
+    from bakehouse.cli.render.events import show
+    from bakehouse.generation import Drawn, make_grid, resolve
 
     source = resolve(model, base=base, prediction=prediction)
     request = how.request(subject_of(source.run) if prompt is None else prompt, seed=seed)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from bakehouse.cli.options import Json, KindOption, Quiet, Subject
-from bakehouse.cli.terminal.say import say
+from bakehouse.cli.render.printing import say
 
 Peer = Literal["kohya", "kohya-gui", "easy", "diffusers", "onetrainer", "ai-toolkit"]
 
@@ -34,7 +34,7 @@ def import_(
     quiet: Quiet = False,
 ) -> None:
     """Make a recipe of another trainer's settings, and say what became of every key."""
-    from bakehouse.cli.terminal.imported import print_imported
+    from bakehouse.cli.render.import_report import print_imported
     from bakehouse.core.errors import Problems
     from bakehouse.core.files import write_text
     from bakehouse.recipe.importers import import_settings

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bakehouse.core.run import Run
-    from bakehouse.evaluate import Examiner
+    from bakehouse.core.run_folder import Run
+    from bakehouse.evaluation import Examiner
     from bakehouse.recipe import Recipe
 
 
 def examiner(recipe: Recipe, run: Run) -> Examiner:
     """For `bake`; loads what judges when it is called."""
-    from bakehouse.evaluate import Examiner
+    from bakehouse.evaluation import Examiner
 
     return Examiner(recipe, run)

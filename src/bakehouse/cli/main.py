@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from bakehouse.cli.commands import app
-from bakehouse.cli.terminal.errors import check, report
-from bakehouse.cli.terminal.say import say
+from bakehouse.cli.render.errors import check, report
+from bakehouse.cli.render.printing import say
 
 
 def _version(wanted: bool) -> None:

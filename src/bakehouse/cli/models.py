@@ -18,7 +18,7 @@ def list_models(
     kind: Kind = None, json: Json = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """List the models that have names: the catalogue's, your own, and base models in the Hub's cache."""
-    from bakehouse.cli.terminal.models import print_models
+    from bakehouse.cli.render.models import print_models
 
     print_models(here=here, kind=kind, json=json, quiet=quiet)
 
@@ -29,7 +29,7 @@ def fetch(
     given: Given = None, json: Json = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Bring models here: each file checked. Stopped, the same command goes on where it was."""
-    from bakehouse.cli.terminal.models import fetch_models
+    from bakehouse.cli.render.models import fetch_models
 
     fetch_models(name, given=given, json=json, quiet=quiet)
 
@@ -43,7 +43,7 @@ def add(
     json: Json = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Give a model of yours a short name. Wherever a model is asked for, the name will do."""
-    from bakehouse.cli.terminal.models import add_model
+    from bakehouse.cli.render.models import add_model
 
     add_model(name, where, kind, licence, json=json, quiet=quiet)
 
@@ -55,6 +55,6 @@ def remove(
     json: Json = False,
 ) -> None:
     """Take a name off the shelf. Your own files are never touched."""
-    from bakehouse.cli.terminal.models import remove_model
+    from bakehouse.cli.render.models import remove_model
 
     remove_model(name, files=files, json=json)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from bakehouse.cli.options import BaseOption, Json, KindOption, Quiet, Settings, Source, Subject
-from bakehouse.cli.terminal.say import say
+from bakehouse.cli.render.printing import say
 
 
 def plan(
@@ -22,9 +22,9 @@ def plan(
     quiet: Quiet = False,
 ) -> None:
     """Say what a training would come to: every number and why. Loads no model."""
-    from bakehouse.cli.source import read_recipe
-    from bakehouse.cli.terminal.plan import print_plan
-    from bakehouse.cli.terminal.screen import busy
+    from bakehouse.cli.load_recipe import read_recipe
+    from bakehouse.cli.render.consoles import busy
+    from bakehouse.cli.render.plan import print_plan
     from bakehouse.core.files import write_text
 
     with busy("reading images", quiet=quiet or json):

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from bakehouse.cli.options import BaseOption, Json, KindOption, QueueFile, Quiet, Settings, Source, Subject
-from bakehouse.cli.terminal.say import say
+from bakehouse.cli.render.printing import say
 
 queue = typer.Typer(help="Recipes that wait their turn.", no_args_is_help=True)
 
@@ -22,9 +22,9 @@ def add(
     file: QueueFile = None,
 ) -> None:
     """Put a recipe at the end, as it is now: changing the file later does not change the job."""
-    from bakehouse.cli.source import read_recipe
+    from bakehouse.cli.load_recipe import read_recipe
+    from bakehouse.queue.job_queue import JobQueue
     from bakehouse.recipe import make_plan, recipe_to_toml
-    from bakehouse.train.queue import JobQueue
 
     recipe = read_recipe(source, subject=subject, kind=kind, base=base, settings=settings or ())
     whole = recipe.resolved_from(Path.cwd())
@@ -36,8 +36,8 @@ def add(
 @queue.command("list")
 def list_jobs(file: QueueFile = None, json: Json = False) -> None:
     """List the jobs in the order in which they will run."""
-    from bakehouse.cli.terminal.queue import print_jobs
-    from bakehouse.train.queue import JobQueue
+    from bakehouse.cli.render.queue import print_jobs
+    from bakehouse.queue.job_queue import JobQueue
 
     print_jobs(JobQueue(file).jobs(), json=json)
 
@@ -53,8 +53,8 @@ def run_jobs(
     quiet: Quiet = False,
 ) -> None:
     """Run the jobs, one after the other on each device. Stopped or killed, the same command goes on."""
-    from bakehouse.cli.terminal.queue import show_jobs
-    from bakehouse.train.queue import JobQueue
-    from bakehouse.train.worker import work
+    from bakehouse.cli.render.queue import show_jobs
+    from bakehouse.queue.job_queue import JobQueue
+    from bakehouse.queue.scheduler import work
 
     show_jobs(work(JobQueue(file), tuple(device or ["auto"]), watch=watch), json=json, quiet=quiet)

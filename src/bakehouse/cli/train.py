@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bakehouse.cli.options import BaseOption, Json, KindOption, Quiet, Settings, Source, Subject
-from bakehouse.cli.terminal.say import say
+from bakehouse.cli.render.printing import say
 
 if TYPE_CHECKING:
     from bakehouse.core.events import Event
@@ -26,10 +26,10 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Bake: train on a folder of images. The same command again goes on where it stopped."""
-    from bakehouse.cli.source import read_recipe
-    from bakehouse.cli.terminal.events import show
-    from bakehouse.cli.terminal.plan import print_plan
-    from bakehouse.cli.terminal.screen import busy
+    from bakehouse.cli.load_recipe import read_recipe
+    from bakehouse.cli.render.consoles import busy
+    from bakehouse.cli.render.events import show
+    from bakehouse.cli.render.plan import print_plan
 
     with busy("reading images", quiet=quiet or json):
         recipe = read_recipe(source, subject=subject, kind=kind, base=base, settings=settings or ())
@@ -47,7 +47,7 @@ def train(
 def _work(recipe: Recipe, folder: Path) -> Iterator[Event]:
     """Loads what trains only when somebody is looking."""
     from bakehouse.cli.judge import examiner
-    from bakehouse.train import bake
+    from bakehouse.training import bake
 
     yield from bake(recipe, folder, examiner=examiner)
 

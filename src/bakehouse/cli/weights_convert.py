@@ -24,11 +24,11 @@ def convert(
     quiet: Quiet = False,
 ) -> None:
     """Write an adapter in another program's words, or a base model in another layout: what --out's name says."""
-    from bakehouse.adapters.tools.convert import Convert
-    from bakehouse.adapters.tools.convert import convert as convert_adapter
-    from bakehouse.cli.terminal.events import painting
-    from bakehouse.cli.terminal.weights import print_result
-    from bakehouse.publish.conversion import convert_base, is_base
+    from bakehouse.cli.render.events import painting
+    from bakehouse.cli.render.weights import print_result
+    from bakehouse.weights.convert_adapter import Convert
+    from bakehouse.weights.convert_adapter import convert as convert_adapter
+    from bakehouse.weights.convert_base import convert_base, is_base
 
     with painting(quiet=quiet or json) as tell:
         if is_base(source):

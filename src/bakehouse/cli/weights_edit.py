@@ -21,9 +21,9 @@ def edit(
     dry_run: DryRun = False, overwrite: Overwrite = False, json: Json = False,
 ) -> None:  # fmt: skip
     """Change a file's header: title, triggers, thumbnail, any key. The numbers stay, byte for byte."""
-    from bakehouse.adapters.tools.edit import edit as change
-    from bakehouse.adapters.tools.edit import edit_of
-    from bakehouse.cli.terminal.weights import print_changes
+    from bakehouse.cli.render.weights import print_changes
+    from bakehouse.weights.edit_metadata import edit as change
+    from bakehouse.weights.edit_metadata import edit_of
 
     named = {"title": title, "author": author, "description": description, "license": license, "usage_hint": usage_hint,
              "triggers": trigger, "tags": tag, "thumbnail": thumbnail}  # fmt: skip

@@ -20,12 +20,12 @@ def extract(
     dry_run: DryRun = False, overwrite: Overwrite = False, json: Json = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Make a LoRA of what a fine-tuned model has learned."""
-    from bakehouse.adapters.tools.extract import Extract
-    from bakehouse.adapters.tools.extract import extract as take
-    from bakehouse.adapters.tools.ranks import rules_of
-    from bakehouse.cli.terminal.events import painting
-    from bakehouse.cli.terminal.weights import print_result
-    from bakehouse.publish.conversion import base_path
+    from bakehouse.cli.render.events import painting
+    from bakehouse.cli.render.weights import print_result
+    from bakehouse.weights.convert_base import base_path
+    from bakehouse.weights.extract_lora import Extract
+    from bakehouse.weights.extract_lora import extract as take
+    from bakehouse.weights.rank_selection import rules_of
 
     linear, conv = rules_of(rank or (None if by else 32), by, conv_rank, conv_by)
     rest = {"text": text, "min_diff": min_diff, "clamp_quantile": clamp_quantile, "dtype": dtype, "method": method}

@@ -26,9 +26,9 @@ def merge(
     quiet: Quiet = False,
 ) -> None:
     """Merge adapters into a base model, or with each other."""
-    from bakehouse.cli.terminal.events import painting
-    from bakehouse.cli.terminal.weights import print_result, read_weighted
-    from bakehouse.publish.conversion import merge_all
+    from bakehouse.cli.render.events import painting
+    from bakehouse.cli.render.weights import print_result, read_weighted
+    from bakehouse.weights.convert_base import merge_all
 
     adapters = [read_weighted(text) for text in files]
     rules = {"method": method, "rank": rank, "by": by, "conv_rank": conv_rank, "conv_by": conv_by}

@@ -27,12 +27,12 @@ def resize(
     dry_run: DryRun = False, overwrite: Overwrite = False, json: Json = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Give a LoRA other ranks, with the least error there can be; alpha / rank stays."""
-    from bakehouse.adapters.tools.ranks import rules_of
-    from bakehouse.adapters.tools.resize import Resize
-    from bakehouse.adapters.tools.resize import resize as give
-    from bakehouse.cli.terminal.events import painting
-    from bakehouse.cli.terminal.weights import print_result
-    from bakehouse.publish.conversion import base_path
+    from bakehouse.cli.render.events import painting
+    from bakehouse.cli.render.weights import print_result
+    from bakehouse.weights.convert_base import base_path
+    from bakehouse.weights.rank_selection import rules_of
+    from bakehouse.weights.resize import Resize
+    from bakehouse.weights.resize import resize as give
 
     linear, conv = rules_of(rank, by, conv_rank, conv_by)
     values = {"linear": linear, "conv": conv, "to_lora": to_lora, "clamp_quantile": clamp_quantile, "dtype": dtype}

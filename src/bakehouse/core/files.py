@@ -19,7 +19,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from bakehouse.core.errors import BakehouseError, UsageError
-from bakehouse.core.parse import parse_json
+from bakehouse.core.json_toml_yaml import parse_json
 
 _CHUNK = 1 << 20
 

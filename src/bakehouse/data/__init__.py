@@ -20,10 +20,10 @@ from bakehouse.data.captions import (
     split_tags,
     training_caption,
 )
-from bakehouse.data.images import ImageError, image_size, open_image, to_pixels
-from bakehouse.data.layouts import ConceptFolder, read_layout
+from bakehouse.data.dataset_formats import ConceptFolder, read_layout
+from bakehouse.data.image_records import ImageRecord, ImageSet, Skipped
 from bakehouse.data.masks import load_mask
-from bakehouse.data.records import ImageRecord, ImageSet, Skipped
+from bakehouse.data.open_image import ImageError, image_size, open_image, to_pixels
 from bakehouse.data.repeats import balance_repeats, unbalanced
 from bakehouse.data.scan import scan
 

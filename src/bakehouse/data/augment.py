@@ -19,12 +19,12 @@ import numpy as np
 from PIL import Image, ImageOps
 from pydantic import Field, model_validator
 
-from bakehouse.core.needs import Needs, is_on, other_than
-from bakehouse.core.parse import parse_json
-from bakehouse.core.spec import Spec
+from bakehouse.core.json_toml_yaml import parse_json
+from bakehouse.core.setting_needs import Needs, is_on, other_than
+from bakehouse.core.settings import Spec
 from bakehouse.data.buckets import Placement, fit, whole
+from bakehouse.data.image_records import ImageRecord
 from bakehouse.data.masks import load_mask
-from bakehouse.data.records import ImageRecord
 
 Box = tuple[float, float, float, float]
 """Left, top, width, height in pixels of the upright image."""

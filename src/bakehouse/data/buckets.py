@@ -15,9 +15,9 @@ from PIL import Image
 from pydantic import Field, model_validator
 
 from bakehouse.core.errors import UsageError
-from bakehouse.core.needs import Needs, is_on, one_of
-from bakehouse.core.spec import Spec
-from bakehouse.core.words import counted
+from bakehouse.core.pluralize import counted
+from bakehouse.core.setting_needs import Needs, is_on, one_of
+from bakehouse.core.settings import Spec
 
 Size = tuple[int, int]
 

@@ -7,8 +7,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from bakehouse.data.buckets import Placement, fit_mask
-from bakehouse.data.images import ImageError, open_image
-from bakehouse.data.records import ImageRecord
+from bakehouse.data.image_records import ImageRecord
+from bakehouse.data.open_image import ImageError, open_image
 
 SHAPE_TOLERANCE = 0.01
 

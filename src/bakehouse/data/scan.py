@@ -15,8 +15,8 @@ from pathlib import Path
 from bakehouse.core.errors import Problems, UsageError
 from bakehouse.core.files import sha256_file
 from bakehouse.data.captions import CAPTION_EXTENSIONS, read_caption
-from bakehouse.data.images import EXTENSIONS, FOREIGN, ImageError, ImageInfo, probe, sniff
-from bakehouse.data.records import ImageRecord, ImageSet, Skipped
+from bakehouse.data.image_records import ImageRecord, ImageSet, Skipped
+from bakehouse.data.open_image import EXTENSIONS, FOREIGN, ImageError, ImageInfo, probe, sniff
 
 NO_FILE = "it is a pipe, a socket or a device, not a file"
 MASK_FOLDERS = ("mask", "masks")

@@ -2,7 +2,7 @@
 
 Pillow has two readers of TIFF. Its own one maps uncompressed files into memory as if they were not turned, and splits
 channels that are stored in planes by guessing; libtiff, which it uses for compressed files, knows all of that.
-`bakehouse.data.images` switches libtiff on for every TIFF; this module sees to the rest.
+`bakehouse.data.open_image` switches libtiff on for every TIFF; this module sees to the rest.
 """
 
 from __future__ import annotations

@@ -20,9 +20,9 @@ from pydantic import Field, field_validator, model_validator
 
 from bakehouse.core.errors import Problems, did_you_mean
 from bakehouse.core.files import is_there
-from bakehouse.core.spec import Spec
+from bakehouse.core.settings import Spec
 from bakehouse.data.captions import read_caption, split_tags
-from bakehouse.data.records import ImageRecord, ImageSet
+from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.tag_groups import group_of, groups, matches, never, plain, table
 
 TriggerKind = Literal["character", "outfit", "style", "concept"]

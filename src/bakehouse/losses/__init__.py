@@ -1,7 +1,7 @@
 """What is asked of the network: noise to add, errors to measure, weights to give them."""
 
 from bakehouse.losses.batch import Batch, LossFn
-from bakehouse.losses.denoise import LossSpec, denoising_loss
+from bakehouse.losses.denoising import LossSpec, denoising_loss
 from bakehouse.losses.noise import NoiseSpec
 from bakehouse.losses.timesteps import TimestepSpec
 from bakehouse.losses.weighting import WeightingSpec

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bakehouse.adapters import Adapter
-from bakehouse.families.denoiser import Conditioning, Denoiser
+from bakehouse.models.denoiser import Conditioning, Denoiser
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from bakehouse.core.needs import Fact, Needs, is_off, is_on
-from bakehouse.core.spec import Spec
-from bakehouse.families.schedule import NoiseSchedule
+from bakehouse.core.setting_needs import Fact, Needs, is_off, is_on
+from bakehouse.core.settings import Spec
 from bakehouse.losses.timesteps import TimestepSpec
+from bakehouse.models.noise_schedule import NoiseSchedule
 
 ENDS_WITH_SIGNAL = Fact("model.ends_with_signal", "a model whose own schedule ends above zero SNR")
 _OFFSET, _PYRAMID = Needs(is_on("offset")), Needs(is_on("pyramid_iterations"))

@@ -11,8 +11,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bakehouse.core.needs import Needs, one_of, other_than
-from bakehouse.core.spec import Spec
+from bakehouse.core.setting_needs import Needs, one_of, other_than
+from bakehouse.core.settings import Spec
 
 MODE_LIMIT = 2 / (math.pi - 2)
 """Above this the mode density's quantile function is no longer monotone (Esser et al. 2024, section 3.1)."""

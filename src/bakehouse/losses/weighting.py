@@ -12,9 +12,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bakehouse.core.needs import Needs, is_off, is_on, one_of, other_than
-from bakehouse.core.spec import Spec
-from bakehouse.families.schedule import NoiseSchedule
+from bakehouse.core.setting_needs import Needs, is_off, is_on, one_of, other_than
+from bakehouse.core.settings import Spec
+from bakehouse.models.noise_schedule import NoiseSchedule
 
 SMALLEST_SNR = 1e-8
 """A zero-terminal schedule ends with 0, and 0 x inf must not come into the products."""

@@ -1,9 +1,9 @@
 """Recipes and the plans they come to."""
 
+from bakehouse.recipe.from_folder import recipe_for_folder, short_settings
 from bakehouse.recipe.plan import Decision, Plan, PlannedImage, make_plan, scan_concepts
 from bakehouse.recipe.recipe import Recipe
-from bakehouse.recipe.short import recipe_for_folder, short_settings
-from bakehouse.recipe.toml import recipe_to_toml, to_toml
+from bakehouse.recipe.recipe_toml import recipe_to_toml, to_toml
 
 __all__ = [
     "Decision",

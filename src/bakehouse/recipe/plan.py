@@ -9,27 +9,27 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bakehouse.adapters import FullFineTune, LoRA
-from bakehouse.adapters.network import NetworkSpec
-from bakehouse.adapters.rates import pace_of
-from bakehouse.core.needs import without_effect
+from bakehouse.adapters.lr_multipliers import pace_of
+from bakehouse.adapters.network_settings import NetworkSpec
+from bakehouse.core.setting_needs import without_effect
 from bakehouse.data.buckets import BucketRow, Placement, assign, bucket_table, bucket_warnings
 from bakehouse.data.captions import split_tags
-from bakehouse.data.layouts import METADATA_FILES, read_layout
-from bakehouse.data.records import ImageRecord, ImageSet
+from bakehouse.data.dataset_formats import METADATA_FILES, read_layout
+from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.repeats import balance_repeats, fair_target
 from bakehouse.data.scan import scan
-from bakehouse.families.facts import ModelFacts, model_facts
-from bakehouse.families.load import ModelRef, native_size, resolve_model
-from bakehouse.recipe.check import impossibilities, refuse, settings_against, too_long, warnings_for
-from bakehouse.recipe.compiled import MARK, compiled_images, moves, not_apart
-from bakehouse.recipe.estimate import Estimate, estimate
-from bakehouse.recipe.facts import lookup_for
-from bakehouse.recipe.model_check import adapted_parts, unfit_for_model
-from bakehouse.recipe.order import EpochOrder
+from bakehouse.models.load import ModelRef, native_size, resolve_model
+from bakehouse.models.model_facts import ModelFacts, model_facts
+from bakehouse.recipe.base_validation import adapted_parts, unfit_for_model
+from bakehouse.recipe.class_images import ClassImage, class_images, without_trigger
+from bakehouse.recipe.cost_estimate import Estimate, estimate
+from bakehouse.recipe.epoch_order import EpochOrder
+from bakehouse.recipe.plan_facts import lookup_for
 from bakehouse.recipe.presets import Preset, load_preset
-from bakehouse.recipe.prior import ClassImage, class_images, without_trigger
 from bakehouse.recipe.recipe import Recipe
-from bakehouse.recipe.words import has_word
+from bakehouse.recipe.text_match import has_word
+from bakehouse.recipe.trigger_captions import MARK, compiled_images, moves, not_apart
+from bakehouse.recipe.validation import impossibilities, refuse, settings_against, too_long, warnings_for
 
 
 @dataclass(frozen=True)

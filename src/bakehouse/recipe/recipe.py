@@ -10,19 +10,19 @@ from pydantic import Field, StringConstraints, TypeAdapter, WrapValidator, field
 
 from bakehouse.adapters import AdapterSpec, FullFineTune, LoRA, NetworkSpec
 from bakehouse.core.errors import Problems, UsageError
-from bakehouse.core.names import file_name_of, why_no_file_name
-from bakehouse.core.needs import Fact, Needs, above, is_on, one_of, other_than, reached_by
-from bakehouse.core.spec import Spec, read_toml
+from bakehouse.core.file_names import file_name_of, why_no_file_name
+from bakehouse.core.setting_needs import Fact, Needs, above, is_on, one_of, other_than, reached_by
+from bakehouse.core.settings import Spec, read_toml
 from bakehouse.data.augment import AugmentSpec
 from bakehouse.data.buckets import BucketSpec
 from bakehouse.data.captions import CaptionOptions
-from bakehouse.data.facts import ALPHA
+from bakehouse.data.fact_names import ALPHA
 from bakehouse.data.triggers import Trigger, words_differ
 from bakehouse.losses import LossSpec, NoiseSpec
-from bakehouse.recipe.optim import OptimizerSpec
+from bakehouse.recipe.early_stopping import StopSpec
+from bakehouse.recipe.lr_schedule import MOST_STEPS, ScheduleSpec
+from bakehouse.recipe.optimizers import OptimizerSpec
 from bakehouse.recipe.presets import load_preset
-from bakehouse.recipe.schedule import MOST_STEPS, ScheduleSpec
-from bakehouse.recipe.stop import StopSpec
 
 Kind = Literal["character", "object", "concept", "pose", "style", "dreambooth"]
 Positive = Annotated[int, Field(ge=1, le=MOST_STEPS)]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bakehouse.core.errors import UsageError, did_you_mean
-from bakehouse.families.sampling import find_sampler
+from bakehouse.models.samplers import find_sampler
 from bakehouse.recipe.recipe import SampleSpec
 
 _OPTION = re.compile(r"\s--([A-Za-z]\S*)(?=\s)")

@@ -137,7 +137,7 @@ def test_other_trainings_are_refused_by_name(read, data, what):
 
 def test_keys_at_their_defaults_are_worth_no_line(bench, capsys):
     """A file as the GUI saves it holds some 280 keys, most of other models and as they always are."""
-    from bakehouse.recipe.importers.kohya_gui_window import defaults_of
+    from bakehouse.recipe.importers.kohya_gui_defaults import defaults_of
 
     data = {**defaults_of("lora"), "train_data_dir": "img", "LoRA_type": "Standard", "network_dim": 32, "seed": "7"}
     (bench / "gui.json").write_text(json.dumps({**data, "lumina_discrete_flow_shift": 3.0}))
@@ -177,7 +177,7 @@ ODD = [-1, 1e999, 10**400, [], [None], {"a": 1}, "1,2", "\0", "é" * 300, "a=(1"
 @pytest.mark.parametrize("tab", ["lora", "dreambooth", "finetune"])
 def test_no_value_of_any_key_is_unforeseen(bench, tab, value):
     """Ten keys at a time; what cannot be meant is named or refused, never a crash."""
-    from bakehouse.recipe.importers.kohya_gui_window import defaults_of
+    from bakehouse.recipe.importers.kohya_gui_defaults import defaults_of
 
     fixed = {"LoRA_type": "LyCORIS/LoKr"} if tab == "lora" else {"max_resolution": "512,512", "image_folder": "img"}
     if tab == "dreambooth":

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bakehouse.core.errors import UsageError
-from bakehouse.recipe.importers import onetrainer_rules as rules
+from bakehouse.recipe.importers import onetrainer_converters as rules
 
 ONETRAINER = {
     "__version": 6,

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from bakehouse.cli.dataset.options import Folder, Way
-from bakehouse.cli.spread import spread
+from bakehouse.cli.option_groups import spread
 
 TriggerFile = Annotated[
     Path | None,
@@ -27,8 +27,8 @@ def compile_(
     ] = False,
 ) -> None:
     """Write captions as triggers declare. The raw tags they are made of are kept beside them as NAME.tags."""
-    from bakehouse.cli.dataset.runner import run_verb
-    from bakehouse.curate.triggers import Compile, find_triggers
+    from bakehouse.captions.triggers import Compile, find_triggers
+    from bakehouse.cli.dataset.run_operation import run_verb
 
     verb = Compile(triggers=find_triggers(folder, triggers), mark=mark, overwrite=overwrite)
     run_verb(folder, verb, way)

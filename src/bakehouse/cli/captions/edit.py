@@ -6,7 +6,7 @@ import typer
 
 from bakehouse.cli.captions.options import Changes
 from bakehouse.cli.dataset.options import Folder, Way
-from bakehouse.cli.spread import spread
+from bakehouse.cli.option_groups import spread
 
 
 @spread
@@ -18,10 +18,10 @@ def edit(
     join_lines: Annotated[bool, typer.Option("--join-lines", help="One caption out of one tag a line.")] = False,
 ) -> None:
     """Edit all captions at once by rules. In order, until nothing changes; applied again, they change nothing."""
-    from bakehouse.cli.dataset.runner import run_verb
-    from bakehouse.curate.captions import RuleSet
-    from bakehouse.curate.captions.editing import Edit
-    from bakehouse.curate.captions.files import glance
+    from bakehouse.captions import RuleSet
+    from bakehouse.captions.caption_files import glance
+    from bakehouse.captions.edit_captions import Edit
+    from bakehouse.cli.dataset.run_operation import run_verb
 
     asked = any(vars(changes).values())
     rules = changes.ruleset() if asked or not (utf8 or join_lines) else RuleSet()

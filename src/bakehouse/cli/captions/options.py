@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 if TYPE_CHECKING:
-    from bakehouse.curate.captions import RuleSet
+    from bakehouse.captions import RuleSet
 
 Many = list[str] | None
 
@@ -50,6 +50,6 @@ class Changes:
     vocabulary: Vocabulary = None
 
     def ruleset(self) -> RuleSet:
-        from bakehouse.curate.captions.asked import rules_asked
+        from bakehouse.captions.rules_from_options import rules_asked
 
         return rules_asked(**vars(self))

@@ -17,11 +17,11 @@ def stats(
     json: Json = False,
 ) -> None:
     """Say what captions are made of. Frequencies, lengths, tokens, unknown, weak and mistyped tags, pairs."""
-    from bakehouse.cli.terminal.captions import print_stats, tokenizer_folder
-    from bakehouse.curate.captions import load_vocabulary
-    from bakehouse.curate.captions.files import read_folder
-    from bakehouse.curate.captions.stats import caption_stats
-    from bakehouse.curate.captions.tokens import token_counter
+    from bakehouse.captions import load_vocabulary
+    from bakehouse.captions.caption_files import read_folder
+    from bakehouse.captions.stats import caption_stats
+    from bakehouse.captions.token_count import token_counter
+    from bakehouse.cli.render.captions import print_stats, tokenizer_folder
 
     known = load_vocabulary(vocabulary) if vocabulary else None
     count = token_counter(tokenizer_folder(base))

@@ -6,7 +6,7 @@ import typer
 
 from bakehouse.cli.captions.options import Many
 from bakehouse.cli.dataset.options import Folder, Way
-from bakehouse.cli.spread import spread
+from bakehouse.cli.option_groups import spread
 
 _Taggers = Annotated[
     Many, typer.Option(metavar="NAME|PATH", help="crumb, wd-vit-v3, FILE.onnx, a captioner. Left out: crumb.")
@@ -37,8 +37,8 @@ def tag(
     device: Annotated[str, typer.Option(metavar="NAME", help="For captioners: auto, cpu, cuda, mps.")] = "auto",
 ) -> None:
     """Write captions of what taggers see. What a person wrote stays; what was stopped goes on."""
-    from bakehouse.cli.dataset.runner import run_verb
-    from bakehouse.curate.captions.tagging import Tag, thresholds_of
+    from bakehouse.captions.tag_images import Tag, thresholds_of
+    from bakehouse.cli.dataset.run_operation import run_verb
 
     wanted = {
         "taggers": tagger or ["crumb"], "existing": existing, "thresholds": thresholds_of(threshold or ()),

@@ -7,8 +7,8 @@ import typer
 
 from bakehouse.cli.dataset.audit_options import Use
 from bakehouse.cli.dataset.options import Folder
+from bakehouse.cli.option_groups import spread
 from bakehouse.cli.options import Json, Quiet
-from bakehouse.cli.spread import spread
 
 Page = Annotated[Path | None, typer.Option("--html", metavar="PAGE", help="Write a page with pictures.")]
 Against = Annotated[
@@ -23,14 +23,14 @@ def audit(
     json: Json = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Say what is wrong with a dataset, and which command mends it. Exit code 1: there are errors."""
+    from bakehouse.audit import audit as look
+    from bakehouse.audit import read_report, write_page
+    from bakehouse.audit.report import exit_code
     from bakehouse.cli.dataset.audit_spec import spec_of
-    from bakehouse.cli.terminal.audit import print_audit
-    from bakehouse.cli.terminal.dataset import counting
-    from bakehouse.cli.terminal.events import painting
-    from bakehouse.curate.audit import audit as look
-    from bakehouse.curate.audit import read_report, write_page
-    from bakehouse.curate.audit.report import exit_code
-    from bakehouse.curate.steps import recover
+    from bakehouse.cli.render.audit import print_audit
+    from bakehouse.cli.render.dataset import counting
+    from bakehouse.cli.render.events import painting
+    from bakehouse.curation.history import recover
 
     earlier = read_report(against) if against else None
     with painting(quiet=quiet or json) as paint:

@@ -7,8 +7,8 @@ from typing import Any
 
 def of_base(base: str) -> dict[str, Any]:
     """Family, buckets and tokenizer of a base model; of an SD 1.5 where none is named."""
-    from bakehouse.families import resolve_model
-    from bakehouse.families.refs import native_size
+    from bakehouse.models import resolve_model
+    from bakehouse.models.model_reference import native_size
 
     if not base:
         return {"base": "sd15", "family": "sd1", "buckets": {"resolution": 512}}

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bakehouse.audit import AuditSpec
     from bakehouse.cli.dataset.audit_options import Use
-    from bakehouse.curate.audit import AuditSpec
 
 
 def spec_of(folder: Path, use: Use) -> AuditSpec:
@@ -17,9 +17,9 @@ def spec_of(folder: Path, use: Use) -> AuditSpec:
         UsageError: no such recipe or model.
         Problems: wrong values, all at once.
     """
+    from bakehouse.audit import AuditSpec
     from bakehouse.cli.dataset.audit_base import of_base
     from bakehouse.cli.dataset.audit_recipe import of_recipe
-    from bakehouse.curate.audit import AuditSpec
 
     values: dict[str, Any] = of_recipe(folder, use.recipe) if use.recipe else of_base(use.base or "")
     given = {"kind": use.kind, "batch": use.batch, "vocabulary": use.vocabulary, "faces": use.faces, "text": use.text}
@@ -35,8 +35,8 @@ def spec_of(folder: Path, use: Use) -> AuditSpec:
 
 
 def _declared(folder: Path) -> list[dict[str, Any]]:
-    from bakehouse.curate.triggers import find_triggers
-    from bakehouse.curate.triggers.compiling import TRIGGER_FILE
+    from bakehouse.captions.triggers import find_triggers
+    from bakehouse.captions.triggers.compile_captions import TRIGGER_FILE
 
     if not any((place / TRIGGER_FILE).is_file() for place in (folder, folder.parent)):
         return []

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import typer
 
 from bakehouse.cli.dataset.options import Folder, Way
-from bakehouse.cli.spread import spread
+from bakehouse.cli.option_groups import spread
 
 Resolution = Annotated[int, typer.Option(metavar="PIXELS", help="Of training: 512 for SD 1.x, 1024 for SDXL.")]
 Rule = Annotated[Literal["log", "kohya"], typer.Option(help="log treats portrait as landscape; kohya as it does.")]
@@ -23,9 +23,9 @@ def bucket(
     most: Most = None, upscale: Upscale = True, batch: Batch = 1, sort: Sorted = False, way: Way,
 ) -> None:  # fmt: skip
     """Say which bucket each image goes to, how it is scaled and what the crop loses."""
-    from bakehouse.cli.dataset.runner import run_verb
-    from bakehouse.cli.terminal.buckets import show_buckets
-    from bakehouse.curate.buckets import Bucket
+    from bakehouse.cli.dataset.run_operation import run_verb
+    from bakehouse.cli.render.buckets import show_buckets
+    from bakehouse.curation.buckets import Bucket
 
     shapes = {"resolution": resolution, "rule": rule, "step": step, "min": least, "max": most, "upscale": upscale}
     given = {key: value for key, value in shapes.items() if value is not None}

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import typer
 
 from bakehouse.cli.dataset.options import Folder, Way
-from bakehouse.cli.spread import spread
+from bakehouse.cli.option_groups import spread
 
 Kinds = Annotated[
     list[str] | None,
@@ -28,8 +28,8 @@ def clean(
     faceless: Faceless = False, faces: Faces = "auto", way: Way,
 ) -> None:  # fmt: skip
     """Take text, watermarks, signatures and other people's faces out of images."""
-    from bakehouse.cli.dataset.runner import run_verb
-    from bakehouse.curate.clean import Clean
+    from bakehouse.cli.dataset.run_operation import run_verb
+    from bakehouse.curation.clean import Clean
 
     values = {"mask_out": mask_out, "inpainter": inpainter, "text": text, "faceless": faceless, "faces": faces}
     run_verb(folder, Clean.parse(values | ({"kinds": kind} if kind else {}), source="dataset clean"), way)

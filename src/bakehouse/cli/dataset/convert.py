@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import typer
 
 from bakehouse.cli.dataset.options import Folder, Way
-from bakehouse.cli.spread import spread
+from bakehouse.cli.option_groups import spread
 
 NamesOnly = Annotated[bool, typer.Option("--names-only", help="Only mend wrong extensions; contents stay.")]
 Frames = Annotated[Literal["first", "distinct", "all"], typer.Option(help="Which frames of an animation to keep.")]
@@ -14,7 +14,7 @@ Frames = Annotated[Literal["first", "distinct", "all"], typer.Option(help="Which
 @spread
 def convert(folder: Folder, *, names_only: NamesOnly = False, frames: Frames = "first", way: Way) -> None:
     """Make every image a plain PNG: upright, 8-bit, sRGB, named by what it is."""
-    from bakehouse.cli.dataset.runner import run_verb
-    from bakehouse.curate.convert import Convert
+    from bakehouse.cli.dataset.run_operation import run_verb
+    from bakehouse.curation.convert import Convert
 
     run_verb(folder, Convert(names_only=names_only, frames=frames), way)

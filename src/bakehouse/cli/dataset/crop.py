@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import typer
 
 from bakehouse.cli.dataset.options import Folder, Way
-from bakehouse.cli.spread import spread
+from bakehouse.cli.option_groups import spread
 
 Framings = Annotated[
     list[str] | None,
@@ -28,8 +28,8 @@ def crop(
     upscale: Most = 1.3, outfit: Outfits = None, way: Way,
 ) -> None:  # fmt: skip
     """Add cowboy shots, upper bodies and portraits of large images, with captions that follow."""
-    from bakehouse.cli.dataset.runner import run_verb
-    from bakehouse.curate.crops import Crop
+    from bakehouse.cli.dataset.run_operation import run_verb
+    from bakehouse.curation.crops import Crop
 
     given = {"framings": framing, "outfit": outfit}
     values = {"faces": faces, "resolution": resolution, "upscale": upscale, **{k: v for k, v in given.items() if v}}

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import typer
 
 from bakehouse.cli.dataset.options import Folder, Way
-from bakehouse.cli.spread import spread
+from bakehouse.cli.option_groups import spread
 
 Bits = Annotated[int, typer.Option(metavar="N", help="Of 64: images whose hashes differ in so many are compared.")]
 Local = Annotated[float, typer.Option(metavar="LEVELS", help="Of 255: a tile that differs more is a change.")]
@@ -26,8 +26,8 @@ def dedupe(
     """Keep each picture once, the best copy of it; other expressions and outfits all stay."""
     from functools import partial
 
-    from bakehouse.cli.dataset.runner import run_verb
-    from bakehouse.curate.dedupe import Dedupe
+    from bakehouse.cli.dataset.run_operation import run_verb
+    from bakehouse.curation.dedupe import Dedupe
     from bakehouse.data import scan
 
     limits = {"local": local, "ratio": ratio, "usual": usual}

@@ -6,7 +6,7 @@ import typer
 
 from bakehouse.cli.dataset.audit_options import Use
 from bakehouse.cli.dataset.options import Folder, Way
-from bakehouse.cli.spread import spread
+from bakehouse.cli.option_groups import spread
 
 Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Of the audit's findings: B05.")]
 
@@ -14,8 +14,8 @@ Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Of the audit's 
 @spread
 def drop(folder: Folder, ids: Ids, *, use: Use, way: Way) -> None:
     """Put the files away that a finding of the audit names, with their captions and masks."""
+    from bakehouse.audit.drop_images import Drop
     from bakehouse.cli.dataset.audit_spec import spec_of
-    from bakehouse.cli.dataset.runner import run_verb
-    from bakehouse.curate.audit.drop import Drop
+    from bakehouse.cli.dataset.run_operation import run_verb
 
     run_verb(folder, Drop.parse({"findings": ids, "audit": spec_of(folder, use)}, source="dataset drop"), way)

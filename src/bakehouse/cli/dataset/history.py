@@ -15,18 +15,18 @@ KeepEdits = Annotated[
 
 def undo(folder: Folder, every: Every = False, keep_edits: KeepEdits = False, json: Json = False) -> None:
     """Take the last step back: every file is as it was, and as old."""
-    from bakehouse.cli.terminal.dataset import print_undone
-    from bakehouse.curate import steps
+    from bakehouse.cli.render.dataset import print_undone
+    from bakehouse.curation import history
 
-    taken = [steps.undo(folder, keep_edits=keep_edits)]
-    while every and steps.last_done(folder) is not None:
-        taken.append(steps.undo(folder, keep_edits=keep_edits))
+    taken = [history.undo(folder, keep_edits=keep_edits)]
+    while every and history.last_done(folder) is not None:
+        taken.append(history.undo(folder, keep_edits=keep_edits))
     print_undone(taken, folder, json=json)
 
 
 def history(folder: Folder, json: Json = False) -> None:
     """List what was done to a dataset."""
-    from bakehouse.cli.terminal.dataset import print_history
-    from bakehouse.curate import steps
+    from bakehouse.cli.render.dataset import print_history
+    from bakehouse.curation import history
 
-    print_history(steps.history(folder), folder, json=json)
+    print_history(history.history(folder), folder, json=json)

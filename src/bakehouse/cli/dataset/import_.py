@@ -29,9 +29,9 @@ def import_(
     underscores: Underscores = False, json: Json = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Copy images with their captions and masks into a dataset. The same command again takes only what is new."""
-    from bakehouse.cli.terminal.dataset import print_taken
-    from bakehouse.cli.terminal.events import painting
-    from bakehouse.curate.intake import Intake, take_in
+    from bakehouse.cli.render.dataset import print_taken
+    from bakehouse.cli.render.events import painting
+    from bakehouse.curation.image_import import Intake, take_in
 
     values = {"frames": frames, "per_second": per_second, "per_scene": per_scene, "captions": captions}
     kept = {"artists": artists, "ratings": ratings, "underscores": underscores}

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import typer
 
 from bakehouse.cli.dataset.options import Folder, Way
-from bakehouse.cli.spread import spread
+from bakehouse.cli.option_groups import spread
 
 Model = Annotated[str, typer.Option(metavar="NAME|FILE", help="The mask maker: u2netp, isnet-small, an ONNX file, ...")]
 Second = Annotated[
@@ -28,8 +28,8 @@ def mask(
     normalize: Normalize = "auto", color: Color = "", tolerance: Tolerance = 0.08, replace: Replace = False, way: Way,
 ) -> None:  # fmt: skip
     """Make training masks of the subject; one that cannot be trusted is named and not written."""
-    from bakehouse.cli.dataset.runner import run_verb
-    from bakehouse.curate.masks import Mask
+    from bakehouse.cli.dataset.run_operation import run_verb
+    from bakehouse.curation.masks import Mask
 
     values: dict[str, object] = {"model": model, "second": second, "size": size, "normalize": normalize}
     values |= {"color": color, "tolerance": tolerance, "replace": replace}

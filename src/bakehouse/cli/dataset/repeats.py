@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from bakehouse.cli.dataset.options import Way
-from bakehouse.cli.spread import spread
+from bakehouse.cli.option_groups import spread
 
 Source = Annotated[Path, typer.Argument(metavar="FOLDER|RECIPE", help="A dataset with a folder a concept; a recipe.")]
 Shows = Annotated[int, typer.Option(metavar="N", help="Images of each concept in an epoch.")]
@@ -26,9 +26,9 @@ def repeats(
     batch: Batch = 1, resolution: Resolution = 512, way: Way,
 ) -> None:  # fmt: skip
     """Balance concepts: whole repeats that show each as often as its siblings."""
-    from bakehouse.cli.dataset.runner import run_verb
-    from bakehouse.cli.terminal.repeats import show_repeats
-    from bakehouse.curate.repeats import Repeats
+    from bakehouse.cli.dataset.run_operation import run_verb
+    from bakehouse.cli.render.repeats import show_repeats
+    from bakehouse.curation.repeats import Repeats
 
     counts = {"shows": shows, "sub_shows": sub_shows, "batch": batch, "resolution": resolution}
     values = {**counts, "sub": sub or (), "write": write or "folders", "root": way.out}

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from bakehouse.cli.dataset.options import Folder, Way
-from bakehouse.cli.spread import spread
+from bakehouse.cli.option_groups import spread
 
 By = Annotated[
     Literal["tag", "cluster", "example"],
@@ -28,8 +28,8 @@ def sort(
 ) -> None:  # fmt: skip
     """Put images into a folder for each concept: 1_red dress/ and so on; captions and masks go along."""
     from bakehouse.cli.dataset.concepts import folders_of
-    from bakehouse.cli.dataset.runner import run_verb
-    from bakehouse.curate.sorting import Sort
+    from bakehouse.cli.dataset.run_operation import run_verb
+    from bakehouse.curation.sorting import Sort
 
     folders = folders_of(recipe, folder) if recipe else {}
     values = {"by": by, "tags": tag or (), "clusters": clusters, "embedder": embedder, "sure": sure, "folders": folders}

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import typer
 
 from bakehouse.cli.dataset.options import Folder, Way
-from bakehouse.cli.spread import spread
+from bakehouse.cli.option_groups import spread
 
 Fill = Annotated[str, typer.Option(metavar="COLOR|edge", help="white, #ff8800, or edge: the outermost pixels go on.")]
 Place = Annotated[Literal["center", "top", "bottom"], typer.Option(help="Where a wide picture stands in its square.")]
@@ -17,8 +17,8 @@ def square(
     folder: Folder, *, fill: Fill = "white", place: Place = "center", tolerance: Tolerance = 0.0, way: Way
 ) -> None:
     """Pad images to squares; nothing is cut, and masks are padded with black."""
-    from bakehouse.cli.dataset.runner import run_verb
-    from bakehouse.curate.square import Square
+    from bakehouse.cli.dataset.run_operation import run_verb
+    from bakehouse.curation.square import Square
 
     values = {"fill": fill, "place": place, "tolerance": tolerance}
     run_verb(folder, Square.parse(values, source="dataset square"), way)

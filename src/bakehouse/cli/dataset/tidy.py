@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from bakehouse.cli.dataset.options import Folder, Way
-from bakehouse.cli.spread import spread
+from bakehouse.cli.option_groups import spread
 
 Metadata = Annotated[
     bool, typer.Option("--metadata", help="Also rewrite images that say where they were taken or how they were drawn.")
@@ -15,7 +15,7 @@ Metadata = Annotated[
 @spread
 def tidy(folder: Folder, *, metadata: Metadata = False, way: Way) -> None:
     """Put away what nobody can use, and give images of one name each their own."""
-    from bakehouse.cli.dataset.runner import run_verb
-    from bakehouse.curate.audit.tidy import Tidy
+    from bakehouse.audit.tidy_dataset import Tidy
+    from bakehouse.cli.dataset.run_operation import run_verb
 
     run_verb(folder, Tidy(metadata=metadata), way)

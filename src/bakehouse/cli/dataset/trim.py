@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from bakehouse.cli.dataset.options import Folder, Way
-from bakehouse.cli.spread import spread
+from bakehouse.cli.option_groups import spread
 
 Fuzz = Annotated[float, typer.Option(metavar="SHARE", help="How far a border may be from one colour; 1 is the most.")]
 Most = Annotated[float, typer.Option(metavar="SHARE", help="Of a side: no edge loses more.")]
@@ -20,8 +20,8 @@ def trim(
     margin: Margin = 0, way: Way,
 ) -> None:  # fmt: skip
     """Cut uniform borders away: letterboxes, frames, empty space; dark rooms and skies stay."""
-    from bakehouse.cli.dataset.runner import run_verb
-    from bakehouse.curate.trim import Trim
+    from bakehouse.cli.dataset.run_operation import run_verb
+    from bakehouse.curation.trim import Trim
 
     values = {"fuzz": fuzz, "most": most, "shortest": shortest, "least": least, "margin": margin}
     run_verb(folder, Trim.parse(values, source="dataset trim"), way)

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from bakehouse.cli.dataset.options import Folder, Way
-from bakehouse.cli.spread import spread
+from bakehouse.cli.option_groups import spread
 
 Model = Annotated[
     str, typer.Option(metavar="anime|photo|NAME|FILE", help="The upscaler, or a filter that does not enlarge.")
@@ -22,8 +22,8 @@ def upscale(
     tile: Tile = 256, way: Way,
 ) -> None:  # fmt: skip
     """Enlarge images that are too small, to the size that their bucket needs."""
-    from bakehouse.cli.dataset.runner import run_verb
-    from bakehouse.curate.upscale import Upscale
+    from bakehouse.cli.dataset.run_operation import run_verb
+    from bakehouse.curation.upscale import Upscale
 
     values = {"model": model, "before": before, "resolution": resolution, "least": least, "tile": tile}
     run_verb(folder, Upscale.parse(values, source="dataset upscale"), way)

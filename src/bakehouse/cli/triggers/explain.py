@@ -10,13 +10,13 @@ from bakehouse.cli.options import Json, Quiet, Source
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bakehouse.curate.triggers import Explanation
+    from bakehouse.captions.triggers import Explanation
 
 
 def explain(source: Source, triggers: TriggerFile = None, json: Json = False, quiet: Quiet = False) -> None:
     """Say what each trigger will absorb, and which cannot be told apart: then the exit code is 1."""
-    from bakehouse.cli.terminal.screen import busy
-    from bakehouse.cli.terminal.triggers import print_explanation
+    from bakehouse.cli.render.consoles import busy
+    from bakehouse.cli.render.triggers import print_explanation
 
     with busy("reading images", quiet=quiet or json):
         explanation = _of_folder(source, triggers) if source.is_dir() else _of_recipe(source)
@@ -27,10 +27,10 @@ def explain(source: Source, triggers: TriggerFile = None, json: Json = False, qu
 
 def _of_recipe(path: Path) -> Explanation:
     """A recipe's triggers with the repeats of its plan."""
+    from bakehouse.captions.triggers import explain as explained
     from bakehouse.core.errors import UsageError
-    from bakehouse.curate.triggers import explain as explained
     from bakehouse.recipe import Recipe, make_plan, scan_concepts
-    from bakehouse.recipe.compiled import compile_recipe, compiled_images
+    from bakehouse.recipe.trigger_captions import compile_recipe, compiled_images
 
     recipe = Recipe.load(path)
     if not recipe.triggers:
@@ -46,8 +46,8 @@ def _of_folder(folder: Path, given: Path | None) -> Explanation:
     """A folder's triggers with the repeats of its `N_name` folders, 1 where there are none."""
     if (folder / "recipe.toml").is_file():
         return _of_recipe(folder / "recipe.toml")
-    from bakehouse.curate.triggers import explain as explained
-    from bakehouse.curate.triggers import find_triggers
+    from bakehouse.captions.triggers import explain as explained
+    from bakehouse.captions.triggers import find_triggers
     from bakehouse.data import read_layout
     from bakehouse.data.triggers import compile_captions
 

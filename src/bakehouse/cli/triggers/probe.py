@@ -28,8 +28,8 @@ def probe(
     quiet: Quiet = False,
 ) -> None:
     """Ask a base model whether words are free to be triggers. Exit code 1: it knows one of them."""
-    from bakehouse.cli.terminal.probe import print_probe, run_probe
-    from bakehouse.evaluate.probe import ProbeSpec, bank_of
+    from bakehouse.cli.render.trigger_probe import print_probe, run_probe
+    from bakehouse.evaluation.trigger_probe import ProbeSpec, bank_of
 
     asked = {"class_word": class_word, "noises": noises, "rare": rare, "known": known, "seed": seed}
     spec, bank = ProbeSpec.parse(asked, source="the probe"), bank_of(base or "crumb", vocabulary)

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from bakehouse.core.errors import UsageError
-from bakehouse.core.parse import parse_json
-from bakehouse.recipe.importers import ai_toolkit_rules as rules
-from bakehouse.recipe.importers.document import Document
-from bakehouse.recipe.importers.draft import Draft
+from bakehouse.core.json_toml_yaml import parse_json
+from bakehouse.recipe.importers import ai_toolkit_converters as rules
+from bakehouse.recipe.importers.build_recipe import Draft
+from bakehouse.recipe.importers.import_report import Note
 from bakehouse.recipe.importers.kohya_dataset import located
-from bakehouse.recipe.importers.result import Note
-from bakehouse.recipe.importers.table import (
+from bakehouse.recipe.importers.option_table import (
     Given,
     Option,
     Settings,
@@ -29,6 +28,7 @@ from bakehouse.recipe.importers.table import (
     table,
     taken,
 )
+from bakehouse.recipe.importers.settings_file import Document
 
 TITLE = "ai-toolkit"
 

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from bakehouse.core.errors import UsageError
-from bakehouse.recipe.importers.script import Line, Script, lines_of, shell_of
+from bakehouse.recipe.importers.shell_scripts import Line, Script, lines_of, shell_of
 
 _SCRIPT = re.compile(r"(?:.*[/\\])?(\w*(?:train|tune|textual_inversion)\w*)\.py", re.IGNORECASE)
 _LAUNCHED = re.compile(r"\baccelerate(?:\.exe)?[\"']?\s+launch\b|\baccelerate\.commands\.launch\b", re.IGNORECASE)

@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from bakehouse.core.errors import UsageError
-from bakehouse.core.parse import parse_json
-from bakehouse.recipe.importers.document import Document
-from bakehouse.recipe.importers.draft import Draft
+from bakehouse.core.json_toml_yaml import parse_json
+from bakehouse.recipe.importers.build_recipe import Draft
+from bakehouse.recipe.importers.import_report import Note
 from bakehouse.recipe.importers.kohya import LAUNCHER
+from bakehouse.recipe.importers.kohya_converters import found
 from bakehouse.recipe.importers.kohya_dataset import located
-from bakehouse.recipe.importers.kohya_rules import found
-from bakehouse.recipe.importers.result import Note
-from bakehouse.recipe.importers.table import (
+from bakehouse.recipe.importers.option_table import (
     Given,
     Option,
     Outcome,
@@ -30,7 +29,8 @@ from bakehouse.recipe.importers.table import (
     table,
     taken,
 )
-from bakehouse.recipe.words import trigger_in
+from bakehouse.recipe.importers.settings_file import Document
+from bakehouse.recipe.text_match import trigger_in
 
 TITLE = "diffusers' example scripts"
 

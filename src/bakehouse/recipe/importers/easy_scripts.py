@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bakehouse.core.errors import UsageError
-from bakehouse.recipe.importers.document import Document
-from bakehouse.recipe.importers.draft import Draft
+from bakehouse.recipe.importers.build_recipe import Draft
+from bakehouse.recipe.importers.import_report import Note
 from bakehouse.recipe.importers.kohya import draft_of
 from bakehouse.recipe.importers.kohya_dataset import Subset
-from bakehouse.recipe.importers.result import Note
-from bakehouse.recipe.importers.table import Given, Option, always, elsewhere, no_effect, table, taken
+from bakehouse.recipe.importers.option_table import Given, Option, always, elsewhere, no_effect, table, taken
+from bakehouse.recipe.importers.settings_file import Document
 
 TITLE = "LoRA_Easy_Training_Scripts"
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from bakehouse.core.errors import UsageError
-from bakehouse.recipe.importers.document import Document, open_document
-from bakehouse.recipe.importers.draft import Draft
+from bakehouse.recipe.importers.build_recipe import Draft
+from bakehouse.recipe.importers.import_report import Note
 from bakehouse.recipe.importers.kohya_dataset import OWN, SHARED, Subset, images_of, subsets_of
 from bakehouse.recipe.importers.kohya_options import GROUPS, KOHYA
-from bakehouse.recipe.importers.kohya_others import of_other_models, refuse_others, trained_by, without_others
-from bakehouse.recipe.importers.result import Note
-from bakehouse.recipe.importers.table import Given, Settings, convert, place_of
+from bakehouse.recipe.importers.kohya_unsupported import of_other_models, refuse_others, trained_by, without_others
+from bakehouse.recipe.importers.option_table import Given, Settings, convert, place_of
+from bakehouse.recipe.importers.settings_file import Document, open_document
 
 TITLE = "kohya sd-scripts"
 SCRIPTS = ("train_network.py", "sdxl_train_network.py", "train_db.py", "fine_tune.py", "sdxl_train.py")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from bakehouse.recipe.importers.table import Settings
+from bakehouse.recipe.importers.option_table import Settings
 
 OF = ("network_args",)
 Values = dict[str, tuple[Any, tuple[str, ...]]]

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
+from bakehouse.recipe.importers.import_report import Note
 from bakehouse.recipe.importers.kohya_options import GROUPS, KOHYA
-from bakehouse.recipe.importers.result import Note
-from bakehouse.recipe.importers.table import Given, Settings, Taken, is_folder, place_of
+from bakehouse.recipe.importers.option_table import Given, Settings, Taken, is_folder, place_of
 
 OWN = (
     "image_dir",

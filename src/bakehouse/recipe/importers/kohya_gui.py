@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bakehouse.core.errors import UsageError
+from bakehouse.recipe.importers.build_recipe import Draft
 from bakehouse.recipe.importers.command_line import parse_options
-from bakehouse.recipe.importers.document import Document
-from bakehouse.recipe.importers.draft import Draft
+from bakehouse.recipe.importers.import_report import Note
 from bakehouse.recipe.importers.kohya import LAUNCHER, draft_of, named_dataset
+from bakehouse.recipe.importers.kohya_gui_defaults import Tab, Window, window_of
 from bakehouse.recipe.importers.kohya_gui_options import TYPES, network_arguments, options_of
-from bakehouse.recipe.importers.kohya_gui_window import Tab, Window, window_of
-from bakehouse.recipe.importers.result import Note
-from bakehouse.recipe.importers.table import Given, Option, always, missing, no_effect, table, taken
+from bakehouse.recipe.importers.option_table import Given, Option, always, missing, no_effect, table, taken
+from bakehouse.recipe.importers.settings_file import Document
 
 TITLE = "kohya_ss GUI"
 

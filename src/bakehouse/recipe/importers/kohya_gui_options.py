@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from bakehouse.recipe.importers.kohya_dataset import located
-from bakehouse.recipe.importers.kohya_gui_window import Window, number, whole
-from bakehouse.recipe.importers.table import Given, is_folder
+from bakehouse.recipe.importers.kohya_gui_defaults import Window, number, whole
+from bakehouse.recipe.importers.option_table import Given, is_folder
 
 TYPES: Mapping[str, tuple[str, str]] = {
     "Standard": ("networks.lora", ""),

@@ -9,6 +9,7 @@ from typing import Any
 from bakehouse.adapters import AdapterSpec
 from bakehouse.adapters.adapter import AdapterSpecBase
 from bakehouse.core.errors import UsageError
+from bakehouse.recipe.importers.import_report import Note
 from bakehouse.recipe.importers.kohya_blocks import (
     BLOCK_RATES,
     BLOCK_SIZES,
@@ -18,10 +19,9 @@ from bakehouse.recipe.importers.kohya_blocks import (
     rotation_values,
     unread,
 )
+from bakehouse.recipe.importers.kohya_converters import found, key_values
 from bakehouse.recipe.importers.kohya_rates import is_full, learns, parts
-from bakehouse.recipe.importers.kohya_rules import found, key_values
-from bakehouse.recipe.importers.result import Note
-from bakehouse.recipe.importers.table import (
+from bakehouse.recipe.importers.option_table import (
     Given,
     Option,
     Outcome,

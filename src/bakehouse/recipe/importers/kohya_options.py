@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from bakehouse.recipe.importers import kohya_converters as rules
 from bakehouse.recipe.importers import kohya_network as network
 from bakehouse.recipe.importers import kohya_rates as rate
-from bakehouse.recipe.importers import kohya_rules as rules
 from bakehouse.recipe.importers import kohya_schedules as schedules
 from bakehouse.recipe.importers.kohya_samples import samples
-from bakehouse.recipe.importers.table import Option, always, elsewhere, missing, no_effect, table, taken
+from bakehouse.recipe.importers.option_table import Option, always, elsewhere, missing, no_effect, table, taken
 
 _LOG = "a run's `events.jsonl` holds everything; `--quiet` and `--json` say how much is shown"
 _HUB = "belongs to publishing, not to training"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bakehouse.recipe.importers.table import Outcome, Settings, Taken
+from bakehouse.recipe.importers.option_table import Outcome, Settings, Taken
 
 FULL = ("train_db.py", "fine_tune.py", "sdxl_train.py")
 """The scripts that train whole weights."""

@@ -7,11 +7,11 @@ from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bakehouse.core.parse import parse_json
-from bakehouse.core.spec import read_toml
+from bakehouse.core.json_toml_yaml import parse_json
+from bakehouse.core.settings import read_toml
 from bakehouse.data.captions import decode_text
-from bakehouse.recipe.importers.kohya_rules import found
-from bakehouse.recipe.importers.table import Outcome, Settings, Taken
+from bakehouse.recipe.importers.kohya_converters import found
+from bakehouse.recipe.importers.option_table import Outcome, Settings, Taken
 from bakehouse.recipe.sample_prompt import KOHYA_SAMPLERS
 
 _KNOWN = ("n", "w", "h", "d", "l", "s", "ss")

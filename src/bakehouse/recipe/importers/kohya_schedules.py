@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bakehouse.recipe.importers.kohya_rules import key_values, our_optimizer
-from bakehouse.recipe.importers.table import Outcome, Settings, Taken
-from bakehouse.recipe.optim import OPTIMIZERS
-from bakehouse.recipe.schedule import ScheduleSpec
+from bakehouse.recipe.importers.kohya_converters import key_values, our_optimizer
+from bakehouse.recipe.importers.option_table import Outcome, Settings, Taken
+from bakehouse.recipe.lr_schedule import ScheduleSpec
+from bakehouse.recipe.optimizers import OPTIMIZERS
 
 _CLASSES = {
     "CosineAnnealingLR": "cosine",

@@ -8,12 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 from bakehouse.core.errors import UsageError, did_you_mean
-from bakehouse.recipe.importers import onetrainer_rules as rules
-from bakehouse.recipe.importers.document import Document
-from bakehouse.recipe.importers.draft import Draft
+from bakehouse.recipe.importers import onetrainer_converters as rules
+from bakehouse.recipe.importers.build_recipe import Draft
+from bakehouse.recipe.importers.import_report import Note
 from bakehouse.recipe.importers.onetrainer_concepts import concepts_of
-from bakehouse.recipe.importers.result import Note
-from bakehouse.recipe.importers.table import (
+from bakehouse.recipe.importers.option_table import (
     Given,
     Option,
     Settings,
@@ -25,6 +24,7 @@ from bakehouse.recipe.importers.table import (
     table,
     taken,
 )
+from bakehouse.recipe.importers.settings_file import Document
 
 TITLE = "OneTrainer"
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bakehouse.recipe.importers import onetrainer_rules as rules
+from bakehouse.recipe.importers import onetrainer_converters as rules
+from bakehouse.recipe.importers.import_report import Note
 from bakehouse.recipe.importers.kohya_dataset import located
-from bakehouse.recipe.importers.result import Note
-from bakehouse.recipe.importers.table import Settings, entry_of
+from bakehouse.recipe.importers.option_table import Settings, entry_of
 
 _DEFAULTS: Mapping[str, Any] = {
     "loss_weight": 1.0,

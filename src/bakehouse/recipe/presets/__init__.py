@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from bakehouse.core.parse import parse_toml
-from bakehouse.core.spec import Spec
+from bakehouse.core.json_toml_yaml import parse_toml
+from bakehouse.core.settings import Spec
 
 
 class Preset(Spec):

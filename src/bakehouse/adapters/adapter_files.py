@@ -1,0 +1,359 @@
+"""Adapter files: one .safetensors with kohya's keys, written whole or not at all; everybody's files read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from bakehouse.adapters.adapter import Adapter, LayerAdapter
+from bakehouse.adapters.boft import BOFTLayer
+from bakehouse.adapters.file_coverage import BUNDLED, Account, Entry, account_of_keys
+from bakehouse.adapters.file_metadata import as_text, metadata_for, sort_header, with_hashes
+from bakehouse.adapters.full_diff import DiffLayer
+from bakehouse.adapters.glora import GLoRALayer
+from bakehouse.adapters.ia3 import IA3Layer
+from bakehouse.adapters.input_rotation import InputRotationLayer
+from bakehouse.adapters.kohya_network_args import account_of_header
+from bakehouse.adapters.layer import BIAS, AdapterLayer, Base, freeze
+from bakehouse.adapters.loha import LoHaLayer
+from bakehouse.adapters.lokr import LoKrLayer
+from bakehouse.adapters.lora import LoRALayer
+from bakehouse.adapters.module_names import file_names
+from bakehouse.adapters.norm_layers import NormLayer
+from bakehouse.adapters.oft import OFTLayer
+from bakehouse.adapters.peft_format import SETTLED, PeftSettings, read_settings, settle
+from bakehouse.adapters.target_modules import Site, all_sites
+from bakehouse.adapters.tensor_names import Sorted, algorithm_of, meant_for, rank_of, sort_keys, to_diffusers
+from bakehouse.core.errors import BakehouseError, UsageError
+from bakehouse.core.files import atomic_path
+from bakehouse.core.finite import check_finite, count_not_finite
+
+_Readers = tuple[type[AdapterLayer], ...]
+
+READERS: _Readers = (
+    LoRALayer,
+    LoHaLayer,
+    LoKrLayer,
+    IA3Layer,
+    OFTLayer,
+    BOFTLayer,
+    GLoRALayer,
+    DiffLayer,
+    NormLayer,
+    InputRotationLayer,
+)
+"""The layers that read files, asked in this order whether a module's tensors are theirs: a new one is one line."""
+
+
+@dataclass(frozen=True)
+class AdapterFile:
+    """An adapter as read from a file, by kohya's stems and suffixes."""
+
+    modules: Mapping[str, Mapping[str, Tensor]]
+    metadata: Mapping[str, str]
+    kind: str
+    """`LoRA`, `LoHa`, ...: the algorithm's name in the field."""
+    source: str
+    """Where it came from, for messages."""
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
+    """Tensors that belong to no module, by their own keys: what is made of the file takes them along."""
+    account: Account = field(default_factory=Account)
+    """What of the file is not applied, and why."""
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """Flat, with kohya's keys."""
+        own = {f"{stem}.{suffix}": t for stem, tensors in self.modules.items() for suffix, t in tensors.items()}
+        return {**own, **self.extras}
+
+    @property
+    def rank(self) -> int:
+        """The largest rank of its modules; 0 for algorithms without one."""
+        return max(map(rank_of, self.modules.values()), default=0)
+
+    @property
+    def alpha(self) -> float:
+        """The alpha of the module with the largest rank; the rank itself where the file has none."""
+        top = max(self.modules.values(), key=rank_of)
+        return float(top["alpha"]) if "alpha" in top else float(self.rank)
+
+
+def save_adapter(
+    adapter: Adapter | Mapping[str, Tensor],
+    path: Path | str,
+    metadata: Mapping[str, Any] | None = None,
+    dtype: torch.dtype = torch.float16,
+) -> Path:
+    """Writes one .safetensors with kohya's keys; hashes are added to the metadata.
+
+    Alpha stays in single precision: it is one number per module and scales everything.
+
+    Raises:
+        BakehouseError: a weight is not a number or does not fit `dtype`; the place cannot be written.
+    """
+    path = Path(path)
+    state = adapter.file_dict() if isinstance(adapter, Adapter) else adapter
+    state = _with_file_names(state, metadata or {})
+    if not state:
+        raise BakehouseError(f"nothing to write into {path}: the adapter holds no weights")
+    cast = {}
+    for key, tensor in sorted(state.items()):
+        kept = tensor.detach().to("cpu", torch.float32 if key.endswith(".alpha") else dtype).contiguous().clone()
+        if count_not_finite(kept):
+            why = "is not a number" if count_not_finite(tensor) else f"does not fit {dtype}"
+            raise BakehouseError(f"{key} {why}: {path} was not written", hint="go back to an earlier checkpoint")
+        cast[key] = kept
+    header = with_hashes(cast, {k: as_text(v) for k, v in (metadata or {}).items()})
+    with atomic_path(path) as temporary:
+        save_file(cast, temporary, metadata=header)
+        sort_header(temporary)
+    return path
+
+
+def _with_file_names(state: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> dict[str, Tensor]:
+    """A state by our keys under the names that its file has."""
+    modules: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in state.items():
+        stem, _, suffix = key.partition(".")
+        modules.setdefault(stem, {})[suffix] = tensor
+    names = file_names(modules, {k: as_text(v) for k, v in metadata.items()})
+    return {f"{names[stem]}.{suffix}": t for stem, tensors in modules.items() for suffix, t in tensors.items()}
+
+
+def read_adapter(path: Path | str, *, whole: bool = True, drop: Sequence[str] = ()) -> AdapterFile:
+    """Reads an adapter file of kohya, LyCORIS, diffusers or PEFT; nothing is put on a model yet.
+
+    Args:
+        whole: refuse a file with tensors or settings that cannot be applied; False: tell of them in its account.
+        drop: patterns of keys to leave out.
+
+    Raises:
+        UsageError: not there, no adapter, or it cannot be applied whole.
+        BakehouseError: broken.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UsageError(f"adapter {path} does not exist")
+    state, metadata = _read(path)
+    return from_state(state, metadata, source=str(path), peft=read_settings(path, metadata), whole=whole, drop=drop)
+
+
+def account_of_file(path: Path | str) -> Account:
+    """What of a .safetensors adapter is not applied, from its header alone.
+
+    Raises:
+        BakehouseError: broken.
+    """
+    try:
+        with safe_open(path, framework="pt", device="cpu") as f:
+            shapes = {key: f.get_slice(key).get_shape() for key in f.keys()}  # noqa: SIM118
+            metadata = dict(f.metadata() or {})
+    except (OSError, SafetensorError) as e:
+        raise BakehouseError(f"cannot read {path}: {e}", hint="the file is damaged or cut off; fetch it again") from e
+    found = sort_keys({key: torch.empty(shape, device="meta") for key, shape in shapes.items()}, metadata)
+    modules = {s: {SETTLED.get(n, n): t for n, t in tensors.items()} for s, tensors in found.modules.items()}
+    return _account(found, modules, metadata, read_settings(Path(path), metadata))
+
+
+def _account(
+    found: Sorted, modules: Mapping[str, Mapping[str, Tensor]], metadata: Mapping[str, str], peft: PeftSettings
+) -> Account:
+    suffixes = {name for tensors in modules.values() for name in tensors}
+    account = account_of_keys(found.strange) + peft.account() + account_of_header(metadata, suffixes)
+    return sum((_account_of_module(stem, tensors, found.keys) for stem, tensors in modules.items()), account)
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    if path.suffix != ".safetensors":
+        raise UsageError(f"adapter {path} is no .safetensors file", hint="pickles are not read: they can run any code")
+    try:
+        with safe_open(path, framework="pt", device="cpu") as f:
+            return {key: f.get_tensor(key) for key in f.keys()}, dict(f.metadata() or {})  # noqa: SIM118
+    except (OSError, SafetensorError) as e:
+        raise BakehouseError(f"cannot read {path}: {e}", hint="the file is damaged or cut off; fetch it again") from e
+
+
+def from_state(
+    state: Mapping[str, Tensor],
+    metadata: Mapping[str, str] | None = None,
+    *,
+    source: str = "the adapter",
+    peft: PeftSettings | None = None,
+    whole: bool = True,
+    drop: Sequence[str] = (),
+) -> AdapterFile:
+    """An adapter from tensors under anybody's names, with an account of what is not applied.
+
+    Args:
+        peft: PEFT's settings of these tensors.
+        whole: as in `read_adapter`; `drop` too.
+
+    Raises:
+        UsageError: no tensor of it belongs to an adapter, or it cannot be applied whole.
+        BakehouseError: a tensor holds NaN or infinity.
+    """
+    state = without(state, drop, source)
+    found = sort_keys(state, metadata, source=source)
+    foreign = [key for key in found.strange if not key.startswith(BUNDLED)]
+    if not found.modules or len(foreign) > len(state) / 2:
+        first = ", ".join(sorted(state)[:3]) or "none"
+        raise UsageError(f"{source} is no adapter: its first keys are {first}")
+    kind = algorithm_of(suffix for tensors in found.modules.values() for suffix in tensors)
+    settings = peft or PeftSettings()
+    try:
+        modules = {s: settle(tensors, s, found.paths[s], settings) for s, tensors in found.modules.items()}
+    except UsageError as e:
+        raise UsageError(f"{source}: {e.message}", hint=e.hint) from e
+    account = _account(found, modules, metadata or {}, settings)
+    if whole:
+        account.check(source)
+        check_finite({**state, **_alphas(modules)}, source, hint=_EARLIER)
+    extras = {key: state[key] for key in found.strange}
+    return AdapterFile(modules, dict(metadata or {}), kind, source, extras, account)
+
+
+_EARLIER = "go back to an earlier checkpoint, or fetch the file again; `bakehouse weights info FILE` names the modules"
+
+
+def _alphas(modules: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Every alpha by its key; PEFT's stand in no tensor of the file."""
+    return {f"{stem}.alpha": tensors["alpha"] for stem, tensors in modules.items() if "alpha" in tensors}
+
+
+def without(state: Mapping[str, Tensor], patterns: Sequence[str], source: str) -> Mapping[str, Tensor]:
+    """A file's tensors without those whose keys match one of the patterns.
+
+    Raises:
+        UsageError: a pattern matches no key.
+    """
+    for pattern in patterns:
+        if not any(fnmatchcase(key, pattern) for key in state):
+            raise UsageError(
+                f"{source} has no tensor that matches {pattern!r}",
+                hint="`bakehouse weights info FILE --keys` lists them",
+            )
+    return {key: t for key, t in state.items() if not any(fnmatchcase(key, pattern) for pattern in patterns)}
+
+
+def _account_of_module(stem: str, tensors: Mapping[str, Tensor], keys: Mapping[tuple[str, str], str]) -> Account:
+    """A module's tensors that its algorithm makes nothing of, by the file's own keys where those are known."""
+    named = {suffix: keys.get((stem, suffix), f"{stem}.{suffix}") for suffix in tensors}
+    reader = _reader_of(tensors, READERS)
+    if reader is None:
+        known = ", ".join(layer.algorithm for layer in READERS)
+        why = f"{algorithm_of(tensors)}, where the algorithms that are known here are {known}"
+        return Account(tuple(Entry(key, "refused", why) for key in named.values()))
+    surplus = [suffix for suffix in tensors if suffix not in reader.suffixes and suffix != BIAS]
+    why = f"{reader.algorithm} makes nothing of this tensor"
+    entries = [Entry(named[suffix], "refused", why) for suffix in surplus if suffix != "alpha"]
+    if "alpha" in surplus:
+        entries.append(Entry(named["alpha"], "carried", f"{reader.algorithm} has no alpha"))
+    if "alpha" in tensors and tensors["alpha"].numel() != 1:
+        many = f"alpha is one number, and here are {tensors['alpha'].numel()}"
+        entries.append(Entry(named["alpha"], "refused", many))
+    return Account(tuple(entries))
+
+
+def load_adapter(
+    source: Path | str | AdapterFile | Mapping[str, Tensor],
+    parts: Mapping[str, nn.Module],
+    weight: float = 1.0,
+    *,
+    reader: type[AdapterLayer] | None = None,
+) -> LayerAdapter:
+    """Puts an adapter file on a model's networks; rank and alpha come from the file.
+
+    Args:
+        parts: the networks by kohya's prefix, as `Denoiser.parts()` gives them.
+        weight: how strong, 1 as trained; negative is allowed (sliders).
+        reader: the layer to make of tensors that several could read; none: the first of `READERS`.
+
+    Raises:
+        UsageError: made for another base, for modules that are not here, or by an algorithm that is not known here.
+    """
+    if isinstance(source, AdapterFile):
+        file = source
+    elif isinstance(source, str | Path):
+        file = read_adapter(source)
+    else:
+        file = from_state(source)
+    file.account.check(file.source)
+    layers = _fit(file, parts, READERS if reader is None else (reader, *READERS))
+    freeze(parts.values())
+    adapter = LayerAdapter(layers)
+    adapter.set_multiplier(weight)
+    return adapter.eval()
+
+
+def _fit(file: AdapterFile, parts: Mapping[str, nn.Module], readers: _Readers) -> list[tuple[Site, AdapterLayer]]:
+    sites = {site.stem: site for site in all_sites(parts, norms=True)}
+    # SDXL counts its text encoders, SD 1.x does not; trainers mix the two up.
+    sites.update({s.stem.replace("lora_te_", "lora_te1_", 1): s for s in sites.values() if s.prefix == "lora_te"})
+    sites.update(
+        {s.stem.replace("lora_te1_", "lora_te_", 1): s for s in list(sites.values()) if s.prefix == "lora_te1"}
+    )
+    has_text = any(prefix != "lora_unet" for prefix in parts)
+    wanted = {stem: t for stem, t in file.modules.items() if has_text or not stem.startswith("lora_te")}
+    missing = [stem for stem in wanted if stem not in sites]
+    seems = meant_for(file.modules)
+    made_for = f": it seems to be made for {seems}" if seems else ""
+    if len(missing) == len(wanted):
+        raise UsageError(
+            f"{file.source} fits none of this model's modules{made_for}", hint=f"its modules: {_some(missing)}"
+        )
+    if missing:
+        raise UsageError(
+            f"{file.source}: {len(missing)} of {len(wanted)} modules are not in this model{made_for}",
+            hint=_some(missing),
+        )
+    return [(sites[stem], read_layer(file, stem, sites[stem].module, readers)) for stem in wanted]
+
+
+def _reader_of(tensors: Mapping[str, Tensor], readers: _Readers) -> type[AdapterLayer] | None:
+    return next((layer for layer in readers if layer.reads(tensors)), None)
+
+
+def read_layer(
+    file: AdapterFile, stem: str, base: Base, readers: _Readers = READERS, *, where: str = "this model"
+) -> AdapterLayer:
+    """One module's layer: all that its file holds for it.
+
+    Raises:
+        UsageError: an algorithm that is not known here, tensors that it makes nothing of, or other shapes.
+    """
+    tensors = file.modules[stem]
+    _account_of_module(stem, tensors, {}).check(file.source)
+    reader = _reader_of(tensors, readers)
+    assert reader is not None
+    try:
+        layer = reader.from_tensors(tensors, base)
+        if BIAS in tensors and BIAS not in reader.suffixes:
+            layer.take_bias(tensors[BIAS], base)
+    except ValueError as e:
+        seems = meant_for(file.modules)
+        made_for = f"; it seems to be made for {seems}" if seems else ""
+        raise UsageError(f"{file.source} does not fit {where}: {stem}: {e}{made_for}") from e
+    return layer
+
+
+def _some(names: list[str], most: int = 6) -> str:
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+
+
+__all__ = [
+    "AdapterFile",
+    "from_state",
+    "load_adapter",
+    "metadata_for",
+    "read_adapter",
+    "save_adapter",
+    "to_diffusers",
+]

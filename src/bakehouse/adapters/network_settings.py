@@ -1,0 +1,223 @@
+"""The settings that all network algorithms share: rank, alpha, dropouts, and which modules they sit on."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import nn
+
+from bakehouse.adapters.adapter import LayerSpec
+from bakehouse.adapters.layer import AdapterLayer
+from bakehouse.adapters.norm_layers import NormLayer
+from bakehouse.adapters.target_modules import Site, Targets, matches, select
+from bakehouse.adapters.unet_blocks import MOST_ALPHA, MOST_RANK, BlockSpec
+from bakehouse.core.errors import UsageError
+from bakehouse.core.setting_needs import Fact, Needs, is_off, is_on, one_of
+
+Probability = Annotated[float, Field(ge=0, lt=1)]
+
+ON_TEXT = Fact("adapter.on_text", "a module of the text encoder among those that the adapter chooses")
+NEW = Needs(is_off("adapter.start"))
+"""Of what an adapter that goes on from a file takes from the file."""
+KERNELS = Needs(one_of("targets", "full"))
+"""Of what is about 3x3 convolutions."""
+_FULL = Needs(one_of("targets", "full"), refused=True)
+
+PRESETS: Mapping[Targets, str] = {"attention": "attn-only", "attention+mlp": "attn-mlp", "full": "full"}
+"""What LyCORIS calls the same choices of modules."""
+
+
+@dataclass(frozen=True)
+class Dim:
+    """What one module's layer is made with."""
+
+    rank: int
+    alpha: float
+    dropout: float = 0.0
+    rank_dropout: float = 0.0
+    module_dropout: float = 0.0
+
+    @property
+    def scale(self) -> float:
+        """What the update counts: alpha / rank."""
+        return self.alpha / self.rank
+
+
+class NetworkSpec(LayerSpec):
+    """What every network algorithm can be told. A subclass says `layer`, and which settings mean nothing to it."""
+
+    algo: ClassVar[str]
+    """LyCORIS' name of the algorithm: `lokr`."""
+    is_product: ClassVar[bool] = False
+    """Whether the update is a product of matrices, which LoRA+ and max_norm speak of."""
+    meaningless: ClassVar[frozenset[str]] = frozenset()
+    """Settings of this class that the algorithm has no use for: setting one is an error."""
+
+    rank: int = Field(16, ge=1, le=MOST_RANK)
+    """Width of the bottleneck."""
+    alpha: float = Field(8.0, gt=0, le=MOST_ALPHA)
+    """The update counts alpha / rank."""
+    conv_rank: Annotated[int, _FULL, NEW] = Field(0, ge=0, le=MOST_RANK)
+    """Rank on 3x3 convolutions, with targets = "full"; 0: the same as `rank`."""
+    conv_alpha: Annotated[float | None, _FULL, NEW] = Field(None, gt=0, le=MOST_ALPHA)
+    """Alpha on 3x3 convolutions; unset: the same share of the rank as elsewhere."""
+    dropout: Probability = 0.0
+    """Chance that an element of the bottleneck is left out."""
+    rank_dropout: Probability = 0.0
+    """Chance that a whole rank is left out, for each sample."""
+    module_dropout: Probability = 0.0
+    """Chance that a module's adapter is left out of a step."""
+    targets: Annotated[Targets, NEW] = "attention+mlp"
+    """`attention`: query, key, value, output; `attention+mlp`: whole transformer blocks, as kohya; `full`: also 3x3
+    convolutions (LoCon)."""
+    unet: bool = True
+    """Adapt the denoising network."""
+    text: Annotated[bool, Needs(is_on(ON_TEXT))] = False
+    """Adapt the text encoder."""
+    include: Annotated[tuple[str, ...], NEW] = ()
+    """Only modules whose dotted name matches one of these patterns (`down_blocks.*`, `*attn2*`)."""
+    exclude: Annotated[tuple[str, ...], NEW] = ()
+    """No modules whose dotted name matches one of these patterns."""
+    train_norm: Annotated[bool, NEW] = False
+    """Group and layer norms in the same blocks learn beside the network."""
+    dims: Annotated[dict[str, Annotated[int, Field(ge=0, le=MOST_RANK)]], NEW] = Field(default_factory=dict)
+    """Ranks of modules by patterns on their dotted names, the first that matches: `{"*attn2*" = 8}`; 0 leaves out."""
+    blocks: BlockSpec = BlockSpec()
+    """Ranks, alphas and rates block by block."""
+    lora_plus_ratio: float = Field(1.0, gt=0, le=10_000)
+    """Matrices that begin at 0 learn so many times faster; 16 is usual. LoRA+: Hayou et al. 2024, arXiv:2402.12354."""
+    max_norm: float | None = Field(None, gt=0, le=1_000_000)
+    """After each step a module's update is scaled down to this length at most (kohya's `scale_weight_norms`)."""
+    start: Path | None = None
+    """An adapter file to go on from; modules, rank and alpha are the file's."""
+
+    reader: ClassVar[type[AdapterLayer] | None] = None
+    """The layer that reads a file to go on from, where its tensors alone do not tell."""
+
+    chosen: ClassVar[frozenset[str]] = frozenset({"include", "exclude", "dims", "blocks", "start"})
+    """Settings that a base may have no module for."""
+
+    @property
+    def settable(self) -> frozenset[str]:
+        """Names of the settings that mean something to the algorithm as it is set."""
+        return frozenset(type(self).model_fields) - self.meaningless
+
+    @classmethod
+    def unknown(cls) -> frozenset[str]:
+        """Names of the settings that may not be set, whatever else is."""
+        return cls.meaningless | (frozenset() if cls.is_product else {"lora_plus_ratio", "max_norm"})
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
+        """A form shows only what may be set."""
+        schema: dict[str, Any] = handler(core_schema)
+        own = handler.resolve_ref_schema(schema)
+        own["properties"] = {k: v for k, v in own["properties"].items() if k not in cls.unknown()}
+        return schema
+
+    def settle(self, layer: AdapterLayer) -> None:
+        """Gives a layer of a file to go on from what only the settings say."""
+
+    @abstractmethod
+    def layer(self, site: Site, dim: Dim, generator: torch.Generator | None) -> AdapterLayer:
+        """A fresh layer for one module, zero at init, on the CPU; every random number from `generator`.
+
+        Raises:
+            UsageError: the algorithm cannot be put on this module.
+        """
+
+    def network_args(self) -> dict[str, str]:
+        """The algorithm's own part of `ss_network_args`, in LyCORIS' words."""
+        return {}
+
+    @model_validator(mode="after")
+    def _only_what_means_something(self) -> Self:
+        for name in sorted(self.unknown() & self.model_fields_set):
+            value = getattr(self, name)
+            if value != type(self).model_fields[name].get_default(call_default_factory=True):
+                kind = getattr(self, "kind", self.algo)
+                raise ValueError(f"{name} = {value!r} means nothing to kind = {kind!r}: leave it out")
+        return self
+
+    def select(self, parts: Mapping[str, nn.Module]) -> list[Site]:
+        sites = select(
+            parts, self.targets, unet=self.unet, text=self.text,
+            include=self.include, exclude=self.exclude, norms=self.train_norm,
+        )  # fmt: skip
+        kept = [s for s in sites if self.blocks.rate(s.block) and self.dim_of(s).rank]
+        if not kept:
+            raise UsageError(f"adapter.dims and adapter.blocks leave out all of the {len(sites)} modules")
+        return kept
+
+    def build(self, site: Site, generator: torch.Generator | None) -> AdapterLayer:
+        if site.is_norm:
+            norm = NormLayer.fresh(site.module)
+            norm.module_dropout = self.module_dropout
+            return norm
+        return self.layer(site, self.dim_of(site), generator)
+
+    def dim_of(self, site: Site) -> Dim:
+        """Rank, alpha and dropouts of one module."""
+        rank, alpha = self._conv() if site.is_kernel else (self.rank, self.alpha)
+        share = alpha / rank
+        own_rank, own_alpha = self.blocks.dim(site.block, kernel=site.is_kernel)
+        if own_rank is not None:
+            rank, alpha = own_rank, share * own_rank
+        if own_alpha is not None:
+            alpha = own_alpha
+        for pattern, named in self.dims.items():
+            if matches(site, (pattern,)):
+                rank, alpha = named, share * named
+                break
+        return Dim(rank, alpha, self.dropout, self.rank_dropout, self.module_dropout)
+
+    def rate_of(self, site: Site) -> float:
+        return self.blocks.rate(site.block)
+
+    @property
+    def frozen(self) -> frozenset[str]:
+        """Parameters, by their names in a file, that do not learn."""
+        return frozenset()
+
+    @property
+    def late_rate(self) -> float:
+        return self.lora_plus_ratio
+
+    @property
+    def longest(self) -> float | None:
+        return self.max_norm
+
+    @property
+    def several_rates(self) -> bool:
+        """Whether parameters of one network learn at different rates."""
+        return self.blocks.sets_rates or self.lora_plus_ratio != 1
+
+    def _conv(self) -> tuple[int, float]:
+        """Rank and alpha on 3x3 convolutions."""
+        rank = self.conv_rank or self.rank
+        return rank, self.conv_alpha if self.conv_alpha is not None else self.alpha * rank / self.rank
+
+    def network_metadata(self) -> dict[str, Any]:
+        args = {"algo": self.algo, "preset": PRESETS[self.targets], **self._conv_args(), **self.network_args()}
+        for name in ("rank_dropout", "module_dropout", "train_norm"):
+            if getattr(self, name):
+                args[name] = str(getattr(self, name))
+        return {
+            "ss_network_module": "lycoris.kohya",
+            "ss_network_dim": self.rank,
+            "ss_network_alpha": self.alpha,
+            "ss_network_args": args,
+            "ss_network_dropout": self.dropout or None,
+        }
+
+    def _conv_args(self) -> dict[str, str]:
+        if self.targets != "full":
+            return {}
+        rank, alpha = self._conv()
+        return {"conv_dim": str(rank), "conv_alpha": str(alpha)}

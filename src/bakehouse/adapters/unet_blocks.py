@@ -1,0 +1,184 @@
+"""The blocks of a UNet as kohya numbers them, and ranks, alphas and learning rates for each.
+
+SD 1.x and 2.x have 25: input blocks 0 to 11, the middle block, output blocks 0 to 11. SDXL has 23: one for the
+embeddings, input blocks 0 to 8, three in the middle, output blocks 0 to 8, one for the output.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field, field_validator
+from torch import nn
+
+from bakehouse.core.errors import UsageError, did_you_mean
+from bakehouse.core.setting_needs import Needs, is_off, is_on, one_of
+from bakehouse.core.settings import Spec
+
+MOST_RANK = 10240
+"""No weight of the families has a longer side, so no update has a higher rank."""
+MOST_ALPHA = 10**10
+"""Far beyond any that trains; LyCORIS' users write such numbers where alpha is not looked at."""
+_RANKED = one_of("adapter.kind", "lora", "loha", "lokr", "dylora", "glora")
+_NEW, _FULL = Needs(is_off("adapter.start")), Needs(one_of("adapter.targets", "full"))
+_Rank = Annotated[int, Field(ge=0, le=MOST_RANK)]
+_Alpha = Annotated[float, Field(gt=0, le=MOST_ALPHA)]
+_Rates = Annotated[float, Field(ge=0, le=10_000)]
+
+_PLACE = re.compile(r"(down|up)_blocks\.(\d+)\.(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.")
+_MIDDLE = re.compile(r"mid_block\.(resnets|attentions)\.(\d+)\.")
+
+_SHAPES: Mapping[str, Callable[[float], float]] = {
+    "sine": lambda t: math.sin(math.pi * t / 2),
+    "cosine": lambda t: math.sin(math.pi * (1 - t) / 2),
+    "linear": lambda t: t,
+    "reverse_linear": lambda t: 1 - t,
+    "zeros": lambda t: 0.0,
+}
+"""Rates over a side's blocks, t from 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How many blocks a UNet has on each side and in the middle, and how many stand before and after them."""
+
+    side: int
+    middle: int
+    around: int
+
+    @property
+    def count(self) -> int:
+        return 2 * self.side + self.middle + 2 * self.around
+
+
+SD = Layout(12, 1, 0)
+SDXL = Layout(9, 3, 1)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Where a module stands."""
+
+    index: int
+    layout: Layout
+
+
+def layout_of(unet: nn.Module) -> Layout:
+    """SDXL's UNet has three levels, all others have four."""
+    levels = getattr(unet, "down_blocks", ())
+    return SDXL if len(levels) == 3 else SD
+
+
+def block_of(path: str, layout: Layout) -> Block | None:
+    """The block of a module by its dotted name inside the UNet; None for what stands in none."""
+    if m := _PLACE.match(path):
+        number = 3 * int(m[2]) + (2 if m[3].endswith("samplers") else int(m[4]))
+        # kohya's input block 0 is the first convolution, so the first resnet stands in 1.
+        start = 1 + layout.around if m[1] == "down" else layout.around + layout.side + layout.middle
+        return Block(start + number, layout)
+    if m := _MIDDLE.match(path):
+        place = 1 if m[1] == "attentions" else 2 * int(m[2])
+        return Block(layout.around + layout.side + (place if layout.middle == 3 else 0), layout)
+    return None
+
+
+class BlockSpec(Spec):
+    """Ranks, alphas and learning rates block by block; kohya's `block_dims`, `down_lr_weight` and so on."""
+
+    dims: Annotated[tuple[_Rank, ...], _NEW, Needs(_RANKED, otherwise="only leaves out the blocks with 0,")] = ()
+    """Rank of each block, 25 numbers (SDXL 23); 0 leaves a block out. Left out: `rank`."""
+    alphas: Annotated[tuple[_Alpha, ...], _NEW, Needs(_RANKED)] = ()
+    """Alpha of each block. Left out: the same share of the rank as elsewhere."""
+    conv_dims: Annotated[
+        tuple[_Rank, ...], _NEW, _FULL, Needs(_RANKED, otherwise="only leaves out the blocks with 0,")
+    ] = ()
+    """Rank of each block's 3x3 convolutions, with targets = "full"."""
+    conv_alphas: Annotated[tuple[_Alpha, ...], _NEW, _FULL, Needs(_RANKED)] = ()
+    """Alpha of each block's 3x3 convolutions."""
+    down_lr_weight: str | tuple[_Rates, ...] = ()
+    """What the rate is multiplied by in the 12 (SDXL 9) input blocks: numbers, or `sine`, `cosine`, `linear`,
+    `reverse_linear`, `zeros`, each with `+.25` or so behind it where that shall be added."""
+    mid_lr_weight: tuple[_Rates, ...] = ()
+    """The same in the middle: 1 number (SDXL 3)."""
+    up_lr_weight: str | tuple[_Rates, ...] = ()
+    """The same in the 12 (SDXL 9) output blocks."""
+    lr_zero_threshold: Annotated[
+        float, Needs(is_on("down_lr_weight"), is_on("mid_lr_weight"), is_on("up_lr_weight"))
+    ] = Field(0.0, ge=0)
+    """Blocks whose rate is multiplied by no more than this are left out."""
+
+    @field_validator("down_lr_weight", "up_lr_weight")
+    @classmethod
+    def _known_shape(cls, value: str | tuple[float, ...]) -> str | tuple[float, ...]:
+        if isinstance(value, str):
+            curve(value, 2)
+        return value
+
+    @property
+    def sets_rates(self) -> bool:
+        """Whether blocks learn at different rates."""
+        return bool(self.down_lr_weight or self.mid_lr_weight or self.up_lr_weight)
+
+    def rate(self, block: Block | None) -> float:
+        """What the learning rate is multiplied by in a block; 1 outside of all.
+
+        Raises:
+            UsageError: a list has not as many numbers as the model has blocks.
+        """
+        if block is None or not self.sets_rates:
+            return 1.0
+        layout = block.layout
+        rates = [1.0] * layout.around
+        rates += _weights("down_lr_weight", self.down_lr_weight, layout.side)
+        rates += _weights("mid_lr_weight", self.mid_lr_weight, layout.middle)
+        rates += _weights("up_lr_weight", self.up_lr_weight, layout.side)
+        rates += [1.0] * layout.around
+        rate = rates[block.index]
+        return rate if rate > self.lr_zero_threshold else 0.0
+
+    def dim(self, block: Block | None, *, kernel: bool) -> tuple[int | None, float | None]:
+        """Rank and alpha in a block, for 3x3 convolutions or the rest; None where nothing is said.
+
+        Raises:
+            UsageError: a list has not as many numbers as the model has blocks.
+        """
+        if block is None:
+            return None, None
+        prefix = "conv_" if kernel else ""
+        dims: tuple[int, ...] = getattr(self, f"{prefix}dims")
+        alphas: tuple[float, ...] = getattr(self, f"{prefix}alphas")
+        for name, values in ((f"{prefix}dims", dims), (f"{prefix}alphas", alphas)):
+            if values:
+                _check(name, len(values), block.layout.count)
+        return dims[block.index] if dims else None, alphas[block.index] if alphas else None
+
+
+def curve(words: str, count: int) -> list[float]:
+    """`sine+.25` as numbers.
+
+    Raises:
+        ValueError: no such word, or what stands behind the + is no number.
+    """
+    name, plus, more = words.partition("+")
+    if name not in _SHAPES:
+        known = did_you_mean(name, _SHAPES) or f": allowed are {', '.join(_SHAPES)}"
+        raise ValueError(f"{words!r} is no shape of rates{known}")
+    return [_SHAPES[name](i / (count - 1)) + (float(more) if plus else 0.0) for i in range(count)]
+
+
+def _weights(name: str, given: str | tuple[float, ...], count: int) -> list[float]:
+    if isinstance(given, str):
+        return curve(given, count)
+    if not given:
+        return [1.0] * count
+    _check(name, len(given), count)
+    return list(given)
+
+
+def _check(name: str, given: int, count: int) -> None:
+    if given != count:
+        raise UsageError(f"adapter.blocks.{name} has {given} numbers, this model takes {count}")

@@ -1,0 +1,66 @@
+"""`dataset drop`: what a finding of the audit names goes into the store, after a person has looked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import PurePosixPath
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from bakehouse.audit.audit_options import AuditSpec
+from bakehouse.core.errors import did_you_mean
+from bakehouse.core.settings import Spec
+from bakehouse.curation.changeset import Edit, Proposal, Remove
+from bakehouse.curation.sidecars import removed
+from bakehouse.data.image_records import ImageRecord, ImageSet
+
+
+class Drop(Spec):
+    """Files that findings of the audit name are set aside, with their captions and masks."""
+
+    findings: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Ids: `B05`, `F02`; with its key, only one of a check's findings: `B10 none`."""
+    audit: AuditSpec = AuditSpec()
+    """As the audit was told, so that it finds the same."""
+
+    @field_validator("findings")
+    @classmethod
+    def _known(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        from bakehouse.audit.all_checks import CHECKS
+
+        ids = [check.id for check in CHECKS]
+        split = [value.strip().partition(" ") for value in values]
+        for number, _, _ in split:
+            if number.upper() not in ids:
+                raise ValueError(f"there is no check {number!r}{did_you_mean(number.upper(), ids)}")
+        return tuple(f"{number.upper()} {key}".strip() for number, _, key in split)
+
+    def propose(self, images: ImageSet) -> Iterator[Proposal]:
+        """One proposal for each file."""
+        from bakehouse.audit.all_checks import CHECKS
+        from bakehouse.audit.run_audit import audit
+
+        numbers = {name.partition(" ")[0] for name in self.findings}
+        needed = {what for check in CHECKS if check.id in numbers for what in (check.needs, check.looks)}
+        # Finders are slow, and only some findings are theirs.
+        idle = {what: False for what in ("faces", "text") if what not in needed}
+        records = {str(images.name(record.path)): record for record in images}
+        seen: set[str] = set()
+        for finding in audit(images.root, self.audit.model_copy(update=idle)).findings:
+            if finding.id not in self.findings and finding.name not in self.findings:
+                continue
+            for name in finding.files:
+                if name not in seen and (images.root / name).is_file():
+                    seen.add(name)
+                    why = f"{finding.id}: {finding.notes.get(name, finding.title)}"
+                    yield Proposal(PurePosixPath(name), why, partial(_gone, name, records.get(name), images))
+
+
+def _gone(name: str, record: ImageRecord | None, images: ImageSet) -> list[Edit]:
+    """An image takes what belongs to it along; a mask or a caption goes alone."""
+    if record is not None:
+        return removed(record, images)
+    unusable = any(str(images.name(s.path)) == name for s in images.skipped)
+    return removed(ImageRecord(images.root / name, 0, 0, ""), images) if unusable else [Remove(PurePosixPath(name))]

@@ -1,0 +1,278 @@
+"""One pass over a dataset: each image is decoded once, in workers, and nothing depends on their order."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from PIL import Image
+
+from bakehouse.audit.audit_options import AuditSpec
+from bakehouse.audit.detectors import Finders
+from bakehouse.audit.foreign_files import foreign_files
+from bakehouse.audit.image_facts import CaptionFacts, Facts, Group, ImageFacts, MaskFacts, Pixels
+from bakehouse.audit.image_stats import blocks, colour, ring, sharpness, thumbnail, transparency
+from bakehouse.audit.mask_facts import look_at_mask
+from bakehouse.audit.text_facts import has_painter, learned, on_rough_ground
+from bakehouse.audit.trigger_facts import read_triggers
+from bakehouse.core.cpu_threads import threads
+from bakehouse.core.files import sha256_file
+from bakehouse.curation.dedupe.image_hashes import look
+from bakehouse.curation.trim import Trim
+from bakehouse.data.buckets import assign, fit
+from bakehouse.data.captions import read_caption
+from bakehouse.data.dataset_formats import METADATA_FILES, MOST_REPEATS, metadata_rows
+from bakehouse.data.image_header import Header, distinct_frames, read_header
+from bakehouse.data.image_records import ImageRecord
+from bakehouse.data.open_image import ImageError, flattened, open_image, reading, upright_srgb
+from bakehouse.data.scan import Found, caption_files, check_root, collect, named_right, natural_key, nfc, stem_of
+
+Progress = Callable[[int, int], None]
+
+_TRIM = Trim()
+_NUMBERED = re.compile(r"([0-9]+)_(.*)")
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """What every worker needs to look at one image."""
+
+    root: Path
+    spec: AuditSpec
+    finders: Finders
+    found: Found
+    thumbnails: bool
+    rows: Mapping[str, tuple[str, ...]]
+    """Captions by the images' names, where a metadata file has them."""
+
+    def name(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else path.as_posix()
+
+    def look(self, path: Path) -> tuple[ImageFacts, bytes]:
+        """One file; whatever is wrong with it is a fact too."""
+        name, size = self.name(path), path.stat().st_size if path.exists() else 0
+        try:
+            with reading(path) as file:
+                header = read_header(file)
+                if reason := self._oversized(header):
+                    return ImageFacts(name, path, size, reason, oversized=True, header=header), b""
+                image = upright_srgb(file)
+            frames = distinct_frames(path) if header.frames > 1 else (1, 1)
+            return self._measured(name, path, size, header, frames, image)
+        except ImageError as e:
+            return ImageFacts(name, path, size, e.reason, oversized="megapixels" in e.reason), b""
+        except OSError as e:
+            return ImageFacts(name, path, size, f"it cannot be read ({e.strerror or e})"), b""
+
+    def _oversized(self, header: Header) -> str:
+        limits = self.spec.limits
+        mega = header.width * header.height / 1e6
+        if mega <= limits.megapixels and max(header.width, header.height) <= limits.side:
+            return ""
+        return (
+            f"{header.width:,} x {header.height:,} = {mega:,.0f} megapixels; "
+            f"the limits are {limits.megapixels:g} and {limits.side:,} pixels a side"
+        )
+
+    def _measured(
+        self, name: str, path: Path, size: int, header: Header, frames: tuple[int, int], image: Image.Image
+    ) -> tuple[ImageFacts, bytes]:
+        clear, hidden = transparency(image) if image.mode == "RGBA" else (0.0, 0.0)
+        flat = flattened(image)
+        grey = flat.convert("L")
+        placement = assign([flat.size], self.spec.buckets)[0]
+        pixels = Pixels(
+            clear=clear,
+            hidden=hidden,
+            border=_TRIM.borders(image),
+            sharpness=sharpness(fit(grey, placement)),
+            blocks=blocks(grey),
+            colour=colour(flat),
+            look=look(flat),
+            ring=ring(flat),
+        )
+        record = self._record(path, flat.size, has_alpha=clear > 0, frames=header.frames)
+        texts = self.finders.texts(flat)
+        texts = None if texts is None else learned(texts, record.mask, flat.size)
+        facts = ImageFacts(
+            name,
+            path,
+            size,
+            header=header,
+            named_right=named_right(path, header.format),
+            frames=frames,
+            record=record,
+            pixels=pixels,
+            placement=placement,
+            faces=self.finders.faces(flat),
+            texts=texts,
+            rough=on_rough_ground(texts or (), flat),
+        )
+        return facts, thumbnail(flat) if self.thumbnails else b""
+
+    def _record(self, path: Path, size: tuple[int, int], *, has_alpha: bool, frames: int) -> ImageRecord:
+        listed = self.rows.get(nfc(self.name(path)), ())
+        files = [] if listed else caption_files(path, self.found)
+        return ImageRecord(
+            path=path,
+            width=size[0],
+            height=size[1],
+            sha256=sha256_file(path),
+            captions=read_caption(files[0]).lines if files else listed,
+            caption_path=files[0] if files else None,
+            mask=self.found.masks.get((path.parent, stem_of(path))),
+            has_alpha=has_alpha,
+            frames=frames,
+        )
+
+
+def gather(
+    folder: Path | str,
+    spec: AuditSpec,
+    *,
+    finders: Finders | None = None,
+    thumbnails: bool = False,
+    progress: Progress | None = None,
+) -> Facts:
+    """Looks at everything in a folder.
+
+    Args:
+        folder: the dataset, subfolders too.
+        spec: its buckets, limits, repeats and folders of class images.
+        finders: of faces and text; left out, nobody looks for them.
+        thumbnails: keep a small picture of each image.
+        progress: called with (done, total) after each image.
+
+    Raises:
+        UsageError: no such folder.
+    """
+    root = Path(folder)
+    check_root(root)
+    found = collect(root)
+    finders = finders or Finders()
+    one = _Pass(root, spec, finders, found, thumbnails, _listed_captions(root))
+    paths = sorted([*found.images, *found.unnamed, *found.broken], key=lambda path: natural_key(path, root))
+    images, small = _all(one, paths, progress)
+    unnamed = set(found.unnamed)
+    images = [i for i in images if not (i.problem and i.path in unnamed)]
+    names = {image.path: image.name for image in images}
+    groups = group_images([image for image in images if not image.problem], spec)
+    strange = foreign_files(root, names)
+    mask_facts = tuple(_masks(one, images))
+    if thumbnails:
+        small |= {m.name: thumbnail(open_image(m.path)) for m in mask_facts if m.faults}
+    return Facts(
+        root=root,
+        images=tuple(images),
+        captions=tuple(_captions(one, names)),
+        masks=mask_facts,
+        junk=strange.junk,
+        stale=strange.stale,
+        links=strange.links,
+        groups=groups,
+        unnumbered=_unnumbered(groups, spec),
+        triggers=read_triggers(root, groups, spec.triggers),
+        looked_for=finders.names,
+        painter="text" in finders.names and has_painter(),
+        thumbnails=small,
+    )
+
+
+def _listed_captions(root: Path) -> dict[str, tuple[str, ...]]:
+    listed = next((root / name for name in METADATA_FILES if (root / name).is_file()), None)
+    return metadata_rows(listed)[0] if listed else {}
+
+
+def _all(one: _Pass, paths: Sequence[Path], progress: Progress | None) -> tuple[list[ImageFacts], dict[str, bytes]]:
+    images, small = [], {}
+    with threads() as pool:
+        for facts, picture in pool.map(one.look, paths):
+            images.append(facts)
+            if picture:
+                small[facts.name] = picture
+            if progress is not None:
+                progress(len(images), len(paths))
+    return images, small
+
+
+_NO_CAPTIONS = frozenset({"readme.txt", "license.txt", "licence.txt", "requirements.txt", "prompts.txt"})
+
+
+def stray_captions(found: Found, images: Iterable[Path]) -> list[Path]:
+    """Caption files that are of no image. JSON files and texts about the dataset may be anything, and are left out."""
+    owned = {file for path in images for file in caption_files(path, found)}
+    return [
+        path
+        for path in found.captions.values()
+        if path not in owned and path.suffix.lower() != ".json" and path.name.lower() not in _NO_CAPTIONS
+    ]
+
+
+def _captions(one: _Pass, names: dict[Path, str]) -> Iterable[CaptionFacts]:
+    owners: dict[Path, tuple[str | None, bool]] = dict.fromkeys(stray_captions(one.found, names), (None, False))
+    for path, name in names.items():
+        for i, file in enumerate(caption_files(path, one.found)):
+            owners.setdefault(file, (name, i == 0))
+    for path, (image, used) in sorted(owners.items(), key=lambda item: natural_key(item[0])):
+        data = path.read_bytes()
+        read = read_caption(path)
+        yield CaptionFacts(
+            name=one.name(path),
+            path=path,
+            image=image,
+            bytes=len(data),
+            encoding=read.encoding,
+            notes=read.notes,
+            lines=read.lines,
+            crlf=b"\r\n" in data,
+            used=used,
+        )
+
+
+def _masks(one: _Pass, images: Sequence[ImageFacts]) -> Iterable[MaskFacts]:
+    seen: set[Path] = set()
+    for image in images:
+        mask = image.record.mask if image.record else None
+        if mask is not None:
+            seen.add(mask)
+            yield look_at_mask(mask, one.name(mask), image.name, image.size)
+    for path in one.found.stray_masks:
+        if path not in seen:
+            yield MaskFacts(one.name(path), path, None, "there is no image of this name")
+
+
+# --- groups -----------------------------------------------------------------------------------------------------------
+
+
+def group_images(images: Sequence[ImageFacts], spec: AuditSpec) -> tuple[Group, ...]:
+    """The images by the folder they lie in, with repeats from the recipe, else from a name such as `10_red dress`."""
+    by_folder: dict[str, list[ImageFacts]] = defaultdict(list)
+    for image in images:
+        by_folder[image.group].append(image)
+    return tuple(_group(name, tuple(members), spec) for name, members in by_folder.items())
+
+
+def _group(name: str, images: tuple[ImageFacts, ...], spec: AuditSpec) -> Group:
+    path = PurePosixPath(name)
+    above = [str(p) for p in (path, *path.parents)]
+    match = _NUMBERED.fullmatch(path.name)
+    numbered = match is not None and 0 < int(match[1]) <= MOST_REPEATS
+    told = next((spec.repeats[folder] for folder in above if folder in spec.repeats), None)
+    is_reg = any(folder in spec.reg for folder in above) or "reg" in [part.lower() for part in path.parts[:-1]]
+    return Group(
+        name=name,
+        label=match[2].strip() if match and numbered else path.name,
+        repeats=told if told is not None else int(match[1]) if match and numbered else None,
+        role="reg" if is_reg else "train",
+        images=images,
+    )
+
+
+def _unnumbered(groups: Sequence[Group], spec: AuditSpec) -> tuple[str, ...]:
+    """Folders with images and no number, where others have one: kohya passes over them without a word."""
+    if spec.repeats or not any(group.repeats for group in groups):
+        return ()
+    return tuple(group.name or "." for group in groups if group.repeats is None)

@@ -1,0 +1,136 @@
+"""`dataset tidy`: what needs no judgement. What nobody can use goes into the store, twins of one name get their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from bakehouse.audit.audit_options import Limits
+from bakehouse.audit.foreign_files import foreign_files
+from bakehouse.audit.gather_facts import stray_captions
+from bakehouse.audit.mask_facts import look_at_mask
+from bakehouse.core.files import fitted
+from bakehouse.core.settings import Spec
+from bakehouse.curation.changeset import Edit, Proposal, Remove
+from bakehouse.curation.output_images import Names, replaced, shared_captions
+from bakehouse.curation.sidecars import moved, removed
+from bakehouse.data.image_header import Header, header
+from bakehouse.data.image_records import ImageRecord, ImageSet
+from bakehouse.data.open_image import open_image
+from bakehouse.data.scan import NO_FILE, collect, stem_of
+
+
+class Tidy(Spec):
+    """Unreadable images, files of other programs, stray captions and unfit masks go; twins of a name get their own."""
+
+    metadata: bool = False
+    """Also writes images anew whose metadata says where they were taken or how a program drew them."""
+    limits: Limits = Limits()
+
+    def propose(self, images: ImageSet) -> Iterator[Proposal]:
+        """One proposal for each file."""
+        too_large = {r.path: why for r in images if (why := self._oversized(header(r.path)))}
+        yield from self._unusable(images, too_large)
+        yield from _foreign(images)
+        yield from _unfit_masks(images)
+        kept = [r for r in images if r.path not in too_large]
+        renamed = dict(_twins(kept, images))
+        for record, to in renamed.items():
+            why = f"{images.name(record.path).name} shares its name with another image; it becomes {to.name}"
+            yield Proposal(images.name(record.path), why, partial(_rename, record, images, to))
+        if self.metadata:
+            yield from _telling([r for r in kept if r not in renamed], images)
+
+    def _oversized(self, found: Header) -> str:
+        mega = found.width * found.height / 1e6
+        if mega <= self.limits.megapixels and max(found.width, found.height) <= self.limits.side:
+            return ""
+        return f"{found.width:,} x {found.height:,} pixels, more than any trainer decodes"
+
+    def _unusable(self, images: ImageSet, too_large: dict[Path, str]) -> Iterator[Proposal]:
+        for record in images:
+            if record.path in too_large:
+                yield Proposal(images.name(record.path), too_large[record.path], partial(removed, record, images))
+        for skipped in images.skipped:
+            if skipped.path.is_symlink() or not skipped.path.is_relative_to(images.root):
+                continue  # what a link leads to is not ours; a copy of the dataset (-o) is without it
+            if skipped.reason == NO_FILE:
+                continue  # it cannot be kept for `undo`
+            record = ImageRecord(skipped.path, 0, 0, "")
+            why = f"it cannot be used: {skipped.reason}"
+            yield Proposal(images.name(skipped.path), why, partial(removed, record, images))
+
+
+def _foreign(images: ImageSet) -> Iterator[Proposal]:
+    paths = {record.path: str(images.name(record.path)) for record in images}
+    found = foreign_files(images.root, paths)
+    strays = [images.name(path).as_posix() for path in stray_captions(collect(images.root), _all(images))]
+    for names, why in (
+        (found.junk, "a file of another program"),
+        (found.stale, "a cache older than its image"),
+        (strays, "a caption without an image"),
+    ):
+        for name in names:
+            if not (images.root / name).is_symlink():
+                yield Proposal(PurePosixPath(name), why, partial(_gone, PurePosixPath(name)))
+
+
+def _all(images: ImageSet) -> list[Path]:
+    """Images, usable or not: the caption of one that cannot be used is no stray, it goes with it."""
+    return [*(record.path for record in images), *(skipped.path for skipped in images.skipped)]
+
+
+def _unfit_masks(images: ImageSet) -> Iterator[Proposal]:
+    for record in images:
+        if record.mask is None or not record.mask.is_relative_to(images.root):
+            continue
+        name = images.name(record.mask)
+        found = look_at_mask(record.mask, str(name), str(images.name(record.path)), (record.width, record.height))
+        if found.problem:
+            yield Proposal(name, f"no mask for {images.name(record.path)}: {found.problem}", partial(_gone, name))
+    for path in collect(images.root).stray_masks:
+        yield Proposal(images.name(path), "a mask without an image", partial(_gone, images.name(path)))
+
+
+def _gone(name: PurePosixPath) -> list[Edit]:
+    return [Remove(name)]
+
+
+def _twins(records: Iterable[ImageRecord], images: ImageSet) -> Iterator[tuple[ImageRecord, PurePosixPath]]:
+    """Images whose name, without its ending, an earlier one has already, with a free name."""
+    stems = {(record.path.parent, stem_of(record.path)) for record in records}
+    seen: set[tuple[Path, str]] = set()
+    for record in records:
+        key = (record.path.parent, stem_of(record.path))
+        if key in seen:
+            yield record, _free(images.name(record.path), record.path.parent, stems)
+        seen.add(key)
+
+
+def _free(name: PurePosixPath, folder: Path, stems: set[tuple[Path, str]]) -> PurePosixPath:
+    """`a-jpg.jpg` for `a.jpg`, else `a-2.jpg` and on: a stem that no image has."""
+    endings = [name.suffix.lower().lstrip("."), *map(str, range(2, 10_000))]
+    candidates = (name.with_name(fitted(name.stem, f"-{ending}{name.suffix}")) for ending in endings if ending)
+    free = next(c for c in candidates if (folder, stem_of(Path(c.name))) not in stems)
+    stems.add((folder, stem_of(Path(free.name))))
+    return free
+
+
+def _rename(record: ImageRecord, images: ImageSet, to: PurePosixPath) -> list[Edit]:
+    return [*moved(record, images, to), *shared_captions(record, images, to)]
+
+
+def _telling(records: Iterable[ImageRecord], images: ImageSet) -> Iterator[Proposal]:
+    names = Names(images)
+    for record in records:
+        found = header(record.path)
+        if found.gps or found.generator:
+            told = "where it was taken" if found.gps else f"how it was drawn ({found.generator})"
+            edits = partial(_rewritten, record, images, names.claim(record))
+            yield Proposal(images.name(record.path), f"says {told}: written anew without metadata", edits)
+
+
+def _rewritten(record: ImageRecord, images: ImageSet, to: PurePosixPath) -> list[Edit]:
+    image = open_image(record.path, mode="RGBA" if record.has_alpha else "RGB")
+    return replaced(record, images, to, image)

@@ -1,0 +1,56 @@
+"""Makes a recipe of what the user names: a recipe file, a folder of images or a run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bakehouse.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from bakehouse.core.run_folder import Run
+    from bakehouse.recipe import Recipe
+
+
+def read_recipe(
+    source: Path,
+    *,
+    subject: str | None = None,
+    kind: str | None = None,
+    base: str | None = None,
+    settings: Sequence[str] = (),
+) -> Recipe:
+    """The recipe that `source` means, with `--subject`, `--kind`, `--base` and `--set` laid over it.
+
+    Raises:
+        UsageError: nothing there, or images without a subject.
+        Problems: wrong keys or values, all at once.
+    """
+    from bakehouse.core.settings import parse_setting
+    from bakehouse.recipe import Recipe, recipe_for_folder, short_settings
+    from bakehouse.recipe.from_folder import check_subjects, names_images
+
+    changes = dict(parse_setting(s) for s in settings)
+    if names_images(source):
+        kind = changes.get("kind", kind or "character")
+        recipe = recipe_for_folder(source, subject or "", kind=kind, base=base or "crumb")
+        check_subjects(recipe, source)
+    else:
+        recipe = Recipe.load(source / "recipe.toml" if source.is_dir() else source)
+        changes = short_settings(recipe, subject=subject, kind=changes.get("kind", kind), base=base) | changes
+    return recipe.with_values(changes).resolved_from(Path.cwd()) if changes else recipe
+
+
+def subject_of(run: Run | None) -> str:
+    """What a run's pictures show where nobody says.
+
+    Raises:
+        UsageError: it is no run, or its recipe names no subject.
+    """
+    from bakehouse.recipe import Recipe
+
+    subject = Recipe.load(run.recipe).concepts[0].subject if run else ""
+    if not subject:
+        raise UsageError("what shall the pictures show?", hint='only a run knows its subject: say --prompt "..."')
+    return subject

@@ -1,0 +1,113 @@
+"""An audit for the eye: what is wrong, what helps most, what was not looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.table import Table
+from rich.text import Text
+
+from bakehouse.audit import Changes, Finding, Report
+from bakehouse.audit.check import LEVELS
+from bakehouse.cli.render.consoles import notes, print_json, print_table
+from bakehouse.cli.render.printing import say
+from bakehouse.core.pluralize import counted
+
+_STYLES = {"error": "bold red", "warning": "yellow", "info": "dim"}
+_NAMED = 3
+"""Files that a line of the table names."""
+
+
+def print_audit(
+    report: Report, *, changes: Changes | None = None, page: Path | None = None, json: bool = False, quiet: bool = False
+) -> None:
+    """The findings as a table, or as one JSON document; with `changes` only what is new, more, or gone."""
+    if json:
+        print_json(_document(report, changes))
+        return
+    shown = report.findings if changes is None else changes.worse
+    if shown:
+        print_table(_table(shown))
+    if changes is not None:
+        _print_gone(changes)
+    elif not quiet:
+        _print_fixes(report)
+        _print_skipped(report)
+    if page:
+        say(f"wrote {page}")
+    say(_summary(report))
+
+
+def _document(report: Report, changes: Changes | None) -> dict[str, object]:
+    if changes is None:
+        return report.to_json()
+    return {
+        "new": [f.name for f in changes.new],
+        "gone": [f.name for f in changes.gone],
+        "changed": [{"finding": f.name, "came": came, "went": went} for f, came, went in changes.changed],
+        "report": report.to_json(),
+    }
+
+
+def _table(findings: Sequence[Finding]) -> Table:
+    table = Table(box=None, pad_edge=False, title_justify="left")
+    table.add_column("id", no_wrap=True)
+    table.add_column("files", justify="right", no_wrap=True)
+    table.add_column("what", overflow="fold")
+    table.add_column("mended by", overflow="fold", style="cyan")
+    for finding in findings:
+        table.add_row(
+            Text(finding.id, _STYLES[finding.level]),
+            str(len(finding.files) or ""),
+            _what(finding),
+            finding.mend or finding.advice,
+        )
+    return table
+
+
+def _what(finding: Finding) -> Text:
+    named = ", ".join(finding.files[:_NAMED])
+    more = f" and {len(finding.files) - _NAMED} more" if len(finding.files) > _NAMED else ""
+    return Text.assemble(
+        (finding.level, _STYLES[finding.level]),
+        f" {finding.why}",
+        (" (a rule of thumb)" if finding.unsure else "", "dim"),
+        (f"\n{named}{more}" if named else "", "dim"),
+    )
+
+
+def _print_fixes(report: Report) -> None:
+    fixes = report.fixes()
+    if fixes:
+        say("\nwhat helps most, by images and how bad it is:")
+    for i, fix in enumerate(fixes, 1):
+        say(f"  {i}. {fix.command}\n     mends {', '.join(fix.findings)} on {counted(fix.images, 'image')}")
+
+
+def _print_skipped(report: Report) -> None:
+    reasons: dict[str, list[str]] = {}
+    for check, reason in report.skipped.items():
+        reasons.setdefault(reason, []).append(check)
+    for reason, checks in reasons.items():
+        notes().print(f"not run: {' '.join(checks)}: {reason}", style="dim", soft_wrap=True)
+
+
+def _print_gone(changes: Changes) -> None:
+    for finding in changes.gone:
+        say(f"gone: {finding.name}: {finding.why}")
+    for finding, came, went in changes.changed:
+        if went:
+            say(f"{finding.name}: {counted(len(went), 'file')} fewer" + (f", {len(came)} more" if came else ""))
+    if not changes:
+        say("nothing has changed")
+
+
+def _summary(report: Report) -> str:
+    found = ", ".join(counted(len(report.of_level(level)), word) for level, word in zip(LEVELS, _WORDS, strict=True))
+    return (
+        f"{counted(report.images, 'image')}: {found}; {len(report.passed)} checks passed, {len(report.skipped)} not run"
+    )
+
+
+_WORDS = ("error", "warning", "fact")

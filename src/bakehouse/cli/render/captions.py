@@ -1,0 +1,101 @@
+"""Shows what the captions of a folder are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from rich.table import Table
+
+from bakehouse.captions.stats import CaptionStats
+from bakehouse.cli.render.consoles import print_json, print_table, print_warnings
+from bakehouse.cli.render.printing import say
+from bakehouse.core.pluralize import counted
+from bakehouse.data.triggers import RAW_SUFFIX
+
+
+def tokenizer_folder(base: str) -> Path:
+    """The folder of a base model's tokenizer. Single files carry none: theirs is CLIP's own.
+
+    Raises:
+        UsageError: no such model.
+        BakehouseError: it is not on this machine and cannot be fetched.
+    """
+    if base != "crumb" and Path(base).is_dir():
+        return Path(base)
+    if base == "crumb":
+        import bakehouse
+
+        return Path(bakehouse.__file__).parent / "assets" / "crumb"
+    from bakehouse.models.hub import TOKENIZER_FILES, download
+    from bakehouse.models.load import CLIP_TOKENIZER, resolve_model
+
+    where = resolve_model(base)
+    return where.path if where.path and where.path.is_dir() else download(CLIP_TOKENIZER, TOKENIZER_FILES)
+
+
+_LONG = 300
+"""Characters of a tag or a caption that are shown; --json has all."""
+
+
+def print_stats(stats: CaptionStats, base: str, *, top: int, json: bool = False) -> None:
+    """Tables of at most `top` lines, or all of it as JSON."""
+    if json:
+        print_json(stats.to_json())
+        return
+    print_warnings(stats.notes)
+    _print_totals(stats, base)
+    total = max(1, stats.captions)
+    frequency = [(tag, str(n), f"{n / total:.0%}") for tag, n in stats.frequency.items()]
+    _print_part("most frequent tags", ("tag", "captions", "of all"), frequency, top)
+    _print_part(
+        "past 75 tokens",
+        ("caption", "tokens", "not in the first chunk"),
+        _rows(stats.longest, "path", "tokens", "past"),
+        top,
+    )
+    _print_part(
+        "not in the vocabulary", ("tag", "captions"), [(t, str(stats.frequency[t])) for t in stats.unknown], top
+    )
+    weak = [(tag, str(stats.frequency[tag]), str(n)) for tag, n in stats.weak.items()]
+    _print_part("weak in the vocabulary", ("tag", "captions", "pictures"), weak, top)
+    near = [(m.tag, str(m.count), m.meant, str(m.meant_count)) for m in stats.near]
+    _print_part("probably mistyped", ("tag", "captions", "meant", "captions"), near, top)
+    spelled = [(tag, ", ".join(others)) for tag, others in stats.spellings.items()]
+    _print_part("spelled in several ways", ("tag", "also as"), spelled, top)
+    _print_part("may mean many things: say which kind", ("tag",), [(tag,) for tag in stats.vague], top)
+    pairs = [(p.first, p.second, str(p.both), f"{p.jaccard:.2f}") for p in stats.pairs]
+    _print_part("together", ("tag", "tag", "captions", "Jaccard"), pairs, top)
+
+
+def _print_totals(stats: CaptionStats, base: str) -> None:
+    say(f"{counted(stats.images, 'image')}, {stats.without} without a caption")
+    sentences = f", {stats.sentences} of them sentences" if stats.sentences else ""
+    say(f"{stats.captions} captions{sentences}; {len(stats.frequency)} different tags")
+    if set(stats.files) - {".txt"}:
+        read = " and ".join(counted(n, f"{ending or 'nameless'} file") for ending, n in stats.files.items())
+        raw = ": raw tags, before triggers are compiled into them" if RAW_SUFFIX in stats.files else ""
+        say(f"read from {read}{raw}")
+    if stats.lengths:
+        count = sum(stats.lengths.values())
+        mean = sum(n * captions for n, captions in stats.lengths.items()) / count
+        say(f"tags in a caption: {min(stats.lengths)} to {max(stats.lengths)}, {mean:.1f} on average")
+    if stats.tokens:
+        parts = [
+            f"{n} in {name}" if name != "more" else f"{n} in more than 225" for name, n in stats.tokens.items() if n
+        ]
+        say(f"tokens, as {base} counts them: {', '.join(parts)}")
+
+
+def _rows(items: Iterable[object], *names: str) -> list[tuple[str, ...]]:
+    return [tuple(str(getattr(item, name)) for name in names) for item in items]
+
+
+def _print_part(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], top: int) -> None:
+    if not rows:
+        return
+    say(f"\n{title}" + (f" ({top} of {len(rows)})" if len(rows) > top else ""))
+    table = Table(*columns, box=None, pad_edge=False)
+    for row in rows[:top]:
+        table.add_row(*(cell if len(cell) <= _LONG else f"{cell[:_LONG]} ..." for cell in row))
+    print_table(table)

@@ -1,0 +1,69 @@
+"""A range test in a terminal: a row of bars for each rate, and what follows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from bakehouse.cli.render.consoles import print_table
+from bakehouse.cli.render.events import show
+from bakehouse.cli.render.printing import say
+from bakehouse.core.events import Event
+from bakehouse.core.files import write_text
+
+if TYPE_CHECKING:
+    from bakehouse.recipe import Recipe
+    from bakehouse.training.lr_finder.suggestion import RateTest
+
+_WIDTH = 40
+"""Of the longest bar, characters."""
+
+
+def watched(recipe: Recipe, *, steps: int, low: float | None, high: float | None, json: bool, quiet: bool) -> RateTest:
+    """Runs the test with its progress shown."""
+    found: list[RateTest] = []
+
+    def work() -> Iterator[Event]:
+        from bakehouse.training import find_rate
+
+        found.append((yield from find_rate(recipe, steps=steps, low=low, high=high)))
+
+    show(work(), json=json, quiet=quiet)
+    return found[0]
+
+
+def print_rate(test: RateTest, *, quiet: bool = False) -> None:
+    """The readings as bars (left out when `quiet`), the rate and why."""
+    if not quiet:
+        print_table(_readings(test))
+    rates = f"optimizer.lr = {test.lr:g}"
+    if test.text_lr is not None:
+        rates += f", optimizer.text_lr = {test.text_lr:g}"
+    say(f"{rates}: {test.why}")
+
+
+def write_recipe(recipe: Recipe, test: RateTest, path: Path) -> None:
+    """The whole plan as a recipe with the rates that were found, their reason behind them."""
+    from bakehouse.recipe import make_plan, recipe_to_toml
+
+    rates = {"optimizer.lr": test.lr, "optimizer.text_lr": test.text_lr}
+    plan = make_plan(recipe.with_values({k: v for k, v in rates.items() if v is not None}))
+    reasons = {d.key: d.reason for d in plan.decisions}
+    reasons |= {"optimizer.lr": f"by a range test: {test.why}", "optimizer.text_lr": "in the ratio it had"}
+    write_text(path, recipe_to_toml(plan.recipe, beside=path.resolve().parent, reasons=reasons))
+
+
+def _readings(test: RateTest) -> Table:
+    table = Table(title="Readings, in percent of the loss at the start", title_justify="left", box=None, pad_edge=False)
+    for name in ("rate", "subject's loss", "class"):
+        table.add_column(name, justify="right")
+    table.add_column("learned")
+    deepest = min(r.subject for r in test.readings)
+    for r in test.readings:
+        subject, drift = 100 * r.subject / test.base_loss, 100 * r.drift / test.base_loss
+        bar = "█" * max(0, round(_WIDTH * r.subject / deepest))
+        table.add_row(f"{r.lr:.1e}", f"{subject:+.1f}", f"{drift:.1f}", bar)
+    return table

@@ -1,0 +1,30 @@
+"""How long each stage of a longer command took."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+
+from bakehouse.cli.render.consoles import notes
+from bakehouse.cli.render.units import duration
+
+
+class Clock:
+    """`with clock("train"): ...` names a stage as it begins and counts its seconds."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self.stages: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        if not self.quiet:
+            notes().print(f"== {stage}", style="bold")
+        began = time.monotonic()
+        yield
+        self.stages[stage] = time.monotonic() - began
+
+    def __str__(self) -> str:
+        parts = [f"{stage} {duration(seconds)}" for stage, seconds in self.stages.items()]
+        return ", ".join([*parts, f"in all {duration(sum(self.stages.values()))}"])

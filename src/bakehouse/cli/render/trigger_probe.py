@@ -1,0 +1,95 @@
+"""Whether words are free: measured with progress shown, as a table, and as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from rich.table import Table
+
+from bakehouse.cli.render.consoles import print_json, print_table
+from bakehouse.cli.render.events import painting
+from bakehouse.cli.render.printing import say
+
+if TYPE_CHECKING:
+    from bakehouse.evaluation.trigger_probe import Bank, Look, Probe, ProbeSpec, Reading
+
+
+def run_probe(
+    words: Sequence[str],
+    base: str,
+    bank: Bank,
+    spec: ProbeSpec,
+    *,
+    device: str,
+    precision: Literal["fp32", "fp16", "bf16"],
+    draw: Path | None,
+    pictures: int,
+    quiet: bool,
+) -> tuple[Probe, tuple[Look, ...]]:
+    """Opens the base, probes and draws.
+
+    Raises:
+        UsageError: the base is none, a run or an adapter; words that are no triggers; a sheet that cannot be drawn.
+    """
+    from bakehouse.core.events import result_of
+    from bakehouse.evaluation.trigger_probe import bare_base, check_sheet, draw_looks, probe_words
+    from bakehouse.generation import Studio
+
+    source = bare_base(base)
+    if draw:
+        check_sheet(draw, pictures)
+    with painting(quiet=quiet) as paint, Studio.open(source, device=device, dtype=precision) as studio:
+        work = probe_words(studio.denoiser, words, bank, spec, clip_skip=source.clip_skip)
+        found = result_of(work, paint)
+        return found, draw_looks(studio, found, draw, seeds=pictures, on_event=paint) if draw else ()
+
+
+def print_probe(
+    probe: Probe, looks: Sequence[Look], sheet: Path | None, *, json: bool = False, quiet: bool = False
+) -> None:
+    """A sentence for each word, under a table of figures; `quiet` leaves out the table."""
+    if json:
+        print_json({**probe.to_json(), "looks": [dataclasses.asdict(look) for look in looks]})
+        return
+    if not quiet:
+        print_table(_table(probe, looks))
+        say()
+    for reading in probe.readings:
+        say(reading.why)
+    if probe.better:
+        say(f"free instead: {', '.join(probe.better)}")
+    if sheet is not None:
+        say(f"wrote {sheet}")
+
+
+def _table(probe: Probe, looks: Sequence[Look]) -> Table:
+    before = f" before {probe.class_word!r}" if probe.class_word else " alone"
+    title = (
+        f"{probe.base}{before}; known words ({probe.vocabulary}) move it further than rare ones in "
+        f"{probe.heeded} of {probe.pairs} pairs"
+    )
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table.add_column("word", style="bold", no_wrap=True)
+    table.add_column("verdict")
+    table.add_column("pieces")
+    for name in ("shift", "of a known word's", "reach", "p"):
+        table.add_column(name, justify="right")
+    table.add_column("near to the text encoder", style="dim")
+    if looks:
+        table.add_column("spread", justify="right")
+        table.add_column("change", justify="right")
+    drawn = {look.word: (f"{look.spread:.2f}", f"{look.change:.2f}") for look in looks}
+    for reading in probe.readings:
+        table.add_row(*_cells(reading), *drawn.get(reading.word, ()))
+    return table
+
+
+def _cells(r: Reading) -> tuple[str, ...]:
+    pieces = " ".join(piece.removesuffix("</w>") for piece in r.pieces)
+    near = ", ".join(f"{kin.word} {kin.cosine:.2f}" for kin in r.neighbours)
+    reach = f"{r.reach:.2f}" if math.isfinite(r.reach) else "-"
+    return r.word, r.verdict, pieces, f"{r.shift:.4f}", f"{r.share:.0%}", reach, f"{r.p:.2f}", near

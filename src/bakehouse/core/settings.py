@@ -1,0 +1,205 @@
+"""Frozen settings read from TOML: unknown keys and wrong values are all reported at once, with the nearest match."""
+
+from __future__ import annotations
+
+import tomllib
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from bakehouse.core.errors import Problems, UsageError, did_you_mean
+from bakehouse.core.json_toml_yaml import parse_toml
+from bakehouse.core.pluralize import counted
+from bakehouse.core.setting_needs import refusals
+
+
+class Spec(BaseModel):
+    """The base of every setting: frozen, strict about names, serialisable; no number is infinite or not-a-number."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _has_what_it_cannot_be_without(self) -> Self:
+        for problem in refusals(self):
+            raise ValueError(problem)
+        return self
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any], *, source: str = "settings") -> Self:
+        """Validates a mapping.
+
+        Raises:
+            Problems: one line for each wrong key or value, naming `source` and the key.
+        """
+        if wrong := list(_with_nul(values)):
+            said = [f"{key}: it holds a NUL character, which no setting may" for key in wrong]
+            raise Problems(f"{source} has {counted(len(said), 'problem')}:", said)
+        try:
+            return cls.model_validate(values)
+        except ValidationError as e:
+            lines = dict.fromkeys(_explain(cls, error, values) for error in e.errors())
+            raise Problems(f"{source} has {counted(len(lines), 'problem')}:", list(lines)) from e
+
+    @classmethod
+    def load(cls, path: Path | str) -> Self:
+        """Reads a TOML file.
+
+        Raises:
+            UsageError: not there, not TOML.
+            Problems: wrong keys or values.
+        """
+        return cls.parse(read_toml(Path(path)), source=str(path))
+
+    def settings(self, *, mode: Literal["python", "json"] = "python") -> dict[str, Any]:
+        """What was set, without the defaults. A tagged part always names its kind: without it nothing could read it."""
+        tag = type(self).model_fields.get("kind")
+        tagged = {"kind"} if tag is not None and len(typing.get_args(tag.annotation)) == 1 else set()
+        values = self.model_dump(mode=mode, include=self.model_fields_set | tagged)
+        for name in values:
+            part = getattr(self, name)
+            if isinstance(part, Spec):
+                values[name] = part.settings(mode=mode)
+            elif isinstance(part, tuple) and part and isinstance(part[0], Spec):
+                values[name] = [item.settings(mode=mode) for item in part]
+        return values
+
+    def with_values(self, changes: Mapping[str, Any], *, source: str = "--set") -> Self:
+        """A copy with dotted keys replaced: `{"adapter.rank": 16}`."""
+        values = self.settings()
+        for key, value in changes.items():
+            put(values, key.split("."), value)
+        return type(self).parse(values, source=source)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Reads a TOML file; a byte-order mark is passed over.
+
+    Raises:
+        UsageError: not there, or not TOML (with line and column).
+    """
+    try:
+        return parse_toml(path.read_text("utf-8-sig"))
+    except FileNotFoundError as e:
+        raise UsageError(f"{path} does not exist", hint="`bakehouse plan FOLDER -o recipe.toml` writes one") from e
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
+        raise UsageError(f"cannot read {path}: {e}") from e
+
+
+def put(values: dict[str, Any], keys: Sequence[str], value: Any) -> None:
+    """Sets `values[k1][k2]... = value`, making tables on the way; numbers index lists.
+
+    Raises:
+        UsageError: an empty key, a list without that number, or a value that has nothing in it.
+    """
+    here: Any = values
+    for place, key in enumerate(keys):
+        name = ".".join(keys[: place + 1])
+        if not key.strip():
+            raise UsageError(f"{'.'.join(keys)!r} is no key: a name is missing", hint="write --set adapter.rank=16")
+        if not isinstance(here, list | dict):
+            raise UsageError(f"{name}: {'.'.join(keys[:place])} is {here!r}, and has no keys in it")
+        at: Any = _index(here, key, name) if isinstance(here, list) else key
+        if place == len(keys) - 1:
+            here[at] = value
+        elif isinstance(here, list):
+            here = here[at]
+        else:
+            here = here.setdefault(at, {})
+
+
+def _index(items: Sequence[Any], key: str, name: str) -> int:
+    if not (key.isascii() and key.isdigit() and len(key) < 10 and int(key) < len(items)):
+        there = "none" if not items else "0" if len(items) == 1 else f"0 to {len(items) - 1}"
+        raise UsageError(f"{name}: there is no number {key!r} in this list; it has {there}")
+    return int(key)
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """`adapter.rank=16` as a key and a TOML value; a word that is no TOML value is a string.
+
+    Raises:
+        UsageError: there is no `=`.
+    """
+    key, equals, raw = text.partition("=")
+    if not equals or not key.strip():
+        lacks = "no key before its '='" if equals else "no '='"
+        raise UsageError(f"--set {text!r} has {lacks}", hint="write --set adapter.rank=16")
+    try:
+        return key.strip(), parse_toml(f"v = {raw}")["v"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), raw.strip()
+
+
+def _with_nul(value: Any, key: str = "") -> Iterator[str]:
+    """The keys whose texts hold NUL characters: no path may, and no program that reads them later expects it."""
+    if isinstance(value, str) and "\0" in value:
+        yield key
+    elif isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _with_nul(inner, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list | tuple):
+        for number, inner in enumerate(value):
+            yield from _with_nul(inner, f"{key}.{number}")
+
+
+def _explain(cls: type[BaseModel], error: Any, values: Any) -> str:
+    """One pydantic error in our voice: key, value, what is allowed, nearest match."""
+    location = [str(part) for part in error["loc"]]
+    owner, kind = _owner(cls, error["loc"][:-1], values)
+    # Tagged unions put the tag into the location; users write no tag there.
+    shown = ".".join(part for part in location if part not in kind) or "value"
+    given = error.get("input")
+    match error["type"]:
+        case "extra_forbidden":
+            names = list(owner.model_fields) if owner else []
+            known = f"; known here: {', '.join(names)}"
+            return f"unknown key {shown!r}{did_you_mean(location[-1], names) or known}"
+        case "missing":
+            return f"{shown}: missing, and it has no default"
+        case "literal_error":
+            allowed = [w.strip().strip("'") for w in str(error["ctx"]["expected"]).replace(" or ", ", ").split(",")]
+            return f"{shown} = {given!r}: allowed are {', '.join(allowed)}{did_you_mean(str(given), allowed)}"
+        case "union_tag_invalid":
+            tags = [w.strip().strip("'") for w in str(error["ctx"]["expected_tags"]).split(",")]
+            given = error["ctx"]["tag"]
+            return f"{shown}.kind = {given!r}: allowed are {', '.join(tags)}{did_you_mean(str(given), tags)}"
+        case "value_error":
+            return f"{shown}: {error['ctx']['error']}"
+        case _:
+            message = str(error["msg"])
+            message = message.replace("Input should be", "should be", 1)
+            return f"{shown} = {given!r}: {message}"
+
+
+def _owner(cls: type[BaseModel], loc: Sequence[Any], values: Any) -> tuple[type[BaseModel] | None, set[str]]:
+    """The model that a location points into, and the union tags that pydantic put into it."""
+    current: type[BaseModel] | None = cls
+    tags: set[str] = set()
+    for part in loc:
+        if isinstance(part, int) or current is None:
+            continue
+        field = current.model_fields.get(str(part))
+        if field is None:
+            continue
+        models = list(_models_in(field.annotation))
+        values_here = [str(p) for p in loc]
+        chosen = None
+        for model in models:
+            kind = model.model_fields.get("kind")
+            tag = str(kind.default) if kind else None
+            if tag and tag in values_here:
+                chosen = model
+                tags.add(tag)
+        current = chosen or (models[0] if models else None)
+    return current, tags
+
+
+def _models_in(annotation: Any) -> typing.Iterator[type[BaseModel]]:
+    """Every spec named in a type, however deep inside unions, lists and Annotated."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in typing.get_args(annotation):
+        yield from _models_in(inner)

@@ -1,0 +1,55 @@
+"""Masks by the colour that is behind the subject."""
+
+from __future__ import annotations
+
+import colorsys
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from bakehouse.core.optional_imports import need
+
+Rgb = tuple[int, int, int]
+Floats = npt.NDArray[np.float32]
+
+STRONG = 0.5
+"""Saturation from which a colour is a green screen's, and what it shows between an arm and a body is background."""
+_RIM = 2
+"""Pixels along the edge that may be half subject, half background."""
+
+
+def border_color(image: Image.Image) -> Rgb:
+    """The colour that most of an image's outermost pixels have: their median, channel by channel."""
+    values = np.asarray(image.convert("RGB"))
+    ring = np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])
+    red, green, blue = (int(v) for v in np.median(ring, axis=0))
+    return red, green, blue
+
+
+def color_mask(image: Image.Image, color: Rgb, tolerance: float) -> Floats:
+    """The mask of what is not background: float32 [height, width], 1 is the subject.
+
+    Background is what has about the colour and reaches the edge of the image; of a strong colour also what the
+    subject encloses (of white it would take the eyes).
+
+    Args:
+        image: RGB.
+        color: of the background.
+        tolerance: 0..1, distance in RGB by the distance of black and white.
+    """
+    cv2 = need("cv2", "masks by colour")
+    values = np.asarray(image.convert("RGB"), dtype=np.float32)
+    distance = np.linalg.norm(values - np.array(color, dtype=np.float32), axis=2) / np.float32(255 * 3**0.5)
+    near = (distance <= tolerance).astype(np.uint8)
+    if _saturation(color) < STRONG:
+        _, parts = cv2.connectedComponents(near, connectivity=4)
+        edge = np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]])
+        near = near & np.isin(parts, np.unique(edge[edge > 0])).astype(np.uint8)
+    rim = cv2.dilate(near, np.ones((2 * _RIM + 1,) * 2, np.uint8)) > 0
+    soft = np.clip(distance / np.float32(max(tolerance, 1e-3)) - 1, 0.0, 1.0)
+    return np.where(near > 0, 0.0, np.where(rim, soft, 1.0)).astype(np.float32)
+
+
+def _saturation(color: Rgb) -> float:
+    return colorsys.rgb_to_hsv(*(v / 255 for v in color))[1]

@@ -1,0 +1,83 @@
+"""What belongs to an image goes where the image goes: its captions and its mask."""
+
+from __future__ import annotations
+
+import functools
+from collections import defaultdict
+from pathlib import Path, PurePosixPath
+
+from bakehouse.curation.changeset import Edit, Move, Remove
+from bakehouse.data.captions import CAPTION_EXTENSIONS
+from bakehouse.data.image_records import ImageRecord, ImageSet
+from bakehouse.data.open_image import EXTENSIONS
+from bakehouse.data.scan import MASK_ENDINGS, nfc
+from bakehouse.data.triggers import RAW_SUFFIX
+
+TEXTS = (*CAPTION_EXTENSIONS, RAW_SUFFIX)
+"""Endings of the files that say something about an image."""
+
+
+def companions(record: ImageRecord, images: ImageSet) -> tuple[Path, ...]:
+    """The captions (all there are, not only the one that is used) and the mask of an image.
+
+    A file that serves another image too is left out (`a.txt` where there are `a.png` and `a.jpg`), and so is a mask
+    outside the dataset.
+    """
+    folder, stem, name = record.path.parent, _key(record.path.stem), _key(record.path.name)
+    listing = _listing(folder, folder.stat().st_mtime_ns)
+    whole = listing.get(name, ()) if name != stem else ()  # `a.png.txt`; an image without extension has none
+    own = [p for p in whole if p.suffix.lower() in TEXTS]
+    beside = [p for p in listing.get(stem, ()) if p != record.path]
+    if not any(p.suffix.lower() in EXTENSIONS for p in beside):
+        own += [p for p in beside if p.suffix.lower() in TEXTS]
+    mask = record.mask
+    if mask is not None and mask.is_relative_to(images.root) and images.masks.get(mask, 1) == 1:
+        own.append(mask)
+    return tuple(sorted(own))
+
+
+def removed(record: ImageRecord, images: ImageSet) -> list[Edit]:
+    """An image and what belongs to it go into the store."""
+    return [Remove(images.name(path)) for path in (record.path, *companions(record, images))]
+
+
+def moved(record: ImageRecord, images: ImageSet, to: PurePosixPath) -> list[Edit]:
+    """An image goes to `to` (below the dataset), and its captions and mask go along under names that still fit."""
+    if images.name(record.path) == to:
+        return []
+    edits: list[Edit] = [Move(images.name(record.path), to)]
+    return edits + followers(record, images, to)
+
+
+def followers(record: ImageRecord, images: ImageSet, to: PurePosixPath) -> list[Edit]:
+    """The moves of an image's captions and mask when the image itself becomes `to`."""
+    moves = [(images.name(path), _new_name(path, record, images, to)) for path in companions(record, images)]
+    return [Move(path, target) for path, target in moves if path != target]
+
+
+@functools.lru_cache(maxsize=64)
+def _listing(folder: Path, mtime: int) -> dict[str, list[Path]]:
+    """The files of a folder by stem; `mtime` is the folder's, so that a listing is never out of date."""
+    del mtime
+    found: dict[str, list[Path]] = defaultdict(list)
+    for path in sorted(folder.iterdir()):
+        if not path.name.startswith(".") and (path.is_file() or path.is_symlink()):
+            found[_key(path.stem)].append(path)
+    return found
+
+
+def _key(name: str) -> str:
+    return nfc(name).lower()
+
+
+def _new_name(path: Path, record: ImageRecord, images: ImageSet, to: PurePosixPath) -> PurePosixPath:
+    """Where a companion goes: `a.png.txt`, `a.txt` and `a.mask.png` beside the image, `masks/a.png` below it."""
+    if path != record.mask:
+        whole = record.path.suffix and _key(path.stem) == _key(record.path.name)
+        kept = to.name if whole else to.stem
+        return to.with_name(f"{kept}{path.suffix}")
+    if ending := next((e for e in MASK_ENDINGS if path.stem.lower().endswith(e)), ""):
+        return to.with_name(f"{to.stem}{ending}{path.suffix}")
+    if to.parent == images.name(record.path).parent:
+        return images.name(path).with_name(f"{to.stem}{path.suffix}")
+    return to.parent / path.parent.name / f"{to.stem}{path.suffix}"

@@ -1,0 +1,71 @@
+"""Judging a run: figures and pictures beside the untouched base, the pick and the report. No torch here."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bakehouse.evaluation.cell_scores import Base, Cell
+    from bakehouse.evaluation.evaluate import Evaluated, Scored, checkpoints, evaluate
+    from bakehouse.evaluation.html_report import write_report
+    from bakehouse.evaluation.image_scorers import CrumbJudge, Judge, TransformersJudge, judge_for
+    from bakehouse.evaluation.prompt_set import Ask, Asks, make_asks
+    from bakehouse.evaluation.result import Report
+    from bakehouse.evaluation.selection import Pick, Verdict, choose, judge_run, make_pick
+    from bakehouse.evaluation.training_evaluator import Examiner
+
+_HOMES = {
+    "Ask": "prompts",
+    "Asks": "prompts",
+    "Base": "scores",
+    "Cell": "scores",
+    "CrumbJudge": "judge",
+    "Evaluated": "evaluation",
+    "Examiner": "examiner",
+    "Judge": "judge",
+    "Pick": "pick",
+    "Report": "result",
+    "Scored": "evaluation",
+    "TransformersJudge": "judge",
+    "Verdict": "pick",
+    "checkpoints": "evaluation",
+    "choose": "pick",
+    "evaluate": "evaluation",
+    "judge_for": "judge",
+    "judge_run": "pick",
+    "make_asks": "prompts",
+    "make_pick": "pick",
+    "write_report": "report",
+}
+
+__all__ = [
+    "Ask",
+    "Asks",
+    "Base",
+    "Cell",
+    "CrumbJudge",
+    "Evaluated",
+    "Examiner",
+    "Judge",
+    "Pick",
+    "Report",
+    "Scored",
+    "TransformersJudge",
+    "Verdict",
+    "checkpoints",
+    "choose",
+    "evaluate",
+    "judge_for",
+    "judge_run",
+    "make_asks",
+    "make_pick",
+    "write_report",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Public names are imported from their homes when they are first used."""
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"bakehouse.evaluation.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

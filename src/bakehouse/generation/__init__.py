@@ -1,0 +1,59 @@
+"""Pictures from a model: sources, studios, infotext and grids. Importing it loads no torch; opening a studio does."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bakehouse.generation.contact_sheet import draw_grid
+    from bakehouse.generation.grid import Drawn, Grid, GridRecipe, make_grid, read_recipe
+    from bakehouse.generation.grid_axes import AXES, Axis, make_axis, parse_axis
+    from bakehouse.generation.infotext import Infotext
+    from bakehouse.generation.model_source import Source, resolve
+    from bakehouse.generation.pipeline import Studio
+    from bakehouse.generation.request import Picture, Request
+
+_HOMES = {
+    "AXES": "axes",
+    "Axis": "axes",
+    "Drawn": "grid",
+    "Grid": "grid",
+    "GridRecipe": "grid",
+    "Infotext": "infotext",
+    "Picture": "request",
+    "Request": "request",
+    "Source": "source",
+    "Studio": "studio",
+    "draw_grid": "layout",
+    "make_axis": "axes",
+    "make_grid": "grid",
+    "parse_axis": "axes",
+    "read_recipe": "grid",
+    "resolve": "source",
+}
+
+__all__ = [
+    "AXES",
+    "Axis",
+    "Drawn",
+    "Grid",
+    "GridRecipe",
+    "Infotext",
+    "Picture",
+    "Request",
+    "Source",
+    "Studio",
+    "draw_grid",
+    "make_axis",
+    "make_grid",
+    "parse_axis",
+    "read_recipe",
+    "resolve",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

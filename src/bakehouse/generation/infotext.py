@@ -1,0 +1,302 @@
+"""The line of text in a picture from which it can be made again, as A1111's webui writes and reads it.
+
+a cat <lora:zwx:0.8>
+Negative prompt: blurry
+Steps: 20, Sampler: DPM++ 2M, CFG scale: 7, Seed: 1, Size: 512x512, Model hash: 6ce0161689, Model: sd15, Version: ...
+
+Reading follows `parse_generation_parameters` of A1111 1.10 (modules/infotext_utils.py), and finds the settings also
+where that loses them: before lines of extensions, and around line breaks that nobody escaped. A prompt that this form
+cannot hold (it has a line `Negative prompt: ...`, or spaces at its ends) is written as a setting as well, as
+`Prompt: "..."`: settings are read last, so A1111 takes the prompt from there.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
+
+from bakehouse.core.errors import BakehouseError, UsageError, did_you_mean
+from bakehouse.core.files import atomic_path
+from bakehouse.core.json_toml_yaml import parse_json
+
+CHUNK = "parameters"
+"""The PNG text chunk that webuis read."""
+
+_PROMPT, _NEGATIVE = "Prompt", "Negative prompt"
+_LEAST = 3
+"""Pairs that make a line one of settings."""
+_PAIR = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
+_PAIR_OVER_LINES = re.compile(r'\s*(\w[\w \-/]+):[^\S\n]*("(?:\\.|[^\\"])+"|[^,\n]*)(,|\n|$)', re.DOTALL)
+_BEGINS = re.compile(r"\s*Steps: *\d")
+_BEHIND = re.compile(r"\s*(\w[\w \-/]+):\s*(.*)")
+_SIZE = re.compile(r"\d+x\d+\n?")
+_NETWORK = re.compile(r"\s*<(?:lora|lyco):([^:>]+)(?::([^>]*))?>")
+_EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
+_FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
+    ".png": ("PNG", {}),
+    ".jpg": ("JPEG", {"quality": 95, "subsampling": 0}),
+    ".jpeg": ("JPEG", {"quality": 95, "subsampling": 0}),
+    ".webp": ("WEBP", {"quality": 92, "method": 4}),
+}
+
+
+@dataclass(frozen=True)
+class Infotext:
+    """A prompt, a negative prompt and the settings in the order they are written."""
+
+    prompt: str
+    negative: str = ""
+    settings: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def make(cls, prompt: str, negative: str = "", settings: Mapping[str, object] | None = None) -> Infotext:
+        """Settings with the value None are left out; whole floats lose their `.0`, as in A1111."""
+        pairs = ((name, _shown(value)) for name, value in (settings or {}).items() if value is not None)
+        return cls(prompt, negative, tuple(pairs))
+
+    @classmethod
+    def parse(cls, text: str) -> Infotext:
+        """Reads any text; one without settings is all prompt."""
+        lines, pairs = _split_settings(text.rstrip("\0").strip().split("\n"))
+        prompts = _split_prompts(lines)
+        settings = []
+        for name, raw in pairs:
+            value = _unquoted(raw.strip())
+            if name not in (_PROMPT, _NEGATIVE):
+                settings.append((name, value))
+            elif not _SIZE.fullmatch(value):  # as A1111, which takes such a value for a width and a height
+                prompts[name] = value
+        return cls(prompts[_PROMPT], prompts[_NEGATIVE], tuple(settings))
+
+    def __str__(self) -> str:
+        plain = self._written(self.settings)
+        if Infotext.parse(plain) == self:
+            return plain
+        # A size is not read as a prompt from there, and needs nothing of the kind.
+        both = (_PROMPT, self.prompt), (_NEGATIVE, self.negative)
+        again = tuple((name, text) for name, text in both if not _SIZE.fullmatch(text))
+        exact = self.with_settings(dict(again)).settings
+        return self._written((*exact, *(again * _LEAST)[: max(0, _LEAST - len(exact))]))
+
+    def _written(self, settings: Iterable[tuple[str, str]]) -> str:
+        lines = [self.prompt]
+        if self.negative:
+            lines.append(f"{_NEGATIVE}: {self.negative}")
+        if settings:
+            lines.append(", ".join(f"{name}: {_quoted(value)}" for name, value in settings))
+        return "\n".join(lines)
+
+    def get(self, name: str, default: str = "") -> str:
+        """A setting by A1111's name (`CFG scale`), or `default`."""
+        return dict(self.settings).get(name, default)
+
+    def with_settings(self, more: Mapping[str, object]) -> Infotext:
+        """A copy with more settings, put before `Version`, which stays last."""
+        added = Infotext.make("", "", more).settings
+        names = {name for name, _ in added}
+        kept = [pair for pair in self.settings if pair[0] not in names]
+        at = next((i for i, (name, _) in enumerate(kept) if name == "Version"), len(kept))
+        return Infotext(self.prompt, self.negative, (*kept[:at], *added, *kept[at:]))
+
+    def networks(self) -> tuple[str, tuple[tuple[str, float], ...]]:
+        """The prompt without its `<lora:name:weight>` marks, and those marks.
+
+        A mark without a weight, or with one that is no number, counts 1.
+        """
+        found = tuple((m[1], _number(m[2])) for m in _NETWORK.finditer(self.prompt))
+        return _NETWORK.sub("", self.prompt), found
+
+
+def with_networks(prompt: str, networks: Iterable[tuple[str, float]]) -> str:
+    """The prompt with ` <lora:name:weight>` behind it for each adapter, so that A1111 makes the same picture."""
+    marks = " ".join(f"<lora:{name}:{_shown(float(weight))}>" for name, weight in networks)
+    return f"{prompt} {marks}" if marks and prompt else prompt + marks
+
+
+def write(
+    image: Image.Image, info: Infotext | str, path: Path | str, *, chunks: Mapping[str, str] | None = None
+) -> Path:
+    """Writes a picture with its infotext: PNG text chunk, or EXIF UserComment in JPEG and WebP. Whole or not at all.
+
+    Args:
+        image: what to write; JPEG has no alpha, so it is dropped there.
+        info: under `parameters` in PNG.
+        path: its ending says the format.
+        chunks: more text chunks, PNG only.
+
+    Raises:
+        UsageError: an ending that is not png, jpg, jpeg or webp; `chunks` for another format than PNG.
+        BakehouseError: the file cannot be written; or the text is longer than JPEG can hold (some 32,000 characters).
+    """
+    path = Path(path)
+    known = _FORMATS.get(path.suffix.lower())
+    if known is None:
+        allowed = ", ".join(_FORMATS)
+        raise UsageError(f"{path}: pictures are written as {allowed}{did_you_mean(path.suffix.lower(), _FORMATS)}")
+    kind, options = known
+    if kind == "PNG":
+        options = {"pnginfo": _png_chunks({CHUNK: str(info), **(chunks or {})})}
+    elif chunks:
+        raise UsageError(f"{path}: more text chunks ({', '.join(chunks)}) can be kept in .png only")
+    else:
+        options = {**options, "exif": _exif(str(info))}
+    with atomic_path(path) as temporary:
+        try:
+            _fitting(image, kind).save(temporary, kind, **options)
+        except ValueError as e:
+            raise BakehouseError(f"cannot write {path}: {e}", hint="long prompts fit into .png and .webp") from e
+    return path
+
+
+def read(path: Path | str) -> Infotext | None:
+    """The infotext of a picture; None where it has none.
+
+    Raises:
+        BakehouseError: not there, or not a picture.
+    """
+    text = read_text(path)
+    return None if text is None else Infotext.parse(text)
+
+
+def read_text(path: Path | str, chunk: str = CHUNK) -> str | None:
+    """A text chunk of a PNG; of other formats the EXIF UserComment (or a GIF's comment), whatever `chunk` says.
+
+    Raises:
+        BakehouseError: not there, or not a picture.
+    """
+    try:
+        with Image.open(path) as image:
+            if isinstance(image, PngImagePlugin.PngImageFile):
+                # Chunks behind the pixels are read only when the picture is.
+                value = image.info.get(chunk) or image.text.get(chunk)
+                if value is not None or chunk != CHUNK:
+                    return None if value is None else str(value)
+            comment = image.getexif().get_ifd(_EXIF_IFD).get(_USER_COMMENT)
+            if comment is None:
+                comment = image.info.get("comment") if image.format == "GIF" else None
+    except (OSError, UnidentifiedImageError, SyntaxError) as e:
+        raise BakehouseError(f"cannot read {path}: {e}") from e
+    if isinstance(comment, bytes):
+        return _decoded(comment)
+    return str(comment) if comment else None
+
+
+def _fitting(image: Image.Image, kind: str) -> Image.Image:
+    return image.convert("RGB") if kind == "JPEG" and image.mode != "RGB" else image
+
+
+def _png_chunks(texts: Mapping[str, str]) -> PngImagePlugin.PngInfo:
+    info = PngImagePlugin.PngInfo()
+    for name, text in texts.items():
+        # Pillow takes iTXt by itself where Latin-1 is not enough. A NUL would end the chunk's text.
+        info.add_text(name, text.replace("\0", ""))
+    return info
+
+
+def _exif(text: str) -> bytes:
+    exif = Image.Exif()
+    exif.get_ifd(_EXIF_IFD)[_USER_COMMENT] = b"UNICODE\0" + text.encode("utf-16-be", "surrogatepass")
+    return exif.tobytes()
+
+
+def _decoded(comment: bytes) -> str:
+    """EXIF UserComment: eight bytes that name the code, then the text."""
+    code, body = comment[:8], comment[8:]
+    if code != b"UNICODE\0":
+        known = code in (b"ASCII\0\0\0", b"JIS\0\0\0\0\0", b"\0" * 8)
+        return (body if known else comment).decode("utf-8", "replace")
+    if body[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return body.decode("utf-16", "replace")
+    # The standard leaves the byte order open and tools differ. Prompts are mostly Latin, whose high bytes are 0.
+    little = body[1::2].count(0) > body[::2].count(0)
+    return body.decode("utf-16-le" if little else "utf-16-be", "surrogatepass" if len(body) % 2 == 0 else "replace")
+
+
+_Pairs = list[tuple[str, str]]
+
+
+def _split_settings(lines: list[str]) -> tuple[list[str], _Pairs]:
+    """The lines before the settings, and the settings as they are written."""
+    *before, last = lines
+    pairs = _PAIR.findall(last)
+    if len(pairs) >= _LEAST:
+        return before, [(name, value) for name, value in pairs if value]
+    for at in reversed(range(len(before))):
+        if _BEGINS.match(lines[at]):
+            pairs = _pairs_over_lines("\n".join(lines[at:]))
+            if len(pairs) >= _LEAST:
+                return lines[:at], pairs
+    return lines, []
+
+
+def _pairs_over_lines(text: str) -> _Pairs:
+    """Settings whose values may hold line breaks, and `Template: ...` and the like in lines behind them."""
+    pairs: _Pairs = []
+    at = 0
+    while found := _PAIR_OVER_LINES.match(text, at):
+        pairs.append((found[1], found[2]))
+        at = found.end()
+        if found[3] != ",":
+            break
+    if len(pairs) < _LEAST:
+        return []
+    behind: _Pairs = []
+    for line in text[at:].split("\n"):
+        if named := _BEHIND.match(line):
+            behind.append((named[1], named[2]))
+        elif behind:
+            behind[-1] = behind[-1][0], f"{behind[-1][1]}\n{line}"
+    return [(name, value) for name, value in (*pairs, *behind) if value]
+
+
+def _split_prompts(lines: Iterable[str]) -> dict[str, str]:
+    """The prompt, and what stands behind the first line that begins with `Negative prompt:`, as A1111 joins them."""
+    found = {_PROMPT: "", _NEGATIVE: ""}
+    which = _PROMPT
+    for line in map(str.strip, lines):
+        if line.startswith(f"{_NEGATIVE}:"):
+            which, line = _NEGATIVE, line.removeprefix(f"{_NEGATIVE}:").strip()
+        found[which] += f"\n{line}" if found[which] else line
+    return found
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() else str(round(value, 8))
+    return str(value)
+
+
+def _quoted(value: str) -> str:
+    # The webui quotes for the first reason alone; without the others such values would not come back as they were.
+    needed = any(c in value for c in ",\n:") or value != value.strip() or value.startswith('"') or not value
+    return json.dumps(value, ensure_ascii=False) if needed else value
+
+
+def _unquoted(value: str) -> str:
+    if len(value) < 2 or value[0] != '"' or value[-1] != '"':
+        return value
+    try:
+        plain = parse_json(value, strict=False)
+    except json.JSONDecodeError:
+        return value
+    return plain if isinstance(plain, str) else value
+
+
+def _number(text: str | None) -> float:
+    """The weight in `0.8`, `0.8:0.5` (text encoder, then UNet) or `te=0.8`."""
+    first = (text or "").split(":")[0].rpartition("=")[2]
+    try:
+        return float(first)
+    except ValueError:
+        return 1.0
+
+
+def lora_hashes(hashes: Sequence[tuple[str, str]]) -> str | None:
+    """The value of `Lora hashes`: `name: 12 hex digits, ...`; None without adapters."""
+    return ", ".join(f"{name}: {short}" for name, short in hashes) or None

@@ -1,0 +1,27 @@
+"""Base models: one face (`Denoiser`) in front of every family, and the ways to find, load, sample and save them."""
+
+from bakehouse.models.crumb import crumb_folder
+from bakehouse.models.denoiser import Conditioning, Denoiser, Moments
+from bakehouse.models.load import ModelRef, is_model_ref, load_model, resolve_model
+from bakehouse.models.noise_schedule import EpsilonSchedule, NoiseSchedule, VSchedule, make_schedule
+from bakehouse.models.samplers import SAMPLERS, initial_noise, make_scheduler, sample, to_images
+
+__all__ = [
+    "SAMPLERS",
+    "Conditioning",
+    "Denoiser",
+    "EpsilonSchedule",
+    "ModelRef",
+    "Moments",
+    "NoiseSchedule",
+    "VSchedule",
+    "crumb_folder",
+    "initial_noise",
+    "is_model_ref",
+    "load_model",
+    "make_schedule",
+    "make_scheduler",
+    "resolve_model",
+    "sample",
+    "to_images",
+]

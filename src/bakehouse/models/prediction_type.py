@@ -1,0 +1,123 @@
+"""What a single file's UNet predicts, epsilon or v, and on which schedule: told by the file, not asked of the user.
+
+Witnesses in this order: keys that mark it, the file's metadata, a YAML file beside it, and for SD 2.x, whose two kinds
+have the same shapes, one bias of the network. Where only the last speaks, a note says how to say otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bakehouse.core.errors import BakehouseError
+from bakehouse.core.json_toml_yaml import parse_yaml
+from bakehouse.models.identify import UNET, Header
+from bakehouse.models.noise_schedule import PredictionType
+
+Config = dict[str, Any]
+
+V_PRED, ZTSNR = "v_pred", "ztsnr"
+"""Empty tensors by which A1111 (pull request 16567) and ComfyUI know v-prediction and zero-terminal-SNR files."""
+
+ZERO_TERMINAL: Mapping[str, Any] = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+_SD2_BIAS = f"{UNET}output_blocks.11.1.transformer_blocks.0.norm1.bias"
+_SD2_SPREAD = 0.09
+"""ComfyUI's test for SD 2.x: this bias is spread wider than so in the 768 (v) models."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was found: settings of the scheduler and of the UNet that shapes cannot tell."""
+
+    scheduler: Config = field(default_factory=dict)
+    unet: Config = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def find_evidence(header: Header, path: Path, family: str, tensors: Mapping[str, Tensor] | None = None) -> Evidence:
+    """Asks the witnesses in turn. Without `tensors` an SD 2.x file that says nothing counts as v.
+
+    Raises:
+        BakehouseError: the YAML file beside is no such configuration.
+    """
+    beside = yaml_beside(path)
+    scheduler: Config = dict(beside.scheduler)
+    notes: tuple[str, ...] = ()
+    told = _marked(header) or _told(header.metadata) or scheduler.get("prediction_type")
+    if told is None and family == "sd2":
+        told, notes = _guessed(path, tensors)
+    scheduler["prediction_type"] = told or "epsilon"
+    if ZTSNR in header.shapes:
+        scheduler.update(ZERO_TERMINAL)
+    return Evidence(scheduler, beside.unet, notes)
+
+
+def _marked(header: Header) -> PredictionType | None:
+    return "v_prediction" if V_PRED in header.shapes else None
+
+
+def _told(metadata: Mapping[str, str]) -> PredictionType | None:
+    """By modelspec's own key, or by its name for the architecture of SD 2.x."""
+    said = metadata.get("modelspec.prediction_type")
+    if said in ("v", "v_prediction"):
+        return "v_prediction"
+    if said == "epsilon":
+        return "epsilon"
+    architecture = metadata.get("modelspec.architecture", "")
+    known: Mapping[str, PredictionType] = {
+        "stable-diffusion-v2-768-v": "v_prediction",
+        "stable-diffusion-v2-512": "epsilon",
+    }
+    return known.get(architecture)
+
+
+def _guessed(path: Path, tensors: Mapping[str, Tensor] | None) -> tuple[PredictionType, tuple[str, ...]]:
+    bias = (tensors or {}).get(_SD2_BIAS)
+    if bias is None:
+        found: PredictionType = "v_prediction"
+        why = "as most SD 2.x models do"
+    else:
+        spread = float(torch.std(bias.float(), unbiased=False))
+        found = "v_prediction" if spread > _SD2_SPREAD else "epsilon"
+        why = f"by a bias in its UNet (spread {spread:.3f}, 768 models have over {_SD2_SPREAD})"
+    other = "epsilon" if found == "v_prediction" else "v_prediction"
+    said = f"{path.name} does not say what its UNet predicts; {found} is assumed, {why}"
+    return found, (f'{said}. If pictures come out as noise, say model.prediction = "{other}" in the recipe',)
+
+
+def yaml_beside(path: Path) -> Evidence:
+    """What an LDM or SGM `model.yaml` beside `model.safetensors` says about heads and prediction.
+
+    Raises:
+        BakehouseError: it is no such configuration.
+    """
+    beside = path.with_suffix(".yaml")
+    if not beside.is_file():
+        return Evidence()
+    try:
+        params = parse_yaml(beside.read_text("utf-8"))["model"]["params"]
+        network = params["unet_config"] if "unet_config" in params else params["network_config"]
+        return Evidence(_scheduler(params), _heads(network["params"]))
+    except (OSError, KeyError, TypeError, ValueError, AttributeError) as e:
+        raise BakehouseError(f"{beside} is not the configuration of a Stable Diffusion model: {e!r}") from e
+
+
+def _heads(unet: Mapping[str, Any]) -> Config:
+    if int(unet.get("num_heads", -1)) > 0:
+        return {"attention_head_dim": int(unet["num_heads"])}
+    if "num_head_channels" in unet:
+        widths = [int(unet["model_channels"]) * int(m) for m in unet["channel_mult"]]
+        return {"attention_head_dim": [max(1, w // int(unet["num_head_channels"])) for w in widths]}
+    return {}
+
+
+def _scheduler(params: Mapping[str, Any]) -> Config:
+    if "unet_config" in params:
+        return {"prediction_type": "v_prediction" if params.get("parameterization") == "v" else "epsilon"}
+    scaling = params["denoiser_config"]["params"]["scaling_config"]["target"]
+    return {"prediction_type": "v_prediction" if str(scaling).endswith("VScaling") else "epsilon"}

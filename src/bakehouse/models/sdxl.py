@@ -1,0 +1,78 @@
+"""SDXL: two text encoders, and a UNet that is told the pooled prompt and the picture's size and crop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from bakehouse.models.denoiser import Conditioning
+from bakehouse.models.stable_diffusion import StableDiffusion
+from bakehouse.models.text_encoders import layers_of, raw_state
+
+_TRAINED_ON = 2
+"""Counted from the end: the layer before the last."""
+
+
+class SDXL(StableDiffusion):
+    """A base model of the SDXL architecture, of any width: Pony, Illustrious and NoobAI are such.
+
+    Podell et al. 2023, arXiv:2307.01952.
+    """
+
+    family = "sdxl"
+    needs_sizes = True
+    pipeline: ClassVar[str] = "StableDiffusionXLPipeline"
+    text_parts: ClassVar[Mapping[str, str]] = {"text_encoder": "lora_te1", "text_encoder_2": "lora_te2"}
+
+    def __init__(self, *, zero_negative: bool = True, **parts: Any) -> None:
+        """`zero_negative`: an empty negative prompt is all zeros, as in training (`force_zeros_for_empty_prompt`)."""
+        super().__init__(**parts)
+        self.zero_negative = zero_negative
+
+    def drawing_facts(self) -> tuple[object, ...]:
+        return *super().drawing_facts(), self.zero_negative
+
+    @classmethod
+    def vae_dtype(cls, config: Mapping[str, Any], dtype: torch.dtype) -> torch.dtype:
+        """SDXL's own autoencoder overflows in fp16 and says so in its settings; it is then kept in fp32."""
+        return torch.float32 if dtype is torch.float16 and config.get("force_upcast", True) else dtype
+
+    def encode_prompt(self, prompts: Sequence[str], *, clip_skip: int = 1, chunks: int = 1) -> Conditioning:
+        """Prompts to [B, 77 x chunks, D1 + D2] and pooled [B, P]; 1 and 2 are both the layer before the last.
+
+        SDXL never reads the last layer, so A1111's count begins at 2 here. The pooled vector is of the first chunk.
+        """
+        self._check_clip_skip(clip_skip, min(layers_of(encoder) for encoder in self.text_encoders.values()))
+        hidden, pooled = [], None
+        for part, encoder in self.text_encoders.items():
+            ids = self.token_ids(prompts, chunks=chunks, part=part).to(encoder.device)
+            state, projected = raw_state(encoder, ids.view(-1, ids.shape[-1]), max(clip_skip, _TRAINED_ON))
+            hidden.append(state.reshape(len(prompts), -1, state.shape[-1]))
+            if projected is not None:
+                pooled = projected.view(len(prompts), chunks, -1)[:, 0]
+        return Conditioning(torch.cat(hidden, dim=-1), pooled)
+
+    def encode_negative(self, prompts: Sequence[str], *, clip_skip: int = 1, chunks: int = 1) -> Conditioning:
+        """Empty ones are zeros: SDXL learned to draw without a prompt so, and A1111 and diffusers do the same."""
+        cond = self.encode_prompt(prompts, clip_skip=clip_skip, chunks=chunks)
+        if not self.zero_negative or cond.pooled is None:
+            return cond
+        kept = torch.tensor([float(bool(prompt.strip())) for prompt in prompts]).to(cond.hidden)
+        return Conditioning(cond.hidden * kept.view(-1, 1, 1), cond.pooled * kept.view(-1, 1))
+
+    def _added(self, x_t: Tensor, cond: Conditioning) -> dict[str, Tensor]:
+        if cond.pooled is None:
+            raise ValueError("SDXL needs the pooled prompt: encode it with this model's encode_prompt")
+        sizes = cond.sizes if cond.sizes is not None else self._whole_picture(x_t)
+        return {"text_embeds": cond.pooled.to(self.dtype), "time_ids": sizes.to(x_t.device)}
+
+    def _whole_picture(self, x_t: Tensor) -> Tensor:
+        """Sizes [B, 6] of pictures that are shown whole and in their own size."""
+        height, width = (side * self.downscale for side in x_t.shape[-2:])
+        return torch.tensor([[height, width, 0, 0, height, width]]).expand(len(x_t), -1)
+
+    def _index_facts(self) -> dict[str, Any]:
+        return {"force_zeros_for_empty_prompt": self.zero_negative}

@@ -1,0 +1,294 @@
+"""What all Stable Diffusion families share: an image autoencoder, a UNet with cross-attention, CLIP text encoders."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from bakehouse.core.errors import UsageError
+from bakehouse.core.files import atomic_folder, sha256_file, write_json
+from bakehouse.models.denoiser import Conditioning, Denoiser, Moments
+from bakehouse.models.diffusers_networks import checkpoint_text_encoder, config_json, file_text_names
+from bakehouse.models.model_hash import file_sha256, files_fingerprint, tensors_sha256
+from bakehouse.models.noise_schedule import schedule_from_config
+from bakehouse.models.prediction_type import ZERO_TERMINAL
+from bakehouse.models.text_encoders import (
+    layers_of,
+    normed_state,
+    pieces_of,
+    token_ids,
+    under_text_model,
+    whole_words,
+    words_of,
+)
+
+DEFAULT_SCHEDULER = {
+    "_class_name": "DDIMScheduler",
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "num_train_timesteps": 1000,
+    "prediction_type": "epsilon",
+    "clip_sample": False,
+    "set_alpha_to_one": False,
+    "steps_offset": 1,
+}
+"""Stable Diffusion's own, for files that say nothing."""
+
+
+class StableDiffusion(Denoiser):
+    """A base model of one of these families, of any width. A family says what differs, in the lines below.
+
+    Everything is frozen and in evaluation mode; an adapter says what trains.
+    """
+
+    pipeline: ClassVar[str] = "StableDiffusionPipeline"
+    """diffusers' class, for model_index.json."""
+    text_parts: ClassVar[Mapping[str, str]] = {"text_encoder": "lora_te"}
+    """The text encoders by diffusers' name, and kohya's prefix for each."""
+
+    def __init__(
+        self,
+        *,
+        unet: Any,
+        vae: Any,
+        scheduler_config: Mapping[str, Any] = DEFAULT_SCHEDULER,
+        name: str = "",
+        files: Sequence[Path] = (),
+        settings: Sequence[Path] = (),
+        notes: Sequence[str] = (),
+        **text: Any,
+    ) -> None:
+        """`text` are the text encoders and tokenizers: `text_encoder`, `tokenizer`, for SDXL `text_encoder_2`, ...
+
+        `files` are what the networks were read from, for the fingerprint; none: the tensors are hashed. `settings` are
+        the files that describe networks, tokenizers and schedule, where they are apart.
+        """
+        super().__init__()
+        self.unet = unet
+        self.vae = vae
+        for part in self.text_parts:
+            setattr(self, part, text.pop(part))
+            setattr(self, tokenizer_part(part), text.pop(tokenizer_part(part)))
+        if text:
+            raise TypeError(f"{type(self).__name__} takes no {', '.join(text)}")
+        self.scheduler_config = dict(scheduler_config)
+        self.schedule = schedule_from_config(scheduler_config)
+        self.name = name or self.family
+        self.notes = tuple(notes)
+        self.files = tuple(files)
+        self.settings = tuple(settings)
+        self.latent_channels = int(vae.config.latent_channels)
+        self.downscale = 2 ** (len(vae.config.block_out_channels) - 1)
+        self.native_size = int(unet.config.sample_size) * self.downscale
+        self._fingerprint: str | None = None
+        if unet.config.in_channels != self.latent_channels:
+            raise UsageError(
+                f"{self.name} is not a plain text-to-image model: its UNet takes {unet.config.in_channels} channels, "
+                f"its latents have {self.latent_channels}",
+                hint="inpainting (9) and pix2pix (8) models cannot be trained; take the plain model behind them",
+            )
+        self.requires_grad_(False)
+        self.eval()
+
+    @classmethod
+    def vae_dtype(cls, config: Mapping[str, Any], dtype: torch.dtype) -> torch.dtype:
+        """The type that an autoencoder with these settings works in where the model is in `dtype`."""
+        return dtype
+
+    @property
+    def networks(self) -> dict[str, Any]:
+        """Every network by diffusers' name for it."""
+        return {"unet": self.unet, "vae": self.vae, **self.text_encoders}
+
+    @property
+    def text_encoders(self) -> dict[str, Any]:
+        """By diffusers' names, in the order in which their states are joined."""
+        return {part: getattr(self, part) for part in self.text_parts}
+
+    @property
+    def tokenizers(self) -> dict[str, Any]:
+        """By diffusers' names, one for each text encoder."""
+        return {tokenizer_part(part): getattr(self, tokenizer_part(part)) for part in self.text_parts}
+
+    @property
+    def device(self) -> torch.device:
+        device: torch.device = self.unet.conv_in.weight.device
+        return device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        dtype: torch.dtype = self.unet.conv_in.weight.dtype
+        return dtype
+
+    @property
+    def fingerprint(self) -> str:
+        if self._fingerprint is None:
+            self._fingerprint = files_fingerprint(self.files) if self.files else tensors_sha256(self.state_dict())
+        return self._fingerprint
+
+    @property
+    def origin(self) -> Mapping[str, str]:
+        if not self.files:
+            return super().origin
+        hashes = {p: file_sha256(p) for p in self.files} | {p: sha256_file(p) for p in self.settings}
+        return {f"{path.parent.name}/{path.name}": digest for path, digest in hashes.items()}
+
+    def parts(self) -> dict[str, nn.Module]:
+        text = {prefix: under_text_model(getattr(self, part)) for part, prefix in self.text_parts.items()}
+        return {"lora_unet": self.unet, **text}
+
+    def encode_image(self, pixels: Tensor) -> Moments:
+        height, width = pixels.shape[-2:]
+        if height % self.downscale or width % self.downscale:
+            raise ValueError(f"pixels are {width}x{height}: both sides must be multiples of {self.downscale}")
+        moments = self._moments(pixels)
+        if _overflowed(moments.mean, pixels):
+            self.vae.to(torch.float32)
+            moments = self._moments(pixels)
+        return moments
+
+    def _moments(self, pixels: Tensor) -> Moments:
+        posterior = self.vae.encode(pixels.to(self.vae.dtype)).latent_dist
+        scale, shift = self._latent_scale()
+        return Moments((posterior.mean.float() - shift) * scale, posterior.std.float() * scale)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        pixels = self._pixels(latents)
+        if _overflowed(pixels, latents):
+            self.vae.to(torch.float32)
+            pixels = self._pixels(latents)
+        return pixels
+
+    def _pixels(self, latents: Tensor) -> Tensor:
+        scale, shift = self._latent_scale()
+        pixels: Tensor = self.vae.decode((latents / scale + shift).to(self.vae.dtype), return_dict=False)[0]
+        return pixels.float()
+
+    def _latent_scale(self) -> tuple[float, float]:
+        return float(self.vae.config.scaling_factor), float(self.vae.config.shift_factor or 0.0)
+
+    def encode_prompt(self, prompts: Sequence[str], *, clip_skip: int = 1, chunks: int = 1) -> Conditioning:
+        encoder = self.text_encoders["text_encoder"]
+        self._check_clip_skip(clip_skip, layers_of(encoder))
+        ids = self.token_ids(prompts, chunks=chunks).to(encoder.device)
+        hidden = normed_state(encoder, ids.view(-1, ids.shape[-1]), clip_skip)
+        return Conditioning(hidden.reshape(len(prompts), -1, hidden.shape[-1]))
+
+    def _check_clip_skip(self, clip_skip: int, layers: int) -> None:
+        if not 1 <= clip_skip <= layers:
+            raise UsageError(f"clip_skip = {clip_skip}: allowed are 1 (the last layer) to {layers} for {self.name}")
+
+    def token_ids(self, prompts: Sequence[str], *, chunks: int = 1, part: str = "text_encoder") -> Tensor:
+        """Token numbers [B, chunks, 77] for one of the text encoders; see `text.token_ids`."""
+        length = int(getattr(self, part).config.max_position_embeddings)
+        return token_ids(getattr(self, tokenizer_part(part)), prompts, chunks=chunks, length=length)
+
+    def token_count(self, prompts: Sequence[str]) -> list[int]:
+        return [len(words) for words in words_of(self.tokenizers["tokenizer"], prompts)]
+
+    def pieces(self, prompts: Sequence[str]) -> list[list[str]]:
+        return pieces_of(self.tokenizers["tokenizer"], prompts)
+
+    def whole_words(self) -> list[str]:
+        return whole_words(self.tokenizers["tokenizer"])
+
+    def use_gradient_checkpointing(self, on: bool = True) -> None:
+        if on:
+            self.unet.enable_gradient_checkpointing()
+        else:
+            self.unet.disable_gradient_checkpointing()
+        for encoder in self.text_encoders.values():
+            checkpoint_text_encoder(encoder, on)
+
+    def use_zero_terminal_snr(self) -> None:
+        super().use_zero_terminal_snr()
+        self.scheduler_config.update(ZERO_TERMINAL)
+
+    def use_attention(self, kernel: str) -> None:
+        if kernel == "sdpa":
+            return
+        if find_spec("xformers") is None:
+            raise UsageError("attention = 'xformers': it is not installed", hint="pip install xformers, or use 'sdpa'")
+        self.unet.enable_xformers_memory_efficient_attention()
+
+    def use_compiler(self) -> None:
+        self.unet.compile()
+
+    def forward(self, x_t: Tensor, t: Tensor, cond: Conditioning) -> Tensor:
+        dtype = self.dtype
+        pred: Tensor = self.unet(
+            x_t.to(dtype),
+            t.to(x_t.device),
+            encoder_hidden_states=cond.hidden.to(dtype),
+            added_cond_kwargs=self._added(x_t, cond),
+            return_dict=False,
+        )[0]
+        return pred.to(x_t.dtype)
+
+    def _added(self, x_t: Tensor, cond: Conditioning) -> dict[str, Tensor] | None:
+        """What the UNet is told beside the prompt."""
+        return None
+
+    def save(self, folder: Path, *, dtype: torch.dtype = torch.float16) -> None:
+        with atomic_folder(Path(folder)) as temporary:
+            self._write(temporary, dtype)
+
+    def _write(self, folder: Path, dtype: torch.dtype) -> None:
+        for part, tokenizer in self.tokenizers.items():
+            tokenizer.save_pretrained(str(folder / part))
+        write_json(folder / "scheduler" / "scheduler_config.json", self.scheduler_config)
+        write_json(folder / "model_index.json", self._model_index())
+        for part, network in self.networks.items():
+            self._write_network(folder / part, network, dtype, is_text=part in self.text_parts)
+
+    @staticmethod
+    def _write_network(folder: Path, network: Any, dtype: torch.dtype, *, is_text: bool) -> None:
+        config, state = config_json(network), network.state_dict()
+        if is_text:
+            config, state = {**config, "dtype": str(dtype).removeprefix("torch.")}, file_text_names(state)
+        write_json(folder / "config.json", json.loads(json.dumps(config, default=str)))
+        # One network at a time in the new type: never two copies of the whole model.
+        cast = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in state.items()}
+        stem = "model" if is_text else "diffusion_pytorch_model"
+        save_file(cast, folder / f"{stem}.safetensors", metadata={"format": "pt"})
+
+    def _model_index(self) -> dict[str, Any]:
+        import diffusers
+
+        text = {part: ["transformers", type(encoder).__name__] for part, encoder in self.text_encoders.items()}
+        return {
+            "_class_name": self.pipeline,
+            "_diffusers_version": diffusers.__version__,
+            "feature_extractor": [None, None],
+            "image_encoder": [None, None],
+            "scheduler": ["diffusers", str(self.scheduler_config["_class_name"])],
+            "unet": ["diffusers", "UNet2DConditionModel"],
+            "vae": ["diffusers", "AutoencoderKL"],
+            **text,
+            **{part: ["transformers", "CLIPTokenizer"] for part in self.tokenizers},
+            **self._index_facts(),
+        }
+
+    def _index_facts(self) -> dict[str, Any]:
+        return {"requires_safety_checker": False, "safety_checker": [None, None]}
+
+
+def tokenizer_part(text_part: str) -> str:
+    """Diffusers' name of the tokenizer that belongs to a text encoder: `tokenizer_2` to `text_encoder_2`."""
+    return text_part.replace("text_encoder", "tokenizer")
+
+
+def _overflowed(result: Tensor, given: Tensor) -> bool:
+    """Whether an autoencoder ran out of fp16's range: its result is not a number though its input was.
+
+    Some do on some pictures, and a black picture teaches nobody anything; fp32 holds every one of them.
+    """
+    return not bool(torch.isfinite(result).all()) and bool(torch.isfinite(given).all())

@@ -1,0 +1,48 @@
+"""What a recipe asks of a base model that this one cannot do: told by the model's settings, before a weight is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bakehouse.adapters import NetworkSpec
+from bakehouse.adapters.inject import try_on
+from bakehouse.core.errors import BakehouseError, Problems
+from bakehouse.losses.denoising import unfit_for
+from bakehouse.models.model_facts import ModelFacts, why_no_vae
+from bakehouse.recipe.recipe import Recipe
+
+NO_TRAINING = "this cannot be trained:"
+
+
+def unfit_for_model(recipe: Recipe, model: ModelFacts | None) -> Iterator[str]:
+    """Settings that mean nothing for this model: one sentence each, with the remedy. Without a model, none."""
+    if recipe.model.vae is not None and (why := why_no_vae(recipe.model.vae)):
+        yield f"model.vae = {recipe.model.vae!r}: {why}"
+    if model is None:
+        return
+    yield from unfit_for(recipe.loss, recipe.noise, model.schedule)
+    skip, layers = recipe.model.clip_skip, model.text_layers
+    if skip > layers:
+        yield f"model.clip_skip = {skip}: allowed are 1 (the last layer) to {layers} for {recipe.model.base}"
+    if recipe.noise.min_timestep >= model.schedule.steps:
+        yield f"noise.min_timestep = {recipe.noise.min_timestep}: this model has {model.schedule.steps} timesteps"
+
+
+def adapted_parts(recipe: Recipe, model: ModelFacts | None, given: Recipe) -> frozenset[str] | None:
+    """The networks that the adapter sits on (`lora_unet`, `lora_te`): they are built without weights, and it is put on.
+
+    Args:
+        recipe: with nothing left open.
+        given: as the user has it. The plan's own choice fits every model, so only another one is tried; else None.
+
+    Raises:
+        Problems: the adapter does not go on this model.
+    """
+    spec = recipe.adapter
+    if model is None or not isinstance(spec, NetworkSpec) or not spec.chosen & given.adapter.model_fields_set:
+        return None
+    try:
+        return try_on(spec, model.skeleton())
+    except BakehouseError as e:
+        named = e.message if e.message.startswith("adapter.") else f"adapter: {e.message}"
+        raise Problems(NO_TRAINING, [named + (f"; {e.hint}" if e.hint else "")]) from e

@@ -1,0 +1,67 @@
+"""Time, memory and disk before the fact: arithmetic of the network over the speed of the device, both named."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from bakehouse.recipe.hardware import pick_device
+from bakehouse.recipe.memory_estimate import memory_use
+from bakehouse.recipe.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Rough by nature: within a factor of two."""
+
+    seconds: float
+    memory_bytes: int
+    disk_bytes: int
+    device: str
+
+
+@dataclass(frozen=True)
+class _Cost:
+    """Of one family at its native resolution."""
+
+    native: int
+    unet_gflop: float
+    """Forward pass of one image, counting a multiply-add as two."""
+    text_gflop: float
+    weights: int
+    """Parameters of UNet, text encoder(s) and VAE."""
+
+
+_COSTS = {
+    "crumb": _Cost(128, 1.9, 0.13, 18_400_000),
+    "sd1": _Cost(512, 803.0, 13.1, 1_066_000_000),
+    "sd2": _Cost(768, 1950.0, 46.0, 1_290_000_000),
+    "sdxl": _Cost(1024, 5980.0, 122.0, 3_470_000_000),
+}
+
+_ASSUMED_GFLOPS = {"cuda": 40_000.0, "mps": 4_000.0}
+"""Where measuring would wake the device up: what a mid-range card reaches in half precision."""
+
+
+def estimate(recipe: Recipe, model: str, steps: int, class_images: int) -> Estimate:
+    """What `steps` steps will take; `model` is a family, or crumb."""
+    cost = _COSTS.get(model, _COSTS["sd1"])
+    device = pick_device(recipe.train.device)
+    area = (recipe.buckets.resolution / cost.native) ** 2
+    images = steps * recipe.train.batch_size * recipe.train.accumulation
+    full = recipe.adapter.kind == "full"
+    # Backward costs as much as forward again for the activations, and once more for the weights where they learn.
+    passes = 3.0 if full else 2.2
+    per_image = cost.unet_gflop * area * passes + (cost.text_gflop * passes if recipe.adapter.text else 0)
+    making = class_images * recipe.prior.steps * cost.unet_gflop * area * (2 if recipe.prior.guidance > 1 else 1)
+    speed = _ASSUMED_GFLOPS.get(device.split(":")[0]) or _cpu_gflops()
+    learned = cost.weights if full else cost.weights * 0.03
+    memory = memory_use(recipe, model, device.split(":")[0]).total
+    saved = -(-(recipe.train.epochs or 1) // recipe.save.every_epochs) if recipe.save.every_epochs else 1
+    disk = (2 * learned) * min(saved, recipe.save.keep_last or saved) + 12 * learned
+    return Estimate((images * per_image + making) / speed, memory, int(disk), device)
+
+
+def _cpu_gflops() -> float:
+    """A modest guess from the number of cores: convolutions on one core with AVX2 reach about 45 GFLOP/s."""
+    return 45.0 * (os.cpu_count() or 1)

@@ -1,0 +1,169 @@
+"""The windows of kohya_ss: what they hold where a file says nothing, and how they read what it says."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import Any, Literal
+
+from bakehouse.core.json_toml_yaml import parse_toml
+from bakehouse.recipe.importers.option_table import Given
+
+Tab = Literal["lora", "dreambooth", "finetune"]
+
+_OF_OTHER_MODELS = (
+    *(
+        "flux1_",
+        "flux_",
+        "sd3_",
+        "lumina_",
+        "hunyuan_",
+        "anima_",
+        "t5xxl",
+        "clip_l",
+        "clip_g",
+        "img_",
+        "txt_",
+        "single_",
+    ),
+    *(
+        "double_",
+        "ae",
+        "guidance_scale",
+        "train_t5",
+        "train_double",
+        "train_single",
+        "train_blocks",
+        "split_",
+        "in_dims",
+    ),
+    *("apply_t5", "mem_eff_save", "cpu_offload", "blocks_to_swap", "blockwise_", "show_timesteps", "ggpo_"),
+    *(
+        "train_lora_ggpo",
+        "discrete_flow",
+        "model_prediction_type",
+        "timestep_sampling",
+        "model_type",
+        "logit_",
+        "mode_scale",
+    ),
+    *("pos_emb", "save_clip", "save_t5xxl", "weighting_scheme", "enable_all_linear"),
+)
+_WHOLE: Mapping[str, int] = {
+    **dict.fromkeys(("clip_skip", "epoch", "gradient_accumulation_steps", "keep_tokens", "lr_warmup"), 0),
+    **dict.fromkeys(("max_data_loader_n_workers", "max_train_epochs", "save_every_n_epochs", "seed"), 0),
+    **dict.fromkeys(("max_train_steps", "caption_dropout_every_n_epochs"), 0),
+    "max_token_length": 75,
+}
+"""Keys that it reads as whole numbers, and what it takes for what is none."""
+_NUMBERS: Mapping[str, float] = {
+    **dict.fromkeys(("adaptive_noise_scale", "noise_offset", "learning_rate", "text_encoder_lr", "unet_lr"), 0.0),
+    "lr_scheduler_power": 1.0,
+}
+_OF_A_NOISE = (
+    *("noise_offset", "noise_offset_random_strength", "adaptive_noise_scale"),
+    *("multires_noise_iterations", "multires_noise_discount"),
+)
+_MOST = 10**12
+_OLD_TYPES = {"LoCon": "LyCORIS/LoCon"}
+_OLD_NAMES = {"lora_network_weights": "network_weights"}
+
+
+@functools.cache
+def defaults_of(tab: Tab) -> Mapping[str, Any]:
+    """What a tab holds before anything is typed into it."""
+    text = resources.files("bakehouse.recipe.importers").joinpath("kohya_gui.toml").read_text("utf-8")
+    tables = parse_toml(text)
+    return {**tables["common"], **tables[tab]}
+
+
+@dataclass
+class Window:
+    """A tab with a file loaded into it."""
+
+    tab: Tab
+    data: Mapping[str, Any]
+    """As it stands in the file."""
+    values: Mapping[str, Any]
+    """As the window reads it, its defaults below."""
+    renamed: Mapping[str, str]
+    """Old names of keys that the file has, and those of today."""
+    handed_on: set[str] = field(default_factory=set)
+    """Keys of the file that became arguments of the network, which say themselves what became of them."""
+
+    @property
+    def defaults(self) -> Mapping[str, Any]:
+        """Of every key that this tab has."""
+        return defaults_of(self.tab)
+
+    def __getitem__(self, key: str) -> Any:
+        return self.values.get(key, "")
+
+    def given(self, key: str, value: Any) -> Given:
+        """`value` as an option for kohya that the key decides."""
+        said = next((old for old, new in self.renamed.items() if new == key), key)
+        if said in self.data:
+            return Given(value, said)
+        return Given(value, f"kohya_ss's default of {key}", quiet=True)
+
+    def is_default(self, key: str) -> bool:
+        """Whether the file says what is so anyway."""
+        value, default = self.values.get(key, self.data.get(key)), self.defaults.get(key)
+        return value == default or str(value) == str(default) or (not value and not default)
+
+    def why_not(self, key: str) -> str:
+        """Why a key of this tab does not come to kohya."""
+        if key.startswith(_OF_OTHER_MODELS):
+            return "belongs to other models"
+        if key in _OF_A_NOISE:
+            return f"noise_offset_type is {self['noise_offset_type']}"
+        if key.startswith("learning_rate_te"):
+            return f"the model is {'SDXL' if key == 'learning_rate_te' else 'not SDXL'}"
+        kind = self["LoRA_type"]
+        return f"the GUI does not hand it on{f' where LoRA_type is {kind}' if kind else ''}"
+
+
+def window_of(data: Mapping[str, Any], tab: Tab) -> Window:
+    """A tab that has read a file."""
+    read = {_OLD_NAMES.get(k, k): _read(k, v) for k, v in data.items()}
+    if "optimizer" not in read:
+        read["optimizer"] = "AdamW8bit" if data.get("use_8bit_adam") else "AdamW"
+    values = {**defaults_of(tab), **{k: v for k, v in read.items() if v is not None}}
+    kind = str(values.get("LoRA_type", ""))
+    values["LoRA_type"] = _OLD_TYPES.get(kind, kind)
+    renamed = {old: new for old, new in _OLD_NAMES.items() if old in data}
+    if "use_8bit_adam" in data and "optimizer" not in data:
+        renamed["use_8bit_adam"] = "optimizer"
+    return Window(tab, data, values, renamed)
+
+
+def _read(key: str, value: Any) -> Any:
+    """A value as the window makes it of what stands in the file."""
+    if key in _WHOLE:
+        return _number(value, int, _WHOLE[key])
+    if key in _NUMBERS:
+        return _number(value, float, _NUMBERS[key])
+    if key == "xformers" and isinstance(value, bool):
+        return "xformers" if value else "none"
+    return value
+
+
+def _number(value: Any, kind: type[int] | type[float], otherwise: float) -> float:
+    try:
+        return kind(value)
+    except (TypeError, ValueError, OverflowError):
+        return otherwise
+
+
+def whole(value: Any, otherwise: int = 0) -> int:
+    """A value as the GUI's `int()` reads it, within what any training can have."""
+    return min(_MOST, int(_number(value, int, otherwise)))
+
+
+def number(value: Any) -> float:
+    """A value as a number; 0 for what is none."""
+    read = float(_number(value, float, 0.0))
+    return read if math.isfinite(read) else 0.0

@@ -1,0 +1,82 @@
+"""The door: files in, a recipe out. A new peer is one file and one row of `PEERS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bakehouse.core.errors import UsageError, did_you_mean
+from bakehouse.recipe.importers import ai_toolkit, diffusers_scripts, easy_scripts, kohya, kohya_gui, onetrainer
+from bakehouse.recipe.importers.build_recipe import Draft, finish
+from bakehouse.recipe.importers.import_report import Imported
+from bakehouse.recipe.importers.settings_file import Document, open_document
+from bakehouse.recipe.importers.unsupported_trainers import refuse_unsupported
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A trainer whose settings are understood."""
+
+    title: str
+    knows: Callable[[Document], bool]
+    """Whether a document is its own."""
+    read: Callable[[Sequence[Document]], Draft]
+
+
+PEERS: Mapping[str, Peer] = {
+    # From the most to the least telling: kohya's table of names is the widest.
+    "onetrainer": Peer(onetrainer.TITLE, onetrainer.knows, onetrainer.read),
+    "kohya-gui": Peer(kohya_gui.TITLE, kohya_gui.knows, kohya_gui.read),
+    "easy": Peer(easy_scripts.TITLE, easy_scripts.knows, easy_scripts.read),
+    "ai-toolkit": Peer(ai_toolkit.TITLE, ai_toolkit.knows, ai_toolkit.read),
+    "diffusers": Peer(diffusers_scripts.TITLE, diffusers_scripts.knows, diffusers_scripts.read),
+    "kohya": Peer(kohya.TITLE, kohya.knows, kohya.read),
+}
+
+
+def import_settings(
+    paths: Sequence[Path | str] | Path | str,
+    *,
+    peer: str | None = None,
+    images: Path | None = None,
+    subject: str | None = None,
+    kind: str | None = None,
+) -> Imported:
+    """A recipe of another trainer's settings; whose they are is read from their content.
+
+    Args:
+        paths: one file or several that belong together (kohya's config and dataset TOML).
+        peer: a key of `PEERS`, where the content does not tell.
+        images: the folder of images, instead of those that the settings name.
+        subject: trigger and class word: `zwx person`.
+        kind: what is taught, one of the recipe's kinds.
+
+    Raises:
+        UsageError: a file is not there or cannot be read; nobody's settings; no images.
+    """
+    files = [Path(p) for p in ([paths] if isinstance(paths, (str, Path)) else paths)]
+    documents = [open_document(path) for path in files]
+    if peer is not None and peer not in PEERS:
+        raise UsageError(f"--from {peer!r}: known are {', '.join(PEERS)}{did_you_mean(peer, PEERS)}")
+    name = peer or _owner(documents)
+    found = PEERS[name]
+    draft = found.read(documents)
+    sources = [str(f) for f in files]
+    return finish(draft, peer=name, title=found.title, sources=sources, images=images, subject=subject, kind=kind)
+
+
+def _owner(documents: Sequence[Document]) -> str:
+    owners = []
+    for document in documents:
+        refuse_unsupported(document)
+        owner = next((name for name, peer in PEERS.items() if peer.knows(document)), None)
+        if owner is None:
+            known = ", ".join(p.title for p in PEERS.values())
+            hint = f"understood are {known}; --from NAME says whose they are ({', '.join(PEERS)})"
+            raise UsageError(f"{document.path}: nobody's settings that are known", hint=hint)
+        owners.append(owner)
+    if len(set(owners)) > 1:
+        said = ", ".join(f"{d.path} is {PEERS[o].title}" for d, o in zip(documents, owners, strict=True))
+        raise UsageError(f"these settings do not belong together: {said}", hint="import them one by one")
+    return owners[0]

@@ -1,0 +1,177 @@
+"""Files of other trainers that no recipe can be made of: what each of them is, and what can be done with it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bakehouse.core.errors import UsageError
+from bakehouse.recipe.importers.settings_file import Document
+
+_BY_HAND = (
+    'bakehouse reads no such file: make a recipe with `bakehouse plan IMAGES --subject "zwx person" -o me.toml` and '
+    "write learning rate, rank, steps and base model into it"
+)
+_SLIDERS = "bakehouse trains on images and has no sliders; train this one with"
+
+
+@dataclass(frozen=True)
+class Unsupported:
+    """A kind of file."""
+
+    what: Callable[[Document], str]
+    """What it is, behind its path: `is LECO's: ...`; empty where it is something else."""
+    hint: str
+    """The next step; FILE stands for its path."""
+
+
+def refuse_unsupported(document: Document) -> None:
+    """Refuses what is known and is no training that a recipe can hold.
+
+    Raises:
+        UsageError: with what the file is and the next step.
+    """
+    for kind in _KINDS:
+        if what := kind.what(document):
+            raise UsageError(f"{document.path} {what}", hint=kind.hint.replace("FILE", str(document.path)))
+
+
+def _entries(document: Document) -> list[Mapping[str, Any]]:
+    """The tables of a list of tables."""
+    data = document.data
+    whole = isinstance(data, list) and bool(data) and all(isinstance(x, Mapping) for x in data)
+    return data if whole else []
+
+
+def _recipe(document: Document) -> str:
+    return "is a recipe already" if document.format == "toml" and "concepts" in document.table else ""
+
+
+def _leco(document: Document) -> str:
+    if "prompts_file" in document.table and "pretrained_model" in document.table:
+        return "is LECO's: it trains a slider or erases a concept, from prompts alone"
+    entries = _entries(document)
+    if entries and all("target" in e and ("positive" in e or "unconditional" in e) for e in entries):
+        return "holds LECO's prompts: pairs of prompts for a slider, no settings"
+    return ""
+
+
+_SIMPLE_TUNER_FAMILIES = {"sd1x": "SD 1.x", "sd2x": "SD 2.x", "sdxl": "SDXL"}
+
+
+def _plain(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Keys without the dashes that they may have; those of its window lie below `config`."""
+    config = table.get("config")
+    inner = config if "_metadata" in table and isinstance(config, Mapping) else table
+    return {str(k).lstrip("-"): v for k, v in inner.items()}
+
+
+def _simple_tuner_other(document: Document) -> str:
+    family = _plain(document.table).get("model_family")
+    if not isinstance(family, str) or family in _SIMPLE_TUNER_FAMILIES:
+        return ""
+    return f"is SimpleTuner's and trains the family {family!r}"
+
+
+def _simple_tuner(document: Document) -> str:
+    keys = _plain(document.table)
+    family = keys.get("model_family")
+    if isinstance(family, str):
+        return f"is SimpleTuner's, for {_SIMPLE_TUNER_FAMILIES[family]}"
+    own = {"data_backend_config", "checkpoint_step_interval", "base_model_precision"}
+    return "is SimpleTuner's" if own & set(keys) else ""
+
+
+def _simple_tuner_data(document: Document) -> str:
+    entries = _entries(document)
+    own = {"cache_dir", "cache_dir_vae", "dataset_type", "caption_strategy", "metadata_backend"}
+    if entries and all("id" in e for e in entries) and any(own & set(e) for e in entries):
+        return "is SimpleTuner's list of data sets, no settings"
+    return ""
+
+
+def _lycoris(document: Document) -> str:
+    table = document.table
+    if "algo" in table and ({"apply_preset", "linear_dim", "linear_alpha", "multiplier"} & set(table)):
+        return f"is a LyCORIS network (algo = {table['algo']!r}) without a training"
+    return ""
+
+
+def _concepts(document: Document) -> str:
+    entries = _entries(document)
+    return "is a list of concepts, no settings" if entries and "instance_data_dir" in entries[0] else ""
+
+
+_METHODS: tuple[tuple[str, str], ...] = (
+    (r"control_?net|control_(lora_)?(flux|cogview)", "a ControlNet"),
+    (r"t2i_adapter", "a T2I-Adapter"),
+    (r"ip-adapter|tutorial_train", "an IP-Adapter"),
+    (r"instruct_pix2pix", "an editing model (InstructPix2Pix)"),
+    (r"lcm_distill|cm_ct|sana_sprint", "a distilled model of few steps"),
+    (r"dpo|orpo|reward|ddpo", "on preferences between pictures"),
+    (r"inpaint|realfill", "an inpainting model"),
+    (r"custom_diffusion", "Custom Diffusion: attention's key and value with a new token"),
+    (r"unconditional", "a model without prompts, from nothing"),
+    (r"vqgan|autoencoder", "an autoencoder"),
+    (r"textual_inversion", "an embedding (textual inversion)"),
+    (r"gligen", "GLIGEN"),
+    (r"_flax", "with JAX"),
+    (r"_xla", "on TPUs"),
+    (r"colossalai", "with Colossal-AI"),
+    (r"multi_subject", "several subjects, each with its own prompt"),
+    (r"_lpl", "with a latent perceptual loss"),
+)
+_MODELS: tuple[tuple[str, str], ...] = (
+    (r"flux2", "FLUX.2"),
+    (r"flux_kontext", "FLUX.1 Kontext"),
+    (r"flux", "FLUX.1"),
+    (r"sd3", "Stable Diffusion 3"),
+    (r"sana", "Sana"),
+    (r"lumina2?", "Lumina 2"),
+    (r"hidream", "HiDream"),
+    (r"qwen_image", "Qwen-Image"),
+    (r"z_image", "Z-Image"),
+    (r"krea2", "Krea 2"),
+    (r"ideogram4", "Ideogram 4"),
+    (r"cogvideox", "CogVideoX"),
+    (r"cogview4", "CogView4"),
+    (r"cosmos", "Cosmos"),
+    (r"pixart", "PixArt"),
+    (r"amused", "aMUSEd"),
+    (r"llada2", "LLaDA 2"),
+    (r"_(decoder|prior)\b|_(decoder|prior)_lora\b", "Kandinsky 2.2 or Würstchen"),
+)
+_THEIRS = re.compile(
+    r"train_(dreambooth|text_to_image|controlnet|control_|t2i_adapter|instruct_pix2pix|lcm_distill|diffusion_|custom_diffusion|"
+    r"unconditional|vqgan|autoencoder|gligen|cogvideox|cosmos|amused|llada2|cm_ct|multi_subject|pixart|realfill|"
+    r"sana_sprint|sdxl_lpl)\w*\.py|tutorial_train[\w-]*\.py|textual_inversion(_sdxl)?\.py"
+)
+
+
+def _diffusers(document: Document) -> str:
+    from bakehouse.recipe.importers.diffusers_scripts import SCRIPTS
+
+    script = document.command.script if document.command else ""
+    if script in SCRIPTS or not _THEIRS.fullmatch(script):
+        return ""
+    model = next((name for pattern, name in _MODELS if re.search(pattern, script)), "")
+    method = next((name for pattern, name in _METHODS if re.search(pattern, script)), "")
+    trains = f"trains {' for '.join(part for part in (method, model) if part)}" if method or model else "is not known"
+    return f"calls {script}, which {trains}"
+
+
+_KINDS: tuple[Unsupported, ...] = (
+    Unsupported(_recipe, "train it as it is: `bakehouse train FILE`"),
+    Unsupported(_leco, f"{_SLIDERS} LECO"),
+    Unsupported(_simple_tuner_other, "bakehouse trains SD 1.x, SD 2.x and SDXL; train this one with SimpleTuner"),
+    Unsupported(_simple_tuner, _BY_HAND),
+    Unsupported(_simple_tuner_data, "name its folders of images: `bakehouse plan IMAGES -o me.toml`"),
+    Unsupported(_lycoris, "its keys are those of [adapter]: see `docs/adapters.md`"),
+    Unsupported(_concepts, "`bakehouse plan FILE -o me.toml`"),
+    Unsupported(
+        _diffusers, "bakehouse trains SD 1.x, SD 2.x and SDXL, with LoRA or whole; run this one with diffusers"
+    ),
+)
+"""In the order in which they are told apart."""

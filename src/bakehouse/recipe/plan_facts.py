@@ -1,0 +1,82 @@
+"""What settings may need beside other settings: facts of the images, the model, the machine and the plan's count."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bakehouse.adapters.network_settings import ON_TEXT
+from bakehouse.core.setting_needs import Lookup, value_at
+from bakehouse.data.captions import all_texts, has_choices, movable
+from bakehouse.data.fact_names import ALPHA, CHOICES, JOINED, MARKED, MASKS, MOVABLE, RUN_STEPS, UNMARKED
+from bakehouse.data.image_records import ImageSet
+from bakehouse.losses.noise import ENDS_WITH_SIGNAL
+from bakehouse.models.model_facts import ModelFacts
+from bakehouse.recipe.hardware import pick_device
+from bakehouse.recipe.lr_schedule import WARMS_EACH_CYCLE
+from bakehouse.recipe.recipe import EPOCH_STEPS, NEEDED_EPOCHS, Recipe
+
+
+def lookup_for(
+    recipe: Recipe,
+    images: ImageSet,
+    model: ModelFacts | None,
+    adapted: frozenset[str] | None,
+    *,
+    steps: int,
+    per_epoch: int,
+) -> Lookup:
+    """Answers what a setting asks for: a fact, what a setting comes to here (`train.device`), or a setting.
+
+    Args:
+        recipe: with nothing left open.
+        images: with the captions that are trained on.
+        model: None where its settings are not known.
+        adapted: the networks that the adapter sits on, by kohya's prefix; None where all fit.
+        steps: of the run.
+        per_epoch: steps of one epoch.
+    """
+    known = {
+        "train.device": pick_device(recipe.train.device).split(":")[0],
+        ON_TEXT.name: adapted is None or any(prefix != "lora_unet" for prefix in adapted),
+        **_of_images(recipe, images),
+        **_of_model(model),
+        **_of_steps(recipe, steps, per_epoch),
+    }
+    return lambda key: known[key] if key in known else value_at(recipe, key)
+
+
+def _of_images(recipe: Recipe, images: ImageSet) -> Mapping[str, Any]:
+    options = recipe.captions
+    texts = {t for r in images for t in all_texts(r.captions, options, recipe.concepts[r.concept].subject)}
+    mark, joint = options.keep_tokens_separator, options.secondary_separator
+    return {
+        MASKS.name: any(r.mask is not None or (r.has_alpha and recipe.data.alpha_mask) for r in images),
+        ALPHA.name: any(r.has_alpha for r in images),
+        MOVABLE.name: any(movable(t, options) > 1 for t in texts),
+        CHOICES.name: any(has_choices(t) for t in texts),
+        MARKED.name: any(mark in t for t in texts),
+        UNMARKED.name: not mark or any(mark not in t for t in texts),
+        JOINED.name: any(joint in t for t in texts),
+    }
+
+
+def _of_model(model: ModelFacts | None) -> Mapping[str, Any]:
+    if model is None:
+        return {"model.family": None, ENDS_WITH_SIGNAL.name: None}
+    return {
+        "model.family": model.family,
+        "model.prediction": model.schedule.prediction,
+        ENDS_WITH_SIGNAL.name: not model.schedule.is_zero_terminal,
+    }
+
+
+def _of_steps(recipe: Recipe, steps: int, per_epoch: int) -> Mapping[str, Any]:
+    train, schedule = recipe.train, recipe.schedule
+    return {
+        RUN_STEPS.name: steps,
+        EPOCH_STEPS.name: per_epoch * (train.epochs or 1),
+        NEEDED_EPOCHS.name: -(-train.steps // per_epoch) if train.steps else None,
+        WARMS_EACH_CYCLE.name: not schedule.kind.startswith("annealed")
+        or schedule.warmup_steps(steps) >= (1 if schedule.cycle_steps else schedule.cycles),
+    }

@@ -1,0 +1,175 @@
+"""Weights as files that others load: named, dated by epoch or step, with the whole recipe inside."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bakehouse.adapters import metadata_for, save_adapter
+from bakehouse.core.errors import BakehouseError
+from bakehouse.core.events import Event, Saved
+from bakehouse.core.files import sha256_file
+from bakehouse.core.run_folder import Run
+from bakehouse.data.buckets import BucketRow
+from bakehouse.data.captions import split_tags
+from bakehouse.models.denoiser import Denoiser
+from bakehouse.recipe import Plan, Recipe, recipe_to_toml
+from bakehouse.training.ema import averaged
+from bakehouse.training.precision import DTYPES
+from bakehouse.training.training_state import TrainState
+
+
+@dataclass(frozen=True)
+class WeightsWriter:
+    """Writes weights/NAME-000001.safetensors (or a diffusers folder after a full fine-tune)."""
+
+    plan: Plan
+    model: Denoiser
+    run: Run
+    started: float
+
+    def save(self, state: TrainState, name: str) -> Iterator[Event]:
+        """Writes the averaged weights where there are any, else the current ones.
+
+        Raises:
+            BakehouseError: the weights are not numbers, or the disk is full.
+        """
+        if not all(bool(torch.isfinite(p).all()) for p in state.parameters()):
+            rate = self.plan.recipe.optimizer.lr
+            raise BakehouseError(
+                f"step {state.step}: the weights are not numbers any more, so they are not saved",
+                hint=f"optimizer.lr = {rate:g} is too high: try a third" if rate else "",
+            )
+        recipe = self.plan.recipe
+        dtype = DTYPES[recipe.save.dtype]
+        path = self.path_of(self.plan, self.run, name)
+        with averaged(state):
+            if recipe.adapter.kind == "full":
+                self.model.save(path, dtype=dtype)
+            else:
+                save_adapter(state.adapter, path, self._metadata(state, name), dtype=dtype)
+        if path.is_file() or name == recipe.title:
+            state.saved |= hash_weights(path)
+        epoch = -(-state.step // self.plan.steps_per_epoch)
+        yield Saved(step=state.step, epoch=epoch, path=str(path.relative_to(self.run.folder)))
+
+    @staticmethod
+    def path_of(plan: Plan, run: Run, name: str) -> Path:
+        """A folder after a full fine-tune, a file otherwise."""
+        return run.weights / (name if plan.recipe.adapter.kind == "full" else f"{name}.safetensors")
+
+    def prune(self) -> None:
+        """Removes all but the last `save.keep_last` of the weights saved on the way."""
+        keep = self.plan.recipe.save.keep_last
+        if keep is None:
+            return
+        last = self.plan.recipe.title
+        on_the_way = sorted(
+            (p for p in self.run.list_weights() if p.stem != last and p.name != last),
+            key=lambda p: p.stat().st_mtime_ns,
+        )
+        for old in on_the_way[:-keep]:
+            shutil.rmtree(old) if old.is_dir() else old.unlink()
+
+    def _metadata(self, state: TrainState, name: str) -> dict[str, str]:
+        plan, recipe, model = self.plan, self.plan.recipe, self.model
+        return metadata_for(
+            state.adapter.spec or recipe.adapter,
+            name=name,
+            base_model=model.name,
+            base_hash=model.fingerprint,
+            family=model.family,
+            prediction=model.schedule.prediction,
+            resolution=recipe.buckets.resolution,
+            epoch=-(-state.step // plan.steps_per_epoch),
+            epochs=plan.epochs,
+            steps=state.step,
+            max_steps=plan.steps,
+            batches_per_epoch=plan.order.batches_per_epoch,
+            started_at=self.started,
+            finished_at=time.time(),
+            tag_frequency=tag_frequency(plan),
+            bucket_info={"buckets": {str(i): _bucket(row) for i, row in enumerate(plan.buckets)}},
+            recipe=recipe_to_toml(recipe),
+            **_data_facts(plan),
+            zero_terminal_snr=model.schedule.is_zero_terminal,
+            **_setting_facts(recipe),
+        )
+
+
+def hash_weights(path: Path) -> dict[str, str]:
+    """sha256 of weights by their names below weights/: one file, or all files of a model's folder."""
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    return {p.relative_to(path.parent).as_posix(): sha256_file(p) for p in files}
+
+
+def _bucket(row: BucketRow) -> dict[str, Any]:
+    return {"resolution": list(row.bucket), "count": row.images}
+
+
+def _data_facts(plan: Plan) -> dict[str, Any]:
+    """What was shown."""
+    recipe = plan.recipe
+    names = [c.folder.name for c in recipe.concepts]
+    counts = [sum(i.record.concept == n for i in plan.subject_images) for n in range(len(names))]
+    folders = {
+        name: {"n_repeats": c.repeats, "img_count": count}
+        for name, c, count in zip(names, recipe.concepts, counts, strict=True)
+    }
+    triggers = [c.trigger_word for c in recipe.concepts if c.trigger_word]
+    return {
+        "images": sum(i.repeats for i in plan.subject_images),
+        "reg_images": sum(prior for _, prior in plan.order.shows().values()),
+        "dataset_dirs": folders,
+        "trigger_phrase": ", ".join(c.subject for c in recipe.concepts if c.subject) or None,
+        "triggers": {c.trigger_word: c.class_name for c in recipe.concepts if c.trigger_word} if triggers else None,
+    }
+
+
+def _setting_facts(recipe: Recipe) -> dict[str, Any]:
+    """How it was learned."""
+    train, noise, captions, loss = recipe.train, recipe.noise, recipe.captions, recipe.loss
+    batch = train.batch_size
+    return {
+        "batch_size": batch,
+        "total_batch_size": batch * train.accumulation,
+        "gradient_accumulation": train.accumulation,
+        "gradient_checkpointing": train.gradient_checkpointing,
+        "learning_rate": recipe.optimizer.lr,
+        "unet_lr": recipe.optimizer.lr if recipe.adapter.unet else None,
+        "text_lr": recipe.optimizer.text_lr if recipe.adapter.text else None,
+        "optimizer": f"{recipe.optimizer.row.module}.{recipe.optimizer.row.cls}",
+        "lr_scheduler": recipe.schedule.kind,
+        "seed": recipe.seed,
+        "clip_skip": recipe.model.clip_skip,
+        "max_token_length": recipe.model.max_tokens,
+        "keep_tokens": captions.keep_tokens,
+        "shuffle_caption": captions.shuffle,
+        "caption_dropout": captions.caption_dropout,
+        "tag_dropout": captions.tag_dropout,
+        "flip": recipe.data.flip,
+        "cache_latents": recipe.data.cache != "none",
+        "min_snr_gamma": loss.weighting.gamma if loss.weighting.kind == "min_snr" else None,
+        "noise_offset": noise.offset or None,
+        "ip_noise_gamma": noise.ip_gamma or None,
+        "prior_loss_weight": recipe.prior.weight,
+        "max_grad_norm": train.max_grad_norm,
+        "loss_type": loss.kind,
+    }
+
+
+def tag_frequency(plan: Plan) -> dict[str, dict[str, int]]:
+    """How often each tag stands in the captions of each folder, as kohya's ss_tag_frequency counts."""
+    counts: dict[str, Counter[str]] = {}
+    for image in plan.subject_images:
+        folder = image.record.path.parent.name
+        tags = [t for caption in image.record.captions for t in split_tags(caption)]
+        counts.setdefault(folder, Counter()).update(tags)
+    return {folder: dict(c.most_common()) for folder, c in counts.items()}

@@ -1,0 +1,213 @@
+"""What decides a training, kept in its run: a resumed run uses these inputs, also where their sources have changed.
+
+Small things are kept whole: the recipe with nothing left open, captions as they were compiled, where each image is
+placed. Large ones are kept as hashes, and compared: images, masks, class images, the base model.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bakehouse.adapters import NetworkSpec
+from bakehouse.core.errors import BakehouseError
+from bakehouse.core.files import key_of, read_checked, sha256_file, write_checked
+from bakehouse.core.run_folder import Run
+from bakehouse.data.augment import face_box
+from bakehouse.data.buckets import Placement
+from bakehouse.data.image_records import ImageRecord, ImageSet
+from bakehouse.data.scan import scan
+from bakehouse.recipe import Decision, Plan, PlannedImage, Recipe, make_plan, scan_concepts
+from bakehouse.recipe.class_images import ClassImage
+from bakehouse.recipe.cost_estimate import Estimate
+
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Source:
+    """An image that is trained on, as its files are: before captions are compiled."""
+
+    record: ImageRecord
+    mask_sha256: str = ""
+    face: tuple[float, ...] = ()
+    """Where crops are made around faces: left, top, width, height."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """All that decides a run."""
+
+    asked: Mapping[str, Any]
+    """The recipe's settings as the user gave them, with what was left open."""
+    plan: Plan
+    """What they came to. Its recipe may leave one thing open: a batch that is found by trying."""
+    sources: tuple[Source, ...]
+    """In the order of `plan.images`."""
+    start_sha256: str = ""
+    """Of the adapter file that training begins from, if it does."""
+    batch: Mapping[str, int] = field(default_factory=dict)
+    """`batch` and `accumulation`, once found by trying."""
+    base: Mapping[str, str] = field(default_factory=dict)
+    """sha256 of the base model's files by their names, once it is loaded."""
+    class_images: Mapping[str, str] = field(default_factory=dict)
+    """sha256 of each class image by its name in the cache, once they are made."""
+    unproven: bool = False
+    """Put together again after inputs.json was lost: in no file before a state is found to be trained with them."""
+
+    @classmethod
+    def of(cls, recipe: Recipe, images: ImageSet | None = None) -> Inputs:
+        """Plans a training.
+
+        Raises:
+            UsageError: the model or a folder is not there.
+            Problems: settings that cannot work together, all at once.
+        """
+        images = images if images is not None else scan_concepts(recipe)
+        plan = make_plan(recipe, images)
+        sources = tuple(read_sources(plan.recipe, images))
+        return cls(recipe.settings(mode="json"), plan, sources, start_sha256=start_sha256(plan.recipe))
+
+    @classmethod
+    def load(cls, run: Run) -> Inputs:
+        """What the run was begun with.
+
+        Raises:
+            DamagedError: inputs.json is missing or damaged.
+            BakehouseError: it was written by a later version.
+        """
+        value = read_checked(run.inputs)
+        if value.get("version") != _VERSION:
+            raise BakehouseError(
+                f"{run.inputs} is of version {value.get('version')}; this version of bakehouse knows {_VERSION}",
+                hint="resume with the version of bakehouse that began the run, or start a new run with --run OTHER",
+            )
+        images = [_image_from(entry) for entry in value["images"]]
+        plan = Plan(
+            recipe=Recipe.parse(value["recipe"], source=str(run.inputs)),
+            decisions=tuple(Decision(**d) for d in value["decisions"]),
+            warnings=tuple(value["warnings"]),
+            images=tuple(planned for planned, _ in images),
+            class_images=tuple(ClassImage(**c) for c in value["class_images_to_make"]),
+            epochs=value["epochs"],
+            steps_per_epoch=value["steps_per_epoch"],
+            steps=value["steps"],
+            estimate=Estimate(**value["estimate"]),
+        )
+        later = {name: value[name] for name in ("start_sha256", "batch", "base", "class_images")}
+        return cls(value["asked"], plan, tuple(source for _, source in images), **later)
+
+    def save(self, run: Run) -> Inputs:
+        """Writes them into the run, unless they are unproven, and returns them."""
+        if not self.unproven:
+            write_checked(run.inputs, self.to_json())
+        return self
+
+    def to_json(self) -> dict[str, Any]:
+        """For inputs.json; `load` reads it."""
+        plan = self.plan
+        return {
+            "version": _VERSION,
+            "asked": self.asked,
+            "recipe": plan.recipe.settings(mode="json"),
+            "decisions": [dataclasses.asdict(d) for d in plan.decisions],
+            "warnings": list(plan.warnings),
+            "images": [_image_to(p, s) for p, s in zip(plan.images, self.sources, strict=True)],
+            "class_images_to_make": [dataclasses.asdict(c) for c in plan.class_images],
+            "epochs": plan.epochs,
+            "steps_per_epoch": plan.steps_per_epoch,
+            "steps": plan.steps,
+            "estimate": dataclasses.asdict(plan.estimate),
+            "start_sha256": self.start_sha256,
+            "batch": dict(self.batch),
+            "base": dict(self.base),
+            "class_images": dict(self.class_images),
+        }
+
+    @property
+    def digest(self) -> str:
+        """Names what decides the training: two runs of one digest end with the same weights."""
+        told = {"asked", "decisions", "warnings", "estimate"}
+        facts = {name: value for name, value in self.to_json().items() if name not in told}
+        # What is left out and what is null are the same in TOML.
+        recipe = self.plan.recipe
+        values = {"version": recipe.version, **recipe.settings(mode="json")}
+        return key_of(facts | {"recipe": _without_none(_deciding(recipe, values))})
+
+    def raw_images(self) -> ImageSet:
+        """The subject's images with their captions as the files had them."""
+        pairs = zip(self.plan.images, self.sources, strict=True)
+        return ImageSet(tuple(source.record for planned, source in pairs if not planned.prior))
+
+
+def deciding(recipe: Recipe) -> dict[str, Any]:
+    """The settings of a recipe that its training depends on, defaults included."""
+    return _deciding(recipe, recipe.model_dump(mode="json"))
+
+
+def _deciding(recipe: Recipe, values: dict[str, Any]) -> dict[str, Any]:
+    """How a run is evaluated may be changed afterwards, but not where the evaluation ends the training."""
+    return values if recipe.stop.when == "learned" else {k: v for k, v in values.items() if k != "evaluate"}
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_none(v) for k, v in value.items() if v is not None}
+    return value
+
+
+def read_sources(recipe: Recipe, images: ImageSet) -> Iterator[Source]:
+    """The concepts' images, then the user's own class images, each with what its files are now."""
+    own = scan(recipe.prior.folder).records if recipe.prior.folder else ()
+    faces = recipe.data.augment.face_crop is not None
+    for record in [*images.records, *own]:
+        mask = sha256_file(record.mask) if record.mask is not None else ""
+        yield Source(record, mask, (face_box(record) or ()) if faces else ())
+
+
+def start_sha256(recipe: Recipe) -> str:
+    """Of the adapter file that training begins from; empty where there is none."""
+    adapter = recipe.adapter
+    start = adapter.start if isinstance(adapter, NetworkSpec) else None
+    return sha256_file(start) if start is not None and start.is_file() else ""
+
+
+def _image_to(planned: PlannedImage, source: Source) -> dict[str, Any]:
+    record = source.record
+    return {
+        "path": str(record.path),
+        "sha256": record.sha256,
+        "size": [record.width, record.height],
+        "has_alpha": record.has_alpha,
+        "concept": record.concept,
+        "captions": list(planned.record.captions),
+        "captions_in_files": list(record.captions),
+        "caption_path": str(record.caption_path) if record.caption_path else None,
+        "mask": str(record.mask) if record.mask else None,
+        "mask_sha256": source.mask_sha256,
+        "face": list(source.face),
+        "placement": dataclasses.asdict(planned.placement),
+        "repeats": planned.repeats,
+        "prior": planned.prior,
+    }
+
+
+def _image_from(value: Mapping[str, Any]) -> tuple[PlannedImage, Source]:
+    raw = ImageRecord(
+        path=Path(value["path"]),
+        width=value["size"][0],
+        height=value["size"][1],
+        sha256=value["sha256"],
+        captions=tuple(value["captions_in_files"]),
+        caption_path=Path(value["caption_path"]) if value["caption_path"] else None,
+        concept=value["concept"],
+        mask=Path(value["mask"]) if value["mask"] else None,
+        has_alpha=value["has_alpha"],
+    )
+    placed: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in value["placement"].items()}
+    compiled = dataclasses.replace(raw, captions=tuple(value["captions"]))
+    planned = PlannedImage(compiled, Placement(**placed), value["repeats"], prior=value["prior"])
+    return planned, Source(raw, value["mask_sha256"], tuple(value["face"]))

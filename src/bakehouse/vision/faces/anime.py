@@ -1,0 +1,141 @@
+"""Faces in drawings: AnimeFace 2009, a cascade of small perceptrons in the library `libnvxs`, spoken to by ctypes.
+
+The library is that of the PyPI package `animeface`, whose own wrapper reads Pillow's memory and finds nothing with
+Pillow 12 or newer. Here pixels are handed over as numbers. Structures and entry points are those of `nvxs` (MIT):
+`nv_matrix_t` is rows of floats, `step` floats apart; faces come with the boxes of eyes, nose, mouth and chin.
+"""
+
+from __future__ import annotations
+
+import ctypes as c
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from bakehouse.core.errors import UsageError
+from bakehouse.vision.faces.face import Face, ranked
+
+FIRST_LOOK, SECOND_LOOK = 700_000, 4_000_000
+"""Pixels. The search takes half a second for a third of a megapixel, so small faces are only sought where no large
+one is found."""
+SURE = 0.85
+"""Least likelihood; true faces on the drawings it was tried on have 0.88 to 1, a window of a building 0.83."""
+_MOST = 256
+_STEP, _GROWTH, _SMALLEST = 4.0, 1.095, 42.592
+"""Of the sliding window: stride at its smallest, growth from size to size, smallest side; the package's own values."""
+_NAMES = ("dir", "face_00", "face_01", "face_02", "parts")
+
+
+class _Matrix(c.Structure):
+    _fields_ = (
+        ("list", c.c_int),
+        ("list_step", c.c_uint),
+        ("n", c.c_int),
+        ("m", c.c_int),
+        ("rows", c.c_int),
+        ("cols", c.c_int),
+        ("step", c.c_int),
+        ("alias", c.c_int),
+        ("values", c.POINTER(c.c_float)),
+    )
+
+
+class _Rect(c.Structure):
+    _fields_ = (("x", c.c_int), ("y", c.c_int), ("width", c.c_int), ("height", c.c_int))
+
+
+class _Found(c.Structure):
+    _fields_ = (
+        ("likelihood", c.c_float),
+        *((part, _Rect) for part in ("face", "left_eye", "right_eye", "mouth", "nose", "chin")),
+    )
+
+
+class AnimeFaces:
+    """Finds faces in drawings of 43 pixels and more."""
+
+    def __init__(self, library: Path) -> None:
+        """Opens the library.
+
+        Raises:
+            UsageError: it is not made for this system.
+        """
+        try:
+            self._nvxs: Any = c.CDLL(str(library))
+            self._nets = [c.addressof(c.c_char.in_dll(self._nvxs, f"nv_face_mlp_{name}")) for name in _NAMES]
+            self._nvxs.nv_matrix3d_alloc.restype = c.POINTER(_Matrix)
+        except (OSError, ValueError, AttributeError) as e:
+            raise UsageError(
+                f"{library} is no AnimeFace library for this system ({e})",
+                hint="bakehouse models fetch animeface brings the one for this system; --faces photo does without",
+            ) from e
+        self._lock = threading.Lock()  # the library keeps scratch space of its own
+
+    def __call__(self, image: Image.Image) -> list[Face]:
+        """Every face, the main one first."""
+        pixels = image.width * image.height
+        for most in (FIRST_LOOK, SECOND_LOOK):
+            ratio = min(1.0, (most / pixels) ** 0.5)
+            size = max(1, round(image.width * ratio)), max(1, round(image.height * ratio))
+            look = image if size == image.size else image.resize(size, Image.Resampling.BOX)
+            found = self._look(np.asarray(look.convert("L"), dtype=np.float32))
+            if found or most >= pixels:
+                break
+        across, down = image.width / size[0], image.height / size[1]
+        return ranked([_face(one, across, down) for one in found])
+
+    def _look(self, grey: npt.NDArray[np.float32]) -> list[_Found]:
+        """Raw findings in grey values [h, w] of 0..255."""
+        height, width = grey.shape
+        if min(height, width) < _SMALLEST:
+            return []
+        found, whole = (_Found * _MOST)(), _Rect(0, 0, width, height)
+        direction, first, *bag, parts = self._nets
+        with self._lock, self._matrices(height, width) as (given, smooth, edges, sums, edge_sums):
+            step = given.contents.step
+            np.ctypeslib.as_array(given.contents.values, (height * width, step))[:, 0] = grey.ravel()
+            self._nvxs.nv_gaussian5x5(smooth, 0, given, 0)
+            self._nvxs.nv_laplacian1(edges, smooth, c.c_float(4))
+            self._nvxs.nv_integral(sums, given, 0)
+            self._nvxs.nv_integral(edge_sums, edges, 0)
+            count = self._nvxs.nv_face_detect(
+                found,
+                _MOST,
+                sums,
+                edge_sums,
+                c.byref(whole),
+                c.c_void_p(direction),
+                c.c_void_p(first),
+                (c.c_void_p * 3)(*bag, None),
+                len(bag),
+                c.c_void_p(parts),
+                c.c_float(_STEP),
+                c.c_float(_GROWTH),
+                c.c_float(_SMALLEST),
+            )
+        return [one for one in found[:count] if one.likelihood >= SURE]
+
+    @contextmanager
+    def _matrices(self, height: int, width: int) -> Iterator[list[Any]]:
+        """Grey, smoothed, edges [h, w]; sums of grey and of edges [h + 1, w + 1]; all zero, freed at the end."""
+        sizes = ((height, width),) * 3 + ((height + 1, width + 1),) * 2
+        made = [self._nvxs.nv_matrix3d_alloc(1, h, w) for h, w in sizes]
+        try:
+            for matrix in made:
+                self._nvxs.nv_matrix_zero(matrix)
+            yield made
+        finally:
+            for matrix in made:
+                self._nvxs.nv_matrix_free(c.byref(matrix))
+
+
+def _face(found: _Found, across: float, down: float) -> Face:
+    box = found.face
+    right, bottom = box.x + box.width, box.y + box.height
+    return Face((box.x * across, box.y * down, right * across, bottom * down), float(found.likelihood))

@@ -1,0 +1,1 @@
+"""Segmentation models that separate a subject from its background."""

@@ -1,0 +1,98 @@
+"""Captioners: models of transformers that write a sentence about a picture (BLIP, GIT, Florence-2 and others)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from bakehouse.core.errors import BakehouseError, UsageError
+from bakehouse.core.files import key_of
+from bakehouse.vision.taggers.base import Sight
+
+FLORENCE_TASKS = ("<CAPTION>", "<DETAILED_CAPTION>", "<MORE_DETAILED_CAPTION>")
+_NEW_TOKENS = 120
+
+
+class Captioner:
+    """A sentence for each picture."""
+
+    thresholds: Mapping[str, float] = {}
+
+    def __init__(self, where: str | Path, prompt: str = "", device: str = "auto") -> None:
+        """Loads a captioner from a folder or the Hub.
+
+        Args:
+            where: a folder with `config.json`, or a Hub id.
+            prompt: how the sentence begins (BLIP), what is asked (chat models), or Florence-2's task.
+            device: `cpu`, `cuda`, `mps`; `auto` takes the fastest there is.
+
+        Raises:
+            UsageError: a prompt that the model cannot take.
+            BakehouseError: nothing to load there, or the files do not fit.
+        """
+        self.name = Path(where).name or str(where)
+        self._device = _device(device)
+        self._processor, self._model = _load(str(where), self._device)
+        is_florence = str(self._model.config.model_type).startswith("florence2")
+        self._prompt = prompt or (FLORENCE_TASKS[-1] if is_florence else "")
+        if is_florence and self._prompt not in FLORENCE_TASKS:
+            raise UsageError(f"prompt {prompt!r}: Florence-2 takes {', '.join(FLORENCE_TASKS)}")
+        self.key = key_of(str(where), _weights_of(Path(where)), self._prompt, _NEW_TOKENS)
+
+    def look(self, images: Sequence[Image.Image]) -> list[Sight]:
+        """One sentence for each picture, without chance: the likeliest word each time."""
+        import torch
+
+        if not images:
+            return []
+        pictures = [image.convert("RGB") for image in images]
+        words = {"text": [self._prompt] * len(pictures)} if self._prompt else {}
+        inputs = self._processor(images=pictures, **words, return_tensors="pt", padding=True)
+        inputs = inputs.to(self._device, self._model.dtype)
+        with torch.inference_mode():
+            ids = self._model.generate(**inputs, max_new_tokens=_NEW_TOKENS, do_sample=False, num_beams=1)
+        return [Sight(text=self._sentence(row)) for row in ids]
+
+    def _sentence(self, ids: Any) -> str:
+        tokenizer = getattr(self._processor, "tokenizer", self._processor)
+        return " ".join(str(tokenizer.decode(ids, skip_special_tokens=True)).split())
+
+    def words(self, sight: Sight, thresholds: Mapping[str, float]) -> list[str]:
+        """The sentence, if there is one."""
+        return [sight.text] if sight.text else []
+
+
+def _load(where: str, device: str) -> tuple[Any, Any]:
+    import torch
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    try:
+        processor = AutoProcessor.from_pretrained(where)
+        model = AutoModelForImageTextToText.from_pretrained(where)
+    except (OSError, ValueError, KeyError) as e:
+        reason = str(e).strip().splitlines()[0]
+        raise BakehouseError(
+            f"{where} cannot be loaded as a captioner: {reason}",
+            hint="a folder or Hub id of BLIP, BLIP-2, GIT or Florence-2 in the form of transformers",
+        ) from e
+    return processor, model.to(device, torch.float16 if device.startswith("cuda") else torch.float32).eval()
+
+
+def _device(wanted: str) -> str:
+    import torch
+
+    if wanted != "auto":
+        return wanted
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _weights_of(folder: Path) -> list[tuple[str, int, int]]:
+    """Names, sizes and ages of what a local folder holds; a Hub id stands for itself."""
+    if not folder.is_dir():
+        return []
+    return sorted((p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in folder.iterdir() if p.is_file())

@@ -1,0 +1,158 @@
+"""The tagger of the embedded base: a small convolutional net that names what `crumb` can draw, and some that it cannot.
+
+It plays the part that WD taggers, CLIP and DINO play for the big models: caption tags with probabilities, and a
+unit vector to compare subjects by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from bakehouse.core.errors import BakehouseError
+from bakehouse.core.json_toml_yaml import parse_json
+from bakehouse.data.crumb_attributes import FOLDER, Vocabulary
+
+Floats = NDArray[np.float32]
+
+
+class Block(nn.Module):
+    """One 3x3 convolution around the identity. Plain ones: processors are slow at depthwise ones."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + F.relu(self.norm(self.conv(x)))
+
+
+class TaggerNet(nn.Module):
+    """[n, 3, 128, 128] in -1..1 -> logits [n, all values of all groups], embedding [n, embed] of unit length."""
+
+    def __init__(self, outputs: int, widths: Sequence[int], depths: Sequence[int], embed: int) -> None:
+        super().__init__()
+        stages: list[nn.Module] = []
+        before = 3
+        # Each halves the size; the first has no block, for 64 x 64 is where the time goes.
+        for width, depth in zip(widths, depths, strict=True):
+            stages += [nn.Conv2d(before, width, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+            stages += [Block(width) for _ in range(depth)]
+            before = width
+        self.stages = nn.Sequential(*stages)
+        # Mean and maximum: a mean sees the background, a maximum sees the small mouth.
+        self.embed = nn.Linear(2 * before, embed)
+        self.heads = nn.Linear(embed, outputs)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        h = self.stages(x)
+        e = F.gelu(self.embed(torch.cat([h.mean((2, 3)), h.amax((2, 3))], 1)))
+        return self.heads(e), F.normalize(e, dim=1)
+
+
+@dataclass(frozen=True)
+class TagResult:
+    """What a tagger sees in N images: `probs[group]` is [N, values of the group], `embeddings` [N, D], unit length."""
+
+    vocabulary: Vocabulary
+    probs: dict[str, Floats]
+    embeddings: Floats
+
+    def __len__(self) -> int:
+        return len(self.embeddings)
+
+    def best(self, i: int) -> dict[str, tuple[str, float]]:
+        """The likeliest value of every group in image `i`, and its probability."""
+        out = {}
+        for group, p in self.probs.items():
+            k = int(p[i].argmax())
+            out[group] = (self.vocabulary.groups[group][k], float(p[i, k]))
+        return out
+
+    def tags(self, i: int, threshold: float = 0.5) -> list[str]:
+        """Caption tags of image `i` in the base's own words, from the values at least this probable."""
+        best = self.best(i)
+        return self.vocabulary.tags_of({g: v for g, (v, p) in best.items() if p >= threshold})
+
+
+class CrumbTagger:
+    """Tags images of any size; `load` it once, call it with many."""
+
+    def __init__(self, net: TaggerNet, vocabulary: Vocabulary, size: int = 128) -> None:
+        self.net = net.eval()
+        self.vocabulary = vocabulary
+        self.size = size
+
+    @classmethod
+    def load(cls, folder: Path | None = None) -> CrumbTagger:
+        """The tagger of the package, or of another folder with `config.json`, `vocabulary.json` and weights."""
+        folder = folder or FOLDER
+        vocabulary = Vocabulary.load(_there(folder / "vocabulary.json"))
+        config = parse_json(_there(folder / "config.json").read_text(encoding="utf-8"))
+        outputs = sum(len(values) for values in vocabulary.groups.values())
+        net = TaggerNet(outputs, config["widths"], config["depths"], config["embed"])
+        path = _there(folder / "model.safetensors")
+        try:
+            net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(path).items()})
+        except (RuntimeError, SafetensorError) as e:
+            reason = str(e).splitlines()[0]
+            hint = "Reinstall bakehouse, or make the folder again with `python -m tools.crumb make`."
+            raise BakehouseError(f"{path} does not fit its config.json and vocabulary.json: {reason}", hint=hint) from e
+        return cls(net, vocabulary, config["size"])
+
+    @torch.inference_mode()
+    def __call__(self, images: Sequence[Image.Image], batch_size: int = 64) -> TagResult:
+        logits, embeddings = [], []
+        device = next(self.net.parameters()).device
+        for start in range(0, len(images), batch_size):
+            x = torch.from_numpy(np.stack([self._pixels(im) for im in images[start : start + batch_size]]))
+            y, e = self.net(x.to(device))
+            logits.append(y.float().cpu())
+            embeddings.append(e.float().cpu())
+        if not logits:
+            width = self.net.embed.out_features
+            logits, embeddings = [torch.zeros(0, self.net.heads.out_features)], [torch.zeros(0, width)]
+        sizes = [len(v) for v in self.vocabulary.groups.values()]
+        parts = torch.split(torch.cat(logits), sizes, dim=1)
+        probs = {g: p.softmax(1).numpy() for g, p in zip(self.vocabulary.groups, parts, strict=True)}
+        return TagResult(self.vocabulary, probs, torch.cat(embeddings).numpy())
+
+    def _pixels(self, image: Image.Image) -> Floats:
+        rgb = image.convert("RGB")
+        if rgb.size != (self.size, self.size):
+            rgb = rgb.resize((self.size, self.size), Image.Resampling.LANCZOS)
+        return np.asarray(rgb, np.float32).transpose(2, 0, 1) / 127.5 - 1
+
+
+def prompt_accuracy(result: TagResult, i: int, wanted: Mapping[str, str]) -> dict[str, bool]:
+    """For every wanted attribute, whether image `i` has it; special cases count ("sunglasses" may be wayfarers).
+
+    A background is there only with its colours, so that they are judged with it, in group "background".
+    """
+    best = {group: value for group, (value, _) in result.best(i).items()}
+    accepts = result.vocabulary.accepts
+    out = {g: accepts(g, w, best[g]) for g, w in wanted.items() if g in best}
+    colors = [out.pop(g) for g in ("background color", "background color 2") if g in out]
+    if colors:
+        out["background"] = out.get("background", True) and all(colors)
+    return out
+
+
+def _there(path: Path) -> Path:
+    if not path.is_file():
+        raise BakehouseError(
+            f"the tagger's {path.name} is not in {path.parent}",
+            hint="Reinstall bakehouse, or make it with `python -m tools.crumb make`.",
+        )
+    return path

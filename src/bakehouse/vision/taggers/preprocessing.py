@@ -1,0 +1,151 @@
+"""How pictures go into a tagging network and scores come out: told by the list of tags that lies beside it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import Field
+
+from bakehouse.core.errors import UsageError
+from bakehouse.core.settings import Spec
+from bakehouse.data.captions import decode_text
+from bakehouse.data.tag_vocabulary import CATEGORIES, read_mapping
+
+Floats = NDArray[np.float32]
+SETTINGS_FILE = "tagger.toml"
+"""Beside a model: what its list of tags does not tell."""
+
+_IMAGENET = (np.array([0.485, 0.456, 0.406], np.float32), np.array([0.229, 0.224, 0.225], np.float32))
+
+
+class Profile(Spec):
+    """What a network wants and gives. In `tagger.toml` beside a model these keys go before what is known of it."""
+
+    channels: Literal["rgb", "bgr"] = "rgb"
+    """In which order colours go in."""
+    scale: Literal["bytes", "unit", "signed", "imagenet"] = "unit"
+    """0..255, 0..1, -1..1, or 0..1 less ImageNet's mean and divided by its deviation."""
+    pad: Literal["white", "black", "edge", "stretch"] = "white"
+    """How a picture becomes square: filled up, its edges repeated, or drawn out of shape."""
+    sigmoid: bool = False
+    """Whether the network gives logits, which become probabilities here."""
+    size: int | None = Field(None, ge=8)
+    """Pixels of a side, where the network does not say."""
+    thresholds: dict[str, float] = Field(default_factory=dict)
+    """By category: `{general = 0.35, character = 0.85}`."""
+
+
+WD = Profile(channels="bgr", scale="bytes", thresholds={"general": 0.35, "character": 0.85})
+"""SmilingWolf's taggers, second and third generation."""
+
+PROFILES: Mapping[str, Profile] = {
+    "selected_tags.csv": WD,
+    "tag_mapping.json": Profile(
+        channels="bgr", scale="signed", sigmoid=True, thresholds={"general": 0.55, "character": 0.6}
+    ),
+    "metadata.json": Profile(scale="imagenet", sigmoid=True, thresholds={"general": 0.5, "character": 0.5}),
+    "tags.txt": Profile(pad="edge", thresholds={"general": 0.5, "character": 0.5}),
+}
+"""By the list of tags: WD, cl_tagger, Camie, DeepDanbooru."""
+
+KNOWN = (
+    (r"vit-large.*v3", 0.2606), (r"eva02-large.*v3", 0.5296), (r"vit.*v3", 0.2614), (r"convnext.*v3", 0.2682),
+    (r"swinv2.*v3", 0.2653), (r"convnextv2.*v2", 0.371), (r"convnext.*v2", 0.3685), (r"moat.*v2", 0.3771),
+    (r"swinv2.*v2", 0.3771), (r"vit.*v2", 0.3537),
+)  # fmt: skip
+"""WD taggers by name, and where precision equals recall for general tags, as their makers measured it."""
+
+
+def find_labels(model: Path) -> Path:
+    """The list of tags beside a model.
+
+    Raises:
+        UsageError: there is none.
+    """
+    for name in PROFILES:
+        if (model.parent / name).is_file():
+            return model.parent / name
+    raise UsageError(
+        f"{model.parent} has no list of tags for {model.name}", hint=f"put one beside it: {', '.join(PROFILES)}"
+    )
+
+
+def profile_of(model: Path, labels: Path, name: str = "") -> Profile:
+    """What is known of a model by its list of tags and its name, under what `tagger.toml` beside it says.
+
+    Raises:
+        Problems: wrong keys or values in `tagger.toml`.
+    """
+    profile = PROFILES[labels.name]
+    if profile is WD:
+        known = f"{name} {model.parent}".lower()
+        general = next((p for pattern, p in KNOWN if re.search(rf"wd-.*{pattern}", known)), None)
+        if general is not None:
+            profile = profile.model_copy(update={"thresholds": {**profile.thresholds, "general": general}})
+    settings = model.parent / SETTINGS_FILE
+    if not settings.is_file():
+        return profile
+    said = Profile.load(settings)
+    return profile.model_copy(update={k: getattr(said, k) for k in said.model_fields_set})
+
+
+def read_labels(path: Path) -> list[tuple[str, str]]:
+    """Tags and their categories in the order of the network's outputs.
+
+    Raises:
+        UsageError: the file holds no tags.
+        BakehouseError: of an unknown form.
+    """
+    import csv
+    import io
+
+    text, _, _ = decode_text(path.read_bytes())
+    if path.suffix == ".json":
+        labels = read_mapping(text)
+    elif path.suffix == ".csv":
+        rows = list(csv.DictReader(io.StringIO(text)))
+        if rows and not {"name", "category"} <= set(rows[0]):
+            raise UsageError(f"{path} has the columns {', '.join(rows[0])}", hint="`name` and `category` are needed")
+        labels = [(row["name"], CATEGORIES.get(int(row["category"]), "general")) for row in rows]
+    else:
+        labels = [_deepdanbooru(line.strip()) for line in text.splitlines() if line.strip()]
+    if not labels:
+        raise UsageError(f"{path} holds no tags", hint="bring it again from where the model came")
+    return labels
+
+
+def _deepdanbooru(tag: str) -> tuple[str, str]:
+    return (tag.removeprefix("rating:"), "rating") if tag.startswith("rating:") else (tag, "general")
+
+
+def to_input(images: Sequence[Image.Image], profile: Profile, size: int, *, channels_first: bool) -> Floats:
+    """Pictures as a network wants them: [N, size, size, 3], or [N, 3, size, size]."""
+    pixels: NDArray[Any] = np.stack([np.asarray(_square(image, profile.pad, size), np.float32) for image in images])
+    if profile.scale == "imagenet":
+        mean, deviation = _IMAGENET
+        pixels = (pixels / 255 - mean) / deviation
+    elif profile.scale != "bytes":
+        pixels = pixels / 255 if profile.scale == "unit" else pixels / 127.5 - 1
+    if profile.channels == "bgr":
+        pixels = pixels[..., ::-1]
+    return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2) if channels_first else pixels, np.float32)
+
+
+def _square(image: Image.Image, pad: str, size: int) -> Image.Image:
+    rgb = image.convert("RGB")
+    side = max(rgb.size)
+    left, top = (side - rgb.width) // 2, (side - rgb.height) // 2
+    if pad == "edge" and rgb.width != rgb.height:
+        around = ((top, side - rgb.height - top), (left, side - rgb.width - left), (0, 0))
+        rgb = Image.fromarray(np.pad(np.asarray(rgb), around, mode="edge"))
+    elif pad in ("white", "black") and rgb.width != rgb.height:
+        square = Image.new("RGB", (side, side), pad)
+        square.paste(rgb, (left, top))
+        rgb = square
+    return rgb if rgb.size == (size, size) else rgb.resize((size, size), Image.Resampling.BICUBIC)

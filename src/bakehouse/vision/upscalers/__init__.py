@@ -1,0 +1,1 @@
+"""Upscaling networks: their weights, their architectures, and large images in tiles."""

@@ -1,0 +1,114 @@
+"""Upscalers and filters of one size, from whatever spandrel reads and from ncnn's form of Real-ESRGAN."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError
+
+from bakehouse.core.errors import UsageError
+from bakehouse.core.files import sha256_file
+from bakehouse.vision.upscalers.ncnn_weights import read_ncnn
+from bakehouse.vision.upscalers.spandrel_import import spandrel
+from bakehouse.vision.upscalers.tiling import RAMP, tiled
+
+Floats = npt.NDArray[np.float32]
+LEAST_TILE = 64
+OVERLAP = 48
+"""Pixels; 20 on each side are thrown away and 8 are blended."""
+
+
+class Upscaler:
+    """Makes RGB images `scale` times as large; may be called from several threads."""
+
+    def __init__(self, path: Path, *, tile: int = 256, device: str | None = None) -> None:
+        """Reads the weights.
+
+        Args:
+            path: `.pth`, `.pt`, `.safetensors`, or ncnn's `.bin` or `.param`.
+            tile: longest side of a piece in pixels; halved by itself where memory runs out.
+            device: `cuda`, `cpu`, ...; the best there is.
+
+        Raises:
+            UsageError: no upscaler that is known; or spandrel is missing.
+        """
+        self.path, self.tile = path, tile
+        self.sha256 = sha256_file(path)
+        self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self._net = _load(path)
+        self.scale: int = self._net.scale
+        self.architecture: str = self._net.architecture.name
+        # On a GPU half the numbers are twice as quick where the network stands it.
+        half = self._device.type == "cuda" and self._net.supports_half
+        self._dtype = torch.float16 if half else torch.float32
+        self._net.to(self._device, self._dtype).eval()
+        self._lock = threading.Lock()
+
+    def __call__(self, image: Floats) -> Floats:
+        """float32 [h, w, 3] in 0..1 to [h * scale, w * scale, 3] in 0..1."""
+        with self._lock:
+            while True:
+                try:
+                    return np.clip(tiled(image, self._run, tile=self.tile, overlap=OVERLAP), 0.0, 1.0)
+                except torch.OutOfMemoryError as e:
+                    if self.tile // 2 < max(LEAST_TILE, 2 * OVERLAP - RAMP):
+                        raise UsageError(
+                            f"{self.path.name} runs out of memory even on pieces of {self.tile} pixels",
+                            hint="close other programs that use the GPU, or take a smaller upscaler",
+                        ) from e
+                    self.tile //= 2
+                    torch.cuda.empty_cache()
+
+    @torch.inference_mode()
+    def _run(self, image: Floats) -> Floats:
+        x = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
+        x = x.to(self._device, self._dtype)
+        if self._net.input_channels == 1:  # a network of greys takes the colours one by one
+            return self._picture(self._net(x.transpose(0, 1))[:, 0])
+        return self._picture(self._net(x)[0])
+
+    def _picture(self, y: torch.Tensor) -> Floats:
+        made: Floats = y.float().cpu().permute(1, 2, 0).numpy()
+        return made
+
+
+def _load(path: Path) -> Any:
+    """The network as spandrel describes it."""
+    library = spandrel()
+    try:
+        if path.suffix.lower() in (".bin", ".param"):
+            weights = {name: torch.from_numpy(values) for name, values in read_ncnn(path).items()}
+            found = library.ModelLoader().load_from_state_dict(weights)
+        else:
+            found = library.ModelLoader().load_from_file(path)
+    except UsageError:
+        raise
+    # spandrel asks every architecture it knows, and each trips over foreign files in its own way.
+    except (
+        library.UnsupportedModelError,
+        RuntimeError,
+        ValueError,
+        KeyError,
+        TypeError,
+        OSError,
+        EOFError,
+        SafetensorError,
+        UnpicklingError,
+    ) as e:
+        reason = (str(e).splitlines() or [type(e).__name__])[0]
+        raise UsageError(
+            f"{path} is no upscaler that is known: {reason}",
+            hint="files that chaiNNer or ComfyUI upscale with are read: .pth and .safetensors of ESRGAN, DAT, ...",
+        ) from e
+    if not isinstance(found, library.ImageModelDescriptor) or found.input_channels not in (1, 3):
+        raise UsageError(
+            f"{path} is {found.architecture.name} and makes no larger picture of a picture",
+            hint="an inpainter goes to `bakehouse dataset clean --inpainter`",
+        )
+    return found

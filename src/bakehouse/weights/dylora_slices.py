@@ -1,0 +1,129 @@
+"""Ranks cut out of a DyLoRA: each is the adapter that training ran with at that rank."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bakehouse.adapters.adapter_files import AdapterFile
+from bakehouse.adapters.dylora import PREFIX_SCALE
+from bakehouse.adapters.kohya_network_args import network_args
+from bakehouse.adapters.layer import BIAS
+from bakehouse.adapters.module_names import full_name
+from bakehouse.core.errors import UsageError
+from bakehouse.core.files import check_name
+from bakehouse.weights.adapter_reader import open_adapter
+from bakehouse.weights.adapter_writer import write_adapter
+from bakehouse.weights.dense_delta import is_plain
+from bakehouse.weights.result import ModuleResult, Result
+from bakehouse.weights.tensor_files import Tell, check_place
+
+
+def slice_ranks(
+    source: Path | str | AdapterFile,
+    out: Path | str,
+    ranks: Sequence[int] = (),
+    *,
+    unit: int | None = None,
+    dry_run: bool = False,
+    overwrite: bool = False,
+    tell: Tell | None = None,
+) -> list[Result]:
+    """Writes a LoRA for each rank: to `out` for one, to `out-0004.safetensors` and so on, as kohya's tool, for several.
+
+    bakehouse trains rank b as (alpha / rank) B[:, :b] A[:b], so alpha shrinks with the rank; others train it, and their
+    tools cut it, as (alpha / b) B[:, :b] A[:b], so alpha stays. The header says which it was.
+
+    Args:
+        ranks: which; none: every multiple of the unit.
+        unit: the step; None: what the header says, else 1.
+
+    Raises:
+        UsageError: no DyLoRA's file, or a rank that it does not have.
+    """
+    out = Path(out)
+    file = source if isinstance(source, AdapterFile) else open_adapter(source)
+    foreign = next((stem for stem, tensors in file.modules.items() if not _has_prefixes(tensors)), None)
+    if foreign is not None:
+        raise UsageError(f"{file.source} is {file.kind}, not DyLoRA: {foreign} has no ranks that can be cut off")
+    if not is_dylora(file.metadata):
+        raise UsageError(
+            f"{file.source} was not trained as a DyLoRA: its first ranks alone are no adapter",
+            hint="`bakehouse weights resize` finds the best directions of any LoRA",
+        )
+    step = unit or unit_of(file.metadata)
+    most = file.rank
+    wanted = list(ranks) or [*range(step, most, step), most]
+    wrong = [rank for rank in wanted if not 1 <= rank <= most or (rank % step and rank != most)]
+    if wrong:
+        raise UsageError(f"rank {wrong[0]}: {file.source} has ranks {step} to {most} in steps of {step}")
+    check_name(out)
+    places = {rank: out if len(wanted) == 1 else out.with_name(f"{out.stem}-{rank:04d}{out.suffix}") for rank in wanted}
+    for place in places.values():
+        check_place(place, [Path(file.source)], overwrite=overwrite)
+    return [_slice(file, rank, place, dry_run, tell) for rank, place in places.items()]
+
+
+def _slice(file: AdapterFile, rank: int, out: Path, dry_run: bool, tell: Tell | None) -> Result:
+    whole = network_args(file.metadata).get("prefix_scale") == PREFIX_SCALE
+    modules = {stem: cut(tensors, rank, alpha_shrinks=whole) for stem, tensors in file.modules.items()}
+    results = tuple(
+        ModuleResult(full_name(s), min(rank, _rank(t)), 0.0, 0.0, _rank(t)) for s, t in file.modules.items()
+    )
+    if not dry_run:
+        header = {
+            **file.metadata,
+            "ss_network_module": "networks.lora",
+            "ss_network_dim": str(rank),
+            "ss_training_comment": f"rank {rank} of a DyLoRA of rank {file.rank}",
+            "ss_output_name": out.stem,
+        }
+        header.pop("ss_network_args", None)
+        write_adapter(out, modules, header, extras=file.extras, tell=tell)
+    return Result(out, results, dry_run, file.account.notes)
+
+
+def _has_prefixes(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether the first ranks of a module mean something; norms and biases beside the network have none to cut."""
+    return tensors.keys() <= {"w_norm", "b_norm", BIAS} or (is_plain(tensors) and "lora_mid.weight" not in tensors)
+
+
+def _rank(tensors: Mapping[str, Tensor]) -> int:
+    """A module's rank; 0 for a norm."""
+    return int(tensors["lora_down.weight"].shape[0]) if "lora_down.weight" in tensors else 0
+
+
+def cut(tensors: Mapping[str, Tensor], rank: int, *, alpha_shrinks: bool = False) -> dict[str, Tensor]:
+    """One module's first `rank` directions. A module with fewer keeps what it has, and so does a norm.
+
+    Args:
+        alpha_shrinks: alpha / rank stays, so that what is kept counts as much as before; else alpha stays.
+    """
+    whole = _rank(tensors)
+    if whole <= rank:
+        return dict(tensors)
+    kept = {
+        **tensors,
+        "lora_down.weight": tensors["lora_down.weight"][:rank].contiguous(),
+        "lora_up.weight": tensors["lora_up.weight"][:, :rank].contiguous(),
+    }
+    if alpha_shrinks:
+        alpha = tensors.get("alpha", torch.tensor(float(whole)))
+        kept["alpha"] = alpha.float() * rank / whole
+    return kept
+
+
+def is_dylora(metadata: Mapping[str, str]) -> bool:
+    """Whether a header says DyLoRA; one that says nothing of its training may be one."""
+    module = metadata.get("ss_network_module", "")
+    return not module or "dylora" in module or "dylora" in metadata.get("ss_network_args", "").lower()
+
+
+def unit_of(metadata: Mapping[str, str]) -> int:
+    """The step between ranks, as the header says it; 1 where it does not."""
+    args = network_args(metadata)
+    unit = str(args.get("unit", args.get("block_size", 1)))
+    return max(1, int(unit)) if unit.isdecimal() else 1

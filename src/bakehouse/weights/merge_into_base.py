@@ -1,0 +1,236 @@
+"""Adapters into a base model: W' = W + sum of weight x ΔW, in single precision, tensor by tensor from file to file."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from bakehouse.adapters.adapter_files import AdapterFile
+from bakehouse.adapters.layer import BIAS
+from bakehouse.adapters.module_names import full_name, same_module
+from bakehouse.adapters.tensor_names import meant_for
+from bakehouse.core.errors import UsageError
+from bakehouse.core.files import atomic_folder
+from bakehouse.weights.adapter_reader import open_adapter
+from bakehouse.weights.base_modules import BaseModel, Place, network_files, open_base
+from bakehouse.weights.dense_delta import bias_of, layer_of
+from bakehouse.weights.result import ModuleResult, Result
+from bakehouse.weights.tensor_files import (
+    Planned,
+    Shape,
+    Tell,
+    TensorFile,
+    check_place,
+    dtype_of,
+    open_tensors,
+    write_tensors,
+)
+
+_NETWORKS = ("unet", "vae", "text_encoder", "text_encoder_2")
+_WHOLE = {"text_encoder": "model.safetensors", "text_encoder_2": "model.safetensors"}
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """An adapter and how strong it is: 1 as trained."""
+
+    file: AdapterFile
+    unet: float = 1.0
+    text: float = 1.0
+
+    def weight(self, stem: str) -> float:
+        """How strong it is in one module."""
+        return self.unet if stem.startswith("lora_unet_") else self.text
+
+
+def weighted(source: Path | str | AdapterFile, unet: float = 1.0, text: float | None = None) -> Weighted:
+    """An adapter to merge; without `text`, text encoders take the UNet's weight."""
+    file = source if isinstance(source, AdapterFile) else open_adapter(source)
+    return Weighted(file, unet, unet if text is None else text)
+
+
+def merge_into_base(
+    base: Path | str,
+    adapters: Sequence[Weighted],
+    out: Path | str,
+    *,
+    dtype: str | None = None,
+    dry_run: bool = False,
+    overwrite: bool = False,
+    tell: Tell | None = None,
+) -> Result:
+    """Writes the base with the adapters in its weights: a folder for a folder, a single file for a single file.
+
+    Args:
+        dtype: fp32, fp16 or bf16 for every floating tensor; None: as the base has it.
+
+    Raises:
+        UsageError: an adapter has modules that the base does not have, or does not fit.
+        BakehouseError: a sum does not fit `dtype`.
+    """
+    out, base = Path(out), Path(base)
+    check_place(out, [base, *(Path(a.file.source) for a in adapters)], overwrite=overwrite)
+    if base.is_file() and out.suffix != ".safetensors":
+        raise UsageError(f"{base} is a single file: {out} must end in .safetensors")
+    with open_base(base) as model:
+        work = _Work(model, adapters, dtype_of(dtype))
+        results, notes = work.check()
+        if dry_run:
+            return Result(out, results, True, notes)
+        if base.is_file():
+            file = model.files[base]
+            header = {**file.metadata, **_header(base, adapters)}
+            write_tensors(out, list(work.plan(file)), header, tell=tell)
+        else:
+            with atomic_folder(out) as folder:
+                _copy_folder(base, folder, work, tell)
+    return Result(out, results, False, notes)
+
+
+class _Work:
+    """Which adapter changes which tensor of the base."""
+
+    def __init__(self, model: BaseModel, adapters: Sequence[Weighted], dtype: torch.dtype | None) -> None:
+        self.model, self.adapters, self.dtype = model, adapters, dtype
+        self.stems = [{same_module(stem): stem for stem in a.file.modules} for a in adapters]
+        self.by_key: dict[tuple[Path, str], list[tuple[str, str, Place]]] = {}
+        touched = {stem for stems in self.stems for stem in stems}
+        for kind, places in (("weight", model.weights), ("bias", model.biases)):
+            for stem in touched & places.keys():
+                place = places[stem]
+                self.by_key.setdefault((place.file, place.key), []).append((stem, kind, place))
+
+    def check(self) -> tuple[tuple[ModuleResult, ...], tuple[str, ...]]:
+        """Holds every module against the base before anything is written.
+
+        Raises:
+            UsageError: a module is missing, or does not fit.
+        """
+        results: list[ModuleResult] = []
+        notes: list[str] = []
+        for adapter, stems in zip(self.adapters, self.stems, strict=True):
+            missing = [stem for stem in stems if stem not in self.model.weights]
+            if missing:
+                seems = meant_for(adapter.file.modules)
+                raise UsageError(
+                    f"{adapter.file.source}: {len(missing)} of {len(stems)} modules are not in {self.model.path}"
+                    + (f": it seems to be made for {seems}" if seems else ""),
+                    hint=", ".join(missing[:4]) + (", ..." if len(missing) > 4 else ""),
+                )
+            for stem, own in stems.items():
+                shape = self.model.shape(self.model.weights[stem])
+                layer_of(adapter.file, own, torch.empty(shape.shape, device="meta"), self._empty_bias(stem))
+                lost = bias_of(adapter.file.modules[own]).get(BIAS)
+                if lost is not None and stem not in self.model.biases and bool(lost.any()):
+                    raise UsageError(
+                        f"{adapter.file.source} adds a bias to {own}, and that module of {self.model.path} has none",
+                        hint="use the adapter beside the base, as `generate --adapter` does; or leave the bias out: "
+                        "`bakehouse weights convert FILE --drop PATTERN -o PLACE`",
+                    )
+                down = adapter.file.modules[own].get("lora_down.weight")
+                results.append(ModuleResult(full_name(stem), int(down.shape[0]) if down is not None else 0, 0.0, 0.0))
+            notes.extend(f"{adapter.file.source}: {note}" for note in adapter.file.account.notes)
+            if not any(adapter.weight(s) for s in stems):
+                notes.append(f"{adapter.file.source} has weight 0 and changes nothing")
+        return tuple(results), tuple(notes)
+
+    def plan(self, file: TensorFile) -> Iterator[Planned]:
+        """Every tensor of one of the base's files, changed or not."""
+        for key, shape in file.shapes.items():
+            dtype = self.dtype if self.dtype is not None and shape.dtype.is_floating_point else shape.dtype
+            yield Planned(key, Shape(dtype, shape.shape), _Maker(self, file, key))
+
+    @torch.no_grad()
+    def make(self, file: TensorFile, key: str) -> Tensor:
+        """One tensor with what the adapters add; untouched ones come through bit for bit."""
+        tensor = file[key]
+        changes = self.by_key.get((file.path, key))
+        if not changes:
+            return tensor
+        whole = tensor.float() if tensor.dtype != torch.float32 else tensor.clone()
+        for stem, kind, place in changes:
+            part = place.of(whole)
+            part.copy_(self._changed(stem, kind, part.clone()))
+        return whole
+
+    def _empty_bias(self, stem: str) -> Tensor | None:
+        """A stand-in of a module's bias: layers look at its shape."""
+        place = self.model.biases.get(stem)
+        return None if place is None else torch.empty(self.model.shape(place).shape, device="meta")
+
+    def _changed(self, stem: str, kind: str, value: Tensor) -> Tensor:
+        """One module's weight or bias with all adapters in it.
+
+        Every ΔW is taken of the base's own weight, so that the order of adapters does not count.
+        """
+        changed = value.clone()
+        for adapter, stems in zip(self.adapters, self.stems, strict=True):
+            strength = adapter.weight(stem)
+            if stem not in stems or strength == 0.0:
+                continue
+            weight = value if kind == "weight" else self.model.read(self.model.weights[stem]).float()
+            layer = layer_of(adapter.file, stems[stem], weight, self._empty_bias(stem))
+            delta = layer.delta(weight) if kind == "weight" else layer.bias_delta(value)
+            if delta is not None:
+                changed += strength * delta.float().reshape(changed.shape)
+        return changed
+
+
+@dataclass(frozen=True)
+class _Maker:
+    work: _Work
+    file: TensorFile
+    key: str
+
+    def __call__(self) -> Tensor:
+        return self.work.make(self.file, self.key)
+
+
+def _header(base: Path, adapters: Sequence[Weighted]) -> Mapping[str, str]:
+    said = ", ".join(f"{Path(a.file.source).stem} x {a.unet:g}" for a in adapters)
+    return {"modelspec.merged_from": f"{base.stem}, {said}"}
+
+
+def _copy_folder(base: Path, folder: Path, work: _Work, tell: Tell | None) -> None:
+    """A diffusers folder: settings as they are, each network's weights as one .safetensors."""
+    for part in sorted(p for p in base.iterdir() if p.is_dir()):
+        if part.name in _NETWORKS:
+            _copy_network(part, folder / part.name, work, tell)
+        else:
+            shutil.copytree(part, folder / part.name)
+    for file in (p for p in base.iterdir() if p.is_file() and p.suffix in (".json", ".md", ".txt")):
+        shutil.copy2(file, folder / file.name)
+
+
+def _copy_network(part: Path, folder: Path, work: _Work, tell: Tell | None) -> None:
+    folder.mkdir(parents=True)
+    for file in part.glob("*.json"):
+        if not file.name.endswith(".index.json"):
+            shutil.copy2(file, folder / file.name)
+    files = network_files(part)
+    if not files:
+        return
+    planned: list[Planned] = []
+    opened = [work.model.files[f] for f in files if f in work.model.files]
+    if opened:
+        for one in opened:
+            planned.extend(work.plan(one))
+        _write_network(part, folder, planned, opened[0].metadata, tell)
+        return
+    for path in files:
+        with open_tensors(path) as other:
+            planned = list(work.plan(other))
+            name = path.with_suffix(".safetensors").name
+            write_tensors(folder / name, planned, {"format": "pt", **other.metadata}, tell=tell)
+
+
+def _write_network(
+    part: Path, folder: Path, planned: list[Planned], metadata: Mapping[str, str], tell: Tell | None
+) -> None:
+    name = _WHOLE.get(part.name, "diffusion_pytorch_model.safetensors")
+    write_tensors(folder / name, planned, {"format": "pt", **metadata}, tell=tell)

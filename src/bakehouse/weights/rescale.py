@@ -1,0 +1,184 @@
+"""An adapter made stronger or weaker for good: alpha is scaled, the factors stay as they are, byte for byte."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from bakehouse.adapters.adapter_files import AdapterFile
+from bakehouse.adapters.module_names import dotted, full_name, part_of, to_compvis
+from bakehouse.core.errors import UsageError
+from bakehouse.core.settings import Spec
+from bakehouse.weights.adapter_reader import is_sdxl, open_adapter
+from bakehouse.weights.adapter_writer import network_header, write_adapter
+from bakehouse.weights.result import ModuleResult, Result
+from bakehouse.weights.tensor_files import Tell, check_place
+
+_BY_ALPHA = ("lora_down.weight", "hada_w1_a", "lokr_w1_a", "lokr_w2_a", "a1.weight")
+_RANKED = ("lora_down.weight", "hada_w1_b", "lokr_w2_b", "lokr_w1_b", "b2.weight")
+"""Tensors whose first axis is the rank."""
+_ITSELF = ("diff", "diff_b", "w_norm", "b_norm", "bias_factors")
+_UNSCALED = frozenset({"dora_scale", "oft_blocks", "turns"})
+_SD_ATTENDS = (False, True, True, True)
+
+
+class Rescale(Spec):
+    """How much stronger an adapter becomes. Factors multiply."""
+
+    factor: float = 1.0
+    """For all modules: 2 makes weight 0.5 do what weight 1 did."""
+    unet: float = 1.0
+    """For the denoising network besides."""
+    text: float = 1.0
+    """For the text encoders besides."""
+    blocks: dict[str, float] = Field(default_factory=dict)
+    """For modules besides, by a pattern on the dotted name (`unet.down_blocks.*`), or a block of A1111's block weights
+    (IN04, MID, OUT11). The first that fits counts."""
+
+    @model_validator(mode="after")
+    def _does_something(self) -> Rescale:
+        if self.factor == self.unet == self.text == 1.0 and not self.blocks:
+            raise ValueError("every factor is 1: nothing would change")
+        return self
+
+    @classmethod
+    def between(cls, weight: float, becomes: float) -> Rescale:
+        """What was right at one weight becomes right at another: `between(0.5, 1.1)` for an adapter to use at 1.1.
+
+        Raises:
+            UsageError: one of them is 0.
+        """
+        if not weight or not becomes:
+            raise UsageError(f"weight {weight:g} becoming {becomes:g}: neither may be 0")
+        return cls.parse({"factor": weight / becomes}, source="rescale")
+
+    def of(self, stem: str, sdxl: bool) -> float:
+        """The factor of one module."""
+        part = self.unet if stem.startswith("lora_unet_") else self.text
+        names = (full_name(stem), dotted(stem), block_name(stem, sdxl))
+        block = next((f for p, f in self.blocks.items() if any(fnmatchcase(n, p) for n in names)), 1.0)
+        return self.factor * part * block
+
+
+def block_name(stem: str, sdxl: bool) -> str:
+    """A1111's name of a module's block: IN04, MID, OUT11, TE; BASE for what is outside of blocks."""
+    prefix, _ = part_of(stem)
+    if prefix != "lora_unet_":
+        return "TE"
+    kind, _, rest = to_compvis(dotted(stem), attends=(True, True, False) if sdxl else _SD_ATTENDS).partition(".")
+    names = {"input_blocks": "IN", "output_blocks": "OUT"}
+    if kind == "middle_block":
+        return "MID"
+    return f"{names[kind]}{int(rest.split('.')[0]):02d}" if kind in names else "BASE"
+
+
+def rescale(
+    source: Path | str | AdapterFile,
+    out: Path | str,
+    settings: Rescale,
+    *,
+    dry_run: bool = False,
+    overwrite: bool = False,
+    tell: Tell | None = None,
+) -> Result:
+    """Writes the adapter with its modules stronger or weaker; a factor of 0 takes a module out.
+
+    Raises:
+        UsageError: an algorithm whose strength is no factor (DoRA, OFT, BOFT), or a pattern that fits no module.
+    """
+    out = Path(out)
+    file = source if isinstance(source, AdapterFile) else open_adapter(source)
+    check_place(out, [Path(file.source)], overwrite=overwrite)
+    sdxl = is_sdxl(file)
+    _check_patterns(file, settings, sdxl)
+    modules: dict[str, Mapping[str, Tensor]] = {}
+    results = []
+    for stem, tensors in file.modules.items():
+        factor = settings.of(stem, sdxl)
+        if factor:
+            modules[stem] = _scaled(file, stem, tensors, factor)
+        results.append(ModuleResult(full_name(stem), 0, factor, 0.0))
+    if not dry_run:
+        header = dict(file.metadata)
+        if "lora_down.weight" in {name for tensors in modules.values() for name in tensors}:
+            own = network_header(modules)
+            header.update({k: own[k] for k in ("ss_network_dim", "ss_network_alpha")})
+        write_adapter(out, modules, header, extras=file.extras, tell=tell)
+    factors = {m.name: m.norm for m in results}
+    return Result(out, (), dry_run, file.account.notes, {"factors": factors})
+
+
+def _check_patterns(file: AdapterFile, settings: Rescale, sdxl: bool) -> None:
+    for pattern in settings.blocks:
+        names = [n for s in file.modules for n in (full_name(s), dotted(s), block_name(s, sdxl))]
+        if not any(fnmatchcase(n, pattern) for n in names):
+            blocks = sorted({block_name(s, sdxl) for s in file.modules})
+            raise UsageError(
+                f"block {pattern!r} fits no module of {file.source}",
+                hint=f"its blocks: {', '.join(blocks)}; names look like {full_name(next(iter(file.modules)))}",
+            )
+
+
+def _scaled(file: AdapterFile, stem: str, tensors: Mapping[str, Tensor], factor: float) -> dict[str, Tensor]:
+    if factor == 1.0:
+        return dict(tensors)
+    if _UNSCALED & tensors.keys():
+        raise UsageError(
+            f"{file.source}: {stem} is {file.kind}, whose strength is no factor in the file",
+            hint="use it at another weight, or make a LoRA of it: `weights resize --to-lora --base MODEL`",
+        )
+    made = {n: _times(t, factor) if n in _ITSELF else t for n, t in tensors.items()}
+    if any(name in tensors for name in _BY_ALPHA):
+        return {**made, "alpha": _alpha(tensors) * factor}
+    single = next((n for n in ("lokr_w1", "weight") if n in tensors), None)
+    if single is not None:
+        return {**made, single: _times(tensors[single], factor)}
+    if not any(name in tensors for name in _ITSELF):
+        raise UsageError(f"{file.source}: {stem} is {file.kind}, whose strength cannot be changed in the file")
+    return made
+
+
+def _times(tensor: Tensor, factor: float) -> Tensor:
+    return (tensor.float() * factor).to(tensor.dtype)
+
+
+def _alpha(tensors: Mapping[str, Tensor]) -> Tensor:
+    """The file's alpha in single precision; the rank where it has none."""
+    if "alpha" in tensors:
+        return tensors["alpha"].float()
+    return torch.tensor(float(next(tensors[n].shape[0] for n in _RANKED if n in tensors)))
+
+
+def rescale_of(
+    weight: float | None,
+    becomes: float | None,
+    *,
+    factor: float = 1.0,
+    unet: float = 1.0,
+    text: float = 1.0,
+    blocks: Sequence[str] = (),
+) -> Rescale:
+    """From words: `weight` and `becomes` together, blocks as `IN04=0.5`.
+
+    Raises:
+        UsageError: one of the two is missing, or a block has no number.
+    """
+    if (weight is None) != (becomes is None):
+        raise UsageError("weight and becomes go together", hint="--weight 0.5 --becomes 1.1")
+    if weight is not None and becomes is not None:
+        factor *= Rescale.between(weight, becomes).factor if weight != becomes else 1.0
+    values = {"factor": factor, "unet": unet, "text": text, "blocks": dict(map(_block, blocks))}
+    return Rescale.parse(values, source="rescale")
+
+
+def _block(text: str) -> tuple[str, float]:
+    name, _, number = text.rpartition("=")
+    try:
+        return name, float(number)
+    except ValueError:
+        raise UsageError(f"block {text!r} has no number", hint="write IN04=0.5") from None

@@ -1,0 +1,138 @@
+"""A LoRA with other ranks: each ΔW's best directions, found from its factors without ever making it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from bakehouse.adapters.adapter_files import AdapterFile
+from bakehouse.adapters.layer import BIAS
+from bakehouse.adapters.module_names import full_name, same_module
+from bakehouse.core.errors import UsageError
+from bakehouse.core.events import Progress
+from bakehouse.core.settings import Spec
+from bakehouse.weights.adapter_reader import open_adapter
+from bakehouse.weights.adapter_writer import network_header, out_dtype, write_adapter
+from bakehouse.weights.base_modules import BaseModel, open_base
+from bakehouse.weights.dense_delta import bias_of, delta_of, is_plain, kernel_of, lora_tensors, matrices, scale_of
+from bakehouse.weights.rank_selection import RankRule, reduce, reduce_factored, split
+from bakehouse.weights.result import ModuleResult, Result
+from bakehouse.weights.svd import Method, decompose_product
+from bakehouse.weights.tensor_files import Tell, check_place, dtype_of
+
+
+class Resize(Spec):
+    """How large an adapter becomes."""
+
+    linear: RankRule
+    """How many directions linear maps keep."""
+    conv: RankRule | None = None
+    """The same for 3x3 convolutions; unset: the same rule."""
+    to_lora: bool = False
+    """Turn modules of other algorithms (LoHa, LoKr, DoRA, ...) into LoRA; needs the base."""
+    clamp_quantile: float = Field(1.0, gt=0, le=1)
+    """As in extraction."""
+    dtype: str | None = None
+    """fp32, fp16 or bf16; unset: as the source."""
+    method: Method = "auto"
+    """How a dense ΔW is decomposed, with `to_lora`; LoRA's own factors need no large decomposition."""
+
+
+def resize(
+    source: Path | str | AdapterFile,
+    out: Path | str,
+    settings: Resize,
+    *,
+    base: Path | str | None = None,
+    dry_run: bool = False,
+    overwrite: bool = False,
+    tell: Tell | None = None,
+) -> Result:
+    """Writes the adapter with the ranks that the rules choose, each module's alpha / rank as it was.
+
+    Raises:
+        UsageError: it is no LoRA and `to_lora` is not set, or a base is needed and not named.
+    """
+    out = Path(out)
+    file = source if isinstance(source, AdapterFile) else open_adapter(source)
+    check_place(out, [Path(file.source)], overwrite=overwrite)
+    _check_kind(file, settings, base)
+    results: list[ModuleResult] = []
+    modules: dict[str, Mapping[str, Tensor]] = {}
+    with contextlib.ExitStack() as stack:
+        model = stack.enter_context(open_base(base)) if base is not None else None
+        for number, (stem, tensors) in enumerate(file.modules.items(), 1):
+            if tell is not None:
+                tell(Progress(what="decomposing", done=number, total=len(file.modules)))
+            if tensors.keys() == {BIAS}:
+                modules[stem] = tensors
+                continue
+            made, numbers = _resized(tensors, settings) if is_plain(tensors) else _as_lora(file, stem, model, settings)
+            modules[stem] = made
+            results.append(ModuleResult(full_name(stem), *numbers))
+    if not dry_run:
+        dtype = out_dtype(file.modules, dtype_of(settings.dtype))
+        header = {**file.metadata, **network_header(modules), "ss_training_comment": _comment(file, settings)}
+        write_adapter(out, modules, header, extras=file.extras, dtype=dtype, tell=tell)
+    return Result(out, tuple(results), dry_run, file.account.notes)
+
+
+def _comment(file: AdapterFile, settings: Resize) -> str:
+    before = file.metadata.get("ss_training_comment", "")
+    said = f"resized to {settings.linear}"
+    return f"{said}; {before}" if before and before != "None" else said
+
+
+def _check_kind(file: AdapterFile, settings: Resize, base: Path | str | None) -> None:
+    other = [stem for stem, tensors in file.modules.items() if not is_plain(tensors) and tensors.keys() != {BIAS}]
+    if other and not settings.to_lora:
+        raise UsageError(
+            f"{file.source} is {file.kind}, not LoRA: only LoRA has ranks that can be resized ({other[0]})",
+            hint="--to-lora --base MODEL makes a LoRA of it",
+        )
+    if other and base is None:
+        raise UsageError(f"making a LoRA of {file.kind} needs the base model", hint="name it with --base")
+
+
+_Numbers = tuple[int, float, float, int | None]
+"""Rank, norm, error, rank before."""
+
+
+@torch.no_grad()
+def _resized(tensors: Mapping[str, Tensor], settings: Resize) -> tuple[dict[str, Tensor], _Numbers]:
+    B, A = matrices(tensors)
+    kernel, scale = kernel_of(tensors), scale_of(tensors)
+    factors = reduce_factored(decompose_product(B, A), _rule(settings, kernel))
+    up, down = split(factors, settings.clamp_quantile)
+    error = factors.residual
+    if settings.clamp_quantile < 1.0:
+        error = decompose_product(torch.cat([B, -up], 1), torch.cat([A, down])).norm
+    size = abs(scale)
+    made = lora_tensors(up, down, kernel, alpha=scale * factors.rank)
+    return {**made, **bias_of(tensors)}, (factors.rank, size * factors.norm, size * error, B.shape[1])
+
+
+def _as_lora(
+    file: AdapterFile, stem: str, model: BaseModel | None, settings: Resize
+) -> tuple[dict[str, Tensor], _Numbers]:
+    """A module of another algorithm as LoRA; its Δb stays beside it."""
+    assert model is not None
+    bias = model.biases.get(same_module(stem))
+    delta, beside = delta_of(file, stem, model.weight(stem), None if bias is None else model.read(bias))
+    if delta.ndim == 1:
+        raise UsageError(f"{file.source}: {stem} is a norm, and LoRA has no norms", hint="merge it into the base")
+    factors = reduce(delta.flatten(1), _rule(settings, tuple(delta.shape[1:])), method=settings.method)
+    up, down = split(factors, settings.clamp_quantile)
+    error = factors.residual if settings.clamp_quantile >= 1.0 else float((delta.flatten(1) - up @ down).norm())
+    made = lora_tensors(up, down, tuple(delta.shape[1:]), alpha=factors.rank)
+    return {**made, **beside}, (factors.rank, factors.norm, error, None)
+
+
+def _rule(settings: Resize, kernel: tuple[int, ...]) -> RankRule:
+    wide = len(kernel) == 3 and kernel[1:] != (1, 1)
+    return settings.conv if wide and settings.conv is not None else settings.linear

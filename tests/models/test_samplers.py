@@ -1,0 +1,155 @@
+"""Samplers: all run, and a picture depends on its seed alone."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+import torch
+
+from bakehouse.core.errors import UsageError
+from bakehouse.models import SAMPLERS, initial_noise, make_scheduler, sample, to_images
+from bakehouse.models.samplers import _rescaled, find_sampler
+
+RUNNABLE = [n for n, row in SAMPLERS.items() if not row.needs or importlib.util.find_spec(row.needs)]
+
+
+def test_noise_is_of_the_seed_alone():
+    batch = initial_noise([3, 1, 2], (4, 8, 8))
+    assert torch.equal(batch[1:2], initial_noise([1], (4, 8, 8)))
+    assert not torch.equal(batch[0], batch[1])
+    assert initial_noise([2**63 + 5, -1], (1, 2, 2)).shape == (2, 1, 2, 2)
+
+
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_same_alone_or_in_a_batch(tiny, name):
+    seeds = [11, 12]
+    cond, uncond = tiny.encode_prompt(["a robot", "a hat"]), tiny.encode_prompt([""])
+    noise = initial_noise(seeds, (4, 8, 8))
+    together = sample(tiny, cond, uncond, noise=noise, steps=3, guidance=3.0, sampler=name, seeds=seeds)
+    alone = sample(tiny, cond[1:], uncond, noise=noise[1:], steps=3, guidance=3.0, sampler=name, seeds=seeds[1:])
+    assert torch.isfinite(together).all() and together.shape == (2, 4, 8, 8)
+    torch.testing.assert_close(together[1:], alone, atol=1e-4, rtol=1e-4)
+
+
+def test_noise_on_the_way_is_not_the_noise_at_the_start(tiny):
+    """An ancestral sampler seeded like the start would add the very noise it is taking away."""
+    cond = tiny.encode_prompt(["a"])
+    noise = initial_noise([7], (4, 8, 8))
+    drawn = []
+    from diffusers.schedulers import scheduling_euler_ancestral_discrete as module
+
+    before = module.randn_tensor
+    module.randn_tensor = lambda *a, **k: drawn.append(before(*a, **k)) or drawn[-1]
+    try:
+        sample(tiny, cond, None, noise=noise, steps=3, guidance=1.0, sampler="euler a", seeds=[7])
+    finally:
+        module.randn_tensor = before
+    assert drawn and all((d - noise).abs().max() > 0.1 for d in drawn)
+
+
+def test_guidance_one_asks_once(tiny):
+    sizes = []
+    handle = tiny.unet.register_forward_pre_hook(lambda m, args: sizes.append(len(args[0])))
+    cond, uncond = tiny.encode_prompt(["a", "b"]), tiny.encode_prompt([""])
+    noise = initial_noise([1, 2], (4, 8, 8))
+    sample(tiny, cond, uncond, noise=noise, steps=2, guidance=1.0)
+    sample(tiny, cond, uncond, noise=noise, steps=2, guidance=2.0)
+    handle.remove()
+    assert sizes == [2, 2, 4, 4]
+
+
+def test_guidance_rescale_is_diffusers_s(tiny):
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
+
+    guided, plain = torch.randn(2, 4, 8, 8) * 3, torch.randn(2, 4, 8, 8)
+    torch.testing.assert_close(_rescaled(guided, plain, 0.7), rescale_noise_cfg(guided, plain, 0.7))
+    assert _rescaled(guided, plain, 0.0) is guided
+    cond, uncond, noise = tiny.encode_prompt(["a"]), tiny.encode_prompt([""]), initial_noise([1], (4, 8, 8))
+    drawn = [sample(tiny, cond, uncond, noise=noise, steps=2, guidance_rescale=r) for r in (0.0, 0.7)]
+    assert drawn[1].std() < drawn[0].std()
+
+
+def test_steps_are_told(tiny):
+    seen = []
+    sample(tiny, tiny.encode_prompt(["a"]), None, noise=initial_noise([1], (4, 8, 8)), steps=3, guidance=1.0,
+           on_step=lambda done, total, latents: seen.append((done, total, tuple(latents.shape))))  # fmt: skip
+    assert seen == [(1, 3, (1, 4, 8, 8)), (2, 3, (1, 4, 8, 8)), (3, 3, (1, 4, 8, 8))]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"), [({"sampler": "eular"}, "did you mean 'euler'"), ({"steps": 0}, "at least 1"), ({}, "guidance")]
+)
+def test_wrong_words(tiny, change, says):
+    with pytest.raises(UsageError, match=says):
+        sample(tiny, tiny.encode_prompt(["a"]), None, noise=initial_noise([1], (4, 8, 8)), **change)
+
+
+def test_names_of_both_worlds():
+    assert find_sampler("DPM++ 2M Karras").options == {"use_karras_sigmas": True}
+    assert find_sampler("EulerAncestralDiscreteScheduler").label == "Euler a"
+    assert find_sampler("DPMSolverMultistepScheduler").label == "DPM++ 2M"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("scipy") is not None, reason="scipy is installed")
+def test_a_missing_package_is_named():
+    with pytest.raises(UsageError, match="scipy"):
+        find_sampler("lms")
+
+
+@pytest.mark.parametrize("zero_terminal", [False, True])
+def test_schedulers_work_on_our_schedule(make_tiny, zero_terminal):
+    change = {"rescale_betas_zero_snr": zero_terminal, "prediction_type": "v_prediction"}
+    schedule = make_tiny(scheduler=change).schedule
+    scheduler = make_scheduler(schedule, "ddim")
+    expected = schedule.alphas_cumprod.clamp(min=2.0**-24).float()
+    torch.testing.assert_close(scheduler.alphas_cumprod, expected, atol=1e-6, rtol=2e-3)
+    assert scheduler.config.prediction_type == "v_prediction"
+    scheduler.set_timesteps(4)
+    assert scheduler.timesteps[0] == 999
+
+
+@pytest.mark.parametrize("name", ["euler", "dpm++ 2m", "ddim", "euler a", "unipc"])
+def test_zero_terminal_v_prediction_samples(make_tiny, name):
+    model = make_tiny(scheduler={"rescale_betas_zero_snr": True, "prediction_type": "v_prediction"})
+    noise = initial_noise([1], (4, 8, 8))
+    latents = sample(model, model.encode_prompt(["a"]), None, noise=noise, steps=4, guidance=1.0, sampler=name)
+    assert torch.isfinite(latents).all()
+
+
+@pytest.fixture(scope="module")
+def zero_terminal(make_tiny):
+    return make_tiny(scheduler={"rescale_betas_zero_snr": True, "prediction_type": "v_prediction"})
+
+
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_every_number_of_steps_is_drawn_down_to_pure_noise(zero_terminal, name, monkeypatch, caplog):
+    """LCM knows 50 steps by itself, and near pure noise close steps of Karras' share a timestep."""
+    monkeypatch.setattr(zero_terminal, "forward", lambda x_t, t, cond: 0.5 * x_t)
+    cond, seen = zero_terminal.encode_prompt(["a"]), []
+    for steps in (1, 3, 60):
+        latents = sample(zero_terminal, cond, None, noise=initial_noise([1], (4, 4, 4)), steps=steps, guidance=1.0,
+                         sampler=name, on_step=lambda done, total, _: seen.append((done, total)))  # fmt: skip
+        assert torch.isfinite(latents).all()
+        assert seen[-1][0] == seen[-1][1] >= steps
+    assert not caplog.records, "the library's advice is not for whoever waits"
+
+
+@pytest.mark.parametrize("name", ["euler", "dpm++ 2m", "ddim", "heun"])
+def test_a_perfect_denoiser_is_followed_to_its_picture(tiny, name, monkeypatch):
+    """With a network that always knows x0, every sampler must end there: this fails for any wrong scale."""
+    x0 = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(3))
+
+    def knows(x_t, t, cond):
+        abar = tiny.schedule.alphas_cumprod[t.long()].float().view(-1, 1, 1, 1)
+        return (x_t - abar.sqrt() * x0) / (1 - abar).sqrt()
+
+    monkeypatch.setattr(tiny, "forward", knows)
+    got = sample(tiny, tiny.encode_prompt(["a"]), None, noise=initial_noise([1], (4, 8, 8)), steps=10, guidance=1.0,
+                 sampler=name)  # fmt: skip
+    assert (got - x0).abs().max() < (0.25 if name == "ddim" else 0.05)
+
+
+def test_pictures():
+    pixels = torch.tensor([-2.0, -1.0, 0.0, 1.0]).view(1, 1, 2, 2).expand(1, 3, 2, 2)
+    (image,) = to_images(pixels)
+    assert np.array(image)[..., 0].tolist() == [[0, 0], [128, 255]]
