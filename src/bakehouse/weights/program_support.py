@@ -1,8 +1,8 @@
 """Who can load an adapter file: measured with each program's own code, module by module.
 
-`program_support.json` holds the answers. For every form of tensors that is written here, each part of each family and three
-weights, the program's loader was given a file and the weights that came out were compared with ours. Nothing here knows
-a program's rules: a form, a spelling or a part without a row was not measured, and is said to be so.
+`program_support.json` holds the answers. For every form of tensors that is written here, each part of each family and
+three weights, the program's loader was given a file and the weights that came out were compared with ours. Nothing here
+knows a program's rules: a form, a spelling or a part without a row was not measured, and is said to be so.
 """
 
 from __future__ import annotations
