@@ -77,7 +77,9 @@ def resize(
             results.append(ModuleResult(full_name(stem), *numbers))
     if not dry_run:
         dtype = out_dtype(file.modules, dtype_of(settings.dtype))
-        header = {**file.metadata, **network_header(modules), "ss_training_comment": _comment(file, settings)}
+        # The source's own arguments are of another network: of its algorithm, or of its ranks.
+        before = {k: v for k, v in file.metadata.items() if k != "ss_network_args"}
+        header = {**before, **network_header(modules), "ss_training_comment": _comment(file, settings)}
         write_adapter(out, modules, header, extras=file.extras, dtype=dtype, tell=tell)
     return Result(out, tuple(results), dry_run, file.account.notes)
 
