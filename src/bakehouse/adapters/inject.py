@@ -8,13 +8,13 @@ import torch
 from torch import nn
 
 from bakehouse.adapters.adapter import Adapter, AdapterSpecBase
+from bakehouse.adapters.adapter_reader import open_adapter
 from bakehouse.adapters.file_coverage import account_of_keys
 from bakehouse.adapters.layer import AdapterLayer
 from bakehouse.adapters.loading import load_adapter
 from bakehouse.adapters.network_settings import Dim, NetworkSpec
 from bakehouse.adapters.target_modules import Site
 from bakehouse.core.errors import UsageError
-from bakehouse.weights.adapter_reader import open_adapter
 
 
 def inject(

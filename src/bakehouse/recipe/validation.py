@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bakehouse.adapters import NetworkSpec
+from bakehouse.adapters.adapter_reader import account_of
 from bakehouse.adapters.file_coverage import BUNDLED
 from bakehouse.core.errors import BakehouseError, Problems, UsageError
 from bakehouse.core.pluralize import counted
@@ -21,7 +22,6 @@ from bakehouse.recipe.recipe import Recipe
 from bakehouse.recipe.sample_prompt import parse_sample_prompt, rounded, sample_defaults
 from bakehouse.recipe.setting_conflicts import doubtful, refused
 from bakehouse.recipe.text_match import has_word, mostly_behind
-from bakehouse.weights.adapter_reader import account_of
 
 
 def impossibilities(recipe: Recipe, images: ImageSet, own_prior: ImageSet) -> list[str]:
