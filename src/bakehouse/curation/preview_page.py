@@ -31,11 +31,12 @@ _PAGE = """<!doctype html>
 :root {{ color-scheme: light dark; font: 15px/1.45 system-ui, sans-serif }}
 body {{ margin: 2rem auto; max-width: 76rem; padding: 0 1rem }}
 section {{ border-top: 1px solid #8886; padding: .8rem 0 }}
-h2 {{ font-size: 1rem; margin: 0 }} h2 span {{ font-weight: normal; opacity: .75 }}
+h2 {{ font-size: 1rem; margin: 0; overflow-wrap: anywhere }} h2 span {{ font-weight: normal; opacity: .75 }}
 div {{ display: flex; flex-wrap: wrap; gap: 1rem; align-items: start }}
-figure {{ margin: .6rem 0 0 }} figcaption {{ font-size: .85rem; opacity: .75 }}
+figure {{ margin: .6rem 0 0; max-width: 100% }}
+figcaption {{ font-size: .85rem; opacity: .75; max-width: 20rem; overflow-wrap: anywhere }}
 img {{ background: repeating-conic-gradient(#8884 0 25%, #0000 0 50%) 0 0 / 16px 16px; max-width: 100%; height: auto }}
-pre {{ white-space: pre-wrap; max-width: 34rem; margin: 0; font-size: .85rem }}
+pre {{ white-space: pre-wrap; overflow-wrap: anywhere; max-width: 34rem; margin: 0; font-size: .85rem }}
 </style>
 <h1>{title}</h1><p>{summary}</p>
 {sections}
@@ -71,7 +72,7 @@ def write_preview(
 
 
 def _head(proposal: Proposal) -> str:
-    return f"<section><h2>{escape(str(proposal.path))} <span>{escape(proposal.why)}</span></h2></section>"
+    return f"<section><h2><bdi>{escape(str(proposal.path))}</bdi> <span>{escape(proposal.why)}</span></h2></section>"
 
 
 def _section(root: Path, proposal: Proposal) -> str:
@@ -94,8 +95,8 @@ def _figures(root: Path, edit: Edit) -> Iterator[str]:
 
 def _figure(path: PurePosixPath, content: bytes | Path, note: str) -> str:
     shown, facts = _picture(content) if path.suffix.lower() in EXTENSIONS else _words(content)
-    caption = ", ".join(part for part in (str(path), facts, note) if part)
-    return f"<figure>{shown}<figcaption>{escape(caption)}</figcaption></figure>"
+    said = "".join(f", {escape(part)}" for part in (facts, note) if part)
+    return f"<figure>{shown}<figcaption><bdi>{escape(str(path))}</bdi>{said}</figcaption></figure>"
 
 
 def _picture(content: bytes | Path) -> tuple[str, str]:
