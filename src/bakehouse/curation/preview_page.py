@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from html import escape
 from pathlib import Path, PurePosixPath
 
@@ -15,9 +16,10 @@ from bakehouse.core.errors import BakehouseError
 from bakehouse.core.files import write_html
 from bakehouse.core.pluralize import counted
 from bakehouse.curation.changeset import Edit, Move, Proposal, Remove, Write
+from bakehouse.curation.image_io import passed_over
 from bakehouse.data.captions import decode_text
 from bakehouse.data.image_records import ImageSet
-from bakehouse.data.open_image import EXTENSIONS, open_image
+from bakehouse.data.open_image import EXTENSIONS, ImageError, open_image
 
 THUMB = 320
 """Longer side of the pictures on the page, pixels."""
@@ -77,7 +79,11 @@ def _head(proposal: Proposal) -> str:
 
 def _section(root: Path, proposal: Proposal) -> str:
     """One proposal: each path it touches, before and after."""
-    figures = [figure for edit in proposal.make() for figure in _figures(root, edit)]
+    try:
+        edits = proposal.make()
+    except ImageError as error:
+        return _head(replace(proposal, why=passed_over(proposal.path, error).message))
+    figures = [figure for edit in edits for figure in _figures(root, edit)]
     return _head(proposal).replace("</section>", f"<div>{''.join(figures)}</div></section>")
 
 
