@@ -18,7 +18,7 @@ from bakehouse.evaluation.trigger_probe.control_words import Controls
 from bakehouse.evaluation.trigger_probe.nearest_words import Neighbours
 from bakehouse.evaluation.trigger_probe.prediction_shift import TIMES, Shifts
 from bakehouse.evaluation.trigger_probe.probe_result import KNOWN_FROM, WEAK_FROM, Scale, judge
-from bakehouse.generation import Source, Studio
+from bakehouse.generation import ModelSource, Pipeline
 from bakehouse.models import load_model
 
 QUICK = ProbeSpec(noises=1, rare=4, known=4)
@@ -252,7 +252,7 @@ def test_words_that_cannot_be_triggers_are_named_together(tiny, bank):
 
 
 def test_an_adapter_is_no_base(tiny, tiny_folder, tmp_path):
-    adapter = inject(LoRA(rank=2), tiny.parts())
+    adapter = inject(LoRA(rank=2), tiny.trainable_modules())
     path = save_adapter(
         adapter, tmp_path / "a.safetensors", metadata_for(LoRA(rank=2), name="a", base_model=str(tiny_folder))
     )
@@ -301,12 +301,12 @@ def test_json_holds_every_figure(of_crumb):
 def test_looks_are_drawn_and_compared(make_tiny, bank, fresh, tmp_path):
     model = make_tiny()
     found = probed(model, ["zwx"], bank)
-    with Studio(model, Source("tiny")) as studio:
-        looks = draw_looks(studio, found, tmp_path / "sheet.png", seeds=2)
+    with Pipeline(model, ModelSource("tiny")) as pipeline:
+        looks = draw_looks(pipeline, found, tmp_path / "sheet.png", seeds=2)
         with pytest.raises(UsageError, match="no name of a sheet"):
-            draw_looks(studio, found, tmp_path / "sheet.txt")
+            draw_looks(pipeline, found, tmp_path / "sheet.txt")
         with pytest.raises(UsageError, match="at least 2"):
-            draw_looks(studio, found, tmp_path / "sheet.png", seeds=1)
+            draw_looks(pipeline, found, tmp_path / "sheet.png", seeds=1)
     assert [look.word for look in looks] == ["zwx"]
     assert looks[0].spread > 0 and looks[0].change > 0
     with Image.open(tmp_path / "sheet.png") as sheet:

@@ -7,14 +7,14 @@ import pytest
 
 from bakehouse.core.errors import UsageError
 from bakehouse.core.run_folder import Run
-from bakehouse.generation import AXES, Request, Source, make_axis, parse_axis, resolve
+from bakehouse.generation import AXES, ImageRequest, ModelSource, make_axis, parse_axis, resolve
 from bakehouse.generation.grid_axes import Axis, Cell
 
-CRUMB = Source("crumb", title="crumb")
-ASKED = Request(prompt="a cat in a hat", seed=3)
+CRUMB = ModelSource("crumb", title="crumb")
+ASKED = ImageRequest(prompt="a cat in a hat", seed=3)
 
 
-def values(text: str, source: Source = CRUMB) -> tuple[object, ...]:
+def values(text: str, source: ModelSource = CRUMB) -> tuple[object, ...]:
     return parse_axis(text, source, ASKED).values
 
 

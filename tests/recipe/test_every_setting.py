@@ -572,7 +572,7 @@ def test_it_says_what_it_lacks(plan_of, key):
 
 def test_what_a_file_to_go_on_from_decides_is_said(plan_of, tiny, tmp_path):
     file = tmp_path / "first.safetensors"
-    adapter = inject(TypeAdapter(AdapterSpec).validate_python({"kind": "lora"}), tiny.parts())
+    adapter = inject(TypeAdapter(AdapterSpec).validate_python({"kind": "lora"}), tiny.trainable_modules())
     save_adapter(adapter, file, {})
     adapter.remove()
     started = {"adapter.kind": "lora", "adapter.start": str(file)}

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from bakehouse.captions.rule import matcher
 from bakehouse.captions.tagger_cache import Memory
+from bakehouse.core.bundled_models import BUNDLED_TAGGER
 from bakehouse.core.errors import UsageError, did_you_mean
 from bakehouse.core.events import Event, Noted, Warned
 from bakehouse.core.files import is_there, sha256_file
@@ -37,7 +38,7 @@ CATEGORIES: tuple[Category, ...] = get_args(Category)
 class Tag(Spec):
     """Captions by taggers. A caption that a person wrote or changed stays, unless `existing` says otherwise."""
 
-    taggers: tuple[str, ...] = Field(("crumb",), min_length=1)
+    taggers: tuple[str, ...] = Field((BUNDLED_TAGGER,), min_length=1)
     """`crumb`, names on the shelf, paths of ONNX models, captioners. Sentences come first, tags behind them."""
     merge: Literal["any", "all"] = "any"
     """Of several taggers: what one of them sees, or only what all of them see."""

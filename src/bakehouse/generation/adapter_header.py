@@ -59,7 +59,7 @@ def check_family(path: Path, base: str) -> None:
         )
 
 
-def notes_on(path: Path) -> list[str]:
+def unapplied_notes(path: Path) -> list[str]:
     """What an adapter holds that is not applied, in words."""
     from bakehouse.weights.adapter_reader import account_of
 

@@ -21,11 +21,11 @@ from bakehouse.generation.adapter_header import tensor_hash
 from bakehouse.generation.contact_sheet import draw_grid
 from bakehouse.generation.grid_axes import AXES, Axis, AxisKind, Cell, joined, make_axis, parse_axis
 from bakehouse.generation.infotext import read, read_text, write
-from bakehouse.generation.model_source import Source, resolve, swapped
-from bakehouse.generation.request import RANDOM_SEED, Request
+from bakehouse.generation.model_source import ModelSource, replace_weights, resolve
+from bakehouse.generation.request import RANDOM_SEED, ImageRequest
 
 if TYPE_CHECKING:
-    from bakehouse.generation.pipeline import Studio
+    from bakehouse.generation.pipeline import Pipeline
 
 __all__ = [
     "AXES",
@@ -67,7 +67,7 @@ class GridRecipe:
     model: str
     x: str
     y: str
-    request: Request
+    request: ImageRequest
     base: str = ""
     """The model's base, where it was an adapter's file."""
 
@@ -102,10 +102,10 @@ _NOTHING = Axis(
 
 
 def make_grid(
-    model: Studio | Source | str | Path,
+    model: Pipeline | ModelSource | str | Path,
     x: Axis | str,
     y: Axis | str | None,
-    request: Request,
+    request: ImageRequest,
     out: Path | str,
     *,
     title: str | None = None,
@@ -116,15 +116,15 @@ def make_grid(
     """Makes the pictures of a grid that are not there yet and draws all of them into `out/grid.png`.
 
     Args:
-        model: an open studio (left as it was), or MODEL, which is opened only if a picture is missing.
+        model: an open pipeline (left as it was), or MODEL, which is opened only if a picture is missing.
         x: what the columns vary: an axis or its text (`epoch`, `weight=0.4,0.8`; see `axes.parse_axis`).
         y: what the rows vary; None: one row.
         request: the rest. A grid compares, so a seed of -1 is 1, and `count` must be 1.
         out: a folder; pictures are kept in `out/cells`.
         title: over the grid. Left out: the model's name and the prompt.
         caption: says what stands under each picture.
-        batch: see `Studio.pictures`.
-        opening: device, dtype, adapters, base: for `Studio.open`.
+        batch: see `Pipeline.generate`.
+        opening: device, dtype, adapters, base: for `Pipeline.open`.
 
     Yields:
         `Progress("pictures", done, total)` after each, and `Drawn` at the end. The generator's value is the `Grid`.
@@ -148,8 +148,8 @@ def make_grid(
     done = len(flat) - len(missing)
     yield Progress(what="pictures", done=done, total=len(flat))
     if missing:
-        with _opened(model, source, opening) as studio:
-            for _ in _fill(studio, missing, batch):
+        with _opened(model, source, opening) as pipeline:
+            for _ in _fill(pipeline, missing, batch):
                 done += 1
                 yield Progress(what="pictures", done=done, total=len(flat))
 
@@ -173,14 +173,14 @@ def read_recipe(path: Path | str) -> GridRecipe:
         )
     try:
         value = parse_json(text)
-        request = Request(**value["request"])
+        request = ImageRequest(**value["request"])
         return GridRecipe(value["model"], value["x"], value["y"], request, value.get("base", ""))
     except (ValueError, KeyError, TypeError) as e:
         raise BakehouseError(f"{path}: its grid recipe cannot be read: {e!r}") from e
 
 
-def _source_of(model: Studio | Source | str | Path, base: Any) -> Source:
-    if isinstance(model, Source):
+def _source_of(model: Pipeline | ModelSource | str | Path, base: Any) -> ModelSource:
+    if isinstance(model, ModelSource):
         return model
     if isinstance(model, str | Path):
         return resolve(model, base=base)
@@ -188,22 +188,22 @@ def _source_of(model: Studio | Source | str | Path, base: Any) -> Source:
     return replace(model.source, adapters=model.adapters[:own])
 
 
-def _beside(model: Studio | Source | str | Path, opening: dict[str, Any]) -> list[tuple[Path, float]]:
+def _beside(model: Pipeline | ModelSource | str | Path, opening: dict[str, Any]) -> list[tuple[Path, float]]:
     """Adapters that are on the model beside its own."""
-    if isinstance(model, Source | str | Path):
+    if isinstance(model, ModelSource | str | Path):
         given = opening.get("adapters", ())
         return [(Path(a), 1.0) if isinstance(a, str | Path) else (Path(a[0]), float(a[1])) for a in given]
     return list(model.adapters[len(model.source.adapters) :])
 
 
-def _arithmetic(model: Studio | Source | str | Path, opening: dict[str, Any]) -> str:
-    """The precision that was asked for; an open studio has one."""
-    if isinstance(model, Source | str | Path):
+def _arithmetic(model: Pipeline | ModelSource | str | Path, opening: dict[str, Any]) -> str:
+    """The precision that was asked for; an open pipeline has one."""
+    if isinstance(model, ModelSource | str | Path):
         return str(opening.get("dtype", "auto")).removeprefix("torch.")
     return str(model.denoiser.dtype).removeprefix("torch.")
 
 
-def _as_axis(axis: Axis | str | None, source: Source, request: Request) -> Axis:
+def _as_axis(axis: Axis | str | None, source: ModelSource, request: ImageRequest) -> Axis:
     if isinstance(axis, str):
         return parse_axis(axis, source, request) if axis else _NOTHING
     return axis or _NOTHING
@@ -211,9 +211,9 @@ def _as_axis(axis: Axis | str | None, source: Source, request: Request) -> Axis:
 
 def _places(
     axes: tuple[Axis, Axis],
-    source: Source,
+    source: ModelSource,
     beside: Sequence[tuple[Path, float]],
-    request: Request,
+    request: ImageRequest,
     folder: Path,
     arithmetic: str = "auto",
 ) -> list[list[_Place]]:
@@ -238,7 +238,7 @@ def _places(
             cell = axis.put(cell, i)
         if cell.weights not in keys:
             keys[cell.weights] = _weights_key(
-                source if cell.weights is None else swapped(source, cell.weights), cell, beside
+                source if cell.weights is None else replace_weights(source, cell.weights), cell, beside
             )
         fields = {**dataclasses.asdict(cell.request), "sampler": cell.request.sampler.lower()}
         return _Place(cell, folder / f"{key_of(keys[cell.weights], cell.weight, fields, arithmetic)[:32]}.png")
@@ -246,7 +246,7 @@ def _places(
     return [[place(column, row) for column in range(len(x.values))] for row in range(len(y.values))]
 
 
-def _weights_key(source: Source, cell: Cell, beside: Sequence[tuple[Path, float]]) -> object:
+def _weights_key(source: ModelSource, cell: Cell, beside: Sequence[tuple[Path, float]]) -> object:
     """What decides the model's share of a picture, by content where that is cheap to read."""
     if cell.weight is not None and not source.adapters and not beside:
         raise UsageError(
@@ -259,9 +259,9 @@ def _weights_key(source: Source, cell: Cell, beside: Sequence[tuple[Path, float]
 
 def _base_key(ref: str) -> object:
     """A base model's files by size and time of change (they are gigabytes); a Hub id by its name."""
-    from bakehouse.models.crumb import crumb_folder
+    from bakehouse.models.crumb import base_path
 
-    path = crumb_folder() if ref == "crumb" else Path(ref).expanduser()
+    path = base_path(ref)
     if not ref or not path.exists():
         return ref
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
@@ -270,34 +270,34 @@ def _base_key(ref: str) -> object:
 
 @contextlib.contextmanager
 def _opened(
-    model: Studio | Source | str | Path, source: Source, opening: dict[str, Any]
-) -> Generator[Studio, None, None]:
-    from bakehouse.generation.pipeline import Studio
+    model: Pipeline | ModelSource | str | Path, source: ModelSource, opening: dict[str, Any]
+) -> Generator[Pipeline, None, None]:
+    from bakehouse.generation.pipeline import Pipeline
 
-    if isinstance(model, Studio):
+    if isinstance(model, Pipeline):
         with model.restoring():
             yield model
         return
-    with Studio.open(source, **{k: v for k, v in opening.items() if k != "base"}) as studio:
-        yield studio
+    with Pipeline.open(source, **{k: v for k, v in opening.items() if k != "base"}) as pipeline:
+        yield pipeline
 
 
-def _fill(studio: Studio, missing: Sequence[_Place], batch: int | None) -> Generator[None, None, None]:
+def _fill(pipeline: Pipeline, missing: Sequence[_Place], batch: int | None) -> Generator[None, None, None]:
     """Makes the pictures that are not there: weights change least often, then their strength, then the rest."""
     weights = list(dict.fromkeys(place.cell.weights for place in missing))
     order = sorted(missing, key=lambda p: (weights.index(p.cell.weights), p.cell.weight or 0.0, _alike(p.cell.request)))
     for (ref, weight), group in itertools.groupby(order, key=lambda p: (p.cell.weights, p.cell.weight)):
         places = list(group)
         if ref is not None:
-            studio.swap(ref)
-        with studio.adapters_at(*([] if weight is None else [weight])):
-            pictures = studio.pictures([place.cell.request for place in places], batch=batch)
+            pipeline.swap(ref)
+        with pipeline.adapter_strengths(*([] if weight is None else [weight])):
+            pictures = pipeline.generate([place.cell.request for place in places], batch=batch)
             for place, picture in zip(places, pictures, strict=True):
                 write(picture.image, picture.infotext, place.path)
                 yield
 
 
-def _alike(r: Request) -> tuple[Any, ...]:
+def _alike(r: ImageRequest) -> tuple[Any, ...]:
     """Puts requests that can share a batch beside each other."""
     size, guidance = (r.width or 0, r.height or 0), (r.guidance or 0, r.guidance_rescale)
     return *size, r.clip_skip or 0, r.steps, *guidance, r.sampler, len(r.prompt) // 300
@@ -306,8 +306,8 @@ def _alike(r: Request) -> tuple[Any, ...]:
 def _draw(
     axes: tuple[Axis, Axis],
     table: list[list[_Place]],
-    source: Source,
-    request: Request,
+    source: ModelSource,
+    request: ImageRequest,
     path: Path,
     title: str | None,
     caption: Caption | None,
@@ -342,7 +342,7 @@ def _written(axis: Axis) -> str:
     return "" if axis is _NOTHING else str(axis)
 
 
-def _title(axes: tuple[Axis, Axis], source: Source, request: Request) -> str:
+def _title(axes: tuple[Axis, Axis], source: ModelSource, request: ImageRequest) -> str:
     named = {axis.kind.name for axis in axes}
     return source.title if named & {"prompt", "replace"} else f"{source.title}\n{request.prompt}"
 

@@ -11,30 +11,31 @@ from pathlib import Path
 from typing import Any
 
 from bakehouse.core.errors import UsageError, did_you_mean
-from bakehouse.generation.model_source import Source, epochs, run_weights
-from bakehouse.generation.request import Request
+from bakehouse.generation.model_source import ModelSource
+from bakehouse.generation.request import ImageRequest
+from bakehouse.generation.run_weights import epoch_weights, run_weights
 
 
 @dataclass(frozen=True)
 class Cell:
     """What one place of a grid shows."""
 
-    request: Request
+    request: ImageRequest
     weights: str | None = None
     """An adapter or model in the place of the grid's own."""
     weight: float | None = None
     """The adapter's weight, where it is not the grid's own."""
 
 
-Read = Callable[[str, Source], Any]
+Read = Callable[[str, ModelSource], Any]
 """One value from its text."""
 Put = Callable[[Cell, Any, tuple[Any, ...]], Cell]
 """A cell with a value in its place; the last argument is all of the axis's values."""
-Defaults = Callable[[Source, Request], Sequence[Any]]
+Defaults = Callable[[ModelSource, ImageRequest], Sequence[Any]]
 
 
 def _number(kind: type[int] | type[float]) -> Read:
-    def read(text: str, _: Source) -> int | float:
+    def read(text: str, _: ModelSource) -> int | float:
         try:
             return kind(text)
         except ValueError as e:
@@ -46,24 +47,24 @@ def _number(kind: type[int] | type[float]) -> Read:
 _WHOLE, _DECIMAL = _number(int), _number(float)
 
 
-def _words(text: str, _: Source) -> str:
+def _words(text: str, _: ModelSource) -> str:
     return text
 
 
-def _epoch(text: str, source: Source) -> str:
+def _epoch(text: str, source: ModelSource) -> str:
     """The path of an epoch's weights; `last` is the last one."""
     if source.run is None:
         raise UsageError(
             f"{source.title} is not a run, so it has no epochs", hint="name a run folder, or use the axis checkpoint"
         )
-    there = epochs(source.run)
+    there = epoch_weights(source.run)
     number = str(max(there)) if text == "last" else text.lstrip("0") or "0"
     if not number.isdigit() or int(number) not in there:
         raise UsageError(f"epoch {text}: {source.run.name} has {', '.join(map(str, there))}")
     return str(there[int(number)])
 
 
-def _weights(text: str, source: Source) -> str:
+def _weights(text: str, source: ModelSource) -> str:
     """A path, a Hub id, or the name of weights in the run."""
     if source.run is not None:
         named = {p.stem if p.suffix == ".safetensors" else p.name: p for p in run_weights(source.run)}
@@ -72,7 +73,7 @@ def _weights(text: str, source: Source) -> str:
     return text
 
 
-def _size(text: str, _: Source) -> str:
+def _size(text: str, _: ModelSource) -> str:
     if not re.fullmatch(r"\d+x\d+", text):
         raise UsageError(f"size {text!r}: write WIDTHxHEIGHT in pixels, as 512x768")
     return text
@@ -113,19 +114,19 @@ def _always(*values: Any) -> Defaults:
     return lambda source, request: values
 
 
-def _no_default(source: Source, request: Request) -> Sequence[Any]:
+def _no_default(source: ModelSource, request: ImageRequest) -> Sequence[Any]:
     return ()
 
 
-def _all_epochs(source: Source, request: Request) -> Sequence[Any]:
-    return list(epochs(source.run)) if source.run is not None else ["last"]
+def _all_epochs(source: ModelSource, request: ImageRequest) -> Sequence[Any]:
+    return list(epoch_weights(source.run)) if source.run is not None else ["last"]
 
 
-def _all_weights(source: Source, request: Request) -> Sequence[Any]:
+def _all_weights(source: ModelSource, request: ImageRequest) -> Sequence[Any]:
     return run_weights(source.run) if source.run is not None else ()
 
 
-def _four_seeds(source: Source, request: Request) -> Sequence[Any]:
+def _four_seeds(source: ModelSource, request: ImageRequest) -> Sequence[Any]:
     first = max(request.seed, 1)
     return range(first, first + 4)
 
@@ -206,7 +207,7 @@ class Axis:
         return f"{self.kind.name}={joined(self.texts)}"
 
 
-def make_axis(name: str, values: Sequence[Any] | None, source: Source, request: Request) -> Axis:
+def make_axis(name: str, values: Sequence[Any] | None, source: ModelSource, request: ImageRequest) -> Axis:
     """An axis from values.
 
     Args:
@@ -232,7 +233,7 @@ def make_axis(name: str, values: Sequence[Any] | None, source: Source, request: 
         raise UsageError(f"axis {kind.name}: {e.message}", hint=e.hint) from e
 
 
-def parse_axis(text: str, source: Source, request: Request) -> Axis:
+def parse_axis(text: str, source: ModelSource, request: ImageRequest) -> Axis:
     """An axis as it is written: `epoch`, `weight=0.4,0.6`, `prompt="a cat, red",a dog`, `prompt=@file.txt`.
 
     Numbers take A1111's ranges too: `1-5`, `1-5 (+2)`, `10-0 (-2)`, `1-10 [5]` (five values, evenly spaced).

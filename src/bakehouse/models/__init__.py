@@ -6,11 +6,10 @@ from bakehouse.models.guidance import ClassifierFreeGuidance, Guider
 from bakehouse.models.load import ModelRef, is_model_ref, load_model, resolve_model
 from bakehouse.models.noise_schedule import EpsilonSchedule, NoiseSchedule, VSchedule, make_schedule
 from bakehouse.models.samplers import SAMPLERS, make_scheduler
-from bakehouse.models.sampling import Cancelled, OnStep, SamplingStep, initial_noise, sample, to_images
+from bakehouse.models.sampling import OnStep, SamplingCancelledError, SamplingStep, initial_noise, sample, to_images
 
 __all__ = [
     "SAMPLERS",
-    "Cancelled",
     "ClassifierFreeGuidance",
     "Conditioning",
     "Denoiser",
@@ -20,6 +19,7 @@ __all__ = [
     "Moments",
     "NoiseSchedule",
     "OnStep",
+    "SamplingCancelledError",
     "SamplingStep",
     "VSchedule",
     "crumb_folder",

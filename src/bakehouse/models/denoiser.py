@@ -133,7 +133,7 @@ class Denoiser(nn.Module, ABC):
     def fingerprint(self) -> str:
         """sha256 over the weights: the key of every cache that depends on the model."""
 
-    def drawing_facts(self) -> tuple[object, ...]:
+    def sampling_facts(self) -> tuple[object, ...]:
         """What decides a picture and stands in no weight: how the schedule runs, and what an empty prompt means."""
         return self.schedule.prediction, sha256_bytes(self.schedule.alphas_cumprod.numpy().tobytes())
 
@@ -148,7 +148,7 @@ class Denoiser(nn.Module, ABC):
         """Of the denoising network's weights."""
 
     @abstractmethod
-    def parts(self) -> dict[str, nn.Module]:
+    def trainable_modules(self) -> dict[str, nn.Module]:
         """The trainable networks by kohya's prefix: `lora_unet`, `lora_te` (SDXL: `lora_te1`, `lora_te2`)."""
 
     def use_zero_terminal_snr(self) -> None:
@@ -160,7 +160,7 @@ class Denoiser(nn.Module, ABC):
 
         The VAE stays as it is: what it encodes is kept for other runs, and should not differ by rounding.
         """
-        self.parts()["lora_unet"].to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.trainable_modules()["lora_unet"].to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @abstractmethod
     def use_attention(self, kernel: str) -> None:

@@ -28,7 +28,7 @@ VAE_FILES = ("config.json", "diffusion_pytorch_model.safetensors")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "special_tokens_map.json")
 
 
-def living(hub_id: str) -> str:
+def current_repo_id(hub_id: str) -> str:
     """The id under which a model is found today."""
     return RENAMED.get(hub_id, hub_id)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bakehouse.core.errors import BakehouseError
-from bakehouse.models.identify import OPEN_CLIP, SDXL_OPEN_CLIP, SDXL_TEXT, TEXT, UNET, VAE, Shapes
+from bakehouse.models.identify import OPEN_CLIP, SDXL_OPEN_CLIP, TEXT, UNET, VAE, Shapes
 from bakehouse.models.key_map import PROJECTION
 
 Config = dict[str, Any]
@@ -17,11 +17,6 @@ _SIDES = {"sd1": 64, "sd2": 64, "sdxl": 128}
 _TIME_IDS = 6
 HEAD = 64
 """Channels of one attention head in every OpenAI and OpenCLIP encoder, and in the UNets of SD 2.x and SDXL."""
-
-
-def text_prefixes(family: str) -> tuple[str, ...]:
-    """Where a single file keeps each text encoder of a family, in the order of diffusers' parts."""
-    return {"sd1": (TEXT,), "sd2": (OPEN_CLIP,), "sdxl": (SDXL_TEXT, SDXL_OPEN_CLIP)}[family]
 
 
 def is_open_clip(prefix: str) -> bool:

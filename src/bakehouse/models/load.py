@@ -28,26 +28,21 @@ from bakehouse.models.diffusers_networks import (
     repair_vae_names,
     weight_files,
 )
-from bakehouse.models.hub import TOKENIZER_FILES, VAE_FILES, download, download_pipeline, living
+from bakehouse.models.families import FAMILIES, native_size
+from bakehouse.models.family import Family
+from bakehouse.models.hub import TOKENIZER_FILES, VAE_FILES, current_repo_id, download, download_pipeline
 from bakehouse.models.identify import NAMES, identify, read_header
 from bakehouse.models.mmap_weights import Weights, read_weights
-from bakehouse.models.model_reference import ModelRef, family_of_folder, is_model_ref, native_size, resolve_model
+from bakehouse.models.model_reference import ModelRef, family_of_folder, is_model_ref, resolve_model
 from bakehouse.models.noise_schedule import PredictionType
-from bakehouse.models.sd1 import SD1
-from bakehouse.models.sd2 import SD2
 from bakehouse.models.sdxl import SDXL
-from bakehouse.models.stable_diffusion import StableDiffusion, tokenizer_part
+from bakehouse.models.stable_diffusion import tokenizer_part
 
-__all__ = ["FAMILIES", "ModelRef", "is_model_ref", "load_model", "native_size", "resolve_model"]
-
-FAMILIES: Mapping[str, type[StableDiffusion]] = {"sd1": SD1, "sd2": SD2, "sdxl": SDXL}
-"""A new family is one file and one line here."""
+__all__ = ["ModelRef", "is_model_ref", "load_model", "native_size", "resolve_model"]
 
 CLIP_TOKENIZER = "openai/clip-vit-large-patch14"
 _AGAIN = "fetch the model again"
 _CLIP_VOCABULARY = 49408
-_PADS = {"text_encoder": {"sd2": "!"}, "text_encoder_2": {"sdxl": "!"}}
-"""OpenCLIP was trained on prompts filled up with token 0, which is `!`; OpenAI's CLIP on end marks."""
 
 
 def load_model(
@@ -71,7 +66,7 @@ def load_model(
     """
     where = resolve_model(ref)
     if where.kind == "hub":
-        folder = download_pipeline(living(where.name))
+        folder = download_pipeline(current_repo_id(where.name))
         where = replace(where, path=folder, family=family_of_folder(folder))
     assert where.path is not None
     check_model(where, vae)
@@ -84,14 +79,14 @@ def load_model(
     read = loader.from_file if where.kind == "file" else loader.from_folder
     parts = read(where.path, vae, prediction)
     with understanding(f"the settings of {where.name}", hint=_AGAIN):
-        return family(name=where.name, notes=(*where.notes, *parts.pop("notes", ())), **parts)
+        return family.network_class(name=where.name, notes=(*where.notes, *parts.pop("notes", ())), **parts)
 
 
 @dataclass
 class _Loader:
     """Reads the parts of one model onto one device, in one type."""
 
-    family: type[StableDiffusion]
+    family: Family
     device: str
     dtype: torch.dtype
     files: list[Path] = field(default_factory=list)
@@ -101,19 +96,19 @@ class _Loader:
         """The arguments of the family's class, from a diffusers folder."""
         parts: dict[str, Any] = {"unet": self._network(folder / "unet", build_unet)}
         parts["vae"] = self.vae_folder(folder / "vae") if vae is None else self.external_vae(vae)
-        for number, part in enumerate(self.family.text_parts):
+        for number, part in enumerate(self.family.network_class.text_parts):
             parts[part] = self._text(folder / part, pooled=number > 0)
             parts[tokenizer_part(part)] = load_tokenizer(folder / tokenizer_part(part))
         scheduler = read_table(folder / "scheduler" / "scheduler_config.json")
         parts["scheduler_config"] = {**scheduler, **({"prediction_type": prediction} if prediction else {})}
         index = read_table(folder / "model_index.json")
-        if "force_zeros_for_empty_prompt" in index and self.family is SDXL:
+        if "force_zeros_for_empty_prompt" in index and self.family.network_class is SDXL:
             parts["zero_negative"] = bool(index["force_zeros_for_empty_prompt"])
         return {**parts, "files": self.files, "settings": self._settings(folder, with_vae=vae is None)}
 
     def _settings(self, folder: Path, *, with_vae: bool) -> list[Path]:
         """The small files of a diffusers folder that say how its weights are used."""
-        text = [name for part in self.family.text_parts for name in (part, tokenizer_part(part))]
+        text = [name for part in self.family.network_class.text_parts for name in (part, tokenizer_part(part))]
         read = [folder / name for name in ("unet", *(["vae"] if with_vae else []), *text, "scheduler")]
         small = [p for part in read for p in sorted(part.iterdir()) if p.suffix in (".json", ".txt") and p.is_file()]
         return [folder / "model_index.json", *small]
@@ -131,7 +126,7 @@ class _Loader:
                 parts[part] = self._filled(network, file.states[part], file.weights, path, dtype)
         if vae is not None:
             parts["vae"] = self.external_vae(vae)
-        pads = file.configs.pad_tokens or tuple(_PADS[p].get(file.configs.family, "") for p in file.configs.text)
+        pads = file.configs.pad_tokens or tuple(self.family.pad_tokens.get(part, "") for part in file.configs.text)
         for (part, config), pad in zip(file.configs.text.items(), pads, strict=True):
             found = _tokenizer_for(path, file.configs.tokenizer, int(config["vocab_size"]))
             if pad:
@@ -172,7 +167,7 @@ class _Loader:
         return self._filled(vae, repair_vae_names(weights), weights, folder, self._vae_dtype(config))
 
     def _vae_dtype(self, config: Config) -> torch.dtype:
-        return self.family.vae_dtype(config, self.dtype)
+        return self.family.network_class.vae_dtype(config, self.dtype)
 
     def external_vae(self, ref: str) -> nn.Module:
         """Another autoencoder than the model's own: a folder, a single file or a Hub id.
@@ -184,7 +179,7 @@ class _Loader:
         if not path.exists():
             path = Path(target(ref, "vae", "base") or ref)
         if not path.is_file():
-            folder = path if path.is_dir() else download(living(path.as_posix()), VAE_FILES)
+            folder = path if path.is_dir() else download(current_repo_id(path.as_posix()), VAE_FILES)
             return self.vae_folder(folder / "vae" if (folder / "vae" / "config.json").is_file() else folder)
         from bakehouse.models.single_file import split_vae
 
@@ -206,7 +201,7 @@ class _Loader:
         if METADATA_KEY in header.metadata:
             return read_configs(header, path).vae
         prefix = "first_stage_model." if any(k.startswith("first_stage_model.") for k in header.shapes) else ""
-        return read_vae_config(header.shapes, prefix, self.family.family)
+        return read_vae_config(header.shapes, prefix, self.family.name)
 
 
 def _built(build: Callable[[Config], nn.Module], folder: Path) -> nn.Module:

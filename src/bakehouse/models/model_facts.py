@@ -13,8 +13,8 @@ from bakehouse.core.errors import understanding
 from bakehouse.core.files import read_table
 from bakehouse.core.model_catalogue import target
 from bakehouse.models.diffusers_networks import Config, build_text_encoder, build_unet
+from bakehouse.models.families import FAMILIES
 from bakehouse.models.identify import identify, read_header
-from bakehouse.models.load import FAMILIES
 from bakehouse.models.mmap_weights import read_weights
 from bakehouse.models.model_reference import ModelRef, is_hub_id
 from bakehouse.models.noise_schedule import NoiseSchedule, PredictionType, schedule_from_config
@@ -37,9 +37,9 @@ class ModelFacts:
         return min(int(config["num_hidden_layers"]) for config in self.text.values())
 
     def skeleton(self) -> dict[str, nn.Module]:
-        """The networks that `Denoiser.parts` gives, without weights: on the meta device. Takes a second or two."""
+        """Build `Denoiser.trainable_modules` without weights, on the meta device. Takes a second or two."""
         encoders = {part: build_text_encoder(c, pooled=part == "text_encoder_2") for part, c in self.text.items()}
-        prefixes = FAMILIES[self.family].text_parts
+        prefixes = FAMILIES[self.family].network_class.text_parts
         with torch.device("meta"):
             return {
                 "lora_unet": build_unet(self.unet),
@@ -83,7 +83,7 @@ def why_no_vae(ref: str) -> str:
 
 
 def _of_folder(folder: Path, family: str, prediction: PredictionType | None) -> ModelFacts | None:
-    parts = FAMILIES[family].text_parts
+    parts = FAMILIES[family].network_class.text_parts
     files = {part: folder / part / "config.json" for part in ("unet", *parts)}
     scheduler = folder / "scheduler" / "scheduler_config.json"
     if not all(f.is_file() for f in (*files.values(), scheduler)):

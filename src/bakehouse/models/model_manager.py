@@ -14,10 +14,10 @@ from bakehouse.core.files import data_dir, key_of, sha256_file
 from bakehouse.core.model_catalogue import Entry, Kind, Own, check_name, find, names, read_shelf, shipped
 from bakehouse.core.model_catalogue.download import FetchError, Tell, hash_file, nobody
 from bakehouse.core.model_catalogue.entry import Hub, Packaged
-from bakehouse.core.model_catalogue.hub_download import Brought, forget, watched
+from bakehouse.core.model_catalogue.hub_download import DownloadedFiles, forget, watched
 from bakehouse.core.model_catalogue.install import fetch as fetch_entry
 from bakehouse.core.model_catalogue.installed_models import Fetched, changing
-from bakehouse.models.hub import cached_pipeline, download_pipeline, living
+from bakehouse.models.hub import cached_pipeline, current_repo_id, download_pipeline
 from bakehouse.models.identify import identify, read_adapter_header, read_header
 from bakehouse.models.model_reference import is_hub_id, resolve_model
 
@@ -141,14 +141,14 @@ def fetch(name: str, *, given: Path | None = None, tell: Tell = nobody) -> tuple
     return entry, fetch_entry(entry, given=given, tell=tell, pipeline=_bring_pipeline)
 
 
-def _bring_pipeline(entry: Entry, tell: Tell) -> Brought:
+def _bring_pipeline(entry: Entry, tell: Tell) -> DownloadedFiles:
     """The files of a pipeline that are read, and no others; their hashes are those that the Hub calls them by."""
     source = entry.source
     assert isinstance(source, Hub)
     before = cached_pipeline(source.repo)
 
     def bring() -> list[str]:
-        return [str(download_pipeline(living(source.repo)))]
+        return [str(download_pipeline(current_repo_id(source.repo)))]
 
     try:
         folder = Path(watched(bring, source.repo, f"fetching {entry.name}", entry.about, tell)[0])
@@ -157,7 +157,9 @@ def _bring_pipeline(entry: Entry, tell: Tell) -> Brought:
     files = sorted(p for p in folder.rglob("*") if p.is_file())
     weights = [p for p in files if p.suffix in (".safetensors", ".bin")]
     ordered = [*weights, *(p for p in files if p not in weights)]
-    return Brought(folder, tuple(p.relative_to(folder).as_posix() for p in ordered), folder.name, before is not None)
+    return DownloadedFiles(
+        folder, tuple(p.relative_to(folder).as_posix() for p in ordered), folder.name, before is not None
+    )
 
 
 def add(name: str, where: str, *, kind: Kind | None = None, licence: str = "", tell: Tell = nobody) -> tuple[str, Own]:
@@ -174,7 +176,7 @@ def add(name: str, where: str, *, kind: Kind | None = None, licence: str = "", t
     check_name(name)
     path = Path(where).expanduser()
     if not path.exists() and is_hub_id(where):
-        own = Own(kind=kind or "base", where=living(where), licence=licence)
+        own = Own(kind=kind or "base", where=current_repo_id(where), licence=licence)
     elif not path.exists():
         raise UsageError(f"{where} does not exist", hint="a file, a folder, or a Hub id (owner/name)")
     else:

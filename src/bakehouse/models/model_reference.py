@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from bakehouse.core.bundled_models import BUNDLED_BASE
 from bakehouse.core.errors import BakehouseError, UsageError, did_you_mean, understanding
 from bakehouse.core.files import read_table
 from bakehouse.core.model_catalogue import names, target
 from bakehouse.models.crumb import crumb_folder
-from bakehouse.models.hub import cached_pipeline, living
+from bakehouse.models.hub import cached_pipeline, current_repo_id
 from bakehouse.models.identify import NAMES, FileKind, identify, read_header
 
 WEIGHT_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth")
@@ -31,33 +32,25 @@ class ModelRef:
     """`sd1`, ...; None where only a download would tell."""
     notes: tuple[str, ...] = ()
 
-
-def native_size(where: ModelRef) -> int:
-    """Side of the squares that a model was trained on, in pixels; reads settings, never weights."""
-    sides = {"sd1": 512, "sd2": 768, "sdxl": 1024}
-    found = _latent_side(where)
-    return sides.get(where.family or "", 512) if found is None else found
-
-
-def _latent_side(where: ModelRef) -> int | None:
-    """As the model's own settings say; None where only its family tells."""
-    if where.path is None:
-        return None
-    if where.path.is_dir():
-        files = [where.path / part / "config.json" for part in ("unet", "vae")]
-        if not all(f.is_file() for f in files):
+    def configured_size(self) -> int | None:
+        """Return the training images' side in pixels by the model's own settings; None where only its family tells."""
+        if self.path is None:
             return None
-        unet, vae = read_table(files[0]), read_table(files[1])
-    elif where.path.suffix == ".safetensors":
-        from bakehouse.models.single_file import read_configs
+        if self.path.is_dir():
+            files = [self.path / part / "config.json" for part in ("unet", "vae")]
+            if not all(f.is_file() for f in files):
+                return None
+            unet, vae = read_table(files[0]), read_table(files[1])
+        elif self.path.suffix == ".safetensors":
+            from bakehouse.models.single_file import read_configs
 
-        configs = read_configs(read_header(where.path), where.path)
-        unet, vae = configs.unet, configs.vae
-    else:
-        return None
-    with understanding(f"the settings of {where.name}", hint="fetch the model again"):
-        doublings = len(vae["block_out_channels"]) - 1
-        return int(unet["sample_size"]) << doublings
+            configs = read_configs(read_header(self.path), self.path)
+            unet, vae = configs.unet, configs.vae
+        else:
+            return None
+        with understanding(f"the settings of {self.name}", hint="fetch the model again"):
+            doublings = len(vae["block_out_channels"]) - 1
+            return int(unet["sample_size"]) << doublings
 
 
 def is_model_ref(ref: str | Path) -> bool:
@@ -77,7 +70,7 @@ def resolve_model(ref: str | Path) -> ModelRef:
     """
     name = str(ref)
     path = Path(ref).expanduser()
-    if name == "crumb":
+    if name == BUNDLED_BASE:
         return ModelRef("crumb", name, crumb_folder(), "sd1")
     if path.is_dir():
         return ModelRef("folder", name, path, family_of_folder(path))
@@ -101,7 +94,7 @@ def is_hub_id(text: str) -> bool:
 
 
 def _hub_ref(name: str) -> ModelRef:
-    now = living(name)
+    now = current_repo_id(name)
     notes = (f"{name} is gone from the Hub; its living copy {now} is used",) if now != name else ()
     cached = cached_pipeline(now)
     family = family_of_folder(cached) if cached else None

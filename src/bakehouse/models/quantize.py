@@ -163,7 +163,7 @@ def quantize_modules(networks: Iterable[nn.Module]) -> int:
 
 def quantize_base(model: Denoiser, *, text: bool) -> int:
     """Puts a model's UNet into int8, and its text encoders where they stay beside it (`text`); how many modules."""
-    parts = {name: part for name, part in model.parts().items() if text or name == "lora_unet"}
+    parts = {name: part for name, part in model.trainable_modules().items() if text or name == "lora_unet"}
     _ = model.fingerprint  # of the weights as they were read
     return quantize_modules(parts.values())
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-class Cancelled(BakehouseError):
+class SamplingCancelledError(BakehouseError):
     """Raised by a step hook to stop sampling. Nothing is returned, and the model can be used again at once."""
 
 
@@ -44,7 +44,7 @@ class SamplingStep:
 
 
 OnStep = Callable[[SamplingStep], Tensor | None]
-"""A step hook. What it returns takes the place of the latents; None leaves them. It may raise `Cancelled`."""
+"""A step hook. What it returns replaces the latents; None keeps them. It may raise `SamplingCancelledError`."""
 
 
 def initial_noise(seeds: Sequence[int], shape_chw: Sequence[int]) -> Tensor:
@@ -93,7 +93,7 @@ def sample(
 
     Raises:
         UsageError: unknown sampler, no steps, or a start step that is out of range or lacks `image_latents`.
-        Cancelled: by the hook.
+        SamplingCancelledError: by the hook.
     """
     _check_steps(sampler, steps, start_step, image_latents)
     generators = _generators_after_initial_noise(seeds if seeds is not None else range(len(noise)), noise.shape[1:])

@@ -27,6 +27,7 @@ from bakehouse.models.diffusers_networks import (
     file_text_names,
     repair_text_names,
 )
+from bakehouse.models.families import FAMILIES
 from bakehouse.models.identify import UNET, VAE, Header, identify, read_header
 from bakehouse.models.infer_config import (
     is_open_clip,
@@ -34,7 +35,6 @@ from bakehouse.models.infer_config import (
     read_unet_config,
     read_vae_config,
     text_name,
-    text_prefixes,
 )
 from bakehouse.models.key_map import from_open_clip, spelled_vae_name, to_open_clip, unet_names, vae_names
 from bakehouse.models.mmap_weights import Weights, read_weights
@@ -136,7 +136,7 @@ def _read(
     if family == "sd2" and scheduler["prediction_type"] == "v_prediction":
         # The 768 models: latents of 96, and attention that overflows in half precision (2.1's own setting).
         unet.update(sample_size=96, upcast_attention=True)
-    text = [read_text_config(header.shapes, prefix) for prefix in text_prefixes(family)]
+    text = [read_text_config(header.shapes, prefix) for prefix in FAMILIES[family].text_keys]
     vae = read_vae_config(header.shapes, family=family)
     configs = Configs(unet, vae, text[0], scheduler, text_encoder_2=text[1] if len(text) > 1 else None, family=family)
     return configs, () if prediction else evidence.notes
@@ -189,7 +189,7 @@ def split(tensors: Mapping[str, Tensor], configs: Configs) -> tuple[dict[str, di
     used = {name for found in names.values() for name in found.values()}
     wanted = {name: t.shape for name, t in nets["vae"].state_dict().items()}
     states["vae"] = {name: _reshaped(t, wanted[name]) for name, t in states["vae"].items()}
-    for prefix, (part, config) in zip(text_prefixes(configs.family), configs.text.items(), strict=True):
+    for prefix, (part, config) in zip(FAMILIES[configs.family].text_keys, configs.text.items(), strict=True):
         states[part], read = _split_text(tensors, prefix, config, nets[part], pooled=part == "text_encoder_2")
         used |= read
     return states, used
@@ -240,7 +240,7 @@ def join(file: SingleFile) -> dict[str, Tensor]:
         there = vae_map[name]
         is_conv = ".mid.attn_1." in there and tensor.ndim == 2
         joined[VAE + there] = tensor[:, :, None, None] if is_conv else tensor
-    for prefix, (part, config) in zip(text_prefixes(configs.family), configs.text.items(), strict=True):
+    for prefix, (part, config) in zip(FAMILIES[configs.family].text_keys, configs.text.items(), strict=True):
         text = file_text_names(states[part])
         if is_open_clip(prefix):
             text = _whole_tower(to_open_clip(text, int(config["num_hidden_layers"])), config, configs.family)
@@ -293,24 +293,14 @@ def configs_of(model: StableDiffusion) -> Configs:
     )
 
 
-_ARCHITECTURES = {
-    ("sd1", "epsilon"): "stable-diffusion-v1",
-    ("sd1", "v_prediction"): "stable-diffusion-v1",
-    ("sd2", "epsilon"): "stable-diffusion-v2-512",
-    ("sd2", "v_prediction"): "stable-diffusion-v2-768-v",
-    ("sdxl", "epsilon"): "stable-diffusion-xl-v1-base",
-    ("sdxl", "v_prediction"): "stable-diffusion-xl-v1-base",
-}
-
-
 def header_of(configs: Configs) -> dict[str, str]:
     """What the header of a single file says of the model in it."""
-    prediction = str(configs.scheduler.get("prediction_type", "epsilon"))
+    prediction: PredictionType = configs.scheduler.get("prediction_type", "epsilon")
     return {
         "format": "pt",
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.implementation": "https://github.com/Stability-AI/generative-models",
-        "modelspec.architecture": _ARCHITECTURES[configs.family, prediction],
+        "modelspec.architecture": FAMILIES[configs.family].modelspec[prediction],
         "modelspec.prediction_type": "v" if prediction == "v_prediction" else "epsilon",
         METADATA_KEY: json.dumps(configs.__dict__),
     }

