@@ -162,12 +162,12 @@ def test_what_an_option_means(files, trained, tmp_path):
     finally:
         (trained.report / "pick.json").unlink()
     for text, said in (
-        (f"{a}:strong", "'strong' is no weight"),
-        (f"{a}:nan", "is no weight"),
+        (f"{a}:strong", "'strong' is not a number"),
+        (f"{a}:nan", "is not a number"),
         ("crum.safetensors", "does not exist"),
         ("crumb", "is a base model, not an adapter"),
-        (str(trained.recipe), "is no adapter"),
-        (str(tmp_path), "is no adapter"),
+        (str(trained.recipe), "is not an adapter"),
+        (str(tmp_path), "is not an adapter"),
     ):
         with pytest.raises(UsageError, match=said):
             parse_adapters(source, [text])

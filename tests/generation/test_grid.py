@@ -171,9 +171,9 @@ def test_axes_can_be_given_whole(asked: ImageRequest, tmp_path: Path) -> None:
 
 def test_errors_come_before_any_picture(asked: ImageRequest, tmp_path: Path, lora: Path) -> None:
     cases: list[tuple[tuple[Any, ...], str]] = [
-        (("crumb", "seed", "seed=1", asked), r"both axes, seed and seed, vary the same thing"),
+        (("crumb", "seed", "seed=1", asked), r"both axes, seed and seed, vary the same setting"),
         ((lora, f"adapter={lora}", f"checkpoint={lora}", asked), r"both axes, adapter and checkpoint"),
-        (("crumb", "weight", None, asked), r"crumb has no adapter, so there is no weight to vary"),
+        (("crumb", "weight", None, asked), r"crumb has no adapter, so there is no strength to vary"),
         (("crumb", "epoch", None, asked), r"crumb is not a run"),
         (("crumb", "seed", "replace=cat,dog", asked), r"'cat', its first value, is not in the prompt"),
         (("crumb", "seed", "steps=0,1", asked), r"steps = 0: allowed are 1 to 1000"),
@@ -188,7 +188,7 @@ def test_errors_come_before_any_picture(asked: ImageRequest, tmp_path: Path, lor
 
 def test_a_picture_that_is_no_grid(asked: ImageRequest, tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    with pytest.raises(UsageError, match=r"a\.png is no grid"):
+    with pytest.raises(UsageError, match=r"a\.png is not a grid"):
         read_recipe(tmp_path / "a.png")
     grid, _ = finished(make_grid("crumb", "seed=1", None, asked, tmp_path))
     grid.cells[0][0].write_text("broken")

@@ -129,14 +129,14 @@ def test_errors_say_what_it_is_and_what_is_allowed(tmp_path: Path, lora: Path, t
         ("crum", {}, r"'crum' does not exist; did you mean 'crumb'\?\n.*Hub id"),
         (tmp_path / "nots.txt", {}, r"does not exist; did you mean 'notes\.txt'"),
         (tmp_path / "empty", {}, r"without model_index\.json .*recipe\.toml"),
-        (trained.weights, {}, r"name the run itself"),
+        (trained.weights, {}, r"pass the run itself"),
         (tmp_path / "notes.txt", {}, r"is a \.txt file, not a model"),
         (tmp_path / "recipe.toml", {}, r"is a recipe, not a model\n.*bakehouse train"),
-        (strange, {}, r"trained on 'v1-5-pruned\.ckpt', which is not here\n.*--base"),
+        (strange, {}, r"name 'v1-5-pruned\.ckpt', which is not on this machine\n.*--base"),
         (nameless, {}, r"do not name it\n.*--base"),
-        (vae, {}, r"holds no model and no adapter: .*'vae'"),
+        (vae, {}, r"holds neither a model nor an adapter; .*'vae'"),
         ("crumb", {"base": "crumb"}, r"whole model, so it takes no --base"),
-        (lora, {"base": lora}, r"is an adapter or the run of one"),
+        (lora, {"base": lora}, r"is an adapter, or the run of one"),
         (run.folder, {}, r"no weights yet"),
     ]
     for ref, options, message in cases:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from bakehouse.core.run_folder import Run
 from bakehouse.generation import GeneratedImage, ImageRequest, Pipeline, resolve
 from bakehouse.generation.pipeline import pick_dtype
 from bakehouse.models.denoiser import Denoiser
+from bakehouse.models.sampling import SamplingCancelledError
 from bakehouse.recipe.hardware import require_device
 
 
@@ -212,7 +214,7 @@ def test_short_memory_halves_the_batch(
     assert max(difference(a, b) for a, b in zip(wanted, made, strict=True)) <= 1
     assert [e.message for e in heard if isinstance(e, Warned)]
     monkeypatch.setattr(type(pipeline.denoiser), "forward", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError()))
-    with pytest.raises(BakehouseError, match="one picture of 64x64 does not fit"):
+    with pytest.raises(BakehouseError, match="one image of 64x64 does not fit"):
         list(pipeline.txt2img(asked))
 
 
@@ -284,3 +286,41 @@ def test_rescaled_guidance_is_another_picture_and_said(pipeline: Pipeline, asked
     assert next(iter(pipeline.txt2img(strong))).infotext.get("CFG Rescale") == ""
     several = [strong, replace(strong, guidance_rescale=0.7), strong]
     assert difference(level.image, list(pipeline.generate(several))[1].image) == 0, "each as it would be alone"
+
+
+def test_a_cancelled_generation_leaves_the_pipeline_ready(lora: Path, asked: ImageRequest) -> None:
+    def cancel(event: Event) -> None:
+        raise SamplingCancelledError("stop")
+
+    with Pipeline.open(lora) as pipeline:
+        wanted = one(pipeline.txt2img(asked))
+        with pytest.raises(SamplingCancelledError):
+            list(pipeline.txt2img(asked, on_event=cancel))
+        assert difference(wanted, one(pipeline.txt2img(asked))) == 0
+
+
+def test_threads_share_a_pipeline(lora: Path, asked: ImageRequest) -> None:
+    """Each block with its own strength gives the images that it gives alone."""
+    strengths = (0.0, 0.5, 1.0)
+    with Pipeline.open(lora) as pipeline:
+
+        def generate(strength: float) -> Image.Image:
+            with pipeline.adapter_strengths(strength):
+                return one(pipeline.txt2img(asked))
+
+        alone = [generate(strength) for strength in strengths]
+        with ThreadPoolExecutor(len(strengths)) as pool:
+            together = list(pool.map(generate, strengths))
+    assert [difference(a, b) for a, b in zip(alone, together, strict=True)] == [0, 0, 0]
+
+
+def test_an_open_request_is_no_spec(asked: ImageRequest) -> None:
+    with pytest.raises(ValueError, match="must be resolved first"):
+        asked.to_spec(chunks=1)
+
+
+def test_earlier_names_still_work() -> None:
+    import bakehouse
+
+    assert bakehouse.Studio is bakehouse.Pipeline is Pipeline
+    assert bakehouse.Request is bakehouse.ImageRequest is ImageRequest

@@ -41,9 +41,9 @@ def trained(photos, base, run, **settings):
     return next((run / "weights").glob("*.safetensors"))
 
 
-def latents_of(model, **options):
-    guider = ClassifierFreeGuidance(model.encode_prompt([PROMPT]), model.encode_negative([""]), 2.0)
-    return sample(model, guider, noise=initial_noise([3], (4, 8, 8)), steps=2, sampler="ddim", **options)
+def latents_of(model, rescale=0.0):
+    guider = ClassifierFreeGuidance(model.encode_prompt([PROMPT]), model.encode_negative([""]), 2.0, rescale)
+    return sample(model, guider, noise=initial_noise([3], (4, 8, 8)), steps=2, sampler="ddim")
 
 
 def test_an_sdxl_adapter_draws_the_same_in_diffusers(photos, family_folders, tmp_path):
@@ -77,6 +77,6 @@ def test_an_sd2_v_prediction_model_is_trained_and_sampled(photos, make_family, t
     file = trained(photos, base, run, **prior)
     assert len(list((run / "samples").iterdir())) == 1
     model = load_model(base)
-    before = latents_of(model, guidance_rescale=0.7)
+    before = latents_of(model, rescale=0.7)
     load_adapter(file, model.trainable_modules())
-    assert (latents_of(model, guidance_rescale=0.7) - before).abs().max() > 0.01
+    assert (latents_of(model, rescale=0.7) - before).abs().max() > 0.01
