@@ -15,7 +15,7 @@ from bakehouse.adapters.adapter_files import from_state
 from bakehouse.adapters.target_modules import all_sites, select
 from bakehouse.adapters.tensor_names import kohya_stem, split_key, to_diffusers
 from bakehouse.core.errors import BakehouseError, UsageError
-from bakehouse.models.text_encoders import under_text_model
+from bakehouse.models.text_encoders import with_text_model_level
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def sd15_parts():
     text = CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12)
     with torch.device("meta"):
         unet = UNet2DConditionModel(cross_attention_dim=768)
-        return {"lora_unet": unet, "lora_te": under_text_model(CLIPTextModel(text))}
+        return {"lora_unet": unet, "lora_te": with_text_model_level(CLIPTextModel(text))}
 
 
 @pytest.mark.parametrize(

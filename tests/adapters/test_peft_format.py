@@ -17,7 +17,7 @@ from bakehouse.adapters import LoRA, inject, load_adapter, read_adapter, save_ad
 from bakehouse.adapters.adapter_reader import open_adapter
 from bakehouse.adapters.peft_format import PeftSettings
 from bakehouse.core.errors import BakehouseError, Problems, UsageError
-from bakehouse.models.text_encoders import under_text_model
+from bakehouse.models.text_encoders import with_text_model_level
 from bakehouse.weights.adapter_info import adapter_info
 from bakehouse.weights.convert_adapter import Convert, convert
 
@@ -312,7 +312,7 @@ def test_dora_by_output_is_what_peft_holds(make_tiny, tmp_path, alpha):
     path, ours = dora_file(make_tiny, tmp_path / "a.safetensors")
     convert(path, tmp_path / "p", Convert(to="peft", alpha=alpha))
     theirs = make_tiny()
-    for part, network in (("unet", theirs.unet), ("text_encoder", under_text_model(theirs.text_encoder))):
+    for part, network in (("unet", theirs.unet), ("text_encoder", with_text_model_level(theirs.text_encoder))):
         config = json.loads((tmp_path / "p" / part / "adapter_config.json").read_text())
         assert config["use_dora"] is True
         network = peft.inject_adapter_in_model(peft.LoraConfig(**config), network)

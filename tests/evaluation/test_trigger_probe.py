@@ -184,12 +184,12 @@ def test_rare_words_have_as_many_pieces_and_are_nobodys(tiny, pieces):
     def count(word):
         return tiny.token_count([word])[0]
 
-    controls = Controls(bank, count, tiny.whole_words(), 12, 8)
+    controls = Controls(bank, count, tiny.single_token_words(), 12, 8)
     rare = controls.rare(pieces)
     assert len(set(rare)) == 12
     assert {count(w) for w in rare} == {pieces}
     assert not set(rare) & bank.parts
-    fewer = Controls(bank, count, tiny.whole_words(), 5, 8)
+    fewer = Controls(bank, count, tiny.single_token_words(), 5, 8)
     assert fewer.rare(pieces) == rare[:5]
     without = controls.rare(pieces, but=rare[3])
     assert rare[3] not in without
@@ -200,7 +200,7 @@ def test_rare_words_have_as_many_pieces_and_are_nobodys(tiny, pieces):
 
 
 def test_known_words_leave_out_the_one_that_is_asked_about(tiny):
-    controls = Controls(bank_of("crumb"), lambda w: tiny.token_count([w])[0], tiny.whole_words(), 5, 6)
+    controls = Controls(bank_of("crumb"), lambda w: tiny.token_count([w])[0], tiny.single_token_words(), 5, 6)
     known = controls.known()
     assert len(controls.known(but=known[0].upper())) == 6
     assert controls.known(but=known[0])[:5] == known[1:]

@@ -178,7 +178,7 @@ def test_errors_come_before_any_picture(asked: ImageRequest, tmp_path: Path, lor
         (("crumb", "seed", "replace=cat,dog", asked), r"'cat', its first value, is not in the prompt"),
         (("crumb", "seed", "steps=0,1", asked), r"steps = 0: allowed are 1 to 1000"),
         (("crumb", "adapter=no.safetensors", None, asked), r"'no\.safetensors' does not exist"),
-        (("crumb", "seed", None, replace(asked, count=2)), r"count = 2: a grid shows one picture"),
+        (("crumb", "seed", None, replace(asked, count=2)), r"count = 2: a grid has one image"),
     ]
     for arguments, message in cases:
         with pytest.raises(UsageError, match=message):
@@ -192,5 +192,5 @@ def test_a_picture_that_is_no_grid(asked: ImageRequest, tmp_path: Path) -> None:
         read_recipe(tmp_path / "a.png")
     grid, _ = finished(make_grid("crumb", "seed=1", None, asked, tmp_path))
     grid.cells[0][0].write_text("broken")
-    with pytest.raises(BakehouseError, match=r"cannot read .*\n.*remove it"):
+    with pytest.raises(BakehouseError, match=r"cannot read .*\n.*delete it"):
         finished(make_grid("crumb", "seed=1", None, asked, tmp_path))

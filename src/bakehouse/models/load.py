@@ -1,4 +1,4 @@
-"""From what the user wrote to a model: `crumb`, a diffusers folder, a single file or a Hub id."""
+"""Loading of base models: `crumb`, a diffusers folder, a single file or a Hub id."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from bakehouse.models.stable_diffusion import tokenizer_part
 __all__ = ["ModelRef", "is_model_ref", "load_model", "native_size", "resolve_model"]
 
 CLIP_TOKENIZER = "openai/clip-vit-large-patch14"
-_AGAIN = "fetch the model again"
+_DOWNLOAD_AGAIN = "download the model again"
 _CLIP_VOCABULARY = 49408
 
 
@@ -53,16 +53,16 @@ def load_model(
     vae: str | None = None,
     prediction: PredictionType | None = None,
 ) -> Denoiser:
-    """Loads a base model, frozen, in evaluation mode; one copy of the weights at most is in memory.
+    """Load a base model, frozen and in evaluation mode, with at most one copy of its weights in memory.
 
     Args:
         ref: `crumb`, a diffusers folder, a single file (.safetensors, .ckpt), or a Hub id.
-        vae: an external autoencoder: a folder, a file or a Hub id.
-        prediction: what the UNet predicts, where the model's files say nothing or the wrong thing.
+        vae: another autoencoder than the model's own: a folder, a file or a Hub id.
+        prediction: overrides the prediction type in the model's files.
 
     Raises:
-        UsageError: nothing of that name, or it is no base model, or of a family that is not known here.
-        BakehouseError: the files are broken or could not be fetched.
+        UsageError: not found, not a base model, or of an unsupported family.
+        BakehouseError: the files are damaged or cannot be downloaded.
     """
     where = resolve_model(ref)
     if where.kind == "hub":
@@ -74,26 +74,26 @@ def load_model(
     if family is None:
         because = f": {identify(read_header(where.path).shapes)}" if where.kind == "file" else ""
         what = NAMES.get(where.family or "", str(where.family))
-        raise UsageError(f"{where.name} is of the family {what}{because}", hint=f"known here: {', '.join(FAMILIES)}")
+        raise UsageError(f"{where.name} is of the family {what}{because}", hint=f"supported: {', '.join(FAMILIES)}")
     loader = _Loader(family, device, dtype)
     read = loader.from_file if where.kind == "file" else loader.from_folder
     parts = read(where.path, vae, prediction)
-    with understanding(f"the settings of {where.name}", hint=_AGAIN):
+    with understanding(f"the settings of {where.name}", hint=_DOWNLOAD_AGAIN):
         return family.network_class(name=where.name, notes=(*where.notes, *parts.pop("notes", ())), **parts)
 
 
 @dataclass
 class _Loader:
-    """Reads the parts of one model onto one device, in one type."""
+    """Loads the networks of one model onto one device, in one type."""
 
     family: Family
     device: str
     dtype: torch.dtype
     files: list[Path] = field(default_factory=list)
-    """What was read, in order: the fingerprint's base."""
+    """Weight files in the order in which they were read, for the fingerprint."""
 
     def from_folder(self, folder: Path, vae: str | None, prediction: PredictionType | None) -> dict[str, Any]:
-        """The arguments of the family's class, from a diffusers folder."""
+        """Return the arguments of the family's class, from a diffusers folder."""
         parts: dict[str, Any] = {"unet": self._network(folder / "unet", build_unet)}
         parts["vae"] = self.vae_folder(folder / "vae") if vae is None else self.external_vae(vae)
         for number, part in enumerate(self.family.network_class.text_parts):
@@ -107,14 +107,14 @@ class _Loader:
         return {**parts, "files": self.files, "settings": self._settings(folder, with_vae=vae is None)}
 
     def _settings(self, folder: Path, *, with_vae: bool) -> list[Path]:
-        """The small files of a diffusers folder that say how its weights are used."""
+        """Return the settings files of a diffusers folder that decide how its weights are used."""
         text = [name for part in self.family.network_class.text_parts for name in (part, tokenizer_part(part))]
         read = [folder / name for name in ("unet", *(["vae"] if with_vae else []), *text, "scheduler")]
         small = [p for part in read for p in sorted(part.iterdir()) if p.suffix in (".json", ".txt") and p.is_file()]
         return [folder / "model_index.json", *small]
 
     def from_file(self, path: Path, vae: str | None, prediction: PredictionType | None) -> dict[str, Any]:
-        """The same from a single file."""
+        """Return the same from a single file."""
         from bakehouse.models.single_file import read_single_file, skeletons
 
         file = read_single_file(path, prediction=prediction)
@@ -161,7 +161,7 @@ class _Loader:
         return self._filled(text, repair_text_names(text, weights), weights, folder, self.dtype)
 
     def vae_folder(self, folder: Path) -> nn.Module:
-        """An autoencoder in diffusers' layout."""
+        """Load an autoencoder from a diffusers folder."""
         weights, config = self._weights(folder), read_table(folder / "config.json")
         vae = _built(build_vae, folder)
         return self._filled(vae, repair_vae_names(weights), weights, folder, self._vae_dtype(config))
@@ -170,10 +170,10 @@ class _Loader:
         return self.family.network_class.vae_dtype(config, self.dtype)
 
     def external_vae(self, ref: str) -> nn.Module:
-        """Another autoencoder than the model's own: a folder, a single file or a Hub id.
+        """Load another autoencoder than the model's own: a folder, a single file or a Hub id.
 
         Raises:
-            UsageError: it is no autoencoder.
+            UsageError: it is not an autoencoder.
         """
         path = Path(ref).expanduser()
         if not path.exists():
@@ -186,9 +186,11 @@ class _Loader:
         shapes = read_header(path).shapes
         found = identify(shapes)
         if found.kind not in ("vae", "checkpoint"):
-            raise UsageError(f"vae = {ref!r} is no autoencoder, it is {found}")
+            raise UsageError(f"vae = {ref!r} is not an autoencoder but {found}")
         if any("down_blocks" in k for k in shapes):
-            raise UsageError(f"vae = {ref!r} has diffusers' names and no config.json", hint="name its folder")
+            raise UsageError(
+                f"vae = {ref!r} has diffusers' weight names, which need a config.json", hint="pass its folder"
+            )
         self.files.append(path)
         config, weights = self._vae_config(path), read_weights([path])
         return self._filled(build_vae(config), split_vae(weights, config), weights, path, self._vae_dtype(config))
@@ -205,15 +207,15 @@ class _Loader:
 
 
 def _built(build: Callable[[Config], nn.Module], folder: Path) -> nn.Module:
-    """A network as its folder's config.json describes it."""
+    """Build a network from its folder's config.json."""
     path = folder / "config.json"
     config = read_table(path)
-    with understanding(path, hint=_AGAIN):
+    with understanding(path, hint=_DOWNLOAD_AGAIN):
         return build(config)
 
 
 def _tokenizer_for(path: Path, carried: str | None, vocabulary: int) -> Any:
-    """The tokenizer in the file's header, beside the file, in the Hub's cache, or from the Hub, in this order."""
+    """Return the tokenizer in the file's header, beside the file, in the Hub's cache or on the Hub, in this order."""
     if carried is not None:
         with tempfile.TemporaryDirectory() as made:
             (Path(made) / "tokenizer.json").write_text(carried, encoding="utf-8")
@@ -223,20 +225,20 @@ def _tokenizer_for(path: Path, carried: str | None, vocabulary: int) -> Any:
             return load_tokenizer(folder)
     if vocabulary != _CLIP_VOCABULARY:
         raise BakehouseError(
-            f"{path} has a vocabulary of {vocabulary} words of its own and no tokenizer",
+            f"{path} has a text encoder with {vocabulary} tokens, which is not CLIP's, and no tokenizer",
             hint=f"put its tokenizer.json into {path.parent / 'tokenizer'}",
         )
     try:
         return load_tokenizer(download(CLIP_TOKENIZER, TOKENIZER_FILES))
     except BakehouseError as e:
         raise BakehouseError(
-            f"{path} holds no tokenizer, and CLIP's own could not be found: {e.message}",
-            hint=f"put vocab.json and merges.txt of {CLIP_TOKENIZER} into {path.parent / 'tokenizer'}, or connect once",
+            f"{path} has no tokenizer, and CLIP's own cannot be found: {e.message}",
+            hint=f"go online once, or put vocab.json and merges.txt of {CLIP_TOKENIZER} into {path.parent / 'tokenizer'}",
         ) from e
 
 
 def load_tokenizer_json(folder: Path) -> Any:
-    """The tokenizer of a folder that holds tokenizer.json alone."""
+    """Load the tokenizer of a folder that holds nothing but tokenizer.json."""
     from transformers import CLIPTokenizer
 
     marks = {"unk_token": "<|endoftext|>", "bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>"}

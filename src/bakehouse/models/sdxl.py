@@ -12,7 +12,7 @@ from bakehouse.models.denoiser import Conditioning
 from bakehouse.models.family import Family
 from bakehouse.models.identify import SDXL_OPEN_CLIP, SDXL_TEXT
 from bakehouse.models.stable_diffusion import StableDiffusion
-from bakehouse.models.text_encoders import layers_of, raw_state
+from bakehouse.models.text_encoders import layer_count, raw_hidden_state
 
 _TRAINED_LAYER = 2
 """Counted from the end: the network reads the layer before the last."""
@@ -48,11 +48,11 @@ class SDXL(StableDiffusion):
         SDXL never reads the last layer: clip skip 1 and 2 are both the layer before it, as in A1111. The pooled
         vector is the first chunk's.
         """
-        self._check_clip_skip(clip_skip, min(layers_of(encoder) for encoder in self.text_encoders.values()))
+        self._check_clip_skip(clip_skip, min(layer_count(encoder) for encoder in self.text_encoders.values()))
         hidden, pooled = [], None
         for part, encoder in self.text_encoders.items():
             ids = self.token_ids(prompts, chunks=chunks, part=part).to(encoder.device)
-            state, projected = raw_state(encoder, ids.view(-1, ids.shape[-1]), max(clip_skip, _TRAINED_LAYER))
+            state, projected = raw_hidden_state(encoder, ids.view(-1, ids.shape[-1]), max(clip_skip, _TRAINED_LAYER))
             hidden.append(state.reshape(len(prompts), -1, state.shape[-1]))
             if projected is not None:
                 pooled = projected.view(len(prompts), chunks, -1)[:, 0]
