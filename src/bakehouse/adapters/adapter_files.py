@@ -35,6 +35,7 @@ from bakehouse.adapters.tensor_names import Sorted, algorithm_of, meant_for, ran
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import atomic_path
 from bakehouse.core.finite import check_finite, count_not_finite
+from bakehouse.core.pluralize import listed
 
 _Readers = tuple[type[AdapterLayer], ...]
 
@@ -307,12 +308,12 @@ def _fit(file: AdapterFile, parts: Mapping[str, nn.Module], readers: _Readers) -
     made_for = f": it seems to be made for {seems}" if seems else ""
     if len(missing) == len(wanted):
         raise UsageError(
-            f"{file.source} fits none of this model's modules{made_for}", hint=f"its modules: {_some(missing)}"
+            f"{file.source} fits none of this model's modules{made_for}", hint=f"its modules: {listed(missing)}"
         )
     if missing:
         raise UsageError(
             f"{file.source}: {len(missing)} of {len(wanted)} modules are not in this model{made_for}",
-            hint=_some(missing),
+            hint=listed(missing),
         )
     return [(sites[stem], read_layer(file, stem, sites[stem].module, readers)) for stem in wanted]
 
@@ -342,10 +343,6 @@ def read_layer(
         made_for = f"; it seems to be made for {seems}" if seems else ""
         raise UsageError(f"{file.source} does not fit {where}: {stem}: {e}{made_for}") from e
     return layer
-
-
-def _some(names: list[str], most: int = 6) -> str:
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 __all__ = [

@@ -1,6 +1,8 @@
-"""Words of messages."""
+"""Counts and lists in messages: `3 images`, `a, b and 4 more`."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 def counted(n: int, word: str) -> str:
@@ -10,3 +12,9 @@ def counted(n: int, word: str) -> str:
     if word.endswith("y") and word[-2:-1] not in "aeiou":
         return f"{n:,} {word[:-1]}ies"
     return f"{n:,} {word}{'es' if word.endswith(('s', 'x', 'tch', 'sh')) else 's'}"
+
+
+def listed(names: Sequence[object], most: int = 6) -> str:
+    """Return the first `most` names joined by commas, with the number of the others: `a, b and 4 more`."""
+    rest = len(names) - most
+    return ", ".join(str(name) for name in names[:most]) + (f" and {rest:,} more" if rest > 0 else "")
