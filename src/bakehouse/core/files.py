@@ -12,10 +12,11 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from platformdirs import user_cache_path, user_data_path
 from safetensors import SafetensorError
 
 from bakehouse.core.errors import BakehouseError, UsageError
@@ -314,14 +315,15 @@ def read_checked(path: Path) -> dict[str, Any]:
 
 
 def cache_dir(*parts: str) -> Path:
-    """Where things that can be made again are kept: `$BAKEHOUSE_CACHE`, else the user's cache folder."""
-    root = os.environ.get("BAKEHOUSE_CACHE")
-    base = Path(root) if root else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bakehouse"
-    return base.joinpath(*parts)
+    """Return the folder for what can be made again: `$BAKEHOUSE_CACHE`, or the user's cache folder of this system."""
+    return _user_folder("BAKEHOUSE_CACHE", user_cache_path, parts)
 
 
 def data_dir(*parts: str) -> Path:
-    """Where what belongs to the user is kept: `$BAKEHOUSE_DATA`, else the user's data folder."""
-    root = os.environ.get("BAKEHOUSE_DATA")
-    base = Path(root) if root else Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "bakehouse"
-    return base.joinpath(*parts)
+    """Return the folder for what belongs to the user: `$BAKEHOUSE_DATA`, or the user's data folder of this system."""
+    return _user_folder("BAKEHOUSE_DATA", user_data_path, parts)
+
+
+def _user_folder(variable: str, default: Callable[..., Path], parts: tuple[str, ...]) -> Path:
+    own = os.environ.get(variable)
+    return (Path(own) if own else default("bakehouse", appauthor=False)).joinpath(*parts)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from bakehouse.core.errors import BakehouseError, UsageError, understanding
 from bakehouse.core.files import read_table
-from bakehouse.core.model_catalogue import target
+from bakehouse.core.model_catalogue import locate_model
 from bakehouse.models.denoiser import Denoiser
 from bakehouse.models.diffusers_networks import (
     Config,
@@ -180,7 +180,7 @@ class _Loader:
         """
         path = Path(ref).expanduser()
         if not path.exists():
-            path = Path(target(ref, "vae", "base") or ref)
+            path = Path(locate_model(ref, "vae", "base") or ref)
         if not path.is_file():
             folder = path if path.is_dir() else download(living(path.as_posix()), VAE_FILES)
             return self.vae_folder(folder / "vae" if (folder / "vae" / "config.json").is_file() else folder)

@@ -11,7 +11,7 @@ from torch import nn
 
 from bakehouse.core.errors import understanding
 from bakehouse.core.files import read_table
-from bakehouse.core.model_catalogue import target
+from bakehouse.core.model_catalogue import locate_model
 from bakehouse.models.diffusers_networks import Config, build_text_encoder, build_unet
 from bakehouse.models.identify import identify, read_header
 from bakehouse.models.load import FAMILIES
@@ -72,7 +72,7 @@ def why_no_vae(ref: str) -> str:
     """Why a name cannot be an autoencoder; empty where it can. A Hub id is not asked for."""
     path = Path(ref).expanduser()
     if not path.exists():
-        path = Path(target(ref, "vae", "base") or ref)
+        path = Path(locate_model(ref, "vae", "base") or ref)
     if path.is_dir():
         there = any((path / name).is_file() for name in ("config.json", "vae/config.json"))
         return "" if there else "the folder holds no config.json: name that of a diffusers VAE"
