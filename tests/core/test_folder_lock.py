@@ -88,10 +88,11 @@ def test_a_note_that_cannot_be_read_still_gives_a_message(tmp_path):
 
 def test_a_process_on_another_machine_is_to_be_stopped_there(tmp_path, monkeypatch):
     with another_process(tmp_path) as other:
+        host = socket.gethostname()
         monkeypatch.setattr(folder_lock.socket, "gethostname", lambda: "elsewhere")
         with pytest.raises(BakehouseError) as e, locked(tmp_path, "training"):
             pass
-        assert "stop it on " in e.value.hint
+        assert f"stop it on {host} (kill {other.pid})" in e.value.hint
 
 
 def test_a_file_system_without_locks_gets_a_word_and_goes_on(tmp_path, monkeypatch):
