@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from bakehouse.adapters import AdapterSpec, NetworkSpec, inject, save_adapter
 from bakehouse.core.errors import Problems
 from bakehouse.core.setting_needs import needs_of, value_at, without_effect
-from bakehouse.core.settings import put
+from bakehouse.core.settings import set_dotted
 from bakehouse.data.captions import training_caption
 from bakehouse.losses import Batch, denoising_loss
 from bakehouse.models.denoiser import Conditioning
@@ -548,9 +548,9 @@ def test_it_changes_every_adapter_that_has_it(see_adapter, key):
         values = {"kind": kind, **({"targets": "attention"} if "targets" in settable(spec) and path in NARROW else {})}
         for name, given in (FITS.get(kind, {}) | needed).items():
             if name.split(".")[1] in settable(spec):
-                put(values, name.split(".")[1:], given)
+                set_dotted(values, name.split(".")[1:], given)
         before = see_adapter(values)
-        put(values, path.split("."), value)
+        set_dotted(values, path.split("."), value)
         nothing += [kind] * (see_adapter(values) == before)
     assert not nothing
 

@@ -18,11 +18,11 @@ from bakehouse.adapters.norm_layers import NormLayer
 from bakehouse.adapters.target_modules import Site, Targets, matches, select
 from bakehouse.adapters.unet_blocks import MOST_ALPHA, MOST_RANK, BlockSpec
 from bakehouse.core.errors import UsageError
-from bakehouse.core.setting_needs import Fact, Needs, is_off, is_on, one_of
+from bakehouse.core.setting_needs import Needs, PlanFact, is_off, is_on, one_of
 
 Probability = Annotated[float, Field(ge=0, lt=1)]
 
-ON_TEXT = Fact("adapter.on_text", "a module of the text encoder among those that the adapter chooses")
+ON_TEXT = PlanFact("adapter.on_text", "a module of the text encoder among those that the adapter chooses")
 NEW = Needs(is_off("adapter.start"))
 """Of what an adapter that goes on from a file takes from the file."""
 KERNELS = Needs(one_of("targets", "full"))

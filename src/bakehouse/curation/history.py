@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bakehouse.core.cpu_threads import threads
+from bakehouse.core.cpu_threads import thread_pool
 from bakehouse.core.errors import UsageError
 from bakehouse.core.files import atomic_folder
 from bakehouse.curation.changeset import HOME, Edit, Made, Move, Proposal, Remove, Write, changes_of
@@ -157,7 +157,7 @@ def _made(proposals: Sequence[Proposal], desk: Desk, progress: Callable[[int, in
     made: list[Made] = []
     size = len(proposals) // _PORTIONS + 1
     portions = [proposals[start : start + size] for start in range(0, len(proposals), size)]
-    with threads() as pool:
+    with thread_pool() as pool:
         for number, edits in enumerate(pool.map(make, portions), 1):
             made += [Made(e, why, desk.store.put(e.content) if isinstance(e, Write) else "") for e, why in edits]
             if progress is not None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from bakehouse.core.errors import understanding
+from bakehouse.core.errors import wrap_foreign_errors
 from bakehouse.core.files import read_table
 from bakehouse.core.model_catalogue import locate_model
 from bakehouse.models.diffusers_networks import Config, build_text_encoder, build_unet
@@ -91,6 +91,6 @@ def _of_folder(folder: Path, family: str, prediction: PredictionType | None) -> 
     text = {part: read_table(files[part]) for part in parts}
     said = {"prediction_type": prediction} if prediction else {}
     config = {**read_table(scheduler), **said}
-    with understanding(scheduler, hint="fetch the model again"):
+    with wrap_foreign_errors(scheduler, hint="fetch the model again"):
         schedule = schedule_from_config(config)
     return ModelFacts(family, read_table(files["unet"]), text, schedule)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from bakehouse.core.errors import BakehouseError, UsageError, did_you_mean, understanding
+from bakehouse.core.errors import BakehouseError, UsageError, did_you_mean, wrap_foreign_errors
 from bakehouse.core.files import read_table
 from bakehouse.core.model_catalogue import locate_model, model_names
 from bakehouse.models.crumb import crumb_folder
@@ -55,7 +55,7 @@ def _latent_side(where: ModelRef) -> int | None:
         unet, vae = configs.unet, configs.vae
     else:
         return None
-    with understanding(f"the settings of {where.name}", hint="fetch the model again"):
+    with wrap_foreign_errors(f"the settings of {where.name}", hint="fetch the model again"):
         doublings = len(vae["block_out_channels"]) - 1
         return int(unet["sample_size"]) << doublings
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bakehouse.core.errors import UsageError
-from bakehouse.core.optional_imports import need
+from bakehouse.core.optional_imports import import_optional
 
 _ERRORS_ONLY = 3
 
@@ -30,7 +30,7 @@ class OnnxNet:
         Raises:
             UsageError: onnxruntime is missing, or the file is no ONNX network.
         """
-        ort = need("onnxruntime", purpose)
+        ort = import_optional("onnxruntime", purpose)
         options = ort.SessionOptions()
         options.log_severity_level = _ERRORS_ONLY
         if (threads := os.environ.get("OMP_NUM_THREADS", "")).isdigit():

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.events import OnEvent, Progress
-from bakehouse.core.files import atomic_path, check_name
+from bakehouse.core.files import atomic_path, check_file_name
 from bakehouse.core.finite import check_finite, count_not_finite
 
 WEIGHT_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
@@ -305,7 +305,7 @@ def check_place(out: Path, sources: Iterable[Path], *, overwrite: bool) -> None:
     Raises:
         UsageError: it is one of the sources, or something else is there, and nobody said to overwrite it.
     """
-    check_name(out)
+    check_file_name(out)
     if overwrite or not out.exists():
         return
     same = [s for s in sources if s.exists() and s.samefile(out)]
