@@ -63,7 +63,7 @@ def test_the_hub_is_asked_for_what_is_read(tiny_folder, tmp_path, monkeypatch, s
         (there / "unet" / "diffusion_pytorch_model.non_ema.safetensors").unlink()
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
     model = load_model("runwayml/stable-diffusion-v1-5")
-    assert model.family == "sd1" and "living copy" in model.notes[0]
+    assert model.family == "sd1" and "using its copy" in model.notes[0]
     assert not list(here.rglob("*non_ema*"))
 
 

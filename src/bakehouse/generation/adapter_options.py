@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bakehouse.core.errors import UsageError
-from bakehouse.core.model_catalogue import target
+from bakehouse.core.model_catalogue import locate_model
 from bakehouse.core.run_folder import Run
 from bakehouse.generation.adapter_header import adapter_at, check_family
 from bakehouse.generation.model_source import ModelSource, did_you_mean_beside
@@ -48,7 +48,7 @@ def _adapter_of(text: str) -> tuple[Path, float]:
     """Return the adapter of a file, a folder, a run or a name in the catalogue, with its default strength."""
     path = Path(text).expanduser()
     if not path.exists():
-        installed = target(text, "adapter")
+        installed = locate_model(text, "adapter")
         if installed is None:
             raise UsageError(
                 f"adapter {text!r} does not exist{did_you_mean_beside(path)}",

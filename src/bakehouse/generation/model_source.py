@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from bakehouse.core.adapter_paths import DIFFUSERS_FILE, PEFT_FILE
 from bakehouse.core.bundled_models import BUNDLED_BASE
 from bakehouse.core.errors import UsageError, did_you_mean
-from bakehouse.core.model_catalogue import names, target
+from bakehouse.core.model_catalogue import locate_model, model_names
 from bakehouse.core.run_folder import Run
 from bakehouse.generation.adapter_header import adapter_at, check_family, kind_of
 from bakehouse.generation.run_weights import selected_weights
@@ -103,7 +103,7 @@ def replace_weights(source: ModelSource, ref: str | Path) -> ModelSource:
 def did_you_mean_beside(path: Path) -> str:
     """Return a suggestion from the names in the same folder and in the catalogue."""
     parent = path.parent if path.parent.is_dir() else Path()
-    return did_you_mean(path.name, [*(p.name for p in parent.iterdir()), *names()])
+    return did_you_mean(path.name, [*(p.name for p in parent.iterdir()), *model_names()])
 
 
 def _resolve(text: str, path: Path, base: str | Path | None) -> ModelSource:
@@ -115,7 +115,7 @@ def _resolve(text: str, path: Path, base: str | Path | None) -> ModelSource:
         return _file(path, base)
     if _HUB_ID.match(text) and not path.parent.is_dir():
         return _whole_model(text, base)
-    installed = target(text, "base", "adapter")
+    installed = locate_model(text, "base", "adapter")
     if installed is not None:
         return _resolve(installed, Path(installed), base)
     raise UsageError(f"{text!r} does not exist{did_you_mean_beside(path)}", hint=f"a model is {ALLOWED}")

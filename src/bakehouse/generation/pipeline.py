@@ -15,7 +15,7 @@ import torch
 
 from bakehouse.adapters import Adapter, load_adapter
 from bakehouse.core.errors import UsageError
-from bakehouse.core.events import Event, Progress, Warned
+from bakehouse.core.events import OnEvent, Progress, Warned, ignore
 from bakehouse.generation.adapter_header import tensor_hash
 from bakehouse.generation.infotext import Infotext, lora_hashes, with_networks
 from bakehouse.generation.model_source import ModelSource, replace_weights, resolve
@@ -29,7 +29,6 @@ from bakehouse.models.text_encoders import CHUNK_TOKENS, MAX_CHUNKS
 from bakehouse.models.text_to_image import ImageSpec, PromptCache, batches, check_size, chunks_for, generate_images
 from bakehouse.recipe.hardware import require_device
 
-OnEvent = Callable[[Event], None]
 AdapterRef = str | Path | tuple[str | Path, float]
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
 
@@ -135,7 +134,7 @@ class Pipeline:
         if batch is not None and batch < 1:
             raise UsageError(f"batch = {batch}: must be at least 1")
         resolved = [self._resolved(one) for request in requests for one in request.each()]
-        return self._generate(resolved, batch, on_event or _nobody)
+        return self._generate(resolved, batch, on_event or ignore)
 
     @contextlib.contextmanager
     def adapter_strengths(self, *strengths: float) -> Iterator[Pipeline]:
@@ -348,10 +347,6 @@ def _default_batch(spec: ImageSpec) -> int:
 def _report(on_event: OnEvent, before: int, share: int, total: int, done: int, of: int) -> None:
     # Some samplers call the network twice a step: progress counts the user's steps.
     on_event(Progress(what="denoising", done=before + share * done // of, total=total))
-
-
-def _nobody(event: Event) -> None:
-    """Hears events that nobody asked for."""
 
 
 def _model_name(base: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from bakehouse.core.bundled_models import BUNDLED_BASE
 from bakehouse.core.json_toml_yaml import parse_toml
-from bakehouse.core.model_catalogue import find
+from bakehouse.core.model_catalogue import find_model
 from bakehouse.core.run_folder import Run
 
 RECIPE_KEY = "bakehouse.recipe"
@@ -46,7 +46,7 @@ def find_base(named: Any, adapter: Path, *, is_hub_id: bool) -> str | None:
     if not named:
         return None
     text = str(named)
-    if Path(text).exists() or find(text) is not None:
+    if Path(text).exists() or find_model(text) is not None:
         return text
     neighbour = adapter.parent / Path(text).name
     if neighbour.exists():

@@ -17,7 +17,7 @@ from bakehouse.core.files import DamagedError, sha256_file, write_json
 from bakehouse.core.folder_lock import locked
 from bakehouse.core.pluralize import counted
 from bakehouse.core.run_folder import Run
-from bakehouse.data.buckets import whole
+from bakehouse.data.buckets import unchanged_placement
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.losses import denoising_loss
 from bakehouse.models.denoiser import Denoiser
@@ -302,7 +302,9 @@ def class_pictures(plan: Plan, model: Denoiser) -> list[tuple[PlannedImage, str]
     for image in plan.class_images:
         path = class_image_path(image, model)
         record = ImageRecord(path, image.width, image.height, sha256=sha256_file(path))
-        made.append((PlannedImage(record, whole((image.width, image.height)), 0, prior=True), image.prompt))
+        made.append(
+            (PlannedImage(record, unchanged_placement((image.width, image.height)), 0, prior=True), image.prompt)
+        )
     return own + made
 
 
