@@ -232,7 +232,7 @@ def test_saved_in_half_precision_and_read_by_diffusers(families, family, tmp_pat
 
 def test_conditionings_of_two_kinds_do_not_mix(families):
     plain, pooled = families["sd1"].encode_prompt(["a"]), families["sdxl"].encode_prompt(["a"])
-    with pytest.raises(ValueError, match="others have not"):
+    with pytest.raises(ValueError, match="only some of the conditionings"):
         Conditioning.cat([dataclasses.replace(pooled, pooled=None), pooled])
     assert plain.with_sizes(torch.zeros(1, 6)) is plain and plain.with_sizes(None) is plain
     half = pooled.with_sizes(torch.full((1, 6), 4096)).to(torch.float16)

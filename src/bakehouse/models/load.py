@@ -233,7 +233,7 @@ def _tokenizer_for(path: Path, carried: str | None, vocabulary: int) -> Any:
     except BakehouseError as e:
         raise BakehouseError(
             f"{path} has no tokenizer, and CLIP's own cannot be found: {e.message}",
-            hint=f"go online once, or put its vocab.json and merges.txt ({CLIP_TOKENIZER}) in {path.parent / 'tokenizer'}",
+            hint=f"go online once, or put vocab.json and merges.txt of {CLIP_TOKENIZER} beside it in tokenizer/",
         ) from e
 
 

@@ -259,7 +259,7 @@ def remove(name: str, *, files: bool = False) -> tuple[str, int]:
         return f"{name} was removed from the list; its files stay in {known.folder}", 0
     if known.shared:
         raise UsageError(
-            f"the files of {name} were in the Hub's cache before bakehouse downloaded the model: other programs may use them",
+            f"the files of {name} were in the Hub's cache before bakehouse needed them: other programs may use them",
             hint=f"`bakehouse models remove {name}` keeps them; `hf cache` deletes them",
         )
     freed = _delete(catalogue().get(name), known, name)
