@@ -17,7 +17,7 @@ from bakehouse.core.files import DamagedError, sha256_file, write_json
 from bakehouse.core.folder_lock import locked
 from bakehouse.core.pluralize import counted
 from bakehouse.core.run_folder import Run
-from bakehouse.data.buckets import whole
+from bakehouse.data.buckets import unchanged_placement
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.losses import denoising_loss
 from bakehouse.models.denoiser import Denoiser
@@ -289,7 +289,7 @@ def equip(model: Denoiser, recipe: Recipe, device: torch.device) -> Helpers | No
     if not wants_offload(train.offload, device):
         model.to(device)
         return None
-    model.parts()["lora_unet"].to(device)
+    model.trainable_modules()["lora_unet"].to(device)
     return Helpers(model, text_learns=recipe.adapter.text)
 
 
@@ -302,7 +302,9 @@ def class_pictures(plan: Plan, model: Denoiser) -> list[tuple[PlannedImage, str]
     for image in plan.class_images:
         path = class_image_path(image, model)
         record = ImageRecord(path, image.width, image.height, sha256=sha256_file(path))
-        made.append((PlannedImage(record, whole((image.width, image.height)), 0, prior=True), image.prompt))
+        made.append(
+            (PlannedImage(record, unchanged_placement((image.width, image.height)), 0, prior=True), image.prompt)
+        )
     return own + made
 
 
@@ -315,7 +317,7 @@ def _fresh_state(plan: Plan, model: Denoiser, precision: Precision) -> TrainStat
     """An adapter that has learned nothing, and its optimizer."""
     recipe = plan.recipe
     generator = torch.Generator().manual_seed(recipe.seed)
-    adapter: Adapter = inject(recipe.adapter, model.parts(), generator=generator)
+    adapter: Adapter = inject(recipe.adapter, model.trainable_modules(), generator=generator)
     adapter.to(model.device)
     if isinstance(adapter, FullAdapter) and recipe.prior.target == "base" and plan.order.prior_buckets:
         adapter.keep_base()
