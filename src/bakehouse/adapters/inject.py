@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from bakehouse.adapters.adapter import Adapter, AdapterSpecBase
-from bakehouse.adapters.adapter_files import load_adapter, read_adapter
+from bakehouse.adapters.adapter_reader import open_adapter
 from bakehouse.adapters.file_coverage import account_of_keys
 from bakehouse.adapters.layer import AdapterLayer
+from bakehouse.adapters.loading import load_adapter
 from bakehouse.adapters.network_settings import Dim, NetworkSpec
 from bakehouse.adapters.target_modules import Site
 from bakehouse.core.errors import UsageError
@@ -56,7 +57,7 @@ def try_on(spec: NetworkSpec, parts: Mapping[str, nn.Module]) -> frozenset[str]:
 def _started(spec: NetworkSpec, parts: Mapping[str, nn.Module]) -> Adapter:
     """Modules, rank and alpha are the file's; dropouts, rates and what trains are the settings'."""
     assert spec.start is not None
-    file = read_adapter(spec.start)
+    file = open_adapter(spec.start)
     for name, of_file in (("rank", file.rank), ("alpha", file.alpha)):
         asked = getattr(spec, name)
         if name in spec.model_fields_set and of_file and asked != of_file:

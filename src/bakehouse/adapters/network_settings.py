@@ -95,7 +95,7 @@ class NetworkSpec(LayerSpec):
     max_norm: float | None = Field(None, gt=0, le=1_000_000)
     """After each step a module's update is scaled down to this length at most (kohya's `scale_weight_norms`)."""
     start: Path | None = None
-    """An adapter file to go on from; modules, rank and alpha are the file's."""
+    """An adapter to go on from, a file or PEFT's folder; modules, rank and alpha are its own."""
 
     reader: ClassVar[type[AdapterLayer] | None] = None
     """The layer that reads a file to go on from, where its tensors alone do not tell."""

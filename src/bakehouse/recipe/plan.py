@@ -18,6 +18,7 @@ from bakehouse.data.dataset_formats import METADATA_FILES, read_layout
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.repeats import balance_repeats, fair_target
 from bakehouse.data.scan import scan
+from bakehouse.models.damaged_files import check_model
 from bakehouse.models.load import ModelRef, native_size, resolve_model
 from bakehouse.models.model_facts import ModelFacts, model_facts
 from bakehouse.recipe.base_validation import adapted_parts, unfit_for_model
@@ -161,10 +162,13 @@ def make_plan(recipe: Recipe, images: ImageSet | None = None) -> Plan:
 
     Raises:
         UsageError: the model or a folder is not there.
+        BakehouseError: a file of the model is missing or broken.
         Problems: settings that cannot work together, all at once.
     """
     images = images if images is not None else scan_concepts(recipe)
     model = resolve_model(recipe.model.base)
+    if model.kind != "hub":  # what its copy here lacks is fetched when it is loaded
+        check_model(model, recipe.model.vae)
     own_prior = scan(recipe.prior.folder) if recipe.prior.folder else ImageSet(())
     problems = not_apart(recipe, images)
     images = compiled_images(recipe, images)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bakehouse.adapters import NetworkSpec
-from bakehouse.adapters.adapter_files import account_of_file
+from bakehouse.adapters.adapter_reader import account_of
 from bakehouse.adapters.file_coverage import BUNDLED
 from bakehouse.core.errors import BakehouseError, Problems, UsageError
 from bakehouse.core.pluralize import counted
@@ -131,7 +131,7 @@ def _of_stop(recipe: Recipe) -> Iterator[str]:
 
 
 def _of_network(adapter: NetworkSpec, optimizer: OptimizerSpec) -> Iterator[str]:
-    if adapter.start is not None and not adapter.start.is_file():
+    if adapter.start is not None and not adapter.start.exists():
         yield f"adapter.start = {str(adapter.start)!r} does not exist"
     elif adapter.start is not None:
         yield from _of_start(adapter.start)
@@ -146,9 +146,9 @@ def _of_network(adapter: NetworkSpec, optimizer: OptimizerSpec) -> Iterator[str]
 def _of_start(path: Path) -> Iterator[str]:
     """What the header of a file to go on from tells against it."""
     try:
-        account = account_of_file(path)
+        account = account_of(path)
     except BakehouseError as e:
-        yield f"adapter.start: {e.message}"
+        yield f"adapter.start: {e.message}" + (f"; {e.hint}" if e.hint else "")
         return
     bundled = [e.name for e in account.entries if e.name.startswith(BUNDLED)]
     taken = ["embeddings, which a training does not take along: " + ", ".join(bundled)] if bundled else []
