@@ -13,7 +13,7 @@ from bakehouse.curation.history import undo
 from bakehouse.curation.operation import carry_out
 from bakehouse.data import fit, open_image, scan
 
-from .pictures import put, scene
+from .make_images import put, scene
 
 
 @pytest.fixture
@@ -51,9 +51,9 @@ def test_both_rules(folder):
 
 def test_in_words(folder):
     found = fits(folder, resolution=256)
-    assert found["square"].said == "256 x 256 to 256x256, x1.00; loses nothing"
+    assert found["square"].description == "256 x 256 to 256x256, x1.00; loses nothing"
     said = r"600 x 300 to \d+x\d+, x0\.\d\d; loses \d+ px left and \d+ px right \(\d+\.\d%\)"
-    assert re.fullmatch(said, found["wide"].said)
+    assert re.fullmatch(said, found["wide"].description)
 
 
 def test_the_shade_lies_on_what_is_lost(folder):

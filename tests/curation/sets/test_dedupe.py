@@ -24,7 +24,7 @@ from bakehouse.curation.history import undo
 from bakehouse.curation.operation import carry_out, proposed
 from bakehouse.data import open_image, scan
 
-from .pictures import animated, jpeg, put, scaled, scene, screen, smiling
+from .make_images import animated, jpeg, put, scaled, scene, screen, smiling
 
 SPRITES = Path(os.environ.get("BAKEHOUSE_SPRITES", "/usr/share/games/renpy/the_question/game/images"))
 

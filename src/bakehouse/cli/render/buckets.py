@@ -17,7 +17,7 @@ from bakehouse.core.pluralize import counted
 
 if TYPE_CHECKING:
     from bakehouse.cli.dataset.options import Way
-    from bakehouse.curation.buckets import Bucket, Fit
+    from bakehouse.curation.buckets import Bucket, BucketFit
     from bakehouse.data import ImageSet
 
 _SHOWN = 40
@@ -51,7 +51,7 @@ def show_buckets(folder: Path, verb: Bucket, way: Way) -> None:
     say(f"{counted(len(fits), 'image')}, nothing was changed{f': see {way.preview}' if way.preview else ''}")
 
 
-def _rows(verb: Bucket, fits: Sequence[Fit]) -> list[dict[str, Any]]:
+def _rows(verb: Bucket, fits: Sequence[BucketFit]) -> list[dict[str, Any]]:
     from bakehouse.curation.buckets import bucket_name
     from bakehouse.data import bucket_table
 
@@ -67,7 +67,7 @@ def _rows(verb: Bucket, fits: Sequence[Fit]) -> list[dict[str, Any]]:
     ]
 
 
-def _buckets(verb: Bucket, fits: Sequence[Fit]) -> Table:
+def _buckets(verb: Bucket, fits: Sequence[BucketFit]) -> Table:
     table = Table("bucket", box=None, pad_edge=False)
     for head in ("images", "batches", "largest scale", "most lost"):
         table.add_column(head, justify="right")
@@ -77,18 +77,18 @@ def _buckets(verb: Bucket, fits: Sequence[Fit]) -> Table:
     return table
 
 
-def _print_images(images: ImageSet, fits: Sequence[Fit]) -> None:
+def _print_images(images: ImageSet, fits: Sequence[BucketFit]) -> None:
     """Those that lose most first."""
     ordered = sorted(fits, key=lambda fit: -fit.placement.lost_fraction)[:_SHOWN]
     width = min(48, max(len(str(images.name(fit.record.path))) for fit in ordered))
     say()
     for fit in ordered:
-        say(f"{images.name(fit.record.path)!s:<{width}}  {fit.said}")
+        say(f"{images.name(fit.record.path)!s:<{width}}  {fit.description}")
     if len(fits) > _SHOWN:
         say(f"... and {len(fits) - _SHOWN} more, which lose less; --json has all")
 
 
-def _document(verb: Bucket, images: ImageSet, fits: Sequence[Fit]) -> dict[str, Any]:
+def _document(verb: Bucket, images: ImageSet, fits: Sequence[BucketFit]) -> dict[str, Any]:
     listed = [
         {
             "path": str(images.name(fit.record.path)),
