@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bakehouse.core.events import Event, Progress, result_of
-from bakehouse.curation.dedupe import Dedupe, Finding
+from bakehouse.curation.dedupe import Dedupe, DuplicateFinding
 from bakehouse.data import scan
 
 SIDE = 512
@@ -116,7 +116,7 @@ def measure(folder: Path) -> None:
 VERDICTS = {"copy": "duplicate", "variant": "variant", "crop": "near"}
 
 
-def kind_of(finding: Finding) -> str:
+def kind_of(finding: DuplicateFinding) -> str:
     """What the second picture of a finding was made as."""
     return finding.other.path.stem.partition("-")[2]
 

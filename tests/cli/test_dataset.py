@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from bakehouse.cli.main import main
-from bakehouse.curation.history import HOME, history
+from bakehouse.curation.history import HISTORY_FOLDER, read_history
 from bakehouse.data import image_size
 
 
@@ -32,7 +32,7 @@ def said(tmp_path, monkeypatch, capsys):
 
 
 def look(folder):
-    return {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.iterdir() if p.name != HOME}
+    return {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.iterdir() if p.name != HISTORY_FOLDER}
 
 
 def test_a_verb_is_listed_done_and_taken_back(said, tmp_path):
@@ -44,7 +44,7 @@ def test_a_verb_is_listed_done_and_taken_back(said, tmp_path):
         "2 to square among 3 images; nothing was changed",
     ]
     assert look(tmp_path / "photos") == before
-    assert not (tmp_path / "photos" / HOME).exists()
+    assert not (tmp_path / "photos" / HISTORY_FOLDER).exists()
     out, _ = said("square", "photos", "--fill", "edge")
     assert out.splitlines()[-2:] == [
         "step 1 (square): 2 changed in photos",
@@ -105,7 +105,7 @@ def test_all_steps_come_back_at_once(said, tmp_path):
     assert out.splitlines()[-1] == "photos is as it was before step 1"
     (tmp_path / "photos/new.webp").unlink()
     assert look(tmp_path / "photos") == before
-    assert [s.state for s in history(tmp_path / "photos")] == ["undone"] * 3
+    assert [s.state for s in read_history(tmp_path / "photos")] == ["undone"] * 3
 
 
 def test_import(said, tmp_path):

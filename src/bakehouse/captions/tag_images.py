@@ -18,14 +18,14 @@ from bakehouse.core.files import is_there, sha256_file
 from bakehouse.core.pluralize import counted
 from bakehouse.core.settings import Spec
 from bakehouse.curation.changeset import Proposal, Write
-from bakehouse.curation.history import history
+from bakehouse.curation.history import read_history
 from bakehouse.data.captions import read_caption
 from bakehouse.data.dataset_formats import METADATA_FILES
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.scan import nfc
 from bakehouse.data.tags import join, keeps_underscores, key, split
 from bakehouse.data.triggers import RAW_SUFFIX
-from bakehouse.vision.taggers.base import FLOOR, Sight, Tagger
+from bakehouse.vision.taggers.base import MIN_SCORE, Tagger, TagPrediction
 from bakehouse.vision.taggers.factory import open_tagger
 
 VERB = "tag"
@@ -136,7 +136,7 @@ class Tag(Spec):
         path = path.with_suffix(".txt") if path.suffix.lower() == ".json" else path
         return _Place(record, image, images.name(path), lines, by_hand)
 
-    def _words(self, tagger: Tagger, sight: Sight) -> list[str]:
+    def _words(self, tagger: Tagger, sight: TagPrediction) -> list[str]:
         own = {**tagger.thresholds, **self.thresholds}
         least: dict[str, float] = {c: own.get(c, own.get("general", 0.5)) for c in CATEGORIES if c in self.categories}
         words = tagger.words(sight, least)
@@ -185,7 +185,7 @@ def written_by_taggers(root: Path) -> frozenset[str]:
     What was appended to a person's caption is not; neither is what was edited afterwards, since its bytes are others.
     """
     own: set[str] = set()
-    for step in history(root):
+    for step in read_history(root):
         if step.verb != VERB or step.state != "done":
             continue
         mixes = step.settings.get("existing") == "append"
@@ -210,7 +210,7 @@ def thresholds_of(words: Sequence[str]) -> dict[str, float]:
         if category not in CATEGORIES:
             hint = f"allowed are {', '.join(CATEGORIES)}"
             raise UsageError(f"no category {category!r}{did_you_mean(category, CATEGORIES)}", hint=hint)
-        if not FLOOR <= value <= 1:
-            raise UsageError(f"threshold {text!r}: allowed is {FLOOR} to 1")
+        if not MIN_SCORE <= value <= 1:
+            raise UsageError(f"threshold {text!r}: allowed is {MIN_SCORE} to 1")
         found[category] = value
     return found

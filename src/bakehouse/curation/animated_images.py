@@ -12,7 +12,7 @@ from bakehouse.data.image_records import ImageSet
 ADVICE = "`bakehouse dataset convert FOLDER --frames distinct` makes images of their frames"
 
 
-def stills(images: ImageSet) -> Generator[Event, None, ImageSet]:
+def still_images(images: ImageSet) -> Generator[Event, None, ImageSet]:
     """The images that do not move; says which ones do, and what can be done with those."""
     moving = [images.name(record.path) for record in images if record.frames > 1]
     if moving:

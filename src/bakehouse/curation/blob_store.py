@@ -9,11 +9,11 @@ from pathlib import Path
 
 from bakehouse.core.files import flush, sha256_bytes, sha256_file, writing_to
 
-SMALL = 1 << 16
+SMALL_FILE = 1 << 16
 """Bytes. Of what is no longer than a caption a copy stays here even if it only moved: its file may be edited later."""
 
 
-class Store:
+class BlobStore:
     """Contents of one dataset, in its `.bakehouse`.
 
     What was once in the dataset stays in `files/`. What a step has computed waits in `new/` and is thrown away if the

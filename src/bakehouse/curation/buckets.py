@@ -17,7 +17,7 @@ from bakehouse.core.files import write_html
 from bakehouse.core.html_pages import InlineImage, inline_image, render
 from bakehouse.core.settings import Spec
 from bakehouse.curation.changeset import Proposal
-from bakehouse.curation.sidecars import moved
+from bakehouse.curation.sidecars import move_with_sidecars
 from bakehouse.data.buckets import BucketSpec, Placement, Size, assign, bucket_table, bucket_warnings
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.open_image import flattened, reading, upright_srgb
@@ -84,7 +84,9 @@ class Bucket(Spec):
             # An image sorted earlier at another resolution moves to a sibling folder, not into a nested one.
             home = name.parent.parent if _BUCKET_FOLDER.fullmatch(name.parent.name) else name.parent
             to = home / folder / name.name
-            yield Proposal(name, f"{fit.description}: into {folder}/", partial(moved, fit.record, images, to))
+            yield Proposal(
+                name, f"{fit.description}: into {folder}/", partial(move_with_sidecars, fit.record, images, to)
+            )
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------

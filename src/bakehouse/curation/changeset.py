@@ -15,7 +15,7 @@ from bakehouse.core.pluralize import counted
 from bakehouse.curation.journal import Change
 from bakehouse.data.scan import nfc
 
-HOME = ".bakehouse"
+HISTORY_FOLDER = ".bakehouse"
 """The folder in a dataset that holds its history."""
 
 
@@ -61,7 +61,7 @@ class Proposal:
 
 
 @dataclass(frozen=True)
-class Made:
+class StoredEdit:
     """An edit of which the content is in the store."""
 
     edit: Edit
@@ -70,13 +70,13 @@ class Made:
     """Of what is written; empty for the others."""
 
 
-def changes_of(folder: Path, made: Sequence[Made]) -> tuple[Change, ...]:
+def resolve_changes(folder: Path, made: Sequence[StoredEdit]) -> tuple[Change, ...]:
     """The edits as one change for each path, without those that change nothing.
 
     Raises:
         Problems: edits that contradict each other, leave the folder, or name what is not there.
     """
-    sheet = _Sheet(folder)
+    sheet = _ChangesetBuilder(folder)
     for one in made:
         sheet.add(one)
     sheet.check_places()
@@ -88,7 +88,7 @@ def changes_of(folder: Path, made: Sequence[Made]) -> tuple[Change, ...]:
 
 
 @dataclass
-class _Sheet:
+class _ChangesetBuilder:
     """All paths that a step touches, and what is to become of each."""
 
     folder: Path
@@ -103,7 +103,7 @@ class _Sheet:
     links: dict[PurePosixPath, PurePosixPath | None] = field(default_factory=dict)
     """Of folders: the link through which they are reached."""
 
-    def add(self, made: Made) -> None:
+    def add(self, made: StoredEdit) -> None:
         edit = made.edit
         paths = (edit.path, edit.to) if isinstance(edit, Move) else (edit.path,)
         if wrong := [reason for path in paths if (reason := self._look(path))]:
@@ -135,7 +135,7 @@ class _Sheet:
         """Notes what a path holds; what is wrong with it, or an empty string."""
         if path in self.held:
             return ""
-        if path.is_absolute() or not path.parts or ".." in path.parts or path.parts[0] == HOME:
+        if path.is_absolute() or not path.parts or ".." in path.parts or path.parts[0] == HISTORY_FOLDER:
             return f"{path} is no path below the folder"
         here = self.folder / path
         try:

@@ -8,7 +8,7 @@ from PIL import ImageColor
 from pydantic import AfterValidator
 
 
-def rgb(text: str) -> tuple[int, int, int]:
+def parse_rgb(text: str) -> tuple[int, int, int]:
     """`white`, `#ff8800`, `#f80` or `rgb(255, 136, 0)` as red, green and blue, 0..255.
 
     Raises:
@@ -22,9 +22,9 @@ def rgb(text: str) -> tuple[int, int, int]:
 
 
 def _checked(text: str) -> str:
-    rgb(text)
+    parse_rgb(text)
     return text
 
 
-Colour = Annotated[str, AfterValidator(_checked)]
+Color = Annotated[str, AfterValidator(_checked)]
 """A colour's name or figures."""

@@ -16,20 +16,20 @@ from bakehouse.data.open_image import reading, upright_srgb
 GRID = 32
 """Pictures are compared by the mean colours of so many fields a side: coding noise goes, a closed eye stays."""
 
-ALIKE = 6.0
+MAX_DIFFERENCE = 6.0
 """Of 255: where no field differs by more, two frames show the same. Noise of coding is 2.7 in an MPEG-4 film and
 4.4 in a JPEG of quality 30; a spot of 24 pixels in a picture of 512 is 11."""
 
-CUT = 24.0
+SCENE_CUT_DIFFERENCE = 24.0
 """Of 255, the mean over all fields: a larger jump from one frame to the next begins another scene."""
 
 _SHARP_SIDE = 512
 
-Look = npt.NDArray[np.int16]
+ColorGrid = npt.NDArray[np.int16]
 """[GRID, GRID, 3]: the mean colours of a picture's fields."""
 
 
-def frames(path: Path) -> Iterator[Image.Image]:
+def read_frames(path: Path) -> Iterator[Image.Image]:
     """All frames of an animation as upright 8-bit sRGB; a page of a TIFF is none.
 
     Raises:
@@ -42,7 +42,7 @@ def frames(path: Path) -> Iterator[Image.Image]:
             yield upright_srgb(file)
 
 
-def look(image: Image.Image) -> Look:
+def color_grid(image: Image.Image) -> ColorGrid:
     """The mean colours of a picture's fields; transparent ones count as white."""
     if image.mode != "RGB":
         white = Image.new("RGBA", image.size, "white")
@@ -50,14 +50,14 @@ def look(image: Image.Image) -> Look:
     return np.asarray(image.resize((GRID, GRID), Image.Resampling.BOX), dtype=np.int16)
 
 
-def distance(a: Look, b: Look) -> float:
+def grid_distance(a: ColorGrid, b: ColorGrid) -> float:
     """How far the two most different fields are apart, 0..255, as a mean over the colours."""
     return float(np.abs(a - b).mean(axis=2).max())
 
 
-def is_cut(a: Look, b: Look) -> bool:
+def is_scene_cut(a: ColorGrid, b: ColorGrid) -> bool:
     """Whether another scene begins between two frames that follow each other."""
-    return float(np.abs(a - b).mean()) > CUT
+    return float(np.abs(a - b).mean()) > SCENE_CUT_DIFFERENCE
 
 
 def sharpness(image: Image.Image) -> float:
@@ -81,7 +81,9 @@ class Frame:
     """See `sharpness`."""
 
 
-def distinct(images: Iterable[Image.Image], *, alike: float = ALIKE, window: int = 400) -> Iterator[Frame]:
+def distinct_frames(
+    images: Iterable[Image.Image], *, alike: float = MAX_DIFFERENCE, window: int = 400
+) -> Iterator[Frame]:
     """Of a sequence, scene by scene, the sharpest of each run of frames that show the same.
 
     A run that shows what was kept before gives nothing, so that a film which cuts to and fro between two faces gives
@@ -92,29 +94,29 @@ def distinct(images: Iterable[Image.Image], *, alike: float = ALIKE, window: int
         alike: see `ALIKE`; 0 keeps all that are not equal.
         window: compared with so many kept ones.
     """
-    kept: list[Look] = []
-    run: _Run | None = None
+    kept: list[ColorGrid] = []
+    run: _SimilarFrames | None = None
     scene, before = 0, None
     for index, image in enumerate(images):
-        seen = look(image)
-        scene += before is not None and is_cut(before, seen)
+        seen = color_grid(image)
+        scene += before is not None and is_scene_cut(before, seen)
         before = seen
-        if run is not None and distance(run.first, seen) <= alike:
+        if run is not None and grid_distance(run.first, seen) <= alike:
             run.take(index, scene, image)
             continue
-        if run is not None and not _known(run.first, kept, alike):
+        if run is not None and not _is_known(run.first, kept, alike):
             kept = [*kept[-window + 1 :], run.first]
             yield run.best
-        run = _Run(seen, Frame(index, scene, image, sharpness(image)))
-    if run is not None and not _known(run.first, kept, alike):
+        run = _SimilarFrames(seen, Frame(index, scene, image, sharpness(image)))
+    if run is not None and not _is_known(run.first, kept, alike):
         yield run.best
 
 
 @dataclass
-class _Run:
+class _SimilarFrames:
     """Frames in a row that look like the first of them."""
 
-    first: Look
+    first: ColorGrid
     best: Frame
 
     def take(self, index: int, scene: int, image: Image.Image) -> None:
@@ -123,5 +125,5 @@ class _Run:
             self.best = Frame(index, scene, image, found)
 
 
-def _known(seen: Look, kept: list[Look], alike: float) -> bool:
-    return any(distance(seen, other) <= alike for other in kept)
+def _is_known(seen: ColorGrid, kept: list[ColorGrid], alike: float) -> bool:
+    return any(grid_distance(seen, other) <= alike for other in kept)

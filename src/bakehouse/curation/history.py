@@ -19,12 +19,21 @@ from pathlib import Path
 from bakehouse.core.cpu_threads import threads
 from bakehouse.core.errors import UsageError
 from bakehouse.core.files import atomic_folder
-from bakehouse.curation.changeset import HOME, Edit, Made, Move, Proposal, Remove, Write, changes_of
+from bakehouse.curation.changeset import (
+    HISTORY_FOLDER,
+    Edit,
+    Move,
+    Proposal,
+    Remove,
+    StoredEdit,
+    Write,
+    resolve_changes,
+)
 from bakehouse.curation.journal import Change, Journal, Step
-from bakehouse.curation.transaction import Desk, at_work
+from bakehouse.curation.transaction import Transaction, open_transaction
 
 __all__ = [
-    "HOME",
+    "HISTORY_FOLDER",
     "Change",
     "Edit",
     "Move",
@@ -32,9 +41,9 @@ __all__ = [
     "Remove",
     "Step",
     "Write",
-    "apply",
-    "history",
-    "last_done",
+    "apply_proposals",
+    "last_applied",
+    "read_history",
     "recover",
     "undo",
 ]
@@ -43,7 +52,7 @@ _PORTIONS = 1000
 """At most so many portions of work go to the threads: handing over ten thousand captions takes longer than they do."""
 
 
-def apply(
+def apply_proposals(
     folder: Path | str,
     verb: str,
     proposals: Iterable[Proposal],
@@ -69,9 +78,9 @@ def apply(
     """
     wanted = tuple(proposals)
     if out is None:
-        return _apply(Path(folder), verb, wanted, settings or {}, progress)
-    with _copy_of(Path(folder), Path(out)) as copy:
-        return _apply(copy, verb, wanted, settings or {}, progress)
+        return _apply_in_place(Path(folder), verb, wanted, settings or {}, progress)
+    with _copied_dataset(Path(folder), Path(out)) as copy:
+        return _apply_in_place(copy, verb, wanted, settings or {}, progress)
 
 
 def undo(folder: Path | str, *, keep_edits: bool = False) -> Step:
@@ -86,10 +95,10 @@ def undo(folder: Path | str, *, keep_edits: bool = False) -> Step:
         BakehouseError: the store was damaged, or the folder cannot be written.
     """
     folder = Path(folder)
-    steps = history(folder)
+    steps = read_history(folder)
     if not steps:
         raise UsageError(f"{folder} has no steps to take back", hint="`bakehouse dataset` commands make them")
-    with at_work(folder, "dataset undo") as desk:
+    with open_transaction(folder, "dataset undo") as desk:
         if left := next((step for step in steps if step.state == "undoing"), None):
             return replace(left, state="undone")  # the same command again goes on, and takes no further step back
         last = next((step for step in reversed(desk.journal.steps()) if step.state == "done"), None)
@@ -99,18 +108,18 @@ def undo(folder: Path | str, *, keep_edits: bool = False) -> Step:
         return desk.finish(desk.journal.write(replace(last, state="undoing")))
 
 
-def history(folder: Path | str) -> tuple[Step, ...]:
+def read_history(folder: Path | str) -> tuple[Step, ...]:
     """Every step of a dataset, also those that were taken back; the first one first.
 
     Raises:
         BakehouseError: a file of the journal cannot be understood.
     """
-    return Journal(Path(folder) / HOME / "steps").steps()
+    return Journal(Path(folder) / HISTORY_FOLDER / "steps").steps()
 
 
-def last_done(folder: Path | str) -> Step | None:
+def last_applied(folder: Path | str) -> Step | None:
     """The step that `undo` would take back."""
-    return next((step for step in reversed(history(folder)) if step.state == "done"), None)
+    return next((step for step in reversed(read_history(folder)) if step.state == "done"), None)
 
 
 def recover(folder: Path | str) -> Step | None:
@@ -119,14 +128,14 @@ def recover(folder: Path | str) -> Step | None:
     Raises:
         InUseError: the step is not forgotten: another process is at it.
     """
-    left = next((step for step in history(folder) if step.under_way), None)
+    left = next((step for step in read_history(folder) if step.under_way), None)
     if left is not None:
-        with at_work(Path(folder), "dataset recovery"):
+        with open_transaction(Path(folder), "dataset recovery"):
             pass
     return left
 
 
-def _apply(
+def _apply_in_place(
     folder: Path,
     verb: str,
     proposals: Sequence[Proposal],
@@ -135,8 +144,8 @@ def _apply(
 ) -> Step | None:
     if not proposals:
         return None
-    with at_work(folder, f"dataset {verb}") as desk:
-        changes = changes_of(folder, _made(proposals, desk, progress))
+    with open_transaction(folder, f"dataset {verb}") as desk:
+        changes = resolve_changes(folder, _compute_edits(proposals, desk, progress))
         if not changes:
             return None
         number = max((step.number for step in desk.journal.steps()), default=0) + 1
@@ -145,7 +154,9 @@ def _apply(
         return desk.finish(desk.journal.write(step))
 
 
-def _made(proposals: Sequence[Proposal], desk: Desk, progress: Callable[[int, int], None] | None) -> list[Made]:
+def _compute_edits(
+    proposals: Sequence[Proposal], desk: Transaction, progress: Callable[[int, int], None] | None
+) -> list[StoredEdit]:
     """Computes all edits, several at once; their contents go into the store as they come, so memory holds few.
 
     The threads compute and this one writes: over ten thousand small files they would only stand in each other's way.
@@ -154,19 +165,19 @@ def _made(proposals: Sequence[Proposal], desk: Desk, progress: Callable[[int, in
     def make(portion: Sequence[Proposal]) -> list[tuple[Edit, str]]:
         return [(edit, proposal.why) for proposal in portion for edit in proposal.make()]
 
-    made: list[Made] = []
+    made: list[StoredEdit] = []
     size = len(proposals) // _PORTIONS + 1
     portions = [proposals[start : start + size] for start in range(0, len(proposals), size)]
     with threads() as pool:
         for number, edits in enumerate(pool.map(make, portions), 1):
-            made += [Made(e, why, desk.store.put(e.content) if isinstance(e, Write) else "") for e, why in edits]
+            made += [StoredEdit(e, why, desk.store.put(e.content) if isinstance(e, Write) else "") for e, why in edits]
             if progress is not None:
                 progress(min(number * size, len(proposals)), len(proposals))
     return made
 
 
 @contextlib.contextmanager
-def _copy_of(folder: Path, out: Path) -> Iterator[Path]:
+def _copied_dataset(folder: Path, out: Path) -> Iterator[Path]:
     """A copy of a dataset that gets the name `out` when the block ends well; links become what they lead to.
 
     Raises:
@@ -179,7 +190,7 @@ def _copy_of(folder: Path, out: Path) -> Iterator[Path]:
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise UsageError(f"-o {out} is there already and not empty", hint="choose a new folder, or remove it")
     with atomic_folder(out) as copy:
-        for source, name in _files_of(folder):
+        for source, name in _dataset_files(folder):
             target = copy / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
@@ -188,7 +199,7 @@ def _copy_of(folder: Path, out: Path) -> Iterator[Path]:
         yield copy
 
 
-def _files_of(folder: Path) -> Iterator[tuple[Path, Path]]:
+def _dataset_files(folder: Path) -> Iterator[tuple[Path, Path]]:
     """Every file of a dataset but its history, and its path below it; a folder that links lead to twice comes once."""
     entered = set()
     for where, folders, names in os.walk(folder, followlinks=True):
@@ -197,6 +208,6 @@ def _files_of(folder: Path) -> Iterator[tuple[Path, Path]]:
             folders.clear()
             continue
         entered.add(real)
-        folders[:] = sorted(set(folders) - {HOME})
+        folders[:] = sorted(set(folders) - {HISTORY_FOLDER})
         here = Path(where)
         yield from ((here / n, (here / n).relative_to(folder)) for n in sorted(names) if (here / n).is_file())

@@ -10,7 +10,7 @@ from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.open_image import open_image
 
 
-def opened(record: ImageRecord) -> Image.Image:
+def open_record(record: ImageRecord) -> Image.Image:
     """The image as RGB, or as RGBA where it has transparent pixels.
 
     Raises:

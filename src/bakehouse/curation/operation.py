@@ -8,12 +8,12 @@ from typing import Any, Literal, Protocol
 
 from bakehouse.core.events import Event
 from bakehouse.curation.changeset import Proposal
-from bakehouse.curation.history import apply, recover
+from bakehouse.curation.history import apply_proposals, recover
 from bakehouse.curation.journal import Step
 from bakehouse.data import ImageSet, scan
 
 
-class Verb(Protocol):
+class Operation(Protocol):
     """A `Spec` that proposes; its class has the verb's name: `Trim` is `bakehouse dataset trim`."""
 
     def propose(self, images: ImageSet) -> Iterable[Proposal | Event]:
@@ -25,12 +25,14 @@ class Verb(Protocol):
         ...
 
 
-def name_of(verb: Verb) -> str:
+def operation_name(verb: Operation) -> str:
     """`trim` for a `Trim`."""
     return type(verb).__name__.lower()
 
 
-def proposed(verb: Verb, images: ImageSet, tell: Callable[[Event], None] = lambda _: None) -> list[Proposal]:
+def collect_proposals(
+    verb: Operation, images: ImageSet, tell: Callable[[Event], None] = lambda _: None
+) -> list[Proposal]:
     """All that a verb proposes; what it tells on the way goes to `tell`."""
     found: list[Proposal] = []
     for made in verb.propose(images):
@@ -41,9 +43,9 @@ def proposed(verb: Verb, images: ImageSet, tell: Callable[[Event], None] = lambd
     return found
 
 
-def carry_out(
+def apply_operation(
     folder: Path | str,
-    verb: Verb,
+    verb: Operation,
     *,
     out: Path | str | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -63,6 +65,6 @@ def carry_out(
         As `steps.apply`.
     """
     recover(folder)
-    proposals = proposed(verb, scan(folder), tell)
+    proposals = collect_proposals(verb, scan(folder), tell)
     settings = verb.settings(mode="json")
-    return apply(folder, name_of(verb), proposals, settings=settings, out=out, progress=progress)
+    return apply_proposals(folder, operation_name(verb), proposals, settings=settings, out=out, progress=progress)

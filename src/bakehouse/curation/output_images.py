@@ -9,19 +9,19 @@ from PIL import Image
 
 from bakehouse.curation.changeset import Edit, Remove, Write
 from bakehouse.curation.image_io import mask_name
-from bakehouse.curation.sidecars import companions, followers
+from bakehouse.curation.sidecars import sidecar_files, sidecar_moves
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.scan import nfc
 
 
-def png(image: Image.Image) -> bytes:
+def encode_png(image: Image.Image) -> bytes:
     """An image as a PNG file; at a middle level of compression, a tenth larger than the best and many times faster."""
     stream = io.BytesIO()
     image.save(stream, format="PNG", compress_level=4)
     return stream.getvalue()
 
 
-class Names:
+class OutputNames:
     """The names of a dataset's images, and those that proposals have claimed since."""
 
     def __init__(self, images: ImageSet) -> None:
@@ -40,35 +40,40 @@ class Names:
         return free
 
 
-def replaced(record: ImageRecord, images: ImageSet, to: PurePosixPath, image: Image.Image) -> list[Edit]:
+def replace_image(record: ImageRecord, images: ImageSet, to: PurePosixPath, image: Image.Image) -> list[Edit]:
     """An image is replaced by a changed one called `to`, a PNG; its captions and mask follow if the name is another."""
     old = images.name(record.path)
     gone: list[Edit] = [] if old == to else [Remove(old)]
-    return [Write(to, png(image)), *gone, *followers(record, images, to), *shared_captions(record, images, to)]
+    return [
+        Write(to, encode_png(image)),
+        *gone,
+        *sidecar_moves(record, images, to),
+        *copy_shared_caption(record, images, to),
+    ]
 
 
-def masked(
+def replace_mask(
     edits: list[Edit], record: ImageRecord, images: ImageSet, to: PurePosixPath, mask: Image.Image
 ) -> list[Edit]:
     """The edits of an image that becomes `to`, with another mask; one that other images use too stays theirs."""
-    owned = record.mask is not None and record.mask in companions(record, images)
+    owned = record.mask is not None and record.mask in sidecar_files(record, images)
     old = images.name(record.mask) if owned and record.mask else None
     stays = owned and to == images.name(record.path)
     place = mask_name(record, images, None if stays else to).with_suffix(".png")
     kept = [edit for edit in edits if edit.path != old]
     gone: list[Edit] = [Remove(old)] if old is not None and old != place else []
-    return [*kept, *gone, Write(place, png(mask))]
+    return [*kept, *gone, Write(place, encode_png(mask))]
 
 
-def shared_captions(record: ImageRecord, images: ImageSet, to: PurePosixPath) -> list[Edit]:
+def copy_shared_caption(record: ImageRecord, images: ImageSet, to: PurePosixPath) -> list[Edit]:
     """A copy of the caption for an image that becomes `to`, where another image uses that caption too and keeps it."""
     path = record.caption_path
     if path is None or _key(to.with_suffix("")) == _key(images.name(record.path).with_suffix("")):
         return []
-    return [] if path in companions(record, images) else [caption_copy(path, to)]
+    return [] if path in sidecar_files(record, images) else [copy_caption(path, to)]
 
 
-def caption_copy(caption: Path, image: PurePosixPath) -> Write:
+def copy_caption(caption: Path, image: PurePosixPath) -> Write:
     """The same caption for another image."""
     return Write(image.with_suffix(caption.suffix), caption.read_bytes())
 

@@ -13,11 +13,11 @@ from bakehouse.data.open_image import EXTENSIONS
 from bakehouse.data.scan import MASK_ENDINGS, nfc
 from bakehouse.data.triggers import RAW_SUFFIX
 
-TEXTS = (*CAPTION_EXTENSIONS, RAW_SUFFIX)
+TEXT_SUFFIXES = (*CAPTION_EXTENSIONS, RAW_SUFFIX)
 """Endings of the files that say something about an image."""
 
 
-def companions(record: ImageRecord, images: ImageSet) -> tuple[Path, ...]:
+def sidecar_files(record: ImageRecord, images: ImageSet) -> tuple[Path, ...]:
     """The captions (all there are, not only the one that is used) and the mask of an image.
 
     A file that serves another image too is left out (`a.txt` where there are `a.png` and `a.jpg`), and so is a mask
@@ -26,32 +26,32 @@ def companions(record: ImageRecord, images: ImageSet) -> tuple[Path, ...]:
     folder, stem, name = record.path.parent, _key(record.path.stem), _key(record.path.name)
     listing = _listing(folder, folder.stat().st_mtime_ns)
     whole = listing.get(name, ()) if name != stem else ()  # `a.png.txt`; an image without extension has none
-    own = [p for p in whole if p.suffix.lower() in TEXTS]
+    own = [p for p in whole if p.suffix.lower() in TEXT_SUFFIXES]
     beside = [p for p in listing.get(stem, ()) if p != record.path]
     if not any(p.suffix.lower() in EXTENSIONS for p in beside):
-        own += [p for p in beside if p.suffix.lower() in TEXTS]
+        own += [p for p in beside if p.suffix.lower() in TEXT_SUFFIXES]
     mask = record.mask
     if mask is not None and mask.is_relative_to(images.root) and images.masks.get(mask, 1) == 1:
         own.append(mask)
     return tuple(sorted(own))
 
 
-def removed(record: ImageRecord, images: ImageSet) -> list[Edit]:
+def remove_with_sidecars(record: ImageRecord, images: ImageSet) -> list[Edit]:
     """An image and what belongs to it go into the store."""
-    return [Remove(images.name(path)) for path in (record.path, *companions(record, images))]
+    return [Remove(images.name(path)) for path in (record.path, *sidecar_files(record, images))]
 
 
-def moved(record: ImageRecord, images: ImageSet, to: PurePosixPath) -> list[Edit]:
+def move_with_sidecars(record: ImageRecord, images: ImageSet, to: PurePosixPath) -> list[Edit]:
     """An image goes to `to` (below the dataset), and its captions and mask go along under names that still fit."""
     if images.name(record.path) == to:
         return []
     edits: list[Edit] = [Move(images.name(record.path), to)]
-    return edits + followers(record, images, to)
+    return edits + sidecar_moves(record, images, to)
 
 
-def followers(record: ImageRecord, images: ImageSet, to: PurePosixPath) -> list[Edit]:
+def sidecar_moves(record: ImageRecord, images: ImageSet, to: PurePosixPath) -> list[Edit]:
     """The moves of an image's captions and mask when the image itself becomes `to`."""
-    moves = [(images.name(path), _new_name(path, record, images, to)) for path in companions(record, images)]
+    moves = [(images.name(path), _new_name(path, record, images, to)) for path in sidecar_files(record, images)]
     return [Move(path, target) for path, target in moves if path != target]
 
 

@@ -11,15 +11,15 @@ from pathlib import Path, PurePosixPath
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import sha256_file, writing_to
 from bakehouse.core.folder_lock import locked
-from bakehouse.curation.blob_store import SMALL, Store
-from bakehouse.curation.changeset import HOME, listed
+from bakehouse.curation.blob_store import SMALL_FILE, BlobStore
+from bakehouse.curation.changeset import HISTORY_FOLDER, listed
 from bakehouse.curation.journal import Change, Journal, State, Step
 
 _ENDS: dict[State, State] = {"applying": "done", "undoing": "undone"}
 
 
 @contextlib.contextmanager
-def at_work(folder: Path, doing: str) -> Iterator[Desk]:
+def open_transaction(folder: Path, doing: str) -> Iterator[Transaction]:
     """Keeps others out of the dataset for the length of the block, and first finishes what a killed command left.
 
     Raises:
@@ -28,9 +28,9 @@ def at_work(folder: Path, doing: str) -> Iterator[Desk]:
     """
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder", hint="give the folder that holds the images")
-    home = folder / HOME
+    home = folder / HISTORY_FOLDER
     with locked(home, doing):
-        desk = Desk(folder, Journal(home / "steps"), Store(home))
+        desk = Transaction(folder, Journal(home / "steps"), BlobStore(home))
         for left in (step for step in desk.journal.steps() if step.under_way):
             desk.finish(left)
         desk.journal.tidy()
@@ -44,12 +44,12 @@ def at_work(folder: Path, doing: str) -> Iterator[Desk]:
 
 
 @dataclass(frozen=True)
-class Desk:
+class Transaction:
     """One dataset behind its lock."""
 
     folder: Path
     journal: Journal
-    store: Store
+    store: BlobStore
 
     def finish(self, step: Step) -> Step:
         """Carries a step on its way to its end; to do it again, or from the middle, is the same as to do it once.
@@ -81,7 +81,7 @@ class Desk:
     def _kept(self, change: Change) -> str | None:
         """What a path holds now; if that is what it held before the step, it is in the store from here on."""
         path = self.folder / change.path
-        now = _content(path)
+        now = _current_sha256(path)
         if now is not None and now == change.before:
             self.store.keep(path, now)
         return now
@@ -98,7 +98,7 @@ class Desk:
 
     def aside(self, number: int) -> Path:
         """Where edits by hand lie that were in the way of a step."""
-        return self.folder / HOME / "aside" / f"{number:04d}"
+        return self.folder / HISTORY_FOLDER / "aside" / f"{number:04d}"
 
     def _clear(self, changes: list[Change]) -> None:
         """Takes away what is in the store by now, and the folders that have become empty."""
@@ -120,7 +120,7 @@ class Desk:
             (self.folder / folder).mkdir(parents=True, exist_ok=True)
         for change, sha in coming:
             still[sha] -= 1
-            asked = sha in needed or (sha in moved and self.store.size(sha) <= SMALL)
+            asked = sha in needed or (sha in moved and self.store.size(sha) <= SMALL_FILE)
             leave = still[sha] > 0 or asked
             self.store.place(sha, self.folder / change.path, leave=leave, mtime=change.after_mtime)
 
@@ -131,7 +131,7 @@ class Desk:
             UsageError: names the files that were changed by hand since, unless those may be put aside.
             BakehouseError: names the files whose contents are gone or damaged.
         """
-        now = {change.path: _content(self.folder / change.path) for change in step.changes}
+        now = {change.path: _current_sha256(self.folder / change.path) for change in step.changes}
         edited = [c.path for c in step.changes if now[c.path] not in (c.after, c.before)]
         if edited and not keep_edits:
             raise UsageError(
@@ -151,6 +151,6 @@ class Desk:
             )
 
 
-def _content(path: Path) -> str | None:
+def _current_sha256(path: Path) -> str | None:
     """The sha256 of what a path holds now, or None."""
     return sha256_file(path) if path.is_file() else None

@@ -13,10 +13,10 @@ from pydantic import Field
 
 from bakehouse.core.events import Event, Progress
 from bakehouse.core.settings import Spec
-from bakehouse.curation.animated_images import stills
+from bakehouse.curation.animated_images import still_images
 from bakehouse.curation.changeset import Edit, Proposal
-from bakehouse.curation.image_io import opened
-from bakehouse.curation.output_images import Names, masked, replaced
+from bakehouse.curation.image_io import open_record
+from bakehouse.curation.output_images import OutputNames, replace_image, replace_mask
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.open_image import open_image
 
@@ -24,11 +24,11 @@ Borders = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels."""
 Pixels = NDArray[np.int16]
 
-STRAY = 0.002
+MAX_STRAY_SHARE = 0.002
 """Of a line's pixels: so many may be anything, for the noise of a JPEG; a hair's tip is more."""
-LEVEL = 1
+FLAT_TOLERANCE = 1
 """Levels of 255: a border is flat to this, whatever the fuzz. A dark room is as even as a border, but not as flat."""
-FLAT = 0.9
+MIN_FLAT_SHARE = 0.9
 """Of a border's pixels: so many must be flat."""
 _BLOCK = 8
 _EDGES = ("left", "top", "right", "bottom")
@@ -50,9 +50,9 @@ class Trim(Spec):
 
     def propose(self, images: ImageSet) -> Iterator[Proposal | Event]:
         """Images with a border."""
-        names, still = Names(images), (yield from stills(images))
+        names, still = OutputNames(images), (yield from still_images(images))
         for done, record in enumerate(still, 1):
-            borders = self.borders(opened(record))
+            borders = self.borders(open_record(record))
             if any(borders):
                 make = functools.partial(self._edits, record, images, names.claim(record), borders)
                 yield Proposal(images.name(record.path), _why(record, borders), make)
@@ -60,8 +60,8 @@ class Trim(Spec):
 
     def borders(self, image: Image.Image) -> Borders:
         """What would be cut from an RGB or RGBA image, in pixels; zeros where there is no border."""
-        pixels = _seen(image)
-        left, top, right, bottom = found = measure(pixels, self.fuzz)
+        pixels = _visible_pixels(image)
+        left, top, right, bottom = found = measure_borders(pixels, self.fuzz)
         if not any(found):
             return found
         left, right = self._limited(left, right, image.width)
@@ -80,17 +80,17 @@ class Trim(Spec):
         return low, max(0, high)
 
     def _edits(self, record: ImageRecord, images: ImageSet, to: PurePosixPath, borders: Borders) -> list[Edit]:
-        edits = replaced(record, images, to, cut(opened(record), borders))
+        edits = replace_image(record, images, to, crop_borders(open_record(record), borders))
         if record.mask is None:
             return edits
         mask = open_image(record.mask, background=(0, 0, 0)).convert("L")
         across, down = mask.width / record.width, mask.height / record.height
         left, top, right, bottom = borders
         scaled = (round(left * across), round(top * down), round(right * across), round(bottom * down))
-        return masked(edits, record, images, to, cut(mask, scaled))
+        return replace_mask(edits, record, images, to, crop_borders(mask, scaled))
 
 
-def measure(pixels: Pixels, fuzz: float) -> Borders:
+def measure_borders(pixels: Pixels, fuzz: float) -> Borders:
     """The uniform border at each edge of an image [H, W, C]; zeros for an image of one colour.
 
     An edge's colour is the median of its outermost line. A line belongs to the border if next to all of its pixels are
@@ -101,38 +101,38 @@ def measure(pixels: Pixels, fuzz: float) -> Borders:
     left = top = right = bottom = 0
     for _ in range(2):
         inner = pixels[top : height - bottom, left : width - right]
-        above, below = _border(inner, fuzz), _border(inner[::-1], fuzz)
+        above, below = _border_lines(inner, fuzz), _border_lines(inner[::-1], fuzz)
         if above + below >= len(inner):
             return 0, 0, 0, 0
         top, bottom = top + above, bottom + below
         turned = pixels[top : height - bottom, left : width - right].swapaxes(0, 1)
-        before, after = _border(turned, fuzz), _border(turned[::-1], fuzz)
+        before, after = _border_lines(turned, fuzz), _border_lines(turned[::-1], fuzz)
         if before + after >= len(turned):
             return 0, 0, 0, 0
         left, right = left + before, right + after
     return left, top, right, bottom
 
 
-def _border(lines: Pixels, fuzz: float) -> int:
+def _border_lines(lines: Pixels, fuzz: float) -> int:
     """How many of the first lines [N, W, C] are one flat border."""
-    off = _off(lines[:1], lines[:1])
-    if (off > 255 * fuzz).mean() > STRAY:  # most images end here, after one line
+    off = _color_distance(lines[:1], lines[:1])
+    if (off > 255 * fuzz).mean() > MAX_STRAY_SHARE:  # most images end here, after one line
         return 0
-    off = _off(lines, lines[:1])
-    uniform = (off > 255 * fuzz).mean(1) <= STRAY
+    off = _color_distance(lines, lines[:1])
+    uniform = (off > 255 * fuzz).mean(1) <= MAX_STRAY_SHARE
     count = len(uniform) if uniform.all() else int(uniform.argmin())
     # Next to the picture a JPEG's blocks hold some of both.
     outer = count - min(_BLOCK, count // 2)
-    return count if count and (off[:outer] <= LEVEL).mean() >= FLAT else 0
+    return count if count and (off[:outer] <= FLAT_TOLERANCE).mean() >= MIN_FLAT_SHARE else 0
 
 
-def _off(lines: Pixels, first: Pixels) -> Pixels:
+def _color_distance(lines: Pixels, first: Pixels) -> Pixels:
     """[N, W]: how far each pixel is from the median colour of the first line, in the channel that differs most."""
     colour = np.median(first[0], axis=0).astype(np.int16)
     return np.asarray(np.abs(lines - colour).max(2), np.int16)
 
 
-def _seen(image: Image.Image) -> Pixels:
+def _visible_pixels(image: Image.Image) -> Pixels:
     """Pixels as they are seen: what is hidden below full transparency counts for nothing."""
     pixels = np.asarray(image).astype(np.int16)
     if image.mode != "RGBA":
@@ -141,7 +141,7 @@ def _seen(image: Image.Image) -> Pixels:
     return np.concatenate([(pixels[..., :3].astype(np.int32) * alpha // 255).astype(np.int16), alpha], 2)
 
 
-def cut(image: Image.Image, borders: Borders) -> Image.Image:
+def crop_borders(image: Image.Image, borders: Borders) -> Image.Image:
     """An image without its borders."""
     left, top, right, bottom = borders
     return image.crop((left, top, image.width - right, image.height - bottom))

@@ -10,25 +10,25 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bakehouse.core.errors import UsageError
-from bakehouse.vision.onnx_network import OnnxNet
-from bakehouse.vision.segmentation.input_formats import NORMALS
+from bakehouse.vision.onnx_network import OnnxNetwork
+from bakehouse.vision.segmentation.input_formats import NORMALIZATIONS
 
 Floats = NDArray[np.float32]
-Embed = Callable[[Sequence[Image.Image]], Floats]
+Embedder = Callable[[Sequence[Image.Image]], Floats]
 """RGB images to [N, D], each row of unit length."""
 
-EMBEDDED = "crumb"
-_SIDE = 224
+BUNDLED = "crumb"
+_DEFAULT_SIDE = 224
 """What an ONNX network sees that takes any size."""
 
 
-def open_embedder(name: str) -> Embed:
+def load_embedder(name: str) -> Embedder:
     """The embedded tagger (`crumb`), or any network of images in an ONNX file.
 
     Raises:
         UsageError: no such file, or no ONNX network.
     """
-    if name == EMBEDDED:
+    if name == BUNDLED:
         from bakehouse.vision.taggers import CrumbTagger
 
         tagger = CrumbTagger.load()
@@ -51,23 +51,23 @@ class OnnxEmbedder:
         Raises:
             UsageError: onnxruntime is missing, or the file is no ONNX network.
         """
-        self._net = OnnxNet(path, "sorting by likeness")
-        self._size = self._net.size() or (_SIDE, _SIDE)
+        self._net = OnnxNetwork(path, "sorting by likeness")
+        self._size = self._net.size() or (_DEFAULT_SIDE, _DEFAULT_SIDE)
 
     def __call__(self, images: Sequence[Image.Image]) -> Floats:
         """One at a time: the file may allow no more."""
         return np.stack([self._one(image) for image in images])
 
     def _one(self, image: Image.Image) -> Floats:
-        mean, std = NORMALS["imagenet"]
+        mean, std = NORMALIZATIONS["imagenet"]
         small = image.convert("RGB").resize(self._size, Image.Resampling.BICUBIC)
         pixels = (np.asarray(small, np.float32) / 255 - np.array(mean)) / np.array(std)
         found = self._net(pixels.transpose(2, 0, 1)[None])[0]
         # A map is averaged over its places, a sequence gives its first token.
         vector = found.mean((0, 2, 3)) if found.ndim == 4 else found[0, 0] if found.ndim == 3 else found.ravel()
-        return np.asarray(unit(vector[None])[0])
+        return np.asarray(normalize_rows(vector[None])[0])
 
 
-def unit(vectors: Floats) -> Floats:
+def normalize_rows(vectors: Floats) -> Floats:
     """Rows brought to length 1."""
     return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12), np.float32)

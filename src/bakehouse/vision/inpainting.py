@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from bakehouse.core.errors import UsageError
-from bakehouse.vision.onnx_network import OnnxNet
+from bakehouse.vision.onnx_network import OnnxNetwork
 
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -32,15 +32,15 @@ class Inpainter:
         """
         self.path = path
         self._lock = threading.Lock()
-        self._onnx = OnnxNet(path, "inpainting") if path.suffix.lower() == ".onnx" else None
+        self._onnx = OnnxNetwork(path, "inpainting") if path.suffix.lower() == ".onnx" else None
         if self._onnx is not None and len(self._onnx.inputs) != 2:
             raise UsageError(f"{path} takes {len(self._onnx.inputs)} inputs; an inpainter takes an image and a mask")
-        self._script: Any = None if self._onnx else _script(path)
+        self._script: Any = None if self._onnx else _load_torchscript(path)
         self.size = self._onnx.size() if self._onnx else None
 
     def __call__(self, image: Image.Image, mask: Bytes) -> Image.Image:
         """An RGB image with the masked pixels painted; all others are as they were."""
-        left, top, right, bottom = _context(mask)
+        left, top, right, bottom = _context_box(mask)
         piece, hole = image.convert("RGB").crop((left, top, right, bottom)), mask[top:bottom, left:right]
         painted = self._paint(piece, hole)
         result = image.convert("RGB")
@@ -70,7 +70,7 @@ class Inpainter:
         return made
 
 
-def _script(path: Path) -> Any:
+def _load_torchscript(path: Path) -> Any:
     import torch
 
     try:
@@ -85,7 +85,7 @@ def _script(path: Path) -> Any:
         ) from e
 
 
-def _context(mask: Bytes) -> tuple[int, int, int, int]:
+def _context_box(mask: Bytes) -> tuple[int, int, int, int]:
     """The masked part with what is around it: left, top, right, bottom."""
     rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
     height, width = mask.shape

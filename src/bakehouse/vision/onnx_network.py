@@ -18,7 +18,7 @@ from bakehouse.core.optional_imports import need
 _ERRORS_ONLY = 3
 
 
-class OnnxNet:
+class OnnxNetwork:
     """A network in an ONNX file, on the GPU where onnxruntime has one."""
 
     def __init__(self, path: Path, purpose: str) -> None:
@@ -40,7 +40,7 @@ class OnnxNet:
         providers = [name for name in wanted if name in ort.get_available_providers()]
         try:
             self._session: Any = ort.InferenceSession(str(path), options, providers=providers)
-        except _failures() as e:
+        except _onnxruntime_errors() as e:
             if (other := not_weights(path)) is not None:
                 raise UsageError(other.message, hint=other.hint) from e
             raise UsageError(f"{path} is no ONNX network that can be run: {str(e).splitlines()[0]}") from e
@@ -79,7 +79,7 @@ class OnnxNet:
         with self._lock:
             try:
                 found = self._session.run(None, feed)
-            except _failures() as e:
+            except _onnxruntime_errors() as e:
                 raise UsageError(f"{self.path} cannot be run on this image: {str(e).splitlines()[0]}") from e
         return [np.asarray(value, dtype=np.float32) for value in found]
 
@@ -87,7 +87,7 @@ class OnnxNet:
 _TYPES = {"tensor(float16)": "float16", "tensor(uint8)": "uint8", "tensor(int64)": "int64"}
 
 
-def _failures() -> tuple[type[BaseException], ...]:
+def _onnxruntime_errors() -> tuple[type[BaseException], ...]:
     """What onnxruntime raises on files and inputs that do not fit; its own class of error has no common base."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 

@@ -21,13 +21,13 @@ Rect = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels."""
 Floats = npt.NDArray[np.float32]
 
-SURE = 0.6
+MIN_CONFIDENCE = 0.6
 """Least confidence of a reading."""
-LEAST_LETTERS = 3
+MIN_LETTERS = 3
 """Readers take lashes, teeth and crossed lines for a sign or two. A letter of a CJK script counts for two."""
-EDGE = 0.15
+SIGNATURE_MARGIN = 0.15
 """Of the side: text whose middle is so near to an edge, and small, is a signature."""
-SMALL = 0.08
+SIGNATURE_HEIGHT = 0.08
 """Of the image's height, at most, for the letters of a signature."""
 _CJK = 0x2E80
 _STROKES = frozenset("mnwuvil1ot0")
@@ -41,19 +41,20 @@ _REACH, _OTHER = 3, 40.0
 SAME_PLACE, SAME_WORDS, SHARE, LEAST = 0.5, 0.7, 0.10, 3
 """A watermark: boxes that overlap so far, words so alike, in such a share of the images and in so many of them."""
 
-_NAMES = (
+_SITE_NAMES = (
     "pixiv", "fanbox", "patreon", "twitter", "instagram", "deviantart", "tumblr", "artstation", "facebook", "weibo",
     "subscribestar", "gumroad", "shutterstock", "gettyimages", "alamy", "dreamstime", "adobestock", "copyright",
     "repost", "commission",
 )  # fmt: skip
 _URL = re.compile(
-    r"https?:|www\.|\w\.(com|net|org|jp|io|me|tv|co|art|cn|ru|de|uk|moe)\b|^@\w|\s@\w|©|\(c\)|®|™|" + "|".join(_NAMES),
+    r"https?:|www\.|\w\.(com|net|org|jp|io|me|tv|co|art|cn|ru|de|uk|moe)\b|^@\w|\s@\w|©|\(c\)|®|™|"
+    + "|".join(_SITE_NAMES),
     re.IGNORECASE,
 )
 
 
 @dataclass(frozen=True)
-class Text:
+class TextRegion:
     """One line of text in an image."""
 
     corners: tuple[Point, ...]
@@ -80,15 +81,15 @@ class Text:
         return f"{self.kind} {words!r}"
 
 
-class TextFinder(Protocol):
+class TextDetector(Protocol):
     """Finds text in one upright RGB image."""
 
-    def __call__(self, image: Image.Image) -> list[Text]:
+    def __call__(self, image: Image.Image) -> list[TextRegion]:
         """Every line of text, all of them `text` so far."""
         ...
 
 
-class RapidText:
+class RapidOcrDetector:
     """PP-OCR by the package rapidocr, whose networks come with it."""
 
     def __init__(self) -> None:
@@ -101,7 +102,7 @@ class RapidText:
         self._read: Any = library.RapidOCR(params={"Global.log_level": "critical"})
         self._lock = threading.Lock()
 
-    def __call__(self, image: Image.Image) -> list[Text]:
+    def __call__(self, image: Image.Image) -> list[TextRegion]:
         """Every line of text."""
         pixels = np.ascontiguousarray(np.asarray(image.convert("RGB"))[..., ::-1])
         with self._lock:
@@ -109,39 +110,45 @@ class RapidText:
         if found.boxes is None or found.txts is None:
             return []
         lines = zip(found.boxes, found.txts, found.scores, strict=True)
-        return [_line(box, words, score) for box, words, score in lines if score >= SURE and is_writing(str(words))]
+        return [
+            _line(box, words, score)
+            for box, words, score in lines
+            if score >= MIN_CONFIDENCE and is_long_enough(str(words))
+        ]
 
 
-def is_writing(words: str) -> bool:
+def is_long_enough(words: str) -> bool:
     """Whether what was read is long enough to be writing."""
-    return sum(2 if ord(c) >= _CJK else 1 for c in words if c.isalnum()) >= LEAST_LETTERS
+    return sum(2 if ord(c) >= _CJK else 1 for c in words if c.isalnum()) >= MIN_LETTERS
 
 
-def _line(box: Any, words: str, score: float) -> Text:
+def _line(box: Any, words: str, score: float) -> TextRegion:
     corners = tuple((float(x), float(y)) for x, y in np.asarray(box))
-    return Text(corners, str(words).strip(), float(score))
+    return TextRegion(corners, str(words).strip(), float(score))
 
 
-def classified(found: Sequence[Text], image: Image.Image) -> list[Text]:
+def classify_text(found: Sequence[TextRegion], image: Image.Image) -> list[TextRegion]:
     """The lines of one image, told apart by what they say, where they are and what they stand on.
 
     Patterns that readers take for letters (`mmmm` of a ring binding, `AAA` of roofs) are left out.
     """
     pixels = np.asarray(image.convert("RGB"), dtype=np.float32)
-    kinds = [replace(text, kind=_kind(text, block, pixels)) for text, block in zip(found, _blocks(found), strict=True)]
+    kinds = [
+        replace(text, kind=_classify(text, block, pixels)) for text, block in zip(found, _blocks(found), strict=True)
+    ]
     return [text for text in kinds if text.kind == "bubble" or not _is_pattern(text.words)]
 
 
-def _kind(text: Text, block: Rect, pixels: Floats) -> TextKind:
+def _classify(text: TextRegion, block: Rect, pixels: Floats) -> TextKind:
     height, width = pixels.shape[:2]
     if _URL.search(text.words):
         return "url"
-    ground = _Ground(pixels, block, text.height)
+    ground = _Background(pixels, block, text.height)
     if ground.enclosed and ground.even:
         return "bubble" if ground.bright else "text"
     left, top, right, bottom = text.box
     x, y = (left + right) / 2 / width, (top + bottom) / 2 / height
-    if min(x, 1 - x, y, 1 - y) <= EDGE and text.height <= SMALL * height:
+    if min(x, 1 - x, y, 1 - y) <= SIGNATURE_MARGIN and text.height <= SIGNATURE_HEIGHT * height:
         return "signature"
     return "bubble" if ground.even and ground.bright else "text"
 
@@ -149,17 +156,17 @@ def _kind(text: Text, block: Rect, pixels: Floats) -> TextKind:
 def _is_pattern(words: str) -> bool:
     """Whether words are one sign again and again, or two that are upright strokes: what rows of things look like."""
     letters = [c for c in words.casefold() if c.isalnum() and ord(c) < _CJK]
-    if len(letters) < LEAST_LETTERS or len(letters) < sum(map(str.isalnum, words)):
+    if len(letters) < MIN_LETTERS or len(letters) < sum(map(str.isalnum, words)):
         return False
     return len(set(letters)) == 1 or (len(set(letters)) == 2 and _STROKES.issuperset(letters))
 
 
-def _blocks(found: Sequence[Text]) -> list[Rect]:
+def _blocks(found: Sequence[TextRegion]) -> list[Rect]:
     """For each line the box of all lines that go on above and below it, as in a speech bubble or on a sign."""
     homes = list(range(len(found)))
     for i, a in enumerate(found):
         for j, b in enumerate(found[:i]):
-            if _go_on(a, b):
+            if _are_consecutive(a, b):
                 homes = [homes[j] if home == homes[i] else home for home in homes]
     boxes: dict[int, list[Rect]] = {}
     for home, text in zip(homes, found, strict=True):
@@ -171,7 +178,7 @@ def _blocks(found: Sequence[Text]) -> list[Rect]:
     return [joined[home] for home in homes]
 
 
-def _go_on(a: Text, b: Text) -> bool:
+def _are_consecutive(a: TextRegion, b: TextRegion) -> bool:
     """Whether two lines of like height stand one above the other, less than a line apart."""
     high = max(a.height, b.height)
     apart = max(a.box[1], b.box[1]) - min(a.box[3], b.box[3])
@@ -179,7 +186,7 @@ def _go_on(a: Text, b: Text) -> bool:
     return beside > 0 and apart <= _LINE_GAP * high and high <= 2 * min(a.height, b.height)
 
 
-class _Ground:
+class _Background:
     """What a block of text stands on: the colours in a ring close around it, and how they change farther out."""
 
     def __init__(self, pixels: Floats, block: Rect, letters: float) -> None:
@@ -217,7 +224,9 @@ def _strips(pixels: Floats, block: Rect, gap: float, *, whole: bool = True) -> l
     return [*columns, *rows]
 
 
-def marked(found: Mapping[int, Sequence[Text]], sizes: Sequence[tuple[int, int]]) -> dict[int, list[Text]]:
+def mark_watermarks(
+    found: Mapping[int, Sequence[TextRegion]], sizes: Sequence[tuple[int, int]]
+) -> dict[int, list[TextRegion]]:
     """The lines of all images, with those that return at one place and in like words told as watermarks.
 
     Args:
@@ -226,17 +235,19 @@ def marked(found: Mapping[int, Sequence[Text]], sizes: Sequence[tuple[int, int]]
     """
     flat = [(i, text, _relative(text, sizes[i])) for i, lines in found.items() for text in lines]
     needed = max(LEAST, int(SHARE * len(sizes)) + 1)
-    result: dict[int, list[Text]] = {i: [] for i in found}
+    result: dict[int, list[TextRegion]] = {i: [] for i in found}
     for i, text, place in flat:
         others = {
-            j for j, other, there in flat if j != i and _overlap(place, there) >= SAME_PLACE and _alike(text, other)
+            j
+            for j, other, there in flat
+            if j != i and _overlap(place, there) >= SAME_PLACE and _similar_words(text, other)
         }
         is_mark = len(others) + 1 >= needed and text.kind in ("text", "signature")
         result[i].append(replace(text, kind="watermark") if is_mark else text)
     return result
 
 
-def _relative(text: Text, size: tuple[int, int]) -> tuple[float, float, float, float]:
+def _relative(text: TextRegion, size: tuple[int, int]) -> tuple[float, float, float, float]:
     left, top, right, bottom = text.box
     return left / size[0], top / size[1], right / size[0], bottom / size[1]
 
@@ -249,5 +260,5 @@ def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float,
     return across * down / max(sum(areas) - across * down, 1e-9)
 
 
-def _alike(a: Text, b: Text) -> bool:
+def _similar_words(a: TextRegion, b: TextRegion) -> bool:
     return SequenceMatcher(None, a.words.lower(), b.words.lower()).ratio() >= SAME_WORDS

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageEnhance
 
 from bakehouse.curation.dedupe import Dedupe
-from bakehouse.curation.dedupe.best_copy import LOSSLESS, quality
-from bakehouse.curation.dedupe.candidates import alike
-from bakehouse.curation.dedupe.compare import Scale, difference, prepare
+from bakehouse.curation.dedupe.best_copy import LOSSLESS, file_quality
+from bakehouse.curation.dedupe.candidates import similar_pairs
+from bakehouse.curation.dedupe.compare import ComparisonScale, prepare, tile_difference
 from bakehouse.curation.dedupe.crop_detection import SMALL, find_crop
-from bakehouse.curation.dedupe.grouping import groups
-from bakehouse.curation.dedupe.image_hashes import WINDOWS, look
+from bakehouse.curation.dedupe.grouping import connected_groups
+from bakehouse.curation.dedupe.image_hashes import WINDOWS, hash_image
 from bakehouse.curation.history import undo
-from bakehouse.curation.operation import carry_out, proposed
+from bakehouse.curation.operation import apply_operation, collect_proposals
 from bakehouse.data import open_image, scan
 
 from .make_images import animated, jpeg, put, scaled, scene, screen, smiling
@@ -123,7 +123,7 @@ def test_a_moving_picture_is_no_copy_of_its_first_frame(tmp_path):
         animated(tmp_path / name, first, second)
     (tmp_path / "d.webp").write_bytes((tmp_path / "c.webp").read_bytes())
     told = []
-    (proposal,) = proposed(Dedupe(text="off"), scan(tmp_path), told.append)
+    (proposal,) = collect_proposals(Dedupe(text="off"), scan(tmp_path), told.append)
     assert proposal.path.name == "d.webp" and "the same bytes" in proposal.why
     (note,) = [event.message for event in told if hasattr(event, "message")]
     assert note == "kept, moving pictures, of which only equal files count as copies: b.gif, c.webp, d.webp"
@@ -138,8 +138,8 @@ def test_a_copy_of_256_colours_is_a_duplicate(tmp_path):
 
 def test_drawings_of_one_composition_are_parted_by_their_colours():
     """Their hashes are near; so many pairs that each were opened would grow as the square."""
-    looks = [look(figure(seed)) for seed in range(60)]
-    assert len(alike(looks, 10, 255.0, 255.0)) > 5 * len(alike(looks, 10, 15.6, 15.0))
+    looks = [hash_image(figure(seed)) for seed in range(60)]
+    assert len(similar_pairs(looks, 10, 255.0, 255.0)) > 5 * len(similar_pairs(looks, 10, 15.6, 15.0))
 
 
 def figure(seed):
@@ -205,7 +205,7 @@ def test_a_file_that_is_cut_short_is_passed_over(tmp_path):
     put(tmp_path, a_png=image, b_png=image, c_png=scaled(image, 0.5))
     (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:2000])
     told = []
-    (proposal,) = proposed(Dedupe(text="off"), scan(tmp_path, whole=False), told.append)
+    (proposal,) = collect_proposals(Dedupe(text="off"), scan(tmp_path, whole=False), told.append)
     assert proposal.path.name == "c.png"
     (warning,) = [event.message for event in told if hasattr(event, "message")]
     assert warning.startswith("passed over: b.png: the file is damaged or cut short")
@@ -241,7 +241,7 @@ def test_of_256_colours_and_a_good_jpeg_the_jpeg_stays(tmp_path):
     assert kept(folder)[0] == "b.jpg" and "quality 95 to quality 50" in kept(folder)[1]
     drawn.putpalette([0, 0, 0, 9, 9, 9])
     drawn.save(tmp_path / "few.png")
-    assert quality(tmp_path / "few.png") == LOSSLESS
+    assert file_quality(tmp_path / "few.png") == LOSSLESS
 
 
 def test_of_a_picture_and_the_same_with_bars_the_one_without_stays(tmp_path):
@@ -254,17 +254,17 @@ def test_of_a_picture_and_the_same_with_bars_the_one_without_stays(tmp_path):
     assert not finding.dropped and finding.why == "a.png is the same with a border around it"
     (finding,) = Dedupe(crops="drop").findings(scan(folder))
     assert finding.dropped and finding.keep.path.name == "b.png" and "with a border around it" in finding.why
-    carry_out(folder, Dedupe(crops="drop"))
+    apply_operation(folder, Dedupe(crops="drop"))
     assert names(folder) == ["b.png", "b.txt"]
 
 
 def test_quality_is_that_of_the_file(tmp_path):
     image = scene(2, 64, 64)
-    image.save(tmp_path / "a.jpg", quality=40)
+    image.save(tmp_path / "a.jpg", file_quality=40)
     image.save(tmp_path / "b.webp", lossless=True)
-    image.save(tmp_path / "c.webp", quality=50)
+    image.save(tmp_path / "c.webp", file_quality=50)
     image.save(tmp_path / "d.png")
-    assert [quality(tmp_path / n) for n in ("a.jpg", "b.webp", "c.webp", "d.png")] == [40, LOSSLESS, 85, LOSSLESS]
+    assert [file_quality(tmp_path / n) for n in ("a.jpg", "b.webp", "c.webp", "d.png")] == [40, LOSSLESS, 85, LOSSLESS]
 
 
 def test_of_a_watermark_the_clean_copy_stays(tmp_path):
@@ -314,12 +314,12 @@ def test_captions_and_masks_go_to_the_one_that_stays_and_come_back(tmp_path):
     (folder / "c.txt").write_text("person, hat")
     put(folder / "masks", c_png=Image.new("L", (192, 240), 255))
     before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-    step = carry_out(folder, Dedupe())
+    step = apply_operation(folder, Dedupe())
     assert names(folder) == ["a.caption", "a.png", "masks", "other.png"]
     assert (folder / "a.caption").read_text() == "person, red hair, smile"
     assert names(folder / "masks") == ["a.png"]
     assert step.settings == {}
-    assert carry_out(folder, Dedupe()) is None  # twice is once
+    assert apply_operation(folder, Dedupe()) is None  # twice is once
     undo(folder)
     assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file() and ".bakehouse" not in p.parts} == before
 
@@ -328,21 +328,21 @@ def test_a_shared_caption_stays(tmp_path):
     image = scene(2)
     folder = put(tmp_path, a_png=image, a_jpg=image)
     (folder / "a.txt").write_text("person")
-    carry_out(folder, Dedupe())
+    apply_operation(folder, Dedupe())
     assert names(folder) == ["a.png", "a.txt"]
 
 
 def test_captions_may_stay_where_they_are(tmp_path):
     folder = put(tmp_path, a_png=scene(2), b_png=scaled(scene(2), 0.5))
     (folder / "b.txt").write_text("person")
-    carry_out(folder, Dedupe(captions=False))
+    apply_operation(folder, Dedupe(captions=False))
     assert names(folder) == ["a.png"]
 
 
 def test_what_stays_is_told(tmp_path):
     put(tmp_path, a_png=scene(2), b_png=smiling(scene(2)), c_png=scene(2).crop((20, 20, 310, 330)))
     told = []
-    assert proposed(Dedupe(text="off"), scan(tmp_path), told.append) == []
+    assert collect_proposals(Dedupe(text="off"), scan(tmp_path), told.append) == []
     messages = [event.message for event in told if hasattr(event, "message")]
     assert messages == ["1 stays as a variant: b.png (of a.png)", "1 stays as a crop: c.png (of a.png)"]
 
@@ -351,8 +351,8 @@ def test_what_stays_is_told(tmp_path):
 
 
 def test_pairs_are_those_of_a_plain_search():
-    looks = [look(scene(seed, 96, 96)) for seed in range(30)]
-    looks += [look(jpeg(scene(seed, 96, 96), 20)) for seed in range(10)]
+    looks = [hash_image(scene(seed, 96, 96)) for seed in range(30)]
+    looks += [hash_image(jpeg(scene(seed, 96, 96), 20)) for seed in range(10)]
 
     def apart(a, b):
         return bin(int(a) ^ int(b)).count("1")
@@ -363,14 +363,14 @@ def test_pairs_are_those_of_a_plain_search():
         return min(bits) <= 18 and (colours <= 30 or max(bits) <= 9)
 
     plain = [(i, j) for (i, a), (j, b) in itertools.combinations(enumerate(looks), 2) if near(a, b)]
-    assert alike(looks, 18, 30.0, 255.0) == plain
-    assert {(seed, 30 + seed) for seed in range(10)} <= set(alike(looks, 10, 16.0, 15.0))
+    assert similar_pairs(looks, 18, 30.0, 255.0) == plain
+    assert {(seed, 30 + seed) for seed in range(10)} <= set(similar_pairs(looks, 10, 16.0, 15.0))
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), max_size=30))
 def test_groups_are_what_pairs_connect(pairs):
-    found = groups(pairs)
+    found = connected_groups(pairs)
     place = {i: k for k, group in enumerate(found) for i in group}
     assert sorted(place) == sorted({i for pair in pairs for i in pair})
     assert all(place[a] == place[b] for a, b in pairs)
@@ -381,11 +381,11 @@ def test_groups_are_what_pairs_connect(pairs):
 
 def test_a_difference_does_not_depend_on_who_is_first():
     a, b = scene(1, 700, 500), smiling(scene(1, 350, 250))
-    assert Scale.of(a.size, b.size) == Scale.of(b.size, a.size)
-    scale = Scale.of(a.size, b.size)
+    assert ComparisonScale.of(a.size, b.size) == ComparisonScale.of(b.size, a.size)
+    scale = ComparisonScale.of(a.size, b.size)
     first, second = prepare(a, scale), prepare(b, scale)
-    assert np.array_equal(difference(first, second).tiles, difference(second, first).tiles)
-    assert difference(first, first).largest == 0
+    assert np.array_equal(tile_difference(first, second).tiles, tile_difference(second, first).tiles)
+    assert tile_difference(first, first).largest == 0
 
 
 # --- real art ---------------------------------------------------------------------------------------------------------

@@ -5,10 +5,10 @@ import pytest
 from PIL import Image
 
 from bakehouse.core.errors import BakehouseError, Problems, UsageError
-from bakehouse.vision.taggers.base import FLOOR, Sight
+from bakehouse.vision.taggers.base import MIN_SCORE, TagPrediction
 from bakehouse.vision.taggers.factory import open_tagger
 from bakehouse.vision.taggers.onnx_tagger import OnnxTagger
-from bakehouse.vision.taggers.preprocessing import PROFILES, Profile, to_input
+from bakehouse.vision.taggers.preprocessing import PREPROCESSING, Preprocessing, to_input
 
 from . import make_onnx as make
 
@@ -72,9 +72,9 @@ def test_a_batch_is_the_same_as_one_by_one(tmp_path):
 
 def test_scores_below_the_floor_are_not_kept_and_sights_are_read_again(tmp_path):
     sight = OnnxTagger(make.wd(tmp_path)).look([plain("black")])[0]
-    assert all(p >= FLOOR for tags in sight.scores.values() for p in tags.values())
+    assert all(p >= MIN_SCORE for tags in sight.scores.values() for p in tags.values())
     assert "never" not in sight.scores["general"]
-    again = Sight.from_json(sight.to_json())
+    again = TagPrediction.from_json(sight.to_json())
     assert again.to_json() == sight.to_json()
 
 
@@ -145,16 +145,16 @@ def test_the_key_is_of_what_it_sees(tmp_path):
 
 def test_pictures_go_in_as_the_profile_says():
     image = plain((255, 0, 51))
-    wd = to_input([image], PROFILES["selected_tags.csv"], 8, channels_first=False)
+    wd = to_input([image], PREPROCESSING["selected_tags.csv"], 8, channels_first=False)
     assert wd.shape == (1, 8, 8, 3)
     assert wd.dtype == np.float32
     assert wd[0, 0, 0].tolist() == [51, 0, 255]
-    cl = to_input([image], PROFILES["tag_mapping.json"], 8, channels_first=True)
+    cl = to_input([image], PREPROCESSING["tag_mapping.json"], 8, channels_first=True)
     assert cl.shape == (1, 3, 8, 8)
     assert cl[0, :, 0, 0] == pytest.approx([51 / 127.5 - 1, -1, 1])
-    camie = to_input([image], PROFILES["metadata.json"], 8, channels_first=True)
+    camie = to_input([image], PREPROCESSING["metadata.json"], 8, channels_first=True)
     assert camie[0, :, 0, 0] == pytest.approx([(1 - 0.485) / 0.229, -0.456 / 0.224, (0.2 - 0.406) / 0.225], abs=1e-5)
-    stretched = to_input([plain("red", (4, 40))], Profile(pad="stretch"), 8, channels_first=False)
+    stretched = to_input([plain("red", (4, 40))], Preprocessing(pad="stretch"), 8, channels_first=False)
     assert stretched[0, :, :, 0] == pytest.approx(np.ones((8, 8)))
 
 

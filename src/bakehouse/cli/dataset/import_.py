@@ -31,11 +31,11 @@ def import_(
     """Copy images with their captions and masks into a dataset. The same command again takes only what is new."""
     from bakehouse.cli.render.dataset import print_taken
     from bakehouse.cli.render.events import painting
-    from bakehouse.curation.image_import import Intake, take_in
+    from bakehouse.curation.image_import import ImportOptions, import_sources
 
     values = {"frames": frames, "per_second": per_second, "per_scene": per_scene, "captions": captions}
     kept = {"artists": artists, "ratings": ratings, "underscores": underscores}
-    options = Intake.parse({**values, **kept}, source="dataset import")
+    options = ImportOptions.parse({**values, **kept}, source="dataset import")
     with painting(quiet=quiet or json) as tell:
-        taken = take_in(sources, out, options, dry_run=dry_run, tell=tell)
+        taken = import_sources(sources, out, options, dry_run=dry_run, tell=tell)
     print_taken(taken, out, dry_run=dry_run, json=json)

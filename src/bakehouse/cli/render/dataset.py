@@ -15,9 +15,9 @@ from bakehouse.cli.render.printing import say
 from bakehouse.core.events import Progress
 from bakehouse.core.pluralize import counted
 from bakehouse.curation.changeset import Proposal
-from bakehouse.curation.image_import.import_images import Taken
+from bakehouse.curation.image_import.import_images import ImportedSource
 from bakehouse.curation.journal import Change, Step
-from bakehouse.curation.sidecars import TEXTS
+from bakehouse.curation.sidecars import TEXT_SUFFIXES
 from bakehouse.data import ImageSet
 
 _SHOWN = 40
@@ -75,7 +75,10 @@ def _told(changes: Sequence[Change]) -> list[Change]:
     for change in changes:
         if change.why:
             groups.setdefault((change.path.with_suffix(""), change.why), []).append(change)
-    return [min(group, key=lambda c: (c.before is None, c.path.suffix.lower() in TEXTS)) for group in groups.values()]
+    return [
+        min(group, key=lambda c: (c.before is None, c.path.suffix.lower() in TEXT_SUFFIXES))
+        for group in groups.values()
+    ]
 
 
 def print_undone(steps: Sequence[Step], folder: Path, *, json: bool = False) -> None:
@@ -130,7 +133,7 @@ def _print_lines(lines: Sequence[tuple[str, Any]]) -> None:
         say(f"... and {len(lines) - _SHOWN} more; --json has all")
 
 
-def print_taken(taken: Sequence[Taken], folder: Path, *, dry_run: bool = False, json: bool = False) -> None:
+def print_taken(taken: Sequence[ImportedSource], folder: Path, *, dry_run: bool = False, json: bool = False) -> None:
     """What came in from each source."""
     if json:
         listed = [{"source": t.source, "new": [str(p.path) for p in t.proposals], "step": _number(t)} for t in taken]
@@ -148,5 +151,5 @@ def print_taken(taken: Sequence[Taken], folder: Path, *, dry_run: bool = False, 
         say(f"take the last one back with: bakehouse dataset undo {folder}")
 
 
-def _number(taken: Taken) -> int | None:
+def _number(taken: ImportedSource) -> int | None:
     return taken.step.number if taken.step else None

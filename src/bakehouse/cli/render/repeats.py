@@ -16,7 +16,7 @@ from bakehouse.core.files import write_text
 
 if TYPE_CHECKING:
     from bakehouse.cli.dataset.options import Way
-    from bakehouse.curation.repeats import Repeats, Row
+    from bakehouse.curation.repeats import ConceptRepeats, Repeats
 
 
 def show_repeats(source: Path, verb: Repeats, way: Way, *, write: str | None = None) -> None:
@@ -30,7 +30,7 @@ def show_repeats(source: Path, verb: Repeats, way: Way, *, write: str | None = N
             raise UsageError(f"--write {write} is for folders, and {source} is a recipe", hint="-o NEW.toml writes one")
         _of_recipe(source, verb, way)
         return
-    from bakehouse.curation.repeats import concepts, warnings
+    from bakehouse.curation.repeats import find_concepts, repeat_warnings
     from bakehouse.data import scan
 
     if way.out is not None:
@@ -39,11 +39,11 @@ def show_repeats(source: Path, verb: Repeats, way: Way, *, write: str | None = N
         images = scan(source)
     rows = verb.rows(images)
     steps = verb.steps(images, rows)
-    _print(rows, [*warnings(rows, concepts(images))], steps, verb, json=way.json)
+    _print(rows, [*repeat_warnings(rows, find_concepts(images))], steps, verb, json=way.json)
 
 
 def _of_recipe(path: Path, verb: Repeats, way: Way) -> None:
-    from bakehouse.curation.repeats import warnings
+    from bakehouse.curation.repeats import repeat_warnings
     from bakehouse.recipe import Recipe, recipe_to_toml, scan_concepts
 
     recipe = Recipe.load(path)
@@ -54,7 +54,7 @@ def _of_recipe(path: Path, verb: Repeats, way: Way) -> None:
         names = [str(c.folder) for c in recipe.concepts]
     counts = {name: sum(r.concept == i for r in images) for i, name in enumerate(names)}
     rows = verb.solve(counts)
-    _print(rows, [*warnings(rows)], None, verb, json=way.json)
+    _print(rows, [*repeat_warnings(rows)], None, verb, json=way.json)
     if way.out is not None and not way.dry_run:
         changed = recipe.with_values({f"concepts.{i}.repeats": row.repeats for i, row in enumerate(rows)})
         write_text(way.out, recipe_to_toml(changed, beside=way.out.resolve().parent))
@@ -62,7 +62,9 @@ def _of_recipe(path: Path, verb: Repeats, way: Way) -> None:
             say(f"wrote {way.out}")
 
 
-def _print(rows: Sequence[Row], warnings: Sequence[str], steps: int | None, verb: Repeats, *, json: bool) -> None:
+def _print(
+    rows: Sequence[ConceptRepeats], warnings: Sequence[str], steps: int | None, verb: Repeats, *, json: bool
+) -> None:
     shows = sum(row.shows for row in rows)
     if json:
         listed = [{**asdict(row), "shows": row.shows} for row in rows]

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from bakehouse.core.optional_imports import need
-from bakehouse.vision.text_detection import Text
+from bakehouse.vision.text_detection import TextRegion
 
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -21,23 +21,23 @@ Bools = npt.NDArray[np.bool_]
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels."""
 
-VISIBLE = 8.0
+VISIBLE_ERROR = 8.0
 """Grey values (0..255) by which what is painted may differ from what was there; looked at, not derived."""
-_WORST = 0.95
+_ERROR_QUANTILE = 0.95
 """Of painted pixels: a few may differ more."""
 _BLUR = 1.5
 """Pixels: differences from pixel to pixel are grain, which nobody sees."""
-_ROUNDS = 40
+_ITERATIONS = 40
 """Of averaging on each level of the membrane."""
 _SMALLEST = 8
 """Pixels: a level whose shorter side is shorter has no coarser one."""
 _MARGIN = 16
 """Pixels of ground around a hole that decide what is painted into it."""
-_FULL = 0.6
+_MAX_LETTER_SHARE = 0.6
 """Letters that fill more of their box are not told from their ground: the whole box is painted."""
 
 
-def text_mask(texts: Sequence[Text], size: tuple[int, int]) -> Bytes:
+def text_mask(texts: Sequence[TextRegion], size: tuple[int, int]) -> Bytes:
     """Where the text is, with the halo of its letters: uint8 [height, width], 255 is text."""
     cv2 = need("cv2", "painting over text")
     mask = np.zeros((size[1], size[0]), np.uint8)
@@ -49,7 +49,7 @@ def text_mask(texts: Sequence[Text], size: tuple[int, int]) -> Bytes:
     return mask
 
 
-def letter_mask(image: Image.Image, texts: Sequence[Text]) -> Bytes:
+def letter_mask(image: Image.Image, texts: Sequence[TextRegion]) -> Bytes:
     """The letters themselves with their blurred edges, or all of `text_mask` where they cannot be told from the ground.
 
     Args:
@@ -61,29 +61,29 @@ def letter_mask(image: Image.Image, texts: Sequence[Text]) -> Bytes:
     mask = np.zeros((image.height, image.width), np.uint8)
     for text in texts:
         whole = text_mask([text], image.size)
-        left, top, right, bottom = _around(whole)
+        left, top, right, bottom = _bounding_box(whole)
         piece, hole = pixels[top:bottom, left:right], whole[top:bottom, left:right] > 0
         unlike = np.abs(piece - membrane(piece, hole)).max(axis=2).clip(0, 255).astype(np.uint8)
         limit, _ = cv2.threshold(unlike[hole][None], 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
         letters = (hole & (unlike > limit)).astype(np.uint8) * 255
         reach = max(2, round(text.height / 10))
         letters = cv2.dilate(letters, np.ones((2 * reach + 1,) * 2, np.uint8)) & whole[top:bottom, left:right]
-        full = np.count_nonzero(letters) > _FULL * np.count_nonzero(hole)
+        full = np.count_nonzero(letters) > _MAX_LETTER_SHARE * np.count_nonzero(hole)
         mask[top:bottom, left:right] |= whole[top:bottom, left:right] if full else letters
     return mask
 
 
-def paint(image: Image.Image, mask: Bytes) -> Image.Image:
+def fill_background(image: Image.Image, mask: Bytes) -> Image.Image:
     """An RGB image with the masked pixels painted from their surroundings; all others are as they were."""
     pixels = np.array(image.convert("RGB"))
-    for left, top, right, bottom in _holes(mask):
+    for left, top, right, bottom in _hole_boxes(mask):
         piece, hole = pixels[top:bottom, left:right].astype(np.float32), mask[top:bottom, left:right] > 0
         painted = membrane(piece, hole) + _grain(piece, hole)
         pixels[top:bottom, left:right][hole] = painted.round().clip(0, 255).astype(np.uint8)[hole]
     return Image.fromarray(pixels)
 
 
-def visibility(image: Image.Image, text: Text, others: Sequence[Text] = ()) -> float:
+def fill_error(image: Image.Image, text: TextRegion, others: Sequence[TextRegion] = ()) -> float:
     """By how much `paint` would miss at a line of text: grey values, 0..255.
 
     Letters of the same shape are painted away beside the line's own, where it is known what was there. Infinite where
@@ -96,23 +96,23 @@ def visibility(image: Image.Image, text: Text, others: Sequence[Text] = ()) -> f
     """
     cv2 = need("cv2", "looking at the ground of text")
     mask, whole = letter_mask(image, [text]), text_mask([text], image.size)
-    taken = mask | letter_mask(image, [other for other in others if other != text and _near(text, other)])
+    taken = mask | letter_mask(image, [other for other in others if other != text and _are_neighbors(text, other)])
     pixels = np.asarray(image.convert("RGB"), dtype=np.float32)
     # Letters are moved by a part of their height, so that they stay on their ground; a box has to leave its place.
     alone = np.count_nonzero(mask) < np.count_nonzero(whole)
     misses = []
-    for across, down in _beside(mask, max(3, round(text.height / 3)) if alone else None):
+    for across, down in _shifts(mask, max(3, round(text.height / 3)) if alone else None):
         moved = np.zeros_like(mask)
         ys, xs = np.nonzero(mask)
         moved[ys + down, xs + across] = 255
-        left, top, right, bottom = _around(moved)
+        left, top, right, bottom = _bounding_box(moved)
         piece, hole = pixels[top:bottom, left:right], moved[top:bottom, left:right] > 0
         unknown = taken[top:bottom, left:right] > 0
         known = membrane(piece, unknown)
         seen = hole & ~unknown
         unlike = (membrane(known, hole) - known).mean(axis=2)
         smooth = np.abs(cv2.GaussianBlur(unlike, (0, 0), _BLUR))
-        misses += [float(np.quantile(smooth[seen], _WORST))] if seen.any() else []
+        misses += [float(np.quantile(smooth[seen], _ERROR_QUANTILE))] if seen.any() else []
     return float(np.median(misses)) if misses else float("inf")
 
 
@@ -129,20 +129,20 @@ def membrane(pixels: Floats, hole: Bools) -> Floats:
         return result
     height, width = hole.shape
     if min(height, width) >= 2 * _SMALLEST:
-        half, open_ = _halved(pixels, hole)
+        half, open_ = _downsample(pixels, hole)
         coarse = membrane(half, open_)
         wide = np.repeat(np.repeat(coarse, 2, axis=0), 2, axis=1)[:height, :width]
         result[hole] = wide[hole]
     else:
         result[hole] = pixels[~hole].mean(axis=0)
-    for _ in range(_ROUNDS):
+    for _ in range(_ITERATIONS):
         around = np.pad(result, ((1, 1), (1, 1), (0, 0)), mode="edge")
         mean = (around[:-2, 1:-1] + around[2:, 1:-1] + around[1:-1, :-2] + around[1:-1, 2:]) / 4
         result[hole] = mean[hole]
     return result
 
 
-def _halved(pixels: Floats, hole: Bools) -> tuple[Floats, Bools]:
+def _downsample(pixels: Floats, hole: Bools) -> tuple[Floats, Bools]:
     """Half the size; a pixel is the mean of the known ones among its four, and open where none is known."""
     pad = [(0, side % 2) for side in hole.shape]
     known = np.pad(~hole, pad).astype(np.float32)[..., None]
@@ -170,7 +170,7 @@ def _grain(piece: Floats, hole: Bools) -> Floats:
 # --- places -----------------------------------------------------------------------------------------------------------
 
 
-def _around(mask: Bytes) -> Box:
+def _bounding_box(mask: Bytes) -> Box:
     """The masked part with the ground that decides what is painted there."""
     ys, xs = np.nonzero(mask)
     height, width = mask.shape
@@ -179,23 +179,23 @@ def _around(mask: Bytes) -> Box:
     return left, top, right, bottom
 
 
-def _near(a: Text, b: Text) -> bool:
+def _are_neighbors(a: TextRegion, b: TextRegion) -> bool:
     """Whether a line stands on the ground that is looked at for another."""
     reach = a.height + _MARGIN
     across = max(a.box[0], b.box[0]) - min(a.box[2], b.box[2])
     return max(across, max(a.box[1], b.box[1]) - min(a.box[3], b.box[3])) <= reach
 
 
-def _holes(mask: Bytes) -> Iterator[Box]:
+def _hole_boxes(mask: Bytes) -> Iterator[Box]:
     """The places of a mask that are so near to each other that they are painted at once."""
     cv2 = need("cv2", "painting over text")
     near = cv2.dilate(mask, np.ones((2 * _MARGIN + 1,) * 2, np.uint8))
     count, labels = cv2.connectedComponents(near)
     for label in range(1, count):
-        yield _around(np.where(labels == label, mask, 0).astype(np.uint8))
+        yield _bounding_box(np.where(labels == label, mask, 0).astype(np.uint8))
 
 
-def _beside(mask: Bytes, by: int | None) -> Iterator[tuple[int, int]]:
+def _shifts(mask: Bytes, by: int | None) -> Iterator[tuple[int, int]]:
     """Ways to move a mask in its image: across and down, by so many pixels or by its own size."""
     ys, xs = np.nonzero(mask)
     if not len(ys):

@@ -15,38 +15,45 @@ from bakehouse.core.events import Event, Noted, Progress, Warned
 from bakehouse.core.model_catalogue import model_path
 from bakehouse.core.pluralize import counted
 from bakehouse.core.settings import Spec
-from bakehouse.curation.animated_images import stills
+from bakehouse.curation.animated_images import still_images
 from bakehouse.curation.changeset import Edit, Proposal
-from bakehouse.curation.clean.background_fill import VISIBLE, Bytes, letter_mask, paint, text_mask, visibility
-from bakehouse.curation.clean.blur_faces import faceless
-from bakehouse.curation.image_io import opened
-from bakehouse.curation.output_images import Names, masked, replaced
+from bakehouse.curation.clean.background_fill import (
+    VISIBLE_ERROR,
+    Bytes,
+    fill_background,
+    fill_error,
+    letter_mask,
+    text_mask,
+)
+from bakehouse.curation.clean.blur_faces import blur_faces
+from bakehouse.curation.image_io import open_record
+from bakehouse.curation.output_images import OutputNames, replace_image, replace_mask
 from bakehouse.data.buckets import whole
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.masks import load_mask
 from bakehouse.data.open_image import open_image
-from bakehouse.vision.faces import Face, FaceFinder, FinderKind, open_finder
+from bakehouse.vision.faces import Face, FaceDetector, FaceDetectorKind, load_face_detector
 from bakehouse.vision.inpainting import Inpainter
-from bakehouse.vision.text_detection import RapidText, Text, TextKind, classified, marked
+from bakehouse.vision.text_detection import RapidOcrDetector, TextKind, TextRegion, classify_text, mark_watermarks
 
 KINDS: tuple[TextKind, ...] = ("url", "watermark", "signature", "bubble")
 
-Lines = list[list[Text]]
+TextByImage = list[list[TextRegion]]
 """For each image."""
 
 
 @dataclass(frozen=True)
-class Findings:
+class CleanTargets:
     """What is to go from one image."""
 
-    smooth: tuple[Text, ...] = ()
+    smooth: tuple[TextRegion, ...] = ()
     """On smooth ground."""
-    rough: tuple[Text, ...] = ()
+    rough: tuple[TextRegion, ...] = ()
     others: tuple[Face, ...] = ()
     """Faces that are not the main one."""
 
     @property
-    def texts(self) -> tuple[Text, ...]:
+    def texts(self) -> tuple[TextRegion, ...]:
         """All text."""
         return self.smooth + self.rough
 
@@ -69,7 +76,7 @@ class Clean(Spec):
     """False leaves text alone."""
     faceless: bool = False
     """Blur every face but the main one."""
-    faces: FinderKind = "auto"
+    faces: FaceDetectorKind = "auto"
     """How faces are found: as in drawings (anime), as in photos (photo), or as fits (auto)."""
 
     def propose(self, images: ImageSet) -> Iterator[Proposal | Event]:
@@ -81,17 +88,17 @@ class Clean(Spec):
         if not (self.text or self.faceless):
             raise UsageError("nothing to clean: text = false and faceless = false", hint="--faceless blurs faces")
         noted: list[Event] = []
-        finder = open_finder(self.faces, noted.append) if self.faceless else None
+        finder = load_face_detector(self.faces, noted.append) if self.faceless else None
         painter = self._painter()
         yield from noted
-        still = yield from stills(images)
-        texts = yield from self._read(still) if self.text else _nothing(still)
-        names = Names(images)
+        still = yield from still_images(images)
+        texts = yield from self._read(still) if self.text else _no_text(still)
+        names = OutputNames(images)
         for done, record in enumerate(still, 1):
             found = self._sorted(record, texts[done - 1], finder)
             if found.rough and painter is None and not self.mask_out:
-                yield Warned(message=f"{images.name(record.path)}: {_listed(found.rough)}: {LEFT}")
-                found = Findings(found.smooth, (), found.others)
+                yield Warned(message=f"{images.name(record.path)}: {_list_texts(found.rough)}: {TEXT_KEPT}")
+                found = CleanTargets(found.smooth, (), found.others)
             if found:
                 changes = bool(found.others) or not self.mask_out
                 to = names.claim(record) if changes else images.name(record.path)
@@ -100,25 +107,27 @@ class Clean(Spec):
             if finder:
                 yield Progress(what="looking for faces", done=done, total=len(still))
 
-    def _read(self, images: ImageSet) -> Generator[Event, None, Lines]:
+    def _read(self, images: ImageSet) -> Generator[Event, None, TextByImage]:
         """Looks for text in all images; gives the lines that are to go, for each."""
-        finder, found, left = RapidText(), {}, 0
+        finder, found, left = RapidOcrDetector(), {}, 0
         for i, record in enumerate(images):
             image = open_image(record.path)
-            found[i] = classified(finder(image), image)
+            found[i] = classify_text(finder(image), image)
             yield Progress(what="looking for text", done=i + 1, total=len(images))
-        told = marked(found, [(r.width, r.height) for r in images])
+        told = mark_watermarks(found, [(r.width, r.height) for r in images])
         left = sum(text.kind not in self.kinds for lines in told.values() for text in lines)
         if left:
             yield Noted(message=f"{left} lines of other text stay (signs, prints on clothes): --kind text takes them")
         return [[text for text in told[i] if text.kind in self.kinds] for i in range(len(images))]
 
-    def _sorted(self, record: ImageRecord, texts: Sequence[Text], finder: FaceFinder | None) -> Findings:
+    def _sorted(self, record: ImageRecord, texts: Sequence[TextRegion], finder: FaceDetector | None) -> CleanTargets:
         """Text by the ground that it stands on, and other people's faces."""
         image = open_image(record.path) if texts or finder else None
-        rough = {t for t in texts if image and visibility(image, t, texts) >= VISIBLE}
+        rough = {t for t in texts if image and fill_error(image, t, texts) >= VISIBLE_ERROR}
         others = finder(image)[1:] if finder and image else []
-        return Findings(tuple(t for t in texts if t not in rough), tuple(t for t in texts if t in rough), tuple(others))
+        return CleanTargets(
+            tuple(t for t in texts if t not in rough), tuple(t for t in texts if t in rough), tuple(others)
+        )
 
     def _painter(self) -> Inpainter | None:
         if not self.text or self.mask_out or self.inpainter == "none":
@@ -130,37 +139,37 @@ class Clean(Spec):
         except UsageError:
             return None
 
-    def _why(self, found: Findings) -> str:
+    def _why(self, found: CleanTargets) -> str:
         parts = []
         if found.texts:
-            parts.append(f"{_listed(found.texts)} {'left out of the loss' if self.mask_out else 'painted over'}")
+            parts.append(f"{_list_texts(found.texts)} {'left out of the loss' if self.mask_out else 'painted over'}")
         if found.others:
             parts.append(f"{counted(len(found.others), 'other face')} blurred")
         return "; ".join(parts)
 
     def _make(
-        self, record: ImageRecord, images: ImageSet, to: PurePosixPath, found: Findings, painter: Inpainter | None
+        self, record: ImageRecord, images: ImageSet, to: PurePosixPath, found: CleanTargets, painter: Inpainter | None
     ) -> list[Edit]:
         edits: list[Edit] = []
         if found.others or (found.texts and not self.mask_out):
-            image = opened(record)
+            image = open_record(record)
             if not self.mask_out:
-                image = painted(image, found, painter)
-            edits = replaced(record, images, to, faceless(image, found.others))
+                image = remove_text(image, found, painter)
+            edits = replace_image(record, images, to, blur_faces(image, found.others))
         if found.texts and self.mask_out:
-            mask = masked_out(record, text_mask(found.texts, (record.width, record.height)))
-            edits = masked(edits, record, images, to, mask)
+            mask = mask_without_text(record, text_mask(found.texts, (record.width, record.height)))
+            edits = replace_mask(edits, record, images, to, mask)
         return edits
 
 
-LEFT = "on rough ground, where painting would show; --mask-out keeps it out of the loss, --inpainter paints it"
+TEXT_KEPT = "on rough ground, where painting would show; --mask-out keeps it out of the loss, --inpainter paints it"
 
 
-def painted(image: Image.Image, found: Findings, painter: Inpainter | None) -> Image.Image:
+def remove_text(image: Image.Image, found: CleanTargets, painter: Inpainter | None) -> Image.Image:
     """The image without its text; transparency stays."""
     result = image.convert("RGB")
     if found.smooth:
-        result = paint(result, letter_mask(result, found.smooth))
+        result = fill_background(result, letter_mask(result, found.smooth))
     if found.rough and painter is not None:
         result = painter(result, text_mask(found.rough, image.size))
     if image.mode == "RGBA":
@@ -168,17 +177,17 @@ def painted(image: Image.Image, found: Findings, painter: Inpainter | None) -> I
     return result
 
 
-def masked_out(record: ImageRecord, text: Bytes) -> Image.Image:
+def mask_without_text(record: ImageRecord, text: Bytes) -> Image.Image:
     """The training mask of an image, as it has one, else all white, with the text in black."""
     mask = np.round(load_mask(record, whole((record.width, record.height))) * 255).astype(np.uint8)
     return Image.fromarray(np.where(text > 0, 0, mask).astype(np.uint8))
 
 
-def _nothing(images: ImageSet) -> Generator[Event, None, Lines]:
+def _no_text(images: ImageSet) -> Generator[Event, None, TextByImage]:
     yield from ()
     return [[] for _ in images]
 
 
-def _listed(texts: Sequence[Text], most: int = 4) -> str:
+def _list_texts(texts: Sequence[TextRegion], most: int = 4) -> str:
     more = f" and {len(texts) - most} more" if len(texts) > most else ""
     return ", ".join(str(text) for text in texts[:most]) + more

@@ -13,20 +13,20 @@ from pydantic import Field
 from bakehouse.core.events import Event, Noted, Progress
 from bakehouse.core.files import fitted
 from bakehouse.core.settings import Spec
-from bakehouse.curation.animated_images import stills
+from bakehouse.curation.animated_images import still_images
 from bakehouse.curation.changeset import Edit, Proposal, Write
-from bakehouse.curation.crops.crop_captions import follow
-from bakehouse.curation.crops.framing import Box, Framing, crop_box, shipped_rules
-from bakehouse.curation.image_io import mask_name, opened
-from bakehouse.curation.output_images import png
+from bakehouse.curation.crops.crop_captions import crop_caption
+from bakehouse.curation.crops.framing import Box, Framing, crop_box, load_framing_rules
+from bakehouse.curation.image_io import mask_name, open_record
+from bakehouse.curation.output_images import encode_png
 from bakehouse.data.buckets import BucketSpec, Placement, assign
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.open_image import open_image
-from bakehouse.vision.faces import Face, FinderKind, open_finder
+from bakehouse.vision.faces import Face, FaceDetectorKind, load_face_detector
 
-NEW = 0.85
+MAX_AREA = 0.85
 """Of the image's area: a crop that shows more is the image over again."""
-RIVAL = 0.6
+RIVAL_HEIGHT = 0.6
 """Of the main face's height: with a second face as high as this, nobody knows whose picture it is."""
 
 FramingName = Literal["cowboy_shot", "upper_body", "portrait"]
@@ -37,7 +37,7 @@ class Crop(Spec):
 
     framings: tuple[FramingName, ...] = ("cowboy_shot", "upper_body", "portrait")
     """Which crops to make, where the image has them."""
-    faces: FinderKind = "auto"
+    faces: FaceDetectorKind = "auto"
     """How faces are found: as in drawings (anime), as in photos (photo), or one after the other (auto)."""
     resolution: int = Field(512, ge=64, le=4096)
     """What will be trained at: decides how much a crop would be enlarged."""
@@ -53,15 +53,15 @@ class Crop(Spec):
             UsageError: no finder of faces is on this machine.
         """
         noted: list[Event] = []
-        finder, taken = open_finder(self.faces, noted.append), {images.name(r.path) for r in images}
+        finder, taken = load_face_detector(self.faces, noted.append), {images.name(r.path) for r in images}
         yield from noted
         told: dict[str, list[str]] = {}
-        still = yield from stills(images)
+        still = yield from still_images(images)
         for done, record in enumerate(still, 1):
             name = images.name(record.path)
             if not _is_crop(name, taken):
-                faces = finder(opened_flat(record))
-                if reason := unclear(faces) or self._too_small(record, faces[0]):
+                faces = finder(open_on_white(record))
+                if reason := why_ambiguous(faces) or self._too_small(record, faces[0]):
                     told.setdefault(reason, []).append(str(name))
                 else:
                     yield from self._of(record, images, faces[0], taken)
@@ -73,7 +73,7 @@ class Crop(Spec):
     def _of(self, record: ImageRecord, images: ImageSet, face: Face, taken: set[PurePosixPath]) -> Iterator[Proposal]:
         name = images.name(record.path)
         for framing, box, placement in self.crops(record, face):
-            to = name.with_name(fitted(_base(name, taken), f"-{framing.name}.png"))
+            to = name.with_name(fitted(_crop_stem(name, taken), f"-{framing.name}.png"))
             if to in taken:
                 continue
             size = f"{box[2] - box[0]} x {box[3] - box[1]} pixels"
@@ -87,13 +87,13 @@ class Crop(Spec):
 
     def _nearer(self, record: ImageRecord, face: Face) -> Iterator[tuple[Framing, Box, Placement]]:
         """The crops around a face that show less than the image, however few pixels they have."""
-        rules, buckets = shipped_rules(), BucketSpec(resolution=self.resolution)
+        rules, buckets = load_framing_rules(), BucketSpec(resolution=self.resolution)
         for framing in rules.framing:
             box = crop_box(face, (record.width, record.height), framing, rules)
             if box is None or framing.name not in self.framings:
                 continue
             width, height = box[2] - box[0], box[3] - box[1]
-            if width * height <= NEW * record.width * record.height:
+            if width * height <= MAX_AREA * record.width * record.height:
                 yield framing, box, assign([(width, height)], buckets)[0]
 
     def _too_small(self, record: ImageRecord, face: Face) -> str:
@@ -108,31 +108,31 @@ class Crop(Spec):
 
     def _make(self, record: ImageRecord, images: ImageSet, framing: Framing, box: Box, to: PurePosixPath) -> list[Edit]:
         """The crop, its caption and its mask."""
-        edits: list[Edit] = [Write(to, png(opened(record).crop(box)))]
+        edits: list[Edit] = [Write(to, encode_png(open_record(record).crop(box)))]
         if record.captions:
-            rules = shipped_rules()
-            lines = [follow(line, framing, rules, outfit=self.outfit) for line in record.captions]
+            rules = load_framing_rules()
+            lines = [crop_caption(line, framing, rules, outfit=self.outfit) for line in record.captions]
             edits.append(Write(to.with_suffix(".txt"), ("\n".join(lines) + "\n").encode("utf-8")))
         if record.mask is not None:
             whole = open_image(record.mask, background=(0, 0, 0)).convert("L").resize((record.width, record.height))
-            edits.append(Write(mask_name(record, images, to), png(whole.crop(box))))
+            edits.append(Write(mask_name(record, images, to), encode_png(whole.crop(box))))
         return edits
 
 
-def opened_flat(record: ImageRecord) -> Image.Image:
+def open_on_white(record: ImageRecord) -> Image.Image:
     """The image on white: what a finder of faces looks at."""
     return open_image(record.path)
 
 
-def unclear(faces: list[Face]) -> str:
+def why_ambiguous(faces: list[Face]) -> str:
     """Why nobody can say what to crop around; empty where it is clear."""
     if not faces:
         return "no face found"
-    rivals = [face for face in faces[1:] if face.height >= RIVAL * faces[0].height]
+    rivals = [face for face in faces[1:] if face.height >= RIVAL_HEIGHT * faces[0].height]
     return "several faces of one size" if rivals else ""
 
 
-def _base(name: PurePosixPath, names: set[PurePosixPath]) -> str:
+def _crop_stem(name: PurePosixPath, names: set[PurePosixPath]) -> str:
     """What an image's crops are called after: its stem, or `a-jpg` where `a.jpg` shares it with `a.png`."""
     shared = any(other.with_suffix("") == name.with_suffix("") for other in names - {name})
     return f"{name.stem}-{name.suffix[1:]}" if shared else name.stem
@@ -140,6 +140,6 @@ def _base(name: PurePosixPath, names: set[PurePosixPath]) -> str:
 
 def _is_crop(name: PurePosixPath, names: set[PurePosixPath]) -> bool:
     """Whether an image is a crop that was made before, beside the image it is of."""
-    endings = [f"-{framing.name}" for framing in shipped_rules().framing]
+    endings = [f"-{framing.name}" for framing in load_framing_rules().framing]
     base = next((name.stem.removesuffix(ending) for ending in endings if name.stem.endswith(ending)), None)
-    return base is not None and any(n.parent == name.parent and base == _base(n, names) for n in names)
+    return base is not None and any(n.parent == name.parent and base == _crop_stem(n, names) for n in names)

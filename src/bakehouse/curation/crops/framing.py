@@ -32,7 +32,7 @@ class Framing(Spec):
     """Whether enough of an outfit is seen for its trigger to stay."""
 
 
-class Words(Spec):
+class TagPatterns(Spec):
     """Tags of a part of the body that a crop does not show; all in lower case, with spaces."""
 
     heads: tuple[str, ...] = ()
@@ -43,7 +43,7 @@ class Words(Spec):
     """A tag that begins with one of these is gone."""
 
 
-class Rules(Spec):
+class FramingRules(Spec):
     """The file of rules."""
 
     above: Annotated[float, Field(ge=0)]
@@ -51,17 +51,17 @@ class Rules(Spec):
     tags: tuple[str, ...]
     """All words for how much of a person is seen."""
     framing: tuple[Framing, ...]
-    gone: dict[str, Words]
+    gone: dict[str, TagPatterns]
 
 
 @functools.cache
-def shipped_rules() -> Rules:
+def load_framing_rules() -> FramingRules:
     """The rules that come with the package."""
     text = resources.files("bakehouse.curation.crops").joinpath("framing.toml").read_text("utf-8")
-    return Rules.parse(parse_toml(text), source="framing.toml")
+    return FramingRules.parse(parse_toml(text), source="framing.toml")
 
 
-def crop_box(face: Face, size: tuple[int, int], framing: Framing, rules: Rules) -> Box | None:
+def crop_box(face: Face, size: tuple[int, int], framing: Framing, rules: FramingRules) -> Box | None:
     """Where a framing lies in an image of `size`; None where the image does not reach down so far.
 
     The box keeps the framing's height and is narrower where the image is; it moves sideways to stay inside.

@@ -13,14 +13,14 @@ from bakehouse.data.open_image import open_image, reading
 
 LOSSLESS = 101
 """Above every JPEG."""
-_LOSSY = {"WEBP": 85, "AVIF": 85, "HEIF": 90}
+_ASSUMED_QUALITY = {"WEBP": 85, "AVIF": 85, "HEIF": 90}
 """These do not say their quality; what programs write unless told otherwise is worth about such a JPEG."""
-_PALETTE = 50
+_PALETTE_QUALITY = 50
 """A picture pressed into 256 colours is as far from the original as such a JPEG, and has bands."""
 
 
 @dataclass(frozen=True)
-class Standing:
+class CopyQuality:
     """What a copy has to show. Copies that cannot be decoded whole are not among a dataset's images at all."""
 
     clean: bool
@@ -41,7 +41,7 @@ class Standing:
         """Sorts the best copy first."""
         return (-self.clean, -self.transparent, -self.pixels, -self.quality, -self.captioned, self.age, self.number)
 
-    def over(self, other: Standing) -> str:
+    def over(self, other: CopyQuality) -> str:
         """Why this one stays and the other goes."""
         if self.clean and not other.clean:
             return "has no text over it"
@@ -50,32 +50,32 @@ class Standing:
         if self.pixels != other.pixels:
             return f"has {self.pixels / other.pixels:.2g} times the pixels"
         if self.quality != other.quality:
-            return f"lost less when it was saved ({_quality(self.quality)} to {_quality(other.quality)})"
+            return f"lost less when it was saved ({_quality_text(self.quality)} to {_quality_text(other.quality)})"
         if self.captioned and not other.captioned:
             return "has a caption"
         return "is older" if self.age < other.age else "comes first"
 
 
-def standing(record: ImageRecord, number: int, *, clean: bool = True) -> Standing:
+def rate_copy(record: ImageRecord, number: int, *, clean: bool = True) -> CopyQuality:
     """Of an image that is the `number`-th of its dataset."""
-    return Standing(
+    return CopyQuality(
         clean=clean,
         transparent=_is_transparent(record),
         pixels=record.width * record.height,
-        quality=quality(record.path),
-        captioned=richness(record) > (0, 0),
+        quality=file_quality(record.path),
+        captioned=caption_richness(record) > (0, 0),
         age=record.path.stat().st_mtime,
         number=number,
     )
 
 
-def quality(path: Path) -> int:
+def file_quality(path: Path) -> int:
     """How little saving this file has lost: 1..100 as libjpeg counts, or `LOSSLESS`."""
     with reading(path) as file:
         if file.format == "WEBP" and _webp_is_lossless(path):
             return LOSSLESS
-        known = jpeg_quality(getattr(file, "quantization", None)) or _LOSSY.get(file.format or "")
-    return known or (_PALETTE if is_full(path) else LOSSLESS)
+        known = jpeg_quality(getattr(file, "quantization", None)) or _ASSUMED_QUALITY.get(file.format or "")
+    return known or (_PALETTE_QUALITY if is_full(path) else LOSSLESS)
 
 
 def _is_transparent(record: ImageRecord) -> bool:
@@ -83,7 +83,7 @@ def _is_transparent(record: ImageRecord) -> bool:
     return record.has_alpha and open_image(record.path, mode="RGBA").getchannel("A").getextrema() != (255, 255)
 
 
-def richness(record: ImageRecord) -> tuple[int, int]:
+def caption_richness(record: ImageRecord) -> tuple[int, int]:
     """How much the captions of an image say: tags, then letters."""
     return sum(len(split_tags(line)) for line in record.captions), sum(map(len, record.captions))
 
@@ -96,5 +96,5 @@ def _webp_is_lossless(path: Path) -> bool:
     return lossless >= 0 and not 0 <= lossy < lossless
 
 
-def _quality(value: int) -> str:
+def _quality_text(value: int) -> str:
     return "lossless" if value == LOSSLESS else f"quality {value}"

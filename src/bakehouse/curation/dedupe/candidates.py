@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bakehouse.core.cpu_threads import threads
-from bakehouse.curation.dedupe.crop_prefilter import nearest_fit
-from bakehouse.curation.dedupe.image_hashes import WINDOWS, Look, Words
+from bakehouse.curation.dedupe.crop_prefilter import best_fit_error
+from bakehouse.curation.dedupe.image_hashes import WINDOWS, Hashes, ImageHashes
 
 Numbers = NDArray[np.int64]
 Pair = tuple[int, int]
-Candidate = tuple[int, int, list[int]]
+CropCandidate = tuple[int, int, list[int]]
 """A picture, another one that may be a crop of it, and the windows to look for it in."""
 
 _BLOCK = 1024
@@ -31,14 +31,14 @@ _BLOCK = 1024
 _CHUNK = 65536
 """Of so many pairs the colours are compared at a time."""
 _TWELFTHS = np.full(12, 1 / 12, np.float32)
-_WHOLES = 4
+_MAX_WHOLES = 4
 """Of a picture that may be a crop of many, so many of the likeliest are looked at."""
-_FIT = 8.0
+_MAX_FIT_ERROR = 8.0
 """Of 255: a thumbnail that was laid over its place in another one's is not farther off than this. Crops are at most 5
 off, saved again or not, and drawings of one composition 10 and more."""
 
 
-def alike(looks: Sequence[Look], within: int, colours: float, usual: float) -> list[Pair]:
+def similar_pairs(looks: Sequence[ImageHashes], within: int, colours: float, usual: float) -> list[Pair]:
     """Pairs (i, j), i < j, whose hashes and colours are near, in order.
 
     Near is: pHashes or dHashes differ in at most `within` of 64 bits, the mean colours of 4 x 4 cells by at most
@@ -62,7 +62,7 @@ def alike(looks: Sequence[Look], within: int, colours: float, usual: float) -> l
         i, j = i[i + top < j + left], j[i + top < j + left]
         strict = np.maximum(by_waves[i, j], by_steps[i, j]) <= within // 2
         i, j = i + top, j + left
-        near = strict | _colours_near(means, i, j, colours)
+        near = strict | _colors_near(means, i, j, colours)
         found.append(np.stack([i[near], j[near]], 1))
         sure.append(strict[near])
     pairs = np.concatenate(found)
@@ -70,7 +70,7 @@ def alike(looks: Sequence[Look], within: int, colours: float, usual: float) -> l
     return [(i, j) for i, j in pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))].tolist()]
 
 
-def _colours_near(means: NDArray[np.int16], i: Numbers, j: Numbers, most: float) -> NDArray[np.bool_]:
+def _colors_near(means: NDArray[np.int16], i: Numbers, j: Numbers, most: float) -> NDArray[np.bool_]:
     near = np.zeros(len(i), bool)
     for start in range(0, len(i), _CHUNK):
         part = slice(start, start + _CHUNK)
@@ -78,7 +78,7 @@ def _colours_near(means: NDArray[np.int16], i: Numbers, j: Numbers, most: float)
     return near
 
 
-def _thumbs_near(looks: Sequence[Look], pairs: Numbers, most: float) -> NDArray[np.bool_]:
+def _thumbs_near(looks: Sequence[ImageHashes], pairs: Numbers, most: float) -> NDArray[np.bool_]:
     near = np.zeros(len(pairs), bool)
     thumbs = np.stack([one.thumb for one in looks])
     for start in range(0, len(pairs), _BLOCK):
@@ -91,7 +91,7 @@ def _thumbs_near(looks: Sequence[Look], pairs: Numbers, most: float) -> NDArray[
     return near
 
 
-def crops(looks: Sequence[Look], within: int, colour: float) -> list[Candidate]:
+def crop_candidates(looks: Sequence[ImageHashes], within: int, colour: float) -> list[CropCandidate]:
     """(i, j, windows): picture j may be one of these windows of picture i, the likeliest first; in order.
 
     Of each j, the few i are kept whose colours are nearest, and of those the ones whose thumbnails fit.
@@ -104,51 +104,51 @@ def crops(looks: Sequence[Look], within: int, colour: float) -> list[Candidate]:
     said = np.array([i for i, one in enumerate(looks) if not one.plain[0]], np.int64)
     hashes = np.array([looks[i].dhash for i in said.tolist()], np.uint64)
     means = np.array([looks[i].colours[0] for i in said.tolist()], np.int16).reshape(-1, 48)
-    quarters, lights = _quarters(means), means.mean(1, dtype=np.float32)
+    quarters, lights = _quadrant_means(means), means.mean(1, dtype=np.float32)
 
-    def candidates(i: int) -> list[tuple[float, Candidate]]:
+    def candidates(i: int) -> list[tuple[float, CropCandidate]]:
         colours, windows = looks[i].colours[1:], np.flatnonzero(~looks[i].plain[1:])
-        w, j = _near(looks[i].windows[windows], hashes, within)
+        w, j = _hamming_matches(looks[i].windows[windows], hashes, within)
         w = windows[w]
         # A mean is nearer to another one than what they are of: the coarsest first, most end there.
         near = np.abs(colours.mean(1, dtype=np.float32)[w] - lights[j]) <= colour
         w, j = w[near], j[near]
-        near = np.abs(_quarters(colours)[w] - quarters[j]) @ _TWELFTHS <= colour
+        near = np.abs(_quadrant_means(colours)[w] - quarters[j]) @ _TWELFTHS <= colour
         w, j = w[near], j[near]
         off = np.abs(colours[w] - means[j]).mean(1)
         w, j, off = (each[off <= colour] for each in (w, j, off))
         other = said[j] != i
-        return list(_by_picture(i, said[j[other]], w[other], off[other]))
+        return list(_best_windows(i, said[j[other]], w[other], off[other]))
 
-    likeliest: dict[int, list[tuple[float, Candidate]]] = {}
+    likeliest: dict[int, list[tuple[float, CropCandidate]]] = {}
     with threads() as pool:
         for found in pool.map(candidates, range(len(looks))):
             for off, candidate in found:
                 best = likeliest.setdefault(candidate[1], [])
                 best.append((off, candidate))
                 best.sort(key=lambda one: one[:1] + one[1][:1])
-                del best[_WHOLES:]
+                del best[_MAX_WHOLES:]
     near = sorted((candidate for best in likeliest.values() for _, candidate in best), key=lambda one: one[:2])
-    return list(itertools.compress(near, _fit(looks, near)))
+    return list(itertools.compress(near, _windows_fit(looks, near)))
 
 
-def _fit(looks: Sequence[Look], near: Sequence[Candidate]) -> list[bool]:
+def _windows_fit(looks: Sequence[ImageHashes], near: Sequence[CropCandidate]) -> list[bool]:
     """Whether the likeliest window of each candidate, moved about a little, shows the same."""
     fits: list[bool] = []
     for start in range(0, len(near), _BLOCK):
         part = near[start : start + _BLOCK]
         wholes, parts = np.stack([looks[i].thumb for i, _, _ in part]), np.stack([looks[j].thumb for _, j, _ in part])
         boxes = np.array([WINDOWS[windows[0]] for _, _, windows in part])
-        fits += (nearest_fit(wholes, parts, boxes) <= _FIT).tolist()
+        fits += (best_fit_error(wholes, parts, boxes) <= _MAX_FIT_ERROR).tolist()
     return fits
 
 
-def _quarters(colours: NDArray[np.int16] | NDArray[np.uint8]) -> NDArray[np.float32]:
+def _quadrant_means(colours: NDArray[np.int16] | NDArray[np.uint8]) -> NDArray[np.float32]:
     """[N, 48] mean colours of 4 x 4 cells as [N, 12] those of quarters."""
     return np.asarray(colours.reshape(-1, 2, 2, 2, 2, 3).mean((2, 4)).reshape(-1, 12), np.float32)
 
 
-def _by_picture(i: int, j: Numbers, w: Numbers, off: NDArray[np.float64]) -> Iterator[tuple[float, Candidate]]:
+def _best_windows(i: int, j: Numbers, w: Numbers, off: NDArray[np.float64]) -> Iterator[tuple[float, CropCandidate]]:
     """For each picture j: how far the likeliest window is off, and the three likeliest."""
     order = np.argsort(off, kind="stable")
     for other in np.unique(j).tolist():
@@ -156,7 +156,7 @@ def _by_picture(i: int, j: Numbers, w: Numbers, off: NDArray[np.float64]) -> Ite
         yield float(off[mine[0]]), (i, other, w[mine][:3].tolist())
 
 
-def _near(a: Words, b: Words, within: int) -> tuple[Numbers, Numbers]:
+def _hamming_matches(a: Hashes, b: Hashes, within: int) -> tuple[Numbers, Numbers]:
     """Which of `a` differ from which of `b` in at most `within` bits: (numbers in `a`, numbers in `b`)."""
     found = [np.zeros((2, 0), np.int64)]
     for i, j in itertools.product(range(0, len(a), _BLOCK), range(0, len(b), _BLOCK)):

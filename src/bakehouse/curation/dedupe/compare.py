@@ -19,7 +19,7 @@ from PIL import Image
 
 from bakehouse.data.open_image import flattened
 
-Verdict = Literal["duplicate", "variant", "near", "different"]
+MatchKind = Literal["duplicate", "variant", "near", "different"]
 """The same picture; the same picture with something changed; a crop of it; another picture."""
 Size = tuple[int, int]
 Floats = NDArray[np.float32]
@@ -30,12 +30,12 @@ CANVAS = 128
 TILE = 4
 CELL = 8
 """Pixels of the smaller picture, a block of a JPEG."""
-MOST_CELLS = 192
+MAX_CELLS = 192
 """Along the longer side; above that, cells are larger."""
-_BUSY = 6
+_DETAIL_STEP = 6
 """Sum over the colours: a cell that is no farther than this from its neighbours is flat, and flat grounds have no
 noise."""
-_ENOUGH = 16
+_MIN_DETAILED_CELLS = 16
 """So many cells are needed to tell what is usual."""
 
 
@@ -62,7 +62,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Scale:
+class ComparisonScale:
     """The sizes on which two pictures meet."""
 
     common: Size
@@ -71,12 +71,12 @@ class Scale:
     cells: Size
 
     @classmethod
-    def of(cls, a: Size, b: Size) -> Scale:
+    def of(cls, a: Size, b: Size) -> ComparisonScale:
         """From the two pictures' sizes, whichever comes first."""
         small = min((a, b), key=lambda size: (size[0] * size[1], size))
         stretch = CANVAS / max(small)
         canvas = (_whole_tiles(small[0] * stretch), _whole_tiles(small[1] * stretch))
-        share = min(1 / CELL, MOST_CELLS / max(small))
+        share = min(1 / CELL, MAX_CELLS / max(small))
         cells = (max(1, round(small[0] * share)), max(1, round(small[1] * share)))
         # Above the canvas the smaller one's grain is gone anyway, and one canvas does for all partners.
         return cls(small if max(small) < CANVAS else canvas, canvas, cells)
@@ -87,7 +87,7 @@ def _whole_tiles(side: float) -> int:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedImage:
     """A picture as it is compared, laid on white; with a fourth channel, its alpha, where it has one."""
 
     canvas: Bytes
@@ -96,7 +96,7 @@ class Prepared:
     """[h, w, 3 or 4]."""
 
 
-def prepare(image: Image.Image, scale: Scale) -> Prepared:
+def prepare(image: Image.Image, scale: ComparisonScale) -> PreparedImage:
     """An RGB or RGBA image in the sizes of a scale.
 
     On the way to the canvas each pixel becomes the mean of those around it under a triangle, whose standard deviation
@@ -105,31 +105,31 @@ def prepare(image: Image.Image, scale: Scale) -> Prepared:
     layers = [flattened(image), *([image.getchannel("A")] if image.mode == "RGBA" else [])]
     canvases = [np.atleast_3d(np.asarray(_on_canvas(layer, scale))) for layer in layers]
     cells = [np.atleast_3d(np.asarray(layer.resize(scale.cells, Image.Resampling.HAMMING))) for layer in layers]
-    return Prepared(np.concatenate(canvases, 2), np.concatenate(cells, 2))
+    return PreparedImage(np.concatenate(canvases, 2), np.concatenate(cells, 2))
 
 
-def _on_canvas(image: Image.Image, scale: Scale) -> Image.Image:
+def _on_canvas(image: Image.Image, scale: ComparisonScale) -> Image.Image:
     if image.size != scale.common != scale.canvas:
         image = image.resize(scale.common, Image.Resampling.LANCZOS, reducing_gap=3.0)
     return image.resize(scale.canvas, Image.Resampling.BILINEAR, reducing_gap=3.0)
 
 
-def difference(a: Prepared, b: Prepared) -> Difference:
+def tile_difference(a: PreparedImage, b: PreparedImage) -> Difference:
     """Of two prepared pictures by the tiles of their canvases. Alpha counts where both have it."""
-    off = _apart(a.canvas, b.canvas)
-    found = _by_tiles(off)
+    off = _absolute_difference(a.canvas, b.canvas)
+    found = _tile_means(off)
     return found if off.shape[2] == 3 else replace(found, alpha=float(np.percentile(off[..., 3], 90)))
 
 
-def fine_difference(a: Prepared, b: Prepared) -> Difference:
+def cell_difference(a: PreparedImage, b: PreparedImage) -> Difference:
     """Of two prepared pictures by their cells. Alpha counts where both have it; usual is what busy cells differ by."""
-    cells = _one_channel(_apart(a.cells, b.cells).astype(np.float32))
-    busy = _busy(a.cells) & _busy(b.cells)
-    among = cells[busy] if busy.sum() >= _ENOUGH else cells
+    cells = _merge_channels(_absolute_difference(a.cells, b.cells).astype(np.float32))
+    busy = _has_detail(a.cells) & _has_detail(b.cells)
+    among = cells[busy] if busy.sum() >= _MIN_DETAILED_CELLS else cells
     return Difference(float(cells.max()), float(np.percentile(among, 90)), cells)
 
 
-def recoloured_difference(first: Prepared, second: Prepared) -> Difference:
+def recolored_difference(first: PreparedImage, second: PreparedImage) -> Difference:
     """Of two prepared pictures after the more colourful one is brought to the other's colours.
 
     First by a matrix and a shift (saturation, tints, grey), then by a curve for each channel (gamma, clipped lights).
@@ -144,15 +144,15 @@ def recoloured_difference(first: Prepared, second: Prepared) -> Difference:
     fitted = (_with_ones(a.reshape(-1, 3).astype(np.float32)) @ matrix).reshape(a.shape)
     rough = _with_ones(x) @ matrix
     for channel in range(3):
-        fitted[..., channel] = _curve(rough[:, channel], y[:, channel], fitted[..., channel])
-    return _by_tiles(np.abs(fitted - b))
+        fitted[..., channel] = _apply_mean_curve(rough[:, channel], y[:, channel], fitted[..., channel])
+    return _tile_means(np.abs(fitted - b))
 
 
 def _with_ones(colours: Floats) -> Floats:
     return np.concatenate([colours, np.ones((len(colours), 1), np.float32)], 1)
 
 
-def _curve(x: Floats, y: Floats, of: Floats) -> Floats:
+def _apply_mean_curve(x: Floats, y: Floats, of: Floats) -> Floats:
     """`of` through the curve of the mean y at each x, in 32 steps."""
     steps = np.clip(x / 8, 0, 31.999).astype(np.int64)
     count, there = np.bincount(steps, minlength=32), np.bincount(steps, minlength=32) > 0
@@ -161,32 +161,32 @@ def _curve(x: Floats, y: Floats, of: Floats) -> Floats:
     return np.interp(of, at, means).astype(np.float32)
 
 
-def _apart(a: Bytes, b: Bytes) -> Bytes:
+def _absolute_difference(a: Bytes, b: Bytes) -> Bytes:
     """[H, W, 3 or 4] the absolute difference in the channels that both have."""
     channels = min(a.shape[2], b.shape[2])
     a, b = a[..., :channels], b[..., :channels]
     return np.maximum(a, b) - np.minimum(a, b)
 
 
-def _by_tiles(off: Bytes | Floats) -> Difference:
+def _tile_means(off: Bytes | Floats) -> Difference:
     high, wide, channels = off.shape[0] // TILE, off.shape[1] // TILE, off.shape[2]
     # Whole lines are added first, as they lie in memory.
     lines = off.reshape(high, TILE, wide * TILE * channels).sum(1, dtype=np.float32)
-    tiles = _one_channel(lines.reshape(high, wide, TILE, channels).sum(2) / np.float32(TILE * TILE))
+    tiles = _merge_channels(lines.reshape(high, wide, TILE, channels).sum(2) / np.float32(TILE * TILE))
     return Difference(float(tiles.max()), float(np.percentile(tiles, 90)), tiles)
 
 
-def _one_channel(off: Floats) -> Floats:
+def _merge_channels(off: Floats) -> Floats:
     """[H, W] the mean over the colours, or what alpha differs by where that is more."""
     colours: Floats = off[..., :3].mean(2, dtype=np.float32)
     return colours if off.shape[2] == 3 else np.maximum(colours, off[..., 3])
 
 
-def _busy(cells: Bytes) -> NDArray[np.bool_]:
+def _has_detail(cells: Bytes) -> NDArray[np.bool_]:
     """[h, w] the cells that differ from one beside, above or below them."""
     total = cells.sum(2, dtype=np.int16)
     busy = np.zeros(total.shape, bool)
-    down, across = np.abs(np.diff(total, axis=0)) > _BUSY, np.abs(np.diff(total, axis=1)) > _BUSY
+    down, across = np.abs(np.diff(total, axis=0)) > _DETAIL_STEP, np.abs(np.diff(total, axis=1)) > _DETAIL_STEP
     busy[1:] |= down
     busy[:-1] |= down
     busy[:, 1:] |= across

@@ -18,13 +18,13 @@ SMALL = 192
 _SIDES = (10, 20, 40)
 """Of the pictures that are laid over each other, the coarsest first: it sees farthest."""
 _ROUNDS = 8
-_STILL = 0.0005
+_MIN_MOVE = 0.0005
 """A move by less than this share of a side is none."""
-_LEAST = 0.3
+_MIN_SIDE = 0.3
 """No side of a crop is found below this share."""
 _OUTLIER = 4.0
 """Levels of 255: what differs more counts less, so that another mouth does not pull the box aside."""
-_SURE = 4.0
+_GOOD_FIT = 4.0
 """Levels of 255: a window that fits so well needs no other one beside it."""
 
 
@@ -53,7 +53,7 @@ def find_crop(
             continue
         box, off = _refined(whole, wanted[1:], box)
         best = min(best, (box, off), key=lambda one: one[1])
-        if best[1] <= _SURE:
+        if best[1] <= _GOOD_FIT:
             break
     return best
 
@@ -64,7 +64,7 @@ def _refined(whole: Image.Image, wanted: Sequence[Floats], start: Box) -> tuple[
     for picture in wanted:
         for _ in range(_ROUNDS):
             moved = _inside(box + _step(whole, picture, box))
-            still = np.abs(moved - box).max() < _STILL
+            still = np.abs(moved - box).max() < _MIN_MOVE
             box = moved
             if still:
                 break
@@ -88,8 +88,8 @@ def _step(whole: Image.Image, wanted: Floats, box: Edges) -> Edges:
 def _inside(box: Edges) -> Edges:
     """The window within the picture, and not too small."""
     box = box.clip(0, 1)
-    box[:2] = np.minimum(box[:2], 1 - _LEAST)
-    box[2:] = np.maximum(box[2:], box[:2] + _LEAST)
+    box[:2] = np.minimum(box[:2], 1 - _MIN_SIDE)
+    box[2:] = np.maximum(box[2:], box[:2] + _MIN_SIDE)
     return box
 
 

@@ -12,11 +12,11 @@ _SIDE = 10
 _ROUNDS = 8
 _LEAST = 0.3
 _OUTLIER = 4.0
-_CALM = 1e-3
+_DAMPING = 1e-3
 """Added to the squares, so that a picture without slopes stays where it is."""
 
 
-def nearest_fit(wholes: NDArray[np.uint8], parts: NDArray[np.uint8], boxes: NDArray[np.float64]) -> Floats:
+def best_fit_error(wholes: NDArray[np.uint8], parts: NDArray[np.uint8], boxes: NDArray[np.float64]) -> Floats:
     """How far each part is off the place in its whole where it fits best, near a window; mean levels of 255.
 
     Args:
@@ -46,7 +46,7 @@ def _step(cut: Floats, wanted: Floats, boxes: NDArray[np.float64]) -> NDArray[np
     off = (wanted - cut).reshape(len(cut), -1, 1)
     weighted = slopes / np.maximum(np.abs(off), _OUTLIER).transpose(0, 2, 1)
     squares = weighted @ slopes.transpose(0, 2, 1)
-    squares += np.eye(4) * (_CALM * np.trace(squares, axis1=1, axis2=2) + 1e-6)[:, None, None]
+    squares += np.eye(4) * (_DAMPING * np.trace(squares, axis1=1, axis2=2) + 1e-6)[:, None, None]
     return np.asarray(np.linalg.solve(squares, weighted @ off)[..., 0], np.float64)
 
 
@@ -59,13 +59,16 @@ def _inside(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _cut(pictures: Floats, boxes: NDArray[np.float64], side: int) -> Floats:
     """[N, 10, 10, 3]: what lies in each picture's box, as the means of cells."""
-    rows, columns = _shares(boxes[:, 1], boxes[:, 3], side), _shares(boxes[:, 0], boxes[:, 2], side)
+    rows, columns = (
+        _averaging_weights(boxes[:, 1], boxes[:, 3], side),
+        _averaging_weights(boxes[:, 0], boxes[:, 2], side),
+    )
     lines = rows @ pictures.reshape(len(pictures), side, -1)
     cells = columns[:, None] @ lines.reshape(len(pictures), _SIDE, side, 3)
     return np.asarray(cells, np.float32)
 
 
-def _shares(low: NDArray[np.float64], high: NDArray[np.float64], side: int) -> Floats:
+def _averaging_weights(low: NDArray[np.float64], high: NDArray[np.float64], side: int) -> Floats:
     """[N, 10, side]: weights that average the lines between two edges into cells that overlap."""
     width = ((high - low) * side / _SIDE)[:, None, None]
     middles = (low * side)[:, None, None] + width * (np.arange(_SIDE) + 0.5)[None, :, None]

@@ -6,12 +6,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from bakehouse.curation.dedupe.best_copy import Standing, standing
-from bakehouse.curation.dedupe.candidates import Candidate, Pair
-from bakehouse.curation.dedupe.pair_matcher import Judge, Judgement
+from bakehouse.curation.dedupe.best_copy import CopyQuality, rate_copy
+from bakehouse.curation.dedupe.candidates import CropCandidate, Pair
+from bakehouse.curation.dedupe.pair_matcher import PairMatch, PairMatcher
 
 
-def groups(pairs: Iterable[Pair]) -> list[list[int]]:
+def connected_groups(pairs: Iterable[Pair]) -> list[list[int]]:
     """Numbers that pairs connect, directly or through others (union-find); each group and the list in order."""
     parent: dict[int, int] = {}
 
@@ -32,13 +32,13 @@ def groups(pairs: Iterable[Pair]) -> list[list[int]]:
 
 
 @dataclass
-class Sheet:
+class DuplicateGrouping:
     """What was found of the images of a dataset, by their numbers."""
 
-    judge: Judge
+    judge: PairMatcher
     pairs: frozenset[Pair]
     """Those that are looked at side by side."""
-    found: dict[Pair, Judgement] = field(default_factory=dict)
+    found: dict[Pair, PairMatch] = field(default_factory=dict)
     """(the one that stays, the other): all but the different ones."""
     dropped: dict[int, int] = field(default_factory=dict)
     """Which one stays in the place of each that goes."""
@@ -50,7 +50,7 @@ class Sheet:
 
         So whatever goes was itself compared with the one that stays: a chain of small differences drops nothing.
         """
-        standings = {i: standing(self.judge.records[i], i) for i in group}
+        standings = {i: rate_copy(self.judge.records[i], i) for i in group}
         found, dropped = self._settled(standings)
         if texts := {text for pair, j in found.items() if (text := self._with_text(pair, j)) is not None}:
             # Judgements are remembered, so that deciding again costs nothing.
@@ -59,17 +59,17 @@ class Sheet:
         self.found |= found
         self.dropped |= dropped
 
-    def _settled(self, standings: dict[int, Standing]) -> tuple[dict[Pair, Judgement], dict[int, int]]:
+    def _settled(self, standings: dict[int, CopyQuality]) -> tuple[dict[Pair, PairMatch], dict[int, int]]:
         kept: list[int] = []
-        found: dict[Pair, Judgement] = {}
+        found: dict[Pair, PairMatch] = {}
         dropped: dict[int, int] = {}
         for i in sorted(standings, key=lambda i: standings[i].key):
-            seen: dict[Pair, Judgement] = {}
+            seen: dict[Pair, PairMatch] = {}
             for keep in self._partners(i, kept):
                 judged = self.judge.same(min(i, keep), max(i, keep))
                 if judged.verdict == "duplicate":
                     why = f"{judged.why} as {self._name(keep)}, which {standings[keep].over(standings[i])}"
-                    seen, dropped[i] = {(keep, i): Judgement("duplicate", why, judged.text)}, keep
+                    seen, dropped[i] = {(keep, i): PairMatch("duplicate", why, judged.text)}, keep
                     break
                 if judged.verdict != "different":
                     seen[keep, i] = judged
@@ -84,13 +84,13 @@ class Sheet:
     def _name(self, i: int) -> str:
         return self.judge.records[i].path.name
 
-    def _with_text(self, pair: Pair, judged: Judgement) -> int | None:
+    def _with_text(self, pair: Pair, judged: PairMatch) -> int | None:
         """The image of a pair that has text over it."""
         return {"first": min(pair), "second": max(pair), "": None}[judged.text]
 
     # --- crops --------------------------------------------------------------------------------------------------------
 
-    def open_crops(self, candidates: Iterable[Candidate]) -> list[Candidate]:
+    def open_crops(self, candidates: Iterable[CropCandidate]) -> list[CropCandidate]:
         """Of pictures and likely windows of them, those between images that both stay and were not found alike."""
         return [
             (whole, part, windows)
@@ -100,7 +100,7 @@ class Sheet:
             and (part, whole) not in self.found
         ]
 
-    def add_crop(self, whole: int, part: int, judged: Judgement, *, drop: bool) -> None:
+    def add_crop(self, whole: int, part: int, judged: PairMatch, *, drop: bool) -> None:
         """Notes the first whole of a crop; the crop goes only if nothing changed in it and it shows no more.
 
         A whole that is the crop with a border around it goes instead.
@@ -109,7 +109,7 @@ class Sheet:
             return
         if drop and judged.bordered and not {whole, part} & self.dropped.keys():
             why = f"the same picture as {self._name(part)}, with a border around it"
-            self.found[part, whole] = Judgement("duplicate", why)
+            self.found[part, whole] = PairMatch("duplicate", why)
             self.dropped[whole] = part
             return
         self.found[whole, part] = judged

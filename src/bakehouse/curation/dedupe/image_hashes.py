@@ -18,27 +18,27 @@ from PIL import Image
 
 from bakehouse.data.open_image import flattened, reading, upright_srgb
 
-Words = NDArray[np.uint64]
+Hashes = NDArray[np.uint64]
 Floats = NDArray[np.float32]
 
 SIDE = 96
 """Of the thumbnail; a JPEG is decoded at twice that."""
-THUMB = 32
+THUMBNAIL_SIDE = 32
 """Side in pixels of what a look keeps of a picture; 3 kB."""
-FLAT = 0.5
+MIN_STEP = 0.5
 """Two cells nearer than this (of 255) are equal: a flat ground must not give the bits of its noise."""
-PLAIN = 16
+MIN_INFORMATIVE_CELLS = 16
 """A hash with fewer cells than this that differ from their neighbours says nothing of what is seen."""
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 @dataclass(frozen=True)
-class Look:
+class ImageHashes:
     """One picture's hashes, each of 64 bits."""
 
     phash: np.uint64
     dhash: np.uint64
-    windows: Words
+    windows: Hashes
     """[W] the dHash of each of `WINDOWS`."""
     plain: NDArray[np.bool_]
     """[1 + W] whether the dHash says nothing; the first is the whole picture's."""
@@ -51,7 +51,7 @@ class Look:
 # --- windows ----------------------------------------------------------------------------------------------------------
 
 
-def _intervals() -> list[tuple[float, float]]:
+def _window_spans() -> list[tuple[float, float]]:
     """Along one side: the whole, and shares of it in steps; from 90 % to 60 %, since less is another picture."""
     found = [(0.0, 1.0)]
     for share, places in ((0.9, 3), (0.75, 4), (0.6, 5)):
@@ -59,12 +59,12 @@ def _intervals() -> list[tuple[float, float]]:
     return found
 
 
-_SPANS = _intervals()
+_SPANS = _window_spans()
 WINDOWS = [(left, top, right, bottom) for (top, bottom), (left, right) in itertools.product(_SPANS, _SPANS)][1:]
 """Left, top, right, bottom of each window as shares of the picture's sides."""
 
 
-def _cells(spans: Sequence[tuple[float, float]], count: int) -> Floats:
+def _cell_weights(spans: Sequence[tuple[float, float]], count: int) -> Floats:
     """[len(spans) * count, SIDE]: rows of weights that average a thumbnail's lines into `count` cells of each span."""
     edges = np.stack([np.linspace(low, high, count + 1) for low, high in spans]) * SIDE
     starts, ends = edges[:, :-1].reshape(-1, 1), edges[:, 1:].reshape(-1, 1)
@@ -73,26 +73,31 @@ def _cells(spans: Sequence[tuple[float, float]], count: int) -> Floats:
     return np.asarray(overlap / overlap.sum(1, keepdims=True), np.float32)
 
 
-def _dct() -> Floats:
+def _dct_weights() -> Floats:
     """[8, SIDE]: the eight lowest rows of the DCT-II of 32 points, each the mean of three lines of the thumbnail."""
     k, n = np.arange(8)[:, None], np.arange(32)[None]
-    rows = np.cos(np.pi * (2 * n + 1) * k / 64) @ _cells([(0.0, 1.0)], 32)
+    rows = np.cos(np.pi * (2 * n + 1) * k / 64) @ _cell_weights([(0.0, 1.0)], 32)
     return np.asarray(rows, np.float32)
 
 
-_ROWS, _COLUMNS, _QUARTERS, _WAVES = _cells(_SPANS, 8), _cells(_SPANS, 9), _cells(_SPANS, 4), _dct()
+_ROWS, _COLUMNS, _QUARTERS, _WAVES = (
+    _cell_weights(_SPANS, 8),
+    _cell_weights(_SPANS, 9),
+    _cell_weights(_SPANS, 4),
+    _dct_weights(),
+)
 
 
 # --- looking ----------------------------------------------------------------------------------------------------------
 
 
-def look_at(path: Path) -> Look:
+def hash_file(path: Path) -> ImageHashes:
     """Decodes a file, a JPEG no finer than needed, and takes its look.
 
     Raises:
         ImageError: as `data.open_image`.
     """
-    return look(flattened(open_small(path, 2 * SIDE)))
+    return hash_image(flattened(open_small(path, 2 * SIDE)))
 
 
 def open_small(path: Path, side: int) -> Image.Image:
@@ -112,28 +117,28 @@ def open_small(path: Path, side: int) -> Image.Image:
     return image.convert("RGB") if opaque else image
 
 
-def look(image: Image.Image) -> Look:
+def hash_image(image: Image.Image) -> ImageHashes:
     """The look of an RGB image of any size."""
     small = image.resize((SIDE, SIDE), Image.Resampling.BICUBIC, reducing_gap=2.0)
     thumb = np.asarray(small, np.float32)
     grey = thumb @ _LUMA
     waves = (_WAVES @ grey @ _WAVES.T).ravel()
     hashes, plain = _dhashes(grey)
-    step = SIDE // THUMB
-    tiny = np.asarray(thumb.reshape(THUMB, step, THUMB, step, 3).mean((1, 3)) + 0.5, np.uint8)
-    phash = _packed(waves > np.median(waves))[0]
-    return Look(phash, hashes[0], hashes[1:], plain, _colours(thumb), tiny)
+    step = SIDE // THUMBNAIL_SIDE
+    tiny = np.asarray(thumb.reshape(THUMBNAIL_SIDE, step, THUMBNAIL_SIDE, step, 3).mean((1, 3)) + 0.5, np.uint8)
+    phash = _pack_bits(waves > np.median(waves))[0]
+    return ImageHashes(phash, hashes[0], hashes[1:], plain, _cell_colors(thumb), tiny)
 
 
-def _dhashes(grey: Floats) -> tuple[Words, NDArray[np.bool_]]:
+def _dhashes(grey: Floats) -> tuple[Hashes, NDArray[np.bool_]]:
     """Of the picture and each window: the hash, and whether it is plain."""
     n = len(_SPANS)
     cells = (_ROWS @ grey @ _COLUMNS.T).reshape(n, 8, n, 9)
     steps = np.diff(cells, axis=3).transpose(0, 2, 1, 3).reshape(n * n, 64)
-    return _packed(steps > FLAT), (np.abs(steps) > FLAT).sum(1) < PLAIN
+    return _pack_bits(steps > MIN_STEP), (np.abs(steps) > MIN_STEP).sum(1) < MIN_INFORMATIVE_CELLS
 
 
-def _colours(thumb: Floats) -> NDArray[np.uint8]:
+def _cell_colors(thumb: Floats) -> NDArray[np.uint8]:
     n = len(_SPANS)
     rows = np.tensordot(_QUARTERS, thumb, (1, 0))  # [4n, SIDE, 3]
     cells = np.tensordot(rows, _QUARTERS, (1, 1))  # [4n, 3, 4n]
@@ -141,5 +146,5 @@ def _colours(thumb: Floats) -> NDArray[np.uint8]:
     return np.asarray(np.clip(windows + 0.5, 0, 255), np.uint8)
 
 
-def _packed(bits: NDArray[np.bool_]) -> Words:
+def _pack_bits(bits: NDArray[np.bool_]) -> Hashes:
     return np.packbits(bits, axis=-1).reshape(-1, 8).view(np.uint64)[:, 0]

@@ -17,11 +17,23 @@ from bakehouse.core.json_toml_yaml import parse_json
 from bakehouse.data.captions import decode_text, is_prose, line_form
 from bakehouse.data.tags import form_of, spaced
 
-_KINDS = frozenset({"character", "copyright", "species", "general"})
+_VISIBLE_KINDS = frozenset({"character", "copyright", "species", "general"})
 """The kinds of tags that say what is seen."""
 _ORDER = ("character", "copyright", "artist", "species", "general", "rating")
 """Of kinds in a caption."""
-_ABOUT = ("artist", "meta", "rating", "style", "studio", "source", "invalid", "deprecated", "circle", "faults", "lore")
+_METADATA_KINDS = (
+    "artist",
+    "meta",
+    "rating",
+    "style",
+    "studio",
+    "source",
+    "invalid",
+    "deprecated",
+    "circle",
+    "faults",
+    "lore",
+)
 """Kinds that say who made it and of what sort the file is."""
 _NAMESPACES = {
     "char": "character",
@@ -38,7 +50,7 @@ Tags = list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
-class Sidecar:
+class TagCaption:
     """A caption that was made of a downloader's file."""
 
     path: Path
@@ -48,14 +60,14 @@ class Sidecar:
     """Kind and tag of what says nothing of the picture: artists, ratings and the like."""
 
 
-def read_sidecars(
+def read_tag_files(
     files: Sequence[Path],
     *,
     artists: bool = False,
     ratings: bool = False,
     underscores: bool = False,
     tag_lines: bool = False,
-) -> Sidecar | None:
+) -> TagCaption | None:
     """The caption that a downloader's files about one image come to; None if there is none, or a caption beside them.
 
     JSON comes before text, since it knows of what kind a tag is.
@@ -83,7 +95,7 @@ def read_sidecars(
     if found is None:
         return None
     kept = [kind for kind, wanted in (("artist", artists), ("rating", ratings)) if wanted]
-    return _sidecar(*found, kept=kept, underscores=underscores)
+    return _tag_caption(*found, kept=kept, underscores=underscores)
 
 
 def has_tag_lines(files: Iterable[Path]) -> bool:
@@ -93,11 +105,11 @@ def has_tag_lines(files: Iterable[Path]) -> bool:
     return "tags" in forms and "captions" not in forms
 
 
-def _sidecar(path: Path, tags: Tags, *, kept: Sequence[str], underscores: bool) -> Sidecar:
-    kinds = [kind for kind in _ORDER if kind in _KINDS or kind in kept]
+def _tag_caption(path: Path, tags: Tags, *, kept: Sequence[str], underscores: bool) -> TagCaption:
+    kinds = [kind for kind in _ORDER if kind in _VISIBLE_KINDS or kind in kept]
     chosen = [f"rating:{tag}" if kind == "rating" else tag for kind in kinds for of, tag in tags if of == kind]
     caption = ", ".join(dict.fromkeys(tag if underscores else spaced(tag) for tag in chosen))
-    return Sidecar(path, caption, tuple((kind, tag) for kind, tag in tags if kind not in kinds))
+    return TagCaption(path, caption, tuple((kind, tag) for kind, tag in tags if kind not in kinds))
 
 
 def _lines(text: str) -> list[str]:
@@ -117,22 +129,22 @@ def _from_json(text: str) -> Tags | None:
         return None
     by_kind = [
         (kind, tag)
-        for kind in (*sorted(_KINDS), *_ABOUT)
+        for kind in (*sorted(_VISIBLE_KINDS), *_METADATA_KINDS)
         for key in (f"tags_{kind}", f"tag_string_{kind}")
-        for tag in _list(value.get(key))
+        for tag in _tag_list(value.get(key))
     ]
     if by_kind:
         return list(dict.fromkeys(by_kind))
     tags = value.get("tags", value.get("tag_string"))
     if isinstance(tags, Mapping):
-        return [(_kind(str(kind)), tag) for kind, listed in tags.items() for tag in _list(listed)] or None
+        return [(_kind(str(kind)), tag) for kind, listed in tags.items() for tag in _tag_list(listed)] or None
     # kohya's own JSON is told by what a downloader always has: the address or the number of the post.
     if not {"id", "post_url", "file_url", "category", "url", "md5"} & value.keys():
         return None
-    return [_named(tag) for tag in _list(tags)] or None
+    return [_split_namespace(tag) for tag in _tag_list(tags)] or None
 
 
-def _list(value: Any) -> list[str]:
+def _tag_list(value: Any) -> list[str]:
     """Tags as a list, or as text with commas or spaces between them."""
     if isinstance(value, str):
         return value.split(",") if "," in value else value.split()
@@ -142,7 +154,7 @@ def _list(value: Any) -> list[str]:
 def _kind(word: str) -> str:
     word = word.strip().lower()
     word = _NAMESPACES.get(word, word)
-    return word if word in _KINDS or word in _ABOUT else "general"
+    return word if word in _VISIBLE_KINDS or word in _METADATA_KINDS else "general"
 
 
 # --- text -------------------------------------------------------------------------------------------------------------
@@ -150,11 +162,11 @@ def _kind(word: str) -> str:
 
 def _from_text(lines: Sequence[str], *, tag_lines: bool) -> Tags | None:
     """One tag a line, `|` between tags, or spaces between tags that have underscores inside."""
-    pieces = _pieces(lines, tag_lines=tag_lines)
-    return [_named(piece) for piece in pieces if piece] if pieces else None
+    pieces = _split_line(lines, tag_lines=tag_lines)
+    return [_split_namespace(piece) for piece in pieces if piece] if pieces else None
 
 
-def _pieces(lines: Sequence[str], *, tag_lines: bool) -> list[str] | None:
+def _split_line(lines: Sequence[str], *, tag_lines: bool) -> list[str] | None:
     if len(lines) > 1:
         form = line_form(lines)
         return list(lines) if form == "tags" or (form == "either" and tag_lines) else None
@@ -174,7 +186,7 @@ def _has_namespace(tag: str) -> bool:
     return bool(colon and rest.strip()) and _kind_or_none(head) is not None
 
 
-def _named(tag: str) -> tuple[str, str]:
+def _split_namespace(tag: str) -> tuple[str, str]:
     """`artist:name` as its kind and the tag; a colon behind no known kind belongs to the tag (`re:zero`, `:d`)."""
     tag = tag.strip()
     head, colon, rest = tag.partition(":")
@@ -184,4 +196,4 @@ def _named(tag: str) -> tuple[str, str]:
 
 def _kind_or_none(word: str) -> str | None:
     word = word.strip().lower()
-    return _kind(word) if word in _KINDS or word in _ABOUT or word in _NAMESPACES else None
+    return _kind(word) if word in _VISIBLE_KINDS or word in _METADATA_KINDS or word in _NAMESPACES else None

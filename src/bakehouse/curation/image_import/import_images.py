@@ -14,24 +14,31 @@ from bakehouse.core.errors import UsageError
 from bakehouse.core.events import Event, Progress, Warned
 from bakehouse.core.files import key_of
 from bakehouse.core.folder_lock import locked
-from bakehouse.curation.changeset import HOME, Proposal
-from bakehouse.curation.history import apply, history, recover
-from bakehouse.curation.image_import.import_options import Intake
-from bakehouse.curation.image_import.sources import Arrival, of_frames, of_image, of_layout, unique, with_sidecars
-from bakehouse.curation.image_import.video import FILM_ENDINGS, UnreadableFilmError, take_frames
+from bakehouse.curation.changeset import HISTORY_FOLDER, Proposal
+from bakehouse.curation.history import apply_proposals, read_history, recover
+from bakehouse.curation.image_import.import_options import ImportOptions
+from bakehouse.curation.image_import.sources import (
+    ImportItem,
+    dataset_items,
+    image_items,
+    video_items,
+    with_tag_captions,
+    with_unique_names,
+)
+from bakehouse.curation.image_import.video import VIDEO_SUFFIXES, UnreadableVideoError, extract_frames
 from bakehouse.curation.image_import.zip_archive import unpack
 from bakehouse.curation.journal import Step
 from bakehouse.data.open_image import EXTENSIONS, sniff
 from bakehouse.data.scan import NO_FILE
 
-VERB = "import"
-_DESCRIPTIONS = frozenset({".toml", ".json", ".jsonl", ".csv"})
+OPERATION = "import"
+_DATASET_FILES = frozenset({".toml", ".json", ".jsonl", ".csv"})
 
-Tell = Callable[[Event], None]
+OnEvent = Callable[[Event], None]
 
 
 @dataclass(frozen=True)
-class Taken:
+class ImportedSource:
     """What became of one source."""
 
     source: Path
@@ -41,14 +48,14 @@ class Taken:
     """None if there was nothing new, or nothing was to be done yet."""
 
 
-def take_in(
+def import_sources(
     sources: Sequence[Path | str],
     dataset: Path | str,
-    options: Intake | None = None,
+    options: ImportOptions | None = None,
     *,
     dry_run: bool = False,
-    tell: Tell = lambda _: None,
-) -> list[Taken]:
+    tell: OnEvent = lambda _: None,
+) -> list[ImportedSource]:
     """Copies images with their captions and masks into a dataset, one step for each source; sources are only read.
 
     The same call again goes on where it was stopped, and takes only what is new in the sources: files that were
@@ -67,28 +74,28 @@ def take_in(
         Problems: an archive that is not safe.
         BakehouseError: a source is damaged, or the disk is full.
     """
-    dataset, options = Path(dataset), options or Intake()
+    dataset, options = Path(dataset), options or ImportOptions()
     paths = [Path(source) for source in sources]
     for path in paths:
         _check(path, dataset)
     if dataset.is_dir():
         recover(dataset)
-    taken: list[Taken] = []
-    with _workplace(dataset, dry_run=dry_run) as work:
+    taken: list[ImportedSource] = []
+    with _work_folder(dataset, dry_run=dry_run) as work:
         for path in paths:
-            into, known = _place(path, dataset, taken)
-            arrivals, notes = with_sidecars(_arrivals(path, work, options, tell), options)
+            into, known = _target_folder(path, dataset, taken)
+            arrivals, notes = with_tag_captions(_read_source(path, work, options, tell), options)
             for note in notes:
                 tell(Warned(message=note))
-            found = unique(arrivals, into)
+            found = with_unique_names(arrivals, into)
             new = (a for a in found if a.to.with_suffix("") not in known and not (dataset / a.to).exists())
             proposals = tuple(arrival.proposal(options) for arrival in new)
             step = None
             if not dry_run:
                 settings = {"source": str(path.resolve()), "into": str(into), **options.settings(mode="json")}
                 count = _counter(f"importing {path.name}", tell)
-                step = apply(dataset, VERB, proposals, settings=settings, progress=count)
-            taken.append(Taken(path, proposals, step))
+                step = apply_proposals(dataset, OPERATION, proposals, settings=settings, progress=count)
+            taken.append(ImportedSource(path, proposals, step))
         if not dry_run:
             shutil.rmtree(work)
     return taken
@@ -105,26 +112,28 @@ def _check(path: Path, dataset: Path) -> None:
 
 
 @contextlib.contextmanager
-def _workplace(dataset: Path, *, dry_run: bool) -> Iterator[Path]:
+def _work_folder(dataset: Path, *, dry_run: bool) -> Iterator[Path]:
     """Where archives and films are unpacked: in the dataset's own history, so that a stopped import finds it again."""
     if dry_run:
         with tempfile.TemporaryDirectory() as folder:
             yield Path(folder)
         return
-    work = dataset / HOME / VERB
-    with locked(dataset / HOME / f"{VERB}.lock", "dataset import"):
+    work = dataset / HISTORY_FOLDER / OPERATION
+    with locked(dataset / HISTORY_FOLDER / f"{OPERATION}.lock", "dataset import"):
         work.mkdir(parents=True, exist_ok=True)
         yield work
 
 
-def _place(path: Path, dataset: Path, taken: Sequence[Taken]) -> tuple[PurePosixPath, set[PurePosixPath]]:
+def _target_folder(
+    path: Path, dataset: Path, taken: Sequence[ImportedSource]
+) -> tuple[PurePosixPath, set[PurePosixPath]]:
     """The folder of a source in the dataset, and what of it came in before, without endings."""
-    steps = [s for s in history(dataset) if s.verb == VERB and s.state == "done"]
+    steps = [s for s in read_history(dataset) if s.verb == OPERATION and s.state == "done"]
     before = [s for s in steps if s.settings.get("source") == str(path.resolve())]
     if before:
         known = {change.path.with_suffix("") for step in before for change in step.changes}
         return PurePosixPath(str(before[0].settings["into"])), known
-    full = dataset.is_dir() and any(p.name != HOME for p in dataset.iterdir())
+    full = dataset.is_dir() and any(p.name != HISTORY_FOLDER for p in dataset.iterdir())
     if not full and not any(earlier.proposals for earlier in taken):
         return PurePosixPath(), set()
     name = path.stem if path.is_file() else path.resolve().name
@@ -133,27 +142,29 @@ def _place(path: Path, dataset: Path, taken: Sequence[Taken]) -> tuple[PurePosix
     return PurePosixPath(next(n for n in (name, *(f"{name}-{i}" for i in range(2, 10_000))) if n not in used)), set()
 
 
-def _arrivals(path: Path, work: Path, options: Intake, tell: Tell) -> list[Arrival]:
+def _read_source(path: Path, work: Path, options: ImportOptions, tell: OnEvent) -> list[ImportItem]:
     """All that a source holds."""
     suffix = path.suffix.lower()
-    if path.is_file() and suffix in FILM_ENDINGS:
-        return _film(path, work, options, tell, PurePosixPath())
+    if path.is_file() and suffix in VIDEO_SUFFIXES:
+        return _video_items(path, work, options, tell, PurePosixPath())
     if path.is_file() and (suffix in EXTENSIONS or sniff(path)):
-        return of_image(path)
-    if path.is_file() and suffix not in _DESCRIPTIONS:
+        return image_items(path)
+    if path.is_file() and suffix not in _DATASET_FILES:
         if not zipfile.is_zipfile(path):
             hint = "folders, zip archives, films, images, kohya's dataset .toml, concepts_list.json, metadata.jsonl"
             raise UsageError(f"{path} is nothing that can be imported", hint=f"it could be: {hint}")
-        path = _once(work / key_of(str(path.resolve()), path.stat().st_mtime_ns), lambda folder: unpack(path, folder))
-    arrivals, notes, films = of_layout(path)
+        path = _fill_once(
+            work / key_of(str(path.resolve()), path.stat().st_mtime_ns), lambda folder: unpack(path, folder)
+        )
+    arrivals, notes, films = dataset_items(path)
     for note in notes:
         tell(Warned(message=note))
     broken = []
     for film in films:
         home = PurePosixPath(film.relative_to(path).with_suffix("").as_posix())
         try:
-            arrivals += _film(film, work, options, tell, home)
-        except UnreadableFilmError as e:
+            arrivals += _video_items(film, work, options, tell, home)
+        except UnreadableVideoError as e:
             broken.append(e)
             tell(Warned(message=f"passed over: {e.message}"))
     if broken and not arrivals:
@@ -161,15 +172,17 @@ def _arrivals(path: Path, work: Path, options: Intake, tell: Tell) -> list[Arriv
     return arrivals
 
 
-def _film(film: Path, work: Path, options: Intake, tell: Tell, home: PurePosixPath) -> list[Arrival]:
+def _video_items(
+    film: Path, work: Path, options: ImportOptions, tell: OnEvent, home: PurePosixPath
+) -> list[ImportItem]:
     wanted = (options.per_second, options.per_scene, options.alike)
     place = work / key_of(str(film.resolve()), film.stat().st_mtime_ns, wanted)
     count = _counter(f"looking at {film.name}", tell)
-    folder = _once(place, lambda folder: take_frames(film, folder, options, count))
-    return of_frames(sorted(folder.iterdir()), film, home)
+    folder = _fill_once(place, lambda folder: extract_frames(film, folder, options, count))
+    return video_items(sorted(folder.iterdir()), film, home)
 
 
-def _once(folder: Path, fill: Callable[[Path], object]) -> Path:
+def _fill_once(folder: Path, fill: Callable[[Path], object]) -> Path:
     """A folder that is filled whole; one that is there already was filled by an import that was stopped later on."""
     if not folder.is_dir():
         part = folder.with_name(f"{folder.name}.part")
@@ -180,5 +193,5 @@ def _once(folder: Path, fill: Callable[[Path], object]) -> Path:
     return folder
 
 
-def _counter(what: str, tell: Tell) -> Callable[[int, int], None]:
+def _counter(what: str, tell: OnEvent) -> Callable[[int, int], None]:
     return lambda done, total: tell(Progress(what=what, done=done, total=total))

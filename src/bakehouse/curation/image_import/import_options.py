@@ -7,10 +7,10 @@ from typing import Literal
 from pydantic import Field
 
 from bakehouse.core.settings import Spec
-from bakehouse.curation.frame_selection import ALIKE
+from bakehouse.curation.frame_selection import MAX_DIFFERENCE
 
 
-class Intake(Spec):
+class ImportOptions(Spec):
     """How sources become files of a dataset."""
 
     frames: Literal["first", "distinct", "all"] = "distinct"
@@ -19,7 +19,7 @@ class Intake(Spec):
     """So many frames of a film are looked at in each second."""
     per_scene: int = Field(6, ge=0)
     """At most so many frames of a scene are kept, the sharpest; 0 is all that differ."""
-    alike: float = Field(ALIKE, ge=0, le=255)
+    alike: float = Field(MAX_DIFFERENCE, ge=0, le=255)
     """Frames of which no field differs by more (of 255) show the same."""
     captions: Literal["auto", "keep", "none"] = "auto"
     """auto turns the tag files of downloaders into captions and keeps all others; keep copies them as they are."""

@@ -14,21 +14,21 @@ from PIL import Image
 from bakehouse.core.errors import BakehouseError
 from bakehouse.core.files import fitted, writing_to
 from bakehouse.core.optional_imports import need
-from bakehouse.curation.frame_selection import Frame, distinct
-from bakehouse.curation.image_import.import_options import Intake
-from bakehouse.curation.output_images import png
+from bakehouse.curation.frame_selection import Frame, distinct_frames
+from bakehouse.curation.image_import.import_options import ImportOptions
+from bakehouse.curation.output_images import encode_png
 
-FILM_ENDINGS = frozenset(
+VIDEO_SUFFIXES = frozenset(
     {".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".ogv"}
 )
 
 
-class UnreadableFilmError(BakehouseError):
+class UnreadableVideoError(BakehouseError):
     """No frame comes out of a film: it is damaged, or no video."""
 
 
-def take_frames(
-    film: Path, into: Path, options: Intake, progress: Callable[[int, int], None] | None = None
+def extract_frames(
+    film: Path, into: Path, options: ImportOptions, progress: Callable[[int, int], None] | None = None
 ) -> list[Path]:
     """Writes the frames worth keeping into a folder as PNG, named `film-SCENE-FRAME.png`, and gives their paths.
 
@@ -40,26 +40,26 @@ def take_frames(
 
     Raises:
         UsageError: OpenCV is not installed.
-        UnreadableFilmError: not one frame can be read.
+        UnreadableVideoError: not one frame can be read.
         BakehouseError: the disk is full.
     """
     numbers: list[int] = []
-    looked = _look(film, options.per_second, numbers, progress)
+    looked = _sampled_frames(film, options.per_second, numbers, progress)
     written = []
-    for frame in _chosen(distinct(looked, alike=options.alike), options.per_scene):
+    for frame in _sharpest_per_scene(distinct_frames(looked, alike=options.alike), options.per_scene):
         path = into / fitted(film.stem, f"-{frame.scene + 1:04d}-{numbers[frame.index]:07d}.png")
         with writing_to(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(png(frame.image))
+            path.write_bytes(encode_png(frame.image))
         written.append(path)
     if not written:
-        raise UnreadableFilmError(
+        raise UnreadableVideoError(
             f"cannot read {film}: not one frame comes out of it", hint="is it whole, and a video?"
         )
     return written
 
 
-def _look(
+def _sampled_frames(
     film: Path, per_second: float, numbers: list[int], progress: Callable[[int, int], None] | None
 ) -> Iterator[Image.Image]:
     """Frames in even steps; `numbers` gets the number of each. What is between is skipped without decoding it."""
@@ -91,7 +91,7 @@ def _look(
 def _native_messages_silenced() -> Iterator[None]:
     """Keeps what OpenCV's and FFmpeg's own code writes to standard error off the terminal.
 
-    Their lines hold bytes of a damaged file as they are, control characters too, and say nothing that `take_frames`
+    Their lines hold bytes of a damaged file as they are, control characters too, and say nothing that `extract_frames`
     does not say.
     """
     kept = os.dup(2)
@@ -105,7 +105,7 @@ def _native_messages_silenced() -> Iterator[None]:
         os.close(nowhere)
 
 
-def _chosen(frames: Iterator[Frame], most: int) -> Iterator[Frame]:
+def _sharpest_per_scene(frames: Iterator[Frame], most: int) -> Iterator[Frame]:
     """Of each scene the sharpest `most` in their order; all for 0. No more than those are held in memory."""
     if not most:
         yield from frames

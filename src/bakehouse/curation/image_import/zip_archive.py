@@ -16,12 +16,12 @@ from typing import IO
 from bakehouse.core.errors import BakehouseError, Problems, UsageError
 from bakehouse.core.files import writing_to
 
-MOST_FILES = 100_000
-MOST_BYTES = 64 << 30
-MOST_RATIO = 100
+MAX_FILES = 100_000
+MAX_BYTES = 64 << 30
+MAX_RATIO = 100
 """Unpacked to packed. Images are packed already (1 to 1), and no drawing stored as BMP reaches it in all its bulk."""
 _DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, EOFError, ValueError, struct.error)
-_SMALL = 256 << 20
+_UNCHECKED_BYTES = 256 << 20
 """So many bytes may be packed as tightly as they like."""
 
 
@@ -39,10 +39,10 @@ def unpack(archive: Path, into: Path) -> Path:
             _check(archive, entries)
             with writing_to(into):
                 for entry in entries:
-                    target = into / _name(entry)
+                    target = into / _entry_path(entry)
                     target.parent.mkdir(parents=True, exist_ok=True)
                     _copy(file, entry, target)
-                    _age(target, entry)
+                    _set_mtime(target, entry)
     except _DAMAGED as e:
         raise BakehouseError(f"cannot unpack {archive}: {e}", hint="download it again, or unpack it by hand") from e
     return into
@@ -66,7 +66,7 @@ def _read(source: IO[bytes], entry: zipfile.ZipInfo) -> bytes:
         raise zipfile.BadZipFile(f"{entry.filename}: {e or 'its data ends too early'}") from e
 
 
-def _age(path: Path, entry: zipfile.ZipInfo) -> None:
+def _set_mtime(path: Path, entry: zipfile.ZipInfo) -> None:
     """Gives a file the age that it has in the archive, which is in local time; one that no calendar has stays new."""
     with contextlib.suppress(ValueError, OverflowError):
         written = time.mktime((*entry.date_time, 0, 0, -1))
@@ -76,15 +76,15 @@ def _age(path: Path, entry: zipfile.ZipInfo) -> None:
 def _check(archive: Path, entries: list[zipfile.ZipInfo]) -> None:
     if any(entry.flag_bits & 1 for entry in entries):
         raise UsageError(f"{archive} is encrypted", hint="unpack it by hand and import the folder")
-    if len(entries) > MOST_FILES:
-        raise UsageError(f"{archive} holds {len(entries):,} files, and the limit is {MOST_FILES:,}")
+    if len(entries) > MAX_FILES:
+        raise UsageError(f"{archive} holds {len(entries):,} files, and the limit is {MAX_FILES:,}")
     total, packed = sum(e.file_size for e in entries), sum(e.compress_size for e in entries)
-    if total > MOST_BYTES or (total > _SMALL and total > MOST_RATIO * max(packed, 1)):
+    if total > MAX_BYTES or (total > _UNCHECKED_BYTES and total > MAX_RATIO * max(packed, 1)):
         raise UsageError(
             f"{archive} claims to unpack to {total / 1e9:.1f} GB from {packed / 1e6:.1f} MB: no archive of images does",
             hint="if it is one all the same, unpack it by hand and import the folder",
         )
-    names = [(entry, _name(entry)) for entry in entries]
+    names = [(entry, _entry_path(entry)) for entry in entries]
     wrong = [f"{name}: leads out of the folder" for _, name in names if _leads_out(name)]
     wrong += [f"{name}: is a link" for entry, name in names if stat.S_ISLNK(entry.external_attr >> 16)]
     if wrong:
@@ -95,7 +95,7 @@ def _leads_out(name: PurePosixPath) -> bool:
     return not name.parts or name.is_absolute() or ".." in name.parts or ":" in name.parts[0]
 
 
-def _name(entry: zipfile.ZipInfo) -> PurePosixPath:
+def _entry_path(entry: zipfile.ZipInfo) -> PurePosixPath:
     """An entry's path. Archives without the mark for UTF-8 have names in what their maker's system used."""
     name = entry.filename
     if not entry.flag_bits & 0x800:

@@ -2,7 +2,7 @@
 
 from bakehouse.curation.masks.color_mask import color_mask
 from bakehouse.curation.masks.make_masks import Mask
-from bakehouse.curation.masks.mask_quality import Quality, iou, quality
-from bakehouse.vision.segmentation.segmenter import Matte
+from bakehouse.curation.masks.mask_quality import MaskQuality, iou, measure_mask
+from bakehouse.vision.segmentation.segmenter import Segmenter
 
-__all__ = ["Mask", "Matte", "Quality", "color_mask", "iou", "quality"]
+__all__ = ["Mask", "MaskQuality", "Segmenter", "color_mask", "iou", "measure_mask"]

@@ -13,7 +13,7 @@ from bakehouse.core.optional_imports import need
 Rgb = tuple[int, int, int]
 Floats = npt.NDArray[np.float32]
 
-STRONG = 0.5
+SATURATED = 0.5
 """Saturation from which a colour is a green screen's, and what it shows between an arm and a body is background."""
 _RIM = 2
 """Pixels along the edge that may be half subject, half background."""
@@ -42,7 +42,7 @@ def color_mask(image: Image.Image, color: Rgb, tolerance: float) -> Floats:
     values = np.asarray(image.convert("RGB"), dtype=np.float32)
     distance = np.linalg.norm(values - np.array(color, dtype=np.float32), axis=2) / np.float32(255 * 3**0.5)
     near = (distance <= tolerance).astype(np.uint8)
-    if _saturation(color) < STRONG:
+    if _saturation(color) < SATURATED:
         _, parts = cv2.connectedComponents(near, connectivity=4)
         edge = np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]])
         near = near & np.isin(parts, np.unique(edge[edge > 0])).astype(np.uint8)

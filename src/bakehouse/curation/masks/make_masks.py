@@ -17,28 +17,28 @@ from bakehouse.core.model_catalogue import model_path
 from bakehouse.core.pluralize import counted
 from bakehouse.core.settings import Spec
 from bakehouse.curation.changeset import Edit, Proposal, Write
-from bakehouse.curation.colors import Colour, rgb
+from bakehouse.curation.colors import Color, parse_rgb
 from bakehouse.curation.image_io import mask_name
 from bakehouse.curation.masks.color_mask import border_color, color_mask
-from bakehouse.curation.masks.mask_quality import quality
-from bakehouse.curation.output_images import png
+from bakehouse.curation.masks.mask_quality import measure_mask
+from bakehouse.curation.output_images import encode_png
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.open_image import open_image
 from bakehouse.vision.segmentation.input_formats import Normalize
-from bakehouse.vision.segmentation.segmenter import Matte
+from bakehouse.vision.segmentation.segmenter import Segmenter
 
 Floats = npt.NDArray[np.float32]
-Maker = Callable[[Image.Image], Floats]
+MaskFunction = Callable[[Image.Image], Floats]
 
-SECONDS = ("isnet-medium", "isnet-small", "isnet-general-use", "isnet-anime", "u2net", "u2netp")
+SECOND_SEGMENTERS = ("isnet-medium", "isnet-small", "isnet-general-use", "isnet-anime", "u2net", "u2netp")
 """Who is asked for a second opinion: the first of these that is on this machine and is not the first opinion."""
 
 
-ALONE = (
+NO_SECOND_NOTE = (
     "no second mask maker is on this machine, so a clean-looking wrong mask can pass; "
     "`bakehouse models fetch isnet-small` brings one"
 )
-UNSURE = "; the second network was unsure, and was not counted"
+SECOND_UNSURE_NOTE = "; the second network was unsure, and was not counted"
 
 
 class Mask(Spec):
@@ -53,7 +53,7 @@ class Mask(Spec):
     """Side of the square that the network sees; left out, the file's or the known one."""
     normalize: Normalize = "auto"
     """Colours as the network wants them: imagenet, half (-1..1), unit (0..1); auto knows by the name."""
-    color: Colour | Literal["border", ""] = ""
+    color: Color | Literal["border", ""] = ""
     """Instead of a network: the colour behind the subject (#00ff00, white), or border for that of the image's edge."""
     tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.08
     """How far a pixel may be from that colour; 1 is from black to white."""
@@ -72,25 +72,25 @@ class Mask(Spec):
         first, name = self._first()
         second = self._second() if wanted else None
         if wanted and second is None and self.second == "auto" and not self.color:
-            yield Noted(message=ALONE)
+            yield Noted(message=NO_SECOND_NOTE)
         refused = 0
         for done, record in enumerate(wanted, 1):
             image = open_image(record.path)
             mask = first(image)
             other = second(image) if second else None
-            unsure = other is not None and quality(other).unsure
+            unsure = other is not None and measure_mask(other).unsure
             if unsure:
                 other = None  # who cannot make up its mind can neither confirm nor deny
-            found = quality(mask, other)
+            found = measure_mask(mask, other)
             if found.problems:
                 refused += 1
                 yield Warned(message=f"{images.name(record.path)} gets no mask: it {'; '.join(found.problems)}")
             else:
                 if other is not None:
                     mask = np.maximum(mask, other)  # where two agree so far, each misses parts; neither invents any
-                content = png(Image.fromarray(np.round(mask * 255).astype(np.uint8)))
-                make = partial(_written, Write(mask_name(record, images), content))
-                why = f"a mask by {name}: {found}{UNSURE if unsure else ''}"
+                content = encode_png(Image.fromarray(np.round(mask * 255).astype(np.uint8)))
+                make = partial(_as_list, Write(mask_name(record, images), content))
+                why = f"a mask by {name}: {found}{SECOND_UNSURE_NOTE if unsure else ''}"
                 yield Proposal(images.name(record.path), why, make)
             yield Progress(what="making masks", done=done, total=len(wanted))
         if refused:
@@ -101,27 +101,27 @@ class Mask(Spec):
     def _wants(self, record: ImageRecord) -> bool:
         return not record.has_alpha and (record.mask is None or self.replace)
 
-    def _first(self) -> tuple[Maker, str]:
+    def _first(self) -> tuple[MaskFunction, str]:
         if not self.color:
-            maker = Matte.open(self.model, size=self.size, normalize=self.normalize)
+            maker = Segmenter.open(self.model, size=self.size, normalize=self.normalize)
             return maker, maker.name
         if self.color == "border":
             return lambda image: color_mask(image, border_color(image), self.tolerance), "the edge's colour"
-        color = rgb(self.color)
+        color = parse_rgb(self.color)
         return lambda image: color_mask(image, color, self.tolerance), f"the colour {self.color}"
 
-    def _second(self) -> Maker | None:
+    def _second(self) -> MaskFunction | None:
         """Who is asked too. A colour is no guess: it needs no second opinion unless one is named."""
         if self.second == "none" or (self.second == "auto" and self.color):
             return None
         if self.second != "auto":
-            return Matte.open(self.second)
-        here = (name for name in SECONDS if name != self.model and _is_here(name))
+            return Segmenter.open(self.second)
+        here = (name for name in SECOND_SEGMENTERS if name != self.model and _is_installed(name))
         name = next(here, None)
-        return Matte.open(name) if name else None
+        return Segmenter.open(name) if name else None
 
 
-def _is_here(name: str) -> bool:
+def _is_installed(name: str) -> bool:
     try:
         model_path(name, "matte")
     except UsageError:
@@ -129,5 +129,5 @@ def _is_here(name: str) -> bool:
     return True
 
 
-def _written(edit: Edit) -> list[Edit]:
+def _as_list(edit: Edit) -> list[Edit]:
     return [edit]

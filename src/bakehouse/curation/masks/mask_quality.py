@@ -13,20 +13,20 @@ from bakehouse.core.optional_imports import need
 
 Floats = npt.NDArray[np.float32]
 
-AREA = (0.03, 0.97)
+CREDIBLE_AREA = (0.03, 0.97)
 """Of the image."""
-GREY_INSIDE = 0.10
+MAX_GREY_INSIDE = 0.10
 """Of the inside: more means the network could not make up its mind."""
-LARGEST = 0.90
+MIN_LARGEST_PIECE = 0.90
 """Of the mask, at least, in one piece."""
-AGREEMENT = 0.85
+MIN_AGREEMENT = 0.85
 """Intersection over union with a second network's mask, at least."""
-_LOOK = 640
+_MEASURED_SIDE = 640
 _EDGE = 8
 
 
 @dataclass(frozen=True)
-class Quality:
+class MaskQuality:
     """What a mask looks like in figures, all of them shares of 1."""
 
     area: float
@@ -43,19 +43,19 @@ class Quality:
     @property
     def unsure(self) -> bool:
         """Whether the network could not make up its mind."""
-        return self.grey_inside >= GREY_INSIDE
+        return self.grey_inside >= MAX_GREY_INSIDE
 
     @property
     def problems(self) -> list[str]:
         """What is wrong with the mask, each with its figure and its limit; empty if it can be used."""
         found = []
-        if not AREA[0] <= self.area <= AREA[1]:
+        if not CREDIBLE_AREA[0] <= self.area <= CREDIBLE_AREA[1]:
             found.append(f"covers {self.area:.0%} of the image (3 to 97 % are credible)")
         if self.unsure:
             found.append(f"grey on {self.grey_inside:.0%} of its inside (under 10 % is sure)")
-        if self.largest <= LARGEST:
+        if self.largest <= MIN_LARGEST_PIECE:
             found.append(f"its largest piece is {self.largest:.0%} of it (over 90 % is one subject)")
-        if self.agreement is not None and self.agreement < AGREEMENT:
+        if self.agreement is not None and self.agreement < MIN_AGREEMENT:
             found.append(f"two networks agree on {self.agreement:.0%} of it (85 % or more are credible)")
         return found
 
@@ -64,7 +64,7 @@ class Quality:
         return f"{self.area:.0%} of the image, {self.grey_inside:.0%} grey inside{agreed}"
 
 
-def quality(mask: Floats, second: Floats | None = None) -> Quality:
+def measure_mask(mask: Floats, second: Floats | None = None) -> MaskQuality:
     """Figures of a mask [h, w] in 0..1, and of its agreement with another of the same size."""
     cv2 = need("cv2", "checking masks")
     small = _small(mask)
@@ -74,7 +74,7 @@ def quality(mask: Floats, second: Floats | None = None) -> Quality:
     largest = int(stats[1:, cv2.CC_STAT_AREA].max()) if count > 1 else 0
     filled = _filled(subject, cv2)
     inner = cv2.erode(_filled((small > 0.05).astype(np.uint8), cv2), np.ones((2 * _EDGE + 1,) * 2, np.uint8)) > 0
-    return Quality(
+    return MaskQuality(
         area=float(subject.mean()),
         grey_inside=_share(int(((small > 0.1) & (small < 0.9) & inner).sum()), int(inner.sum())),
         largest=_share(largest, total),
@@ -92,7 +92,7 @@ def iou(a: Floats, b: Floats) -> float:
 
 def _small(mask: Floats) -> Floats:
     height, width = mask.shape
-    ratio = min(1.0, _LOOK / max(height, width))
+    ratio = min(1.0, _MEASURED_SIDE / max(height, width))
     size = max(1, round(width * ratio)), max(1, round(height * ratio))
     return np.asarray(Image.fromarray(mask).resize(size, Image.Resampling.BOX))
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from bakehouse.vision.image_embeddings import Floats, unit
+from bakehouse.vision.image_embeddings import Floats, normalize_rows
 
 Labels = NDArray[np.int64]
 
-MOST = 12
+MAX_CLUSTERS = 12
 """Groups that are tried where nobody says how many."""
-_ROUNDS = 50
+_ITERATIONS = 50
 
 
 def cluster(vectors: Floats, count: int | None = None) -> Labels:
@@ -21,29 +21,29 @@ def cluster(vectors: Floats, count: int | None = None) -> Labels:
     distance to the next (Rousseeuw 1987); fewer than four vectors are one group.
     """
     if count is not None:
-        return _by_size(kmeans(vectors, min(count, len(vectors))))
+        return _number_by_size(kmeans(vectors, min(count, len(vectors))))
     if len(vectors) < 4:
         return np.zeros(len(vectors), np.int64)
-    tried = [kmeans(vectors, k) for k in range(2, min(MOST, len(vectors) - 1) + 1)]
-    return _by_size(max(tried, key=lambda labels: silhouette(vectors, labels)))
+    tried = [kmeans(vectors, k) for k in range(2, min(MAX_CLUSTERS, len(vectors) - 1) + 1)]
+    return _number_by_size(max(tried, key=lambda labels: silhouette(vectors, labels)))
 
 
 def kmeans(vectors: Floats, count: int) -> Labels:
     """Spherical k-means (Dhillon and Modha 2001), begun at vectors that lie far from each other."""
-    centres = _far_apart(vectors, count)
+    centres = _farthest_first(vectors, count)
     labels = np.full(len(vectors), -1, np.int64)
-    for _ in range(_ROUNDS):
+    for _ in range(_ITERATIONS):
         nearest = (vectors @ centres.T).argmax(1)
         if (nearest == labels).all():
             break
         labels = nearest
         sums = np.stack([vectors[labels == k].sum(0) for k in range(count)])
         empty = np.linalg.norm(sums, axis=1) < 1e-12
-        centres = np.where(empty[:, None], centres, unit(sums))
+        centres = np.where(empty[:, None], centres, normalize_rows(sums))
     return labels
 
 
-def _far_apart(vectors: Floats, count: int) -> Floats:
+def _farthest_first(vectors: Floats, count: int) -> Floats:
     """The vector nearest to the mean of all, then again and again the one farthest from those chosen."""
     chosen = [int((vectors @ vectors.mean(0)).argmax())]
     while len(chosen) < count:
@@ -68,7 +68,7 @@ def silhouette(vectors: Floats, labels: Labels) -> float:
     return float(scores.mean())
 
 
-def _by_size(labels: Labels) -> Labels:
+def _number_by_size(labels: Labels) -> Labels:
     groups, first, sizes = np.unique(labels, return_index=True, return_counts=True)
     order = sorted(range(len(groups)), key=lambda k: (-sizes[k], first[k]))
     places = {groups[k]: place for place, k in enumerate(order)}

@@ -17,20 +17,20 @@ from bakehouse.core.events import Event, Noted, Progress
 from bakehouse.core.pluralize import counted
 from bakehouse.core.settings import Spec
 from bakehouse.curation.changeset import Proposal
-from bakehouse.curation.repeats import NUMBERED
-from bakehouse.curation.sidecars import moved
+from bakehouse.curation.repeats import NUMBERED_FOLDER
+from bakehouse.curation.sidecars import move_with_sidecars
 from bakehouse.curation.sorting.clustering import cluster
 from bakehouse.data.captions import split_tags
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.open_image import open_image
-from bakehouse.vision.image_embeddings import Floats, open_embedder, unit
+from bakehouse.vision.image_embeddings import Floats, load_embedder, normalize_rows
 
-Found = tuple[ImageRecord, str, str]
+Assignment = tuple[ImageRecord, str, str]
 """An image, its folder (empty where it finds none) and why."""
 Embedded = Generator[Event, None, Floats]
 
 _BATCH = 32
-_SHARED = 0.6
+_MIN_TAG_SHARE = 0.6
 """A group is called by a tag that this share of its images has."""
 
 
@@ -75,26 +75,28 @@ class Sort(Spec):
                 stays.append(record.path.name)
                 continue
             to = PurePosixPath(folder) / record.path.name
-            yield Proposal(images.name(record.path), f"{why}: into {folder}/", partial(moved, record, images, to))
+            yield Proposal(
+                images.name(record.path), f"{why}: into {folder}/", partial(move_with_sidecars, record, images, to)
+            )
         if stays:
             more = f" and {len(stays) - 5} more" if len(stays) > 5 else ""
             yield Noted(message=f"{len(stays)} found no folder: {', '.join(stays[:5])}{more}")
 
-    def _by_tag(self, loose: Sequence[ImageRecord], images: ImageSet) -> Iterator[Found | Event]:
-        worded = {_plain(words): folder for words, folder in self.folders.items()}
+    def _by_tag(self, loose: Sequence[ImageRecord], images: ImageSet) -> Iterator[Assignment | Event]:
+        worded = {_normalize(words): folder for words, folder in self.folders.items()}
         wanted = dict(worded)
         for tag in self.tags:
-            wanted.setdefault(_plain(tag), _folder_for(_plain(tag), images))
+            wanted.setdefault(_normalize(tag), _folder_for(_normalize(tag), images))
         doubtful = 0
         for record in loose:
             there = _tags(record)
-            mine = [tag for tag in wanted if tag in there or (tag in worded and _holds(there, tag))]
+            mine = [tag for tag in wanted if tag in there or (tag in worded and _contains_words(there, tag))]
             doubtful += len(mine) > 1
             yield record, wanted[mine[0]] if mine else "", f"has {mine[0]!r}" if mine else ""
         if doubtful:
             yield Noted(message=f"{counted(doubtful, 'image')} with several of the tags; the first one counted")
 
-    def _by_cluster(self, loose: Sequence[ImageRecord], images: ImageSet) -> Iterator[Found | Event]:
+    def _by_cluster(self, loose: Sequence[ImageRecord], images: ImageSet) -> Iterator[Assignment | Event]:
         if not loose:
             return
         vectors = yield from self._embedded(loose)
@@ -102,13 +104,13 @@ class Sort(Spec):
         groups: list[list[ImageRecord]] = [[] for _ in range(int(labels.max()) + 1)]
         for record, label in zip(loose, labels.tolist(), strict=True):
             groups[label].append(record)
-        names = _names(groups)
-        centres = _centres(vectors, labels)
+        names = _group_names(groups)
+        centres = _centroids(vectors, labels)
         for record, vector, label in zip(loose, vectors, labels.tolist(), strict=True):
             why = f"{float(vector @ centres[label]):.2f} like group {label + 1}"
             yield record, _folder_for(names[label], images), why
 
-    def _by_example(self, loose: Sequence[ImageRecord], images: ImageSet) -> Iterator[Found | Event]:
+    def _by_example(self, loose: Sequence[ImageRecord], images: ImageSet) -> Iterator[Assignment | Event]:
         shown = defaultdict(list)
         for record in images:
             if parent := images.name(record.path).parent.parts:
@@ -121,7 +123,7 @@ class Sort(Spec):
         folders = sorted(shown)
         known = yield from self._embedded([record for folder in folders for record in shown[folder]])
         labels = np.repeat(np.arange(len(folders)), [len(shown[folder]) for folder in folders])
-        centres = _centres(known, labels)
+        centres = _centroids(known, labels)
         likeness = (yield from self._embedded(loose)) @ centres.T if loose else np.zeros((0, len(folders)))
         for record, row in zip(loose, likeness, strict=True):
             second, first = np.argsort(row, kind="stable")[-2:]
@@ -130,7 +132,7 @@ class Sort(Spec):
 
     def _embedded(self, records: Sequence[ImageRecord]) -> Embedded:
         """[N, D] the vector of each image; few images are in memory at a time."""
-        embed = open_embedder(self.embedder)
+        embed = load_embedder(self.embedder)
         rows: list[Floats] = []
         for start in range(0, len(records), _BATCH):
             rows.append(embed([open_image(record.path) for record in records[start : start + _BATCH]]))
@@ -139,20 +141,20 @@ class Sort(Spec):
         return np.concatenate(rows)
 
 
-def _centres(vectors: Floats, labels: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Floats:
-    return unit(np.stack([vectors[labels == k].mean(0) for k in range(int(labels.max()) + 1)]))
+def _centroids(vectors: Floats, labels: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Floats:
+    return normalize_rows(np.stack([vectors[labels == k].mean(0) for k in range(int(labels.max()) + 1)]))
 
 
 def _folder_for(name: str, images: ImageSet) -> str:
     """`1_name`, or the folder of that name that is there, whatever its repeats."""
     for folder in sorted(path.name for path in images.root.iterdir() if path.is_dir()):
-        match = NUMBERED.fullmatch(folder)
+        match = NUMBERED_FOLDER.fullmatch(folder)
         if (match and match[2].strip() == name) or folder == name:
             return folder
     return f"1_{name}"
 
 
-def _names(groups: Sequence[Sequence[ImageRecord]]) -> list[str]:
+def _group_names(groups: Sequence[Sequence[ImageRecord]]) -> list[str]:
     """Each group by the tag that tells it best from the others, if most of it has that; else by its number."""
     everywhere = [Counter(tag for record in group for tag in _tags(record)) for group in groups]
     names: list[str] = []
@@ -162,10 +164,10 @@ def _names(groups: Sequence[Sequence[ImageRecord]]) -> list[str]:
         telling = {
             tag: count / len(group) - rest[tag] / others
             for tag, count in everywhere[k].items()
-            if count >= _SHARED * len(group)
+            if count >= _MIN_TAG_SHARE * len(group)
         }
         best = max(sorted(telling), key=telling.__getitem__, default="")
-        name = _SAFE.sub(" ", best).strip() if best and telling[best] >= _SHARED / 2 else f"group {k + 1}"
+        name = _SAFE.sub(" ", best).strip() if best and telling[best] >= _MIN_TAG_SHARE / 2 else f"group {k + 1}"
         names.append(name if name not in names else f"group {k + 1}")
     return names
 
@@ -174,13 +176,13 @@ _SAFE = re.compile(r"[^\w\- ]+")
 
 
 def _tags(record: ImageRecord) -> set[str]:
-    return {_plain(tag) for line in record.captions for tag in split_tags(line)}
+    return {_normalize(tag) for line in record.captions for tag in split_tags(line)}
 
 
-def _holds(tags: set[str], words: str) -> bool:
+def _contains_words(tags: set[str], words: str) -> bool:
     """Whether one of the tags has these words in it: `zwx person` has `zwx`."""
     return any(f" {words} " in f" {tag} " for tag in tags)
 
 
-def _plain(tag: str) -> str:
+def _normalize(tag: str) -> str:
     return " ".join(tag.replace("_", " ").casefold().split())

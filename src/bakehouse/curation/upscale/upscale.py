@@ -14,10 +14,10 @@ from bakehouse.core.events import Event, Noted, Warned
 from bakehouse.core.files import atomic_path, cache_dir, key_of
 from bakehouse.core.model_catalogue import model_path
 from bakehouse.core.settings import Spec
-from bakehouse.curation.animated_images import stills
+from bakehouse.curation.animated_images import still_images
 from bakehouse.curation.changeset import Edit, Proposal
-from bakehouse.curation.image_io import opened
-from bakehouse.curation.output_images import Names, replaced
+from bakehouse.curation.image_io import open_record
+from bakehouse.curation.output_images import OutputNames, replace_image
 from bakehouse.data.buckets import BucketSpec, Placement, assign
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.open_image import open_image
@@ -25,14 +25,14 @@ from bakehouse.data.open_image import open_image
 if TYPE_CHECKING:
     from bakehouse.vision.upscalers.upscaler import Upscaler
 
-MUCH = 4.0
+MAX_RESTORABLE_SCALE = 4.0
 """Times; what is enlarged more than this is invented rather than restored."""
-KNOWN = {
+DEFAULT_UPSCALERS = {
     "photo": ("realesrgan-x4plus", "realesrgan-x4plus-ncnn"),
     "anime": ("realesrgan-x4plus-anime", "realesrgan-x4plus-anime-ncnn", "realesr-animevideo-ncnn"),
 }
 """Names on the shelf, the best first; ncnn's are the same networks."""
-_VERSION = 1
+_CACHE_VERSION = 1
 """Of what is kept: raised when the same settings come to give other pixels."""
 
 
@@ -58,15 +58,15 @@ class Upscale(Spec):
             UsageError: no upscaler is on this machine, or the file is none.
         """
         net, filters = self._open()
-        names = Names(images)
+        names = OutputNames(images)
         yield Noted(message=f"{net.path.name}: {net.architecture}, x{net.scale}")
-        still = yield from stills(images)
+        still = yield from still_images(images)
         for record, placement in zip(still, self.placements(still), strict=True):
             name, size = images.name(record.path), (record.width, record.height)
             target = placement.resized if net.scale > 1 else size
             if net.scale > 1 and placement.scale <= self.least:
                 continue
-            if placement.scale > MUCH:
+            if placement.scale > MAX_RESTORABLE_SCALE:
                 yield Warned(
                     message=f"{name} would be enlarged x{placement.scale:.1f}: find a larger copy, or leave it out"
                 )
@@ -88,20 +88,20 @@ class Upscale(Spec):
         filters: Upscaler | None,
     ) -> list[Edit]:
         """The enlarged image; one that was made before, by a command that was stopped perhaps, is taken as it is."""
-        from bakehouse.curation.upscale.upscale_image import enlarged, through
+        from bakehouse.curation.upscale.upscale_image import run_network, upscale_to_size
 
         used = [n.sha256 for n in (filters, net) if n is not None]
-        kept = cache_dir("upscaled", f"{key_of(_VERSION, record.sha256, used, size, self.tile)}.png")
+        kept = cache_dir("upscaled", f"{key_of(_CACHE_VERSION, record.sha256, used, size, self.tile)}.png")
         if kept.is_file():
             made = open_image(kept, mode="RGBA" if record.has_alpha else "RGB")
-            return replaced(record, images, to, made)
-        image = opened(record)
+            return replace_image(record, images, to, made)
+        image = open_record(record)
         if filters is not None:
-            image = through(image, filters)
-        image = enlarged(image, net, net.scale, size)
+            image = run_network(image, filters)
+        image = upscale_to_size(image, net, net.scale, size)
         with atomic_path(kept) as temporary:
             image.save(temporary, "PNG", compress_level=1)
-        return replaced(record, images, to, image)
+        return replace_image(record, images, to, image)
 
     def _open(self) -> tuple[Upscaler, Upscaler | None]:
         from bakehouse.vision.upscalers.upscaler import Upscaler
@@ -122,7 +122,7 @@ def upscaler_path(name: str) -> Path:
     Raises:
         UsageError: it is not on this machine; says how to have it.
     """
-    words = {"auto": (*KNOWN["photo"], *KNOWN["anime"]), **KNOWN}
+    words = {"auto": (*DEFAULT_UPSCALERS["photo"], *DEFAULT_UPSCALERS["anime"]), **DEFAULT_UPSCALERS}
     for known in words.get(name, (name, f"{name}-ncnn")):
         try:
             return model_path(known, "upscaler")
@@ -130,7 +130,7 @@ def upscaler_path(name: str) -> Path:
             continue
     if name not in words:
         return model_path(name, "upscaler")  # says what is wrong with it
-    ours = " or ".join(names[1] for kind, names in KNOWN.items() if name in ("auto", kind))
+    ours = " or ".join(names[1] for kind, names in DEFAULT_UPSCALERS.items() if name in ("auto", kind))
     raise UsageError(
         f"no upscaler for {name!r} is on this machine",
         hint=f"bakehouse models fetch {ours}; or --model FILE with one of yours (.pth, .safetensors)",

@@ -19,14 +19,14 @@ import numpy.typing as npt
 from PIL import Image
 
 from bakehouse.core.errors import UsageError
-from bakehouse.vision.faces.face import Face, ranked
+from bakehouse.vision.faces.face import Face, rank_faces
 
 FIRST_LOOK, SECOND_LOOK = 700_000, 4_000_000
 """Pixels. The search takes half a second for a third of a megapixel, so small faces are only sought where no large
 one is found."""
-SURE = 0.85
+MIN_LIKELIHOOD = 0.85
 """Least likelihood; true faces on the drawings it was tried on have 0.88 to 1, a window of a building 0.83."""
-_MOST = 256
+_MAX_FACES = 256
 _STEP, _GROWTH, _SMALLEST = 4.0, 1.095, 42.592
 """Of the sliding window: stride at its smallest, growth from size to size, smallest side; the package's own values."""
 _NAMES = ("dir", "face_00", "face_01", "face_02", "parts")
@@ -57,7 +57,7 @@ class _Found(c.Structure):
     )
 
 
-class AnimeFaces:
+class AnimeFaceDetector:
     """Finds faces in drawings of 43 pixels and more."""
 
     def __init__(self, library: Path) -> None:
@@ -88,14 +88,14 @@ class AnimeFaces:
             if found or most >= pixels:
                 break
         across, down = image.width / size[0], image.height / size[1]
-        return ranked([_face(one, across, down) for one in found])
+        return rank_faces([_face(one, across, down) for one in found])
 
     def _look(self, grey: npt.NDArray[np.float32]) -> list[_Found]:
         """Raw findings in grey values [h, w] of 0..255."""
         height, width = grey.shape
         if min(height, width) < _SMALLEST:
             return []
-        found, whole = (_Found * _MOST)(), _Rect(0, 0, width, height)
+        found, whole = (_Found * _MAX_FACES)(), _Rect(0, 0, width, height)
         direction, first, *bag, parts = self._nets
         with self._lock, self._matrices(height, width) as (given, smooth, edges, sums, edge_sums):
             step = given.contents.step
@@ -106,7 +106,7 @@ class AnimeFaces:
             self._nvxs.nv_integral(edge_sums, edges, 0)
             count = self._nvxs.nv_face_detect(
                 found,
-                _MOST,
+                _MAX_FACES,
                 sums,
                 edge_sums,
                 c.byref(whole),
@@ -119,7 +119,7 @@ class AnimeFaces:
                 c.c_float(_GROWTH),
                 c.c_float(_SMALLEST),
             )
-        return [one for one in found[:count] if one.likelihood >= SURE]
+        return [one for one in found[:count] if one.likelihood >= MIN_LIKELIHOOD]
 
     @contextmanager
     def _matrices(self, height: int, width: int) -> Iterator[list[Any]]:

@@ -12,7 +12,7 @@ ROOM_ABOVE, ROOM_BELOW, ROOM_BESIDE = 0.5, 0.25, 0.25
 """Of the face's height: what belongs to it beside the box, hair most of all."""
 
 
-def face_window(placement: Placement, size: Size, faces: Sequence[Face]) -> Placement:
+def crop_around_face(placement: Placement, size: Size, faces: Sequence[Face]) -> Placement:
     """The placement with its crop moved along so that the main face is inside; the same one where it is inside already.
 
     Args:
@@ -22,13 +22,13 @@ def face_window(placement: Placement, size: Size, faces: Sequence[Face]) -> Plac
     """
     if not faces:
         return placement
-    left, top, right, bottom = head(faces[0])
+    left, top, right, bottom = head_box(faces[0])
     spans = ((left, right), (top, bottom))
     corner = []
     for axis, (low, high) in enumerate(spans):
         ratio = placement.resized[axis] / size[axis]
         corner.append(
-            _nearest(
+            _nearest_window(
                 placement.crop_box[axis], placement.bucket[axis], placement.resized[axis], low * ratio, high * ratio
             )
         )
@@ -36,14 +36,14 @@ def face_window(placement: Placement, size: Size, faces: Sequence[Face]) -> Plac
     return replace(placement, crop_box=(x, y, x + placement.bucket[0], y + placement.bucket[1]))
 
 
-def head(face: Face) -> Box:
+def head_box(face: Face) -> Box:
     """The face with its hair: left, top, right, bottom."""
     left, top, right, bottom = face.box
     unit = face.height
     return (left - ROOM_BESIDE * unit, top - ROOM_ABOVE * unit, right + ROOM_BESIDE * unit, bottom + ROOM_BELOW * unit)
 
 
-def cuts_face(placement: Placement, size: Size, faces: Sequence[Face]) -> bool:
+def crop_cuts_face(placement: Placement, size: Size, faces: Sequence[Face]) -> bool:
     """Whether the crop takes something of the main face's own box away."""
     if not faces:
         return False
@@ -54,7 +54,7 @@ def cuts_face(placement: Placement, size: Size, faces: Sequence[Face]) -> bool:
     return clipped or min(right, size[0]) * across > x1 + 1 or min(bottom, size[1]) * down > y1 + 1
 
 
-def _nearest(start: int, side: int, whole: int, low: float, high: float) -> int:
+def _nearest_window(start: int, side: int, whole: int, low: float, high: float) -> int:
     """The start of a window of `side` nearest to `start` that holds low..high; its middle where that is too long."""
     low, high = max(low, 0.0), min(high, float(whole))
     wanted = (low + high - side) / 2 if high - low > side else min(max(start, high - side), low)

@@ -11,36 +11,36 @@ from PIL import Image
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import Event, Noted
 from bakehouse.core.model_catalogue import model_path
-from bakehouse.vision.faces.anime import AnimeFaces
-from bakehouse.vision.faces.face import Face, FaceFinder
-from bakehouse.vision.faces.photo import PhotoFaces
+from bakehouse.vision.faces.anime import AnimeFaceDetector
+from bakehouse.vision.faces.face import Face, FaceDetector
+from bakehouse.vision.faces.photo import PhotoFaceDetector
 
-FinderKind = Literal["auto", "anime", "photo"]
-_MAKERS: dict[str, tuple[str, Callable[[Path], FaceFinder]]] = {
-    "anime": ("animeface", AnimeFaces),
-    "photo": ("centerface", PhotoFaces),
+FaceDetectorKind = Literal["auto", "anime", "photo"]
+_DETECTORS: dict[str, tuple[str, Callable[[Path], FaceDetector]]] = {
+    "anime": ("animeface", AnimeFaceDetector),
+    "photo": ("centerface", PhotoFaceDetector),
 }
-SURELY_A_PHOTO = 0.7
+PHOTO_FACE_SCORE = 0.7
 """What the finder of photographed faces gives real ones (0.79 and more on six photos), and never gave a drawn one
 (0.63 at most); the finder of drawn ones is as sure of a pattern on a dress as of a face."""
-_WHERE = {"anime": "drawings", "photo": "photos"}
+_IMAGES_OF = {"anime": "drawings", "photo": "photos"}
 
 
-class EitherFaces:
+class MixedFaceDetector:
     """Finds faces in a mixed folder, each image as what it is."""
 
-    def __init__(self, photo: FaceFinder, anime: FaceFinder) -> None:
+    def __init__(self, photo: FaceDetector, anime: FaceDetector) -> None:
         self.photo, self.anime = photo, anime
 
     def __call__(self, image: Image.Image) -> list[Face]:
         """Every face of the finder that fits the image, the main one first."""
         found = self.photo(image)
-        if found and max(face.score for face in found) >= SURELY_A_PHOTO:
+        if found and max(face.score for face in found) >= PHOTO_FACE_SCORE:
             return found
         return self.anime(image) or found
 
 
-def open_finder(kind: FinderKind = "auto", tell: Callable[[Event], None] = lambda _: None) -> FaceFinder:
+def load_face_detector(kind: FaceDetectorKind = "auto", tell: Callable[[Event], None] = lambda _: None) -> FaceDetector:
     """A finder of faces in drawings, in photos, or in both.
 
     Args:
@@ -52,9 +52,9 @@ def open_finder(kind: FinderKind = "auto", tell: Callable[[Event], None] = lambd
     """
     if kind != "auto":
         return _open(kind)
-    found: dict[str, FaceFinder] = {}
+    found: dict[str, FaceDetector] = {}
     missing: dict[str, UsageError] = {}
-    for name in _MAKERS:
+    for name in _DETECTORS:
         try:
             found[name] = _open(name)
         except UsageError as e:
@@ -67,10 +67,10 @@ def open_finder(kind: FinderKind = "auto", tell: Callable[[Event], None] = lambd
     for name, reason in missing.items():
         only = next(iter(found))
         hint = f"{reason.message} ({reason.hint})"
-        tell(Noted(message=f"faces are looked for in {_WHERE[only]} alone, not in {_WHERE[name]}: {hint}"))
-    return next(iter(found.values())) if missing else EitherFaces(photo=found["photo"], anime=found["anime"])
+        tell(Noted(message=f"faces are looked for in {_IMAGES_OF[only]} alone, not in {_IMAGES_OF[name]}: {hint}"))
+    return next(iter(found.values())) if missing else MixedFaceDetector(photo=found["photo"], anime=found["anime"])
 
 
-def _open(name: str) -> FaceFinder:
-    model, make = _MAKERS[name]
+def _open(name: str) -> FaceDetector:
+    model, make = _DETECTORS[name]
     return make(model_path(model, "faces"))

@@ -37,7 +37,7 @@ class Face:
         return (self.box[0] + self.box[2]) / 2, (self.box[1] + self.box[3]) / 2
 
 
-class FaceFinder(Protocol):
+class FaceDetector(Protocol):
     """Finds faces in one upright RGB image; may be called from several threads."""
 
     def __call__(self, image: Image.Image) -> list[Face]:
@@ -45,6 +45,6 @@ class FaceFinder(Protocol):
         ...
 
 
-def ranked(faces: Sequence[Face]) -> list[Face]:
+def rank_faces(faces: Sequence[Face]) -> list[Face]:
     """The main face first: the largest, where a sure one counts for more than a doubtful one."""
     return sorted(faces, key=lambda f: (-f.width * f.height * f.score, f.box))

@@ -17,14 +17,14 @@ from bakehouse.core.settings import Spec
 Three = tuple[float, float, float]
 Normalize = Literal["auto", "imagenet", "half", "unit"]
 
-NORMALS: dict[str, tuple[Three, Three]] = {
+NORMALIZATIONS: dict[str, tuple[Three, Three]] = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     "unit": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
 """Mean and deviation by name."""
 
-_ELSEWHERE = {
+_UNSUPPORTED_NAMES = {
     "base": "transparent-background's `base` is InSPyReNet as PyTorch weights",
     "fast": "transparent-background's `fast` is InSPyReNet at 384 pixels as PyTorch weights",
     "base-nightly": "transparent-background's `base-nightly` is InSPyReNet as PyTorch weights",
@@ -35,12 +35,12 @@ _ELSEWHERE = {
 }
 
 
-class Form(Spec):
+class InputFormat(Spec):
     """What goes in and what comes out of one kind of network."""
 
     size: Annotated[int, Field(ge=16, le=8192)] | None = None
-    mean: Three = NORMALS["imagenet"][0]
-    std: Three = NORMALS["imagenet"][1]
+    mean: Three = NORMALIZATIONS["imagenet"][0]
+    std: Three = NORMALIZATIONS["imagenet"][1]
     peak: bool = False
     stretch: bool = False
     sigmoid: bool = False
@@ -48,13 +48,13 @@ class Form(Spec):
 
 
 @functools.cache
-def forms() -> dict[str, Form]:
+def input_formats() -> dict[str, InputFormat]:
     """Every known form by the beginning of its networks' names."""
     text = resources.files("bakehouse.vision.segmentation").joinpath("mattes.toml").read_text("utf-8")
-    return {name: Form.parse(values, source=f"[{name}]") for name, values in parse_toml(text).items()}
+    return {name: InputFormat.parse(values, source=f"[{name}]") for name, values in parse_toml(text).items()}
 
 
-def form_of(name: str, *, size: int | None = None, normalize: Normalize = "auto") -> Form:
+def find_input_format(name: str, *, size: int | None = None, normalize: Normalize = "auto") -> InputFormat:
     """The form of a network by its name or its file's; ImageNet's colours for one that nobody knows.
 
     Args:
@@ -62,15 +62,15 @@ def form_of(name: str, *, size: int | None = None, normalize: Normalize = "auto"
         size: instead of the known one.
         normalize: instead of the known one; the output is then taken as it comes.
     """
-    fitting = [known for known in forms() if name.lower().replace("_", "-").startswith(known)]
-    form = forms()[max(fitting, key=len)] if fitting else Form()
+    fitting = [known for known in input_formats() if name.lower().replace("_", "-").startswith(known)]
+    form = input_formats()[max(fitting, key=len)] if fitting else InputFormat()
     if normalize != "auto":
-        mean, std = NORMALS[normalize]
-        form = Form(size=form.size, mean=mean, std=std, sigmoid=form.sigmoid)
+        mean, std = NORMALIZATIONS[normalize]
+        form = InputFormat(size=form.size, mean=mean, std=std, sigmoid=form.sigmoid)
     return form.model_copy(update={"size": size}) if size else form
 
 
-def matte_path(name: str) -> Path:
+def segmenter_path(name: str) -> Path:
     """The file of a mask maker: a path, or a name on the shelf.
 
     Raises:
@@ -80,8 +80,8 @@ def matte_path(name: str) -> Path:
         return model_path(name, "matte")
     except UsageError as e:
         key = name.lower()
-        known = _ELSEWHERE.get(key) or next(
-            (f.where for n, f in forms().items() if f.where and key.replace("_", "-").startswith(n)), ""
+        known = _UNSUPPORTED_NAMES.get(key) or next(
+            (f.where for n, f in input_formats().items() if f.where and key.replace("_", "-").startswith(n)), ""
         )
         if not known:
             raise

@@ -9,38 +9,38 @@ import numpy.typing as npt
 from PIL import Image
 
 from bakehouse.core.errors import UsageError
-from bakehouse.vision.onnx_network import OnnxNet
-from bakehouse.vision.segmentation.input_formats import Form, Normalize, form_of, matte_path
+from bakehouse.vision.onnx_network import OnnxNetwork
+from bakehouse.vision.segmentation.input_formats import InputFormat, Normalize, find_input_format, segmenter_path
 
 Floats = npt.NDArray[np.float32]
 DEFAULT_SIZE = 1024
 
 
-class Matte:
+class Segmenter:
     """Makes masks; may be called from several threads."""
 
-    def __init__(self, path: Path, form: Form, name: str = "") -> None:
+    def __init__(self, path: Path, form: InputFormat, name: str = "") -> None:
         """Opens the network.
 
         Raises:
             UsageError: onnxruntime is missing, or the file is no ONNX network.
         """
         self.name = name or path.stem
-        self._net = OnnxNet(path, "making masks")
+        self._net = OnnxNetwork(path, "making masks")
         self._form = form
         side = form.size or DEFAULT_SIZE
         self.size = self._net.size() or (side, side)
 
     @classmethod
-    def open(cls, name: str, *, size: int | None = None, normalize: Normalize = "auto") -> Matte:
+    def open(cls, name: str, *, size: int | None = None, normalize: Normalize = "auto") -> Segmenter:
         """A mask maker by its name on the shelf, rembg's name for it, or its path.
 
         Raises:
             UsageError: it is not on this machine; says where it can be had.
         """
-        path = matte_path(name)
+        path = segmenter_path(name)
         known = path.stem if Path(name).suffix or path.parent == Path(name).parent else name
-        return cls(path, form_of(known, size=size, normalize=normalize), name if known == name else path.name)
+        return cls(path, find_input_format(known, size=size, normalize=normalize), name if known == name else path.name)
 
     def __call__(self, image: Image.Image) -> Floats:
         """The mask of an RGB image of any size: float32 [height, width], 1 is the subject.

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from PIL import Image
 
-FLOOR = 0.05
+MIN_SCORE = 0.05
 """Scores below are not kept."""
 
 Scores = Mapping[str, Mapping[str, float]]
@@ -16,7 +16,7 @@ Scores = Mapping[str, Mapping[str, float]]
 
 
 @dataclass(frozen=True)
-class Sight:
+class TagPrediction:
     """What one tagger sees in one picture. It is kept, so that other thresholds ask no model."""
 
     text: str = ""
@@ -29,7 +29,7 @@ class Sight:
         return {k: v for k, v in (("text", self.text), ("scores", scores)) if v}
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Sight:
+    def from_json(cls, value: Mapping[str, Any]) -> TagPrediction:
         """The inverse of `to_json`."""
         return cls(value.get("text", ""), value.get("scores", {}))
 
@@ -44,11 +44,11 @@ class Tagger(Protocol):
     thresholds: Mapping[str, float]
     """Its own, by category."""
 
-    def look(self, images: Sequence[Image.Image]) -> list[Sight]:
+    def look(self, images: Sequence[Image.Image]) -> list[TagPrediction]:
         """One sight for each RGB picture of any size. The slow part."""
         ...
 
-    def words(self, sight: Sight, thresholds: Mapping[str, float]) -> list[str]:
+    def words(self, sight: TagPrediction, thresholds: Mapping[str, float]) -> list[str]:
         """Tags that reach the threshold of their category, the surest first, or one sentence; as the model spells them.
 
         Args:
@@ -57,7 +57,7 @@ class Tagger(Protocol):
         ...
 
 
-def surest_first(scores: Scores, thresholds: Mapping[str, float]) -> list[str]:
+def most_likely_first(scores: Scores, thresholds: Mapping[str, float]) -> list[str]:
     """Tags by category in the order of `thresholds`, within one the surest first, ties by the alphabet."""
     out: list[str] = []
     for category, least in thresholds.items():

@@ -8,11 +8,11 @@ from pathlib import Path
 from PIL import Image
 
 from bakehouse.core.files import sha256_file
-from bakehouse.vision.taggers.base import Sight
+from bakehouse.vision.taggers.base import TagPrediction
 from bakehouse.vision.taggers.crumb_tagger import CrumbTagger
 
 
-class EmbeddedTagger:
+class BundledTagger:
     """`CrumbTagger` behind the common interface. A sight holds the likeliest value of each group as `group=value`."""
 
     name = "crumb"
@@ -22,13 +22,13 @@ class EmbeddedTagger:
         self._tagger = CrumbTagger.load(folder)
         self.key = sha256_file((folder or _folder()) / "model.safetensors")
 
-    def look(self, images: Sequence[Image.Image]) -> list[Sight]:
+    def look(self, images: Sequence[Image.Image]) -> list[TagPrediction]:
         """One sight for each picture."""
         result = self._tagger(images)
         best = [result.best(i) for i in range(len(images))]
-        return [Sight(scores={"general": {f"{g}={v}": p for g, (v, p) in one.items()}}) for one in best]
+        return [TagPrediction(scores={"general": {f"{g}={v}": p for g, (v, p) in one.items()}}) for one in best]
 
-    def words(self, sight: Sight, thresholds: Mapping[str, float]) -> list[str]:
+    def words(self, sight: TagPrediction, thresholds: Mapping[str, float]) -> list[str]:
         """Caption tags from the values that are sure enough, in the order of the base model's own captions."""
         least = thresholds.get("general")
         if least is None:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import key_of
-from bakehouse.vision.taggers.base import Sight
+from bakehouse.vision.taggers.base import TagPrediction
 
 FLORENCE_TASKS = ("<CAPTION>", "<DETAILED_CAPTION>", "<MORE_DETAILED_CAPTION>")
 _NEW_TOKENS = 120
@@ -42,7 +42,7 @@ class Captioner:
             raise UsageError(f"prompt {prompt!r}: Florence-2 takes {', '.join(FLORENCE_TASKS)}")
         self.key = key_of(str(where), _weights_of(Path(where)), self._prompt, _NEW_TOKENS)
 
-    def look(self, images: Sequence[Image.Image]) -> list[Sight]:
+    def look(self, images: Sequence[Image.Image]) -> list[TagPrediction]:
         """One sentence for each picture, without chance: the likeliest word each time."""
         import torch
 
@@ -54,13 +54,13 @@ class Captioner:
         inputs = inputs.to(self._device, self._model.dtype)
         with torch.inference_mode():
             ids = self._model.generate(**inputs, max_new_tokens=_NEW_TOKENS, do_sample=False, num_beams=1)
-        return [Sight(text=self._sentence(row)) for row in ids]
+        return [TagPrediction(text=self._sentence(row)) for row in ids]
 
     def _sentence(self, ids: Any) -> str:
         tokenizer = getattr(self._processor, "tokenizer", self._processor)
         return " ".join(str(tokenizer.decode(ids, skip_special_tokens=True)).split())
 
-    def words(self, sight: Sight, thresholds: Mapping[str, float]) -> list[str]:
+    def words(self, sight: TagPrediction, thresholds: Mapping[str, float]) -> list[str]:
         """The sentence, if there is one."""
         return [sight.text] if sight.text else []
 

@@ -98,11 +98,11 @@ class CrumbTagger:
     def load(cls, folder: Path | None = None) -> CrumbTagger:
         """The tagger of the package, or of another folder with `config.json`, `vocabulary.json` and weights."""
         folder = folder or FOLDER
-        vocabulary = Vocabulary.load(_there(folder / "vocabulary.json"))
-        config = parse_json(_there(folder / "config.json").read_text(encoding="utf-8"))
+        vocabulary = Vocabulary.load(_existing_file(folder / "vocabulary.json"))
+        config = parse_json(_existing_file(folder / "config.json").read_text(encoding="utf-8"))
         outputs = sum(len(values) for values in vocabulary.groups.values())
         net = TaggerNet(outputs, config["widths"], config["depths"], config["embed"])
-        path = _there(folder / "model.safetensors")
+        path = _existing_file(folder / "model.safetensors")
         try:
             net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(path).items()})
         except (RuntimeError, SafetensorError) as e:
@@ -149,7 +149,7 @@ def prompt_accuracy(result: TagResult, i: int, wanted: Mapping[str, str]) -> dic
     return out
 
 
-def _there(path: Path) -> Path:
+def _existing_file(path: Path) -> Path:
     if not path.is_file():
         raise BakehouseError(
             f"the tagger's {path.name} is not in {path.parent}",

@@ -24,9 +24,9 @@ def open_tagger(where: str, *, prompt: str = "", device: str = "auto") -> Tagger
         BakehouseError: its files are damaged.
     """
     if where in ("crumb", "crumb-tagger") and not Path(where).exists():
-        from bakehouse.vision.taggers.bundled import EmbeddedTagger
+        from bakehouse.vision.taggers.bundled import BundledTagger
 
-        return EmbeddedTagger()
+        return BundledTagger()
     if _is_hub_id(where):
         from bakehouse.vision.taggers.captioner import Captioner
 
@@ -42,9 +42,9 @@ def _open_path(path: Path, name: str, prompt: str, device: str) -> Tagger:
 
         return OnnxTagger(path, name)
     if (path / "vocabulary.json").is_file():
-        from bakehouse.vision.taggers.bundled import EmbeddedTagger
+        from bakehouse.vision.taggers.bundled import BundledTagger
 
-        return EmbeddedTagger(path)
+        return BundledTagger(path)
     if models := sorted(path.glob("*.onnx")):
         if len(models) > 1 and path / "model.onnx" not in models:
             raise UsageError(f"{path} has several models: {', '.join(m.name for m in models)}", hint="name one of them")

@@ -10,11 +10,18 @@ from PIL import Image
 
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import key_of, sha256_bytes
-from bakehouse.vision.onnx_network import OnnxNet
-from bakehouse.vision.taggers.base import FLOOR, Sight, surest_first
-from bakehouse.vision.taggers.preprocessing import SETTINGS_FILE, Floats, find_labels, profile_of, read_labels, to_input
+from bakehouse.vision.onnx_network import OnnxNetwork
+from bakehouse.vision.taggers.base import MIN_SCORE, TagPrediction, most_likely_first
+from bakehouse.vision.taggers.preprocessing import (
+    SETTINGS_FILE,
+    Floats,
+    find_labels,
+    find_preprocessing,
+    read_labels,
+    to_input,
+)
 
-_ENDS = 1 << 20
+_FINGERPRINT_BYTES = 1 << 20
 """Bytes of a model's beginning and end that tell it from others."""
 
 
@@ -31,16 +38,16 @@ class OnnxTagger:
         self.name = name or model.stem
         labels = find_labels(model)
         self.labels = read_labels(labels)
-        self.profile = profile_of(model, labels, name)
+        self.profile = find_preprocessing(model, labels, name)
         self.thresholds: Mapping[str, float] = self.profile.thresholds
-        self._net = OnnxNet(model, "tagging with an ONNX model")
-        self._first, self._size, self._fixed_batch = _shape(self._net, self.profile.size)
+        self._net = OnnxNetwork(model, "tagging with an ONNX model")
+        self._first, self._size, self._fixed_batch = _input_layout(self._net, self.profile.size)
         if self._first and labels.name == "selected_tags.csv" and not (model.parent / SETTINGS_FILE).is_file():
             raise _unknown_input(model)
-        self._output = _output(self._net, len(self.labels), labels)
-        self.key = key_of(_ends_of(model), self.labels, self.profile.model_dump(exclude={"thresholds"}), self._size)
+        self._output = _score_output(self._net, len(self.labels), labels)
+        self.key = key_of(_fingerprint(model), self.labels, self.profile.model_dump(exclude={"thresholds"}), self._size)
 
-    def look(self, images: Sequence[Image.Image]) -> list[Sight]:
+    def look(self, images: Sequence[Image.Image]) -> list[TagPrediction]:
         """One sight for each picture."""
         if not images:
             return []
@@ -57,21 +64,21 @@ class OnnxTagger:
         filled = np.concatenate([pixels, np.repeat(pixels[-1:], missing, axis=0)]) if missing else pixels
         return self._net(filled)[self._output].reshape(len(filled), -1)[: len(pixels)]
 
-    def _sight(self, row: Floats) -> Sight:
+    def _sight(self, row: Floats) -> TagPrediction:
         scores: dict[str, dict[str, float]] = {}
-        for i in np.flatnonzero(row >= FLOOR):
+        for i in np.flatnonzero(row >= MIN_SCORE):
             tag, category = self.labels[i]
             scores.setdefault(category, {})[tag] = float(row[i])
-        return Sight(scores=scores)
+        return TagPrediction(scores=scores)
 
-    def words(self, sight: Sight, thresholds: Mapping[str, float]) -> list[str]:
+    def words(self, sight: TagPrediction, thresholds: Mapping[str, float]) -> list[str]:
         """Tags at or above their category's threshold; of ratings, which exclude each other, the likeliest."""
         ratings = dict(sight.scores.get("rating", {}))
         likeliest = {max(ratings, key=lambda tag: ratings[tag]): 1.0} if ratings else {}
-        return surest_first({**sight.scores, "rating": likeliest}, thresholds)
+        return most_likely_first({**sight.scores, "rating": likeliest}, thresholds)
 
 
-def _shape(net: OnnxNet, told: int | None) -> tuple[bool, int, int]:
+def _input_layout(net: OnnxNetwork, told: int | None) -> tuple[bool, int, int]:
     """Whether channels come first, side in pixels, batch (0 is any)."""
     shape = net.input_shapes[0]
     if len(shape) != 4 or 3 not in (shape[1], shape[3]):
@@ -86,7 +93,7 @@ def _shape(net: OnnxNet, told: int | None) -> tuple[bool, int, int]:
     return channels_first, side, shape[0] if isinstance(shape[0], int) and shape[0] > 0 else 0
 
 
-def _output(net: OnnxNet, tags: int, labels: Path) -> int:
+def _score_output(net: OnnxNetwork, tags: int, labels: Path) -> int:
     """The number of the last output that has a score for each tag."""
     shapes = list(net.output_shapes.values())
     fitting = [i for i, shape in enumerate(shapes) if shape and shape[-1] == tags]
@@ -104,9 +111,9 @@ def _unknown_input(model: Path) -> UsageError:
     )
 
 
-def _ends_of(model: Path) -> str:
+def _fingerprint(model: Path) -> str:
     """What tells a model from others without reading all of a gigabyte: its size, beginning and end."""
     with model.open("rb") as f:
-        head = f.read(_ENDS)
-        f.seek(max(0, model.stat().st_size - _ENDS))
+        head = f.read(_FINGERPRINT_BYTES)
+        f.seek(max(0, model.stat().st_size - _FINGERPRINT_BYTES))
         return f"{model.stat().st_size} {sha256_bytes(head)} {sha256_bytes(f.read())}"

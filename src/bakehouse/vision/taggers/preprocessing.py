@@ -24,7 +24,7 @@ SETTINGS_FILE = "tagger.toml"
 _IMAGENET = (np.array([0.485, 0.456, 0.406], np.float32), np.array([0.229, 0.224, 0.225], np.float32))
 
 
-class Profile(Spec):
+class Preprocessing(Spec):
     """What a network wants and gives. In `tagger.toml` beside a model these keys go before what is known of it."""
 
     channels: Literal["rgb", "bgr"] = "rgb"
@@ -41,20 +41,20 @@ class Profile(Spec):
     """By category: `{general = 0.35, character = 0.85}`."""
 
 
-WD = Profile(channels="bgr", scale="bytes", thresholds={"general": 0.35, "character": 0.85})
+WD = Preprocessing(channels="bgr", scale="bytes", thresholds={"general": 0.35, "character": 0.85})
 """SmilingWolf's taggers, second and third generation."""
 
-PROFILES: Mapping[str, Profile] = {
+PREPROCESSING: Mapping[str, Preprocessing] = {
     "selected_tags.csv": WD,
-    "tag_mapping.json": Profile(
+    "tag_mapping.json": Preprocessing(
         channels="bgr", scale="signed", sigmoid=True, thresholds={"general": 0.55, "character": 0.6}
     ),
-    "metadata.json": Profile(scale="imagenet", sigmoid=True, thresholds={"general": 0.5, "character": 0.5}),
-    "tags.txt": Profile(pad="edge", thresholds={"general": 0.5, "character": 0.5}),
+    "metadata.json": Preprocessing(scale="imagenet", sigmoid=True, thresholds={"general": 0.5, "character": 0.5}),
+    "tags.txt": Preprocessing(pad="edge", thresholds={"general": 0.5, "character": 0.5}),
 }
 """By the list of tags: WD, cl_tagger, Camie, DeepDanbooru."""
 
-KNOWN = (
+WD_THRESHOLDS = (
     (r"vit-large.*v3", 0.2606), (r"eva02-large.*v3", 0.5296), (r"vit.*v3", 0.2614), (r"convnext.*v3", 0.2682),
     (r"swinv2.*v3", 0.2653), (r"convnextv2.*v2", 0.371), (r"convnext.*v2", 0.3685), (r"moat.*v2", 0.3771),
     (r"swinv2.*v2", 0.3771), (r"vit.*v2", 0.3537),
@@ -68,30 +68,30 @@ def find_labels(model: Path) -> Path:
     Raises:
         UsageError: there is none.
     """
-    for name in PROFILES:
+    for name in PREPROCESSING:
         if (model.parent / name).is_file():
             return model.parent / name
     raise UsageError(
-        f"{model.parent} has no list of tags for {model.name}", hint=f"put one beside it: {', '.join(PROFILES)}"
+        f"{model.parent} has no list of tags for {model.name}", hint=f"put one beside it: {', '.join(PREPROCESSING)}"
     )
 
 
-def profile_of(model: Path, labels: Path, name: str = "") -> Profile:
+def find_preprocessing(model: Path, labels: Path, name: str = "") -> Preprocessing:
     """What is known of a model by its list of tags and its name, under what `tagger.toml` beside it says.
 
     Raises:
         Problems: wrong keys or values in `tagger.toml`.
     """
-    profile = PROFILES[labels.name]
+    profile = PREPROCESSING[labels.name]
     if profile is WD:
         known = f"{name} {model.parent}".lower()
-        general = next((p for pattern, p in KNOWN if re.search(rf"wd-.*{pattern}", known)), None)
+        general = next((p for pattern, p in WD_THRESHOLDS if re.search(rf"wd-.*{pattern}", known)), None)
         if general is not None:
             profile = profile.model_copy(update={"thresholds": {**profile.thresholds, "general": general}})
     settings = model.parent / SETTINGS_FILE
     if not settings.is_file():
         return profile
-    said = Profile.load(settings)
+    said = Preprocessing.load(settings)
     return profile.model_copy(update={k: getattr(said, k) for k in said.model_fields_set})
 
 
@@ -124,9 +124,9 @@ def _deepdanbooru(tag: str) -> tuple[str, str]:
     return (tag.removeprefix("rating:"), "rating") if tag.startswith("rating:") else (tag, "general")
 
 
-def to_input(images: Sequence[Image.Image], profile: Profile, size: int, *, channels_first: bool) -> Floats:
+def to_input(images: Sequence[Image.Image], profile: Preprocessing, size: int, *, channels_first: bool) -> Floats:
     """Pictures as a network wants them: [N, size, size, 3], or [N, 3, size, size]."""
-    pixels: NDArray[Any] = np.stack([np.asarray(_square(image, profile.pad, size), np.float32) for image in images])
+    pixels: NDArray[Any] = np.stack([np.asarray(_to_square(image, profile.pad, size), np.float32) for image in images])
     if profile.scale == "imagenet":
         mean, deviation = _IMAGENET
         pixels = (pixels / 255 - mean) / deviation
@@ -137,7 +137,7 @@ def to_input(images: Sequence[Image.Image], profile: Profile, size: int, *, chan
     return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2) if channels_first else pixels, np.float32)
 
 
-def _square(image: Image.Image, pad: str, size: int) -> Image.Image:
+def _to_square(image: Image.Image, pad: str, size: int) -> Image.Image:
     rgb = image.convert("RGB")
     side = max(rgb.size)
     left, top = (side - rgb.width) // 2, (side - rgb.height) // 2

@@ -34,7 +34,7 @@ class Layer:
     bias: Floats | None
 
 
-def read_ncnn(path: Path) -> dict[str, Floats]:
+def read_ncnn_weights(path: Path) -> dict[str, Floats]:
     """The state dict of an RRDBNet or an SRVGGNetCompact.
 
     Args:

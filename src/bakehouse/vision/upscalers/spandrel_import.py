@@ -11,7 +11,7 @@ from bakehouse.core.optional_imports import need
 _FUNCTIONS = "torchvision.transforms.functional"
 
 
-def spandrel() -> Any:
+def import_spandrel() -> Any:
     """The module.
 
     It asks for torchvision at once, and uses it for one inpainter and one restorer of faces. A torchvision that is

@@ -15,7 +15,7 @@ RAMP = 8
 """Pixels over which one piece fades into the next."""
 
 
-def tiled(image: Floats, run: Run, *, tile: int, overlap: int) -> Floats:
+def run_tiled(image: Floats, run: Run, *, tile: int, overlap: int) -> Floats:
     """What `run` makes of an image, as if it had seen all of it at once.
 
     Pieces overlap. What a network makes near the edge of a piece depends on what it does not see, so the outer
@@ -31,7 +31,7 @@ def tiled(image: Floats, run: Run, *, tile: int, overlap: int) -> Floats:
     height, width, _ = image.shape
     if max(height, width) <= tile:
         return run(image)
-    rows, columns = spans(height, tile, overlap), spans(width, tile, overlap)
+    rows, columns = tile_spans(height, tile, overlap), tile_spans(width, tile, overlap)
     total: Floats | None = None
     weights: Floats | None = None
     for top, bottom in rows:
@@ -51,7 +51,7 @@ def tiled(image: Floats, run: Run, *, tile: int, overlap: int) -> Floats:
     return np.divide(total, weights, dtype=np.float32)
 
 
-def spans(length: int, tile: int, overlap: int) -> list[tuple[int, int]]:
+def tile_spans(length: int, tile: int, overlap: int) -> list[tuple[int, int]]:
     """Pieces [start, end) of at most `tile` that cover `length` and overlap by `overlap` or more, evenly laid."""
     if length <= tile:
         return [(0, length)]

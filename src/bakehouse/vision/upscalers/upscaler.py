@@ -15,12 +15,12 @@ from safetensors import SafetensorError
 from bakehouse.core.errors import UsageError
 from bakehouse.core.failed_downloads import not_weights
 from bakehouse.core.files import sha256_file
-from bakehouse.vision.upscalers.ncnn_weights import read_ncnn
-from bakehouse.vision.upscalers.spandrel_import import spandrel
-from bakehouse.vision.upscalers.tiling import RAMP, tiled
+from bakehouse.vision.upscalers.ncnn_weights import read_ncnn_weights
+from bakehouse.vision.upscalers.spandrel_import import import_spandrel
+from bakehouse.vision.upscalers.tiling import RAMP, run_tiled
 
 Floats = npt.NDArray[np.float32]
-LEAST_TILE = 64
+MIN_TILE = 64
 OVERLAP = 48
 """Pixels; 20 on each side are thrown away and 8 are blended."""
 
@@ -56,9 +56,9 @@ class Upscaler:
         with self._lock:
             while True:
                 try:
-                    return np.clip(tiled(image, self._run, tile=self.tile, overlap=OVERLAP), 0.0, 1.0)
+                    return np.clip(run_tiled(image, self._run, tile=self.tile, overlap=OVERLAP), 0.0, 1.0)
                 except torch.OutOfMemoryError as e:
-                    if self.tile // 2 < max(LEAST_TILE, 2 * OVERLAP - RAMP):
+                    if self.tile // 2 < max(MIN_TILE, 2 * OVERLAP - RAMP):
                         raise UsageError(
                             f"{self.path.name} runs out of memory even on pieces of {self.tile} pixels",
                             hint="close other programs that use the GPU, or take a smaller upscaler",
@@ -81,10 +81,10 @@ class Upscaler:
 
 def _load(path: Path) -> Any:
     """The network as spandrel describes it."""
-    library = spandrel()
+    library = import_spandrel()
     try:
         if path.suffix.lower() in (".bin", ".param"):
-            weights = {name: torch.from_numpy(values) for name, values in read_ncnn(path).items()}
+            weights = {name: torch.from_numpy(values) for name, values in read_ncnn_weights(path).items()}
             found = library.ModelLoader().load_from_state_dict(weights)
         else:
             found = library.ModelLoader().load_from_file(path)
