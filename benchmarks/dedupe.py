@@ -106,7 +106,7 @@ def measure(folder: Path) -> None:
     table.add_row(f"all, {len(images)} images", *whole.lap())
     Console().print(table)
     planned = Counter(kind for r in images if (kind := r.path.stem.partition("-")[2]))
-    right = Counter(f.other.path.stem.partition("-")[2] for f in findings if f.verdict == VERDICTS.get(kind_of(f)))
+    right = Counter(f.other.path.stem.partition("-")[2] for f in findings if f.kind == VERDICTS.get(kind_of(f)))
     wrong = sum(f.dropped and kind_of(f) != "copy" for f in findings)
     for kind, count in planned.items():
         print(f"{kind}: {right[kind]} of {count} found")

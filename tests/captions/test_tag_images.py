@@ -25,7 +25,7 @@ class Eyes:
         self.thresholds = {"general": 0.4, "character": 0.8}
         self.looked = []
 
-    def look(self, images):
+    def predict(self, images):
         self.looked.append(len(images))
         return [self.see(image) for image in images]
 
@@ -36,8 +36,8 @@ class Eyes:
         general = {f"red_{red}": 0.9, "maybe": 0.5, "^_^": 0.45, **dict.fromkeys(self.extra, 0.6)}
         return TagPrediction(scores={"general": general, "character": {"a_hero_(x)": 0.7}, "rating": {"safe": 0.9}})
 
-    def words(self, sight, thresholds):
-        return [sight.text] if sight.text else most_likely_first(sight.scores, thresholds)
+    def to_tags(self, prediction, thresholds):
+        return [prediction.text] if prediction.text else most_likely_first(prediction.scores, thresholds)
 
 
 @pytest.fixture
@@ -48,13 +48,13 @@ def eyes(monkeypatch, tmp_path):
         "eyes": Eyes(), "other": Eyes("other", "other", words=("red_0", "more")),
         "writer": Eyes("writer", "writer", "A red square."),
     }  # fmt: skip
-    monkeypatch.setattr(tag_images, "open_tagger", lambda where, **_: there[where])
+    monkeypatch.setattr(tag_images, "load_tagger", lambda where, **_: there[where])
     return there
 
 
 def run(root, **options):
     told = []
-    apply_operation(root, Tag(**{"taggers": ("eyes",), **options}), tell=told.append)
+    apply_operation(root, Tag(**{"taggers": ("eyes",), **options}), on_event=told.append)
     return told
 
 
@@ -146,7 +146,7 @@ def test_what_was_stopped_goes_on(eyes, folder, monkeypatch):
         run(root, batch=2)
     assert captions(root) == {}
     monkeypatch.undo()
-    monkeypatch.setattr(tag_images, "open_tagger", lambda where, **_: tagger)
+    monkeypatch.setattr(tag_images, "load_tagger", lambda where, **_: tagger)
     tagger.looked.clear()
     cache = next((root.parent / "cache" / "sights").glob("*.jsonl"))
     # A line that was cut off in the middle does not count.

@@ -72,7 +72,7 @@ def test_a_step_does_what_is_told_and_undo_takes_it_back(tmp_path):
     assert {name: data for name, (data, _) in after.items()} == AFTER
     assert after["new/b.png"] == before["b.png"], "what moves keeps its age"
     assert not (tmp_path / "deep").exists()
-    assert (step.number, step.verb, step.settings, step.state) == (1, "trim", {"fuzz": 0.04}, "done")
+    assert (step.number, step.operation, step.settings, step.state) == (1, "trim", {"fuzz": 0.04}, "done")
     assert read_history(tmp_path) == (step,)
     assert undo(tmp_path).state == "undone"
     assert look(tmp_path) == before
@@ -285,7 +285,7 @@ def test_an_undo_that_was_stopped_goes_on_and_takes_no_further_step(tmp_path, mo
         undo(tmp_path)
     monkeypatch.undo()
     assert [s.state for s in read_history(tmp_path)] == ["done", "undoing"]
-    assert undo(tmp_path).verb == "two"
+    assert undo(tmp_path).operation == "two"
     assert look(tmp_path) == between
 
 
@@ -426,7 +426,7 @@ def test_a_disk_that_fills_half_way_is_no_loss_either(tmp_path, monkeypatch):
         apply_proposals(tmp_path, "x", told(*CHANGES))
     monkeypatch.undo()
     assert read_history(tmp_path)[0].state == "applying"
-    assert recover(tmp_path).verb == "x"
+    assert recover(tmp_path).operation == "x"
     assert {n: d for n, (d, _) in look(tmp_path).items()} == AFTER
     undo(tmp_path)
     assert look(tmp_path) == before

@@ -16,10 +16,10 @@ def copies(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     """B13."""
     seen = [(i.record, i.pixels.look) for i in facts.usable if i.record is not None and i.pixels is not None]
     images = ImageSet(tuple(record for record, _ in seen), root=facts.root)
-    found = Dedupe().findings(images, looks=[look for _, look in seen])
+    found = Dedupe().findings(images, hashes=[look for _, look in seen])
     names = {i.path: i.name for i in facts.usable}
     reg = {i.path for i in facts.reg}
-    leaks = [f for f in found if (f.keep.path in reg) != (f.other.path in reg) and f.verdict != "variant"]
+    leaks = [f for f in found if (f.keep.path in reg) != (f.other.path in reg) and f.kind != "variant"]
     rest = [f for f in found if f not in leaks]
     kinds: tuple[tuple[list[DuplicateFinding], Level, str, str], ...] = (
         (leaks, "error", "reg", "both taught and among the regularization images: one unteaches the other"),
@@ -35,4 +35,4 @@ def copies(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
 
 
 def _of(found: Sequence[DuplicateFinding], verdict: str) -> list[DuplicateFinding]:
-    return [f for f in found if f.verdict == verdict]
+    return [f for f in found if f.kind == verdict]

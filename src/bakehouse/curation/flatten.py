@@ -1,4 +1,4 @@
-"""Transparent images laid on a colour, or their alpha made into a mask for the loss."""
+"""`dataset flatten`: composite transparent images onto a colour, or turn their alpha channel into a mask."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from bakehouse.data.open_image import flattened
 
 
 class Flatten(Spec):
-    """Lays transparent images on a colour. Trainers that drop alpha show what was hidden behind it."""
+    """Settings of `dataset flatten`. Trainers that drop the alpha channel would train on the hidden colours."""
 
     color: Color = "white"
-    """What shows where the image does not: `white`, `#ff8800`."""
+    """Background colour: `white`, `#ff8800`."""
     to_mask: bool = False
-    """Alpha becomes the image's mask, so that nothing of the colour is learned; a mask that is there stays."""
+    """Also write the alpha channel as the image's mask, so that the background is not learned. Keeps existing masks."""
 
     def propose(self, images: ImageSet) -> Iterator[Proposal | Event]:
-        """Images with at least one pixel that is not opaque."""
+        """Propose to flatten each image with at least one pixel that is not opaque."""
         names = OutputNames(images)
         for record in (yield from still_images(images)):
             if not record.has_alpha:
                 continue
             makes_mask = self.to_mask and record.mask is None
-            why = f"transparent pixels, laid on {self.color}" + (", alpha becomes its mask" if makes_mask else "")
+            why = f"transparent pixels on {self.color}" + (", alpha channel becomes the mask" if makes_mask else "")
             make = functools.partial(self._edits, record, images, names.claim(record), makes_mask=makes_mask)
             yield Proposal(images.name(record.path), why, make)
 

@@ -1,4 +1,4 @@
-"""What verbs that change pixels share: opening an image with its transparency, and where its mask is."""
+"""Open a dataset image with its transparency, and name its mask file."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from bakehouse.data.open_image import open_image
 
 
 def open_record(record: ImageRecord) -> Image.Image:
-    """The image as RGB, or as RGBA where it has transparent pixels.
+    """Return the image as RGB, or as RGBA if it has transparent pixels.
 
     Raises:
-        ImageError: it cannot be read any more.
+        ImageError: the file can no longer be read.
     """
     return open_image(record.path, mode="RGBA" if record.has_alpha else "RGB")
 
 
 def mask_name(record: ImageRecord, images: ImageSet, to: PurePosixPath | None = None) -> PurePosixPath:
-    """Where the mask of an image is, or is to be: that which it has, else `masks/` below its folder.
+    """Return the path below the dataset of an image's mask: the existing one, else `masks/NAME.png` beside the image.
 
     Args:
         record: the image.
-        images: of the dataset.
-        to: what the image will be called, if not as it is.
+        images: its dataset.
+        to: the image's new path, if it is renamed.
     """
     name = to or images.name(record.path)
     if to is None and record.mask is not None and record.mask.is_relative_to(images.root):

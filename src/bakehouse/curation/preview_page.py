@@ -87,7 +87,7 @@ def write_preview(
 
 def _entry(root: Path, proposal: Proposal) -> Entry:
     """Return a proposal with every file that it touches, before and after."""
-    versions = tuple(version for edit in proposal.make() for version in _versions(root, edit))
+    versions = tuple(version for edit in proposal.make_edits() for version in _versions(root, edit))
     return Entry(proposal.path, proposal.why, versions)
 
 

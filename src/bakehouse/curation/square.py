@@ -1,4 +1,4 @@
-"""Images made square by adding, never by cutting."""
+"""`dataset square`: pad images to squares."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ Fill = Annotated[str, AfterValidator(_check_fill)]
 
 
 class Square(Spec):
-    """Pads images to squares. A mask is padded with black, so that nothing added is learned."""
+    """Settings of `dataset square`. Masks are padded with black, so that the padding is not learned."""
 
     fill: Fill = "white"
-    """A colour (`white`, `#ff8800`), or `edge`: the outermost pixels go on."""
+    """A colour (`white`, `#ff8800`), or `edge` to repeat the outermost pixels."""
     place: Position = "center"
-    """Where a picture that is wider than high stands in its square; a higher one stands in the middle."""
+    """Vertical position of a landscape image in its square; portrait images are centred."""
     tolerance: float = Field(0.0, ge=0, le=0.5)
-    """Images whose sides differ by no more than this share stay as they are."""
+    """Images whose sides differ by at most this share stay unchanged."""
 
     def propose(self, images: ImageSet) -> Iterator[Proposal | Event]:
-        """Images that are not square."""
+        """Propose to pad each image that is not square."""
         names = OutputNames(images)
         for record in (yield from still_images(images)):
             side = max(record.width, record.height)
@@ -63,12 +63,12 @@ class Square(Spec):
 
 
 def pad_to_square(image: Image.Image, fill: str, place: Position = "center") -> Image.Image:
-    """An image on a square of its longer side; around a picture with transparent parts the square is transparent.
+    """Return an image padded to the square of its longer side; the padding of an RGBA image is transparent.
 
     Args:
-        image: of any mode that has names for its colours.
+        image: RGB, RGBA or L.
         fill: a colour, or `edge`.
-        place: where a wide image stands.
+        place: vertical position of a landscape image.
     """
     side = max(image.size)
     left = (side - image.width) // 2

@@ -19,6 +19,6 @@ def test_the_reader_finds_the_marks_where_the_stand_in_does(tmp_path):
     for name, words in {"beige": "heaps.example.com", "sunset": "heap.art", "meadow": "SAMPLE"}.items():
         image = open_image(heap / f"{name}.png")
         (found,), (expected,) = (classify_text(read(image), image) for read in (real, web_page_reader.read))
-        assert (found.words, found.kind) == (expected.words, expected.kind) == (words, expected.kind)
+        assert (found.text, found.kind) == (expected.text, expected.kind) == (words, expected.kind)
         assert max(abs(a - b) for a, b in zip(found.box, expected.box, strict=True)) < 8
     assert web_page_reader.read(open_image(heap / "snow.png")) == []

@@ -274,7 +274,7 @@ TEXTS = {SIZE: [line("www.site.com", 90, 90)], (200, 240): [line("www.other.com"
 def test_smooth_ground_is_painted_rough_ground_is_told(folder, reads):
     reads(TEXTS)
     told = []
-    step = apply_operation(folder, Clean(inpainter="none"), tell=told.append)
+    step = apply_operation(folder, Clean(inpainter="none"), on_event=told.append)
     assert step is not None
     assert sorted(str(c.path) for c in step.changes) == ["sky.jpg", "sky.png"]
     assert (folder / "sky.txt").read_text() == "a sky"
@@ -315,7 +315,7 @@ def test_faceless_leaves_text_and_the_main_face_alone(folder, monkeypatch):
     )
     (found,) = collect_proposals(Clean(text=False, blur_faces=True), scan(folder))
     assert (str(found.path), found.why) == ("noise.png", "1 other face blurred")
-    (edit,) = found.make()
+    (edit,) = found.make_edits()
     made, before = np.asarray(Image.open(io.BytesIO(edit.content))), np.asarray(noise((200, 240)))
     assert (made[:70, :80] == before[:70, :80]).all() and made[110:120, 140:150].std() < 20
     with pytest.raises(UsageError, match="nothing to clean"):
@@ -339,7 +339,7 @@ def test_the_real_reader_finds_an_address():
     image = gradient((420, 160))
     ImageDraw.Draw(image).text((60, 60), "www.example.com", font=ImageFont.load_default(28), fill="black")
     (found,) = classify_text(RapidOcrDetector()(image), image)
-    assert found.kind == "url" and "example" in found.words
+    assert found.kind == "url" and "example" in found.text
     left, top, right, bottom = found.box
     assert left < 70 and right > 200 and top < 80 < bottom
 

@@ -74,7 +74,7 @@ def test_logits_and_faint_masks_are_brought_to_0_and_1(bright_matte, draw_figure
     matte._net = Fake(values)
     assert matte(image).min() < 0.01 and matte(image).max() > 0.99
     matte._net = Fake(values[0] / 60 + 0.5)  # 0.4 .. 0.6
-    matte._form = InputFormat(stretch=True)
+    matte._format = InputFormat(stretch=True)
     assert matte(image).min() == pytest.approx(0, abs=0.02) and matte(image).max() == pytest.approx(1, abs=0.02)
     matte._net = Fake(np.zeros((1, 4, 32, 32), np.float32))
     with pytest.raises(UsageError, match="4 x 32 x 32 numbers, which is no mask"):
@@ -114,7 +114,7 @@ def test_names_of_other_programs_are_answered_with_where_to_get_them(name, words
 
 def test_a_path_is_known_by_its_file_s_name(bright_matte):
     matte = Segmenter.open(str(bright_matte("u2net-mine.onnx")))
-    assert matte._form.peak and matte.name == "u2net-mine.onnx"
+    assert matte._format.peak and matte.name == "u2net-mine.onnx"
 
 
 def test_a_file_that_is_no_network_is_refused_in_words(tmp_path):
@@ -187,7 +187,9 @@ def test_a_good_mask_passes_and_a_second_opinion_can_spoil_it():
 
 def test_masks_are_found_again_and_taken_back(folder, bright_matte):
     told = []
-    step = apply_operation(folder, Mask(model=str(bright_matte()), second="none", normalize="unit"), tell=told.append)
+    step = apply_operation(
+        folder, Mask(model=str(bright_matte()), second="none", normalize="unit"), on_event=told.append
+    )
     assert step is not None and [str(c.path) for c in step.changes] == ["masks/a.png", "masks/b.png"]
     for record in scan(folder):
         assert record.mask is not None
@@ -276,7 +278,7 @@ def test_two_networks_keep_an_outfit_and_refuse_what_one_of_them_lost(fetched, a
         ground.alpha_composite(sprite)
         ground.convert("RGB").save(tmp_path / f"{name}.png")
     told = []
-    assert apply_operation(tmp_path, Mask(second="isnet-small"), tell=told.append) is not None
+    assert apply_operation(tmp_path, Mask(second="isnet-small"), on_event=told.append) is not None
     masks = {r.path.stem: r.mask for r in scan(tmp_path)}
     assert masks["hall"] is None and masks["white"] is not None
     made = np.asarray(Image.open(masks["white"]), np.float32) / 255

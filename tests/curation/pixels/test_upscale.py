@@ -271,7 +271,7 @@ def test_only_what_is_too_small_is_enlarged_and_no_further(folder, net):
     told = []
     large = (folder / "large.png").read_bytes()
     before = {r.path.stem: r for r in scan(folder)}
-    step = apply_operation(folder, Upscale(model=net, resolution=128), tell=told.append)
+    step = apply_operation(folder, Upscale(model=net, resolution=128), on_event=told.append)
     assert step is not None
     after = {r.path.stem: r for r in scan(folder)}
     for stem in ("small", "tiny", "cut"):
@@ -299,13 +299,13 @@ def test_what_was_made_before_a_stop_is_not_made_again(folder, net, tmp_path, mo
 
     monkeypatch.setenv("BAKEHOUSE_CACHE", str(tmp_path / "cache"))
     made, other, *_ = collect_proposals(Upscale(model=net, resolution=128), scan(folder))
-    first, real = made.make(), Upscaler.__call__
+    first, real = made.make_edits(), Upscaler.__call__
     monkeypatch.setattr(Upscaler, "__call__", stop)
-    assert made.make() == first
+    assert made.make_edits() == first
     with pytest.raises(KeyboardInterrupt):
-        other.make()
+        other.make_edits()
     monkeypatch.setattr(Upscaler, "__call__", real)
-    assert len(other.make()) > 0, "what was stopped left nothing half"
+    assert len(other.make_edits()) > 0, "what was stopped left nothing half"
 
 
 @needs_spandrel
@@ -327,7 +327,7 @@ def test_only_a_filter_goes_before(folder, net, tmp_path):
         collect_proposals(Upscale(model=net, before=net), scan(folder))
     verb = Upscale(model=net, before=str(path), resolution=128)
     plain = Upscale(model=net, resolution=128)
-    both, one = (collect_proposals(v, scan(folder))[0].make()[0].content for v in (verb, plain))
+    both, one = (collect_proposals(v, scan(folder))[0].make_edits()[0].content for v in (verb, plain))
     assert both != one
 
 

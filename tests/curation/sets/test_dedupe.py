@@ -32,7 +32,7 @@ SPRITES = Path(os.environ.get("BAKEHOUSE_SPRITES", "/usr/share/games/renpy/the_q
 def verdicts(folder, **options):
     """By the two files' stems, in any order."""
     found = Dedupe.parse(options).findings(scan(folder))
-    return {frozenset((f.keep.path.stem, f.other.path.stem)): f.verdict for f in found}
+    return {frozenset((f.keep.path.stem, f.other.path.stem)): f.kind for f in found}
 
 
 def names(folder):
@@ -280,7 +280,7 @@ def test_of_a_watermark_the_clean_copy_stays(tmp_path):
         return [(columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)] if black.sum() > 20 else []
 
     (finding,) = Dedupe(text="off").findings(scan(tmp_path))
-    assert finding.verdict == "variant"
+    assert finding.kind == "variant"
     (finding,) = Dedupe().findings(scan(tmp_path), find_text)
     assert finding.dropped and finding.keep.path.stem == "clean" and "no text" in finding.why
 
@@ -358,8 +358,8 @@ def test_pairs_are_those_of_a_plain_search():
         return bin(int(a) ^ int(b)).count("1")
 
     def near(a, b):
-        bits = apart(a.phash, b.phash), 64 if a.plain[0] or b.plain[0] else apart(a.dhash, b.dhash)
-        colours = np.abs(a.colours[0].astype(int) - b.colours[0]).mean()
+        bits = apart(a.phash, b.phash), 64 if a.uninformative[0] or b.uninformative[0] else apart(a.dhash, b.dhash)
+        colours = np.abs(a.colors[0].astype(int) - b.colors[0]).mean()
         return min(bits) <= 18 and (colours <= 30 or max(bits) <= 9)
 
     plain = [(i, j) for (i, a), (j, b) in itertools.combinations(enumerate(looks), 2) if near(a, b)]

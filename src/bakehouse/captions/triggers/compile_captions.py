@@ -109,7 +109,7 @@ def _why(one: Compiled) -> str:
 
 def _compiled_before(root: Path) -> Mapping[PurePosixPath, str]:
     """What each caption was when it was compiled last, by sha256."""
-    done = [s for s in read_history(root) if s.verb == VERB and s.state == "done"]
+    done = [s for s in read_history(root) if s.operation == VERB and s.state == "done"]
     return {PurePosixPath(c.path): c.after for s in done for c in s.changes if c.after}
 
 

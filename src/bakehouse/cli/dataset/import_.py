@@ -8,12 +8,13 @@ import typer
 from bakehouse.cli.options import Json, Quiet
 
 Sources = Annotated[
-    list[Path], typer.Argument(metavar="SOURCE...", help="Folders, zip archives, films, other trainers' dataset files.")
+    list[Path],
+    typer.Argument(metavar="SOURCE...", help="Folders, zip archives, videos, other trainers' dataset files."),
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="SET", help="The dataset; made if there is none.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="List what would come; write nothing.")]
 Frames = Annotated[Literal["first", "distinct", "all"], typer.Option(help="Which frames of animated images to take.")]
-PerSecond = Annotated[float, typer.Option(help="So many frames of a film are looked at in each second.")]
+PerSecond = Annotated[float, typer.Option(help="Frames per second of a video to consider.")]
 PerScene = Annotated[int, typer.Option(help="At most so many frames of a scene, the sharpest; 0: all that differ.")]
 Captions = Annotated[
     Literal["auto", "keep", "none"], typer.Option(help="auto: downloaders' tag files become captions; keep: as is.")
@@ -37,5 +38,5 @@ def import_(
     kept = {"artists": artists, "ratings": ratings, "underscores": underscores}
     options = ImportOptions.parse({**values, **kept}, source="dataset import")
     with painting(quiet=quiet or json) as tell:
-        taken = import_sources(sources, out, options, dry_run=dry_run, tell=tell)
+        taken = import_sources(sources, out, options, dry_run=dry_run, on_event=tell)
     print_taken(taken, out, dry_run=dry_run, json=json)

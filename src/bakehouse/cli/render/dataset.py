@@ -38,7 +38,9 @@ def print_recovered(step: Step | None, *, quiet: bool = False) -> None:
     """Says that a step was left half-way by a command that was killed, and is finished now."""
     if step is not None and not quiet:
         back = " back" if step.state == "undoing" else ""
-        print_warnings([f"step {step.number} ({step.verb}) had been stopped half-way; it was carried{back} to its end"])
+        print_warnings(
+            [f"step {step.number} ({step.operation}) had been stopped half-way; it was carried{back} to its end"]
+        )
 
 
 def print_proposals(
@@ -87,7 +89,7 @@ def print_undone(steps: Sequence[Step], folder: Path, *, json: bool = False) -> 
         print_json([step.to_json() for step in steps])
         return
     for step in steps:
-        say(f"took back step {step.number} ({step.verb}): {done_by(step)}")
+        say(f"took back step {step.number} ({step.operation}): {done_by(step)}")
     say(f"{folder} is as it was before step {steps[-1].number}")
 
 
@@ -103,7 +105,7 @@ def print_history(steps: Sequence[Step], folder: Path, *, json: bool = False) ->
     for step in steps:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(step.time))
         settings = _short(step.settings)[:_SETTINGS]
-        table.add_row(str(step.number), step.verb, when, step.state, done_by(step), settings)
+        table.add_row(str(step.number), step.operation, when, step.state, done_by(step), settings)
     print_table(table)
 
 

@@ -1,4 +1,4 @@
-"""Writing and strangers' faces out of the images. Importing this opens no network."""
+"""`dataset clean`: remove text and blur other people's faces. Importing this loads no network."""
 
 from bakehouse.curation.clean.blur_faces import blur_faces
 from bakehouse.curation.clean.clean import Clean

@@ -1,7 +1,7 @@
-"""Painting over letters on ground that goes on evenly: a membrane over the hole, and the ground's own grain on it.
+"""Remove text from smooth backgrounds: membrane interpolation over the letters, plus the background's own grain.
 
-Only the letters are painted where they can be told from their ground, not the box around them. How well it goes is
-measured, not guessed: letters of the same shape are painted away beside the text, where it is known what was there.
+Where the letters can be separated from the background, only they are filled, not the box around them. The quality is
+measured: the same letter shapes are filled beside the text, where the true pixels are known.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ Box = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels."""
 
 VISIBLE_ERROR = 8.0
-"""Grey values (0..255) by which what is painted may differ from what was there; looked at, not derived."""
+"""Fill error in grey levels (0..255) from which a fill is visible; chosen by eye."""
 _ERROR_QUANTILE = 0.95
-"""Of painted pixels: a few may differ more."""
+"""Quantile of the filled pixels' errors that is compared with the limit."""
 _BLUR = 1.5
-"""Pixels: differences from pixel to pixel are grain, which nobody sees."""
+"""Pixels of the blur before errors are measured: single-pixel grain is not visible."""
 _ITERATIONS = 40
-"""Of averaging on each level of the membrane."""
+"""Averaging iterations on each level of the membrane."""
 _SMALLEST = 8
-"""Pixels: a level whose shorter side is shorter has no coarser one."""
+"""Pixels of the shorter side at which the coarsest level stops."""
 _MARGIN = 16
-"""Pixels of ground around a hole that decide what is painted into it."""
+"""Pixels of background around a hole that determine its fill."""
 _MAX_LETTER_SHARE = 0.6
-"""Letters that fill more of their box are not told from their ground: the whole box is painted."""
+"""If more than this share of a box seems to be letters, they cannot be separated and the whole box is filled."""
 
 
 def text_mask(texts: Sequence[TextRegion], size: tuple[int, int]) -> Bytes:
-    """Where the text is, with the halo of its letters: uint8 [height, width], 255 is text."""
+    """Return the mask of text boxes with the halo of their letters: uint8 [height, width], 255 is text."""
     cv2 = need("cv2", "painting over text")
     mask = np.zeros((size[1], size[0]), np.uint8)
     for text in texts:
@@ -50,11 +50,11 @@ def text_mask(texts: Sequence[TextRegion], size: tuple[int, int]) -> Bytes:
 
 
 def letter_mask(image: Image.Image, texts: Sequence[TextRegion]) -> Bytes:
-    """The letters themselves with their blurred edges, or all of `text_mask` where they cannot be told from the ground.
+    """Return the mask of the letters with their blurred edges; where they cannot be separated, that of `text_mask`.
 
     Args:
         image: RGB.
-        texts: lines in it.
+        texts: lines of text in it.
     """
     cv2 = need("cv2", "painting over text")
     pixels = np.asarray(image.convert("RGB"), dtype=np.float32)
@@ -74,7 +74,7 @@ def letter_mask(image: Image.Image, texts: Sequence[TextRegion]) -> Bytes:
 
 
 def fill_background(image: Image.Image, mask: Bytes) -> Image.Image:
-    """An RGB image with the masked pixels painted from their surroundings; all others are as they were."""
+    """Return an RGB image with the masked pixels filled from their surroundings; other pixels are unchanged."""
     pixels = np.array(image.convert("RGB"))
     for left, top, right, bottom in _hole_boxes(mask):
         piece, hole = pixels[top:bottom, left:right].astype(np.float32), mask[top:bottom, left:right] > 0
@@ -84,21 +84,20 @@ def fill_background(image: Image.Image, mask: Bytes) -> Image.Image:
 
 
 def fill_error(image: Image.Image, text: TextRegion, others: Sequence[TextRegion] = ()) -> float:
-    """By how much `paint` would miss at a line of text: grey values, 0..255.
+    """Estimate the error of `fill_background` at a line of text, in grey levels 0..255.
 
-    Letters of the same shape are painted away beside the line's own, where it is known what was there. Infinite where
-    there is no room beside it.
+    The line's letter shapes are filled beside the line, where the true pixels are known. Infinite if there is no room.
 
     Args:
         image: RGB.
         text: the line.
-        others: lines near it, which are no ground either.
+        others: other lines, which do not count as background.
     """
-    cv2 = need("cv2", "looking at the ground of text")
+    cv2 = need("cv2", "measuring the background of text")
     mask, whole = letter_mask(image, [text]), text_mask([text], image.size)
     taken = mask | letter_mask(image, [other for other in others if other != text and _are_neighbors(text, other)])
     pixels = np.asarray(image.convert("RGB"), dtype=np.float32)
-    # Letters are moved by a part of their height, so that they stay on their ground; a box has to leave its place.
+    # Letters are shifted by a part of their height, to stay on the same background; a whole box by its own size.
     alone = np.count_nonzero(mask) < np.count_nonzero(whole)
     misses = []
     for across, down in _shifts(mask, max(3, round(text.height / 3)) if alone else None):
@@ -120,9 +119,9 @@ def fill_error(image: Image.Image, text: TextRegion, others: Sequence[TextRegion
 
 
 def membrane(pixels: Floats, hole: Bools) -> Floats:
-    """Pixels [h, w, 3] with the smoothest surface over the hole [h, w] that meets its edge (Laplace's equation).
+    """Return pixels [h, w, 3] with the hole [h, w] filled by the solution of Laplace's equation.
 
-    Solved from coarse to fine: each level begins with the coarser one's solution and averages neighbours.
+    Solved from coarse to fine: each level starts from the coarser solution and averages neighbours.
     """
     result = pixels.copy()
     if not hole.any() or hole.all():
@@ -143,7 +142,7 @@ def membrane(pixels: Floats, hole: Bools) -> Floats:
 
 
 def _downsample(pixels: Floats, hole: Bools) -> tuple[Floats, Bools]:
-    """Half the size; a pixel is the mean of the known ones among its four, and open where none is known."""
+    """Return pixels and hole at half size: means of the known pixels of each 2 x 2 block, holes where none is."""
     pad = [(0, side % 2) for side in hole.shape]
     known = np.pad(~hole, pad).astype(np.float32)[..., None]
     values = np.pad(pixels, [*pad, (0, 0)]) * known
@@ -154,7 +153,7 @@ def _downsample(pixels: Floats, hole: Bools) -> tuple[Floats, Bools]:
 
 
 def _grain(piece: Floats, hole: Bools) -> Floats:
-    """What the ground has beside its smooth surface, drawn at random from around the hole; the same each time."""
+    """Return grain for the hole, sampled from the background around it with a fixed seed."""
     cv2 = need("cv2", "painting over text")
     known = ~(cv2.dilate(hole.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0)
     near = known & (cv2.dilate(hole.astype(np.uint8), np.ones((2 * _MARGIN + 1,) * 2, np.uint8)) > 0)
@@ -162,7 +161,7 @@ def _grain(piece: Floats, hole: Bools) -> Floats:
     if near.any():
         rest = (piece - cv2.GaussianBlur(piece, (0, 0), _BLUR))[near]
         size = np.abs(rest).max(axis=1)
-        rest = rest[size <= 3 * np.median(size)]  # lines and edges are no grain
+        rest = rest[size <= 3 * np.median(size)]  # exclude lines and edges
         grain[hole] = rest[np.random.default_rng(0).integers(0, len(rest), int(hole.sum()))]
     return grain
 
@@ -171,7 +170,7 @@ def _grain(piece: Floats, hole: Bools) -> Floats:
 
 
 def _bounding_box(mask: Bytes) -> Box:
-    """The masked part with the ground that decides what is painted there."""
+    """Return the box of the masked pixels with the margin that determines their fill."""
     ys, xs = np.nonzero(mask)
     height, width = mask.shape
     left, right = max(0, int(xs.min()) - _MARGIN), min(width, int(xs.max()) + 1 + _MARGIN)
@@ -180,14 +179,14 @@ def _bounding_box(mask: Bytes) -> Box:
 
 
 def _are_neighbors(a: TextRegion, b: TextRegion) -> bool:
-    """Whether a line stands on the ground that is looked at for another."""
+    """Return whether line `b` lies on the background that is measured for line `a`."""
     reach = a.height + _MARGIN
     across = max(a.box[0], b.box[0]) - min(a.box[2], b.box[2])
     return max(across, max(a.box[1], b.box[1]) - min(a.box[3], b.box[3])) <= reach
 
 
 def _hole_boxes(mask: Bytes) -> Iterator[Box]:
-    """The places of a mask that are so near to each other that they are painted at once."""
+    """Yield a box for each group of masked pixels whose margins touch."""
     cv2 = need("cv2", "painting over text")
     near = cv2.dilate(mask, np.ones((2 * _MARGIN + 1,) * 2, np.uint8))
     count, labels = cv2.connectedComponents(near)
@@ -196,7 +195,7 @@ def _hole_boxes(mask: Bytes) -> Iterator[Box]:
 
 
 def _shifts(mask: Bytes, by: int | None) -> Iterator[tuple[int, int]]:
-    """Ways to move a mask in its image: across and down, by so many pixels or by its own size."""
+    """Yield shifts (x, y) that keep the mask inside the image: up, down, left and right, by `by` pixels or its size."""
     ys, xs = np.nonzero(mask)
     if not len(ys):
         return

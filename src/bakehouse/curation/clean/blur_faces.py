@@ -1,4 +1,4 @@
-"""Faces of other people, blurred: who is not the subject must not be learned as it."""
+"""Blur faces of other people, so that they are not learned as the subject's."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from PIL import Image, ImageDraw, ImageFilter
 from bakehouse.vision.faces import Face
 
 MARGIN = 0.2
-"""Of the face's size: how far the blur goes beyond its box on each side."""
+"""Share of the face's size by which the blur extends beyond its box on each side."""
 BLUR = 0.25
-"""Of the face's height: radius of the blur; nothing of eyes, nose and mouth is left."""
+"""Radius of the blur as a share of the face's height; eyes, nose and mouth disappear."""
 FEATHER = 0.06
-"""Of the face's height: how the blur fades at its rim."""
+"""Width of the soft edge as a share of the face's height."""
 
 
 def blur_faces(image: Image.Image, faces: Iterable[Face]) -> Image.Image:
-    """The image with these faces blurred in soft ellipses; transparency stays as it is."""
+    """Return the image with each face blurred in a soft ellipse; transparency is unchanged."""
     result = image.copy()
     for face in faces:
         left, top, right, bottom = face.box

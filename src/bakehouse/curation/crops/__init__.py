@@ -1,4 +1,4 @@
-"""Crops of a person at several distances, with captions that follow."""
+"""`dataset crop`: crop a person at several framings, with captions adapted to each."""
 
 from bakehouse.curation.crops.crop import Crop
 from bakehouse.curation.crops.crop_captions import crop_caption

@@ -1,4 +1,4 @@
-"""A caption that follows its image into a crop: it says what is seen, and nothing that is not."""
+"""Adapt a caption to a crop: set the framing's tag and drop tags of what the crop does not show."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from bakehouse.curation.crops.framing import Framing, FramingRules, TagPatterns
 from bakehouse.data.captions import split_tags
 
 MAX_TAG_WORDS = 4
-"""Words; what is longer is a sentence, and a sentence that ends with "boots" may be about much else."""
+"""Longest text in words that is treated as a tag; longer ones are sentences, which may name more than the body part."""
 
 
 def crop_caption(caption: str, framing: Framing, rules: FramingRules, *, outfit: Collection[str] = ()) -> str:
-    """One caption as it is true of the crop: the framing's tag set, tags of what is cut away gone.
+    """Return a caption for the crop: with the framing's tag, without tags of what is cropped away. Idempotent.
 
-    Applied twice it is as applied once. Tags are written as the caption writes them, with spaces or underscores.
+    Tags are spelled as in the caption, with spaces or underscores.
 
     Args:
         caption: of the whole image.
         framing: of the crop.
-        rules: which words are of what.
-        outfit: triggers of outfits, which go where the crop ends above the heart.
+        rules: the tags of each framing and body part.
+        outfit: triggers of outfits, removed from framings that do not show enough of an outfit.
     """
     before = split_tags(caption)
     written = _spelled_like(framing.tag, before)
@@ -35,7 +35,7 @@ def crop_caption(caption: str, framing: Framing, rules: FramingRules, *, outfit:
 
 
 def is_out_of_frame(tag: str, framing: Framing, rules: FramingRules) -> bool:
-    """Whether a tag is of a part of the body that the framing does not show."""
+    """Return whether a tag names a part of the body that the framing does not show."""
     words = normalize_tag(tag).split()
     if not words or len(words) > MAX_TAG_WORDS:
         return False
@@ -49,12 +49,12 @@ def _matches(words: list[str], zone: TagPatterns) -> bool:
 
 
 def normalize_tag(tag: str) -> str:
-    """A tag as it is compared: lower case, spaces, without the backslashes of escaped brackets."""
+    """Return a tag in lower case, with spaces, and without the backslashes of escaped brackets."""
     return " ".join(tag.lower().replace("_", " ").replace("\\", "").split())
 
 
 def _spelled_like(tag: str, tags: Collection[str]) -> str:
-    """A tag of several words as the others of the caption are written."""
+    """Return a tag with underscores if most tags of the caption have them, else with spaces."""
     joined = sum("_" in other.strip("_") for other in tags)
     spaced = sum(" " in other for other in tags)
     return tag.replace(" ", "_") if joined > spaced else tag

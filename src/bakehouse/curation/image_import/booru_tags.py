@@ -1,7 +1,7 @@
-"""Tag files as gallery-dl and Grabber write them beside their downloads, read as captions.
+"""Read the tag files that gallery-dl and Grabber write beside their downloads as captions.
 
-A caption that a person or a trainer wrote is not touched, and comes before tag files about the same image. What cannot
-be told from such a caption is kept as it is.
+Captions written by people or trainers are left alone and take precedence over tag files of the same image. A file that
+could be such a caption is copied unchanged.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from bakehouse.data.captions import decode_text, is_prose, line_form
 from bakehouse.data.tags import form_of, spaced
 
 _VISIBLE_KINDS = frozenset({"character", "copyright", "species", "general"})
-"""The kinds of tags that say what is seen."""
+"""Kinds of tags that describe the image."""
 _ORDER = ("character", "copyright", "artist", "species", "general", "rating")
-"""Of kinds in a caption."""
+"""Order of the kinds in a caption."""
 _METADATA_KINDS = (
     "artist",
     "meta",
@@ -34,7 +34,7 @@ _METADATA_KINDS = (
     "faults",
     "lore",
 )
-"""Kinds that say who made it and of what sort the file is."""
+"""Kinds of tags about the author and the file."""
 _NAMESPACES = {
     "char": "character",
     "series": "copyright",
@@ -43,21 +43,21 @@ _NAMESPACES = {
     "model": "general",
 }
 _FOREIGN_KEYS = frozenset({"caption", "text", "prompt"})
-"""JSON with one of these is a caption of a trainer."""
+"""JSON with one of these keys is a trainer's caption file."""
 
 Tags = list[tuple[str, str]]
-"""Kind and tag."""
+"""Pairs of kind and tag."""
 
 
 @dataclass(frozen=True)
 class TagCaption:
-    """A caption that was made of a downloader's file."""
+    """A caption made from a downloader's tag file."""
 
     path: Path
-    """The file that was read."""
+    """The tag file."""
     caption: str
     left_out: tuple[tuple[str, str], ...]
-    """Kind and tag of what says nothing of the picture: artists, ratings and the like."""
+    """Kind and tag of what does not describe the image: artists, ratings and the like."""
 
 
 def read_tag_files(
@@ -68,16 +68,16 @@ def read_tag_files(
     underscores: bool = False,
     tag_lines: bool = False,
 ) -> TagCaption | None:
-    """The caption that a downloader's files about one image come to; None if there is none, or a caption beside them.
+    """Return the caption made from a downloader's files about one image; None without such files, or with a caption.
 
-    JSON comes before text, since it knows of what kind a tag is.
+    JSON takes precedence over text, because it holds the kinds of the tags.
 
     Args:
-        files: the caption files of an image.
-        artists: keeps artists' names.
-        ratings: keeps ratings, for example `rating:general`.
-        underscores: keeps `long_hair` instead of `long hair`.
-        tag_lines: text of two or three short lines is one tag a line, as in other files of the same download.
+        files: the caption and tag files of an image.
+        artists: keep artist names.
+        ratings: keep ratings, such as `rating:general`.
+        underscores: keep `long_hair` instead of `long hair`.
+        tag_lines: read two or three short lines as one tag per line, as other files of the download have them.
     """
     texts = {path: decode_text(path.read_bytes())[0] for path in files}
     listed = {path: _from_json(text) for path, text in texts.items() if path.suffix.lower() == ".json"}
@@ -86,7 +86,7 @@ def read_tag_files(
         lines = _lines(text)
         if path in listed or not lines:
             continue
-        named = all(spaced(line) in known for line in lines)  # a lone tag looks like a short caption
+        named = all(spaced(line) in known for line in lines)  # a single tag is otherwise taken for a short caption
         tags = _from_text(lines, tag_lines=tag_lines or named)
         if tags is None and not named:
             return None
@@ -99,7 +99,7 @@ def read_tag_files(
 
 
 def has_tag_lines(files: Iterable[Path]) -> bool:
-    """Whether the text files of a download have one tag a line: some certainly have, and none has several captions."""
+    """Return whether a download's text files have one tag per line: some clearly do, and none has several captions."""
     texts = (decode_text(path.read_bytes())[0] for path in files if path.suffix.lower() != ".json")
     forms = {line_form(lines) for text in texts if len(lines := _lines(text)) > 1}
     return "tags" in forms and "captions" not in forms
@@ -120,7 +120,7 @@ def _lines(text: str) -> list[str]:
 
 
 def _from_json(text: str) -> Tags | None:
-    """gallery-dl's metadata: `tags_general`, `tag_string_artist`, or `tags` as a list, a text, or lists by kind."""
+    """Parse gallery-dl's metadata: `tags_general`, `tag_string_artist`, or `tags` as list, text, or lists by kind."""
     try:
         value = parse_json(text)
     except json.JSONDecodeError:
@@ -138,14 +138,14 @@ def _from_json(text: str) -> Tags | None:
     tags = value.get("tags", value.get("tag_string"))
     if isinstance(tags, Mapping):
         return [(_kind(str(kind)), tag) for kind, listed in tags.items() for tag in _tag_list(listed)] or None
-    # kohya's own JSON is told by what a downloader always has: the address or the number of the post.
+    # Downloaders' JSON has the address or number of the post, kohya's has not.
     if not {"id", "post_url", "file_url", "category", "url", "md5"} & value.keys():
         return None
     return [_split_namespace(tag) for tag in _tag_list(tags)] or None
 
 
 def _tag_list(value: Any) -> list[str]:
-    """Tags as a list, or as text with commas or spaces between them."""
+    """Return tags given as a list, or as text separated by commas or spaces."""
     if isinstance(value, str):
         return value.split(",") if "," in value else value.split()
     return [str(tag) for tag in value] if isinstance(value, list) else []
@@ -161,7 +161,7 @@ def _kind(word: str) -> str:
 
 
 def _from_text(lines: Sequence[str], *, tag_lines: bool) -> Tags | None:
-    """One tag a line, `|` between tags, or spaces between tags that have underscores inside."""
+    """Parse one tag per line, tags separated by `|`, or tags with underscores separated by spaces."""
     pieces = _split_line(lines, tag_lines=tag_lines)
     return [_split_namespace(piece) for piece in pieces if piece] if pieces else None
 
@@ -187,7 +187,7 @@ def _has_namespace(tag: str) -> bool:
 
 
 def _split_namespace(tag: str) -> tuple[str, str]:
-    """`artist:name` as its kind and the tag; a colon behind no known kind belongs to the tag (`re:zero`, `:d`)."""
+    """Split `artist:name` into kind and tag; a colon after anything else belongs to the tag (`re:zero`, `:d`)."""
     tag = tag.strip()
     head, colon, rest = tag.partition(":")
     kind = _kind_or_none(head) if colon and rest.strip() else None

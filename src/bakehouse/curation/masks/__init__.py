@@ -1,4 +1,4 @@
-"""Training masks: made by networks or by colour, and checked before they are used. Importing this opens none."""
+"""`dataset mask`: training masks from a network or by colour, with quality checks. Importing this loads no network."""
 
 from bakehouse.curation.masks.color_mask import color_mask
 from bakehouse.curation.masks.make_masks import Mask

@@ -1,4 +1,4 @@
-"""One picture made as large as it has to be: transparent edges and all."""
+"""Upscale one image to a given size by a network, with correct transparent edges."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from PIL import Image
 
 Floats = npt.NDArray[np.float32]
 Network = Callable[[Floats], Floats]
-"""[h, w, 3] in 0..1 to the same times a whole number."""
+"""Maps [h, w, 3] in 0..1 to [h * scale, w * scale, 3]."""
 
 MAX_PASSES = 2
 _MAX_SPREAD = 64
 
 
 def upscale_to_size(image: Image.Image, net: Network, scale: int, size: tuple[int, int]) -> Image.Image:
-    """An RGB or RGBA image of `size` pixels, by a network of `scale`: as often as it needs, then shrunk to fit.
+    """Return an RGB or RGBA image at `size`: run the network as often as needed, then reduce the result.
 
     Args:
-        image: what there is.
-        net: the upscaler; of scale 1, a filter, which runs once.
+        image: the image.
+        net: the upscaler; a filter (scale 1) runs once.
         scale: of the network.
-        size: width and height to come out.
+        size: width and height of the result.
     """
     made = run_network(image, net)
     for _ in range(MAX_PASSES - 1):
@@ -33,11 +33,11 @@ def upscale_to_size(image: Image.Image, net: Network, scale: int, size: tuple[in
         return made
     shrinks = made.width >= size[0] and made.height >= size[1]
     way = Image.Resampling.HAMMING if shrinks else Image.Resampling.LANCZOS
-    return made.resize(size, way)  # Pillow weighs colours by alpha
+    return made.resize(size, way)  # Pillow weights colours by alpha
 
 
 def run_network(image: Image.Image, net: Network) -> Image.Image:
-    """An image through a network. Alpha goes through it as a grey picture of its own."""
+    """Run an image through a network; the alpha channel runs separately as a grey image."""
     if image.mode != "RGBA":
         return _to_image(net(_to_floats(image.convert("RGB"))))
     alpha = image.getchannel("A")
@@ -48,9 +48,9 @@ def run_network(image: Image.Image, net: Network) -> Image.Image:
 
 
 def spread_colors(image: Image.Image) -> Image.Image:
-    """RGB in which transparent pixels have the colours of the opaque ones around them.
+    """Return RGB in which transparent pixels take the colours of the opaque ones around them.
 
-    What a file has under its transparent pixels is often black or rubbish, and a network would draw it into the edge.
+    Files often have black or arbitrary colours there, which a network would blend into the edges.
     """
     values = np.asarray(image, dtype=np.float32)
     alpha: Floats = values[..., 3:] / np.float32(255)
@@ -68,7 +68,7 @@ def spread_colors(image: Image.Image) -> Image.Image:
 
 
 def _box_blur(values: Floats, reach: int) -> Floats:
-    """A box average over 2 * reach + 1 pixels, both ways, by running sums."""
+    """Return a box average over 2 * reach + 1 pixels in both directions, by running sums."""
     for axis in (0, 1):
         along = np.moveaxis(values, axis, 0)
         sums = np.cumsum(np.pad(along, ((reach + 1, reach), (0, 0), (0, 0))), axis=0, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Faces, in drawings and in photos. Importing this opens no library."""
+"""Face detectors for drawings and photos. Importing this loads no library."""
 
 from bakehouse.vision.faces.crop_window import crop_around_face, crop_cuts_face, head_box
 from bakehouse.vision.faces.detectors import FaceDetectorKind, load_face_detector

@@ -1,4 +1,4 @@
-"""The embedded tagger as one of many: what `crumb` draws, in crumb's own words."""
+"""The bundled tagger behind the `Tagger` protocol; it predicts the tags of the base model `crumb`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bakehouse.vision.taggers.crumb_tagger import CrumbTagger
 
 
 class BundledTagger:
-    """`CrumbTagger` behind the common interface. A sight holds the likeliest value of each group as `group=value`."""
+    """`CrumbTagger` as a `Tagger`. A prediction holds the likeliest value of each group as `group=value`."""
 
     name = "crumb"
     thresholds: Mapping[str, float] = {"general": 0.5}
@@ -22,18 +22,18 @@ class BundledTagger:
         self._tagger = CrumbTagger.load(folder)
         self.key = sha256_file((folder or _folder()) / "model.safetensors")
 
-    def look(self, images: Sequence[Image.Image]) -> list[TagPrediction]:
-        """One sight for each picture."""
+    def predict(self, images: Sequence[Image.Image]) -> list[TagPrediction]:
+        """Return one prediction per image."""
         result = self._tagger(images)
         best = [result.best(i) for i in range(len(images))]
         return [TagPrediction(scores={"general": {f"{g}={v}": p for g, (v, p) in one.items()}}) for one in best]
 
-    def words(self, sight: TagPrediction, thresholds: Mapping[str, float]) -> list[str]:
-        """Caption tags from the values that are sure enough, in the order of the base model's own captions."""
+    def to_tags(self, prediction: TagPrediction, thresholds: Mapping[str, float]) -> list[str]:
+        """Return caption tags for the values above the threshold, in the order of the base model's own captions."""
         least = thresholds.get("general")
         if least is None:
             return []
-        sure = [value for value, p in sight.scores.get("general", {}).items() if p >= least]
+        sure = [value for value, p in prediction.scores.get("general", {}).items() if p >= least]
         return self._tagger.vocabulary.tags_of(dict(value.split("=", 1) for value in sure))
 
 
