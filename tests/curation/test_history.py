@@ -153,14 +153,16 @@ while True:
     folder = root / f"{{n:03d}}"
     dataset(folder)
     if kind == "undo":
-        history.apply(folder, "x", told(*CHANGES))
+        history.apply_proposals(folder, "x", told(*CHANGES))
     pid = os.fork()
     if pid == 0:
         die_at(n)
-        history.apply(folder, "x", told(*CHANGES)) if kind == "apply" else history.undo(folder)
+        history.apply_proposals(folder, "x", told(*CHANGES)) if kind == "apply" else history.undo(folder)
         os._exit(0)
-    if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0:
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if code == 0:
         break
+    assert code == -signal.SIGKILL, code
     n += 1
 """
 

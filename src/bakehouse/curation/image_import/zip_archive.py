@@ -19,7 +19,7 @@ from bakehouse.core.files import writing_to
 MAX_FILES = 100_000
 MAX_BYTES = 64 << 30
 MAX_RATIO = 100
-"""Largest ratio of unpacked to packed bytes. Images are compressed already (1 to 1); even drawings as BMP stay below."""
+"""Largest ratio of unpacked to packed bytes. Images are compressed (1 to 1); even drawings as BMP stay below."""
 _DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, EOFError, ValueError, struct.error)
 _UNCHECKED_BYTES = 256 << 20
 """Unpacked bytes up to which the ratio is not checked."""

@@ -52,7 +52,7 @@ def run_tiled(image: Floats, run: Run, *, tile: int, overlap: int) -> Floats:
 
 
 def tile_spans(length: int, tile: int, overlap: int) -> list[tuple[int, int]]:
-    """Return evenly spaced tiles [start, end) of at most `tile` that cover `length` and overlap by `overlap` or more."""
+    """Return evenly spaced tiles [start, end) of up to `tile` that cover `length` and overlap by `overlap` or more."""
     if length <= tile:
         return [(0, length)]
     count = math.ceil((length - overlap) / (tile - overlap))
