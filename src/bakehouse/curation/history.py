@@ -18,6 +18,7 @@ from pathlib import Path
 
 from bakehouse.core.cpu_threads import threads
 from bakehouse.core.errors import UsageError
+from bakehouse.core.events import Event
 from bakehouse.core.files import atomic_folder
 from bakehouse.curation.changeset import (
     HISTORY_FOLDER,
@@ -29,8 +30,10 @@ from bakehouse.curation.changeset import (
     Write,
     resolve_changes,
 )
+from bakehouse.curation.image_io import skip_warning
 from bakehouse.curation.journal import Change, Journal, Step
 from bakehouse.curation.transaction import Transaction, open_transaction
+from bakehouse.data.open_image import ImageError
 
 __all__ = [
     "HISTORY_FOLDER",
@@ -60,6 +63,7 @@ def apply_proposals(
     settings: Mapping[str, object] | None = None,
     out: Path | str | None = None,
     progress: Callable[[int, int], None] | None = None,
+    on_event: Callable[[Event], None] = lambda _: None,
 ) -> Step | None:
     """Apply proposals as one step; return it, or None if nothing changes.
 
@@ -70,6 +74,7 @@ def apply_proposals(
         settings: the operation's settings, for the history.
         out: copy the dataset there, without its history, and change the copy; `folder` is only read.
         progress: called with (done, total) as the edits are computed.
+        on_event: called with a warning for each image that is skipped because it or its mask cannot be decoded.
 
     Raises:
         InUseError: another process holds the dataset's lock.
@@ -78,9 +83,9 @@ def apply_proposals(
     """
     proposals = tuple(proposals)
     if out is None:
-        return _apply_in_place(Path(folder), operation, proposals, settings or {}, progress)
+        return _apply_in_place(Path(folder), operation, proposals, settings or {}, progress, on_event)
     with _copied_dataset(Path(folder), Path(out)) as copy:
-        return _apply_in_place(copy, operation, proposals, settings or {}, progress)
+        return _apply_in_place(copy, operation, proposals, settings or {}, progress, on_event)
 
 
 def undo(folder: Path | str, *, keep_edits: bool = False) -> Step:
@@ -141,11 +146,12 @@ def _apply_in_place(
     proposals: Sequence[Proposal],
     settings: Mapping[str, object],
     progress: Callable[[int, int], None] | None,
+    on_event: Callable[[Event], None],
 ) -> Step | None:
     if not proposals:
         return None
     with open_transaction(folder, f"dataset {operation}") as transaction:
-        changes = resolve_changes(folder, _compute_edits(proposals, transaction, progress))
+        changes = resolve_changes(folder, _compute_edits(proposals, transaction, progress, on_event))
         if not changes:
             return None
         number = max((step.number for step in transaction.journal.steps()), default=0) + 1
@@ -155,24 +161,37 @@ def _apply_in_place(
 
 
 def _compute_edits(
-    proposals: Sequence[Proposal], transaction: Transaction, progress: Callable[[int, int], None] | None
+    proposals: Sequence[Proposal],
+    transaction: Transaction,
+    progress: Callable[[int, int], None] | None,
+    on_event: Callable[[Event], None],
 ) -> list[StoredEdit]:
     """Compute all edits in threads and put their contents into the store as they come, so that memory holds few.
 
     Only this thread writes: with ten thousand small files, writing threads would slow each other down.
     """
 
-    def compute(batch: Sequence[Proposal]) -> list[tuple[Edit, str]]:
-        return [(edit, proposal.why) for proposal in batch for edit in proposal.make_edits()]
+    def compute(batch: Sequence[Proposal]) -> list[tuple[Edit, str] | Event]:
+        results: list[tuple[Edit, str] | Event] = []
+        for proposal in batch:
+            try:
+                results += [(edit, proposal.why) for edit in proposal.make_edits()]
+            except ImageError as error:
+                results.append(skip_warning(proposal.path, error))
+        return results
 
     stored: list[StoredEdit] = []
     size = len(proposals) // _MAX_BATCHES + 1
     batches = [proposals[start : start + size] for start in range(0, len(proposals), size)]
     with threads() as pool:
-        for number, edits in enumerate(pool.map(compute, batches), 1):
-            stored += [
-                StoredEdit(e, why, transaction.store.put(e.content) if isinstance(e, Write) else "") for e, why in edits
-            ]
+        for number, results in enumerate(pool.map(compute, batches), 1):
+            for result in results:
+                if isinstance(result, Event):
+                    on_event(result)
+                    continue
+                edit, why = result
+                sha = transaction.store.put(edit.content) if isinstance(edit, Write) else ""
+                stored.append(StoredEdit(edit, why, sha))
             if progress is not None:
                 progress(min(number * size, len(proposals)), len(proposals))
     return stored

@@ -67,4 +67,5 @@ def apply_operation(
     recover(folder)
     proposals = collect_proposals(operation, scan(folder), on_event)
     settings = operation.settings(mode="json")
-    return apply_proposals(folder, operation_name(operation), proposals, settings=settings, out=out, progress=progress)
+    name = operation_name(operation)
+    return apply_proposals(folder, name, proposals, settings=settings, out=out, progress=progress, on_event=on_event)

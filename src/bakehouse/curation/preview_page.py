@@ -15,9 +15,10 @@ from bakehouse.core.errors import BakehouseError
 from bakehouse.core.files import write_html
 from bakehouse.core.html_pages import InlineImage, inline_image, render
 from bakehouse.curation.changeset import Edit, Move, Proposal, Remove, Write
+from bakehouse.curation.image_io import skip_warning
 from bakehouse.data.captions import decode_text
 from bakehouse.data.image_records import ImageSet
-from bakehouse.data.open_image import EXTENSIONS, open_image
+from bakehouse.data.open_image import EXTENSIONS, ImageError, open_image
 
 THUMBNAIL_SIDE = 320
 """Longer side of the page's images in pixels."""
@@ -31,7 +32,9 @@ _MAX_TEXT = 2000
 class FileVersion:
     """A file as it is now or as the operation would leave it: an image or the beginning of a text."""
 
-    caption: str
+    path: PurePosixPath
+    note: str
+    """Size and what becomes of the file: `96 x 64, before`."""
     image: InlineImage | None = None
     text: str = ""
 
@@ -87,8 +90,11 @@ def write_preview(
 
 def _entry(root: Path, proposal: Proposal) -> Entry:
     """Return a proposal with every file that it touches, before and after."""
-    versions = tuple(version for edit in proposal.make_edits() for version in _versions(root, edit))
-    return Entry(proposal.path, proposal.why, versions)
+    try:
+        edits = proposal.make_edits()
+    except ImageError as error:
+        return Entry(proposal.path, skip_warning(proposal.path, error).message)
+    return Entry(proposal.path, proposal.why, tuple(version for edit in edits for version in _versions(root, edit)))
 
 
 def _versions(root: Path, edit: Edit) -> Iterator[FileVersion]:
@@ -106,10 +112,10 @@ def _versions(root: Path, edit: Edit) -> Iterator[FileVersion]:
 def _version(path: PurePosixPath, content: bytes | Path, note: str) -> FileVersion:
     if path.suffix.lower() not in EXTENSIONS:
         data = content.read_bytes() if isinstance(content, Path) else content
-        return FileVersion(f"{path}, {note}", text=decode_text(data)[0][:_MAX_TEXT])
+        return FileVersion(path, note, text=decode_text(data)[0][:_MAX_TEXT])
     try:
         image = open_image(content, mode="RGBA") if isinstance(content, Path) else Image.open(io.BytesIO(content))
     except BakehouseError as e:
-        return FileVersion(f"{path}, {note}", text=e.message)
-    caption = f"{path}, {image.width} x {image.height}, {note}"
-    return FileVersion(caption, inline_image(image.convert("RGBA"), THUMBNAIL_SIDE))
+        return FileVersion(path, note, text=e.message)
+    size = f"{image.width} x {image.height}"
+    return FileVersion(path, f"{size}, {note}", inline_image(image.convert("RGBA"), THUMBNAIL_SIDE))

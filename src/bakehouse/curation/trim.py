@@ -15,7 +15,7 @@ from bakehouse.core.events import Event, Progress
 from bakehouse.core.settings import Spec
 from bakehouse.curation.animated_images import still_images
 from bakehouse.curation.changeset import Edit, Proposal
-from bakehouse.curation.image_io import open_record
+from bakehouse.curation.image_io import open_or_skip, open_record
 from bakehouse.curation.output_images import OutputNames, replace_image, replace_mask
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.open_image import open_image
@@ -52,8 +52,8 @@ class Trim(Spec):
         """Propose to trim each image with a border."""
         names, still = OutputNames(images), (yield from still_images(images))
         for done, record in enumerate(still, 1):
-            borders = self.borders(open_record(record))
-            if any(borders):
+            image = yield from open_or_skip(record, images)
+            if image is not None and any(borders := self.borders(image)):
                 make = functools.partial(self._edits, record, images, names.claim(record), borders)
                 yield Proposal(images.name(record.path), _why(record, borders), make)
             yield Progress(what="measuring borders", done=done, total=len(still))

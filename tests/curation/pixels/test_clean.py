@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
+from bakehouse.cli.main import main
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import Noted, Warned
 from bakehouse.curation.clean import Clean, TextRegion, blur_faces, classify_text, mark_watermarks
@@ -281,8 +283,17 @@ def test_smooth_ground_is_painted_rough_ground_is_told(folder, reads):
     made = np.asarray(Image.open(folder / "sky.png"), dtype=float)
     assert np.abs(made - np.asarray(gradient())).mean() < 2
     (warning,) = [e.message for e in told if isinstance(e, Warned)]
-    assert warning.startswith("noise.png: url 'www.other.com': on rough ground") and "--mask-out" in warning
-    assert any("1 lines of other text stay" in e.message for e in told if isinstance(e, Noted))
+    assert warning.startswith("noise.png: url 'www.other.com' kept, because") and "--mask-out" in warning
+    assert any("1 line of other text kept" in e.message for e in told if isinstance(e, Noted))
+
+
+def test_json_of_the_command_has_its_warnings(folder, reads, capsys):
+    reads(TEXTS)
+    with pytest.raises(SystemExit):
+        main(["dataset", "clean", str(folder), "--inpainter", "none", "--dry-run", "--json"])
+    document = json.loads(capsys.readouterr().out)
+    assert [w.partition(":")[0] for w in document["warnings"]] == ["noise.png"]
+    assert document["notes"] == ["1 line of other text kept (signs, prints on clothes): --kind text removes it"]
 
 
 def test_masked_out_text_is_black_in_the_mask_and_the_picture_stays(folder, reads):

@@ -32,11 +32,13 @@ def import_(
     """Copy images with their captions and masks into a dataset. The same command again takes only what is new."""
     from bakehouse.cli.render.dataset import print_taken
     from bakehouse.cli.render.events import painting
+    from bakehouse.cli.render.messages import MessageCollector
     from bakehouse.curation.image_import import ImportOptions, import_sources
 
     values = {"frames": frames, "per_second": per_second, "per_scene": per_scene, "captions": captions}
     kept = {"artists": artists, "ratings": ratings, "underscores": underscores}
     options = ImportOptions.parse({**values, **kept}, source="dataset import")
-    with painting(quiet=quiet or json) as tell:
-        taken = import_sources(sources, out, options, dry_run=dry_run, on_event=tell)
-    print_taken(taken, out, dry_run=dry_run, json=json)
+    with painting(quiet=quiet or json) as paint:
+        messages = MessageCollector(paint)
+        imported = import_sources(sources, out, options, dry_run=dry_run, on_event=messages)
+    print_taken(imported, out, messages=messages, dry_run=dry_run, json=json)

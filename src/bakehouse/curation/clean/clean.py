@@ -26,12 +26,11 @@ from bakehouse.curation.clean.background_fill import (
     text_mask,
 )
 from bakehouse.curation.clean.blur_faces import blur_faces
-from bakehouse.curation.image_io import open_record
+from bakehouse.curation.image_io import open_on_white, open_or_skip, open_record
 from bakehouse.curation.output_images import OutputNames, replace_image, replace_mask
 from bakehouse.data.buckets import whole
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.masks import load_mask
-from bakehouse.data.open_image import open_image
 from bakehouse.vision.faces import Face, FaceDetector, FaceDetectorKind, load_face_detector
 from bakehouse.vision.inpainting import Inpainter
 from bakehouse.vision.text_detection import RapidOcrDetector, TextKind, TextRegion, classify_text, mark_watermarks
@@ -98,9 +97,10 @@ class Clean(Spec):
         texts = yield from self._detect_text(still) if self.text else _no_text(still)
         names = OutputNames(images)
         for done, record in enumerate(still, 1):
-            found = self._find_targets(record, texts[done - 1], detector)
+            image = (yield from open_or_skip(record, images, open_on_white)) if texts[done - 1] or detector else None
+            found = self._find_targets(image, texts[done - 1], detector) if image is not None else CleanTargets()
             if found.rough and inpainter is None and not self.mask_out:
-                yield Warned(message=f"{images.name(record.path)}: {_list_texts(found.rough)}: {TEXT_KEPT}")
+                yield Warned(message=f"{images.name(record.path)}: {_list_texts(found.rough)} {TEXT_KEPT}")
                 found = CleanTargets(found.smooth, (), found.other_faces)
             if found:
                 changes = bool(found.other_faces) or not self.mask_out
@@ -114,8 +114,8 @@ class Clean(Spec):
         """Detect text in all images; return the lines to remove from each."""
         detector, found = RapidOcrDetector(), {}
         for i, record in enumerate(images):
-            image = open_image(record.path)
-            found[i] = classify_text(detector(image), image)
+            image = yield from open_or_skip(record, images, open_on_white)
+            found[i] = classify_text(detector(image), image) if image is not None else []
             yield Progress(what="detecting text", done=i + 1, total=len(images))
         lines = mark_watermarks(found, [(r.width, r.height) for r in images])
         kept = sum(text.kind not in self.kinds for texts in lines.values() for text in texts)
@@ -125,12 +125,11 @@ class Clean(Spec):
         return [[text for text in lines[i] if text.kind in self.kinds] for i in range(len(images))]
 
     def _find_targets(
-        self, record: ImageRecord, texts: Sequence[TextRegion], detector: FaceDetector | None
+        self, image: Image.Image, texts: Sequence[TextRegion], detector: FaceDetector | None
     ) -> CleanTargets:
         """Return an image's text, split by its background, and other people's faces."""
-        image = open_image(record.path) if texts or detector else None
-        rough = {t for t in texts if image and fill_error(image, t, texts) >= VISIBLE_ERROR}
-        others = detector(image)[1:] if detector and image else []
+        rough = {t for t in texts if fill_error(image, t, texts) >= VISIBLE_ERROR}
+        others = detector(image)[1:] if detector else []
         return CleanTargets(
             tuple(t for t in texts if t not in rough), tuple(t for t in texts if t in rough), tuple(others)
         )
@@ -169,7 +168,7 @@ class Clean(Spec):
 
 
 TEXT_KEPT = (
-    "kept: on a detailed background, where simple filling would be visible; "
+    "kept, because a simple fill would be visible on its detailed background; "
     "--mask-out masks it out of the loss, --inpainter paints over it"
 )
 

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
-from PIL import Image
 from pydantic import Field
 
 from bakehouse.core.events import Event, Noted, Progress
@@ -17,7 +16,7 @@ from bakehouse.curation.animated_images import still_images
 from bakehouse.curation.changeset import Edit, Proposal, Write, listed
 from bakehouse.curation.crops.crop_captions import crop_caption
 from bakehouse.curation.crops.framing import Box, Framing, crop_box, load_framing_rules
-from bakehouse.curation.image_io import mask_name, open_record
+from bakehouse.curation.image_io import mask_name, open_on_white, open_or_skip, open_record
 from bakehouse.curation.output_images import encode_png
 from bakehouse.data.buckets import BucketSpec, Placement, assign
 from bakehouse.data.image_records import ImageRecord, ImageSet
@@ -60,7 +59,10 @@ class Crop(Spec):
         for done, record in enumerate(still, 1):
             name = images.name(record.path)
             if not _is_crop(name, taken):
-                faces = detector(open_on_white(record))
+                image = yield from open_or_skip(record, images, open_on_white)
+                if image is None:
+                    continue
+                faces = detector(image)
                 if reason := why_ambiguous(faces) or self._too_small(record, faces[0]):
                     skipped.setdefault(reason, []).append(name)
                 else:
@@ -118,11 +120,6 @@ class Crop(Spec):
             whole = open_image(record.mask, background=(0, 0, 0)).convert("L").resize((record.width, record.height))
             edits.append(Write(mask_name(record, images, to), encode_png(whole.crop(box))))
         return edits
-
-
-def open_on_white(record: ImageRecord) -> Image.Image:
-    """Return the image on a white background, as face detectors expect it."""
-    return open_image(record.path)
 
 
 def why_ambiguous(faces: list[Face]) -> str:

@@ -4,9 +4,9 @@ Hashes describe what is light and dark. Drawings of the same composition have si
 plain background give a hundred thousand pairs, so with hashes alone the work would grow quadratically. Mean colours of
 4 x 4 cells reject most of them: those of two copies cannot differ more than the images do.
 
-Hashes are compared all with all, at about a nanosecond each. A lossless index for 10 of 64 bits would need 11 bands of
-6 bits, and a sixth of all images share a band, so it would cost more than it saves. Comparisons are done in blocks to
-limit memory.
+The images' hashes are compared all with all, at about a nanosecond each. A lossless index for 10 of 64 bits would need
+11 bands of 6 bits, and a sixth of all images share a band, so it would cost more than it saves. The windows, 168 times
+as many, are looked up in an index by their colours (`color_index`). Comparisons are done in blocks to limit memory.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bakehouse.core.cpu_threads import threads
+from bakehouse.curation.dedupe.color_index import ColorIndex
 from bakehouse.curation.dedupe.crop_prefilter import best_fit_error
-from bakehouse.curation.dedupe.image_hashes import WINDOWS, Hashes, ImageHashes
+from bakehouse.curation.dedupe.image_hashes import WINDOWS, ImageHashes
 
 Numbers = NDArray[np.int64]
 Pair = tuple[int, int]
@@ -30,7 +31,6 @@ _BLOCK = 1024
 """Hashes per side of one block of comparisons."""
 _CHUNK = 65536
 """Pairs whose colours are compared at a time."""
-_TWELFTHS = np.full(12, 1 / 12, np.float32)
 _MAX_WHOLES = 4
 """Most images that are searched for one crop."""
 _MAX_FIT_ERROR = 8.0
@@ -104,21 +104,14 @@ def crop_candidates(hashes: Sequence[ImageHashes], within: int, color: float) ->
     informative = np.array([i for i, one in enumerate(hashes) if not one.uninformative[0]], np.int64)
     dhashes = np.array([hashes[i].dhash for i in informative.tolist()], np.uint64)
     means = np.array([hashes[i].colors[0] for i in informative.tolist()], np.int16).reshape(-1, 48)
-    quarters, lights = _quadrant_means(means), means.mean(1, dtype=np.float32)
+    index = ColorIndex(dhashes, means, within, color)
 
     def candidates(i: int) -> list[tuple[float, CropCandidate]]:
         colors, windows = hashes[i].colors[1:], np.flatnonzero(~hashes[i].uninformative[1:])
-        w, j = _hamming_matches(hashes[i].windows[windows], dhashes, within)
-        w = windows[w]
-        # Means differ less than the values they are of, so the coarsest test comes first; it rejects most.
-        near = np.abs(colors.mean(1, dtype=np.float32)[w] - lights[j]) <= color
-        w, j = w[near], j[near]
-        near = np.abs(_quadrant_means(colors)[w] - quarters[j]) @ _TWELFTHS <= color
-        w, j = w[near], j[near]
-        off = np.abs(colors[w] - means[j]).mean(1)
-        w, j, off = (each[off <= color] for each in (w, j, off))
+        w, j, off = index.search(hashes[i].windows[windows], colors[windows])
         other = informative[j] != i
-        return list(_best_windows(i, informative[j[other]], w[other], off[other]))
+        w, j, off = windows[w[other]], informative[j[other]], off[other]
+        return list(_best_windows(i, j, w, off))
 
     likeliest: dict[int, list[tuple[float, CropCandidate]]] = {}
     with threads() as pool:
@@ -137,36 +130,16 @@ def _windows_fit(hashes: Sequence[ImageHashes], near: Sequence[CropCandidate]) -
     fits: list[bool] = []
     for start in range(0, len(near), _BLOCK):
         part = near[start : start + _BLOCK]
-        wholes, parts = (
-            np.stack([hashes[i].thumbnail for i, _, _ in part]),
-            np.stack([hashes[j].thumbnail for _, j, _ in part]),
-        )
+        wholes = np.stack([hashes[i].thumbnail for i, _, _ in part])
+        parts = np.stack([hashes[j].thumbnail for _, j, _ in part])
         boxes = np.array([WINDOWS[windows[0]] for _, _, windows in part])
         fits += (best_fit_error(wholes, parts, boxes) <= _MAX_FIT_ERROR).tolist()
     return fits
 
 
-def _quadrant_means(colors: NDArray[np.int16] | NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return mean colours of quadrants [N, 12] from those of 4 x 4 cells [N, 48]."""
-    return np.asarray(colors.reshape(-1, 2, 2, 2, 2, 3).mean((2, 4)).reshape(-1, 12), np.float32)
-
-
 def _best_windows(i: int, j: Numbers, w: Numbers, off: NDArray[np.float64]) -> Iterator[tuple[float, CropCandidate]]:
     """Yield for each image j the likeliest window's error and a candidate with the three likeliest windows."""
-    order = np.argsort(off, kind="stable")
+    order = np.lexsort((w, off))
     for other in np.unique(j).tolist():
         mine = order[j[order] == other]
         yield float(off[mine[0]]), (i, other, w[mine][:3].tolist())
-
-
-def _hamming_matches(a: Hashes, b: Hashes, within: int) -> tuple[Numbers, Numbers]:
-    """Return the indices in `a` and in `b` of all pairs that differ in at most `within` bits."""
-    found = [np.zeros((2, 0), np.int64)]
-    for i, j in itertools.product(range(0, len(a), _BLOCK), range(0, len(b), _BLOCK)):
-        # Matches are rare, and flatnonzero is fast on flat arrays.
-        rows, columns = a[i : i + _BLOCK, None], b[j : j + _BLOCK]
-        near = np.flatnonzero((np.bitwise_count(rows ^ columns) <= within).ravel()).astype(np.int32)
-        row = near // np.int32(len(columns))
-        found.append(np.stack([row + i, near - row * len(columns) + j]))
-    places = np.concatenate(found, 1)
-    return places[0], places[1]

@@ -18,12 +18,11 @@ from bakehouse.core.pluralize import counted
 from bakehouse.core.settings import Spec
 from bakehouse.curation.changeset import Edit, Proposal, Write
 from bakehouse.curation.colors import Color, parse_rgb
-from bakehouse.curation.image_io import mask_name
+from bakehouse.curation.image_io import mask_name, open_on_white, open_or_skip
 from bakehouse.curation.masks.color_mask import border_color, color_mask
 from bakehouse.curation.masks.mask_quality import measure_mask
 from bakehouse.curation.output_images import encode_png
 from bakehouse.data.image_records import ImageRecord, ImageSet
-from bakehouse.data.open_image import open_image
 from bakehouse.vision.segmentation.input_formats import Normalize
 from bakehouse.vision.segmentation.segmenter import Segmenter
 
@@ -74,7 +73,9 @@ class Mask(Spec):
             yield Noted(message=NO_SECOND_NOTE)
         refused = 0
         for done, record in enumerate(wanted, 1):
-            image = open_image(record.path)
+            image = yield from open_or_skip(record, images, open_on_white)
+            if image is None:
+                continue
             mask = first(image)
             other = second(image) if second else None
             unsure = other is not None and measure_mask(other).unsure
