@@ -103,7 +103,7 @@ def test_all_steps_come_back_at_once(said, tmp_path):
     said("flatten", "photos")
     (tmp_path / "photos/0.png").write_bytes(b"by hand")
     _, err = said("undo", "photos", "--all", code=2)
-    assert "1 of the files of step 1 (square) were changed since: 0.png" in err
+    assert "cannot undo step 1 (square): 1 file changed since: 0.png" in err
     out, _ = said("undo", "photos", "--all", "--keep-edits")
     assert out.splitlines()[-1] == "photos is as it was before step 1"
     (tmp_path / "photos/new.webp").unlink()
@@ -136,7 +136,7 @@ def test_import_says_what_becomes_of_tag_files(said, tmp_path):
         (tmp_path / "photos" / name).write_text(text)
     _, err = said("import", "photos", "-o", "set")
     assert "2.png: its captions differ; 2.txt is used, not 2.json" in err
-    assert "tags left out, which say nothing of the picture: artist 1, rating 1" in err
+    assert "tags left out because they do not describe the image: artist 1, rating 1" in err
     assert "--artists keeps artists; --ratings keeps ratings" in err
     captions = {n: (tmp_path / "set" / n).read_text() for n in ("0.txt", "1.txt", "2.txt")}
     assert captions == {
@@ -152,10 +152,10 @@ def test_import_says_what_becomes_of_tag_files(said, tmp_path):
     ("words", "message"),
     [
         (("square", "gone"), "gone does not exist"),
-        (("square", "photos", "--fill", "whit"), "'whit' is no colour"),
-        (("undo", "photos"), "no steps to take back"),
+        (("square", "photos", "--fill", "whit"), "'whit' is not a colour"),
+        (("undo", "photos"), "no history to undo"),
         (("import", "gone", "-o", "set"), "gone does not exist"),
-        (("square", "photos", "-o", "photos"), "lie in each other"),
+        (("square", "photos", "-o", "photos"), "one contains the other"),
     ],
 )
 def test_wrong_words_are_answered(said, words, message):

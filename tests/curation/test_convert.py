@@ -209,7 +209,7 @@ def test_wide_tolerance_and_wrong_colours(tmp_path):
     photo(48, 46).save(tmp_path / "a.png")
     assert apply_operation(tmp_path, Square(tolerance=0.05)) is None
     assert read_history(tmp_path) == ()
-    with pytest.raises(Problems, match="'whit' is no colour; write white"):
+    with pytest.raises(Problems, match="'whit' is not a colour; use for example white"):
         Square.parse({"fill": "whit"})
-    with pytest.raises(Problems, match="no colour"):
+    with pytest.raises(Problems, match="not a colour"):
         Flatten.parse({"color": "edge"})

@@ -261,7 +261,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path):
     ):
         for _ in range(300):
             out.write(bytes(1 << 20))
-    with pytest.raises(UsageError, match=r"claims to unpack to 0\.3 GB from 0\.3 MB"):
+    with pytest.raises(UsageError, match=r"would unpack to 0\.3 GB from 0\.3 MB"):
         import_sources([tmp_path / "bomb.zip"], tmp_path / "set")
 
 
@@ -269,7 +269,7 @@ def test_encrypted_and_damaged_archives_are_named(tmp_path):
     archive = packed(tmp_path / "a.zip", heap(tmp_path / "heap"))
     data = bytearray(archive.read_bytes())
     (tmp_path / "cut.zip").write_bytes(data[: len(data) // 2])
-    with pytest.raises(UsageError, match=r"cut\.zip is nothing that can be imported"):
+    with pytest.raises(UsageError, match=r"cannot import .*cut\.zip: unknown format"):
         import_sources([tmp_path / "cut.zip"], tmp_path / "set")
     at = data.index(b"PK\x03\x04") + 60
     (tmp_path / "bad.zip").write_bytes(data[:at] + b"\xff" * 20 + data[at + 20 :])
@@ -385,7 +385,7 @@ def test_a_damaged_film_prints_nothing_of_its_own(tmp_path, capfd):
 def test_what_is_no_film_is_named(tmp_path):
     pytest.importorskip("cv2")
     (tmp_path / "a.mp4").write_bytes(b"no film")
-    with pytest.raises(BakehouseError, match=r"cannot read .*a\.mp4: not one frame"):
+    with pytest.raises(BakehouseError, match=r"cannot read .*a\.mp4: no frame"):
         import_sources([tmp_path / "a.mp4"], tmp_path / "set")
 
 
@@ -394,11 +394,11 @@ def test_what_is_no_film_is_named(tmp_path):
 
 def test_wrong_sources_are_named(tmp_path):
     (tmp_path / "a.pdf").write_bytes(b"%PDF")
-    with pytest.raises(UsageError, match=r"a\.pdf is nothing that can be imported"):
+    with pytest.raises(UsageError, match=r"cannot import .*a\.pdf: unknown format"):
         import_sources([tmp_path / "a.pdf"], tmp_path / "set")
     with pytest.raises(UsageError, match="does not exist"):
         import_sources([tmp_path / "gone"], tmp_path / "set")
     source = heap(tmp_path / "heap")
     for target in (source, source / "set", tmp_path):
-        with pytest.raises(UsageError, match="lie in each other"):
+        with pytest.raises(UsageError, match="one contains the other"):
             import_sources([source], target)

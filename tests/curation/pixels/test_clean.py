@@ -315,7 +315,7 @@ def test_masked_out_text_is_black_in_the_mask_and_the_picture_stays(folder, read
 def test_kinds_choose(folder, reads):
     reads(TEXTS)
     named = collect_proposals(Clean(kinds=("text",), mask_out=True), scan(folder))
-    assert [p.why for p in named] == ["text 'OPEN' left out of the loss"]
+    assert [p.why for p in named] == ["text 'OPEN' masked out of the loss"]
 
 
 def test_faceless_leaves_text_and_the_main_face_alone(folder, monkeypatch):
@@ -324,7 +324,7 @@ def test_faceless_leaves_text_and_the_main_face_alone(folder, monkeypatch):
         "bakehouse.curation.clean.clean.load_face_detector",
         lambda *_: lambda image: faces if image.size == (200, 240) else faces[:1],
     )
-    (found,) = collect_proposals(Clean(text=False, blur_faces=True), scan(folder))
+    (found,) = collect_proposals(Clean(text=False, faceless=True), scan(folder))
     assert (str(found.path), found.why) == ("noise.png", "1 other face blurred")
     (edit,) = found.make_edits()
     made, before = np.asarray(Image.open(io.BytesIO(edit.content))), np.asarray(noise((200, 240)))
@@ -335,7 +335,7 @@ def test_faceless_leaves_text_and_the_main_face_alone(folder, monkeypatch):
 
 def test_without_the_reader_it_says_what_to_install(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "rapidocr", None)
-    with pytest.raises(UsageError, match=r"finding text needs rapidocr") as e:
+    with pytest.raises(UsageError, match=r"detecting text needs rapidocr") as e:
         collect_proposals(Clean(), scan(folder))
     assert "pip install 'bakehouse[curate]'" in str(e.value)
 

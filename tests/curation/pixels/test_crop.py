@@ -144,7 +144,7 @@ def test_crops_that_would_be_enlarged_much_are_not_made(person):
     told = []
     assert not collect_proposals(Crop(resolution=2048), scan(person), told.append)
     (note,) = (e.message for e in told if isinstance(e, Noted))
-    assert note.startswith("not cropped, a face too small for a crop at 2048 pixels") and note.endswith(": a.png")
+    assert note.startswith("not cropped, face too small: at 2048 pixels") and note.endswith(": a.png")
     assert len(collect_proposals(Crop(resolution=512, upscale=2), scan(person))) == 3
     assert [p.path.name for p in collect_proposals(Crop(resolution=256, framings=("portrait",)), scan(person))] == [
         "a-portrait.png"
@@ -161,7 +161,7 @@ def test_images_of_one_stem_have_crops_of_their_own(person):
 
 @pytest.mark.parametrize(
     ("faces", "reason"),
-    [([], "no face found"), ([FACE, Face((700, 200, 860, 360), 1)], "several faces of one size")],
+    [([], "no face found"), ([FACE, Face((700, 200, 860, 360), 1)], "several faces of similar size")],
 )
 def test_an_image_whose_subject_is_unclear_is_named_and_left(person, monkeypatch, faces, reason):
     monkeypatch.setattr(crop, "load_face_detector", lambda *_: lambda _: faces)

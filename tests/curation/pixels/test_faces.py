@@ -127,7 +127,7 @@ def test_with_one_finder_auto_says_what_it_does_not_look_for(monkeypatch):
     monkeypatch.setitem(detectors._DETECTORS, "photo", ("centerface", lambda _: lambda _: []))
     told = []
     assert load_face_detector("auto", told.append)(Image.new("RGB", (9, 9))) == []
-    assert "photos alone, not in drawings" in told[0].message and "fetch animeface" in told[0].message
+    assert "photos only, not in drawings" in told[0].message and "fetch animeface" in told[0].message
 
 
 def test_another_file_is_no_library_of_faces(tmp_path):

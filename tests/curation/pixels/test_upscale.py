@@ -133,13 +133,13 @@ def test_ncnn_s_files_give_the_weights_they_were_made_from(tmp_path, make, half)
 def test_broken_ncnn_files_are_refused(tmp_path):
     path = write_ncnn(dense(), tmp_path / "net", half=True)
     path.write_bytes(path.read_bytes() + b"1234")
-    with pytest.raises(UsageError, match="4 bytes are left over"):
+    with pytest.raises(UsageError, match="4 bytes too many"):
         read_ncnn_weights(path)
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(UsageError, match=r"net\.bin does not fit net\.param"):
+    with pytest.raises(UsageError, match=r"net\.bin does not match net\.param"):
         read_ncnn_weights(path)
     path.with_suffix(".param").unlink()
-    with pytest.raises(UsageError, match=r"net\.param is not there"):
+    with pytest.raises(UsageError, match=r"net\.param does not exist"):
         read_ncnn_weights(path)
 
 
@@ -168,7 +168,7 @@ def test_what_is_no_upscaler_is_refused_in_words(tmp_path):
     torch.save({"some.weight": torch.zeros(3)}, tmp_path / "a.pth")
     (tmp_path / "b.safetensors").write_bytes(b"\xffno")
     for name in ("a.pth", "b.safetensors"):
-        with pytest.raises(UsageError, match="is no upscaler that is known"):
+        with pytest.raises(UsageError, match="is not a known upscaler"):
             Upscaler(tmp_path / name)
 
 
@@ -281,7 +281,7 @@ def test_only_what_is_too_small_is_enlarged_and_no_further(folder, net):
     assert (folder / "large.png").read_bytes() == large
     assert after["cut"].has_alpha and after["small"].captions == ("small",)
     assert [e.message for e in told if isinstance(e, Warned)] == [
-        "tiny.png would be enlarged x6.4: find a larger copy, or leave it out"
+        "tiny.png would be enlarged x6.4: find a larger copy, or remove it"
     ]
     assert collect_proposals(Upscale(model=net, resolution=128), scan(folder)) == []
     undo(folder)
@@ -323,7 +323,7 @@ def test_a_filter_runs_over_every_image_and_changes_no_size(folder, tmp_path):
 def test_only_a_filter_goes_before(folder, net, tmp_path):
     path = tmp_path / "filter.pth"
     torch.save(compact(scale=1), path)
-    with pytest.raises(UsageError, match="it enlarges x2, and only filters can go before"):
+    with pytest.raises(UsageError, match="is an upscaler \(x2\); only filters of scale 1"):
         collect_proposals(Upscale(model=net, before=net), scan(folder))
     verb = Upscale(model=net, before=str(path), resolution=128)
     plain = Upscale(model=net, resolution=128)

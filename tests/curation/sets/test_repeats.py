@@ -115,9 +115,9 @@ def test_steps_are_those_of_a_trainer(tmp_path):
 def test_class_images_that_nobody_would_see_are_told(tmp_path):
     images = scan(dataset(tmp_path, **{"n1_a": 3, "nreg/5_person": 4}))
     (told,) = repeat_warnings(Repeats(shows=6).rows(images), find_concepts(images))
-    assert told.startswith("reg: 20 class images an epoch, 14 more")
+    assert told.startswith("reg: 20 class images per epoch, 14 more")
 
 
 def test_two_folders_of_one_name(tmp_path):
-    with pytest.raises(UsageError, match="two folders are called 'a': 1_a, 2_a"):
+    with pytest.raises(UsageError, match="two folders for concept 'a': 1_a, 2_a"):
         Repeats().rows(scan(dataset(tmp_path, n1_a=1, n2_a=1)))

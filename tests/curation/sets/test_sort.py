@@ -54,8 +54,8 @@ def test_by_tag(tmp_path):
     verb = Sort(tags=("red dress", "hat"))
     assert len(collect_proposals(verb, scan(tmp_path), told.append)) == 3
     assert [t.message for t in told] == [
-        "1 image with several of the tags; the first one counted",
-        "2 found no folder: d.png, e.png",
+        "1 image with several of the tags; the first tag was used",
+        "no folder for 2 images: d.png, e.png",
     ]
     apply_operation(tmp_path, verb)
     assert places(tmp_path) == {"a": "1_red dress", "b": "1_red dress", "c": "1_hat", "d": ".", "e": "."}
@@ -102,13 +102,13 @@ def test_who_is_not_sure_stays(heap):
         (heap / f"{name}-01.png").rename(heap / name / "01.png")
     told = []
     assert collect_proposals(Sort(by="example", sure=1), scan(heap), told.append) == []
-    assert told[-1].message.startswith("10 found no folder")
+    assert told[-1].message.startswith("no folder for 10 images")
 
 
 def test_errors(heap):
     with pytest.raises(UsageError, match="has 0 folders of images"):
         apply_operation(heap, Sort(by="example"))
-    with pytest.raises(Problems, match="which ones make a concept"):
+    with pytest.raises(Problems, match="needs the tags to sort by"):
         Sort.parse({"by": "tag"})
     with pytest.raises(UsageError, match="does not exist"):
         load_embedder("nothing.onnx")

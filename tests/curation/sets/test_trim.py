@@ -96,8 +96,8 @@ def test_images_masks_and_captions(tmp_path):
     before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     step = apply_operation(folder, Trim())
     assert {c.why for c in step.changes} == {
-        "a uniform border: 20 px left, 60 px right; 400 x 400 becomes 320 x 400",
-        "a uniform border: 40 px top; 320 x 440 becomes 320 x 400",
+        "uniform border: 20 px left, 60 px right; 400 x 400 becomes 320 x 400",
+        "uniform border: 40 px top; 320 x 440 becomes 320 x 400",
     }
     assert open_image(folder / "a.png").size == inner.size
     assert np.array_equal(open_image(folder / "b.png"), inner)

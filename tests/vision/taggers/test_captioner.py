@@ -75,15 +75,15 @@ def test_florence_is_asked_by_its_task(florence):
     assert all("<" not in prediction.text and prediction.text == prediction.text.strip() for prediction in predictions)
     assert captioner.predict(IMAGES) == predictions
     assert Captioner(florence, FLORENCE_TASKS[0], device="cpu").key != captioner.key
-    with pytest.raises(UsageError, match="Florence-2 takes <CAPTION>"):
+    with pytest.raises(UsageError, match="Florence-2 supports only <CAPTION>"):
         Captioner(florence, "what is this?", device="cpu")
 
 
 def test_what_is_no_captioner_is_named(tmp_path):
-    with pytest.raises(BakehouseError, match="cannot be loaded as a captioner"):
+    with pytest.raises(BakehouseError, match="cannot load captioner"):
         Captioner(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
-    with pytest.raises(BakehouseError, match="cannot be loaded as a captioner"):
+    with pytest.raises(BakehouseError, match="cannot load captioner"):
         load_tagger(str(tmp_path))
 
 

@@ -64,7 +64,7 @@ def print_proposals(
 
 def print_passed_over(images: ImageSet) -> None:
     """Names the files that cannot be used, and says why."""
-    print_warnings(f"passed over: {s.path.name}: {s.reason}" for s in images.skipped[:_SHOWN])
+    print_warnings(f"skipped {s.path.name}: {s.reason}" for s in images.skipped[:_SHOWN])
 
 
 def print_step(
