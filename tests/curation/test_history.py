@@ -402,7 +402,8 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     code += f"""
 from pathlib import Path
 try:
-    apply_proposals(Path({str(tmp_path)!r}), "x", told(Write(P("a.png"), b"x" * 50_000), Write(P("b.png"), b"y" * 200_000)))
+    edits = told(Write(P("a.png"), b"x" * 50_000), Write(P("b.png"), b"y" * 200_000))
+    apply_proposals(Path({str(tmp_path)!r}), "x", edits)
 except BakehouseError as e:
     print(e)
 """

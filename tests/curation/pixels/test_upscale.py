@@ -323,7 +323,7 @@ def test_a_filter_runs_over_every_image_and_changes_no_size(folder, tmp_path):
 def test_only_a_filter_goes_before(folder, net, tmp_path):
     path = tmp_path / "filter.pth"
     torch.save(compact(scale=1), path)
-    with pytest.raises(UsageError, match="is an upscaler \(x2\); only filters of scale 1"):
+    with pytest.raises(UsageError, match=r"is an upscaler \(x2\); only filters of scale 1"):
         collect_proposals(Upscale(model=net, before=net), scan(folder))
     verb = Upscale(model=net, before=str(path), resolution=128)
     plain = Upscale(model=net, resolution=128)
