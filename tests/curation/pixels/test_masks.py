@@ -24,7 +24,7 @@ def folder(tmp_path, draw_figure):
     path = tmp_path / "set"
     path.mkdir()
     draw_figure().save(path / "a.png")
-    draw_figure(160, 128).convert("RGB").save(path / "b.jpg", measure_mask=95)
+    draw_figure(160, 128).convert("RGB").save(path / "b.jpg", quality=95)
     return path
 
 
@@ -218,7 +218,7 @@ def test_a_mask_that_two_networks_see_otherwise_is_named_and_not_written(folder,
     warned = [e.message for e in told if isinstance(e, Warned)]
     assert any(w.startswith("a.png: no mask written") and "two networks agree on" in w for w in warned)
     assert any(w.startswith("blank.png: no mask written") and "covers 100%" in w for w in warned)
-    assert warned[-1] == "3 of 3 masks cannot be trusted; these images are trained whole"
+    assert warned[-1] == "3 of 3 masks not reliable; these images are trained whole"
 
 
 def test_a_second_network_that_is_unsure_has_no_say(folder, bright_matte):
@@ -229,7 +229,7 @@ def test_a_second_network_that_is_unsure_has_no_say(folder, bright_matte):
     options = {"model": str(first), "second": str(unsure), "normalize": "unit"}
     assert measure_mask(Segmenter.open(str(unsure))(image)).unsure
     (found,) = collect_proposals(Mask(**options), scan(folder))
-    assert found.why.endswith("the second network was unsure, and was not counted")
+    assert found.why.endswith("the second network was unsure and was ignored")
     apply_operation(folder, Mask(**options))
     alone = Segmenter.open(str(first), normalize="unit")(image)
     assert (np.asarray(Image.open(folder / "masks" / "a.png")) == np.round(alone * 255)).all()
