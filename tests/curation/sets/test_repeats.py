@@ -11,7 +11,7 @@ from bakehouse.core.errors import UsageError
 from bakehouse.curation.history import undo
 from bakehouse.curation.operation import apply_operation
 from bakehouse.curation.repeats import Repeats, find_concepts, repeat_warnings
-from bakehouse.data import read_dataset, read_layout, scan
+from bakehouse.data import read_dataset, scan
 
 from .make_images import put, scene
 
@@ -71,7 +71,7 @@ def test_folders_are_renamed_whole_and_come_back(tmp_path):
 
 def test_a_folder_without_folders_becomes_one_concept(tmp_path):
     apply_operation(dataset(tmp_path, mira=5) / "mira", Repeats(shows=60))
-    assert [(c.class_tokens, c.repeats, c.records[0].captions[0]) for c in read_layout(tmp_path / "mira")] == [
+    assert [(c.class_tokens, c.repeats, c.records[0].captions[0]) for c in read_dataset(tmp_path / "mira")] == [
         ("mira", 12, "mira, 000")
     ]
 
@@ -79,7 +79,7 @@ def test_a_folder_without_folders_becomes_one_concept(tmp_path):
 def test_kohyas_toml_is_read_again(tmp_path):
     dataset(tmp_path, **{"n1_a": 10, "n1_b": 5, "nreg/2_person": 4})
     apply_operation(tmp_path, Repeats(shows=60, write="toml", resolution=768, batch=2))
-    found = {c.class_tokens: c for c in read_layout(tmp_path / "dataset.toml")}
+    found = {c.class_tokens: c for c in read_dataset(tmp_path / "dataset.toml")}
     assert {name: (c.repeats, c.is_reg, len(c.records)) for name, c in found.items()} == {
         "a": (6, False, 10),
         "b": (12, False, 5),
