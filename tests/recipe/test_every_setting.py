@@ -15,7 +15,7 @@ from bakehouse.core.errors import Problems
 from bakehouse.core.setting_needs import needs_of, value_at, without_effect
 from bakehouse.core.settings import put
 from bakehouse.data.captions import training_caption
-from bakehouse.losses import Batch, denoising_loss
+from bakehouse.losses import Batch, DenoisingLoss
 from bakehouse.models.denoiser import Conditioning
 from bakehouse.models.model_facts import model_facts
 from bakehouse.models.model_reference import resolve_model
@@ -435,7 +435,7 @@ def see_loss(plan):
     schedule = model_facts(resolve_model(recipe.model.base), recipe.model.prediction).schedule
     if recipe.noise.zero_terminal_snr:
         schedule = schedule.rescaled_to_zero_terminal_snr()
-    compute = denoising_loss(recipe.loss, recipe.noise, schedule)
+    compute = DenoisingLoss(recipe.loss, recipe.noise, schedule)
     model, draw = Halved(), torch.Generator().manual_seed(3)
     prior = torch.tensor([False] * 5 + [True])
     cond = Conditioning(torch.zeros(6, 1, 1))
