@@ -117,7 +117,7 @@ def batch_builder(made, tmp_path):
 
 def test_every_sample_says_its_size_and_crop(recipe, tmp_path, monkeypatch):
     made = recipe(data__augment__random_crop=True, data__augment__zoom=2.0, data__augment__variants=3, data__flip=True)
-    plan, model, cache, builder = batch_builder(made, tmp_path)
+    plan, _, cache, builder = batch_builder(made, tmp_path)
     told = []
     monkeypatch.setattr(
         "bakehouse.models.denoiser.Conditioning.with_sizes", lambda self, sizes: told.append(sizes) or self
