@@ -14,11 +14,11 @@ from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 
 from bakehouse.adapters import LoRA, inject, load_adapter, read_adapter, save_adapter
+from bakehouse.adapters.adapter_reader import open_adapter
 from bakehouse.adapters.peft_format import PeftSettings
 from bakehouse.core.errors import BakehouseError, Problems, UsageError
 from bakehouse.models.text_encoders import under_text_model
 from bakehouse.weights.adapter_info import adapter_info
-from bakehouse.weights.adapter_reader import open_adapter
 from bakehouse.weights.convert_adapter import Convert, convert
 
 ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from bakehouse.adapters import LoRA
 from bakehouse.adapters.module_names import dotted, sgm_stem, to_compvis
+from bakehouse.adapters.tensor_files import Planned, open_tensors, write_tensors
 from bakehouse.core.errors import BakehouseError, Problems, UsageError
 from bakehouse.weights.adapter_info import adapter_info
 from bakehouse.weights.convert_adapter import Convert, convert
@@ -24,7 +25,6 @@ from bakehouse.weights.merge_into_base import weighted
 from bakehouse.weights.rank_selection import RankRule
 from bakehouse.weights.rescale import Rescale, block_name, rescale, rescale_of
 from bakehouse.weights.resize import Resize, resize
-from bakehouse.weights.tensor_files import Planned, open_tensors, write_tensors
 
 SPEC = LoRA(rank=4, alpha=7.0, text=True)
 LOCON = LoRA(rank=4, alpha=3.0, targets="full", conv_rank=3, conv_alpha=5.0, text=True)

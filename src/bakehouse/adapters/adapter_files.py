@@ -30,11 +30,11 @@ from bakehouse.adapters.module_names import file_names
 from bakehouse.adapters.norm_layers import NormLayer
 from bakehouse.adapters.oft import OFTLayer
 from bakehouse.adapters.peft_format import SETTLED, PeftSettings, read_settings, settle
+from bakehouse.adapters.tensor_files import damaged
 from bakehouse.adapters.tensor_names import Sorted, algorithm_of, meant_for, rank_of, sort_keys, to_diffusers
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import atomic_path
 from bakehouse.core.finite import check_finite, count_not_finite
-from bakehouse.weights.tensor_files import damaged
 
 Readers = tuple[type[AdapterLayer], ...]
 

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from bakehouse.adapters.adapter import LayerAdapter
 from bakehouse.adapters.adapter_files import READERS, AdapterFile, Readers, from_state, read_layer
+from bakehouse.adapters.adapter_reader import open_adapter
 from bakehouse.adapters.layer import AdapterLayer, freeze
 from bakehouse.adapters.target_modules import Site, all_sites
 from bakehouse.adapters.tensor_names import meant_for
 from bakehouse.core.errors import UsageError
-from bakehouse.weights.adapter_reader import open_adapter
 
 
 def load_adapter(

@@ -61,7 +61,7 @@ def check_family(path: Path, base: str) -> None:
 
 def notes_on(path: Path) -> list[str]:
     """What an adapter holds that is not applied, in words."""
-    from bakehouse.weights.adapter_reader import account_of
+    from bakehouse.adapters.adapter_reader import account_of
 
     return [f"{path.name} holds what is not applied: {note}" for note in account_of(path).notes]
 

@@ -32,8 +32,8 @@ def diagnose(
     `half`: whether the forward pass is computed in half precision, which overflows where single precision does not.
     """
     spec = recipe.optimizer
-    unet = _too_high("lr", spec.lr)
-    text = unet if spec.text_lr is None else _too_high("text_lr", spec.text_lr)
+    text = _too_high("lr", spec.lr) if spec.text_lr is None else _too_high("text_lr", spec.text_lr)
+    unet = text if spec.lr is None else _too_high("lr", spec.lr)
     # Inputs come first: after a step with a bad input, all trained weights are NaN as well.
     if not _finite(batch.latents):
         return f"an encoded image is not a number: the VAE {_overflow(half)}"

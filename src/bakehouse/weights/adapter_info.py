@@ -13,18 +13,18 @@ import torch
 from torch import Tensor
 
 from bakehouse.adapters.adapter_files import AdapterFile
+from bakehouse.adapters.adapter_reader import open_adapter
 from bakehouse.adapters.file_coverage import Account
 from bakehouse.adapters.module_names import full_name
+from bakehouse.adapters.tensor_files import Shape, float_types, open_tensors
 from bakehouse.adapters.tensor_names import algorithm_of, families_of, meant_for, rank_of, split_key
 from bakehouse.core.adapter_paths import adapter_files
 from bakehouse.core.errors import UsageError
 from bakehouse.core.finite import count_not_finite
 from bakehouse.core.json_toml_yaml import parse_json
 from bakehouse.core.pluralize import counted
-from bakehouse.weights.adapter_reader import open_adapter
 from bakehouse.weights.dense_delta import is_plain, matrices, scale_of
 from bakehouse.weights.program_support import FAMILIES, Verdict, who_can_load
-from bakehouse.weights.tensor_files import Shape, float_types, open_tensors
 
 _MOST_TAGS = 50
 

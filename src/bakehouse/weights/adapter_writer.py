@@ -12,8 +12,8 @@ from torch import Tensor
 from bakehouse.adapters.file_metadata import as_text
 from bakehouse.adapters.module_names import file_names
 from bakehouse.adapters.peft_format import HEADER as PEFT_HEADER
+from bakehouse.adapters.tensor_files import Planned, Tell, write_tensors
 from bakehouse.core.errors import BakehouseError, UsageError
-from bakehouse.weights.tensor_files import Planned, Tell, write_tensors
 
 Modules = Mapping[str, Mapping[str, Tensor]]
 

@@ -15,19 +15,19 @@ import torch
 from torch import Tensor
 
 from bakehouse.adapters.adapter_files import AdapterFile
+from bakehouse.adapters.adapter_reader import is_sdxl, open_adapter
 from bakehouse.adapters.layer import BIAS
 from bakehouse.adapters.module_names import dotted, full_name, sgm_stem
 from bakehouse.adapters.peft_format import HEADER as PEFT_HEADER
+from bakehouse.adapters.tensor_files import WEIGHT_SUFFIXES, Planned, Tell, check_place, dtype_of, write_tensors
 from bakehouse.adapters.tensor_names import algorithm_of
 from bakehouse.core.errors import Problems, UsageError
 from bakehouse.core.files import atomic_folder, write_json
 from bakehouse.core.json_toml_yaml import parse_json
 from bakehouse.core.settings import Spec
-from bakehouse.weights.adapter_reader import is_sdxl, open_adapter
 from bakehouse.weights.adapter_writer import CONVERTED, check_names
 from bakehouse.weights.dense_delta import PLAIN, is_plain
 from bakehouse.weights.result import ModuleResult, Result
-from bakehouse.weights.tensor_files import WEIGHT_SUFFIXES, Planned, Tell, check_place, dtype_of, write_tensors
 from bakehouse.weights.write_peft import (
     baked,
     by_part,

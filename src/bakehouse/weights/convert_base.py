@@ -11,6 +11,16 @@ from typing import Any
 
 import torch
 
+from bakehouse.adapters.tensor_files import (
+    DTYPES,
+    Planned,
+    Shape,
+    Tell,
+    check_place,
+    dtype_of,
+    float_types,
+    write_tensors,
+)
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import atomic_path
 from bakehouse.models.identify import read_header
@@ -21,16 +31,6 @@ from bakehouse.weights.merge_adapters import Blend, merge_adapters
 from bakehouse.weights.merge_into_base import Weighted, merge_into_base, merged_header
 from bakehouse.weights.rank_selection import rules_of
 from bakehouse.weights.result import Result
-from bakehouse.weights.tensor_files import (
-    DTYPES,
-    Planned,
-    Shape,
-    Tell,
-    check_place,
-    dtype_of,
-    float_types,
-    write_tensors,
-)
 
 _PICKLES = (".ckpt", ".pt")
 

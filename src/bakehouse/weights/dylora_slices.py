@@ -9,17 +9,17 @@ import torch
 from torch import Tensor
 
 from bakehouse.adapters.adapter_files import AdapterFile
+from bakehouse.adapters.adapter_reader import open_adapter
 from bakehouse.adapters.dylora import PREFIX_SCALE
 from bakehouse.adapters.kohya_network_args import network_args
 from bakehouse.adapters.layer import BIAS
 from bakehouse.adapters.module_names import full_name
+from bakehouse.adapters.tensor_files import Tell, check_place
 from bakehouse.core.errors import UsageError
 from bakehouse.core.files import check_name
-from bakehouse.weights.adapter_reader import open_adapter
 from bakehouse.weights.adapter_writer import network_header, write_adapter
 from bakehouse.weights.dense_delta import is_plain
 from bakehouse.weights.result import ModuleResult, Result
-from bakehouse.weights.tensor_files import Tell, check_place
 
 
 def slice_ranks(

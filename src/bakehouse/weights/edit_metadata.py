@@ -12,12 +12,12 @@ from typing import Any
 
 from pydantic import Field
 
+from bakehouse.adapters.tensor_files import check_place, damaged
 from bakehouse.core.errors import UsageError, did_you_mean
 from bakehouse.core.files import atomic_path
 from bakehouse.core.json_toml_yaml import parse_json
 from bakehouse.core.settings import Spec
 from bakehouse.weights.file_hashes import legacy_hash
-from bakehouse.weights.tensor_files import check_place, damaged
 
 THUMBNAIL_SIDE = 256
 """Pixels; ModelSpec asks for no more."""

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from bakehouse.adapters.tensor_files import Tell, Window
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.events import Progress
 from bakehouse.core.json_toml_yaml import parse_json
-from bakehouse.weights.tensor_files import Tell, Window
 
 _CHUNK = 1 << 22
 

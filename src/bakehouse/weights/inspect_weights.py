@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from bakehouse.adapters.tensor_files import WEIGHT_SUFFIXES, Shape, float_types, open_tensors
 from bakehouse.core.adapter_paths import adapter_files
 from bakehouse.core.errors import UsageError
 from bakehouse.core.run_folder import Run
@@ -15,7 +16,6 @@ from bakehouse.models.identify import identify
 from bakehouse.models.load import resolve_model
 from bakehouse.weights.adapter_info import AdapterInfo, adapter_info
 from bakehouse.weights.base_modules import network_files
-from bakehouse.weights.tensor_files import WEIGHT_SUFFIXES, Shape, float_types, open_tensors
 
 _NETWORKS = ("unet", "vae", "text_encoder", "text_encoder_2")
 _PREFIXES = {

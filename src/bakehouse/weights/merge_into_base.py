@@ -11,16 +11,10 @@ import torch
 from torch import Tensor
 
 from bakehouse.adapters.adapter_files import AdapterFile
+from bakehouse.adapters.adapter_reader import open_adapter
 from bakehouse.adapters.layer import BIAS
 from bakehouse.adapters.module_names import full_name, same_module
-from bakehouse.adapters.tensor_names import meant_for
-from bakehouse.core.errors import UsageError
-from bakehouse.core.files import atomic_folder
-from bakehouse.weights.adapter_reader import open_adapter
-from bakehouse.weights.base_modules import BaseModel, Place, network_files, open_base
-from bakehouse.weights.dense_delta import bias_of, layer_of
-from bakehouse.weights.result import ModuleResult, Result
-from bakehouse.weights.tensor_files import (
+from bakehouse.adapters.tensor_files import (
     Planned,
     Shape,
     Tell,
@@ -30,6 +24,12 @@ from bakehouse.weights.tensor_files import (
     open_tensors,
     write_tensors,
 )
+from bakehouse.adapters.tensor_names import meant_for
+from bakehouse.core.errors import UsageError
+from bakehouse.core.files import atomic_folder
+from bakehouse.weights.base_modules import BaseModel, Place, network_files, open_base
+from bakehouse.weights.dense_delta import bias_of, layer_of
+from bakehouse.weights.result import ModuleResult, Result
 
 _NETWORKS = ("unet", "vae", "text_encoder", "text_encoder_2")
 _WHOLE = {"text_encoder": "model.safetensors", "text_encoder_2": "model.safetensors"}

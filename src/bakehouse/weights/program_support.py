@@ -14,9 +14,9 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
 
+from bakehouse.adapters.tensor_files import Shape
 from bakehouse.adapters.tensor_names import kohya_stem, split_key
 from bakehouse.core.json_toml_yaml import parse_json
-from bakehouse.weights.tensor_files import Shape
 from bakehouse.weights.tensor_forms import PEFT_LENGTHS, form_of
 
 Outcome = Literal["same", "at 1", "other", "none"]

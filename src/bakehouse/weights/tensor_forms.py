@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from bakehouse.adapters.tensor_files import Shape
 from bakehouse.adapters.tensor_names import algorithm_of
-from bakehouse.weights.tensor_files import Shape
 
 _TUCKER = frozenset({"lora_mid.weight", "hada_t1", "lokr_t2", "bm.weight"})
 PEFT_LENGTHS = "lora_magnitude_vector"

@@ -111,7 +111,7 @@ _TABLE: dict[str, Option] = table(
     taken("model.quantize", "flag", "model.quantize", choices={True: "int8"}),
     no_effect("model.quantize_te", "flag", "see `model.quantize`"),
     no_effect("model.low_vram", "flag", "see `train.offload`"),
-    missing("sample.sampler", "text", "the default sampler draws the samples"),
+    missing("sample.sampler", "text", "samplers have other names there: set `sample.sampler`"),
     taken("sample.sample_every", "int", "sample.every_steps", rule=rules.samples),
     taken("sample.width", "int", "sample.prompts", rule=rules.samples),
     taken("sample.height", "int", "sample.prompts", rule=rules.samples),

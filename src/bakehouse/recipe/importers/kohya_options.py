@@ -164,7 +164,7 @@ GROUPS: Mapping[str, dict[str, Option]] = {
         taken("save_every_n_steps", "int", "save.every_steps", rule=rules.saving),
         taken("save_n_epoch_ratio", "int", "save.every_epochs", rule=rules.saving, how="epochs divided by it"),
         taken("save_last_n_epochs", "int", "save.keep_last", rule=rules.saving),
-        always("save_last_n_epochs_state", "int", "one state is kept, the newest whole one"),
+        always("save_last_n_epochs_state", "int", "the two newest states are kept"),
         taken(
             "save_last_n_steps",
             "int",
@@ -172,7 +172,7 @@ GROUPS: Mapping[str, dict[str, Option]] = {
             rule=rules.saving,
             how="divided by `save_every_n_steps`: steps there, files here",
         ),
-        always("save_last_n_steps_state", "int", "one state is kept, the newest whole one"),
+        always("save_last_n_steps_state", "int", "the two newest states are kept"),
         always("save_state", "flag", "a state is saved every two minutes"),
         always("save_state_on_train_end", "flag", "a state is saved at the end"),
         always("resume", "text", _RESUME),
@@ -336,7 +336,7 @@ GROUPS: Mapping[str, dict[str, Option]] = {
             "schedule.rex_d",
             "schedule.pieces",
             rule=schedules.schedule,
-            how="min_lr and eta_min as a share of the rate, gamma, T_max, T_0, T_mult, d, step_rules",
+            how="min_lr and eta_min as a share of the rate, gamma, T_max, T_0, T_mult, d, step_rules: a key each",
         ),
         taken("lr_scheduler", "text", "schedule.kind", default="constant", rule=schedules.schedule),
         taken(
@@ -448,7 +448,7 @@ GROUPS: Mapping[str, dict[str, Option]] = {
         no_effect("no_token_padding", "flag", "prompts are padded as the models were trained"),
         always("use_safetensors", "flag", "safetensors, which cannot carry code"),
         missing("block_lr", "text", "blocks of a full training learn at one rate"),
-        no_effect("fused_optimizer_groups", "int", "train.fused_backward = true does what it is for"),
+        no_effect("fused_optimizer_groups", "int", "`train.fused_backward` saves the same memory"),
     ),
     "Keys of a dataset file": table(
         taken("image_dir", "text", "concepts.folder"),

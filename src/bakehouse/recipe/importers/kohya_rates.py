@@ -54,6 +54,13 @@ def parts(s: Settings) -> tuple[bool, bool]:
 def rates(s: Settings) -> Iterator[Outcome]:
     """The UNet's rate and the text encoder's, each with the option that says it."""
     unet, text = parts(s)
+    if (
+        s.given("learning_rate")
+        and not is_full(s)
+        and (not unet or s["unet_lr"])
+        and (not text or s["text_encoder_lr"])
+    ):
+        yield s.note("learning_rate", "no effect", "each part that learns has a rate of its own")
     own = s.given("unet_lr") and s["unet_lr"] and not is_full(s)
     if unet:
         yield Taken("optimizer.lr", s["unet_lr" if own else "learning_rate"], ("unet_lr" if own else "learning_rate",))
@@ -63,8 +70,6 @@ def rates(s: Settings) -> Iterator[Outcome]:
     value = next(r for r in of if r)
     source = next((name for name in options if s.given(name)), "learning_rate")
     yield Taken("optimizer.text_lr", value, (source,))
-    if not unet:
-        yield Taken("optimizer.lr", value, (source,))
     if len(set(of)) > 1:
         last = next(name for name in reversed(options) if s.given(name))
         shown = " and ".join(f"{r:g}" for r in of)

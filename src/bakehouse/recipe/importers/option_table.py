@@ -298,16 +298,19 @@ def convert(settings: Settings) -> tuple[dict[str, Any], dict[str, str], list[No
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     notes: list[Note] = []
+    made: dict[str, list[str]] = {}
     for outcome in outcomes:
         if isinstance(outcome, Note):
             notes.append(outcome)
         else:
             values[outcome.key] = outcome.value
             origins[outcome.key] = settings.origin(outcome.of)
+            for name in outcome.of:
+                made.setdefault(name, []).append(outcome.key)
     spoken = {n.key for n in notes}
     for name in settings.values:
         if settings.said(name) not in spoken:
-            notes.append(_fate(settings, name))
+            notes.append(_fate(settings, name, made.get(name, ())))
     quiet = {item.said for item in settings.raw.values() if item.quiet}
     return values, origins, [n for n in notes if n.key not in quiet]
 
@@ -342,8 +345,10 @@ def _copied(settings: Settings) -> Iterator[Outcome]:
         yield Taken(option.to[0], option.choices.get(value, value) if option.choices else value, (name,))
 
 
-def _fate(settings: Settings, name: str) -> Note:
+def _fate(settings: Settings, name: str, made: Sequence[str]) -> Note:
+    """`made`: keys that its value went into; of an option that can decide several, only those are named."""
     option = settings.options[name]
+    to = tuple(key for key in option.to if any(f"{one}.".startswith(f"{key}.") for one in made)) or option.to
     # What a taken option comes to stands in the recipe; how is for the page.
     why = "" if option.fate == "taken" else option.how
-    return settings.note(name, option.fate, why, to=option.to, off=settings.is_off(name))
+    return settings.note(name, option.fate, why, to=to, off=settings.is_off(name))

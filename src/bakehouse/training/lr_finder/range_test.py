@@ -41,7 +41,7 @@ class Probed(Event):
 class RateFound(Event):
     """The result of the range test."""
 
-    lr: float
+    lr: float | None
     text_lr: float | None
     steps: int
     """Length of the run that the learning rates are for."""
@@ -96,6 +96,8 @@ def find_lr(
             raise
         raise out_of_memory_error(plan.recipe, 0) from e
     found = suggest(measurements, base_loss, steps=full_plan.steps, text_ratio=ratio)
+    if full_plan.recipe.optimizer.lr is None:
+        found = dataclasses.replace(found, lr=None)
     yield RateFound(
         lr=found.lr,
         text_lr=found.text_lr,
@@ -140,17 +142,21 @@ def _plan(recipe: Recipe, images: ImageSet) -> Plan:
 def _ramp_plan(
     plan: Plan, recipe: Recipe, steps: int, low: float | None, high: float | None
 ) -> tuple[Plan, float | None]:
-    """Return the plan of the ramp, and the text encoder's share of the UNet's learning rate (None: it is frozen)."""
+    """Return the plan of the ramp, and the text encoder's share of the UNet's learning rate.
+
+    The share is None if the text encoder is frozen, and 1 if only the text encoder trains.
+    """
     if steps < 4 * MEASURE_EVERY:
         raise UsageError(f"steps = {steps}: a ramp needs at least {4 * MEASURE_EVERY}; {STEPS} are usual")
     usual, given = plan.recipe.optimizer, recipe.optimizer
-    assert usual.lr is not None
-    low = usual.lr / SPAN if low is None else low
-    high = usual.lr * SPAN if high is None else high
+    rate = usual.lr if usual.lr is not None else usual.text_lr
+    assert rate is not None
+    low = rate / SPAN if low is None else low
+    high = rate * SPAN if high is None else high
     if not 0 < low < high:
         raise UsageError(f"low = {low:g}, high = {high:g}: low must be above 0 and below high")
-    ratio = None if usual.text_lr is None else usual.text_lr / usual.lr
-    if ratio is not None and given.lr is not None and given.text_lr is not None:
+    ratio = None if usual.text_lr is None else usual.text_lr / rate
+    if None not in (ratio, usual.lr) and given.lr is not None and given.text_lr is not None:
         ratio = given.text_lr / given.lr
     rates = {"lr": low, "text_lr": None if ratio is None else low * ratio}
     changes = {"optimizer": usual.model_copy(update=rates), "schedule": _Ramp(ratio=high / low)}
@@ -189,5 +195,5 @@ def _until_not_finite(events: Iterator[Event]) -> Iterator[Event]:
 
 
 def _lr(plan: Plan, step: int) -> float:
-    """Return the UNet's learning rate in a step, counted from 1."""
+    """Return the learning rate in a step, counted from 1: the UNet's, or the text encoder's if only that trains."""
     return (plan.recipe.optimizer.lr or 0.0) * plan.recipe.schedule.factor(step - 1, plan.steps)

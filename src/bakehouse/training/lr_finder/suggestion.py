@@ -51,8 +51,8 @@ class LRMeasurement:
 class RangeTestResult:
     """The suggested learning rate and the measurements that it follows from."""
 
-    lr: float
-    """The suggested `optimizer.lr`: the peak of the recipe's schedule."""
+    lr: float | None
+    """The suggested `optimizer.lr`: the peak of the recipe's schedule; None if the UNet is frozen."""
     text_lr: float | None
     """The suggested `optimizer.text_lr`, in the recipe's ratio; None if no text encoder trains."""
     steps: int
@@ -64,6 +64,13 @@ class RangeTestResult:
     base_loss: float
     """The validation loss at the start."""
     measurements: tuple[LRMeasurement, ...]
+
+    @property
+    def peak_lr(self) -> float:
+        """The suggested learning rate of the UNet, or of the text encoder if only that trains."""
+        lr = self.lr if self.lr is not None else self.text_lr
+        assert lr is not None
+        return lr
 
     @property
     def why(self) -> str:

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from bakehouse.adapters.adapter_files import AdapterFile, account_of_file, from_state, matches_nothing, read_adapter
 from bakehouse.adapters.file_coverage import Account
+from bakehouse.adapters.tensor_files import check_suffix, open_tensors, read_pickle
 from bakehouse.adapters.tensor_names import counted, seems_sdxl
 from bakehouse.core.adapter_paths import DIFFUSERS_FILE, PEFT_FILE, adapter_files
 from bakehouse.core.errors import UsageError
-from bakehouse.weights.tensor_files import check_suffix, open_tensors, read_pickle
 
 _PREFIXES = {"unet": "lora_unet_", "text_encoder": "lora_te_", "text_encoder_2": "lora_te2_"}
 
