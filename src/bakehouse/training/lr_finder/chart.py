@@ -81,8 +81,8 @@ def _line(style: str, rates: Sequence[float], values: Sequence[float], x: Scale,
 
 def _suggestion(test: RangeTestResult, x: Scale) -> list[str]:
     name = "lr" if test.lr is not None else "text_lr"
-    at = f"{x(math.log10(test.peak_lr)):.1f}"
+    at, label = f"{x(math.log10(test.peak_lr)):.1f}", f"optimizer.{name} = {test.peak_lr:g}"
     return [
         f'<line class="pick" x1="{at}" x2="{at}" y1="{TOP}" y2="{HEIGHT - BOTTOM}" stroke-width="2"/>',
-        f'<text class="name-pick" x="{at}" y="{TOP - 10}" text-anchor="middle">optimizer.{name} = {test.peak_lr:g}</text>',
+        f'<text class="name-pick" x="{at}" y="{TOP - 10}" text-anchor="middle">{label}</text>',
     ]

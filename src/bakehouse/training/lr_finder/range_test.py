@@ -149,13 +149,13 @@ def _ramp_plan(
     if steps < 4 * MEASURE_EVERY:
         raise UsageError(f"steps = {steps}: a ramp needs at least {4 * MEASURE_EVERY}; {STEPS} are usual")
     usual, given = plan.recipe.optimizer, recipe.optimizer
-    rate = usual.lr if usual.lr is not None else usual.text_lr
-    assert rate is not None
-    low = rate / SPAN if low is None else low
-    high = rate * SPAN if high is None else high
+    peak_lr = usual.lr if usual.lr is not None else usual.text_lr
+    assert peak_lr is not None
+    low = peak_lr / SPAN if low is None else low
+    high = peak_lr * SPAN if high is None else high
     if not 0 < low < high:
         raise UsageError(f"low = {low:g}, high = {high:g}: low must be above 0 and below high")
-    ratio = None if usual.text_lr is None else usual.text_lr / rate
+    ratio = None if usual.text_lr is None else usual.text_lr / peak_lr
     if None not in (ratio, usual.lr) and given.lr is not None and given.text_lr is not None:
         ratio = given.text_lr / given.lr
     rates = {"lr": low, "text_lr": None if ratio is None else low * ratio}
