@@ -226,8 +226,8 @@ ALSO = {
     "adapter.train_norm": ({"adapter.targets": "attention"}, "without a norm in the adapter"),
     "adapter.exclude": ({}, "without a module that matches"),
     "adapter.dims": ({}, "without a module that matches"),
-    "loss.unmasked_weight": ({"rich": True}, "learns every picture whole"),
-    "loss.unmasked_probability": ({"rich": True}, "learns every picture whole"),
+    "loss.unmasked_weight": ({"rich": True}, "trains on every image as a whole"),
+    "loss.unmasked_probability": ({"rich": True}, "trains on every image as a whole"),
     "optimizer.lr": (
         {"adapter.text": True, "adapter.include": ["text_model*"], "optimizer.text_lr": 1e-4},
         "without a module of the UNet in the adapter and with optimizer.text_lr = 0.0001",

@@ -24,28 +24,28 @@ from bakehouse.models.noise_schedule import NoiseSchedule
 
 _HUBER = Needs(one_of("kind", "huber", "smooth_l1"))
 _MASKED = (Needs(is_on("masked")), Needs(is_on(MASKS)))
-_WHOLE = Needs(at=(1.0,), otherwise="learns every picture whole, as if there were no masks")
+_WHOLE = Needs(at=(1.0,), otherwise="trains on every image as a whole, as if there were no masks")
 
 
 class LossSpec(Spec):
     kind: Literal["l2", "l1", "huber", "smooth_l1"] = "l2"
     """Squared error; absolute error; pseudo-Huber 2c(sqrt(d^2 + c^2) - c); or smooth L1 2(sqrt(d^2 + c^2) - c)."""
     huber_c: Annotated[float, Field(gt=0, le=10_000), _HUBER] = 0.1
-    """Where the loss turns from square to straight."""
+    """The error c at which the loss turns from quadratic to linear."""
     huber_schedule: Annotated[Literal["constant", "exponential", "snr"], _HUBER] = "snr"
-    """How c changes with the timestep: not, exp(t ln(c) / T), or (1 - c) / (1 + sigma_t)^2 + c."""
+    """How c depends on the timestep: not at all, exp(t ln(c) / T), or (1 - c) / (1 + sigma_t)^2 + c."""
     huber_scale: Annotated[float, Field(gt=0, le=10_000), _HUBER] = 1.0
-    """Times c, in every schedule."""
+    """Factor of c, in every schedule."""
     weighting: WeightingSpec = WeightingSpec()
     masked: bool = True
-    """Use masks where images have them: only what is white is learned."""
+    """Use the masks of images that have them: only white areas are trained on."""
     mask_average: Annotated[Literal["mask", "picture"], *_MASKED] = "mask"
-    """What a masked loss is divided by: the mask's area, so that a small subject learns as fast as a large one; or the
-    whole picture's, as kohya divides, and OneTrainer without normalize_masked_area_loss."""
+    """What a masked loss is divided by: the mask's area, so that a small subject is learned as fast as a large one; or
+    that of the whole image, as in kohya, and in OneTrainer without normalize_masked_area_loss."""
     unmasked_weight: Annotated[float, Field(ge=0, le=1), *_MASKED, _WHOLE] = 0.0
-    """What the masked-out rest of a picture counts, so that a subject keeps its place in the whole."""
+    """Weight of the masked-out rest of an image, so that the subject keeps its place in the scene."""
     unmasked_probability: Annotated[float, Field(ge=0, le=1), *_MASKED, _WHOLE] = 0.0
-    """Share of the shows in which a picture is learned whole, mask or not."""
+    """Share of the samples in which a masked image is trained on as a whole."""
 
     def elementwise(self, pred: Tensor, target: Tensor, schedule: NoiseSchedule, t: Tensor) -> Tensor:
         """Return the error of each element, [B, C, h, w]."""
