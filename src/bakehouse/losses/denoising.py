@@ -141,13 +141,15 @@ class DenoisingLoss:
 
     def __call__(self, model: Denoiser, adapter: Adapter, batch: Batch, generator: torch.Generator) -> Tensor:
         """Return one loss per sample, [B], before `Batch.weight`; all randomness comes from `generator`."""
-        made = self.predict(model, batch, generator)
-        target = self.schedule.target(batch.latents, made.eps, made.t).float()
+        prediction = self.predict(model, batch, generator)
+        target = self.schedule.target(batch.latents, prediction.eps, prediction.t).float()
         if batch.base_cond is not None:
-            rows = batch.is_prior.to(made.x_t.device)
+            rows = batch.is_prior.to(prediction.x_t.device)
             target = target.clone()
-            target[rows] = base_prediction(model, adapter, made.x_t[rows], made.t[batch.is_prior], batch.base_cond)
-        return self.error(made, target, self.spec.effective_mask(batch.mask, generator))
+            target[rows] = base_prediction(
+                model, adapter, prediction.x_t[rows], prediction.t[batch.is_prior], batch.base_cond
+            )
+        return self.error(prediction, target, self.spec.effective_mask(batch.mask, generator))
 
     def predict(self, model: Denoiser, batch: Batch, generator: torch.Generator, *, perturb: bool = True) -> Prediction:
         """Draw timesteps and noise, and return the model's prediction from the noisy latents.
@@ -159,10 +161,10 @@ class DenoisingLoss:
         x_t = self.schedule.add_noise(batch.latents, self.noise.perturbed(eps, generator) if perturb else eps, t)
         return Prediction(model(x_t, t.to(x_t.device), batch.cond).float(), x_t, eps, t)
 
-    def error(self, made: Prediction, target: Tensor, mask: Tensor | None = None) -> Tensor:
+    def error(self, prediction: Prediction, target: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return each sample's weighted error [B] against `target` [B, C, h, w]; `mask` as `effective_mask` returns."""
-        error = self.spec.elementwise(made.values, target, self.schedule, made.t)
-        weight = self.spec.weighting(self.schedule, made.t).to(error.device, error.dtype)
+        error = self.spec.elementwise(prediction.values, target, self.schedule, prediction.t)
+        weight = self.spec.weighting(self.schedule, prediction.t).to(error.device, error.dtype)
         return per_sample(error, mask, self.spec.mask_average) * weight
 
 
