@@ -29,7 +29,7 @@ def pixels(image):
     return image.size, image.tobytes()
 
 
-def test_a_sample_is_what_generate_draws_of_the_finished_weights(recipe, tmp_path):
+def test_a_sample_is_what_generate_makes_of_the_final_weights(recipe, tmp_path):
     lines = [f"{LONG} --n dark --l 3", "zwx person --l 0.5 --d 4", "person --w 75 --l 7 --ss euler_a --s 3"]
     how = {"sample__prompts": lines, "sample__steps": 2, "model__clip_skip": 2, "model__max_tokens": 225}
     run = Run(tmp_path / "run")
@@ -47,13 +47,13 @@ def test_a_sample_is_what_generate_draws_of_the_finished_weights(recipe, tmp_pat
             assert pixels(sample) == picture
 
 
-def test_a_sample_prompt_that_no_text_encoder_reads_to_its_end_is_said(recipe, tmp_path):
+def test_a_sample_prompt_that_is_too_long_is_warned_of(recipe, tmp_path):
     endless = recipe(sample__prompts=[LONG + LONG], sample__steps=1, train__steps=1)
     said = [e.message for e in train(endless, tmp_path / "run") if isinstance(e, Warned) and "tokens" in e.message]
     assert len(said) == 1 and said[0].endswith("only the first 225 are used")
 
 
-def test_a_sample_of_nan_is_not_written_and_the_run_goes_on(recipe, tmp_path, monkeypatch):
+def test_a_sample_of_nan_is_not_written_and_training_continues(recipe, tmp_path, monkeypatch):
     from bakehouse.models import text_to_image
 
     draw = text_to_image.sample
@@ -70,7 +70,7 @@ def test_a_sample_of_nan_is_not_written_and_the_run_goes_on(recipe, tmp_path, mo
     assert (tmp_path / "run" / "weights" / "zwx-person.safetensors").is_file()
 
 
-def test_a_class_image_is_what_generate_draws_of_the_base(recipe):
+def test_a_class_image_is_what_generate_makes_of_the_base(recipe):
     how = {"prior__source": "class", "prior__images": 2, "prior__steps": 2, "model__clip_skip": 2}
     made = recipe(**how)
     model = load_model(made.model.base)
@@ -133,7 +133,7 @@ def test_the_key_of_a_class_image_holds_what_the_model_is(tiny_folder, tmp_path,
     assert model_key(opened()) == model_key(opened())
 
 
-def test_made_with_tells_how_class_images_were_made(recipe):
+def test_settings_of_class_images_are_saved_beside_them(recipe):
     made = recipe(prior__source="class", prior__images=1, prior__steps=1, model__clip_skip=2)
     model = load_model(made.model.base)
     (image, *_) = make_plan(made).class_images
