@@ -231,7 +231,7 @@ def test_the_prior_loss_starts_at_0_where_the_target_is_the_base(tiny):
     """An adapter that has learned nothing agrees with the base; one that has is pulled back on prior rows alone."""
     from bakehouse.adapters import LoRA, inject
 
-    adapter = inject(LoRA(rank=4, alpha=3), tiny.parts(), generator=gen())
+    adapter = inject(LoRA(rank=4, alpha=3), tiny.trainable_modules(), generator=gen())
     cond = tiny.encode_prompt(["person"] * 4)
     rows = torch.tensor([True, False, True, False])
     made = Batch(

@@ -76,7 +76,7 @@ def settings(**changes) -> Recipe:
 
 
 def test_advice_is_ordered_by_cost_and_ends_where_it_fits(monkeypatch):
-    monkeypatch.setattr(module, "memory_family", lambda recipe: "sd1")
+    monkeypatch.setattr(module, "family_name", lambda recipe: "sd1")
     wanted = settings(**{"adapter.text": True})
     lines = str(out_of_memory_error(wanted, 0, limit=1_000_000)).splitlines()
     keys = [line.split("--set ")[1].split("=")[0] for line in lines if "--set" in line]
@@ -91,7 +91,7 @@ def test_advice_is_ordered_by_cost_and_ends_where_it_fits(monkeypatch):
 
 
 def test_the_estimate_is_scaled_if_the_device_ran_out_below_it(monkeypatch):
-    monkeypatch.setattr(module, "memory_family", lambda recipe: "sd1")
+    monkeypatch.setattr(module, "family_name", lambda recipe: "sd1")
     wanted = settings()
     limit = memory_use(wanted, "sd1", "cpu").total * 3
     error = out_of_memory_error(wanted, 0, limit=limit)
@@ -154,7 +154,9 @@ def test_a_run_on_a_quantised_base(recipe, make_tiny, tmp_path):
 
 def test_the_loss_scale_is_restored(make_tiny, tmp_path):
     def fresh(scale):
-        adapter = inject(LoRA(rank=2, alpha=1.0), make_tiny().parts(), generator=torch.Generator().manual_seed(0))
+        adapter = inject(
+            LoRA(rank=2, alpha=1.0), make_tiny().trainable_modules(), generator=torch.Generator().manual_seed(0)
+        )
         precision = Precision("fp32", torch.device("cpu"))
         precision._scaler = torch.amp.GradScaler("cpu", init_scale=scale, growth_interval=4)
         return TrainState(0, adapter, torch.optim.AdamW(list(adapter.parameters())), [], precision)

@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from bakehouse.core.events import Event, Noted, Progress
-from bakehouse.core.files import fitted
+from bakehouse.core.files import fit_file_name
+from bakehouse.core.pluralize import listed
 from bakehouse.core.settings import Spec
 from bakehouse.curation.animated_images import stills
 from bakehouse.curation.changeset import Edit, Proposal, Write
@@ -69,13 +70,12 @@ class Crop(Spec):
                     yield from self._of(record, images, faces[0], taken)
             yield Progress(what="looking for faces", done=done, total=len(still))
         for reason, names in told.items():
-            more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-            yield Noted(message=f"not cropped, {reason}: {', '.join(names[:8])}{more}")
+            yield Noted(message=f"not cropped, {reason}: {listed(names, 8)}")
 
     def _of(self, record: ImageRecord, images: ImageSet, face: Face, taken: set[PurePosixPath]) -> Iterator[Proposal]:
         name = images.name(record.path)
         for framing, box, placement in self.crops(record, face):
-            to = name.with_name(fitted(_base(name, taken), f"-{framing.name}.png"))
+            to = name.with_name(fit_file_name(_base(name, taken), f"-{framing.name}.png"))
             if to in taken:
                 continue
             size = f"{box[2] - box[0]} x {box[3] - box[1]} pixels"

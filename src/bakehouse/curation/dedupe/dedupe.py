@@ -14,10 +14,11 @@ from typing import Any, Literal, TypeVar
 from PIL import Image
 from pydantic import Field
 
-from bakehouse.core.cpu_threads import threads
+from bakehouse.core.cpu_threads import thread_pool
 from bakehouse.core.events import Event, Noted, Progress, Warned, result_of
+from bakehouse.core.pluralize import listed
 from bakehouse.core.settings import Spec
-from bakehouse.curation.changeset import Edit, Proposal, Remove, Write, listed
+from bakehouse.curation.changeset import Edit, Proposal, Remove, Write
 from bakehouse.curation.dedupe.best_copy import richness
 from bakehouse.curation.dedupe.candidates import alike, crops
 from bakehouse.curation.dedupe.compare import Verdict
@@ -144,7 +145,7 @@ class Dedupe(Spec):
 
 
 def _not_compared(images: ImageSet, moving: set[int]) -> Event:
-    names = listed([images.name(images[i].path) for i in sorted(moving)])
+    names = listed([images.name(images[i].path) for i in sorted(moving)], 8)
     return Noted(message=f"kept, moving pictures, of which only equal files count as copies: {names}")
 
 
@@ -170,11 +171,10 @@ def _staying(findings: Sequence[Finding]) -> Iterator[Event]:
     for verdict, word in (("variant", "variant"), ("near", "crop")):
         stay = [f for f in findings if f.verdict == verdict and not f.dropped]
         if stay:
-            named = ", ".join(f"{f.other.path.name} (of {f.keep.path.name})" for f in stay[:5])
-            more = f" and {len(stay) - 5} more" if len(stay) > 5 else ""
+            named = listed([f"{f.other.path.name} (of {f.keep.path.name})" for f in stay], 5)
             count = len({f.other.path for f in stay})
             stays = f"stays as a {word}" if count == 1 else f"stay as {word}s"
-            yield Noted(message=f"{count} {stays}: {named}{more}")
+            yield Noted(message=f"{count} {stays}: {named}")
 
 
 def _givers(dropped: Iterable[Finding], worth: Callable[[ImageRecord], Any]) -> set[Path]:
@@ -190,7 +190,7 @@ def _givers(dropped: Iterable[Finding], worth: Callable[[ImageRecord], Any]) -> 
 def _in_threads(work: Callable[[T], R], things: Sequence[T], what: str) -> Generator[Event, None, list[R]]:
     """The work on each thing, in order. Decoding and comparing run outside the interpreter's lock."""
     made: list[R] = []
-    with threads() as pool:
+    with thread_pool() as pool:
         for result in pool.map(work, things):
             made.append(result)
             yield Progress(what=what, done=len(made), total=len(things))

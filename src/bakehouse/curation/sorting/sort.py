@@ -12,9 +12,10 @@ from typing import Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
+from bakehouse.core.bundled_models import BUNDLED_TAGGER
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import Event, Noted, Progress
-from bakehouse.core.pluralize import counted
+from bakehouse.core.pluralize import counted, listed
 from bakehouse.core.settings import Spec
 from bakehouse.curation.changeset import Proposal
 from bakehouse.curation.repeats import NUMBERED
@@ -43,7 +44,7 @@ class Sort(Spec):
     """With `tag`: the tags, the most telling first; an image goes to the first that it has."""
     clusters: int | None = Field(None, ge=2, le=100)
     """With `cluster`: how many groups. Left out: as many as fit best."""
-    embedder: str = "crumb"
+    embedder: str = BUNDLED_TAGGER
     """What likeness is: the embedded tagger's, or a network in an ONNX file."""
     sure: float = Field(0.02, ge=0, le=1)
     """With `example`: an image whose likeness to two folders differs by less stays where it is."""
@@ -77,8 +78,7 @@ class Sort(Spec):
             to = PurePosixPath(folder) / record.path.name
             yield Proposal(images.name(record.path), f"{why}: into {folder}/", partial(moved, record, images, to))
         if stays:
-            more = f" and {len(stays) - 5} more" if len(stays) > 5 else ""
-            yield Noted(message=f"{len(stays)} found no folder: {', '.join(stays[:5])}{more}")
+            yield Noted(message=f"{len(stays)} found no folder: {listed(stays, 5)}")
 
     def _by_tag(self, loose: Sequence[ImageRecord], images: ImageSet) -> Iterator[Found | Event]:
         worded = {_plain(words): folder for words, folder in self.folders.items()}
