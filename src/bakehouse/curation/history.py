@@ -137,7 +137,7 @@ def _apply(
     proposals: Sequence[Proposal],
     settings: Mapping[str, object],
     progress: Callable[[int, int], None] | None,
-    on_event: Callable[[Event], None],
+    on_event: OnEvent,
 ) -> Step | None:
     if not proposals:
         return None
@@ -155,7 +155,7 @@ def _made(
     proposals: Sequence[Proposal],
     desk: Desk,
     progress: Callable[[int, int], None] | None,
-    on_event: Callable[[Event], None],
+    on_event: OnEvent,
 ) -> list[Made]:
     """Computes all edits, several at once; their contents go into the store as they come, so memory holds few.
 

@@ -60,7 +60,7 @@ def bake(
     planned = None if run.inputs.exists() else Inputs.of(recipe, images)
     check_examiner(recipe, examiner)
     with locked(run.folder, "training") as told:
-        run.sweep()
+        run.remove_partial_files()
         inputs, notes = open_inputs(run, recipe, images, planned)
         yield from _with_failures_noted(_noted(run, _work(inputs, [*told, *notes], run, examiner), inputs), run, inputs)
 
