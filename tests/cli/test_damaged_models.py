@@ -63,7 +63,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut tokenizer": (lambda m: cut(m / "tokenizer/tokenizer.json"), "tokenizer.json is not a readable tokenizer"),
     "empty tokenizer": (lambda m: (m / "tokenizer/tokenizer.json").write_text("{}"), "is not a readable tokenizer"),
     "no tokenizer": (lambda m: (m / "tokenizer/tokenizer.json").unlink(), "tokenizer holds no CLIP tokenizer"),
-    "old tokenizer": (lambda m: old_tokenizer(m / "tokenizer"), "vocab.json with merges.txt beside it is not a readable tokenizer"),
+    "old tokenizer": (
+        lambda m: old_tokenizer(m / "tokenizer"),
+        "vocab.json with merges.txt beside it is not a readable tokenizer",
+    ),
     "settings": (lambda m: (m / "vae/config.json").write_text("{"), "vae/config.json"),
     "schedule": (lambda m: (m / "scheduler/scheduler_config.json").unlink(), "scheduler_config.json is missing"),
 }

@@ -150,7 +150,7 @@ def test_a_network_takes_half_the_memory_of_fp16(make_tiny):
 
 
 def is_large(path, module):
-    from bakehouse.models.quantize import NOT_QUANTIZED, MIN_SIZE
+    from bakehouse.models.quantize import MIN_SIZE, NOT_QUANTIZED
 
     kept = not set(path.split(".")).isdisjoint(NOT_QUANTIZED)
     return isinstance(module, nn.Linear | nn.Conv2d) and module.weight.numel() >= MIN_SIZE and not kept
