@@ -12,6 +12,7 @@ from typing import Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
+from bakehouse.core.bundled_models import BUNDLED_TAGGER
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import Event, Noted, Progress
 from bakehouse.core.pluralize import counted
@@ -43,7 +44,7 @@ class Sort(Spec):
     """For `tag`: the tags, most specific first. An image goes to the folder of the first tag that it has."""
     clusters: int | None = Field(None, ge=2, le=100)
     """For `cluster`: number of clusters. None: the best-fitting number."""
-    embedder: str = "crumb"
+    embedder: str = BUNDLED_TAGGER
     """Embedding model that defines similarity: crumb (the bundled tagger), or the path of an ONNX network."""
     sure: float = Field(0.02, ge=0, le=1)
     """For `example`: smallest lead in similarity of the best folder over the second; other images stay."""
