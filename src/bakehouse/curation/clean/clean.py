@@ -89,10 +89,10 @@ class Clean(Spec):
             raise UsageError(
                 "nothing to clean: text = false and faceless = false", hint="--faceless blurs other people's faces"
             )
-        noted: list[Event] = []
-        detector = load_face_detector(self.faces, noted.append) if self.faceless else None
+        events: list[Event] = []
+        detector = load_face_detector(self.faces, events.append) if self.faceless else None
         inpainter = self._load_inpainter()
-        yield from noted
+        yield from events
         still = yield from still_images(images)
         texts = yield from self._detect_text(still) if self.text else _no_text(still)
         names = OutputNames(images)

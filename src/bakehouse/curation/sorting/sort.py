@@ -90,9 +90,9 @@ class Sort(Spec):
         doubtful = 0
         for record in loose:
             there = _tags(record)
-            mine = [tag for tag in wanted if tag in there or (tag in worded and _contains_words(there, tag))]
-            doubtful += len(mine) > 1
-            yield record, wanted[mine[0]] if mine else "", f"has {mine[0]!r}" if mine else ""
+            own = [tag for tag in wanted if tag in there or (tag in worded and _contains_words(there, tag))]
+            doubtful += len(own) > 1
+            yield record, wanted[own[0]] if own else "", f"has {own[0]!r}" if own else ""
         if doubtful:
             yield Noted(message=f"{counted(doubtful, 'image')} with several of the tags; the first tag was used")
 
