@@ -11,7 +11,7 @@ WORKERS = min(4, os.cpu_count() or 1)
 
 
 @contextmanager
-def threads() -> Iterator[ThreadPoolExecutor]:
+def thread_pool() -> Iterator[ThreadPoolExecutor]:
     """A pool whose threads each keep to one core: numpy's BLAS spreads no product over the others meanwhile.
 
     Pictures are many small products; spread by every thread over all cores, they took twice as long.

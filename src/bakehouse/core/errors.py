@@ -41,7 +41,9 @@ class Problems(UsageError):  # noqa: N818 - it is several
 
 
 @contextlib.contextmanager
-def understanding(source: object, *, hint: str = "the file is damaged, or not what it should be") -> Iterator[None]:
+def wrap_foreign_errors(
+    source: object, *, hint: str = "the file is damaged, or not what it should be"
+) -> Iterator[None]:
     """Around code that makes something of a foreign file's values: it may raise anything on wrong ones.
 
     Raises:

@@ -12,10 +12,11 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from platformdirs import user_cache_path, user_data_path
 from safetensors import SafetensorError
 
 from bakehouse.core.errors import BakehouseError, UsageError
@@ -90,7 +91,7 @@ def _os_error(e: BaseException) -> int | None:
     return e.__context__.errno if isinstance(e.__context__, OSError) else None
 
 
-def check_name(target: Path) -> None:
+def check_file_name(target: Path) -> None:
     """Raises `UsageError` where a place to write is no file's: `.`, `..`, `/` or empty."""
     if target.name in ("", ".."):
         raise UsageError(f"{str(target)!r} is no name of a file to write", hint="name a file, such as out/result")
@@ -106,7 +107,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
         UsageError: it has no name.
         BakehouseError: the folder cannot be written or the disk is full; says which.
     """
-    check_name(target)
+    check_file_name(target)
     with writing_to(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         fd, name = tempfile.mkstemp(prefix=_hidden(target), suffix=".part", dir=target.parent)
@@ -137,7 +138,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         temporary = Path(tempfile.mkdtemp(prefix=_hidden(target), suffix=".part", dir=target.parent))
         try:
             yield temporary
-            flush(temporary)
+            flush_to_disk(temporary)
             _open_up(temporary, 0o777)
             _put_in_place(temporary, target)
             _sync_folder(target.parent)
@@ -147,10 +148,10 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 
 def _hidden(target: Path) -> str:
     """How the temporary name of a file begins; cut, since file systems allow 255 bytes."""
-    return f".{short_name(target.name, 200)}."
+    return f".{cut_file_name(target.name, 200)}."
 
 
-def short_name(name: str, most: int) -> str:
+def cut_file_name(name: str, most: int) -> str:
     """A file's name cut to so many bytes, between two characters; its ending is cut too."""
     return os.fsencode(name)[:most].decode(errors="ignore") if len(os.fsencode(name)) > most else name
 
@@ -159,15 +160,15 @@ _LONGEST_NAME = 255
 """Bytes that file systems allow for a name."""
 
 
-def fitted(stem: str, ending: str) -> str:
+def fit_file_name(stem: str, ending: str) -> str:
     """`stem` + `ending` as a file's name; where that is too long, the stem is cut and gets a mark of what it was."""
     if len(os.fsencode(stem + ending)) <= _LONGEST_NAME:
         return stem + ending
     mark = f"~{sha256_bytes(os.fsencode(stem))[:8]}"
-    return short_name(stem, _LONGEST_NAME - len(os.fsencode(mark + ending))) + mark + ending
+    return cut_file_name(stem, _LONGEST_NAME - len(os.fsencode(mark + ending))) + mark + ending
 
 
-def is_there(path: Path) -> bool:
+def file_exists(path: Path) -> bool:
     """Whether a file is there. `Path.is_file` fails where a name is longer than any file's can be."""
     try:
         return path.is_file()
@@ -177,7 +178,7 @@ def is_there(path: Path) -> bool:
         return False
 
 
-def flush(folder: Path) -> None:
+def flush_to_disk(folder: Path) -> None:
     """Waits until all that was written below `folder` is on the disk.
 
     Linux does it for the whole file system at once: one by one, ten thousand captions take half a minute.
@@ -319,14 +320,15 @@ def read_checked(path: Path) -> dict[str, Any]:
 
 
 def cache_dir(*parts: str) -> Path:
-    """Where things that can be made again are kept: `$BAKEHOUSE_CACHE`, else the user's cache folder."""
-    root = os.environ.get("BAKEHOUSE_CACHE")
-    base = Path(root) if root else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bakehouse"
-    return base.joinpath(*parts)
+    """Return the folder for what can be made again: `$BAKEHOUSE_CACHE`, or the user's cache folder of this system."""
+    return _user_folder("BAKEHOUSE_CACHE", user_cache_path, parts)
 
 
 def data_dir(*parts: str) -> Path:
-    """Where what belongs to the user is kept: `$BAKEHOUSE_DATA`, else the user's data folder."""
-    root = os.environ.get("BAKEHOUSE_DATA")
-    base = Path(root) if root else Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "bakehouse"
-    return base.joinpath(*parts)
+    """Return the folder for what belongs to the user: `$BAKEHOUSE_DATA`, or the user's data folder of this system."""
+    return _user_folder("BAKEHOUSE_DATA", user_data_path, parts)
+
+
+def _user_folder(variable: str, default: Callable[..., Path], parts: tuple[str, ...]) -> Path:
+    own = os.environ.get(variable)
+    return (Path(own) if own else default("bakehouse", appauthor=False)).joinpath(*parts)

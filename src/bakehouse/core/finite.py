@@ -39,10 +39,12 @@ def check_finite(tensors: Mapping[str, Any], source: object, *, hint: str) -> No
     found = {name: count for name, tensor in tensors.items() if (count := count_not_finite(tensor))}
     if found:
         name, count = next(iter(found.items()))
-        raise BakehouseError(not_finite(source, name, count, tensors[name].numel(), more=len(found) - 1), hint=hint)
+        raise BakehouseError(
+            not_finite_message(source, name, count, tensors[name].numel(), more=len(found) - 1), hint=hint
+        )
 
 
-def not_finite(source: object, name: str, count: int, of: int, *, more: int = 0) -> str:
+def not_finite_message(source: object, name: str, count: int, of: int, *, more: int = 0) -> str:
     """The message about a tensor that holds NaN or infinity."""
     others = f"; so do {more} more tensors" if more else ""
     return f"{source}: {name} holds NaN or infinity in {count} of {of} numbers{others}"

@@ -11,7 +11,7 @@ _PACKAGES = {"cv2": "opencv-python-headless"}
 """Modules that their package names otherwise."""
 
 
-def need(module: str, purpose: str) -> Any:
+def import_optional(module: str, purpose: str) -> Any:
     """A module of the extra `curate`.
 
     Args:

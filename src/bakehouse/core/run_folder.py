@@ -64,7 +64,8 @@ class Run:
         return self.folder / "samples"
 
     @property
-    def checkpoints(self) -> Path:
+    def states(self) -> Path:
+        """Saved states, from which training resumes."""
         return self.folder / "checkpoints"
 
     @property
@@ -140,6 +141,52 @@ class Run:
             return []
         found = [p for p in self.weights.iterdir() if not p.name.startswith(".")]
         return sorted(p for p in found if p.suffix == ".safetensors" or (p / "model_index.json").is_file())
+
+
+class EventReader:
+    """Reads a run's events.jsonl while another process writes it: each call gives the new events."""
+
+    def __init__(self, run: Run) -> None:
+        self._path = run.events
+        self._file = (0, 0)
+        self._offset = self._line = 0
+        self._hashes: list[int] = []
+        """Of the lines that were read."""
+
+    def read_new(self) -> Iterator[Event]:
+        """Yield the events that were added since the last call; none if there is no file yet.
+
+        A resumed training replaces the file by a shorter one (`Run.rewind`); lines that were read before are skipped.
+
+        Raises:
+            BakehouseError: the file is there and cannot be read.
+        """
+        try:
+            with self._path.open("rb") as f:
+                found = os.fstat(f.fileno())
+                if self._file != (found.st_dev, found.st_ino):
+                    self._file, self._offset, self._line = (found.st_dev, found.st_ino), 0, 0
+                f.seek(self._offset)
+                for line in f:
+                    if not line.endswith(b"\n"):
+                        break  # the writer is in the middle of it
+                    self._offset += len(line)
+                    if event := self._new_event(line):
+                        yield event
+        except FileNotFoundError:
+            return
+        except OSError as e:
+            raise BakehouseError(f"cannot read {self._path}: {e.strerror or e}") from e
+
+    def _new_event(self, line: bytes) -> Event | None:
+        value = _parsed(line)
+        if value is None:
+            return None
+        self._line += 1
+        if self._hashes[self._line - 1 : self._line] == [hash(line)]:
+            return None
+        self._hashes[self._line - 1 :] = [hash(line)]
+        return Event.from_json(value)
 
 
 def run_of(source: Path) -> Path | None:

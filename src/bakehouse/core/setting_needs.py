@@ -9,14 +9,14 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-Lookup = Callable[[str], Any]
+ValueLookup = Callable[[str], Any]
 """The value of a key such as `prior.source`, or of a fact; None where it is not known."""
 
 DOES_NOTHING = "does nothing"
 
 
 @dataclass(frozen=True)
-class Fact:
+class PlanFact:
     """Something that no setting says and that the plan knows of the images, the model or the machine."""
 
     name: str
@@ -86,9 +86,9 @@ class Condition:
         return {"fact" if self.fact else "key": self.key, "test": self.test, "values": list(self.values)}
 
 
-def is_on(key: str | Fact) -> Condition:
-    """The setting is switched on: true, above 0, not empty. Of a fact: it holds."""
-    return Condition(key.name, "on", fact=key.words) if isinstance(key, Fact) else Condition(key, "on")
+def is_on(key: str | PlanFact) -> Condition:
+    """The setting is on: true, above 0, or not empty. For a fact: it is true."""
+    return _condition(key, "on")
 
 
 def is_off(key: str) -> Condition:
@@ -111,9 +111,13 @@ def above(key: str, limit: float) -> Condition:
     return Condition(key, "above", (limit,))
 
 
-def reached_by(key: str | Fact) -> Condition:
-    """The number is not beyond another one: what happens in every 50th epoch never happens in 4."""
-    return Condition(key.name, "reached_by", fact=key.words) if isinstance(key, Fact) else Condition(key, "reached_by")
+def reached_by(key: str | PlanFact) -> Condition:
+    """The other number is at least as large as this one: what happens every 50th epoch never happens in 4."""
+    return _condition(key, "reached_by")
+
+
+def _condition(key: str | PlanFact, test: Literal["on", "reached_by"]) -> Condition:
+    return Condition(key.name, test, fact=key.words) if isinstance(key, PlanFact) else Condition(key, test)
 
 
 class Needs:
@@ -134,7 +138,7 @@ class Needs:
         self.otherwise = otherwise
         self.refused = refused
 
-    def lacks(self, table: str, value: Any, lookup: Lookup) -> str | None:
+    def lacks(self, table: str, value: Any, lookup: ValueLookup) -> str | None:
         """Completes `key = value ...` where no condition is met; None where one is."""
         if self.at and value not in self.at:
             return None
@@ -176,7 +180,7 @@ def refusals(spec: BaseModel) -> Iterator[str]:
                 yield f"{name} = {as_toml(value)} {words}: set that too, or leave {name} out"
 
 
-def without_effect(settings: BaseModel, lookup: Lookup, table: str = "") -> Iterator[str]:
+def without_effect(settings: BaseModel, lookup: ValueLookup, table: str = "") -> Iterator[str]:
     """A sentence for each setting that was given, differs from its default, and lacks something that it needs."""
     for name in (n for n in type(settings).model_fields if n in settings.model_fields_set):
         value, path = getattr(settings, name), f"{table}.{name}" if table else name

@@ -70,7 +70,7 @@ class Spec(BaseModel):
         """A copy with dotted keys replaced: `{"adapter.rank": 16}`."""
         values = self.settings()
         for key, value in changes.items():
-            put(values, key.split("."), value)
+            set_dotted(values, key.split("."), value)
         return type(self).parse(values, source=source)
 
 
@@ -88,7 +88,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise UsageError(f"cannot read {path}: {e}") from e
 
 
-def put(values: dict[str, Any], keys: Sequence[str], value: Any) -> None:
+def set_dotted(values: dict[str, Any], keys: Sequence[str], value: Any) -> None:
     """Sets `values[k1][k2]... = value`, making tables on the way; numbers index lists.
 
     Raises:

@@ -7,7 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
-from bakehouse.core.files import flush, sha256_bytes, sha256_file, writing_to
+from bakehouse.core.files import flush_to_disk, sha256_bytes, sha256_file, writing_to
 
 SMALL_FILE = 1 << 16
 """Bytes. Moved files up to this size keep a copy in the store: captions may be edited by hand later."""
@@ -51,7 +51,7 @@ class BlobStore:
             BakehouseError: the disk is full or broken.
         """
         with writing_to(self.new):
-            flush(self.new)
+            flush_to_disk(self.new)
 
     def has(self, sha: str) -> bool:
         """Whether the store holds a content."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 from pydantic import Field
 
-from bakehouse.core.cpu_threads import threads
+from bakehouse.core.cpu_threads import thread_pool
 from bakehouse.core.files import write_html
 from bakehouse.core.html_pages import InlineImage, inline_image, render
 from bakehouse.core.settings import Spec
@@ -20,7 +20,7 @@ from bakehouse.curation.changeset import Proposal
 from bakehouse.curation.sidecars import move_with_sidecars
 from bakehouse.data.buckets import BucketSpec, Placement, Size, assign, bucket_table, bucket_warnings
 from bakehouse.data.image_records import ImageRecord, ImageSet
-from bakehouse.data.open_image import flattened, reading, upright_srgb
+from bakehouse.data.open_image import flattened, opened, upright_srgb
 
 THUMBNAIL_SIDE = 200
 """Longer side of the page's images in pixels."""
@@ -121,7 +121,7 @@ def write_page(
     fits = operation.fits(images)
     entries: dict[Size, list[_PageImage]] = defaultdict(list)
     ordered = sorted(fits, key=lambda f: -f.placement.lost_fraction)
-    with threads() as pool:
+    with thread_pool() as pool:
         for done, (fit, entry) in enumerate(zip(ordered, pool.map(_page_image, ordered), strict=True), 1):
             entries[fit.placement.bucket].append(entry)
             progress(done, len(fits))
@@ -146,7 +146,7 @@ def _page_image(fit: BucketFit) -> _PageImage:
 
 def shaded(fit: BucketFit) -> Image.Image:
     """Return a thumbnail with the parts that the crop removes under a red shade."""
-    with reading(fit.record.path) as file:
+    with opened(fit.record.path) as file:
         file.draft(None, (THUMBNAIL_SIDE, THUMBNAIL_SIDE))
         image = flattened(upright_srgb(file))
     image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS)

@@ -181,9 +181,3 @@ class _ChangesetBuilder:
             sha, why, mtime = self.writes.get(path, (None, self.removals.get(path, ""), None))
             before, age = self.current[path] or (None, None)
             yield Change(path, before, sha, why, before_mtime=age, after_mtime=mtime)
-
-
-def listed(paths: Sequence[PurePosixPath], most: int = 8) -> str:
-    """Return the first `most` paths and how many more there are: `a.png, b.png and 3 more`."""
-    more = f" and {len(paths) - most} more" if len(paths) > most else ""
-    return ", ".join(str(path) for path in paths[:most]) + more

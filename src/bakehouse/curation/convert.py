@@ -10,14 +10,14 @@ from typing import Literal
 from PIL import Image
 from pydantic import Field
 
-from bakehouse.core.files import fitted
+from bakehouse.core.files import fit_file_name
 from bakehouse.core.settings import Spec
 from bakehouse.curation.changeset import Edit, Proposal, Write
 from bakehouse.curation.frame_selection import MAX_DIFFERENCE, distinct_frames, read_frames
 from bakehouse.curation.image_io import open_record
 from bakehouse.curation.output_images import OutputNames, copy_caption, copy_shared_caption, encode_png, replace_image
 from bakehouse.curation.sidecars import move_with_sidecars
-from bakehouse.data.image_header import Header, header
+from bakehouse.data.image_header import ImageHeader, read_image_header
 from bakehouse.data.image_records import ImageRecord, ImageSet
 
 _EXTENSIONS = {"JPEG": ".jpg", "MPO": ".jpg", "TIFF": ".tiff", "JPEG2000": ".jp2", "HEIF": ".heic", "DIB": ".bmp"}
@@ -42,7 +42,7 @@ class Convert(Spec):
         """Propose a conversion for each image that is not a plain PNG or has a wrong extension."""
         names = OutputNames(images)
         for record in images:
-            found = header(record.path)
+            found = read_image_header(record.path)
             if self.names_only:
                 why = _wrong_name(record.path, found.format)
             else:
@@ -60,7 +60,7 @@ class Convert(Spec):
         first, *more = self._pictures(record)
         edits = replace_image(record, images, to, first[1])
         for index, image in more:
-            name = to.with_name(fitted(to.stem, f"-{index + 1:04d}.png"))
+            name = to.with_name(fit_file_name(to.stem, f"-{index + 1:04d}.png"))
             edits.append(Write(name, encode_png(image)))
             if record.caption_path is not None:
                 edits.append(copy_caption(record.caption_path, name))
@@ -87,7 +87,7 @@ def _wrong_name(path: Path, kind: str) -> str:
     return f"format is {kind}, extension is {suffix}" if suffix else f"format is {kind}, no extension"
 
 
-def _conversion_reasons(path: Path, found: Header, frames_note: str) -> str:
+def _conversion_reasons(path: Path, found: ImageHeader, frames_note: str) -> str:
     """Return why an image is not a plain PNG, or an empty string; `frames_note` follows the number of frames."""
     wrong_name = _wrong_name(path, found.format)
     reasons = [

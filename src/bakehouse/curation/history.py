@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bakehouse.core.cpu_threads import threads
+from bakehouse.core.cpu_threads import thread_pool
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import Event
 from bakehouse.core.files import atomic_folder
@@ -183,7 +183,7 @@ def _compute_edits(
     stored: list[StoredEdit] = []
     size = len(proposals) // _MAX_BATCHES + 1
     batches = [proposals[start : start + size] for start in range(0, len(proposals), size)]
-    with threads() as pool:
+    with thread_pool() as pool:
         for number, results in enumerate(pool.map(compute, batches), 1):
             for result in results:
                 if isinstance(result, Event):

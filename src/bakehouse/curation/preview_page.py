@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
-from bakehouse.core.cpu_threads import threads
+from bakehouse.core.cpu_threads import thread_pool
 from bakehouse.core.errors import BakehouseError
 from bakehouse.core.files import write_html
 from bakehouse.core.html_pages import InlineImage, inline_image, render
@@ -70,7 +70,7 @@ def write_preview(
     """
     with_images = proposals[:MAX_WITH_IMAGES]
     entries = []
-    with threads() as pool:
+    with thread_pool() as pool:
         for entry in pool.map(partial(_entry, images.root), with_images):
             entries.append(entry)
             if progress is not None:

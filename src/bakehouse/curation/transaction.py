@@ -11,9 +11,9 @@ from pathlib import Path, PurePosixPath
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import sha256_file, writing_to
 from bakehouse.core.folder_lock import locked
-from bakehouse.core.pluralize import counted
+from bakehouse.core.pluralize import counted, listed
 from bakehouse.curation.blob_store import SMALL_FILE, BlobStore
-from bakehouse.curation.changeset import HISTORY_FOLDER, listed
+from bakehouse.curation.changeset import HISTORY_FOLDER
 from bakehouse.curation.journal import Change, Journal, State, Step
 
 _FINAL_STATE: dict[State, State] = {"applying": "done", "undoing": "undone"}

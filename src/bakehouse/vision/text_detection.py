@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from bakehouse.core.optional_imports import need
+from bakehouse.core.optional_imports import import_optional
 
 TextKind = Literal["url", "watermark", "signature", "bubble", "text"]
 Point = tuple[float, float]
@@ -98,7 +98,7 @@ class RapidOcrDetector:
         Raises:
             UsageError: rapidocr is missing.
         """
-        library = need("rapidocr", "detecting text")
+        library = import_optional("rapidocr", "detecting text")
         self._read: Any = library.RapidOCR(params={"Global.log_level": "critical"})
         self._lock = threading.Lock()
 

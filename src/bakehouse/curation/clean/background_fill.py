@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from bakehouse.core.optional_imports import need
+from bakehouse.core.optional_imports import import_optional
 from bakehouse.vision.text_detection import TextRegion
 
 Bytes = npt.NDArray[np.uint8]
@@ -39,7 +39,7 @@ _MAX_LETTER_SHARE = 0.6
 
 def text_mask(texts: Sequence[TextRegion], size: tuple[int, int]) -> Bytes:
     """Return the mask of text boxes with the halo of their letters: uint8 [height, width], 255 is text."""
-    cv2 = need("cv2", "painting over text")
+    cv2 = import_optional("cv2", "painting over text")
     mask = np.zeros((size[1], size[0]), np.uint8)
     for text in texts:
         one = np.zeros_like(mask)
@@ -56,7 +56,7 @@ def letter_mask(image: Image.Image, texts: Sequence[TextRegion]) -> Bytes:
         image: RGB.
         texts: lines of text in it.
     """
-    cv2 = need("cv2", "painting over text")
+    cv2 = import_optional("cv2", "painting over text")
     pixels = np.asarray(image.convert("RGB"), dtype=np.float32)
     mask = np.zeros((image.height, image.width), np.uint8)
     for text in texts:
@@ -93,7 +93,7 @@ def fill_error(image: Image.Image, text: TextRegion, others: Sequence[TextRegion
         text: the line.
         others: other lines, which do not count as background.
     """
-    cv2 = need("cv2", "measuring the background of text")
+    cv2 = import_optional("cv2", "measuring the background of text")
     mask, whole = letter_mask(image, [text]), text_mask([text], image.size)
     all_text = mask | letter_mask(image, [other for other in others if other != text and _are_neighbors(text, other)])
     pixels = np.asarray(image.convert("RGB"), dtype=np.float32)
@@ -154,7 +154,7 @@ def _downsample(pixels: Floats, hole: Bools) -> tuple[Floats, Bools]:
 
 def _grain(piece: Floats, hole: Bools) -> Floats:
     """Return grain for the hole, sampled from the background around it with a fixed seed."""
-    cv2 = need("cv2", "painting over text")
+    cv2 = import_optional("cv2", "painting over text")
     known = ~(cv2.dilate(hole.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0)
     near = known & (cv2.dilate(hole.astype(np.uint8), np.ones((2 * _MARGIN + 1,) * 2, np.uint8)) > 0)
     grain = np.zeros_like(piece)
@@ -187,7 +187,7 @@ def _are_neighbors(a: TextRegion, b: TextRegion) -> bool:
 
 def _hole_boxes(mask: Bytes) -> Iterator[Box]:
     """Yield a box for each group of masked pixels whose margins touch."""
-    cv2 = need("cv2", "painting over text")
+    cv2 = import_optional("cv2", "painting over text")
     near = cv2.dilate(mask, np.ones((2 * _MARGIN + 1,) * 2, np.uint8))
     count, labels = cv2.connectedComponents(near)
     for label in range(1, count):

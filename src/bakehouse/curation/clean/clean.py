@@ -28,7 +28,7 @@ from bakehouse.curation.clean.background_fill import (
 from bakehouse.curation.clean.blur_faces import blur_faces
 from bakehouse.curation.image_io import open_on_white, open_or_skip, open_record
 from bakehouse.curation.output_images import OutputNames, replace_image, replace_mask
-from bakehouse.data.buckets import whole
+from bakehouse.data.buckets import unchanged_placement
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.masks import load_mask
 from bakehouse.vision.faces import Face, FaceDetector, FaceDetectorKind, load_face_detector
@@ -187,7 +187,7 @@ def remove_text(image: Image.Image, found: CleanTargets, inpainter: Inpainter | 
 
 def mask_without_text(record: ImageRecord, text: Bytes) -> Image.Image:
     """Return the training mask of an image (all white if it has none) with the text in black."""
-    mask = np.round(load_mask(record, whole((record.width, record.height))) * 255).astype(np.uint8)
+    mask = np.round(load_mask(record, unchanged_placement((record.width, record.height))) * 255).astype(np.uint8)
     return Image.fromarray(np.where(text > 0, 0, mask).astype(np.uint8))
 
 

@@ -10,10 +10,11 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from bakehouse.core.events import Event, Noted, Progress
-from bakehouse.core.files import fitted
+from bakehouse.core.files import fit_file_name
+from bakehouse.core.pluralize import listed
 from bakehouse.core.settings import Spec
 from bakehouse.curation.animated_images import still_images
-from bakehouse.curation.changeset import Edit, Proposal, Write, listed
+from bakehouse.curation.changeset import Edit, Proposal, Write
 from bakehouse.curation.crops.crop_captions import crop_caption
 from bakehouse.curation.crops.framing import Box, Framing, crop_box, load_framing_rules
 from bakehouse.curation.image_io import mask_name, open_on_white, open_or_skip, open_record
@@ -76,7 +77,7 @@ class Crop(Spec):
     ) -> Iterator[Proposal]:
         name = images.name(record.path)
         for framing, box, placement in self.crops(record, face):
-            to = name.with_name(fitted(_crop_stem(name, names), f"-{framing.name}.png"))
+            to = name.with_name(fit_file_name(_crop_stem(name, names), f"-{framing.name}.png"))
             if to in names:
                 continue
             size = f"{box[2] - box[0]} x {box[3] - box[1]} pixels"

@@ -9,7 +9,7 @@ from bakehouse.curation.dedupe.palette import is_full
 from bakehouse.data.captions import split_tags
 from bakehouse.data.image_header import jpeg_quality
 from bakehouse.data.image_records import ImageRecord
-from bakehouse.data.open_image import open_image, reading
+from bakehouse.data.open_image import open_image, opened
 
 LOSSLESS = 101
 """Quality of lossless files, above every JPEG."""
@@ -71,7 +71,7 @@ def rate_copy(record: ImageRecord, number: int, *, clean: bool = True) -> CopyQu
 
 def file_quality(path: Path) -> int:
     """Return the compression quality of a file: 1..100 on libjpeg's scale, or `LOSSLESS`."""
-    with reading(path) as file:
+    with opened(path) as file:
         if file.format == "WEBP" and _webp_is_lossless(path):
             return LOSSLESS
         known = jpeg_quality(getattr(file, "quantization", None)) or _ASSUMED_QUALITY.get(file.format or "")

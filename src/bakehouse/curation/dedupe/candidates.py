@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from bakehouse.core.cpu_threads import threads
+from bakehouse.core.cpu_threads import thread_pool
 from bakehouse.curation.dedupe.color_index import ColorIndex
 from bakehouse.curation.dedupe.crop_prefilter import best_fit_error
 from bakehouse.curation.dedupe.image_hashes import WINDOWS, ImageHashes
@@ -114,7 +114,7 @@ def crop_candidates(hashes: Sequence[ImageHashes], within: int, color: float) ->
         return list(_best_windows(i, j, w, off))
 
     likeliest: dict[int, list[tuple[float, CropCandidate]]] = {}
-    with threads() as pool:
+    with thread_pool() as pool:
         for found in pool.map(candidates, range(len(hashes))):
             for off, candidate in found:
                 best = likeliest.setdefault(candidate[1], [])

@@ -14,11 +14,11 @@ from typing import Any, Literal, TypeVar
 from PIL import Image
 from pydantic import Field
 
-from bakehouse.core.cpu_threads import threads
+from bakehouse.core.cpu_threads import thread_pool
 from bakehouse.core.events import Event, Noted, Progress, Warned, result_of
-from bakehouse.core.pluralize import counted
+from bakehouse.core.pluralize import counted, listed
 from bakehouse.core.settings import Spec
-from bakehouse.curation.changeset import Edit, Proposal, Remove, Write, listed
+from bakehouse.curation.changeset import Edit, Proposal, Remove, Write
 from bakehouse.curation.dedupe.best_copy import caption_richness
 from bakehouse.curation.dedupe.candidates import crop_candidates, similar_pairs
 from bakehouse.curation.dedupe.compare import MatchKind
@@ -173,10 +173,9 @@ def _report_kept(findings: Sequence[DuplicateFinding]) -> Iterator[Event]:
     for kind, word in (("variant", "variant"), ("near", "crop")):
         stay = [f for f in findings if f.kind == kind and not f.dropped]
         if stay:
-            named = ", ".join(f"{f.other.path.name} (of {f.keep.path.name})" for f in stay[:5])
-            more = f" and {len(stay) - 5} more" if len(stay) > 5 else ""
+            named = listed([f"{f.other.path.name} (of {f.keep.path.name})" for f in stay], 5)
             count = len({f.other.path for f in stay})
-            yield Noted(message=f"kept {counted(count, word)}: {named}{more}")
+            yield Noted(message=f"kept {counted(count, word)}: {named}")
 
 
 def _donors(dropped: Iterable[DuplicateFinding], worth: Callable[[ImageRecord], Any]) -> set[Path]:
@@ -192,7 +191,7 @@ def _donors(dropped: Iterable[DuplicateFinding], worth: Callable[[ImageRecord], 
 def _in_threads(work: Callable[[T], R], things: Sequence[T], what: str) -> Generator[Event, None, list[R]]:
     """Return the results of `work` in order, yielding progress. Decoding and comparing release the GIL."""
     made: list[R] = []
-    with threads() as pool:
+    with thread_pool() as pool:
         for result in pool.map(work, things):
             made.append(result)
             yield Progress(what=what, done=len(made), total=len(things))

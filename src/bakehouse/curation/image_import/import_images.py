@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from bakehouse.core.errors import UsageError
-from bakehouse.core.events import Event, Progress, Warned
+from bakehouse.core.events import OnEvent, Progress, Warned
 from bakehouse.core.files import key_of
 from bakehouse.core.folder_lock import locked
 from bakehouse.curation.changeset import HISTORY_FOLDER, Proposal
@@ -33,8 +33,6 @@ from bakehouse.data.scan import NO_FILE
 
 OPERATION = "import"
 _DATASET_FILES = frozenset({".toml", ".json", ".jsonl", ".csv"})
-
-OnEvent = Callable[[Event], None]
 
 
 @dataclass(frozen=True)

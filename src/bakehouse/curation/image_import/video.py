@@ -12,8 +12,8 @@ from pathlib import Path
 from PIL import Image
 
 from bakehouse.core.errors import BakehouseError
-from bakehouse.core.files import fitted, writing_to
-from bakehouse.core.optional_imports import need
+from bakehouse.core.files import fit_file_name, writing_to
+from bakehouse.core.optional_imports import import_optional
 from bakehouse.curation.frame_selection import Frame, distinct_frames
 from bakehouse.curation.image_import.import_options import ImportOptions
 from bakehouse.curation.output_images import encode_png
@@ -47,7 +47,7 @@ def extract_frames(
     sampled = _sampled_frames(video, options.per_second, numbers, progress)
     written = []
     for frame in _sharpest_per_scene(distinct_frames(sampled, alike=options.alike), options.per_scene):
-        path = into / fitted(video.stem, f"-{frame.scene + 1:04d}-{numbers[frame.index]:07d}.png")
+        path = into / fit_file_name(video.stem, f"-{frame.scene + 1:04d}-{numbers[frame.index]:07d}.png")
         with writing_to(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(encode_png(frame.image))
@@ -63,7 +63,7 @@ def _sampled_frames(
     video: Path, per_second: float, numbers: list[int], progress: Callable[[int, int], None] | None
 ) -> Iterator[Image.Image]:
     """Yield frames at even intervals and append their numbers to `numbers`; frames in between are not decoded."""
-    cv2 = need("cv2", "extracting frames from a video")
+    cv2 = import_optional("cv2", "extracting frames from a video")
     with _native_messages_silenced():
         source = cv2.VideoCapture(str(video))
     try:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from bakehouse.core.errors import UsageError, did_you_mean
 from bakehouse.core.files import read_table
+from bakehouse.core.model_catalogue import model_names as installed_names
 from bakehouse.core.model_catalogue import model_path
-from bakehouse.core.model_catalogue import names as installed_names
 from bakehouse.vision.taggers.base import Tagger
 
 
