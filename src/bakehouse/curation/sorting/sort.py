@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import Event, Noted, Progress
-from bakehouse.core.pluralize import counted
+from bakehouse.core.pluralize import counted, listed
 from bakehouse.core.settings import Spec
 from bakehouse.curation.changeset import Proposal
 from bakehouse.curation.repeats import NUMBERED_FOLDER
@@ -79,8 +79,7 @@ class Sort(Spec):
                 images.name(record.path), f"{why}: into {folder}/", partial(move_with_sidecars, record, images, to)
             )
         if unsorted:
-            more = f" and {len(unsorted) - 5} more" if len(unsorted) > 5 else ""
-            yield Noted(message=f"no folder for {counted(len(unsorted), 'image')}: {', '.join(unsorted[:5])}{more}")
+            yield Noted(message=f"no folder for {counted(len(unsorted), 'image')}: {listed(unsorted, 5)}")
 
     def _by_tag(self, loose: Sequence[ImageRecord], images: ImageSet) -> Iterator[Assignment | Event]:
         worded = {_normalize(words): folder for words, folder in self.folders.items()}
