@@ -133,5 +133,5 @@ def stand_in(monkeypatch, tmp_path: Path) -> None:
         monkeypatch.setattr(f"bakehouse.{module}.load_face_detector", lambda *_: faces)
     for module in ("audit.detectors", "curation.clean.clean"):
         monkeypatch.setattr(f"bakehouse.{module}.RapidOcrDetector", lambda: lines)
-    monkeypatch.setattr(Upscale, "_open", lambda self: (Double(), None))
+    monkeypatch.setattr(Upscale, "_load", lambda self: (Double(), None))
     monkeypatch.setattr(Segmenter, "open", classmethod(lambda cls, *_, **__: Middle()))
