@@ -63,7 +63,7 @@ meta: {name: "[name]", version: "1.0"}
 def test_ai_toolkit(imported, lost):
     made = imported(AI_TOOLKIT, "job.yaml")
     r = made.recipe
-    assert made.peer == "ai-toolkit"
+    assert made.trainer == "ai-toolkit"
     assert set(lost(made)) == {"train.wibble", "datasets.0.resolution"}
     assert (r.name, r.concepts[0].subject, r.train.steps, r.train.batch, r.train.accumulation) == (
         "zwx_v1",
@@ -190,12 +190,12 @@ def test_images_without_a_caption_have_the_default_one(imported):
 
 def test_every_key_at_its_default_is_worth_no_line(imported, lost):
     """Defaults are ai-toolkit's own; keys that no one knows are named."""
-    keys = {k.partition(".")[2]: v for k, v in ai_toolkit.defaults().items() if k.startswith("train.")}
+    keys = {k.partition(".")[2]: v for k, v in ai_toolkit.DEFAULTS.items() if k.startswith("train.")}
     keys = {k: v for k, v in keys.items() if v is not None and "." not in k}
     made = of(imported, train=json.dumps(keys)[1:-1])
     assert len(keys) > 100
     assert not made.lost
-    assert not [n for n in made.notes if n.fate != "taken"]
+    assert not [n for n in made.notes if n.status != "set"]
     assert set(lost(of(imported, train="wibble: 3, learnable_snr_gos: true"))) == {
         "train.wibble",
         "train.learnable_snr_gos",

@@ -33,10 +33,10 @@ def print_imported(made: Imported, *, json: bool = False, quiet: bool = False, a
 
 def fates_of(made: Imported) -> str:
     """`12 keys taken over, 3 done always, 1 not understood`."""
-    from bakehouse.recipe.importers import FATES
+    from bakehouse.recipe.importers import STATUS_WORDS
 
-    counts = Counter(n.fate for n in _told(made))
-    said = [f"{counts[fate]} {words}" for fate, words in FATES.items() if counts[fate]]
+    counts = Counter(n.status for n in _told(made))
+    said = [f"{counts[status]} {words}" for status, words in STATUS_WORDS.items() if counts[status]]
     usual = len(made.notes) - sum(counts.values())
     said += [f"{counted(usual, 'key')} at {'its' if usual == 1 else 'their'} default" for _ in range(usual > 0)]
     return ", ".join(said) or "nothing was said"
@@ -59,11 +59,11 @@ def _table(made: Imported) -> Table:
 
 
 def _became(note: Note) -> str:
-    from bakehouse.recipe.importers import FATES
+    from bakehouse.recipe.importers import STATUS_WORDS
 
     if note.is_lost:
-        return FATES[note.fate]
-    return ", ".join(note.to) if note.fate == "taken" and note.to else FATES[note.fate]
+        return STATUS_WORDS[note.status]
+    return ", ".join(note.sets) if note.status == "set" and note.sets else STATUS_WORDS[note.status]
 
 
 def _shown(value: object) -> str:

@@ -1,4 +1,4 @@
-"""What a peer's reader gives, and how it becomes a recipe: what the recipe does not allow is taken out and named."""
+"""What a trainer's reader gives, and how it becomes a recipe: what the recipe does not allow is taken out and named."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Draft:
 def finish(
     draft: Draft,
     *,
-    peer: str,
+    trainer: str,
     title: str,
     sources: Sequence[str],
     images: Path | None = None,
@@ -60,8 +60,8 @@ def finish(
     values["concepts"] = _concepts(draft.concepts, images, subject, origins)
     recipe, more = _validated(values, origins, title)
     # A folder that is said here takes the place of one that is not there.
-    notes = [n for n in draft.notes if images is None or not n.is_lost or n.to != ("concepts",)]
-    return Imported(peer, title, tuple(sources), recipe, origins, (*notes, *more))
+    notes = [n for n in draft.notes if images is None or not n.is_lost or n.sets != ("concepts",)]
+    return Imported(trainer, title, tuple(sources), recipe, origins, (*notes, *more))
 
 
 def _without_nulls(value: Any) -> Any:
@@ -120,7 +120,7 @@ def _take_out(values: dict[str, Any], origins: dict[str, str], error: Any) -> No
     below = [k for k in origins if k == key or k.startswith(f"{key}.")]
     said = ", ".join(dict.fromkeys(origins.pop(k) for k in below)) or key
     message = re.sub(r"^(Value error, |Input should be )", "", str(error["msg"]))
-    return Note(said, value, "missing", f"{key} is not set: {message}", to=(key,))
+    return Note(said, value, "unsupported", f"{key} is not set: {message}", sets=(key,))
 
 
 def _path(values: Any, loc: Sequence[Any]) -> list[Any]:

@@ -14,7 +14,7 @@ from bakehouse.core.errors import UsageError
 from bakehouse.core.json_toml_yaml import parse_json, parse_toml, parse_yaml
 from bakehouse.data.captions import decode_text
 from bakehouse.recipe.importers.command_line import Command, find_command
-from bakehouse.recipe.importers.option_table import is_folder
+from bakehouse.recipe.importers.value_types import is_folder
 
 Format = Literal["toml", "json", "yaml", "command"]
 
