@@ -3,6 +3,9 @@
 Makes pictures of 512 pixels (half JPEG, half PNG): shaded shapes over noise of several octaves, every tenth one a
 re-save of the one before it, every twentieth a variant with something painted over, every twentieth a crop. Then looks
 at all of them as `bakehouse dataset dedupe` does.
+
+`--composition` measures the hardest set instead: drawings of one composition, whose hashes are near and of which no two
+are the same. It says how the time grows from a quarter of `--images` to all of them.
 """
 
 from __future__ import annotations
@@ -63,12 +66,48 @@ def write(number: int, folder: Path) -> None:
         image.save(name, compress_level=4)
 
 
+def drawing(number: int, folder: Path) -> None:
+    """A figure of 256 pixels before a ground: always the same shapes, in other colours, and one thing of its own."""
+    rng = np.random.default_rng(number)
+    colours = iter([tuple(colour) for colour in rng.integers(0, 256, (12, 3)).tolist()])
+    image = Image.new("RGB", (256, 256), tuple(rng.integers(150, 256, 3).tolist()))
+    draw = ImageDraw.Draw(image)
+    draw.rectangle((0, 190, 256, 256), fill=next(colours))
+    for box in ((70, 25, 186, 200), (55, 150, 201, 320), (80, 180, 176, 190), (80, 205, 176, 215), (85, 50, 171, 160)):
+        draw.ellipse(box, fill=next(colours))
+    draw.pieslice((80, 30, 176, 130), 180, 360, fill=next(colours))
+    eyes = next(colours)
+    for x in (108, 148):
+        draw.ellipse((x - 9, 92, x + 9, 108), fill=eyes)
+    draw.ellipse((116, 130, 140, 138 + int(rng.integers(0, 10))), fill=next(colours))
+    x, y, r = int(rng.choice([30, 225])), int(rng.integers(40, 180)), int(rng.integers(10, 28))
+    draw.ellipse((x - r, y - r, x + r, y + r), fill=next(colours))
+    image.save(folder / f"{number:05}.png")
+
+
+def growth(images: int) -> None:
+    """Prints processor time for a quarter of the drawings and for all, and how many times as much it is."""
+    seconds = []
+    for count in (images // 4, images):
+        with tempfile.TemporaryDirectory() as temporary:
+            for number in range(count):
+                drawing(number, Path(temporary))
+            start = time.process_time()
+            measure(Path(temporary))
+            seconds.append(time.process_time() - start)
+    print(f"{images // 4} to {images} drawings of one composition: {seconds[1] / seconds[0]:.1f} times the time")
+
+
 def main() -> None:
     """Makes the pictures, finds the duplicates, prints seconds and verdicts."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.dedupe", description="How long duplicates take.")
     parser.add_argument("--images", type=int, default=5000)
     parser.add_argument("--folder", type=Path, help="Of the pictures; made if it is not there. Left out: a new one.")
+    parser.add_argument("--composition", action="store_true", help="Drawings of one composition; how the time grows.")
     options = parser.parse_args()
+    if options.composition:
+        growth(options.images)
+        return
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary) / "set"
         if not folder.is_dir():

@@ -79,8 +79,8 @@ def sweep(images: Path, subject: str, rates: Sequence[float], steps: int | None)
 
 def conclude(name: str, test: RateTest, best: Trained) -> str:
     """One sentence."""
-    factor = max(test.lr / best.lr, best.lr / test.lr)
-    said = f"{name}: the range test says {test.lr:g}, the sweep's best is {best.lr:g}: a factor of {factor:.2f}"
+    factor = max(test.rate / best.lr, best.lr / test.rate)
+    said = f"{name}: the range test says {test.rate:g}, the sweep's best is {best.lr:g}: a factor of {factor:.2f}"
     return f"{said} ({'within' if factor <= 2 else 'NOT within'} 2). {test.why}"
 
 

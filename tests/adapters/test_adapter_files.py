@@ -339,7 +339,7 @@ def test_what_is_no_adapter_is_refused(tmp_path):
     (tmp_path / "x.pt").write_bytes(b"")
     for name, error, says in (
         ("x.safetensors", UsageError, "no adapter"),
-        ("broken.safetensors", BakehouseError, "cannot read"),
+        ("broken.safetensors", BakehouseError, "is text, not weights"),
         ("x.pt", UsageError, r"no \.safetensors"),
         ("gone.safetensors", UsageError, "does not exist"),
     ):

@@ -10,13 +10,16 @@ from typing import Any
 import peft
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 
-from bakehouse.adapters import load_adapter, read_adapter
+from bakehouse.adapters import LoRA, inject, load_adapter, read_adapter, save_adapter
+from bakehouse.adapters.adapter_reader import open_adapter
 from bakehouse.adapters.peft_format import PeftSettings
-from bakehouse.core.errors import BakehouseError, UsageError
-from bakehouse.weights.adapter_reader import open_adapter
+from bakehouse.core.errors import BakehouseError, Problems, UsageError
+from bakehouse.models.text_encoders import under_text_model
+from bakehouse.weights.adapter_info import adapter_info
+from bakehouse.weights.convert_adapter import Convert, convert
 
 ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
 ALL = [*ATTENTION, "ff.net.2", "conv1", "proj_in"]
@@ -270,8 +273,6 @@ def test_settings_of_several_networks():
 @pytest.mark.filterwarnings("ignore")
 def test_there_and_back_keeps_alpha_and_biases(make_tiny, tmp_path, form):
     """PEFT reads what is written for it, and what comes back does the same."""
-    from bakehouse.weights.convert_adapter import Convert, convert
-
     config = lora(lora_bias=True, alpha_pattern={"conv1": 3}, target_modules=["to_out.0", "conv1"])
     want = unet_says(written(make_tiny().unet, config, tmp_path / "theirs"))
     kohya = convert(tmp_path / "theirs", tmp_path / "k.safetensors").path
@@ -289,11 +290,85 @@ def test_there_and_back_keeps_alpha_and_biases(make_tiny, tmp_path, form):
         torch.testing.assert_close(unet_says(read), want, atol=1e-5, rtol=1e-5)
 
 
+DORA = LoRA(rank=4, alpha=6.0, targets="full", conv_rank=3, conv_alpha=2.0, dora=True, wd_on_output=True, text=True)
+
+
+def dora_file(make_tiny, path: Path, spec: LoRA = DORA, **changes: torch.Tensor) -> tuple[Path, Any]:
+    """A DoRA of random numbers, and a tiny model that has it on."""
+    model, generator = make_tiny(), torch.Generator().manual_seed(0)
+    adapter = inject(spec, model.parts(), generator=generator)
+    with torch.no_grad():
+        for name, parameter in adapter.named_parameters():
+            noise = torch.randn(parameter.shape, generator=generator) * 0.2
+            parameter.copy_(parameter * (1 + noise) if "dora_scale" in name else noise)
+    state = {**adapter.file_dict(), **changes}
+    return save_adapter(state, path, {"ss_base_model_version": "sd_v1"}, torch.float32), model
+
+
+@pytest.mark.parametrize("alpha", ["keep", "bake"])
+@pytest.mark.filterwarnings("ignore")
+def test_dora_by_output_is_what_peft_holds(make_tiny, tmp_path, alpha):
+    """PEFT, given the folder, does to both networks what the file does here; linear maps and convolutions."""
+    path, ours = dora_file(make_tiny, tmp_path / "a.safetensors")
+    convert(path, tmp_path / "p", Convert(to="peft", alpha=alpha))
+    theirs = make_tiny()
+    for part, network in (("unet", theirs.unet), ("text_encoder", under_text_model(theirs.text_encoder))):
+        config = json.loads((tmp_path / "p" / part / "adapter_config.json").read_text())
+        assert config["use_dora"] is True
+        network = peft.inject_adapter_in_model(peft.LoraConfig(**config), network)
+        state = load_file(tmp_path / "p" / part / "adapter_model.safetensors")
+        state = {key.removeprefix("base_model.model."): tensor for key, tensor in state.items()}
+        loaded = peft.set_peft_model_state_dict(network, state)
+        assert not loaded.unexpected_keys
+    torch.testing.assert_close(unet_says(theirs.unet.eval()), unet_says(ours.unet), atol=1e-5, rtol=1e-5)
+    want = text_says(ours.text_encoder)
+    torch.testing.assert_close(text_says(theirs.text_encoder.eval()), want, atol=1e-5, rtol=1e-5)
+    assert (want - text_says(make_tiny().text_encoder)).abs().max() > 0.02
+
+
+@pytest.mark.parametrize("alpha", ["keep", "bake"])
+@pytest.mark.filterwarnings("ignore")
+def test_dora_by_output_is_what_diffusers_reads(make_tiny, tmp_path, alpha):
+    """Its own loader, with the settings from the header and with those that it makes of the tensors."""
+    path, ours = dora_file(make_tiny, tmp_path / "a.safetensors", DORA.model_copy(update={"text": False}))
+    convert(path, tmp_path / "d.safetensors", Convert(to="diffusers", alpha=alpha))
+    unet = make_tiny().unet
+    state, alphas, settings = StableDiffusionPipeline.lora_state_dict(
+        str(tmp_path), weight_name="d.safetensors", return_lora_metadata=True
+    )
+    StableDiffusionPipeline.load_lora_into_unet(state, alphas, unet, metadata=settings)
+    torch.testing.assert_close(unet_says(unet.eval()), unet_says(ours.unet), atol=1e-5, rtol=1e-5)
+    verdict = {v.program: v for v in adapter_info(tmp_path / "d.safetensors").loaders}["diffusers"]
+    assert verdict.loads and "at weight 1 only" in verdict.why
+
+
+@pytest.mark.parametrize("form", ["peft", "diffusers"])
+def test_dora_there_and_back_is_the_same_file(make_tiny, tmp_path, form):
+    path, _ = dora_file(make_tiny, tmp_path / "a.safetensors")
+    between = convert(path, tmp_path / ("p" if form == "peft" else "d.safetensors"), Convert(to=form)).path
+    one, two = load_file(path), load_file(convert(between, tmp_path / "b.safetensors").path)
+    assert one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
+
+
+def test_dora_that_peft_cannot_hold_is_refused_with_the_reason(make_tiny, tmp_path):
+    path, _ = dora_file(make_tiny, tmp_path / "i.safetensors", DORA.model_copy(update={"wd_on_output": False}))
+    with pytest.raises(Problems, match="one magnitude for each output of a module, this file one for each input") as e:
+        convert(path, tmp_path / "p", Convert(to="peft"))
+    assert "--to-lora" in str(e.value.hint) and "wd_on_output = true" in str(e.value.hint)
+    stem = "lora_unet_down_blocks_0_attentions_0_proj_in"
+    path, _ = dora_file(make_tiny, tmp_path / "b.safetensors", **{f"{stem}.diff_b": torch.ones(8)})
+    with pytest.raises(Problems, match=f"DoRA with a bias .1 modules, first {stem}"):
+        convert(path, tmp_path / "p.safetensors", Convert(to="diffusers"))
+    state = {k: t for k, t in load_file(path).items() if not k.startswith(f"{stem}.d")}  # its lengths and its bias
+    save_file(state, tmp_path / "m.safetensors")
+    with pytest.raises(Problems, match=r"DoRA in some modules of unet alone .1 of"):
+        convert(tmp_path / "m.safetensors", tmp_path / "p", Convert(to="peft"))
+    assert not (tmp_path / "p").exists()
+
+
 @pytest.mark.parametrize("name", ["dora", "loha", "loha tucker", "lokr", "lokr both", "lokr whole"])
 @pytest.mark.filterwarnings("ignore")
 def test_in_kohyas_form_it_does_the_same(tmp_path, name):
-    from bakehouse.weights.convert_adapter import convert
-
     want = small_says(written(Small(), CASES[name], tmp_path / "theirs"))
     once = convert(tmp_path / "theirs", tmp_path / "k.safetensors").path
     lengths = [t.shape for k, t in load_file(once).items() if "conv1.dora_scale" in k.replace("_conv1", ".conv1")]
@@ -306,8 +381,6 @@ def test_in_kohyas_form_it_does_the_same(tmp_path, name):
 @pytest.mark.filterwarnings("ignore")
 def test_factors_of_modules_without_a_bias_have_a_place_in_kohyas_form(tmp_path):
     """LyCORIS scales weights alone: with a bias it is another thing."""
-    from bakehouse.weights.convert_adapter import convert
-
     config = peft.IA3Config(target_modules=["to_k", "to_v", "ff.net.2"], feedforward_modules=["ff.net.2"])
     want = small_says(written(Small(), config, tmp_path / "a"))
     ours = Small()

@@ -5,14 +5,17 @@ Where only a person can act, the finding says what to do and names no command.
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from PIL import Image, ImageFilter
 
 from bakehouse.audit import CHECKS, Report
+from bakehouse.cli.main import main
 from tests.audit import make_datasets as make
 from tests.audit.cases import BROUGHT, CASES, KNOWN_TAGS, Case
 from tests.audit.run_checks import looked, looked_by_recipe, run, stand_in
@@ -103,3 +106,31 @@ def test_commands_hold_any_tag_as_one_word(folder):
     assert {words[i + 1] for i, word in enumerate(words) if word == "--remove"} == set(odd)
     run(found.mend)
     assert not [f for f in looked(folder, {"vocabulary": "selected_tags.csv"}).findings if f.id == "C11"]
+
+
+@pytest.mark.parametrize(
+    ("number", "fault"),
+    [
+        ("B05", lambda image, path: image.filter(ImageFilter.GaussianBlur(4)).save(path)),
+        ("B06", lambda image, path: image.save(path, "JPEG", quality=15)),
+        ("B01", lambda image, path: image.resize((60, 60)).save(path)),
+        ("B07", lambda image, path: image.convert("L").save(path)),
+    ],
+)
+def test_dropping_most_of_the_images_is_never_advised(number, fault, folder, capsys):
+    images = sorted(folder.glob("*.png"))
+    for count in (1, len(images) * 9 // 10, len(images)):
+        for path in images[:count]:
+            with Image.open(path) as image:
+                fault(image.convert("RGB"), path)
+        with pytest.raises(SystemExit):
+            main(["dataset", "audit", str(folder), "--base", "crumb", "--resolution", "128", "--json"])
+        found = [f for f in json.loads(capsys.readouterr().out)["findings"] if f["id"] == number]
+        named = {name for f in found for name in f["files"]}
+        assert len(named) >= count
+        for finding in found:
+            if count == 1 and number in ("B05", "B06"):
+                assert "dataset drop" in finding["mend"]
+            elif count > 1:
+                assert "dataset drop" not in finding["mend"]
+                assert finding["mend"] or "find" in finding["advice"]

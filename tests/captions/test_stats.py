@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bakehouse.captions import load_vocabulary
@@ -70,6 +70,14 @@ def test_tokens_are_counted_as_the_base_model_does():
     assert list(token_counter(crumb_folder())(texts)) == expected
     with pytest.raises(UsageError, match="no tokenizer"):
         token_counter(crumb_folder() / "unet")
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.sampled_from([*"ab1,_'.s-é", ", ", " ", "\n", "'s", "zwx", "日本", "e\u0301"]), max_size=300))
+def test_long_captions_have_as_many_tokens_as_the_base_model_sees(parts):
+    long = "".join(parts) + ", photo of zwx" * 500
+    expected = [len(ids) for ids in words_of(load_tokenizer(crumb_folder() / "tokenizer"), ["a", long, "b"])]
+    assert list(token_counter(crumb_folder())(["a", long, "b"])) == expected
 
 
 def test_unknown_weak_and_vague(folder, tmp_path):

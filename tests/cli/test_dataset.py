@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from bakehouse.cli.main import main
 from bakehouse.curation.history import HOME, history
-from bakehouse.data import image_size
+from bakehouse.curation.operation import proposed
+from bakehouse.curation.trim import Trim
+from bakehouse.data import image_size, scan
 
 
 @pytest.fixture
@@ -157,3 +160,61 @@ def test_import_says_what_becomes_of_tag_files(said, tmp_path):
 )
 def test_wrong_words_are_answered(said, words, message):
     assert message in said(*words, code=2)[1]
+
+
+DAMAGED = {
+    "trim": ("trim",),
+    "square": ("square",),
+    "flatten": ("flatten",),
+    "convert": ("convert", "--frames", "all"),
+    "mask": ("mask", "--color", "white"),
+}
+
+
+@pytest.mark.parametrize("words", DAMAGED.values(), ids=DAMAGED)
+def test_an_image_that_fails_when_it_is_decoded_is_named_and_the_others_go_on(words, said, tmp_path):
+    photos = tmp_path / "photos"
+    framed = Image.new("RGBA", (400, 300), "white")
+    framed.paste((200, 30, 30, 100), (60, 0, 300, 260))
+    framed.save(photos / "good.webp", lossless=True)
+    Image.fromarray(np.full((64, 64), np.nan, np.float32)).save(photos / "nan.tiff")
+    framed.save(photos / "cut.png")
+    whole = (photos / "cut.png").read_bytes()
+    (photos / "cut.png").write_bytes(whole[: len(whole) // 2])
+    for way in (["--dry-run"], ["-o", "plain"]):
+        _, err = said(words[0], "photos", *words[1:], *way)
+        assert "passed over: nan.tiff: the file is damaged" in err
+        assert "passed over: cut.png: the file is damaged" in err
+
+
+@pytest.mark.parametrize("verb", ["trim", "square"])
+def test_an_image_whose_mask_is_damaged_is_named_and_the_others_go_on(verb, said, tmp_path):
+    photos = tmp_path / "photos"
+    framed = Image.new("RGB", (400, 300), "white")
+    framed.paste(Image.effect_noise((240, 240), 90), (60, 20))
+    for name in ("a", "b"):
+        framed.save(photos / f"{name}.png")
+    (photos / "masks").mkdir()
+    framed.convert("L").save(photos / "masks" / "b.png")
+    (photos / "masks" / "b.png").write_bytes((photos / "masks" / "b.png").read_bytes()[:60])
+    before = (photos / "b.png").read_bytes()
+    _, err = said(verb, "photos", "--preview", "page.html")
+    assert "passed over: b.png: " in (tmp_path / "page.html").read_text()
+    _, err = said(verb, "photos")
+    assert "passed over: b.png: " in err
+    assert (photos / "b.png").read_bytes() == before
+    assert image_size(photos / "a.png") != (400, 300)
+
+
+def test_an_image_that_is_damaged_after_the_first_look_is_named_and_passed_over(tmp_path):
+    framed = Image.new("RGB", (400, 300), "white")
+    framed.paste(Image.effect_noise((240, 240), 90), (60, 20))
+    for name in ("a", "b"):
+        framed.save(tmp_path / f"{name}.png")
+    images = scan(tmp_path)
+    (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:100])
+    told = []
+    (proposal,) = proposed(Trim(), images, told.append)
+    assert proposal.path.name == "b.png"
+    (warning,) = [event.message for event in told if hasattr(event, "message")]
+    assert warning.startswith("passed over: a.png: the file is damaged")

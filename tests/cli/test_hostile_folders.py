@@ -52,12 +52,25 @@ def test_pipes_named_like_images_and_captions_are_left_out(typed, tmp_path):
 
 
 @posix
+def test_names_cannot_turn_the_writing_of_a_page_around(typed, tmp_path):
+    shutil.copy(tmp_path / "photos/0.png", tmp_path / "photos/\u202egnp.exe.png")
+    typed("dataset audit photos --html audit.html --no-faces --no-text", code=1)
+    typed("dataset bucket photos --preview buckets.html")
+    typed("dataset square photos --preview square.html")
+    for name in ("audit", "buckets", "square"):
+        page = (tmp_path / f"{name}.html").read_text("utf-8")
+        assert "\u202e" not in page and r"\u202egnp.exe.png" in page
+
+
+@posix
 def test_names_that_are_not_utf8_reach_pages_and_json(typed, tmp_path):
     folder = os.fsencode(tmp_path / "photos")
     shutil.copy(tmp_path / "photos/0.png", folder + b"/bad\xff.png")
     typed("dataset audit photos --html audit.html --no-faces --no-text", code=1)
     typed("dataset bucket photos --preview buckets.html")
-    assert all(r"bad\udcff.png" in (tmp_path / name).read_text("utf-8") for name in ("audit.html", "buckets.html"))
+    typed("dataset square photos --preview square.html")
+    pages = [(tmp_path / f"{name}.html").read_text("utf-8") for name in ("audit", "buckets", "square")]
+    assert all(r"bad\udcff.png" in page for page in pages)
     found = json.loads(typed("dataset bucket photos --json")[0])
     assert "bad\udcff.png" in json.dumps(found, ensure_ascii=False)
     assert read_json(write_json(tmp_path / "a.json", {"name": "bad\udcff"})) == {"name": "bad\udcff"}

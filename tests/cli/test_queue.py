@@ -10,8 +10,9 @@ from PIL import Image
 from bakehouse.cli.main import main
 from bakehouse.core.events import Started
 from bakehouse.core.run_folder import Run
+from bakehouse.evaluation import Scored
 from bakehouse.queue.job_queue import JobQueue
-from bakehouse.recipe import Recipe
+from bakehouse.recipe import Recipe, recipe_for_folder, recipe_to_toml
 
 
 @pytest.fixture
@@ -61,6 +62,32 @@ def test_the_list_tells_how_far_a_job_is(said, tmp_path):
     assert "5/40" in out
     (row,) = json.loads(said("list", "--json")[0])
     assert (row["id"], row["state"], row["step"], row["steps"]) == (1, "waiting", 5, 40)
+
+
+def test_events_of_judging_and_of_a_later_version_are_passed_over(said, tmp_path):
+    said("add", "photos", "--subject", "zwx person")
+    run = Run(tmp_path / "runs" / "zwx-person")
+    run.folder.mkdir(parents=True)
+    run.append(Started(run="r", step=5, steps=40, epochs=2, device="cpu"))
+    run.append(Scored(epoch=1, weight=1.0, images=4, subject=0.1, prompt_kept=1.0, drift=0.0))
+    with run.events.open("a") as f:
+        f.write('{"event": "transcended", "time": 1.0, "step": "seven", "level": [1]}\n')
+        f.write('{"event": "scored", "time": 1.0, "new": 1}\n')
+        f.write('{"event": "step", "time": 1.0, "step": 6, "steps": 40, "new": {}}\n')
+    out, _ = said("list")
+    assert "/40" in out and "zwx-person" in out
+
+
+def test_a_run_folder_that_is_queued_goes_on_in_itself(said, tmp_path):
+    run = Run(tmp_path / "elsewhere" / "mine")
+    run.folder.mkdir(parents=True)
+    recipe = recipe_for_folder(tmp_path / "photos", "zwx person", settings={"train.steps": 3})
+    run.recipe.write_text(recipe_to_toml(recipe))
+    run.plan.write_text("{}")
+    out, _ = said("add", str(run.folder))
+    assert f"into {run.folder}" in out
+    out, _ = said("add", str(run.recipe), "--run", "other")
+    assert f"into {tmp_path / 'other'}" in out
 
 
 def test_a_job_whose_history_nobody_can_read_is_one_line_of_the_list(said, tmp_path):

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from bakehouse.adapters import LoRA, inject, load_adapter
+from bakehouse.adapters import LoRA, inject, load_adapter, save_adapter
 from bakehouse.cli.main import main
+from bakehouse.models import load_model
 
 STEM = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_out_0"
 EMBEDDING = "bundle_emb.zwx.string_to_param.*"
@@ -26,6 +29,7 @@ Run = Callable[..., tuple[int, str]]
 @pytest.fixture
 def run(capsys, monkeypatch, tmp_path) -> Run:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BAKEHOUSE_DATA", str(tmp_path / "data"))
 
     def type_(*words: object) -> tuple[int, str]:
         with pytest.raises(SystemExit) as e:
@@ -153,24 +157,137 @@ def test_a_bias_that_the_base_has_no_place_for_is_not_merged(run, state, tiny_fo
 def test_forms_that_cannot_hold_embeddings_say_so_and_can_leave_them_out(run, state, form):
     state = {k: v for k, v in state.items() if "proj" not in k and "ff" not in k}
     write({**state, EMBEDDING: torch.ones(2, 16)}, "a.safetensors")
-    code, said = run("weights", "convert", "a.safetensors", "--to", form, "-o", "out.safetensors")
+    out = "out" if form == "peft" else "out.safetensors"
+    code, said = run("weights", "convert", "a.safetensors", "--to", form, "-o", out)
     assert code == 2 and "bundle_emb.zwx" in said and "--drop" in said
-    words = ("weights", "convert", "a.safetensors", "--to", form, "--drop", "bundle_emb.*", "-o", "out.safetensors")
+    words = ("weights", "convert", "a.safetensors", "--to", form, "--drop", "bundle_emb.*", "-o", out)
     code, said = run(*words)
     assert code == 0, said
-    code, said = run(*words[:-3], "nothing*", "-o", "other.safetensors")
+    code, said = run(*words[:-3], "nothing*", "-o", f"other-{out}")
     assert code == 2 and "'nothing*'" in said
 
 
-def test_a_folder_of_one_peft_adapter_for_each_network_is_named_as_such_by_generate(run, state):
-    write(state, "a.safetensors")
+@pytest.fixture
+def parts(run) -> Path:
+    """An adapter on both networks of crumb, as `a.safetensors`, and as the folder that `--to peft` makes of it."""
+    adapter = inject(LoRA(rank=4, alpha=6.0, text=True), load_model("crumb").parts(), generator=torch.Generator())
+    with torch.no_grad():
+        for p in adapter.parameters():
+            p.normal_(0, 0.1, generator=torch.Generator().manual_seed(1))
+    save_adapter(adapter, "a.safetensors", {"ss_base_model_version": "sd_v1"}, torch.float32)
+    adapter.remove()
     code, said = run("weights", "convert", "a.safetensors", "--to", "peft", "-o", "parts")
     assert code == 0, said
-    code, said = run("generate", "crumb", "zwx", "--adapter", "parts")
-    assert code == 2 and "one PEFT adapter for each network" in said
-    assert "bakehouse weights convert parts -o me.safetensors" in said
-    code, said = run("weights", "convert", "parts", "-o", "me.safetensors")
+    assert {p.name for p in Path("parts").iterdir()} == {"unet", "text_encoder"}
+    return Path("parts")
+
+
+def test_a_folder_of_one_peft_adapter_for_each_network_draws_the_same_pictures(run, parts):
+    """To the bit: beside a model, as the model itself, at a weight, and in a grid."""
+    pictures = {}
+    for name in ("a.safetensors", "parts"):
+        small = ("--steps", 2, "--width", 64, "--height", 64, "--quiet")
+        ways = {
+            "beside": ("generate", "crumb", "a person", "--adapter", f"{name}:0.7", "--seed", 1),
+            "itself": ("generate", name, "a person", "--base", "crumb", "--weight", "0.7", "--seed", 1),
+            "grid": ("grid", name, "--base", "crumb", "--prompt", "a person", "--x", "weight=0,0.7"),
+        }
+        for way, words in ways.items():
+            code, said = run(*words, *small, "-o", f"{way}-{name}")
+            assert code == 0, said
+            made = [Image.open(p).convert("RGB") for p in sorted(Path(f"{way}-{name}").rglob("*.png"))]
+            pictures[way, name] = {p.tobytes() for p in made if p.size == (64, 64)}
+    for way, count in (("beside", 1), ("itself", 1), ("grid", 2)):
+        assert pictures[way, "parts"] == pictures[way, "a.safetensors"] and len(pictures[way, "parts"]) == count
+    assert pictures["beside", "parts"] == pictures["itself", "parts"] < pictures["grid", "parts"]
+
+
+@pytest.mark.parametrize("name", [name for name in MAKING if name not in ("edit", "slice")])
+def test_a_folder_of_peft_makes_what_its_file_makes(run, parts, name):
+    shutil.copy("a.safetensors", "b.safetensors")
+    made = []
+    for source in ("a.safetensors", "parts"):
+        words = [w.replace("a.safetensors", source) for w in MAKING[name]]
+        code, said = run(*words, "--overwrite")
+        assert code == 0, said
+        made.append(load_file("out.safetensors"))
+    assert made[0].keys() == made[1].keys() and all(torch.equal(made[0][k], made[1][k]) for k in made[0])
+
+
+def test_a_folder_of_peft_is_told_and_merged_and_gone_on_from(run, parts):
+    code, said = run("weights", "info", "parts", "--json")
+    assert code == 0 and json.loads(said)["algorithms"] == {"LoRA": len(load_file("a.safetensors")) // 3}
+    for source in ("a.safetensors", "parts"):
+        code, said = run("weights", "merge", source, "--base", "crumb", "-o", f"on-{source}.safetensors")
+        assert code == 0, said
+    one, two = load_file("on-a.safetensors.safetensors"), load_file("on-parts.safetensors")
+    assert all(torch.equal(one[k], two[k]) for k in one)
+    Path("photos").mkdir()
+    Image.new("RGB", (128, 128), "red").save("photos/a.png")
+    words = ("plan", "photos", "--subject", "zwx person", "--set", "prior.source=none", "--set", "adapter.text=true")
+    code, said = run(*words, "--set", "adapter.start=parts")
     assert code == 0, said
+    code, said = run("weights", "convert", "parts", "--drop", "nothing*", "-o", "x.safetensors")
+    assert code == 2 and "parts has no tensor that matches 'nothing*'" in said
+    assert run("models", "add", "mine", "parts")[0] == 0
+    code, said = run("generate", "mine", "zwx", "--base", "crumb", "--steps", 1, "--width", 64, "--height", 64)
+    assert code == 0, said
+    Path("empty").mkdir()
+    code, said = run("generate", "crumb", "zwx", "--adapter", "empty")
+    assert code == 2 and "empty is no adapter" in said and "PEFT" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("convert a.safetensors --to peft -o x.safetensors", "--to peft writes a folder|--to peft -o x;"),
+        ("convert a.safetensors --to peft -o x.pt", "--to peft writes a folder"),
+        ("convert a.safetensors --to diffusers -o x", "one .safetensors file|-o x.safetensors"),
+        ("convert a.safetensors --to kohya -o x.pt", "one .safetensors file"),
+        ("convert a.safetensors -o parts", "-o parts/NAME.safetensors"),
+        ("resize a.safetensors --rank 2 -o x.ckpt", "one .safetensors file"),
+        ("merge a.safetensors parts -o x", "one .safetensors file"),
+        ("convert crumb -o x.pth", "what is written is a folder"),
+        ("merge a.safetensors --base crumb -o x.bin", "what is written is a folder"),
+    ],
+)
+def test_a_place_is_named_as_what_is_written(run, parts, words, says):
+    before = sorted(Path().rglob("*"))
+    code, said = run("weights", *words.split())
+    assert code == 2 and all(part in " ".join(said.split()) for part in says.split("|")), said
+    assert sorted(Path().rglob("*")) == before
+
+
+def header(path: str) -> dict[str, str]:
+    with safe_open(path, "pt") as f:
+        return dict(f.metadata())
+
+
+@pytest.mark.parametrize("name", ["resize", "rescale", "merge"])
+def test_what_a_source_said_of_its_ranks_is_not_said_of_what_is_made_of_it(run, parts, name):
+    """In kohya's form alphas stand in the tensors: diffusers would go by settings that another rank was written for."""
+    assert run("weights", "convert", "a.safetensors", "--to", "diffusers", "-o", "d.safetensors")[0] == 0
+    shutil.copy("d.safetensors", "b.safetensors")
+    words = [w.replace("a.safetensors", "d.safetensors") for w in MAKING[name]]
+    code, said = run(*words)
+    assert code == 0, said
+    assert "lora_adapter_metadata" in header("d.safetensors")
+    assert not {"lora_adapter_metadata", "bakehouse.converted"} & header("out.safetensors").keys()
+
+
+def test_headers_say_what_is_in_the_file(run, state, tiny_folder):
+    """Rank, alpha and arguments are those of what was written; a model says what it was merged of."""
+    write(state, "a.safetensors", ss_network_args='{"algo": "dylora", "unit": "2", "prefix_scale": "rank"}')
+    for words in ("resize a.safetensors --rank 2", "slice a.safetensors --rank 2"):
+        code, said = run("weights", *words.split(), "-o", "out.safetensors", "--overwrite")
+        assert code == 0, said
+        told, made = header("out.safetensors"), load_file("out.safetensors")
+        (alpha,) = {float(t) for key, t in made.items() if key.endswith(".alpha")}
+        assert (told["ss_network_dim"], float(told["ss_network_alpha"])) == ("2", alpha)
+        assert "dylora" not in told.get("ss_network_args", "")
+    code, said = run("weights", "merge", "a.safetensors=0.5", "--base", tiny_folder, "-o", "merged.safetensors")
+    assert code == 0, said
+    assert header("merged.safetensors")["modelspec.merged_from"] == f"{tiny_folder.stem}, a x 0.5"
 
 
 def test_info_tells_of_what_is_not_applied(run, state):
@@ -197,4 +314,4 @@ def test_a_plan_tells_what_a_training_cannot_go_on_from(run, state, tmp_path):
     assert code == 2 and SCALAR in said and "bundle_emb.zwx" in said
     Path("b.safetensors").write_bytes(b"junk")
     code, said = run(*plan, "adapter.start=b.safetensors")
-    assert code == 2 and "cannot read" in said
+    assert code == 2 and "b.safetensors is text, not weights" in " ".join(said.split())

@@ -16,7 +16,8 @@ from bakehouse.cli.main import main
 from bakehouse.core.errors import UsageError
 from bakehouse.core.files import write_json
 from bakehouse.generation import Studio, infotext
-from bakehouse.generation.model_source import beside, is_adapter, notes_on, resolve, tensor_hash
+from bakehouse.generation.adapter_header import adapter_at, notes_on, tensor_hash
+from bakehouse.generation.model_source import beside, resolve
 
 KINDS = {
     "lora": LoRA(rank=4, alpha=6.0, text=True),
@@ -76,7 +77,7 @@ def test_two_at_once_are_the_sum_of_both_merged(files, crumb, asked, pair):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_is_known_by_its_keys_alone(files, tmp_path, kind):
-    assert is_adapter(files[kind])
+    assert adapter_at(files[kind]) == files[kind]
     state = {
         key.replace("lora_unet_", "lycoris_").replace("lora_te_", "lycoris_"): t
         for key, t in load_file(files[kind]).items()

@@ -6,10 +6,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from bakehouse.core.adapter_paths import DIFFUSERS_FILE
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import write_json
 from bakehouse.core.run_folder import Run
-from bakehouse.generation.model_source import HUB_LORA, epochs, is_adapter, resolve, run_weights, swapped, tensor_hash
+from bakehouse.generation.adapter_header import adapter_at, tensor_hash
+from bakehouse.generation.model_source import epochs, resolve, run_weights, swapped
 from bakehouse.models.crumb import crumb_folder
 
 
@@ -23,7 +25,7 @@ def test_the_base_models(tmp_path: Path) -> None:
     names = ("model.diffusion_model.input_blocks.0.0.weight", "cond_stage_model.transformer.x")
     save_file({name: torch.zeros(1) for name in names}, whole)
     assert resolve(whole).base == str(whole)
-    assert not is_adapter(whole)
+    assert adapter_at(whole) is None
 
 
 def test_an_adapter_names_its_base(lora: Path) -> None:
@@ -52,9 +54,9 @@ def test_a_base_beside_its_adapter_is_found(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_the_hub_is_its_adapter(tmp_path: Path, lora: Path) -> None:
-    (tmp_path / HUB_LORA).write_bytes(lora.read_bytes())
+    (tmp_path / DIFFUSERS_FILE).write_bytes(lora.read_bytes())
     source = resolve(tmp_path)
-    assert (source.base, source.title, source.adapters[0][0].name) == ("crumb", tmp_path.name, HUB_LORA)
+    assert (source.base, source.title, source.adapters[0][0].name) == ("crumb", tmp_path.name, DIFFUSERS_FILE)
 
 
 def test_a_run_is_its_last_weights_until_one_is_picked(trained: Run, tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def test_missing_and_broken_parts_are_named(tiny_folder, tmp_path):
     with pytest.raises(BakehouseError, match=r"conv_in\.weight is \(3,\), expected"):
         load_model(folder)
     weights.unlink()
-    with pytest.raises(UsageError, match="holds no weights"):
+    with pytest.raises(BakehouseError, match="holds no weights"):
         load_model(folder)
 
 

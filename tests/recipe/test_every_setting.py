@@ -11,6 +11,7 @@ from PIL import Image
 from pydantic import TypeAdapter
 
 from bakehouse.adapters import AdapterSpec, NetworkSpec, inject, save_adapter
+from bakehouse.cli.main import main
 from bakehouse.core.errors import Problems
 from bakehouse.core.setting_needs import needs_of, value_at, without_effect
 from bakehouse.core.settings import put
@@ -220,6 +221,23 @@ ROWS = {
     "adapter.blocks.up_lr_weight": ("cosine+.5", {}, "adapter"),
     "adapter.blocks.lr_zero_threshold": (0.6, {"adapter.blocks.down_lr_weight": "sine+.1"}, "adapter"),
 }
+ALSO = {
+    "adapter.rank_dropout": ({"adapter.kind": "loha", "adapter.dora": True}, "with adapter.dora = true"),
+    "adapter.train_norm": ({"adapter.targets": "attention"}, "without a norm in the adapter"),
+    "adapter.exclude": ({}, "without a module that matches"),
+    "adapter.dims": ({}, "without a module that matches"),
+    "loss.unmasked_weight": ({"rich": True}, "learns every picture whole"),
+    "loss.unmasked_probability": ({"rich": True}, "learns every picture whole"),
+    "optimizer.lr": (
+        {"adapter.text": True, "adapter.include": ["text_model*"], "optimizer.text_lr": 1e-4},
+        "without a module of the UNet in the adapter and with optimizer.text_lr = 0.0001",
+    ),
+}
+"""What more a setting may lack, and how that is said."""
+NOTHING = {"adapter.exclude": ["*attn7*"], "adapter.dims": {"*attn7*": 4}} | dict.fromkeys(
+    ("loss.unmasked_weight", "loss.unmasked_probability"), 1.0
+)
+"""Values that do nothing, where another would do something."""
 LACKING = {
     "captions.shuffle": {"bare": True},
     "captions.token_warmup_step": {"bare": True},
@@ -244,6 +262,7 @@ LACKING = {
     "schedule.floor": {"schedule.kind": "constant"},
     "train.epochs": {"train.steps": 2},
     "train.steps": {"train.steps": 99, "train.epochs": 2},
+    "optimizer.lr": {"adapter.unet": False, "adapter.text": True, "optimizer.text_lr": 1e-4},
     "optimizer.text_lr": {"adapter.text": False},
     "save.keep_last": {"save.every_epochs": 0},
     "model.clip_skip": None,  # SDXL: tests/recipe/test_refused_by_plan.py
@@ -555,6 +574,32 @@ def test_it_changes_every_adapter_that_has_it(see_adapter, key):
     assert not nothing
 
 
+@pytest.mark.parametrize("key", [k for k, (_, _, lens) in ROWS.items() if lens == "adapter" and k != "adapter.text"])
+def test_it_changes_the_text_encoder_alone_or_says_so(see_adapter, plan_of, key):
+    """Blocks, 3x3 convolutions and many a pattern are the UNet's: without it they have nothing to say."""
+    value, needed, _ = ROWS[key]
+    path = key.removeprefix("adapter.")
+    for spec in kinds_of(path.partition(".")[0]):
+        kind = spec.model_fields["kind"].default
+        given = {"adapter.unet": False, "adapter.text": True, "adapter.kind": kind} | FITS.get(kind, {}) | needed
+        given = {k: v for k, v in given.items() if k == "adapter.kind" or k.split(".")[1] in settable(spec)}
+        if key in given or path == "unet":
+            continue
+        if path == "full_matrix":
+            given["adapter.rank"] = 2  # as wide as the networks are, all is whole anyway
+        before, after = {}, {}
+        for name, each in given.items():
+            put(before, name.split(".")[1:], each)
+            put(after, name.split(".")[1:], each)
+        put(after, path.split("."), value)
+        try:
+            plan = plan_of(**{**given, key: value})
+        except Problems:
+            continue  # it is refused
+        said = [w for w in about(plan, key) if "does nothing" in w or "only leaves out" in w]
+        assert bool(said) == (see_adapter(before) == see_adapter(after)), (kind, said)
+
+
 def settable(spec):
     return spec.model_fields.keys() - unknown(spec)
 
@@ -568,6 +613,22 @@ def test_it_says_what_it_lacks(plan_of, key):
             plan_of(**own, **{whole(key): value, **LACKING.get(key, {})})
     else:
         assert about(plan_of(**own, **{whole(key): value, **LACKING.get(key, {})}), key)
+
+
+@pytest.mark.parametrize("key", ALSO)
+def test_it_says_what_else_it_lacks(plan_of, key):
+    others, words = ALSO[key]
+    (said,) = about(plan_of(**others, **{key: NOTHING.get(key, ROWS[key][0])}), key)
+    assert words in said
+
+
+def test_a_rate_that_follows_from_the_unets_is_no_reason_to_speak(plan_of):
+    alone = {"adapter.unet": False, "adapter.text": True}
+    made = plan_of(**alone, **{"optimizer.lr": 3e-4})
+    assert not about(made, "optimizer.lr")
+    assert made.recipe.optimizer.text_lr == 1.5e-4
+    derived = plan_of(**alone).recipe.optimizer
+    assert (derived.lr, derived.text_lr) == (None, 5e-5)
 
 
 def test_what_a_file_to_go_on_from_decides_is_said(plan_of, tiny, tmp_path):
@@ -584,3 +645,53 @@ def test_what_a_file_to_go_on_from_decides_is_said(plan_of, tiny, tmp_path):
         recipe = plan_of().recipe.with_values({"adapter": {}, **values})
         said = list(without_effect(recipe, lambda k, recipe=recipe: value_at(recipe, k)))
         assert any(w.startswith(f"{key} = ") and "does nothing with adapter.start = " in w for w in said), key
+
+
+@pytest.mark.parametrize("kind", ["character", "style", "dreambooth", "pose"])
+@pytest.mark.parametrize("base", ["crumb", "plain"])
+def test_the_plan_says_nothing_against_its_own_choices(folders, plan_of, base, kind):
+    plan_of()  # writes the base
+    ref = "crumb" if base == "crumb" else plan_of().recipe.model.base
+    asked = [
+        {},
+        {"prior.source": "folder", "prior.folder": str(folders / "bare")},
+        {"prior.source": "class", "prior.images": 2},
+        {"adapter.unet": False, "adapter.text": True},
+        {"adapter.include": ["text_model*"], "adapter.kind": "lora"},
+        {"optimizer.name": "prodigy"},
+        {"optimizer.name": "adafactor", "optimizer.args": {"relative_step": True}},
+        {"optimizer.name": "adamwschedulefree"},
+        {"train.batch": "auto"},
+        {"train.steps": 3},
+        {"buckets.enabled": False},
+        {"loss.kind": "huber"},
+        {"sample.prompts": []},
+    ]
+    for settings in asked:
+        try:
+            recipe = recipe_for_folder(folders / "plain", "zwx person", kind=kind, base=ref, settings=settings)
+            made = make_plan(recipe)
+        except Problems:
+            continue  # it is refused: there is nothing to say
+        chosen = {d.key for d in made.decisions}
+        assert not [w for w in made.warnings if w.partition(" = ")[0] in chosen], settings
+
+
+def ran(arguments):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 0
+
+
+def test_the_command_line_says_it_and_writes_no_rate_that_nothing_learns_at(folders, tmp_path, capsys):
+    alone = ["--set", "adapter.unet=false", "--set", "adapter.text=true"]
+    command = ["plan", str(folders / "plain"), "--subject", "zwx person", *alone]
+    ran([*command, "--set", "optimizer.lr=0.001", "--set", "optimizer.text_lr=1e-4"])
+    said = " ".join("".join(capsys.readouterr()).split())
+    assert "optimizer.lr = 0.001 does nothing without adapter.unet and with optimizer.text_lr = 0.0001" in said
+    ran([*command, "-o", str(tmp_path / "me.toml")])
+    written = Recipe.load(tmp_path / "me.toml")
+    assert written.optimizer.lr is None and written.optimizer.text_lr
+    capsys.readouterr()
+    ran(["plan", str(tmp_path / "me.toml")])
+    assert "does nothing" not in "".join(capsys.readouterr())

@@ -408,3 +408,35 @@ def test_metadata_captions_are_used(tmp_path):
     (tmp_path / "metadata.jsonl").write_text('{"file_name": "a.png", "text": "zwx person, waving"}\n')
     made = make_plan(recipe_for_folder(tmp_path, "zwx person"))
     assert made.subject_images[0].record.captions == ("zwx person, waving",)
+
+
+def test_class_images_without_captions_share_the_class_prompt_and_several_classes_are_warned_of(photos):
+    reg = photos.parent / "reg"
+    reg.mkdir()
+    Image.new("RGB", (64, 64)).save(reg / "0.png")
+
+    def said(*subjects, **more):
+        values = {
+            "concepts": [{"folder": str(photos), "subject": s} for s in subjects],
+            "prior": {"source": "folder", "folder": str(reg), **more},
+        }
+        return [w for w in make_plan(Recipe.parse(values)).warnings if "class image" in w]
+
+    assert not said("zwx person")
+    assert not said("zwx person", "qvk person")
+    (warned,) = said("zwx person", "qvk dog")
+    assert "1 of 1 class image without a caption: they are taught as 'person', the first concept's class word" in warned
+    assert not said("zwx person", "qvk dog", prompt="a photo")
+    (warned,) = said("zwx")
+    assert "the empty prompt" in warned
+
+
+def test_a_file_of_triggers_that_a_training_does_not_read_is_said(photos):
+    (photos / "triggers.toml").write_text('[[triggers]]\nword = "zwx"\n')
+
+    def said():
+        return [w for w in make_plan(recipe_for_folder(photos, "zwx person")).warnings if "triggers.toml" in w]
+
+    assert f"bakehouse captions compile {photos}" in said()[0]
+    next(photos.glob("*.png")).with_suffix(".tags").write_text("zwx")
+    assert not said()

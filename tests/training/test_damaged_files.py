@@ -317,6 +317,12 @@ def add_mask(home: Home) -> Path:
     return home.folder / "photos" / "1.png"
 
 
+def change_tokenizer(home: Home) -> Path:
+    path = home.folder / "tiny" / "tokenizer" / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "model_max_length": 70}))
+    return path
+
+
 def change_class_image(home: Home) -> Path:
     path = sorted(home.folder.glob("cache/class-images/*/*.png"))[0]
     Image.new("RGB", (64, 64), "red").save(path)
@@ -337,7 +343,9 @@ def change_schedule(home: Home) -> Path:
     return path
 
 
-CHANGES = [edit_rate, change_image, remove_image, add_mask, change_class_image, change_base, change_schedule]
+CHANGES = [
+    edit_rate, change_image, remove_image, add_mask, change_class_image, change_base, change_schedule, change_tokenizer
+]  # fmt: skip
 
 
 def test_what_has_changed_is_refused_by_name_and_put_back_it_goes_on(home, capfd):
@@ -353,6 +361,45 @@ def test_what_has_changed_is_refused_by_name_and_put_back_it_goes_on(home, capfd
         for path, data in kept.items():
             path.write_bytes(data)
     assert home.train(home.run) == 0
+    assert home.weights() == home.whole
+
+
+def test_masks_and_class_images_of_ones_own_are_those_the_run_began_with(home, capfd):
+    mask, cls = home.folder / "photos" / "1-masklabel.png", home.folder / "cls"
+    Image.new("L", (64, 64), 200).save(mask)
+    shutil.copytree(home.folder / "photos", cls, ignore=lambda _, names: [n for n in names if "mask" in n])
+    for path in cls.glob("*.txt"):
+        path.write_text("person")
+    recipe, run = home.folder / "own.toml", home.folder / "own"
+    words = RECIPE.format(base=home.folder / "tiny").replace('source = "captions"\nsteps = 1', 'folder = "cls"')
+    recipe.write_text(words)
+    stop_after(3, recipe, run)
+    capfd.readouterr()
+    for path, told in ((mask, "1.png (its mask was changed)"), (cls / "0.png", "0.png (changed)")):
+        kept = path.read_bytes()
+        Image.new("L", (64, 64), 90).save(path)
+        assert home.train(run) == 2
+        assert told in capfd.readouterr().err
+        path.unlink()
+        assert home.train(run) == 2
+        assert path.name.replace("-masklabel", "") in capfd.readouterr().err
+        path.write_bytes(kept)
+    (cls / "0.txt").write_text("dog")
+    shutil.copy(cls / "1.png", cls / "9.png")
+    assert home.train(run) == 2
+    assert "9.png (added)" in capfd.readouterr().err
+    (cls / "9.png").unlink()
+    assert home.train(recipe, "--run", run, "--set", "concepts.0.repeats=2") == 2
+    assert "concepts.0.repeats = 2 (the run has 1)" in capfd.readouterr().err
+    assert home.train(run) == 0
+    assert "captions have changed since this run began: 0.txt" in capfd.readouterr().err.replace("0.png", "0.txt")
+    assert json.loads((run / "inputs.json").read_text())["images"][3]["captions"] == ["person"]
+
+
+def test_events_of_a_later_version_are_passed_over(home):
+    with (home.run / "events.jsonl").open("a") as f:
+        f.write('{"event": "transcended", "time": 1.0, "step": "seven"}\n{"event": "scored", "time": 1.0, "new": 1}\n')
+    assert home.train() == 0
     assert home.weights() == home.whole
 
 

@@ -47,7 +47,7 @@ def deltas(tiny: Any) -> Callable[[Path], dict[str, torch.Tensor]]:
 
     def read(path: Any) -> dict[str, torch.Tensor]:
         from bakehouse.adapters import load_adapter
-        from bakehouse.weights.adapter_reader import open_adapter
+        from bakehouse.adapters.adapter_reader import open_adapter
 
         adapter = load_adapter(open_adapter(path), tiny.parts())
         found = {s: layer.delta(adapter.sites[s].module.weight).detach().clone() for s, layer in adapter.layers.items()}

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from bakehouse.adapters import LoRA
 from bakehouse.adapters.module_names import dotted, sgm_stem, to_compvis
+from bakehouse.adapters.tensor_files import Planned, open_tensors, write_tensors
 from bakehouse.core.errors import BakehouseError, Problems, UsageError
 from bakehouse.weights.adapter_info import adapter_info
 from bakehouse.weights.convert_adapter import Convert, convert
@@ -24,7 +25,6 @@ from bakehouse.weights.merge_into_base import weighted
 from bakehouse.weights.rank_selection import RankRule
 from bakehouse.weights.rescale import Rescale, block_name, rescale, rescale_of
 from bakehouse.weights.resize import Resize, resize
-from bakehouse.weights.tensor_files import Planned, open_tensors, write_tensors
 
 SPEC = LoRA(rank=4, alpha=7.0, text=True)
 LOCON = LoRA(rank=4, alpha=3.0, targets="full", conv_rank=3, conv_alpha=5.0, text=True)
@@ -134,8 +134,9 @@ def test_what_a_form_cannot_hold_is_listed(adapter_file, tmp_path):
     save_file(loha, tmp_path / "loha.safetensors")
     for form in ("diffusers", "peft", "diffusers-old"):
         with pytest.raises(Problems, match="hada_w1_a"):
-            convert(tmp_path / "loha.safetensors", tmp_path / "o.safetensors", Convert(to=form))
-    assert not (tmp_path / "o.safetensors").exists()
+            out = tmp_path / ("o" if form == "peft" else "o.safetensors")
+            convert(tmp_path / "loha.safetensors", out, Convert(to=form))
+    assert not (tmp_path / "o.safetensors").exists() and not (tmp_path / "o").exists()
 
 
 def test_pickles_of_tensors_are_read_and_others_refused(adapter_file, deltas, same, tmp_path):

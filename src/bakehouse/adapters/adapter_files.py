@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from bakehouse.adapters.adapter import Adapter, LayerAdapter
+from bakehouse.adapters.adapter import Adapter
 from bakehouse.adapters.boft import BOFTLayer
 from bakehouse.adapters.file_coverage import BUNDLED, Account, Entry, account_of_keys
 from bakehouse.adapters.file_metadata import as_text, metadata_for, sort_header, with_hashes
@@ -22,7 +22,7 @@ from bakehouse.adapters.glora import GLoRALayer
 from bakehouse.adapters.ia3 import IA3Layer
 from bakehouse.adapters.input_rotation import InputRotationLayer
 from bakehouse.adapters.kohya_network_args import account_of_header
-from bakehouse.adapters.layer import BIAS, AdapterLayer, Base, freeze
+from bakehouse.adapters.layer import BIAS, AdapterLayer, Base
 from bakehouse.adapters.loha import LoHaLayer
 from bakehouse.adapters.lokr import LoKrLayer
 from bakehouse.adapters.lora import LoRALayer
@@ -30,15 +30,15 @@ from bakehouse.adapters.module_names import file_names
 from bakehouse.adapters.norm_layers import NormLayer
 from bakehouse.adapters.oft import OFTLayer
 from bakehouse.adapters.peft_format import SETTLED, PeftSettings, read_settings, settle
-from bakehouse.adapters.target_modules import Site, all_sites
+from bakehouse.adapters.tensor_files import damaged
 from bakehouse.adapters.tensor_names import Sorted, algorithm_of, meant_for, rank_of, sort_keys, to_diffusers
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import atomic_path
 from bakehouse.core.finite import check_finite, count_not_finite
 
-_Readers = tuple[type[AdapterLayer], ...]
+Readers = tuple[type[AdapterLayer], ...]
 
-READERS: _Readers = (
+READERS: Readers = (
     LoRALayer,
     LoHaLayer,
     LoKrLayer,
@@ -157,7 +157,7 @@ def account_of_file(path: Path | str) -> Account:
             shapes = {key: f.get_slice(key).get_shape() for key in f.keys()}  # noqa: SIM118
             metadata = dict(f.metadata() or {})
     except (OSError, SafetensorError) as e:
-        raise BakehouseError(f"cannot read {path}: {e}", hint="the file is damaged or cut off; fetch it again") from e
+        raise damaged(Path(path), e) from e
     found = sort_keys({key: torch.empty(shape, device="meta") for key, shape in shapes.items()}, metadata)
     modules = {s: {SETTLED.get(n, n): t for n, t in tensors.items()} for s, tensors in found.modules.items()}
     return _account(found, modules, metadata, read_settings(Path(path), metadata))
@@ -178,7 +178,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with safe_open(path, framework="pt", device="cpu") as f:
             return {key: f.get_tensor(key) for key in f.keys()}, dict(f.metadata() or {})  # noqa: SIM118
     except (OSError, SafetensorError) as e:
-        raise BakehouseError(f"cannot read {path}: {e}", hint="the file is damaged or cut off; fetch it again") from e
+        raise damaged(Path(path), e) from e
 
 
 def from_state(
@@ -236,11 +236,15 @@ def without(state: Mapping[str, Tensor], patterns: Sequence[str], source: str) -
     """
     for pattern in patterns:
         if not any(fnmatchcase(key, pattern) for key in state):
-            raise UsageError(
-                f"{source} has no tensor that matches {pattern!r}",
-                hint="`bakehouse weights info FILE --keys` lists them",
-            )
+            raise matches_nothing(pattern, source)
     return {key: t for key, t in state.items() if not any(fnmatchcase(key, pattern) for pattern in patterns)}
+
+
+def matches_nothing(pattern: str, source: str) -> UsageError:
+    """The error of a pattern of keys that none of a source's tensors has."""
+    return UsageError(
+        f"{source} has no tensor that matches {pattern!r}", hint="`bakehouse weights info FILE --keys` lists them"
+    )
 
 
 def _account_of_module(stem: str, tensors: Mapping[str, Tensor], keys: Mapping[tuple[str, str], str]) -> Account:
@@ -262,67 +266,12 @@ def _account_of_module(stem: str, tensors: Mapping[str, Tensor], keys: Mapping[t
     return Account(tuple(entries))
 
 
-def load_adapter(
-    source: Path | str | AdapterFile | Mapping[str, Tensor],
-    parts: Mapping[str, nn.Module],
-    weight: float = 1.0,
-    *,
-    reader: type[AdapterLayer] | None = None,
-) -> LayerAdapter:
-    """Puts an adapter file on a model's networks; rank and alpha come from the file.
-
-    Args:
-        parts: the networks by kohya's prefix, as `Denoiser.parts()` gives them.
-        weight: how strong, 1 as trained; negative is allowed (sliders).
-        reader: the layer to make of tensors that several could read; none: the first of `READERS`.
-
-    Raises:
-        UsageError: made for another base, for modules that are not here, or by an algorithm that is not known here.
-    """
-    if isinstance(source, AdapterFile):
-        file = source
-    elif isinstance(source, str | Path):
-        file = read_adapter(source)
-    else:
-        file = from_state(source)
-    file.account.check(file.source)
-    layers = _fit(file, parts, READERS if reader is None else (reader, *READERS))
-    freeze(parts.values())
-    adapter = LayerAdapter(layers)
-    adapter.set_multiplier(weight)
-    return adapter.eval()
-
-
-def _fit(file: AdapterFile, parts: Mapping[str, nn.Module], readers: _Readers) -> list[tuple[Site, AdapterLayer]]:
-    sites = {site.stem: site for site in all_sites(parts, norms=True)}
-    # SDXL counts its text encoders, SD 1.x does not; trainers mix the two up.
-    sites.update({s.stem.replace("lora_te_", "lora_te1_", 1): s for s in sites.values() if s.prefix == "lora_te"})
-    sites.update(
-        {s.stem.replace("lora_te1_", "lora_te_", 1): s for s in list(sites.values()) if s.prefix == "lora_te1"}
-    )
-    has_text = any(prefix != "lora_unet" for prefix in parts)
-    wanted = {stem: t for stem, t in file.modules.items() if has_text or not stem.startswith("lora_te")}
-    missing = [stem for stem in wanted if stem not in sites]
-    seems = meant_for(file.modules)
-    made_for = f": it seems to be made for {seems}" if seems else ""
-    if len(missing) == len(wanted):
-        raise UsageError(
-            f"{file.source} fits none of this model's modules{made_for}", hint=f"its modules: {_some(missing)}"
-        )
-    if missing:
-        raise UsageError(
-            f"{file.source}: {len(missing)} of {len(wanted)} modules are not in this model{made_for}",
-            hint=_some(missing),
-        )
-    return [(sites[stem], read_layer(file, stem, sites[stem].module, readers)) for stem in wanted]
-
-
-def _reader_of(tensors: Mapping[str, Tensor], readers: _Readers) -> type[AdapterLayer] | None:
+def _reader_of(tensors: Mapping[str, Tensor], readers: Readers) -> type[AdapterLayer] | None:
     return next((layer for layer in readers if layer.reads(tensors)), None)
 
 
 def read_layer(
-    file: AdapterFile, stem: str, base: Base, readers: _Readers = READERS, *, where: str = "this model"
+    file: AdapterFile, stem: str, base: Base, readers: Readers = READERS, *, where: str = "this model"
 ) -> AdapterLayer:
     """One module's layer: all that its file holds for it.
 
@@ -344,14 +293,9 @@ def read_layer(
     return layer
 
 
-def _some(names: list[str], most: int = 6) -> str:
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
-
-
 __all__ = [
     "AdapterFile",
     "from_state",
-    "load_adapter",
     "metadata_for",
     "read_adapter",
     "save_adapter",

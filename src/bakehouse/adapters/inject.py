@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import nn
 
-from bakehouse.adapters.adapter import Adapter, AdapterSpecBase
-from bakehouse.adapters.adapter_files import load_adapter, read_adapter
+from bakehouse.adapters.adapter import Adapter, AdapterSpecBase, LayerAdapter
+from bakehouse.adapters.adapter_facts import EXCLUDED, ON_KERNELS, ON_NORMS, ON_TEXT, ON_UNET, SIZED
+from bakehouse.adapters.adapter_reader import open_adapter
 from bakehouse.adapters.file_coverage import account_of_keys
 from bakehouse.adapters.layer import AdapterLayer
+from bakehouse.adapters.loading import load_adapter
 from bakehouse.adapters.network_settings import Dim, NetworkSpec
-from bakehouse.adapters.target_modules import Site
+from bakehouse.adapters.target_modules import Site, matches
 from bakehouse.core.errors import UsageError
+from bakehouse.core.setting_needs import Fact
 
 
 def inject(
@@ -35,8 +38,8 @@ def inject(
     return spec.inject(parts, generator)
 
 
-def try_on(spec: NetworkSpec, parts: Mapping[str, nn.Module]) -> frozenset[str]:
-    """The parts (`lora_unet`, `lora_te`) that `inject` would put something on.
+def try_on(spec: NetworkSpec, parts: Mapping[str, nn.Module]) -> frozenset[Fact]:
+    """What `inject` would put something on: facts of `adapters/adapter_facts.py`.
 
     The networks may be without weights, on the meta device; they are used up.
 
@@ -44,19 +47,25 @@ def try_on(spec: NetworkSpec, parts: Mapping[str, nn.Module]) -> frozenset[str]:
         UsageError: as `inject`.
     """
     if spec.start is not None:
-        started = _started(spec, parts)
-        return frozenset(prefix for prefix in parts if any(k.startswith(f"{prefix}_") for k in started.state_dict()))
+        return _facts_of(_started(spec, parts).sites.values())
     sites = spec.select(parts)
     # What an algorithm refuses is a shape: one layer of each is made and let go.
     for site in {(type(s.module), s.module.weight.shape): s for s in sites}.values():
         spec.build(site, None)
-    return frozenset(site.prefix for site in sites)
+    whole = spec.model_copy(update={"exclude": (), "dims": {}}).select(parts)
+    named = ((EXCLUDED, spec.exclude), (SIZED, tuple(spec.dims)))
+    return _facts_of(sites) | {fact for fact, patterns in named if any(matches(s, patterns) for s in whole)}
 
 
-def _started(spec: NetworkSpec, parts: Mapping[str, nn.Module]) -> Adapter:
+def _facts_of(sites: Iterable[Site]) -> frozenset[Fact]:
+    holds = ((ON_TEXT if s.is_text else ON_UNET, s.is_kernel and ON_KERNELS, s.is_norm and ON_NORMS) for s in sites)
+    return frozenset(fact for facts in holds for fact in facts if fact)
+
+
+def _started(spec: NetworkSpec, parts: Mapping[str, nn.Module]) -> LayerAdapter:
     """Modules, rank and alpha are the file's; dropouts, rates and what trains are the settings'."""
     assert spec.start is not None
-    file = read_adapter(spec.start)
+    file = open_adapter(spec.start)
     for name, of_file in (("rank", file.rank), ("alpha", file.alpha)):
         asked = getattr(spec, name)
         if name in spec.model_fields_set and of_file and asked != of_file:

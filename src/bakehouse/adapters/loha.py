@@ -16,9 +16,10 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 from bakehouse.adapters.dora import DecomposableLayer, DecomposableSpec, read_magnitudes
 from bakehouse.adapters.layer import Base, Way, drop_channels, full_precision, linear_map
-from bakehouse.adapters.network_settings import KERNELS, NEW, Dim
+from bakehouse.adapters.network_settings import KERNELS, Dim, Probability
 from bakehouse.adapters.target_modules import Site
 from bakehouse.adapters.unet_blocks import MOST_ALPHA, MOST_RANK
+from bakehouse.core.setting_needs import Needs, is_off
 
 _NAMES = ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")
 
@@ -34,7 +35,9 @@ class LoHa(DecomposableSpec):
     """Width of the bottleneck."""
     alpha: float = Field(16.0, gt=0, le=MOST_ALPHA)
     """The update counts alpha / rank."""
-    tucker: Annotated[bool, NEW, KERNELS] = False
+    rank_dropout: Annotated[Probability, Needs(is_off("dora"))] = 0.0
+    """Chance that a whole rank is left out, for each sample."""
+    tucker: Annotated[bool, *KERNELS] = False
     """3x3 convolutions through two cores of rank x rank x 3 x 3, which keeps the factors small."""
 
     def network_args(self) -> dict[str, str]:

@@ -18,9 +18,10 @@ from torch.nn.functional import conv2d, linear
 from bakehouse.adapters.delta_autograd import kronecker
 from bakehouse.adapters.dora import DecomposableLayer, DecomposableSpec, read_magnitudes
 from bakehouse.adapters.layer import Base, Teach, Way, compute_input, drop_channels, full_precision, many_rows
-from bakehouse.adapters.network_settings import KERNELS, NEW, Dim
+from bakehouse.adapters.network_settings import KERNELS, NEW, Dim, Probability
 from bakehouse.adapters.target_modules import Site
 from bakehouse.adapters.unet_blocks import MOST_ALPHA, MOST_RANK
+from bakehouse.core.setting_needs import Needs, is_off
 
 _NAMES = ("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2")
 _OF_LOW_RANK = frozenset({"rank", "alpha", "conv_rank", "conv_alpha", "decompose_both", "tucker"})
@@ -37,6 +38,8 @@ class LoKr(DecomposableSpec):
     """Width of the bottleneck; at half of a factor's size and above, that factor is whole."""
     alpha: float = Field(16.0, gt=0, le=MOST_ALPHA)
     """The update counts alpha / rank."""
+    rank_dropout: Annotated[Probability, Needs(is_off("dora"))] = 0.0
+    """Chance that a whole rank is left out, for each sample."""
     factor: Annotated[int, NEW] = Field(-1, ge=-1, le=MOST_RANK)
     """The smaller factor's size, at most; -1: both about the square root of the layer's size. Smaller: larger files."""
     decompose_both: Annotated[bool, NEW] = False
@@ -45,7 +48,7 @@ class LoKr(DecomposableSpec):
     """No low rank: both factors whole."""
     unbalanced_factorization: Annotated[bool, NEW] = False
     """The smaller factor is the taller one: LyCORIS' option of the same name."""
-    tucker: Annotated[bool, NEW, KERNELS] = False
+    tucker: Annotated[bool, *KERNELS] = False
     """3x3 convolutions' larger factor through a core of rank x rank x 3 x 3."""
 
     @model_validator(mode="after")

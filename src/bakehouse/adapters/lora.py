@@ -43,7 +43,7 @@ class LoRA(DecomposableSpec):
     lora_fa: bool = False
     """A stays as it begins and only B learns, which saves the memory of A's inputs (LoRA-FA: Zhang et al. 2023,
     arXiv:2308.03303)."""
-    tucker: Annotated[bool, NEW, KERNELS] = False
+    tucker: Annotated[bool, *KERNELS] = False
     """3x3 convolutions through a core of rank x rank x 3 x 3, which keeps A small (LyCORIS' Tucker form)."""
 
     def network_metadata(self) -> dict[str, Any]:

@@ -13,21 +13,22 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from bakehouse.adapters.adapter import LayerSpec
+from bakehouse.adapters.adapter_facts import EXCLUDED, ON_KERNELS, ON_NORMS, ON_TEXT, SIZED
 from bakehouse.adapters.layer import AdapterLayer
 from bakehouse.adapters.norm_layers import NormLayer
 from bakehouse.adapters.target_modules import Site, Targets, matches, select
 from bakehouse.adapters.unet_blocks import MOST_ALPHA, MOST_RANK, BlockSpec
 from bakehouse.core.errors import UsageError
-from bakehouse.core.setting_needs import Fact, Needs, is_off, is_on, one_of
+from bakehouse.core.setting_needs import Needs, is_off, is_on, one_of
 
 Probability = Annotated[float, Field(ge=0, lt=1)]
 
-ON_TEXT = Fact("adapter.on_text", "a module of the text encoder among those that the adapter chooses")
 NEW = Needs(is_off("adapter.start"))
 """Of what an adapter that goes on from a file takes from the file."""
-KERNELS = Needs(one_of("targets", "full"))
+_ON_KERNELS = Needs(is_on(ON_KERNELS))
+KERNELS = (NEW, Needs(one_of("targets", "full")), _ON_KERNELS)
 """Of what is about 3x3 convolutions."""
-_FULL = Needs(one_of("targets", "full"), refused=True)
+_FULL = (Needs(one_of("targets", "full"), refused=True), NEW, _ON_KERNELS)
 
 PRESETS: Mapping[Targets, str] = {"attention": "attn-only", "attention+mlp": "attn-mlp", "full": "full"}
 """What LyCORIS calls the same choices of modules."""
@@ -63,9 +64,9 @@ class NetworkSpec(LayerSpec):
     """Width of the bottleneck."""
     alpha: float = Field(8.0, gt=0, le=MOST_ALPHA)
     """The update counts alpha / rank."""
-    conv_rank: Annotated[int, _FULL, NEW] = Field(0, ge=0, le=MOST_RANK)
+    conv_rank: Annotated[int, *_FULL] = Field(0, ge=0, le=MOST_RANK)
     """Rank on 3x3 convolutions, with targets = "full"; 0: the same as `rank`."""
-    conv_alpha: Annotated[float | None, _FULL, NEW] = Field(None, gt=0, le=MOST_ALPHA)
+    conv_alpha: Annotated[float | None, *_FULL] = Field(None, gt=0, le=MOST_ALPHA)
     """Alpha on 3x3 convolutions; unset: the same share of the rank as elsewhere."""
     dropout: Probability = 0.0
     """Chance that an element of the bottleneck is left out."""
@@ -82,11 +83,13 @@ class NetworkSpec(LayerSpec):
     """Adapt the text encoder."""
     include: Annotated[tuple[str, ...], NEW] = ()
     """Only modules whose dotted name matches one of these patterns (`down_blocks.*`, `*attn2*`)."""
-    exclude: Annotated[tuple[str, ...], NEW] = ()
+    exclude: Annotated[tuple[str, ...], NEW, Needs(is_on(EXCLUDED))] = ()
     """No modules whose dotted name matches one of these patterns."""
-    train_norm: Annotated[bool, NEW] = False
+    train_norm: Annotated[bool, NEW, Needs(is_on(ON_NORMS))] = False
     """Group and layer norms in the same blocks learn beside the network."""
-    dims: Annotated[dict[str, Annotated[int, Field(ge=0, le=MOST_RANK)]], NEW] = Field(default_factory=dict)
+    dims: Annotated[dict[str, Annotated[int, Field(ge=0, le=MOST_RANK)]], NEW, Needs(is_on(SIZED))] = Field(
+        default_factory=dict
+    )
     """Ranks of modules by patterns on their dotted names, the first that matches: `{"*attn2*" = 8}`; 0 leaves out."""
     blocks: BlockSpec = BlockSpec()
     """Ranks, alphas and rates block by block."""
@@ -95,12 +98,12 @@ class NetworkSpec(LayerSpec):
     max_norm: float | None = Field(None, gt=0, le=1_000_000)
     """After each step a module's update is scaled down to this length at most (kohya's `scale_weight_norms`)."""
     start: Path | None = None
-    """An adapter file to go on from; modules, rank and alpha are the file's."""
+    """An adapter to go on from, a file or PEFT's folder; modules, rank and alpha are its own."""
 
     reader: ClassVar[type[AdapterLayer] | None] = None
     """The layer that reads a file to go on from, where its tensors alone do not tell."""
 
-    chosen: ClassVar[frozenset[str]] = frozenset({"include", "exclude", "dims", "blocks", "start"})
+    chosen: ClassVar[frozenset[str]] = frozenset({"include", "exclude", "dims", "blocks", "train_norm", "start"})
     """Settings that a base may have no module for."""
 
     @property

@@ -15,6 +15,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 from torch import nn
 
+from bakehouse.adapters.adapter_facts import ON_KERNELS, ON_UNET
 from bakehouse.core.errors import UsageError, did_you_mean
 from bakehouse.core.setting_needs import Needs, is_off, is_on, one_of
 from bakehouse.core.settings import Spec
@@ -24,7 +25,9 @@ MOST_RANK = 10240
 MOST_ALPHA = 10**10
 """Far beyond any that trains; LyCORIS' users write such numbers where alpha is not looked at."""
 _RANKED = one_of("adapter.kind", "lora", "loha", "lokr", "dylora", "glora")
-_NEW, _FULL = Needs(is_off("adapter.start")), Needs(one_of("adapter.targets", "full"))
+_ON_UNET = Needs(is_on(ON_UNET))
+_NEW = Needs(is_off("adapter.start"))
+_FULL = (Needs(one_of("adapter.targets", "full")), Needs(is_on(ON_KERNELS)))
 _Rank = Annotated[int, Field(ge=0, le=MOST_RANK)]
 _Alpha = Annotated[float, Field(gt=0, le=MOST_ALPHA)]
 _Rates = Annotated[float, Field(ge=0, le=10_000)]
@@ -89,25 +92,27 @@ def block_of(path: str, layout: Layout) -> Block | None:
 class BlockSpec(Spec):
     """Ranks, alphas and learning rates block by block; kohya's `block_dims`, `down_lr_weight` and so on."""
 
-    dims: Annotated[tuple[_Rank, ...], _NEW, Needs(_RANKED, otherwise="only leaves out the blocks with 0,")] = ()
+    dims: Annotated[
+        tuple[_Rank, ...], _NEW, _ON_UNET, Needs(_RANKED, otherwise="only leaves out the blocks with 0,")
+    ] = ()
     """Rank of each block, 25 numbers (SDXL 23); 0 leaves a block out. Left out: `rank`."""
-    alphas: Annotated[tuple[_Alpha, ...], _NEW, Needs(_RANKED)] = ()
+    alphas: Annotated[tuple[_Alpha, ...], _NEW, _ON_UNET, Needs(_RANKED)] = ()
     """Alpha of each block. Left out: the same share of the rank as elsewhere."""
     conv_dims: Annotated[
-        tuple[_Rank, ...], _NEW, _FULL, Needs(_RANKED, otherwise="only leaves out the blocks with 0,")
+        tuple[_Rank, ...], _NEW, *_FULL, Needs(_RANKED, otherwise="only leaves out the blocks with 0,")
     ] = ()
     """Rank of each block's 3x3 convolutions, with targets = "full"."""
-    conv_alphas: Annotated[tuple[_Alpha, ...], _NEW, _FULL, Needs(_RANKED)] = ()
+    conv_alphas: Annotated[tuple[_Alpha, ...], _NEW, *_FULL, Needs(_RANKED)] = ()
     """Alpha of each block's 3x3 convolutions."""
-    down_lr_weight: str | tuple[_Rates, ...] = ()
+    down_lr_weight: Annotated[str | tuple[_Rates, ...], _ON_UNET] = ()
     """What the rate is multiplied by in the 12 (SDXL 9) input blocks: numbers, or `sine`, `cosine`, `linear`,
     `reverse_linear`, `zeros`, each with `+.25` or so behind it where that shall be added."""
-    mid_lr_weight: tuple[_Rates, ...] = ()
+    mid_lr_weight: Annotated[tuple[_Rates, ...], _ON_UNET] = ()
     """The same in the middle: 1 number (SDXL 3)."""
-    up_lr_weight: str | tuple[_Rates, ...] = ()
+    up_lr_weight: Annotated[str | tuple[_Rates, ...], _ON_UNET] = ()
     """The same in the 12 (SDXL 9) output blocks."""
     lr_zero_threshold: Annotated[
-        float, Needs(is_on("down_lr_weight"), is_on("mid_lr_weight"), is_on("up_lr_weight"))
+        float, _ON_UNET, Needs(is_on("down_lr_weight"), is_on("mid_lr_weight"), is_on("up_lr_weight"))
     ] = Field(0.0, ge=0)
     """Blocks whose rate is multiplied by no more than this are left out."""
 

@@ -45,6 +45,7 @@ CHECKS: tuple[Check, ...] = (
         "B01", "warning", "smaller than the resolution", pixel.small,
         threshold="enlarged over {enlarged:g} times for its bucket; error: over {enlarged_badly:g} times",
         mend=f"{_DATASET} upscale {{folder}} --resolution {{resolution}}",
+        instead="find larger copies, or train at a lower resolution; `bakehouse dataset upscale` only invents detail",
     ),
     Check(
         "B02", "warning", "cut by its bucket", bucket.cut, looks="faces",
@@ -63,15 +64,18 @@ CHECKS: tuple[Check, ...] = (
     Check(
         "B05", "warning", "blurred", pixel.blurred, mend=f"{_DATASET} drop {{folder}} B05 {{use}}", unsure=True,
         threshold="variance of the Laplacian below {sharpness:g} in the bucket",
+        instead="find sharper originals, or train at a lower resolution, at which they are sharp",
     ),
     Check(
         "B06", "warning", "blocks of JPEG", pixel.compressed,
         threshold="quality below {jpeg_quality}, or edges on the grid {blocks:g} above those beside it",
         mend=f"{_DATASET} drop {{folder}} B06 {{use}}", unsure=True,
+        instead="find the originals, before they were compressed, or train at a lower resolution",
     ),
     Check(
         "B07", "info", "monochrome", pixel.grey, mend=f"{_DATASET} drop {{folder}} B07 {{use}}", unsure=True,
         threshold="warning: over {grey:.0%} of the images; error: over {grey_badly:.0%}",
+        instead="find images with colours; for a style that has none, say --kind style",
     ),
     Check(
         "B08", "warning", "a face too small to learn", pixel.small_faces,
@@ -86,6 +90,7 @@ CHECKS: tuple[Check, ...] = (
     Check(
         "B10", "warning", "not one face", pixel.face_count,
         needs="faces", mend=f"{_DATASET} clean {{folder}} --faceless",
+        instead="find images that show the face, or tag what hides it (from behind, faceless)",
     ),
     Check(
         "B11", "info", "mix of framings", pixel.framing, looks="faces",

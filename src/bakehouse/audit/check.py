@@ -53,6 +53,8 @@ class Check:
     """The command, with `{folder}` and other placeholders, words of captions `quoted`; empty where there is none."""
     advice: str = ""
     """What to do where no command can decide it."""
+    instead: str = ""
+    """What to do instead of dropping, where most images have it."""
     needs: Need = ""
     """What must be there for it to be run."""
     looks: Need = ""

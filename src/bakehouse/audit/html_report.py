@@ -87,9 +87,14 @@ def _fixes(report: Report) -> str:
 def _fix(number: int, fix: Fix) -> str:
     mends = ", ".join(f'<a href="#{name}">{name}</a>' for name in fix.findings)
     return (
-        f'<li class="card fix"><span class="rank">{number}</span><div><code>{escape(fix.command)}</code>'
+        f'<li class="card fix"><span class="rank">{number}</span><div><code>{_command(fix.command)}</code>'
         f"<p>mends {mends} on {counted(fix.images, 'image')}</p></div></li>"
     )
+
+
+def _command(text: str) -> str:
+    """A command, or one a line, each word by itself: see `code span` in the style."""
+    return "\n".join(" ".join(f"<span>{escape(w)}</span>" for w in line.split(" ")) for line in text.split("\n"))
 
 
 def _changed(changes: Changes) -> str:
@@ -132,7 +137,7 @@ def _card(report: Report, finding: Finding, *, first: bool) -> str:
     anchor = f' id="{finding.id}"' if first else ""
     unsure = '<span class="unsure">a rule of thumb: look first</span>' if finding.unsure else ""
     limit = f'<p class="limit">Limit: {escape(finding.threshold)}</p>' if finding.threshold else ""
-    mend = f"<pre>{escape(finding.mend)}</pre>" if finding.mend else ""
+    mend = f"<pre>{_command(finding.mend)}</pre>" if finding.mend else ""
     advice = f'<p class="advice">{escape(finding.advice)}</p>' if finding.advice else ""
     return (
         f'<article class="card finding {finding.level}"{anchor}>'
@@ -151,7 +156,8 @@ def _pictures(report: Report, finding: Finding) -> str:
 
 def _figure(report: Report, name: str, note: str) -> str:
     data = base64.b64encode(report.thumbnails[name]).decode()
-    caption = f"{escape(name)}<br><span>{escape(note)}</span>" if note else escape(name)
+    label = f'<bdi title="{escape(name)}">{escape(name)}</bdi>'
+    caption = f"{label}<span>{escape(note)}</span>" if note else label
     picture = f'<img src="data:image/webp;base64,{data}" alt="{escape(name)}" loading="lazy">'
     return f"<figure>{picture}<figcaption>{caption}</figcaption></figure>"
 
@@ -160,8 +166,8 @@ def _names(finding: Finding) -> str:
     if not finding.files:
         return ""
     rows = "".join(
-        f"<li>{escape(name)}{f' <span>{escape(finding.notes[name])}</span>' if name in finding.notes else ''}</li>"
-        for name in finding.files[:NAMED]
+        f"<li><bdi>{escape(name)}</bdi>{f' <span>{escape(note)}</span>' if note else ''}</li>"
+        for name, note in ((name, finding.notes.get(name, "")) for name in finding.files[:NAMED])
     )
     rest = len(finding.files) - NAMED
     more = f"<li>and {rest:,} more; --json names all of them</li>" if rest > 0 else ""

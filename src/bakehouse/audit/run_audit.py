@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from bakehouse.audit.all_checks import CHECKS
@@ -15,6 +16,9 @@ from bakehouse.audit.image_facts import Facts
 from bakehouse.audit.report import Finding, Report
 from bakehouse.core.errors import UsageError
 from bakehouse.data.scan import check_root, collect
+
+_MOST_DROPPED = 2 / 3
+"""Of the images that are taught: where a finding names more, dropping them is no advice."""
 
 
 def audit(
@@ -65,7 +69,7 @@ def examine(facts: Facts, spec: AuditSpec, missing: Mapping[str, str] | None = N
             skipped[check.id] = reason
             continue
         hits = list(check.run(facts, spec))
-        findings += [_finding(check, hit, spec, words) for hit in hits]
+        findings += [_finding(check, _kept(check, hit, facts), spec, words) for hit in hits]
         if not hits:
             passed.append(check.id)
     findings.sort(key=lambda f: (LEVELS.index(f.level), f.id))
@@ -108,6 +112,15 @@ def _use(spec: AuditSpec, subject: str) -> str:
         return f"--recipe {shlex.quote(spec.recipe)} {use}"
     use += f" --base {shlex.quote(spec.base)}" if spec.base != AuditSpec().base else ""
     return use + (f" --subject {subject}" if spec.triggers and not spec.declared else "")
+
+
+def _kept(check: Check, hit: Hit, facts: Facts) -> Hit:
+    """The same, but dropping is not advised for most of the images: too few would be left to learn from."""
+    mend = check.mend if hit.mend is None else hit.mend
+    named = sum(image.name in hit.files for image in facts.taught)
+    if not mend.startswith("bakehouse dataset drop ") or named <= _MOST_DROPPED * len(facts.taught):
+        return hit
+    return replace(hit, mend="", advice=check.instead)
 
 
 def _finding(check: Check, hit: Hit, spec: AuditSpec, words: Mapping[str, object]) -> Finding:

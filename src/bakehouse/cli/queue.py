@@ -23,13 +23,13 @@ def add(
 ) -> None:
     """Put a recipe at the end, as it is now: changing the file later does not change the job."""
     from bakehouse.cli.load_recipe import read_recipe
+    from bakehouse.core.run_folder import run_of
     from bakehouse.queue.job_queue import JobQueue
     from bakehouse.recipe import make_plan, recipe_to_toml
 
     recipe = read_recipe(source, subject=subject, kind=kind, base=base, settings=settings or ())
-    whole = recipe.resolved_from(Path.cwd())
-    plan = make_plan(whole)  # what cannot be trained is refused now, not at night
-    job = JobQueue(file).add(recipe.title, recipe_to_toml(whole), run or Path("runs") / recipe.title)
+    plan = make_plan(recipe := recipe.resolved_from(Path.cwd()))  # what cannot be trained is refused now, not at night
+    job = JobQueue(file).add(recipe.title, recipe_to_toml(recipe), run or run_of(source) or Path("runs") / recipe.title)
     say(f"job {job.id}: {job.name}, {plan.steps} steps, into {job.run}")
 
 

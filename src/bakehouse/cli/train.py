@@ -30,6 +30,7 @@ def train(
     from bakehouse.cli.render.consoles import busy
     from bakehouse.cli.render.events import show
     from bakehouse.cli.render.plan import print_plan
+    from bakehouse.core.run_folder import run_of
 
     with busy("reading images", quiet=quiet or json):
         recipe = read_recipe(source, subject=subject, kind=kind, base=base, settings=settings or ())
@@ -38,7 +39,7 @@ def train(
 
         print_plan(make_plan(recipe), json=json, quiet=quiet)
         return
-    folder = run or _home(source) or Path("runs") / recipe.title
+    folder = run or run_of(source) or Path("runs") / recipe.title
     show(_work(recipe, folder), json=json, quiet=quiet)
     if not json:
         say(f"{folder}: judge it with: bakehouse evaluate {folder}")
@@ -50,10 +51,3 @@ def _work(recipe: Recipe, folder: Path) -> Iterator[Event]:
     from bakehouse.training import bake
 
     yield from bake(recipe, folder, examiner=examiner)
-
-
-def _home(source: Path) -> Path | None:
-    """The run folder that a recipe lies in already."""
-    folder = source if source.is_dir() else source.parent
-    known = any((folder / name).is_file() for name in ("inputs.json", "plan.json"))
-    return folder if (folder / "recipe.toml").is_file() and known else None

@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.json_toml_yaml import parse_json
+from bakehouse.core.pluralize import visible
 
 _CHUNK = 1 << 20
 
@@ -250,8 +251,12 @@ def write_text(target: Path, text: str) -> Path:
 
 
 def write_html(target: Path, text: str) -> Path:
-    """Writes a page for people atomically and returns `target`; bytes of names that are not UTF-8 become escapes."""
-    return write_bytes(target, text.encode("utf-8", "backslashreplace"))
+    """Writes a page for people atomically and returns `target`.
+
+    Bytes of names that are not UTF-8 become escapes, and so does what would turn the direction of writing: `exe.png`
+    read backwards.
+    """
+    return write_bytes(target, visible(text).encode("utf-8", "backslashreplace"))
 
 
 def write_json(target: Path, value: Any) -> Path:

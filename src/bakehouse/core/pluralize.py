@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
+_STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""Control characters but tabs and newlines, and what turns the direction of writing or breaks lines."""
+
 
 def counted(n: int, word: str) -> str:
     """`1 image`, `12 images`, `2 boxes`, `5,000 copies`; of several words, the last one is counted."""
@@ -10,3 +15,11 @@ def counted(n: int, word: str) -> str:
     if word.endswith("y") and word[-2:-1] not in "aeiou":
         return f"{n:,} {word[:-1]}ies"
     return f"{n:,} {word}{'es' if word.endswith(('s', 'x', 'tch', 'sh')) else 's'}"
+
+
+def visible(text: str) -> str:
+    r"""The text with what would steer a terminal, or turn a line of a page around, as an escape: `\u001b`.
+
+    JSON and TOML read it too.
+    """
+    return _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

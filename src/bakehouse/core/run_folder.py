@@ -142,6 +142,13 @@ class Run:
         return sorted(p for p in found if p.suffix == ".safetensors" or (p / "model_index.json").is_file())
 
 
+def run_of(source: Path) -> Path | None:
+    """The run folder that a recipe lies in already."""
+    folder = source if source.is_dir() else source.parent
+    known = any((folder / name).is_file() for name in ("inputs.json", "plan.json"))
+    return folder if (folder / "recipe.toml").is_file() and known else None
+
+
 def _parsed(line: bytes) -> dict[str, Any] | None:
     try:
         value = parse_json(line)

@@ -234,8 +234,8 @@ def _either(words: Iterable[str]) -> str:
 
 
 def _lacking_all(said: Sequence[str]) -> str:
-    """`without a or without b` as `without a or b`."""
+    """`without a, without b` as `without a or b`, what lacks in other ways behind it: all of it is lacking."""
     first = "without "
-    if all(words.startswith(first) for words in said):
-        return first * bool(said) + _either(words.removeprefix(first) for words in said)
-    return _either(said)
+    absent = [words.removeprefix(first) for words in said if words.startswith(first)]
+    others = [words for words in said if not words.startswith(first)]
+    return " and ".join([first + _either(absent), *others] if absent else others)

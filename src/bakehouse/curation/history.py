@@ -18,10 +18,13 @@ from pathlib import Path
 
 from bakehouse.core.cpu_threads import threads
 from bakehouse.core.errors import UsageError
+from bakehouse.core.events import Event
 from bakehouse.core.files import atomic_folder
 from bakehouse.curation.changeset import HOME, Edit, Made, Move, Proposal, Remove, Write, changes_of
+from bakehouse.curation.image_io import passed_over
 from bakehouse.curation.journal import Change, Journal, Step
 from bakehouse.curation.transaction import Desk, at_work
+from bakehouse.data.open_image import ImageError
 
 __all__ = [
     "HOME",
@@ -51,6 +54,7 @@ def apply(
     settings: Mapping[str, object] | None = None,
     out: Path | str | None = None,
     progress: Callable[[int, int], None] | None = None,
+    tell: Callable[[Event], None] = lambda _: None,
 ) -> Step | None:
     """Does what is proposed as one step; None if it comes to nothing.
 
@@ -61,6 +65,7 @@ def apply(
         settings: what the verb was told, for the history.
         out: the dataset is copied there, without its history, and changed there; `folder` is only read.
         progress: called with (done, total) as proposals are made.
+        tell: hears which images are passed over, since they or their masks cannot be decoded.
 
     Raises:
         InUseError: another process is at work in the folder.
@@ -69,9 +74,9 @@ def apply(
     """
     wanted = tuple(proposals)
     if out is None:
-        return _apply(Path(folder), verb, wanted, settings or {}, progress)
+        return _apply(Path(folder), verb, wanted, settings or {}, progress, tell)
     with _copy_of(Path(folder), Path(out)) as copy:
-        return _apply(copy, verb, wanted, settings or {}, progress)
+        return _apply(copy, verb, wanted, settings or {}, progress, tell)
 
 
 def undo(folder: Path | str, *, keep_edits: bool = False) -> Step:
@@ -132,11 +137,12 @@ def _apply(
     proposals: Sequence[Proposal],
     settings: Mapping[str, object],
     progress: Callable[[int, int], None] | None,
+    tell: Callable[[Event], None],
 ) -> Step | None:
     if not proposals:
         return None
     with at_work(folder, f"dataset {verb}") as desk:
-        changes = changes_of(folder, _made(proposals, desk, progress))
+        changes = changes_of(folder, _made(proposals, desk, progress, tell))
         if not changes:
             return None
         number = max((step.number for step in desk.journal.steps()), default=0) + 1
@@ -145,21 +151,37 @@ def _apply(
         return desk.finish(desk.journal.write(step))
 
 
-def _made(proposals: Sequence[Proposal], desk: Desk, progress: Callable[[int, int], None] | None) -> list[Made]:
+def _made(
+    proposals: Sequence[Proposal],
+    desk: Desk,
+    progress: Callable[[int, int], None] | None,
+    tell: Callable[[Event], None],
+) -> list[Made]:
     """Computes all edits, several at once; their contents go into the store as they come, so memory holds few.
 
     The threads compute and this one writes: over ten thousand small files they would only stand in each other's way.
     """
 
-    def make(portion: Sequence[Proposal]) -> list[tuple[Edit, str]]:
-        return [(edit, proposal.why) for proposal in portion for edit in proposal.make()]
+    def make(portion: Sequence[Proposal]) -> list[tuple[Edit, str] | Event]:
+        found: list[tuple[Edit, str] | Event] = []
+        for proposal in portion:
+            try:
+                found += [(edit, proposal.why) for edit in proposal.make()]
+            except ImageError as error:
+                found.append(passed_over(proposal.path, error))
+        return found
 
     made: list[Made] = []
     size = len(proposals) // _PORTIONS + 1
     portions = [proposals[start : start + size] for start in range(0, len(proposals), size)]
     with threads() as pool:
         for number, edits in enumerate(pool.map(make, portions), 1):
-            made += [Made(e, why, desk.store.put(e.content) if isinstance(e, Write) else "") for e, why in edits]
+            for one in edits:
+                if isinstance(one, Event):
+                    tell(one)
+                    continue
+                edit, why = one
+                made.append(Made(edit, why, desk.store.put(edit.content) if isinstance(edit, Write) else ""))
             if progress is not None:
                 progress(min(number * size, len(proposals)), len(proposals))
     return made

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator
 from pathlib import PurePosixPath
 
 from PIL import Image
 
+from bakehouse.core.events import Event, Warned
 from bakehouse.data.image_records import ImageRecord, ImageSet
-from bakehouse.data.open_image import open_image
+from bakehouse.data.open_image import ImageError, open_image
 
 
 def opened(record: ImageRecord) -> Image.Image:
@@ -17,6 +19,32 @@ def opened(record: ImageRecord) -> Image.Image:
         ImageError: it cannot be read any more.
     """
     return open_image(record.path, mode="RGBA" if record.has_alpha else "RGB")
+
+
+def opened_flat(record: ImageRecord) -> Image.Image:
+    """The image as RGB, on white: what a network looks at.
+
+    Raises:
+        ImageError: it cannot be read any more.
+    """
+    return open_image(record.path)
+
+
+def tried(
+    record: ImageRecord, images: ImageSet, open_: Callable[[ImageRecord], Image.Image] = opened
+) -> Generator[Event, None, Image.Image | None]:
+    """The image, or None after saying that it is passed over: some damage is found only when all is decoded."""
+    try:
+        return open_(record)
+    except ImageError as error:
+        yield passed_over(images.name(record.path), error)
+        return None
+
+
+def passed_over(name: PurePosixPath, error: ImageError) -> Warned:
+    """That an image is left as it is, and why: it cannot be decoded, or its mask cannot."""
+    whose = "" if error.path.name == name.name else f"{error.path.parent.name}/{error.path.name}: "
+    return Warned(message=f"passed over: {name}: {whose}{error.reason}")
 
 
 def mask_name(record: ImageRecord, images: ImageSet, to: PurePosixPath | None = None) -> PurePosixPath:

@@ -65,4 +65,4 @@ def carry_out(
     recover(folder)
     proposals = proposed(verb, scan(folder), tell)
     settings = verb.settings(mode="json")
-    return apply(folder, name_of(verb), proposals, settings=settings, out=out, progress=progress)
+    return apply(folder, name_of(verb), proposals, settings=settings, out=out, progress=progress, tell=tell)

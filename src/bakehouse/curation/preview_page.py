@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from html import escape
 from pathlib import Path, PurePosixPath
 
@@ -15,9 +16,10 @@ from bakehouse.core.errors import BakehouseError
 from bakehouse.core.files import write_html
 from bakehouse.core.pluralize import counted
 from bakehouse.curation.changeset import Edit, Move, Proposal, Remove, Write
+from bakehouse.curation.image_io import passed_over
 from bakehouse.data.captions import decode_text
 from bakehouse.data.image_records import ImageSet
-from bakehouse.data.open_image import EXTENSIONS, open_image
+from bakehouse.data.open_image import EXTENSIONS, ImageError, open_image
 
 THUMB = 320
 """Longer side of the pictures on the page, pixels."""
@@ -31,11 +33,12 @@ _PAGE = """<!doctype html>
 :root {{ color-scheme: light dark; font: 15px/1.45 system-ui, sans-serif }}
 body {{ margin: 2rem auto; max-width: 76rem; padding: 0 1rem }}
 section {{ border-top: 1px solid #8886; padding: .8rem 0 }}
-h2 {{ font-size: 1rem; margin: 0 }} h2 span {{ font-weight: normal; opacity: .75 }}
+h2 {{ font-size: 1rem; margin: 0; overflow-wrap: anywhere }} h2 span {{ font-weight: normal; opacity: .75 }}
 div {{ display: flex; flex-wrap: wrap; gap: 1rem; align-items: start }}
-figure {{ margin: .6rem 0 0 }} figcaption {{ font-size: .85rem; opacity: .75 }}
+figure {{ margin: .6rem 0 0; max-width: 100% }}
+figcaption {{ font-size: .85rem; opacity: .75; max-width: 20rem; overflow-wrap: anywhere }}
 img {{ background: repeating-conic-gradient(#8884 0 25%, #0000 0 50%) 0 0 / 16px 16px; max-width: 100%; height: auto }}
-pre {{ white-space: pre-wrap; max-width: 34rem; margin: 0; font-size: .85rem }}
+pre {{ white-space: pre-wrap; overflow-wrap: anywhere; max-width: 34rem; margin: 0; font-size: .85rem }}
 </style>
 <h1>{title}</h1><p>{summary}</p>
 {sections}
@@ -71,12 +74,16 @@ def write_preview(
 
 
 def _head(proposal: Proposal) -> str:
-    return f"<section><h2>{escape(str(proposal.path))} <span>{escape(proposal.why)}</span></h2></section>"
+    return f"<section><h2><bdi>{escape(str(proposal.path))}</bdi> <span>{escape(proposal.why)}</span></h2></section>"
 
 
 def _section(root: Path, proposal: Proposal) -> str:
     """One proposal: each path it touches, before and after."""
-    figures = [figure for edit in proposal.make() for figure in _figures(root, edit)]
+    try:
+        edits = proposal.make()
+    except ImageError as error:
+        return _head(replace(proposal, why=passed_over(proposal.path, error).message))
+    figures = [figure for edit in edits for figure in _figures(root, edit)]
     return _head(proposal).replace("</section>", f"<div>{''.join(figures)}</div></section>")
 
 
@@ -94,8 +101,8 @@ def _figures(root: Path, edit: Edit) -> Iterator[str]:
 
 def _figure(path: PurePosixPath, content: bytes | Path, note: str) -> str:
     shown, facts = _picture(content) if path.suffix.lower() in EXTENSIONS else _words(content)
-    caption = ", ".join(part for part in (str(path), facts, note) if part)
-    return f"<figure>{shown}<figcaption>{escape(caption)}</figcaption></figure>"
+    said = "".join(f", {escape(part)}" for part in (facts, note) if part)
+    return f"<figure>{shown}<figcaption><bdi>{escape(str(path))}</bdi>{said}</figcaption></figure>"
 
 
 def _picture(content: bytes | Path) -> tuple[str, str]:

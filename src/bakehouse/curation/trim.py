@@ -15,7 +15,7 @@ from bakehouse.core.events import Event, Progress
 from bakehouse.core.settings import Spec
 from bakehouse.curation.animated_images import stills
 from bakehouse.curation.changeset import Edit, Proposal
-from bakehouse.curation.image_io import opened
+from bakehouse.curation.image_io import opened, tried
 from bakehouse.curation.output_images import Names, masked, replaced
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.open_image import open_image
@@ -52,8 +52,8 @@ class Trim(Spec):
         """Images with a border."""
         names, still = Names(images), (yield from stills(images))
         for done, record in enumerate(still, 1):
-            borders = self.borders(opened(record))
-            if any(borders):
+            image = yield from tried(record, images)
+            if image is not None and any(borders := self.borders(image)):
                 make = functools.partial(self._edits, record, images, names.claim(record), borders)
                 yield Proposal(images.name(record.path), _why(record, borders), make)
             yield Progress(what="looking for borders", done=done, total=len(still))

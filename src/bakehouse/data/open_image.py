@@ -166,6 +166,8 @@ def probe(path: Path | str, *, whole: bool = True) -> ImageInfo:
         # A JPEG decoded at an eighth still reads every byte, so a cut is found, several times faster.
         file.draft("L", (width // 8, height // 8))
         file.load()
+        if file.mode == "F":
+            to_eight_bits(file)  # numbers that are all NaN or infinite have no brightness
         return ImageInfo(width, height, file.format or "", has_alpha(file), frames)
 
 

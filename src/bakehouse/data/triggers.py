@@ -30,6 +30,7 @@ Level = Literal[0, 1, 2, 3, 4]
 
 LEVELS: Mapping[str, int] = {"fluid": 0, "semi-static": 2, "static": 4}
 """The strategies by name."""
+TRIGGER_FILE = "triggers.toml"
 RAW_SUFFIX = ".tags"
 """Of the file beside an image that keeps its tags as they were before captions were compiled."""
 RARE = 0.25

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bakehouse.evaluation.cell_scores import Base, Cell
-    from bakehouse.evaluation.evaluate import Evaluated, Scored, checkpoints, evaluate
+    from bakehouse.evaluation.evaluate_run import Evaluated, Scored, checkpoints, evaluate
     from bakehouse.evaluation.html_report import write_report
     from bakehouse.evaluation.image_scorers import CrumbJudge, Judge, TransformersJudge, judge_for
     from bakehouse.evaluation.prompt_set import Ask, Asks, make_asks
@@ -16,27 +16,27 @@ if TYPE_CHECKING:
     from bakehouse.evaluation.training_evaluator import Examiner
 
 _HOMES = {
-    "Ask": "prompts",
-    "Asks": "prompts",
-    "Base": "scores",
-    "Cell": "scores",
-    "CrumbJudge": "judge",
-    "Evaluated": "evaluation",
-    "Examiner": "examiner",
-    "Judge": "judge",
-    "Pick": "pick",
+    "Ask": "prompt_set",
+    "Asks": "prompt_set",
+    "Base": "cell_scores",
+    "Cell": "cell_scores",
+    "CrumbJudge": "image_scorers",
+    "Evaluated": "evaluate_run",
+    "Examiner": "training_evaluator",
+    "Judge": "image_scorers",
+    "Pick": "selection",
     "Report": "result",
-    "Scored": "evaluation",
-    "TransformersJudge": "judge",
-    "Verdict": "pick",
-    "checkpoints": "evaluation",
-    "choose": "pick",
-    "evaluate": "evaluation",
-    "judge_for": "judge",
-    "judge_run": "pick",
-    "make_asks": "prompts",
-    "make_pick": "pick",
-    "write_report": "report",
+    "Scored": "evaluate_run",
+    "TransformersJudge": "image_scorers",
+    "Verdict": "selection",
+    "checkpoints": "evaluate_run",
+    "choose": "selection",
+    "evaluate": "evaluate_run",
+    "judge_for": "image_scorers",
+    "judge_run": "selection",
+    "make_asks": "prompt_set",
+    "make_pick": "selection",
+    "write_report": "html_report",
 }
 
 __all__ = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from html import escape
@@ -133,7 +134,7 @@ def _verdict(report: Report, run: Run) -> str:
     mend = f'<p class="mend"><b>{"Note" if learned else "Next"}:</b> {escape(verdict.mend)}</p>' if verdict.mend else ""
     why = "" if learned else f'<p class="mend">{prose(verdict.why)}</p>'
     prompt = f"{report.concept.subject}, {_place(report)}" if _place(report) else report.concept.subject
-    command = f'bakehouse generate {run.folder.as_posix()} "{prompt}"'
+    command = f'bakehouse generate {shlex.quote(run.folder.as_posix())} "{prompt}"'
     return (
         f'<section class="card verdict {TONES[verdict.word]}"><span class="badge">{verdict.word.capitalize()}</span>'
         f'<p class="pick">{prose(report.pick.why)}</p>{why}{mend}'
@@ -423,7 +424,7 @@ def _reproduce(report: Report, run: Run) -> str:
     version = metadata.version("bakehouse")
     return (
         f"<section><h2>How it was measured</h2>{notes}<dl>{listed}</dl>"
-        f"<pre>bakehouse evaluate {escape(run.folder.as_posix())}</pre></section>"
+        f"<pre>bakehouse evaluate {escape(shlex.quote(run.folder.as_posix()))}</pre></section>"
         f"<footer>bakehouse {escape(version)}. All figures: scores.json beside this page.</footer>"
     )
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from PIL import Image, ImageOps
 
-from bakehouse.core.files import atomic_path, key_of
+from bakehouse.core.files import atomic_path, key_of, sha256_bytes, sha256_file, write_bytes, write_text
 from bakehouse.core.json_toml_yaml import parse_json
 from bakehouse.data.open_image import open_image
 from bakehouse.evaluation.cell_scores import Looked
@@ -124,7 +124,10 @@ class StudioPainter:
 
 @dataclass
 class Album:
-    """Pictures and what a judge said of them, in a folder, by content: nothing is made or judged twice."""
+    """Pictures and what a judge said of them, in a folder, by content: nothing is made or judged twice.
+
+    WebP has no checksum, so the sha256 of each picture lies beside it.
+    """
 
     folder: Path
     painter: Painter
@@ -140,18 +143,24 @@ class Album:
         return self.folder / "pictures" / f"{key_of('picture 1', self._keys[shot], *parts)[:24]}.webp"
 
     def missing(self, shot: Shot, asks: Sequence[Ask]) -> list[Ask]:
-        """Those whose pictures are not there yet."""
-        return [ask for ask in dict.fromkeys(asks) if not self.path(shot, ask).is_file()]
+        """Those whose pictures are not there yet, or are not what was kept."""
+        return [ask for ask in dict.fromkeys(asks) if not _is_whole(self.path(shot, ask))]
+
+    def damaged(self, shot: Shot, asks: Sequence[Ask]) -> list[Path]:
+        """Pictures that are there and are not what was kept; those of versions that noted no hash are no news."""
+        paths = [self.path(shot, ask) for ask in dict.fromkeys(asks)]
+        return [path for path in paths if path.is_file() and _hash_of(path).is_file() and not _is_whole(path)]
 
     def make(self, shot: Shot, asks: Sequence[Ask]) -> Iterator[Path]:
         """Makes pictures and keeps each as soon as it is there."""
         if not asks:
             return
         for ask, image in zip(asks, self.painter.paint(shot, asks, self.look), strict=True):
-            lossless = max(image.size) < LOSSLESS_BELOW
-            with atomic_path(self.path(shot, ask)) as temporary:
-                image.convert("RGB").save(temporary, format="WEBP", lossless=lossless, quality=70 if lossless else 95)
-            yield self.path(shot, ask)
+            path, lossless, kept = self.path(shot, ask), max(image.size) < LOSSLESS_BELOW, io.BytesIO()
+            image.convert("RGB").save(kept, format="WEBP", lossless=lossless, quality=70 if lossless else 95)
+            write_text(_hash_of(path), sha256_bytes(kept.getvalue()))
+            write_bytes(path, kept.getvalue())
+            yield path
 
     def open(self, shot: Shot, asks: Sequence[Ask]) -> list[Image.Image]:
         """The pictures as they were kept, so that a second look sees what the first saw."""
@@ -166,6 +175,18 @@ class Album:
         looked = look_at(judge, self.open(shot, asks), [a.judged for a in asks])
         _write(kept, looked)
         return looked
+
+
+def _hash_of(path: Path) -> Path:
+    return path.with_suffix(".sha256")
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a picture is there with every byte as it was kept."""
+    try:
+        return sha256_file(path) == _hash_of(path).read_text("ascii")
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def look_at(judge: Judge, images: Sequence[Image.Image], prompts: Sequence[str] | None = None) -> Looked:

@@ -14,7 +14,7 @@ from bakehouse.core.events import Event, Warned
 from bakehouse.core.files import key_of, read_checked, read_json, write_checked
 from bakehouse.core.run_folder import Run
 from bakehouse.evaluation.cell_scores import Cell
-from bakehouse.evaluation.evaluate import Checkpoint, Ground, Judging
+from bakehouse.evaluation.evaluate_run import Checkpoint, Ground, Judging
 from bakehouse.evaluation.image_cache import Look, Shot, files_of
 from bakehouse.evaluation.image_scorers import Judge
 from bakehouse.evaluation.prompt_set import Ask

@@ -15,22 +15,22 @@ if TYPE_CHECKING:
     from bakehouse.generation.request import Picture, Request
 
 _HOMES = {
-    "AXES": "axes",
-    "Axis": "axes",
+    "AXES": "grid_axes",
+    "Axis": "grid_axes",
     "Drawn": "grid",
     "Grid": "grid",
     "GridRecipe": "grid",
     "Infotext": "infotext",
     "Picture": "request",
     "Request": "request",
-    "Source": "source",
-    "Studio": "studio",
-    "draw_grid": "layout",
-    "make_axis": "axes",
+    "Source": "model_source",
+    "Studio": "pipeline",
+    "draw_grid": "contact_sheet",
+    "make_axis": "grid_axes",
     "make_grid": "grid",
-    "parse_axis": "axes",
+    "parse_axis": "grid_axes",
     "read_recipe": "grid",
-    "resolve": "source",
+    "resolve": "model_source",
 }
 
 __all__ = [

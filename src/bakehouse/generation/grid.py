@@ -17,10 +17,11 @@ from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.events import Event, Progress
 from bakehouse.core.files import key_of
 from bakehouse.core.json_toml_yaml import parse_json
+from bakehouse.generation.adapter_header import tensor_hash
 from bakehouse.generation.contact_sheet import draw_grid
 from bakehouse.generation.grid_axes import AXES, Axis, AxisKind, Cell, joined, make_axis, parse_axis
 from bakehouse.generation.infotext import read, read_text, write
-from bakehouse.generation.model_source import Source, resolve, swapped, tensor_hash
+from bakehouse.generation.model_source import Source, resolve, swapped
 from bakehouse.generation.request import RANDOM_SEED, Request
 
 if TYPE_CHECKING:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import math
 import re
 import tomllib
@@ -12,12 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bakehouse.core.adapter_paths import DIFFUSERS_FILE, PEFT_FILE
 from bakehouse.core.errors import BakehouseError, UsageError, did_you_mean
 from bakehouse.core.events import Saved
 from bakehouse.core.files import read_json
 from bakehouse.core.json_toml_yaml import parse_toml
 from bakehouse.core.model_catalogue import find, names, target
 from bakehouse.core.run_folder import Run
+from bakehouse.generation.adapter_header import adapter_at, check_family, kind_of
 
 if TYPE_CHECKING:
     from bakehouse.models.noise_schedule import PredictionType
@@ -25,13 +25,8 @@ if TYPE_CHECKING:
 
 ALLOWED = (
     "`crumb`, a diffusers folder, a .safetensors or .ckpt checkpoint, a Hub id (owner/name), a run folder, "
-    "an adapter's .safetensors, or a name of `bakehouse models list`"
+    "an adapter's .safetensors or PEFT folder, or a name of `bakehouse models list`"
 )
-HUB_LORA = "pytorch_lora_weights.safetensors"
-"""The file by which a folder or Hub repository says that it is an adapter."""
-PEFT_LORA = "adapter_model.safetensors"
-"""The same as PEFT calls it; its settings stand beside it."""
-
 RECIPE_KEY = "bakehouse.recipe"
 """Where adapters of ours keep their recipe, in metadata."""
 
@@ -115,7 +110,7 @@ def beside(source: Source, texts: Sequence[str]) -> tuple[tuple[Path, float], ..
     """
     found = tuple(_weighted(text.strip()) for text in texts)
     for path, _ in found:
-        _check_family(path, source.base)
+        check_family(path, source.base)
     return found
 
 
@@ -139,58 +134,25 @@ def _one_adapter(text: str) -> tuple[Path, float]:
         shelved = target(text, "adapter")
         if shelved is None:
             raise UsageError(
-                f"adapter {text!r} does not exist{_similar(path)}", hint="an adapter is a .safetensors file or a run"
+                f"adapter {text!r} does not exist{_similar(path)}",
+                hint="an adapter is a .safetensors file, a folder of diffusers or PEFT, or a run",
             )
         path = Path(shelved)
     weight = 1.0
     if (path / "recipe.toml").is_file():
         path, weight = _picked(Run(path))
-    else:
-        path = _inside(path) or path
-    if any(path.glob("*/adapter_config.json")):
+    found = adapter_at(path)
+    if found is None:
         raise UsageError(
-            f"{text} holds one PEFT adapter for each network, and --adapter takes one file",
-            hint=f"make one of them: bakehouse weights convert {text} -o me.safetensors",
+            f"{text} is no adapter" + (": it is a whole model" if _is_model(path) else ""),
+            hint="--adapter takes .safetensors files of adapters, folders that diffusers or PEFT wrote, and runs; "
+            "a whole model goes first",
         )
-    if path.is_dir() or path.suffix.lower() != ".safetensors" or not is_adapter(path):
-        raise UsageError(
-            f"{text} is no adapter" + (": it was trained whole" if path.is_dir() else ""),
-            hint="--adapter takes .safetensors files of adapters and runs of them; a whole model goes first",
-        )
-    return path, weight
+    return found, weight
 
 
-def _inside(folder: Path) -> Path | None:
-    """The adapter's file in a folder that diffusers or PEFT wrote."""
-    return next((folder / name for name in (HUB_LORA, PEFT_LORA) if (folder / name).is_file()), None)
-
-
-def _check_family(path: Path, base: str) -> None:
-    """Holds an adapter's family against its base's, as far as headers tell either.
-
-    Raises:
-        UsageError: they differ.
-    """
-    from bakehouse.models.identify import NAMES, identify, read_header
-
-    found = identify(read_header(path).shapes)
-    if not found.family:
-        return
-    from bakehouse.models.model_reference import resolve_model
-
-    family = resolve_model(base).family
-    if family is not None and family != found.family:
-        raise UsageError(
-            f"{path} is {found}, and the base {base} is {NAMES[family]}",
-            hint="name a base of its family, or leave it out",
-        )
-
-
-def notes_on(path: Path) -> list[str]:
-    """What an adapter's file holds that is not applied, in words."""
-    from bakehouse.adapters.adapter_files import account_of_file
-
-    return [f"{path.name} holds what is not applied: {note}" for note in account_of_file(path).notes]
+def _is_model(path: Path) -> bool:
+    return (path / "model_index.json").is_file()
 
 
 def swapped(source: Source, ref: str | Path) -> Source:
@@ -202,40 +164,15 @@ def swapped(source: Source, ref: str | Path) -> Source:
         UsageError: no such thing.
         BakehouseError: a file is damaged.
     """
-    path = Path(ref).expanduser()
-    if path.is_file() and path.suffix.lower() == ".safetensors" and is_adapter(path):
-        _check_family(path, source.base)
+    path = adapter_at(Path(ref).expanduser())
+    if path is not None:
+        check_family(path, source.base)
         new = replace(source, adapters=((path, 1.0),))
     else:
         new = replace(resolve(ref), title=source.title, ref=source.ref)
     if not source.adapters:
         return new
     return replace(new, adapters=tuple((p, source.adapters[0][1]) for p, _ in new.adapters))
-
-
-def is_adapter(path: Path) -> bool:
-    """Whether a .safetensors file holds an adapter, from its header alone.
-
-    Raises:
-        BakehouseError: the file is damaged.
-    """
-    return _kind(path) == "adapter"
-
-
-@functools.lru_cache(maxsize=256)
-def _tensor_hash(path: Path, _size: int, _changed: int) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as f:
-        f.seek(8 + int.from_bytes(f.read(8), "little"))
-        while piece := f.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
-
-
-def tensor_hash(path: Path) -> str:
-    """What A1111 and Civitai (AutoV3) know an adapter by: 12 digits of the sha256 of all behind the header."""
-    stat = path.stat()
-    return _tensor_hash(path.resolve(), stat.st_size, stat.st_mtime_ns)[:12]
 
 
 def run_weights(run: Run) -> list[Path]:
@@ -297,9 +234,9 @@ def _folder(path: Path, base: str | Path | None) -> Source:
         return _with_run(_plain(str(path), base, title=path.resolve().name), path)
     if (path / "recipe.toml").is_file():
         return _run(Run(path), base)
-    inside = _inside(path)
-    if inside is not None:
-        return replace(_file(inside, base), title=path.resolve().name)
+    adapter = adapter_at(path)
+    if adapter is not None:
+        return replace(_adapter(adapter, base), title=path.resolve().name)
     parent = path.resolve().parent
     hint = f"a model is {ALLOWED}"
     if (parent / "recipe.toml").is_file():
@@ -307,7 +244,8 @@ def _folder(path: Path, base: str | Path | None) -> Source:
     elif (path / "unet").is_dir():
         hint = "it has networks but no model_index.json: it was not saved whole"
     raise UsageError(
-        f"{path} is a folder without model_index.json (a model), recipe.toml (a run) or {HUB_LORA} (an adapter)",
+        f"{path} is a folder without model_index.json (a model), recipe.toml (a run), {DIFFUSERS_FILE} or {PEFT_FILE} "
+        "(an adapter)",
         hint=hint,
     )
 
@@ -322,7 +260,7 @@ def _file(path: Path, base: str | Path | None) -> Source:
         )
     if suffix != ".safetensors":
         raise UsageError(f"{path} is a {suffix or 'nameless'} file, not a model", hint=f"a model is {ALLOWED}")
-    kind = _kind(path)
+    kind = kind_of(path).kind
     if kind == "adapter":
         return _adapter(path, base)
     if kind != "checkpoint":
@@ -332,16 +270,10 @@ def _file(path: Path, base: str | Path | None) -> Source:
     return _plain(str(path), base, title=path.stem)
 
 
-def _kind(path: Path) -> str:
-    from bakehouse.models.identify import identify, read_header
-
-    return identify(read_header(path).shapes).kind
-
-
 def _adapter(path: Path, base: str | Path | None) -> Source:
-    from bakehouse.models.identify import read_header
+    from bakehouse.models.identify import read_adapter_header
 
-    model = _trained_on(read_header(path).metadata)
+    model = _trained_on(read_adapter_header(path).metadata)
     home = _home(path)
     if base is None and home is not None:
         return replace(_with_run(Source("crumb"), path), adapters=((path, 1.0),), title=path.stem)
@@ -361,7 +293,7 @@ def _adapter(path: Path, base: str | Path | None) -> Source:
         raise UsageError(
             f"--base {named} is an adapter or the run of one", hint="a base is a whole model: name the one under it"
         )
-    _check_family(path, root.base)
+    check_family(path, root.base)
     return replace(
         root,
         adapters=((path, 1.0),),

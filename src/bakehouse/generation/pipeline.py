@@ -16,8 +16,9 @@ from PIL import Image
 from bakehouse.adapters import Adapter, load_adapter
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import Event, Progress, Warned
+from bakehouse.generation.adapter_header import tensor_hash
 from bakehouse.generation.infotext import Infotext, lora_hashes, with_networks
-from bakehouse.generation.model_source import Source, resolve, swapped, tensor_hash
+from bakehouse.generation.model_source import Source, resolve, swapped
 from bakehouse.generation.request import Picture, Request
 from bakehouse.models.denoiser import Denoiser
 from bakehouse.models.load import load_model

@@ -23,6 +23,7 @@ from bakehouse.models.noise_schedule import NoiseSchedule
 
 _HUBER = Needs(one_of("kind", "huber", "smooth_l1"))
 _MASKED = (Needs(is_on("masked")), Needs(is_on(MASKS)))
+_WHOLE = Needs(at=(1.0,), otherwise="learns every picture whole, as if there were no masks")
 
 
 class LossSpec(Spec):
@@ -40,9 +41,9 @@ class LossSpec(Spec):
     mask_average: Annotated[Literal["mask", "picture"], *_MASKED] = "mask"
     """What a masked loss is divided by: the mask's area, so that a small subject learns as fast as a large one; or the
     whole picture's, as kohya divides, and OneTrainer without normalize_masked_area_loss."""
-    unmasked_weight: Annotated[float, Field(ge=0, le=1), *_MASKED] = 0.0
+    unmasked_weight: Annotated[float, Field(ge=0, le=1), *_MASKED, _WHOLE] = 0.0
     """What the masked-out rest of a picture counts, so that a subject keeps its place in the whole."""
-    unmasked_probability: Annotated[float, Field(ge=0, le=1), *_MASKED] = 0.0
+    unmasked_probability: Annotated[float, Field(ge=0, le=1), *_MASKED, _WHOLE] = 0.0
     """Share of the shows in which a picture is learned whole, mask or not."""
 
     def elementwise(self, pred: Tensor, target: Tensor, schedule: NoiseSchedule, t: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from bakehouse.core.adapter_paths import PEFT_START, adapter_files
 from bakehouse.core.errors import UsageError
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -94,6 +95,23 @@ def read_header(path: Path) -> Header:
         return Header({name: tuple(entry["shape"]) for name, entry in content.items()}, metadata)
     weights = read_weights([path])
     return Header({name: tuple(tensor.shape) for name, tensor in weights.items()}, weights.metadata)
+
+
+def read_adapter_header(path: Path) -> Header:
+    """The same of an adapter, which may be a folder of several files: their folders say which network each is of.
+
+    Raises:
+        UsageError: not there.
+        BakehouseError: broken.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    metadata: dict[str, str] = {}
+    for part, file in adapter_files(path).items():
+        header = read_header(file)
+        metadata.update(header.metadata)
+        start = f"{part}." if part else ""
+        shapes.update({start + (key.removeprefix(PEFT_START) if part else key): s for key, s in header.shapes.items()})
+    return Header(shapes, metadata)
 
 
 def identify(shapes: Shapes) -> FileKind:

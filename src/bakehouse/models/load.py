@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from bakehouse.core.errors import BakehouseError, UsageError, understanding
 from bakehouse.core.files import read_table
 from bakehouse.core.model_catalogue import target
+from bakehouse.models.damaged_files import check_model
 from bakehouse.models.denoiser import Denoiser
 from bakehouse.models.diffusers_networks import (
     Config,
@@ -73,6 +74,7 @@ def load_model(
         folder = download_pipeline(living(where.name))
         where = replace(where, path=folder, family=family_of_folder(folder))
     assert where.path is not None
+    check_model(where, vae)
     family = FAMILIES.get(where.family or "")
     if family is None:
         because = f": {identify(read_header(where.path).shapes)}" if where.kind == "file" else ""

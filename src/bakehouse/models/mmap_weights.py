@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from bakehouse.core.errors import BakehouseError
+from bakehouse.core.failed_downloads import not_weights
 from bakehouse.core.json_toml_yaml import parse_json
 
 _DTYPES = {
@@ -117,7 +118,8 @@ def safetensors_header(path: Path) -> tuple[dict[str, Any], int]:
         ends = [int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"]
         shapes = [tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as e:
-        raise BakehouseError(f"{path} is not a safetensors file, or it is cut off: {e!r}", hint=_DAMAGED_HINT) from e
+        why = f"{path} is not a safetensors file, or it is cut off: {e!r}"
+        raise not_weights(path) or BakehouseError(why, hint=_DAMAGED_HINT) from e
     if len(shapes) != len(ends) or max(ends, default=0) > size - 8 - length:
         raise BakehouseError(f"{path} is cut off: it has {size} bytes", hint=_DAMAGED_HINT)
     return header, 8 + length
@@ -165,12 +167,12 @@ def _read_pickle(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             warnings.filterwarnings("ignore", message="Detected pickle protocol", category=UserWarning)
             loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except (pickle.UnpicklingError, AttributeError) as e:
-        raise BakehouseError(
+        raise not_weights(path) or BakehouseError(
             f"{path} is a pickle that holds more than tensors, and is refused because it could run any code",
             hint=_REFUSED_HINT,
         ) from e
     except Exception as e:  # of a file that is no pickle, or a cut one, torch raises anything
-        raise BakehouseError(f"cannot read {path}: {e}", hint=_DAMAGED_HINT) from e
+        raise not_weights(path) or BakehouseError(f"cannot read {path}: {e}", hint=_DAMAGED_HINT) from e
     state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else {}
     tensors = {str(k): v for k, v in state.items() if isinstance(v, Tensor)}
     if not tensors:

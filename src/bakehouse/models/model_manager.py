@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from bakehouse.core.adapter_paths import adapter_files
 from bakehouse.core.errors import BakehouseError, UsageError, did_you_mean
 from bakehouse.core.files import data_dir, key_of, sha256_file
 from bakehouse.core.model_catalogue import Entry, Kind, Own, check_name, find, names, read_shelf, shipped
@@ -17,7 +18,7 @@ from bakehouse.core.model_catalogue.hub_download import Brought, forget, watched
 from bakehouse.core.model_catalogue.install import fetch as fetch_entry
 from bakehouse.core.model_catalogue.installed_models import Fetched, changing
 from bakehouse.models.hub import cached_pipeline, download_pipeline, living
-from bakehouse.models.identify import identify, read_header
+from bakehouse.models.identify import identify, read_adapter_header, read_header
 from bakehouse.models.model_reference import is_hub_id, resolve_model
 
 
@@ -199,6 +200,8 @@ def _told(path: Path, kind: Kind | None, licence: str, tell: Tell) -> Own:
 
 def _look(path: Path) -> tuple[Kind | None, str]:
     """Kind and family as far as headers tell."""
+    if path.is_dir() and adapter_files(path):
+        return "adapter", identify(read_adapter_header(path).shapes).family
     if path.is_dir():
         return "base", str(resolve_model(path).family or "")
     if path.suffix.lower() not in (".safetensors", ".ckpt"):

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field, field_validator
 
-from bakehouse.adapters.network_settings import ON_TEXT
+from bakehouse.adapters.adapter_facts import ON_TEXT, ON_UNET
 from bakehouse.core.errors import UsageError, did_you_mean
 from bakehouse.core.setting_needs import Needs, is_off, is_on
 from bakehouse.core.settings import Spec
@@ -166,7 +166,11 @@ class OptimizerSpec(Spec):
     name: str = "adamw"
     """One of the table in docs/optimizers.md: adamw, prodigy, adamw8bit, adafactor, lion, came, adamwschedulefree ...;
     kohya's spellings are understood (AdamW8bit, DAdaptation, PagedAdamW8bit)."""
-    lr: Annotated[float, Field(gt=0)] | None = None
+    lr: Annotated[
+        Annotated[float, Field(gt=0)] | None,
+        Needs(is_on("adapter.unet"), is_off("optimizer.text_lr")),
+        Needs(is_on(ON_UNET), is_off("optimizer.text_lr")),
+    ] = None
     """Learning rate of the UNet. Left out: the plan's (1e-4 for AdamW, 1.0 for Prodigy)."""
     text_lr: Annotated[
         Annotated[float, Field(ge=0)] | None,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bakehouse.adapters import FullFineTune, LoRA
+from bakehouse.adapters.adapter_facts import ON_TEXT, ON_UNET
 from bakehouse.adapters.lr_multipliers import pace_of
 from bakehouse.adapters.network_settings import NetworkSpec
 from bakehouse.core.setting_needs import without_effect
@@ -18,9 +19,10 @@ from bakehouse.data.dataset_formats import METADATA_FILES, read_layout
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.repeats import balance_repeats, fair_target
 from bakehouse.data.scan import scan
+from bakehouse.models.damaged_files import check_model
 from bakehouse.models.load import ModelRef, native_size, resolve_model
 from bakehouse.models.model_facts import ModelFacts, model_facts
-from bakehouse.recipe.base_validation import adapted_parts, unfit_for_model
+from bakehouse.recipe.base_validation import sits_on, unfit_for_model
 from bakehouse.recipe.class_images import ClassImage, class_images, without_trigger
 from bakehouse.recipe.cost_estimate import Estimate, estimate
 from bakehouse.recipe.epoch_order import EpochOrder
@@ -161,10 +163,13 @@ def make_plan(recipe: Recipe, images: ImageSet | None = None) -> Plan:
 
     Raises:
         UsageError: the model or a folder is not there.
+        BakehouseError: a file of the model is missing or broken.
         Problems: settings that cannot work together, all at once.
     """
     images = images if images is not None else scan_concepts(recipe)
     model = resolve_model(recipe.model.base)
+    if model.kind != "hub":  # what its copy here lacks is fetched when it is loaded
+        check_model(model, recipe.model.vae)
     own_prior = scan(recipe.prior.folder) if recipe.prior.folder else ImageSet(())
     problems = not_apart(recipe, images)
     images = compiled_images(recipe, images)
@@ -172,8 +177,8 @@ def make_plan(recipe: Recipe, images: ImageSet | None = None) -> Plan:
     refuse([*problems, *impossibilities(recipe, images, own_prior), *unfit_for_model(recipe, facts)])
     plan = _Derivation(recipe, images, own_prior, model, facts).plan()
     refuse([*settings_against(plan.recipe), *too_long(plan.recipe.schedule, plan.steps)])
-    adapted = adapted_parts(plan.recipe, facts, recipe)
-    lookup = lookup_for(plan.recipe, images, facts, adapted, steps=plan.steps, per_epoch=plan.steps_per_epoch)
+    chosen = sits_on(plan.recipe, facts, recipe)
+    lookup = lookup_for(plan.recipe, recipe, images, facts, chosen, steps=plan.steps, per_epoch=plan.steps_per_epoch)
     return dataclasses.replace(plan, warnings=(*plan.warnings, *without_effect(plan.recipe, lookup)))
 
 
@@ -232,7 +237,7 @@ class _Derivation:
         warnings = [*self.images.notes, *(f"{s.path}: left out, {s.reason}" for s in self.images.skipped)]
         names = [r.path.name for r in self.images]
         warnings += bucket_warnings(placements, batch, names=names, repeats=[i.repeats for i in draft.subject_images])
-        warnings += warnings_for(self.recipe, self.images, self.preset)
+        warnings += warnings_for(self.recipe, self.images, self.own_prior, self.preset)
         return dataclasses.replace(
             draft,
             decisions=tuple(self.decisions),
@@ -281,8 +286,8 @@ class _Derivation:
         learns = self.preset.text
         reason = "a new word has to be learned too" if learns else "the words exist; only the look changes"
         if learns:
-            adapted = adapted_parts(self.recipe.with_values({"adapter.text": True}), self.facts, self.recipe)
-            if adapted == frozenset({"lora_unet"}):
+            chosen = sits_on(self.recipe.with_values({"adapter.text": True}), self.facts, self.recipe)
+            if chosen is not None and ON_TEXT not in chosen:
                 learns, reason = False, "no module of it is among those that the adapter chooses"
         self.decide("adapter.text", learns, reason)
 
@@ -299,7 +304,7 @@ class _Derivation:
         why = "the optimizer finds the rate itself" if row.finds_rate else f"{spec.name} on {self.preset.about}"
         if faster != 1 and not row.finds_rate:
             why += f"; {pace.why or 'weights beside the base learn faster than its own'}"
-        if spec.lr is None:
+        if spec.lr is None and self._unet_learns():
             self.decide("optimizer.lr", lr, why)
         if row.finds_rate and self.preset.short and not spec.relative_step and "d0" not in spec.args:
             # One rate for both parts: that of the words, which part the trigger from its class.
@@ -323,6 +328,10 @@ class _Derivation:
         if "kind" not in loss.weighting.model_fields_set and loss.kind == "l2" and self.preset.weighting != "none":
             reason = "steps that are all but noise count less: fewer shows are needed"
             self.decide("loss.weighting.kind", self.preset.weighting, reason)
+
+    def _unet_learns(self) -> bool:
+        chosen = sits_on(self.recipe, self.facts, self.recipe) if self.recipe.adapter.unet else frozenset()
+        return chosen is None or ON_UNET in chosen
 
     def _captions(self) -> None:
         if self.recipe.triggers and moves(self.recipe):
@@ -450,8 +459,9 @@ class _Derivation:
             self.decide("prior.per_image", share, "class images shown for each image: enough to hold the class")
         if self.preset.prior_weight != 1 and "weight" not in self.recipe.prior.model_fields_set:
             self.decide("prior.weight", self.preset.prior_weight, "the class moves less for it, the subject no slower")
-        self._guidance("prior")
-        self._steps("prior")
+        if self.recipe.prior.source != "folder":
+            self._guidance("prior")
+            self._steps("prior")
         if self.recipe.prior.source == "class" and self.recipe.prior.images is None:
             self.decide("prior.images", self.preset.prior_images, "many, so that none is learned by heart")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bakehouse.adapters.network_settings import ON_TEXT
-from bakehouse.core.setting_needs import Lookup, value_at
+from bakehouse.adapters.adapter_facts import EXCLUDED, ON_KERNELS, ON_NORMS, ON_TEXT, ON_UNET, SIZED
+from bakehouse.core.setting_needs import Fact, Lookup, value_at
 from bakehouse.data.captions import all_texts, has_choices, movable
 from bakehouse.data.fact_names import ALPHA, CHOICES, JOINED, MARKED, MASKS, MOVABLE, RUN_STEPS, UNMARKED
 from bakehouse.data.image_records import ImageSet
@@ -16,12 +16,15 @@ from bakehouse.recipe.hardware import pick_device
 from bakehouse.recipe.lr_schedule import WARMS_EACH_CYCLE
 from bakehouse.recipe.recipe import EPOCH_STEPS, NEEDED_EPOCHS, Recipe
 
+_ADAPTER = (ON_UNET, ON_TEXT, ON_KERNELS, ON_NORMS, EXCLUDED, SIZED)
+
 
 def lookup_for(
     recipe: Recipe,
+    given: Recipe,
     images: ImageSet,
     model: ModelFacts | None,
-    adapted: frozenset[str] | None,
+    chosen: frozenset[Fact] | None,
     *,
     steps: int,
     per_epoch: int,
@@ -30,20 +33,30 @@ def lookup_for(
 
     Args:
         recipe: with nothing left open.
+        given: as the user has it.
         images: with the captions that are trained on.
         model: None where its settings are not known.
-        adapted: the networks that the adapter sits on, by kohya's prefix; None where all fit.
+        chosen: what the adapter sits on; None where it is the plan's own choice, which fits every model.
         steps: of the run.
         per_epoch: steps of one epoch.
     """
     known = {
         "train.device": pick_device(recipe.train.device).split(":")[0],
-        ON_TEXT.name: adapted is None or any(prefix != "lora_unet" for prefix in adapted),
+        # What is left open follows from the UNet's rate.
+        "optimizer.text_lr": given.optimizer.text_lr,
+        **_of_adapter(recipe, chosen),
         **_of_images(recipe, images),
         **_of_model(model),
         **_of_steps(recipe, steps, per_epoch),
     }
     return lambda key: known[key] if key in known else value_at(recipe, key)
+
+
+def _of_adapter(recipe: Recipe, chosen: frozenset[Fact] | None) -> Mapping[str, Any]:
+    holds = {fact.name: chosen is None or fact in chosen for fact in _ADAPTER}
+    if not recipe.adapter.unet:
+        holds |= {ON_UNET.name: False, ON_KERNELS.name: False}
+    return holds
 
 
 def _of_images(recipe: Recipe, images: ImageSet) -> Mapping[str, Any]:

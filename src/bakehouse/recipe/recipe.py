@@ -94,7 +94,8 @@ class PriorSpec(Spec):
     images: Annotated[Annotated[int, Field(ge=1, le=100_000)] | None, Needs(one_of("source", "class"))] = None
     """How many to make from the class prompt. Left out: the plan's."""
     prompt: Annotated[str | None, Needs(one_of("source", "class", "folder"))] = None
-    """The class prompt. Left out: the concept's class word."""
+    """The class prompt: of images made from it, and of those of `folder` without a caption. Left out: the concept's
+    class word, for a folder the first concept's."""
     folder: Annotated[Path | None, Needs(one_of("source", "folder"), refused=True)] = None
     """Images of the class, yours, with captions."""
     weight: Annotated[

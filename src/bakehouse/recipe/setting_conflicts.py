@@ -48,7 +48,7 @@ def _of_noise(recipe: Recipe) -> Iterator[str]:
 def _of_optimizer(recipe: Recipe) -> Iterator[str]:
     spec, row = recipe.optimizer, recipe.optimizer.row
     lr = spec.lr if spec.lr is not None else row.lr
-    if row.one_rate and recipe.adapter.text and spec.text_lr is not None and spec.text_lr != lr:
+    if row.one_rate and recipe.adapter.unet and recipe.adapter.text and spec.text_lr is not None and spec.text_lr != lr:
         yield (
             f"optimizer.text_lr = {spec.text_lr:g} differs from optimizer.lr = {lr:g}, but {spec.name} estimates "
             "one rate for all that learns: give both the same, or leave both out"

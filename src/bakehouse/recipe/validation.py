@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bakehouse.adapters import NetworkSpec
-from bakehouse.adapters.adapter_files import account_of_file
+from bakehouse.adapters.adapter_reader import account_of
 from bakehouse.adapters.file_coverage import BUNDLED
 from bakehouse.core.errors import BakehouseError, Problems, UsageError
 from bakehouse.core.pluralize import counted
 from bakehouse.data.augment import without_face
 from bakehouse.data.image_records import ImageSet
+from bakehouse.data.triggers import TRIGGER_FILE, raw_path
 from bakehouse.models.samplers import find_sampler
 from bakehouse.recipe.base_validation import NO_TRAINING
 from bakehouse.recipe.hardware import missing_here
@@ -131,7 +132,7 @@ def _of_stop(recipe: Recipe) -> Iterator[str]:
 
 
 def _of_network(adapter: NetworkSpec, optimizer: OptimizerSpec) -> Iterator[str]:
-    if adapter.start is not None and not adapter.start.is_file():
+    if adapter.start is not None and not adapter.start.exists():
         yield f"adapter.start = {str(adapter.start)!r} does not exist"
     elif adapter.start is not None:
         yield from _of_start(adapter.start)
@@ -146,9 +147,9 @@ def _of_network(adapter: NetworkSpec, optimizer: OptimizerSpec) -> Iterator[str]
 def _of_start(path: Path) -> Iterator[str]:
     """What the header of a file to go on from tells against it."""
     try:
-        account = account_of_file(path)
+        account = account_of(path)
     except BakehouseError as e:
-        yield f"adapter.start: {e.message}"
+        yield f"adapter.start: {e.message}" + (f"; {e.hint}" if e.hint else "")
         return
     bundled = [e.name for e in account.entries if e.name.startswith(BUNDLED)]
     taken = ["embeddings, which a training does not take along: " + ", ".join(bundled)] if bundled else []
@@ -156,7 +157,7 @@ def _of_start(path: Path) -> Iterator[str]:
         yield f"adapter.start = {str(path)!r} holds what cannot be trained on: {said}"
 
 
-def warnings_for(recipe: Recipe, images: ImageSet, preset: Preset) -> list[str]:
+def warnings_for(recipe: Recipe, images: ImageSet, own_prior: ImageSet, preset: Preset) -> list[str]:
     """What a person should know before waiting for the result."""
     said = []
     for i, concept in enumerate(recipe.concepts):
@@ -184,8 +185,35 @@ def warnings_for(recipe: Recipe, images: ImageSet, preset: Preset) -> list[str]:
                 f"to right, so the words before it never hear of the style. Put it in front: "
                 f"bakehouse captions edit {concept.folder} --add {trigger!r}"
             )
+    said += [*_of_class_captions(recipe, own_prior), *_of_trigger_files(recipe, images)]
     said += [f"sample prompt {line!r}: {note}" for line in recipe.sample.prompts for note in rounded(line)]
     return [*said, *doubtful(recipe)]
+
+
+def _of_class_captions(recipe: Recipe, own_prior: ImageSet) -> Iterator[str]:
+    """Class images without a caption share the class prompt: that is plain where there is one class."""
+    bare = sum(not any(c.strip() for c in r.captions) for r in own_prior)
+    words = list(dict.fromkeys(c.class_name for c in recipe.concepts if c.class_name))
+    if not bare or recipe.prior.prompt or len(words) == 1:
+        return
+    taken = f"{words[0]!r}, the first concept's class word" if words else "the empty prompt, for no class word is known"
+    yield (
+        f"{recipe.prior.folder}: {bare} of {counted(len(own_prior), 'class image')} without a caption: they are taught "
+        f"as {taken}. Set prior.prompt, or write captions"
+    )
+
+
+def _of_trigger_files(recipe: Recipe, images: ImageSet) -> Iterator[str]:
+    """A training reads the recipe's triggers alone."""
+    if recipe.triggers:
+        return
+    for i, concept in enumerate(recipe.concepts):
+        found = [p / TRIGGER_FILE for p in (concept.folder, concept.folder.parent) if (p / TRIGGER_FILE).is_file()]
+        if found and not any(raw_path(r).is_file() for r in images if r.concept == i):
+            yield (
+                f"{found[0]} is not part of the recipe, and captions are not compiled from it: put its [[triggers]] "
+                f"into the recipe, or run: bakehouse captions compile {concept.folder}"
+            )
 
 
 def _of_augmentation(recipe: Recipe, images: ImageSet) -> Iterator[str]:

@@ -31,8 +31,8 @@ def diagnose(
     `half`: whether the forward pass is computed in half precision, which overflows where single precision does not.
     """
     spec = recipe.optimizer
-    unet = _too_high("lr", spec.lr)
-    words = unet if spec.text_lr is None else _too_high("text_lr", spec.text_lr)
+    words = _too_high("lr", spec.lr) if spec.text_lr is None else _too_high("text_lr", spec.text_lr)
+    unet = words if spec.lr is None else _too_high("lr", spec.lr)
     # What went in is looked at first: behind the step that it spoiled all that learns is no number either.
     if not _finite(batch.latents):
         return f"an encoded image is not a number: the VAE {_overflow(half)}"

@@ -129,6 +129,9 @@ def _differences(before: Any, now: Any, path: str = "") -> Iterator[str]:
     if isinstance(before, dict) and isinstance(now, dict):
         for key in {**before, **now}:
             yield from _differences(before.get(key), now.get(key), f"{path}.{key}" if path else key)
+    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        for i, pair in enumerate(zip(before, now, strict=True)):
+            yield from _differences(*pair, f"{path}.{i}")
     elif before != now:
         yield f"{path} = {_short(now)} (the run has {_short(before)})"
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from bakehouse.adapters import NetworkSpec
+from bakehouse.adapters.peft_format import CONFIG
+from bakehouse.core.adapter_paths import adapter_files
 from bakehouse.core.errors import BakehouseError
 from bakehouse.core.files import key_of, read_checked, sha256_file, write_checked
 from bakehouse.core.run_folder import Run
@@ -169,10 +171,15 @@ def read_sources(recipe: Recipe, images: ImageSet) -> Iterator[Source]:
 
 
 def start_sha256(recipe: Recipe) -> str:
-    """Of the adapter file that training begins from; empty where there is none."""
+    """Of the adapter that training begins from, with PEFT's settings beside it; empty where there is none."""
     adapter = recipe.adapter
     start = adapter.start if isinstance(adapter, NetworkSpec) else None
-    return sha256_file(start) if start is not None and start.is_file() else ""
+    if start is None or not start.exists():
+        return ""
+    if start.is_file():
+        return sha256_file(start)
+    files = [f for file in adapter_files(start).values() for f in (file, file.parent / CONFIG) if f.is_file()]
+    return key_of(*map(sha256_file, files))
 
 
 def _image_to(planned: PlannedImage, source: Source) -> dict[str, Any]:

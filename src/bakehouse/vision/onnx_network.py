@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bakehouse.core.errors import UsageError
+from bakehouse.core.failed_downloads import not_weights
 from bakehouse.core.optional_imports import need
 
 _ERRORS_ONLY = 3
@@ -40,6 +41,8 @@ class OnnxNet:
         try:
             self._session: Any = ort.InferenceSession(str(path), options, providers=providers)
         except _failures() as e:
+            if (other := not_weights(path)) is not None:
+                raise UsageError(other.message, hint=other.hint) from e
             raise UsageError(f"{path} is no ONNX network that can be run: {str(e).splitlines()[0]}") from e
         self.path = path
         # Several at once would be no faster: one call takes all cores, and a large network's memory each.

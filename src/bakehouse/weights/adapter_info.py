@@ -13,17 +13,18 @@ import torch
 from torch import Tensor
 
 from bakehouse.adapters.adapter_files import AdapterFile
+from bakehouse.adapters.adapter_reader import open_adapter
 from bakehouse.adapters.file_coverage import Account
 from bakehouse.adapters.module_names import full_name
+from bakehouse.adapters.tensor_files import Shape, float_types, open_tensors
 from bakehouse.adapters.tensor_names import algorithm_of, families_of, meant_for, rank_of, split_key
+from bakehouse.core.adapter_paths import adapter_files
 from bakehouse.core.errors import UsageError
 from bakehouse.core.finite import count_not_finite
 from bakehouse.core.json_toml_yaml import parse_json
 from bakehouse.core.pluralize import counted
-from bakehouse.weights.adapter_reader import open_adapter
 from bakehouse.weights.dense_delta import is_plain, matrices, scale_of
 from bakehouse.weights.program_support import FAMILIES, Verdict, who_can_load
-from bakehouse.weights.tensor_files import Shape, float_types, open_tensors
 
 _MOST_TAGS = 50
 
@@ -155,10 +156,9 @@ def adapter_info(path: Path | str) -> AdapterInfo:
 
 def _shapes(path: Path) -> tuple[dict[str, Shape], dict[str, float]]:
     """Every tensor's type and shape, and the alpha of rotations, which is their constraint."""
-    files = sorted(path.rglob("adapter_model.safetensors")) if path.is_dir() else [path]
     shapes: dict[str, Shape] = {}
     alphas: dict[str, float] = {}
-    for file in files:
+    for file in adapter_files(path).values():
         with open_tensors(file) as opened:
             shapes.update(opened.shapes)
             turned = {found[0] for name in opened.shapes if (found := split_key(name)) and found[1] == "oft_blocks"}

@@ -11,10 +11,14 @@ from torch import Tensor
 
 from bakehouse.adapters.file_metadata import as_text
 from bakehouse.adapters.module_names import file_names
+from bakehouse.adapters.peft_format import HEADER as PEFT_HEADER
+from bakehouse.adapters.tensor_files import Planned, Tell, write_tensors
 from bakehouse.core.errors import BakehouseError, UsageError
-from bakehouse.weights.tensor_files import Planned, Tell, write_tensors
 
 Modules = Mapping[str, Mapping[str, Tensor]]
+
+CONVERTED = "bakehouse.converted"
+"""What another form has no word for, so that the way back to kohya's gives the same bytes."""
 
 
 def write_adapter(
@@ -37,7 +41,7 @@ def write_adapter(
         UsageError: a module is in a form that no file has: PEFT's rotations of inputs, or its IA3 on a bias.
         BakehouseError: nothing to write, a number does not fit its type, or the place cannot be written.
     """
-    header = {k: as_text(v) for k, v in metadata.items() if v is not None}
+    header = {k: as_text(v) for k, v in metadata.items() if v is not None and k not in _OF_OTHER_FORMS}
     names = file_names(modules, header)
     planned = [
         Planned.of(f"{names[stem]}.{suffix}", tensor, torch.float32 if suffix == "alpha" else dtype)
@@ -51,6 +55,8 @@ def write_adapter(
     return write_tensors(path, planned, header, hashed=True, tell=tell)
 
 
+_OF_OTHER_FORMS = (PEFT_HEADER, CONVERTED)
+"""What a source in diffusers' or PEFT's form says of its ranks and alphas: here these stand in the tensors."""
 _NAMELESS = {
     "turns": "PEFT's rotations of inputs",
     "out_factors": "PEFT's rotations of inputs",

@@ -14,8 +14,8 @@ from pathlib import Path
 from torch import Tensor
 
 from bakehouse.adapters.module_names import from_compvis, from_openclip, same_module
+from bakehouse.adapters.tensor_files import WEIGHT_SUFFIXES, Shape, TensorFile, open_tensors
 from bakehouse.core.errors import UsageError
-from bakehouse.weights.tensor_files import WEIGHT_SUFFIXES, Shape, TensorFile, open_tensors
 
 _NETWORKS = {"unet": "lora_unet_", "text_encoder": "lora_te_", "text_encoder_2": "lora_te2_"}
 _CLIP = {"cond_stage_model.transformer.": "lora_te_", "conditioner.embedders.0.transformer.": "lora_te_"}

@@ -11,17 +11,7 @@ from typing import Any
 
 import torch
 
-from bakehouse.core.errors import BakehouseError, UsageError
-from bakehouse.core.files import atomic_path
-from bakehouse.models.identify import read_header
-from bakehouse.models.load import load_model, resolve_model
-from bakehouse.models.single_file import EMA, header_of, join, read_single_file, save_single_file
-from bakehouse.weights.base_modules import open_base
-from bakehouse.weights.merge_adapters import Blend, merge_adapters
-from bakehouse.weights.merge_into_base import Weighted, merge_into_base
-from bakehouse.weights.rank_selection import rules_of
-from bakehouse.weights.result import Result
-from bakehouse.weights.tensor_files import (
+from bakehouse.adapters.tensor_files import (
     DTYPES,
     Planned,
     Shape,
@@ -31,6 +21,16 @@ from bakehouse.weights.tensor_files import (
     float_types,
     write_tensors,
 )
+from bakehouse.core.errors import BakehouseError, UsageError
+from bakehouse.core.files import atomic_path
+from bakehouse.models.identify import read_header
+from bakehouse.models.load import load_model, resolve_model
+from bakehouse.models.single_file import EMA, header_of, join, read_single_file, save_single_file
+from bakehouse.weights.base_modules import open_base
+from bakehouse.weights.merge_adapters import Blend, merge_adapters
+from bakehouse.weights.merge_into_base import Weighted, merge_into_base, merged_header
+from bakehouse.weights.rank_selection import rules_of
+from bakehouse.weights.result import Result
 
 _PICKLES = (".ckpt", ".pt")
 
@@ -76,11 +76,15 @@ def convert_base(
     dry_run: bool = False,
     overwrite: bool = False,
     tell: Tell | None = None,
+    header: Mapping[str, str] | None = None,
 ) -> Converted:
     """Writes a base model in the layout that `out`'s name says, each number as it is unless a type is asked for.
 
     Averaged twins (`model_ema.`) are left out. What the model predicts, as its file, a YAML beside it or its weights
     tell, is written into the new file's header and markers, so that it is not lost with what stood beside.
+
+    Args:
+        header: what else a single file made of a folder says of itself.
 
     Raises:
         UsageError: no base model, or a family that is not known here.
@@ -88,7 +92,7 @@ def convert_base(
     """
     out, where, to = Path(out), resolve_model(source), dtype_of(dtype)
     path = base_path(source)
-    check_place(out, [path], overwrite=overwrite)
+    check_place(out, [path], overwrite=overwrite, makes="folder" if layout_of(out) == "folder" else "either")
     with open_base(path) as base:
         types = float_types(shape for file in base.files.values() for shape in file.shapes.values())
         twins = sum(name.startswith(EMA) for file in base.files.values() for name in file.shapes)
@@ -104,7 +108,7 @@ def convert_base(
     elif path.is_file() and layout_of(out) == "single file":
         _copy_file(path, out, to, tell)
     else:
-        _across(path, out, to or DTYPES[wanted])
+        _across(path, out, to or DTYPES[wanted], header)
     return made
 
 
@@ -120,23 +124,23 @@ def merge_base(
 ) -> Result:
     """Adapters into a base, written in the layout that `out`'s name says; see `merge_into_base`."""
     path, out = base_path(base), Path(out)
+    check_place(out, [path], overwrite=overwrite, makes="folder" if layout_of(out) == "folder" else "either")
     if dry_run or layout_of(path if path.is_file() else Path("folder")) == layout_of(out):
         return merge_into_base(path, adapters, out, dtype=dtype, dry_run=dry_run, overwrite=overwrite, tell=tell)
-    check_place(out, [path], overwrite=overwrite)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".merge.", dir=out.parent) as folder:
         between = Path(folder) / ("merged.safetensors" if path.is_file() else "merged")
         result = merge_into_base(path, adapters, between, dtype=dtype, tell=tell)
-        convert_base(between, out, overwrite=overwrite, tell=tell)
+        convert_base(between, out, overwrite=overwrite, tell=tell, header=merged_header(path, adapters))
     return Result(out, result.modules, False, result.notes)
 
 
-def _across(path: Path, out: Path, dtype: torch.dtype) -> None:
+def _across(path: Path, out: Path, dtype: torch.dtype, header: Mapping[str, str] | None = None) -> None:
     model = load_model(path, dtype=dtype)
     if layout_of(out) == "folder":
         model.save(out, dtype=dtype)
     else:
-        save_single_file(model, out, dtype=dtype)  # type: ignore[arg-type]
+        save_single_file(model, out, dtype=dtype, metadata=header)  # type: ignore[arg-type]
 
 
 def _copy_file(path: Path, out: Path, dtype: torch.dtype | None, tell: Tell | None) -> None:

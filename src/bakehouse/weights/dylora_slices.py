@@ -9,17 +9,17 @@ import torch
 from torch import Tensor
 
 from bakehouse.adapters.adapter_files import AdapterFile
+from bakehouse.adapters.adapter_reader import open_adapter
 from bakehouse.adapters.dylora import PREFIX_SCALE
 from bakehouse.adapters.kohya_network_args import network_args
 from bakehouse.adapters.layer import BIAS
 from bakehouse.adapters.module_names import full_name
+from bakehouse.adapters.tensor_files import Tell, check_place
 from bakehouse.core.errors import UsageError
 from bakehouse.core.files import check_name
-from bakehouse.weights.adapter_reader import open_adapter
-from bakehouse.weights.adapter_writer import write_adapter
+from bakehouse.weights.adapter_writer import network_header, write_adapter
 from bakehouse.weights.dense_delta import is_plain
 from bakehouse.weights.result import ModuleResult, Result
-from bakehouse.weights.tensor_files import Tell, check_place
 
 
 def slice_ranks(
@@ -75,13 +75,11 @@ def _slice(file: AdapterFile, rank: int, out: Path, dry_run: bool, tell: Tell | 
     )
     if not dry_run:
         header = {
-            **file.metadata,
-            "ss_network_module": "networks.lora",
-            "ss_network_dim": str(rank),
+            **{k: v for k, v in file.metadata.items() if k != "ss_network_args"},
+            **network_header(modules),
             "ss_training_comment": f"rank {rank} of a DyLoRA of rank {file.rank}",
             "ss_output_name": out.stem,
         }
-        header.pop("ss_network_args", None)
         write_adapter(out, modules, header, extras=file.extras, tell=tell)
     return Result(out, results, dry_run, file.account.notes)
 

@@ -12,12 +12,12 @@ from typing import Any
 
 from pydantic import Field
 
-from bakehouse.core.errors import BakehouseError, UsageError, did_you_mean
+from bakehouse.adapters.tensor_files import check_place, damaged
+from bakehouse.core.errors import UsageError, did_you_mean
 from bakehouse.core.files import atomic_path
 from bakehouse.core.json_toml_yaml import parse_json
 from bakehouse.core.settings import Spec
 from bakehouse.weights.file_hashes import legacy_hash
-from bakehouse.weights.tensor_files import check_place
 
 THUMBNAIL_SIDE = 256
 """Pixels; ModelSpec asks for no more."""
@@ -108,7 +108,7 @@ def _read(path: Path) -> tuple[dict[str, Any], int]:
             if not isinstance(content, dict):
                 raise ValueError("no table")
         except ValueError as e:
-            raise BakehouseError(f"{path} is not a safetensors file, or it is cut off: {e}") from e
+            raise damaged(path, e) from e
     return content, 8 + length
 
 

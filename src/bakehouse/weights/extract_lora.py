@@ -13,6 +13,7 @@ from torch import Tensor
 
 from bakehouse.adapters.file_metadata import VERSIONS, model_spec
 from bakehouse.adapters.module_names import full_name
+from bakehouse.adapters.tensor_files import DTYPES, Tell, check_place
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import Progress
 from bakehouse.core.settings import Spec
@@ -22,7 +23,6 @@ from bakehouse.weights.dense_delta import lora_tensors
 from bakehouse.weights.rank_selection import RankRule, reduce, split
 from bakehouse.weights.result import ModuleResult, Result
 from bakehouse.weights.svd import Method
-from bakehouse.weights.tensor_files import DTYPES, Tell, check_place
 
 
 class Extract(Spec):

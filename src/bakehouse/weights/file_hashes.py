@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from bakehouse.adapters.tensor_files import Tell, Window
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.events import Progress
 from bakehouse.core.json_toml_yaml import parse_json
-from bakehouse.weights.tensor_files import Tell, Window
 
 _CHUNK = 1 << 22
 
@@ -48,7 +48,7 @@ def hash_file(path: Path | str, *, tell: Tell | None = None) -> Hashes:
     """
     path = Path(path)
     if not path.is_file():
-        raise UsageError(f"{path} is no file")
+        raise UsageError(f"{path} is no file", hint="name one file of it" if path.is_dir() else "")
     size = path.stat().st_size
     whole, behind, window, crc = hashlib.sha256(), hashlib.sha256(), Window(), 0
     start = _header_length(path, size)

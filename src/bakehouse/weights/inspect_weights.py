@@ -7,14 +7,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from bakehouse.adapters.tensor_files import WEIGHT_SUFFIXES, Shape, float_types, open_tensors
+from bakehouse.core.adapter_paths import adapter_files
 from bakehouse.core.errors import UsageError
 from bakehouse.core.run_folder import Run
+from bakehouse.models.damaged_files import check_weights, damages, sentence
 from bakehouse.models.identify import identify
 from bakehouse.models.load import resolve_model
 from bakehouse.weights.adapter_info import AdapterInfo, adapter_info
-from bakehouse.weights.adapter_reader import is_peft_folder
 from bakehouse.weights.base_modules import network_files
-from bakehouse.weights.tensor_files import WEIGHT_SUFFIXES, Shape, float_types, open_tensors
 
 _NETWORKS = ("unet", "vae", "text_encoder", "text_encoder_2")
 _PREFIXES = {
@@ -49,6 +50,8 @@ class ModelInfo:
     bytes: int = 0
     metadata: Mapping[str, str] | None = None
     loaders: Mapping[str, bool] | None = None
+    problems: tuple[str, ...] = ()
+    """Of a base model: files that are missing or broken, for which no program loads it."""
     shapes: Mapping[str, Shape] | None = None
 
     def to_json(self, *, keys: bool = False) -> dict[str, Any]:
@@ -102,7 +105,7 @@ def _place(path: str | Path) -> Path:
 def _one(path: Path) -> AdapterInfo | ModelInfo:
     try:
         if path.is_dir():
-            return adapter_info(path) if is_peft_folder(path) else _folder(path)
+            return adapter_info(path) if adapter_files(path) else _folder(path)
         if path.suffix not in WEIGHT_SUFFIXES:
             return _junk(path, f"its suffix is none of {', '.join(WEIGHT_SUFFIXES)}")
         return _file(path)
@@ -115,6 +118,7 @@ def _junk(path: Path, why: str) -> ModelInfo:
 
 
 def _file(path: Path) -> AdapterInfo | ModelInfo:
+    check_weights(path)
     with open_tensors(path) as file:
         shapes, metadata = dict(file.shapes), dict(file.metadata)
     found = identify({name: s.shape for name, s in shapes.items()})
@@ -126,7 +130,8 @@ def _file(path: Path) -> AdapterInfo | ModelInfo:
             if found.kind == "adapter":
                 raise
     is_model = found.kind == "checkpoint"
-    plain = path.suffix in (".safetensors", ".ckpt")
+    problems = _problems(path) if is_model else ()
+    plain = path.suffix in (".safetensors", ".ckpt") and not problems
     return ModelInfo(
         kind="base model" if is_model else found.kind,
         path=str(path),
@@ -137,8 +142,14 @@ def _file(path: Path) -> AdapterInfo | ModelInfo:
         bytes=path.stat().st_size,
         metadata=metadata,
         loaders={"A1111": plain, "ComfyUI": plain, "diffusers": plain, "sd-scripts": plain} if is_model else None,
+        problems=problems,
         shapes=shapes,
     )
+
+
+def _problems(path: Path) -> tuple[str, ...]:
+    """What is wrong with a base model's files, a sentence each."""
+    return tuple(sentence(e) for e in damages(resolve_model(path)))
 
 
 def _networks(shapes: Mapping[str, Shape]) -> tuple[Network, ...]:
@@ -151,11 +162,12 @@ def _networks(shapes: Mapping[str, Shape]) -> tuple[Network, ...]:
 
 
 def _folder(folder: Path) -> ModelInfo:
-    family = str(resolve_model(folder).family)
+    family, problems = str(resolve_model(folder).family), _problems(folder)
     networks, shapes = [], {}
     for part in _NETWORKS:
         own: dict[str, Shape] = {}
         for file in network_files(folder / part):
+            check_weights(file)
             with open_tensors(file) as opened:
                 own.update({f"{part}.{name}": shape for name, shape in opened.shapes.items()})
         if own:
@@ -169,6 +181,7 @@ def _folder(folder: Path) -> ModelInfo:
         networks=tuple(networks),
         dtypes=tuple(float_types(shapes.values())),
         bytes=sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()),
-        loaders={"A1111": False, "ComfyUI": False, "diffusers": True, "sd-scripts": True},
+        loaders={"A1111": False, "ComfyUI": False, "diffusers": not problems, "sd-scripts": not problems},
+        problems=problems,
         shapes=shapes,
     )

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bakehouse.adapters.layer import BIAS
 from bakehouse.adapters.module_names import full_name, same_module
+from bakehouse.adapters.tensor_files import DTYPES, Tell, check_place
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import Progress
 from bakehouse.core.settings import Spec
@@ -20,7 +21,6 @@ from bakehouse.weights.merge_into_base import Weighted
 from bakehouse.weights.rank_selection import RankRule, reduce_factored, split
 from bakehouse.weights.result import ModuleResult, Result
 from bakehouse.weights.svd import decompose_product
-from bakehouse.weights.tensor_files import DTYPES, Tell, check_place
 
 _ADDITIVE = frozenset({"diff", "diff_b", "w_norm", "b_norm"})
 """Tensors that are ΔW themselves: their sum is a sum."""

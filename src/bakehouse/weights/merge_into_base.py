@@ -11,16 +11,10 @@ import torch
 from torch import Tensor
 
 from bakehouse.adapters.adapter_files import AdapterFile
+from bakehouse.adapters.adapter_reader import open_adapter
 from bakehouse.adapters.layer import BIAS
 from bakehouse.adapters.module_names import full_name, same_module
-from bakehouse.adapters.tensor_names import meant_for
-from bakehouse.core.errors import UsageError
-from bakehouse.core.files import atomic_folder
-from bakehouse.weights.adapter_reader import open_adapter
-from bakehouse.weights.base_modules import BaseModel, Place, network_files, open_base
-from bakehouse.weights.dense_delta import bias_of, layer_of
-from bakehouse.weights.result import ModuleResult, Result
-from bakehouse.weights.tensor_files import (
+from bakehouse.adapters.tensor_files import (
     Planned,
     Shape,
     Tell,
@@ -30,6 +24,12 @@ from bakehouse.weights.tensor_files import (
     open_tensors,
     write_tensors,
 )
+from bakehouse.adapters.tensor_names import meant_for
+from bakehouse.core.errors import UsageError
+from bakehouse.core.files import atomic_folder
+from bakehouse.weights.base_modules import BaseModel, Place, network_files, open_base
+from bakehouse.weights.dense_delta import bias_of, layer_of
+from bakehouse.weights.result import ModuleResult, Result
 
 _NETWORKS = ("unet", "vae", "text_encoder", "text_encoder_2")
 _WHOLE = {"text_encoder": "model.safetensors", "text_encoder_2": "model.safetensors"}
@@ -74,7 +74,7 @@ def merge_into_base(
         BakehouseError: a sum does not fit `dtype`.
     """
     out, base = Path(out), Path(base)
-    check_place(out, [base, *(Path(a.file.source) for a in adapters)], overwrite=overwrite)
+    check_place(out, [base, *(Path(a.file.source) for a in adapters)], overwrite=overwrite, makes="either")
     if base.is_file() and out.suffix != ".safetensors":
         raise UsageError(f"{base} is a single file: {out} must end in .safetensors")
     with open_base(base) as model:
@@ -84,7 +84,7 @@ def merge_into_base(
             return Result(out, results, True, notes)
         if base.is_file():
             file = model.files[base]
-            header = {**file.metadata, **_header(base, adapters)}
+            header = {**file.metadata, **merged_header(base, adapters)}
             write_tensors(out, list(work.plan(file)), header, tell=tell)
         else:
             with atomic_folder(out) as folder:
@@ -191,7 +191,8 @@ class _Maker:
         return self.work.make(self.file, self.key)
 
 
-def _header(base: Path, adapters: Sequence[Weighted]) -> Mapping[str, str]:
+def merged_header(base: Path, adapters: Sequence[Weighted]) -> Mapping[str, str]:
+    """ModelSpec's words for what a model was merged of."""
     said = ", ".join(f"{Path(a.file.source).stem} x {a.unet:g}" for a in adapters)
     return {"modelspec.merged_from": f"{base.stem}, {said}"}
 

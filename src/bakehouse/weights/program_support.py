@@ -14,10 +14,10 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
 
+from bakehouse.adapters.tensor_files import Shape
 from bakehouse.adapters.tensor_names import kohya_stem, split_key
 from bakehouse.core.json_toml_yaml import parse_json
-from bakehouse.weights.tensor_files import Shape
-from bakehouse.weights.tensor_forms import form_of
+from bakehouse.weights.tensor_forms import PEFT_LENGTHS, form_of
 
 Outcome = Literal["same", "at 1", "other", "none"]
 """What becomes of modules: the same weights as here, the same at weight 1 alone, other ones, or not loaded."""
@@ -118,7 +118,8 @@ def read_key(name: str) -> Key:
     if found is None:
         return Key(name, name, "", "unknown")
     stem, suffix = found
-    return Key(name, stem, suffix, _spelling(stem))
+    # The same numbers, which programs treat otherwise than LyCORIS' name for them.
+    return Key(name, stem, PEFT_LENGTHS if PEFT_LENGTHS in name else suffix, _spelling(stem))
 
 
 def _spelling(stem: str) -> str:

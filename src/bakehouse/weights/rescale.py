@@ -11,13 +11,13 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from bakehouse.adapters.adapter_files import AdapterFile
+from bakehouse.adapters.adapter_reader import is_sdxl, open_adapter
 from bakehouse.adapters.module_names import dotted, full_name, part_of, to_compvis
+from bakehouse.adapters.tensor_files import Tell, check_place
 from bakehouse.core.errors import UsageError
 from bakehouse.core.settings import Spec
-from bakehouse.weights.adapter_reader import is_sdxl, open_adapter
 from bakehouse.weights.adapter_writer import network_header, write_adapter
 from bakehouse.weights.result import ModuleResult, Result
-from bakehouse.weights.tensor_files import Tell, check_place
 
 _BY_ALPHA = ("lora_down.weight", "hada_w1_a", "lokr_w1_a", "lokr_w2_a", "a1.weight")
 _RANKED = ("lora_down.weight", "hada_w1_b", "lokr_w2_b", "lokr_w1_b", "b2.weight")

@@ -11,19 +11,19 @@ from pydantic import Field
 from torch import Tensor
 
 from bakehouse.adapters.adapter_files import AdapterFile
+from bakehouse.adapters.adapter_reader import open_adapter
 from bakehouse.adapters.layer import BIAS
 from bakehouse.adapters.module_names import full_name, same_module
+from bakehouse.adapters.tensor_files import Tell, check_place, dtype_of
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import Progress
 from bakehouse.core.settings import Spec
-from bakehouse.weights.adapter_reader import open_adapter
 from bakehouse.weights.adapter_writer import network_header, out_dtype, write_adapter
 from bakehouse.weights.base_modules import BaseModel, open_base
 from bakehouse.weights.dense_delta import bias_of, delta_of, is_plain, kernel_of, lora_tensors, matrices, scale_of
 from bakehouse.weights.rank_selection import RankRule, reduce, reduce_factored, split
 from bakehouse.weights.result import ModuleResult, Result
 from bakehouse.weights.svd import Method, decompose_product
-from bakehouse.weights.tensor_files import Tell, check_place, dtype_of
 
 
 class Resize(Spec):
@@ -77,7 +77,9 @@ def resize(
             results.append(ModuleResult(full_name(stem), *numbers))
     if not dry_run:
         dtype = out_dtype(file.modules, dtype_of(settings.dtype))
-        header = {**file.metadata, **network_header(modules), "ss_training_comment": _comment(file, settings)}
+        # The source's own arguments are of another network: of its algorithm, or of its ranks.
+        before = {k: v for k, v in file.metadata.items() if k != "ss_network_args"}
+        header = {**before, **network_header(modules), "ss_training_comment": _comment(file, settings)}
         write_adapter(out, modules, header, extras=file.extras, dtype=dtype, tell=tell)
     return Result(out, tuple(results), dry_run, file.account.notes)
 

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from bakehouse.adapters.tensor_files import Shape
 from bakehouse.adapters.tensor_names import algorithm_of
-from bakehouse.weights.tensor_files import Shape
 
 _TUCKER = frozenset({"lora_mid.weight", "hada_t1", "lokr_t2", "bm.weight"})
+PEFT_LENGTHS = "lora_magnitude_vector"
+"""PEFT's name for DoRA's magnitudes, which are of outputs always."""
 _BIASED = frozenset({"full difference", "unknown"})
 """Forms that hold `diff_b` by themselves."""
 
@@ -37,6 +39,7 @@ def form_of(tensors: Mapping[str, Shape], alpha: float | None = None) -> str:
     options += ["Tucker"] if _TUCKER & tensors.keys() else []
     if magnitudes is not None:
         options.append("DoRA by input" if magnitudes.shape[:1] == (1,) else "DoRA by output")
+    options += ["DoRA of PEFT"] if PEFT_LENGTHS in tensors else []
     options += ["with a scalar"] if "scalar" in tensors else []
     options += ["with a bias"] if "diff_b" in tensors and kind not in (*_BIASED, "bias") else []
     return ", ".join([kind, *options])

@@ -119,7 +119,7 @@ def test_a_path_is_known_by_its_file_s_name(bright_matte):
 
 def test_a_file_that_is_no_network_is_refused_in_words(tmp_path):
     pytest.importorskip("onnxruntime", reason="needs onnxruntime")
-    (tmp_path / "a.onnx").write_bytes(b"no")
+    (tmp_path / "a.onnx").write_bytes(b"\xffno")
     with pytest.raises(UsageError, match=r"a\.onnx is no ONNX network"):
         Matte.open(str(tmp_path / "a.onnx"))
 

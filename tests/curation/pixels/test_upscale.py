@@ -166,7 +166,7 @@ def test_what_is_no_upscaler_is_refused_in_words(tmp_path):
     from bakehouse.vision.upscalers.upscaler import Upscaler
 
     torch.save({"some.weight": torch.zeros(3)}, tmp_path / "a.pth")
-    (tmp_path / "b.safetensors").write_bytes(b"no")
+    (tmp_path / "b.safetensors").write_bytes(b"\xffno")
     for name in ("a.pth", "b.safetensors"):
         with pytest.raises(UsageError, match="is no upscaler that is known"):
             Upscaler(tmp_path / name)

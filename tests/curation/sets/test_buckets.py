@@ -13,7 +13,7 @@ from bakehouse.curation.history import undo
 from bakehouse.curation.operation import carry_out
 from bakehouse.data import fit, open_image, scan
 
-from .pictures import put, scene
+from .make_images import put, scene
 
 
 @pytest.fixture

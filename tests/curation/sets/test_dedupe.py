@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw, ImageEnhance
 from bakehouse.curation.dedupe import Dedupe
 from bakehouse.curation.dedupe.best_copy import LOSSLESS, quality
 from bakehouse.curation.dedupe.candidates import alike
+from bakehouse.curation.dedupe.color_index import ColourIndex
 from bakehouse.curation.dedupe.compare import Scale, difference, prepare
 from bakehouse.curation.dedupe.crop_detection import SMALL, find_crop
 from bakehouse.curation.dedupe.grouping import groups
@@ -24,7 +25,7 @@ from bakehouse.curation.history import undo
 from bakehouse.curation.operation import carry_out, proposed
 from bakehouse.data import open_image, scan
 
-from .pictures import animated, jpeg, put, scaled, scene, screen, smiling
+from .make_images import animated, jpeg, put, scaled, scene, screen, smiling
 
 SPRITES = Path(os.environ.get("BAKEHOUSE_SPRITES", "/usr/share/games/renpy/the_question/game/images"))
 
@@ -365,6 +366,26 @@ def test_pairs_are_those_of_a_plain_search():
     plain = [(i, j) for (i, a), (j, b) in itertools.combinations(enumerate(looks), 2) if near(a, b)]
     assert alike(looks, 18, 30.0, 255.0) == plain
     assert {(seed, 30 + seed) for seed in range(10)} <= set(alike(looks, 10, 16.0, 15.0))
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.integers(0, 2**32 - 1), st.integers(0, 120), st.sampled_from([0.0, 3.3, 14.0, 60.0, 255.0]), st.integers(8, 40)
+)
+def test_an_index_by_colours_finds_what_a_plain_search_finds(seed, count, colour, within):
+    rng = np.random.default_rng(seed)
+    hashes, words = (rng.integers(0, 2**64, n, np.uint64) for n in (count, 20))
+    grounds = rng.integers(0, 256, (4, 48))
+    spread = int(rng.integers(0, 60))
+    means, colours = (
+        np.clip(grounds[rng.integers(0, 4, n)] + rng.integers(-spread, spread + 1, (n, 48)), 0, 255).astype(np.uint8)
+        for n in (count, 20)
+    )
+    off = np.abs(colours[:, None].astype(int) - means).mean(2)
+    near = (np.bitwise_count(words[:, None] ^ hashes) <= within) & (off <= colour)
+    w, j, found = ColourIndex(hashes, means.astype(np.int16), within, colour).near(words, colours)
+    assert sorted(zip(w.tolist(), j.tolist(), strict=True)) == [tuple(pair) for pair in np.argwhere(near).tolist()]
+    assert np.array_equal(found, off[w, j])
 
 
 @settings(max_examples=50, deadline=None)

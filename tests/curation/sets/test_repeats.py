@@ -13,7 +13,7 @@ from bakehouse.curation.operation import carry_out
 from bakehouse.curation.repeats import Repeats, concepts, warnings
 from bakehouse.data import read_layout, scan
 
-from .pictures import put, scene
+from .make_images import put, scene
 
 
 def dataset(folder, **counts):

@@ -20,7 +20,7 @@ from bakehouse.curation.sorting.clustering import cluster, kmeans, silhouette
 from bakehouse.data import scan
 from bakehouse.vision.image_embeddings import open_embedder, unit
 
-from .pictures import put
+from .make_images import put
 
 EXAMPLES = Path(str(resources.files("bakehouse"))) / "assets" / "examples"
 

@@ -13,7 +13,7 @@ from bakehouse.curation.operation import carry_out
 from bakehouse.curation.trim import Trim, cut
 from bakehouse.data import open_image, scan
 
-from .pictures import jpeg, put, scene
+from .make_images import jpeg, put, scene
 
 TRIM = Trim(shortest=16)
 

@@ -264,7 +264,7 @@ def test_epochs_win_over_steps_and_1600_steps_are_the_default(imported, said, ep
         ("learning_rate = 1e-4\ntext_encoder_lr = 0", 1e-4, None, True, False),
         ("learning_rate = 1e-4\ntext_encoder_lr = [5e-5, 5e-5]", 1e-4, 5e-5, True, True),
         ("learning_rate = 1e-4\nnetwork_train_unet_only = true", 1e-4, None, True, False),
-        ("learning_rate = 1e-4\nnetwork_train_text_encoder_only = true", 1e-4, 1e-4, False, True),
+        ("learning_rate = 1e-4\nnetwork_train_text_encoder_only = true", None, 1e-4, False, True),
     ],
 )
 def test_rates_of_the_parts(imported, said, lr, text_lr, unet, text):
@@ -640,3 +640,20 @@ def test_weightings_that_are_asked_for_together_multiply(imported):
     made = imported(f'network_dim = 4\ntrain_data_dir = "img"\n{said}')
     weighting = made.recipe.loss.weighting
     assert (weighting.kind, weighting.also, weighting.form, made.lost) == ("min_snr", ("debiased",), "kohya", ())
+
+
+def test_a_key_is_said_to_become_what_it_has_decided(imported):
+    said = """
+        network_dim = 4
+        lr_scheduler_type = "CosineAnnealingLR"
+        lr_scheduler_args = ["T_max=10"]
+        learning_rate = 1e-4
+        unet_lr = 3e-4
+        text_encoder_lr = 5e-5
+        train_data_dir = "img"
+    """
+    notes = {n.key: n for n in imported(said).notes}
+    assert notes["lr_scheduler_args"].sets == ("schedule.half_period",)
+    assert notes["unet_lr"].sets == ("optimizer.lr",)
+    assert (notes["learning_rate"].status, notes["learning_rate"].sets) == ("no effect", ())
+    assert notes["train_data_dir"].sets == ("concepts",)

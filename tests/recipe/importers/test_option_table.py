@@ -138,8 +138,13 @@ def test_the_page_says_what_the_tables_say():
 
 MODULE = {"network_module": '"networks.dylora"'}
 SAMPLES = {
-    "flag": "true", "int": "3", "float": "0.5", "text": '"fp16"', "path": '"a.safetensors"',
-    "list": "[1e-5]", "any": '"2,4"',
+    "flag": "true",
+    "int": "3",
+    "float": "0.5",
+    "text": '"fp16"',
+    "path": '"a.safetensors"',
+    "list": "[1e-5]",
+    "any": '"2,4"',
 }
 
 

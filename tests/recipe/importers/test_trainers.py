@@ -109,7 +109,7 @@ def test_the_gui_counts_its_epochs_only_where_nothing_else_does(imported, change
 
 @pytest.mark.parametrize(
     ("unet_lr", "text_lr", "expected"),
-    [(0, 0, (1e-4, 1e-4, True, True)), (2e-4, 0, (2e-4, None, True, False)), (0, 3e-4, (3e-4, 3e-4, False, True))],
+    [(0, 0, (1e-4, 1e-4, True, True)), (2e-4, 0, (2e-4, None, True, False)), (0, 3e-4, (None, 3e-4, False, True))],
 )
 def test_a_rate_of_nought_in_the_gui(imported, unet_lr, text_lr, expected):
     data = {**GUI, "unet_lr": unet_lr, "text_encoder_lr": text_lr}

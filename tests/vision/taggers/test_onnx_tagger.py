@@ -127,7 +127,7 @@ def test_broken_taggers_are_named(tmp_path):
     with pytest.raises(UsageError, match=r"selected_tags\.csv"):
         OnnxTagger(model)
     labels.write_text(text)
-    model.write_bytes(b"not onnx")
+    model.write_bytes(b"\xffnot onnx")
     with pytest.raises(UsageError, match="is no ONNX network"):
         OnnxTagger(model)
 

@@ -13,9 +13,8 @@ from bakehouse.core.settings import Spec, read_toml
 from bakehouse.curation.history import Edit, Proposal, Write, history
 from bakehouse.data.dataset_formats import METADATA_FILES
 from bakehouse.data.image_records import ImageSet
-from bakehouse.data.triggers import Compiled, Trigger, TriggerFile, compile_captions, raw_path
+from bakehouse.data.triggers import TRIGGER_FILE, Compiled, Trigger, TriggerFile, compile_captions, raw_path
 
-TRIGGER_FILE = "triggers.toml"
 VERB = "compile"
 
 

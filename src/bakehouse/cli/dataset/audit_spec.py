@@ -36,7 +36,7 @@ def spec_of(folder: Path, use: Use) -> AuditSpec:
 
 def _declared(folder: Path) -> list[dict[str, Any]]:
     from bakehouse.captions.triggers import find_triggers
-    from bakehouse.captions.triggers.compile_captions import TRIGGER_FILE
+    from bakehouse.data.triggers import TRIGGER_FILE
 
     if not any((place / TRIGGER_FILE).is_file() for place in (folder, folder.parent)):
         return []

@@ -18,7 +18,13 @@ def run_verb(folder: Path, verb: Verb, way: Way, look: Callable[..., ImageSet] |
 
     `look` takes the place of `scan` for verbs that need not see the images: (folder, progress) to images.
     """
-    from bakehouse.cli.render.dataset import counting, print_proposals, print_recovered, print_step
+    from bakehouse.cli.render.dataset import (
+        counting,
+        print_passed_over,
+        print_proposals,
+        print_recovered,
+        print_step,
+    )
     from bakehouse.cli.render.events import painting
     from bakehouse.curation.history import apply, recover
     from bakehouse.curation.operation import name_of, proposed
@@ -36,8 +42,11 @@ def run_verb(folder: Path, verb: Verb, way: Way, look: Callable[..., ImageSet] |
             write_preview(way.preview, name, images, proposals, progress=count("picturing"))
         if not only_shown:
             settings = verb.settings(mode="json")
-            step = apply(folder, name, proposals, settings=settings, out=way.out, progress=count(name))
+            progress = count(name)
+            step = apply(folder, name, proposals, settings=settings, out=way.out, progress=progress, tell=paint)
     if only_shown:
         print_proposals(name, images, proposals, page=way.preview, json=way.json)
     else:
+        if not quiet:
+            print_passed_over(images)
         print_step(name, step, way.out or folder, json=way.json)

@@ -26,7 +26,8 @@ def more_adapters(
             f"--weight {own_weight:g} is of the model's own adapter, and {source.title} has none",
             hint=f"--adapter {texts[0].partition(':')[0]}:{own_weight:g}",
         )
-    from bakehouse.generation.model_source import beside, notes_on
+    from bakehouse.generation.adapter_header import notes_on
+    from bakehouse.generation.model_source import beside
 
     found = beside(source, texts or ())
     print_warnings(note for path, _ in (*source.adapters, *found) for note in notes_on(path))

@@ -14,7 +14,8 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from bakehouse.cli.render.printing import say, visible
+from bakehouse.cli.render.printing import say
+from bakehouse.core.pluralize import visible
 
 _LOG_WIDTH = 160
 """Of tables in files and pipes, where nobody says how wide a line may be."""

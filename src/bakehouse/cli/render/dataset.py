@@ -51,9 +51,14 @@ def print_proposals(
         print_json({"verb": verb, "proposals": listed, "skipped": skipped, "page": page})
         return
     _print_lines([(str(p.path), p.why) for p in proposals])
-    print_warnings(f"passed over: {s.path.name}: {s.reason}" for s in images.skipped[:_SHOWN])
+    print_passed_over(images)
     what = f"{len(proposals)} to {verb}" if proposals else f"nothing to {verb}"
     say(f"{what} among {counted(len(images), 'image')}; nothing was changed{f': see {page}' if page else ''}")
+
+
+def print_passed_over(images: ImageSet) -> None:
+    """Names the files that cannot be used, and says why."""
+    print_warnings(f"passed over: {s.path.name}: {s.reason}" for s in images.skipped[:_SHOWN])
 
 
 def print_step(verb: str, step: Step | None, folder: Path, *, json: bool = False) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from bakehouse.cli.render.printing import say, visible
+from bakehouse.cli.render.printing import say
 from bakehouse.core.errors import BakehouseError, UsageError
+from bakehouse.core.pluralize import visible
 
 _RESUMING = ("train", "demo", "evaluate")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 
 from bakehouse.cli.render.printing import say
@@ -18,4 +19,5 @@ def print_verdict(run: Run, events: Iterable[Event]) -> None:
             if event.mend:
                 say(event.mend)
             say(f"report: {event.report}")
-            say(f'draw: bakehouse generate {run.folder / event.weights} "..." --weight {event.weight:g}')
+            weights = shlex.quote(str(run.folder / event.weights))
+            say(f'draw: bakehouse generate {weights} "..." --weight {event.weight:g}')

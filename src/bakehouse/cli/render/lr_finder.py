@@ -39,20 +39,23 @@ def print_rate(test: RateTest, *, quiet: bool = False) -> None:
     """The readings as bars (left out when `quiet`), the rate and why."""
     if not quiet:
         print_table(_readings(test))
-    rates = f"optimizer.lr = {test.lr:g}"
-    if test.text_lr is not None:
-        rates += f", optimizer.text_lr = {test.text_lr:g}"
+    rates = ", ".join(f"{key} = {rate:g}" for key, rate in _found(test).items())
     say(f"{rates}: {test.why}")
+
+
+def _found(test: RateTest) -> dict[str, float]:
+    rates = {"optimizer.lr": test.lr, "optimizer.text_lr": test.text_lr}
+    return {key: rate for key, rate in rates.items() if rate is not None}
 
 
 def write_recipe(recipe: Recipe, test: RateTest, path: Path) -> None:
     """The whole plan as a recipe with the rates that were found, their reason behind them."""
     from bakehouse.recipe import make_plan, recipe_to_toml
 
-    rates = {"optimizer.lr": test.lr, "optimizer.text_lr": test.text_lr}
-    plan = make_plan(recipe.with_values({k: v for k, v in rates.items() if v is not None}))
+    rates = _found(test)
+    plan = make_plan(recipe.with_values({"optimizer.lr": None, "optimizer.text_lr": None, **rates}))
     reasons = {d.key: d.reason for d in plan.decisions}
-    reasons |= {"optimizer.lr": f"by a range test: {test.why}", "optimizer.text_lr": "in the ratio it had"}
+    reasons |= dict.fromkeys(rates, "in the ratio it had") | {next(iter(rates)): f"by a range test: {test.why}"}
     write_text(path, recipe_to_toml(plan.recipe, beside=path.resolve().parent, reasons=reasons))
 
 

@@ -81,7 +81,9 @@ def _model(found: ModelInfo) -> None:
     for network in found.networks:
         say(f"  {network.name:16} {network.parameters / 1e6:9.2f} M numbers  {', '.join(network.dtypes)}")
     for program, loads in (found.loaders or {}).items():
-        say(f"  {program:10} {'loads it' if loads else 'no: it reads single files'}")
+        why = "its files are not whole" if found.problems else "it reads single files"
+        say(f"  {program:10} {'loads it' if loads else f'no: {why}'}")
+    print_warnings(found.problems)
 
 
 def _facts(title: str, lines: Mapping[str, str]) -> None:

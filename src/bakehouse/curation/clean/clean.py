@@ -19,12 +19,11 @@ from bakehouse.curation.animated_images import stills
 from bakehouse.curation.changeset import Edit, Proposal
 from bakehouse.curation.clean.background_fill import VISIBLE, Bytes, letter_mask, paint, text_mask, visibility
 from bakehouse.curation.clean.blur_faces import faceless
-from bakehouse.curation.image_io import opened
+from bakehouse.curation.image_io import opened, opened_flat, tried
 from bakehouse.curation.output_images import Names, masked, replaced
 from bakehouse.data.buckets import whole
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.masks import load_mask
-from bakehouse.data.open_image import open_image
 from bakehouse.vision.faces import Face, FaceFinder, FinderKind, open_finder
 from bakehouse.vision.inpainting import Inpainter
 from bakehouse.vision.text_detection import RapidText, Text, TextKind, classified, marked
@@ -88,7 +87,8 @@ class Clean(Spec):
         texts = yield from self._read(still) if self.text else _nothing(still)
         names = Names(images)
         for done, record in enumerate(still, 1):
-            found = self._sorted(record, texts[done - 1], finder)
+            image = (yield from tried(record, images, opened_flat)) if texts[done - 1] or finder else None
+            found = self._sorted(image, texts[done - 1], finder) if image is not None else Findings()
             if found.rough and painter is None and not self.mask_out:
                 yield Warned(message=f"{images.name(record.path)}: {_listed(found.rough)}: {LEFT}")
                 found = Findings(found.smooth, (), found.others)
@@ -104,8 +104,8 @@ class Clean(Spec):
         """Looks for text in all images; gives the lines that are to go, for each."""
         finder, found, left = RapidText(), {}, 0
         for i, record in enumerate(images):
-            image = open_image(record.path)
-            found[i] = classified(finder(image), image)
+            image = yield from tried(record, images, opened_flat)
+            found[i] = classified(finder(image), image) if image is not None else []
             yield Progress(what="looking for text", done=i + 1, total=len(images))
         told = marked(found, [(r.width, r.height) for r in images])
         left = sum(text.kind not in self.kinds for lines in told.values() for text in lines)
@@ -113,11 +113,10 @@ class Clean(Spec):
             yield Noted(message=f"{left} lines of other text stay (signs, prints on clothes): --kind text takes them")
         return [[text for text in told[i] if text.kind in self.kinds] for i in range(len(images))]
 
-    def _sorted(self, record: ImageRecord, texts: Sequence[Text], finder: FaceFinder | None) -> Findings:
+    def _sorted(self, image: Image.Image, texts: Sequence[Text], finder: FaceFinder | None) -> Findings:
         """Text by the ground that it stands on, and other people's faces."""
-        image = open_image(record.path) if texts or finder else None
-        rough = {t for t in texts if image and visibility(image, t, texts) >= VISIBLE}
-        others = finder(image)[1:] if finder and image else []
+        rough = {t for t in texts if visibility(image, t, texts) >= VISIBLE}
+        others = finder(image)[1:] if finder else []
         return Findings(tuple(t for t in texts if t not in rough), tuple(t for t in texts if t in rough), tuple(others))
 
     def _painter(self) -> Inpainter | None:

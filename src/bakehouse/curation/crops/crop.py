@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
-from PIL import Image
 from pydantic import Field
 
 from bakehouse.core.events import Event, Noted, Progress
@@ -17,7 +16,7 @@ from bakehouse.curation.animated_images import stills
 from bakehouse.curation.changeset import Edit, Proposal, Write
 from bakehouse.curation.crops.crop_captions import follow
 from bakehouse.curation.crops.framing import Box, Framing, crop_box, shipped_rules
-from bakehouse.curation.image_io import mask_name, opened
+from bakehouse.curation.image_io import mask_name, opened, opened_flat, tried
 from bakehouse.curation.output_images import png
 from bakehouse.data.buckets import BucketSpec, Placement, assign
 from bakehouse.data.image_records import ImageRecord, ImageSet
@@ -60,7 +59,10 @@ class Crop(Spec):
         for done, record in enumerate(still, 1):
             name = images.name(record.path)
             if not _is_crop(name, taken):
-                faces = finder(opened_flat(record))
+                image = yield from tried(record, images, opened_flat)
+                if image is None:
+                    continue
+                faces = finder(image)
                 if reason := unclear(faces) or self._too_small(record, faces[0]):
                     told.setdefault(reason, []).append(str(name))
                 else:
@@ -117,11 +119,6 @@ class Crop(Spec):
             whole = open_image(record.mask, background=(0, 0, 0)).convert("L").resize((record.width, record.height))
             edits.append(Write(mask_name(record, images, to), png(whole.crop(box))))
         return edits
-
-
-def opened_flat(record: ImageRecord) -> Image.Image:
-    """The image on white: what a finder of faces looks at."""
-    return open_image(record.path)
 
 
 def unclear(faces: list[Face]) -> str:

@@ -4,9 +4,10 @@ Hashes say what is light and what is dark. Drawings of one composition have hash
 pairs in a thousand figures before a plain ground, so hashes alone let the work grow as the square. Colours part them:
 the mean colours of copies, in 4 x 4 cells, cannot be farther apart than the pictures are.
 
-The hashes themselves are compared all with all, at a nanosecond each. An index by bands of bits that loses nothing
+The pictures' hashes are compared all with all, at a nanosecond each. An index by bands of bits that loses nothing
 within 10 of 64 bits needs 11 bands of 6 bits, and a sixth of all pictures share one of them: looking them up costs more
-than it saves. Memory holds one block of comparisons at a time.
+than it saves. Windows are 168 times as many: an index by their colours leaves a few of them (`index`). Memory holds one
+block of comparisons at a time.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bakehouse.core.cpu_threads import threads
+from bakehouse.curation.dedupe.color_index import ColourIndex
 from bakehouse.curation.dedupe.crop_prefilter import nearest_fit
-from bakehouse.curation.dedupe.image_hashes import WINDOWS, Look, Words
+from bakehouse.curation.dedupe.image_hashes import WINDOWS, Look
 
 Numbers = NDArray[np.int64]
 Pair = tuple[int, int]
@@ -30,7 +32,6 @@ _BLOCK = 1024
 """So many hashes are set against so many others at a time."""
 _CHUNK = 65536
 """Of so many pairs the colours are compared at a time."""
-_TWELFTHS = np.full(12, 1 / 12, np.float32)
 _WHOLES = 4
 """Of a picture that may be a crop of many, so many of the likeliest are looked at."""
 _FIT = 8.0
@@ -104,21 +105,14 @@ def crops(looks: Sequence[Look], within: int, colour: float) -> list[Candidate]:
     said = np.array([i for i, one in enumerate(looks) if not one.plain[0]], np.int64)
     hashes = np.array([looks[i].dhash for i in said.tolist()], np.uint64)
     means = np.array([looks[i].colours[0] for i in said.tolist()], np.int16).reshape(-1, 48)
-    quarters, lights = _quarters(means), means.mean(1, dtype=np.float32)
+    index = ColourIndex(hashes, means, within, colour)
 
     def candidates(i: int) -> list[tuple[float, Candidate]]:
         colours, windows = looks[i].colours[1:], np.flatnonzero(~looks[i].plain[1:])
-        w, j = _near(looks[i].windows[windows], hashes, within)
-        w = windows[w]
-        # A mean is nearer to another one than what they are of: the coarsest first, most end there.
-        near = np.abs(colours.mean(1, dtype=np.float32)[w] - lights[j]) <= colour
-        w, j = w[near], j[near]
-        near = np.abs(_quarters(colours)[w] - quarters[j]) @ _TWELFTHS <= colour
-        w, j = w[near], j[near]
-        off = np.abs(colours[w] - means[j]).mean(1)
-        w, j, off = (each[off <= colour] for each in (w, j, off))
+        w, j, off = index.near(looks[i].windows[windows], colours[windows])
         other = said[j] != i
-        return list(_by_picture(i, said[j[other]], w[other], off[other]))
+        w, j, off = windows[w[other]], said[j[other]], off[other]
+        return list(_by_picture(i, j, w, off))
 
     likeliest: dict[int, list[tuple[float, Candidate]]] = {}
     with threads() as pool:
@@ -143,27 +137,9 @@ def _fit(looks: Sequence[Look], near: Sequence[Candidate]) -> list[bool]:
     return fits
 
 
-def _quarters(colours: NDArray[np.int16] | NDArray[np.uint8]) -> NDArray[np.float32]:
-    """[N, 48] mean colours of 4 x 4 cells as [N, 12] those of quarters."""
-    return np.asarray(colours.reshape(-1, 2, 2, 2, 2, 3).mean((2, 4)).reshape(-1, 12), np.float32)
-
-
 def _by_picture(i: int, j: Numbers, w: Numbers, off: NDArray[np.float64]) -> Iterator[tuple[float, Candidate]]:
     """For each picture j: how far the likeliest window is off, and the three likeliest."""
-    order = np.argsort(off, kind="stable")
+    order = np.lexsort((w, off))
     for other in np.unique(j).tolist():
         mine = order[j[order] == other]
         yield float(off[mine[0]]), (i, other, w[mine][:3].tolist())
-
-
-def _near(a: Words, b: Words, within: int) -> tuple[Numbers, Numbers]:
-    """Which of `a` differ from which of `b` in at most `within` bits: (numbers in `a`, numbers in `b`)."""
-    found = [np.zeros((2, 0), np.int64)]
-    for i, j in itertools.product(range(0, len(a), _BLOCK), range(0, len(b), _BLOCK)):
-        # Few bits are near, and in one dimension numpy passes over the others quickly.
-        rows, columns = a[i : i + _BLOCK, None], b[j : j + _BLOCK]
-        near = np.flatnonzero((np.bitwise_count(rows ^ columns) <= within).ravel()).astype(np.int32)
-        row = near // np.int32(len(columns))
-        found.append(np.stack([row + i, near - row * len(columns) + j]))
-    places = np.concatenate(found, 1)
-    return places[0], places[1]

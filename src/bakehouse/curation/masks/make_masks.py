@@ -18,12 +18,11 @@ from bakehouse.core.pluralize import counted
 from bakehouse.core.settings import Spec
 from bakehouse.curation.changeset import Edit, Proposal, Write
 from bakehouse.curation.colors import Colour, rgb
-from bakehouse.curation.image_io import mask_name
+from bakehouse.curation.image_io import mask_name, opened_flat, tried
 from bakehouse.curation.masks.color_mask import border_color, color_mask
 from bakehouse.curation.masks.mask_quality import quality
 from bakehouse.curation.output_images import png
 from bakehouse.data.image_records import ImageRecord, ImageSet
-from bakehouse.data.open_image import open_image
 from bakehouse.vision.segmentation.input_formats import Normalize
 from bakehouse.vision.segmentation.segmenter import Matte
 
@@ -75,7 +74,9 @@ class Mask(Spec):
             yield Noted(message=ALONE)
         refused = 0
         for done, record in enumerate(wanted, 1):
-            image = open_image(record.path)
+            image = yield from tried(record, images, opened_flat)
+            if image is None:
+                continue
             mask = first(image)
             other = second(image) if second else None
             unsure = other is not None and quality(other).unsure

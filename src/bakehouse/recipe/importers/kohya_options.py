@@ -276,7 +276,7 @@ GROUPS: Mapping[str, dict[str, Option]] = {
             "schedule.cycle_growth",
             "schedule.rex_d",
             "schedule.pieces",
-            how="min_lr and eta_min as a share of the rate, gamma, T_max, T_0, T_mult, d, step_rules",
+            how="min_lr and eta_min as a share of the rate, gamma, T_max, T_0, T_mult, d, step_rules: a key each",
         ),
         sets("lr_scheduler", "text", "schedule.kind", default="constant"),
         sets(

@@ -55,6 +55,13 @@ def parts(s: Settings) -> tuple[bool, bool]:
 def rates(s: Settings) -> Iterator[Outcome]:
     """The UNet's rate and the text encoder's, each with the option that says it."""
     unet, text = parts(s)
+    if (
+        not is_full(s)
+        and s.given("learning_rate")
+        and (s["unet_lr"] or not unet)
+        and (s["text_encoder_lr"] or not text)
+    ):
+        yield s.note("learning_rate", "no effect", "each part that learns has a rate of its own")
     own = s.given("unet_lr") and s["unet_lr"] and not is_full(s)
     if unet:
         yield Assignment(
@@ -66,8 +73,6 @@ def rates(s: Settings) -> Iterator[Outcome]:
     value = next(r for r in of if r)
     source = next((name for name in options if s.given(name)), "learning_rate")
     yield Assignment("optimizer.text_lr", value, (source,))
-    if not unet:
-        yield Assignment("optimizer.lr", value, (source,))
     if len(set(of)) > 1:
         last = next(name for name in reversed(options) if s.given(name))
         shown = " and ".join(f"{r:g}" for r in of)

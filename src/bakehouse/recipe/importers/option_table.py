@@ -214,14 +214,18 @@ def convert(settings: Settings) -> tuple[dict[str, Any], dict[str, str], list[No
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     notes: list[Note] = []
+    made: dict[str, list[str]] = {}
     for outcome in outcomes:
         if isinstance(outcome, Note):
             notes.append(outcome)
         else:
             values[outcome.key] = outcome.value
             origins[outcome.key] = settings.origin(outcome.sources)
+            for name in outcome.sources:
+                made.setdefault(name, []).append(outcome.key)
     noted = {n.key for n in notes}
-    notes += [_status_note(settings, name) for name in settings.values if settings.source_key(name) not in noted]
+    unnoted = [name for name in settings.values if settings.source_key(name) not in noted]
+    notes += [_status_note(settings, name, made.get(name, ())) for name in unnoted]
     quiet = {item.source_key for item in settings.raw.values() if item.quiet}
     return values, origins, [n for n in notes if n.key not in quiet]
 
@@ -280,8 +284,10 @@ def _values_of(settings: Settings, option: Option, source: str) -> Iterator[Outc
     yield from (Assignment(key, x, (source,)) for key, x in made.items())
 
 
-def _status_note(settings: Settings, name: str) -> Note:
+def _status_note(settings: Settings, name: str, made: Sequence[str]) -> Note:
+    """Return the note on an option that no converter has a note on; `made` are the keys that its value went into."""
     option = settings.options[name]
+    decided = tuple(key for key in option.sets if any(f"{one}.".startswith(f"{key}.") for one in made))
     # The value of an option that is set stands in the recipe; `how` is for the documentation then.
     why = "" if option.status == "set" else option.how
-    return settings.note(name, option.status, why, sets=option.sets, off=settings.is_off(name))
+    return settings.note(name, option.status, why, sets=decided or option.sets, off=settings.is_off(name))

@@ -43,7 +43,7 @@ def rate_chart(test: RateTest) -> str:
         f'<text class="name-subject" x="{LEFT + 8}" y="{TOP + 16}">the subject\'s loss</text>',
         f'<text class="name-drift" x="{LEFT + 8}" y="{TOP + 32}">how far the class has gone</text>',
     ]
-    title = escape(f"Learning rate {test.lr:g}: {test.why}")
+    title = escape(f"Learning rate {test.rate:g}: {test.why}")
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img"><title>{title}</title>'
     return f"{head}<style>{STYLE}</style>{''.join(parts)}</svg>\n"
 
@@ -80,8 +80,9 @@ def _line(style: str, rates: Sequence[float], values: Sequence[float], x: Scale,
 
 
 def _pick(test: RateTest, x: Scale) -> list[str]:
-    at = f"{x(math.log10(test.lr)):.1f}"
+    name = "lr" if test.lr is not None else "text_lr"
+    at = f"{x(math.log10(test.rate)):.1f}"
     return [
         f'<line class="pick" x1="{at}" x2="{at}" y1="{TOP}" y2="{HEIGHT - BOTTOM}" stroke-width="2"/>',
-        f'<text class="name-pick" x="{at}" y="{TOP - 10}" text-anchor="middle">optimizer.lr = {test.lr:g}</text>',
+        f'<text class="name-pick" x="{at}" y="{TOP - 10}" text-anchor="middle">optimizer.{name} = {test.rate:g}</text>',
     ]

@@ -43,7 +43,7 @@ class Probed(Event):
 class RateFound(Event):
     """The range test is done."""
 
-    lr: float
+    lr: float | None
     text_lr: float | None
     steps: int
     """Of the run that the rates are for."""
@@ -97,6 +97,8 @@ def find_rate(
             raise
         raise out_of_memory(plan.recipe, 0) from e
     found = suggest(readings, base_loss, steps=whole.steps, text_ratio=ratio)
+    if whole.recipe.optimizer.lr is None:
+        found = dataclasses.replace(found, lr=None)
     facts = {name: value for name, value in found.to_json().items() if name != "readings"}
     yield RateFound(**facts)
     return found
@@ -131,17 +133,20 @@ def _plan(recipe: Recipe, images: ImageSet) -> Plan:
 
 
 def _ramped(plan: Plan, recipe: Recipe, steps: int, low: float | None, high: float | None) -> tuple[Plan, float | None]:
-    """What the ramp trains, and the text encoder's rate as a share of the UNet's (None where it does not learn)."""
+    """What the ramp trains, and the text encoder's rate as a share of the UNet's: None where it does not learn, 1
+    where it alone does.
+    """
     if steps < 4 * READ_EVERY:
         raise UsageError(f"steps = {steps}: a ramp needs {4 * READ_EVERY}; {STEPS} are usual")
     usual, given = plan.recipe.optimizer, recipe.optimizer
-    assert usual.lr is not None
-    low = usual.lr / SPAN if low is None else low
-    high = usual.lr * SPAN if high is None else high
+    rate = usual.lr if usual.lr is not None else usual.text_lr
+    assert rate is not None
+    low = rate / SPAN if low is None else low
+    high = rate * SPAN if high is None else high
     if not 0 < low < high:
         raise UsageError(f"low = {low:g} and high = {high:g}: the ramp rises, so low must be above 0 and below high")
-    ratio = None if usual.text_lr is None else usual.text_lr / usual.lr
-    if ratio is not None and given.lr is not None and given.text_lr is not None:
+    ratio = None if usual.text_lr is None else usual.text_lr / rate
+    if None not in (ratio, usual.lr) and given.lr is not None and given.text_lr is not None:
         ratio = given.text_lr / given.lr
     rates = {"lr": low, "text_lr": None if ratio is None else low * ratio}
     changes = {"optimizer": usual.model_copy(update=rates), "schedule": _Ramp(ratio=high / low)}
@@ -182,6 +187,6 @@ def _until_broken(parts: Parts, state: TrainState) -> Iterator[Event]:
 
 
 def _rate(parts: Parts, step: int) -> float:
-    """The UNet's peak rate at a step, 1-based."""
+    """The peak rate at a step, 1-based: the UNet's, or the text encoder's where it alone learns."""
     recipe = parts.plan.recipe
     return (recipe.optimizer.lr or 0.0) * recipe.schedule.factor(step - 1, parts.plan.steps)

@@ -52,8 +52,8 @@ class Reading:
 class RateTest:
     """A rate and the readings it comes from."""
 
-    lr: float
-    """The suggested `optimizer.lr`: the peak of the recipe's schedule."""
+    lr: float | None
+    """The suggested `optimizer.lr`: the peak of the recipe's schedule; None where nothing of the UNet learns."""
     text_lr: float | None
     """The suggested `optimizer.text_lr`, in the recipe's own ratio; None where no text encoder learns."""
     steps: int
@@ -65,6 +65,13 @@ class RateTest:
     base_loss: float
     """The watched loss at the start."""
     readings: tuple[Reading, ...]
+
+    @property
+    def rate(self) -> float:
+        """Of what learns first: the UNet, or the text encoder alone."""
+        rate = self.lr if self.lr is not None else self.text_lr
+        assert rate is not None
+        return rate
 
     @property
     def why(self) -> str:

@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError
 
 from bakehouse.core.errors import UsageError
+from bakehouse.core.failed_downloads import not_weights
 from bakehouse.core.files import sha256_file
 from bakehouse.vision.upscalers.ncnn_weights import read_ncnn
 from bakehouse.vision.upscalers.spandrel_import import spandrel
@@ -101,6 +102,9 @@ def _load(path: Path) -> Any:
         SafetensorError,
         UnpicklingError,
     ) as e:
+        # ncnn's `.param` is text by right.
+        if path.suffix.lower() != ".param" and (other := not_weights(path)) is not None:
+            raise UsageError(other.message, hint=other.hint) from e
         reason = (str(e).splitlines() or [type(e).__name__])[0]
         raise UsageError(
             f"{path} is no upscaler that is known: {reason}",

@@ -2,6 +2,7 @@ import json
 from itertools import pairwise
 
 import pytest
+from PIL import Image
 
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import Progress, Saved, Warned, result_of
@@ -59,6 +60,15 @@ def test_a_second_run_makes_and_judges_nothing_again(new_run, judge, painter):
     assert second == first
 
 
+def test_a_run_that_was_judged_on_the_way_or_by_a_later_version_is_judged_again(new_run, judge, painter):
+    run = new_run(LEARNING[:2])
+    run.append(Scored(epoch=1, weight=1.0, images=4, subject=0.1, prompt_kept=1.0, drift=0.0))
+    with run.events.open("a") as f:
+        f.write('{"event": "transcended", "time": 1.0, "step": "seven"}\n{"event": "step", "time": 1.0, "new": 1}\n')
+    _, report = finish(evaluate(run, judge=judge, painter=painter))
+    assert report.html.is_file() and len(report.cells) == 6
+
+
 def test_cut_off_it_goes_on_where_it_was(new_run, judge, painter):
     run = new_run(LEARNING[:3])
     painter.fail_after = 70
@@ -67,6 +77,23 @@ def test_cut_off_it_goes_on_where_it_was(new_run, judge, painter):
     painter.fail_after = None
     events, _ = finish(evaluate(run, judge=judge, painter=painter))
     assert painter.painted == [e for e in events if isinstance(e, Progress)][-1].total
+
+
+def test_a_damaged_picture_is_drawn_again_and_said(new_run, judge, painter):
+    run = new_run(LEARNING[:2])
+    finish(evaluate(run, judge=judge, painter=painter))
+    kept = sorted((run.report / "cache" / "pictures").glob("*.webp"))
+    whole, painted = {p: p.read_bytes() for p in kept}, painter.painted
+    Image.new("RGB", (32, 32), "red").save(kept[0], format="WEBP")  # opens well, and is another picture
+    kept[1].write_bytes(whole[kept[1]][:-40])
+    kept[2].unlink()
+    events, _ = finish(evaluate(run, judge=judge, painter=painter))
+    said = " ".join(e.message for e in events if isinstance(e, Warned) and "damaged" in e.message)
+    assert [path.name in said for path in kept[:4]] == [True, True, False, False]
+    assert painter.painted == painted + 3
+    assert {p: p.read_bytes() for p in kept} == whole
+    events, _ = finish(evaluate(run, judge=judge, painter=painter))
+    assert not [e for e in events if isinstance(e, Warned) and "damaged" in e.message]
 
 
 def test_other_settings_are_other_pictures(new_run, judge, painter):

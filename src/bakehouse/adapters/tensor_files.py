@@ -15,7 +15,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -23,6 +23,7 @@ from torch import Tensor
 
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.events import Event, Progress
+from bakehouse.core.failed_downloads import not_weights
 from bakehouse.core.files import atomic_path, check_name
 from bakehouse.core.finite import check_finite, count_not_finite
 
@@ -89,7 +90,7 @@ class TensorFile:
         try:
             tensor = self._get(name)
         except SafetensorError as e:
-            raise _damaged(self.path, e) from e
+            raise damaged(self.path, e) from e
         check_finite({name: tensor}, self.path, hint="fetch the file again, or go back to an earlier checkpoint")
         return tensor
 
@@ -119,7 +120,7 @@ def open_tensors(path: Path | str) -> Iterator[TensorFile]:
             opened: Any = stack.enter_context(safe_open(path, framework="pt", device="cpu"))
             shapes = {name: _shape(opened.get_slice(name), path, name) for name in opened.keys()}  # noqa: SIM118
         except (OSError, SafetensorError) as e:
-            raise _damaged(path, e) from e
+            raise damaged(path, e) from e
         yield TensorFile(path, dict(opened.metadata() or {}), shapes, opened.get_tensor)
 
 
@@ -136,8 +137,10 @@ def _shape(part: Any, path: Path, name: str) -> Shape:
     return Shape(dtype, tuple(part.get_shape()))
 
 
-def _damaged(path: Path, e: Exception) -> BakehouseError:
-    return BakehouseError(f"cannot read {path}: {e}", hint="the file is damaged or cut off; fetch it again")
+def damaged(path: Path, e: Exception) -> BakehouseError:
+    """The error of a file that could not be read: what it is in place of weights, or how it is broken."""
+    hint = "the file is damaged or cut off; fetch it again"
+    return not_weights(path) or BakehouseError(f"cannot read {path}: {e}", hint=hint)
 
 
 def read_pickle(path: Path) -> dict[str, Tensor]:
@@ -152,12 +155,12 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
             warnings.filterwarnings("ignore", message="Detected pickle protocol", category=UserWarning)
             loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except (pickle.UnpicklingError, AttributeError) as e:
-        raise BakehouseError(
+        raise not_weights(path) or BakehouseError(
             f"{path} is a pickle that holds more than tensors, and is refused because it could run any code",
             hint="fetch a .safetensors version of it",
         ) from e
     except Exception as e:  # of a file that is no pickle, or a cut one, torch raises anything
-        raise _damaged(path, e) from e
+        raise damaged(path, e) from e
     state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else {}
     tensors = {str(k): v for k, v in state.items() if isinstance(v, Tensor)}
     if not tensors:
@@ -302,13 +305,23 @@ def float_types(shapes: Iterable[Shape]) -> list[str]:
     return [everyday.get(d, str(d).removeprefix("torch.")) for d in ordered]
 
 
-def check_place(out: Path, sources: Iterable[Path], *, overwrite: bool) -> None:
-    """Holds a place to write against what is there.
+def check_place(
+    out: Path, sources: Iterable[Path], *, overwrite: bool, makes: Literal["file", "folder", "either"] = "file"
+) -> None:
+    """Holds a place to write against what is there, and its name against what is written: a .safetensors or a folder.
 
     Raises:
-        UsageError: it is one of the sources, or something else is there, and nobody said to overwrite it.
+        UsageError: it is named as another thing than is written; it is one of the sources, or something else is there,
+            and nobody said to overwrite it.
     """
     check_name(out)
+    if makes == "file" and out.suffix != ".safetensors":
+        better = out / "NAME.safetensors" if out.is_dir() else f"{out}.safetensors"
+        raise UsageError(f"{out}: what is written is one .safetensors file", hint=f"name it: -o {better}")
+    if makes == "folder" and out.suffix in WEIGHT_SUFFIXES:
+        raise UsageError(
+            f"{out} is the name of a file, and what is written is a folder", hint=f"name it: -o {out.with_suffix('')}"
+        )
     if overwrite or not out.exists():
         return
     same = [s for s in sources if s.exists() and s.samefile(out)]

@@ -34,6 +34,8 @@ COARSE = 6
 FINALISTS = 3
 CRUMB_STEPS = 10
 """DPM++ steps where the recipe leaves them open: to the judge, its pictures equal those of 30 steps (cosine 0.993)."""
+_SHOWN = 3
+"""Names in one message."""
 MOST_REFERENCES = 200
 """Of a large folder so many images are judged, evenly spread."""
 
@@ -261,6 +263,10 @@ class Judging:
         """Makes and judges the pictures of a shot; the base needs none of the subject."""
         subject = asks.subject if shot.weights else ()
         wanted = (*subject, *asks.klass, *asks.other)
+        if damaged := self.album.damaged(shot, wanted):
+            names = ", ".join(str(path) for path in damaged[:_SHOWN])
+            more = f" and {len(damaged) - _SHOWN} more" if len(damaged) > _SHOWN else ""
+            yield Warned(message=f"cached pictures are damaged and drawn again: {names}{more}")
         missing = self.album.missing(shot, wanted)
         self.there |= {self.album.path(shot, ask) for ask in set(wanted) - set(missing)}
         yield self._progress()

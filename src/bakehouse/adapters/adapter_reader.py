@@ -9,18 +9,18 @@ from pathlib import Path
 
 from torch import Tensor
 
-from bakehouse.adapters.adapter_files import AdapterFile, from_state, read_adapter
+from bakehouse.adapters.adapter_files import AdapterFile, account_of_file, from_state, matches_nothing, read_adapter
 from bakehouse.adapters.file_coverage import Account
+from bakehouse.adapters.tensor_files import check_suffix, open_tensors, read_pickle
 from bakehouse.adapters.tensor_names import counted, seems_sdxl
+from bakehouse.core.adapter_paths import DIFFUSERS_FILE, PEFT_FILE, adapter_files
 from bakehouse.core.errors import UsageError
-from bakehouse.weights.tensor_files import check_suffix, open_tensors, read_pickle
 
-_PEFT_FILE = "adapter_model.safetensors"
-_PEFT_PARTS = {"unet": "lora_unet_", "text_encoder": "lora_te_", "text_encoder_2": "lora_te2_"}
+_PREFIXES = {"unet": "lora_unet_", "text_encoder": "lora_te_", "text_encoder_2": "lora_te2_"}
 
 
 def open_adapter(path: Path | str, *, whole: bool = True, drop: Sequence[str] = ()) -> AdapterFile:
-    """An adapter by kohya's stems, from a .safetensors, a pickle of tensors, or a folder that PEFT wrote.
+    """An adapter by kohya's stems, from a .safetensors, a pickle of tensors, or a folder (`adapter_files`).
 
     Args:
         whole: refuse a file with tensors or settings that cannot be applied; False: tell of them in its account.
@@ -31,38 +31,52 @@ def open_adapter(path: Path | str, *, whole: bool = True, drop: Sequence[str] = 
         BakehouseError: broken, or a pickle that holds more than tensors.
     """
     path = Path(path)
-    if path.is_dir():
-        return _peft_folder(path, whole, drop)
+    files = adapter_files(path)
+    if not files:
+        raise UsageError(f"{path} is no adapter: {_HOLDS_NONE}")
+    if "" not in files:
+        return _several(path, files, whole, drop)
+    path = files[""]
     if path.suffix == ".safetensors" or not path.is_file():
         return read_adapter(path, whole=whole, drop=drop)
     check_suffix(path)
     return from_state(read_pickle(path), source=str(path), whole=whole, drop=drop)
 
 
-def is_peft_folder(path: Path) -> bool:
-    """Whether a folder holds PEFT's adapter files, its own or one for each network."""
-    return any((path / part / _PEFT_FILE).is_file() for part in ("", *_PEFT_PARTS))
+_HOLDS_NONE = f"the folder holds neither {DIFFUSERS_FILE} nor {PEFT_FILE}, nor one of these in unet/ or text_encoder/"
 
 
-def _peft_folder(folder: Path, whole: bool, drop: Sequence[str]) -> AdapterFile:
-    found = {part: folder / part / _PEFT_FILE for part in _PEFT_PARTS if (folder / part / _PEFT_FILE).is_file()}
-    if not found:
-        if not (folder / _PEFT_FILE).is_file():
-            raise UsageError(f"{folder} is no adapter: it holds no {_PEFT_FILE}")
-        return read_adapter(folder / _PEFT_FILE, whole=whole, drop=drop)
+def account_of(path: Path | str) -> Account:
+    """What of an adapter is not applied, from the headers of its files alone.
+
+    Raises:
+        UsageError: a folder that is no adapter.
+        BakehouseError: broken.
+    """
+    files = adapter_files(path)
+    if not files:
+        raise UsageError(f"{path} is no adapter: {_HOLDS_NONE}")
+    return sum(map(account_of_file, files.values()), Account())
+
+
+def _several(folder: Path, files: Mapping[str, Path], whole: bool, drop: Sequence[str]) -> AdapterFile:
     modules: dict[str, Mapping[str, Tensor]] = {}
     metadata: dict[str, str] = {}
     extras: dict[str, Tensor] = {}
     account = Account()
     kinds = []
-    for part, file in found.items():
-        read = read_adapter(file, whole=whole, drop=_of_file(drop, file))
+    patterns = {part: _of_file(drop, file) for part, file in files.items()}
+    for pattern in drop:
+        if not any(pattern in own for own in patterns.values()):
+            raise matches_nothing(pattern, str(folder))
+    for part, file in files.items():
+        read = read_adapter(file, whole=whole, drop=patterns[part])
         kinds.append(read.kind)
         metadata.update(read.metadata)
         extras.update(read.extras)
         account += read.account
         # PEFT's keys do not say which network they are of: the folder's name does.
-        modules.update({_PEFT_PARTS[part] + _bare(stem): tensors for stem, tensors in read.modules.items()})
+        modules.update({_PREFIXES[part] + _bare(stem): tensors for stem, tensors in read.modules.items()})
     return AdapterFile(counted(modules, metadata), metadata, kinds[0], str(folder), extras, account)
 
 
