@@ -89,12 +89,12 @@ def test_ai_toolkit(imported, lost):
         ("type: sd_trainer", "type: slider", "trains a slider, from pairs of prompts"),
         ("type: sd_trainer", "type: concept_slider", "trains a slider"),
         ("type: sd_trainer", "type: textual_inversion_trainer", "an embedding"),
-        ("type: sd_trainer", "type: wibble", "process type 'wibble' is not known"),
+        ("type: sd_trainer", "type: wibble", "process type 'wibble' is not supported"),
         ("job: extension", "job: generate", "bakehouse generate"),
         ("job: extension", "job: extract", "bakehouse weights extract"),
-        ("noise_scheduler: ddpm", "noise_scheduler: flowmatch", "as a flow"),
+        ("noise_scheduler: ddpm", "noise_scheduler: flowmatch", "with flow matching"),
         ("    - type: sd_trainer", "    - type: sd_trainer\n    - type: sd_trainer", "lists 2 processes"),
-        ("config:", "wibble:\n  a: 1\nconfig: 3\nrest:", "is no table"),
+        ("config:", "wibble:\n  a: 1\nconfig: 3\nrest:", "is not a table"),
     ],
 )
 def test_what_is_not_trained_here_is_refused_by_name(imported, old, new, words):

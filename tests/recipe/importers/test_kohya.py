@@ -183,7 +183,7 @@ def test_a_windows_path_keeps_its_backslashes(imported):
     text = 'accelerate launch train_network.py --train_data_dir "D:\\my pics\\img" --output_name x ^\n --network_dim 4'
     made = imported(text, "train.bat")
     assert made.recipe.concepts[0].folder == Path("D:/my pics/img")
-    assert "not on this machine" in next(n.why for n in made.notes if n.key == "--train_data_dir")
+    assert "not found on this machine" in next(n.why for n in made.notes if n.key == "--train_data_dir")
 
 
 def test_the_files_that_a_command_line_names_are_read(imported, bench, beside):
@@ -544,7 +544,7 @@ def test_a_misspelt_key_is_lost_with_the_nearest_name(imported, lost):
     assert lost(made)["network_dmi"] == "did you mean 'network_dim'?"
     assert lost(made)["min_snr_gama"] == "did you mean 'min_snr_gamma'?"
     assert "no such option" in lost(made)["wibble"]
-    assert lost(made)["learning_rate"] == "it should be a number"
+    assert lost(made)["learning_rate"] == "expected a number"
     assert "network_dmi" in made.to_toml().split("version")[0]
 
 
@@ -560,12 +560,12 @@ def test_folders_that_are_elsewhere_are_kept_and_named(imported):
     made = imported('network_dim = 4\ntrain_data_dir = "/content/drive/img"\nreg_data_dir = "/content/drive/reg"\n')
     assert made.recipe.concepts[0].folder == Path("/content/drive/img")
     said = {n.key: n.why for n in made.notes}
-    assert "write a concept for each" in said["train_data_dir"]
-    assert "not on this machine" in said["reg_data_dir"]
+    assert "add a concept for each" in said["train_data_dir"]
+    assert "not found on this machine" in said["reg_data_dir"]
 
 
 def test_settings_without_images_ask_for_them(imported, bench, beside):
-    with pytest.raises(UsageError, match="no folder of images"):
+    with pytest.raises(UsageError, match="no image folder"):
         imported('network_dim = 4\nnetwork_module = "networks.lora"\n')
     made = imported("network_dim = 4\n", images=bench / "img", subject="zwx person", kind="style")
     assert (beside(made.recipe.concepts[0].folder), made.recipe.kind) == ("img", "style")
@@ -606,7 +606,7 @@ def examples():
 def test_notes_read_well(imported):
     made = imported('network_dim = 4\ntrain_data_dir = "img"\nlowram = true\n')
     (note,) = [n for n in made.notes if n.key == "lowram"]
-    assert str(note) == "lowram: without effect here: a model is mapped from its file, once"
+    assert str(note) == "lowram: no effect here: model files are memory-mapped"
     assert str(replace(note, value=3)).startswith("lowram = 3: ")
 
 

@@ -50,7 +50,7 @@ def test_the_cases_are_of_every_type_and_script():
 
 
 def test_a_text_encoder_that_never_stops_learns(read):
-    """0 is no step to stop at: the GUI does not hand it on."""
+    """0 is no step to stop at: the GUI does not pass it to kohya."""
     r = read(
         train_data_dir="img",
         max_resolution="512,512",

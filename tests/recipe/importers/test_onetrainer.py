@@ -85,7 +85,7 @@ def test_onetrainer(imported, bench, lost):
         ({"model_type": "STABLE_DIFFUSION_35"}, r"Stable Diffusion 3\.5"),
         ({"model_type": "STABLE_DIFFUSION_15_INPAINTING"}, "an inpainting model"),
         ({"model_type": "STABLE_DIFFUSION_20_DEPTH"}, "a depth model"),
-        ({"model_type": "WIBBLE"}, "is not known"),
+        ({"model_type": "WIBBLE"}, "is not supported"),
         ({"training_method": "EMBEDDING"}, "textual inversion"),
         ({"training_method": "FINE_TUNE_VAE"}, "trains the VAE"),
     ],
@@ -251,7 +251,7 @@ def test_onetrainers_masks_losses_and_timesteps(imported, lost):
 def test_a_text_encoder_of_two_that_learns_alone_is_named(imported, lost):
     made = of(imported, epochs=20, model_type="STABLE_DIFFUSION_XL_10_BASE", text_encoder={"train": False})
     assert made.recipe.adapter.text
-    assert "only text_encoder_2 learns there" in lost(made)["text_encoder.train"]
+    assert "only text_encoder_2 would be trained" in lost(made)["text_encoder.train"]
 
 
 def test_a_concepts_own_settings_that_are_lost_are_named(imported, lost):
@@ -270,7 +270,7 @@ def test_a_concepts_own_settings_that_are_lost_are_named(imported, lost):
 
 def test_a_file_of_concepts_that_is_none_is_refused(imported, bench):
     (bench / "concepts.json").write_text('{"a": 1}')
-    with pytest.raises(UsageError, match="no list of tables"):
+    with pytest.raises(UsageError, match="not a list of tables"):
         imported(json.dumps(ONETRAINER), "one.json")
 
 

@@ -136,7 +136,7 @@ def read(documents: Sequence[Document]) -> Draft:
     document = documents[-1]
     config = document.table.get("config")
     if not isinstance(config, Mapping):
-        raise UsageError(f"{document.path}: `config` is no table", hint="give the file that ai-toolkit trains with")
+        raise UsageError(f"{document.path}: `config` is not a table", hint="give the file that ai-toolkit trains with")
     process = _process(document, config)
     _refuse_other_models(document, process)
     given, notes = _known(_tagged({"name": config.get("name"), **process}, config.get("name")))
@@ -157,27 +157,27 @@ def _process(document: Document, config: Mapping[str, Any]) -> Mapping[str, Any]
     """
     job = str(document.table.get("job"))
     if job in _JOBS:
-        raise UsageError(f"{document.path} is ai-toolkit's, and {_JOBS[job]}", hint="it holds no training")
+        raise UsageError(f"{document.path} is ai-toolkit's, and {_JOBS[job]}", hint="it contains no training")
     entries = config.get("process")
     processes = [p for p in entries if isinstance(p, Mapping)] if isinstance(entries, list) else []
     if not processes:
-        raise UsageError(f"{document.path}: `config.process` lists no process", hint="it holds no training")
+        raise UsageError(f"{document.path}: `config.process` lists no process", hint="it contains no training")
     kind = str(processes[0].get("type"))
     if kind in _PROCESSES:
         raise UsageError(
             f"{document.path} is ai-toolkit's and trains {_PROCESSES[kind]} (process type {kind!r})",
-            hint="bakehouse trains on images and has no such training: train this one with ai-toolkit",
+            hint="bakehouse trains on images only; train this one with ai-toolkit",
         )
     if kind not in _TRAINERS:
         raise UsageError(
-            f"{document.path}: process type {kind!r} is not known", hint=f"understood are {', '.join(_TRAINERS)}"
+            f"{document.path}: process type {kind!r} is not supported", hint=f"supported are {', '.join(_TRAINERS)}"
         )
     if len(processes) > 1:
         hint = "write a file for each and import them one by one"
-        raise UsageError(f"{document.path} lists {len(processes)} processes, and a recipe is one training", hint=hint)
+        raise UsageError(f"{document.path} lists {len(processes)} processes, but a recipe is one training", hint=hint)
     for part in _PARTS:
         if not isinstance(processes[0].get(part) or {}, Mapping):
-            raise UsageError(f"{document.path}: {part} = {processes[0][part]!r}", hint="it should be a table")
+            raise UsageError(f"{document.path}: {part} = {processes[0][part]!r}", hint="expected a table")
     return processes[0]
 
 
@@ -191,7 +191,7 @@ def _refuse_other_models(document: Document, process: Mapping[str, Any]) -> None
     if arch not in _ARCHS:
         raise UsageError(f"{document.path} trains the family {arch!r} (model.arch)", hint=hint)
     if (process.get("train") or {}).get("noise_scheduler") == "flowmatch":
-        raise UsageError(f"{document.path} trains SD as a flow (noise_scheduler = 'flowmatch')", hint=hint)
+        raise UsageError(f"{document.path} trains SD with flow matching (noise_scheduler = 'flowmatch')", hint=hint)
 
 
 def _tagged(value: Any, name: Any) -> Any:
@@ -215,7 +215,7 @@ def _known(data: Mapping[str, Any]) -> tuple[dict[str, GivenValue], list[Note]]:
         elif value != theirs[name] and value is not None and not _belongs_to_what_is_off(name, flat):
             part = name.partition(".")[0]
             drawn = part in ("logging", "sample", "model") or name.startswith("save.")
-            why = "changes nothing that is learned" if drawn else "there is no such setting here"
+            why = "does not change the training" if drawn else "bakehouse has no such setting"
             notes.append(Note(name, value, "no effect" if drawn else "unsupported", why, off=drawn))
     return given, notes
 
@@ -262,7 +262,7 @@ def _datasets(s: Settings, values: dict[str, Any], origins: dict[str, str]) -> t
         if not folder:
             continue
         if entry.get("is_reg") or entry.get("prior_reg"):
-            notes.append(Note(f"{where}.is_reg", True, "unsupported", f"class images: name {folder} in `prior.folder`"))
+            notes.append(Note(f"{where}.is_reg", True, "unsupported", f"class images: set `prior.folder` to {folder}"))
             continue
         # The caption of images that have none.
         own, caption = (table_entry(entry, n, "text", "", where) for n in ("trigger_word", "default_caption"))
@@ -279,7 +279,7 @@ def _datasets(s: Settings, values: dict[str, Any], origins: dict[str, str]) -> t
             values.setdefault("buckets.resolution", DEFAULTS["datasets.resolution"])
             origins.setdefault("buckets.resolution", "ai-toolkit's default of resolution")
     if s["trigger_word"]:
-        why = "put in front of captions that lack it: see captions.prefix"
+        why = "added before captions that lack it: see captions.prefix"
         notes.append(s.note("trigger_word", "set", why, sets=("concepts",)))
         del values["captions.prefix"], origins["captions.prefix"]
     return concepts, notes
@@ -295,20 +295,20 @@ def _of_one(key: str, value: Any, where: str, values: dict[str, Any], origins: d
     if key in ("folder_path", "dataset_path", "num_repeats", "trigger_word", "default_caption"):
         return
     if key == "mask_path" and value:
-        yield Note(said, value, "unsupported", "masks lie beside their images, in a folder `mask` or `masks`")
+        yield Note(said, value, "unsupported", "masks are read from a folder `mask` or `masks` beside the images")
         return
     if key == "resolution":
         sides = [table_entry({"resolution": x}, "resolution", "int", 512, where) for x in _listed(value)] or [512]
         values.setdefault("buckets.resolution", max(sides))
         origins.setdefault("buckets.resolution", said)
         if len(sides) > 1:
-            yield Note(said, value, "unsupported", f"one resolution here: {max(sides)}")
+            yield Note(said, value, "unsupported", f"only one resolution is supported: {max(sides)}")
     elif key in _OF_A_DATASET:
         values.setdefault(_OF_A_DATASET[key], value)
         origins.setdefault(_OF_A_DATASET[key], said)
     elif _NO_MATTER.fullmatch(key):
-        yield Note(said, value, "built in", "captions are found, latents are cached", off=True)
+        yield Note(said, value, "built in", "captions are found and latents cached automatically", off=True)
     elif name not in DEFAULTS:
-        yield Note(said, value, "unknown", "ai-toolkit has no such key that is known")
+        yield Note(said, value, "unknown", "ai-toolkit has no such key")
     elif value != DEFAULTS[name] and value is not None:
-        yield Note(said, value, "unsupported", "a concept has no such setting here")
+        yield Note(said, value, "unsupported", "concepts have no such setting")

@@ -43,8 +43,7 @@ def network(s: Settings) -> Iterator[Outcome]:
     kind = _KINDS.get(s["network.type"]) if given else "full"
     if kind is None:
         raise UsageError(
-            f"network.type = {s['network.type']!r} trains what bakehouse does not know",
-            hint=f"known are {', '.join(_KINDS)}; set one of them in the file",
+            f"network.type = {s['network.type']!r} is not supported", hint=f"supported are {', '.join(_KINDS)}"
         )
     yield Assignment("adapter.kind", kind, ("network.type",))
     yield s.assign("adapter.unet", "train.train_unet")
@@ -85,7 +84,7 @@ def _filters(s: Settings) -> Iterator[Outcome]:
         if parts := table_entry(kwargs, name, "list", [], "network.network_kwargs"):
             yield Assignment(key, [f"*{part}*" for part in parts], ("network.network_kwargs",))
     if rest := sorted(set(kwargs) - set(known)):
-        yield s.note("network.network_kwargs", "unsupported", f"not taken: {', '.join(rest)}")
+        yield s.note("network.network_kwargs", "unsupported", f"not converted: {', '.join(rest)}")
 
 
 @converts("train.optimizer", "train.optimizer_params")
@@ -94,7 +93,7 @@ def optimizer(s: Settings) -> Iterator[Outcome]:
     word = s["train.optimizer"]
     name = our_optimizer(word)
     if name is None:
-        yield s.note("train.optimizer", "unsupported", "not among the optimizers: the plan's is taken")
+        yield s.note("train.optimizer", "unsupported", "not available; the plan chooses an optimizer")
         return
     yield Assignment("optimizer.name", name, ("train.optimizer",))
     given = dict(s["train.optimizer_params"] or {})
@@ -130,7 +129,7 @@ def schedule(s: Settings) -> Iterator[Outcome]:
                 yield Assignment("schedule.warmup", warmup, of)
                 yield Assignment("schedule.warmup_from_zero", True, of)
             elif params.get("factor", 1) != 1:
-                yield s.note("train.lr_scheduler_params", "unsupported", "factor: write it into the rate")
+                yield s.note("train.lr_scheduler_params", "unsupported", "factor: multiply the learning rate by it")
         case "cosine":
             yield Assignment("schedule.kind", "cosine", ("train.lr_scheduler",))
             if params.get("T_max", s["train.steps"]) != s["train.steps"]:
@@ -142,17 +141,17 @@ def schedule(s: Settings) -> Iterator[Outcome]:
                 yield Assignment("schedule.cycle_growth", params["T_mult"], of)
         case "linear":
             # PyTorch's LinearLR begins at a third of the rate and rises to all of it.
-            why = "there it rises from a third of the rate to all of it: the plan's schedule is taken"
+            why = "ai-toolkit's linear rises from a third of the rate to all of it; the plan chooses a schedule"
             yield s.note("train.lr_scheduler", "unsupported", why)
             return
         case _:
-            yield s.note("train.lr_scheduler", "unsupported", "no such schedule: the plan's is taken")
+            yield s.note("train.lr_scheduler", "unsupported", "this schedule is not available; the plan chooses one")
             return
     if params.get("eta_min"):
         yield Assignment("schedule.floor", significant(params["eta_min"] / s["train.lr"]), of)
     known = {"num_warmup_steps", "factor", "T_max", "T_0", "T_mult", "eta_min", "total_iters", "max_iterations"}
     if rest := sorted(set(params) - known):
-        yield s.note("train.lr_scheduler_params", "unsupported", f"not taken: {', '.join(rest)}")
+        yield s.note("train.lr_scheduler_params", "unsupported", f"not converted: {', '.join(rest)}")
 
 
 @converts("train.gradient_accumulation_steps", "train.gradient_accumulation")
@@ -161,7 +160,7 @@ def accumulation(s: Settings) -> Iterator[Outcome]:
     names = ("train.gradient_accumulation", "train.gradient_accumulation_steps")
     name = next((n for n in names if s[n] != 1), names[0])
     if s[name] < 1:
-        yield s.note(name, "unsupported", "gradients of a whole epoch: give a number")
+        yield s.note(name, "unsupported", "accumulating a whole epoch is not supported: give a number")
         return
     yield Assignment("train.accumulation", s[name], (name,))
 
@@ -171,7 +170,7 @@ def weighting(s: Settings) -> Iterator[Outcome]:
     """min-SNR; or snr_gamma, which has no limit and wins there."""
     if s["train.snr_gamma"]:
         yield Assignment("loss.weighting.kind", "x0", ("train.snr_gamma",))
-        why = "snr_gamma / snr without a limit there: x0 is that without the factor snr_gamma"
+        why = "ai-toolkit weights by snr_gamma / snr without a limit; x0 is 1 / snr"
         yield s.note("train.snr_gamma", "set", why, sets=("loss.weighting.kind",))
         return
     gamma = s["train.min_snr_gamma"]
@@ -180,7 +179,7 @@ def weighting(s: Settings) -> Iterator[Outcome]:
         yield Assignment("loss.weighting.gamma", gamma, ("train.min_snr_gamma",))
     if gamma and s["model.is_v_pred"]:
         yield s.note(
-            "train.min_snr_gamma", "unsupported", "there v-prediction is weighted as epsilon is; here as published"
+            "train.min_snr_gamma", "unsupported", "ai-toolkit weights v-prediction as epsilon; bakehouse as published"
         )
 
 
@@ -190,7 +189,9 @@ def loss(s: Settings) -> Iterator[Outcome]:
     kinds = {"mse": "l2", "mae": "l1", "pseudo_huber": "smooth_l1"}
     kind = kinds.get(s["train.loss_type"])
     if kind is None:
-        yield s.note("train.loss_type", "unsupported", f"squared error is used; known are {', '.join(kinds)}")
+        yield s.note(
+            "train.loss_type", "unsupported", f"squared error is used instead; supported are {', '.join(kinds)}"
+        )
         return
     yield Assignment("loss.kind", kind, ("train.loss_type",))
     if kind == "smooth_l1":
@@ -212,7 +213,7 @@ def timesteps(s: Settings) -> Iterator[Outcome]:
         yield Assignment("noise.timesteps.power", 3.0, ("train.content_or_style",))
         yield Assignment("noise.timesteps.mirrored", word == "content", ("train.content_or_style",))
     elif word != "balanced":
-        yield s.note("train.content_or_style", "unknown", "known are balanced, content, style")
+        yield s.note("train.content_or_style", "unknown", "supported are balanced, content, style")
 
 
 @converts(

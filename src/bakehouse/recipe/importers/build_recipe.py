@@ -83,8 +83,8 @@ def _concepts(
         origins["concepts.0.folder"] = "--images"
     if not concepts:
         raise UsageError(
-            "the settings name no folder of images",
-            hint='say --images DIR --subject "zwx person", or give the file that names them too',
+            "the settings name no image folder",
+            hint='pass --images DIR --subject "zwx person", or also pass the file that names it',
         )
     if subject:
         for i, concept in enumerate(concepts):
@@ -104,14 +104,16 @@ def _validated(values: dict[str, Any], origins: dict[str, str], title: str) -> t
             return Recipe.model_validate(values), notes
         except ValidationError as e:
             notes.append(_take_out(values, origins, e.errors()[0]))
-    raise UsageError(f"the settings of {title} come to no recipe", hint="; ".join(str(n) for n in notes[-3:]))
+    raise UsageError(
+        f"these {title} settings could not be converted into a valid recipe", hint="; ".join(str(n) for n in notes[-3:])
+    )
 
 
 def _take_out(values: dict[str, Any], origins: dict[str, str], error: Any) -> Note:
     """Removes the value that an error is about, with a note in the user's words."""
     path = _path(values, error["loc"])
     if not path:
-        raise UsageError(f"the settings come to no recipe: {error['msg']}")
+        raise UsageError(f"the settings could not be converted into a valid recipe: {error['msg']}")
     here: Any = values
     for part in path[:-1]:
         here = here[part]

@@ -15,7 +15,7 @@ from bakehouse.recipe.importers.value_types import existing_path, python_literal
 from bakehouse.recipe.lr_schedule import ScheduleSpec
 from bakehouse.recipe.optimizers import OPTIMIZERS, OptimizerSpec
 
-LAUNCHER = "`bakehouse train` starts by itself"
+LAUNCHER = "`bakehouse train` needs no launcher"
 TRAINED = "bakehouse trains SD 1.x, SD 2.x and SDXL"
 LR_END = 1e-7
 """What transformers' and diffusers' polynomial schedule ends at."""

@@ -104,7 +104,7 @@ def optimizer(s: Settings) -> Iterator[Outcome]:
     yield Assignment("optimizer.args", args, tuple(of))
     own = s["adam_weight_decay_text_encoder"]
     if s["train_text_encoder"] and own is not None and own != s["adam_weight_decay"]:
-        why = f"one weight decay for all here: {s['adam_weight_decay']:g}"
+        why = f"all parts have one weight decay: {s['adam_weight_decay']:g}"
         yield s.note("adam_weight_decay_text_encoder", "unsupported", why)
 
 
@@ -118,14 +118,14 @@ def schedule(s: Settings) -> Iterator[Outcome]:
     kind = s["lr_scheduler"]
     ours = {"constant_with_warmup": "constant"}.get(kind, kind)
     if ours not in ("constant", "linear", "cosine", "cosine_with_restarts", "polynomial"):
-        yield s.note("lr_scheduler", "unsupported", "no such schedule")
+        yield s.note("lr_scheduler", "unsupported", "this schedule is not available; the plan chooses one")
         return
     yield Assignment("schedule.kind", ours, ("lr_scheduler",))
     if kind != "constant":
         yield s.assign("schedule.warmup", "lr_warmup_steps")
         yield Assignment("schedule.warmup_from_zero", True, ("lr_warmup_steps",))
     elif s.given("lr_warmup_steps") and s["lr_warmup_steps"]:
-        yield s.note("lr_warmup_steps", "no effect", "lr_scheduler = constant has no warm-up, there neither")
+        yield s.note("lr_warmup_steps", "no effect", "lr_scheduler = constant has no warm-up, in diffusers as well")
     if kind == "cosine_with_restarts":
         yield s.assign("schedule.cycles", "lr_num_cycles")
     if kind == "polynomial":
@@ -198,7 +198,12 @@ OPTIONS: dict[str, Option] = table(
     sets("pretrained_vae_model_name_or_path", "path", "model.vae"),
     sets("instance_data_dir", "text", "concepts.folder"),
     sets("train_data_dir", "text", "concepts.folder", how="with its metadata.jsonl"),
-    sets("dataset_name", "text", "concepts.folder", how="where it is a folder here; one of the Hub is fetched first"),
+    sets(
+        "dataset_name",
+        "text",
+        "concepts.folder",
+        how="if it is a local folder; data sets of the Hub have to be downloaded first",
+    ),
     sets("instance_prompt", "text", "concepts.subject", "concepts.trigger", "concepts.class_word"),
     sets("repeats", "int", "concepts.repeats", default=1),
     sets("timestep_bias_strategy", "text", "noise.timesteps.bias", default="none", when=_is_biased),
@@ -209,7 +214,7 @@ OPTIONS: dict[str, Option] = table(
     sets("timestep_bias_end", "int", "noise.timesteps.bias_range", default=1000),
     sets("timestep_bias_portion", "float", "noise.timesteps.bias_portion", default=0.25, fill=True, when=_has_portion),
     sets("proportion_empty_prompts", "float", "captions.caption_dropout", default=0.0),
-    sets("class_data_dir", "text", "prior.folder", how="where it holds images"),
+    sets("class_data_dir", "text", "prior.folder", how="if it contains images"),
     sets("class_prompt", "text", "prior.prompt"),
     sets("with_prior_preservation", "flag", "prior.source"),
     sets("prior_loss_weight", "float", "prior.weight", default=1.0),
@@ -231,13 +236,13 @@ OPTIONS: dict[str, Option] = table(
         "data.cache",
         fill=True,
         emit={False: {"data.augment.random_crop": True, "data.cache": "none"}},
-        how="cut at random without it",
+        how="random crops without it",
     ),
     sets("random_flip", "flag", "data.flip"),
     sets("train_text_encoder", "flag", "adapter.text"),
-    sets("train_batch_size", "int", "train.batch", default=4, how="twice as many with class images"),
+    sets("train_batch_size", "int", "train.batch", default=4, how="doubled with class images"),
     sets("num_train_epochs", "int", "train.epochs", default=1, fill=True, yields_to="max_train_steps"),
-    sets("max_train_steps", "int", "train.steps", skip_falsy=True, how="wins over epochs, as there"),
+    sets("max_train_steps", "int", "train.steps", skip_falsy=True, how="wins over epochs, as in diffusers"),
     sets(
         "checkpointing_steps",
         "int",
@@ -251,7 +256,7 @@ OPTIONS: dict[str, Option] = table(
     sets("gradient_checkpointing", "flag", "train.gradient_checkpointing"),
     sets("learning_rate", "float", "optimizer.lr", default=1e-4),
     sets("text_encoder_lr", "float", "optimizer.text_lr"),
-    sets("scale_lr", "flag", "optimizer.lr", how="times batch and accumulation"),
+    sets("scale_lr", "flag", "optimizer.lr", how="multiplied by batch and accumulation"),
     sets("lr_scheduler", "text", "schedule.kind", default="constant"),
     sets("lr_warmup_steps", "int", "schedule.warmup", default=500),
     sets("lr_num_cycles", "int", "schedule.cycles", default=1),
@@ -279,7 +284,7 @@ OPTIONS: dict[str, Option] = table(
     sets("validation_epochs", "int", "sample.every_epochs", default=50),
     sets("validation_prompts", "list", "sample.prompts"),
     sets("rank", "int", "adapter.rank", default=4),
-    sets("lora_alpha", "float", "adapter.alpha", how="the rank where it is not given"),
+    sets("lora_alpha", "float", "adapter.alpha", how="the rank if not given"),
     sets("lora_dropout", "float", "adapter.dropout"),
     sets("use_dora", "flag", "adapter.dora"),
     sets("use_ema", "flag", "train.ema", choices={True: 0.9999}),
@@ -304,13 +309,13 @@ def read(documents: Sequence[Document]) -> Draft:
     command = document.command
     if command is None or command.script not in SCRIPTS:
         what = command.script if command else "no command line"
-        raise UsageError(f"{document.path}: {what}", hint=f"understood are {', '.join(SCRIPTS)}")
+        raise UsageError(f"{document.path}: {what}", hint=f"supported are {', '.join(SCRIPTS)}")
     given = {k: GivenValue(v, f"--{k}") for k, v in command.options.items()}
     notes = [Note(f"accelerate --{k}", v, "no effect", LAUNCHER) for k, v in command.launcher.items()]
     if "mixed_precision" in command.launcher and "mixed_precision" not in given:
         given["mixed_precision"] = GivenValue(command.launcher["mixed_precision"], "accelerate --mixed_precision")
         notes = [n for n in notes if n.key != "accelerate --mixed_precision"]
-    notes += [Note(word, True, "unknown", "it belongs to no option") for word in command.stray]
+    notes += [Note(word, True, "unknown", "it does not belong to any option") for word in command.stray]
     defaults = SCRIPTS[command.script]
     options = {n: replace(o, default=defaults[n]) if n in defaults else o for n, o in OPTIONS.items()}
     given["script"] = GivenValue(command.script, command.script)
@@ -322,7 +327,7 @@ def read(documents: Sequence[Document]) -> Draft:
     concepts, where = _concepts(settings)
     kept = reported(said)
     if settings["dataset_name"] and not folder_path(str(settings["dataset_name"]), settings.folder).is_dir():
-        why = "a data set of the Hub: fetch it into a folder first and say --images DIR"
+        why = "a data set of the Hub: download it into a folder and pass --images DIR"
         kept = [n for n in kept if n.key != settings.source_key("dataset_name")]
         kept.append(settings.note("dataset_name", "unsupported", why, sets=("concepts",)))
     return Draft(values, concepts, {**origins, **where}, [*notes, *kept])

@@ -17,7 +17,7 @@ TITLE = "LoRA_Easy_Training_Scripts"
 
 OWN: dict[str, Option] = table(
     sets("train_mode", "text", "adapter.kind", how="`lora`"),
-    sets("warmup_ratio", "float", "schedule.warmup", how="a share of all steps"),
+    sets("warmup_ratio", "float", "schedule.warmup", how="a fraction of all steps"),
     sets("fa", "flag", "adapter.lora_fa"),
     *unset_options("easy_scripts"),
 )
@@ -50,7 +50,7 @@ def read(documents: Sequence[Document]) -> Draft:
             subsets.append(Subset({**general, **said}, document.folder))
     mode = given["train_mode"].value if "train_mode" in given else "lora"
     if mode not in ("lora", "locon"):
-        raise UsageError(f"train_mode = {mode!r}: bakehouse trains no embeddings", hint="understood is 'lora'")
+        raise UsageError(f"train_mode = {mode!r}: embeddings cannot be trained", hint="supported is 'lora'")
     if "guidance_scale" in given and given["guidance_scale"].value and "network_module" not in given:
         raise UsageError("these settings train Flux (guidance_scale)", hint="bakehouse trains SD 1.x, SD 2.x and SDXL")
     given = _without_nothing(given, notes)
@@ -96,7 +96,7 @@ def _without_nothing(given: Mapping[str, GivenValue], notes: list[Note]) -> dict
     """Options without those that are empty, off or 0: none of them comes to kohya."""
     for name, item in given.items():
         if not item.value:
-            why = "0 is passed over there: kohya's default counts"
+            why = "ignored by LoRA_Easy_Training_Scripts if 0: kohya's default is used"
             notes.append(Note(item.source_key, item.value, "no effect", why, off=name not in _0_COUNTS))
     return {k: v for k, v in given.items() if v.value}
 

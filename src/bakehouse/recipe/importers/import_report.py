@@ -13,12 +13,12 @@ from bakehouse.recipe.recipe_toml import recipe_to_toml
 Status = Literal["set", "built in", "no effect", "command line", "unsupported", "unknown"]
 
 STATUS_WORDS: Mapping[Status, str] = {
-    "set": "taken over",
-    "built in": "done always",
-    "no effect": "without effect here",
-    "command line": "said elsewhere",
-    "unsupported": "not possible here",
-    "unknown": "not understood",
+    "set": "set in the recipe",
+    "built in": "built in",
+    "no effect": "no effect here",
+    "command line": "given on the command line",
+    "unsupported": "not supported",
+    "unknown": "not recognised",
 }
 """What becomes of a key, in words."""
 

@@ -66,7 +66,7 @@ def read(documents: Sequence[Document]) -> Draft:
 
 def _outside(data: Mapping[str, Any]) -> list[Note]:
     return [
-        Note(k, data[k], "unknown", "not a level of a dataset file") for k in data if k not in ("general", "datasets")
+        Note(k, data[k], "unknown", "not a table of a dataset file") for k in data if k not in ("general", "datasets")
     ]
 
 
@@ -91,11 +91,11 @@ def _from_command(document: Document, notes: list[Note]) -> dict[str, GivenValue
     command = document.command
     assert command is not None
     if command.script not in SCRIPTS:
-        what = trained_by(command.script) or "what bakehouse does not"
-        hint = f"understood are {', '.join(SCRIPTS)}"
+        what = trained_by(command.script) or "an unsupported kind of model"
+        hint = f"supported are {', '.join(SCRIPTS)}"
         raise UsageError(f"{document.path} calls {command.script}, which trains {what}", hint=hint)
     notes += [Note(f"accelerate --{k}", v, "no effect", LAUNCHER) for k, v in command.launcher.items()]
-    notes += [Note(word, True, "unknown", "it belongs to no option") for word in command.stray]
+    notes += [Note(word, True, "unknown", "it does not belong to any option") for word in command.stray]
     given = {k: GivenValue(v, f"--{k}") for k, v in command.options.items()}
     if isinstance(config := command.options.get("config_file"), str):
         path = _beside(config if config.endswith(".toml") else f"{config}.toml", document.folder)
@@ -110,7 +110,7 @@ def named_dataset(given: Mapping[str, GivenValue], folder: Path, notes: list[Not
         return []
     path = _beside(name, folder)
     if existing_path(name, folder) is None or not path.is_file():
-        why = "the file is not there: give it too, `bakehouse import SETTINGS DATASET.toml`"
+        why = "file not found: pass it too, `bakehouse import SETTINGS DATASET.toml`"
         notes.append(Note(given["dataset_config"].source_key, name, "unsupported", why))
         return []
     data = open_document(path).table
@@ -148,7 +148,7 @@ def draft_of(
     notes = [
         *notes,
         *theirs,
-        *(Note(given[k].source_key, given[k].value, "unknown", "belongs into a dataset file") for k in misplaced),
+        *(Note(given[k].source_key, given[k].value, "unknown", "only allowed in a dataset file") for k in misplaced),
     ]
     own = {k: v for k, v in given.items() if k not in _SUBSETS}
     settings = Settings(KOHYA, {**own, **images.shared}, trainer="kohya", folder=folder)

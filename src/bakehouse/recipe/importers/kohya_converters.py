@@ -24,7 +24,7 @@ def base_model(s: Settings) -> Iterator[Outcome]:
         where, exists = s.path(name)
         yield Assignment(key, where, (name,))
         if not exists and not _is_hub_id(where):
-            yield s.note(name, "set", "it is not on this machine: write where it is", sets=(key,))
+            yield s.note(name, "set", "not found on this machine: correct the path", sets=(key,))
 
 
 def _is_hub_id(text: str) -> bool:
@@ -43,16 +43,14 @@ def resolution(s: Settings) -> Iterator[Outcome]:
     try:
         width, height = parse_size(s["resolution"])
     except ValueError:
-        yield s.note("resolution", "unknown", "it should be 512, or 512,768")
+        yield s.note("resolution", "unknown", "expected 512 or 512,768")
         return
     side = square_side((width, height))
     if width != height:
         status: Status = "set" if s["enable_bucket"] else "unsupported"
         side = _square_of_buckets(s, side) if s["enable_bucket"] else side
         how = (
-            "used as a square of the same area"
-            if s["enable_bucket"]
-            else "without buckets every image becomes a square"
+            "converted to a square of the same area" if s["enable_bucket"] else "without buckets all images are square"
         )
         yield s.note("resolution", status, f"{how}: {side}", sets=("buckets.resolution",))
     yield Assignment("buckets.resolution", side, ("resolution",))
@@ -74,7 +72,7 @@ def token_warmup(s: Settings) -> Iterator[Outcome]:
         return
     steps = s["max_train_steps"] if not s["max_train_epochs"] else None
     if step < 1 and not steps:
-        why = "a share of steps that only the plan will know: give it as steps"
+        why = "a fraction of a step count that is not known yet: give a number of steps"
         yield s.note("token_warmup_step", "unsupported", why)
         return
     whole = int(step * steps) if step < 1 and steps else int(step)
@@ -87,7 +85,7 @@ def extension(s: Settings) -> Iterator[Outcome]:
     """Kohya reads captions of one extension; bakehouse reads all of the usual ones."""
     name = "caption_extention" if s["caption_extention"] else "caption_extension"
     if s.given("caption_extension", "caption_extention") and s[name] not in _EXTENSIONS:
-        why = f"captions end on {', '.join(_EXTENSIONS)}: rename them, or put others away"
+        why = f"caption files must end with {', '.join(_EXTENSIONS)}: rename them"
         yield s.note(name, "unsupported", why)
 
 
@@ -105,7 +103,7 @@ def metadata(s: Settings) -> Iterator[Outcome]:
 def repeats(s: Settings) -> Iterator[Outcome]:
     """Repeats of the folder beside `in_json`: `N_name` folders have their own."""
     if s.given("dataset_repeats") and s.given("train_data_dir") and not s["in_json"]:
-        yield s.note("dataset_repeats", "no effect", "the names of the folders say how often, `N_name`")
+        yield s.note("dataset_repeats", "no effect", "the folders' names set the repeats: `N_name`")
 
 
 AUGMENTATIONS = ("color_aug", "random_crop", "face_crop_aug_range")
@@ -165,7 +163,7 @@ def optimizer(s: Settings) -> Iterator[Outcome]:
     )
     name = our_optimizer(kind)
     if name is None:
-        yield s.note("optimizer_type", "unsupported", f"optimizers are {', '.join(OPTIMIZERS)}")
+        yield s.note("optimizer_type", "unsupported", f"not available; optimizers are {', '.join(OPTIMIZERS)}")
         return
     yield Assignment("optimizer.name", name, ("optimizer_type", "use_8bit_adam", "use_lion_optimizer"))
     args = key_values(s["optimizer_args"])

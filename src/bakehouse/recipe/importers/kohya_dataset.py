@@ -112,9 +112,9 @@ def _from_folder(s: Settings) -> tuple[list[tuple[dict[str, Any], str]], list[No
             ({"folder": str(path), "subject": name, "repeats": repeats}, f"{said}: {path.name}")
             for path, repeats, name in found
         ], []
-    why = "it holds no `N_name` folders: taken as one, shown once an epoch"
+    why = "it has no `N_name` folders: used as one concept with 1 repeat"
     if not is_folder(root):
-        why = "it is not on this machine, so its `N_name` folders are not known: write a concept for each of them"
+        why = "not found on this machine, so its `N_name` folders are unknown: add a concept for each"
     concept: dict[str, Any] = {"folder": str(root), "subject": "", "repeats": 1}
     return [(concept, said)], [s.note("train_data_dir", "set", why, sets=("concepts",))]
 
@@ -129,7 +129,7 @@ def _reg_folder(s: Settings) -> tuple[list[Assignment], list[Note]]:
     if names:
         taken.append(Assignment("prior.prompt", names[0], of))
     notes = (
-        [] if is_folder(root) else [s.note("reg_data_dir", "set", "it is not on this machine", sets=("prior.folder",))]
+        [] if is_folder(root) else [s.note("reg_data_dir", "set", "not found on this machine", sets=("prior.folder",))]
     )
     return taken, notes
 
@@ -182,7 +182,7 @@ def _concept(s: Settings) -> tuple[dict[str, Any], dict[str, str], list[Note]]:
         origins["subject"] = f"{s.source_key('image_dir')}: the folder's name"
     notes = []
     if not is_folder(root):
-        notes.append(s.note("image_dir", "set", "it is not on this machine: write where it is", sets=("concepts",)))
+        notes.append(s.note("image_dir", "set", "not found on this machine: correct the path", sets=("concepts",)))
     for name in OWN:
         if s.given(name) and name != "image_dir":
             option = s.options[name]
@@ -204,17 +204,19 @@ def _reg_subsets(reg: Sequence[Settings], notes: list[Note]) -> Iterator[Assignm
     if prompts:
         yield Assignment("prior.prompt", prompts[0], ("class_tokens",))
     if len(folders) > 1:
-        why = f"class images are one folder here: all of {root}"
+        why = f"class images come from one folder: all of {root}"
         notes.append(reg[0].note("image_dir", "set", why, sets=("prior.folder",)))
     if len(prompts) > 1:
-        notes.append(reg[0].note("class_tokens", "unsupported", f"class images have one prompt: {prompts[0]!r}"))
+        notes.append(reg[0].note("class_tokens", "unsupported", f"class images have only one prompt: {prompts[0]!r}"))
 
 
 def _held_out(held: Sequence[Settings], notes: list[Note]) -> Iterator[Assignment]:
     """A folder that is validated on alone: no concept, but what checkpoints are judged by."""
     for s in held:
         folder = folder_path(str(s["image_dir"] or ""), s.folder)
-        notes.append(s.note("validation_split", "set", f"{folder} is not trained on", sets=("evaluate.holdout",)))
+        notes.append(
+            s.note("validation_split", "set", f"{folder} is not used for training", sets=("evaluate.holdout",))
+        )
         if s is held[0]:
             yield Assignment("evaluate.holdout", str(folder), ("image_dir", "validation_split"))
 
@@ -225,4 +227,4 @@ def _differences(taught: Sequence[Settings]) -> Iterator[Note]:
         values = [s[name] for s in taught]
         if any(v != values[0] for v in values):
             shown = ", ".join(map(str, values))
-            yield taught[0].note(name, "unsupported", f"one for all images here: the first of {shown}")
+            yield taught[0].note(name, "unsupported", f"all images share one value: the first of {shown}")

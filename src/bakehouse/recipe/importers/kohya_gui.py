@@ -20,15 +20,21 @@ TITLE = "kohya_ss GUI"
 OWN: dict[str, Option] = table(
     sets("LoRA_type", "text", "adapter.kind"),
     sets("LyCORIS_preset", "text", "adapter.targets"),
-    sets("epoch", "int", "train.steps", "train.epochs", how="steps, as the GUI counts them; epochs without the images"),
+    sets(
+        "epoch",
+        "int",
+        "train.steps",
+        "train.epochs",
+        how="converted to steps as in the GUI; epochs if the images are not found",
+    ),
     sets("max_resolution", "text", "buckets.resolution"),
     sets("optimizer", "text", "optimizer.name"),
-    sets("lr_warmup", "float", "schedule.warmup", how="per cent there, a share here"),
-    sets("additional_parameters", "text", how="read as a command line"),
-    sets("image_folder", "text", "concepts", how="of the finetuning tab"),
-    sets("dataset_repeats", "int", "concepts.repeats", how="of the finetuning tab"),
-    sets("constrain", "float", "adapter.constraint", how="of Diag-OFT"),
-    sets("noise_offset_type", "text", "noise", how="of the LoRA tab: says whether the offset or the pyramid counts"),
+    sets("lr_warmup", "float", "schedule.warmup", how="percent, converted to a fraction"),
+    sets("additional_parameters", "text", how="parsed as a command line"),
+    sets("image_folder", "text", "concepts", how="in the finetuning tab"),
+    sets("dataset_repeats", "int", "concepts.repeats", how="in the finetuning tab"),
+    sets("constrain", "float", "adapter.constraint", how="for Diag-OFT"),
+    sets("noise_offset_type", "text", "noise", how="in the LoRA tab: selects noise offset or pyramid noise"),
     *unset_options("kohya_gui"),
 )
 """Keys that the GUI has besides kohya's, and those that mean something else there."""
@@ -72,7 +78,9 @@ def read(documents: Sequence[Document]) -> Draft:
     if extra := str(window["additional_parameters"]):
         options, stray = parse_options(extra.replace('"', "").split())
         given |= {k: GivenValue(v, f"additional_parameters --{k}") for k, v in options.items()}
-        notes += [Note(f"additional_parameters {word}", True, "unknown", "it belongs to no option") for word in stray]
+        notes += [
+            Note(f"additional_parameters {word}", True, "unknown", "it does not belong to any option") for word in stray
+        ]
     subsets = named_dataset(given, documents[-1].folder, notes)
     return draft_of(given, subsets, folder=documents[-1].folder, notes=notes)
 
@@ -98,7 +106,7 @@ def _refuse_others(window: Window) -> None:
     if other or kind in _OTHER_TYPES:
         raise UsageError(f"these settings train {other or _OTHER_TYPES[kind]}", hint=_TRAINS)
     if window.tab == "lora" and kind not in TYPES:
-        raise UsageError(f"LoRA_type = {kind!r} is not known", hint=f"known are {', '.join(TYPES)}")
+        raise UsageError(f"LoRA_type = {kind!r} is not supported", hint=f"supported are {', '.join(TYPES)}")
 
 
 def _note(key: str, window: Window, given: Mapping[str, GivenValue]) -> Note | None:
@@ -113,4 +121,4 @@ def _note(key: str, window: Window, given: Mapping[str, GivenValue]) -> Note | N
         return Note(key, value, option.status, why, option.sets, off=off)
     if key in window.defaults or key in window.renamed:
         return Note(key, value, "no effect", window.why_not(key), off=off)
-    return Note(key, value, "unknown", "the GUI has no such key that is known", off=value in ("", False))
+    return Note(key, value, "unknown", "the GUI has no such key", off=value in ("", False))

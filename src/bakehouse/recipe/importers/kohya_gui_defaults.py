@@ -85,13 +85,13 @@ class Window:
     def why_not(self, key: str) -> str:
         """Why a key of this tab does not come to kohya."""
         if key.startswith(tuple(HANDED_ON["of_other_models"])):
-            return "belongs to other models"
+            return "only for other models"
         if key in _OF_A_NOISE:
             return f"noise_offset_type is {self['noise_offset_type']}"
         if key.startswith("learning_rate_te"):
             return f"the model is {'SDXL' if key == 'learning_rate_te' else 'not SDXL'}"
         kind = self["LoRA_type"]
-        return f"the GUI does not hand it on{f' where LoRA_type is {kind}' if kind else ''}"
+        return f"the GUI does not pass it to kohya{f' where LoRA_type is {kind}' if kind else ''}"
 
 
 def window_of(data: Mapping[str, Any], tab: Tab) -> Window:

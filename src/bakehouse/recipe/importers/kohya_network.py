@@ -73,41 +73,46 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 
 NETWORK_ARGS: dict[str, Option] = table(
     sets("algo", "text", "adapter.kind", how="LyCORIS' algorithm"),
-    sets("preset", "text", "adapter.targets", how="a preset of LyCORIS; `full` where none is named"),
-    sets("conv_dim", "int", "adapter.conv_rank", how='with targets = "full"; 0 is without convolutions'),
-    sets("conv_alpha", "float", "adapter.conv_alpha", how="1 where it is not given; LyCORIS: network_alpha"),
+    sets("preset", "text", "adapter.targets", how="LyCORIS' preset; `full` if not given"),
+    sets("conv_dim", "int", "adapter.conv_rank", how='with targets = "full"; 0: without convolutions'),
+    sets("conv_alpha", "float", "adapter.conv_alpha", how="1 if not given; network_alpha with LyCORIS"),
     sets("dropout", "float", "adapter.dropout"),
     sets("rank_dropout", "float", "adapter.rank_dropout"),
     sets("module_dropout", "float", "adapter.module_dropout"),
     sets("use_tucker", "flag", "adapter.tucker"),
     sets("use_cp", "flag", "adapter.tucker", how="the old name of use_tucker"),
     sets("use_conv_cp", "flag", "adapter.tucker", how="the old name of use_tucker"),
-    sets("block_size", "int", "adapter.unit", how="of DyLoRA; the blocks of OFT and BOFT are network_dim there"),
+    sets("block_size", "int", "adapter.unit", how="for DyLoRA; OFT and BOFT use network_dim as block size"),
     sets("factor", "int", "adapter.factor"),
     sets("decompose_both", "flag", "adapter.decompose_both"),
     sets("full_matrix", "flag", "adapter.full_matrix"),
     sets("unbalanced_factorization", "flag", "adapter.unbalanced_factorization"),
     sets("constraint", "float", "adapter.constraint"),
-    sets("constrain", "float", "adapter.constraint", how="the same"),
+    sets("constrain", "float", "adapter.constraint", how="the old name of constraint"),
     sets("rescaled", "flag", "adapter.rescaled"),
     sets("train_norm", "flag", "adapter.train_norm"),
     sets("dora_wd", "flag", "adapter.dora"),
     sets("wd_on_output", "flag", "adapter.wd_on_output", default=True),
     sets("rs_lora", "flag", "adapter.rs_lora"),
     sets("unit", "int", "adapter.unit"),
-    sets("block_dims", "any", "adapter.blocks.dims", how="turns the others on: see below the table"),
-    sets("block_alphas", "any", "adapter.blocks.alphas", how="network_alpha in every block where it is not given"),
+    sets("block_dims", "any", "adapter.blocks.dims", how="required by the others: see below the table"),
+    sets("block_alphas", "any", "adapter.blocks.alphas", how="network_alpha in every block if not given"),
     sets("conv_block_dims", "any", "adapter.blocks.conv_dims", how='with targets = "full"'),
-    sets("conv_block_alphas", "any", "adapter.blocks.conv_alphas", how="conv_alpha or 1 where it is not given"),
+    sets("conv_block_alphas", "any", "adapter.blocks.conv_alphas", how="conv_alpha or 1 if not given"),
     sets("down_lr_weight", "any", "adapter.blocks.down_lr_weight"),
     sets("mid_lr_weight", "any", "adapter.blocks.mid_lr_weight"),
     sets("up_lr_weight", "any", "adapter.blocks.up_lr_weight"),
     sets("block_lr_zero_threshold", "float", "adapter.blocks.lr_zero_threshold"),
     sets("loraplus_lr_ratio", "float", "adapter.lora_plus_ratio"),
-    sets("loraplus_unet_lr_ratio", "float", "adapter.lora_plus_ratio", how="one ratio for all that learns"),
-    sets("loraplus_text_encoder_lr_ratio", "float", "adapter.lora_plus_ratio", how="one ratio for all that learns"),
-    sets("enable_all_linear", "flag", "adapter.targets", how="of networks.oft: `attention+mlp`"),
-    sets("enable_conv", "flag", "adapter.targets", how="of networks.oft: `full`"),
+    sets("loraplus_unet_lr_ratio", "float", "adapter.lora_plus_ratio", how="UNet and text encoder share one ratio"),
+    sets(
+        "loraplus_text_encoder_lr_ratio",
+        "float",
+        "adapter.lora_plus_ratio",
+        how="UNet and text encoder share one ratio",
+    ),
+    sets("enable_all_linear", "flag", "adapter.targets", how="with networks.oft: `attention+mlp`"),
+    sets("enable_conv", "flag", "adapter.targets", how="with networks.oft: `full`"),
     *unset_options("network_args"),
 )
 """Arguments of kohya's networks and of LyCORIS."""
@@ -126,13 +131,17 @@ def clipping(s: Settings) -> Iterator[Outcome]:
     if not (fused and is_full(s)):
         yield s.assign("train.max_grad_norm", "max_grad_norm")
         if fused:
-            yield s.note("fused_backward_pass", "no effect", "an adapter's gradients are small")
+            yield s.note(
+                "fused_backward_pass", "no effect", "only for full fine-tuning; an adapter's gradients are small"
+            )
         return
     yield Assignment("train.fused_backward", True, ("fused_backward_pass",))
     yield Assignment("train.max_grad_norm", 0.0, ("fused_backward_pass",))
     if s.given("max_grad_norm") and s["max_grad_norm"]:
         yield s.note(
-            "max_grad_norm", "unsupported", "each tensor by itself: with train.fused_backward nothing is clipped"
+            "max_grad_norm",
+            "unsupported",
+            "kohya clips each tensor by itself; with train.fused_backward nothing is clipped",
         )
 
 
@@ -153,8 +162,8 @@ def network(s: Settings) -> Iterator[Outcome]:
     kind = ALGORITHMS.get(algorithm) if algorithm else MODULES.get(module)
     if kind not in kinds():
         asked, known = (f"algo={algorithm}", ALGORITHMS) if algorithm else (f"network_module = {module!r}", MODULES)
-        hint = f"known are {', '.join(known)}; with one of them in its place the rest can be imported"
-        raise UsageError(f"{asked} trains what bakehouse does not know", hint=hint)
+        hint = f"supported are {', '.join(known)}; replace it to import the rest"
+        raise UsageError(f"{asked} is not supported", hint=hint)
     quiet = {item.source_key for item in args.raw.values() if item.quiet}
     outcomes = _spoken(s, args, kind, lycoris=not module.startswith("networks."))
     yield from (o for o in outcomes if not (isinstance(o, Note) and o.key in quiet))
@@ -175,7 +184,9 @@ def _spoken(s: Settings, args: Settings, kind: str, *, lycoris: bool) -> Iterato
     preset = dict(PRESETS.get(named, {})) if lycoris else {}
     if lycoris and named not in PRESETS:
         yield args.note(
-            "preset", "unsupported", f"presets are {', '.join(PRESETS)}; say adapter.targets, include, exclude"
+            "preset",
+            "unsupported",
+            f"presets are {', '.join(PRESETS)}; set adapter.targets, include and exclude instead",
         )
     values: Values = {
         "rank": (s["network_dim"], ("network_dim",)),
@@ -200,7 +211,7 @@ def _spoken(s: Settings, args: Settings, kind: str, *, lycoris: bool) -> Iterato
         # LyCORIS measures outputs unless told otherwise, a recipe inputs.
         values["wd_on_output"] = (args["wd_on_output"], OF)
     elif "wd_on_output" in args.values:
-        passed = {**passed, "wd_on_output": "it says how DoRA measures, and dora_wd is off"}
+        passed = {**passed, "wd_on_output": "only for DoRA, and dora_wd is off"}
     values |= rotation_values(s, args, kind, lycoris=lycoris)
     yield from (args.note(name, "no effect", why, off=args.is_off(name)) for name, why in passed.items())
     yield from _extra(s, args, kind, values, done=passed.keys())
@@ -235,7 +246,7 @@ def _uneven_lora_plus(args: Settings, *, unet: bool, text: bool) -> Iterator[Out
         name = next(n for n in reversed(LORA_PLUS) if args.given(n))
         shown = " and ".join(f"{r or 1:g}" for r in of_parts)
         yield args.note(
-            name, "unsupported", f"UNet and text encoder have one ratio, {of_parts[0] or 1:g}; there {shown}"
+            name, "unsupported", f"UNet and text encoder share one ratio: {of_parts[0] or 1:g}, not {shown}"
         )
 
 

@@ -15,7 +15,7 @@ from bakehouse.recipe.importers.kohya_samples import samples
 from bakehouse.recipe.importers.kohya_schedules import schedule
 from bakehouse.recipe.importers.option_table import Option, Settings, sets, table, unset_options
 
-_ANY_STEP = "drawn for each image; kohya draws once a batch"
+_ANY_STEP = "drawn per image; kohya draws once per batch"
 _PRECISIONS = {"no": "fp32", "float": "fp32", "fp32": "fp32", "fp16": "fp16", "bf16": "bf16"}
 
 
@@ -40,14 +40,14 @@ GROUPS: Mapping[str, dict[str, Option]] = {
         sets("vae", "text", "model.vae"),
     ),
     "Images and captions": table(
-        sets("train_data_dir", "text", "concepts", how="each `N_name` folder in it is a concept with N repeats"),
+        sets("train_data_dir", "text", "concepts", how="each folder `N_name` in it is a concept with N repeats"),
         sets("shuffle_caption", "flag", "captions.shuffle"),
         sets(
             "caption_separator",
             "text",
             "captions.separator",
             default=",",
-            how="also between tags that were shuffled or dropped, which sd-scripts always joins with a comma",
+            how="also between shuffled or dropped tags, which kohya always joins with commas",
         ),
         sets("keep_tokens", "int", "captions.keep_tokens", default=0),
         sets("keep_tokens_separator", "text", "captions.keep_tokens_separator", default=""),
@@ -59,7 +59,7 @@ GROUPS: Mapping[str, dict[str, Option]] = {
             "captions.prefix",
             default="",
             fill=True,  # else the plan would put the trigger in front if no caption holds it
-            how="empty where none is given, so that the plan adds none",
+            how="empty if not given, so that the plan adds no prefix",
         ),
         sets("caption_suffix", "text", "captions.suffix"),
         sets(
@@ -67,7 +67,7 @@ GROUPS: Mapping[str, dict[str, Option]] = {
             "flag",
             "data.augment.color",
             emit={True: {"data.augment.color": 0.1, "data.cache": "none"}},
-            how="0.1, about as strong",
+            how="set to 0.1, about as strong",
         ),
         sets("flip_aug", "flag", "data.flip"),
         sets(
@@ -94,7 +94,7 @@ GROUPS: Mapping[str, dict[str, Option]] = {
             "buckets.rule",
             emit={True: {"buckets.enabled": True, "buckets.rule": "kohya"}, False: {"buckets.enabled": False}},
             fill=True,
-            how="kohya's own rule, bit for bit; off unless given",
+            how="kohya's own bucket rule; off unless given",
         ),
         sets("min_bucket_reso", "int", "buckets.min", default=256, fill=True, when=_limits_buckets),
         sets("max_bucket_reso", "int", "buckets.max", default=1024, fill=True, when=_limits_buckets),
@@ -106,7 +106,7 @@ GROUPS: Mapping[str, dict[str, Option]] = {
             choices={True: False, False: True},
             fill=True,
             when="enable_bucket",
-            how="turned round; limits are passed over",
+            how="inverted; bucket limits are then ignored, as in kohya",
         ),
         sets("token_warmup_min", "int", "captions.token_warmup_min", default=1),
         sets(
@@ -114,7 +114,7 @@ GROUPS: Mapping[str, dict[str, Option]] = {
             "float",
             "captions.token_warmup_step",
             default=0,
-            how="a share of steps becomes a number where `max_train_steps` is given",
+            how="a fraction is converted to steps if `max_train_steps` is given",
         ),
         sets("alpha_mask", "flag", "data.alpha_mask"),
         sets("caption_dropout_rate", "float", "captions.caption_dropout", default=0.0),
@@ -126,10 +126,14 @@ GROUPS: Mapping[str, dict[str, Option]] = {
             "prior.source",
             "prior.folder",
             "prior.prompt",
-            how="class images of your own; none where it is not given",
+            how="your own class images; none if not given",
         ),
         sets(
-            "dataset_repeats", "int", "concepts.repeats", default=1, how="with `in_json`, or for subsets that say none"
+            "dataset_repeats",
+            "int",
+            "concepts.repeats",
+            default=1,
+            how="with `in_json`, or for subsets without repeats",
         ),
     ),
     "Output": table(
@@ -140,14 +144,17 @@ GROUPS: Mapping[str, dict[str, Option]] = {
             "save.dtype",
             transform=lambda word: _PRECISIONS.get(word, "fp32"),
             fill=True,
-            how="fp32 where it is not given",
+            how="fp32 if not given",
         ),
-        sets("save_every_n_epochs", "int", "save.every_epochs", how="0 where it is not given"),
+        sets("save_every_n_epochs", "int", "save.every_epochs", how="0 if not given"),
         sets("save_every_n_steps", "int", "save.every_steps", skip_falsy=True),
         sets("save_n_epoch_ratio", "int", "save.every_epochs", how="epochs divided by it"),
         sets("save_last_n_epochs", "int", "save.keep_last"),
         sets(
-            "save_last_n_steps", "int", "save.keep_last", how="divided by `save_every_n_steps`: steps there, files here"
+            "save_last_n_steps",
+            "int",
+            "save.keep_last",
+            how="divided by `save_every_n_steps`: kohya counts steps, bakehouse files",
         ),
     ),
     "Training": table(
@@ -162,10 +169,10 @@ GROUPS: Mapping[str, dict[str, Option]] = {
             default=1600,
             fill=True,
             yields_to="max_train_epochs",
-            how="optimizer steps, as there",
+            how="optimizer steps, as in kohya",
         ),
-        sets("max_train_epochs", "int", "train.epochs", skip_falsy=True, how="wins over steps, as there"),
-        sets("max_data_loader_n_workers", "int", "data.workers", default=8, how="threads; they never change a result"),
+        sets("max_train_epochs", "int", "train.epochs", skip_falsy=True, how="wins over steps, as in kohya"),
+        sets("max_data_loader_n_workers", "int", "data.workers", default=8, how="threads; results do not depend on it"),
         sets("seed", "int", "seed"),
         sets("gradient_checkpointing", "flag", "train.gradient_checkpointing"),
         sets("gradient_accumulation_steps", "int", "train.accumulation", default=1),
@@ -178,10 +185,10 @@ GROUPS: Mapping[str, dict[str, Option]] = {
             fill=True,
             how="`no` is fp32",
         ),
-        sets("fp8_base", "flag", "model.quantize", choices={True: "int8"}, how="`int8`, which every device can do"),
-        sets("clip_skip", "int", "model.clip_skip", skip_falsy=True, how="the same count"),
-        sets("logging_dir", "text", "save.tensorboard", how="into the run's own folder"),
-        sets("log_with", "text", "save.tensorboard", how="`wandb` is not there"),
+        sets("fp8_base", "flag", "model.quantize", choices={True: "int8"}, how="`int8`, which every device supports"),
+        sets("clip_skip", "int", "model.clip_skip", skip_falsy=True, how="counted the same way"),
+        sets("logging_dir", "text", "save.tensorboard", how="logs go into the run folder"),
+        sets("log_with", "text", "save.tensorboard", how="wandb is not supported"),
         sets("noise_offset", "float", "noise.offset"),
         sets("noise_offset_random_strength", "flag", "noise.offset_random_strength", how=_ANY_STEP),
         sets(
@@ -207,7 +214,7 @@ GROUPS: Mapping[str, dict[str, Option]] = {
             "zero_terminal_snr",
             "flag",
             "noise.zero_terminal_snr",
-            how="for v-prediction; weightings see the rescaled schedule, in kohya the old one",
+            how="for v-prediction; loss weightings use the rescaled schedule, in kohya the original one",
         ),
         sets("min_timestep", "int", "noise.min_timestep"),
         sets("max_timestep", "int", "noise.max_timestep"),
@@ -220,21 +227,21 @@ GROUPS: Mapping[str, dict[str, Option]] = {
             "loss.huber_scale",
             default=1.0,
             when=_scales_huber,
-            how="not with the snr schedule: kohya passes over it there",
+            how="not with the snr schedule, where kohya ignores it",
         ),
         sets("sample_every_n_steps", "int", "sample.every_steps"),
         sets("sample_at_first", "flag", "sample.at_start"),
-        sets("sample_every_n_epochs", "int", "sample.every_epochs", how="wins over steps, as there"),
+        sets("sample_every_n_epochs", "int", "sample.every_epochs", how="wins over steps, as in kohya"),
         sets(
             "sample_prompts",
             "text",
             "sample.prompts",
             "sample.steps",
             "sample.guidance",
-            how="its lines; 30 steps and scale 7.5 where a line says nothing, as there",
+            how="its lines; kohya's 30 steps and scale 7.5 unless a line sets them",
         ),
-        sets("sample_sampler", "text", "sample.sampler", default="ddim", how="A1111's names"),
-        sets("prior_loss_weight", "float", "prior.weight", default=1.0, how="of class images"),
+        sets("sample_sampler", "text", "sample.sampler", default="ddim", how="converted to A1111's names"),
+        sets("prior_loss_weight", "float", "prior.weight", default=1.0, how="loss weight of class images"),
     ),
     "Masks": table(
         sets(
@@ -242,11 +249,11 @@ GROUPS: Mapping[str, dict[str, Option]] = {
             "flag",
             "loss.masked",
             "loss.mask_average",
-            how='averaged over the whole picture, as there; `mask_average = "mask"` lets small subjects count',
+            how='averaged over the whole image, as in kohya; `mask_average = "mask"` divides by the masked area',
         )
     ),
     "Optimizer and schedule": table(
-        sets("optimizer_type", "text", "optimizer.name", default="", how="AdamW where it is not given"),
+        sets("optimizer_type", "text", "optimizer.name", default="", how="AdamW if not given"),
         sets("use_8bit_adam", "flag", "optimizer.name", how="`adamw8bit`"),
         sets("use_lion_optimizer", "flag", "optimizer.name", how="`lion`"),
         sets(
@@ -255,10 +262,10 @@ GROUPS: Mapping[str, dict[str, Option]] = {
             "optimizer.lr",
             "optimizer.text_lr",
             default=2e-6,
-            how="for what has no rate of its own; 2e-6 where it is not given, as there",
+            how="for parts without a rate of their own; 2e-6 if not given, as in kohya",
         ),
         sets("max_grad_norm", "float", "train.max_grad_norm", default=1.0),
-        sets("optimizer_args", "any", "optimizer.args", how="with the library's own defaults where ours are others"),
+        sets("optimizer_args", "any", "optimizer.args", how="with the defaults of kohya's libraries"),
         sets(
             "lr_scheduler_type",
             "text",
@@ -276,12 +283,10 @@ GROUPS: Mapping[str, dict[str, Option]] = {
             "schedule.cycle_growth",
             "schedule.rex_d",
             "schedule.pieces",
-            how="min_lr and eta_min as a share of the rate, gamma, T_max, T_0, T_mult, d, step_rules: a key each",
+            how="min_lr, eta_min, gamma, T_max, T_0, T_mult, d and step_rules set one key each",
         ),
         sets("lr_scheduler", "text", "schedule.kind", default="constant"),
-        sets(
-            "lr_warmup_steps", "float", "schedule.warmup", default=0, how="steps, or below 1 a share of all, as there"
-        ),
+        sets("lr_warmup_steps", "float", "schedule.warmup", default=0, how="steps, or a fraction of all steps below 1"),
         sets("lr_decay_steps", "float", "schedule.cooldown", default=0, how="with warmup_stable_decay"),
         sets("lr_scheduler_num_cycles", "int", "schedule.cycles", default=1),
         sets("lr_scheduler_power", "float", "schedule.power", default=1.0),
@@ -289,12 +294,12 @@ GROUPS: Mapping[str, dict[str, Option]] = {
             "fused_backward_pass",
             "flag",
             "train.fused_backward",
-            how="of whole weights, with any optimizer that looks at each alone",
+            how="for full fine-tuning, with any optimizer that updates each weight by itself",
         ),
         sets("lr_scheduler_timescale", "int", "schedule.timescale", how="with inverse_sqrt"),
         sets("lr_scheduler_min_lr_ratio", "float", "schedule.floor"),
     ),
-    "Dataset file": table(sets("dataset_config", "text", "concepts", how="read, with its keys as below")),
+    "Dataset file": table(sets("dataset_config", "text", "concepts", how="the file is read: see the keys below")),
     "Weightings": table(
         sets("min_snr_gamma", "float", "loss.weighting.kind", "loss.weighting.gamma", how="`min_snr`"),
         sets("scale_v_pred_loss_like_noise_pred", "flag", "loss.weighting.kind", how="`epsilon`"),
@@ -302,21 +307,21 @@ GROUPS: Mapping[str, dict[str, Option]] = {
         sets("debiased_estimation_loss", "flag", "loss.weighting.kind", how="`debiased`"),
     ),
     "Network": table(
-        sets("unet_lr", "float", "optimizer.lr", "adapter.unet", how="0 leaves the UNet alone"),
+        sets("unet_lr", "float", "optimizer.lr", "adapter.unet", how="0: the UNet is not trained"),
         sets(
             "text_encoder_lr",
             "list",
             "optimizer.text_lr",
             "adapter.text",
-            how="0 leaves the text encoder alone; of several the first counts, as there",
+            how="0: the text encoder is not trained; of several values the first is used",
         ),
         sets(
-            "fp8_base_unet", "flag", "model.quantize", choices={True: "int8"}, how="`int8`, which every device can do"
+            "fp8_base_unet", "flag", "model.quantize", choices={True: "int8"}, how="`int8`, which every device supports"
         ),
         sets("network_weights", "path", "adapter.start", skip_falsy=True),
         sets("network_module", "text", "adapter.kind"),
         sets("network_dim", "int", "adapter.rank", default=4),
-        sets("network_alpha", "float", "adapter.alpha", default=1.0, how="1 where it is not given"),
+        sets("network_alpha", "float", "adapter.alpha", default=1.0, how="1 if not given"),
         sets("network_dropout", "float", "adapter.dropout"),
         sets("network_args", "any", "adapter"),
         sets("network_train_unet_only", "flag", "adapter.text", how="false"),
@@ -329,10 +334,10 @@ GROUPS: Mapping[str, dict[str, Option]] = {
             "stop_text_encoder_training",
             "int",
             "adapter.text",
-            how="of train_db.py: -1 and 0 leave the text encoder alone; it cannot stop on the way",
+            how="train_db.py: with -1 and 0 the text encoder is not trained; stopping early is not supported",
         ),
         *(sets(name, "float", "optimizer.text_lr") for name in ("learning_rate_te", "learning_rate_te1")),
-        sets("learning_rate_te2", "float", "optimizer.text_lr", how="one rate for both"),
+        sets("learning_rate_te2", "float", "optimizer.text_lr", how="both text encoders have one rate"),
     ),
     "Keys of a dataset file": table(
         sets("image_dir", "text", "concepts.folder"),

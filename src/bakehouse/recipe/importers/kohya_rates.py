@@ -61,7 +61,7 @@ def rates(s: Settings) -> Iterator[Outcome]:
         and (s["unet_lr"] or not unet)
         and (s["text_encoder_lr"] or not text)
     ):
-        yield s.note("learning_rate", "no effect", "each part that learns has a rate of its own")
+        yield s.note("learning_rate", "no effect", "each trained part has its own rate")
     own = s.given("unet_lr") and s["unet_lr"] and not is_full(s)
     if unet:
         yield Assignment(
@@ -76,10 +76,12 @@ def rates(s: Settings) -> Iterator[Outcome]:
     if len(set(of)) > 1:
         last = next(name for name in reversed(options) if s.given(name))
         shown = " and ".join(f"{r:g}" for r in of)
-        yield s.note(last, "unsupported", f"the text encoders learn at one rate, {value:g}; there at {shown}")
+        yield s.note(last, "unsupported", f"all text encoders have one learning rate: {value:g}, not {shown}")
     several = {float(x) for x in s["text_encoder_lr"] or [] if x not in (None, "")} if not is_full(s) else set()
     if len(several) > 1:
-        yield s.note("text_encoder_lr", "set", "kohya takes the first for all of them", sets=("optimizer.text_lr",))
+        yield s.note(
+            "text_encoder_lr", "set", "kohya uses the first value for all text encoders", sets=("optimizer.text_lr",)
+        )
 
 
 def learns(s: Settings) -> Iterator[Outcome]:
@@ -92,4 +94,4 @@ def learns(s: Settings) -> Iterator[Outcome]:
         "adapter.text", text, ("train_text_encoder", "stop_text_encoder_training", *text_options(s), "script")
     )
     if (s["stop_text_encoder_training"] or 0) > 0:
-        yield s.note("stop_text_encoder_training", "unsupported", "the text encoder learns to the end")
+        yield s.note("stop_text_encoder_training", "unsupported", "the text encoder is trained to the end")

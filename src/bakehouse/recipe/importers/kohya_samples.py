@@ -51,14 +51,14 @@ def _prompts(s: Settings) -> Generator[Outcome, None, list[str]]:
     where, there = s.path("sample_prompts")
     there = there and Path(where).is_file()
     if not there and Path(where).suffix.lower() in (".txt", ".toml", ".json"):
-        yield s.note("sample_prompts", "unsupported", "the file is not there: write the prompts into sample.prompts")
+        yield s.note("sample_prompts", "unsupported", "file not found: put the prompts into sample.prompts")
         return []
     lines = read_prompts(Path(where)) if there else str(given).splitlines()
     kept = [_line(line) for line in lines if line.strip() and not line.lstrip().startswith("#")]
     left = sorted({key for _, keys in kept for key in keys})
     if left:
         yield s.note(
-            "sample_prompts", "unsupported", f"not understood in a prompt: {', '.join('--' + k for k in left)}"
+            "sample_prompts", "unsupported", f"unknown options in a prompt: {', '.join('--' + k for k in left)}"
         )
     return [line for line, _ in kept]
 

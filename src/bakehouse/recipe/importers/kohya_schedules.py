@@ -41,7 +41,7 @@ def schedule(s: Settings) -> Iterator[Outcome]:
         yield Assignment("schedule.kind", "constant", ("optimizer_type",))
         for name in ("lr_scheduler", "lr_scheduler_type", "lr_warmup_steps"):
             if s.given(name):
-                yield s.note(name, "no effect", f"{optimizer} has no schedule, there neither")
+                yield s.note(name, "no effect", f"{optimizer} has no schedule, neither here nor in kohya")
         return
     if s["lr_scheduler_type"]:
         yield from _of_class(s)
@@ -49,11 +49,11 @@ def schedule(s: Settings) -> Iterator[Outcome]:
     name = s["lr_scheduler"].partition(":")[0]
     kind = our_schedule(name)
     if kind is None:
-        yield s.note("lr_scheduler", "unsupported", "no such schedule: the plan's is taken")
+        yield s.note("lr_scheduler", "unsupported", "this schedule is not available; the plan chooses one")
         return
     yield Assignment("schedule.kind", kind, ("lr_scheduler",))
     if s["lr_warmup_steps"] and name == "constant":
-        why = "kohya stops with an error there: constant has no warm-up, constant_with_warmup has one"
+        why = "kohya stops with an error: constant has no warm-up, constant_with_warmup has"
         yield s.note("lr_warmup_steps", "no effect", why)
     elif s["lr_warmup_steps"]:
         yield s.assign("schedule.warmup", "lr_warmup_steps")
@@ -77,14 +77,14 @@ def _by_name(s: Settings, kind: str, name: str) -> Iterator[Outcome]:
     if kind == "polynomial":
         yield _floor(s, float(args.get("lr_end", LR_END)), "lr_scheduler")
     if kind == "warmup_stable_decay" and cycles != 1:
-        yield s.note("lr_scheduler_num_cycles", "unsupported", "the fall of warmup_stable_decay is half a wave here")
+        yield s.note("lr_scheduler_num_cycles", "unsupported", "warmup_stable_decay always decays along half a cosine")
     if name == "cosine_with_min_lr" and cycles != 1:
         yield Assignment("schedule.half_period", 1 / cycles, ("lr_scheduler_num_cycles",))
     floors = name in ("cosine_with_min_lr", "cosine_warmup_with_min_lr", "warmup_stable_decay")
     if s["lr_scheduler_min_lr_ratio"] and floors:
         yield s.assign("schedule.floor", "lr_scheduler_min_lr_ratio")
     elif s["lr_scheduler_min_lr_ratio"]:
-        yield s.note("lr_scheduler_min_lr_ratio", "no effect", f"{name} does not end at it, there neither")
+        yield s.note("lr_scheduler_min_lr_ratio", "no effect", f"{name} ignores it, in kohya as well")
     if floors and args.get("min_lr"):
         yield _floor(s, float(args["min_lr"]), "lr_scheduler_args")
     if kind == "piecewise" and args.get("step_rules"):
@@ -100,12 +100,12 @@ def _of_class(s: Settings) -> Iterator[Outcome]:
         word = "CosineAnnealingWarmupRestarts"
     kind = _CLASSES.get(word)
     if kind is None:
-        yield s.note("lr_scheduler_type", "unsupported", "no such schedule: the plan's is taken")
+        yield s.note("lr_scheduler_type", "unsupported", "this schedule is not available; the plan chooses one")
         return
     args = key_values(s["lr_scheduler_args"])
     needed = {"CosineAnnealingLR": "T_max", "CosineAnnealingWarmRestarts": "T_0"}.get(word)
     if needed and not args.get(needed):
-        why = f"{word} needs {needed} in lr_scheduler_args, there too: the plan's schedule is taken"
+        why = f"{word} needs {needed} in lr_scheduler_args, in kohya as well; the plan chooses a schedule"
         yield s.note("lr_scheduler_type", "unsupported", why)
         return
     yield Assignment("schedule.kind", kind, ("lr_scheduler_type",))
@@ -117,7 +117,7 @@ def _of_class(s: Settings) -> Iterator[Outcome]:
         if args.get("T_mult", 1) != 1:
             yield Assignment("schedule.cycle_growth", float(args["T_mult"]), of)
     if s["lr_warmup_steps"] and not kind.startswith("annealed"):
-        yield s.note("lr_warmup_steps", "no effect", "kohya gives a class no warm-up; it stops with an error there")
+        yield s.note("lr_warmup_steps", "no effect", "kohya stops with an error: a scheduler class has no warm-up")
     if "rex" in kind:
         yield Assignment("schedule.rex_d", float(args.get("d", REX_D)), of)
     if kind.startswith("annealed"):
@@ -175,7 +175,7 @@ def _floor(s: Settings, lowest: float, of: str) -> Assignment:
 
 def _unused(s: Settings, args: Mapping[str, Any], used: frozenset[str]) -> Iterator[Outcome]:
     if rest := sorted(set(args) - used):
-        yield s.note("lr_scheduler_args", "unsupported", f"not taken: {', '.join(rest)}")
+        yield s.note("lr_scheduler_args", "unsupported", f"not converted: {', '.join(rest)}")
 
 
 def _pieces(rules: str) -> list[list[float]]:

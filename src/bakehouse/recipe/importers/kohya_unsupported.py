@@ -56,7 +56,7 @@ def without_others(given: Mapping[str, GivenValue]) -> tuple[dict[str, GivenValu
         if key not in defaults and key not in lacks:
             kept[key] = item
         elif not item.quiet:
-            why = f"{script} has no such option" if key in lacks else "belongs to other models"
+            why = f"{script} has no such option" if key in lacks else "only for other models"
             off = not item.value or item.value in defaults.get(key, ())
             notes.append(Note(item.source_key, item.value, "no effect", why, off=off))
     return kept, notes

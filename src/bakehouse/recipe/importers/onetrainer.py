@@ -34,9 +34,9 @@ OPTIONS: dict[str, Option] = table(
     sets("learning_rate", "float", "optimizer.lr"),
     sets("unet.learning_rate", "float", "optimizer.lr"),
     sets("text_encoder.learning_rate", "float", "optimizer.text_lr"),
-    sets("learning_rate_scaler", "text", "optimizer.lr", how="the root of the batch, as there"),
+    sets("learning_rate_scaler", "text", "optimizer.lr", how="times the square root of the batch, as in OneTrainer"),
     sets("learning_rate_scheduler", "text", "schedule.kind"),
-    sets("learning_rate_warmup_steps", "float", "schedule.warmup", how="in batches there"),
+    sets("learning_rate_warmup_steps", "float", "schedule.warmup", how="OneTrainer counts batches"),
     sets("learning_rate_cycles", "float", "schedule.cycles", "schedule.half_period"),
     sets("learning_rate_min_factor", "float", "schedule.floor"),
     sets("optimizer", "any", "optimizer.name", "optimizer.args"),
@@ -85,7 +85,7 @@ OPTIONS: dict[str, Option] = table(
         "loss.unmasked_weight",
         fill=True,
         when="masked_training",
-        how="soft edges blend into it",
+        how="soft mask edges blend into it",
     ),
     sets(
         "normalize_masked_area_loss",
@@ -112,7 +112,7 @@ OPTIONS: dict[str, Option] = table(
         "model.clip_skip",
         transform=lambda skipped: skipped + 1,
         skip_falsy=True,
-        how="counted from 0 there",
+        how="OneTrainer counts from 0",
     ),
     sets("sample_after", "float", "sample.every_epochs"),
     sets("sample_after_unit", "text", "sample.every_epochs"),
@@ -187,8 +187,8 @@ _TRAINED = frozenset(
     + [f"STABLE_DIFFUSION_{v}" for v in ("20", "20_BASE", "21", "21_BASE")]
 )
 _OTHER_METHODS = {
-    "EMBEDDING": "trains an embedding (textual inversion), and bakehouse trains none",
-    "FINE_TUNE_VAE": "trains the VAE, and bakehouse trains the UNet and the text encoder",
+    "EMBEDDING": "trains an embedding (textual inversion), which is not supported",
+    "FINE_TUNE_VAE": "trains the VAE; bakehouse trains the UNet and the text encoder",
 }
 
 
@@ -223,15 +223,15 @@ def _refuse_what_is_not_trained(data: Mapping[str, Any], document: Document) -> 
     if model.endswith(("_INPAINTING", "_DEPTH")):
         kind = "an inpainting" if model.endswith("_INPAINTING") else "a depth"
         raise UsageError(
-            f"{document.path} trains {kind} model (model_type = {model!r}), whose UNet sees more than the picture",
-            hint="bakehouse trains the plain models: take the preset without it, or train this one with OneTrainer",
+            f"{document.path} trains {kind} model (model_type = {model!r}), whose UNet has extra input channels",
+            hint="bakehouse trains the plain models: choose the preset without it, or train this one with OneTrainer",
         )
     if model not in _TRAINED:
-        raise UsageError(f"{document.path}: model_type = {model!r} is not known", hint=hint)
+        raise UsageError(f"{document.path}: model_type = {model!r} is not supported", hint=hint)
     method = str(data.get("training_method", "FINE_TUNE"))
     if method not in converters.METHODS:
-        why = _OTHER_METHODS.get(method, "is not known")
-        hint = f"understood are {', '.join(converters.METHODS)}"
+        why = _OTHER_METHODS.get(method, "is not supported")
+        hint = f"supported are {', '.join(converters.METHODS)}"
         raise UsageError(f"{document.path}: training_method = {method!r} {why}", hint=hint)
 
 
@@ -249,9 +249,9 @@ def _known(data: Mapping[str, Any]) -> tuple[dict[str, GivenValue], list[Note]]:
         elif key in _OLD:
             given |= _OLD[key](key, value, data)
         elif _OTHER_PARTS.fullmatch(key) or _OF_THE_WINDOW.match(key):
-            notes.append(Note(key, value, "no effect", "changes nothing that a model of SD learns", off=True))
+            notes.append(Note(key, value, "no effect", "does not change a training of SD", off=True))
         else:
-            why = did_you_mean(key, OPTIONS).removeprefix("; ") or "OneTrainer has no such key that is known"
+            why = did_you_mean(key, OPTIONS).removeprefix("; ") or "OneTrainer has no such key"
             notes.append(Note(key, value, "unknown", why))
     return given, notes
 

@@ -48,13 +48,13 @@ def concepts_of(s: Settings) -> Concepts:
     """Concepts from the settings or from their file.
 
     Raises:
-        UsageError: a value cannot be read, or the file is no list of tables.
+        UsageError: a value cannot be read, or the file is not a list of tables.
     """
     entries = s["concepts"] or listed_tables(s, "concept_file_name")
     source = "concepts" if s["concepts"] else "concept_file_name"
     found = Concepts()
     if not entries and s.given("concept_file_name") and s["concept_file_name"]:
-        why = "the file is not there: say --images DIR"
+        why = "file not found: pass --images DIR"
         found.notes.append(s.note("concept_file_name", "unsupported", why, sets=("concepts",)))
     taught: list[Mapping[str, Any]] = []
     for at, entry in enumerate(entries):
@@ -70,7 +70,11 @@ def concepts_of(s: Settings) -> Concepts:
         if kind == "PRIOR_PREDICTION" and "prior.source" not in found.values:
             _class_images(entry, folder, where, said, found)
         elif kind != "STANDARD":
-            found.notes.append(Note(said, kind, "unsupported", "only images that are taught are used"))
+            found.notes.append(
+                Note(
+                    said, kind, "unsupported", "only STANDARD concepts and the first PRIOR_PREDICTION concept are used"
+                )
+            )
         else:
             found.notes += _lost(entry, said)
             concept = {"folder": folder, "subject": named, "repeats": _repeats(entry, where)}
@@ -96,7 +100,7 @@ def _class_images(entry: Mapping[str, Any], folder: str, where: str, said: str, 
     }
     found.values |= values
     found.origins |= dict.fromkeys(values, said)
-    why = "class images: as many in each batch as of the subject"
+    why = "class images: as many per batch as subject images"
     found.notes.append(Note(said, "PRIOR_PREDICTION", "set", why, sets=("prior.folder",)))
 
 
@@ -106,7 +110,7 @@ def _lost(entry: Mapping[str, Any], where: str) -> Iterator[Note]:
         part, _, key = name.rpartition(".")
         value = (table_entry(entry, part, "table", {}, where) if part else entry).get(key, default)
         if value != default:
-            yield Note(f"{where}: {name}", value, "unsupported", "a concept has no such setting here")
+            yield Note(f"{where}: {name}", value, "unsupported", "concepts have no such setting")
 
 
 def _of_all(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

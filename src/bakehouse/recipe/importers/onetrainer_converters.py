@@ -55,15 +55,12 @@ def method(s: Settings) -> Iterator[Outcome]:
     full = s["training_method"] == "FINE_TUNE"
     kind = "full" if full else _PEFT.get(s["peft_type"])
     if kind is None:
-        raise UsageError(
-            f"peft_type = {s['peft_type']!r} trains what bakehouse does not know",
-            hint=f"known are {', '.join(_PEFT)}; set one of them in the file",
-        )
+        raise UsageError(f"peft_type = {s['peft_type']!r} is not supported", hint=f"supported are {', '.join(_PEFT)}")
     yield Assignment("adapter.kind", kind, ("training_method",) if full else ("peft_type", "training_method"))
     yield from _parts(s)
     if full:
         if s["layer_filter"]:
-            yield s.note("layer_filter", "unsupported", "a full fine-tune here trains all layers")
+            yield s.note("layer_filter", "unsupported", "a full fine-tune always trains all layers")
         return
     yield from _layers(s)
     match kind:
@@ -71,7 +68,7 @@ def method(s: Settings) -> Iterator[Outcome]:
             yield s.assign("adapter.block_size", "oft_block_size")
             for name in ("oft_block_share", "oft_scaled"):
                 if s[name]:
-                    yield s.note(name, "unsupported", "OFT here has a block of its own for each, and no such factor")
+                    yield s.note(name, "unsupported", "OFT has separate blocks and no such factor in bakehouse")
         case "lokr":
             yield from _lokr(s)
         case _:
@@ -108,7 +105,9 @@ def _layers(s: Settings) -> Iterator[Outcome]:
         return
     yield Assignment("adapter.targets", "full", of)
     if s["layer_filter_regex"]:
-        yield s.note("layer_filter", "unsupported", "a regular expression: write patterns into `adapter.include`")
+        yield s.note(
+            "layer_filter", "unsupported", "regular expressions are not supported: put patterns into `adapter.include`"
+        )
         return
     parts = [part.strip() for part in text.split(",") if part.strip()]
     yield Assignment("adapter.include", [f"*{part}*" for part in parts], of)
@@ -122,7 +121,7 @@ def _parts(s: Settings) -> Iterator[Outcome]:
     yield Assignment("adapter.text", bool(learning), of)
     yield s.assign("adapter.unet", "unet.train")
     if len(learning) == 1 and sdxl:
-        yield s.note(of[0], "unsupported", f"only {learning[0]} learns there; both text encoders do here")
+        yield s.note(of[0], "unsupported", f"only {learning[0]} would be trained; bakehouse trains both text encoders")
     for name in ("unet", *learning):
         yield from _stops(s, name)
 
@@ -132,7 +131,7 @@ def _stops(s: Settings, part: str) -> Iterator[Outcome]:
     unit, after = s[f"{part}.stop_training_after_unit"], s[f"{part}.stop_training_after"] or 0
     if unit == "NEVER" or not s[f"{part}.train"] or (unit == "EPOCH" and after >= s["epochs"]):
         return
-    why = f"there it stops learning after {after} {unit.lower()}s, here it learns to the end"
+    why = f"it would stop after {after} {unit.lower()}s; bakehouse trains it to the end"
     yield s.note(f"{part}.stop_training_after", "unsupported", why)
 
 
@@ -151,7 +150,7 @@ def rates(s: Settings) -> Iterator[Outcome]:
     # The root of it, as OneTrainer takes.
     factor = math.sqrt(scales.get(by, 1))
     if by not in scales:
-        yield s.note("learning_rate_scaler", "unknown", f"known are {', '.join(scales)}")
+        yield s.note("learning_rate_scaler", "unknown", f"supported are {', '.join(scales)}")
     for key, name in (("optimizer.lr", "unet.learning_rate"), ("optimizer.text_lr", "text_encoder.learning_rate")):
         own = name if s[name] is not None else "learning_rate"
         of = (own,) if factor == 1 else (own, "learning_rate_scaler")
@@ -160,7 +159,7 @@ def rates(s: Settings) -> Iterator[Outcome]:
     both = s["text_encoder.train"] and s["text_encoder_2.train"] and "_XL_" in s["model_type"]
     if both and second is not None and second != s["text_encoder.learning_rate"]:
         yield s.note(
-            "text_encoder_2.learning_rate", "unsupported", "the text encoders learn at one rate: the first one's"
+            "text_encoder_2.learning_rate", "unsupported", "all text encoders have one learning rate: the first one's"
         )
 
 
@@ -170,7 +169,7 @@ def optimizer(s: Settings) -> Iterator[Outcome]:
     word, fields = _asked(s)
     row = _row(word)
     if row is None:
-        yield s.note("optimizer", "unsupported", f"{word} is not among the optimizers: the plan's is taken")
+        yield s.note("optimizer", "unsupported", f"{word} is not available; the plan chooses an optimizer")
         return
     yield Assignment("optimizer.name", row["ours"], ("optimizer",))
     theirs: dict[str, Any] = row["args"]
@@ -223,11 +222,13 @@ def schedule(s: Settings) -> Iterator[Outcome]:
     word = s["learning_rate_scheduler"]
     row = _row(_asked(s)[0])
     if row is not None and OPTIMIZERS[row["ours"]].schedule_free and word != "CONSTANT":
-        yield s.note("learning_rate_scheduler", "no effect", "the optimizer has no schedule, there neither")
+        yield s.note(
+            "learning_rate_scheduler", "no effect", "the optimizer has no schedule, neither here nor in OneTrainer"
+        )
         word = "CONSTANT"
     kind = _SCHEDULES.get(word)
     if kind is None:
-        yield s.note("learning_rate_scheduler", "unsupported", f"schedules are {', '.join(_SCHEDULES)}")
+        yield s.note("learning_rate_scheduler", "unsupported", f"not available; schedules are {', '.join(_SCHEDULES)}")
         return
     yield Assignment("schedule.kind", kind, ("learning_rate_scheduler",))
     if kind == "adafactor":
@@ -237,7 +238,7 @@ def schedule(s: Settings) -> Iterator[Outcome]:
         # Counted in batches there.
         warmup = int(warmup / s["gradient_accumulation_steps"])
     elif warmup == 1:
-        yield s.note("learning_rate_warmup_steps", "unsupported", "1 is the whole training there: give steps")
+        yield s.note("learning_rate_warmup_steps", "unsupported", "1 is the whole training: give a number of steps")
         warmup = 0
     if warmup > 0:
         yield Assignment("schedule.warmup", warmup, ("learning_rate_warmup_steps", "gradient_accumulation_steps"))
@@ -269,11 +270,15 @@ def loss(s: Settings) -> Iterator[Outcome]:
     kind = {"mse_strength": "l2", "mae_strength": "l1"}.get(on[0]) if len(on) == 1 else None
     if kind is None:
         shown = ", ".join(f"{n} = {strengths[n]:g}" for n in on) or "no error counts"
-        yield s.note(on[-1] if on else "mse_strength", "unsupported", f"squared error alone is used here, not {shown}")
+        yield s.note(
+            on[-1] if on else "mse_strength",
+            "unsupported",
+            f"losses cannot be mixed: squared error is used, not {shown}",
+        )
         return
     yield Assignment("loss.kind", kind, (on[0],))
     if strengths[on[0]] != 1:
-        yield s.note(on[0], "unsupported", "the loss has its full strength here")
+        yield s.note(on[0], "unsupported", "the loss always has full strength")
 
 
 @converts("loss_weight_fn", "loss_weight_strength")
@@ -281,7 +286,7 @@ def weighting(s: Settings) -> Iterator[Outcome]:
     """One of them and its strength, in OneTrainer's form."""
     kind = _WEIGHTINGS.get(s["loss_weight_fn"])
     if kind is None:
-        yield s.note("loss_weight_fn", "unsupported", f"known are {', '.join(_WEIGHTINGS)}")
+        yield s.note("loss_weight_fn", "unsupported", f"supported are {', '.join(_WEIGHTINGS)}")
         kind = "none"
     yield Assignment("loss.weighting.kind", kind, ("loss_weight_fn",))
     if kind in ("debiased", "p2"):
@@ -297,7 +302,7 @@ def average(s: Settings) -> Iterator[Outcome]:
     """Averaged weights where they are on."""
     yield Assignment("train.ema", 0.0 if s["ema"] == "OFF" else s["ema_decay"], ("ema_decay", "ema"))
     if s["ema"] != "OFF" and s["ema_update_step_interval"] != 1:
-        yield s.note("ema_update_step_interval", "no effect", "averaged at every step here")
+        yield s.note("ema_update_step_interval", "no effect", "EMA is updated at every step")
 
 
 @converts("timestep_distribution", "noising_weight", "noising_bias", "timestep_shift")
@@ -326,7 +331,9 @@ def timesteps(s: Settings) -> Iterator[Outcome]:
         yield Assignment("noise.timesteps.power", 1 / (weight if bias == 1 else bias), of)
         yield Assignment("noise.timesteps.mirrored", bias != 1, of)
     else:
-        yield s.note("timestep_distribution", "unsupported", "timesteps are drawn evenly here; see `noise.timesteps`")
+        yield s.note(
+            "timestep_distribution", "unsupported", "timesteps are drawn uniformly instead; see `noise.timesteps`"
+        )
     yield from _shifted(s, word)
 
 
@@ -335,7 +342,7 @@ def _shifted(s: Settings, word: str) -> Iterator[Outcome]:
     if s["timestep_shift"] == 1:
         return
     if word == "SIGMOID" or (s["min_noising_strength"], s["max_noising_strength"]) != (0, 1):
-        yield s.note("timestep_shift", "unsupported", "not for SIGMOID and not for a part of the timesteps")
+        yield s.note("timestep_shift", "unsupported", "not supported for SIGMOID or a part of the timesteps")
     else:
         yield s.assign("noise.timesteps.shift", "timestep_shift")
 
@@ -356,7 +363,7 @@ def saving(s: Settings) -> Iterator[Outcome]:
     if unit == "STEP":
         yield Assignment("save.every_steps", int(every), of)
     if unit in _CLOCK:
-        yield s.note("save_every_unit", "unsupported", "weights are saved by epochs or steps: see `save`")
+        yield s.note("save_every_unit", "unsupported", "weights are saved by epochs or steps: set `save`")
 
 
 @converts("sample_after", "sample_after_unit", "samples", "sample_definition_file_name")
@@ -367,7 +374,7 @@ def samples(s: Settings) -> Iterator[Outcome]:
         yield Assignment("sample.every_epochs", int(every) if unit == "EPOCH" else 0, ("sample_after",))
         yield Assignment("sample.every_steps", int(every) if unit == "STEP" else 0, ("sample_after",))
     elif s.given("sample_after", "sample_after_unit"):
-        yield s.note("sample_after_unit", "no effect", "pictures are made by epochs or steps here: see `sample`")
+        yield s.note("sample_after_unit", "no effect", "samples are made by epochs or steps: set `sample`")
     entries = s["samples"] or listed_tables(s, "sample_definition_file_name")
     lines = [_sample(x) for x in entries if x.get("enabled", True) and x.get("prompt")]
     if lines:
@@ -383,7 +390,7 @@ def listed_tables(s: Settings, name: str) -> Sequence[Mapping[str, Any]]:
     """The entries of a file that the settings name; none where the default's file is not there.
 
     Raises:
-        UsageError: the file is there and is no list of tables.
+        UsageError: the file is there and is not a list of tables.
     """
     text = s[name]
     paths = [s.folder / text, Path(text), s.folder.parent / text] if text else []
@@ -392,7 +399,7 @@ def listed_tables(s: Settings, name: str) -> Sequence[Mapping[str, Any]]:
         return []
     data = open_document(path).data
     if not isinstance(data, list) or not all(isinstance(x, Mapping) for x in data):
-        raise UsageError(f"{path} ({name}) is no list of tables", hint="export it from OneTrainer again")
+        raise UsageError(f"{path} ({name}) is not a list of tables", hint="export it from OneTrainer again")
     return data
 
 
@@ -402,7 +409,7 @@ def sizes(s: Settings) -> Iterator[Outcome]:
     first = str(s["resolution"]).split(",")[0]
     yield Assignment("buckets.resolution", square_side(first), ("resolution",))
     if "," in str(s["resolution"]):
-        yield s.note("resolution", "unsupported", f"one resolution here: {first}")
+        yield s.note("resolution", "unsupported", f"only one resolution is supported: {first}")
 
 
 CONVERTERS = (

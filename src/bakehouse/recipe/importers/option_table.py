@@ -140,10 +140,7 @@ class Settings:
     def _read(self, name: str, item: GivenValue) -> None:
         option = self.options.get(name)
         if option is None:
-            why = (
-                did_you_mean(name, self.options).removeprefix("; ")
-                or f"{self.trainer} has no such option that is known"
-            )
+            why = did_you_mean(name, self.options).removeprefix("; ") or f"{self.trainer} has no such option"
             off = item.value is False or item.value in ("", None)
             self.notes.append(Note(item.source_key, item.value, "unknown", why, off=off))
             return
@@ -154,8 +151,8 @@ class Settings:
         except UNREADABLE:
             single = option.kind not in COMPOUND
             several = single and isinstance(item.value, (list, tuple)) and len(item.value) > 1
-            wanted = "one value, and it has several" if several else DESCRIPTIONS[option.kind]
-            self.notes.append(Note(item.source_key, item.value, "unknown", f"it should be {wanted}"))
+            wanted = "a single value" if several else DESCRIPTIONS[option.kind]
+            self.notes.append(Note(item.source_key, item.value, "unknown", f"expected {wanted}"))
 
     def __getitem__(self, name: str) -> Any:
         if name in self.values:
@@ -274,7 +271,9 @@ def _values_of(settings: Settings, option: Option, source: str) -> Iterator[Outc
         value = settings.path(source)[0]
     if option.choices and value not in option.choices:
         if value:
-            yield settings.note(option.name, "unsupported", f"here it can be {', '.join(map(str, option.choices))}")
+            yield settings.note(
+                option.name, "unsupported", f"supported values are {', '.join(map(str, option.choices))}"
+            )
         return
     if option.emit is not None:
         made = option.emit(value) if callable(option.emit) else option.emit.get(value, {})

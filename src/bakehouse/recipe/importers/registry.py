@@ -58,7 +58,7 @@ def import_settings(
     files = [Path(p) for p in ([paths] if isinstance(paths, (str, Path)) else paths)]
     documents = [open_document(path) for path in files]
     if trainer is not None and trainer not in TRAINERS:
-        raise UsageError(f"--from {trainer!r}: known are {', '.join(TRAINERS)}{did_you_mean(trainer, TRAINERS)}")
+        raise UsageError(f"--from {trainer!r}: supported are {', '.join(TRAINERS)}{did_you_mean(trainer, TRAINERS)}")
     name = trainer or _owner(documents)
     found = TRAINERS[name]
     draft = found.read(documents)
@@ -73,10 +73,10 @@ def _owner(documents: Sequence[Document]) -> str:
         owner = next((name for name, trainer in TRAINERS.items() if trainer.detects(document)), None)
         if owner is None:
             known = ", ".join(p.title for p in TRAINERS.values())
-            hint = f"understood are {known}; --from NAME says whose they are ({', '.join(TRAINERS)})"
-            raise UsageError(f"{document.path}: nobody's settings that are known", hint=hint)
+            hint = f"supported are {known}; name the trainer with --from ({', '.join(TRAINERS)})"
+            raise UsageError(f"{document.path}: unrecognised format", hint=hint)
         owners.append(owner)
     if len(set(owners)) > 1:
         said = ", ".join(f"{d.path} is {TRAINERS[o].title}" for d, o in zip(documents, owners, strict=True))
-        raise UsageError(f"these settings do not belong together: {said}", hint="import them one by one")
+        raise UsageError(f"these files belong to different trainers: {said}", hint="import them one by one")
     return owners[0]

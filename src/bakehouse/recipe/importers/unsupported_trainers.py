@@ -158,7 +158,9 @@ def _diffusers(document: Document) -> str:
         return ""
     model = next((name for pattern, name in _MODELS if re.search(pattern, script)), "")
     method = next((name for pattern, name in _METHODS if re.search(pattern, script)), "")
-    trains = f"trains {' for '.join(part for part in (method, model) if part)}" if method or model else "is not known"
+    trains = (
+        f"trains {' for '.join(part for part in (method, model) if part)}" if method or model else "is not supported"
+    )
     return f"calls {script}, which {trains}"
 
 

@@ -72,7 +72,7 @@ def table_entry(table: Mapping[str, Any], name: str, kind: Kind, default: Any, w
     try:
         return parse_value(value, kind)
     except UNREADABLE as e:
-        raise UsageError(f"{where}: {name} = {value!r}", hint=f"it should be {DESCRIPTIONS[kind]}") from e
+        raise UsageError(f"{where}: {name} = {value!r}", hint=f"expected {DESCRIPTIONS[kind]}") from e
 
 
 def _checked(value: Any, valid: bool) -> Any:
