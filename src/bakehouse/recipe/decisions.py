@@ -15,7 +15,7 @@ from bakehouse.data.image_records import ImageSet
 from bakehouse.data.repeats import balance_repeats, fair_target
 from bakehouse.models.load import ModelRef, native_size
 from bakehouse.models.model_facts import ModelFacts
-from bakehouse.recipe.base_validation import sits_on
+from bakehouse.recipe.base_validation import adapted_networks
 from bakehouse.recipe.class_images import without_trigger
 from bakehouse.recipe.presets import Preset, load_preset
 from bakehouse.recipe.recipe import Recipe
@@ -104,7 +104,7 @@ class Derivation:
         learns = self.preset.text
         reason = "the text encoder learns the new trigger word" if learns else "no new word has to be learned"
         if learns:
-            chosen = sits_on(self.recipe.with_values({"adapter.text": True}), self.facts, self.recipe)
+            chosen = adapted_networks(self.recipe.with_values({"adapter.text": True}), self.facts, self.recipe)
             if chosen is not None and ON_TEXT not in chosen:
                 learns, reason = False, "the adapter has no module of the text encoder"
         self.decide("adapter.text", learns, reason)
@@ -151,7 +151,7 @@ class Derivation:
             self.decide("loss.weighting.kind", self.preset.weighting, reason)
 
     def _unet_learns(self) -> bool:
-        chosen = sits_on(self.recipe, self.facts, self.recipe) if self.recipe.adapter.unet else frozenset()
+        chosen = adapted_networks(self.recipe, self.facts, self.recipe) if self.recipe.adapter.unet else frozenset()
         return chosen is None or ON_UNET in chosen
 
     def _captions(self) -> None:

@@ -16,7 +16,7 @@ from bakehouse.data.scan import scan
 from bakehouse.models.damaged_files import check_model
 from bakehouse.models.load import resolve_model
 from bakehouse.models.model_facts import model_facts
-from bakehouse.recipe.base_validation import sits_on, unfit_for_model
+from bakehouse.recipe.base_validation import adapted_networks, base_errors
 from bakehouse.recipe.class_images import ClassImage, class_images
 from bakehouse.recipe.cost_estimate import Estimate, estimate
 from bakehouse.recipe.decisions import Decision, Derivation
@@ -24,7 +24,7 @@ from bakehouse.recipe.epoch_order import EpochOrder
 from bakehouse.recipe.plan_facts import lookup_for
 from bakehouse.recipe.recipe import Recipe
 from bakehouse.recipe.trigger_captions import compiled_images, not_apart
-from bakehouse.recipe.validation import impossibilities, refuse, settings_against, too_long, warnings_for
+from bakehouse.recipe.validation import errors_for, refuse, setting_errors, too_long, warnings_for
 
 
 @dataclass(frozen=True)
@@ -162,12 +162,12 @@ def make_plan(recipe: Recipe, images: ImageSet | None = None) -> Plan:
     problems = not_apart(recipe, images)
     images = compiled_images(recipe, images)
     facts = model_facts(model, recipe.model.prediction)
-    refuse([*problems, *impossibilities(recipe, images, own_prior), *unfit_for_model(recipe, facts)])
+    refuse([*problems, *errors_for(recipe, images, own_prior), *base_errors(recipe, facts)])
     derivation = Derivation(recipe, images, model, facts)
     derivation.derive()
     plan = _planned(derivation, images, own_prior)
-    refuse([*settings_against(plan.recipe), *too_long(plan.recipe.schedule, plan.steps)])
-    chosen = sits_on(plan.recipe, facts, recipe)
+    refuse([*setting_errors(plan.recipe), *too_long(plan.recipe.schedule, plan.steps)])
+    chosen = adapted_networks(plan.recipe, facts, recipe)
     lookup = lookup_for(plan.recipe, recipe, images, facts, chosen, steps=plan.steps, per_epoch=plan.steps_per_epoch)
     return dataclasses.replace(plan, warnings=(*plan.warnings, *without_effect(plan.recipe, lookup)))
 
