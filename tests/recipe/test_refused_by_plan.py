@@ -27,7 +27,7 @@ CASES = {
     "blocks": ("sd1", ["adapter.blocks.dims=[1, 2]"], "adapter.blocks.dims has 2 numbers, this model takes 25"),
     "outputs": ("sd1", ["adapter.kind=oft", "adapter.block_count=7"], "7 blocks do not fill evenly"),
     "an optimizer's own word": ("sd1", ["optimizer.args={betas = [2, 3]}"], "AdamW says: Invalid beta parameter"),
-    "no such device": ("sd1", ["train.device=cuda:9"], "train.device = 'cuda:9' is not on this machine: available are auto"),
+    "no such device": ("sd1", ["train.device=cuda:9"], "is not on this machine: available are auto"),
     "no such sampler": ("sd1", ["prior.sampler=dpm"], "prior.sampler: sampler = 'dpm': unknown"),
     "a sample's sampler": ("sd1", ["sample.prompts=['a --ss foo']"], "sampler = 'foo': unknown"),
     "no such VAE": ("sd1", ["model.vae=/nowhere"], "model.vae = '/nowhere': no such file or folder"),

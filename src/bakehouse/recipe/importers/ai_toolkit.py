@@ -9,7 +9,7 @@ from typing import Any
 from bakehouse.core.errors import UsageError
 from bakehouse.recipe.importers import ai_toolkit_converters as converters
 from bakehouse.recipe.importers.build_recipe import Draft
-from bakehouse.recipe.importers.common import TRAINED, folder_path, load_defaults, reported
+from bakehouse.recipe.importers.common import TRAINED, folder_path, load_defaults, other_models, reported
 from bakehouse.recipe.importers.import_report import Note
 from bakehouse.recipe.importers.option_table import GivenValue, Option, Settings, convert, sets, table, unset_options
 from bakehouse.recipe.importers.settings_file import Document
@@ -89,28 +89,7 @@ OPTIONS: dict[str, Option] = table(
 )
 """Keys of a process, with points, and ai-toolkit's own defaults."""
 
-_FAMILIES = {
-    "is_flux": "FLUX.1",
-    "is_v3": "Stable Diffusion 3",
-    "is_pixart": "PixArt",
-    "is_pixart_sigma": "PixArt Sigma",
-    "is_lumina2": "Lumina 2",
-    "is_auraflow": "AuraFlow",
-    "is_ssd": "SSD-1B",
-    "is_vega": "Segmind Vega",
-}
-"""Flags of models that bakehouse does not train."""
 _ARCHS = ("sd1", "sd15", "sd2", "sdxl")
-_OF_SLIDERS = "a slider, from pairs of prompts"
-_PROCESSES = {
-    "slider": _OF_SLIDERS,
-    "ultimate_slider_trainer": _OF_SLIDERS,
-    "concept_slider": _OF_SLIDERS,
-    "image_reference_slider_trainer": "a slider, from pairs of pictures",
-    "concept_replacer": "a replacement of one prompt's meaning by another's",
-    "textual_inversion_trainer": "an embedding (textual inversion)",
-}
-"""Trainings that bakehouse does not have."""
 _JOBS = {
     "generate": "draws pictures: that is `bakehouse generate`",
     "extract": "extracts a LoRA of two models: that is `bakehouse weights extract`",
@@ -163,9 +142,9 @@ def _process(document: Document, config: Mapping[str, Any]) -> Mapping[str, Any]
     if not processes:
         raise UsageError(f"{document.path}: `config.process` lists no process", hint="it contains no training")
     kind = str(processes[0].get("type"))
-    if kind in _PROCESSES:
+    if trained := other_models()["ai_toolkit_processes"].get(kind):
         raise UsageError(
-            f"{document.path} is ai-toolkit's and trains {_PROCESSES[kind]} (process type {kind!r})",
+            f"{document.path} is ai-toolkit's and trains {trained} (process type {kind!r})",
             hint="bakehouse trains on images only; train this one with ai-toolkit",
         )
     if kind not in _TRAINERS:
@@ -184,9 +163,9 @@ def _process(document: Document, config: Mapping[str, Any]) -> Mapping[str, Any]
 def _refuse_other_models(document: Document, process: Mapping[str, Any]) -> None:
     model = process.get("model") or {}
     hint = f"{TRAINED}; train this one with ai-toolkit"
-    flag = next((k for k in _FAMILIES if model.get(k)), None)
-    if flag:
-        raise UsageError(f"{document.path} trains {_FAMILIES[flag]} ({flag} = true)", hint=hint)
+    families = other_models()["ai_toolkit"]
+    if flag := next((k for k in families if model.get(k)), None):
+        raise UsageError(f"{document.path} trains {families[flag]} ({flag} = true)", hint=hint)
     arch = str(model.get("arch") or "sd1").partition(":")[0]
     if arch not in _ARCHS:
         raise UsageError(f"{document.path} trains the family {arch!r} (model.arch)", hint=hint)

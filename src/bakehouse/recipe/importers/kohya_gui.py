@@ -8,6 +8,7 @@ from typing import Any
 from bakehouse.core.errors import UsageError
 from bakehouse.recipe.importers.build_recipe import Draft
 from bakehouse.recipe.importers.command_line import parse_options
+from bakehouse.recipe.importers.common import other_models
 from bakehouse.recipe.importers.import_report import Note
 from bakehouse.recipe.importers.kohya import draft_of, named_dataset
 from bakehouse.recipe.importers.kohya_gui_defaults import Tab, Window, window_of
@@ -39,20 +40,6 @@ OWN: dict[str, Option] = table(
 )
 """Keys that the GUI has besides kohya's, and those that mean something else there."""
 
-_OTHER_MODELS: Mapping[str, str] = {
-    "flux1_checkbox": "Flux",
-    "sd3_checkbox": "Stable Diffusion 3",
-    "hunyuan_image_checkbox": "HunyuanImage",
-    "anima_checkbox": "Anima",
-    "lumina_checkbox": "Lumina",
-}
-_OTHER_TYPES: Mapping[str, str] = {
-    "Flux1": "Flux",
-    "Flux1 OFT": "Flux",
-    "Anima": "Anima",
-    "Lumina": "Lumina",
-    "HunyuanImage-2.1": "HunyuanImage",
-}
 _TRAINS = "bakehouse trains Stable Diffusion 1.x, 2.x and SDXL"
 
 
@@ -101,10 +88,10 @@ def _tab(data: Mapping[str, Any]) -> Tab:
 
 
 def _refuse_others(window: Window) -> None:
-    other = next((name for key, name in _OTHER_MODELS.items() if window[key]), "")
+    other = next((name for key, name in other_models()["kohya_gui"].items() if window[key]), "")
     kind = window["LoRA_type"]
-    if other or kind in _OTHER_TYPES:
-        raise UsageError(f"these settings train {other or _OTHER_TYPES[kind]}", hint=_TRAINS)
+    if other := other or other_models()["kohya_gui_types"].get(kind, ""):
+        raise UsageError(f"these settings train {other}", hint=_TRAINS)
     if window.tab == "lora" and kind not in TYPES:
         raise UsageError(f"LoRA_type = {kind!r} is not supported", hint=f"supported are {', '.join(TYPES)}")
 

@@ -9,7 +9,7 @@ from typing import Any
 from bakehouse.core.errors import UsageError, did_you_mean
 from bakehouse.recipe.importers import onetrainer_converters as converters
 from bakehouse.recipe.importers.build_recipe import Draft
-from bakehouse.recipe.importers.common import TRAINED, reported
+from bakehouse.recipe.importers.common import TRAINED, other_models, reported
 from bakehouse.recipe.importers.import_report import Note
 from bakehouse.recipe.importers.onetrainer_concepts import concepts_of
 from bakehouse.recipe.importers.option_table import GivenValue, Option, Settings, convert, sets, table, unset_options
@@ -126,26 +126,8 @@ OPTIONS: dict[str, Option] = table(
 )
 """The keys that decide a training of SD 1.x, 2.x and SDXL, with OneTrainer's own defaults."""
 
-_RENAMED = {
-    "train_unet": "unet.train",
-    "unet_learning_rate": "unet.learning_rate",
-    "unet_weight_dtype": "unet.weight_dtype",
-    "train_unet_epochs": "unet.stop_training_after",
-    "train_text_encoder": "text_encoder.train",
-    "text_encoder_learning_rate": "text_encoder.learning_rate",
-    "text_encoder_weight_dtype": "text_encoder.weight_dtype",
-    "train_text_encoder_epochs": "text_encoder.stop_training_after",
-    "train_text_encoder_2": "text_encoder_2.train",
-    "text_encoder_2_learning_rate": "text_encoder_2.learning_rate",
-    "train_text_encoder_2_epochs": "text_encoder_2.stop_training_after",
-    "vae_model_name": "vae.model_name",
-    "save_after": "save_every",
-    "save_after_unit": "save_every_unit",
-    "lora_layers": "layer_filter",
-    "lora_layer_preset": "layer_filter_preset",
-    "lora_layers_regex": "layer_filter_regex",
-}
-"""Names of older versions."""
+_RENAMED: Mapping[str, str] = converters.DEFAULTS["renamed"]
+"""Names of older versions, and today's."""
 
 _OTHER_PARTS = re.compile(
     r"(prior|transformer|unconditional_transformer|quantization|text_encoder_[34]|effnet_encoder|decoder\w*)(_.*|\..*)?"
@@ -161,27 +143,6 @@ _OF_THE_WINDOW = re.compile(
 )
 """What belongs to the window, the machine, or the place where weights lie: nothing of it changes what is learned."""
 
-_FAMILIES = {
-    "STABLE_DIFFUSION_3": "Stable Diffusion 3",
-    "STABLE_DIFFUSION_35": "Stable Diffusion 3.5",
-    "WUERSTCHEN_2": "Würstchen",
-    "STABLE_CASCADE_1": "Stable Cascade",
-    "PIXART_ALPHA": "PixArt Alpha",
-    "PIXART_SIGMA": "PixArt Sigma",
-    "FLUX_DEV_1": "FLUX.1",
-    "FLUX_FILL_DEV_1": "FLUX.1 Fill",
-    "FLUX_2": "FLUX.2",
-    "SANA": "Sana",
-    "HUNYUAN_VIDEO": "Hunyuan Video",
-    "HI_DREAM_FULL": "HiDream",
-    "CHROMA_1": "Chroma",
-    "QWEN": "Qwen-Image",
-    "ANIMA": "Anima",
-    "KREA_2": "Krea 2",
-    "Z_IMAGE": "Z-Image",
-    "ERNIE": "ERNIE-Image",
-    "IDEOGRAM_4": "Ideogram 4",
-}
 _TRAINED = frozenset(
     ["STABLE_DIFFUSION_15", "STABLE_DIFFUSION_XL_10_BASE"]
     + [f"STABLE_DIFFUSION_{v}" for v in ("20", "20_BASE", "21", "21_BASE")]
@@ -218,8 +179,8 @@ def read(documents: Sequence[Document]) -> Draft:
 def _refuse_what_is_not_trained(data: Mapping[str, Any], document: Document) -> None:
     model = str(data.get("model_type", "STABLE_DIFFUSION_15"))
     hint = f"{TRAINED}; train this one with OneTrainer"
-    if model in _FAMILIES:
-        raise UsageError(f"{document.path} trains {_FAMILIES[model]} (model_type = {model!r})", hint=hint)
+    if family := other_models()["onetrainer"].get(model):
+        raise UsageError(f"{document.path} trains {family} (model_type = {model!r})", hint=hint)
     if model.endswith(("_INPAINTING", "_DEPTH")):
         kind = "an inpainting" if model.endswith("_INPAINTING") else "a depth"
         raise UsageError(
