@@ -8,7 +8,7 @@ import typer
 from bakehouse.cli.options import Json, KindOption, Quiet, Subject
 from bakehouse.cli.render.printing import say
 
-Peer = Literal["kohya", "kohya-gui", "easy", "diffusers", "onetrainer", "ai-toolkit"]
+Trainer = Literal["kohya", "kohya-gui", "easy", "diffusers", "onetrainer", "ai-toolkit"]
 
 
 def import_(
@@ -19,8 +19,8 @@ def import_(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write the recipe here. Left out: print it.")
     ] = None,
-    peer: Annotated[
-        Peer | None, typer.Option("--from", help="Whose settings they are. Left out: read from their content.")
+    trainer: Annotated[
+        Trainer | None, typer.Option("--from", help="Whose settings they are. Left out: read from their content.")
     ] = None,
     images: Annotated[
         Path | None, typer.Option(metavar="DIR", help="The folder of images, where the settings name another or none.")
@@ -39,7 +39,7 @@ def import_(
     from bakehouse.core.files import write_text
     from bakehouse.recipe.importers import import_settings
 
-    made = import_settings(settings, peer=peer, images=images, subject=subject, kind=kind)
+    made = import_settings(settings, trainer=trainer, images=images, subject=subject, kind=kind)
     if strict and made.lost:
         raise Problems("not everything could be taken over:", [str(note) for note in made.lost])
     toml = made.to_toml(beside=(out or Path("recipe.toml")).resolve().parent)
