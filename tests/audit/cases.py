@@ -14,7 +14,7 @@ from tests.audit.run_checks import ZWX, trigger
 
 @dataclass(frozen=True)
 class Case:
-    """A fault, how the audit is told to look for it, and who can mend it."""
+    """A fault, how the audit is told to look for it, and who can fix it."""
 
     id: str
     fault: Callable[..., object]
@@ -22,7 +22,7 @@ class Case:
     level: str = ""
     key: str = ""
     by: Literal["command", "person", "nobody"] = "command"
-    """Its command mends it; it says in words what a person has to do; it is a fact."""
+    """Its command fixes it; it says in words what a person has to do; it is a fact."""
     recipe: bool = False
     """The fault is (also) one of `me.toml`, which says how the images are used."""
 
@@ -183,6 +183,6 @@ MASKS = [
 CASES = [*FILES, *PIXELS, *CAPTIONS, *TRIGGERS, *BALANCE, *MASKS]
 
 BROUGHT = {"B07": ("E01",), "B09": ("F04",), "E03": ("E06",), "F02": ("F04",)}
-"""What a mend may bring, since it is a fault of its own that could not be seen before: few images are shown often, and
+"""What a fix may bring, since it is a fault of its own that could not be seen before: few images are shown often, and
 text that is left out of the loss makes the first masks."""
 KNOWN_TAGS = "tag_id,name,category,count\n1,smile,0,90000\n2,rare thing,0,12\n3,hatsune_miku,4,99999\n"

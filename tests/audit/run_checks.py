@@ -11,7 +11,7 @@ import pytest
 import typer
 from PIL import Image
 
-from bakehouse.audit import AuditSpec, Finders, Report, audit
+from bakehouse.audit import AuditSpec, Detectors, Report, audit
 from bakehouse.cli import main as door
 from bakehouse.core import cpu_threads
 from bakehouse.curation.upscale import Upscale
@@ -30,10 +30,10 @@ def trigger(word, **more):
     return {"word": word, "strategy": "static", **more}
 
 
-def looked(folder: Path, spec: dict, known: str = "", finders: Finders | None = None) -> Report:
+def looked(folder: Path, spec: dict, known: str = "", detectors: Detectors | None = None) -> Report:
     values = {**SPEC, **spec}
     values |= {"vocabulary": known} if values.get("vocabulary") == "@known" else {}
-    return audit(folder, AuditSpec.parse(values), finders=finders)
+    return audit(folder, AuditSpec.parse(values), detectors=detectors)
 
 
 def looked_by_recipe(folder: Path, recipe: str) -> Report:

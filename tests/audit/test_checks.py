@@ -1,4 +1,4 @@
-"""When a check finds something and when it does not. That each finding is mended is in `test_mends.py`."""
+"""When a check finds something and when it does not. That each finding is fixed is in `test_fixes.py`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bakehouse.audit import AuditSpec, Finders, audit
+from bakehouse.audit import AuditSpec, Detectors, audit
 from bakehouse.audit.image_facts import Box
 from bakehouse.vision.text_detection import Text
 from tests.audit import make_datasets as make
@@ -34,11 +34,11 @@ def test_a_clean_set_has_no_faults(clean, known):
     assert report.exit_code() == 0 and report.fixes() == ()
 
 
-# --- with finders -----------------------------------------------------------------------------------------------------
+# --- with detectors ---------------------------------------------------------------------------------------------------
 
 
-def boxes(*found: Box) -> Finders:
-    return Finders(find_faces=lambda image: tuple(found))
+def boxes(*found: Box) -> Detectors:
+    return Detectors(detect_faces=lambda image: tuple(found))
 
 
 def ids(report) -> dict[str, str]:
@@ -46,47 +46,47 @@ def ids(report) -> dict[str, str]:
 
 
 def test_small_and_many_faces(clean):
-    far = looked(clean, {}, finders=boxes(Box(0.4, 0.4, 0.45, 0.5)))
+    far = looked(clean, {}, detectors=boxes(Box(0.4, 0.4, 0.45, 0.5)))
     assert ids(far)["B08 far"] == "warning" and "B10 many" not in ids(far)
-    two = looked(clean, {}, finders=boxes(Box(0.1, 0.1, 0.4, 0.6), Box(0.6, 0.1, 0.9, 0.6)))
+    two = looked(clean, {}, detectors=boxes(Box(0.1, 0.1, 0.4, 0.6), Box(0.6, 0.1, 0.9, 0.6)))
     assert ids(two)["B10 many"] == "warning" and "B08 far" not in ids(two)
-    assert "B10 many" not in ids(looked(clean, {"kind": "style"}, finders=boxes(Box(0, 0, 1, 1), Box(0, 0, 1, 1))))
-    assert ids(looked(clean, {}, finders=boxes()))["B10 none"] == "info"
+    assert "B10 many" not in ids(looked(clean, {"kind": "style"}, detectors=boxes(Box(0, 0, 1, 1), Box(0, 0, 1, 1))))
+    assert ids(looked(clean, {}, detectors=boxes()))["B10 none"] == "info"
 
 
 def test_a_face_that_the_bucket_cuts_is_an_error(clean, tmp_path):
     folder = make.copy_of(clean, tmp_path / "photos")
     make.long(folder)
     top = boxes(Box(0.3, 0.0, 0.7, 0.25))
-    assert ids(looked(folder, {}, finders=top))["B02 face"] == "error"
+    assert ids(looked(folder, {}, detectors=top))["B02 face"] == "error"
     middle = boxes(Box(0.3, 0.4, 0.7, 0.6))
-    assert "B02 face" not in ids(looked(folder, {}, finders=middle))
+    assert "B02 face" not in ids(looked(folder, {}, detectors=middle))
 
 
 def test_framings_are_told_by_faces_where_tags_say_nothing(clean, tmp_path):
     folder = make.copy_of(clean, tmp_path / "photos")
     for n in range(10):
         make.say(folder, f"zwx person, hat {n}", n)
-    report = looked(folder, {}, finders=boxes(Box(0.4, 0.05, 0.5, 0.15)))
+    report = looked(folder, {}, detectors=boxes(Box(0.4, 0.05, 0.5, 0.15)))
     assert "100\u00a0% full body" in next(f.why for f in report.findings if f.id == "B11")
 
 
 def test_writing_and_watermarks(clean):
     line = Text(((4.0, 4.0), (60.0, 4.0), (60.0, 12.0), (4.0, 12.0)), "www.example.com", 0.99, "url")
-    report = looked(clean, {"kind": "style"}, finders=Finders(find_texts=lambda image: (line,)))
+    report = looked(clean, {"kind": "style"}, detectors=Detectors(detect_texts=lambda image: (line,)))
     assert ids(report)["B09 rough"] == "warning" and ids(report)["B09 watermark rough"] == "error"
     sign = Text(((40.0, 60.0), (80.0, 60.0), (80.0, 80.0), (40.0, 80.0)), "BAKERY", 0.99, "text")
     seen = iter(range(100))
-    one = looked(clean, {}, finders=Finders(find_texts=lambda image: (sign,) if next(seen) == 0 else ()))
+    one = looked(clean, {}, detectors=Detectors(detect_texts=lambda image: (sign,) if next(seen) == 0 else ()))
     assert [f.name for f in one.findings if f.id == "B09"] == ["B09 signs rough"]
 
 
 def test_what_could_not_be_looked_for_is_said(clean):
     report = looked(clean, {})
-    assert report.skipped["B08"] == "--no-faces was said"
+    assert report.skipped["B08"] == "switched off by --no-faces"
     assert "--subject" in report.skipped["D01"] and "selected_tags.csv" in report.skipped["C11"]
     many = audit(clean, AuditSpec.parse({**SPEC, "faces": None, "text": None, "slow": 3}))
-    assert "--text does it" in many.skipped["B09"] and "--faces does it" in many.skipped["B10"]
+    assert "pass --text" in many.skipped["B09"] and "pass --faces" in many.skipped["B10"]
 
 
 # --- triggers and balance ---------------------------------------------------------------------------------------------
@@ -156,7 +156,7 @@ def test_each_trigger_goes_where_it_belongs(tmp_path):
     found = [f for f in looked(folder, spec).findings if f.id == "D01"]
     assert [f.key for f in found] == ["zwx", "qvl"]
     for finding in found:
-        run(f"{finding.mend} --quiet")
+        run(f"{finding.fix} --quiet")
     assert not [f for f in looked(folder, spec).findings if f.id == "D01"]
     assert not any("qvl" in path.read_text() for path in (folder / "3_red dress").glob("*.txt"))
 
@@ -164,7 +164,7 @@ def test_each_trigger_goes_where_it_belongs(tmp_path):
 def test_more_tokens_kept_than_there_are_triggers(clean):
     report = looked(clean, {"triggers": ZWX, "keep_tokens": 2})
     (finding,) = (f for f in report.findings if f.id == "D01")
-    assert not finding.mend and "at most 1" in finding.advice
+    assert not finding.fix and "at most 1" in finding.advice
 
 
 @pytest.mark.parametrize(

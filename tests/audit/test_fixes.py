@@ -1,4 +1,4 @@
-"""The law of the audit: each finding names the command that mends it, and that command mends it.
+"""The law of the audit: each finding names the command that fixes it, and that command fixes it.
 
 Where only a person can act, the finding says what to do and names no command.
 """
@@ -47,18 +47,18 @@ def seen(case: Case, folder: Path, recipe: str = "me.toml") -> Report:
 def test_each_finding_is_mended_as_it_says(case, folder):
     case.fault(folder)
     report = seen(case, folder)
-    silent = [f.name for f in report.findings if f.level != "info" and not (f.mend or f.advice)]
+    silent = [f.name for f in report.findings if f.level != "info" and not (f.fix or f.advice)]
     assert not silent, f"{silent} say nothing of what to do"
     (finding,) = (f for f in report.findings if (f.id, f.key) == (case.id, case.key))
     assert finding.why and case.level in ("", finding.level), finding.level
     assert all((folder / name).exists() or (folder / name).is_symlink() for name in finding.files)
     if case.by != "command":
-        assert not finding.mend
+        assert not finding.fix
         assert bool(finding.advice) == (case.by == "person")
         return
-    run(f"{finding.mend} --quiet")
-    after = folder.with_name("photos-plain") if "-plain" in finding.mend else folder
-    then = seen(case, after, "recipe.toml" if "-o recipe.toml" in finding.mend else "me.toml").findings
+    run(f"{finding.fix} --quiet")
+    after = folder.with_name("photos-plain") if "-plain" in finding.fix else folder
+    then = seen(case, after, "recipe.toml" if "-o recipe.toml" in finding.fix else "me.toml").findings
     left = [f for f in then if (f.id, f.key) == (case.id, case.key)]
     # What is no fault any more may still be told as a fact, in other words.
     assert all(f.level == "info" != finding.level for f in left), left
@@ -73,17 +73,17 @@ def test_a_mend_is_taken_back_and_the_finding_is_there_again(number, folder):
     case = next(case for case in CASES if case.id == number)
     case.fault(folder)
     report = seen(case, folder)
-    run(f"{next(f.mend for f in report.findings if f.id == number)} --quiet")
+    run(f"{next(f.fix for f in report.findings if f.id == number)} --quiet")
     run(f"bakehouse dataset undo {shlex.quote(str(folder))}")
     assert seen(case, folder).findings == report.findings
 
 
 def test_every_check_is_in_the_table():
     assert {case.id for case in CASES} == {check.id for check in CHECKS}
-    mended = Counter(case.id for case in CASES if case.by == "command")
-    named = {check.id for check in CHECKS if check.mend}
-    assert named <= mended.keys(), "a command is named that nobody has run"
-    silent = {check.id for check in CHECKS if not (check.mend or check.advice)}
+    fixed = Counter(case.id for case in CASES if case.by == "command")
+    named = {check.id for check in CHECKS if check.fix}
+    assert named <= fixed.keys(), "a command is named that nobody has run"
+    silent = {check.id for check in CHECKS if not (check.fix or check.advice)}
     assert silent <= {check.id for check in CHECKS if check.level == "info"}
 
 
@@ -102,9 +102,9 @@ def test_commands_hold_any_tag_as_one_word(folder):
     make.say_more(folder, ", ".join(odd), range(1, 6))
     report = looked(folder, {"vocabulary": "selected_tags.csv"})
     (found,) = [f for f in report.findings if f.id == "C11"]
-    words = shlex.split(found.mend)
+    words = shlex.split(found.fix)
     assert {words[i + 1] for i, word in enumerate(words) if word == "--remove"} == set(odd)
-    run(found.mend)
+    run(found.fix)
     assert not [f for f in looked(folder, {"vocabulary": "selected_tags.csv"}).findings if f.id == "C11"]
 
 
@@ -130,7 +130,7 @@ def test_dropping_most_of_the_images_is_never_advised(number, fault, folder, cap
         assert len(named) >= count
         for finding in found:
             if count == 1 and number in ("B05", "B06"):
-                assert "dataset drop" in finding["mend"]
+                assert "dataset drop" in finding["fix"]
             elif count > 1:
-                assert "dataset drop" not in finding["mend"]
-                assert finding["mend"] or "find" in finding["advice"]
+                assert "dataset drop" not in finding["fix"]
+                assert finding["fix"] or "find" in finding["advice"]

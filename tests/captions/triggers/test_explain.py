@@ -24,7 +24,7 @@ def told(build, triggers, *groups, repeats=None):
 
 def absorbed(explanation, word, least=0.0):
     (found,) = (t for t in explanation.triggers if t.word == word)
-    return {a.what for a in found.absorbs if a.strength >= least}
+    return {a.trait for a in found.absorbs if a.strength >= least}
 
 
 def ids(explanation):
@@ -36,8 +36,8 @@ def test_one_outfit_alone_cannot_be_told_from_its_character(build):
     (error,) = report.errors
     assert error.id == "D02" and error.triggers == ("zwx", "redfit")
     split, twice = error.remedies
-    assert (split.setting, split.images, split.shows) == ("share = 0.5 at 'redfit'", 60, 0)
-    assert (twice.setting, twice.images, twice.shows) == ("also_without = true at 'redfit'", 0, 20)
+    assert (split.setting, split.images, split.exposures) == ("share = 0.5 at 'redfit'", 60, 0)
+    assert (twice.setting, twice.images, twice.exposures) == ("also_without = true at 'redfit'", 0, 20)
     assert "blue eyes" in absorbed(report, "redfit") and "red dress" in absorbed(report, "zwx")
 
 
@@ -69,10 +69,10 @@ def test_a_varied_group_keeps_the_dress_from_the_character(build):
 def test_what_others_take_may_come_along_where_the_word_was_hardly_seen_without(build):
     """A prompt of the character alone says nothing of clothes: two of three of its shows wear a dress."""
     character, outfit, _ = told(build, [A, B, C], RED, BLUE, MISC).triggers
-    assert character.comes_along == {"dress": pytest.approx(2 / 3)}
-    assert outfit.comes_along == {"blue eyes": 1, "long hair": 1}, "never seen on anybody else"
+    assert character.co_occurring == {"dress": pytest.approx(2 / 3)}
+    assert outfit.co_occurring == {"blue eyes": 1, "long hair": 1}, "never seen on anybody else"
     character, _, _ = told(build, [A, B, C], RED, BLUE, [*MISC, *MISC, *MISC]).triggers
-    assert character.comes_along == {}
+    assert character.co_occurring == {}
 
 
 def test_left_out_in_all_groups_the_dress_is_the_characters(build):
@@ -80,14 +80,14 @@ def test_left_out_in_all_groups_the_dress_is_the_characters(build):
     assert "dress" in absorbed(report, "zwx") and "dress" not in absorbed(report, "redfit")
     (warning,) = (f for f in report.findings if f.id == "D05")
     assert warning.level == "warning" and "'zwx'" in warning.message and "'dress'" in warning.message
-    assert "misc group" in warning.remedies[0].what and warning.remedies[0].images == 20
+    assert "misc group" in warning.remedies[0].action and warning.remedies[0].images == 20
 
 
 def test_without_a_common_trigger_it_is_nobodys(build):
     report = told(build, [B, C], RED, BLUE)
     (warning,) = (f for f in report.findings if f.id == "D05")
-    assert "belongs to nobody" in warning.message and "'dress'" in warning.message
-    assert "misc group" in warning.remedies[0].what
+    assert "no trigger absorbs it" in warning.message and "'dress'" in warning.message
+    assert "misc group" in warning.remedies[0].action
 
 
 def test_repeats_count_and_not_files(build):
@@ -133,12 +133,12 @@ def test_declared_against_the_lists(build):
 
 
 @pytest.mark.parametrize(
-    ("strategy", "realised"), [("fluid", "fluid"), ("semi-static", "semi-static"), ("static", "static")]
+    ("strategy", "effective"), [("fluid", "fluid"), ("semi-static", "semi-static"), ("static", "static")]
 )
-def test_what_captions_come_to_is_what_was_declared(build, strategy, realised):
+def test_what_captions_come_to_is_what_was_declared(build, strategy, effective):
     trigger = A.model_copy(update={"strategy": strategy})
     (told_,) = told(build, [trigger], RED).triggers
-    assert told_.realised == realised
+    assert told_.effective_strategy == effective
 
 
 def test_a_word_that_never_stands_alone_is_warned_of(build):
