@@ -106,7 +106,7 @@ def small_faces(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
     stems = {stem(image.name) for image in facts.usable}
     croppable = set()
     for image, placement in _placed(facts):
-        # Where a close-up of the face is in the dataset, the face can be learned.
+        # CaptionFilter a close-up of the face is in the dataset, the face can be learned.
         if image.faces and stems.isdisjoint(crop_names(image.name)):
             height = max(face.height for face in image.faces) * placement.resized[1]
             if height < least:
