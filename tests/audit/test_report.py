@@ -24,7 +24,7 @@ def faulty(tmp_path_factory) -> Path:
     folder = make.clean_set(tmp_path_factory.mktemp("faulty") / "my photos")
     make.unreadable(folder)
     make.inks(folder)
-    make.say_more(folder, "shirt, white shirt", range(1, 6))
+    make.add_tags(folder, "shirt, white shirt", range(1, 6))
     return folder
 
 
@@ -198,7 +198,7 @@ def test_the_command_line(faulty, tmp_path, capsys):
 
 def test_warnings_count_if_one_is_strict(tmp_path, capsys):
     folder = make.clean_set(tmp_path / "set")
-    make.say_more(folder, "shirt, white shirt")
+    make.add_tags(folder, "shirt, white shirt")
     assert typed(capsys, folder, "--base", "crumb")[0] == 0
     assert typed(capsys, folder, "--base", "crumb", "--strict")[0] == 1
 

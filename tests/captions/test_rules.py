@@ -191,7 +191,7 @@ def test_several_tags_in_one_text_are_several():
 
 
 def test_rules_that_never_rest_are_refused():
-    with pytest.raises(UsageError, match="do not converge: .aa. becomes .aaaa., which is changed again") as e:
+    with pytest.raises(UsageError, match="do not converge: 'aa' becomes 'aaaa', which is changed again") as e:
         edit("a", {"kind": "regex", "find": "a", "put": "aa"})
     assert "'regex'" in e.value.hint
     with pytest.raises(UsageError, match="'replace'"):
