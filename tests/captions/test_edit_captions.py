@@ -202,6 +202,6 @@ def test_shipped_rules_are_printed(capsys):
     assert typed("rules", "clean") == 0
     assert "[[rules]]" in capsys.readouterr().out
     assert typed("rules") == 0
-    assert "junk            Tags that say nothing of what is to be seen" in capsys.readouterr().out
+    assert "junk            Tags that describe nothing visible" in capsys.readouterr().out
     assert typed("rules", "jnk") == 2
     assert "did you mean 'junk'" in capsys.readouterr().err

@@ -175,7 +175,7 @@ def _rule_check(make: Callable[[], Rule], why: str) -> Callable[[Facts, AuditSpe
 
 
 repeated_tags = _rule_check(Dedupe, "with a repeated tag: it takes up tokens")
-redundant_tags = _rule_check(Redundant, "with a tag that a more specific one includes")
+redundant_tags = _rule_check(Redundant, "with a tag that is redundant beside a more specific one")
 synonyms = _rule_check(Synonyms, "with a synonym or another spelling of a tag of the dataset")
 junk_tags = _rule_check(lambda: Remove(lists=("junk",)), "with tags that describe nothing visible")
 
