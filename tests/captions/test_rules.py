@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from bakehouse.captions import RuleSet, parse_rules
 from bakehouse.captions.ruleset import SHIPPED_RULES
 from bakehouse.core.errors import Problems, UsageError
-from bakehouse.data.shipped_tag_lists import read_data, read_list, shipped
-from bakehouse.data.tag_vocabulary import Known, ListedVocabulary
+from bakehouse.data.shipped_tag_lists import read_data, read_list, shipped_names
+from bakehouse.data.tag_vocabulary import ListedVocabulary, VocabularyTag
 
 LAW = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -21,7 +21,7 @@ def edit(caption, *rules, vocabulary=None):
 
 
 def clean(caption, vocabulary=None):
-    known = ListedVocabulary(map(Known, vocabulary)) if vocabulary is not None else None
+    known = ListedVocabulary(map(VocabularyTag, vocabulary)) if vocabulary is not None else None
     return RuleSet.load_rules("clean").apply([caption], vocabulary=known)[0]
 
 
@@ -169,7 +169,7 @@ def test_twice_is_once(captions, rules):
 @LAW
 @given(CAPTIONS, st.sampled_from(SHIPPED_RULES))
 def test_shipped_rules_come_to_rest(captions, name):
-    rules, known = RuleSet.load_rules(name), ListedVocabulary(map(Known, VOCABULARY))
+    rules, known = RuleSet.load_rules(name), ListedVocabulary(map(VocabularyTag, VOCABULARY))
     once = rules.apply(captions, vocabulary=known)
     assert rules.apply(once, vocabulary=known) == once
 

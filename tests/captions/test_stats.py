@@ -13,7 +13,7 @@ from bakehouse.captions.stats import caption_stats
 from bakehouse.captions.token_count import token_counter
 from bakehouse.cli.main import main
 from bakehouse.core.errors import UsageError
-from bakehouse.data.tag_vocabulary import Known, ListedVocabulary
+from bakehouse.data.tag_vocabulary import ListedVocabulary, VocabularyTag
 from bakehouse.models.crumb import crumb_folder
 from bakehouse.models.diffusers_networks import load_tokenizer
 from bakehouse.models.text_encoders import words_of

@@ -25,10 +25,19 @@ from bakehouse.curation.trim import Trim
 from bakehouse.data.buckets import assign, fit
 from bakehouse.data.captions import read_caption
 from bakehouse.data.dataset_formats import METADATA_FILES, MOST_REPEATS, metadata_rows
-from bakehouse.data.image_header import Header, distinct_frames, read_header
+from bakehouse.data.image_header import ImageHeader, distinct_frames, header_of_open_image
 from bakehouse.data.image_records import ImageRecord
-from bakehouse.data.open_image import ImageError, flattened, open_image, reading, upright_srgb
-from bakehouse.data.scan import Found, caption_files, check_root, collect, named_right, natural_key, nfc, stem_of
+from bakehouse.data.open_image import ImageError, flattened, open_image, opened, upright_srgb
+from bakehouse.data.scan import (
+    FileTree,
+    caption_files,
+    check_image_folder,
+    has_matching_extension,
+    list_files,
+    natural_key,
+    nfc,
+    stem_of,
+)
 
 Progress = Callable[[int, int], None]
 
@@ -55,8 +64,8 @@ class _Measurer:
         """Return the facts of one file and its thumbnail; an unreadable file has facts with a `problem`."""
         name, size = self.name(path), path.stat().st_size if path.exists() else 0
         try:
-            with reading(path) as file:
-                header = read_header(file)
+            with opened(path) as file:
+                header = header_of_open_image(file)
                 if reason := self._oversized(header):
                     return ImageFacts(name, path, size, reason, oversized=True, header=header), b""
                 image = upright_srgb(file)
@@ -67,7 +76,7 @@ class _Measurer:
         except OSError as e:
             return ImageFacts(name, path, size, f"cannot be read ({e.strerror or e})"), b""
 
-    def _oversized(self, header: Header) -> str:
+    def _oversized(self, header: ImageHeader) -> str:
         limits = self.spec.limits
         mega = header.width * header.height / 1e6
         if mega <= limits.megapixels and max(header.width, header.height) <= limits.side:
@@ -78,7 +87,7 @@ class _Measurer:
         )
 
     def _measured(
-        self, name: str, path: Path, size: int, header: Header, frames: tuple[int, int], image: Image.Image
+        self, name: str, path: Path, size: int, header: ImageHeader, frames: tuple[int, int], image: Image.Image
     ) -> tuple[ImageFacts, bytes]:
         transparent, hidden_color = transparency(image) if image.mode == "RGBA" else (0.0, 0.0)
         flat = flattened(image)
@@ -102,7 +111,7 @@ class _Measurer:
             path,
             size,
             header=header,
-            named_right=named_right(path, header.format),
+            named_right=has_matching_extension(path, header.format),
             frames=frames,
             record=record,
             pixels=pixels,

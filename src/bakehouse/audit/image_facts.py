@@ -11,9 +11,9 @@ from typing import Literal
 from bakehouse.captions.triggers import Explanation
 from bakehouse.curation.dedupe.image_hashes import Look
 from bakehouse.data.buckets import Placement
-from bakehouse.data.image_header import Header
+from bakehouse.data.image_header import ImageHeader
 from bakehouse.data.image_records import ImageRecord
-from bakehouse.data.triggers import Compiled
+from bakehouse.data.triggers import CompiledImage
 from bakehouse.vision.text_detection import Text
 
 Sides = tuple[int, int, int, int]

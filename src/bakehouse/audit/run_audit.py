@@ -15,7 +15,7 @@ from bakehouse.audit.gather_facts import Progress, collect_facts
 from bakehouse.audit.image_facts import Facts
 from bakehouse.audit.report import Finding, Report
 from bakehouse.core.errors import UsageError
-from bakehouse.data.scan import check_root, collect
+from bakehouse.data.scan import check_image_folder, list_files
 
 _MAX_DROPPED = 2 / 3
 """Share of the training images above which dropping the affected ones is not advised."""

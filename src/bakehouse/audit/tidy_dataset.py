@@ -15,10 +15,10 @@ from bakehouse.core.settings import Spec
 from bakehouse.curation.changeset import Edit, Proposal, Remove
 from bakehouse.curation.output_images import Names, replaced, shared_captions
 from bakehouse.curation.sidecars import moved, removed
-from bakehouse.data.image_header import Header, header
+from bakehouse.data.image_header import ImageHeader, read_image_header
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.open_image import open_image
-from bakehouse.data.scan import NO_FILE, collect, stem_of
+from bakehouse.data.scan import NO_FILE, list_files, stem_of
 
 
 class Tidy(Spec):
@@ -43,7 +43,7 @@ class Tidy(Spec):
         if self.metadata:
             yield from _private_metadata([r for r in kept if r not in renamed], images)
 
-    def _oversized(self, found: Header) -> str:
+    def _oversized(self, found: ImageHeader) -> str:
         mega = found.width * found.height / 1e6
         if mega <= self.limits.megapixels and max(found.width, found.height) <= self.limits.side:
             return ""
@@ -66,7 +66,7 @@ class Tidy(Spec):
 def _foreign(images: ImageSet) -> Iterator[Proposal]:
     paths = {record.path: str(images.name(record.path)) for record in images}
     found = foreign_files(images.root, paths)
-    strays = [images.name(path).as_posix() for path in stray_captions(collect(images.root), _all(images))]
+    strays = [images.name(path).as_posix() for path in stray_captions(list_files(images.root), _all(images))]
     for names, why in (
         (found.junk, "file of another program"),
         (found.stale_caches, "cache older than its image"),
@@ -114,7 +114,7 @@ def _same_names(records: Iterable[ImageRecord], images: ImageSet) -> Iterator[tu
 def _free(name: PurePosixPath, folder: Path, stems: set[tuple[Path, str]]) -> PurePosixPath:
     """Return `a-jpg.jpg` for `a.jpg`, else `a-2.jpg` and so on: a stem that no image has."""
     endings = [name.suffix.lower().lstrip("."), *map(str, range(2, 10_000))]
-    candidates = (name.with_name(fitted(name.stem, f"-{ending}{name.suffix}")) for ending in endings if ending)
+    candidates = (name.with_name(fit_file_name(name.stem, f"-{ending}{name.suffix}")) for ending in endings if ending)
     free = next(c for c in candidates if (folder, stem_of(Path(c.name))) not in stems)
     stems.add((folder, stem_of(Path(free.name))))
     return free
@@ -127,7 +127,7 @@ def _rename(record: ImageRecord, images: ImageSet, to: PurePosixPath) -> list[Ed
 def _private_metadata(records: Iterable[ImageRecord], images: ImageSet) -> Iterator[Proposal]:
     names = Names(images)
     for record in records:
-        found = header(record.path)
+        found = read_image_header(record.path)
         if found.gps or found.generator:
             content = "a GPS position" if found.gps else f"settings of {found.generator}"
             edits = partial(_rewritten, record, images, names.claim(record))

@@ -2,7 +2,7 @@
 
 from bakehouse.captions.ruleset import RuleSet, parse_rules
 from bakehouse.data.tag_vocabulary import TagVocabulary, load_vocabulary
-from bakehouse.data.tags import form_of, has_several_people, is_face, join, key, split
+from bakehouse.data.tags import form_of, has_several_people, is_face, join_tags, key, split_caption
 
 __all__ = [
     "RuleSet",
@@ -10,7 +10,7 @@ __all__ = [
     "form_of",
     "has_several_people",
     "is_face",
-    "join",
+    "join_tags",
     "key",
     "load_vocabulary",
     "parse_rules",

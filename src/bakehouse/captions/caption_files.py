@@ -13,7 +13,7 @@ from bakehouse.core.pluralize import listed
 from bakehouse.data.captions import CAPTION_EXTENSIONS, decode_text, joined_lines, read_caption
 from bakehouse.data.dataset_formats import METADATA_FILES
 from bakehouse.data.image_records import ImageRecord, ImageSet
-from bakehouse.data.scan import NO_FILE, Found, caption_files, check_root, collect, natural_key
+from bakehouse.data.scan import NO_FILE, FileTree, caption_files, check_image_folder, list_files, natural_key
 from bakehouse.data.triggers import RAW_SUFFIX
 
 _LINE_ENDS = re.compile(r"\r\n|\n|\r")
@@ -95,8 +95,8 @@ def read_captions(folder: Path | str, found: Found | None = None) -> CaptionFold
         UsageError: the folder is missing, has neither images nor captions, or has its captions in a metadata file.
     """
     root = Path(folder)
-    check_root(root)
-    found = found or collect(root)
+    check_image_folder(root)
+    found = found or list_files(root)
     paths = sorted([*found.images, *found.unnamed], key=lambda p: natural_key(p, root))
     if metadata := next((n for n in METADATA_FILES if (root / n).is_file()), None):
         raise UsageError(
@@ -131,8 +131,8 @@ def list_images(folder: Path | str, progress: Callable[[int, int], None] | None 
         UsageError: the folder does not exist.
     """
     root = Path(folder)
-    check_root(root)
-    found = collect(root)
+    check_image_folder(root)
+    found = list_files(root)
     records = [ImageRecord(path, 0, 0, "") for path in [*found.images, *found.unnamed]]
     if progress is not None and records:
         progress(len(records), len(records))

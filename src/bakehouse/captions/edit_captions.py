@@ -14,7 +14,7 @@ from bakehouse.core.pluralize import counted, listed
 from bakehouse.core.settings import Spec
 from bakehouse.curation.changeset import Proposal, Write
 from bakehouse.data.image_records import ImageSet
-from bakehouse.data.tags import key, split
+from bakehouse.data.tags import key, split_caption
 from bakehouse.data.triggers import RAW_SUFFIX
 
 _MAX_TAGS = 6

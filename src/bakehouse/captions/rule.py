@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field
 from bakehouse.core.settings import Spec
 from bakehouse.data.shipped_tag_lists import read_list
 from bakehouse.data.tag_vocabulary import TagVocabulary
-from bakehouse.data.tags import BARRIER, key, split
+from bakehouse.data.tags import BARRIER, key, split_caption
 
 Tags = tuple[str, ...]
 Caption = Tags | str

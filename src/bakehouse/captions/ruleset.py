@@ -16,9 +16,9 @@ from bakehouse.captions.tag_rules import Add, Dedupe, Remove, Replace, Sort
 from bakehouse.captions.word_rules import Consolidate, Generics, Redundant, Split, Synonyms
 from bakehouse.core.errors import UsageError
 from bakehouse.core.settings import Spec, read_toml
-from bakehouse.data.shipped_tag_lists import read_data, shipped
+from bakehouse.data.shipped_tag_lists import read_data, shipped_names
 from bakehouse.data.tag_vocabulary import TagVocabulary, load_vocabulary
-from bakehouse.data.tags import BARRIER, form_of, join, key, split
+from bakehouse.data.tags import BARRIER, form_of, join_tags, key, split_caption
 
 AnyRule = Annotated[
     Tidy
@@ -169,7 +169,7 @@ def _counts(captions: Sequence[Caption]) -> Counter[str]:
 def _no_convergence(rule: Rule | None, rounds: Sequence[Sequence[str]]) -> UsageError:
     still = next(i for i, (a, b) in enumerate(zip(rounds[-2], rounds[-1], strict=True)) if a != b)
     before, after = next((a[still], b[still]) for a, b in itertools.pairwise(rounds[1:]) if a[still] != b[still])
-    pairs = [*itertools.zip_longest(split(before), split(after), fillvalue=""), (before, after)]
+    pairs = [*itertools.zip_longest(split_caption(before), split_caption(after), fillvalue=""), (before, after)]
     old, new = next((a, b) for a, b in pairs if a != b)
     kind = rule.kind if rule is not None else ""
     return UsageError(

@@ -11,7 +11,7 @@ from pydantic import field_validator
 
 from bakehouse.captions.rule import BoundRule, Context, Rule, TagList, Tags, per_tag
 from bakehouse.core.errors import UsageError
-from bakehouse.data.tags import is_face, join, keeps_underscores, split
+from bakehouse.data.tags import is_face, join_tags, keeps_underscores, split_caption
 
 _WIDE_COMMAS = str.maketrans({"，": ", ", "、": ", ", "；": "; "})
 _ODD_SPACES = re.compile(r"[\u00a0\u2000-\u200a\u202f\u205f\u3000]")

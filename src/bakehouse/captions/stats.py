@@ -13,7 +13,7 @@ from bakehouse.captions.caption_files import CaptionFolder
 from bakehouse.captions.similar_tags import Typo, count_spellings, find_typos
 from bakehouse.captions.word_rules import vague_tags
 from bakehouse.data.tag_vocabulary import TagVocabulary
-from bakehouse.data.tags import BARRIER, form_of, key, split
+from bakehouse.data.tags import BARRIER, form_of, key, split_caption
 
 LIMITS = (75, 150, 225)
 """Tokens in one, two and three chunks of a CLIP text encoder; tokens past the last are never used."""
@@ -154,7 +154,7 @@ def _longest(
 def _after_first_chunk(line: str, count: CountTokens) -> str:
     """Return the tags after the 75th token, or the words if there are no commas."""
     separator = ", " if "," in line else " "
-    parts = split(line) if "," in line else line.split()
+    parts = split_caption(line) if "," in line else line.split()
     return separator.join(parts[_fitting(parts, separator, count) :])
 
 

@@ -14,7 +14,7 @@ from bakehouse.captions.rule import matcher
 from bakehouse.captions.tagger_cache import TaggerCache
 from bakehouse.core.errors import UsageError, did_you_mean
 from bakehouse.core.events import Event, Noted, Warned
-from bakehouse.core.files import is_there, sha256_file
+from bakehouse.core.files import file_exists, sha256_file
 from bakehouse.core.pluralize import counted
 from bakehouse.core.settings import Spec
 from bakehouse.curation.changeset import Proposal, Write
@@ -23,7 +23,7 @@ from bakehouse.data.captions import read_caption
 from bakehouse.data.dataset_formats import METADATA_FILES
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.scan import nfc
-from bakehouse.data.tags import join, keeps_underscores, key, split
+from bakehouse.data.tags import join_tags, keeps_underscores, key, split_caption
 from bakehouse.data.triggers import RAW_SUFFIX
 from bakehouse.vision.taggers.base import FLOOR, Sight, Tagger
 from bakehouse.vision.taggers.factory import open_tagger
@@ -97,7 +97,7 @@ class Tag(Spec):
         if not new:
             yield Warned(message=f"{target.name}: not written, no tag is above the threshold")
             return
-        lines: tuple[str, ...] = (join([*self.front, *new]),)
+        lines: tuple[str, ...] = (join_tags([*self.front, *new]),)
         why = counted(len(new), "tag")
         if target.is_by_hand and self.existing == "append":
             lines = tuple(_append(line, new) for line in target.lines)

@@ -226,7 +226,7 @@ def _of_augmentation(recipe: Recipe, images: ImageSet) -> Iterator[str]:
             "data.augment.variants = 4 to keep four of each, or data.cache = 'none' to encode anew at every show (slow)"
         )
     if augment.face_crop:
-        lost = [r.path.name for r in without_face(images)]
+        lost = [r.path.name for r in images_without_face(images)]
         if lost:
             yield (
                 f"data.augment.face_crop: no face is known in {listed(lost, 3)}; give `face` boxes "

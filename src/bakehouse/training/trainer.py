@@ -17,7 +17,7 @@ from bakehouse.core.files import DamagedError, sha256_file, write_json
 from bakehouse.core.folder_lock import locked
 from bakehouse.core.pluralize import counted
 from bakehouse.core.run_folder import Run
-from bakehouse.data.buckets import whole
+from bakehouse.data.buckets import unchanged_placement
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.losses import denoising_loss
 from bakehouse.models.denoiser import Denoiser
@@ -60,7 +60,7 @@ def bake(
     planned = None if run.inputs.exists() else Inputs.of(recipe, images)
     check_examiner(recipe, examiner)
     with locked(run.folder, "training") as told:
-        run.sweep()
+        run.remove_partial_files()
         inputs, notes = open_inputs(run, recipe, images, planned)
         yield from _with_failures_noted(_noted(run, _work(inputs, [*told, *notes], run, examiner), inputs), run, inputs)
 
@@ -302,7 +302,9 @@ def class_pictures(plan: Plan, model: Denoiser) -> list[tuple[PlannedImage, str]
     for image in plan.class_images:
         path = class_image_path(image, model)
         record = ImageRecord(path, image.width, image.height, sha256=sha256_file(path))
-        made.append((PlannedImage(record, whole((image.width, image.height)), 0, prior=True), image.prompt))
+        made.append(
+            (PlannedImage(record, unchanged_placement((image.width, image.height)), 0, prior=True), image.prompt)
+        )
     return own + made
 
 

@@ -19,7 +19,7 @@ from bakehouse.core.events import Warned
 from bakehouse.curation.history import HOME, history, undo
 from bakehouse.curation.image_import import Intake, take_in
 from bakehouse.curation.image_import import import_images as module
-from bakehouse.data import read_layout, scan
+from bakehouse.data import read_dataset, scan
 
 
 def picture(path: Path, seed: int = 0, size: tuple[int, int] = (64, 48), caption: str | None = None) -> Path:
@@ -56,7 +56,7 @@ ARRIVED = {"a.png", "a.txt", "deep/b.jpg", "deep/b.txt", "masks/a.png"}
 def test_a_folder_arrives_as_it_is_and_only_once(tmp_path):
     source = heap(tmp_path / "heap")
     before, told = look(source), []
-    (taken,) = take_in([source], tmp_path / "set", tell=told.append)
+    (taken,) = take_in([source], tmp_path / "set", on_event=told.append)
     assert look(source) == before
     assert names(tmp_path / "set") == ARRIVED
     assert all(look(tmp_path / "set")[name][0] == before[name][0] for name in ARRIVED)
@@ -159,7 +159,7 @@ def test_only_what_does_not_come_is_told(tmp_path):
     frames[0].save(tmp_path / "heap/c.gif", save_all=True, append_images=frames[1:])
     (tmp_path / "heap/d.jpg").write_bytes(b"<html>")
     told = []
-    take_in([tmp_path / "heap"], tmp_path / "set", tell=told.append)
+    take_in([tmp_path / "heap"], tmp_path / "set", on_event=told.append)
     (message,) = [event.message for event in told if isinstance(event, Warned)]
     assert "d.jpg" in message
 
@@ -168,7 +168,7 @@ def test_only_what_does_not_come_is_told(tmp_path):
 
 
 def concepts(folder: Path) -> list[tuple[str | None, int | None, bool, list[tuple[str, ...]]]]:
-    return [(c.class_tokens, c.repeats, c.is_reg, [r.captions for r in c.records]) for c in read_layout(folder)]
+    return [(c.class_tokens, c.repeats, c.is_reg, [r.captions for r in c.records]) for c in read_dataset(folder)]
 
 
 def test_kohya_folders_arrive_as_such(tmp_path):

@@ -13,7 +13,7 @@ from bakehouse.core.settings import Spec, read_toml
 from bakehouse.curation.history import Edit, Proposal, Write, history
 from bakehouse.data.dataset_formats import METADATA_FILES
 from bakehouse.data.image_records import ImageSet
-from bakehouse.data.triggers import TRIGGER_FILE, Compiled, Trigger, TriggerFile, compile_captions, raw_path
+from bakehouse.data.triggers import TRIGGER_FILE, CompiledImage, Trigger, TriggerFile, compile_captions, raw_path
 
 OPERATION = "compile"
 
@@ -76,7 +76,7 @@ class Compile(Spec):
                 yield Proposal(images.name(one.record.path), _summary(one), partial(tuple, edits))
 
 
-def _edits(one: Compiled, path: Path, text: str, images: ImageSet) -> tuple[Edit, ...]:
+def _edits(one: CompiledImage, path: Path, text: str, images: ImageSet) -> tuple[Edit, ...]:
     edits: list[Edit] = []
     raw = raw_path(one.record)
     if not raw.is_file():

@@ -18,7 +18,7 @@ from bakehouse.captions.triggers.exposure import (
 )
 from bakehouse.captions.triggers.findings import TriggerFinding, findings
 from bakehouse.data.tag_groups import group_of
-from bakehouse.data.triggers import LEVELS, Compiled, Trigger
+from bakehouse.data.triggers import LEVELS, CompiledImage, Trigger
 
 _JSON_KEYS = {
     "action": "what",

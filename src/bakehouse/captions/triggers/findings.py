@@ -194,7 +194,7 @@ def _misc_group(traits: Sequence[str], widest: str | None, sizes: Sequence[int])
 
 def _unsuitable_tags(triggers: Sequence[Trigger]) -> Iterator[TriggerFinding]:
     for trigger in triggers:
-        reasons = never(trigger.kind)
+        reasons = excluded_groups(trigger.kind)
         for entry in trigger.absorbs:
             group = entry[1:] if entry.startswith("@") else group_of(entry)
             if group is not None and group in reasons:
