@@ -15,7 +15,7 @@ LAW = settings(max_examples=150, deadline=None, suppress_health_check=[HealthChe
 
 def edit(caption, *rules, vocabulary=None):
     captions = [caption] if isinstance(caption, str) else caption
-    known = ListedVocabulary(map(Known, vocabulary)) if vocabulary is not None else None
+    known = ListedVocabulary(map(VocabularyTag, vocabulary)) if vocabulary is not None else None
     new = RuleSet(rules=parse_rules(rules)).apply(captions, vocabulary=known)
     return new[0] if isinstance(caption, str) else new
 
@@ -156,7 +156,7 @@ VOCABULARY = [
 @LAW
 @given(CAPTIONS, st.lists(RULES, min_size=1, max_size=5))
 def test_twice_is_once(captions, rules):
-    known = ListedVocabulary(map(Known, VOCABULARY))
+    known = ListedVocabulary(map(VocabularyTag, VOCABULARY))
     made = RuleSet(rules=parse_rules(rules))
     try:
         once = made.apply(captions, vocabulary=known)
@@ -290,7 +290,7 @@ def test_replacing_one_tag_leaves_the_others():
 
 def test_shipped_rules_are_rules_and_shipped_lists_have_no_tag_twice():
     assert {"clean", "contradictions"} == set(SHIPPED_RULES)
-    assert {"junk", "faces", "colors"} <= shipped()
+    assert {"junk", "faces", "colors"} <= shipped_names()
     for name in ("junk", "faces", "colors"):
         assert len(set(read_list(name))) == len(read_list(name)), name
     for words in [*read_data("synonyms")["spellings"], *read_data("synonyms")["confusions"]]:

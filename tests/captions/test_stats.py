@@ -128,7 +128,7 @@ def test_typos_are_found():
         "lookign at viewer": "looking at viewer", "school girl": "schoolgirl", "stripped": "striped",
         "white backgound": "white background",
     }  # fmt: skip
-    vocabulary = ListedVocabulary([Known("stripped"), Known("striped"), Known("sleeveless")])
+    vocabulary = ListedVocabulary([VocabularyTag("stripped"), VocabularyTag("striped"), VocabularyTag("sleeveless")])
     found = {m.tag: (m.correction, m.correction_count) for m in find_typos({**counts, "sleevless": 1}, vocabulary)}
     assert "stripped" not in found
     assert found["sleevless"] == ("sleeveless", 0)

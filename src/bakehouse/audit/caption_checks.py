@@ -153,7 +153,7 @@ def _changed_by(rules: RuleSet, facts: Facts, spec: AuditSpec) -> dict[str, str]
     found: dict[str, str] = {}
     for (name, before), new in zip(lines, after, strict=True):
         if new != before:
-            found.setdefault(name, _difference(split(before), split(new)))
+            found.setdefault(name, _difference(split_caption(before), split_caption(new)))
     return found
 
 
@@ -206,7 +206,7 @@ def _tags_after(facts: Facts, rule: Rule) -> dict[str, tuple[str, ...]]:
     tags: dict[str, tuple[str, ...]] = defaultdict(tuple)
     for (name, _), line in zip(lines, after, strict=True):
         if form_of(line) == "tags":
-            tags[name] += split(line)
+            tags[name] += split_caption(line)
     return tags
 
 

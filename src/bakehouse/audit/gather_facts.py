@@ -18,7 +18,7 @@ from bakehouse.audit.image_stats import blockiness, chroma, outline, sharpness, 
 from bakehouse.audit.mask_facts import measure_mask
 from bakehouse.audit.text_facts import has_inpainter, on_busy_background, unmasked_texts
 from bakehouse.audit.trigger_facts import collect_trigger_facts
-from bakehouse.core.cpu_threads import threads
+from bakehouse.core.cpu_threads import thread_pool
 from bakehouse.core.files import sha256_file
 from bakehouse.curation.dedupe.image_hashes import look
 from bakehouse.curation.trim import Trim
@@ -52,7 +52,7 @@ class _Measurer:
     root: Path
     spec: AuditSpec
     detectors: Detectors
-    found: Found
+    found: FileTree
     thumbnails: bool
     rows: Mapping[str, tuple[str, ...]]
     """Captions by the images' names, if a metadata file has them."""
@@ -159,8 +159,8 @@ def collect_facts(
         UsageError: the folder does not exist.
     """
     root = Path(folder)
-    check_root(root)
-    found = collect(root)
+    check_image_folder(root)
+    found = list_files(root)
     detectors = detectors or Detectors()
     measurer = _Measurer(root, spec, detectors, found, thumbnails, _metadata_captions(root))
     paths = sorted([*found.images, *found.unnamed, *found.broken], key=lambda path: natural_key(path, root))
@@ -199,7 +199,7 @@ def _measure_all(
     measurer: _Measurer, paths: Sequence[Path], progress: Progress | None
 ) -> tuple[list[ImageFacts], dict[str, bytes]]:
     images, thumbnails = [], {}
-    with threads() as pool:
+    with thread_pool() as pool:
         for facts, small in pool.map(measurer.measure, paths):
             images.append(facts)
             if small:
@@ -212,7 +212,7 @@ def _measure_all(
 _NOT_CAPTIONS = frozenset({"readme.txt", "license.txt", "licence.txt", "requirements.txt", "prompts.txt"})
 
 
-def stray_captions(found: Found, images: Iterable[Path]) -> list[Path]:
+def stray_captions(found: FileTree, images: Iterable[Path]) -> list[Path]:
     """Return caption files without an image. JSON files and files such as README.txt are not counted."""
     owned = {file for path in images for file in caption_files(path, found)}
     return [

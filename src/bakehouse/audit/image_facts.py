@@ -75,7 +75,7 @@ class ImageFacts:
     """Why it cannot be used; then the fields below have their defaults."""
     oversized: bool = False
     """It was not decoded because it is too large."""
-    header: Header | None = None
+    header: ImageHeader | None = None
     named_right: bool = True
     """Its extension matches its format."""
     frames: tuple[int, int] = (1, 1)
@@ -164,7 +164,7 @@ class Group:
 class TriggerFacts:
     """The declared triggers, compiled for the training images."""
 
-    compiled: tuple[Compiled, ...] = ()
+    compiled: tuple[CompiledImage, ...] = ()
     """In the order of the training images."""
     explanation: Explanation | None = None
     captioned: Mapping[str, Mapping[str, float]] = field(default_factory=dict)

@@ -42,8 +42,8 @@ def audit(
         UsageError: the folder is missing or has no images, or the vocabulary or tokenizer is missing.
     """
     spec = spec or AuditSpec()
-    check_root(Path(folder))
-    found = collect(Path(folder))
+    check_image_folder(Path(folder))
+    found = list_files(Path(folder))
     if detectors is None:
         detectors = installed_detectors(spec, len(found.images) + len(found.unnamed))
     facts = collect_facts(folder, spec, detectors=detectors, thumbnails=thumbnails, progress=progress)

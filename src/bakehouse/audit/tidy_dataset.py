@@ -10,7 +10,7 @@ from bakehouse.audit.audit_options import Limits
 from bakehouse.audit.foreign_files import foreign_files
 from bakehouse.audit.gather_facts import stray_captions
 from bakehouse.audit.mask_facts import measure_mask
-from bakehouse.core.files import fitted
+from bakehouse.core.files import fit_file_name
 from bakehouse.core.settings import Spec
 from bakehouse.curation.changeset import Edit, Proposal, Remove
 from bakehouse.curation.output_images import Names, replaced, shared_captions
@@ -31,7 +31,7 @@ class Tidy(Spec):
 
     def propose(self, images: ImageSet) -> Iterator[Proposal]:
         """Yield one proposal for each file."""
-        too_large = {r.path: why for r in images if (why := self._oversized(header(r.path)))}
+        too_large = {r.path: why for r in images if (why := self._oversized(read_image_header(r.path)))}
         yield from self._unusable(images, too_large)
         yield from _foreign(images)
         yield from _unusable_masks(images)
@@ -92,7 +92,7 @@ def _unusable_masks(images: ImageSet) -> Iterator[Proposal]:
             yield Proposal(
                 name, f"unusable mask of {images.name(record.path)}: {found.problem}", partial(_removal, name)
             )
-    for path in collect(images.root).stray_masks:
+    for path in list_files(images.root).stray_masks:
         yield Proposal(images.name(path), "mask without an image", partial(_removal, images.name(path)))
 
 

@@ -10,7 +10,7 @@ from bakehouse.audit.audit_options import AuditSpec
 from bakehouse.audit.check import CheckFinding, Level, percent, quote_argument
 from bakehouse.audit.image_facts import Facts
 from bakehouse.captions.triggers.findings import ALWAYS_CAPTIONED
-from bakehouse.core.files import is_there
+from bakehouse.core.files import file_exists
 from bakehouse.core.pluralize import counted, listed
 from bakehouse.data.captions import split_tags
 from bakehouse.data.tag_groups import group_of, plain
@@ -42,7 +42,7 @@ def _add_command(facts: Facts, spec: AuditSpec, trigger: Trigger, own: Iterable[
     own = tuple(own)
     if spec.declared:
         # A compiled caption without its trigger was edited by hand: compiling keeps it unless told to overwrite.
-        again = any(is_there((facts.root / name).with_suffix(RAW_SUFFIX)) for name in own)
+        again = any(file_exists((facts.root / name).with_suffix(RAW_SUFFIX)) for name in own)
         return "bakehouse captions compile {folder} --overwrite" if again else None
     where = ""
     if len(spec.triggers) > 1 or facts.class_images:

@@ -14,5 +14,5 @@ __all__ = [
     "key",
     "load_vocabulary",
     "parse_rules",
-    "split",
+    "split_caption",
 ]

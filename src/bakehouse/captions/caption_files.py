@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from bakehouse.core.errors import BakehouseError, UsageError
-from bakehouse.core.files import is_there
+from bakehouse.core.files import file_exists
 from bakehouse.core.pluralize import listed
 from bakehouse.data.captions import CAPTION_EXTENSIONS, decode_text, joined_lines, read_caption
 from bakehouse.data.dataset_formats import METADATA_FILES
@@ -80,11 +80,11 @@ class CaptionFolder:
 class UnopenedImages(ImageSet):
     """Images that were listed and not opened: sizes are 0, hashes and captions empty."""
 
-    found: Found = field(default_factory=Found, repr=False)
+    found: FileTree = field(default_factory=FileTree, repr=False)
     """All files of the folder."""
 
 
-def read_captions(folder: Path | str, found: Found | None = None) -> CaptionFolder:
+def read_captions(folder: Path | str, found: FileTree | None = None) -> CaptionFolder:
     """Read the captions of a folder's images without decoding images; of a folder without images, all captions.
 
     Args:
@@ -142,7 +142,7 @@ def list_images(folder: Path | str, progress: Callable[[int, int], None] | None 
 def _of_image(path: Path, files: Sequence[Path], root: Path, warnings: dict[str, list[str]]) -> CaptionText | None:
     # Raw tags, from which a caption with triggers was compiled: if there are any, rules and taggers edit them.
     raw = path.with_suffix(RAW_SUFFIX)
-    candidates = [raw] if is_there(raw) else files[:1]
+    candidates = [raw] if file_exists(raw) else files[:1]
     return _read(candidates[0], root, warnings) if candidates else None
 
 

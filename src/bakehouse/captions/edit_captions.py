@@ -117,8 +117,8 @@ def describe_change(before: Sequence[str], after: Sequence[str]) -> str:
     """Return what an edit did: `-hat, +zwx`, `tags reordered`."""
     if len(before) != len(after):
         return f"{counted(len(before), 'line')} to {len(after)}"
-    old = [tag for line in before for tag in split(line)]
-    new = [tag for line in after for tag in split(line)]
+    old = [tag for line in before for tag in split_caption(line)]
+    new = [tag for line in after for tag in split_caption(line)]
     removed, added = _without(old, new), _without(new, old)
     respelled = set(map(key, removed)).intersection(map(key, added))
     parts = [

@@ -22,9 +22,9 @@ Caption = Tags | str
 
 
 def _split_commas(tags: Tags) -> Tags:
-    if blank := [tag for tag in tags if not split(tag)]:
+    if blank := [tag for tag in tags if not split_caption(tag)]:
         raise ValueError(f"{blank[0]!r} is not a tag")
-    return tuple(part for tag in tags for part in split(tag))
+    return tuple(part for tag in tags for part in split_caption(tag))
 
 
 TagList = Annotated[Tags, AfterValidator(_split_commas)]

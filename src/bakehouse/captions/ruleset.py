@@ -110,7 +110,7 @@ class RuleSet(Spec):
 
     def parse_caption(self, text: str) -> Caption:
         """Return a caption as rules edit it: its tags, or the text itself if it has sentences."""
-        return text if self.is_prose(text) else split(text)
+        return text if self.is_prose(text) else split_caption(text)
 
     def is_prose(self, text: str) -> bool:
         """Return whether a caption has sentences, by the `form` setting."""
@@ -137,11 +137,11 @@ class RuleSet(Spec):
         return [texts[i] if new == parsed[i] else _to_text(new) for i, new in enumerate(edited)], last
 
 
-SHIPPED_RULES = tuple(sorted(name for name in shipped() if "rules" in read_data(name)))
+SHIPPED_RULES = tuple(sorted(name for name in shipped_names() if "rules" in read_data(name)))
 
 
 def _to_text(caption: Caption) -> str:
-    return caption if isinstance(caption, str) else join(caption)
+    return caption if isinstance(caption, str) else join_tags(caption)
 
 
 def _tag_lists(captions: Iterable[Caption]) -> Iterator[Tags]:

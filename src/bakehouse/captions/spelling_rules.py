@@ -110,7 +110,7 @@ class Regex(Rule):
                 raise UsageError(f"regex: invalid replacement {self.put!r} for {self.find!r}: {e}") from e
 
         if self.on == "caption":
-            return BoundRule(lambda tags: split(substitute(join(tags))), substitute)
+            return BoundRule(lambda tags: split_caption(substitute(join_tags(tags))), substitute)
         return _splitting(per_tag(substitute))
 
 
@@ -119,7 +119,7 @@ def _splitting(rule: BoundRule) -> BoundRule:
 
     def edit_tags(tags: Tags) -> Tags:
         new = rule.edit_tags(tags)
-        return split(join(new)) if new != tags else tags
+        return split_caption(join_tags(new)) if new != tags else tags
 
     return replace(rule, edit_tags=edit_tags)
 

@@ -104,7 +104,7 @@ def caption_stats(
         count_tokens: of the base model's tokenizer, for token counts.
     """
     lines = [(str(file.name), line) for file in folder.captions for line in file.captions]
-    tagged = [split(line) for _, line in lines if form_of(line) == "tags"]
+    tagged = [split_caption(line) for _, line in lines if form_of(line) == "tags"]
     spelling_counts = Counter(tag for tags in tagged for tag in set(tags) if tag != BARRIER)
     counts, spellings = count_spellings(spelling_counts, tagged)
     sizes = list(count_tokens([line for _, line in lines])) if count_tokens is not None else []

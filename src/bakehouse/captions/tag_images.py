@@ -101,8 +101,8 @@ class Tag(Spec):
         why = counted(len(new), "tag")
         if target.is_by_hand and self.existing == "append":
             lines = tuple(_append(line, new) for line in target.lines)
-            before = sum(len(split(line)) for line in target.lines)
-            added = sum(len(split(line)) for line in lines) - before
+            before = sum(len(split_caption(line)) for line in target.lines)
+            added = sum(len(split_caption(line)) for line in lines) - before
             why = f"{counted(added, 'tag')} appended"
         if lines == target.lines:
             return
@@ -122,7 +122,7 @@ class Tag(Spec):
 
     def _target(self, record: ImageRecord, images: ImageSet, own: frozenset[str], stems: Counter[str]) -> _Target:
         raw = record.path.with_suffix(RAW_SUFFIX)
-        existing = raw if is_there(raw) else record.caption_path
+        existing = raw if file_exists(raw) else record.caption_path
         # `a.png` and `a.jpg` share `a.txt`: each gets a caption file of its own.
         new = record.path.with_suffix(self.extension)
         if stems[_stem(record.path)] > 1:
@@ -178,9 +178,9 @@ def _stem(path: Path) -> str:
 
 
 def _append(line: str, new: Sequence[str]) -> str:
-    existing = {key(tag) for tag in split(line)}
+    existing = {key(tag) for tag in split_caption(line)}
     more = [tag for tag in new if key(tag) not in existing]
-    return join([line.rstrip(", "), *more]) if more else line
+    return join_tags([line.rstrip(", "), *more]) if more else line
 
 
 def tagger_written(root: Path) -> frozenset[str]:

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from bakehouse.captions.rule import BoundRule, Context, Rule, TagList, Tags, matcher, phrase_pattern, with_shipped_lists
-from bakehouse.data.tags import BARRIER, key, split
+from bakehouse.data.tags import BARRIER, key, split_caption
 
 
 class Add(Rule):
@@ -68,7 +68,7 @@ class Replace(Rule):
     """Old to new. Several new tags are separated by commas; an empty text removes the tag (not from sentences)."""
 
     def bind(self, context: Context) -> BoundRule:
-        table = {key(old): split(new) for old, new in self.tags.items()}
+        table = {key(old): split_caption(new) for old, new in self.tags.items()}
 
         def replaced(tags: Tags) -> Tags:
             out: list[str] = []

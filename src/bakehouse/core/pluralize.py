@@ -25,10 +25,6 @@ def listed(names: Sequence[object], most: int = 6) -> str:
 
 
 def visible(text: str) -> str:
-    r"""The text with what would steer a terminal, or turn a line of a page around, as an escape: `\u001b`.
-
-
-def visible(text: str) -> str:
     r"""Return the text with control characters and changes of writing direction as escapes: `\u001b`.
 
     JSON and TOML read these escapes.

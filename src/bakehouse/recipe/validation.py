@@ -10,7 +10,7 @@ from bakehouse.adapters.adapter_reader import account_of
 from bakehouse.adapters.file_coverage import BUNDLED
 from bakehouse.core.errors import BakehouseError, Problems, UsageError
 from bakehouse.core.pluralize import counted, listed
-from bakehouse.data.augment import without_face
+from bakehouse.data.augment import images_without_face
 from bakehouse.data.image_records import ImageSet
 from bakehouse.data.triggers import TRIGGER_FILE, raw_path
 from bakehouse.models.samplers import find_sampler

@@ -47,7 +47,7 @@ class Compile(Spec):
     overwrite: bool = False
     """Also write captions that were edited by hand since they were compiled."""
 
-    def compiled(self, images: ImageSet) -> tuple[Compiled, ...]:
+    def compiled(self, images: ImageSet) -> tuple[CompiledImage, ...]:
         """Return the compiled captions of all images.
 
         Raises:
@@ -86,13 +86,13 @@ def _edits(one: CompiledImage, path: Path, text: str, images: ImageSet) -> tuple
     return tuple(edits)
 
 
-def _caption_path(one: Compiled) -> Path:
+def _caption_path(one: CompiledImage) -> Path:
     """Return the caption file to write; a caption in JSON gets a .txt file, which takes precedence."""
     path = one.record.caption_path
     return path if path is not None and path.suffix.lower() != ".json" else one.record.path.with_suffix(".txt")
 
 
-def _raw_content(one: Compiled) -> bytes:
+def _raw_content(one: CompiledImage) -> bytes:
     """Return the content of the raw file: the caption's bytes, or the tags of a JSON caption."""
     path = one.record.caption_path
     if path is None or path.suffix.lower() == ".json":
@@ -100,7 +100,7 @@ def _raw_content(one: Compiled) -> bytes:
     return path.read_bytes()
 
 
-def _summary(one: Compiled) -> str:
+def _summary(one: CompiledImage) -> str:
     heads = ", ".join(dict.fromkeys(h for w in one.wordings for h in w.head)) or "no trigger"
     omitted = sorted({tag for w in one.wordings for tag in w.unsaid})
     return f"{heads}; omitted: {', '.join(omitted)}" if omitted else f"{heads}; no tag omitted"

@@ -75,7 +75,7 @@ class Explanation:
         )
 
 
-def explain(compiled: Sequence[Compiled], triggers: Sequence[Trigger], repeats: Sequence[int]) -> Explanation:
+def explain(compiled: Sequence[CompiledImage], triggers: Sequence[Trigger], repeats: Sequence[int]) -> Explanation:
     """Return what every trigger will absorb.
 
     Args:

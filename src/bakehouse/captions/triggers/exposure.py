@@ -63,7 +63,7 @@ class Absorption:
     """Triggers in exactly the same captions."""
 
 
-def exposures_of(compiled: Sequence[Compiled], repeats: Sequence[int]) -> tuple[Exposure, ...]:
+def exposures_of(compiled: Sequence[CompiledImage], repeats: Sequence[int]) -> tuple[Exposure, ...]:
     """Return the exposures of an epoch.
 
     Things are added to the tags: if `red dress` and `blue dress` are omitted, so is `dress`.
@@ -117,7 +117,7 @@ def _with_things(tags: Collection[str], things: frozenset[str]) -> frozenset[str
     return frozenset({plain(t) for t in tags} | {head_of(t) for t in tags if head_of(t) in things})
 
 
-def _things(compiled: Sequence[Compiled]) -> frozenset[str]:
+def _things(compiled: Sequence[CompiledImage]) -> frozenset[str]:
     """Return what at least two different omitted tags are about: a thing may have another owner than each tag."""
     about: dict[str, set[str]] = defaultdict(set)
     for image in compiled:

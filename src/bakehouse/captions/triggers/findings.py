@@ -18,8 +18,8 @@ from bakehouse.captions.triggers.exposure import (
     total_weight,
 )
 from bakehouse.core.pluralize import counted, listed
-from bakehouse.data.tag_groups import group_of, groups, never, plain
-from bakehouse.data.triggers import Compiled, Trigger, inseparable, is_sentence
+from bakehouse.data.tag_groups import excluded_groups, group_of, groups, plain
+from bakehouse.data.triggers import CompiledImage, Trigger, inseparable_pairs, is_sentence
 
 MIN_IMAGES = 8
 """Fewest images from which a trigger is learned reliably."""
@@ -58,7 +58,7 @@ class TriggerFinding:
 
 
 def findings(
-    compiled: Sequence[Compiled], exposures: Sequence[Exposure], triggers: Sequence[Trigger]
+    compiled: Sequence[CompiledImage], exposures: Sequence[Exposure], triggers: Sequence[Trigger]
 ) -> list[TriggerFinding]:
     """Return all findings, errors first."""
     absorbed = absorptions(exposures, triggers)
@@ -78,9 +78,9 @@ def findings(
 
 
 def _always_together(
-    compiled: Sequence[Compiled], exposures: Sequence[Exposure], by_trigger: Mapping[str, ExposureSet]
+    compiled: Sequence[CompiledImage], exposures: Sequence[Exposure], by_trigger: Mapping[str, ExposureSet]
 ) -> Iterator[TriggerFinding]:
-    for first, second in inseparable(compiled):
+    for first, second in inseparable_pairs(compiled):
         images = _image_count(exposures, by_trigger[second])
         message = (
             f"{first!r} and {second!r} cannot be separated: all {images} images of one have the other too, so both "
@@ -222,7 +222,7 @@ def _always_captioned(exposures: Sequence[Exposure], triggers: Sequence[Trigger]
             yield TriggerFinding("D04", "warning", message, (trigger.word,))
 
 
-def _words_in_use(compiled: Sequence[Compiled], triggers: Sequence[Trigger]) -> Iterator[TriggerFinding]:
+def _words_in_use(compiled: Sequence[CompiledImage], triggers: Sequence[Trigger]) -> Iterator[TriggerFinding]:
     """Yield triggers that already mean something: tags of these captions, or of the tag groups."""
     tags = {plain(t) for c in compiled for w in c.wordings for t in w.said}
     tags |= {word for words in groups().values() for word in words}
@@ -232,7 +232,7 @@ def _words_in_use(compiled: Sequence[Compiled], triggers: Sequence[Trigger]) -> 
             yield TriggerFinding("D08", "warning", message, (trigger.word,))
 
 
-def _sentences(compiled: Sequence[Compiled]) -> Iterator[TriggerFinding]:
+def _sentences(compiled: Sequence[CompiledImage]) -> Iterator[TriggerFinding]:
     prose = [c for c in compiled if any(is_sentence(t) for w in c.wordings for t in w.said)]
     if prose:
         first = prose[0].record.path.name

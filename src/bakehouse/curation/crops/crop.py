@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from bakehouse.core.events import Event, Noted, Progress
-from bakehouse.core.files import fitted
+from bakehouse.core.files import fit_file_name
 from bakehouse.core.pluralize import listed
 from bakehouse.core.settings import Spec
 from bakehouse.curation.animated_images import stills
