@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from bakehouse.core.errors import UsageError as UsageError
     from bakehouse.core.events import Event as Event
     from bakehouse.core.run_folder import Run as Run
-    from bakehouse.generation import Request as Request
-    from bakehouse.generation import Studio as Studio
+    from bakehouse.generation import ImageRequest as ImageRequest
+    from bakehouse.generation import Pipeline as Pipeline
     from bakehouse.generation import make_grid as make_grid
     from bakehouse.models import load_model as load_model
     from bakehouse.recipe import Plan as Plan
@@ -36,11 +36,11 @@ __version__ = "0.1.0"
 _HOMES = {
     "BakehouseError": "core.errors",
     "Event": "core.events",
+    "ImageRequest": "generation",
+    "Pipeline": "generation",
     "Plan": "recipe",
     "Recipe": "recipe",
-    "Request": "generation",
     "Run": "core.run_folder",
-    "Studio": "generation",
     "UsageError": "core.errors",
     "bake": "training",
     "load_model": "models",
@@ -50,6 +50,8 @@ _HOMES = {
     "scan_concepts": "recipe",
     "to_toml": "recipe",
 }
+_EARLIER_NAMES = {"Request": "ImageRequest", "Studio": "Pipeline"}
+"""Names of version 0.1 and what they are called now. They still work."""
 _ROOMS = (
     "adapters", "audit", "captions", "core", "curation", "data", "evaluation", "generation", "losses", "models",
     "queue", "recipe", "training", "vision", "weights",
@@ -60,6 +62,7 @@ __all__ = ["__version__", *_HOMES, *_ROOMS]
 
 def __getattr__(name: str) -> Any:
     """Finds a public name in its room, and a room by its name."""
+    name = _EARLIER_NAMES.get(name, name)
     if name in _HOMES:
         return getattr(importlib.import_module(f"bakehouse.{_HOMES[name]}"), name)
     if name in _ROOMS:

@@ -231,7 +231,7 @@ def test_where_the_base_teaches_the_prior_loss_begins_at_nought(tiny):
     """An adapter that has learned nothing agrees with the base; one that has is pulled back on prior rows alone."""
     from bakehouse.adapters import LoRA, inject
 
-    adapter = inject(LoRA(rank=4, alpha=3), tiny.parts(), generator=gen())
+    adapter = inject(LoRA(rank=4, alpha=3), tiny.trainable_modules(), generator=gen())
     cond = tiny.encode_prompt(["person"] * 4)
     rows = torch.tensor([True, False, True, False])
     made = Batch(

@@ -85,7 +85,7 @@ def settings(**changes) -> Recipe:
 
 
 def test_advice_is_in_the_order_of_its_price_and_ends_where_it_fits(monkeypatch):
-    monkeypatch.setattr(module, "family_of", lambda recipe: "sd1")
+    monkeypatch.setattr(module, "family_name", lambda recipe: "sd1")
     wanted = settings(**{"adapter.text": True})
     lines = str(out_of_memory(wanted, 0, limit=1_000_000)).splitlines()
     keys = [line.split("--set ")[1].split("=")[0] for line in lines if "--set" in line]
@@ -100,7 +100,7 @@ def test_advice_is_in_the_order_of_its_price_and_ends_where_it_fits(monkeypatch)
 
 
 def test_the_device_knows_better_than_the_estimate(monkeypatch):
-    monkeypatch.setattr(module, "family_of", lambda recipe: "sd1")
+    monkeypatch.setattr(module, "family_name", lambda recipe: "sd1")
     wanted = settings()
     limit = memory_use(wanted, "sd1", "cpu").total * 3
     error = out_of_memory(wanted, 0, limit=limit)
@@ -183,7 +183,7 @@ def test_on_a_cpu_the_estimate_decides(recipe, monkeypatch):
 def test_a_trial_is_a_real_step_on_the_largest_bucket(recipe, make_tiny):
     plan = planned(recipe)
     model = make_tiny()
-    adapter = inject(LoRA(rank=2, alpha=1.0), model.parts(), generator=torch.Generator().manual_seed(0))
+    adapter = inject(LoRA(rank=2, alpha=1.0), model.trainable_modules(), generator=torch.Generator().manual_seed(0))
     optimizer = torch.optim.AdamW(list(adapter.parameters()), lr=0.0)
     shapes = []
     model.unet.conv_in.register_forward_pre_hook(lambda module, args: shapes.append(tuple(args[0].shape)))
@@ -314,7 +314,9 @@ def test_captions_are_encoded_ahead_of_their_epoch(recipe, tmp_path, monkeypatch
 
 def test_the_loss_scale_goes_on_where_it_was(make_tiny, tmp_path):
     def fresh(scale):
-        adapter = inject(LoRA(rank=2, alpha=1.0), make_tiny().parts(), generator=torch.Generator().manual_seed(0))
+        adapter = inject(
+            LoRA(rank=2, alpha=1.0), make_tiny().trainable_modules(), generator=torch.Generator().manual_seed(0)
+        )
         precision = Precision("fp32", torch.device("cpu"))
         precision._scaler = torch.amp.GradScaler("cpu", init_scale=scale, growth_interval=4)
         return TrainState(0, adapter, torch.optim.AdamW(list(adapter.parameters())), [], precision)

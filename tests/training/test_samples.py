@@ -8,7 +8,7 @@ from PIL import Image
 
 from bakehouse.core.events import Sampled, Warned
 from bakehouse.core.run_folder import Run
-from bakehouse.generation import Request, Studio
+from bakehouse.generation import ImageRequest, Pipeline
 from bakehouse.models.load import load_model
 from bakehouse.models.text_to_image import model_key
 from bakehouse.recipe import make_plan
@@ -36,12 +36,12 @@ def test_a_sample_is_what_generate_draws_of_the_finished_weights(recipe, tmp_pat
     events = list(bake(recipe(**how, **EXACT), run.folder))
     assert not [e for e in events if isinstance(e, Warned) and "tokens" in e.message]
     requests = [
-        Request(prompt=LONG, negative="dark", guidance=3, steps=2, seed=1, width=64, height=64),
-        Request(prompt="zwx person", guidance=1, steps=2, seed=4, width=64, height=64),
-        Request(prompt="person", guidance=7, steps=3, seed=1, width=72, height=64, sampler="Euler a"),
+        ImageRequest(prompt=LONG, negative="dark", guidance=3, steps=2, seed=1, width=64, height=64),
+        ImageRequest(prompt="zwx person", guidance=1, steps=2, seed=4, width=64, height=64),
+        ImageRequest(prompt="person", guidance=7, steps=3, seed=1, width=72, height=64, sampler="Euler a"),
     ]
-    with Studio.open(run.folder, device="cpu") as studio:
-        expected = [pixels(p.image) for p in studio.pictures(requests, batch=1)]
+    with Pipeline.open(run.folder, device="cpu") as pipeline:
+        expected = [pixels(p.image) for p in pipeline.generate(requests, batch=1)]
     for number, picture in enumerate(expected):
         with Image.open(run.samples / f"step-000001-{number}.png") as sample:
             assert pixels(sample) == picture
@@ -76,13 +76,13 @@ def test_a_class_image_is_what_generate_draws_of_the_base(recipe):
     model = load_model(made.model.base)
     images = make_plan(made).class_images
     list(make_class_images(images, model))
-    with Studio.open(made.model.base, device="cpu") as studio:
+    with Pipeline.open(made.model.base, device="cpu") as pipeline:
         for image in images[:2]:
-            asked = Request(
+            asked = ImageRequest(
                 prompt="person", seed=image.noise_seed, width=image.width, height=image.height, steps=2, guidance=7,
                 clip_skip=2,
             )  # fmt: skip
-            (picture,) = studio.txt2img(asked)
+            (picture,) = pipeline.txt2img(asked)
             with Image.open(class_image_path(image, model)) as kept:
                 assert pixels(kept) == pixels(picture.image)
 

@@ -28,7 +28,7 @@ def load_adapter(
 
     Args:
         source: a file, a folder that diffusers or PEFT wrote, or what was read of one.
-        parts: the networks by kohya's prefix, as `Denoiser.parts()` gives them.
+        parts: the networks by kohya's prefix, as `Denoiser.trainable_modules()` gives them.
         weight: how strong, 1 as trained; negative is allowed (sliders).
         reader: the layer to make of tensors that several could read; none: the first of `READERS`.
 

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from bakehouse.captions.rule import matcher
 from bakehouse.captions.tagger_cache import TaggerCache
+from bakehouse.core.bundled_models import BUNDLED_TAGGER
 from bakehouse.core.errors import UsageError, did_you_mean
 from bakehouse.core.events import Event, Noted, Warned
 from bakehouse.core.files import file_exists, sha256_file
@@ -37,7 +38,7 @@ CATEGORIES: tuple[Category, ...] = get_args(Category)
 class Tag(Spec):
     """Caption images with taggers. Captions written or edited by hand are kept, unless `existing` is changed."""
 
-    taggers: tuple[str, ...] = Field(("crumb",), min_length=1)
+    taggers: tuple[str, ...] = Field((BUNDLED_TAGGER,), min_length=1)
     """`crumb`, installed taggers, paths of ONNX models, captioners. Sentences come first, then tags."""
     merge: Literal["any", "all"] = "any"
     """With several taggers: tags of any of them, or only tags of all of them."""

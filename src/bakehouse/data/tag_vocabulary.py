@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from bakehouse.core.bundled_models import BUNDLED_TAGGER_NAMES
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.json_toml_yaml import parse_json
 from bakehouse.data.captions import decode_text
@@ -95,7 +96,7 @@ def load_vocabulary(where: str | Path) -> TagVocabulary:
     Raises:
         UsageError: nothing of that name, or a file that holds no tags.
     """
-    if str(where) in ("crumb", "crumb-tagger"):
+    if str(where) in BUNDLED_TAGGER_NAMES:
         return CrumbVocabulary()
     path = _vocabulary_file(where)
     readers = {".csv": _from_csv, ".json": _from_json, ".txt": _from_lines}

@@ -15,7 +15,7 @@ from bakehouse.core.events import Event, Progress
 from bakehouse.core.files import atomic_path, cache_dir, write_json
 from bakehouse.models.denoiser import Denoiser
 from bakehouse.models.text_encoders import CHUNK_TOKENS
-from bakehouse.models.text_to_image import ImageSpec, draw_images, model_key
+from bakehouse.models.text_to_image import ImageSpec, generate_images, model_key
 from bakehouse.recipe.class_images import ClassImage
 
 _WHAT = "making class images"
@@ -39,7 +39,7 @@ def make_class_images(images: Sequence[ClassImage], model: Denoiser) -> Iterator
         NotFiniteError: a picture came out as NaN or infinity.
     """
     groups = []
-    for _, same_kind in groupby(images, key=lambda i: _spec(i).kind):
+    for _, same_kind in groupby(images, key=lambda i: _spec(i).batch_key):
         alike = list(same_kind)
         together = _together(alike[0], model)
         groups += [alike[i : i + together] for i in range(0, len(alike), together)]
@@ -71,7 +71,7 @@ def _together(image: ClassImage, model: Denoiser) -> int:
 
 
 def _make(group: Sequence[ClassImage], model: Denoiser) -> None:
-    for image, picture in zip(group, draw_images(model, [_spec(i) for i in group]), strict=True):
+    for image, picture in zip(group, generate_images(model, [_spec(i) for i in group]), strict=True):
         path = class_image_path(image, model)
         if _is_whole(path):
             continue

@@ -33,7 +33,7 @@ class Helpers:
 
     def __init__(self, model: Denoiser, *, text_learns: bool, home: str = "cpu") -> None:
         """The UNet must be on its device already; `home` is where the helpers wait."""
-        unet = model.parts()["lora_unet"]
+        unet = model.trainable_modules()["lora_unet"]
         self.model = model
         self.device = _place(unet)
         self.home = torch.device(home)

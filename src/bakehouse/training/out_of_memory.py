@@ -16,7 +16,7 @@ from bakehouse.core.errors import BakehouseError
 from bakehouse.core.events import Event, Progress
 from bakehouse.losses import Batch, LossFn
 from bakehouse.models.denoiser import Denoiser
-from bakehouse.models.load import resolve_model
+from bakehouse.models.families import family_of
 from bakehouse.recipe import Plan, Recipe
 from bakehouse.recipe.hardware import pick_device
 from bakehouse.recipe.memory_estimate import GB, memory_use, savings
@@ -58,11 +58,9 @@ def _available_ram() -> int | None:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
-def family_of(recipe: Recipe) -> str:
+def family_name(recipe: Recipe) -> str:
     """The name by which the model of memory knows the base."""
-    if recipe.model.base == "crumb":
-        return "crumb"
-    return resolve_model(recipe.model.base).family or "sd1"
+    return family_of(recipe.model.base).name
 
 
 def out_of_memory(recipe: Recipe, step: int, limit: int | None = None) -> BakehouseError:
@@ -73,7 +71,7 @@ def out_of_memory(recipe: Recipe, step: int, limit: int | None = None) -> Bakeho
     """
     device = torch.device(pick_device(recipe.train.device))
     limit = limit if limit is not None else available_bytes(device)
-    family = family_of(recipe)
+    family = family_name(recipe)
     needed = memory_use(recipe, family, device.type)
     scale = max(1.0, 1.05 * limit / needed.total) if limit else 1.0
     room = f" has {limit / GB:.1f} GB, and that" if limit else ""
@@ -145,7 +143,7 @@ def powers_of_two(images: int) -> list[int]:
 def _estimate_fits(plan: Plan, size: int, device: torch.device) -> bool:
     room = available_bytes(device)
     recipe = plan.recipe.with_values({"train.batch": size})
-    return room is None or memory_use(recipe, family_of(recipe), device.type).total <= MARGIN * room
+    return room is None or memory_use(recipe, family_name(recipe), device.type).total <= MARGIN * room
 
 
 def _fits(trial: Callable[[int], None], size: int, device: torch.device) -> bool:

@@ -12,8 +12,8 @@ from bakehouse.core.events import Event, Progress, Sampled, Warned
 from bakehouse.core.files import atomic_path
 from bakehouse.core.run_folder import Run
 from bakehouse.models.denoiser import Denoiser
-from bakehouse.models.text_encoders import CHUNK_TOKENS, MOST_CHUNKS
-from bakehouse.models.text_to_image import ImageSpec, NotFiniteError, batches, chunks_for, draw_images
+from bakehouse.models.text_encoders import CHUNK_TOKENS, MAX_CHUNKS
+from bakehouse.models.text_to_image import ImageSpec, NotFiniteError, batches, chunks_for, generate_images
 from bakehouse.recipe.recipe import Recipe
 from bakehouse.recipe.sample_prompt import SamplePrompt, parse_sample_prompt, sample_defaults
 from bakehouse.training.early_stopping import Draw
@@ -38,7 +38,7 @@ def make_samples(recipe: Recipe, model: Denoiser, adapter: Adapter, run: Run, st
             numbers = range(done, done + len(batch))
             done += len(batch)
             try:
-                pictures = draw_images(model, batch)
+                pictures = generate_images(model, batch)
             except NotFiniteError as e:
                 yield Warned(message=f"samples {numbers[0]} to {numbers[-1]} of step {step}: {e.message}; {e.hint}")
                 continue
@@ -59,7 +59,7 @@ def sample_prompts(recipe: Recipe) -> list[SamplePrompt]:
 
 def cut_prompts(recipe: Recipe, model: Denoiser) -> list[str]:
     """Says of each sample prompt that no text encoder reads to its end."""
-    most = MOST_CHUNKS * CHUNK_TOKENS
+    most = MAX_CHUNKS * CHUNK_TOKENS
     prompts = [wanted.prompt for wanted in sample_prompts(recipe)]
     return [
         f"sample prompt {prompt[:60]!r} has {count} tokens: the first {most} are read"
@@ -77,7 +77,7 @@ def drawer(recipe: Recipe, model: Denoiser, state: TrainState) -> Draw:
             with averaged(state), _untouched(state) if base else nullcontext():
                 state.adapter.eval()
                 try:
-                    pictures = draw_images(model, batch)
+                    pictures = generate_images(model, batch)
                 finally:
                     state.adapter.train()
             yield from pictures

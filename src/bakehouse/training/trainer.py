@@ -289,7 +289,7 @@ def equip(model: Denoiser, recipe: Recipe, device: torch.device) -> Helpers | No
     if not wants_offload(train.offload, device):
         model.to(device)
         return None
-    model.parts()["lora_unet"].to(device)
+    model.trainable_modules()["lora_unet"].to(device)
     return Helpers(model, text_learns=recipe.adapter.text)
 
 
@@ -317,7 +317,7 @@ def _fresh_state(plan: Plan, model: Denoiser, precision: Precision) -> TrainStat
     """An adapter that has learned nothing, and its optimizer."""
     recipe = plan.recipe
     generator = torch.Generator().manual_seed(recipe.seed)
-    adapter: Adapter = inject(recipe.adapter, model.parts(), generator=generator)
+    adapter: Adapter = inject(recipe.adapter, model.trainable_modules(), generator=generator)
     adapter.to(model.device)
     if isinstance(adapter, FullAdapter) and recipe.prior.target == "base" and plan.order.prior_buckets:
         adapter.keep_base()

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from bakehouse.core.bundled_models import BUNDLED_TAGGER
 from bakehouse.core.errors import UsageError
 from bakehouse.vision.onnx_network import OnnxNet
 from bakehouse.vision.segmentation.input_formats import NORMALS
@@ -17,7 +18,6 @@ Floats = NDArray[np.float32]
 Embed = Callable[[Sequence[Image.Image]], Floats]
 """RGB images to [N, D], each row of unit length."""
 
-EMBEDDED = "crumb"
 _SIDE = 224
 """What an ONNX network sees that takes any size."""
 
@@ -28,7 +28,7 @@ def open_embedder(name: str) -> Embed:
     Raises:
         UsageError: no such file, or no ONNX network.
     """
-    if name == EMBEDDED:
+    if name == BUNDLED_TAGGER:
         from bakehouse.vision.taggers import CrumbTagger
 
         tagger = CrumbTagger.load()

@@ -12,6 +12,7 @@ from typing import Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
+from bakehouse.core.bundled_models import BUNDLED_TAGGER
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import Event, Noted, Progress
 from bakehouse.core.pluralize import counted, listed
@@ -43,7 +44,7 @@ class Sort(Spec):
     """With `tag`: the tags, the most telling first; an image goes to the first that it has."""
     clusters: int | None = Field(None, ge=2, le=100)
     """With `cluster`: how many groups. Left out: as many as fit best."""
-    embedder: str = "crumb"
+    embedder: str = BUNDLED_TAGGER
     """What likeness is: the embedded tagger's, or a network in an ONNX file."""
     sure: float = Field(0.02, ge=0, le=1)
     """With `example`: an image whose likeness to two folders differs by less stays where it is."""

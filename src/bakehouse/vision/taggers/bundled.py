@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from bakehouse.core.bundled_models import BUNDLED_TAGGER
 from bakehouse.core.files import sha256_file
 from bakehouse.vision.taggers.base import Sight
 from bakehouse.vision.taggers.crumb_tagger import CrumbTagger
@@ -15,7 +16,7 @@ from bakehouse.vision.taggers.crumb_tagger import CrumbTagger
 class EmbeddedTagger:
     """`CrumbTagger` behind the common interface. A sight holds the likeliest value of each group as `group=value`."""
 
-    name = "crumb"
+    name = BUNDLED_TAGGER
     thresholds: Mapping[str, float] = {"general": 0.5}
 
     def __init__(self, folder: Path | None = None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bakehouse.core.bundled_models import BUNDLED_TAGGER_NAMES
 from bakehouse.core.errors import UsageError, did_you_mean
 from bakehouse.core.files import read_table
 from bakehouse.core.model_catalogue import model_names, model_path
@@ -22,7 +23,7 @@ def open_tagger(where: str, *, prompt: str = "", device: str = "auto") -> Tagger
         UsageError: nothing of that name, or it is not on this machine yet (names the command that brings it).
         BakehouseError: its files are damaged.
     """
-    if where in ("crumb", "crumb-tagger") and not Path(where).exists():
+    if where in BUNDLED_TAGGER_NAMES and not Path(where).exists():
         from bakehouse.vision.taggers.bundled import EmbeddedTagger
 
         return EmbeddedTagger()
