@@ -15,6 +15,7 @@ from bakehouse.captions.tag_rules import Dedupe, Remove
 from bakehouse.captions.word_rules import Generics, Redundant, Synonyms, vague_tags
 from bakehouse.core.errors import nearest
 from bakehouse.core.pluralize import counted, listed
+from bakehouse.data.captions import CAPTION_PER_LINE, EMPTY, ONE_TAG_PER_LINE
 from bakehouse.data.tag_vocabulary import ListedVocabulary, TagVocabulary, load_vocabulary
 from bakehouse.data.tags import BARRIER, form_of, is_face, keeps_underscores, key, split_caption
 from bakehouse.data.triggers import Trigger
@@ -48,7 +49,7 @@ def _files(names: Mapping[str, object], facts: Facts) -> tuple[str, ...]:
 
 _MAX_TAGS = 40
 """Most tags in one command; where there are more, it has to be run again."""
-_EXPECTED = ("it is empty", "is a caption of its own")
+_EXPECTED = (EMPTY, CAPTION_PER_LINE)
 """Warnings of the reader that C02 leaves out: C01 reports the first, the second may be intended."""
 
 # --- files of captions ------------------------------------------------------------------------------------------------
@@ -87,7 +88,7 @@ def encodings(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
             notes.append("Windows line endings (CRLF)")
         if notes:
             found[caption.name] = "; ".join(notes)
-    tag_lines = {name: note for name, note in found.items() if "one tag a line" in note}
+    tag_lines = {name: note for name, note in found.items() if ONE_TAG_PER_LINE in note}
     rest = {name: note for name, note in found.items() if name not in tag_lines}
     if rest:
         yield CheckFinding(f"{counted(len(rest), 'caption')} that other trainers may misread", tuple(rest), rest)

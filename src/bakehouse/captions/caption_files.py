@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import file_exists
 from bakehouse.core.pluralize import listed
-from bakehouse.data.captions import CAPTION_EXTENSIONS, decode_text, joined_lines, read_caption
+from bakehouse.data.captions import CAPTION_EXTENSIONS, LOST_BYTES, decode_text, joined_lines, read_caption
 from bakehouse.data.dataset_formats import METADATA_FILES
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.scan import NO_FILE, FileTree, caption_files, check_image_folder, list_files, natural_key
@@ -162,7 +162,7 @@ def _read(path: Path, root: Path, warnings: dict[str, list[str]]) -> CaptionText
     lines = tuple(_LINE_ENDS.split(text))
     ends_with_newline = lines[-1] == ""
     lines = lines[:-1] if ends_with_newline else lines
-    lossy = any("became U+FFFD" in note for note in notes)
+    lossy = any(LOST_BYTES in note for note in notes)
     is_plain = encoding == "utf-8" and "\r" not in text
     return CaptionText(path, name, lines, encoding, lossy, is_plain, ends_with_newline)
 
