@@ -26,7 +26,7 @@ def rules_from_options(
         rules: rules files, or names of shipped ones.
         vocabulary: of the base model; None: that of the files.
         has, lacks, path: which captions the options (not the files) apply to.
-        options: fields of the command line's `Changes`.
+        options: the other options of `captions edit`, by name.
 
     Raises:
         UsageError: there is no such file, or no rule at all.
