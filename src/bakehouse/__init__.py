@@ -1,9 +1,9 @@
-"""Teach Stable Diffusion a subject: from a folder of images to a trained, judged and published model.
+"""Teach Stable Diffusion a subject: from a folder of images to a trained and evaluated model.
 
     import bakehouse
 
     recipe = bakehouse.recipe_for_folder("photos", "zwx person")
-    for event in bakehouse.bake(recipe, "runs/zwx"):
+    for event in bakehouse.train(recipe, "runs/zwx"):
         ...
 
 Names and rooms are imported when they are first used, so `import bakehouse` itself costs nothing.
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from bakehouse.recipe import recipe_for_folder as recipe_for_folder
     from bakehouse.recipe import scan_concepts as scan_concepts
     from bakehouse.recipe import to_toml as to_toml
-    from bakehouse.training import bake as bake
+    from bakehouse.training import train as bake  # noqa: F401
+    from bakehouse.training import train as train
 
 __version__ = "0.1.0"
 
@@ -42,22 +43,22 @@ _HOMES = {
     "Recipe": "recipe",
     "Run": "core.run_folder",
     "UsageError": "core.errors",
-    "bake": "training",
     "load_model": "models",
     "make_grid": "generation",
     "make_plan": "recipe",
     "recipe_for_folder": "recipe",
     "scan_concepts": "recipe",
     "to_toml": "recipe",
+    "train": "training",
 }
-_EARLIER_NAMES = {"Request": "ImageRequest", "Studio": "Pipeline"}
+_EARLIER_NAMES = {"Request": "ImageRequest", "Studio": "Pipeline", "bake": "train"}
 """Names of version 0.1 and what they are called now. They still work."""
 _ROOMS = (
     "adapters", "audit", "captions", "core", "curation", "data", "evaluation", "generation", "losses", "models",
     "queue", "recipe", "training", "vision", "weights",
 )  # fmt: skip
 
-__all__ = ["__version__", *_HOMES, *_ROOMS]
+__all__ = ["__version__", *_HOMES, *_EARLIER_NAMES, *_ROOMS]
 
 
 def __getattr__(name: str) -> Any:

@@ -164,7 +164,7 @@ def test_a_damaged_archive_is_told_by_its_own_name(typed, tmp_path, method):
 def test_one_broken_film_does_not_end_an_import(typed, tmp_path):
     pytest.importorskip("cv2")
     (tmp_path / "photos/broken.mp4").write_bytes(b"no film")
-    assert "passed over: cannot read photos/broken.mp4" in typed("dataset import photos -o set", 0)
+    assert "skipped: cannot read photos/broken.mp4" in typed("dataset import photos -o set", 0)
     assert len(list((tmp_path / "set").glob("*.png"))) == 3
     (tmp_path / "films").mkdir()
     (tmp_path / "films/broken.mp4").write_bytes(b"no film")

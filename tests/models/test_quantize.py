@@ -150,10 +150,10 @@ def test_a_network_takes_half_the_memory_of_fp16(make_tiny):
 
 
 def is_large(path, module):
-    from bakehouse.models.quantize import NOT_QUANTIZED, SMALLEST
+    from bakehouse.models.quantize import MIN_SIZE, NOT_QUANTIZED
 
     kept = not set(path.split(".")).isdisjoint(NOT_QUANTIZED)
-    return isinstance(module, nn.Linear | nn.Conv2d) and module.weight.numel() >= SMALLEST and not kept
+    return isinstance(module, nn.Linear | nn.Conv2d) and module.weight.numel() >= MIN_SIZE and not kept
 
 
 def test_what_every_pixel_depends_on_stays_whole(make_tiny):

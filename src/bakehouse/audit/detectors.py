@@ -11,8 +11,8 @@ from PIL import Image
 from bakehouse.audit.audit_options import AuditSpec
 from bakehouse.audit.image_facts import Box
 from bakehouse.core.errors import UsageError
-from bakehouse.vision.faces import open_finder
-from bakehouse.vision.text_detection import RapidText, Text, classified
+from bakehouse.vision.faces import load_face_detector
+from bakehouse.vision.text_detection import RapidOcrDetector, TextRegion, classify_text
 
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ class Detectors:
     """The detectors that run, and why the others do not."""
 
     detect_faces: Callable[[Image.Image], tuple[Box, ...]] | None = None
-    detect_texts: Callable[[Image.Image], tuple[Text, ...]] | None = None
+    detect_texts: Callable[[Image.Image], tuple[TextRegion, ...]] | None = None
     missing: dict[str, str] = field(default_factory=dict)
     """Reasons by `faces` and `text`."""
 
@@ -39,7 +39,7 @@ class Detectors:
         """Return the faces of an RGB image; None if faces are not detected."""
         return None if self.detect_faces is None else self.detect_faces(image)
 
-    def texts(self, image: Image.Image) -> tuple[Text, ...] | None:
+    def texts(self, image: Image.Image) -> tuple[TextRegion, ...] | None:
         """Return the texts of an RGB image, classified (sign, signature, ...); None if text is not detected."""
         return None if self.detect_texts is None else self.detect_texts(image)
 
@@ -86,7 +86,7 @@ def _open(make: Callable[[], T], wanted: bool | None) -> tuple[str, T | None]:
 
 
 def _faces() -> Callable[[Image.Image], tuple[Box, ...]]:
-    detector = open_finder()
+    detector = load_face_detector()
 
     def faces(image: Image.Image) -> tuple[Box, ...]:
         width, height = image.size
@@ -96,6 +96,6 @@ def _faces() -> Callable[[Image.Image], tuple[Box, ...]]:
     return faces
 
 
-def _texts() -> Callable[[Image.Image], tuple[Text, ...]]:
-    reader = RapidText()
-    return lambda image: tuple(classified(reader(image), image))
+def _texts() -> Callable[[Image.Image], tuple[TextRegion, ...]]:
+    reader = RapidOcrDetector()
+    return lambda image: tuple(classify_text(reader(image), image))

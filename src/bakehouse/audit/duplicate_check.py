@@ -8,7 +8,7 @@ from bakehouse.audit.audit_options import AuditSpec
 from bakehouse.audit.check import CheckFinding, Level
 from bakehouse.audit.image_facts import Facts
 from bakehouse.core.pluralize import counted
-from bakehouse.curation.dedupe import Dedupe, Finding
+from bakehouse.curation.dedupe import Dedupe, DuplicateFinding
 from bakehouse.data.image_records import ImageSet
 
 
@@ -16,13 +16,13 @@ def duplicates(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
     """B13."""
     hashed = [(i.record, i.pixels.hashes) for i in facts.usable if i.record is not None and i.pixels is not None]
     images = ImageSet(tuple(record for record, _ in hashed), root=facts.root)
-    found = Dedupe().findings(images, looks=[hashes for _, hashes in hashed])
+    found = Dedupe().findings(images, hashes=[hashes for _, hashes in hashed])
     names = {i.path: i.name for i in facts.usable}
     class_images = {i.path for i in facts.class_images}
     shared = [f for f in found if (f.keep.path in class_images) != (f.other.path in class_images)]
-    shared = [f for f in shared if f.verdict != "variant"]
+    shared = [f for f in shared if f.kind != "variant"]
     rest = [f for f in found if f not in shared]
-    kinds: tuple[tuple[list[Finding], Level, str, str], ...] = (
+    kinds: tuple[tuple[list[DuplicateFinding], Level, str, str], ...] = (
         (shared, "error", "reg", "both in the training and among the class images: the two work against each other"),
         (_with(rest, "duplicate"), "warning", "", "with a better copy in the dataset: duplicates are learned twice"),
         (_with(rest, "variant"), "info", "variant", "identical to another but for one region: variants are kept"),
@@ -35,5 +35,5 @@ def duplicates(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
             yield CheckFinding(f"{counted(len(notes), 'image')} {why}", tuple(notes), notes, level, key, fix)
 
 
-def _with(found: Sequence[Finding], verdict: str) -> list[Finding]:
-    return [f for f in found if f.verdict == verdict]
+def _with(found: Sequence[DuplicateFinding], kind: str) -> list[DuplicateFinding]:
+    return [f for f in found if f.kind == kind]

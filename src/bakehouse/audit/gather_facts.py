@@ -15,12 +15,12 @@ from bakehouse.audit.detectors import Detectors
 from bakehouse.audit.foreign_files import foreign_files
 from bakehouse.audit.image_facts import CaptionFacts, Facts, Group, ImageFacts, MaskFacts, Pixels
 from bakehouse.audit.image_stats import blockiness, chroma, outline, sharpness, thumbnail, transparency
-from bakehouse.audit.mask_facts import measure_mask
+from bakehouse.audit.mask_facts import collect_mask_facts
 from bakehouse.audit.text_facts import has_inpainter, on_busy_background, unmasked_texts
 from bakehouse.audit.trigger_facts import collect_trigger_facts
 from bakehouse.core.cpu_threads import thread_pool
 from bakehouse.core.files import sha256_file
-from bakehouse.curation.dedupe.image_hashes import look
+from bakehouse.curation.dedupe.image_hashes import hash_image
 from bakehouse.curation.trim import Trim
 from bakehouse.data.buckets import assign, fit
 from bakehouse.data.captions import read_caption
@@ -100,7 +100,7 @@ class _Measurer:
             sharpness=sharpness(fit(gray, placement)),
             blockiness=blockiness(gray),
             chroma=chroma(flat),
-            hashes=look(flat),
+            hashes=hash_image(flat),
             outline=outline(flat),
         )
         record = self._record(path, flat.size, has_alpha=transparent > 0, frames=header.frames)
@@ -249,7 +249,7 @@ def _masks(measurer: _Measurer, images: Sequence[ImageFacts]) -> Iterable[MaskFa
         mask = image.record.mask if image.record else None
         if mask is not None:
             seen.add(mask)
-            yield measure_mask(mask, measurer.name(mask), image.name, image.size)
+            yield collect_mask_facts(mask, measurer.name(mask), image.name, image.size)
     for path in measurer.found.stray_masks:
         if path not in seen:
             yield MaskFacts(measurer.name(path), path, None, "there is no image with this name")

@@ -9,12 +9,12 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from bakehouse.captions.triggers import Explanation
-from bakehouse.curation.dedupe.image_hashes import Look
+from bakehouse.curation.dedupe.image_hashes import ImageHashes
 from bakehouse.data.buckets import Placement
 from bakehouse.data.image_header import ImageHeader
 from bakehouse.data.image_records import ImageRecord
 from bakehouse.data.triggers import CompiledImage
-from bakehouse.vision.text_detection import Text
+from bakehouse.vision.text_detection import TextRegion
 
 Sides = tuple[int, int, int, int]
 """Left, top, right, bottom, in pixels."""
@@ -38,7 +38,7 @@ class Pixels:
     """How much stronger edges are on a grid of 8 x 8 pixels than beside it: 0 is equal, 1 is twice as strong."""
     chroma: float
     """95th percentile of the largest minus the smallest channel, 0..255."""
-    hashes: Look
+    hashes: ImageHashes
     """Perceptual hashes for finding duplicates."""
     outline: bytes
     """The outer two rows of the image scaled to 16 x 16 pixels: 112 RGB values."""
@@ -85,7 +85,7 @@ class ImageFacts:
     placement: Placement | None = None
     faces: tuple[Box, ...] | None = None
     """None if faces were not detected."""
-    texts: tuple[Text, ...] | None = None
+    texts: tuple[TextRegion, ...] | None = None
     """None if text was not detected; without texts that the mask excludes from the loss."""
     busy_texts: frozenset[Box4] = frozenset()
     """Boxes of texts on a busy background, which `bakehouse dataset clean` fills only with an inpainting network."""

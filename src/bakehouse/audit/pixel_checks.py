@@ -16,7 +16,7 @@ from bakehouse.curation.clean.clean import KINDS
 from bakehouse.data.buckets import Placement
 from bakehouse.data.captions import split_tags
 from bakehouse.data.tag_groups import plain
-from bakehouse.vision.text_detection import Text, marked
+from bakehouse.vision.text_detection import TextRegion, mark_watermarks
 
 _MIN_SAMPLE = 8
 """Fewest images of which a share is meaningful."""
@@ -194,13 +194,13 @@ def framing_of(image: ImageFacts) -> str:
 def text(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
     """B09."""
     read = [i for i in facts.train_images if i.texts is not None]
-    classified = marked({n: i.texts or () for n, i in enumerate(read)}, [i.size for i in read])
+    classified = mark_watermarks({n: i.texts or () for n, i in enumerate(read)}, [i.size for i in read])
     overlaid = {n: [t for t in lines if t.kind in KINDS] for n, lines in classified.items()}
     why = "{n} with overlaid text (signature, watermark, caption): it is learned as a smear"
     yield from _text_findings(facts, read, overlaid, why)
-    # Text that recurs in one position is a watermark, whatever it says.
+    # TextRegion that recurs in one position is a watermark, whatever it says.
     anything = {n: [replace(t, kind="text") for t in i.texts or ()] for n, i in enumerate(read)}
-    same = marked(anything, [i.size for i in read])
+    same = mark_watermarks(anything, [i.size for i in read])
     recurring = {n: [t for t in lines if t.kind == "watermark"] for n, lines in same.items()}
     if sum(map(bool, recurring.values())) > spec.limits.same_place * len(read):
         why = "{n} with the same text in the same position: the watermark is learned"
@@ -214,7 +214,7 @@ def text(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
 def _text_findings(
     facts: Facts,
     read: Sequence[ImageFacts],
-    found: Mapping[int, Sequence[Text]],
+    found: Mapping[int, Sequence[TextRegion]],
     why: str,
     *,
     level: Level | None = None,

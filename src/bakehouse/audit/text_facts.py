@@ -11,9 +11,9 @@ from PIL import Image
 from bakehouse.audit.image_facts import Box4
 from bakehouse.core.errors import UsageError
 from bakehouse.core.model_catalogue import model_path
-from bakehouse.curation.clean.background_fill import VISIBLE, text_mask, visibility
+from bakehouse.curation.clean.background_fill import VISIBLE_ERROR, fill_error, text_mask
 from bakehouse.data.open_image import ImageError, open_image
-from bakehouse.vision.text_detection import Text
+from bakehouse.vision.text_detection import TextRegion
 
 
 def has_inpainter() -> bool:
@@ -25,12 +25,12 @@ def has_inpainter() -> bool:
     return True
 
 
-def on_busy_background(texts: Sequence[Text], image: Image.Image) -> frozenset[Box4]:
+def on_busy_background(texts: Sequence[TextRegion], image: Image.Image) -> frozenset[Box4]:
     """Return the boxes of texts where filling with background colours would be visible."""
-    return frozenset(t.box for t in texts if visibility(image, t, texts) >= VISIBLE)
+    return frozenset(t.box for t in texts if fill_error(image, t, texts) >= VISIBLE_ERROR)
 
 
-def unmasked_texts(texts: Sequence[Text], mask: Path | None, size: tuple[int, int]) -> tuple[Text, ...]:
+def unmasked_texts(texts: Sequence[TextRegion], mask: Path | None, size: tuple[int, int]) -> tuple[TextRegion, ...]:
     """Return the texts that the image's mask does not wholly exclude from the loss; an unusable mask excludes none.
 
     Args:

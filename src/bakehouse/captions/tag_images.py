@@ -19,15 +19,15 @@ from bakehouse.core.files import file_exists, sha256_file
 from bakehouse.core.pluralize import counted
 from bakehouse.core.settings import Spec
 from bakehouse.curation.changeset import Proposal, Write
-from bakehouse.curation.history import history
+from bakehouse.curation.history import read_history
 from bakehouse.data.captions import read_caption
 from bakehouse.data.dataset_formats import METADATA_FILES
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.scan import nfc
 from bakehouse.data.tags import join_tags, keeps_underscores, key, split_caption
 from bakehouse.data.triggers import RAW_SUFFIX
-from bakehouse.vision.taggers.base import FLOOR, Sight, Tagger
-from bakehouse.vision.taggers.factory import open_tagger
+from bakehouse.vision.taggers.base import MIN_SCORE, Tagger, TagPrediction
+from bakehouse.vision.taggers.factory import load_tagger
 
 OPERATION = "tag"
 Category = Literal["rating", "quality", "character", "copyright", "artist", "general", "meta", "model"]
@@ -85,7 +85,7 @@ class Tag(Spec):
             yield Noted(message=f"{by_hand}: kept; use --existing append or replace to change them")
         outputs: list[list[_TaggerOutput]] = [[] for _ in wanted]
         for where in self.taggers if wanted else ():
-            tagger = open_tagger(where, prompt=self.prompt, device=self.device)
+            tagger = load_tagger(where, prompt=self.prompt, device=self.device)
             predictions = yield from TaggerCache(tagger).predict([t.record for t in wanted], self.batch)
             for output, prediction in zip(outputs, predictions, strict=True):
                 output.append(_TaggerOutput(tuple(self._tags(tagger, prediction)), bool(prediction.text)))
@@ -138,12 +138,12 @@ class Tag(Spec):
         path = path.with_suffix(".txt") if path.suffix.lower() == ".json" else path
         return _Target(record, image, images.name(path), lines, by_hand)
 
-    def _tags(self, tagger: Tagger, prediction: Sight) -> list[str]:
+    def _tags(self, tagger: Tagger, prediction: TagPrediction) -> list[str]:
         given = {**tagger.thresholds, **self.thresholds}
         thresholds: dict[str, float] = {
             c: given.get(c, given.get("general", 0.5)) for c in CATEGORIES if c in self.categories
         }
-        texts = tagger.words(prediction, thresholds)
+        texts = tagger.to_tags(prediction, thresholds)
         if prediction.text:
             return texts
         excluded = matcher(self.exclude)
@@ -190,8 +190,8 @@ def tagger_written(root: Path) -> frozenset[str]:
     Hand-written captions with appended tags are not among them.
     """
     own: set[str] = set()
-    for step in history(root):
-        if step.verb != OPERATION or step.state != "done":
+    for step in read_history(root):
+        if step.operation != OPERATION or step.state != "done":
             continue
         mixes = step.settings.get("existing") == "append"
         own |= {c.after for c in step.changes if c.after and (c.before is None or c.before in own or not mixes)}
@@ -215,7 +215,7 @@ def parse_thresholds(texts: Sequence[str]) -> dict[str, float]:
         if category not in CATEGORIES:
             hint = f"allowed: {', '.join(CATEGORIES)}"
             raise UsageError(f"unknown category {category!r}{did_you_mean(category, CATEGORIES)}", hint=hint)
-        if not FLOOR <= value <= 1:
-            raise UsageError(f"threshold {text!r} is out of range: allowed are {FLOOR} to 1")
+        if not MIN_SCORE <= value <= 1:
+            raise UsageError(f"threshold {text!r} is out of range: allowed are {MIN_SCORE} to 1")
         found[category] = value
     return found

@@ -11,7 +11,7 @@ from bakehouse.core.files import cache_dir, writing_to
 from bakehouse.core.json_toml_yaml import parse_json
 from bakehouse.data.image_records import ImageRecord
 from bakehouse.data.open_image import open_image
-from bakehouse.vision.taggers.base import Sight, Tagger
+from bakehouse.vision.taggers.base import Tagger, TagPrediction
 
 
 class TaggerCache:
@@ -22,7 +22,7 @@ class TaggerCache:
         self.path = cache_dir("sights", f"{tagger.key[:32]}.jsonl")
         self._predictions = dict(_read(self.path))
 
-    def predict(self, records: Sequence[ImageRecord], batch: int) -> Generator[Progress, None, list[Sight]]:
+    def predict(self, records: Sequence[ImageRecord], batch: int) -> Generator[Progress, None, list[TagPrediction]]:
         """Yield progress, and return a prediction for each record; only images that are not cached are opened.
 
         Args:
@@ -35,13 +35,13 @@ class TaggerCache:
         yield Progress(what=what, done=done, total=len(records))
         for i in range(0, len(new), batch):
             chunk = new[i : i + batch]
-            predictions = self._tagger.look([open_image(r.path) for r in chunk])
+            predictions = self._tagger.predict([open_image(r.path) for r in chunk])
             self._add([(r.sha256, prediction) for r, prediction in zip(chunk, predictions, strict=True)])
             done += len(chunk)
             yield Progress(what=what, done=done, total=len(records))
         return [self._predictions[r.sha256] for r in records]
 
-    def _add(self, predictions: Sequence[tuple[str, Sight]]) -> None:
+    def _add(self, predictions: Sequence[tuple[str, TagPrediction]]) -> None:
         lines = "".join("\n" + json.dumps({"sha256": sha, **found.to_json()}) for sha, found in predictions)
         # A line begins with its newline: an unfinished line of a killed process damages no other line.
         with writing_to(self.path):
@@ -49,10 +49,10 @@ class TaggerCache:
             with self.path.open("a", encoding="utf-8") as f:
                 f.write(lines)
         # Rounded as in the file, so that the first result is that of later reads.
-        self._predictions.update((sha, Sight.from_json(found.to_json())) for sha, found in predictions)
+        self._predictions.update((sha, TagPrediction.from_json(found.to_json())) for sha, found in predictions)
 
 
-def _read(path: Path) -> list[tuple[str, Sight]]:
+def _read(path: Path) -> list[tuple[str, TagPrediction]]:
     """Return the complete lines; the last one of a killed process may be incomplete."""
     if not path.is_file():
         return []
@@ -60,7 +60,7 @@ def _read(path: Path) -> list[tuple[str, Sight]]:
     for line in path.read_text("utf-8", errors="replace").split("\n"):
         try:
             value = parse_json(line)
-            found.append((str(value["sha256"]), Sight.from_json(value)))
+            found.append((str(value["sha256"]), TagPrediction.from_json(value)))
         except (json.JSONDecodeError, KeyError, TypeError):
             continue
     return found
