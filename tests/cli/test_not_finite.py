@@ -105,7 +105,7 @@ def test_a_base_model_is_refused_before_it_draws(typed, tiny_folder, tmp_path, p
     code, said = typed("generate", "base", "person", "--steps", 1, "-q")
     assert code == 1
     assert f"base/{part}: " in said and f"{key.removeprefix('text_model.')} holds NaN or infinity in 1 of" in said
-    assert "fetch the file again" in said
+    assert "download the file again" in said
     assert not list(tmp_path.rglob("*.png"))
 
 
@@ -143,5 +143,5 @@ def test_a_picture_of_nan_is_not_written(typed, tiny_folder, tmp_path, monkeypat
     code, said = typed("generate", tiny_folder, "a hat", "--seed", 3, "--steps", 1, "-q")
     assert code == 1
     assert "the image of 'a hat' with seed 3 came out as NaN or infinity and was not saved" in said
-    assert "lower the adapter's weight or the guidance" in said
+    assert "lower the adapter's strength or the guidance" in said
     assert not list(tmp_path.rglob("*.png"))

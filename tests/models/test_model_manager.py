@@ -81,8 +81,8 @@ def test_taking_a_name_away_never_touches_the_users_files(lora):
     assert str(lora) in said
     for name, message in (
         ("mine", "no model 'mine'"),
-        ("u2netp", "was not fetched"),
-        ("crumb", "was not fetched"),
+        ("u2netp", "is not downloaded"),
+        ("crumb", "is not downloaded"),
     ):
         with pytest.raises(UsageError, match=message):
             remove(name)

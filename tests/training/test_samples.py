@@ -65,7 +65,7 @@ def test_a_sample_of_nan_is_not_written_and_training_continues(recipe, tmp_path,
     events = list(train(asked, tmp_path / "run"))
     assert [e.path for e in events if isinstance(e, Sampled)] == ["samples/step-000001-0.png"]
     (said,) = [e.message for e in events if isinstance(e, Warned) and "NaN" in e.message]
-    assert "samples 1 to 1 of step 1: the picture of 'person' with seed 4" in said
+    assert "samples 1 to 1 of step 1: the image of 'person' with seed 4" in said
     assert [p.name for p in (tmp_path / "run" / "samples").iterdir()] == ["step-000001-0.png"]
     assert (tmp_path / "run" / "weights" / "zwx-person.safetensors").is_file()
 

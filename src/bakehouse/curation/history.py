@@ -18,7 +18,7 @@ from pathlib import Path
 
 from bakehouse.core.cpu_threads import thread_pool
 from bakehouse.core.errors import UsageError
-from bakehouse.core.events import Event
+from bakehouse.core.events import Event, OnEvent, ignore
 from bakehouse.core.files import atomic_folder
 from bakehouse.curation.changeset import (
     HISTORY_FOLDER,
@@ -63,7 +63,7 @@ def apply_proposals(
     settings: Mapping[str, object] | None = None,
     out: Path | str | None = None,
     progress: Callable[[int, int], None] | None = None,
-    on_event: Callable[[Event], None] = lambda _: None,
+    on_event: OnEvent = ignore,
 ) -> Step | None:
     """Apply proposals as one step; return it, or None if nothing changes.
 
@@ -146,7 +146,7 @@ def _apply_in_place(
     proposals: Sequence[Proposal],
     settings: Mapping[str, object],
     progress: Callable[[int, int], None] | None,
-    on_event: Callable[[Event], None],
+    on_event: OnEvent,
 ) -> Step | None:
     if not proposals:
         return None
@@ -164,7 +164,7 @@ def _compute_edits(
     proposals: Sequence[Proposal],
     transaction: Transaction,
     progress: Callable[[int, int], None] | None,
-    on_event: Callable[[Event], None],
+    on_event: OnEvent,
 ) -> list[StoredEdit]:
     """Compute all edits in threads and put their contents into the store as they come, so that memory holds few.
 

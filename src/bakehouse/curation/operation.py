@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from bakehouse.core.events import Event
+from bakehouse.core.events import Event, OnEvent, ignore
 from bakehouse.curation.changeset import Proposal
 from bakehouse.curation.history import apply_proposals, recover
 from bakehouse.curation.journal import Step
@@ -30,9 +30,7 @@ def operation_name(operation: Operation) -> str:
     return type(operation).__name__.lower()
 
 
-def collect_proposals(
-    operation: Operation, images: ImageSet, on_event: Callable[[Event], None] = lambda _: None
-) -> list[Proposal]:
+def collect_proposals(operation: Operation, images: ImageSet, on_event: OnEvent = ignore) -> list[Proposal]:
     """Return all proposals of an operation; its events go to `on_event`."""
     proposals: list[Proposal] = []
     for item in operation.propose(images):
@@ -49,7 +47,7 @@ def apply_operation(
     *,
     out: Path | str | None = None,
     progress: Callable[[int, int], None] | None = None,
-    on_event: Callable[[Event], None] = lambda _: None,
+    on_event: OnEvent = ignore,
 ) -> Step | None:
     """Apply an operation to a dataset, as its command does; return the step, or None if there was nothing to change.
 

@@ -125,9 +125,9 @@ class Repeats(Spec):
             raise UsageError(f"--sub {unknown[0]!r}: no such concept{known}")
         rows = []
         for wished, names in ((self.shows, [n for n in counts if n not in self.sub]), (self.sub_shows, self.sub)):
-            mine = {name: counts[name] for name in names}
-            target = fair_target(mine, wished) if mine else wished
-            rows += [ConceptRepeats(n, counts[n], times, target) for n, times in balance_repeats(mine, target).items()]
+            group = {name: counts[name] for name in names}
+            target = fair_target(group, wished) if group else wished
+            rows += [ConceptRepeats(n, counts[n], times, target) for n, times in balance_repeats(group, target).items()]
         order = list(counts)
         return sorted(rows, key=lambda row: order.index(row.name))
 
@@ -166,8 +166,8 @@ class Repeats(Spec):
             if self.write == "toml"
             else ("metadata.jsonl", metadata_jsonl(images, rows))
         )
-        path, shown = PurePosixPath(name), ", ".join(f"{row.name} x {row.repeats}" for row in rows)
-        yield Proposal(path, shown, lambda: [Write(path, text.encode())])
+        path, summary = PurePosixPath(name), ", ".join(f"{row.name} x {row.repeats}" for row in rows)
+        yield Proposal(path, summary, lambda: [Write(path, text.encode())])
 
     def dataset_toml(self, images: ImageSet, rows: Sequence[ConceptRepeats]) -> str:
         """Return a dataset configuration for kohya's scripts; paths are absolute, so it can be used from any folder."""
@@ -215,9 +215,9 @@ def metadata_jsonl(images: ImageSet, rows: Sequence[ConceptRepeats]) -> str:
 def repeat_warnings(rows: Sequence[ConceptRepeats], found: Sequence[ConceptImages] = ()) -> Iterator[str]:
     """Yield concepts that no whole number of repeats balances, and class images that a trainer would drop."""
     for target in sorted({row.target for row in rows}):
-        mine = [row for row in rows if row.target == target]
-        off = unbalanced({r.name: r.images for r in mine}, {r.name: r.repeats for r in mine}, target)
-        for row in mine:
+        group = [row for row in rows if row.target == target]
+        off = unbalanced({r.name: r.images for r in group}, {r.name: r.repeats for r in group}, target)
+        for row in group:
             if share := off.get(row.name):
                 word = f"{abs(share):.0%} {'more' if share > 0 else 'less'} than {target}"
                 advice = "remove images, or raise --shows" if share > 0 else "try another --shows"

@@ -25,7 +25,7 @@ def open_transaction(folder: Path, command: str) -> Iterator[Transaction]:
 
     Args:
         folder: the dataset.
-        command: what other processes are told holds the lock.
+        command: shown to other processes as the holder of the lock.
 
     Raises:
         InUseError: another process holds the lock.

@@ -283,40 +283,40 @@ _NO_WORDS = "leaves every caption empty, so no word is learned"
 
 
 class CaptionOptions(Spec):
-    """What happens to a caption each time its image is used. The names and the order are kohya's."""
+    """Changes of a caption each time its image is shown. Names and order are kohya's."""
 
     shuffle: Annotated[bool, Needs(is_on(MOVABLE))] = False
-    """Puts the tags into a new order each time, all but the kept ones."""
+    """Shuffle the tags each time, except the kept ones."""
     keep_tokens: Annotated[int, Needs(*_TAGS_MOVE), Needs(is_on(UNMARKED))] = Field(0, ge=0, le=225)
-    """So many tags at the beginning stay where they are and are never dropped: the trigger words."""
+    """Number of tags at the beginning that are never moved or dropped: the trigger words."""
     keep_tokens_separator: Annotated[str, Needs(is_on(MARKED))] = ""
-    """For example `|||`: what stands before it is kept (and what stands behind a second one, at the end)."""
+    """For example `|||`: the tags before it are kept, and those after a second one, at the end."""
     caption_dropout: Annotated[float, Needs(at=(1.0,), otherwise=_NO_WORDS)] = Field(0.0, ge=0.0, le=1.0)
-    """How often the whole caption is left empty."""
+    """Probability that the whole caption is left empty."""
     dropout_every_n_epochs: Annotated[int, Needs(at=(1,), otherwise=_NO_WORDS), Needs(reached_by("train.epochs"))] = (
         Field(0, ge=0)
     )
-    """In every n-th epoch all captions are left empty; 0 is never."""
+    """All captions are left empty in every n-th epoch; 0: never."""
     tag_dropout: float = Field(0.0, ge=0.0, le=1.0)
-    """How often each tag is left out, all but the kept ones."""
+    """Probability that a tag is left out, except the kept ones."""
     token_warmup_min: Annotated[int, Needs(is_on("token_warmup_step"))] = Field(1, ge=0)
-    """With so many tags (behind the kept ones) the warm-up begins."""
+    """Number of tags, besides the kept ones, at the first step of the warm-up."""
     token_warmup_step: Annotated[
         int, Needs(is_on(MOVABLE)), Needs(reached_by(RUN_STEPS), otherwise="never comes to all tags,")
     ] = Field(0, ge=0)
-    """After so many steps all tags are used; 0 is no warm-up."""
+    """Number of steps after which all tags are used; 0: no warm-up."""
     wildcards: Annotated[bool, Needs(is_on(CHOICES))] = False
-    """`{red|blue}` becomes one of them each time; `{{` and `}}` are braces."""
+    """Replace `{red|blue}` by one of the words each time; `{{` and `}}` are braces."""
     secondary_separator: Annotated[str, Needs(is_on(JOINED))] = ""
-    """For example `;;;`: tags that it joins are moved and dropped together, and it becomes a comma at the end."""
+    """For example `;;;`: tags that it joins are moved and dropped together; it becomes a comma afterwards."""
     prefix: str = ""
-    """Put before every caption, with a space."""
+    """Added before every caption, with a space."""
     suffix: str = ""
-    """Put behind every caption, with a space."""
+    """Added after every caption, with a space."""
     separator: Annotated[str, Needs(*_TAGS_MOVE, is_on("keep_tokens_separator"), is_on("secondary_separator"))] = Field(
         ",", min_length=1
     )
-    """What separates tags: between them again once they were moved, as the caption writes it."""
+    """Separator of tags, also between tags that were moved, as the caption writes it."""
 
 
 def training_caption(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from bakehouse.core.bundled_models import BUNDLED_BASE, BUNDLED_BASE_FOLDER
+from bakehouse.core.bundled_models import BUNDLED_BASE, BUNDLED_BASE_FOLDER, BUNDLED_TAGGER
 from bakehouse.core.errors import BakehouseError
 from bakehouse.models import sd1
 
@@ -19,7 +19,7 @@ FAMILY = replace(
     batch_size=8,
     images_per_step=8,
     scorer="bundled tagger",
-    vocabulary="crumb",
+    vocabulary=BUNDLED_TAGGER,
 )
 
 

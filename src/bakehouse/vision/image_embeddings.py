@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from bakehouse.core.bundled_models import BUNDLED_TAGGER
 from bakehouse.core.errors import UsageError
 from bakehouse.vision.onnx_network import OnnxNetwork
 from bakehouse.vision.segmentation.input_formats import NORMALIZATIONS
@@ -17,7 +18,6 @@ Floats = NDArray[np.float32]
 Embedder = Callable[[Sequence[Image.Image]], Floats]
 """RGB images to [N, D], each row of unit length."""
 
-BUNDLED = "crumb"
 _DEFAULT_SIDE = 224
 """Input size of ONNX networks that accept any."""
 
@@ -28,7 +28,7 @@ def load_embedder(name: str) -> Embedder:
     Raises:
         UsageError: the file does not exist or is not an ONNX network.
     """
-    if name == BUNDLED:
+    if name == BUNDLED_TAGGER:
         from bakehouse.vision.taggers import CrumbTagger
 
         tagger = CrumbTagger.load()

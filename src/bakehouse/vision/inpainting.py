@@ -58,8 +58,8 @@ class Inpainter:
         made = self._run(x, m)[0, :, : size[1], : size[0]].transpose(1, 2, 0)
         # Exports differ in their output range: 0..1 or 0..255.
         values = made if float(made.max()) > 2 else made * 255
-        picture = Image.fromarray(np.clip(np.round(values), 0, 255).astype(np.uint8))
-        return picture.resize(piece.size, Image.Resampling.LANCZOS)
+        painted = Image.fromarray(np.clip(np.round(values), 0, 255).astype(np.uint8))
+        return painted.resize(piece.size, Image.Resampling.LANCZOS)
 
     def _run(self, x: Floats, m: Floats) -> Floats:
         if self._onnx is not None:

@@ -95,7 +95,7 @@ def fill_error(image: Image.Image, text: TextRegion, others: Sequence[TextRegion
     """
     cv2 = import_optional("cv2", "measuring the background of text")
     mask, whole = letter_mask(image, [text]), text_mask([text], image.size)
-    taken = mask | letter_mask(image, [other for other in others if other != text and _are_neighbors(text, other)])
+    all_text = mask | letter_mask(image, [other for other in others if other != text and _are_neighbors(text, other)])
     pixels = np.asarray(image.convert("RGB"), dtype=np.float32)
     # Letters are shifted by a part of their height, to stay on the same background; a whole box by its own size.
     alone = np.count_nonzero(mask) < np.count_nonzero(whole)
@@ -106,12 +106,12 @@ def fill_error(image: Image.Image, text: TextRegion, others: Sequence[TextRegion
         moved[ys + down, xs + across] = 255
         left, top, right, bottom = _bounding_box(moved)
         piece, hole = pixels[top:bottom, left:right], moved[top:bottom, left:right] > 0
-        unknown = taken[top:bottom, left:right] > 0
+        unknown = all_text[top:bottom, left:right] > 0
         known = membrane(piece, unknown)
-        seen = hole & ~unknown
+        visible = hole & ~unknown
         unlike = (membrane(known, hole) - known).mean(axis=2)
         smooth = np.abs(cv2.GaussianBlur(unlike, (0, 0), _BLUR))
-        misses += [float(np.quantile(smooth[seen], _ERROR_QUANTILE))] if seen.any() else []
+        misses += [float(np.quantile(smooth[visible], _ERROR_QUANTILE))] if visible.any() else []
     return float(np.median(misses)) if misses else float("inf")
 
 

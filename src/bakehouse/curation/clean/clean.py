@@ -13,7 +13,7 @@ from PIL import Image
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import Event, Noted, Progress, Warned
 from bakehouse.core.model_catalogue import model_path
-from bakehouse.core.pluralize import counted
+from bakehouse.core.pluralize import counted, listed
 from bakehouse.core.settings import Spec
 from bakehouse.curation.animated_images import still_images
 from bakehouse.curation.changeset import Edit, Proposal
@@ -89,10 +89,10 @@ class Clean(Spec):
             raise UsageError(
                 "nothing to clean: text = false and faceless = false", hint="--faceless blurs other people's faces"
             )
-        noted: list[Event] = []
-        detector = load_face_detector(self.faces, noted.append) if self.faceless else None
+        events: list[Event] = []
+        detector = load_face_detector(self.faces, events.append) if self.faceless else None
         inpainter = self._load_inpainter()
-        yield from noted
+        yield from events
         still = yield from still_images(images)
         texts = yield from self._detect_text(still) if self.text else _no_text(still)
         names = OutputNames(images)
@@ -100,7 +100,7 @@ class Clean(Spec):
             image = (yield from open_or_skip(record, images, open_on_white)) if texts[done - 1] or detector else None
             found = self._find_targets(image, texts[done - 1], detector) if image is not None else CleanTargets()
             if found.rough and inpainter is None and not self.mask_out:
-                yield Warned(message=f"{images.name(record.path)}: {_list_texts(found.rough)} {TEXT_KEPT}")
+                yield Warned(message=f"{images.name(record.path)}: {listed(found.rough, 4)} {TEXT_KEPT}")
                 found = CleanTargets(found.smooth, (), found.other_faces)
             if found:
                 changes = bool(found.other_faces) or not self.mask_out
@@ -147,7 +147,7 @@ class Clean(Spec):
     def _why(self, found: CleanTargets) -> str:
         parts = []
         if found.texts:
-            parts.append(f"{_list_texts(found.texts)} {'masked out of the loss' if self.mask_out else 'painted over'}")
+            parts.append(f"{listed(found.texts, 4)} {'masked out of the loss' if self.mask_out else 'painted over'}")
         if found.other_faces:
             parts.append(f"{counted(len(found.other_faces), 'other face')} blurred")
         return "; ".join(parts)
@@ -194,8 +194,3 @@ def mask_without_text(record: ImageRecord, text: Bytes) -> Image.Image:
 def _no_text(images: ImageSet) -> Generator[Event, None, TextByImage]:
     yield from ()
     return [[] for _ in images]
-
-
-def _list_texts(texts: Sequence[TextRegion], most: int = 4) -> str:
-    more = f" and {len(texts) - most} more" if len(texts) > most else ""
-    return ", ".join(str(text) for text in texts[:most]) + more

@@ -52,14 +52,14 @@ class Crop(Spec):
         Raises:
             UsageError: no face detector is installed.
         """
-        noted: list[Event] = []
-        detector, taken = load_face_detector(self.faces, noted.append), {images.name(r.path) for r in images}
-        yield from noted
+        events: list[Event] = []
+        detector, names = load_face_detector(self.faces, events.append), {images.name(r.path) for r in images}
+        yield from events
         skipped: dict[str, list[PurePosixPath]] = {}
         still = yield from still_images(images)
         for done, record in enumerate(still, 1):
             name = images.name(record.path)
-            if not _is_crop(name, taken):
+            if not _is_crop(name, names):
                 image = yield from open_or_skip(record, images, open_on_white)
                 if image is None:
                     continue
@@ -67,18 +67,18 @@ class Crop(Spec):
                 if reason := why_ambiguous(faces) or self._too_small(record, faces[0]):
                     skipped.setdefault(reason, []).append(name)
                 else:
-                    yield from self._crop_proposals(record, images, faces[0], taken)
+                    yield from self._crop_proposals(record, images, faces[0], names)
             yield Progress(what="detecting faces", done=done, total=len(still))
-        for reason, names in skipped.items():
-            yield Noted(message=f"not cropped, {reason}: {listed(names)}")
+        for reason, left in skipped.items():
+            yield Noted(message=f"not cropped, {reason}: {listed(left)}")
 
     def _crop_proposals(
-        self, record: ImageRecord, images: ImageSet, face: Face, taken: set[PurePosixPath]
+        self, record: ImageRecord, images: ImageSet, face: Face, names: set[PurePosixPath]
     ) -> Iterator[Proposal]:
         name = images.name(record.path)
         for framing, box, placement in self.crops(record, face):
-            to = name.with_name(fit_file_name(_crop_stem(name, taken), f"-{framing.name}.png"))
-            if to in taken:
+            to = name.with_name(fit_file_name(_crop_stem(name, names), f"-{framing.name}.png"))
+            if to in names:
                 continue
             size = f"{box[2] - box[0]} x {box[3] - box[1]} pixels"
             why = f"{framing.tag}: {size}, face height {face.height:.0f}, scaled x{placement.scale:.2f} by its bucket"

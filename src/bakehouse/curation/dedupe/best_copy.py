@@ -79,7 +79,7 @@ def file_quality(path: Path) -> int:
 
 
 def _is_transparent(record: ImageRecord) -> bool:
-    """Return whether any pixel is not opaque; the record may only tell that there is an alpha channel."""
+    """Return whether any pixel is not opaque; the record may only state that there is an alpha channel."""
     return record.has_alpha and open_image(record.path, mode="RGBA").getchannel("A").getextrema() != (255, 255)
 
 

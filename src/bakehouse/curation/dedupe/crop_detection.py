@@ -60,9 +60,9 @@ def find_crop(
 def _refined(whole: Image.Image, wanted: Sequence[Floats], start: Box) -> tuple[Box, float]:
     """Return the window after alignment with each level in turn, and its error on the last level."""
     box = np.array(start)
-    for picture in wanted:
+    for level in wanted:
         for _ in range(_ROUNDS):
-            moved = _inside(box + _step(whole, picture, box))
+            moved = _inside(box + _step(whole, level, box))
             still = np.abs(moved - box).max() < _MIN_MOVE
             box = moved
             if still:

@@ -57,14 +57,14 @@ def _inside(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
     return boxes
 
 
-def _cut(pictures: Floats, boxes: NDArray[np.float64], side: int) -> Floats:
+def _cut(images: Floats, boxes: NDArray[np.float64], side: int) -> Floats:
     """Return [N, 10, 10, 3]: the content of each image's box as means of cells."""
     rows, columns = (
         _averaging_weights(boxes[:, 1], boxes[:, 3], side),
         _averaging_weights(boxes[:, 0], boxes[:, 2], side),
     )
-    lines = rows @ pictures.reshape(len(pictures), side, -1)
-    cells = columns[:, None] @ lines.reshape(len(pictures), _SIDE, side, 3)
+    lines = rows @ images.reshape(len(images), side, -1)
+    cells = columns[:, None] @ lines.reshape(len(images), _SIDE, side, 3)
     return np.asarray(cells, np.float32)
 
 

@@ -64,18 +64,18 @@ class DuplicateGrouping:
         found: dict[Pair, PairMatch] = {}
         dropped: dict[int, int] = {}
         for i in sorted(ratings, key=lambda i: ratings[i].key):
-            seen: dict[Pair, PairMatch] = {}
+            own_matches: dict[Pair, PairMatch] = {}
             for keep in self._partners(i, kept):
                 match = self.matcher.match(min(i, keep), max(i, keep))
                 if match.kind == "duplicate":
                     why = f"{match.why} as {self._name(keep)}, which {ratings[keep].advantage_over(ratings[i])}"
-                    seen, dropped[i] = {(keep, i): PairMatch("duplicate", why, match.text)}, keep
+                    own_matches, dropped[i] = {(keep, i): PairMatch("duplicate", why, match.text)}, keep
                     break
                 if match.kind != "different":
-                    seen[keep, i] = match
+                    own_matches[keep, i] = match
             else:
                 kept.append(i)
-            found |= seen
+            found |= own_matches
         return found, dropped
 
     def _partners(self, i: int, kept: Sequence[int]) -> Iterator[int]:

@@ -44,9 +44,9 @@ def extract_frames(
         BakehouseError: the disk is full.
     """
     numbers: list[int] = []
-    looked = _sampled_frames(video, options.per_second, numbers, progress)
+    sampled = _sampled_frames(video, options.per_second, numbers, progress)
     written = []
-    for frame in _sharpest_per_scene(distinct_frames(looked, alike=options.alike), options.per_scene):
+    for frame in _sharpest_per_scene(distinct_frames(sampled, alike=options.alike), options.per_scene):
         path = into / fit_file_name(video.stem, f"-{frame.scene + 1:04d}-{numbers[frame.index]:07d}.png")
         with writing_to(path):
             path.parent.mkdir(parents=True, exist_ok=True)

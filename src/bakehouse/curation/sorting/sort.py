@@ -12,9 +12,10 @@ from typing import Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
+from bakehouse.core.bundled_models import BUNDLED_TAGGER
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import Event, Noted, Progress
-from bakehouse.core.pluralize import counted
+from bakehouse.core.pluralize import counted, listed
 from bakehouse.core.settings import Spec
 from bakehouse.curation.changeset import Proposal
 from bakehouse.curation.repeats import NUMBERED_FOLDER
@@ -43,7 +44,7 @@ class Sort(Spec):
     """For `tag`: the tags, most specific first. An image goes to the folder of the first tag that it has."""
     clusters: int | None = Field(None, ge=2, le=100)
     """For `cluster`: number of clusters. None: the best-fitting number."""
-    embedder: str = "crumb"
+    embedder: str = BUNDLED_TAGGER
     """Embedding model that defines similarity: crumb (the bundled tagger), or the path of an ONNX network."""
     sure: float = Field(0.02, ge=0, le=1)
     """For `example`: smallest lead in similarity of the best folder over the second; other images stay."""
@@ -79,8 +80,7 @@ class Sort(Spec):
                 images.name(record.path), f"{why}: into {folder}/", partial(move_with_sidecars, record, images, to)
             )
         if unsorted:
-            more = f" and {len(unsorted) - 5} more" if len(unsorted) > 5 else ""
-            yield Noted(message=f"no folder for {counted(len(unsorted), 'image')}: {', '.join(unsorted[:5])}{more}")
+            yield Noted(message=f"no folder for {counted(len(unsorted), 'image')}: {listed(unsorted, 5)}")
 
     def _by_tag(self, loose: Sequence[ImageRecord], images: ImageSet) -> Iterator[Assignment | Event]:
         worded = {_normalize(words): folder for words, folder in self.folders.items()}
@@ -90,9 +90,9 @@ class Sort(Spec):
         doubtful = 0
         for record in loose:
             there = _tags(record)
-            mine = [tag for tag in wanted if tag in there or (tag in worded and _contains_words(there, tag))]
-            doubtful += len(mine) > 1
-            yield record, wanted[mine[0]] if mine else "", f"has {mine[0]!r}" if mine else ""
+            own = [tag for tag in wanted if tag in there or (tag in worded and _contains_words(there, tag))]
+            doubtful += len(own) > 1
+            yield record, wanted[own[0]] if own else "", f"has {own[0]!r}" if own else ""
         if doubtful:
             yield Noted(message=f"{counted(doubtful, 'image')} with several of the tags; the first tag was used")
 

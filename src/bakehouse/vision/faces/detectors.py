@@ -9,7 +9,7 @@ from typing import Literal
 from PIL import Image
 
 from bakehouse.core.errors import UsageError
-from bakehouse.core.events import Event, Noted
+from bakehouse.core.events import Noted, OnEvent, ignore
 from bakehouse.core.model_catalogue import model_path
 from bakehouse.vision.faces.anime import AnimeFaceDetector
 from bakehouse.vision.faces.face import Face, FaceDetector
@@ -40,9 +40,7 @@ class MixedFaceDetector:
         return self.anime(image) or found
 
 
-def load_face_detector(
-    kind: FaceDetectorKind = "auto", on_event: Callable[[Event], None] = lambda _: None
-) -> FaceDetector:
+def load_face_detector(kind: FaceDetectorKind = "auto", on_event: OnEvent = ignore) -> FaceDetector:
     """Load a face detector for drawings, for photos, or for both.
 
     Args:

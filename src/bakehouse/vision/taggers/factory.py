@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bakehouse.core.bundled_models import BUNDLED_TAGGER_NAMES
 from bakehouse.core.errors import UsageError, did_you_mean
 from bakehouse.core.files import read_table
 from bakehouse.core.model_catalogue import model_names as installed_names
@@ -23,7 +24,7 @@ def load_tagger(where: str, *, prompt: str = "", device: str = "auto") -> Tagger
         UsageError: there is no such tagger, or it is not installed (names the command that installs it).
         BakehouseError: its files are damaged.
     """
-    if where in ("crumb", "crumb-tagger") and not Path(where).exists():
+    if where in BUNDLED_TAGGER_NAMES and not Path(where).exists():
         from bakehouse.vision.taggers.bundled import BundledTagger
 
         return BundledTagger()
