@@ -1,4 +1,4 @@
-"""Writes the tables of docs/audit.md from the table of checks: `python -m tools.audit_docs`."""
+"""Write the tables of docs/audit.md from the table of checks: `python -m tools.audit_docs`."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ WORDS = {
 
 
 def page(text: str) -> str:
-    """The page with its tables as the program is now."""
+    """Return the page with up-to-date tables."""
     head, rest = text.split(BEGIN)
     _, tail = rest.split(END)
     return f"{head}{BEGIN}\n\n{''.join(tables())}{END}{tail}"
 
 
 def tables() -> Iterator[str]:
-    """One table for each family of checks."""
+    """Yield one table for each family of checks."""
     limits = Limits()
     for letter, family in FAMILIES.items():
-        yield f"### {letter}. {family}\n\n| id | level | finds | from where on | mended by |\n|---|---|---|---|---|\n"
+        yield f"### {letter}. {family}\n\n| id | level | finding | threshold | fix |\n|---|---|---|---|---|\n"
         yield from (_row(check, limits) for check in CHECKS if check.id.startswith(letter))
         yield "\n"
 
 
 def _row(check: Check, limits: Limits) -> str:
-    mend = f"`{check.mend.format(**WORDS).strip()}`" if check.mend else check.advice
-    finds = f"{check.title} (a rule of thumb)" if check.unsure else check.title
-    cells = (check.id, check.level, finds, check.threshold_text(limits), mend)
+    fix = f"`{check.fix.format(**WORDS).strip()}`" if check.fix else check.advice
+    finding = f"{check.title} (heuristic)" if check.heuristic else check.title
+    cells = (check.id, check.level, finding, check.threshold_text(limits), fix)
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |\n"
 
 
 def main() -> None:
-    """Writes the page, or says that it differs with --check."""
+    """Write the page; with --check, only fail if it is outdated."""
     text = PAGE.read_text("utf-8")
     fresh = page(text)
     if "--check" in sys.argv and fresh != text:

@@ -19,7 +19,7 @@ def edit(
 ) -> None:
     """Edit all captions at once by rules. In order, until nothing changes; applied again, they change nothing."""
     from bakehouse.captions import RuleSet
-    from bakehouse.captions.caption_files import glance
+    from bakehouse.captions.caption_files import list_images
     from bakehouse.captions.edit_captions import Edit
     from bakehouse.cli.dataset.run_operation import run_verb
 
@@ -27,4 +27,4 @@ def edit(
     rules = changes.ruleset() if asked or not (utf8 or join_lines) else RuleSet()
     given = {"utf8": utf8, "join_lines": join_lines}
     verb = Edit(rules=rules, **{name: True for name, wanted in given.items() if wanted})
-    run_verb(folder, verb, way, look=glance)
+    run_verb(folder, verb, way, look=list_images)

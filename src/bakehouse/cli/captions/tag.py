@@ -38,11 +38,11 @@ def tag(
     device: Annotated[str, typer.Option(metavar="NAME", help="For captioners: auto, cpu, cuda, mps.")] = "auto",
 ) -> None:
     """Write captions of what taggers see. What a person wrote stays; what was stopped goes on."""
-    from bakehouse.captions.tag_images import Tag, thresholds_of
+    from bakehouse.captions.tag_images import Tag, parse_thresholds
     from bakehouse.cli.dataset.run_operation import run_verb
 
     wanted = {
-        "taggers": tagger or [BUNDLED_TAGGER], "existing": existing, "thresholds": thresholds_of(threshold or ()),
+        "taggers": tagger or [BUNDLED_TAGGER], "existing": existing, "thresholds": parse_thresholds(threshold or ()),
         "categories": also and [*also, "character", "general"], "exclude": exclude, "front": front, "merge": merge,
         "most": most, "underscores": underscores, "prompt": prompt, "extension": extension, "batch": batch,
         "device": device,

@@ -22,9 +22,9 @@ def audit(
     folder: Folder, *, use: Use, page: Page = None, against: Against = None, strict: Strict = False,
     json: Json = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
-    """Say what is wrong with a dataset, and which command mends it. Exit code 1: there are errors."""
-    from bakehouse.audit import audit as look
-    from bakehouse.audit import read_report, write_page
+    """Check a dataset for problems; each finding names the command that fixes it. Exit code 1: there are errors."""
+    from bakehouse.audit import audit as run_audit
+    from bakehouse.audit import read_report, write_html_report
     from bakehouse.audit.report import exit_code
     from bakehouse.cli.dataset.audit_spec import spec_of
     from bakehouse.cli.render.audit import print_audit
@@ -36,10 +36,10 @@ def audit(
     with painting(quiet=quiet or json) as paint:
         recover(folder)
         spec = spec_of(folder, use)
-        report = look(folder, spec, thumbnails=page is not None, progress=counting(paint)("looking"))
+        report = run_audit(folder, spec, thumbnails=page is not None, progress=counting(paint)("looking"))
     changes = report.since(earlier) if earlier else None
     if page:
-        write_page(report, page, changes=changes)
+        write_html_report(report, page, changes=changes)
     print_audit(report, changes=changes, page=page, json=json, quiet=quiet)
     if exit_code(report.findings if changes is None else changes.worse, strict=strict):
         raise typer.Exit(1)

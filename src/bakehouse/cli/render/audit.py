@@ -1,4 +1,4 @@
-"""An audit for the eye: what is wrong, what helps most, what was not looked at."""
+"""Print an audit: findings, the most effective fixes, skipped checks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NAMED = 3
 def print_audit(
     report: Report, *, changes: Changes | None = None, page: Path | None = None, json: bool = False, quiet: bool = False
 ) -> None:
-    """The findings as a table, or as one JSON document; with `changes` only what is new, more, or gone."""
+    """Print the findings as a table, or as JSON; with `changes` only those that are new, have grown, or are gone."""
     if json:
         print_json(_document(report, changes))
         return
@@ -45,7 +45,7 @@ def _document(report: Report, changes: Changes | None) -> dict[str, object]:
     return {
         "new": [f.name for f in changes.new],
         "gone": [f.name for f in changes.gone],
-        "changed": [{"finding": f.name, "came": came, "went": went} for f, came, went in changes.changed],
+        "changed": [{"finding": f.name, "came": added, "went": removed} for f, added, removed in changes.changed],
         "report": report.to_json(),
     }
 
@@ -54,24 +54,24 @@ def _table(findings: Sequence[Finding]) -> Table:
     table = Table(box=None, pad_edge=False, title_justify="left")
     table.add_column("id", no_wrap=True)
     table.add_column("files", justify="right", no_wrap=True)
-    table.add_column("what", overflow="fold")
-    table.add_column("mended by", overflow="fold", style="cyan")
+    table.add_column("finding", overflow="fold")
+    table.add_column("fix", overflow="fold", style="cyan")
     for finding in findings:
         table.add_row(
             Text(finding.id, _STYLES[finding.level]),
             str(len(finding.files) or ""),
-            _what(finding),
-            finding.mend or finding.advice,
+            _message(finding),
+            finding.fix or finding.advice,
         )
     return table
 
 
-def _what(finding: Finding) -> Text:
+def _message(finding: Finding) -> Text:
     named = listed(finding.files, _NAMED)
     return Text.assemble(
         (finding.level, _STYLES[finding.level]),
         f" {finding.why}",
-        (" (a rule of thumb)" if finding.unsure else "", "dim"),
+        (" (heuristic)" if finding.heuristic else "", "dim"),
         (f"\n{named}" if named else "", "dim"),
     )
 
@@ -79,9 +79,9 @@ def _what(finding: Finding) -> Text:
 def _print_fixes(report: Report) -> None:
     fixes = report.fixes()
     if fixes:
-        say("\nwhat helps most, by images and how bad it is:")
+        say("\nmost effective fixes, by images affected and severity:")
     for i, fix in enumerate(fixes, 1):
-        say(f"  {i}. {fix.command}\n     mends {', '.join(fix.findings)} on {counted(fix.images, 'image')}")
+        say(f"  {i}. {fix.command}\n     fixes {', '.join(fix.findings)} on {counted(fix.images, 'image')}")
 
 
 def _print_skipped(report: Report) -> None:
@@ -89,24 +89,23 @@ def _print_skipped(report: Report) -> None:
     for check, reason in report.skipped.items():
         reasons.setdefault(reason, []).append(check)
     for reason, checks in reasons.items():
-        notes().print(f"not run: {' '.join(checks)}: {reason}", style="dim", soft_wrap=True)
+        notes().print(f"skipped: {' '.join(checks)}: {reason}", style="dim", soft_wrap=True)
 
 
 def _print_gone(changes: Changes) -> None:
     for finding in changes.gone:
-        say(f"gone: {finding.name}: {finding.why}")
-    for finding, came, went in changes.changed:
-        if went:
-            say(f"{finding.name}: {counted(len(went), 'file')} fewer" + (f", {len(came)} more" if came else ""))
+        say(f"no longer found: {finding.name}: {finding.why}")
+    for finding, added, removed in changes.changed:
+        if removed:
+            say(f"{finding.name}: {counted(len(removed), 'file')} fewer" + (f", {len(added)} more" if added else ""))
     if not changes:
-        say("nothing has changed")
+        say("no changes since the earlier audit")
 
 
 def _summary(report: Report) -> str:
     found = ", ".join(counted(len(report.of_level(level)), word) for level, word in zip(LEVELS, _WORDS, strict=True))
-    return (
-        f"{counted(report.images, 'image')}: {found}; {len(report.passed)} checks passed, {len(report.skipped)} not run"
-    )
+    checks = f"{counted(len(report.passed), 'check')} passed, {len(report.skipped)} skipped"
+    return f"{counted(report.images, 'image')}: {found}; {checks}"
 
 
 _WORDS = ("error", "warning", "fact")

@@ -58,7 +58,7 @@ def print_stats(stats: CaptionStats, base: str, *, top: int, json: bool = False)
     )
     weak = [(tag, str(stats.frequency[tag]), str(n)) for tag, n in stats.weak.items()]
     _print_part("weak in the vocabulary", ("tag", "captions", "pictures"), weak, top)
-    near = [(m.tag, str(m.count), m.meant, str(m.meant_count)) for m in stats.near]
+    near = [(m.tag, str(m.count), m.correction, str(m.correction_count)) for m in stats.near]
     _print_part("probably mistyped", ("tag", "captions", "meant", "captions"), near, top)
     spelled = [(tag, ", ".join(others)) for tag, others in stats.spellings.items()]
     _print_part("spelled in several ways", ("tag", "also as"), spelled, top)
