@@ -54,7 +54,7 @@ def eyes(monkeypatch, tmp_path):
 
 def run(root, **options):
     told = []
-    carry_out(root, Tag(**{"taggers": ("eyes",), **options}), tell=told.append)
+    carry_out(root, Tag(**{"taggers": ("eyes",), **options}), on_event=told.append)
     return told
 
 

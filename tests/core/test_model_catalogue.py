@@ -120,7 +120,10 @@ def test_a_cut_download_goes_on_by_itself(site, tmp_path):
     site.breaks_after, site.breaks = 1_000_000, 2
     told = []
     download(
-        Remote(f"{site.url}/m.onnx", f"sha256:{SHA}", len(BODY)), tmp_path / "m", what="fetching m", tell=told.append
+        Remote(f"{site.url}/m.onnx", f"sha256:{SHA}", len(BODY)),
+        tmp_path / "m",
+        what="fetching m",
+        on_event=told.append,
     )
     assert (tmp_path / "m").read_bytes() == BODY
     assert [r for _, r in site.asked] == [None, "bytes=1000000-", "bytes=2000000-"]
@@ -198,7 +201,7 @@ def test_an_unknown_hash_is_said_and_must_stay_the_same(site):
     site.pages["/u"] = (BODY, "x/y")
     one = entry({"kind": "url", "url": f"{site.url}/u"}, {"name": "u"})
     told = []
-    found = fetch(one, tell=told.append)
+    found = fetch(one, on_event=told.append)
     assert not found.files[0].pinned
     assert any(isinstance(e, Noted) and "no sha256 is known" in e.message and SHA in e.message for e in told)
     site.pages["/u"], site.tag = (BODY[::-1], "x/y"), '"two"'

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import is_there
+from bakehouse.core.pluralize import listed
 from bakehouse.data.captions import CAPTION_EXTENSIONS, decode_text, joined_lines, read_caption
 from bakehouse.data.dataset_formats import METADATA_FILES
 from bakehouse.data.image_records import ImageRecord, ImageSet
@@ -168,7 +169,6 @@ def _read(path: Path, root: Path, remarks: dict[str, list[str]]) -> CaptionText 
 
 def _notes(remarks: dict[str, list[str]]) -> tuple[str, ...]:
     def told(note: str, names: list[str]) -> str:
-        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        return f"{', '.join(names[:3])}{more}: {note}"
+        return f"{listed(names, 3)}: {note}"
 
     return tuple(told(note, names) for note, names in remarks.items() if names)

@@ -30,12 +30,12 @@ def convert(
     from bakehouse.weights.convert_adapter import convert as convert_adapter
     from bakehouse.weights.convert_base import convert_base, is_base
 
-    with painting(quiet=quiet or json) as tell:
+    with painting(quiet=quiet or json) as on_event:
         if is_base(source):
-            base = convert_base(source, out, dtype=dtype, dry_run=dry_run, overwrite=overwrite, tell=tell)
+            base = convert_base(source, out, dtype=dtype, dry_run=dry_run, overwrite=overwrite, on_event=on_event)
             print_result(base, json=json)
             return
         names = {"to": to, "alpha": alpha, "unet_names": unet_names, "dtype": dtype, "drop": drop or ()}
         settings = Convert.parse(names, source="convert")
-        result = convert_adapter(source, out, settings, dry_run=dry_run, overwrite=overwrite, tell=tell)
+        result = convert_adapter(source, out, settings, dry_run=dry_run, overwrite=overwrite, on_event=on_event)
     print_result(result, json=json)

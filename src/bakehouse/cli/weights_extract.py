@@ -30,6 +30,8 @@ def extract(
     linear, conv = rules_of(rank or (None if by else 32), by, conv_rank, conv_by)
     rest = {"text": text, "min_diff": min_diff, "clamp_quantile": clamp_quantile, "dtype": dtype, "method": method}
     settings = Extract.parse({"linear": linear, "conv": conv, **rest}, source="extract")
-    with painting(quiet=quiet or json) as tell:
-        done = take(base_path(tuned), base_path(base), out, settings, dry_run=dry_run, overwrite=overwrite, tell=tell)
+    with painting(quiet=quiet or json) as on_event:
+        done = take(
+            base_path(tuned), base_path(base), out, settings, dry_run=dry_run, overwrite=overwrite, on_event=on_event
+        )
     print_result(done, json=json)

@@ -38,8 +38,8 @@ def hashes(
     from bakehouse.cli.render.events import painting
     from bakehouse.weights.file_hashes import hash_file
 
-    with painting(quiet=quiet or json) as tell:
-        found = {str(path): hash_file(path, tell=tell).to_json() for path in files}
+    with painting(quiet=quiet or json) as on_event:
+        found = {str(path): hash_file(path, on_event=on_event).to_json() for path in files}
     if json:
         print_json(found)
         return

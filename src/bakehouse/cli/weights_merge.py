@@ -32,8 +32,8 @@ def merge(
 
     adapters = [read_weighted(text) for text in files]
     rules = {"method": method, "rank": rank, "by": by, "conv_rank": conv_rank, "conv_by": conv_by}
-    with painting(quiet=quiet or json) as tell:
+    with painting(quiet=quiet or json) as on_event:
         result = merge_all(
-            adapters, out, base=base, rules=rules, dtype=dtype, dry_run=dry_run, overwrite=overwrite, tell=tell
+            adapters, out, base=base, rules=rules, dtype=dtype, dry_run=dry_run, overwrite=overwrite, on_event=on_event
         )
     print_result(result, json=json)

@@ -37,6 +37,6 @@ def resize(
     linear, conv = rules_of(rank, by, conv_rank, conv_by)
     values = {"linear": linear, "conv": conv, "to_lora": to_lora, "clamp_quantile": clamp_quantile, "dtype": dtype}
     settings, on = Resize.parse(values, source="resize"), base_path(base) if base else None
-    with painting(quiet=quiet or json) as tell:
-        done = give(source, out, settings, base=on, dry_run=dry_run, overwrite=overwrite, tell=tell)
+    with painting(quiet=quiet or json) as on_event:
+        done = give(source, out, settings, base=on, dry_run=dry_run, overwrite=overwrite, on_event=on_event)
     print_result(done, json=json)

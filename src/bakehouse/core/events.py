@@ -138,6 +138,14 @@ class Failed(Event):
     last_good: str | None
 
 
+OnEvent = Callable[[Event], None]
+"""What is called with each event."""
+
+
+def ignore(_: Event) -> None:
+    """Do nothing: the default for `on_event`."""
+
+
 @functools.cache
 def _reader(kind: str) -> Any:
     """Checks the fields of a kind of event and makes one; other fields are passed over."""
@@ -146,13 +154,12 @@ def _reader(kind: str) -> Any:
     return TypeAdapter(Event.kinds[kind])
 
 
-def result_of(work: Generator[Event, None, T], see: Callable[[Event], object] | None = None) -> T:
-    """What long work returns at its end; `see` is shown each event on the way."""
+def result_of(work: Generator[Event, None, T], on_event: OnEvent = ignore) -> T:
+    """Return what a generator of events returns at its end; `on_event` is called with each event before that."""
     while True:
         try:
             event = next(work)
         except StopIteration as end:
             result: T = end.value
             return result
-        if see is not None:
-            see(event)
+        on_event(event)

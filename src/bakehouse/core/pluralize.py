@@ -1,8 +1,9 @@
-"""Words of messages."""
+"""Counts and lists in messages: `3 images`, `a, b and 4 more`."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 _STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 """Control characters but tabs and newlines, and what turns the direction of writing or breaks lines."""
@@ -23,3 +24,9 @@ def visible(text: str) -> str:
     JSON and TOML read it too.
     """
     return _STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def listed(names: Sequence[object], most: int = 6) -> str:
+    """Return the first `most` names joined by commas, with the number of the others: `a, b and 4 more`."""
+    rest = len(names) - most
+    return ", ".join(str(name) for name in names[:most]) + (f" and {rest:,} more" if rest > 0 else "")

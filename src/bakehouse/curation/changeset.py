@@ -181,9 +181,3 @@ class _Sheet:
             sha, why, mtime = self.comes.get(path, (None, self.goes.get(path, ""), None))
             before, age = self.held[path] or (None, None)
             yield Change(path, before, sha, why, before_mtime=age, after_mtime=mtime)
-
-
-def listed(paths: Sequence[PurePosixPath], most: int = 8) -> str:
-    """A few paths by name, the rest counted."""
-    more = f" and {len(paths) - most} more" if len(paths) > most else ""
-    return ", ".join(str(path) for path in paths[:most]) + more

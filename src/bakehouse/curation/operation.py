@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from bakehouse.core.events import Event
+from bakehouse.core.events import Event, OnEvent, ignore
 from bakehouse.curation.changeset import Proposal
 from bakehouse.curation.history import apply, recover
 from bakehouse.curation.journal import Step
@@ -30,14 +30,14 @@ def name_of(verb: Verb) -> str:
     return type(verb).__name__.lower()
 
 
-def proposed(verb: Verb, images: ImageSet, tell: Callable[[Event], None] = lambda _: None) -> list[Proposal]:
-    """All that a verb proposes; what it tells on the way goes to `tell`."""
+def proposed(verb: Verb, images: ImageSet, on_event: OnEvent = ignore) -> list[Proposal]:
+    """Return all that an operation proposes; `on_event` is called with its events."""
     found: list[Proposal] = []
     for made in verb.propose(images):
         if isinstance(made, Proposal):
             found.append(made)
         else:
-            tell(made)
+            on_event(made)
     return found
 
 
@@ -47,7 +47,7 @@ def carry_out(
     *,
     out: Path | str | None = None,
     progress: Callable[[int, int], None] | None = None,
-    tell: Callable[[Event], None] = lambda _: None,
+    on_event: OnEvent = ignore,
 ) -> Step | None:
     """Does to a dataset what a verb proposes; None if there is nothing to do. As `bakehouse dataset VERB` does.
 
@@ -56,13 +56,13 @@ def carry_out(
         verb: with its settings.
         out: the dataset is copied there and changed there; `folder` is only read.
         progress: called with (done, total) after each image.
-        tell: hears what the verb has to say.
+        on_event: called with the operation's events.
 
     Raises:
         UsageError: no such folder, or no image in it.
         As `steps.apply`.
     """
     recover(folder)
-    proposals = proposed(verb, scan(folder), tell)
+    proposals = proposed(verb, scan(folder), on_event)
     settings = verb.settings(mode="json")
-    return apply(folder, name_of(verb), proposals, settings=settings, out=out, progress=progress, tell=tell)
+    return apply(folder, name_of(verb), proposals, settings=settings, out=out, progress=progress, tell=on_event)

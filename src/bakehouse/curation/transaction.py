@@ -11,8 +11,9 @@ from pathlib import Path, PurePosixPath
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import sha256_file, writing_to
 from bakehouse.core.folder_lock import locked
+from bakehouse.core.pluralize import listed
 from bakehouse.curation.blob_store import SMALL, Store
-from bakehouse.curation.changeset import HOME, listed
+from bakehouse.curation.changeset import HOME
 from bakehouse.curation.journal import Change, Journal, State, Step
 
 _ENDS: dict[State, State] = {"applying": "done", "undoing": "undone"}
@@ -135,7 +136,8 @@ class Desk:
         edited = [c.path for c in step.changes if now[c.path] not in (c.after, c.before)]
         if edited and not keep_edits:
             raise UsageError(
-                f"{len(edited)} of the files of step {step.number} ({step.verb}) were changed since: {listed(edited)}",
+                f"{len(edited)} of the files of step {step.number} ({step.verb}) were changed since: "
+                f"{listed(edited, 8)}",
                 hint=f"--keep-edits puts them as they are now into {self.aside(step.number)} and takes the step back",
             )
 
@@ -146,7 +148,7 @@ class Desk:
         if lost:
             where = self.store.files
             raise BakehouseError(
-                f"step {step.number} ({step.verb}) cannot be taken back: {where} has lost {listed(lost)}",
+                f"step {step.number} ({step.verb}) cannot be taken back: {where} has lost {listed(lost, 8)}",
                 hint="bring that folder back from a copy, or what was moved and then edited; nothing was changed",
             )
 

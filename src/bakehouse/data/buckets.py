@@ -15,7 +15,7 @@ from PIL import Image
 from pydantic import Field, model_validator
 
 from bakehouse.core.errors import UsageError
-from bakehouse.core.pluralize import counted
+from bakehouse.core.pluralize import counted, listed
 from bakehouse.core.setting_needs import Needs, is_on, one_of
 from bakehouse.core.settings import Spec
 
@@ -275,22 +275,18 @@ def bucket_warnings(
     if len(rows) > MANY_BUCKETS:
         found.append(f"{len(rows)} buckets (more than {MANY_BUCKETS} are hard to fill): crop to fewer shapes")
     if small := [row for row in rows if row.images < batch]:
-        shown = _some([f"{row.bucket[0]}x{row.bucket[1]} ({row.images})" for row in small])
+        shown = listed([f"{row.bucket[0]}x{row.bucket[1]} ({row.images})" for row in small], 5)
         found.append(f"{counted(len(small), 'bucket')} with fewer images than the batch of {batch}: {shown}")
     if enlarged := [f"{n} ({p.scale:.1f}x)" for n, p in zip(names, placements, strict=True) if p.scale > MUCH_ENLARGED]:
         found.append(
-            f"{counted(len(enlarged), 'image')} enlarged more than {MUCH_ENLARGED}x: {_some(enlarged)}; upscale first"
+            f"{counted(len(enlarged), 'image')} enlarged more than {MUCH_ENLARGED}x: {listed(enlarged, 5)}; "
+            "upscale first"
         )
     lossy = [(n, p) for n, p in zip(names, placements, strict=True) if p.lost_fraction > MUCH_LOST]
     if cut := [f"{n} ({p.lost_fraction:.0%})" for n, p in lossy]:
         losing = f"{counted(len(cut), 'image')} losing more than {MUCH_LOST:.0%} to the crop"
-        found.append(f"{losing}: {_some(cut)}; crop by hand")
+        found.append(f"{losing}: {listed(cut, 5)}; crop by hand")
     return found
-
-
-def _some(words: Sequence[str], most: int = 5) -> str:
-    more = f" and {len(words) - most} more" if len(words) > most else ""
-    return ", ".join(words[:most]) + more
 
 
 # --- doing ------------------------------------------------------------------------------------------------------------

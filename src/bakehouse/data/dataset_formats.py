@@ -17,7 +17,7 @@ from typing import Any
 
 from bakehouse.core.errors import Problems, UsageError, did_you_mean
 from bakehouse.core.json_toml_yaml import parse_json
-from bakehouse.core.pluralize import counted
+from bakehouse.core.pluralize import counted, listed
 from bakehouse.core.settings import read_toml
 from bakehouse.data.captions import captions_in, decode_text
 from bakehouse.data.image_records import ImageRecord, ImageSet
@@ -148,8 +148,7 @@ def _beside(parent: Path, names: set[str]) -> list[str]:
     others = sorted(p.name for p in parent.iterdir() if p.name not in names and not p.name.startswith("."))
     if not others:
         return []
-    more = f" and {len(others) - 5} more" if len(others) > 5 else ""
-    return [f"{parent}: not in an `N_name` folder, so not used: {', '.join(others[:5])}{more}"]
+    return [f"{parent}: not in an `N_name` folder, so not used: {listed(others, 5)}"]
 
 
 # --- DreamBooth -------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from bakehouse.core.errors import Problems, UsageError
 from bakehouse.core.files import sha256_file
+from bakehouse.core.pluralize import listed
 from bakehouse.data.captions import CAPTION_EXTENSIONS, read_caption
 from bakehouse.data.image_records import ImageRecord, ImageSet, Skipped
 from bakehouse.data.open_image import EXTENSIONS, FOREIGN, ImageError, ImageInfo, probe, sniff
@@ -336,10 +337,10 @@ def _notes(
         "mask without an image": found.stray_masks,
     }
     notes = [*_name_notes(records, found, extensions)]
-    notes += [_listed(what, paths, root) for what, paths in lists.items() if paths]
+    notes += [_files_note(what, paths, root) for what, paths in lists.items() if paths]
     for remark, files in found.caption_notes.items():
         paths = list(dict.fromkeys(files))
-        several = _listed(f"caption with this note: {remark}", paths, root)
+        several = _files_note(f"caption with this note: {remark}", paths, root)
         notes.append(several if len(paths) > 1 else f"{paths[0].name}: {remark}")
     return notes
 
@@ -376,10 +377,9 @@ def named_right(path: Path, kind: str) -> bool:
     return path.suffix.lower() in _NAMES.get(kind, EXTENSIONS)
 
 
-def _listed(what: str, paths: Sequence[Path], root: Path, most: int = 5) -> str:
-    names = [path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path) for path in paths[:most]]
-    more = f" and {len(paths) - most} more" if len(paths) > most else ""
-    return f"{len(paths)} x {what}: {', '.join(names)}{more}"
+def _files_note(what: str, paths: Sequence[Path], root: Path) -> str:
+    names = [path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path) for path in paths]
+    return f"{len(paths)} x {what}: {listed(names, 5)}"
 
 
 def _nothing_found(root: Path, found: Found, skipped: Sequence[Skipped], recursive: bool) -> UsageError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -15,7 +15,7 @@ from PIL import Image
 
 from bakehouse.adapters import Adapter, load_adapter
 from bakehouse.core.errors import UsageError
-from bakehouse.core.events import Event, Progress, Warned
+from bakehouse.core.events import OnEvent, Progress, Warned, ignore
 from bakehouse.generation.adapter_header import tensor_hash
 from bakehouse.generation.infotext import Infotext, lora_hashes, with_networks
 from bakehouse.generation.model_source import Source, resolve, swapped
@@ -27,7 +27,6 @@ from bakehouse.models.samplers import find_sampler
 from bakehouse.models.text_encoders import CHUNK_TOKENS, MOST_CHUNKS
 from bakehouse.models.text_to_image import Embeddings, ImageSpec, batches, check_size, chunks_for, draw_images
 
-OnEvent = Callable[[Event], None]
 AdapterRef = str | Path | tuple[str | Path, float]
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
 
@@ -135,7 +134,7 @@ class Studio:
         if batch is not None and batch < 1:
             raise UsageError(f"batch = {batch}: at least 1")
         jobs = [self._job(one) for request in requests for one in request.each()]
-        return self._make(jobs, batch, on_event or _nobody)
+        return self._make(jobs, batch, on_event or ignore)
 
     @contextlib.contextmanager
     def adapters_at(self, *weights: float) -> Iterator[Studio]:
@@ -364,10 +363,6 @@ def _fitting(spec: ImageSpec) -> int:
 def _report(on_event: OnEvent, before: int, share: int, total: int, done: int, of: int) -> None:
     # Some samplers call the network twice a step: progress counts the user's steps.
     on_event(Progress(what="denoising", done=before + share * done // of, total=total))
-
-
-def _nobody(event: Event) -> None:
-    """Hears events that nobody asked for."""
 
 
 def _model_name(base: str) -> str:

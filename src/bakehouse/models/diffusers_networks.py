@@ -19,6 +19,7 @@ from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import read_table
 from bakehouse.core.finite import count_not_finite, not_finite
 from bakehouse.core.json_toml_yaml import parse_json
+from bakehouse.core.pluralize import listed
 
 Config = dict[str, Any]
 
@@ -184,16 +185,12 @@ def _check_fit(wanted: Mapping[str, Tensor], tensors: Mapping[str, Tensor], netw
         if name in tensors and tensors[name].shape != want.shape
     ]
     if missing or surplus or wrong:
-        said = [f"{len(xs)} {what}: {_some(xs)}" for what, xs in _kinds(missing, surplus, wrong) if xs]
+        said = [f"{len(xs)} {what}: {listed(xs, 4)}" for what, xs in _kinds(missing, surplus, wrong) if xs]
         raise BakehouseError(f"{source} does not fit {network}: {'; '.join(said)}")
 
 
 def _kinds(missing: list[str], surplus: list[str], wrong: list[str]) -> list[tuple[str, list[str]]]:
     return [("weights missing", missing), ("unknown", surplus), ("of another shape", wrong)]
-
-
-def _some(names: list[str], most: int = 4) -> str:
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 def _fill_buffers(module: nn.Module, device: str) -> None:

@@ -10,9 +10,10 @@ from typing import Any
 
 from bakehouse.core.adapter_paths import adapter_files
 from bakehouse.core.errors import BakehouseError, UsageError, did_you_mean
+from bakehouse.core.events import OnEvent, ignore
 from bakehouse.core.files import data_dir, key_of, sha256_file
 from bakehouse.core.model_catalogue import Entry, Kind, Own, check_name, find, names, read_shelf, shipped
-from bakehouse.core.model_catalogue.download import FetchError, Tell, hash_file, nobody
+from bakehouse.core.model_catalogue.download import FetchError, hash_file
 from bakehouse.core.model_catalogue.entry import Hub, Packaged
 from bakehouse.core.model_catalogue.hub_download import Brought, forget, watched
 from bakehouse.core.model_catalogue.install import fetch as fetch_entry
@@ -130,7 +131,7 @@ def fetchable(name: str) -> Entry:
     return entry
 
 
-def fetch(name: str, *, given: Path | None = None, tell: Tell = nobody) -> tuple[Entry, Fetched]:
+def fetch(name: str, *, given: Path | None = None, on_event: OnEvent = ignore) -> tuple[Entry, Fetched]:
     """Brings a model of the catalogue here: from where it is published, or from a copy at `given`.
 
     Raises:
@@ -138,10 +139,10 @@ def fetch(name: str, *, given: Path | None = None, tell: Tell = nobody) -> tuple
         BakehouseError: it could not be had, or is not what it should be.
     """
     entry = fetchable(name)
-    return entry, fetch_entry(entry, given=given, tell=tell, pipeline=_bring_pipeline)
+    return entry, fetch_entry(entry, given=given, on_event=on_event, pipeline=_bring_pipeline)
 
 
-def _bring_pipeline(entry: Entry, tell: Tell) -> Brought:
+def _bring_pipeline(entry: Entry, on_event: OnEvent) -> Brought:
     """The files of a pipeline that are read, and no others; their hashes are those that the Hub calls them by."""
     source = entry.source
     assert isinstance(source, Hub)
@@ -151,7 +152,7 @@ def _bring_pipeline(entry: Entry, tell: Tell) -> Brought:
         return [str(download_pipeline(living(source.repo)))]
 
     try:
-        folder = Path(watched(bring, source.repo, f"fetching {entry.name}", entry.about, tell)[0])
+        folder = Path(watched(bring, source.repo, f"fetching {entry.name}", entry.about, on_event)[0])
     except BakehouseError as e:
         raise FetchError(e.message) from e
     files = sorted(p for p in folder.rglob("*") if p.is_file())
@@ -160,7 +161,9 @@ def _bring_pipeline(entry: Entry, tell: Tell) -> Brought:
     return Brought(folder, tuple(p.relative_to(folder).as_posix() for p in ordered), folder.name, before is not None)
 
 
-def add(name: str, where: str, *, kind: Kind | None = None, licence: str = "", tell: Tell = nobody) -> tuple[str, Own]:
+def add(
+    name: str, where: str, *, kind: Kind | None = None, licence: str = "", on_event: OnEvent = ignore
+) -> tuple[str, Own]:
     """Puts a model of the user's on the shelf. It stays where it is; its sha256 is noted.
 
     Args:
@@ -178,13 +181,13 @@ def add(name: str, where: str, *, kind: Kind | None = None, licence: str = "", t
     elif not path.exists():
         raise UsageError(f"{where} does not exist", hint="a file, a folder, or a Hub id (owner/name)")
     else:
-        own = _told(path.resolve(), kind, licence, tell)
+        own = _told(path.resolve(), kind, licence, on_event)
     with changing() as shelf:
         shelf.own[name] = own
     return name, own
 
 
-def _told(path: Path, kind: Kind | None, licence: str, tell: Tell) -> Own:
+def _told(path: Path, kind: Kind | None, licence: str, on_event: OnEvent) -> Own:
     told, family = (kind, "") if kind not in (None, "base", "vae", "adapter") else _look(path)
     if kind is None and told is None:
         raise UsageError(f"{path}: its kind cannot be told", hint="say it: --kind tagger, upscaler, matte, ...")
@@ -193,7 +196,7 @@ def _told(path: Path, kind: Kind | None, licence: str, tell: Tell) -> Own:
     if path.is_dir():
         size = sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
         return Own(kind=kind or told or "base", where=str(path), family=family, licence=licence, bytes=size)
-    digest = hash_file(path, what=f"reading {path.name}", tell=tell)
+    digest = hash_file(path, what=f"reading {path.name}", on_event=on_event)
     size = path.stat().st_size
     return Own(kind=kind or told or "base", where=str(path), family=family, licence=licence, sha256=digest, bytes=size)
 

@@ -11,6 +11,7 @@ import torch
 
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import DamagedError, read_json, sha256_file, write_json, write_text
+from bakehouse.core.pluralize import listed
 from bakehouse.core.run_folder import Run
 from bakehouse.data.image_records import ImageSet
 from bakehouse.models.denoiser import Denoiser
@@ -160,8 +161,8 @@ def _compare(run: Run, kept: Inputs, images: ImageSet | None) -> list[str]:
     if not retold:
         return []
     return [
-        f"captions have changed since this run began: {_listed(retold)}. It goes on with those it began with; to train "
-        f"on the new ones, {_OTHER}"
+        f"captions have changed since this run began: {listed(retold, _SHOWN)}. It goes on with those it began with; "
+        f"to train on the new ones, {_OTHER}"
     ]
 
 
@@ -186,14 +187,9 @@ def _refuse_changes(run: Run, changes: Sequence[tuple[str, str]]) -> None:
     changed = [f"{path} ({what})" for path, what in changes if what]
     if changed:
         raise UsageError(
-            f"{run.folder}: the images have changed since this run began: {_listed(changed)}",
+            f"{run.folder}: the images have changed since this run began: {listed(changed, _SHOWN)}",
             hint=f"put them back as they were to go on, or {_OTHER}",
         )
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def with_base(run: Run, inputs: Inputs, model: Denoiser) -> Inputs:
@@ -208,7 +204,7 @@ def with_base(run: Run, inputs: Inputs, model: Denoiser) -> Inputs:
     if inputs.base != now:
         files = [name for name in {**inputs.base, **now} if inputs.base.get(name) != now.get(name)]
         raise UsageError(
-            f"{run.folder}: the base model {model.name} has changed since this run began: {_listed(files)}",
+            f"{run.folder}: the base model {model.name} has changed since this run began: {listed(files, _SHOWN)}",
             hint=f"put its files back as they were to go on, or {_OTHER}",
         )
     return inputs
@@ -227,7 +223,7 @@ def with_class_images(run: Run, inputs: Inputs, pictures: Sequence[PlannedImage]
     changed = [str(paths[name].path) for name in now if inputs.class_images.get(name) != now[name]]
     if changed:
         raise UsageError(
-            f"{run.folder}: class images are not those that this run began with: {_listed(changed)}",
+            f"{run.folder}: class images are not those that this run began with: {listed(changed, _SHOWN)}",
             hint=f"put them back as they were to go on, or {_OTHER}",
         )
     return inputs

@@ -56,7 +56,7 @@ ARRIVED = {"a.png", "a.txt", "deep/b.jpg", "deep/b.txt", "masks/a.png"}
 def test_a_folder_arrives_as_it_is_and_only_once(tmp_path):
     source = heap(tmp_path / "heap")
     before, told = look(source), []
-    (taken,) = take_in([source], tmp_path / "set", tell=told.append)
+    (taken,) = take_in([source], tmp_path / "set", on_event=told.append)
     assert look(source) == before
     assert names(tmp_path / "set") == ARRIVED
     assert all(look(tmp_path / "set")[name][0] == before[name][0] for name in ARRIVED)
@@ -159,7 +159,7 @@ def test_only_what_does_not_come_is_told(tmp_path):
     frames[0].save(tmp_path / "heap/c.gif", save_all=True, append_images=frames[1:])
     (tmp_path / "heap/d.jpg").write_bytes(b"<html>")
     told = []
-    take_in([tmp_path / "heap"], tmp_path / "set", tell=told.append)
+    take_in([tmp_path / "heap"], tmp_path / "set", on_event=told.append)
     (message,) = [event.message for event in told if isinstance(event, Warned)]
     assert "d.jpg" in message
 

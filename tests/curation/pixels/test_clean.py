@@ -263,7 +263,7 @@ TEXTS = {SIZE: [line("www.site.com", 90, 90)], (200, 240): [line("www.other.com"
 def test_smooth_ground_is_painted_rough_ground_is_told(folder, reads):
     reads(TEXTS)
     told = []
-    step = carry_out(folder, Clean(inpainter="none"), tell=told.append)
+    step = carry_out(folder, Clean(inpainter="none"), on_event=told.append)
     assert step is not None
     assert sorted(str(c.path) for c in step.changes) == ["sky.jpg", "sky.png"]
     assert (folder / "sky.txt").read_text() == "a sky"

@@ -185,7 +185,7 @@ def test_a_good_mask_passes_and_a_second_opinion_can_spoil_it():
 
 def test_masks_are_found_again_and_taken_back(folder, bright_matte):
     told = []
-    step = carry_out(folder, Mask(model=str(bright_matte()), second="none", normalize="unit"), tell=told.append)
+    step = carry_out(folder, Mask(model=str(bright_matte()), second="none", normalize="unit"), on_event=told.append)
     assert step is not None and [str(c.path) for c in step.changes] == ["masks/a.png", "masks/b.png"]
     for record in scan(folder):
         assert record.mask is not None
@@ -267,7 +267,7 @@ def test_two_networks_keep_an_outfit_and_refuse_what_one_of_them_lost(fetched, a
         ground.alpha_composite(sprite)
         ground.convert("RGB").save(tmp_path / f"{name}.png")
     told = []
-    assert carry_out(tmp_path, Mask(second="isnet-small"), tell=told.append) is not None
+    assert carry_out(tmp_path, Mask(second="isnet-small"), on_event=told.append) is not None
     masks = {r.path.stem: r.mask for r in scan(tmp_path)}
     assert masks["hall"] is None and masks["white"] is not None
     made = np.asarray(Image.open(masks["white"]), np.float32) / 255

@@ -271,7 +271,7 @@ def test_only_what_is_too_small_is_enlarged_and_no_further(folder, net):
     told = []
     large = (folder / "large.png").read_bytes()
     before = {r.path.stem: r for r in scan(folder)}
-    step = carry_out(folder, Upscale(model=net, resolution=128), tell=told.append)
+    step = carry_out(folder, Upscale(model=net, resolution=128), on_event=told.append)
     assert step is not None
     after = {r.path.stem: r for r in scan(folder)}
     for stem in ("small", "tiny", "cut"):

@@ -17,7 +17,7 @@ from bakehouse.captions.triggers.exposure import (
     total,
     unsaid_in,
 )
-from bakehouse.core.pluralize import counted
+from bakehouse.core.pluralize import counted, listed
 from bakehouse.data.tag_groups import group_of, groups, never, plain
 from bakehouse.data.triggers import Compiled, Trigger, inseparable, is_sentence
 
@@ -133,13 +133,13 @@ def _never_alone(shows: Sequence[Show], standing: Mapping[str, Shown]) -> Iterat
         alone = _images(shows, wide.difference(*(standing[t] for t in narrow)))
         if len(narrow) > 1 and alone < FEW:
             message = (
-                f"{general!r} is seen alone in {alone} images: the others have {_listed(narrow)} too, and these words "
+                f"{general!r} is seen alone in {alone} images: the others have {_quoted(narrow)} too, and these words "
                 f"together can take all that {general!r} should mean, so that it brings little when asked for alone"
             )
             misc = Remedy(
                 f"add a misc group: {max(FEW, _images(shows, wide) // (len(narrow) + 1))} images of {general!r} with "
                 "other things than theirs, in a folder that none of them names",
-                f"folders = [...] at {_listed(narrow)}",
+                f"folders = [...] at {_quoted(narrow)}",
                 images=max(FEW, _images(shows, wide) // (len(narrow) + 1)) - alone,
             )
             yield Finding("D03", "warning", message, (general, *narrow), (misc,))
@@ -163,7 +163,7 @@ def _everywhere(
         if narrow if widest else len(narrow) > 1:
             things[widest, tuple(narrow)].append(what)
     for (widest, narrow_), whats in things.items():
-        left_out = f"{_listed(whats)} is left out in all groups ({_listed(narrow_)})"
+        left_out = f"{_quoted(whats)} is left out in all groups ({_quoted(narrow_)})"
         if widest:
             message = f"{left_out}, so it goes to {widest!r}: that word alone will bring it, the groups only the rest"
         else:
@@ -177,7 +177,7 @@ def _misc(whats: Sequence[str], widest: str | None, sizes: Sequence[int]) -> Rem
     images = max(FEW, min(sizes, default=FEW))
     of = f" of {widest!r}" if widest else ""
     return Remedy(
-        f"add a misc group: {images} images{of} with other things than {_listed(whats)}, in a folder that none of the "
+        f"add a misc group: {images} images{of} with other things than {_quoted(whats)}, in a folder that none of the "
         "groups names, so that what they wear is said",
         "folders = [...] at the groups",
         images=images,
@@ -201,13 +201,13 @@ def _always_said(shows: Sequence[Show], triggers: Sequence[Trigger]) -> Iterator
         rest = sorted(set(often) - set(look))
         if look:
             message = (
-                f"{_listed(look)} is said in nearly every caption of {trigger.word!r}: prompts have to say it too, and "
+                f"{_quoted(look)} is said in nearly every caption of {trigger.word!r}: prompts have to say it too, and "
                 f"{trigger.word!r} alone brings a part of it"
             )
             yield Finding("D04", "note", message, (trigger.word,))
         if rest:
             message = (
-                f"{_listed(rest)} comes with nearly every image of {trigger.word!r} and will stick to it: vary it, or "
+                f"{_quoted(rest)} comes with nearly every image of {trigger.word!r} and will stick to it: vary it, or "
                 "find images without it"
             )
             yield Finding("D04", "warning", message, (trigger.word,))
@@ -241,6 +241,5 @@ def _twice(shows: Sequence[Show], where: Shown) -> int:
     return len({s.image for i, s in enumerate(shows) if s.image in mine and i not in where})
 
 
-def _listed(words: Sequence[str], most: int = 6) -> str:
-    more = f" and {len(words) - most} more" if len(words) > most else ""
-    return ", ".join(repr(w) for w in words[:most]) + more
+def _quoted(words: Sequence[str]) -> str:
+    return listed([repr(w) for w in words])

@@ -36,6 +36,6 @@ def import_(
     values = {"frames": frames, "per_second": per_second, "per_scene": per_scene, "captions": captions}
     kept = {"artists": artists, "ratings": ratings, "underscores": underscores}
     options = Intake.parse({**values, **kept}, source="dataset import")
-    with painting(quiet=quiet or json) as tell:
-        taken = take_in(sources, out, options, dry_run=dry_run, tell=tell)
+    with painting(quiet=quiet or json) as on_event:
+        taken = take_in(sources, out, options, dry_run=dry_run, on_event=on_event)
     print_taken(taken, out, dry_run=dry_run, json=json)

@@ -61,8 +61,8 @@ def fetch_models(names: Sequence[str], *, given: Path | None, json: bool, quiet:
         if not (json or quiet):
             notes().print(f"{entry.name}: {entry.licence}, from {given or entry.origin}")
     for name in names:
-        with painting(quiet=quiet or json) as tell:
-            entry, found = fetch(name, given=given, tell=tell)
+        with painting(quiet=quiet or json) as on_event:
+            entry, found = fetch(name, given=given, on_event=on_event)
         got.append({"name": name, "licence": entry.licence, **found.model_dump(mode="json")})
         if not json:
             say(found.folder if len(found.files) > 1 else found.paths[0], flush=True)
@@ -72,8 +72,8 @@ def fetch_models(names: Sequence[str], *, given: Path | None, json: bool, quiet:
 
 def add_model(name: str, where: str, kind: str | None, licence: str, *, json: bool, quiet: bool) -> None:
     """Puts a model of the user's on the shelf."""
-    with painting(quiet=quiet or json) as tell:
-        _, own = add(name, where, kind=_kind(kind), licence=licence, tell=tell)
+    with painting(quiet=quiet or json) as on_event:
+        _, own = add(name, where, kind=_kind(kind), licence=licence, on_event=on_event)
     if json:
         print_json({"name": name, **own.model_dump(mode="json")})
     else:

@@ -10,25 +10,19 @@ import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bakehouse.core.errors import BakehouseError
-from bakehouse.core.events import Event, Progress
+from bakehouse.core.events import OnEvent, Progress, ignore
 from bakehouse.core.files import write_text, writing_to
-
-Tell = Callable[[Event], None]
 
 _PIECE = 1 << 18
 _MEGA = 1_000_000
 _SECONDS = 30.0
 """Without a byte, after which a connection counts as dead."""
-
-
-def nobody(_: Event) -> None:
-    """Hears nothing."""
 
 
 @dataclass(frozen=True)
@@ -52,24 +46,24 @@ class FetchError(BakehouseError):
 class Count:
     """Turns bytes into events: megabytes, since nobody reads bytes."""
 
-    def __init__(self, what: str, total: int | None, tell: Tell) -> None:
-        self._what, self._total, self._tell, self._said = what, total, tell, -1
+    def __init__(self, what: str, total: int | None, on_event: OnEvent) -> None:
+        self._what, self._total, self._on_event, self._said = what, total, on_event, -1
 
     def at(self, done: int) -> None:
         """So many bytes are there."""
         total = max(self._total or done, 1)
         if total < 2 * _MEGA:
             if self._said < 0 or done >= total:
-                self._tell(Progress(what=self._what, done=int(done >= total), total=1))
+                self._on_event(Progress(what=self._what, done=int(done >= total), total=1))
                 self._said = 0
         elif done // _MEGA != self._said:
             self._said = done // _MEGA
-            self._tell(Progress(what=f"{self._what}, MB", done=self._said, total=-(-total // _MEGA)))
+            self._on_event(Progress(what=f"{self._what}, MB", done=self._said, total=-(-total // _MEGA)))
 
 
-def hash_file(path: Path, algorithm: str = "sha256", *, what: str = "", tell: Tell = nobody) -> str:
+def hash_file(path: Path, algorithm: str = "sha256", *, what: str = "", on_event: OnEvent = ignore) -> str:
     """Hex digest of a file, told in megabytes on the way."""
-    count = Count(what or f"checking {path.name}", path.stat().st_size, tell)
+    count = Count(what or f"checking {path.name}", path.stat().st_size, on_event)
     digest, done = hashlib.new(algorithm), 0
     with path.open("rb") as f:
         while piece := f.read(_PIECE):
@@ -116,7 +110,7 @@ def why(error: Exception) -> str:
     return f"no connection ({reason or type(error).__name__})"
 
 
-def download(remote: Remote, target: Path, *, what: str, tell: Tell = nobody) -> Path:
+def download(remote: Remote, target: Path, *, what: str, on_event: OnEvent = ignore) -> Path:
     """The file behind an address, at `target`, whole and checked. What was got of it before is not asked for again.
 
     Raises:
@@ -127,20 +121,20 @@ def download(remote: Remote, target: Path, *, what: str, tell: Tell = nobody) ->
     partial = target.with_name(f"{target.name}.incomplete")
     with writing_to(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        while _ask(remote, partial, what, tell):
+        while _ask(remote, partial, what, on_event):
             pass
-        _check(remote, partial, what, tell)
+        _check(remote, partial, what, on_event)
         partial.replace(target)
     _mark(partial).unlink(missing_ok=True)
     return target
 
 
-def _ask(remote: Remote, partial: Path, what: str, tell: Tell) -> bool:
+def _ask(remote: Remote, partial: Path, what: str, on_event: OnEvent) -> bool:
     """One connection; True where it was cut off after it had brought something, so that it is worth another."""
     before = partial.stat().st_size if partial.is_file() else 0
     try:
         with open_url(remote, _resume(remote, partial)) as answer:
-            total = _receive(remote, answer, partial, what, tell)
+            total = _receive(remote, answer, partial, what, on_event)
     except urllib.error.HTTPError as e:
         e.close()
         if e.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or not before:
@@ -177,7 +171,7 @@ def _resume(remote: Remote, partial: Path) -> dict[str, str]:
     return {**plain, "Range": f"bytes={partial.stat().st_size}-", **({"If-Range": mark} if mark else {})}
 
 
-def _receive(remote: Remote, answer: Any, partial: Path, what: str, tell: Tell) -> int | None:
+def _receive(remote: Remote, answer: Any, partial: Path, what: str, on_event: OnEvent) -> int | None:
     """Writes what comes behind what is there, or from the start; gives the size of the whole where it is said."""
     goes_on = answer.status == http.HTTPStatus.PARTIAL_CONTENT
     length = answer.headers.get("Content-Length")
@@ -189,7 +183,7 @@ def _receive(remote: Remote, answer: Any, partial: Path, what: str, tell: Tell) 
         _mark(partial).unlink(missing_ok=True)
         if mark:
             write_text(_mark(partial), mark)
-    count = Count(what, total, tell)
+    count = Count(what, total, on_event)
     with partial.open("ab" if goes_on else "wb") as f:
         while piece := answer.read(_PIECE):
             f.write(piece)
@@ -198,13 +192,13 @@ def _receive(remote: Remote, answer: Any, partial: Path, what: str, tell: Tell) 
     return total
 
 
-def _check(remote: Remote, partial: Path, what: str, tell: Tell) -> None:
+def _check(remote: Remote, partial: Path, what: str, on_event: OnEvent) -> None:
     got, problem = partial.stat().st_size, ""
     if remote.size is not None and got != remote.size:
         problem = f"has {got} bytes instead of {remote.size}"
     elif remote.digest:
         algorithm, _, expected = remote.digest.partition(":")
-        found = hash_file(partial, algorithm, what=what.replace("fetching", "checking"), tell=tell)
+        found = hash_file(partial, algorithm, what=what.replace("fetching", "checking"), on_event=on_event)
         if found != expected:
             problem = f"has the {algorithm} {found}, expected is {expected}"
     if problem:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bakehouse.core.errors import BakehouseError
-from bakehouse.core.model_catalogue.download import Count, FetchError, Tell
+from bakehouse.core.events import OnEvent
+from bakehouse.core.model_catalogue.download import Count, FetchError
 from bakehouse.core.model_catalogue.entry import Entry, Hub
 
 _LOOK_SECONDS = 0.5
@@ -26,7 +27,7 @@ class Brought:
     """They were here before."""
 
 
-def bring_files(entry: Entry, tell: Tell) -> Brought:
+def bring_files(entry: Entry, on_event: OnEvent) -> Brought:
     """The files that an entry names.
 
     Raises:
@@ -44,7 +45,7 @@ def bring_files(entry: Entry, tell: Tell) -> Brought:
         return [hf_hub_download(source.repo, name, revision=source.revision) for name in names]
 
     try:
-        paths = watched(bring, source.repo, f"fetching {entry.name}", entry.bytes, tell)
+        paths = watched(bring, source.repo, f"fetching {entry.name}", entry.bytes, on_event)
     except GatedRepoError as e:
         raise FetchError(f"it asks for consent: accept its licence at {entry.origin}, then `hf auth login`") from e
     except LocalEntryNotFoundError as e:
@@ -56,7 +57,7 @@ def bring_files(entry: Entry, tell: Tell) -> Brought:
     return Brought(folder, names, folder.name, shared=all(isinstance(path, str) for path in before))
 
 
-def watched(bring: Callable[[], list[str]], repo: str, what: str, total: int | None, tell: Tell) -> list[str]:
+def watched(bring: Callable[[], list[str]], repo: str, what: str, total: int | None, on_event: OnEvent) -> list[str]:
     """Runs `bring` and tells how the repository's part of the Hub's cache grows meanwhile.
 
     What it raises is raised here. It runs in a thread of its own that a Ctrl-C leaves behind.
@@ -74,7 +75,7 @@ def watched(bring: Callable[[], list[str]], repo: str, what: str, total: int | N
             failed.append(e)
 
     thread = threading.Thread(target=work, daemon=True)
-    count, before = Count(what, total, tell), _weight(blobs)
+    count, before = Count(what, total, on_event), _weight(blobs)
     with _silent_hub():
         thread.start()
         while thread.is_alive():

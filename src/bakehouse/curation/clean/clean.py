@@ -13,7 +13,7 @@ from PIL import Image
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import Event, Noted, Progress, Warned
 from bakehouse.core.model_catalogue import model_path
-from bakehouse.core.pluralize import counted
+from bakehouse.core.pluralize import counted, listed
 from bakehouse.core.settings import Spec
 from bakehouse.curation.animated_images import stills
 from bakehouse.curation.changeset import Edit, Proposal
@@ -90,7 +90,7 @@ class Clean(Spec):
             image = (yield from tried(record, images, opened_flat)) if texts[done - 1] or finder else None
             found = self._sorted(image, texts[done - 1], finder) if image is not None else Findings()
             if found.rough and painter is None and not self.mask_out:
-                yield Warned(message=f"{images.name(record.path)}: {_listed(found.rough)}: {LEFT}")
+                yield Warned(message=f"{images.name(record.path)}: {listed(found.rough, 4)}: {LEFT}")
                 found = Findings(found.smooth, (), found.others)
             if found:
                 changes = bool(found.others) or not self.mask_out
@@ -132,7 +132,7 @@ class Clean(Spec):
     def _why(self, found: Findings) -> str:
         parts = []
         if found.texts:
-            parts.append(f"{_listed(found.texts)} {'left out of the loss' if self.mask_out else 'painted over'}")
+            parts.append(f"{listed(found.texts, 4)} {'left out of the loss' if self.mask_out else 'painted over'}")
         if found.others:
             parts.append(f"{counted(len(found.others), 'other face')} blurred")
         return "; ".join(parts)
@@ -176,8 +176,3 @@ def masked_out(record: ImageRecord, text: Bytes) -> Image.Image:
 def _nothing(images: ImageSet) -> Generator[Event, None, Lines]:
     yield from ()
     return [[] for _ in images]
-
-
-def _listed(texts: Sequence[Text], most: int = 4) -> str:
-    more = f" and {len(texts) - most} more" if len(texts) > most else ""
-    return ", ".join(str(text) for text in texts[:most]) + more

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from bakehouse.core.events import Event, Noted, Progress
 from bakehouse.core.files import fitted
+from bakehouse.core.pluralize import listed
 from bakehouse.core.settings import Spec
 from bakehouse.curation.animated_images import stills
 from bakehouse.curation.changeset import Edit, Proposal, Write
@@ -69,8 +70,7 @@ class Crop(Spec):
                     yield from self._of(record, images, faces[0], taken)
             yield Progress(what="looking for faces", done=done, total=len(still))
         for reason, names in told.items():
-            more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-            yield Noted(message=f"not cropped, {reason}: {', '.join(names[:8])}{more}")
+            yield Noted(message=f"not cropped, {reason}: {listed(names, 8)}")
 
     def _of(self, record: ImageRecord, images: ImageSet, face: Face, taken: set[PurePosixPath]) -> Iterator[Proposal]:
         name = images.name(record.path)

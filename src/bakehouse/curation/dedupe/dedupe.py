@@ -16,8 +16,9 @@ from pydantic import Field
 
 from bakehouse.core.cpu_threads import threads
 from bakehouse.core.events import Event, Noted, Progress, Warned, result_of
+from bakehouse.core.pluralize import listed
 from bakehouse.core.settings import Spec
-from bakehouse.curation.changeset import Edit, Proposal, Remove, Write, listed
+from bakehouse.curation.changeset import Edit, Proposal, Remove, Write
 from bakehouse.curation.dedupe.best_copy import richness
 from bakehouse.curation.dedupe.candidates import alike, crops
 from bakehouse.curation.dedupe.compare import Verdict
@@ -144,7 +145,7 @@ class Dedupe(Spec):
 
 
 def _not_compared(images: ImageSet, moving: set[int]) -> Event:
-    names = listed([images.name(images[i].path) for i in sorted(moving)])
+    names = listed([images.name(images[i].path) for i in sorted(moving)], 8)
     return Noted(message=f"kept, moving pictures, of which only equal files count as copies: {names}")
 
 
@@ -170,11 +171,10 @@ def _staying(findings: Sequence[Finding]) -> Iterator[Event]:
     for verdict, word in (("variant", "variant"), ("near", "crop")):
         stay = [f for f in findings if f.verdict == verdict and not f.dropped]
         if stay:
-            named = ", ".join(f"{f.other.path.name} (of {f.keep.path.name})" for f in stay[:5])
-            more = f" and {len(stay) - 5} more" if len(stay) > 5 else ""
+            named = listed([f"{f.other.path.name} (of {f.keep.path.name})" for f in stay], 5)
             count = len({f.other.path for f in stay})
             stays = f"stays as a {word}" if count == 1 else f"stay as {word}s"
-            yield Noted(message=f"{count} {stays}: {named}{more}")
+            yield Noted(message=f"{count} {stays}: {named}")
 
 
 def _givers(dropped: Iterable[Finding], worth: Callable[[ImageRecord], Any]) -> set[Path]:

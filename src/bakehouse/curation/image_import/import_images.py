@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from bakehouse.core.errors import UsageError
-from bakehouse.core.events import Event, Progress, Warned
+from bakehouse.core.events import OnEvent, Progress, Warned, ignore
 from bakehouse.core.files import key_of
 from bakehouse.core.folder_lock import locked
 from bakehouse.curation.changeset import HOME, Proposal
@@ -26,8 +26,6 @@ from bakehouse.data.scan import NO_FILE
 
 VERB = "import"
 _DESCRIPTIONS = frozenset({".toml", ".json", ".jsonl", ".csv"})
-
-Tell = Callable[[Event], None]
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ def take_in(
     options: Intake | None = None,
     *,
     dry_run: bool = False,
-    tell: Tell = lambda _: None,
+    on_event: OnEvent = ignore,
 ) -> list[Taken]:
     """Copies images with their captions and masks into a dataset, one step for each source; sources are only read.
 
@@ -60,7 +58,7 @@ def take_in(
         dataset: the folder; made if there is none. The first source fills it, further ones get folders in it.
         options: which frames and captions.
         dry_run: finds out what would come, and writes nothing there.
-        tell: hears how far it is, and what was passed over.
+        on_event: called with the progress, and with a warning for each file that is skipped.
 
     Raises:
         UsageError: a source is not there, or nothing that can be imported.
@@ -77,16 +75,16 @@ def take_in(
     with _workplace(dataset, dry_run=dry_run) as work:
         for path in paths:
             into, known = _place(path, dataset, taken)
-            arrivals, notes = with_sidecars(_arrivals(path, work, options, tell), options)
+            arrivals, notes = with_sidecars(_arrivals(path, work, options, on_event), options)
             for note in notes:
-                tell(Warned(message=note))
+                on_event(Warned(message=note))
             found = unique(arrivals, into)
             new = (a for a in found if a.to.with_suffix("") not in known and not (dataset / a.to).exists())
             proposals = tuple(arrival.proposal(options) for arrival in new)
             step = None
             if not dry_run:
                 settings = {"source": str(path.resolve()), "into": str(into), **options.settings(mode="json")}
-                count = _counter(f"importing {path.name}", tell)
+                count = _counter(f"importing {path.name}", on_event)
                 step = apply(dataset, VERB, proposals, settings=settings, progress=count)
             taken.append(Taken(path, proposals, step))
         if not dry_run:
@@ -133,11 +131,11 @@ def _place(path: Path, dataset: Path, taken: Sequence[Taken]) -> tuple[PurePosix
     return PurePosixPath(next(n for n in (name, *(f"{name}-{i}" for i in range(2, 10_000))) if n not in used)), set()
 
 
-def _arrivals(path: Path, work: Path, options: Intake, tell: Tell) -> list[Arrival]:
+def _arrivals(path: Path, work: Path, options: Intake, on_event: OnEvent) -> list[Arrival]:
     """All that a source holds."""
     suffix = path.suffix.lower()
     if path.is_file() and suffix in FILM_ENDINGS:
-        return _film(path, work, options, tell, PurePosixPath())
+        return _film(path, work, options, on_event, PurePosixPath())
     if path.is_file() and (suffix in EXTENSIONS or sniff(path)):
         return of_image(path)
     if path.is_file() and suffix not in _DESCRIPTIONS:
@@ -147,24 +145,24 @@ def _arrivals(path: Path, work: Path, options: Intake, tell: Tell) -> list[Arriv
         path = _once(work / key_of(str(path.resolve()), path.stat().st_mtime_ns), lambda folder: unpack(path, folder))
     arrivals, notes, films = of_layout(path)
     for note in notes:
-        tell(Warned(message=note))
+        on_event(Warned(message=note))
     broken = []
     for film in films:
         home = PurePosixPath(film.relative_to(path).with_suffix("").as_posix())
         try:
-            arrivals += _film(film, work, options, tell, home)
+            arrivals += _film(film, work, options, on_event, home)
         except UnreadableFilmError as e:
             broken.append(e)
-            tell(Warned(message=f"passed over: {e.message}"))
+            on_event(Warned(message=f"passed over: {e.message}"))
     if broken and not arrivals:
         raise broken[0]
     return arrivals
 
 
-def _film(film: Path, work: Path, options: Intake, tell: Tell, home: PurePosixPath) -> list[Arrival]:
+def _film(film: Path, work: Path, options: Intake, on_event: OnEvent, home: PurePosixPath) -> list[Arrival]:
     wanted = (options.per_second, options.per_scene, options.alike)
     place = work / key_of(str(film.resolve()), film.stat().st_mtime_ns, wanted)
-    count = _counter(f"looking at {film.name}", tell)
+    count = _counter(f"looking at {film.name}", on_event)
     folder = _once(place, lambda folder: take_frames(film, folder, options, count))
     return of_frames(sorted(folder.iterdir()), film, home)
 
@@ -180,5 +178,5 @@ def _once(folder: Path, fill: Callable[[Path], object]) -> Path:
     return folder
 
 
-def _counter(what: str, tell: Tell) -> Callable[[int, int], None]:
-    return lambda done, total: tell(Progress(what=what, done=done, total=total))
+def _counter(what: str, on_event: OnEvent) -> Callable[[int, int], None]:
+    return lambda done, total: on_event(Progress(what=what, done=done, total=total))

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import Event, Noted, Progress
-from bakehouse.core.pluralize import counted
+from bakehouse.core.pluralize import counted, listed
 from bakehouse.core.settings import Spec
 from bakehouse.curation.changeset import Proposal
 from bakehouse.curation.repeats import NUMBERED
@@ -77,8 +77,7 @@ class Sort(Spec):
             to = PurePosixPath(folder) / record.path.name
             yield Proposal(images.name(record.path), f"{why}: into {folder}/", partial(moved, record, images, to))
         if stays:
-            more = f" and {len(stays) - 5} more" if len(stays) > 5 else ""
-            yield Noted(message=f"{len(stays)} found no folder: {', '.join(stays[:5])}{more}")
+            yield Noted(message=f"{len(stays)} found no folder: {listed(stays, 5)}")
 
     def _by_tag(self, loose: Sequence[ImageRecord], images: ImageSet) -> Iterator[Found | Event]:
         worded = {_plain(words): folder for words, folder in self.folders.items()}

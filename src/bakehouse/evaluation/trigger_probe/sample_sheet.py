@@ -13,6 +13,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from bakehouse.core.errors import UsageError
+from bakehouse.core.events import OnEvent
 from bakehouse.core.files import atomic_path
 from bakehouse.evaluation.metrics import Floats, small_pixels
 from bakehouse.evaluation.trigger_probe.probe_result import Probe
@@ -20,7 +21,7 @@ from bakehouse.generation.contact_sheet import draw_grid
 from bakehouse.generation.request import Request
 
 if TYPE_CHECKING:
-    from bakehouse.generation.pipeline import OnEvent, Studio
+    from bakehouse.generation.pipeline import Studio
 
 STEPS = 12
 _RARE = 4

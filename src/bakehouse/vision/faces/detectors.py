@@ -9,7 +9,7 @@ from typing import Literal
 from PIL import Image
 
 from bakehouse.core.errors import UsageError
-from bakehouse.core.events import Event, Noted
+from bakehouse.core.events import Noted, OnEvent, ignore
 from bakehouse.core.model_catalogue import model_path
 from bakehouse.vision.faces.anime import AnimeFaces
 from bakehouse.vision.faces.face import Face, FaceFinder
@@ -40,12 +40,12 @@ class EitherFaces:
         return self.anime(image) or found
 
 
-def open_finder(kind: FinderKind = "auto", tell: Callable[[Event], None] = lambda _: None) -> FaceFinder:
+def open_finder(kind: FinderKind = "auto", on_event: OnEvent = ignore) -> FaceFinder:
     """A finder of faces in drawings, in photos, or in both.
 
     Args:
         kind: `auto` looks for surely photographed faces, then for drawn ones, then for doubtful photographed ones.
-        tell: hears it when `auto` has only one of the two.
+        on_event: called with a note where `auto` finds only one of the two models.
 
     Raises:
         UsageError: what it needs is not on this machine; says how to have it.
@@ -67,7 +67,7 @@ def open_finder(kind: FinderKind = "auto", tell: Callable[[Event], None] = lambd
     for name, reason in missing.items():
         only = next(iter(found))
         hint = f"{reason.message} ({reason.hint})"
-        tell(Noted(message=f"faces are looked for in {_WHERE[only]} alone, not in {_WHERE[name]}: {hint}"))
+        on_event(Noted(message=f"faces are looked for in {_WHERE[only]} alone, not in {_WHERE[name]}: {hint}"))
     return next(iter(found.values())) if missing else EitherFaces(photo=found["photo"], anime=found["anime"])
 
 
