@@ -18,7 +18,7 @@ from pathlib import Path
 from bakehouse.core.events import result_of
 from bakehouse.core.files import write_text
 from bakehouse.data.tag_vocabulary import load_vocabulary
-from bakehouse.evaluation import CrumbJudge
+from bakehouse.evaluation import CrumbScorer
 from bakehouse.evaluation.trigger_probe import Bank, Probe, ProbeSpec, Reading, bank_of, probe_words
 from bakehouse.evaluation.trigger_probe.control_words import CONSONANTS
 from bakehouse.generation import Request, Studio
@@ -143,7 +143,7 @@ def _loud(r: Reading) -> str:
 
 def _seen(studio: Studio) -> Iterator[str]:
     """What the tagger, which knows nothing of the probe, sees on pictures."""
-    judge = CrumbJudge.load()
+    judge = CrumbScorer.load()
     yield f"What the tagger sees on {PICTURES} pictures of each:"
     yield ""
     yield f"| prompt | {' | '.join(SEEN)} |"

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bakehouse.core.run_folder import Run
-    from bakehouse.evaluation import Examiner
+    from bakehouse.evaluation import TrainingEvaluator
     from bakehouse.recipe import Recipe
 
 
-def examiner(recipe: Recipe, run: Run) -> Examiner:
+def examiner(recipe: Recipe, run: Run) -> TrainingEvaluator:
     """For `bake`; loads what judges when it is called."""
-    from bakehouse.evaluation import Examiner
+    from bakehouse.evaluation import TrainingEvaluator
 
-    return Examiner(recipe, run)
+    return TrainingEvaluator(recipe, run)
