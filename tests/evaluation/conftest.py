@@ -20,7 +20,7 @@ COLORS = {
 }  # fmt: skip
 PLACES = {"beach": "yellow", "snow": "white", "forest": "green", "night": "black"}
 HERO = ("violet", "orange")
-"""Body and hat of the subject, which the base never draws."""
+"""Body and hat of the subject, which the base never generates."""
 
 
 def square(body: str, hat: str, background: str, size: int = 32, noise: int = 0) -> Image.Image:
@@ -99,7 +99,7 @@ class SquareGenerator:
 
 @pytest.fixture(autouse=True)
 def _no_disk(monkeypatch):
-    """Hundreds of small pictures, each waiting for the disk, are most of the time; no test pulls the plug."""
+    """Hundreds of small images, each waiting for the disk, are most of the time; no test pulls the plug."""
     monkeypatch.setattr("os.fsync", lambda _: None)
 
 

@@ -39,7 +39,7 @@ def test_the_tagger_finds_what_captions_say_of_place_and_framing(scorer):
     assert np.nanmean(scores) > 0.75
 
 
-def test_a_run_on_crumb_is_judged(tmp_path, scorer):
+def test_a_run_on_crumb_is_evaluated(tmp_path, scorer):
     photos = tmp_path / "photos"
     photos.mkdir()
     for path in sorted((EXAMPLES / "mira").glob("0[1-3].*")):

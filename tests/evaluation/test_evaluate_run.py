@@ -34,7 +34,7 @@ def test_the_checkpoint_that_learned_without_harm_is_picked(new_run, scorer, gen
     assert last.why == report.pick.why
 
 
-def test_progress_counts_every_picture_once(new_run, scorer, generator):
+def test_progress_counts_every_image_once(new_run, scorer, generator):
     events, _ = finish(evaluate(new_run(LEARNING), scorer=scorer, generator=generator))
     counts = [e for e in events if isinstance(e, Progress)]
     assert counts[-1].done == counts[-1].total == generator.generated
@@ -42,13 +42,13 @@ def test_progress_counts_every_picture_once(new_run, scorer, generator):
     assert len([e for e in events if isinstance(e, Scored)]) == 15 + 3
 
 
-def test_few_pictures_first_then_more_for_the_best(new_run, scorer, generator):
+def test_few_images_first_then_more_for_the_best(new_run, scorer, generator):
     _, report = finish(evaluate(new_run(LEARNING), scorer=scorer, generator=generator, changes={"images": 12}))
     assert sorted({c.images for c in report.cells}) == [6, 12]
     assert len([c for c in report.cells if c.images == 12]) == 3
 
 
-def test_a_second_run_makes_and_judges_nothing_again(new_run, scorer, generator):
+def test_a_second_run_generates_and_scores_nothing_again(new_run, scorer, generator):
     run = new_run(LEARNING[:3])
     _, first = finish(evaluate(run, scorer=scorer, generator=generator))
     before = (run.report / "scores.json").read_text()
@@ -60,7 +60,7 @@ def test_a_second_run_makes_and_judges_nothing_again(new_run, scorer, generator)
     assert second == first
 
 
-def test_a_run_that_was_judged_on_the_way_or_by_a_later_version_is_judged_again(new_run, scorer, generator):
+def test_a_run_that_was_evaluated_in_training_or_by_a_later_version_is_evaluated_again(new_run, scorer, generator):
     run = new_run(LEARNING[:2])
     run.append(Scored(epoch=1, weight=1.0, images=4, subject=0.1, prompt_kept=1.0, drift=0.0))
     with run.events.open("a") as f:
@@ -79,12 +79,12 @@ def test_cut_off_it_goes_on_where_it_was(new_run, scorer, generator):
     assert generator.generated == [e for e in events if isinstance(e, Progress)][-1].total
 
 
-def test_a_damaged_picture_is_drawn_again_and_said(new_run, scorer, generator):
+def test_a_damaged_image_is_generated_again_with_a_warning(new_run, scorer, generator):
     run = new_run(LEARNING[:2])
     finish(evaluate(run, scorer=scorer, generator=generator))
     kept = sorted((run.report / "cache" / "pictures").glob("*.webp"))
     whole, generated = {p: p.read_bytes() for p in kept}, generator.generated
-    Image.new("RGB", (32, 32), "red").save(kept[0], format="WEBP")  # opens well, and is another picture
+    Image.new("RGB", (32, 32), "red").save(kept[0], format="WEBP")  # opens well, and is another image
     kept[1].write_bytes(whole[kept[1]][:-40])
     kept[2].unlink()
     events, _ = finish(evaluate(run, scorer=scorer, generator=generator))
@@ -96,7 +96,7 @@ def test_a_damaged_picture_is_drawn_again_and_said(new_run, scorer, generator):
     assert not [e for e in events if isinstance(e, Warned) and "damaged" in e.message]
 
 
-def test_other_settings_are_other_pictures(new_run, scorer, generator):
+def test_other_settings_are_other_images(new_run, scorer, generator):
     run = new_run(["0.9 0 0"])
     finish(evaluate(run, scorer=scorer, generator=generator, changes={"images": 4, "weights": [1.0]}))
     generated = generator.generated
@@ -170,7 +170,7 @@ def test_checkpoints_are_spread_and_the_last_is_among_them(new_run):
     assert [c.number for c in checkpoints(run, 99)] == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
-def test_a_run_that_saved_by_steps_is_judged_by_steps(new_run, scorer, generator):
+def test_a_run_that_saved_by_steps_is_evaluated_by_steps(new_run, scorer, generator):
     run = new_run(["0.9 0 0"])
     (run.weights / "zwx-person-step00000005.safetensors").write_text("0.2 0 0")
     run.append(Saved(step=5, epoch=1, path="weights/zwx-person-step00000005.safetensors"))
@@ -199,7 +199,7 @@ def test_the_room_is_cheap_to_enter():
     assert done.stdout.strip() == "False"
 
 
-def test_pictures_of_another_prediction_are_other_pictures():
+def test_images_of_another_prediction_are_other_images():
     from bakehouse.evaluation.image_cache import AdapterVariant, PipelineImageGenerator
     from bakehouse.generation import Source
 

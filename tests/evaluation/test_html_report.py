@@ -1,10 +1,8 @@
 import re
 from html.parser import HTMLParser
-from itertools import pairwise
 
 import pytest
 
-from bakehouse.core import svg_charts
 from bakehouse.core.events import result_of
 from bakehouse.evaluation import evaluate
 from bakehouse.evaluation.html_report import make_page, write_report
@@ -68,7 +66,7 @@ def test_words_of_the_user_are_escaped(evaluated):
     assert "<script>" not in make_page(dataclasses.replace(report, concept=concept), run)
 
 
-def test_a_page_without_its_pictures_still_tells_the_rest(evaluated):
+def test_a_page_without_its_images_still_has_the_rest(evaluated):
     run, report = evaluated
     for path in (run.report / "cache" / "pictures").iterdir():
         path.unlink()
@@ -84,39 +82,3 @@ def test_the_grid_has_a_column_for_each_checkpoint(evaluated):
     with Image.open(report.grid_path) as grid:
         assert grid.width > 3 * 64
         assert grid.format == "PNG"
-
-
-def test_round_ticks():
-    assert svg_charts.ticks(0, 100) == [0, 20, 40, 60, 80, 100]
-    assert svg_charts.ticks(0, 0.5) == [0, 0.1, 0.2, 0.3, 0.4, 0.5]
-    assert svg_charts.ticks(1, 12) == [2.5, 5, 7.5, 10]
-    assert svg_charts.ticks(3, 3) == [3]
-
-
-def test_names_at_line_ends_do_not_overlap():
-    lines = [
-        svg_charts.Line(n, [svg_charts.Point(1, y, y, y), svg_charts.Point(2, y, y, y)], "w0")
-        for n, y in (("a", 5), ("b", 5.1), ("c", 5.2))
-    ]
-    svg = svg_charts.line_chart(lines, svg_charts.Axes("t", "epoch", y_high=100))
-    heights = sorted(float(y) for y in re.findall(r'class="name w0" x="\d+" y="([\d.]+)"', svg))
-    assert all(b - a >= svg_charts.LABEL_GAP - 0.11 for a, b in pairwise(heights))
-    assert max(heights) <= svg_charts.Size().height
-
-
-def test_nothing_to_draw():
-    nothing = float("nan")
-    assert (
-        svg_charts.line_chart(
-            [svg_charts.Line("a", [svg_charts.Point(1, nothing, nothing, nothing)], "w0")], svg_charts.Axes("t", "x")
-        )
-        == ""
-    )
-    assert svg_charts.line_chart([], svg_charts.Axes("t", "x")) == ""
-
-
-def test_one_checkpoint_draws_a_dot():
-    svg = svg_charts.line_chart(
-        [svg_charts.Line("a", [svg_charts.Point(4, 5, 4, 6, ringed=True)], "w0")], svg_charts.Axes("t", "x", limit=3)
-    )
-    assert svg.count("<circle") == 2

@@ -20,7 +20,7 @@ def crumb_scorer():
     return CrumbScorer(CrumbTagger(TaggerNet(outputs, [8, 16], [1, 1], 32), vocabulary, size=32))
 
 
-def test_crumbs_judge_reads_prompts_and_names_attributes(crumb_scorer):
+def test_crumbs_scorer_reads_prompts_and_names_attributes(crumb_scorer):
     seen = crumb_scorer.attributes(IMAGES)
     assert len(seen) == 3
     assert set(seen[0]) == set(crumb_scorer.tagger.vocabulary.groups)
@@ -116,13 +116,13 @@ def test_clip_t_is_transformers_own(folders):
     assert scorer.prompt_scores(IMAGES, ["robot"] * 3) == pytest.approx(expected, abs=1e-5)
 
 
-def test_the_judge_follows_the_model(folders):
+def test_the_scorer_follows_the_model(folders):
     scorer = scorer_for("sd1", clip=folders / "clip", dino=folders / "dino")
     assert isinstance(scorer, TransformersScorer)
     assert isinstance(scorer_for("crumb", clip=folders / "clip", dino=folders / "dino"), TransformersScorer)
 
 
-def test_a_judge_that_is_not_there(tmp_path):
+def test_a_scorer_that_is_not_there(tmp_path):
     with pytest.raises(UsageError, match="cannot be loaded"):
         TransformersScorer(tmp_path / "nothing", None)
 

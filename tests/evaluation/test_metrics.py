@@ -81,7 +81,7 @@ def test_the_subjects_attributes_are_common_in_it_and_rare_in_the_base():
     assert m.attribute_frequencies(base, {"hair": "pink"}) == {"hair": 0.2}
 
 
-def test_named_attributes_that_the_judge_cannot_see_do_not_count():
+def test_named_attributes_that_the_scorer_cannot_see_do_not_count():
     training = [{"hair": "pink", "hat": "cap"}] * 2 + [{"hair": "pink", "hat": "none"}] * 3
     assert m.visible_attributes(training, {"hair": "pink", "hat": "cap", "shoes": "red"}) == {"hair": "pink"}
 
@@ -102,7 +102,7 @@ def test_kept_is_measured_above_the_floor():
     assert math.isnan(m.prompt_retention(0.5, 0.0))
 
 
-def test_diversity_compares_pictures_of_one_prompt():
+def test_diversity_compares_images_of_one_prompt():
     found = m.diversity([E1, E2, HALF, HALF, E1], ["a", "a", "b", "b", "c"])
     assert found.value == pytest.approx(0.5)  # a: 1 - 0; b: 1 - 1; c has no pair
     assert found.n == 2

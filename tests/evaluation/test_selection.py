@@ -65,7 +65,7 @@ def test_no_verdict_rests_on_what_chance_explains():
     assert not p.within_limits(cell(1, shift=60))
 
 
-def test_few_pictures_do_not_win():
+def test_few_images_do_not_win():
     lucky = cell(9, fidelity=1.0, images=8)
     assert p.choose([lucky, cell(3)]).epoch == 3
     assert p.choose([lucky]) is lucky

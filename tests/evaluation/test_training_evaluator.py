@@ -116,7 +116,7 @@ def finish(work):
 
 @pytest.fixture
 def course(new_run, scorer, generator):
-    """A run of five checkpoints, its settled recipe, and what draws with each of them in turn."""
+    """A run of five checkpoints, its resolved recipe, and what generates with each of them in turn."""
     run = new_run(["0.1 0 0", "0.6 0 0", "1 0 0", "1 0 0", "1 0.9 0"])
     settings = {"buckets.resolution": 32, "buckets.step": 8, "stop.when": "learned", "stop.images": 10}
     recipe = Recipe.load(run.recipe).with_values(settings)
@@ -151,16 +151,16 @@ def test_a_resumed_evaluator_says_what_an_undisturbed_one_would(course):
     generated = trainer.generator.generated
     again = TrainingEvaluator(recipe, run, scorer)
     finish(again.begin(trainer))
-    assert trainer.generator.generated == generated, "the base is not drawn twice"
-    # Killed after the judgement and before the state: epoch 3 is judged once more.
+    assert trainer.generator.generated == generated, "the base is not generated twice"
+    # Killed after the evaluation and before the state: epoch 3 is evaluated once more.
     assert go(again, trainer, run, [3, 4]) == (
         4,
         "epoch 3 shows the subject in 100 % of images, and the next is no better",
     )
 
 
-def test_from_an_earlier_state_what_came_after_it_is_judged_again(course):
-    """Where the newest state was damaged, weights are trained and judged again that were judged before."""
+def test_from_an_earlier_state_what_came_after_it_is_evaluated_again(course):
+    """If the newest state is damaged, weights are trained and evaluated again that were evaluated before."""
     run, recipe, trainer, scorer = course
     first = TrainingEvaluator(recipe, run, scorer)
     finish(first.begin(trainer))
@@ -172,7 +172,7 @@ def test_from_an_earlier_state_what_came_after_it_is_judged_again(course):
     assert [c["epoch"] for c in kept] == [1, 2, 3, 4]
 
 
-def test_what_was_judged_is_not_read_where_it_is_damaged(course):
+def test_a_damaged_history_is_an_error(course):
     run, recipe, trainer, scorer = course
     first = TrainingEvaluator(recipe, run, scorer)
     finish(first.begin(trainer))
@@ -190,7 +190,7 @@ def test_what_was_judged_is_not_read_where_it_is_damaged(course):
     assert [c.epoch for c in again.concepts[0].cells] == [1, 2]
 
 
-def test_a_damaged_memory_of_the_judge_is_made_again(course):
+def test_damaged_cached_scores_are_made_again(course):
     run, recipe, trainer, scorer = course
     first = TrainingEvaluator(recipe, run, scorer)
     finish(first.begin(trainer))
@@ -201,7 +201,7 @@ def test_a_damaged_memory_of_the_judge_is_made_again(course):
     assert again.concepts[0].baseline.floor == first.concepts[0].baseline.floor
 
 
-def test_the_base_is_looked_at_first(course):
+def test_the_base_is_evaluated_first(course):
     run, recipe, trainer, scorer = course
     with pytest.raises(BakehouseError, match="untouched base"):
         finish(TrainingEvaluator(recipe, run, scorer).examine(run.list_weights()[0], 1, "epoch", trainer))
