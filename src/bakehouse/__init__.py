@@ -1,9 +1,9 @@
-"""Teach Stable Diffusion a subject: from a folder of images to a trained, judged and published model.
+"""Teach Stable Diffusion a subject: from a folder of images to a trained and evaluated model.
 
     import bakehouse
 
     recipe = bakehouse.recipe_for_folder("photos", "zwx person")
-    for event in bakehouse.bake(recipe, "runs/zwx"):
+    for event in bakehouse.train(recipe, "runs/zwx"):
         ...
 
 Names and rooms are imported when they are first used, so `import bakehouse` itself costs nothing.
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from bakehouse.recipe import recipe_for_folder as recipe_for_folder
     from bakehouse.recipe import scan_concepts as scan_concepts
     from bakehouse.recipe import to_toml as to_toml
-    from bakehouse.training import bake as bake
+    from bakehouse.training import train as bake  # noqa: F401
+    from bakehouse.training import train as train
 
 __version__ = "0.1.0"
 
@@ -42,24 +43,26 @@ _HOMES = {
     "Run": "core.run_folder",
     "Studio": "generation",
     "UsageError": "core.errors",
-    "bake": "training",
     "load_model": "models",
     "make_grid": "generation",
     "make_plan": "recipe",
     "recipe_for_folder": "recipe",
     "scan_concepts": "recipe",
     "to_toml": "recipe",
+    "train": "training",
 }
+_EARLIER_NAMES = {"bake": "train"}
 _ROOMS = (
     "adapters", "audit", "captions", "core", "curation", "data", "evaluation", "generation", "losses", "models",
     "queue", "recipe", "training", "vision", "weights",
 )  # fmt: skip
 
-__all__ = ["__version__", *_HOMES, *_ROOMS]
+__all__ = ["__version__", *_HOMES, *_EARLIER_NAMES, *_ROOMS]
 
 
 def __getattr__(name: str) -> Any:
     """Finds a public name in its room, and a room by its name."""
+    name = _EARLIER_NAMES.get(name, name)
     if name in _HOMES:
         return getattr(importlib.import_module(f"bakehouse.{_HOMES[name]}"), name)
     if name in _ROOMS:

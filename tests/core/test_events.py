@@ -66,8 +66,8 @@ def test_what_a_kill_left_behind_is_swept_away(tmp_path):
     run = Run(tmp_path)
     (run.weights / ".a.safetensors.x1.part").parent.mkdir()
     (run.weights / ".a.safetensors.x1.part").write_bytes(b"")
-    (run.checkpoints / ".step-00000003.part").mkdir(parents=True)
+    (run.states / ".step-00000003.part").mkdir(parents=True)
     (run.weights / "a.safetensors").write_bytes(b"whole")
     run.sweep()
     assert sorted(p.name for p in tmp_path.rglob("*") if p.is_file()) == ["a.safetensors"]
-    assert list(run.checkpoints.iterdir()) == []
+    assert list(run.states.iterdir()) == []

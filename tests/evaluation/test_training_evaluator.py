@@ -127,7 +127,7 @@ def go(evaluator, trainer, run, numbers):
     """What the evaluator says of each of the weights, up to the first that is enough."""
     for number in numbers:
         trainer.weights = run.list_weights()[number - 1]
-        events, why = finish(evaluator.examine(trainer.weights, number, "epoch", trainer))
+        events, why = finish(evaluator.evaluate(trainer.weights, number, "epoch", trainer))
         assert [e.epoch for e in events if isinstance(e, Scored)] == [number]
         if why:
             return number, why
@@ -137,7 +137,7 @@ def go(evaluator, trainer, run, numbers):
 def test_the_evaluator_ends_a_run_that_has_learned(course):
     run, recipe, trainer, scorer = course
     evaluator = TrainingEvaluator(recipe, run, scorer)
-    finish(evaluator.begin(trainer))
+    finish(evaluator.start(trainer))
     ended, why = go(evaluator, trainer, run, [1, 2, 3, 4, 5])
     assert (ended, why) == (4, "epoch 3 shows the subject in 100 % of images, and the next is no better")
     assert [c["epoch"] for c in read_checked(run.report / "learning.json")["courses"][0]] == [1, 2, 3, 4]
@@ -146,11 +146,11 @@ def test_the_evaluator_ends_a_run_that_has_learned(course):
 def test_a_resumed_evaluator_says_what_an_undisturbed_one_would(course):
     run, recipe, trainer, scorer = course
     first = TrainingEvaluator(recipe, run, scorer)
-    finish(first.begin(trainer))
+    finish(first.start(trainer))
     go(first, trainer, run, [1, 2, 3])
     generated = trainer.generator.generated
     again = TrainingEvaluator(recipe, run, scorer)
-    finish(again.begin(trainer))
+    finish(again.start(trainer))
     assert trainer.generator.generated == generated, "the base is not generated twice"
     # Killed after the evaluation and before the state: epoch 3 is evaluated once more.
     assert go(again, trainer, run, [3, 4]) == (
@@ -163,10 +163,10 @@ def test_from_an_earlier_state_what_came_after_it_is_evaluated_again(course):
     """If the newest state is damaged, weights are trained and evaluated again that were evaluated before."""
     run, recipe, trainer, scorer = course
     first = TrainingEvaluator(recipe, run, scorer)
-    finish(first.begin(trainer))
+    finish(first.start(trainer))
     go(first, trainer, run, [1, 2, 3])
     again = TrainingEvaluator(recipe, run, scorer)
-    finish(again.begin(trainer))
+    finish(again.start(trainer))
     assert go(again, trainer, run, [2, 3, 4])[0] == 4
     kept = read_checked(run.report / "learning.json")["courses"][0]
     assert [c["epoch"] for c in kept] == [1, 2, 3, 4]
@@ -175,33 +175,33 @@ def test_from_an_earlier_state_what_came_after_it_is_evaluated_again(course):
 def test_a_damaged_history_is_an_error(course):
     run, recipe, trainer, scorer = course
     first = TrainingEvaluator(recipe, run, scorer)
-    finish(first.begin(trainer))
+    finish(first.start(trainer))
     go(first, trainer, run, [1, 2])
     notes = run.report / "learning.json"
     kept = notes.read_text()
     for damaged in (kept[:-9], kept.replace('"epoch": 2', '"epoch": 3')):
         notes.write_text(damaged)
         with pytest.raises(BakehouseError, match=r"learning\.json") as e:
-            finish(TrainingEvaluator(recipe, run, scorer).begin(trainer))
+            finish(TrainingEvaluator(recipe, run, scorer).start(trainer))
         assert "remove it" in e.value.hint
     notes.write_text(json.dumps(json.loads(kept)["courses"]))  # as earlier versions wrote it
     again = TrainingEvaluator(recipe, run, scorer)
-    finish(again.begin(trainer))
+    finish(again.start(trainer))
     assert [c.epoch for c in again.concepts[0].cells] == [1, 2]
 
 
 def test_damaged_cached_scores_are_made_again(course):
     run, recipe, trainer, scorer = course
     first = TrainingEvaluator(recipe, run, scorer)
-    finish(first.begin(trainer))
+    finish(first.start(trainer))
     for path in (run.report / "cache" / "judged").iterdir():
         path.write_bytes(path.read_bytes()[:-30])
     again = TrainingEvaluator(recipe, run, scorer)
-    finish(again.begin(trainer))
+    finish(again.start(trainer))
     assert again.concepts[0].baseline.floor == first.concepts[0].baseline.floor
 
 
 def test_the_base_is_evaluated_first(course):
     run, recipe, trainer, scorer = course
     with pytest.raises(BakehouseError, match="untouched base"):
-        finish(TrainingEvaluator(recipe, run, scorer).examine(run.list_weights()[0], 1, "epoch", trainer))
+        finish(TrainingEvaluator(recipe, run, scorer).evaluate(run.list_weights()[0], 1, "epoch", trainer))

@@ -15,8 +15,9 @@ from bakehouse.core.errors import BakehouseError, Problems, UsageError
 from bakehouse.core.events import Event, Progress, Warned
 from bakehouse.core.run_folder import Run
 from bakehouse.generation import Picture, Request, Studio, resolve
-from bakehouse.generation.pipeline import pick_device, pick_dtype
+from bakehouse.generation.pipeline import pick_dtype
 from bakehouse.models.denoiser import Denoiser
+from bakehouse.recipe.hardware import require_device
 
 
 def difference(a: Image.Image, b: Image.Image) -> int:
@@ -243,8 +244,8 @@ def test_errors_before_any_work(studio: Studio, asked: Request, tmp_path: Path) 
         pass
     with pytest.raises(UsageError, match=r"does not exist"):
         Studio.open("crumb", adapters=[tmp_path / "no.safetensors"])
-    with pytest.raises(UsageError, match=r"device = 'gpu': here are auto, cpu"):
-        pick_device("gpu")
+    with pytest.raises(UsageError, match=r"device = 'gpu' is not available here: use auto, cpu"):
+        require_device("gpu")
     with pytest.raises(UsageError, match=r"dtype = 'half': allowed are auto"):
         pick_dtype("half", "cpu")  # type: ignore[arg-type]
 

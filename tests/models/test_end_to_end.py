@@ -12,7 +12,7 @@ from bakehouse.adapters import load_adapter
 from bakehouse.core.events import Finished, Step
 from bakehouse.models import initial_noise, load_model, sample
 from bakehouse.recipe import recipe_for_folder
-from bakehouse.training import bake
+from bakehouse.training import train
 
 PROMPT = "zwx person"
 
@@ -35,7 +35,7 @@ def trained(photos, base, run, **settings):
         "adapter.rank": 4, "adapter.alpha": 2, "adapter.text": True, "adapter.targets": "attention+mlp",
         "save.dtype": "fp32", **settings,
     }  # fmt: skip
-    events = list(bake(recipe_for_folder(photos, PROMPT, base=str(base), settings=quick), run))
+    events = list(train(recipe_for_folder(photos, PROMPT, base=str(base), settings=quick), run))
     assert isinstance(events[-1], Finished)
     assert all(np.isfinite(e.loss) for e in events if isinstance(e, Step))
     return next((run / "weights").glob("*.safetensors"))

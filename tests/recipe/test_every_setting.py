@@ -16,7 +16,7 @@ from bakehouse.core.errors import Problems
 from bakehouse.core.setting_needs import needs_of, value_at, without_effect
 from bakehouse.core.settings import put
 from bakehouse.data.captions import training_caption
-from bakehouse.losses import Batch, denoising_loss
+from bakehouse.losses import Batch, DenoisingLoss
 from bakehouse.models.denoiser import Conditioning
 from bakehouse.models.model_facts import model_facts
 from bakehouse.models.model_reference import resolve_model
@@ -226,8 +226,8 @@ ALSO = {
     "adapter.train_norm": ({"adapter.targets": "attention"}, "without a norm in the adapter"),
     "adapter.exclude": ({}, "without a module that matches"),
     "adapter.dims": ({}, "without a module that matches"),
-    "loss.unmasked_weight": ({"rich": True}, "learns every picture whole"),
-    "loss.unmasked_probability": ({"rich": True}, "learns every picture whole"),
+    "loss.unmasked_weight": ({"rich": True}, "trains on every image as a whole"),
+    "loss.unmasked_probability": ({"rich": True}, "trains on every image as a whole"),
     "optimizer.lr": (
         {"adapter.text": True, "adapter.include": ["text_model*"], "optimizer.text_lr": 1e-4},
         "without a module of the UNet in the adapter and with optimizer.text_lr = 0.0001",
@@ -454,7 +454,7 @@ def see_loss(plan):
     schedule = model_facts(resolve_model(recipe.model.base), recipe.model.prediction).schedule
     if recipe.noise.zero_terminal_snr:
         schedule = schedule.rescaled_to_zero_terminal_snr()
-    compute = denoising_loss(recipe.loss, recipe.noise, schedule)
+    compute = DenoisingLoss(recipe.loss, recipe.noise, schedule)
     model, draw = Halved(), torch.Generator().manual_seed(3)
     prior = torch.tensor([False] * 5 + [True])
     cond = Conditioning(torch.zeros(6, 1, 1))

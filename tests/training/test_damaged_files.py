@@ -25,7 +25,7 @@ from bakehouse.cli.main import main
 from bakehouse.core.events import Failed, Step
 from bakehouse.core.run_folder import Run
 from bakehouse.recipe import Recipe
-from bakehouse.training.training_state import find_state
+from bakehouse.training.training_state import find_states
 
 RECIPE = """
 [model]
@@ -110,9 +110,9 @@ def stop_after(steps: int, recipe: Path, run: Path) -> None:
     pid = os.fork()
     if not pid:
         try:
-            from bakehouse.training import bake
+            from bakehouse.training import train
 
-            for event in bake(Recipe.load(recipe), run):
+            for event in train(Recipe.load(recipe), run):
                 if isinstance(event, Step) and event.step > steps:
                     os.kill(os.getpid(), signal.SIGKILL)
         finally:
@@ -206,7 +206,7 @@ def test_where_no_state_is_whole_it_is_said_once_with_the_next_step(home, capfd)
         path.write_bytes(path.read_bytes()[:-9])
     assert home.train() == 1
     said = capfd.readouterr().err
-    assert "no state to go on from is whole" in said
+    assert "all saved states are damaged" in said
     assert "step-00000002/optimizer.pt was cut short" in said and "step-00000003/optimizer.pt was cut short" in said
     assert "last good" not in said
     shutil.rmtree(home.run / "checkpoints")
@@ -246,7 +246,7 @@ def test_a_run_of_an_earlier_version_is_resumed_and_checked_from_then_on(home, c
     as_of_an_earlier_version(home.run)
     assert home.train() == 0
     said = capfd.readouterr().err
-    assert "was begun by an earlier version" in said and "was saved by an earlier version, without hashes" in said
+    assert "was started by an earlier version" in said and "was saved by an earlier version, without hashes" in said
     assert home.weights() == home.whole
     assert home.train() == 0
     assert "earlier version" not in capfd.readouterr().err, "it is said once"
@@ -255,12 +255,12 @@ def test_a_run_of_an_earlier_version_is_resumed_and_checked_from_then_on(home, c
 def test_without_hashes_what_cannot_be_read_is_found(home):
     as_of_an_earlier_version(home.run)
     checkpoints = home.run / "checkpoints"
-    assert find_state(checkpoints).newest.step == 3
+    assert find_states(checkpoints).newest.step == 3
     for name in ("optimizer.pt", "parameters.safetensors", "state.json"):
         path = checkpoints / "step-00000003" / name
         data = path.read_bytes()
         path.write_bytes(data[: len(data) // 2])
-        found = find_state(checkpoints)
+        found = find_states(checkpoints)
         assert found.newest.step == 2
         assert name in str(found.damaged[0])
         path.write_bytes(data)
@@ -274,7 +274,7 @@ def test_captions_that_are_edited_later_are_those_the_run_began_with(home, capfd
     (home.folder / "photos" / "2.txt").unlink()
     assert home.train() == 0
     said = capfd.readouterr().err
-    assert "captions have changed since this run began: 1.png, 2.png" in said and "--run OTHER" in said
+    assert "captions have changed since this run was started: 1.png, 2.png" in said and "--run OTHER" in said
     assert home.weights() == home.whole
     assert home.metadata() == home.metadata("whole")
     assert "elsewhere" not in home.metadata()["ss_tag_frequency"]
@@ -392,7 +392,7 @@ def test_masks_and_class_images_of_ones_own_are_those_the_run_began_with(home, c
     assert home.train(recipe, "--run", run, "--set", "concepts.0.repeats=2") == 2
     assert "concepts.0.repeats = 2 (the run has 1)" in capfd.readouterr().err
     assert home.train(run) == 0
-    assert "captions have changed since this run began: 0.txt" in capfd.readouterr().err.replace("0.png", "0.txt")
+    assert "captions have changed since this run was started: 0.txt" in capfd.readouterr().err.replace("0.png", "0.txt")
     assert json.loads((run / "inputs.json").read_text())["images"][3]["captions"] == ["person"]
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from bakehouse import training
 from bakehouse.captions.triggers import explain
 from bakehouse.core.events import Event, Progress, Step
 from bakehouse.core.files import write_json
@@ -15,7 +16,6 @@ from bakehouse.data.triggers import inseparable
 from bakehouse.generation import Request, Studio
 from bakehouse.recipe import Recipe, make_plan, scan_concepts
 from bakehouse.recipe.trigger_captions import compile_recipe, compiled_images
-from bakehouse.training import bake
 from bakehouse.vision.taggers import CrumbTagger
 from tools.triggers.arms import CLASS, WORD, Arm, write_images
 
@@ -52,17 +52,17 @@ def predicted(recipe: Recipe) -> dict[str, Any]:
 
 
 def train(recipe: Recipe, run: Path) -> Iterator[Event]:
-    """Bakes an arm. One that is refused, since its triggers cannot be told apart, is trained all the same.
+    """Train an arm. One that is refused, since its triggers cannot be told apart, is trained all the same.
 
     Its compiled captions are given with all its words as one trigger, so that class images have none of them.
     """
     images = scan_concepts(recipe)
     if not inseparable(compile_recipe(recipe, images)):
-        return bake(recipe, run, images)
+        return training.train(recipe, run, images)
     together = ", ".join(t.head for t in recipe.triggers)
     concept = recipe.concepts[0].model_copy(update={"trigger": together, "class_word": CLASS})
     as_one = recipe.model_copy(update={"triggers": (), "concepts": (concept,)})
-    return bake(as_one, run, compiled_images(recipe, images))
+    return training.train(as_one, run, compiled_images(recipe, images))
 
 
 def result_of(arm: Arm, out: Path) -> Path:

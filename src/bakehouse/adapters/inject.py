@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import nn
 
-from bakehouse.adapters.adapter import Adapter, AdapterSpecBase, LayerAdapter
+from bakehouse.adapters.adapter import Adapter, AdapterSpecBase, AdapterTarget, LayerAdapter
 from bakehouse.adapters.adapter_facts import EXCLUDED, ON_KERNELS, ON_NORMS, ON_TEXT, ON_UNET, SIZED
 from bakehouse.adapters.adapter_reader import open_adapter
 from bakehouse.adapters.file_coverage import account_of_keys
@@ -20,7 +21,11 @@ from bakehouse.core.setting_needs import Fact
 
 
 def inject(
-    spec: AdapterSpecBase, parts: Mapping[str, nn.Module], *, generator: torch.Generator | None = None
+    spec: AdapterSpecBase,
+    parts: Mapping[str, nn.Module],
+    *,
+    tokenizers: Mapping[str, Any] | None = None,
+    generator: torch.Generator | None = None,
 ) -> Adapter:
     """Puts an adapter on a model's networks and freezes the rest.
 
@@ -28,6 +33,7 @@ def inject(
 
     Args:
         parts: the networks by kohya's prefix, as `Denoiser.parts()` gives them.
+        tokenizers: those of the text encoders, for adapters that add tokens.
         generator: a CPU generator for the start values: same seed, same adapter, on every device.
 
     Raises:
@@ -35,7 +41,7 @@ def inject(
     """
     if isinstance(spec, NetworkSpec) and spec.start is not None:
         return _started(spec, parts)
-    return spec.inject(parts, generator)
+    return spec.inject(AdapterTarget(parts, tokenizers or {}), generator)
 
 
 def try_on(spec: NetworkSpec, parts: Mapping[str, nn.Module]) -> frozenset[Fact]:

@@ -38,10 +38,10 @@ def demo(
         recipe = Recipe.load(written)
     run = Run(out / "run")
     with clock("train"):
-        from bakehouse.cli.judge import examiner
-        from bakehouse.training import bake
+        from bakehouse.evaluation import TrainingEvaluator
+        from bakehouse.training import train
 
-        show(bake(recipe, run.folder, examiner=examiner), json=json, quiet=quiet)
+        show(train(recipe, run.folder, evaluator=TrainingEvaluator), json=json, quiet=quiet)
     with clock("evaluate"):
         from bakehouse.evaluation import evaluate
 

@@ -40,14 +40,14 @@ def train(
         print_plan(make_plan(recipe), json=json, quiet=quiet)
         return
     folder = run or run_of(source) or Path("runs") / recipe.title
-    show(_work(recipe, folder), json=json, quiet=quiet)
+    show(_events(recipe, folder), json=json, quiet=quiet)
     if not json:
         say(f"{folder}: judge it with: bakehouse evaluate {folder}")
 
 
-def _work(recipe: Recipe, folder: Path) -> Iterator[Event]:
-    """Loads what trains only when somebody is looking."""
-    from bakehouse.cli.judge import examiner
-    from bakehouse.training import bake
+def _events(recipe: Recipe, folder: Path) -> Iterator[Event]:
+    """Train; the networks are imported when the first event is asked for."""
+    from bakehouse.evaluation import TrainingEvaluator
+    from bakehouse.training import train
 
-    yield from bake(recipe, folder, examiner=examiner)
+    yield from train(recipe, folder, evaluator=TrainingEvaluator)

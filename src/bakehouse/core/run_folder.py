@@ -64,7 +64,8 @@ class Run:
         return self.folder / "samples"
 
     @property
-    def checkpoints(self) -> Path:
+    def states(self) -> Path:
+        """Saved states, from which training resumes."""
         return self.folder / "checkpoints"
 
     @property

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from PIL import Image
 
@@ -22,13 +21,7 @@ from bakehouse.evaluation.selection import choose, significant
 from bakehouse.models.model_hash import files_fingerprint
 from bakehouse.recipe.early_stopping import StopSpec
 from bakehouse.recipe.recipe import Recipe
-from bakehouse.recipe.sample_prompt import SamplePrompt, drawable
-
-
-class Draw(Protocol):
-    """Generates images with the model in its current state, or with the untouched base."""
-
-    def __call__(self, wanted: Sequence[SamplePrompt], *, base: bool = False) -> Iterator[Image.Image]: ...
+from bakehouse.recipe.sample_prompt import GenerateSamples, SamplePrompt, drawable
 
 
 class TrainingImageGenerator:
@@ -36,7 +29,8 @@ class TrainingImageGenerator:
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
-        self.draw: Draw | None = None
+        self.model: GenerateSamples | None = None
+        """Generates with the model in its current state, or with the untouched base."""
 
     def key(self, variant: AdapterVariant) -> str:
         """Return a key of the files' content, apart from `bakehouse evaluate`, which generates from saved weights."""
@@ -48,13 +42,13 @@ class TrainingImageGenerator:
         self, variant: AdapterVariant, prompts: Sequence[EvalPrompt], settings: GenerationSettings
     ) -> Iterator[Image.Image]:
         """Yield one image for each prompt, in order."""
-        assert self.draw is not None
+        assert self.model is not None
         side = drawable(settings.size or self.recipe.buckets.resolution)
         wanted = [
             SamplePrompt(p.prompt, "", side, side, p.seed, settings.guidance, settings.steps, settings.sampler)
             for p in prompts
         ]
-        return self.draw(wanted, base=variant.weights is None)
+        return self.model(wanted, base=variant.weights is None)
 
 
 @dataclass
@@ -93,27 +87,27 @@ class TrainingEvaluator:
             scorer = evaluation.scorer
             self.concepts.append(ConceptHistory(evaluation))
 
-    def begin(self, draw: Draw) -> Iterator[Event]:
+    def start(self, generate: GenerateSamples) -> Iterator[Event]:
         """Score the untouched base, or load its cached scores, and load the results of earlier weights."""
-        self.generator.draw = draw
+        self.generator.model = generate
         for concept in self.concepts:
             yield from (Warned(message=note) for note in concept.evaluation.notes)
             concept.baseline = yield from concept.evaluation.score_baseline()
         if self.history_file.is_file():
             self._restore(self._read_history())
 
-    def examine(self, weights: Path, number: int, unit: str, draw: Draw) -> Generator[Event, None, str]:
+    def evaluate(self, weights: Path, number: int, unit: str, generate: GenerateSamples) -> Generator[Event, None, str]:
         """Evaluate `weights`; return the reason to end the run, empty to continue.
 
         Raises:
-            BakehouseError: `begin` was not called.
+            BakehouseError: `start` was not called.
         """
-        self.generator.draw = draw
+        self.generator.model = generate
         checkpoint, variant = Checkpoint(number, unit, weights), AdapterVariant(weights)
         for concept in self.concepts:
             baseline = concept.baseline
             if baseline is None:
-                raise BakehouseError("the untouched base was not evaluated yet", hint="call begin() before examine()")
+                raise BakehouseError("the untouched base was not evaluated yet", hint="call start() before evaluate()")
             cell = yield from concept.evaluation.score_variant(variant, baseline.prompts, checkpoint, baseline)
             # A run that is resumed from an earlier state evaluates these weights, and those after them, again.
             known = [c.weights for c in concept.cells]

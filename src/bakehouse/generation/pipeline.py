@@ -21,16 +21,17 @@ from bakehouse.generation.infotext import Infotext, lora_hashes, with_networks
 from bakehouse.generation.model_source import Source, resolve, swapped
 from bakehouse.generation.request import Picture, Request
 from bakehouse.models.denoiser import Denoiser
+from bakehouse.models.dtypes import DTYPES
 from bakehouse.models.load import load_model
 from bakehouse.models.model_hash import file_sha256
 from bakehouse.models.samplers import find_sampler
 from bakehouse.models.text_encoders import CHUNK_TOKENS, MOST_CHUNKS
 from bakehouse.models.text_to_image import Embeddings, ImageSpec, batches, check_size, chunks_for, draw_images
+from bakehouse.recipe.hardware import require_device
 
 AdapterRef = str | Path | tuple[str | Path, float]
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
 
-DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 _ROOM = 4 * 512 * 512
 """Pixels in one batch where nothing is said: what 8 GB hold for every family in half precision."""
 _MOST = 16
@@ -96,7 +97,7 @@ class Studio:
         """
         source = ref if isinstance(ref, Source) else resolve(ref, base=base)
         more = [(Path(a), 1.0) if isinstance(a, str | Path) else (Path(a[0]), float(a[1])) for a in adapters]
-        place = pick_device(device)
+        place = require_device(device)
         studio = cls(_load(source, place, pick_dtype(dtype, place, source.precision)), source)
         for path, weight in more:
             studio._put(path, weight, own=False)
@@ -301,24 +302,6 @@ class Studio:
         """Ten digits: of the file as A1111 counts them; of a folder's weights, where A1111 has no rule."""
         path = Path(self.source.base)
         return (file_sha256(path) if path.is_file() else self.denoiser.fingerprint)[:10]
-
-
-def pick_device(wanted: str = "auto") -> str:
-    """`auto` as the best device there is.
-
-    Raises:
-        UsageError: a device that is not there.
-    """
-    there = ["cpu"]
-    if torch.cuda.is_available():
-        there += ["cuda", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-    if torch.backends.mps.is_available():
-        there.append("mps")
-    if wanted == "auto":
-        return "cuda" if "cuda" in there else there[-1]
-    if wanted not in there:
-        raise UsageError(f"device = {wanted!r}: here are auto, {', '.join(there)}")
-    return wanted
 
 
 def pick_dtype(wanted: Precision | torch.dtype, device: str, trained_in: str = "auto") -> torch.dtype:

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -184,6 +185,11 @@ class Denoiser(nn.Module, ABC):
     def encode_negative(self, prompts: Sequence[str], *, clip_skip: int = 1, chunks: int = 1) -> Conditioning:
         """The same for what guidance steers away from; families that learned an empty prompt otherwise say so here."""
         return self.encode_prompt(prompts, clip_skip=clip_skip, chunks=chunks)
+
+    @property
+    @abstractmethod
+    def tokenizers(self) -> Mapping[str, Any]:
+        """Hugging Face tokenizers by diffusers' names: `tokenizer`, for SDXL `tokenizer_2` too."""
 
     @abstractmethod
     def token_count(self, prompts: Sequence[str]) -> list[int]:

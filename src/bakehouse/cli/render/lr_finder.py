@@ -16,26 +16,28 @@ from bakehouse.core.files import write_text
 
 if TYPE_CHECKING:
     from bakehouse.recipe import Recipe
-    from bakehouse.training.lr_finder.suggestion import RateTest
+    from bakehouse.training.lr_finder.suggestion import RangeTestResult
 
 _WIDTH = 40
 """Of the longest bar, characters."""
 
 
-def watched(recipe: Recipe, *, steps: int, low: float | None, high: float | None, json: bool, quiet: bool) -> RateTest:
+def watched(
+    recipe: Recipe, *, steps: int, low: float | None, high: float | None, json: bool, quiet: bool
+) -> RangeTestResult:
     """Runs the test with its progress shown."""
-    found: list[RateTest] = []
+    found: list[RangeTestResult] = []
 
     def work() -> Iterator[Event]:
-        from bakehouse.training import find_rate
+        from bakehouse.training import find_lr
 
-        found.append((yield from find_rate(recipe, steps=steps, low=low, high=high)))
+        found.append((yield from find_lr(recipe, steps=steps, low=low, high=high)))
 
     show(work(), json=json, quiet=quiet)
     return found[0]
 
 
-def print_rate(test: RateTest, *, quiet: bool = False) -> None:
+def print_rate(test: RangeTestResult, *, quiet: bool = False) -> None:
     """The readings as bars (left out when `quiet`), the rate and why."""
     if not quiet:
         print_table(_readings(test))
@@ -43,12 +45,12 @@ def print_rate(test: RateTest, *, quiet: bool = False) -> None:
     say(f"{rates}: {test.why}")
 
 
-def _found(test: RateTest) -> dict[str, float]:
+def _found(test: RangeTestResult) -> dict[str, float]:
     rates = {"optimizer.lr": test.lr, "optimizer.text_lr": test.text_lr}
     return {key: rate for key, rate in rates.items() if rate is not None}
 
 
-def write_recipe(recipe: Recipe, test: RateTest, path: Path) -> None:
+def write_recipe(recipe: Recipe, test: RangeTestResult, path: Path) -> None:
     """The whole plan as a recipe with the rates that were found, their reason behind them."""
     from bakehouse.recipe import make_plan, recipe_to_toml
 
@@ -59,13 +61,13 @@ def write_recipe(recipe: Recipe, test: RateTest, path: Path) -> None:
     write_text(path, recipe_to_toml(plan.recipe, beside=path.resolve().parent, reasons=reasons))
 
 
-def _readings(test: RateTest) -> Table:
+def _readings(test: RangeTestResult) -> Table:
     table = Table(title="Readings, in percent of the loss at the start", title_justify="left", box=None, pad_edge=False)
     for name in ("rate", "subject's loss", "class"):
         table.add_column(name, justify="right")
     table.add_column("learned")
-    deepest = min(r.subject for r in test.readings)
-    for r in test.readings:
+    deepest = min(r.subject for r in test.measurements)
+    for r in test.measurements:
         subject, drift = 100 * r.subject / test.base_loss, 100 * r.drift / test.base_loss
         bar = "█" * max(0, round(_WIDTH * r.subject / deepest))
         table.add_row(f"{r.lr:.1e}", f"{subject:+.1f}", f"{drift:.1f}", bar)
