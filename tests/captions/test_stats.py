@@ -13,7 +13,7 @@ from bakehouse.captions.stats import caption_stats
 from bakehouse.captions.token_count import token_counter
 from bakehouse.cli.main import main
 from bakehouse.core.errors import UsageError
-from bakehouse.data.tag_vocabulary import Known, ListedVocabulary
+from bakehouse.data.tag_vocabulary import ListedVocabulary, VocabularyTag
 from bakehouse.models.crumb import crumb_folder
 from bakehouse.models.diffusers_networks import load_tokenizer
 from bakehouse.models.text_encoders import words_of
@@ -128,7 +128,7 @@ def test_near_misses():
         "lookign at viewer": "looking at viewer", "school girl": "schoolgirl", "stripped": "striped",
         "white backgound": "white background",
     }  # fmt: skip
-    vocabulary = ListedVocabulary([Known("stripped"), Known("striped"), Known("sleeveless")])
+    vocabulary = ListedVocabulary([VocabularyTag("stripped"), VocabularyTag("striped"), VocabularyTag("sleeveless")])
     found = {m.tag: (m.meant, m.meant_count) for m in near_misses({**counts, "sleevless": 1}, vocabulary)}
     assert "stripped" not in found
     assert found["sleevless"] == ("sleeveless", 0)

@@ -13,7 +13,7 @@ from bakehouse.curation.history import HOME, history, undo
 from bakehouse.curation.operation import carry_out
 from bakehouse.curation.square import Square, squared
 from bakehouse.data import image_size, open_image, scan
-from bakehouse.data.image_header import header
+from bakehouse.data.image_header import read_image_header
 
 
 def photo(width=48, height=32, seed=0):
@@ -66,7 +66,7 @@ def test_everything_becomes_a_png_with_the_same_pixels(heap):
     assert {r.path.name for r in images} == {f"{stem}.png" for stem in seen}
     for record in images:
         assert np.array_equal(pixels(record.path), seen[record.path.stem])
-        found = header(record.path)
+        found = read_image_header(record.path)
         assert (found.format, found.orientation, found.deep, found.mode in ("RGB", "RGBA")) == ("PNG", 1, False, True)
         assert record.captions == captions[record.path.stem]
     assert (heap / "plain.png").stat().st_mtime_ns == before["plain.png"][1]

@@ -184,7 +184,7 @@ def test_contents_are_on_the_disk_before_a_step_counts_on_them(tmp_path, monkeyp
     happened = []
     write = Journal.write
     monkeypatch.setattr(
-        blob_store, "flush", lambda folder: happened.append(sorted(p.read_bytes() for p in folder.iterdir()))
+        blob_store, "flush_to_disk", lambda folder: happened.append(sorted(p.read_bytes() for p in folder.iterdir()))
     )
     monkeypatch.setattr(Journal, "write", lambda self, step: happened.append(step.state) or write(self, step))
     apply(dataset(tmp_path), "x", told(*CHANGES))

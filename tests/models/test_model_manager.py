@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from bakehouse.cli.main import main
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import sha256_file
-from bakehouse.core.model_catalogue import read_shelf, shipped
+from bakehouse.core.model_catalogue import catalogue, read_registry
 from bakehouse.core.model_catalogue.entry import Entry
 from bakehouse.models.crumb import crumb_folder
 from bakehouse.models.load import load_model, resolve_model
@@ -77,7 +77,7 @@ def test_what_a_file_is_is_read_from_it(lora, tmp_path):
 def test_taking_a_name_away_never_touches_the_users_files(lora):
     add("mine", str(lora))
     said, freed = remove("mine", files=True)
-    assert (lora.is_file(), freed, read_shelf().own) == (True, 0, {})
+    assert (lora.is_file(), freed, read_registry().own) == (True, 0, {})
     assert str(lora) in said
     for name, message in (
         ("mine", "no 'mine' on the shelf"),
@@ -99,7 +99,7 @@ def test_what_bakehouse_fetched_goes_with_its_files(tmp_path, monkeypatch):
         "source": source,
         "files": [{"name": "m"}],
     }
-    monkeypatch.setitem(shipped(), "thing", Entry.parse(values))
+    monkeypatch.setitem(catalogue(), "thing", Entry.parse(values))
     monkeypatch.setattr(
         "bakehouse.core.model_catalogue.install.download", lambda r, target, **_: target.write_bytes(b"weights")
     )
@@ -115,9 +115,7 @@ def test_what_bakehouse_fetched_goes_with_its_files(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["wd-vit-v3", "sd15"])
 def test_without_a_network_a_fetch_says_what_from_where_and_what_else(name):
-    with pytest.raises(
-        BakehouseError, match=rf"{name} could not be fetched from https://huggingface.co/.*\n.*models add"
-    ):
+    with pytest.raises(BakehouseError, match=rf"cannot fetch {name} from https://huggingface.co/.*\n.*models add"):
         fetch(name)
 
 
@@ -135,14 +133,14 @@ def test_files_of_the_hub_are_checked_and_shared_ones_stay(tmp_path, monkeypatch
     files = [{"name": "model.onnx", "members": ["v1/model.onnx"]}, {"name": "tags.csv", "members": ["v1/tags.csv"]}]
     values = {"name": "tagger", "kind": "tagger", "what": "", "licence": "MIT", "files": files}
     values["source"] = {"kind": "hub", "repo": "someone/tagger"}
-    monkeypatch.setitem(shipped(), "tagger", Entry.parse(values))
+    monkeypatch.setitem(catalogue(), "tagger", Entry.parse(values))
     _, found = fetch("tagger")
     assert (found.revision, found.shared) == ("abc", False)
     assert [p.read_bytes() for p in found.paths] == [b"v1/model.onnx", b"v1/tags.csv"]
     values["files"][0]["sha256"] = "0" * 64
-    monkeypatch.setitem(shipped(), "tagger", Entry.parse(values))
+    monkeypatch.setitem(catalogue(), "tagger", Entry.parse(values))
     found.paths[1].unlink()
-    with pytest.raises(BakehouseError, match=r"expected is 000.*as the catalogue says; it was thrown away"):
+    with pytest.raises(BakehouseError, match=r"expected 000.*the hash in the catalogue; it was deleted"):
         fetch("tagger")
 
 

@@ -14,7 +14,7 @@ from bakehouse.adapters import AdapterSpec, NetworkSpec, inject, save_adapter
 from bakehouse.cli.main import main
 from bakehouse.core.errors import Problems
 from bakehouse.core.setting_needs import needs_of, value_at, without_effect
-from bakehouse.core.settings import put
+from bakehouse.core.settings import set_dotted
 from bakehouse.data.captions import training_caption
 from bakehouse.losses import Batch, DenoisingLoss
 from bakehouse.models.denoiser import Conditioning
@@ -567,9 +567,9 @@ def test_it_changes_every_adapter_that_has_it(see_adapter, key):
         values = {"kind": kind, **({"targets": "attention"} if "targets" in settable(spec) and path in NARROW else {})}
         for name, given in (FITS.get(kind, {}) | needed).items():
             if name.split(".")[1] in settable(spec):
-                put(values, name.split(".")[1:], given)
+                set_dotted(values, name.split(".")[1:], given)
         before = see_adapter(values)
-        put(values, path.split("."), value)
+        set_dotted(values, path.split("."), value)
         nothing += [kind] * (see_adapter(values) == before)
     assert not nothing
 
@@ -589,9 +589,9 @@ def test_it_changes_the_text_encoder_alone_or_says_so(see_adapter, plan_of, key)
             given["adapter.rank"] = 2  # as wide as the networks are, all is whole anyway
         before, after = {}, {}
         for name, each in given.items():
-            put(before, name.split(".")[1:], each)
-            put(after, name.split(".")[1:], each)
-        put(after, path.split("."), value)
+            set_dotted(before, name.split(".")[1:], each)
+            set_dotted(after, name.split(".")[1:], each)
+        set_dotted(after, path.split("."), value)
         try:
             plan = plan_of(**{**given, key: value})
         except Problems:

@@ -12,7 +12,7 @@ from bakehouse import training
 from bakehouse.captions.triggers import explain
 from bakehouse.core.events import Event, Progress, Step
 from bakehouse.core.files import write_json
-from bakehouse.data.triggers import inseparable
+from bakehouse.data.triggers import inseparable_pairs
 from bakehouse.generation import Request, Studio
 from bakehouse.recipe import Recipe, make_plan, scan_concepts
 from bakehouse.recipe.trigger_captions import compile_recipe, compiled_images
@@ -57,7 +57,7 @@ def train(recipe: Recipe, run: Path) -> Iterator[Event]:
     Its compiled captions are given with all its words as one trigger, so that class images have none of them.
     """
     images = scan_concepts(recipe)
-    if not inseparable(compile_recipe(recipe, images)):
+    if not inseparable_pairs(compile_recipe(recipe, images)):
         return training.train(recipe, run, images)
     together = ", ".join(t.head for t in recipe.triggers)
     concept = recipe.concepts[0].model_copy(update={"trigger": together, "class_word": CLASS})

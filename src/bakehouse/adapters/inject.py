@@ -17,7 +17,7 @@ from bakehouse.adapters.loading import load_adapter
 from bakehouse.adapters.network_settings import Dim, NetworkSpec
 from bakehouse.adapters.target_modules import Site, matches
 from bakehouse.core.errors import UsageError
-from bakehouse.core.setting_needs import Fact
+from bakehouse.core.setting_needs import PlanFact
 
 
 def inject(
@@ -44,7 +44,7 @@ def inject(
     return spec.inject(AdapterTarget(parts, tokenizers or {}), generator)
 
 
-def try_on(spec: NetworkSpec, parts: Mapping[str, nn.Module]) -> frozenset[Fact]:
+def try_on(spec: NetworkSpec, parts: Mapping[str, nn.Module]) -> frozenset[PlanFact]:
     """What `inject` would put something on: facts of `adapters/adapter_facts.py`.
 
     The networks may be without weights, on the meta device; they are used up.
@@ -63,7 +63,7 @@ def try_on(spec: NetworkSpec, parts: Mapping[str, nn.Module]) -> frozenset[Fact]
     return _facts_of(sites) | {fact for fact, patterns in named if any(matches(s, patterns) for s in whole)}
 
 
-def _facts_of(sites: Iterable[Site]) -> frozenset[Fact]:
+def _facts_of(sites: Iterable[Site]) -> frozenset[PlanFact]:
     holds = ((ON_TEXT if s.is_text else ON_UNET, s.is_kernel and ON_KERNELS, s.is_norm and ON_NORMS) for s in sites)
     return frozenset(fact for facts in holds for fact in facts if fact)
 

@@ -24,7 +24,7 @@ from torch import Tensor
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.events import OnEvent, Progress
 from bakehouse.core.failed_downloads import not_weights
-from bakehouse.core.files import atomic_path, check_name
+from bakehouse.core.files import atomic_path, check_file_name
 from bakehouse.core.finite import check_finite, count_not_finite
 
 WEIGHT_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
@@ -311,7 +311,7 @@ def check_place(
         UsageError: it is named as another thing than is written; it is one of the sources, or something else is there,
             and nobody said to overwrite it.
     """
-    check_name(out)
+    check_file_name(out)
     if makes == "file" and out.suffix != ".safetensors":
         better = out / "NAME.safetensors" if out.is_dir() else f"{out}.safetensors"
         raise UsageError(f"{out}: what is written is one .safetensors file", hint=f"name it: -o {better}")

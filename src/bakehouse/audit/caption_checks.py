@@ -16,7 +16,7 @@ from bakehouse.captions.word_rules import Generics, Redundant, Synonyms, vague_t
 from bakehouse.core.errors import nearest
 from bakehouse.core.pluralize import counted, listed
 from bakehouse.data.tag_vocabulary import ListedVocabulary, TagVocabulary, load_vocabulary
-from bakehouse.data.tags import BARRIER, form_of, is_face, keeps_underscores, key, split
+from bakehouse.data.tags import BARRIER, form_of, is_face, keeps_underscores, key, split_caption
 from bakehouse.data.triggers import Trigger
 
 _NEAR_SHORT, _NEAR_LONG = 5, 2
@@ -38,7 +38,7 @@ def _tagged(facts: Facts) -> dict[str, tuple[str, ...]]:
     for name, image in _captioned(facts).items():
         lines = [line for line in image.captions if form_of(line) == "tags"]
         if lines:
-            found[name] = tuple(tag for line in lines for tag in split(line) if tag != BARRIER)
+            found[name] = tuple(tag for line in lines for tag in split_caption(line) if tag != BARRIER)
     return found
 
 
@@ -148,7 +148,7 @@ def _by_rules(facts: Facts, spec: AuditSpec, rules: RuleSet) -> dict[str, str]:
     found: dict[str, str] = {}
     for (name, before), new in zip(lines, after, strict=True):
         if new != before:
-            found.setdefault(name, _changed(split(before), split(new)))
+            found.setdefault(name, _changed(split_caption(before), split_caption(new)))
     return found
 
 
@@ -201,7 +201,7 @@ def _rest(facts: Facts, rule: Rule) -> dict[str, tuple[str, ...]]:
     rest: dict[str, tuple[str, ...]] = defaultdict(tuple)
     for (name, _), line in zip(lines, after, strict=True):
         if form_of(line) == "tags":
-            rest[name] += split(line)
+            rest[name] += split_caption(line)
     return rest
 
 

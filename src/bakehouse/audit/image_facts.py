@@ -11,9 +11,9 @@ from typing import Literal
 from bakehouse.captions.triggers import Explanation
 from bakehouse.curation.dedupe.image_hashes import Look
 from bakehouse.data.buckets import Placement
-from bakehouse.data.image_header import Header
+from bakehouse.data.image_header import ImageHeader
 from bakehouse.data.image_records import ImageRecord
-from bakehouse.data.triggers import Compiled
+from bakehouse.data.triggers import CompiledImage
 from bakehouse.vision.text_detection import Text
 
 Sides = tuple[int, int, int, int]
@@ -75,7 +75,7 @@ class ImageFacts:
     """Why it cannot be used; then nothing below is known."""
     oversized: bool = False
     """The problem is its size: it was not decoded."""
-    header: Header | None = None
+    header: ImageHeader | None = None
     named_right: bool = True
     """Its extension is one of its format."""
     frames: tuple[int, int] = (1, 1)
@@ -163,7 +163,7 @@ class Group:
 class TriggerFacts:
     """The declared triggers, put to the taught images."""
 
-    compiled: tuple[Compiled, ...] = ()
+    compiled: tuple[CompiledImage, ...] = ()
     """In the order of the taught images."""
     explanation: Explanation | None = None
     said: Mapping[str, Mapping[str, float]] = field(default_factory=dict)

@@ -10,7 +10,7 @@ from bakehouse.audit.audit_options import AuditSpec
 from bakehouse.audit.check import Hit, Level, percent, quoted
 from bakehouse.audit.image_facts import Facts
 from bakehouse.captions.triggers.findings import ALWAYS
-from bakehouse.core.files import is_there
+from bakehouse.core.files import file_exists
 from bakehouse.core.pluralize import counted, listed
 from bakehouse.data.captions import split_tags
 from bakehouse.data.tag_groups import group_of, plain
@@ -40,7 +40,7 @@ def _in_front(facts: Facts, spec: AuditSpec, trigger: Trigger, own: Iterable[str
     own = tuple(own)
     if spec.declared:
         # What lacks its trigger although it was compiled was changed by hand since, and is left alone unless told.
-        again = any(is_there((facts.root / name).with_suffix(RAW_SUFFIX)) for name in own)
+        again = any(file_exists((facts.root / name).with_suffix(RAW_SUFFIX)) for name in own)
         return "bakehouse captions compile {folder} --overwrite" if again else None
     where = ""
     if len(spec.triggers) > 1 or facts.reg:

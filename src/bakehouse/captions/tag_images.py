@@ -14,7 +14,7 @@ from bakehouse.captions.rule import matcher
 from bakehouse.captions.tagger_cache import Memory
 from bakehouse.core.errors import UsageError, did_you_mean
 from bakehouse.core.events import Event, Noted, Warned
-from bakehouse.core.files import is_there, sha256_file
+from bakehouse.core.files import file_exists, sha256_file
 from bakehouse.core.pluralize import counted
 from bakehouse.core.settings import Spec
 from bakehouse.curation.changeset import Proposal, Write
@@ -23,7 +23,7 @@ from bakehouse.data.captions import read_caption
 from bakehouse.data.dataset_formats import METADATA_FILES
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.scan import nfc
-from bakehouse.data.tags import join, keeps_underscores, key, split
+from bakehouse.data.tags import join_tags, keeps_underscores, key, split_caption
 from bakehouse.data.triggers import RAW_SUFFIX
 from bakehouse.vision.taggers.base import FLOOR, Sight, Tagger
 from bakehouse.vision.taggers.factory import open_tagger
@@ -97,12 +97,12 @@ class Tag(Spec):
         if not new:
             yield Warned(message=f"{place.name}: nothing was seen surely enough to say")
             return
-        lines: tuple[str, ...] = (join([*self.front, *new]),)
+        lines: tuple[str, ...] = (join_tags([*self.front, *new]),)
         why = counted(len(new), "tag")
         if place.is_by_hand and self.existing == "append":
             lines = tuple(_appended(line, new) for line in place.lines)
-            there = sum(len(split(line)) for line in place.lines)
-            why = f"{sum(len(split(line)) for line in lines) - there} tags behind what was there"
+            there = sum(len(split_caption(line)) for line in place.lines)
+            why = f"{sum(len(split_caption(line)) for line in lines) - there} tags behind what was there"
         if lines == place.lines:
             return
         content = "".join(f"{line}\n" for line in lines).encode()
@@ -121,7 +121,7 @@ class Tag(Spec):
 
     def _place(self, record: ImageRecord, images: ImageSet, own: frozenset[str], twins: Counter[str]) -> _Place:
         raw = record.path.with_suffix(RAW_SUFFIX)
-        standing = raw if is_there(raw) else record.caption_path
+        standing = raw if file_exists(raw) else record.caption_path
         # `a.png` and `a.jpg` share `a.txt`; what is written is each one's own.
         new = record.path.with_suffix(self.extension)
         if twins[_stem(record.path)] > 1:
@@ -174,9 +174,9 @@ def _stem(path: Path) -> str:
 
 
 def _appended(line: str, new: Sequence[str]) -> str:
-    there = {key(tag) for tag in split(line)}
+    there = {key(tag) for tag in split_caption(line)}
     more = [tag for tag in new if key(tag) not in there]
-    return join([line.rstrip(", "), *more]) if more else line
+    return join_tags([line.rstrip(", "), *more]) if more else line
 
 
 def written_by_taggers(root: Path) -> frozenset[str]:

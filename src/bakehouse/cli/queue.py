@@ -55,6 +55,6 @@ def run_jobs(
     """Run the jobs, one after the other on each device. Stopped or killed, the same command goes on."""
     from bakehouse.cli.render.queue import show_jobs
     from bakehouse.queue.job_queue import JobQueue
-    from bakehouse.queue.scheduler import work
+    from bakehouse.queue.scheduler import run_jobs as run_all
 
-    show_jobs(work(JobQueue(file), tuple(device or ["auto"]), watch=watch), json=json, quiet=quiet)
+    show_jobs(run_all(JobQueue(file), tuple(device or ["auto"]), watch=watch), json=json, quiet=quiet)

@@ -7,7 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
-from bakehouse.core.files import flush, sha256_bytes, sha256_file, writing_to
+from bakehouse.core.files import flush_to_disk, sha256_bytes, sha256_file, writing_to
 
 SMALL = 1 << 16
 """Bytes. Of what is no longer than a caption a copy stays here even if it only moved: its file may be edited later."""
@@ -51,7 +51,7 @@ class Store:
             BakehouseError: the disk is full or broken.
         """
         with writing_to(self.new):
-            flush(self.new)
+            flush_to_disk(self.new)
 
     def has(self, sha: str) -> bool:
         """Whether a content is here."""

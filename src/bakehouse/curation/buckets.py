@@ -16,7 +16,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 from pydantic import Field
 
-from bakehouse.core.cpu_threads import threads
+from bakehouse.core.cpu_threads import thread_pool
 from bakehouse.core.files import write_html
 from bakehouse.core.pluralize import counted
 from bakehouse.core.settings import Spec
@@ -24,7 +24,7 @@ from bakehouse.curation.changeset import Proposal
 from bakehouse.curation.sidecars import moved
 from bakehouse.data.buckets import BucketSpec, Placement, Size, assign, bucket_table, bucket_warnings
 from bakehouse.data.image_records import ImageRecord, ImageSet
-from bakehouse.data.open_image import flattened, reading, upright_srgb
+from bakehouse.data.open_image import flattened, opened, upright_srgb
 
 THUMB = 200
 """Longer side of the pictures on the page, pixels."""
@@ -106,7 +106,7 @@ def write_page(
     figures: dict[Size, list[str]] = defaultdict(list)
     # Those that lose most come first: they are what one looks for.
     ordered = sorted(fits, key=lambda f: -f.placement.lost_fraction)
-    with threads() as pool:
+    with thread_pool() as pool:
         for done, (fit, figure) in enumerate(zip(ordered, pool.map(_figure, ordered), strict=True), 1):
             figures[fit.placement.bucket].append(figure)
             progress(done, len(fits))
@@ -142,7 +142,7 @@ def _figure(fit: Fit) -> str:
 
 def shaded(fit: Fit) -> Image.Image:
     """A thumbnail with what the crop loses under a shade."""
-    with reading(fit.record.path) as file:
+    with opened(fit.record.path) as file:
         file.draft(None, (THUMB, THUMB))
         image = flattened(upright_srgb(file))
     image.thumbnail((THUMB, THUMB), Image.Resampling.LANCZOS)

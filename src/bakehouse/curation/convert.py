@@ -10,14 +10,14 @@ from typing import Literal
 from PIL import Image
 from pydantic import Field
 
-from bakehouse.core.files import fitted
+from bakehouse.core.files import fit_file_name
 from bakehouse.core.settings import Spec
 from bakehouse.curation.changeset import Edit, Proposal, Write
 from bakehouse.curation.frame_selection import ALIKE, distinct, frames
 from bakehouse.curation.image_io import opened
 from bakehouse.curation.output_images import Names, caption_copy, png, replaced, shared_captions
 from bakehouse.curation.sidecars import moved
-from bakehouse.data.image_header import Header, header
+from bakehouse.data.image_header import ImageHeader, read_image_header
 from bakehouse.data.image_records import ImageRecord, ImageSet
 
 _ENDINGS = {"JPEG": ".jpg", "MPO": ".jpg", "TIFF": ".tiff", "JPEG2000": ".jp2", "HEIF": ".heic", "DIB": ".bmp"}
@@ -41,7 +41,7 @@ class Convert(Spec):
         """Images that are no plain PNG, or not named so."""
         names = Names(images)
         for record in images:
-            found = header(record.path)
+            found = read_image_header(record.path)
             kept = ", of which the first is kept (--frames distinct keeps those that differ)"
             kept = kept if self.frames == "first" else ""
             why = _wrong_name(record.path, found.format) if self.names_only else _odd(record.path, found, kept)
@@ -58,7 +58,7 @@ class Convert(Spec):
         first, *more = self._pictures(record)
         edits = replaced(record, images, to, first[1])
         for index, image in more:
-            name = to.with_name(fitted(to.stem, f"-{index + 1:04d}.png"))
+            name = to.with_name(fit_file_name(to.stem, f"-{index + 1:04d}.png"))
             edits.append(Write(name, png(image)))
             if record.caption_path is not None:
                 edits.append(caption_copy(record.caption_path, name))
@@ -85,7 +85,7 @@ def _wrong_name(path: Path, kind: str) -> str:
     return f"it is {kind}, not {suffix}" if suffix else f"it is {kind} and has no extension"
 
 
-def _odd(path: Path, found: Header, kept: str) -> str:
+def _odd(path: Path, found: ImageHeader, kept: str) -> str:
     """What keeps an image from being a plain PNG, or an empty string; `kept` says what becomes of several frames."""
     wrong_name = _wrong_name(path, found.format)
     reasons = [

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
 
-from bakehouse.data.image_header import header
-from bakehouse.data.open_image import reading, upright_srgb
+from bakehouse.data.image_header import read_image_header
+from bakehouse.data.open_image import opened, upright_srgb
 
 GRID = 32
 """Pictures are compared by the mean colours of so many fields a side: coding noise goes, a closed eye stays."""
@@ -35,8 +35,8 @@ def frames(path: Path) -> Iterator[Image.Image]:
     Raises:
         ImageError: as `bakehouse.data.open_image`.
     """
-    count = header(path).frames
-    with reading(path) as file:
+    count = read_image_header(path).frames
+    with opened(path) as file:
         for i in range(count):
             file.seek(i)
             yield upright_srgb(file)

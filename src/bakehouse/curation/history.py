@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bakehouse.core.cpu_threads import threads
+from bakehouse.core.cpu_threads import thread_pool
 from bakehouse.core.errors import UsageError
-from bakehouse.core.events import Event
+from bakehouse.core.events import Event, OnEvent, ignore
 from bakehouse.core.files import atomic_folder
 from bakehouse.curation.changeset import HOME, Edit, Made, Move, Proposal, Remove, Write, changes_of
 from bakehouse.curation.image_io import passed_over
@@ -54,7 +54,7 @@ def apply(
     settings: Mapping[str, object] | None = None,
     out: Path | str | None = None,
     progress: Callable[[int, int], None] | None = None,
-    tell: Callable[[Event], None] = lambda _: None,
+    on_event: OnEvent = ignore,
 ) -> Step | None:
     """Does what is proposed as one step; None if it comes to nothing.
 
@@ -65,7 +65,7 @@ def apply(
         settings: what the verb was told, for the history.
         out: the dataset is copied there, without its history, and changed there; `folder` is only read.
         progress: called with (done, total) as proposals are made.
-        tell: hears which images are passed over, since they or their masks cannot be decoded.
+        on_event: called with a warning for each image that is skipped: it or its mask cannot be decoded.
 
     Raises:
         InUseError: another process is at work in the folder.
@@ -74,9 +74,9 @@ def apply(
     """
     wanted = tuple(proposals)
     if out is None:
-        return _apply(Path(folder), verb, wanted, settings or {}, progress, tell)
+        return _apply(Path(folder), verb, wanted, settings or {}, progress, on_event)
     with _copy_of(Path(folder), Path(out)) as copy:
-        return _apply(copy, verb, wanted, settings or {}, progress, tell)
+        return _apply(copy, verb, wanted, settings or {}, progress, on_event)
 
 
 def undo(folder: Path | str, *, keep_edits: bool = False) -> Step:
@@ -137,12 +137,12 @@ def _apply(
     proposals: Sequence[Proposal],
     settings: Mapping[str, object],
     progress: Callable[[int, int], None] | None,
-    tell: Callable[[Event], None],
+    on_event: OnEvent,
 ) -> Step | None:
     if not proposals:
         return None
     with at_work(folder, f"dataset {verb}") as desk:
-        changes = changes_of(folder, _made(proposals, desk, progress, tell))
+        changes = changes_of(folder, _made(proposals, desk, progress, on_event))
         if not changes:
             return None
         number = max((step.number for step in desk.journal.steps()), default=0) + 1
@@ -155,7 +155,7 @@ def _made(
     proposals: Sequence[Proposal],
     desk: Desk,
     progress: Callable[[int, int], None] | None,
-    tell: Callable[[Event], None],
+    on_event: OnEvent,
 ) -> list[Made]:
     """Computes all edits, several at once; their contents go into the store as they come, so memory holds few.
 
@@ -174,11 +174,11 @@ def _made(
     made: list[Made] = []
     size = len(proposals) // _PORTIONS + 1
     portions = [proposals[start : start + size] for start in range(0, len(proposals), size)]
-    with threads() as pool:
+    with thread_pool() as pool:
         for number, edits in enumerate(pool.map(make, portions), 1):
             for one in edits:
                 if isinstance(one, Event):
-                    tell(one)
+                    on_event(one)
                     continue
                 edit, why = one
                 made.append(Made(edit, why, desk.store.put(edit.content) if isinstance(edit, Write) else ""))

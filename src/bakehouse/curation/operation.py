@@ -65,4 +65,4 @@ def carry_out(
     recover(folder)
     proposals = proposed(verb, scan(folder), on_event)
     settings = verb.settings(mode="json")
-    return apply(folder, name_of(verb), proposals, settings=settings, out=out, progress=progress, tell=on_event)
+    return apply(folder, name_of(verb), proposals, settings=settings, out=out, progress=progress, on_event=on_event)

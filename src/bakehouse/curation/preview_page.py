@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
-from bakehouse.core.cpu_threads import threads
+from bakehouse.core.cpu_threads import thread_pool
 from bakehouse.core.errors import BakehouseError
 from bakehouse.core.files import write_html
 from bakehouse.core.pluralize import counted
@@ -61,7 +61,7 @@ def write_preview(
     """
     pictured = proposals[:MOST]
     sections = []
-    with threads() as pool:
+    with thread_pool() as pool:
         for section in pool.map(lambda proposal: _section(images.root, proposal), pictured):
             sections.append(section)
             if progress is not None:

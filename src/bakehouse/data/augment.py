@@ -22,7 +22,7 @@ from pydantic import Field, model_validator
 from bakehouse.core.json_toml_yaml import parse_json
 from bakehouse.core.setting_needs import Needs, is_on, other_than
 from bakehouse.core.settings import Spec
-from bakehouse.data.buckets import Placement, fit, whole
+from bakehouse.data.buckets import Placement, fit, unchanged_placement
 from bakehouse.data.image_records import ImageRecord
 from bakehouse.data.masks import load_mask
 
@@ -135,7 +135,7 @@ class Variation:
         """The variation of an upright RGB image, as large as its bucket."""
         image = fit(image, self.placement)
         if self.colours:
-            image = recoloured(image, *self.colours)
+            image = adjust_color(image, *self.colours)
         return ImageOps.mirror(image) if flip else image
 
     def sizes(self, record: ImageRecord, *, flip: bool = False) -> tuple[int, int, int, int, int, int]:
@@ -148,7 +148,7 @@ class Variation:
         return record.height, record.width, top, self.placement.resized[0] - right if flip else left, height, width
 
 
-def recoloured(image: Image.Image, hue: float, saturation: float, gamma: float) -> Image.Image:
+def adjust_color(image: Image.Image, hue: float, saturation: float, gamma: float) -> Image.Image:
     """An RGB image with its hue turned (in turns), its saturation multiplied and its values to the power `gamma`.
 
     Hue and saturation are one linear map in YIQ, where luma stays: 8-bit HSV would leave bands in smooth skies.
@@ -166,7 +166,7 @@ def face_box(record: ImageRecord) -> Box | None:
     return _from_metadata(record) or _from_name(record) or _from_mask(record)
 
 
-def without_face(records: Sequence[ImageRecord]) -> Iterator[ImageRecord]:
+def images_without_face(records: Sequence[ImageRecord]) -> Iterator[ImageRecord]:
     """Images that `face_crop` has nothing to go by for."""
     return (record for record in records if face_box(record) is None)
 
@@ -222,7 +222,7 @@ def _faces(path: Path, changed: int) -> dict[str, Box]:
 def _from_mask(record: ImageRecord) -> Box | None:
     if record.mask is None:
         return None
-    mask = load_mask(record, whole((record.width, record.height)))
+    mask = load_mask(record, unchanged_placement((record.width, record.height)))
     rows, columns = (np.flatnonzero((mask > 0.5).any(axis=axis)) for axis in (1, 0))
     if not len(rows):
         return None

@@ -17,7 +17,7 @@ _GREYS = {"L;2": (3, 85), "L;4": (15, 17)}
 _COVERED = "covered by the first frame"
 
 
-def mend_transparency(file: ImageFile.ImageFile) -> None:
+def correct_transparency(file: ImageFile.ImageFile) -> None:
     """Scales the transparent grey of an opened PNG as Pillow will scale its pixels; call it before they are loaded."""
     transparent = file.info.get("transparency")
     raw = next((tile.args for tile in file.tile if isinstance(tile.args, str)), "")
@@ -26,7 +26,7 @@ def mend_transparency(file: ImageFile.ImageFile) -> None:
         file.info["transparency"] = (transparent & largest) * times
 
 
-def note_first_frame(file: ImageFile.ImageFile) -> None:
+def record_first_frame_area(file: ImageFile.ImageFile) -> None:
     """Notes which part of an opened GIF its first frame covers; the rest is transparent, and Pillow fills it."""
     extents = next((tile.extents for tile in file.tile), None)
     if extents is not None and extents != (0, 0, *file.size):
@@ -41,7 +41,7 @@ def to_eight_bits(file: Image.Image) -> Image.Image:
     """
     if file.mode in ("I", "F") or file.mode.startswith("I;16"):
         return _grey(file)
-    if file.mode == "L" and tiff.signed(file):
+    if file.mode == "L" and tiff.is_signed(file):
         return Image.fromarray(_scale_integers(np.asarray(file).view(np.int8), file))
     transparent = file.info.get("transparency")
     if isinstance(transparent, tuple) and max(transparent) > 255:
@@ -100,7 +100,7 @@ def _grey(file: Image.Image) -> Image.Image:
 
 def _scale_sixteen(values: npt.NDArray[Any], file: Image.Image) -> npt.NDArray[np.uint8]:
     """uint16 [H, W] to uint8 by a table; 12-bit TIFFs have their own white, and WhiteIsZero is turned."""
-    full = 4095 if tiff.bits(file) == 12 else 65535
+    full = 4095 if tiff.bits_per_sample(file) == 12 else 65535
     table = np.minimum((np.arange(65536) * 255 + full // 2) // full, 255).astype(np.uint8)
     table = 255 - table if tiff.white_is_zero(file) else table
     return np.take(table, values)
@@ -112,7 +112,7 @@ def _scale_integers(values: npt.NDArray[Any], file: Image.Image) -> npt.NDArray[
     Values below zero are no shades: the least becomes black and the greatest white. Else white is the file's depth;
     in 32 bits, the narrowest of 8, 16 and 32 that holds all values, since programs store small numbers in such files.
     """
-    signed, depth = tiff.signed(file), tiff.bits(file) or 16
+    signed, depth = tiff.is_signed(file), tiff.bits_per_sample(file) or 16
     if depth == 32 and not signed:
         values = values.view(np.uint32)  # Pillow has no unsigned mode and wraps
     low, high = int(values.min()), int(values.max())

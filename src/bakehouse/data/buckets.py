@@ -199,7 +199,7 @@ def assign(sizes: Sequence[Size], spec: BucketSpec) -> list[Placement]:
     return [_place(size, buckets, spec) for size in sizes]
 
 
-def whole(size: Size) -> Placement:
+def unchanged_placement(size: Size) -> Placement:
     """The placement of an image that is as large as its bucket already."""
     return Placement(bucket=size, resized=size, crop_box=(0, 0, *size), scale=1.0, lost_fraction=0.0)
 

@@ -358,12 +358,12 @@ def all_texts(captions: Sequence[str], options: CaptionOptions, fallback: str) -
     return [_framed(line, options) for line in _lines(captions) or [fallback]]
 
 
-def has_choices(text: str) -> bool:
+def has_wildcards(text: str) -> bool:
     """Whether `wildcards` would choose something in a text."""
     return _WILDCARD.search(text) is not None
 
 
-def movable(text: str, options: CaptionOptions) -> int:
+def count_movable_tags(text: str, options: CaptionOptions) -> int:
     """How many tags of a text may be moved or dropped."""
     return len(_kept_and_free(text, options)[1])
 

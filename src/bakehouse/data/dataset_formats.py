@@ -54,7 +54,7 @@ class ConceptFolder:
         return self.images.records
 
 
-def read_layout(path: Path | str) -> list[ConceptFolder]:
+def read_dataset(path: Path | str) -> list[ConceptFolder]:
     """Reads a dataset in any of the known layouts; concepts are numbered in the records in the order of the list.
 
     A folder: kohya's `N_name` folders (in it, or in `img/` and `reg/`), `concepts_list.json`, `metadata.jsonl` or

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import ExifTags, Image, ImageCms, ImageFile
 
-from bakehouse.data.open_image import frame_count, orientation, reading
+from bakehouse.data.open_image import frame_count, opened, orientation
 
 GENERATORS = ("parameters", "prompt", "workflow", "sd-metadata", "invokeai_metadata", "dream", "generation_data")
 """Keys under which programs that draw pictures write how: A1111, ComfyUI, InvokeAI and others."""
@@ -18,7 +18,7 @@ _LUMINANCE_ROW = (16, 11, 10, 16, 24, 40, 51, 61)
 
 
 @dataclass(frozen=True)
-class Header:
+class ImageHeader:
     """Of one file, read without decoding its pixels."""
 
     format: str
@@ -52,12 +52,12 @@ class Header:
         return not self.profile or "srgb" in self.profile.lower()
 
 
-def read_header(file: ImageFile.ImageFile) -> Header:
+def header_of_open_image(file: ImageFile.ImageFile) -> ImageHeader:
     """Of an opened file; call it inside `bakehouse.data.open_image.reading`, before the pixels are loaded."""
     turn = orientation(file)
     width, height = file.size
     exif = _exif(file)
-    return Header(
+    return ImageHeader(
         format=file.format or "",
         mode=file.mode,
         width=height if turn >= 5 else width,
@@ -71,14 +71,14 @@ def read_header(file: ImageFile.ImageFile) -> Header:
     )
 
 
-def header(path: Path | str) -> Header:
+def read_image_header(path: Path | str) -> ImageHeader:
     """Of a file.
 
     Raises:
         ImageError: as `bakehouse.data.open_image`, but pixels are not looked at.
     """
-    with reading(Path(path)) as file:
-        return read_header(file)
+    with opened(Path(path)) as file:
+        return header_of_open_image(file)
 
 
 def jpeg_quality(tables: dict[int, list[int]] | None) -> int | None:
@@ -106,7 +106,7 @@ def distinct_frames(path: Path | str, *, most: int = 200) -> tuple[int, int]:
     Raises:
         ImageError: as `bakehouse.data.open_image`.
     """
-    with reading(Path(path)) as file:
+    with opened(Path(path)) as file:
         total = min(most, getattr(file, "n_frames", 1))
         distinct, before = 0, b""
         for i in range(total):

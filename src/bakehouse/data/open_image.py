@@ -25,7 +25,13 @@ from PIL import ExifTags, Image, ImageCms, ImageFile, TiffImagePlugin, Unidentif
 
 from bakehouse.core.errors import BakehouseError
 from bakehouse.data import tiff
-from bakehouse.data.bit_depth import has_alpha, may_have_alpha, mend_transparency, note_first_frame, to_eight_bits
+from bakehouse.data.bit_depth import (
+    correct_transparency,
+    has_alpha,
+    may_have_alpha,
+    record_first_frame_area,
+    to_eight_bits,
+)
 
 MAX_PIXELS = 250_000_000
 """Larger headers are refused before anything is decoded; the largest phone cameras make 200 megapixels."""
@@ -118,13 +124,13 @@ def open_image(
     Raises:
         ImageError: not there, empty, not an image, cut short, or more than `MAX_PIXELS`.
     """
-    with reading(Path(path)) as file:
+    with opened(Path(path)) as file:
         image = upright_srgb(file)
     return image.convert("RGBA") if mode == "RGBA" else flattened(image, background)
 
 
 def upright_srgb(file: ImageFile.ImageFile) -> Image.Image:
-    """An opened file decoded as upright 8-bit sRGB, RGB or RGBA; call it inside `reading`."""
+    """An opened file decoded as upright 8-bit sRGB, RGB or RGBA; call it inside `opened`."""
     upright = _UPRIGHT.get(orientation(file))
     file.load()
     image = _to_srgb(to_eight_bits(file), file.info.get("icc_profile"))
@@ -147,7 +153,7 @@ def image_size(path: Path | str) -> tuple[int, int]:
     Raises:
         ImageError: not there, empty, not an image, or more than `MAX_PIXELS`.
     """
-    with reading(Path(path)) as file:
+    with opened(Path(path)) as file:
         return _upright_size(file)
 
 
@@ -159,7 +165,7 @@ def probe(path: Path | str, *, whole: bool = True) -> ImageInfo:
     Raises:
         ImageError: as `open_image`.
     """
-    with reading(Path(path)) as file:
+    with opened(Path(path)) as file:
         (width, height), frames = _upright_size(file), frame_count(file)
         if not whole:
             return ImageInfo(width, height, file.format or "", may_have_alpha(file), frames)
@@ -185,7 +191,7 @@ def sniff(path: Path) -> bool:
         return False
     if len(prefix) < 8:
         return False
-    with pillow_state():
+    with pillow_settings():
         accepts = (Image.OPEN[name][1] for name in _decoders())
         return any(accept is not None and accept(prefix) is True for accept in accepts)
 
@@ -236,7 +242,7 @@ class _PillowState(contextlib.AbstractContextManager[None]):
 _STATE = _PillowState()
 
 
-def pillow_state() -> contextlib.AbstractContextManager[None]:
+def pillow_settings() -> contextlib.AbstractContextManager[None]:
     """The block in which Pillow obeys this module's rules; many threads may be inside at once."""
     return _STATE
 
@@ -249,13 +255,13 @@ _DAMAGE = (
 
 
 @contextlib.contextmanager
-def reading(path: Path) -> Iterator[ImageFile.ImageFile]:
+def opened(path: Path) -> Iterator[ImageFile.ImageFile]:
     """The opened, not yet decoded file; whatever goes wrong in the block is an `ImageError`.
 
     Raises:
         ImageError: as `open_image`.
     """
-    with pillow_state():
+    with pillow_settings():
         try:
             with Image.open(path, formats=_decoders()) as file:
                 _check_header(path, file.size)
@@ -283,12 +289,12 @@ def reading(path: Path) -> Iterator[ImageFile.ImageFile]:
 def _mend(path: Path, file: ImageFile.ImageFile) -> None:
     """Puts right, in an opened file, what its decoder is about to read wrongly."""
     if file.format == "TIFF":
-        if reason := tiff.mend(file):
+        if reason := tiff.correct_or_reject(file):
             raise ImageError(path, reason, hint="save it as PNG with an image editor")
     elif file.format == "PNG":
-        mend_transparency(file)
+        correct_transparency(file)
     elif file.format == "GIF":
-        note_first_frame(file)
+        record_first_frame_area(file)
 
 
 def _check_header(path: Path, size: tuple[int, int]) -> None:

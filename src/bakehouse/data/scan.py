@@ -59,8 +59,8 @@ def scan(
         Problems: `strict`, and some images cannot be used.
     """
     root = Path(folder)
-    check_root(root)
-    found = collect(root, recursive)
+    check_image_folder(root)
+    found = list_files(root, recursive)
     infos = _probe_all([*found.images, *found.unnamed], whole, progress)
     extensions = _extensions(caption_extension)
     records, skipped = [], [Skipped(path, "the link leads nowhere") for path in found.broken]
@@ -106,7 +106,7 @@ def nfc(text: str) -> str:
 
 
 @dataclass
-class Found:
+class FileTree:
     """The files of a tree by what they are, before any is decoded."""
 
     images: list[Path] = field(default_factory=list)
@@ -127,7 +127,7 @@ class Found:
     """What `read_caption` remarked, and of which files."""
 
 
-def check_root(root: Path) -> None:
+def check_image_folder(root: Path) -> None:
     """Raises UsageError, with the names of folders beside it, where there is no such folder."""
     if not root.exists():
         near = root.parent if root.parent.is_dir() else None
@@ -138,9 +138,9 @@ def check_root(root: Path) -> None:
         raise UsageError(f"{root} is a file, not a folder", hint=f"give the folder: {root.parent}")
 
 
-def collect(root: Path, recursive: bool = True) -> Found:
+def list_files(root: Path, recursive: bool = True) -> FileTree:
     """The files below a folder by what they are; of images without a known extension the first bytes are read."""
-    found = Found()
+    found = FileTree()
     masks: list[Path] = []
     for home, path in _walk(root, recursive):
         ending = path.suffix.lower()
@@ -203,7 +203,7 @@ def _is_mask(path: Path, root: Path) -> bool:
     return in_folder or path.stem.lower().endswith(MASK_ENDINGS)
 
 
-def _match_masks(found: Found, masks: Sequence[Path], root: Path) -> None:
+def _match_masks(found: FileTree, masks: Sequence[Path], root: Path) -> None:
     """Fills `found.masks`: one beside its image comes before one in a folder, which serves its parent and siblings."""
     borrowed = list(_masks_beside(root))
     if not masks and not borrowed:
@@ -285,14 +285,14 @@ def _extensions(first: str | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys((first.lower(), *CAPTION_EXTENSIONS)))
 
 
-def caption_files(path: Path, found: Found, extensions: Sequence[str] = CAPTION_EXTENSIONS) -> list[Path]:
+def caption_files(path: Path, found: FileTree, extensions: Sequence[str] = CAPTION_EXTENSIONS) -> list[Path]:
     """Caption files of an image, the one that counts first: `a.png.txt`, which can mean no other, then `a.txt`."""
     home, whole, stem = path.parent, nfc(path.name).lower(), stem_of(path)
     places = [(home, name + ext) for name in (whole, stem) for ext in extensions]
     return [found.captions[place] for place in places if place in found.captions]
 
 
-def _record(path: Path, seen: _Seen, found: Found, concept: int, extensions: Sequence[str]) -> ImageRecord:
+def _record(path: Path, seen: _Seen, found: FileTree, concept: int, extensions: Sequence[str]) -> ImageRecord:
     files = caption_files(path, found, extensions)
     captions: tuple[str, ...] = ()
     if files:
@@ -320,7 +320,7 @@ def _record(path: Path, seen: _Seen, found: Found, concept: int, extensions: Seq
 def _notes(
     records: Sequence[ImageRecord],
     infos: dict[Path, _Seen | str],
-    found: Found,
+    found: FileTree,
     root: Path,
     extensions: Sequence[str],
 ) -> list[str]:
@@ -329,7 +329,7 @@ def _notes(
     # The caption of an image that cannot be used is no orphan.
     used = {f for path in [*found.images, *found.unnamed] for f in caption_files(path, found, extensions)}
     lists = {
-        "image whose extension is wrong": [p for p, info in seen.items() if not named_right(p, info.format)],
+        "image whose extension is wrong": [p for p, info in seen.items() if not has_matching_extension(p, info.format)],
         "animation, of which only the first frame is used": [p for p, info in seen.items() if info.frames > 1],
         "caption without an image": [
             p for p in found.captions.values() if p not in used and p.suffix.lower() != ".json"
@@ -345,7 +345,7 @@ def _notes(
     return notes
 
 
-def _name_notes(records: Sequence[ImageRecord], found: Found, extensions: Sequence[str]) -> Iterable[str]:
+def _name_notes(records: Sequence[ImageRecord], found: FileTree, extensions: Sequence[str]) -> Iterable[str]:
     """Images that share a caption, captions that share an image."""
     twins: dict[tuple[Path, str], list[str]] = defaultdict(list)
     for record in records:
@@ -372,7 +372,7 @@ _NAMES = {
 }
 
 
-def named_right(path: Path, kind: str) -> bool:
+def has_matching_extension(path: Path, kind: str) -> bool:
     """Whether the extension is one of the format, which is named as Pillow does."""
     return path.suffix.lower() in _NAMES.get(kind, EXTENSIONS)
 
@@ -382,7 +382,7 @@ def _files_note(what: str, paths: Sequence[Path], root: Path) -> str:
     return f"{len(paths)} x {what}: {listed(names, 5)}"
 
 
-def _nothing_found(root: Path, found: Found, skipped: Sequence[Skipped], recursive: bool) -> UsageError:
+def _nothing_found(root: Path, found: FileTree, skipped: Sequence[Skipped], recursive: bool) -> UsageError:
     """An empty folder's error says what was there instead."""
     if skipped:
         lines = [f"{s.path.name}: {s.reason}" for s in skipped[:8]]

@@ -30,10 +30,10 @@ def text_of(name: str) -> str:
     Raises:
         UsageError: there is no such file.
     """
-    if name not in shipped():
+    if name not in shipped_names():
         raise UsageError(
-            f"no rules or list {name!r}{did_you_mean(name, shipped())}",
-            hint=f"there are {', '.join(sorted(shipped()))}",
+            f"no rules or list {name!r}{did_you_mean(name, shipped_names())}",
+            hint=f"there are {', '.join(sorted(shipped_names()))}",
         )
     return resources.files(__package__).joinpath(_FOLDER, f"{name}.toml").read_text("utf-8").rstrip()
 
@@ -50,7 +50,7 @@ def read_list(name: str) -> tuple[str, ...]:
     Raises:
         UsageError: there is no such list.
     """
-    lists = {n for n in shipped() if all(isinstance(v, list) for v in read_data(n).values())}
+    lists = {n for n in shipped_names() if all(isinstance(v, list) for v in read_data(n).values())}
     if name not in lists:
         known = sorted(lists)
         raise UsageError(f"no list {name!r}{did_you_mean(name, known)}", hint=f"there are {', '.join(known)}")
@@ -58,7 +58,7 @@ def read_list(name: str) -> tuple[str, ...]:
 
 
 @functools.cache
-def shipped() -> frozenset[str]:
+def shipped_names() -> frozenset[str]:
     """The names of all shipped data files."""
     folder = resources.files(__package__).joinpath(_FOLDER)
     return frozenset(path.name.removesuffix(".toml") for path in folder.iterdir() if path.name.endswith(".toml"))

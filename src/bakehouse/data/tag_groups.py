@@ -18,14 +18,16 @@ def plain(tag: str) -> str:
 
 def groups() -> Mapping[str, Sequence[str]]:
     """The groups of tags by name, as shipped in triggers.toml."""
-    found: Mapping[str, Sequence[str]] = table()["groups"]
+    found: Mapping[str, Sequence[str]] = tag_group_table()["groups"]
     return found
 
 
-def never(kind: str) -> Mapping[str, str]:
+def excluded_groups(kind: str) -> Mapping[str, str]:
     """Groups that no trigger of this kind takes of itself, each with the reason."""
-    why = table()["why"]
-    return {group: why.get(group, "it is the character's, not the outfit's") for group in table()["never"][kind]}
+    why = tag_group_table()["why"]
+    return {
+        group: why.get(group, "it is the character's, not the outfit's") for group in tag_group_table()["never"][kind]
+    }
 
 
 @cache
@@ -63,7 +65,7 @@ def matches(tag: str, entry: str) -> bool:
 
 
 @cache
-def table() -> Mapping[str, Any]:
+def tag_group_table() -> Mapping[str, Any]:
     """What is shipped in triggers.toml: groups, levels, what is never taken, and why."""
     text = (resources.files("bakehouse.data") / "triggers.toml").read_text("utf-8")
     return parse_toml(text)

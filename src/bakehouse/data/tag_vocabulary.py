@@ -20,7 +20,7 @@ CATEGORIES = {0: "general", 1: "artist", 3: "copyright", 4: "character", 5: "met
 
 
 @dataclass(frozen=True)
-class Known:
+class VocabularyTag:
     """One tag of a vocabulary, as it is written there."""
 
     name: str
@@ -45,11 +45,11 @@ class TagVocabulary(Protocol):
 class ListedVocabulary:
     """A vocabulary out of a file: `selected_tags.csv`, `tag_mapping.json`, a tag-completion list, or plain lines."""
 
-    def __init__(self, entries: Iterable[Known], aliases: Mapping[str, str] | None = None) -> None:
+    def __init__(self, entries: Iterable[VocabularyTag], aliases: Mapping[str, str] | None = None) -> None:
         self.entries = {key(entry.name): entry for entry in entries}
         self.aliases = {key(alias): key(name) for alias, name in (aliases or {}).items()}
 
-    def find(self, tag: str) -> Known | None:
+    def find(self, tag: str) -> VocabularyTag | None:
         """What the file says of a tag, or of what it is another name of."""
         k = key(tag)
         return self.entries.get(k) or self.entries.get(self.aliases.get(k, ""))
@@ -135,12 +135,12 @@ def _from_csv(text: str) -> ListedVocabulary:
     if rows and "name" in rows[0]:
         named = [dict(zip(rows[0], row, strict=False)) for row in rows[1:]]
         return ListedVocabulary(
-            Known(row["name"], _category(row.get("category")), _number(row.get("count"))) for row in named
+            VocabularyTag(row["name"], _category(row.get("category")), _number(row.get("count"))) for row in named
         )
     entries, aliases = [], {}
     for row in rows:
         name, category, count, others = (*row, "", "", "")[:4]
-        entries.append(Known(name, _category(category), _number(count)))
+        entries.append(VocabularyTag(name, _category(category), _number(count)))
         aliases.update({other.strip(): name for other in others.split(",") if other.strip()})
     return ListedVocabulary(entries, aliases)
 
@@ -155,7 +155,7 @@ def _number(value: str | None) -> int | None:
 
 
 def _from_json(text: str) -> ListedVocabulary:
-    return ListedVocabulary(Known(name, category) for name, category in read_mapping(text))
+    return ListedVocabulary(VocabularyTag(name, category) for name, category in read_mapping(text))
 
 
 def read_mapping(text: str) -> list[tuple[str, str]]:
@@ -191,4 +191,4 @@ def _indexed(tags: dict[str, str] | list[str], categories: Mapping[str, str]) ->
 
 
 def _from_lines(text: str) -> ListedVocabulary:
-    return ListedVocabulary(Known(line.strip()) for line in text.splitlines() if line.strip())
+    return ListedVocabulary(VocabularyTag(line.strip()) for line in text.splitlines() if line.strip())

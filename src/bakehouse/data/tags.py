@@ -43,19 +43,19 @@ _SEVERAL_WORDS = frozenset({"couple", "group", "crowd", "everyone", "hetero", "y
 
 
 @functools.lru_cache(maxsize=1 << 15)
-def split(caption: str) -> tuple[str, ...]:
+def split_caption(caption: str) -> tuple[str, ...]:
     """The tags in order, without white space around them and without empty ones; `|||` is one by itself."""
     if BARRIER not in caption:
         pieces = _COMMA.split(caption) if "{" in caption else caption.split(",")
         return tuple(map(sys.intern, filter(None, map(str.strip, pieces))))
-    sections = [split(section) for section in caption.split(BARRIER)]
+    sections = [split_caption(section) for section in caption.split(BARRIER)]
     joined = list(sections[0])
     for section in sections[1:]:
         joined += [BARRIER, *section]
     return tuple(joined)
 
 
-def join(tags: Iterable[str]) -> str:
+def join_tags(tags: Iterable[str]) -> str:
     """One caption: `, ` between tags, a space on both sides of `|||`. The inverse of `split`."""
     return ", ".join(tags).replace(f", {BARRIER}, ", f" {BARRIER} ").replace(f", {BARRIER}", f" {BARRIER}")
 

@@ -40,7 +40,7 @@ _PHOTOMETRICS = {
 _FORMATS = {1: "unsigned", _SIGNED: "signed", _FLOAT: "float"}
 
 
-def mend(file: ImageFile.ImageFile) -> str:
+def correct_or_reject(file: ImageFile.ImageFile) -> str:
     """Puts right how Pillow is about to read an opened TIFF; says why where that cannot be done, else nothing."""
     tags = _tags(file)
     # Without the tag, Pillow looks for a rotation in XMP, of which the size in its header knows nothing.
@@ -58,12 +58,12 @@ def mend(file: ImageFile.ImageFile) -> str:
     return ""
 
 
-def bits(file: Any) -> int:
+def bits_per_sample(file: Any) -> int:
     """Of one sample; 0 for a file that is no TIFF."""
     return int(_tags(file).get(_BITS, (0,))[0])
 
 
-def signed(file: Any) -> bool:
+def is_signed(file: Any) -> bool:
     """Whether samples are signed integers."""
     return tuple(_tags(file).get(_FORMAT, (1,))[:1]) == (_SIGNED,)
 

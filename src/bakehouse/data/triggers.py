@@ -19,11 +19,11 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from bakehouse.core.errors import Problems, did_you_mean
-from bakehouse.core.files import is_there
+from bakehouse.core.files import file_exists
 from bakehouse.core.settings import Spec
 from bakehouse.data.captions import read_caption, split_tags
 from bakehouse.data.image_records import ImageRecord, ImageSet
-from bakehouse.data.tag_groups import group_of, groups, matches, never, plain, table
+from bakehouse.data.tag_groups import excluded_groups, group_of, groups, matches, plain, tag_group_table
 
 TriggerKind = Literal["character", "outfit", "style", "concept"]
 Level = Literal[0, 1, 2, 3, 4]
@@ -100,8 +100,8 @@ class Trigger(Spec):
     @property
     def groups(self) -> frozenset[str]:
         """The groups of tags that its level takes."""
-        taken = {g for names in table()["levels"][self.kind][: self.level + 1] for g in names}
-        return frozenset(taken - set(never(self.kind)))
+        taken = {g for names in tag_group_table()["levels"][self.kind][: self.level + 1] for g in names}
+        return frozenset(taken - set(excluded_groups(self.kind)))
 
     def takes(self, tag: str) -> bool:
         """Whether the declaration takes a tag of its images; how often the tag occurs is not asked."""
@@ -121,11 +121,11 @@ class TriggerFile(Spec):
 
     @model_validator(mode="after")
     def _words_differ(self) -> Self:
-        words_differ(self.triggers)
+        check_unique_words(self.triggers)
         return self
 
 
-def words_differ(triggers: Sequence[Trigger]) -> None:
+def check_unique_words(triggers: Sequence[Trigger]) -> None:
     """Raises ValueError where two triggers have one word."""
     twice = [w for w, n in Counter(plain(t.word) for t in triggers).items() if n > 1]
     if twice:
@@ -156,7 +156,7 @@ class Wording:
 
 
 @dataclass(frozen=True)
-class Compiled:
+class CompiledImage:
     """An image with its raw captions and what became of them. `wordings` is empty where there is nothing to say."""
 
     record: ImageRecord
@@ -167,7 +167,7 @@ class Compiled:
 def raw_captions(record: ImageRecord) -> tuple[str, ...]:
     """The captions before compiling: of the `.tags` file where there is one, else those of the record."""
     path = raw_path(record)
-    return read_caption(path).lines if is_there(path) else record.captions
+    return read_caption(path).lines if file_exists(path) else record.captions
 
 
 def raw_path(record: ImageRecord) -> Path:
@@ -177,7 +177,7 @@ def raw_path(record: ImageRecord) -> Path:
 
 def compile_captions(
     images: Sequence[ImageRecord], triggers: Sequence[Trigger], roots: Sequence[Path]
-) -> tuple[Compiled, ...]:
+) -> tuple[CompiledImage, ...]:
     """The captions of a set, compiled from their raw tags.
 
     Compiling twice is compiling once, and the captions of one strategy can be compiled into those of another as long as
@@ -199,12 +199,12 @@ def compile_captions(
     taken = {t.word: _taken(t, [lines for lines, own in zip(raw, owners, strict=True) if t in own]) for t in triggers}
     own_words = frozenset(plain(w) for t in triggers for w in (t.word, t.head))
     return tuple(
-        Compiled(record, lines, tuple(_wordings(lines, own, taken, own_words)))
+        CompiledImage(record, lines, tuple(_wordings(lines, own, taken, own_words)))
         for record, lines, own in zip(images, raw, owners, strict=True)
     )
 
 
-def with_compiled(images: ImageSet, compiled: Sequence[Compiled], mark: str = "") -> ImageSet:
+def with_compiled(images: ImageSet, compiled: Sequence[CompiledImage], mark: str = "") -> ImageSet:
     """The set with compiled captions in place of its own."""
     records = tuple(
         dataclasses.replace(c.record, captions=tuple(dict.fromkeys(w.text(mark) for w in c.wordings))) for c in compiled
@@ -212,7 +212,7 @@ def with_compiled(images: ImageSet, compiled: Sequence[Compiled], mark: str = ""
     return dataclasses.replace(images, records=records)
 
 
-def inseparable(compiled: Sequence[Compiled]) -> list[tuple[str, str]]:
+def inseparable_pairs(compiled: Sequence[CompiledImage]) -> list[tuple[str, str]]:
     """Pairs of triggers that stand in the very same captions: nothing could teach which of them means what."""
     where: dict[str, set[tuple[int, int]]] = {}
     for i, image in enumerate(compiled):
@@ -280,7 +280,7 @@ def _check(
             wanted = ", ".join(trigger.when)
             problems.append(f"trigger {trigger.word!r}: no image of its folders has the tags {wanted}")
     try:
-        words_differ(triggers)
+        check_unique_words(triggers)
     except ValueError as e:
         problems.append(str(e))
     if problems:

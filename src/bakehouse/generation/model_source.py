@@ -15,7 +15,7 @@ from bakehouse.core.errors import BakehouseError, UsageError, did_you_mean
 from bakehouse.core.events import Saved
 from bakehouse.core.files import read_json
 from bakehouse.core.json_toml_yaml import parse_toml
-from bakehouse.core.model_catalogue import find, names, target
+from bakehouse.core.model_catalogue import find_model, locate_model, model_names
 from bakehouse.core.run_folder import Run
 from bakehouse.generation.adapter_header import adapter_at, check_family, kind_of
 
@@ -93,7 +93,7 @@ def _resolve(text: str, path: Path, base: str | Path | None) -> Source:
         return _file(path, base)
     if _HUB_ID.match(text) and not path.parent.is_dir():
         return _plain(text, base)
-    shelved = target(text, "base", "adapter")
+    shelved = locate_model(text, "base", "adapter")
     if shelved is not None:
         return _resolve(shelved, Path(shelved), base)
     raise UsageError(f"{text!r} does not exist{_similar(path)}", hint=f"a model is {ALLOWED}")
@@ -131,7 +131,7 @@ def _one_adapter(text: str) -> tuple[Path, float]:
     """A file with its weight, of anything that comes to one adapter."""
     path = Path(text).expanduser()
     if not path.exists():
-        shelved = target(text, "adapter")
+        shelved = locate_model(text, "adapter")
         if shelved is None:
             raise UsageError(
                 f"adapter {text!r} does not exist{_similar(path)}",
@@ -349,7 +349,7 @@ def _found_base(named: Any, beside: Path) -> str | None:
     if not named:
         return None
     text = str(named)
-    if Path(text).exists() or find(text) is not None:
+    if Path(text).exists() or find_model(text) is not None:
         return text
     neighbour = beside.parent / Path(text).name
     if neighbour.exists():
@@ -400,7 +400,7 @@ def _picked(run: Run) -> tuple[Path, float]:
 def _similar(path: Path) -> str:
     """What lies in the same folder under a similar name."""
     parent = path.parent if path.parent.is_dir() else Path()
-    return did_you_mean(path.name, [*(p.name for p in parent.iterdir()), *names()])
+    return did_you_mean(path.name, [*(p.name for p in parent.iterdir()), *model_names()])
 
 
 def _whole(value: Any) -> int | None:

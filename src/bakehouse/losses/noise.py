@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from bakehouse.core.setting_needs import Fact, Needs, is_off, is_on
+from bakehouse.core.setting_needs import Needs, PlanFact, is_off, is_on
 from bakehouse.core.settings import Spec
 from bakehouse.losses.timesteps import TimestepSpec
 from bakehouse.models.noise_schedule import NoiseSchedule
 
-ENDS_WITH_SIGNAL = Fact("model.ends_with_signal", "a model whose own schedule ends above zero SNR")
+ENDS_WITH_SIGNAL = PlanFact("model.ends_with_signal", "a model whose own schedule ends above zero SNR")
 _OFFSET, _PYRAMID = Needs(is_on("offset")), Needs(is_on("pyramid_iterations"))
 _MOVES_THE_MEAN = Needs(
     is_off("zero_terminal_snr"), otherwise="shifts an image's mean a second time, too dark or too bright,"

@@ -13,7 +13,7 @@ from pathlib import Path
 from bakehouse.core.errors import BakehouseError
 from bakehouse.core.failed_downloads import not_weights
 from bakehouse.core.files import read_table
-from bakehouse.core.model_catalogue import target
+from bakehouse.core.model_catalogue import locate_model
 from bakehouse.models.diffusers_networks import weight_files
 from bakehouse.models.mmap_weights import safetensors_header
 from bakehouse.models.model_reference import ModelRef
@@ -103,7 +103,7 @@ def _of_network(folder: Path) -> Iterator[BakehouseError]:
 def _of_vae(ref: str) -> Iterator[BakehouseError]:
     path = Path(ref).expanduser()
     if not path.exists():
-        path = Path(target(ref, "vae", "base") or ref)
+        path = Path(locate_model(ref, "vae", "base") or ref)
     if path.is_file():
         yield from _told(check_weights, path)
     elif path.is_dir():

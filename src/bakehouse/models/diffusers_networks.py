@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import read_table
-from bakehouse.core.finite import count_not_finite, not_finite
+from bakehouse.core.finite import count_not_finite, not_finite_message
 from bakehouse.core.json_toml_yaml import parse_json
 from bakehouse.core.pluralize import listed
 
@@ -162,7 +162,7 @@ def _check_numbers(name: str, tensor: Tensor, placed: Tensor, source: str) -> No
         return
     if count_not_finite(tensor):
         raise BakehouseError(
-            not_finite(source, name, count, tensor.numel()),
+            not_finite_message(source, name, count, tensor.numel()),
             hint="nothing can be drawn or trained with it: fetch the file again, or take another file of this model",
         )
     short = str(placed.dtype).removeprefix("torch.")

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bakehouse.core.errors import BakehouseError, UsageError, understanding
+from bakehouse.core.errors import BakehouseError, UsageError, wrap_foreign_errors
 from bakehouse.core.files import read_table
-from bakehouse.core.model_catalogue import target
+from bakehouse.core.model_catalogue import locate_model
 from bakehouse.models.damaged_files import check_model
 from bakehouse.models.denoiser import Denoiser
 from bakehouse.models.diffusers_networks import (
@@ -83,7 +83,7 @@ def load_model(
     loader = _Loader(family, device, dtype)
     read = loader.from_file if where.kind == "file" else loader.from_folder
     parts = read(where.path, vae, prediction)
-    with understanding(f"the settings of {where.name}", hint=_AGAIN):
+    with wrap_foreign_errors(f"the settings of {where.name}", hint=_AGAIN):
         return family(name=where.name, notes=(*where.notes, *parts.pop("notes", ())), **parts)
 
 
@@ -182,7 +182,7 @@ class _Loader:
         """
         path = Path(ref).expanduser()
         if not path.exists():
-            path = Path(target(ref, "vae", "base") or ref)
+            path = Path(locate_model(ref, "vae", "base") or ref)
         if not path.is_file():
             folder = path if path.is_dir() else download(living(path.as_posix()), VAE_FILES)
             return self.vae_folder(folder / "vae" if (folder / "vae" / "config.json").is_file() else folder)
@@ -213,7 +213,7 @@ def _built(build: Callable[[Config], nn.Module], folder: Path) -> nn.Module:
     """A network as its folder's config.json describes it."""
     path = folder / "config.json"
     config = read_table(path)
-    with understanding(path, hint=_AGAIN):
+    with wrap_foreign_errors(path, hint=_AGAIN):
         return build(config)
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from bakehouse.core.errors import understanding
+from bakehouse.core.errors import wrap_foreign_errors
 from bakehouse.core.files import read_table
-from bakehouse.core.model_catalogue import target
+from bakehouse.core.model_catalogue import locate_model
 from bakehouse.models.diffusers_networks import Config, build_text_encoder, build_unet
 from bakehouse.models.identify import identify, read_header
 from bakehouse.models.load import FAMILIES
@@ -72,7 +72,7 @@ def why_no_vae(ref: str) -> str:
     """Why a name cannot be an autoencoder; empty where it can. A Hub id is not asked for."""
     path = Path(ref).expanduser()
     if not path.exists():
-        path = Path(target(ref, "vae", "base") or ref)
+        path = Path(locate_model(ref, "vae", "base") or ref)
     if path.is_dir():
         there = any((path / name).is_file() for name in ("config.json", "vae/config.json"))
         return "" if there else "the folder holds no config.json: name that of a diffusers VAE"
@@ -91,6 +91,6 @@ def _of_folder(folder: Path, family: str, prediction: PredictionType | None) -> 
     text = {part: read_table(files[part]) for part in parts}
     said = {"prediction_type": prediction} if prediction else {}
     config = {**read_table(scheduler), **said}
-    with understanding(scheduler, hint="fetch the model again"):
+    with wrap_foreign_errors(scheduler, hint="fetch the model again"):
         schedule = schedule_from_config(config)
     return ModelFacts(family, read_table(files["unet"]), text, schedule)

@@ -12,12 +12,21 @@ from bakehouse.core.adapter_paths import adapter_files
 from bakehouse.core.errors import BakehouseError, UsageError, did_you_mean
 from bakehouse.core.events import OnEvent, ignore
 from bakehouse.core.files import data_dir, key_of, sha256_file
-from bakehouse.core.model_catalogue import Entry, Kind, Own, check_name, find, names, read_shelf, shipped
-from bakehouse.core.model_catalogue.download import FetchError, hash_file
+from bakehouse.core.model_catalogue import (
+    Entry,
+    Kind,
+    UserModel,
+    catalogue,
+    check_model_name,
+    find_model,
+    model_names,
+    read_registry,
+)
+from bakehouse.core.model_catalogue.download import DownloadError, hash_file
 from bakehouse.core.model_catalogue.entry import Hub, Packaged
-from bakehouse.core.model_catalogue.hub_download import Brought, forget, watched
-from bakehouse.core.model_catalogue.install import fetch as fetch_entry
-from bakehouse.core.model_catalogue.installed_models import Fetched, changing
+from bakehouse.core.model_catalogue.hub_download import DownloadedFiles, delete_revision, with_cache_progress
+from bakehouse.core.model_catalogue.install import install_model
+from bakehouse.core.model_catalogue.installed_models import FetchedModel, edit_registry
 from bakehouse.models.hub import cached_pipeline, download_pipeline, living
 from bakehouse.models.identify import identify, read_adapter_header, read_header
 from bakehouse.models.model_reference import is_hub_id, resolve_model
@@ -49,19 +58,19 @@ class Row:
 
 def rows() -> list[Row]:
     """Everything: the catalogue, the user's own, and base models in the Hub's cache. Nothing is fetched."""
-    shelf = read_shelf()
-    listed = [_of_catalogue(entry, shelf.fetched.get(name)) for name, entry in shipped().items()]
+    shelf = read_registry()
+    listed = [_of_catalogue(entry, shelf.fetched.get(name)) for name, entry in catalogue().items()]
     own = [_of_own(name, own) for name, own in shelf.own.items()]
-    repos = {entry.source.repo for entry in shipped().values() if isinstance(entry.source, Hub)}
+    repos = {entry.source.repo for entry in catalogue().values() if isinstance(entry.source, Hub)}
     return [*own, *listed, *_of_hub(repos)]
 
 
-def _of_own(name: str, own: Own) -> Row:
+def _of_own(name: str, own: UserModel) -> Row:
     here = own.where if not Path(own.where).is_absolute() or Path(own.where).exists() else ""
     return Row(name, own.kind, own.family, "", own.bytes, own.licence or "?", own.sha256, "", here, "your own")
 
 
-def _of_catalogue(entry: Entry, fetched: Fetched | None) -> Row:
+def _of_catalogue(entry: Entry, fetched: FetchedModel | None) -> Row:
     if isinstance(entry.source, Packaged):
         return _of_package(entry, Path(__file__).parent.parent / entry.source.path)
     path, size, digest, revision = "", entry.bytes, "", ""
@@ -120,18 +129,18 @@ def fetchable(name: str) -> Entry:
     Raises:
         UsageError: no such name there, or nothing to fetch.
     """
-    entry = shipped().get(name)
-    if entry is None and isinstance(find(name), Own):
+    entry = catalogue().get(name)
+    if entry is None and isinstance(find_model(name), UserModel):
         raise UsageError(f"{name!r} is your own and is where you have it: there is nothing to fetch")
     if entry is None:
-        unknown = f"no model {name!r} in the catalogue{did_you_mean(name, shipped())}"
+        unknown = f"no model {name!r} in the catalogue{did_you_mean(name, catalogue())}"
         raise UsageError(unknown, hint="bakehouse models list")
     if isinstance(entry.source, Packaged):
         raise UsageError(f"{name!r} is part of the package: there is nothing to fetch")
     return entry
 
 
-def fetch(name: str, *, given: Path | None = None, on_event: OnEvent = ignore) -> tuple[Entry, Fetched]:
+def fetch(name: str, *, given: Path | None = None, on_event: OnEvent = ignore) -> tuple[Entry, FetchedModel]:
     """Brings a model of the catalogue here: from where it is published, or from a copy at `given`.
 
     Raises:
@@ -139,10 +148,10 @@ def fetch(name: str, *, given: Path | None = None, on_event: OnEvent = ignore) -
         BakehouseError: it could not be had, or is not what it should be.
     """
     entry = fetchable(name)
-    return entry, fetch_entry(entry, given=given, on_event=on_event, pipeline=_bring_pipeline)
+    return entry, install_model(entry, given=given, on_event=on_event, pipeline=_bring_pipeline)
 
 
-def _bring_pipeline(entry: Entry, on_event: OnEvent) -> Brought:
+def _bring_pipeline(entry: Entry, on_event: OnEvent) -> DownloadedFiles:
     """The files of a pipeline that are read, and no others; their hashes are those that the Hub calls them by."""
     source = entry.source
     assert isinstance(source, Hub)
@@ -152,18 +161,20 @@ def _bring_pipeline(entry: Entry, on_event: OnEvent) -> Brought:
         return [str(download_pipeline(living(source.repo)))]
 
     try:
-        folder = Path(watched(bring, source.repo, f"fetching {entry.name}", entry.about, on_event)[0])
+        folder = Path(with_cache_progress(bring, source.repo, f"fetching {entry.name}", entry.about, on_event)[0])
     except BakehouseError as e:
-        raise FetchError(e.message) from e
+        raise DownloadError(e.message) from e
     files = sorted(p for p in folder.rglob("*") if p.is_file())
     weights = [p for p in files if p.suffix in (".safetensors", ".bin")]
     ordered = [*weights, *(p for p in files if p not in weights)]
-    return Brought(folder, tuple(p.relative_to(folder).as_posix() for p in ordered), folder.name, before is not None)
+    return DownloadedFiles(
+        folder, tuple(p.relative_to(folder).as_posix() for p in ordered), folder.name, before is not None
+    )
 
 
 def add(
     name: str, where: str, *, kind: Kind | None = None, licence: str = "", on_event: OnEvent = ignore
-) -> tuple[str, Own]:
+) -> tuple[str, UserModel]:
     """Puts a model of the user's on the shelf. It stays where it is; its sha256 is noted.
 
     Args:
@@ -174,20 +185,20 @@ def add(
         UsageError: no short name, nothing there, or its kind cannot be told.
         BakehouseError: the file is damaged.
     """
-    check_name(name)
+    check_model_name(name)
     path = Path(where).expanduser()
     if not path.exists() and is_hub_id(where):
-        own = Own(kind=kind or "base", where=living(where), licence=licence)
+        own = UserModel(kind=kind or "base", where=living(where), licence=licence)
     elif not path.exists():
         raise UsageError(f"{where} does not exist", hint="a file, a folder, or a Hub id (owner/name)")
     else:
         own = _told(path.resolve(), kind, licence, on_event)
-    with changing() as shelf:
+    with edit_registry() as shelf:
         shelf.own[name] = own
     return name, own
 
 
-def _told(path: Path, kind: Kind | None, licence: str, on_event: OnEvent) -> Own:
+def _told(path: Path, kind: Kind | None, licence: str, on_event: OnEvent) -> UserModel:
     told, family = (kind, "") if kind not in (None, "base", "vae", "adapter") else _look(path)
     if kind is None and told is None:
         raise UsageError(f"{path}: its kind cannot be told", hint="say it: --kind tagger, upscaler, matte, ...")
@@ -195,10 +206,12 @@ def _told(path: Path, kind: Kind | None, licence: str, on_event: OnEvent) -> Own
         raise UsageError(f"{path} is of the kind {told!r}, not {kind!r}")
     if path.is_dir():
         size = sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
-        return Own(kind=kind or told or "base", where=str(path), family=family, licence=licence, bytes=size)
+        return UserModel(kind=kind or told or "base", where=str(path), family=family, licence=licence, bytes=size)
     digest = hash_file(path, what=f"reading {path.name}", on_event=on_event)
     size = path.stat().st_size
-    return Own(kind=kind or told or "base", where=str(path), family=family, licence=licence, sha256=digest, bytes=size)
+    return UserModel(
+        kind=kind or told or "base", where=str(path), family=family, licence=licence, sha256=digest, bytes=size
+    )
 
 
 def _look(path: Path) -> tuple[Kind | None, str]:
@@ -223,23 +236,25 @@ def remove(name: str, *, files: bool = False) -> tuple[str, int]:
     Raises:
         UsageError: there is nothing to take away.
     """
-    shelf = read_shelf()
+    shelf = read_registry()
     if name in shelf.own:
         where = shelf.own[name].where
-        with changing() as draft:
+        with edit_registry() as draft:
             del draft.own[name]
         return f"{name} is off the shelf; {where} is yours and stays", 0
     if name not in shelf.fetched:
-        hint = "it is part of the package" if name in shipped() and shipped()[name].origin.startswith("part") else ""
+        hint = (
+            "it is part of the package" if name in catalogue() and catalogue()[name].origin.startswith("part") else ""
+        )
         said = (
             f"{name!r} was not fetched"
-            if name in shipped()
-            else f"no {name!r} on the shelf{did_you_mean(name, names())}"
+            if name in catalogue()
+            else f"no {name!r} on the shelf{did_you_mean(name, model_names())}"
         )
         raise UsageError(said, hint=hint or "bakehouse models list --here")
     known = shelf.fetched[name]
     if not files:
-        with changing() as draft:
+        with edit_registry() as draft:
             del draft.fetched[name]
         return f"{name} is off the shelf; its files stay in {known.folder}", 0
     if known.shared:
@@ -247,15 +262,15 @@ def remove(name: str, *, files: bool = False) -> tuple[str, int]:
             f"the files of {name} were in the Hub's cache before bakehouse fetched them: other programs may need them",
             hint=f"bakehouse models remove {name}   leaves them; `hf cache` deletes them",
         )
-    freed = _delete(shipped().get(name), known, name)
-    with changing() as draft:
+    freed = _delete(catalogue().get(name), known, name)
+    with edit_registry() as draft:
         del draft.fetched[name]
     return f"{name} and its files are gone", freed
 
 
-def _delete(entry: Entry | None, known: Fetched, name: str) -> int:
+def _delete(entry: Entry | None, known: FetchedModel, name: str) -> int:
     if entry is not None and isinstance(entry.source, Hub):
-        return forget(entry.source.repo, known.revision) if Path(known.folder).is_dir() else 0
+        return delete_revision(entry.source.repo, known.revision) if Path(known.folder).is_dir() else 0
     home = data_dir("models", name)
     freed = sum(p.stat().st_size for p in known.paths if p.is_file())
     shutil.rmtree(home, ignore_errors=True)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from bakehouse.core.errors import BakehouseError, UsageError, did_you_mean, understanding
+from bakehouse.core.errors import BakehouseError, UsageError, did_you_mean, wrap_foreign_errors
 from bakehouse.core.files import read_table
-from bakehouse.core.model_catalogue import names, target
+from bakehouse.core.model_catalogue import locate_model, model_names
 from bakehouse.models.crumb import crumb_folder
 from bakehouse.models.hub import cached_pipeline, living
 from bakehouse.models.identify import NAMES, FileKind, identify, read_header
@@ -55,7 +55,7 @@ def _latent_side(where: ModelRef) -> int | None:
         unet, vae = configs.unet, configs.vae
     else:
         return None
-    with understanding(f"the settings of {where.name}", hint="fetch the model again"):
+    with wrap_foreign_errors(f"the settings of {where.name}", hint="fetch the model again"):
         doublings = len(vae["block_out_channels"]) - 1
         return int(unet["sample_size"]) << doublings
 
@@ -85,11 +85,11 @@ def resolve_model(ref: str | Path) -> ModelRef:
         return ModelRef("file", name, path, _family_of_file(path))
     if isinstance(ref, str) and is_hub_id(name):
         return _hub_ref(name)
-    shelved = target(name, "base")
+    shelved = locate_model(name, "base")
     if shelved is not None:
         return resolve_model(shelved)
     raise UsageError(
-        f"model {name!r}: no such file or folder, and no such name on the shelf{did_you_mean(name, names())}",
+        f"model {name!r}: no such file or folder, and no such name on the shelf{did_you_mean(name, model_names())}",
         hint="a model is `crumb`, a diffusers folder, a .safetensors or .ckpt file, a Hub id such as "
         "stable-diffusion-v1-5/stable-diffusion-v1-5, or a name of `bakehouse models list`",
     )

@@ -15,7 +15,7 @@ from bakehouse.adapters.network_settings import NetworkSpec
 from bakehouse.core.setting_needs import without_effect
 from bakehouse.data.buckets import BucketRow, Placement, assign, bucket_table, bucket_warnings
 from bakehouse.data.captions import split_tags
-from bakehouse.data.dataset_formats import METADATA_FILES, read_layout
+from bakehouse.data.dataset_formats import METADATA_FILES, read_dataset
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.repeats import balance_repeats, fair_target
 from bakehouse.data.scan import scan
@@ -153,7 +153,7 @@ def _images_of(folder: Path, concept: int) -> ImageSet:
     """A folder's images; captions come from its metadata file where it has one."""
     if not any((folder / name).is_file() for name in METADATA_FILES):
         return scan(folder, concept=concept)
-    (found,) = read_layout(folder)
+    (found,) = read_dataset(folder)
     records = tuple(dataclasses.replace(r, concept=concept) for r in found.records)
     return dataclasses.replace(found.images, records=records)
 

@@ -10,7 +10,7 @@ from bakehouse.adapters.adapter_reader import account_of
 from bakehouse.adapters.file_coverage import BUNDLED
 from bakehouse.core.errors import BakehouseError, Problems, UsageError
 from bakehouse.core.pluralize import counted, listed
-from bakehouse.data.augment import without_face
+from bakehouse.data.augment import images_without_face
 from bakehouse.data.image_records import ImageSet
 from bakehouse.data.triggers import TRIGGER_FILE, raw_path
 from bakehouse.models.samplers import find_sampler
@@ -226,7 +226,7 @@ def _of_augmentation(recipe: Recipe, images: ImageSet) -> Iterator[str]:
             "data.augment.variants = 4 to keep four of each, or data.cache = 'none' to encode anew at every show (slow)"
         )
     if augment.face_crop:
-        lost = [r.path.name for r in without_face(images)]
+        lost = [r.path.name for r in images_without_face(images)]
         if lost:
             yield (
                 f"data.augment.face_crop: no face is known in {listed(lost, 3)}; give `face` boxes "

@@ -14,7 +14,7 @@ from PIL import Image
 
 from bakehouse.core.events import Event, Progress
 from bakehouse.core.files import atomic_path, cache_dir, sha256_file, write_json
-from bakehouse.data.buckets import whole
+from bakehouse.data.buckets import unchanged_placement
 from bakehouse.data.image_records import ImageRecord
 from bakehouse.models.denoiser import Denoiser
 from bakehouse.models.text_encoders import CHUNK_TOKENS
@@ -60,7 +60,7 @@ def prepare_class_images(plan: Plan, model: Denoiser) -> Generator[Event, None, 
     for image in plan.class_images:
         path = class_image_path(image, model)
         record = ImageRecord(path, image.width, image.height, sha256=sha256_file(path))
-        planned = PlannedImage(record, whole((image.width, image.height)), 0, prior=True)
+        planned = PlannedImage(record, unchanged_placement((image.width, image.height)), 0, prior=True)
         generated.append(CaptionedImage(planned, image.prompt))
     return own + generated
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from bakehouse.core.errors import UsageError
 from bakehouse.core.failed_downloads import not_weights
-from bakehouse.core.optional_imports import need
+from bakehouse.core.optional_imports import import_optional
 
 _ERRORS_ONLY = 3
 
@@ -31,7 +31,7 @@ class OnnxNet:
         Raises:
             UsageError: onnxruntime is missing, or the file is no ONNX network.
         """
-        ort = need("onnxruntime", purpose)
+        ort = import_optional("onnxruntime", purpose)
         options = ort.SessionOptions()
         options.log_severity_level = _ERRORS_ONLY
         if (threads := os.environ.get("OMP_NUM_THREADS", "")).isdigit():

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from bakehouse.core.optional_imports import need
+from bakehouse.core.optional_imports import import_optional
 
 TextKind = Literal["url", "watermark", "signature", "bubble", "text"]
 Point = tuple[float, float]
@@ -97,7 +97,7 @@ class RapidText:
         Raises:
             UsageError: rapidocr is missing.
         """
-        library = need("rapidocr", "finding text")
+        library = import_optional("rapidocr", "finding text")
         self._read: Any = library.RapidOCR(params={"Global.log_level": "critical"})
         self._lock = threading.Lock()
 

@@ -17,7 +17,7 @@ from bakehouse.adapters.module_names import full_name
 from bakehouse.adapters.tensor_files import check_place
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import OnEvent
-from bakehouse.core.files import check_name
+from bakehouse.core.files import check_file_name
 from bakehouse.weights.adapter_writer import network_header, write_adapter
 from bakehouse.weights.dense_delta import is_plain
 from bakehouse.weights.result import ModuleResult, Result
@@ -61,7 +61,7 @@ def slice_ranks(
     wrong = [rank for rank in wanted if not 1 <= rank <= most or (rank % step and rank != most)]
     if wrong:
         raise UsageError(f"rank {wrong[0]}: {file.source} has ranks {step} to {most} in steps of {step}")
-    check_name(out)
+    check_file_name(out)
     places = {rank: out if len(wanted) == 1 else out.with_name(f"{out.stem}-{rank:04d}{out.suffix}") for rank in wanted}
     for place in places.values():
         check_place(place, [Path(file.source)], overwrite=overwrite)

@@ -19,7 +19,7 @@ from bakehouse.core.events import Warned
 from bakehouse.curation.history import HOME, history, undo
 from bakehouse.curation.image_import import Intake, take_in
 from bakehouse.curation.image_import import import_images as module
-from bakehouse.data import read_layout, scan
+from bakehouse.data import read_dataset, scan
 
 
 def picture(path: Path, seed: int = 0, size: tuple[int, int] = (64, 48), caption: str | None = None) -> Path:
@@ -168,7 +168,7 @@ def test_only_what_does_not_come_is_told(tmp_path):
 
 
 def concepts(folder: Path) -> list[tuple[str | None, int | None, bool, list[tuple[str, ...]]]]:
-    return [(c.class_tokens, c.repeats, c.is_reg, [r.captions for r in c.records]) for c in read_layout(folder)]
+    return [(c.class_tokens, c.repeats, c.is_reg, [r.captions for r in c.records]) for c in read_dataset(folder)]
 
 
 def test_kohya_folders_arrive_as_such(tmp_path):

@@ -16,7 +16,7 @@ from bakehouse.curation.clean import Clean, Text, classified, faceless, marked
 from bakehouse.curation.clean.background_fill import VISIBLE, letter_mask, membrane, paint, text_mask, visibility
 from bakehouse.curation.operation import carry_out, proposed
 from bakehouse.data import load_mask, scan
-from bakehouse.data.buckets import whole
+from bakehouse.data.buckets import unchanged_placement
 from bakehouse.vision.faces import Face
 from bakehouse.vision.inpainting import Inpainter
 from bakehouse.vision.text_detection import is_writing
@@ -283,7 +283,7 @@ def test_masked_out_text_is_black_in_the_mask_and_the_picture_stays(folder, read
     before = (folder / "noise.png").read_bytes(), (folder / "sky.jpg").read_bytes()
     assert carry_out(folder, Clean(mask_out=True)) is not None
     assert before == ((folder / "noise.png").read_bytes(), (folder / "sky.jpg").read_bytes())
-    masks = {r.path.name: load_mask(r, whole((r.width, r.height))) for r in scan(folder)}
+    masks = {r.path.name: load_mask(r, unchanged_placement((r.width, r.height))) for r in scan(folder)}
     assert masks["sky.jpg"][96, 120] == 0 and masks["sky.jpg"][20, 20] == 1
     assert masks["noise.png"][96, 90] == 0, "the text"
     assert masks["noise.png"][200, 90] == 1 and masks["noise.png"][20, 90] == 0, "the mask that was there"

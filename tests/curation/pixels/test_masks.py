@@ -13,7 +13,7 @@ from bakehouse.curation.masks import Mask, Matte, color_mask, iou, quality
 from bakehouse.curation.masks.color_mask import border_color
 from bakehouse.curation.operation import carry_out, proposed
 from bakehouse.data import load_mask, scan
-from bakehouse.data.buckets import whole
+from bakehouse.data.buckets import unchanged_placement
 from bakehouse.vision.segmentation.input_formats import Form, form_of, forms
 
 PLAIN = Form(mean=(0, 0, 0), std=(1, 1, 1))
@@ -189,7 +189,7 @@ def test_masks_are_found_again_and_taken_back(folder, bright_matte):
     assert step is not None and [str(c.path) for c in step.changes] == ["masks/a.png", "masks/b.png"]
     for record in scan(folder):
         assert record.mask is not None
-        loaded = load_mask(record, whole((record.width, record.height)))
+        loaded = load_mask(record, unchanged_placement((record.width, record.height)))
         bright = np.asarray(Image.open(record.path).convert("L")) > 127
         assert iou(loaded, bright.astype(np.float32)) > 0.88
     assert carry_out(folder, Mask(model=str(bright_matte()), second="none", normalize="unit")) is None

@@ -11,7 +11,7 @@ from bakehouse.core.errors import UsageError
 from bakehouse.curation.history import undo
 from bakehouse.curation.operation import carry_out
 from bakehouse.curation.repeats import Repeats, concepts, warnings
-from bakehouse.data import read_layout, scan
+from bakehouse.data import read_dataset, scan
 
 from .make_images import put, scene
 
@@ -60,7 +60,7 @@ def test_folders_are_renamed_whole_and_come_back(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir() if p.name[0] != ".") == ["12_zwx hat", "6_zwx person", "reg"]
     assert (tmp_path / "6_zwx person" / "notes.md").is_file()
     assert len(step.changes) == 2 * (2 * 15 + 1)
-    assert [(c.class_tokens, c.repeats, len(c.records)) for c in read_layout(tmp_path) if not c.is_reg] == [
+    assert [(c.class_tokens, c.repeats, len(c.records)) for c in read_dataset(tmp_path) if not c.is_reg] == [
         ("zwx hat", 12, 5),
         ("zwx person", 6, 10),
     ]
@@ -71,7 +71,7 @@ def test_folders_are_renamed_whole_and_come_back(tmp_path):
 
 def test_a_folder_without_folders_becomes_one_concept(tmp_path):
     carry_out(dataset(tmp_path, mira=5) / "mira", Repeats(shows=60))
-    assert [(c.class_tokens, c.repeats, c.records[0].captions[0]) for c in read_layout(tmp_path / "mira")] == [
+    assert [(c.class_tokens, c.repeats, c.records[0].captions[0]) for c in read_dataset(tmp_path / "mira")] == [
         ("mira", 12, "mira, 000")
     ]
 
@@ -79,7 +79,7 @@ def test_a_folder_without_folders_becomes_one_concept(tmp_path):
 def test_kohyas_toml_is_read_again(tmp_path):
     dataset(tmp_path, **{"n1_a": 10, "n1_b": 5, "nreg/2_person": 4})
     carry_out(tmp_path, Repeats(shows=60, write="toml", resolution=768, batch=2))
-    found = {c.class_tokens: c for c in read_layout(tmp_path / "dataset.toml")}
+    found = {c.class_tokens: c for c in read_dataset(tmp_path / "dataset.toml")}
     assert {name: (c.repeats, c.is_reg, len(c.records)) for name, c in found.items()} == {
         "a": (6, False, 10),
         "b": (12, False, 5),
@@ -99,7 +99,7 @@ def test_metadata_is_read_again(tmp_path):
     assert lines[0] == {"file_name": "1_a/000.png", "text": "n1_a, 000", "repeats": 2}
     assert lines[3] == {"file_name": "1_b/000.png", "text": "b", "repeats": 3}
     assert len(lines) == 5
-    (concept,) = read_layout(tmp_path)
+    (concept,) = read_dataset(tmp_path)
     assert {r.captions[0] for r in concept.records} >= {line["text"] for line in lines}
 
 

@@ -18,8 +18,8 @@ from bakehouse.captions.triggers.exposure import (
     unsaid_in,
 )
 from bakehouse.core.pluralize import counted, listed
-from bakehouse.data.tag_groups import group_of, groups, never, plain
-from bakehouse.data.triggers import Compiled, Trigger, inseparable, is_sentence
+from bakehouse.data.tag_groups import excluded_groups, group_of, groups, plain
+from bakehouse.data.triggers import CompiledImage, Trigger, inseparable_pairs, is_sentence
 
 FEW = 8
 """Images below which a word is guessed at rather than learned."""
@@ -57,7 +57,7 @@ class Finding:
     remedies: tuple[Remedy, ...] = field(default=())
 
 
-def findings(compiled: Sequence[Compiled], shows: Sequence[Show], triggers: Sequence[Trigger]) -> list[Finding]:
+def findings(compiled: Sequence[CompiledImage], shows: Sequence[Show], triggers: Sequence[Trigger]) -> list[Finding]:
     """Everything there is to say, errors first."""
     absorbed = absorptions(shows, triggers)
     standing = standing_of(shows, triggers)
@@ -76,9 +76,9 @@ def findings(compiled: Sequence[Compiled], shows: Sequence[Show], triggers: Sequ
 
 
 def _inseparable(
-    compiled: Sequence[Compiled], shows: Sequence[Show], standing: Mapping[str, Shown]
+    compiled: Sequence[CompiledImage], shows: Sequence[Show], standing: Mapping[str, Shown]
 ) -> Iterator[Finding]:
-    for first, second in inseparable(compiled):
+    for first, second in inseparable_pairs(compiled):
         images = _images(shows, standing[second])
         message = (
             f"{first!r} and {second!r} cannot be told apart: each of the {images} images of one has the other too, so "
@@ -186,7 +186,7 @@ def _misc(whats: Sequence[str], widest: str | None, sizes: Sequence[int]) -> Rem
 
 def _never(triggers: Sequence[Trigger]) -> Iterator[Finding]:
     for trigger in triggers:
-        reasons = never(trigger.kind)
+        reasons = excluded_groups(trigger.kind)
         for entry in trigger.absorbs:
             group = entry[1:] if entry.startswith("@") else group_of(entry)
             if group is not None and group in reasons:
@@ -213,7 +213,7 @@ def _always_said(shows: Sequence[Show], triggers: Sequence[Trigger]) -> Iterator
             yield Finding("D04", "warning", message, (trigger.word,))
 
 
-def _known_words(compiled: Sequence[Compiled], triggers: Sequence[Trigger]) -> Iterator[Finding]:
+def _known_words(compiled: Sequence[CompiledImage], triggers: Sequence[Trigger]) -> Iterator[Finding]:
     """Words that mean something already: tags of these images, or of everybody's."""
     tags = {plain(t) for c in compiled for w in c.wordings for t in w.said}
     tags |= {word for words in groups().values() for word in words}
@@ -223,7 +223,7 @@ def _known_words(compiled: Sequence[Compiled], triggers: Sequence[Trigger]) -> I
             yield Finding("D08", "warning", message, (trigger.word,))
 
 
-def _sentences(compiled: Sequence[Compiled]) -> Iterator[Finding]:
+def _sentences(compiled: Sequence[CompiledImage]) -> Iterator[Finding]:
     prose = [c for c in compiled if any(is_sentence(t) for w in c.wordings for t in w.said)]
     if prose:
         first = prose[0].record.path.name

@@ -11,6 +11,6 @@ def rules(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Of rules, or of a list that rules use.")] = "",
 ) -> None:
     """Print shipped rules and lists to copy and change. Without a name: say what there is."""
-    from bakehouse.data.shipped_tag_lists import shipped, summary_of, text_of
+    from bakehouse.data.shipped_tag_lists import shipped_names, summary_of, text_of
 
-    say(text_of(name) if name else "\n".join(f"{one:<15} {summary_of(one)}" for one in sorted(shipped())))
+    say(text_of(name) if name else "\n".join(f"{one:<15} {summary_of(one)}" for one in sorted(shipped_names())))

@@ -43,7 +43,7 @@ def run_verb(folder: Path, verb: Verb, way: Way, look: Callable[..., ImageSet] |
         if not only_shown:
             settings = verb.settings(mode="json")
             progress = count(name)
-            step = apply(folder, name, proposals, settings=settings, out=way.out, progress=progress, tell=paint)
+            step = apply(folder, name, proposals, settings=settings, out=way.out, progress=progress, on_event=paint)
     if only_shown:
         print_proposals(name, images, proposals, page=way.preview, json=way.json)
     else:

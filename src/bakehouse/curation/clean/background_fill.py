@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from bakehouse.core.optional_imports import need
+from bakehouse.core.optional_imports import import_optional
 from bakehouse.vision.text_detection import Text
 
 Bytes = npt.NDArray[np.uint8]
@@ -39,7 +39,7 @@ _FULL = 0.6
 
 def text_mask(texts: Sequence[Text], size: tuple[int, int]) -> Bytes:
     """Where the text is, with the halo of its letters: uint8 [height, width], 255 is text."""
-    cv2 = need("cv2", "painting over text")
+    cv2 = import_optional("cv2", "painting over text")
     mask = np.zeros((size[1], size[0]), np.uint8)
     for text in texts:
         one = np.zeros_like(mask)
@@ -56,7 +56,7 @@ def letter_mask(image: Image.Image, texts: Sequence[Text]) -> Bytes:
         image: RGB.
         texts: lines in it.
     """
-    cv2 = need("cv2", "painting over text")
+    cv2 = import_optional("cv2", "painting over text")
     pixels = np.asarray(image.convert("RGB"), dtype=np.float32)
     mask = np.zeros((image.height, image.width), np.uint8)
     for text in texts:
@@ -94,7 +94,7 @@ def visibility(image: Image.Image, text: Text, others: Sequence[Text] = ()) -> f
         text: the line.
         others: lines near it, which are no ground either.
     """
-    cv2 = need("cv2", "looking at the ground of text")
+    cv2 = import_optional("cv2", "looking at the ground of text")
     mask, whole = letter_mask(image, [text]), text_mask([text], image.size)
     taken = mask | letter_mask(image, [other for other in others if other != text and _near(text, other)])
     pixels = np.asarray(image.convert("RGB"), dtype=np.float32)
@@ -155,7 +155,7 @@ def _halved(pixels: Floats, hole: Bools) -> tuple[Floats, Bools]:
 
 def _grain(piece: Floats, hole: Bools) -> Floats:
     """What the ground has beside its smooth surface, drawn at random from around the hole; the same each time."""
-    cv2 = need("cv2", "painting over text")
+    cv2 = import_optional("cv2", "painting over text")
     known = ~(cv2.dilate(hole.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0)
     near = known & (cv2.dilate(hole.astype(np.uint8), np.ones((2 * _MARGIN + 1,) * 2, np.uint8)) > 0)
     grain = np.zeros_like(piece)
@@ -188,7 +188,7 @@ def _near(a: Text, b: Text) -> bool:
 
 def _holes(mask: Bytes) -> Iterator[Box]:
     """The places of a mask that are so near to each other that they are painted at once."""
-    cv2 = need("cv2", "painting over text")
+    cv2 = import_optional("cv2", "painting over text")
     near = cv2.dilate(mask, np.ones((2 * _MARGIN + 1,) * 2, np.uint8))
     count, labels = cv2.connectedComponents(near)
     for label in range(1, count):

@@ -21,7 +21,7 @@ from bakehouse.curation.clean.background_fill import VISIBLE, Bytes, letter_mask
 from bakehouse.curation.clean.blur_faces import faceless
 from bakehouse.curation.image_io import opened, opened_flat, tried
 from bakehouse.curation.output_images import Names, masked, replaced
-from bakehouse.data.buckets import whole
+from bakehouse.data.buckets import unchanged_placement
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.masks import load_mask
 from bakehouse.vision.faces import Face, FaceFinder, FinderKind, open_finder
@@ -169,7 +169,7 @@ def painted(image: Image.Image, found: Findings, painter: Inpainter | None) -> I
 
 def masked_out(record: ImageRecord, text: Bytes) -> Image.Image:
     """The training mask of an image, as it has one, else all white, with the text in black."""
-    mask = np.round(load_mask(record, whole((record.width, record.height))) * 255).astype(np.uint8)
+    mask = np.round(load_mask(record, unchanged_placement((record.width, record.height))) * 255).astype(np.uint8)
     return Image.fromarray(np.where(text > 0, 0, mask).astype(np.uint8))
 
 

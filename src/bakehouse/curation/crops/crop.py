@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from bakehouse.core.events import Event, Noted, Progress
-from bakehouse.core.files import fitted
+from bakehouse.core.files import fit_file_name
 from bakehouse.core.pluralize import listed
 from bakehouse.core.settings import Spec
 from bakehouse.curation.animated_images import stills
@@ -75,7 +75,7 @@ class Crop(Spec):
     def _of(self, record: ImageRecord, images: ImageSet, face: Face, taken: set[PurePosixPath]) -> Iterator[Proposal]:
         name = images.name(record.path)
         for framing, box, placement in self.crops(record, face):
-            to = name.with_name(fitted(_base(name, taken), f"-{framing.name}.png"))
+            to = name.with_name(fit_file_name(_base(name, taken), f"-{framing.name}.png"))
             if to in taken:
                 continue
             size = f"{box[2] - box[0]} x {box[3] - box[1]} pixels"

@@ -9,7 +9,7 @@ from bakehouse.curation.dedupe.palette import is_full
 from bakehouse.data.captions import split_tags
 from bakehouse.data.image_header import jpeg_quality
 from bakehouse.data.image_records import ImageRecord
-from bakehouse.data.open_image import open_image, reading
+from bakehouse.data.open_image import open_image, opened
 
 LOSSLESS = 101
 """Above every JPEG."""
@@ -71,7 +71,7 @@ def standing(record: ImageRecord, number: int, *, clean: bool = True) -> Standin
 
 def quality(path: Path) -> int:
     """How little saving this file has lost: 1..100 as libjpeg counts, or `LOSSLESS`."""
-    with reading(path) as file:
+    with opened(path) as file:
         if file.format == "WEBP" and _webp_is_lossless(path):
             return LOSSLESS
         known = jpeg_quality(getattr(file, "quantization", None)) or _LOSSY.get(file.format or "")

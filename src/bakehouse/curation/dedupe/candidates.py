@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from bakehouse.core.cpu_threads import threads
+from bakehouse.core.cpu_threads import thread_pool
 from bakehouse.curation.dedupe.color_index import ColourIndex
 from bakehouse.curation.dedupe.crop_prefilter import nearest_fit
 from bakehouse.curation.dedupe.image_hashes import WINDOWS, Look
@@ -115,7 +115,7 @@ def crops(looks: Sequence[Look], within: int, colour: float) -> list[Candidate]:
         return list(_by_picture(i, j, w, off))
 
     likeliest: dict[int, list[tuple[float, Candidate]]] = {}
-    with threads() as pool:
+    with thread_pool() as pool:
         for found in pool.map(candidates, range(len(looks))):
             for off, candidate in found:
                 best = likeliest.setdefault(candidate[1], [])

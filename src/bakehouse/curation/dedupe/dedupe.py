@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 from PIL import Image
 from pydantic import Field
 
-from bakehouse.core.cpu_threads import threads
+from bakehouse.core.cpu_threads import thread_pool
 from bakehouse.core.events import Event, Noted, Progress, Warned, result_of
 from bakehouse.core.pluralize import listed
 from bakehouse.core.settings import Spec
@@ -190,7 +190,7 @@ def _givers(dropped: Iterable[Finding], worth: Callable[[ImageRecord], Any]) -> 
 def _in_threads(work: Callable[[T], R], things: Sequence[T], what: str) -> Generator[Event, None, list[R]]:
     """The work on each thing, in order. Decoding and comparing run outside the interpreter's lock."""
     made: list[R] = []
-    with threads() as pool:
+    with thread_pool() as pool:
         for result in pool.map(work, things):
             made.append(result)
             yield Progress(what=what, done=len(made), total=len(things))

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from bakehouse.data.open_image import flattened, reading, upright_srgb
+from bakehouse.data.open_image import flattened, opened, upright_srgb
 
 Words = NDArray[np.uint64]
 Floats = NDArray[np.float32]
@@ -105,7 +105,7 @@ def open_small(path: Path, side: int) -> Image.Image:
     Raises:
         ImageError: as `data.open_image`.
     """
-    with reading(path) as file:
+    with opened(path) as file:
         file.draft(None, (side, side))
         image = upright_srgb(file)
     opaque = image.mode == "RGBA" and image.getchannel("A").getextrema() == (255, 255)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from bakehouse.data.open_image import open_image, reading
+from bakehouse.data.open_image import open_image, opened
 
 MOST = 256
 FULL = 200
@@ -40,7 +40,7 @@ def in_palette(image: Image.Image, palette: Image.Image) -> Image.Image:
 
 
 def _colours(path: Path) -> list[tuple[int, int, int]] | None:
-    with reading(path) as file:
+    with opened(path) as file:
         if file.mode != "P":
             return None
     counted = open_image(path).getcolors(MOST)

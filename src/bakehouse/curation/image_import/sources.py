@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from bakehouse.core.errors import UsageError
-from bakehouse.core.files import fitted
+from bakehouse.core.files import fit_file_name
 from bakehouse.curation.changeset import Edit, Proposal, Write
 from bakehouse.curation.frame_selection import distinct, frames
 from bakehouse.curation.image_import.booru_tags import Sidecar, has_tag_lines, read_sidecars
@@ -17,9 +17,9 @@ from bakehouse.curation.image_import.import_options import Intake
 from bakehouse.curation.image_import.video import FILM_ENDINGS
 from bakehouse.curation.output_images import png
 from bakehouse.curation.sidecars import TEXTS, companions
-from bakehouse.data import ConceptFolder, ImageRecord, ImageSet, read_layout, scan
+from bakehouse.data import ConceptFolder, ImageRecord, ImageSet, read_dataset, scan
 from bakehouse.data.captions import CAPTION_EXTENSIONS, read_caption, split_tags
-from bakehouse.data.image_header import header
+from bakehouse.data.image_header import read_image_header
 from bakehouse.data.scan import natural_key, nfc
 from bakehouse.data.tags import spaced
 from bakehouse.data.triggers import RAW_SUFFIX
@@ -61,7 +61,7 @@ class Arrival:
 
     def _pictures(self, options: Intake) -> Iterator[tuple[PurePosixPath, bytes]]:
         """The file as it is, or the frames of an animation: `a.png`, `a-0007.png`."""
-        if options.frames == "first" or header(self.path).frames < 2:
+        if options.frames == "first" or read_image_header(self.path).frames < 2:
             yield self.to, self.path.read_bytes()
             return
         every = frames(self.path)
@@ -72,7 +72,7 @@ class Arrival:
         )
         for count, (index, image) in enumerate(chosen):
             ending = f"-{index + 1:04d}" if count else ""
-            yield self.to.with_name(fitted(self.to.stem, f"{ending}.png")), png(image)
+            yield self.to.with_name(fit_file_name(self.to.stem, f"{ending}.png")), png(image)
 
     def _captions(self, options: Intake) -> Iterator[tuple[str, bytes, int | None]]:
         """Endings, contents and ages of its caption files; one that is made of others is new."""
@@ -131,7 +131,7 @@ def of_layout(path: Path) -> tuple[list[Arrival], list[str], list[Path]]:
     """
     films = sorted(_films(path), key=lambda p: natural_key(p, path)) if path.is_dir() else []
     try:
-        concepts = read_layout(path)
+        concepts = read_dataset(path)
     except UsageError:
         if not films:
             raise
@@ -193,7 +193,7 @@ def unique(arrivals: Iterable[Arrival], into: PurePosixPath) -> list[Arrival]:
 def _free(name: PurePosixPath, taken: set[str]) -> PurePosixPath:
     """`a.jpg`, or `a-jpg.jpg`, `a-2.jpg` where an image of that stem came before: captions and caches go by stems."""
     endings = ["", f"-{name.suffix.lower().lstrip('.')}", *(f"-{n}" for n in range(2, 100_000))]
-    names = (name.with_name(fitted(name.stem, f"{ending}{name.suffix}")) for ending in endings)
+    names = (name.with_name(fit_file_name(name.stem, f"{ending}{name.suffix}")) for ending in endings)
     return next(to for to in names if _key(to.with_suffix("")) not in taken)
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from PIL import Image
 
 from bakehouse.core.errors import BakehouseError
-from bakehouse.core.files import fitted, writing_to
-from bakehouse.core.optional_imports import need
+from bakehouse.core.files import fit_file_name, writing_to
+from bakehouse.core.optional_imports import import_optional
 from bakehouse.curation.frame_selection import Frame, distinct
 from bakehouse.curation.image_import.import_options import Intake
 from bakehouse.curation.output_images import png
@@ -47,7 +47,7 @@ def take_frames(
     looked = _look(film, options.per_second, numbers, progress)
     written = []
     for frame in _chosen(distinct(looked, alike=options.alike), options.per_scene):
-        path = into / fitted(film.stem, f"-{frame.scene + 1:04d}-{numbers[frame.index]:07d}.png")
+        path = into / fit_file_name(film.stem, f"-{frame.scene + 1:04d}-{numbers[frame.index]:07d}.png")
         with writing_to(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(png(frame.image))
@@ -63,7 +63,7 @@ def _look(
     film: Path, per_second: float, numbers: list[int], progress: Callable[[int, int], None] | None
 ) -> Iterator[Image.Image]:
     """Frames in even steps; `numbers` gets the number of each. What is between is skipped without decoding it."""
-    cv2 = need("cv2", "taking frames out of a film")
+    cv2 = import_optional("cv2", "taking frames out of a film")
     with _native_messages_silenced():
         source = cv2.VideoCapture(str(film))
     try:

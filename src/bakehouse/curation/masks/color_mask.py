@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from bakehouse.core.optional_imports import need
+from bakehouse.core.optional_imports import import_optional
 
 Rgb = tuple[int, int, int]
 Floats = npt.NDArray[np.float32]
@@ -38,7 +38,7 @@ def color_mask(image: Image.Image, color: Rgb, tolerance: float) -> Floats:
         color: of the background.
         tolerance: 0..1, distance in RGB by the distance of black and white.
     """
-    cv2 = need("cv2", "masks by colour")
+    cv2 = import_optional("cv2", "masks by colour")
     values = np.asarray(image.convert("RGB"), dtype=np.float32)
     distance = np.linalg.norm(values - np.array(color, dtype=np.float32), axis=2) / np.float32(255 * 3**0.5)
     near = (distance <= tolerance).astype(np.uint8)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from bakehouse.core.optional_imports import need
+from bakehouse.core.optional_imports import import_optional
 
 Floats = npt.NDArray[np.float32]
 
@@ -66,7 +66,7 @@ class Quality:
 
 def quality(mask: Floats, second: Floats | None = None) -> Quality:
     """Figures of a mask [h, w] in 0..1, and of its agreement with another of the same size."""
-    cv2 = need("cv2", "checking masks")
+    cv2 = import_optional("cv2", "checking masks")
     small = _small(mask)
     subject = (small > 0.5).astype(np.uint8)
     total = int(subject.sum())

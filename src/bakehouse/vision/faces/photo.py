@@ -10,7 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from bakehouse.core.errors import UsageError
-from bakehouse.core.optional_imports import need
+from bakehouse.core.optional_imports import import_optional
 from bakehouse.vision.faces.face import Face, ranked
 
 Floats = npt.NDArray[np.float32]
@@ -38,7 +38,7 @@ class PhotoFaces:
         Raises:
             UsageError: OpenCV is missing, or the file is no CenterFace.
         """
-        self._cv2 = need("cv2", "finding faces in photos")
+        self._cv2 = import_optional("cv2", "finding faces in photos")
         try:
             self._net = self._cv2.dnn.readNetFromONNX(str(model))
         except self._cv2.error as e:

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from bakehouse.core.errors import UsageError, did_you_mean
 from bakehouse.core.files import read_table
-from bakehouse.core.model_catalogue import model_path
-from bakehouse.core.model_catalogue import names as shelf_names
+from bakehouse.core.model_catalogue import model_names, model_path
 from bakehouse.vision.taggers.base import Tagger
 
 
@@ -63,5 +62,5 @@ def _is_hub_id(where: str) -> bool:
     if Path(where).exists() or len(parts) != 2 or not all(parts) or where.startswith((".", "~")):
         return False
     if where.endswith(".onnx"):
-        raise UsageError(f"{where} does not exist{did_you_mean(where, shelf_names())}")
+        raise UsageError(f"{where} does not exist{did_you_mean(where, model_names())}")
     return True

@@ -6,7 +6,7 @@ import sys
 import types
 from typing import Any
 
-from bakehouse.core.optional_imports import need
+from bakehouse.core.optional_imports import import_optional
 
 _FUNCTIONS = "torchvision.transforms.functional"
 
@@ -22,13 +22,13 @@ def spandrel() -> Any:
         UsageError: it is not installed.
     """
     if "spandrel" in sys.modules or _has_torchvision():
-        return need("spandrel", "running upscalers")
+        return import_optional("spandrel", "running upscalers")
     names = [_FUNCTIONS.rsplit(".", i)[0] for i in (2, 1, 0)]
     before = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == "torchvision"}
     try:
         sys.modules.update({name: types.ModuleType(name) for name in names})
         vars(sys.modules[_FUNCTIONS]).update(InterpolationMode=_Missing, rotate=_missing, normalize=_missing)
-        return need("spandrel", "running upscalers")
+        return import_optional("spandrel", "running upscalers")
     finally:
         for name in names:
             sys.modules.pop(name, None)
