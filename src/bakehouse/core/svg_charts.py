@@ -166,7 +166,7 @@ class _Scale:
 def _frame(scale: _Scale, axes: Axes) -> str:
     left, right, floor = scale.size.left, scale.right, scale.floor
     parts = []
-    for value in ticks(scale.y_low, scale.y_high):
+    for value in ticks(scale.y_low, scale.y_high, max(5, scale.size.height // 45)):
         y = scale.y(value)
         parts.append(f'<line class="rule" x1="{left}" y1="{y:.1f}" x2="{right}" y2="{y:.1f}"/>')
         number = f"{value:+g}" if axes.signed and value else f"{value:g}"
