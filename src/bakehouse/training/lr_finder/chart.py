@@ -35,5 +35,6 @@ def lr_chart(test: RangeTestResult) -> str:
         signed=True,
     )
     lines = [Line("class drift", drift, "drift", marks=False), Line("subject loss", subject, "subject", marks=False)]
-    suggested = VerticalMark(test.lr, f"optimizer.lr = {test.lr:g}", "pick")
-    return standalone(line_chart(lines, axes, SIZE, [suggested]), f"Learning rate {test.lr:g}: {test.why}", STYLE)
+    name = "lr" if test.lr is not None else "text_lr"
+    suggested = VerticalMark(test.peak_lr, f"optimizer.{name} = {test.peak_lr:g}", "pick")
+    return standalone(line_chart(lines, axes, SIZE, [suggested]), f"Learning rate {test.peak_lr:g}: {test.why}", STYLE)
