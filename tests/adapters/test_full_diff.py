@@ -8,7 +8,7 @@ from torch import nn
 
 from bakehouse.adapters import DiffLayer, FullDiff, LoRA, NormLayer, inject, load_adapter
 from bakehouse.adapters.adapter import LayerAdapter
-from bakehouse.adapters.layer import Hook
+from bakehouse.adapters.layer import ForwardHook
 from bakehouse.adapters.target_modules import Site
 from bakehouse.core.errors import UsageError
 
@@ -50,7 +50,7 @@ def test_norms_are_those_of_lycoris(kind, half):
     assert isinstance(theirs_from(ours.state_dict(), base), NormModule)
     if half:
         base.bfloat16()
-    Hook.on(base)
+    ForwardHook.on(base)
     adapter = LayerAdapter([(Site("lora_unet", "a", base), ours)])
     tolerance = {"atol": 0.06, "rtol": 0.03} if half else {"atol": 1e-5, "rtol": 1e-5}
     torch.testing.assert_close(base(x.bfloat16() if half else x).float(), want, **tolerance)

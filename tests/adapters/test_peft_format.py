@@ -236,8 +236,8 @@ def test_settings_that_cannot_be_applied_are_refused_by_name(tmp_path, settings,
 
 def test_settings_of_training_alone_and_unknown_ones(tmp_path):
     calm = {"lora_dropout": 0.1, "layers_to_transform": [1], "init_lora_weights": "olora", "inference_mode": True}
-    assert read_adapter(saved(tmp_path, calm)).account.entries == ()
-    (note,) = read_adapter(saved(tmp_path, {"use_tomorrow": True})).account.notes
+    assert read_adapter(saved(tmp_path, calm)).coverage.entries == ()
+    (note,) = read_adapter(saved(tmp_path, {"use_tomorrow": True})).coverage.notes
     assert "use_tomorrow = True" in note
 
 

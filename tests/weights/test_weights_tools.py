@@ -20,7 +20,7 @@ from bakehouse.weights.convert_adapter import Convert, convert
 from bakehouse.weights.dylora_slices import slice_ranks
 from bakehouse.weights.edit_metadata import Edit, edit, edit_of
 from bakehouse.weights.file_hashes import hash_file
-from bakehouse.weights.merge_adapters import Blend, merge_adapters
+from bakehouse.weights.merge_adapters import Merge, merge_adapters
 from bakehouse.weights.merge_into_base import weighted
 from bakehouse.weights.rank_selection import RankRule
 from bakehouse.weights.rescale import Rescale, block_name, rescale, rescale_of
@@ -197,11 +197,11 @@ def test_resize_makes_a_lora_of_others_with_the_base(tiny, tiny_folder, deltas, 
 def test_joined_adapters_are_the_sum(weights, adapter_file, deltas, same, tmp_path):
     files = [adapter_file(SPEC, "a"), adapter_file(LOCON, "b", seed=1)]
     merged = [weighted(f, w) for f, w in zip(files, weights, strict=True)]
-    merge_adapters(merged, tmp_path / "o.safetensors", Blend(dtype="fp32"))
+    merge_adapters(merged, tmp_path / "o.safetensors", Merge(dtype="fp32"))
     a, b, c = (deltas(f) for f in (*files, tmp_path / "o.safetensors"))
     wanted = {k: weights[0] * a.get(k, 0) + weights[1] * b.get(k, 0) for k in a | b}
     assert same(wanted, c, 1e-4)
-    svd = Blend(method="svd", linear=RankRule(rank=8), conv=RankRule(rank=3), dtype="fp32")
+    svd = Merge(method="svd", linear=RankRule(rank=8), conv=RankRule(rank=3), dtype="fp32")
     assert merge_adapters(merged, tmp_path / "s.safetensors", svd).error < 1e-4
     assert same(wanted, deltas(tmp_path / "s.safetensors"), 1e-4)
 
@@ -210,7 +210,7 @@ def test_the_error_of_a_merge_is_said(adapter_file, deltas, tmp_path):
     files = [adapter_file(SPEC, "a"), adapter_file(SPEC, "b", seed=1)]
     both = [weighted(f, 0.5) for f in files]
     a, b = (deltas(f) for f in files)
-    for settings in (Blend(method="svd", linear=RankRule(rank=4), dtype="fp32"), Blend(method="linear", dtype="fp32")):
+    for settings in (Merge(method="svd", linear=RankRule(rank=4), dtype="fp32"), Merge(method="linear", dtype="fp32")):
         result = merge_adapters(both, tmp_path / "o.safetensors", settings, overwrite=True)
         c = deltas(tmp_path / "o.safetensors")
         wrong = sum(float((0.5 * a[k] + 0.5 * b[k] - c[k]).square().sum()) for k in a) ** 0.5
@@ -241,7 +241,7 @@ def test_linear_merges_as_kohya(weights, wanted, tmp_path):
         }
         save_file(tensors, tmp_path / f"{name}.safetensors")
     files = [weighted(tmp_path / f"{name}.safetensors", w) for name, w in zip("ab", weights, strict=True)]
-    merge_adapters(files, tmp_path / "o.safetensors", Blend(method="linear", dtype="fp32"))
+    merge_adapters(files, tmp_path / "o.safetensors", Merge(method="linear", dtype="fp32"))
     made = load_file(tmp_path / "o.safetensors")
     B, A = (made[f"{stem}.lora_{side}.weight"] for side in ("up", "down"))
     assert made[f"{stem}.alpha"] == 1

@@ -18,7 +18,7 @@ from bakehouse.adapters.loading import load_adapter
 from bakehouse.adapters.loha import LoHa, LoHaLayer
 from bakehouse.adapters.lokr import LoKr, LoKrLayer
 from bakehouse.adapters.lora import LoRA, LoRALayer
-from bakehouse.adapters.network_settings import Dim, NetworkSpec
+from bakehouse.adapters.network_settings import LayerDims, NetworkSpec
 from bakehouse.adapters.norm_layers import NormLayer
 from bakehouse.adapters.oft import OFT, OFTLayer
 
@@ -48,7 +48,6 @@ __all__ = [
     "AdapterTarget",
     "BOFTLayer",
     "DiffLayer",
-    "Dim",
     "DyLoRA",
     "DyLoRALayer",
     "FullAdapter",
@@ -58,6 +57,7 @@ __all__ = [
     "GLoRALayer",
     "IA3Layer",
     "LayerAdapter",
+    "LayerDims",
     "LayerSpec",
     "LoHa",
     "LoHaLayer",

@@ -15,13 +15,13 @@ from torch import Tensor
 
 from bakehouse.adapters.adapter import Adapter
 from bakehouse.adapters.boft import BOFTLayer
-from bakehouse.adapters.file_coverage import BUNDLED, Account, Entry, account_of_keys
+from bakehouse.adapters.file_coverage import BUNDLED, Coverage, UnappliedItem, coverage_of_keys
 from bakehouse.adapters.file_metadata import as_text, metadata_for, sort_header, with_hashes
 from bakehouse.adapters.full_diff import DiffLayer
 from bakehouse.adapters.glora import GLoRALayer
 from bakehouse.adapters.ia3 import IA3Layer
 from bakehouse.adapters.input_rotation import InputRotationLayer
-from bakehouse.adapters.kohya_network_args import account_of_header
+from bakehouse.adapters.kohya_network_args import coverage_of_header
 from bakehouse.adapters.layer import BIAS, AdapterLayer, Base
 from bakehouse.adapters.loha import LoHaLayer
 from bakehouse.adapters.lokr import LoKrLayer
@@ -29,9 +29,16 @@ from bakehouse.adapters.lora import LoRALayer
 from bakehouse.adapters.module_names import file_names
 from bakehouse.adapters.norm_layers import NormLayer
 from bakehouse.adapters.oft import OFTLayer
-from bakehouse.adapters.peft_format import SETTLED, PeftSettings, read_settings, settle
+from bakehouse.adapters.peft_format import STANDARD_NAMES, PeftSettings, read_settings, settle
 from bakehouse.adapters.tensor_files import damaged
-from bakehouse.adapters.tensor_names import Sorted, algorithm_of, meant_for, rank_of, sort_keys, to_diffusers
+from bakehouse.adapters.tensor_names import (
+    SortedTensors,
+    algorithm_of,
+    group_by_module,
+    guess_base,
+    rank_of,
+    to_diffusers,
+)
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import atomic_path
 from bakehouse.core.finite import check_finite, count_not_finite
@@ -65,7 +72,7 @@ class AdapterFile:
     """Where it came from, for messages."""
     extras: Mapping[str, Tensor] = field(default_factory=dict)
     """Tensors that belong to no module, by their own keys: what is made of the file takes them along."""
-    account: Account = field(default_factory=Account)
+    coverage: Coverage = field(default_factory=Coverage)
     """What of the file is not applied, and why."""
 
     @property
@@ -132,7 +139,7 @@ def read_adapter(path: Path | str, *, whole: bool = True, drop: Sequence[str] = 
     """Reads an adapter file of kohya, LyCORIS, diffusers or PEFT; nothing is put on a model yet.
 
     Args:
-        whole: refuse a file with tensors or settings that cannot be applied; False: tell of them in its account.
+        whole: refuse a file with tensors or settings that cannot be applied; False: tell of them in its coverage.
         drop: patterns of keys to leave out.
 
     Raises:
@@ -146,7 +153,7 @@ def read_adapter(path: Path | str, *, whole: bool = True, drop: Sequence[str] = 
     return from_state(state, metadata, source=str(path), peft=read_settings(path, metadata), whole=whole, drop=drop)
 
 
-def account_of_file(path: Path | str) -> Account:
+def coverage_of_file(path: Path | str) -> Coverage:
     """What of a .safetensors adapter is not applied, from its header alone.
 
     Raises:
@@ -158,17 +165,17 @@ def account_of_file(path: Path | str) -> Account:
             metadata = dict(f.metadata() or {})
     except (OSError, SafetensorError) as e:
         raise damaged(Path(path), e) from e
-    found = sort_keys({key: torch.empty(shape, device="meta") for key, shape in shapes.items()}, metadata)
-    modules = {s: {SETTLED.get(n, n): t for n, t in tensors.items()} for s, tensors in found.modules.items()}
-    return _account(found, modules, metadata, read_settings(Path(path), metadata))
+    found = group_by_module({key: torch.empty(shape, device="meta") for key, shape in shapes.items()}, metadata)
+    modules = {s: {STANDARD_NAMES.get(n, n): t for n, t in tensors.items()} for s, tensors in found.modules.items()}
+    return _coverage(found, modules, metadata, read_settings(Path(path), metadata))
 
 
-def _account(
-    found: Sorted, modules: Mapping[str, Mapping[str, Tensor]], metadata: Mapping[str, str], peft: PeftSettings
-) -> Account:
+def _coverage(
+    found: SortedTensors, modules: Mapping[str, Mapping[str, Tensor]], metadata: Mapping[str, str], peft: PeftSettings
+) -> Coverage:
     suffixes = {name for tensors in modules.values() for name in tensors}
-    account = account_of_keys(found.strange) + peft.account() + account_of_header(metadata, suffixes)
-    return sum((_account_of_module(stem, tensors, found.keys) for stem, tensors in modules.items()), account)
+    coverage = coverage_of_keys(found.strange) + peft.coverage() + coverage_of_header(metadata, suffixes)
+    return sum((_coverage_of_module(stem, tensors, found.keys) for stem, tensors in modules.items()), coverage)
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -201,7 +208,7 @@ def from_state(
         BakehouseError: a tensor holds NaN or infinity.
     """
     state = without(state, drop, source)
-    found = sort_keys(state, metadata, source=source)
+    found = group_by_module(state, metadata, source=source)
     foreign = [key for key in found.strange if not key.startswith(BUNDLED)]
     if not found.modules or len(foreign) > len(state) / 2:
         first = ", ".join(sorted(state)[:3]) or "none"
@@ -212,12 +219,12 @@ def from_state(
         modules = {s: settle(tensors, s, found.paths[s], settings) for s, tensors in found.modules.items()}
     except UsageError as e:
         raise UsageError(f"{source}: {e.message}", hint=e.hint) from e
-    account = _account(found, modules, metadata or {}, settings)
+    coverage = _coverage(found, modules, metadata or {}, settings)
     if whole:
-        account.check(source)
+        coverage.check(source)
         check_finite({**state, **_alphas(modules)}, source, hint=_EARLIER)
     extras = {key: state[key] for key in found.strange}
-    return AdapterFile(modules, dict(metadata or {}), kind, source, extras, account)
+    return AdapterFile(modules, dict(metadata or {}), kind, source, extras, coverage)
 
 
 _EARLIER = "go back to an earlier checkpoint, or fetch the file again; `bakehouse weights info FILE` names the modules"
@@ -247,27 +254,27 @@ def matches_nothing(pattern: str, source: str) -> UsageError:
     )
 
 
-def _account_of_module(stem: str, tensors: Mapping[str, Tensor], keys: Mapping[tuple[str, str], str]) -> Account:
+def _coverage_of_module(stem: str, tensors: Mapping[str, Tensor], keys: Mapping[tuple[str, str], str]) -> Coverage:
     """A module's tensors that its algorithm makes nothing of, by the file's own keys where those are known."""
     named = {suffix: keys.get((stem, suffix), f"{stem}.{suffix}") for suffix in tensors}
     reader = _reader_of(tensors, READERS)
     if reader is None:
         known = ", ".join(layer.algorithm for layer in READERS)
         why = f"{algorithm_of(tensors)}, where the algorithms that are known here are {known}"
-        return Account(tuple(Entry(key, "refused", why) for key in named.values()))
+        return Coverage(tuple(UnappliedItem(key, "refused", why) for key in named.values()))
     surplus = [suffix for suffix in tensors if suffix not in reader.suffixes and suffix != BIAS]
     why = f"{reader.algorithm} makes nothing of this tensor"
-    entries = [Entry(named[suffix], "refused", why) for suffix in surplus if suffix != "alpha"]
+    entries = [UnappliedItem(named[suffix], "refused", why) for suffix in surplus if suffix != "alpha"]
     if "alpha" in surplus:
-        entries.append(Entry(named["alpha"], "carried", f"{reader.algorithm} has no alpha"))
+        entries.append(UnappliedItem(named["alpha"], "carried", f"{reader.algorithm} has no alpha"))
     if "alpha" in tensors and tensors["alpha"].numel() != 1:
         many = f"alpha is one number, and here are {tensors['alpha'].numel()}"
-        entries.append(Entry(named["alpha"], "refused", many))
-    return Account(tuple(entries))
+        entries.append(UnappliedItem(named["alpha"], "refused", many))
+    return Coverage(tuple(entries))
 
 
 def _reader_of(tensors: Mapping[str, Tensor], readers: Readers) -> type[AdapterLayer] | None:
-    return next((layer for layer in readers if layer.reads(tensors)), None)
+    return next((layer for layer in readers if layer.recognizes(tensors)), None)
 
 
 def read_layer(
@@ -279,15 +286,15 @@ def read_layer(
         UsageError: an algorithm that is not known here, tensors that it makes nothing of, or other shapes.
     """
     tensors = file.modules[stem]
-    _account_of_module(stem, tensors, {}).check(file.source)
+    _coverage_of_module(stem, tensors, {}).check(file.source)
     reader = _reader_of(tensors, readers)
     assert reader is not None
     try:
         layer = reader.from_tensors(tensors, base)
         if BIAS in tensors and BIAS not in reader.suffixes:
-            layer.take_bias(tensors[BIAS], base)
+            layer.set_bias_delta(tensors[BIAS], base)
     except ValueError as e:
-        seems = meant_for(file.modules)
+        seems = guess_base(file.modules)
         made_for = f"; it seems to be made for {seems}" if seems else ""
         raise UsageError(f"{file.source} does not fit {where}: {stem}: {e}{made_for}") from e
     return layer

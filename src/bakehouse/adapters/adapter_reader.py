@@ -9,8 +9,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from bakehouse.adapters.adapter_files import AdapterFile, account_of_file, from_state, matches_nothing, read_adapter
-from bakehouse.adapters.file_coverage import Account
+from bakehouse.adapters.adapter_files import AdapterFile, coverage_of_file, from_state, matches_nothing, read_adapter
+from bakehouse.adapters.file_coverage import Coverage
 from bakehouse.adapters.tensor_files import check_suffix, open_tensors, read_pickle
 from bakehouse.adapters.tensor_names import counted, seems_sdxl
 from bakehouse.core.adapter_paths import DIFFUSERS_FILE, PEFT_FILE, adapter_files
@@ -23,7 +23,7 @@ def open_adapter(path: Path | str, *, whole: bool = True, drop: Sequence[str] = 
     """An adapter by kohya's stems, from a .safetensors, a pickle of tensors, or a folder (`adapter_files`).
 
     Args:
-        whole: refuse a file with tensors or settings that cannot be applied; False: tell of them in its account.
+        whole: refuse a file with tensors or settings that cannot be applied; False: tell of them in its coverage.
         drop: patterns of keys to leave out.
 
     Raises:
@@ -46,7 +46,7 @@ def open_adapter(path: Path | str, *, whole: bool = True, drop: Sequence[str] = 
 _HOLDS_NONE = f"the folder holds neither {DIFFUSERS_FILE} nor {PEFT_FILE}, nor one of these in unet/ or text_encoder/"
 
 
-def account_of(path: Path | str) -> Account:
+def coverage_of(path: Path | str) -> Coverage:
     """What of an adapter is not applied, from the headers of its files alone.
 
     Raises:
@@ -56,14 +56,14 @@ def account_of(path: Path | str) -> Account:
     files = adapter_files(path)
     if not files:
         raise UsageError(f"{path} is no adapter: {_HOLDS_NONE}")
-    return sum(map(account_of_file, files.values()), Account())
+    return sum(map(coverage_of_file, files.values()), Coverage())
 
 
 def _several(folder: Path, files: Mapping[str, Path], whole: bool, drop: Sequence[str]) -> AdapterFile:
     modules: dict[str, Mapping[str, Tensor]] = {}
     metadata: dict[str, str] = {}
     extras: dict[str, Tensor] = {}
-    account = Account()
+    coverage = Coverage()
     kinds = []
     patterns = {part: _of_file(drop, file) for part, file in files.items()}
     for pattern in drop:
@@ -74,10 +74,10 @@ def _several(folder: Path, files: Mapping[str, Path], whole: bool, drop: Sequenc
         kinds.append(read.kind)
         metadata.update(read.metadata)
         extras.update(read.extras)
-        account += read.account
+        coverage += read.coverage
         # PEFT's keys do not say which network they are of: the folder's name does.
         modules.update({_PREFIXES[part] + _bare(stem): tensors for stem, tensors in read.modules.items()})
-    return AdapterFile(counted(modules, metadata), metadata, kinds[0], str(folder), extras, account)
+    return AdapterFile(counted(modules, metadata), metadata, kinds[0], str(folder), extras, coverage)
 
 
 def _of_file(patterns: Sequence[str], path: Path) -> list[str]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from bakehouse.adapters.layer import Base, compute_input
-from bakehouse.adapters.network_settings import Dim
+from bakehouse.adapters.network_settings import LayerDims
 from bakehouse.adapters.oft import RotationLayer, RotationSpec, cayley
 from bakehouse.adapters.target_modules import Site
 from bakehouse.core.errors import UsageError
@@ -26,7 +26,7 @@ class BOFT(RotationSpec):
 
     kind: Literal["boft"] = "boft"
 
-    def layer(self, site: Site, dim: Dim, generator: torch.Generator | None) -> BOFTLayer:
+    def layer(self, site: Site, dim: LayerDims, generator: torch.Generator | None) -> BOFTLayer:
         outs = site.module.weight.shape[0]
         size = butterfly_size(outs, self.block_size)
         if size == 0:
@@ -67,7 +67,7 @@ class BOFTLayer(RotationLayer):
     algorithm = "BOFT"
 
     @classmethod
-    def reads(cls, tensors: Mapping[str, Tensor]) -> bool:
+    def recognizes(cls, tensors: Mapping[str, Tensor]) -> bool:
         return "oft_blocks" in tensors and tensors["oft_blocks"].ndim == 4
 
     @classmethod
@@ -86,7 +86,7 @@ class BOFTLayer(RotationLayer):
         rows = weight.to(self.oft_blocks.dtype).reshape(1, weight.shape[0], -1)
         return (self._turn(rows) - rows).view(weight.shape)
 
-    def turned(self, base: Base, x: Tensor, y: Tensor) -> Tensor:
+    def delta_from_output(self, base: Base, x: Tensor, y: Tensor) -> Tensor:
         y = compute_input(y, self.oft_blocks)
         if isinstance(base, nn.Conv2d):
             rows = y.reshape(*y.shape[:2], -1)
@@ -97,7 +97,7 @@ class BOFTLayer(RotationLayer):
     def _turn(self, rows: Tensor) -> Tensor:
         """The stages one after the other on rows [batch, out, columns], then `rescale`."""
         # LyCORIS' rotation is the inverse of its OFT's: the turn of -P.
-        turns = self.kept(cayley(-self.oft_blocks, self.limit))
+        turns = self.kept(cayley(-self.oft_blocks, self.max_skew_norm))
         half = turns.shape[-1] // 2
         batch, outs, columns = rows.shape
         for i, turn in enumerate(turns):

@@ -13,7 +13,15 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor, nn
 
-from bakehouse.adapters.layer import AdapterLayer, Base, Way, full_precision, linear_map, own_weight, per_channel
+from bakehouse.adapters.layer import (
+    AdapterLayer,
+    Base,
+    ForwardPath,
+    full_precision,
+    linear_map,
+    own_weight,
+    per_channel,
+)
 from bakehouse.adapters.network_settings import NetworkSpec
 from bakehouse.core.setting_needs import Needs, is_on
 
@@ -50,8 +58,8 @@ def lengths(weight: Tensor, on_output: bool) -> Tensor:
 class DecomposableLayer(AdapterLayer):
     """A layer that says its ΔV as `update`; with a `dora_scale` m its ΔW is m V / ||V|| - W, without one it is ΔV."""
 
-    cheap_lengths: ClassVar[bool] = False
-    """Whether there is a way to ||V|| that makes no ΔV: `row_lengths` and `column_lengths`."""
+    has_cheap_norms: ClassVar[bool] = False
+    """Whether there is a way to ||V|| that makes no ΔV: `row_norms` and `column_norms`."""
     dora_scale: nn.Parameter | None
 
     def __init__(self, magnitudes: Tensor | None) -> None:
@@ -59,7 +67,7 @@ class DecomposableLayer(AdapterLayer):
         self.register_parameter("dora_scale", None if magnitudes is None else nn.Parameter(magnitudes.clone()))
         self.on_output = magnitudes is not None and magnitudes.shape[0] == magnitudes.numel()
 
-    def shape_for(self, state: Mapping[str, Tensor]) -> None:
+    def match_shapes(self, state: Mapping[str, Tensor]) -> None:
         """The axis that a state was measured along is the one that counts: runs of before go on with theirs."""
         found, own = state.get("dora_scale"), self.dora_scale
         if found is None or own is None or found.ndim != own.ndim or found.numel() == 1:
@@ -74,18 +82,18 @@ class DecomposableLayer(AdapterLayer):
         """ΔV, alpha and rank included, without dropouts."""
 
     @abstractmethod
-    def applied(self, base: Base, x: Tensor) -> Tensor:
+    def update_from_input(self, base: Base, x: Tensor) -> Tensor:
         """op(x, ΔV) the cheapest way, with dropouts."""
 
-    def plain_way(self, base: Base, x: Tensor) -> Way:
+    def path_without_dora(self, base: Base, x: Tensor) -> ForwardPath:
         """The way without DoRA."""
         return "input"
 
-    def row_lengths(self, weight: Tensor) -> Tensor:
+    def row_norms(self, weight: Tensor) -> Tensor:
         """||W + ΔV|| of each output [out]; exactly ||W|| where ΔV is 0."""
         raise NotImplementedError(f"{type(self).__name__} has no cheap lengths")
 
-    def column_lengths(self, weight: Tensor) -> Tensor:
+    def column_norms(self, weight: Tensor) -> Tensor:
         """||W + ΔV|| of each input [in]; exactly ||W|| where ΔV is 0."""
         raise NotImplementedError(f"{type(self).__name__} has no cheap lengths")
 
@@ -96,30 +104,30 @@ class DecomposableLayer(AdapterLayer):
         whole = weight.float() + update
         return whole * (self.dora_scale / lengths(whole, self.on_output)) - weight
 
-    def way(self, base: Base, x: Tensor) -> Way:
+    def forward_path(self, base: Base, x: Tensor) -> ForwardPath:
         if self.dora_scale is None:
-            return self.plain_way(base, x)
-        if self.cheap_lengths:
+            return self.path_without_dora(base, x)
+        if self.has_cheap_norms:
             return "output" if self.on_output else "input"
         return "weight" if full_precision(base, x) else "input"
 
-    def added(self, base: Base, x: Tensor) -> Tensor:
+    def delta_from_input(self, base: Base, x: Tensor) -> Tensor:
         """op(x, V s - W) = op((s - 1) x, W) + op(s x, ΔV), s = m / ||V|| of each input."""
         if self.dora_scale is None:
-            return self.applied(base, x)
-        if not self.cheap_lengths or self.on_output:
-            return super().added(base, x)
+            return self.update_from_input(base, x)
+        if not self.has_cheap_norms or self.on_output:
+            return super().delta_from_input(base, x)
         weight = own_weight(base)
-        s = self.dora_scale.flatten() / self.column_lengths(weight.float())
+        s = self.dora_scale.flatten() / self.column_norms(weight.float())
         s = s.view(-1, 1, 1) if isinstance(base, nn.Conv2d) else s
-        return linear_map(base, x * (s - 1).to(x.dtype), weight) + self.applied(base, x * s.to(x.dtype))
+        return linear_map(base, x * (s - 1).to(x.dtype), weight) + self.update_from_input(base, x * s.to(x.dtype))
 
-    def turned(self, base: Base, x: Tensor, y: Tensor) -> Tensor:
+    def delta_from_output(self, base: Base, x: Tensor, y: Tensor) -> Tensor:
         """op(x, s V - W) = (s - 1) y + s op(x, ΔV), s = m / ||V||."""
         assert self.dora_scale is not None
-        s = self.dora_scale.flatten() / self.row_lengths(own_weight(base).float())
+        s = self.dora_scale.flatten() / self.row_norms(own_weight(base).float())
         s = per_channel(base, s).to(y.dtype)
-        return (s - 1) * y + s * self.applied(base, x)
+        return (s - 1) * y + s * self.update_from_input(base, x)
 
 
 def read_magnitudes(tensors: Mapping[str, Tensor], base: Base) -> Tensor | None:

@@ -18,9 +18,9 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from bakehouse.adapters.layer import AdapterLayer, Base, Way
+from bakehouse.adapters.layer import AdapterLayer, Base, ForwardPath
 from bakehouse.adapters.lora import LoRALayer
-from bakehouse.adapters.network_settings import Dim, NetworkSpec
+from bakehouse.adapters.network_settings import LayerDims, NetworkSpec
 from bakehouse.adapters.target_modules import Site
 
 PREFIX_SCALE = "alpha/rank"
@@ -55,7 +55,7 @@ class DyLoRA(NetworkSpec):
         if isinstance(layer, DyLoRALayer):
             layer.unit = self.unit
 
-    def layer(self, site: Site, dim: Dim, generator: torch.Generator | None) -> DyLoRALayer:
+    def layer(self, site: Site, dim: LayerDims, generator: torch.Generator | None) -> DyLoRALayer:
         outs, ins, *kernel = site.module.weight.shape
         down = torch.empty(dim.rank, ins, *kernel)
         nn.init.kaiming_uniform_(down, a=math.sqrt(5), generator=generator)
@@ -72,13 +72,13 @@ class DyLoRALayer(LoRALayer):
 
     unit: int = 1
 
-    def plain_way(self, base: Base, x: Tensor) -> Way:
+    def path_without_dora(self, base: Base, x: Tensor) -> ForwardPath:
         # A step runs with some of the ranks, which ΔW does not know.
-        return "input" if self.training else super().plain_way(base, x)
+        return "input" if self.training else super().path_without_dora(base, x)
 
-    def applied(self, base: Base, x: Tensor) -> Tensor:
+    def update_from_input(self, base: Base, x: Tensor) -> Tensor:
         if not self.training:
-            return super().applied(base, x)
+            return super().update_from_input(base, x)
         # From torch's own numbers, on the CPU, as dropouts are: the loop seeds them, and checkpointing replays them.
         units = 1 + int(torch.randint(math.ceil(self.rank / self.unit), ()))
         return self._through(base, x, self.down[: units * self.unit], self.up[:, : units * self.unit])

@@ -20,7 +20,7 @@ _SHOWN = 4
 
 
 @dataclass(frozen=True)
-class Entry:
+class UnappliedItem:
     """A tensor or a setting that does not act on the weights."""
 
     name: str
@@ -31,13 +31,13 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Account:
+class Coverage:
     """The tensors and settings of a file that are not applied. What is not named here is."""
 
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[UnappliedItem, ...] = ()
 
-    def __add__(self, other: Account) -> Account:
-        return Account((*self.entries, *other.entries))
+    def __add__(self, other: Coverage) -> Coverage:
+        return Coverage((*self.entries, *other.entries))
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -74,14 +74,16 @@ class Account:
         return [{"name": e.name, "verdict": e.verdict, "why": e.why} for e in self.entries]
 
 
-def account_of_keys(keys: Iterable[str]) -> Account:
+def coverage_of_keys(keys: Iterable[str]) -> Coverage:
     """The account of keys that belong to no module: embeddings are carried, anything else is refused."""
     entries = []
     for key in keys:
         if key.startswith(BUNDLED):
             entries.append(
-                Entry(key, "carried", "an embedding of a word, which is not read: the word is a plain one in a prompt")
+                UnappliedItem(
+                    key, "carried", "an embedding of a word, which is not read: the word is a plain one in a prompt"
+                )
             )
         else:
-            entries.append(Entry(key, "refused", "no tensor of an adapter that is known here"))
-    return Account(tuple(entries))
+            entries.append(UnappliedItem(key, "refused", "no tensor of an adapter that is known here"))
+    return Coverage(tuple(entries))

@@ -11,10 +11,10 @@ from torch import nn
 from bakehouse.adapters.adapter import Adapter, AdapterSpecBase, AdapterTarget, LayerAdapter
 from bakehouse.adapters.adapter_facts import EXCLUDED, ON_KERNELS, ON_NORMS, ON_TEXT, ON_UNET, SIZED
 from bakehouse.adapters.adapter_reader import open_adapter
-from bakehouse.adapters.file_coverage import account_of_keys
+from bakehouse.adapters.file_coverage import coverage_of_keys
 from bakehouse.adapters.layer import AdapterLayer
 from bakehouse.adapters.loading import load_adapter
-from bakehouse.adapters.network_settings import Dim, NetworkSpec
+from bakehouse.adapters.network_settings import LayerDims, NetworkSpec
 from bakehouse.adapters.target_modules import Site, matches
 from bakehouse.core.errors import UsageError
 from bakehouse.core.setting_needs import PlanFact
@@ -81,7 +81,7 @@ def _started(spec: NetworkSpec, parts: Mapping[str, nn.Module]) -> LayerAdapter:
             )
     if file.extras:
         raise UsageError(
-            f"{spec.start} holds what a training cannot take along: {'; '.join(account_of_keys(file.extras).notes)}",
+            f"{spec.start} holds what a training cannot take along: {'; '.join(coverage_of_keys(file.extras).notes)}",
             hint="leave tensors out first: `bakehouse weights convert FILE --drop PATTERN -o PLACE`",
         )
     adapter = load_adapter(file, parts, reader=spec.reader)
@@ -90,7 +90,7 @@ def _started(spec: NetworkSpec, parts: Mapping[str, nn.Module]) -> LayerAdapter:
         if type(layer) not in seen:
             _check_kind(spec, adapter.sites[stem], layer)
             seen.add(type(layer))
-    dim = Dim(max(1, file.rank), file.alpha or 1.0, spec.dropout, spec.rank_dropout, spec.module_dropout)
+    dim = LayerDims(max(1, file.rank), file.alpha or 1.0, spec.dropout, spec.rank_dropout, spec.module_dropout)
     for stem, layer in adapter.layers.items():
         _settle(spec, adapter.sites[stem], layer, dim)
     if not any(True for _ in adapter.named_parameters()):
@@ -113,7 +113,7 @@ def _check_kind(spec: NetworkSpec, site: Site, layer: AdapterLayer) -> None:
         raise UsageError(f"{spec.start} is made with dora = {of_file}, adapter.dora is {asked}")
 
 
-def _settle(spec: NetworkSpec, site: Site, layer: AdapterLayer, dim: Dim) -> None:
+def _settle(spec: NetworkSpec, site: Site, layer: AdapterLayer, dim: LayerDims) -> None:
     """Gives a read layer the settings that files do not hold."""
     for name in ("dropout", "rank_dropout", "module_dropout"):
         setattr(layer, name, getattr(dim, name))

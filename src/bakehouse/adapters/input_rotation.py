@@ -11,7 +11,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from bakehouse.adapters.layer import AdapterLayer, Base, Way, full_precision
+from bakehouse.adapters.layer import AdapterLayer, Base, ForwardPath, full_precision
 
 
 class InputRotationLayer(AdapterLayer):
@@ -26,7 +26,7 @@ class InputRotationLayer(AdapterLayer):
         self.out_factors = None if out_factors is None else nn.Parameter(out_factors)
 
     @classmethod
-    def reads(cls, tensors: Mapping[str, Tensor]) -> bool:
+    def recognizes(cls, tensors: Mapping[str, Tensor]) -> bool:
         return "turns" in tensors
 
     @classmethod
@@ -75,5 +75,5 @@ class InputRotationLayer(AdapterLayer):
         blocks = count // 2**stage
         return places.view(blocks, -1, 2, size // 2).transpose(1, 2).reshape(-1)
 
-    def way(self, base: Base, x: Tensor) -> Way:
+    def forward_path(self, base: Base, x: Tensor) -> ForwardPath:
         return "weight" if full_precision(base, x) else "input"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection, Mapping
 
-from bakehouse.adapters.file_coverage import Account, Entry
+from bakehouse.adapters.file_coverage import Coverage, UnappliedItem
 from bakehouse.core.json_toml_yaml import parse_json
 
 _TOLD = frozenset(
@@ -39,7 +39,7 @@ def network_args(metadata: Mapping[str, str]) -> dict[str, object]:
     return args if isinstance(args, dict) else {}
 
 
-def account_of_header(metadata: Mapping[str, str], suffixes: Collection[str]) -> Account:
+def coverage_of_header(metadata: Mapping[str, str], suffixes: Collection[str]) -> Coverage:
     """The arguments that are not applied: LyCORIS' rsLoRA where its files do not hold it, and unknown ones.
 
     Args:
@@ -49,15 +49,17 @@ def account_of_header(metadata: Mapping[str, str], suffixes: Collection[str]) ->
     entries = []
     if str(args.get("rs_lora", "")).lower() == "true" and "a1.weight" in suffixes:
         entries.append(
-            Entry(
+            UnappliedItem(
                 "ss_network_args rs_lora = True", "carried",
                 "LyCORIS trains GLoRA at alpha / sqrt(rank) then, and writes an alpha that every reader, itself "
                 "included, counts as alpha / rank; a weight of sqrt(rank) is what was trained",
             )
         )  # fmt: skip
     entries += [
-        Entry(f"ss_network_args {name} = {value!r}", "carried", "an argument of the training that is not known here")
+        UnappliedItem(
+            f"ss_network_args {name} = {value!r}", "carried", "an argument of the training that is not known here"
+        )
         for name, value in args.items()
         if name not in _TOLD and value not in (None, "", "None", "False", False)
     ]
-    return Account(tuple(entries))
+    return Coverage(tuple(entries))

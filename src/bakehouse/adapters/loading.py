@@ -12,7 +12,7 @@ from bakehouse.adapters.adapter_files import READERS, AdapterFile, Readers, from
 from bakehouse.adapters.adapter_reader import open_adapter
 from bakehouse.adapters.layer import AdapterLayer, freeze
 from bakehouse.adapters.target_modules import Site, all_sites
-from bakehouse.adapters.tensor_names import meant_for
+from bakehouse.adapters.tensor_names import guess_base
 from bakehouse.core.errors import UsageError
 from bakehouse.core.pluralize import listed
 
@@ -41,7 +41,7 @@ def load_adapter(
         file = open_adapter(source)
     else:
         file = from_state(source)
-    file.account.check(file.source)
+    file.coverage.check(file.source)
     layers = _fit(file, parts, READERS if reader is None else (reader, *READERS))
     freeze(parts.values())
     adapter = LayerAdapter(layers)
@@ -59,7 +59,7 @@ def _fit(file: AdapterFile, parts: Mapping[str, nn.Module], readers: Readers) ->
     has_text = any(prefix != "lora_unet" for prefix in parts)
     wanted = {stem: t for stem, t in file.modules.items() if has_text or not stem.startswith("lora_te")}
     missing = [stem for stem in wanted if stem not in sites]
-    seems = meant_for(file.modules)
+    seems = guess_base(file.modules)
     made_for = f": it seems to be made for {seems}" if seems else ""
     if len(missing) == len(wanted):
         raise UsageError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
@@ -15,15 +15,15 @@ from bakehouse.adapters.delta_autograd import low_rank
 from bakehouse.adapters.dora import DecomposableLayer, DecomposableSpec, lengths, read_magnitudes
 from bakehouse.adapters.layer import (
     Base,
-    Teach,
-    Way,
+    ForwardPath,
     Weight,
+    WeightAndGradients,
     compute_input,
     drop_channels,
     full_precision,
     many_rows,
 )
-from bakehouse.adapters.network_settings import KERNELS, NEW, Dim
+from bakehouse.adapters.network_settings import KERNELS, NEW, LayerDims
 from bakehouse.adapters.target_modules import Site
 from bakehouse.core.setting_needs import Needs, is_off
 
@@ -56,7 +56,7 @@ class LoRA(DecomposableSpec):
     def network_args(self) -> dict[str, str]:
         return {**super().network_args(), "use_tucker": str(self.tucker), "rs_lora": str(self.rs_lora)}
 
-    def layer(self, site: Site, dim: Dim, generator: torch.Generator | None) -> LoRALayer:
+    def layer(self, site: Site, dim: LayerDims, generator: torch.Generator | None) -> LoRALayer:
         outs, ins, *kernel = site.module.weight.shape
         tucker = self.tucker and site.is_kernel
         ones = [1] * len(kernel)
@@ -95,8 +95,8 @@ class LoRALayer(DecomposableLayer):
     suffixes: ClassVar[frozenset[str]] = frozenset(
         {"lora_down.weight", "lora_up.weight", "lora_mid.weight", "alpha", "dora_scale"}
     )
-    cheap_lengths = True
-    late = frozenset({"lora_up.weight"})
+    has_cheap_norms = True
+    zero_initialized = frozenset({"lora_up.weight"})
     alpha: Tensor
 
     def __init__(
@@ -127,7 +127,7 @@ class LoRALayer(DecomposableLayer):
         self.scale = float(self.alpha) / self.rank
 
     @classmethod
-    def reads(cls, tensors: Mapping[str, Tensor]) -> bool:
+    def recognizes(cls, tensors: Mapping[str, Tensor]) -> bool:
         return "lora_down.weight" in tensors or "lora_up.weight" in tensors
 
     @classmethod
@@ -177,15 +177,15 @@ class LoRALayer(DecomposableLayer):
     def update(self, shape: torch.Size) -> Tensor:
         return (self.up.flatten(1) @ self._rows() * self.scale).view(shape)
 
-    def multiplicands(self) -> list[nn.Parameter]:
+    def factors(self) -> list[nn.Parameter]:
         return [p for p in (self.lora_down.weight, self.lora_up.weight) if p.requires_grad]
 
-    def length(self) -> Tensor:
+    def update_norm(self) -> Tensor:
         """||sBA||² = s² <B'B, A A'>: no ΔW is made."""
         rows, up = self._rows(), self.up.flatten(1)
         return ((up.mT @ up) * (rows @ rows.mT)).sum().clamp_min(0).sqrt() * self.scale
 
-    def row_lengths(self, weight: Tensor) -> Tensor:
+    def row_norms(self, weight: Tensor) -> Tensor:
         """||W + sBA||² = ||W||² + 2s <B, W A'> + s² <B, B A A'>, row by row."""
         rows, up = self._rows(), self.up.flatten(1) * self.scale
         # As dora_scale was measured, so that at the start both are equal to the last bit.
@@ -193,28 +193,28 @@ class LoRALayer(DecomposableLayer):
         mixed = up * (2 * weight.flatten(1) @ rows.mT + up @ (rows @ rows.mT))
         return _longer(alone, mixed.sum(1))
 
-    def column_lengths(self, weight: Tensor) -> Tensor:
+    def column_norms(self, weight: Tensor) -> Tensor:
         """||W + sBA||² = ||W||² + 2s <B'W, A> + s² <B'B A, A>, column by column."""
         rows, up = self._rows(), self.up.flatten(1) * self.scale
         alone = lengths(weight, on_output=False).flatten()
         mixed = (rows * (2 * up.mT @ weight.flatten(1) + (up.mT @ up) @ rows)).sum(0)
         return _longer(alone, mixed.view(len(alone), -1).sum(1))
 
-    def plain_way(self, base: Base, x: Tensor) -> Way:
+    def path_without_dora(self, base: Base, x: Tensor) -> ForwardPath:
         # In single precision ΔW can stand in the weight, where it costs next to nothing once there are some rows.
         # With A frozen it would cost the memory of x, which that is there to save.
         changed = self.training and (self.dropout or self.rank_dropout or not self.down.requires_grad)
         fits = isinstance(base, nn.Linear) and full_precision(base, x) and many_rows(base, x)
         return "weight" if fits and not changed else "input"
 
-    def fused(self, base: Base, multiplier: float) -> tuple[Callable[[], Tensor], Teach] | None:
+    def weight_and_gradients(self, base: Base, multiplier: float) -> WeightAndGradients | None:
         if self.dora_scale is not None:
             return None
         up, down = self.up * (self.scale * multiplier), self.down
         made = (up.detach(), down.detach())
         return lambda: torch.addmm(base.weight, *made), lambda x, out: low_rank(out, x, up, down)
 
-    def applied(self, base: Base, x: Tensor) -> Tensor:
+    def update_from_input(self, base: Base, x: Tensor) -> Tensor:
         return self._through(base, x, self.down, self.up)
 
     def _through(self, base: Base, x: Tensor, down: Tensor, up: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ PRESETS: Mapping[Targets, str] = {"attention": "attn-only", "attention+mlp": "at
 
 
 @dataclass(frozen=True)
-class Dim:
+class LayerDims:
     """What one module's layer is made with."""
 
     rank: int
@@ -128,7 +128,7 @@ class NetworkSpec(LayerSpec):
         """Gives a layer of a file to go on from what only the settings say."""
 
     @abstractmethod
-    def layer(self, site: Site, dim: Dim, generator: torch.Generator | None) -> AdapterLayer:
+    def layer(self, site: Site, dim: LayerDims, generator: torch.Generator | None) -> AdapterLayer:
         """A fresh layer for one module, zero at init, on the CPU; every random number from `generator`.
 
         Raises:
@@ -153,7 +153,7 @@ class NetworkSpec(LayerSpec):
             parts, self.targets, unet=self.unet, text=self.text,
             include=self.include, exclude=self.exclude, norms=self.train_norm,
         )  # fmt: skip
-        kept = [s for s in sites if self.blocks.rate(s.block) and self.dim_of(s).rank]
+        kept = [s for s in sites if self.blocks.rate(s.block) and self.layer_dims(s).rank]
         if not kept:
             raise UsageError(f"adapter.dims and adapter.blocks leave out all of the {len(sites)} modules")
         return kept
@@ -163,9 +163,9 @@ class NetworkSpec(LayerSpec):
             norm = NormLayer.fresh(site.module)
             norm.module_dropout = self.module_dropout
             return norm
-        return self.layer(site, self.dim_of(site), generator)
+        return self.layer(site, self.layer_dims(site), generator)
 
-    def dim_of(self, site: Site) -> Dim:
+    def layer_dims(self, site: Site) -> LayerDims:
         """Rank, alpha and dropouts of one module."""
         rank, alpha = self._conv() if site.is_kernel else (self.rank, self.alpha)
         share = alpha / rank
@@ -178,9 +178,9 @@ class NetworkSpec(LayerSpec):
             if matches(site, (pattern,)):
                 rank, alpha = named, share * named
                 break
-        return Dim(rank, alpha, self.dropout, self.rank_dropout, self.module_dropout)
+        return LayerDims(rank, alpha, self.dropout, self.rank_dropout, self.module_dropout)
 
-    def rate_of(self, site: Site) -> float:
+    def lr_multiplier(self, site: Site) -> float:
         return self.blocks.rate(site.block)
 
     @property
@@ -189,15 +189,15 @@ class NetworkSpec(LayerSpec):
         return frozenset()
 
     @property
-    def late_rate(self) -> float:
+    def zero_init_lr_multiplier(self) -> float:
         return self.lora_plus_ratio
 
     @property
-    def longest(self) -> float | None:
+    def max_update_norm(self) -> float | None:
         return self.max_norm
 
     @property
-    def several_rates(self) -> bool:
+    def has_several_lrs(self) -> bool:
         """Whether parameters of one network learn at different rates."""
         return self.blocks.sets_rates or self.lora_plus_ratio != 1
 

@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from bakehouse.adapters.layer import AdapterLayer, Base, Way, full_precision
+from bakehouse.adapters.layer import AdapterLayer, Base, ForwardPath, full_precision
 
 
 class NormLayer(AdapterLayer):
@@ -28,7 +28,7 @@ class NormLayer(AdapterLayer):
         return cls(torch.zeros(base.weight.shape), None if base.bias is None else torch.zeros(base.bias.shape))
 
     @classmethod
-    def reads(cls, tensors: Mapping[str, Tensor]) -> bool:
+    def recognizes(cls, tensors: Mapping[str, Tensor]) -> bool:
         return "w_norm" in tensors
 
     @classmethod
@@ -54,12 +54,12 @@ class NormLayer(AdapterLayer):
         beside = super().bias_delta(bias)
         return self.b_norm if beside is None else beside if self.b_norm is None else self.b_norm + beside
 
-    def multiplicands(self) -> list[nn.Parameter]:
+    def factors(self) -> list[nn.Parameter]:
         return [self.w_norm]
 
-    def length(self) -> Tensor:
+    def update_norm(self) -> Tensor:
         length: Tensor = torch.linalg.vector_norm(self.w_norm)
         return length
 
-    def way(self, base: Base, x: Tensor) -> Way:
+    def forward_path(self, base: Base, x: Tensor) -> ForwardPath:
         return "weight" if full_precision(base, x) else "input"

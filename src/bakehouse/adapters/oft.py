@@ -8,7 +8,7 @@ LyCORIS and kohya, R stands on the side of the outputs; in the paper on that of 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
@@ -20,14 +20,14 @@ from bakehouse.adapters.delta_autograd import rotated
 from bakehouse.adapters.layer import (
     AdapterLayer,
     Base,
-    Teach,
-    Way,
+    ForwardPath,
+    WeightAndGradients,
     compute_input,
     full_precision,
     many_rows,
     own_weight,
 )
-from bakehouse.adapters.network_settings import NEW, Dim, NetworkSpec, Probability
+from bakehouse.adapters.network_settings import NEW, LayerDims, NetworkSpec, Probability
 from bakehouse.adapters.target_modules import Site
 from bakehouse.adapters.unet_blocks import MOST_ALPHA, MOST_RANK
 from bakehouse.core.errors import UsageError
@@ -86,7 +86,7 @@ class OFT(RotationSpec):
         counted = {"block_count": str(self.block_count)} if self.block_count else {}
         return {**super().network_args(), **counted}
 
-    def layer(self, site: Site, dim: Dim, generator: torch.Generator | None) -> OFTLayer:
+    def layer(self, site: Site, dim: LayerDims, generator: torch.Generator | None) -> OFTLayer:
         outs = site.module.weight.shape[0]
         if self.block_count and outs % self.block_count:
             raise UsageError(
@@ -205,18 +205,18 @@ class RotationLayer(AdapterLayer):
         ComfyUI takes a file's constraint for the norm of all of Q, where LyCORIS and A1111 multiply it by the outputs.
         """
         state = self.state_dict()
-        if self.limit <= 0:
+        if self.max_skew_norm <= 0:
             return state
         length = torch.linalg.vector_norm(self.oft_blocks - self.oft_blocks.mT)
-        held = self.oft_blocks * (self.limit / length.clamp(min=self.limit))
+        held = self.oft_blocks * (self.max_skew_norm / length.clamp(min=self.max_skew_norm))
         return {**state, "oft_blocks": held, "alpha": torch.zeros_like(self.alpha)}
 
     @property
-    def limit(self) -> float:
+    def max_skew_norm(self) -> float:
         """What the norm of Q may be."""
         return self.constraint * self.oft_blocks.shape[-3] * self.oft_blocks.shape[-1]
 
-    def way(self, base: Base, x: Tensor) -> Way:
+    def forward_path(self, base: Base, x: Tensor) -> ForwardPath:
         # W + ΔW costs a gradient as large as W, k x k times dearer for kernels: there the output is turned.
         return "weight" if full_precision(base, x) and isinstance(base, nn.Linear) else "output"
 
@@ -234,10 +234,10 @@ class OFTLayer(RotationLayer):
     algorithm = "OFT"
 
     @classmethod
-    def reads(cls, tensors: Mapping[str, Tensor]) -> bool:
+    def recognizes(cls, tensors: Mapping[str, Tensor]) -> bool:
         return "oft_blocks" in tensors and tensors["oft_blocks"].ndim == 3
 
-    def way(self, base: Base, x: Tensor) -> Way:
+    def forward_path(self, base: Base, x: Tensor) -> ForwardPath:
         if not full_precision(base, x) or (isinstance(base, nn.Linear) and not many_rows(base, x)):
             return "output"
         return "weight" if isinstance(base, nn.Linear) or self._gives_back(base) else "output"
@@ -248,7 +248,7 @@ class OFTLayer(RotationLayer):
 
     def change(self) -> Tensor:
         """R - I, or diag(rescale) R - I: blocks [count, n, n], zero at init to the bit."""
-        turn = self.kept(cayley(self.oft_blocks, self.limit))
+        turn = self.kept(cayley(self.oft_blocks, self.max_skew_norm))
         if self.rescale is not None:
             turn = turn * self.rescale.view(*turn.shape[:-1], 1)
         return turn - torch.eye(turn.shape[-1], device=turn.device, dtype=turn.dtype)
@@ -256,16 +256,16 @@ class OFTLayer(RotationLayer):
     def delta(self, weight: Tensor) -> Tensor:
         return _by_blocks(self.change(), weight)
 
-    def fused(self, base: Base, multiplier: float) -> tuple[Callable[[], Tensor], Teach] | None:
+    def weight_and_gradients(self, base: Base, multiplier: float) -> WeightAndGradients | None:
         # Half of a rotation is none, and cannot be taken back from the output.
         if multiplier != 1.0 or not self._gives_back(base):
             return None
-        turn = self.kept(cayley(self.oft_blocks, self.limit))
+        turn = self.kept(cayley(self.oft_blocks, self.max_skew_norm))
         fixed = turn.detach()
         channels = 1 if isinstance(base, nn.Conv2d) else -1
         return lambda: _by_blocks(fixed, base.weight), lambda x, out: rotated(out, turn, base.bias, channels=channels)
 
-    def turned(self, base: Base, x: Tensor, y: Tensor) -> Tensor:
+    def delta_from_output(self, base: Base, x: Tensor, y: Tensor) -> Tensor:
         """(R - I) y, by blocks: no matrix of [out, out] is made."""
         change = self.change()
         y = compute_input(y, change)

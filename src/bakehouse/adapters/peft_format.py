@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bakehouse.adapters.file_coverage import Account, Entry
+from bakehouse.adapters.file_coverage import Coverage, UnappliedItem
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import read_json
 from bakehouse.core.json_toml_yaml import parse_json
@@ -130,17 +130,19 @@ class PeftSettings:
         plain = {k: v for k, v in self.whole.items() if "." not in k}
         return [*sets, *([("", plain)] if plain else [])]
 
-    def account(self) -> Account:
+    def coverage(self) -> Coverage:
         """Every setting that is not applied, and why."""
-        return Account(tuple(e for start, values in self.each for e in _entries(start, values)))
+        return Coverage(tuple(e for start, values in self.each for e in _entries(start, values)))
 
 
-def _entries(start: str, values: Mapping[str, Any]) -> list[Entry]:
+def _entries(start: str, values: Mapping[str, Any]) -> list[UnappliedItem]:
     found = []
     kind = str(values.get("peft_type") or "LORA").rpartition(".")[2].upper()
     if kind not in _KINDS:
         found.append(
-            Entry(f"{start}peft_type = {kind}", "refused", f"PEFT's kinds that are read here are {', '.join(_KINDS)}")
+            UnappliedItem(
+                f"{start}peft_type = {kind}", "refused", f"PEFT's kinds that are read here are {', '.join(_KINDS)}"
+            )
         )
     for name, value in values.items():
         if name in _APPLIED | _TOLD_BY_TENSORS | _OF_TRAINING | _IDLE or value in (None, False, [], {}, ""):
@@ -150,9 +152,9 @@ def _entries(start: str, values: Mapping[str, Any]) -> list[Entry]:
             # The biases that it speaks of are tensors of the base under their own names; the file's keys tell.
             continue
         if name in _OTHER_ARITHMETIC:
-            found.append(Entry(said, "refused", _OTHER_ARITHMETIC[name]))
+            found.append(UnappliedItem(said, "refused", _OTHER_ARITHMETIC[name]))
         elif not name.startswith(("loftq_", "megatron_")):
-            found.append(Entry(said, "carried", "a setting of PEFT that is not known here"))
+            found.append(UnappliedItem(said, "carried", "a setting of PEFT that is not known here"))
     return found
 
 
@@ -177,7 +179,7 @@ def read_settings(path: Path, metadata: Mapping[str, str]) -> PeftSettings:
     return PeftSettings(found)
 
 
-SETTLED: Mapping[str, str] = {
+STANDARD_NAMES: Mapping[str, str] = {
     "lora_B.bias": "diff_b", "oft_R.weight": "turns", "boft_R": "turns", "boft_s": "out_factors", "ia3_l": "weight",
 }  # fmt: skip
 """PEFT's own tensors and what `settle` makes of them."""

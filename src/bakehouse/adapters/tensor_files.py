@@ -302,7 +302,7 @@ def float_types(shapes: Iterable[Shape]) -> list[str]:
     return [everyday.get(d, str(d).removeprefix("torch.")) for d in ordered]
 
 
-def check_place(
+def check_output_path(
     out: Path, sources: Iterable[Path], *, overwrite: bool, makes: Literal["file", "folder", "either"] = "file"
 ) -> None:
     """Holds a place to write against what is there, and its name against what is written: a .safetensors or a folder.

@@ -171,7 +171,7 @@ def _block(slot: int, place: int, rest: str) -> str:
 
 
 @dataclass(frozen=True)
-class Sorted:
+class SortedTensors:
     """A file's tensors by module."""
 
     modules: dict[str, dict[str, Tensor]]
@@ -184,9 +184,9 @@ class Sorted:
     """Keys that are no adapter weights."""
 
 
-def sort_keys(
+def group_by_module(
     state: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None, *, source: str = "the file"
-) -> Sorted:
+) -> SortedTensors:
     """A file's tensors by module, and what belongs to no module.
 
     Raises:
@@ -218,7 +218,7 @@ def sort_keys(
         paths[stem] = _path(spelling)
     renamed = counted(modules, metadata or {})
     names = dict(zip(modules, renamed, strict=True))
-    return Sorted(
+    return SortedTensors(
         renamed,
         {names[stem]: path for stem, path in paths.items()},
         {(names[stem], suffix): key for (stem, suffix), key in origin.items()},
@@ -235,7 +235,7 @@ def to_kohya(
     state: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
 ) -> tuple[dict[str, dict[str, Tensor]], list[str]]:
     """A file's tensors as `{stem: {suffix: tensor}}` in kohya's words, and the keys that are no adapter weights."""
-    found = sort_keys(state, metadata)
+    found = group_by_module(state, metadata)
     return found.modules, list(found.strange)
 
 
@@ -313,7 +313,7 @@ def rank_of(tensors: Mapping[str, Tensor]) -> int:
     return max((int(tensors[name].shape[0]) for name in _RANKED if name in tensors and tensors[name].ndim), default=0)
 
 
-def meant_for(modules: Mapping[str, Mapping[str, Tensor]]) -> str:
+def guess_base(modules: Mapping[str, Mapping[str, Tensor]]) -> str:
     """What base an adapter seems to be made for, and what tells so; empty if nothing does."""
     for mark, name in (("double_blocks", "FLUX"), ("joint_blocks", "SD 3"), ("lora_te2_", "SDXL")):
         if any(mark in stem for stem in modules):

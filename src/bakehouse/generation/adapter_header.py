@@ -61,9 +61,9 @@ def check_family(path: Path, base: str) -> None:
 
 def notes_on(path: Path) -> list[str]:
     """What an adapter holds that is not applied, in words."""
-    from bakehouse.adapters.adapter_reader import account_of
+    from bakehouse.adapters.adapter_reader import coverage_of
 
-    return [f"{path.name} holds what is not applied: {note}" for note in account_of(path).notes]
+    return [f"{path.name} holds what is not applied: {note}" for note in coverage_of(path).notes]
 
 
 @functools.lru_cache(maxsize=256)

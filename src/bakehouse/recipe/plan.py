@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from bakehouse.adapters import FullFineTune, LoRA
 from bakehouse.adapters.adapter_facts import ON_TEXT, ON_UNET
-from bakehouse.adapters.lr_multipliers import pace_of
+from bakehouse.adapters.lr_multipliers import multipliers_for
 from bakehouse.adapters.network_settings import NetworkSpec
 from bakehouse.core.setting_needs import without_effect
 from bakehouse.data.buckets import BucketRow, Placement, assign, bucket_table, bucket_warnings
@@ -294,22 +294,22 @@ class _Derivation:
     def _optimizer(self) -> None:
         spec, row = self.recipe.optimizer, self.recipe.optimizer.row
         # With rate-finding optimizers both parts take the same multiplier: their ratio is found as well.
-        pace = pace_of(self.recipe.adapter, short=self.preset.short)
+        multipliers = multipliers_for(self.recipe.adapter, short=self.preset.short)
         # A preset's rates are for the adapter that it chooses itself.
-        usual = pace_of(FullFineTune() if self.preset.adapter == "full" else LoRA(), short=self.preset.short)
-        faster = pace.rate / usual.rate
+        usual = multipliers_for(FullFineTune() if self.preset.adapter == "full" else LoRA(), short=self.preset.short)
+        faster = multipliers.lr / usual.lr
         lr = row.lr if row.finds_rate else row.rate_like(self.preset.lr * faster)
         ratio = 1.0 if row.finds_rate else self.preset.text_lr / self.preset.lr
         text_lr = float(f"{(spec.lr or lr) * ratio:.4g}")  # a rate that is given sets the pace of both
         why = "the optimizer finds the rate itself" if row.finds_rate else f"{spec.name} on {self.preset.about}"
         if faster != 1 and not row.finds_rate:
-            why += f"; {pace.why or 'weights beside the base learn faster than its own'}"
+            why += f"; {multipliers.why or 'weights beside the base learn faster than its own'}"
         if spec.lr is None and self._unet_learns():
             self.decide("optimizer.lr", lr, why)
         if row.finds_rate and self.preset.short and not spec.relative_step and "d0" not in spec.args:
             # One rate for both parts: that of the words, which part the trigger from its class.
             begin = max(self.preset.lr, self.preset.text_lr if self.recipe.adapter.text else 0)
-            begin *= faster if pace.begin is None else pace.begin / usual.rate
+            begin *= faster if multipliers.initial_lr is None else multipliers.initial_lr / usual.lr
             self.decide("optimizer.args", {**spec.args, "d0": begin}, "it has no time to find its rate from nothing")
         if spec.text_lr is None and self.recipe.adapter.text and not spec.relative_step:
             self.decide("optimizer.text_lr", text_lr, why if row.finds_rate else _pace_of_words(ratio))
@@ -399,9 +399,9 @@ class _Derivation:
         if self.preset.adapter == "lora" and (self.preset.short or not finds_rate):
             reason = "x 2 where there is no time to find a rate" if finds_rate else "x 2 with a fixed rate"
             factor, why = factor * 2, [*why, reason]
-        pace = pace_of(self.recipe.adapter, short=self.preset.short)
-        if pace.shows != 1:
-            factor, why = factor * pace.shows, [*why, f"x {pace.shows:g}: {pace.why}"]
+        multipliers = multipliers_for(self.recipe.adapter, short=self.preset.short)
+        if multipliers.exposures != 1:
+            factor, why = factor * multipliers.exposures, [*why, f"x {multipliers.exposures:g}: {multipliers.why}"]
         if self.recipe.loss.weighting.kind == "min_snr" or self.recipe.noise.ip_gamma:
             factor, why = factor * 0.6, [*why, "x 3/5 with min-SNR or IP noise"]
         if self.model_name == "sdxl":

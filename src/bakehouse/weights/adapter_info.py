@@ -14,17 +14,17 @@ from torch import Tensor
 
 from bakehouse.adapters.adapter_files import AdapterFile
 from bakehouse.adapters.adapter_reader import open_adapter
-from bakehouse.adapters.file_coverage import Account
+from bakehouse.adapters.file_coverage import Coverage
 from bakehouse.adapters.module_names import full_name
 from bakehouse.adapters.tensor_files import Shape, float_types, open_tensors
-from bakehouse.adapters.tensor_names import algorithm_of, families_of, meant_for, rank_of, split_key
+from bakehouse.adapters.tensor_names import algorithm_of, families_of, guess_base, rank_of, split_key
 from bakehouse.core.adapter_paths import adapter_files
 from bakehouse.core.errors import UsageError
 from bakehouse.core.finite import count_not_finite
 from bakehouse.core.json_toml_yaml import parse_json
 from bakehouse.core.pluralize import counted
 from bakehouse.weights.dense_delta import is_plain, matrices, scale_of
-from bakehouse.weights.program_support import FAMILIES, Verdict, who_can_load
+from bakehouse.weights.program_support import FAMILIES, Verdict, program_verdicts
 
 _MOST_TAGS = 50
 
@@ -73,7 +73,7 @@ class AdapterInfo:
     bytes: int
     loaders: tuple[Verdict, ...]
     notes: tuple[str, ...]
-    account: Account
+    coverage: Coverage
     """The tensors and settings that are not applied, each with the reason."""
     shapes: Mapping[str, Shape]
 
@@ -92,7 +92,7 @@ class AdapterInfo:
                 v.program: {"loads": v.loads, "only_at_weight_1": bool(v.limits), "why": v.why} for v in self.loaders
             },
             "notes": list(self.notes),
-            "not_applied": self.account.to_json(),
+            "not_applied": self.coverage.to_json(),
             "blocks": [asdict(b) for b in self.blocks],
             "modules": [asdict(m) for m in self.modules],
             "recipe": self.recipe,
@@ -147,9 +147,9 @@ def adapter_info(path: Path | str) -> AdapterInfo:
         metadata=file.metadata,
         dtypes=tuple(float_types(shapes.values())),
         bytes=size,
-        loaders=who_can_load(shapes, alphas=alphas, families=families_of(file.modules, file.metadata) or FAMILIES),
-        notes=_notes(modules, file.account),
-        account=file.account,
+        loaders=program_verdicts(shapes, alphas=alphas, families=families_of(file.modules, file.metadata) or FAMILIES),
+        notes=_notes(modules, file.coverage),
+        coverage=file.coverage,
         shapes=shapes,
     )
 
@@ -218,7 +218,7 @@ def _base(file: AdapterFile) -> str:
     """What the header says it was made for, and what its modules look like."""
     said = file.metadata.get("ss_base_model_version") or file.metadata.get("modelspec.architecture", "")
     name = file.metadata.get("ss_sd_model_name", "")
-    seems = meant_for(file.modules)
+    seems = guess_base(file.modules)
     return ", ".join(x for x in (seems, said, name) if x and x != "None") or "unknown"
 
 
@@ -246,7 +246,7 @@ def tag_frequency(metadata: Mapping[str, str], most: int = _MOST_TAGS) -> dict[s
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:most])
 
 
-def _notes(modules: tuple[Module, ...], account: Account) -> tuple[str, ...]:
+def _notes(modules: tuple[Module, ...], coverage: Coverage) -> tuple[str, ...]:
     bad = [m.name for m in modules if m.bad]
     dead = [m.name for m in modules if m.norm == 0.0]
     found = []
@@ -258,6 +258,6 @@ def _notes(modules: tuple[Module, ...], account: Account) -> tuple[str, ...]:
     if dead:
         whole = "all" if len(dead) == len(modules) else str(len(dead))
         found.append(f"{whole} modules change nothing, first {dead[0]}")
-    found += [f"bakehouse refuses it: {said}" for said in account.refusals]
-    found += [f"not applied: {said}" for said in account.notes]
+    found += [f"bakehouse refuses it: {said}" for said in coverage.refusals]
+    found += [f"not applied: {said}" for said in coverage.notes]
     return tuple(found)

@@ -19,7 +19,7 @@ from bakehouse.adapters.adapter_reader import is_sdxl, open_adapter
 from bakehouse.adapters.layer import BIAS
 from bakehouse.adapters.module_names import dotted, full_name, sgm_stem
 from bakehouse.adapters.peft_format import HEADER as PEFT_HEADER
-from bakehouse.adapters.tensor_files import WEIGHT_SUFFIXES, Planned, check_place, dtype_of, write_tensors
+from bakehouse.adapters.tensor_files import WEIGHT_SUFFIXES, Planned, check_output_path, dtype_of, write_tensors
 from bakehouse.adapters.tensor_names import algorithm_of
 from bakehouse.core.errors import Problems, UsageError
 from bakehouse.core.events import OnEvent
@@ -92,18 +92,20 @@ def convert(
             f"{out} is the name of a file, and --to peft writes a folder with one adapter for each network",
             hint=f"name a folder: --to peft -o {out.with_suffix('')}; --to diffusers writes one file",
         )
-    check_place(out, [Path(file.source)], overwrite=overwrite, makes="either" if settings.to == "peft" else "file")
+    check_output_path(
+        out, [Path(file.source)], overwrite=overwrite, makes="either" if settings.to == "peft" else "file"
+    )
     _check(file, settings.to)
     dtype = dtype_of(settings.dtype)
     results = tuple(ModuleResult(stem, _rank(t), 0.0, 0.0) for stem, t in file.modules.items())
     if settings.to == "peft":
         if not dry_run:
             _write_peft(file, out, settings, dtype, on_event)
-        return Result(out, results, dry_run, file.account.notes)
+        return Result(out, results, dry_run, file.coverage.notes)
     written = _FORMS[settings.to](file, settings)
     if not dry_run:
         _write(out, written, dtype, on_event, file.extras)
-    return Result(out, results, dry_run, file.account.notes)
+    return Result(out, results, dry_run, file.coverage.notes)
 
 
 def _rank(tensors: Mapping[str, Tensor]) -> int:

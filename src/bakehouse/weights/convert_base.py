@@ -15,7 +15,7 @@ from bakehouse.adapters.tensor_files import (
     DTYPES,
     Planned,
     Shape,
-    check_place,
+    check_output_path,
     dtype_of,
     float_types,
     write_tensors,
@@ -27,9 +27,9 @@ from bakehouse.models.identify import read_header
 from bakehouse.models.load import load_model, resolve_model
 from bakehouse.models.single_file import EMA, header_of, join, read_single_file, save_single_file
 from bakehouse.weights.base_modules import open_base
-from bakehouse.weights.merge_adapters import Blend, merge_adapters
-from bakehouse.weights.merge_into_base import Weighted, merge_into_base, merged_header
-from bakehouse.weights.rank_selection import rules_of
+from bakehouse.weights.merge_adapters import Merge, merge_adapters
+from bakehouse.weights.merge_into_base import WeightedAdapter, merge_into_base, merged_header
+from bakehouse.weights.rank_selection import parse_rank_rules
 from bakehouse.weights.result import Result
 
 _PICKLES = (".ckpt", ".pt")
@@ -92,7 +92,7 @@ def convert_base(
     """
     out, where, to = Path(out), resolve_model(source), dtype_of(dtype)
     path = base_path(source)
-    check_place(out, [path], overwrite=overwrite, makes="folder" if layout_of(out) == "folder" else "either")
+    check_output_path(out, [path], overwrite=overwrite, makes="folder" if layout_of(out) == "folder" else "either")
     with open_base(path) as base:
         types = float_types(shape for file in base.files.values() for shape in file.shapes.values())
         twins = sum(name.startswith(EMA) for file in base.files.values() for name in file.shapes)
@@ -114,7 +114,7 @@ def convert_base(
 
 def merge_base(
     base: str | Path,
-    adapters: Sequence[Weighted],
+    adapters: Sequence[WeightedAdapter],
     out: str | Path,
     *,
     dtype: str | None = None,
@@ -124,7 +124,7 @@ def merge_base(
 ) -> Result:
     """Adapters into a base, written in the layout that `out`'s name says; see `merge_into_base`."""
     path, out = base_path(base), Path(out)
-    check_place(out, [path], overwrite=overwrite, makes="folder" if layout_of(out) == "folder" else "either")
+    check_output_path(out, [path], overwrite=overwrite, makes="folder" if layout_of(out) == "folder" else "either")
     if dry_run or layout_of(path if path.is_file() else Path("folder")) == layout_of(out):
         return merge_into_base(
             path, adapters, out, dtype=dtype, dry_run=dry_run, overwrite=overwrite, on_event=on_event
@@ -185,7 +185,7 @@ def is_base(path: str | Path) -> bool:
 
 
 def merge_all(
-    adapters: Sequence[Weighted],
+    adapters: Sequence[WeightedAdapter],
     out: str | Path,
     *,
     base: str | Path | None = None,
@@ -210,7 +210,7 @@ def merge_all(
             raise UsageError(f"{idle[0]} means nothing when adapters go into a base", hint="leave it out")
         return merge_base(base, adapters, out, dtype=dtype, dry_run=dry_run, overwrite=overwrite, on_event=on_event)
     method = words.pop("method", "concat")
-    linear, conv = rules_of(**{"rank": None, "by": None, **words}) if words else (None, None)
+    linear, conv = parse_rank_rules(**{"rank": None, "by": None, **words}) if words else (None, None)
     values = {"method": method, "linear": linear, "conv": conv, "dtype": dtype or "fp16"}
-    settings = Blend.parse(values, source="merge")
+    settings = Merge.parse(values, source="merge")
     return merge_adapters(adapters, out, settings, dry_run=dry_run, overwrite=overwrite, on_event=on_event)

@@ -14,7 +14,7 @@ from bakehouse.adapters.dylora import PREFIX_SCALE
 from bakehouse.adapters.kohya_network_args import network_args
 from bakehouse.adapters.layer import BIAS
 from bakehouse.adapters.module_names import full_name
-from bakehouse.adapters.tensor_files import check_place
+from bakehouse.adapters.tensor_files import check_output_path
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import OnEvent
 from bakehouse.core.files import check_file_name
@@ -64,7 +64,7 @@ def slice_ranks(
     check_file_name(out)
     places = {rank: out if len(wanted) == 1 else out.with_name(f"{out.stem}-{rank:04d}{out.suffix}") for rank in wanted}
     for place in places.values():
-        check_place(place, [Path(file.source)], overwrite=overwrite)
+        check_output_path(place, [Path(file.source)], overwrite=overwrite)
     return [_slice(file, rank, place, dry_run, on_event) for rank, place in places.items()]
 
 
@@ -82,7 +82,7 @@ def _slice(file: AdapterFile, rank: int, out: Path, dry_run: bool, on_event: OnE
             "ss_output_name": out.stem,
         }
         write_adapter(out, modules, header, extras=file.extras, on_event=on_event)
-    return Result(out, results, dry_run, file.account.notes)
+    return Result(out, results, dry_run, file.coverage.notes)
 
 
 def _has_prefixes(tensors: Mapping[str, Tensor]) -> bool:

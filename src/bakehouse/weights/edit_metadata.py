@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import Field
 
-from bakehouse.adapters.tensor_files import check_place, damaged
+from bakehouse.adapters.tensor_files import check_output_path, damaged
 from bakehouse.core.errors import UsageError, did_you_mean
 from bakehouse.core.files import atomic_path
 from bakehouse.core.json_toml_yaml import parse_json
@@ -81,7 +81,7 @@ def edit(
     source, out = Path(source), Path(out)
     if source.suffix != ".safetensors":
         raise UsageError(f"{source} has no header: only .safetensors files do", hint="`weights convert` makes one")
-    check_place(out, [source], overwrite=overwrite)
+    check_output_path(out, [source], overwrite=overwrite)
     content, start = _read(source)
     before: dict[str, str] = dict(content.pop("__metadata__", None) or {})
     after = {**_without(before, settings.remove, source), **settings.changes()}

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bakehouse.adapters.file_metadata import VERSIONS, model_spec
 from bakehouse.adapters.module_names import full_name
-from bakehouse.adapters.tensor_files import DTYPES, check_place
+from bakehouse.adapters.tensor_files import DTYPES, check_output_path
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import OnEvent, Progress
 from bakehouse.core.settings import Spec
@@ -71,7 +71,7 @@ def extract(
         UsageError: the models are not of one shape, or they do not differ.
     """
     settings, out = settings or Extract(), Path(out)
-    check_place(out, [Path(tuned), Path(base)], overwrite=overwrite)
+    check_output_path(out, [Path(tuned), Path(base)], overwrite=overwrite)
     modules: dict[str, dict[str, Tensor]] = {}
     results: list[ModuleResult] = []
     with open_base(tuned) as after, open_base(base) as before:

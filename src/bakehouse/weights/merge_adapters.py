@@ -11,13 +11,13 @@ from torch import Tensor
 
 from bakehouse.adapters.layer import BIAS
 from bakehouse.adapters.module_names import full_name, same_module
-from bakehouse.adapters.tensor_files import DTYPES, check_place
+from bakehouse.adapters.tensor_files import DTYPES, check_output_path
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import OnEvent, Progress
 from bakehouse.core.settings import Spec
 from bakehouse.weights.adapter_writer import network_header, write_adapter
 from bakehouse.weights.dense_delta import bias_of, is_plain, kernel_of, lora_tensors, matrices, scale_of
-from bakehouse.weights.merge_into_base import Weighted
+from bakehouse.weights.merge_into_base import WeightedAdapter
 from bakehouse.weights.rank_selection import RankRule, reduce_factored, split
 from bakehouse.weights.result import ModuleResult, Result
 from bakehouse.weights.svd import decompose_product
@@ -28,7 +28,7 @@ _ADDITIVE = frozenset({"diff", "diff_b", "w_norm", "b_norm"})
 _Module = tuple[dict[str, Tensor], ModuleResult]
 
 
-class Blend(Spec):
+class Merge(Spec):
     """How adapters become one."""
 
     method: Literal["concat", "svd", "linear"] = "concat"
@@ -44,9 +44,9 @@ class Blend(Spec):
 
 
 def merge_adapters(
-    adapters: Sequence[Weighted],
+    adapters: Sequence[WeightedAdapter],
     out: Path | str,
-    settings: Blend | None = None,
+    settings: Merge | None = None,
     *,
     dry_run: bool = False,
     overwrite: bool = False,
@@ -57,8 +57,8 @@ def merge_adapters(
     Raises:
         UsageError: fewer than two adapters, other algorithms than LoRA, or they do not sit on the same base.
     """
-    settings, out = settings or Blend(), Path(out)
-    check_place(out, [Path(a.file.source) for a in adapters], overwrite=overwrite)
+    settings, out = settings or Merge(), Path(out)
+    check_output_path(out, [Path(a.file.source) for a in adapters], overwrite=overwrite)
     if len(adapters) < 2:
         raise UsageError("merging adapters takes at least two", hint="`rescale` changes one")
     if settings.method == "svd" and settings.linear is None:
@@ -76,10 +76,12 @@ def merge_adapters(
     if not dry_run:
         header = {**_header(adapters, out), **network_header(modules)}
         write_adapter(out, modules, header, extras=extras, dtype=DTYPES[settings.dtype], on_event=on_event)
-    return Result(out, tuple(results), dry_run, tuple(dict.fromkeys(n for a in adapters for n in a.file.account.notes)))
+    return Result(
+        out, tuple(results), dry_run, tuple(dict.fromkeys(n for a in adapters for n in a.file.coverage.notes))
+    )
 
 
-def _extras(adapters: Sequence[Weighted]) -> dict[str, Tensor]:
+def _extras(adapters: Sequence[WeightedAdapter]) -> dict[str, Tensor]:
     """What belongs to no module of any of the files.
 
     Raises:
@@ -100,7 +102,7 @@ def _extras(adapters: Sequence[Weighted]) -> dict[str, Tensor]:
 _Parts = list[tuple[float, Mapping[str, Tensor]]]
 
 
-def _by_module(adapters: Sequence[Weighted]) -> dict[str, _Parts]:
+def _by_module(adapters: Sequence[WeightedAdapter]) -> dict[str, _Parts]:
     """Each module's tensors and weights, under the first file's spelling of its name.
 
     Raises:
@@ -121,7 +123,7 @@ def _by_module(adapters: Sequence[Weighted]) -> dict[str, _Parts]:
 
 
 @torch.no_grad()
-def _merged(stem: str, parts: _Parts, settings: Blend) -> _Module:
+def _merged(stem: str, parts: _Parts, settings: Merge) -> _Module:
     plain = [(weight, tensors) for weight, tensors in parts if is_plain(tensors)]
     if not plain:
         return _added(stem, parts)
@@ -133,7 +135,7 @@ def _merged(stem: str, parts: _Parts, settings: Blend) -> _Module:
     return {**made, **(_added(stem, biases)[0] if biases else {})}, result
 
 
-def _joined(stem: str, parts: _Parts, settings: Blend) -> _Module:
+def _joined(stem: str, parts: _Parts, settings: Merge) -> _Module:
     """LoRAs of one module as one, without their biases."""
     kernels = {kernel_of(tensors) for _, tensors in parts}
     outs = {tensors["lora_up.weight"].shape[0] for _, tensors in parts}
@@ -199,7 +201,7 @@ def _added(stem: str, parts: _Parts) -> _Module:
     return made, ModuleResult(full_name(stem), 0, norm, 0.0)
 
 
-def _header(adapters: Sequence[Weighted], out: Path) -> dict[str, str]:
+def _header(adapters: Sequence[WeightedAdapter], out: Path) -> dict[str, str]:
     """What all files say alike, and what was merged."""
     headers = [a.file.metadata for a in adapters]
     shared = {k: v for k, v in headers[0].items() if all(h.get(k) == v for h in headers[1:])}

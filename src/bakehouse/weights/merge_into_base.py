@@ -18,12 +18,12 @@ from bakehouse.adapters.tensor_files import (
     Planned,
     Shape,
     TensorFile,
-    check_place,
+    check_output_path,
     dtype_of,
     open_tensors,
     write_tensors,
 )
-from bakehouse.adapters.tensor_names import meant_for
+from bakehouse.adapters.tensor_names import guess_base
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import OnEvent
 from bakehouse.core.files import atomic_folder
@@ -36,7 +36,7 @@ _WHOLE = {"text_encoder": "model.safetensors", "text_encoder_2": "model.safetens
 
 
 @dataclass(frozen=True)
-class Weighted:
+class WeightedAdapter:
     """An adapter and how strong it is: 1 as trained."""
 
     file: AdapterFile
@@ -48,15 +48,15 @@ class Weighted:
         return self.unet if stem.startswith("lora_unet_") else self.text
 
 
-def weighted(source: Path | str | AdapterFile, unet: float = 1.0, text: float | None = None) -> Weighted:
+def weighted(source: Path | str | AdapterFile, unet: float = 1.0, text: float | None = None) -> WeightedAdapter:
     """An adapter to merge; without `text`, text encoders take the UNet's weight."""
     file = source if isinstance(source, AdapterFile) else open_adapter(source)
-    return Weighted(file, unet, unet if text is None else text)
+    return WeightedAdapter(file, unet, unet if text is None else text)
 
 
 def merge_into_base(
     base: Path | str,
-    adapters: Sequence[Weighted],
+    adapters: Sequence[WeightedAdapter],
     out: Path | str,
     *,
     dtype: str | None = None,
@@ -74,7 +74,7 @@ def merge_into_base(
         BakehouseError: a sum does not fit `dtype`.
     """
     out, base = Path(out), Path(base)
-    check_place(out, [base, *(Path(a.file.source) for a in adapters)], overwrite=overwrite, makes="either")
+    check_output_path(out, [base, *(Path(a.file.source) for a in adapters)], overwrite=overwrite, makes="either")
     if base.is_file() and out.suffix != ".safetensors":
         raise UsageError(f"{base} is a single file: {out} must end in .safetensors")
     with open_base(base) as model:
@@ -95,7 +95,7 @@ def merge_into_base(
 class _Work:
     """Which adapter changes which tensor of the base."""
 
-    def __init__(self, model: BaseModel, adapters: Sequence[Weighted], dtype: torch.dtype | None) -> None:
+    def __init__(self, model: BaseModel, adapters: Sequence[WeightedAdapter], dtype: torch.dtype | None) -> None:
         self.model, self.adapters, self.dtype = model, adapters, dtype
         self.stems = [{same_module(stem): stem for stem in a.file.modules} for a in adapters]
         self.by_key: dict[tuple[Path, str], list[tuple[str, str, Place]]] = {}
@@ -116,7 +116,7 @@ class _Work:
         for adapter, stems in zip(self.adapters, self.stems, strict=True):
             missing = [stem for stem in stems if stem not in self.model.weights]
             if missing:
-                seems = meant_for(adapter.file.modules)
+                seems = guess_base(adapter.file.modules)
                 raise UsageError(
                     f"{adapter.file.source}: {len(missing)} of {len(stems)} modules are not in {self.model.path}"
                     + (f": it seems to be made for {seems}" if seems else ""),
@@ -134,7 +134,7 @@ class _Work:
                     )
                 down = adapter.file.modules[own].get("lora_down.weight")
                 results.append(ModuleResult(full_name(stem), int(down.shape[0]) if down is not None else 0, 0.0, 0.0))
-            notes.extend(f"{adapter.file.source}: {note}" for note in adapter.file.account.notes)
+            notes.extend(f"{adapter.file.source}: {note}" for note in adapter.file.coverage.notes)
             if not any(adapter.weight(s) for s in stems):
                 notes.append(f"{adapter.file.source} has weight 0 and changes nothing")
         return tuple(results), tuple(notes)
@@ -191,7 +191,7 @@ class _Maker:
         return self.work.make(self.file, self.key)
 
 
-def merged_header(base: Path, adapters: Sequence[Weighted]) -> Mapping[str, str]:
+def merged_header(base: Path, adapters: Sequence[WeightedAdapter]) -> Mapping[str, str]:
     """ModelSpec's words for what a model was merged of."""
     said = ", ".join(f"{Path(a.file.source).stem} x {a.unet:g}" for a in adapters)
     return {"modelspec.merged_from": f"{base.stem}, {said}"}

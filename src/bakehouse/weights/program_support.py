@@ -43,7 +43,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Reader:
+class Program:
     """A program and what its loader was seen to do."""
 
     name: str
@@ -61,11 +61,11 @@ class Reader:
 
 
 @cache
-def readers() -> tuple[Reader, ...]:
+def programs() -> tuple[Program, ...]:
     """All programs that were measured."""
     found = parse_json(files("bakehouse.weights").joinpath("program_support.json").read_text("utf-8"))
     return tuple(
-        Reader(name, one["version"], _rows(one["forms"]), _rows(one["spellings"])) for name, one in found.items()
+        Program(name, one["version"], _rows(one["forms"]), _rows(one["spellings"])) for name, one in found.items()
     )
 
 
@@ -143,7 +143,7 @@ def module_end(stem: str) -> str:
     return re.sub(r"^(?:(?:down|up)_blocks_\d+|mid_block)_(attentions|resnets)_\d+_", r"\1_", rest)
 
 
-def who_can_load(
+def program_verdicts(
     shapes: Mapping[str, Shape], *, alphas: Mapping[str, float] | None = None, families: Iterable[str] = FAMILIES
 ) -> tuple[Verdict, ...]:
     """Each program's verdict on a file with these tensors.
@@ -157,11 +157,11 @@ def who_can_load(
     for name in shapes:
         key = read_key(name)
         modules.setdefault(key.stem, []).append(key)
-    return tuple(_verdict(reader, modules, shapes, alphas or {}, families) for reader in readers())
+    return tuple(_verdict(reader, modules, shapes, alphas or {}, families) for reader in programs())
 
 
 def _verdict(
-    reader: Reader,
+    reader: Program,
     modules: Mapping[str, list[Key]],
     shapes: Mapping[str, Shape],
     alphas: Mapping[str, float],
@@ -191,7 +191,7 @@ class _Reason:
     """Whether the file is not what it is here, at weight 1."""
 
 
-def _reasons(reader: Reader, key: Key, form: str, families: tuple[str, ...]) -> Iterator[tuple[_Reason, str]]:
+def _reasons(reader: Program, key: Key, form: str, families: tuple[str, ...]) -> Iterator[tuple[_Reason, str]]:
     """What is to be said of one module, and of which part; the part is empty where it does not count."""
     if key.spelling == "unknown":
         yield _Reason("no key of an adapter"), ""

@@ -182,7 +182,7 @@ def split(factors: Factors, clamp_quantile: float = 1.0) -> tuple[Tensor, Tensor
     return B.clamp(-high, high), A.clamp(-high, high)
 
 
-def rules_of(
+def parse_rank_rules(
     rank: int | None, by: str | None, conv_rank: int | None = None, conv_by: str | None = None
 ) -> tuple[RankRule, RankRule | None]:
     """The rules for linear maps and for 3x3 convolutions from words; None where nothing is said of convolutions.

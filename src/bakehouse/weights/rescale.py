@@ -13,7 +13,7 @@ from torch import Tensor
 from bakehouse.adapters.adapter_files import AdapterFile
 from bakehouse.adapters.adapter_reader import is_sdxl, open_adapter
 from bakehouse.adapters.module_names import dotted, full_name, part_of, to_compvis
-from bakehouse.adapters.tensor_files import check_place
+from bakehouse.adapters.tensor_files import check_output_path
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import OnEvent
 from bakehouse.core.settings import Spec
@@ -94,7 +94,7 @@ def rescale(
     """
     out = Path(out)
     file = source if isinstance(source, AdapterFile) else open_adapter(source)
-    check_place(out, [Path(file.source)], overwrite=overwrite)
+    check_output_path(out, [Path(file.source)], overwrite=overwrite)
     sdxl = is_sdxl(file)
     _check_patterns(file, settings, sdxl)
     modules: dict[str, Mapping[str, Tensor]] = {}
@@ -111,7 +111,7 @@ def rescale(
             header.update({k: own[k] for k in ("ss_network_dim", "ss_network_alpha")})
         write_adapter(out, modules, header, extras=file.extras, on_event=on_event)
     factors = {m.name: m.norm for m in results}
-    return Result(out, (), dry_run, file.account.notes, {"factors": factors})
+    return Result(out, (), dry_run, file.coverage.notes, {"factors": factors})
 
 
 def _check_patterns(file: AdapterFile, settings: Rescale, sdxl: bool) -> None:

@@ -14,7 +14,7 @@ from bakehouse.adapters.adapter_files import AdapterFile
 from bakehouse.adapters.adapter_reader import open_adapter
 from bakehouse.adapters.layer import BIAS
 from bakehouse.adapters.module_names import full_name, same_module
-from bakehouse.adapters.tensor_files import check_place, dtype_of
+from bakehouse.adapters.tensor_files import check_output_path, dtype_of
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import OnEvent, Progress
 from bakehouse.core.settings import Spec
@@ -60,7 +60,7 @@ def resize(
     """
     out = Path(out)
     file = source if isinstance(source, AdapterFile) else open_adapter(source)
-    check_place(out, [Path(file.source)], overwrite=overwrite)
+    check_output_path(out, [Path(file.source)], overwrite=overwrite)
     _check_kind(file, settings, base)
     results: list[ModuleResult] = []
     modules: dict[str, Mapping[str, Tensor]] = {}
@@ -81,7 +81,7 @@ def resize(
         before = {k: v for k, v in file.metadata.items() if k != "ss_network_args"}
         header = {**before, **network_header(modules), "ss_training_comment": _comment(file, settings)}
         write_adapter(out, modules, header, extras=file.extras, dtype=dtype, on_event=on_event)
-    return Result(out, tuple(results), dry_run, file.account.notes)
+    return Result(out, tuple(results), dry_run, file.coverage.notes)
 
 
 def _comment(file: AdapterFile, settings: Resize) -> str:
