@@ -117,17 +117,17 @@ def test_a_step_is_the_plain_one(tiny, randomised, monkeypatch, spec, multiplier
         return out.detach(), {name: p.grad.clone() for name, p in adapter.named_parameters()}
 
     for kind in {type(layer) for layer in adapter.layers.values()}:
-        fused = kind.fused
+        fused = kind.weight_and_gradients
 
         def noted(self, base, multiplier, fused=fused):
             used.append(fused(self, base, multiplier) is not None)
             return fused(self, base, multiplier)
 
-        monkeypatch.setattr(kind, "fused", noted)
+        monkeypatch.setattr(kind, "weight_and_gradients", noted)
     out, gradients = step()
     assert any(used) == (multiplier == 1.0 or not isinstance(spec, OFT))
     for kind in {type(layer) for layer in adapter.layers.values()}:
-        monkeypatch.setattr(kind, "fused", AdapterLayer.fused)
+        monkeypatch.setattr(kind, "weight_and_gradients", AdapterLayer.weight_and_gradients)
     plain, wanted = step()
     torch.testing.assert_close(out, plain, atol=1e-5, rtol=1e-4)
     for name, gradient in gradients.items():

@@ -101,7 +101,7 @@ def test_a_bias_where_the_base_has_none_counts_beside_it_and_is_not_merged(spec,
         with adapter.scaled(0):
             before = base(x)
         torch.testing.assert_close(given - before, torch.full_like(given, 0.5), atol=2e-2, rtol=2e-2)
-        with pytest.raises(BakehouseError, match="adds a bias to a module that has none"):
+        with pytest.raises(BakehouseError, match="adds a bias to a module without one"):
             adapter.merge_into()
 
 
@@ -118,7 +118,7 @@ def test_a_tensor_that_an_algorithm_makes_nothing_of_is_refused_by_name(spec, ti
         more = {**state, f"{site.stem}.{suffix}": torch.ones(1)}
         with pytest.raises(UsageError, match=rf"{site.stem}\.{suffix}"):
             from_state(more)
-        assert [e.name for e in from_state(more, whole=False).coverage.entries] == [f"{site.stem}.{suffix}"]
+        assert [e.name for e in from_state(more, strict=False).coverage.entries] == [f"{site.stem}.{suffix}"]
 
 
 def test_one_algorithms_tensors_beside_anothers_are_applied_or_named(spec, tiny):
@@ -126,7 +126,7 @@ def test_one_algorithms_tensors_beside_anothers_are_applied_or_named(spec, tiny)
     site, state = one_module(spec, tiny)
     inside = {"turns", "out_factors", "bias_factors"}
     for suffix in {name for reader in READERS for name in reader.suffixes} - inside:
-        file = from_state({f"{site.stem}.{suffix}": torch.ones(1), **state}, whole=False)
+        file = from_state({f"{site.stem}.{suffix}": torch.ones(1), **state}, strict=False)
         reader = next(r for r in READERS if r.recognizes(file.modules[site.stem]))
         named = {e.name.removeprefix(f"{site.stem}.") for e in file.coverage.entries}
         assert file.modules[site.stem].keys() - named == file.modules[site.stem].keys() & {*reader.suffixes, BIAS}
@@ -146,7 +146,7 @@ def test_an_alpha_that_no_program_counts_is_carried(tiny, output):
         "lora_unet_conv_in.lora_down.weight": torch.ones(2, 4, 3, 3),
         "lora_unet_conv_in.alpha": torch.ones(7),
     }
-    with pytest.raises(UsageError, match="alpha is one number, and here are 7"):
+    with pytest.raises(UsageError, match="alpha must be one number, not 7"):
         from_state(many)
 
 
@@ -160,7 +160,7 @@ def test_what_is_refused_is_named_by_the_files_own_key():
     """So that `convert --drop` finds it."""
     name = "unet.down_blocks.0.attentions.0.proj_in"
     state = {f"{name}.lora_A.weight": torch.ones(2, 8), f"{name}.lora_B.weight": torch.ones(8, 2)}
-    with pytest.raises(UsageError, match=rf" {name}\.scalar: LoRA makes nothing"):
+    with pytest.raises(UsageError, match=rf" {name}\.scalar: LoRA does not use"):
         from_state({**state, f"{name}.scalar": torch.ones(1)})
     assert from_state({**state, f"{name}.scalar": torch.ones(1)}, drop=[f"{name}.scalar"]).coverage == Coverage()
 

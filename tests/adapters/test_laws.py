@@ -105,7 +105,7 @@ def test_unmerging_out_of_order_is_an_error(tiny, randomised):
     second = randomised(LoRA(rank=3), tiny, seed=1)
     first.merge_into()
     second.merge_into()
-    with pytest.raises(BakehouseError, match="opposite order"):
+    with pytest.raises(BakehouseError, match="reverse order"):
         first.unmerge()
     second.unmerge()
     first.unmerge()

@@ -201,7 +201,7 @@ def test_adapters_of_every_type_are_resized(typed, tmp_path, dtype):
 
 def test_an_alpha_of_several_numbers_is_told(typed, tmp_path):
     save_file(lora(torch.ones(7)), tmp_path / "a.safetensors")
-    assert "alpha is one number, and here are 7" in typed("weights info a.safetensors", 0)
+    assert "alpha must be one number, not 7" in typed("weights info a.safetensors", 0)
 
 
 @pytest.mark.parametrize("content", [b"", b"abc", struct.pack("<Q", 40_000) + DEEP.encode(), struct.pack("<Q", 2**62)])

@@ -155,7 +155,7 @@ def test_a_dry_run_writes_nothing(run, lora, words):
     (("merge", "A", "-o", "x.safetensors"), "at least two"),
     (("merge", "A=loud", "-o", "x.safetensors"), "no weight"),
     (("merge", "A", "--base", "nowhere", "-o", "x"), "no such file"),
-    (("merge", "A", "--base", "crumb", "--rank", 3, "-o", "x"), "means nothing"),
+    (("merge", "A", "--base", "crumb", "--rank", 3, "-o", "x"), "has no effect"),
     (("resize", "A", "-o", "x.safetensors"), "rank = 0"),
     (("resize", "A", "--by", "sv_frog=1", "-o", "x.safetensors"), "did you mean 'sv_fro'"),
     (("rescale", "A", "-o", "x.safetensors"), "nothing would change"),

@@ -197,7 +197,7 @@ def test_min_diff_leaves_a_quiet_network_out(tiny_folder, adapter_file, tmp_path
 
 def test_a_folder_that_is_no_model_is_said_to_be_none(tmp_path):
     (tmp_path / "x").mkdir()
-    with pytest.raises(UsageError, match="no diffusers model"), open_base(tmp_path / "x"):
+    with pytest.raises(UsageError, match="not a diffusers model"), open_base(tmp_path / "x"):
         pass
 
 

@@ -96,7 +96,7 @@ def test_the_rank_of_glora_is_that_of_its_factors(adapter_file):
 
 def test_rotations_glora_and_norms(adapter_file, tmp_path):
     oft = verdicts(adapter_file(OFT(text=True), "oft"))
-    assert oft["ComfyUI"].loads and "at weight 1 only: OFT in the text encoder and UNet" in oft["ComfyUI"].why
+    assert oft["ComfyUI"].loads and "at strength 1 only: OFT in the text encoder and UNet" in oft["ComfyUI"].why
     assert oft["A1111"].loads and not oft["A1111"].limits
     held = {**load_file(tmp_path / "oft.safetensors")}
     held |= {key: torch.tensor(0.01) for key in held if key.endswith(".alpha")}

@@ -185,7 +185,7 @@ def test_resize_makes_a_lora_of_others_with_the_base(tiny, tiny_folder, deltas, 
     loha = {f"{stem}.hada_w{i}_{s}": torch.randn(16, 2) if s == "a" else torch.randn(2, 16) for i in "12" for s in "ab"}
     save_file(loha | {f"{stem}.alpha": torch.tensor(3.0)}, tmp_path / "loha.safetensors")
     settings = Resize(linear=RankRule(rank=16), to_lora=True)
-    with pytest.raises(UsageError, match="not LoRA"):
+    with pytest.raises(UsageError, match="only LoRA can be resized"):
         resize(tmp_path / "loha.safetensors", tmp_path / "o.safetensors", Resize(linear=RankRule(rank=4)))
     with pytest.raises(UsageError, match="needs the base"):
         resize(tmp_path / "loha.safetensors", tmp_path / "o.safetensors", settings)
@@ -267,7 +267,7 @@ def test_parts_and_blocks_have_their_own_factors(adapter_file, deltas, tmp_path)
         assert (stem in after) is bool(factor)
         if factor:
             assert torch.allclose(after[stem], factor * delta, atol=1e-6)
-    with pytest.raises(UsageError, match="fits no module"):
+    with pytest.raises(UsageError, match="matches no module"):
         rescale(path, tmp_path / "p.safetensors", Rescale(blocks={"OUT77": 2.0}))
     assert block_name("lora_unet_down_blocks_1_attentions_0_proj_in", False) == "IN04"
 

@@ -1,4 +1,4 @@
-"""Adapter files of any form: safetensors, pickles of tensors, PEFT's folders."""
+"""Reading of adapters in any format: .safetensors, pickles of tensors, folders of diffusers and PEFT."""
 
 from __future__ import annotations
 
@@ -19,47 +19,47 @@ from bakehouse.core.errors import UsageError
 _PREFIXES = {"unet": "lora_unet_", "text_encoder": "lora_te_", "text_encoder_2": "lora_te2_"}
 
 
-def open_adapter(path: Path | str, *, whole: bool = True, drop: Sequence[str] = ()) -> AdapterFile:
-    """An adapter by kohya's stems, from a .safetensors, a pickle of tensors, or a folder (`adapter_files`).
+def open_adapter(path: Path | str, *, strict: bool = True, drop: Sequence[str] = ()) -> AdapterFile:
+    """Read an adapter from a .safetensors, a pickle of tensors, or a folder (see `adapter_files`).
 
     Args:
-        whole: refuse a file with tensors or settings that cannot be applied; False: tell of them in its coverage.
+        strict: refuse a file with tensors or settings that cannot be applied; False: list them in its coverage.
         drop: patterns of keys to leave out.
 
     Raises:
-        UsageError: not there, no adapter, or it cannot be applied whole.
-        BakehouseError: broken, or a pickle that holds more than tensors.
+        UsageError: it does not exist, is not an adapter, or has something that cannot be applied.
+        BakehouseError: it is damaged, or a pickle that holds more than tensors.
     """
     path = Path(path)
     files = adapter_files(path)
     if not files:
-        raise UsageError(f"{path} is no adapter: {_HOLDS_NONE}")
+        raise UsageError(f"{path} is not an adapter: {_NO_FILE}")
     if "" not in files:
-        return _several(path, files, whole, drop)
+        return _several(path, files, strict, drop)
     path = files[""]
     if path.suffix == ".safetensors" or not path.is_file():
-        return read_adapter(path, whole=whole, drop=drop)
+        return read_adapter(path, strict=strict, drop=drop)
     check_suffix(path)
-    return from_state(read_pickle(path), source=str(path), whole=whole, drop=drop)
+    return from_state(read_pickle(path), source=str(path), strict=strict, drop=drop)
 
 
-_HOLDS_NONE = f"the folder holds neither {DIFFUSERS_FILE} nor {PEFT_FILE}, nor one of these in unet/ or text_encoder/"
+_NO_FILE = f"the folder contains no {DIFFUSERS_FILE} or {PEFT_FILE}, nor a {PEFT_FILE} in unet/ or text_encoder/"
 
 
 def coverage_of(path: Path | str) -> Coverage:
-    """What of an adapter is not applied, from the headers of its files alone.
+    """Return what of an adapter is not applied; only the headers of its files are read.
 
     Raises:
-        UsageError: a folder that is no adapter.
-        BakehouseError: broken.
+        UsageError: a folder that is not an adapter.
+        BakehouseError: it is damaged.
     """
     files = adapter_files(path)
     if not files:
-        raise UsageError(f"{path} is no adapter: {_HOLDS_NONE}")
+        raise UsageError(f"{path} is not an adapter: {_NO_FILE}")
     return sum(map(coverage_of_file, files.values()), Coverage())
 
 
-def _several(folder: Path, files: Mapping[str, Path], whole: bool, drop: Sequence[str]) -> AdapterFile:
+def _several(folder: Path, files: Mapping[str, Path], strict: bool, drop: Sequence[str]) -> AdapterFile:
     modules: dict[str, Mapping[str, Tensor]] = {}
     metadata: dict[str, str] = {}
     extras: dict[str, Tensor] = {}
@@ -70,7 +70,7 @@ def _several(folder: Path, files: Mapping[str, Path], whole: bool, drop: Sequenc
         if not any(pattern in own for own in patterns.values()):
             raise matches_nothing(pattern, str(folder))
     for part, file in files.items():
-        read = read_adapter(file, whole=whole, drop=patterns[part])
+        read = read_adapter(file, strict=strict, drop=patterns[part])
         kinds.append(read.kind)
         metadata.update(read.metadata)
         extras.update(read.extras)
@@ -81,7 +81,7 @@ def _several(folder: Path, files: Mapping[str, Path], whole: bool, drop: Sequenc
 
 
 def _of_file(patterns: Sequence[str], path: Path) -> list[str]:
-    """Those patterns that fit a key of one of several files."""
+    """Return the patterns that match a key of this file."""
     if not patterns:
         return []
     with open_tensors(path) as file:
@@ -96,10 +96,10 @@ def _bare(stem: str) -> str:
 
 
 def is_sdxl(file: AdapterFile) -> bool:
-    """Whether an adapter is for SDXL, as far as it tells."""
+    """Return whether an adapter is for SDXL, by its header and modules."""
     return seems_sdxl(file.modules, file.metadata)
 
 
 def with_modules(file: AdapterFile, modules: Mapping[str, Mapping[str, Tensor]]) -> AdapterFile:
-    """The same file with other tensors."""
+    """Return the file with other modules."""
     return dataclasses.replace(file, modules=modules)

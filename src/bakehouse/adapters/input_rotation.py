@@ -15,19 +15,19 @@ from bakehouse.adapters.layer import AdapterLayer, Base, ForwardPath, full_preci
 
 
 class InputRotationLayer(AdapterLayer):
-    """One module's rotations `turns` [stages, count, n, n], and `out_factors` [out] where there are some (BOFT)."""
+    """One module's rotations `rotations` [stages, count, n, n], and `out_factors` [out] where there are some (BOFT)."""
 
     algorithm = "rotation of inputs (PEFT's OFT and BOFT)"
-    suffixes: ClassVar[frozenset[str]] = frozenset({"turns", "out_factors"})
+    suffixes: ClassVar[frozenset[str]] = frozenset({"rotations", "out_factors"})
 
-    def __init__(self, turns: Tensor, out_factors: Tensor | None) -> None:
+    def __init__(self, rotations: Tensor, out_factors: Tensor | None) -> None:
         super().__init__()
-        self.turns = nn.Parameter(turns)
+        self.rotations = nn.Parameter(rotations)
         self.out_factors = None if out_factors is None else nn.Parameter(out_factors)
 
     @classmethod
     def recognizes(cls, tensors: Mapping[str, Tensor]) -> bool:
-        return "turns" in tensors
+        return "rotations" in tensors
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], base: Base) -> Self:
@@ -36,26 +36,26 @@ class InputRotationLayer(AdapterLayer):
         Raises:
             ValueError: the blocks do not fill the module's inputs, or PEFT has no one meaning for them.
         """
-        turns, factors = tensors["turns"].float(), tensors.get("out_factors")
+        rotations, factors = tensors["rotations"].float(), tensors.get("out_factors")
         inputs = base.weight[0].numel()
-        stages, count, size, _ = turns.shape
+        stages, count, size, _ = rotations.shape
         if isinstance(base, nn.Conv2d) and tuple(base.kernel_size) != (1, 1) and factors is None:
             raise ValueError(
                 "it is PEFT's OFT on a kernel wider than one pixel, which PEFT merges other than it trains"
             )
         if factors is None and count == 1 and inputs % size == 0:
-            turns, count = turns.repeat(1, inputs // size, 1, 1), inputs // size
+            rotations, count = rotations.repeat(1, inputs // size, 1, 1), inputs // size
         if count * size != inputs:
             raise ValueError(f"{count} blocks of {size} do not fit a weight of {tuple(base.weight.shape)}")
         if stages > 1 and (size % 2 or count % 2 ** (stages - 1)):
             raise ValueError(f"{stages} stages of {count} blocks of {size} are no butterfly")
         if factors is not None and factors.numel() != base.weight.shape[0]:
             raise ValueError(f"boft_s {tuple(factors.shape)} does not fit {base.weight.shape[0]} outputs")
-        return cls(turns.clone(), None if factors is None else factors.float().flatten().clone())
+        return cls(rotations.clone(), None if factors is None else factors.float().flatten().clone())
 
     def delta(self, weight: Tensor) -> Tensor:
         rows = weight.float().flatten(1).mT
-        for stage, blocks in enumerate(self.turns):
+        for stage, blocks in enumerate(self.rotations):
             order = self._order(stage, len(rows)).to(rows.device)
             # P B Pᵀ: into the order of the blocks, turned, and back.
             sorted_rows = torch.empty_like(rows).index_copy(0, order, rows)
@@ -68,7 +68,7 @@ class InputRotationLayer(AdapterLayer):
 
     def _order(self, stage: int, inputs: int) -> Tensor:
         """Where each input stands in a stage of a butterfly: halves of blocks, every other one first."""
-        stages, count, size, _ = self.turns.shape
+        stages, count, size, _ = self.rotations.shape
         places = torch.arange(inputs)
         if stages == 1:
             return places

@@ -52,7 +52,7 @@ ALGORITHMS = {
     "oft_R.weight": "OFT (PEFT)",
     "boft_R": "BOFT (PEFT)",
     "ia3_l": "IA3 (PEFT)",
-    "turns": "rotation of inputs (PEFT's OFT and BOFT)",
+    "rotations": "rotation of inputs (PEFT's OFT and BOFT)",
     "a1.weight": "GLoRA",
     "q_layer.weight": "T-LoRA",
     "w_norm": "norm layers",
