@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from bakehouse.adapters import load_adapter
 from bakehouse.adapters.adapter import LayerAdapter
-from bakehouse.adapters.adapter_files import READERS, from_state, read_layer
+from bakehouse.adapters.adapter_file import READERS, from_state, read_layer
 from bakehouse.adapters.file_coverage import Coverage, UnappliedItem
 from bakehouse.adapters.inject import inject
 from bakehouse.adapters.layer import BIAS

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from bakehouse.adapters import LoHa, LoKr, LoRA
-from bakehouse.adapters.adapter_files import READERS
+from bakehouse.adapters.adapter_file import READERS
 from bakehouse.adapters.lokr import factorize
 from bakehouse.adapters.target_modules import Site
 

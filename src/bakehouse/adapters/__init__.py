@@ -5,7 +5,8 @@ from typing import Annotated
 from pydantic import Field
 
 from bakehouse.adapters.adapter import Adapter, AdapterSpecBase, AdapterTarget, LayerAdapter, LayerSpec
-from bakehouse.adapters.adapter_files import AdapterFile, metadata_for, read_adapter, save_adapter
+from bakehouse.adapters.adapter_file import AdapterFile, metadata_for, save_adapter
+from bakehouse.adapters.adapter_reader import read_adapter
 from bakehouse.adapters.boft import BOFT, BOFTLayer
 from bakehouse.adapters.dylora import DyLoRA, DyLoRALayer
 from bakehouse.adapters.full_diff import DiffLayer, FullDiff
@@ -14,7 +15,7 @@ from bakehouse.adapters.glora import GLoRA, GLoRALayer
 from bakehouse.adapters.ia3 import IA3, IA3Layer
 from bakehouse.adapters.inject import inject
 from bakehouse.adapters.layer import AdapterLayer
-from bakehouse.adapters.loading import load_adapter
+from bakehouse.adapters.load_onto_model import load_adapter
 from bakehouse.adapters.loha import LoHa, LoHaLayer
 from bakehouse.adapters.lokr import LoKr, LoKrLayer
 from bakehouse.adapters.lora import LoRA, LoRALayer

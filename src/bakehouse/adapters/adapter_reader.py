@@ -7,12 +7,15 @@ from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from bakehouse.adapters.adapter_files import AdapterFile, coverage_of_file, from_state, matches_nothing, read_adapter
+from bakehouse.adapters.adapter_file import AdapterFile, coverage_of_tensors, from_state, matches_nothing
 from bakehouse.adapters.file_coverage import Coverage
-from bakehouse.adapters.tensor_files import check_suffix, open_tensors, read_pickle
-from bakehouse.adapters.tensor_names import counted, seems_sdxl
+from bakehouse.adapters.peft_format import STANDARD_NAMES, read_settings
+from bakehouse.adapters.tensor_files import check_suffix, damaged, open_tensors, read_pickle
+from bakehouse.adapters.tensor_names import group_by_module, number_text_encoders, seems_sdxl
 from bakehouse.core.adapter_paths import DIFFUSERS_FILE, PEFT_FILE, adapter_files
 from bakehouse.core.errors import UsageError
 
@@ -77,7 +80,7 @@ def _several(folder: Path, files: Mapping[str, Path], strict: bool, drop: Sequen
         coverage += read.coverage
         # PEFT's keys do not say which network they are of: the folder's name does.
         modules.update({_PREFIXES[part] + _bare(stem): tensors for stem, tensors in read.modules.items()})
-    return AdapterFile(counted(modules, metadata), metadata, kinds[0], str(folder), extras, coverage)
+    return AdapterFile(number_text_encoders(modules, metadata), metadata, kinds[0], str(folder), extras, coverage)
 
 
 def _of_file(patterns: Sequence[str], path: Path) -> list[str]:
@@ -103,3 +106,50 @@ def is_sdxl(file: AdapterFile) -> bool:
 def with_modules(file: AdapterFile, modules: Mapping[str, Mapping[str, Tensor]]) -> AdapterFile:
     """Return the file with other modules."""
     return dataclasses.replace(file, modules=modules)
+
+
+def read_adapter(path: Path | str, *, strict: bool = True, drop: Sequence[str] = ()) -> AdapterFile:
+    """Read a .safetensors adapter file of kohya, LyCORIS, diffusers or PEFT.
+
+    Args:
+        strict: refuse a file with tensors or settings that cannot be applied; False: list them in its coverage.
+        drop: patterns of keys to leave out.
+
+    Raises:
+        UsageError: it does not exist, is not an adapter, or has something that cannot be applied.
+        BakehouseError: it is damaged.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UsageError(f"adapter {path} does not exist")
+    state, metadata = _read(path)
+    return from_state(state, metadata, source=str(path), peft=read_settings(path, metadata), strict=strict, drop=drop)
+
+
+def coverage_of_file(path: Path | str) -> Coverage:
+    """Return what of a .safetensors adapter is not applied; only its header is read.
+
+    Raises:
+        BakehouseError: it is damaged.
+    """
+    try:
+        with safe_open(path, framework="pt", device="cpu") as f:
+            shapes = {key: f.get_slice(key).get_shape() for key in f.keys()}  # noqa: SIM118
+            metadata = dict(f.metadata() or {})
+    except (OSError, SafetensorError) as e:
+        raise damaged(Path(path), e) from e
+    found = group_by_module({key: torch.empty(shape, device="meta") for key, shape in shapes.items()}, metadata)
+    modules = {s: {STANDARD_NAMES.get(n, n): t for n, t in tensors.items()} for s, tensors in found.modules.items()}
+    return coverage_of_tensors(found, modules, metadata, read_settings(Path(path), metadata))
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    if path.suffix != ".safetensors":
+        raise UsageError(
+            f"adapter {path} is not a .safetensors file", hint="pickles are not read here, since they can run code"
+        )
+    try:
+        with safe_open(path, framework="pt", device="cpu") as f:
+            return {key: f.get_tensor(key) for key in f.keys()}, dict(f.metadata() or {})  # noqa: SIM118
+    except (OSError, SafetensorError) as e:
+        raise damaged(Path(path), e) from e

@@ -13,7 +13,7 @@ from bakehouse.adapters.adapter_facts import EXCLUDED, ON_KERNELS, ON_NORMS, ON_
 from bakehouse.adapters.adapter_reader import open_adapter
 from bakehouse.adapters.file_coverage import coverage_of_keys
 from bakehouse.adapters.layer import AdapterLayer
-from bakehouse.adapters.loading import load_adapter
+from bakehouse.adapters.load_onto_model import load_adapter
 from bakehouse.adapters.network_settings import LayerDims, NetworkSpec
 from bakehouse.adapters.target_modules import Site, matches
 from bakehouse.core.errors import UsageError

@@ -180,7 +180,7 @@ class SortedTensors:
     """Each module's dotted path inside its network, as PEFT's patterns see it; the stem where keys have no dots."""
     keys: Mapping[tuple[str, str], str]
     """The file's own key of each stem and suffix."""
-    strange: tuple[str, ...]
+    unknown: tuple[str, ...]
     """Keys that are no adapter weights."""
 
 
@@ -194,13 +194,13 @@ def group_by_module(
     """
     modules: dict[str, dict[str, Tensor]] = {}
     paths: dict[str, str] = {}
-    strange = []
+    unknown = []
     origin: dict[tuple[str, str], str] = {}
     first: dict[str, str] = {}
     for key, tensor in state.items():
         found = split_key(key)
         if found is None:
-            strange.append(key)
+            unknown.append(key)
             continue
         spelling, suffix = found
         stem = kohya_stem(spelling)
@@ -216,13 +216,13 @@ def group_by_module(
             tensor = tensor.reshape(-1, 1)
         modules.setdefault(stem, {})[suffix] = tensor
         paths[stem] = _path(spelling)
-    renamed = counted(modules, metadata or {})
+    renamed = number_text_encoders(modules, metadata or {})
     names = dict(zip(modules, renamed, strict=True))
     return SortedTensors(
         renamed,
         {names[stem]: path for stem, path in paths.items()},
         {(names[stem], suffix): key for (stem, suffix), key in origin.items()},
-        tuple(strange),
+        tuple(unknown),
     )
 
 
@@ -236,10 +236,10 @@ def to_kohya(
 ) -> tuple[dict[str, dict[str, Tensor]], list[str]]:
     """A file's tensors as `{stem: {suffix: tensor}}` in kohya's words, and the keys that are no adapter weights."""
     found = group_by_module(state, metadata)
-    return found.modules, list(found.strange)
+    return found.modules, list(found.unknown)
 
 
-def counted(modules: Mapping[str, Modules], metadata: Mapping[str, str]) -> dict[str, Modules]:
+def number_text_encoders(modules: Mapping[str, Modules], metadata: Mapping[str, str]) -> dict[str, Modules]:
     """The modules with SDXL's first text encoder as `lora_te1_`, as kohya counts it there.
 
     Dotted names, ComfyUI's `clip_l` and LyCORIS' wrapper do not count it.

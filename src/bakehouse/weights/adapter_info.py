@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bakehouse.adapters.adapter_files import AdapterFile
+from bakehouse.adapters.adapter_file import AdapterFile
 from bakehouse.adapters.adapter_reader import open_adapter
 from bakehouse.adapters.file_coverage import Coverage
 from bakehouse.adapters.module_names import full_name

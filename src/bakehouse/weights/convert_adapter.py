@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from bakehouse.adapters.adapter_files import AdapterFile
+from bakehouse.adapters.adapter_file import AdapterFile
 from bakehouse.adapters.adapter_reader import is_sdxl, open_adapter
 from bakehouse.adapters.layer import BIAS
 from bakehouse.adapters.module_names import dotted, full_name, sgm_stem

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from bakehouse.adapters.adapter_files import AdapterFile, read_layer
+from bakehouse.adapters.adapter_file import AdapterFile, read_layer
 from bakehouse.adapters.layer import BIAS, AdapterLayer, Base
 
 PLAIN = frozenset({"lora_down.weight", "lora_up.weight", "lora_mid.weight", "alpha", BIAS})

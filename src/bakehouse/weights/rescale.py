@@ -10,7 +10,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from bakehouse.adapters.adapter_files import AdapterFile
+from bakehouse.adapters.adapter_file import AdapterFile
 from bakehouse.adapters.adapter_reader import is_sdxl, open_adapter
 from bakehouse.adapters.module_names import dotted, full_name, part_of, to_compvis
 from bakehouse.adapters.tensor_files import check_output_path

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from bakehouse.adapters.adapter_files import AdapterFile
+from bakehouse.adapters.adapter_file import AdapterFile
 from bakehouse.adapters.layer import BIAS
 from bakehouse.adapters.module_names import PARTS, dotted, part_of
 from bakehouse.adapters.tensor_names import algorithm_of

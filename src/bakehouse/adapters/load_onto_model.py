@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from bakehouse.adapters.adapter import LayerAdapter
-from bakehouse.adapters.adapter_files import READERS, AdapterFile, Readers, from_state, read_layer
+from bakehouse.adapters.adapter_file import READERS, AdapterFile, Readers, from_state, read_layer
 from bakehouse.adapters.adapter_reader import open_adapter
 from bakehouse.adapters.layer import AdapterLayer, freeze
 from bakehouse.adapters.target_modules import Site, all_sites

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save, save_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from bakehouse.adapters import FullFineTune, LoRA, load_adapter, metadata_for, read_adapter, save_adapter
-from bakehouse.adapters.adapter_files import from_state
+from bakehouse.adapters.adapter_file import from_state
 from bakehouse.adapters.target_modules import all_sites, select
 from bakehouse.adapters.tensor_names import kohya_stem, split_key, to_diffusers
 from bakehouse.core.errors import BakehouseError, UsageError

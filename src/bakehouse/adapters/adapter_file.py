@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -29,8 +28,7 @@ from bakehouse.adapters.lora import LoRALayer
 from bakehouse.adapters.module_names import file_names
 from bakehouse.adapters.norm_layers import NormLayer
 from bakehouse.adapters.oft import OFTLayer
-from bakehouse.adapters.peft_format import STANDARD_NAMES, PeftSettings, read_settings, standardize
-from bakehouse.adapters.tensor_files import damaged
+from bakehouse.adapters.peft_format import PeftSettings, standardize
 from bakehouse.adapters.tensor_names import (
     SortedTensors,
     algorithm_of,
@@ -135,59 +133,13 @@ def _with_file_names(state: Mapping[str, Tensor], metadata: Mapping[str, Any]) -
     return {f"{names[stem]}.{suffix}": t for stem, tensors in modules.items() for suffix, t in tensors.items()}
 
 
-def read_adapter(path: Path | str, *, strict: bool = True, drop: Sequence[str] = ()) -> AdapterFile:
-    """Read a .safetensors adapter file of kohya, LyCORIS, diffusers or PEFT.
-
-    Args:
-        strict: refuse a file with tensors or settings that cannot be applied; False: list them in its coverage.
-        drop: patterns of keys to leave out.
-
-    Raises:
-        UsageError: it does not exist, is not an adapter, or has something that cannot be applied.
-        BakehouseError: it is damaged.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise UsageError(f"adapter {path} does not exist")
-    state, metadata = _read(path)
-    return from_state(state, metadata, source=str(path), peft=read_settings(path, metadata), strict=strict, drop=drop)
-
-
-def coverage_of_file(path: Path | str) -> Coverage:
-    """Return what of a .safetensors adapter is not applied; only its header is read.
-
-    Raises:
-        BakehouseError: it is damaged.
-    """
-    try:
-        with safe_open(path, framework="pt", device="cpu") as f:
-            shapes = {key: f.get_slice(key).get_shape() for key in f.keys()}  # noqa: SIM118
-            metadata = dict(f.metadata() or {})
-    except (OSError, SafetensorError) as e:
-        raise damaged(Path(path), e) from e
-    found = group_by_module({key: torch.empty(shape, device="meta") for key, shape in shapes.items()}, metadata)
-    modules = {s: {STANDARD_NAMES.get(n, n): t for n, t in tensors.items()} for s, tensors in found.modules.items()}
-    return _coverage(found, modules, metadata, read_settings(Path(path), metadata))
-
-
-def _coverage(
+def coverage_of_tensors(
     found: SortedTensors, modules: Mapping[str, Mapping[str, Tensor]], metadata: Mapping[str, str], peft: PeftSettings
 ) -> Coverage:
+    """Return what of a file's tensors and settings is not applied."""
     suffixes = {name for tensors in modules.values() for name in tensors}
-    coverage = coverage_of_keys(found.strange) + peft.coverage() + coverage_of_header(metadata, suffixes)
+    coverage = coverage_of_keys(found.unknown) + peft.coverage() + coverage_of_header(metadata, suffixes)
     return sum((_coverage_of_module(stem, tensors, found.keys) for stem, tensors in modules.items()), coverage)
-
-
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    if path.suffix != ".safetensors":
-        raise UsageError(
-            f"adapter {path} is not a .safetensors file", hint="pickles are not read here, since they can run code"
-        )
-    try:
-        with safe_open(path, framework="pt", device="cpu") as f:
-            return {key: f.get_tensor(key) for key in f.keys()}, dict(f.metadata() or {})  # noqa: SIM118
-    except (OSError, SafetensorError) as e:
-        raise damaged(Path(path), e) from e
 
 
 def from_state(
@@ -211,7 +163,7 @@ def from_state(
     """
     state = without(state, drop, source)
     found = group_by_module(state, metadata, source=source)
-    foreign = [key for key in found.strange if not key.startswith(BUNDLED)]
+    foreign = [key for key in found.unknown if not key.startswith(BUNDLED)]
     if not found.modules or len(foreign) > len(state) / 2:
         first = ", ".join(sorted(state)[:3]) or "none"
         raise UsageError(f"{source} is not an adapter: its first keys are {first}")
@@ -221,11 +173,11 @@ def from_state(
         modules = {s: standardize(tensors, s, found.paths[s], settings) for s, tensors in found.modules.items()}
     except UsageError as e:
         raise UsageError(f"{source}: {e.message}", hint=e.hint) from e
-    coverage = _coverage(found, modules, metadata or {}, settings)
+    coverage = coverage_of_tensors(found, modules, metadata or {}, settings)
     if strict:
         coverage.check(source)
         check_finite({**state, **_alphas(modules)}, source, hint=_EARLIER)
-    extras = {key: state[key] for key in found.strange}
+    extras = {key: state[key] for key in found.unknown}
     return AdapterFile(modules, dict(metadata or {}), kind, source, extras, coverage)
 
 
@@ -308,7 +260,6 @@ __all__ = [
     "AdapterFile",
     "from_state",
     "metadata_for",
-    "read_adapter",
     "save_adapter",
     "to_diffusers",
 ]
