@@ -214,7 +214,7 @@ def test_a_file_that_is_no_pickle_is_no_adapter(typed, tmp_path):
     (tmp_path / "a.pt").write_bytes(b"RIFF\0\0\0\0")
     assert "a.pt" in typed("weights rescale a.pt --factor 0.5 -o b.safetensors", 1)
     (tmp_path / "a.avi").write_bytes(bz2.compress(b"x"))
-    assert "is no weights file" in typed("weights rescale a.avi --factor 0.5 -o b.safetensors", 2)
+    assert "is not a weights file" in typed("weights rescale a.avi --factor 0.5 -o b.safetensors", 2)
 
 
 @pytest.fixture

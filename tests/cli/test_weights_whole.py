@@ -247,8 +247,8 @@ def test_a_folder_of_peft_is_told_and_merged_and_gone_on_from(run, parts):
         ("convert a.safetensors -o parts", "-o parts/NAME.safetensors"),
         ("resize a.safetensors --rank 2 -o x.ckpt", "one .safetensors file"),
         ("merge a.safetensors parts -o x", "one .safetensors file"),
-        ("convert crumb -o x.pth", "what is written is a folder"),
-        ("merge a.safetensors --base crumb -o x.bin", "what is written is a folder"),
+        ("convert crumb -o x.pth", "the output is a folder"),
+        ("merge a.safetensors --base crumb -o x.bin", "the output is a folder"),
     ],
 )
 def test_a_place_is_named_as_what_is_written(run, parts, words, says):

@@ -123,7 +123,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(tiny_folder, ad
         merge_into_base(tiny_folder, [weighted(tmp_path / "large.safetensors")], tmp_path / "out")
     huge = {k: v * 1e6 if k.endswith("lora_up.weight") else v for k, v in state.items()}
     save_file(huge, tmp_path / "huge.safetensors")
-    with pytest.raises(BakehouseError, match=r"does not fit torch\.float16"):
+    with pytest.raises(BakehouseError, match=r"overflows torch\.float16"):
         merge_into_base(tiny_folder, [weighted(tmp_path / "huge.safetensors")], tmp_path / "out", dtype="fp16")
     assert not (tmp_path / "out").exists()
     assert not list(tmp_path.glob(".*"))

@@ -1,4 +1,4 @@
-"""Adapters: what trains on a base model. One file per algorithm; a new one is a file and a name in `AdapterSpec`."""
+"""Adapters of a base model. One module per algorithm; a new one is a module and a name in `AdapterSpec`."""
 
 from typing import Annotated
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bakehouse.adapters.tensor_files import Window
+from bakehouse.adapters.tensor_files import LegacyHash
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.events import OnEvent, Progress
 from bakehouse.core.json_toml_yaml import parse_json
@@ -51,7 +51,7 @@ def hash_file(path: Path | str, *, on_event: OnEvent | None = None) -> Hashes:
         problem = "is a folder" if path.is_dir() else "does not exist"
         raise UsageError(f"{path} {problem}", hint="pass one of its files" if path.is_dir() else "")
     size = path.stat().st_size
-    whole, behind, window, crc = hashlib.sha256(), hashlib.sha256(), Window(), 0
+    whole, behind, window, crc = hashlib.sha256(), hashlib.sha256(), LegacyHash(), 0
     start = _header_length(path, size)
     at = 0
     with path.open("rb") as f:
@@ -106,10 +106,10 @@ def legacy_hash(path: Path, metadata: Mapping[str, str] | None = None) -> str:
     # Only the length counts: the window begins behind all but the longest headers.
     text = json.dumps({"__metadata__": own, **content} if own else content, separators=(",", ":"), ensure_ascii=False)
     virtual = 8 + -(-len(text.encode()) // 8) * 8
-    window = Window()
+    window = LegacyHash()
     window.skip(virtual)
     with path.open("rb") as f:
-        f.seek(8 + length + max(0, Window.START - virtual))
-        window.skip(max(0, Window.START - virtual))
-        window.update(f.read(Window.END - Window.START))
+        f.seek(8 + length + max(0, LegacyHash.START - virtual))
+        window.skip(max(0, LegacyHash.START - virtual))
+        window.update(f.read(LegacyHash.END - LegacyHash.START))
     return window.digest()
