@@ -99,7 +99,7 @@ def test_ranks_come_out_sorted():
 
 
 def test_ranks_that_units_do_not_fill_are_refused():
-    with pytest.raises(UsageError, match="rank = 6 is no multiple of unit = 4"):
+    with pytest.raises(UsageError, match="rank = 6 is not a multiple of unit = 4"):
         DyLoRA.parse({"rank": 6})
 
 

@@ -83,5 +83,5 @@ def test_a_norm_s_tensors_on_another_module_are_refused(tiny):
 def test_biases_that_do_not_fit_are_named():
     with pytest.raises(ValueError, match=r"diff_b .* does not fit a module of 6 outputs"):
         DiffLayer.from_tensors({"diff": torch.zeros(6, 5), "diff_b": torch.zeros(5)}, nn.Linear(5, 6))
-    with pytest.raises(UsageError, match="rank = 4 means nothing to kind = 'diff'"):
+    with pytest.raises(UsageError, match="rank = 4 has no effect with kind = 'diff'"):
         FullDiff.parse({"rank": 4})

@@ -61,7 +61,7 @@ def test_nothing_matched_is_an_error_that_says_what_there_is(tiny):
     with pytest.raises(UsageError, match="matches no module of unet") as caught:
         inject(LoRA(), {"lora_unet": nn.Sequential(nn.Linear(2, 2))})
     assert "Linear" in str(caught.value)
-    with pytest.raises(UsageError, match="sits on nothing"):
+    with pytest.raises(UsageError, match="the adapter has no modules"):
         inject(LoRA(unet=False), tiny.parts())
 
 

@@ -309,7 +309,7 @@ def kinds_of(name):
 
 
 def unknown(spec):
-    return spec.unknown() if issubclass(spec, NetworkSpec) else frozenset()
+    return spec.unsupported() if issubclass(spec, NetworkSpec) else frozenset()
 
 
 def settings(spec=Recipe, path=""):

@@ -1,7 +1,7 @@
-"""DoRA: length and direction of the weight learned apart. Liu et al. 2024, arXiv:2402.09353; on LoHa, LoKr as LyCORIS.
+"""DoRA: magnitude and direction of the weight trained apart. Liu et al. 2024, arXiv:2402.09353; LoHa, LoKr as LyCORIS.
 
-W' = m V / ||V|| with V = W + ΔV, where ΔV is what the algorithm underneath learns and ||V|| is the length of each row
-(one for each output), or of each column. ΔW = W' - W, so a multiplier means what it means everywhere: 0 is the base.
+W' = m V / ||V|| with V = W + ΔV, where ΔV is the underlying algorithm's update and ||V|| the norm of each row (one for
+each output) or of each column. ΔW = W' - W, so that strength 0 is the base, as everywhere.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ from bakehouse.core.setting_needs import Needs, is_on
 
 
 class DecomposableSpec(NetworkSpec):
-    """A network algorithm that DoRA may be laid over."""
+    """A network algorithm that can be combined with DoRA."""
 
     is_product = True
 
     dora: bool = False
-    """Learn the length of the weight apart from its direction (DoRA)."""
+    """Train the magnitude of the weight separately from its direction (DoRA)."""
     wd_on_output: Annotated[bool, Needs(is_on("dora"), refused=True)] = False
-    """DoRA's lengths: one for each output, as in the paper and LyCORIS from 3.2 on; false: one for each input, which
-    ComfyUI and A1111 read as it was trained."""
+    """DoRA's magnitudes: one for each output, as in the paper and LyCORIS from 3.2 on; false: one for each input, which
+    ComfyUI and A1111 apply as trained."""
 
     def network_args(self) -> dict[str, str]:
         args = super().network_args()
         return {**args, "dora_wd": "True", "wd_on_output": str(self.wd_on_output)} if self.dora else args
 
     def magnitudes(self, base: Base) -> Tensor | None:
-        """The lengths to begin with; None without DoRA."""
+        """Return the initial magnitudes; None without DoRA."""
         return lengths(base.weight.detach().float(), self.wd_on_output) if self.dora else None
 
 
 def lengths(weight: Tensor, on_output: bool) -> Tensor:
-    """||V|| of each output [out, 1, ...] or of each input [1, in, 1, ...]; never 0."""
+    """Return ||V|| of each output [out, 1, ...] or of each input [1, in, 1, ...]; never 0."""
     # Flattened, so that a weight is summed in one order however it lies in memory: at the start m / ||V|| is 1 exactly.
     rows = (weight if on_output else weight.transpose(0, 1)).flatten(1)
     norm: Tensor = torch.linalg.vector_norm(rows, dim=1).clamp_min(torch.finfo(torch.float32).tiny)
@@ -56,10 +56,10 @@ def lengths(weight: Tensor, on_output: bool) -> Tensor:
 
 
 class DecomposableLayer(AdapterLayer):
-    """A layer that says its ΔV as `update`; with a `dora_scale` m its ΔW is m V / ||V|| - W, without one it is ΔV."""
+    """A layer that computes ΔV in `update`; with a `dora_scale` m, ΔW is m V / ||V|| - W, without one ΔV."""
 
     has_cheap_norms: ClassVar[bool] = False
-    """Whether there is a way to ||V|| that makes no ΔV: `row_norms` and `column_norms`."""
+    """Whether `row_norms` and `column_norms` compute ||V|| without making ΔV."""
     dora_scale: nn.Parameter | None
 
     def __init__(self, magnitudes: Tensor | None) -> None:
@@ -83,19 +83,19 @@ class DecomposableLayer(AdapterLayer):
 
     @abstractmethod
     def update_from_input(self, base: Base, x: Tensor) -> Tensor:
-        """op(x, ΔV) the cheapest way, with dropouts."""
+        """Return op(x, ΔV) in the cheapest way, with dropouts."""
 
     def path_without_dora(self, base: Base, x: Tensor) -> ForwardPath:
-        """The way without DoRA."""
+        """Return the forward path without DoRA."""
         return "input"
 
     def row_norms(self, weight: Tensor) -> Tensor:
-        """||W + ΔV|| of each output [out]; exactly ||W|| where ΔV is 0."""
-        raise NotImplementedError(f"{type(self).__name__} has no cheap lengths")
+        """Return ||W + ΔV|| of each output [out]; exactly ||W|| if ΔV is 0."""
+        raise NotImplementedError(f"{type(self).__name__} has no cheap norms")
 
     def column_norms(self, weight: Tensor) -> Tensor:
-        """||W + ΔV|| of each input [in]; exactly ||W|| where ΔV is 0."""
-        raise NotImplementedError(f"{type(self).__name__} has no cheap lengths")
+        """Return ||W + ΔV|| of each input [in]; exactly ||W|| if ΔV is 0."""
+        raise NotImplementedError(f"{type(self).__name__} has no cheap norms")
 
     def delta(self, weight: Tensor) -> Tensor:
         update = self.update(weight.shape)
@@ -131,7 +131,7 @@ class DecomposableLayer(AdapterLayer):
 
 
 def read_magnitudes(tensors: Mapping[str, Tensor], base: Base) -> Tensor | None:
-    """A file's `dora_scale`, shaped for the module; its shape says along which axis it was measured.
+    """Return a file's `dora_scale` in the module's shape; its shape determines the axis.
 
     Raises:
         ValueError: it fits neither the outputs nor the inputs.

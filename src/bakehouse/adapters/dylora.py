@@ -1,7 +1,7 @@
 """DyLoRA: a LoRA whose first ranks are an adapter of their own. Valipour et al. 2022, arXiv:2210.07558; files as LoRA.
 
 Each call in training draws a rank b and runs with the first b ranks alone: (alpha / rank) B[:, :b] A[:b]. So the ranks
-come out sorted by what they are worth, and `tools.slices` cuts any rank out of one file.
+come out sorted by what they are worth, and `weights.dylora_slices` cuts any rank out of one file.
 
 The paper counts alpha / b: there a rank weighs less the more follow it, so that what the first ones learned is wrong
 again when more are added. kohya runs all ranks at alpha / sqrt(rank b) and teaches one unit of them. With alpha / rank
@@ -28,20 +28,20 @@ PREFIX_SCALE = "alpha/rank"
 
 
 class DyLoRA(NetworkSpec):
-    """LoRA of every rank at once: train large, cut to the rank that is enough afterwards."""
+    """LoRA of every rank at once: train a high rank, slice to the needed rank afterwards."""
 
     algo: ClassVar[str] = "dylora"
     is_product: ClassVar[bool] = True
 
     kind: Literal["dylora"] = "dylora"
     unit: int = Field(4, ge=1)
-    """Ranks can be cut in steps of this; ranks must be multiples of it."""
+    """Step between the ranks that can be sliced; ranks must be multiples of it."""
 
     @model_validator(mode="after")
     def _units_fill_the_rank(self) -> Self:
         for name in ("rank", "conv_rank"):
             if getattr(self, name) % self.unit:
-                raise ValueError(f"{name} = {getattr(self, name)} is no multiple of unit = {self.unit}")
+                raise ValueError(f"{name} = {getattr(self, name)} is not a multiple of unit = {self.unit}")
         return self
 
     def network_metadata(self) -> dict[str, Any]:
@@ -51,7 +51,7 @@ class DyLoRA(NetworkSpec):
     def _kohya_args(self) -> dict[str, str]:
         return {**self._conv_args(), "unit": str(self.unit), "prefix_scale": PREFIX_SCALE}
 
-    def settle(self, layer: AdapterLayer) -> None:
+    def configure_loaded(self, layer: AdapterLayer) -> None:
         if isinstance(layer, DyLoRALayer):
             layer.unit = self.unit
 
@@ -86,7 +86,7 @@ class DyLoRALayer(LoRALayer):
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], base: Base) -> Self:
         if "lora_mid.weight" in tensors:
-            raise ValueError("it has a Tucker core, whose first ranks are nothing by themselves")
+            raise ValueError("it has a Tucker core, whose first ranks do not work alone")
         return super().from_tensors(tensors, base)
 
 

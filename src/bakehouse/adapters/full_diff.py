@@ -14,10 +14,10 @@ from bakehouse.adapters.target_modules import Site
 
 
 class FullDiff(NetworkSpec):
-    """Every number of the chosen modules trains, beside the base: as strong as a fine-tune, as large, and removable."""
+    """Every weight of the selected modules trains beside the base: strong and large as a fine-tune, but removable."""
 
     algo: ClassVar[str] = "full"
-    meaningless: ClassVar[frozenset[str]] = frozenset(
+    unused_settings: ClassVar[frozenset[str]] = frozenset(
         {"rank", "alpha", "conv_rank", "conv_alpha", "dims", "dropout", "rank_dropout"}
     )
 

@@ -30,7 +30,7 @@ from bakehouse.adapters.target_modules import Site
 
 
 class GLoRA(NetworkSpec):
-    """LoRA that can also re-mix what the base takes in: two low-rank pairs for each module."""
+    """LoRA that also transforms the base's inputs: two low-rank pairs for each module."""
 
     algo: ClassVar[str] = "glora"
 

@@ -18,10 +18,10 @@ SECOND_LAYERS = ("*ff.net.2", "*mlp.fc2")
 
 
 class IA3(NetworkSpec):
-    """One factor for each channel of keys, values and feed-forward layers: tiny; wants a rate of 5e-3 to 1e-2."""
+    """One factor for each channel of keys, values and feed-forward layers: tiny; learning rate 5e-3 to 1e-2."""
 
     algo: ClassVar[str] = "ia3"
-    meaningless: ClassVar[frozenset[str]] = frozenset(
+    unused_settings: ClassVar[frozenset[str]] = frozenset(
         {"rank", "alpha", "conv_rank", "conv_alpha", "dims", "dropout", "rank_dropout", "train_norm"}
     )
 

@@ -121,4 +121,4 @@ def _settle(spec: NetworkSpec, site: Site, layer: AdapterLayer, dim: LayerDims) 
     for name, parameter in layer.named_parameters():
         if name in spec.frozen:
             parameter.requires_grad_(False)
-    spec.settle(layer)
+    spec.configure_loaded(layer)

@@ -1,6 +1,6 @@
 """PEFT's OFT and BOFT: W' = diag(s) W Rᵀ, rotations of a module's inputs; bakehouse's own rotate outputs.
 
-Read and merged, not trained. `peft.settle` makes the rotations of the file's numbers.
+Read and merged, not trained. `peft_format.standardize` computes the rotations.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ class InputRotationLayer(AdapterLayer):
         stages, count, size, _ = rotations.shape
         if isinstance(base, nn.Conv2d) and tuple(base.kernel_size) != (1, 1) and factors is None:
             raise ValueError(
-                "it is PEFT's OFT on a kernel wider than one pixel, which PEFT merges other than it trains"
+                "it is PEFT's OFT on a kernel larger than 1x1, which PEFT merges differently than it trains"
             )
         if factors is None and count == 1 and inputs % size == 0:
             rotations, count = rotations.repeat(1, inputs // size, 1, 1), inputs // size
         if count * size != inputs:
             raise ValueError(f"{count} blocks of {size} do not fit a weight of {tuple(base.weight.shape)}")
         if stages > 1 and (size % 2 or count % 2 ** (stages - 1)):
-            raise ValueError(f"{stages} stages of {count} blocks of {size} are no butterfly")
+            raise ValueError(f"{stages} stages of {count} blocks of {size} are not a butterfly")
         if factors is not None and factors.numel() != base.weight.shape[0]:
             raise ValueError(f"boft_s {tuple(factors.shape)} does not fit {base.weight.shape[0]} outputs")
         return cls(rotations.clone(), None if factors is None else factors.float().flatten().clone())

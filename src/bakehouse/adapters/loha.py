@@ -25,18 +25,18 @@ _NAMES = ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")
 
 
 class LoHa(DecomposableSpec):
-    """Hadamard products of two low-rank pairs: more rank for as many numbers; mild, mixes well."""
+    """Hadamard products of two low-rank pairs: a higher rank with as many parameters; combines well."""
 
     algo: ClassVar[str] = "loha"
-    meaningless = frozenset({"dropout"})
+    unused_settings = frozenset({"dropout"})
 
     kind: Literal["loha"] = "loha"
     rank: int = Field(32, ge=1, le=MOST_RANK)
     """Width of the bottleneck."""
     alpha: float = Field(16.0, gt=0, le=MOST_ALPHA)
-    """The update counts alpha / rank."""
+    """The update is scaled by alpha / rank."""
     rank_dropout: Annotated[Probability, Needs(is_off("dora"))] = 0.0
-    """Chance that a whole rank is left out, for each sample."""
+    """Probability that a whole rank is dropped, for each sample."""
     tucker: Annotated[bool, *KERNELS] = False
     """3x3 convolutions through two cores of rank x rank x 3 x 3, which keeps the factors small."""
 

@@ -36,18 +36,18 @@ _OF_LOW_RANK = frozenset({"rank", "alpha", "conv_rank", "conv_alpha", "decompose
 
 
 class LoKr(DecomposableSpec):
-    """Kronecker products: small files, quick to learn; wants a rate of 5e-5 to 8e-5."""
+    """Kronecker products: small files, fast training; learning rate 5e-5 to 8e-5."""
 
     algo: ClassVar[str] = "lokr"
-    meaningless = frozenset({"dropout"})
+    unused_settings = frozenset({"dropout"})
 
     kind: Literal["lokr"] = "lokr"
     rank: int = Field(32, ge=1, le=1_000_000)
     """Width of the bottleneck; at half of a factor's size and above, that factor is whole."""
     alpha: float = Field(16.0, gt=0, le=MOST_ALPHA)
-    """The update counts alpha / rank."""
+    """The update is scaled by alpha / rank."""
     rank_dropout: Annotated[Probability, Needs(is_off("dora"))] = 0.0
-    """Chance that a whole rank is left out, for each sample."""
+    """Probability that a whole rank is dropped, for each sample."""
     factor: Annotated[int, NEW] = Field(-1, ge=-1, le=MOST_RANK)
     """The smaller factor's size, at most; -1: both about the square root of the layer's size. Smaller: larger files."""
     decompose_both: Annotated[bool, NEW] = False
@@ -66,7 +66,7 @@ class LoKr(DecomposableSpec):
         if self.full_matrix:
             for name in sorted(self.model_fields_set & _OF_LOW_RANK):
                 if getattr(self, name) != type(self).model_fields[name].get_default():
-                    raise ValueError(f"{name} means nothing with full_matrix = true: leave one of them out")
+                    raise ValueError(f"{name} has no effect with full_matrix = true: leave one of them out")
         return self
 
     @property

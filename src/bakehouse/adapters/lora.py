@@ -35,13 +35,13 @@ class LoRA(DecomposableSpec):
 
     kind: Literal["lora"] = "lora"
     rs_lora: Annotated[bool, NEW] = False
-    """The update counts alpha / sqrt(rank): Kalajdzievski 2023, arXiv:2312.03732."""
-    lora_plus_ratio: Annotated[float, Needs(is_off("lora_fa"), otherwise="multiplies the rate of all that learns")] = (
-        Field(1.0, gt=0, le=10_000)
+    """Scale the update by alpha / sqrt(rank): Kalajdzievski 2023, arXiv:2312.03732."""
+    lora_plus_ratio: Annotated[float, Needs(is_off("lora_fa"), otherwise="multiplies the whole learning rate")] = Field(
+        1.0, gt=0, le=10_000
     )
-    """Matrices that begin at 0 learn so many times faster; 16 is usual. LoRA+: Hayou et al. 2024, arXiv:2402.12354."""
+    """Factor on the learning rate of matrices that start at zero; usually 16. LoRA+: Hayou 2024, arXiv:2402.12354."""
     lora_fa: bool = False
-    """A stays as it begins and only B learns, which saves the memory of A's inputs (LoRA-FA: Zhang et al. 2023,
+    """Freeze A at its random start and train only B, which saves the memory of A's inputs (LoRA-FA: Zhang et al. 2023,
     arXiv:2308.03303)."""
     tucker: Annotated[bool, *KERNELS] = False
     """3x3 convolutions through a core of rank x rank x 3 x 3, which keeps A small (LyCORIS' Tucker form)."""
@@ -50,7 +50,7 @@ class LoRA(DecomposableSpec):
         metadata = super().network_metadata()
         if self.dora or self.tucker or self.train_norm:
             return metadata
-        # Everybody's loader knows plain LoRA as kohya's own.
+        # All programs know plain LoRA as kohya's own network.
         return {**metadata, "ss_network_module": "networks.lora", "ss_network_args": self._conv_args()}
 
     def network_args(self) -> dict[str, str]:
@@ -60,7 +60,7 @@ class LoRA(DecomposableSpec):
         outs, ins, *kernel = site.module.weight.shape
         tucker = self.tucker and site.is_kernel
         ones = [1] * len(kernel)
-        # Files know alpha / rank only; this alpha makes that alpha / sqrt(rank), for every reader.
+        # Programs compute alpha / rank; with this alpha that is alpha / sqrt(rank).
         alpha = dim.alpha * math.sqrt(dim.rank) if self.rs_lora else dim.alpha
         down = _uniform((dim.rank, ins, *(ones if tucker else kernel)), generator)
         mid = _uniform((dim.rank, dim.rank, *kernel), generator) if tucker else None
