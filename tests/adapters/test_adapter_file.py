@@ -338,7 +338,7 @@ def test_what_is_no_adapter_is_refused(tmp_path):
     (tmp_path / "broken.safetensors").write_bytes(b"nonsense")
     (tmp_path / "x.pt").write_bytes(b"")
     for name, error, says in (
-        ("x.safetensors", UsageError, "no adapter"),
+        ("x.safetensors", UsageError, "not an adapter"),
         ("broken.safetensors", BakehouseError, "is text, not weights"),
         ("x.pt", UsageError, r"no \.safetensors"),
         ("gone.safetensors", UsageError, "does not exist"),
@@ -353,7 +353,7 @@ def test_nan_and_overflow_are_never_written(tiny, randomised, tmp_path):
     save_adapter(adapter, path)
     before = path.read_bytes()
     first = next(iter(adapter.parameters()))
-    for value, says in ((float("nan"), "not a number"), (1e6, "does not fit")):
+    for value, says in ((float("nan"), "NaN or infinity"), (1e6, "overflows")):
         with torch.no_grad():
             first.view(-1)[0] = value
         with pytest.raises(BakehouseError, match=says):

@@ -105,7 +105,7 @@ def test_going_on_from_a_file(tiny, randomised, output, make_tiny, tmp_path):
     assert made["ss_network_dim"] == "3" and made["ss_network_alpha"] == "2.0"
     for wrong, says in (
         (LoRA(start=path, rank=8), "adapter.rank = 8, but"),
-        (LoHa(start=path), "is a LoRA adapter"),
+        (LoHa(start=path), "is LoRA, but adapter.kind"),
         (LoRA(start=path, dora=True), "dora"),
         (LoRA(start=tmp_path / "gone.safetensors"), "does not exist"),
     ):

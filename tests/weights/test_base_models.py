@@ -165,7 +165,7 @@ def test_extract_says_its_error_and_what_it_leaves_out(tiny_folder, adapter_file
     wrong = sum(float((whole[k] - found[k]).square().sum()) for k in found) ** 0.5
     norm = sum(float(whole[k].square().sum()) for k in found) ** 0.5
     assert result.error == pytest.approx(wrong / norm, rel=1e-3)
-    assert "does not hold" in result.notes[0]
+    assert "cannot hold" in result.notes[0]
     assert not any("resnets" in stem for stem in found)
 
 

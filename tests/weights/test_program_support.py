@@ -85,7 +85,7 @@ def test_dora_of_either_axis(adapter_file):
     for program in ("A1111", "ComfyUI"):
         assert new[program].loads and not new[program].limits
         assert not old[program].loads and re.search(
-            r"another change \(\d+ % off where it was measured\): LoRA, DoRA by output in the UNet", old[program].why
+            r"another change \(measured error \d+ %\): LoRA, DoRA by output in the UNet", old[program].why
         )
 
 

@@ -145,14 +145,14 @@ def test_pickles_of_tensors_are_read_and_others_refused(adapter_file, deltas, sa
     convert(tmp_path / "a.pt", tmp_path / "b.safetensors")
     assert same(deltas(tmp_path / "b.safetensors"), deltas(path))
     torch.save({"x": UsageError}, tmp_path / "evil.pt")
-    with pytest.raises(BakehouseError, match="could run any code"):
+    with pytest.raises(BakehouseError, match="could run code"):
         convert(tmp_path / "evil.pt", tmp_path / "c.safetensors")
 
 
 def test_names_and_their_inverses():
     assert sgm_stem("lora_unet_down_blocks_1_attentions_0_proj_in") == "lora_unet_input_blocks_4_1_proj_in"
     assert to_compvis("up_blocks.0.upsamplers.0.conv") == "output_blocks.2.2.conv"
-    with pytest.raises(UsageError, match="no module of an SD network"):
+    with pytest.raises(UsageError, match="not a module of an SD network"):
         dotted("lora_unet_double_blocks_0_img_attn_qkv")
 
 
