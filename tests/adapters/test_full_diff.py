@@ -73,7 +73,7 @@ def test_norms_of_the_chosen_blocks_learn_too(tiny):
 
 def test_a_norm_s_tensors_on_another_module_are_refused(tiny):
     q = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
-    with pytest.raises(UsageError, match="no norm"):
+    with pytest.raises(UsageError, match="not a norm"):
         load_adapter({f"{q}.w_norm": torch.zeros(8), f"{q}.b_norm": torch.zeros(8)}, tiny.parts())
     with pytest.raises(UsageError, match=r"w_norm .* does not fit"):
         norm = q.replace("attn1_to_q", "norm1")

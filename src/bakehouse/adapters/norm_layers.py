@@ -1,4 +1,4 @@
-"""Norm layers beside any network: Δ of their weight and bias, under LyCORIS' names."""
+"""Norm layers beside any network: changes of their weight and bias, by LyCORIS' names."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class NormLayer(AdapterLayer):
 
     @classmethod
     def fresh(cls, base: Base) -> Self:
-        """Zero."""
+        """Return a layer of zeros."""
         return cls(torch.zeros(base.weight.shape), None if base.bias is None else torch.zeros(base.bias.shape))
 
     @classmethod
@@ -36,10 +36,10 @@ class NormLayer(AdapterLayer):
         """From a file's tensors.
 
         Raises:
-            ValueError: the module is no norm, or has other channels.
+            ValueError: the module is not a norm, or has another number of channels.
         """
         if not isinstance(base, nn.GroupNorm | nn.LayerNorm):
-            raise ValueError(f"it holds {', '.join(tensors)}, but the module is a {type(base).__name__}, no norm")
+            raise ValueError(f"it holds {', '.join(tensors)}, but the module is {type(base).__name__}, not a norm")
         weight, bias = tensors["w_norm"].float().clone(), tensors.get("b_norm")
         if weight.shape != base.weight.shape or (bias is not None and bias.shape != weight.shape):
             raise ValueError(f"w_norm {tuple(weight.shape)} does not fit {base.weight.numel()} channels")
