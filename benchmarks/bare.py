@@ -17,7 +17,7 @@ from benchmarks.work import Work
 
 def step_of(work: Work, model: Denoiser) -> tuple[Callable[[], None], Adapter]:
     """One step, as a function of nothing; and the adapter that it teaches."""
-    adapter = inject(LoRA(rank=work.rank, alpha=work.rank, targets="attention"), model.parts())
+    adapter = inject(LoRA(rank=work.rank, alpha=work.rank, targets="attention"), model.trainable_modules())
     parameters = list(adapter.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=1e-4, fused=True)
     x_t = torch.randn(work.batch, *model.latent_shape(work.side, work.side), device=model.device)
@@ -40,7 +40,7 @@ def step_of(work: Work, model: Denoiser) -> tuple[Callable[[], None], Adapter]:
 def steps(work: Work, model: Denoiser, folder: Path) -> Iterator[None]:
     """In the better of two memory formats."""
     step, _ = step_of(work, model)
-    unet = model.parts()["lora_unet"]
+    unet = model.trainable_modules()["lora_unet"]
     formats: dict[torch.memory_format, float] = {}
     for form in (torch.channels_last, torch.contiguous_format):
         unet.to(memory_format=form)  # type: ignore[call-overload]

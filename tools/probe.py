@@ -28,7 +28,7 @@ from bakehouse.evaluation.trigger_probe import (
     probe_words,
 )
 from bakehouse.evaluation.trigger_probe.control_words import CONSONANTS
-from bakehouse.generation import Request, Studio
+from bakehouse.generation import ImageRequest, Pipeline
 from bakehouse.models.denoiser import Denoiser
 from bakehouse.vision.taggers import Vocabulary
 
@@ -60,14 +60,14 @@ def main() -> None:
     parser.add_argument("--words", type=int, default=40, help="taught words, and rare ones")
     given = parser.parse_args()
     vocabulary = dataclasses.replace(load_known_words("crumb"), taught=None)
-    with Studio.open("crumb") as studio:
-        rare = rare_words(studio.denoiser, vocabulary, given.words)
+    with Pipeline.open("crumb") as pipeline:
+        rare = rare_words(pipeline.denoiser, vocabulary, given.words)
         taught = taught_words(given.words)
         began = time.perf_counter()
-        asked = probed(studio.denoiser, ASKED, load_known_words("crumb"))
+        asked = probed(pipeline.denoiser, ASKED, load_known_words("crumb"))
         print(f"{len(ASKED)} words in {time.perf_counter() - began:.0f} s", flush=True)
-        found = {r.word: r for r in probed(studio.denoiser, [*rare, *taught], vocabulary).words}
-        lines = [*_asked(asked), *_counted([found[w] for w in rare], [found[w] for w in taught]), *_seen(studio)]
+        found = {r.word: r for r in probed(pipeline.denoiser, [*rare, *taught], vocabulary).words}
+        lines = [*_asked(asked), *_counted([found[w] for w in rare], [found[w] for w in taught]), *_seen(pipeline)]
     text = PAGE.read_text("utf-8")
     head, rest = text.split(BEGIN)
     body = "".join(f"{line}\n" for line in lines)
@@ -148,7 +148,7 @@ def _loud(r: WordResult) -> str:
     return f"`{r.word}` {r.reach:.2f} ({names or r.verdict})"
 
 
-def _seen(studio: Studio) -> Iterator[str]:
+def _seen(pipeline: Pipeline) -> Iterator[str]:
     """What the tagger, which knows nothing of the probe, sees on pictures."""
     judge = CrumbScorer.load()
     yield f"What the tagger sees on {PICTURES} pictures of each:"
@@ -156,7 +156,7 @@ def _seen(studio: Studio) -> Iterator[str]:
     yield f"| prompt | {' | '.join(SEEN)} |"
     yield f"|---|{'---|' * len(SEEN)}"
     for prompt in ("person", *(f"{word} person" for word in DRAWN)):
-        images = [p.image for p in studio.txt2img(Request(prompt=prompt, seed=1, count=PICTURES, steps=8))]
+        images = [p.image for p in pipeline.txt2img(ImageRequest(prompt=prompt, seed=1, count=PICTURES, steps=8))]
         seen = judge.attributes(images)
         cells = (" ".join(f"{v} {n / PICTURES:.0%}," for v, n in _usual(seen, group)).strip(",") for group in SEEN)
         yield f"| `{prompt}` | {' | '.join(cells)} |"

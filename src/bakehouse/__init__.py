@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from bakehouse.core.errors import UsageError as UsageError
     from bakehouse.core.events import Event as Event
     from bakehouse.core.run_folder import Run as Run
-    from bakehouse.generation import Request as Request
-    from bakehouse.generation import Studio as Studio
+    from bakehouse.generation import ImageRequest as ImageRequest
+    from bakehouse.generation import Pipeline as Pipeline
     from bakehouse.generation import make_grid as make_grid
     from bakehouse.models import load_model as load_model
     from bakehouse.recipe import Plan as Plan
@@ -37,11 +37,11 @@ __version__ = "0.1.0"
 _HOMES = {
     "BakehouseError": "core.errors",
     "Event": "core.events",
+    "ImageRequest": "generation",
+    "Pipeline": "generation",
     "Plan": "recipe",
     "Recipe": "recipe",
-    "Request": "generation",
     "Run": "core.run_folder",
-    "Studio": "generation",
     "UsageError": "core.errors",
     "load_model": "models",
     "make_grid": "generation",
@@ -51,7 +51,8 @@ _HOMES = {
     "to_toml": "recipe",
     "train": "training",
 }
-_EARLIER_NAMES = {"bake": "train"}
+_EARLIER_NAMES = {"Request": "ImageRequest", "Studio": "Pipeline", "bake": "train"}
+"""Names of version 0.1 and what they are called now. They still work."""
 _ROOMS = (
     "adapters", "audit", "captions", "core", "curation", "data", "evaluation", "generation", "losses", "models",
     "queue", "recipe", "training", "vision", "weights",

@@ -105,7 +105,7 @@ def test_hugging_face_metadata(tmp_path, key):
         ]
         assert concept.records[0].caption_path is None
         notes = " / ".join(concept.notes)
-        for words in ("UTF-16", "not there: gone.png", "does not name (used all the same): c.png", "without file_name"):
+        for words in ("UTF-16", "missing: gone.png", "used with own captions: c.png", "without file_name"):
             assert words in notes
 
 
@@ -205,7 +205,7 @@ def test_values_of_a_wrong_sort_are_usage_errors(tmp_path):
 
 def test_what_is_no_dataset(tmp_path):
     path = save(tmp_path / "a.png")
-    with pytest.raises(UsageError, match="describes no dataset"):
+    with pytest.raises(UsageError, match="is in no known dataset format"):
         read_dataset(path)
     with pytest.raises(UsageError, match="does not exist"):
         read_dataset(tmp_path / "none")

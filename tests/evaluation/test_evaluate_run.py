@@ -201,8 +201,8 @@ def test_the_room_is_cheap_to_enter():
 
 def test_images_of_another_prediction_are_other_images():
     from bakehouse.evaluation.image_cache import AdapterVariant, PipelineImageGenerator
-    from bakehouse.generation import Source
+    from bakehouse.generation import ModelSource
 
     said = ({}, {"prediction": "v_prediction"}, {"prediction": "v_prediction", "zero_terminal_snr": True}, {"vae": "x"})
-    keys = {PipelineImageGenerator(Source("crumb", **more)).key(AdapterVariant()) for more in said}
+    keys = {PipelineImageGenerator(ModelSource("crumb", **more)).key(AdapterVariant()) for more in said}
     assert len(keys) == len(said)

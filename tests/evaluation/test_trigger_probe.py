@@ -25,7 +25,7 @@ from bakehouse.evaluation.trigger_probe.control_words import ControlWords
 from bakehouse.evaluation.trigger_probe.nearest_words import NearestWords
 from bakehouse.evaluation.trigger_probe.prediction_shift import TIMES, PredictionShifts
 from bakehouse.evaluation.trigger_probe.probe_result import KNOWN_REACH, WEAK_REACH, ShiftScale, classify
-from bakehouse.generation import Source, Studio
+from bakehouse.generation import ModelSource, Pipeline
 from bakehouse.models import load_model
 
 QUICK = ProbeSpec(noises=1, rare=4, known=4)
@@ -191,12 +191,12 @@ def test_rare_words_have_as_many_pieces_and_are_nobodys(tiny, pieces):
     def count(word):
         return tiny.token_count([word])[0]
 
-    controls = ControlWords(vocabulary, count, tiny.whole_words(), 12, 8)
+    controls = ControlWords(vocabulary, count, tiny.single_token_words(), 12, 8)
     rare = controls.rare(pieces)
     assert len(set(rare)) == 12
     assert {count(w) for w in rare} == {pieces}
     assert not set(rare) & vocabulary.parts
-    fewer = ControlWords(vocabulary, count, tiny.whole_words(), 5, 8)
+    fewer = ControlWords(vocabulary, count, tiny.single_token_words(), 5, 8)
     assert fewer.rare(pieces) == rare[:5]
     without = controls.rare(pieces, exclude=rare[3])
     assert rare[3] not in without
@@ -207,7 +207,9 @@ def test_rare_words_have_as_many_pieces_and_are_nobodys(tiny, pieces):
 
 
 def test_known_words_leave_out_the_one_that_is_asked_about(tiny):
-    controls = ControlWords(load_known_words("crumb"), lambda w: tiny.token_count([w])[0], tiny.whole_words(), 5, 6)
+    controls = ControlWords(
+        load_known_words("crumb"), lambda w: tiny.token_count([w])[0], tiny.single_token_words(), 5, 6
+    )
     known = controls.known()
     assert len(controls.known(exclude=known[0].upper())) == 6
     assert controls.known(exclude=known[0])[:5] == known[1:]
@@ -259,7 +261,7 @@ def test_words_that_cannot_be_triggers_are_named_together(tiny, vocabulary):
 
 
 def test_an_adapter_is_no_base(tiny, tiny_folder, tmp_path):
-    adapter = inject(LoRA(rank=2), tiny.parts())
+    adapter = inject(LoRA(rank=2), tiny.trainable_modules())
     path = save_adapter(
         adapter, tmp_path / "a.safetensors", metadata_for(LoRA(rank=2), name="a", base_model=str(tiny_folder))
     )
@@ -308,12 +310,12 @@ def test_json_holds_every_figure(of_crumb):
 def test_looks_are_drawn_and_compared(make_tiny, vocabulary, fresh, tmp_path):
     model = make_tiny()
     found = probed(model, ["zwx"], vocabulary)
-    with Studio(model, Source("tiny")) as studio:
-        comparisons = draw_sample_sheet(studio, found, tmp_path / "sheet.png", seeds=2)
+    with Pipeline(model, ModelSource("tiny")) as pipeline:
+        comparisons = draw_sample_sheet(pipeline, found, tmp_path / "sheet.png", seeds=2)
         with pytest.raises(UsageError, match=r"a sample sheet is a \.png"):
-            draw_sample_sheet(studio, found, tmp_path / "sheet.txt")
+            draw_sample_sheet(pipeline, found, tmp_path / "sheet.txt")
         with pytest.raises(UsageError, match="at least 2"):
-            draw_sample_sheet(studio, found, tmp_path / "sheet.png", seeds=1)
+            draw_sample_sheet(pipeline, found, tmp_path / "sheet.png", seeds=1)
     assert [c.word for c in comparisons] == ["zwx"]
     assert comparisons[0].spread > 0 and comparisons[0].change > 0
     with Image.open(tmp_path / "sheet.png") as sheet:

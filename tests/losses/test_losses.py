@@ -130,7 +130,7 @@ def test_an_unmasked_weight_is_what_the_rest_counts():
     )
 
 
-def test_whole_pictures_are_shown_as_often_as_asked():
+def test_unmasked_probability_is_the_share_of_unmasked_samples():
     mask = torch.zeros(2000, 1, 2, 2)
     whole = LossSpec(unmasked_probability=0.3).effective_mask(mask, gen()).mean((1, 2, 3))
     assert set(whole.tolist()) == {0.0, 1.0}
@@ -214,7 +214,7 @@ def batch(n=8):
     )
 
 
-def test_the_loss_is_nought_for_a_perfect_prediction_and_the_error_squared_otherwise():
+def test_the_loss_is_0_for_a_perfect_prediction_and_else_the_squared_error():
     perfect = DenoisingLoss(LossSpec(), NoiseSpec(), EPS)(Oracle(), None, batch(), gen())
     assert perfect.max() < 1e-9
     off = DenoisingLoss(LossSpec(), NoiseSpec(), EPS)(Oracle(0.5), None, batch(), gen())
@@ -227,11 +227,11 @@ def test_the_loss_is_a_function_of_its_generator():
     assert not torch.equal(loss(Oracle(0.5), None, batch(), gen(3)), loss(Oracle(0.5), None, batch(), gen(4)))
 
 
-def test_where_the_base_teaches_the_prior_loss_begins_at_nought(tiny):
+def test_the_prior_loss_starts_at_0_where_the_target_is_the_base(tiny):
     """An adapter that has learned nothing agrees with the base; one that has is pulled back on prior rows alone."""
     from bakehouse.adapters import LoRA, inject
 
-    adapter = inject(LoRA(rank=4, alpha=3), tiny.parts(), generator=gen())
+    adapter = inject(LoRA(rank=4, alpha=3), tiny.trainable_modules(), generator=gen())
     cond = tiny.encode_prompt(["person"] * 4)
     rows = torch.tensor([True, False, True, False])
     made = Batch(

@@ -72,7 +72,7 @@ def test_a_v_like_part_is_a_v_loss_beside_the_epsilon_loss():
     assert torch.allclose(got, error_on_eps.square() + 0.3 * v_loss, rtol=1e-9)
 
 
-def test_settings_that_mean_nothing_for_the_objective_are_refused():
+def test_settings_that_the_prediction_type_rules_out_are_refused():
     with pytest.raises(Problems, match=r"predicts epsilon.*\n.*zero_terminal_snr"):
         DenoisingLoss(LossSpec(), NoiseSpec(zero_terminal_snr=True), EPS)
     DenoisingLoss(LossSpec(), NoiseSpec(zero_terminal_snr=True), V)
@@ -80,7 +80,7 @@ def test_settings_that_mean_nothing_for_the_objective_are_refused():
         DenoisingLoss(LossSpec(weighting=WeightingSpec(v_pred_like=0.1)), NoiseSpec(), V)
 
 
-def test_weights_stay_numbers_where_the_snr_is_nought():
+def test_weights_are_finite_where_the_snr_is_0():
     end = torch.tensor([999])
     for schedule in (EPS.rescaled_to_zero_terminal_snr(), V.rescaled_to_zero_terminal_snr()):
         for kind in ("min_snr", "soft_min_snr", "debiased", "p2", "epsilon", "v", "x0"):

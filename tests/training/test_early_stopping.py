@@ -1,4 +1,4 @@
-"""A run that ends when somebody says that it is enough: the judge is a stand-in, the training is real."""
+"""Early stopping: the evaluator is a stand-in, the training is real."""
 
 import json
 
@@ -39,7 +39,7 @@ def learned(recipe, **more):
     return recipe(train__epochs=3, stop__when="learned", optimizer__lr=2e-2, schedule__kind="constant", **more)
 
 
-def test_it_ends_where_the_evaluator_says_and_keeps_everything(recipe, tmp_path):
+def test_a_run_ends_where_the_evaluator_decides_and_keeps_everything(recipe, tmp_path):
     teachers = []
     run = Run(tmp_path / "run")
     events = list(train(learned(recipe), run.folder, evaluator=lambda *a: teachers.append(Teacher(*a)) or teachers[0]))
@@ -60,16 +60,16 @@ def test_it_ends_where_the_evaluator_says_and_keeps_everything(recipe, tmp_path)
     assert [(type(e), e.step) for e in again] == [(Finished, 12)]
 
 
-def test_judging_changes_no_bit(recipe, tmp_path):
-    list(train(learned(recipe), tmp_path / "judged", evaluator=lambda *a: Teacher(*a, patience=9)))
+def test_evaluation_changes_no_bit(recipe, tmp_path):
+    list(train(learned(recipe), tmp_path / "evaluated", evaluator=lambda *a: Teacher(*a, patience=9)))
     list(train(recipe(train__epochs=3, optimizer__lr=2e-2, schedule__kind="constant"), tmp_path / "plain"))
-    a, b = (load_file(tmp_path / x / "weights" / "zwx-person.safetensors") for x in ("judged", "plain"))
+    a, b = (load_file(tmp_path / x / "weights" / "zwx-person.safetensors") for x in ("evaluated", "plain"))
     assert all(torch.equal(a[k], b[k]) for k in a)
 
 
-@pytest.mark.parametrize("moment", ["judging", "last weights", "last state"])
-def test_cut_off_at_the_end_it_ends_the_same(recipe, tmp_path, monkeypatch, moment):
-    """Killed while it judges, before the last weights or before the last state."""
+@pytest.mark.parametrize("moment", ["evaluation", "last weights", "last state"])
+def test_a_run_killed_at_its_end_ends_the_same(recipe, tmp_path, monkeypatch, moment):
+    """Killed during an evaluation, before the final weights or before the final state."""
     run = Run(tmp_path / "run")
 
     class Killed(BaseException):
@@ -80,7 +80,7 @@ def test_cut_off_at_the_end_it_ends_the_same(recipe, tmp_path, monkeypatch, mome
 
     class Falls(Teacher):
         def evaluate(self, weights, number, unit, generate):
-            if moment == "judging" and number == 2:
+            if moment == "evaluation" and number == 2:
                 raise Killed
             return (yield from super().evaluate(weights, number, unit, generate))
 
@@ -114,7 +114,7 @@ def test_cut_off_at_the_end_it_ends_the_same(recipe, tmp_path, monkeypatch, mome
     assert all(torch.equal(a[k], b[k]) for k in a)
 
 
-def test_a_full_fine_tune_keeps_no_second_model_for_it(recipe, tmp_path):
+def test_early_stopping_keeps_no_second_model_of_a_full_fine_tune(recipe, tmp_path):
     seen = []
 
     class Once(Teacher):
@@ -131,14 +131,14 @@ def test_a_full_fine_tune_keeps_no_second_model_for_it(recipe, tmp_path):
     assert state["ended"] == "enough"
 
 
-def test_without_an_evaluator_it_is_refused(recipe, tmp_path):
+def test_early_stopping_without_an_evaluator_is_refused(recipe, tmp_path):
     with pytest.raises(UsageError, match="learned") as e:
         list(train(learned(recipe), tmp_path / "run"))
     assert "evaluation.TrainingEvaluator" in e.value.hint
     assert not (tmp_path / "run").exists()
 
 
-def test_what_stopping_needs_is_said_before(recipe):
+def test_settings_that_early_stopping_needs_are_checked_by_the_plan(recipe):
     with pytest.raises(Problems, match=r"set save\.every_epochs = 1"):
         make_plan(learned(recipe, save__every_epochs=0))
     with pytest.raises(Problems, match=r"save\.keep_last = 1 .* keep at least 2"):

@@ -25,7 +25,7 @@ ALONE = [n for n, row in OPTIMIZERS.items() if row.each_alone and not row.needs_
 
 @pytest.mark.parametrize("name", ALONE)
 @pytest.mark.parametrize("piece", [1, 1500, 10**9])
-def test_it_is_one_step_in_pieces(name, piece):
+def test_the_result_is_that_of_one_optimizer_step(name, piece):
     ends, norms = [], []
     for early in (False, True):
         net = layers()
@@ -131,7 +131,7 @@ def test_a_loss_scale_is_refused():
         scaled.enable_fused_backward(torch.optim.SGD([torch.zeros(1, requires_grad=True)]), [])
 
 
-def test_the_estimate_knows(recipe):
+def test_the_memory_estimate_includes_the_fused_backward_pass(recipe):
     settings = {"adapter": {"kind": "full"}, "train__gradient_checkpointing": True, "train__batch": 1}
     plain, fused = (memory_use(recipe(**settings, train__fused_backward=f), "sd1", "cuda") for f in (False, True))
     assert fused.gradients < 0.1 * plain.gradients

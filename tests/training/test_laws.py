@@ -49,7 +49,7 @@ def test_a_step_does_not_depend_on_how_its_batch_is_cut(recipe, tmp_path, photos
         assert all(torch.allclose(whole[k], weights(tmp_path / f"{batch}")[k], atol=2e-7) for k in whole)
 
 
-def test_gradients_are_shortened_to_the_norm_and_never_lengthened():
+def test_gradients_are_clipped_to_the_norm():
     p = torch.nn.Parameter(torch.zeros(4))
     optimizer = torch.optim.SGD([p], lr=1.0)
     precision = Precision("fp32", torch.device("cpu"))
@@ -67,7 +67,7 @@ class Weights(torch.nn.Module):
         self.w = torch.nn.Parameter(torch.ones(5))
 
 
-def test_averages_are_looked_at_and_put_back_bit_for_bit():
+def test_averaged_weights_are_swapped_in_and_back_bit_for_bit():
     """The average of a schedule-free optimizer is its x = (y - (1 - beta) z) / beta."""
     module = Weights()
     optimizer = OptimizerSpec(name="adamwschedulefree").build([{"params": [module.w], "lr": 0.1}])
@@ -85,7 +85,7 @@ def test_averages_are_looked_at_and_put_back_bit_for_bit():
     assert optimizer.param_groups[0]["train_mode"]
 
 
-def test_a_schedule_free_run_goes_on_bit_for_bit(recipe, tmp_path, monkeypatch):
+def test_a_schedule_free_run_resumes_bit_for_bit(recipe, tmp_path, monkeypatch):
     """With samples and variations on the way; stopped in the middle of an epoch's save and taken up again."""
     settings = {"optimizer__name": "AdamWScheduleFree", "data__augment__random_crop": True, "data__cache": "none"}
     settings |= {"sample__prompts": ["zwx person"], "sample__steps": 1, "train__steps": 8, "data__flip": True}
@@ -115,7 +115,7 @@ def batch_builder(made, tmp_path):
     return plan, model, cache, BatchBuilder(plan, [], cache, prompts)
 
 
-def test_every_sample_says_its_size_and_crop(recipe, tmp_path, monkeypatch):
+def test_every_sample_has_its_size_and_crop(recipe, tmp_path, monkeypatch):
     made = recipe(data__augment__random_crop=True, data__augment__zoom=2.0, data__augment__variants=3, data__flip=True)
     plan, _, cache, builder = batch_builder(made, tmp_path)
     told = []
@@ -143,7 +143,7 @@ class _Nothing:
         return torch.no_grad()
 
 
-def test_kept_variations_are_those_that_would_be_made_anew(recipe, tmp_path):
+def test_cached_variations_are_those_that_would_be_generated(recipe, tmp_path):
     settings = {"data__augment__random_crop": True, "data__augment__zoom": 2.0, "data__augment__color": 0.2}
     *_, kept, _ = batch_builder(recipe(**settings, data__augment__variants=3, data__workers=2), tmp_path)
     *_, fresh, _ = batch_builder(recipe(**settings, data__cache="none"), tmp_path)

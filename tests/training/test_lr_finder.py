@@ -19,7 +19,7 @@ from bakehouse.training.lr_finder.validation_loss import ValidationSet
 
 
 def ramp(trough=1e-2, burst=5e-2, *, low=1e-5, high=1.0, points=40, ripple=0.0):
-    """A loss that falls to a trough, rises and diverged; `ripple` shakes every other reading."""
+    """A loss that falls to a trough, rises and diverges; `ripple` shakes every other measurement."""
     made = []
     for k in range(points):
         lr = low * (high / low) ** (k / (points - 1))
@@ -37,7 +37,7 @@ _suggest = functools.partial(suggest, steps=10)
 
 @pytest.mark.parametrize("trough", [1e-4, 2e-3, 1e-2])
 @pytest.mark.parametrize("ripple", [0.0, 0.1])
-def test_the_rate_follows_the_trough(trough, ripple):
+def test_the_suggestion_follows_the_trough(trough, ripple):
     found = _suggest(ramp(trough, 10 * trough, ripple=ripple), 0.5)
     assert trough / 1.4 < found.trough < trough * 1.4
     assert found.lr == pytest.approx(found.trough / MIN_SAFETY_FACTOR, rel=0.1)
@@ -46,7 +46,7 @@ def test_the_rate_follows_the_trough(trough, ripple):
     assert f"{found.trough:.1e}" in found.why
 
 
-def test_units_do_not_matter():
+def test_the_suggestion_scales_with_the_learning_rate_and_not_with_the_loss():
     """Ten times the rates, ten times the rate; three times the loss, the same."""
     one = _suggest(ramp(), 0.5)
     ten = _suggest([LRMeasurement(10 * r.lr, r.subject, r.drift) for r in ramp()], 0.5)
@@ -70,7 +70,7 @@ def test_the_text_encoder_keeps_its_ratio():
     assert _suggest(ramp(), 0.5).text_lr is None
 
 
-def test_a_loss_that_is_no_number_is_the_end_of_the_ramp_and_no_reading():
+def test_a_loss_that_is_no_number_ends_the_ramp_and_is_no_measurement():
     readings = [*ramp(burst=1.0, high=0.1), LRMeasurement(0.2, math.nan, math.nan)]
     found = _suggest(readings, 0.5)
     assert found.diverged_at == 0.2
@@ -78,7 +78,7 @@ def test_a_loss_that_is_no_number_is_the_end_of_the_ramp_and_no_reading():
     assert found.lr == _suggest(readings[:-1], 0.5).lr
 
 
-def test_what_says_nothing_is_an_error_with_the_next_step():
+def test_measurements_without_a_trough_are_an_error_with_the_next_step():
     flat = [LRMeasurement(10.0**k, -1e-4, 0.0) for k in range(-6, 0)]
     with pytest.raises(BakehouseError, match="nothing was learned at any learning rate"):
         _suggest(flat, 0.5)
@@ -114,7 +114,7 @@ def test_an_adafactor_that_steps_by_itself_is_refused_too(recipe):
 
 
 @pytest.mark.parametrize(("more", "words"), [({"low": 1.0, "high": 0.1}, "low"), ({"steps": 3}, "steps = 3")])
-def test_a_ramp_that_is_none_is_refused(recipe, more, words):
+def test_an_empty_ramp_is_refused(recipe, more, words):
     with pytest.raises(UsageError, match=words):
         next(find_lr(recipe(), **more))
 
@@ -140,7 +140,7 @@ def quick(recipe, **more):
 RAMP = {"steps": 16, "low": 1e-3, "high": 30.0}
 
 
-def test_the_probe_learns_diverged_and_says_the_same_again(recipe):
+def test_the_range_test_learns_diverges_and_is_repeatable(recipe):
     events, found = finish(find_lr(quick(recipe), **RAMP))
     probed = [e for e in events if isinstance(e, Probed)]
     assert [(e.lr, e.subject, e.drift) for e in probed][: len(found.measurements)] == [
@@ -158,7 +158,7 @@ def test_the_probe_learns_diverged_and_says_the_same_again(recipe):
     assert again == found
 
 
-def test_every_part_follows_the_ramp(recipe, monkeypatch):
+def test_every_parameter_group_follows_the_ramp(recipe, monkeypatch):
     """Text encoder, blocks and LoRA+ keep their ratio at every step; the recipe's schedule has no say."""
     seen = []
     original = range_test.run_loop
@@ -176,7 +176,7 @@ def test_every_part_follows_the_ramp(recipe, monkeypatch):
     assert seen[1][0] > seen[0][0]
 
 
-def test_the_watch_reads_nothing_into_an_untouched_model(recipe):
+def test_the_validation_set_measures_nothing_on_an_untrained_model(recipe):
     """Two looks at one model differ by nothing: fixed captions, noise and timesteps, dropouts off."""
     from bakehouse.models.load import load_model
     from bakehouse.recipe import make_plan
@@ -196,12 +196,12 @@ def test_the_watch_reads_nothing_into_an_untouched_model(recipe):
     assert drift > 0.0
 
 
-def test_a_full_fine_tune_has_a_rate_too(recipe):
+def test_a_full_fine_tune_can_be_tested(recipe):
     _, found = finish(find_lr(recipe(adapter__kind="full", noise__min_timestep=600), steps=16, low=1e-5, high=3.0))
     assert 1e-5 < found.lr < 3.0
 
 
-def test_the_batch_that_is_found_by_trying_is_not_needed(recipe):
+def test_the_range_test_needs_no_batch_size_finder(recipe):
     made = quick(recipe, train__batch="auto", train__accumulation=2)
     _, found = finish(find_lr(made, **RAMP))
     assert found.lr > RAMP["low"]

@@ -20,7 +20,7 @@ from bakehouse.training import train
 from bakehouse.training.nan_check import diagnose
 
 
-def test_a_heap_of_odd_files_is_sorted_out(photos, recipe, tmp_path):
+def test_odd_files_in_a_folder_are_handled(photos, recipe, tmp_path):
     whole = (photos / "0.png").read_bytes()
     (photos / "cut.png").write_bytes(whole[: len(whole) // 2])
     ramp = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)

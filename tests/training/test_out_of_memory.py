@@ -21,7 +21,7 @@ from bakehouse.training.training_state import TrainState, find_states, restore_s
 from benchmarks.work import DREAMBOOTH
 
 
-def test_every_device_says_it_in_its_own_words():
+def test_out_of_memory_errors_of_every_device_are_recognised():
     cries = [
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
         RuntimeError("MPS backend out of memory (MPS allocated: 8 GB)"),
@@ -48,7 +48,7 @@ def test_the_cpu_allocators_own_error_is_known():
 
 
 @pytest.mark.parametrize("cry", [torch.OutOfMemoryError("no more"), real_oom()])
-def test_running_out_is_answered_with_what_would_fit(recipe, tmp_path, monkeypatch, cry):
+def test_running_out_of_memory_names_settings_that_fit(recipe, tmp_path, monkeypatch, cry):
     def burst(parts, state):
         raise cry
 
@@ -61,7 +61,7 @@ def test_running_out_is_answered_with_what_would_fit(recipe, tmp_path, monkeypat
     assert isinstance(list(Run(tmp_path / "run").history())[-1], Failed)
 
 
-def test_what_is_no_shortage_is_not_taken_for_one(recipe, tmp_path, monkeypatch):
+def test_other_errors_are_not_taken_for_out_of_memory(recipe, tmp_path, monkeypatch):
     def burst(parts, state):
         raise RuntimeError("a bug")
 
@@ -75,8 +75,8 @@ def settings(**changes) -> Recipe:
     return Recipe.parse({"concepts": [{"folder": "x"}]}).with_values({**values, **changes})
 
 
-def test_advice_is_in_the_order_of_its_price_and_ends_where_it_fits(monkeypatch):
-    monkeypatch.setattr(module, "memory_family", lambda recipe: "sd1")
+def test_advice_is_ordered_by_cost_and_ends_where_it_fits(monkeypatch):
+    monkeypatch.setattr(module, "family_name", lambda recipe: "sd1")
     wanted = settings(**{"adapter.text": True})
     lines = str(out_of_memory_error(wanted, 0, limit=1_000_000)).splitlines()
     keys = [line.split("--set ")[1].split("=")[0] for line in lines if "--set" in line]
@@ -90,8 +90,8 @@ def test_advice_is_in_the_order_of_its_price_and_ends_where_it_fits(monkeypatch)
     assert sum("fits" in line for line in lines[2:]) == 1 and "fits" in lines[-1]
 
 
-def test_the_device_knows_better_than_the_estimate(monkeypatch):
-    monkeypatch.setattr(module, "memory_family", lambda recipe: "sd1")
+def test_the_estimate_is_scaled_if_the_device_ran_out_below_it(monkeypatch):
+    monkeypatch.setattr(module, "family_name", lambda recipe: "sd1")
     wanted = settings()
     limit = memory_use(wanted, "sd1", "cpu").total * 3
     error = out_of_memory_error(wanted, 0, limit=limit)
@@ -126,7 +126,7 @@ def test_the_estimate_grows_with_what_it_should():
         assert whole.total - whole.reserve > at.total - at.reserve, "fp32, and nothing is away"
 
 
-def test_wanted_figures_are_within_reach_of_the_estimate():
+def test_the_estimate_meets_the_memory_goals():
     lora = settings(**{"adapter.rank": 32, "train.batch": 1, "train.device": "cuda"})
     assert memory_use(lora, "sd1", "cuda").total <= 6e9
     lean = lora.with_values({"buckets.resolution": 1024, "train.gradient_checkpointing": True})
@@ -152,9 +152,11 @@ def test_a_run_on_a_quantised_base(recipe, make_tiny, tmp_path):
     assert losses["int8"] == pytest.approx(losses[None], rel=0.03)
 
 
-def test_the_loss_scale_goes_on_where_it_was(make_tiny, tmp_path):
+def test_the_loss_scale_is_restored(make_tiny, tmp_path):
     def fresh(scale):
-        adapter = inject(LoRA(rank=2, alpha=1.0), make_tiny().parts(), generator=torch.Generator().manual_seed(0))
+        adapter = inject(
+            LoRA(rank=2, alpha=1.0), make_tiny().trainable_modules(), generator=torch.Generator().manual_seed(0)
+        )
         precision = Precision("fp32", torch.device("cpu"))
         precision._scaler = torch.amp.GradScaler("cpu", init_scale=scale, growth_interval=4)
         return TrainState(0, adapter, torch.optim.AdamW(list(adapter.parameters())), [], precision)

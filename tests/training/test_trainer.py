@@ -24,7 +24,7 @@ def steps(events):
     return [e for e in events if isinstance(e, Step)]
 
 
-def test_a_run_holds_all_there_is_to_know(recipe, tmp_path):
+def test_a_run_folder_is_complete(recipe, tmp_path):
     run = Run(tmp_path / "run")
     events = list(train(recipe(sample__prompts=["zwx person", "person --w 70 --h 80"], sample__steps=2), run.folder))
     assert [e.step for e in steps(events)] == list(range(1, 13))
@@ -40,7 +40,7 @@ def test_a_run_holds_all_there_is_to_know(recipe, tmp_path):
     assert kinds == [Started, Sampled, Sampled, Sampled, Sampled, Saved, Sampled, Sampled, Saved]
 
 
-def test_every_image_is_seen_exactly_repeats_times_an_epoch(recipe, tmp_path, monkeypatch):
+def test_every_image_is_trained_on_exactly_repeats_times_an_epoch(recipe, tmp_path, monkeypatch):
     from bakehouse.training.batch_builder import BatchBuilder
 
     seen = []
@@ -122,13 +122,13 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_good_state(re
 
 
 @pytest.mark.parametrize(("text", "key"), [(False, r"lr = 1e\+30"), (True, r"text_lr = 5e\+29")])
-def test_a_rate_that_is_far_too_high_is_named(recipe, tmp_path, text, key):
+def test_a_learning_rate_that_is_far_too_high_is_named(recipe, tmp_path, text, key):
     burnt = recipe(adapter__text=text, optimizer__lr=1e30, schedule__kind="constant", train__max_grad_norm=0)
     with pytest.raises(BakehouseError, match=rf"optimizer\.{key} is too high"):
         list(train(burnt, tmp_path / "run"))
 
 
-def test_class_images_are_made_once_and_found_again(recipe, tmp_path):
+def test_class_images_are_generated_once(recipe, tmp_path):
     settings = {"prior__source": "class", "prior__images": 5, "prior__steps": 2, "train__steps": 1}
     made = recipe(**settings)
     plan = make_plan(made)
@@ -186,7 +186,7 @@ def test_averaged_weights_are_what_is_saved_and_do_not_change_the_training(recip
     assert 0.3 * plain < averaged < plain
 
 
-def test_masks_change_what_is_learned(recipe, tmp_path, photos):
+def test_masks_change_the_loss(recipe, tmp_path, photos):
     (plain,) = steps(train(recipe(train__steps=1), tmp_path / "a"))
     for i in range(6):
         with Image.open(photos / f"{i}.png") as picture:
@@ -208,7 +208,7 @@ def test_half_precision_on_a_gpu(recipe, tmp_path, precision):
     assert all(math.isfinite(e.loss) for e in steps(events))
 
 
-def test_tensorboard_shows_losses_apart_and_samples(recipe, tmp_path):
+def test_tensorboard_has_separate_losses_and_samples(recipe, tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -231,7 +231,7 @@ def test_what_saves_time_or_memory_changes_nothing_but_rounding(recipe, tmp_path
     assert other == pytest.approx(plain, rel=1e-4)
 
 
-def test_xformers_is_asked_for_by_name(recipe, tmp_path):
+def test_xformers_without_cuda_is_refused(recipe, tmp_path):
     with pytest.raises(UsageError, match="xformers"):
         list(train(recipe(train__attention="xformers", train__steps=1), tmp_path / "run"))
 
@@ -269,7 +269,7 @@ def test_a_fine_tune_carries_the_schedule_it_was_trained_on(recipe, tmp_path):
     assert schedule.prediction == "v_prediction"
 
 
-def test_class_images_are_drawn_before_the_schedule_changes(recipe, tmp_path, monkeypatch):
+def test_class_images_are_generated_before_the_schedule_changes(recipe, tmp_path, monkeypatch):
     from bakehouse.models import text_to_image
 
     seen, draw = [], text_to_image.sample
@@ -282,7 +282,7 @@ def test_class_images_are_drawn_before_the_schedule_changes(recipe, tmp_path, mo
     assert not any(schedule.is_zero_terminal for schedule in seen)
 
 
-def test_a_run_keeps_its_recipe_with_nothing_left_open(recipe, tmp_path):
+def test_a_run_has_its_resolved_recipe(recipe, tmp_path):
     open_one = recipe(train__steps=1)
     list(train(open_one, tmp_path / "run"))
     kept = Recipe.load(tmp_path / "run" / "recipe.toml")

@@ -13,7 +13,7 @@ from bakehouse.captions.triggers import explain
 from bakehouse.core.events import Event, Progress, Step
 from bakehouse.core.files import write_json
 from bakehouse.data.triggers import inseparable_pairs
-from bakehouse.generation import Request, Studio
+from bakehouse.generation import ImageRequest, Pipeline
 from bakehouse.recipe import Recipe, make_plan, scan_concepts
 from bakehouse.recipe.trigger_captions import compile_recipe, compiled_images
 from bakehouse.vision.taggers import CrumbTagger
@@ -100,15 +100,15 @@ def seen(
     model: str | Path, prompts: Mapping[str, str], album: Path, say: Callable[[str], None]
 ) -> dict[str, list[dict[str, str]]]:
     """For every prompt, what the tagger sees in each of its pictures, by group of attributes."""
-    studio, tagger = Studio.open(model), CrumbTagger.load()
+    pipeline, tagger = Pipeline.open(model), CrumbTagger.load()
     album.mkdir(parents=True, exist_ok=True)
     found = {}
     for name, prompt in prompts.items():
         requests = [
-            Request(prompt=prompt.format(place=p), seed=SEED + 100 * i, count=SEEDS, steps=STEPS)
+            ImageRequest(prompt=prompt.format(place=p), seed=SEED + 100 * i, count=SEEDS, steps=STEPS)
             for i, p in enumerate(PLACES)
         ]
-        pictures = [p.image for p in studio.pictures(requests, batch=SEEDS)]
+        pictures = [p.image for p in pipeline.generate(requests, batch=SEEDS)]
         for i in range(0, len(pictures), SEEDS):
             pictures[i].save(album / f"{name.replace(' ', '-')}-{i // SEEDS}.png")
         tagged = tagger(pictures)

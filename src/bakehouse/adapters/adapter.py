@@ -22,7 +22,7 @@ class AdapterTarget:
     """What an adapter is added to: the networks of a base model and their tokenizers."""
 
     parts: Mapping[str, nn.Module]
-    """The trainable networks by kohya's prefix, as `Denoiser.parts()` returns them."""
+    """The trainable networks by kohya's prefix, as `Denoiser.trainable_modules()` returns them."""
     tokenizers: Mapping[str, Any] = field(default_factory=dict)
     """Hugging Face tokenizers by diffusers' names; for adapters that add tokens."""
 

@@ -32,7 +32,7 @@ def inject(
     A new one does not change outputs until it is trained; with `start` it is the file's.
 
     Args:
-        parts: the networks by kohya's prefix, as `Denoiser.parts()` gives them.
+        parts: the networks by kohya's prefix, as `Denoiser.trainable_modules()` gives them.
         tokenizers: those of the text encoders, for adapters that add tokens.
         generator: a CPU generator for the start values: same seed, same adapter, on every device.
 

@@ -28,7 +28,7 @@ def load_adapter(
 
     Args:
         source: a file, a folder of diffusers or PEFT, or the content of one.
-        parts: the networks by kohya's prefix, as `Denoiser.parts()` gives them.
+        parts: the networks by kohya's prefix, as `Denoiser.trainable_modules()` gives them.
         weight: the strength, 1 as trained; may be negative (sliders).
         reader: the layer class for tensors that several classes recognize; None: the first of `READERS`.
 

@@ -15,6 +15,7 @@ from bakehouse.captions.tag_rules import Dedupe, Remove
 from bakehouse.captions.word_rules import Generics, Redundant, Synonyms, vague_tags
 from bakehouse.core.errors import nearest
 from bakehouse.core.pluralize import counted, listed
+from bakehouse.data.captions import CAPTION_PER_LINE, EMPTY, ONE_TAG_PER_LINE
 from bakehouse.data.tag_vocabulary import ListedVocabulary, TagVocabulary, load_vocabulary
 from bakehouse.data.tags import BARRIER, form_of, is_face, keeps_underscores, key, split_caption
 from bakehouse.data.triggers import Trigger
@@ -48,7 +49,7 @@ def _files(names: Mapping[str, object], facts: Facts) -> tuple[str, ...]:
 
 _NAMED = 40
 """Tags that a command names; with more, it has to be run again."""
-_NO_FAULT = ("it is empty", "is a caption of its own")
+_NO_FAULT = (EMPTY, CAPTION_PER_LINE)
 """What reading a caption remarks and C01 says, or what may be meant so."""
 
 # --- files of captions ------------------------------------------------------------------------------------------------
@@ -87,13 +88,15 @@ def encodings(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
             notes.append("its lines end as Windows' do")
         if notes:
             found[caption.name] = "; ".join(notes)
-    listed = {name: note for name, note in found.items() if "one tag a line" in note}
-    rest = {name: note for name, note in found.items() if name not in listed}
+    tag_lines = {name: note for name, note in found.items() if ONE_TAG_PER_LINE in note}
+    rest = {name: note for name, note in found.items() if name not in tag_lines}
     if rest:
         yield Hit(f"{counted(len(rest), 'caption')} that other trainers read otherwise than meant", tuple(rest), rest)
-    if listed:
-        why = f"{counted(len(listed), 'caption')} with one tag a line, of which other trainers read the first"
-        yield Hit(why, tuple(listed), listed, key="lines", mend="bakehouse captions edit {folder} --utf8 --join-lines")
+    if tag_lines:
+        why = f"{counted(len(tag_lines), 'caption')} with one tag a line, of which other trainers read the first"
+        yield Hit(
+            why, tuple(tag_lines), tag_lines, key="lines", mend="bakehouse captions edit {folder} --utf8 --join-lines"
+        )
 
 
 def strays(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:

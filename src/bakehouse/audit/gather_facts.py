@@ -20,7 +20,7 @@ from bakehouse.audit.text_facts import has_painter, learned, on_rough_ground
 from bakehouse.audit.trigger_facts import read_triggers
 from bakehouse.core.cpu_threads import thread_pool
 from bakehouse.core.files import sha256_file
-from bakehouse.curation.dedupe.image_hashes import look
+from bakehouse.curation.dedupe.image_hashes import hash_image
 from bakehouse.curation.trim import Trim
 from bakehouse.data.buckets import assign, fit
 from bakehouse.data.captions import read_caption
@@ -100,7 +100,7 @@ class _Pass:
             sharpness=sharpness(fit(grey, placement)),
             blocks=blocks(grey),
             colour=colour(flat),
-            look=look(flat),
+            look=hash_image(flat),
             ring=ring(flat),
         )
         record = self._record(path, flat.size, has_alpha=clear > 0, frames=header.frames)

@@ -16,7 +16,7 @@ from bakehouse.curation.clean.clean import KINDS
 from bakehouse.data.buckets import Placement
 from bakehouse.data.captions import split_tags
 from bakehouse.data.tag_groups import plain
-from bakehouse.vision.text_detection import Text, marked
+from bakehouse.vision.text_detection import TextRegion, mark_watermarks
 
 _ENOUGH = 8
 """Of so many images a share says something."""
@@ -192,14 +192,14 @@ def framing_of(image: ImageFacts) -> str:
 def text(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     """B09."""
     read = [i for i in facts.taught if i.texts is not None]
-    told = marked({n: i.texts or () for n, i in enumerate(read)}, [i.size for i in read])
+    told = mark_watermarks({n: i.texts or () for n, i in enumerate(read)}, [i.size for i in read])
     foreign = {n: [t for t in lines if t.kind in KINDS] for n, lines in told.items()}
     yield from _cleaned(
         facts, read, foreign, "{n} with writing that is no part of the picture, which will be learned as a smear"
     )
     # An address that returns is a watermark too, whatever else it is.
     anything = {n: [replace(t, kind="text") for t in i.texts or ()] for n, i in enumerate(read)}
-    same = marked(anything, [i.size for i in read])
+    same = mark_watermarks(anything, [i.size for i in read])
     returning = {n: [t for t in lines if t.kind == "watermark"] for n, lines in same.items()}
     if sum(map(bool, returning.values())) > spec.limits.same_place * len(read):
         why = "{n} with the same writing at the same place: a watermark is learned"
@@ -213,7 +213,7 @@ def text(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
 def _cleaned(
     facts: Facts,
     read: Sequence[ImageFacts],
-    found: Mapping[int, Sequence[Text]],
+    found: Mapping[int, Sequence[TextRegion]],
     why: str,
     *,
     level: Level | None = None,

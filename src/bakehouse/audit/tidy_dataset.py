@@ -13,8 +13,8 @@ from bakehouse.audit.mask_facts import look_at_mask
 from bakehouse.core.files import fit_file_name
 from bakehouse.core.settings import Spec
 from bakehouse.curation.changeset import Edit, Proposal, Remove
-from bakehouse.curation.output_images import Names, replaced, shared_captions
-from bakehouse.curation.sidecars import moved, removed
+from bakehouse.curation.output_images import OutputNames, copy_shared_caption, replace_image
+from bakehouse.curation.sidecars import move_with_sidecars, remove_with_sidecars
 from bakehouse.data.image_header import ImageHeader, read_image_header
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.open_image import open_image
@@ -51,7 +51,9 @@ class Tidy(Spec):
     def _unusable(self, images: ImageSet, too_large: dict[Path, str]) -> Iterator[Proposal]:
         for record in images:
             if record.path in too_large:
-                yield Proposal(images.name(record.path), too_large[record.path], partial(removed, record, images))
+                yield Proposal(
+                    images.name(record.path), too_large[record.path], partial(remove_with_sidecars, record, images)
+                )
         for skipped in images.skipped:
             if skipped.path.is_symlink() or not skipped.path.is_relative_to(images.root):
                 continue  # what a link leads to is not ours; a copy of the dataset (-o) is without it
@@ -59,7 +61,7 @@ class Tidy(Spec):
                 continue  # it cannot be kept for `undo`
             record = ImageRecord(skipped.path, 0, 0, "")
             why = f"it cannot be used: {skipped.reason}"
-            yield Proposal(images.name(skipped.path), why, partial(removed, record, images))
+            yield Proposal(images.name(skipped.path), why, partial(remove_with_sidecars, record, images))
 
 
 def _foreign(images: ImageSet) -> Iterator[Proposal]:
@@ -118,11 +120,11 @@ def _free(name: PurePosixPath, folder: Path, stems: set[tuple[Path, str]]) -> Pu
 
 
 def _rename(record: ImageRecord, images: ImageSet, to: PurePosixPath) -> list[Edit]:
-    return [*moved(record, images, to), *shared_captions(record, images, to)]
+    return [*move_with_sidecars(record, images, to), *copy_shared_caption(record, images, to)]
 
 
 def _telling(records: Iterable[ImageRecord], images: ImageSet) -> Iterator[Proposal]:
-    names = Names(images)
+    names = OutputNames(images)
     for record in records:
         found = read_image_header(record.path)
         if found.gps or found.generator:
@@ -133,4 +135,4 @@ def _telling(records: Iterable[ImageRecord], images: ImageSet) -> Iterator[Propo
 
 def _rewritten(record: ImageRecord, images: ImageSet, to: PurePosixPath) -> list[Edit]:
     image = open_image(record.path, mode="RGBA" if record.has_alpha else "RGB")
-    return replaced(record, images, to, image)
+    return replace_image(record, images, to, image)

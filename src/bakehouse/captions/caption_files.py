@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import file_exists
 from bakehouse.core.pluralize import listed
-from bakehouse.data.captions import CAPTION_EXTENSIONS, decode_text, joined_lines, read_caption
+from bakehouse.data.captions import CAPTION_EXTENSIONS, LOST_BYTES, decode_text, joined_lines, read_caption
 from bakehouse.data.dataset_formats import METADATA_FILES
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.scan import NO_FILE, FileTree, caption_files, check_image_folder, list_files, natural_key
@@ -163,7 +163,7 @@ def _read(path: Path, root: Path, remarks: dict[str, list[str]]) -> CaptionText 
     lines = tuple(_LINE_ENDS.split(text))
     ends = lines[-1] == ""
     lines = lines[:-1] if ends else lines
-    lossy = any("became U+FFFD" in note for note in notes)
+    lossy = any(LOST_BYTES in note for note in notes)
     return CaptionText(path, name, lines, encoding, lossy, encoding == "utf-8" and "\r" not in text, ends)
 
 

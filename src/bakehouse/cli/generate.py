@@ -36,7 +36,7 @@ def generate(
     more = more_adapters(source, how.adapter, weight)
     with (
         painting(quiet=quiet or json) as paint,
-        room.Studio.open(source, adapters=more, dtype=how.precision) as studio,
-        studio.adapters_at(*([] if weight is None else [weight])),
+        room.Pipeline.open(source, adapters=more, dtype=how.precision) as pipeline,
+        pipeline.adapter_strengths(*([] if weight is None else [weight])),
     ):
-        keep(studio.txt2img(request, batch=how.batch, on_event=paint), out, json=json)
+        keep(pipeline.txt2img(request, batch=how.batch, on_event=paint), out, json=json)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 if TYPE_CHECKING:
-    from bakehouse.generation import Request
+    from bakehouse.generation import ImageRequest
 
 Model = Annotated[
     str, typer.Argument(metavar="MODEL", help="crumb, a folder, a Hub id, a run folder or a weights file.")
@@ -50,11 +50,11 @@ class Drawing:
         typer.Option(metavar="FILE[:WEIGHT]", help="One more adapter: a file, a run or a name. May come again."),
     ] = None
 
-    def request(self, prompt: str, **more: Any) -> Request:
-        """What a studio is asked for; `more` are its other fields. Raises `Problems` where no model could mean it."""
-        from bakehouse.generation import Request
+    def request(self, prompt: str, **more: Any) -> ImageRequest:
+        """What a pipeline is asked for; `more` are its other fields. Raises `Problems` where no model could mean it."""
+        from bakehouse.generation import ImageRequest
 
-        return Request(
+        return ImageRequest(
             prompt=prompt, negative=self.negative, width=self.width, height=self.height, steps=self.steps,
             guidance=self.guidance, guidance_rescale=self.guidance_rescale, sampler=self.sampler, **more,
         )  # fmt: skip

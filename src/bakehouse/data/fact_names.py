@@ -1,4 +1,4 @@
-"""What settings may need of the images and of the run: named here, found out by the plan."""
+"""Facts about the images and the run that settings may need; the plan finds them out."""
 
 from bakehouse.core.setting_needs import PlanFact
 

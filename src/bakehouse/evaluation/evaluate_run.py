@@ -35,14 +35,13 @@ from bakehouse.evaluation.metrics import dominant_attributes, subject_attributes
 from bakehouse.evaluation.prompt_set import PER_PROMPT, EvalPrompts, make_prompts, subject_phrase
 from bakehouse.evaluation.result import Report, image_key
 from bakehouse.evaluation.selection import finalists, make_pick, make_verdict, relative
+from bakehouse.models.families import family_of
 from bakehouse.recipe.recipe import ConceptSpec, EvaluateSpec, Recipe
 from bakehouse.recipe.text_match import mostly_behind
 
 FIRST_ROUND_IMAGES = 6
 """Images of each cell in the first round; the finalists are scored on all."""
 FINALISTS = 3
-CRUMB_STEPS = 10
-"""DPM++ steps if the recipe does not set them: the scorer cannot tell the images from those of 30 (cosine 0.993)."""
 MAX_REFERENCES = 200
 """Of a larger folder this many images are scored, evenly spaced."""
 
@@ -194,8 +193,8 @@ class EvaluationRun:
         if len(recipe.concepts) > 1:
             name = subject.subject or subject.folder.name
             notes.append(f"the run has {len(recipe.concepts)} concepts; only {name!r} is evaluated")
-        crumb = recipe.model.base == "crumb"
-        steps = CRUMB_STEPS if crumb and "steps" not in spec.model_fields_set else spec.steps
+        usual = family_of(recipe.model.base).evaluation_steps
+        steps = usual if usual is not None and "steps" not in spec.model_fields_set else spec.steps
         settings = GenerationSettings(steps=steps, guidance=spec.guidance, size=_image_size(recipe))
         return cls(
             run=run,
@@ -301,7 +300,7 @@ class EvaluationRun:
         return make_prompts(
             self.concept,
             kind=self.recipe.kind,
-            crumb=self.recipe.model.base == "crumb",
+            crumb=family_of(self.recipe.model.base).bundled,
             count=self.spec.images,
             seed=self.spec.seed,
             fixed_groups=fixed,
@@ -372,9 +371,9 @@ def checkpoints(run: Run, most: int) -> list[Checkpoint]:
     Raises:
         UsageError: the run has no weights yet.
     """
-    from bakehouse.generation.model_source import epochs, run_weights
+    from bakehouse.generation.run_weights import epoch_weights, run_weights
 
-    found = [Checkpoint(number, "epoch", path) for number, path in epochs(run).items()]
+    found = [Checkpoint(number, "epoch", path) for number, path in epoch_weights(run).items()]
     saved = {Path(e.path).name: e.step for e in run.history() if isinstance(e, Saved)}
     by_step = [Checkpoint(saved[path.name], "step", path) for path in run_weights(run) if path.name in saved]
     if len(found) < 2 <= len(by_step):
@@ -386,11 +385,11 @@ def checkpoints(run: Run, most: int) -> list[Checkpoint]:
 
 
 def _pipeline(recipe: Recipe, run: Run, device: str) -> PipelineImageGenerator:
-    from bakehouse.generation.model_source import Source
+    from bakehouse.generation.model_source import ModelSource
 
     model = recipe.model
     precision = recipe.train.precision
-    source = Source(
+    source = ModelSource(
         model.base,
         vae=model.vae,
         clip_skip=model.clip_skip,

@@ -23,8 +23,8 @@ from bakehouse.evaluation.prompt_set import EvalPrompt
 
 if TYPE_CHECKING:
     from bakehouse.evaluation.image_scorers import ImageScorer
-    from bakehouse.generation.model_source import Source
-    from bakehouse.generation.pipeline import Studio
+    from bakehouse.generation.model_source import ModelSource
+    from bakehouse.generation.pipeline import Pipeline
 
 LOSSLESS_BELOW = 512
 """Side in pixels from which images are saved as WebP of quality 95, a tenth of the size."""
@@ -69,10 +69,10 @@ class ImageGenerator(Protocol):
 class PipelineImageGenerator:
     """Generates with one pipeline for the whole evaluation: the base is read once, adapters are swapped."""
 
-    def __init__(self, source: Source, device: str = "auto") -> None:
+    def __init__(self, source: ModelSource, device: str = "auto") -> None:
         self.source = source
         self.device = device
-        self._studio: Studio | None = None
+        self._pipeline: Pipeline | None = None
         self._loaded: Path | None = None
 
     def key(self, variant: AdapterVariant) -> str:
@@ -83,16 +83,16 @@ class PipelineImageGenerator:
         base_key = files_fingerprint(base) if base else self.source.base
         weights_key = files_fingerprint(weight_files(str(variant.weights))) if variant.weights else ""
         strength = variant.strength if variant.weights and not variant.is_full_model else 0.0
-        return key_of(base_key, *self.source.loads[1:], self.source.clip_skip, weights_key, strength)
+        return key_of(base_key, *self.source.base_settings[1:], self.source.clip_skip, weights_key, strength)
 
     def generate(
         self, variant: AdapterVariant, prompts: Sequence[EvalPrompt], settings: GenerationSettings
     ) -> Iterator[Image.Image]:
         """Yield one image for each prompt, in order."""
-        from bakehouse.generation.request import Request
+        from bakehouse.generation.request import ImageRequest
 
         requests = [
-            Request(
+            ImageRequest(
                 prompt=prompt.prompt,
                 seed=prompt.seed,
                 steps=settings.steps,
@@ -103,28 +103,28 @@ class PipelineImageGenerator:
             )
             for prompt in prompts
         ]
-        studio = self._open(variant)
+        pipeline = self._open(variant)
         strengths = () if variant.is_full_model or variant.weights is None else (variant.strength,)
-        with studio.adapters_at(*strengths):
-            for picture in studio.pictures(requests):
+        with pipeline.adapter_strengths(*strengths):
+            for picture in pipeline.generate(requests):
                 yield picture.image
 
     def close(self) -> None:
         """Release the model's memory."""
-        if self._studio is not None:
-            self._studio.close()
-            self._studio = None
+        if self._pipeline is not None:
+            self._pipeline.close()
+            self._pipeline = None
 
-    def _open(self, variant: AdapterVariant) -> Studio:
-        from bakehouse.generation.pipeline import Studio
+    def _open(self, variant: AdapterVariant) -> Pipeline:
+        from bakehouse.generation.pipeline import Pipeline
 
-        if self._studio is None or (variant.weights is None and self._loaded is not None):
+        if self._pipeline is None or (variant.weights is None and self._loaded is not None):
             self.close()
-            self._studio, self._loaded = Studio.open(self.source, device=self.device), None
+            self._pipeline, self._loaded = Pipeline.open(self.source, device=self.device), None
         if variant.weights != self._loaded and variant.weights is not None:
-            self._studio.swap(variant.weights)
+            self._pipeline.swap(variant.weights)
             self._loaded = variant.weights
-        return self._studio
+        return self._pipeline
 
 
 @dataclass
@@ -213,11 +213,9 @@ def center_square(image: Image.Image) -> Image.Image:
 
 def weight_files(ref: str) -> list[Path]:
     """Return the local weights files of a model or adapter, sorted."""
-    if ref == "crumb":
-        from bakehouse.models.crumb import crumb_folder
+    from bakehouse.models.crumb import base_path
 
-        ref = str(crumb_folder())
-    path = Path(ref)
+    path = base_path(ref)
     return sorted(path.rglob("*.safetensors")) if path.is_dir() else [path] if path.is_file() else []
 
 

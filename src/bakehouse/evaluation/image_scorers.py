@@ -190,17 +190,19 @@ class TransformersScorer:
 
 
 def scorer_for(
-    family: str, *, clip: str | Path | None = None, dino: str | Path | None = None, device: str = "cpu"
+    base: str, *, clip: str | Path | None = None, dino: str | Path | None = None, device: str = "cpu"
 ) -> ImageScorer:
     """Return the scorer for a base model: the tagger for `crumb`; CLIP and DINO for others, or if one is named.
 
     Args:
-        family: the base's name in the recipe (`crumb`), or its family (`sd1`, ...).
+        base: the base model, as in the recipe.
         clip: a CLIP model in place of the default.
         dino: a DINO model in place of the default.
         device: device of CLIP and DINO; the tagger runs on the CPU.
     """
-    if family == "crumb" and clip is None and dino is None:
+    from bakehouse.models.families import family_of
+
+    if clip is None and dino is None and family_of(base).scorer == "bundled tagger":
         return CrumbScorer.load()
     return TransformersScorer(clip or CLIP, dino or DINO, device=device)
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bakehouse.core.bundled_models import BUNDLED_BASE
 from bakehouse.core.errors import UsageError
 from bakehouse.core.settings import set_dotted
 from bakehouse.data.dataset_formats import ConceptFolder, read_dataset
@@ -21,7 +22,7 @@ def recipe_for_folder(
     subject: str = "",
     *,
     kind: str = "character",
-    base: str = "crumb",
+    base: str = BUNDLED_BASE,
     settings: Mapping[str, Any] | None = None,
 ) -> Recipe:
     """A recipe for a folder in any known layout: plain, `N_name` folders, concepts_list.json, metadata.jsonl.

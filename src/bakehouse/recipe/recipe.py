@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import Field, StringConstraints, TypeAdapter, WrapValidator, field_validator, model_validator
 
 from bakehouse.adapters import AdapterSpec, FullFineTune, LoRA, NetworkSpec
+from bakehouse.core.bundled_models import BUNDLED_BASE
 from bakehouse.core.errors import Problems, UsageError
 from bakehouse.core.file_names import file_name_problem, to_file_name
 from bakehouse.core.setting_needs import Needs, PlanFact, above, is_on, one_of, other_than, reached_by
@@ -45,7 +46,7 @@ def _positive_or_auto(value: Any, _: Any) -> Any:
 
 
 class ModelSpec(Spec):
-    base: str = "crumb"
+    base: str = BUNDLED_BASE
     """`crumb`, a diffusers folder, a single .safetensors or .ckpt file, or a Hub id."""
     vae: str | None = None
     """Another VAE: a folder, a file or a Hub id."""
@@ -307,7 +308,7 @@ class Recipe(Spec):
         }
         changes = {key: str((folder / p.expanduser()).resolve()) for key, p in paths.items() if p is not None}
         for key, ref in {"model.base": self.model.base, "model.vae": self.model.vae}.items():
-            if ref is not None and ref != "crumb" and (folder / ref).exists():
+            if ref is not None and ref != BUNDLED_BASE and (folder / ref).exists():
                 changes[key] = str((folder / ref).resolve())
         return self.with_values(changes)
 

@@ -16,8 +16,8 @@ from bakehouse.training.objective import Objective, make_objective
 from bakehouse.training.out_of_memory import (
     MARGIN,
     available_memory,
+    family_name,
     is_out_of_memory,
-    memory_family,
     out_of_memory_error,
 )
 from bakehouse.training.precision import Precision
@@ -75,7 +75,7 @@ def batch_sizes(images: int) -> list[int]:
 def _estimate_fits(plan: Plan, size: int, device: torch.device) -> bool:
     available = available_memory(device)
     recipe = plan.recipe.with_values({"train.batch": size})
-    return available is None or memory_use(recipe, memory_family(recipe), device.type).total <= MARGIN * available
+    return available is None or memory_use(recipe, family_name(recipe), device.type).total <= MARGIN * available
 
 
 def trial_fits(trial: Callable[[int], None], size: int, device: torch.device) -> bool:

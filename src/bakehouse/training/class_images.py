@@ -18,7 +18,7 @@ from bakehouse.data.buckets import unchanged_placement
 from bakehouse.data.image_records import ImageRecord
 from bakehouse.models.denoiser import Denoiser
 from bakehouse.models.text_encoders import CHUNK_TOKENS
-from bakehouse.models.text_to_image import ImageSpec, draw_images, model_key
+from bakehouse.models.text_to_image import ImageSpec, generate_images, model_key
 from bakehouse.recipe.class_images import ClassImage
 from bakehouse.recipe.plan import Plan, PlannedImage
 
@@ -72,7 +72,7 @@ def generate_class_images(images: Sequence[ClassImage], model: Denoiser) -> Iter
         NotFiniteError: a generated image is NaN or infinite.
     """
     groups = []
-    for _, same_kind in groupby(images, key=lambda i: _spec(i).kind):
+    for _, same_kind in groupby(images, key=lambda i: _spec(i).batch_key):
         same = list(same_kind)
         size = _batch_size(same[0], model)
         groups += [same[i : i + size] for i in range(0, len(same), size)]
@@ -104,7 +104,7 @@ def _batch_size(image: ClassImage, model: Denoiser) -> int:
 
 
 def _generate(group: Sequence[ClassImage], model: Denoiser) -> None:
-    for image, generated in zip(group, draw_images(model, [_spec(i) for i in group]), strict=True):
+    for image, generated in zip(group, generate_images(model, [_spec(i) for i in group]), strict=True):
         path = class_image_path(image, model)
         if _is_whole(path):
             continue

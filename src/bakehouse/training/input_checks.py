@@ -8,6 +8,7 @@ from typing import Any
 
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import read_json
+from bakehouse.core.pluralize import listed
 from bakehouse.core.run_folder import Run
 from bakehouse.data.image_records import ImageSet
 from bakehouse.models.denoiser import Denoiser
@@ -102,8 +103,8 @@ def check_sources(run: Run, inputs: RunInputs, images: ImageSet | None) -> list[
     if not recaptioned:
         return []
     return [
-        f"captions have changed since this run was started: {_listed(recaptioned)}. The run keeps the captions that it "
-        f"was started with; to train on the new ones, {NEW_RUN}"
+        f"captions have changed since this run was started: {listed(recaptioned, _LISTED)}. The run keeps the "
+        f"captions that it was started with; to train on the new ones, {NEW_RUN}"
     ]
 
 
@@ -142,14 +143,9 @@ def _refuse_changes(run: Run, changes: Sequence[tuple[str, str]]) -> None:
     changed = [f"{path} ({what})" for path, what in changes if what]
     if changed:
         raise UsageError(
-            f"{run.folder}: the images have changed since this run was started: {_listed(changed)}",
+            f"{run.folder}: the images have changed since this run was started: {listed(changed, _LISTED)}",
             hint=f"restore them to resume, or {NEW_RUN}",
         )
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - _LISTED
-    return ", ".join(names[:_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
 def check_base(run: Run, inputs: RunInputs, model: Denoiser) -> RunInputs:
@@ -162,9 +158,10 @@ def check_base(run: Run, inputs: RunInputs, model: Denoiser) -> RunInputs:
     if not inputs.base:
         return replace(inputs, base=now).save(run)
     if inputs.base != now:
-        files = [name for name in {**inputs.base, **now} if inputs.base.get(name) != now.get(name)]
+        changed = [name for name in {**inputs.base, **now} if inputs.base.get(name) != now.get(name)]
+        files = listed(changed, _LISTED)
         raise UsageError(
-            f"{run.folder}: the base model {model.name} has changed since this run was started: {_listed(files)}",
+            f"{run.folder}: the base model {model.name} has changed since this run was started: {files}",
             hint=f"restore its files to resume, or {NEW_RUN}",
         )
     return inputs
@@ -185,7 +182,7 @@ def check_class_images(run: Run, inputs: RunInputs, class_images: Sequence[Capti
     changed = [str(paths[name].path) for name in now if inputs.class_images.get(name) != now[name]]
     if changed:
         raise UsageError(
-            f"{run.folder}: class images have changed since this run was started: {_listed(changed)}",
+            f"{run.folder}: class images have changed since this run was started: {listed(changed, _LISTED)}",
             hint=f"restore them to resume, or {NEW_RUN}",
         )
     return inputs

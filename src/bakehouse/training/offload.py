@@ -32,7 +32,7 @@ class OffloadedEncoders:
 
     def __init__(self, model: Denoiser, *, text_trains: bool, storage: str = "cpu") -> None:
         """The UNet must be on its device already; offloaded networks wait on the device `storage`."""
-        unet = model.parts()["lora_unet"]
+        unet = model.trainable_modules()["lora_unet"]
         self.model = model
         self.device = _device_of(unet)
         self.storage = torch.device(storage)

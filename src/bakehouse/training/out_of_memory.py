@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from bakehouse.core.errors import BakehouseError
-from bakehouse.models.load import resolve_model
+from bakehouse.models.families import family_of
 from bakehouse.recipe import Recipe
 from bakehouse.recipe.hardware import pick_device
 from bakehouse.recipe.memory_estimate import GB, memory_use, savings
@@ -52,11 +52,9 @@ def _available_ram() -> int | None:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
-def memory_family(recipe: Recipe) -> str:
-    """Return the base model's name in the memory estimate: `crumb`, `sd1`, `sdxl`."""
-    if recipe.model.base == "crumb":
-        return "crumb"
-    return resolve_model(recipe.model.base).family or "sd1"
+def family_name(recipe: Recipe) -> str:
+    """Return the base model's family, the name of its memory estimate: `crumb`, `sd1`, `sdxl`."""
+    return family_of(recipe.model.base).name
 
 
 def out_of_memory_error(recipe: Recipe, step: int, limit: int | None = None) -> BakehouseError:
@@ -67,7 +65,7 @@ def out_of_memory_error(recipe: Recipe, step: int, limit: int | None = None) -> 
     """
     device = torch.device(pick_device(recipe.train.device))
     limit = limit if limit is not None else available_memory(device)
-    family = memory_family(recipe)
+    family = family_name(recipe)
     needed = memory_use(recipe, family, device.type)
     scale = max(1.0, 1.05 * limit / needed.total) if limit else 1.0
     available = f" has {limit / GB:.1f} GB," if limit else ":"

@@ -72,7 +72,7 @@ def prepare_model(model: Denoiser, recipe: Recipe, device: torch.device) -> Offl
     if not wants_offload(train.offload, device):
         model.to(device)
         return None
-    model.parts()["lora_unet"].to(device)
+    model.trainable_modules()["lora_unet"].to(device)
     return OffloadedEncoders(model, text_trains=recipe.adapter.text)
 
 
@@ -98,7 +98,9 @@ def new_state(plan: Plan, model: Denoiser, precision: Precision) -> TrainState:
     """Return the state at step 0: a new adapter on the model, its optimizer, its average."""
     recipe = plan.recipe
     generator = torch.Generator().manual_seed(recipe.seed)
-    adapter: Adapter = inject(recipe.adapter, model.parts(), tokenizers=model.tokenizers, generator=generator)
+    adapter: Adapter = inject(
+        recipe.adapter, model.trainable_modules(), tokenizers=model.tokenizers, generator=generator
+    )
     adapter.to(model.device)
     if recipe.prior.target == "base" and plan.order.prior_buckets:
         adapter.keep_base()

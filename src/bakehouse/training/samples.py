@@ -12,8 +12,8 @@ from bakehouse.core.events import Event, Progress, Sampled, Warned
 from bakehouse.core.files import atomic_path
 from bakehouse.core.run_folder import Run
 from bakehouse.models.denoiser import Denoiser
-from bakehouse.models.text_encoders import CHUNK_TOKENS, MOST_CHUNKS
-from bakehouse.models.text_to_image import ImageSpec, NotFiniteError, batches, chunks_for, draw_images
+from bakehouse.models.text_encoders import CHUNK_TOKENS, MAX_CHUNKS
+from bakehouse.models.text_to_image import ImageSpec, NotFiniteError, batches, chunks_for, generate_images
 from bakehouse.recipe.recipe import Recipe
 from bakehouse.recipe.sample_prompt import GenerateSamples, SamplePrompt, parse_sample_prompt, sample_defaults
 from bakehouse.training.ema import averaged_weights
@@ -38,7 +38,7 @@ def generate_samples(recipe: Recipe, model: Denoiser, adapter: Adapter, run: Run
             numbers = range(done, done + len(batch))
             done += len(batch)
             try:
-                images = draw_images(model, batch)
+                images = generate_images(model, batch)
             except NotFiniteError as e:
                 yield Warned(message=f"samples {numbers[0]} to {numbers[-1]} of step {step}: {e.message}; {e.hint}")
                 continue
@@ -59,7 +59,7 @@ def sample_prompts(recipe: Recipe) -> list[SamplePrompt]:
 
 def truncated_prompts(recipe: Recipe, model: Denoiser) -> list[str]:
     """Return a warning for each sample prompt that is longer than the text encoder can read."""
-    most = MOST_CHUNKS * CHUNK_TOKENS
+    most = MAX_CHUNKS * CHUNK_TOKENS
     prompts = [sample.prompt for sample in sample_prompts(recipe)]
     return [
         f"sample prompt {prompt[:60]!r} has {count} tokens: only the first {most} are used"
@@ -80,7 +80,7 @@ def sample_generator(recipe: Recipe, model: Denoiser, state: TrainState) -> Gene
             with averaged_weights(state), _base_model(state) if base else nullcontext():
                 state.adapter.eval()
                 try:
-                    images = draw_images(model, batch)
+                    images = generate_images(model, batch)
                 finally:
                     state.adapter.train()
             yield from images

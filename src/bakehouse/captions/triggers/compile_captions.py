@@ -10,7 +10,7 @@ from bakehouse.core.errors import UsageError
 from bakehouse.core.events import Event, Warned
 from bakehouse.core.files import sha256_file
 from bakehouse.core.settings import Spec, read_toml
-from bakehouse.curation.history import Edit, Proposal, Write, history
+from bakehouse.curation.history import Edit, Proposal, Write, read_history
 from bakehouse.data.dataset_formats import METADATA_FILES
 from bakehouse.data.image_records import ImageSet
 from bakehouse.data.triggers import TRIGGER_FILE, CompiledImage, Trigger, TriggerFile, compile_captions, raw_path
@@ -108,7 +108,7 @@ def _why(one: CompiledImage) -> str:
 
 def _compiled_before(root: Path) -> Mapping[PurePosixPath, str]:
     """What each caption was when it was compiled last, by sha256."""
-    done = [s for s in history(root) if s.verb == VERB and s.state == "done"]
+    done = [s for s in read_history(root) if s.operation == VERB and s.state == "done"]
     return {PurePosixPath(c.path): c.after for s in done for c in s.changes if c.after}
 
 

@@ -7,6 +7,7 @@ import typer
 from bakehouse.cli.captions.options import Many
 from bakehouse.cli.dataset.options import Folder, Way
 from bakehouse.cli.option_groups import spread
+from bakehouse.core.bundled_models import BUNDLED_TAGGER
 
 _Taggers = Annotated[
     Many, typer.Option(metavar="NAME|PATH", help="crumb, wd-vit-v3, FILE.onnx, a captioner. Left out: crumb.")
@@ -41,7 +42,7 @@ def tag(
     from bakehouse.cli.dataset.run_operation import run_verb
 
     wanted = {
-        "taggers": tagger or ["crumb"], "existing": existing, "thresholds": thresholds_of(threshold or ()),
+        "taggers": tagger or [BUNDLED_TAGGER], "existing": existing, "thresholds": thresholds_of(threshold or ()),
         "categories": also and [*also, "character", "general"], "exclude": exclude, "front": front, "merge": merge,
         "most": most, "underscores": underscores, "prompt": prompt, "extension": extension, "batch": batch,
         "device": device,

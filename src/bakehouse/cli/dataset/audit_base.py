@@ -8,7 +8,7 @@ from typing import Any
 def of_base(base: str) -> dict[str, Any]:
     """Family, buckets and tokenizer of a base model; of an SD 1.5 where none is named."""
     from bakehouse.models import resolve_model
-    from bakehouse.models.model_reference import native_size
+    from bakehouse.models.families import family_of, native_size
 
     if not base:
         return {"base": "sd15", "family": "sd1", "buckets": {"resolution": 512}}
@@ -16,7 +16,7 @@ def of_base(base: str) -> dict[str, Any]:
     side = native_size(model)
     values: dict[str, Any] = {
         "base": base,
-        "family": "crumb" if base == "crumb" else model.family or "sd1",
+        "family": family_of(model).name,
         "buckets": {"resolution": side, "step": 32 if side < 256 else 64},
     }
     if model.path is not None and (found := model.path / "tokenizer" / "tokenizer.json").is_file():

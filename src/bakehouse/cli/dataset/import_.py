@@ -8,12 +8,13 @@ import typer
 from bakehouse.cli.options import Json, Quiet
 
 Sources = Annotated[
-    list[Path], typer.Argument(metavar="SOURCE...", help="Folders, zip archives, films, other trainers' dataset files.")
+    list[Path],
+    typer.Argument(metavar="SOURCE...", help="Folders, zip archives, videos, other trainers' dataset files."),
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="SET", help="The dataset; made if there is none.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="List what would come; write nothing.")]
 Frames = Annotated[Literal["first", "distinct", "all"], typer.Option(help="Which frames of animated images to take.")]
-PerSecond = Annotated[float, typer.Option(help="So many frames of a film are looked at in each second.")]
+PerSecond = Annotated[float, typer.Option(help="Frames per second of a video to consider.")]
 PerScene = Annotated[int, typer.Option(help="At most so many frames of a scene, the sharpest; 0: all that differ.")]
 Captions = Annotated[
     Literal["auto", "keep", "none"], typer.Option(help="auto: downloaders' tag files become captions; keep: as is.")
@@ -31,11 +32,13 @@ def import_(
     """Copy images with their captions and masks into a dataset. The same command again takes only what is new."""
     from bakehouse.cli.render.dataset import print_taken
     from bakehouse.cli.render.events import painting
-    from bakehouse.curation.image_import import Intake, take_in
+    from bakehouse.cli.render.messages import MessageCollector
+    from bakehouse.curation.image_import import ImportOptions, import_sources
 
     values = {"frames": frames, "per_second": per_second, "per_scene": per_scene, "captions": captions}
     kept = {"artists": artists, "ratings": ratings, "underscores": underscores}
-    options = Intake.parse({**values, **kept}, source="dataset import")
-    with painting(quiet=quiet or json) as on_event:
-        taken = take_in(sources, out, options, dry_run=dry_run, on_event=on_event)
-    print_taken(taken, out, dry_run=dry_run, json=json)
+    options = ImportOptions.parse({**values, **kept}, source="dataset import")
+    with painting(quiet=quiet or json) as paint:
+        messages = MessageCollector(paint)
+        imported = import_sources(sources, out, options, dry_run=dry_run, on_event=messages)
+    print_taken(imported, out, messages=messages, dry_run=dry_run, json=json)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from bakehouse.cli.dataset.options import Way
 
 if TYPE_CHECKING:
-    from bakehouse.curation.operation import Verb
+    from bakehouse.curation.operation import Operation
     from bakehouse.data import ImageSet
 
 
-def run_verb(folder: Path, verb: Verb, way: Way, look: Callable[..., ImageSet] | None = None) -> None:
+def run_verb(folder: Path, verb: Operation, way: Way, look: Callable[..., ImageSet] | None = None) -> None:
     """Does to a dataset what a verb proposes, or shows it; the last line says how to take it back.
 
     `look` takes the place of `scan` for verbs that need not see the images: (folder, progress) to images.
@@ -22,31 +22,35 @@ def run_verb(folder: Path, verb: Verb, way: Way, look: Callable[..., ImageSet] |
         counting,
         print_passed_over,
         print_proposals,
-        print_recovered,
         print_step,
+        recovered_warning,
     )
     from bakehouse.cli.render.events import painting
-    from bakehouse.curation.history import apply, recover
-    from bakehouse.curation.operation import name_of, proposed
+    from bakehouse.cli.render.messages import MessageCollector
+    from bakehouse.curation.history import apply_proposals, recover
+    from bakehouse.curation.operation import collect_proposals, operation_name
     from bakehouse.curation.preview_page import write_preview
     from bakehouse.data import scan
 
-    name, quiet = name_of(verb), way.quiet or way.json
+    name, quiet = operation_name(verb), way.quiet or way.json
     only_shown = way.dry_run or way.preview is not None
     with painting(quiet=quiet) as paint:
-        count = counting(paint)
-        print_recovered(recover(folder), quiet=quiet)
+        count, messages = counting(paint), MessageCollector(paint)
+        if recovered := recover(folder):
+            messages(recovered_warning(recovered))
         images = (look or scan)(folder, progress=count("looking"))
-        proposals = proposed(verb, images, paint)
+        proposals = collect_proposals(verb, images, messages)
         if way.preview is not None:
             write_preview(way.preview, name, images, proposals, progress=count("picturing"))
         if not only_shown:
             settings = verb.settings(mode="json")
             progress = count(name)
-            step = apply(folder, name, proposals, settings=settings, out=way.out, progress=progress, on_event=paint)
+            step = apply_proposals(
+                folder, name, proposals, settings=settings, out=way.out, progress=progress, on_event=messages
+            )
     if only_shown:
-        print_proposals(name, images, proposals, page=way.preview, json=way.json)
+        print_proposals(name, images, proposals, page=way.preview, messages=messages, json=way.json)
     else:
         if not quiet:
             print_passed_over(images)
-        print_step(name, step, way.out or folder, json=way.json)
+        print_step(name, step, way.out or folder, images=images, messages=messages, json=way.json)

@@ -7,6 +7,7 @@ import typer
 
 from bakehouse.cli.dataset.options import Folder, Way
 from bakehouse.cli.option_groups import spread
+from bakehouse.core.bundled_models import BUNDLED_TAGGER
 
 By = Annotated[
     Literal["tag", "cluster", "example"],
@@ -23,7 +24,7 @@ IntoRecipe = Annotated[
 
 @spread
 def sort(
-    folder: Folder, *, by: By = "tag", tag: Tags = None, clusters: Clusters = None, embedder: Embedder = "crumb",
+    folder: Folder, *, by: By = "tag", tag: Tags = None, clusters: Clusters = None, embedder: Embedder = BUNDLED_TAGGER,
     sure: Sure = 0.02, recipe: IntoRecipe = None, way: Way,
 ) -> None:  # fmt: skip
     """Put images into a folder for each concept: 1_red dress/ and so on; captions and masks go along."""

@@ -17,14 +17,14 @@ from bakehouse.core.pluralize import counted
 
 if TYPE_CHECKING:
     from bakehouse.cli.dataset.options import Way
-    from bakehouse.curation.buckets import Bucket, Fit
+    from bakehouse.curation.buckets import Bucket, BucketFit
     from bakehouse.data import ImageSet
 
 _SHOWN = 40
 """So many images are listed on a screen; `--json` has all, and so has the page."""
 
 
-def show_buckets(folder: Path, verb: Bucket, way: Way) -> None:
+def show_buckets(folder: Path, operation: Bucket, way: Way) -> None:
     """Prints the buckets of a dataset, or writes their page.
 
     Raises:
@@ -38,20 +38,20 @@ def show_buckets(folder: Path, verb: Bucket, way: Way) -> None:
     with painting(quiet=way.quiet or way.json) as paint:
         count = counting(paint)
         images = scan(folder, progress=count("looking"))
-        fits = verb.fits(images)
+        fits = operation.fits(images)
         if way.preview is not None:
-            write_page(way.preview, verb, images, progress=count("picturing"))
+            write_page(way.preview, operation, images, progress=count("picturing"))
     if way.json:
-        print_json(_document(verb, images, fits))
+        print_json(_document(operation, images, fits))
         return
-    print_table(_buckets(verb, fits))
+    print_table(_buckets(operation, fits))
     if not way.quiet:
         _print_images(images, fits)
-    print_warnings(verb.warnings(fits))
+    print_warnings(operation.warnings(fits))
     say(f"{counted(len(fits), 'image')}, nothing was changed{f': see {way.preview}' if way.preview else ''}")
 
 
-def _rows(verb: Bucket, fits: Sequence[Fit]) -> list[dict[str, Any]]:
+def _rows(operation: Bucket, fits: Sequence[BucketFit]) -> list[dict[str, Any]]:
     from bakehouse.curation.buckets import bucket_name
     from bakehouse.data import bucket_table
 
@@ -63,32 +63,32 @@ def _rows(verb: Bucket, fits: Sequence[Fit]) -> list[dict[str, Any]]:
             "largest_scale": round(row.largest_scale, 3),
             "most_lost": round(row.most_lost, 4),
         }
-        for row in bucket_table([fit.placement for fit in fits], verb.batch)
+        for row in bucket_table([fit.placement for fit in fits], operation.batch)
     ]
 
 
-def _buckets(verb: Bucket, fits: Sequence[Fit]) -> Table:
+def _buckets(operation: Bucket, fits: Sequence[BucketFit]) -> Table:
     table = Table("bucket", box=None, pad_edge=False)
     for head in ("images", "batches", "largest scale", "most lost"):
         table.add_column(head, justify="right")
-    for row in _rows(verb, fits):
+    for row in _rows(operation, fits):
         scale, lost = f"x{row['largest_scale']:.2f}", f"{row['most_lost']:.1%}"
         table.add_row(row["bucket"], str(row["images"]), str(row["batches"]), scale, lost)
     return table
 
 
-def _print_images(images: ImageSet, fits: Sequence[Fit]) -> None:
+def _print_images(images: ImageSet, fits: Sequence[BucketFit]) -> None:
     """Those that lose most first."""
     ordered = sorted(fits, key=lambda fit: -fit.placement.lost_fraction)[:_SHOWN]
     width = min(48, max(len(str(images.name(fit.record.path))) for fit in ordered))
     say()
     for fit in ordered:
-        say(f"{images.name(fit.record.path)!s:<{width}}  {fit.said}")
+        say(f"{images.name(fit.record.path)!s:<{width}}  {fit.description}")
     if len(fits) > _SHOWN:
         say(f"... and {len(fits) - _SHOWN} more, which lose less; --json has all")
 
 
-def _document(verb: Bucket, images: ImageSet, fits: Sequence[Fit]) -> dict[str, Any]:
+def _document(operation: Bucket, images: ImageSet, fits: Sequence[BucketFit]) -> dict[str, Any]:
     listed = [
         {
             "path": str(images.name(fit.record.path)),
@@ -100,4 +100,4 @@ def _document(verb: Bucket, images: ImageSet, fits: Sequence[Fit]) -> dict[str, 
         }
         for fit in fits
     ]
-    return {"buckets": _rows(verb, fits), "images": listed, "warnings": verb.warnings(fits)}
+    return {"buckets": _rows(operation, fits), "images": listed, "warnings": operation.warnings(fits)}

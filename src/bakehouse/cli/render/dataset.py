@@ -11,13 +11,14 @@ from rich.table import Table
 
 from bakehouse.cli.render.consoles import notes, print_json, print_table, print_warnings
 from bakehouse.cli.render.events import Painter
+from bakehouse.cli.render.messages import MessageCollector
 from bakehouse.cli.render.printing import say
-from bakehouse.core.events import Progress
+from bakehouse.core.events import Progress, Warned
 from bakehouse.core.pluralize import counted
 from bakehouse.curation.changeset import Proposal
-from bakehouse.curation.image_import.import_images import Taken
+from bakehouse.curation.image_import.import_images import ImportedSource
 from bakehouse.curation.journal import Change, Step
-from bakehouse.curation.sidecars import TEXTS
+from bakehouse.curation.sidecars import TEXT_SUFFIXES
 from bakehouse.data import ImageSet
 
 _SHOWN = 40
@@ -34,21 +35,26 @@ def counting(paint: Painter) -> Callable[[str], Count]:
     return lambda what: lambda done, total: paint(Progress(what=what, done=done, total=total))
 
 
-def print_recovered(step: Step | None, *, quiet: bool = False) -> None:
-    """Says that a step was left half-way by a command that was killed, and is finished now."""
-    if step is not None and not quiet:
-        back = " back" if step.state == "undoing" else ""
-        print_warnings([f"step {step.number} ({step.verb}) had been stopped half-way; it was carried{back} to its end"])
+def recovered_warning(step: Step) -> Warned:
+    """Return the warning that an interrupted step of an earlier command was completed now."""
+    what = "the undo of step" if step.state == "undoing" else "step"
+    return Warned(message=f"{what} {step.number} ({step.operation}) had been interrupted; it is completed now")
 
 
 def print_proposals(
-    verb: str, images: ImageSet, proposals: Sequence[Proposal], *, page: Path | None = None, json: bool = False
+    verb: str,
+    images: ImageSet,
+    proposals: Sequence[Proposal],
+    *,
+    messages: MessageCollector,
+    page: Path | None = None,
+    json: bool = False,
 ) -> None:
     """One line for each proposal, the page on which they are pictured, and what was passed over."""
     if json:
         listed = [{"path": str(p.path), "why": p.why} for p in proposals]
-        skipped = [{"path": str(s.path), "reason": s.reason} for s in images.skipped]
-        print_json({"verb": verb, "proposals": listed, "skipped": skipped, "page": page})
+        document = {"verb": verb, "proposals": listed, "skipped": _skipped(images), "page": page}
+        print_json(document | messages.to_json())
         return
     _print_lines([(str(p.path), p.why) for p in proposals])
     print_passed_over(images)
@@ -58,13 +64,16 @@ def print_proposals(
 
 def print_passed_over(images: ImageSet) -> None:
     """Names the files that cannot be used, and says why."""
-    print_warnings(f"passed over: {s.path.name}: {s.reason}" for s in images.skipped[:_SHOWN])
+    print_warnings(f"skipped {s.path.name}: {s.reason}" for s in images.skipped[:_SHOWN])
 
 
-def print_step(verb: str, step: Step | None, folder: Path, *, json: bool = False) -> None:
+def print_step(
+    verb: str, step: Step | None, folder: Path, *, images: ImageSet, messages: MessageCollector, json: bool = False
+) -> None:
     """What was done, and how to take it back."""
     if json:
-        print_json(step.to_json() if step else {"verb": verb, "changes": []})
+        document = step.to_json() if step else {"verb": verb, "changes": []}
+        print_json(document | {"skipped": _skipped(images)} | messages.to_json())
         return
     if step is None:
         say(f"nothing to {verb}: {folder} is as it was")
@@ -74,13 +83,20 @@ def print_step(verb: str, step: Step | None, folder: Path, *, json: bool = False
     say(f"take it back with: bakehouse dataset undo {folder}")
 
 
+def _skipped(images: ImageSet) -> list[dict[str, str]]:
+    return [{"path": str(s.path), "reason": s.reason} for s in images.skipped]
+
+
 def _told(changes: Sequence[Change]) -> list[Change]:
     """One change of those that an image and its caption had for one reason: of a file that was there, of the image."""
     groups: dict[tuple[PurePath, str], list[Change]] = {}
     for change in changes:
         if change.why:
             groups.setdefault((change.path.with_suffix(""), change.why), []).append(change)
-    return [min(group, key=lambda c: (c.before is None, c.path.suffix.lower() in TEXTS)) for group in groups.values()]
+    return [
+        min(group, key=lambda c: (c.before is None, c.path.suffix.lower() in TEXT_SUFFIXES))
+        for group in groups.values()
+    ]
 
 
 def print_undone(steps: Sequence[Step], folder: Path, *, json: bool = False) -> None:
@@ -89,7 +105,7 @@ def print_undone(steps: Sequence[Step], folder: Path, *, json: bool = False) -> 
         print_json([step.to_json() for step in steps])
         return
     for step in steps:
-        say(f"took back step {step.number} ({step.verb}): {done_by(step)}")
+        say(f"took back step {step.number} ({step.operation}): {done_by(step)}")
     say(f"{folder} is as it was before step {steps[-1].number}")
 
 
@@ -105,7 +121,7 @@ def print_history(steps: Sequence[Step], folder: Path, *, json: bool = False) ->
     for step in steps:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(step.time))
         settings = _short(step.settings)[:_SETTINGS]
-        table.add_row(str(step.number), step.verb, when, step.state, done_by(step), settings)
+        table.add_row(str(step.number), step.operation, when, step.state, done_by(step), settings)
     print_table(table)
 
 
@@ -135,11 +151,18 @@ def _print_lines(lines: Sequence[tuple[str, Any]]) -> None:
         say(f"... and {len(lines) - _SHOWN} more; --json has all")
 
 
-def print_taken(taken: Sequence[Taken], folder: Path, *, dry_run: bool = False, json: bool = False) -> None:
+def print_taken(
+    taken: Sequence[ImportedSource],
+    folder: Path,
+    *,
+    messages: MessageCollector,
+    dry_run: bool = False,
+    json: bool = False,
+) -> None:
     """What came in from each source."""
     if json:
         listed = [{"source": t.source, "new": [str(p.path) for p in t.proposals], "step": _number(t)} for t in taken]
-        print_json({"dataset": folder, "sources": listed})
+        print_json({"dataset": folder, "sources": listed} | messages.to_json())
         return
     for one in taken:
         if dry_run:
@@ -153,5 +176,5 @@ def print_taken(taken: Sequence[Taken], folder: Path, *, dry_run: bool = False, 
         say(f"take the last one back with: bakehouse dataset undo {folder}")
 
 
-def _number(taken: Taken) -> int | None:
+def _number(taken: ImportedSource) -> int | None:
     return taken.step.number if taken.step else None

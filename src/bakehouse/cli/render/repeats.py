@@ -16,10 +16,10 @@ from bakehouse.core.files import write_text
 
 if TYPE_CHECKING:
     from bakehouse.cli.dataset.options import Way
-    from bakehouse.curation.repeats import Repeats, Row
+    from bakehouse.curation.repeats import ConceptRepeats, Repeats
 
 
-def show_repeats(source: Path, verb: Repeats, way: Way, *, write: str | None = None) -> None:
+def show_repeats(source: Path, operation: Repeats, way: Way, *, write: str | None = None) -> None:
     """Says the repeats of a dataset or a recipe; with `-o`, writes the recipe anew with them.
 
     Raises:
@@ -28,22 +28,22 @@ def show_repeats(source: Path, verb: Repeats, way: Way, *, write: str | None = N
     if source.suffix.lower() == ".toml":
         if write:
             raise UsageError(f"--write {write} is for folders, and {source} is a recipe", hint="-o NEW.toml writes one")
-        _of_recipe(source, verb, way)
+        _of_recipe(source, operation, way)
         return
-    from bakehouse.curation.repeats import concepts, warnings
+    from bakehouse.curation.repeats import find_concepts, repeat_warnings
     from bakehouse.data import scan
 
     if way.out is not None:
         raise UsageError("-o needs --write: what shall be written there?", hint="--write folders, toml or jsonl")
     with busy("reading images", quiet=way.quiet or way.json):
         images = scan(source)
-    rows = verb.rows(images)
-    steps = verb.steps(images, rows)
-    _print(rows, [*warnings(rows, concepts(images))], steps, verb, json=way.json)
+    rows = operation.rows(images)
+    steps = operation.steps(images, rows)
+    _print(rows, [*repeat_warnings(rows, find_concepts(images))], steps, operation, json=way.json)
 
 
-def _of_recipe(path: Path, verb: Repeats, way: Way) -> None:
-    from bakehouse.curation.repeats import warnings
+def _of_recipe(path: Path, operation: Repeats, way: Way) -> None:
+    from bakehouse.curation.repeats import repeat_warnings
     from bakehouse.recipe import Recipe, recipe_to_toml, scan_concepts
 
     recipe = Recipe.load(path)
@@ -53,8 +53,8 @@ def _of_recipe(path: Path, verb: Repeats, way: Way) -> None:
     if len(set(names)) < len(names):
         names = [str(c.folder) for c in recipe.concepts]
     counts = {name: sum(r.concept == i for r in images) for i, name in enumerate(names)}
-    rows = verb.solve(counts)
-    _print(rows, [*warnings(rows)], None, verb, json=way.json)
+    rows = operation.solve(counts)
+    _print(rows, [*repeat_warnings(rows)], None, operation, json=way.json)
     if way.out is not None and not way.dry_run:
         changed = recipe.with_values({f"concepts.{i}.repeats": row.repeats for i, row in enumerate(rows)})
         write_text(way.out, recipe_to_toml(changed, beside=way.out.resolve().parent))
@@ -62,7 +62,9 @@ def _of_recipe(path: Path, verb: Repeats, way: Way) -> None:
             say(f"wrote {way.out}")
 
 
-def _print(rows: Sequence[Row], warnings: Sequence[str], steps: int | None, verb: Repeats, *, json: bool) -> None:
+def _print(
+    rows: Sequence[ConceptRepeats], warnings: Sequence[str], steps: int | None, operation: Repeats, *, json: bool
+) -> None:
     shows = sum(row.shows for row in rows)
     if json:
         listed = [{**asdict(row), "shows": row.shows} for row in rows]
@@ -75,5 +77,7 @@ def _print(rows: Sequence[Row], warnings: Sequence[str], steps: int | None, verb
         table.add_row(row.name, *map(str, (row.images, row.repeats, row.shows, row.target)))
     print_table(table)
     print_warnings(warnings)
-    counted = f", {steps} steps at batch {verb.batch} and {verb.resolution} pixels" if steps is not None else ""
+    counted = (
+        f", {steps} steps at batch {operation.batch} and {operation.resolution} pixels" if steps is not None else ""
+    )
     say(f"{shows} images an epoch{counted}")

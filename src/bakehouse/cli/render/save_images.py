@@ -11,10 +11,10 @@ from bakehouse.cli.render.printing import say
 from bakehouse.generation import infotext
 
 if TYPE_CHECKING:
-    from bakehouse.generation import Picture
+    from bakehouse.generation import GeneratedImage
 
 
-def keep(pictures: Iterable[Picture], folder: Path, *, json: bool = False) -> None:
+def keep(pictures: Iterable[GeneratedImage], folder: Path, *, json: bool = False) -> None:
     """Writes NUMBER-SEED.png behind what is there; prints a path a line as they come, or one JSON list at the end."""
     first = 1 + max((int(p.name[:5]) for p in folder.glob("[0-9][0-9][0-9][0-9][0-9]-*.png")), default=0)
     written = []

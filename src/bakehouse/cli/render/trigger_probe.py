@@ -37,15 +37,15 @@ def run_probe(
     """
     from bakehouse.core.events import result_of
     from bakehouse.evaluation.trigger_probe import check_sheet, draw_sample_sheet, probe_words, resolve_base
-    from bakehouse.generation import Studio
+    from bakehouse.generation import Pipeline
 
     source = resolve_base(base)
     if draw:
         check_sheet(draw, pictures)
-    with painting(quiet=quiet) as paint, Studio.open(source, device=device, dtype=precision) as studio:
-        work = probe_words(studio.denoiser, words, vocabulary, spec, clip_skip=source.clip_skip)
+    with painting(quiet=quiet) as paint, Pipeline.open(source, device=device, dtype=precision) as pipeline:
+        work = probe_words(pipeline.denoiser, words, vocabulary, spec, clip_skip=source.clip_skip)
         found = result_of(work, paint)
-        return found, draw_sample_sheet(studio, found, draw, seeds=pictures, on_event=paint) if draw else ()
+        return found, draw_sample_sheet(pipeline, found, draw, seeds=pictures, on_event=paint) if draw else ()
 
 
 def print_probe(

@@ -7,6 +7,7 @@ import typer
 
 from bakehouse.cli.captions.options import Vocabulary
 from bakehouse.cli.options import BaseOption, Json, Quiet
+from bakehouse.core.bundled_models import BUNDLED_BASE
 
 
 def probe(
@@ -32,9 +33,9 @@ def probe(
     from bakehouse.evaluation.trigger_probe import ProbeSpec, load_known_words
 
     asked = {"class_word": class_word, "noises": noises, "rare": rare, "known": known, "seed": seed}
-    spec, known_words = ProbeSpec.parse(asked, source="the probe"), load_known_words(base or "crumb", vocabulary)
+    spec, known_words = ProbeSpec.parse(asked, source="the probe"), load_known_words(base or BUNDLED_BASE, vocabulary)
     found, comparisons = run_probe(
-        words, base or "crumb", known_words, spec,
+        words, base or BUNDLED_BASE, known_words, spec,
         device=device, precision=precision, draw=draw, pictures=pictures, quiet=quiet or json,
     )  # fmt: skip
     print_probe(found, comparisons, draw, json=json, quiet=quiet)

@@ -11,7 +11,8 @@ from bakehouse.core.errors import UsageError
 from bakehouse.core.json_toml_yaml import parse_toml
 from bakehouse.data.tag_groups import plain
 from bakehouse.data.tag_vocabulary import TagVocabulary, load_vocabulary
-from bakehouse.generation.model_source import Source, resolve
+from bakehouse.generation.model_source import ModelSource, resolve
+from bakehouse.models.families import family_of
 
 MAX_WORDS = 384
 """Most words to compare with; each takes one pass of the text encoder."""
@@ -39,13 +40,13 @@ def load_known_words(base: str, vocabulary: str | None = None) -> KnownWords:
     """Load the words of a base: of a vocabulary, of crumb, or a general list of plain concepts.
 
     Args:
-        base: the model reference as the user wrote it; only `crumb` has words of its own.
+        base: the model reference as the user wrote it; its family may have a vocabulary.
         vocabulary: as for captions: `crumb`, a tagger, or a file such as selected_tags.csv.
 
     Raises:
         UsageError: the vocabulary does not exist or has too few tags.
     """
-    chosen = vocabulary or ("crumb" if base == "crumb" else None)
+    chosen = vocabulary or family_of(base).vocabulary
     if chosen is None:
         words = plain_concepts()
         return KnownWords("plain concepts", words[:MAX_WORDS], _parts(words))
@@ -58,7 +59,7 @@ def load_known_words(base: str, vocabulary: str | None = None) -> KnownWords:
     return KnownWords(chosen, tuple(frequent[:MAX_WORDS]), _parts(names), taught)
 
 
-def resolve_base(ref: str) -> Source:
+def resolve_base(ref: str) -> ModelSource:
     """Resolve a reference to a base model without adapters.
 
     Raises:

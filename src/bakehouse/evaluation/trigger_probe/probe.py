@@ -128,7 +128,7 @@ def _make_probe(model: Denoiser, vocabulary: KnownWords, spec: ProbeSpec, clip_s
     def token_count(word: str) -> int:
         return model.token_count([word])[0]
 
-    controls = ControlWords(vocabulary, token_count, model.whole_words(), spec.rare, spec.known, spec.seed)
+    controls = ControlWords(vocabulary, token_count, model.single_token_words(), spec.rare, spec.known, spec.seed)
     shifts = PredictionShifts(
         model, class_word=spec.class_word, noises=spec.noises, seed=spec.seed, clip_skip=clip_skip
     )
@@ -177,7 +177,7 @@ def _result(probe: _Probe, word: str, *, responsive: bool) -> WordResult:
         word=word,
         verdict=classify(scale.reach(shift), taught=taught, responsive=responsive),
         why="",
-        pieces=tuple(probe.model.pieces([word])[0]),
+        pieces=tuple(probe.model.tokens([word])[0]),
         shift=shift,
         share=scale.share(shift),
         reach=scale.reach(shift),

@@ -17,11 +17,11 @@ from bakehouse.core.files import atomic_path
 from bakehouse.evaluation.metrics import Floats, small_pixels
 from bakehouse.evaluation.trigger_probe.probe_result import ProbeResult
 from bakehouse.generation.contact_sheet import draw_grid
-from bakehouse.generation.request import Request
+from bakehouse.generation.request import ImageRequest
 
 if TYPE_CHECKING:
     from bakehouse.core.events import OnEvent
-    from bakehouse.generation.pipeline import Studio
+    from bakehouse.generation.pipeline import Pipeline
 
 STEPS = 12
 _RARE = 4
@@ -40,7 +40,7 @@ class SampleComparison:
 
 
 def draw_sample_sheet(
-    studio: Studio, probe: ProbeResult, out: Path, *, seeds: int = 4, on_event: OnEvent | None = None
+    pipeline: Pipeline, probe: ProbeResult, out: Path, *, seeds: int = 4, on_event: OnEvent | None = None
 ) -> tuple[SampleComparison, ...]:
     """Generate the class, each word alone and each word before the class, and write them as one PNG.
 
@@ -54,7 +54,7 @@ def draw_sample_sheet(
     prompts = [probe.class_word]
     for word in (*words, *rare):
         prompts += [word, f"{word} {probe.class_word}".strip()]
-    images = _generate(studio, list(dict.fromkeys(prompts)), seeds, on_event)
+    images = _generate(pipeline, list(dict.fromkeys(prompts)), seeds, on_event)
     _write(probe, images, seeds, out)
     return _compare(probe, images, words, rare)
 
@@ -74,9 +74,9 @@ def check_sheet(out: Path, seeds: int) -> None:
 ImagesByPrompt = dict[str, list[Image.Image]]
 
 
-def _generate(studio: Studio, prompts: Sequence[str], seeds: int, on_event: OnEvent | None) -> ImagesByPrompt:
-    requests = [Request(prompt=p, seed=1, count=seeds, steps=STEPS) for p in prompts]
-    made = [picture.image for picture in studio.pictures(requests, on_event=on_event)]
+def _generate(pipeline: Pipeline, prompts: Sequence[str], seeds: int, on_event: OnEvent | None) -> ImagesByPrompt:
+    requests = [ImageRequest(prompt=p, seed=1, count=seeds, steps=STEPS) for p in prompts]
+    made = [picture.image for picture in pipeline.generate(requests, on_event=on_event)]
     return {p: made[i * seeds : (i + 1) * seeds] for i, p in enumerate(prompts)}
 
 
