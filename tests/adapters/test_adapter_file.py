@@ -341,7 +341,7 @@ def test_what_is_no_adapter_is_refused(tmp_path):
     for name, error, says in (
         ("x.safetensors", UsageError, "not an adapter"),
         ("broken.safetensors", BakehouseError, "is text, not weights"),
-        ("x.pt", UsageError, r"no \.safetensors"),
+        ("x.pt", UsageError, r"not a \.safetensors"),
         ("gone.safetensors", UsageError, "does not exist"),
     ):
         with pytest.raises(error, match=says):

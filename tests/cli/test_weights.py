@@ -161,7 +161,7 @@ def test_a_dry_run_writes_nothing(run, lora, words):
     (("resize", "A", "-o", "x.safetensors"), "rank = 0"),
     (("resize", "A", "--by", "sv_frog=1", "-o", "x.safetensors"), "did you mean 'sv_fro'"),
     (("rescale", "A", "-o", "x.safetensors"), "nothing would change"),
-    (("rescale", "A", "--weight", 1, "-o", "x.safetensors"), "go together"),
+    (("rescale", "A", "--weight", 1, "-o", "x.safetensors"), "given together"),
     (("rescale", "A", "--block", "IN04", "-o", "x.safetensors"), "no number"),
     (("edit", "A", "-o", "x.safetensors"), "nothing to change"),
     (("extract", "crumb", "--base", "crumb", "-o", "x.safetensors"), "do not differ"),
