@@ -33,7 +33,7 @@ class Trained:
 
     lr: float
     score: float
-    """`evaluate.pick.utility`: points of subject fidelity less what prompt, drift and copies cost."""
+    """`evaluation.selection.utility`: points of subject fidelity less what prompt, drift and copies cost."""
     cell: Cell
 
 
@@ -71,8 +71,9 @@ def sweep(images: Path, subject: str, rates: Sequence[float], steps: int | None)
     for lr in rates:
         row = train_at(lr, images, subject, steps)
         c = row.cell
-        figures = f"{100 * c.fidelity.value:.0f} | {100 * c.kept:.0f} % | {c.drift.points.value:.0f} | {row.score:.0f}"
-        print(f"| {lr:g} | {figures} |", flush=True)
+        scores = (100 * c.fidelity.value, 100 * c.prompt_retention, c.drift.points.value, row.score)
+        fidelity, retention, drift, score = (f"{value:.0f}" for value in scores)
+        print(f"| {lr:g} | {fidelity} | {retention} % | {drift} | {score} |", flush=True)
         rows.append(row)
     return rows
 

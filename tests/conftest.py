@@ -121,7 +121,7 @@ def tiny(_tiny_original: Any, _tiny_weights: dict[str, torch.Tensor]) -> Iterato
     One object for all tests, put back after each: weights, types, adapters. Whoever changes its structure
     takes `make_tiny()`.
     """
-    from bakehouse.adapters.layer import Hook
+    from bakehouse.adapters.layer import ForwardHook
 
     yield _tiny_original
     _tiny_original.use_gradient_checkpointing(False)
@@ -131,7 +131,7 @@ def tiny(_tiny_original: Any, _tiny_weights: dict[str, torch.Tensor]) -> Iterato
             parameter.data = original.clone()
         parameter.grad = None
     for module in _tiny_original.modules():
-        if isinstance(module.__dict__.get("forward"), Hook):
+        if isinstance(module.__dict__.get("forward"), ForwardHook):
             del module.__dict__["forward"]
     _tiny_original._fingerprint = None
     _tiny_original.requires_grad_(False).eval()

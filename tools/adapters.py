@@ -100,7 +100,7 @@ def cell(folder: Path, recipe: Recipe, name: str, optimizer: str) -> Row:
         recipe.seed,
         (found.fidelity.value, found.fidelity.low, found.fidelity.high),
         (found.shown.value, found.shown.low, found.shown.high),
-        found.kept,
+        found.prompt_retention,
         found.drift.points.value,
         seconds,
         (folder / found.weights).stat().st_size,

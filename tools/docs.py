@@ -40,7 +40,7 @@ def tables() -> Iterator[str]:
 
 def _section(spec: type[BaseModel], path: str, title: str) -> Iterator[str]:
     rows, below, said = [], [], described(spec)
-    hidden = spec.unknown() if issubclass(spec, NetworkSpec) else frozenset()
+    hidden = spec.unsupported() if issubclass(spec, NetworkSpec) else frozenset()
     for name, info in ((n, i) for n, i in spec.model_fields.items() if n not in hidden):
         key = f"{path}.{name}" if path else name
         inner = list(_specs(info.annotation))

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from bakehouse.weights.program_support import FAMILIES, Reader, Row, readers
+from bakehouse.weights.program_support import FAMILIES, Program, Row, programs
 
 PAGE = Path(__file__).parent.parent / "docs" / "adapters.md"
 BEGIN, END = "<!-- loaders: written by `make docs` -->", "<!-- end of loaders -->"
@@ -31,15 +31,15 @@ def page(text: str) -> str:
 
 def tables() -> Iterator[str]:
     """One line for each form of tensors, and one for each spelling of names."""
-    found = readers()
-    head = " | ".join(f"{reader.name} {reader.version}" for reader in found)
+    found = programs()
+    head = " | ".join(f"{program.name} {program.version}" for program in found)
     rule = "|".join("---" for _ in range(len(found) + 1))
     yield f"| tensors of a module | {head} |\n|{rule}|\n"
-    for form in sorted({form for reader in found for form in reader.forms}, key=_order):
-        yield f"| {form} | {' | '.join(_cell(reader, reader.forms.get(form, ())) for reader in found)} |\n"
-    yield f"\n| names of modules | {' | '.join(reader.name for reader in found)} |\n|{rule}|\n"
+    for form in sorted({form for program in found for form in program.forms}, key=_order):
+        yield f"| {form} | {' | '.join(_cell(program, program.forms.get(form, ())) for program in found)} |\n"
+    yield f"\n| names of modules | {' | '.join(program.name for program in found)} |\n|{rule}|\n"
     for spelling, name in NAMES.items():
-        yield f"| {name} | {' | '.join(_cell(reader, reader.spellings.get(spelling, ())) for reader in found)} |\n"
+        yield f"| {name} | {' | '.join(_cell(program, program.spellings.get(spelling, ())) for program in found)} |\n"
 
 
 _FIRST = ("LoRA", "LoHa", "LoKr", "IA3", "OFT", "BOFT", "GLoRA", "full difference", "norm layers")
@@ -50,7 +50,7 @@ def _order(form: str) -> tuple[int, str]:
     return _FIRST.index(kind) if kind in _FIRST else len(_FIRST), form
 
 
-def _cell(reader: Reader, rows: tuple[Row, ...]) -> str:
+def _cell(reader: Program, rows: tuple[Row, ...]) -> str:
     """`yes`, or what is otherwise and where."""
     if not rows:
         return "not measured"

@@ -18,8 +18,15 @@ from pathlib import Path
 from bakehouse.core.events import result_of
 from bakehouse.core.files import write_text
 from bakehouse.data.tag_vocabulary import load_vocabulary
-from bakehouse.evaluation import CrumbJudge
-from bakehouse.evaluation.trigger_probe import Bank, Probe, ProbeSpec, Reading, bank_of, probe_words
+from bakehouse.evaluation import CrumbScorer
+from bakehouse.evaluation.trigger_probe import (
+    KnownWords,
+    ProbeResult,
+    ProbeSpec,
+    WordResult,
+    load_known_words,
+    probe_words,
+)
 from bakehouse.evaluation.trigger_probe.control_words import CONSONANTS
 from bakehouse.generation import ImageRequest, Pipeline
 from bakehouse.models.denoiser import Denoiser
@@ -52,14 +59,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.probe", description=__doc__)
     parser.add_argument("--words", type=int, default=40, help="taught words, and rare ones")
     given = parser.parse_args()
-    bank = dataclasses.replace(bank_of("crumb"), taught=None)
+    vocabulary = dataclasses.replace(load_known_words("crumb"), taught=None)
     with Pipeline.open("crumb") as pipeline:
-        rare = rare_words(pipeline.denoiser, bank, given.words)
+        rare = rare_words(pipeline.denoiser, vocabulary, given.words)
         taught = taught_words(given.words)
         began = time.perf_counter()
-        asked = probed(pipeline.denoiser, ASKED, bank_of("crumb"))
+        asked = probed(pipeline.denoiser, ASKED, load_known_words("crumb"))
         print(f"{len(ASKED)} words in {time.perf_counter() - began:.0f} s", flush=True)
-        found = {r.word: r for r in probed(pipeline.denoiser, [*rare, *taught], bank).readings}
+        found = {r.word: r for r in probed(pipeline.denoiser, [*rare, *taught], vocabulary).words}
         lines = [*_asked(asked), *_counted([found[w] for w in rare], [found[w] for w in taught]), *_seen(pipeline)]
     text = PAGE.read_text("utf-8")
     head, rest = text.split(BEGIN)
@@ -67,18 +74,18 @@ def main() -> None:
     print(f"wrote {write_text(PAGE, head + BEGIN + chr(10) * 2 + body + END + rest.split(END)[1])}")
 
 
-def probed(model: Denoiser, words: Sequence[str], bank: Bank) -> Probe:
+def probed(model: Denoiser, words: Sequence[str], vocabulary: KnownWords) -> ProbeResult:
     """All of them by the defaults, with a dot for each step on the way."""
-    found = result_of(probe_words(model, words, bank, ProbeSpec()), lambda _: print(".", end="", flush=True))
+    found = result_of(probe_words(model, words, vocabulary, ProbeSpec()), lambda _: print(".", end="", flush=True))
     print(flush=True)
     return found
 
 
-def rare_words(model: Denoiser, bank: Bank, count: int) -> list[str]:
+def rare_words(model: Denoiser, vocabulary: KnownWords, count: int) -> list[str]:
     """Strings of consonants of 3 to 5 letters, drawn otherwise than the probe's own."""
     rng = random.Random("tools.probe")
     drawn = ("".join(rng.choice(CONSONANTS) for _ in range(rng.randint(3, 5))) for _ in itertools.count())
-    fit = (w for w in drawn if w not in bank.parts and 1 <= model.token_count([w])[0] <= 5)
+    fit = (w for w in drawn if w not in vocabulary.parts and 1 <= model.token_count([w])[0] <= 5)
     return list(itertools.islice(dict.fromkeys(itertools.islice(fit, 2 * count)), count))
 
 
@@ -100,13 +107,13 @@ def label(tag: str) -> str:
     return next(name for name, groups in LABELS.items() if group in groups)
 
 
-def _asked(found: Probe) -> Iterator[str]:
-    heads = f"known words move it further than rare ones in {found.heeded} of {found.pairs} pairs"
+def _asked(found: ProbeResult) -> Iterator[str]:
+    heads = f"known words move it further than rare ones in {found.responsive_pairs} of {found.pairs} pairs"
     yield f"Words before `person` on crumb; {heads}."
     yield ""
     yield "| word | pieces | shift | of a known word's | reach | p | verdict |"
     yield "|---|---|---|---|---|---|---|"
-    for r in found.readings:
+    for r in found.words:
         pieces = " ".join(piece.removesuffix("</w>") for piece in r.pieces)
         names = ", ".join(f"{k.word} {k.cosine:.2f}" for k in r.collides)
         verdict = f"{r.verdict}: {names}" if names else r.verdict
@@ -114,7 +121,7 @@ def _asked(found: Probe) -> Iterator[str]:
     yield ""
 
 
-def _counted(rare: Sequence[Reading], taught: Sequence[Reading]) -> Iterator[str]:
+def _counted(rare: Sequence[WordResult], taught: Sequence[WordResult]) -> Iterator[str]:
     yield (
         f"{len(rare)} strings of consonants and {len(taught)} words that crumb was taught, none of them a control; the "
         "probe is not told which is which:"
@@ -124,26 +131,26 @@ def _counted(rare: Sequence[Reading], taught: Sequence[Reading]) -> Iterator[str
     yield "|---|---|---|---|---|---|---|"
     groups = {"strings of consonants": list(rare)}
     groups |= {name: [r for r in taught if label(r.word) == name] for name in LABELS}
-    for name, readings in groups.items():
-        verdicts = Counter(r.verdict for r in readings)
+    for name, results in groups.items():
+        verdicts = Counter(r.verdict for r in results)
         cells = " | ".join(str(verdicts[v]) for v in ("free", "weak", "collides", "known"))
-        reaches = sorted(r.reach for r in readings)
+        reaches = sorted(r.reach for r in results)
         low, high = (reaches[round(q * (len(reaches) - 1))] for q in (0.25, 0.75))
-        yield f"| {name} | {len(readings)} | {cells} | {low:.2f} to {high:.2f} |"
+        yield f"| {name} | {len(results)} | {cells} | {low:.2f} to {high:.2f} |"
     loud = [r for r in rare if r.verdict != "free"]
     yield ""
     yield f"Strings that are not free: {'; '.join(_loud(r) for r in loud) or 'none'}."
     yield ""
 
 
-def _loud(r: Reading) -> str:
+def _loud(r: WordResult) -> str:
     names = ", ".join(f"{k.word} {k.cosine:.2f}" for k in r.collides)
     return f"`{r.word}` {r.reach:.2f} ({names or r.verdict})"
 
 
 def _seen(pipeline: Pipeline) -> Iterator[str]:
     """What the tagger, which knows nothing of the probe, sees on pictures."""
-    judge = CrumbJudge.load()
+    judge = CrumbScorer.load()
     yield f"What the tagger sees on {PICTURES} pictures of each:"
     yield ""
     yield f"| prompt | {' | '.join(SEEN)} |"

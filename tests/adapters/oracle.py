@@ -52,10 +52,10 @@ def check_ways(ours: AdapterLayer, base: nn.Module) -> None:
     """Every way to the output is the law's: op(x, ΔW)."""
     x = inputs_of(base)
     plain = linear_map(base, x, ours.delta(base.weight))
-    torch.testing.assert_close(ours.added(base, x), plain, atol=1e-5, rtol=1e-4)
-    if ours.way(base, x.bfloat16()) == "output":
+    torch.testing.assert_close(ours.delta_from_input(base, x), plain, atol=1e-5, rtol=1e-4)
+    if ours.forward_path(base, x.bfloat16()) == "output":
         y = linear_map(base, x, own_weight(base))
-        torch.testing.assert_close(ours.turned(base, x, y), plain, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(ours.delta_from_output(base, x, y), plain, atol=1e-5, rtol=1e-4)
 
 
 def theirs_from(state: Mapping[str, Tensor], base: nn.Module) -> Any:

@@ -7,7 +7,7 @@ from torch.nn.functional import conv2d, linear
 
 from bakehouse.adapters import OFT, LoKr, LoRA, inject
 from bakehouse.adapters.delta_autograd import kronecker, low_rank, rotated
-from bakehouse.adapters.layer import AdapterLayer, Dial, Hook
+from bakehouse.adapters.layer import AdapterLayer, ForwardHook, Multiplier
 from bakehouse.adapters.oft import cayley
 
 
@@ -117,17 +117,17 @@ def test_a_step_is_the_plain_one(tiny, randomised, monkeypatch, spec, multiplier
         return out.detach(), {name: p.grad.clone() for name, p in adapter.named_parameters()}
 
     for kind in {type(layer) for layer in adapter.layers.values()}:
-        fused = kind.fused
+        fused = kind.weight_and_gradients
 
         def noted(self, base, multiplier, fused=fused):
             used.append(fused(self, base, multiplier) is not None)
             return fused(self, base, multiplier)
 
-        monkeypatch.setattr(kind, "fused", noted)
+        monkeypatch.setattr(kind, "weight_and_gradients", noted)
     out, gradients = step()
     assert any(used) == (multiplier == 1.0 or not isinstance(spec, OFT))
     for kind in {type(layer) for layer in adapter.layers.values()}:
-        monkeypatch.setattr(kind, "fused", AdapterLayer.fused)
+        monkeypatch.setattr(kind, "weight_and_gradients", AdapterLayer.weight_and_gradients)
     plain, wanted = step()
     torch.testing.assert_close(out, plain, atol=1e-5, rtol=1e-4)
     for name, gradient in gradients.items():
@@ -146,8 +146,8 @@ def test_frozen_a_keeps_the_input_out_of_memory():
     base = nn.Linear(4, 4).requires_grad_(False)
     layer = LoRA(rank=2, lora_fa=True).build(_site(base), torch.Generator())
     layer.lora_down.requires_grad_(False)
-    assert layer.train().way(base, torch.randn(64, 4)) == "input"
-    assert LoRA(rank=2).build(_site(base), torch.Generator()).way(base, torch.randn(64, 4)) == "weight"
+    assert layer.train().forward_path(base, torch.randn(64, 4)) == "input"
+    assert LoRA(rank=2).build(_site(base), torch.Generator()).forward_path(base, torch.randn(64, 4)) == "weight"
 
 
 def _site(base):
@@ -169,8 +169,8 @@ def test_the_hook_leaves_gradients_off_where_they_are_off(tiny, randomised):
 def test_no_second_copy_of_a_weight_waits_for_the_way_back(spec):
     base = nn.Linear(16, 16).requires_grad_(False)
     layer = spec.build(_site(base), torch.Generator().manual_seed(0))
-    hook = Hook.on(base)
-    hook.add(layer.train(), Dial())
+    hook = ForwardHook.on(base)
+    hook.add(layer.train(), Multiplier())
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
         base(torch.randn(64, 16, requires_grad=True)).sum().backward()

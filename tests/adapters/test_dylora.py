@@ -31,7 +31,7 @@ def test_training_runs_with_prefixes(kind):
     seen = set()
     for _ in range(40):
         layer.zero_grad()
-        added = layer.added(base, x)
+        added = layer.delta_from_input(base, x)
         added.square().sum().backward()
         rank = min(slices, key=lambda r: float((slices[r] - added).detach().abs().max()))
         torch.testing.assert_close(added, slices[rank], atol=1e-4, rtol=1e-4)
@@ -39,7 +39,7 @@ def test_training_runs_with_prefixes(kind):
         assert learns.tolist() == [i < rank for i in range(6)]
         seen.add(rank)
     assert seen == {2, 4, 6}
-    torch.testing.assert_close(layer.eval().added(base, x), slices[6], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(layer.eval().delta_from_input(base, x), slices[6], atol=1e-4, rtol=1e-4)
 
 
 def test_draws_follow_torch_s_seed():
@@ -48,7 +48,7 @@ def test_draws_follow_torch_s_seed():
     runs = []
     for _ in range(2):
         torch.manual_seed(7)
-        runs.append(torch.stack([layer.added(base, x) for _ in range(5)]))
+        runs.append(torch.stack([layer.delta_from_input(base, x) for _ in range(5)]))
     assert torch.equal(*runs) and not torch.equal(runs[0][0], runs[0][1])
 
 
@@ -90,7 +90,7 @@ def test_ranks_come_out_sorted():
     x = torch.eye(12)
     for _ in range(300):
         optimizer.zero_grad()
-        (layer.added(base, x) - target.mT).square().sum().backward()
+        (layer.delta_from_input(base, x) - target.mT).square().sum().backward()
         optimizer.step()
     singular = torch.linalg.svdvals(target)
     for rank in (1, 2, 3):
@@ -99,7 +99,7 @@ def test_ranks_come_out_sorted():
 
 
 def test_ranks_that_units_do_not_fill_are_refused():
-    with pytest.raises(UsageError, match="rank = 6 is no multiple of unit = 4"):
+    with pytest.raises(UsageError, match="rank = 6 is not a multiple of unit = 4"):
         DyLoRA.parse({"rank": 6})
 
 

@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 
 from bakehouse.adapters import load_adapter
 from bakehouse.adapters.adapter import LayerAdapter
-from bakehouse.adapters.adapter_files import READERS, from_state, read_layer
-from bakehouse.adapters.file_coverage import Account, Entry
+from bakehouse.adapters.adapter_file import READERS, from_state, read_layer
+from bakehouse.adapters.file_coverage import Coverage, UnappliedItem
 from bakehouse.adapters.inject import inject
 from bakehouse.adapters.layer import BIAS
 from bakehouse.adapters.lora import LoRA
@@ -95,7 +95,7 @@ def test_a_bias_where_the_base_has_none_counts_beside_it_and_is_not_merged(spec,
     site = sites[0]
     layer = spec.build(site, torch.Generator())
     base = deepcopy(site.module).to(dtype)
-    layer.take_bias(torch.full((len(base.weight),), 0.5), base)
+    layer.set_bias_delta(torch.full((len(base.weight),), 0.5), base)
     adapter = LayerAdapter([(replace(site, module=base), layer)])
     x = torch.randn(2, 70, base.in_features, dtype=dtype)
     with torch.no_grad():
@@ -103,7 +103,7 @@ def test_a_bias_where_the_base_has_none_counts_beside_it_and_is_not_merged(spec,
         with adapter.scaled(0):
             before = base(x)
         torch.testing.assert_close(given - before, torch.full_like(given, 0.5), atol=2e-2, rtol=2e-2)
-        with pytest.raises(BakehouseError, match="adds a bias to a module that has none"):
+        with pytest.raises(BakehouseError, match="adds a bias to a module without one"):
             adapter.merge_into()
 
 
@@ -120,7 +120,7 @@ def test_a_tensor_that_an_algorithm_makes_nothing_of_is_refused_by_name(spec, ti
         more = {**state, f"{site.stem}.{suffix}": torch.ones(1)}
         with pytest.raises(UsageError, match=rf"{site.stem}\.{suffix}"):
             from_state(more)
-        assert [e.name for e in from_state(more, whole=False).account.entries] == [f"{site.stem}.{suffix}"]
+        assert [e.name for e in from_state(more, strict=False).coverage.entries] == [f"{site.stem}.{suffix}"]
 
 
 def test_one_algorithms_tensors_beside_anothers_are_applied_or_named(spec, tiny):
@@ -128,9 +128,9 @@ def test_one_algorithms_tensors_beside_anothers_are_applied_or_named(spec, tiny)
     site, state = one_module(spec, tiny)
     inside = {"turns", "out_factors", "bias_factors"}
     for suffix in {name for reader in READERS for name in reader.suffixes} - inside:
-        file = from_state({f"{site.stem}.{suffix}": torch.ones(1), **state}, whole=False)
-        reader = next(r for r in READERS if r.reads(file.modules[site.stem]))
-        named = {e.name.removeprefix(f"{site.stem}.") for e in file.account.entries}
+        file = from_state({f"{site.stem}.{suffix}": torch.ones(1), **state}, strict=False)
+        reader = next(r for r in READERS if r.recognizes(file.modules[site.stem]))
+        named = {e.name.removeprefix(f"{site.stem}.") for e in file.coverage.entries}
         assert file.modules[site.stem].keys() - named == file.modules[site.stem].keys() & {*reader.suffixes, BIAS}
 
 
@@ -142,29 +142,29 @@ def test_an_alpha_that_no_program_counts_is_carried(tiny, output):
     file = from_state(state)
     load_adapter(file, tiny.trainable_modules())
     assert torch.equal(output(tiny), want)
-    assert file.account.notes == ("lora_unet_conv_in.alpha: full difference has no alpha",)
+    assert file.coverage.notes == ("lora_unet_conv_in.alpha: full difference has no alpha",)
     many = {
         **state,
         "lora_unet_conv_in.lora_down.weight": torch.ones(2, 4, 3, 3),
         "lora_unet_conv_in.alpha": torch.ones(7),
     }
-    with pytest.raises(UsageError, match="alpha is one number, and here are 7"):
+    with pytest.raises(UsageError, match="alpha must be one number, not 7"):
         from_state(many)
 
 
 def test_embeddings_are_carried_and_named(tiny, randomised):
     file = from_state({**randomised(LoRA(rank=2), tiny).state_dict(), **BUNDLED})
     assert file.extras.keys() == file.state.keys() & BUNDLED.keys() == BUNDLED.keys()
-    assert "bundle_emb.zwx" in file.account.notes[0] and file.account.refusals == ()
+    assert "bundle_emb.zwx" in file.coverage.notes[0] and file.coverage.refusals == ()
 
 
 def test_what_is_refused_is_named_by_the_files_own_key():
     """So that `convert --drop` finds it."""
     name = "unet.down_blocks.0.attentions.0.proj_in"
     state = {f"{name}.lora_A.weight": torch.ones(2, 8), f"{name}.lora_B.weight": torch.ones(8, 2)}
-    with pytest.raises(UsageError, match=rf" {name}\.scalar: LoRA makes nothing"):
+    with pytest.raises(UsageError, match=rf" {name}\.scalar: LoRA does not use"):
         from_state({**state, f"{name}.scalar": torch.ones(1)})
-    assert from_state({**state, f"{name}.scalar": torch.ones(1)}, drop=[f"{name}.scalar"]).account == Account()
+    assert from_state({**state, f"{name}.scalar": torch.ones(1)}, drop=[f"{name}.scalar"]).coverage == Coverage()
 
 
 def test_two_spellings_of_one_tensor_are_refused(tiny, randomised):
@@ -183,11 +183,11 @@ def test_headers_that_say_what_no_tensor_holds():
     stem = "lora_unet_down_blocks_0_attentions_0_proj_in"
     glora = {f"{stem}.{name}.weight": torch.ones(2, 2) for name in ("a1", "a2", "b1", "b2")}
     for text in ('{"algo": "glora", "rs_lora": "True"}', "{'algo': 'glora', 'rs_lora': True}"):
-        (note,) = from_state(glora, {"ss_network_args": text}).account.notes
+        (note,) = from_state(glora, {"ss_network_args": text}).coverage.notes
         assert "rs_lora = True" in note and "sqrt(rank)" in note
-    (note,) = from_state(glora, {"ss_network_args": json.dumps({"algo": "glora", "swirl": "3"})}).account.notes
+    (note,) = from_state(glora, {"ss_network_args": json.dumps({"algo": "glora", "swirl": "3"})}).coverage.notes
     assert "swirl = '3'" in note
-    assert from_state(glora, {"ss_network_args": "broken {"}).account == Account()
+    assert from_state(glora, {"ss_network_args": "broken {"}).coverage == Coverage()
 
 
 def test_a_training_goes_on_from_a_file_with_biases_and_from_none_with_more(tiny, randomised, tmp_path, output):
@@ -211,12 +211,12 @@ def test_a_training_goes_on_from_a_file_with_biases_and_from_none_with_more(tiny
 
 
 def test_reasons_are_said_once():
-    entries = [Entry(f"k{i}", "refused", "no use") for i in range(9)]
-    assert Account(tuple(entries)).refusals == ("k0, k1, k2, k3 and 5 more: no use",)
+    entries = [UnappliedItem(f"k{i}", "refused", "no use") for i in range(9)]
+    assert Coverage(tuple(entries)).refusals == ("k0, k1, k2, k3 and 5 more: no use",)
 
 
 def test_our_own_headers_hold_nothing_that_is_not_known(spec):
     from bakehouse.adapters import metadata_for
-    from bakehouse.adapters.kohya_network_args import account_of_header
+    from bakehouse.adapters.kohya_network_args import coverage_of_header
 
-    assert account_of_header(metadata_for(spec, name="me", base_model="crumb"), set()) == Account()
+    assert coverage_of_header(metadata_for(spec, name="me", base_model="crumb"), set()) == Coverage()

@@ -8,7 +8,7 @@ from torch import nn
 
 from bakehouse.adapters import DiffLayer, FullDiff, LoRA, NormLayer, inject, load_adapter
 from bakehouse.adapters.adapter import LayerAdapter
-from bakehouse.adapters.layer import Hook
+from bakehouse.adapters.layer import ForwardHook
 from bakehouse.adapters.target_modules import Site
 from bakehouse.core.errors import UsageError
 
@@ -50,7 +50,7 @@ def test_norms_are_those_of_lycoris(kind, half):
     assert isinstance(theirs_from(ours.state_dict(), base), NormModule)
     if half:
         base.bfloat16()
-    Hook.on(base)
+    ForwardHook.on(base)
     adapter = LayerAdapter([(Site("lora_unet", "a", base), ours)])
     tolerance = {"atol": 0.06, "rtol": 0.03} if half else {"atol": 1e-5, "rtol": 1e-5}
     torch.testing.assert_close(base(x.bfloat16() if half else x).float(), want, **tolerance)
@@ -73,7 +73,7 @@ def test_norms_of_the_chosen_blocks_learn_too(tiny):
 
 def test_a_norm_s_tensors_on_another_module_are_refused(tiny):
     q = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
-    with pytest.raises(UsageError, match="no norm"):
+    with pytest.raises(UsageError, match="not a norm"):
         load_adapter({f"{q}.w_norm": torch.zeros(8), f"{q}.b_norm": torch.zeros(8)}, tiny.trainable_modules())
     with pytest.raises(UsageError, match=r"w_norm .* does not fit"):
         norm = q.replace("attn1_to_q", "norm1")
@@ -83,5 +83,5 @@ def test_a_norm_s_tensors_on_another_module_are_refused(tiny):
 def test_biases_that_do_not_fit_are_named():
     with pytest.raises(ValueError, match=r"diff_b .* does not fit a module of 6 outputs"):
         DiffLayer.from_tensors({"diff": torch.zeros(6, 5), "diff_b": torch.zeros(5)}, nn.Linear(5, 6))
-    with pytest.raises(UsageError, match="rank = 4 means nothing to kind = 'diff'"):
+    with pytest.raises(UsageError, match="rank = 4 has no effect with kind = 'diff'"):
         FullDiff.parse({"rank": 4})

@@ -6,7 +6,7 @@ from lycoris.modules.glora import GLoRAModule
 from torch import nn
 
 from bakehouse.adapters import GLoRALayer
-from bakehouse.adapters.layer import Hook
+from bakehouse.adapters.layer import ForwardHook
 
 from .oracle import BASES, check_same_delta, check_ways, inputs_of, randomise, theirs_from
 
@@ -50,10 +50,10 @@ def test_dropouts_keep_the_mean(kind, drop):
     setattr(layer, drop, 0.5)
     x = inputs_of(base)
     with torch.no_grad():
-        still = layer.eval().added(base, x)
+        still = layer.eval().delta_from_input(base, x)
         layer.train()
-        assert layer.way(base, x) == "input"
-        draws = torch.stack([layer.added(base, x) for _ in range(500)])
+        assert layer.forward_path(base, x) == "input"
+        draws = torch.stack([layer.delta_from_input(base, x) for _ in range(500)])
     assert draws.std(0).max() > 0.1
     torch.testing.assert_close(draws.mean(0), still, atol=0.25 * float(still.abs().max()), rtol=0)
 
@@ -69,7 +69,7 @@ def test_a_merged_base_is_mixed_as_it_was(tiny, output, randomised):
     torch.testing.assert_close(output(tiny), both, atol=5e-5, rtol=1e-4)
     second.merge_into()
     torch.testing.assert_close(output(tiny), both, atol=5e-5, rtol=1e-4)
-    assert isinstance(next(iter(second.sites.values())).module.__dict__["forward"], Hook)
+    assert isinstance(next(iter(second.sites.values())).module.__dict__["forward"], ForwardHook)
 
 
 def test_missing_factors_are_named():

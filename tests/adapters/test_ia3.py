@@ -46,7 +46,7 @@ def test_the_state_says_which_side():
 
 def test_what_means_nothing_is_refused():
     for wrong in ({"rank": 4}, {"alpha": 2.0}, {"dropout": 0.1}, {"train_norm": True}):
-        with pytest.raises(UsageError, match=f"{next(iter(wrong))} = .* means nothing to kind = 'ia3'"):
+        with pytest.raises(UsageError, match=f"{next(iter(wrong))} = .* has no effect with kind = 'ia3'"):
             IA3.parse(wrong)
     with pytest.raises(ValueError, match="5 factors do not fit the outputs"):
         IA3Layer.from_tensors({"weight": torch.zeros(5)}, nn.Linear(5, 6))

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from bakehouse.adapters import LoHa, LoKr, LoRA
-from bakehouse.adapters.adapter_files import READERS
+from bakehouse.adapters.adapter_file import READERS
 from bakehouse.adapters.lokr import factorize
 from bakehouse.adapters.target_modules import Site
 
@@ -107,7 +107,7 @@ def test_we_load_that_of_lycoris(name, base):
     theirs = fill(kind("x", module, 1.0, 2, 3.0, **options)).eval()
     tensors = {key: tensor.detach().half().float() for key, tensor in theirs.state_dict().items()}
     theirs.load_state_dict({**theirs.state_dict(), **tensors})
-    reader = next(layer for layer in READERS if layer.reads(tensors))
+    reader = next(layer for layer in READERS if layer.recognizes(tensors))
     ours = reader.from_tensors(tensors, module)
     torch.testing.assert_close(ours.delta(module.weight), delta_in_forward(module, theirs), atol=1e-4, rtol=1e-3)
     assert tensors.keys() == ours.state_dict().keys()
@@ -131,7 +131,7 @@ def test_files_that_do_not_fit_say_what_does_not():
     ]
     for name, change, says in wrong:
         tensors = {**good[name], **change}
-        reader = next(layer for layer in READERS if layer.reads(tensors))
+        reader = next(layer for layer in READERS if layer.recognizes(tensors))
         with pytest.raises(ValueError, match=says):
             reader.from_tensors(tensors, base)
     with pytest.raises(ValueError, match="lacks hada_w2_b"):

@@ -84,7 +84,7 @@ def test_rates_block_by_block_and_of_late_matrices(tiny):
 def test_no_update_is_longer_than_max_norm(tiny, randomised, name):
     adapter = randomised(PRODUCTS[name], tiny, std=0.6)
     before = {k: layer.delta(adapter.sites[k].module.weight).detach().clone() for k, layer in adapter.layers.items()}
-    adapter.limit()
+    adapter.apply_max_norm()
     for stem, old in before.items():
         layer = adapter.layers[stem]
         new = layer.delta(adapter.sites[stem].module.weight).detach()
@@ -105,7 +105,7 @@ def test_going_on_from_a_file(tiny, randomised, output, make_tiny, tmp_path):
     assert made["ss_network_dim"] == "3" and made["ss_network_alpha"] == "2.0"
     for wrong, says in (
         (LoRA(start=path, rank=8), "adapter.rank = 8, but"),
-        (LoHa(start=path), "is a LoRA adapter"),
+        (LoHa(start=path), "is LoRA, but adapter.kind"),
         (LoRA(start=path, dora=True), "dora"),
         (LoRA(start=tmp_path / "gone.safetensors"), "does not exist"),
     ):

@@ -58,12 +58,14 @@ def test_the_constraint_holds_and_is_the_state_s():
         return torch.linalg.vector_norm(torch.linalg.solve(eye + turn, eye - turn))
 
     assert norm_of_q(cayley(blocks)) > 1
-    torch.testing.assert_close(norm_of_q(cayley(blocks, layer.limit)), torch.tensor(0.01 * 24), atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(
+        norm_of_q(cayley(blocks, layer.max_skew_norm)), torch.tensor(0.01 * 24), atol=1e-4, rtol=1e-3
+    )
     small = blocks * 1e-3
     assert torch.equal(cayley(small, 0.24), cayley(small))
     free = OFTLayer(blocks, 0.0)
     free.load_state_dict(layer.state_dict())
-    assert free.limit == layer.limit > 0
+    assert free.max_skew_norm == layer.max_skew_norm > 0
 
 
 def test_gradients_flow_from_the_start_and_are_finite():

@@ -196,7 +196,7 @@ def test_stages_of_a_butterfly_stand_as_in_peft(tiny):
     base = torch.nn.Linear(16, 8)
     theirs = peft.tuners.boft.layer.BOFTLayer.block_butterfly_perm
     blocks = torch.randn(2, 4, 4, 4)
-    layer = InputRotationLayer.from_tensors({"turns": blocks, "out_factors": torch.ones(8)}, base)
+    layer = InputRotationLayer.from_tensors({"rotations": blocks, "out_factors": torch.ones(8)}, base)
     whole = torch.eye(16)
     for stage, turns in enumerate(blocks):
         order = theirs(None, 16, 4 // 2**stage, 2, 1)
@@ -225,7 +225,7 @@ def saved(tmp_path: Path, settings: dict[str, Any], **tensors: torch.Tensor) -> 
         ({"use_qalora": True}, "use_qalora"),
         ({"trainable_token_indices": [1]}, "trainable_token_indices"),
         ({"r": 4}, "rank 4 .* rank 2"),
-        ({"alpha_pattern": {"(": 4}}, "no regular expression"),
+        ({"alpha_pattern": {"(": 4}}, "not a regular expression"),
         ({"lora_alpha": "much"}, "alpha 'much'"),
     ],
 )
@@ -236,8 +236,8 @@ def test_settings_that_cannot_be_applied_are_refused_by_name(tmp_path, settings,
 
 def test_settings_of_training_alone_and_unknown_ones(tmp_path):
     calm = {"lora_dropout": 0.1, "layers_to_transform": [1], "init_lora_weights": "olora", "inference_mode": True}
-    assert read_adapter(saved(tmp_path, calm)).account.entries == ()
-    (note,) = read_adapter(saved(tmp_path, {"use_tomorrow": True})).account.notes
+    assert read_adapter(saved(tmp_path, calm)).coverage.entries == ()
+    (note,) = read_adapter(saved(tmp_path, {"use_tomorrow": True})).coverage.notes
     assert "use_tomorrow = True" in note
 
 
@@ -246,7 +246,7 @@ def test_settings_at_their_defaults_are_worth_no_line(kind):
     needed = {"LoraConfig": {"target_modules": ["to_q"]}, "OFTConfig": {"r": 2, "oft_block_size": 0}}
     settings = {k: sorted(v) if isinstance(v, set) else v
                 for k, v in getattr(peft, kind)(**needed.get(kind, {})).to_dict().items()}  # fmt: skip
-    assert PeftSettings(settings).account().entries == ()
+    assert PeftSettings(settings).coverage().entries == ()
 
 
 def test_tensors_beside_the_adapter_are_refused_by_name(tmp_path):
@@ -339,7 +339,7 @@ def test_dora_by_output_is_what_diffusers_reads(make_tiny, tmp_path, alpha):
     StableDiffusionPipeline.load_lora_into_unet(state, alphas, unet, metadata=settings)
     torch.testing.assert_close(unet_says(unet.eval()), unet_says(ours.unet), atol=1e-5, rtol=1e-5)
     verdict = {v.program: v for v in adapter_info(tmp_path / "d.safetensors").loaders}["diffusers"]
-    assert verdict.loads and "at weight 1 only" in verdict.why
+    assert verdict.loads and "at strength 1 only" in verdict.why
 
 
 @pytest.mark.parametrize("form", ["peft", "diffusers"])
@@ -424,7 +424,7 @@ def test_what_diffusers_saves_is_read_with_its_settings(make_tiny, tmp_path):
 def test_damaged_settings_are_told(tmp_path):
     path = saved(tmp_path, {})
     (tmp_path / "adapter_config.json").write_text("[]")
-    with pytest.raises(BakehouseError, match="no table of settings"):
+    with pytest.raises(BakehouseError, match="not a table of settings"):
         read_adapter(path)
     (tmp_path / "adapter_config.json").write_text("{")
     with pytest.raises(BakehouseError, match=r"adapter_config\.json"):

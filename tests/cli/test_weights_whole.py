@@ -238,7 +238,7 @@ def test_a_folder_of_peft_is_told_and_merged_and_gone_on_from(run, parts):
     assert code == 0, said
     Path("empty").mkdir()
     code, said = run("generate", "crumb", "zwx", "--adapter", "empty")
-    assert code == 2 and "empty is no adapter" in said and "PEFT" in said
+    assert code == 2 and "empty is not an adapter" in said and "PEFT" in said
 
 
 @pytest.mark.parametrize(
@@ -251,8 +251,8 @@ def test_a_folder_of_peft_is_told_and_merged_and_gone_on_from(run, parts):
         ("convert a.safetensors -o parts", "-o parts/NAME.safetensors"),
         ("resize a.safetensors --rank 2 -o x.ckpt", "one .safetensors file"),
         ("merge a.safetensors parts -o x", "one .safetensors file"),
-        ("convert crumb -o x.pth", "what is written is a folder"),
-        ("merge a.safetensors --base crumb -o x.bin", "what is written is a folder"),
+        ("convert crumb -o x.pth", "the output is a folder"),
+        ("merge a.safetensors --base crumb -o x.bin", "the output is a folder"),
     ],
 )
 def test_a_place_is_named_as_what_is_written(run, parts, words, says):
@@ -300,7 +300,7 @@ def test_info_tells_of_what_is_not_applied(run, state):
     told = {e["name"]: e["verdict"] for e in json.loads(said)["not_applied"]}
     assert (code, told) == (0, {EMBEDDING: "carried", SCALAR: "refused", "swirl": "refused"})
     code, said = run("weights", "info", "a.safetensors")
-    assert code == 0 and "refuses it" in said and "not applied" in said
+    assert code == 0 and "refused by bakehouse" in said and "not applied" in said
 
 
 def test_a_bias_has_no_place_in_the_oldest_form(run, state):

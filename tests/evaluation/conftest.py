@@ -1,4 +1,4 @@
-"""A world of squares: a figure of one colour before a background of another, a judge, a painter."""
+"""A world of squares: a figure of one colour before a background of another, a scorer, a generator."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COLORS = {
 }  # fmt: skip
 PLACES = {"beach": "yellow", "snow": "white", "forest": "green", "night": "black"}
 HERO = ("violet", "orange")
-"""Body and hat of the subject, which the base never draws."""
+"""Body and hat of the subject, which the base never generates."""
 
 
 def square(body: str, hat: str, background: str, size: int = 32, noise: int = 0) -> Image.Image:
@@ -31,27 +31,27 @@ def square(body: str, hat: str, background: str, size: int = 32, noise: int = 0)
     return image
 
 
-class SquareJudge:
+class SquareScorer:
     name, measures, has_floor = "squares", "colours of squares", False
 
     def __init__(self) -> None:
-        self.judged = 0
+        self.scored = 0
 
     def embed(self, images: Sequence[Image.Image]) -> np.ndarray:
-        self.judged += len(images)
+        self.scored += len(images)
         rows = []
-        for seen in self.attributes(images):
+        for shown in self.attributes(images):
             row = np.zeros(3 * len(COLORS))
             for k, group in enumerate(("body", "hat", "background")):
-                row[k * len(COLORS) + list(COLORS).index(seen[group])] = (1, 1, 0.5)[k]
+                row[k * len(COLORS) + list(COLORS).index(shown[group])] = (1, 1, 0.5)[k]
             rows.append(row / np.linalg.norm(row))
         return np.asarray(rows, dtype=np.float32).reshape(len(rows), 3 * len(COLORS))
 
     def prompt_scores(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> np.ndarray:
-        seen = self.attributes(images)
+        shown = self.attributes(images)
         scores = []
-        for s, prompt in zip(seen, prompts, strict=True):
-            wanted = self.asked(prompt)
+        for s, prompt in zip(shown, prompts, strict=True):
+            wanted = self.requested_attributes(prompt)
             scores.append(np.mean([s[g] == v for g, v in wanted.items()]) if wanted else np.nan)
         return np.asarray(scores, dtype=np.float32)
 
@@ -61,7 +61,7 @@ class SquareJudge:
             {g: _nearest(i.getpixel((int(x * i.width), int(y * i.height)))) for g, (x, y) in at.items()} for i in images
         ]
 
-    def asked(self, prompt: str) -> dict[str, str]:
+    def requested_attributes(self, prompt: str) -> dict[str, str]:
         return dict([("background", color) for place, color in PLACES.items() if place in prompt][:1])
 
 
@@ -69,47 +69,48 @@ def _nearest(pixel: tuple[int, int, int]) -> str:
     return min(COLORS, key=lambda c: sum((a - b) ** 2 for a, b in zip(COLORS[c], pixel, strict=True)))
 
 
-class SquarePainter:
+class SquareGenerator:
     """A weights file says how much of the subject shows, how much leaks and how much of the prompt is lost."""
 
     def __init__(self) -> None:
-        self.painted = 0
+        self.generated = 0
         self.fail_after: int | None = None
 
-    def key(self, shot) -> str:
-        return f"base {sha256_bytes(shot.weights.read_bytes()) if shot.weights else ''} {shot.weight}"
+    def key(self, variant) -> str:
+        return f"base {sha256_bytes(variant.weights.read_bytes()) if variant.weights else ''} {variant.strength}"
 
-    def paint(self, shot, asks, look) -> Iterator[Image.Image]:
-        learned, leak, lost = (float(x) for x in shot.weights.read_text().split()) if shot.weights else (0.0, 0.0, 0.0)
-        for ask in asks:
-            if self.fail_after is not None and self.painted >= self.fail_after:
+    def generate(self, variant, prompts, settings) -> Iterator[Image.Image]:
+        text = variant.weights.read_text() if variant.weights else "0 0 0"
+        learned, leak, lost = map(float, text.split())
+        for prompt in prompts:
+            if self.fail_after is not None and self.generated >= self.fail_after:
                 raise RuntimeError("the lights went out")
-            self.painted += 1
-            rng = random.Random(f"{ask.judged} {ask.seed}")
+            self.generated += 1
+            rng = random.Random(f"{prompt.bare_prompt} {prompt.seed}")
             body, hat, luck = rng.choice(["red", "blue"]), rng.choice(["green", "black"]), rng.random()
-            if ask.seed % 10 / 10 < shot.weight * (learned if ask.series == "subject" else leak):
+            if prompt.seed % 10 / 10 < variant.strength * (learned if prompt.series == "subject" else leak):
                 body, hat = HERO
-            wanted = [color for place, color in PLACES.items() if place in ask.prompt]
+            wanted = [color for place, color in PLACES.items() if place in prompt.prompt]
             background = wanted[0] if wanted else rng.choice(list(PLACES.values()))
-            if luck < shot.weight * lost:
+            if luck < variant.strength * lost:
                 background = "red"
-            yield square(body, hat, background, noise=ask.seed)
+            yield square(body, hat, background, noise=prompt.seed)
 
 
 @pytest.fixture(autouse=True)
 def _no_disk(monkeypatch):
-    """Hundreds of small pictures, each waiting for the disk, are most of the time; no test pulls the plug."""
+    """Hundreds of small images, each waiting for the disk, are most of the time; no test pulls the plug."""
     monkeypatch.setattr("os.fsync", lambda _: None)
 
 
 @pytest.fixture
-def judge() -> SquareJudge:
-    return SquareJudge()
+def scorer() -> SquareScorer:
+    return SquareScorer()
 
 
 @pytest.fixture
-def painter() -> SquarePainter:
-    return SquarePainter()
+def generator() -> SquareGenerator:
+    return SquareGenerator()
 
 
 def make_run(folder: Path, checkpoints: Sequence[str], *, images: int = 24) -> Run:

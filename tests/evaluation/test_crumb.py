@@ -1,4 +1,4 @@
-"""The whole line on the embedded base, with its own tagger for a judge."""
+"""The whole line on the embedded base, with its own tagger for a scorer."""
 
 import shutil
 
@@ -11,7 +11,7 @@ from bakehouse.core.events import result_of
 from bakehouse.core.run_folder import Run
 from bakehouse.data.open_image import open_image
 from bakehouse.data.scan import scan
-from bakehouse.evaluation import CrumbJudge, evaluate
+from bakehouse.evaluation import CrumbScorer, evaluate
 from bakehouse.evaluation.metrics import self_similarity
 from bakehouse.models import crumb_folder, load_model
 
@@ -19,27 +19,27 @@ EXAMPLES = crumb_folder().parent / "examples"
 
 
 @pytest.fixture(scope="module")
-def judge():
-    return CrumbJudge.load()
+def scorer():
+    return CrumbScorer.load()
 
 
 def images(name):
     return [open_image(r.path) for r in scan(EXAMPLES / name).records]
 
 
-def test_the_tagger_tells_a_subject_from_another(judge):
-    mira, again, tobi = (judge.embed(images(n)) for n in ("mira", "mira-holdout", "tobi"))
+def test_the_tagger_tells_a_subject_from_another(scorer):
+    mira, again, tobi = (scorer.embed(images(n)) for n in ("mira", "mira-holdout", "tobi"))
     assert (mira @ again.T).mean() > (mira @ tobi.T).mean() + 0.05
     assert self_similarity(mira) > (mira @ tobi.T).mean() + 0.05
 
 
-def test_the_tagger_finds_what_captions_say_of_place_and_framing(judge):
+def test_the_tagger_finds_what_captions_say_of_place_and_framing(scorer):
     records = scan(EXAMPLES / "mira").records
-    scores = judge.prompt_scores(images("mira"), [r.captions[0] for r in records])
+    scores = scorer.prompt_scores(images("mira"), [r.captions[0] for r in records])
     assert np.nanmean(scores) > 0.75
 
 
-def test_a_run_on_crumb_is_judged(tmp_path, judge):
+def test_a_run_on_crumb_is_evaluated(tmp_path, scorer):
     photos = tmp_path / "photos"
     photos.mkdir()
     for path in sorted((EXAMPLES / "mira").glob("0[1-3].*")):
@@ -54,8 +54,8 @@ def test_a_run_on_crumb_is_judged(tmp_path, judge):
         torch.nn.init.normal_(parameter, std=0.02)
     save_adapter(adapter, run.weights / "zwx-person.safetensors", {})
     few = {"images": 2, "steps": 2, "weights": [1.0]}
-    report = result_of(evaluate(run, judge=judge, changes=few, device="cpu"))
+    report = result_of(evaluate(run, scorer=scorer, changes=few, device="cpu"))
     assert report.pick.weights == "weights/zwx-person.safetensors"
     assert report.measures.startswith("the tagger")
     assert 0 <= report.base.prompt.value <= 1
-    assert report.html.stat().st_size > 10_000
+    assert report.html_path.stat().st_size > 10_000

@@ -20,12 +20,12 @@ def finish(work):
     return events, found
 
 
-def test_the_checkpoint_that_learned_without_harm_is_picked(new_run, judge, painter):
+def test_the_checkpoint_that_learned_without_harm_is_picked(new_run, scorer, generator):
     run = new_run(LEARNING)
-    events, report = finish(evaluate(run, judge=judge, painter=painter))
-    assert (report.pick.epoch, report.pick.weight) == (3, 1.0)
-    assert report.verdict.word == "learned"
-    assert report.own == {"body": HERO[0], "hat": HERO[1]}
+    events, report = finish(evaluate(run, scorer=scorer, generator=generator))
+    assert (report.pick.epoch, report.pick.strength) == (3, 1.0)
+    assert report.verdict.outcome == "learned"
+    assert report.subject_attributes == {"body": HERO[0], "hat": HERO[1]}
     assert report.picked.images == 24
     assert read_json(run.report / "pick.json")["weights"] == "weights/zwx-person-000003.safetensors"
     assert (run.report / "grid.png").is_file()
@@ -34,83 +34,83 @@ def test_the_checkpoint_that_learned_without_harm_is_picked(new_run, judge, pain
     assert last.why == report.pick.why
 
 
-def test_progress_counts_every_picture_once(new_run, judge, painter):
-    events, _ = finish(evaluate(new_run(LEARNING), judge=judge, painter=painter))
+def test_progress_counts_every_image_once(new_run, scorer, generator):
+    events, _ = finish(evaluate(new_run(LEARNING), scorer=scorer, generator=generator))
     counts = [e for e in events if isinstance(e, Progress)]
-    assert counts[-1].done == counts[-1].total == painter.painted
+    assert counts[-1].done == counts[-1].total == generator.generated
     assert all(a.done <= b.done for a, b in pairwise(counts))
     assert len([e for e in events if isinstance(e, Scored)]) == 15 + 3
 
 
-def test_few_pictures_first_then_more_for_the_best(new_run, judge, painter):
-    _, report = finish(evaluate(new_run(LEARNING), judge=judge, painter=painter, changes={"images": 12}))
+def test_few_images_first_then_more_for_the_best(new_run, scorer, generator):
+    _, report = finish(evaluate(new_run(LEARNING), scorer=scorer, generator=generator, changes={"images": 12}))
     assert sorted({c.images for c in report.cells}) == [6, 12]
     assert len([c for c in report.cells if c.images == 12]) == 3
 
 
-def test_a_second_run_makes_and_judges_nothing_again(new_run, judge, painter):
+def test_a_second_run_generates_and_scores_nothing_again(new_run, scorer, generator):
     run = new_run(LEARNING[:3])
-    _, first = finish(evaluate(run, judge=judge, painter=painter))
+    _, first = finish(evaluate(run, scorer=scorer, generator=generator))
     before = (run.report / "scores.json").read_text()
-    painted, judged = painter.painted, judge.judged
-    _, second = finish(evaluate(run, judge=judge, painter=painter))
-    assert painter.painted == painted
-    assert judge.judged - judged == 8, "the training images alone"
+    generated, scored = generator.generated, scorer.scored
+    _, second = finish(evaluate(run, scorer=scorer, generator=generator))
+    assert generator.generated == generated
+    assert scorer.scored - scored == 8, "the training images alone"
     assert (run.report / "scores.json").read_text() == before
     assert second == first
 
 
-def test_a_run_that_was_judged_on_the_way_or_by_a_later_version_is_judged_again(new_run, judge, painter):
+def test_a_run_that_was_evaluated_in_training_or_by_a_later_version_is_evaluated_again(new_run, scorer, generator):
     run = new_run(LEARNING[:2])
     run.append(Scored(epoch=1, weight=1.0, images=4, subject=0.1, prompt_kept=1.0, drift=0.0))
     with run.events.open("a") as f:
         f.write('{"event": "transcended", "time": 1.0, "step": "seven"}\n{"event": "step", "time": 1.0, "new": 1}\n')
-    _, report = finish(evaluate(run, judge=judge, painter=painter))
-    assert report.html.is_file() and len(report.cells) == 6
+    _, report = finish(evaluate(run, scorer=scorer, generator=generator))
+    assert report.html_path.is_file() and len(report.cells) == 6
 
 
-def test_cut_off_it_goes_on_where_it_was(new_run, judge, painter):
+def test_cut_off_it_goes_on_where_it_was(new_run, scorer, generator):
     run = new_run(LEARNING[:3])
-    painter.fail_after = 70
+    generator.fail_after = 70
     with pytest.raises(RuntimeError, match="lights"):
-        finish(evaluate(run, judge=judge, painter=painter))
-    painter.fail_after = None
-    events, _ = finish(evaluate(run, judge=judge, painter=painter))
-    assert painter.painted == [e for e in events if isinstance(e, Progress)][-1].total
+        finish(evaluate(run, scorer=scorer, generator=generator))
+    generator.fail_after = None
+    events, _ = finish(evaluate(run, scorer=scorer, generator=generator))
+    assert generator.generated == [e for e in events if isinstance(e, Progress)][-1].total
 
 
-def test_a_damaged_picture_is_drawn_again_and_said(new_run, judge, painter):
+def test_a_damaged_image_is_generated_again_with_a_warning(new_run, scorer, generator):
     run = new_run(LEARNING[:2])
-    finish(evaluate(run, judge=judge, painter=painter))
+    finish(evaluate(run, scorer=scorer, generator=generator))
     kept = sorted((run.report / "cache" / "pictures").glob("*.webp"))
-    whole, painted = {p: p.read_bytes() for p in kept}, painter.painted
-    Image.new("RGB", (32, 32), "red").save(kept[0], format="WEBP")  # opens well, and is another picture
+    whole, generated = {p: p.read_bytes() for p in kept}, generator.generated
+    Image.new("RGB", (32, 32), "red").save(kept[0], format="WEBP")  # opens well, and is another image
     kept[1].write_bytes(whole[kept[1]][:-40])
     kept[2].unlink()
-    events, _ = finish(evaluate(run, judge=judge, painter=painter))
+    events, _ = finish(evaluate(run, scorer=scorer, generator=generator))
     said = " ".join(e.message for e in events if isinstance(e, Warned) and "damaged" in e.message)
     assert [path.name in said for path in kept[:4]] == [True, True, False, False]
-    assert painter.painted == painted + 3
+    assert generator.generated == generated + 3
     assert {p: p.read_bytes() for p in kept} == whole
-    events, _ = finish(evaluate(run, judge=judge, painter=painter))
+    events, _ = finish(evaluate(run, scorer=scorer, generator=generator))
     assert not [e for e in events if isinstance(e, Warned) and "damaged" in e.message]
 
 
-def test_other_settings_are_other_pictures(new_run, judge, painter):
+def test_other_settings_are_other_images(new_run, scorer, generator):
     run = new_run(["0.9 0 0"])
-    finish(evaluate(run, judge=judge, painter=painter, changes={"images": 4, "weights": [1.0]}))
-    painted = painter.painted
-    finish(evaluate(run, judge=judge, painter=painter, changes={"images": 4, "weights": [1.0], "guidance": 5.0}))
-    assert painter.painted == 2 * painted
+    finish(evaluate(run, scorer=scorer, generator=generator, changes={"images": 4, "weights": [1.0]}))
+    generated = generator.generated
+    finish(evaluate(run, scorer=scorer, generator=generator, changes={"images": 4, "weights": [1.0], "guidance": 5.0}))
+    assert generator.generated == 2 * generated
 
 
-def test_the_report_can_be_read_again(new_run, judge, painter):
+def test_the_report_can_be_read_again(new_run, scorer, generator):
     run = new_run(LEARNING[:2])
-    _, report = finish(evaluate(run, judge=judge, painter=painter, changes={"images": 8}))
+    _, report = finish(evaluate(run, scorer=scorer, generator=generator, changes={"images": 8}))
     assert Report.load(run) == report
-    assert report.picture(report.picked, "subject", 0).is_file()
-    assert report.picture(None, "class", 0).is_file()
-    assert report.picture(None, "subject", 0) is None
+    assert report.image_path(report.picked, "subject", 0).is_file()
+    assert report.image_path(None, "class", 0).is_file()
+    assert report.image_path(None, "subject", 0) is None
     json.loads((run.report / "scores.json").read_text())
 
 
@@ -127,40 +127,40 @@ def test_not_evaluated_yet(new_run):
         (["1 0.9 0.9", "1 1 1"], "overtrained"),
     ],
 )
-def test_verdicts(new_run, judge, painter, learned, word):
-    _, report = finish(evaluate(new_run(learned), judge=judge, painter=painter, changes={"weights": [1.0]}))
-    assert report.verdict.word == word
+def test_verdicts(new_run, scorer, generator, learned, word):
+    _, report = finish(evaluate(new_run(learned), scorer=scorer, generator=generator, changes={"weights": [1.0]}))
+    assert report.verdict.outcome == word
 
 
-def test_held_out_images_are_compared_with(new_run, judge, painter, tmp_path):
+def test_held_out_images_are_compared_with(new_run, scorer, generator, tmp_path):
     run = new_run(["0.9 0 0"])
     few = {"images": 4, "weights": [1.0]}
-    events, report = finish(evaluate(run, judge=judge, painter=painter, changes=few))
+    events, report = finish(evaluate(run, scorer=scorer, generator=generator, changes=few))
     assert not report.held_out
     assert any(isinstance(e, Warned) and "held-out" in e.message for e in events)
     beside = tmp_path / "photos-holdout"
     beside.mkdir()
     for i, color in enumerate(PLACES.values()):
         square(*HERO, color).save(beside / f"{i}.png")
-    events, report = finish(evaluate(run, judge=judge, painter=painter, changes=few))
+    events, report = finish(evaluate(run, scorer=scorer, generator=generator, changes=few))
     assert report.held_out
     assert not any(isinstance(e, Warned) for e in events)
 
 
-def test_one_training_image_is_enough_to_go_on(new_run, judge, painter, tmp_path):
+def test_one_training_image_is_enough_to_go_on(new_run, scorer, generator, tmp_path):
     run = new_run(["0.9 0 0"])
     for path in list((tmp_path / "photos").glob("*.png"))[1:]:
         path.unlink()
-    _, report = finish(evaluate(run, judge=judge, painter=painter, changes={"images": 4, "weights": [1.0]}))
+    _, report = finish(evaluate(run, scorer=scorer, generator=generator, changes={"images": 4, "weights": [1.0]}))
     assert report.picked.fidelity.value > 0.5, "the attributes alone say it"
     assert Report.load(run).pick == report.pick
 
 
-def test_an_example_names_its_own_attributes(new_run, judge, painter, tmp_path):
+def test_an_example_names_its_own_attributes(new_run, scorer, generator, tmp_path):
     run = new_run(["0.9 0 0"])
     (tmp_path / "photos" / "example.json").write_text('{"attributes": {"hat": "orange"}}')
-    _, report = finish(evaluate(run, judge=judge, painter=painter, changes={"images": 4, "weights": [1.0]}))
-    assert report.own == {"hat": "orange"}
+    _, report = finish(evaluate(run, scorer=scorer, generator=generator, changes={"images": 4, "weights": [1.0]}))
+    assert report.subject_attributes == {"hat": "orange"}
 
 
 def test_checkpoints_are_spread_and_the_last_is_among_them(new_run):
@@ -170,24 +170,24 @@ def test_checkpoints_are_spread_and_the_last_is_among_them(new_run):
     assert [c.number for c in checkpoints(run, 99)] == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
-def test_a_run_that_saved_by_steps_is_judged_by_steps(new_run, judge, painter):
+def test_a_run_that_saved_by_steps_is_evaluated_by_steps(new_run, scorer, generator):
     run = new_run(["0.9 0 0"])
     (run.weights / "zwx-person-step00000005.safetensors").write_text("0.2 0 0")
     run.append(Saved(step=5, epoch=1, path="weights/zwx-person-step00000005.safetensors"))
     assert [(c.number, c.unit) for c in checkpoints(run, 5)] == [(5, "step"), (10, "step")]
-    _, report = finish(evaluate(run, judge=judge, painter=painter, changes={"images": 4, "weights": [1.0]}))
-    assert report.pick.why.startswith("Step 10 at weight 1")
+    _, report = finish(evaluate(run, scorer=scorer, generator=generator, changes={"images": 4, "weights": [1.0]}))
+    assert report.pick.why.startswith("Step 10 at strength 1")
     assert "epoch" not in report.pick.why
 
 
-def test_a_run_without_weights(new_run, judge, painter):
+def test_a_run_without_weights(new_run, scorer, generator):
     with pytest.raises(UsageError, match="no weights"):
-        finish(evaluate(new_run([]), judge=judge, painter=painter))
+        finish(evaluate(new_run([]), scorer=scorer, generator=generator))
 
 
-def test_a_concept_that_is_not_there(new_run, judge, painter):
+def test_a_concept_that_is_not_there(new_run, scorer, generator):
     with pytest.raises(UsageError, match="concept = 1: the recipe has 1"):
-        finish(evaluate(new_run(["1 0 0"]), judge=judge, painter=painter, concept=1))
+        finish(evaluate(new_run(["1 0 0"]), scorer=scorer, generator=generator, concept=1))
 
 
 def test_the_room_is_cheap_to_enter():
@@ -199,10 +199,10 @@ def test_the_room_is_cheap_to_enter():
     assert done.stdout.strip() == "False"
 
 
-def test_pictures_of_another_prediction_are_other_pictures():
-    from bakehouse.evaluation.image_cache import PipelinePainter, Shot
+def test_images_of_another_prediction_are_other_images():
+    from bakehouse.evaluation.image_cache import AdapterVariant, PipelineImageGenerator
     from bakehouse.generation import ModelSource
 
     said = ({}, {"prediction": "v_prediction"}, {"prediction": "v_prediction", "zero_terminal_snr": True}, {"vae": "x"})
-    keys = {PipelinePainter(ModelSource("crumb", **more)).key(Shot()) for more in said}
+    keys = {PipelineImageGenerator(ModelSource("crumb", **more)).key(AdapterVariant()) for more in said}
     assert len(keys) == len(said)

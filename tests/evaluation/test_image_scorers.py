@@ -5,7 +5,7 @@ from PIL import Image
 
 from bakehouse.core.errors import UsageError
 from bakehouse.data.crumb_attributes import Vocabulary
-from bakehouse.evaluation.image_scorers import CrumbJudge, TransformersJudge, judge_for
+from bakehouse.evaluation.image_scorers import CrumbScorer, TransformersScorer, scorer_for
 from bakehouse.models.crumb import crumb_folder
 from bakehouse.vision.taggers.crumb_tagger import CrumbTagger, TaggerNet
 
@@ -13,39 +13,39 @@ IMAGES = [Image.new("RGB", (64, 48), color) for color in ("red", "blue", "white"
 
 
 @pytest.fixture(scope="module")
-def crumb_judge():
+def crumb_scorer():
     torch.manual_seed(0)
     vocabulary = Vocabulary.load()
     outputs = sum(len(values) for values in vocabulary.groups.values())
-    return CrumbJudge(CrumbTagger(TaggerNet(outputs, [8, 16], [1, 1], 32), vocabulary, size=32))
+    return CrumbScorer(CrumbTagger(TaggerNet(outputs, [8, 16], [1, 1], 32), vocabulary, size=32))
 
 
-def test_crumbs_judge_reads_prompts_and_names_attributes(crumb_judge):
-    seen = crumb_judge.attributes(IMAGES)
+def test_crumbs_scorer_reads_prompts_and_names_attributes(crumb_scorer):
+    seen = crumb_scorer.attributes(IMAGES)
     assert len(seen) == 3
-    assert set(seen[0]) == set(crumb_judge.tagger.vocabulary.groups)
-    assert crumb_judge.asked("person, red hoodie, at the beach")["background"] == "beach"
-    embeddings = crumb_judge.embed(IMAGES)
+    assert set(seen[0]) == set(crumb_scorer.tagger.vocabulary.groups)
+    assert crumb_scorer.requested_attributes("person, red hoodie, at the beach")["background"] == "beach"
+    embeddings = crumb_scorer.embed(IMAGES)
     assert embeddings.shape == (3, 32)
     assert np.linalg.norm(embeddings, axis=1) == pytest.approx(1, abs=1e-5)
 
 
-def test_a_prompt_scores_the_share_of_what_it_asks_for(crumb_judge):
-    seen = crumb_judge.attributes(IMAGES[:1])[0]
+def test_a_prompt_scores_the_share_of_what_it_asks_for(crumb_scorer):
+    seen = crumb_scorer.attributes(IMAGES[:1])[0]
     place = seen["background"]
     other = "in a forest" if place != "forest" else "in the snow"
     framing = seen["framing"]
-    scores = crumb_judge.prompt_scores(IMAGES[:1] * 3, [framing, f"{framing}, {other}", "nothing known"])
+    scores = crumb_scorer.prompt_scores(IMAGES[:1] * 3, [framing, f"{framing}, {other}", "nothing known"])
     assert scores[:2] == pytest.approx([1.0, 0.5])
     assert np.isnan(scores[2])
 
 
-def test_the_class_counts_only_where_nothing_else_is_asked(crumb_judge):
-    seen = crumb_judge.attributes(IMAGES[:1])[0]
+def test_the_class_counts_only_where_nothing_else_is_asked(crumb_scorer):
+    seen = crumb_scorer.attributes(IMAGES[:1])[0]
     wrong = "robot" if seen["class"] == "person" else "person"
     framing = seen["framing"]
-    assert crumb_judge.prompt_scores(IMAGES[:1], [f"{wrong}, {framing}, big smile"]) == pytest.approx([1.0])
-    assert crumb_judge.prompt_scores(IMAGES[:1], [wrong]) == pytest.approx([0.0])
+    assert crumb_scorer.prompt_scores(IMAGES[:1], [f"{wrong}, {framing}, big smile"]) == pytest.approx([1.0])
+    assert crumb_scorer.prompt_scores(IMAGES[:1], [wrong]) == pytest.approx([0.0])
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def folders(tmp_path_factory):
     import transformers as t
 
     torch.manual_seed(0)
-    root = tmp_path_factory.mktemp("judges")
+    root = tmp_path_factory.mktemp("scorers")
     text = {
         "vocab_size": 1131,
         "hidden_size": 16,
@@ -84,49 +84,49 @@ def folders(tmp_path_factory):
 
 
 def test_clip_reads_the_prompt_and_dino_sees_the_subject(folders):
-    judge = TransformersJudge(folders / "clip", folders / "dino", batch=2)
-    embeddings = judge.embed(IMAGES)
+    scorer = TransformersScorer(folders / "clip", folders / "dino", batch=2)
+    embeddings = scorer.embed(IMAGES)
     assert embeddings.shape == (3, 20)
     assert np.linalg.norm(embeddings, axis=1) == pytest.approx(1, abs=1e-5)
     prompts = ["person, at the beach", "robot", "person, at the beach"]
-    scores = judge.prompt_scores(IMAGES, prompts)
+    scores = scorer.prompt_scores(IMAGES, prompts)
     assert scores.shape == (3,)
-    alone = [judge.prompt_scores([i], [p])[0] for i, p in zip(IMAGES, prompts, strict=True)]
+    alone = [scorer.prompt_scores([i], [p])[0] for i, p in zip(IMAGES, prompts, strict=True)]
     assert scores == pytest.approx(alone, abs=1e-4), "neighbours do not count"
-    assert judge.attributes(IMAGES) == [{}, {}, {}]
-    assert judge.asked("anything") == {}
-    assert judge.has_floor
+    assert scorer.attributes(IMAGES) == [{}, {}, {}]
+    assert scorer.requested_attributes("anything") == {}
+    assert scorer.has_floor
 
 
 def test_clip_alone_measures_the_subject_too(folders):
-    judge = TransformersJudge(folders / "clip", None)
-    assert judge.embed(IMAGES).shape == (3, 12)
-    assert judge.measures.startswith("CLIP-I")
-    assert judge.prompt_scores([], []).shape == (0,)
+    scorer = TransformersScorer(folders / "clip", None)
+    assert scorer.embed(IMAGES).shape == (3, 12)
+    assert scorer.measures.startswith("CLIP-I")
+    assert scorer.prompt_scores([], []).shape == (0,)
 
 
 def test_clip_t_is_transformers_own(folders):
     """The cosine that transformers itself computes as logits_per_image / exp(logit_scale)."""
-    judge = TransformersJudge(folders / "clip", None)
-    pixels = judge._clip_eyes(images=IMAGES, return_tensors="pt")
-    tokens = judge._tokens(["robot"], return_tensors="pt")
+    scorer = TransformersScorer(folders / "clip", None)
+    pixels = scorer._clip_processor(images=IMAGES, return_tensors="pt")
+    tokens = scorer._tokenizer(["robot"], return_tensors="pt")
     with torch.no_grad():
-        out = judge.clip(**pixels, **tokens)
-        expected = (out.logits_per_image[:, 0] / judge.clip.logit_scale.exp()).numpy()
-    assert judge.prompt_scores(IMAGES, ["robot"] * 3) == pytest.approx(expected, abs=1e-5)
+        out = scorer.clip(**pixels, **tokens)
+        expected = (out.logits_per_image[:, 0] / scorer.clip.logit_scale.exp()).numpy()
+    assert scorer.prompt_scores(IMAGES, ["robot"] * 3) == pytest.approx(expected, abs=1e-5)
 
 
-def test_the_judge_follows_the_model(folders):
-    judge = judge_for("sd1", clip=folders / "clip", dino=folders / "dino")
-    assert isinstance(judge, TransformersJudge)
-    assert isinstance(judge_for("crumb", clip=folders / "clip", dino=folders / "dino"), TransformersJudge)
+def test_the_scorer_follows_the_model(folders):
+    scorer = scorer_for("sd1", clip=folders / "clip", dino=folders / "dino")
+    assert isinstance(scorer, TransformersScorer)
+    assert isinstance(scorer_for("crumb", clip=folders / "clip", dino=folders / "dino"), TransformersScorer)
 
 
-def test_a_judge_that_is_not_there(tmp_path):
+def test_a_scorer_that_is_not_there(tmp_path):
     with pytest.raises(UsageError, match="cannot be loaded"):
-        TransformersJudge(tmp_path / "nothing", None)
+        TransformersScorer(tmp_path / "nothing", None)
 
 
 def test_a_model_that_reads_no_text_is_no_clip(folders):
-    with pytest.raises(UsageError, match="reads no text"):
-        TransformersJudge(folders / "dino", None)
+    with pytest.raises(UsageError, match="no text encoder"):
+        TransformersScorer(folders / "dino", None)

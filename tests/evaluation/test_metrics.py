@@ -78,10 +78,10 @@ def test_the_subjects_attributes_are_common_in_it_and_rare_in_the_base():
     assert m.dominant_attributes(training) == {"hair": "pink", "skin": "tan", "place": "beach", "mouth": "smile"}
     # Tan skin is 100 % here and 80 % there; the mouth 80 % and 80 %; the place is context.
     assert m.subject_attributes(training, base, ignore={"place"}) == {"hair": "pink"}
-    assert m.frequencies(base, {"hair": "pink"}) == {"hair": 0.2}
+    assert m.attribute_frequencies(base, {"hair": "pink"}) == {"hair": 0.2}
 
 
-def test_named_attributes_that_the_judge_cannot_see_do_not_count():
+def test_named_attributes_that_the_scorer_cannot_see_do_not_count():
     training = [{"hair": "pink", "hat": "cap"}] * 2 + [{"hair": "pink", "hat": "none"}] * 3
     assert m.visible_attributes(training, {"hair": "pink", "hat": "cap", "shoes": "red"}) == {"hair": "pink"}
 
@@ -97,12 +97,12 @@ def test_what_a_prompt_asks_for_is_not_counted():
 
 
 def test_kept_is_measured_above_the_floor():
-    assert m.kept(0.9, 0.95) == pytest.approx(0.9 / 0.95)
-    assert m.kept(0.25, 0.30, 0.15) == pytest.approx(2 / 3)
-    assert math.isnan(m.kept(0.5, 0.0))
+    assert m.prompt_retention(0.9, 0.95) == pytest.approx(0.9 / 0.95)
+    assert m.prompt_retention(0.25, 0.30, 0.15) == pytest.approx(2 / 3)
+    assert math.isnan(m.prompt_retention(0.5, 0.0))
 
 
-def test_diversity_compares_pictures_of_one_prompt():
+def test_diversity_compares_images_of_one_prompt():
     found = m.diversity([E1, E2, HALF, HALF, E1], ["a", "a", "b", "b", "c"])
     assert found.value == pytest.approx(0.5)  # a: 1 - 0; b: 1 - 1; c has no pair
     assert found.n == 2
@@ -115,10 +115,10 @@ HERE = np.array([[1.0, 0.0]] * 4)
 def test_drift_by_hand():
     own = {"hair": "pink", "hat": "none"}
     seen = [{"hair": "red", "hat": "cap"}] * 4
-    before = m.Seen(np.array([0.2, 0.2, 0.2, 0.2]), HERE, np.array([1.0, 1.0, 1.0, 0.5]), seen)
+    before = m.DriftInput(np.array([0.2, 0.2, 0.2, 0.2]), HERE, np.array([1.0, 1.0, 1.0, 0.5]), seen)
     prompt = np.array([1.0, 0.5, 1.0, 0.5])
-    after = m.Seen(np.array([0.2, 0.2, 0.2, 0.5]), HERE, prompt, [*seen[:3], {"hair": "pink", "hat": "cap"}])
-    found = m.drift(after, before, gap=0.6, way=0.5, own=own)
+    after = m.DriftInput(np.array([0.2, 0.2, 0.2, 0.5]), HERE, prompt, [*seen[:3], {"hair": "pink", "hat": "cap"}])
+    found = m.drift(after, before, similarity_gap=0.6, embedding_distance=0.5, attributes=own)
     assert found.likeness.value == pytest.approx(100 * 0.3 / 0.6 / 4)
     assert found.attributes.value == pytest.approx(100 * 0.5 / 4)
     assert found.each == pytest.approx({"hair": 25.0, "hat": 0.0})
@@ -129,9 +129,9 @@ def test_drift_by_hand():
 
 
 def test_away_from_the_subject_is_a_shift():
-    before = m.Seen(np.array([0.4] * 4), HERE, np.array([0.5] * 4))
-    after = m.Seen(np.array([0.1] * 4), HERE - [0.3, 0.4], np.array([1.0] * 4))
-    found = m.drift(after, before, gap=0.5, way=1.0, own={})
+    before = m.DriftInput(np.array([0.4] * 4), HERE, np.array([0.5] * 4))
+    after = m.DriftInput(np.array([0.1] * 4), HERE - [0.3, 0.4], np.array([1.0] * 4))
+    found = m.drift(after, before, similarity_gap=0.5, embedding_distance=1.0, attributes={})
     assert found.points.value == 0.0
     assert found.likeness.value == pytest.approx(-60)
     assert math.isnan(found.attributes.value)
@@ -139,8 +139,8 @@ def test_away_from_the_subject_is_a_shift():
 
 
 def test_drift_of_the_untouched_is_zero():
-    seen = m.Seen(np.array([0.4] * 4), HERE, np.array([1.0, math.nan, 1.0, 1.0]), [{"a": "b"}] * 4)
-    found = m.drift(seen, seen, gap=0.5, way=1.0, own={"a": "b"})
+    seen = m.DriftInput(np.array([0.4] * 4), HERE, np.array([1.0, math.nan, 1.0, 1.0]), [{"a": "b"}] * 4)
+    found = m.drift(seen, seen, similarity_gap=0.5, embedding_distance=1.0, attributes={"a": "b"})
     assert (found.points.value, found.points.low, found.points.high) == (0, 0, 0)
     assert (found.shift.value, found.shift.high) == (0, 0)
 
@@ -174,27 +174,27 @@ def test_copies_are_found_by_both_eyes():
     fresh, fresh_pixels = _unit(rng.normal(size=(6, 16))), rng.random((6, 48))
     generated = np.concatenate([training[:2], fresh])
     shown = np.concatenate([pixels[:2] + 0.01, fresh_pixels])
-    found = m.memorised(generated, training, shown, pixels)
+    found = m.near_copies(generated, training, shown, pixels)
     assert found.share.value == pytest.approx(2 / 8)
     assert found.nearest[:2] == (0, 1)
     # The same scene in other pixels is no copy.
-    assert m.memorised(generated, training, np.concatenate([fresh_pixels[:2], fresh_pixels]), pixels).share.value == 0
-    assert repr(m.Memorised.from_json(found.to_json())) == repr(found)
+    assert m.near_copies(generated, training, np.concatenate([fresh_pixels[:2], fresh_pixels]), pixels).share.value == 0
+    assert repr(m.NearCopies.from_json(found.to_json())) == repr(found)
 
 
 def test_copies_need_training_images_to_compare_with():
     row, pixels = np.ones((1, 2)), np.ones((1, 4))
-    assert math.isnan(m.memorised(row, row, pixels, pixels).share.value)
-    assert math.isnan(m.memorised(row, np.zeros((0, 2)), pixels, np.zeros((0, 4))).share.value)
+    assert math.isnan(m.near_copies(row, row, pixels, pixels).share.value)
+    assert math.isnan(m.near_copies(row, np.zeros((0, 2)), pixels, np.zeros((0, 4))).share.value)
 
 
 def test_small_pixels():
     rows = m.small_pixels([Image.new("RGB", (50, 30), (255, 0, 51))])
-    assert rows.shape == (1, m.SMALL**2 * 3)
+    assert rows.shape == (1, m.PIXEL_SIDE**2 * 3)
     assert rows[0, :3] == pytest.approx([1, 0, 0.2])
-    assert m.small_pixels([]).shape == (0, m.SMALL**2 * 3)
+    assert m.small_pixels([]).shape == (0, m.PIXEL_SIDE**2 * 3)
 
 
 def test_pairs_must_be_pairs():
-    with pytest.raises(ValueError, match="pairs are needed"):
+    with pytest.raises(ValueError, match="values must come in pairs"):
         m.paired_difference([1.0], [1.0, 2.0])

@@ -1,4 +1,4 @@
-"""When a run has learned enough: the rule on figures, and the evaluator on a world of squares."""
+"""When a run has learned enough: the rule on scores, and the evaluator on a world of squares."""
 
 import dataclasses
 import json
@@ -10,8 +10,8 @@ from bakehouse.core.errors import BakehouseError
 from bakehouse.core.events import result_of
 from bakehouse.core.files import read_checked
 from bakehouse.evaluation import Cell, Scored, TrainingEvaluator
-from bakehouse.evaluation.metrics import UNKNOWN, Drift, Interval, Memorised
-from bakehouse.evaluation.training_evaluator import enough
+from bakehouse.evaluation.metrics import UNKNOWN, Drift, Interval, NearCopies
+from bakehouse.evaluation.training_evaluator import stop_reason
 from bakehouse.recipe import Recipe
 from bakehouse.recipe.early_stopping import StopSpec
 
@@ -26,7 +26,7 @@ def cell(epoch, fidelity, shown, drift=0.0):
     quiet = dict.fromkeys(("likeness", "attributes", "prompt", "shift"), UNKNOWN)
     return Cell(
         weights=f"weights/{epoch}.safetensors",
-        weight=1.0,
+        strength=1.0,
         epoch=epoch,
         images=12,
         fidelity=known(fidelity),
@@ -35,10 +35,10 @@ def cell(epoch, fidelity, shown, drift=0.0):
         similarity=UNKNOWN,
         attributes={},
         prompt=UNKNOWN,
-        kept=1.0,
+        prompt_retention=1.0,
         diversity=UNKNOWN,
         drift=Drift(points=known(drift, 1.0), each={}, **quiet),
-        memorised=Memorised(UNKNOWN, math.nan, math.nan, ()),
+        near_copies=NearCopies(UNKNOWN, math.nan, math.nan, ()),
     )
 
 
@@ -54,11 +54,11 @@ def history(*rows):
         ([(0.5, 0.6), (0.8, 0.9)], ""),
         (
             [(0.3, 0.2), (0.8, 0.9), (0.7, 0.9)],
-            "epoch 2 shows the subject in 90 % of pictures, and the next is no better",
+            "epoch 2 shows the subject in 90 % of images, and the next is no better",
         ),
         ([(0.3, 0.2), (0.8, 0.9), (0.81, 0.9)], "epoch 2"),
         ([(0.3, 0.2), (0.6, 0.9), (0.8, 1.0)], ""),
-        ([(0.3, 0.2), (0.9, 0.9, 20.0)], "epoch 2 shows the subject in 90 % of pictures, and the class has drifted 20"),
+        ([(0.3, 0.2), (0.9, 0.9, 20.0)], "epoch 2 shows the subject in 90 % of images, and prior drift is 20 points"),
         ([(0.3, 0.2, 40.0)], ""),
     ],
     ids=[
@@ -73,7 +73,7 @@ def history(*rows):
     ],
 )
 def test_a_run_ends_when_the_subject_shows_and_more_does_not_pay(rows, words):
-    why = enough(history(*rows), STOP)
+    why = stop_reason(history(*rows), STOP)
     assert why.startswith(words)
     assert bool(why) == bool(words)
 
@@ -81,31 +81,31 @@ def test_a_run_ends_when_the_subject_shows_and_more_does_not_pay(rows, words):
 def test_patience_waits():
     rows = [(0.3, 0.2), (0.8, 0.9), (0.7, 0.9), (0.7, 0.9)]
     patient = StopSpec(when="learned", patience=2)
-    assert not enough(history(*rows[:3]), patient)
-    assert "the 2 saved after it are no better" in enough(history(*rows), patient)
+    assert not stop_reason(history(*rows[:3]), patient)
+    assert "the 2 checkpoints after it are no better" in stop_reason(history(*rows), patient)
 
 
 def test_a_drift_that_chance_explains_ends_nothing():
     vague = dataclasses.replace(cell(1, 0.9, 0.9), drift=dataclasses.replace(cell(1, 0, 0).drift, points=known(20, 30)))
-    assert not enough([vague], STOP)
+    assert not stop_reason([vague], STOP)
 
 
 class Trainer:
-    """Draws as the square painter would with the weights that are being trained."""
+    """Draws as the square generator would with the weights that are being trained."""
 
-    def __init__(self, painter, run):
-        self.painter, self.run, self.weights = painter, run, None
+    def __init__(self, generator, run):
+        self.generator, self.run, self.weights = generator, run, None
 
     def __call__(self, wanted, *, base=False):
-        from bakehouse.evaluation.image_cache import Look, Shot
-        from bakehouse.evaluation.prompt_set import Ask
+        from bakehouse.evaluation.image_cache import AdapterVariant, GenerationSettings
+        from bakehouse.evaluation.prompt_set import EvalPrompt
 
         bare = [w.prompt.replace("zwx ", "") for w in wanted]
         asks = [
-            Ask("subject" if "zwx" in w.prompt else "class", w.prompt, b, w.seed)
+            EvalPrompt("subject" if "zwx" in w.prompt else "class", w.prompt, b, w.seed)
             for w, b in zip(wanted, bare, strict=True)
         ]
-        return self.painter.paint(Shot(None if base else self.weights), asks, Look(1, 1.0))
+        return self.generator.generate(AdapterVariant(None if base else self.weights), asks, GenerationSettings(1, 1.0))
 
 
 def finish(work):
@@ -115,12 +115,12 @@ def finish(work):
 
 
 @pytest.fixture
-def course(new_run, judge, painter):
-    """A run of five checkpoints, its settled recipe, and what draws with each of them in turn."""
+def course(new_run, scorer, generator):
+    """A run of five checkpoints, its resolved recipe, and what generates with each of them in turn."""
     run = new_run(["0.1 0 0", "0.6 0 0", "1 0 0", "1 0 0", "1 0.9 0"])
     settings = {"buckets.resolution": 32, "buckets.step": 8, "stop.when": "learned", "stop.images": 10}
     recipe = Recipe.load(run.recipe).with_values(settings)
-    return run, recipe, Trainer(painter, run), judge
+    return run, recipe, Trainer(generator, run), scorer
 
 
 def go(evaluator, trainer, run, numbers):
@@ -135,46 +135,46 @@ def go(evaluator, trainer, run, numbers):
 
 
 def test_the_evaluator_ends_a_run_that_has_learned(course):
-    run, recipe, trainer, judge = course
-    evaluator = TrainingEvaluator(recipe, run, judge)
+    run, recipe, trainer, scorer = course
+    evaluator = TrainingEvaluator(recipe, run, scorer)
     finish(evaluator.start(trainer))
     ended, why = go(evaluator, trainer, run, [1, 2, 3, 4, 5])
-    assert (ended, why) == (4, "epoch 3 shows the subject in 100 % of pictures, and the next is no better")
+    assert (ended, why) == (4, "epoch 3 shows the subject in 100 % of images, and the next is no better")
     assert [c["epoch"] for c in read_checked(run.report / "learning.json")["courses"][0]] == [1, 2, 3, 4]
 
 
-def test_an_evaluator_that_goes_on_says_what_an_undisturbed_one_would(course):
-    run, recipe, trainer, judge = course
-    first = TrainingEvaluator(recipe, run, judge)
+def test_a_resumed_evaluator_says_what_an_undisturbed_one_would(course):
+    run, recipe, trainer, scorer = course
+    first = TrainingEvaluator(recipe, run, scorer)
     finish(first.start(trainer))
     go(first, trainer, run, [1, 2, 3])
-    painted = trainer.painter.painted
-    again = TrainingEvaluator(recipe, run, judge)
+    generated = trainer.generator.generated
+    again = TrainingEvaluator(recipe, run, scorer)
     finish(again.start(trainer))
-    assert trainer.painter.painted == painted, "the base is not drawn twice"
-    # Killed after the judgement and before the state: epoch 3 is judged once more.
+    assert trainer.generator.generated == generated, "the base is not generated twice"
+    # Killed after the evaluation and before the state: epoch 3 is evaluated once more.
     assert go(again, trainer, run, [3, 4]) == (
         4,
-        "epoch 3 shows the subject in 100 % of pictures, and the next is no better",
+        "epoch 3 shows the subject in 100 % of images, and the next is no better",
     )
 
 
-def test_from_an_earlier_state_what_came_after_it_is_judged_again(course):
-    """Where the newest state was damaged, weights are trained and judged again that were judged before."""
-    run, recipe, trainer, judge = course
-    first = TrainingEvaluator(recipe, run, judge)
+def test_from_an_earlier_state_what_came_after_it_is_evaluated_again(course):
+    """If the newest state is damaged, weights are trained and evaluated again that were evaluated before."""
+    run, recipe, trainer, scorer = course
+    first = TrainingEvaluator(recipe, run, scorer)
     finish(first.start(trainer))
     go(first, trainer, run, [1, 2, 3])
-    again = TrainingEvaluator(recipe, run, judge)
+    again = TrainingEvaluator(recipe, run, scorer)
     finish(again.start(trainer))
     assert go(again, trainer, run, [2, 3, 4])[0] == 4
     kept = read_checked(run.report / "learning.json")["courses"][0]
     assert [c["epoch"] for c in kept] == [1, 2, 3, 4]
 
 
-def test_what_was_judged_is_not_read_where_it_is_damaged(course):
-    run, recipe, trainer, judge = course
-    first = TrainingEvaluator(recipe, run, judge)
+def test_a_damaged_history_is_an_error(course):
+    run, recipe, trainer, scorer = course
+    first = TrainingEvaluator(recipe, run, scorer)
     finish(first.start(trainer))
     go(first, trainer, run, [1, 2])
     notes = run.report / "learning.json"
@@ -182,26 +182,26 @@ def test_what_was_judged_is_not_read_where_it_is_damaged(course):
     for damaged in (kept[:-9], kept.replace('"epoch": 2', '"epoch": 3')):
         notes.write_text(damaged)
         with pytest.raises(BakehouseError, match=r"learning\.json") as e:
-            finish(TrainingEvaluator(recipe, run, judge).start(trainer))
+            finish(TrainingEvaluator(recipe, run, scorer).start(trainer))
         assert "remove it" in e.value.hint
     notes.write_text(json.dumps(json.loads(kept)["courses"]))  # as earlier versions wrote it
-    again = TrainingEvaluator(recipe, run, judge)
+    again = TrainingEvaluator(recipe, run, scorer)
     finish(again.start(trainer))
-    assert [c.epoch for c in again.courses[0].cells] == [1, 2]
+    assert [c.epoch for c in again.concepts[0].cells] == [1, 2]
 
 
-def test_a_damaged_memory_of_the_judge_is_made_again(course):
-    run, recipe, trainer, judge = course
-    first = TrainingEvaluator(recipe, run, judge)
+def test_damaged_cached_scores_are_made_again(course):
+    run, recipe, trainer, scorer = course
+    first = TrainingEvaluator(recipe, run, scorer)
     finish(first.start(trainer))
     for path in (run.report / "cache" / "judged").iterdir():
         path.write_bytes(path.read_bytes()[:-30])
-    again = TrainingEvaluator(recipe, run, judge)
+    again = TrainingEvaluator(recipe, run, scorer)
     finish(again.start(trainer))
-    assert again.courses[0].ground.floor == first.courses[0].ground.floor
+    assert again.concepts[0].baseline.floor == first.concepts[0].baseline.floor
 
 
-def test_the_base_is_looked_at_first(course):
-    run, recipe, trainer, judge = course
+def test_the_base_is_evaluated_first(course):
+    run, recipe, trainer, scorer = course
     with pytest.raises(BakehouseError, match="untouched base"):
-        finish(TrainingEvaluator(recipe, run, judge).evaluate(run.list_weights()[0], 1, "epoch", trainer))
+        finish(TrainingEvaluator(recipe, run, scorer).evaluate(run.list_weights()[0], 1, "epoch", trainer))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bakehouse.core.events import result_of
-from bakehouse.evaluation.trigger_probe import ProbeSpec, bank_of, probe_words
+from bakehouse.evaluation.trigger_probe import ProbeSpec, load_known_words, probe_words
 
 V = {"prediction_type": "v_prediction"}
 
@@ -14,10 +14,10 @@ V = {"prediction_type": "v_prediction"}
 def test_words_are_probed(make_family, family, scheduler):
     model = make_family(family, scheduler=scheduler)
     spec = ProbeSpec(noises=1, rare=4, known=4)
-    found = result_of(probe_words(model, ["zwx", "red hair"], bank_of("another"), spec))
-    assert [r.word for r in found.readings] == ["zwx", "red hair"]
-    assert all(r.shift > 0 and len(r.neighbours) == 3 for r in found.readings)
-    assert [len(r.pieces) for r in found.readings] == model.token_count(["zwx", "red hair"])
+    found = result_of(probe_words(model, ["zwx", "red hair"], load_known_words("another"), spec))
+    assert [r.word for r in found.words] == ["zwx", "red hair"]
+    assert all(r.shift > 0 and len(r.nearest) == 3 for r in found.words)
+    assert [len(r.pieces) for r in found.words] == model.token_count(["zwx", "red hair"])
 
 
 def test_whole_words_are_one_piece_each(make_family):

@@ -309,7 +309,7 @@ def kinds_of(name):
 
 
 def unknown(spec):
-    return spec.unknown() if issubclass(spec, NetworkSpec) else frozenset()
+    return spec.unsupported() if issubclass(spec, NetworkSpec) else frozenset()
 
 
 def settings(spec=Recipe, path=""):
@@ -502,7 +502,7 @@ def trained(values, networks):
         draw = generator(2)
         for _, parameter in sorted(adapter.named_parameters(), key=lambda named: named[0]):
             parameter.data = 0.3 * torch.randn(parameter.shape, generator=draw)
-    adapter.limit()
+    adapter.apply_max_norm()
     adapter.train()
     torch.manual_seed(4)
     with torch.no_grad():

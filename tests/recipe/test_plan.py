@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from bakehouse.adapters.lr_multipliers import PACES, SHORT_PACES, Pace
+from bakehouse.adapters.lr_multipliers import MULTIPLIERS, SHORT_RUN_MULTIPLIERS, LoRAMultipliers
 from bakehouse.cli.main import main
 from bakehouse.core.errors import Problems, UsageError
 from bakehouse.data.image_records import ImageRecord, ImageSet
@@ -164,11 +164,11 @@ def test_kinds_learn_at_their_own_pace(tmp_path):
         made = plan(base=base, tmp_path=tmp_path, adapter=adapter).recipe
         return made.optimizer.lr, made.optimizer.text_lr
 
-    for base, paces in (("sd1", PACES), ("crumb", SHORT_PACES)):
+    for base, multipliers in (("sd1", MULTIPLIERS), ("crumb", SHORT_RUN_MULTIPLIERS)):
         for kind in ("loha", "lokr", "ia3", "oft", "diff"):
-            pace = paces.get(kind, Pace())
-            assert rates(base, kind=kind) == pytest.approx([pace.rate * r for r in rates(base, kind="lora")])
-    faster = SHORT_PACES["lora_fa"].rate
+            factors = multipliers.get(kind, LoRAMultipliers())
+            assert rates(base, kind=kind) == pytest.approx([factors.lr * r for r in rates(base, kind="lora")])
+    faster = SHORT_RUN_MULTIPLIERS["lora_fa"].lr
     assert rates("crumb", kind="lora", lora_fa=True)[0] == pytest.approx(faster * rates("crumb", kind="lora")[0])
     assert rates("sd1", kind="lora", lora_fa=True) == rates("sd1", kind="lora")
 
@@ -194,7 +194,7 @@ def test_where_there_is_no_time_to_find_a_rate_it_begins_at_the_usual_one(tmp_pa
     assert found.recipe.optimizer.args == {"d0": max(fixed.recipe.optimizer.lr, fixed.recipe.optimizer.text_lr)}
     assert found.steps == fixed.steps
     lokr = plan(base="crumb", tmp_path=tmp_path, optimizer__name="prodigy", adapter={"kind": "lokr"})
-    times = SHORT_PACES["lokr"].begin
+    times = SHORT_RUN_MULTIPLIERS["lokr"].initial_lr
     assert lokr.recipe.optimizer.args == {"d0": pytest.approx(times * found.recipe.optimizer.args["d0"])}
     own = plan(base="crumb", tmp_path=tmp_path, optimizer__name="prodigy", optimizer__args={"d0": 1e-5})
     assert own.recipe.optimizer.args == {"d0": 1e-5}

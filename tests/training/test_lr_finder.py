@@ -94,7 +94,9 @@ def test_the_chart_is_a_whole_svg():
     text = " ".join(root.itertext())
     assert f"optimizer.lr = {found.lr:g}" in text
     assert "href" not in lr_chart(found)
-    inside = [float(n) for p in root.iter() if "d" in p.attrib for n in p.attrib["d"][1:].replace(" L", ",").split(",")]
+    lines = [p.attrib["points"] for p in root.iter() if "points" in p.attrib]
+    assert len(lines) == 2
+    inside = [float(n) for points in lines for n in points.replace(" ", ",").split(",")]
     assert min(inside) >= 0
     assert max(inside) <= 640
 

@@ -123,7 +123,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(tiny_folder, ad
         merge_into_base(tiny_folder, [weighted(tmp_path / "large.safetensors")], tmp_path / "out")
     huge = {k: v * 1e6 if k.endswith("lora_up.weight") else v for k, v in state.items()}
     save_file(huge, tmp_path / "huge.safetensors")
-    with pytest.raises(BakehouseError, match=r"does not fit torch\.float16"):
+    with pytest.raises(BakehouseError, match=r"overflows torch\.float16"):
         merge_into_base(tiny_folder, [weighted(tmp_path / "huge.safetensors")], tmp_path / "out", dtype="fp16")
     assert not (tmp_path / "out").exists()
     assert not list(tmp_path.glob(".*"))
@@ -165,7 +165,7 @@ def test_extract_says_its_error_and_what_it_leaves_out(tiny_folder, adapter_file
     wrong = sum(float((whole[k] - found[k]).square().sum()) for k in found) ** 0.5
     norm = sum(float(whole[k].square().sum()) for k in found) ** 0.5
     assert result.error == pytest.approx(wrong / norm, rel=1e-3)
-    assert "does not hold" in result.notes[0]
+    assert "cannot hold" in result.notes[0]
     assert not any("resnets" in stem for stem in found)
 
 
@@ -197,7 +197,7 @@ def test_min_diff_leaves_a_quiet_network_out(tiny_folder, adapter_file, tmp_path
 
 def test_a_folder_that_is_no_model_is_said_to_be_none(tmp_path):
     (tmp_path / "x").mkdir()
-    with pytest.raises(UsageError, match="no diffusers model"), open_base(tmp_path / "x"):
+    with pytest.raises(UsageError, match="not a diffusers model"), open_base(tmp_path / "x"):
         pass
 
 

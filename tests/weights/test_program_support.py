@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from bakehouse.adapters import OFT, GLoRA, LoRA, save_adapter
 from bakehouse.adapters.tensor_files import Shape
 from bakehouse.weights.adapter_info import adapter_info
-from bakehouse.weights.program_support import FAMILIES, module_end, readers, who_can_load
+from bakehouse.weights.program_support import FAMILIES, module_end, program_verdicts, programs
 from bakehouse.weights.tensor_forms import form_of
 from tests.adapters.conftest import SPECS
 
@@ -43,21 +43,21 @@ def test_every_form_that_is_written_was_measured_in_every_reader(name, tiny, ran
         modules.setdefault(stem, {})[suffix] = Shape(tensor.dtype, tuple(tensor.shape))
     for stem, tensors in modules.items():
         part = "SD 1 UNet" if stem.startswith("lora_unet_") else "SD 1 text encoder"
-        for reader in readers():
-            row = reader.form(form_of(tensors), part, module_end(stem))
-            assert row is not None, (reader.name, form_of(tensors), stem)
+        for program in programs():
+            row = program.form(form_of(tensors), part, module_end(stem))
+            assert row is not None, (program.name, form_of(tensors), stem)
     assert not [why for v in verdicts(path).values() for why in (*v.problems, *v.limits) if "not measured" in why]
 
 
 def test_the_answers_are_whole():
-    assert [r.name for r in readers()] == ["A1111", "ComfyUI", "diffusers", "sd-scripts", "LyCORIS"]
-    assert len({form for r in readers() for form in r.forms}) >= 35
-    for reader in readers():
-        assert reader.version
-        for form, rows in reader.forms.items():
+    assert [r.name for r in programs()] == ["A1111", "ComfyUI", "diffusers", "sd-scripts", "LyCORIS"]
+    assert len({form for r in programs() for form in r.forms}) >= 35
+    for program in programs():
+        assert program.version
+        for form, rows in program.forms.items():
             parts = {part for row in rows for part in row.parts}
             assert parts <= PARTS
-            assert parts == PARTS or "Tucker" in form or "of PEFT" in form, (reader.name, form)
+            assert parts == PARTS or "Tucker" in form or "of PEFT" in form, (program.name, form)
             for row in rows:
                 assert (row.outcome == "none") is (row.error is None)
                 if row.error is not None:
@@ -67,16 +67,16 @@ def test_the_answers_are_whole():
 
 def test_what_is_written_by_default_is_read_by_the_interfaces():
     """LoRA, LoCon, LoHa, LoKr and DoRA as a recipe writes them, in every part, at every weight."""
-    by_name = {r.name: r for r in readers()}
+    by_name = {r.name: r for r in programs()}
     for form in ("LoRA", "LoHa", "LoKr", *(f"{kind}, DoRA by input" for kind in ("LoRA", "LoHa", "LoKr"))):
         for name in ("A1111", "ComfyUI"):
             assert {row.outcome for row in by_name[name].forms[form]} == {"same"}, (name, form)
-    for reader in readers():
-        assert {row.outcome for row in reader.forms["LoRA"]} == {"same"}
+    for program in programs():
+        assert {row.outcome for row in program.forms["LoRA"]} == {"same"}
         # The spelling that is written: block numbers for SDXL, diffusers' names for the others.
         for spelling, family in (("kohya", "SD 1"), ("kohya", "SD 2"), ("kohya blocks", "SDXL")):
-            rows = [row for row in reader.spellings[spelling] if any(p.startswith(family + " ") for p in row.parts)]
-            assert {row.outcome for row in rows} == {"same"}, (reader.name, spelling)
+            rows = [row for row in program.spellings[spelling] if any(p.startswith(family + " ") for p in row.parts)]
+            assert {row.outcome for row in rows} == {"same"}, (program.name, spelling)
 
 
 def test_dora_of_either_axis(adapter_file):
@@ -85,7 +85,7 @@ def test_dora_of_either_axis(adapter_file):
     for program in ("A1111", "ComfyUI"):
         assert new[program].loads and not new[program].limits
         assert not old[program].loads and re.search(
-            r"another change \(\d+ % off where it was measured\): LoRA, DoRA by output in the UNet", old[program].why
+            r"another change \(measured error \d+ %\): LoRA, DoRA by output in the UNet", old[program].why
         )
 
 
@@ -96,7 +96,7 @@ def test_the_rank_of_glora_is_that_of_its_factors(adapter_file):
 
 def test_rotations_glora_and_norms(adapter_file, tmp_path):
     oft = verdicts(adapter_file(OFT(text=True), "oft"))
-    assert oft["ComfyUI"].loads and "at weight 1 only: OFT in the text encoder and UNet" in oft["ComfyUI"].why
+    assert oft["ComfyUI"].loads and "at strength 1 only: OFT in the text encoder and UNet" in oft["ComfyUI"].why
     assert oft["A1111"].loads and not oft["A1111"].limits
     held = {**load_file(tmp_path / "oft.safetensors")}
     held |= {key: torch.tensor(0.01) for key in held if key.endswith(".alpha")}
@@ -114,7 +114,7 @@ def test_rotations_glora_and_norms(adapter_file, tmp_path):
 def test_what_was_not_measured_is_said_to_be_so():
     shape = Shape(torch.float32, (4, 8))
     stem = "lora_unet_mid_block_attentions_0_proj_in"
-    found = who_can_load({f"{stem}.q_layer.weight": shape, f"{stem}.p_layer.weight": shape})
+    found = program_verdicts({f"{stem}.q_layer.weight": shape, f"{stem}.p_layer.weight": shape})
     assert not any(v.loads for v in found)
     assert all("not measured: T-LoRA in the UNet" in v.why for v in found)
 

@@ -180,7 +180,7 @@ def test_every_rule_is_tested_and_kept_within_its_range():
             RankRule.read(None, words)
     with pytest.raises(Problems, match="did you mean 'sv_fro'"):
         RankRule.read(None, "svfro=0.5")
-    with pytest.raises(UsageError, match="no rule with a number"):
+    with pytest.raises(UsageError, match="not a rule with a number"):
         RankRule.read(None, "sv_fro")
     with pytest.raises(Problems, match="rank = 0"):
         RankRule.read(None, None)

@@ -1,11 +1,12 @@
-"""Adapters: what trains on a base model. One file per algorithm; a new one is a file and a name in `AdapterSpec`."""
+"""Adapters of a base model. One module per algorithm; a new one is a module and a name in `AdapterSpec`."""
 
 from typing import Annotated
 
 from pydantic import Field
 
 from bakehouse.adapters.adapter import Adapter, AdapterSpecBase, AdapterTarget, LayerAdapter, LayerSpec
-from bakehouse.adapters.adapter_files import AdapterFile, metadata_for, read_adapter, save_adapter
+from bakehouse.adapters.adapter_file import AdapterFile, metadata_for, save_adapter
+from bakehouse.adapters.adapter_reader import read_adapter
 from bakehouse.adapters.boft import BOFT, BOFTLayer
 from bakehouse.adapters.dylora import DyLoRA, DyLoRALayer
 from bakehouse.adapters.full_diff import DiffLayer, FullDiff
@@ -14,11 +15,11 @@ from bakehouse.adapters.glora import GLoRA, GLoRALayer
 from bakehouse.adapters.ia3 import IA3, IA3Layer
 from bakehouse.adapters.inject import inject
 from bakehouse.adapters.layer import AdapterLayer
-from bakehouse.adapters.loading import load_adapter
+from bakehouse.adapters.load_onto_model import load_adapter
 from bakehouse.adapters.loha import LoHa, LoHaLayer
 from bakehouse.adapters.lokr import LoKr, LoKrLayer
 from bakehouse.adapters.lora import LoRA, LoRALayer
-from bakehouse.adapters.network_settings import Dim, NetworkSpec
+from bakehouse.adapters.network_settings import LayerDims, NetworkSpec
 from bakehouse.adapters.norm_layers import NormLayer
 from bakehouse.adapters.oft import OFT, OFTLayer
 
@@ -48,7 +49,6 @@ __all__ = [
     "AdapterTarget",
     "BOFTLayer",
     "DiffLayer",
-    "Dim",
     "DyLoRA",
     "DyLoRALayer",
     "FullAdapter",
@@ -58,6 +58,7 @@ __all__ = [
     "GLoRALayer",
     "IA3Layer",
     "LayerAdapter",
+    "LayerDims",
     "LayerSpec",
     "LoHa",
     "LoHaLayer",

@@ -1,4 +1,4 @@
-"""An adapter on a model: what trains, how strong it is, how it is put on, taken off, merged and saved."""
+"""Base classes of adapters: what trains, the strength, and adding to, removing from and merging into a model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from bakehouse.adapters.layer import AdapterLayer, Dial, Hook, check_merged_last, freeze
+from bakehouse.adapters.layer import AdapterLayer, ForwardHook, Multiplier, check_merged_last, freeze
 from bakehouse.adapters.target_modules import Site
 from bakehouse.core.errors import BakehouseError
 from bakehouse.core.settings import Spec
@@ -19,7 +19,7 @@ from bakehouse.core.settings import Spec
 
 @dataclass(frozen=True)
 class AdapterTarget:
-    """What an adapter is put on: the networks of a base model and the tokenizers in front of them."""
+    """What an adapter is added to: the networks of a base model and their tokenizers."""
 
     parts: Mapping[str, nn.Module]
     """The trainable networks by kohya's prefix, as `Denoiser.trainable_modules()` returns them."""
@@ -28,39 +28,39 @@ class AdapterTarget:
 
 
 class Adapter(ABC):
-    """The face that training, sampling and saving turn around.
+    """The interface that training, sampling and saving use.
 
-    `scaled`, `merge_into` and `remove` change the model; each can be undone to the bit.
+    `scaled`, `merge_into` and `remove` change the model; each can be undone bit for bit.
     """
 
     spec: AdapterSpecBase | None
-    """The settings that made it; None for one read from a file of others."""
+    """The settings that made it; None if it was read from a file."""
     trains_base: bool = False
     """Whether the base model's own weights train: until the first step the model still is the base."""
 
     @abstractmethod
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """What trains, by the names of `state_dict`."""
+        """Yield the trained parameters with their names in `state_dict`."""
 
     @abstractmethod
     def is_text(self, name: str) -> bool:
-        """Whether a parameter belongs to a text encoder."""
+        """Return whether a parameter belongs to a text encoder."""
 
     @abstractmethod
     def module_names(self) -> list[str]:
-        """Dotted names of the modules it sits on: `unet.down_blocks.0...`."""
+        """Return the dotted names of the adapted modules: `unet.down_blocks.0...`."""
 
     @abstractmethod
     def state_dict(self) -> dict[str, Tensor]:
-        """What it is, by kohya's keys; not copied."""
+        """Return the adapter's tensors by kohya's keys; not copied."""
 
     def file_dict(self) -> dict[str, Tensor]:
-        """The state as a file holds it: the same ΔW in the form that most programs read."""
+        """Return the state as a file holds it: the same ΔW in the form that most programs read."""
         return self.state_dict()
 
     @abstractmethod
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Takes a state in; alpha comes from the state.
+        """Load a state; alpha comes from the state.
 
         Raises:
             BakehouseError: a key is missing or unknown, or a shape differs.
@@ -68,34 +68,34 @@ class Adapter(ABC):
 
     @abstractmethod
     def scaled(self, multiplier: float) -> contextlib.AbstractContextManager[None]:
-        """Inside the block the adapter counts `multiplier` times: 0 is the untouched base. Nests and restores."""
+        """Set the strength inside a `with` block; 0 is the untouched base. Blocks can be nested."""
 
     @abstractmethod
     def merge_into(self, *, keep: bool = True) -> None:
-        """Adds ΔW to the base's weights, once however often it is called; without `keep` there is no way back."""
+        """Add ΔW to the base's weights; a second call does nothing. Without `keep` it cannot be undone."""
 
     @abstractmethod
     def unmerge(self) -> None:
-        """Puts the base's weights back, bit for bit."""
+        """Restore the base's weights, bit for bit."""
 
     @abstractmethod
     def remove(self) -> None:
-        """Takes the adapter off: the model is what it was before."""
+        """Remove the adapter: the model is as it was before."""
 
     @abstractmethod
     def train(self, mode: bool = True) -> Self:
-        """Switches its dropouts on."""
+        """Enable its dropouts."""
 
     @abstractmethod
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
-        """Moved or cast, like a module."""
+        """Move or cast the adapter, like a module."""
 
     def eval(self) -> Self:
-        """Switches its dropouts off."""
+        """Disable its dropouts."""
         return self.train(False)
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """What trains."""
+        """Yield the trained parameters."""
         return (p for _, p in self.named_parameters())
 
     @property
@@ -103,24 +103,24 @@ class Adapter(ABC):
         """Whether prompts must be encoded anew at each step."""
         return any(self.is_text(name) for name, _ in self.named_parameters())
 
-    def rate_of(self, name: str) -> float:
-        """What the network's learning rate is multiplied by for a parameter: of its block, and of LoRA+."""
+    def lr_multiplier(self, name: str) -> float:
+        """Return the factor on the network's learning rate for a parameter: that of its block, and LoRA+'s."""
         return 1.0
 
     def keep_base(self) -> None:  # noqa: B027 - most change no weight of the base
         """Keep what `scaled(0)` needs to compute the base after training; called before the first step."""
 
-    def limit(self) -> None:  # noqa: B027 - most hold nothing
-        """What is held after each optimizer step: no update is longer than the spec's `max_norm`."""
+    def apply_max_norm(self) -> None:  # noqa: B027 - most adapters have no limit
+        """Scale down updates whose norm exceeds the spec's `max_norm`; called after each optimizer step."""
 
     def parameter_groups(self, unet_lr: float, text_lr: float | None = None) -> list[dict[str, Any]]:
-        """Groups for an optimizer: `{"name", "params", "lr"}`; None: the text encoder learns at the UNet's rate.
+        """Return groups for an optimizer: `{"name", "params", "lr"}`; `text_lr` None: the UNet's learning rate.
 
-        A network is one group, called `unet` or `text`, and one more for every other rate in it: `unet x 16`.
+        A network is one group, `unet` or `text`, and one more for every other learning rate in it: `unet x 16`.
         """
         groups: dict[tuple[bool, float], dict[str, Any]] = {}
         for key, parameter in self.named_parameters():
-            text, factor = self.is_text(key), self.rate_of(key)
+            text, factor = self.is_text(key), self.lr_multiplier(key)
             lr = text_lr if text and text_lr is not None else unet_lr
             name = ("text" if text else "unet") + ("" if factor == 1 else f" x {factor:g}")
             group = groups.setdefault((text, factor), {"name": name, "params": [], "lr": lr * factor})
@@ -141,34 +141,34 @@ class AdapterSpecBase(Spec, ABC):
         """Put a new adapter on the target's networks."""
 
     def network_metadata(self) -> dict[str, Any]:
-        """Kohya's `ss_network_*` keys; empty for what is no network of its own."""
+        """Return kohya's `ss_network_*` keys; empty for adapters that are no network of their own."""
         return {}
 
 
 class LayerSpec(AdapterSpecBase):
-    """An algorithm that gives each chosen module a layer of its own."""
+    """An algorithm that adds a layer to each selected module."""
 
     @abstractmethod
     def select(self, parts: Mapping[str, nn.Module]) -> list[Site]:
-        """The modules to adapt."""
+        """Return the modules to adapt."""
 
-    def rate_of(self, site: Site) -> float:
-        """What the learning rate is multiplied by in a module."""
+    def lr_multiplier(self, site: Site) -> float:
+        """Return the factor on the learning rate in a module."""
         return 1.0
 
     @property
-    def late_rate(self) -> float:
-        """What the rate of matrices that begin at 0 is multiplied by (LoRA+)."""
+    def zero_init_lr_multiplier(self) -> float:
+        """The factor on the learning rate of matrices that start at zero (LoRA+)."""
         return 1.0
 
     @property
-    def longest(self) -> float | None:
-        """How long a module's update may become."""
+    def max_update_norm(self) -> float | None:
+        """The largest norm of a module's update; None: no limit."""
         return None
 
     @abstractmethod
     def build(self, site: Site, generator: torch.Generator | None) -> AdapterLayer:
-        """A fresh layer for one module, zero at init, on the CPU."""
+        """Return a new layer for one module on the CPU; its ΔW is zero."""
 
     def inject(self, target: AdapterTarget, generator: torch.Generator | None) -> Adapter:
         sites = self.select(target.parts)
@@ -180,25 +180,25 @@ class LayerSpec(AdapterSpecBase):
 class LayerAdapter(Adapter):
     """An adapter made of one layer per module.
 
-    Layers are made where their module's weight is; a model that moves later takes its adapter along with `to`.
+    Layers are on the device of their module's weight; if the model moves later, call `to`.
     """
 
     def __init__(self, layers: Sequence[tuple[Site, AdapterLayer]], *, spec: AdapterSpecBase | None = None) -> None:
         self.spec = spec
         self.sites = {site.stem: site for site, _ in layers}
         self.layers = {site.stem: layer for site, layer in layers}
-        self._dial = Dial()
+        self._strength = Multiplier()
         self._merged_at: float | None = None
         self._kept = True
         for stem, layer in self.layers.items():
             module = self.sites[stem].module
             layer.to(module.weight.device)
-            Hook.on(module).add(layer, self._dial)
+            ForwardHook.on(module).add(layer, self._strength)
 
     @property
     def multiplier(self) -> float:
-        """How strong the adapter is now."""
-        return self._dial.value
+        """The current strength."""
+        return self._strength.value
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         for stem, layer in self.layers.items():
@@ -209,23 +209,24 @@ class LayerAdapter(Adapter):
     def is_text(self, name: str) -> bool:
         return self.sites[name.partition(".")[0]].is_text
 
-    def rate_of(self, name: str) -> float:
+    def lr_multiplier(self, name: str) -> float:
         if not isinstance(self.spec, LayerSpec):
             return 1.0
         stem, _, suffix = name.partition(".")
         layer = self.layers[stem]
-        return self.spec.rate_of(self.sites[stem]) * (self.spec.late_rate if suffix in layer.late else 1.0)
+        lora_plus = self.spec.zero_init_lr_multiplier if suffix in layer.zero_initialized else 1.0
+        return self.spec.lr_multiplier(self.sites[stem]) * lora_plus
 
     @torch.no_grad()
-    def limit(self) -> None:
-        longest = self.spec.longest if isinstance(self.spec, LayerSpec) else None
-        if longest is None:
+    def apply_max_norm(self) -> None:
+        largest = self.spec.max_update_norm if isinstance(self.spec, LayerSpec) else None
+        if largest is None:
             return
         for layer in self.layers.values():
-            length = layer.length()
-            shrunk = layer.multiplicands()
-            ratio = torch.where(length > longest, longest / length, torch.ones_like(length)) ** (1 / len(shrunk))
-            for parameter in shrunk:
+            norm = layer.update_norm()
+            factors = layer.factors()
+            ratio = torch.where(norm > largest, largest / norm, torch.ones_like(norm)) ** (1 / len(factors))
+            for parameter in factors:
                 parameter.mul_(ratio)
 
     def module_names(self) -> list[str]:
@@ -247,7 +248,9 @@ class LayerAdapter(Adapter):
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         for stem, layer in self.layers.items():
-            layer.shape_for({name: t for name in layer.state_dict() if (t := state.get(f"{stem}.{name}")) is not None})
+            layer.match_shapes(
+                {name: t for name in layer.state_dict() if (t := state.get(f"{stem}.{name}")) is not None}
+            )
         own = self.state_dict()
         check_fit(own, state)
         for stem, layer in self.layers.items():
@@ -255,26 +258,26 @@ class LayerAdapter(Adapter):
 
     @contextlib.contextmanager
     def scaled(self, multiplier: float) -> Iterator[None]:
-        dial = self._dial
-        before = dial.value
+        strength = self._strength
+        before = strength.value
         merged = self._merged_at is not None
         if merged:
-            # Merged weights cannot be turned by the dial: take them out for the time of the block.
+            # A merged ΔW does not follow the strength: it is unmerged inside the block.
             self.unmerge()
-        dial.value = multiplier
+        strength.value = multiplier
         try:
             yield
         finally:
-            dial.value = before
+            strength.value = before
             if merged:
                 self.merge_into()
 
     def set_multiplier(self, multiplier: float) -> None:
-        """The strength outside of `scaled` blocks: the weight of a loaded adapter."""
+        """Set the strength outside of `scaled` blocks."""
         merged = self._merged_at is not None
         if merged:
             self.unmerge()
-        self._dial.value = multiplier
+        self._strength.value = multiplier
         if merged:
             self.merge_into()
 
@@ -282,30 +285,31 @@ class LayerAdapter(Adapter):
         if self._merged_at is not None:
             return
         for stem, layer in self.layers.items():
-            Hook.on(self.sites[stem].module).merge(layer, self._dial.value, keep=keep)
+            ForwardHook.on(self.sites[stem].module).merge(layer, self._strength.value, keep=keep)
         self._kept = keep
-        self._merged_at = self._dial.value
-        self._dial.merged = True
+        self._merged_at = self._strength.value
+        self._strength.merged = True
 
     def unmerge(self) -> None:
         if self._merged_at is None:
             return
         if not self._kept:
             raise BakehouseError(
-                "the adapter was merged for good and cannot be taken out", hint="merge_into(keep=True) keeps a way back"
+                "the adapter was merged without keeping the base's weights and cannot be unmerged",
+                hint="use merge_into(keep=True)",
             )
-        hooks = [(Hook.on(self.sites[stem].module), layer) for stem, layer in self.layers.items()]
+        hooks = [(ForwardHook.on(self.sites[stem].module), layer) for stem, layer in self.layers.items()]
         check_merged_last(hooks)
         for hook, layer in hooks:
             hook.unmerge(layer)
-        self._merged_at, self._dial.merged = None, False
+        self._merged_at, self._strength.merged = None, False
 
     def remove(self) -> None:
         if self._merged_at is not None and self._kept:
             self.unmerge()
         for stem, layer in self.layers.items():
             hook = self.sites[stem].module.__dict__.get("forward")
-            if isinstance(hook, Hook):
+            if isinstance(hook, ForwardHook):
                 hook.remove(layer)
 
     def train(self, mode: bool = True) -> Self:
@@ -320,7 +324,7 @@ class LayerAdapter(Adapter):
 
 
 def check_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
-    """Holds a state against what is expected.
+    """Check that a state has the expected keys and shapes.
 
     Raises:
         BakehouseError: a key is missing or unknown, or a shape differs; names the first of each.

@@ -1,4 +1,4 @@
-"""What settings may need of the modules that an adapter sits on: named here, found out by the plan."""
+"""Facts about the adapted modules that settings may need: named here, found out by the plan."""
 
 from bakehouse.core.setting_needs import PlanFact
 

@@ -1,7 +1,7 @@
 """Butterfly OFT: W' = R_m ... R_1 W, sparse rotations that together mix all outputs. Liu et al. 2023, arXiv:2311.06243.
 
-Where OFT turns each block for itself, stage i of a butterfly joins outputs that are 2^i b / 2 apart: log2(blocks) + 1
-stages of small blocks reach every pair. Stages and their order are those of LyCORIS' files.
+OFT rotates each block separately; stage i of a butterfly combines outputs that are 2^i b / 2 apart, so that
+log2(blocks) + 1 stages of small blocks mix all outputs. Stages and their order are those of LyCORIS' files.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from bakehouse.adapters.layer import Base, compute_input
-from bakehouse.adapters.network_settings import Dim
+from bakehouse.adapters.network_settings import LayerDims
 from bakehouse.adapters.oft import RotationLayer, RotationSpec, cayley
 from bakehouse.adapters.target_modules import Site
 from bakehouse.core.errors import UsageError
@@ -26,7 +26,7 @@ class BOFT(RotationSpec):
 
     kind: Literal["boft"] = "boft"
 
-    def layer(self, site: Site, dim: Dim, generator: torch.Generator | None) -> BOFTLayer:
+    def layer(self, site: Site, dim: LayerDims, generator: torch.Generator | None) -> BOFTLayer:
         outs = site.module.weight.shape[0]
         size = butterfly_size(outs, self.block_size)
         if size == 0:
@@ -44,20 +44,20 @@ class BOFT(RotationSpec):
 
 
 def butterfly_size(outs: int, most: int) -> int:
-    """The largest even block up to `most` of which 2^p fill the outputs; 0 if there is none."""
+    """Return the largest even block size up to `most` with 2^p blocks; 0 if there is none."""
     return max(
         (b for b in range(2, min(most, outs) + 1, 2) if outs % b == 0 and (outs // b).bit_count() == 1), default=0
     )
 
 
 def _smallest(outs: int) -> str:
-    """The start of a hint: the smallest size that would do, where there is one."""
+    """Return the start of a hint: the smallest possible size, if there is one."""
     odd = outs // (outs & -outs)
-    return "" if outs % 2 else f"adapter.block_size = {2 * odd} would do; or "
+    return "" if outs % 2 else f"set adapter.block_size = {2 * odd}, or "
 
 
 def stages(blocks: int) -> int:
-    """How many stages let 2^p blocks reach each other: p + 1."""
+    """Return the number of stages that mix 2^p blocks: p + 1."""
     return blocks.bit_length()
 
 
@@ -67,7 +67,7 @@ class BOFTLayer(RotationLayer):
     algorithm = "BOFT"
 
     @classmethod
-    def reads(cls, tensors: Mapping[str, Tensor]) -> bool:
+    def recognizes(cls, tensors: Mapping[str, Tensor]) -> bool:
         return "oft_blocks" in tensors and tensors["oft_blocks"].ndim == 4
 
     @classmethod
@@ -79,14 +79,14 @@ class BOFTLayer(RotationLayer):
         """
         many, count, size, _ = tensors["oft_blocks"].shape
         if size % 2 or count.bit_count() != 1 or many > stages(count):
-            raise ValueError(f"{many} stages of {count} blocks of {size} are no butterfly")
+            raise ValueError(f"{many} stages of {count} blocks of {size} are not a butterfly")
         return super().from_tensors(tensors, base)
 
     def delta(self, weight: Tensor) -> Tensor:
         rows = weight.to(self.oft_blocks.dtype).reshape(1, weight.shape[0], -1)
         return (self._turn(rows) - rows).view(weight.shape)
 
-    def turned(self, base: Base, x: Tensor, y: Tensor) -> Tensor:
+    def delta_from_output(self, base: Base, x: Tensor, y: Tensor) -> Tensor:
         y = compute_input(y, self.oft_blocks)
         if isinstance(base, nn.Conv2d):
             rows = y.reshape(*y.shape[:2], -1)
@@ -97,7 +97,7 @@ class BOFTLayer(RotationLayer):
     def _turn(self, rows: Tensor) -> Tensor:
         """The stages one after the other on rows [batch, out, columns], then `rescale`."""
         # LyCORIS' rotation is the inverse of its OFT's: the turn of -P.
-        turns = self.kept(cayley(-self.oft_blocks, self.limit))
+        turns = self.drop_blocks(cayley(-self.oft_blocks, self.max_skew_norm))
         half = turns.shape[-1] // 2
         batch, outs, columns = rows.shape
         for i, turn in enumerate(turns):

@@ -1,10 +1,10 @@
-"""Gradients of a product with W + ΔW that never make the gradient of ΔW.
+"""Autograd functions for products with W + ΔW that never compute the gradient of ΔW.
 
-Autograd's own way through x (W + ΔW)ᵀ takes a third product as large as the base's, for a gradient [out, in] of which
-an adapter of few numbers wants a few sums. Here the output passes through untouched, and on the way back the sums are
-made from what came in and what is known of ΔW: thin products, or sums over blocks.
+Autograd differentiates x (W + ΔW)ᵀ with a third product as large as the base's, for a gradient [out, in] of which an
+adapter needs only a few sums. Here the output passes through unchanged, and the backward pass computes these sums from
+the input and the structure of ΔW: thin products, or sums over blocks.
 
-`product` makes the output, with a gradient for x alone; each of the others takes it and returns it.
+`product` computes the output with a gradient for x only; each of the other functions takes it and returns it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch.nn.functional import conv2d, linear
 from torch.nn.grad import conv2d_input
 
 _CACHED = 1 << 16
-"""Numbers that stay in a core's cache beside as many others."""
+"""Number of values that fit into a core's cache twice."""
 
 
 class _Product(torch.autograd.Function):
@@ -41,7 +41,7 @@ class _Product(torch.autograd.Function):
 
 
 def product(base: nn.Linear | nn.Conv2d, x: Tensor, make: Callable[[], Tensor]) -> Tensor:
-    """What `base` does to x with the weight that `make` gives; made again on the way back.
+    """Return `base`(x) with the weight that `make` returns; it is made again in the backward pass.
 
     Autograd would keep W + ΔW of every layer until then: a second copy of the base.
     """
@@ -85,7 +85,7 @@ class _Kronecker(torch.autograd.Function):
         (a, c), (b, r) = small.shape, up.shape
         X, G = x.reshape(-1, x.shape[-1] // c), grad.reshape(-1, b)
         H = X if down is None else X @ down.T
-        # [n c, r] and [n a, r], with the groups in front: what W1 mixes is then one product.
+        # [n c, r] and [n a, r] with the groups first, so that W1 is applied in one product.
         H, GU = _groups_first(H, c), _groups_first(G @ up, a)
         to_small = GU @ H.T
         to_up = G.T @ _groups_last(small @ H, r)
@@ -128,15 +128,15 @@ class _Rotated(torch.autograd.Function):
         else:
             g, y = (t.reshape(-1, count * size) for t in (grad, out))
             product = _outer_by_block(g, y, bias, count)
-        # Wanted is the sum of g zᵀ, where z = Rᵀ y came before the turn: a rotation's inverse is its transpose.
+        # The gradient is the sum of g zᵀ, z = Rᵀ y the input of the rotation, whose inverse is its transpose.
         return grad, product @ turn, None, None
 
 
 def _outer_by_block(g: Tensor, out: Tensor, bias: Tensor | None, count: int) -> Tensor:
-    """The sum over rows [n, outs] of g yᵀ, y = out - bias, block by block: [count, size, size].
+    """Return the sum over rows [n, outs] of g yᵀ, y = out - bias, for each block [count, size, size].
 
-    A block reads a few numbers of each row. On a CPU, what is too large for a core's cache goes in pieces that are not:
-    else every row comes from memory again for every block.
+    A block reads a few values of each row. On a CPU rows are processed in chunks that fit into a core's cache, so that
+    they are not read from memory again for every block.
     """
     size = g.shape[1] // count
     rows = len(g)
@@ -154,8 +154,8 @@ def rotated(out: Tensor, turn: Tensor, bias: Tensor | None, *, channels: int = -
     """W + ΔW = R W, R block-diagonal and orthogonal: out [..., outs] or images, turn [count, n, n].
 
     Args:
-        bias: what was added behind the product.
-        channels: the axis of the outputs: -1, or 1 of images.
+        bias: the bias that was added to the product.
+        channels: the axis of the outputs: -1, or 1 for images.
     """
     result: Tensor = _Rotated.apply(out, turn, bias, channels)  # type: ignore[no-untyped-call]
     return result

@@ -1,6 +1,6 @@
-"""What becomes of everything in an adapter file: each tensor and setting is applied, carried along, or refused by name.
+"""Coverage of an adapter file: each tensor and setting is applied, carried along, or refused by name.
 
-Reading makes the account; whatever uses a file asks it. Nothing is left out without a word.
+It is determined when a file is read, and checked wherever a file is used: nothing is ignored silently.
 """
 
 from __future__ import annotations
@@ -15,33 +15,33 @@ from bakehouse.core.pluralize import listed
 Verdict = Literal["carried", "refused"]
 
 BUNDLED = "bundle_emb."
-"""How the keys of embeddings begin that an adapter file brings along: `bundle_emb.WORD.string_to_param.*`."""
+"""Prefix of the keys of embeddings in an adapter file: `bundle_emb.WORD.string_to_param.*`."""
 _SHOWN = 4
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A tensor or a setting that does not act on the weights."""
+class UnappliedItem:
+    """A tensor or a setting that is not applied."""
 
     name: str
     verdict: Verdict
-    """`carried`: it changes no weight here, and goes along into files made of this one. `refused`: what it does is not
-    known here, so that the result would be another than its maker's."""
+    """`carried`: it changes no weight, and is copied into files made from this one.
+    `refused`: its effect is unknown, so that the result would differ from the author's."""
     why: str
 
 
 @dataclass(frozen=True)
-class Account:
-    """The tensors and settings of a file that are not applied. What is not named here is."""
+class Coverage:
+    """The tensors and settings of a file that are not applied; all others are."""
 
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[UnappliedItem, ...] = ()
 
-    def __add__(self, other: Account) -> Account:
-        return Account((*self.entries, *other.entries))
+    def __add__(self, other: Coverage) -> Coverage:
+        return Coverage((*self.entries, *other.entries))
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What is carried along and not applied, a sentence for each reason."""
+        """What is carried and not applied, a sentence for each reason."""
         return tuple(f"{listed(names, _SHOWN)}: {why}" for why, names in self._reasons("carried"))
 
     @property
@@ -50,16 +50,16 @@ class Account:
         return tuple(f"{listed(names, _SHOWN)}: {why}" for why, names in self._reasons("refused"))
 
     def check(self, source: str) -> None:
-        """Refuses a file that cannot be applied whole.
+        """Check that nothing is refused.
 
         Raises:
-            UsageError: names what cannot be applied, and why.
+            UsageError: something is; names it and the reason.
         """
         refused = [e for e in self.entries if e.verdict == "refused"]
         if refused:
             raise UsageError(
-                f"{source} holds what cannot be applied here: {'; '.join(self.refusals)}",
-                hint="to use the rest alone, leave it out: `bakehouse weights convert FILE --drop PATTERN -o PLACE`",
+                f"{source} holds tensors or settings that cannot be applied: {'; '.join(self.refusals)}",
+                hint="to use the file without them: `bakehouse weights convert FILE --drop PATTERN -o PLACE`",
             )
 
     def _reasons(self, verdict: Verdict) -> list[tuple[str, list[str]]]:
@@ -70,18 +70,18 @@ class Account:
         return list(found.items())
 
     def to_json(self) -> list[dict[str, str]]:
-        """Every entry, as plain values."""
+        """Return every entry as plain values."""
         return [{"name": e.name, "verdict": e.verdict, "why": e.why} for e in self.entries]
 
 
-def account_of_keys(keys: Iterable[str]) -> Account:
-    """The account of keys that belong to no module: embeddings are carried, anything else is refused."""
+def coverage_of_keys(keys: Iterable[str]) -> Coverage:
+    """Return the coverage of keys that belong to no module: embeddings are carried, others refused."""
     entries = []
     for key in keys:
         if key.startswith(BUNDLED):
             entries.append(
-                Entry(key, "carried", "an embedding of a word, which is not read: the word is a plain one in a prompt")
+                UnappliedItem(key, "carried", "embeddings are not loaded: in a prompt the word is an ordinary one")
             )
         else:
-            entries.append(Entry(key, "refused", "no tensor of an adapter that is known here"))
-    return Account(tuple(entries))
+            entries.append(UnappliedItem(key, "refused", "not a tensor of a supported adapter"))
+    return Coverage(tuple(entries))

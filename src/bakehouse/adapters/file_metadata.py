@@ -1,6 +1,6 @@
-"""What is written into an adapter file's header: kohya's ss_*, Stability's modelspec.*, and the recipe.
+"""Header of adapter files: kohya's ss_*, Stability's modelspec.*, and the recipe.
 
-Only what is true and known is written; what is not known is left out. Every value is a string, as the format asks.
+Unknown values are left out. Every value is a string, as the format requires.
 """
 
 from __future__ import annotations
@@ -73,15 +73,15 @@ FACTS: Mapping[str, str] = {
     "recipe": "bakehouse.recipe",
     "triggers": "bakehouse.triggers",
 }
-"""Our words for what can be said of a training, and their keys in the header."""
+"""Our names of the facts of a training and their keys in the header."""
 
 VERSIONS: Mapping[str, str] = {"sd1": "sd_v1", "sd2": "sd_v2", "sdxl": "sdxl_base_v1-0"}
-"""What kohya calls the families: `ss_base_model_version`."""
+"""Kohya's names of the families: `ss_base_model_version`."""
 _SIDES = {"sd1": 512, "sd2": 512, "sdxl": 1024}
 
 
 def architecture_of(family: str, prediction: str) -> str:
-    """ModelSpec's name of an architecture, as sd-scripts' sai_model_spec has it: `stable-diffusion-v2-768-v`."""
+    """Return ModelSpec's name of an architecture, as in sd-scripts' sai_model_spec: `stable-diffusion-v2-768-v`."""
     if family == "sd2":
         return "stable-diffusion-v2-768-v" if prediction == "v_prediction" else "stable-diffusion-v2-512"
     return {"sd1": "stable-diffusion-v1", "sdxl": "stable-diffusion-xl-v1-base"}.get(family, family)
@@ -95,21 +95,21 @@ def model_spec(
     network: bool = True,
     resolution: int | tuple[int, int] | None = None,
 ) -> dict[str, str]:
-    """The fields of ModelSpec 1.0.1 that a file must have, with the values that sd-scripts' sai_model_spec writes.
+    """Return the required fields of ModelSpec 1.0.1, with the values that sd-scripts' sai_model_spec writes.
 
     Args:
-        network: an adapter; False: whole weights.
-        resolution: in pixels, one side or width and height; None: what the family's pictures usually have.
+        network: an adapter; False: a full model.
+        resolution: in pixels, one side or width and height; None: the family's usual one.
     """
     is_v = prediction == "v_prediction"
     side = resolution or (768 if family == "sd2" and is_v else _SIDES.get(family, 512))
     width, height = (side, side) if isinstance(side, int) else side
-    # SDXL's adapters count the blocks of Stability's code.
-    theirs = network and family == "sdxl"
+    # SDXL's adapters have the block numbers of Stability's code.
+    stability = network and family == "sdxl"
     return {
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": architecture_of(family, prediction) + ("/lora" if network else ""),
-        "modelspec.implementation": "https://github.com/Stability-AI/generative-models" if theirs else "diffusers",
+        "modelspec.implementation": "https://github.com/Stability-AI/generative-models" if stability else "diffusers",
         "modelspec.implementation_version": f"bakehouse/{__version__}",
         "modelspec.title": title,
         "modelspec.resolution": f"{width}x{height}",
@@ -129,11 +129,11 @@ def metadata_for(
     resolution: int | tuple[int, int] | None = None,
     **facts: Any,
 ) -> dict[str, str]:
-    """A header for a file that this training made.
+    """Return the header of a trained file.
 
     Args:
-        name: the file's name without suffix; A1111 lists the adapter under it.
-        base_model: what the base was called; `base_hash` its sha256.
+        name: the file's name without suffix, under which A1111 lists the adapter.
+        base_model: the name of the base; `base_hash` its sha256.
         resolution: the training size in pixels: one side, or width and height.
         facts: any of `FACTS`; None is left out. Tables (`tag_frequency`, ...) become JSON, times are seconds.
 
@@ -161,7 +161,7 @@ def metadata_for(
 
 
 def as_text(value: Any) -> str:
-    """A header value as kohya writes it: tables as JSON, lists of words with commas, the rest as Python says it."""
+    """Return a header value as kohya writes it: tables as JSON, lists joined by commas, others by `str`."""
     if isinstance(value, Mapping):
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, list):
@@ -170,10 +170,10 @@ def as_text(value: Any) -> str:
 
 
 def with_hashes(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[str, str]:
-    """The header with the hashes that A1111 and kohya's tools look a file up by.
+    """Return the header with the hashes by which A1111 and kohya's tools identify a file.
 
-    Both are taken of the file as it would be with the `ss_*` keys alone, so that a changed description changes neither:
-    `sshs_model_hash` is sha256 of all behind the header, `sshs_legacy_hash` the first 8 digits of sha256 of bytes
+    Both are hashes of the file with only the `ss_*` keys, so that they do not depend on the description:
+    `sshs_model_hash` is sha256 of everything after the header, `sshs_legacy_hash` the first 8 digits of sha256 of bytes
     0x100000 to 0x110000, which is e3b0c442 for every file below 1 MiB.
     """
     own = {k: v for k, v in metadata.items() if k.startswith("ss_")}
@@ -191,9 +191,7 @@ def with_hashes(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dic
 
 
 def sort_header(path: Path) -> None:
-    """Puts the header's keys in order, in place: the library writes them in another order each time, and then the
-    same adapter would be another file.
-    """
+    """Sort the header's keys in place, since the library writes them in a different order each time."""
     with path.open("rb+") as f:
         length = int.from_bytes(f.read(8), "little")
         content = parse_json(f.read(length))

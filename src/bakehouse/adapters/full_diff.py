@@ -8,22 +8,22 @@ from typing import Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from bakehouse.adapters.layer import BIAS, AdapterLayer, Base, Way, full_precision
-from bakehouse.adapters.network_settings import Dim, NetworkSpec
+from bakehouse.adapters.layer import BIAS, AdapterLayer, Base, ForwardPath, full_precision
+from bakehouse.adapters.network_settings import LayerDims, NetworkSpec
 from bakehouse.adapters.target_modules import Site
 
 
 class FullDiff(NetworkSpec):
-    """Every number of the chosen modules trains, beside the base: as strong as a fine-tune, as large, and removable."""
+    """Every weight of the selected modules trains beside the base: strong and large as a fine-tune, but removable."""
 
     algo: ClassVar[str] = "full"
-    meaningless: ClassVar[frozenset[str]] = frozenset(
+    unused_settings: ClassVar[frozenset[str]] = frozenset(
         {"rank", "alpha", "conv_rank", "conv_alpha", "dims", "dropout", "rank_dropout"}
     )
 
     kind: Literal["diff"] = "diff"
 
-    def layer(self, site: Site, dim: Dim, generator: torch.Generator | None) -> DiffLayer:
+    def layer(self, site: Site, dim: LayerDims, generator: torch.Generator | None) -> DiffLayer:
         bias = site.module.bias
         made = DiffLayer(torch.zeros(site.module.weight.shape), None if bias is None else torch.zeros(bias.shape))
         made.module_dropout = dim.module_dropout
@@ -49,7 +49,7 @@ class DiffLayer(AdapterLayer):
             self.register_parameter(BIAS, nn.Parameter(diff_b))
 
     @classmethod
-    def reads(cls, tensors: Mapping[str, Tensor]) -> bool:
+    def recognizes(cls, tensors: Mapping[str, Tensor]) -> bool:
         return "diff" in tensors or tensors.keys() == {BIAS}
 
     @classmethod
@@ -61,7 +61,7 @@ class DiffLayer(AdapterLayer):
         """
         made = cls(cls._fitted(tensors["diff"].float(), base) if "diff" in tensors else None)
         if BIAS in tensors:
-            made.take_bias(tensors[BIAS], base)
+            made.set_bias_delta(tensors[BIAS], base)
         return made
 
     @staticmethod
@@ -73,5 +73,5 @@ class DiffLayer(AdapterLayer):
     def delta(self, weight: Tensor) -> Tensor:
         return torch.zeros_like(weight) if self.diff is None else self.diff
 
-    def way(self, base: Base, x: Tensor) -> Way:
+    def forward_path(self, base: Base, x: Tensor) -> ForwardPath:
         return "weight" if full_precision(base, x) else "input"

@@ -1,4 +1,4 @@
-"""Full fine-tuning behind an adapter's face: what trains are the base's own weights (DreamBooth, arXiv:2208.12242)."""
+"""Full fine-tuning with the interface of an adapter: the base's own weights train (DreamBooth, arXiv:2208.12242)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bakehouse.core.errors import BakehouseError
 
 
 class FullFineTune(AdapterSpecBase):
-    """Every weight of the chosen networks trains."""
+    """Every weight of the selected networks trains."""
 
     trains_base: ClassVar[bool] = True
     saves_whole_model: ClassVar[bool] = True
@@ -31,7 +31,7 @@ class FullFineTune(AdapterSpecBase):
     @model_validator(mode="after")
     def _trains_something(self) -> FullFineTune:
         if not (self.unet or self.text):
-            raise ValueError("unet = false and text = false: nothing would train")
+            raise ValueError("unet = false and text = false: nothing to train")
         return self
 
     def inject(self, target: AdapterTarget, generator: torch.Generator | None) -> Adapter:
@@ -41,9 +41,9 @@ class FullFineTune(AdapterSpecBase):
 
 
 class FullAdapter(Adapter):
-    """The base's own weights, seen as base + what was learned.
+    """The base's own weights as an adapter: base plus the change by training.
 
-    The untouched weights are copied when first asked for (`keep_base`, `scaled`), which must be before they change.
+    The untouched weights are copied by the first call of `keep_base` or `scaled`, which must be before they change.
     """
 
     trains_base = True
@@ -86,7 +86,7 @@ class FullAdapter(Adapter):
             tensor.copy_(state[name])
 
     def keep_base(self) -> None:
-        """Copies the untouched weights, so that `scaled` and `remove` can go back to them.
+        """Copy the untouched weights, which `scaled` and `remove` need.
 
         Raises:
             BakehouseError: the weights have changed since the adapter was made.
@@ -95,7 +95,7 @@ class FullAdapter(Adapter):
             return
         if any(p._version != self._versions[name] for name, p in self._params.items()):
             raise BakehouseError(
-                "the untouched weights are gone: training changed them before they were asked for",
+                "the untouched weights were not kept before training changed them",
                 hint="call adapter.keep_base() before the first step",
             )
         self._base = {name: p.detach().clone() for name, p in self._params.items()}
@@ -103,14 +103,14 @@ class FullAdapter(Adapter):
     @contextlib.contextmanager
     def scaled(self, multiplier: float) -> Iterator[None]:
         before = self._multiplier
-        self._turn(multiplier)
+        self._set_multiplier(multiplier)
         try:
             yield
         finally:
-            self._turn(before)
+            self._set_multiplier(before)
 
-    def _turn(self, multiplier: float) -> None:
-        """Swaps the storage under each parameter: no copy at 0 and at 1."""
+    def _set_multiplier(self, multiplier: float) -> None:
+        """Swap the storage of each parameter; strengths 0 and 1 need no copy."""
         if multiplier == self._multiplier:
             return
         self.keep_base()
@@ -130,18 +130,18 @@ class FullAdapter(Adapter):
         self._multiplier = multiplier
 
     def merge_into(self, *, keep: bool = True) -> None:
-        """The learned weights already are the model's."""
+        """Do nothing: the trained weights are the model's."""
 
     def unmerge(self) -> None:
-        """There is nothing to take out."""
+        """Do nothing: nothing is merged."""
 
     @torch.no_grad()
     def remove(self) -> None:
-        self._turn(1.0)
+        self._set_multiplier(1.0)
         changed = any(p._version != self._versions[name] for name, p in self._params.items())
         if self._base is None and changed:
             raise BakehouseError(
-                "the untouched weights are gone: training changed them before they were asked for",
+                "the untouched weights were not kept before training changed them",
                 hint="call adapter.keep_base() before the first step, or load the base again",
             )
         for name, parameter in self._params.items():

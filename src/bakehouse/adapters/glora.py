@@ -17,7 +17,7 @@ from torch.nn.functional import conv2d, dropout, linear
 from bakehouse.adapters.layer import (
     AdapterLayer,
     Base,
-    Way,
+    ForwardPath,
     Weight,
     compute_input,
     drop_channels,
@@ -25,18 +25,18 @@ from bakehouse.adapters.layer import (
     linear_map,
     own_weight,
 )
-from bakehouse.adapters.network_settings import Dim, NetworkSpec
+from bakehouse.adapters.network_settings import LayerDims, NetworkSpec
 from bakehouse.adapters.target_modules import Site
 
 
 class GLoRA(NetworkSpec):
-    """LoRA that can also re-mix what the base takes in: two low-rank pairs for each module."""
+    """LoRA that also transforms the base's inputs: two low-rank pairs for each module."""
 
     algo: ClassVar[str] = "glora"
 
     kind: Literal["glora"] = "glora"
 
-    def layer(self, site: Site, dim: Dim, generator: torch.Generator | None) -> GLoRALayer:
+    def layer(self, site: Site, dim: LayerDims, generator: torch.Generator | None) -> GLoRALayer:
         shapes = _shapes(site.module, dim.rank)
         tensors = {name: torch.zeros(shape) for name, shape in shapes.items()}
         for name in ("a1", "b1"):
@@ -83,7 +83,7 @@ class GLoRALayer(AdapterLayer):
         self.scale = float(self.alpha) / self.rank
 
     @classmethod
-    def reads(cls, tensors: Mapping[str, Tensor]) -> bool:
+    def recognizes(cls, tensors: Mapping[str, Tensor]) -> bool:
         return "a1.weight" in tensors and "b1.weight" in tensors
 
     @classmethod
@@ -118,11 +118,11 @@ class GLoRALayer(AdapterLayer):
         mixed = (weight.movedim(1, -1) @ a1 @ a2).movedim(-1, 1)
         return (mixed + (b1 @ b2).view(weight.shape)) * self.scale
 
-    def way(self, base: Base, x: Tensor) -> Way:
+    def forward_path(self, base: Base, x: Tensor) -> ForwardPath:
         dropping = self.training and (self.dropout or self.rank_dropout)
         return "weight" if full_precision(base, x) and not dropping else "input"
 
-    def added(self, base: Base, x: Tensor) -> Tensor:
+    def delta_from_input(self, base: Base, x: Tensor) -> Tensor:
         """S (W (a1 a2 x) + b1 (b2 x)), where dropouts take of the two bottlenecks."""
         x = compute_input(x, self.a1.weight)
         channels = 1 if isinstance(base, nn.Conv2d) else -1

@@ -9,8 +9,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from bakehouse.adapters.layer import AdapterLayer, Base, Way, full_precision, linear_map, own_weight
-from bakehouse.adapters.network_settings import NEW, Dim, NetworkSpec
+from bakehouse.adapters.layer import AdapterLayer, Base, ForwardPath, full_precision, linear_map, own_weight
+from bakehouse.adapters.network_settings import NEW, LayerDims, NetworkSpec
 from bakehouse.adapters.target_modules import Site
 
 SECOND_LAYERS = ("*ff.net.2", "*mlp.fc2")
@@ -18,10 +18,10 @@ SECOND_LAYERS = ("*ff.net.2", "*mlp.fc2")
 
 
 class IA3(NetworkSpec):
-    """One factor for each channel of keys, values and feed-forward layers: tiny; wants a rate of 5e-3 to 1e-2."""
+    """One factor for each channel of keys, values and feed-forward layers: tiny; learning rate 5e-3 to 1e-2."""
 
     algo: ClassVar[str] = "ia3"
-    meaningless: ClassVar[frozenset[str]] = frozenset(
+    unused_settings: ClassVar[frozenset[str]] = frozenset(
         {"rank", "alpha", "conv_rank", "conv_alpha", "dims", "dropout", "rank_dropout", "train_norm"}
     )
 
@@ -29,7 +29,7 @@ class IA3(NetworkSpec):
     include: Annotated[tuple[str, ...], NEW] = ("*to_k", "*to_v", "*ff.net.2", "*k_proj", "*v_proj", "*mlp.fc2")
     """Only modules whose dotted name matches one of these patterns; inputs are scaled of `ff.net.2` and `mlp.fc2`."""
 
-    def layer(self, site: Site, dim: Dim, generator: torch.Generator | None) -> IA3Layer:
+    def layer(self, site: Site, dim: LayerDims, generator: torch.Generator | None) -> IA3Layer:
         on_input = any(fnmatchcase(site.path, pattern) for pattern in SECOND_LAYERS)
         return IA3Layer(
             torch.zeros(_shape(site.module, on_input)), on_input=on_input, module_dropout=dim.module_dropout
@@ -73,7 +73,7 @@ class IA3Layer(AdapterLayer):
         self.scales_input = bool(self.on_input)
 
     @classmethod
-    def reads(cls, tensors: Mapping[str, Tensor]) -> bool:
+    def recognizes(cls, tensors: Mapping[str, Tensor]) -> bool:
         return "weight" in tensors
 
     @classmethod
@@ -107,17 +107,17 @@ class IA3Layer(AdapterLayer):
         scaled = bias * self.bias_factors
         return scaled if beside is None else scaled + beside
 
-    def way(self, base: Base, x: Tensor) -> Way:
+    def forward_path(self, base: Base, x: Tensor) -> ForwardPath:
         if not self.scales_input:
             return "output"
         return "weight" if full_precision(base, x) else "input"
 
-    def added(self, base: Base, x: Tensor) -> Tensor:
+    def delta_from_input(self, base: Base, x: Tensor) -> Tensor:
         """op(l * x, W) for factors on the inputs, l * op(x, W) for those on the outputs."""
         weight = own_weight(base)
         if self.scales_input:
             return linear_map(base, (x * self.weight).to(x.dtype), weight)
-        return self.turned(base, x, linear_map(base, x, weight))
+        return self.delta_from_output(base, x, linear_map(base, x, weight))
 
-    def turned(self, base: Base, x: Tensor, y: Tensor) -> Tensor:
+    def delta_from_output(self, base: Base, x: Tensor, y: Tensor) -> Tensor:
         return y * self.weight

@@ -1,4 +1,4 @@
-"""Puts an adapter on a model: a new one, or one that goes on from a file."""
+"""Adding an adapter to a model for training: a new one, or one that starts from a file."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torch import nn
 from bakehouse.adapters.adapter import Adapter, AdapterSpecBase, AdapterTarget, LayerAdapter
 from bakehouse.adapters.adapter_facts import EXCLUDED, ON_KERNELS, ON_NORMS, ON_TEXT, ON_UNET, SIZED
 from bakehouse.adapters.adapter_reader import open_adapter
-from bakehouse.adapters.file_coverage import account_of_keys
+from bakehouse.adapters.file_coverage import coverage_of_keys
 from bakehouse.adapters.layer import AdapterLayer
-from bakehouse.adapters.loading import load_adapter
-from bakehouse.adapters.network_settings import Dim, NetworkSpec
+from bakehouse.adapters.load_onto_model import load_adapter
+from bakehouse.adapters.network_settings import LayerDims, NetworkSpec
 from bakehouse.adapters.target_modules import Site, matches
 from bakehouse.core.errors import UsageError
 from bakehouse.core.setting_needs import PlanFact
@@ -27,9 +27,9 @@ def inject(
     tokenizers: Mapping[str, Any] | None = None,
     generator: torch.Generator | None = None,
 ) -> Adapter:
-    """Puts an adapter on a model's networks and freezes the rest.
+    """Add an adapter to a model's networks and freeze everything else.
 
-    A new one changes no output until it learns; with `start` it is the file's.
+    A new one does not change outputs until it is trained; with `start` it is the file's.
 
     Args:
         parts: the networks by kohya's prefix, as `Denoiser.trainable_modules()` gives them.
@@ -37,7 +37,7 @@ def inject(
         generator: a CPU generator for the start values: same seed, same adapter, on every device.
 
     Raises:
-        UsageError: the settings match no module, or the file to start from is of another kind, rank or base.
+        UsageError: the settings match no module, or the file to start from has another kind, rank or base.
     """
     if isinstance(spec, NetworkSpec) and spec.start is not None:
         return _started(spec, parts)
@@ -45,9 +45,9 @@ def inject(
 
 
 def try_on(spec: NetworkSpec, parts: Mapping[str, nn.Module]) -> frozenset[PlanFact]:
-    """What `inject` would put something on: facts of `adapters/adapter_facts.py`.
+    """Return facts of `adapters/adapter_facts.py` on what `inject` would adapt.
 
-    The networks may be without weights, on the meta device; they are used up.
+    The networks may be on the meta device; they must not be used afterwards.
 
     Raises:
         UsageError: as `inject`.
@@ -55,7 +55,7 @@ def try_on(spec: NetworkSpec, parts: Mapping[str, nn.Module]) -> frozenset[PlanF
     if spec.start is not None:
         return _facts_of(_started(spec, parts).sites.values())
     sites = spec.select(parts)
-    # What an algorithm refuses is a shape: one layer of each is made and let go.
+    # An algorithm may refuse shapes: one layer of each shape is made and discarded.
     for site in {(type(s.module), s.module.weight.shape): s for s in sites}.values():
         spec.build(site, None)
     whole = spec.model_copy(update={"exclude": (), "dims": {}}).select(parts)
@@ -69,20 +69,20 @@ def _facts_of(sites: Iterable[Site]) -> frozenset[PlanFact]:
 
 
 def _started(spec: NetworkSpec, parts: Mapping[str, nn.Module]) -> LayerAdapter:
-    """Modules, rank and alpha are the file's; dropouts, rates and what trains are the settings'."""
+    """Load a file: modules, rank and alpha are the file's; everything else is as the settings say."""
     assert spec.start is not None
     file = open_adapter(spec.start)
     for name, of_file in (("rank", file.rank), ("alpha", file.alpha)):
-        asked = getattr(spec, name)
-        if name in spec.model_fields_set and of_file and asked != of_file:
+        wanted = getattr(spec, name)
+        if name in spec.model_fields_set and of_file and wanted != of_file:
             raise UsageError(
-                f"adapter.{name} = {asked:g}, but {spec.start} has {of_file:g}",
-                hint=f"leave adapter.{name} out: it is the file's, or begin a new adapter without adapter.start",
+                f"adapter.{name} = {wanted:g}, but {spec.start} has {of_file:g}",
+                hint=f"remove adapter.{name} to use the file's, or adapter.start to train a new adapter",
             )
     if file.extras:
         raise UsageError(
-            f"{spec.start} holds what a training cannot take along: {'; '.join(account_of_keys(file.extras).notes)}",
-            hint="leave tensors out first: `bakehouse weights convert FILE --drop PATTERN -o PLACE`",
+            f"{spec.start} holds tensors that training cannot keep: {'; '.join(coverage_of_keys(file.extras).notes)}",
+            hint="remove them first: `bakehouse weights convert FILE --drop PATTERN -o PLACE`",
         )
     adapter = load_adapter(file, parts, reader=spec.reader)
     seen: set[type[AdapterLayer]] = set()
@@ -90,11 +90,11 @@ def _started(spec: NetworkSpec, parts: Mapping[str, nn.Module]) -> LayerAdapter:
         if type(layer) not in seen:
             _check_kind(spec, adapter.sites[stem], layer)
             seen.add(type(layer))
-    dim = Dim(max(1, file.rank), file.alpha or 1.0, spec.dropout, spec.rank_dropout, spec.module_dropout)
+    dim = LayerDims(max(1, file.rank), file.alpha or 1.0, spec.dropout, spec.rank_dropout, spec.module_dropout)
     for stem, layer in adapter.layers.items():
         _settle(spec, adapter.sites[stem], layer, dim)
     if not any(True for _ in adapter.named_parameters()):
-        raise UsageError(f"{spec.start} holds nothing of what shall learn: adapter.unet, adapter.text")
+        raise UsageError(f"{spec.start} has no module of the networks to train (adapter.unet, adapter.text)")
     adapter.spec = spec.model_copy(update={"rank": dim.rank, "alpha": dim.alpha})
     return adapter
 
@@ -103,22 +103,22 @@ def _check_kind(spec: NetworkSpec, site: Site, layer: AdapterLayer) -> None:
     wanted = spec.build(site, torch.Generator())
     if type(layer) is not type(wanted):
         raise UsageError(
-            f"{spec.start} is a {layer.algorithm} adapter, adapter.kind is {getattr(spec, 'kind', spec.algo)!r}",
-            hint=f"set adapter.kind to the file's (module {site.stem})",
+            f"{spec.start}: {site.stem} is {layer.algorithm}, but adapter.kind is {getattr(spec, 'kind', spec.algo)!r}",
+            hint="set adapter.kind to the file's algorithm",
         )
     if "bias_factors" in layer.state_dict():
-        raise UsageError(f"{spec.start} is PEFT's IA3, whose factors scale biases too: it cannot be trained on here")
+        raise UsageError(f"{spec.start} is PEFT's IA3, which also scales biases and cannot be trained here")
     of_file, asked = ("dora_scale" in made.state_dict() for made in (layer, wanted))
     if of_file != asked:
-        raise UsageError(f"{spec.start} is made with dora = {of_file}, adapter.dora is {asked}")
+        raise UsageError(f"{spec.start} was trained with dora = {of_file}, but adapter.dora = {asked}")
 
 
-def _settle(spec: NetworkSpec, site: Site, layer: AdapterLayer, dim: Dim) -> None:
-    """Gives a read layer the settings that files do not hold."""
+def _settle(spec: NetworkSpec, site: Site, layer: AdapterLayer, dim: LayerDims) -> None:
+    """Set what files do not hold on a loaded layer."""
     for name in ("dropout", "rank_dropout", "module_dropout"):
         setattr(layer, name, getattr(dim, name))
     layer.requires_grad_(spec.text if site.is_text else spec.unet)
     for name, parameter in layer.named_parameters():
         if name in spec.frozen:
             parameter.requires_grad_(False)
-    spec.settle(layer)
+    spec.configure_loaded(layer)

@@ -1,6 +1,6 @@
-"""The settings in kohya's and LyCORIS' headers (`ss_network_args`): what they change in a finished file.
+"""Coverage of the settings in kohya's and LyCORIS' headers (`ss_network_args`).
 
-Nearly all say how something was trained, or what the shapes tell as well. Those that do not are named.
+Nearly all describe the training, or follow from the tensors' shapes. Others are listed as not applied.
 """
 
 from __future__ import annotations
@@ -8,10 +8,10 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection, Mapping
 
-from bakehouse.adapters.file_coverage import Account, Entry
+from bakehouse.adapters.file_coverage import Coverage, UnappliedItem
 from bakehouse.core.json_toml_yaml import parse_json
 
-_TOLD = frozenset(
+_NOT_NEEDED = frozenset(
     {"algo", "preset", "conv_dim", "conv_alpha", "conv_lora_dim", "linear_dim", "linear_alpha", "dropout",
      "rank_dropout", "rank_dropout_scale", "module_dropout",
      "use_tucker", "use_cp", "use_conv_cp", "disable_conv_cp", "use_scalar",
@@ -23,11 +23,11 @@ _TOLD = frozenset(
      "train_t5xxl", "split_qkv", "in_dims", "train_double_block_indices", "train_single_block_indices",
      "enable_conv", "only_if_contains", "reg_dims", "reg_lrs", "exclude_patterns", "include_patterns", "dtype"}
 )  # fmt: skip
-"""Arguments that say how a file was trained, or that its tensors tell as well."""
+"""Arguments that only describe the training, or that follow from the tensors."""
 
 
 def network_args(metadata: Mapping[str, str]) -> dict[str, object]:
-    """The network's own arguments, of which trainers write a dict in Python's or JSON's words; empty if unreadable."""
+    """Return the network's arguments, a dict in Python's or JSON's syntax; empty if unreadable."""
     text = metadata.get("ss_network_args", "{}")
     try:
         args = parse_json(text)
@@ -39,8 +39,8 @@ def network_args(metadata: Mapping[str, str]) -> dict[str, object]:
     return args if isinstance(args, dict) else {}
 
 
-def account_of_header(metadata: Mapping[str, str], suffixes: Collection[str]) -> Account:
-    """The arguments that are not applied: LyCORIS' rsLoRA where its files do not hold it, and unknown ones.
+def coverage_of_header(metadata: Mapping[str, str], suffixes: Collection[str]) -> Coverage:
+    """Return the arguments that are not applied: LyCORIS' rsLoRA on GLoRA, and unknown ones.
 
     Args:
         suffixes: the names of the file's tensors inside their modules.
@@ -49,15 +49,15 @@ def account_of_header(metadata: Mapping[str, str], suffixes: Collection[str]) ->
     entries = []
     if str(args.get("rs_lora", "")).lower() == "true" and "a1.weight" in suffixes:
         entries.append(
-            Entry(
+            UnappliedItem(
                 "ss_network_args rs_lora = True", "carried",
-                "LyCORIS trains GLoRA at alpha / sqrt(rank) then, and writes an alpha that every reader, itself "
-                "included, counts as alpha / rank; a weight of sqrt(rank) is what was trained",
+                "LyCORIS trains GLoRA with alpha / sqrt(rank), and writes an alpha that every program, even itself, "
+                "reads as alpha / rank; strength sqrt(rank) is what was trained",
             )
         )  # fmt: skip
     entries += [
-        Entry(f"ss_network_args {name} = {value!r}", "carried", "an argument of the training that is not known here")
+        UnappliedItem(f"ss_network_args {name} = {value!r}", "carried", "an unknown argument of the training")
         for name, value in args.items()
-        if name not in _TOLD and value not in (None, "", "None", "False", False)
+        if name not in _NOT_NEEDED and value not in (None, "", "None", "False", False)
     ]
-    return Account(tuple(entries))
+    return Coverage(tuple(entries))

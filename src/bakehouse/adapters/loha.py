@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 from bakehouse.adapters.dora import DecomposableLayer, DecomposableSpec, read_magnitudes
-from bakehouse.adapters.layer import Base, Way, drop_channels, full_precision, linear_map
-from bakehouse.adapters.network_settings import KERNELS, Dim, Probability
+from bakehouse.adapters.layer import Base, ForwardPath, drop_channels, full_precision, linear_map
+from bakehouse.adapters.network_settings import KERNELS, LayerDims, Probability
 from bakehouse.adapters.target_modules import Site
 from bakehouse.adapters.unet_blocks import MOST_ALPHA, MOST_RANK
 from bakehouse.core.setting_needs import Needs, is_off
@@ -25,25 +25,25 @@ _NAMES = ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")
 
 
 class LoHa(DecomposableSpec):
-    """Hadamard products of two low-rank pairs: more rank for as many numbers; mild, mixes well."""
+    """Hadamard products of two low-rank pairs: a higher rank with as many parameters; combines well."""
 
     algo: ClassVar[str] = "loha"
-    meaningless = frozenset({"dropout"})
+    unused_settings = frozenset({"dropout"})
 
     kind: Literal["loha"] = "loha"
     rank: int = Field(32, ge=1, le=MOST_RANK)
     """Width of the bottleneck."""
     alpha: float = Field(16.0, gt=0, le=MOST_ALPHA)
-    """The update counts alpha / rank."""
+    """The update is scaled by alpha / rank."""
     rank_dropout: Annotated[Probability, Needs(is_off("dora"))] = 0.0
-    """Chance that a whole rank is left out, for each sample."""
+    """Probability that a whole rank is dropped, for each sample."""
     tucker: Annotated[bool, *KERNELS] = False
     """3x3 convolutions through two cores of rank x rank x 3 x 3, which keeps the factors small."""
 
     def network_args(self) -> dict[str, str]:
         return {**super().network_args(), "use_tucker": str(self.tucker)}
 
-    def layer(self, site: Site, dim: Dim, generator: torch.Generator | None) -> LoHaLayer:
+    def layer(self, site: Site, dim: LayerDims, generator: torch.Generator | None) -> LoHaLayer:
         outs, ins, *kernel = site.module.weight.shape
         rank = dim.rank
         tensors: dict[str, Tensor] = {}
@@ -72,7 +72,7 @@ class LoHaLayer(DecomposableLayer):
 
     algorithm = "LoHa"
     suffixes: ClassVar[frozenset[str]] = frozenset({*_NAMES, "hada_t1", "hada_t2", "alpha", "dora_scale"})
-    late = frozenset({"hada_w2_a"})
+    zero_initialized = frozenset({"hada_w2_a"})
     hada_w1_a: nn.Parameter
     hada_w1_b: nn.Parameter
     hada_w2_a: nn.Parameter
@@ -94,7 +94,7 @@ class LoHaLayer(DecomposableLayer):
         self.scale = float(self.alpha) / self.rank
 
     @classmethod
-    def reads(cls, tensors: Mapping[str, Tensor]) -> bool:
+    def recognizes(cls, tensors: Mapping[str, Tensor]) -> bool:
         return "hada_w1_a" in tensors
 
     @classmethod
@@ -131,20 +131,20 @@ class LoHaLayer(DecomposableLayer):
         product: Tensor = _Hadamard.apply(a1 * self.scale, b1, a2, b2)  # type: ignore[no-untyped-call]
         return product.view(shape)
 
-    def multiplicands(self) -> list[nn.Parameter]:
+    def factors(self) -> list[nn.Parameter]:
         return [self.hada_w1_a, self.hada_w1_b, self.hada_w2_a, self.hada_w2_b]
 
-    def length(self) -> Tensor:
+    def update_norm(self) -> Tensor:
         (a1, b1), (a2, b2) = self.pairs()
         product = (a1 @ b1) * (a2 @ b2)
         length: Tensor = torch.linalg.vector_norm(product * self.scale)
         return length
 
-    def plain_way(self, base: Base, x: Tensor) -> Way:
+    def path_without_dora(self, base: Base, x: Tensor) -> ForwardPath:
         # ΔW is dense, so it may as well be put into the weight; dropouts are of ΔW's share alone.
         return "weight" if full_precision(base, x) and not (self.training and self.rank_dropout) else "input"
 
-    def applied(self, base: Base, x: Tensor) -> Tensor:
+    def update_from_input(self, base: Base, x: Tensor) -> Tensor:
         out = linear_map(base, x, self.update(base.weight.shape).to(x.dtype))
         if self.training and self.rank_dropout:
             return drop_channels(out, 1 if isinstance(base, nn.Conv2d) else -1, self.rank_dropout)

@@ -7,7 +7,7 @@ takes (b + c b / d) / out of the work of a dense ΔW and makes none.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
@@ -17,8 +17,16 @@ from torch.nn.functional import conv2d, linear
 
 from bakehouse.adapters.delta_autograd import kronecker
 from bakehouse.adapters.dora import DecomposableLayer, DecomposableSpec, read_magnitudes
-from bakehouse.adapters.layer import Base, Teach, Way, compute_input, drop_channels, full_precision, many_rows
-from bakehouse.adapters.network_settings import KERNELS, NEW, Dim, Probability
+from bakehouse.adapters.layer import (
+    Base,
+    ForwardPath,
+    WeightAndGradients,
+    compute_input,
+    drop_channels,
+    full_precision,
+    many_rows,
+)
+from bakehouse.adapters.network_settings import KERNELS, NEW, LayerDims, Probability
 from bakehouse.adapters.target_modules import Site
 from bakehouse.adapters.unet_blocks import MOST_ALPHA, MOST_RANK
 from bakehouse.core.setting_needs import Needs, is_off
@@ -28,18 +36,18 @@ _OF_LOW_RANK = frozenset({"rank", "alpha", "conv_rank", "conv_alpha", "decompose
 
 
 class LoKr(DecomposableSpec):
-    """Kronecker products: small files, quick to learn; wants a rate of 5e-5 to 8e-5."""
+    """Kronecker products: small files, fast training; learning rate 5e-5 to 8e-5."""
 
     algo: ClassVar[str] = "lokr"
-    meaningless = frozenset({"dropout"})
+    unused_settings = frozenset({"dropout"})
 
     kind: Literal["lokr"] = "lokr"
     rank: int = Field(32, ge=1, le=1_000_000)
     """Width of the bottleneck; at half of a factor's size and above, that factor is whole."""
     alpha: float = Field(16.0, gt=0, le=MOST_ALPHA)
-    """The update counts alpha / rank."""
+    """The update is scaled by alpha / rank."""
     rank_dropout: Annotated[Probability, Needs(is_off("dora"))] = 0.0
-    """Chance that a whole rank is left out, for each sample."""
+    """Probability that a whole rank is dropped, for each sample."""
     factor: Annotated[int, NEW] = Field(-1, ge=-1, le=MOST_RANK)
     """The smaller factor's size, at most; -1: both about the square root of the layer's size. Smaller: larger files."""
     decompose_both: Annotated[bool, NEW] = False
@@ -58,7 +66,7 @@ class LoKr(DecomposableSpec):
         if self.full_matrix:
             for name in sorted(self.model_fields_set & _OF_LOW_RANK):
                 if getattr(self, name) != type(self).model_fields[name].get_default():
-                    raise ValueError(f"{name} means nothing with full_matrix = true: leave one of them out")
+                    raise ValueError(f"{name} has no effect with full_matrix = true: leave one of them out")
         return self
 
     @property
@@ -70,7 +78,7 @@ class LoKr(DecomposableSpec):
         own = {name: str(getattr(self, name)) for name in names}
         return {**super().network_args(), "use_tucker": str(self.tucker), **own}
 
-    def layer(self, site: Site, dim: Dim, generator: torch.Generator | None) -> LoKrLayer:
+    def layer(self, site: Site, dim: LayerDims, generator: torch.Generator | None) -> LoKrLayer:
         outs, ins, *kernel = site.module.weight.shape
         (a, b), (c, d) = factorize(outs, self.factor), factorize(ins, self.factor)
         if self.unbalanced_factorization:
@@ -123,7 +131,7 @@ class LoKrLayer(DecomposableLayer):
 
     algorithm = "LoKr"
     suffixes: ClassVar[frozenset[str]] = frozenset({*_NAMES, "alpha", "dora_scale"})
-    late = frozenset({"lokr_w2", "lokr_w2_b"})
+    zero_initialized = frozenset({"lokr_w2", "lokr_w2_b"})
     lokr_w1: nn.Parameter | None
     lokr_w1_a: nn.Parameter
     lokr_w1_b: nn.Parameter
@@ -158,7 +166,7 @@ class LoKrLayer(DecomposableLayer):
         self.scale = self._scale()
 
     @classmethod
-    def reads(cls, tensors: Mapping[str, Tensor]) -> bool:
+    def recognizes(cls, tensors: Mapping[str, Tensor]) -> bool:
         return "lokr_w1" in tensors or "lokr_w1_a" in tensors
 
     @classmethod
@@ -196,11 +204,11 @@ class LoKrLayer(DecomposableLayer):
             return torch.einsum("ijkl,ip,jr->prkl", self.lokr_t2, a, b)
         return (a @ b.flatten(1)).view(a.shape[0], -1, *self.kernel)
 
-    def multiplicands(self) -> list[nn.Parameter]:
+    def factors(self) -> list[nn.Parameter]:
         names = ("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b")
         return [p for name in names if (p := getattr(self, name)) is not None]
 
-    def length(self) -> Tensor:
+    def update_norm(self) -> Tensor:
         """||W1 (x) W2|| = ||W1|| ||W2||."""
         length: Tensor = torch.linalg.vector_norm(self.small()) * torch.linalg.vector_norm(self.large())
         return length
@@ -209,12 +217,12 @@ class LoKrLayer(DecomposableLayer):
         small = self.small()
         return torch.kron(small.view(*small.shape, *[1] * len(self.kernel)), self.large().contiguous()).view(shape)
 
-    def plain_way(self, base: Base, x: Tensor) -> Way:
+    def path_without_dora(self, base: Base, x: Tensor) -> ForwardPath:
         dropped = self.training and self.rank_dropout
         fits = isinstance(base, nn.Linear) and full_precision(base, x) and many_rows(base, x)
         return "weight" if fits and not dropped else "input"
 
-    def fused(self, base: Base, multiplier: float) -> tuple[Callable[[], Tensor], Teach] | None:
+    def weight_and_gradients(self, base: Base, multiplier: float) -> WeightAndGradients | None:
         if self.dora_scale is not None:
             return None
 
@@ -226,7 +234,7 @@ class LoKrLayer(DecomposableLayer):
         up, down = (self.lokr_w2_a, self.lokr_w2_b) if self.lokr_w2 is None else (self.lokr_w2, None)
         return make, lambda x, out: kronecker(out, x, small, up * scale, down)
 
-    def applied(self, base: Base, x: Tensor) -> Tensor:
+    def update_from_input(self, base: Base, x: Tensor) -> Tensor:
         small, large = self.small(), self.large()
         x = compute_input(x, small)
         if isinstance(base, nn.Conv2d):

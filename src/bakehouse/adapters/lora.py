@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
@@ -15,15 +15,15 @@ from bakehouse.adapters.delta_autograd import low_rank
 from bakehouse.adapters.dora import DecomposableLayer, DecomposableSpec, lengths, read_magnitudes
 from bakehouse.adapters.layer import (
     Base,
-    Teach,
-    Way,
+    ForwardPath,
     Weight,
+    WeightAndGradients,
     compute_input,
     drop_channels,
     full_precision,
     many_rows,
 )
-from bakehouse.adapters.network_settings import KERNELS, NEW, Dim
+from bakehouse.adapters.network_settings import KERNELS, NEW, LayerDims
 from bakehouse.adapters.target_modules import Site
 from bakehouse.core.setting_needs import Needs, is_off
 
@@ -35,13 +35,13 @@ class LoRA(DecomposableSpec):
 
     kind: Literal["lora"] = "lora"
     rs_lora: Annotated[bool, NEW] = False
-    """The update counts alpha / sqrt(rank): Kalajdzievski 2023, arXiv:2312.03732."""
-    lora_plus_ratio: Annotated[float, Needs(is_off("lora_fa"), otherwise="multiplies the rate of all that learns")] = (
-        Field(1.0, gt=0, le=10_000)
+    """Scale the update by alpha / sqrt(rank): Kalajdzievski 2023, arXiv:2312.03732."""
+    lora_plus_ratio: Annotated[float, Needs(is_off("lora_fa"), otherwise="multiplies the whole learning rate")] = Field(
+        1.0, gt=0, le=10_000
     )
-    """Matrices that begin at 0 learn so many times faster; 16 is usual. LoRA+: Hayou et al. 2024, arXiv:2402.12354."""
+    """Factor on the learning rate of matrices that start at zero; usually 16. LoRA+: Hayou 2024, arXiv:2402.12354."""
     lora_fa: bool = False
-    """A stays as it begins and only B learns, which saves the memory of A's inputs (LoRA-FA: Zhang et al. 2023,
+    """Freeze A at its random start and train only B, which saves the memory of A's inputs (LoRA-FA: Zhang et al. 2023,
     arXiv:2308.03303)."""
     tucker: Annotated[bool, *KERNELS] = False
     """3x3 convolutions through a core of rank x rank x 3 x 3, which keeps A small (LyCORIS' Tucker form)."""
@@ -50,17 +50,17 @@ class LoRA(DecomposableSpec):
         metadata = super().network_metadata()
         if self.dora or self.tucker or self.train_norm:
             return metadata
-        # Everybody's loader knows plain LoRA as kohya's own.
+        # All programs know plain LoRA as kohya's own network.
         return {**metadata, "ss_network_module": "networks.lora", "ss_network_args": self._conv_args()}
 
     def network_args(self) -> dict[str, str]:
         return {**super().network_args(), "use_tucker": str(self.tucker), "rs_lora": str(self.rs_lora)}
 
-    def layer(self, site: Site, dim: Dim, generator: torch.Generator | None) -> LoRALayer:
+    def layer(self, site: Site, dim: LayerDims, generator: torch.Generator | None) -> LoRALayer:
         outs, ins, *kernel = site.module.weight.shape
         tucker = self.tucker and site.is_kernel
         ones = [1] * len(kernel)
-        # Files know alpha / rank only; this alpha makes that alpha / sqrt(rank), for every reader.
+        # Programs compute alpha / rank; with this alpha that is alpha / sqrt(rank).
         alpha = dim.alpha * math.sqrt(dim.rank) if self.rs_lora else dim.alpha
         down = _uniform((dim.rank, ins, *(ones if tucker else kernel)), generator)
         mid = _uniform((dim.rank, dim.rank, *kernel), generator) if tucker else None
@@ -95,8 +95,8 @@ class LoRALayer(DecomposableLayer):
     suffixes: ClassVar[frozenset[str]] = frozenset(
         {"lora_down.weight", "lora_up.weight", "lora_mid.weight", "alpha", "dora_scale"}
     )
-    cheap_lengths = True
-    late = frozenset({"lora_up.weight"})
+    has_cheap_norms = True
+    zero_initialized = frozenset({"lora_up.weight"})
     alpha: Tensor
 
     def __init__(
@@ -127,7 +127,7 @@ class LoRALayer(DecomposableLayer):
         self.scale = float(self.alpha) / self.rank
 
     @classmethod
-    def reads(cls, tensors: Mapping[str, Tensor]) -> bool:
+    def recognizes(cls, tensors: Mapping[str, Tensor]) -> bool:
         return "lora_down.weight" in tensors or "lora_up.weight" in tensors
 
     @classmethod
@@ -177,15 +177,15 @@ class LoRALayer(DecomposableLayer):
     def update(self, shape: torch.Size) -> Tensor:
         return (self.up.flatten(1) @ self._rows() * self.scale).view(shape)
 
-    def multiplicands(self) -> list[nn.Parameter]:
+    def factors(self) -> list[nn.Parameter]:
         return [p for p in (self.lora_down.weight, self.lora_up.weight) if p.requires_grad]
 
-    def length(self) -> Tensor:
+    def update_norm(self) -> Tensor:
         """||sBA||² = s² <B'B, A A'>: no ΔW is made."""
         rows, up = self._rows(), self.up.flatten(1)
         return ((up.mT @ up) * (rows @ rows.mT)).sum().clamp_min(0).sqrt() * self.scale
 
-    def row_lengths(self, weight: Tensor) -> Tensor:
+    def row_norms(self, weight: Tensor) -> Tensor:
         """||W + sBA||² = ||W||² + 2s <B, W A'> + s² <B, B A A'>, row by row."""
         rows, up = self._rows(), self.up.flatten(1) * self.scale
         # As dora_scale was measured, so that at the start both are equal to the last bit.
@@ -193,28 +193,28 @@ class LoRALayer(DecomposableLayer):
         mixed = up * (2 * weight.flatten(1) @ rows.mT + up @ (rows @ rows.mT))
         return _longer(alone, mixed.sum(1))
 
-    def column_lengths(self, weight: Tensor) -> Tensor:
+    def column_norms(self, weight: Tensor) -> Tensor:
         """||W + sBA||² = ||W||² + 2s <B'W, A> + s² <B'B A, A>, column by column."""
         rows, up = self._rows(), self.up.flatten(1) * self.scale
         alone = lengths(weight, on_output=False).flatten()
         mixed = (rows * (2 * up.mT @ weight.flatten(1) + (up.mT @ up) @ rows)).sum(0)
         return _longer(alone, mixed.view(len(alone), -1).sum(1))
 
-    def plain_way(self, base: Base, x: Tensor) -> Way:
+    def path_without_dora(self, base: Base, x: Tensor) -> ForwardPath:
         # In single precision ΔW can stand in the weight, where it costs next to nothing once there are some rows.
         # With A frozen it would cost the memory of x, which that is there to save.
         changed = self.training and (self.dropout or self.rank_dropout or not self.down.requires_grad)
         fits = isinstance(base, nn.Linear) and full_precision(base, x) and many_rows(base, x)
         return "weight" if fits and not changed else "input"
 
-    def fused(self, base: Base, multiplier: float) -> tuple[Callable[[], Tensor], Teach] | None:
+    def weight_and_gradients(self, base: Base, multiplier: float) -> WeightAndGradients | None:
         if self.dora_scale is not None:
             return None
         up, down = self.up * (self.scale * multiplier), self.down
         made = (up.detach(), down.detach())
         return lambda: torch.addmm(base.weight, *made), lambda x, out: low_rank(out, x, up, down)
 
-    def applied(self, base: Base, x: Tensor) -> Tensor:
+    def update_from_input(self, base: Base, x: Tensor) -> Tensor:
         return self._through(base, x, self.down, self.up)
 
     def _through(self, base: Base, x: Tensor, down: Tensor, up: Tensor) -> Tensor:

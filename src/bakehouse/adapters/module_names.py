@@ -1,6 +1,6 @@
-"""Module names of the networks in three spellings: diffusers' dots, kohya's underscores, CompVis' block numbers.
+"""Conversion of module names between diffusers' dots, kohya's underscores and CompVis' block numbers.
 
-Kohya's underscores do not say where the dots were, but the networks' vocabulary is small: the longest known word wins.
+Kohya's underscores are ambiguous, but the networks have few names: the longest known word is taken.
 """
 
 from __future__ import annotations
@@ -119,44 +119,44 @@ SDXL_ATTENDS = (True, True, False)
 
 
 def part_of(stem: str) -> tuple[str, str]:
-    """A kohya stem as its prefix and the rest: (`lora_unet_`, `conv_in`).
+    """Split a kohya stem into prefix and rest: (`lora_unet_`, `conv_in`).
 
     Raises:
-        UsageError: it is of no network that is known here.
+        UsageError: its network is unknown.
     """
     for prefix in PARTS:
         if stem.startswith(prefix):
             return prefix, stem.removeprefix(prefix)
-    raise UsageError(f"module {stem} belongs to no network that is known here: {', '.join(PARTS)}")
+    raise UsageError(f"module {stem} belongs to an unknown network; known prefixes are {', '.join(PARTS)}")
 
 
 def dotted(stem: str) -> str:
-    """Diffusers' name inside the network for a kohya stem: `down_blocks.0.attentions.0.proj_in`.
+    """Return diffusers' name inside the network for a kohya stem: `down_blocks.0.attentions.0.proj_in`.
 
     Raises:
-        UsageError: a word in it is not of these networks.
+        UsageError: a part of it is not a name in these networks.
     """
     rest = part_of(stem)[1]
     words, at = [], 0
     while at < len(rest):
         m = _WORD.match(rest, at)
         if m is None:
-            raise UsageError(f"module {stem}: {rest[at:]!r} is no module of an SD network, so its dots are unknown")
+            raise UsageError(f"module {stem}: {rest[at:]!r} is not a module of an SD network")
         words.append(m[1])
         at = m.end()
     return ".".join(words)
 
 
 def full_name(stem: str) -> str:
-    """Diffusers' name with the network: `unet.down_blocks.0.attentions.0.proj_in`."""
+    """Return diffusers' name with the network: `unet.down_blocks.0.attentions.0.proj_in`."""
     return f"{PARTS[part_of(stem)[0]]}.{dotted(stem)}"
 
 
 def from_compvis(path: str, layers: int) -> str:
-    """A UNet module's diffusers name from its CompVis name; a name without block numbers stays.
+    """Return a UNet module's diffusers name for its CompVis name; a name without block numbers is unchanged.
 
     Args:
-        layers: resnets a level; 2 in every published SD.
+        layers: resnets per level; 2 in every published SD.
     """
     if path in _ENDS:
         return _ENDS[path]
@@ -181,10 +181,10 @@ def _inner(is_attention: int, place: int, rest: str) -> str:
 
 
 def to_compvis(path: str, layers: int = 2, attends: Sequence[bool] = SDXL_ATTENDS) -> str:
-    """The inverse: a UNet module's CompVis name from its diffusers name.
+    """Return a UNet module's CompVis name for its diffusers name.
 
     Args:
-        attends: which upward levels have attention; the place of the upsampler hangs on it.
+        attends: which upward levels have attention; the upsampler's number depends on it.
     """
     if path in _ENDS_BACK:
         return _ENDS_BACK[path]
@@ -209,9 +209,9 @@ def _outer(kind: str, rest: str) -> str:
 
 
 def from_openclip(path: str) -> str:
-    """A text encoder module's name from OpenCLIP's (SD 2.x, SDXL's second): `transformer.resblocks.0.mlp.c_fc`.
+    """Return a text encoder module's name for OpenCLIP's (SD 2.x, SDXL's second): `transformer.resblocks.0.mlp.c_fc`.
 
-    `attn.in_proj` holds queries, keys and values in one and keeps its name here: who reads it cuts it in three.
+    `attn.in_proj` holds queries, keys and values in one tensor and keeps its name; callers split it.
     """
     if m := re.fullmatch(r"transformer\.resblocks\.(\d+)\.(.+)", path):
         return f"text_model.encoder.layers.{m[1]}.{_OPENCLIP.get(m[2], m[2])}"
@@ -221,7 +221,7 @@ def from_openclip(path: str) -> str:
 
 
 def sgm_stem(stem: str) -> str:
-    """Kohya's own stem for SDXL's UNet, which counts CompVis' blocks; text encoders keep theirs."""
+    """Return kohya's stem for SDXL's UNet, with CompVis' block numbers; those of text encoders are unchanged."""
     prefix, _ = part_of(stem)
     return stem if prefix != "lora_unet_" else prefix + to_compvis(dotted(stem)).replace(".", "_")
 
@@ -229,10 +229,10 @@ def sgm_stem(stem: str) -> str:
 def file_names(
     modules: Mapping[str, Mapping[str, Tensor]], metadata: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """What each module, by our stem, is called in a kohya file: SDXL's by block numbers, the others' as they are.
+    """Return each module's name in a kohya file, by our stem: SDXL's with block numbers, others unchanged.
 
-    sd-scripts, A1111, ComfyUI and diffusers read an SDXL file by block numbers; no other spelling is read by all.
-    A module that the published networks do not have keeps its name.
+    sd-scripts, A1111, ComfyUI and diffusers all read SDXL files with block numbers, but no other spelling.
+    Modules that the published networks do not have keep their names.
     """
     if not seems_sdxl(modules, metadata or {}):
         return {stem: stem for stem in modules}
@@ -247,5 +247,5 @@ def _sgm_or_same(stem: str) -> str:
 
 
 def same_module(stem: str) -> str:
-    """One spelling for the first text encoder, which trainers call te or te1, and for block numbers."""
+    """Return one spelling for the first text encoder (te or te1), and for block numbers."""
     return kohya_stem(stem).replace("lora_te1_", "lora_te_", 1)

@@ -1,4 +1,4 @@
-"""The settings that all network algorithms share: rank, alpha, dropouts, and which modules they sit on."""
+"""Settings that all network algorithms share: rank, alpha, dropouts, and the modules to adapt."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from bakehouse.core.setting_needs import Needs, is_off, is_on, one_of
 Probability = Annotated[float, Field(ge=0, lt=1)]
 
 NEW = Needs(is_off("adapter.start"))
-"""Of what an adapter that goes on from a file takes from the file."""
+"""Condition of settings that `adapter.start` takes from the file."""
 _ON_KERNELS = Needs(is_on(ON_KERNELS))
 KERNELS = (NEW, Needs(one_of("targets", "full")), _ON_KERNELS)
-"""Of what is about 3x3 convolutions."""
+"""Conditions of settings for 3x3 convolutions."""
 _FULL = (Needs(one_of("targets", "full"), refused=True), NEW, _ON_KERNELS)
 
 PRESETS: Mapping[Targets, str] = {"attention": "attn-only", "attention+mlp": "attn-mlp", "full": "full"}
-"""What LyCORIS calls the same choices of modules."""
+"""LyCORIS' names of the same selections of modules."""
 
 
 @dataclass(frozen=True)
-class Dim:
-    """What one module's layer is made with."""
+class LayerDims:
+    """Rank, alpha and dropouts of one module's layer."""
 
     rank: int
     alpha: float
@@ -46,34 +46,34 @@ class Dim:
 
     @property
     def scale(self) -> float:
-        """What the update counts: alpha / rank."""
+        """The scale of the update: alpha / rank."""
         return self.alpha / self.rank
 
 
 class NetworkSpec(LayerSpec):
-    """What every network algorithm can be told. A subclass says `layer`, and which settings mean nothing to it."""
+    """Settings of every network algorithm. A subclass implements `layer` and lists settings that it does not use."""
 
     algo: ClassVar[str]
     """LyCORIS' name of the algorithm: `lokr`."""
     is_product: ClassVar[bool] = False
-    """Whether the update is a product of matrices, which LoRA+ and max_norm speak of."""
-    meaningless: ClassVar[frozenset[str]] = frozenset()
-    """Settings of this class that the algorithm has no use for: setting one is an error."""
+    """Whether the update is a product of matrices, as LoRA+ and max_norm need."""
+    unused_settings: ClassVar[frozenset[str]] = frozenset()
+    """Settings of this class that the algorithm does not use: setting one is an error."""
 
     rank: int = Field(16, ge=1, le=MOST_RANK)
     """Width of the bottleneck."""
     alpha: float = Field(8.0, gt=0, le=MOST_ALPHA)
-    """The update counts alpha / rank."""
+    """The update is scaled by alpha / rank."""
     conv_rank: Annotated[int, *_FULL] = Field(0, ge=0, le=MOST_RANK)
     """Rank on 3x3 convolutions, with targets = "full"; 0: the same as `rank`."""
     conv_alpha: Annotated[float | None, *_FULL] = Field(None, gt=0, le=MOST_ALPHA)
-    """Alpha on 3x3 convolutions; unset: the same share of the rank as elsewhere."""
+    """Alpha on 3x3 convolutions; unset: the same alpha / rank as elsewhere."""
     dropout: Probability = 0.0
-    """Chance that an element of the bottleneck is left out."""
+    """Probability that an element of the bottleneck is dropped."""
     rank_dropout: Probability = 0.0
-    """Chance that a whole rank is left out, for each sample."""
+    """Probability that a whole rank is dropped, for each sample."""
     module_dropout: Probability = 0.0
-    """Chance that a module's adapter is left out of a step."""
+    """Probability that a module's adapter is left out of a step."""
     targets: Annotated[Targets, NEW] = "attention+mlp"
     """`attention`: query, key, value, output; `attention+mlp`: whole transformer blocks, as kohya; `full`: also 3x3
     convolutions (LoCon)."""
@@ -86,66 +86,68 @@ class NetworkSpec(LayerSpec):
     exclude: Annotated[tuple[str, ...], NEW, Needs(is_on(EXCLUDED))] = ()
     """No modules whose dotted name matches one of these patterns."""
     train_norm: Annotated[bool, NEW, Needs(is_on(ON_NORMS))] = False
-    """Group and layer norms in the same blocks learn beside the network."""
+    """Also train group and layer norms in the same blocks."""
     dims: Annotated[dict[str, Annotated[int, Field(ge=0, le=MOST_RANK)]], NEW, Needs(is_on(SIZED))] = Field(
         default_factory=dict
     )
     """Ranks of modules by patterns on their dotted names, the first that matches: `{"*attn2*" = 8}`; 0 leaves out."""
     blocks: BlockSpec = BlockSpec()
-    """Ranks, alphas and rates block by block."""
+    """Ranks, alphas and learning rates of single blocks."""
     lora_plus_ratio: float = Field(1.0, gt=0, le=10_000)
-    """Matrices that begin at 0 learn so many times faster; 16 is usual. LoRA+: Hayou et al. 2024, arXiv:2402.12354."""
+    """Factor on the learning rate of matrices that start at zero; usually 16. LoRA+: Hayou 2024, arXiv:2402.12354."""
     max_norm: float | None = Field(None, gt=0, le=1_000_000)
-    """After each step a module's update is scaled down to this length at most (kohya's `scale_weight_norms`)."""
+    """Largest norm of a module's update; larger ones are scaled down after each step (kohya's `scale_weight_norms`)."""
     start: Path | None = None
-    """An adapter to go on from, a file or PEFT's folder; modules, rank and alpha are its own."""
+    """Adapter to start from, a file or PEFT's folder; modules, rank and alpha are the file's."""
 
     reader: ClassVar[type[AdapterLayer] | None] = None
-    """The layer that reads a file to go on from, where its tensors alone do not tell."""
+    """The layer class for `start`, if the file's tensors do not determine it."""
 
-    chosen: ClassVar[frozenset[str]] = frozenset({"include", "exclude", "dims", "blocks", "train_norm", "start"})
-    """Settings that a base may have no module for."""
+    module_settings: ClassVar[frozenset[str]] = frozenset(
+        {"include", "exclude", "dims", "blocks", "train_norm", "start"}
+    )
+    """Settings that may match no module of a base."""
 
     @property
     def settable(self) -> frozenset[str]:
-        """Names of the settings that mean something to the algorithm as it is set."""
-        return frozenset(type(self).model_fields) - self.meaningless
+        """Names of the settings that the algorithm uses, given its other settings."""
+        return frozenset(type(self).model_fields) - self.unused_settings
 
     @classmethod
-    def unknown(cls) -> frozenset[str]:
-        """Names of the settings that may not be set, whatever else is."""
-        return cls.meaningless | (frozenset() if cls.is_product else {"lora_plus_ratio", "max_norm"})
+    def unsupported(cls) -> frozenset[str]:
+        """Return the names of the settings that may never be set."""
+        return cls.unused_settings | (frozenset() if cls.is_product else {"lora_plus_ratio", "max_norm"})
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
-        """A form shows only what may be set."""
+        """Leave out of the schema what may not be set."""
         schema: dict[str, Any] = handler(core_schema)
         own = handler.resolve_ref_schema(schema)
-        own["properties"] = {k: v for k, v in own["properties"].items() if k not in cls.unknown()}
+        own["properties"] = {k: v for k, v in own["properties"].items() if k not in cls.unsupported()}
         return schema
 
-    def settle(self, layer: AdapterLayer) -> None:
-        """Gives a layer of a file to go on from what only the settings say."""
+    def configure_loaded(self, layer: AdapterLayer) -> None:
+        """Set what a file does not hold on a layer loaded from `start`."""
 
     @abstractmethod
-    def layer(self, site: Site, dim: Dim, generator: torch.Generator | None) -> AdapterLayer:
-        """A fresh layer for one module, zero at init, on the CPU; every random number from `generator`.
+    def layer(self, site: Site, dim: LayerDims, generator: torch.Generator | None) -> AdapterLayer:
+        """Return a new layer for one module on the CPU, with ΔW = 0; every random number is from `generator`.
 
         Raises:
-            UsageError: the algorithm cannot be put on this module.
+            UsageError: the algorithm cannot adapt this module.
         """
 
     def network_args(self) -> dict[str, str]:
-        """The algorithm's own part of `ss_network_args`, in LyCORIS' words."""
+        """Return the algorithm's own part of `ss_network_args`, by LyCORIS' names."""
         return {}
 
     @model_validator(mode="after")
     def _only_what_means_something(self) -> Self:
-        for name in sorted(self.unknown() & self.model_fields_set):
+        for name in sorted(self.unsupported() & self.model_fields_set):
             value = getattr(self, name)
             if value != type(self).model_fields[name].get_default(call_default_factory=True):
                 kind = getattr(self, "kind", self.algo)
-                raise ValueError(f"{name} = {value!r} means nothing to kind = {kind!r}: leave it out")
+                raise ValueError(f"{name} = {value!r} has no effect with kind = {kind!r}: leave it out")
         return self
 
     def select(self, parts: Mapping[str, nn.Module]) -> list[Site]:
@@ -153,9 +155,9 @@ class NetworkSpec(LayerSpec):
             parts, self.targets, unet=self.unet, text=self.text,
             include=self.include, exclude=self.exclude, norms=self.train_norm,
         )  # fmt: skip
-        kept = [s for s in sites if self.blocks.rate(s.block) and self.dim_of(s).rank]
+        kept = [s for s in sites if self.blocks.rate(s.block) and self.layer_dims(s).rank]
         if not kept:
-            raise UsageError(f"adapter.dims and adapter.blocks leave out all of the {len(sites)} modules")
+            raise UsageError(f"adapter.dims and adapter.blocks leave out all {len(sites)} modules")
         return kept
 
     def build(self, site: Site, generator: torch.Generator | None) -> AdapterLayer:
@@ -163,10 +165,10 @@ class NetworkSpec(LayerSpec):
             norm = NormLayer.fresh(site.module)
             norm.module_dropout = self.module_dropout
             return norm
-        return self.layer(site, self.dim_of(site), generator)
+        return self.layer(site, self.layer_dims(site), generator)
 
-    def dim_of(self, site: Site) -> Dim:
-        """Rank, alpha and dropouts of one module."""
+    def layer_dims(self, site: Site) -> LayerDims:
+        """Return rank, alpha and dropouts of one module."""
         rank, alpha = self._conv() if site.is_kernel else (self.rank, self.alpha)
         share = alpha / rank
         own_rank, own_alpha = self.blocks.dim(site.block, kernel=site.is_kernel)
@@ -178,31 +180,31 @@ class NetworkSpec(LayerSpec):
             if matches(site, (pattern,)):
                 rank, alpha = named, share * named
                 break
-        return Dim(rank, alpha, self.dropout, self.rank_dropout, self.module_dropout)
+        return LayerDims(rank, alpha, self.dropout, self.rank_dropout, self.module_dropout)
 
-    def rate_of(self, site: Site) -> float:
+    def lr_multiplier(self, site: Site) -> float:
         return self.blocks.rate(site.block)
 
     @property
     def frozen(self) -> frozenset[str]:
-        """Parameters, by their names in a file, that do not learn."""
+        """Names in a file of the parameters that are not trained."""
         return frozenset()
 
     @property
-    def late_rate(self) -> float:
+    def zero_init_lr_multiplier(self) -> float:
         return self.lora_plus_ratio
 
     @property
-    def longest(self) -> float | None:
+    def max_update_norm(self) -> float | None:
         return self.max_norm
 
     @property
-    def several_rates(self) -> bool:
-        """Whether parameters of one network learn at different rates."""
+    def has_several_lrs(self) -> bool:
+        """Whether parameters of one network have different learning rates."""
         return self.blocks.sets_rates or self.lora_plus_ratio != 1
 
     def _conv(self) -> tuple[int, float]:
-        """Rank and alpha on 3x3 convolutions."""
+        """Return rank and alpha on 3x3 convolutions."""
         rank = self.conv_rank or self.rank
         return rank, self.conv_alpha if self.conv_alpha is not None else self.alpha * rank / self.rank
 

@@ -1,4 +1,4 @@
-"""Norm layers beside any network: Δ of their weight and bias, under LyCORIS' names."""
+"""Norm layers beside any network: changes of their weight and bias, by LyCORIS' names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from bakehouse.adapters.layer import AdapterLayer, Base, Way, full_precision
+from bakehouse.adapters.layer import AdapterLayer, Base, ForwardPath, full_precision
 
 
 class NormLayer(AdapterLayer):
@@ -24,11 +24,11 @@ class NormLayer(AdapterLayer):
 
     @classmethod
     def fresh(cls, base: Base) -> Self:
-        """Zero."""
+        """Return a layer of zeros."""
         return cls(torch.zeros(base.weight.shape), None if base.bias is None else torch.zeros(base.bias.shape))
 
     @classmethod
-    def reads(cls, tensors: Mapping[str, Tensor]) -> bool:
+    def recognizes(cls, tensors: Mapping[str, Tensor]) -> bool:
         return "w_norm" in tensors
 
     @classmethod
@@ -36,10 +36,10 @@ class NormLayer(AdapterLayer):
         """From a file's tensors.
 
         Raises:
-            ValueError: the module is no norm, or has other channels.
+            ValueError: the module is not a norm, or has another number of channels.
         """
         if not isinstance(base, nn.GroupNorm | nn.LayerNorm):
-            raise ValueError(f"it holds {', '.join(tensors)}, but the module is a {type(base).__name__}, no norm")
+            raise ValueError(f"it holds {', '.join(tensors)}, but the module is {type(base).__name__}, not a norm")
         weight, bias = tensors["w_norm"].float().clone(), tensors.get("b_norm")
         if weight.shape != base.weight.shape or (bias is not None and bias.shape != weight.shape):
             raise ValueError(f"w_norm {tuple(weight.shape)} does not fit {base.weight.numel()} channels")
@@ -54,12 +54,12 @@ class NormLayer(AdapterLayer):
         beside = super().bias_delta(bias)
         return self.b_norm if beside is None else beside if self.b_norm is None else self.b_norm + beside
 
-    def multiplicands(self) -> list[nn.Parameter]:
+    def factors(self) -> list[nn.Parameter]:
         return [self.w_norm]
 
-    def length(self) -> Tensor:
+    def update_norm(self) -> Tensor:
         length: Tensor = torch.linalg.vector_norm(self.w_norm)
         return length
 
-    def way(self, base: Base, x: Tensor) -> Way:
+    def forward_path(self, base: Base, x: Tensor) -> ForwardPath:
         return "weight" if full_precision(base, x) else "input"

@@ -1,14 +1,14 @@
 """Orthogonal fine-tuning: W' = R W, R a block-diagonal rotation. Qiu et al. 2023, arXiv:2306.07280; files: Diag-OFT.
 
-R turns a module's outputs in blocks: lengths of the columns of W and the angles between them stay, and with them much
-of what the base knows. Each block is the Cayley transform of a skew matrix Q = P - P^T, and P is what trains. As in
-LyCORIS and kohya, R stands on the side of the outputs; in the paper on that of the inputs.
+R rotates a module's outputs in blocks: norms of the columns of W and the angles between them are preserved, and with
+them much of what the base knows. Each block is the Cayley transform of a skew matrix Q = P - P^T, and P is trained. As
+in LyCORIS and kohya, R acts on the outputs; in the paper on the inputs.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
@@ -20,14 +20,14 @@ from bakehouse.adapters.delta_autograd import rotated
 from bakehouse.adapters.layer import (
     AdapterLayer,
     Base,
-    Teach,
-    Way,
+    ForwardPath,
+    WeightAndGradients,
     compute_input,
     full_precision,
     many_rows,
     own_weight,
 )
-from bakehouse.adapters.network_settings import NEW, Dim, NetworkSpec, Probability
+from bakehouse.adapters.network_settings import NEW, LayerDims, NetworkSpec, Probability
 from bakehouse.adapters.target_modules import Site
 from bakehouse.adapters.unet_blocks import MOST_ALPHA, MOST_RANK
 from bakehouse.core.errors import UsageError
@@ -35,20 +35,22 @@ from bakehouse.core.setting_needs import Needs, is_off
 
 
 class RotationSpec(NetworkSpec):
-    """What OFT and BOFT share."""
+    """Settings that OFT and BOFT share."""
 
-    meaningless: ClassVar[frozenset[str]] = frozenset({"rank", "alpha", "conv_rank", "conv_alpha", "dims", "dropout"})
+    unused_settings: ClassVar[frozenset[str]] = frozenset(
+        {"rank", "alpha", "conv_rank", "conv_alpha", "dims", "dropout"}
+    )
 
-    chosen: ClassVar[frozenset[str]] = NetworkSpec.chosen | {"block_size", "block_count"}
+    module_settings: ClassVar[frozenset[str]] = NetworkSpec.module_settings | {"block_size", "block_count"}
 
     block_size: Annotated[int, NEW] = Field(4, ge=2, le=MOST_RANK)
-    """Outputs that turn together, at most: the largest size that divides a module's outputs is taken."""
+    """Largest number of outputs rotated together: the largest size that divides a module's outputs is taken."""
     constraint: Annotated[float, NEW] = Field(0.0, ge=0, le=MOST_ALPHA)
-    """Norm of Q at most, for each output: keeps R near the identity (COFT). 0: free; kohya's files say 1e-3 or less."""
+    """Largest norm of Q for each output, which keeps R near the identity (COFT). 0: no limit; kohya's have 1e-3."""
     rescaled: Annotated[bool, NEW] = False
-    """Also learn one factor for each output."""
+    """Also train one factor for each output."""
     rank_dropout: Probability = 0.0
-    """Chance that a block is left out of a step: it does not turn then (BOFT's multiplicative dropout)."""
+    """Probability that a block is the identity in a step (BOFT's multiplicative dropout)."""
 
     def network_metadata(self) -> dict[str, Any]:
         # What LyCORIS calls dim is the size of a block, its alpha the constraint.
@@ -57,7 +59,7 @@ class RotationSpec(NetworkSpec):
     def network_args(self) -> dict[str, str]:
         return {"constraint": str(self.constraint), "rescaled": str(self.rescaled)}
 
-    def settle(self, layer: AdapterLayer) -> None:
+    def configure_loaded(self, layer: AdapterLayer) -> None:
         # Files hold blocks within the constraint and do not say it; one that does keeps its own.
         if isinstance(layer, RotationLayer) and layer.constraint == 0:
             layer.alpha.fill_(self.constraint)
@@ -74,7 +76,7 @@ class OFT(RotationSpec):
 
     kind: Literal["oft"] = "oft"
     block_size: Annotated[int, NEW, Needs(is_off("block_count"))] = Field(4, ge=2, le=MOST_RANK)
-    """Outputs that turn together, at most: the largest size that divides a module's outputs is taken."""
+    """Largest number of outputs rotated together: the largest size that divides a module's outputs is taken."""
     block_count: Annotated[int, NEW] = Field(0, ge=0, le=MOST_RANK)
     """So many blocks in every module, whatever their size, in the place of block_size: kohya's networks.oft."""
 
@@ -86,7 +88,7 @@ class OFT(RotationSpec):
         counted = {"block_count": str(self.block_count)} if self.block_count else {}
         return {**super().network_args(), **counted}
 
-    def layer(self, site: Site, dim: Dim, generator: torch.Generator | None) -> OFTLayer:
+    def layer(self, site: Site, dim: LayerDims, generator: torch.Generator | None) -> OFTLayer:
         outs = site.module.weight.shape[0]
         if self.block_count and outs % self.block_count:
             raise UsageError(
@@ -109,15 +111,15 @@ class OFT(RotationSpec):
 
 
 def block_size(outs: int, most: int) -> int:
-    """The largest divisor of `outs` up to `most`; up to the root of `outs` it is one that LyCORIS reads, too."""
+    """Return the largest divisor of `outs` up to `most`; LyCORIS reads those up to the square root of `outs`."""
     return max(size for size in range(1, min(most, outs) + 1) if outs % size == 0)
 
 
 def cayley(blocks: Tensor, limit: float = 0.0) -> Tensor:
-    """Rotations (I + Q)^-1 (I - Q) of Q = P - P^T, for P [..., n, n]; the inverse of P's turn is that of -P.
+    """Return the rotations (I + Q)^-1 (I - Q) of Q = P - P^T for P [..., n, n]; -P gives the inverse.
 
     Args:
-        limit: what the norm of all of Q is scaled down to where it is larger; 0: not at all.
+        limit: largest norm of all of Q; a larger one is scaled down. 0: no limit.
     """
     q = blocks - blocks.mT
     if limit > 0:
@@ -150,7 +152,7 @@ class _Cayley(torch.autograd.Function):
 
 
 class RotationLayer(AdapterLayer):
-    """What OFT and BOFT share: `oft_blocks` are P, `alpha` is the constraint, `rescale` [out, 1...] is optional."""
+    """Layers of OFT and BOFT: `oft_blocks` are P, `alpha` is the constraint, `rescale` [out, 1...] is optional."""
 
     suffixes: ClassVar[frozenset[str]] = frozenset({"oft_blocks", "alpha", "rescale"})
 
@@ -169,7 +171,7 @@ class RotationLayer(AdapterLayer):
         self.oft_blocks = nn.Parameter(blocks)
         self.rescale = None if rescale is None else nn.Parameter(rescale)
         self.register_buffer("alpha", torch.tensor(float(constraint)))
-        # As the state holds it, in single precision: a run that goes on must go on with the same number.
+        # As the state holds it, in single precision: a resumed run must have the same number.
         self.constraint = float(self.alpha)
         self.rank_dropout = rank_dropout
         self.module_dropout = module_dropout
@@ -200,28 +202,28 @@ class RotationLayer(AdapterLayer):
         return cls(blocks.clone(), alpha, rescale=rescale)
 
     def file_dict(self) -> dict[str, Tensor]:
-        """The blocks held within the constraint already, and none said.
+        """Return the blocks with the constraint applied, and constraint 0.
 
-        ComfyUI takes a file's constraint for the norm of all of Q, where LyCORIS and A1111 multiply it by the outputs.
+        ComfyUI reads a file's constraint as the norm of all of Q, LyCORIS and A1111 multiply it by the outputs.
         """
         state = self.state_dict()
-        if self.limit <= 0:
+        if self.max_skew_norm <= 0:
             return state
         length = torch.linalg.vector_norm(self.oft_blocks - self.oft_blocks.mT)
-        held = self.oft_blocks * (self.limit / length.clamp(min=self.limit))
+        held = self.oft_blocks * (self.max_skew_norm / length.clamp(min=self.max_skew_norm))
         return {**state, "oft_blocks": held, "alpha": torch.zeros_like(self.alpha)}
 
     @property
-    def limit(self) -> float:
-        """What the norm of Q may be."""
+    def max_skew_norm(self) -> float:
+        """The largest norm of Q."""
         return self.constraint * self.oft_blocks.shape[-3] * self.oft_blocks.shape[-1]
 
-    def way(self, base: Base, x: Tensor) -> Way:
+    def forward_path(self, base: Base, x: Tensor) -> ForwardPath:
         # W + ΔW costs a gradient as large as W, k x k times dearer for kernels: there the output is turned.
         return "weight" if full_precision(base, x) and isinstance(base, nn.Linear) else "output"
 
-    def kept(self, turn: Tensor) -> Tensor:
-        """Turns [..., n, n], some of them made the identity by block dropout; rotations all, so nothing is rescaled."""
+    def drop_blocks(self, turn: Tensor) -> Tensor:
+        """Apply block dropout to rotations [..., n, n]: dropped ones are the identity, so that nothing is rescaled."""
         if not (self.training and self.rank_dropout):
             return turn
         kept = torch.rand(turn.shape[:-2], device=turn.device)[..., None, None] >= self.rank_dropout
@@ -234,21 +236,21 @@ class OFTLayer(RotationLayer):
     algorithm = "OFT"
 
     @classmethod
-    def reads(cls, tensors: Mapping[str, Tensor]) -> bool:
+    def recognizes(cls, tensors: Mapping[str, Tensor]) -> bool:
         return "oft_blocks" in tensors and tensors["oft_blocks"].ndim == 3
 
-    def way(self, base: Base, x: Tensor) -> Way:
+    def forward_path(self, base: Base, x: Tensor) -> ForwardPath:
         if not full_precision(base, x) or (isinstance(base, nn.Linear) and not many_rows(base, x)):
             return "output"
-        return "weight" if isinstance(base, nn.Linear) or self._gives_back(base) else "output"
+        return "weight" if isinstance(base, nn.Linear) or self._is_invertible(base) else "output"
 
-    def _gives_back(self, base: Base) -> bool:
-        """Whether an output of R W tells what W alone would give: R is orthogonal, and W the base's own."""
+    def _is_invertible(self, base: Base) -> bool:
+        """Return whether W x can be computed from R W x: R is orthogonal, and W the base's own."""
         return self.rescale is None and own_weight(base) is base.weight
 
     def change(self) -> Tensor:
         """R - I, or diag(rescale) R - I: blocks [count, n, n], zero at init to the bit."""
-        turn = self.kept(cayley(self.oft_blocks, self.limit))
+        turn = self.drop_blocks(cayley(self.oft_blocks, self.max_skew_norm))
         if self.rescale is not None:
             turn = turn * self.rescale.view(*turn.shape[:-1], 1)
         return turn - torch.eye(turn.shape[-1], device=turn.device, dtype=turn.dtype)
@@ -256,16 +258,16 @@ class OFTLayer(RotationLayer):
     def delta(self, weight: Tensor) -> Tensor:
         return _by_blocks(self.change(), weight)
 
-    def fused(self, base: Base, multiplier: float) -> tuple[Callable[[], Tensor], Teach] | None:
+    def weight_and_gradients(self, base: Base, multiplier: float) -> WeightAndGradients | None:
         # Half of a rotation is none, and cannot be taken back from the output.
-        if multiplier != 1.0 or not self._gives_back(base):
+        if multiplier != 1.0 or not self._is_invertible(base):
             return None
-        turn = self.kept(cayley(self.oft_blocks, self.limit))
+        turn = self.drop_blocks(cayley(self.oft_blocks, self.max_skew_norm))
         fixed = turn.detach()
         channels = 1 if isinstance(base, nn.Conv2d) else -1
         return lambda: _by_blocks(fixed, base.weight), lambda x, out: rotated(out, turn, base.bias, channels=channels)
 
-    def turned(self, base: Base, x: Tensor, y: Tensor) -> Tensor:
+    def delta_from_output(self, base: Base, x: Tensor, y: Tensor) -> Tensor:
         """(R - I) y, by blocks: no matrix of [out, out] is made."""
         change = self.change()
         y = compute_input(y, change)

@@ -1,7 +1,7 @@
-"""PEFT's adapters as bakehouse's own: settings are read, tensors brought to kohya's and LyCORIS' forms.
+"""Reading of PEFT's adapters: settings are parsed, tensors converted to kohya's and LyCORIS' forms.
 
-PEFT keeps beside the tensors what these alone do not tell: alpha, patterns of names with other alphas, how a rotation
-is made. Each setting is applied here, changes nothing once training is over, or is refused by its name.
+PEFT stores some things beside the tensors: alpha, patterns of names with other alphas, how a rotation is computed. Each
+setting is applied here, has no effect after training, or is refused by name.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bakehouse.adapters.file_coverage import Account, Entry
+from bakehouse.adapters.file_coverage import Coverage, UnappliedItem
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import read_json
 from bakehouse.core.json_toml_yaml import parse_json
 
 HEADER = "lora_adapter_metadata"
-"""Where diffusers keeps PEFT's settings in a file's header, as JSON with keys such as `unet.lora_alpha`."""
+"""Header key in which diffusers stores PEFT's settings, as JSON with keys such as `unet.lora_alpha`."""
 CONFIG = "adapter_config.json"
-"""Where PEFT itself keeps them: beside the tensors."""
+"""File beside the tensors in which PEFT itself stores them."""
 
 _KINDS = ("LORA", "LOHA", "LOKR", "OFT", "BOFT", "IA3")
 _PARTS = {"lora_unet_": "unet", "lora_te2_": "text_encoder_2", "lora_te1_": "text_encoder", "lora_te_": "text_encoder"}
@@ -44,7 +44,7 @@ _OF_TRAINING = frozenset(
      "auto_mapping", "peft_version", "base_model_name_or_path", "revision", "megatron_config", "megatron_core"}
 )  # fmt: skip
 _IDLE = frozenset({"fan_in_fan_out", "qalora_group_size"})
-"""PEFT itself switches the first off for the layers that these networks are made of; the other is QALoRA's."""
+"""PEFT itself ignores the first for the layers of these networks; the other is QALoRA's."""
 _OTHER_ARITHMETIC = {
     "modules_to_save": "whole modules trained beside the adapter",
     "target_parameters": "an adapter on parameters instead of modules",
@@ -61,7 +61,7 @@ _OTHER_ARITHMETIC = {
 
 @dataclass(frozen=True)
 class Settings:
-    """What PEFT says of one network's adapter; empty where nothing is said."""
+    """PEFT's settings of one network's adapter; may be empty."""
 
     values: Mapping[str, Any] = field(default_factory=dict)
 
@@ -70,42 +70,42 @@ class Settings:
         return default if found is None else found
 
     def by_pattern(self, name: str, path: str) -> Any:
-        """What `alpha_pattern` or `rank_pattern` says of a module: the first expression that is the end of its name.
+        """Return a module's value in `alpha_pattern` or `rank_pattern`: the first pattern matching the name's end.
 
         Raises:
-            UsageError: it is no regular expression.
+            UsageError: a pattern is not a regular expression.
         """
         for pattern, value in self.get(name, {}).items():
             try:
                 if re.match(rf"(.*\.)?({pattern})$", path):
                     return value
             except re.error as e:
-                raise UsageError(f"{name} holds {pattern!r}, which is no regular expression: {e}") from e
+                raise UsageError(f"{name} holds {pattern!r}, which is not a regular expression: {e}") from e
         return None
 
     def scale(self, path: str, rank: int) -> float | None:
-        """What counts a module's update times: alpha / rank, with rsLoRA alpha / sqrt(rank); None: nothing is said.
+        """Return the scale of a module's update: alpha / rank, with rsLoRA alpha / sqrt(rank); None without alpha.
 
         Raises:
-            UsageError: the settings name another rank than the tensors have, or alpha is no number.
+            UsageError: the settings' rank is not the tensors', or alpha is not a number.
         """
-        said = self.by_pattern("rank_pattern", path) or self.get("r")
-        if said is not None and said != rank:
-            raise UsageError(f"PEFT's settings say rank {said} for {path}, and its tensors have rank {rank}")
+        expected = self.by_pattern("rank_pattern", path) or self.get("r")
+        if expected is not None and expected != rank:
+            raise UsageError(f"PEFT's settings have rank {expected} for {path}, but its tensors have rank {rank}")
         alpha = self.by_pattern("alpha_pattern", path)
         alpha = self.get("lora_alpha", self.get("alpha")) if alpha is None else alpha
         if alpha is None:
             return None
         if not isinstance(alpha, int | float) or not math.isfinite(alpha):
-            raise UsageError(f"PEFT's settings say alpha {alpha!r} for {path}: a number is wanted")
+            raise UsageError(f"PEFT's settings have alpha {alpha!r} for {path}: expected is a number")
         return float(alpha) / (math.sqrt(rank) if self.get("use_rslora") else rank)
 
     def is_feedforward(self, path: str) -> bool:
-        """Whether IA3 scales a module's inputs: PEFT takes a list of ends of names, or one whole expression."""
-        told = self.get("feedforward_modules", [])
-        if isinstance(told, str):
-            return re.fullmatch(told, path) is not None
-        return any(path.endswith(end) for end in told)
+        """Return whether IA3 scales a module's inputs: PEFT has a list of name ends, or one regular expression."""
+        modules = self.get("feedforward_modules", [])
+        if isinstance(modules, str):
+            return re.fullmatch(modules, path) is not None
+        return any(path.endswith(end) for end in modules)
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class PeftSettings:
     whole: Mapping[str, Any] = field(default_factory=dict)
 
     def of(self, stem: str) -> Settings:
-        """What is said of the network that a module is in."""
+        """Return the settings of the network that a module is in."""
         part = next((name for prefix, name in _PARTS.items() if stem.startswith(prefix)), "unet")
         start = f"{part}."
         own = {k.removeprefix(start): v for k, v in self.whole.items() if k.startswith(start)}
@@ -123,41 +123,41 @@ class PeftSettings:
 
     @property
     def each(self) -> list[tuple[str, Mapping[str, Any]]]:
-        """Each set with the prefix of its keys."""
+        """The settings of each network with the prefix of their keys."""
         parts = sorted({k.partition(".")[0] for k in self.whole if "." in k})
         sets = [(f"{p}.", {k.removeprefix(f"{p}."): v for k, v in self.whole.items() if k.startswith(f"{p}.")})
                 for p in parts]  # fmt: skip
         plain = {k: v for k, v in self.whole.items() if "." not in k}
         return [*sets, *([("", plain)] if plain else [])]
 
-    def account(self) -> Account:
-        """Every setting that is not applied, and why."""
-        return Account(tuple(e for start, values in self.each for e in _entries(start, values)))
+    def coverage(self) -> Coverage:
+        """Return every setting that is not applied, and why."""
+        return Coverage(tuple(e for start, values in self.each for e in _entries(start, values)))
 
 
-def _entries(start: str, values: Mapping[str, Any]) -> list[Entry]:
+def _entries(start: str, values: Mapping[str, Any]) -> list[UnappliedItem]:
     found = []
     kind = str(values.get("peft_type") or "LORA").rpartition(".")[2].upper()
     if kind not in _KINDS:
         found.append(
-            Entry(f"{start}peft_type = {kind}", "refused", f"PEFT's kinds that are read here are {', '.join(_KINDS)}")
+            UnappliedItem(f"{start}peft_type = {kind}", "refused", f"unsupported; supported are {', '.join(_KINDS)}")
         )
     for name, value in values.items():
         if name in _APPLIED | _TOLD_BY_TENSORS | _OF_TRAINING | _IDLE or value in (None, False, [], {}, ""):
             continue
         said = f"{start}{name} = {value!r}"
         if name == "bias":
-            # The biases that it speaks of are tensors of the base under their own names; the file's keys tell.
+            # It concerns biases of the base, which would be tensors of the file under their own names.
             continue
         if name in _OTHER_ARITHMETIC:
-            found.append(Entry(said, "refused", _OTHER_ARITHMETIC[name]))
+            found.append(UnappliedItem(said, "refused", _OTHER_ARITHMETIC[name]))
         elif not name.startswith(("loftq_", "megatron_")):
-            found.append(Entry(said, "carried", "a setting of PEFT that is not known here"))
+            found.append(UnappliedItem(said, "carried", "an unknown setting of PEFT"))
     return found
 
 
 def read_settings(path: Path, metadata: Mapping[str, str]) -> PeftSettings:
-    """PEFT's settings of a file, from its header or from the `adapter_config.json` beside it.
+    """Read PEFT's settings of a file from its header or from the `adapter_config.json` beside it.
 
     Raises:
         BakehouseError: they are damaged.
@@ -171,23 +171,24 @@ def read_settings(path: Path, metadata: Mapping[str, str]) -> PeftSettings:
         else:
             return PeftSettings()
     except ValueError as e:
-        raise BakehouseError(f"PEFT's settings of {path} cannot be read: {e}", hint="fetch the adapter again") from e
+        raise BakehouseError(f"PEFT's settings of {path} cannot be read: {e}", hint="download the adapter again") from e
     if not isinstance(found, dict):
-        raise BakehouseError(f"{where} holds {type(found).__name__}, no table of settings")
+        raise BakehouseError(f"{where} holds {type(found).__name__}, not a table of settings")
     return PeftSettings(found)
 
 
-SETTLED: Mapping[str, str] = {
-    "lora_B.bias": "diff_b", "oft_R.weight": "turns", "boft_R": "turns", "boft_s": "out_factors", "ia3_l": "weight",
+STANDARD_NAMES: Mapping[str, str] = {
+    "lora_B.bias": "diff_b", "oft_R.weight": "rotations", "boft_R": "rotations", "boft_s": "out_factors",
+    "ia3_l": "weight",
 }  # fmt: skip
-"""PEFT's own tensors and what `settle` makes of them."""
+"""PEFT's own tensors and the names that `standardize` gives them."""
 
 
-def settle(tensors: Mapping[str, Tensor], stem: str, path: str, peft: PeftSettings) -> dict[str, Tensor]:
-    """One module's tensors with what PEFT keeps elsewhere: alpha, and its own algorithms in kohya's and LyCORIS' forms.
+def standardize(tensors: Mapping[str, Tensor], stem: str, path: str, peft: PeftSettings) -> dict[str, Tensor]:
+    """Return one module's tensors in kohya's and LyCORIS' forms, with alpha from PEFT's settings.
 
     Raises:
-        UsageError: settings and tensors contradict each other, or the arithmetic is not known here.
+        UsageError: settings and tensors contradict each other, or the computation is not determined.
     """
     settings, made = peft.of(stem), dict(tensors)
     if "lora_down.weight" in made:
@@ -196,11 +197,11 @@ def settle(tensors: Mapping[str, Tensor], stem: str, path: str, peft: PeftSettin
         return _lycoris(made, path, settings)
     if "oft_R.weight" in made and "use_cayley_neumann" not in settings.values:
         raise UsageError(
-            f"{path} is PEFT's OFT, and nothing says how its rotations are made (use_cayley_neumann)",
+            f"{path} is PEFT's OFT, but the settings do not tell how rotations are computed (use_cayley_neumann)",
             hint=f"keep PEFT's {CONFIG} beside adapter_model.safetensors",
         )
     if "oft_R.weight" in made:
-        return {**_without(made, "oft_R.weight"), "turns": _oft_turns(made["oft_R.weight"].float(), settings)[None]}
+        return {**_without(made, "oft_R.weight"), "rotations": _oft_turns(made["oft_R.weight"].float(), settings)[None]}
     if "boft_R" in made:
         return _boft(made)
     if "ia3_l" in made:
@@ -232,10 +233,10 @@ def _lora(made: dict[str, Tensor], path: str, settings: Settings) -> dict[str, T
 
 def _lycoris(made: dict[str, Tensor], path: str, settings: Settings) -> dict[str, Tensor]:
     pair = next((n for n in ("hada_w1_b", "lokr_w1_b", "lokr_w2_b") if n in made), None)
-    said = settings.by_pattern("rank_pattern", path) or settings.get("r", 1)
-    if not isinstance(said, int):
-        raise UsageError(f"PEFT's settings say rank {said!r} for {path}: a whole number is wanted")
-    rank = int(made[pair].shape[0]) if pair else said
+    configured = settings.by_pattern("rank_pattern", path) or settings.get("r", 1)
+    if not isinstance(configured, int):
+        raise UsageError(f"PEFT's settings have rank {configured!r} for {path}: expected is a whole number")
+    rank = int(made[pair].shape[0]) if pair else configured
     scale = settings.scale(path, rank)
     if scale is None:
         return made
@@ -288,7 +289,7 @@ def _boft(made: dict[str, Tensor]) -> dict[str, Tensor]:
     blocks = made["boft_R"].float()
     turns = _cayley((blocks - blocks.mT) / 2)
     scale = {"out_factors": made["boft_s"].float().flatten()} if "boft_s" in made else {}
-    return {**_without(made, "boft_R", "boft_s"), "turns": turns, **scale}
+    return {**_without(made, "boft_R", "boft_s"), "rotations": turns, **scale}
 
 
 _NO_BIAS = ("_to_q", "_to_k", "_to_v")
@@ -299,7 +300,7 @@ def _ia3(made: dict[str, Tensor], stem: str, path: str, settings: Settings) -> d
     shaped = factors.ndim == 2 and 1 in factors.shape and factors.shape[0] != factors.shape[1]
     if not shaped and not settings.values:
         raise UsageError(
-            f"{path} is PEFT's IA3, and nothing says whether it scales inputs or outputs (feedforward_modules)",
+            f"{path} is PEFT's IA3, but the settings do not tell whether it scales inputs (feedforward_modules)",
             hint=f"keep PEFT's {CONFIG} beside adapter_model.safetensors",
         )
     on_input = factors.shape[0] == 1 if shaped else settings.is_feedforward(path)

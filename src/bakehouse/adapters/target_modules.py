@@ -1,6 +1,6 @@
-"""Which modules of a base an adapter sits on: found by the class names of the blocks that hold them, as kohya does.
+"""Selection of the modules to adapt, by the class names of the blocks that contain them, as kohya does.
 
-A selection that finds nothing is an error that says what there is: peers train and save empty files instead.
+A selection without a match is an error that lists what there is; other trainers save empty files instead.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def select(
     """
     chosen = {p: m for p, m in parts.items() if (unet if p == "lora_unet" else text)}
     if not chosen:
-        raise UsageError("the adapter sits on nothing: unet = false and text = false", hint="set one of them to true")
+        raise UsageError("the adapter has no modules: unet = false and text = false", hint="set one of them to true")
     blocks = _BLOCKS[targets] | ({"CLIPEncoderLayer"} if norms else frozenset())
     inside = {prefix: _paths_inside(part, _BLOCKS[targets]) for prefix, part in chosen.items()}
     around = {prefix: _paths_inside(part, blocks) for prefix, part in chosen.items()}
@@ -118,7 +118,7 @@ def select(
         if not any(s.prefix == prefix for s in sites):
             raise UsageError(
                 f"targets = {targets!r} matches no module of {PART_NAMES.get(prefix, prefix)}",
-                hint=f"the blocks there are: {', '.join(_class_names(part))}",
+                hint=f"its module classes are: {', '.join(_class_names(part))}",
             )
     kept = [s for s in sites if _wanted(s, include, exclude)]
     if not kept:

@@ -1,7 +1,6 @@
-"""Weights files read tensor by tensor and written as a stream, so that a file larger than memory is no problem.
+"""Reading of weights files tensor by tensor and writing as a stream, for files larger than memory.
 
-The tensors of a file that is written here stand in the order in which the safetensors library puts them: only then are
-its hashes the ones that kohya's tools would have written.
+Tensors are written in the order of the safetensors library, so that the hashes equal those of kohya's tools.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from bakehouse.core.finite import check_finite, count_not_finite
 WEIGHT_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 
 DTYPES: Mapping[str, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-"""The types that files are written in, by their everyday names."""
+"""The types in which files are written, by their short names."""
 
 _NAMES: Mapping[str, torch.dtype] = {
     "I64": torch.int64,
@@ -46,14 +45,14 @@ _NAMES: Mapping[str, torch.dtype] = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
-"""The format's names, in the order in which the library writes them: the widest first."""
+"""The format's names in the order in which the library writes them, the widest first."""
 _DTYPE_NAMES = {dtype: name for name, dtype in _NAMES.items()}
 _ORDER = {name: place for place, name in enumerate(_NAMES)}
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A tensor without its numbers."""
+    """Type and shape of a tensor."""
 
     dtype: torch.dtype
     shape: tuple[int, ...]
@@ -68,7 +67,7 @@ class Shape:
 
 
 class TensorFile:
-    """An open weights file: shapes at once, tensors one by one."""
+    """An open weights file: all shapes are known, tensors are read one by one."""
 
     def __init__(
         self, path: Path, metadata: Mapping[str, str], shapes: Mapping[str, Shape], get: Callable[[str], Tensor]
@@ -79,7 +78,7 @@ class TensorFile:
         self._get = get
 
     def __getitem__(self, name: str) -> Tensor:
-        """One tensor.
+        """Return one tensor.
 
         Raises:
             BakehouseError: the file is damaged, or the tensor holds NaN or infinity.
@@ -88,21 +87,21 @@ class TensorFile:
             tensor = self._get(name)
         except SafetensorError as e:
             raise damaged(self.path, e) from e
-        check_finite({name: tensor}, self.path, hint="fetch the file again, or go back to an earlier checkpoint")
+        check_finite({name: tensor}, self.path, hint="download the file again, or go back to an earlier checkpoint")
         return tensor
 
     def tensors(self) -> dict[str, Tensor]:
-        """All of them."""
+        """Return all tensors."""
         return {name: self[name] for name in self.shapes}
 
 
 @contextlib.contextmanager
 def open_tensors(path: Path | str) -> Iterator[TensorFile]:
-    """Opens a .safetensors file, or a pickle that holds nothing but tensors.
+    """Open a .safetensors file, or a pickle that holds nothing but tensors.
 
     Raises:
-        UsageError: not there, or no weights file.
-        BakehouseError: broken, or a pickle that holds more than tensors.
+        UsageError: it does not exist, or is not a weights file.
+        BakehouseError: it is damaged, or a pickle that holds more than tensors.
     """
     path = Path(path)
     check_suffix(path)
@@ -122,39 +121,43 @@ def open_tensors(path: Path | str) -> Iterator[TensorFile]:
 
 
 def check_suffix(path: Path) -> None:
-    """Raises `UsageError` where a file's ending is none of weights."""
+    """Check that a file has a suffix of weights files.
+
+    Raises:
+        UsageError: it has another one.
+    """
     if path.suffix not in WEIGHT_SUFFIXES:
-        raise UsageError(f"{path} is no weights file: allowed are {', '.join(WEIGHT_SUFFIXES)}")
+        raise UsageError(f"{path} is not a weights file: allowed are {', '.join(WEIGHT_SUFFIXES)}")
 
 
 def _shape(part: Any, path: Path, name: str) -> Shape:
     dtype = _NAMES.get(part.get_dtype())
     if dtype is None:
-        raise BakehouseError(f"{path}: {name} is of the type {part.get_dtype()}, which cannot be read here")
+        raise BakehouseError(f"{path}: {name} has the type {part.get_dtype()}, which is not supported")
     return Shape(dtype, tuple(part.get_shape()))
 
 
 def damaged(path: Path, e: Exception) -> BakehouseError:
-    """The error of a file that could not be read: what it is in place of weights, or how it is broken."""
-    hint = "the file is damaged or cut off; fetch it again"
+    """Return the error of a file that cannot be read: it is something else, or damaged."""
+    hint = "the file is damaged or incomplete; download it again"
     return not_weights(path) or BakehouseError(f"cannot read {path}: {e}", hint=hint)
 
 
 def read_pickle(path: Path) -> dict[str, Tensor]:
-    """The tensors of a .pt or .ckpt; a pickle that wants to run code is refused, never obeyed.
+    """Return the tensors of a .pt or .ckpt; a pickle that would run code is refused.
 
     Raises:
-        BakehouseError: broken, or it holds more than tensors and plain values, or no tensors.
+        BakehouseError: it is damaged, holds more than tensors and plain values, or holds no tensors.
     """
     try:
         with warnings.catch_warnings():
-            # An unusual pickle protocol is no news for the user: what cannot be read is refused below.
+            # The user need not know of an unusual pickle protocol: what cannot be read is refused below.
             warnings.filterwarnings("ignore", message="Detected pickle protocol", category=UserWarning)
             loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except (pickle.UnpicklingError, AttributeError) as e:
         raise not_weights(path) or BakehouseError(
-            f"{path} is a pickle that holds more than tensors, and is refused because it could run any code",
-            hint="fetch a .safetensors version of it",
+            f"{path} is a pickle that holds more than tensors, and is refused because it could run code",
+            hint="download a .safetensors version of it",
         ) from e
     except Exception as e:  # of a file that is no pickle, or a cut one, torch raises anything
         raise damaged(path, e) from e
@@ -167,7 +170,7 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class Planned:
-    """A tensor to be written: what it will be is known before it is made."""
+    """A tensor to be written: type and shape are known before it is made."""
 
     name: str
     shape: Shape
@@ -175,7 +178,7 @@ class Planned:
 
     @classmethod
     def of(cls, name: str, tensor: Tensor, dtype: torch.dtype | None = None) -> Planned:
-        """One that is there already; cast to `dtype` when it is written."""
+        """Return one for an existing tensor; it is cast to `dtype` when written."""
         return cls(name, Shape(dtype or tensor.dtype, tuple(tensor.shape)), lambda: tensor)
 
 
@@ -187,22 +190,22 @@ def write_tensors(
     hashed: bool = False,
     on_event: OnEvent | None = None,
 ) -> Path:
-    """Writes one .safetensors, making each tensor when its turn comes; whole or not at all.
+    """Write one .safetensors atomically, making one tensor at a time.
 
     Args:
         hashed: add kohya's `sshs_*` hashes and ModelSpec's to the header.
 
     Raises:
-        BakehouseError: a number does not fit its type or is none; the place cannot be written.
+        BakehouseError: a value is NaN or overflows its type, or the file cannot be written.
     """
     ordered = sorted(planned, key=lambda p: (_ORDER[_DTYPE_NAMES[p.shape.dtype]], p.name))
     shapes = {p.name: p.shape for p in ordered}
     if hashed:
         metadata = {**metadata, **_hash_fields("0" * 64, "0" * 8)}
     header = header_bytes(shapes, metadata)
-    # The window of the legacy hash is counted on a file that has the ss_* keys alone.
+    # The legacy hash is that of a file with only the ss_* keys in its header.
     own = len(header_bytes(shapes, {k: v for k, v in metadata.items() if k.startswith("ss_")}))
-    whole, window = hashlib.sha256(), Window()
+    whole, window = hashlib.sha256(), LegacyHash()
     window.skip(own)
     with atomic_path(path) as temporary, temporary.open("rb+") as f:
         f.write(header)
@@ -225,8 +228,8 @@ def _hash_fields(whole: str, legacy: str) -> dict[str, str]:
     return {"sshs_model_hash": whole, "sshs_legacy_hash": legacy, "modelspec.hash_sha256": f"0x{whole}"}
 
 
-class Window:
-    """sha256 of bytes 0x100000 to 0x110000 of a stream: how the first web interfaces named a model."""
+class LegacyHash:
+    """sha256 of bytes 0x100000 to 0x110000 of a stream: the model hash of the first web interfaces."""
 
     START, END = 0x100000, 0x110000
 
@@ -235,7 +238,7 @@ class Window:
         self._at = 0
 
     def skip(self, count: int) -> None:
-        """Counts bytes without looking at them: headers, which end before the window in all but odd files."""
+        """Skip bytes of a header, which usually ends before the window."""
         self._at += count
 
     def update(self, content: Any) -> None:
@@ -249,7 +252,7 @@ class Window:
 
 
 def header_bytes(shapes: Mapping[str, Shape], metadata: Mapping[str, str]) -> bytes:
-    """Length and JSON of a file with these tensors in this order; the JSON's keys are sorted and it is padded to 8."""
+    """Return length and JSON of a file with these tensors in this order; keys are sorted, padded to 8 bytes."""
     content: dict[str, Any] = {}
     at = 0
     for name, shape in shapes.items():
@@ -272,17 +275,17 @@ def _bytes(item: Planned, path: Path) -> memoryview:
         raise ValueError(f"{item.name} was planned as {item.shape.shape} and made as {tuple(made.shape)}")
     tensor = made.to(item.shape.dtype).contiguous()
     if made.dtype != tensor.dtype and tensor.is_floating_point() and count_not_finite(tensor):
-        why = "is not a number" if count_not_finite(made) else f"does not fit {tensor.dtype}"
+        why = "holds NaN or infinity" if count_not_finite(made) else f"overflows {tensor.dtype}"
         raise BakehouseError(f"{item.name} {why}: {path} was not written", hint="write it as bf16 or fp32")
     view: memoryview = tensor.reshape(-1).view(torch.uint8).numpy().data if tensor.numel() else memoryview(b"")
     return view
 
 
 def dtype_of(name: str | None) -> torch.dtype | None:
-    """`fp16` and so on as torch's type; None stays None.
+    """Return torch's type for `fp32`, `fp16` or `bf16`; None for None.
 
     Raises:
-        UsageError: no such type.
+        UsageError: an unknown type.
     """
     if name is None:
         return None
@@ -292,7 +295,7 @@ def dtype_of(name: str | None) -> torch.dtype | None:
 
 
 def float_types(shapes: Iterable[Shape]) -> list[str]:
-    """The everyday names of the floating types of these tensors, the one with most numbers first."""
+    """Return the short names of the floating-point types of these tensors, the one with most values first."""
     counts: dict[torch.dtype, int] = {}
     for shape in shapes:
         if shape.dtype.is_floating_point:
@@ -302,25 +305,24 @@ def float_types(shapes: Iterable[Shape]) -> list[str]:
     return [everyday.get(d, str(d).removeprefix("torch.")) for d in ordered]
 
 
-def check_place(
+def check_output_path(
     out: Path, sources: Iterable[Path], *, overwrite: bool, makes: Literal["file", "folder", "either"] = "file"
 ) -> None:
-    """Holds a place to write against what is there, and its name against what is written: a .safetensors or a folder.
+    """Check the path of an output: its name must fit a .safetensors or a folder, and it must not exist yet.
 
     Raises:
-        UsageError: it is named as another thing than is written; it is one of the sources, or something else is there,
-            and nobody said to overwrite it.
+        UsageError: the name is for another kind of output; or without `overwrite` it is a source or exists.
     """
     check_file_name(out)
     if makes == "file" and out.suffix != ".safetensors":
         better = out / "NAME.safetensors" if out.is_dir() else f"{out}.safetensors"
-        raise UsageError(f"{out}: what is written is one .safetensors file", hint=f"name it: -o {better}")
+        raise UsageError(f"{out}: the output is one .safetensors file", hint=f"for example -o {better}")
     if makes == "folder" and out.suffix in WEIGHT_SUFFIXES:
         raise UsageError(
-            f"{out} is the name of a file, and what is written is a folder", hint=f"name it: -o {out.with_suffix('')}"
+            f"{out} is a file name, but the output is a folder", hint=f"for example -o {out.with_suffix('')}"
         )
     if overwrite or not out.exists():
         return
     same = [s for s in sources if s.exists() and s.samefile(out)]
-    what = "is the source" if same else "is there already"
-    raise UsageError(f"{out} {what}", hint="name another place, or say --overwrite")
+    problem = "is the source" if same else "exists already"
+    raise UsageError(f"{out} {problem}", hint="choose another path, or pass --overwrite")

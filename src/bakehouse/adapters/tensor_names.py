@@ -1,6 +1,6 @@
-"""The names of adapter weights in everybody's files, brought to kohya's: `lora_unet_..._to_q.lora_down.weight`.
+"""Keys of adapter tensors in the files of all programs, converted to kohya's: `lora_unet_..._to_q.lora_down.weight`.
 
-A key is a stem (which module) and a suffix (which tensor of the algorithm). Forms understood for the stem: kohya's,
+A key is a stem (the module) and a suffix (the tensor of the algorithm). Supported forms of the stem: kohya's,
 CompVis block numbers (SDXL files), LyCORIS' wrapper, diffusers with PEFT, the `processor` form of diffusers 0.14,
 PEFT's own.
 """
@@ -40,7 +40,7 @@ _OTHER = re.compile(
 Modules = TypeVar("Modules", bound=Mapping[str, Tensor])
 
 _RANKED = ("lora_down.weight", "hada_w1_b", "lokr_w1_b", "lokr_w2_b", "a2.weight")
-"""The suffixes whose first size is the rank."""
+"""The tensors whose first axis is the rank."""
 
 ALGORITHMS = {
     "hada_w1_a": "LoHa",
@@ -52,7 +52,7 @@ ALGORITHMS = {
     "oft_R.weight": "OFT (PEFT)",
     "boft_R": "BOFT (PEFT)",
     "ia3_l": "IA3 (PEFT)",
-    "turns": "rotation of inputs (PEFT's OFT and BOFT)",
+    "rotations": "rotation of inputs (PEFT's OFT and BOFT)",
     "a1.weight": "GLoRA",
     "q_layer.weight": "T-LoRA",
     "w_norm": "norm layers",
@@ -61,17 +61,17 @@ ALGORITHMS = {
     "diff_b": "bias",
     "weight": "IA3",
 }
-"""A suffix that tells the algorithm, most telling first."""
+"""Suffixes that identify the algorithm, the most specific first."""
 
 
 def split_key(key: str) -> tuple[str, str] | None:
-    """Stem and kohya's suffix of any known form of key; None for what is no adapter weight."""
+    """Return stem and kohya's suffix of a key in any known form; None if it is not an adapter tensor."""
     for pattern, suffix in _SUFFIXES:
         if m := pattern.search(key):
             return key[: m.start()], suffix
     m = _OTHER.search(key)
     if m is None or (m[1] == "weight" and not key.startswith((*_KOHYA, "lycoris_"))):
-        # IA3 says no more than `weight`: only kohya's stem tells it from a network's own.
+        # IA3's tensor is called `weight`: only kohya's stem distinguishes it from a network's own.
         return None
     return key[: m.start()], m[1]
 
@@ -88,7 +88,7 @@ _KOHYA = ("lora_unet_", "lora_te_", "lora_te1_", "lora_te2_")
 
 
 def kohya_stem(stem: str) -> str:
-    """Kohya's stem for a stem in any known form."""
+    """Return kohya's stem for a stem in any known form."""
     stem = stem.removeprefix("base_model.model.")
     if stem.startswith("oft_unet_"):
         # kohya's networks.oft has a prefix of its own.
@@ -104,7 +104,7 @@ def kohya_stem(stem: str) -> str:
 
 
 def _with_part(stem: str, joint: str) -> str:
-    """A stem without its part's name: the text encoder is known by its first word."""
+    """Return kohya's stem for one without a network: the text encoder is recognized by its first word."""
     is_text = stem.startswith((f"text_model{joint}", f"encoder{joint}layers"))
     return ("lora_te_" if is_text else "lora_unet_") + _flat(stem, is_text=is_text)
 
@@ -127,7 +127,7 @@ _ENDS = {
     "lora_unet_out_0": "lora_unet_conv_norm_out",
     "lora_unet_out_2": "lora_unet_conv_out",
 }
-"""CompVis' names before and behind the blocks."""
+"""CompVis' names of modules outside of blocks."""
 
 _RESNET = (
     ("in_layers_0", "norm1"),
@@ -140,7 +140,7 @@ _RESNET = (
 
 
 def _from_compvis(stem: str) -> str:
-    """`input_blocks_4_1_proj_in` to `down_blocks_1_attentions_0_proj_in`: two resnets a level, as in every SD."""
+    """Convert `input_blocks_4_1_proj_in` to `down_blocks_1_attentions_0_proj_in`: all SD have two resnets per level."""
     if stem in _ENDS:
         return _ENDS[stem]
     m = re.fullmatch(r"lora_unet_(input_blocks|output_blocks)_(\d+)_(\d+)_(.+)", stem)
@@ -171,36 +171,36 @@ def _block(slot: int, place: int, rest: str) -> str:
 
 
 @dataclass(frozen=True)
-class Sorted:
+class SortedTensors:
     """A file's tensors by module."""
 
     modules: dict[str, dict[str, Tensor]]
-    """`{stem: {suffix: tensor}}` in kohya's words."""
+    """`{stem: {suffix: tensor}}` by kohya's names."""
     paths: Mapping[str, str]
-    """Each module's dotted path inside its network, as PEFT's patterns see it; the stem where keys have no dots."""
+    """Each module's dotted path in its network, to which PEFT's patterns apply; the stem if keys have no dots."""
     keys: Mapping[tuple[str, str], str]
     """The file's own key of each stem and suffix."""
-    strange: tuple[str, ...]
-    """Keys that are no adapter weights."""
+    unknown: tuple[str, ...]
+    """Keys that are not adapter tensors."""
 
 
-def sort_keys(
+def group_by_module(
     state: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None, *, source: str = "the file"
-) -> Sorted:
-    """A file's tensors by module, and what belongs to no module.
+) -> SortedTensors:
+    """Group a file's tensors by module.
 
     Raises:
-        UsageError: two keys are the same tensor of the same module under two spellings: which counts is not known.
+        UsageError: two keys are two spellings of the same tensor of the same module.
     """
     modules: dict[str, dict[str, Tensor]] = {}
     paths: dict[str, str] = {}
-    strange = []
+    unknown = []
     origin: dict[tuple[str, str], str] = {}
     first: dict[str, str] = {}
     for key, tensor in state.items():
         found = split_key(key)
         if found is None:
-            strange.append(key)
+            unknown.append(key)
             continue
         spelling, suffix = found
         stem = kohya_stem(spelling)
@@ -212,17 +212,17 @@ def sort_keys(
                 hint="it may be two adapters in one file; keep one: `weights convert FILE --drop PATTERN -o PLACE`",
             )
         if "lora_magnitude_vector" in key:
-            # PEFT shapes a convolution's lengths as LyCORIS shapes lengths of inputs; they are of outputs.
+            # PEFT's magnitudes are for outputs, but of a convolution have the shape of LyCORIS' for inputs.
             tensor = tensor.reshape(-1, 1)
         modules.setdefault(stem, {})[suffix] = tensor
         paths[stem] = _path(spelling)
-    renamed = counted(modules, metadata or {})
+    renamed = number_text_encoders(modules, metadata or {})
     names = dict(zip(modules, renamed, strict=True))
-    return Sorted(
+    return SortedTensors(
         renamed,
         {names[stem]: path for stem, path in paths.items()},
         {(names[stem], suffix): key for (stem, suffix), key in origin.items()},
-        tuple(strange),
+        tuple(unknown),
     )
 
 
@@ -234,15 +234,15 @@ def _path(spelling: str) -> str:
 def to_kohya(
     state: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
 ) -> tuple[dict[str, dict[str, Tensor]], list[str]]:
-    """A file's tensors as `{stem: {suffix: tensor}}` in kohya's words, and the keys that are no adapter weights."""
-    found = sort_keys(state, metadata)
-    return found.modules, list(found.strange)
+    """Return a file's tensors as `{stem: {suffix: tensor}}` by kohya's names, and the keys of other tensors."""
+    found = group_by_module(state, metadata)
+    return found.modules, list(found.unknown)
 
 
-def counted(modules: Mapping[str, Modules], metadata: Mapping[str, str]) -> dict[str, Modules]:
-    """The modules with SDXL's first text encoder as `lora_te1_`, as kohya counts it there.
+def number_text_encoders(modules: Mapping[str, Modules], metadata: Mapping[str, str]) -> dict[str, Modules]:
+    """Return the modules with SDXL's first text encoder named `lora_te1_`, as in kohya's files.
 
-    Dotted names, ComfyUI's `clip_l` and LyCORIS' wrapper do not count it.
+    Dotted names, ComfyUI's `clip_l` and LyCORIS' wrapper do not number it.
     """
     if not seems_sdxl(modules, metadata):
         return dict(modules)
@@ -250,9 +250,9 @@ def counted(modules: Mapping[str, Modules], metadata: Mapping[str, str]) -> dict
 
 
 def seems_sdxl(modules: Mapping[str, Mapping[str, Tensor]], metadata: Mapping[str, str]) -> bool:
-    """Whether modules are SDXL's: by the header, a counted text encoder, or blocks as deep or prompts as wide as its.
+    """Return whether modules are SDXL's: by the header, a numbered text encoder, or depth or width of the attention.
 
-    Modules of the first text encoder alone, uncounted, tell nothing: it is SD 1.x's too.
+    Modules of the first text encoder alone, without number, tell nothing: SD 1.x has the same.
     """
     said = metadata.get("ss_base_model_version", "") + metadata.get("modelspec.architecture", "")
     if "xl" in said.lower():
@@ -263,7 +263,7 @@ def seems_sdxl(modules: Mapping[str, Mapping[str, Tensor]], metadata: Mapping[st
 
 
 def families_of(modules: Mapping[str, Mapping[str, Tensor]], metadata: Mapping[str, str]) -> tuple[str, ...]:
-    """The families that an adapter may be for, as far as it tells: `sd1`, `sd2`, `sdxl`; empty where nothing does."""
+    """Return the families that an adapter may be for: `sd1`, `sd2`, `sdxl`; empty if the header names another."""
     if seems_sdxl(modules, metadata):
         return ("sdxl",)
     said = metadata.get("ss_base_model_version", "") + metadata.get("modelspec.architecture", "")
@@ -279,15 +279,15 @@ _DEEP = re.compile(r"attentions_\d+_transformer_blocks_[1-9]")
 
 
 def _context(tensors: Mapping[str, Tensor]) -> int:
-    """How many numbers the prompt gives a module for each token, as far as LoRA's A tells it."""
+    """Return the width of the prompt's embeddings from LoRA's A; 0 if unknown."""
     down = tensors.get("lora_down.weight")
     return int(down.shape[1]) if down is not None and down.ndim > 1 else 0
 
 
 def to_diffusers(state: Mapping[str, Tensor], sites: Iterable[Site]) -> dict[str, Tensor]:
-    """A kohya LoRA state under diffusers' PEFT names; alpha / rank goes into `lora_B`, since those names have no alpha.
+    """Return a kohya LoRA state by diffusers' PEFT names, which have no alpha: `lora_B` is multiplied by alpha / rank.
 
-    `sites` are the model's modules: kohya's underscores do not tell where the dots were.
+    `sites` are the model's modules, since kohya's underscores are ambiguous.
     """
     names = {site.stem: site.name for site in sites}
     converted = {}
@@ -300,7 +300,7 @@ def to_diffusers(state: Mapping[str, Tensor], sites: Iterable[Site]) -> dict[str
 
 
 def algorithm_of(suffixes: Iterable[str]) -> str:
-    """The algorithm's name in the field, from its suffixes."""
+    """Return the algorithm's usual name from the suffixes of a module."""
     present = set(suffixes)
     name = next((name for mark, name in ALGORITHMS.items() if mark in present), "unknown")
     if "dora_scale" not in present:
@@ -309,12 +309,12 @@ def algorithm_of(suffixes: Iterable[str]) -> str:
 
 
 def rank_of(tensors: Mapping[str, Tensor]) -> int:
-    """The rank of one module's tensors; 0 for algorithms without one."""
+    """Return the rank of one module; 0 for algorithms without one."""
     return max((int(tensors[name].shape[0]) for name in _RANKED if name in tensors and tensors[name].ndim), default=0)
 
 
-def meant_for(modules: Mapping[str, Mapping[str, Tensor]]) -> str:
-    """What base an adapter seems to be made for, and what tells so; empty if nothing does."""
+def guess_base(modules: Mapping[str, Mapping[str, Tensor]]) -> str:
+    """Return the base that an adapter seems to be made for, with the evidence; empty if unknown."""
     for mark, name in (("double_blocks", "FLUX"), ("joint_blocks", "SD 3"), ("lora_te2_", "SDXL")):
         if any(mark in stem for stem in modules):
             return f"{name} (modules {mark}...)"

@@ -1,4 +1,4 @@
-"""The blocks of a UNet as kohya numbers them, and ranks, alphas and learning rates for each.
+"""UNet blocks by kohya's numbers, and settings of ranks, alphas and learning rates for each.
 
 SD 1.x and 2.x have 25: input blocks 0 to 11, the middle block, output blocks 0 to 11. SDXL has 23: one for the
 embeddings, input blocks 0 to 8, three in the middle, output blocks 0 to 8, one for the output.
@@ -21,9 +21,9 @@ from bakehouse.core.setting_needs import Needs, is_off, is_on, one_of
 from bakehouse.core.settings import Spec
 
 MOST_RANK = 10240
-"""No weight of the families has a longer side, so no update has a higher rank."""
+"""The longest side of any weight of the families, and so the highest rank."""
 MOST_ALPHA = 10**10
-"""Far beyond any that trains; LyCORIS' users write such numbers where alpha is not looked at."""
+"""Larger than any useful value; LyCORIS' users write such numbers where alpha is ignored."""
 _RANKED = one_of("adapter.kind", "lora", "loha", "lokr", "dylora", "glora")
 _ON_UNET = Needs(is_on(ON_UNET))
 _NEW = Needs(is_off("adapter.start"))
@@ -42,12 +42,12 @@ _SHAPES: Mapping[str, Callable[[float], float]] = {
     "reverse_linear": lambda t: 1 - t,
     "zeros": lambda t: 0.0,
 }
-"""Rates over a side's blocks, t from 0 to 1."""
+"""Learning rate factors over the blocks of one side, t from 0 to 1."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How many blocks a UNet has on each side and in the middle, and how many stand before and after them."""
+    """Number of blocks of a UNet on each side and in the middle, and before and after them."""
 
     side: int
     middle: int
@@ -64,20 +64,20 @@ SDXL = Layout(9, 3, 1)
 
 @dataclass(frozen=True)
 class Block:
-    """Where a module stands."""
+    """The block of a module."""
 
     index: int
     layout: Layout
 
 
 def layout_of(unet: nn.Module) -> Layout:
-    """SDXL's UNet has three levels, all others have four."""
+    """Return the layout of a UNet: SDXL's has three levels, all others have four."""
     levels = getattr(unet, "down_blocks", ())
     return SDXL if len(levels) == 3 else SD
 
 
 def block_of(path: str, layout: Layout) -> Block | None:
-    """The block of a module by its dotted name inside the UNet; None for what stands in none."""
+    """Return the block of a module by its dotted name inside the UNet; None if it is in none."""
     if m := _PLACE.match(path):
         number = 3 * int(m[2]) + (2 if m[3].endswith("samplers") else int(m[4]))
         # kohya's input block 0 is the first convolution, so the first resnet stands in 1.
@@ -90,14 +90,14 @@ def block_of(path: str, layout: Layout) -> Block | None:
 
 
 class BlockSpec(Spec):
-    """Ranks, alphas and learning rates block by block; kohya's `block_dims`, `down_lr_weight` and so on."""
+    """Ranks, alphas and learning rates of single blocks; kohya's `block_dims`, `down_lr_weight` and so on."""
 
     dims: Annotated[
         tuple[_Rank, ...], _NEW, _ON_UNET, Needs(_RANKED, otherwise="only leaves out the blocks with 0,")
     ] = ()
     """Rank of each block, 25 numbers (SDXL 23); 0 leaves a block out. Left out: `rank`."""
     alphas: Annotated[tuple[_Alpha, ...], _NEW, _ON_UNET, Needs(_RANKED)] = ()
-    """Alpha of each block. Left out: the same share of the rank as elsewhere."""
+    """Alpha of each block. Left out: the same alpha / rank as elsewhere."""
     conv_dims: Annotated[
         tuple[_Rank, ...], _NEW, *_FULL, Needs(_RANKED, otherwise="only leaves out the blocks with 0,")
     ] = ()
@@ -105,8 +105,8 @@ class BlockSpec(Spec):
     conv_alphas: Annotated[tuple[_Alpha, ...], _NEW, *_FULL, Needs(_RANKED)] = ()
     """Alpha of each block's 3x3 convolutions."""
     down_lr_weight: Annotated[str | tuple[_Rates, ...], _ON_UNET] = ()
-    """What the rate is multiplied by in the 12 (SDXL 9) input blocks: numbers, or `sine`, `cosine`, `linear`,
-    `reverse_linear`, `zeros`, each with `+.25` or so behind it where that shall be added."""
+    """Factors on the learning rate in the 12 (SDXL 9) input blocks: numbers, or `sine`, `cosine`, `linear`,
+    `reverse_linear`, `zeros`; a suffix such as `+.25` is added to all."""
     mid_lr_weight: Annotated[tuple[_Rates, ...], _ON_UNET] = ()
     """The same in the middle: 1 number (SDXL 3)."""
     up_lr_weight: Annotated[str | tuple[_Rates, ...], _ON_UNET] = ()
@@ -114,7 +114,7 @@ class BlockSpec(Spec):
     lr_zero_threshold: Annotated[
         float, _ON_UNET, Needs(is_on("down_lr_weight"), is_on("mid_lr_weight"), is_on("up_lr_weight"))
     ] = Field(0.0, ge=0)
-    """Blocks whose rate is multiplied by no more than this are left out."""
+    """Blocks with a factor of at most this are left out."""
 
     @field_validator("down_lr_weight", "up_lr_weight")
     @classmethod
@@ -125,14 +125,14 @@ class BlockSpec(Spec):
 
     @property
     def sets_rates(self) -> bool:
-        """Whether blocks learn at different rates."""
+        """Whether blocks have different learning rates."""
         return bool(self.down_lr_weight or self.mid_lr_weight or self.up_lr_weight)
 
     def rate(self, block: Block | None) -> float:
-        """What the learning rate is multiplied by in a block; 1 outside of all.
+        """Return the factor on the learning rate in a block; 1 outside of blocks.
 
         Raises:
-            UsageError: a list has not as many numbers as the model has blocks.
+            UsageError: the length of a list is not the model's number of blocks.
         """
         if block is None or not self.sets_rates:
             return 1.0
@@ -146,10 +146,10 @@ class BlockSpec(Spec):
         return rate if rate > self.lr_zero_threshold else 0.0
 
     def dim(self, block: Block | None, *, kernel: bool) -> tuple[int | None, float | None]:
-        """Rank and alpha in a block, for 3x3 convolutions or the rest; None where nothing is said.
+        """Return rank and alpha in a block, for 3x3 convolutions or other modules; None if not set.
 
         Raises:
-            UsageError: a list has not as many numbers as the model has blocks.
+            UsageError: the length of a list is not the model's number of blocks.
         """
         if block is None:
             return None, None
@@ -163,15 +163,15 @@ class BlockSpec(Spec):
 
 
 def curve(words: str, count: int) -> list[float]:
-    """`sine+.25` as numbers.
+    """Return the factors of a curve such as `sine+.25`.
 
     Raises:
-        ValueError: no such word, or what stands behind the + is no number.
+        ValueError: an unknown curve, or no number after the +.
     """
     name, plus, more = words.partition("+")
     if name not in _SHAPES:
         known = did_you_mean(name, _SHAPES) or f": allowed are {', '.join(_SHAPES)}"
-        raise ValueError(f"{words!r} is no shape of rates{known}")
+        raise ValueError(f"{words!r} is not a curve{known}")
     return [_SHAPES[name](i / (count - 1)) + (float(more) if plus else 0.0) for i in range(count)]
 
 

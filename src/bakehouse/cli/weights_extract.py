@@ -25,9 +25,9 @@ def extract(
     from bakehouse.weights.convert_base import base_path
     from bakehouse.weights.extract_lora import Extract
     from bakehouse.weights.extract_lora import extract as take
-    from bakehouse.weights.rank_selection import rules_of
+    from bakehouse.weights.rank_selection import parse_rank_rules
 
-    linear, conv = rules_of(rank or (None if by else 32), by, conv_rank, conv_by)
+    linear, conv = parse_rank_rules(rank or (None if by else 32), by, conv_rank, conv_by)
     rest = {"text": text, "min_diff": min_diff, "clamp_quantile": clamp_quantile, "dtype": dtype, "method": method}
     settings = Extract.parse({"linear": linear, "conv": conv, **rest}, source="extract")
     with painting(quiet=quiet or json) as on_event:

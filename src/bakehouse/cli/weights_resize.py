@@ -30,11 +30,11 @@ def resize(
     from bakehouse.cli.render.events import painting
     from bakehouse.cli.render.weights import print_result
     from bakehouse.weights.convert_base import base_path
-    from bakehouse.weights.rank_selection import rules_of
+    from bakehouse.weights.rank_selection import parse_rank_rules
     from bakehouse.weights.resize import Resize
     from bakehouse.weights.resize import resize as give
 
-    linear, conv = rules_of(rank, by, conv_rank, conv_by)
+    linear, conv = parse_rank_rules(rank, by, conv_rank, conv_by)
     values = {"linear": linear, "conv": conv, "to_lora": to_lora, "clamp_quantile": clamp_quantile, "dtype": dtype}
     settings, on = Resize.parse(values, source="resize"), base_path(base) if base else None
     with painting(quiet=quiet or json) as on_event:

@@ -1,4 +1,4 @@
-"""From what the judge saw to the figures of one cell: a checkpoint at a weight, beside the untouched base."""
+"""Scores of one cell, a checkpoint at a strength, computed from what the scorer measured beside the untouched base."""
 
 from __future__ import annotations
 
@@ -10,54 +10,55 @@ from typing import Any
 import numpy as np
 
 from bakehouse.evaluation import metrics as m
-from bakehouse.evaluation.metrics import Drift, Floats, Interval, Memorised
+from bakehouse.evaluation.metrics import Drift, Floats, Interval, NearCopies
 
-SHOWN = 0.5
-"""A picture shows the subject when it is at least half way from the base to the subject's own images."""
+SHOWN_FROM = 0.5
+"""Subject score from which an image counts as showing the subject: half way from the base to the subject's images."""
 
 
 @dataclass(frozen=True)
-class Looked:
-    """What the judge saw in N pictures, in their order."""
+class ScoredImages:
+    """What the scorer measured on N images, in their order."""
 
     embeddings: Floats
     """[N, D], unit length."""
     prompt: Floats
-    """[N], NaN where a prompt asks for nothing that can be judged."""
+    """Prompt scores [N]; NaN where a prompt asks for nothing that can be scored."""
     attributes: Sequence[Mapping[str, str]]
     small: Floats
-    """[N, P], see `metrics.small_pixels`."""
+    """Pixels of small copies [N, P], see `metrics.small_pixels`."""
 
-    def first(self, count: int) -> Looked:
-        return Looked(self.embeddings[:count], self.prompt[:count], self.attributes[:count], self.small[:count])
+    def first(self, count: int) -> ScoredImages:
+        """Return the first `count` images."""
+        return ScoredImages(self.embeddings[:count], self.prompt[:count], self.attributes[:count], self.small[:count])
 
     def __len__(self) -> int:
         return len(self.embeddings)
 
 
 @dataclass(frozen=True)
-class Looks:
-    """The three series of a cell; the prompts that went with them."""
+class ScoredSeries:
+    """The three series of images of a cell: subject, class and another class."""
 
-    subject: Looked
-    klass: Looked
-    other: Looked
+    subject: ScoredImages
+    klass: ScoredImages
+    other: ScoredImages
 
 
 @dataclass(frozen=True)
 class References:
-    """The subject's own images: those it was trained on, and what it is compared with."""
+    """The subject's own images: those it was trained on, and those that generated images are compared with."""
 
-    training: Looked
-    compared: Looked
-    """Held-out images where there are any, else the training images."""
+    training: ScoredImages
+    compared: ScoredImages
+    """Held-out images if there are any, else the training images."""
     held_out: bool
-    own: Mapping[str, str]
+    attributes: Mapping[str, str]
     """The subject's attributes."""
 
     @property
-    def real(self) -> float:
-        """Mean similarity of the compared images among themselves; with one, of it to the training images."""
+    def similarity(self) -> float:
+        """Mean similarity of the compared images with each other; of a single one, with the training images."""
         among = m.self_similarity(self.compared.embeddings)
         if not math.isnan(among):
             return among
@@ -65,29 +66,31 @@ class References:
         return float(across.mean()) if self.held_out and len(across) else math.nan
 
     @property
-    def real_share(self) -> float:
-        """The share of the subject's attributes that the judge finds in the subject's own images: it errs too."""
-        return _mean(m.attribute_share(self.compared.attributes, self.own))
+    def attribute_share(self) -> float:
+        """Share of the subject's attributes that the scorer detects in the subject's own images; some are missed."""
+        return _mean(m.attribute_share(self.compared.attributes, self.attributes))
 
 
 @dataclass(frozen=True)
-class Base:
-    """The untouched base on the class prompts: the zero of subject fidelity, the whole of prompt fidelity."""
+class BaseScores:
+    """Scores of the untouched base on the class prompts, the reference point of every cell."""
 
     similarity: float
-    real: float
-    """What the subject's own images score: the one of subject fidelity."""
+    """Mean cosine to the references: subject fidelity 0."""
+    reference_similarity: float
+    """Mean cosine of the references with each other: subject fidelity 1."""
     prompt: Interval
     floor: float
+    """Mean prompt score for prompts that do not belong to the image."""
     diversity: Interval
     attributes: Mapping[str, float]
-    """How often it shows the subject's attributes without having learned them."""
+    """How often the base shows each of the subject's attributes."""
     images: int
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "similarity": _known(self.similarity),
-            "real": _known(self.real),
+            "similarity": _null_if_nan(self.similarity),
+            "real": _null_if_nan(self.reference_similarity),
             "prompt": self.prompt.to_json(),
             "floor": self.floor,
             "diversity": self.diversity.to_json(),
@@ -96,10 +99,10 @@ class Base:
         }
 
     @staticmethod
-    def from_json(value: Mapping[str, Any]) -> Base:
-        return Base(
-            _number(value["similarity"]),
-            _number(value["real"]),
+    def from_json(value: Mapping[str, Any]) -> BaseScores:
+        return BaseScores(
+            _nan_if_null(value["similarity"]),
+            _nan_if_null(value["real"]),
             Interval.from_json(value["prompt"]),
             float(value["floor"]),
             Interval.from_json(value["diversity"]),
@@ -110,41 +113,41 @@ class Base:
 
 @dataclass(frozen=True)
 class Cell:
-    """One checkpoint at one weight; shares are of 1."""
+    """Scores of one checkpoint at one strength; shares are from 0 to 1."""
 
     weights: str
-    """Relative to the run folder."""
-    weight: float
+    """The weights file, relative to the run folder."""
+    strength: float
     epoch: int
     images: int
-    """Subject pictures judged; as many of the class."""
+    """Number of subject images that were scored; as many of the class."""
     fidelity: Interval
     """Subject fidelity: mean of likeness by embedding and by attributes; 0 is the base, 1 the subject's own images."""
     shown: Interval
-    """Share of pictures that are at least half way there."""
+    """Share of images whose subject score is at least `SHOWN_FROM`."""
     likeness: Interval
     similarity: Interval
-    """Mean cosine to the references as it is: DINO or CLIP-I of the literature."""
+    """Mean cosine to the references: DINO or CLIP-I of the literature."""
     attributes: Mapping[str, float]
     """How often each of the subject's attributes shows."""
     prompt: Interval
-    kept: float
+    prompt_retention: float
     """Prompt fidelity as a share of the base's, same prompts and seeds."""
     diversity: Interval
     drift: Drift
-    memorised: Memorised
+    near_copies: NearCopies
     unit: str = "epoch"
-    """What `epoch` counts: `step` where the run saved by steps alone."""
+    """What `epoch` counts: `step` if the run saved by steps only."""
 
     @property
-    def dose(self) -> float:
-        """Epoch x weight: how much was done to the base."""
-        return self.epoch * self.weight
+    def epoch_times_strength(self) -> float:
+        """How much the adapter changes the base, roughly; of equally good cells the one with the least is picked."""
+        return self.epoch * self.strength
 
     def to_json(self) -> dict[str, Any]:
         return {
             "weights": self.weights,
-            "weight": self.weight,
+            "weight": self.strength,
             "epoch": self.epoch,
             "unit": self.unit,
             "images": self.images,
@@ -152,12 +155,12 @@ class Cell:
             "shown": self.shown.to_json(),
             "likeness": self.likeness.to_json(),
             "similarity": self.similarity.to_json(),
-            "attributes": {k: _known(v) for k, v in self.attributes.items()},
+            "attributes": {k: _null_if_nan(v) for k, v in self.attributes.items()},
             "prompt": self.prompt.to_json(),
-            "kept": _known(self.kept),
+            "kept": _null_if_nan(self.prompt_retention),
             "diversity": self.diversity.to_json(),
             "drift": self.drift.to_json(),
-            "memorised": self.memorised.to_json(),
+            "memorised": self.near_copies.to_json(),
         }
 
     @staticmethod
@@ -166,117 +169,125 @@ class Cell:
         fidelity, shown, likeness, similarity = (Interval.from_json(value[name]) for name in figures)
         return Cell(
             weights=str(value["weights"]),
-            weight=float(value["weight"]),
+            strength=float(value["weight"]),
             epoch=int(value["epoch"]),
             images=int(value["images"]),
             fidelity=fidelity,
             shown=shown,
             likeness=likeness,
             similarity=similarity,
-            attributes={k: _number(v) for k, v in value["attributes"].items()},
+            attributes={k: _nan_if_null(v) for k, v in value["attributes"].items()},
             prompt=Interval.from_json(value["prompt"]),
-            kept=_number(value["kept"]),
+            prompt_retention=_nan_if_null(value["kept"]),
             diversity=Interval.from_json(value["diversity"]),
             drift=Drift.from_json(value["drift"]),
-            memorised=Memorised.from_json(value["memorised"]),
+            near_copies=NearCopies.from_json(value["memorised"]),
             unit=str(value["unit"]),
         )
 
 
 def score_base(
-    klass: Looked, references: References, prompts: Sequence[str], *, floor: float = 0.0, seed: int = 0
-) -> Base:
-    """The base's own figures on the class pictures, whose prompts are given."""
-    return Base(
+    klass: ScoredImages, references: References, prompts: Sequence[str], *, floor: float = 0.0, seed: int = 0
+) -> BaseScores:
+    """Score the base on its class images, whose prompts are given."""
+    return BaseScores(
         similarity=_mean(m.similarity(klass.embeddings, references.compared.embeddings)),
-        real=references.real,
+        reference_similarity=references.similarity,
         prompt=m.mean_interval(klass.prompt, seed=seed),
         floor=floor,
         diversity=m.diversity(klass.embeddings, prompts, seed=seed),
-        attributes=m.frequencies(klass.attributes, references.own),
+        attributes=m.attribute_frequencies(klass.attributes, references.attributes),
         images=len(klass),
     )
 
 
 def score_cell(
-    name: tuple[str, float, int],
-    looks: Looks,
-    base: Looks,
+    cell: tuple[str, float, int],
+    images: ScoredSeries,
+    base: ScoredSeries,
     references: References,
     *,
     prompts: Sequence[str],
-    asked: Sequence[Collection[str]],
-    asked_other: Sequence[Collection[str]],
+    requested: Sequence[Collection[str]],
+    requested_other: Sequence[Collection[str]],
     floor: float = 0.0,
     seed: int = 0,
 ) -> Cell:
-    """All figures of a cell from its three series and the base's of the same prompts and seeds.
+    """Compute all scores of a cell from its three series of images and the base's for the same prompts and seeds.
 
     Args:
-        name: weights, weight, epoch.
-        looks: the cell's pictures.
-        base: the base's; `subject` is not read: its zero is what it draws for the class.
+        cell: weights file, strength, epoch.
+        images: the cell's images.
+        base: the base's images; `subject` is not used, since the base is compared on the class.
         references: the subject's own images.
-        prompts: of the subject pictures, without the trigger; they group pictures for diversity.
-        asked: groups that each of them asks for.
-        asked_other: the same for the pictures of another class.
-        floor: what the judge gives pictures for prompts that are not theirs.
-        seed: of the bootstrap.
+        prompts: the prompts of the subject images without the trigger; images of one prompt are a group for diversity.
+        requested: for each of them the attribute groups that it asks for.
+        requested_other: the same for the images of another class.
+        floor: mean prompt score for prompts that do not belong to the image.
+        seed: seed of the bootstrap.
     """
-    compared, own = references.compared.embeddings, references.own
-    here = base.klass.first(len(looks.klass))
-    zero = _mean(m.similarity(here.embeddings, compared))
-    similar = m.similarity(looks.subject.embeddings, compared)
-    like = m.likeness(similar, zero, references.real)
-    shares = m.attribute_share(looks.subject.attributes, own, asked)
-    base_share = _mean(m.attribute_share(here.attributes, own, asked))
-    scores = m.subject_scores(like, m.likeness(shares, base_share, references.real_share))
+    compared, attributes = references.compared.embeddings, references.attributes
+    klass = base.klass.first(len(images.klass))
+    base_similarity = _mean(m.similarity(klass.embeddings, compared))
+    similarity = m.similarity(images.subject.embeddings, compared)
+    like = m.likeness(similarity, base_similarity, references.similarity)
+    shares = m.attribute_share(images.subject.attributes, attributes, requested)
+    base_share = _mean(m.attribute_share(klass.attributes, attributes, requested))
+    scores = m.subject_scores(like, m.likeness(shares, base_share, references.attribute_share))
     known = scores[~np.isnan(scores)]
-    base_prompt = _mean(here.prompt)
-    weights, weight, epoch = name
+    weights, strength, epoch = cell
+    base = ScoredSeries(base.subject, klass, base.other)
     return Cell(
         weights=weights,
-        weight=weight,
+        strength=strength,
         epoch=epoch,
-        images=len(looks.subject),
+        images=len(images.subject),
         fidelity=m.mean_interval(scores, seed=seed),
-        shown=m.proportion(known >= SHOWN),
+        shown=m.proportion(known >= SHOWN_FROM),
         likeness=m.mean_interval(like, seed=seed),
-        similarity=m.mean_interval(similar, seed=seed),
-        attributes=m.frequencies(looks.subject.attributes, own),
-        prompt=m.mean_interval(looks.subject.prompt, seed=seed),
-        kept=m.kept(_mean(looks.subject.prompt), base_prompt, floor),
-        diversity=m.diversity(looks.subject.embeddings, prompts, seed=seed),
-        drift=_drift(looks, Looks(base.subject, here, base.other), references, [*asked, *asked_other], floor, seed),
-        memorised=m.memorised(
-            looks.subject.embeddings, references.training.embeddings, looks.subject.small, references.training.small
+        similarity=m.mean_interval(similarity, seed=seed),
+        attributes=m.attribute_frequencies(images.subject.attributes, attributes),
+        prompt=m.mean_interval(images.subject.prompt, seed=seed),
+        prompt_retention=m.prompt_retention(_mean(images.subject.prompt), _mean(klass.prompt), floor),
+        diversity=m.diversity(images.subject.embeddings, prompts, seed=seed),
+        drift=_drift(images, base, references, [*requested, *requested_other], floor, seed),
+        near_copies=m.near_copies(
+            images.subject.embeddings,
+            references.training.embeddings,
+            images.subject.small,
+            references.training.small,
         ),
     )
 
 
 def _drift(
-    looks: Looks, base: Looks, references: References, asked: Sequence[Collection[str]], floor: float, seed: int
+    images: ScoredSeries,
+    base: ScoredSeries,
+    references: References,
+    requested: Sequence[Collection[str]],
+    floor: float,
+    seed: int,
 ) -> Drift:
-    """Class and other pictures against the base's of the same prompts and seeds."""
+    """Measure the drift of class and other images from the base's for the same prompts and seeds."""
     compared = references.compared.embeddings
-    zero = _mean(m.similarity(base.klass.embeddings, compared))
+    base_similarity = _mean(m.similarity(base.klass.embeddings, compared))
     return m.drift(
-        _seen([looks.klass, looks.other], compared),
-        _seen([base.klass, base.other.first(len(looks.other))], compared),
-        gap=references.real - zero,
-        way=float(np.linalg.norm(compared.mean(axis=0) - base.klass.embeddings.mean(axis=0))),
-        own=references.own,
-        asked=asked,
+        _drift_input([images.klass, images.other], compared),
+        _drift_input([base.klass, base.other.first(len(images.other))], compared),
+        similarity_gap=references.similarity - base_similarity,
+        embedding_distance=float(np.linalg.norm(compared.mean(axis=0) - base.klass.embeddings.mean(axis=0))),
+        attributes=references.attributes,
+        requested=requested,
         prompt_scale=_mean(base.klass.prompt) - floor if floor else 1.0,
         seed=seed,
     )
 
 
-def _seen(parts: Sequence[Looked], compared: Floats) -> m.Seen:
-    similar = np.concatenate([m.similarity(p.embeddings, compared) for p in parts])
+def _drift_input(parts: Sequence[ScoredImages], compared: Floats) -> m.DriftInput:
+    similarity = np.concatenate([m.similarity(p.embeddings, compared) for p in parts])
     embeddings = np.concatenate([p.embeddings for p in parts])
     prompt = np.concatenate([p.prompt for p in parts])
-    return m.Seen(similar, embeddings, prompt, [a for p in parts for a in p.attributes])
+    return m.DriftInput(similarity, embeddings, prompt, [a for p in parts for a in p.attributes])
 
 
 def _mean(values: Floats) -> float:
@@ -284,9 +295,9 @@ def _mean(values: Floats) -> float:
     return float(known.mean()) if len(known) else math.nan
 
 
-def _known(value: float) -> float | None:
+def _null_if_nan(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
-def _number(value: Any) -> float:
+def _nan_if_null(value: Any) -> float:
     return math.nan if value is None else float(value)

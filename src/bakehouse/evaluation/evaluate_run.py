@@ -1,4 +1,4 @@
-"""`evaluate(run)`: renders, judges, picks and reports. Pictures are kept, so that the same command goes on."""
+"""Evaluation of a run: generate, score, select and report; images and scores are cached, so that it can resume."""
 
 from __future__ import annotations
 
@@ -15,38 +15,44 @@ from bakehouse.core.errors import UsageError
 from bakehouse.core.events import Event, Progress, Saved, Warned
 from bakehouse.core.files import read_json, write_json
 from bakehouse.core.folder_lock import locked
+from bakehouse.core.pluralize import listed
 from bakehouse.core.run_folder import Run
 from bakehouse.data.image_records import ImageRecord
 from bakehouse.data.open_image import open_image
 from bakehouse.data.scan import scan
-from bakehouse.evaluation.cell_scores import Cell, Looked, Looks, References, score_base, score_cell
-from bakehouse.evaluation.image_cache import Album, Look, Painter, PipelinePainter, Shot, look_at, square
-from bakehouse.evaluation.image_scorers import CONTEXT, Judge, judge_for
+from bakehouse.evaluation.cell_scores import Cell, References, ScoredImages, ScoredSeries, score_base, score_cell
+from bakehouse.evaluation.image_cache import (
+    AdapterVariant,
+    GenerationSettings,
+    ImageCache,
+    ImageGenerator,
+    PipelineImageGenerator,
+    center_square,
+    score_images,
+)
+from bakehouse.evaluation.image_scorers import CONTEXT_GROUPS, ImageScorer, scorer_for
 from bakehouse.evaluation.metrics import dominant_attributes, subject_attributes, visible_attributes
-from bakehouse.evaluation.prompt_set import PER_PROMPT, Asks, make_asks, phrase_in
-from bakehouse.evaluation.result import Report, picture_name
-from bakehouse.evaluation.selection import finalists, judge_run, make_pick, relative
+from bakehouse.evaluation.prompt_set import PER_PROMPT, EvalPrompts, make_prompts, subject_phrase
+from bakehouse.evaluation.result import Report, image_key
+from bakehouse.evaluation.selection import finalists, make_pick, make_verdict, relative
 from bakehouse.models.families import family_of
 from bakehouse.recipe.recipe import ConceptSpec, EvaluateSpec, Recipe
 from bakehouse.recipe.text_match import mostly_behind
 
-COARSE = 6
-"""Pictures for each cell in the first round; the best go on to all of them."""
+FIRST_ROUND_IMAGES = 6
+"""Images of each cell in the first round; the finalists are scored on all."""
 FINALISTS = 3
-"""DPM++ steps where the recipe leaves them open: to the judge, its pictures equal those of 30 steps (cosine 0.993)."""
-_SHOWN = 3
-"""Names in one message."""
-MOST_REFERENCES = 200
-"""Of a large folder so many images are judged, evenly spread."""
+MAX_REFERENCES = 200
+"""Of a larger folder this many images are scored, evenly spaced."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scored(Event):
-    """A checkpoint at a weight was judged; shares of 1, drift in points, None where unknown."""
+    """A checkpoint was scored at a strength (`weight`); shares of 1, drift in points, None if unknown."""
 
     epoch: int
     unit: str = "epoch"
-    """What `epoch` counts: `step` where the run saved by steps alone."""
+    """What `epoch` counts: `step` if the run saved by steps only."""
     weight: float
     images: int
     subject: float | None
@@ -56,16 +62,20 @@ class Scored(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluated(Event):
-    """The evaluation is done."""
+    """The evaluation is complete; `weights` and `weight` are the checkpoint and strength that were picked."""
 
     report: str
-    """Path of the page."""
+    """Path of report.html."""
     weights: str
     weight: float
     why: str
     verdict: str
-    mend: str
+    advice: str
+    """`mend` in JSON."""
     seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        return {("mend" if key == "advice" else key): value for key, value in super().to_json().items()}
 
 
 def evaluate(
@@ -74,80 +84,84 @@ def evaluate(
     spec: EvaluateSpec | None = None,
     changes: Mapping[str, Any] | None = None,
     concept: int = 0,
-    judge: Judge | None = None,
-    painter: Painter | None = None,
+    scorer: ImageScorer | None = None,
+    generator: ImageGenerator | None = None,
     device: str = "auto",
 ) -> Generator[Event, None, Report]:
-    """Judges a run's checkpoints against the untouched base; yields events and returns the report.
+    """Evaluate a run's checkpoints against the untouched base; yield events and return the report.
 
-    All cells are judged on a few pictures first, then the best on all: most of the time goes where the choice is made.
+    All checkpoints and strengths are scored on a few images first, then the best on all of them.
     Writes report/scores.json, pick.json, report.html and grid.png.
 
     Args:
-        run: what `bakehouse train` made.
-        spec: instead of the recipe's.
+        run: a run folder of `bakehouse train`.
+        spec: in place of the recipe's `[evaluate]`.
         changes: single keys of it: `{"images": 8}`.
-        concept: which of the recipe's concepts.
-        judge: instead of the one that suits the base.
-        painter: instead of a pipeline on the recipe's base.
-        device: where pictures are made.
+        concept: index of the recipe's concept.
+        scorer: in place of the default for the base.
+        generator: in place of a pipeline on the recipe's base.
+        device: device on which images are generated.
 
     Raises:
-        UsageError: no weights, no such images, a judge that is not there.
-        BakehouseError: a file is damaged, or another process is at work in the run.
+        UsageError: there are no weights or images, or the scorer is missing.
+        BakehouseError: a file is damaged, or another process works in the run folder.
     """
     began = time.monotonic()
-    with locked(run.folder, "judging") as told:
+    with locked(run.folder, "evaluating") as warnings:
         recipe = Recipe.load(run.recipe)
-        job = Judging.make(run, recipe, spec or recipe.evaluate, changes or {}, concept, judge, painter, device)
-        for note in [*told, *job.notes]:
-            yield Warned(message=note)
-        report = yield from job.work()
+        evaluation = EvaluationRun.make(
+            run, recipe, spec or recipe.evaluate, changes or {}, concept, scorer, generator, device
+        )
+        for message in [*warnings, *evaluation.notes]:
+            yield Warned(message=message)
+        report = yield from evaluation.evaluate()
         write_json(run.report / "scores.json", report.to_json())
         write_json(run.report / "pick.json", report.pick.to_json())
         from bakehouse.evaluation.html_report import write_report
 
         write_report(report, run)
         yield Evaluated(
-            report=str(report.html),
+            report=str(report.html_path),
             weights=report.pick.weights,
-            weight=report.pick.weight,
+            weight=report.pick.strength,
             why=report.pick.why,
-            verdict=report.verdict.word,
-            mend=report.verdict.mend,
+            verdict=report.verdict.outcome,
+            advice=report.verdict.advice,
             seconds=time.monotonic() - began,
         )
         return report
 
 
 @dataclass(frozen=True)
-class Ground:
-    """What every cell of an evaluation is compared with."""
+class Baseline:
+    """What every cell of an evaluation is compared with: the untouched base and the subject's own images."""
 
-    asks: Asks
-    base: Looks
+    prompts: EvalPrompts
+    base: ScoredSeries
     references: References
     floor: float
-    """What the judge gives pictures for prompts that are not theirs."""
+    """Mean prompt score for prompts that do not belong to the image."""
 
 
 @dataclass
-class Judging:
-    """One evaluation: its parts, and what it has found so far."""
+class EvaluationRun:
+    """One evaluation of one concept: its inputs and its progress."""
 
     run: Run
     recipe: Recipe
     spec: EvaluateSpec
     concept: ConceptSpec
-    judge: Judge
-    album: Album
+    scorer: ImageScorer
+    cache: ImageCache
     training: Sequence[ImageRecord]
     compared: Sequence[ImageRecord]
-    own_named: Mapping[str, str]
+    named_attributes: Mapping[str, str]
+    """The subject's attributes as an example.json beside the images names them."""
     notes: list[str]
     total: int = 0
-    there: set[Path] = field(default_factory=set)
-    """Pictures that are made."""
+    """Number of images to generate, as far as known."""
+    generated: set[Path] = field(default_factory=set)
+    """Images that exist."""
 
     @classmethod
     def make(
@@ -157,11 +171,11 @@ class Judging:
         spec: EvaluateSpec,
         changes: Mapping[str, Any],
         concept: int,
-        judge: Judge | None,
-        painter: Painter | None,
+        scorer: ImageScorer | None,
+        generator: ImageGenerator | None,
         device: str,
-    ) -> Judging:
-        """Gathers the parts; reads no model but the judge.
+    ) -> EvaluationRun:
+        """Gather the inputs; no model is loaded but the scorer's.
 
         Raises:
             UsageError: see `evaluate`.
@@ -171,186 +185,188 @@ class Judging:
         if not 0 <= concept < len(recipe.concepts):
             raise UsageError(f"concept = {concept}: the recipe has {len(recipe.concepts)}, counted from 0")
         subject = recipe.concepts[concept]
-        training = _spread(scan(subject.folder).records, MOST_REFERENCES)
-        holdout = spec.holdout or _beside(subject.folder)
+        training = _evenly_spaced(scan(subject.folder).records, MAX_REFERENCES)
+        holdout = spec.holdout or _holdout_folder(subject.folder)
         notes = []
         if holdout is None:
             notes.append("no held-out images: the subject is compared with the images it was trained on")
         if len(recipe.concepts) > 1:
-            notes.append(
-                f"the run has {len(recipe.concepts)} concepts; this judges {subject.subject or subject.folder.name!r}"
-            )
+            name = subject.subject or subject.folder.name
+            notes.append(f"the run has {len(recipe.concepts)} concepts; only {name!r} is evaluated")
         usual = family_of(recipe.model.base).evaluation_steps
         steps = usual if usual is not None and "steps" not in spec.model_fields_set else spec.steps
-        look = Look(steps=steps, guidance=spec.guidance, size=_size(recipe))
+        settings = GenerationSettings(steps=steps, guidance=spec.guidance, size=_image_size(recipe))
         return cls(
             run=run,
             recipe=recipe,
             spec=spec,
             concept=_as_captioned(subject, training),
-            judge=judge or judge_for(recipe.model.base),
-            album=Album(run.report / "cache", painter or _pipeline(recipe, run, device), look),
+            scorer=scorer or scorer_for(recipe.model.base),
+            cache=ImageCache(run.report / "cache", generator or _pipeline(recipe, run, device), settings),
             training=training,
-            compared=_spread(scan(holdout).records, MOST_REFERENCES) if holdout else training,
-            own_named=_named_attributes(subject.folder),
+            compared=_evenly_spaced(scan(holdout).records, MAX_REFERENCES) if holdout else training,
+            named_attributes=_named_attributes(subject.folder),
             notes=notes,
         )
 
-    def work(self) -> Generator[Event, None, Report]:
-        """Base, all cells coarsely, the best finely, the report."""
+    def evaluate(self) -> Generator[Event, None, Report]:
+        """Score the base, all cells on a few images, the finalists on all, and make the report."""
         chosen = {c.path: c for c in checkpoints(self.run, self.spec.checkpoints)}
-        shots = [Shot(path, weight) for path in chosen for weight in self._weights(path)]
-        coarse = min(COARSE, self.spec.images)
-        closer = min(FINALISTS, len(shots)) if coarse < self.spec.images else 0
-        training = self._look_at(self.training)
-        asks = self._asks(training)
-        few = asks.first(coarse)
-        self.total = len(asks) - len(asks.subject) + len(shots) * len(few) + closer * (len(asks) - len(few))
+        variants = [AdapterVariant(path, strength) for path in chosen for strength in self._strengths(path)]
+        few = min(FIRST_ROUND_IMAGES, self.spec.images)
+        second_round = min(FINALISTS, len(variants)) if few < self.spec.images else 0
+        training = self._score_records(self.training)
+        prompts = self._prompts(training)
+        first = prompts.first(few)
+        self.total = len(prompts) - len(prompts.subject)
+        self.total += len(variants) * len(first) + second_round * (len(prompts) - len(first))
 
-        ground = yield from self.ground(asks, training)
-        cells: dict[Shot, Cell] = {}
-        for shot in shots:
-            cells[shot] = yield from self.cell(shot, few, chosen[_path(shot)], ground)
-        best = [id(c) for c in finalists(list(cells.values()), closer)]
-        for shot in [s for s, c in cells.items() if id(c) in best]:
-            cells[shot] = yield from self.cell(shot, asks, chosen[_path(shot)], ground)
-        return self._report(asks, cells, ground)
+        baseline = yield from self.score_baseline(prompts, training)
+        cells: dict[AdapterVariant, Cell] = {}
+        for variant in variants:
+            cells[variant] = yield from self.score_variant(variant, first, chosen[_path(variant)], baseline)
+        best = [id(c) for c in finalists(list(cells.values()), second_round)]
+        for variant in [v for v, c in cells.items() if id(c) in best]:
+            cells[variant] = yield from self.score_variant(variant, prompts, chosen[_path(variant)], baseline)
+        return self._report(prompts, cells, baseline)
 
-    def ground(self, asks: Asks | None = None, training: Looked | None = None) -> Generator[Event, None, Ground]:
-        """Draws and judges the untouched base; `asks` and `training` where they are known already."""
-        training = self._look_at(self.training) if training is None else training
-        asks = asks or self._asks(training)
-        compared = training if self.compared is self.training else self._look_at(self.compared)
-        base = yield from self._series(Shot(), asks)
-        own = visible_attributes(training.attributes, self.own_named)
-        own = own or subject_attributes(training.attributes, base.klass.attributes, ignore=CONTEXT)
-        references = References(training, compared, self.compared is not self.training, own)
-        return Ground(asks, base, references, self._floor(asks))
+    def score_baseline(
+        self, prompts: EvalPrompts | None = None, training: ScoredImages | None = None
+    ) -> Generator[Event, None, Baseline]:
+        """Generate and score the untouched base's images; `prompts` and `training` if they are known already."""
+        training = self._score_records(self.training) if training is None else training
+        prompts = prompts or self._prompts(training)
+        compared = training if self.compared is self.training else self._score_records(self.compared)
+        base = yield from self._series(AdapterVariant(), prompts)
+        attributes = visible_attributes(training.attributes, self.named_attributes)
+        attributes = attributes or subject_attributes(training.attributes, base.klass.attributes, ignore=CONTEXT_GROUPS)
+        references = References(training, compared, self.compared is not self.training, attributes)
+        return Baseline(prompts, base, references, self._floor(prompts))
 
-    def _look_at(self, records: Sequence[ImageRecord]) -> Looked:
-        return look_at(self.judge, [square(open_image(r.path)) for r in records])
+    def _score_records(self, records: Sequence[ImageRecord]) -> ScoredImages:
+        return score_images(self.scorer, [center_square(open_image(r.path)) for r in records])
 
-    def cell(self, shot: Shot, asks: Asks, checkpoint: Checkpoint, ground: Ground) -> Generator[Event, None, Cell]:
-        """Draws and judges one checkpoint at one weight."""
-        looks = yield from self._series(shot, asks)
-        base, references, floor = ground.base, ground.references, ground.floor
+    def score_variant(
+        self, variant: AdapterVariant, prompts: EvalPrompts, checkpoint: Checkpoint, baseline: Baseline
+    ) -> Generator[Event, None, Cell]:
+        """Generate and score the images of one checkpoint at one strength."""
+        images = yield from self._series(variant, prompts)
         cell = score_cell(
-            (relative(_path(shot), self.run.folder), shot.weight, checkpoint.number),
-            looks,
-            base,
-            references,
-            prompts=[a.judged for a in asks.subject],
-            asked=[self.judge.asked(a.judged).keys() for a in asks.subject],
-            asked_other=[self.judge.asked(a.judged).keys() for a in asks.other],
-            floor=floor,
+            (relative(_path(variant), self.run.folder), variant.strength, checkpoint.number),
+            images,
+            baseline.base,
+            baseline.references,
+            prompts=[p.bare_prompt for p in prompts.subject],
+            requested=[self.scorer.requested_attributes(p.bare_prompt).keys() for p in prompts.subject],
+            requested_other=[self.scorer.requested_attributes(p.bare_prompt).keys() for p in prompts.other],
+            floor=baseline.floor,
             seed=self.spec.seed,
         )
         cell = replace(cell, unit=checkpoint.unit)
-        figures = (cell.fidelity.value, cell.kept, cell.drift.points.value)
-        subject, kept, drift = (None if math.isnan(v) else round(v, 4) for v in figures)
+        figures = (cell.fidelity.value, cell.prompt_retention, cell.drift.points.value)
+        subject, retention, drift = (None if math.isnan(v) else round(v, 4) for v in figures)
         yield Scored(
             epoch=cell.epoch,
             unit=cell.unit,
-            weight=shot.weight,
+            weight=variant.strength,
             images=cell.images,
             subject=subject,
-            prompt_kept=kept,
+            prompt_kept=retention,
             drift=drift,
         )
         return cell
 
-    def _series(self, shot: Shot, asks: Asks) -> Generator[Event, None, Looks]:
-        """Makes and judges the pictures of a shot; the base needs none of the subject."""
-        subject = asks.subject if shot.weights else ()
-        wanted = (*subject, *asks.klass, *asks.other)
-        if damaged := self.album.damaged(shot, wanted):
-            names = ", ".join(str(path) for path in damaged[:_SHOWN])
-            more = f" and {len(damaged) - _SHOWN} more" if len(damaged) > _SHOWN else ""
-            yield Warned(message=f"cached pictures are damaged and drawn again: {names}{more}")
-        missing = self.album.missing(shot, wanted)
-        self.there |= {self.album.path(shot, ask) for ask in set(wanted) - set(missing)}
+    def _series(self, variant: AdapterVariant, prompts: EvalPrompts) -> Generator[Event, None, ScoredSeries]:
+        """Generate and score the images of a variant; the base needs none of the subject."""
+        subject = prompts.subject if variant.weights else ()
+        wanted = (*subject, *prompts.klass, *prompts.other)
+        if damaged := self.cache.damaged(variant, wanted):
+            yield Warned(message=f"cached images are damaged and will be generated again: {listed(damaged, 3)}")
+        missing = self.cache.missing(variant, wanted)
+        self.generated |= {self.cache.path(variant, prompt) for prompt in set(wanted) - set(missing)}
         yield self._progress()
-        for path in self.album.make(shot, missing):
-            self.there.add(path)
+        for path in self.cache.generate(variant, missing):
+            self.generated.add(path)
             yield self._progress()
-        looked = [self.album.looked(self.judge, shot, some) for some in (subject, asks.klass, asks.other)]
-        return Looks(*looked)
+        series = (subject, prompts.klass, prompts.other)
+        return ScoredSeries(*(self.cache.score(self.scorer, variant, some) for some in series))
 
     def _progress(self) -> Progress:
-        return Progress(what="pictures", done=len(self.there), total=max(self.total, len(self.there)))
+        done = len(self.generated)
+        return Progress(what="images", done=done, total=max(self.total, done))
 
-    def _asks(self, training: Looked) -> Asks:
-        fixed = {*dominant_attributes(training.attributes, ignore=CONTEXT), *self.own_named}
-        return make_asks(
+    def _prompts(self, training: ScoredImages) -> EvalPrompts:
+        fixed = {*dominant_attributes(training.attributes, ignore=CONTEXT_GROUPS), *self.named_attributes}
+        return make_prompts(
             self.concept,
             kind=self.recipe.kind,
             crumb=family_of(self.recipe.model.base).bundled,
             count=self.spec.images,
             seed=self.spec.seed,
-            fixed=fixed,
-            in_front=not mostly_behind(_captions(self.training), self.concept.subject),
+            fixed_groups=fixed,
+            style_first=not mostly_behind(_captions(self.training), self.concept.subject),
         )
 
-    def _floor(self, asks: Asks) -> float:
-        """What the judge gives the base's pictures for each other's prompts."""
-        if not self.judge.has_floor:
+    def _floor(self, prompts: EvalPrompts) -> float:
+        """Return the mean score of the base's images for each other's prompts."""
+        if not self.scorer.has_floor:
             return 0.0
-        others = [a.judged for a in asks.klass[PER_PROMPT:] + asks.klass[:PER_PROMPT]]
-        scores = self.judge.prompt_scores(self.album.open(Shot(), asks.klass), others)
+        others = [p.bare_prompt for p in prompts.klass[PER_PROMPT:] + prompts.klass[:PER_PROMPT]]
+        scores = self.scorer.prompt_scores(self.cache.load(AdapterVariant(), prompts.klass), others)
         return float(np.nanmean(scores))
 
-    def _weights(self, path: Path) -> tuple[float, ...]:
+    def _strengths(self, path: Path) -> tuple[float, ...]:
         return (1.0,) if path.is_dir() else self.spec.weights
 
-    def _report(self, asks: Asks, cells: Mapping[Shot, Cell], ground: Ground) -> Report:
-        found = list(cells.values())
-        references, prompts = ground.references, [a.judged for a in asks.klass]
-        base = score_base(ground.base.klass, references, prompts, floor=ground.floor, seed=self.spec.seed)
-        pictures: dict[str, str] = {}
-        for shot, cell in [(Shot(), None), *cells.items()]:
-            for series, some in (("subject", asks.subject), ("class", asks.klass), ("other", asks.other)):
-                for i, ask in enumerate(some):
-                    path = self.album.path(shot, ask)
+    def _report(self, prompts: EvalPrompts, cells: Mapping[AdapterVariant, Cell], baseline: Baseline) -> Report:
+        found, references = list(cells.values()), baseline.references
+        bare_prompts = [p.bare_prompt for p in prompts.klass]
+        base = score_base(baseline.base.klass, references, bare_prompts, floor=baseline.floor, seed=self.spec.seed)
+        images: dict[str, str] = {}
+        for variant, cell in [(AdapterVariant(), None), *cells.items()]:
+            for series, some in (("subject", prompts.subject), ("class", prompts.klass), ("other", prompts.other)):
+                for i, prompt in enumerate(some):
+                    path = self.cache.path(variant, prompt)
                     if path.is_file():
-                        pictures[picture_name(cell, series, i)] = path.relative_to(self.run.report).as_posix()
+                        images[image_key(cell, series, i)] = path.relative_to(self.run.report).as_posix()
         return Report(
             folder=self.run.report,
             title=self.recipe.title,
             concept=self.concept,
-            judge=self.judge.name,
-            measures=self.judge.measures,
+            scorer=self.scorer.name,
+            measures=self.scorer.measures,
             base_model=self.recipe.model.base,
             spec=self.spec,
-            look=self.album.look,
-            own=dict(references.own),
+            settings=self.cache.settings,
+            subject_attributes=dict(references.attributes),
             held_out=references.held_out,
             references=tuple(r.path for r in self.training),
             base=base,
             cells=tuple(found),
-            asks=asks,
+            prompts=prompts,
             pick=make_pick(found, base),
-            verdict=judge_run(found, base),
+            verdict=make_verdict(found, base),
             notes=tuple(self.notes),
-            pictures=pictures,
+            images=images,
         )
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Weights of a run and when they were saved: `number` counts epochs, or steps where it saved by steps alone."""
+    """Weights of a run and when they were saved: `number` counts epochs, or steps if the run saved by steps only."""
 
     number: int
     unit: str
     path: Path
 
 
-def _path(shot: Shot) -> Path:
-    assert shot.weights is not None
-    return shot.weights
+def _path(variant: AdapterVariant) -> Path:
+    assert variant.weights is not None
+    return variant.weights
 
 
 def checkpoints(run: Run, most: int) -> list[Checkpoint]:
-    """At most `most` of a run's weights, evenly spread; the last is always among them.
+    """Return at most `most` of a run's checkpoints, evenly spaced; the last is always among them.
 
     Raises:
         UsageError: the run has no weights yet.
@@ -363,12 +379,12 @@ def checkpoints(run: Run, most: int) -> list[Checkpoint]:
     if len(found) < 2 <= len(by_step):
         found = sorted(by_step, key=lambda c: c.number)
     count = min(most, len(found))
-    # Counted from the end: of 8 and 5 wanted 2, 3, 5, 6, 8. The first have learned least.
+    # Counted from the end, 5 of 8 are 2, 3, 5, 6, 8: the first have learned least.
     chosen = sorted({round((i + 1) * len(found) / count) - 1 for i in range(count)})
     return [found[i] for i in chosen]
 
 
-def _pipeline(recipe: Recipe, run: Run, device: str) -> PipelinePainter:
+def _pipeline(recipe: Recipe, run: Run, device: str) -> PipelineImageGenerator:
     from bakehouse.generation.model_source import ModelSource
 
     model = recipe.model
@@ -383,11 +399,11 @@ def _pipeline(recipe: Recipe, run: Run, device: str) -> PipelinePainter:
         title=run.name,
         run=run,
     )
-    return PipelinePainter(source, device)
+    return PipelineImageGenerator(source, device)
 
 
-def _size(recipe: Recipe) -> int | None:
-    """The side that was trained at where the recipe says one; pictures come in whole latents of 8 pixels."""
+def _image_size(recipe: Recipe) -> int | None:
+    """Return the training resolution if the recipe sets it, in multiples of 8 (one latent)."""
     return recipe.buckets.resolution // 8 * 8 if "resolution" in recipe.buckets.model_fields_set else None
 
 
@@ -396,22 +412,22 @@ def _captions(images: Sequence[ImageRecord]) -> list[str]:
 
 
 def _as_captioned(concept: ConceptSpec, images: Sequence[ImageRecord]) -> ConceptSpec:
-    """The concept with the subject that its captions name."""
-    phrase = phrase_in(_captions(images), concept.trigger_word)
+    """Return the concept with the subject as its captions name it."""
+    phrase = subject_phrase(_captions(images), concept.trigger_word)
     if phrase is None or phrase == concept.subject:
         return concept
     words = {"subject": phrase, "trigger": concept.trigger_word, "class_word": concept.class_name}
     return concept.model_copy(update=words)
 
 
-def _beside(folder: Path) -> Path | None:
-    """Held-out images lie beside the folder of images under its name with `-holdout`."""
-    beside = folder.parent / f"{folder.name}-holdout"
-    return beside if beside.is_dir() else None
+def _holdout_folder(folder: Path) -> Path | None:
+    """Return the folder of held-out images beside the images, `NAME-holdout`, if it exists."""
+    found = folder.parent / f"{folder.name}-holdout"
+    return found if found.is_dir() else None
 
 
 def _named_attributes(folder: Path) -> dict[str, str]:
-    """The subject's attributes where an example.json beside the images names them."""
+    """Return the subject's attributes from an example.json beside the images, if there is one."""
     path = folder / "example.json"
     if not path.is_file():
         return {}
@@ -420,7 +436,7 @@ def _named_attributes(folder: Path) -> dict[str, str]:
     return {str(k): str(v) for k, v in named.items()} if isinstance(named, dict) else {}
 
 
-def _spread(records: Sequence[ImageRecord], most: int) -> Sequence[ImageRecord]:
+def _evenly_spaced(records: Sequence[ImageRecord], most: int) -> Sequence[ImageRecord]:
     if len(records) <= most:
         return records
     return [records[round(i)] for i in np.linspace(0, len(records) - 1, most)]

@@ -1,97 +1,87 @@
-"""Pieces of the page: figures as a person reads them, and pictures inside it."""
+"""Figures and images of the report page: numbers as text, images as data URIs."""
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 import re
 from collections.abc import Sequence
-from html import escape
+from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
-
 from bakehouse.core.errors import BakehouseError
+from bakehouse.core.html_pages import InlineImage, inline_image
 from bakehouse.data.open_image import open_image
 from bakehouse.evaluation.metrics import Interval
 
-THUMB = 192
-"""Side of single pictures on the page, pixels: sharp where they are shown, small in the file."""
-QUALITY = 82
+THUMBNAIL = 192
+"""Longest side of single images on the page, pixels: sharp at the size shown, small in the file."""
 DASH, NBSP = "–", "\u00a0"
 
 
-def picture(path: Path, alt: str) -> str:
-    """A file as an image of the page; nothing where it is gone."""
+@dataclass(frozen=True)
+class Figure:
+    """A number as text, with its interval if there is one, and whether it breaks a limit."""
+
+    text: str
+    interval: str = ""
+    over: bool = False
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """An image of the page with its alternative text; None if the file is gone or was never generated."""
+
+    image: InlineImage | None
+    alt: str
+    caption: str = ""
+
+
+def thumbnail(path: Path | None, alt: str, caption: str = "") -> Thumbnail:
+    """Return an image file as a thumbnail; a page without one of its images still has the rest."""
+    if path is None:
+        return Thumbnail(None, alt, caption)
     try:
-        return embedded(open_image(path), alt, THUMB)
+        return Thumbnail(inline_image(open_image(path), THUMBNAIL), alt, caption)
     except BakehouseError:
-        # A page without one of its pictures still tells the rest.
-        return ""
+        return Thumbnail(None, alt, caption)
 
 
-def maybe_picture(path: Path | None, alt: str) -> str:
-    """As `picture`; nothing where there is none."""
-    return picture(path, alt) if path is not None else ""
+def keep_units(text: str) -> str:
+    """Return a sentence with no-break spaces between figures and their units."""
+    return re.sub(r"(\d) (%|points?\b|of \d)", rf"\1{NBSP}\2", text)
 
 
-def embedded(image: Image.Image, alt: str, most: int) -> str:
-    """An image inside the page, at most `most` pixels a side."""
-    if max(image.size) > most:
-        image = image.copy()
-        image.thumbnail((most, most), Image.Resampling.LANCZOS)
-    stream = io.BytesIO()
-    image.save(stream, format="WEBP", quality=QUALITY, method=4)
-    data = base64.b64encode(stream.getvalue()).decode()
-    size = f'width="{image.width}" height="{image.height}"'
-    return f'<img src="data:image/webp;base64,{data}" alt="{escape(alt)}" {size} loading="lazy" style="height:auto">'
-
-
-def captioned(image: str, words: str) -> str:
-    """An image with words under it."""
-    return f"<figure>{image}<figcaption>{escape(words)}</figcaption></figure>"
-
-
-def prose(text: str) -> str:
-    """A figure stays in one line with its unit."""
-    return escape(re.sub(r"(\d) (%|points?\b|of \d)", rf"\1{NBSP}\2", text))
-
-
-def weights_listed(words: Sequence[str]) -> str:
-    """`weights 0.6, 0.8 and 1`."""
-    return words[0] if len(words) == 1 else f"weights {', '.join(words[:-1])} and {words[-1]}"
+def strengths_listed(strengths: Sequence[float]) -> str:
+    """Return `strength 1`, or `strengths 0.6, 0.8 and 1`."""
+    words = [f"{s:g}" for s in strengths]
+    return f"strength {words[0]}" if len(words) == 1 else f"strengths {', '.join(words[:-1])} and {words[-1]}"
 
 
 def percent(value: float) -> str:
-    """A share of 1 in percent."""
+    """Return a share of 1 in percent."""
     return DASH if math.isnan(value) else f"{max(0.0, 100 * value):.0f}{NBSP}%"
 
 
 def in_points(figure: Interval) -> str:
-    """A drift in points."""
-    return f"{number(figure.value, 0)}{NBSP}points"
+    """Return a figure in points, `1 point` or `12 points`."""
+    text = number(figure.value, 0)
+    return f"{text}{NBSP}point{'s' * (text != '1')}"
 
 
 def number(value: float, places: int) -> str:
-    """A number with so many decimals."""
+    """Return a number with fixed decimals."""
     return DASH if math.isnan(value) else f"{value:.{places}f}"
 
 
-def spread(figure: Interval, factor: float = 1.0) -> str:
-    """The interval, low to high."""
+def interval(figure: Interval, factor: float = 1.0) -> str:
+    """Return the interval, low to high."""
     if math.isnan(figure.low):
         return DASH
     return f"{factor * figure.low:.0f}–{factor * figure.high:.0f}"
 
 
-def with_spread(figure: Interval, factor: float) -> str:
-    """A figure with its interval in small."""
+def with_interval(figure: Interval, factor: float = 1.0, places: int = 0, *, over: bool = False) -> Figure:
+    """Return a figure with its interval."""
     if math.isnan(figure.value):
-        return DASH
-    return f"{factor * figure.value:.0f} <small>{spread(figure, factor)}</small>"
-
-
-def flag(text: str, broken: bool) -> str:
-    """Words that are marked where they break a limit."""
-    return f'<span class="over">{text}</span>' if broken else f"<span>{text}</span>"
+        return Figure(DASH)
+    return Figure(number(factor * figure.value, places), interval(figure, factor), over)

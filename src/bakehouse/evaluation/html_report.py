@@ -1,298 +1,318 @@
-"""`report.html`, one page that needs nothing beside itself, and `grid.png`."""
+"""The report of an evaluation: `report.html`, one self-contained page, and `grid.png`."""
 
 from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from html import escape
-from importlib import metadata, resources
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
+from markupsafe import Markup
 from PIL import Image
 
 from bakehouse.core.events import Step
 from bakehouse.core.files import atomic_path, write_html
+from bakehouse.core.html_pages import InlineImage, inline_image, render
 from bakehouse.core.pluralize import counted
 from bakehouse.core.run_folder import Run
+from bakehouse.core.svg_charts import Axes, Line, Point, line_chart
 from bakehouse.data.open_image import open_image
 from bakehouse.evaluation.cell_scores import Cell
 from bakehouse.evaluation.html_format import (
     DASH,
-    THUMB,
-    captioned,
-    embedded,
-    flag,
+    THUMBNAIL,
+    Figure,
+    Thumbnail,
     in_points,
-    maybe_picture,
+    interval,
+    keep_units,
     number,
     percent,
-    picture,
-    prose,
-    spread,
-    weights_listed,
-    with_spread,
+    strengths_listed,
+    thumbnail,
+    with_interval,
 )
 from bakehouse.evaluation.metrics import Interval
 from bakehouse.evaluation.prompt_set import PER_PROMPT
 from bakehouse.evaluation.result import Report
-from bakehouse.evaluation.selection import KEEP_PROMPT, MOST_DRIFT, MOST_MEMORISED, MOST_SHIFT, sure
-from bakehouse.evaluation.svg_charts import Axes, Line, Point, line_chart
+from bakehouse.evaluation.selection import (
+    MAX_CLASS_SHIFT,
+    MAX_COPIES,
+    MAX_DRIFT,
+    MIN_PROMPT_RETENTION,
+    significant,
+)
 
 COLUMNS = 8
 MONTAGE = 4
-"""Pictures in a cell of the grid."""
-TONES = {"learned": "good", "undertrained": "warn", "overtrained": "bad", "nothing changed": "calm"}
-SMOOTH = 25
-"""The loss is averaged over a 25th of the run: single batches say little."""
-MEANINGS = {
-    "Subject": "mean of likeness by embedding and by attributes, each from 0 (the base) to 1 (its own images); "
-    "a picture shows the subject from one half on",
-    "Prompt kept": "what a prompt asks for and the judge finds, as a share of what it finds in the base's pictures "
-    "of the same prompts and seeds",
-    "Drift": "without the trigger, in points: the largest of the way towards the subject, the rise of its attributes "
-    "and the loss of prompt accuracy",
-    "Class moved": "how far the pictures without the trigger went in any one direction, as a share of the way to the "
-    "subject; up to {shift:g} is fine",
-    "Near copies": "pictures closer to one training image than those are to each other, by embedding and by pixels",
-    "Pick": "the highest subject fidelity, where each point below {keep:.0f} % prompt kept and each above {drift:g} "
-    "points of drift costs one, each above {shift:g} that the class moved a half; of those within one standard error "
-    "the gentlest",
+"""Images in a cell of the grid."""
+TONES = {"learned": "good", "undertrained": "warning", "overtrained": "error", "nothing changed": "soft"}
+"""CSS variable of each outcome's colour."""
+LOSS_WINDOW = 25
+"""The loss is averaged over a 25th of the run, since single batches are noisy."""
+DEFINITIONS = {
+    "Subject fidelity": "mean of likeness by embedding and by attributes, each from 0 (the base) to 100 % (the "
+    "subject's own images); an image shows the subject from 50 % on",
+    "Prompt retention": "prompt accuracy as a share of the base's, with the same prompts and seeds",
+    "Prior drift": "change of the class without the trigger, in points: the largest of likeness to the subject, share "
+    "of its attributes, and loss of prompt accuracy",
+    "Class shift": "distance between class images before and after, in any direction, in percent of the distance from "
+    "the base to the subject; up to {shift:g} is fine. High shift with low drift means degraded images",
+    "Near copies": "images closer to one training image than training images are to each other, by embedding and by "
+    "pixels",
+    "Pick": "the highest subject fidelity less 1 point for each point of prompt retention below {retention:.0f} % and "
+    "of prior drift above {drift:g}, and half a point for each point of class shift above {shift:g} and of near copies "
+    "above {copies:.0f} %; of all within one standard error the one with the least epoch × strength",
 }
+TABLE_COLUMNS = (
+    "checkpoint",
+    "strength",
+    "images",
+    "subject",
+    "shown",
+    "similarity",
+    "prompt retention",
+    "prior drift",
+    "class shift",
+    "near copies",
+    "diversity",
+)
 
 
 def write_report(report: Report, run: Run) -> Path:
-    """Writes report.html and grid.png into the run's report folder; returns the page.
+    """Write report.html and grid.png into the run's report folder; return the path of the page.
 
     Raises:
-        BakehouseError: a picture is gone, or the disk is full.
+        BakehouseError: an image is damaged, or the disk is full.
     """
     write_grid(report)
-    return write_html(report.html, make_page(report, run))
+    return write_html(report.html_path, make_page(report, run))
 
 
 def make_page(report: Report, run: Run) -> str:
-    """The page as text."""
-    css = resources.files("bakehouse.evaluation").joinpath("page.css").read_text("utf-8")
-    parts = (
-        _header(report, run),
-        _verdict(report, run),
-        _subject_pictures(report),
-        _class_pictures(report),
-        _grid(report),
-        _curves(report, run),
-        _attributes(report),
-        _table(report),
-        _prompts(report),
-        _reproduce(report, run),
+    """Return the text of report.html."""
+    epochs, strengths, _ = _axes(report)
+    outcome = report.verdict.outcome
+    return render(
+        "bakehouse.evaluation",
+        "html_report.html.j2",
+        title=f"{report.title}: {outcome}",
+        report=report,
+        run_name=run.name,
+        date=datetime.now(UTC).strftime("%d %B %Y").lstrip("0"),
+        subject=report.concept.subject or report.title,
+        evaluated=f"{counted(len(epochs), 'checkpoint')} at {strengths_listed(strengths)}",
+        tone=TONES[outcome],
+        pick_sentence=keep_units(report.pick.why),
+        why="" if outcome == "learned" else keep_units(report.verdict.why),
+        tiles=list(_tiles(report)),
+        generate_command=_generate_command(report, run),
+        class_prompt=report.concept.class_name or report.prompts.klass[0].prompt,
+        subject_strips=_subject_strips(report),
+        class_strips=_class_strips(report),
+        epochs=epochs,
+        grid=_grid(report),
+        charts=_charts(report, run),
+        attributes=_attributes(report),
+        columns=TABLE_COLUMNS,
+        rows=_table(report),
+        prompt_rows=list(_prompt_rows(report)),
+        notes=[f"{note[:1].upper()}{note[1:]}." for note in report.notes],
+        method=_method(report),
+        evaluate_command=f"bakehouse evaluate {shlex.quote(run.folder.as_posix())}",
+        version=metadata.version("bakehouse"),
     )
-    title = escape(f"{report.title}: {report.verdict.word}")
-    head = (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{title}</title><style>{css}</style></head><body><main>"
-    )
-    return head + "\n".join(part for part in parts if part) + "</main></body></html>\n"
 
 
 def write_grid(report: Report) -> Path:
-    """grid.png: a column for each checkpoint, a row for each weight, the same prompts in each cell."""
+    """Write grid.png: a column for each checkpoint, a row for each strength, the same prompts in each cell."""
     from bakehouse.generation.contact_sheet import draw_grid
 
-    epochs, weights, cells = _axes(report)
-    pictures = [[_montage(report, cells.get((e, w))) for e in epochs] for w in weights]
-    captions = [[_caption(cells.get((e, w))) for e in epochs] for w in weights]
-    title = f"{report.concept.subject or report.title}: checkpoint x weight"
-    across, down = [f"{report.picked.unit} {e}" for e in epochs], [f"weight {w:g}" for w in weights]
-    page = draw_grid(pictures, across, down, title, captions=captions)
-    with atomic_path(report.grid) as temporary:
+    epochs, strengths, cells = _axes(report)
+    images = [[_montage(report, cells.get((e, s))) for e in epochs] for s in strengths]
+    captions = [[_caption(cells.get((e, s))) for e in epochs] for s in strengths]
+    title = f"{report.concept.subject or report.title}: checkpoint x strength"
+    across, down = [f"{report.picked.unit} {e}" for e in epochs], [f"strength {s:g}" for s in strengths]
+    page = draw_grid(images, across, down, title, captions=captions)
+    with atomic_path(report.grid_path) as temporary:
         page.save(temporary, format="PNG", optimize=True)
-    return report.grid
+    return report.grid_path
 
 
-# --- sections ---------------------------------------------------------------------------------------------------------
+# --- verdict ----------------------------------------------------------------------------------------------------------
 
 
-def _header(report: Report, run: Run) -> str:
-    epochs, weights, _ = _axes(report)
-    when = datetime.now(UTC).strftime("%d %B %Y").lstrip("0")
-    counts = f"{counted(len(epochs), 'checkpoint')} at {weights_listed([f'{w:g}' for w in weights])}"
-    images = counted(len(report.references), "image")
-    return (
-        f'<header><p class="kind">Evaluation of the run <b>{escape(run.name)}</b>, {when}</p>'
-        f"<h1>{escape(report.concept.subject or report.title)}</h1>"
-        f'<p class="lead">Taught to <b>{escape(report.base_model)}</b> from {images}. '
-        f"Judged: {counts}, beside the untouched base with the same prompts and seeds.</p></header>"
-    )
+@dataclass(frozen=True)
+class Tile:
+    """One headline figure of the pick."""
+
+    name: str
+    value: str
+    note: str
 
 
-def _verdict(report: Report, run: Run) -> str:
-    cell, verdict = report.picked, report.verdict
-    learned = verdict.word == "learned"
-    mend = f'<p class="mend"><b>{"Note" if learned else "Next"}:</b> {escape(verdict.mend)}</p>' if verdict.mend else ""
-    why = "" if learned else f'<p class="mend">{prose(verdict.why)}</p>'
-    prompt = f"{report.concept.subject}, {_place(report)}" if _place(report) else report.concept.subject
-    command = f'bakehouse generate {shlex.quote(run.folder.as_posix())} "{prompt}"'
-    return (
-        f'<section class="card verdict {TONES[verdict.word]}"><span class="badge">{verdict.word.capitalize()}</span>'
-        f'<p class="pick">{prose(report.pick.why)}</p>{why}{mend}'
-        f'<div class="tiles">{"".join(_tiles(report, cell))}</div>'
-        f"<pre>{escape(command)}</pre></section>"
-    )
-
-
-def _tiles(report: Report, cell: Cell) -> Iterable[str]:
-    yield _tile("Subject shown", percent(cell.shown.value), f"of pictures ({spread(cell.shown, 100)})")
-    yield _tile("Prompt kept", percent(min(cell.kept, 1.0)), "of the base's accuracy")
-    points = cell.drift.points
-    yield _tile("Drift", number(points.value, 1), f"points ({spread(points)}) towards it or off the prompt")
-    shift = cell.drift.shift
-    yield _tile("Class moved", number(shift.value, 0), f"points ({spread(shift)}); 100 is as far as the subject")
-    yield _tile("Near copies", percent(cell.memorised.share.value), "of a training image")
+def _tiles(report: Report) -> Iterator[Tile]:
+    cell = report.picked
+    drift, shift = cell.drift.points, cell.drift.shift
+    yield Tile("Subject shown", percent(cell.shown.value), f"of images ({interval(cell.shown, 100)})")
+    yield Tile("Prompt retention", percent(min(cell.prompt_retention, 1.0)), "of the base's prompt accuracy")
+    yield Tile("Prior drift", number(drift.value, 1), f"points ({interval(drift)}), limit {MAX_DRIFT:g}")
+    yield Tile("Class shift", number(shift.value, 0), f"points ({interval(shift)}), limit {MAX_CLASS_SHIFT:g}")
+    yield Tile("Near copies", percent(cell.near_copies.share.value), "of images, of a training image")
     base = report.base.diversity.value
     if base > 0 and not math.isnan(cell.diversity.value):
-        yield _tile("Diversity", percent(cell.diversity.value / base), "of the base's, same prompt")
+        yield Tile("Diversity", percent(cell.diversity.value / base), "of the base's, same prompts")
 
 
-def _tile(what: str, figure: str, note: str) -> str:
-    return f'<div class="tile"><span class="what">{what}</span><b>{figure}</b><span>{escape(note)}</span></div>'
+def _generate_command(report: Report, run: Run) -> str:
+    bare = report.prompts.subject[0].bare_prompt if report.prompts.subject else ""
+    place = bare.rsplit(", ", 1)[-1] if ", " in bare else ""
+    prompt = f"{report.concept.subject}, {place}" if place else report.concept.subject
+    return f'bakehouse generate {shlex.quote(run.folder.as_posix())} "{prompt}"'
 
 
-def _subject_pictures(report: Report) -> str:
+# --- images -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Strip:
+    """A row of images with its name."""
+
+    name: str
+    note: str
+    images: Sequence[Thumbnail]
+
+
+def _subject_strips(report: Report) -> list[Strip]:
     cell = report.picked
-    training = [picture(path, "a training image") for path in _some(report.references, COLUMNS)]
-    chosen = _different(len(report.asks.subject), COLUMNS)
-    columns = []
-    for i in chosen:
-        ask = report.asks.subject[i]
-        mine, base = report.picture(cell, "subject", i), report.picture(None, "class", i)
-        columns.append(
-            (maybe_picture(mine, ask.prompt), maybe_picture(base, f"base: {ask.judged}"), _tail(ask.judged, report))
-        )
-    rows = [
-        ("Taught from", counted(len(report.references), "image"), [f"<figure>{image}</figure>" for image in training]),
-        (
-            "Drawn now",
-            f"{cell.unit} {cell.epoch} at {cell.weight:g}",
-            [f"<figure>{mine}</figure>" for mine, _, _ in columns],
-        ),
-        ("The base", "same prompt and seed", [captioned(base, words) for _, base, words in columns]),
+    generated, base = [], []
+    for i in _spread_over_prompts(len(report.prompts.subject), COLUMNS):
+        prompt = report.prompts.subject[i]
+        generated.append(thumbnail(report.image_path(cell, "subject", i), prompt.prompt))
+        caption = prompt.bare_prompt.removeprefix(f"{report.concept.class_name}, ")
+        base.append(thumbnail(report.image_path(None, "class", i), f"base: {prompt.bare_prompt}", caption))
+    training = [thumbnail(path, "a training image") for path in _evenly_spaced(report.references, COLUMNS)]
+    return [
+        Strip("Training", counted(len(report.references), "image"), training),
+        Strip("Generated", f"{cell.unit} {cell.epoch} at {cell.strength:g}", generated),
+        Strip("Base model", "same prompts and seeds", base),
     ]
-    return (
-        "<section><h2>The subject</h2>"
-        f'<p class="lead">Prompts begin with “{escape(report.concept.subject)}”; the base is asked for '
-        f"“{escape(_class_words(report))}” instead.</p>{_rows(rows)}</section>"
-    )
 
 
-def _class_pictures(report: Report) -> str:
-    cell = report.picked
-    klass = [("class", i, report.asks.klass[i]) for i in _different(len(report.asks.klass), COLUMNS - 2)]
-    other = [("other", i, ask) for i, ask in enumerate(report.asks.other[:2])]
-    mine, base = [], []
-    for series, i, ask in [*klass, *other]:
-        mine.append(f"<figure>{maybe_picture(report.picture(cell, series, i), ask.prompt)}</figure>")
-        base.append(captioned(maybe_picture(report.picture(None, series, i), f"base: {ask.prompt}"), ask.prompt))
-    rows = [
-        ("Drawn now", f"{cell.unit} {cell.epoch} at {cell.weight:g}", mine),
-        ("The base", "same prompt and seed", base),
+def _class_strips(report: Report) -> list[Strip]:
+    cell, prompts = report.picked, report.prompts
+    klass = [("class", i, prompts.klass[i]) for i in _spread_over_prompts(len(prompts.klass), COLUMNS - 2)]
+    other = [("other", i, prompt) for i, prompt in enumerate(prompts.other[:2])]
+    generated, base = [], []
+    for series, i, prompt in [*klass, *other]:
+        generated.append(thumbnail(report.image_path(cell, series, i), prompt.prompt))
+        base.append(thumbnail(report.image_path(None, series, i), f"base: {prompt.prompt}", prompt.prompt))
+    return [
+        Strip("Generated", f"{cell.unit} {cell.epoch} at {cell.strength:g}", generated),
+        Strip("Base model", "same prompts and seeds", base),
     ]
-    return (
-        "<section><h2>Without the trigger</h2>"
-        '<p class="lead">What was not taught should stay as it was: the two rows should look alike.</p>'
-        f"{_rows(rows)}</section>"
-    )
 
 
-def _rows(rows: Sequence[tuple[str, str, Sequence[str]]]) -> str:
-    cells = "".join(
-        f'<div class="row-name">{name}<small>{escape(note)}</small></div><div class="strip">{"".join(figures)}</div>'
-        for name, note, figures in rows
-    )
-    return f'<div class="scroll"><div class="rows">{cells}</div></div>'
+@dataclass(frozen=True)
+class GridCell:
+    """One cell of the grid of checkpoints and strengths."""
+
+    image: InlineImage
+    alt: str
+    picked: bool
+    fidelity: str
+    bar: int
+    """Length of the bar of subject fidelity, percent."""
+    figures: Sequence[tuple[str, Figure]]
 
 
-def _grid(report: Report) -> str:
-    epochs, weights, cells = _axes(report)
-    head = "".join(f"<th>{report.picked.unit} {epoch}</th>" for epoch in epochs)
-    body = []
-    for weight in weights:
-        row = "".join(f"<td>{_grid_cell(report, cells.get((e, weight)))}</td>" for e in epochs)
-        body.append(f"<tr><th>weight {weight:g}</th>{row}</tr>")
-    return (
-        "<section><h2>Checkpoint × weight</h2>"
-        '<p class="lead">The same prompts and seeds in every cell. Red figures break a limit.</p>'
-        f'<div class="scroll"><table class="cells"><thead><tr><th></th>{head}</tr></thead>'
-        f"<tbody>{''.join(body)}</tbody></table></div></section>"
-    )
+def _grid(report: Report) -> list[tuple[str, list[GridCell | None]]]:
+    epochs, strengths, cells = _axes(report)
+    return [(f"strength {s:g}", [_grid_cell(report, cells.get((e, s))) for e in epochs]) for s in strengths]
 
 
-def _grid_cell(report: Report, cell: Cell | None) -> str:
+def _grid_cell(report: Report, cell: Cell | None) -> GridCell | None:
     montage = _montage(report, cell)
     if cell is None or montage is None:
-        return ""
-    picked = cell == report.picked
-    drift, kept, shift = cell.drift.points, cell.kept, cell.drift.shift
-    star = '<span class="star">picked</span>' if picked else ""
-    image = embedded(montage, f"{cell.unit} {cell.epoch} at weight {cell.weight:g}", 2 * THUMB)
-    share = 0 if math.isnan(cell.fidelity.value) else max(0.0, 100 * cell.fidelity.value)
-    return (
-        f'<figure class="cell{" picked" * picked}">{image}<figcaption>'
-        f'<div class="bar"><i style="width:{share:.0f}%"></i></div>'
-        f"{star}<b>subject {percent(cell.fidelity.value)}</b>"
-        f'<div class="pair"><span>prompt kept</span>{flag(percent(kept), kept < KEEP_PROMPT)}</div>'
-        f'<div class="pair"><span>drift</span>{flag(in_points(drift), sure(drift) > MOST_DRIFT)}</div>'
-        f'<div class="pair"><span>moved</span>{flag(in_points(shift), sure(shift) > MOST_SHIFT)}</div>'
-        "</figcaption></figure>"
+        return None
+    fidelity = cell.fidelity.value
+    return GridCell(
+        inline_image(montage, 2 * THUMBNAIL),
+        f"{cell.unit} {cell.epoch} at strength {cell.strength:g}",
+        cell == report.picked,
+        percent(fidelity),
+        0 if math.isnan(fidelity) else round(100 * min(max(fidelity, 0.0), 1.0)),
+        [
+            ("prompt", _retention(cell)),
+            ("drift", Figure(in_points(cell.drift.points), over=_drifts(cell))),
+            ("shift", Figure(in_points(cell.drift.shift), over=_shifts(cell))),
+        ],
     )
 
 
-def _curves(report: Report, run: Run) -> str:
-    def kept(cell: Cell) -> Interval:
-        # The base's own figure on the same prompts scales value and interval alike.
-        known = cell.prompt.value and not math.isnan(cell.kept)
-        return cell.prompt.scaled(100 * cell.kept / cell.prompt.value) if known else cell.prompt.scaled(math.nan)
+def _retention(cell: Cell) -> Figure:
+    return Figure(percent(cell.prompt_retention), over=cell.prompt_retention < MIN_PROMPT_RETENTION)
 
-    limit, unit = 100 * KEEP_PROMPT, report.picked.unit
-    subject = Axes(f"Subject fidelity over {unit}s", unit, y_high=100)
-    prompt = Axes(f"Prompt fidelity over {unit}s", unit, " %", 0, 120, limit, f"{limit:.0f} %")
-    drift = Axes(f"Prior drift over {unit}s", unit, limit=MOST_DRIFT, limit_name=f"{MOST_DRIFT:g} points")
-    moved = Axes(f"How far the class moved over {unit}s", unit, limit=MOST_SHIFT, limit_name=f"{MOST_SHIFT:g} points")
+
+def _drifts(cell: Cell) -> bool:
+    return significant(cell.drift.points) > MAX_DRIFT
+
+
+def _shifts(cell: Cell) -> bool:
+    return significant(cell.drift.shift) > MAX_CLASS_SHIFT
+
+
+# --- charts -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart with its heading."""
+
+    name: str
+    note: str
+    svg: Markup
+
+
+def _charts(report: Report, run: Run) -> list[Chart]:
+    def retention(cell: Cell) -> Interval:
+        # The base's score on the same prompts scales value and interval alike.
+        known = cell.prompt.value and not math.isnan(cell.prompt_retention)
+        return cell.prompt.scaled(100 * cell.prompt_retention / cell.prompt.value if known else math.nan)
+
+    limit, unit = 100 * MIN_PROMPT_RETENTION, report.picked.unit
+    over = f"over {unit}s"
+    fidelity = Axes(f"Subject fidelity {over}", unit, " %", y_high=100)
+    prompt = Axes(f"Prompt retention {over}", unit, " %", 0, 120, limit, f"{limit:.0f} %")
+    drift = Axes(f"Prior drift {over}", unit, limit=MAX_DRIFT, limit_name=f"{MAX_DRIFT:g} points")
+    shift = Axes(f"Class shift {over}", unit, limit=MAX_CLASS_SHIFT, limit_name=f"{MAX_CLASS_SHIFT:g} points")
     charts: list[tuple[str, str, Callable[[Cell], Interval], Axes]] = [
-        ("Subject", "0 is the base, 100 the subject's own images", lambda c: c.fidelity.scaled(100), subject),
-        ("Prompt", "accuracy as a share of the base's", kept, prompt),
-        ("Drift", "points to the subject or off the prompt, untriggered", lambda c: c.drift.points, drift),
-        ("Class moved", "points in any one direction, without the trigger", lambda c: c.drift.shift, moved),
+        ("Subject fidelity", "0 is the base, 100 the subject's own images", lambda c: c.fidelity.scaled(100), fidelity),
+        ("Prompt retention", "prompt accuracy as a share of the base's", retention, prompt),
+        ("Prior drift", "points, without the trigger", lambda c: c.drift.points, drift),
+        ("Class shift", "points in any direction, without the trigger", lambda c: c.drift.shift, shift),
     ]
-    cards = [_card(name, note, line_chart(_lines(report, of), axes)) for name, note, of, axes in charts]
-    cards.append(_card("Training loss", "a running mean; it says little about likeness", _loss_chart(run)))
-    drawn = "".join(card for card in cards if card)
-    return (
-        f"<section><h2>Over the {unit}s</h2>"
-        '<p class="lead">One line for each weight; the shade is the 95 % interval, the ring the pick.</p>'
-        f'<div class="charts">{drawn}</div></section>'
-        if drawn
-        else ""
-    )
+    found = [(name, note, line_chart(_lines(report, figure_of), axes)) for name, note, figure_of, axes in charts]
+    found.append(("Training loss", "running mean; it says little about likeness", _loss_chart(run)))
+    # svg_charts escapes names and tooltips.
+    return [Chart(name, note, Markup(svg)) for name, note, svg in found if svg]
 
 
-def _card(name: str, note: str, chart: str) -> str:
-    return f'<div class="card"><h3>{name}</h3><p>{note}</p>{chart}</div>' if chart else ""
-
-
-def _lines(report: Report, of: Callable[[Cell], Interval]) -> list[Line]:
-    _, weights, _ = _axes(report)
+def _lines(report: Report, figure_of: Callable[[Cell], Interval]) -> list[Line]:
+    _, strengths, _ = _axes(report)
     lines = []
-    for i, weight in enumerate(weights):
-        cells = sorted((c for c in report.cells if c.weight == weight), key=lambda c: c.epoch)
+    for i, strength in enumerate(strengths):
         points = []
-        for cell in cells:
-            figure = of(cell)
-            said = f"{cell.unit} {cell.epoch} at {weight:g}: {number(figure.value, 1)} ({spread(figure)})"
-            points.append(Point(cell.epoch, figure.value, figure.low, figure.high, said, cell == report.picked))
-        lines.append(Line(f"{weight:g}", points, f"w{_shade(i, len(weights))}"))
+        for cell in sorted((c for c in report.cells if c.strength == strength), key=lambda c: c.epoch):
+            figure = figure_of(cell)
+            tooltip = f"{cell.unit} {cell.epoch} at {strength:g}: {number(figure.value, 1)} ({interval(figure)})"
+            points.append(Point(cell.epoch, figure.value, figure.low, figure.high, tooltip, cell == report.picked))
+        shade = min(i if len(strengths) > 1 else 1, 5)
+        lines.append(Line(f"{strength:g}", points, f"w{shade}"))
     return lines
 
 
@@ -306,147 +326,99 @@ def _loss_chart(run: Run) -> str:
         known = [(s, v) for s, v in values if v is not None and math.isfinite(v)]
         if len(known) < 2:
             continue
-        points = [Point(s, v, v, v) for s, v in _smoothed(known)]
-        lines.append(Line(name, points, name, marks=False))
+        lines.append(Line(name, [Point.bare(s, v) for s, v in _smoothed(known)], name, marks=False))
     return line_chart(lines, Axes("Training loss over steps", "step"))
 
 
 def _smoothed(values: Sequence[tuple[float, float]], most: int = 150) -> list[tuple[float, float]]:
-    """Means over a window of a 25th of the run, at no more than `most` places."""
+    """Return means over a window of 1 / LOSS_WINDOW of the run, at no more than `most` places."""
     xs, ys = np.asarray(values, dtype=np.float64).T
-    width = max(1, len(ys) // SMOOTH)
+    width = max(1, len(ys) // LOSS_WINDOW)
     sums = np.concatenate([[0.0], np.cumsum(ys)])
     places = np.unique(np.linspace(0, len(ys) - 1, min(most, len(ys))).astype(int))
     low, high = np.maximum(places - width // 2, 0), np.minimum(places + (width + 1) // 2 + 1, len(ys))
     return list(zip(xs[places].tolist(), ((sums[high] - sums[low]) / (high - low)).tolist(), strict=True))
 
 
-def _attributes(report: Report) -> str:
-    if not report.own:
-        return ""
+# --- tables -----------------------------------------------------------------------------------------------------------
+
+
+def _attributes(report: Report) -> list[tuple[str, str, list[Figure]]]:
+    """Return for each of the subject's attributes its group, its value and three figures."""
     cell = report.picked
     rows = []
-    for group, value in report.own.items():
-        base, leak = report.base.attributes.get(group, math.nan), cell.drift.each.get(group, math.nan)
-        without = f"{leak:+.0f}" if not math.isnan(leak) else DASH
-        rows.append(
-            f"<tr><td>{escape(group)}: <b>{escape(value)}</b></td>"
-            f"<td>{percent(cell.attributes.get(group, math.nan))}</td>"
-            f"<td>{percent(base)}</td><td>{flag(without, leak > MOST_DRIFT)}</td></tr>"
-        )
-    return (
-        "<section><h2>What makes the subject</h2>"
-        '<p class="lead">The attributes that its images share, and how often they show.</p>'
-        '<div class="scroll"><table class="figures"><thead><tr><th>attribute</th><th>with the trigger</th>'
-        "<th>the base</th><th>without the trigger,<br>points above the base</th></tr></thead>"
-        f"<tbody>{''.join(rows)}</tbody></table></div></section>"
-    )
+    for group, value in report.subject_attributes.items():
+        increase = cell.drift.each.get(group, math.nan)
+        leak = Figure(f"{increase:+.0f}" if not math.isnan(increase) else DASH, over=increase > MAX_DRIFT)
+        shares = (cell.attributes.get(group, math.nan), report.base.attributes.get(group, math.nan))
+        rows.append((group, value, [*(Figure(percent(share)) for share in shares), leak]))
+    return rows
 
 
-def _table(report: Report) -> str:
-    heads = (
-        "checkpoint",
-        "weight",
-        "pictures",
-        "subject",
-        "shown",
-        "likeness",
-        "prompt kept",
-        "drift",
-        "class moved",
-        "copies",
-        "diversity",
-    )
-    rows = [_row(c, c == report.picked) for c in sorted(report.cells, key=lambda c: (c.epoch, c.weight))]
-    base = report.base
-    rows.append(
-        f"<tr><td>the base</td><td></td><td>{base.images}</td><td>0</td><td></td><td>{number(base.similarity, 3)}</td>"
-        f"<td>100 %</td><td>0</td><td>0</td><td></td><td>{number(base.diversity.value, 3)}</td></tr>"
-        f"<tr><td>its own images</td><td></td><td></td><td>100</td><td></td><td>{number(base.real, 3)}</td>"
-        "<td></td><td></td><td></td><td></td><td></td></tr>"
-    )
-    return (
-        "<section><h2>All figures</h2>"
-        '<p class="lead">Likeness is the mean cosine to the subject\'s images; small figures are 95 % intervals.</p>'
-        f'<div class="scroll"><table class="figures"><thead><tr>{"".join(f"<th>{h}</th>" for h in heads)}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div></section>"
-    )
+def _table(report: Report) -> list[tuple[bool, list[Figure]]]:
+    """Return the rows of `TABLE_COLUMNS`, each with whether it is the pick; base and own images come last."""
+    cells = sorted(report.cells, key=lambda c: (c.epoch, c.strength))
+    rows = [(c == report.picked, list(_row(c))) for c in cells]
+    base, none = report.base, ""
+    similarity, diversity = number(base.similarity, 3), number(base.diversity.value, 3)
+    of_base = ("base model", none, str(base.images), "0", none, similarity, "100 %", "0", "0", none, diversity)
+    own = ("subject's images", none, none, "100", none, number(base.reference_similarity, 3), *[none] * 5)
+    return [*rows, *((False, [Figure(text) for text in texts]) for texts in (of_base, own))]
 
 
-def _row(c: Cell, picked: bool) -> str:
-    drift, shift = c.drift.points, c.drift.shift
-    figures = (
-        f"{c.unit} {c.epoch}",
-        f"{c.weight:g}",
-        str(c.images),
-        with_spread(c.fidelity, 100),
-        with_spread(c.shown, 100),
-        number(c.similarity.value, 3),
-        flag(percent(c.kept), c.kept < KEEP_PROMPT),
-        f"{flag(number(drift.value, 1), sure(drift) > MOST_DRIFT)} <small>{spread(drift)}</small>",
-        f"{flag(number(shift.value, 0), sure(shift) > MOST_SHIFT)} <small>{spread(shift)}</small>",
-        flag(percent(c.memorised.share.value), c.memorised.share.value > MOST_MEMORISED),
-        number(c.diversity.value, 3),
-    )
-    row = "".join(f"<td>{figure}</td>" for figure in figures)
-    return f'<tr class="picked">{row}</tr>' if picked else f"<tr>{row}</tr>"
+def _row(cell: Cell) -> Iterator[Figure]:
+    copies = cell.near_copies.share.value
+    yield Figure(f"{cell.unit} {cell.epoch}")
+    yield Figure(f"{cell.strength:g}")
+    yield Figure(str(cell.images))
+    yield with_interval(cell.fidelity, 100)
+    yield with_interval(cell.shown, 100)
+    yield Figure(number(cell.similarity.value, 3))
+    yield _retention(cell)
+    yield with_interval(cell.drift.points, places=1, over=_drifts(cell))
+    yield with_interval(cell.drift.shift, over=_shifts(cell))
+    yield Figure(percent(copies), over=copies > MAX_COPIES)
+    yield Figure(number(cell.diversity.value, 3))
 
 
-def _prompts(report: Report) -> str:
-    rows = [
-        f"<tr><td>{escape(mine.prompt)}</td><td>{escape(bare.prompt)}</td><td>{mine.seed}</td></tr>"
-        for mine, bare in zip(report.asks.subject, report.asks.klass, strict=True)
-    ]
-    rows += [f"<tr><td></td><td>{escape(ask.prompt)}</td><td>{ask.seed}</td></tr>" for ask in report.asks.other]
-    return (
-        f"<section><h2>Prompts and seeds</h2><details><summary>All {len(rows)} of them</summary>"
-        '<div class="scroll"><table class="figures words"><thead><tr><th>with the trigger</th>'
-        f"<th>without, and the base</th><th>seed</th></tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
-        "</details></section>"
-    )
+def _prompt_rows(report: Report) -> Iterator[tuple[str, str, int]]:
+    for subject, klass in zip(report.prompts.subject, report.prompts.klass, strict=True):
+        yield subject.prompt, klass.prompt, subject.seed
+    for other in report.prompts.other:
+        yield "", other.prompt, other.seed
 
 
-def _reproduce(report: Report, run: Run) -> str:
-    look = report.look
-    compared = "held-out images" if report.held_out else "the training images, for want of held-out ones"
-    made = f"{look.steps} steps of {look.sampler}, guidance {look.guidance:g}, seeds from {report.spec.seed}"
-    facts = {
-        "Pictures": made,
-        "Judge": f"{report.measures} ({report.judge})",
-        "Compared with": compared,
-        **{
-            name: text.format(keep=100 * KEEP_PROMPT, drift=MOST_DRIFT, shift=MOST_SHIFT)
-            for name, text in MEANINGS.items()
-        },
+def _method(report: Report) -> dict[str, str]:
+    settings = report.settings
+    limits = {"shift": MAX_CLASS_SHIFT, "drift": MAX_DRIFT}
+    limits |= {"retention": 100 * MIN_PROMPT_RETENTION, "copies": 100 * MAX_COPIES}
+    return {
+        "Images": f"{counted(settings.steps, 'step')} of {settings.sampler}, guidance {settings.guidance:g}, "
+        f"seeds from {report.spec.seed}",
+        "Scorer": f"{report.measures} ({report.scorer})",
+        "Compared with": "held-out images" if report.held_out else "the training images (there are no held-out images)",
+        **{name: text.format(**limits) for name, text in DEFINITIONS.items()},
     }
-    notes = "".join(f"<p class='lead'>{escape(note[:1].upper() + note[1:])}.</p>" for note in report.notes)
-    listed = "".join(f"<dt>{name}</dt><dd>{escape(text)}</dd>" for name, text in facts.items())
-    version = metadata.version("bakehouse")
-    return (
-        f"<section><h2>How it was measured</h2>{notes}<dl>{listed}</dl>"
-        f"<pre>bakehouse evaluate {escape(shlex.quote(run.folder.as_posix()))}</pre></section>"
-        f"<footer>bakehouse {escape(version)}. All figures: scores.json beside this page.</footer>"
-    )
 
 
-# --- pictures ---------------------------------------------------------------------------------------------------------
+# --- grid.png ---------------------------------------------------------------------------------------------------------
 
 
 def _axes(report: Report) -> tuple[list[int], list[float], dict[tuple[int, float], Cell]]:
-    cells = {(c.epoch, c.weight): c for c in report.cells}
-    return sorted({e for e, _ in cells}), sorted({w for _, w in cells}), cells
+    cells = {(c.epoch, c.strength): c for c in report.cells}
+    return sorted({e for e, _ in cells}), sorted({s for _, s in cells}), cells
 
 
 def _montage(report: Report, cell: Cell | None) -> Image.Image | None:
-    """Four pictures as one, of the same prompts in every cell."""
+    """Return four images as one, of the same prompts in every cell."""
     if cell is None:
         return None
     few = min(c.images for c in report.cells)
-    found = [report.picture(cell, "subject", i) for i in _different(few, MONTAGE)]
+    found = [report.image_path(cell, "subject", i) for i in _spread_over_prompts(few, MONTAGE)]
     images = [open_image(path) for path in found if path is not None and path.is_file()]
     if not images:
         return None
-    wide, high = min(images[0].width, 2 * THUMB), min(images[0].height, 2 * THUMB)
+    wide, high = min(images[0].width, 2 * THUMBNAIL), min(images[0].height, 2 * THUMBNAIL)
     columns = 1 if len(images) == 1 else 2
     rows = -(-len(images) // columns)
     page = Image.new("RGB", (columns * wide, rows * high), "white")
@@ -459,36 +431,14 @@ def _caption(cell: Cell | None) -> str:
     if cell is None:
         return ""
     drift = number(cell.drift.points.value, 0)
-    return f"subject {percent(cell.fidelity.value)}, prompt {percent(cell.kept)}, drift {drift}"
+    return f"subject {percent(cell.fidelity.value)}, prompt {percent(cell.prompt_retention)}, drift {drift}"
 
 
-def _different(count: int, most: int) -> list[int]:
-    """Numbers of pictures, of as many different prompts as there are, in their order."""
-    in_turn = [i for turn in range(PER_PROMPT) for i in range(turn, count, PER_PROMPT)]
-    return sorted(in_turn[:most])
+def _spread_over_prompts(count: int, most: int) -> list[int]:
+    """Return the numbers of at most `most` of `count` images, of as many different prompts as possible, in order."""
+    by_prompt = [i for first in range(PER_PROMPT) for i in range(first, count, PER_PROMPT)]
+    return sorted(by_prompt[:most])
 
 
-def _some(paths: Sequence[Path], most: int) -> list[Path]:
+def _evenly_spaced(paths: Sequence[Path], most: int) -> list[Path]:
     return [paths[round(i)] for i in np.linspace(0, len(paths) - 1, min(most, len(paths)))]
-
-
-# --- words ------------------------------------------------------------------------------------------------------------
-
-
-def _class_words(report: Report) -> str:
-    return report.concept.class_name or report.asks.klass[0].prompt
-
-
-def _tail(prompt: str, report: Report) -> str:
-    """A prompt without the class it begins with: what differs from picture to picture."""
-    return prompt.removeprefix(f"{report.concept.class_name}, ")
-
-
-def _place(report: Report) -> str:
-    judged = report.asks.subject[0].judged if report.asks.subject else ""
-    return judged.rsplit(", ", 1)[-1] if ", " in judged else ""
-
-
-def _shade(i: int, count: int) -> int:
-    """Light to dark for the weights, the same three for three."""
-    return min(i if count > 1 else 1, 5)

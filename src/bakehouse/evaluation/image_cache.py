@@ -1,4 +1,4 @@
-"""The pictures that are judged, each made once: they are kept by what they were made with, and found again."""
+"""Images of an evaluation, cached by content: each is generated once and scored once."""
 
 from __future__ import annotations
 
@@ -17,212 +17,223 @@ from PIL import Image, ImageOps
 from bakehouse.core.files import atomic_path, key_of, sha256_bytes, sha256_file, write_bytes, write_text
 from bakehouse.core.json_toml_yaml import parse_json
 from bakehouse.data.open_image import open_image
-from bakehouse.evaluation.cell_scores import Looked
+from bakehouse.evaluation.cell_scores import ScoredImages
 from bakehouse.evaluation.metrics import small_pixels
-from bakehouse.evaluation.prompt_set import Ask
+from bakehouse.evaluation.prompt_set import EvalPrompt
 
 if TYPE_CHECKING:
-    from bakehouse.evaluation.image_scorers import Judge
+    from bakehouse.evaluation.image_scorers import ImageScorer
     from bakehouse.generation.model_source import ModelSource
     from bakehouse.generation.pipeline import Pipeline
 
 LOSSLESS_BELOW = 512
-"""Pixels: larger pictures are kept as WebP of quality 95, a tenth of the disk."""
+"""Side in pixels from which images are saved as WebP of quality 95, a tenth of the size."""
 
 
 @dataclass(frozen=True)
-class Look:
-    """How every picture of an evaluation is made."""
+class GenerationSettings:
+    """The settings with which every image of an evaluation is generated."""
 
     steps: int
     guidance: float
     sampler: str = "dpm++ 2m"
     size: int | None = None
-    """Pixels; None: the model's own."""
+    """Side in pixels; None: the model's native size."""
 
 
 @dataclass(frozen=True)
-class Shot:
-    """What makes the pictures: weights of the run at a weight, or the untouched base."""
+class AdapterVariant:
+    """The model that generates images: weights of the run at a strength, or the untouched base."""
 
     weights: Path | None = None
-    weight: float = 1.0
+    strength: float = 1.0
 
     @property
-    def whole(self) -> bool:
-        """A whole model, which has no weight."""
+    def is_full_model(self) -> bool:
+        """Whether the weights are a full model, which has no strength."""
         return self.weights is not None and self.weights.is_dir()
 
 
-class Painter(Protocol):
-    """Makes pictures. `PipelinePainter` does it with a model, the tests with coloured squares."""
+class ImageGenerator(Protocol):
+    """Generates images. `PipelineImageGenerator` uses a model, the tests coloured squares."""
 
-    def key(self, shot: Shot) -> str:
-        """Names the weights by content."""
+    def key(self, variant: AdapterVariant) -> str:
+        """Return a key of the weights' content."""
 
-    def paint(self, shot: Shot, asks: Sequence[Ask], look: Look) -> Iterator[Image.Image]:
-        """One picture for each, in order."""
+    def generate(
+        self, variant: AdapterVariant, prompts: Sequence[EvalPrompt], settings: GenerationSettings
+    ) -> Iterator[Image.Image]:
+        """Yield one image for each prompt, in order."""
 
 
-class PipelinePainter:
-    """One pipeline for the whole evaluation: the base is read once, adapters are put on and taken off."""
+class PipelineImageGenerator:
+    """Generates with one pipeline for the whole evaluation: the base is read once, adapters are swapped."""
 
     def __init__(self, source: ModelSource, device: str = "auto") -> None:
         self.source = source
         self.device = device
         self._pipeline: Pipeline | None = None
-        self._on: Path | None = None
+        self._loaded: Path | None = None
 
-    def key(self, shot: Shot) -> str:
-        """By content and without reading a model: an evaluation that is all there loads nothing."""
+    def key(self, variant: AdapterVariant) -> str:
+        """Return a key of the files' content; no model is loaded, so that a cached evaluation loads none."""
         from bakehouse.models.model_hash import files_fingerprint
 
-        base = files_of(self.source.base)
-        known = files_fingerprint(base) if base else self.source.base
-        more = files_fingerprint(files_of(str(shot.weights))) if shot.weights else ""
-        weight = shot.weight if shot.weights and not shot.whole else 0.0
-        return key_of(known, *self.source.base_settings[1:], self.source.clip_skip, more, weight)
+        base = weight_files(self.source.base)
+        base_key = files_fingerprint(base) if base else self.source.base
+        weights_key = files_fingerprint(weight_files(str(variant.weights))) if variant.weights else ""
+        strength = variant.strength if variant.weights and not variant.is_full_model else 0.0
+        return key_of(base_key, *self.source.base_settings[1:], self.source.clip_skip, weights_key, strength)
 
-    def paint(self, shot: Shot, asks: Sequence[Ask], look: Look) -> Iterator[Image.Image]:
+    def generate(
+        self, variant: AdapterVariant, prompts: Sequence[EvalPrompt], settings: GenerationSettings
+    ) -> Iterator[Image.Image]:
+        """Yield one image for each prompt, in order."""
         from bakehouse.generation.request import ImageRequest
 
         requests = [
             ImageRequest(
-                prompt=ask.prompt,
-                seed=ask.seed,
-                steps=look.steps,
-                guidance=look.guidance,
-                sampler=look.sampler,
-                width=look.size,
-                height=look.size,
+                prompt=prompt.prompt,
+                seed=prompt.seed,
+                steps=settings.steps,
+                guidance=settings.guidance,
+                sampler=settings.sampler,
+                width=settings.size,
+                height=settings.size,
             )
-            for ask in asks
+            for prompt in prompts
         ]
-        pipeline = self._with(shot)
-        weights = () if shot.whole or shot.weights is None else (shot.weight,)
-        with pipeline.adapter_strengths(*weights):
+        pipeline = self._open(variant)
+        strengths = () if variant.is_full_model or variant.weights is None else (variant.strength,)
+        with pipeline.adapter_strengths(*strengths):
             for picture in pipeline.generate(requests):
                 yield picture.image
 
     def close(self) -> None:
-        """Gives the memory back."""
+        """Release the model's memory."""
         if self._pipeline is not None:
             self._pipeline.close()
             self._pipeline = None
 
-    def _with(self, shot: Shot) -> Pipeline:
+    def _open(self, variant: AdapterVariant) -> Pipeline:
         from bakehouse.generation.pipeline import Pipeline
 
-        if self._pipeline is None or (shot.weights is None and self._on is not None):
+        if self._pipeline is None or (variant.weights is None and self._loaded is not None):
             self.close()
-            self._pipeline, self._on = Pipeline.open(self.source, device=self.device), None
-        if shot.weights != self._on and shot.weights is not None:
-            self._pipeline.swap(shot.weights)
-            self._on = shot.weights
+            self._pipeline, self._loaded = Pipeline.open(self.source, device=self.device), None
+        if variant.weights != self._loaded and variant.weights is not None:
+            self._pipeline.swap(variant.weights)
+            self._loaded = variant.weights
         return self._pipeline
 
 
 @dataclass
-class Album:
-    """Pictures and what a judge said of them, in a folder, by content: nothing is made or judged twice.
+class ImageCache:
+    """Generated images and their scores in a folder, by content: nothing is generated or scored twice.
 
-    WebP has no checksum, so the sha256 of each picture lies beside it.
+    WebP has no checksum, so the sha256 of each image is saved beside it.
     """
 
     folder: Path
-    painter: Painter
-    look: Look
-    _keys: dict[Shot, str] = field(default_factory=dict)
+    generator: ImageGenerator
+    settings: GenerationSettings
+    _keys: dict[AdapterVariant, str] = field(default_factory=dict)
 
-    def path(self, shot: Shot, ask: Ask) -> Path:
-        """Where the picture is or will be."""
-        if shot not in self._keys:
-            self._keys[shot] = self.painter.key(shot)
-        look = self.look
-        parts = (look.steps, look.guidance, look.sampler, look.size, ask.prompt, ask.seed)
-        return self.folder / "pictures" / f"{key_of('picture 1', self._keys[shot], *parts)[:24]}.webp"
+    def path(self, variant: AdapterVariant, prompt: EvalPrompt) -> Path:
+        """Return the path of an image, whether it exists or not."""
+        if variant not in self._keys:
+            self._keys[variant] = self.generator.key(variant)
+        settings = self.settings
+        parts = (settings.steps, settings.guidance, settings.sampler, settings.size, prompt.prompt, prompt.seed)
+        return self.folder / "pictures" / f"{key_of('picture 1', self._keys[variant], *parts)[:24]}.webp"
 
-    def missing(self, shot: Shot, asks: Sequence[Ask]) -> list[Ask]:
-        """Those whose pictures are not there yet, or are not what was kept."""
-        return [ask for ask in dict.fromkeys(asks) if not _is_whole(self.path(shot, ask))]
+    def missing(self, variant: AdapterVariant, prompts: Sequence[EvalPrompt]) -> list[EvalPrompt]:
+        """Return the prompts whose images do not exist or are damaged."""
+        return [prompt for prompt in dict.fromkeys(prompts) if not _is_intact(self.path(variant, prompt))]
 
-    def damaged(self, shot: Shot, asks: Sequence[Ask]) -> list[Path]:
-        """Pictures that are there and are not what was kept; those of versions that noted no hash are no news."""
-        paths = [self.path(shot, ask) for ask in dict.fromkeys(asks)]
-        return [path for path in paths if path.is_file() and _hash_of(path).is_file() and not _is_whole(path)]
+    def damaged(self, variant: AdapterVariant, prompts: Sequence[EvalPrompt]) -> list[Path]:
+        """Return the images that differ from what was saved; those of versions that saved no hash are left out."""
+        paths = [self.path(variant, prompt) for prompt in dict.fromkeys(prompts)]
+        return [path for path in paths if path.is_file() and _hash_path(path).is_file() and not _is_intact(path)]
 
-    def make(self, shot: Shot, asks: Sequence[Ask]) -> Iterator[Path]:
-        """Makes pictures and keeps each as soon as it is there."""
-        if not asks:
+    def generate(self, variant: AdapterVariant, prompts: Sequence[EvalPrompt]) -> Iterator[Path]:
+        """Generate images; each is saved at once and its path yielded."""
+        if not prompts:
             return
-        for ask, image in zip(asks, self.painter.paint(shot, asks, self.look), strict=True):
-            path, lossless, kept = self.path(shot, ask), max(image.size) < LOSSLESS_BELOW, io.BytesIO()
-            image.convert("RGB").save(kept, format="WEBP", lossless=lossless, quality=70 if lossless else 95)
-            write_text(_hash_of(path), sha256_bytes(kept.getvalue()))
-            write_bytes(path, kept.getvalue())
+        for prompt, image in zip(prompts, self.generator.generate(variant, prompts, self.settings), strict=True):
+            path, lossless, stream = self.path(variant, prompt), max(image.size) < LOSSLESS_BELOW, io.BytesIO()
+            image.convert("RGB").save(stream, format="WEBP", lossless=lossless, quality=70 if lossless else 95)
+            write_text(_hash_path(path), sha256_bytes(stream.getvalue()))
+            write_bytes(path, stream.getvalue())
             yield path
 
-    def open(self, shot: Shot, asks: Sequence[Ask]) -> list[Image.Image]:
-        """The pictures as they were kept, so that a second look sees what the first saw."""
-        return [open_image(self.path(shot, ask)) for ask in asks]
+    def load(self, variant: AdapterVariant, prompts: Sequence[EvalPrompt]) -> list[Image.Image]:
+        """Return the images as saved, so that every scoring sees the same pixels."""
+        return [open_image(self.path(variant, prompt)) for prompt in prompts]
 
-    def looked(self, judge: Judge, shot: Shot, asks: Sequence[Ask]) -> Looked:
-        """What the judge sees in them, from the folder where it has seen them before."""
-        names = [self.path(shot, ask).stem for ask in asks]
-        kept = self.folder / "judged" / f"{key_of('judged 1', judge.name, names, [a.judged for a in asks])[:24]}.npz"
-        if (found := _read(kept)) is not None:
-            return found
-        looked = look_at(judge, self.open(shot, asks), [a.judged for a in asks])
-        _write(kept, looked)
-        return looked
+    def score(self, scorer: ImageScorer, variant: AdapterVariant, prompts: Sequence[EvalPrompt]) -> ScoredImages:
+        """Return the scores of images, from the cache if they were scored before."""
+        names, bare = [self.path(variant, prompt).stem for prompt in prompts], [p.bare_prompt for p in prompts]
+        path = self.folder / "judged" / f"{key_of('judged 1', scorer.name, names, bare)[:24]}.npz"
+        if (cached := _load_scores(path)) is not None:
+            return cached
+        scores = score_images(scorer, self.load(variant, prompts), bare)
+        _save_scores(path, scores)
+        return scores
 
 
-def _hash_of(path: Path) -> Path:
+def _hash_path(path: Path) -> Path:
     return path.with_suffix(".sha256")
 
 
-def _is_whole(path: Path) -> bool:
-    """Whether a picture is there with every byte as it was kept."""
+def _is_intact(path: Path) -> bool:
+    """Return whether an image exists with the bytes that were saved."""
     try:
-        return sha256_file(path) == _hash_of(path).read_text("ascii")
+        return sha256_file(path) == _hash_path(path).read_text("ascii")
     except (OSError, UnicodeDecodeError):
         return False
 
 
-def look_at(judge: Judge, images: Sequence[Image.Image], prompts: Sequence[str] | None = None) -> Looked:
-    """All that is ever asked of the same pictures; without prompts their prompt fidelity is unknown."""
-    scores = judge.prompt_scores(images, prompts) if prompts else np.full(len(images), np.nan)
-    embeddings = np.asarray(judge.embed(images), dtype=np.float64)
-    return Looked(embeddings, np.asarray(scores, dtype=np.float64), judge.attributes(images), small_pixels(images))
+def score_images(
+    scorer: ImageScorer, images: Sequence[Image.Image], prompts: Sequence[str] | None = None
+) -> ScoredImages:
+    """Score images in every way that the scorer knows; without prompts the prompt scores are NaN."""
+    scores = scorer.prompt_scores(images, prompts) if prompts else np.full(len(images), np.nan)
+    embeddings = np.asarray(scorer.embed(images), dtype=np.float64)
+    return ScoredImages(
+        embeddings, np.asarray(scores, dtype=np.float64), scorer.attributes(images), small_pixels(images)
+    )
 
 
-def square(image: Image.Image) -> Image.Image:
-    """The middle of a picture: judges squeeze what is not square."""
+def center_square(image: Image.Image) -> Image.Image:
+    """Return the central square of an image, since scorers squeeze other shapes."""
     side = min(image.size)
     return image if image.width == image.height else ImageOps.fit(image, (side, side), Image.Resampling.LANCZOS)
 
 
-def files_of(ref: str) -> list[Path]:
-    """The weight files of a model or adapter on this machine, in one order."""
+def weight_files(ref: str) -> list[Path]:
+    """Return the local weights files of a model or adapter, sorted."""
     from bakehouse.models.crumb import base_path
 
     path = base_path(ref)
     return sorted(path.rglob("*.safetensors")) if path.is_dir() else [path] if path.is_file() else []
 
 
-def _write(path: Path, looked: Looked) -> None:
-    words = np.frombuffer(json.dumps(list(looked.attributes)).encode(), dtype=np.uint8)
+def _save_scores(path: Path, scores: ScoredImages) -> None:
+    attributes = np.frombuffer(json.dumps(list(scores.attributes)).encode(), dtype=np.uint8)
     with atomic_path(path) as temporary, temporary.open("wb") as f:
-        np.savez_compressed(f, embeddings=looked.embeddings, prompt=looked.prompt, small=looked.small, attributes=words)
+        np.savez_compressed(
+            f, embeddings=scores.embeddings, prompt=scores.prompt, small=scores.small, attributes=attributes
+        )
 
 
-def _read(path: Path) -> Looked | None:
-    """What was written; None where there is nothing, or it is damaged: zip files have a checksum of each part."""
+def _load_scores(path: Path) -> ScoredImages | None:
+    """Return saved scores; None if there are none or the file is damaged: zip files have checksums."""
     if not path.is_file():
         return None
     try:
-        with np.load(io.BytesIO(path.read_bytes())) as kept:
-            attributes = parse_json(kept["attributes"].tobytes())
-            return Looked(kept["embeddings"], kept["prompt"], attributes, kept["small"])
+        with np.load(io.BytesIO(path.read_bytes())) as saved:
+            attributes = parse_json(saved["attributes"].tobytes())
+            return ScoredImages(saved["embeddings"], saved["prompt"], attributes, saved["small"])
     except (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error):
         return None

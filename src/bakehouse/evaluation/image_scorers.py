@@ -1,7 +1,7 @@
-"""Who looks at the pictures: one protocol, and the judge that suits a base model.
+"""Image scorers: one protocol and its implementations, the tagger for `crumb`, CLIP and DINO for other bases.
 
-`crumb` has a tagger that knows every attribute of its world. The big families are judged as in the literature, by
-DINO for the subject and CLIP for the prompt; both are read through transformers, from a folder or the Hub.
+Crumb's tagger knows every attribute that crumb can draw. Other families are scored as in the literature, by DINO for
+the subject and CLIP for the prompt; both are loaded with transformers, from a folder or the Hub.
 """
 
 from __future__ import annotations
@@ -24,35 +24,35 @@ Rows = NDArray[np.float32]
 
 CLIP = "openai/clip-vit-large-patch14"
 DINO = "facebook/dinov2-base"
-CONTEXT = frozenset({"background", "background color", "background color 2", "framing", "class"})
-"""Groups of the tagger that say where and how a subject is shown, never what it is."""
+CONTEXT_GROUPS = frozenset({"background", "background color", "background color 2", "framing", "class"})
+"""Groups of the tagger that describe where and how a subject is shown, not what it is."""
 
 
-class Judge(Protocol):
-    """Looks at pictures. Calls depend on the pictures alone, so what a judge said can be kept."""
+class ImageScorer(Protocol):
+    """Scores images. Results depend on the image (and prompt) alone, so that they can be cached."""
 
     name: str
-    """Names what it is made of: judgements of two names are never compared."""
+    """Identifies the models behind it; scores of different names are not comparable."""
     measures: str
-    """What the subject is compared by, in words: for the report."""
+    """How the subject is compared, in words, for the report."""
     has_floor: bool
-    """Whether a picture scores well above 0 for a prompt that has nothing to do with it (CLIP does)."""
+    """Whether an image scores well above 0 for an unrelated prompt (with CLIP it does)."""
 
     def embed(self, images: Sequence[Image.Image]) -> Rows:
-        """[N, D], rows of unit length: near means the same subject."""
+        """Return embeddings [N, D], rows of unit length; similar rows mean similar subjects."""
 
     def prompt_scores(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Rows:
-        """[N]: how much of its prompt each picture shows. The prompts must not hold the trigger."""
+        """Return how well each image matches its prompt [N]. Prompts must not contain the trigger."""
 
     def attributes(self, images: Sequence[Image.Image]) -> list[dict[str, str]]:
-        """For each picture what it shows, by group; empty dicts where the judge names nothing."""
+        """Return the attributes of each image by group; empty dicts if the scorer detects none."""
 
-    def asked(self, prompt: str) -> Mapping[str, str]:
-        """What a prompt asks for, by group; empty where the judge does not read prompts so."""
+    def requested_attributes(self, prompt: str) -> Mapping[str, str]:
+        """Return the attributes that a prompt asks for by group; empty if the scorer does not parse prompts."""
 
 
-class CrumbJudge:
-    """The tagger of the embedded base: attributes, and an embedding that was trained to tell them."""
+class CrumbScorer:
+    """The tagger of the embedded base: attributes, and the embedding from which it predicts them."""
 
     has_floor = False
     measures = "the tagger's embedding and the attributes it names"
@@ -64,55 +64,54 @@ class CrumbJudge:
         self._last: tuple[tuple[int, ...], Sequence[Image.Image], TagResult] | None = None
 
     @classmethod
-    def load(cls) -> CrumbJudge:
-        """The tagger of the package."""
+    def load(cls) -> CrumbScorer:
+        """Load the tagger that comes with the package."""
         from bakehouse.core.files import sha256_file
         from bakehouse.data.crumb_attributes import FOLDER
         from bakehouse.vision.taggers.crumb_tagger import CrumbTagger
 
-        judge = cls(CrumbTagger.load())
-        judge.name = f"crumb-tagger {sha256_file(FOLDER / 'model.safetensors')[:12]}"
-        return judge
+        scorer = cls(CrumbTagger.load())
+        scorer.name = f"crumb-tagger {sha256_file(FOLDER / 'model.safetensors')[:12]}"
+        return scorer
 
     def embed(self, images: Sequence[Image.Image]) -> Rows:
-        return self._look(images).embeddings
+        return self._predict(images).embeddings
 
     def prompt_scores(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Rows:
-        """The share of the attributes that a prompt asks for which the tagger finds; NaN where it asks for none.
+        """Return the share of the attributes requested by each prompt that the tagger detects; NaN if it requests none.
 
-        Counted are colours, skin, background and framing, which the tagger can be relied on to tell; it guesses at
-        mouths and partings. The class counts where nothing else does: nearly every picture has it, and it would only
-        water the figure down.
+        Only colours, skin, background and framing count, which the tagger detects reliably; mouths and partings it
+        does not. The class counts only if nothing else does: nearly every image shows it.
         """
         from bakehouse.vision.taggers.crumb_tagger import prompt_accuracy
 
-        result = self._look(images)
+        result = self._predict(images)
         scores = []
         for i, prompt in enumerate(prompts):
-            asked = self.asked(prompt)
-            wanted = {g: v for g, v in asked.items() if g in self._reliable}
-            found = prompt_accuracy(result, i, wanted or {g: v for g, v in asked.items() if g == "class"})
+            requested = self.requested_attributes(prompt)
+            reliable = {g: v for g, v in requested.items() if g in self._reliable}
+            found = prompt_accuracy(result, i, reliable or {g: v for g, v in requested.items() if g == "class"})
             scores.append(float(np.mean(list(found.values()))) if found else math.nan)
         return np.asarray(scores, dtype=np.float32)
 
     def attributes(self, images: Sequence[Image.Image]) -> list[dict[str, str]]:
-        result = self._look(images)
+        result = self._predict(images)
         return [{group: value for group, (value, _) in result.best(i).items()} for i in range(len(images))]
 
-    def asked(self, prompt: str) -> Mapping[str, str]:
+    def requested_attributes(self, prompt: str) -> Mapping[str, str]:
         return self.tagger.vocabulary.atoms_of_prompt(prompt)
 
-    def _look(self, images: Sequence[Image.Image]) -> TagResult:
-        """One look serves the three questions that are asked of the same pictures."""
+    def _predict(self, images: Sequence[Image.Image]) -> TagResult:
+        """Run the tagger; its last result is kept, since all three scores of the same images need it."""
         ids = tuple(id(image) for image in images)
         if self._last is None or self._last[0] != ids:
-            # The pictures are kept too: an id is only theirs while they live.
+            # The images are kept as well, so that their ids stay valid.
             self._last = (ids, tuple(images), self.tagger(images))
         return self._last[2]
 
 
-class TransformersJudge:
-    """CLIP for the prompt, DINO for the subject (or CLIP's image side for both), loaded through transformers.
+class TransformersScorer:
+    """CLIP for the prompt and DINO (or CLIP's image encoder) for the subject, loaded with transformers.
 
     Subject: cosine of DINO's class token; prompt: CLIP-T, the cosine of image and text (Ruiz et al. 2022, section 4.1).
     """
@@ -122,87 +121,90 @@ class TransformersJudge:
     def __init__(
         self, clip: str | Path = CLIP, dino: str | Path | None = DINO, *, device: str = "cpu", batch: int = 16
     ) -> None:
-        """Loads both.
+        """Load both models.
 
         Args:
             clip: a CLIP model: Hub id or folder.
-            dino: a DINO or DINOv2 model: Hub id or folder; None: CLIP-I measures the subject.
-            device: where they run.
-            batch: pictures at once.
+            dino: a DINO or DINOv2 model: Hub id or folder; None: the subject is compared by CLIP-I.
+            device: device of both models.
+            batch: images per batch.
 
         Raises:
-            UsageError: one of them is not there or is of another kind.
+            UsageError: one of them is missing or of another kind.
         """
-        self.clip, self._clip_eyes = _load(clip, device)
+        self.clip, self._clip_processor = _load(clip, device)
         if not hasattr(self.clip, "get_text_features"):
-            raise UsageError(f"{clip} is no CLIP model: it reads no text", hint=f"the usual one is {CLIP}")
-        self._tokens = _tokenizer(clip)
+            raise UsageError(f"{clip} is not a CLIP model: it has no text encoder", hint=f"the default is {CLIP}")
+        self._tokenizer = _load_tokenizer(clip)
         self.dino: Any = None
-        self._dino_eyes: Any = None
+        self._dino_processor: Any = None
         if dino is not None:
-            self.dino, self._dino_eyes = _load(dino, device)
+            self.dino, self._dino_processor = _load(dino, device)
         self.device, self.batch = device, batch
         self.name = f"clip {clip}, dino {dino}"
         self.measures = f"{'DINO' if dino is not None else 'CLIP-I'} ({dino if dino is not None else clip})"
 
     def embed(self, images: Sequence[Image.Image]) -> Rows:
         if self.dino is None:
-            return self._batched(
-                images, lambda x: _vector(self.clip.get_image_features(pixel_values=x)), self._clip_eyes
-            )
+            return self._clip_image_features(images)
         model = self.dino
-        return self._batched(images, lambda x: model(pixel_values=x).last_hidden_state[:, 0], self._dino_eyes)
+        return self._batched(images, lambda x: model(pixel_values=x).last_hidden_state[:, 0], self._dino_processor)
 
     def prompt_scores(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Rows:
-        seen = self._batched(images, lambda x: _vector(self.clip.get_image_features(pixel_values=x)), self._clip_eyes)
+        image_features = self._clip_image_features(images)
         different = list(dict.fromkeys(prompts))
         row = {prompt: i for i, prompt in enumerate(different)}
-        said = self._read(different)[[row[p] for p in prompts]] if different else np.zeros_like(seen)
-        scores: Rows = (seen * said).sum(axis=1).astype(np.float32)
+        rows = [row[p] for p in prompts]
+        text_features = self._clip_text_features(different)[rows] if different else np.zeros_like(image_features)
+        scores: Rows = (image_features * text_features).sum(axis=1).astype(np.float32)
         return scores
 
     def attributes(self, images: Sequence[Image.Image]) -> list[dict[str, str]]:
         return [{} for _ in images]
 
-    def asked(self, prompt: str) -> Mapping[str, str]:
+    def requested_attributes(self, prompt: str) -> Mapping[str, str]:
         return {}
 
-    def _read(self, prompts: Sequence[str]) -> Rows:
+    def _clip_image_features(self, images: Sequence[Image.Image]) -> Rows:
+        clip = self.clip
+        return self._batched(images, lambda x: _pooled(clip.get_image_features(pixel_values=x)), self._clip_processor)
+
+    def _clip_text_features(self, prompts: Sequence[str]) -> Rows:
         import torch
 
-        tokens = self._tokens(list(prompts), padding=True, truncation=True, return_tensors="pt").to(self.device)
+        tokens = self._tokenizer(list(prompts), padding=True, truncation=True, return_tensors="pt").to(self.device)
         with torch.no_grad():
-            features = _vector(self.clip.get_text_features(**tokens)).float()
+            features = _pooled(self.clip.get_text_features(**tokens)).float()
         return _unit(features.cpu().numpy())
 
-    def _batched(self, images: Sequence[Image.Image], look: Any, eyes: Any) -> Rows:
+    def _batched(self, images: Sequence[Image.Image], encode: Any, processor: Any) -> Rows:
         import torch
 
         parts: list[NDArray[np.float32]] = []
         for start in range(0, len(images), self.batch):
-            some = [image.convert("RGB") for image in images[start : start + self.batch]]
-            pixels = eyes(images=some, return_tensors="pt")["pixel_values"].to(self.device)
+            batch = [image.convert("RGB") for image in images[start : start + self.batch]]
+            pixels = processor(images=batch, return_tensors="pt")["pixel_values"].to(self.device)
             with torch.no_grad():
-                parts.append(look(pixels).float().cpu().numpy())
+                parts.append(encode(pixels).float().cpu().numpy())
         return _unit(np.concatenate(parts)) if parts else np.zeros((0, 1), dtype=np.float32)
 
 
-def judge_for(
+def scorer_for(
     base: str, *, clip: str | Path | None = None, dino: str | Path | None = None, device: str = "cpu"
-) -> Judge:
-    """The judge of a base model: its family's own, or CLIP and DINO where one of them is named.
+) -> ImageScorer:
+    """Return the scorer for a base model: the tagger for `crumb`; CLIP and DINO for others, or if one is named.
 
     Args:
-        base: the base model, as the recipe has it.
-        clip: a CLIP model to take instead of the usual one.
-        dino: a DINO model to take instead of the usual one.
-        device: where CLIP and DINO run; the tagger runs on the processor.
+        base: the base model, as in the recipe.
+        clip: a CLIP model in place of the default.
+        dino: a DINO model in place of the default.
+        device: device of CLIP and DINO; the tagger runs on the CPU.
     """
     from bakehouse.models.families import family_of
 
     if clip is None and dino is None and family_of(base).scorer == "bundled tagger":
-        return CrumbJudge.load()
-    return TransformersJudge(clip or CLIP, dino or DINO, device=device)
+        return CrumbScorer.load()
+    return TransformersScorer(clip or CLIP, dino or DINO, device=device)
 
 
 def _load(ref: str | Path, device: str) -> tuple[Any, Any]:
@@ -210,24 +212,24 @@ def _load(ref: str | Path, device: str) -> tuple[Any, Any]:
 
     try:
         model = transformers.AutoModel.from_pretrained(str(ref)).to(device).eval()
-        eyes = transformers.AutoImageProcessor.from_pretrained(str(ref))
+        processor = transformers.AutoImageProcessor.from_pretrained(str(ref))
     except (OSError, ValueError) as e:
         reason = str(e).strip().splitlines()[0]
         raise UsageError(
-            f"the judge {ref} cannot be loaded: {reason}",
-            hint="name a CLIP and a DINO model that are on this machine, or fetch them where there is a network",
+            f"{ref}, which scores the images, cannot be loaded: {reason}",
+            hint="download it once with a network connection, or pass a CLIP and a DINO model that are on this machine",
         ) from e
-    return model, eyes
+    return model, processor
 
 
-def _tokenizer(ref: str | Path) -> Any:
+def _load_tokenizer(ref: str | Path) -> Any:
     import transformers
 
     return transformers.AutoTokenizer.from_pretrained(str(ref))
 
 
-def _vector(features: Any) -> Any:
-    """The features themselves: newer transformers wrap them in an output with `pooler_output`."""
+def _pooled(features: Any) -> Any:
+    """Return the features, which newer versions of transformers wrap in an output with `pooler_output`."""
     return getattr(features, "pooler_output", features)
 
 

@@ -1,7 +1,8 @@
-"""What is asked of a model to judge it: the subject in new places, the class alone, and something else altogether.
+"""Evaluation prompts of a concept: the subject in new contexts, the class without the trigger, and another class.
 
-Each subject prompt has a class prompt that differs in the trigger alone, and both are drawn with the same seed: so
-every difference between the two is the subject. Prompts follow from the concept and a seed: two runs can be compared.
+Each subject prompt has a class prompt that differs only in the trigger, and both are generated with the same seed:
+every difference between the two images is the subject. Prompts depend on the concept and a seed alone, so that runs
+can be compared.
 """
 
 from __future__ import annotations
@@ -10,14 +11,14 @@ import random
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from bakehouse.recipe.recipe import ConceptSpec, Kind
 
 PER_PROMPT = 2
-"""Pictures for each prompt, next to each other: two show what the prompt leaves open."""
-OTHER_EACH = 4
-"""One picture of another class for so many of the class."""
+"""Images of each prompt, next to each other: two show what the prompt leaves open."""
+CLASS_PER_OTHER = 4
+"""Number of class images for each image of another class."""
 
 PLACES = (
     "at the beach", "in the snow", "in a forest", "at night", "in the city", "in the desert", "white background",
@@ -35,7 +36,7 @@ FIGURES = (
     "person, pale skin", "person, pink short hair",
 )  # fmt: skip
 ROBOTS = ("yellow robot", "blue robot", "green robot", "red robot")
-"""What crumb can draw, in its own words. The tests hold that its tagger knows each of them."""
+"""Crumb's own vocabulary; the tests check that its tagger knows each of these words."""
 
 RECONTEXT = (
     "{} on the beach", "{} in the snow", "{} in a jungle", "{} on a cobblestone street",
@@ -53,7 +54,7 @@ STAND = (
     "{} on a glass shelf", "{} seen from above", "{} held in a hand", "{} beside a cup of coffee",
     "{} on a white background", "{} in a shop window",
 )  # fmt: skip
-LOOKS = ("a red {}", "a purple {}", "a shiny {}", "a wet {}", "a tiny {}")
+PROPERTIES = ("a red {}", "a purple {}", "a shiny {}", "a wet {}", "a tiny {}")
 RENDERED = (
     "an oil painting of {}", "a black and white photo of {}", "a pencil drawing of {}", "a close-up of {}",
     "{} made of wood",
@@ -69,93 +70,100 @@ Series = Literal["subject", "class", "other"]
 
 
 @dataclass(frozen=True)
-class Ask:
-    """One picture to make and to judge."""
+class EvalPrompt:
+    """A prompt with its seed: one image to generate and to score."""
 
     series: Series
     prompt: str
-    judged: str
-    """The prompt without the trigger: what the judge reads."""
+    bare_prompt: str
+    """The prompt without the trigger, which the scorer reads."""
     seed: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {"series": self.series, "prompt": self.prompt, "judged": self.bare_prompt, "seed": self.seed}
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> EvalPrompt:
+        return EvalPrompt(value["series"], str(value["prompt"]), str(value["judged"]), int(value["seed"]))
 
 
 @dataclass(frozen=True)
-class Asks:
-    """Pictures in the order in which they are made: the first n of each series are a fair choice of all."""
+class EvalPrompts:
+    """The prompts of an evaluation in the order of generation; the first n of each series are a balanced choice."""
 
-    subject: tuple[Ask, ...]
-    klass: tuple[Ask, ...]
-    """Pair by pair the subject's prompts and seeds, without the trigger."""
-    other: tuple[Ask, ...]
-    """Another class, to see what leaks into it."""
+    subject: tuple[EvalPrompt, ...]
+    klass: tuple[EvalPrompt, ...]
+    """The subject's prompts and seeds without the trigger, in the same order."""
+    other: tuple[EvalPrompt, ...]
+    """Prompts of another class, to measure what leaks into it."""
 
-    def first(self, count: int) -> Asks:
-        """`count` pictures of the subject, as many of the class, and some of another class."""
-        return Asks(self.subject[:count], self.klass[:count], self.other[: max(1, count // OTHER_EACH)])
+    def first(self, count: int) -> EvalPrompts:
+        """Return `count` prompts of the subject, as many of the class, and some of another class."""
+        return EvalPrompts(self.subject[:count], self.klass[:count], self.other[: max(1, count // CLASS_PER_OTHER)])
 
     def __len__(self) -> int:
         return len(self.subject) + len(self.klass) + len(self.other)
 
 
-def make_asks(
+def make_prompts(
     concept: ConceptSpec,
     *,
     kind: Kind,
     crumb: bool,
     count: int,
     seed: int = 0,
-    fixed: Collection[str] = (),
-    in_front: bool = True,
-) -> Asks:
-    """What is asked for a concept.
+    fixed_groups: Collection[str] = (),
+    style_first: bool = True,
+) -> EvalPrompts:
+    """Make the evaluation prompts of a concept.
 
     Args:
         concept: its subject, trigger and class word.
-        kind: what is taught; a style is asked for with many contents.
-        crumb: in the words of the embedded base, else general prompts in the spirit of DreamBench.
-        count: pictures of the subject.
-        seed: of the first picture; the i-th has seed + i. It also draws the prompts.
-        fixed: the tagger's groups that the subject's images all share; no prompt asks for another value of them.
-        in_front: whether a style's words stand before what is drawn in it, as they were taught.
+        kind: kind of subject; a style is combined with different contents.
+        crumb: use the vocabulary of the embedded base; else general prompts in the manner of DreamBench.
+        count: number of subject images.
+        seed: seed of the first image; image i uses seed + i. It also selects the prompts.
+        fixed_groups: attribute groups in which all of the subject's images agree; no prompt asks for another value.
+        style_first: whether a style's words stand in front of the content, as in its captions.
     """
     rng = random.Random(f"prompts {seed}")
     subject, klass = concept.subject.strip(), _class_of(concept, kind, crumb)
-    templates = _crumb_templates(rng, kind, klass, fixed) if crumb else _general_templates(rng, kind, subject)
+    templates = _crumb_templates(rng, kind, klass, fixed_groups) if crumb else _general_templates(rng, kind, subject)
     needed = -(-count // PER_PROMPT)
     chosen = [templates[i % len(templates)] for i in range(needed)]
-    each = [(t.with_subject(subject, crumb, in_front), t.with_class(klass, crumb)) for t in chosen]
+    each = [(t.with_subject(subject, crumb, style_first), t.with_class(klass, crumb)) for t in chosen]
     pairs = [pair for pair in each for _ in range(PER_PROMPT)][:count]
-    others = _others(rng, klass, crumb, max(1, count // OTHER_EACH))
-    return Asks(
-        tuple(Ask("subject", mine, bare, seed + i) for i, (mine, bare) in enumerate(pairs)),
-        tuple(Ask("class", bare, bare, seed + i) for i, (_, bare) in enumerate(pairs)),
-        tuple(Ask("other", text, text, seed + i) for i, text in enumerate(others)),
+    others = _others(rng, klass, crumb, max(1, count // CLASS_PER_OTHER))
+    return EvalPrompts(
+        tuple(EvalPrompt("subject", mine, bare, seed + i) for i, (mine, bare) in enumerate(pairs)),
+        tuple(EvalPrompt("class", bare, bare, seed + i) for i, (_, bare) in enumerate(pairs)),
+        tuple(EvalPrompt("other", text, text, seed + i) for i, text in enumerate(others)),
     )
 
 
-def phrase_in(captions: Sequence[str], trigger: str) -> str | None:
-    """The words that stand for the subject in its captions: the commonest tag with the trigger, `zwx person`.
+def subject_phrase(captions: Sequence[str], trigger: str) -> str | None:
+    """Return the subject as the captions name it: the most frequent tag that contains the trigger, `zwx person`.
 
-    What the captions said is what the model learned to hear; the recipe's subject may differ from it.
+    The model learned the phrase of the captions; the recipe's subject may differ from it.
     """
     word = re.compile(rf"(?<!\w){re.escape(trigger)}(?!\w)", re.IGNORECASE)
     tags = [tag.strip() for caption in captions for tag in caption.split(",") if trigger and word.search(tag)]
-    # A sentence is no phrase: what is longer than a few words is one.
+    # Longer tags are sentences of a natural-language caption.
     short = [tag for tag in tags if len(tag.split()) <= 4]
     return max(sorted(set(short)), key=short.count) if 2 * len(short) >= len(captions) > 0 else None
 
 
 @dataclass(frozen=True)
 class _Template:
-    """`{}` is the subject or the class; a style stands beside its content, and is left out of the class prompt."""
+    """A prompt with `{}` for the subject or class; a style is written beside its content, not in the class prompt."""
 
     text: str
     style: bool = False
 
-    def with_subject(self, subject: str, crumb: bool, in_front: bool) -> str:
+    def with_subject(self, subject: str, crumb: bool, style_first: bool) -> str:
         if self.style:
             words = subject if subject.startswith("in ") else f"in {subject}"
-            return f"{words}, {self.text}" if in_front else f"{self.text}, {words}"
+            return f"{words}, {self.text}" if style_first else f"{self.text}, {words}"
         return self.text.format(subject if crumb else _with_article(self.text, subject))
 
     def with_class(self, klass: str, crumb: bool) -> str:
@@ -168,43 +176,44 @@ def _class_of(concept: ConceptSpec, kind: Kind, crumb: bool) -> str:
     return concept.class_name or ("person" if crumb or kind == "character" else "thing")
 
 
-def _crumb_templates(rng: random.Random, kind: Kind, klass: str, fixed: Collection[str]) -> list[_Template]:
-    """A place and one more wish each; the wishes take turns, so that the first prompts show every sort of them."""
+def _crumb_templates(rng: random.Random, kind: Kind, klass: str, fixed_groups: Collection[str]) -> list[_Template]:
+    """Return prompts of a place and one more detail; details alternate, so that the first prompts have every kind."""
     places = _shuffled(rng, PLACES)
     if kind == "style":
         figures = _shuffled(rng, FIGURES)
         return [_Template(f"{figures[i % len(figures)]}, {place}", style=True) for i, place in enumerate(places)]
-    wishes: Mapping[str, Sequence[str]] = {"framing": _shuffled(rng, FRAMINGS)}
+    details: Mapping[str, Sequence[str]] = {"framing": _shuffled(rng, FRAMINGS)}
     if klass == "person":
-        worn = {
+        of_person = {
             "clothing": _shuffled(rng, CLOTHES),
             "glasses": _shuffled(rng, GLASSES),
             "mouth": _shuffled(rng, EXPRESSIONS),
         }
-        taken = {"clothing": {"clothing", "clothing color", "graphic"}, "glasses": {"glasses"}, "mouth": {"mouth"}}
-        wishes = {**wishes, **{name: words for name, words in worn.items() if not taken[name] & set(fixed)}}
-    sorts = list(wishes)
-    made = []
+        groups = {"clothing": {"clothing", "clothing color", "graphic"}, "glasses": {"glasses"}, "mouth": {"mouth"}}
+        free = {name: words for name, words in of_person.items() if not groups[name] & set(fixed_groups)}
+        details = {**details, **free}
+    kinds = list(details)
+    templates = []
     for i, place in enumerate(places):
-        sort, turn = sorts[i % len(sorts)], i // len(sorts)
-        wish = wishes[sort][turn % len(wishes[sort])]
-        made.append(_Template(f"{{}}, {wish}, {place}"))
-    return made
+        words = details[kinds[i % len(kinds)]]
+        templates.append(_Template(f"{{}}, {words[i // len(kinds) % len(words)]}, {place}"))
+    return templates
 
 
 def _general_templates(rng: random.Random, kind: Kind, subject: str) -> list[_Template]:
-    """25 prompts: 10 elsewhere, 10 worn or set, 5 of looks (for a person: of rendering)."""
+    """Return 25 prompts: 10 of places, 10 of accessories or settings, 5 of properties (for a person: of media)."""
     if kind == "style":
         return [_Template(text, style=True) for text in _shuffled(rng, CONTENTS)]
-    alive = kind == "character" or any(w in subject.lower().split() for w in ("person", "man", "woman", "dog", "cat"))
+    words = subject.lower().split()
+    is_alive = kind == "character" or any(w in words for w in ("person", "man", "woman", "dog", "cat"))
     rows = [
         _shuffled(rng, RECONTEXT),
-        _shuffled(rng, WEAR if alive else STAND),
-        _shuffled(rng, RENDERED if alive else LOOKS),
+        _shuffled(rng, WEAR if is_alive else STAND),
+        _shuffled(rng, RENDERED if is_alive else PROPERTIES),
     ]
-    # Five turns of two, two and one: any beginning holds every sort.
-    turns = [(rows[0][2 * i], rows[1][2 * i], rows[2][i], rows[0][2 * i + 1], rows[1][2 * i + 1]) for i in range(5)]
-    return [_Template(text) for turn in turns for text in turn]
+    # Five rounds of two, two and one, so that the first few prompts have every kind.
+    rounds = [(rows[0][2 * i], rows[1][2 * i], rows[2][i], rows[0][2 * i + 1], rows[1][2 * i + 1]) for i in range(5)]
+    return [_Template(text) for prompts in rounds for text in prompts]
 
 
 def _others(rng: random.Random, klass: str, crumb: bool, count: int) -> list[str]:
@@ -218,7 +227,7 @@ def _others(rng: random.Random, klass: str, crumb: bool, count: int) -> list[str
 
 
 def _with_article(template: str, noun: str) -> str:
-    """`a red {}` has its article already."""
+    """Return the noun with its article, unless the template has one: `a red {}`."""
     return noun if template.startswith("a ") and template.endswith(" {}") and " of " not in template else _article(noun)
 
 

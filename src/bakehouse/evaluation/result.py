@@ -1,4 +1,4 @@
-"""What an evaluation found: `scores.json` as a value."""
+"""The result of an evaluation: `scores.json` as a dataclass."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 from bakehouse.core.errors import UsageError
 from bakehouse.core.files import read_json
 from bakehouse.core.run_folder import Run
-from bakehouse.evaluation.cell_scores import Base, Cell
-from bakehouse.evaluation.image_cache import Look
-from bakehouse.evaluation.prompt_set import Ask, Asks
+from bakehouse.evaluation.cell_scores import BaseScores, Cell
+from bakehouse.evaluation.image_cache import GenerationSettings
+from bakehouse.evaluation.prompt_set import EvalPrompt, EvalPrompts
 from bakehouse.evaluation.selection import Pick, Verdict
 from bakehouse.recipe.recipe import ConceptSpec, EvaluateSpec
 
@@ -21,46 +21,47 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Report:
-    """All that an evaluation found; `scores.json` holds it."""
+    """The result of an evaluation, as saved in `scores.json`."""
 
     folder: Path
     """The run's report folder."""
     title: str
     concept: ConceptSpec
-    judge: str
+    scorer: str
+    """Name of the image scorer."""
     measures: str
+    """How the scorer compares the subject, in words."""
     base_model: str
     spec: EvaluateSpec
-    look: Look
-    own: Mapping[str, str]
-    """The subject's attributes."""
+    settings: GenerationSettings
+    subject_attributes: Mapping[str, str]
     held_out: bool
     references: tuple[Path, ...]
-    base: Base
+    base: BaseScores
     cells: tuple[Cell, ...]
-    asks: Asks
+    prompts: EvalPrompts
     pick: Pick
     verdict: Verdict
     notes: tuple[str, ...] = ()
-    pictures: Mapping[str, str] = field(default_factory=dict)
-    """Where pictures lie below `folder`, by cell and ask: see `picture`."""
+    images: Mapping[str, str] = field(default_factory=dict)
+    """Paths of the generated images relative to `folder`, by `image_key`."""
 
     @property
-    def html(self) -> Path:
+    def html_path(self) -> Path:
         return self.folder / "report.html"
 
     @property
-    def grid(self) -> Path:
+    def grid_path(self) -> Path:
         return self.folder / "grid.png"
 
     @property
     def picked(self) -> Cell:
         """The cell that was picked."""
-        return next(c for c in self.cells if (c.weights, c.weight) == (self.pick.weights, self.pick.weight))
+        return next(c for c in self.cells if (c.weights, c.strength) == (self.pick.weights, self.pick.strength))
 
-    def picture(self, cell: Cell | None, series: str, number: int) -> Path | None:
-        """The i-th picture of a series at a cell (None: the base's), where it was made."""
-        found = self.pictures.get(picture_name(cell, series, number))
+    def image_path(self, cell: Cell | None, series: str, number: int) -> Path | None:
+        """Return the path of the i-th image of a series at a cell (None: the base); None if it was not generated."""
+        found = self.images.get(image_key(cell, series, number))
         return self.folder / found if found else None
 
     def to_json(self) -> dict[str, Any]:
@@ -68,12 +69,12 @@ class Report:
             "version": VERSION,
             "title": self.title,
             "concept": self.concept.model_dump(mode="json"),
-            "judge": self.judge,
+            "judge": self.scorer,
             "measures": self.measures,
             "base_model": self.base_model,
             "spec": self.spec.model_dump(mode="json"),
-            "look": vars(self.look),
-            "subject_attributes": dict(self.own),
+            "look": vars(self.settings),
+            "subject_attributes": dict(self.subject_attributes),
             "held_out": self.held_out,
             "references": [str(p) for p in self.references],
             "pick": self.pick.to_json(),
@@ -81,43 +82,46 @@ class Report:
             "notes": list(self.notes),
             "base": self.base.to_json(),
             "cells": [c.to_json() for c in self.cells],
-            "asks": {name: [vars(a) for a in asks] for name, asks in vars(self.asks).items()},
-            "pictures": dict(self.pictures),
+            "asks": {name: [p.to_json() for p in prompts] for name, prompts in vars(self.prompts).items()},
+            "pictures": dict(self.images),
         }
 
     @classmethod
     def load(cls, run: Run) -> Report:
-        """What the last evaluation of a run found.
+        """Load the result of a run's last evaluation.
 
         Raises:
-            UsageError: it was not evaluated yet, or by another version.
+            UsageError: the run was not evaluated yet, or by another version.
         """
         path = run.report / "scores.json"
         if not path.is_file():
-            raise UsageError(f"{run.folder} was not evaluated yet", hint=f"`bakehouse evaluate {run.folder}` does it")
+            raise UsageError(f"{run.folder} was not evaluated yet", hint=f"run `bakehouse evaluate {run.folder}`")
         value = read_json(path)
         if value.get("version") != VERSION:
-            raise UsageError(f"{path} is of another version", hint=f"`bakehouse evaluate {run.folder}` writes it again")
-        asks = Asks(**{name: tuple(Ask(**a) for a in value["asks"][name]) for name in ("subject", "klass", "other")})
-        plain = ("title", "judge", "measures", "base_model", "held_out")
+            raise UsageError(
+                f"{path} was written by another version of bakehouse",
+                hint=f"run `bakehouse evaluate {run.folder}` to write it again",
+            )
+        series = {name: tuple(map(EvalPrompt.from_json, value["asks"][name])) for name in ("subject", "klass", "other")}
+        same = ("title", "measures", "base_model", "held_out", "subject_attributes")
         return cls(
             folder=run.report,
             concept=ConceptSpec.parse(value["concept"]),
+            scorer=value["judge"],
             spec=EvaluateSpec.parse(value["spec"]),
-            look=Look(**value["look"]),
-            own=value["subject_attributes"],
+            settings=GenerationSettings(**value["look"]),
             references=tuple(Path(p) for p in value["references"]),
-            base=Base.from_json(value["base"]),
+            base=BaseScores.from_json(value["base"]),
             cells=tuple(Cell.from_json(c) for c in value["cells"]),
-            asks=asks,
+            prompts=EvalPrompts(**series),
             pick=Pick.from_json(value["pick"]),
-            verdict=Verdict(**value["verdict"]),
+            verdict=Verdict.from_json(value["verdict"]),
             notes=tuple(value["notes"]),
-            pictures=value["pictures"],
-            **{name: value[name] for name in plain},
+            images=value["pictures"],
+            **{name: value[name] for name in same},
         )
 
 
-def picture_name(cell: Cell | None, series: str, number: int) -> str:
-    """The key of `Report.pictures`."""
-    return f"{f'{cell.weights}@{cell.weight:g}' if cell else 'base'}/{series}/{number}"
+def image_key(cell: Cell | None, series: str, number: int) -> str:
+    """Return the key of an image in `Report.images`."""
+    return f"{f'{cell.weights}@{cell.strength:g}' if cell else 'base'}/{series}/{number}"

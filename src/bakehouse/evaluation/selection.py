@@ -1,258 +1,268 @@
-"""Which checkpoint at which weight, and what the whole run came to, each in a sentence with its figures."""
+"""Selection of a checkpoint and strength, and the verdict on the run, each explained in a sentence with figures."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from bakehouse.evaluation.cell_scores import Base, Cell
+from bakehouse.evaluation.cell_scores import BaseScores, Cell
 from bakehouse.evaluation.metrics import Interval
 
-KEEP_PROMPT = 0.85
-"""Of the base's prompt accuracy; each point below costs `PROMPT_COST` points of subject fidelity."""
-MOST_DRIFT = 5.0
-"""Points; each point above costs `DRIFT_COST` points of subject fidelity."""
-MOST_SHIFT = 25.0
-"""Points that the class may move in other directions; each above costs `SHIFT_COST` points."""
-MOST_MEMORISED = 0.25
-"""Share of pictures that are near copies; each point above costs `COPY_COST` points."""
+MIN_PROMPT_RETENTION = 0.85
+"""Share of the base's prompt accuracy; each point below costs `PROMPT_COST` points of subject fidelity."""
+MAX_DRIFT = 5.0
+"""Points of prior drift; each point above costs `DRIFT_COST` points of subject fidelity."""
+MAX_CLASS_SHIFT = 25.0
+"""Points of class shift; each point above costs `SHIFT_COST` points."""
+MAX_COPIES = 0.25
+"""Share of images that are near copies; each point above costs `COPY_COST` points."""
 PROMPT_COST, DRIFT_COST, SHIFT_COST, COPY_COST = 1.0, 1.0, 0.5, 0.5
 
-LEARNED = 0.6
-"""Subject fidelity that is plain to see; below it a run that still rises is undertrained."""
-NOTHING = 0.15
-"""Subject fidelity below which no one would see a change."""
+LEARNED_FIDELITY = 0.6
+"""Subject fidelity from which the subject is clearly recognizable; a run below it is undertrained."""
+VISIBLE_FIDELITY = 0.15
+"""Subject fidelity below which no change is visible."""
 
-Word = Literal["learned", "undertrained", "overtrained", "nothing changed"]
+Outcome = Literal["learned", "undertrained", "overtrained", "nothing changed"]
 
 
 @dataclass(frozen=True)
 class Pick:
-    """The choice, as `pick.json` holds it."""
+    """The selected checkpoint and strength, as `pick.json` holds it."""
 
     weights: str
-    """Relative to the run folder."""
-    weight: float
+    """The weights file, relative to the run folder."""
+    strength: float
     epoch: int
     why: str
 
     def to_json(self) -> dict[str, Any]:
-        return {"weights": self.weights, "weight": self.weight, "epoch": self.epoch, "why": self.why}
+        return {"weights": self.weights, "weight": self.strength, "epoch": self.epoch, "why": self.why}
 
     @staticmethod
-    def from_json(value: dict[str, Any]) -> Pick:
+    def from_json(value: Mapping[str, Any]) -> Pick:
         return Pick(str(value["weights"]), float(value["weight"]), int(value["epoch"]), str(value["why"]))
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the run came to and what to do about it."""
+    """The outcome of a run and what to do about it."""
 
-    word: Word
+    outcome: Outcome
     why: str
-    mend: str
-    """The next step; empty where nothing needs one."""
+    advice: str
+    """The next step; empty if none is needed."""
 
     def to_json(self) -> dict[str, str]:
-        return {"word": self.word, "why": self.why, "mend": self.mend}
+        return {"word": self.outcome, "why": self.why, "mend": self.advice}
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> Verdict:
+        return Verdict(value["word"], str(value["why"]), str(value["mend"]))
 
 
 def utility(cell: Cell) -> float:
-    """Subject fidelity in points less what the soft limits cost: what the pick makes greatest.
+    """Return subject fidelity in points less the cost of exceeded limits; the pick maximizes it.
 
-    100 f - PROMPT_COST max(0, 85 - kept) - DRIFT_COST max(0, drift - 5) - SHIFT_COST max(0, shift - 25)
-    - COPY_COST max(0, copies - 25); unknown figures cost nothing. The limits are soft, for a hard one would throw away
-    the only cell that learned anything because a sixth robot of six came out wrong.
+    100 fidelity - PROMPT_COST max(0, 85 - prompt retention) - DRIFT_COST max(0, drift - 5)
+    - SHIFT_COST max(0, class shift - 25) - COPY_COST max(0, near copies - 25), in points; unknown figures cost nothing.
+    The limits are soft: a hard limit would discard the only cell that learned anything because of one odd image.
     """
-    prompt = max(0.0, 100 * (KEEP_PROMPT - _or(cell.kept, 1.0)))
-    drifted = max(0.0, _or(cell.drift.points.value, 0.0) - MOST_DRIFT)
-    moved = max(0.0, _or(cell.drift.shift.value, 0.0) - MOST_SHIFT)
-    copies = max(0.0, 100 * (_or(cell.memorised.share.value, 0.0) - MOST_MEMORISED))
-    harm = PROMPT_COST * prompt + DRIFT_COST * drifted + SHIFT_COST * moved + COPY_COST * copies
-    return 100 * _or(cell.fidelity.value, 0.0) - harm
+    prompt = max(0.0, 100 * (MIN_PROMPT_RETENTION - _or(cell.prompt_retention, 1.0)))
+    drift = max(0.0, _or(cell.drift.points.value, 0.0) - MAX_DRIFT)
+    shift = max(0.0, _or(cell.drift.shift.value, 0.0) - MAX_CLASS_SHIFT)
+    copies = max(0.0, 100 * (_or(cell.near_copies.share.value, 0.0) - MAX_COPIES))
+    cost = PROMPT_COST * prompt + DRIFT_COST * drift + SHIFT_COST * shift + COPY_COST * copies
+    return 100 * _or(cell.fidelity.value, 0.0) - cost
 
 
-def sure(figure: Interval) -> float:
-    """The figure where its interval lies above 0, else 0: no verdict rests on what chance explains."""
+def significant(figure: Interval) -> float:
+    """Return the figure if its interval lies above 0, else 0, so that no verdict rests on chance."""
     return figure.value if figure.low > 0 else 0.0
 
 
-def keeps_limits(cell: Cell) -> bool:
-    """Whether no soft limit is broken."""
+def within_limits(cell: Cell) -> bool:
+    """Return whether a cell exceeds none of the soft limits."""
     return (
-        _or(cell.kept, 1.0) >= KEEP_PROMPT
-        and sure(cell.drift.points) <= MOST_DRIFT
-        and sure(cell.drift.shift) <= MOST_SHIFT
-        and _or(cell.memorised.share.value, 0.0) <= MOST_MEMORISED
+        _or(cell.prompt_retention, 1.0) >= MIN_PROMPT_RETENTION
+        and significant(cell.drift.points) <= MAX_DRIFT
+        and significant(cell.drift.shift) <= MAX_CLASS_SHIFT
+        and _or(cell.near_copies.share.value, 0.0) <= MAX_COPIES
     )
 
 
 def rank(cells: Sequence[Cell]) -> list[Cell]:
-    """Best first."""
-    return sorted(cells, key=lambda c: (-utility(c), c.dose))
+    """Return the cells by falling utility."""
+    return sorted(cells, key=lambda c: (-utility(c), c.epoch_times_strength))
 
 
 def choose(cells: Sequence[Cell]) -> Cell:
-    """The best cell, or a gentler one that is as good.
+    """Return the best cell, or one that is as good and changes the base less.
 
     One-standard-error rule (Breiman et al. 1984, section 3.4.3): of all cells whose utility is within one standard
-    error of the best, the one with the least epoch x weight is taken, then the one that drifts least. Only cells judged
-    on the most pictures take part: the best of many figures from few pictures is the luckiest.
+    error of the best, the one with the least epoch x strength is taken, then the one with the least drift. Only cells
+    with the most images take part: the best of many figures from few images is often best by chance.
     """
     most = max(c.images for c in cells)
-    return min(as_good([c for c in cells if c.images == most]), key=_gentleness)
+    return min(within_one_error([c for c in cells if c.images == most]), key=_tie_break)
 
 
 def finalists(cells: Sequence[Cell], count: int) -> list[Cell]:
-    """Those worth a closer look: the best, of those as good as it the gentlest and the strongest, then the next best.
+    """Return `count` cells to score on all images: the best, the first and last of those as good, then the next best.
 
-    On few pictures many cells look alike; both ends of them are looked at, for the best may lie at either.
+    On few images many cells look alike. First and last are in the order of `_tie_break`; the best may be either.
     """
     order = rank(cells)
-    near = sorted(as_good(cells), key=_gentleness)
-    return _once([order[0], near[0], near[-1], *order])[:count]
+    near = sorted(within_one_error(cells), key=_tie_break)
+    return _unique([order[0], near[0], near[-1], *order])[:count]
 
 
-def as_good(cells: Sequence[Cell]) -> list[Cell]:
-    """The best and all within one standard error of it."""
+def within_one_error(cells: Sequence[Cell]) -> list[Cell]:
+    """Return the best cell and all within one standard error of it."""
     best = rank(cells)[0]
-    line = utility(best) - 100 * _or(best.fidelity.error, 0.0)
-    return [c for c in cells if utility(c) >= line]
+    threshold = utility(best) - 100 * _or(best.fidelity.error, 0.0)
+    return [c for c in cells if utility(c) >= threshold]
 
 
-def _once(cells: Sequence[Cell]) -> list[Cell]:
+def _unique(cells: Sequence[Cell]) -> list[Cell]:
     # Cells hold dicts, so they have no hash.
     return list({id(c): c for c in cells}.values())
 
 
-def _gentleness(cell: Cell) -> tuple[float, float]:
-    return cell.dose, _or(cell.drift.points.value, 0.0)
+def _tie_break(cell: Cell) -> tuple[float, float]:
+    """The order of equally good cells: those that change the base least come first."""
+    return cell.epoch_times_strength, _or(cell.drift.points.value, 0.0)
 
 
-def make_pick(cells: Sequence[Cell], base: Base) -> Pick:
-    """The pick of all cells and its reason."""
+def make_pick(cells: Sequence[Cell], base: BaseScores) -> Pick:
+    """Select a cell and explain the choice."""
     cell = choose(cells)
-    return Pick(cell.weights, cell.weight, cell.epoch, explain(cell, cells, base))
+    return Pick(cell.weights, cell.strength, cell.epoch, explain(cell, cells, base))
 
 
-def explain(cell: Cell, cells: Sequence[Cell], base: Base) -> str:
-    """One sentence: what the pick shows, what it keeps, and why not another.
+def explain(cell: Cell, cells: Sequence[Cell], base: BaseScores) -> str:
+    """Return one sentence: what the pick shows, what it costs, and why a stronger one was not picked.
 
-    `Epoch 6 at weight 0.8: shows the subject in 93 % of pictures (92-97), keeps 96 % of the base's prompt accuracy ...`
+    `Epoch 6 at strength 0.8: subject in 93 % of images (92-97), 96 % of the base's prompt accuracy, ...`
     """
-    parts = [f"shows the subject in {_share(cell)}"]
-    if not math.isnan(cell.kept):
-        parts.append(f"keeps {min(cell.kept, 1.0):.0%} of the base's prompt accuracy".replace("%", " %"))
+    parts = [f"subject in {_share(cell)}"]
+    if not math.isnan(cell.prompt_retention):
+        parts.append(f"{100 * min(cell.prompt_retention, 1.0):.0f} % of the base's prompt accuracy")
     if not math.isnan(cell.drift.points.value):
-        parts.append(f"drifts {_points(cell.drift.points.value)}")
-    if sure(cell.drift.shift) > MOST_SHIFT:
-        parts.append(f"moves the class by {_points(cell.drift.shift.value)}")
-    said = _and(parts)
-    reason = _why_not_more(cell, cells)
-    return f"{name_of(cell)}: {said}{'; ' + reason if reason else ''}."
+        parts.append(f"prior drift {_points(cell.drift.points.value)}")
+    if significant(cell.drift.shift) > MAX_CLASS_SHIFT:
+        parts.append(_excess("class shift", cell.drift.shift.value, MAX_CLASS_SHIFT))
+    reason = _why_not_stronger(cell, cells)
+    return f"{cell_name(cell)}: {', '.join(parts)}.{' ' + reason if reason else ''}"
 
 
-def name_of(cell: Cell) -> str:
-    return f"{cell.unit.capitalize()} {cell.epoch} at weight {cell.weight:g}"
+def cell_name(cell: Cell) -> str:
+    """Return the name of a cell for the start of a sentence: `Epoch 6 at strength 0.8`."""
+    return f"{cell.unit.capitalize()} {cell.epoch} at strength {cell.strength:g}"
 
 
-def judge_run(cells: Sequence[Cell], base: Base) -> Verdict:
-    """Learned, undertrained, overtrained or nothing changed, and the mend."""
+def make_verdict(cells: Sequence[Cell], base: BaseScores) -> Verdict:
+    """Return whether the run learned the subject, trained too little or too much, or changed nothing, with advice."""
     cell = choose(cells)
     strongest = max(cells, key=lambda c: _or(c.fidelity.value, 0.0))
     best = _or(strongest.fidelity.value, 0.0)
-    at = f"{name_of(cell)}"
-    moved = any(sure(c.drift.points) > MOST_DRIFT or sure(c.drift.shift) > MOST_SHIFT for c in cells)
-    if best < NOTHING and not moved:
-        why = f"No checkpoint draws the subject: the best has {max(0.0, 100 * best):.0f} of 100 points of fidelity."
-        mend = (
-            "Look whether the captions hold the trigger and the loss falls; then train with three times the "
+    fidelity = f"highest subject fidelity {max(0.0, 100 * best):.0f} of 100"
+    drifts = any(significant(c.drift.points) > MAX_DRIFT or significant(c.drift.shift) > MAX_CLASS_SHIFT for c in cells)
+    if best < VISIBLE_FIDELITY and not drifts:
+        why = f"No checkpoint shows the subject ({fidelity})."
+        advice = (
+            "Check that the captions contain the trigger and that the loss falls. Then train with three times the "
             "learning rate or for three times as many epochs."
         )
-        return Verdict("nothing changed", why, mend)
-    if best < NOTHING:
-        why = (
-            f"The class moves, but the subject does not show yet: {max(0.0, 100 * best):.0f} of 100 points of fidelity."
-        )
-        return Verdict("undertrained", why, "Train twice as many epochs, with prior preservation to hold the class.")
-    if not keeps_limits(cell):
-        mend = (
-            "Train fewer epochs or with half the learning rate, and hold the class by prior preservation "
+        return Verdict("nothing changed", why, advice)
+    if best < VISIBLE_FIDELITY:
+        why = f"The class has changed, but the subject does not show yet ({fidelity})."
+        return Verdict("undertrained", why, "Train for twice as many epochs, with class images to limit the drift.")
+    if not within_limits(cell):
+        advice = (
+            "Train for fewer epochs or with half the learning rate, and limit the drift with class images "
             '(prior.source = "class", or a higher prior.weight).'
         )
-        return Verdict("overtrained", f"Where the subject shows, the model {_damage(cell).removeprefix('it ')}.", mend)
-    if cell.fidelity.value < LEARNED:
+        why = f"{cell_name(cell)} breaks {_a_limit(cell)}: {', '.join(_exceeded(cell))}."
+        return Verdict("overtrained", why, advice)
+    if cell.fidelity.value < LEARNED_FIDELITY:
         last = max(c.epoch for c in cells)
-        # A gentler cell may be picked while the subject shows more and more: what counts is where it shows most.
-        rising = cell.epoch == last or (strongest.epoch == last and best < LEARNED)
-        why = f"{at} shows the subject in {_share(cell)} only" + (", and it was still rising." if rising else ".")
-        mend = (
-            "Train twice as many epochs."
-            if rising
-            else "Train longer with half the learning rate, or with a higher rank."
-        )
-        return Verdict("undertrained", why, mend)
-    why = f"{at} shows the subject in {_share(cell)} and still does as it is told."
-    return Verdict("learned", why, _later_note(cell, cells))
+        # A weaker cell may be picked while fidelity still rises: what counts is where it is highest.
+        rising = cell.epoch == last or (strongest.epoch == last and best < LEARNED_FIDELITY)
+        why = f"{cell_name(cell)} shows the subject in only {_share(cell)}{', and fidelity was still rising' * rising}."
+        longer = "Train longer with half the learning rate, or with a higher rank."
+        advice = "Train for twice as many epochs." if rising else longer
+        return Verdict("undertrained", why, advice)
+    why = f"{cell_name(cell)} shows the subject in {_share(cell)}; prompt adherence is intact and drift is low."
+    return Verdict("learned", why, _note_on_later(cell, cells))
 
 
-def _why_not_more(cell: Cell, cells: Sequence[Cell]) -> str:
-    """Why not a later epoch (or a higher weight): it is no better, or it costs too much."""
-    later = [c for c in cells if c.dose > cell.dose]
-    if not later:
-        return "it was the last and strongest judged" if len(cells) > 1 else ""
-    rival = max(later, key=lambda c: (_or(c.fidelity.value, 0.0), utility(c)))
+def _why_not_stronger(cell: Cell, cells: Sequence[Cell]) -> str:
+    """Explain why no later epoch (or higher strength) was picked: it is no better, or it costs too much."""
+    stronger = [c for c in cells if c.epoch_times_strength > cell.epoch_times_strength]
+    if not stronger:
+        return "It is the last and strongest that was evaluated." if len(cells) > 1 else ""
+    rival = max(stronger, key=lambda c: (_or(c.fidelity.value, 0.0), utility(c)))
     gain = 100 * (_or(rival.fidelity.value, 0.0) - _or(cell.fidelity.value, 0.0))
-    name = f"{rival.unit} {rival.epoch} at {rival.weight:g}"
-    better = f"shows {gain:.0f} points more of it" if gain >= 1.5 else "is no better"
-    cost = _damage(rival)
-    if cost:
-        return f"{name} {better} {'but' if gain >= 1.5 else 'and'} {cost.removeprefix('it ')}"
-    return f"{name} {better}" if gain < 1.5 else f"{name} {better}, within what chance explains"
+    exceeded = ", ".join(_exceeded(rival))
+    if gain < 1.5:
+        comparison = "is no better" + (f" and has {exceeded}" if exceeded else "")
+    else:
+        comparison = f"gains {_points(gain)} of subject fidelity, "
+        comparison += f"but has {exceeded}" if exceeded else "which may be chance"
+    return f"{cell_name(rival)} {comparison}."
 
 
-def _damage(cell: Cell) -> str:
-    """What a cell breaks, in words; empty where it keeps the limits."""
-    broken = []
-    if _or(cell.kept, 1.0) < KEEP_PROMPT:
-        broken.append(f"keeps only {100 * cell.kept:.0f} % of the prompt accuracy")
-    if sure(cell.drift.points) > MOST_DRIFT:
-        broken.append(f"drifts {_points(cell.drift.points.value)}")
-    if sure(cell.drift.shift) > MOST_SHIFT:
-        broken.append(f"moves the class by {_points(cell.drift.shift.value)}")
-    if _or(cell.memorised.share.value, 0.0) > MOST_MEMORISED:
-        broken.append(f"copies training images in {100 * cell.memorised.share.value:.0f} % of pictures")
-    return f"it {_and(broken)}" if broken else ""
+def _exceeded(cell: Cell) -> list[str]:
+    """Return the limits that a cell exceeds, each with its figure: `prior drift 31 points (limit 5)`."""
+    found = []
+    if _or(cell.prompt_retention, 1.0) < MIN_PROMPT_RETENTION:
+        found.append(
+            f"{100 * cell.prompt_retention:.0f} % of the base's prompt accuracy "
+            f"(at least {100 * MIN_PROMPT_RETENTION:.0f} %)"
+        )
+    if significant(cell.drift.points) > MAX_DRIFT:
+        found.append(_excess("prior drift", cell.drift.points.value, MAX_DRIFT))
+    if significant(cell.drift.shift) > MAX_CLASS_SHIFT:
+        found.append(_excess("class shift", cell.drift.shift.value, MAX_CLASS_SHIFT))
+    if _or(cell.near_copies.share.value, 0.0) > MAX_COPIES:
+        share = 100 * cell.near_copies.share.value
+        found.append(f"{share:.0f} % near copies of training images (limit {100 * MAX_COPIES:.0f} %)")
+    return found
 
 
-def _later_note(cell: Cell, cells: Sequence[Cell]) -> str:
-    worse = [c for c in cells if c.weight == cell.weight and c.epoch > cell.epoch and not keeps_limits(c)]
-    return (
-        f"From {cell.unit} {min(c.epoch for c in worse)} on the class suffers: next time stop there." if worse else ""
-    )
+def _a_limit(cell: Cell) -> str:
+    return "a limit" if len(_exceeded(cell)) == 1 else "limits"
 
 
-def _and(parts: Sequence[str]) -> str:
-    return ", ".join(parts[:-1]) + (" and " if len(parts) > 1 else "") + parts[-1]
+def _note_on_later(cell: Cell, cells: Sequence[Cell]) -> str:
+    worse = [c.epoch for c in cells if c.strength == cell.strength and c.epoch > cell.epoch and not within_limits(c)]
+    if not worse:
+        return ""
+    return f"From {cell.unit} {min(worse)} on, limits are broken: the next run can stop there."
 
 
 def _share(cell: Cell) -> str:
     s = cell.shown
-    return f"{100 * s.value:.0f} % of pictures ({100 * s.low:.0f}-{100 * s.high:.0f})"
+    return f"{100 * s.value:.0f} % of images ({100 * s.low:.0f}-{100 * s.high:.0f})"
+
+
+def _excess(name: str, points: float, limit: float) -> str:
+    return f"{name} {_points(points)} (limit {limit:g})"
 
 
 def _points(value: float) -> str:
-    shown = f"{value:.0f}"
-    return f"{shown} point{'s' * (shown != '1')}"
+    rounded = f"{value:.0f}"
+    return f"{rounded} point{'s' * (rounded != '1')}"
 
 
-def _or(value: float, otherwise: float) -> float:
-    return otherwise if math.isnan(value) else value
+def _or(value: float, default: float) -> float:
+    return default if math.isnan(value) else value
 
 
 def relative(path: Path, folder: Path) -> str:
-    """A path as pick.json holds it."""
+    """Return a path relative to the run folder, as pick.json holds it."""
     return path.resolve().relative_to(folder.resolve()).as_posix()

@@ -1,4 +1,4 @@
-"""Judges a run while it trains, and says when it has learned enough: training calls it, and does not know it."""
+"""Evaluation during training for early stopping; it implements the protocol of `training.early_stopping`."""
 
 from __future__ import annotations
 
@@ -13,142 +13,148 @@ from bakehouse.core.events import Event, Warned
 from bakehouse.core.files import key_of, read_checked, read_json, write_checked
 from bakehouse.core.run_folder import Run
 from bakehouse.evaluation.cell_scores import Cell
-from bakehouse.evaluation.evaluate_run import Checkpoint, Ground, Judging
-from bakehouse.evaluation.image_cache import Look, Shot, files_of
-from bakehouse.evaluation.image_scorers import Judge
-from bakehouse.evaluation.prompt_set import Ask
-from bakehouse.evaluation.selection import choose, sure
+from bakehouse.evaluation.evaluate_run import Baseline, Checkpoint, EvaluationRun
+from bakehouse.evaluation.image_cache import AdapterVariant, GenerationSettings, weight_files
+from bakehouse.evaluation.image_scorers import ImageScorer
+from bakehouse.evaluation.prompt_set import EvalPrompt
+from bakehouse.evaluation.selection import choose, significant
 from bakehouse.models.model_hash import files_fingerprint
 from bakehouse.recipe.early_stopping import StopSpec
 from bakehouse.recipe.recipe import Recipe
 from bakehouse.recipe.sample_prompt import GenerateSamples, SamplePrompt, valid_side
 
 
-class LivePainter:
-    """Draws with the model that is being trained: no second one is read beside it."""
+class TrainingImageGenerator:
+    """Generates images with the model that is being trained, so that no second model is loaded."""
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
-        self.generate: GenerateSamples | None = None
+        self.model: GenerateSamples | None = None
+        """Generates with the model in its current state, or with the untouched base."""
 
-    def key(self, shot: Shot) -> str:
-        """By content; apart from what `bakehouse evaluate` draws, whose weights went through a file."""
-        ref = self.recipe.model.base if shot.weights is None else str(shot.weights)
-        files = files_of(ref)
+    def key(self, variant: AdapterVariant) -> str:
+        """Return a key of the files' content, apart from `bakehouse evaluate`, which generates from saved weights."""
+        ref = self.recipe.model.base if variant.weights is None else str(variant.weights)
+        files = weight_files(ref)
         return key_of("live", files_fingerprint(files) if files else ref, self.recipe.model.vae)
 
-    def paint(self, shot: Shot, asks: Sequence[Ask], look: Look) -> Iterator[Image.Image]:
-        assert self.generate is not None
-        side = valid_side(look.size or self.recipe.buckets.resolution)
+    def generate(
+        self, variant: AdapterVariant, prompts: Sequence[EvalPrompt], settings: GenerationSettings
+    ) -> Iterator[Image.Image]:
+        """Yield one image for each prompt, in order."""
+        assert self.model is not None
+        side = valid_side(settings.size or self.recipe.buckets.resolution)
         wanted = [
-            SamplePrompt(ask.prompt, "", side, side, ask.seed, look.guidance, look.steps, look.sampler) for ask in asks
+            SamplePrompt(p.prompt, "", side, side, p.seed, settings.guidance, settings.steps, settings.sampler)
+            for p in prompts
         ]
-        return self.generate(wanted, base=shot.weights is None)
+        return self.model(wanted, base=variant.weights is None)
 
 
 @dataclass
-class _Course:
-    """One concept of the run: what it is compared with, and how it stood with each of the weights."""
+class ConceptHistory:
+    """One concept of the run: its evaluation, its baseline, and the cells of the weights so far."""
 
-    judging: Judging
-    ground: Ground | None = None
+    evaluation: EvaluationRun
+    baseline: Baseline | None = None
     cells: list[Cell] = field(default_factory=list)
 
 
 class TrainingEvaluator:
-    """Judges each of a run's weights at weight 1 as `evaluate` does, on `stop.images` pictures, concept by concept.
+    """Evaluates a run's weights at strength 1 while it trains, with `stop.images` images of each concept.
 
-    What was found is kept in report/learning.json, so that a run that goes on knows how it stood.
+    Results are kept in report/learning.json, so that a resumed run knows them.
     """
 
-    def __init__(self, recipe: Recipe, run: Run, judge: Judge | None = None) -> None:
-        """Reads the judge, not the base.
+    def __init__(self, recipe: Recipe, run: Run, scorer: ImageScorer | None = None) -> None:
+        """Load the scorer, not the base.
 
         Args:
-            recipe: settled: nothing that a plan decides is open.
-            run: where the weights are.
-            judge: instead of the one that suits the base.
+            recipe: the resolved recipe, in which the plan has left nothing open.
+            run: the run folder.
+            scorer: in place of the default for the base.
 
         Raises:
-            UsageError: the judge is not there, or there are no images.
+            UsageError: the scorer is missing, or there are no images.
         """
         self.stop: StopSpec = recipe.stop
-        self.notes = run.report / "learning.json"
-        self.painter = LivePainter(recipe)
+        self.history_file = run.report / "learning.json"
+        self.generator = TrainingImageGenerator(recipe)
         spec = recipe.evaluate.with_values({"images": self.stop.images, "weights": [1.0]})
-        self.courses: list[_Course] = []
+        self.concepts: list[ConceptHistory] = []
         for concept in range(len(recipe.concepts)):
-            judging = Judging.make(run, recipe, spec, {}, concept, judge, self.painter, "auto")
-            judge = judging.judge
-            self.courses.append(_Course(judging))
+            evaluation = EvaluationRun.make(run, recipe, spec, {}, concept, scorer, self.generator, "auto")
+            scorer = evaluation.scorer
+            self.concepts.append(ConceptHistory(evaluation))
 
     def start(self, generate: GenerateSamples) -> Iterator[Event]:
-        """Draws and judges the untouched base, or finds again what it saw."""
-        self.painter.generate = generate
-        for course in self.courses:
-            yield from (Warned(message=note) for note in course.judging.notes)
-            course.ground = yield from course.judging.ground()
-        if self.notes.is_file():
-            self._recall(self._kept())
+        """Score the untouched base, or load its cached scores, and load the results of earlier weights."""
+        self.generator.model = generate
+        for concept in self.concepts:
+            yield from (Warned(message=note) for note in concept.evaluation.notes)
+            concept.baseline = yield from concept.evaluation.score_baseline()
+        if self.history_file.is_file():
+            self._restore(self._read_history())
 
     def evaluate(self, weights: Path, number: int, unit: str, generate: GenerateSamples) -> Generator[Event, None, str]:
-        """Judges `weights`; says why the run should end, or nothing.
+        """Evaluate `weights`; return the reason to end the run, empty to continue.
 
         Raises:
             BakehouseError: `start` was not called.
         """
-        self.painter.generate = generate
-        checkpoint, shot = Checkpoint(number, unit, weights), Shot(weights)
-        for course in self.courses:
-            if course.ground is None:
-                raise BakehouseError("the untouched base was not looked at yet", hint="call start() before evaluate()")
-            cell = yield from course.judging.cell(shot, course.ground.asks, checkpoint, course.ground)
-            # A run that goes on from an earlier state judges again what it had judged before, and what came after it.
-            known = [c.weights for c in course.cells]
+        self.generator.model = generate
+        checkpoint, variant = Checkpoint(number, unit, weights), AdapterVariant(weights)
+        for concept in self.concepts:
+            baseline = concept.baseline
+            if baseline is None:
+                raise BakehouseError("the untouched base was not evaluated yet", hint="call start() before evaluate()")
+            cell = yield from concept.evaluation.score_variant(variant, baseline.prompts, checkpoint, baseline)
+            # A run that is resumed from an earlier state evaluates these weights, and those after them, again.
+            known = [c.weights for c in concept.cells]
             before = known.index(cell.weights) if cell.weights in known else len(known)
-            course.cells = [*course.cells[:before], cell]
-        write_checked(self.notes, {"courses": [[c.to_json() for c in course.cells] for course in self.courses]})
-        reasons = [enough(course.cells, self.stop) for course in self.courses]
+            concept.cells = [*concept.cells[:before], cell]
+        write_checked(self.history_file, {"courses": [[c.to_json() for c in h.cells] for h in self.concepts]})
+        reasons = [stop_reason(concept.cells, self.stop) for concept in self.concepts]
         return reasons[0] if all(reasons) else ""
 
-    def _kept(self) -> list[list[dict[str, object]]]:
-        """What was found before the run was stopped.
+    def _read_history(self) -> list[list[dict[str, object]]]:
+        """Return the results from before the run was interrupted.
 
         Raises:
-            BakehouseError: it is damaged, so that the run might end elsewhere.
+            BakehouseError: the file is damaged, so that the run might end elsewhere.
         """
         try:
-            value = read_json(self.notes)
-            # Earlier versions kept a plain list.
+            value = read_json(self.history_file)
+            # Earlier versions wrote a plain list.
             found: list[list[dict[str, object]]] = (
-                value if isinstance(value, list) else read_checked(self.notes)["courses"]
+                value if isinstance(value, list) else read_checked(self.history_file)["courses"]
             )
         except BakehouseError as e:
-            e.hint = "restore it; or remove it, and only weights saved from here on are judged: the run may end later"
+            e.hint = "restore it; or remove it: then only weights saved from now on count, and the run may end later"
             raise
         return found
 
-    def _recall(self, kept: list[list[dict[str, object]]]) -> None:
-        for course, cells in zip(self.courses, kept, strict=True):
-            course.cells = [Cell.from_json(c) for c in cells]
+    def _restore(self, history: list[list[dict[str, object]]]) -> None:
+        for concept, cells in zip(self.concepts, history, strict=True):
+            concept.cells = [Cell.from_json(c) for c in cells]
 
 
-def enough(cells: Sequence[Cell], stop: StopSpec) -> str:
-    """Why a run whose weights were judged as `cells`, in their order, should end; empty where it should go on.
+def stop_reason(cells: Sequence[Cell], stop: StopSpec) -> str:
+    """Return why a run whose weights scored `cells`, in their order, should end; empty to continue.
 
-    The subject must show. Then it is over if the best, as `choose` picks it, lies `stop.patience` behind: all that came
-    later is no better by more than one standard error. And it is over at once if the class has gone too far.
+    The subject must show. Then the run ends if the best cell, as `choose` selects it, is `stop.patience` behind the
+    last: all later ones are no better by more than one standard error. It ends at once if the class drifts too far.
     """
     last, best = cells[-1], choose(cells)
-    drifted = sure(last.drift.points)
-    if last.shown.value >= stop.shown and drifted > stop.drift:
-        return f"{_standing(last)}, and the class has drifted {drifted:.0f} points, more than {stop.drift:g}"
+    drift = significant(last.drift.points)
+    if last.shown.value >= stop.shown and drift > stop.drift:
+        return f"{_shown(last)}, and prior drift is {drift:.0f} points (limit {stop.drift:g})"
     later = len(cells) - 1 - next(i for i, c in enumerate(cells) if c is best)
     if best.shown.value >= stop.shown and later >= stop.patience:
-        those = f"the {later} saved after it are" if later > 1 else "the next is"
-        return f"{_standing(best)}, and {those} no better"
+        those = f"the {later} checkpoints after it are" if later > 1 else "the next is"
+        return f"{_shown(best)}, and {those} no better"
     return ""
 
 
-def _standing(cell: Cell) -> str:
-    return f"{cell.unit} {cell.epoch} shows the subject in {100 * cell.shown.value:.0f} % of pictures"
+def _shown(cell: Cell) -> str:
+    return f"{cell.unit} {cell.epoch} shows the subject in {100 * cell.shown.value:.0f} % of images"

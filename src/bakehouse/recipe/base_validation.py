@@ -40,7 +40,7 @@ def adapted_networks(recipe: Recipe, model: ModelFacts | None, given: Recipe) ->
         Problems: the adapter does not go on this model.
     """
     spec = recipe.adapter
-    if model is None or not isinstance(spec, NetworkSpec) or not spec.chosen & given.adapter.model_fields_set:
+    if model is None or not isinstance(spec, NetworkSpec) or not spec.module_settings & given.adapter.model_fields_set:
         return None
     try:
         return try_on(spec, model.skeleton())

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from bakehouse.adapters import FullFineTune, LoRA
 from bakehouse.adapters.adapter_facts import ON_TEXT, ON_UNET
-from bakehouse.adapters.lr_multipliers import pace_of
+from bakehouse.adapters.lr_multipliers import multipliers_for
 from bakehouse.adapters.network_settings import NetworkSpec
 from bakehouse.core.pluralize import counted
 from bakehouse.data.captions import split_tags
@@ -113,10 +113,10 @@ class Derivation:
     def _optimizer(self) -> None:
         spec, row = self.recipe.optimizer, self.recipe.optimizer.row
         # With rate-finding optimizers both parts take the same multiplier: their ratio is found as well.
-        pace = pace_of(self.recipe.adapter, short=self.preset.short)
+        multipliers = multipliers_for(self.recipe.adapter, short=self.preset.short)
         # A preset's rates are for the adapter that it chooses itself.
-        usual = pace_of(FullFineTune() if self.preset.adapter == "full" else LoRA(), short=self.preset.short)
-        faster = pace.rate / usual.rate
+        usual = multipliers_for(FullFineTune() if self.preset.adapter == "full" else LoRA(), short=self.preset.short)
+        faster = multipliers.lr / usual.lr
         lr = row.lr if row.finds_rate else row.rate_like(self.preset.lr * faster)
         ratio = 1.0 if row.finds_rate else self.preset.text_lr / self.preset.lr
         text_lr = float(f"{(spec.lr or lr) * ratio:.4g}")  # a rate that is given sets the pace of both
@@ -124,13 +124,13 @@ class Derivation:
         if row.finds_rate:
             why = "the optimizer finds the learning rate itself"
         if faster != 1 and not row.finds_rate:
-            why += f"; {pace.why or 'an adapter needs a higher learning rate than whole weights'}"
+            why += f"; {multipliers.why or 'an adapter needs a higher learning rate than whole weights'}"
         if spec.lr is None and self._unet_learns():
             self.decide("optimizer.lr", lr, why)
         if row.finds_rate and self.preset.short and not spec.relative_step and "d0" not in spec.args:
             # One rate for both parts: that of the words, which part the trigger from its class.
             begin = max(self.preset.lr, self.preset.text_lr if self.recipe.adapter.text else 0)
-            begin *= faster if pace.begin is None else pace.begin / usual.rate
+            begin *= faster if multipliers.initial_lr is None else multipliers.initial_lr / usual.lr
             reason = "the run is too short to find a learning rate from zero"
             self.decide("optimizer.args", {**spec.args, "d0": begin}, reason)
         if spec.text_lr is None and self.recipe.adapter.text and not spec.relative_step:
@@ -219,9 +219,9 @@ class Derivation:
         if self.preset.adapter == "lora" and (self.preset.short or not finds_rate):
             reason = "x 2 as the run is too short to find a rate" if finds_rate else "x 2 with a fixed learning rate"
             factor, why = factor * 2, [*why, reason]
-        pace = pace_of(self.recipe.adapter, short=self.preset.short)
-        if pace.shows != 1:
-            factor, why = factor * pace.shows, [*why, f"x {pace.shows:g}: {pace.why}"]
+        multipliers = multipliers_for(self.recipe.adapter, short=self.preset.short)
+        if multipliers.exposures != 1:
+            factor, why = factor * multipliers.exposures, [*why, f"x {multipliers.exposures:g}: {multipliers.why}"]
         if self.recipe.loss.weighting.kind == "min_snr" or self.recipe.noise.ip_gamma:
             factor, why = factor * 0.6, [*why, "x 0.6 with min-SNR or input perturbation"]
         if self.model_name == "sdxl":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bakehouse.adapters.lr_multipliers import pace_of
+from bakehouse.adapters.lr_multipliers import multipliers_for
 from bakehouse.recipe.presets import load_preset
 from bakehouse.recipe.recipe import Recipe
 
@@ -123,7 +123,7 @@ def _of_rates(recipe: Recipe) -> Iterator[str]:
         return
     if row.finds_rate and not 0.1 <= spec.lr <= 10:
         yield f"optimizer.lr = {spec.lr:g} multiplies the learning rate that {spec.name} finds itself: 1.0 is usual"
-    usual = row.lr * max(1.0, *(pace_of(recipe.adapter, short=short).rate for short in (False, True)))
+    usual = row.lr * max(1.0, *(multipliers_for(recipe.adapter, short=short).lr for short in (False, True)))
     if not row.finds_rate and spec.lr >= FAR_TOO_HIGH * usual:
         times = f"{spec.lr / usual:,.0f} times"
         yield (

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bakehouse.adapters import NetworkSpec
-from bakehouse.adapters.adapter_reader import account_of
+from bakehouse.adapters.adapter_reader import coverage_of
 from bakehouse.adapters.file_coverage import BUNDLED
 from bakehouse.core.errors import BakehouseError, Problems, UsageError
 from bakehouse.core.pluralize import counted, listed
@@ -144,14 +144,14 @@ def _of_network(adapter: NetworkSpec, optimizer: OptimizerSpec) -> Iterator[str]
         return
     if adapter.max_norm is not None:
         yield f"adapter.max_norm = {adapter.max_norm:g} disturbs {optimizer.name}'s estimate: leave one of them out"
-    if adapter.several_rates:
+    if adapter.has_several_lrs:
         yield f"adapter.blocks and adapter.lora_plus_ratio set several rates, but {optimizer.name} has one: use adamw"
 
 
 def _of_start(path: Path) -> Iterator[str]:
     """Yield errors of an adapter file to continue from, by its header."""
     try:
-        account = account_of(path)
+        account = coverage_of(path)
     except BakehouseError as e:
         yield f"adapter.start: {e.message}" + (f"; {e.hint}" if e.hint else "")
         return

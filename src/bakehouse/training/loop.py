@@ -101,7 +101,7 @@ def _optimizer_step(components: TrainingComponents, state: TrainState) -> _StepR
         batches.append(batch)
     norm = precision.step(state.optimizer, state.parameters(), recipe.train.max_grad_norm)
     state.optimizer.zero_grad(set_to_none=True)
-    state.adapter.limit()
+    state.adapter.apply_max_norm()
     state.step += 1
     update_ema(state, recipe.train.ema)
     return _StepResult(torch.cat(losses), tuple(batches), norm)

@@ -1,4 +1,4 @@
-"""Tools for adapter files: look, convert, merge, extract, resize, rescale, slice, edit, hash.
+"""Tools for weights files: inspect, convert, merge, extract, resize, rescale, slice, edit the header, hash.
 
-Sources are never changed: results are new files, whole or absent, unless the caller names the source as the place.
+Sources are never changed. A result is a new file, complete or not written at all.
 """

@@ -1,4 +1,4 @@
-"""What an adapter file is and holds: algorithm, base, ranks, strength by block, words, header, who loads it."""
+"""Information on an adapter file: algorithm, base, ranks, norms by block, triggers, header, programs that load it."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bakehouse.adapters.adapter_files import AdapterFile
+from bakehouse.adapters.adapter_file import AdapterFile
 from bakehouse.adapters.adapter_reader import open_adapter
-from bakehouse.adapters.file_coverage import Account
+from bakehouse.adapters.file_coverage import Coverage
 from bakehouse.adapters.module_names import full_name
 from bakehouse.adapters.tensor_files import Shape, float_types, open_tensors
-from bakehouse.adapters.tensor_names import algorithm_of, families_of, meant_for, rank_of, split_key
+from bakehouse.adapters.tensor_names import algorithm_of, families_of, guess_base, rank_of, split_key
 from bakehouse.core.adapter_paths import adapter_files
 from bakehouse.core.errors import UsageError
 from bakehouse.core.finite import count_not_finite
 from bakehouse.core.json_toml_yaml import parse_json
 from bakehouse.core.pluralize import counted
 from bakehouse.weights.dense_delta import is_plain, matrices, scale_of
-from bakehouse.weights.program_support import FAMILIES, Verdict, who_can_load
+from bakehouse.weights.program_support import FAMILIES, Verdict, program_verdicts
 
 _MOST_TAGS = 50
 
@@ -38,9 +38,9 @@ class Module:
     rank: int | None
     alpha: float | None
     norm: float | None
-    """Frobenius norm of ΔW; None where ΔW hangs on the base's weight."""
+    """Frobenius norm of ΔW; None if it depends on the base's weight."""
     bad: bool
-    """Whether a number in it is none."""
+    """Whether a tensor holds NaN or infinity."""
 
 
 @dataclass(frozen=True)
@@ -56,29 +56,29 @@ class Block:
 
 @dataclass(frozen=True)
 class AdapterInfo:
-    """All that a file tells without its base."""
+    """Information that a file gives without its base."""
 
     path: str
     algorithms: Mapping[str, int]
-    """Each algorithm and how many modules it has."""
+    """Number of modules of each algorithm."""
     base: str
     modules: tuple[Module, ...]
     blocks: tuple[Block, ...]
     triggers: tuple[str, ...]
     tags: Mapping[str, int]
-    """The commonest tags of its captions."""
+    """The most frequent tags of its captions."""
     recipe: str | None
     metadata: Mapping[str, str]
     dtypes: tuple[str, ...]
     bytes: int
     loaders: tuple[Verdict, ...]
     notes: tuple[str, ...]
-    account: Account
+    coverage: Coverage
     """The tensors and settings that are not applied, each with the reason."""
     shapes: Mapping[str, Shape]
 
     def to_json(self, *, keys: bool = False) -> dict[str, Any]:
-        """Everything, as plain values; with `keys` every tensor too."""
+        """Return plain values; with `keys` every tensor too."""
         found: dict[str, Any] = {
             "kind": "adapter",
             "path": self.path,
@@ -92,7 +92,7 @@ class AdapterInfo:
                 v.program: {"loads": v.loads, "only_at_weight_1": bool(v.limits), "why": v.why} for v in self.loaders
             },
             "notes": list(self.notes),
-            "not_applied": self.account.to_json(),
+            "not_applied": self.coverage.to_json(),
             "blocks": [asdict(b) for b in self.blocks],
             "modules": [asdict(m) for m in self.modules],
             "recipe": self.recipe,
@@ -103,7 +103,7 @@ class AdapterInfo:
         return found
 
     def keys(self) -> list[dict[str, Any]]:
-        """Every tensor: name, type, shape, and the programs that pass over it and why."""
+        """Return every tensor: name, type, shape, and the programs that ignore it and why."""
         refused: dict[str, dict[str, str]] = {}
         for verdict in self.loaders:
             for reason, names in verdict.problems.items():
@@ -121,14 +121,14 @@ class AdapterInfo:
 
 
 def adapter_info(path: Path | str) -> AdapterInfo:
-    """Reads an adapter file of any form.
+    """Read an adapter file of any format.
 
     Raises:
         UsageError: not there, or no adapter.
         BakehouseError: broken.
     """
     path = Path(path)
-    file = open_adapter(path, whole=False)
+    file = open_adapter(path, strict=False)
     shapes, alphas = _shapes(path)
     modules = tuple(_module(stem, tensors) for stem, tensors in file.modules.items())
     algorithms: dict[str, int] = {}
@@ -147,22 +147,22 @@ def adapter_info(path: Path | str) -> AdapterInfo:
         metadata=file.metadata,
         dtypes=tuple(float_types(shapes.values())),
         bytes=size,
-        loaders=who_can_load(shapes, alphas=alphas, families=families_of(file.modules, file.metadata) or FAMILIES),
-        notes=_notes(modules, file.account),
-        account=file.account,
+        loaders=program_verdicts(shapes, alphas=alphas, families=families_of(file.modules, file.metadata) or FAMILIES),
+        notes=_notes(modules, file.coverage),
+        coverage=file.coverage,
         shapes=shapes,
     )
 
 
 def _shapes(path: Path) -> tuple[dict[str, Shape], dict[str, float]]:
-    """Every tensor's type and shape, and the alpha of rotations, which is their constraint."""
+    """Return every tensor's type and shape, and the alpha of OFT modules, which is their constraint."""
     shapes: dict[str, Shape] = {}
     alphas: dict[str, float] = {}
     for file in adapter_files(path).values():
         with open_tensors(file) as opened:
             shapes.update(opened.shapes)
-            turned = {found[0] for name in opened.shapes if (found := split_key(name)) and found[1] == "oft_blocks"}
-            for stem in turned:
+            rotated = {found[0] for name in opened.shapes if (found := split_key(name)) and found[1] == "oft_blocks"}
+            for stem in rotated:
                 if (name := f"{stem}.alpha") in opened.shapes and opened.shapes[name].count == 1:
                     alphas[name] = float(opened[name])
     return shapes, alphas
@@ -173,17 +173,17 @@ def _module(stem: str, tensors: Mapping[str, Tensor]) -> Module:
     try:
         name = full_name(stem)
     except UsageError:
-        name = stem  # of another network: told by its own name
+        name = stem  # a module of another network keeps its own name
     rank = rank_of(tensors) or None
     alpha = float(tensors["alpha"]) if "alpha" in tensors and tensors["alpha"].numel() == 1 else None
     bad = any(map(count_not_finite, tensors.values()))
-    unclear = bad or (alpha is None and "alpha" in tensors)
-    norm = None if unclear else _norm(tensors)
+    unknown = bad or (alpha is None and "alpha" in tensors)
+    norm = None if unknown else _norm(tensors)
     return Module(name, algorithm_of(tensors), rank, alpha, norm, bad)
 
 
 def _norm(tensors: Mapping[str, Tensor]) -> float | None:
-    """||ΔW||_F where the tensors alone tell. ||B A||_F comes from two small Gram matrices."""
+    """Return ||ΔW||_F if it follows from the tensors alone; ||B A||_F from two small Gram matrices."""
     if is_plain(tensors) and all(t.ndim > 0 for n, t in tensors.items() if n != "alpha"):
         B, A = matrices(tensors)
         if B.shape[1] != A.shape[0]:
@@ -215,11 +215,11 @@ def _block_of(name: str) -> str:
 
 
 def _base(file: AdapterFile) -> str:
-    """What the header says it was made for, and what its modules look like."""
-    said = file.metadata.get("ss_base_model_version") or file.metadata.get("modelspec.architecture", "")
+    """Return the base model by the modules and by the header."""
+    version = file.metadata.get("ss_base_model_version") or file.metadata.get("modelspec.architecture", "")
     name = file.metadata.get("ss_sd_model_name", "")
-    seems = meant_for(file.modules)
-    return ", ".join(x for x in (seems, said, name) if x and x != "None") or "unknown"
+    guess = guess_base(file.modules)
+    return ", ".join(x for x in (guess, version, name) if x and x != "None") or "unknown"
 
 
 def _triggers(metadata: Mapping[str, str]) -> tuple[str, ...]:
@@ -234,7 +234,7 @@ def _triggers(metadata: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def tag_frequency(metadata: Mapping[str, str], most: int = _MOST_TAGS) -> dict[str, int]:
-    """The commonest tags of `ss_tag_frequency`, over all folders; none where it is broken."""
+    """Return the most frequent tags of `ss_tag_frequency`, over all folders; none if it is damaged."""
     try:
         folders = parse_json(metadata.get("ss_tag_frequency", "{}"))
         counts: dict[str, int] = {}
@@ -246,18 +246,18 @@ def tag_frequency(metadata: Mapping[str, str], most: int = _MOST_TAGS) -> dict[s
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:most])
 
 
-def _notes(modules: tuple[Module, ...], account: Account) -> tuple[str, ...]:
+def _notes(modules: tuple[Module, ...], coverage: Coverage) -> tuple[str, ...]:
     bad = [m.name for m in modules if m.bad]
     dead = [m.name for m in modules if m.norm == 0.0]
     found = []
     if bad:
         found.append(
-            f"{counted(len(bad), 'module')} with NaN or infinity, first {bad[0]}: nothing can be drawn with the file, "
+            f"{counted(len(bad), 'module')} with NaN or infinity, first {bad[0]}: the file cannot be used, "
             "go back to an earlier checkpoint"
         )
     if dead:
-        whole = "all" if len(dead) == len(modules) else str(len(dead))
-        found.append(f"{whole} modules change nothing, first {dead[0]}")
-    found += [f"bakehouse refuses it: {said}" for said in account.refusals]
-    found += [f"not applied: {said}" for said in account.notes]
+        all_of_them = "all of " if len(dead) == len(modules) else ""
+        found.append(f"{all_of_them}{counted(len(dead), 'module')} with an update of zero, first {dead[0]}")
+    found += [f"refused by bakehouse: {reason}" for reason in coverage.refusals]
+    found += [f"not applied: {reason}" for reason in coverage.notes]
     return tuple(found)

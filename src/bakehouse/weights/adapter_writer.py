@@ -1,4 +1,4 @@
-"""How results become adapter files: kohya's keys, the header carried on, hashes made anew."""
+"""Writing of adapter files by the tools: kohya's keys, the source's header, new hashes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bakehouse.core.events import OnEvent
 Modules = Mapping[str, Mapping[str, Tensor]]
 
 CONVERTED = "bakehouse.converted"
-"""What another form has no word for, so that the way back to kohya's gives the same bytes."""
+"""Header key of what another format cannot express, so that converting back gives the same bytes."""
 
 
 def write_adapter(
@@ -31,16 +31,16 @@ def write_adapter(
     dtype: torch.dtype | None = None,
     on_event: OnEvent | None = None,
 ) -> Path:
-    """Writes modules with kohya's keys and hashes; alpha stays in single precision, since it scales everything.
+    """Write modules with kohya's keys and hashes; alpha stays in single precision, since it scales everything.
 
-    Modules go by our stems; SDXL's get block numbers in the file (`file_names`).
+    Modules are given by our stems; SDXL's get block numbers in the file (`file_names`).
 
     Args:
-        extras: what belongs to no module and came with the sources, by its own keys; written as it is.
+        extras: the sources' tensors that belong to no module, by their own keys; written unchanged.
 
     Raises:
-        UsageError: a module is in a form that no file has: PEFT's rotations of inputs, or its IA3 on a bias.
-        BakehouseError: nothing to write, a number does not fit its type, or the place cannot be written.
+        UsageError: a module has no form in kohya's files: PEFT's rotations of inputs, or its IA3 on a bias.
+        BakehouseError: there is nothing to write, a value overflows its type, or the file cannot be written.
     """
     header = {k: as_text(v) for k, v in metadata.items() if v is not None and k not in _OF_OTHER_FORMS}
     names = file_names(modules, header)
@@ -52,31 +52,31 @@ def write_adapter(
     check_names(modules, path)
     planned += [Planned.of(key, tensor) for key, tensor in extras.items()]
     if not modules:
-        raise BakehouseError(f"nothing to write into {path}: no module is left")
+        raise BakehouseError(f"nothing to write to {path}: no module is left")
     return write_tensors(path, planned, header, hashed=True, on_event=on_event)
 
 
 _OF_OTHER_FORMS = (PEFT_HEADER, CONVERTED)
-"""What a source in diffusers' or PEFT's form says of its ranks and alphas: here these stand in the tensors."""
+"""Header keys of diffusers' and PEFT's formats for ranks and alphas, which are in the tensors here."""
 _NAMELESS = {
-    "turns": "PEFT's rotations of inputs",
+    "rotations": "PEFT's rotations of inputs",
     "out_factors": "PEFT's rotations of inputs",
     "bias_factors": "factors of PEFT's IA3 that scale the bias too",
 }
-"""What reading makes of PEFT's tensors that no other program has a form for."""
+"""PEFT's tensors, as read here, that no other format can hold."""
 
 
 def check_names(modules: Modules, path: Path) -> None:
-    """Sees to it that kohya's and LyCORIS' names can hold the modules.
+    """Check that kohya's and LyCORIS' formats can hold the modules.
 
     Raises:
-        UsageError: they cannot; says how many, and names the first.
+        UsageError: they cannot; gives their number and names the first.
     """
     for name, what in _NAMELESS.items():
         stems = [stem for stem, tensors in modules.items() if name in tensors]
         if stems:
             raise UsageError(
-                f"{path}: {len(stems)} of {len(modules)} modules hold {what}, which kohya's form has no names for: "
+                f"{path}: {len(stems)} of {len(modules)} modules hold {what}, which kohya's format cannot hold: "
                 f"first {stems[0]}",
                 hint="merge it into a base (`weights merge FILE --base MODEL -o PLACE`), or make a LoRA of it: "
                 "`weights resize FILE --to-lora --base MODEL --rank N -o PLACE`",
@@ -84,7 +84,7 @@ def check_names(modules: Modules, path: Path) -> None:
 
 
 def network_header(modules: Modules) -> dict[str, str]:
-    """Kohya's `ss_network_*` for what is in the file: one rank and alpha, or `Dynamic` as its own tools say."""
+    """Return kohya's `ss_network_*` keys for the modules: one rank and alpha, or `Dynamic`, as its own tools write."""
     kernels: set[tuple[int, float]] = set()
     others: set[tuple[int, float]] = set()
     for tensors in modules.values():
@@ -108,10 +108,10 @@ def _dims(found: set[tuple[int, float]]) -> dict[str, str]:
     return {"ss_network_dim": "Dynamic", "ss_network_alpha": "Dynamic"}
 
 
-def out_dtype(modules: Modules, asked: torch.dtype | None) -> torch.dtype:
-    """What was asked for, else the type that most numbers of the source have."""
-    if asked is not None:
-        return asked
+def out_dtype(modules: Modules, requested: torch.dtype | None) -> torch.dtype:
+    """Return the requested type, else the type of most values of the source."""
+    if requested is not None:
+        return requested
     counts: dict[torch.dtype, int] = {}
     for tensors in modules.values():
         for suffix, tensor in tensors.items():

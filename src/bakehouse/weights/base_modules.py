@@ -1,6 +1,6 @@
-"""Base models on the disk, module by module: a diffusers folder or a single file, whatever the family.
+"""Modules of a base model on disk, a diffusers folder or a single file, of any family.
 
-No network is built: an adapter's module is found by its name, its weight read when it is asked for.
+No network is built: an adapter's module is found by its name, and its weight is read when needed.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _THIRDS = ("q_proj", "k_proj", "v_proj")
 
 @dataclass(frozen=True)
 class Place:
-    """Where one module's tensor is: a whole one, or the n-th third of the rows of OpenCLIP's `in_proj`."""
+    """Location of one module's tensor: a whole one, or the n-th third of the rows of OpenCLIP's `in_proj`."""
 
     file: Path
     key: str
     third: int | None = None
 
     def of(self, tensor: Tensor) -> Tensor:
-        """Its part of the file's tensor; a view."""
+        """Return a view of its part of the file's tensor."""
         return tensor if self.third is None else tensor.chunk(3)[self.third]
 
 
@@ -46,15 +46,15 @@ class BaseModel:
         self.weights, self.biases = places["weight"], places["bias"]
 
     def find(self, stem: str) -> Place | None:
-        """Where a module's weight is, by its stem in any of kohya's spellings."""
+        """Return the location of a module's weight, by its stem in any of kohya's spellings."""
         return self.weights.get(same_module(stem))
 
     def read(self, place: Place) -> Tensor:
-        """One module's tensor, as it is in the file."""
+        """Return one module's tensor as it is in the file."""
         return place.of(self.files[place.file][place.key])
 
     def weight(self, stem: str) -> Tensor:
-        """One module's weight.
+        """Return one module's weight.
 
         Raises:
             UsageError: there is no such module.
@@ -65,7 +65,7 @@ class BaseModel:
         return self.read(place)
 
     def shape(self, place: Place) -> Shape:
-        """One module's type and shape, without reading it."""
+        """Return one module's type and shape, without reading it."""
         whole = self.files[place.file].shapes[place.key]
         if place.third is None:
             return whole
@@ -78,11 +78,11 @@ class BaseModel:
 
 @contextlib.contextmanager
 def open_base(path: Path | str) -> Iterator[BaseModel]:
-    """Opens a diffusers folder or a single file.
+    """Open a diffusers folder or a single file.
 
     Raises:
-        UsageError: nothing there, or no base model.
-        BakehouseError: broken.
+        UsageError: it does not exist, or is not a base model.
+        BakehouseError: it is damaged.
     """
     path = Path(path)
     if not path.exists():
@@ -98,7 +98,7 @@ def open_base(path: Path | str) -> Iterator[BaseModel]:
                 places[leaf][stem] = Place(file, key, third)
         if not any(stem.startswith("lora_unet_") for stem in places["weight"]):
             raise UsageError(
-                f"{path} is no base model: it holds no UNet", hint="name a diffusers folder or a single file"
+                f"{path} is not a base model: it has no UNet", hint="expected is a diffusers folder or a single file"
             )
         yield BaseModel(path, files, places)
 
@@ -108,12 +108,12 @@ def _folder_files(folder: Path) -> dict[Path, str]:
     found = {file: prefix for part, prefix in _NETWORKS.items() for file in network_files(folder / part)}
     if not found:
         inside = ", ".join(sorted(p.name for p in folder.iterdir())[:5]) or "nothing"
-        raise UsageError(f"{folder} is no diffusers model: no network's weights are in it (it holds {inside})")
+        raise UsageError(f"{folder} is not a diffusers model: it has no weights of a network (it contains {inside})")
     return found
 
 
 def network_files(folder: Path) -> list[Path]:
-    """One set of a network's weight files: safetensors before pickles, whole before half precision and EMA twins."""
+    """Return a network's weight files: safetensors before pickles, full before half precision and non-EMA weights."""
     for suffix in (".safetensors", ".bin"):
         files = sorted(p for p in folder.glob(f"*{suffix}") if p.is_file()) if folder.is_dir() else []
         plain = [p for p in files if not re.search(r"\.(fp16|bf16|non_ema)\b", p.name)]

@@ -14,12 +14,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from bakehouse.adapters.adapter_files import AdapterFile
+from bakehouse.adapters.adapter_file import AdapterFile
 from bakehouse.adapters.adapter_reader import is_sdxl, open_adapter
 from bakehouse.adapters.layer import BIAS
 from bakehouse.adapters.module_names import dotted, full_name, sgm_stem
 from bakehouse.adapters.peft_format import HEADER as PEFT_HEADER
-from bakehouse.adapters.tensor_files import WEIGHT_SUFFIXES, Planned, check_place, dtype_of, write_tensors
+from bakehouse.adapters.tensor_files import WEIGHT_SUFFIXES, Planned, check_output_path, dtype_of, write_tensors
 from bakehouse.adapters.tensor_names import algorithm_of
 from bakehouse.core.errors import Problems, UsageError
 from bakehouse.core.events import OnEvent
@@ -47,13 +47,13 @@ _TEXT_ATTENTION = frozenset({"q_proj", "k_proj", "v_proj", "out_proj"})
 
 
 class Convert(Spec):
-    """What form an adapter file takes."""
+    """The format to convert an adapter to."""
 
     to: Form = "kohya"
     """`kohya`: for A1111, ComfyUI and kohya's tools, every algorithm. `diffusers`: `load_lora_weights` of today.
     `diffusers-old`: attention processors, before diffusers 0.22. `peft`: folders for `PeftModel.from_pretrained`."""
     alpha: Literal["keep", "bake"] = "keep"
-    """`keep` writes alpha where the form has a place for it; `bake` puts alpha / rank into B and leaves alpha out."""
+    """`keep` writes alpha where the format has a place for it; `bake` multiplies B by alpha / rank and omits alpha."""
     unet_names: Literal["auto", "blocks", "diffusers"] = "auto"
     """Kohya's UNet names: block numbers (`input_blocks_4_1`), as kohya writes SDXL, or diffusers' (SD 1.x, 2.x)."""
     dtype: str | None = None
@@ -64,7 +64,7 @@ class Convert(Spec):
 
 @dataclass
 class _Written:
-    """What goes into one file."""
+    """The content of one file."""
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
     metadata: dict[str, str] = field(default_factory=dict)
@@ -79,11 +79,11 @@ def convert(
     overwrite: bool = False,
     on_event: OnEvent | None = None,
 ) -> Result:
-    """Writes an adapter file of any form in another.
+    """Convert an adapter file from any format to another.
 
     Raises:
-        UsageError: no adapter.
-        Problems: modules or tensors that the form cannot hold, each named.
+        UsageError: it is not an adapter.
+        Problems: modules or tensors that the format cannot hold, each named.
     """
     settings, out = settings or Convert(), Path(out)
     file = source if isinstance(source, AdapterFile) else open_adapter(source, drop=settings.drop)
@@ -92,18 +92,20 @@ def convert(
             f"{out} is the name of a file, and --to peft writes a folder with one adapter for each network",
             hint=f"name a folder: --to peft -o {out.with_suffix('')}; --to diffusers writes one file",
         )
-    check_place(out, [Path(file.source)], overwrite=overwrite, makes="either" if settings.to == "peft" else "file")
+    check_output_path(
+        out, [Path(file.source)], overwrite=overwrite, makes="either" if settings.to == "peft" else "file"
+    )
     _check(file, settings.to)
     dtype = dtype_of(settings.dtype)
     results = tuple(ModuleResult(stem, _rank(t), 0.0, 0.0) for stem, t in file.modules.items())
     if settings.to == "peft":
         if not dry_run:
             _write_peft(file, out, settings, dtype, on_event)
-        return Result(out, results, dry_run, file.account.notes)
+        return Result(out, results, dry_run, file.coverage.notes)
     written = _FORMS[settings.to](file, settings)
     if not dry_run:
         _write(out, written, dtype, on_event, file.extras)
-    return Result(out, results, dry_run, file.account.notes)
+    return Result(out, results, dry_run, file.coverage.notes)
 
 
 def _rank(tensors: Mapping[str, Tensor]) -> int:
@@ -124,10 +126,10 @@ def _write(
 
 
 def _check(file: AdapterFile, form: Form) -> None:
-    """Lists what a form cannot hold.
+    """Check that a format can hold the file.
 
     Raises:
-        Problems: there is such a thing.
+        Problems: modules or tensors that it cannot hold.
     """
     if form == "kohya":
         check_names(file.modules, Path(file.source))
@@ -136,7 +138,7 @@ def _check(file: AdapterFile, form: Form) -> None:
     lost += _lost_in_old_diffusers(file) if form == "diffusers-old" else lost_in_peft(file.modules)
     if lost:
         shown = [*lost[:8], *([f"and {len(lost) - 8} more"] if len(lost) > 8 else [])]
-        raise Problems(f"{file.source} cannot be written as {form}: it has no names for", shown, hint=_way_out(file))
+        raise Problems(f"{file.source} cannot be converted to {form}, which cannot hold", shown, hint=_way_out(file))
 
 
 def _lost_in_old_diffusers(file: AdapterFile) -> Iterator[str]:
@@ -147,11 +149,11 @@ def _lost_in_old_diffusers(file: AdapterFile) -> Iterator[str]:
         elif BIAS in tensors:
             yield f"{stem}: {BIAS}"
         elif not _is_old_attention(stem):
-            yield f"{stem}: only attention projections had a place then"
+            yield f"{stem}: only attention projections are supported"
 
 
 def _way_out(file: AdapterFile) -> str:
-    """What to do with a file that a form cannot hold."""
+    """Return the hint for a file that a format cannot hold."""
     if file.extras:
         return "--drop PATTERN leaves them out"
     if all(map(is_plain, file.modules.values())):
@@ -186,7 +188,7 @@ def _to_kohya(file: AdapterFile, settings: Convert) -> _Written:
 
 
 def _text_counted(stem: str, counted: bool) -> str:
-    """SDXL's tools count the text encoders from 1, those of SD 1.x do not."""
+    """Return the stem with SDXL's number of the text encoder (te1), or without it, as for SD 1.x."""
     if counted:
         return stem.replace("lora_te_", "lora_te1_", 1) if stem.startswith("lora_te_") else stem
     return stem.replace("lora_te1_", "lora_te_", 1)
@@ -198,7 +200,7 @@ def _torch_type(name: str | None) -> torch.dtype | None:
 
 
 def _notes(file: AdapterFile) -> dict[str, Any]:
-    """What kohya's form says and the others do not."""
+    """Return what kohya's format expresses and others do not."""
     alphas = [t["alpha"] for t in file.modules.values() if "alpha" in t]
     types = {str(a.dtype).removeprefix("torch.") for a in alphas}
     notes: dict[str, Any] = {"counted": any(s.startswith("lora_te1_") for s in file.modules)}
@@ -221,7 +223,7 @@ def _to_diffusers(file: AdapterFile, settings: Convert) -> _Written:
 
 
 def _to_old_diffusers(file: AdapterFile, settings: Convert) -> _Written:
-    """Alpha has no place in this form: it is always in B."""
+    """Multiply B by alpha / rank, since the format has no alpha."""
     written = _Written(metadata={**file.metadata, CONVERTED: json.dumps(_notes(file), sort_keys=True)})
     for stem, tensors in file.modules.items():
         down, up = pair(tensors, keep=False)
@@ -242,7 +244,7 @@ _FORMS: Mapping[str, Callable[[AdapterFile, Convert], _Written]] = {
 def _write_peft(
     file: AdapterFile, out: Path, settings: Convert, dtype: torch.dtype | None, on_event: OnEvent | None
 ) -> None:
-    """A folder for each network, as PEFT wants it: adapter_config.json and adapter_model.safetensors."""
+    """Write a folder for each network, as PEFT expects it: adapter_config.json and adapter_model.safetensors."""
     keep = settings.alpha == "keep"
     notes = {**_notes(file), **({} if "format" in file.metadata else {"format": True})}
     modules = by_part(file.modules)

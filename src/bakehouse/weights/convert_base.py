@@ -1,4 +1,4 @@
-"""Base models from one layout to another: a diffusers folder, a single .safetensors, a .ckpt."""
+"""Conversion of base models between a diffusers folder, a single .safetensors and a .ckpt, and merging into them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bakehouse.adapters.tensor_files import (
     DTYPES,
     Planned,
     Shape,
-    check_place,
+    check_output_path,
     dtype_of,
     float_types,
     write_tensors,
@@ -27,9 +27,9 @@ from bakehouse.models.identify import read_header
 from bakehouse.models.load import load_model, resolve_model
 from bakehouse.models.single_file import EMA, header_of, join, read_single_file, save_single_file
 from bakehouse.weights.base_modules import open_base
-from bakehouse.weights.merge_adapters import Blend, merge_adapters
-from bakehouse.weights.merge_into_base import Weighted, merge_into_base, merged_header
-from bakehouse.weights.rank_selection import rules_of
+from bakehouse.weights.merge_adapters import Merge, merge_adapters
+from bakehouse.weights.merge_into_base import WeightedAdapter, merge_into_base, merged_header
+from bakehouse.weights.rank_selection import parse_rank_rules
 from bakehouse.weights.result import Result
 
 _PICKLES = (".ckpt", ".pt")
@@ -37,7 +37,7 @@ _PICKLES = (".ckpt", ".pt")
 
 @dataclass(frozen=True)
 class Converted:
-    """What was written, or would be."""
+    """What was written, or with `dry_run` would be."""
 
     path: Path
     family: str
@@ -50,19 +50,19 @@ class Converted:
 
 
 def base_path(ref: str | Path) -> Path:
-    """Where a base model lies: `crumb`, a folder, a file, or a Hub id that was fetched.
+    """Return the path of a base model: `crumb`, a folder, a file, or a downloaded Hub id.
 
     Raises:
-        UsageError: nothing of that name, or it is not on this machine.
+        UsageError: there is no such model, or it is not on this machine.
     """
     where = resolve_model(ref)
     if where.path is None:
-        raise UsageError(f"{ref} is not on this machine", hint=f"fetch it first: bakehouse models fetch {ref}")
+        raise UsageError(f"{ref} is not on this machine", hint=f"download it first: bakehouse models fetch {ref}")
     return where.path
 
 
 def layout_of(path: Path) -> str:
-    """What a path's name says that it is or will be."""
+    """Return the layout that a path's name implies."""
     if path.suffix in _PICKLES:
         return "ckpt"
     return "single file" if path.suffix == ".safetensors" else "folder"
@@ -78,26 +78,26 @@ def convert_base(
     on_event: OnEvent | None = None,
     header: Mapping[str, str] | None = None,
 ) -> Converted:
-    """Writes a base model in the layout that `out`'s name says, each number as it is unless a type is asked for.
+    """Write a base model in the layout that `out`'s name implies; values are unchanged unless a type is given.
 
-    Averaged twins (`model_ema.`) are left out. What the model predicts, as its file, a YAML beside it or its weights
-    tell, is written into the new file's header and markers, so that it is not lost with what stood beside.
+    EMA weights (`model_ema.`) are left out. The prediction type, as found in the file, in a YAML beside it or from the
+    weights, is written into the new file's header and markers, so that it is kept without the YAML.
 
     Args:
-        header: what else a single file made of a folder says of itself.
+        header: more header keys of a single file made from a folder.
 
     Raises:
-        UsageError: no base model, or a family that is not known here.
-        BakehouseError: broken, a pickle that holds more than tensors, or the place cannot be written.
+        UsageError: it is not a base model, or of an unknown family.
+        BakehouseError: it is damaged, a pickle that holds more than tensors, or the file cannot be written.
     """
     out, where, to = Path(out), resolve_model(source), dtype_of(dtype)
     path = base_path(source)
-    check_place(out, [path], overwrite=overwrite, makes="folder" if layout_of(out) == "folder" else "either")
+    check_output_path(out, [path], overwrite=overwrite, makes="folder" if layout_of(out) == "folder" else "either")
     with open_base(path) as base:
         types = float_types(shape for file in base.files.values() for shape in file.shapes.values())
         twins = sum(name.startswith(EMA) for file in base.files.values() for name in file.shapes)
     wanted = dtype or types[0]
-    notes = (f"{twins} averaged twins ({EMA}...) are left out",) if twins else ()
+    notes = (f"{twins} EMA weights ({EMA}...) are left out",) if twins else ()
     made = Converted(out, str(where.family), str(path), layout_of(out), wanted, dry_run, notes)
     if dry_run:
         return made
@@ -114,7 +114,7 @@ def convert_base(
 
 def merge_base(
     base: str | Path,
-    adapters: Sequence[Weighted],
+    adapters: Sequence[WeightedAdapter],
     out: str | Path,
     *,
     dtype: str | None = None,
@@ -122,9 +122,9 @@ def merge_base(
     overwrite: bool = False,
     on_event: OnEvent | None = None,
 ) -> Result:
-    """Adapters into a base, written in the layout that `out`'s name says; see `merge_into_base`."""
+    """Merge adapters into a base, written in the layout that `out`'s name implies; see `merge_into_base`."""
     path, out = base_path(base), Path(out)
-    check_place(out, [path], overwrite=overwrite, makes="folder" if layout_of(out) == "folder" else "either")
+    check_output_path(out, [path], overwrite=overwrite, makes="folder" if layout_of(out) == "folder" else "either")
     if dry_run or layout_of(path if path.is_file() else Path("folder")) == layout_of(out):
         return merge_into_base(
             path, adapters, out, dtype=dtype, dry_run=dry_run, overwrite=overwrite, on_event=on_event
@@ -146,7 +146,7 @@ def _across(path: Path, out: Path, dtype: torch.dtype, header: Mapping[str, str]
 
 
 def _copy_file(path: Path, out: Path, dtype: torch.dtype | None, on_event: OnEvent | None) -> None:
-    """A single file in another type, or out of a pickle."""
+    """Copy a single file in another type, or from a pickle."""
     file = read_single_file(path)
     planned = []
     for name, tensor in join(file).items():
@@ -160,7 +160,7 @@ def _itself(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _write_pickle(path: Path, out: Path, wanted: str, dtype: str | None, on_event: OnEvent | None) -> None:
-    """`{"state_dict": ...}`, which every old tool reads, and beside it what a .safetensors has in its header."""
+    """Write `{"state_dict": ..., "metadata": ...}`, which all older programs read."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".convert.", dir=out.parent) as folder:
         single = path
@@ -176,7 +176,7 @@ def _write_pickle(path: Path, out: Path, wanted: str, dtype: str | None, on_even
 
 
 def is_base(path: str | Path) -> bool:
-    """Whether a path or name is a base model, rather than an adapter."""
+    """Return whether a path or name is a base model, rather than an adapter."""
     try:
         base_path(path)
     except BakehouseError:
@@ -185,7 +185,7 @@ def is_base(path: str | Path) -> bool:
 
 
 def merge_all(
-    adapters: Sequence[Weighted],
+    adapters: Sequence[WeightedAdapter],
     out: str | Path,
     *,
     base: str | Path | None = None,
@@ -195,22 +195,22 @@ def merge_all(
     overwrite: bool = False,
     on_event: OnEvent | None = None,
 ) -> Result:
-    """Adapters into a base where one is named, else with each other.
+    """Merge adapters into a base if one is given, else with each other.
 
     Args:
         rules: of a merge without base: `method`, `rank`, `by`, `conv_rank`, `conv_by`.
 
     Raises:
-        UsageError: a rule that means nothing with a base, or what the merges themselves refuse.
+        UsageError: a rule that does not apply with a base, or an error of the merge.
     """
     words = {key: value for key, value in (rules or {}).items() if value is not None}
     if base is not None:
         idle = [key for key in words if key != "method" or words[key] != "concat"]
         if idle:
-            raise UsageError(f"{idle[0]} means nothing when adapters go into a base", hint="leave it out")
+            raise UsageError(f"{idle[0]} has no effect when merging into a base", hint="leave it out")
         return merge_base(base, adapters, out, dtype=dtype, dry_run=dry_run, overwrite=overwrite, on_event=on_event)
     method = words.pop("method", "concat")
-    linear, conv = rules_of(**{"rank": None, "by": None, **words}) if words else (None, None)
+    linear, conv = parse_rank_rules(**{"rank": None, "by": None, **words}) if words else (None, None)
     values = {"method": method, "linear": linear, "conv": conv, "dtype": dtype or "fp16"}
-    settings = Blend.parse(values, source="merge")
+    settings = Merge.parse(values, source="merge")
     return merge_adapters(adapters, out, settings, dry_run=dry_run, overwrite=overwrite, on_event=on_event)

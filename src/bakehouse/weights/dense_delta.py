@@ -1,4 +1,4 @@
-"""An adapter's change of one weight, whatever the algorithm: `delta` of its layer, put on the weight itself."""
+"""Dense ΔW of a module, of any algorithm, and the factors of plain LoRA modules."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from bakehouse.adapters.adapter_files import AdapterFile, read_layer
+from bakehouse.adapters.adapter_file import AdapterFile, read_layer
 from bakehouse.adapters.layer import BIAS, AdapterLayer, Base
 
 PLAIN = frozenset({"lora_down.weight", "lora_up.weight", "lora_mid.weight", "alpha", BIAS})
-"""The tensors of LoRA and LoCon, a bias beside them too: what can be joined and resized without the base."""
+"""The tensors of LoRA and LoCon and a bias: modules of these can be merged and resized without the base."""
 
 
 def is_plain(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether a module's tensors are LoRA's or LoCon's and nothing else."""
+    """Return whether a module's tensors are only LoRA's or LoCon's."""
     return "lora_down.weight" in tensors and "lora_up.weight" in tensors and set(tensors) <= PLAIN
 
 
 def bias_of(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The Δb of a module, under its name, where it has one: what changes the ΔW alone takes it along."""
+    """Return a module's Δb under its name, if it has one; tools that change only the ΔW keep it."""
     return {BIAS: tensors[BIAS]} if BIAS in tensors else {}
 
 
 def module_of(weight: Tensor, bias: Tensor | None = None) -> Base:
-    """A module around a weight: a norm, a linear map or a convolution, by the number of its axes."""
+    """Return a module with this weight: a norm, a linear map or a convolution, by the number of its axes."""
     made: Base
     match weight.ndim:
         case 1:
@@ -42,10 +42,10 @@ def module_of(weight: Tensor, bias: Tensor | None = None) -> Base:
 
 
 def layer_of(file: AdapterFile, stem: str, weight: Tensor, bias: Tensor | None = None) -> AdapterLayer:
-    """One module's layer, for a base's weight and bias in single precision.
+    """Return one module's layer for a base's weight and bias in single precision.
 
     Raises:
-        UsageError: an algorithm that is not known here, or the shapes do not fit.
+        UsageError: the algorithm is unknown, or the shapes do not fit.
     """
     return read_layer(file, stem, module_of(weight, bias), where="the base")
 
@@ -54,7 +54,7 @@ def layer_of(file: AdapterFile, stem: str, weight: Tensor, bias: Tensor | None =
 def delta_of(
     file: AdapterFile, stem: str, weight: Tensor, bias: Tensor | None = None
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """ΔW of one module at multiplier 1, float32, in the shape of the base's weight; and its Δb by its name in files."""
+    """Return one module's ΔW at strength 1, float32, in the weight's shape, and its Δb by its name in files."""
     bias = None if bias is None else bias.float()
     layer = layer_of(file, stem, weight.float(), bias)
     bias_delta = layer.bias_delta(bias)
@@ -62,13 +62,13 @@ def delta_of(
 
 
 def scale_of(tensors: Mapping[str, Tensor]) -> float:
-    """Alpha / rank of a LoRA module; a file without alpha means 1."""
+    """Return alpha / rank of a LoRA module; 1 without alpha."""
     rank = tensors["lora_down.weight"].shape[0]
     return float(tensors["alpha"]) / rank if "alpha" in tensors else 1.0
 
 
 def matrices(tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """LoRA's B [out, r] and A [r, in x kernel] in single precision, without alpha; Tucker's core is in A."""
+    """Return LoRA's B [out, r] and A [r, in x kernel] in single precision without alpha; a Tucker core is in A."""
     down, up = tensors["lora_down.weight"].float(), tensors["lora_up.weight"].float()
     if "lora_mid.weight" in tensors:
         down = torch.einsum("abkl,bi->aikl", tensors["lora_mid.weight"].float(), down.flatten(1))
@@ -76,7 +76,7 @@ def matrices(tensors: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def kernel_of(tensors: Mapping[str, Tensor]) -> tuple[int, ...]:
-    """The axes of A behind rank and outputs: `in` for a linear map, `in, k, k` for a convolution."""
+    """Return the axes of A after the rank: `in` for a linear map, `in, k, k` for a convolution."""
     down = tensors["lora_down.weight"]
     if "lora_mid.weight" in tensors:
         return (down.shape[1], *tensors["lora_mid.weight"].shape[2:])
@@ -84,7 +84,7 @@ def kernel_of(tensors: Mapping[str, Tensor]) -> tuple[int, ...]:
 
 
 def lora_tensors(B: Tensor, A: Tensor, kernel: tuple[int, ...], alpha: float) -> dict[str, Tensor]:
-    """A module's tensors as kohya writes them: A [r, in, k, k], B [out, r, 1, 1] for a convolution."""
+    """Return a module's tensors as kohya writes them; for a convolution A [r, in, k, k] and B [out, r, 1, 1]."""
     ones = [1] * (len(kernel) - 1)
     return {
         "lora_down.weight": A.reshape(A.shape[0], *kernel),

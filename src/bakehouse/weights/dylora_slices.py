@@ -1,4 +1,4 @@
-"""Ranks cut out of a DyLoRA: each is the adapter that training ran with at that rank."""
+"""Slices of a DyLoRA: for each rank the LoRA that training ran with at that rank."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bakehouse.adapters.adapter_files import AdapterFile
+from bakehouse.adapters.adapter_file import AdapterFile
 from bakehouse.adapters.adapter_reader import open_adapter
 from bakehouse.adapters.dylora import PREFIX_SCALE
 from bakehouse.adapters.kohya_network_args import network_args
 from bakehouse.adapters.layer import BIAS
 from bakehouse.adapters.module_names import full_name
-from bakehouse.adapters.tensor_files import check_place
+from bakehouse.adapters.tensor_files import check_output_path
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import OnEvent
 from bakehouse.core.files import check_file_name
@@ -33,27 +33,27 @@ def slice_ranks(
     overwrite: bool = False,
     on_event: OnEvent | None = None,
 ) -> list[Result]:
-    """Writes a LoRA for each rank: to `out` for one, to `out-0004.safetensors` and so on, as kohya's tool, for several.
+    """Write a LoRA for each rank: one to `out`, several to `out-0004.safetensors` and so on, as kohya's tool.
 
-    bakehouse trains rank b as (alpha / rank) B[:, :b] A[:b], so alpha shrinks with the rank; others train it, and their
-    tools cut it, as (alpha / b) B[:, :b] A[:b], so alpha stays. The header says which it was.
+    bakehouse trains rank b as (alpha / rank) B[:, :b] A[:b], so that a slice's alpha is proportional to its rank.
+    Others train and slice it as (alpha / b) B[:, :b] A[:b], so that alpha stays. The header tells which it was.
 
     Args:
-        ranks: which; none: every multiple of the unit.
-        unit: the step; None: what the header says, else 1.
+        ranks: the ranks; empty: every multiple of the unit.
+        unit: the step between ranks; None: the header's, else 1.
 
     Raises:
-        UsageError: no DyLoRA's file, or a rank that it does not have.
+        UsageError: it is not a DyLoRA, or does not have a rank.
     """
     out = Path(out)
     file = source if isinstance(source, AdapterFile) else open_adapter(source)
     foreign = next((stem for stem, tensors in file.modules.items() if not _has_prefixes(tensors)), None)
     if foreign is not None:
-        raise UsageError(f"{file.source} is {file.kind}, not DyLoRA: {foreign} has no ranks that can be cut off")
+        raise UsageError(f"{file.source} is not a DyLoRA: module {foreign} cannot be sliced by rank")
     if not is_dylora(file.metadata):
         raise UsageError(
-            f"{file.source} was not trained as a DyLoRA: its first ranks alone are no adapter",
-            hint="`bakehouse weights resize` finds the best directions of any LoRA",
+            f"{file.source} was not trained as a DyLoRA, so its first ranks do not work alone",
+            hint="`bakehouse weights resize` reduces the rank of any LoRA",
         )
     step = unit or unit_of(file.metadata)
     most = file.rank
@@ -64,7 +64,7 @@ def slice_ranks(
     check_file_name(out)
     places = {rank: out if len(wanted) == 1 else out.with_name(f"{out.stem}-{rank:04d}{out.suffix}") for rank in wanted}
     for place in places.values():
-        check_place(place, [Path(file.source)], overwrite=overwrite)
+        check_output_path(place, [Path(file.source)], overwrite=overwrite)
     return [_slice(file, rank, place, dry_run, on_event) for rank, place in places.items()]
 
 
@@ -82,24 +82,24 @@ def _slice(file: AdapterFile, rank: int, out: Path, dry_run: bool, on_event: OnE
             "ss_output_name": out.stem,
         }
         write_adapter(out, modules, header, extras=file.extras, on_event=on_event)
-    return Result(out, results, dry_run, file.account.notes)
+    return Result(out, results, dry_run, file.coverage.notes)
 
 
 def _has_prefixes(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether the first ranks of a module mean something; norms and biases beside the network have none to cut."""
+    """Return whether a module can be sliced; norms and biases are kept whole."""
     return tensors.keys() <= {"w_norm", "b_norm", BIAS} or (is_plain(tensors) and "lora_mid.weight" not in tensors)
 
 
 def _rank(tensors: Mapping[str, Tensor]) -> int:
-    """A module's rank; 0 for a norm."""
+    """Return a module's rank; 0 for a norm."""
     return int(tensors["lora_down.weight"].shape[0]) if "lora_down.weight" in tensors else 0
 
 
 def cut(tensors: Mapping[str, Tensor], rank: int, *, alpha_shrinks: bool = False) -> dict[str, Tensor]:
-    """One module's first `rank` directions. A module with fewer keeps what it has, and so does a norm.
+    """Return a module cut to its first `rank` ranks; modules of a lower rank and norms are unchanged.
 
     Args:
-        alpha_shrinks: alpha / rank stays, so that what is kept counts as much as before; else alpha stays.
+        alpha_shrinks: keep alpha / rank, so that the scale does not change; else keep alpha.
     """
     whole = _rank(tensors)
     if whole <= rank:
@@ -116,13 +116,13 @@ def cut(tensors: Mapping[str, Tensor], rank: int, *, alpha_shrinks: bool = False
 
 
 def is_dylora(metadata: Mapping[str, str]) -> bool:
-    """Whether a header says DyLoRA; one that says nothing of its training may be one."""
+    """Return whether a header is a DyLoRA's, or does not tell."""
     module = metadata.get("ss_network_module", "")
     return not module or "dylora" in module or "dylora" in metadata.get("ss_network_args", "").lower()
 
 
 def unit_of(metadata: Mapping[str, str]) -> int:
-    """The step between ranks, as the header says it; 1 where it does not."""
+    """Return the step between ranks from the header; 1 if it is not there."""
     args = network_args(metadata)
     unit = str(args.get("unit", args.get("block_size", 1)))
     return max(1, int(unit)) if unit.isdecimal() else 1

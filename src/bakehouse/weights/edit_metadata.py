@@ -1,4 +1,4 @@
-"""A file's header changed: title, triggers, thumbnail, any key. The numbers are copied byte for byte."""
+"""Editing of a file's header: title, triggers, thumbnail, any key. Tensors are copied byte for byte."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import Field
 
-from bakehouse.adapters.tensor_files import check_place, damaged
+from bakehouse.adapters.tensor_files import check_output_path, damaged
 from bakehouse.core.errors import UsageError, did_you_mean
 from bakehouse.core.files import atomic_path
 from bakehouse.core.json_toml_yaml import parse_json
@@ -20,7 +20,7 @@ from bakehouse.core.settings import Spec
 from bakehouse.weights.file_hashes import legacy_hash
 
 THUMBNAIL_SIDE = 256
-"""Pixels; ModelSpec asks for no more."""
+"""Pixels, as ModelSpec recommends."""
 _KEYS = {
     "title": "modelspec.title",
     "author": "modelspec.author",
@@ -32,31 +32,31 @@ _DERIVED = ("sshs_model_hash", "sshs_legacy_hash", "modelspec.hash_sha256")
 
 
 class Edit(Spec):
-    """What changes in a header. What is not named stays."""
+    """Changes of a header; unset fields stay as they are."""
 
     title: str | None = None
-    """What lists show."""
+    """Title that programs list."""
     author: str | None = None
-    """Who made it."""
+    """Author."""
     description: str | None = None
-    """What it is."""
+    """Description."""
     license: str | None = None
-    """What it may be used for."""
+    """License."""
     usage_hint: str | None = None
-    """Such as `weight 0.6 to 1`."""
+    """Usage hint, such as `strength 0.6 to 1`."""
     triggers: tuple[str, ...] | None = None
-    """The words that call what it knows."""
+    """Trigger words."""
     tags: tuple[str, ...] | None = None
-    """Words to find it by."""
+    """Tags for search."""
     thumbnail: Path | None = None
-    """A picture; made 256 pixels small and put into the header as a JPEG."""
+    """Image file; scaled to 256 pixels and embedded in the header as a JPEG."""
     put: dict[str, str] = Field(default_factory=dict)
-    """Any other keys, as they are to stand there."""
+    """Other header keys and their values."""
     remove: tuple[str, ...] = ()
-    """Keys to take out; `ss_*` takes all that begin so."""
+    """Keys to remove; `ss_*` removes all that begin with ss_."""
 
     def changes(self) -> dict[str, str]:
-        """The keys that are set, and to what."""
+        """Return the keys to set and their values."""
         found = {key: getattr(self, name) for name, key in _KEYS.items() if getattr(self, name) is not None}
         if self.triggers is not None:
             found["modelspec.trigger_phrase"] = ", ".join(self.triggers)
@@ -81,7 +81,7 @@ def edit(
     source, out = Path(source), Path(out)
     if source.suffix != ".safetensors":
         raise UsageError(f"{source} has no header: only .safetensors files do", hint="`weights convert` makes one")
-    check_place(out, [source], overwrite=overwrite)
+    check_output_path(out, [source], overwrite=overwrite)
     content, start = _read(source)
     before: dict[str, str] = dict(content.pop("__metadata__", None) or {})
     after = {**_without(before, settings.remove, source), **settings.changes()}
@@ -134,10 +134,10 @@ def _write(source: Path, out: Path, start: int, content: Mapping[str, Any], meta
 
 
 def thumbnail_url(path: Path) -> str:
-    """A picture as ModelSpec wants it: a `data:image/jpeg` URL, no side longer than 256 pixels.
+    """Return an image as ModelSpec's thumbnail: a `data:image/jpeg` URL, no side longer than 256 pixels.
 
     Raises:
-        UsageError: it cannot be opened.
+        UsageError: the file cannot be opened.
     """
     from bakehouse.data import open_image
 
@@ -149,10 +149,10 @@ def thumbnail_url(path: Path) -> str:
 
 
 def edit_of(named: Mapping[str, Any], put: Sequence[str], remove: Sequence[str]) -> Edit:
-    """From words: what is named and not None, `KEY=TEXT` to set, keys to remove.
+    """Make an `Edit` from options: named fields that are not None, `KEY=TEXT` to set, keys to remove.
 
     Raises:
-        UsageError: a word has no `=`, or nothing changes.
+        UsageError: an entry has no `=`, or nothing changes.
     """
     wrong = next((word for word in put if "=" not in word), None)
     if wrong is not None:
@@ -163,5 +163,5 @@ def edit_of(named: Mapping[str, Any], put: Sequence[str], remove: Sequence[str])
     if remove:
         values["remove"] = tuple(remove)
     if not values:
-        raise UsageError("nothing to change", hint="say --title, --trigger, --set KEY=TEXT, --remove KEY, ...")
+        raise UsageError("nothing to change", hint="pass --title, --trigger, --set KEY=TEXT, --remove KEY, ...")
     return Edit.parse(values, source="edit")

@@ -1,4 +1,4 @@
-"""A LoRA out of a fine-tuned model: the difference of two models' weights, module by module, in few directions."""
+"""Extraction of a LoRA: a low-rank approximation of the difference between a fine-tuned model and its base."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from torch import Tensor
 
 from bakehouse.adapters.file_metadata import VERSIONS, model_spec
 from bakehouse.adapters.module_names import full_name
-from bakehouse.adapters.tensor_files import DTYPES, check_place
+from bakehouse.adapters.tensor_files import DTYPES, check_output_path
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import OnEvent, Progress
+from bakehouse.core.pluralize import counted
 from bakehouse.core.settings import Spec
 from bakehouse.weights.adapter_writer import network_header, write_adapter
 from bakehouse.weights.base_modules import BaseModel, open_base
@@ -26,24 +27,24 @@ from bakehouse.weights.svd import Method
 
 
 class Extract(Spec):
-    """What to take out of a fine-tuned model."""
+    """Settings of the extraction."""
 
     linear: RankRule = RankRule(rank=32)
-    """How many directions linear maps keep."""
+    """Rank of linear maps."""
     conv: RankRule | None = None
     """The same for 3x3 convolutions (LoCon); unset: attention blocks only, as kohya."""
     unet: bool = True
-    """Take the denoising network's difference."""
+    """Extract the denoising network."""
     text: bool = True
-    """Take the text encoders' difference."""
+    """Extract the text encoders."""
     min_diff: float = Field(0.0, ge=0)
-    """A network none of whose weights differs by more is left out; kohya's tool has 0.01 for text encoders."""
+    """Networks whose weights all differ by less are left out; kohya's tool has 0.01 for text encoders."""
     clamp_quantile: float = Field(1.0, gt=0, le=1)
-    """Below 1, as kohya: factors are held within this quantile of their values. It costs accuracy."""
+    """Below 1, as kohya: factors are clamped to this quantile of their values. It costs accuracy."""
     dtype: str = "fp16"
     """fp32, fp16 or bf16."""
     method: Method = "auto"
-    """`full` decomposes every matrix in full; `auto` only where the randomised way is not as good."""
+    """`full` computes every SVD in full; `auto` only if the randomized SVD is not as accurate."""
 
 
 @dataclass(frozen=True)
@@ -63,15 +64,15 @@ def extract(
     overwrite: bool = False,
     on_event: OnEvent | None = None,
 ) -> Result:
-    """Writes an adapter that makes `tuned` of `base`, as far as its rank goes; says how far that is.
+    """Write an adapter that turns `base` into `tuned` as far as its rank allows; return the error.
 
     Either model may be a diffusers folder or a single file. Weights are read one module at a time.
 
     Raises:
-        UsageError: the models are not of one shape, or they do not differ.
+        UsageError: the models have different shapes, or do not differ.
     """
     settings, out = settings or Extract(), Path(out)
-    check_place(out, [Path(tuned), Path(base)], overwrite=overwrite)
+    check_output_path(out, [Path(tuned), Path(base)], overwrite=overwrite)
     modules: dict[str, dict[str, Tensor]] = {}
     results: list[ModuleResult] = []
     with open_base(tuned) as after, open_base(base) as before:
@@ -86,9 +87,9 @@ def extract(
                 results.append(result)
         left_out = _left_out(after, before, {*wanted})
     if not modules:
-        raise UsageError(f"{tuned} and {base} do not differ in any module that a LoRA can sit on")
+        raise UsageError(f"{tuned} and {base} do not differ in any module that a LoRA can adapt")
     prefixes = _Rename(any(stem.startswith("lora_te2_") for stem in before.weights))
-    notes = (_say(left_out, results),) if left_out else ()
+    notes = (_left_out_note(left_out, results),) if left_out else ()
     if not dry_run:
         header = {
             **network_header(modules),
@@ -116,7 +117,7 @@ def _check_same(after: BaseModel, before: BaseModel) -> None:
 
 
 def _changed_networks(after: BaseModel, before: BaseModel, settings: Extract) -> list[str]:
-    """The modules of both models, without networks that were not trained."""
+    """Return the modules of both models, without networks that were not trained."""
     shared = [s for s in after.weights if s in before.weights]
     chosen = [s for s in shared if (settings.unet if s.startswith("lora_unet_") else settings.text)]
     if not settings.min_diff:
@@ -133,7 +134,7 @@ def _differs(after: BaseModel, before: BaseModel, stems: list[str], by: float) -
 
 
 def _is_target(stem: str, settings: Extract) -> bool:
-    """What kohya's networks sit on: attention blocks and text encoder layers; with `conv`, residual blocks too."""
+    """Return whether kohya adapts a module: attention and text encoder layers; with `conv` residual blocks."""
     if stem.startswith("lora_te"):
         return "_self_attn_" in stem or "_mlp_" in stem
     in_resnets = any(word in stem for word in ("_resnets_", "_downsamplers_", "_upsamplers_"))
@@ -142,15 +143,15 @@ def _is_target(stem: str, settings: Extract) -> bool:
 
 
 def _difference(after: BaseModel, before: BaseModel, stem: str) -> Tensor | None:
-    """The difference of a module's weight in single precision; None for equal ones."""
+    """Return the difference of a module's weight in single precision; None if it is zero."""
     return _learned(after.weight(stem), before.weight(stem))
 
 
 def _learned(new: Tensor, old: Tensor) -> Tensor | None:
-    """What was added to `old`, in single precision; None where they are equal.
+    """Return new - old in single precision; None if they are equal.
 
-    Where the two files have other types, both are rounded to the coarser, and numbers that one and the same number can
-    have been rounded to count as equal: rounding was not trained.
+    If the types differ, both are rounded to the coarser one, and values that may be roundings of one number count as
+    equal: rounding was not trained.
     """
     old = old.reshape(new.shape)
     coarser = new.dtype if torch.finfo(new.dtype).eps >= torch.finfo(old.dtype).eps else old.dtype
@@ -162,7 +163,7 @@ def _learned(new: Tensor, old: Tensor) -> Tensor | None:
 
 
 def _half_step(values: Tensor) -> Tensor:
-    """Half of the distance to the next number of the same type."""
+    """Return half of the distance to the next value of the type."""
     info = torch.finfo(values.dtype)
     exponent = torch.frexp(values.float()).exponent
     return (
@@ -184,35 +185,35 @@ def _module(stem: str, delta: Tensor, settings: Extract) -> tuple[dict[str, Tens
     return tensors, ModuleResult(full_name(stem), factors.rank, factors.norm, error)
 
 
-def _left_out(after: BaseModel, before: BaseModel, taken: set[str]) -> dict[str, float]:
-    """Norm of the difference of every weight and bias that no LoRA here holds: what the adapter cannot give back."""
-    found = {stem: float(d.norm()) for stem, d in _others(after, before, taken)}
+def _left_out(after: BaseModel, before: BaseModel, extracted: set[str]) -> dict[str, float]:
+    """Return the norm of the difference of every weight and bias that the LoRA does not hold."""
+    found = {stem: float(d.norm()) for stem, d in _others(after, before, extracted)}
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
-def _others(after: BaseModel, before: BaseModel, taken: set[str]) -> Iterator[tuple[str, Tensor]]:
+def _others(after: BaseModel, before: BaseModel, extracted: set[str]) -> Iterator[tuple[str, Tensor]]:
     for mine, theirs, kind in ((after.weights, before.weights, "weight"), (after.biases, before.biases, "bias")):
         for stem, place in mine.items():
-            if stem in theirs and not (kind == "weight" and stem in taken):
+            if stem in theirs and not (kind == "weight" and stem in extracted):
                 new, old = after.read(place), before.read(theirs[stem])
                 found = _learned(new, old) if new.shape.numel() == old.shape.numel() else None
                 if found is not None:
                     yield f"{stem}.{kind}", found
 
 
-def _say(left_out: dict[str, float], results: list[ModuleResult]) -> str:
+def _left_out_note(left_out: dict[str, float], results: list[ModuleResult]) -> str:
     lost = math.fsum(n**2 for n in left_out.values())
     held = math.fsum(m.norm**2 for m in results)
     percent = 100 * lost / (lost + held)
     return (
-        f"{len(left_out)} tensors differ that the adapter does not hold ({percent:.1f} % of the squared difference), "
-        f"most of all {next(iter(left_out))}"
+        f"{counted(len(left_out), 'other tensor')} with differences that a LoRA cannot hold ({percent:.1f} % of the "
+        f"squared difference), largest {next(iter(left_out))}"
     )
 
 
 @dataclass(frozen=True)
 class _Rename:
-    """SDXL counts its text encoders from 1."""
+    """Renames text encoders as for SDXL, which numbers them from 1."""
 
     counts: bool
 
@@ -232,6 +233,6 @@ def _family(base: BaseModel) -> str | None:
 
 
 def _model_spec(base: BaseModel, title: str) -> dict[str, str]:
-    """ModelSpec's fields; weights alone do not tell whether an SD 2 predicts v, so there only the title."""
+    """Return ModelSpec's fields; only the title for SD 2, whose weights do not tell the prediction type."""
     family = _family(base)
     return {"modelspec.title": title} if family in (None, "sd2") else model_spec(family, "epsilon", title)

@@ -1,4 +1,4 @@
-"""The hashes that programs and sites know a weights file by."""
+"""Hashes by which programs and sites identify a weights file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bakehouse.adapters.tensor_files import Window
+from bakehouse.adapters.tensor_files import LegacyHash
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.events import OnEvent, Progress
 from bakehouse.core.json_toml_yaml import parse_json
@@ -19,7 +19,7 @@ _CHUNK = 1 << 22
 
 @dataclass(frozen=True)
 class Hashes:
-    """One file's names; None where the file has no such hash."""
+    """The hashes of one file; None if they do not apply."""
 
     sha256: str
     """Of the whole file."""
@@ -41,16 +41,17 @@ class Hashes:
 
 
 def hash_file(path: Path | str, *, on_event: OnEvent | None = None) -> Hashes:
-    """All hashes in one reading; memory does not grow with the file.
+    """Compute all hashes in one pass, in constant memory.
 
     Raises:
         UsageError: there is no such file.
     """
     path = Path(path)
     if not path.is_file():
-        raise UsageError(f"{path} is no file", hint="name one file of it" if path.is_dir() else "")
+        problem = "is a folder" if path.is_dir() else "does not exist"
+        raise UsageError(f"{path} {problem}", hint="pass one of its files" if path.is_dir() else "")
     size = path.stat().st_size
-    whole, behind, window, crc = hashlib.sha256(), hashlib.sha256(), Window(), 0
+    whole, behind, window, crc = hashlib.sha256(), hashlib.sha256(), LegacyHash(), 0
     start = _header_length(path, size)
     at = 0
     with path.open("rb") as f:
@@ -70,7 +71,7 @@ def hash_file(path: Path | str, *, on_event: OnEvent | None = None) -> Hashes:
 
 
 def _header_length(path: Path, size: int) -> int | None:
-    """Where a safetensors file's numbers begin; None for other files and broken ones."""
+    """Return the offset of a safetensors file's tensors; None for other or damaged files."""
     if path.suffix != ".safetensors" or size < 8:
         return None
     with path.open("rb") as f:
@@ -80,7 +81,7 @@ def _header_length(path: Path, size: int) -> int | None:
 
 
 def _legacy_or_none(path: Path) -> str | None:
-    """None for a file whose header is broken: it has a sha256 all the same."""
+    """Return the legacy hash; None if the header is damaged."""
     try:
         return legacy_hash(path)
     except BakehouseError:
@@ -88,7 +89,7 @@ def _legacy_or_none(path: Path) -> str | None:
 
 
 def legacy_hash(path: Path, metadata: Mapping[str, str] | None = None) -> str:
-    """`sshs_legacy_hash` of a .safetensors file, from its header and the part of it that counts.
+    """Compute `sshs_legacy_hash` of a .safetensors file from its header and the hashed window.
 
     Args:
         metadata: in place of the file's own.
@@ -97,18 +98,18 @@ def legacy_hash(path: Path, metadata: Mapping[str, str] | None = None) -> str:
         length = int.from_bytes(f.read(8), "little")
         try:
             content = parse_json(f.read(length))
-            said = content.pop("__metadata__", None) or {} if metadata is None else metadata
+            header = content.pop("__metadata__", None) or {} if metadata is None else metadata
             content.pop("__metadata__", None)
-            own = {k: v for k, v in said.items() if k.startswith("ss_")}
+            own = {k: v for k, v in header.items() if k.startswith("ss_")}
         except (ValueError, AttributeError) as e:
             raise BakehouseError(f"{path} is not a safetensors file: {e}") from e
     # Only the length counts: the window begins behind all but the longest headers.
     text = json.dumps({"__metadata__": own, **content} if own else content, separators=(",", ":"), ensure_ascii=False)
     virtual = 8 + -(-len(text.encode()) // 8) * 8
-    window = Window()
+    window = LegacyHash()
     window.skip(virtual)
     with path.open("rb") as f:
-        f.seek(8 + length + max(0, Window.START - virtual))
-        window.skip(max(0, Window.START - virtual))
-        window.update(f.read(Window.END - Window.START))
+        f.seek(8 + length + max(0, LegacyHash.START - virtual))
+        window.skip(max(0, LegacyHash.START - virtual))
+        window.update(f.read(LegacyHash.END - LegacyHash.START))
     return window.digest()

@@ -1,4 +1,4 @@
-"""What any weights file, model folder or run folder is. Junk is told as junk, never an error."""
+"""Inspection of a weights file, model folder or run folder; other files are reported as unknown, not as an error."""
 
 from __future__ import annotations
 
@@ -37,25 +37,25 @@ class Network:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """A base model, or another file that is no adapter."""
+    """A base model, or another file that is not an adapter."""
 
     kind: str
     """`base model`, `vae`, `embedding`, ..., or `unknown`."""
     path: str
     family: str
     because: str
-    """What tells so."""
+    """The evidence for kind and family."""
     networks: tuple[Network, ...] = ()
     dtypes: tuple[str, ...] = ()
     bytes: int = 0
     metadata: Mapping[str, str] | None = None
     loaders: Mapping[str, bool] | None = None
     problems: tuple[str, ...] = ()
-    """Of a base model: files that are missing or broken, for which no program loads it."""
+    """Missing or damaged files of a base model, with which no program can load it."""
     shapes: Mapping[str, Shape] | None = None
 
     def to_json(self, *, keys: bool = False) -> dict[str, Any]:
-        """Everything, as plain values; with `keys` every tensor too."""
+        """Return plain values; with `keys` every tensor too."""
         found = {k: v for k, v in asdict(self).items() if k != "shapes"}
         if keys and self.shapes is not None:
             found["keys"] = [
@@ -67,23 +67,23 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class RunInfo:
-    """A run folder: its newest weights, and what else it holds."""
+    """A run folder and its newest weights."""
 
     path: str
     weights: tuple[str, ...]
     newest: AdapterInfo | ModelInfo | None
 
     def to_json(self, *, keys: bool = False) -> dict[str, Any]:
-        """Everything, as plain values."""
+        """Return plain values."""
         newest = self.newest.to_json(keys=keys) if self.newest else None
         return {"kind": "run", "path": self.path, "weights": list(self.weights), "newest": newest}
 
 
 def inspect(path: str | Path) -> AdapterInfo | ModelInfo | RunInfo:
-    """What is there.
+    """Identify a file, folder, Hub id or `crumb`, and return what is known of it.
 
     Raises:
-        UsageError: nothing of that name.
+        UsageError: there is no such file or model.
     """
     path = _place(path)
     if path.is_dir() and (path / "recipe.toml").is_file():
@@ -98,7 +98,7 @@ def _place(path: str | Path) -> Path:
         return found
     where = resolve_model(path)  # crumb, or a Hub id
     if where.path is None:
-        raise UsageError(f"{path} is not on this machine", hint=f"fetch it first: bakehouse models fetch {path}")
+        raise UsageError(f"{path} is not on this machine", hint=f"download it first: bakehouse models fetch {path}")
     return where.path
 
 
@@ -107,13 +107,13 @@ def _one(path: Path) -> AdapterInfo | ModelInfo:
         if path.is_dir():
             return adapter_info(path) if adapter_files(path) else _folder(path)
         if path.suffix not in WEIGHT_SUFFIXES:
-            return _junk(path, f"its suffix is none of {', '.join(WEIGHT_SUFFIXES)}")
+            return _unknown(path, f"its suffix is not one of {', '.join(WEIGHT_SUFFIXES)}")
         return _file(path)
     except UsageError as e:
-        return _junk(path, e.message)
+        return _unknown(path, e.message)
 
 
-def _junk(path: Path, why: str) -> ModelInfo:
+def _unknown(path: Path, why: str) -> ModelInfo:
     return ModelInfo("unknown", str(path), "", why, bytes=path.stat().st_size if path.is_file() else 0)
 
 
@@ -148,7 +148,7 @@ def _file(path: Path) -> AdapterInfo | ModelInfo:
 
 
 def _problems(path: Path) -> tuple[str, ...]:
-    """What is wrong with a base model's files, a sentence each."""
+    """Return a sentence for each damaged or missing file of a base model."""
     return tuple(sentence(e) for e in damages(resolve_model(path)))
 
 

@@ -1,4 +1,4 @@
-"""Adapters with each other: one file whose ΔW is the weighted sum of theirs, exactly or in fewer directions."""
+"""Merging of adapters with each other: one file whose ΔW is the weighted sum of theirs, exact or of lower rank."""
 
 from __future__ import annotations
 
@@ -11,32 +11,33 @@ from torch import Tensor
 
 from bakehouse.adapters.layer import BIAS
 from bakehouse.adapters.module_names import full_name, same_module
-from bakehouse.adapters.tensor_files import DTYPES, check_place
+from bakehouse.adapters.tensor_files import DTYPES, check_output_path
+from bakehouse.adapters.tensor_names import algorithm_of
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import OnEvent, Progress
 from bakehouse.core.settings import Spec
 from bakehouse.weights.adapter_writer import network_header, write_adapter
 from bakehouse.weights.dense_delta import bias_of, is_plain, kernel_of, lora_tensors, matrices, scale_of
-from bakehouse.weights.merge_into_base import Weighted
+from bakehouse.weights.merge_into_base import WeightedAdapter
 from bakehouse.weights.rank_selection import RankRule, reduce_factored, split
 from bakehouse.weights.result import ModuleResult, Result
 from bakehouse.weights.svd import decompose_product
 
 _ADDITIVE = frozenset({"diff", "diff_b", "w_norm", "b_norm"})
-"""Tensors that are ΔW themselves: their sum is a sum."""
+"""Tensors that are ΔW themselves, so that they can be added."""
 
 _Module = tuple[dict[str, Tensor], ModuleResult]
 
 
-class Blend(Spec):
-    """How adapters become one."""
+class Merge(Spec):
+    """Settings of the merge."""
 
     method: Literal["concat", "svd", "linear"] = "concat"
-    """`concat` puts the directions side by side and is exact; the rank is the sum. `svd` keeps the best of those.
-    `linear` adds the factors themselves, as kohya's merge_lora.py: small, for checkpoints of one run, and not the sum;
-    a weight counts squared there."""
+    """`concat` concatenates the factors and is exact; the rank is the sum. `svd` then reduces the rank.
+    `linear` adds the factors, as kohya's merge_lora.py: small, for checkpoints of one run, and not the sum of the
+    updates; strengths are squared there."""
     linear: RankRule | None = None
-    """With `svd`: how many directions linear maps keep."""
+    """With `svd`: rank of linear maps."""
     conv: RankRule | None = None
     """The same for 3x3 convolutions; unset: the same rule."""
     dtype: str = "fp16"
@@ -44,27 +45,27 @@ class Blend(Spec):
 
 
 def merge_adapters(
-    adapters: Sequence[Weighted],
+    adapters: Sequence[WeightedAdapter],
     out: Path | str,
-    settings: Blend | None = None,
+    settings: Merge | None = None,
     *,
     dry_run: bool = False,
     overwrite: bool = False,
     on_event: OnEvent | None = None,
 ) -> Result:
-    """Writes one adapter that does what the given ones do together at their weights; says how exactly.
+    """Write one adapter with the effect of all adapters at their strengths; return the error.
 
     Raises:
-        UsageError: fewer than two adapters, other algorithms than LoRA, or they do not sit on the same base.
+        UsageError: fewer than two adapters, algorithms other than LoRA, or adapters of different bases.
     """
-    settings, out = settings or Blend(), Path(out)
-    check_place(out, [Path(a.file.source) for a in adapters], overwrite=overwrite)
+    settings, out = settings or Merge(), Path(out)
+    check_output_path(out, [Path(a.file.source) for a in adapters], overwrite=overwrite)
     if len(adapters) < 2:
-        raise UsageError("merging adapters takes at least two", hint="`rescale` changes one")
+        raise UsageError("merging needs at least two adapters", hint="`weights rescale` changes the strength of one")
     if settings.method == "svd" and settings.linear is None:
         raise UsageError("method svd needs a rank", hint="--rank 32, or a rule: --by sv_fro=0.95")
     if settings.method != "svd" and (settings.linear or settings.conv):
-        raise UsageError(f"a rank means nothing with method {settings.method}", hint="--method svd keeps the best")
+        raise UsageError(f"a rank has no effect with method {settings.method}", hint="use --method svd")
     found, extras = _by_module(adapters), _extras(adapters)
     modules: dict[str, Mapping[str, Tensor]] = {}
     results = []
@@ -76,21 +77,23 @@ def merge_adapters(
     if not dry_run:
         header = {**_header(adapters, out), **network_header(modules)}
         write_adapter(out, modules, header, extras=extras, dtype=DTYPES[settings.dtype], on_event=on_event)
-    return Result(out, tuple(results), dry_run, tuple(dict.fromkeys(n for a in adapters for n in a.file.account.notes)))
+    return Result(
+        out, tuple(results), dry_run, tuple(dict.fromkeys(n for a in adapters for n in a.file.coverage.notes))
+    )
 
 
-def _extras(adapters: Sequence[Weighted]) -> dict[str, Tensor]:
-    """What belongs to no module of any of the files.
+def _extras(adapters: Sequence[WeightedAdapter]) -> dict[str, Tensor]:
+    """Return the tensors of all files that belong to no module.
 
     Raises:
-        UsageError: two of them hold different things under one key.
+        UsageError: two files hold different tensors under one key.
     """
     found: dict[str, Tensor] = {}
     for adapter in adapters:
         for key, tensor in adapter.file.extras.items():
             if key in found and not torch.equal(found[key], tensor):
                 raise UsageError(
-                    f"{key} of {adapter.file.source} is another tensor than in a file before it: one cannot hold both",
+                    f"{key} of {adapter.file.source} differs from another file's: only one of them can be kept",
                     hint="leave it out of one of them: `bakehouse weights convert FILE --drop PATTERN -o PLACE`",
                 )
             found[key] = tensor
@@ -100,8 +103,8 @@ def _extras(adapters: Sequence[Weighted]) -> dict[str, Tensor]:
 _Parts = list[tuple[float, Mapping[str, Tensor]]]
 
 
-def _by_module(adapters: Sequence[Weighted]) -> dict[str, _Parts]:
-    """Each module's tensors and weights, under the first file's spelling of its name.
+def _by_module(adapters: Sequence[WeightedAdapter]) -> dict[str, _Parts]:
+    """Return each module's tensors and strengths, under the first file's spelling of its name.
 
     Raises:
         UsageError: a module is of another algorithm.
@@ -112,35 +115,35 @@ def _by_module(adapters: Sequence[Weighted]) -> dict[str, _Parts]:
         for stem, tensors in adapter.file.modules.items():
             if not (is_plain(tensors) or tensors.keys() <= _ADDITIVE):
                 raise UsageError(
-                    f"{adapter.file.source} is {adapter.file.kind}: only LoRA adapters can be joined ({stem})",
+                    f"{adapter.file.source}: only LoRA modules can be merged, and {stem} is {algorithm_of(tensors)}",
                     hint="`bakehouse weights resize FILE --to-lora --base MODEL --rank N` makes a LoRA of it",
                 )
             name = spelling.setdefault(same_module(stem), stem)
-            found.setdefault(name, []).append((adapter.weight(stem), tensors))
+            found.setdefault(name, []).append((adapter.strength(stem), tensors))
     return found
 
 
 @torch.no_grad()
-def _merged(stem: str, parts: _Parts, settings: Blend) -> _Module:
+def _merged(stem: str, parts: _Parts, settings: Merge) -> _Module:
     plain = [(weight, tensors) for weight, tensors in parts if is_plain(tensors)]
     if not plain:
         return _added(stem, parts)
-    # Biases add up whatever stands beside them.
+    # Biases are added, whatever the algorithm beside them.
     if any(tensors.keys() != {BIAS} for _, tensors in parts if not is_plain(tensors)):
-        raise UsageError(f"module {stem} is a LoRA in one file and a full difference in another: they cannot be joined")
+        raise UsageError(f"module {stem} is a LoRA in one file and a full difference in another: they cannot be merged")
     made, result = _joined(stem, plain, settings)
     biases: _Parts = [(weight, bias_of(tensors)) for weight, tensors in parts if BIAS in tensors]
     return {**made, **(_added(stem, biases)[0] if biases else {})}, result
 
 
-def _joined(stem: str, parts: _Parts, settings: Blend) -> _Module:
-    """LoRAs of one module as one, without their biases."""
+def _joined(stem: str, parts: _Parts, settings: Merge) -> _Module:
+    """Return one LoRA of several of one module, without their biases."""
     kernels = {kernel_of(tensors) for _, tensors in parts}
     outs = {tensors["lora_up.weight"].shape[0] for _, tensors in parts}
     if len({torch.Size(k).numel() for k in kernels}) > 1 or len(outs) > 1:
-        raise UsageError(f"module {stem} has other sizes in another file: the adapters are for different bases")
+        raise UsageError(f"module {stem} has different sizes in the files: the adapters are for different bases")
     B, A = _side_by_side(parts)
-    # A 1x1 convolution and a linear map hold the same numbers; files differ in which they say.
+    # A 1x1 convolution and a linear map are the same; files differ in the shape.
     kernel = max(kernels, key=len)
     if settings.method == "linear":
         return _factors_added(stem, parts, kernel, B, A)
@@ -156,11 +159,11 @@ def _joined(stem: str, parts: _Parts, settings: Blend) -> _Module:
 
 
 def _side_by_side(parts: _Parts) -> tuple[Tensor, Tensor]:
-    """B [out, sum of r] and A [sum of r, in] with B A = sum of weight x scale x B_i A_i."""
+    """Return B [out, sum of r] and A [sum of r, in] with B A = sum of strength x scale x B_i A_i."""
     ups, downs = [], []
     for weight, tensors in parts:
         B, A = matrices(tensors)
-        # The root of the factor on each side keeps both in half precision's range; its sign goes to B.
+        # The factor's root goes to both sides, so that neither leaves half precision's range; its sign goes to B.
         factor = weight * scale_of(tensors)
         root = abs(factor) ** 0.5
         ups.append(B * (root if factor >= 0 else -root))
@@ -169,9 +172,9 @@ def _side_by_side(parts: _Parts) -> tuple[Tensor, Tensor]:
 
 
 def _factors_added(stem: str, parts: _Parts, kernel: tuple[int, ...], B: Tensor, A: Tensor) -> _Module:
-    """Kohya's merge_lora.py: B is the sum of |s| B, A that of s A with s = weight sqrt(alpha / the first file's alpha).
+    """Add factors as kohya's merge_lora.py: B = sum of |s| B, A = sum of s A, s = strength sqrt(alpha / first alpha).
 
-    So a weight counts squared: 0.5 leaves a quarter of an adapter, and -1 turns it round.
+    The strength is squared: 0.5 leaves a quarter of an adapter, and -1 inverts it.
     """
     ranks = {tensors["lora_down.weight"].shape[0] for _, tensors in parts}
     if len(ranks) > 1:
@@ -179,8 +182,10 @@ def _factors_added(stem: str, parts: _Parts, kernel: tuple[int, ...], B: Tensor,
     rank = ranks.pop()
     alphas = [scale_of(tensors) * rank for _, tensors in parts]
     if not all(alpha > 0 for alpha in alphas):
-        said = ", ".join(f"{alpha:g}" for alpha in alphas)
-        raise UsageError(f"method linear needs alphas above 0, and {stem} has {said}", hint="use concat or svd")
+        listed_alphas = ", ".join(f"{alpha:g}" for alpha in alphas)
+        raise UsageError(
+            f"method linear needs alphas above 0, and {stem} has {listed_alphas}", hint="use concat or svd"
+        )
     up, down = torch.zeros_like(B[:, :rank]), torch.zeros_like(A[:rank])
     for (weight, tensors), alpha in zip(parts, alphas, strict=True):
         one_up, one_down = matrices(tensors)
@@ -199,8 +204,8 @@ def _added(stem: str, parts: _Parts) -> _Module:
     return made, ModuleResult(full_name(stem), 0, norm, 0.0)
 
 
-def _header(adapters: Sequence[Weighted], out: Path) -> dict[str, str]:
-    """What all files say alike, and what was merged."""
+def _header(adapters: Sequence[WeightedAdapter], out: Path) -> dict[str, str]:
+    """Return the header keys that all files share, and the list of merged files."""
     headers = [a.file.metadata for a in adapters]
     shared = {k: v for k, v in headers[0].items() if all(h.get(k) == v for h in headers[1:])}
     dropped = ("sshs_", "modelspec.hash", "bakehouse.recipe", "ss_training_", "ss_session_id")

@@ -1,4 +1,4 @@
-"""Adapters into a base model: W' = W + sum of weight x ΔW, in single precision, tensor by tensor from file to file."""
+"""Merging of adapters into a base: W' = W + sum of strength x ΔW in single precision, tensor by tensor."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bakehouse.adapters.adapter_files import AdapterFile
+from bakehouse.adapters.adapter_file import AdapterFile
 from bakehouse.adapters.adapter_reader import open_adapter
 from bakehouse.adapters.layer import BIAS
 from bakehouse.adapters.module_names import full_name, same_module
@@ -18,15 +18,16 @@ from bakehouse.adapters.tensor_files import (
     Planned,
     Shape,
     TensorFile,
-    check_place,
+    check_output_path,
     dtype_of,
     open_tensors,
     write_tensors,
 )
-from bakehouse.adapters.tensor_names import meant_for
+from bakehouse.adapters.tensor_names import guess_base
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import OnEvent
 from bakehouse.core.files import atomic_folder
+from bakehouse.core.pluralize import listed
 from bakehouse.weights.base_modules import BaseModel, Place, network_files, open_base
 from bakehouse.weights.dense_delta import bias_of, layer_of
 from bakehouse.weights.result import ModuleResult, Result
@@ -36,27 +37,27 @@ _WHOLE = {"text_encoder": "model.safetensors", "text_encoder_2": "model.safetens
 
 
 @dataclass(frozen=True)
-class Weighted:
-    """An adapter and how strong it is: 1 as trained."""
+class WeightedAdapter:
+    """An adapter with its strength; 1 as trained."""
 
     file: AdapterFile
     unet: float = 1.0
     text: float = 1.0
 
-    def weight(self, stem: str) -> float:
-        """How strong it is in one module."""
+    def strength(self, stem: str) -> float:
+        """Return the strength in one module."""
         return self.unet if stem.startswith("lora_unet_") else self.text
 
 
-def weighted(source: Path | str | AdapterFile, unet: float = 1.0, text: float | None = None) -> Weighted:
-    """An adapter to merge; without `text`, text encoders take the UNet's weight."""
+def weighted(source: Path | str | AdapterFile, unet: float = 1.0, text: float | None = None) -> WeightedAdapter:
+    """Open an adapter to merge; without `text`, text encoders have the UNet's strength."""
     file = source if isinstance(source, AdapterFile) else open_adapter(source)
-    return Weighted(file, unet, unet if text is None else text)
+    return WeightedAdapter(file, unet, unet if text is None else text)
 
 
 def merge_into_base(
     base: Path | str,
-    adapters: Sequence[Weighted],
+    adapters: Sequence[WeightedAdapter],
     out: Path | str,
     *,
     dtype: str | None = None,
@@ -64,17 +65,17 @@ def merge_into_base(
     overwrite: bool = False,
     on_event: OnEvent | None = None,
 ) -> Result:
-    """Writes the base with the adapters in its weights: a folder for a folder, a single file for a single file.
+    """Write the base with the adapters merged into its weights, a folder or a single file as the base is.
 
     Args:
-        dtype: fp32, fp16 or bf16 for every floating tensor; None: as the base has it.
+        dtype: fp32, fp16 or bf16 for all floating-point tensors; None: as in the base.
 
     Raises:
         UsageError: an adapter has modules that the base does not have, or does not fit.
-        BakehouseError: a sum does not fit `dtype`.
+        BakehouseError: a sum overflows `dtype`.
     """
     out, base = Path(out), Path(base)
-    check_place(out, [base, *(Path(a.file.source) for a in adapters)], overwrite=overwrite, makes="either")
+    check_output_path(out, [base, *(Path(a.file.source) for a in adapters)], overwrite=overwrite, makes="either")
     if base.is_file() and out.suffix != ".safetensors":
         raise UsageError(f"{base} is a single file: {out} must end in .safetensors")
     with open_base(base) as model:
@@ -93,9 +94,9 @@ def merge_into_base(
 
 
 class _Work:
-    """Which adapter changes which tensor of the base."""
+    """Which adapters change which tensors of the base."""
 
-    def __init__(self, model: BaseModel, adapters: Sequence[Weighted], dtype: torch.dtype | None) -> None:
+    def __init__(self, model: BaseModel, adapters: Sequence[WeightedAdapter], dtype: torch.dtype | None) -> None:
         self.model, self.adapters, self.dtype = model, adapters, dtype
         self.stems = [{same_module(stem): stem for stem in a.file.modules} for a in adapters]
         self.by_key: dict[tuple[Path, str], list[tuple[str, str, Place]]] = {}
@@ -106,21 +107,21 @@ class _Work:
                 self.by_key.setdefault((place.file, place.key), []).append((stem, kind, place))
 
     def check(self) -> tuple[tuple[ModuleResult, ...], tuple[str, ...]]:
-        """Holds every module against the base before anything is written.
+        """Check every module against the base before anything is written.
 
         Raises:
-            UsageError: a module is missing, or does not fit.
+            UsageError: the base does not have a module, or it does not fit.
         """
         results: list[ModuleResult] = []
         notes: list[str] = []
         for adapter, stems in zip(self.adapters, self.stems, strict=True):
             missing = [stem for stem in stems if stem not in self.model.weights]
             if missing:
-                seems = meant_for(adapter.file.modules)
+                guess = guess_base(adapter.file.modules)
                 raise UsageError(
                     f"{adapter.file.source}: {len(missing)} of {len(stems)} modules are not in {self.model.path}"
-                    + (f": it seems to be made for {seems}" if seems else ""),
-                    hint=", ".join(missing[:4]) + (", ..." if len(missing) > 4 else ""),
+                    + (f": it seems to be made for {guess}" if guess else ""),
+                    hint=listed(missing, 4),
                 )
             for stem, own in stems.items():
                 shape = self.model.shape(self.model.weights[stem])
@@ -128,26 +129,26 @@ class _Work:
                 lost = bias_of(adapter.file.modules[own]).get(BIAS)
                 if lost is not None and stem not in self.model.biases and bool(lost.any()):
                     raise UsageError(
-                        f"{adapter.file.source} adds a bias to {own}, and that module of {self.model.path} has none",
-                        hint="use the adapter beside the base, as `generate --adapter` does; or leave the bias out: "
+                        f"{adapter.file.source} adds a bias to {own}, which has none in {self.model.path}",
+                        hint="apply the adapter without merging, as `generate --adapter` does; or leave the bias out: "
                         "`bakehouse weights convert FILE --drop PATTERN -o PLACE`",
                     )
                 down = adapter.file.modules[own].get("lora_down.weight")
                 results.append(ModuleResult(full_name(stem), int(down.shape[0]) if down is not None else 0, 0.0, 0.0))
-            notes.extend(f"{adapter.file.source}: {note}" for note in adapter.file.account.notes)
-            if not any(adapter.weight(s) for s in stems):
-                notes.append(f"{adapter.file.source} has weight 0 and changes nothing")
+            notes.extend(f"{adapter.file.source}: {note}" for note in adapter.file.coverage.notes)
+            if not any(adapter.strength(s) for s in stems):
+                notes.append(f"{adapter.file.source} has strength 0 and changes nothing")
         return tuple(results), tuple(notes)
 
     def plan(self, file: TensorFile) -> Iterator[Planned]:
-        """Every tensor of one of the base's files, changed or not."""
+        """Yield every tensor of one of the base's files, changed or not."""
         for key, shape in file.shapes.items():
             dtype = self.dtype if self.dtype is not None and shape.dtype.is_floating_point else shape.dtype
             yield Planned(key, Shape(dtype, shape.shape), _Maker(self, file, key))
 
     @torch.no_grad()
     def make(self, file: TensorFile, key: str) -> Tensor:
-        """One tensor with what the adapters add; untouched ones come through bit for bit."""
+        """Return one tensor plus the adapters' changes; unchanged ones are bit-identical."""
         tensor = file[key]
         changes = self.by_key.get((file.path, key))
         if not changes:
@@ -159,18 +160,18 @@ class _Work:
         return whole
 
     def _empty_bias(self, stem: str) -> Tensor | None:
-        """A stand-in of a module's bias: layers look at its shape."""
+        """Return a placeholder for a module's bias, of which layers need the shape."""
         place = self.model.biases.get(stem)
         return None if place is None else torch.empty(self.model.shape(place).shape, device="meta")
 
     def _changed(self, stem: str, kind: str, value: Tensor) -> Tensor:
-        """One module's weight or bias with all adapters in it.
+        """Return one module's weight or bias with all adapters merged.
 
-        Every ΔW is taken of the base's own weight, so that the order of adapters does not count.
+        Every ΔW is computed from the base's own weight, so that the order of adapters does not matter.
         """
         changed = value.clone()
         for adapter, stems in zip(self.adapters, self.stems, strict=True):
-            strength = adapter.weight(stem)
+            strength = adapter.strength(stem)
             if stem not in stems or strength == 0.0:
                 continue
             weight = value if kind == "weight" else self.model.read(self.model.weights[stem]).float()
@@ -191,14 +192,14 @@ class _Maker:
         return self.work.make(self.file, self.key)
 
 
-def merged_header(base: Path, adapters: Sequence[Weighted]) -> Mapping[str, str]:
-    """ModelSpec's words for what a model was merged of."""
-    said = ", ".join(f"{Path(a.file.source).stem} x {a.unet:g}" for a in adapters)
-    return {"modelspec.merged_from": f"{base.stem}, {said}"}
+def merged_header(base: Path, adapters: Sequence[WeightedAdapter]) -> Mapping[str, str]:
+    """Return ModelSpec's `merged_from` of a merged model."""
+    sources = ", ".join(f"{Path(a.file.source).stem} x {a.unet:g}" for a in adapters)
+    return {"modelspec.merged_from": f"{base.stem}, {sources}"}
 
 
 def _copy_folder(base: Path, folder: Path, work: _Work, on_event: OnEvent | None) -> None:
-    """A diffusers folder: settings as they are, each network's weights as one .safetensors."""
+    """Copy a diffusers folder: settings unchanged, each network's weights as one .safetensors."""
     for part in sorted(p for p in base.iterdir() if p.is_dir()):
         if part.name in _NETWORKS:
             _copy_network(part, folder / part.name, work, on_event)

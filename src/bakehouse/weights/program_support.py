@@ -1,8 +1,8 @@
-"""Who can load an adapter file: measured with each program's own code, module by module.
+"""Which programs can load an adapter file, as measured with each program's own loader, module by module.
 
-`program_support.json` holds the answers. For every form of tensors that is written here, each part of each family and
-three weights, the program's loader was given a file and the weights that came out were compared with ours. Nothing here
-knows a program's rules: a form, a spelling or a part without a row was not measured, and is said to be so.
+`program_support.json` holds the measurements. For every tensor form that is written here, each network of each family
+and three strengths, the program's loader was given a file and the resulting weights were compared with ours. Rules of
+programs are not coded here: a form, spelling or network without a measurement is reported as not measured.
 """
 
 from __future__ import annotations
@@ -17,34 +17,35 @@ from typing import Any, Literal
 from bakehouse.adapters.tensor_files import Shape
 from bakehouse.adapters.tensor_names import kohya_stem, split_key
 from bakehouse.core.json_toml_yaml import parse_json
+from bakehouse.core.pluralize import counted
 from bakehouse.weights.tensor_forms import PEFT_LENGTHS, form_of
 
 Outcome = Literal["same", "at 1", "other", "none"]
-"""What becomes of modules: the same weights as here, the same at weight 1 alone, other ones, or not loaded."""
+"""Result of loading: the same weights as here, the same only at strength 1, other weights, or not loaded."""
 
 FAMILIES: Mapping[str, str] = {"sd1": "SD 1", "sd2": "SD 2", "sdxl": "SDXL"}
-"""The families that were measured, as the rows call them."""
+"""The measured families and their names in the rows."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One answer: what a program does with a form, or with a spelling, in some parts."""
+    """One measurement: what a program does with a form, or with a spelling, in some networks."""
 
     parts: tuple[str, ...]
     """`SD 1 UNet`, `SDXL text encoder 2`, ..."""
     outcome: Outcome
     error: tuple[float, float, float] | None
-    """The largest relative error of the change at the weights 0.5, 1 and 2; None where nothing was loaded."""
+    """The largest relative error of the change at strengths 0.5, 1 and 2; None if nothing was loaded."""
     modules: tuple[str, ...]
-    """Which modules, by the ends of their names; empty: all of the parts'."""
+    """The ends of module names that it holds for; empty: all."""
 
     def holds(self, part: str, module: str) -> bool:
         return part in self.parts and (not self.modules or module in self.modules)
 
 
 @dataclass(frozen=True)
-class Reader:
-    """A program and what its loader was seen to do."""
+class Program:
+    """A program and the measurements of its loader."""
 
     name: str
     version: str
@@ -52,20 +53,20 @@ class Reader:
     spellings: Mapping[str, tuple[Row, ...]]
 
     def form(self, form: str, part: str, module: str) -> Row | None:
-        """What was measured of a form; None: nothing."""
+        """Return the measurement of a form, if there is one."""
         return next((row for row in self.forms.get(form, ()) if row.holds(part, module)), None)
 
     def spelling(self, spelling: str, part: str, module: str) -> Row | None:
-        """What was measured of a spelling of module names; None: nothing."""
+        """Return the measurement of a spelling of module names, if there is one."""
         return next((row for row in self.spellings.get(spelling, ()) if row.holds(part, module)), None)
 
 
 @cache
-def readers() -> tuple[Reader, ...]:
-    """All programs that were measured."""
+def programs() -> tuple[Program, ...]:
+    """Return all measured programs."""
     found = parse_json(files("bakehouse.weights").joinpath("program_support.json").read_text("utf-8"))
     return tuple(
-        Reader(name, one["version"], _rows(one["forms"]), _rows(one["spellings"])) for name, one in found.items()
+        Program(name, one["version"], _rows(one["forms"]), _rows(one["spellings"])) for name, one in found.items()
     )
 
 
@@ -86,7 +87,7 @@ def _rows(table: Mapping[str, Any]) -> dict[str, tuple[Row, ...]]:
 
 @dataclass(frozen=True)
 class Key:
-    """One key of a file: how its module is spelled, and which tensor of the algorithm it is."""
+    """One key of a file: the spelling of its module and the name of the tensor in it."""
 
     name: str
     stem: str
@@ -97,28 +98,30 @@ class Key:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a program does with a file: nothing against it, or what."""
+    """Whether a program loads a file, with reasons."""
 
     program: str
     loads: bool
-    """Whether every module becomes what it is here, at weight 1."""
+    """Whether every module has the same effect as here at strength 1."""
     problems: Mapping[str, tuple[str, ...]]
-    """Each reason against it and the keys that it is about."""
+    """Each reason against it with the affected keys."""
     limits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """What is right at weight 1 and not at others."""
+    """What is correct at strength 1 only, with the affected keys."""
 
     @property
     def why(self) -> str:
-        return "; ".join(f"{reason} ({len(keys)} keys)" for reason, keys in {**self.problems, **self.limits}.items())
+        return "; ".join(
+            f"{reason} ({counted(len(keys), 'key')})" for reason, keys in {**self.problems, **self.limits}.items()
+        )
 
 
 def read_key(name: str) -> Key:
-    """Takes a key apart."""
+    """Split a key into module and tensor."""
     found = split_key(name)
     if found is None:
         return Key(name, name, "", "unknown")
     stem, suffix = found
-    # The same numbers, which programs treat otherwise than LyCORIS' name for them.
+    # Programs treat PEFT's name differently from LyCORIS' name of the same tensor.
     return Key(name, stem, PEFT_LENGTHS if PEFT_LENGTHS in name else suffix, _spelling(stem))
 
 
@@ -137,31 +140,31 @@ def _spelling(stem: str) -> str:
 
 
 def module_end(stem: str) -> str:
-    """What the rows call a module: `attn1_to_k`, `mlp_fc1`, `resnets_conv1`, whatever the block; samplers in full."""
+    """Return a module's name in the rows: `attn1_to_k`, `mlp_fc1`, `resnets_conv1` in any block; samplers in full."""
     m = re.search(r"(?:layers|transformer_blocks)_\d+_(.+)", stem)
     rest = m[1] if m else re.sub("^lora_(?:unet|te[12]?)_", "", stem)
     return re.sub(r"^(?:(?:down|up)_blocks_\d+|mid_block)_(attentions|resnets)_\d+_", r"\1_", rest)
 
 
-def who_can_load(
+def program_verdicts(
     shapes: Mapping[str, Shape], *, alphas: Mapping[str, float] | None = None, families: Iterable[str] = FAMILIES
 ) -> tuple[Verdict, ...]:
-    """Each program's verdict on a file with these tensors.
+    """Return each program's verdict on a file with these tensors.
 
     Args:
-        alphas: the value of each `alpha` key that is known: OFT's is its constraint.
-        families: what the file may be for; of several, each is asked.
+        alphas: the values of `alpha` keys, as far as known; OFT's is its constraint.
+        families: the families that the file may be for; all are checked.
     """
     families = tuple(families)
     modules: dict[str, list[Key]] = {}
     for name in shapes:
         key = read_key(name)
         modules.setdefault(key.stem, []).append(key)
-    return tuple(_verdict(reader, modules, shapes, alphas or {}, families) for reader in readers())
+    return tuple(_verdict(program, modules, shapes, alphas or {}, families) for program in programs())
 
 
 def _verdict(
-    reader: Reader,
+    program: Program,
     modules: Mapping[str, list[Key]],
     shapes: Mapping[str, Shape],
     alphas: Mapping[str, float],
@@ -171,7 +174,7 @@ def _verdict(
     for keys in modules.values():
         own = {key.suffix: shapes[key.name] for key in keys}
         alpha = next((alphas.get(key.name) for key in keys if key.suffix == "alpha"), None)
-        for reason, part in _reasons(reader, keys[0], form_of(own, alpha), families):
+        for reason, part in _reasons(program, keys[0], form_of(own, alpha), families):
             parts, names = found.setdefault(reason, ({}, {}))
             parts.update({part: None} if part else {})
             names.update(dict.fromkeys(key.name for key in keys))
@@ -181,30 +184,30 @@ def _verdict(
     }
     problems = dict(text for reason, text in told.items() if reason.against)
     limits = dict(text for reason, text in told.items() if not reason.against)
-    return Verdict(reader.name, bool(modules) and not problems, problems, limits)
+    return Verdict(program.name, bool(modules) and not problems, problems, limits)
 
 
 @dataclass(frozen=True)
 class _Reason:
     text: str
     against: bool = True
-    """Whether the file is not what it is here, at weight 1."""
+    """Whether the effect differs from here at strength 1."""
 
 
-def _reasons(reader: Reader, key: Key, form: str, families: tuple[str, ...]) -> Iterator[tuple[_Reason, str]]:
-    """What is to be said of one module, and of which part; the part is empty where it does not count."""
+def _reasons(program: Program, key: Key, form: str, families: tuple[str, ...]) -> Iterator[tuple[_Reason, str]]:
+    """Yield the reasons concerning one module, each with its network; empty if it does not matter."""
     if key.spelling == "unknown":
-        yield _Reason("no key of an adapter"), ""
+        yield _Reason("not a key of an adapter"), ""
         return
     stem = kohya_stem(key.stem)
     end = module_end(stem)
     for part in (part for family in families for part in _parts(stem, family)):
-        names = reader.spelling(key.spelling, part, end)
+        names = program.spelling(key.spelling, part, end)
         if names is None:
             yield _Reason(f"not measured: {_SPELLED[key.spelling]}"), _short(part)
         elif names.outcome != "same":
             yield _Reason(f"does not know {_SPELLED[key.spelling]}"), ""
-        elif (reason := _said(reader.form(form, part, end), form)) is not None:
+        elif (reason := _form_reason(program.form(form, part, end), form)) is not None:
             yield reason, _short(part)
 
 
@@ -219,26 +222,26 @@ _SPELLED = {
 }
 
 
-def _said(row: Row | None, form: str) -> _Reason | None:
-    """What is to be said of a form; None: it is the same as here at every weight."""
+def _form_reason(row: Row | None, form: str) -> _Reason | None:
+    """Return the reason concerning a form; None: the same as here at every strength."""
     if row is None:
         return _Reason(f"not measured: {form}")
     if row.outcome == "none" or row.error is None:
         return _Reason(f"does not load {form}")
     if row.outcome == "at 1":
-        return _Reason(f"at weight 1 only: {form}", against=False)
+        return _Reason(f"correct at strength 1 only: {form}", against=False)
     if row.outcome == "other":
-        return _Reason(f"another change ({100 * row.error[1]:.0f} % off where it was measured): {form}")
+        return _Reason(f"another change (measured error {100 * row.error[1]:.0f} %): {form}")
     return None
 
 
 def _short(part: str) -> str:
-    """The part without its family: `UNet`, `text encoder 2`."""
+    """Return the network without its family: `UNet`, `text encoder 2`."""
     return next(part.removeprefix(f"{name} ") for name in FAMILIES.values() if part.startswith(f"{name} "))
 
 
 def _parts(stem: str, family: str) -> tuple[str, ...]:
-    """What the rows call the part that a module is of."""
+    """Return the names in the rows of the network that a module is in."""
     name = FAMILIES[family]
     if not stem.startswith("lora_te"):
         return (f"{name} UNet",)

@@ -1,4 +1,4 @@
-"""How many directions of a matrix to keep: the rules of kohya's resize and LyCORIS' extract, under their names."""
+"""Selection of a rank for each matrix: the rules of kohya's resize and LyCORIS' extract, under their names."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from bakehouse.weights.svd import Factors, Method, decompose, nuclear_norm
 
 _FIRST_GUESS = 32
 _NOTHING = 1e-6
-"""A largest singular value that is none, for kohya's rules."""
+"""A largest singular value that counts as zero in kohya's rules."""
 
 
 @dataclass(frozen=True)
 class _Spectrum:
-    """What the rules look at."""
+    """What the rules depend on."""
 
     S: Tensor
-    """The leading singular values, falling, float64."""
+    """The leading singular values in descending order, float64."""
     squares: float
     """Sum of all squared singular values."""
     total: float
-    """Sum of all singular values; 0 where the rule does not ask."""
+    """Sum of all singular values; 0 if the rule does not need it."""
 
 
 @dataclass(frozen=True)
 class _Rule:
-    says: str
+    description: str
     low: float
     high: float
     count: Callable[[_Spectrum, float], int]
     sums: bool = False
-    """Whether the sum of all singular values is needed."""
+    """Whether it needs the sum of all singular values."""
 
 
 def _above(S: Tensor, bound: float) -> int:
@@ -45,12 +45,12 @@ def _above(S: Tensor, bound: float) -> int:
 
 
 def _below(parts: Tensor, wanted: float) -> int:
-    """How many, from the first, stay below a sum."""
+    """Return how many of the first parts stay below a sum."""
     return int((parts.cumsum(0) < wanted * (1 - 1e-9)).sum())
 
 
 def _one_more(count: int, s: _Spectrum) -> int:
-    """Kohya's tool keeps one direction more than it counts, and one of a matrix that is nothing."""
+    """Add one, as kohya's tool does; 1 for a zero matrix."""
     return 1 if float(s.S[0]) <= _NOTHING else max(1, count) + 1
 
 
@@ -91,34 +91,34 @@ for the same number."""
 
 
 class RankRule(Spec):
-    """How many directions each module keeps."""
+    """The rank of each module, fixed or by a rule."""
 
     rank: int = Field(0, ge=0)
-    """The rank; with `by` the most there may be, 0 then means no limit."""
+    """The rank; with `by` the largest rank, 0 for no limit."""
     by: str = ""
-    """A rule that decides for each module: ratio, sv_ratio, threshold, quantile, sv_cumulative or sv_fro."""
+    """The rule for each module: ratio, sv_ratio, threshold, quantile, sv_cumulative or sv_fro."""
     value: float = 0.0
-    """What the rule compares with."""
+    """The rule's number."""
 
     @model_validator(mode="after")
     def _makes_sense(self) -> RankRule:
         if not self.by:
             if self.rank < 1:
-                raise ValueError("rank = 0 says nothing: give a rank of at least 1, or a rule")
+                raise ValueError("rank = 0: set a rank of at least 1, or a rule")
             return self
         if self.by not in RULES:
             raise ValueError(f"rule {self.by!r}: allowed are {', '.join(RULES)}{did_you_mean(self.by, RULES)}")
         rule = RULES[self.by]
         if not rule.low <= self.value <= rule.high:
-            raise ValueError(f"{self.by} = {self.value:g} ({rule.says}): from {rule.low:g} to {rule.high:g}")
+            raise ValueError(f"{self.by} = {self.value:g} ({rule.description}): from {rule.low:g} to {rule.high:g}")
         return self
 
     @classmethod
     def read(cls, rank: int | None, by: str | None, *, source: str = "the rank") -> RankRule:
-        """From a rank and words such as `sv_fro=0.95`.
+        """Parse a rank and a rule such as `sv_fro=0.95`.
 
         Raises:
-            UsageError: no such rule, no number, or neither is given.
+            UsageError: an unknown rule, no number, or neither is given.
         """
         if not by:
             return cls.parse({"rank": rank or 0}, source=source)
@@ -127,7 +127,7 @@ class RankRule(Spec):
             value = float(text)
         except ValueError:
             raise UsageError(
-                f"{by!r} is no rule with a number", hint="write sv_fro=0.95; rules: " + ", ".join(RULES)
+                f"{by!r} is not a rule with a number", hint="for example sv_fro=0.95; rules: " + ", ".join(RULES)
             ) from None
         return cls.parse({"rank": rank or 0, "by": name, "value": value}, source=source)
 
@@ -136,7 +136,7 @@ class RankRule(Spec):
         return f"{self.by} = {self.value:g}{limit}" if self.by else f"rank {self.rank}"
 
     def choose(self, factors: Factors, total: float = 0.0) -> int:
-        """The rank that the rule picks from what was decomposed; at least 1."""
+        """Return the rank that the rule selects for a decomposition; at least 1."""
         if not self.by:
             return min(self.rank, factors.rank)
         picked = RULES[self.by].count(_Spectrum(factors.S.double(), factors.norm**2, total), self.value)
@@ -153,23 +153,23 @@ def reduce(A: Tensor, rule: RankRule, *, method: Method = "auto") -> Factors:
     while True:
         factors = decompose(A, tried, method=method)
         kept = rule.choose(factors, total)
-        # A rule that would take all there is may want more.
+        # A rule that selects all that were computed may need more.
         if kept < factors.rank or tried >= most:
             return factors.cut(kept)
         tried = min(2 * tried, most)
 
 
 def reduce_factored(factors: Factors, rule: RankRule) -> Factors:
-    """The same for factors that are complete already."""
+    """Reduce a complete decomposition by a rule."""
     return factors.cut(rule.choose(factors, float(factors.S.double().sum())))
 
 
 def split(factors: Factors, clamp_quantile: float = 1.0) -> tuple[Tensor, Tensor]:
-    """LoRA's B [m, k] and A [k, n] with B A = U S Vh, the singular values' roots on both sides: neither is small.
+    """Return LoRA's B [m, k] and A [k, n] with B A = U S Vh, with the roots of the singular values on both sides.
 
     Args:
-        clamp_quantile: below 1, as kohya's extraction: all of S goes to B, and entries of B and A are held within that
-            quantile of both. It keeps outliers out of half precision, and costs accuracy.
+        clamp_quantile: below 1, as kohya's extraction: all of S goes to B, and entries of B and A are clamped to that
+            quantile of both, so that none overflows half precision. It costs accuracy.
     """
     if clamp_quantile >= 1.0:
         root = factors.S.sqrt()
@@ -182,13 +182,13 @@ def split(factors: Factors, clamp_quantile: float = 1.0) -> tuple[Tensor, Tensor
     return B.clamp(-high, high), A.clamp(-high, high)
 
 
-def rules_of(
+def parse_rank_rules(
     rank: int | None, by: str | None, conv_rank: int | None = None, conv_by: str | None = None
 ) -> tuple[RankRule, RankRule | None]:
-    """The rules for linear maps and for 3x3 convolutions from words; None where nothing is said of convolutions.
+    """Parse the rules for linear maps and for 3x3 convolutions; None if no option concerns convolutions.
 
     Raises:
-        UsageError: no such rule, or neither a rank nor a rule.
+        UsageError: an unknown rule, or neither a rank nor a rule.
     """
     conv = RankRule.read(conv_rank, conv_by, source="the convolutions' rank") if conv_rank or conv_by else None
     return RankRule.read(rank, by), conv

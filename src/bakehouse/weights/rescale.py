@@ -1,4 +1,4 @@
-"""An adapter made stronger or weaker for good: alpha is scaled, the factors stay as they are, byte for byte."""
+"""Rescaling of the strength stored in an adapter file: alpha is scaled, factors are copied byte for byte."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from bakehouse.adapters.adapter_files import AdapterFile
+from bakehouse.adapters.adapter_file import AdapterFile
 from bakehouse.adapters.adapter_reader import is_sdxl, open_adapter
 from bakehouse.adapters.module_names import dotted, full_name, part_of, to_compvis
-from bakehouse.adapters.tensor_files import check_place
+from bakehouse.adapters.tensor_files import check_output_path
+from bakehouse.adapters.tensor_names import algorithm_of
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import OnEvent
 from bakehouse.core.settings import Spec
@@ -24,22 +25,22 @@ _BY_ALPHA = ("lora_down.weight", "hada_w1_a", "lokr_w1_a", "lokr_w2_a", "a1.weig
 _RANKED = ("lora_down.weight", "hada_w1_b", "lokr_w2_b", "lokr_w1_b", "b2.weight")
 """Tensors whose first axis is the rank."""
 _ITSELF = ("diff", "diff_b", "w_norm", "b_norm", "bias_factors")
-_UNSCALED = frozenset({"dora_scale", "oft_blocks", "turns"})
+_UNSCALED = frozenset({"dora_scale", "oft_blocks", "rotations"})
 _SD_ATTENDS = (False, True, True, True)
 
 
 class Rescale(Spec):
-    """How much stronger an adapter becomes. Factors multiply."""
+    """Factors on the strength of an adapter; they multiply."""
 
     factor: float = 1.0
-    """For all modules: 2 makes weight 0.5 do what weight 1 did."""
+    """For all modules: with 2, strength 0.5 has the effect that 1 had before."""
     unet: float = 1.0
-    """For the denoising network besides."""
+    """Also for the denoising network."""
     text: float = 1.0
-    """For the text encoders besides."""
+    """Also for the text encoders."""
     blocks: dict[str, float] = Field(default_factory=dict)
-    """For modules besides, by a pattern on the dotted name (`unet.down_blocks.*`), or a block of A1111's block weights
-    (IN04, MID, OUT11). The first that fits counts."""
+    """Also for modules, by a pattern on the dotted name (`unet.down_blocks.*`) or a block of A1111's block weights
+    (IN04, MID, OUT11). The first that matches counts."""
 
     @model_validator(mode="after")
     def _does_something(self) -> Rescale:
@@ -49,17 +50,17 @@ class Rescale(Spec):
 
     @classmethod
     def between(cls, weight: float, becomes: float) -> Rescale:
-        """What was right at one weight becomes right at another: `between(0.5, 1.1)` for an adapter to use at 1.1.
+        """Return the factor after which strength `becomes` has the effect of strength `weight` before.
 
         Raises:
             UsageError: one of them is 0.
         """
         if not weight or not becomes:
-            raise UsageError(f"weight {weight:g} becoming {becomes:g}: neither may be 0")
+            raise UsageError(f"--weight {weight:g} --becomes {becomes:g}: neither may be 0")
         return cls.parse({"factor": weight / becomes}, source="rescale")
 
     def of(self, stem: str, sdxl: bool) -> float:
-        """The factor of one module."""
+        """Return the factor of one module."""
         part = self.unet if stem.startswith("lora_unet_") else self.text
         names = (full_name(stem), dotted(stem), block_name(stem, sdxl))
         block = next((f for p, f in self.blocks.items() if any(fnmatchcase(n, p) for n in names)), 1.0)
@@ -67,7 +68,7 @@ class Rescale(Spec):
 
 
 def block_name(stem: str, sdxl: bool) -> str:
-    """A1111's name of a module's block: IN04, MID, OUT11, TE; BASE for what is outside of blocks."""
+    """Return A1111's name of a module's block: IN04, MID, OUT11, TE; BASE outside of blocks."""
     prefix, _ = part_of(stem)
     if prefix != "lora_unet_":
         return "TE"
@@ -87,14 +88,14 @@ def rescale(
     overwrite: bool = False,
     on_event: OnEvent | None = None,
 ) -> Result:
-    """Writes the adapter with its modules stronger or weaker; a factor of 0 takes a module out.
+    """Write the adapter with rescaled modules; a factor of 0 removes a module.
 
     Raises:
-        UsageError: an algorithm whose strength is no factor (DoRA, OFT, BOFT), or a pattern that fits no module.
+        UsageError: an algorithm whose strength is not a factor (DoRA, OFT, BOFT), or a pattern without a match.
     """
     out = Path(out)
     file = source if isinstance(source, AdapterFile) else open_adapter(source)
-    check_place(out, [Path(file.source)], overwrite=overwrite)
+    check_output_path(out, [Path(file.source)], overwrite=overwrite)
     sdxl = is_sdxl(file)
     _check_patterns(file, settings, sdxl)
     modules: dict[str, Mapping[str, Tensor]] = {}
@@ -111,7 +112,7 @@ def rescale(
             header.update({k: own[k] for k in ("ss_network_dim", "ss_network_alpha")})
         write_adapter(out, modules, header, extras=file.extras, on_event=on_event)
     factors = {m.name: m.norm for m in results}
-    return Result(out, (), dry_run, file.account.notes, {"factors": factors})
+    return Result(out, (), dry_run, file.coverage.notes, {"factors": factors})
 
 
 def _check_patterns(file: AdapterFile, settings: Rescale, sdxl: bool) -> None:
@@ -120,7 +121,7 @@ def _check_patterns(file: AdapterFile, settings: Rescale, sdxl: bool) -> None:
         if not any(fnmatchcase(n, pattern) for n in names):
             blocks = sorted({block_name(s, sdxl) for s in file.modules})
             raise UsageError(
-                f"block {pattern!r} fits no module of {file.source}",
+                f"block {pattern!r} matches no module of {file.source}",
                 hint=f"its blocks: {', '.join(blocks)}; names look like {full_name(next(iter(file.modules)))}",
             )
 
@@ -130,8 +131,8 @@ def _scaled(file: AdapterFile, stem: str, tensors: Mapping[str, Tensor], factor:
         return dict(tensors)
     if _UNSCALED & tensors.keys():
         raise UsageError(
-            f"{file.source}: {stem} is {file.kind}, whose strength is no factor in the file",
-            hint="use it at another weight, or make a LoRA of it: `weights resize --to-lora --base MODEL`",
+            f"{file.source}: module {stem} is {algorithm_of(tensors)}, whose strength cannot be stored as a factor",
+            hint="use it at another strength, or make a LoRA of it: `weights resize --to-lora --base MODEL`",
         )
     made = {n: _times(t, factor) if n in _ITSELF else t for n, t in tensors.items()}
     if any(name in tensors for name in _BY_ALPHA):
@@ -140,7 +141,9 @@ def _scaled(file: AdapterFile, stem: str, tensors: Mapping[str, Tensor], factor:
     if single is not None:
         return {**made, single: _times(tensors[single], factor)}
     if not any(name in tensors for name in _ITSELF):
-        raise UsageError(f"{file.source}: {stem} is {file.kind}, whose strength cannot be changed in the file")
+        raise UsageError(
+            f"{file.source}: module {stem} is {algorithm_of(tensors)}, which cannot be rescaled in the file"
+        )
     return made
 
 
@@ -149,7 +152,7 @@ def _times(tensor: Tensor, factor: float) -> Tensor:
 
 
 def _alpha(tensors: Mapping[str, Tensor]) -> Tensor:
-    """The file's alpha in single precision; the rank where it has none."""
+    """Return the file's alpha in single precision; the rank if there is none."""
     if "alpha" in tensors:
         return tensors["alpha"].float()
     return torch.tensor(float(next(tensors[n].shape[0] for n in _RANKED if n in tensors)))
@@ -164,13 +167,13 @@ def rescale_of(
     text: float = 1.0,
     blocks: Sequence[str] = (),
 ) -> Rescale:
-    """From words: `weight` and `becomes` together, blocks as `IN04=0.5`.
+    """Make a `Rescale` from options: `weight` and `becomes` together, blocks as `IN04=0.5`.
 
     Raises:
         UsageError: one of the two is missing, or a block has no number.
     """
     if (weight is None) != (becomes is None):
-        raise UsageError("weight and becomes go together", hint="--weight 0.5 --becomes 1.1")
+        raise UsageError("--weight and --becomes must be given together", hint="--weight 0.5 --becomes 1.1")
     if weight is not None and becomes is not None:
         factor *= Rescale.between(weight, becomes).factor if weight != becomes else 1.0
     values = {"factor": factor, "unet": unet, "text": text, "blocks": dict(map(_block, blocks))}

@@ -1,4 +1,4 @@
-"""A LoRA with other ranks: each ΔW's best directions, found from its factors without ever making it."""
+"""Resizing of a LoRA: the best approximation of each ΔW at another rank, computed from its factors."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bakehouse.adapters.adapter_files import AdapterFile
+from bakehouse.adapters.adapter_file import AdapterFile
 from bakehouse.adapters.adapter_reader import open_adapter
 from bakehouse.adapters.layer import BIAS
 from bakehouse.adapters.module_names import full_name, same_module
-from bakehouse.adapters.tensor_files import check_place, dtype_of
+from bakehouse.adapters.tensor_files import check_output_path, dtype_of
+from bakehouse.adapters.tensor_names import algorithm_of
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import OnEvent, Progress
 from bakehouse.core.settings import Spec
@@ -27,20 +28,20 @@ from bakehouse.weights.svd import Method, decompose_product
 
 
 class Resize(Spec):
-    """How large an adapter becomes."""
+    """Settings of the resize."""
 
     linear: RankRule
-    """How many directions linear maps keep."""
+    """Rank of linear maps."""
     conv: RankRule | None = None
     """The same for 3x3 convolutions; unset: the same rule."""
     to_lora: bool = False
-    """Turn modules of other algorithms (LoHa, LoKr, DoRA, ...) into LoRA; needs the base."""
+    """Convert modules of other algorithms (LoHa, LoKr, DoRA, ...) to LoRA; needs the base."""
     clamp_quantile: float = Field(1.0, gt=0, le=1)
     """As in extraction."""
     dtype: str | None = None
     """fp32, fp16 or bf16; unset: as the source."""
     method: Method = "auto"
-    """How a dense ΔW is decomposed, with `to_lora`; LoRA's own factors need no large decomposition."""
+    """SVD of a dense ΔW, with `to_lora`; LoRA's own factors need no large SVD."""
 
 
 def resize(
@@ -53,14 +54,14 @@ def resize(
     overwrite: bool = False,
     on_event: OnEvent | None = None,
 ) -> Result:
-    """Writes the adapter with the ranks that the rules choose, each module's alpha / rank as it was.
+    """Write the adapter with the ranks that the rules select; each module keeps its alpha / rank.
 
     Raises:
-        UsageError: it is no LoRA and `to_lora` is not set, or a base is needed and not named.
+        UsageError: it is not a LoRA and `to_lora` is not set, or a base is needed and not given.
     """
     out = Path(out)
     file = source if isinstance(source, AdapterFile) else open_adapter(source)
-    check_place(out, [Path(file.source)], overwrite=overwrite)
+    check_output_path(out, [Path(file.source)], overwrite=overwrite)
     _check_kind(file, settings, base)
     results: list[ModuleResult] = []
     modules: dict[str, Mapping[str, Tensor]] = {}
@@ -81,24 +82,24 @@ def resize(
         before = {k: v for k, v in file.metadata.items() if k != "ss_network_args"}
         header = {**before, **network_header(modules), "ss_training_comment": _comment(file, settings)}
         write_adapter(out, modules, header, extras=file.extras, dtype=dtype, on_event=on_event)
-    return Result(out, tuple(results), dry_run, file.account.notes)
+    return Result(out, tuple(results), dry_run, file.coverage.notes)
 
 
 def _comment(file: AdapterFile, settings: Resize) -> str:
     before = file.metadata.get("ss_training_comment", "")
-    said = f"resized to {settings.linear}"
-    return f"{said}; {before}" if before and before != "None" else said
+    comment = f"resized to {settings.linear}"
+    return f"{comment}; {before}" if before and before != "None" else comment
 
 
 def _check_kind(file: AdapterFile, settings: Resize, base: Path | str | None) -> None:
     other = [stem for stem, tensors in file.modules.items() if not is_plain(tensors) and tensors.keys() != {BIAS}]
     if other and not settings.to_lora:
         raise UsageError(
-            f"{file.source} is {file.kind}, not LoRA: only LoRA has ranks that can be resized ({other[0]})",
+            f"{file.source}: only LoRA can be resized, and {other[0]} is {algorithm_of(file.modules[other[0]])}",
             hint="--to-lora --base MODEL makes a LoRA of it",
         )
     if other and base is None:
-        raise UsageError(f"making a LoRA of {file.kind} needs the base model", hint="name it with --base")
+        raise UsageError("converting modules to LoRA needs the base model", hint="pass --base MODEL")
 
 
 _Numbers = tuple[int, float, float, int | None]
@@ -122,12 +123,12 @@ def _resized(tensors: Mapping[str, Tensor], settings: Resize) -> tuple[dict[str,
 def _as_lora(
     file: AdapterFile, stem: str, model: BaseModel | None, settings: Resize
 ) -> tuple[dict[str, Tensor], _Numbers]:
-    """A module of another algorithm as LoRA; its Δb stays beside it."""
+    """Return a module of another algorithm as LoRA; its Δb is kept."""
     assert model is not None
     bias = model.biases.get(same_module(stem))
     delta, beside = delta_of(file, stem, model.weight(stem), None if bias is None else model.read(bias))
     if delta.ndim == 1:
-        raise UsageError(f"{file.source}: {stem} is a norm, and LoRA has no norms", hint="merge it into the base")
+        raise UsageError(f"{file.source}: {stem} is a norm, which LoRA cannot hold", hint="merge it into the base")
     factors = reduce(delta.flatten(1), _rule(settings, tuple(delta.shape[1:])), method=settings.method)
     up, down = split(factors, settings.clamp_quantile)
     error = factors.residual if settings.clamp_quantile >= 1.0 else float((delta.flatten(1) - up @ down).norm())

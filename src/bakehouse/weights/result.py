@@ -1,4 +1,4 @@
-"""What a tool did, module by module: ranks and errors, as numbers that add up."""
+"""Result of a tool: ranks and errors of each module and in total."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class ModuleResult:
     name: str
     rank: int
     norm: float
-    """Frobenius norm of the ΔW that was wanted."""
+    """Frobenius norm of the exact ΔW."""
     error: float
-    """Frobenius norm of what is missing of it."""
+    """Frobenius norm of the difference from it."""
     was: int | None = None
-    """The rank before; None where there was none."""
+    """The rank before; None if there was none."""
 
     @property
     def relative(self) -> float:
@@ -30,28 +30,28 @@ class ModuleResult:
 
 @dataclass(frozen=True)
 class Result:
-    """What a tool wrote, or with `dry_run` would write."""
+    """The file that a tool wrote, or with `dry_run` would write."""
 
     path: Path
     modules: tuple[ModuleResult, ...]
     dry_run: bool = False
     notes: tuple[str, ...] = ()
     extra: dict[str, Any] = field(default_factory=dict)
-    """Numbers that only one tool has."""
+    """Figures of a single tool."""
 
     @property
     def error(self) -> float:
-        """The error of all modules together, as a share of their norm."""
-        return share(self.modules)
+        """Relative error of all modules together."""
+        return relative_error(self.modules)
 
     @property
     def ranks(self) -> tuple[int, int]:
-        """The smallest and the largest."""
+        """Smallest and largest rank."""
         ranks = [m.rank for m in self.modules if m.rank]
         return (min(ranks), max(ranks)) if ranks else (0, 0)
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, as plain values."""
+        """Return plain values."""
         return {
             "path": str(self.path),
             "dry_run": self.dry_run,
@@ -64,8 +64,8 @@ class Result:
         }
 
 
-def share(modules: Iterable[ModuleResult]) -> float:
-    """Relative Frobenius error over modules."""
+def relative_error(modules: Iterable[ModuleResult]) -> float:
+    """Return the relative Frobenius error over modules."""
     modules = list(modules)
     whole = math.fsum(m.norm**2 for m in modules)
     return math.sqrt(math.fsum(m.error**2 for m in modules) / whole) if whole else 0.0

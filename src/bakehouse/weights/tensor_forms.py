@@ -1,6 +1,6 @@
-"""The form of a module's tensors in a file: the algorithm, and each option that changes what its numbers mean.
+"""The form of a module's tensors in a file: the algorithm with the options that change the meaning of its tensors.
 
-Programs differ in which forms they read; `program_support.json` has what was measured of each.
+Programs differ in the forms that they read; `program_support.json` has the measurements.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from bakehouse.adapters.tensor_names import algorithm_of
 
 _TUCKER = frozenset({"lora_mid.weight", "hada_t1", "lokr_t2", "bm.weight"})
 PEFT_LENGTHS = "lora_magnitude_vector"
-"""PEFT's name for DoRA's magnitudes, which are of outputs always."""
+"""PEFT's name for DoRA's magnitudes, always one for each output."""
 _BIASED = frozenset({"full difference", "unknown"})
-"""Forms that hold `diff_b` by themselves."""
+"""Forms to which `diff_b` belongs anyway."""
 
 
 def form_of(tensors: Mapping[str, Shape], alpha: float | None = None) -> str:
-    """A module's form: `LoRA`, `LoKr, Tucker`, `LoHa, DoRA by input`, `OFT, constrained`.
+    """Return a module's form: `LoRA`, `LoKr, Tucker`, `LoHa, DoRA by input`, `OFT, constrained`.
 
     Args:
         tensors: by their names within the module (`lora_up.weight`).

@@ -1,4 +1,4 @@
-"""LoRA and DoRA in PEFT's words: names of tensors, and the settings that stand beside them."""
+"""LoRA and DoRA in PEFT's format: tensor names and adapter_config.json."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from bakehouse.adapters.adapter_files import AdapterFile
+from bakehouse.adapters.adapter_file import AdapterFile
 from bakehouse.adapters.layer import BIAS
 from bakehouse.adapters.module_names import PARTS, dotted, part_of
 from bakehouse.adapters.tensor_names import algorithm_of
@@ -21,16 +21,16 @@ Modules = Mapping[str, Mapping[str, Tensor]]
 
 
 def is_lora(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether a module's tensors are LoRA's or LoCon's, with DoRA or without."""
+    """Return whether a module's tensors are LoRA's or LoCon's, with DoRA or without."""
     return is_plain({name: t for name, t in tensors.items() if name != LENGTHS})
 
 
 def module_tensors(name: str, tensors: Mapping[str, Tensor], *, keep: bool) -> dict[str, Tensor]:
-    """A module's tensors by PEFT's names.
+    """Return a module's tensors by PEFT's names.
 
     Args:
-        name: the module, as the file's keys begin.
-        keep: alpha stands in the settings; False: alpha / rank goes into B.
+        name: the module's name, with which the keys begin.
+        keep: alpha is in the settings; False: B is multiplied by alpha / rank.
     """
     down, up = pair(tensors, keep=keep)
     made = {f"{name}.lora_A.weight": down, f"{name}.lora_B.weight": up}
@@ -46,7 +46,7 @@ def module_tensors(name: str, tensors: Mapping[str, Tensor], *, keep: bool) -> d
 
 
 def pair(tensors: Mapping[str, Tensor], *, keep: bool) -> tuple[Tensor, Tensor]:
-    """A and B; with Tucker's core in A, and with alpha / rank in B unless it is kept elsewhere."""
+    """Return A and B, with a Tucker core in A, and without `keep` with alpha / rank in B."""
     down, up = tensors["lora_down.weight"], tensors["lora_up.weight"]
     if "lora_mid.weight" in tensors:
         core = tensors["lora_mid.weight"]
@@ -55,7 +55,7 @@ def pair(tensors: Mapping[str, Tensor], *, keep: bool) -> tuple[Tensor, Tensor]:
 
 
 def baked(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Alpha / rank in B, and no alpha: readers then take 1. Other algorithms stay as they are."""
+    """Return the tensors with alpha / rank multiplied into B and no alpha; other algorithms are unchanged."""
     if not is_lora(tensors):
         return dict(tensors)
     up = tensors["lora_up.weight"]
@@ -66,12 +66,12 @@ def baked(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def settings_of(file: AdapterFile, *, keep: bool) -> dict[str, dict[str, Any]]:
-    """PEFT's LoraConfig for each network: the commonest rank and alpha, and patterns for the others."""
+    """Return PEFT's LoraConfig of each network: the most frequent rank and alpha, and patterns for others."""
     return {part: _config(modules, keep=keep) for part, modules in by_part(file.modules).items()}
 
 
 def by_part(modules: Modules) -> dict[str, dict[str, Mapping[str, Tensor]]]:
-    """The modules of each network, by the network's name in diffusers and kohya's stems."""
+    """Return the modules of each network, by the network's name in diffusers and kohya's stems."""
     found: dict[str, dict[str, Mapping[str, Tensor]]] = {}
     for stem, tensors in modules.items():
         found.setdefault(PARTS[part_of(stem)[0]], {})[stem] = tensors
@@ -100,7 +100,7 @@ def _config(modules: Modules, *, keep: bool) -> dict[str, Any]:
 
 
 def lost_in_peft(modules: Modules) -> Iterator[str]:
-    """What PEFT's LoRA cannot hold: one line for each module, or for what is so of a whole network."""
+    """Yield what PEFT's LoRA cannot hold: a line for each module or network."""
     for stem, tensors in modules.items():
         if not is_lora(tensors):
             foreign = [name for name in tensors if name not in _HOLDS]
@@ -125,11 +125,11 @@ def lost_in_peft(modules: Modules) -> Iterator[str]:
 
 
 def is_dora(modules: Modules) -> bool:
-    """Whether there is DoRA over LoRA in a file."""
+    """Return whether a file has DoRA over LoRA."""
     return any(is_lora(t) and LENGTHS in t for t in modules.values())
 
 
 def _is_by_output(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether lengths are of outputs: [out, 1, ...], as where they are read."""
+    """Return whether DoRA's magnitudes are one for each output: [out, 1, ...]."""
     lengths, outs = tensors[LENGTHS], tensors["lora_up.weight"].shape[0]
     return lengths.numel() == outs and lengths.shape[0] == outs

@@ -16,8 +16,8 @@ def print_verdict(run: Run, events: Iterable[Event]) -> None:
     for event in events:
         if isinstance(event, Evaluated):
             say(f"{event.verdict}: {event.why}")
-            if event.mend:
-                say(event.mend)
+            if event.advice:
+                say(event.advice)
             say(f"report: {event.report}")
             weights = shlex.quote(str(run.folder / event.weights))
             say(f'draw: bakehouse generate {weights} "..." --weight {event.weight:g}')

@@ -15,13 +15,13 @@ from bakehouse.cli.render.events import painting
 from bakehouse.cli.render.printing import say
 
 if TYPE_CHECKING:
-    from bakehouse.evaluation.trigger_probe import Bank, Look, Probe, ProbeSpec, Reading
+    from bakehouse.evaluation.trigger_probe import KnownWords, ProbeResult, ProbeSpec, SampleComparison, WordResult
 
 
 def run_probe(
     words: Sequence[str],
     base: str,
-    bank: Bank,
+    vocabulary: KnownWords,
     spec: ProbeSpec,
     *,
     device: str,
@@ -29,48 +29,53 @@ def run_probe(
     draw: Path | None,
     pictures: int,
     quiet: bool,
-) -> tuple[Probe, tuple[Look, ...]]:
+) -> tuple[ProbeResult, tuple[SampleComparison, ...]]:
     """Opens the base, probes and draws.
 
     Raises:
         UsageError: the base is none, a run or an adapter; words that are no triggers; a sheet that cannot be drawn.
     """
     from bakehouse.core.events import result_of
-    from bakehouse.evaluation.trigger_probe import bare_base, check_sheet, draw_looks, probe_words
+    from bakehouse.evaluation.trigger_probe import check_sheet, draw_sample_sheet, probe_words, resolve_base
     from bakehouse.generation import Pipeline
 
-    source = bare_base(base)
+    source = resolve_base(base)
     if draw:
         check_sheet(draw, pictures)
     with painting(quiet=quiet) as paint, Pipeline.open(source, device=device, dtype=precision) as pipeline:
-        work = probe_words(pipeline.denoiser, words, bank, spec, clip_skip=source.clip_skip)
+        work = probe_words(pipeline.denoiser, words, vocabulary, spec, clip_skip=source.clip_skip)
         found = result_of(work, paint)
-        return found, draw_looks(pipeline, found, draw, seeds=pictures, on_event=paint) if draw else ()
+        return found, draw_sample_sheet(pipeline, found, draw, seeds=pictures, on_event=paint) if draw else ()
 
 
 def print_probe(
-    probe: Probe, looks: Sequence[Look], sheet: Path | None, *, json: bool = False, quiet: bool = False
+    probe: ProbeResult,
+    comparisons: Sequence[SampleComparison],
+    sheet: Path | None,
+    *,
+    json: bool = False,
+    quiet: bool = False,
 ) -> None:
     """A sentence for each word, under a table of figures; `quiet` leaves out the table."""
     if json:
-        print_json({**probe.to_json(), "looks": [dataclasses.asdict(look) for look in looks]})
+        print_json({**probe.to_json(), "looks": [dataclasses.asdict(c) for c in comparisons]})
         return
     if not quiet:
-        print_table(_table(probe, looks))
+        print_table(_table(probe, comparisons))
         say()
-    for reading in probe.readings:
-        say(reading.why)
+    for result in probe.words:
+        say(result.why)
     if probe.better:
         say(f"free instead: {', '.join(probe.better)}")
     if sheet is not None:
         say(f"wrote {sheet}")
 
 
-def _table(probe: Probe, looks: Sequence[Look]) -> Table:
+def _table(probe: ProbeResult, comparisons: Sequence[SampleComparison]) -> Table:
     before = f" before {probe.class_word!r}" if probe.class_word else " alone"
     title = (
         f"{probe.base}{before}; known words ({probe.vocabulary}) move it further than rare ones in "
-        f"{probe.heeded} of {probe.pairs} pairs"
+        f"{probe.responsive_pairs} of {probe.pairs} pairs"
     )
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("word", style="bold", no_wrap=True)
@@ -79,17 +84,17 @@ def _table(probe: Probe, looks: Sequence[Look]) -> Table:
     for name in ("shift", "of a known word's", "reach", "p"):
         table.add_column(name, justify="right")
     table.add_column("near to the text encoder", style="dim")
-    if looks:
+    if comparisons:
         table.add_column("spread", justify="right")
         table.add_column("change", justify="right")
-    drawn = {look.word: (f"{look.spread:.2f}", f"{look.change:.2f}") for look in looks}
-    for reading in probe.readings:
-        table.add_row(*_cells(reading), *drawn.get(reading.word, ()))
+    drawn = {c.word: (f"{c.spread:.2f}", f"{c.change:.2f}") for c in comparisons}
+    for result in probe.words:
+        table.add_row(*_cells(result), *drawn.get(result.word, ()))
     return table
 
 
-def _cells(r: Reading) -> tuple[str, ...]:
+def _cells(r: WordResult) -> tuple[str, ...]:
     pieces = " ".join(piece.removesuffix("</w>") for piece in r.pieces)
-    near = ", ".join(f"{kin.word} {kin.cosine:.2f}" for kin in r.neighbours)
+    near = ", ".join(f"{n.word} {n.cosine:.2f}" for n in r.nearest)
     reach = f"{r.reach:.2f}" if math.isfinite(r.reach) else "-"
     return r.word, r.verdict, pieces, f"{r.shift:.4f}", f"{r.share:.0%}", reach, f"{r.p:.2f}", near

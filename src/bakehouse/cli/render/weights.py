@@ -17,7 +17,7 @@ from bakehouse.core.errors import UsageError
 if TYPE_CHECKING:
     from bakehouse.weights.adapter_info import AdapterInfo
     from bakehouse.weights.inspect_weights import ModelInfo, RunInfo
-    from bakehouse.weights.merge_into_base import Weighted
+    from bakehouse.weights.merge_into_base import WeightedAdapter
     from bakehouse.weights.program_support import Verdict
     from bakehouse.weights.result import Result
 
@@ -154,7 +154,7 @@ def _short(value: str | None) -> str:
     return repr(value if len(value) <= _LONG else f"{value[:_LONG]} ...")
 
 
-def read_weighted(text: str) -> Weighted:
+def read_weighted(text: str) -> WeightedAdapter:
     """`a.safetensors=0.8` or `a.safetensors=0.8,0.5` (UNet, text encoder).
 
     Raises:

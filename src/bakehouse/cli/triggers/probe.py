@@ -30,14 +30,14 @@ def probe(
 ) -> None:
     """Ask a base model whether words are free to be triggers. Exit code 1: it knows one of them."""
     from bakehouse.cli.render.trigger_probe import print_probe, run_probe
-    from bakehouse.evaluation.trigger_probe import ProbeSpec, bank_of
+    from bakehouse.evaluation.trigger_probe import ProbeSpec, load_known_words
 
     asked = {"class_word": class_word, "noises": noises, "rare": rare, "known": known, "seed": seed}
-    spec, bank = ProbeSpec.parse(asked, source="the probe"), bank_of(base or BUNDLED_BASE, vocabulary)
-    found, looks = run_probe(
-        words, base or BUNDLED_BASE, bank, spec,
+    spec, known_words = ProbeSpec.parse(asked, source="the probe"), load_known_words(base or BUNDLED_BASE, vocabulary)
+    found, comparisons = run_probe(
+        words, base or BUNDLED_BASE, known_words, spec,
         device=device, precision=precision, draw=draw, pictures=pictures, quiet=quiet or json,
     )  # fmt: skip
-    print_probe(found, looks, draw, json=json, quiet=quiet)
-    if found.taken:
+    print_probe(found, comparisons, draw, json=json, quiet=quiet)
+    if found.unsuitable:
         raise typer.Exit(1)

@@ -1,21 +1,21 @@
-"""Whether a word is free: what a base model does when it is put before a word that the model knows."""
+"""Trigger probe: does a base model already know a word? Measured by how far the word shifts its predictions."""
 
-from bakehouse.evaluation.trigger_probe.known_words import Bank, bank_of, bare_base
+from bakehouse.evaluation.trigger_probe.known_words import KnownWords, load_known_words, resolve_base
 from bakehouse.evaluation.trigger_probe.probe import ProbeSpec, probe_words
-from bakehouse.evaluation.trigger_probe.probe_result import Kin, Probe, Reading, Verdict
-from bakehouse.evaluation.trigger_probe.sample_sheet import Look, check_sheet, draw_looks
+from bakehouse.evaluation.trigger_probe.probe_result import ProbeResult, SimilarWord, Verdict, WordResult
+from bakehouse.evaluation.trigger_probe.sample_sheet import SampleComparison, check_sheet, draw_sample_sheet
 
 __all__ = [
-    "Bank",
-    "Kin",
-    "Look",
-    "Probe",
+    "KnownWords",
+    "ProbeResult",
     "ProbeSpec",
-    "Reading",
+    "SampleComparison",
+    "SimilarWord",
     "Verdict",
-    "bank_of",
-    "bare_base",
+    "WordResult",
     "check_sheet",
-    "draw_looks",
+    "draw_sample_sheet",
+    "load_known_words",
     "probe_words",
+    "resolve_base",
 ]

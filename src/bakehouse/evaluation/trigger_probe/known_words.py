@@ -1,4 +1,4 @@
-"""The words that a base is known, or believed, to know: a trigger is compared with them."""
+"""The words that a base model knows, or is expected to know; probed words are compared with them."""
 
 from __future__ import annotations
 
@@ -14,69 +14,69 @@ from bakehouse.data.tag_vocabulary import TagVocabulary, load_vocabulary
 from bakehouse.generation.model_source import ModelSource, resolve
 from bakehouse.models.families import family_of
 
-MOST = 384
-"""Words compared with: each is one pass of the text encoder."""
-LEAST = 5
+MAX_WORDS = 384
+"""Most words to compare with; each takes one pass of the text encoder."""
+MIN_WORDS = 5
 
 
 @dataclass(frozen=True)
-class Bank:
-    """Words to compare with, the most usual first, and what is known of the rest."""
+class KnownWords:
+    """Words to compare with, the most frequent first, and what is known of others."""
 
     name: str
-    """Of the vocabulary, as the user wrote it."""
+    """Name of the vocabulary, as the user wrote it."""
     words: tuple[str, ...]
     parts: frozenset[str]
-    """Single words inside of all of its names: none of them may pass for rare."""
+    """The single words in all names of the vocabulary; none of them is used as a rare word."""
     taught: TagVocabulary | None = None
-    """What the base was taught for certain; None: the words are believed to be known, and only measured ones are."""
+    """The words that the base was certainly trained on; None: unknown, so that only measurements count."""
 
     def knows(self, word: str) -> bool:
-        """Whether the base was taught this very word."""
+        """Return whether the base was certainly trained on this word."""
         return self.taught is not None and self.taught.knows(word)
 
 
-def bank_of(base: str, vocabulary: str | None = None) -> Bank:
-    """The words of a base: those of a vocabulary, crumb's own, or a list of plain concepts.
+def load_known_words(base: str, vocabulary: str | None = None) -> KnownWords:
+    """Load the words of a base: of a vocabulary, of crumb, or a general list of plain concepts.
 
     Args:
-        base: what the user calls the model; its family may know the words of its training.
-        vocabulary: what captions call one: `crumb`, a tagger, or a file such as selected_tags.csv.
+        base: the model reference as the user wrote it; its family may have a vocabulary.
+        vocabulary: as for captions: `crumb`, a tagger, or a file such as selected_tags.csv.
 
     Raises:
-        UsageError: nothing of that name, or a file that holds next to no tags.
+        UsageError: the vocabulary does not exist or has too few tags.
     """
     chosen = vocabulary or family_of(base).vocabulary
     if chosen is None:
-        words = concepts()
-        return Bank("plain concepts", words[:MOST], _parts(words))
+        words = plain_concepts()
+        return KnownWords("plain concepts", words[:MAX_WORDS], _parts(words))
     taught = load_vocabulary(chosen)
     names = list(taught.names())
-    if len(names) < LEAST:
-        raise UsageError(f"{chosen} holds {len(names)} tags: at least {LEAST} are needed to compare words with")
-    # A tag of few words is a thing, one of many is a thing with its colours: things first, the most frequent before.
-    usual = sorted(names, key=lambda name: (-(taught.count(name) or 0), len(name.split())))
-    return Bank(chosen, tuple(usual[:MOST]), _parts(names), taught)
+    if len(names) < MIN_WORDS:
+        raise UsageError(f"{chosen} holds {len(names)} tags: a probe needs at least {MIN_WORDS} to compare with")
+    # By frequency, then by number of words: short tags are things, longer ones things with a colour.
+    frequent = sorted(names, key=lambda name: (-(taught.count(name) or 0), len(name.split())))
+    return KnownWords(chosen, tuple(frequent[:MAX_WORDS]), _parts(names), taught)
 
 
-def bare_base(ref: str) -> ModelSource:
-    """A base model by what the user calls it.
+def resolve_base(ref: str) -> ModelSource:
+    """Resolve a reference to a base model without adapters.
 
     Raises:
-        UsageError: there is none, or it has an adapter on it.
+        UsageError: there is no such model, or it has an adapter.
     """
     source = resolve(ref)
     if source.adapters:
         raise UsageError(
-            f"{ref} has an adapter on it: a probe asks what the base knows before training",
-            hint=f"--base {source.base}; what training made of a word is said by `bakehouse evaluate`",
+            f"{ref} has an adapter on it: a probe tests what the base knows before training",
+            hint=f"use --base {source.base}; `bakehouse evaluate` measures what training made of the word",
         )
     return source
 
 
 @cache
-def concepts() -> tuple[str, ...]:
-    """The list of plain concepts that comes with the package."""
+def plain_concepts() -> tuple[str, ...]:
+    """Return the list of plain concepts that comes with the package."""
     text = resources.files("bakehouse.evaluation.trigger_probe").joinpath("concepts.toml").read_text("utf-8")
     return tuple(dict.fromkeys(word for words in parse_toml(text).values() for word in words))
 

@@ -1,4 +1,4 @@
-"""Noise-space shift: how far a base's prediction moves when words are put before its class word."""
+"""Prediction shift: how far a base's noise prediction moves when a word is put before its class word."""
 
 from __future__ import annotations
 
@@ -19,111 +19,109 @@ from bakehouse.models.sampling import SamplingStep, initial_noise, sample
 
 STEPS = 8
 TIMES = (2, 4, 6)
-"""After so many of the steps on the way to a picture predictions are compared: places, shapes, details."""
-_ROOM = 4 * 512 * 512
-"""Pixels in one batch: what 8 GB hold for every family."""
-_MOST = 16
+"""The steps of `STEPS` after which predictions are compared: where layout, shapes and details form."""
+_BATCH_PIXELS = 4 * 512 * 512
+"""Pixels of one batch; fits into 8 GB for every family."""
+_MAX_BATCH = 16
 
 
 @dataclass(frozen=True)
-class States:
-    """Half-made pictures of the class: x_t [B, C, h, w] on their timesteps t [B]."""
+class NoisyLatents:
+    """Partly denoised latents of the class: x_t [B, C, h, w] at timesteps t [B]."""
 
     x_t: Tensor
     t: Tensor
 
 
-class Shifts:
-    """Predictions for prompts on the same half-made pictures.
+class PredictionShifts:
+    """Compares a base's predictions for different prompts on the same partly denoised latents.
 
-    Each prompt is encoded alone, and the states are cut into batches without regard to prompts: what is said of one
-    does not depend on the others, to the bit.
+    Each prompt is encoded alone, and latents are batched independently of prompts, so that the result for one prompt is
+    bit-identical whatever others are measured.
     """
 
     def __init__(self, model: Denoiser, *, class_word: str, noises: int, seed: int, clip_skip: int = 1) -> None:
-        """`class_word` may be empty: words are then put before nothing."""
+        """`class_word` may be empty: words are then measured alone."""
         self.model = model
         self.class_word = class_word
         self.seeds = list(range(seed, seed + noises))
         self.clip_skip = clip_skip
-        self._memory = _Memory(
-            key_of("probe 1", model.fingerprint, _way(model), class_word, self.seeds, clip_skip, STEPS, TIMES)
+        settings = _prediction_settings(model)
+        self._cache = _ShiftCache(
+            key_of("probe 1", model.fingerprint, settings, class_word, self.seeds, clip_skip, STEPS, TIMES)
         )
 
     def prompt(self, word: str) -> str:
-        """The word before the class word."""
+        """Return the word before the class word."""
         return f"{word} {self.class_word}".strip()
 
-    def of(self, word: str) -> float:
-        """RMS over states, channels and places of the difference that the word makes to the class word's prediction.
-
-        Kept on disk, by the model's content.
-        """
+    def measure(self, word: str) -> float:
+        """Return the RMS over latents, channels and pixels of `difference`; cached on disk by the model's content."""
         prompt = self.prompt(word)
-        known = self._memory.get(prompt)
-        if known is None:
-            known = float(self.direction(word).square().mean().sqrt())
-            self._memory.put(prompt, known)
-        return known
+        cached = self._cache.get(prompt)
+        if cached is None:
+            cached = float(self.difference(word).square().mean().sqrt())
+            self._cache.put(prompt, cached)
+        return cached
 
-    def knows(self, word: str) -> bool:
-        """Whether the shift of a word was measured before."""
-        return self._memory.get(self.prompt(word)) is not None
+    def is_cached(self, word: str) -> bool:
+        """Return whether the shift of a word was measured before."""
+        return self._cache.get(self.prompt(word)) is not None
 
-    def direction(self, word: str) -> Tensor:
-        """The difference itself [S, C, h, w], float64 on the CPU."""
-        return self.prediction(self.prompt(word)) - self._of_class
+    def difference(self, word: str) -> Tensor:
+        """Return prediction(word class) - prediction(class) [S, C, h, w], float64 on the CPU."""
+        return self.prediction(self.prompt(word)) - self._class_prediction
 
-    def likeness(self, a: Tensor, b: Tensor) -> float:
-        """Cosine of two differences over all states, -1 to 1; 0 where one of them is nothing."""
+    def cosine(self, a: Tensor, b: Tensor) -> float:
+        """Return the cosine of two differences over all latents, -1 to 1; 0 if one of them is zero."""
         length = float(a.norm() * b.norm())
         return float((a * b).sum()) / length if length else 0.0
 
     @torch.no_grad()
     def prediction(self, prompt: str) -> Tensor:
-        """[S, C, h, w] for a whole prompt.
+        """Return the predictions [S, C, h, w] for a prompt, float64 on the CPU.
 
         Raises:
-            BakehouseError: it is not finite.
+            BakehouseError: a prediction is NaN or infinite.
         """
         cond = self.model.encode_prompt([prompt], clip_skip=self.clip_skip)
         parts = []
-        for state in self._states:
-            rows = cond[[0] * len(state.t)]
-            parts.append(self.model(state.x_t, state.t, rows).to("cpu", torch.float64))
-        said = torch.cat(parts)
-        if not torch.isfinite(said).all():
-            raise BakehouseError(f"{self.model.name} predicts no numbers for {prompt!r}", hint="try --precision fp32")
-        return said
+        for latents in self._latents:
+            rows = cond[[0] * len(latents.t)]
+            parts.append(self.model(latents.x_t, latents.t, rows).to("cpu", torch.float64))
+        predicted = torch.cat(parts)
+        if not torch.isfinite(predicted).all():
+            raise BakehouseError(f"{self.model.name} predicts NaN for {prompt!r}", hint="try --precision fp32")
+        return predicted
 
     @contextlib.contextmanager
-    def remembering(self) -> Iterator[None]:
-        """What was measured inside the block is kept for the next time, also where the block was left early."""
+    def saving_cache(self) -> Iterator[None]:
+        """Save what was measured inside the block, even if the block is left early."""
         try:
             yield
         finally:
-            self._memory.write()
+            self._cache.save()
 
     @cached_property
-    def _of_class(self) -> Tensor:
+    def _class_prediction(self) -> Tensor:
         return self.prediction(self.class_word)
 
     @cached_property
-    def _states(self) -> list[States]:
+    def _latents(self) -> list[NoisyLatents]:
         side = self.model.native_size
-        most = max(1, min(_MOST, _ROOM // side**2))
-        made = [self._walk(self.seeds[i : i + most]) for i in range(0, len(self.seeds), most)]
-        x_t, t = torch.cat([s.x_t for s in made]), torch.cat([s.t for s in made])
-        return [States(x_t[i : i + most], t[i : i + most]) for i in range(0, len(t), most)]
+        most = max(1, min(_MAX_BATCH, _BATCH_PIXELS // side**2))
+        made = [self._denoise(self.seeds[i : i + most]) for i in range(0, len(self.seeds), most)]
+        x_t, t = torch.cat([m.x_t for m in made]), torch.cat([m.t for m in made])
+        return [NoisyLatents(x_t[i : i + most], t[i : i + most]) for i in range(0, len(t), most)]
 
     @torch.no_grad()
-    def _walk(self, seeds: Sequence[int]) -> States:
-        """What the base itself has on the way to pictures of the class, by DDIM without guidance."""
+    def _denoise(self, seeds: Sequence[int]) -> NoisyLatents:
+        """Return the latents that the base itself has at `TIMES` on the way to images of the class (DDIM, no CFG)."""
         model, found = self.model, []
 
         def keep(step: SamplingStep) -> None:
             if step.done in TIMES:
-                # Evenly spaced from the last timestep down, as samplers here are.
+                # Timesteps are evenly spaced from the last down, as in the samplers here.
                 at = round(model.schedule.steps * (1 - step.done / step.total)) - 1
                 found.append((step.latents.clone(), torch.full((len(seeds),), at, device=step.latents.device)))
 
@@ -131,39 +129,39 @@ class Shifts:
         noise = initial_noise(seeds, model.latent_shape(model.native_size, model.native_size))
         guider = ClassifierFreeGuidance(cond, scale=1.0)
         sample(model, guider, noise=noise, steps=STEPS, sampler="ddim", seeds=seeds, on_step=keep)
-        return States(torch.cat([x for x, _ in found]), torch.cat([t for _, t in found]))
+        return NoisyLatents(torch.cat([x for x, _ in found]), torch.cat([t for _, t in found]))
 
 
-def _way(model: Denoiser) -> list[str]:
-    """What predictions depend on beside the weights in the model's files."""
+def _prediction_settings(model: Denoiser) -> list[str]:
+    """Return what predictions depend on besides the weights in the model's files."""
     return [model.device.type, str(model.dtype), model.schedule.prediction, str(model.schedule.is_zero_terminal)]
 
 
-class _Memory:
-    """Shifts that were measured once, by prompt, in the user's cache."""
+class _ShiftCache:
+    """Measured shifts by prompt, in the user's cache folder."""
 
     def __init__(self, key: str) -> None:
         self._path: Path = cache_dir("probe", f"{key[:32]}.json")
         self._shifts: dict[str, float] | None = None
-        self._new = False
+        self._changed = False
 
     def get(self, prompt: str) -> float | None:
-        return self._read().get(prompt)
+        return self._load().get(prompt)
 
     def put(self, prompt: str, shift: float) -> None:
-        self._read()[prompt] = shift
-        self._new = True
+        self._load()[prompt] = shift
+        self._changed = True
 
-    def write(self) -> None:
-        """To disk, if there is something new."""
-        if self._new:
-            write_json(self._path, self._read())
-            self._new = False
+    def save(self) -> None:
+        """Write the file if there is something new."""
+        if self._changed:
+            write_json(self._path, self._load())
+            self._changed = False
 
-    def _read(self) -> dict[str, float]:
+    def _load(self) -> dict[str, float]:
         if self._shifts is None:
             self._shifts = {}
-            # A damaged file costs a measurement, no more.
+            # A damaged file is ignored: its shifts are measured again.
             with contextlib.suppress(BakehouseError):
                 if self._path.is_file():
                     self._shifts = {str(k): float(v) for k, v in read_json(self._path).items()}

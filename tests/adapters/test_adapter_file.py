@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save, save_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from bakehouse.adapters import FullFineTune, LoRA, load_adapter, metadata_for, read_adapter, save_adapter
-from bakehouse.adapters.adapter_files import from_state
+from bakehouse.adapters.adapter_file import from_state
 from bakehouse.adapters.target_modules import all_sites, select
 from bakehouse.adapters.tensor_names import kohya_stem, split_key, to_diffusers
 from bakehouse.core.errors import BakehouseError, UsageError
@@ -339,9 +339,9 @@ def test_what_is_no_adapter_is_refused(tmp_path):
     (tmp_path / "broken.safetensors").write_bytes(b"nonsense")
     (tmp_path / "x.pt").write_bytes(b"")
     for name, error, says in (
-        ("x.safetensors", UsageError, "no adapter"),
+        ("x.safetensors", UsageError, "not an adapter"),
         ("broken.safetensors", BakehouseError, "is text, not weights"),
-        ("x.pt", UsageError, r"no \.safetensors"),
+        ("x.pt", UsageError, r"not a \.safetensors"),
         ("gone.safetensors", UsageError, "does not exist"),
     ):
         with pytest.raises(error, match=says):
@@ -354,7 +354,7 @@ def test_nan_and_overflow_are_never_written(tiny, randomised, tmp_path):
     save_adapter(adapter, path)
     before = path.read_bytes()
     first = next(iter(adapter.parameters()))
-    for value, says in ((float("nan"), "not a number"), (1e6, "does not fit")):
+    for value, says in ((float("nan"), "NaN or infinity"), (1e6, "overflows")):
         with torch.no_grad():
             first.view(-1)[0] = value
         with pytest.raises(BakehouseError, match=says):

@@ -1,4 +1,4 @@
-"""Adapter files: one .safetensors with kohya's keys, written whole or not at all; everybody's files read."""
+"""Adapter files in memory: `AdapterFile`, its layers, and writing one .safetensors with kohya's keys."""
 
 from __future__ import annotations
 
@@ -9,19 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from bakehouse.adapters.adapter import Adapter
 from bakehouse.adapters.boft import BOFTLayer
-from bakehouse.adapters.file_coverage import BUNDLED, Account, Entry, account_of_keys
+from bakehouse.adapters.file_coverage import BUNDLED, Coverage, UnappliedItem, coverage_of_keys
 from bakehouse.adapters.file_metadata import as_text, metadata_for, sort_header, with_hashes
 from bakehouse.adapters.full_diff import DiffLayer
 from bakehouse.adapters.glora import GLoRALayer
 from bakehouse.adapters.ia3 import IA3Layer
 from bakehouse.adapters.input_rotation import InputRotationLayer
-from bakehouse.adapters.kohya_network_args import account_of_header
+from bakehouse.adapters.kohya_network_args import coverage_of_header
 from bakehouse.adapters.layer import BIAS, AdapterLayer, Base
 from bakehouse.adapters.loha import LoHaLayer
 from bakehouse.adapters.lokr import LoKrLayer
@@ -29,9 +28,15 @@ from bakehouse.adapters.lora import LoRALayer
 from bakehouse.adapters.module_names import file_names
 from bakehouse.adapters.norm_layers import NormLayer
 from bakehouse.adapters.oft import OFTLayer
-from bakehouse.adapters.peft_format import SETTLED, PeftSettings, read_settings, settle
-from bakehouse.adapters.tensor_files import damaged
-from bakehouse.adapters.tensor_names import Sorted, algorithm_of, meant_for, rank_of, sort_keys, to_diffusers
+from bakehouse.adapters.peft_format import PeftSettings, standardize
+from bakehouse.adapters.tensor_names import (
+    SortedTensors,
+    algorithm_of,
+    group_by_module,
+    guess_base,
+    rank_of,
+    to_diffusers,
+)
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import atomic_path
 from bakehouse.core.finite import check_finite, count_not_finite
@@ -50,27 +55,27 @@ READERS: Readers = (
     NormLayer,
     InputRotationLayer,
 )
-"""The layers that read files, asked in this order whether a module's tensors are theirs: a new one is one line."""
+"""The layer classes in the order in which they are tried on a module's tensors."""
 
 
 @dataclass(frozen=True)
 class AdapterFile:
-    """An adapter as read from a file, by kohya's stems and suffixes."""
+    """The content of an adapter file, by kohya's stems and suffixes."""
 
     modules: Mapping[str, Mapping[str, Tensor]]
     metadata: Mapping[str, str]
     kind: str
-    """`LoRA`, `LoHa`, ...: the algorithm's name in the field."""
+    """The algorithm: `LoRA`, `LoHa`, ..."""
     source: str
-    """Where it came from, for messages."""
+    """The path or a description, for messages."""
     extras: Mapping[str, Tensor] = field(default_factory=dict)
-    """Tensors that belong to no module, by their own keys: what is made of the file takes them along."""
-    account: Account = field(default_factory=Account)
-    """What of the file is not applied, and why."""
+    """Tensors that belong to no module, by their own keys; they are copied into files made from this one."""
+    coverage: Coverage = field(default_factory=Coverage)
+    """The tensors and settings that are not applied, and why."""
 
     @property
     def state(self) -> dict[str, Tensor]:
-        """Flat, with kohya's keys."""
+        """All tensors by kohya's keys."""
         own = {f"{stem}.{suffix}": t for stem, tensors in self.modules.items() for suffix, t in tensors.items()}
         return {**own, **self.extras}
 
@@ -81,7 +86,7 @@ class AdapterFile:
 
     @property
     def alpha(self) -> float:
-        """The alpha of the module with the largest rank; the rank itself where the file has none."""
+        """The alpha of the module with the largest rank; the rank itself if the file has none."""
         top = max(self.modules.values(), key=rank_of)
         return float(top["alpha"]) if "alpha" in top else float(self.rank)
 
@@ -92,23 +97,23 @@ def save_adapter(
     metadata: Mapping[str, Any] | None = None,
     dtype: torch.dtype = torch.float16,
 ) -> Path:
-    """Writes one .safetensors with kohya's keys; hashes are added to the metadata.
+    """Write one .safetensors with kohya's keys; hashes are added to the metadata.
 
     Alpha stays in single precision: it is one number per module and scales everything.
 
     Raises:
-        BakehouseError: a weight is not a number or does not fit `dtype`; the place cannot be written.
+        BakehouseError: a value is NaN or overflows `dtype`, or the file cannot be written.
     """
     path = Path(path)
     state = adapter.file_dict() if isinstance(adapter, Adapter) else adapter
     state = _with_file_names(state, metadata or {})
     if not state:
-        raise BakehouseError(f"nothing to write into {path}: the adapter holds no weights")
+        raise BakehouseError(f"nothing to write to {path}: the adapter has no weights")
     cast = {}
     for key, tensor in sorted(state.items()):
         kept = tensor.detach().to("cpu", torch.float32 if key.endswith(".alpha") else dtype).contiguous().clone()
         if count_not_finite(kept):
-            why = "is not a number" if count_not_finite(tensor) else f"does not fit {dtype}"
+            why = "holds NaN or infinity" if count_not_finite(tensor) else f"overflows {dtype}"
             raise BakehouseError(f"{key} {why}: {path} was not written", hint="go back to an earlier checkpoint")
         cast[key] = kept
     header = with_hashes(cast, {k: as_text(v) for k, v in (metadata or {}).items()})
@@ -119,7 +124,7 @@ def save_adapter(
 
 
 def _with_file_names(state: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> dict[str, Tensor]:
-    """A state by our keys under the names that its file has."""
+    """Return a state with the module names that its file has."""
     modules: dict[str, dict[str, Tensor]] = {}
     for key, tensor in state.items():
         stem, _, suffix = key.partition(".")
@@ -128,57 +133,13 @@ def _with_file_names(state: Mapping[str, Tensor], metadata: Mapping[str, Any]) -
     return {f"{names[stem]}.{suffix}": t for stem, tensors in modules.items() for suffix, t in tensors.items()}
 
 
-def read_adapter(path: Path | str, *, whole: bool = True, drop: Sequence[str] = ()) -> AdapterFile:
-    """Reads an adapter file of kohya, LyCORIS, diffusers or PEFT; nothing is put on a model yet.
-
-    Args:
-        whole: refuse a file with tensors or settings that cannot be applied; False: tell of them in its account.
-        drop: patterns of keys to leave out.
-
-    Raises:
-        UsageError: not there, no adapter, or it cannot be applied whole.
-        BakehouseError: broken.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise UsageError(f"adapter {path} does not exist")
-    state, metadata = _read(path)
-    return from_state(state, metadata, source=str(path), peft=read_settings(path, metadata), whole=whole, drop=drop)
-
-
-def account_of_file(path: Path | str) -> Account:
-    """What of a .safetensors adapter is not applied, from its header alone.
-
-    Raises:
-        BakehouseError: broken.
-    """
-    try:
-        with safe_open(path, framework="pt", device="cpu") as f:
-            shapes = {key: f.get_slice(key).get_shape() for key in f.keys()}  # noqa: SIM118
-            metadata = dict(f.metadata() or {})
-    except (OSError, SafetensorError) as e:
-        raise damaged(Path(path), e) from e
-    found = sort_keys({key: torch.empty(shape, device="meta") for key, shape in shapes.items()}, metadata)
-    modules = {s: {SETTLED.get(n, n): t for n, t in tensors.items()} for s, tensors in found.modules.items()}
-    return _account(found, modules, metadata, read_settings(Path(path), metadata))
-
-
-def _account(
-    found: Sorted, modules: Mapping[str, Mapping[str, Tensor]], metadata: Mapping[str, str], peft: PeftSettings
-) -> Account:
+def coverage_of_tensors(
+    found: SortedTensors, modules: Mapping[str, Mapping[str, Tensor]], metadata: Mapping[str, str], peft: PeftSettings
+) -> Coverage:
+    """Return what of a file's tensors and settings is not applied."""
     suffixes = {name for tensors in modules.values() for name in tensors}
-    account = account_of_keys(found.strange) + peft.account() + account_of_header(metadata, suffixes)
-    return sum((_account_of_module(stem, tensors, found.keys) for stem, tensors in modules.items()), account)
-
-
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    if path.suffix != ".safetensors":
-        raise UsageError(f"adapter {path} is no .safetensors file", hint="pickles are not read: they can run any code")
-    try:
-        with safe_open(path, framework="pt", device="cpu") as f:
-            return {key: f.get_tensor(key) for key in f.keys()}, dict(f.metadata() or {})  # noqa: SIM118
-    except (OSError, SafetensorError) as e:
-        raise damaged(Path(path), e) from e
+    coverage = coverage_of_keys(found.unknown) + peft.coverage() + coverage_of_header(metadata, suffixes)
+    return sum((_coverage_of_module(stem, tensors, found.keys) for stem, tensors in modules.items()), coverage)
 
 
 def from_state(
@@ -187,49 +148,51 @@ def from_state(
     *,
     source: str = "the adapter",
     peft: PeftSettings | None = None,
-    whole: bool = True,
+    strict: bool = True,
     drop: Sequence[str] = (),
 ) -> AdapterFile:
-    """An adapter from tensors under anybody's names, with an account of what is not applied.
+    """Make an `AdapterFile` of tensors with the names of any program.
 
     Args:
         peft: PEFT's settings of these tensors.
-        whole: as in `read_adapter`; `drop` too.
+        strict: as in `read_adapter`; `drop` too.
 
     Raises:
-        UsageError: no tensor of it belongs to an adapter, or it cannot be applied whole.
+        UsageError: the tensors are not an adapter's, or some cannot be applied.
         BakehouseError: a tensor holds NaN or infinity.
     """
     state = without(state, drop, source)
-    found = sort_keys(state, metadata, source=source)
-    foreign = [key for key in found.strange if not key.startswith(BUNDLED)]
+    found = group_by_module(state, metadata, source=source)
+    foreign = [key for key in found.unknown if not key.startswith(BUNDLED)]
     if not found.modules or len(foreign) > len(state) / 2:
         first = ", ".join(sorted(state)[:3]) or "none"
-        raise UsageError(f"{source} is no adapter: its first keys are {first}")
+        raise UsageError(f"{source} is not an adapter: its first keys are {first}")
     kind = algorithm_of(suffix for tensors in found.modules.values() for suffix in tensors)
     settings = peft or PeftSettings()
     try:
-        modules = {s: settle(tensors, s, found.paths[s], settings) for s, tensors in found.modules.items()}
+        modules = {s: standardize(tensors, s, found.paths[s], settings) for s, tensors in found.modules.items()}
     except UsageError as e:
         raise UsageError(f"{source}: {e.message}", hint=e.hint) from e
-    account = _account(found, modules, metadata or {}, settings)
-    if whole:
-        account.check(source)
+    coverage = coverage_of_tensors(found, modules, metadata or {}, settings)
+    if strict:
+        coverage.check(source)
         check_finite({**state, **_alphas(modules)}, source, hint=_EARLIER)
-    extras = {key: state[key] for key in found.strange}
-    return AdapterFile(modules, dict(metadata or {}), kind, source, extras, account)
+    extras = {key: state[key] for key in found.unknown}
+    return AdapterFile(modules, dict(metadata or {}), kind, source, extras, coverage)
 
 
-_EARLIER = "go back to an earlier checkpoint, or fetch the file again; `bakehouse weights info FILE` names the modules"
+_EARLIER = (
+    "go back to an earlier checkpoint, or download the file again; `bakehouse weights info FILE` names the modules"
+)
 
 
 def _alphas(modules: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Every alpha by its key; PEFT's stand in no tensor of the file."""
+    """Return every alpha by its key; PEFT's alphas are not tensors of the file."""
     return {f"{stem}.alpha": tensors["alpha"] for stem, tensors in modules.items() if "alpha" in tensors}
 
 
 def without(state: Mapping[str, Tensor], patterns: Sequence[str], source: str) -> Mapping[str, Tensor]:
-    """A file's tensors without those whose keys match one of the patterns.
+    """Return a file's tensors without those whose keys match one of the patterns.
 
     Raises:
         UsageError: a pattern matches no key.
@@ -241,54 +204,54 @@ def without(state: Mapping[str, Tensor], patterns: Sequence[str], source: str) -
 
 
 def matches_nothing(pattern: str, source: str) -> UsageError:
-    """The error of a pattern of keys that none of a source's tensors has."""
+    """Return the error of a pattern that matches no key of a file."""
     return UsageError(
         f"{source} has no tensor that matches {pattern!r}", hint="`bakehouse weights info FILE --keys` lists them"
     )
 
 
-def _account_of_module(stem: str, tensors: Mapping[str, Tensor], keys: Mapping[tuple[str, str], str]) -> Account:
-    """A module's tensors that its algorithm makes nothing of, by the file's own keys where those are known."""
+def _coverage_of_module(stem: str, tensors: Mapping[str, Tensor], keys: Mapping[tuple[str, str], str]) -> Coverage:
+    """Return a module's tensors that its algorithm does not use, by the file's own keys if known."""
     named = {suffix: keys.get((stem, suffix), f"{stem}.{suffix}") for suffix in tensors}
     reader = _reader_of(tensors, READERS)
     if reader is None:
         known = ", ".join(layer.algorithm for layer in READERS)
-        why = f"{algorithm_of(tensors)}, where the algorithms that are known here are {known}"
-        return Account(tuple(Entry(key, "refused", why) for key in named.values()))
+        why = f"unsupported algorithm {algorithm_of(tensors)}; supported are {known}"
+        return Coverage(tuple(UnappliedItem(key, "refused", why) for key in named.values()))
     surplus = [suffix for suffix in tensors if suffix not in reader.suffixes and suffix != BIAS]
-    why = f"{reader.algorithm} makes nothing of this tensor"
-    entries = [Entry(named[suffix], "refused", why) for suffix in surplus if suffix != "alpha"]
+    why = f"{reader.algorithm} does not use this tensor"
+    entries = [UnappliedItem(named[suffix], "refused", why) for suffix in surplus if suffix != "alpha"]
     if "alpha" in surplus:
-        entries.append(Entry(named["alpha"], "carried", f"{reader.algorithm} has no alpha"))
+        entries.append(UnappliedItem(named["alpha"], "carried", f"{reader.algorithm} has no alpha"))
     if "alpha" in tensors and tensors["alpha"].numel() != 1:
-        many = f"alpha is one number, and here are {tensors['alpha'].numel()}"
-        entries.append(Entry(named["alpha"], "refused", many))
-    return Account(tuple(entries))
+        many = f"alpha must be one number, not {tensors['alpha'].numel()}"
+        entries.append(UnappliedItem(named["alpha"], "refused", many))
+    return Coverage(tuple(entries))
 
 
 def _reader_of(tensors: Mapping[str, Tensor], readers: Readers) -> type[AdapterLayer] | None:
-    return next((layer for layer in readers if layer.reads(tensors)), None)
+    return next((layer for layer in readers if layer.recognizes(tensors)), None)
 
 
 def read_layer(
     file: AdapterFile, stem: str, base: Base, readers: Readers = READERS, *, where: str = "this model"
 ) -> AdapterLayer:
-    """One module's layer: all that its file holds for it.
+    """Return one module's layer with all of its tensors in the file.
 
     Raises:
-        UsageError: an algorithm that is not known here, tensors that it makes nothing of, or other shapes.
+        UsageError: an unsupported algorithm, tensors that it does not use, or shapes that do not fit.
     """
     tensors = file.modules[stem]
-    _account_of_module(stem, tensors, {}).check(file.source)
+    _coverage_of_module(stem, tensors, {}).check(file.source)
     reader = _reader_of(tensors, readers)
     assert reader is not None
     try:
         layer = reader.from_tensors(tensors, base)
         if BIAS in tensors and BIAS not in reader.suffixes:
-            layer.take_bias(tensors[BIAS], base)
+            layer.set_bias_delta(tensors[BIAS], base)
     except ValueError as e:
-        seems = meant_for(file.modules)
-        made_for = f"; it seems to be made for {seems}" if seems else ""
+        guess = guess_base(file.modules)
+        made_for = f"; it seems to be made for {guess}" if guess else ""
         raise UsageError(f"{file.source} does not fit {where}: {stem}: {e}{made_for}") from e
     return layer
 
@@ -297,7 +260,6 @@ __all__ = [
     "AdapterFile",
     "from_state",
     "metadata_for",
-    "read_adapter",
     "save_adapter",
     "to_diffusers",
 ]
