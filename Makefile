@@ -36,10 +36,10 @@ lint: $(VENV)/.ready-dev
 	@$(VENV)/bin/lint-imports
 
 docs: $(VENV)/.ready
-	@$(PY) -m tools.docs
-	@$(PY) -m tools.import_docs
-	@$(PY) -m tools.audit_docs
-	@$(PY) -m tools.loader_docs
+	@$(PY) -m tools.write_recipe_docs
+	@$(PY) -m tools.write_import_docs
+	@$(PY) -m tools.write_audit_docs
+	@$(PY) -m tools.write_program_support_docs
 
 bench: $(VENV)/.ready-dev
 	@$(PY) -m benchmarks

@@ -17,7 +17,7 @@ from bakehouse.data.captions import CaptionOptions
 from tests.pages import CHEAP_TRAINING, CONSOLE, PAGES, ROOT, cheaper, commands
 
 EXAMPLES = Path(str(resources.files("bakehouse"))) / "assets" / "examples"
-WALKED = {"heap.md"}
+WALKED = {"walkthrough.md"}
 """Pages whose commands are run by a test of their own, which looks at what each of them leaves and says."""
 
 
@@ -89,13 +89,13 @@ def test_every_command_is_named():
 
 
 def test_the_recipes_tables_are_up_to_date():
-    page = runpy.run_path(str(ROOT / "tools" / "docs.py"))["page"]
+    page = runpy.run_path(str(ROOT / "tools" / "write_recipe_docs.py"))["page"]
     text = (ROOT / "docs" / "recipe.md").read_text("utf-8")
     assert page(text) == text, "run `make docs`"
 
 
 def test_what_is_said_below_a_field_is_found():
-    described = runpy.run_path(str(ROOT / "tools" / "docs.py"))["described"]
+    described = runpy.run_path(str(ROOT / "tools" / "write_recipe_docs.py"))["described"]
     assert described(CaptionOptions).keys() == CaptionOptions.model_fields.keys()
 
 

@@ -218,7 +218,7 @@ def test_wrong_words_are_told(tmp_path, capsys):
 
 
 def test_the_table_of_checks_is_up_to_date():
-    from tools.audit_docs import page
+    from tools.write_audit_docs import page
 
     text = (ROOT / "docs" / "audit.md").read_text("utf-8")
-    assert page(text) == text, "run `python -m tools.audit_docs`"
+    assert page(text) == text, "run `python -m tools.write_audit_docs`"

@@ -24,7 +24,7 @@ from bakehouse.training.offload import Helpers, wants_offload
 from bakehouse.training.out_of_memory import is_out_of_memory, largest_batch, out_of_memory, powers_of_two, trial_of
 from bakehouse.training.precision import Precision
 from bakehouse.training.training_state import TrainState, find_state, restore_state, save_state
-from benchmarks.work import DREAMBOOTH
+from benchmarks.workloads import DREAMBOOTH
 
 bake_module = importlib.import_module("bakehouse.training.trainer")
 """The file, not the function that the package shows under its name."""

@@ -1,4 +1,4 @@
-"""docs/heap.md, command by command: what each says, what it leaves of the heap, and everything back again."""
+"""docs/walkthrough.md, command by command: what each says, what it leaves of the heap, and everything back again."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ pytest.importorskip("cv2", reason="needs OpenCV, of the extra dev")
 pytest.importorskip("rapidocr", reason="needs rapidocr, of the extra dev")
 
 from tests.curation.messy_folder import web_page_reader
-from tools.heap import EXAMPLES, LOOK, make
+from tools.make_messy_folder import APPEARANCE, EXAMPLES, make
 
-PAGE = (ROOT / "docs" / "heap.md").read_text("utf-8")
+PAGE = (ROOT / "docs" / "walkthrough.md").read_text("utf-8")
 THERE, _, BACK = PAGE.partition("## And back")
 BLOCK = re.compile(r"(<!-- .+? -->\n)?```(console|text|toml)\n(.*?)```", re.DOTALL)
 _FIGURE = re.compile(r"\d+\.\d+")
@@ -242,7 +242,7 @@ def test_captions_are_one_encoding_and_speak_alike(walk):
         "clip-0003-0000032": ("zwx person, grimace, in outer space, close-up",),
     }
     raw = (walk.place / "set" / "clip" / "clip-0001-0000000.tags").read_text("utf-8")
-    assert all(tag in raw for tag in LOOK)
+    assert all(tag in raw for tag in APPEARANCE)
 
 
 def test_the_last_audit_finds_no_error(walk):

@@ -1,4 +1,4 @@
-"""The loop of `bakehouse train`, with its caches, captions, guards and events."""
+"""The training loop of `bakehouse train`, with its caches, captions, checks and events."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from bakehouse.models.denoiser import Denoiser
 from bakehouse.recipe import make_plan, recipe_for_folder
 from bakehouse.training.loop import train
 from bakehouse.training.trainer import equip, prepare
-from benchmarks.work import Work, pictures
+from benchmarks.workloads import Workload, write_images
 
 
-def steps(work: Work, model: Denoiser, folder: Path) -> Iterator[None]:
-    """The real loop on the real plan."""
+def steps(workload: Workload, model: Denoiser, folder: Path) -> Iterator[None]:
+    """Run the real loop on a real plan."""
     settings = {
-        "concepts.0.repeats": 50 * work.batch,
-        "buckets.resolution": work.side,
-        "train.batch": work.batch,
+        "concepts.0.repeats": 50 * workload.batch,
+        "buckets.resolution": workload.side,
+        "train.batch": workload.batch,
         "train.epochs": 1,
-        "train.device": work.device,
-        "train.precision": work.precision,
+        "train.device": workload.device,
+        "train.precision": workload.precision,
         "prior.source": "none",
         "sample.prompts": [],
         "data.cache": "memory",
-        **({} if "adapter" in work.settings else _lora(work.rank)),
-        **work.settings,
+        **({} if "adapter" in workload.settings else _lora(workload.rank)),
+        **workload.settings,
     }
-    plan = make_plan(recipe_for_folder(pictures(folder, work.side), "zwx person", settings=settings))
+    plan = make_plan(recipe_for_folder(write_images(folder, workload.side), "zwx person", settings=settings))
     helpers = equip(model, plan.recipe, model.device)
-    made = prepare(plan, model, precision=work.precision, helpers=helpers)
+    made = prepare(plan, model, precision=workload.precision, helpers=helpers)
     parts, state = result_of(made)
     for event in train(parts, state):
         if isinstance(event, Step):

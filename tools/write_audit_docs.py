@@ -1,4 +1,4 @@
-"""Writes the tables of docs/audit.md from the table of checks: `python -m tools.audit_docs`."""
+"""Write the tables of docs/audit.md from the list of checks: `python -m tools.write_audit_docs`."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ WORDS = {
 
 
 def page(text: str) -> str:
-    """The page with its tables as the program is now."""
+    """Return the page with its tables rewritten."""
     head, rest = text.split(BEGIN)
     _, tail = rest.split(END)
     return f"{head}{BEGIN}\n\n{''.join(tables())}{END}{tail}"
 
 
 def tables() -> Iterator[str]:
-    """One table for each family of checks."""
+    """Yield one table for each family of checks."""
     limits = Limits()
     for letter, family in FAMILIES.items():
         yield f"### {letter}. {family}\n\n| id | level | finds | from where on | mended by |\n|---|---|---|---|---|\n"
@@ -42,7 +42,7 @@ def _row(check: Check, limits: Limits) -> str:
 
 
 def main() -> None:
-    """Writes the page, or says that it differs with --check."""
+    """Write the page; with --check, exit 1 if it is not up to date."""
     text = PAGE.read_text("utf-8")
     fresh = page(text)
     if "--check" in sys.argv and fresh != text:
