@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bakehouse.cli.example import lay_out
+from bakehouse.cli.example import copy_example
 from bakehouse.core.events import result_of
 from bakehouse.core.run_folder import Run
 from bakehouse.data import scan
@@ -93,7 +93,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("build/rates"), help="folder of the runs")
     args = parser.parse_args()
     for name in args.subjects:
-        images, subject = lay_out(name, args.out.resolve())
+        images, subject = copy_example(name, args.out.resolve())
         rows = sweep(images, subject, args.rates, args.steps)
         test = result_of(find_rate(recipe_at(args.rates[0], images, subject, args.steps)))
         (args.out / f"{name}.json").write_text(json.dumps(test.to_json(), indent=1), encoding="utf-8")

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from bakehouse.cli.example import lay_out
+from bakehouse.cli.example import copy_example
 from bakehouse.core.events import result_of
 from bakehouse.core.pluralize import counted
 from bakehouse.core.run_folder import Run
@@ -141,7 +141,7 @@ def main() -> None:
     parser.add_argument("--no-page", action="store_true", help="print the table; do not write the page")
     parser.add_argument("--tables", action="store_true", help="do not train: write the page from finished cells")
     a = parser.parse_args()
-    images, subject = lay_out(SHOWN[0], a.out)
+    images, subject = copy_example(SHOWN[0], a.out)
     rows = []
     for name in a.only:
         for optimizer in a.optimizers:

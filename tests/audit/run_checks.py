@@ -38,10 +38,9 @@ def looked(folder: Path, spec: dict, known: str = "", finders: Finders | None = 
 
 def looked_by_recipe(folder: Path, recipe: str) -> Report:
     """As `bakehouse dataset audit FOLDER --recipe FILE` looks."""
-    from bakehouse.cli.dataset.audit_options import Use
-    from bakehouse.cli.dataset.audit_spec import spec_of
+    from bakehouse.cli.dataset.audit_settings import AuditOptions, audit_spec
 
-    return audit(folder, spec_of(folder, Use(recipe=Path(recipe), faces=False, text=False)))
+    return audit(folder, audit_spec(folder, AuditOptions(recipe=Path(recipe), faces=False, text=False)))
 
 
 class _Built:

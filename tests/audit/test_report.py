@@ -180,7 +180,7 @@ def typed(capsys, *words) -> tuple[int, str, str]:
 def test_the_command_line(faulty, tmp_path, capsys):
     code, out, err = typed(capsys, faulty, "--base", "crumb", "--html", tmp_path / "a.html")
     assert code == 1 and "A01" in out and "bakehouse dataset tidy" in out and (tmp_path / "a.html").is_file()
-    assert "what helps most" in out and "not run: B08" in err
+    assert "fix first" in out and "checks not run: B08" in err
     code, out, _ = typed(capsys, faulty, "--base", "crumb", "--json")
     assert code == 1 and json.loads(out)["findings"][0]["id"] == "A01"
     (tmp_path / "before.json").write_text(out)

@@ -168,7 +168,7 @@ def test_the_command(folder, capsys):
     assert (root / "b.txt").read_text() == "zwx, blue hair, w=z"
     assert "bakehouse dataset undo" in capsys.readouterr().out
     assert typed("edit", root, "--add", "zwx") == 0
-    assert "nothing to edit" in capsys.readouterr().out
+    assert "edit: nothing to change" in capsys.readouterr().out
     assert typed("edit", root, "--lower", "--has", "dog", "--path", "b*") == 0
     assert "asked for: path b*, has dog" in capsys.readouterr().err
 

@@ -108,7 +108,7 @@ def test_no_traceback_unless_asked(typed, monkeypatch, error, code):
 
 
 @pytest.mark.parametrize(
-    ("command", "said"), [("train", "stopped; the same command goes on from here"), ("plan", "stopped")]
+    ("command", "said"), [("train", "stopped; run the same command again to resume"), ("plan", "stopped")]
 )
 def test_ctrl_c(typed, monkeypatch, command, said):
     def interrupted(*_, **__):

@@ -46,7 +46,7 @@ def typed(*words):
 def test_a_folder_is_explained_with_its_repeats(folder, capsys):
     assert typed("triggers", "explain", folder) == 0
     out = capsys.readouterr().out
-    assert "zwx" in out and "red dress 100%" in out and "54 shows an epoch" in out
+    assert "zwx" in out and "red dress 100%" in out and "54 shown per epoch" in out
     assert typed("triggers", "explain", folder, "--json") == 0
     told = json.loads(capsys.readouterr().out)
     assert [t["shows"] for t in told["triggers"]] == [54, 36]
@@ -66,7 +66,7 @@ def test_a_recipe_is_explained_even_where_its_plan_refuses(folder, tmp_path, cap
     recipe = tmp_path / "me.toml"
     recipe.write_text(f'[[concepts]]\nfolder = "set"\nsubject = "zwx person"\nrepeats = 2\n{TWO}')
     assert typed("triggers", "explain", recipe) == 0
-    assert "42 shows an epoch" in capsys.readouterr().out
+    assert "42 shown per epoch" in capsys.readouterr().out
     recipe.write_text(recipe.read_text().replace('["red"]', "[]"))
     assert typed("triggers", "explain", recipe) == 1
     assert typed("plan", recipe) == 2
@@ -116,7 +116,7 @@ def test_a_probe_says_which_words_are_free_and_exits_with_one_for_those_that_are
     assert typed("triggers", "probe", "zwx", "beach", *QUICK) == 1
     out = capsys.readouterr().out
     assert "'zwx' is free: it moves crumb" in out and "'beach' is known: crumb was taught it" in out
-    assert "of a known word's" in out and "free instead: " in out
+    assert "of a known word" in out and "free instead: " in out
     assert typed("triggers", "probe", "zwx", *QUICK, "--quiet") == 0
     assert capsys.readouterr().out.splitlines() == [line for line in out.splitlines() if line.startswith("'zwx'")]
 

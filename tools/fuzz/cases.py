@@ -168,7 +168,7 @@ def _run(words: list[str], home: Path) -> tuple[int | str, float, str, str]:
 def _judge(code: int | str, out: str, err: str) -> str:
     if code not in (0, 1, 2, 130):
         return f"ended with {code}"
-    for sign in ("not foreseen", "Traceback", "Aborted!"):
+    for sign in ("bug in bakehouse", "Traceback", "Aborted!"):
         if sign in err:
             return sign
     if code not in (0, 130) and not (err.strip() or out.strip()):

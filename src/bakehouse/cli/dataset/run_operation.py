@@ -1,4 +1,4 @@
-"""The same for every verb: look, propose, and then list, picture or do it."""
+"""Runs one operation on a dataset: read the images, propose changes, then list, preview or apply them."""
 
 from __future__ import annotations
 
@@ -6,47 +6,49 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bakehouse.cli.dataset.options import Way
+from bakehouse.cli.dataset.options import RunOptions
 
 if TYPE_CHECKING:
     from bakehouse.curation.operation import Verb
     from bakehouse.data import ImageSet
 
 
-def run_verb(folder: Path, verb: Verb, way: Way, look: Callable[..., ImageSet] | None = None) -> None:
-    """Does to a dataset what a verb proposes, or shows it; the last line says how to take it back.
+def run_operation(
+    folder: Path, operation: Verb, options: RunOptions, read_images: Callable[..., ImageSet] | None = None
+) -> None:
+    """Apply an operation to a dataset, or show what it proposes (`--dry-run`, `--preview`).
 
-    `look` takes the place of `scan` for verbs that need not see the images: (folder, progress) to images.
+    `read_images` replaces `scan` for operations that need not decode images: (folder, progress) to images.
     """
     from bakehouse.cli.render.dataset import (
-        counting,
-        print_passed_over,
         print_proposals,
         print_recovered,
+        print_skipped,
         print_step,
+        progress_callbacks,
     )
-    from bakehouse.cli.render.events import painting
+    from bakehouse.cli.render.events import progress_renderer
     from bakehouse.curation.history import apply, recover
     from bakehouse.curation.operation import name_of, proposed
     from bakehouse.curation.preview_page import write_preview
     from bakehouse.data import scan
 
-    name, quiet = name_of(verb), way.quiet or way.json
-    only_shown = way.dry_run or way.preview is not None
-    with painting(quiet=quiet) as paint:
-        count = counting(paint)
+    name, quiet = name_of(operation), options.quiet or options.json
+    only_shown = options.dry_run or options.preview is not None
+    with progress_renderer(quiet=quiet) as on_event:
+        progress_of = progress_callbacks(on_event)
         print_recovered(recover(folder), quiet=quiet)
-        images = (look or scan)(folder, progress=count("looking"))
-        proposals = proposed(verb, images, paint)
-        if way.preview is not None:
-            write_preview(way.preview, name, images, proposals, progress=count("picturing"))
+        images = (read_images or scan)(folder, progress=progress_of("reading images"))
+        proposals = proposed(operation, images, on_event)
+        if options.preview is not None:
+            write_preview(options.preview, name, images, proposals, progress=progress_of("writing the preview"))
         if not only_shown:
-            settings = verb.settings(mode="json")
-            progress = count(name)
-            step = apply(folder, name, proposals, settings=settings, out=way.out, progress=progress, tell=paint)
+            settings = operation.settings(mode="json")
+            progress = progress_of(name)
+            step = apply(folder, name, proposals, settings=settings, out=options.out, progress=progress, tell=on_event)
     if only_shown:
-        print_proposals(name, images, proposals, page=way.preview, json=way.json)
+        print_proposals(name, images, proposals, page=options.preview, json=options.json)
     else:
         if not quiet:
-            print_passed_over(images)
-        print_step(name, step, way.out or folder, json=way.json)
+            print_skipped(images)
+        print_step(name, step, options.out or folder, json=options.json)

@@ -1,4 +1,4 @@
-"""An audit for the eye: what is wrong, what helps most, what was not looked at."""
+"""Output of an audit: findings, the most useful fixes, checks that were not run."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from rich.text import Text
 
 from bakehouse.audit import Changes, Finding, Report
 from bakehouse.audit.check import LEVELS
-from bakehouse.cli.render.consoles import notes, print_json, print_table
-from bakehouse.cli.render.printing import say
+from bakehouse.cli.render.consoles import print_json, print_table, stderr_console
+from bakehouse.cli.render.printing import echo
 from bakehouse.core.pluralize import counted
 
 _STYLES = {"error": "bold red", "warning": "yellow", "info": "dim"}
 _NAMED = 3
-"""Files that a line of the table names."""
+"""Files that a row of the table names."""
 
 
 def print_audit(
     report: Report, *, changes: Changes | None = None, page: Path | None = None, json: bool = False, quiet: bool = False
 ) -> None:
-    """The findings as a table, or as one JSON document; with `changes` only what is new, more, or gone."""
+    """Print the findings as a table or as one JSON document; with `changes` only the differences."""
     if json:
         print_json(_document(report, changes))
         return
@@ -35,8 +35,8 @@ def print_audit(
         _print_fixes(report)
         _print_skipped(report)
     if page:
-        say(f"wrote {page}")
-    say(_summary(report))
+        echo(f"wrote {page}")
+    echo(_summary(report))
 
 
 def _document(report: Report, changes: Changes | None) -> dict[str, object]:
@@ -54,19 +54,19 @@ def _table(findings: Sequence[Finding]) -> Table:
     table = Table(box=None, pad_edge=False, title_justify="left")
     table.add_column("id", no_wrap=True)
     table.add_column("files", justify="right", no_wrap=True)
-    table.add_column("what", overflow="fold")
-    table.add_column("mended by", overflow="fold", style="cyan")
+    table.add_column("finding", overflow="fold")
+    table.add_column("fixed by", overflow="fold", style="cyan")
     for finding in findings:
         table.add_row(
             Text(finding.id, _STYLES[finding.level]),
             str(len(finding.files) or ""),
-            _what(finding),
+            _describe(finding),
             finding.mend or finding.advice,
         )
     return table
 
 
-def _what(finding: Finding) -> Text:
+def _describe(finding: Finding) -> Text:
     named = ", ".join(finding.files[:_NAMED])
     more = f" and {len(finding.files) - _NAMED} more" if len(finding.files) > _NAMED else ""
     return Text.assemble(
@@ -80,9 +80,9 @@ def _what(finding: Finding) -> Text:
 def _print_fixes(report: Report) -> None:
     fixes = report.fixes()
     if fixes:
-        say("\nwhat helps most, by images and how bad it is:")
+        echo("\nfix first (by number of images and severity):")
     for i, fix in enumerate(fixes, 1):
-        say(f"  {i}. {fix.command}\n     mends {', '.join(fix.findings)} on {counted(fix.images, 'image')}")
+        echo(f"  {i}. {fix.command}\n     fixes {', '.join(fix.findings)} on {counted(fix.images, 'image')}")
 
 
 def _print_skipped(report: Report) -> None:
@@ -90,24 +90,25 @@ def _print_skipped(report: Report) -> None:
     for check, reason in report.skipped.items():
         reasons.setdefault(reason, []).append(check)
     for reason, checks in reasons.items():
-        notes().print(f"not run: {' '.join(checks)}: {reason}", style="dim", soft_wrap=True)
+        stderr_console().print(f"checks not run: {' '.join(checks)}: {reason}", style="dim", soft_wrap=True)
 
 
 def _print_gone(changes: Changes) -> None:
     for finding in changes.gone:
-        say(f"gone: {finding.name}: {finding.why}")
+        echo(f"fixed: {finding.name}: {finding.why}")
     for finding, came, went in changes.changed:
         if went:
-            say(f"{finding.name}: {counted(len(went), 'file')} fewer" + (f", {len(came)} more" if came else ""))
+            echo(f"{finding.name}: {counted(len(went), 'file')} fewer" + (f", {len(came)} more" if came else ""))
     if not changes:
-        say("nothing has changed")
+        echo("no changes since the earlier audit")
 
 
 def _summary(report: Report) -> str:
     found = ", ".join(counted(len(report.of_level(level)), word) for level, word in zip(LEVELS, _WORDS, strict=True))
     return (
-        f"{counted(report.images, 'image')}: {found}; {len(report.passed)} checks passed, {len(report.skipped)} not run"
+        f"{counted(report.images, 'image')}: {found}; "
+        f"{counted(len(report.passed), 'check')} passed, {counted(len(report.skipped), 'check')} not run"
     )
 
 
-_WORDS = ("error", "warning", "fact")
+_WORDS = ("error", "warning", "note")
