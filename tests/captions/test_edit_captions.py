@@ -162,7 +162,7 @@ def test_the_command(folder, capsys):
     words = ["edit", root, "--rules", "clean", "--add", "zwx", "--replace", "x=y=z", "--regex", "s/^y/w/"]
     assert typed(*words, "--dry-run") == 0
     assert (root / "a.txt").read_text() == "meme, blue_hair, zwx"
-    assert "2 to edit" in capsys.readouterr().out
+    assert "edit: 2 changes proposed" in capsys.readouterr().out
     assert typed(*words, "--sort", "frequency") == 0
     assert (root / "a.txt").read_text() == "zwx, blue hair"
     assert (root / "b.txt").read_text() == "zwx, blue hair, w=z"

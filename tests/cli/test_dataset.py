@@ -116,10 +116,10 @@ def test_import(said, tmp_path):
     assert out.splitlines()[-1] == "photos: 3 images; nothing was copied"
     out, _ = said("import", "photos", "-o", "set")
     assert out == (
-        "photos: 3 images; step 1, 6 new\n"
-        "take the last one back with: bakehouse dataset undo set\n"
+        "photos: 3 images; step 1, 6 files added\n"
+        "undo the last step with: bakehouse dataset undo set\n"
     )  # fmt: skip
-    assert said("import", "photos", "-o", "set")[0] == "photos: nothing new\n"
+    assert said("import", "photos", "-o", "set")[0] == "photos: no new files\n"
     assert {n: d for n, (d, _) in look(tmp_path / "set").items()} == {
         n: d for n, (d, _) in look(tmp_path / "photos").items()
     }

@@ -209,7 +209,7 @@ def test_a_file_that_is_cut_short_is_passed_over(tmp_path):
     (proposal,) = proposed(Dedupe(text="off"), scan(tmp_path, whole=False), told.append)
     assert proposal.path.name == "c.png"
     (warning,) = [event.message for event in told if hasattr(event, "message")]
-    assert warning.startswith("skipped b.png: the file is damaged or cut short")
+    assert warning.startswith("passed over: b.png: the file is damaged or cut short")
 
 
 # --- which one stays --------------------------------------------------------------------------------------------------
