@@ -133,7 +133,7 @@ def test_a_full_fine_tune_keeps_no_second_model_for_it(recipe, tmp_path):
 def test_without_an_examiner_it_is_refused(recipe, tmp_path):
     with pytest.raises(UsageError, match="learned") as e:
         list(bake(learned(recipe), tmp_path / "run"))
-    assert "evaluate.Examiner" in e.value.hint
+    assert "evaluation.Examiner" in e.value.hint
     assert not (tmp_path / "run").exists()
 
 

@@ -50,7 +50,7 @@ class Form(Spec):
 @functools.cache
 def forms() -> dict[str, Form]:
     """Every known form by the beginning of its networks' names."""
-    text = resources.files("bakehouse.curation.masks").joinpath("mattes.toml").read_text("utf-8")
+    text = resources.files("bakehouse.vision.segmentation").joinpath("mattes.toml").read_text("utf-8")
     return {name: Form.parse(values, source=f"[{name}]") for name, values in parse_toml(text).items()}
 
 
