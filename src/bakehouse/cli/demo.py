@@ -38,10 +38,10 @@ def demo(
         recipe = Recipe.load(written)
     run = Run(out / "run")
     with timer("train"):
-        from bakehouse.cli.judge import examiner
+        from bakehouse.cli.training_evaluator import make_evaluator
         from bakehouse.training import bake
 
-        render_events(bake(recipe, run.folder, examiner=examiner), json=json, quiet=quiet)
+        render_events(bake(recipe, run.folder, examiner=make_evaluator), json=json, quiet=quiet)
     with timer("evaluate"):
         from bakehouse.evaluation import evaluate
 

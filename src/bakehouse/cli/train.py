@@ -47,7 +47,7 @@ def train(
 
 def _train(recipe: Recipe, folder: Path) -> Iterator[Event]:
     """Import the trainer once progress is shown."""
-    from bakehouse.cli.judge import examiner
+    from bakehouse.cli.training_evaluator import make_evaluator
     from bakehouse.training import bake
 
-    yield from bake(recipe, folder, examiner=examiner)
+    yield from bake(recipe, folder, examiner=make_evaluator)

@@ -29,7 +29,7 @@ ProgressRenderer = Callable[[ev.Event], None]
 
 _LINE_EVERY_SECONDS = 10.0
 _LINE_AFTER_SECONDS = 2.0
-"""What is quicker needs no lines on the options."""
+"""Shorter tasks print no intermediate lines."""
 _LINES_PER_TASK = 20
 _LOADING = "loading"
 """Shown until the first event, while libraries and models are loaded."""

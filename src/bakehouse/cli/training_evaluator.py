@@ -1,4 +1,7 @@
-"""Who judges a run while it trains: the command line is where training and judging meet."""
+"""The evaluator of a run that stops when the subject is learned (`stop.when = "learned"`).
+
+`training` may not import `evaluation`; the command line connects the two.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,8 @@ if TYPE_CHECKING:
     from bakehouse.recipe import Recipe
 
 
-def examiner(recipe: Recipe, run: Run) -> Examiner:
-    """For `bake`; loads what judges when it is called."""
+def make_evaluator(recipe: Recipe, run: Run) -> Examiner:
+    """Return the evaluator; its libraries are imported only here."""
     from bakehouse.evaluation import Examiner
 
     return Examiner(recipe, run)
