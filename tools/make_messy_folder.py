@@ -136,6 +136,6 @@ def _write_video(path: Path, numbers: list[int]) -> None:
 
 if __name__ == "__main__":
     place = Path(sys.argv[1])
-    make(place / "heap")
+    make(place / "downloads")
     shutil.copytree(EXAMPLES / "mira-holdout", place / "set-holdout")
-    print(f"made {place / 'heap'}, and {place / 'set-holdout'} to judge by")
+    print(f"made {place / 'downloads'}, and {place / 'set-holdout'} for the evaluation")
