@@ -17,9 +17,7 @@ Faces = Annotated[
     Literal["auto", "anime", "photo"], typer.Option(help="Face detector: for drawings, for photos, or both in turn.")
 ]
 Resolution = Annotated[int, typer.Option(metavar="PIXELS", help="Training resolution.")]
-Most = Annotated[
-    float, typer.Option("--upscale", metavar="TIMES", help="Largest enlargement of a crop; smaller crops are not made.")
-]
+Most = Annotated[float, typer.Option("--upscale", metavar="TIMES", help="Maximum enlargement of a crop by its bucket.")]
 Outfits = Annotated[
     list[str] | None,
     typer.Option(

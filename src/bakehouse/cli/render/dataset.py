@@ -84,7 +84,14 @@ def _one_per_image(changes: Sequence[Change]) -> list[Change]:
     for change in changes:
         if change.why:
             groups.setdefault((change.path.with_suffix(""), change.why), []).append(change)
-    return [min(group, key=lambda c: (c.before is None, c.path.suffix.lower() in TEXTS)) for group in groups.values()]
+    firsts = [min(group, key=lambda c: (c.before is None, _is_sidecar(c))) for group in groups.values()]
+    # A caption that moves to another image shares the reason of the image that goes: one line says both.
+    of_images = {change.why for change in firsts if not _is_sidecar(change)}
+    return [change for change in firsts if not _is_sidecar(change) or change.why not in of_images]
+
+
+def _is_sidecar(change: Change) -> bool:
+    return change.path.suffix.lower() in TEXTS
 
 
 def print_undone(steps: Sequence[Step], folder: Path, *, json: bool = False) -> None:
