@@ -8,8 +8,9 @@ from pathlib import Path
 from bakehouse.core.events import Step, result_of
 from bakehouse.models.denoiser import Denoiser
 from bakehouse.recipe import make_plan, recipe_for_folder
-from bakehouse.training.loop import train
-from bakehouse.training.trainer import equip, prepare
+from bakehouse.training.loop import Callback, run_loop
+from bakehouse.training.offload import PrefetchCallback
+from bakehouse.training.prepare import build_components, prepare_model
 from benchmarks.workloads import Workload, write_images
 
 
@@ -29,10 +30,10 @@ def steps(workload: Workload, model: Denoiser, folder: Path) -> Iterator[None]:
         **workload.settings,
     }
     plan = make_plan(recipe_for_folder(write_images(folder, workload.side), "zwx person", settings=settings))
-    helpers = equip(model, plan.recipe, model.device)
-    made = prepare(plan, model, precision=workload.precision, helpers=helpers)
-    parts, state = result_of(made)
-    for event in train(parts, state):
+    encoders = prepare_model(model, plan.recipe, model.device)
+    components, state = result_of(build_components(plan, model, precision=workload.precision))
+    callbacks: list[Callback] = [PrefetchCallback(plan, components.objective, encoders)] if encoders else []
+    for event in run_loop(components, state, callbacks):
         if isinstance(event, Step):
             yield
 

@@ -17,7 +17,7 @@ from benchmarks.workloads import Workload
 
 def step_of(workload: Workload, model: Denoiser) -> tuple[Callable[[], None], Adapter]:
     """Return a function that runs one step, and the adapter that it trains."""
-    adapter = inject(LoRA(rank=workload.rank, alpha=workload.rank, targets="attention"), model.parts())
+    adapter = inject(LoRA(rank=workload.rank, alpha=workload.rank, targets="attention"), model.trainable_modules())
     parameters = list(adapter.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=1e-4, fused=True)
     x_t = torch.randn(workload.batch, *model.latent_shape(workload.side, workload.side), device=model.device)
@@ -40,7 +40,7 @@ def step_of(workload: Workload, model: Denoiser) -> tuple[Callable[[], None], Ad
 def steps(workload: Workload, model: Denoiser, folder: Path) -> Iterator[None]:
     """Run steps in the faster of two memory formats."""
     step, _ = step_of(workload, model)
-    unet = model.parts()["lora_unet"]
+    unet = model.trainable_modules()["lora_unet"]
     formats: dict[torch.memory_format, float] = {}
     for form in (torch.channels_last, torch.contiguous_format):
         unet.to(memory_format=form)  # type: ignore[call-overload]

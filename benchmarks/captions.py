@@ -74,7 +74,7 @@ def main() -> None:
         timed("read", lambda: read_folder(root))
         made = timed("read, rules", lambda: list(verb.propose(ImageSet((), root=root))))
         proposals = [p for p in made if isinstance(p, Proposal)]
-        timed(f"write {len(proposals)} as a step", lambda: history.apply(root, "edit", proposals))
+        timed(f"write {len(proposals)} as a step", lambda: history.apply_proposals(root, "edit", proposals))
         left = timed("read, rules, nothing to do", lambda: list(verb.propose(ImageSet((), root=root))))
         assert not any(isinstance(p, Proposal) for p in left), "edited twice is not edited once"
         timed("take it back", lambda: history.undo(root))

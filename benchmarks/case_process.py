@@ -19,9 +19,9 @@ from typing import Any
 
 import torch
 
-from bakehouse.training.loop import memory_in_use
+from bakehouse.models.dtypes import DTYPES
+from bakehouse.training.loop import peak_memory
 from bakehouse.training.out_of_memory import is_out_of_memory
-from bakehouse.training.precision import DTYPES
 from benchmarks import bakehouse_loop, bare_loop, diffusers_peft_loop
 from benchmarks.device_flops import matmul_flops, step_flops
 from benchmarks.models import make_model
@@ -47,7 +47,7 @@ def measure(who: str, workload: Workload) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:
             seconds = list(timed(CASES[who](workload, model, Path(folder)), workload))
         middle = sorted(seconds)[len(seconds) // 2]
-        return {"seconds": middle, "steps": len(seconds), "peak_bytes": memory_in_use(), **counted}
+        return {"seconds": middle, "steps": len(seconds), "peak_bytes": peak_memory(), **counted}
     except (RuntimeError, MemoryError) as e:
         if not is_out_of_memory(e):
             raise

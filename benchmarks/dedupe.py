@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bakehouse.core.events import Event, Progress, result_of
-from bakehouse.curation.dedupe import Dedupe, Finding
+from bakehouse.curation.dedupe import Dedupe, DuplicateFinding
 from bakehouse.data import scan
 
 SIDE = 512
@@ -145,7 +145,7 @@ def measure(folder: Path) -> None:
     table.add_row(f"all, {len(images)} images", *whole.lap())
     Console().print(table)
     planned = Counter(kind for r in images if (kind := r.path.stem.partition("-")[2]))
-    right = Counter(f.other.path.stem.partition("-")[2] for f in findings if f.verdict == VERDICTS.get(kind_of(f)))
+    right = Counter(f.other.path.stem.partition("-")[2] for f in findings if f.kind == VERDICTS.get(kind_of(f)))
     wrong = sum(f.dropped and kind_of(f) != "copy" for f in findings)
     for kind, count in planned.items():
         print(f"{kind}: {right[kind]} of {count} found")
@@ -155,7 +155,7 @@ def measure(folder: Path) -> None:
 VERDICTS = {"copy": "duplicate", "variant": "variant", "crop": "near"}
 
 
-def kind_of(finding: Finding) -> str:
+def kind_of(finding: DuplicateFinding) -> str:
     """Return what the second image of a finding was made as."""
     return finding.other.path.stem.partition("-")[2]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bakehouse.cli.example import copy_example
@@ -20,9 +20,9 @@ from bakehouse.data import scan
 from bakehouse.evaluation import Cell, evaluate
 from bakehouse.evaluation.selection import utility
 from bakehouse.recipe import Recipe, make_plan, recipe_for_folder
-from bakehouse.training import bake, find_rate
-from bakehouse.training.lr_finder.chart import rate_chart
-from bakehouse.training.lr_finder.suggestion import RateTest
+from bakehouse.training import find_lr, train
+from bakehouse.training.lr_finder.chart import lr_chart
+from bakehouse.training.lr_finder.suggestion import RangeTestResult
 
 RATES = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2)
 
@@ -58,7 +58,7 @@ def recipe_at(lr: float, images: Path, subject: str, steps: int | None) -> Recip
 def train_at(lr: float, images: Path, subject: str, steps: int | None) -> Trained:
     """Train and evaluate, or load the result of an earlier sweep."""
     run = Run(images.parent / f"{images.name}-{lr:g}")
-    for _ in bake(recipe_at(lr, images, subject, steps), run.folder):
+    for _ in train(recipe_at(lr, images, subject, steps), run.folder):
         pass
     cell = result_of(evaluate(run)).picked
     return Trained(lr, utility(cell), cell)
@@ -77,10 +77,10 @@ def sweep(images: Path, subject: str, rates: Sequence[float], steps: int | None)
     return rows
 
 
-def conclude(name: str, test: RateTest, best: Trained) -> str:
+def conclude(name: str, test: RangeTestResult, best: Trained) -> str:
     """Return one sentence that compares the range test with the sweep."""
-    factor = max(test.rate / best.lr, best.lr / test.rate)
-    summary = f"{name}: the range test says {test.rate:g}, the sweep's best is {best.lr:g}: a factor of {factor:.2f}"
+    factor = max(test.peak_lr / best.lr, best.lr / test.peak_lr)
+    summary = f"{name}: the range test says {test.peak_lr:g}, the sweep's best is {best.lr:g}: a factor of {factor:.2f}"
     return f"{summary} ({'within' if factor <= 2 else 'NOT within'} 2). {test.why}"
 
 
@@ -95,9 +95,11 @@ def main() -> None:
     for name in args.subjects:
         images, subject = copy_example(name, args.out.resolve())
         rows = sweep(images, subject, args.rates, args.steps)
-        test = result_of(find_rate(recipe_at(args.rates[0], images, subject, args.steps)))
-        (args.out / f"{name}.json").write_text(json.dumps(test.to_json(), indent=1), encoding="utf-8")
-        (args.out / f"{name}.svg").write_text(rate_chart(test), encoding="utf-8")
+        test = result_of(find_lr(recipe_at(args.rates[0], images, subject, args.steps)))
+        (args.out / f"{name}.json").write_text(
+            json.dumps({**asdict(test), "why": test.why}, indent=1), encoding="utf-8"
+        )
+        (args.out / f"{name}.svg").write_text(lr_chart(test), encoding="utf-8")
         print("\n" + conclude(name, test, max(rows, key=lambda row: row.score)) + "\n", flush=True)
 
 

@@ -122,11 +122,11 @@ def test_the_worked_example_works(svdiff, tiny):
 
     x, t = torch.randn(2, 4, 8, 8), torch.tensor([3, 700])
     cond = tiny.encode_prompt(["zwx person", "person"])
-    unet = tiny.parts()["lora_unet"]
+    unet = tiny.trainable_modules()["lora_unet"]
     before = {name: p.detach().clone() for name, p in unet.named_parameters()}
     with torch.no_grad():
         base = tiny(x, t, cond)
-        adapter = inject(svdiff.SVDiff(), tiny.parts())
+        adapter = inject(svdiff.SVDiff(), tiny.trainable_modules())
         assert torch.equal(tiny(x, t, cond), base)
         for p in adapter.parameters():
             p.copy_(torch.randn(p.shape) * 0.3)

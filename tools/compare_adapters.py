@@ -24,7 +24,7 @@ from bakehouse.core.pluralize import counted
 from bakehouse.core.run_folder import Run
 from bakehouse.evaluation import evaluate
 from bakehouse.recipe import Recipe, recipe_for_folder
-from bakehouse.training import bake
+from bakehouse.training import train
 
 PAGE = Path(__file__).parent.parent / "docs" / "adapters.md"
 BEGIN, END = "<!-- table: written by `python -m tools.compare_adapters` -->", "<!-- end of table -->"
@@ -90,7 +90,7 @@ def cell(folder: Path, recipe: Recipe, name: str, optimizer: str) -> Row:
     if noted.is_file():
         return Row(**json.loads(noted.read_text()))
     began = time.monotonic()
-    events = list(bake(recipe, folder))
+    events = list(train(recipe, folder))
     steps = [e for e in events if type(e).__name__ == "Step"]
     seconds = steps[-1].time - steps[0].time if steps else time.monotonic() - began
     found = result_of(evaluate(Run(folder))).picked

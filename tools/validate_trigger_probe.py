@@ -23,7 +23,7 @@ from bakehouse.data.tag_vocabulary import load_vocabulary
 from bakehouse.evaluation import CrumbJudge
 from bakehouse.evaluation.trigger_probe import Bank, Probe, ProbeSpec, Reading, bank_of, probe_words
 from bakehouse.evaluation.trigger_probe.control_words import CONSONANTS
-from bakehouse.generation import Request, Studio
+from bakehouse.generation import ImageRequest, Pipeline
 from bakehouse.models.denoiser import Denoiser
 from bakehouse.vision.taggers import Vocabulary
 
@@ -55,14 +55,14 @@ def main() -> None:
     parser.add_argument("--words", type=int, default=40, help="number of known and of rare words")
     given = parser.parse_args()
     bank = dataclasses.replace(bank_of("crumb"), taught=None)
-    with Studio.open("crumb") as studio:
-        rare = rare_words(studio.denoiser, bank, given.words)
+    with Pipeline.open("crumb") as pipeline:
+        rare = rare_words(pipeline.denoiser, bank, given.words)
         taught = taught_words(given.words)
         began = time.perf_counter()
-        asked = probed(studio.denoiser, ASKED, bank_of("crumb"))
+        asked = probed(pipeline.denoiser, ASKED, bank_of("crumb"))
         print(f"{len(ASKED)} words in {time.perf_counter() - began:.0f} s", flush=True)
-        found = {r.word: r for r in probed(studio.denoiser, [*rare, *taught], bank).readings}
-        lines = [*_asked(asked), *_counted([found[w] for w in rare], [found[w] for w in taught]), *_seen(studio)]
+        found = {r.word: r for r in probed(pipeline.denoiser, [*rare, *taught], bank).readings}
+        lines = [*_asked(asked), *_counted([found[w] for w in rare], [found[w] for w in taught]), *_seen(pipeline)]
     text = PAGE.read_text("utf-8")
     head, rest = text.split(BEGIN)
     body = "".join(f"{line}\n" for line in lines)
@@ -143,7 +143,7 @@ def _loud(r: Reading) -> str:
     return f"`{r.word}` {r.reach:.2f} ({names or r.verdict})"
 
 
-def _seen(studio: Studio) -> Iterator[str]:
+def _seen(pipeline: Pipeline) -> Iterator[str]:
     """Yield the table of the tagger's attributes on generated images."""
     judge = CrumbJudge.load()
     yield f"What the tagger sees on {PICTURES} pictures of each:"
@@ -151,7 +151,7 @@ def _seen(studio: Studio) -> Iterator[str]:
     yield f"| prompt | {' | '.join(SEEN)} |"
     yield f"|---|{'---|' * len(SEEN)}"
     for prompt in ("person", *(f"{word} person" for word in DRAWN)):
-        images = [p.image for p in studio.txt2img(Request(prompt=prompt, seed=1, count=PICTURES, steps=8))]
+        images = [p.image for p in pipeline.txt2img(ImageRequest(prompt=prompt, seed=1, count=PICTURES, steps=8))]
         seen = judge.attributes(images)
         cells = (" ".join(f"{v} {n / PICTURES:.0%}," for v, n in _usual(seen, group)).strip(",") for group in SEEN)
         yield f"| `{prompt}` | {' | '.join(cells)} |"

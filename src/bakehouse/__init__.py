@@ -1,9 +1,9 @@
-"""Teach Stable Diffusion a subject: from a folder of images to a trained, judged and published model.
+"""Teach Stable Diffusion a subject: from a folder of images to a trained and evaluated model.
 
     import bakehouse
 
     recipe = bakehouse.recipe_for_folder("photos", "zwx person")
-    for event in bakehouse.bake(recipe, "runs/zwx"):
+    for event in bakehouse.train(recipe, "runs/zwx"):
         ...
 
 Names and rooms are imported when they are first used, so `import bakehouse` itself costs nothing.
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from bakehouse.core.errors import UsageError as UsageError
     from bakehouse.core.events import Event as Event
     from bakehouse.core.run_folder import Run as Run
-    from bakehouse.generation import Request as Request
-    from bakehouse.generation import Studio as Studio
+    from bakehouse.generation import ImageRequest as ImageRequest
+    from bakehouse.generation import Pipeline as Pipeline
     from bakehouse.generation import make_grid as make_grid
     from bakehouse.models import load_model as load_model
     from bakehouse.recipe import Plan as Plan
@@ -29,37 +29,41 @@ if TYPE_CHECKING:
     from bakehouse.recipe import recipe_for_folder as recipe_for_folder
     from bakehouse.recipe import scan_concepts as scan_concepts
     from bakehouse.recipe import to_toml as to_toml
-    from bakehouse.training import bake as bake
+    from bakehouse.training import train as bake  # noqa: F401
+    from bakehouse.training import train as train
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "BakehouseError": "core.errors",
     "Event": "core.events",
+    "ImageRequest": "generation",
+    "Pipeline": "generation",
     "Plan": "recipe",
     "Recipe": "recipe",
-    "Request": "generation",
     "Run": "core.run_folder",
-    "Studio": "generation",
     "UsageError": "core.errors",
-    "bake": "training",
     "load_model": "models",
     "make_grid": "generation",
     "make_plan": "recipe",
     "recipe_for_folder": "recipe",
     "scan_concepts": "recipe",
     "to_toml": "recipe",
+    "train": "training",
 }
+_EARLIER_NAMES = {"Request": "ImageRequest", "Studio": "Pipeline", "bake": "train"}
+"""Names of version 0.1 and what they are called now. They still work."""
 _ROOMS = (
     "adapters", "audit", "captions", "core", "curation", "data", "evaluation", "generation", "losses", "models",
     "queue", "recipe", "training", "vision", "weights",
 )  # fmt: skip
 
-__all__ = ["__version__", *_HOMES, *_ROOMS]
+__all__ = ["__version__", *_HOMES, *_EARLIER_NAMES, *_ROOMS]
 
 
 def __getattr__(name: str) -> Any:
     """Finds a public name in its room, and a room by its name."""
+    name = _EARLIER_NAMES.get(name, name)
     if name in _HOMES:
         return getattr(importlib.import_module(f"bakehouse.{_HOMES[name]}"), name)
     if name in _ROOMS:

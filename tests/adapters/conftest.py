@@ -54,7 +54,7 @@ def randomised() -> Callable[..., Adapter]:
 
     def make(spec: Any, model: Any, *, seed: int = 0, std: float = 0.2) -> Adapter:
         generator = torch.Generator().manual_seed(seed)
-        adapter = inject(spec, model.parts(), generator=generator)
+        adapter = inject(spec, model.trainable_modules(), generator=generator)
         with torch.no_grad():
             for parameter in adapter.parameters():
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * std)

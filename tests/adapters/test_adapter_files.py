@@ -15,7 +15,7 @@ from bakehouse.adapters.adapter_files import from_state
 from bakehouse.adapters.target_modules import all_sites, select
 from bakehouse.adapters.tensor_names import kohya_stem, split_key, to_diffusers
 from bakehouse.core.errors import BakehouseError, UsageError
-from bakehouse.models.text_encoders import under_text_model
+from bakehouse.models.text_encoders import with_text_model_level
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def sd15_parts():
     text = CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12)
     with torch.device("meta"):
         unet = UNet2DConditionModel(cross_attention_dim=768)
-        return {"lora_unet": unet, "lora_te": under_text_model(CLIPTextModel(text))}
+        return {"lora_unet": unet, "lora_te": with_text_model_level(CLIPTextModel(text))}
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_saved_and_read_the_same(tiny, spec, output, randomised, tmp_path, make_
     adapter = randomised(spec, tiny).eval()
     path = save_adapter(adapter, tmp_path / "a.safetensors", {"ss_steps": 3}, torch.float32)
     other = make_tiny()
-    again = load_adapter(path, other.parts())
+    again = load_adapter(path, other.trainable_modules())
     if getattr(spec, "constraint", 0):
         # Blocks are held within the constraint before they are written, which rounds them once more.
         torch.testing.assert_close(output(other), output(tiny))
@@ -261,15 +261,15 @@ def dotted(state, sites, form):
 @pytest.mark.parametrize("form", ["peft", "default", "lora.up", "linear_layer", "flat text"])
 def test_files_of_others_give_the_same_model(tiny, output, randomised, make_tiny, tmp_path, form):
     adapter = randomised(LoRA(rank=4, alpha=3.0, targets="full", text=True), tiny)
-    state = dotted(adapter.state_dict(), all_sites(tiny.parts()), form)
+    state = dotted(adapter.state_dict(), all_sites(tiny.trainable_modules()), form)
     save_file({k: v.contiguous() for k, v in state.items()}, tmp_path / "x.safetensors")
     other = make_tiny()
-    load_adapter(tmp_path / "x.safetensors", other.parts())
+    load_adapter(tmp_path / "x.safetensors", other.trainable_modules())
     torch.testing.assert_close(output(other), output(tiny), atol=1e-5, rtol=1e-5)
 
 
 def test_peft_alpha_beside_the_file(tiny, tmp_path):
-    site = next(s for s in all_sites(tiny.parts()) if s.path.endswith("attn1.to_q"))
+    site = next(s for s in all_sites(tiny.trainable_modules()) if s.path.endswith("attn1.to_q"))
     tensors = {
         f"base_model.model.{site.path}.lora_A.weight": torch.randn(4, 8),
         f"base_model.model.{site.path}.lora_B.weight": torch.randn(8, 4),
@@ -283,7 +283,7 @@ def test_weight_and_negative_weight(tiny, output, randomised, make_tiny):
     adapter = randomised(LoRA(rank=4, alpha=3.0), tiny)
     for weight in (0.7, -2.0, 0.0):
         other = make_tiny()
-        load_adapter(adapter.state_dict(), other.parts(), weight)
+        load_adapter(adapter.state_dict(), other.trainable_modules(), weight)
         with adapter.scaled(weight):
             assert torch.equal(output(other), output(tiny))
 
@@ -308,13 +308,13 @@ def lora(stem, ins, outs=8, rank=2):
 )
 def test_files_for_other_bases_are_refused_by_name(tiny, stem, ins, says):
     with pytest.raises(UsageError, match=says):
-        load_adapter(lora(stem, ins), tiny.parts())
+        load_adapter(lora(stem, ins), tiny.trainable_modules())
 
 
 def test_a_file_that_fits_in_part_names_the_rest(tiny, randomised):
     state = dict(randomised(LoRA(rank=2), tiny).state_dict())
     with pytest.raises(UsageError, match=r"1 of \d+ modules") as caught:
-        load_adapter({**state, **lora("lora_unet_elsewhere", 8)}, tiny.parts())
+        load_adapter({**state, **lora("lora_unet_elsewhere", 8)}, tiny.trainable_modules())
     assert "lora_unet_elsewhere" in str(caught.value)
 
 
@@ -328,7 +328,8 @@ def test_other_algorithms_are_named(tiny):
     stem = "lora_unet_down_blocks_0_attentions_0_proj_in"
     with pytest.raises(UsageError, match="T-LoRA"):
         load_adapter(
-            {f"{stem}.q_layer.weight": torch.zeros(2, 2), f"{stem}.lambda_layer": torch.zeros(1)}, tiny.parts()
+            {f"{stem}.q_layer.weight": torch.zeros(2, 2), f"{stem}.lambda_layer": torch.zeros(1)},
+            tiny.trainable_modules(),
         )
     assert from_state({**lora(stem, 8), f"{stem}.dora_scale": torch.ones(8, 1)}).kind == "DoRA"
 

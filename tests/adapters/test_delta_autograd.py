@@ -162,7 +162,7 @@ def test_the_hook_leaves_gradients_off_where_they_are_off(tiny, randomised):
     with torch.no_grad():
         assert not tiny(x_t, torch.tensor([5]), cond).requires_grad
     adapter.remove()
-    assert inject(LoRA(rank=2), tiny.parts()) is not None
+    assert inject(LoRA(rank=2), tiny.trainable_modules()) is not None
 
 
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)

@@ -62,7 +62,7 @@ def test_slices_of_a_file(tiny, output, randomised, make_tiny, tmp_path):
     first = output(tiny)
     (sliced,) = slice_ranks(path, tmp_path / "b.safetensors", [2])
     other = make_tiny()
-    small = load_adapter(sliced.path, other.parts())
+    small = load_adapter(sliced.path, other.trainable_modules())
     assert {layer.rank for layer in small.layers.values()} == {2}
     torch.testing.assert_close(output(other), first, atol=1e-5, rtol=1e-4)
     (whole,) = slice_ranks(path, tmp_path / "c.safetensors", [4])
@@ -108,6 +108,6 @@ def test_going_on_from_a_file(tiny, output, randomised, make_tiny, tmp_path, bef
     path = tmp_path / "a.safetensors"
     save_adapter(randomised(before, tiny), path, metadata_for(before, **META), torch.float32)
     other = make_tiny()
-    adapter = inject(DyLoRA(start=path, unit=2), other.parts())
+    adapter = inject(DyLoRA(start=path, unit=2), other.trainable_modules())
     assert {(type(layer), layer.rank, layer.unit) for layer in adapter.layers.values()} == {(DyLoRALayer, 4, 2)}
     torch.testing.assert_close(output(other), output(tiny))

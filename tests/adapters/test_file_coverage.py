@@ -33,7 +33,9 @@ def biased(adapter: LayerAdapter) -> str:
 
 def one_module(spec: Any, tiny: Any, *, bias: bool = False) -> tuple[Site, dict[str, torch.Tensor]]:
     """A module that a spec sits on, and noise in all that its layer would write."""
-    site = next(s for s in spec.select(tiny.parts()) if not s.is_norm and (s.module.bias is not None or not bias))
+    site = next(
+        s for s in spec.select(tiny.trainable_modules()) if not s.is_norm and (s.module.bias is not None or not bias)
+    )
     generator = torch.Generator().manual_seed(0)
     layer = spec.build(site, generator)
     with torch.no_grad():
@@ -43,7 +45,7 @@ def one_module(spec: Any, tiny: Any, *, bias: bool = False) -> tuple[Site, dict[
 
 
 def test_every_layer_names_all_that_it_writes(spec, tiny):
-    for site in spec.select(tiny.parts()):
+    for site in spec.select(tiny.trainable_modules()):
         layer = spec.build(site, torch.Generator())
         assert set(layer.state_dict()) <= layer.suffixes
 
@@ -76,7 +78,7 @@ def test_a_bias_beside_any_algorithm_is_applied(spec, tiny):
 def test_a_bias_alone_is_applied(tiny, output):
     before = output(tiny)
     diff_b = torch.full(tiny.unet.conv_in.bias.shape, 0.5)
-    adapter = load_adapter({f"lora_unet_conv_in.{BIAS}": diff_b}, tiny.parts())
+    adapter = load_adapter({f"lora_unet_conv_in.{BIAS}": diff_b}, tiny.trainable_modules())
     with torch.no_grad():
         tiny.unet.conv_in.bias += 0.5
         with adapter.scaled(0):
@@ -88,7 +90,7 @@ def test_a_bias_alone_is_applied(tiny, output):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_bias_where_the_base_has_none_counts_beside_it_and_is_not_merged(spec, tiny, dtype):
-    sites = [s for s in spec.select(tiny.parts()) if s.module.bias is None]
+    sites = [s for s in spec.select(tiny.trainable_modules()) if s.module.bias is None]
     assert sites
     site = sites[0]
     layer = spec.build(site, torch.Generator())
@@ -109,7 +111,7 @@ def test_a_bias_of_another_size_is_refused(tiny, randomised):
     state = randomised(LoRA(rank=2), tiny).state_dict()
     stem = next(k.partition(".")[0] for k in state if "to_q" in k)
     with pytest.raises(UsageError, match=rf"{stem}: diff_b \(3,\) does not fit"):
-        load_adapter({**state, f"{stem}.{BIAS}": torch.ones(3)}, tiny.parts())
+        load_adapter({**state, f"{stem}.{BIAS}": torch.ones(3)}, tiny.trainable_modules())
 
 
 def test_a_tensor_that_an_algorithm_makes_nothing_of_is_refused_by_name(spec, tiny):
@@ -134,11 +136,11 @@ def test_one_algorithms_tensors_beside_anothers_are_applied_or_named(spec, tiny)
 
 def test_an_alpha_that_no_program_counts_is_carried(tiny, output):
     state = {"lora_unet_conv_in.diff": torch.ones(8, 4, 3, 3), "lora_unet_conv_in.alpha": torch.tensor(3.0)}
-    adapter = load_adapter({k: v for k, v in state.items() if "alpha" not in k}, tiny.parts())
+    adapter = load_adapter({k: v for k, v in state.items() if "alpha" not in k}, tiny.trainable_modules())
     want = output(tiny)
     adapter.remove()
     file = from_state(state)
-    load_adapter(file, tiny.parts())
+    load_adapter(file, tiny.trainable_modules())
     assert torch.equal(output(tiny), want)
     assert file.account.notes == ("lora_unet_conv_in.alpha: full difference has no alpha",)
     many = {
@@ -171,7 +173,7 @@ def test_two_spellings_of_one_tensor_are_refused(tiny, randomised):
     stem = f"lora_unet_{path.replace('.', '_')}"
     again = {f"unet.{path}.lora_A.weight": state[f"{stem}.lora_down.weight"]}
     with pytest.raises(UsageError, match=rf"twice: {stem}\.lora_down\.weight and unet\.{path}\.lora_A\.weight"):
-        load_adapter({**state, **again}, tiny.parts())
+        load_adapter({**state, **again}, tiny.trainable_modules())
     two = {f"{path}.lora_A.{name}.weight": torch.ones(2, 8) for name in ("default", "style")}
     with pytest.raises(UsageError, match=r"lora_A\.default\.weight and .*lora_A\.style\.weight"):
         from_state(two)
@@ -196,16 +198,16 @@ def test_a_training_goes_on_from_a_file_with_biases_and_from_none_with_more(tiny
     diff_b = torch.full(adapter.sites[stem].module.bias.shape, 0.5)
     adapter.remove()
     path = save_adapter({**state, f"{stem}.{BIAS}": diff_b}, tmp_path / "b.safetensors", dtype=torch.float32)
-    started = inject(LoRA(start=path), tiny.parts())
+    started = inject(LoRA(start=path), tiny.trainable_modules())
     assert torch.equal(started.state_dict()[f"{stem}.{BIAS}"], diff_b)
     again = save_adapter(started, tmp_path / "c.safetensors", dtype=torch.float32)
     said = output(tiny)
     started.remove()
-    load_adapter(again, tiny.parts())
+    load_adapter(again, tiny.trainable_modules())
     assert torch.equal(output(tiny), said)
     save_file({**state, **BUNDLED}, tmp_path / "e.safetensors")
     with pytest.raises(UsageError, match="bundle_emb"):
-        inject(LoRA(start=tmp_path / "e.safetensors"), tiny.parts())
+        inject(LoRA(start=tmp_path / "e.safetensors"), tiny.trainable_modules())
 
 
 def test_reasons_are_said_once():

@@ -60,8 +60,8 @@ def test_norms_are_those_of_lycoris(kind, half):
 
 
 def test_norms_of_the_chosen_blocks_learn_too(tiny):
-    plain = inject(LoRA(rank=2, text=True), tiny.parts()).module_names()
-    adapter = inject(LoRA(rank=2, text=True, train_norm=True), tiny.parts())
+    plain = inject(LoRA(rank=2, text=True), tiny.trainable_modules()).module_names()
+    adapter = inject(LoRA(rank=2, text=True, train_norm=True), tiny.trainable_modules())
     more = set(adapter.module_names()) - set(plain)
     assert set(plain) < set(adapter.module_names())
     assert any("layer_norm1" in name for name in more) and any(name.endswith("norm2") for name in more)
@@ -74,10 +74,10 @@ def test_norms_of_the_chosen_blocks_learn_too(tiny):
 def test_a_norm_s_tensors_on_another_module_are_refused(tiny):
     q = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
     with pytest.raises(UsageError, match="no norm"):
-        load_adapter({f"{q}.w_norm": torch.zeros(8), f"{q}.b_norm": torch.zeros(8)}, tiny.parts())
+        load_adapter({f"{q}.w_norm": torch.zeros(8), f"{q}.b_norm": torch.zeros(8)}, tiny.trainable_modules())
     with pytest.raises(UsageError, match=r"w_norm .* does not fit"):
         norm = q.replace("attn1_to_q", "norm1")
-        load_adapter({f"{norm}.w_norm": torch.zeros(9), f"{norm}.b_norm": torch.zeros(9)}, tiny.parts())
+        load_adapter({f"{norm}.w_norm": torch.zeros(9), f"{norm}.b_norm": torch.zeros(9)}, tiny.trainable_modules())
 
 
 def test_biases_that_do_not_fit_are_named():

@@ -28,7 +28,7 @@ def test_theirs_and_ours_are_the_same(kind, on_input):
 
 
 def test_it_sits_on_keys_values_and_second_layers(tiny):
-    adapter = inject(IA3(text=True), tiny.parts())
+    adapter = inject(IA3(text=True), tiny.trainable_modules())
     ends = {name.rsplit(".", 1)[-1] if "ff" not in name else "ff.net.2" for name in adapter.module_names()}
     assert ends == {"to_k", "to_v", "ff.net.2", "k_proj", "v_proj", "fc2"}
     for stem, layer in adapter.layers.items():

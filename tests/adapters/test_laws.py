@@ -19,7 +19,7 @@ def same(a, b):
 
 def test_zero_at_init(tiny, spec, output):
     before = output(tiny)
-    inject(spec, tiny.parts())
+    inject(spec, tiny.trainable_modules())
     assert torch.equal(output(tiny), before)
 
 
@@ -143,7 +143,7 @@ def test_several_adapters_add_up_in_any_order(tiny, output, randomised, make_tin
 def test_state_goes_there_and_back(tiny, spec, output, randomised, make_tiny):
     adapter = randomised(spec, tiny).eval()
     other = make_tiny()
-    again = inject(spec, other.parts()).eval()
+    again = inject(spec, other.trainable_modules()).eval()
     again.load_state_dict(adapter.state_dict())
     assert torch.equal(output(other), output(tiny))
     assert same(again.state_dict(), adapter.state_dict())
@@ -164,7 +164,7 @@ def test_a_state_that_does_not_fit_is_an_error(tiny, spec, randomised):
 def test_the_state_s_alpha_counts(tiny, output, make_tiny, randomised):
     adapter = randomised(LoRA(rank=4, alpha=4.0), tiny)
     other = make_tiny()
-    inject(LoRA(rank=4, alpha=1.0), other.parts()).load_state_dict(adapter.state_dict())
+    inject(LoRA(rank=4, alpha=1.0), other.trainable_modules()).load_state_dict(adapter.state_dict())
     assert torch.equal(output(other), output(tiny))
 
 
@@ -173,7 +173,7 @@ def test_a_read_alpha_is_the_same_number(tiny, output, make_tiny, randomised, al
     """States hold alpha in single precision: what was injected must count with that, too, or a resumed run strays."""
     adapter = randomised(LoRA(rank=3, alpha=alpha), tiny)
     other = make_tiny()
-    again = inject(LoRA(rank=3, alpha=alpha), other.parts())
+    again = inject(LoRA(rank=3, alpha=alpha), other.trainable_modules())
     again.load_state_dict(adapter.state_dict())
     assert [layer.scale for layer in again.layers.values()] == [layer.scale for layer in adapter.layers.values()]
 
@@ -181,7 +181,7 @@ def test_a_read_alpha_is_the_same_number(tiny, output, make_tiny, randomised, al
 def test_same_seed_same_adapter(tiny, spec, make_tiny):
     states = []
     for model in (tiny, make_tiny()):
-        states.append(inject(spec, model.parts(), generator=torch.Generator().manual_seed(4)).state_dict())
+        states.append(inject(spec, model.trainable_modules(), generator=torch.Generator().manual_seed(4)).state_dict())
     assert same(*states)
 
 
@@ -196,7 +196,7 @@ def test_only_the_adapter_learns(tiny, spec, randomised):
 
 
 def test_groups(tiny, spec):
-    adapter = inject(spec, tiny.parts())
+    adapter = inject(spec, tiny.trainable_modules())
     groups = adapter.parameter_groups(1e-4, 5e-5)
     assert [(g["name"], g["lr"]) for g in groups] == [("unet", 1e-4), ("text", 5e-5)][: 1 + spec.text]
     assert sum(len(g["params"]) for g in groups) == len(list(adapter.parameters()))

@@ -54,21 +54,21 @@ def test_curves():
 def test_ranks_block_by_block_and_by_pattern(tiny):
     dims = [0, *range(1, 25)]
     spec = LoRA(rank=4, alpha=2.0, dims={"*to_out.0": 0, "*attn2*": 7}, blocks={"dims": dims})
-    state = inject(spec, tiny.parts()).state_dict()
+    state = inject(spec, tiny.trainable_modules()).state_dict()
     stem = "lora_unet_down_blocks_1_attentions_0"
     assert state[f"{stem}_proj_in.lora_down.weight"].shape[0] == 4 and state[f"{stem}_proj_in.alpha"] == 2
     assert state[f"{stem}_transformer_blocks_0_attn2_to_q.lora_down.weight"].shape[0] == 7
     assert state[f"{stem}_transformer_blocks_0_attn2_to_q.alpha"] == 3.5
     assert not any("to_out_0" in name for name in state)
     with pytest.raises(UsageError, match=r"adapter.blocks.dims has 3 numbers, this model takes 25"):
-        inject(LoRA(blocks={"dims": [1, 2, 3]}), tiny.parts())
+        inject(LoRA(blocks={"dims": [1, 2, 3]}), tiny.trainable_modules())
     with pytest.raises(UsageError, match="leave out all"):
-        inject(LoRA(dims={"*": 0}), tiny.parts())
+        inject(LoRA(dims={"*": 0}), tiny.trainable_modules())
 
 
 def test_rates_block_by_block_and_of_late_matrices(tiny):
     blocks = {"down_lr_weight": [0.0] * 6 + [0.5] * 6, "mid_lr_weight": [2.0]}
-    adapter = inject(LoRA(rank=2, text=True, blocks=blocks, lora_plus_ratio=4.0), tiny.parts())
+    adapter = inject(LoRA(rank=2, text=True, blocks=blocks, lora_plus_ratio=4.0), tiny.trainable_modules())
     groups = {g["name"]: g for g in adapter.parameter_groups(1.0, 0.1)}
     assert {name: g["lr"] for name, g in groups.items()} == pytest.approx(
         {"unet": 1, "unet x 0.5": 0.5, "unet x 2": 2, "unet x 4": 4, "unet x 8": 8, "text": 0.1, "text x 4": 0.4}
@@ -97,7 +97,7 @@ def test_going_on_from_a_file(tiny, randomised, output, make_tiny, tmp_path):
     first = randomised(LoRA(rank=3, alpha=2.0, text=True, targets="attention"), tiny).eval()
     path = save_adapter(first, tmp_path / "a.safetensors", {}, torch.float32)
     other = make_tiny()
-    adapter = inject(LoRA(start=path, dropout=0.1), other.parts()).eval()
+    adapter = inject(LoRA(start=path, dropout=0.1), other.trainable_modules()).eval()
     assert torch.equal(output(other), output(tiny))
     assert sorted(adapter.module_names()) == sorted(first.module_names()) and not adapter.trains_text
     assert next(iter(adapter.layers.values())).dropout == 0.1
@@ -110,7 +110,7 @@ def test_going_on_from_a_file(tiny, randomised, output, make_tiny, tmp_path):
         (LoRA(start=tmp_path / "gone.safetensors"), "does not exist"),
     ):
         with pytest.raises(BakehouseError, match=says):
-            inject(wrong, make_tiny().parts())
+            inject(wrong, make_tiny().trainable_modules())
 
 
 def test_what_means_nothing_is_refused():
@@ -139,11 +139,13 @@ def test_a_run_of_before_goes_on_along_its_own_axis(tiny, make_tiny, randomised)
     """The default axis of DoRA has changed; a state says by its shapes which one it has."""
     old = randomised(LoRA(rank=2, dora=True, wd_on_output=True, targets="full"), tiny)
     other = make_tiny()
-    again = inject(LoRA(rank=2, dora=True, targets="full"), other.parts(), generator=torch.Generator())
+    again = inject(LoRA(rank=2, dora=True, targets="full"), other.trainable_modules(), generator=torch.Generator())
     again.load_state_dict(old.state_dict())
     for stem, layer in old.layers.items():
         weight = old.sites[stem].module.weight
         assert torch.equal(again.layers[stem].delta(weight), layer.delta(weight))
     broken = {k: v[:1] if k.endswith("dora_scale") else v for k, v in old.state_dict().items()}
     with pytest.raises(BakehouseError, match="does not fit"):
-        inject(LoRA(rank=2, dora=True), make_tiny().parts(), generator=torch.Generator()).load_state_dict(broken)
+        inject(LoRA(rank=2, dora=True), make_tiny().trainable_modules(), generator=torch.Generator()).load_state_dict(
+            broken
+        )

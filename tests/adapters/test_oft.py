@@ -5,7 +5,7 @@ import torch
 from lycoris.modules.diag_oft import DiagOFTModule
 from torch import nn
 
-from bakehouse.adapters import OFT, OFTLayer, load_adapter
+from bakehouse.adapters import OFT, AdapterTarget, OFTLayer, load_adapter
 from bakehouse.adapters.oft import block_size, cayley
 from bakehouse.adapters.target_modules import Site
 from bakehouse.core.errors import UsageError
@@ -103,12 +103,12 @@ def test_kohya_s_own_prefix(tiny, output, randomised, make_tiny):
     adapter = randomised(OFT(constraint=0.1), tiny).eval()
     theirs = {key.replace("lora_unet", "oft_unet"): tensor for key, tensor in adapter.state_dict().items()}
     other = make_tiny()
-    load_adapter(theirs, other.parts())
+    load_adapter(theirs, other.trainable_modules())
     assert torch.equal(output(other), output(tiny))
 
 
 def test_blocks_can_be_counted_instead(tiny):
-    adapter = OFT(block_count=2).inject(tiny.parts(), None)
+    adapter = OFT(block_count=2).inject(AdapterTarget(tiny.trainable_modules()), None)
     assert {layer.oft_blocks.shape[0] for layer in adapter.layers.values()} == {2}
     assert all(
         layer.oft_blocks.shape[-1] * 2 == adapter.sites[stem].module.weight.shape[0]
@@ -116,7 +116,7 @@ def test_blocks_can_be_counted_instead(tiny):
     )
     adapter.remove()
     with pytest.raises(UsageError, match="5 blocks do not fill evenly"):
-        OFT(block_count=5).inject(tiny.parts(), None)
+        OFT(block_count=5).inject(AdapterTarget(tiny.trainable_modules()), None)
 
 
 def test_the_gradient_of_a_turn_is_that_of_its_formula():

@@ -128,11 +128,11 @@ def test_we_read_the_file_of_diffusers_the_same(tiny, output, pipe, tmp_path, ma
         tmp_path, states[0], states[1],
         unet_lora_adapter_metadata=configs[0], text_encoder_lora_adapter_metadata=configs[1],
     )  # fmt: skip
-    load_adapter(tmp_path / "pytorch_lora_weights.safetensors", tiny.parts())
+    load_adapter(tmp_path / "pytorch_lora_weights.safetensors", tiny.trainable_modules())
     torch.testing.assert_close(output(tiny), pipeline_output(pipe), atol=1e-4, rtol=1e-4)
 
 
 def test_all_sites_cover_what_peft_would_find(tiny):
-    names = {site.path for site in all_sites(tiny.parts()) if site.prefix == "lora_unet"}
+    names = {site.path for site in all_sites(tiny.trainable_modules()) if site.prefix == "lora_unet"}
     linear = {n for n, m in tiny.unet.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)}
     assert names == linear

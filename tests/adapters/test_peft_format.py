@@ -17,7 +17,7 @@ from bakehouse.adapters import LoRA, inject, load_adapter, read_adapter, save_ad
 from bakehouse.adapters.adapter_reader import open_adapter
 from bakehouse.adapters.peft_format import PeftSettings
 from bakehouse.core.errors import BakehouseError, Problems, UsageError
-from bakehouse.models.text_encoders import under_text_model
+from bakehouse.models.text_encoders import with_text_model_level
 from bakehouse.weights.adapter_info import adapter_info
 from bakehouse.weights.convert_adapter import Convert, convert
 
@@ -185,7 +185,7 @@ def test_the_text_encoder_says_what_it_says_in_peft(make_tiny, tmp_path, name):
     theirs, ours = make_tiny(), make_tiny()
     want = text_says(written(theirs.text_encoder, CASES[name], tmp_path))
     assert (want - text_says(ours.text_encoder)).abs().max() > 0.02
-    load_adapter(open_adapter(tmp_path), ours.parts())
+    load_adapter(open_adapter(tmp_path), ours.trainable_modules())
     torch.testing.assert_close(text_says(ours.text_encoder), want, atol=1e-5, rtol=1e-5)
 
 
@@ -282,7 +282,7 @@ def test_there_and_back_keeps_alpha_and_biases(make_tiny, tmp_path, form):
     assert one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
     assert any(key.endswith("diff_b") for key in one)
     ours = make_tiny()
-    load_adapter(back, ours.parts())
+    load_adapter(back, ours.trainable_modules())
     torch.testing.assert_close(unet_says(ours.unet), want, atol=1e-5, rtol=1e-5)
     if form == "peft":
         base: UNet2DConditionModel = make_tiny().unet
@@ -296,7 +296,7 @@ DORA = LoRA(rank=4, alpha=6.0, targets="full", conv_rank=3, conv_alpha=2.0, dora
 def dora_file(make_tiny, path: Path, spec: LoRA = DORA, **changes: torch.Tensor) -> tuple[Path, Any]:
     """A DoRA of random numbers, and a tiny model that has it on."""
     model, generator = make_tiny(), torch.Generator().manual_seed(0)
-    adapter = inject(spec, model.parts(), generator=generator)
+    adapter = inject(spec, model.trainable_modules(), generator=generator)
     with torch.no_grad():
         for name, parameter in adapter.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator) * 0.2
@@ -312,7 +312,7 @@ def test_dora_by_output_is_what_peft_holds(make_tiny, tmp_path, alpha):
     path, ours = dora_file(make_tiny, tmp_path / "a.safetensors")
     convert(path, tmp_path / "p", Convert(to="peft", alpha=alpha))
     theirs = make_tiny()
-    for part, network in (("unet", theirs.unet), ("text_encoder", under_text_model(theirs.text_encoder))):
+    for part, network in (("unet", theirs.unet), ("text_encoder", with_text_model_level(theirs.text_encoder))):
         config = json.loads((tmp_path / "p" / part / "adapter_config.json").read_text())
         assert config["use_dora"] is True
         network = peft.inject_adapter_in_model(peft.LoraConfig(**config), network)
@@ -402,7 +402,7 @@ def test_what_has_no_form_elsewhere_becomes_a_lora_with_its_bias(make_tiny, tiny
     settings = Resize(linear=RankRule(rank=64), to_lora=True, dtype="fp32")
     out = resize(tmp_path / "a", tmp_path / "l.safetensors", settings, base=tiny_folder).path
     ours = make_tiny()
-    load_adapter(out, ours.parts())
+    load_adapter(out, ours.trainable_modules())
     torch.testing.assert_close(unet_says(ours.unet), want, atol=1e-4, rtol=1e-4)
 
 

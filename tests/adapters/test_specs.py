@@ -47,7 +47,9 @@ def test_wrong_settings(wrong):
 
 
 def test_patterns(tiny):
-    adapter = inject(LoRA(rank=2, text=True, include=("*attn2*", "text_encoder.*"), exclude=("*to_k",)), tiny.parts())
+    adapter = inject(
+        LoRA(rank=2, text=True, include=("*attn2*", "text_encoder.*"), exclude=("*to_k",)), tiny.trainable_modules()
+    )
     names = adapter.module_names()
     assert any(n.startswith("text_encoder.text_model.encoder") for n in names)
     assert all("attn2" in n or n.startswith("text_encoder") for n in names)
@@ -56,24 +58,24 @@ def test_patterns(tiny):
 
 def test_nothing_matched_is_an_error_that_says_what_there_is(tiny):
     with pytest.raises(UsageError, match="leave none") as caught:
-        inject(LoRA(include=("nowhere",)), tiny.parts())
+        inject(LoRA(include=("nowhere",)), tiny.trainable_modules())
     assert "unet.down_blocks" in str(caught.value)
     with pytest.raises(UsageError, match="matches no module of unet") as caught:
         inject(LoRA(), {"lora_unet": nn.Sequential(nn.Linear(2, 2))})
     assert "Linear" in str(caught.value)
     with pytest.raises(UsageError, match="sits on nothing"):
-        inject(LoRA(unet=False), tiny.parts())
+        inject(LoRA(unet=False), tiny.trainable_modules())
 
 
 def test_conv_alpha_follows_the_share_of_the_rank(tiny):
-    state = inject(LoRA(rank=8, alpha=2.0, targets="full", conv_rank=4), tiny.parts()).state_dict()
+    state = inject(LoRA(rank=8, alpha=2.0, targets="full", conv_rank=4), tiny.trainable_modules()).state_dict()
     assert state["lora_unet_down_blocks_0_resnets_0_conv1.alpha"] == 1.0
     assert state["lora_unet_down_blocks_1_resnets_0_conv_shortcut.alpha"] == 2.0
 
 
 def test_full_trains_the_base_itself(tiny, output):
     base = output(tiny)
-    adapter = inject(FullFineTune(), tiny.parts())
+    adapter = inject(FullFineTune(), tiny.trainable_modules())
     assert not adapter.trains_text and set(map(id, adapter.parameters())) == set(map(id, tiny.unet.parameters()))
     tiny(torch.randn(1, 4, 8, 8), torch.tensor([5]), tiny.encode_prompt(["a"])).sum().backward()
     assert all(p.grad is None for p in tiny.text_encoder.parameters())
@@ -96,20 +98,20 @@ def test_full_trains_the_base_itself(tiny, output):
 
 
 def test_full_text_and_state(tiny, make_tiny, output):
-    adapter = inject(FullFineTune(text=True), tiny.parts())
+    adapter = inject(FullFineTune(text=True), tiny.trainable_modules())
     assert adapter.trains_text and [g["name"] for g in adapter.parameter_groups(1e-5, 1e-6)] == ["unet", "text"]
     with torch.no_grad():
         for p in adapter.parameters():
             p.add_(0.01)
     other = make_tiny()
-    again = inject(FullFineTune(text=True), other.parts())
+    again = inject(FullFineTune(text=True), other.trainable_modules())
     again.load_state_dict(adapter.state_dict())
     assert torch.equal(output(other), output(tiny))
     assert "text_encoder.text_model.final_layer_norm.weight" in adapter.state_dict()
 
 
 def test_the_untouched_base_must_be_asked_for_in_time(tiny):
-    adapter = inject(FullFineTune(), tiny.parts())
+    adapter = inject(FullFineTune(), tiny.trainable_modules())
     with torch.no_grad():
         next(adapter.parameters()).add_(1)
     with pytest.raises(BakehouseError, match="untouched weights are gone"), adapter.scaled(0):

@@ -16,8 +16,8 @@ from bakehouse.cli import main as door
 from bakehouse.core import cpu_threads
 from bakehouse.curation.upscale import Upscale
 from bakehouse.vision.faces import Face
-from bakehouse.vision.segmentation.segmenter import Matte
-from bakehouse.vision.text_detection import Text
+from bakehouse.vision.segmentation.segmenter import Segmenter
+from bakehouse.vision.text_detection import TextRegion
 from tests.audit import make_datasets as make
 
 SPEC = {
@@ -126,11 +126,11 @@ def stand_in(monkeypatch, tmp_path: Path) -> None:
 
     def lines(image):
         words = {True: "www.example.com", False: "BAKERY"}
-        return [Text(corners(box), words[box[1] > 90], 0.99) for box in marked(image, make.INK)]
+        return [TextRegion(corners(box), words[box[1] > 90], 0.99) for box in marked(image, make.INK)]
 
     for module in ("audit.detectors", "curation.crops.crop", "curation.clean.clean"):
-        monkeypatch.setattr(f"bakehouse.{module}.open_finder", lambda *_: faces)
+        monkeypatch.setattr(f"bakehouse.{module}.load_face_detector", lambda *_: faces)
     for module in ("audit.detectors", "curation.clean.clean"):
-        monkeypatch.setattr(f"bakehouse.{module}.RapidText", lambda: lines)
-    monkeypatch.setattr(Upscale, "_open", lambda self: (Double(), None))
-    monkeypatch.setattr(Matte, "open", classmethod(lambda cls, *_, **__: Middle()))
+        monkeypatch.setattr(f"bakehouse.{module}.RapidOcrDetector", lambda: lines)
+    monkeypatch.setattr(Upscale, "_load", lambda self: (Double(), None))
+    monkeypatch.setattr(Segmenter, "open", classmethod(lambda cls, *_, **__: Middle()))

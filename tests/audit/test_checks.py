@@ -8,7 +8,7 @@ import pytest
 
 from bakehouse.audit import AuditSpec, Finders, audit
 from bakehouse.audit.image_facts import Box
-from bakehouse.vision.text_detection import Text
+from bakehouse.vision.text_detection import TextRegion
 from tests.audit import make_datasets as make
 from tests.audit.cases import KNOWN_TAGS
 from tests.audit.run_checks import SPEC, ZWX, looked, run, trigger
@@ -72,10 +72,10 @@ def test_framings_are_told_by_faces_where_tags_say_nothing(clean, tmp_path):
 
 
 def test_writing_and_watermarks(clean):
-    line = Text(((4.0, 4.0), (60.0, 4.0), (60.0, 12.0), (4.0, 12.0)), "www.example.com", 0.99, "url")
+    line = TextRegion(((4.0, 4.0), (60.0, 4.0), (60.0, 12.0), (4.0, 12.0)), "www.example.com", 0.99, "url")
     report = looked(clean, {"kind": "style"}, finders=Finders(find_texts=lambda image: (line,)))
     assert ids(report)["B09 rough"] == "warning" and ids(report)["B09 watermark rough"] == "error"
-    sign = Text(((40.0, 60.0), (80.0, 60.0), (80.0, 80.0), (40.0, 80.0)), "BAKERY", 0.99, "text")
+    sign = TextRegion(((40.0, 60.0), (80.0, 60.0), (80.0, 80.0), (40.0, 80.0)), "BAKERY", 0.99, "text")
     seen = iter(range(100))
     one = looked(clean, {}, finders=Finders(find_texts=lambda image: (sign,) if next(seen) == 0 else ()))
     assert [f.name for f in one.findings if f.id == "B09"] == ["B09 signs rough"]

@@ -19,7 +19,7 @@ JAPANESE = "初音ミク, 青い髪"
 def run(root, *rules, **options):
     """Edits a folder; gives what was told."""
     made = list(Edit(rules=RuleSet(rules=rules_of(rules)), **options).propose(glance(root)))
-    history.apply(root, "edit", [p for p in made if isinstance(p, Proposal)])
+    history.apply_proposals(root, "edit", [p for p in made if isinstance(p, Proposal)])
     return made
 
 

@@ -7,21 +7,21 @@ from hypothesis import strategies as st
 from bakehouse.captions import RuleSet, rules_of
 from bakehouse.captions.ruleset import RULES_SHIPPED
 from bakehouse.core.errors import Problems, UsageError
-from bakehouse.data.shipped_tag_lists import read_data, read_list, shipped
-from bakehouse.data.tag_vocabulary import Known, ListedVocabulary
+from bakehouse.data.shipped_tag_lists import read_data, read_list, shipped_names
+from bakehouse.data.tag_vocabulary import ListedVocabulary, VocabularyTag
 
 LAW = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def edit(caption, *rules, vocabulary=None):
     captions = [caption] if isinstance(caption, str) else caption
-    known = ListedVocabulary(map(Known, vocabulary)) if vocabulary is not None else None
+    known = ListedVocabulary(map(VocabularyTag, vocabulary)) if vocabulary is not None else None
     new = RuleSet(rules=rules_of(rules)).apply(captions, vocabulary=known)
     return new[0] if isinstance(caption, str) else new
 
 
 def clean(caption, vocabulary=None):
-    known = ListedVocabulary(map(Known, vocabulary)) if vocabulary is not None else None
+    known = ListedVocabulary(map(VocabularyTag, vocabulary)) if vocabulary is not None else None
     return RuleSet.load_rules("clean").apply([caption], vocabulary=known)[0]
 
 
@@ -156,7 +156,7 @@ VOCABULARY = [
 @LAW
 @given(CAPTIONS, st.lists(RULES, min_size=1, max_size=5))
 def test_twice_is_once(captions, rules):
-    known = ListedVocabulary(map(Known, VOCABULARY))
+    known = ListedVocabulary(map(VocabularyTag, VOCABULARY))
     made = RuleSet(rules=rules_of(rules))
     try:
         once = made.apply(captions, vocabulary=known)
@@ -169,7 +169,7 @@ def test_twice_is_once(captions, rules):
 @LAW
 @given(CAPTIONS, st.sampled_from(RULES_SHIPPED))
 def test_shipped_rules_come_to_rest(captions, name):
-    rules, known = RuleSet.load_rules(name), ListedVocabulary(map(Known, VOCABULARY))
+    rules, known = RuleSet.load_rules(name), ListedVocabulary(map(VocabularyTag, VOCABULARY))
     once = rules.apply(captions, vocabulary=known)
     assert rules.apply(once, vocabulary=known) == once
 
@@ -290,7 +290,7 @@ def test_replacing_one_tag_leaves_the_others():
 
 def test_shipped_rules_are_rules_and_shipped_lists_have_no_tag_twice():
     assert {"clean", "contradictions"} == set(RULES_SHIPPED)
-    assert {"junk", "faces", "colors"} <= shipped()
+    assert {"junk", "faces", "colors"} <= shipped_names()
     for name in ("junk", "faces", "colors"):
         assert len(set(read_list(name))) == len(read_list(name)), name
     for words in [*read_data("synonyms")["spellings"], *read_data("synonyms")["confusions"]]:

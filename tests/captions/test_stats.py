@@ -13,10 +13,10 @@ from bakehouse.captions.stats import caption_stats
 from bakehouse.captions.token_count import token_counter
 from bakehouse.cli.main import main
 from bakehouse.core.errors import UsageError
-from bakehouse.data.tag_vocabulary import Known, ListedVocabulary
+from bakehouse.data.tag_vocabulary import ListedVocabulary, VocabularyTag
 from bakehouse.models.crumb import crumb_folder
 from bakehouse.models.diffusers_networks import load_tokenizer
-from bakehouse.models.text_encoders import words_of
+from bakehouse.models.text_encoders import prompt_token_ids
 
 
 def words(texts):
@@ -66,7 +66,7 @@ def test_what_is_past_75_tokens_is_named(folder):
 
 def test_tokens_are_counted_as_the_base_model_does():
     texts = ["person, pink long hair, in the city", "", "a photo of zwx person", "日本, ^_^"]
-    expected = [len(ids) for ids in words_of(load_tokenizer(crumb_folder() / "tokenizer"), texts)]
+    expected = [len(ids) for ids in prompt_token_ids(load_tokenizer(crumb_folder() / "tokenizer"), texts)]
     assert list(token_counter(crumb_folder())(texts)) == expected
     with pytest.raises(UsageError, match="no tokenizer"):
         token_counter(crumb_folder() / "unet")
@@ -76,7 +76,7 @@ def test_tokens_are_counted_as_the_base_model_does():
 @given(st.lists(st.sampled_from([*"ab1,_'.s-é", ", ", " ", "\n", "'s", "zwx", "日本", "e\u0301"]), max_size=300))
 def test_long_captions_have_as_many_tokens_as_the_base_model_sees(parts):
     long = "".join(parts) + ", photo of zwx" * 500
-    expected = [len(ids) for ids in words_of(load_tokenizer(crumb_folder() / "tokenizer"), ["a", long, "b"])]
+    expected = [len(ids) for ids in prompt_token_ids(load_tokenizer(crumb_folder() / "tokenizer"), ["a", long, "b"])]
     assert list(token_counter(crumb_folder())(["a", long, "b"])) == expected
 
 
@@ -128,7 +128,7 @@ def test_near_misses():
         "lookign at viewer": "looking at viewer", "school girl": "schoolgirl", "stripped": "striped",
         "white backgound": "white background",
     }  # fmt: skip
-    vocabulary = ListedVocabulary([Known("stripped"), Known("striped"), Known("sleeveless")])
+    vocabulary = ListedVocabulary([VocabularyTag("stripped"), VocabularyTag("striped"), VocabularyTag("sleeveless")])
     found = {m.tag: (m.meant, m.meant_count) for m in near_misses({**counts, "sleevless": 1}, vocabulary)}
     assert "stripped" not in found
     assert found["sleevless"] == ("sleeveless", 0)

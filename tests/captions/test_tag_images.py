@@ -12,9 +12,9 @@ from bakehouse.core.errors import Problems, UsageError
 from bakehouse.core.events import Noted, Progress, Warned
 from bakehouse.curation import history
 from bakehouse.curation.changeset import Proposal
-from bakehouse.curation.operation import carry_out
+from bakehouse.curation.operation import apply_operation
 from bakehouse.data import scan
-from bakehouse.vision.taggers.base import Sight, surest_first
+from bakehouse.vision.taggers.base import TagPrediction, most_likely_first
 
 
 class Eyes:
@@ -25,19 +25,19 @@ class Eyes:
         self.thresholds = {"general": 0.4, "character": 0.8}
         self.looked = []
 
-    def look(self, images):
+    def predict(self, images):
         self.looked.append(len(images))
         return [self.see(image) for image in images]
 
     def see(self, image):
         if self.text:
-            return Sight(text=self.text)
+            return TagPrediction(text=self.text)
         red = image.getpixel((0, 0))[0]
         general = {f"red_{red}": 0.9, "maybe": 0.5, "^_^": 0.45, **dict.fromkeys(self.extra, 0.6)}
-        return Sight(scores={"general": general, "character": {"a_hero_(x)": 0.7}, "rating": {"safe": 0.9}})
+        return TagPrediction(scores={"general": general, "character": {"a_hero_(x)": 0.7}, "rating": {"safe": 0.9}})
 
-    def words(self, sight, thresholds):
-        return [sight.text] if sight.text else surest_first(sight.scores, thresholds)
+    def to_tags(self, prediction, thresholds):
+        return [prediction.text] if prediction.text else most_likely_first(prediction.scores, thresholds)
 
 
 @pytest.fixture
@@ -48,13 +48,13 @@ def eyes(monkeypatch, tmp_path):
         "eyes": Eyes(), "other": Eyes("other", "other", words=("red_0", "more")),
         "writer": Eyes("writer", "writer", "A red square."),
     }  # fmt: skip
-    monkeypatch.setattr(tag_images, "open_tagger", lambda where, **_: there[where])
+    monkeypatch.setattr(tag_images, "load_tagger", lambda where, **_: there[where])
     return there
 
 
 def run(root, **options):
     told = []
-    carry_out(root, Tag(**{"taggers": ("eyes",), **options}), tell=told.append)
+    apply_operation(root, Tag(**{"taggers": ("eyes",), **options}), on_event=told.append)
     return told
 
 
@@ -95,7 +95,7 @@ def test_what_a_rule_changed_is_no_longer_the_taggers(eyes, folder):
 
     root = folder(a=None)
     run(root)
-    carry_out(root, Edit(rules=RuleSet(rules=rules_of([{"kind": "add", "tags": ["zwx"]}]))))
+    apply_operation(root, Edit(rules=RuleSet(rules=rules_of([{"kind": "add", "tags": ["zwx"]}]))))
     run(root, thresholds={"general": 0.8})
     assert captions(root) == {"a": "zwx, red 0, maybe, ^_^\n"}
     history.undo(root)
@@ -146,7 +146,7 @@ def test_what_was_stopped_goes_on(eyes, folder, monkeypatch):
         run(root, batch=2)
     assert captions(root) == {}
     monkeypatch.undo()
-    monkeypatch.setattr(tag_images, "open_tagger", lambda where, **_: tagger)
+    monkeypatch.setattr(tag_images, "load_tagger", lambda where, **_: tagger)
     tagger.looked.clear()
     cache = next((root.parent / "cache" / "sights").glob("*.jsonl"))
     # A line that was cut off in the middle does not count.

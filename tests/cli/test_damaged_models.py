@@ -55,15 +55,18 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut pickle": (lambda m: cut(as_pickle(m / UNET)), "diffusion_pytorch_model.bin is cut off"),
     "page": (lambda m: (m / UNET).write_text("<!doctype html>"), f"{UNET} is an HTML page"),
     "pickled page": (lambda m: as_pickle(m / UNET).write_text("<html>"), "diffusion_pytorch_model.bin is an HTML page"),
-    "folder": (lambda m: as_folder(m / UNET), f"{UNET} is a folder, and a file of weights is wanted there"),
-    "no weights": (lambda m: (m / UNET).unlink(), "unet holds no weights"),
+    "folder": (lambda m: as_folder(m / UNET), f"{UNET} is a folder; it must be a weights file"),
+    "no weights": (lambda m: (m / UNET).unlink(), "unet has no weights"),
     "no network": (lambda m: shutil.rmtree(m / "vae"), "vae is missing"),
     "shard": (lambda m: one_shard(m / UNET), "one-00002-of-00002.safetensors is missing"),
     "cut text": (lambda m: cut(m / "text_encoder/model.safetensors"), "text_encoder/model.safetensors is cut off"),
-    "cut tokenizer": (lambda m: cut(m / "tokenizer/tokenizer.json"), "tokenizer.json is no tokenizer that can be read"),
-    "empty tokenizer": (lambda m: (m / "tokenizer/tokenizer.json").write_text("{}"), "is no tokenizer"),
+    "cut tokenizer": (lambda m: cut(m / "tokenizer/tokenizer.json"), "tokenizer.json is not a readable tokenizer"),
+    "empty tokenizer": (lambda m: (m / "tokenizer/tokenizer.json").write_text("{}"), "is not a readable tokenizer"),
     "no tokenizer": (lambda m: (m / "tokenizer/tokenizer.json").unlink(), "tokenizer holds no CLIP tokenizer"),
-    "old tokenizer": (lambda m: old_tokenizer(m / "tokenizer"), "vocab.json with merges.txt beside it is no tokenizer"),
+    "old tokenizer": (
+        lambda m: old_tokenizer(m / "tokenizer"),
+        "vocab.json with merges.txt beside it is not a readable tokenizer",
+    ),
     "settings": (lambda m: (m / "vae/config.json").write_text("{"), "vae/config.json"),
     "schedule": (lambda m: (m / "scheduler/scheduler_config.json").unlink(), "scheduler_config.json is missing"),
 }
@@ -110,7 +113,7 @@ def test_all_that_is_wrong_is_said_together(run):
     cut(Path("model") / UNET)
     cut(Path("model/tokenizer/tokenizer.json"))
     code, said = run("plan", "photos", "--subject", "zwx person", "--base", "model")
-    assert code == 1 and "is cut off" in said and "is no tokenizer that can be read" in said
+    assert code == 1 and "is cut off" in said and "is not a readable tokenizer" in said
 
 
 def test_another_autoencoder_is_looked_at_in_the_place_of_the_models_own(run):

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from bakehouse.cli.main import main
-from bakehouse.curation.history import HOME, history
-from bakehouse.curation.operation import proposed
+from bakehouse.curation.history import HISTORY_FOLDER, read_history
+from bakehouse.curation.operation import collect_proposals
 from bakehouse.curation.trim import Trim
 from bakehouse.data import image_size, scan
 
@@ -35,7 +35,7 @@ def said(tmp_path, monkeypatch, capsys):
 
 
 def look(folder):
-    return {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.iterdir() if p.name != HOME}
+    return {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.iterdir() if p.name != HISTORY_FOLDER}
 
 
 def test_a_verb_is_listed_done_and_taken_back(said, tmp_path):
@@ -47,7 +47,7 @@ def test_a_verb_is_listed_done_and_taken_back(said, tmp_path):
         "square: 2 changes proposed for 3 images; nothing was written to the dataset",
     ]
     assert look(tmp_path / "photos") == before
-    assert not (tmp_path / "photos" / HOME).exists()
+    assert not (tmp_path / "photos" / HISTORY_FOLDER).exists()
     out, _ = said("square", "photos", "--fill", "edge")
     assert out.splitlines()[-2:] == [
         "step 1 (square): 2 files changed in photos",
@@ -103,12 +103,12 @@ def test_all_steps_come_back_at_once(said, tmp_path):
     said("flatten", "photos")
     (tmp_path / "photos/0.png").write_bytes(b"by hand")
     _, err = said("undo", "photos", "--all", code=2)
-    assert "1 of the files of step 1 (square) were changed since: 0.png" in err
+    assert "cannot undo step 1 (square): 1 file changed since: 0.png" in err
     out, _ = said("undo", "photos", "--all", "--keep-edits")
     assert out.splitlines()[-1] == "photos is as it was before step 1"
     (tmp_path / "photos/new.webp").unlink()
     assert look(tmp_path / "photos") == before
-    assert [s.state for s in history(tmp_path / "photos")] == ["undone"] * 3
+    assert [s.state for s in read_history(tmp_path / "photos")] == ["undone"] * 3
 
 
 def test_import(said, tmp_path):
@@ -136,7 +136,7 @@ def test_import_says_what_becomes_of_tag_files(said, tmp_path):
         (tmp_path / "photos" / name).write_text(text)
     _, err = said("import", "photos", "-o", "set")
     assert "2.png: its captions differ; 2.txt is used, not 2.json" in err
-    assert "tags left out, which say nothing of the picture: artist 1, rating 1" in err
+    assert "tags left out because they do not describe the image: artist 1, rating 1" in err
     assert "--artists keeps artists; --ratings keeps ratings" in err
     captions = {n: (tmp_path / "set" / n).read_text() for n in ("0.txt", "1.txt", "2.txt")}
     assert captions == {
@@ -152,10 +152,10 @@ def test_import_says_what_becomes_of_tag_files(said, tmp_path):
     ("words", "message"),
     [
         (("square", "gone"), "gone does not exist"),
-        (("square", "photos", "--fill", "whit"), "'whit' is no colour"),
-        (("undo", "photos"), "no steps to take back"),
+        (("square", "photos", "--fill", "whit"), "'whit' is not a colour"),
+        (("undo", "photos"), "no history to undo"),
         (("import", "gone", "-o", "set"), "gone does not exist"),
-        (("square", "photos", "-o", "photos"), "lie in each other"),
+        (("square", "photos", "-o", "photos"), "one contains the other"),
     ],
 )
 def test_wrong_words_are_answered(said, words, message):
@@ -199,9 +199,9 @@ def test_an_image_whose_mask_is_damaged_is_named_and_the_others_go_on(verb, said
     (photos / "masks" / "b.png").write_bytes((photos / "masks" / "b.png").read_bytes()[:60])
     before = (photos / "b.png").read_bytes()
     _, err = said(verb, "photos", "--preview", "page.html")
-    assert "passed over: b.png: " in (tmp_path / "page.html").read_text()
+    assert "skipped b.png: " in (tmp_path / "page.html").read_text()
     _, err = said(verb, "photos")
-    assert "passed over: b.png: " in err
+    assert "skipped b.png: " in err
     assert (photos / "b.png").read_bytes() == before
     assert image_size(photos / "a.png") != (400, 300)
 
@@ -214,7 +214,35 @@ def test_an_image_that_is_damaged_after_the_first_look_is_named_and_passed_over(
     images = scan(tmp_path)
     (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:100])
     told = []
-    (proposal,) = proposed(Trim(), images, told.append)
+    (proposal,) = collect_proposals(Trim(), images, told.append)
     assert proposal.path.name == "b.png"
     (warning,) = [event.message for event in told if hasattr(event, "message")]
-    assert warning.startswith("passed over: a.png: the file is damaged")
+    assert warning.startswith("skipped a.png: the file is damaged")
+
+
+def moving(path):
+    frames = [Image.new("RGB", (96, 64), color) for color in ("red", "blue")]
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+
+
+@pytest.mark.parametrize("way", [["--dry-run"], ["-o", "copy"], ["--preview", "page.html"]])
+def test_json_has_the_warnings_that_are_printed(way, said, tmp_path):
+    moving(tmp_path / "photos" / "moving.gif")
+    (tmp_path / "photos" / "broken.png").write_bytes(b"no image")
+    _, err = said("square", "photos", "--dry-run")
+    out, _ = said("square", "photos", *way, "--json")
+    document = json.loads(out)
+    assert [f"warning: {w}" for w in document["warnings"]] == [
+        line for line in err.splitlines() if "moving.gif" in line
+    ]
+    assert document["skipped"][0]["path"].endswith("broken.png")
+    assert document["notes"] == []
+
+
+def test_json_has_warnings_where_nothing_changes_and_of_an_import(said, tmp_path):
+    said("square", "photos")
+    assert json.loads(said("square", "photos", "--json")[0])["warnings"] == []
+    (tmp_path / "photos" / "broken.png").write_bytes(b"no image")
+    _, err = said("import", "photos", "-o", "plain")
+    document = json.loads(said("import", "photos", "-o", "other", "--json")[0])
+    assert document["warnings"] and all(f"warning: {w}" in err for w in document["warnings"])

@@ -8,7 +8,7 @@ import pytest
 from bakehouse.cli import main as door
 from bakehouse.recipe import Recipe, recipe_to_toml
 from bakehouse.training.lr_finder import range_test, suggestion
-from bakehouse.training.lr_finder.validation_loss import Watch
+from bakehouse.training.lr_finder.validation_loss import ValidationSet
 
 
 def run(*words):
@@ -37,7 +37,7 @@ def written(tmp_path, tiny_folder):
 
 @pytest.fixture(autouse=True)
 def _few_samples(monkeypatch):
-    monkeypatch.setattr(range_test, "Watch", functools.partial(Watch, samples=3))
+    monkeypatch.setattr(range_test, "ValidationSet", functools.partial(ValidationSet, samples=3))
 
 
 RAMP = ("--steps", 16, "--low", 1e-3, "--high", 30)
@@ -62,9 +62,9 @@ def test_json_is_one_event_a_line(written, capsys):
     readings = [line for line in lines if line["event"] == "probed"]
     assert {"lr", "subject", "drift"} <= readings[0].keys()
     trough = lines[-1]["trough"]
-    assert lines[-1]["lr"] == pytest.approx(trough / suggestion.below(lines[-1]["steps"]), rel=0.06)
+    assert lines[-1]["lr"] == pytest.approx(trough / suggestion.safety_factor(lines[-1]["steps"]), rel=0.06)
 
 
 def test_an_optimizer_that_finds_its_rate_is_told(written, capsys):
     assert run("find-rate", written, "--set", "optimizer.name=prodigy") == 2
-    assert "finds its rate itself" in capsys.readouterr().err
+    assert "finds its learning rate itself" in capsys.readouterr().err

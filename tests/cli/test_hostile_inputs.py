@@ -44,13 +44,13 @@ def typed(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ("concepts.5.repeats=3", "concepts.5: there is no number '5' in this list; it has 0"),
-        ("concepts.-1.repeats=3", "there is no number '-1'"),
-        ("concepts.x=3", "there is no number 'x'"),
-        ("kind.x=3", "kind is 'character', and has no keys in it"),
+        ("concepts.5.repeats=3", "concepts.5: '5' is not an index of this list; allowed is 0"),
+        ("concepts.-1.repeats=3", "'-1' is not an index"),
+        ("concepts.x=3", "'x' is not an index"),
+        ("kind.x=3", "kind is 'character', which has no keys"),
         ("adapter..rank=3", "a name is missing"),
-        ("=3", "has no key before its '='"),
-        ('name="a\\u0000b"', "name: it holds a NUL character"),
+        ("=3", "has no key before '='"),
+        ('name="a\\u0000b"', "name: holds a NUL character"),
         ("adapter.include=" + "[" * 20000, "adapter.include"),
     ],
 )
@@ -121,7 +121,9 @@ def test_captions_that_are_no_text(typed, tmp_path, caption):
 @pytest.mark.parametrize("place", [".", "", "..", "/"])
 def test_a_place_that_is_no_file(typed, tmp_path, place):
     save_file(lora(torch.tensor(4.0)), tmp_path / "a.safetensors")
-    assert "is no name of a file" in typed(["weights", "rescale", "a.safetensors", "--factor", "0.5", "-o", place], 2)
+    assert "cannot be the name of a file" in typed(
+        ["weights", "rescale", "a.safetensors", "--factor", "0.5", "-o", place], 2
+    )
 
 
 def test_text_in_names_and_captions_cannot_steer_the_terminal(typed, tmp_path):
@@ -162,7 +164,7 @@ def test_a_damaged_archive_is_told_by_its_own_name(typed, tmp_path, method):
 def test_one_broken_film_does_not_end_an_import(typed, tmp_path):
     pytest.importorskip("cv2")
     (tmp_path / "photos/broken.mp4").write_bytes(b"no film")
-    assert "passed over: cannot read photos/broken.mp4" in typed("dataset import photos -o set", 0)
+    assert "skipped: cannot read photos/broken.mp4" in typed("dataset import photos -o set", 0)
     assert len(list((tmp_path / "set").glob("*.png"))) == 3
     (tmp_path / "films").mkdir()
     (tmp_path / "films/broken.mp4").write_bytes(b"no film")

@@ -34,7 +34,7 @@ def typed(capsys, monkeypatch, tmp_path):
 def broken(make_tiny, tmp_path_factory) -> dict[str, Path]:
     """An adapter of the tiny model, whole and with one number of each kind that is none."""
     folder, model = tmp_path_factory.mktemp("broken"), make_tiny()
-    adapter = inject(LoRA(rank=2, targets="attention"), model.parts(), generator=torch.Generator())
+    adapter = inject(LoRA(rank=2, targets="attention"), model.trainable_modules(), generator=torch.Generator())
     with torch.no_grad():
         for p in adapter.parameters():
             p.normal_(0, 0.2, generator=torch.Generator().manual_seed(1))
@@ -105,7 +105,7 @@ def test_a_base_model_is_refused_before_it_draws(typed, tiny_folder, tmp_path, p
     code, said = typed("generate", "base", "person", "--steps", 1, "-q")
     assert code == 1
     assert f"base/{part}: " in said and f"{key.removeprefix('text_model.')} holds NaN or infinity in 1 of" in said
-    assert "fetch the file again" in said
+    assert "download the file again" in said
     assert not list(tmp_path.rglob("*.png"))
 
 
@@ -142,6 +142,6 @@ def test_a_picture_of_nan_is_not_written(typed, tiny_folder, tmp_path, monkeypat
     monkeypatch.setattr(StableDiffusion, "forward", lambda self, x, t, cond: x * math.nan)
     code, said = typed("generate", tiny_folder, "a hat", "--seed", 3, "--steps", 1, "-q")
     assert code == 1
-    assert "the picture of 'a hat' with seed 3 came out as NaN or infinity: it was not kept" in said
-    assert "lower the adapter's weight or the guidance" in said
+    assert "the image of 'a hat' with seed 3 came out as NaN or infinity and was not saved" in said
+    assert "lower the adapter's strength or the guidance" in said
     assert not list(tmp_path.rglob("*.png"))

@@ -116,4 +116,4 @@ def test_jobs_are_held_back_moved_and_removed(said):
     assert said("stop", "2")[0] == "job 2 (b-person): stopped; resume it with: bakehouse queue resume 2\n"
     assert said("resume", "2")[0] == "job 2 (b-person) is waiting\n"
     assert said("remove", "1")[0] == "removed job 1 from the queue\n"
-    assert "it has: 2" in said("stop", "1", code=2)[1]
+    assert "its jobs: 2" in said("stop", "1", code=2)[1]

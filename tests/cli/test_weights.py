@@ -27,7 +27,9 @@ def run(capsys):
 @pytest.fixture
 def lora(tiny, tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    adapter = inject(LoRA(rank=4, alpha=7.0, targets="attention"), tiny.parts(), generator=torch.Generator())
+    adapter = inject(
+        LoRA(rank=4, alpha=7.0, targets="attention"), tiny.trainable_modules(), generator=torch.Generator()
+    )
     with torch.no_grad():
         for p in adapter.parameters():
             p.normal_(0, 0.2, generator=torch.Generator().manual_seed(1))

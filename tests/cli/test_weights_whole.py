@@ -41,7 +41,9 @@ def run(capsys, monkeypatch, tmp_path) -> Run:
 
 @pytest.fixture
 def state(tiny) -> dict[str, torch.Tensor]:
-    adapter = inject(LoRA(rank=4, alpha=2.0, targets="attention"), tiny.parts(), generator=torch.Generator())
+    adapter = inject(
+        LoRA(rank=4, alpha=2.0, targets="attention"), tiny.trainable_modules(), generator=torch.Generator()
+    )
     with torch.no_grad():
         for p in adapter.parameters():
             p.normal_(0, 0.2, generator=torch.Generator().manual_seed(1))
@@ -58,7 +60,7 @@ def write(state: dict[str, torch.Tensor], name: str, **header: str) -> Path:
 
 def biases(tiny, path: Path) -> torch.Tensor:
     """What a file adds to the bias."""
-    adapter = load_adapter(path, tiny.parts())
+    adapter = load_adapter(path, tiny.trainable_modules())
     found = adapter.layers[STEM].bias_delta(None).detach().clone()
     adapter.remove()
     return found
@@ -170,7 +172,9 @@ def test_forms_that_cannot_hold_embeddings_say_so_and_can_leave_them_out(run, st
 @pytest.fixture
 def parts(run) -> Path:
     """An adapter on both networks of crumb, as `a.safetensors`, and as the folder that `--to peft` makes of it."""
-    adapter = inject(LoRA(rank=4, alpha=6.0, text=True), load_model("crumb").parts(), generator=torch.Generator())
+    adapter = inject(
+        LoRA(rank=4, alpha=6.0, text=True), load_model("crumb").trainable_modules(), generator=torch.Generator()
+    )
     with torch.no_grad():
         for p in adapter.parameters():
             p.normal_(0, 0.1, generator=torch.Generator().manual_seed(1))

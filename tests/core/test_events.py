@@ -3,7 +3,7 @@ import json
 import pytest
 
 from bakehouse.core.events import Event, Failed, Saved, Step
-from bakehouse.core.run_folder import Run
+from bakehouse.core.run_folder import EventReader, Run
 
 STEP = Step(
     step=3, epoch=1, loss=0.5, subject_loss=0.4, prior_loss=None, rates={"unet": 1e-4}, images_per_s=2.0, memory=7
@@ -66,8 +66,35 @@ def test_what_a_kill_left_behind_is_swept_away(tmp_path):
     run = Run(tmp_path)
     (run.weights / ".a.safetensors.x1.part").parent.mkdir()
     (run.weights / ".a.safetensors.x1.part").write_bytes(b"")
-    (run.checkpoints / ".step-00000003.part").mkdir(parents=True)
+    (run.states / ".step-00000003.part").mkdir(parents=True)
     (run.weights / "a.safetensors").write_bytes(b"whole")
-    run.sweep()
+    run.remove_partial_files()
     assert sorted(p.name for p in tmp_path.rglob("*") if p.is_file()) == ["a.safetensors"]
-    assert list(run.checkpoints.iterdir()) == []
+    assert list(run.states.iterdir()) == []
+
+
+def test_new_events_are_read_while_the_file_grows_and_is_rewound(tmp_path):
+    run = Run(tmp_path)
+    reader = EventReader(run)
+
+    def failed(*steps: int) -> None:
+        for n in steps:
+            run.append(Failed(step=n, error="", last_good=None))
+
+    def new() -> list[int]:
+        return [e.step for e in reader.read_new()]
+
+    assert new() == []
+    failed(0, 1)
+    assert new() == [0, 1]
+    failed(2, 3, 4)
+    with run.events.open("ab") as f:
+        f.write(b'{"event": "fai')
+    assert new() == [2, 3, 4]
+    assert new() == []
+    run.rewind(1)
+    failed(2)
+    assert new() == [2], "lines that were kept are not read twice"
+    run.rewind(1)
+    failed(2, 3)
+    assert new() == [2, 3]

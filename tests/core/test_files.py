@@ -1,5 +1,7 @@
 import errno
 import os
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -60,3 +62,19 @@ def test_new_folders_have_the_usual_permissions(tmp_path):
 def test_keys_tell_values_apart():
     assert files.key_of("a", 1) == files.key_of("a", 1)
     assert len({files.key_of(*p) for p in [("a", 1), ("a", "1"), ("a1",), (["a", 1],)]}) == 4
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="folders of Linux")
+@pytest.mark.parametrize("xdg", ["", "/elsewhere"])
+def test_user_folders_are_those_of_the_system_or_of_the_user(monkeypatch, xdg):
+    monkeypatch.setenv("HOME", "/home/me")
+    for name in ("BAKEHOUSE_CACHE", "BAKEHOUSE_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("XDG_CACHE_HOME", "XDG_DATA_HOME"):
+        monkeypatch.setenv(name, xdg)
+    assert files.cache_dir("a", "b") == Path(xdg or "/home/me/.cache") / "bakehouse/a/b"
+    assert files.data_dir() == Path(xdg or "/home/me/.local/share") / "bakehouse"
+    monkeypatch.setenv("BAKEHOUSE_CACHE", "/mine")
+    monkeypatch.setenv("BAKEHOUSE_DATA", "yours")
+    assert files.cache_dir("a") == Path("/mine/a")
+    assert files.data_dir("models.json") == Path("yours/models.json")

@@ -82,16 +82,17 @@ def test_one_process_does_not_do_two_things_in_one_folder(tmp_path):
 def test_a_note_that_cannot_be_read_still_gives_a_message(tmp_path):
     with another_process(tmp_path):
         (tmp_path / folder_lock.LOCK_FILE).write_text("[")
-        with pytest.raises(BakehouseError, match=f"another process is at work in {tmp_path}"), locked(tmp_path, "x"):
+        with pytest.raises(BakehouseError, match=f"another process is using {tmp_path}"), locked(tmp_path, "x"):
             pass
 
 
 def test_a_process_on_another_machine_is_to_be_stopped_there(tmp_path, monkeypatch):
     with another_process(tmp_path) as other:
+        host = socket.gethostname()
         monkeypatch.setattr(folder_lock.socket, "gethostname", lambda: "elsewhere")
         with pytest.raises(BakehouseError) as e, locked(tmp_path, "training"):
             pass
-        assert f"stop it there (kill {other.pid} on " in e.value.hint
+        assert f"stop it on {host} (kill {other.pid})" in e.value.hint
 
 
 def test_a_file_system_without_locks_gets_a_word_and_goes_on(tmp_path, monkeypatch):
@@ -100,7 +101,9 @@ def test_a_file_system_without_locks_gets_a_word_and_goes_on(tmp_path, monkeypat
 
     monkeypatch.setattr(folder_lock, "_lock", refuse)
     with locked(tmp_path, "training") as notes:
-        assert notes == [f"{tmp_path} lies on a file system without locks: see to it that nothing else writes into it"]
+        assert notes == [
+            f"{tmp_path} is on a file system without locks: make sure that no other process writes into it"
+        ]
 
 
 @pytest.mark.parametrize(("number", "words"), [(errno.EROFS, "read-only"), (errno.EACCES, "no permission")])

@@ -1,10 +1,10 @@
-"""Words of messages."""
+"""Counts and lists in messages."""
 
 from __future__ import annotations
 
 import pytest
 
-from bakehouse.core.pluralize import counted
+from bakehouse.core.pluralize import counted, listed
 
 
 @pytest.mark.parametrize(
@@ -23,3 +23,17 @@ from bakehouse.core.pluralize import counted
 )
 def test_one_is_not_many(n, word, said):
     assert counted(n, word) == said
+
+
+@pytest.mark.parametrize(
+    ("names", "most", "text"),
+    [
+        ([], 3, ""),
+        (["a"], 3, "a"),
+        (["a", "b", "c"], 3, "a, b, c"),
+        (["a", "b", "c", "d"], 3, "a, b, c and 1 more"),
+        (range(2000), 2, "0, 1 and 1,998 more"),
+    ],
+)
+def test_a_long_list_is_cut_and_counted(names, most, text):
+    assert listed(names, most) == text

@@ -36,7 +36,7 @@ def test_everything_wrong_is_told_at_once():
     found = problems({"nam": "x", "mode": "fats", "adapter": {"kind": "lora", "rnak": 3, "rank": 0}})
     assert len(found) == 5
     text = "\n".join(found)
-    for part in ["'nam'", "did you mean 'name'", "name: missing", "mode = 'fats'", "did you mean 'fast'"]:
+    for part in ["'nam'", "did you mean 'name'", "name: is required", "mode = 'fats'", "did you mean 'fast'"]:
         assert part in text
     assert "unknown key 'adapter.rnak'; did you mean 'rank'?" in text
     assert "adapter.rank = 0" in text

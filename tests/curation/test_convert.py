@@ -9,11 +9,11 @@ from PIL import Image
 from bakehouse.core.errors import Problems
 from bakehouse.curation.convert import Convert
 from bakehouse.curation.flatten import Flatten
-from bakehouse.curation.history import HOME, history, undo
-from bakehouse.curation.operation import carry_out
-from bakehouse.curation.square import Square, squared
+from bakehouse.curation.history import HISTORY_FOLDER, read_history, undo
+from bakehouse.curation.operation import apply_operation
+from bakehouse.curation.square import Square, pad_to_square
 from bakehouse.data import image_size, open_image, scan
-from bakehouse.data.image_header import header
+from bakehouse.data.image_header import read_image_header
 
 
 def photo(width=48, height=32, seed=0):
@@ -31,7 +31,7 @@ def see_through(width=48, height=32):
 
 
 def look(folder):
-    paths = [p for p in folder.rglob("*") if p.is_file() and HOME not in p.parts]
+    paths = [p for p in folder.rglob("*") if p.is_file() and HISTORY_FOLDER not in p.parts]
     return {p.relative_to(folder).as_posix(): (p.read_bytes(), p.stat().st_mtime_ns) for p in paths}
 
 
@@ -61,23 +61,23 @@ def heap(tmp_path):
 def test_everything_becomes_a_png_with_the_same_pixels(heap):
     before, seen = look(heap), {r.path.stem: pixels(r.path) for r in scan(heap)}
     captions = {r.path.stem: r.captions for r in scan(heap)}
-    carry_out(heap, Convert())
+    apply_operation(heap, Convert())
     images = scan(heap)
     assert {r.path.name for r in images} == {f"{stem}.png" for stem in seen}
     for record in images:
         assert np.array_equal(pixels(record.path), seen[record.path.stem])
-        found = header(record.path)
+        found = read_image_header(record.path)
         assert (found.format, found.orientation, found.deep, found.mode in ("RGB", "RGBA")) == ("PNG", 1, False, True)
         assert record.captions == captions[record.path.stem]
     assert (heap / "plain.png").stat().st_mtime_ns == before["plain.png"][1]
-    assert carry_out(heap, Convert()) is None, "twice is once"
+    assert apply_operation(heap, Convert()) is None, "twice is once"
     undo(heap)
     assert look(heap) == before
 
 
 def test_only_names_are_mended(heap):
     before = look(heap)
-    step = carry_out(heap, Convert(names_only=True))
+    step = apply_operation(heap, Convert(names_only=True))
     after = look(heap)
     assert {c.path.name for c in step.changes if c.after} == {"wrong.png", "noname.webp"}
     assert after["wrong.png"] == before["wrong.jpg"]
@@ -89,7 +89,7 @@ def test_images_of_one_stem_get_names_and_captions_of_their_own(tmp_path):
         photo(seed=i).save(tmp_path / name)
     (tmp_path / "a.txt").write_text("one for all")
     before = look(tmp_path)
-    carry_out(tmp_path, Convert())
+    apply_operation(tmp_path, Convert())
     assert {r.path.name: r.captions for r in scan(tmp_path)} == {
         "a.png": ("one for all",), "a-jpg.png": ("one for all",), "a-gif.png": ("one for all",), "b.png": ()
     }  # fmt: skip
@@ -108,7 +108,7 @@ def test_animations(tmp_path, ending, frames, kept):
         picture.putpixel((i, 0), (190, 0, 0))
     pictures[0].save(tmp_path / f"a.{ending}", save_all=True, append_images=pictures[1:], duration=80, **options)
     (tmp_path / "a.txt").write_text("moving")
-    carry_out(tmp_path, Convert(frames=frames))
+    apply_operation(tmp_path, Convert(frames=frames))
     images = scan(tmp_path)
     assert {r.path.name for r in images} == {"a.png", *(f"a-{i + 1:04d}.png" for i in kept[1:])}
     assert {r.captions for r in images} == {("moving",)}
@@ -125,7 +125,7 @@ def test_transparent_parts_show_the_colour(tmp_path, colour, value):
     see_through().save(tmp_path / "a.webp", lossless=True)
     photo().save(tmp_path / "b.png")
     seen = pixels(tmp_path / "a.webp").astype(float)
-    step = carry_out(tmp_path, Flatten(color=colour))
+    step = apply_operation(tmp_path, Flatten(color=colour))
     flat = np.asarray(open_image(tmp_path / "a.png")).astype(float)
     share = seen[..., 3:] / 255
     assert np.abs(flat - (seen[..., :3] * share + np.array(value) * (1 - share))).max() <= 1
@@ -138,7 +138,7 @@ def test_alpha_becomes_the_mask_that_training_finds(tmp_path):
     see_through().save(tmp_path / "b.png")
     photo().convert("L").save(tmp_path / "b.mask.png")
     mask = (tmp_path / "b.mask.png").read_bytes()
-    carry_out(tmp_path, Flatten(to_mask=True))
+    apply_operation(tmp_path, Flatten(to_mask=True))
     a, b = scan(tmp_path)
     assert a.mask == tmp_path / "masks/a.png"
     assert np.array_equal(np.asarray(open_image(a.mask).convert("L"))[0], np.linspace(0, 255, 48).astype("u1"))
@@ -158,7 +158,7 @@ def test_the_picture_stands_whole_in_its_square(tmp_path, size, fill):
     photo(*size).save(tmp_path / "a.jpg", quality=95)
     photo(32, 32).save(tmp_path / "b.png")
     seen = pixels(tmp_path / "a.jpg")
-    carry_out(tmp_path, Square(fill=fill))
+    apply_operation(tmp_path, Square(fill=fill))
     found = pixels(tmp_path / "a.png")
     side = max(size)
     left, top = (side - size[0]) // 2, (side - size[1]) // 2
@@ -166,7 +166,7 @@ def test_the_picture_stands_whole_in_its_square(tmp_path, size, fill):
     assert np.array_equal(found[top : top + size[1], left : left + size[0]], seen)
     colour = {"white": [255] * 3, "#102030": [16, 32, 48], "edge": seen[-1, -1, :3].tolist()}[fill]
     assert found[-1, -1, :3].tolist() == colour
-    assert carry_out(tmp_path, Square()) is None
+    assert apply_operation(tmp_path, Square()) is None
 
 
 @pytest.mark.parametrize("mask", ["masks/a.jpg", "a-masklabel.png", "masks/a.png"])
@@ -175,7 +175,7 @@ def test_a_mask_is_padded_with_black(tmp_path, mask):
     (tmp_path / "masks").mkdir()
     Image.new("L", (48, 32), 255).save(tmp_path / mask)
     before = look(tmp_path)
-    carry_out(tmp_path, Square(fill="edge"))
+    apply_operation(tmp_path, Square(fill="edge"))
     (record,) = scan(tmp_path)
     found = np.asarray(open_image(record.mask).convert("L"))
     assert found.shape == (48, 48)
@@ -193,23 +193,23 @@ def test_a_shared_mask_stays_the_others(tmp_path):
     photo(32, 32).save(tmp_path / "two/a.png")
     Image.new("L", (48, 32), 255).save(tmp_path / "masks/a.png")
     before = (tmp_path / "masks/a.png").read_bytes()
-    carry_out(tmp_path, Square())
+    apply_operation(tmp_path, Square())
     assert (tmp_path / "masks/a.png").read_bytes() == before
     assert image_size(tmp_path / "one/masks/a.png") == (48, 48)
 
 
 def test_transparent_images_get_transparent_squares():
-    found = squared(see_through(), "white")
+    found = pad_to_square(see_through(), "white")
     assert found.getpixel((0, 0)) == (255, 255, 255, 0)
-    assert squared(photo(), "white", "top").getpixel((0, 47)) == (255, 255, 255)
-    assert squared(photo(), "white", "bottom").getpixel((0, 0)) == (255, 255, 255)
+    assert pad_to_square(photo(), "white", "top").getpixel((0, 47)) == (255, 255, 255)
+    assert pad_to_square(photo(), "white", "bottom").getpixel((0, 0)) == (255, 255, 255)
 
 
 def test_wide_tolerance_and_wrong_colours(tmp_path):
     photo(48, 46).save(tmp_path / "a.png")
-    assert carry_out(tmp_path, Square(tolerance=0.05)) is None
-    assert history(tmp_path) == ()
-    with pytest.raises(Problems, match="'whit' is no colour; write white"):
+    assert apply_operation(tmp_path, Square(tolerance=0.05)) is None
+    assert read_history(tmp_path) == ()
+    with pytest.raises(Problems, match="'whit' is not a colour; use for example white"):
         Square.parse({"fill": "whit"})
-    with pytest.raises(Problems, match="no colour"):
+    with pytest.raises(Problems, match="not a colour"):
         Flatten.parse({"color": "edge"})

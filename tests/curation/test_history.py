@@ -16,7 +16,18 @@ from hypothesis import strategies as st
 from bakehouse.core.errors import BakehouseError, Problems, UsageError
 from bakehouse.core.folder_lock import InUseError, locked
 from bakehouse.curation import blob_store
-from bakehouse.curation.history import HOME, Move, Proposal, Remove, Write, apply, history, last_done, recover, undo
+from bakehouse.curation.history import (
+    HISTORY_FOLDER,
+    Move,
+    Proposal,
+    Remove,
+    Write,
+    apply_proposals,
+    last_applied,
+    read_history,
+    recover,
+    undo,
+)
 from bakehouse.curation.journal import Journal
 
 P = PurePosixPath
@@ -35,7 +46,7 @@ def dataset(folder: Path, **files: bytes) -> Path:
 
 def look(folder: Path, *, age: bool = True) -> dict[str, tuple[bytes, int]]:
     """All files of a dataset with bytes and age, its history left out."""
-    paths = [p for p in folder.rglob("*") if p.is_file() and HOME not in p.parts]
+    paths = [p for p in folder.rglob("*") if p.is_file() and HISTORY_FOLDER not in p.parts]
     return {p.relative_to(folder).as_posix(): (p.read_bytes(), p.stat().st_mtime_ns * age) for p in sorted(paths)}
 
 
@@ -56,13 +67,13 @@ AFTER = {"a.png": b"AA", "new/b.png": b"B", "b.png": b"C", "d/e/f.txt": b"new", 
 
 def test_a_step_does_what_is_told_and_undo_takes_it_back(tmp_path):
     before = look(dataset(tmp_path))
-    step = apply(tmp_path, "trim", told(*CHANGES), settings={"fuzz": 0.04})
+    step = apply_proposals(tmp_path, "trim", told(*CHANGES), settings={"fuzz": 0.04})
     after = look(tmp_path)
     assert {name: data for name, (data, _) in after.items()} == AFTER
     assert after["new/b.png"] == before["b.png"], "what moves keeps its age"
     assert not (tmp_path / "deep").exists()
-    assert (step.number, step.verb, step.settings, step.state) == (1, "trim", {"fuzz": 0.04}, "done")
-    assert history(tmp_path) == (step,)
+    assert (step.number, step.operation, step.settings, step.state) == (1, "trim", {"fuzz": 0.04}, "done")
+    assert read_history(tmp_path) == (step,)
     assert undo(tmp_path).state == "undone"
     assert look(tmp_path) == before
 
@@ -75,15 +86,15 @@ def test_any_number_of_steps_come_back_in_reverse_order(tmp_path):
         (Move(P("g.txt"), P("a.png")), Move(P("a.png"), P("g.txt"))),
         (Remove(P("a.png")), Remove(P("b.png")), Remove(P("new/b.png"))),
     ):
-        assert apply(tmp_path, "x", told(*edits))
+        assert apply_proposals(tmp_path, "x", told(*edits))
         states.append(look(tmp_path))
     for state in states[-2::-1]:
         undo(tmp_path)
         assert look(tmp_path) == state
-    with pytest.raises(UsageError, match="nothing to take back"):
+    with pytest.raises(UsageError, match="no applied step left"):
         undo(tmp_path)
-    assert apply(tmp_path, "again", told(*CHANGES)).number == 5
-    assert [s.state for s in history(tmp_path)] == ["undone"] * 4 + ["done"]
+    assert apply_proposals(tmp_path, "again", told(*CHANGES)).number == 5
+    assert [s.state for s in read_history(tmp_path)] == ["undone"] * 4 + ["done"]
 
 
 names = st.sampled_from([P(n) for n in ("a", "b", "c", "d/a", "d/b", "e/f/g")])
@@ -102,7 +113,7 @@ def test_undo_is_the_inverse_of_any_step(tmp_path_factory, steps):
     for wanted in steps:
         before = look(folder)
         try:
-            step = apply(folder, "x", told(*wanted))
+            step = apply_proposals(folder, "x", told(*wanted))
         except Problems:
             assert look(folder) == before
             continue
@@ -142,14 +153,16 @@ while True:
     folder = root / f"{{n:03d}}"
     dataset(folder)
     if kind == "undo":
-        history.apply(folder, "x", told(*CHANGES))
+        history.apply_proposals(folder, "x", told(*CHANGES))
     pid = os.fork()
     if pid == 0:
         die_at(n)
-        history.apply(folder, "x", told(*CHANGES)) if kind == "apply" else history.undo(folder)
+        history.apply_proposals(folder, "x", told(*CHANGES)) if kind == "apply" else history.undo(folder)
         os._exit(0)
-    if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0:
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if code == 0:
         break
+    assert code == -signal.SIGKILL, code
     n += 1
 """
 
@@ -167,7 +180,7 @@ def test_killed_anywhere_a_step_is_done_or_never_was(tmp_path, kind):
     for folder in folders:
         recover(folder)
         found = look(folder)
-        done = last_done(folder) is not None
+        done = last_applied(folder) is not None
         outcomes.add(done)
         if done:
             assert {name: data for name, (data, _) in found.items()} == AFTER
@@ -175,8 +188,8 @@ def test_killed_anywhere_a_step_is_done_or_never_was(tmp_path, kind):
             found = look(folder)
         assert found == before, folder
         # A kill leaves nothing in the way of the next step.
-        apply(folder, "y", told(*CHANGES))
-        assert not list((folder / HOME).rglob("*.part"))
+        apply_proposals(folder, "y", told(*CHANGES))
+        assert not list((folder / HISTORY_FOLDER).rglob("*.part"))
     assert outcomes == {True, False}
 
 
@@ -184,17 +197,17 @@ def test_contents_are_on_the_disk_before_a_step_counts_on_them(tmp_path, monkeyp
     happened = []
     write = Journal.write
     monkeypatch.setattr(
-        blob_store, "flush", lambda folder: happened.append(sorted(p.read_bytes() for p in folder.iterdir()))
+        blob_store, "flush_to_disk", lambda folder: happened.append(sorted(p.read_bytes() for p in folder.iterdir()))
     )
     monkeypatch.setattr(Journal, "write", lambda self, step: happened.append(step.state) or write(self, step))
-    apply(dataset(tmp_path), "x", told(*CHANGES))
+    apply_proposals(dataset(tmp_path), "x", told(*CHANGES))
     assert happened == [[b"AA", b"new"], "applying", [], "done"]
 
 
 def test_taking_back_copies_nothing(tmp_path):
     dataset(tmp_path)
     before = (tmp_path / "b.txt").stat()
-    apply(tmp_path, "x", told(Write(P("b.txt"), b"another")))
+    apply_proposals(tmp_path, "x", told(Write(P("b.txt"), b"another")))
     undo(tmp_path)
     after = (tmp_path / "b.txt").stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
@@ -202,10 +215,10 @@ def test_taking_back_copies_nothing(tmp_path):
 
 def test_what_a_hand_wrote_stays_where_what_should_come_is_gone(tmp_path):
     dataset(tmp_path)
-    step = apply(tmp_path, "x", told(Write(P("a.png"), b"AA"), Remove(P("b.txt"))))
-    Journal(tmp_path / HOME / "steps").write(replace(step, state="undoing"))
+    step = apply_proposals(tmp_path, "x", told(Write(P("a.png"), b"AA"), Remove(P("b.txt"))))
+    Journal(tmp_path / HISTORY_FOLDER / "steps").write(replace(step, state="undoing"))
     (tmp_path / "a.png").write_bytes(b"by hand")
-    next(p for p in (tmp_path / HOME / "files").iterdir() if p.read_bytes() == b"A").unlink()
+    next(p for p in (tmp_path / HISTORY_FOLDER / "files").iterdir() if p.read_bytes() == b"A").unlink()
     recover(tmp_path)
     assert (tmp_path / "a.png").read_bytes() == b"by hand"
     assert (tmp_path / "b.txt").read_bytes() == b"b"
@@ -216,23 +229,23 @@ def test_what_a_hand_wrote_stays_where_what_should_come_is_gone(tmp_path):
 
 def test_edits_by_hand_are_seen_and_can_be_kept_aside(tmp_path):
     before = look(dataset(tmp_path))
-    apply(tmp_path, "x", told(*CHANGES))
+    apply_proposals(tmp_path, "x", told(*CHANGES))
     (tmp_path / "a.png").write_bytes(b"by hand")
     (tmp_path / "b.txt").write_bytes(b"new by hand")
     changed = look(tmp_path)
-    with pytest.raises(UsageError, match=r"2 of the files of step 1 \(x\) were changed since: a\.png, b\.txt"):
+    with pytest.raises(UsageError, match=r"cannot undo step 1 \(x\): 2 files changed since: a\.png, b\.txt"):
         undo(tmp_path)
     assert look(tmp_path) == changed
     undo(tmp_path, keep_edits=True)
     assert look(tmp_path) == before
-    aside = tmp_path / HOME / "aside" / "0001"
+    aside = tmp_path / HISTORY_FOLDER / "aside" / "0001"
     assert (aside / "a.png").read_bytes() == b"by hand"
     assert (aside / "b.txt").read_bytes() == b"new by hand"
 
 
 def test_a_file_brought_back_by_hand_is_no_edit(tmp_path):
     dataset(tmp_path)
-    apply(tmp_path, "x", told(Remove(P("b.txt")), Write(P("a.png"), b"AA")))
+    apply_proposals(tmp_path, "x", told(Remove(P("b.txt")), Write(P("a.png"), b"AA")))
     (tmp_path / "b.txt").write_bytes(b"b")
     undo(tmp_path)
     assert {n: d for n, (d, _) in look(tmp_path).items()} == {
@@ -245,19 +258,19 @@ def test_a_file_brought_back_by_hand_is_no_edit(tmp_path):
 
 def test_what_was_moved_and_then_edited_comes_back_as_it_was(tmp_path):
     before = look(dataset(tmp_path, a_dot_png=b"A" * 100_000, a_dot_txt=b"caption"))
-    apply(tmp_path, "sort", told(Move(P("a.png"), P("1_me/a.png")), Move(P("a.txt"), P("1_me/a.txt"))))
+    apply_proposals(tmp_path, "sort", told(Move(P("a.png"), P("1_me/a.png")), Move(P("a.txt"), P("1_me/a.txt"))))
     (tmp_path / "1_me/a.txt").write_bytes(b"edited")
     undo(tmp_path, keep_edits=True)
     assert look(tmp_path) == before
-    assert (tmp_path / HOME / "aside/0001/1_me/a.txt").read_bytes() == b"edited"
+    assert (tmp_path / HISTORY_FOLDER / "aside/0001/1_me/a.txt").read_bytes() == b"edited"
 
 
 def test_a_large_file_that_was_moved_and_then_lost_is_told_before_anything_moves(tmp_path):
     dataset(tmp_path, a_dot_png=b"A" * 100_000, b_dot_txt=b"b")
-    apply(tmp_path, "sort", told(Move(P("a.png"), P("1_me/a.png")), Remove(P("b.txt"))))
+    apply_proposals(tmp_path, "sort", told(Move(P("a.png"), P("1_me/a.png")), Remove(P("b.txt"))))
     (tmp_path / "1_me/a.png").write_bytes(b"painted over")
     after = look(tmp_path)
-    with pytest.raises(BakehouseError, match=r"has lost a\.png"):
+    with pytest.raises(BakehouseError, match=r"lacks the old contents of a\.png"):
         undo(tmp_path, keep_edits=True)
     assert look(tmp_path) == after
     (tmp_path / "1_me/a.png").write_bytes(b"A" * 100_000)
@@ -266,15 +279,15 @@ def test_a_large_file_that_was_moved_and_then_lost_is_told_before_anything_moves
 
 def test_an_undo_that_was_stopped_goes_on_and_takes_no_further_step(tmp_path, monkeypatch):
     dataset(tmp_path)
-    apply(tmp_path, "one", told(Write(P("a.png"), b"1")))
+    apply_proposals(tmp_path, "one", told(Write(P("a.png"), b"1")))
     between = look(tmp_path)
-    apply(tmp_path, "two", told(*CHANGES))
+    apply_proposals(tmp_path, "two", told(*CHANGES))
     monkeypatch.setattr(Path, "unlink", stop_here)
     with pytest.raises(KeyboardInterrupt):
         undo(tmp_path)
     monkeypatch.undo()
-    assert [s.state for s in history(tmp_path)] == ["done", "undoing"]
-    assert undo(tmp_path).verb == "two"
+    assert [s.state for s in read_history(tmp_path)] == ["done", "undoing"]
+    assert undo(tmp_path).operation == "two"
     assert look(tmp_path) == between
 
 
@@ -282,15 +295,15 @@ def test_files_changed_while_a_step_lay_half_way_are_kept_and_do_not_block(tmp_p
     dataset(tmp_path)
     monkeypatch.setattr(os, "link", stop_here)
     with pytest.raises(KeyboardInterrupt):
-        apply(tmp_path, "x", told(*CHANGES))
+        apply_proposals(tmp_path, "x", told(*CHANGES))
     monkeypatch.undo()
     for name in ("a.png", "b.png"):
         (tmp_path / name).write_bytes(f"{name} by hand".encode())
     assert recover(tmp_path) is not None
     assert {n: d for n, (d, _) in look(tmp_path).items()} == {n: d for n, d in AFTER.items() if n != "new/b.png"}
-    aside = tmp_path / HOME / "aside/0001"
+    aside = tmp_path / HISTORY_FOLDER / "aside/0001"
     assert {p.name: p.read_bytes() for p in aside.iterdir()} == {n: f"{n} by hand".encode() for n in ("a.png", "b.png")}
-    assert apply(tmp_path, "y", told(Write(P("a.png"), b"free"))) is not None
+    assert apply_proposals(tmp_path, "y", told(Write(P("a.png"), b"free"))) is not None
 
 
 def stop_here(*_: object, **__: object) -> None:
@@ -299,27 +312,27 @@ def stop_here(*_: object, **__: object) -> None:
 
 def test_a_damaged_store_is_told_before_anything_moves(tmp_path):
     dataset(tmp_path)
-    apply(tmp_path, "x", told(*CHANGES))
+    apply_proposals(tmp_path, "x", told(*CHANGES))
     after = look(tmp_path)
-    for path in (tmp_path / HOME / "files").iterdir():
+    for path in (tmp_path / HISTORY_FOLDER / "files").iterdir():
         path.write_bytes(b"rotten")
-    with pytest.raises(BakehouseError, match=r"has lost a\.png, b\.txt"):
+    with pytest.raises(BakehouseError, match=r"lacks the old contents of a\.png, b\.txt"):
         undo(tmp_path)
     assert look(tmp_path) == after
-    assert last_done(tmp_path) is not None
+    assert last_applied(tmp_path) is not None
 
 
 @pytest.mark.parametrize(
     ("wanted", "words"),
     [
-        ([Write(P("../x"), b"")], "no path below"),
-        ([Write(P("/x"), b"")], "no path below"),
-        ([Write(P(".bakehouse/x"), b"")], "no path below"),
-        ([Remove(P("none.png"))], "none.png is not there"),
-        ([Move(P("a.png"), P("b.png"))], "b.png is there already"),
-        ([Move(P("a.png"), P("x")), Move(P("b.png"), P("x"))], "x gets two contents"),
+        ([Write(P("../x"), b"")], "outside the dataset"),
+        ([Write(P("/x"), b"")], "outside the dataset"),
+        ([Write(P(".bakehouse/x"), b"")], "outside the dataset"),
+        ([Remove(P("none.png"))], "none.png does not exist"),
+        ([Move(P("a.png"), P("b.png"))], "b.png exists already"),
+        ([Move(P("a.png"), P("x")), Move(P("b.png"), P("x"))], "x is written twice"),
         ([Move(P("a.png"), P("x")), Remove(P("a.png"))], "a.png is moved or removed twice"),
-        ([Write(P("x.png"), b""), Write(P("X.PNG"), b"")], "one file where case does not count"),
+        ([Write(P("x.png"), b""), Write(P("X.PNG"), b"")], "same file on systems that ignore case"),
         ([Write(P("a.png/x"), b"")], "a.png is a file"),
         ([Write(P("deep"), b"")], "deep is a folder"),
     ],
@@ -327,10 +340,10 @@ def test_a_damaged_store_is_told_before_anything_moves(tmp_path):
 def test_what_contradicts_itself_is_refused_and_nothing_changes(tmp_path, wanted, words):
     before = look(dataset(tmp_path))
     with pytest.raises(Problems, match=words):
-        apply(tmp_path, "x", told(Write(P("ok.txt"), b"ok"), *wanted))
+        apply_proposals(tmp_path, "x", told(Write(P("ok.txt"), b"ok"), *wanted))
     assert look(tmp_path) == before
-    assert history(tmp_path) == ()
-    assert not (tmp_path / HOME / "new").exists()
+    assert read_history(tmp_path) == ()
+    assert not (tmp_path / HISTORY_FOLDER / "new").exists()
 
 
 def test_nothing_is_changed_behind_links(tmp_path):
@@ -340,16 +353,18 @@ def test_nothing_is_changed_behind_links(tmp_path):
     (tmp_path / "set" / "l.png").symlink_to(tmp_path / "elsewhere" / "a.png")
     before = look(tmp_path / "elsewhere")
     with pytest.raises(Problems, match=r"linked is a link(.|\n)*l\.png is a link"):
-        apply(tmp_path / "set", "x", told(Write(P("linked/a.png"), b"X"), Remove(P("l.png"))))
-    apply(tmp_path / "set", "x", told(Write(P("linked/a.png"), b"X"), Remove(P("l.png"))), out=tmp_path / "copy")
+        apply_proposals(tmp_path / "set", "x", told(Write(P("linked/a.png"), b"X"), Remove(P("l.png"))))
+    apply_proposals(
+        tmp_path / "set", "x", told(Write(P("linked/a.png"), b"X"), Remove(P("l.png"))), out=tmp_path / "copy"
+    )
     assert look(tmp_path / "elsewhere") == before
     assert (tmp_path / "copy/linked/a.png").read_bytes() == b"X"
 
 
 def test_a_second_process_is_refused(tmp_path):
     dataset(tmp_path)
-    with locked(tmp_path / HOME, "dataset trim"), pytest.raises(InUseError, match="in use: dataset trim"):
-        apply(tmp_path, "x", told(*CHANGES))
+    with locked(tmp_path / HISTORY_FOLDER, "dataset trim"), pytest.raises(InUseError, match="in use: dataset trim"):
+        apply_proposals(tmp_path, "x", told(*CHANGES))
 
 
 def test_a_proposal_that_fails_leaves_everything_as_it_was(tmp_path):
@@ -359,17 +374,17 @@ def test_a_proposal_that_fails_leaves_everything_as_it_was(tmp_path):
         raise BakehouseError("cannot use b.png: cut short")
 
     with pytest.raises(BakehouseError, match="cut short"):
-        apply(tmp_path, "x", [*told(*CHANGES), Proposal(P("b.png"), "", fail)])
+        apply_proposals(tmp_path, "x", [*told(*CHANGES), Proposal(P("b.png"), "", fail)])
     assert look(tmp_path) == before
-    assert not (tmp_path / HOME / "new").exists()
+    assert not (tmp_path / HISTORY_FOLDER / "new").exists()
 
 
 def test_nothing_to_do_is_no_step(tmp_path):
     dataset(tmp_path)
-    assert apply(tmp_path, "x", []) is None
-    assert apply(tmp_path, "x", told(Write(P("a.png"), b"A"), Move(P("b.png"), P("b.png")))) is None
-    assert history(tmp_path) == ()
-    with pytest.raises(UsageError, match="no steps"):
+    assert apply_proposals(tmp_path, "x", []) is None
+    assert apply_proposals(tmp_path, "x", told(Write(P("a.png"), b"A"), Move(P("b.png"), P("b.png")))) is None
+    assert read_history(tmp_path) == ()
+    with pytest.raises(UsageError, match="no history"):
         undo(tmp_path)
 
 
@@ -387,14 +402,15 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     code += f"""
 from pathlib import Path
 try:
-    apply(Path({str(tmp_path)!r}), "x", told(Write(P("a.png"), b"x" * 50_000), Write(P("b.png"), b"y" * 200_000)))
+    edits = told(Write(P("a.png"), b"x" * 50_000), Write(P("b.png"), b"y" * 200_000))
+    apply_proposals(Path({str(tmp_path)!r}), "x", edits)
 except BakehouseError as e:
     print(e)
 """
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert "cannot write" in done.stdout
     assert look(tmp_path) == before
-    assert history(tmp_path) == ()
+    assert read_history(tmp_path) == ()
 
 
 def test_a_disk_that_fills_half_way_is_no_loss_either(tmp_path, monkeypatch):
@@ -410,10 +426,10 @@ def test_a_disk_that_fills_half_way_is_no_loss_either(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(BakehouseError, match="the disk is full"):
-        apply(tmp_path, "x", told(*CHANGES))
+        apply_proposals(tmp_path, "x", told(*CHANGES))
     monkeypatch.undo()
-    assert history(tmp_path)[0].state == "applying"
-    assert recover(tmp_path).verb == "x"
+    assert read_history(tmp_path)[0].state == "applying"
+    assert recover(tmp_path).operation == "x"
     assert {n: d for n, (d, _) in look(tmp_path).items()} == AFTER
     undo(tmp_path)
     assert look(tmp_path) == before
@@ -427,11 +443,11 @@ def test_out_leaves_the_source_untouched(tmp_path):
     for path in [*source.rglob("*"), source]:
         path.chmod(0o555 if path.is_dir() else 0o444)
     before = look(source)
-    step = apply(source, "x", told(*CHANGES), out=tmp_path / "out")
+    step = apply_proposals(source, "x", told(*CHANGES), out=tmp_path / "out")
     assert look(source) == before
-    assert not (source / HOME).exists()
+    assert not (source / HISTORY_FOLDER).exists()
     assert {n: d for n, (d, _) in look(tmp_path / "out").items()} == AFTER
-    assert history(tmp_path / "out") == (step,)
+    assert read_history(tmp_path / "out") == (step,)
     undo(tmp_path / "out")
     assert look(tmp_path / "out") == before
     for path in [source, *source.rglob("*")]:
@@ -440,7 +456,7 @@ def test_out_leaves_the_source_untouched(tmp_path):
 
 def test_out_is_a_copy_even_if_there_is_nothing_to_do(tmp_path):
     source = dataset(tmp_path / "set")
-    assert apply(source, "x", [], out=tmp_path / "out") is None
+    assert apply_proposals(source, "x", [], out=tmp_path / "out") is None
     assert look(tmp_path / "out") == look(source)
 
 
@@ -450,14 +466,14 @@ def test_out_must_be_a_new_folder_elsewhere(tmp_path, out):
     dataset(tmp_path / "full")
     before = look(tmp_path)
     with pytest.raises(UsageError, match="-o"):
-        apply(source, "x", told(*CHANGES), out=tmp_path / out)
+        apply_proposals(source, "x", told(*CHANGES), out=tmp_path / out)
     assert look(tmp_path) == before
 
 
 def test_out_is_whole_or_absent(tmp_path):
     source = dataset(tmp_path / "set")
     with pytest.raises(Problems):
-        apply(source, "x", told(Remove(P("none"))), out=tmp_path / "out")
+        apply_proposals(source, "x", told(Remove(P("none"))), out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
     assert [p.name for p in tmp_path.iterdir()] == ["set"]
 
@@ -466,7 +482,7 @@ def test_a_folder_that_links_to_itself_is_copied_once(tmp_path):
     source = dataset(tmp_path / "set")
     (source / "loop").symlink_to(source)
     (source / "nowhere.png").symlink_to(tmp_path / "gone")
-    apply(source, "x", [], out=tmp_path / "out")
+    apply_proposals(source, "x", [], out=tmp_path / "out")
     assert set(look(tmp_path / "out")) == {"a.png", "b.png", "b.txt", "deep/c.png"}
 
 
@@ -475,18 +491,18 @@ def test_a_large_file_is_moved_in_and_moving_a_dataset_copies_nothing(tmp_path):
     made = tmp_path / "made.png"
     made.write_bytes(b"large" * 20_000)
     inode = (folder / "b.png").stat().st_ino
-    apply(folder, "x", told(Write(P("big.png"), made), Move(P("b.png"), P("1_me/b.png"))))
+    apply_proposals(folder, "x", told(Write(P("big.png"), made), Move(P("b.png"), P("1_me/b.png"))))
     assert (folder / "big.png").read_bytes() == b"large" * 20_000
     assert not made.exists()
     assert (folder / "1_me/b.png").stat().st_ino == inode
-    assert not list((folder / HOME / "files").glob("*"))
+    assert not list((folder / HISTORY_FOLDER / "files").glob("*"))
 
 
 def test_names_need_not_be_unicode(tmp_path):
     dataset(tmp_path)
     odd = os.fsdecode(b"caf\xe9.png")
     (tmp_path / odd).write_bytes(b"odd")
-    apply(tmp_path, "x", told(Remove(P(odd))))
+    apply_proposals(tmp_path, "x", told(Remove(P(odd))))
     assert not (tmp_path / odd).exists()
     undo(tmp_path)
     assert (tmp_path / odd).read_bytes() == b"odd"
@@ -494,10 +510,10 @@ def test_names_need_not_be_unicode(tmp_path):
 
 def test_a_broken_journal_is_named(tmp_path):
     dataset(tmp_path)
-    apply(tmp_path, "x", told(*CHANGES))
-    (tmp_path / HOME / "steps" / "0001-x.json").write_text('{"step": 1, "state": "baked"}')
-    with pytest.raises(BakehouseError, match=r"cannot understand .*0001-x\.json: ValueError state 'baked'"):
-        history(tmp_path)
+    apply_proposals(tmp_path, "x", told(*CHANGES))
+    (tmp_path / HISTORY_FOLDER / "steps" / "0001-x.json").write_text('{"step": 1, "state": "baked"}')
+    with pytest.raises(BakehouseError, match=r"cannot read the history file .*0001-x\.json: ValueError state 'baked'"):
+        read_history(tmp_path)
 
 
 def test_scan_passes_the_history_over(tmp_path):
@@ -507,7 +523,7 @@ def test_scan_passes_the_history_over(tmp_path):
 
     for name in ("a", "b"):
         Image.new("RGB", (64, 64), (9, 9, 200)).save(tmp_path / f"{name}.png")
-    apply(tmp_path, "x", told(Remove(P("a.png"))))
+    apply_proposals(tmp_path, "x", told(Remove(P("a.png"))))
     images = scan(tmp_path)
     assert [images.name(r.path) for r in images] == [P("b.png")]
     assert not images.skipped
@@ -516,5 +532,5 @@ def test_scan_passes_the_history_over(tmp_path):
 
 def test_progress_is_told(tmp_path):
     seen = []
-    apply(dataset(tmp_path), "x", told(*CHANGES), progress=lambda *at: seen.append(at))
+    apply_proposals(dataset(tmp_path), "x", told(*CHANGES), progress=lambda *at: seen.append(at))
     assert seen == [(i + 1, len(CHANGES)) for i in range(len(CHANGES))]

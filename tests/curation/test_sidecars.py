@@ -3,8 +3,8 @@ from pathlib import Path, PurePosixPath
 import pytest
 from PIL import Image
 
-from bakehouse.curation.history import HOME, Proposal, apply, undo
-from bakehouse.curation.sidecars import companions, moved, removed
+from bakehouse.curation.history import HISTORY_FOLDER, Proposal, apply_proposals, undo
+from bakehouse.curation.sidecars import move_with_sidecars, remove_with_sidecars, sidecar_files
 from bakehouse.data import scan
 
 P = PurePosixPath
@@ -22,11 +22,13 @@ def make(folder: Path, *names: str) -> Path:
 
 
 def names(folder: Path) -> set[str]:
-    return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() and HOME not in p.parts}
+    return {
+        p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() and HISTORY_FOLDER not in p.parts
+    }
 
 
-def carry_out(folder, images, edits):
-    return apply(folder, "sort", [Proposal(P("a"), "", lambda: edits)])
+def apply_edits(folder, images, edits):
+    return apply_proposals(folder, "sort", [Proposal(P("a"), "", lambda: edits)])
 
 
 @pytest.mark.parametrize(
@@ -49,21 +51,21 @@ def test_an_image_owns_what_serves_no_other(tmp_path, files, mine):
             make(tmp_path, file)
     images = scan(tmp_path)
     record = next(r for r in images if r.path.suffix == ".png")
-    assert {p.relative_to(tmp_path).as_posix() for p in companions(record, images)} == mine
+    assert {p.relative_to(tmp_path).as_posix() for p in sidecar_files(record, images)} == mine
 
 
 def test_a_mask_that_serves_two_images_stays(tmp_path):
     make(tmp_path, "one/a.png", "two/a.png", "masks/a.png")
     images = scan(tmp_path)
     assert images.masks == {tmp_path / "masks/a.png": 2}
-    assert all(companions(record, images) == () for record in images)
+    assert all(sidecar_files(record, images) == () for record in images)
 
 
 def test_a_mask_outside_the_dataset_stays(tmp_path):
     make(tmp_path, "images/a.png", "masks/a.png")
     images = scan(tmp_path / "images")
     assert images[0].mask is not None
-    assert companions(images[0], images) == ()
+    assert sidecar_files(images[0], images) == ()
 
 
 @pytest.mark.parametrize(
@@ -79,7 +81,7 @@ def test_what_belongs_to_an_image_moves_with_it_and_is_found_again(tmp_path, mas
     make(tmp_path, "a.png", "a.txt", "a.png.caption", mask)
     before = names(tmp_path)
     images = scan(tmp_path)
-    assert carry_out(tmp_path, images, moved(images[0], images, P(to)))
+    assert apply_edits(tmp_path, images, move_with_sidecars(images[0], images, P(to)))
     x = P(to)
     assert names(tmp_path) == {to, there, str(x.with_suffix(".txt")), f"{to}.caption"}
     again = scan(tmp_path)[0]
@@ -91,13 +93,13 @@ def test_what_belongs_to_an_image_moves_with_it_and_is_found_again(tmp_path, mas
 
 def test_moving_to_where_it_is_is_nothing(tmp_path):
     images = scan(make(tmp_path, "a.png", "a.txt"))
-    assert moved(images[0], images, P("a.png")) == []
+    assert move_with_sidecars(images[0], images, P("a.png")) == []
 
 
 def test_a_removed_image_takes_its_captions_along(tmp_path):
     make(tmp_path, "a.png", "a.txt", "masks/a.png", "b.png", "b.txt")
     images = scan(tmp_path)
-    carry_out(tmp_path, images, removed(images[0], images))
+    apply_edits(tmp_path, images, remove_with_sidecars(images[0], images))
     assert names(tmp_path) == {"b.png", "b.txt"}
     undo(tmp_path)
     assert len(names(tmp_path)) == 5
@@ -109,5 +111,5 @@ def test_many_images_take_no_square_of_the_time(tmp_path, monkeypatch):
     real = Path.iterdir
     monkeypatch.setattr(Path, "iterdir", lambda self: (listed.append(self), real(self))[1])
     for record in images:
-        companions(record, images)
+        sidecar_files(record, images)
     assert len(listed) <= 1

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bakehouse.data.augment import AugmentSpec, face_box, recoloured
+from bakehouse.data.augment import AugmentSpec, adjust_color, face_box
 from bakehouse.data.buckets import BucketSpec, assign
 from bakehouse.data.image_records import ImageRecord
 
@@ -101,22 +101,22 @@ def test_colours_keep_luma_and_turn_hue():
     rng = np.random.default_rng(0)
     pixels = rng.integers(70, 180, (16, 16, 3), dtype=np.uint8)
     image = Image.fromarray(pixels)
-    turned = np.asarray(recoloured(image, 0.05, 1.0, 1.0), dtype=float)
+    turned = np.asarray(adjust_color(image, 0.05, 1.0, 1.0), dtype=float)
     luma = [0.299, 0.587, 0.114]
     assert np.abs(turned @ luma - pixels @ luma).max() < 1.5
     assert np.abs(turned - pixels).max() > 5
     grey = Image.new("RGB", (4, 4), (99, 99, 99))
-    assert np.abs(np.asarray(recoloured(grey, 0.1, 1.5, 1.0)).astype(int) - 99).max() <= 1
-    assert np.asarray(recoloured(image, 0.0, 0.0, 1.0)).std(axis=2).max() < 1
-    brighter = np.asarray(recoloured(image, 0.0, 1.0, 0.8), dtype=float)
+    assert np.abs(np.asarray(adjust_color(grey, 0.1, 1.5, 1.0)).astype(int) - 99).max() <= 1
+    assert np.asarray(adjust_color(image, 0.0, 0.0, 1.0)).std(axis=2).max() < 1
+    brighter = np.asarray(adjust_color(image, 0.0, 1.0, 0.8), dtype=float)
     assert np.abs(brighter - 255 * (pixels / 255) ** 0.8).max() <= 1.5
-    there = np.asarray(recoloured(recoloured(image, 0.05, 1.0, 1.0), -0.05, 1.0, 1.0), dtype=float)
+    there = np.asarray(adjust_color(adjust_color(image, 0.05, 1.0, 1.0), -0.05, 1.0, 1.0), dtype=float)
     assert np.abs(there - pixels).max() <= 3
 
 
 def test_a_turn_of_hue_is_a_turn_of_hue():
     red = Image.new("RGB", (1, 1), (180, 90, 90))
-    r, g, b = np.asarray(recoloured(red, 1 / 3, 1.0, 1.0))[0, 0] / 255
+    r, g, b = np.asarray(adjust_color(red, 1 / 3, 1.0, 1.0))[0, 0] / 255
     hue = colorsys.rgb_to_hsv(r, g, b)[0]
     assert min(abs(hue - 1 / 3), abs(hue - 2 / 3)) < 0.06
 

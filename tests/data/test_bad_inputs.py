@@ -19,7 +19,7 @@ from bakehouse.data import (
     split_tags,
     training_caption,
 )
-from bakehouse.data.image_header import header
+from bakehouse.data.image_header import read_image_header
 
 from .make import photo, save
 
@@ -98,7 +98,7 @@ def test_a_jpeg_xl_of_another_name_is_named(tmp_path):
 @pytest.mark.parametrize("suffix", ["gif", "png", "webp", "avif"])
 def test_a_moving_picture_says_so(tmp_path, suffix):
     photo().save(tmp_path / f"a.{suffix}", save_all=True, append_images=[photo(seed=1), photo(seed=2)])
-    assert header(tmp_path / f"a.{suffix}").frames == 3
+    assert read_image_header(tmp_path / f"a.{suffix}").frames == 3
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from PIL import Image
 
 from bakehouse.core.errors import Problems, UsageError
 from bakehouse.data import BucketSpec, assign, bucket_table, bucket_warnings, fit, fit_mask, kohya_bucket, make_buckets
-from bakehouse.data.buckets import log_bucket, whole
+from bakehouse.data.buckets import log_bucket, unchanged_placement
 
 from .make import LAW, photo
 
@@ -263,4 +263,4 @@ def test_masks_never_overshoot_and_keep_their_mean():
 
 def test_a_whole_image_is_left_as_it_is():
     image = photo(96, 64)
-    assert np.array_equal(fit(image, whole(image.size)), image)
+    assert np.array_equal(fit(image, unchanged_placement(image.size)), image)

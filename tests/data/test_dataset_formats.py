@@ -3,7 +3,7 @@ import json
 import pytest
 
 from bakehouse.core.errors import Problems, UsageError
-from bakehouse.data import read_layout
+from bakehouse.data import read_dataset
 
 from .make import save
 
@@ -16,7 +16,7 @@ def folders(root, tree):
 
 
 def test_a_plain_folder_is_one_concept(tmp_path):
-    (concept,) = read_layout(folders(tmp_path, ["a.png", "in/b.png"]))
+    (concept,) = read_dataset(folders(tmp_path, ["a.png", "in/b.png"]))
     assert concept.folder == tmp_path
     assert len(concept.records) == 2
     assert (concept.class_tokens, concept.repeats, concept.is_reg) == (None, None, False)
@@ -25,7 +25,7 @@ def test_a_plain_folder_is_one_concept(tmp_path):
 @pytest.mark.parametrize("parent", ["", "img/"])
 def test_kohya_folders(tmp_path, parent):
     tree = [f"{parent}10_zwx person/a.png", f"{parent}3_other_dog/b.png", "reg/1_person/c.png", f"{parent}loose/d.png"]
-    concepts = read_layout(folders(tmp_path, [*tree, f"{parent}2024_summer/e.png"]))
+    concepts = read_dataset(folders(tmp_path, [*tree, f"{parent}2024_summer/e.png"]))
     found = [(c.folder.name, c.class_tokens, c.repeats, c.is_reg) for c in concepts]
     assert found == [
         ("10_zwx person", "zwx person", 10, False),
@@ -39,12 +39,12 @@ def test_kohya_folders(tmp_path, parent):
 def test_an_empty_kohya_folder_is_a_note(tmp_path):
     folders(tmp_path, ["2_a/a.png"])
     (tmp_path / "5_b").mkdir()
-    (concept,) = read_layout(tmp_path)
+    (concept,) = read_dataset(tmp_path)
     assert "5_b has no images" in concept.notes[0]
 
 
 def test_years_are_no_repeats(tmp_path):
-    (concept,) = read_layout(folders(tmp_path, ["2023_beach/a.png", "2024_snow/b.png"]))
+    (concept,) = read_dataset(folders(tmp_path, ["2023_beach/a.png", "2024_snow/b.png"]))
     assert concept.repeats is None
     assert len(concept.records) == 2
 
@@ -65,7 +65,7 @@ def test_dreambooth_concepts_list(tmp_path):
     path = tmp_path / "concepts_list.json"
     path.write_text(json.dumps(entries), encoding="utf-8-sig")
     for source in (path, tmp_path):
-        dog, cat = read_layout(source)
+        dog, cat = read_dataset(source)
         assert (dog.class_tokens, dog.class_prompt, dog.class_images) == ("photo of zwx dog", "photo of a dog", 200)
         assert dog.class_folder == tmp_path / "made/dog"
         assert "did you mean 'instance_prompt'" in dog.notes[0]
@@ -77,12 +77,12 @@ def test_all_that_is_wrong_in_a_list_is_told_at_once(tmp_path):
     path = tmp_path / "concepts_list.json"
     path.write_text(json.dumps([{"instance_prompt": "x"}, {"instance_data_dir": "C:\\dogs"}]))
     with pytest.raises(Problems) as caught:
-        read_layout(path)
+        read_dataset(path)
     assert [p.split(":")[0] for p in caught.value.problems] == ["concept 1", "concept 2"]
     for text in ("{}", "[]", "[1]", "nonsense"):
         path.write_text(text)
         with pytest.raises(UsageError, match=r"concepts_list\.json"):
-            read_layout(path)
+            read_dataset(path)
 
 
 @pytest.mark.parametrize("key", ["text", "caption", "prompt"])
@@ -97,7 +97,7 @@ def test_hugging_face_metadata(tmp_path, key):
     text = "\n".join(json.dumps(row) for row in [*rows, {key: "no name"}])
     (tmp_path / "metadata.jsonl").write_text(text + "\n\n", encoding="utf-16")
     for source in (tmp_path, tmp_path / "metadata.jsonl"):
-        (concept,) = read_layout(source)
+        (concept,) = read_dataset(source)
         assert [(r.path.name, r.captions) for r in concept.records] == [
             ("a.png", ("zwx, é",)),
             ("c.png", ("its own",)),
@@ -105,14 +105,14 @@ def test_hugging_face_metadata(tmp_path, key):
         ]
         assert concept.records[0].caption_path is None
         notes = " / ".join(concept.notes)
-        for words in ("UTF-16", "not there: gone.png", "does not name (used all the same): c.png", "without file_name"):
+        for words in ("UTF-16", "missing: gone.png", "used with own captions: c.png", "without file_name"):
             assert words in notes
 
 
 def test_hugging_face_csv_and_split(tmp_path):
     folders(tmp_path, ["train/a.png"])
     (tmp_path / "train/metadata.csv").write_text('file_name,text\n./a.png,"zwx, dog"\n')
-    (concept,) = read_layout(tmp_path)
+    (concept,) = read_dataset(tmp_path)
     assert concept.records[0].captions == ("zwx, dog",)
     assert concept.notes == ()
 
@@ -121,7 +121,7 @@ def test_a_broken_line_is_named(tmp_path):
     folders(tmp_path, ["a.png"])
     (tmp_path / "metadata.jsonl").write_text('{"file_name": "a.png"}\n{"file\n')
     with pytest.raises(UsageError, match="line 2"):
-        read_layout(tmp_path)
+        read_dataset(tmp_path)
 
 
 TOML = """
@@ -161,7 +161,7 @@ def test_kohya_toml(tmp_path):
     (tmp_path / "zwx/a.txt").write_text("from txt")
     (tmp_path / "zwx/a.caption").write_text("from caption")
     (tmp_path / "data.toml").write_text(TOML)
-    zwx, reg = read_layout(tmp_path / "data.toml")
+    zwx, reg = read_dataset(tmp_path / "data.toml")
     assert (zwx.class_tokens, zwx.repeats, zwx.is_reg) == ("zwx person", 10, False)
     assert [r.captions for r in zwx.records] == [("from caption",)]
     assert (reg.class_tokens, reg.repeats, reg.is_reg) == ("person", 1, True)
@@ -174,7 +174,7 @@ def test_kohya_fine_tuning_metadata(tmp_path):
     (tmp_path / "meta.json").write_text(json.dumps(meta))
     text = '[[datasets]]\n[[datasets.subsets]]\nimage_dir = "img"\nmetadata_file = "meta.json"\n'
     (tmp_path / "d.toml").write_text(text)
-    (concept,) = read_layout(tmp_path / "d.toml")
+    (concept,) = read_dataset(tmp_path / "d.toml")
     assert [r.captions for r in concept.records] == [("a dog, x, y",), ("z",)]
 
 
@@ -182,12 +182,12 @@ def test_all_that_is_wrong_in_a_toml_is_told_at_once(tmp_path):
     text = '[[datasets]]\n[[datasets.subsets]]\nimage_dir = "none"\n[[datasets.subsets]]\nnum_repeats = 2\n'
     (tmp_path / "d.toml").write_text(text)
     with pytest.raises(Problems) as caught:
-        read_layout(tmp_path / "d.toml")
+        read_dataset(tmp_path / "d.toml")
     assert len(caught.value.problems) == 2
     for bad in ("model = 3", "datasets = 3", "[datasets]", "[[datasets]]"):
         (tmp_path / "d.toml").write_text(bad)
         with pytest.raises(UsageError, match="not a kohya dataset"):
-            read_layout(tmp_path / "d.toml")
+            read_dataset(tmp_path / "d.toml")
 
 
 def test_values_of_a_wrong_sort_are_usage_errors(tmp_path):
@@ -200,15 +200,15 @@ def test_values_of_a_wrong_sort_are_usage_errors(tmp_path):
             f'[[datasets]]\n[[datasets.subsets]]\nimage_dir = "a"\nenable_bucket = true\n{line}\n'
         )
         with pytest.raises(UsageError):
-            read_layout(tmp_path / "d.toml")
+            read_dataset(tmp_path / "d.toml")
 
 
 def test_what_is_no_dataset(tmp_path):
     path = save(tmp_path / "a.png")
-    with pytest.raises(UsageError, match="describes no dataset"):
-        read_layout(path)
+    with pytest.raises(UsageError, match="is in no known dataset format"):
+        read_dataset(path)
     with pytest.raises(UsageError, match="does not exist"):
-        read_layout(tmp_path / "none")
+        read_dataset(tmp_path / "none")
     with pytest.raises(UsageError, match="no images"):
         (tmp_path / "empty").mkdir()
-        read_layout(tmp_path / "empty")
+        read_dataset(tmp_path / "empty")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bakehouse.data.image_header import header
+from bakehouse.data.image_header import read_image_header
 from bakehouse.data.open_image import ImageError, image_size, open_image, probe
 from tests.data.kinds import (
     ALPHA,
@@ -38,7 +38,7 @@ SIGNED, FLOAT = ("H", [2]), ("H", [3])
 def close(path, expected, tolerance=1.0):
     """Whether a file opens as these colours [H, W, 3] in 0..1, and all that tells sizes agrees."""
     image = open_image(path)
-    size, seen, told = image_size(path), probe(path), header(path)
+    size, seen, told = image_size(path), probe(path), read_image_header(path)
     assert size == image.size == (seen.width, seen.height) == (told.width, told.height)
     found = np.asarray(image, float)
     return found.shape == expected.shape and bool((np.abs(found - expected * 255) <= tolerance).all())
@@ -146,7 +146,7 @@ def test_a_tiff_that_would_be_misread_is_refused_by_name(name, form, words, tmp_
     array, photometric, bits, tags, _ = {**OPEN, **LITTLE_ENDIAN}[name]
     path = tmp_path / "a.tiff"
     path.write_bytes(tiff(array, photometric, bits, tags=tags, **form))
-    for function in (open_image, image_size, probe, header):
+    for function in (open_image, image_size, probe, read_image_header):
         with pytest.raises(ImageError, match=words) as caught:
             function(path)
         assert "save it as PNG" in (caught.value.hint or "")

@@ -89,7 +89,7 @@ def test_unusable_files_are_set_aside_with_the_reason(tmp_path):
     assert "megapixels" in reasons["bomb.png"]
     assert "cut short" in reasons["cut.png"]
     assert "empty" in reasons["empty.jpg"]
-    assert "nowhere" in reasons["gone.png"]
+    assert "link is broken" in reasons["gone.png"]
     assert "web page" in reasons["page.jpg"]
     with pytest.raises(Problems) as caught:
         scan(tmp_path, strict=True)
@@ -227,11 +227,11 @@ def test_errors_say_what_is_there(tmp_path):
         (tmp_path / "photos").mkdir()
         scan(tmp_path / "photo")
     assert "photos" in caught.value.hint
-    with pytest.raises(UsageError, match="there is nothing"):
+    with pytest.raises(UsageError, match="it holds nothing"):
         scan(tmp_path / "photos")
     (tmp_path / "photos/a.txt").write_text("x")
     (tmp_path / "photos/film.mp4").write_bytes(b"\0\0\0\x18ftypisom" + b"\0" * 20)
-    with pytest.raises(UsageError, match=r"there is 1 \.mp4, 1 \.txt"):
+    with pytest.raises(UsageError, match=r"it holds 1 \.mp4, 1 \.txt"):
         scan(tmp_path / "photos")
     path = save(tmp_path / "photos/in/a.png")
     with pytest.raises(UsageError) as caught:

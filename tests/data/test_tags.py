@@ -4,20 +4,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bakehouse.captions import form_of, has_several_people, is_face, join, key, split
+from bakehouse.captions import form_of, has_several_people, is_face, join_tags, key, split_caption
 from bakehouse.data.shipped_tag_lists import read_list
 
 
 def test_taken_apart_and_put_together():
-    assert split(" a, b  c ,, name (series),") == ("a", "b  c", "name (series)")
-    assert split("zwx ||| a, b ||| best quality") == ("zwx", "|||", "a", "b", "|||", "best quality")
-    assert join(("zwx", "|||", "a", "b")) == "zwx ||| a, b"
-    assert split("{red, dark red|blue} hat, smile") == ("{red, dark red|blue} hat", "smile")
+    assert split_caption(" a, b  c ,, name (series),") == ("a", "b  c", "name (series)")
+    assert split_caption("zwx ||| a, b ||| best quality") == ("zwx", "|||", "a", "b", "|||", "best quality")
+    assert join_tags(("zwx", "|||", "a", "b")) == "zwx ||| a, b"
+    assert split_caption("{red, dark red|blue} hat, smile") == ("{red, dark red|blue} hat", "smile")
 
 
 @given(st.lists(st.sampled_from(["a", "b c", "|||", "name (x)", "^_^"]), max_size=6))
 def test_together_and_apart_is_the_same(tags):
-    assert split(join(tags)) == tuple(tags)
+    assert split_caption(join_tags(tags)) == tuple(tags)
 
 
 def test_spellings_of_one_tag():
@@ -76,4 +76,4 @@ def test_tags(caption):
     ],
 )  # fmt: skip
 def test_several_people(caption, several):
-    assert has_several_people(split(caption)) is several
+    assert has_several_people(split_caption(caption)) is several

@@ -9,7 +9,7 @@ import pytest
 
 from bakehouse.core.errors import Problems
 from bakehouse.data.image_records import ImageRecord
-from bakehouse.data.tag_groups import group_of, groups, head_of, never
+from bakehouse.data.tag_groups import excluded_groups, group_of, groups, head_of
 from bakehouse.data.triggers import Trigger, TriggerFile, compile_captions, with_compiled
 
 ROOT = Path("/p/set")
@@ -85,8 +85,8 @@ def test_an_outfits_levels_leave_the_wearer_and_the_shoes(strategy, gone):
 
 def test_lists_of_what_is_never_taken():
     for kind in ("character", "outfit", "style", "concept"):
-        assert not set(never(kind)) & Trigger(word="x", kind=kind, strategy="static").groups
-    assert "breasts" in never("character") and "footwear" in never("outfit")
+        assert not set(excluded_groups(kind)) & Trigger(word="x", kind=kind, strategy="static").groups
+    assert "breasts" in excluded_groups("character") and "footwear" in excluded_groups("outfit")
 
 
 def test_absorbs_and_keeps_come_before_the_strategy():

@@ -49,7 +49,7 @@ def test_a_run_on_crumb_is_judged(tmp_path, judge):
     run.recipe.write_text(f'[[concepts]]\nfolder = "{photos.as_posix()}"\nsubject = "zwx person"\n')
     model = load_model("crumb")
     torch.manual_seed(0)
-    adapter = inject(LoRA(rank=2), model.parts())
+    adapter = inject(LoRA(rank=2), model.trainable_modules())
     for parameter in adapter.parameters():
         torch.nn.init.normal_(parameter, std=0.02)
     save_adapter(adapter, run.weights / "zwx-person.safetensors", {})

@@ -200,9 +200,9 @@ def test_the_room_is_cheap_to_enter():
 
 
 def test_pictures_of_another_prediction_are_other_pictures():
-    from bakehouse.evaluation.image_cache import Shot, StudioPainter
-    from bakehouse.generation import Source
+    from bakehouse.evaluation.image_cache import PipelinePainter, Shot
+    from bakehouse.generation import ModelSource
 
     said = ({}, {"prediction": "v_prediction"}, {"prediction": "v_prediction", "zero_terminal_snr": True}, {"vae": "x"})
-    keys = {StudioPainter(Source("crumb", **more)).key(Shot()) for more in said}
+    keys = {PipelinePainter(ModelSource("crumb", **more)).key(Shot()) for more in said}
     assert len(keys) == len(said)

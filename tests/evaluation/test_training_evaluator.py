@@ -1,4 +1,4 @@
-"""When a run has learned enough: the rule on figures, and the examiner on a world of squares."""
+"""When a run has learned enough: the rule on figures, and the evaluator on a world of squares."""
 
 import dataclasses
 import json
@@ -9,7 +9,7 @@ import pytest
 from bakehouse.core.errors import BakehouseError
 from bakehouse.core.events import result_of
 from bakehouse.core.files import read_checked
-from bakehouse.evaluation import Cell, Examiner, Scored
+from bakehouse.evaluation import Cell, Scored, TrainingEvaluator
 from bakehouse.evaluation.metrics import UNKNOWN, Drift, Interval, Memorised
 from bakehouse.evaluation.training_evaluator import enough
 from bakehouse.recipe import Recipe
@@ -123,34 +123,34 @@ def course(new_run, judge, painter):
     return run, recipe, Trainer(painter, run), judge
 
 
-def go(examiner, trainer, run, numbers):
-    """What the examiner says of each of the weights, up to the first that is enough."""
+def go(evaluator, trainer, run, numbers):
+    """What the evaluator says of each of the weights, up to the first that is enough."""
     for number in numbers:
         trainer.weights = run.list_weights()[number - 1]
-        events, why = finish(examiner.examine(trainer.weights, number, "epoch", trainer))
+        events, why = finish(evaluator.evaluate(trainer.weights, number, "epoch", trainer))
         assert [e.epoch for e in events if isinstance(e, Scored)] == [number]
         if why:
             return number, why
     return None, ""
 
 
-def test_the_examiner_ends_a_run_that_has_learned(course):
+def test_the_evaluator_ends_a_run_that_has_learned(course):
     run, recipe, trainer, judge = course
-    examiner = Examiner(recipe, run, judge)
-    finish(examiner.begin(trainer))
-    ended, why = go(examiner, trainer, run, [1, 2, 3, 4, 5])
+    evaluator = TrainingEvaluator(recipe, run, judge)
+    finish(evaluator.start(trainer))
+    ended, why = go(evaluator, trainer, run, [1, 2, 3, 4, 5])
     assert (ended, why) == (4, "epoch 3 shows the subject in 100 % of pictures, and the next is no better")
     assert [c["epoch"] for c in read_checked(run.report / "learning.json")["courses"][0]] == [1, 2, 3, 4]
 
 
-def test_an_examiner_that_goes_on_says_what_an_undisturbed_one_would(course):
+def test_an_evaluator_that_goes_on_says_what_an_undisturbed_one_would(course):
     run, recipe, trainer, judge = course
-    first = Examiner(recipe, run, judge)
-    finish(first.begin(trainer))
+    first = TrainingEvaluator(recipe, run, judge)
+    finish(first.start(trainer))
     go(first, trainer, run, [1, 2, 3])
     painted = trainer.painter.painted
-    again = Examiner(recipe, run, judge)
-    finish(again.begin(trainer))
+    again = TrainingEvaluator(recipe, run, judge)
+    finish(again.start(trainer))
     assert trainer.painter.painted == painted, "the base is not drawn twice"
     # Killed after the judgement and before the state: epoch 3 is judged once more.
     assert go(again, trainer, run, [3, 4]) == (
@@ -162,11 +162,11 @@ def test_an_examiner_that_goes_on_says_what_an_undisturbed_one_would(course):
 def test_from_an_earlier_state_what_came_after_it_is_judged_again(course):
     """Where the newest state was damaged, weights are trained and judged again that were judged before."""
     run, recipe, trainer, judge = course
-    first = Examiner(recipe, run, judge)
-    finish(first.begin(trainer))
+    first = TrainingEvaluator(recipe, run, judge)
+    finish(first.start(trainer))
     go(first, trainer, run, [1, 2, 3])
-    again = Examiner(recipe, run, judge)
-    finish(again.begin(trainer))
+    again = TrainingEvaluator(recipe, run, judge)
+    finish(again.start(trainer))
     assert go(again, trainer, run, [2, 3, 4])[0] == 4
     kept = read_checked(run.report / "learning.json")["courses"][0]
     assert [c["epoch"] for c in kept] == [1, 2, 3, 4]
@@ -174,34 +174,34 @@ def test_from_an_earlier_state_what_came_after_it_is_judged_again(course):
 
 def test_what_was_judged_is_not_read_where_it_is_damaged(course):
     run, recipe, trainer, judge = course
-    first = Examiner(recipe, run, judge)
-    finish(first.begin(trainer))
+    first = TrainingEvaluator(recipe, run, judge)
+    finish(first.start(trainer))
     go(first, trainer, run, [1, 2])
     notes = run.report / "learning.json"
     kept = notes.read_text()
     for damaged in (kept[:-9], kept.replace('"epoch": 2', '"epoch": 3')):
         notes.write_text(damaged)
         with pytest.raises(BakehouseError, match=r"learning\.json") as e:
-            finish(Examiner(recipe, run, judge).begin(trainer))
+            finish(TrainingEvaluator(recipe, run, judge).start(trainer))
         assert "remove it" in e.value.hint
     notes.write_text(json.dumps(json.loads(kept)["courses"]))  # as earlier versions wrote it
-    again = Examiner(recipe, run, judge)
-    finish(again.begin(trainer))
+    again = TrainingEvaluator(recipe, run, judge)
+    finish(again.start(trainer))
     assert [c.epoch for c in again.courses[0].cells] == [1, 2]
 
 
 def test_a_damaged_memory_of_the_judge_is_made_again(course):
     run, recipe, trainer, judge = course
-    first = Examiner(recipe, run, judge)
-    finish(first.begin(trainer))
+    first = TrainingEvaluator(recipe, run, judge)
+    finish(first.start(trainer))
     for path in (run.report / "cache" / "judged").iterdir():
         path.write_bytes(path.read_bytes()[:-30])
-    again = Examiner(recipe, run, judge)
-    finish(again.begin(trainer))
+    again = TrainingEvaluator(recipe, run, judge)
+    finish(again.start(trainer))
     assert again.courses[0].ground.floor == first.courses[0].ground.floor
 
 
 def test_the_base_is_looked_at_first(course):
     run, recipe, trainer, judge = course
     with pytest.raises(BakehouseError, match="untouched base"):
-        finish(Examiner(recipe, run, judge).examine(run.list_weights()[0], 1, "epoch", trainer))
+        finish(TrainingEvaluator(recipe, run, judge).evaluate(run.list_weights()[0], 1, "epoch", trainer))

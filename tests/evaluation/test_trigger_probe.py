@@ -18,7 +18,7 @@ from bakehouse.evaluation.trigger_probe.control_words import Controls
 from bakehouse.evaluation.trigger_probe.nearest_words import Neighbours
 from bakehouse.evaluation.trigger_probe.prediction_shift import TIMES, Shifts
 from bakehouse.evaluation.trigger_probe.probe_result import KNOWN_FROM, WEAK_FROM, Scale, judge
-from bakehouse.generation import Source, Studio
+from bakehouse.generation import ModelSource, Pipeline
 from bakehouse.models import load_model
 
 QUICK = ProbeSpec(noises=1, rare=4, known=4)
@@ -184,12 +184,12 @@ def test_rare_words_have_as_many_pieces_and_are_nobodys(tiny, pieces):
     def count(word):
         return tiny.token_count([word])[0]
 
-    controls = Controls(bank, count, tiny.whole_words(), 12, 8)
+    controls = Controls(bank, count, tiny.single_token_words(), 12, 8)
     rare = controls.rare(pieces)
     assert len(set(rare)) == 12
     assert {count(w) for w in rare} == {pieces}
     assert not set(rare) & bank.parts
-    fewer = Controls(bank, count, tiny.whole_words(), 5, 8)
+    fewer = Controls(bank, count, tiny.single_token_words(), 5, 8)
     assert fewer.rare(pieces) == rare[:5]
     without = controls.rare(pieces, but=rare[3])
     assert rare[3] not in without
@@ -200,7 +200,7 @@ def test_rare_words_have_as_many_pieces_and_are_nobodys(tiny, pieces):
 
 
 def test_known_words_leave_out_the_one_that_is_asked_about(tiny):
-    controls = Controls(bank_of("crumb"), lambda w: tiny.token_count([w])[0], tiny.whole_words(), 5, 6)
+    controls = Controls(bank_of("crumb"), lambda w: tiny.token_count([w])[0], tiny.single_token_words(), 5, 6)
     known = controls.known()
     assert len(controls.known(but=known[0].upper())) == 6
     assert controls.known(but=known[0])[:5] == known[1:]
@@ -252,7 +252,7 @@ def test_words_that_cannot_be_triggers_are_named_together(tiny, bank):
 
 
 def test_an_adapter_is_no_base(tiny, tiny_folder, tmp_path):
-    adapter = inject(LoRA(rank=2), tiny.parts())
+    adapter = inject(LoRA(rank=2), tiny.trainable_modules())
     path = save_adapter(
         adapter, tmp_path / "a.safetensors", metadata_for(LoRA(rank=2), name="a", base_model=str(tiny_folder))
     )
@@ -301,12 +301,12 @@ def test_json_holds_every_figure(of_crumb):
 def test_looks_are_drawn_and_compared(make_tiny, bank, fresh, tmp_path):
     model = make_tiny()
     found = probed(model, ["zwx"], bank)
-    with Studio(model, Source("tiny")) as studio:
-        looks = draw_looks(studio, found, tmp_path / "sheet.png", seeds=2)
+    with Pipeline(model, ModelSource("tiny")) as pipeline:
+        looks = draw_looks(pipeline, found, tmp_path / "sheet.png", seeds=2)
         with pytest.raises(UsageError, match="no name of a sheet"):
-            draw_looks(studio, found, tmp_path / "sheet.txt")
+            draw_looks(pipeline, found, tmp_path / "sheet.txt")
         with pytest.raises(UsageError, match="at least 2"):
-            draw_looks(studio, found, tmp_path / "sheet.png", seeds=1)
+            draw_looks(pipeline, found, tmp_path / "sheet.png", seeds=1)
     assert [look.word for look in looks] == ["zwx"]
     assert looks[0].spread > 0 and looks[0].change > 0
     with Image.open(tmp_path / "sheet.png") as sheet:

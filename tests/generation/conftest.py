@@ -9,8 +9,8 @@ import torch
 from bakehouse.adapters import LoRA, inject, metadata_for, save_adapter
 from bakehouse.core.events import Saved
 from bakehouse.core.run_folder import Run
-from bakehouse.generation import Request, Source, Studio
-from bakehouse.generation import pipeline as studios
+from bakehouse.generation import ImageRequest, ModelSource, Pipeline
+from bakehouse.generation import pipeline as pipelines
 from bakehouse.models.denoiser import Denoiser
 from bakehouse.models.load import load_model
 
@@ -34,15 +34,15 @@ def crumb(make_tiny: Callable[..., Denoiser]) -> Denoiser:
 
 @pytest.fixture(autouse=True)
 def loaded_once(crumb: Denoiser, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Studios leave their base as it was, so that all tests can share one."""
-    load = studios.load_model
-    monkeypatch.setattr(studios, "load_model", lambda ref, **k: crumb if ref == "crumb" else load(ref, **k))
+    """Pipelines leave their base as it was, so that all tests can share one."""
+    load = pipelines.load_model
+    monkeypatch.setattr(pipelines, "load_model", lambda ref, **k: crumb if ref == "crumb" else load(ref, **k))
 
 
 @pytest.fixture
-def studio(crumb: Denoiser) -> Iterator[Studio]:
-    """A studio on a shared base, which it leaves as it was."""
-    with Studio(crumb, Source("crumb", title="crumb")) as opened:
+def pipeline(crumb: Denoiser) -> Iterator[Pipeline]:
+    """A pipeline on a shared base, which it leaves as it was."""
+    with Pipeline(crumb, ModelSource("crumb", title="crumb")) as opened:
         yield opened
 
 
@@ -52,22 +52,22 @@ def _drawing_model() -> Denoiser:
 
 
 @pytest.fixture
-def drawing(_drawing_model: Denoiser) -> Iterator[Studio]:
-    """A studio on the real base, for what only a model that heeds its prompts can show."""
-    with Studio(_drawing_model, Source("crumb", title="crumb")) as opened:
+def drawing(_drawing_model: Denoiser) -> Iterator[Pipeline]:
+    """A pipeline on the real base, for what only a model that heeds its prompts can show."""
+    with Pipeline(_drawing_model, ModelSource("crumb", title="crumb")) as opened:
         yield opened
 
 
 @pytest.fixture
-def asked() -> Request:
+def asked() -> ImageRequest:
     """A picture that is cheap to make."""
-    return Request(prompt=PROMPT, width=64, height=64, steps=2, seed=5)
+    return ImageRequest(prompt=PROMPT, width=64, height=64, steps=2, seed=5)
 
 
 def write_adapter(crumb: Denoiser, path: Path, seed: int, **metadata: object) -> Path:
     """A LoRA whose every weight is random and whose alpha is not its rank."""
     spec = LoRA(rank=4, alpha=6)
-    adapter = inject(spec, crumb.parts())
+    adapter = inject(spec, crumb.trainable_modules())
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in adapter.parameters():

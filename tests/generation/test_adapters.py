@@ -15,9 +15,10 @@ from bakehouse.adapters.tensor_names import to_diffusers
 from bakehouse.cli.main import main
 from bakehouse.core.errors import UsageError
 from bakehouse.core.files import write_json
-from bakehouse.generation import Studio, infotext
-from bakehouse.generation.adapter_header import adapter_at, notes_on, tensor_hash
-from bakehouse.generation.model_source import beside, resolve
+from bakehouse.generation import Pipeline, infotext
+from bakehouse.generation.adapter_header import adapter_at, tensor_hash, unapplied_notes
+from bakehouse.generation.adapter_options import parse_adapters
+from bakehouse.generation.model_source import resolve
 
 KINDS = {
     "lora": LoRA(rank=4, alpha=6.0, text=True),
@@ -38,7 +39,7 @@ def files(crumb, tmp_path_factory) -> dict[str, Path]:
     """One adapter of each kind, at random, in single precision."""
     made, folder = {}, tmp_path_factory.mktemp("kinds")
     for number, (name, spec) in enumerate(KINDS.items()):
-        adapter, generator = inject(spec, crumb.parts()), torch.Generator().manual_seed(number)
+        adapter, generator = inject(spec, crumb.trainable_modules()), torch.Generator().manual_seed(number)
         with torch.no_grad():
             for p in adapter.parameters():
                 p.copy_(torch.randn(p.shape, generator=generator) * 0.1)
@@ -49,8 +50,8 @@ def files(crumb, tmp_path_factory) -> dict[str, Path]:
 
 def drawn(asked, *adapters: tuple[Path, float], ref="crumb", base=None) -> np.ndarray:
     """A picture, 0 to 1."""
-    with Studio.open(ref, base=base, adapters=adapters) as studio:
-        return np.asarray(next(studio.txt2img(asked)).image, dtype=np.float64) / 255
+    with Pipeline.open(ref, base=base, adapters=adapters) as pipeline:
+        return np.asarray(next(pipeline.txt2img(asked)).image, dtype=np.float64) / 255
 
 
 def same(a: np.ndarray, b: np.ndarray) -> bool:
@@ -64,7 +65,7 @@ def test_two_at_once_are_the_sum_of_both_merged(files, crumb, asked, pair):
     both = drawn(asked, (a, 0.7), (b, -0.5))
     assert not same(both, drawn(asked, (a, 0.7)))
     assert same(both, drawn(asked, (b, -0.5), (a, 0.7))), "order does not matter to what is added"
-    merged = [load_adapter(path, crumb.parts(), weight) for path, weight in ((a, 0.7), (b, -0.5))]
+    merged = [load_adapter(path, crumb.trainable_modules(), weight) for path, weight in ((a, 0.7), (b, -0.5))]
     for adapter in merged:
         adapter.merge_into()
     try:
@@ -88,7 +89,7 @@ def test_every_kind_is_known_by_its_keys_alone(files, tmp_path, kind):
 
 def forms(state: dict[str, torch.Tensor], crumb) -> dict[str, dict[str, torch.Tensor]]:
     """One LoRA's tensors under everybody's names; those without alpha have it in their weights."""
-    sites = all_sites(crumb.parts())
+    sites = all_sites(crumb.trainable_modules())
     dotted = to_diffusers(state, sites)
 
     def renamed(*pairs: tuple[str, str], of=dotted):
@@ -120,18 +121,18 @@ def test_every_form_of_the_same_lora_draws_the_same_picture(files, crumb, asked,
     for name, tensors in forms(state, crumb).items():
         path = tmp_path / f"{name}.safetensors"
         save_file({k: t.contiguous() for k, t in tensors.items()}, path)
-        assert beside(resolve("crumb"), [f"{path}:0.8"]) == ((path, 0.8),), name
+        assert parse_adapters(resolve("crumb"), [f"{path}:0.8"]) == ((path, 0.8),), name
         assert same(drawn(asked, (path, 0.8)), expected), name
 
 
 def test_the_attention_processors_of_old_diffusers(crumb, asked, tmp_path):
-    adapter = inject(LoRA(rank=4, alpha=4.0, targets="attention"), crumb.parts())
+    adapter = inject(LoRA(rank=4, alpha=4.0, targets="attention"), crumb.trainable_modules())
     with torch.no_grad():
         for p in adapter.parameters():
             p.copy_(torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())) * 0.1)
     kohya = save_adapter(adapter, tmp_path / "k.safetensors", dtype=torch.float32)
     adapter.remove()
-    dotted = to_diffusers(load_file(kohya), all_sites(crumb.parts()))
+    dotted = to_diffusers(load_file(kohya), all_sites(crumb.trainable_modules()))
     old = {}
     for key, tensor in dotted.items():
         key = key.removeprefix("unet.").replace(".to_out.0.", ".to_out.")
@@ -142,8 +143,8 @@ def test_the_attention_processors_of_old_diffusers(crumb, asked, tmp_path):
 
 
 def test_the_picture_names_all_of_them(files, asked, lora):
-    with Studio.open(lora, adapters=[(files["lokr"], 0.5), (files["ia3"], 1.0)]) as studio:
-        text = next(studio.txt2img(asked)).infotext
+    with Pipeline.open(lora, adapters=[(files["lokr"], 0.5), (files["ia3"], 1.0)]) as pipeline:
+        text = next(pipeline.txt2img(asked)).infotext
     assert "<lora:zwx:1> <lora:lokr:0.5> <lora:ia3:1>" in str(text).replace("><", "> <")
     for path in (lora, files["lokr"], files["ia3"]):
         assert f"{path.stem}: {tensor_hash(path)}" in str(text)
@@ -152,24 +153,24 @@ def test_the_picture_names_all_of_them(files, asked, lora):
 def test_what_an_option_means(files, trained, tmp_path):
     source, a = resolve("crumb"), files["lora"]
     last = trained.weights / "zwx.safetensors"
-    assert beside(source, [str(a), f"{a}:-1", str(trained.folder), f"{trained.folder}:.5"]) == (
+    assert parse_adapters(source, [str(a), f"{a}:-1", str(trained.folder), f"{trained.folder}:.5"]) == (
         (a, 1.0), (a, -1.0), (last, 1.0), (last, 0.5),
     )  # fmt: skip
     write_json(trained.report / "pick.json", {"weights": "weights/zwx-000002.safetensors", "weight": 0.8})
     try:
-        assert beside(source, [str(trained.folder)])[0][1] == 0.8
+        assert parse_adapters(source, [str(trained.folder)])[0][1] == 0.8
     finally:
         (trained.report / "pick.json").unlink()
     for text, said in (
-        (f"{a}:strong", "'strong' is no weight"),
-        (f"{a}:nan", "is no weight"),
+        (f"{a}:strong", "'strong' is not a number"),
+        (f"{a}:nan", "is not a number"),
         ("crum.safetensors", "does not exist"),
         ("crumb", "is a base model, not an adapter"),
-        (str(trained.recipe), "is no adapter"),
-        (str(tmp_path), "is no adapter"),
+        (str(trained.recipe), "is not an adapter"),
+        (str(tmp_path), "is not an adapter"),
     ):
         with pytest.raises(UsageError, match=said):
-            beside(source, [text])
+            parse_adapters(source, [text])
 
 
 @pytest.mark.parametrize(
@@ -186,7 +187,7 @@ def test_what_an_option_means(files, trained, tmp_path):
 def test_another_familys_adapter_is_refused_by_name(tmp_path, key, shape, family):
     path = tmp_path / "other.safetensors"
     save_file({key: torch.zeros(shape)}, path)
-    for refused in (lambda: beside(resolve("crumb"), [str(path)]), lambda: resolve(path, base="crumb")):
+    for refused in (lambda: parse_adapters(resolve("crumb"), [str(path)]), lambda: resolve(path, base="crumb")):
         with pytest.raises(UsageError, match=rf"other\.safetensors is an? {family}.* the base crumb is SD 1\.x"):
             refused()
 
@@ -194,9 +195,9 @@ def test_another_familys_adapter_is_refused_by_name(tmp_path, key, shape, family
 def test_embeddings_in_a_file_are_said(files, tmp_path):
     path = tmp_path / "bundle.safetensors"
     save_file({**load_file(files["lora"]), "bundle_emb.qwerty.string_to_param.*": torch.zeros(2, 16)}, path)
-    assert beside(resolve("crumb"), [str(path)]) == ((path, 1.0),)
-    assert "qwerty" in notes_on(path)[0]
-    assert notes_on(files["lora"]) == []
+    assert parse_adapters(resolve("crumb"), [str(path)]) == ((path, 1.0),)
+    assert "qwerty" in unapplied_notes(path)[0]
+    assert unapplied_notes(files["lora"]) == []
 
 
 def test_the_commands(files, lora, tmp_path, monkeypatch, capsys):

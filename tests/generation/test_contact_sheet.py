@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from PIL import Image, ImageDraw
 
-from bakehouse.generation.contact_sheet import SMALLEST_TEXT, draw_grid, fit
+from bakehouse.generation.contact_sheet import MIN_TEXT, draw_grid, fit
 
 LONG = "pink afro, tan skin, green hoodie, round glasses, winking, big smile, at the beach, close-up " * 4
 WORD = "supercalifragilisticexpialidocious_with_underscores_and_no_end_" * 5
@@ -38,7 +38,7 @@ def test_labels_of_one_axis_have_one_size() -> None:
 def test_what_cannot_fit_ends_in_an_ellipsis() -> None:
     (block,) = fit([LONG * 9], width=256, height=100, size=24)
     assert block.lines[-1].endswith("…")
-    assert block.line_height == SMALLEST_TEXT * 5 // 4
+    assert block.line_height == MIN_TEXT * 5 // 4
 
 
 def test_no_word_is_lost_where_there_is_room() -> None:

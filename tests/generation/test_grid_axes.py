@@ -7,14 +7,14 @@ import pytest
 
 from bakehouse.core.errors import UsageError
 from bakehouse.core.run_folder import Run
-from bakehouse.generation import AXES, Request, Source, make_axis, parse_axis, resolve
+from bakehouse.generation import AXES, ImageRequest, ModelSource, make_axis, parse_axis, resolve
 from bakehouse.generation.grid_axes import Axis, Cell
 
-CRUMB = Source("crumb", title="crumb")
-ASKED = Request(prompt="a cat in a hat", seed=3)
+CRUMB = ModelSource("crumb", title="crumb")
+ASKED = ImageRequest(prompt="a cat in a hat", seed=3)
 
 
-def values(text: str, source: Source = CRUMB) -> tuple[object, ...]:
+def values(text: str, source: ModelSource = CRUMB) -> tuple[object, ...]:
     return parse_axis(text, source, ASKED).values
 
 
@@ -68,14 +68,14 @@ def test_epochs_of_a_run(trained: Run) -> None:
 
 def put(text: str, cell: Cell) -> list[Cell]:
     axis = parse_axis(text, CRUMB, ASKED)
-    return [axis.put(cell, i) for i in range(len(axis.values))]
+    return [axis.apply(cell, i) for i in range(len(axis.values))]
 
 
 def test_each_kind_changes_its_own_thing() -> None:
     cell = Cell(ASKED)
     assert put("replace=cat,dog", cell)[1].request.prompt == "a dog in a hat"
     assert put("size=64x128", cell)[0].request == replace(ASKED, width=64, height=128)
-    assert put("weight=0.5", cell)[0] == Cell(ASKED, weight=0.5)
+    assert put("weight=0.5", cell)[0] == Cell(ASKED, strength=0.5)
     assert put("adapter=a.safetensors", cell)[0] == Cell(ASKED, weights="a.safetensors")
     for name in ("prompt", "negative", "seed", "steps", "guidance", "sampler", "clip_skip"):
         assert getattr(put(f"{name}=2", cell)[0].request, name) in ("2", 2)
@@ -98,7 +98,7 @@ def test_every_row_has_labels(name: str, trained: Run) -> None:
         ("prompt", r"axis prompt needs values"),
         ("seed=", r"axis seed needs values"),
         ("size=64", r"WIDTHxHEIGHT"),
-        ("steps=1-9 (-1)", r"a step of -1 never comes from 1 to 9"),
+        ("steps=1-9 (-1)", r"a step of -1 does not lead from 1 to 9"),
         ("steps=1-9 (+0)", r"a step of 0"),
         ("epoch=1", r"crumb is not a run, so it has no epochs"),
         ("prompt=@nowhere.txt", r"cannot read nowhere\.txt"),

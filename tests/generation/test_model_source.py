@@ -11,7 +11,8 @@ from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import write_json
 from bakehouse.core.run_folder import Run
 from bakehouse.generation.adapter_header import adapter_at, tensor_hash
-from bakehouse.generation.model_source import epochs, resolve, run_weights, swapped
+from bakehouse.generation.model_source import replace_weights, resolve
+from bakehouse.generation.run_weights import epoch_weights, run_weights
 from bakehouse.models.crumb import crumb_folder
 
 
@@ -88,18 +89,18 @@ def test_a_full_fine_tune_is_a_base(tmp_path: Path) -> None:
     source = resolve(run.folder)
     assert (source.base, source.adapters, source.clip_skip) == (str(run.weights / "cat"), (), 2)
     assert [p.name for p in run_weights(run)] == ["cat-000001", "cat-000002", "cat"]
-    assert list(epochs(run)) == [1, 2, 3]
+    assert list(epoch_weights(run)) == [1, 2, 3]
 
 
 def test_epochs_are_what_the_run_noted(trained: Run) -> None:
-    assert {n: p.stem for n, p in epochs(trained).items()} == {1: "zwx-000001", 2: "zwx-000002", 3: "zwx"}
+    assert {n: p.stem for n, p in epoch_weights(trained).items()} == {1: "zwx-000001", 2: "zwx-000002", 3: "zwx"}
 
 
 def test_swapping_keeps_base_and_weight(trained: Run, lora: Path) -> None:
     source = resolve(trained.folder)
-    new = swapped(source, lora)
+    new = replace_weights(source, lora)
     assert (new.base, new.clip_skip, new.adapters) == ("crumb", 2, ((lora, 1.0),))
-    assert swapped(source, "crumb").adapters == ()
+    assert replace_weights(source, "crumb").adapters == ()
 
 
 def test_the_hash_does_not_change_with_the_metadata(tmp_path: Path) -> None:
@@ -128,14 +129,14 @@ def test_errors_say_what_it_is_and_what_is_allowed(tmp_path: Path, lora: Path, t
         ("crum", {}, r"'crum' does not exist; did you mean 'crumb'\?\n.*Hub id"),
         (tmp_path / "nots.txt", {}, r"does not exist; did you mean 'notes\.txt'"),
         (tmp_path / "empty", {}, r"without model_index\.json .*recipe\.toml"),
-        (trained.weights, {}, r"name the run itself"),
+        (trained.weights, {}, r"pass the run itself"),
         (tmp_path / "notes.txt", {}, r"is a \.txt file, not a model"),
         (tmp_path / "recipe.toml", {}, r"is a recipe, not a model\n.*bakehouse train"),
-        (strange, {}, r"trained on 'v1-5-pruned\.ckpt', which is not here\n.*--base"),
+        (strange, {}, r"name 'v1-5-pruned\.ckpt', which is not on this machine\n.*--base"),
         (nameless, {}, r"do not name it\n.*--base"),
-        (vae, {}, r"holds no model and no adapter: .*'vae'"),
+        (vae, {}, r"holds neither a model nor an adapter; .*'vae'"),
         ("crumb", {"base": "crumb"}, r"whole model, so it takes no --base"),
-        (lora, {"base": lora}, r"is an adapter or the run of one"),
+        (lora, {"base": lora}, r"is an adapter, or the run of one"),
         (run.folder, {}, r"no weights yet"),
     ]
     for ref, options, message in cases:

@@ -107,7 +107,7 @@ def test_masked_losses(name, settings):
     mask = torch.tensor(OTHERS["masks"]["mask"]).view(2, 1, 4, 4)
     mask = (mask > 0.5).float() if "unmasked" in name else mask
     spec = LossSpec(**settings)
-    ours = per_sample(error, spec.seen(mask, gen()), spec.mask_average)
+    ours = per_sample(error, spec.effective_mask(mask, gen()), spec.mask_average)
     assert ours.tolist() == pytest.approx(OTHERS["masks"][name], rel=1e-5)
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from bakehouse.losses import Batch, LossSpec, NoiseSpec, WeightingSpec, denoising_loss
+from bakehouse.losses import Batch, DenoisingLoss, LossSpec, NoiseSpec, WeightingSpec
 from bakehouse.losses.denoising import per_sample
 from bakehouse.models.denoiser import Conditioning
 from bakehouse.models.noise_schedule import EpsilonSchedule, VSchedule, scaled_linear
@@ -122,20 +122,20 @@ def test_an_unmasked_weight_is_what_the_rest_counts():
     error = randn(2, 4, 8, 8).square()
     mask = torch.zeros(2, 1, 8, 8, dtype=torch.float64)
     mask[:, :, :2] = 1
-    seen = LossSpec(unmasked_weight=0.25).seen(mask, gen())
+    seen = LossSpec(unmasked_weight=0.25).effective_mask(mask, gen())
     inside, outside = error[:, :, :2].sum((1, 2, 3)), error[:, :, 2:].sum((1, 2, 3))
     assert torch.allclose(per_sample(error, seen), (inside + 0.25 * outside) / (4 * 8 * (2 + 0.25 * 6)))
     assert torch.equal(
-        per_sample(error, LossSpec(unmasked_weight=1).seen(mask, gen())), per_sample(error, mask * 0 + 1)
+        per_sample(error, LossSpec(unmasked_weight=1).effective_mask(mask, gen())), per_sample(error, mask * 0 + 1)
     )
 
 
-def test_whole_pictures_are_shown_as_often_as_asked():
+def test_unmasked_probability_is_the_share_of_unmasked_samples():
     mask = torch.zeros(2000, 1, 2, 2)
-    whole = LossSpec(unmasked_probability=0.3).seen(mask, gen()).mean((1, 2, 3))
+    whole = LossSpec(unmasked_probability=0.3).effective_mask(mask, gen()).mean((1, 2, 3))
     assert set(whole.tolist()) == {0.0, 1.0}
     assert whole.mean().item() == pytest.approx(0.3, abs=0.03)
-    assert LossSpec(masked=False).seen(mask, gen()) is None
+    assert LossSpec(masked=False).effective_mask(mask, gen()) is None
 
 
 def test_an_adaptive_offset_grows_with_the_latents_mean():
@@ -214,24 +214,24 @@ def batch(n=8):
     )
 
 
-def test_the_loss_is_nought_for_a_perfect_prediction_and_the_error_squared_otherwise():
-    perfect = denoising_loss(LossSpec(), NoiseSpec(), EPS)(Oracle(), None, batch(), gen())
+def test_the_loss_is_0_for_a_perfect_prediction_and_else_the_squared_error():
+    perfect = DenoisingLoss(LossSpec(), NoiseSpec(), EPS)(Oracle(), None, batch(), gen())
     assert perfect.max() < 1e-9
-    off = denoising_loss(LossSpec(), NoiseSpec(), EPS)(Oracle(0.5), None, batch(), gen())
+    off = DenoisingLoss(LossSpec(), NoiseSpec(), EPS)(Oracle(0.5), None, batch(), gen())
     assert torch.allclose(off, torch.full((8,), 0.25), atol=1e-5)
 
 
 def test_the_loss_is_a_function_of_its_generator():
-    loss = denoising_loss(LossSpec(), NoiseSpec(offset=0.1, ip_gamma=0.1, pyramid_iterations=3), EPS)
+    loss = DenoisingLoss(LossSpec(), NoiseSpec(offset=0.1, ip_gamma=0.1, pyramid_iterations=3), EPS)
     assert torch.equal(loss(Oracle(0.5), None, batch(), gen(3)), loss(Oracle(0.5), None, batch(), gen(3)))
     assert not torch.equal(loss(Oracle(0.5), None, batch(), gen(3)), loss(Oracle(0.5), None, batch(), gen(4)))
 
 
-def test_where_the_base_teaches_the_prior_loss_begins_at_nought(tiny):
+def test_the_prior_loss_starts_at_0_where_the_target_is_the_base(tiny):
     """An adapter that has learned nothing agrees with the base; one that has is pulled back on prior rows alone."""
     from bakehouse.adapters import LoRA, inject
 
-    adapter = inject(LoRA(rank=4, alpha=3), tiny.parts(), generator=gen())
+    adapter = inject(LoRA(rank=4, alpha=3), tiny.trainable_modules(), generator=gen())
     cond = tiny.encode_prompt(["person"] * 4)
     rows = torch.tensor([True, False, True, False])
     made = Batch(
@@ -241,7 +241,7 @@ def test_where_the_base_teaches_the_prior_loss_begins_at_nought(tiny):
         is_prior=rows,
         base_cond=cond[:2],
     )
-    loss = denoising_loss(LossSpec(), NoiseSpec(), tiny.schedule)
+    loss = DenoisingLoss(LossSpec(), NoiseSpec(), tiny.schedule)
     fresh = loss(tiny, adapter, made, gen(1))
     assert torch.all(fresh[rows] < 1e-10)
     assert torch.all(fresh[~rows] > 0.1)

@@ -83,7 +83,7 @@ def test_a_bias_multiplies_its_timesteps(bias, favoured):
     assert torch.allclose(p, weights / weights.sum())
 
 
-def test_what_is_never_to_be_drawn_is_never_drawn():
+def test_timesteps_of_probability_0_are_never_drawn():
     spec = TimestepSpec(bias="later", bias_portion=0.5, bias_multiplier=0)
     assert spec.draw(0, 1000, 20_000, gen()).max() < 500
 
@@ -98,6 +98,6 @@ def test_what_is_never_to_be_drawn_is_never_drawn():
         ({"density": "sigmoid"}, "logit_normal"),
     ],
 )
-def test_a_density_that_cannot_be_is_refused(settings, words):
+def test_an_impossible_density_is_refused(settings, words):
     with pytest.raises(Problems, match=words):
         NoiseSpec.parse({"min_timestep": 100, "timesteps": settings})

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bakehouse.core.errors import Problems
-from bakehouse.losses import LossSpec, NoiseSpec, WeightingSpec, denoising_loss
+from bakehouse.losses import DenoisingLoss, LossSpec, NoiseSpec, WeightingSpec
 from bakehouse.models.noise_schedule import EpsilonSchedule, VSchedule, scaled_linear
 
 EPS, V = EpsilonSchedule(scaled_linear()), VSchedule(scaled_linear())
@@ -72,15 +72,15 @@ def test_a_v_like_part_is_a_v_loss_beside_the_epsilon_loss():
     assert torch.allclose(got, error_on_eps.square() + 0.3 * v_loss, rtol=1e-9)
 
 
-def test_settings_that_mean_nothing_for_the_objective_are_refused():
+def test_settings_that_the_prediction_type_rules_out_are_refused():
     with pytest.raises(Problems, match=r"predicts epsilon.*\n.*zero_terminal_snr"):
-        denoising_loss(LossSpec(), NoiseSpec(zero_terminal_snr=True), EPS)
-    denoising_loss(LossSpec(), NoiseSpec(zero_terminal_snr=True), V)
+        DenoisingLoss(LossSpec(), NoiseSpec(zero_terminal_snr=True), EPS)
+    DenoisingLoss(LossSpec(), NoiseSpec(zero_terminal_snr=True), V)
     with pytest.raises(Problems, match=r"v_pred_like = 0\.1"):
-        denoising_loss(LossSpec(weighting=WeightingSpec(v_pred_like=0.1)), NoiseSpec(), V)
+        DenoisingLoss(LossSpec(weighting=WeightingSpec(v_pred_like=0.1)), NoiseSpec(), V)
 
 
-def test_weights_stay_numbers_where_the_snr_is_nought():
+def test_weights_are_finite_where_the_snr_is_0():
     end = torch.tensor([999])
     for schedule in (EPS.rescaled_to_zero_terminal_snr(), V.rescaled_to_zero_terminal_snr()):
         for kind in ("min_snr", "soft_min_snr", "debiased", "p2", "epsilon", "v", "x0"):

@@ -78,7 +78,7 @@ def build_family(family: str, *, seed: int = 0, scheduler: dict[str, Any] | None
 
     from bakehouse.models.crumb import crumb_folder
     from bakehouse.models.diffusers_networks import load_tokenizer
-    from bakehouse.models.load import FAMILIES
+    from bakehouse.models.families import FAMILIES
     from bakehouse.models.stable_diffusion import DEFAULT_SCHEDULER
 
     with torch.random.fork_rng(devices=[]):
@@ -93,7 +93,7 @@ def build_family(family: str, *, seed: int = 0, scheduler: dict[str, Any] | None
             tokenizer = load_tokenizer(crumb_folder() / "tokenizer")
             tokenizer.pad_token = "!" if own.get("pad_token_id") == 0 else "<|endoftext|>"
             text[f"tokenizer{ending}"] = tokenizer
-        model = FAMILIES[family](
+        model = FAMILIES[family].network_class(
             unet=unet,
             vae=AutoencoderKL(**{**_VAE, **scale, **vae}),
             scheduler_config={**DEFAULT_SCHEDULER, **(scheduler or {})},

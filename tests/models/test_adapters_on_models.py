@@ -12,7 +12,7 @@ from bakehouse.weights.adapter_writer import write_adapter
 
 def trained(spec, model):
     generator = torch.Generator().manual_seed(2)
-    adapter = inject(spec, model.parts(), generator=generator)
+    adapter = inject(spec, model.trainable_modules(), generator=generator)
     with torch.no_grad():
         for parameter in adapter.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.2)
@@ -55,7 +55,7 @@ def test_modules_are_called_as_every_program_calls_them(family, make_family, tmp
     save_file(adapter.state_dict(), tmp_path / "old.safetensors")  # as modules were called before
     adapter.remove()
     for file in ("a", "same", "old"):
-        again = load_adapter(tmp_path / f"{file}.safetensors", model.parts())
+        again = load_adapter(tmp_path / f"{file}.safetensors", model.trainable_modules())
         found = changes(again)
         assert found.keys() == want.keys()
         assert all(torch.allclose(found[stem], want[stem], atol=1e-6) for stem in want)
@@ -70,9 +70,9 @@ def test_the_ends_of_a_unet_are_read_by_their_block_names(make_family):
         "time_embed_2": "time_embedding_linear_2", "label_emb_0_0": "add_embedding_linear_1",
         "label_emb_0_2": "add_embedding_linear_2", "out_2": "conv_out",
     }  # fmt: skip
-    sites = {f"lora_unet_{p.replace('.', '_')}": m for p, m in model.parts()["lora_unet"].named_modules()}
+    sites = {f"lora_unet_{p.replace('.', '_')}": m for p, m in model.trainable_modules()["lora_unet"].named_modules()}
     state = {f"lora_unet_{old}.diff": torch.ones_like(sites[f"lora_unet_{new}"].weight) for old, new in names.items()}
-    adapter = load_adapter(state, model.parts())
+    adapter = load_adapter(state, model.trainable_modules())
     assert set(adapter.layers) == {f"lora_unet_{new}" for new in names.values()}
 
 
@@ -83,7 +83,7 @@ def test_a_constraint_is_in_the_blocks_and_training_goes_on_within_it(make_famil
     want = changes(adapter)
     adapter.remove()
     assert not any(value for key, value in load_file(path).items() if key.endswith(".alpha"))
-    again = inject(OFT(constraint=0.01, targets="attention", start=path), model.parts(), generator=None)
+    again = inject(OFT(constraint=0.01, targets="attention", start=path), model.trainable_modules(), generator=None)
     assert all(torch.allclose(delta, want[stem], atol=1e-6) for stem, delta in changes(again).items())
     with torch.no_grad():
         for parameter in again.parameters():

@@ -10,9 +10,9 @@ from safetensors.torch import load_file
 
 from bakehouse.adapters import load_adapter
 from bakehouse.core.events import Finished, Step
-from bakehouse.models import initial_noise, load_model, sample
+from bakehouse.models import ClassifierFreeGuidance, initial_noise, load_model, sample
 from bakehouse.recipe import recipe_for_folder
-from bakehouse.training import bake
+from bakehouse.training import train
 
 PROMPT = "zwx person"
 
@@ -35,16 +35,15 @@ def trained(photos, base, run, **settings):
         "adapter.rank": 4, "adapter.alpha": 2, "adapter.text": True, "adapter.targets": "attention+mlp",
         "save.dtype": "fp32", **settings,
     }  # fmt: skip
-    events = list(bake(recipe_for_folder(photos, PROMPT, base=str(base), settings=quick), run))
+    events = list(train(recipe_for_folder(photos, PROMPT, base=str(base), settings=quick), run))
     assert isinstance(events[-1], Finished)
     assert all(np.isfinite(e.loss) for e in events if isinstance(e, Step))
     return next((run / "weights").glob("*.safetensors"))
 
 
-def latents_of(model, **options):
-    cond = model.encode_prompt([PROMPT])
-    return sample(model, cond, model.encode_negative([""]), noise=initial_noise([3], (4, 8, 8)), steps=2, guidance=2.0,
-                  sampler="ddim", **options)  # fmt: skip
+def latents_of(model, rescale=0.0):
+    guider = ClassifierFreeGuidance(model.encode_prompt([PROMPT]), model.encode_negative([""]), 2.0, rescale)
+    return sample(model, guider, noise=initial_noise([3], (4, 8, 8)), steps=2, sampler="ddim")
 
 
 def test_an_sdxl_adapter_draws_the_same_in_diffusers(photos, family_folders, tmp_path):
@@ -55,7 +54,7 @@ def test_an_sdxl_adapter_draws_the_same_in_diffusers(photos, family_folders, tmp
     assert stems == {"unet", "te1", "te2"}
     model = load_model(family_folders["sdxl"])
     before = latents_of(model)
-    load_adapter(file, model.parts())
+    load_adapter(file, model.trainable_modules())
     ours = latents_of(model)
     assert (ours - before).abs().max() > 0.05
     pipe = StableDiffusionXLPipeline.from_pretrained(family_folders["sdxl"])
@@ -78,6 +77,6 @@ def test_an_sd2_v_prediction_model_is_trained_and_sampled(photos, make_family, t
     file = trained(photos, base, run, **prior)
     assert len(list((run / "samples").iterdir())) == 1
     model = load_model(base)
-    before = latents_of(model, guidance_rescale=0.7)
-    load_adapter(file, model.parts())
-    assert (latents_of(model, guidance_rescale=0.7) - before).abs().max() > 0.01
+    before = latents_of(model, rescale=0.7)
+    load_adapter(file, model.trainable_modules())
+    assert (latents_of(model, rescale=0.7) - before).abs().max() > 0.01

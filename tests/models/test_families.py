@@ -9,9 +9,9 @@ import torch
 from diffusers import DDIMScheduler, EulerDiscreteScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
 
 from bakehouse.core.errors import UsageError
-from bakehouse.models import Conditioning, initial_noise, load_model, sample, to_images
+from bakehouse.models import ClassifierFreeGuidance, Conditioning, initial_noise, load_model, sample, to_images
 from bakehouse.models.diffusers_networks import config_json
-from bakehouse.models.samplers import _numpy_2_quiet
+from bakehouse.models.samplers import ignore_numpy_2_warnings
 
 FAMILIES = ("sd1", "sd2", "sdxl")
 PROMPT = "a red robot, smiling"
@@ -106,11 +106,11 @@ def test_pictures_as_the_pipeline_draws_them(families, pipelines, family, varian
     for sampler, cls in both if family == "sdxl" else both[:1]:
         monkeypatch.setattr(pipe, "scheduler", cls.from_config(config))
         noise = initial_noise([5], (4, 8, 6))
-        with _numpy_2_quiet():
+        with ignore_numpy_2_warnings():
             expected = pipe(PROMPT, num_inference_steps=3, guidance_scale=3.0, width=48, height=64, latents=noise,
                         output_type="np").images  # fmt: skip
-        latents = sample(model, model.encode_prompt([PROMPT]), model.encode_negative([""]), noise=noise, steps=3,
-                         guidance=3.0, sampler=sampler)  # fmt: skip
+        guider = ClassifierFreeGuidance(model.encode_prompt([PROMPT]), model.encode_negative([""]), 3.0)
+        latents = sample(model, guider, noise=noise, steps=3, sampler=sampler)
         with torch.no_grad():
             (image,) = to_images(model.decode(latents))
         assert np.abs(np.array(image) / 255 - expected[0]).max() < 3 / 255, (sampler, family)
@@ -157,13 +157,13 @@ def test_prompts_are_filled_up_as_each_encoder_was_trained(families):
 
 
 def test_parts_have_kohya_s_prefixes(families):
-    assert {f: list(families[f].parts()) for f in FAMILIES} == {
+    assert {f: list(families[f].trainable_modules()) for f in FAMILIES} == {
         "sd1": ["lora_unet", "lora_te"],
         "sd2": ["lora_unet", "lora_te"],
         "sdxl": ["lora_unet", "lora_te1", "lora_te2"],
     }
     for prefix in ("lora_te1", "lora_te2"):
-        names = dict(families["sdxl"].parts()[prefix].named_modules())
+        names = dict(families["sdxl"].trainable_modules()[prefix].named_modules())
         assert "text_model.encoder.layers.0.self_attn.q_proj" in names
 
 
@@ -232,7 +232,7 @@ def test_saved_in_half_precision_and_read_by_diffusers(families, family, tmp_pat
 
 def test_conditionings_of_two_kinds_do_not_mix(families):
     plain, pooled = families["sd1"].encode_prompt(["a"]), families["sdxl"].encode_prompt(["a"])
-    with pytest.raises(ValueError, match="others have not"):
+    with pytest.raises(ValueError, match="only some of the conditionings"):
         Conditioning.cat([dataclasses.replace(pooled, pooled=None), pooled])
     assert plain.with_sizes(torch.zeros(1, 6)) is plain and plain.with_sizes(None) is plain
     half = pooled.with_sizes(torch.full((1, 6), 4096)).to(torch.float16)
@@ -251,7 +251,7 @@ def test_remembered_prompts_keep_their_pooled_vector(families):
     from bakehouse.training.text_cache import PromptEncoder
 
     model = families["sdxl"]
-    adapter = inject(LoRA(rank=2, text=False), model.parts())
+    adapter = inject(LoRA(rank=2, text=False), model.trainable_modules())
     try:
         encode = PromptEncoder(model, adapter, clip_skip=1, chunks=1)
         first, again = encode([PROMPT, "a hat"]), encode(["a hat", PROMPT])

@@ -287,7 +287,7 @@ def test_the_note_of_an_unsure_file_is_the_model_s(families, tmp_path):
     save_file(load_file(path), path)
     families["sd2"].tokenizer.save_pretrained(str(tmp_path / "tokenizer"))
     model = load_model(path)
-    assert "does not say" in model.notes[0]
+    assert "does not state" in model.notes[0]
     assert model.unet.config.sample_size == (96 if model.schedule.prediction == "v_prediction" else 64)
     said = load_model(path, prediction="epsilon")
     assert said.notes == () and said.schedule.prediction == "epsilon" and said.unet.config.sample_size == 64

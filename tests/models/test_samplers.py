@@ -7,10 +7,16 @@ import pytest
 import torch
 
 from bakehouse.core.errors import UsageError
-from bakehouse.models import SAMPLERS, initial_noise, make_scheduler, sample, to_images
-from bakehouse.models.samplers import _rescaled, find_sampler
+from bakehouse.models import SAMPLERS, ClassifierFreeGuidance, initial_noise, make_scheduler, sample, to_images
+from bakehouse.models.guidance import rescale_to
+from bakehouse.models.samplers import find_sampler
 
+guided = ClassifierFreeGuidance
 RUNNABLE = [n for n, row in SAMPLERS.items() if not row.needs or importlib.util.find_spec(row.needs)]
+
+
+def unguided(model):
+    return guided(model.encode_prompt(["a"]), scale=1.0)
 
 
 def test_noise_is_of_the_seed_alone():
@@ -25,8 +31,8 @@ def test_same_alone_or_in_a_batch(tiny, name):
     seeds = [11, 12]
     cond, uncond = tiny.encode_prompt(["a robot", "a hat"]), tiny.encode_prompt([""])
     noise = initial_noise(seeds, (4, 8, 8))
-    together = sample(tiny, cond, uncond, noise=noise, steps=3, guidance=3.0, sampler=name, seeds=seeds)
-    alone = sample(tiny, cond[1:], uncond, noise=noise[1:], steps=3, guidance=3.0, sampler=name, seeds=seeds[1:])
+    together = sample(tiny, guided(cond, uncond, 3.0), noise=noise, steps=3, sampler=name, seeds=seeds)
+    alone = sample(tiny, guided(cond[1:], uncond, 3.0), noise=noise[1:], steps=3, sampler=name, seeds=seeds[1:])
     assert torch.isfinite(together).all() and together.shape == (2, 4, 8, 8)
     torch.testing.assert_close(together[1:], alone, atol=1e-4, rtol=1e-4)
 
@@ -41,7 +47,7 @@ def test_noise_on_the_way_is_not_the_noise_at_the_start(tiny):
     before = module.randn_tensor
     module.randn_tensor = lambda *a, **k: drawn.append(before(*a, **k)) or drawn[-1]
     try:
-        sample(tiny, cond, None, noise=noise, steps=3, guidance=1.0, sampler="euler a", seeds=[7])
+        sample(tiny, guided(cond, scale=1.0), noise=noise, steps=3, sampler="euler a", seeds=[7])
     finally:
         module.randn_tensor = before
     assert drawn and all((d - noise).abs().max() > 0.1 for d in drawn)
@@ -52,8 +58,8 @@ def test_guidance_one_asks_once(tiny):
     handle = tiny.unet.register_forward_pre_hook(lambda m, args: sizes.append(len(args[0])))
     cond, uncond = tiny.encode_prompt(["a", "b"]), tiny.encode_prompt([""])
     noise = initial_noise([1, 2], (4, 8, 8))
-    sample(tiny, cond, uncond, noise=noise, steps=2, guidance=1.0)
-    sample(tiny, cond, uncond, noise=noise, steps=2, guidance=2.0)
+    sample(tiny, guided(cond, uncond, 1.0), noise=noise, steps=2)
+    sample(tiny, guided(cond, uncond, 2.0), noise=noise, steps=2)
     handle.remove()
     assert sizes == [2, 2, 4, 4]
 
@@ -61,27 +67,38 @@ def test_guidance_one_asks_once(tiny):
 def test_guidance_rescale_is_diffusers_s(tiny):
     from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
 
-    guided, plain = torch.randn(2, 4, 8, 8) * 3, torch.randn(2, 4, 8, 8)
-    torch.testing.assert_close(_rescaled(guided, plain, 0.7), rescale_noise_cfg(guided, plain, 0.7))
-    assert _rescaled(guided, plain, 0.0) is guided
+    strong, plain = torch.randn(2, 4, 8, 8) * 3, torch.randn(2, 4, 8, 8)
+    torch.testing.assert_close(rescale_to(plain, strong, 0.7), rescale_noise_cfg(strong, plain, 0.7))
+    assert rescale_to(plain, strong, 0.0) is strong
     cond, uncond, noise = tiny.encode_prompt(["a"]), tiny.encode_prompt([""]), initial_noise([1], (4, 8, 8))
-    drawn = [sample(tiny, cond, uncond, noise=noise, steps=2, guidance_rescale=r) for r in (0.0, 0.7)]
+    drawn = [sample(tiny, guided(cond, uncond, 7.0, r), noise=noise, steps=2) for r in (0.0, 0.7)]
     assert drawn[1].std() < drawn[0].std()
 
 
 def test_steps_are_told(tiny):
     seen = []
-    sample(tiny, tiny.encode_prompt(["a"]), None, noise=initial_noise([1], (4, 8, 8)), steps=3, guidance=1.0,
-           on_step=lambda done, total, latents: seen.append((done, total, tuple(latents.shape))))  # fmt: skip
+    sample(tiny, unguided(tiny), noise=initial_noise([1], (4, 8, 8)), steps=3,
+           on_step=lambda step: seen.append((step.done, step.total, tuple(step.latents.shape))))  # fmt: skip
     assert seen == [(1, 3, (1, 4, 8, 8)), (2, 3, (1, 4, 8, 8)), (3, 3, (1, 4, 8, 8))]
 
 
 @pytest.mark.parametrize(
-    ("change", "says"), [({"sampler": "eular"}, "did you mean 'euler'"), ({"steps": 0}, "at least 1"), ({}, "guidance")]
+    ("change", "says"),
+    [
+        ({"sampler": "eular"}, "did you mean 'euler'"),
+        ({"steps": 0}, "at least 1"),
+        ({"steps": 4, "start_step": 4}, "start_step = 4: allowed are 0 to 3"),
+        ({"start_step": 1}, "start_step = 1 needs image_latents"),
+    ],
 )
-def test_wrong_words(tiny, change, says):
+def test_wrong_settings(tiny, change, says):
     with pytest.raises(UsageError, match=says):
-        sample(tiny, tiny.encode_prompt(["a"]), None, noise=initial_noise([1], (4, 8, 8)), **change)
+        sample(tiny, unguided(tiny), noise=initial_noise([1], (4, 8, 8)), **change)
+
+
+def test_guidance_needs_a_negative_prompt(tiny):
+    with pytest.raises(UsageError, match=r"guidance = 7.0 needs a negative prompt"):
+        guided(tiny.encode_prompt(["a"]))
 
 
 def test_names_of_both_worlds():
@@ -112,7 +129,7 @@ def test_schedulers_work_on_our_schedule(make_tiny, zero_terminal):
 def test_zero_terminal_v_prediction_samples(make_tiny, name):
     model = make_tiny(scheduler={"rescale_betas_zero_snr": True, "prediction_type": "v_prediction"})
     noise = initial_noise([1], (4, 8, 8))
-    latents = sample(model, model.encode_prompt(["a"]), None, noise=noise, steps=4, guidance=1.0, sampler=name)
+    latents = sample(model, unguided(model), noise=noise, steps=4, sampler=name)
     assert torch.isfinite(latents).all()
 
 
@@ -125,10 +142,10 @@ def zero_terminal(make_tiny):
 def test_every_number_of_steps_is_drawn_down_to_pure_noise(zero_terminal, name, monkeypatch, caplog):
     """LCM knows 50 steps by itself, and near pure noise close steps of Karras' share a timestep."""
     monkeypatch.setattr(zero_terminal, "forward", lambda x_t, t, cond: 0.5 * x_t)
-    cond, seen = zero_terminal.encode_prompt(["a"]), []
+    seen = []
     for steps in (1, 3, 60):
-        latents = sample(zero_terminal, cond, None, noise=initial_noise([1], (4, 4, 4)), steps=steps, guidance=1.0,
-                         sampler=name, on_step=lambda done, total, _: seen.append((done, total)))  # fmt: skip
+        latents = sample(zero_terminal, unguided(zero_terminal), noise=initial_noise([1], (4, 4, 4)), steps=steps,
+                         sampler=name, on_step=lambda step: seen.append((step.done, step.total)))  # fmt: skip
         assert torch.isfinite(latents).all()
         assert seen[-1][0] == seen[-1][1] >= steps
     assert not caplog.records, "the library's advice is not for whoever waits"
@@ -144,8 +161,7 @@ def test_a_perfect_denoiser_is_followed_to_its_picture(tiny, name, monkeypatch):
         return (x_t - abar.sqrt() * x0) / (1 - abar).sqrt()
 
     monkeypatch.setattr(tiny, "forward", knows)
-    got = sample(tiny, tiny.encode_prompt(["a"]), None, noise=initial_noise([1], (4, 8, 8)), steps=10, guidance=1.0,
-                 sampler=name)  # fmt: skip
+    got = sample(tiny, unguided(tiny), noise=initial_noise([1], (4, 8, 8)), steps=10, sampler=name)
     assert (got - x0).abs().max() < (0.25 if name == "ddim" else 0.05)
 
 

@@ -22,7 +22,7 @@ def test_words_are_probed(make_family, family, scheduler):
 
 def test_whole_words_are_one_piece_each(make_family):
     model = make_family("sd1")
-    words = model.whole_words()
+    words = model.single_token_words()
     assert "person" in words and "zwx" in words
     assert [w for w in words[-40:] if model.token_count([w]) != [1]] == []
-    assert model.pieces(["red hair", "zwx"]) == [["red</w>", "hair</w>"], ["zwx</w>"]]
+    assert model.tokens(["red hair", "zwx"]) == [["red</w>", "hair</w>"], ["zwx</w>"]]

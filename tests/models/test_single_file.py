@@ -306,6 +306,6 @@ def test_a_vae_under_newer_names_is_read(tiny, tmp_path, prefix, flat):
 def test_widths_of_no_family_are_told_in_one_message(tiny, tmp_path):
     state = load_file(save_single_file(tiny, tmp_path / "a.safetensors"))
     save_file(state, tmp_path / "b.safetensors")
-    with pytest.raises(BakehouseError, match="UNet in the file is 8, 16, 16, 16 wide") as e:
+    with pytest.raises(BakehouseError, match="UNet in the file has widths 8, 16, 16, 16") as e:
         load_model(tmp_path / "b.safetensors")
     assert "diffusers folder" in e.value.hint

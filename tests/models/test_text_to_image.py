@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bakehouse.core.errors import UsageError
-from bakehouse.models.text_to_image import Embeddings, ImageSpec, NotFiniteError, batches, chunks_for, draw_images
+from bakehouse.models.text_to_image import ImageSpec, NotFiniteError, PromptCache, batches, chunks_for, generate_images
 
 
 @pytest.fixture(scope="module")
@@ -22,33 +22,35 @@ def spec(**changes):
 def test_neighbours_of_one_kind_are_drawn_together():
     specs = [spec(), spec(seed=2), spec(prompt="b", negative="c"), spec(width=72), spec(), spec(chunks=2)]
     assert [len(group) for group in batches(specs, lambda _: 2)] == [2, 1, 1, 1, 1]
-    with pytest.raises(ValueError, match="different kinds"):
-        draw_images(None, [spec(), spec(width=72)])
+    with pytest.raises(ValueError, match="different batch keys"):
+        generate_images(None, [spec(), spec(width=72)])
 
 
 def test_a_size_is_refused_never_rounded(model):
     with pytest.raises(UsageError, match=r"height = 60: must be a multiple of 8; the nearest is 64"):
-        draw_images(model, [spec(height=60)])
+        generate_images(model, [spec(height=60)])
 
 
 def test_guidance_below_one_is_the_formula(model):
     """pred = uncond + g (cond - uncond): at 0 the prompt has no say, at 1 the negative prompt has none."""
-    at = {g: [draw_images(model, [spec(guidance=g, prompt=p)])[0].tobytes() for p in ("a", "b")] for g in (0, 0.5, 1)}
+    at = {
+        g: [generate_images(model, [spec(guidance=g, prompt=p)])[0].tobytes() for p in ("a", "b")] for g in (0, 0.5, 1)
+    }
     assert at[0][0] == at[0][1]
     assert at[0.5][0] != at[0.5][1]
-    assert draw_images(model, [spec(guidance=1, negative="c")]) == draw_images(model, [spec(guidance=1)])
+    assert generate_images(model, [spec(guidance=1, negative="c")]) == generate_images(model, [spec(guidance=1)])
 
 
 def test_prompts_are_encoded_once_for_each_state(model, monkeypatch):
     calls, encode = [], model.encode_prompt
     monkeypatch.setattr(model, "encode_prompt", lambda p, **k: calls.extend(p) or encode(p, **k))
-    kept = Embeddings()
-    draw_images(model, [spec(), spec(seed=2)], embeddings=kept)
+    cache = PromptCache()
+    generate_images(model, [spec(), spec(seed=2)], prompt_cache=cache)
     assert calls == ["a hat", ""]
-    draw_images(model, [spec(negative=" ")], embeddings=kept)
+    generate_images(model, [spec(negative=" ")], prompt_cache=cache)
     assert len(calls) == 2
-    kept.state = "an adapter"
-    draw_images(model, [spec()], embeddings=kept)
+    cache.state = "an adapter"
+    generate_images(model, [spec()], prompt_cache=cache)
     assert len(calls) == 4
 
 
@@ -59,15 +61,15 @@ def test_chunks_are_as_many_as_the_longer_prompt_needs(model):
 
 @pytest.mark.parametrize(
     ("dtype", "remedy"),
-    [(torch.float32, "lower the adapter's weight or the guidance"), (torch.float16, "compute in bf16 or fp32")],
+    [(torch.float32, "lower the adapter's strength or the guidance"), (torch.float16, "compute in bf16 or fp32")],
 )
 def test_latents_of_nan_are_no_picture(model, monkeypatch, dtype, remedy):
     monkeypatch.setattr(
         type(model), "forward", lambda self, x, t, cond: x * torch.where(x.new_tensor(1) > 0, math.inf, 1)
     )
     monkeypatch.setattr(type(model), "dtype", dtype)
-    with pytest.raises(NotFiniteError, match="the picture of 'a hat' with seed 1 came out as NaN") as e:
-        draw_images(model, [spec()])
+    with pytest.raises(NotFiniteError, match="the image of 'a hat' with seed 1 came out as NaN") as e:
+        generate_images(model, [spec()])
     assert remedy in e.value.hint
 
 
@@ -81,5 +83,5 @@ def test_pixels_of_nan_are_no_picture_and_the_picture_is_named(model, monkeypatc
 
     monkeypatch.setattr(model, "_pixels", broken)
     with pytest.raises(NotFiniteError, match="with seed 7") as e:
-        draw_images(model, [spec(), spec(seed=7)])
+        generate_images(model, [spec(), spec(seed=7)])
     assert "model.vae" in e.value.hint

@@ -14,9 +14,9 @@ from bakehouse.adapters import AdapterSpec, NetworkSpec, inject, save_adapter
 from bakehouse.cli.main import main
 from bakehouse.core.errors import Problems
 from bakehouse.core.setting_needs import needs_of, value_at, without_effect
-from bakehouse.core.settings import put
+from bakehouse.core.settings import set_dotted
 from bakehouse.data.captions import training_caption
-from bakehouse.losses import Batch, denoising_loss
+from bakehouse.losses import Batch, DenoisingLoss
 from bakehouse.models.denoiser import Conditioning
 from bakehouse.models.model_facts import model_facts
 from bakehouse.models.model_reference import resolve_model
@@ -226,8 +226,8 @@ ALSO = {
     "adapter.train_norm": ({"adapter.targets": "attention"}, "without a norm in the adapter"),
     "adapter.exclude": ({}, "without a module that matches"),
     "adapter.dims": ({}, "without a module that matches"),
-    "loss.unmasked_weight": ({"rich": True}, "learns every picture whole"),
-    "loss.unmasked_probability": ({"rich": True}, "learns every picture whole"),
+    "loss.unmasked_weight": ({"rich": True}, "trains on every image as a whole"),
+    "loss.unmasked_probability": ({"rich": True}, "trains on every image as a whole"),
     "optimizer.lr": (
         {"adapter.text": True, "adapter.include": ["text_model*"], "optimizer.text_lr": 1e-4},
         "without a module of the UNet in the adapter and with optimizer.text_lr = 0.0001",
@@ -454,7 +454,7 @@ def see_loss(plan):
     schedule = model_facts(resolve_model(recipe.model.base), recipe.model.prediction).schedule
     if recipe.noise.zero_terminal_snr:
         schedule = schedule.rescaled_to_zero_terminal_snr()
-    compute = denoising_loss(recipe.loss, recipe.noise, schedule)
+    compute = DenoisingLoss(recipe.loss, recipe.noise, schedule)
     model, draw = Halved(), torch.Generator().manual_seed(3)
     prior = torch.tensor([False] * 5 + [True])
     cond = Conditioning(torch.zeros(6, 1, 1))
@@ -474,13 +474,13 @@ def networks():
     from diffusers import UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    from bakehouse.models.text_encoders import under_text_model
+    from bakehouse.models.text_encoders import with_text_model_level
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         unet = UNet2DConditionModel(**{**UNET, "block_out_channels": (32, 64), "cross_attention_dim": 32})
         text = CLIPTextModel(CLIPTextConfig(**{**ENCODER, "hidden_size": 32, "bos_token_id": 0, "eos_token_id": 1}))
-    return {"lora_unet": unet.requires_grad_(False), "lora_te": under_text_model(text.requires_grad_(False))}
+    return {"lora_unet": unet.requires_grad_(False), "lora_te": with_text_model_level(text.requires_grad_(False))}
 
 
 @pytest.fixture(scope="module")
@@ -567,9 +567,9 @@ def test_it_changes_every_adapter_that_has_it(see_adapter, key):
         values = {"kind": kind, **({"targets": "attention"} if "targets" in settable(spec) and path in NARROW else {})}
         for name, given in (FITS.get(kind, {}) | needed).items():
             if name.split(".")[1] in settable(spec):
-                put(values, name.split(".")[1:], given)
+                set_dotted(values, name.split(".")[1:], given)
         before = see_adapter(values)
-        put(values, path.split("."), value)
+        set_dotted(values, path.split("."), value)
         nothing += [kind] * (see_adapter(values) == before)
     assert not nothing
 
@@ -589,9 +589,9 @@ def test_it_changes_the_text_encoder_alone_or_says_so(see_adapter, plan_of, key)
             given["adapter.rank"] = 2  # as wide as the networks are, all is whole anyway
         before, after = {}, {}
         for name, each in given.items():
-            put(before, name.split(".")[1:], each)
-            put(after, name.split(".")[1:], each)
-        put(after, path.split("."), value)
+            set_dotted(before, name.split(".")[1:], each)
+            set_dotted(after, name.split(".")[1:], each)
+        set_dotted(after, path.split("."), value)
         try:
             plan = plan_of(**{**given, key: value})
         except Problems:
@@ -633,7 +633,7 @@ def test_a_rate_that_follows_from_the_unets_is_no_reason_to_speak(plan_of):
 
 def test_what_a_file_to_go_on_from_decides_is_said(plan_of, tiny, tmp_path):
     file = tmp_path / "first.safetensors"
-    adapter = inject(TypeAdapter(AdapterSpec).validate_python({"kind": "lora"}), tiny.parts())
+    adapter = inject(TypeAdapter(AdapterSpec).validate_python({"kind": "lora"}), tiny.trainable_modules())
     save_adapter(adapter, file, {})
     adapter.remove()
     started = {"adapter.kind": "lora", "adapter.start": str(file)}

@@ -25,7 +25,7 @@ from bakehouse.cli.main import main
 from bakehouse.core.events import Failed, Step
 from bakehouse.core.run_folder import Run
 from bakehouse.recipe import Recipe
-from bakehouse.training.training_state import find_state
+from bakehouse.training.training_state import find_states
 
 RECIPE = """
 [model]
@@ -110,9 +110,9 @@ def stop_after(steps: int, recipe: Path, run: Path) -> None:
     pid = os.fork()
     if not pid:
         try:
-            from bakehouse.training import bake
+            from bakehouse.training import train
 
-            for event in bake(Recipe.load(recipe), run):
+            for event in train(Recipe.load(recipe), run):
                 if isinstance(event, Step) and event.step > steps:
                     os.kill(os.getpid(), signal.SIGKILL)
         finally:
@@ -190,7 +190,7 @@ def test_damage_is_found_and_named(home, capfd, name):
 
 
 @pytest.mark.parametrize("name", ["optimizer.pt", "state.json"])
-def test_the_newest_whole_state_is_taken_and_named(home, capfd, name):
+def test_the_newest_undamaged_state_is_used_and_named(home, capfd, name):
     (home.run / "checkpoints" / "step-00000003" / name).unlink()
     assert home.train() == 0
     said = capfd.readouterr().err
@@ -200,13 +200,13 @@ def test_the_newest_whole_state_is_taken_and_named(home, capfd, name):
     assert home.weights() == home.whole
 
 
-def test_where_no_state_is_whole_it_is_said_once_with_the_next_step(home, capfd):
+def test_an_error_names_all_states_if_all_are_damaged(home, capfd):
     for step in (2, 3):
         path = home.run / "checkpoints" / f"step-0000000{step}" / "optimizer.pt"
         path.write_bytes(path.read_bytes()[:-9])
     assert home.train() == 1
     said = capfd.readouterr().err
-    assert "no state to go on from is whole" in said
+    assert "all saved states are damaged" in said
     assert "step-00000002/optimizer.pt was cut short" in said and "step-00000003/optimizer.pt was cut short" in said
     assert "last good" not in said
     shutil.rmtree(home.run / "checkpoints")
@@ -214,7 +214,7 @@ def test_where_no_state_is_whole_it_is_said_once_with_the_next_step(home, capfd)
     assert home.weights() == home.whole
 
 
-def test_the_last_good_state_is_a_whole_one(home, capfd):
+def test_the_last_good_state_is_undamaged(home, capfd):
     (home.run / "checkpoints" / "step-00000003" / "state.json").write_text("{")
     (home.folder / "tiny" / "unet" / "config.json").write_text("{")
     assert home.train() == 1
@@ -246,21 +246,21 @@ def test_a_run_of_an_earlier_version_is_resumed_and_checked_from_then_on(home, c
     as_of_an_earlier_version(home.run)
     assert home.train() == 0
     said = capfd.readouterr().err
-    assert "was begun by an earlier version" in said and "was saved by an earlier version, without hashes" in said
+    assert "was started by an earlier version" in said and "was saved by an earlier version, without hashes" in said
     assert home.weights() == home.whole
     assert home.train() == 0
     assert "earlier version" not in capfd.readouterr().err, "it is said once"
 
 
-def test_without_hashes_what_cannot_be_read_is_found(home):
+def test_unreadable_states_without_hashes_are_found(home):
     as_of_an_earlier_version(home.run)
     checkpoints = home.run / "checkpoints"
-    assert find_state(checkpoints).newest.step == 3
+    assert find_states(checkpoints).newest.step == 3
     for name in ("optimizer.pt", "parameters.safetensors", "state.json"):
         path = checkpoints / "step-00000003" / name
         data = path.read_bytes()
         path.write_bytes(data[: len(data) // 2])
-        found = find_state(checkpoints)
+        found = find_states(checkpoints)
         assert found.newest.step == 2
         assert name in str(found.damaged[0])
         path.write_bytes(data)
@@ -269,12 +269,12 @@ def test_without_hashes_what_cannot_be_read_is_found(home):
 # --- inputs -----------------------------------------------------------------------------------------------------------
 
 
-def test_captions_that_are_edited_later_are_those_the_run_began_with(home, capfd):
+def test_a_run_keeps_the_captions_that_it_was_started_with(home, capfd):
     (home.folder / "photos" / "1.txt").write_text("zwx person, elsewhere")
     (home.folder / "photos" / "2.txt").unlink()
     assert home.train() == 0
     said = capfd.readouterr().err
-    assert "captions have changed since this run began: 1.png, 2.png" in said and "--run OTHER" in said
+    assert "captions have changed since this run was started: 1.png, 2.png" in said and "--run OTHER" in said
     assert home.weights() == home.whole
     assert home.metadata() == home.metadata("whole")
     assert "elsewhere" not in home.metadata()["ss_tag_frequency"]
@@ -348,7 +348,7 @@ CHANGES = [
 ]  # fmt: skip
 
 
-def test_what_has_changed_is_refused_by_name_and_put_back_it_goes_on(home, capfd):
+def test_changed_inputs_are_refused_and_restored_ones_are_resumed(home, capfd):
     kept = {p: p.read_bytes() for p in home.folder.rglob("*") if p.is_file() and p.suffix != ".jsonl"}
     for change in CHANGES:
         changed = change(home)
@@ -364,7 +364,7 @@ def test_what_has_changed_is_refused_by_name_and_put_back_it_goes_on(home, capfd
     assert home.weights() == home.whole
 
 
-def test_masks_and_class_images_of_ones_own_are_those_the_run_began_with(home, capfd):
+def test_changed_masks_and_own_class_images_are_refused(home, capfd):
     mask, cls = home.folder / "photos" / "1-masklabel.png", home.folder / "cls"
     Image.new("L", (64, 64), 200).save(mask)
     shutil.copytree(home.folder / "photos", cls, ignore=lambda _, names: [n for n in names if "mask" in n])
@@ -392,7 +392,7 @@ def test_masks_and_class_images_of_ones_own_are_those_the_run_began_with(home, c
     assert home.train(recipe, "--run", run, "--set", "concepts.0.repeats=2") == 2
     assert "concepts.0.repeats = 2 (the run has 1)" in capfd.readouterr().err
     assert home.train(run) == 0
-    assert "captions have changed since this run began: 0.txt" in capfd.readouterr().err.replace("0.png", "0.txt")
+    assert "captions have changed since this run was started: 0.txt" in capfd.readouterr().err.replace("0.png", "0.txt")
     assert json.loads((run / "inputs.json").read_text())["images"][3]["captions"] == ["person"]
 
 

@@ -10,8 +10,8 @@ from bakehouse.core.events import Step
 from bakehouse.recipe import make_plan, scan_concepts
 from bakehouse.recipe.memory_estimate import memory_use
 from bakehouse.recipe.optimizers import OPTIMIZERS, OptimizerSpec
-from bakehouse.training import bake, precision
-from bakehouse.training.fused_backward import EarlySteps
+from bakehouse.training import precision, train
+from bakehouse.training.fused_backward import FusedBackward
 from bakehouse.training.precision import Precision
 
 
@@ -25,13 +25,13 @@ ALONE = [n for n, row in OPTIMIZERS.items() if row.each_alone and not row.needs_
 
 @pytest.mark.parametrize("name", ALONE)
 @pytest.mark.parametrize("piece", [1, 1500, 10**9])
-def test_it_is_one_step_in_pieces(name, piece):
+def test_the_result_is_that_of_one_optimizer_step(name, piece):
     ends, norms = [], []
     for early in (False, True):
         net = layers()
         parameters = list(net.parameters())
         optimizer = OptimizerSpec(name=name, lr=1e-2).build([{"params": parameters, "lr": 1e-2}])
-        steps = EarlySteps(optimizer, parameters, piece) if early else None
+        steps = FusedBackward(optimizer, parameters, piece) if early else None
         for k in range(3):
             x = torch.randn(5, 8, generator=torch.Generator().manual_seed(k))
             net(x).square().mean().backward()
@@ -58,7 +58,7 @@ def test_gradients_never_all_exist_at_once():
             most = max(most, sum(p.grad.nbytes for p in parameters if p.grad is not None))
             return super().step(closure)
 
-    steps = EarlySteps(Watched(parameters, lr=0.1), parameters, piece=2 * 32 * 32 * 4)
+    steps = FusedBackward(Watched(parameters, lr=0.1), parameters, chunk_bytes=2 * 32 * 32 * 4)
     net(torch.randn(2, 32)).sum().backward()
     assert most == 2 * 32 * 32 * 4
     assert steps.finish() > 0
@@ -79,20 +79,20 @@ FULL = {"adapter": {"kind": "full", "text": True}}
 def test_a_run_ends_with_the_same_weights(recipe, tmp_path, monkeypatch, settings):
     pieces = []
 
-    class Small(EarlySteps):
+    class Small(FusedBackward):
         def __init__(self, optimizer, parameters):
-            super().__init__(optimizer, parameters, piece=4000)
+            super().__init__(optimizer, parameters, chunk_bytes=4000)
 
         def _step(self):
             pieces.append(self)
             super()._step()
 
-    monkeypatch.setattr(precision, "EarlySteps", Small)
+    monkeypatch.setattr(precision, "FusedBackward", Small)
     made = {}
     same = {"train__max_grad_norm": 0.0, "optimizer__lr": 1e-4, "train__epochs": 1, "save__dtype": "fp32"}
     for fused in (False, True):
         run = tmp_path / str(fused)
-        events = list(bake(recipe(**settings, **same, train__fused_backward=fused), run))
+        events = list(train(recipe(**settings, **same, train__fused_backward=fused), run))
         made[fused] = [load_file(f) for f in sorted(run.rglob("*.safetensors")) if "checkpoints" not in str(f)]
     assert len(pieces) > 4 * sum(isinstance(e, Step) for e in events)
     assert made[True]
@@ -128,10 +128,10 @@ def test_what_needs_all_gradients_at_once_is_refused(recipe, settings, named):
 def test_a_loss_scale_is_refused():
     scaled = Precision("fp16", torch.device("mps"))
     with pytest.raises(UsageError, match="fp16"):
-        scaled.step_on_the_way(torch.optim.SGD([torch.zeros(1, requires_grad=True)]), [])
+        scaled.enable_fused_backward(torch.optim.SGD([torch.zeros(1, requires_grad=True)]), [])
 
 
-def test_the_estimate_knows(recipe):
+def test_the_memory_estimate_includes_the_fused_backward_pass(recipe):
     settings = {"adapter": {"kind": "full"}, "train__gradient_checkpointing": True, "train__batch": 1}
     plain, fused = (memory_use(recipe(**settings, train__fused_backward=f), "sd1", "cuda") for f in (False, True))
     assert fused.gradients < 0.1 * plain.gradients

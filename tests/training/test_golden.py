@@ -3,7 +3,7 @@
 import pytest
 
 from bakehouse.core.events import Step
-from bakehouse.training import bake
+from bakehouse.training import train
 
 GOLDEN = {
     "character": [1.198462, 1.234747, 1.071984, 1.128829],
@@ -30,5 +30,5 @@ def test_the_first_losses(recipe, tmp_path, monkeypatch, kind):
     # Class images that an earlier test made beside other pictures may differ from these by a level.
     monkeypatch.setenv("BAKEHOUSE_CACHE", str(tmp_path / "cache"))
     made = recipe(kind=kind, **SMALL)
-    losses = [e.loss for e in bake(made, tmp_path / "run") if isinstance(e, Step)]
+    losses = [e.loss for e in train(made, tmp_path / "run") if isinstance(e, Step)]
     assert losses == pytest.approx(GOLDEN[kind], abs=1e-4)

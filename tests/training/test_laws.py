@@ -11,11 +11,11 @@ from bakehouse.models.denoiser import Moments
 from bakehouse.models.load import load_model
 from bakehouse.recipe import make_plan
 from bakehouse.recipe.optimizers import OptimizerSpec
-from bakehouse.training import bake
 from bakehouse.training import loop as loop_module
-from bakehouse.training.batch_builder import Feeder
-from bakehouse.training.ema import averaged
-from bakehouse.training.latent_cache import LatentCache, Show
+from bakehouse.training import train
+from bakehouse.training.batch_builder import BatchBuilder
+from bakehouse.training.ema import averaged_weights
+from bakehouse.training.latent_cache import AugmentedView, LatentCache
 from bakehouse.training.precision import Precision
 from bakehouse.training.text_cache import PromptEncoder
 from bakehouse.training.training_state import TrainState
@@ -40,7 +40,7 @@ def test_a_step_does_not_depend_on_how_its_batch_is_cut(recipe, tmp_path, photos
     losses = {}
     for batch, parts in ((4, 1), (2, 2), (3, 2)):
         settings = {**common, "train__batch": batch, "train__accumulation": parts, "optimizer__lr": 0.1}
-        (step,) = [e for e in bake(recipe(**settings), tmp_path / f"{batch}") if isinstance(e, Step)]
+        (step,) = [e for e in train(recipe(**settings), tmp_path / f"{batch}") if isinstance(e, Step)]
         losses[batch] = step.loss
     whole = weights(tmp_path / "4")
     assert max(float(v.abs().max()) for k, v in whole.items() if "lora_up" in k) > 1e-6
@@ -49,7 +49,7 @@ def test_a_step_does_not_depend_on_how_its_batch_is_cut(recipe, tmp_path, photos
         assert all(torch.allclose(whole[k], weights(tmp_path / f"{batch}")[k], atol=2e-7) for k in whole)
 
 
-def test_gradients_are_shortened_to_the_norm_and_never_lengthened():
+def test_gradients_are_clipped_to_the_norm():
     p = torch.nn.Parameter(torch.zeros(4))
     optimizer = torch.optim.SGD([p], lr=1.0)
     precision = Precision("fp32", torch.device("cpu"))
@@ -67,7 +67,7 @@ class Weights(torch.nn.Module):
         self.w = torch.nn.Parameter(torch.ones(5))
 
 
-def test_averages_are_looked_at_and_put_back_bit_for_bit():
+def test_averaged_weights_are_swapped_in_and_back_bit_for_bit():
     """The average of a schedule-free optimizer is its x = (y - (1 - beta) z) / beta."""
     module = Weights()
     optimizer = OptimizerSpec(name="adamwschedulefree").build([{"params": [module.w], "lr": 0.1}])
@@ -77,7 +77,7 @@ def test_averages_are_looked_at_and_put_back_bit_for_bit():
         optimizer.zero_grad()
     state = TrainState(5, module, optimizer, [])
     y, z = module.w.detach().clone(), optimizer.state[module.w]["z"]
-    with averaged(state):
+    with averaged_weights(state):
         x = module.w.detach().clone()
     assert torch.allclose(x, (y - 0.1 * z) / 0.9, atol=1e-6)
     assert not torch.allclose(x, y, atol=1e-3)
@@ -85,46 +85,46 @@ def test_averages_are_looked_at_and_put_back_bit_for_bit():
     assert optimizer.param_groups[0]["train_mode"]
 
 
-def test_a_schedule_free_run_goes_on_bit_for_bit(recipe, tmp_path, monkeypatch):
+def test_a_schedule_free_run_resumes_bit_for_bit(recipe, tmp_path, monkeypatch):
     """With samples and variations on the way; stopped in the middle of an epoch's save and taken up again."""
     settings = {"optimizer__name": "AdamWScheduleFree", "data__augment__random_crop": True, "data__cache": "none"}
     settings |= {"sample__prompts": ["zwx person"], "sample__steps": 1, "train__steps": 8, "data__flip": True}
-    original = loop_module._step
+    original = loop_module._optimizer_step
 
-    def stopped(parts, state):
+    def stopped(components, state):
         if state.step == 7:
             raise BakehouseError("stopped")
-        return original(parts, state)
+        return original(components, state)
 
-    monkeypatch.setattr(loop_module, "_step", stopped)
+    monkeypatch.setattr(loop_module, "_optimizer_step", stopped)
     with pytest.raises(BakehouseError, match="stopped"):
-        list(bake(recipe(**settings), tmp_path / "run"))
+        list(train(recipe(**settings), tmp_path / "run"))
     monkeypatch.undo()
-    list(bake(recipe(**settings), tmp_path / "run"))
+    list(train(recipe(**settings), tmp_path / "run"))
     quiet = recipe(**{**settings, "sample__prompts": []})
-    list(bake(quiet, tmp_path / "undisturbed"))
+    list(train(quiet, tmp_path / "undisturbed"))
     assert same(weights(tmp_path / "run"), weights(tmp_path / "undisturbed"))
 
 
-def feeder(made, tmp_path):
+def batch_builder(made, tmp_path):
     plan = make_plan(made)
     model = load_model(made.model.base)
     cache = LatentCache(plan.subject_images, made.data)
     assert list(cache.fill(model)) or made.data.cache == "none"
-    return plan, model, cache, Feeder(plan, [], cache)
+    prompts = PromptEncoder(model, _Nothing(), clip_skip=1, chunks=1)
+    return plan, model, cache, BatchBuilder(plan, [], cache, prompts)
 
 
-def test_every_sample_says_its_size_and_crop(recipe, tmp_path, monkeypatch):
+def test_every_sample_has_its_size_and_crop(recipe, tmp_path, monkeypatch):
     made = recipe(data__augment__random_crop=True, data__augment__zoom=2.0, data__augment__variants=3, data__flip=True)
-    plan, model, cache, feed = feeder(made, tmp_path)
+    plan, _, cache, builder = batch_builder(made, tmp_path)
     told = []
     monkeypatch.setattr(
         "bakehouse.models.denoiser.Conditioning.with_sizes", lambda self, sizes: told.append(sizes) or self
     )
-    prompts = PromptEncoder(model, _Nothing(), clip_skip=1, chunks=1)
-    slots = feed.slots(0)[0]
-    batch = feed.batch(slots, 0, 0, prompts, torch.Generator().manual_seed(0))
-    shows = [feed._drawn(slot, 0, 0, i)[1] for i, slot in enumerate(slots)]
+    slots = builder.slots(0)[0]
+    batch = builder.batch(slots, 0, 0, torch.Generator().manual_seed(0))
+    shows = [builder._sample(slot, 0, 0, i)[1] for i, slot in enumerate(slots)]
     assert batch.sizes.tolist() == [list(cache.sizes(show)) for show in shows]
     assert torch.equal(told[0], batch.sizes)
     for row, show in zip(batch.sizes.tolist(), shows, strict=True):
@@ -143,11 +143,11 @@ class _Nothing:
         return torch.no_grad()
 
 
-def test_kept_variations_are_those_that_would_be_made_anew(recipe, tmp_path):
+def test_cached_variations_are_those_that_would_be_generated(recipe, tmp_path):
     settings = {"data__augment__random_crop": True, "data__augment__zoom": 2.0, "data__augment__color": 0.2}
-    *_, kept, _ = feeder(recipe(**settings, data__augment__variants=3, data__workers=2), tmp_path)
-    *_, fresh, _ = feeder(recipe(**settings, data__cache="none"), tmp_path)
-    shows = [Show(i, False, v) for i in range(2) for v in range(3)]
+    *_, kept, _ = batch_builder(recipe(**settings, data__augment__variants=3, data__workers=2), tmp_path)
+    *_, fresh, _ = batch_builder(recipe(**settings, data__cache="none"), tmp_path)
+    shows = [AugmentedView(i, False, v) for i in range(2) for v in range(3)]
     for show in shows:
         assert torch.equal(kept.moments(show).mean, fresh.moments(show).mean)
     assert not torch.equal(kept.moments(shows[0]).mean, kept.moments(shows[1]).mean)
@@ -157,8 +157,10 @@ def test_kept_variations_are_those_that_would_be_made_anew(recipe, tmp_path):
 
 def test_variations_are_drawn_by_seed_and_step(recipe, tmp_path):
     made = recipe(data__augment__random_crop=True, data__cache="none", train__epochs=4)
-    *_, feed = feeder(made, tmp_path)
-    once = [feed._drawn(s, 3, 0, 0) for s in feed.slots(3)[0]]
-    assert once == [feed._drawn(s, 3, 0, 0) for s in feed.slots(3)[0]]
-    numbers = {feed._drawn(s, step, 0, at)[1].variant for step in range(8) for at, s in enumerate(feed.slots(step)[0])}
+    *_, builder = batch_builder(made, tmp_path)
+    once = [builder._sample(s, 3, 0, 0) for s in builder.slots(3)[0]]
+    assert once == [builder._sample(s, 3, 0, 0) for s in builder.slots(3)[0]]
+    numbers = {
+        builder._sample(s, step, 0, at)[1].variant for step in range(8) for at, s in enumerate(builder.slots(step)[0])
+    }
     assert len(numbers) == 16

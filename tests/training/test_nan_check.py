@@ -16,11 +16,11 @@ from bakehouse.core.events import Failed, Finished
 from bakehouse.core.run_folder import Run
 from bakehouse.models.load import load_model
 from bakehouse.recipe import make_plan, recipe_for_folder, scan_concepts
-from bakehouse.training import bake
+from bakehouse.training import train
 from bakehouse.training.nan_check import diagnose
 
 
-def test_a_heap_of_odd_files_is_sorted_out(photos, recipe, tmp_path):
+def test_odd_files_in_a_folder_are_handled(photos, recipe, tmp_path):
     whole = (photos / "0.png").read_bytes()
     (photos / "cut.png").write_bytes(whole[: len(whole) // 2])
     ramp = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
@@ -38,7 +38,7 @@ def test_a_heap_of_odd_files_is_sorted_out(photos, recipe, tmp_path):
     text = "\n".join(made.warnings)
     assert "cut.png: left out" in text
     assert "0.png" in text
-    events = list(bake(recipe(train__steps=1), tmp_path / "run"))
+    events = list(train(recipe(train__steps=1), tmp_path / "run"))
     assert isinstance(events[-1], Finished)
 
 
@@ -87,7 +87,7 @@ def full(*args, **kwargs):
 
 def test_a_full_disk_loses_nothing(recipe, tmp_path, monkeypatch):
     run = Run(tmp_path / "run")
-    stream = bake(recipe(), run.folder)
+    stream = train(recipe(), run.folder)
     while len(list(run.weights.glob("*"))) < 1:
         next(stream)
     monkeypatch.setattr("bakehouse.training.training_state.save_file", full)
@@ -98,8 +98,8 @@ def test_a_full_disk_loses_nothing(recipe, tmp_path, monkeypatch):
     assert load_file(run.list_weights()[0])
     assert not list(run.folder.rglob("*.part"))
     monkeypatch.undo()
-    list(bake(recipe(), run.folder))
-    list(bake(recipe(), tmp_path / "whole"))
+    list(train(recipe(), run.folder))
+    list(train(recipe(), tmp_path / "whole"))
     a, b = (load_file(f / "weights" / "zwx-person.safetensors") for f in (run.folder, tmp_path / "whole"))
     assert all(torch.equal(a[k], b[k]) for k in a)
 
@@ -108,7 +108,7 @@ def test_a_full_disk_loses_nothing(recipe, tmp_path, monkeypatch):
 def test_a_folder_that_may_not_be_written(recipe, tmp_path):
     (tmp_path / "shut").mkdir(mode=0o500)
     with pytest.raises(BakehouseError, match="no permission"):
-        list(bake(recipe(train__steps=1), tmp_path / "shut" / "run"))
+        list(train(recipe(train__steps=1), tmp_path / "shut" / "run"))
 
 
 def test_a_read_only_disk_is_named(recipe, tmp_path, monkeypatch):
@@ -117,7 +117,7 @@ def test_a_read_only_disk_is_named(recipe, tmp_path, monkeypatch):
 
     monkeypatch.setattr("bakehouse.core.files.tempfile.mkstemp", refuse)
     with pytest.raises(BakehouseError, match="read-only"):
-        list(bake(recipe(train__steps=1), tmp_path / "run"))
+        list(train(recipe(train__steps=1), tmp_path / "run"))
 
 
 @pytest.mark.parametrize(
@@ -125,9 +125,9 @@ def test_a_read_only_disk_is_named(recipe, tmp_path, monkeypatch):
     [
         ("unet.up", True, True, "last gradient norms 2, 5): optimizer.lr = 0.001 is too high; try a third"),
         ("text.up", True, True, "last gradient norms 2, 5): optimizer.text_lr = 0.002 is too high; try a third"),
-        ("model", False, False, "the base model holds weights that are not numbers"),
+        ("model", False, False, "the base model's file has weights that are NaN or infinite"),
         ("latents unet.up text.up", True, True, "the VAE overflows in this precision; set train.precision = 'fp32'"),
-        ("latents", False, False, "the VAE cannot compute it even in fp32: try another file"),
+        ("latents", False, False, "the VAE overflows even in fp32: try another file"),
         ("caption", True, True, "the text encoder overflows in this precision"),
         (
             "caption unet.up text.up",
@@ -135,7 +135,7 @@ def test_a_read_only_disk_is_named(recipe, tmp_path, monkeypatch):
             True,
             "caption is not a number: optimizer.text_lr = 0.002 is too high; try a third",
         ),
-        ("caption", False, False, "the text encoder cannot compute it even in fp32"),
+        ("caption", False, False, "the text encoder overflows even in fp32"),
         ("", True, True, "the network overflows in this precision: set train.precision = 'bf16' or 'fp32'"),
         ("", False, True, "the network overflows: optimizer.lr = 0.001 is too high"),
     ],

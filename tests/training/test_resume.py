@@ -11,7 +11,7 @@ DRIVER = """
 import hashlib, json, os, random, signal, sys, time
 import diffusers, torch, transformers  # imported once, before the forks
 from bakehouse.recipe import Recipe
-from bakehouse.training import bake
+from bakehouse.training import train
 import bakehouse.models.sd1, bakehouse.models.samplers
 
 torch.set_num_threads(1)
@@ -24,7 +24,7 @@ def run(folder, cache):
         return pid
     try:
         os.environ["BAKEHOUSE_CACHE"] = cache
-        for event in bake(Recipe.load(recipe_path), folder):
+        for event in train(Recipe.load(recipe_path), folder):
             pass
         os._exit(0)
     except BaseException as e:

@@ -8,12 +8,12 @@ from PIL import Image
 
 from bakehouse.core.events import Sampled, Warned
 from bakehouse.core.run_folder import Run
-from bakehouse.generation import Request, Studio
+from bakehouse.generation import ImageRequest, Pipeline
 from bakehouse.models.load import load_model
 from bakehouse.models.text_to_image import model_key
 from bakehouse.recipe import make_plan
-from bakehouse.training import bake
-from bakehouse.training.class_images import class_image_path, make_class_images
+from bakehouse.training import train
+from bakehouse.training.class_images import class_image_path, generate_class_images
 
 LONG = "zwx person, " + ", ".join(f"smiling at place {i}" for i in range(20))
 EXACT = {
@@ -29,31 +29,31 @@ def pixels(image):
     return image.size, image.tobytes()
 
 
-def test_a_sample_is_what_generate_draws_of_the_finished_weights(recipe, tmp_path):
+def test_a_sample_is_what_generate_makes_of_the_final_weights(recipe, tmp_path):
     lines = [f"{LONG} --n dark --l 3", "zwx person --l 0.5 --d 4", "person --w 75 --l 7 --ss euler_a --s 3"]
     how = {"sample__prompts": lines, "sample__steps": 2, "model__clip_skip": 2, "model__max_tokens": 225}
     run = Run(tmp_path / "run")
-    events = list(bake(recipe(**how, **EXACT), run.folder))
+    events = list(train(recipe(**how, **EXACT), run.folder))
     assert not [e for e in events if isinstance(e, Warned) and "tokens" in e.message]
     requests = [
-        Request(prompt=LONG, negative="dark", guidance=3, steps=2, seed=1, width=64, height=64),
-        Request(prompt="zwx person", guidance=1, steps=2, seed=4, width=64, height=64),
-        Request(prompt="person", guidance=7, steps=3, seed=1, width=72, height=64, sampler="Euler a"),
+        ImageRequest(prompt=LONG, negative="dark", guidance=3, steps=2, seed=1, width=64, height=64),
+        ImageRequest(prompt="zwx person", guidance=1, steps=2, seed=4, width=64, height=64),
+        ImageRequest(prompt="person", guidance=7, steps=3, seed=1, width=72, height=64, sampler="Euler a"),
     ]
-    with Studio.open(run.folder, device="cpu") as studio:
-        expected = [pixels(p.image) for p in studio.pictures(requests, batch=1)]
+    with Pipeline.open(run.folder, device="cpu") as pipeline:
+        expected = [pixels(p.image) for p in pipeline.generate(requests, batch=1)]
     for number, picture in enumerate(expected):
         with Image.open(run.samples / f"step-000001-{number}.png") as sample:
             assert pixels(sample) == picture
 
 
-def test_a_sample_prompt_that_no_text_encoder_reads_to_its_end_is_said(recipe, tmp_path):
+def test_a_sample_prompt_that_is_too_long_is_warned_of(recipe, tmp_path):
     endless = recipe(sample__prompts=[LONG + LONG], sample__steps=1, train__steps=1)
-    said = [e.message for e in bake(endless, tmp_path / "run") if isinstance(e, Warned) and "tokens" in e.message]
-    assert len(said) == 1 and said[0].endswith("the first 225 are read")
+    said = [e.message for e in train(endless, tmp_path / "run") if isinstance(e, Warned) and "tokens" in e.message]
+    assert len(said) == 1 and said[0].endswith("only the first 225 are used")
 
 
-def test_a_sample_of_nan_is_not_written_and_the_run_goes_on(recipe, tmp_path, monkeypatch):
+def test_a_sample_of_nan_is_not_written_and_training_continues(recipe, tmp_path, monkeypatch):
     from bakehouse.models import text_to_image
 
     draw = text_to_image.sample
@@ -62,27 +62,27 @@ def test_a_sample_of_nan_is_not_written_and_the_run_goes_on(recipe, tmp_path, mo
     )
     when = {"sample__at_start": False, "sample__every_steps": 1, "train__steps": 1}
     asked = recipe(sample__prompts=["person", "person --d 4"], sample__steps=1, **when)
-    events = list(bake(asked, tmp_path / "run"))
+    events = list(train(asked, tmp_path / "run"))
     assert [e.path for e in events if isinstance(e, Sampled)] == ["samples/step-000001-0.png"]
     (said,) = [e.message for e in events if isinstance(e, Warned) and "NaN" in e.message]
-    assert "samples 1 to 1 of step 1: the picture of 'person' with seed 4" in said
+    assert "samples 1 to 1 of step 1: the image of 'person' with seed 4" in said
     assert [p.name for p in (tmp_path / "run" / "samples").iterdir()] == ["step-000001-0.png"]
     assert (tmp_path / "run" / "weights" / "zwx-person.safetensors").is_file()
 
 
-def test_a_class_image_is_what_generate_draws_of_the_base(recipe):
+def test_a_class_image_is_what_generate_makes_of_the_base(recipe):
     how = {"prior__source": "class", "prior__images": 2, "prior__steps": 2, "model__clip_skip": 2}
     made = recipe(**how)
     model = load_model(made.model.base)
     images = make_plan(made).class_images
-    list(make_class_images(images, model))
-    with Studio.open(made.model.base, device="cpu") as studio:
+    list(generate_class_images(images, model))
+    with Pipeline.open(made.model.base, device="cpu") as pipeline:
         for image in images[:2]:
-            asked = Request(
+            asked = ImageRequest(
                 prompt="person", seed=image.noise_seed, width=image.width, height=image.height, steps=2, guidance=7,
                 clip_skip=2,
             )  # fmt: skip
-            (picture,) = studio.txt2img(asked)
+            (picture,) = pipeline.txt2img(asked)
             with Image.open(class_image_path(image, model)) as kept:
                 assert pixels(kept) == pixels(picture.image)
 
@@ -95,7 +95,7 @@ def test_class_images_are_read_as_the_training_reads_them(recipe, photos):
         made = recipe(prior__source="captions", prior__steps=1, model__max_tokens=tokens)
         model = load_model(made.model.base)
         image = make_plan(made).class_images[0]
-        list(make_class_images([image], model))
+        list(generate_class_images([image], model))
         with Image.open(class_image_path(image, model)) as kept:
             drawn[tokens] = kept.tobytes()
     assert drawn[75] != drawn[150], "with 150 tokens the second half of the caption is seen"
@@ -133,10 +133,10 @@ def test_the_key_of_a_class_image_holds_what_the_model_is(tiny_folder, tmp_path,
     assert model_key(opened()) == model_key(opened())
 
 
-def test_made_with_tells_how_class_images_were_made(recipe):
+def test_settings_of_class_images_are_saved_beside_them(recipe):
     made = recipe(prior__source="class", prior__images=1, prior__steps=1, model__clip_skip=2)
     model = load_model(made.model.base)
     (image, *_) = make_plan(made).class_images
-    list(make_class_images([image], model))
+    list(generate_class_images([image], model))
     told = json.loads((class_image_path(image, model).parent / "made-with.json").read_text("utf-8"))
     assert (told["clip_skip"], told["max_tokens"], told["prompt"]) == (2, 75, "person")

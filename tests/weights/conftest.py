@@ -24,7 +24,7 @@ def adapter_file(tiny: Any, tmp_path: Path) -> Callable[..., Path]:
         spec: Any = SPEC, name: str = "a", *, seed: int = 0, dtype: torch.dtype = torch.float32, **header: Any
     ) -> Path:
         generator = torch.Generator().manual_seed(seed)
-        adapter = inject(spec, tiny.parts(), generator=generator)
+        adapter = inject(spec, tiny.trainable_modules(), generator=generator)
         with torch.no_grad():
             for parameter in adapter.parameters():
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.2)
@@ -49,7 +49,7 @@ def deltas(tiny: Any) -> Callable[[Path], dict[str, torch.Tensor]]:
         from bakehouse.adapters import load_adapter
         from bakehouse.adapters.adapter_reader import open_adapter
 
-        adapter = load_adapter(open_adapter(path), tiny.parts())
+        adapter = load_adapter(open_adapter(path), tiny.trainable_modules())
         found = {s: layer.delta(adapter.sites[s].module.weight).detach().clone() for s, layer in adapter.layers.items()}
         adapter.remove()
         return {stem.replace("lora_te1_", "lora_te_"): delta for stem, delta in found.items()}

@@ -39,7 +39,7 @@ def test_a_merged_model_says_what_the_adapter_says(
     base = tiny_folder if layout == "folder" else tiny_file
     path = adapter_file(spec)
     before = bytes_of(tiny_folder)
-    adapter = load_adapter(path, tiny.parts(), weight=0.7)
+    adapter = load_adapter(path, tiny.trainable_modules(), weight=0.7)
     wanted = output(tiny)
     adapter.remove()
     out = tmp_path / ("out" if layout == "folder" else "out.safetensors")
@@ -63,13 +63,13 @@ def test_every_algorithm_merges_as_its_layers_do(kind, tiny, tiny_folder, tmp_pa
 
     spec = TypeAdapter(AdapterSpec).validate_python({"kind": kind})
     generator = torch.Generator().manual_seed(3)
-    adapter = inject(spec, tiny.parts(), generator=generator)
+    adapter = inject(spec, tiny.trainable_modules(), generator=generator)
     with torch.no_grad():
         for p in adapter.parameters():
             p.add_(torch.randn(p.shape, generator=generator) * 0.05)
     path = save_adapter(adapter, tmp_path / "a.safetensors", dtype=torch.float32)
     adapter.eval().merge_into()
-    wanted = {f"unet.{n}": p.detach().clone() for n, p in tiny.parts()["lora_unet"].named_parameters()}
+    wanted = {f"unet.{n}": p.detach().clone() for n, p in tiny.trainable_modules()["lora_unet"].named_parameters()}
     adapter.unmerge()
     adapter.remove()
     merge_into_base(tiny_folder, [weighted(path)], tmp_path / "out")

@@ -97,7 +97,7 @@ def test_diffusers_says_the_same(tiny, adapter_file, output, tmp_path):
 
     path = adapter_file(LoRA(rank=4, alpha=7.0))
     convert(path, tmp_path / "out.safetensors", Convert(to="diffusers"))
-    adapter = load_adapter(path, tiny.parts())
+    adapter = load_adapter(path, tiny.trainable_modules())
     wanted = output(tiny)
     adapter.remove()
     state, config = StableDiffusionPipeline.lora_state_dict(
@@ -114,7 +114,7 @@ def test_peft_reads_its_folder(make_tiny, adapter_file, deltas, tmp_path):
 
     path = adapter_file(LOCON)
     convert(path, tmp_path / "out", Convert(to="peft"))
-    unet = make_tiny().parts()["lora_unet"]
+    unet = make_tiny().trainable_modules()["lora_unet"]
     before = {n: p.detach().clone() for n, p in unet.named_parameters()}
     merged = PeftModel.from_pretrained(unet, str(tmp_path / "out" / "unet")).merge_and_unload()
     after = dict(merged.named_parameters())

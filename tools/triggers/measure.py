@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from bakehouse import training
 from bakehouse.captions.triggers import explain
 from bakehouse.core.events import Event, Progress, Step
 from bakehouse.core.files import write_json
-from bakehouse.data.triggers import inseparable
-from bakehouse.generation import Request, Studio
+from bakehouse.data.triggers import inseparable_pairs
+from bakehouse.generation import ImageRequest, Pipeline
 from bakehouse.recipe import Recipe, make_plan, scan_concepts
 from bakehouse.recipe.trigger_captions import compile_recipe, compiled_images
-from bakehouse.training import bake
 from bakehouse.vision.taggers import CrumbTagger
 from tools.triggers.arms import CLASS, WORD, Arm, write_images
 
@@ -57,12 +57,12 @@ def train(recipe: Recipe, run: Path) -> Iterator[Event]:
     Its compiled captions are given with all its words as one trigger, so that class images have none of them.
     """
     images = scan_concepts(recipe)
-    if not inseparable(compile_recipe(recipe, images)):
-        return bake(recipe, run, images)
+    if not inseparable_pairs(compile_recipe(recipe, images)):
+        return training.train(recipe, run, images)
     together = ", ".join(t.head for t in recipe.triggers)
     concept = recipe.concepts[0].model_copy(update={"trigger": together, "class_word": CLASS})
     as_one = recipe.model_copy(update={"triggers": (), "concepts": (concept,)})
-    return bake(as_one, run, compiled_images(recipe, images))
+    return training.train(as_one, run, compiled_images(recipe, images))
 
 
 def result_of(arm: Arm, out: Path) -> Path:
@@ -100,15 +100,15 @@ def seen(
     model: str | Path, prompts: Mapping[str, str], album: Path, say: Callable[[str], None]
 ) -> dict[str, list[dict[str, str]]]:
     """Return the tagger's attributes of each image of each prompt, by group."""
-    studio, tagger = Studio.open(model), CrumbTagger.load()
+    pipeline, tagger = Pipeline.open(model), CrumbTagger.load()
     album.mkdir(parents=True, exist_ok=True)
     found = {}
     for name, prompt in prompts.items():
         requests = [
-            Request(prompt=prompt.format(place=p), seed=SEED + 100 * i, count=SEEDS, steps=STEPS)
+            ImageRequest(prompt=prompt.format(place=p), seed=SEED + 100 * i, count=SEEDS, steps=STEPS)
             for i, p in enumerate(PLACES)
         ]
-        pictures = [p.image for p in studio.pictures(requests, batch=SEEDS)]
+        pictures = [p.image for p in pipeline.generate(requests, batch=SEEDS)]
         for i in range(0, len(pictures), SEEDS):
             pictures[i].save(album / f"{name.replace(' ', '-')}-{i // SEEDS}.png")
         tagged = tagger(pictures)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from bakehouse.adapters.adapter import Adapter, AdapterSpecBase, LayerAdapter, LayerSpec
+from bakehouse.adapters.adapter import Adapter, AdapterSpecBase, AdapterTarget, LayerAdapter, LayerSpec
 from bakehouse.adapters.adapter_files import AdapterFile, metadata_for, read_adapter, save_adapter
 from bakehouse.adapters.boft import BOFT, BOFTLayer
 from bakehouse.adapters.dylora import DyLoRA, DyLoRALayer
@@ -45,6 +45,7 @@ __all__ = [
     "AdapterLayer",
     "AdapterSpec",
     "AdapterSpecBase",
+    "AdapterTarget",
     "BOFTLayer",
     "DiffLayer",
     "Dim",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Self
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,16 @@ from bakehouse.core.errors import BakehouseError
 from bakehouse.core.settings import Spec
 
 
+@dataclass(frozen=True)
+class AdapterTarget:
+    """What an adapter is put on: the networks of a base model and the tokenizers in front of them."""
+
+    parts: Mapping[str, nn.Module]
+    """The trainable networks by kohya's prefix, as `Denoiser.trainable_modules()` returns them."""
+    tokenizers: Mapping[str, Any] = field(default_factory=dict)
+    """Hugging Face tokenizers by diffusers' names; for adapters that add tokens."""
+
+
 class Adapter(ABC):
     """The face that training, sampling and saving turn around.
 
@@ -24,6 +35,8 @@ class Adapter(ABC):
 
     spec: AdapterSpecBase | None
     """The settings that made it; None for one read from a file of others."""
+    trains_base: bool = False
+    """Whether the base model's own weights train: until the first step the model still is the base."""
 
     @abstractmethod
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
@@ -94,6 +107,9 @@ class Adapter(ABC):
         """What the network's learning rate is multiplied by for a parameter: of its block, and of LoRA+."""
         return 1.0
 
+    def keep_base(self) -> None:  # noqa: B027 - most change no weight of the base
+        """Keep what `scaled(0)` needs to compute the base after training; called before the first step."""
+
     def limit(self) -> None:  # noqa: B027 - most hold nothing
         """What is held after each optimizer step: no update is longer than the spec's `max_norm`."""
 
@@ -115,9 +131,14 @@ class Adapter(ABC):
 class AdapterSpecBase(Spec, ABC):
     """The settings of an algorithm; `kind` names it in a recipe."""
 
+    trains_base: ClassVar[bool] = False
+    """Whether the base model's own weights train, so that they are loaded in fp32."""
+    saves_whole_model: ClassVar[bool] = False
+    """Whether trained weights are saved as a diffusers folder of the whole model, not as one adapter file."""
+
     @abstractmethod
-    def inject(self, parts: Mapping[str, nn.Module], generator: torch.Generator | None) -> Adapter:
-        """Puts a new adapter on the networks."""
+    def inject(self, target: AdapterTarget, generator: torch.Generator | None) -> Adapter:
+        """Put a new adapter on the target's networks."""
 
     def network_metadata(self) -> dict[str, Any]:
         """Kohya's `ss_network_*` keys; empty for what is no network of its own."""
@@ -149,9 +170,9 @@ class LayerSpec(AdapterSpecBase):
     def build(self, site: Site, generator: torch.Generator | None) -> AdapterLayer:
         """A fresh layer for one module, zero at init, on the CPU."""
 
-    def inject(self, parts: Mapping[str, nn.Module], generator: torch.Generator | None) -> Adapter:
-        sites = self.select(parts)
-        freeze(parts.values())
+    def inject(self, target: AdapterTarget, generator: torch.Generator | None) -> Adapter:
+        sites = self.select(target.parts)
+        freeze(target.parts.values())
         layers = [(site, self.build(site, generator)) for site in sites]
         return LayerAdapter(layers, spec=self)
 

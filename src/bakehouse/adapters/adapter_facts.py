@@ -1,10 +1,10 @@
 """What settings may need of the modules that an adapter sits on: named here, found out by the plan."""
 
-from bakehouse.core.setting_needs import Fact
+from bakehouse.core.setting_needs import PlanFact
 
-ON_UNET = Fact("adapter.on_unet", "a module of the UNet in the adapter")
-ON_TEXT = Fact("adapter.on_text", "a module of the text encoder in the adapter")
-ON_KERNELS = Fact("adapter.on_kernels", "a 3x3 convolution in the adapter")
-ON_NORMS = Fact("adapter.on_norms", "a norm in the adapter")
-EXCLUDED = Fact("adapter.excluded", "a module that matches")
-SIZED = Fact("adapter.sized", "a module that matches")
+ON_UNET = PlanFact("adapter.on_unet", "a module of the UNet in the adapter")
+ON_TEXT = PlanFact("adapter.on_text", "a module of the text encoder in the adapter")
+ON_KERNELS = PlanFact("adapter.on_kernels", "a 3x3 convolution in the adapter")
+ON_NORMS = PlanFact("adapter.on_norms", "a norm in the adapter")
+EXCLUDED = PlanFact("adapter.excluded", "a module that matches")
+SIZED = PlanFact("adapter.sized", "a module that matches")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bakehouse.core.errors import UsageError
+from bakehouse.core.pluralize import listed
 
 Verdict = Literal["carried", "refused"]
 
@@ -41,12 +42,12 @@ class Account:
     @property
     def notes(self) -> tuple[str, ...]:
         """What is carried along and not applied, a sentence for each reason."""
-        return tuple(f"{_some(names)}: {why}" for why, names in self._reasons("carried"))
+        return tuple(f"{listed(names, _SHOWN)}: {why}" for why, names in self._reasons("carried"))
 
     @property
     def refusals(self) -> tuple[str, ...]:
         """What cannot be applied, a sentence for each reason."""
-        return tuple(f"{_some(names)}: {why}" for why, names in self._reasons("refused"))
+        return tuple(f"{listed(names, _SHOWN)}: {why}" for why, names in self._reasons("refused"))
 
     def check(self, source: str) -> None:
         """Refuses a file that cannot be applied whole.
@@ -84,7 +85,3 @@ def account_of_keys(keys: Iterable[str]) -> Account:
         else:
             entries.append(Entry(key, "refused", "no tensor of an adapter that is known here"))
     return Account(tuple(entries))
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")

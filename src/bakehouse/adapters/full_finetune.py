@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import torch
 from pydantic import model_validator
 from torch import Tensor, nn
 
-from bakehouse.adapters.adapter import Adapter, AdapterSpecBase, check_fit
+from bakehouse.adapters.adapter import Adapter, AdapterSpecBase, AdapterTarget, check_fit
 from bakehouse.adapters.layer import freeze
 from bakehouse.adapters.target_modules import PART_NAMES
 from bakehouse.core.errors import BakehouseError
@@ -18,6 +18,9 @@ from bakehouse.core.errors import BakehouseError
 
 class FullFineTune(AdapterSpecBase):
     """Every weight of the chosen networks trains."""
+
+    trains_base: ClassVar[bool] = True
+    saves_whole_model: ClassVar[bool] = True
 
     kind: Literal["full"] = "full"
     unet: bool = True
@@ -31,9 +34,9 @@ class FullFineTune(AdapterSpecBase):
             raise ValueError("unet = false and text = false: nothing would train")
         return self
 
-    def inject(self, parts: Mapping[str, nn.Module], generator: torch.Generator | None) -> Adapter:
-        freeze(parts.values())
-        chosen = {p: m for p, m in parts.items() if (self.unet if p == "lora_unet" else self.text)}
+    def inject(self, target: AdapterTarget, generator: torch.Generator | None) -> Adapter:
+        freeze(target.parts.values())
+        chosen = {p: m for p, m in target.parts.items() if (self.unet if p == "lora_unet" else self.text)}
         return FullAdapter(chosen, spec=self)
 
 
@@ -42,6 +45,8 @@ class FullAdapter(Adapter):
 
     The untouched weights are copied when first asked for (`keep_base`, `scaled`), which must be before they change.
     """
+
+    trains_base = True
 
     def __init__(self, parts: Mapping[str, nn.Module], *, spec: AdapterSpecBase | None = None) -> None:
         self.spec = spec

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import nn
 
-from bakehouse.adapters.adapter import Adapter, AdapterSpecBase, LayerAdapter
+from bakehouse.adapters.adapter import Adapter, AdapterSpecBase, AdapterTarget, LayerAdapter
 from bakehouse.adapters.adapter_facts import EXCLUDED, ON_KERNELS, ON_NORMS, ON_TEXT, ON_UNET, SIZED
 from bakehouse.adapters.adapter_reader import open_adapter
 from bakehouse.adapters.file_coverage import account_of_keys
@@ -16,18 +17,23 @@ from bakehouse.adapters.loading import load_adapter
 from bakehouse.adapters.network_settings import Dim, NetworkSpec
 from bakehouse.adapters.target_modules import Site, matches
 from bakehouse.core.errors import UsageError
-from bakehouse.core.setting_needs import Fact
+from bakehouse.core.setting_needs import PlanFact
 
 
 def inject(
-    spec: AdapterSpecBase, parts: Mapping[str, nn.Module], *, generator: torch.Generator | None = None
+    spec: AdapterSpecBase,
+    parts: Mapping[str, nn.Module],
+    *,
+    tokenizers: Mapping[str, Any] | None = None,
+    generator: torch.Generator | None = None,
 ) -> Adapter:
     """Puts an adapter on a model's networks and freezes the rest.
 
     A new one changes no output until it learns; with `start` it is the file's.
 
     Args:
-        parts: the networks by kohya's prefix, as `Denoiser.parts()` gives them.
+        parts: the networks by kohya's prefix, as `Denoiser.trainable_modules()` gives them.
+        tokenizers: those of the text encoders, for adapters that add tokens.
         generator: a CPU generator for the start values: same seed, same adapter, on every device.
 
     Raises:
@@ -35,10 +41,10 @@ def inject(
     """
     if isinstance(spec, NetworkSpec) and spec.start is not None:
         return _started(spec, parts)
-    return spec.inject(parts, generator)
+    return spec.inject(AdapterTarget(parts, tokenizers or {}), generator)
 
 
-def try_on(spec: NetworkSpec, parts: Mapping[str, nn.Module]) -> frozenset[Fact]:
+def try_on(spec: NetworkSpec, parts: Mapping[str, nn.Module]) -> frozenset[PlanFact]:
     """What `inject` would put something on: facts of `adapters/adapter_facts.py`.
 
     The networks may be without weights, on the meta device; they are used up.
@@ -57,7 +63,7 @@ def try_on(spec: NetworkSpec, parts: Mapping[str, nn.Module]) -> frozenset[Fact]
     return _facts_of(sites) | {fact for fact, patterns in named if any(matches(s, patterns) for s in whole)}
 
 
-def _facts_of(sites: Iterable[Site]) -> frozenset[Fact]:
+def _facts_of(sites: Iterable[Site]) -> frozenset[PlanFact]:
     holds = ((ON_TEXT if s.is_text else ON_UNET, s.is_kernel and ON_KERNELS, s.is_norm and ON_NORMS) for s in sites)
     return frozenset(fact for facts in holds for fact in facts if fact)
 

@@ -14,6 +14,7 @@ from bakehouse.adapters.layer import AdapterLayer, freeze
 from bakehouse.adapters.target_modules import Site, all_sites
 from bakehouse.adapters.tensor_names import meant_for
 from bakehouse.core.errors import UsageError
+from bakehouse.core.pluralize import listed
 
 
 def load_adapter(
@@ -27,7 +28,7 @@ def load_adapter(
 
     Args:
         source: a file, a folder that diffusers or PEFT wrote, or what was read of one.
-        parts: the networks by kohya's prefix, as `Denoiser.parts()` gives them.
+        parts: the networks by kohya's prefix, as `Denoiser.trainable_modules()` gives them.
         weight: how strong, 1 as trained; negative is allowed (sliders).
         reader: the layer to make of tensors that several could read; none: the first of `READERS`.
 
@@ -62,15 +63,11 @@ def _fit(file: AdapterFile, parts: Mapping[str, nn.Module], readers: Readers) ->
     made_for = f": it seems to be made for {seems}" if seems else ""
     if len(missing) == len(wanted):
         raise UsageError(
-            f"{file.source} fits none of this model's modules{made_for}", hint=f"its modules: {_some(missing)}"
+            f"{file.source} fits none of this model's modules{made_for}", hint=f"its modules: {listed(missing)}"
         )
     if missing:
         raise UsageError(
             f"{file.source}: {len(missing)} of {len(wanted)} modules are not in this model{made_for}",
-            hint=_some(missing),
+            hint=listed(missing),
         )
     return [(sites[stem], read_layer(file, stem, sites[stem].module, readers)) for stem in wanted]
-
-
-def _some(names: list[str], most: int = 6) -> str:
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")

@@ -22,13 +22,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from bakehouse.core.errors import BakehouseError, UsageError
-from bakehouse.core.events import Event, Progress
+from bakehouse.core.events import OnEvent, Progress
 from bakehouse.core.failed_downloads import not_weights
-from bakehouse.core.files import atomic_path, check_name
+from bakehouse.core.files import atomic_path, check_file_name
 from bakehouse.core.finite import check_finite, count_not_finite
-
-Tell = Callable[[Event], None]
-"""Takes the events of long work."""
 
 WEIGHT_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 
@@ -188,7 +185,7 @@ def write_tensors(
     metadata: Mapping[str, str],
     *,
     hashed: bool = False,
-    tell: Tell | None = None,
+    on_event: OnEvent | None = None,
 ) -> Path:
     """Writes one .safetensors, making each tensor when its turn comes; whole or not at all.
 
@@ -215,8 +212,8 @@ def write_tensors(
             if hashed:
                 whole.update(content)
                 window.update(content)
-            if tell is not None:
-                tell(Progress(what=f"writing {path.name}", done=number, total=len(ordered)))
+            if on_event is not None:
+                on_event(Progress(what=f"writing {path.name}", done=number, total=len(ordered)))
         if hashed:
             f.seek(0)
             f.write(header_bytes(shapes, {**metadata, **_hash_fields(whole.hexdigest(), window.digest())}))
@@ -314,7 +311,7 @@ def check_place(
         UsageError: it is named as another thing than is written; it is one of the sources, or something else is there,
             and nobody said to overwrite it.
     """
-    check_name(out)
+    check_file_name(out)
     if makes == "file" and out.suffix != ".safetensors":
         better = out / "NAME.safetensors" if out.is_dir() else f"{out}.safetensors"
         raise UsageError(f"{out}: what is written is one .safetensors file", hint=f"name it: -o {better}")

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from bakehouse.audit.audit_options import AuditSpec
-from bakehouse.audit.check import Hit, percent, some
+from bakehouse.audit.check import Hit, percent
 from bakehouse.audit.image_facts import Facts, Group
 from bakehouse.audit.pixel_checks import old_style
 from bakehouse.audit.trigger_checks import explained
-from bakehouse.core.pluralize import counted
+from bakehouse.core.pluralize import counted, listed
 from bakehouse.data.captions import split_tags
 from bakehouse.data.repeats import balance_repeats, fair_target
 from bakehouse.data.tag_groups import plain
@@ -128,7 +128,7 @@ def unnumbered(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     """E04."""
     if facts.unnumbered:
         files = tuple(i.name for g in facts.groups if (g.name or ".") in facts.unnumbered for i in g.images)
-        why = f"{counted(len(facts.unnumbered), 'folder')} without a number ({some(facts.unnumbered)})"
+        why = f"{counted(len(facts.unnumbered), 'folder')} without a number ({listed(facts.unnumbered)})"
         yield Hit(f"{why}: kohya's scripts pass over them without a word", files)
 
 
@@ -141,7 +141,7 @@ def reg_images(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
         yield Hit(why, tuple(i.name for i in facts.reg)[shown:], key="many")
     words = {plain(t.word) for t in spec.triggers}
     holding = {
-        i.name: some(sorted(found))
+        i.name: listed(sorted(found))
         for i in facts.reg
         if (found := words & {w for line in i.captions for tag in split_tags(line) for w in plain(tag).split()})
     }

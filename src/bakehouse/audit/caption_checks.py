@@ -7,16 +7,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from bakehouse.audit.audit_options import AuditSpec
 from bakehouse.audit.caption_tokens import token_counter
-from bakehouse.audit.check import Hit, quoted, some
+from bakehouse.audit.check import Hit, quoted
 from bakehouse.audit.image_facts import Facts, ImageFacts
 from bakehouse.captions.rule import Rule, matcher
 from bakehouse.captions.ruleset import RuleSet
 from bakehouse.captions.tag_rules import Dedupe, Remove
 from bakehouse.captions.word_rules import Generics, Redundant, Synonyms, vague_tags
 from bakehouse.core.errors import nearest
-from bakehouse.core.pluralize import counted
+from bakehouse.core.pluralize import counted, listed
+from bakehouse.data.captions import CAPTION_PER_LINE, EMPTY, ONE_TAG_PER_LINE
 from bakehouse.data.tag_vocabulary import ListedVocabulary, TagVocabulary, load_vocabulary
-from bakehouse.data.tags import BARRIER, form_of, is_face, keeps_underscores, key, split
+from bakehouse.data.tags import BARRIER, form_of, is_face, keeps_underscores, key, split_caption
 from bakehouse.data.triggers import Trigger
 
 _NEAR_SHORT, _NEAR_LONG = 5, 2
@@ -38,7 +39,7 @@ def _tagged(facts: Facts) -> dict[str, tuple[str, ...]]:
     for name, image in _captioned(facts).items():
         lines = [line for line in image.captions if form_of(line) == "tags"]
         if lines:
-            found[name] = tuple(tag for line in lines for tag in split(line) if tag != BARRIER)
+            found[name] = tuple(tag for line in lines for tag in split_caption(line) if tag != BARRIER)
     return found
 
 
@@ -48,7 +49,7 @@ def _files(names: Mapping[str, object], facts: Facts) -> tuple[str, ...]:
 
 _NAMED = 40
 """Tags that a command names; with more, it has to be run again."""
-_NO_FAULT = ("it is empty", "is a caption of its own")
+_NO_FAULT = (EMPTY, CAPTION_PER_LINE)
 """What reading a caption remarks and C01 says, or what may be meant so."""
 
 # --- files of captions ------------------------------------------------------------------------------------------------
@@ -87,13 +88,15 @@ def encodings(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
             notes.append("its lines end as Windows' do")
         if notes:
             found[caption.name] = "; ".join(notes)
-    listed = {name: note for name, note in found.items() if "one tag a line" in note}
-    rest = {name: note for name, note in found.items() if name not in listed}
+    tag_lines = {name: note for name, note in found.items() if ONE_TAG_PER_LINE in note}
+    rest = {name: note for name, note in found.items() if name not in tag_lines}
     if rest:
         yield Hit(f"{counted(len(rest), 'caption')} that other trainers read otherwise than meant", tuple(rest), rest)
-    if listed:
-        why = f"{counted(len(listed), 'caption')} with one tag a line, of which other trainers read the first"
-        yield Hit(why, tuple(listed), listed, key="lines", mend="bakehouse captions edit {folder} --utf8 --join-lines")
+    if tag_lines:
+        why = f"{counted(len(tag_lines), 'caption')} with one tag a line, of which other trainers read the first"
+        yield Hit(
+            why, tuple(tag_lines), tag_lines, key="lines", mend="bakehouse captions edit {folder} --utf8 --join-lines"
+        )
 
 
 def strays(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
@@ -148,14 +151,14 @@ def _by_rules(facts: Facts, spec: AuditSpec, rules: RuleSet) -> dict[str, str]:
     found: dict[str, str] = {}
     for (name, before), new in zip(lines, after, strict=True):
         if new != before:
-            found.setdefault(name, _changed(split(before), split(new)))
+            found.setdefault(name, _changed(split_caption(before), split_caption(new)))
     return found
 
 
 def _changed(before: Sequence[str], after: Sequence[str]) -> str:
     gone = list((Counter(before) - Counter(after)).elements())
     come = list((Counter(after) - Counter(before)).elements())
-    return f"{some(gone)} -> {some(come)}" if come else some(gone)
+    return f"{listed(gone)} -> {listed(come)}" if come else listed(gone)
 
 
 def _finder(make: Callable[[], Rule], why: str) -> Callable[[Facts, AuditSpec], Iterable[Hit]]:
@@ -186,11 +189,11 @@ def vague(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     """C10."""
     after = _rest(facts, Generics())
     words = vague_tags()
-    found = {n: some([t for t in tags if key(t) in words]) for n, tags in after.items()}
+    found = {n: listed([t for t in tags if key(t) in words]) for n, tags in after.items()}
     found = {n: note for n, note in found.items() if note}
     if found:
         tags = sorted({key(t) for n in found for t in after[n] if key(t) in words})
-        why = f"{counted(len(found), 'caption')} with tags that may mean anything ({some(tags)}): say which kind"
+        why = f"{counted(len(found), 'caption')} with tags that may mean anything ({listed(tags)}): say which kind"
         yield Hit(why, _files(found, facts), found, mend=_edit(tags))
 
 
@@ -201,7 +204,7 @@ def _rest(facts: Facts, rule: Rule) -> dict[str, tuple[str, ...]]:
     rest: dict[str, tuple[str, ...]] = defaultdict(tuple)
     for (name, _), line in zip(lines, after, strict=True):
         if form_of(line) == "tags":
-            rest[name] += split(line)
+            rest[name] += split_caption(line)
     return rest
 
 
@@ -225,12 +228,12 @@ def unknown(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     if strange:
         found = _holders(tagged, strange)
         near = {t: n for t in strange[:_NAMED] if (n := nearest(t, known.names()))}
-        why = f"{counted(len(strange), 'tag')} that the base model was not taught: {some(strange)}"
+        why = f"{counted(len(strange), 'tag')} that the base model was not taught: {listed(strange)}"
         yield Hit(why, _files(found, facts), found, mend=_edit([t for t in strange if t not in near], near))
     weak = [t for t in counts if (pictures := known.count(t)) is not None and pictures < spec.limits.known]
     if weak:
         found = _holders(tagged, weak)
-        why = f"{counted(len(weak), 'tag')} with fewer than {spec.limits.known:,} pictures: {some(weak)}"
+        why = f"{counted(len(weak), 'tag')} with fewer than {spec.limits.known:,} pictures: {listed(weak)}"
         yield Hit(why, _files(found, facts), found, level="info", key="weak", mend=_edit(weak))
 
 
@@ -244,13 +247,13 @@ def characters(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     others = sorted(t for t in tags if (entry := known.find(t)) and entry.category == "character")
     if others:
         found = _holders(tagged, others)
-        why = f"{counted(len(found), 'caption')} with a character of somebody else's: {some(others)}"
+        why = f"{counted(len(found), 'caption')} with a character of somebody else's: {listed(others)}"
         yield Hit(why, _files(found, facts), found, mend=_edit(others))
 
 
 def _holders(tagged: Mapping[str, Sequence[str]], tags: Iterable[str]) -> dict[str, str]:
     has = matcher(tags)
-    found = {name: some([t for t in mine if has(t)], 3) for name, mine in tagged.items()}
+    found = {name: listed([t for t in mine if has(t)], 3) for name, mine in tagged.items()}
     return {name: note for name, note in found.items() if note}
 
 
@@ -295,7 +298,7 @@ def _mixed(
     other: str,
     option: str,
 ) -> Iterable[Hit]:
-    found = {n: some(tags, 3) for n, tags in ours.items() if tags}
+    found = {n: listed(tags, 3) for n, tags in ours.items() if tags}
     if found and any(theirs.values()):
         why = f"{counted(len(found), 'caption')} with {what}, and {other}: to the model these are different words"
         yield Hit(why, _files(found, facts), found, key=what, mend=f"bakehouse captions edit {{folder}} {option}")
@@ -310,7 +313,9 @@ def near_misses(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
         misses = {t: right for ts in tagged.values() for t in ts if (right := _meant(t, meant, trigger, known))}
         if misses:
             found = _holders(tagged, misses)
-            why = f"{counted(len(found), 'caption')} with another spelling of {trigger.word!r}: {some(sorted(misses))}"
+            why = (
+                f"{counted(len(found), 'caption')} with another spelling of {trigger.word!r}: {listed(sorted(misses))}"
+            )
             yield Hit(why, _files(found, facts), found, key=trigger.word, mend=_edit(other=misses))
 
 

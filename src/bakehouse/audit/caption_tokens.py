@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bakehouse.audit.audit_options import AuditSpec
+from bakehouse.core.bundled_models import BUNDLED_BASE, BUNDLED_BASE_FOLDER
 from bakehouse.core.errors import UsageError
 
 _PIECE = re.compile(r"'s|'t|'re|'ve|'m|'ll|'d|[^\W\d_]+|\d|[^\s\w]+|_+", re.IGNORECASE)
 """How CLIP cuts text before it looks for tokens (Radford et al. 2021): each piece is one token or more."""
-CRUMB = Path(__file__).resolve().parents[1] / "assets" / "crumb" / "tokenizer" / "tokenizer.json"
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,9 @@ def token_counter(spec: AuditSpec) -> TokenCounter:
     Raises:
         UsageError: the tokenizer that was named is not there.
     """
-    path = spec.tokenizer or (CRUMB if spec.family == "crumb" else None)
+    path = spec.tokenizer
+    if path is None and spec.family == BUNDLED_BASE:
+        path = BUNDLED_BASE_FOLDER / "tokenizer"
     if path is None:
         return TokenCounter(lambda text: [m.end() for m in _PIECE.finditer(text)], "at least ")
     path = path / "tokenizer.json" if path.is_dir() else path

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -88,12 +88,6 @@ def each(
     """
     if found:
         yield Hit(why.replace("{n}", counted(len(found), "image")), tuple(found), dict(found), level, key, mend, advice)
-
-
-def some(words: Sequence[str], most: int = 6) -> str:
-    """A few by name, the rest counted."""
-    more = f" and {len(words) - most} more" if len(words) > most else ""
-    return ", ".join(words[:most]) + more
 
 
 def quoted(text: str) -> str:

@@ -11,8 +11,8 @@ from PIL import Image
 from bakehouse.audit.audit_options import AuditSpec
 from bakehouse.audit.image_facts import Box
 from bakehouse.core.errors import UsageError
-from bakehouse.vision.faces import open_finder
-from bakehouse.vision.text_detection import RapidText, Text, classified
+from bakehouse.vision.faces import load_face_detector
+from bakehouse.vision.text_detection import RapidOcrDetector, TextRegion, classify_text
 
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ class Finders:
     """Those at work, and why the others are not."""
 
     find_faces: Callable[[Image.Image], tuple[Box, ...]] | None = None
-    find_texts: Callable[[Image.Image], tuple[Text, ...]] | None = None
+    find_texts: Callable[[Image.Image], tuple[TextRegion, ...]] | None = None
     missing: dict[str, str] = field(default_factory=dict)
     """Reasons by `faces` and `text`."""
 
@@ -39,7 +39,7 @@ class Finders:
         """Faces of an RGB image; None where nobody looks."""
         return None if self.find_faces is None else self.find_faces(image)
 
-    def texts(self, image: Image.Image) -> tuple[Text, ...] | None:
+    def texts(self, image: Image.Image) -> tuple[TextRegion, ...] | None:
         """Text of an RGB image, told apart by what it is there for; None where nobody looks."""
         return None if self.find_texts is None else self.find_texts(image)
 
@@ -85,7 +85,7 @@ def _opened(make: Callable[[], T], wanted: bool | None) -> tuple[str, T | None]:
 
 
 def _faces() -> Callable[[Image.Image], tuple[Box, ...]]:
-    finder = open_finder()
+    finder = load_face_detector()
 
     def faces(image: Image.Image) -> tuple[Box, ...]:
         width, height = image.size
@@ -95,6 +95,6 @@ def _faces() -> Callable[[Image.Image], tuple[Box, ...]]:
     return faces
 
 
-def _texts() -> Callable[[Image.Image], tuple[Text, ...]]:
-    reader = RapidText()
-    return lambda image: tuple(classified(reader(image), image))
+def _texts() -> Callable[[Image.Image], tuple[TextRegion, ...]]:
+    reader = RapidOcrDetector()
+    return lambda image: tuple(classify_text(reader(image), image))

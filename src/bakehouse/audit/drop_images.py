@@ -13,7 +13,7 @@ from bakehouse.audit.audit_options import AuditSpec
 from bakehouse.core.errors import did_you_mean
 from bakehouse.core.settings import Spec
 from bakehouse.curation.changeset import Edit, Proposal, Remove
-from bakehouse.curation.sidecars import removed
+from bakehouse.curation.sidecars import remove_with_sidecars
 from bakehouse.data.image_records import ImageRecord, ImageSet
 
 
@@ -61,6 +61,10 @@ class Drop(Spec):
 def _gone(name: str, record: ImageRecord | None, images: ImageSet) -> list[Edit]:
     """An image takes what belongs to it along; a mask or a caption goes alone."""
     if record is not None:
-        return removed(record, images)
+        return remove_with_sidecars(record, images)
     unusable = any(str(images.name(s.path)) == name for s in images.skipped)
-    return removed(ImageRecord(images.root / name, 0, 0, ""), images) if unusable else [Remove(PurePosixPath(name))]
+    return (
+        remove_with_sidecars(ImageRecord(images.root / name, 0, 0, ""), images)
+        if unusable
+        else [Remove(PurePosixPath(name))]
+    )

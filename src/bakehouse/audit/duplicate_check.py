@@ -8,7 +8,7 @@ from bakehouse.audit.audit_options import AuditSpec
 from bakehouse.audit.check import Hit, Level
 from bakehouse.audit.image_facts import Facts
 from bakehouse.core.pluralize import counted
-from bakehouse.curation.dedupe import Dedupe, Finding
+from bakehouse.curation.dedupe import Dedupe, DuplicateFinding
 from bakehouse.data.image_records import ImageSet
 
 
@@ -16,12 +16,12 @@ def copies(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     """B13."""
     seen = [(i.record, i.pixels.look) for i in facts.usable if i.record is not None and i.pixels is not None]
     images = ImageSet(tuple(record for record, _ in seen), root=facts.root)
-    found = Dedupe().findings(images, looks=[look for _, look in seen])
+    found = Dedupe().findings(images, hashes=[look for _, look in seen])
     names = {i.path: i.name for i in facts.usable}
     reg = {i.path for i in facts.reg}
-    leaks = [f for f in found if (f.keep.path in reg) != (f.other.path in reg) and f.verdict != "variant"]
+    leaks = [f for f in found if (f.keep.path in reg) != (f.other.path in reg) and f.kind != "variant"]
     rest = [f for f in found if f not in leaks]
-    kinds: tuple[tuple[list[Finding], Level, str, str], ...] = (
+    kinds: tuple[tuple[list[DuplicateFinding], Level, str, str], ...] = (
         (leaks, "error", "reg", "both taught and among the regularization images: one unteaches the other"),
         (_of(rest, "duplicate"), "warning", "", "there already in a better copy: what is shown twice is learned twice"),
         (_of(rest, "variant"), "info", "variant", "the same as another but for one place: variants stay"),
@@ -34,5 +34,5 @@ def copies(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
             yield Hit(f"{counted(len(notes), 'image')} {why}", tuple(notes), notes, level, key, mend)
 
 
-def _of(found: Sequence[Finding], verdict: str) -> list[Finding]:
-    return [f for f in found if f.verdict == verdict]
+def _of(found: Sequence[DuplicateFinding], verdict: str) -> list[DuplicateFinding]:
+    return [f for f in found if f.kind == verdict]

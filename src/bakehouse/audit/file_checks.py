@@ -9,11 +9,11 @@ from bakehouse.audit.audit_options import AuditSpec
 from bakehouse.audit.check import Hit, each, percent
 from bakehouse.audit.image_facts import Facts, ImageFacts
 from bakehouse.core.pluralize import counted
-from bakehouse.data.image_header import Header
+from bakehouse.data.image_header import ImageHeader
 from bakehouse.data.scan import stem_of
 
 
-def _headers(facts: Facts) -> Iterator[tuple[ImageFacts, Header]]:
+def _headers(facts: Facts) -> Iterator[tuple[ImageFacts, ImageHeader]]:
     for image in facts.usable:
         if image.header is not None:
             yield image, image.header

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bakehouse.curation.changeset import HOME
+from bakehouse.curation.changeset import HISTORY_FOLDER
 
 JUNK = frozenset({"thumbs.db", "desktop.ini", ".ds_store", "ehthumbs.db", "__macosx"})
 _CACHE = re.compile(r"(?P<stem>.+?)(_\d+x\d+)?(_(sd|sdxl|te|flux)[a-z0-9_]*)?", re.IGNORECASE)
@@ -62,7 +62,7 @@ def _walk(root: Path) -> Iterator[Path]:
     for folder, names, files in os.walk(root):
         here = Path(folder)
         yield from (here / name for name in [*names, *files] if (here / name).is_symlink() or name in files)
-        names[:] = [n for n in names if n != HOME and not (here / n).is_symlink()]
+        names[:] = [n for n in names if n != HISTORY_FOLDER and not (here / n).is_symlink()]
 
 
 def _older(cache: Path, ages: Mapping[tuple[Path, str], float]) -> bool:

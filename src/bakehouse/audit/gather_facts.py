@@ -18,17 +18,26 @@ from bakehouse.audit.image_stats import blocks, colour, ring, sharpness, thumbna
 from bakehouse.audit.mask_facts import look_at_mask
 from bakehouse.audit.text_facts import has_painter, learned, on_rough_ground
 from bakehouse.audit.trigger_facts import read_triggers
-from bakehouse.core.cpu_threads import threads
+from bakehouse.core.cpu_threads import thread_pool
 from bakehouse.core.files import sha256_file
-from bakehouse.curation.dedupe.image_hashes import look
+from bakehouse.curation.dedupe.image_hashes import hash_image
 from bakehouse.curation.trim import Trim
 from bakehouse.data.buckets import assign, fit
 from bakehouse.data.captions import read_caption
 from bakehouse.data.dataset_formats import METADATA_FILES, MOST_REPEATS, metadata_rows
-from bakehouse.data.image_header import Header, distinct_frames, read_header
+from bakehouse.data.image_header import ImageHeader, distinct_frames, header_of_open_image
 from bakehouse.data.image_records import ImageRecord
-from bakehouse.data.open_image import ImageError, flattened, open_image, reading, upright_srgb
-from bakehouse.data.scan import Found, caption_files, check_root, collect, named_right, natural_key, nfc, stem_of
+from bakehouse.data.open_image import ImageError, flattened, open_image, opened, upright_srgb
+from bakehouse.data.scan import (
+    FileTree,
+    caption_files,
+    check_image_folder,
+    has_matching_extension,
+    list_files,
+    natural_key,
+    nfc,
+    stem_of,
+)
 
 Progress = Callable[[int, int], None]
 
@@ -43,7 +52,7 @@ class _Pass:
     root: Path
     spec: AuditSpec
     finders: Finders
-    found: Found
+    found: FileTree
     thumbnails: bool
     rows: Mapping[str, tuple[str, ...]]
     """Captions by the images' names, where a metadata file has them."""
@@ -55,8 +64,8 @@ class _Pass:
         """One file; whatever is wrong with it is a fact too."""
         name, size = self.name(path), path.stat().st_size if path.exists() else 0
         try:
-            with reading(path) as file:
-                header = read_header(file)
+            with opened(path) as file:
+                header = header_of_open_image(file)
                 if reason := self._oversized(header):
                     return ImageFacts(name, path, size, reason, oversized=True, header=header), b""
                 image = upright_srgb(file)
@@ -67,7 +76,7 @@ class _Pass:
         except OSError as e:
             return ImageFacts(name, path, size, f"it cannot be read ({e.strerror or e})"), b""
 
-    def _oversized(self, header: Header) -> str:
+    def _oversized(self, header: ImageHeader) -> str:
         limits = self.spec.limits
         mega = header.width * header.height / 1e6
         if mega <= limits.megapixels and max(header.width, header.height) <= limits.side:
@@ -78,7 +87,7 @@ class _Pass:
         )
 
     def _measured(
-        self, name: str, path: Path, size: int, header: Header, frames: tuple[int, int], image: Image.Image
+        self, name: str, path: Path, size: int, header: ImageHeader, frames: tuple[int, int], image: Image.Image
     ) -> tuple[ImageFacts, bytes]:
         clear, hidden = transparency(image) if image.mode == "RGBA" else (0.0, 0.0)
         flat = flattened(image)
@@ -91,7 +100,7 @@ class _Pass:
             sharpness=sharpness(fit(grey, placement)),
             blocks=blocks(grey),
             colour=colour(flat),
-            look=look(flat),
+            look=hash_image(flat),
             ring=ring(flat),
         )
         record = self._record(path, flat.size, has_alpha=clear > 0, frames=header.frames)
@@ -102,7 +111,7 @@ class _Pass:
             path,
             size,
             header=header,
-            named_right=named_right(path, header.format),
+            named_right=has_matching_extension(path, header.format),
             frames=frames,
             record=record,
             pixels=pixels,
@@ -150,8 +159,8 @@ def gather(
         UsageError: no such folder.
     """
     root = Path(folder)
-    check_root(root)
-    found = collect(root)
+    check_image_folder(root)
+    found = list_files(root)
     finders = finders or Finders()
     one = _Pass(root, spec, finders, found, thumbnails, _listed_captions(root))
     paths = sorted([*found.images, *found.unnamed, *found.broken], key=lambda path: natural_key(path, root))
@@ -188,7 +197,7 @@ def _listed_captions(root: Path) -> dict[str, tuple[str, ...]]:
 
 def _all(one: _Pass, paths: Sequence[Path], progress: Progress | None) -> tuple[list[ImageFacts], dict[str, bytes]]:
     images, small = [], {}
-    with threads() as pool:
+    with thread_pool() as pool:
         for facts, picture in pool.map(one.look, paths):
             images.append(facts)
             if picture:
@@ -201,7 +210,7 @@ def _all(one: _Pass, paths: Sequence[Path], progress: Progress | None) -> tuple[
 _NO_CAPTIONS = frozenset({"readme.txt", "license.txt", "licence.txt", "requirements.txt", "prompts.txt"})
 
 
-def stray_captions(found: Found, images: Iterable[Path]) -> list[Path]:
+def stray_captions(found: FileTree, images: Iterable[Path]) -> list[Path]:
     """Caption files that are of no image. JSON files and texts about the dataset may be anything, and are left out."""
     owned = {file for path in images for file in caption_files(path, found)}
     return [

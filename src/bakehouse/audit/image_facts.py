@@ -9,12 +9,12 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from bakehouse.captions.triggers import Explanation
-from bakehouse.curation.dedupe.image_hashes import Look
+from bakehouse.curation.dedupe.image_hashes import ImageHashes
 from bakehouse.data.buckets import Placement
-from bakehouse.data.image_header import Header
+from bakehouse.data.image_header import ImageHeader
 from bakehouse.data.image_records import ImageRecord
-from bakehouse.data.triggers import Compiled
-from bakehouse.vision.text_detection import Text
+from bakehouse.data.triggers import CompiledImage
+from bakehouse.vision.text_detection import TextRegion
 
 Sides = tuple[int, int, int, int]
 """Left, top, right, bottom, in pixels."""
@@ -38,7 +38,7 @@ class Pixels:
     """How much stronger edges are along a grid of 8 x 8 pixels than beside it: 0 is not at all, 1 is twice."""
     colour: float
     """Distance of the least from the greatest channel that 95 % of the pixels stay below, 0..255."""
-    look: Look
+    look: ImageHashes
     """By which its copies are found."""
     ring: bytes
     """The outer two rows of the image in 16 x 16 pixels: 112 RGB values."""
@@ -75,7 +75,7 @@ class ImageFacts:
     """Why it cannot be used; then nothing below is known."""
     oversized: bool = False
     """The problem is its size: it was not decoded."""
-    header: Header | None = None
+    header: ImageHeader | None = None
     named_right: bool = True
     """Its extension is one of its format."""
     frames: tuple[int, int] = (1, 1)
@@ -85,7 +85,7 @@ class ImageFacts:
     placement: Placement | None = None
     faces: tuple[Box, ...] | None = None
     """None where nobody looked."""
-    texts: tuple[Text, ...] | None = None
+    texts: tuple[TextRegion, ...] | None = None
     """None where nobody looked; without those that its mask leaves out of the loss."""
     rough: frozenset[Box4] = frozenset()
     """The boxes of texts that stand on rough ground, where `bakehouse dataset clean` paints only with a network."""
@@ -163,7 +163,7 @@ class Group:
 class TriggerFacts:
     """The declared triggers, put to the taught images."""
 
-    compiled: tuple[Compiled, ...] = ()
+    compiled: tuple[CompiledImage, ...] = ()
     """In the order of the taught images."""
     explanation: Explanation | None = None
     said: Mapping[str, Mapping[str, float]] = field(default_factory=dict)

@@ -8,7 +8,7 @@ import numpy as np
 
 from bakehouse.audit.image_facts import MaskFacts
 from bakehouse.core.errors import UsageError
-from bakehouse.curation.masks.mask_quality import quality
+from bakehouse.curation.masks.mask_quality import measure_mask
 from bakehouse.data.masks import SHAPE_TOLERANCE
 from bakehouse.data.open_image import ImageError, open_image
 
@@ -34,6 +34,6 @@ def look_at_mask(path: Path, name: str, image: str, size: tuple[int, int]) -> Ma
     if not values.any():
         return MaskFacts(name, path, image, "it is all black: nothing of the image would be learned", share)
     try:
-        return MaskFacts(name, path, image, share=share, faults=tuple(quality(values).problems))
+        return MaskFacts(name, path, image, share=share, faults=tuple(measure_mask(values).problems))
     except UsageError:
         return MaskFacts(name, path, image, share=share, checked=False)

@@ -7,16 +7,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from bakehouse.audit.audit_options import AuditSpec
-from bakehouse.audit.check import Hit, Level, each, percent, some
+from bakehouse.audit.check import Hit, Level, each, percent
 from bakehouse.audit.crop_candidates import possible, stem, views_of
 from bakehouse.audit.image_facts import Facts, ImageFacts
 from bakehouse.audit.image_stats import alike
-from bakehouse.core.pluralize import counted
+from bakehouse.core.pluralize import counted, listed
 from bakehouse.curation.clean.clean import KINDS
 from bakehouse.data.buckets import Placement
 from bakehouse.data.captions import split_tags
 from bakehouse.data.tag_groups import plain
-from bakehouse.vision.text_detection import Text, marked
+from bakehouse.vision.text_detection import TextRegion, mark_watermarks
 
 _ENOUGH = 8
 """Of so many images a share says something."""
@@ -160,9 +160,9 @@ def framing(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     view, most = counts.most_common(1)[0]
     if most / len(known) > spec.limits.framing:
         missing = [v for v in _FRAMINGS if v not in counts] or [min(counts, key=lambda v: counts[v])]
-        why = f"{mix}: pictures will come out as {view}; {some(missing)} is missing"
+        why = f"{mix}: pictures will come out as {view}; {listed(missing)} is missing"
         helps = _crops_help(facts, counts, spec)
-        advice = "" if helps else f"find images of {some(missing)}"
+        advice = "" if helps else f"find images of {listed(missing)}"
         files = tuple(name for name, v in known.items() if v == view)
         yield Hit(why, files, level="warning", mend=None if helps else "", advice=advice)
     else:
@@ -192,14 +192,14 @@ def framing_of(image: ImageFacts) -> str:
 def text(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     """B09."""
     read = [i for i in facts.taught if i.texts is not None]
-    told = marked({n: i.texts or () for n, i in enumerate(read)}, [i.size for i in read])
+    told = mark_watermarks({n: i.texts or () for n, i in enumerate(read)}, [i.size for i in read])
     foreign = {n: [t for t in lines if t.kind in KINDS] for n, lines in told.items()}
     yield from _cleaned(
         facts, read, foreign, "{n} with writing that is no part of the picture, which will be learned as a smear"
     )
     # An address that returns is a watermark too, whatever else it is.
     anything = {n: [replace(t, kind="text") for t in i.texts or ()] for n, i in enumerate(read)}
-    same = marked(anything, [i.size for i in read])
+    same = mark_watermarks(anything, [i.size for i in read])
     returning = {n: [t for t in lines if t.kind == "watermark"] for n, lines in same.items()}
     if sum(map(bool, returning.values())) > spec.limits.same_place * len(read):
         why = "{n} with the same writing at the same place: a watermark is learned"
@@ -213,7 +213,7 @@ def text(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
 def _cleaned(
     facts: Facts,
     read: Sequence[ImageFacts],
-    found: Mapping[int, Sequence[Text]],
+    found: Mapping[int, Sequence[TextRegion]],
     why: str,
     *,
     level: Level | None = None,
@@ -221,7 +221,7 @@ def _cleaned(
     option: str = "",
 ) -> Iterable[Hit]:
     """Text that `clean` paints over; on rough ground, where only a network can, it is left out of the loss."""
-    notes = {n: some([str(t) for t in lines], 3) for n, lines in found.items() if lines}
+    notes = {n: listed([str(t) for t in lines], 3) for n, lines in found.items() if lines}
     rough = {n for n in notes if not facts.painter and any(t.box in read[n].rough for t in found[n])}
     smooth = {read[n].name: note for n, note in notes.items() if n not in rough}
     clean = f"bakehouse dataset clean {{folder}}{option}"

@@ -15,7 +15,7 @@ from bakehouse.audit.gather_facts import Progress, gather
 from bakehouse.audit.image_facts import Facts
 from bakehouse.audit.report import Finding, Report
 from bakehouse.core.errors import UsageError
-from bakehouse.data.scan import check_root, collect
+from bakehouse.data.scan import check_image_folder, list_files
 
 _MOST_DROPPED = 2 / 3
 """Of the images that are taught: where a finding names more, dropping them is no advice."""
@@ -42,8 +42,8 @@ def audit(
         UsageError: no such folder, nothing in it, or a vocabulary or tokenizer that is not there.
     """
     spec = spec or AuditSpec()
-    check_root(Path(folder))
-    found = collect(Path(folder))
+    check_image_folder(Path(folder))
+    found = list_files(Path(folder))
     if finders is None:
         finders = installed_finders(spec, len(found.images) + len(found.unnamed))
     facts = gather(folder, spec, finders=finders, thumbnails=thumbnails, progress=progress)

@@ -11,9 +11,9 @@ from PIL import Image
 from bakehouse.audit.image_facts import Box4
 from bakehouse.core.errors import UsageError
 from bakehouse.core.model_catalogue import model_path
-from bakehouse.curation.clean.background_fill import VISIBLE, text_mask, visibility
+from bakehouse.curation.clean.background_fill import VISIBLE_ERROR, fill_error, text_mask
 from bakehouse.data.open_image import ImageError, open_image
-from bakehouse.vision.text_detection import Text
+from bakehouse.vision.text_detection import TextRegion
 
 
 def has_painter() -> bool:
@@ -25,12 +25,12 @@ def has_painter() -> bool:
     return True
 
 
-def on_rough_ground(texts: Sequence[Text], image: Image.Image) -> frozenset[Box4]:
+def on_rough_ground(texts: Sequence[TextRegion], image: Image.Image) -> frozenset[Box4]:
     """The boxes of texts around which painting would show."""
-    return frozenset(t.box for t in texts if visibility(image, t, texts) >= VISIBLE)
+    return frozenset(t.box for t in texts if fill_error(image, t, texts) >= VISIBLE_ERROR)
 
 
-def learned(texts: Sequence[Text], mask: Path | None, size: tuple[int, int]) -> tuple[Text, ...]:
+def learned(texts: Sequence[TextRegion], mask: Path | None, size: tuple[int, int]) -> tuple[TextRegion, ...]:
     """The texts without those that the mask of their image makes wholly black; a mask that is unfit hides none."""
     if mask is None or not texts:
         return tuple(texts)

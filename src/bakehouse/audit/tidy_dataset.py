@@ -10,15 +10,15 @@ from bakehouse.audit.audit_options import Limits
 from bakehouse.audit.foreign_files import foreign_files
 from bakehouse.audit.gather_facts import stray_captions
 from bakehouse.audit.mask_facts import look_at_mask
-from bakehouse.core.files import fitted
+from bakehouse.core.files import fit_file_name
 from bakehouse.core.settings import Spec
 from bakehouse.curation.changeset import Edit, Proposal, Remove
-from bakehouse.curation.output_images import Names, replaced, shared_captions
-from bakehouse.curation.sidecars import moved, removed
-from bakehouse.data.image_header import Header, header
+from bakehouse.curation.output_images import OutputNames, copy_shared_caption, replace_image
+from bakehouse.curation.sidecars import move_with_sidecars, remove_with_sidecars
+from bakehouse.data.image_header import ImageHeader, read_image_header
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.open_image import open_image
-from bakehouse.data.scan import NO_FILE, collect, stem_of
+from bakehouse.data.scan import NO_FILE, list_files, stem_of
 
 
 class Tidy(Spec):
@@ -30,7 +30,7 @@ class Tidy(Spec):
 
     def propose(self, images: ImageSet) -> Iterator[Proposal]:
         """One proposal for each file."""
-        too_large = {r.path: why for r in images if (why := self._oversized(header(r.path)))}
+        too_large = {r.path: why for r in images if (why := self._oversized(read_image_header(r.path)))}
         yield from self._unusable(images, too_large)
         yield from _foreign(images)
         yield from _unfit_masks(images)
@@ -42,7 +42,7 @@ class Tidy(Spec):
         if self.metadata:
             yield from _telling([r for r in kept if r not in renamed], images)
 
-    def _oversized(self, found: Header) -> str:
+    def _oversized(self, found: ImageHeader) -> str:
         mega = found.width * found.height / 1e6
         if mega <= self.limits.megapixels and max(found.width, found.height) <= self.limits.side:
             return ""
@@ -51,7 +51,9 @@ class Tidy(Spec):
     def _unusable(self, images: ImageSet, too_large: dict[Path, str]) -> Iterator[Proposal]:
         for record in images:
             if record.path in too_large:
-                yield Proposal(images.name(record.path), too_large[record.path], partial(removed, record, images))
+                yield Proposal(
+                    images.name(record.path), too_large[record.path], partial(remove_with_sidecars, record, images)
+                )
         for skipped in images.skipped:
             if skipped.path.is_symlink() or not skipped.path.is_relative_to(images.root):
                 continue  # what a link leads to is not ours; a copy of the dataset (-o) is without it
@@ -59,13 +61,13 @@ class Tidy(Spec):
                 continue  # it cannot be kept for `undo`
             record = ImageRecord(skipped.path, 0, 0, "")
             why = f"it cannot be used: {skipped.reason}"
-            yield Proposal(images.name(skipped.path), why, partial(removed, record, images))
+            yield Proposal(images.name(skipped.path), why, partial(remove_with_sidecars, record, images))
 
 
 def _foreign(images: ImageSet) -> Iterator[Proposal]:
     paths = {record.path: str(images.name(record.path)) for record in images}
     found = foreign_files(images.root, paths)
-    strays = [images.name(path).as_posix() for path in stray_captions(collect(images.root), _all(images))]
+    strays = [images.name(path).as_posix() for path in stray_captions(list_files(images.root), _all(images))]
     for names, why in (
         (found.junk, "a file of another program"),
         (found.stale, "a cache older than its image"),
@@ -89,7 +91,7 @@ def _unfit_masks(images: ImageSet) -> Iterator[Proposal]:
         found = look_at_mask(record.mask, str(name), str(images.name(record.path)), (record.width, record.height))
         if found.problem:
             yield Proposal(name, f"no mask for {images.name(record.path)}: {found.problem}", partial(_gone, name))
-    for path in collect(images.root).stray_masks:
+    for path in list_files(images.root).stray_masks:
         yield Proposal(images.name(path), "a mask without an image", partial(_gone, images.name(path)))
 
 
@@ -111,20 +113,20 @@ def _twins(records: Iterable[ImageRecord], images: ImageSet) -> Iterator[tuple[I
 def _free(name: PurePosixPath, folder: Path, stems: set[tuple[Path, str]]) -> PurePosixPath:
     """`a-jpg.jpg` for `a.jpg`, else `a-2.jpg` and on: a stem that no image has."""
     endings = [name.suffix.lower().lstrip("."), *map(str, range(2, 10_000))]
-    candidates = (name.with_name(fitted(name.stem, f"-{ending}{name.suffix}")) for ending in endings if ending)
+    candidates = (name.with_name(fit_file_name(name.stem, f"-{ending}{name.suffix}")) for ending in endings if ending)
     free = next(c for c in candidates if (folder, stem_of(Path(c.name))) not in stems)
     stems.add((folder, stem_of(Path(free.name))))
     return free
 
 
 def _rename(record: ImageRecord, images: ImageSet, to: PurePosixPath) -> list[Edit]:
-    return [*moved(record, images, to), *shared_captions(record, images, to)]
+    return [*move_with_sidecars(record, images, to), *copy_shared_caption(record, images, to)]
 
 
 def _telling(records: Iterable[ImageRecord], images: ImageSet) -> Iterator[Proposal]:
-    names = Names(images)
+    names = OutputNames(images)
     for record in records:
-        found = header(record.path)
+        found = read_image_header(record.path)
         if found.gps or found.generator:
             told = "where it was taken" if found.gps else f"how it was drawn ({found.generator})"
             edits = partial(_rewritten, record, images, names.claim(record))
@@ -133,4 +135,4 @@ def _telling(records: Iterable[ImageRecord], images: ImageSet) -> Iterator[Propo
 
 def _rewritten(record: ImageRecord, images: ImageSet, to: PurePosixPath) -> list[Edit]:
     image = open_image(record.path, mode="RGBA" if record.has_alpha else "RGB")
-    return replaced(record, images, to, image)
+    return replace_image(record, images, to, image)

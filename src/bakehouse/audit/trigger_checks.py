@@ -7,11 +7,11 @@ import posixpath
 from collections.abc import Callable, Iterable
 
 from bakehouse.audit.audit_options import AuditSpec
-from bakehouse.audit.check import Hit, Level, percent, quoted, some
+from bakehouse.audit.check import Hit, Level, percent, quoted
 from bakehouse.audit.image_facts import Facts
 from bakehouse.captions.triggers.findings import ALWAYS
-from bakehouse.core.files import is_there
-from bakehouse.core.pluralize import counted
+from bakehouse.core.files import file_exists
+from bakehouse.core.pluralize import counted, listed
 from bakehouse.data.captions import split_tags
 from bakehouse.data.tag_groups import group_of, plain
 from bakehouse.data.tag_vocabulary import ListedVocabulary, load_vocabulary
@@ -40,7 +40,7 @@ def _in_front(facts: Facts, spec: AuditSpec, trigger: Trigger, own: Iterable[str
     own = tuple(own)
     if spec.declared:
         # What lacks its trigger although it was compiled was changed by hand since, and is left alone unless told.
-        again = any(is_there((facts.root / name).with_suffix(RAW_SUFFIX)) for name in own)
+        again = any(file_exists((facts.root / name).with_suffix(RAW_SUFFIX)) for name in own)
         return "bakehouse captions compile {folder} --overwrite" if again else None
     where = ""
     if len(spec.triggers) > 1 or facts.reg:
@@ -127,7 +127,7 @@ def fused(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
         said = facts.triggers.said.get(trigger.word, {})
         often = {t: share for t, share in said.items() if spec.limits.fused <= share < ALWAYS and group_of(t) is None}
         if often:
-            tags = some([f"{tag!r} ({percent(share)})" for tag, share in sorted(often.items())])
+            tags = listed([f"{tag!r} ({percent(share)})" for tag, share in sorted(often.items())])
             why = f"{tags} in many captions of {trigger.word!r}, which will bring it unasked"
             yield Hit(why, key=f"{trigger.word} often")
 
@@ -158,7 +158,9 @@ def taken_words(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
             why = f"{trigger.word!r} is a tag that the base model was taught: its pictures come along"
             yield Hit(why, key=trigger.word)
         elif inside := sorted({key(w) for w in trigger.word.replace("-", "_").split("_")} & people):
-            yield Hit(f"{trigger.word!r} holds the name of {some(inside)}, whom the base model knows", key=trigger.word)
+            yield Hit(
+                f"{trigger.word!r} holds the name of {listed(inside)}, whom the base model knows", key=trigger.word
+            )
 
 
 def together(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
@@ -170,11 +172,11 @@ def together(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     words = {t.word for t in people}
     both = [c for c in facts.triggers.compiled if any(len(words & set(w.triggers)) > 1 for w in c.wordings)]
     if not both:
-        why = f"no image shows two of {some(sorted(words))} together: asked for both, the model will mix them"
+        why = f"no image shows two of {listed(sorted(words))} together: asked for both, the model will mix them"
         advice = f"find {spec.limits.pack_images} or more images of them together, with both words in their captions"
         yield Hit(why, key="none", advice=advice)
     counting = {
-        names[c.record.path]: some([t for line in c.record.captions for t in split_tags(line) if plain(t) in _COUNTS])
+        names[c.record.path]: listed([t for line in c.record.captions for t in split_tags(line) if plain(t) in _COUNTS])
         for c in both
     }
     counting = {name: note for name, note in counting.items() if note}

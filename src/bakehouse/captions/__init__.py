@@ -2,7 +2,7 @@
 
 from bakehouse.captions.ruleset import RuleSet, rules_of
 from bakehouse.data.tag_vocabulary import TagVocabulary, load_vocabulary
-from bakehouse.data.tags import form_of, has_several_people, is_face, join, key, split
+from bakehouse.data.tags import form_of, has_several_people, is_face, join_tags, key, split_caption
 
 __all__ = [
     "RuleSet",
@@ -10,9 +10,9 @@ __all__ = [
     "form_of",
     "has_several_people",
     "is_face",
-    "join",
+    "join_tags",
     "key",
     "load_vocabulary",
     "rules_of",
-    "split",
+    "split_caption",
 ]

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from bakehouse.core.errors import BakehouseError, UsageError
-from bakehouse.core.files import is_there
-from bakehouse.data.captions import CAPTION_EXTENSIONS, decode_text, joined_lines, read_caption
+from bakehouse.core.files import file_exists
+from bakehouse.core.pluralize import listed
+from bakehouse.data.captions import CAPTION_EXTENSIONS, LOST_BYTES, decode_text, joined_lines, read_caption
 from bakehouse.data.dataset_formats import METADATA_FILES
 from bakehouse.data.image_records import ImageRecord, ImageSet
-from bakehouse.data.scan import NO_FILE, Found, caption_files, check_root, collect, natural_key
+from bakehouse.data.scan import NO_FILE, FileTree, caption_files, check_image_folder, list_files, natural_key
 from bakehouse.data.triggers import RAW_SUFFIX
 
 _LINE_ENDS = re.compile(r"\r\n|\n|\r")
@@ -80,11 +81,11 @@ class CaptionFolder:
 class Glanced(ImageSet):
     """Images of which none was opened: sizes are 0, hashes and captions empty."""
 
-    found: Found = field(default_factory=Found, repr=False)
+    found: FileTree = field(default_factory=FileTree, repr=False)
     """All files of the folder, which need not be looked for again."""
 
 
-def read_folder(folder: Path | str, found: Found | None = None) -> CaptionFolder:
+def read_folder(folder: Path | str, found: FileTree | None = None) -> CaptionFolder:
     """Every caption that belongs to an image, without decoding an image. Of a folder without images, every caption.
 
     Args:
@@ -95,8 +96,8 @@ def read_folder(folder: Path | str, found: Found | None = None) -> CaptionFolder
         UsageError: no such folder; neither images nor captions in it; or its captions stand in one metadata file.
     """
     root = Path(folder)
-    check_root(root)
-    found = found or collect(root)
+    check_image_folder(root)
+    found = found or list_files(root)
     paths = sorted([*found.images, *found.unnamed], key=lambda p: natural_key(p, root))
     if listed := next((n for n in METADATA_FILES if (root / n).is_file()), None):
         raise UsageError(
@@ -131,8 +132,8 @@ def glance(folder: Path | str, progress: Callable[[int, int], None] | None = Non
         UsageError: no such folder.
     """
     root = Path(folder)
-    check_root(root)
-    found = collect(root)
+    check_image_folder(root)
+    found = list_files(root)
     records = [ImageRecord(path, 0, 0, "") for path in [*found.images, *found.unnamed]]
     if progress is not None and records:
         progress(len(records), len(records))
@@ -142,7 +143,7 @@ def glance(folder: Path | str, progress: Callable[[int, int], None] | None = Non
 def _of_image(path: Path, files: Sequence[Path], root: Path, remarks: dict[str, list[str]]) -> CaptionText | None:
     # The caption before triggers were compiled into it: where there is one, it is what rules and taggers change.
     raw = path.with_suffix(RAW_SUFFIX)
-    candidates = [raw] if is_there(raw) else files[:1]
+    candidates = [raw] if file_exists(raw) else files[:1]
     return _read(candidates[0], root, remarks) if candidates else None
 
 
@@ -162,13 +163,12 @@ def _read(path: Path, root: Path, remarks: dict[str, list[str]]) -> CaptionText 
     lines = tuple(_LINE_ENDS.split(text))
     ends = lines[-1] == ""
     lines = lines[:-1] if ends else lines
-    lossy = any("became U+FFFD" in note for note in notes)
+    lossy = any(LOST_BYTES in note for note in notes)
     return CaptionText(path, name, lines, encoding, lossy, encoding == "utf-8" and "\r" not in text, ends)
 
 
 def _notes(remarks: dict[str, list[str]]) -> tuple[str, ...]:
     def told(note: str, names: list[str]) -> str:
-        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        return f"{', '.join(names[:3])}{more}: {note}"
+        return f"{listed(names, 3)}: {note}"
 
     return tuple(told(note, names) for note, names in remarks.items() if names)

@@ -14,7 +14,7 @@ from bakehouse.core.pluralize import counted
 from bakehouse.core.settings import Spec
 from bakehouse.curation.changeset import Proposal, Write
 from bakehouse.data.image_records import ImageSet
-from bakehouse.data.tags import key, split
+from bakehouse.data.tags import key, split_caption
 from bakehouse.data.triggers import RAW_SUFFIX
 
 _NAMED = 6
@@ -116,8 +116,8 @@ def difference(before: Sequence[str], after: Sequence[str]) -> str:
     """What an edit did, in a clause: tags that came and went, or that others stand in another order."""
     if len(before) != len(after):
         return f"{len(before)} lines become {len(after)}"
-    old = [tag for line in before for tag in split(line)]
-    new = [tag for line in after for tag in split(line)]
+    old = [tag for line in before for tag in split_caption(line)]
+    new = [tag for line in after for tag in split_caption(line)]
     gone, come = _without(old, new), _without(new, old)
     respelled = set(map(key, gone)).intersection(map(key, come))
     parts = [

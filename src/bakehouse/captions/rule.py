@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field
 from bakehouse.core.settings import Spec
 from bakehouse.data.shipped_tag_lists import read_list
 from bakehouse.data.tag_vocabulary import TagVocabulary
-from bakehouse.data.tags import BARRIER, key, split
+from bakehouse.data.tags import BARRIER, key, split_caption
 
 Tags = tuple[str, ...]
 Caption = Tags | str
@@ -22,9 +22,9 @@ Caption = Tags | str
 
 
 def _apart(tags: Tags) -> Tags:
-    if blank := [tag for tag in tags if not split(tag)]:
+    if blank := [tag for tag in tags if not split_caption(tag)]:
         raise ValueError(f"{blank[0]!r} is no tag")
-    return tuple(part for tag in tags for part in split(tag))
+    return tuple(part for tag in tags for part in split_caption(tag))
 
 
 Listed = Annotated[Tags, AfterValidator(_apart)]

@@ -16,9 +16,9 @@ from bakehouse.captions.tag_rules import Add, Dedupe, Remove, Replace, Sort
 from bakehouse.captions.word_rules import Consolidate, Generics, Redundant, Split, Synonyms
 from bakehouse.core.errors import UsageError
 from bakehouse.core.settings import Spec, read_toml
-from bakehouse.data.shipped_tag_lists import read_data, shipped
+from bakehouse.data.shipped_tag_lists import read_data, shipped_names
 from bakehouse.data.tag_vocabulary import TagVocabulary, load_vocabulary
-from bakehouse.data.tags import BARRIER, form_of, join, key, split
+from bakehouse.data.tags import BARRIER, form_of, join_tags, key, split_caption
 
 AnyRule = Annotated[
     Tidy
@@ -108,7 +108,7 @@ class RuleSet(Spec):
 
     def read(self, text: str) -> Caption:
         """A caption as rules take it: its tags, or the text itself where it has sentences."""
-        return text if self.sees_prose(text) else split(text)
+        return text if self.sees_prose(text) else split_caption(text)
 
     def sees_prose(self, text: str) -> bool:
         """Whether a caption has sentences in it, for these rules."""
@@ -135,11 +135,11 @@ class RuleSet(Spec):
         return [texts[i] if new == first[i] else _written(new) for i, new in enumerate(held)], last
 
 
-RULES_SHIPPED = tuple(sorted(name for name in shipped() if "rules" in read_data(name)))
+RULES_SHIPPED = tuple(sorted(name for name in shipped_names() if "rules" in read_data(name)))
 
 
 def _written(caption: Caption) -> str:
-    return caption if isinstance(caption, str) else join(caption)
+    return caption if isinstance(caption, str) else join_tags(caption)
 
 
 def _tag_lists(captions: Iterable[Caption]) -> Iterator[Tags]:
@@ -164,7 +164,7 @@ def _counts(captions: Sequence[Caption]) -> Counter[str]:
 def _restless(rule: Rule | None, rounds: Sequence[Sequence[str]]) -> UsageError:
     still = next(i for i, (a, b) in enumerate(zip(rounds[-2], rounds[-1], strict=True)) if a != b)
     before, after = next((a[still], b[still]) for a, b in itertools.pairwise(rounds[1:]) if a[still] != b[still])
-    pairs = [*itertools.zip_longest(split(before), split(after), fillvalue=""), (before, after)]
+    pairs = [*itertools.zip_longest(split_caption(before), split_caption(after), fillvalue=""), (before, after)]
     old, new = next((a, b) for a, b in pairs if a != b)
     kind = rule.kind if rule is not None else ""
     return UsageError(

@@ -11,7 +11,7 @@ from pydantic import field_validator
 
 from bakehouse.captions.rule import Change, Context, Listed, Rule, each_tag
 from bakehouse.core.errors import UsageError
-from bakehouse.data.tags import is_face, join, keeps_underscores, split
+from bakehouse.data.tags import is_face, join_tags, keeps_underscores, split_caption
 
 _WIDE_COMMAS = str.maketrans({"，": ", ", "、": ", ", "；": "; "})
 _ODD_SPACES = re.compile(r"[\u00a0\u2000-\u200a\u202f\u205f\u3000]")
@@ -110,13 +110,15 @@ class Regex(Rule):
                 raise UsageError(f"regex: {self.put!r} does not fit {self.find!r}: {e}") from e
 
         if self.on == "caption":
-            return Change(lambda tags: split(put(join(tags))), put)
+            return Change(lambda tags: split_caption(put(join_tags(tags))), put)
         return _taking_apart(each_tag(put))
 
 
 def _taking_apart(change: Change) -> Change:
     """A change of single tags that may put commas into them."""
-    return replace(change, tags=lambda tags: split(join(new)) if (new := change.tags(tags)) != tags else tags)
+    return replace(
+        change, tags=lambda tags: split_caption(join_tags(new)) if (new := change.tags(tags)) != tags else tags
+    )
 
 
 def _is_drawn(tag: str) -> bool:

@@ -13,7 +13,7 @@ from bakehouse.captions.caption_files import CaptionFolder
 from bakehouse.captions.similar_tags import NearMiss, near_misses, variants
 from bakehouse.captions.word_rules import vague_tags
 from bakehouse.data.tag_vocabulary import TagVocabulary
-from bakehouse.data.tags import BARRIER, form_of, key, split
+from bakehouse.data.tags import BARRIER, form_of, key, split_caption
 
 LIMITS = (75, 150, 225)
 """Tokens that one, two and three chunks of a CLIP text encoder hold. What is past the last is never read."""
@@ -102,7 +102,7 @@ def caption_stats(
         count_tokens: of the base model, for the lengths.
     """
     lines = [(str(file.name), line) for file in folder.captions for line in file.captions]
-    listed = [split(line) for _, line in lines if form_of(line) == "tags"]
+    listed = [split_caption(line) for _, line in lines if form_of(line) == "tags"]
     written = Counter(tag for tags in listed for tag in set(tags) if tag != BARRIER)
     counts, spellings = variants(written, listed)
     sizes = list(count_tokens([line for _, line in lines])) if count_tokens is not None else []
@@ -146,7 +146,7 @@ def _longest(lines: Sequence[tuple[str, str]], sizes: Sequence[int], count: Coun
 def _past(line: str, count: CountTokens) -> str:
     """What is behind the 75th token: whole tags, or words where there are no commas."""
     separator = ", " if "," in line else " "
-    parts = split(line) if "," in line else line.split()
+    parts = split_caption(line) if "," in line else line.split()
     return separator.join(parts[_fitting(parts, separator, count) :])
 
 

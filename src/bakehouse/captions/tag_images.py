@@ -12,21 +12,22 @@ from pydantic import Field
 
 from bakehouse.captions.rule import matcher
 from bakehouse.captions.tagger_cache import Memory
+from bakehouse.core.bundled_models import BUNDLED_TAGGER
 from bakehouse.core.errors import UsageError, did_you_mean
 from bakehouse.core.events import Event, Noted, Warned
-from bakehouse.core.files import is_there, sha256_file
+from bakehouse.core.files import file_exists, sha256_file
 from bakehouse.core.pluralize import counted
 from bakehouse.core.settings import Spec
 from bakehouse.curation.changeset import Proposal, Write
-from bakehouse.curation.history import history
+from bakehouse.curation.history import read_history
 from bakehouse.data.captions import read_caption
 from bakehouse.data.dataset_formats import METADATA_FILES
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.scan import nfc
-from bakehouse.data.tags import join, keeps_underscores, key, split
+from bakehouse.data.tags import join_tags, keeps_underscores, key, split_caption
 from bakehouse.data.triggers import RAW_SUFFIX
-from bakehouse.vision.taggers.base import FLOOR, Sight, Tagger
-from bakehouse.vision.taggers.factory import open_tagger
+from bakehouse.vision.taggers.base import MIN_SCORE, Tagger, TagPrediction
+from bakehouse.vision.taggers.factory import load_tagger
 
 VERB = "tag"
 Category = Literal["rating", "quality", "character", "copyright", "artist", "general", "meta", "model"]
@@ -37,7 +38,7 @@ CATEGORIES: tuple[Category, ...] = get_args(Category)
 class Tag(Spec):
     """Captions by taggers. A caption that a person wrote or changed stays, unless `existing` says otherwise."""
 
-    taggers: tuple[str, ...] = Field(("crumb",), min_length=1)
+    taggers: tuple[str, ...] = Field((BUNDLED_TAGGER,), min_length=1)
     """`crumb`, names on the shelf, paths of ONNX models, captioners. Sentences come first, tags behind them."""
     merge: Literal["any", "all"] = "any"
     """Of several taggers: what one of them sees, or only what all of them see."""
@@ -84,10 +85,10 @@ class Tag(Spec):
             yield Noted(message=f"{by_hand}: left alone; --existing says otherwise")
         said: list[list[_Said]] = [[] for _ in wanted]
         for where in self.taggers if wanted else ():
-            tagger = open_tagger(where, prompt=self.prompt, device=self.device)
-            sights = yield from Memory(tagger).look([p.record for p in wanted], self.batch)
-            for words, sight in zip(said, sights, strict=True):
-                words.append(_Said(tuple(self._words(tagger, sight)), bool(sight.text)))
+            tagger = load_tagger(where, prompt=self.prompt, device=self.device)
+            predictions = yield from Memory(tagger).look([p.record for p in wanted], self.batch)
+            for words, prediction in zip(said, predictions, strict=True):
+                words.append(_Said(tuple(self._words(tagger, prediction)), bool(prediction.text)))
         for place, words in zip(wanted, said, strict=True):
             yield from self._caption(place, words)
 
@@ -97,12 +98,12 @@ class Tag(Spec):
         if not new:
             yield Warned(message=f"{place.name}: nothing was seen surely enough to say")
             return
-        lines: tuple[str, ...] = (join([*self.front, *new]),)
+        lines: tuple[str, ...] = (join_tags([*self.front, *new]),)
         why = counted(len(new), "tag")
         if place.is_by_hand and self.existing == "append":
             lines = tuple(_appended(line, new) for line in place.lines)
-            there = sum(len(split(line)) for line in place.lines)
-            why = f"{sum(len(split(line)) for line in lines) - there} tags behind what was there"
+            there = sum(len(split_caption(line)) for line in place.lines)
+            why = f"{sum(len(split_caption(line)) for line in lines) - there} tags behind what was there"
         if lines == place.lines:
             return
         content = "".join(f"{line}\n" for line in lines).encode()
@@ -121,7 +122,7 @@ class Tag(Spec):
 
     def _place(self, record: ImageRecord, images: ImageSet, own: frozenset[str], twins: Counter[str]) -> _Place:
         raw = record.path.with_suffix(RAW_SUFFIX)
-        standing = raw if is_there(raw) else record.caption_path
+        standing = raw if file_exists(raw) else record.caption_path
         # `a.png` and `a.jpg` share `a.txt`; what is written is each one's own.
         new = record.path.with_suffix(self.extension)
         if twins[_stem(record.path)] > 1:
@@ -136,11 +137,11 @@ class Tag(Spec):
         path = path.with_suffix(".txt") if path.suffix.lower() == ".json" else path
         return _Place(record, image, images.name(path), lines, by_hand)
 
-    def _words(self, tagger: Tagger, sight: Sight) -> list[str]:
+    def _words(self, tagger: Tagger, prediction: TagPrediction) -> list[str]:
         own = {**tagger.thresholds, **self.thresholds}
         least: dict[str, float] = {c: own.get(c, own.get("general", 0.5)) for c in CATEGORIES if c in self.categories}
-        words = tagger.words(sight, least)
-        if sight.text:
+        words = tagger.to_tags(prediction, least)
+        if prediction.text:
             return words
         excluded = matcher(self.exclude)
         spelled = [tag if self.underscores or keeps_underscores(tag) else tag.replace("_", " ") for tag in words]
@@ -174,9 +175,9 @@ def _stem(path: Path) -> str:
 
 
 def _appended(line: str, new: Sequence[str]) -> str:
-    there = {key(tag) for tag in split(line)}
+    there = {key(tag) for tag in split_caption(line)}
     more = [tag for tag in new if key(tag) not in there]
-    return join([line.rstrip(", "), *more]) if more else line
+    return join_tags([line.rstrip(", "), *more]) if more else line
 
 
 def written_by_taggers(root: Path) -> frozenset[str]:
@@ -185,8 +186,8 @@ def written_by_taggers(root: Path) -> frozenset[str]:
     What was appended to a person's caption is not; neither is what was edited afterwards, since its bytes are others.
     """
     own: set[str] = set()
-    for step in history(root):
-        if step.verb != VERB or step.state != "done":
+    for step in read_history(root):
+        if step.operation != VERB or step.state != "done":
             continue
         mixes = step.settings.get("existing") == "append"
         own |= {c.after for c in step.changes if c.after and (c.before is None or c.before in own or not mixes)}
@@ -210,7 +211,7 @@ def thresholds_of(words: Sequence[str]) -> dict[str, float]:
         if category not in CATEGORIES:
             hint = f"allowed are {', '.join(CATEGORIES)}"
             raise UsageError(f"no category {category!r}{did_you_mean(category, CATEGORIES)}", hint=hint)
-        if not FLOOR <= value <= 1:
-            raise UsageError(f"threshold {text!r}: allowed is {FLOOR} to 1")
+        if not MIN_SCORE <= value <= 1:
+            raise UsageError(f"threshold {text!r}: allowed is {MIN_SCORE} to 1")
         found[category] = value
     return found

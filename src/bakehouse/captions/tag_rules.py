@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from bakehouse.captions.rule import Change, Context, Listed, Rule, Tags, matcher, phrase, with_lists
-from bakehouse.data.tags import BARRIER, key, split
+from bakehouse.data.tags import BARRIER, key, split_caption
 
 
 class Add(Rule):
@@ -68,7 +68,7 @@ class Replace(Rule):
     """Old to new. Several tags with commas between them; an empty text takes the tag out (never from sentences)."""
 
     def bind(self, context: Context) -> Change:
-        table = {key(old): split(new) for old, new in self.tags.items()}
+        table = {key(old): split_caption(new) for old, new in self.tags.items()}
 
         def replaced(tags: Tags) -> Tags:
             out: list[str] = []

@@ -38,10 +38,10 @@ def demo(
         recipe = Recipe.load(written)
     run = Run(out / "run")
     with timer("train"):
-        from bakehouse.cli.training_evaluator import make_evaluator
-        from bakehouse.training import bake
+        from bakehouse.evaluation import TrainingEvaluator
+        from bakehouse.training import train
 
-        render_events(bake(recipe, run.folder, examiner=make_evaluator), json=json, quiet=quiet)
+        render_events(train(recipe, run.folder, evaluator=TrainingEvaluator), json=json, quiet=quiet)
     with timer("evaluate"):
         from bakehouse.evaluation import evaluate
 

@@ -46,9 +46,9 @@ def find_rate(
         recipe = read_recipe(source, subject=subject, kind=kind, base=base, settings=settings or ())
     test = run_range_test(recipe, steps=steps, low=low, high=high, json=json, quiet=quiet)
     if figure:
-        from bakehouse.training.lr_finder.chart import rate_chart
+        from bakehouse.training.lr_finder.chart import lr_chart
 
-        write_text(figure, rate_chart(test))
+        write_text(figure, lr_chart(test))
     if out:
         write_recipe(recipe, test, out)
     if json:

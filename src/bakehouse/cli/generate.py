@@ -36,7 +36,7 @@ def generate(
     more = extra_adapters(source, options.adapter, weight)
     with (
         progress_renderer(quiet=quiet or json) as on_event,
-        room.Studio.open(source, adapters=more, dtype=options.precision) as studio,
-        studio.adapters_at(*([] if weight is None else [weight])),
+        room.Pipeline.open(source, adapters=more, dtype=options.precision) as pipeline,
+        pipeline.adapter_strengths(*([] if weight is None else [weight])),
     ):
-        save_images(studio.txt2img(request, batch=options.batch, on_event=on_event), out, json=json)
+        save_images(pipeline.txt2img(request, batch=options.batch, on_event=on_event), out, json=json)

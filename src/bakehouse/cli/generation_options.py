@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 if TYPE_CHECKING:
-    from bakehouse.generation import Request
+    from bakehouse.generation import ImageRequest
 
 Model = Annotated[
     str,
@@ -55,11 +55,11 @@ class GenerationOptions:
         ),
     ] = None
 
-    def request(self, prompt: str, **more: Any) -> Request:
+    def request(self, prompt: str, **more: Any) -> ImageRequest:
         """Return the request with these options and the fields in `more`. Raises `Problems` for invalid values."""
-        from bakehouse.generation import Request
+        from bakehouse.generation import ImageRequest
 
-        return Request(
+        return ImageRequest(
             prompt=prompt, negative=self.negative, width=self.width, height=self.height, steps=self.steps,
             guidance=self.guidance, guidance_rescale=self.guidance_rescale, sampler=self.sampler, **more,
         )  # fmt: skip

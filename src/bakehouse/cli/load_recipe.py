@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bakehouse.core.bundled_models import BUNDLED_BASE
 from bakehouse.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def read_recipe(
     changes = dict(parse_setting(s) for s in settings)
     if names_images(source):
         kind = changes.get("kind", kind or "character")
-        recipe = recipe_for_folder(source, subject or "", kind=kind, base=base or "crumb")
+        recipe = recipe_for_folder(source, subject or "", kind=kind, base=base or BUNDLED_BASE)
         check_subjects(recipe, source)
     else:
         recipe = Recipe.load(source / "recipe.toml" if source.is_dir() else source)

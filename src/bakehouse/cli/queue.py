@@ -59,9 +59,9 @@ def run_jobs(
     """Run the jobs, one at a time on each device. Run it again to resume."""
     from bakehouse.cli.render.queue import render_job_events
     from bakehouse.queue.job_queue import JobQueue
-    from bakehouse.queue.scheduler import work
+    from bakehouse.queue.scheduler import run_jobs as run_all
 
-    render_job_events(work(JobQueue(file), tuple(device or ["auto"]), watch=watch), json=json, quiet=quiet)
+    render_job_events(run_all(JobQueue(file), tuple(device or ["auto"]), watch=watch), json=json, quiet=quiet)
 
 
 @queue.command()

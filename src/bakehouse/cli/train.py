@@ -40,14 +40,14 @@ def train(
         print_plan(make_plan(recipe), json=json, quiet=quiet)
         return
     folder = run or run_of(source) or Path("runs") / recipe.title
-    render_events(_train(recipe, folder), json=json, quiet=quiet)
+    render_events(_train_events(recipe, folder), json=json, quiet=quiet)
     if not json:
         echo(f"run folder: {folder}; evaluate with: {shell_command('bakehouse', 'evaluate', folder)}")
 
 
-def _train(recipe: Recipe, folder: Path) -> Iterator[Event]:
+def _train_events(recipe: Recipe, folder: Path) -> Iterator[Event]:
     """Import the trainer once progress is shown."""
-    from bakehouse.cli.training_evaluator import make_evaluator
-    from bakehouse.training import bake
+    from bakehouse.evaluation import TrainingEvaluator
+    from bakehouse.training import train
 
-    yield from bake(recipe, folder, examiner=make_evaluator)
+    yield from train(recipe, folder, evaluator=TrainingEvaluator)

@@ -1,4 +1,4 @@
-"""Threads that share the cores."""
+"""Thread pools for work on images."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ WORKERS = min(4, os.cpu_count() or 1)
 
 
 @contextmanager
-def threads() -> Iterator[ThreadPoolExecutor]:
-    """A pool whose threads each keep to one core: numpy's BLAS spreads no product over the others meanwhile.
+def thread_pool() -> Iterator[ThreadPoolExecutor]:
+    """A pool of threads, during which numpy's BLAS uses one core for each product.
 
-    Pictures are many small products; spread by every thread over all cores, they took twice as long.
+    Images are many small products: with every thread using all cores they took twice as long.
     """
     from threadpoolctl import threadpool_limits
 

@@ -1,7 +1,6 @@
-"""One voice for everything that goes wrong.
+"""Exceptions for users. The command line prints the message without a traceback and exits with `exit_code`.
 
-A message names the thing, its value, what is allowed and the next step. The command line prints it without a
-traceback and exits with `exit_code`: 2 where the user's words were wrong, 1 where the work failed.
+A message names the thing, its value, what is allowed and the next step.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 
 class BakehouseError(Exception):
-    """The work failed: a file is broken, a disk is full, a loss is not a number."""
+    """An operation failed: a file is damaged, a disk is full, a loss is NaN. Exit code 1."""
 
     exit_code = 1
 
@@ -26,7 +25,7 @@ class BakehouseError(Exception):
 
 
 class UsageError(BakehouseError):
-    """What the user asked for cannot be meant: an unknown key, a wrong value, a file that is not there."""
+    """The input is wrong: an unknown key, a value that is not allowed, a missing file. Exit code 2."""
 
     exit_code = 2
 
@@ -41,28 +40,30 @@ class Problems(UsageError):  # noqa: N818 - it is several
 
 
 @contextlib.contextmanager
-def understanding(source: object, *, hint: str = "the file is damaged, or not what it should be") -> Iterator[None]:
-    """Around code that makes something of a foreign file's values: it may raise anything on wrong ones.
+def wrap_foreign_errors(
+    source: object, *, hint: str = "the file is damaged, or of another kind than expected"
+) -> Iterator[None]:
+    """Turn any exception of a library that is given the values of a foreign file into a BakehouseError.
 
     Raises:
-        BakehouseError: names `source` and what was raised.
+        BakehouseError: names `source` and the exception.
     """
     try:
         yield
     except (BakehouseError, OSError, MemoryError):
         raise
-    # As wide as can be: diffusers, transformers and tokenizers check little, and fail in all sorts of ways.
+    # diffusers, transformers and tokenizers check little and raise exceptions of all types.
     except Exception as e:
         raise BakehouseError(f"{source} cannot be used: {type(e).__name__}: {str(e)[:300]}", hint=hint) from e
 
 
 def nearest(word: str, allowed: Iterable[str]) -> str | None:
-    """The allowed word that `word` was most likely meant to be, or None."""
+    """Return the allowed word that is most similar to `word`, or None if none is."""
     found = difflib.get_close_matches(word, list(allowed), n=1, cutoff=0.6)
     return found[0] if found else None
 
 
 def did_you_mean(word: str, allowed: Iterable[str]) -> str:
-    """`; did you mean 'x'?`, or an empty string: to be put behind a message."""
+    """Return `; did you mean 'x'?` to append to a message, or an empty string."""
     match = nearest(word, allowed)
     return f"; did you mean {match!r}?" if match else ""

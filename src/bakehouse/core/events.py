@@ -1,4 +1,4 @@
-"""What long work tells the world while it runs. Work yields events; only the command line prints them."""
+"""Events that long operations yield or pass to `on_event`; only the command line prints them."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class Event:
         Event.kinds[cls.__name__.lower()] = cls
 
     def to_json(self) -> dict[str, Any]:
-        """A flat dict with the event's name under `event`."""
+        """Return the fields as a dict, with the event's name under `event`."""
         return {"event": type(self).__name__.lower(), **dataclasses.asdict(self)}
 
     @staticmethod
     def from_json(value: object) -> Event | None:
-        """The inverse of `to_json`. Fields that this version does not know are left out.
+        """Return the event that `to_json` gave; fields that this version does not know are ignored.
 
-        None where it is no event that is known here: of a room that is not loaded, of another version, or damaged.
+        None if the kind of event is unknown (its module is not imported, or another version wrote it) or it is damaged.
         """
         kind = value.get("event") if isinstance(value, dict) else None
         if not isinstance(kind, str) or kind not in Event.kinds:
@@ -47,7 +47,7 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True)
 class Started(Event):
-    """A run begins, or goes on from `step`."""
+    """A run begins, or is resumed at `step`."""
 
     run: str
     step: int
@@ -58,7 +58,7 @@ class Started(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Progress(Event):
-    """Anything countable that takes longer than a moment: caching, class images, grids."""
+    """How far something that is counted has come: caching, class images, grids."""
 
     what: str
     done: int
@@ -67,7 +67,7 @@ class Progress(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Step(Event):
-    """One optimizer step. Losses are means over the samples of their sort; None where the batch had none."""
+    """One optimizer step. Each loss is the mean over its kind of images; None if the batch had none."""
 
     step: int
     epoch: int
@@ -75,7 +75,7 @@ class Step(Event):
     subject_loss: float | None
     prior_loss: float | None
     rates: Mapping[str, float]
-    """The learning rate of each group of weights, by its name: `unet`, `text`."""
+    """Learning rate of each parameter group, by name: `unet`, `text`."""
     images_per_s: float
     memory: int
     """Peak bytes in use: device memory on a GPU, resident memory on a CPU."""
@@ -83,7 +83,7 @@ class Step(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Sampled(Event):
-    """A sample picture was written."""
+    """A sample image was written."""
 
     step: int
     path: str
@@ -100,21 +100,21 @@ class Saved(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Warned(Event):
-    """Something the user should know; the work goes on."""
+    """A warning for the user; the operation continues."""
 
     message: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Noted(Event):
-    """Something that was chosen for the user, and why."""
+    """A note for the user: what was chosen automatically, and why."""
 
     message: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stopped(Event):
-    """The run ends before its last step: what it was for is reached."""
+    """The run ends before its last step, since its goal is reached."""
 
     step: int
     why: str
@@ -122,7 +122,7 @@ class Stopped(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Finished(Event):
-    """The work is done."""
+    """The run is complete."""
 
     step: int
     seconds: float
@@ -131,28 +131,35 @@ class Finished(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Failed(Event):
-    """The work stopped; `last_good` is the checkpoint to go on from."""
+    """The run failed; `last_good` is the saved state from which it can be resumed."""
 
     step: int
     error: str
     last_good: str | None
 
 
+OnEvent = Callable[[Event], None]
+"""What is called with each event."""
+
+
+def ignore(_: Event) -> None:
+    """Do nothing: the default for `on_event`."""
+
+
 @functools.cache
 def _reader(kind: str) -> Any:
-    """Checks the fields of a kind of event and makes one; other fields are passed over."""
+    """A validator for one kind of event; unknown fields are ignored."""
     from pydantic import TypeAdapter
 
     return TypeAdapter(Event.kinds[kind])
 
 
-def result_of(work: Generator[Event, None, T], see: Callable[[Event], object] | None = None) -> T:
-    """What long work returns at its end; `see` is shown each event on the way."""
+def result_of(work: Generator[Event, None, T], on_event: OnEvent = ignore) -> T:
+    """Return what a generator of events returns at its end; `on_event` is called with each event before that."""
     while True:
         try:
             event = next(work)
         except StopIteration as end:
             result: T = end.value
             return result
-        if see is not None:
-            see(event)
+        on_event(event)

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent, and the hashes that name them."""
+"""Atomic writes, checksums, file names, and the user's data and cache folders."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from platformdirs import user_cache_path, user_data_path
 from safetensors import SafetensorError
 
 from bakehouse.core.errors import BakehouseError, UsageError
@@ -26,24 +27,24 @@ _CHUNK = 1 << 20
 
 
 class DamagedError(BakehouseError):
-    """A file is not what was written."""
+    """A file differs from what was written."""
 
     def __init__(self, path: Path, reason: str, *, hint: str = "") -> None:
-        """`reason` goes on after the file's name: `is missing`."""
+        """`reason` completes the sentence that begins with the path: `is missing`."""
         super().__init__(f"{path} {reason}", hint=hint)
         self.path = path
         self.reason = reason
 
 
 def sha256_bytes(data: bytes) -> str:
-    """Hex sha256 of `data`."""
+    """Return the hex sha256 of `data`."""
     return hashlib.sha256(data).hexdigest()
 
 
 def sha256_file(path: Path) -> str:
-    """Hex sha256 of a file, read in pieces of 1 MiB."""
+    """Return the hex sha256 of a file, read in pieces of 1 MiB."""
     with path.open("rb", buffering=0) as f:
-        # A caption should not cost a buffer of a megabyte, and a second one to see that it has ended.
+        # Small files such as captions are read at once, without a buffer of a megabyte.
         size = os.fstat(f.fileno()).st_size
         if size < _CHUNK and len(data := f.read(size + 1)) == size:
             return sha256_bytes(data)
@@ -55,7 +56,7 @@ def sha256_file(path: Path) -> str:
 
 
 def key_of(*parts: object) -> str:
-    """A content key: sha256 over the JSON of `parts`. Same parts, same key, on every machine."""
+    """Return a content key: the sha256 of the JSON of `parts`, the same on every machine."""
     return sha256_bytes(json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str).encode())
 
 
@@ -69,7 +70,7 @@ _REASONS = {
 
 @contextlib.contextmanager
 def writing_to(target: Path) -> Iterator[None]:
-    """Says in one sentence why `target` could not be written."""
+    """Turn errors of writing into a BakehouseError that says why `target` could not be written."""
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as e:
@@ -81,42 +82,44 @@ def writing_to(target: Path) -> Iterator[None]:
 
 
 def _os_error(e: BaseException) -> int | None:
-    """The system's error number. torch hides it behind a RuntimeError, safetensors in its message."""
+    """The system's error number, which torch wraps in a RuntimeError and safetensors writes into its message."""
     if isinstance(e, OSError):
         return e.errno
     if isinstance(e, SafetensorError):
-        told = re.search(r"os error (\d+)", str(e))
-        return int(told[1]) if told else None
+        number = re.search(r"os error (\d+)", str(e))
+        return int(number[1]) if number else None
     return e.__context__.errno if isinstance(e.__context__, OSError) else None
 
 
-def check_name(target: Path) -> None:
-    """Raises `UsageError` where a place to write is no file's: `.`, `..`, `/` or empty."""
+def check_file_name(target: Path) -> None:
+    """Raise UsageError if a path to write cannot be a file: `.`, `..`, `/` or empty."""
     if target.name in ("", ".."):
-        raise UsageError(f"{str(target)!r} is no name of a file to write", hint="name a file, such as out/result")
+        raise UsageError(
+            f"{str(target)!r} cannot be the name of a file to write", hint="name a file, such as out/result"
+        )
 
 
 @contextlib.contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
-    """A temporary path beside `target` that takes its place, flushed to disk, when the block ends well.
+    """Yield a temporary path beside `target`, which replaces `target` when the block ends without an error.
 
-    Killed or failed half-way, `target` stays what it was.
+    The file is flushed to the disk first. If the block fails or the process is killed, `target` stays as it was.
 
     Raises:
-        UsageError: it has no name.
+        UsageError: `target` has no name.
         BakehouseError: the folder cannot be written or the disk is full; says which.
     """
-    check_name(target)
+    check_file_name(target)
     with writing_to(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        fd, name = tempfile.mkstemp(prefix=_hidden(target), suffix=".part", dir=target.parent)
+        fd, name = tempfile.mkstemp(prefix=_temporary_prefix(target), suffix=".part", dir=target.parent)
         os.close(fd)
         temporary = Path(name)
         try:
             yield temporary
             with temporary.open("rb+") as f:
                 os.fsync(f.fileno())
-            _open_up(temporary, 0o666)
+            _set_default_permissions(temporary, 0o666)
             temporary.replace(target)
             _sync_folder(target.parent)
         finally:
@@ -125,33 +128,33 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
-    """A temporary folder beside `target` that takes its place, flushed to disk, when the block ends well.
+    """Yield a temporary folder beside `target`, which replaces `target` when the block ends without an error.
 
-    A folder cannot replace a full one in one move: killed between the two moves, there is none under that name.
+    No system call replaces a folder that is not empty: a process that is killed between the two renames leaves none.
 
     Raises:
-        BakehouseError: the place cannot be written; says why.
+        BakehouseError: the folder cannot be written; says why.
     """
     with writing_to(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=_hidden(target), suffix=".part", dir=target.parent))
+        temporary = Path(tempfile.mkdtemp(prefix=_temporary_prefix(target), suffix=".part", dir=target.parent))
         try:
             yield temporary
-            flush(temporary)
-            _open_up(temporary, 0o777)
-            _put_in_place(temporary, target)
+            flush_to_disk(temporary)
+            _set_default_permissions(temporary, 0o777)
+            _replace_folder(temporary, target)
             _sync_folder(target.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _hidden(target: Path) -> str:
-    """How the temporary name of a file begins; cut, since file systems allow 255 bytes."""
-    return f".{short_name(target.name, 200)}."
+def _temporary_prefix(target: Path) -> str:
+    """The beginning of a temporary file's name; cut, since file systems allow 255 bytes."""
+    return f".{cut_file_name(target.name, 200)}."
 
 
-def short_name(name: str, most: int) -> str:
-    """A file's name cut to so many bytes, between two characters; its ending is cut too."""
+def cut_file_name(name: str, most: int) -> str:
+    """Return a file name cut to at most `most` bytes, between two characters."""
     return os.fsencode(name)[:most].decode(errors="ignore") if len(os.fsencode(name)) > most else name
 
 
@@ -159,16 +162,16 @@ _LONGEST_NAME = 255
 """Bytes that file systems allow for a name."""
 
 
-def fitted(stem: str, ending: str) -> str:
-    """`stem` + `ending` as a file's name; where that is too long, the stem is cut and gets a mark of what it was."""
+def fit_file_name(stem: str, ending: str) -> str:
+    """Return `stem` + `ending` as a file name; if it is too long, the stem is cut and a hash of it appended."""
     if len(os.fsencode(stem + ending)) <= _LONGEST_NAME:
         return stem + ending
     mark = f"~{sha256_bytes(os.fsencode(stem))[:8]}"
-    return short_name(stem, _LONGEST_NAME - len(os.fsencode(mark + ending))) + mark + ending
+    return cut_file_name(stem, _LONGEST_NAME - len(os.fsencode(mark + ending))) + mark + ending
 
 
-def is_there(path: Path) -> bool:
-    """Whether a file is there. `Path.is_file` fails where a name is longer than any file's can be."""
+def file_exists(path: Path) -> bool:
+    """Whether a file exists. `Path.is_file` raises if the name is longer than file systems allow."""
     try:
         return path.is_file()
     except OSError as e:
@@ -177,10 +180,10 @@ def is_there(path: Path) -> bool:
         return False
 
 
-def flush(folder: Path) -> None:
-    """Waits until all that was written below `folder` is on the disk.
+def flush_to_disk(folder: Path) -> None:
+    """Wait until everything that was written below `folder` is on the disk.
 
-    Linux does it for the whole file system at once: one by one, ten thousand captions take half a minute.
+    On Linux, for the whole file system at once: file by file, ten thousand captions take half a minute.
     """
     if sys.platform == "linux":
         descriptor = os.open(folder, os.O_RDONLY)
@@ -196,12 +199,12 @@ def flush(folder: Path) -> None:
                     os.fsync(f.fileno())
 
 
-def _put_in_place(folder: Path, target: Path) -> None:
-    """Renames `folder` to `target`; what was there before is moved aside first and then removed."""
+def _replace_folder(folder: Path, target: Path) -> None:
+    """Rename `folder` to `target`; what was there before is moved aside first and then deleted."""
     if not target.exists():
         folder.replace(target)
         return
-    aside = Path(tempfile.mkdtemp(prefix=_hidden(target), suffix=".part", dir=target.parent))
+    aside = Path(tempfile.mkdtemp(prefix=_temporary_prefix(target), suffix=".part", dir=target.parent))
     try:
         target.replace(aside / target.name)
         folder.replace(target)
@@ -209,15 +212,15 @@ def _put_in_place(folder: Path, target: Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _open_up(path: Path, mode: int) -> None:
-    """Temporary files and folders are made private; this gives them the permissions that any new one would have."""
+def _set_default_permissions(path: Path, mode: int) -> None:
+    """Give a temporary file or folder, which is private, the permissions that a new one would have."""
     umask = os.umask(0)
     os.umask(umask)
     path.chmod(mode & ~umask)
 
 
 def _sync_folder(folder: Path) -> None:
-    """Makes a rename durable; some network drives do not allow it and lose nothing but that promise."""
+    """Make a rename durable. Some network drives do not allow it; there it is skipped."""
     with contextlib.suppress(OSError):
         fd = os.open(folder, os.O_RDONLY)
         try:
@@ -227,17 +230,17 @@ def _sync_folder(folder: Path) -> None:
 
 
 def write_bytes(target: Path, data: bytes) -> Path:
-    """Writes `data` atomically and returns `target`."""
+    """Write `data` atomically and return `target`."""
     with atomic_path(target) as temporary:
         temporary.write_bytes(data)
     return target
 
 
 def write_text(target: Path, text: str) -> Path:
-    """Writes `text` as UTF-8 atomically and returns `target`.
+    """Write `text` as UTF-8 atomically and return `target`.
 
     Raises:
-        UsageError: it holds the name of a file that is not valid UTF-8, which no text file can keep.
+        UsageError: the text holds a file name that is not valid UTF-8.
     """
     try:
         return write_bytes(target, text.encode("utf-8"))
@@ -251,26 +254,25 @@ def write_text(target: Path, text: str) -> Path:
 
 
 def write_html(target: Path, text: str) -> Path:
-    """Writes a page for people atomically and returns `target`.
+    """Write an HTML page atomically and return `target`.
 
-    Bytes of names that are not UTF-8 become escapes, and so does what would turn the direction of writing: `exe.png`
-    read backwards.
+    File names that are not UTF-8, and characters that change the writing direction, are written as escapes.
     """
     return write_bytes(target, visible(text).encode("utf-8", "backslashreplace"))
 
 
 def write_json(target: Path, value: Any) -> Path:
-    """Writes `value` as indented JSON atomically and returns `target`."""
-    # What is not UTF-8 in a file's name becomes an escape that JSON reads back as the same name.
+    """Write `value` as indented JSON atomically and return `target`."""
+    # File names that are not UTF-8 are written with escapes, which JSON reads back as the same names.
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
     return write_bytes(target, text.encode("utf-8", "backslashreplace"))
 
 
 def read_json(path: Path) -> Any:
-    """Reads a JSON file.
+    """Read a JSON file.
 
     Raises:
-        BakehouseError: not there or not JSON.
+        BakehouseError: it is missing or is not JSON.
     """
     try:
         return parse_json(path.read_text("utf-8"))
@@ -279,14 +281,14 @@ def read_json(path: Path) -> Any:
 
 
 def read_table(path: Path) -> dict[str, Any]:
-    """Reads a JSON file that holds an object.
+    """Read a JSON file that holds an object.
 
     Raises:
-        BakehouseError: not there, not JSON, or a list or a single value.
+        BakehouseError: it is missing, is not JSON, or holds something else than an object.
     """
     value = read_json(path)
     if not isinstance(value, dict):
-        raise BakehouseError(f"{path} holds {type(value).__name__} where an object {{...}} belongs")
+        raise BakehouseError(f"{path} holds a {type(value).__name__}; it must be an object {{...}}")
     return value
 
 
@@ -294,15 +296,15 @@ _CHECKSUM = "checksum"
 
 
 def write_checked(target: Path, value: Mapping[str, Any]) -> Path:
-    """Writes a JSON object with a checksum over all its other keys, so that `read_checked` notices any damage."""
+    """Write a JSON object with a checksum of all its keys, with which `read_checked` finds any damage."""
     return write_json(target, {**value, _CHECKSUM: key_of(value)})
 
 
 def read_checked(path: Path) -> dict[str, Any]:
-    """Reads what `write_checked` wrote, without the checksum.
+    """Read what `write_checked` wrote, without the checksum.
 
     Raises:
-        DamagedError: not there, cut short, or changed since it was written.
+        DamagedError: it is missing, cut short, or was changed since it was written.
     """
     try:
         value = parse_json(path.read_bytes())
@@ -319,14 +321,15 @@ def read_checked(path: Path) -> dict[str, Any]:
 
 
 def cache_dir(*parts: str) -> Path:
-    """Where things that can be made again are kept: `$BAKEHOUSE_CACHE`, else the user's cache folder."""
-    root = os.environ.get("BAKEHOUSE_CACHE")
-    base = Path(root) if root else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bakehouse"
-    return base.joinpath(*parts)
+    """Return the folder for what can be made again: `$BAKEHOUSE_CACHE`, or the user's cache folder of this system."""
+    return _user_folder("BAKEHOUSE_CACHE", user_cache_path, parts)
 
 
 def data_dir(*parts: str) -> Path:
-    """Where what belongs to the user is kept: `$BAKEHOUSE_DATA`, else the user's data folder."""
-    root = os.environ.get("BAKEHOUSE_DATA")
-    base = Path(root) if root else Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "bakehouse"
-    return base.joinpath(*parts)
+    """Return the folder for what belongs to the user: `$BAKEHOUSE_DATA`, or the user's data folder of this system."""
+    return _user_folder("BAKEHOUSE_DATA", user_data_path, parts)
+
+
+def _user_folder(variable: str, default: Callable[..., Path], parts: tuple[str, ...]) -> Path:
+    own = os.environ.get(variable)
+    return (Path(own) if own else default("bakehouse", appauthor=False)).joinpath(*parts)

@@ -1,7 +1,4 @@
-"""Weights that are NaN or infinite: found where they are read, before they make black pictures.
-
-Tensors are taken as they come: this room knows no torch.
-"""
+"""Checking tensors for NaN and infinity when they are read. `torch` is not imported here."""
 
 from __future__ import annotations
 
@@ -13,36 +10,38 @@ from bakehouse.core.errors import BakehouseError
 
 
 def count_not_finite(tensor: Any) -> int:
-    """How many numbers of a tensor are NaN or infinite.
+    """Return how many numbers of a tensor are NaN or infinite.
 
-    A sum is finite only if all its numbers are: one pass without a copy, 50 ms per GB on one core, where `isfinite`
-    takes 1 to 2 s. It is counted where a sum is not, which in fp16 may be for its size alone.
+    The sum is finite only if all numbers are: one pass without a copy, 50 ms per GB on one core, where `isfinite` takes
+    1 to 2 s. Only if the sum is not finite are they counted; in fp16 it may be so because it overflows.
     """
     if not tensor.is_floating_point():
         return 0
-    values = tensor if tensor.element_size() > 1 else tensor.half()  # floats of 8 bits have no sum
+    values = tensor if tensor.element_size() > 1 else tensor.half()  # 8-bit floats have no sum()
     if math.isfinite(float(values.sum())):
         return 0
     return int((~values.isfinite()).sum())
 
 
 def check_finite(tensors: Mapping[str, Any], source: object, *, hint: str) -> None:
-    """Refuses weights that nothing can be computed with.
+    """Raise if a tensor holds NaN or infinity.
 
     Args:
         source: the file, for the message.
         hint: the next step.
 
     Raises:
-        BakehouseError: names the first tensor that holds NaN or infinity, how many numbers, and how many tensors more.
+        BakehouseError: names the first such tensor, how many of its numbers, and how many other tensors.
     """
     found = {name: count for name, tensor in tensors.items() if (count := count_not_finite(tensor))}
     if found:
         name, count = next(iter(found.items()))
-        raise BakehouseError(not_finite(source, name, count, tensors[name].numel(), more=len(found) - 1), hint=hint)
+        raise BakehouseError(
+            not_finite_message(source, name, count, tensors[name].numel(), more=len(found) - 1), hint=hint
+        )
 
 
-def not_finite(source: object, name: str, count: int, of: int, *, more: int = 0) -> str:
-    """The message about a tensor that holds NaN or infinity."""
+def not_finite_message(source: object, name: str, count: int, of: int, *, more: int = 0) -> str:
+    """Return the message about a tensor that holds NaN or infinity."""
     others = f"; so do {more} more tensors" if more else ""
     return f"{source}: {name} holds NaN or infinity in {count} of {of} numbers{others}"

@@ -1,4 +1,8 @@
-"""One process at a time in a folder. The kernel holds the lock and frees it, whatever becomes of the process."""
+"""A lock that only one process can hold on a folder; the kernel frees it when the process ends, however it ends.
+
+Not filelock's: where the kernel cannot lock it makes a marker file, which outlives a killed process, older releases
+empty the file before they have the lock, and on Windows nobody can read the note of who holds it.
+"""
 
 from __future__ import annotations
 
@@ -18,52 +22,53 @@ from bakehouse.core.files import writing_to
 from bakehouse.core.json_toml_yaml import parse_json
 
 LOCK_FILE = ".lock"
-"""Stays where it is: were it removed, two processes could hold locks on two files of that name."""
+"""It is never removed: then two processes could hold locks on two files of this name."""
 
-_TAKEN = frozenset({errno.EAGAIN, errno.EACCES, errno.EDEADLK})
-_WITHOUT_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL})
+_HELD_ERRORS = frozenset({errno.EAGAIN, errno.EACCES, errno.EDEADLK})
+_UNSUPPORTED_ERRORS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL})
 
 
 class InUseError(BakehouseError):
-    """Another process is at work there."""
+    """Another process holds the lock of a folder."""
 
 
 @contextlib.contextmanager
 def locked(folder: Path, doing: str) -> Iterator[list[str]]:
-    """Keeps other processes out of `folder` for the length of the block; makes the folder if there is none.
+    """Hold the lock of `folder` during the block, without waiting for it; make the folder if there is none.
 
-    A process that was killed, or a machine that went down, leaves no lock behind: the text in the file only says who
-    holds it. Gives what the user should be told: that this file system knows no locks, or nothing.
+    A process that was killed, or a machine that went down, leaves no lock behind: the text in the lock file only says
+    who holds it. Yields warnings for the user: that the file system has no locks, or none.
 
     Args:
-        doing: what the block does, for the message that others get: `training`.
+        folder: the folder.
+        doing: what the block does, for the message that other processes get: `training`.
 
     Raises:
-        InUseError: another process is at work in the folder; says which, where and since when.
+        InUseError: another process holds the lock; names the process, its machine and when it began.
         BakehouseError: the folder cannot be written.
     """
     with writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        told = _take(descriptor, folder)
+        warnings = _acquire(descriptor, folder)
         _write_holder(descriptor, doing)
         try:
-            yield told
+            yield warnings
         finally:
             _erase_holder(descriptor)
     finally:
         os.close(descriptor)
 
 
-def _take(descriptor: int, folder: Path) -> list[str]:
+def _acquire(descriptor: int, folder: Path) -> list[str]:
     try:
         _lock(descriptor)
     except OSError as e:
-        if e.errno in _TAKEN:
-            raise _busy(folder) from e
-        if e.errno in _WITHOUT_LOCKS:
-            return [f"{folder} lies on a file system without locks: see to it that nothing else writes into it"]
+        if e.errno in _HELD_ERRORS:
+            raise _in_use_error(folder) from e
+        if e.errno in _UNSUPPORTED_ERRORS:
+            return [f"{folder} is on a file system without locks: make sure that no other process writes into it"]
         raise
     return []
 
@@ -71,11 +76,11 @@ def _take(descriptor: int, folder: Path) -> list[str]:
 if sys.platform == "win32":
     import msvcrt
 
-    _FAR = 1 << 30
-    """Windows forbids even reading what is locked, so a byte behind the text is."""
+    _LOCKED_BYTE = 1 << 30
+    """Behind the text: on Windows nobody can read what is locked."""
 
     def _lock(descriptor: int) -> None:
-        os.lseek(descriptor, _FAR, os.SEEK_SET)
+        os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
         msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
 
 else:
@@ -86,7 +91,7 @@ else:
 
 
 def _write_holder(descriptor: int, doing: str) -> None:
-    """Notes who is here. A full disk takes the note, not the lock."""
+    """Write who holds the lock; on a full disk the lock is held without this note."""
     holder = {"doing": doing, "pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
     with contextlib.suppress(OSError):
         os.ftruncate(descriptor, 0)
@@ -99,16 +104,18 @@ def _erase_holder(descriptor: int) -> None:
         os.ftruncate(descriptor, 0)
 
 
-def _busy(folder: Path) -> InUseError:
-    """Who is here, as far as its note tells: it may be a moment from being written, or another program's."""
+def _in_use_error(folder: Path) -> InUseError:
+    """The error that names the holder, if its note can be read: it may not be written yet."""
     try:
         holder: Any = parse_json((folder / LOCK_FILE).read_text("utf-8"))
         pid, host, doing = int(holder["pid"]), str(holder["host"]), str(holder["doing"])
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(float(holder["since"])))
     except (OSError, ValueError, KeyError, TypeError):
-        return InUseError(f"another process is at work in {folder}", hint="wait for it, or choose another folder")
-    stop = f"stop it (kill {pid})" if host == socket.gethostname() else f"stop it there (kill {pid} on {host})"
+        return InUseError(
+            f"another process is using {folder}", hint="wait until it has ended, or choose another folder"
+        )
+    stop = f"stop it (kill {pid})" if host == socket.gethostname() else f"stop it on {host} (kill {pid})"
     return InUseError(
         f"{folder} is in use: {doing} by process {pid} on {host} since {since}",
-        hint=f"wait for it, {stop}, or choose another folder",
+        hint=f"wait until it has ended, {stop}, or choose another folder",
     )

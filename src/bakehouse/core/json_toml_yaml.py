@@ -1,4 +1,4 @@
-"""JSON, TOML and YAML from anywhere: whatever is wrong with a text, its reader hears of it in one way."""
+"""Parsing JSON, TOML and YAML of any origin: each parser raises one type of exception, whatever is wrong."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import tomllib
 from typing import Any
 
 MOST_NESTED = 100
-"""Levels of lists and tables. No file of any trainer comes near; deeper ones would end Python's stack later on."""
+"""Levels of lists and tables. Files of trainers have far fewer; more could overflow Python's stack later."""
 _TOO_DEEP = f"its lists or tables are nested more than {MOST_NESTED} deep"
 
 
-csv.field_size_limit((1 << 31) - 1)  # Python's own limit of 131,072 characters is no fault of a file
+csv.field_size_limit((1 << 31) - 1)  # Python's default limit is 131,072 characters
 
 
 def parse_json(text: str | bytes, *, strict: bool = True) -> Any:
-    """A JSON document as Python values.
+    """Return a JSON document as Python values.
 
     Args:
         text: bytes are UTF-8, UTF-16 or UTF-32.
@@ -39,7 +39,7 @@ def parse_json(text: str | bytes, *, strict: bool = True) -> Any:
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """A TOML document as Python values.
+    """Return a TOML document as Python values.
 
     Raises:
         tomllib.TOMLDecodeError: it is not TOML, nested too deeply, or has numbers of thousands of digits.
@@ -58,10 +58,10 @@ def parse_toml(text: str) -> dict[str, Any]:
 
 
 def parse_yaml(text: str) -> Any:
-    """A YAML document as Python values.
+    """Return a YAML document as Python values.
 
     Raises:
-        ValueError: it is not YAML, nested too deeply, or has values that no calendar or number has.
+        ValueError: it is not YAML, nested too deeply, or has impossible dates or numbers.
     """
     import yaml  # type: ignore[import-untyped]
 
@@ -77,7 +77,7 @@ def parse_yaml(text: str) -> Any:
 
 
 def _is_deep(value: Any) -> bool:
-    """Whether lists and tables stand in each other too deeply; in rounds, since a recursion would end as the text's."""
+    """Whether lists and tables are nested too deeply; level by level, since recursion would overflow the stack."""
     level = [value]
     for _ in range(MOST_NESTED):
         level = [inner for outer in level for inner in _inside(outer) if isinstance(inner, dict | list)]

@@ -1,4 +1,4 @@
-"""Libraries that only some verbs need: asked for when they are, by the words that install them."""
+"""Importing optional dependencies; the error names the command that installs them."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Any
 from bakehouse.core.errors import UsageError
 
 _PACKAGES = {"cv2": "opencv-python-headless"}
-"""Modules that their package names otherwise."""
+"""Packages whose name differs from the module's."""
 
 
-def need(module: str, purpose: str) -> Any:
-    """A module of the extra `curate`.
+def import_optional(module: str, purpose: str) -> Any:
+    """Import a module of the extra `curate` and return it.
 
     Args:
         module: `cv2`, `onnxruntime`, ...
-        purpose: what it is for, to be read before "needs": "finding text".
+        purpose: what it is for, completed by "needs": `finding text`.
 
     Raises:
-        UsageError: it is not installed, or cannot be imported; says what to type.
+        UsageError: it is not installed or cannot be imported; names the command that installs it.
     """
     try:
         return importlib.import_module(module)

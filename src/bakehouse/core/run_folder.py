@@ -1,4 +1,4 @@
-"""A run is a folder that holds all there is to know about one training."""
+"""The run folder: recipe, plan, events, samples, saved states and weights of one training."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Run:
 
     @classmethod
     def open(cls, folder: Path | str) -> Run:
-        """An existing run.
+        """Return an existing run.
 
         Raises:
-            UsageError: there is no recipe in the folder.
+            UsageError: the folder holds no recipe.toml.
         """
         run = cls(Path(folder))
         if not run.recipe.is_file():
@@ -52,7 +52,7 @@ class Run:
 
     @property
     def inputs(self) -> Path:
-        """What decides the training, as it was when the run began; runs of earlier versions have none."""
+        """Records what the training depends on, as it was when the run began; runs of earlier versions have none."""
         return self.folder / "inputs.json"
 
     @property
@@ -64,7 +64,8 @@ class Run:
         return self.folder / "samples"
 
     @property
-    def checkpoints(self) -> Path:
+    def states(self) -> Path:
+        """Saved states, from which training resumes."""
         return self.folder / "checkpoints"
 
     @property
@@ -76,7 +77,7 @@ class Run:
         return self.folder / "report"
 
     def append(self, event: Event) -> None:
-        """Adds one line to events.jsonl; what a kill left of the line before it stays a line of its own."""
+        """Append one line to events.jsonl. An incomplete line before it, left by a killed process, is ended first."""
         with writing_to(self.events), self.events.open("ab+") as f:
             if f.seek(0, os.SEEK_END):
                 f.seek(-1, os.SEEK_END)
@@ -85,10 +86,10 @@ class Run:
             f.write(json.dumps(event.to_json()).encode() + b"\n")
 
     def history(self) -> Iterator[Event]:
-        """The events so far. Lines that are damaged, cut off, or of a kind that is not known here are passed over.
+        """Yield the events so far; lines that are damaged, incomplete or of an unknown kind are skipped.
 
         Raises:
-            BakehouseError: events.jsonl is there and cannot be read.
+            BakehouseError: events.jsonl exists and cannot be read.
         """
         for _, value in self._lines():
             event = Event.from_json(value)
@@ -96,9 +97,9 @@ class Run:
                 yield event
 
     def rewind(self, step: int) -> int:
-        """Drops what was noted after `step`: a resumed run writes it again, the same.
+        """Remove the events after `step`, which a resumed run writes again.
 
-        Damaged lines are dropped too; returns how many there were.
+        Damaged lines are removed too; returns how many there were.
         """
         lines = list(self._lines())
         kept = [line for line, value in lines if value is not None and _step_of(value) <= step]
@@ -106,7 +107,7 @@ class Run:
         return sum(value is None for _, value in lines)
 
     def _lines(self) -> Iterator[tuple[bytes, dict[str, Any] | None]]:
-        """Each line with the object in it; None where there is none. A last line without its end is not looked at."""
+        """Yield each line with its JSON object, or None if it is damaged. An incomplete last line is ignored."""
         if not self.events.is_file():
             return
         try:
@@ -118,7 +119,7 @@ class Run:
             raise BakehouseError(f"cannot read {self.events}: {e.strerror or e}") from e
 
     def set_aside(self, path: Path) -> Path:
-        """Moves a damaged file or folder of the run into damaged/, where nothing reads it; returns its new place."""
+        """Move a damaged file or folder of the run into damaged/, where nothing reads it, and return its new path."""
         folder = self.folder / "damaged"
         numbers = (f"{path.name}{f'-{n}' if n > 1 else ''}" for n in itertools.count(1))
         target = next(folder / name for name in numbers if not (folder / name).exists())
@@ -126,8 +127,8 @@ class Run:
             folder.mkdir(exist_ok=True)
             return path.rename(target)
 
-    def sweep(self) -> None:
-        """Removes what a killed process left half-written; nothing whole ends in `.part`."""
+    def remove_partial_files(self) -> None:
+        """Delete the incomplete files of a killed process: their names end in `.part`."""
         for left in list(self.folder.rglob(".*.part")):
             if left.is_dir():
                 shutil.rmtree(left, ignore_errors=True)
@@ -135,15 +136,61 @@ class Run:
                 left.unlink(missing_ok=True)
 
     def list_weights(self) -> list[Path]:
-        """Weights in the order they were made: files of adapters, folders of whole models."""
+        """Return the weights in the order of training: files of adapters, folders of whole models."""
         if not self.weights.is_dir():
             return []
         found = [p for p in self.weights.iterdir() if not p.name.startswith(".")]
         return sorted(p for p in found if p.suffix == ".safetensors" or (p / "model_index.json").is_file())
 
 
+class EventReader:
+    """Reads a run's events.jsonl while another process writes it: each call gives the new events."""
+
+    def __init__(self, run: Run) -> None:
+        self._path = run.events
+        self._file = (0, 0)
+        self._offset = self._line = 0
+        self._hashes: list[int] = []
+        """Of the lines that were read."""
+
+    def read_new(self) -> Iterator[Event]:
+        """Yield the events that were added since the last call; none if there is no file yet.
+
+        A resumed training replaces the file by a shorter one (`Run.rewind`); lines that were read before are skipped.
+
+        Raises:
+            BakehouseError: the file is there and cannot be read.
+        """
+        try:
+            with self._path.open("rb") as f:
+                found = os.fstat(f.fileno())
+                if self._file != (found.st_dev, found.st_ino):
+                    self._file, self._offset, self._line = (found.st_dev, found.st_ino), 0, 0
+                f.seek(self._offset)
+                for line in f:
+                    if not line.endswith(b"\n"):
+                        break  # the writer is in the middle of it
+                    self._offset += len(line)
+                    if event := self._new_event(line):
+                        yield event
+        except FileNotFoundError:
+            return
+        except OSError as e:
+            raise BakehouseError(f"cannot read {self._path}: {e.strerror or e}") from e
+
+    def _new_event(self, line: bytes) -> Event | None:
+        value = _parsed(line)
+        if value is None:
+            return None
+        self._line += 1
+        if self._hashes[self._line - 1 : self._line] == [hash(line)]:
+            return None
+        self._hashes[self._line - 1 :] = [hash(line)]
+        return Event.from_json(value)
+
+
 def run_of(source: Path) -> Path | None:
-    """The run folder that a recipe lies in already."""
+    """Return the run folder that a recipe belongs to; None if it belongs to none."""
     folder = source if source.is_dir() else source.parent
     known = any((folder / name).is_file() for name in ("inputs.json", "plan.json"))
     return folder if (folder / "recipe.toml").is_file() and known else None
@@ -158,6 +205,6 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
 
 
 def _step_of(event: Mapping[str, Any]) -> float:
-    """The step that an event belongs to; 0 where it belongs to none."""
+    """The step of an event; 0 if it has none."""
     step = event.get("step", 0)
     return step if isinstance(step, (int, float)) else 0

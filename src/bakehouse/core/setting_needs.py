@@ -1,4 +1,4 @@
-"""What a setting needs to take effect: declared beside it; told by the plan, the JSON schema and the documentation."""
+"""Declares what a setting needs to have an effect: for the plan's warnings, the JSON schema and the documentation."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
-Lookup = Callable[[str], Any]
-"""The value of a key such as `prior.source`, or of a fact; None where it is not known."""
+ValueLookup = Callable[[str], Any]
+"""Returns the value of a key such as `prior.source`, or of a fact; None if it is unknown."""
 
 DOES_NOTHING = "does nothing"
 
 
 @dataclass(frozen=True)
-class Fact:
-    """Something that no setting says and that the plan knows of the images, the model or the machine."""
+class PlanFact:
+    """Something that is not a setting and that the plan finds out: about the images, the model or the machine."""
 
     name: str
     words: str
@@ -26,69 +26,69 @@ class Fact:
 
 @dataclass(frozen=True)
 class Condition:
-    """What one other setting, or one fact, has to be. Made by the functions below."""
+    """A requirement on one other setting or one fact. Made by the functions below."""
 
     key: str
     """A key of the same table (`kind`), a whole key of the recipe (`prior.source`), or a fact's name."""
     test: Literal["on", "off", "one_of", "other_than", "above", "reached_by"]
     values: tuple[Any, ...] = ()
     fact: str = ""
-    """A fact's words."""
+    """`PlanFact.words`, if it is about a fact."""
 
     def path(self, table: str) -> str:
-        """The whole key, for a setting of `table`."""
+        """Return the full dotted key, for a setting in `table`."""
         return self.key if self.fact or "." in self.key or not table else f"{table}.{self.key}"
 
-    def met(self, there: Any, own: Any) -> bool:
-        """Whether the other's value `there` is enough for the setting's `own`. What is not known is no obstacle."""
+    def met(self, other: Any, own: Any) -> bool:
+        """Whether the value `other` of the key allows the setting's value `own`; what is unknown (None) does."""
         match self.test:
             case "on":
-                return bool(there) or (bool(self.fact) and there is None)
+                return bool(other) or (bool(self.fact) and other is None)
             case "off":
-                return not there
+                return not other
             case "one_of":
-                return there is None or there in self.values
+                return other is None or other in self.values
             case "other_than":
-                return there not in self.values
+                return other not in self.values
             case "above":
-                return there is None or there > self.values[0]
+                return other is None or other > self.values[0]
             case "reached_by":
-                return there is None or own <= there
+                return other is None or own <= other
 
-    def lacking(self, key: str, there: Any) -> str:
-        """Completes `does nothing ...` where it is not met; `key` is whole, `there` the value it has."""
-        return self._lacking(self.fact or key, as_toml(there), as_toml)
+    def lacking(self, key: str, other: Any) -> str:
+        """Return what completes `does nothing ...` if it is not met; `key` is the full key, `other` its value."""
+        return self._lacking(self.fact or key, as_toml(other), as_toml)
 
     @property
     def described(self) -> str:
-        """The same in Markdown, for the documentation."""
+        """The same as `lacking`, in Markdown and for any value."""
         key = self.fact or f"`{self.key}`"
         other = _either(map(_code, self.values)) if self.test == "other_than" else ""
         return self._lacking(key, other, _code)
 
-    def _lacking(self, key: str, there: str, show: Callable[[Any], str]) -> str:
+    def _lacking(self, key: str, other: str, show: Callable[[Any], str]) -> str:
         match self.test:
             case "on":
                 return f"without {key}"
             case "off":
-                return f"with {key} = {there}" if there else f"with {key}"
+                return f"with {key} = {other}" if other else f"with {key}"
             case "one_of":
                 return f"without {key} = {_either(map(show, self.values))}"
             case "other_than":
-                return f"with {key} = {there}"
+                return f"with {key} = {other}"
             case "above":
                 return f"without {key} above {show(self.values[0])}"
             case "reached_by":
-                return f"beyond {key} = {there}" if there else f"beyond {key}"
+                return f"beyond {key} = {other}" if other else f"beyond {key}"
 
     def to_json(self) -> dict[str, Any]:
-        """For the JSON schema."""
+        """Return the requirement for the JSON schema."""
         return {"fact" if self.fact else "key": self.key, "test": self.test, "values": list(self.values)}
 
 
-def is_on(key: str | Fact) -> Condition:
-    """The setting is switched on: true, above 0, not empty. Of a fact: it holds."""
-    return Condition(key.name, "on", fact=key.words) if isinstance(key, Fact) else Condition(key, "on")
+def is_on(key: str | PlanFact) -> Condition:
+    """The setting is on: true, above 0, or not empty. For a fact: it is true."""
+    return _condition(key, "on")
 
 
 def is_off(key: str) -> Condition:
@@ -111,19 +111,23 @@ def above(key: str, limit: float) -> Condition:
     return Condition(key, "above", (limit,))
 
 
-def reached_by(key: str | Fact) -> Condition:
-    """The number is not beyond another one: what happens in every 50th epoch never happens in 4."""
-    return Condition(key.name, "reached_by", fact=key.words) if isinstance(key, Fact) else Condition(key, "reached_by")
+def reached_by(key: str | PlanFact) -> Condition:
+    """The other number is at least as large as this one: what happens every 50th epoch never happens in 4."""
+    return _condition(key, "reached_by")
+
+
+def _condition(key: str | PlanFact, test: Literal["on", "reached_by"]) -> Condition:
+    return Condition(key.name, test, fact=key.words) if isinstance(key, PlanFact) else Condition(key, test)
 
 
 class Needs:
-    """What a setting needs: any of the conditions. Stands in its `Annotated[...]`; of several, each must hold.
+    """What a setting needs: any of the conditions. Goes into its `Annotated[...]`; several `Needs` must all be met.
 
     Args:
-        conditions: none at all says that the values in `at` never do what a reader would expect.
-        at: only these values of the setting need it.
-        otherwise: what the setting does where no condition is met.
-        refused: lacking it is an error of the setting's table, not a warning of the plan.
+        conditions: without any, the values in `at` never have the effect that one would expect.
+        at: the values of the setting that need it; default: all.
+        otherwise: what the setting does if no condition is met.
+        refused: if no condition is met it is an error, not a warning of the plan.
     """
 
     def __init__(
@@ -134,28 +138,28 @@ class Needs:
         self.otherwise = otherwise
         self.refused = refused
 
-    def lacks(self, table: str, value: Any, lookup: Lookup) -> str | None:
-        """Completes `key = value ...` where no condition is met; None where one is."""
+    def lacks(self, table: str, value: Any, lookup: ValueLookup) -> str | None:
+        """Return what completes `KEY = VALUE ...` if no condition is met; None if one is."""
         if self.at and value not in self.at:
             return None
-        said = []
+        missing = []
         for condition in self.conditions:
             key = condition.path(table)
-            there = lookup(key)
-            if condition.met(there, value):
+            other = lookup(key)
+            if condition.met(other, value):
                 return None
-            said.append(condition.lacking(key, there))
-        return f"{self.otherwise} {_lacking_all(said)}".strip()
+            missing.append(condition.lacking(key, other))
+        return f"{self.otherwise} {_lacking_all(missing)}".strip()
 
     def __str__(self) -> str:
         """One sentence in Markdown, for the documentation."""
         given = _either(map(_code, self.at))
         lacking = _lacking_all([c.described for c in self.conditions])
-        said = f"{given} {self.otherwise} {lacking}".strip()
-        return f"{said[0].upper()}{said[1:]}."
+        text = f"{given} {self.otherwise} {lacking}".strip()
+        return f"{text[0].upper()}{text[1:]}."
 
     def __get_pydantic_json_schema__(self, core_schema: Any, handler: Any) -> dict[str, Any]:
-        """`needs` beside the setting's type and limits: a form can disable its field and say why."""
+        """Add `needs` to the setting's JSON schema, so that a form can disable the field and say why."""
         schema: dict[str, Any] = handler(core_schema)
         own = {"any": [c.to_json() for c in self.conditions], "at": list(self.at), "says": str(self)}
         return {**schema, "needs": [*schema.get("needs", ()), own]}
@@ -163,12 +167,12 @@ class Needs:
 
 @cache
 def needs_of(spec: type[BaseModel], name: str) -> tuple[Needs, ...]:
-    """What a setting declares."""
+    """Return the requirements that a setting declares."""
     return tuple(m for m in spec.model_fields[name].metadata if isinstance(m, Needs))
 
 
 def refusals(spec: BaseModel) -> Iterator[str]:
-    """A sentence for each setting of one table that was given and lacks what it cannot be without."""
+    """Yield an error for each setting of a table that was given and whose `refused` requirement is not met."""
     for name in _given(spec):
         for need in needs_of(type(spec), name):
             value = getattr(spec, name)
@@ -176,8 +180,8 @@ def refusals(spec: BaseModel) -> Iterator[str]:
                 yield f"{name} = {as_toml(value)} {words}: set that too, or leave {name} out"
 
 
-def without_effect(settings: BaseModel, lookup: Lookup, table: str = "") -> Iterator[str]:
-    """A sentence for each setting that was given, differs from its default, and lacks something that it needs."""
+def without_effect(settings: BaseModel, lookup: ValueLookup, table: str = "") -> Iterator[str]:
+    """Yield a warning for each setting that was given, differs from its default, and has an unmet requirement."""
     for name in (n for n in type(settings).model_fields if n in settings.model_fields_set):
         value, path = getattr(settings, name), f"{table}.{name}" if table else name
         if isinstance(value, BaseModel):
@@ -187,20 +191,20 @@ def without_effect(settings: BaseModel, lookup: Lookup, table: str = "") -> Iter
                 yield from without_effect(item, lookup, f"{path}.{i}")
     for name in _given(settings):
         value = getattr(settings, name)
-        said = (need.lacks(table, value, lookup) for need in needs_of(type(settings), name))
-        if words := next(filter(None, said), None):
+        missing = (need.lacks(table, value, lookup) for need in needs_of(type(settings), name))
+        if words := next(filter(None, missing), None):
             yield f"{table}.{name} = {as_toml(value)} {words}".removeprefix(".")
 
 
 def _given(spec: BaseModel) -> Iterator[str]:
-    """Names of settings that were given and are not as they are when left out."""
+    """Names of the settings that were given and differ from their defaults."""
     for name, info in type(spec).model_fields.items():
         if name in spec.model_fields_set and getattr(spec, name) != info.get_default(call_default_factory=True):
             yield name
 
 
 def value_at(settings: BaseModel, key: str) -> Any:
-    """The value of a dotted key; None where there is no such key."""
+    """Return the value of a dotted key; None if there is no such key."""
     here: Any = settings
     for part in key.split("."):
         if isinstance(here, Mapping):
@@ -213,7 +217,7 @@ def value_at(settings: BaseModel, key: str) -> Any:
 
 
 def as_toml(value: Any) -> str:
-    """A value as a recipe has it."""
+    """Return a value as TOML writes it."""
     match value:
         case bool():
             return str(value).lower()
@@ -233,9 +237,9 @@ def _either(words: Iterable[str]) -> str:
     return " or ".join(words)
 
 
-def _lacking_all(said: Sequence[str]) -> str:
-    """`without a, without b` as `without a or b`, what lacks in other ways behind it: all of it is lacking."""
+def _lacking_all(missing: Sequence[str]) -> str:
+    """Join `without a`, `without b` as `without a or b`, followed by the others."""
     first = "without "
-    absent = [words.removeprefix(first) for words in said if words.startswith(first)]
-    others = [words for words in said if not words.startswith(first)]
+    absent = [words.removeprefix(first) for words in missing if words.startswith(first)]
+    others = [words for words in missing if not words.startswith(first)]
     return " and ".join([first + _either(absent), *others] if absent else others)

@@ -1,4 +1,4 @@
-"""Frozen settings read from TOML: unknown keys and wrong values are all reported at once, with the nearest match."""
+"""The base class of settings that are read from TOML: all unknown keys and wrong values are reported at once."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from bakehouse.core.setting_needs import refusals
 
 
 class Spec(BaseModel):
-    """The base of every setting: frozen, strict about names, serialisable; no number is infinite or not-a-number."""
+    """The base class of all settings: immutable, no unknown keys, serialisable; numbers are finite."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
     @model_validator(mode="after")
-    def _has_what_it_cannot_be_without(self) -> Self:
+    def _check_requirements(self) -> Self:
         for problem in refusals(self):
             raise ValueError(problem)
         return self
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], *, source: str = "settings") -> Self:
-        """Validates a mapping.
+        """Return validated settings.
 
         Raises:
             Problems: one line for each wrong key or value, naming `source` and the key.
         """
         if wrong := list(_with_nul(values)):
-            said = [f"{key}: it holds a NUL character, which no setting may" for key in wrong]
-            raise Problems(f"{source} has {counted(len(said), 'problem')}:", said)
+            problems = [f"{key}: holds a NUL character, which is not allowed" for key in wrong]
+            raise Problems(f"{source} has {counted(len(problems), 'problem')}:", problems)
         try:
             return cls.model_validate(values)
         except ValidationError as e:
@@ -45,16 +45,16 @@ class Spec(BaseModel):
 
     @classmethod
     def load(cls, path: Path | str) -> Self:
-        """Reads a TOML file.
+        """Read settings from a TOML file.
 
         Raises:
-            UsageError: not there, not TOML.
-            Problems: wrong keys or values.
+            UsageError: the file is missing or is not TOML.
+            Problems: unknown keys or wrong values.
         """
         return cls.parse(read_toml(Path(path)), source=str(path))
 
     def settings(self, *, mode: Literal["python", "json"] = "python") -> dict[str, Any]:
-        """What was set, without the defaults. A tagged part always names its kind: without it nothing could read it."""
+        """Return what was set, without defaults. Parts that have a `kind` always include it: `parse` needs it."""
         tag = type(self).model_fields.get("kind")
         tagged = {"kind"} if tag is not None and len(typing.get_args(tag.annotation)) == 1 else set()
         values = self.model_dump(mode=mode, include=self.model_fields_set | tagged)
@@ -67,18 +67,18 @@ class Spec(BaseModel):
         return values
 
     def with_values(self, changes: Mapping[str, Any], *, source: str = "--set") -> Self:
-        """A copy with dotted keys replaced: `{"adapter.rank": 16}`."""
+        """Return a copy with the values of dotted keys replaced: `{"adapter.rank": 16}`."""
         values = self.settings()
         for key, value in changes.items():
-            put(values, key.split("."), value)
+            set_dotted(values, key.split("."), value)
         return type(self).parse(values, source=source)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Reads a TOML file; a byte-order mark is passed over.
+    """Read a TOML file; a byte-order mark is ignored.
 
     Raises:
-        UsageError: not there, or not TOML (with line and column).
+        UsageError: the file is missing, or is not TOML; names line and column.
     """
     try:
         return parse_toml(path.read_text("utf-8-sig"))
@@ -88,19 +88,22 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise UsageError(f"cannot read {path}: {e}") from e
 
 
-def put(values: dict[str, Any], keys: Sequence[str], value: Any) -> None:
-    """Sets `values[k1][k2]... = value`, making tables on the way; numbers index lists.
+def set_dotted(values: dict[str, Any], keys: Sequence[str], value: Any) -> None:
+    """Set `values[k1][k2]... = value`; missing tables are made, and numbers are indices of lists.
 
     Raises:
-        UsageError: an empty key, a list without that number, or a value that has nothing in it.
+        UsageError: a key is empty, an index is out of range, or a key leads into something that is no table or list.
     """
     here: Any = values
     for place, key in enumerate(keys):
         name = ".".join(keys[: place + 1])
         if not key.strip():
-            raise UsageError(f"{'.'.join(keys)!r} is no key: a name is missing", hint="write --set adapter.rank=16")
+            raise UsageError(
+                f"{'.'.join(keys)!r} is not a key: a name is missing",
+                hint="write --set adapter.rank=16",
+            )
         if not isinstance(here, list | dict):
-            raise UsageError(f"{name}: {'.'.join(keys[:place])} is {here!r}, and has no keys in it")
+            raise UsageError(f"{name}: {'.'.join(keys[:place])} is {here!r}, which has no keys")
         at: Any = _index(here, key, name) if isinstance(here, list) else key
         if place == len(keys) - 1:
             here[at] = value
@@ -112,21 +115,23 @@ def put(values: dict[str, Any], keys: Sequence[str], value: Any) -> None:
 
 def _index(items: Sequence[Any], key: str, name: str) -> int:
     if not (key.isascii() and key.isdigit() and len(key) < 10 and int(key) < len(items)):
-        there = "none" if not items else "0" if len(items) == 1 else f"0 to {len(items) - 1}"
-        raise UsageError(f"{name}: there is no number {key!r} in this list; it has {there}")
+        allowed = (
+            "it is empty" if not items else "allowed is 0" if len(items) == 1 else f"allowed are 0 to {len(items) - 1}"
+        )
+        raise UsageError(f"{name}: {key!r} is not an index of this list; {allowed}")
     return int(key)
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
-    """`adapter.rank=16` as a key and a TOML value; a word that is no TOML value is a string.
+    """Return key and value of `adapter.rank=16`; what is not a TOML value is taken as a string.
 
     Raises:
-        UsageError: there is no `=`.
+        UsageError: the `=` or the key is missing.
     """
     key, equals, raw = text.partition("=")
     if not equals or not key.strip():
-        lacks = "no key before its '='" if equals else "no '='"
-        raise UsageError(f"--set {text!r} has {lacks}", hint="write --set adapter.rank=16")
+        missing = "no key before '='" if equals else "no '='"
+        raise UsageError(f"--set {text!r} has {missing}", hint="write --set adapter.rank=16")
     try:
         return key.strip(), parse_toml(f"v = {raw}")["v"]
     except tomllib.TOMLDecodeError:
@@ -134,7 +139,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
 
 
 def _with_nul(value: Any, key: str = "") -> Iterator[str]:
-    """The keys whose texts hold NUL characters: no path may, and no program that reads them later expects it."""
+    """Keys whose strings hold NUL characters, which paths cannot hold and other programs do not expect."""
     if isinstance(value, str) and "\0" in value:
         yield key
     elif isinstance(value, Mapping):
@@ -146,19 +151,19 @@ def _with_nul(value: Any, key: str = "") -> Iterator[str]:
 
 
 def _explain(cls: type[BaseModel], error: Any, values: Any) -> str:
-    """One pydantic error in our voice: key, value, what is allowed, nearest match."""
+    """One pydantic error as a line of text: key, value, what is allowed, nearest match."""
     location = [str(part) for part in error["loc"]]
     owner, kind = _owner(cls, error["loc"][:-1], values)
-    # Tagged unions put the tag into the location; users write no tag there.
+    # pydantic puts the tags of unions into the location; users do not write them there.
     shown = ".".join(part for part in location if part not in kind) or "value"
     given = error.get("input")
     match error["type"]:
         case "extra_forbidden":
             names = list(owner.model_fields) if owner else []
-            known = f"; known here: {', '.join(names)}"
+            known = f"; allowed here: {', '.join(names)}"
             return f"unknown key {shown!r}{did_you_mean(location[-1], names) or known}"
         case "missing":
-            return f"{shown}: missing, and it has no default"
+            return f"{shown}: is required"
         case "literal_error":
             allowed = [w.strip().strip("'") for w in str(error["ctx"]["expected"]).replace(" or ", ", ").split(",")]
             return f"{shown} = {given!r}: allowed are {', '.join(allowed)}{did_you_mean(str(given), allowed)}"
@@ -175,7 +180,7 @@ def _explain(cls: type[BaseModel], error: Any, values: Any) -> str:
 
 
 def _owner(cls: type[BaseModel], loc: Sequence[Any], values: Any) -> tuple[type[BaseModel] | None, set[str]]:
-    """The model that a location points into, and the union tags that pydantic put into it."""
+    """The model that a location points into, and the tags of unions in the location."""
     current: type[BaseModel] | None = cls
     tags: set[str] = set()
     for part in loc:
@@ -198,7 +203,7 @@ def _owner(cls: type[BaseModel], loc: Sequence[Any], values: Any) -> tuple[type[
 
 
 def _models_in(annotation: Any) -> typing.Iterator[type[BaseModel]]:
-    """Every spec named in a type, however deep inside unions, lists and Annotated."""
+    """All models in a type, however deep inside unions, lists and Annotated."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for inner in typing.get_args(annotation):

@@ -1,1 +1,1 @@
-"""Looks at images before they are trained on: what is in them, how good they are, which are the same."""
+"""Dataset operations: import, deduplicate, crop, clean, mask and sort images, with a history that can be undone."""

@@ -1,4 +1,4 @@
-"""Moving pictures are passed over by steps that write pixels: a PNG would keep one frame of them."""
+"""Filter out animated images: operations that write a PNG would keep only one frame."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Generator
 from dataclasses import replace
 
 from bakehouse.core.events import Event, Warned
-from bakehouse.curation.changeset import listed
+from bakehouse.core.pluralize import listed
 from bakehouse.data.image_records import ImageSet
 
-ADVICE = "`bakehouse dataset convert FOLDER --frames distinct` makes images of their frames"
+ADVICE = "`bakehouse dataset convert FOLDER --frames distinct` turns their frames into images"
 
 
-def stills(images: ImageSet) -> Generator[Event, None, ImageSet]:
-    """The images that do not move; says which ones do, and what can be done with those."""
-    moving = [images.name(record.path) for record in images if record.frames > 1]
-    if moving:
-        yield Warned(message=f"passed over, moving pictures: {listed(moving)}; {ADVICE}")
+def still_images(images: ImageSet) -> Generator[Event, None, ImageSet]:
+    """Return the dataset without animated images; yield a warning that names them."""
+    animated = [images.name(record.path) for record in images if record.frames > 1]
+    if animated:
+        yield Warned(message=f"skipped animated images: {listed(animated)}; {ADVICE}")
     return replace(images, records=tuple(record for record in images if record.frames == 1))

@@ -1,4 +1,4 @@
-"""Where the contents lie that a dataset held before, and those that it is about to hold: named by their sha256."""
+"""A content-addressed store of a dataset's old and new file contents, named by their sha256."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import os
 import shutil
 from pathlib import Path
 
-from bakehouse.core.files import flush, sha256_bytes, sha256_file, writing_to
+from bakehouse.core.files import flush_to_disk, sha256_bytes, sha256_file, writing_to
 
-SMALL = 1 << 16
-"""Bytes. Of what is no longer than a caption a copy stays here even if it only moved: its file may be edited later."""
+SMALL_FILE = 1 << 16
+"""Bytes. Moved files up to this size keep a copy in the store: captions may be edited by hand later."""
 
 
-class Store:
-    """Contents of one dataset, in its `.bakehouse`.
+class BlobStore:
+    """The contents of one dataset, in its folder `.bakehouse`.
 
-    What was once in the dataset stays in `files/`. What a step has computed waits in `new/` and is thrown away if the
-    step never comes to be. Both are listed once, by `make`: whoever changes a dataset does it alone.
+    `files/` keeps contents that the dataset held once. `new/` holds contents of a step that is being computed; they are
+    deleted if the step is not recorded. `create_folders` lists both once: the dataset's lock excludes other writers.
     """
 
     def __init__(self, home: Path) -> None:
@@ -26,10 +26,10 @@ class Store:
         self._listed: dict[Path, set[str]] = {self.new: set(), self.files: set()}
 
     def put(self, content: bytes | Path) -> str:
-        """Takes new content in; a path is moved here. Gives its sha256. On the disk it is after `flush` alone.
+        """Add new content (a path is moved into the store) and return its sha256. It is durable only after `flush`.
 
         Raises:
-            BakehouseError: the disk is full, or the folder cannot be written.
+            BakehouseError: the disk is full, or the folder is not writable.
         """
         sha = sha256_bytes(content) if isinstance(content, bytes) else sha256_file(content)
         if not self.has(sha):
@@ -45,34 +45,34 @@ class Store:
         return sha
 
     def flush(self) -> None:
-        """Waits until all contents are on the disk: what a step needs before it is noted.
+        """Write all new contents through to the disk, which has to happen before a step is recorded.
 
         Raises:
             BakehouseError: the disk is full or broken.
         """
         with writing_to(self.new):
-            flush(self.new)
+            flush_to_disk(self.new)
 
     def has(self, sha: str) -> bool:
-        """Whether a content is here."""
+        """Whether the store holds a content."""
         return any(sha in names for names in self._listed.values())
 
-    def is_whole(self, sha: str) -> bool:
-        """Whether a content is here and its bytes are still the right ones."""
-        return self.has(sha) and sha256_file(self._home(sha) / sha) == sha
+    def is_intact(self, sha: str) -> bool:
+        """Whether the store holds a content and its bytes still match the hash."""
+        return self.has(sha) and sha256_file(self._folder_of(sha) / sha) == sha
 
     def size(self, sha: str) -> int:
-        """Of a content that is here, in bytes."""
-        return (self._home(sha) / sha).stat().st_size
+        """Return the length in bytes of a content in the store."""
+        return (self._folder_of(sha) / sha).stat().st_size
 
-    def _home(self, sha: str) -> Path:
+    def _folder_of(self, sha: str) -> Path:
         return next(home for home, names in self._listed.items() if sha in names)
 
-    def keep(self, path: Path, sha: str) -> None:
-        """Makes sure of the content of a file of the dataset before the file goes.
+    def preserve(self, path: Path, sha: str) -> None:
+        """Keep the content of a dataset file before the file is replaced or removed.
 
-        A second name for the same bytes costs nothing, and whoever reads the dataset meanwhile misses no file. Where
-        the file system knows no second names, the file moves here.
+        A hard link costs no space, and the file stays visible to readers of the dataset. On file systems without hard
+        links the file is moved into the store.
         """
         if sha in self._listed[self.files]:
             return
@@ -83,9 +83,9 @@ class Store:
             path.replace(kept)
         self._listed[self.files].add(sha)
 
-    def place(self, sha: str, path: Path, *, leave: bool, mtime: int | None) -> None:
-        """Puts a content that is here, or with `leave` a copy of it, at `path` in one move; `mtime` is in ns."""
-        home = self._home(sha)
+    def write_to(self, sha: str, path: Path, *, leave: bool, mtime: int | None) -> None:
+        """Move a content, or with `leave` a copy of it, to `path` atomically; `mtime` is in nanoseconds."""
+        home = self._folder_of(sha)
         source = home / sha
         if leave:
             source = Path(shutil.copy2(source, self.new / f"{sha}.copy"))
@@ -95,24 +95,24 @@ class Store:
             os.utime(source, ns=(mtime, mtime))
         source.replace(path)
 
-    def make(self) -> None:
-        """Makes the folders, where there are none, and lists what lies in them."""
+    def create_folders(self) -> None:
+        """Create the folders if they are missing, and list their contents."""
         for home in self._listed:
             home.mkdir(parents=True, exist_ok=True)
             with os.scandir(home) as entries:
                 self._listed[home] = {entry.name for entry in entries}
 
     def open(self) -> None:
-        """Makes the folders, and empties that for new contents of what a killed command left.
+        """Create the folders and delete new contents that a killed command left.
 
         Raises:
-            BakehouseError: the folder cannot be written.
+            BakehouseError: the folder is not writable.
         """
         self.close()
         with writing_to(self.new):
-            self.make()
+            self.create_folders()
 
     def close(self) -> None:
-        """Throws away new contents that no step took."""
+        """Delete new contents that no step uses."""
         with contextlib.suppress(OSError):
             shutil.rmtree(self.new)

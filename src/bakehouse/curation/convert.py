@@ -1,4 +1,4 @@
-"""Every image as a PNG that every trainer reads the same way: upright, 8-bit, sRGB, named by what it is."""
+"""`dataset convert`: turn images into plain PNG files (upright, 8-bit, sRGB) with the right extension."""
 
 from __future__ import annotations
 
@@ -10,90 +10,92 @@ from typing import Literal
 from PIL import Image
 from pydantic import Field
 
-from bakehouse.core.files import fitted
+from bakehouse.core.files import fit_file_name
 from bakehouse.core.settings import Spec
 from bakehouse.curation.changeset import Edit, Proposal, Write
-from bakehouse.curation.frame_selection import ALIKE, distinct, frames
-from bakehouse.curation.image_io import opened
-from bakehouse.curation.output_images import Names, caption_copy, png, replaced, shared_captions
-from bakehouse.curation.sidecars import moved
-from bakehouse.data.image_header import Header, header
+from bakehouse.curation.frame_selection import MAX_DIFFERENCE, distinct_frames, read_frames
+from bakehouse.curation.image_io import open_record
+from bakehouse.curation.output_images import OutputNames, copy_caption, copy_shared_caption, encode_png, replace_image
+from bakehouse.curation.sidecars import move_with_sidecars
+from bakehouse.data.image_header import ImageHeader, read_image_header
 from bakehouse.data.image_records import ImageRecord, ImageSet
 
-_ENDINGS = {"JPEG": ".jpg", "MPO": ".jpg", "TIFF": ".tiff", "JPEG2000": ".jp2", "HEIF": ".heic", "DIB": ".bmp"}
-_SAME = (
+_EXTENSIONS = {"JPEG": ".jpg", "MPO": ".jpg", "TIFF": ".tiff", "JPEG2000": ".jp2", "HEIF": ".heic", "DIB": ".bmp"}
+_EQUIVALENT_EXTENSIONS = (
     *({".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"}, {".tif", ".tiff"}, {".heic", ".heif", ".hif"}, {".png", ".apng"}),
     *({".avif", ".avifs"}, {".ppm", ".pgm", ".pbm", ".pnm"}, {".jp2", ".j2k"}, {".bmp", ".dib"}),
 )
+_FIRST_KEPT = ", only the first is kept (--frames distinct keeps those that differ)"
 
 
 class Convert(Spec):
-    """Images as PNG, without loss: what a decoder gives is what is written."""
+    """Settings of `dataset convert`. Conversion is lossless: the decoded pixels are written."""
 
     names_only: bool = False
-    """Only mends wrong extensions; contents stay as they are."""
+    """Only correct wrong extensions; contents stay unchanged."""
     frames: Literal["first", "distinct", "all"] = "first"
-    """Of an animation: the first, those that differ, or every one."""
-    alike: float = Field(ALIKE, ge=0, le=255)
-    """Frames of which no field differs by more (of 255) show the same."""
+    """Frames of an animation to keep: the first, those that differ, or all."""
+    alike: float = Field(MAX_DIFFERENCE, ge=0, le=255)
+    """Largest difference (0..255) at which two frames count as the same; see `frame_selection`."""
 
     def propose(self, images: ImageSet) -> Iterator[Proposal]:
-        """Images that are no plain PNG, or not named so."""
-        names = Names(images)
+        """Propose a conversion for each image that is not a plain PNG or has a wrong extension."""
+        names = OutputNames(images)
         for record in images:
-            found = header(record.path)
-            kept = ", of which the first is kept (--frames distinct keeps those that differ)"
-            kept = kept if self.frames == "first" else ""
-            why = _wrong_name(record.path, found.format) if self.names_only else _odd(record.path, found, kept)
+            found = read_image_header(record.path)
+            if self.names_only:
+                why = _wrong_name(record.path, found.format)
+            else:
+                why = _conversion_reasons(record.path, found, _FIRST_KEPT if self.frames == "first" else "")
             if not why:
                 continue
-            name = names.claim(record, _ending(found.format) if self.names_only else ".png")
+            name = names.claim(record, _extension_for(found.format) if self.names_only else ".png")
             edits = functools.partial(self._renamed if self.names_only else self._converted, record, images, name)
             yield Proposal(images.name(record.path), why, edits)
 
     def _renamed(self, record: ImageRecord, images: ImageSet, to: PurePosixPath) -> Sequence[Edit]:
-        return [*moved(record, images, to), *shared_captions(record, images, to)]
+        return [*move_with_sidecars(record, images, to), *copy_shared_caption(record, images, to)]
 
     def _converted(self, record: ImageRecord, images: ImageSet, to: PurePosixPath) -> Sequence[Edit]:
         first, *more = self._pictures(record)
-        edits = replaced(record, images, to, first[1])
+        edits = replace_image(record, images, to, first[1])
         for index, image in more:
-            name = to.with_name(fitted(to.stem, f"-{index + 1:04d}.png"))
-            edits.append(Write(name, png(image)))
+            name = to.with_name(fit_file_name(to.stem, f"-{index + 1:04d}.png"))
+            edits.append(Write(name, encode_png(image)))
             if record.caption_path is not None:
-                edits.append(caption_copy(record.caption_path, name))
+                edits.append(copy_caption(record.caption_path, name))
         return edits
 
     def _pictures(self, record: ImageRecord) -> list[tuple[int, Image.Image]]:
-        """What is kept of a file, with the number of the frame."""
+        """Return the frames to keep with their numbers."""
         if self.frames == "all":
-            return list(enumerate(frames(record.path)))
+            return list(enumerate(read_frames(record.path)))
         if self.frames == "distinct":
-            return [(f.index, f.image) for f in distinct(frames(record.path), alike=self.alike)]
-        return [(0, opened(record))]
+            return [(f.index, f.image) for f in distinct_frames(read_frames(record.path), alike=self.alike)]
+        return [(0, open_record(record))]
 
 
-def _ending(kind: str) -> str:
-    return _ENDINGS.get(kind, f".{kind.lower()}")
+def _extension_for(kind: str) -> str:
+    return _EXTENSIONS.get(kind, f".{kind.lower()}")
 
 
 def _wrong_name(path: Path, kind: str) -> str:
-    """Why a name is wrong, or an empty string."""
-    right, suffix = _ending(kind), path.suffix.lower()
-    if suffix == right or any({suffix, right} <= same for same in _SAME):
+    """Return why an extension is wrong, or an empty string."""
+    right, suffix = _extension_for(kind), path.suffix.lower()
+    if suffix == right or any({suffix, right} <= same for same in _EQUIVALENT_EXTENSIONS):
         return ""
-    return f"it is {kind}, not {suffix}" if suffix else f"it is {kind} and has no extension"
+    return f"format is {kind}, extension is {suffix}" if suffix else f"format is {kind}, no extension"
 
 
-def _odd(path: Path, found: Header, kept: str) -> str:
-    """What keeps an image from being a plain PNG, or an empty string; `kept` says what becomes of several frames."""
+def _conversion_reasons(path: Path, found: ImageHeader, frames_note: str) -> str:
+    """Return why an image is not a plain PNG, or an empty string; `frames_note` follows the number of frames."""
     wrong_name = _wrong_name(path, found.format)
     reasons = [
         (bool(wrong_name), wrong_name),
         (not wrong_name and path.suffix.lower() != ".png", f"{found.format}, not PNG"),
-        (found.orientation != 1, f"turned by EXIF orientation {found.orientation}"),
-        (not found.srgb, f"colours in {found.profile}"),
+        (found.orientation != 1, f"rotated by EXIF orientation {found.orientation}"),
+        (not found.srgb, f"colour profile {found.profile}, not sRGB"),
         (found.deep or found.mode == "CMYK", f"pixels stored as {found.mode}"),
-        (found.frames > 1, f"{found.frames} frames{kept}"),
+        (found.frames > 1, f"{found.frames} frames{frames_note}"),
     ]
     return ", ".join(reason for wrong, reason in reasons if wrong)

@@ -1,9 +1,9 @@
-"""How a dataset is changed: by steps that can be taken back, whatever happens in between.
+"""Apply and undo steps on a dataset; a step survives a crash at any moment.
 
-Nothing is overwritten or deleted. A step's new contents are first computed and put into the dataset's store
-(`.bakehouse/`), then the step is noted as `applying`, then each path gets its new content in one move while the old one
-stays in the store, then the step is `done`. Killed before the note, nothing has happened; killed after it, the next
-command on the folder finishes the step.
+Nothing is overwritten or deleted. The new contents are computed and put into the dataset's store (`.bakehouse/`), then
+the step is recorded as `applying`, then each path gets its new content by an atomic move while the old content stays in
+the store, then the step is recorded as `done`. A command that is killed before the record has changed nothing; after
+it, the next command on the folder completes the step.
 """
 
 from __future__ import annotations
@@ -16,18 +16,27 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bakehouse.core.cpu_threads import threads
+from bakehouse.core.cpu_threads import thread_pool
 from bakehouse.core.errors import UsageError
-from bakehouse.core.events import Event
+from bakehouse.core.events import Event, OnEvent, ignore
 from bakehouse.core.files import atomic_folder
-from bakehouse.curation.changeset import HOME, Edit, Made, Move, Proposal, Remove, Write, changes_of
-from bakehouse.curation.image_io import passed_over
+from bakehouse.curation.changeset import (
+    HISTORY_FOLDER,
+    Edit,
+    Move,
+    Proposal,
+    Remove,
+    StoredEdit,
+    Write,
+    resolve_changes,
+)
+from bakehouse.curation.image_io import skip_warning
 from bakehouse.curation.journal import Change, Journal, Step
-from bakehouse.curation.transaction import Desk, at_work
+from bakehouse.curation.transaction import Transaction, open_transaction
 from bakehouse.data.open_image import ImageError
 
 __all__ = [
-    "HOME",
+    "HISTORY_FOLDER",
     "Change",
     "Edit",
     "Move",
@@ -35,173 +44,176 @@ __all__ = [
     "Remove",
     "Step",
     "Write",
-    "apply",
-    "history",
-    "last_done",
+    "apply_proposals",
+    "last_applied",
+    "read_history",
     "recover",
     "undo",
 ]
 
-_PORTIONS = 1000
-"""At most so many portions of work go to the threads: handing over ten thousand captions takes longer than they do."""
+_MAX_BATCHES = 1000
+"""Most batches of work for the threads: passing ten thousand captions one by one takes longer than writing them."""
 
 
-def apply(
+def apply_proposals(
     folder: Path | str,
-    verb: str,
+    operation: str,
     proposals: Iterable[Proposal],
     *,
     settings: Mapping[str, object] | None = None,
     out: Path | str | None = None,
     progress: Callable[[int, int], None] | None = None,
-    tell: Callable[[Event], None] = lambda _: None,
+    on_event: OnEvent = ignore,
 ) -> Step | None:
-    """Does what is proposed as one step; None if it comes to nothing.
+    """Apply proposals as one step; return it, or None if nothing changes.
 
     Args:
         folder: the dataset.
-        verb: the step's name: `trim`.
-        proposals: what to do; no two may touch the same path.
-        settings: what the verb was told, for the history.
-        out: the dataset is copied there, without its history, and changed there; `folder` is only read.
-        progress: called with (done, total) as proposals are made.
-        tell: hears which images are passed over, since they or their masks cannot be decoded.
+        operation: name of the step, such as `trim`.
+        proposals: no two may touch the same path.
+        settings: the operation's settings, for the history.
+        out: copy the dataset there, without its history, and change the copy; `folder` is only read.
+        progress: called with (done, total) as the edits are computed.
+        on_event: called with a warning for each image that is skipped because it or its mask cannot be decoded.
 
     Raises:
-        InUseError: another process is at work in the folder.
-        Problems: edits that contradict each other, leave the folder, or name what is not there; nothing was changed.
-        BakehouseError: a proposal failed (nothing was changed), or the disk is full.
+        InUseError: another process holds the dataset's lock.
+        Problems: edits conflict, leave the folder, or name missing files; nothing was changed.
+        BakehouseError: computing the edits failed (nothing was changed), or the disk is full.
     """
-    wanted = tuple(proposals)
+    proposals = tuple(proposals)
     if out is None:
-        return _apply(Path(folder), verb, wanted, settings or {}, progress, tell)
-    with _copy_of(Path(folder), Path(out)) as copy:
-        return _apply(copy, verb, wanted, settings or {}, progress, tell)
+        return _apply_in_place(Path(folder), operation, proposals, settings or {}, progress, on_event)
+    with _copied_dataset(Path(folder), Path(out)) as copy:
+        return _apply_in_place(copy, operation, proposals, settings or {}, progress, on_event)
 
 
 def undo(folder: Path | str, *, keep_edits: bool = False) -> Step:
-    """Takes the last step back that is not yet taken back: every file is as it was, byte for byte and as old.
+    """Undo the last applied step and return it: every file has its old bytes and modification time again.
 
     Args:
         folder: the dataset.
-        keep_edits: files that were changed since go to `.bakehouse/aside/` instead of being in the way.
+        keep_edits: move files that were changed since to `.bakehouse/aside/` instead of refusing.
 
     Raises:
-        UsageError: there is no step, or files were changed by hand since.
-        BakehouseError: the store was damaged, or the folder cannot be written.
+        UsageError: there is no step to undo, or files were changed by hand since.
+        BakehouseError: the store is damaged, or the folder is not writable.
     """
     folder = Path(folder)
-    steps = history(folder)
+    steps = read_history(folder)
     if not steps:
-        raise UsageError(f"{folder} has no steps to take back", hint="`bakehouse dataset` commands make them")
-    with at_work(folder, "dataset undo") as desk:
-        if left := next((step for step in steps if step.state == "undoing"), None):
-            return replace(left, state="undone")  # the same command again goes on, and takes no further step back
-        last = next((step for step in reversed(desk.journal.steps()) if step.state == "done"), None)
+        raise UsageError(f"{folder} has no history to undo", hint="`bakehouse dataset` commands create it")
+    with open_transaction(folder, "dataset undo") as transaction:
+        if unfinished := next((step for step in steps if step.state == "undoing"), None):
+            return replace(unfinished, state="undone")  # the interrupted undo was completed; undo no further step
+        last = next((step for step in reversed(transaction.journal.steps()) if step.state == "done"), None)
         if last is None:
-            raise UsageError(f"{folder} is as it was before its first step: nothing to take back")
-        desk.check(last, keep_edits=keep_edits)
-        return desk.finish(desk.journal.write(replace(last, state="undoing")))
+            raise UsageError(f"{folder} has no applied step left to undo")
+        transaction.check_undoable(last, keep_edits=keep_edits)
+        return transaction.complete(transaction.journal.write(replace(last, state="undoing")))
 
 
-def history(folder: Path | str) -> tuple[Step, ...]:
-    """Every step of a dataset, also those that were taken back; the first one first.
+def read_history(folder: Path | str) -> tuple[Step, ...]:
+    """Return every step of a dataset, including undone ones, oldest first.
 
     Raises:
-        BakehouseError: a file of the journal cannot be understood.
+        BakehouseError: a file of the journal cannot be read.
     """
-    return Journal(Path(folder) / HOME / "steps").steps()
+    return Journal(Path(folder) / HISTORY_FOLDER / "steps").steps()
 
 
-def last_done(folder: Path | str) -> Step | None:
-    """The step that `undo` would take back."""
-    return next((step for step in reversed(history(folder)) if step.state == "done"), None)
+def last_applied(folder: Path | str) -> Step | None:
+    """Return the step that `undo` would undo, or None."""
+    return next((step for step in reversed(read_history(folder)) if step.state == "done"), None)
 
 
 def recover(folder: Path | str) -> Step | None:
-    """Finishes the step that a killed command left on its way; None if there is none. Call it before looking.
+    """Complete the step that a killed command left unfinished and return it, or None. Call before reading a dataset.
 
     Raises:
-        InUseError: the step is not forgotten: another process is at it.
+        InUseError: another process is still working on the step.
     """
-    left = next((step for step in history(folder) if step.under_way), None)
-    if left is not None:
-        with at_work(Path(folder), "dataset recovery"):
+    unfinished = next((step for step in read_history(folder) if step.in_progress), None)
+    if unfinished is not None:
+        with open_transaction(Path(folder), "dataset recovery"):
             pass
-    return left
+    return unfinished
 
 
-def _apply(
+def _apply_in_place(
     folder: Path,
-    verb: str,
+    operation: str,
     proposals: Sequence[Proposal],
     settings: Mapping[str, object],
     progress: Callable[[int, int], None] | None,
-    tell: Callable[[Event], None],
+    on_event: OnEvent,
 ) -> Step | None:
     if not proposals:
         return None
-    with at_work(folder, f"dataset {verb}") as desk:
-        changes = changes_of(folder, _made(proposals, desk, progress, tell))
+    with open_transaction(folder, f"dataset {operation}") as transaction:
+        changes = resolve_changes(folder, _compute_edits(proposals, transaction, progress, on_event))
         if not changes:
             return None
-        number = max((step.number for step in desk.journal.steps()), default=0) + 1
-        step = Step(number, verb, settings, "applying", time.time(), changes)
-        desk.store.flush()  # from the note on, the step can be finished whatever happens
-        return desk.finish(desk.journal.write(step))
+        number = max((step.number for step in transaction.journal.steps()), default=0) + 1
+        step = Step(number, operation, settings, "applying", time.time(), changes)
+        transaction.store.flush()  # once the step is recorded, it must be possible to complete it
+        return transaction.complete(transaction.journal.write(step))
 
 
-def _made(
+def _compute_edits(
     proposals: Sequence[Proposal],
-    desk: Desk,
+    transaction: Transaction,
     progress: Callable[[int, int], None] | None,
-    tell: Callable[[Event], None],
-) -> list[Made]:
-    """Computes all edits, several at once; their contents go into the store as they come, so memory holds few.
+    on_event: OnEvent,
+) -> list[StoredEdit]:
+    """Compute all edits in threads and put their contents into the store as they come, so that memory holds few.
 
-    The threads compute and this one writes: over ten thousand small files they would only stand in each other's way.
+    Only this thread writes: with ten thousand small files, writing threads would slow each other down.
     """
 
-    def make(portion: Sequence[Proposal]) -> list[tuple[Edit, str] | Event]:
-        found: list[tuple[Edit, str] | Event] = []
-        for proposal in portion:
+    def compute(batch: Sequence[Proposal]) -> list[tuple[Edit, str] | Event]:
+        results: list[tuple[Edit, str] | Event] = []
+        for proposal in batch:
             try:
-                found += [(edit, proposal.why) for edit in proposal.make()]
+                results += [(edit, proposal.why) for edit in proposal.make_edits()]
             except ImageError as error:
-                found.append(passed_over(proposal.path, error))
-        return found
+                results.append(skip_warning(proposal.path, error))
+        return results
 
-    made: list[Made] = []
-    size = len(proposals) // _PORTIONS + 1
-    portions = [proposals[start : start + size] for start in range(0, len(proposals), size)]
-    with threads() as pool:
-        for number, edits in enumerate(pool.map(make, portions), 1):
-            for one in edits:
-                if isinstance(one, Event):
-                    tell(one)
+    stored: list[StoredEdit] = []
+    size = len(proposals) // _MAX_BATCHES + 1
+    batches = [proposals[start : start + size] for start in range(0, len(proposals), size)]
+    with thread_pool() as pool:
+        for number, results in enumerate(pool.map(compute, batches), 1):
+            for result in results:
+                if isinstance(result, Event):
+                    on_event(result)
                     continue
-                edit, why = one
-                made.append(Made(edit, why, desk.store.put(edit.content) if isinstance(edit, Write) else ""))
+                edit, why = result
+                sha = transaction.store.put(edit.content) if isinstance(edit, Write) else ""
+                stored.append(StoredEdit(edit, why, sha))
             if progress is not None:
                 progress(min(number * size, len(proposals)), len(proposals))
-    return made
+    return stored
 
 
 @contextlib.contextmanager
-def _copy_of(folder: Path, out: Path) -> Iterator[Path]:
-    """A copy of a dataset that gets the name `out` when the block ends well; links become what they lead to.
+def _copied_dataset(folder: Path, out: Path) -> Iterator[Path]:
+    """Yield a copy of a dataset, which becomes `out` if the block succeeds; links are replaced by their targets.
 
     Raises:
-        UsageError: `out` holds something, or one folder lies in the other.
-        BakehouseError: the place cannot be written; there is no `out` then.
+        UsageError: `out` is not empty, or one folder contains the other.
+        BakehouseError: `out` is not writable; it does not exist then.
     """
     inside, outside = folder.resolve(), out.resolve()
     if inside == outside or inside in outside.parents or outside in inside.parents:
-        raise UsageError(f"-o {out} and {folder} lie in each other", hint="choose a folder beside it")
+        raise UsageError(
+            f"-o {out} and the dataset {folder}: one contains the other", hint="choose a folder outside the dataset"
+        )
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
-        raise UsageError(f"-o {out} is there already and not empty", hint="choose a new folder, or remove it")
+        raise UsageError(f"-o {out} exists and is not empty", hint="choose a new folder, or remove it")
     with atomic_folder(out) as copy:
-        for source, name in _files_of(folder):
+        for source, name in _dataset_files(folder):
             target = copy / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
@@ -210,8 +222,8 @@ def _copy_of(folder: Path, out: Path) -> Iterator[Path]:
         yield copy
 
 
-def _files_of(folder: Path) -> Iterator[tuple[Path, Path]]:
-    """Every file of a dataset but its history, and its path below it; a folder that links lead to twice comes once."""
+def _dataset_files(folder: Path) -> Iterator[tuple[Path, Path]]:
+    """Yield every file of a dataset except its history, with its relative path; linked folders are visited once."""
     entered = set()
     for where, folders, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(where)
@@ -219,6 +231,6 @@ def _files_of(folder: Path) -> Iterator[tuple[Path, Path]]:
             folders.clear()
             continue
         entered.add(real)
-        folders[:] = sorted(set(folders) - {HOME})
+        folders[:] = sorted(set(folders) - {HISTORY_FOLDER})
         here = Path(where)
         yield from ((here / n, (here / n).relative_to(folder)) for n in sorted(names) if (here / n).is_file())

@@ -1,4 +1,4 @@
-"""What verbs that change pixels share: opening an image with its transparency, and where its mask is."""
+"""Open dataset images, skipping damaged ones with a warning, and name their mask files."""
 
 from __future__ import annotations
 
@@ -12,48 +12,48 @@ from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.open_image import ImageError, open_image
 
 
-def opened(record: ImageRecord) -> Image.Image:
-    """The image as RGB, or as RGBA where it has transparent pixels.
+def open_record(record: ImageRecord) -> Image.Image:
+    """Return the image as RGB, or as RGBA if it has transparent pixels.
 
     Raises:
-        ImageError: it cannot be read any more.
+        ImageError: the file can no longer be read.
     """
     return open_image(record.path, mode="RGBA" if record.has_alpha else "RGB")
 
 
-def opened_flat(record: ImageRecord) -> Image.Image:
-    """The image as RGB, on white: what a network looks at.
+def open_on_white(record: ImageRecord) -> Image.Image:
+    """Return the image as RGB on a white background, as networks expect it.
 
     Raises:
-        ImageError: it cannot be read any more.
+        ImageError: the file can no longer be read.
     """
     return open_image(record.path)
 
 
-def tried(
-    record: ImageRecord, images: ImageSet, open_: Callable[[ImageRecord], Image.Image] = opened
+def open_or_skip(
+    record: ImageRecord, images: ImageSet, open_: Callable[[ImageRecord], Image.Image] = open_record
 ) -> Generator[Event, None, Image.Image | None]:
-    """The image, or None after saying that it is passed over: some damage is found only when all is decoded."""
+    """Return the image, or None after yielding a warning: some damage is found only when the whole file is decoded."""
     try:
         return open_(record)
     except ImageError as error:
-        yield passed_over(images.name(record.path), error)
+        yield skip_warning(images.name(record.path), error)
         return None
 
 
-def passed_over(name: PurePosixPath, error: ImageError) -> Warned:
-    """That an image is left as it is, and why: it cannot be decoded, or its mask cannot."""
-    whose = "" if error.path.name == name.name else f"{error.path.parent.name}/{error.path.name}: "
-    return Warned(message=f"passed over: {name}: {whose}{error.reason}")
+def skip_warning(name: PurePosixPath, error: ImageError) -> Warned:
+    """Return the warning that an image is left unchanged because it, or its mask, cannot be decoded."""
+    file = "" if error.path.name == name.name else f"{error.path.parent.name}/{error.path.name}: "
+    return Warned(message=f"skipped {name}: {file}{error.reason}")
 
 
 def mask_name(record: ImageRecord, images: ImageSet, to: PurePosixPath | None = None) -> PurePosixPath:
-    """Where the mask of an image is, or is to be: that which it has, else `masks/` below its folder.
+    """Return the path below the dataset of an image's mask: the existing one, else `masks/NAME.png` beside the image.
 
     Args:
         record: the image.
-        images: of the dataset.
-        to: what the image will be called, if not as it is.
+        images: its dataset.
+        to: the image's new path, if it is renamed.
     """
     name = to or images.name(record.path)
     if to is None and record.mask is not None and record.mask.is_relative_to(images.root):

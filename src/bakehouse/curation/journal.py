@@ -1,4 +1,4 @@
-"""What was done to a dataset, step by step: one JSON file for each in `.bakehouse/steps/`."""
+"""The journal of a dataset's changes: one JSON file per step in `.bakehouse/steps/`."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from bakehouse.core.errors import BakehouseError
 from bakehouse.core.files import read_json, write_text
 
 State = Literal["applying", "done", "undoing", "undone"]
-"""`applying` and `undoing` are on their way: whoever was killed in between left the rest to the next command."""
+"""`applying` and `undoing` steps are in progress; the next command completes them if their process was killed."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """What becomes of one path. Contents are named by the sha256 of their bytes; None is "no file"."""
+    """The content of one path before and after a step, as sha256; None means "no file"."""
 
     path: PurePosixPath
     """Below the folder."""
@@ -26,12 +26,12 @@ class Change:
     after: str | None
     why: str = ""
     before_mtime: int | None = None
-    """Of the file before, in nanoseconds since the epoch: taken back, a file is as old as it was."""
+    """Modification time before, in nanoseconds since the epoch; undo restores it."""
     after_mtime: int | None = None
-    """Given only where the content comes from elsewhere, and keeps its age."""
+    """Set only where the new content keeps the modification time of the file it was copied from."""
 
-    def backwards(self) -> Change:
-        """The change that takes this one back."""
+    def inverted(self) -> Change:
+        """Return the change that undoes this one."""
         return replace(
             self,
             before=self.after,
@@ -43,11 +43,11 @@ class Change:
 
 @dataclass(frozen=True)
 class Step:
-    """One verb's work on a dataset."""
+    """The changes that one operation made to a dataset."""
 
     number: int
     """From 1."""
-    verb: str
+    operation: str
     settings: Mapping[str, Any]
     state: State
     time: float
@@ -55,34 +55,34 @@ class Step:
     changes: tuple[Change, ...] = field(repr=False)
 
     @property
-    def under_way(self) -> bool:
-        """Begun, and not yet at an end."""
+    def in_progress(self) -> bool:
+        """Whether the step was started and not yet completed."""
         return self.state in ("applying", "undoing")
 
-    def befores(self) -> set[str]:
-        """The contents that paths held before it."""
+    def old_contents(self) -> set[str]:
+        """Return the sha256 of all contents that the step replaced or removed."""
         return {c.before for c in self.changes if c.before}
 
-    def needs(self) -> set[str]:
-        """The contents that taking this step back asks of the store: those that no path holds after it."""
-        return self.befores() - {c.after for c in self.changes if c.after}
+    def contents_needed_to_undo(self) -> set[str]:
+        """Return the sha256 of the contents that undo needs from the store: those that no path holds after the step."""
+        return self.old_contents() - {c.after for c in self.changes if c.after}
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in the file."""
+        """Return the step as its JSON file holds it."""
         changes = [
             {"path": str(c.path), "before": c.before, "after": c.after, "why": c.why}
             | {k: v for k in ("before_mtime", "after_mtime") if (v := getattr(c, k)) is not None}
             for c in self.changes
         ]
-        head = {"step": self.number, "verb": self.verb, "settings": dict(self.settings), "state": self.state}
+        head = {"step": self.number, "verb": self.operation, "settings": dict(self.settings), "state": self.state}
         return {**head, "time": self.time, "changes": changes}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """The inverse of `to_json`.
+        """Return the step of a JSON file's content.
 
         Raises:
-            KeyError, TypeError, ValueError: it is none.
+            KeyError, TypeError, ValueError: `value` is not a step.
         """
         if value["state"] not in get_args(State):
             raise ValueError(f"state {value['state']!r}")
@@ -91,17 +91,17 @@ class Step:
 
 
 class Journal:
-    """The steps of one dataset, in `folder`. Each file is read once: whoever changes a dataset does it alone."""
+    """The steps of one dataset in `folder`. Each file is read once: the dataset's lock excludes other writers."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._known: dict[Path, Step] = {}
 
     def steps(self) -> tuple[Step, ...]:
-        """All of them, the first one first.
+        """Return all steps, oldest first.
 
         Raises:
-            BakehouseError: a file of the journal cannot be understood.
+            BakehouseError: a file of the journal cannot be read.
         """
         found = [self._known.get(path) or self._known.setdefault(path, _read(path)) for path in self._paths()]
         return tuple(sorted(found, key=lambda step: step.number))
@@ -111,24 +111,24 @@ class Journal:
             yield from (path for path in self.folder.iterdir() if re.fullmatch(r"[0-9]+-.+\.json", path.name))
 
     def tidy(self) -> None:
-        """Removes what a command that was killed while writing left beside the journal's files."""
+        """Remove partial files that a killed command left."""
         for path in self.folder.glob(".*.part"):
             path.unlink(missing_ok=True)
 
     def write(self, step: Step) -> Step:
-        """Puts a step, or its new state, on the disk: whole or not at all.
+        """Write a step, or its new state, atomically; return it.
 
         Raises:
-            BakehouseError: the disk is full, or the folder cannot be written.
+            BakehouseError: the disk is full, or the folder is not writable.
         """
-        path = self.folder / f"{step.number:04d}-{step.verb}.json"
+        path = self.folder / f"{step.number:04d}-{step.operation}.json"
         write_text(path, _text(step.to_json()))
         self._known[path] = step
         return step
 
 
 def _text(step: dict[str, Any]) -> str:
-    """JSON with a line for each change: they are many. Escaped, since names of files need not be valid Unicode."""
+    """Return JSON with one line per change, in ASCII: file names need not be valid Unicode."""
     changes = ",\n  ".join(map(json.dumps, step.pop("changes")))
     head = json.dumps(step, indent=1, default=str).removesuffix("\n}")
     return f'{head},\n "changes": [\n  {changes}\n ]\n}}\n'
@@ -138,5 +138,5 @@ def _read(path: Path) -> Step:
     try:
         return Step.from_json(read_json(path))
     except (KeyError, TypeError, ValueError) as e:
-        hint = "it was damaged, or written by a newer bakehouse; contents are safe in .bakehouse/files"
-        raise BakehouseError(f"cannot understand {path}: {type(e).__name__} {e}", hint=hint) from e
+        hint = "the file is damaged or from a newer bakehouse; the dataset's old files are safe in .bakehouse/files"
+        raise BakehouseError(f"cannot read the history file {path}: {type(e).__name__} {e}", hint=hint) from e

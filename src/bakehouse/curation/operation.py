@@ -1,4 +1,4 @@
-"""What the verbs of `bakehouse dataset` have in common: settings that look at images and propose what to do."""
+"""The protocol of dataset operations: settings that inspect a dataset and propose changes to it."""
 
 from __future__ import annotations
 
@@ -6,63 +6,64 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from bakehouse.core.events import Event
+from bakehouse.core.events import Event, OnEvent, ignore
 from bakehouse.curation.changeset import Proposal
-from bakehouse.curation.history import apply, recover
+from bakehouse.curation.history import apply_proposals, recover
 from bakehouse.curation.journal import Step
 from bakehouse.data import ImageSet, scan
 
 
-class Verb(Protocol):
-    """A `Spec` that proposes; its class has the verb's name: `Trim` is `bakehouse dataset trim`."""
+class Operation(Protocol):
+    """Settings (a `Spec`) of a dataset command. The class is named after the command: `Trim` is `dataset trim`."""
 
     def propose(self, images: ImageSet) -> Iterable[Proposal | Event]:
-        """What should be done about which image; nothing is written. Events among it tell what a person should know."""
+        """Yield what to change, and events for the user (progress, notes, warnings); write nothing."""
         ...
 
     def settings(self, *, mode: Literal["python", "json"] = "python") -> dict[str, Any]:
-        """What was set, without the defaults."""
+        """Return the settings that differ from their defaults."""
         ...
 
 
-def name_of(verb: Verb) -> str:
-    """`trim` for a `Trim`."""
-    return type(verb).__name__.lower()
+def operation_name(operation: Operation) -> str:
+    """Return the command's name, which the history stores: `trim` for a `Trim`."""
+    return type(operation).__name__.lower()
 
 
-def proposed(verb: Verb, images: ImageSet, tell: Callable[[Event], None] = lambda _: None) -> list[Proposal]:
-    """All that a verb proposes; what it tells on the way goes to `tell`."""
-    found: list[Proposal] = []
-    for made in verb.propose(images):
-        if isinstance(made, Proposal):
-            found.append(made)
+def collect_proposals(operation: Operation, images: ImageSet, on_event: OnEvent = ignore) -> list[Proposal]:
+    """Return all proposals of an operation; its events go to `on_event`."""
+    proposals: list[Proposal] = []
+    for item in operation.propose(images):
+        if isinstance(item, Proposal):
+            proposals.append(item)
         else:
-            tell(made)
-    return found
+            on_event(item)
+    return proposals
 
 
-def carry_out(
+def apply_operation(
     folder: Path | str,
-    verb: Verb,
+    operation: Operation,
     *,
     out: Path | str | None = None,
     progress: Callable[[int, int], None] | None = None,
-    tell: Callable[[Event], None] = lambda _: None,
+    on_event: OnEvent = ignore,
 ) -> Step | None:
-    """Does to a dataset what a verb proposes; None if there is nothing to do. As `bakehouse dataset VERB` does.
+    """Apply an operation to a dataset, as its command does; return the step, or None if there was nothing to change.
 
     Args:
         folder: the dataset.
-        verb: with its settings.
-        out: the dataset is copied there and changed there; `folder` is only read.
+        operation: with its settings.
+        out: copy the dataset there and change the copy; `folder` is only read.
         progress: called with (done, total) after each image.
-        tell: hears what the verb has to say.
+        on_event: called with each event of the operation.
 
     Raises:
-        UsageError: no such folder, or no image in it.
-        As `steps.apply`.
+        UsageError: `folder` does not exist or holds no images.
+        Other errors: see `history.apply_proposals`.
     """
     recover(folder)
-    proposals = proposed(verb, scan(folder), tell)
-    settings = verb.settings(mode="json")
-    return apply(folder, name_of(verb), proposals, settings=settings, out=out, progress=progress, tell=tell)
+    proposals = collect_proposals(operation, scan(folder), on_event)
+    settings = operation.settings(mode="json")
+    name = operation_name(operation)
+    return apply_proposals(folder, name, proposals, settings=settings, out=out, progress=progress, on_event=on_event)

@@ -1,4 +1,4 @@
-"""Images made square by adding, never by cutting."""
+"""`dataset square`: pad images to squares."""
 
 from __future__ import annotations
 
@@ -13,40 +13,40 @@ from pydantic import AfterValidator, Field
 
 from bakehouse.core.events import Event
 from bakehouse.core.settings import Spec
-from bakehouse.curation.animated_images import stills
+from bakehouse.curation.animated_images import still_images
 from bakehouse.curation.changeset import Edit, Proposal
-from bakehouse.curation.colors import rgb
-from bakehouse.curation.image_io import opened
-from bakehouse.curation.output_images import Names, masked, replaced
+from bakehouse.curation.colors import parse_rgb
+from bakehouse.curation.image_io import open_record
+from bakehouse.curation.output_images import OutputNames, replace_image, replace_mask
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.open_image import open_image
 
-Place = Literal["center", "top", "bottom"]
+Position = Literal["center", "top", "bottom"]
 
 
-def _fill(text: str) -> str:
+def _check_fill(text: str) -> str:
     if text != "edge":
-        rgb(text)
+        parse_rgb(text)
     return text
 
 
-Fill = Annotated[str, AfterValidator(_fill)]
+Fill = Annotated[str, AfterValidator(_check_fill)]
 
 
 class Square(Spec):
-    """Pads images to squares. A mask is padded with black, so that nothing added is learned."""
+    """Settings of `dataset square`. Masks are padded with black, so that the padding is not learned."""
 
     fill: Fill = "white"
-    """A colour (`white`, `#ff8800`), or `edge`: the outermost pixels go on."""
-    place: Place = "center"
-    """Where a picture that is wider than high stands in its square; a higher one stands in the middle."""
+    """A colour (`white`, `#ff8800`), or `edge` to repeat the outermost pixels."""
+    place: Position = "center"
+    """Vertical position of a landscape image in its square; portrait images are centred."""
     tolerance: float = Field(0.0, ge=0, le=0.5)
-    """Images whose sides differ by no more than this share stay as they are."""
+    """Images whose sides differ by at most this share stay unchanged."""
 
     def propose(self, images: ImageSet) -> Iterator[Proposal | Event]:
-        """Images that are not square."""
-        names = Names(images)
-        for record in (yield from stills(images)):
+        """Propose to pad each image that is not square."""
+        names = OutputNames(images)
+        for record in (yield from still_images(images)):
             side = max(record.width, record.height)
             if side - min(record.width, record.height) <= self.tolerance * side:
                 continue
@@ -55,20 +55,20 @@ class Square(Spec):
             yield Proposal(images.name(record.path), why, make)
 
     def _edits(self, record: ImageRecord, images: ImageSet, to: PurePosixPath) -> list[Edit]:
-        edits = replaced(record, images, to, squared(opened(record), self.fill, self.place))
+        edits = replace_image(record, images, to, pad_to_square(open_record(record), self.fill, self.place))
         if record.mask is None:
             return edits
-        mask = squared(open_image(record.mask, background=(0, 0, 0)).convert("L"), "black", self.place)
-        return masked(edits, record, images, to, mask)
+        mask = pad_to_square(open_image(record.mask, background=(0, 0, 0)).convert("L"), "black", self.place)
+        return replace_mask(edits, record, images, to, mask)
 
 
-def squared(image: Image.Image, fill: str, place: Place = "center") -> Image.Image:
-    """An image on a square of its longer side; around a picture with transparent parts the square is transparent.
+def pad_to_square(image: Image.Image, fill: str, place: Position = "center") -> Image.Image:
+    """Return an image padded to the square of its longer side; the padding of an RGBA image is transparent.
 
     Args:
-        image: of any mode that has names for its colours.
+        image: RGB, RGBA or L.
         fill: a colour, or `edge`.
-        place: where a wide image stands.
+        place: vertical position of a landscape image.
     """
     side = max(image.size)
     left = (side - image.width) // 2
@@ -77,7 +77,7 @@ def squared(image: Image.Image, fill: str, place: Place = "center") -> Image.Ima
         around = ((top, side - image.height - top), (left, side - image.width - left))
         array = np.asarray(image)
         return Image.fromarray(np.pad(array, (*around, *([(0, 0)] * (array.ndim - 2))), mode="edge"))
-    red, green, blue = rgb(fill)
+    red, green, blue = parse_rgb(fill)
     colours: dict[str, int | tuple[int, ...]] = {"L": red, "RGBA": (red, green, blue, 0)}
     square = Image.new(image.mode, (side, side), colours.get(image.mode, (red, green, blue)))
     square.paste(image, (left, top))

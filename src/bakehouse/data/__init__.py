@@ -20,7 +20,7 @@ from bakehouse.data.captions import (
     split_tags,
     training_caption,
 )
-from bakehouse.data.dataset_formats import ConceptFolder, read_layout
+from bakehouse.data.dataset_formats import ConceptFolder, read_dataset
 from bakehouse.data.image_records import ImageRecord, ImageSet, Skipped
 from bakehouse.data.masks import load_mask
 from bakehouse.data.open_image import ImageError, image_size, open_image, to_pixels
@@ -51,7 +51,7 @@ __all__ = [
     "make_buckets",
     "open_image",
     "read_caption",
-    "read_layout",
+    "read_dataset",
     "scan",
     "split_tags",
     "to_pixels",

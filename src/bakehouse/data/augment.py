@@ -1,7 +1,6 @@
-"""Variations of an image: other crops and colours of the same picture, each a pure function of the file and a number.
+"""Image augmentation: random crops and colour changes, each a pure function of the file and the variation's number.
 
-Nothing of it depends on the order of work: variation 3 of a file is the same in every run, on every number of threads,
-so variations can be encoded once and found again.
+Variation 3 of a file is the same in every run, with any number of threads, so encoded variations can be cached.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from pydantic import Field, model_validator
 from bakehouse.core.json_toml_yaml import parse_json
 from bakehouse.core.setting_needs import Needs, is_on, other_than
 from bakehouse.core.settings import Spec
-from bakehouse.data.buckets import Placement, fit, whole
+from bakehouse.data.buckets import Placement, fit, unchanged_placement
 from bakehouse.data.image_records import ImageRecord
 from bakehouse.data.masks import load_mask
 
@@ -30,32 +29,32 @@ Box = tuple[float, float, float, float]
 """Left, top, width, height in pixels of the upright image."""
 
 FACE_JITTER = 0.05
-"""Of the face's side: a face crop is off the middle by at most so much, as in kohya's trainer."""
+"""Largest offset of a face crop from the centre, as a share of the face's side, as in kohya's trainer."""
 HUE_AT_ONE = 0.1
-"""Of a whole turn: how far the hue turns at most at color = 1."""
+"""Largest change of the hue at color = 1, in turns."""
 _TO_YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
 
 
 class AugmentSpec(Spec):
-    """What may differ between two shows of an image, beside its side (data.flip). All off by default."""
+    """Random changes of an image each time it is shown, besides data.flip. All off by default."""
 
     random_crop: bool = False
-    """Cut each image anywhere, not in the middle."""
+    """Crop each image at a random position instead of the centre."""
     zoom: Annotated[float, Field(ge=1, le=4), Needs(is_on("random_crop"), refused=True)] = 1.0
-    """Random crops come up to this much closer; 1 shows as much of the picture as its bucket can."""
+    """Random crops are enlarged up to this factor; 1 shows as much of the image as its bucket can."""
     face_crop: tuple[Annotated[float, Field(ge=1, le=20)], Annotated[float, Field(ge=1, le=20)]] | None = None
-    """Cut around the face: the crop's shorter side is [least, most] times the face's longer one (kohya's
-    face_crop_aug_range). The face is the `face` box in metadata.jsonl, kohya's `_cx_cy_w_h` at the end of the file's
-    name, or what is white in the mask."""
+    """Crop around the face: the crop's shorter side is [least, most] times the face's longer one (kohya's
+    face_crop_aug_range). The face is the `face` box in metadata.jsonl, kohya's `_cx_cy_w_h` at the end of the file
+    name, or the white area of the mask."""
     color: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """How much hue, saturation and brightness may be off; 0.1 is gentle (about kohya's color_aug)."""
+    """Strength of random changes of hue, saturation and brightness; 0.1 is mild (about kohya's color_aug)."""
     variants: Annotated[
         Annotated[int, Field(ge=1, le=64)] | None,
         Needs(is_on("random_crop"), is_on("face_crop"), is_on("color")),
         Needs(other_than("data.cache", "none")),
     ] = None
-    """Variations of each image that are encoded and kept, the first of them as it is. Left out: every show is a new
-    one, which needs data.cache = 'none'."""
+    """Number of variations of each image that are encoded and cached, the first without changes. Left out: a new
+    variation each time, which needs data.cache = 'none'."""
 
     @model_validator(mode="after")
     def _ordered(self) -> AugmentSpec:
@@ -65,15 +64,15 @@ class AugmentSpec(Spec):
 
     @property
     def on(self) -> bool:
-        """Whether two shows of an image can differ."""
+        """Whether any augmentation is on."""
         return self.random_crop or self.face_crop is not None or self.color > 0
 
     def vary(self, record: ImageRecord, placement: Placement, number: int) -> Variation:
-        """Variation `number` of an image; 0 is the image as it is placed."""
+        """Return variation `number` of an image; 0 is the image without changes."""
         if number == 0 or not self.on:
             return Variation(placement)
         rng = random.Random(f"variation/{record.sha256}/{number}")
-        # Each drawn in any case, so that one setting does not change what another draws.
+        # All are drawn always, so that one setting does not change the random numbers of another.
         scale, across, down, hue, saturation, gamma = (rng.random() for _ in range(6))
         moved = self._placed(record, placement, scale, (across, down))
         if not self.color:
@@ -99,7 +98,7 @@ class AugmentSpec(Spec):
     def _around(
         self, box: Box, record: ImageRecord, placement: Placement, at: float, where: tuple[float, float]
     ) -> Placement:
-        """A crop whose shorter side is so many times the face; never enlarged beyond the file's own pixels for it."""
+        """A crop around the face; the image is not enlarged beyond its own pixels for it."""
         assert self.face_crop is not None
         least, most = self.face_crop
         bucket, size = placement.bucket, (record.width, record.height)
@@ -117,7 +116,7 @@ class AugmentSpec(Spec):
 
 @dataclass(frozen=True)
 class Variation:
-    """How one variation of an image comes into being."""
+    """One variation of an image: crop and colour changes."""
 
     placement: Placement
     hue: float = 0.0
@@ -127,47 +126,47 @@ class Variation:
 
     @property
     def colours(self) -> tuple[float, float, float] | None:
-        """What changes the colours, or None where nothing does."""
+        """Hue, saturation and gamma, or None if the colours are unchanged."""
         settings = (self.hue, self.saturation, self.gamma)
         return None if settings == (0.0, 1.0, 1.0) else settings
 
     def apply(self, image: Image.Image, *, flip: bool = False) -> Image.Image:
-        """The variation of an upright RGB image, as large as its bucket."""
+        """Return the variation of an upright RGB image, in the size of its bucket."""
         image = fit(image, self.placement)
         if self.colours:
-            image = recoloured(image, *self.colours)
+            image = adjust_color(image, *self.colours)
         return ImageOps.mirror(image) if flip else image
 
     def sizes(self, record: ImageRecord, *, flip: bool = False) -> tuple[int, int, int, int, int, int]:
-        """SDXL's conditions: original height and width, top and left of the crop in the resized picture, target's.
+        """Return SDXL's size conditioning: original height and width, crop top and left, target height and width.
 
-        A mirrored picture's left edge is the original's right one.
+        In a mirrored image the left edge is the original's right one.
         """
         left, top, right, _ = self.placement.crop_box
         width, height = self.placement.bucket
         return record.height, record.width, top, self.placement.resized[0] - right if flip else left, height, width
 
 
-def recoloured(image: Image.Image, hue: float, saturation: float, gamma: float) -> Image.Image:
-    """An RGB image with its hue turned (in turns), its saturation multiplied and its values to the power `gamma`.
+def adjust_color(image: Image.Image, hue: float, saturation: float, gamma: float) -> Image.Image:
+    """Return an RGB image with hue shifted (in turns), saturation multiplied and values raised to the power `gamma`.
 
-    Hue and saturation are one linear map in YIQ, where luma stays: 8-bit HSV would leave bands in smooth skies.
+    Hue and saturation are one linear map in YIQ, which keeps luma; 8-bit HSV would give banding in smooth areas.
     """
     c, s = saturation * math.cos(math.tau * hue), saturation * math.sin(math.tau * hue)
-    turned = np.array([[1, 0, 0], [0, c, -s], [0, s, c]])
-    matrix = np.linalg.inv(_TO_YIQ) @ turned @ _TO_YIQ
+    rotation = np.array([[1, 0, 0], [0, c, -s], [0, s, c]])
+    matrix = np.linalg.inv(_TO_YIQ) @ rotation @ _TO_YIQ
     image = image.convert("RGB", tuple(np.pad(matrix, ((0, 0), (0, 1))).ravel().tolist()))
     table = [round(255 * (v / 255) ** gamma) for v in range(256)]
     return image.point(table * 3)
 
 
 def face_box(record: ImageRecord) -> Box | None:
-    """Where the face is: from metadata, the file's name, or the mask, in this order; None where nobody says."""
+    """Return the face from the metadata, the file name or the mask, in this order; None if none of them has it."""
     return _from_metadata(record) or _from_name(record) or _from_mask(record)
 
 
-def without_face(records: Sequence[ImageRecord]) -> Iterator[ImageRecord]:
-    """Images that `face_crop` has nothing to go by for."""
+def images_without_face(records: Sequence[ImageRecord]) -> Iterator[ImageRecord]:
+    """Return the images for which `face_crop` knows no face."""
     return (record for record in records if face_box(record) is None)
 
 
@@ -198,7 +197,7 @@ def _from_name(record: ImageRecord) -> Box | None:
 
 
 def _from_metadata(record: ImageRecord) -> Box | None:
-    """`"face": [left, top, width, height]` of the image's row in metadata.jsonl, in its folder or the one above."""
+    """`"face": [left, top, width, height]` in the image's row of metadata.jsonl, in its folder or the parent."""
     for folder in (record.path.parent, record.path.parent.parent):
         path = folder / "metadata.jsonl"
         if path.is_file():
@@ -222,7 +221,7 @@ def _faces(path: Path, changed: int) -> dict[str, Box]:
 def _from_mask(record: ImageRecord) -> Box | None:
     if record.mask is None:
         return None
-    mask = load_mask(record, whole((record.width, record.height)))
+    mask = load_mask(record, unchanged_placement((record.width, record.height)))
     rows, columns = (np.flatnonzero((mask > 0.5).any(axis=axis)) for axis in (1, 0))
     if not len(rows):
         return None

@@ -1,4 +1,4 @@
-"""Samples of any depth as 8 bits: greys of 16 and 32 bits, signed ones and floats are scaled and not clipped."""
+"""Converting images of any bit depth to 8 bits: 16-bit, 32-bit, signed and float greys are scaled, not clipped."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from PIL import Image, ImageFile
 from bakehouse.data import tiff
 
 _GREYS = {"L;2": (3, 85), "L;4": (15, 17)}
-"""Raw modes of PNGs with 2 and 4 bits: the largest value, and what Pillow multiplies values by."""
+"""Raw modes of PNGs with 2 and 4 bits: the largest value, and the factor by which Pillow multiplies."""
 
 
 _COVERED = "covered by the first frame"
 
 
-def mend_transparency(file: ImageFile.ImageFile) -> None:
-    """Scales the transparent grey of an opened PNG as Pillow will scale its pixels; call it before they are loaded."""
+def correct_transparency(file: ImageFile.ImageFile) -> None:
+    """Scale the transparent grey of an opened PNG as Pillow will scale its pixels; call it before they are loaded."""
     transparent = file.info.get("transparency")
     raw = next((tile.args for tile in file.tile if isinstance(tile.args, str)), "")
     if isinstance(transparent, int) and raw in _GREYS:
@@ -26,22 +26,22 @@ def mend_transparency(file: ImageFile.ImageFile) -> None:
         file.info["transparency"] = (transparent & largest) * times
 
 
-def note_first_frame(file: ImageFile.ImageFile) -> None:
-    """Notes which part of an opened GIF its first frame covers; the rest is transparent, and Pillow fills it."""
+def record_first_frame_area(file: ImageFile.ImageFile) -> None:
+    """Record which area of an opened GIF its first frame covers; the rest is transparent, but Pillow fills it."""
     extents = next((tile.extents for tile in file.tile), None)
     if extents is not None and extents != (0, 0, *file.size):
         file.info[_COVERED] = extents
 
 
 def to_eight_bits(file: Image.Image) -> Image.Image:
-    """A loaded image of any mode as one of L, LA, RGB, RGBA, CMYK.
+    """Return a loaded image of any mode as L, LA, RGB, RGBA or CMYK.
 
     Raises:
-        ValueError: a float image without one finite value.
+        ValueError: a float image has no finite value.
     """
     if file.mode in ("I", "F") or file.mode.startswith("I;16"):
         return _grey(file)
-    if file.mode == "L" and tiff.signed(file):
+    if file.mode == "L" and tiff.is_signed(file):
         return Image.fromarray(_scale_integers(np.asarray(file).view(np.int8), file))
     transparent = file.info.get("transparency")
     if isinstance(transparent, tuple) and max(transparent) > 255:
@@ -57,12 +57,12 @@ def to_eight_bits(file: Image.Image) -> Image.Image:
 
 
 def may_have_alpha(file: Image.Image) -> bool:
-    """Whether an opened image can have pixels that are not opaque, by its header."""
+    """Whether an opened image can have transparent pixels, according to its header."""
     return file.has_transparency_data or _half_covered(file)
 
 
 def has_alpha(file: Image.Image) -> bool:
-    """Whether a loaded image has a pixel that is not opaque."""
+    """Whether a loaded image has pixels that are not opaque."""
     if file.mode.startswith("I;16"):
         return isinstance(t := file.info.get("transparency"), int) and bool((np.asarray(file) == t).any())
     if not may_have_alpha(file):
@@ -72,19 +72,19 @@ def has_alpha(file: Image.Image) -> bool:
 
 
 def _half_covered(file: Image.Image) -> bool:
-    """Whether this is the first frame of a GIF, and smaller than the picture."""
+    """Whether this is the first frame of a GIF and smaller than the image."""
     return _COVERED in file.info and file.tell() == 0
 
 
 def _cleared(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
-    """An RGBA image that is transparent outside of a box: left, top, right, bottom in pixels."""
+    """The image, transparent outside of a box: left, top, right, bottom in pixels."""
     canvas = Image.new("RGBA", image.size)
     canvas.paste(image.crop(box), box)
     return canvas
 
 
 def _grey(file: Image.Image) -> Image.Image:
-    """One channel of more than 8 bits as L, or LA where one value is transparent."""
+    """One channel of more than 8 bits as L, or as LA if one value is transparent."""
     values = np.asarray(file)
     if file.mode == "F":
         grey = _scale_floats(values)
@@ -99,8 +99,8 @@ def _grey(file: Image.Image) -> Image.Image:
 
 
 def _scale_sixteen(values: npt.NDArray[Any], file: Image.Image) -> npt.NDArray[np.uint8]:
-    """uint16 [H, W] to uint8 by a table; 12-bit TIFFs have their own white, and WhiteIsZero is turned."""
-    full = 4095 if tiff.bits(file) == 12 else 65535
+    """uint16 [H, W] to uint8 by a table; white is 4095 in 12-bit TIFFs, and WhiteIsZero is inverted."""
+    full = 4095 if tiff.bits_per_sample(file) == 12 else 65535
     table = np.minimum((np.arange(65536) * 255 + full // 2) // full, 255).astype(np.uint8)
     table = 255 - table if tiff.white_is_zero(file) else table
     return np.take(table, values)
@@ -109,10 +109,10 @@ def _scale_sixteen(values: npt.NDArray[Any], file: Image.Image) -> npt.NDArray[n
 def _scale_integers(values: npt.NDArray[Any], file: Image.Image) -> npt.NDArray[np.uint8]:
     """Integers [H, W] to uint8.
 
-    Values below zero are no shades: the least becomes black and the greatest white. Else white is the file's depth;
-    in 32 bits, the narrowest of 8, 16 and 32 that holds all values, since programs store small numbers in such files.
+    With negative values, the least becomes black and the greatest white. Otherwise white is the largest value of the
+    bit depth; for 32 bits, of the smallest of 8, 16 and 32 bits that holds all values, as some programs store them.
     """
-    signed, depth = tiff.signed(file), tiff.bits(file) or 16
+    signed, depth = tiff.is_signed(file), tiff.bits_per_sample(file) or 16
     if depth == 32 and not signed:
         values = values.view(np.uint32)  # Pillow has no unsigned mode and wraps
     low, high = int(values.min()), int(values.max())
@@ -124,14 +124,14 @@ def _scale_integers(values: npt.NDArray[Any], file: Image.Image) -> npt.NDArray[
 
 
 def _scale_floats(values: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-    """float32 [H, W] to uint8: 0..1 (more is a highlight, clipped), 0..255, 0..65535, else from least to greatest.
+    """float32 [H, W] to uint8. White is 1 (up to 16 are clipped highlights), 255 or 65535; else the greatest value.
 
     Raises:
-        ValueError: no finite value.
+        ValueError: no value is finite.
     """
     finite = values[np.isfinite(values)]
     if finite.size == 0:
-        raise ValueError("a float image without one finite value")
+        raise ValueError("a float image without a finite value")
     low, high = float(finite.min()), float(finite.max())
     values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
     if low < 0:

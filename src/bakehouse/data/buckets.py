@@ -1,4 +1,4 @@
-"""Buckets: the few shapes that images are brought to, so that a batch is one tensor and little is cut away.
+"""Aspect-ratio buckets: the sizes to which images are resized and cropped, so that a batch has one size.
 
 Sizes are (width, height) in pixels throughout.
 """
@@ -15,7 +15,7 @@ from PIL import Image
 from pydantic import Field, model_validator
 
 from bakehouse.core.errors import UsageError
-from bakehouse.core.pluralize import counted
+from bakehouse.core.pluralize import counted, listed
 from bakehouse.core.setting_needs import Needs, is_on, one_of
 from bakehouse.core.settings import Spec
 
@@ -27,26 +27,26 @@ MUCH_LOST = 0.20
 
 
 _SIDES = (Needs(is_on("enabled")), Needs(one_of("rule", "log"), is_on("upscale")))
-"""kohya's rule gives an image that is not enlarged a bucket of its own size, whatever the sides."""
+"""With kohya's rule an image that is not enlarged gets a bucket of its own size, whatever min and max are."""
 
 
 class BucketSpec(Spec):
-    """Which shapes images are brought to."""
+    """Which buckets there are, and how one is chosen."""
 
     resolution: int = Field(512, ge=16, le=4096)
-    """Pixels along the side of the square; every bucket has at most its area."""
+    """Side of the square bucket in pixels; every bucket has at most its area."""
     enabled: bool = True
-    """False brings every image to the square."""
+    """False: every image is cropped to the square."""
     min: Annotated[int | None, *_SIDES] = Field(None, ge=8, le=8192)
-    """Shortest side of a bucket; without it, half the resolution. To a multiple of step: up, or as kohya down."""
+    """Shortest side of a bucket; default: half the resolution. Rounded up to a multiple of step (kohya: down)."""
     max: Annotated[int | None, *_SIDES] = Field(None, ge=8, le=8192)
-    """Longest side of a bucket; without it, twice the resolution. To a multiple of step: down, or as kohya up."""
+    """Longest side of a bucket; default: twice the resolution. Rounded down to a multiple of step (kohya: up)."""
     step: int = Field(64, ge=8, le=512, multiple_of=8)
-    """Sides are multiples of this; the latents want 8, SD 1.x and SDXL train best at 64."""
+    """Sides are multiples of this. Latents need 8; SD 1.x and SDXL train best at 64."""
     rule: Annotated[Literal["log", "kohya"], Needs(is_on("enabled"))] = "log"
-    """How the bucket is chosen: by the ratio of ratios, which treats portrait as landscape, or as kohya does."""
+    """How a bucket is chosen: by the ratio of aspect ratios, which treats portrait as landscape, or as kohya does."""
     upscale: Annotated[bool, Needs(is_on("enabled"))] = True
-    """False never enlarges an image: a small one gets a bucket of its own size."""
+    """False: images are never enlarged; a small one gets a bucket of its own size."""
 
     @model_validator(mode="after")
     def _sides_fit(self) -> Self:
@@ -69,7 +69,7 @@ class BucketSpec(Spec):
         return self.step * max(1, math.ceil(steps) if self.rule == "kohya" else math.floor(steps))
 
     def buckets(self) -> list[Size]:
-        """Every bucket that an image may be brought to (with `upscale=False` small images add their own)."""
+        """Return all buckets (with `upscale=False`, small images add their own)."""
         if not self.enabled:
             side = self.resolution // self.step * self.step
             return [(side, side)]
@@ -78,12 +78,12 @@ class BucketSpec(Spec):
 
 @dataclass(frozen=True)
 class Placement:
-    """How one image comes into its bucket: resize to `resized`, then cut out `crop_box`."""
+    """How an image is fitted into its bucket: resize to `resized`, then crop to `crop_box`."""
 
     bucket: Size
     resized: Size
     crop_box: tuple[int, int, int, int]
-    """Left, top, right, bottom in pixels of the resized image; as large as the bucket, in the middle."""
+    """Left, top, right, bottom in pixels of the resized image; as large as the bucket."""
     scale: float
     """Resized pixels per original pixel; above 1 the image is enlarged."""
     lost_fraction: float
@@ -92,11 +92,11 @@ class Placement:
 
 @dataclass(frozen=True)
 class BucketRow:
-    """One line of the table of buckets."""
+    """One row of the table of buckets."""
 
     bucket: Size
     images: int
-    """With repeats."""
+    """Number of images, counting repeats."""
     batches: int
     partial: int
     """Images in the last batch if it is not full, else 0."""
@@ -108,7 +108,7 @@ class BucketRow:
 
 
 def make_buckets(resolution: int | Size, min: int = 256, max: int = 1024, step: int = 64) -> list[Size]:  # noqa: A002
-    """Kohya's buckets, bit for bit, sorted: the square, and for each width the greatest height within the area."""
+    """Return exactly kohya's buckets, sorted: the square, and for each width the largest height within the area."""
     width, height = (resolution, resolution) if isinstance(resolution, int) else resolution
     area = width * height
     side = int(math.sqrt(area) // step) * step
@@ -124,17 +124,17 @@ def make_buckets(resolution: int | Size, min: int = 256, max: int = 1024, step: 
 def kohya_bucket(
     size: Size, buckets: Sequence[Size], *, no_upscale: bool = False, area: int | None = None, step: int = 64
 ) -> tuple[Size, Size]:
-    """Bucket and resized size as kohya chooses them.
+    """Return bucket and resized size as kohya chooses them.
 
-    Where kohya divides by zero or makes a side of 0 pixels (very small or very long images), the side becomes one step
-    and the other as long as the area then allows.
+    If kohya would divide by zero or give a side of 0 pixels (very small or very long images), that side is one step and
+    the other as long as the area allows.
 
     Args:
         size: of the image.
-        buckets: from `make_buckets`; not looked at with `no_upscale`.
-        no_upscale: keep small images; `area` (default: of the largest bucket) is then the most pixels allowed.
-        area: resolution squared.
-        step: multiple of sides with `no_upscale`.
+        buckets: from `make_buckets`; not used with `no_upscale`.
+        no_upscale: do not enlarge images.
+        area: most pixels with `no_upscale`, the squared resolution; default: of the largest bucket.
+        step: sides are multiples of it with `no_upscale`.
     """
     width, height = size
     ratio = width / height
@@ -176,13 +176,13 @@ def _ratio_error(width: int, height: int, ratio: float) -> float:
 
 
 def log_bucket(size: Size, buckets: Sequence[Size]) -> Size:
-    """The bucket whose shape is nearest by ratio of ratios; a picture on its side gets the bucket on its side.
+    """Return the bucket with the nearest aspect ratio on a logarithmic scale; a rotated image gets the rotated bucket.
 
-    Equally near ones: the squarer, then the larger.
+    Ties: the squarer, then the larger.
     """
 
     def distance(bucket: Size) -> tuple[float, float, int]:
-        # Differences of logarithms change sign exactly when width and height change places; quotients do not.
+        # Differences of logarithms change sign exactly if width and height are swapped; quotients do not.
         shape = math.log(bucket[0]) - math.log(bucket[1])
         return (abs(shape - (math.log(size[0]) - math.log(size[1]))), abs(shape), -bucket[0] * bucket[1])
 
@@ -190,23 +190,23 @@ def log_bucket(size: Size, buckets: Sequence[Size]) -> Size:
 
 
 def assign(sizes: Sequence[Size], spec: BucketSpec) -> list[Placement]:
-    """A placement for each image, in the same order; each depends on its own size alone.
+    """Return a placement for each image, in the same order.
 
     Raises:
-        UsageError: a size without pixels.
+        UsageError: a side has no pixels.
     """
     buckets = spec.buckets()
     return [_place(size, buckets, spec) for size in sizes]
 
 
-def whole(size: Size) -> Placement:
-    """The placement of an image that is as large as its bucket already."""
+def unchanged_placement(size: Size) -> Placement:
+    """Return the placement of an image that already has the size of its bucket."""
     return Placement(bucket=size, resized=size, crop_box=(0, 0, *size), scale=1.0, lost_fraction=0.0)
 
 
 def _place(size: Size, buckets: Sequence[Size], spec: BucketSpec) -> Placement:
     if min(size) < 1:
-        raise UsageError(f"an image of {size[0]} x {size[1]} pixels has no place in any bucket")
+        raise UsageError(f"an image of {size[0]} x {size[1]} pixels fits into no bucket")
     if spec.enabled and spec.rule == "kohya":
         area = spec.resolution**2
         bucket, resized = kohya_bucket(size, buckets, no_upscale=not spec.upscale, area=area, step=spec.step)
@@ -231,24 +231,24 @@ def _own_side(side: int, most: int, step: int) -> int:
 
 
 def _cover(size: Size, bucket: Size) -> Size:
-    """The smallest resize of `size` that covers `bucket`, shape kept."""
+    """The smallest size with the same aspect ratio that covers `bucket`."""
     if size[0] * bucket[1] > size[1] * bucket[0]:  # wider than the bucket
         return max(bucket[0], int(size[0] * bucket[1] / size[1] + 0.5)), bucket[1]
     return bucket[0], max(bucket[1], int(size[1] * bucket[0] / size[0] + 0.5))
 
 
-# --- telling ----------------------------------------------------------------------------------------------------------
+# --- reports ----------------------------------------------------------------------------------------------------------
 
 
 def bucket_table(
     placements: Sequence[Placement], batch: int, *, repeats: Sequence[int] | None = None
 ) -> list[BucketRow]:
-    """One row for each bucket in use, from portrait to landscape; batches never mix buckets.
+    """Return a row for each bucket in use, from portrait to landscape; batches never mix buckets.
 
     Args:
         placements: from `assign`.
-        batch: images a step.
-        repeats: of each image, in the same order; 1 where left out.
+        batch: images per step.
+        repeats: of each image, in the same order; default: 1.
     """
     counts: Counter[Size] = Counter()
     for placement, times in zip(placements, repeats or [1] * len(placements), strict=True):
@@ -268,48 +268,46 @@ def bucket_warnings(
     names: Sequence[str] | None = None,
     repeats: Sequence[int] | None = None,
 ) -> list[str]:
-    """What a person should change before training, one sentence each; `names` are the images' in the same order."""
+    """Return warnings about buckets that are hard to fill and images that lose much; `names` are of the images."""
     rows = bucket_table(placements, batch, repeats=repeats)
     names = names or [f"image {i + 1}" for i in range(len(placements))]
     found = []
     if len(rows) > MANY_BUCKETS:
-        found.append(f"{len(rows)} buckets (more than {MANY_BUCKETS} are hard to fill): crop to fewer shapes")
+        found.append(
+            f"{len(rows)} buckets (more than {MANY_BUCKETS} are hard to fill): crop images to fewer aspect ratios"
+        )
     if small := [row for row in rows if row.images < batch]:
-        shown = _some([f"{row.bucket[0]}x{row.bucket[1]} ({row.images})" for row in small])
+        shown = listed([f"{row.bucket[0]}x{row.bucket[1]} ({row.images})" for row in small], 5)
         found.append(f"{counted(len(small), 'bucket')} with fewer images than the batch of {batch}: {shown}")
     if enlarged := [f"{n} ({p.scale:.1f}x)" for n, p in zip(names, placements, strict=True) if p.scale > MUCH_ENLARGED]:
         found.append(
-            f"{counted(len(enlarged), 'image')} enlarged more than {MUCH_ENLARGED}x: {_some(enlarged)}; upscale first"
+            f"{counted(len(enlarged), 'image')} enlarged more than {MUCH_ENLARGED}x: {listed(enlarged, 5)}; "
+            "upscale first"
         )
     lossy = [(n, p) for n, p in zip(names, placements, strict=True) if p.lost_fraction > MUCH_LOST]
     if cut := [f"{n} ({p.lost_fraction:.0%})" for n, p in lossy]:
         losing = f"{counted(len(cut), 'image')} losing more than {MUCH_LOST:.0%} to the crop"
-        found.append(f"{losing}: {_some(cut)}; crop by hand")
+        found.append(f"{losing}: {listed(cut, 5)}; crop by hand")
     return found
 
 
-def _some(words: Sequence[str], most: int = 5) -> str:
-    more = f" and {len(words) - most} more" if len(words) > most else ""
-    return ", ".join(words[:most]) + more
-
-
-# --- doing ------------------------------------------------------------------------------------------------------------
+# --- resizing ---------------------------------------------------------------------------------------------------------
 
 
 def fit(image: Image.Image, placement: Placement) -> Image.Image:
-    """`image` in its bucket: averaged over areas when shrunk, Lanczos when enlarged, cut in the middle."""
-    return _cut_and_resize(image, placement, Image.Resampling.LANCZOS)
+    """Return an image resized and cropped to its bucket: area averaging to shrink, Lanczos to enlarge."""
+    return _crop_and_resize(image, placement, Image.Resampling.LANCZOS)
 
 
 def fit_mask(mask: Image.Image, placement: Placement) -> Image.Image:
-    """A mask in its image's bucket; it may have another size than the image but the same shape. Never overshoots."""
-    return _cut_and_resize(mask, placement, Image.Resampling.BILINEAR)
+    """Return a mask resized and cropped to its image's bucket, without overshoot; it may be smaller than the image."""
+    return _crop_and_resize(mask, placement, Image.Resampling.BILINEAR)
 
 
-def _cut_and_resize(image: Image.Image, placement: Placement, enlarge: Image.Resampling) -> Image.Image:
+def _crop_and_resize(image: Image.Image, placement: Placement, enlarge: Image.Resampling) -> Image.Image:
     if image.size == placement.resized:
         return image.crop(placement.crop_box)
-    # Only what is kept is resized: a panorama stretched whole to a bucket's height can be a gigapixel.
+    # Only the crop is resized: a whole panorama with the height of the bucket can have a gigapixel.
     x, y = image.width / placement.resized[0], image.height / placement.resized[1]
     left, top, right, bottom = placement.crop_box
     box = (left * x, top * y, min(right * x, image.width), min(bottom * y, image.height))

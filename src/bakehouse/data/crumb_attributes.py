@@ -1,7 +1,7 @@
-"""Caption tags and the attributes they name.
+"""The caption tags of the bundled base model crumb and the attributes that they name.
 
-The world of `crumb` is factored: a picture has one value in each group ("hair": "afro", "hair color": "pink"), and a
-caption tag ("pink afro") names one or more of them, its *atoms*. A small grammar in `vocabulary.json` says how.
+An image of crumb has one value in each group ("hair": "afro", "hair color": "pink"); a caption tag ("pink afro") names
+one or more of them, its *atoms*. The grammar of tags is in `vocabulary.json`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ WORDS = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Groups with their values (the first is the default, which no caption says), and the grammar of tags."""
+    """Groups with their values (the first is the default, which captions do not name), and the grammar of tags."""
 
     groups: Mapping[str, tuple[str, ...]]
     judged: tuple[str, ...]
@@ -37,11 +37,11 @@ class Vocabulary:
         return cls(groups, tuple(raw.pop("judged")), raw)
 
     def atoms(self, tag: str) -> Atoms:
-        """What one tag says: `pink afro` -> hair afro, hair color pink. Empty if the tag is unknown."""
+        """Return the attributes that a tag names: `pink afro` -> hair afro, hair color pink. Empty if unknown."""
         return dict(self._phrases.get(tuple(self._words(tag)), {}))
 
     def atoms_of_prompt(self, prompt: str) -> Atoms:
-        """What a tag list, a sentence or a free phrase says; the longest known phrase wins, then the first said."""
+        """Return the attributes that tags or a sentence name; the longest known phrase wins, then the first one."""
         words, found, i = self._words(prompt), Atoms(), 0
         while i < len(words):
             for n in range(min(self._longest, len(words) - i), 0, -1):
@@ -56,12 +56,12 @@ class Vocabulary:
         return found
 
     def tags_of(self, atoms: Mapping[str, str]) -> list[str]:
-        """The caption tags that say these atoms, fullest first where several could: the inverse of `atoms`."""
+        """Return the caption tags that name these attributes, as few as possible: the inverse of `atoms`."""
         left = {g: v for g, v in atoms.items() if not self._is_silent(g, v)}
         tags = []
         for group in self.groups:
             while group in left:
-                tag = next((t for t, a in self._saying[(group, left[group])] if a.items() <= left.items()), None)
+                tag = next((t for t, a in self._tags_by_atom[(group, left[group])] if a.items() <= left.items()), None)
                 if tag is None:
                     break
                 tags.append(tag)
@@ -70,11 +70,11 @@ class Vocabulary:
         return tags
 
     def accepts(self, group: str, wanted: str, seen: str) -> bool:
-        """Whether `seen` is what was wanted, or a special case of it (a wayfarer is a pair of sunglasses)."""
+        """Whether `seen` is `wanted` or a special case of it (a wayfarer is a pair of sunglasses)."""
         return wanted == seen or seen in self.grammar["accepts"].get(group, {}).get(wanted, ())
 
     def caption_tags(self) -> list[str]:
-        """Every tag that a caption may hold, aliases left out."""
+        """Return every tag that a caption may have, without aliases."""
         return [tag for tag, _ in self._tags()]
 
     def _is_silent(self, group: str, value: str) -> bool:
@@ -101,7 +101,7 @@ class Vocabulary:
         colors = [c for c in self.groups[first] if not self._is_silent(first, c)]
         pairs: Iterable[tuple[str, str]] = itertools.permutations(colors, 2)
         for a, b in pairs:
-            # Where neither colour comes first in the picture, both orders mean the sorted one.
+            # If the colours have no order in the image, both orders mean the sorted one.
             low, high = (a, b) if not pattern["sorted"] or colors.index(a) < colors.index(b) else (b, a)
             yield pattern["template"].format(a, b), {**pattern["atoms"], first: low, second: high}
 
@@ -115,8 +115,8 @@ class Vocabulary:
         return max(len(words) for words in self._phrases)
 
     @cached_property
-    def _saying(self) -> dict[tuple[str, str], list[tuple[str, Atoms]]]:
-        """Tags by each atom that they say, the fullest first."""
+    def _tags_by_atom(self) -> dict[tuple[str, str], list[tuple[str, Atoms]]]:
+        """Tags by each attribute that they name, those with most attributes first."""
         by_atom: dict[tuple[str, str], list[tuple[str, Atoms]]] = {
             (group, value): [] for group, values in self.groups.items() for value in values
         }

@@ -1,7 +1,7 @@
-"""Folders and files in which other trainers describe a dataset, read as concepts.
+"""Reading the dataset formats of other trainers: kohya folders, metadata.jsonl, concepts_list.json, kohya's TOML.
 
-A `ConceptFolder` turns into one concept of a recipe: `folder`, `class_tokens` (the recipe's subject), `repeats`. Where
-`is_reg` is true, the folder holds class images instead: the recipe's prior.
+Each `ConceptFolder` becomes one concept of a recipe: `folder`, `class_tokens` (the recipe's subject), `repeats`. If
+`is_reg` is true, the folder holds class images: the recipe's prior.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 from bakehouse.core.errors import Problems, UsageError, did_you_mean
 from bakehouse.core.json_toml_yaml import parse_json
-from bakehouse.core.pluralize import counted
+from bakehouse.core.pluralize import counted, listed
 from bakehouse.core.settings import read_toml
 from bakehouse.data.captions import captions_in, decode_text
 from bakehouse.data.image_records import ImageRecord, ImageSet
@@ -30,45 +30,46 @@ MOST_REPEATS = 1000
 
 @dataclass(frozen=True)
 class ConceptFolder:
-    """One concept as another trainer's layout describes it; None is "not said there"."""
+    """One concept as another trainer describes it; None if not given."""
 
     folder: Path
     images: ImageSet
     class_tokens: str | None = None
-    """The caption of images that have none: kohya's class tokens, DreamBooth's instance prompt."""
+    """Caption of images without one: kohya's class tokens, DreamBooth's instance prompt."""
     repeats: int | None = None
     is_reg: bool = False
-    """Regularization (class) images, not the subject."""
+    """Whether these are class (regularization) images."""
     class_prompt: str | None = None
-    """DreamBooth: what class images are made from."""
+    """DreamBooth: prompt of the class images."""
     class_folder: Path | None = None
-    """DreamBooth: where they are or shall be; may not exist yet."""
+    """DreamBooth: folder of the class images; may not exist yet."""
     class_images: int | None = None
-    """DreamBooth: how many there shall be."""
+    """DreamBooth: number of class images."""
     notes: tuple[str, ...] = ()
-    """What was not understood or not taken over, beside the notes of `images`."""
+    """Remarks for the user in addition to the notes of `images`: what was ignored."""
 
     @property
     def records(self) -> tuple[ImageRecord, ...]:
-        """The usable images."""
+        """Records of the usable images."""
         return self.images.records
 
 
-def read_layout(path: Path | str) -> list[ConceptFolder]:
-    """Reads a dataset in any of the known layouts; concepts are numbered in the records in the order of the list.
+def read_dataset(path: Path | str) -> list[ConceptFolder]:
+    """Read a dataset in any known format; `ImageRecord.concept` is the index in the returned list.
 
-    A folder: kohya's `N_name` folders (in it, or in `img/` and `reg/`), `concepts_list.json`, `metadata.jsonl` or
-    `.csv`, else one concept. A file: `concepts_list.json`, `metadata.jsonl`, `metadata.csv` or a kohya dataset TOML.
+    A folder may hold kohya's `N_name` folders (or `img/` and `reg/` with such folders), `concepts_list.json`,
+    `metadata.jsonl` or `metadata.csv`; otherwise it is one concept. A file may be `concepts_list.json`,
+    `metadata.jsonl`, `metadata.csv` or a kohya dataset TOML.
 
     Raises:
-        UsageError: not there, empty, or of no known layout.
-        Problems: the description names what is not there; all of it at once.
+        UsageError: it is missing, empty, or in no known format.
+        Problems: the description names files or folders that do not exist.
     """
     path = Path(path)
     if path.is_file():
         return _number(_read_file(path))
-    if (listed := path / "concepts_list.json").is_file():
-        return _number(_read_concepts_list(listed))
+    if (concepts_list := path / "concepts_list.json").is_file():
+        return _number(_read_concepts_list(concepts_list))
     for folder in (path, path / "train"):
         if found := next((folder / name for name in METADATA_FILES if (folder / name).is_file()), None):
             return _number(_read_metadata(found))
@@ -85,13 +86,13 @@ def _read_file(path: Path) -> list[ConceptFolder]:
         ".csv": _read_metadata,
     }
     if path.suffix.lower() not in readers:
-        hint = "give a folder, a concepts_list.json, a metadata.jsonl or .csv, or a kohya dataset .toml"
-        raise UsageError(f"{path} describes no dataset", hint=hint)
+        hint = "name a folder, a concepts_list.json, a metadata.jsonl or .csv, or a kohya dataset .toml"
+        raise UsageError(f"{path} is in no known dataset format", hint=hint)
     return readers[path.suffix.lower()](path)
 
 
 def _number(concepts: list[ConceptFolder]) -> list[ConceptFolder]:
-    """Writes each concept's place in the list into its records."""
+    """Write each concept's index into its records."""
 
     def numbered(i: int, concept: ConceptFolder) -> ConceptFolder:
         records = tuple(replace(record, concept=i) for record in concept.records)
@@ -101,7 +102,7 @@ def _number(concepts: list[ConceptFolder]) -> list[ConceptFolder]:
 
 
 def _find(name: str, base: Path) -> Path:
-    """A path from a description: as it stands, else beside the description, else from the current folder."""
+    """A path in a description: relative to the description, or else to the current folder."""
     given = Path(name).expanduser()
     beside = base / given
     return beside if beside.exists() or not given.exists() else given
@@ -111,26 +112,26 @@ def _find(name: str, base: Path) -> Path:
 
 
 def _read_kohya_folders(root: Path) -> list[ConceptFolder]:
-    """`N_name` folders as concepts; an empty list where there are none."""
+    """Read `N_name` folders as concepts; empty if there are none."""
     if not root.is_dir():
         return []
     concepts: list[ConceptFolder] = []
-    left_out: list[str] = []
+    not_used: list[str] = []
     for parent, is_reg in ((root, False), (root / "img", False), (root / "image", False), (root / "reg", True)):
         numbered = list(_numbered_folders(parent))
         for folder, repeats, name in numbered:
             try:
                 images = scan(folder, recursive=False)
             except UsageError as e:
-                left_out.append(e.message)
+                not_used.append(e.message)
                 continue
             concepts.append(ConceptFolder(folder, images, class_tokens=name or None, repeats=repeats, is_reg=is_reg))
         if numbered:
-            left_out += _beside(parent, {folder.name for folder, _, _ in numbered} | {"img", "image", "reg"})
+            not_used += _beside(parent, {folder.name for folder, _, _ in numbered} | {"img", "image", "reg"})
     if not any(not concept.is_reg for concept in concepts):
         return []
-    if left_out:
-        concepts[0] = replace(concepts[0], notes=tuple(left_out))
+    if not_used:
+        concepts[0] = replace(concepts[0], notes=tuple(not_used))
     return concepts
 
 
@@ -144,12 +145,11 @@ def _numbered_folders(parent: Path) -> Iterator[tuple[Path, int, str]]:
 
 
 def _beside(parent: Path, names: set[str]) -> list[str]:
-    """What lies beside numbered folders and belongs to none of them."""
+    """A note on files and folders beside numbered folders that are not used."""
     others = sorted(p.name for p in parent.iterdir() if p.name not in names and not p.name.startswith("."))
     if not others:
         return []
-    more = f" and {len(others) - 5} more" if len(others) > 5 else ""
-    return [f"{parent}: not in an `N_name` folder, so not used: {', '.join(others[:5])}{more}"]
+    return [f"{parent}: not in an `N_name` folder, so not used: {listed(others, 5)}"]
 
 
 # --- DreamBooth -------------------------------------------------------------------------------------------------------
@@ -158,14 +158,14 @@ _DREAMBOOTH_KEYS = ("instance_prompt", "class_prompt", "instance_data_dir", "cla
 
 
 def _read_concepts_list(path: Path) -> list[ConceptFolder]:
-    """`concepts_list.json` of the DreamBooth scripts: a list of objects."""
+    """Read the `concepts_list.json` of DreamBooth scripts: a list of objects."""
     entries = _json(path)
     if isinstance(entries, Mapping) and "concepts" in entries:
         entries = entries["concepts"]
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, Mapping) for entry in entries):
         raise UsageError(
-            f"{path} should be a JSON list of concepts",
-            hint=f"each has {', '.join(_DREAMBOOTH_KEYS)}; settings of other trainers: `bakehouse import FILE`",
+            f"{path} must be a JSON list of concepts",
+            hint=f"keys of each: {', '.join(_DREAMBOOTH_KEYS)}; settings of other trainers: `bakehouse import FILE`",
         )
     concepts, problems = [], []
     for i, entry in enumerate(entries):
@@ -190,20 +190,22 @@ def _dreambooth_concept(entry: Mapping[str, Any], base: Path) -> ConceptFolder:
         class_folder=_find(str(entry["class_data_dir"]), base) if entry.get("class_data_dir") else None,
         class_images=_whole(entry, "num_class_images"),
         notes=tuple(
-            f"key not understood: {_with_guess(key, _DREAMBOOTH_KEYS)}" for key in entry if key not in _DREAMBOOTH_KEYS
+            f"unknown key, ignored: {_with_guess(key, _DREAMBOOTH_KEYS)}"
+            for key in entry
+            if key not in _DREAMBOOTH_KEYS
         ),
     )
 
 
 def _whole(settings: Mapping[str, Any], key: str) -> int | None:
-    """A whole number of 1 or more; None where it is not given or 0."""
+    """A whole number of 1 or more; None if it is missing or 0."""
     value = settings.get(key)
     if not value:
         return None
     if isinstance(value, str) and value.isdecimal():
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise UsageError(f"{key} = {value!r}: should be a whole number")
+        raise UsageError(f"{key} = {value!r}: must be a whole number")
     return value
 
 
@@ -223,7 +225,7 @@ def _json(path: Path) -> Any:
 
 
 def _read_metadata(path: Path) -> list[ConceptFolder]:
-    """`metadata.jsonl` or `metadata.csv`: `file_name` and `text`, `caption` or `prompt` for each image."""
+    """Read `metadata.jsonl` or `metadata.csv`: `file_name` and `text`, `caption` or `prompt` for each image."""
     images = scan(path.parent)
     rows, notes = metadata_rows(path)
     records, used = [], set()
@@ -233,16 +235,16 @@ def _read_metadata(path: Path) -> list[ConceptFolder]:
         records.append(replace(record, captions=rows[name], caption_path=None) if rows.get(name) else record)
     unusable = {nfc(s.path.relative_to(path.parent).as_posix()) for s in images.skipped}
     if gone := [name for name in rows if name not in used | unusable]:
-        notes.append(f"{len(gone)} x {path.name} names an image that is not there: {', '.join(gone[:5])}")
+        notes.append(f"{path.name}: {counted(len(gone), 'named image')} missing: {listed(gone, 5)}")
     if silent := sorted(used - rows.keys()):
         notes.append(
-            f"{len(silent)} x image that {path.name} does not name (used all the same): {', '.join(silent[:5])}"
+            f"{counted(len(silent), 'image')} not named in {path.name}, used with own captions: {listed(silent, 5)}"
         )
     return [ConceptFolder(path.parent, replace(images, records=tuple(records)), notes=tuple(notes))]
 
 
 def metadata_rows(path: Path) -> tuple[dict[str, tuple[str, ...]], list[str]]:
-    """Captions by NFC file name, and notes."""
+    """Return the captions by file name (NFC), and notes."""
     text, _, notes = decode_text(path.read_bytes())
     notes = [f"{path.name}: {note}" for note in notes]
     entries: list[Any] = []
@@ -258,7 +260,7 @@ def metadata_rows(path: Path) -> tuple[dict[str, tuple[str, ...]], list[str]]:
     rows: dict[str, tuple[str, ...]] = {}
     for entry in entries:
         if not isinstance(entry, Mapping) or not entry.get("file_name"):
-            notes.append(f"{path.name}: a row without file_name: {str(entry)[:80]}")
+            notes.append(f"{path.name}: row without file_name ignored: {str(entry)[:80]}")
             continue
         name = nfc(str(entry["file_name"]).replace("\\", "/").removeprefix("./"))
         rows[name] = captions_in(dict(entry))
@@ -271,14 +273,14 @@ def metadata_rows(path: Path) -> tuple[dict[str, tuple[str, ...]], list[str]]:
 
 
 def _read_kohya_toml(path: Path) -> list[ConceptFolder]:
-    """The images of `[general]`, `[[datasets]]`, `[[datasets.subsets]]`: the inner level wins.
+    """Read the images of `[general]`, `[[datasets]]`, `[[datasets.subsets]]`; inner levels override outer ones.
 
-    How they are trained on, `recipe.importers` reads.
+    The training settings in it are read by `recipe.importers`.
     """
     config = read_toml(path)
     subsets = list(_subsets(config))
     if not subsets:
-        hint = "it needs [[datasets]] and [[datasets.subsets]]; a recipe of ours is read with `bakehouse train`"
+        hint = "it needs [[datasets]] and [[datasets.subsets]]; a bakehouse recipe is trained with `bakehouse train`"
         raise UsageError(f"{path} is not a kohya dataset TOML", hint=hint)
     concepts, problems = [], []
     for i, settings in enumerate(subsets):
@@ -300,7 +302,7 @@ def _subsets(config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _tables(value: Any) -> Iterator[Mapping[str, Any]]:
-    """Tables of a TOML array of tables; a single table counts as one."""
+    """Yield the tables of a TOML array of tables, or a single table."""
     for table in value if isinstance(value, list) else [value]:
         if isinstance(table, Mapping):
             yield table
@@ -323,12 +325,12 @@ def _kohya_subset(settings: dict[str, Any], path: Path) -> ConceptFolder:
 
 
 def _with_metadata(images: ImageSet, path: Path) -> ImageSet:
-    """Kohya's fine-tuning JSON: an object of `caption` and `tags` by image path, or by name without extension."""
+    """Apply kohya's fine-tuning JSON: objects with `caption` and `tags` by image path, or by name without extension."""
     if not path.is_file():
         raise UsageError(f"metadata_file {path} does not exist")
     content = _json(path)
     if not isinstance(content, Mapping):
-        raise UsageError(f"metadata_file {path} should be a JSON object of image path to caption and tags")
+        raise UsageError(f"metadata_file {path} must be a JSON object that maps image paths to caption and tags")
     captions = {nfc(Path(str(key).replace("\\", "/")).stem): captions_in(value) for key, value in content.items()}
     records = [
         replace(record, captions=found, caption_path=None) if (found := captions.get(nfc(record.path.stem))) else record

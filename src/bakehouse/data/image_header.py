@@ -1,4 +1,4 @@
-"""What a file says of itself and `open_image` leaves behind: format, depth, profile, rotation, frames, metadata."""
+"""Headers of image files: format, mode, colour profile, rotation, frames, metadata."""
 
 from __future__ import annotations
 
@@ -8,56 +8,56 @@ from pathlib import Path
 
 from PIL import ExifTags, Image, ImageCms, ImageFile
 
-from bakehouse.data.open_image import frame_count, orientation, reading
+from bakehouse.data.open_image import frame_count, opened, orientation
 
 GENERATORS = ("parameters", "prompt", "workflow", "sd-metadata", "invokeai_metadata", "dream", "generation_data")
-"""Keys under which programs that draw pictures write how: A1111, ComfyUI, InvokeAI and others."""
+"""Metadata keys under which image generators write their settings: A1111, ComfyUI, InvokeAI and others."""
 
 _LUMINANCE_ROW = (16, 11, 10, 16, 24, 40, 51, 61)
 """The first row of the luminance table of the JPEG standard (ITU T.81, annex K), which libjpeg scales by quality."""
 
 
 @dataclass(frozen=True)
-class Header:
-    """Of one file, read without decoding its pixels."""
+class ImageHeader:
+    """The header of an image file, read without decoding the pixels."""
 
     format: str
-    """Pillow's name."""
+    """Pillow's name of the format."""
     mode: str
-    """Pillow's, as stored: `I;16` is 16-bit grey, `CMYK` four inks."""
+    """Pillow's mode of the stored pixels: `I;16` is 16-bit grey, `CMYK` four inks."""
     width: int
     """Pixels, after EXIF rotation."""
     height: int
     orientation: int
-    """EXIF, 1..8; 1 is upright."""
+    """EXIF orientation, 1..8; 1 is upright."""
     profile: str
-    """Description of the colour profile; empty without one, `unreadable` where it is broken."""
+    """Description of the colour profile; empty without one, `unreadable` if it is damaged."""
     frames: int
-    """Of an animation; 1 for all else, pages of a TIFF included."""
+    """Number of frames of an animation; 1 otherwise, also for a TIFF of several pages."""
     jpeg_quality: int | None
-    """1..100 as libjpeg counts it, from the quantization table; None where the file is no JPEG."""
+    """libjpeg's quality, 1..100, estimated from the quantization table; None if the file is not a JPEG."""
     gps: bool
-    """EXIF says where it was taken."""
+    """Whether EXIF holds a position."""
     generator: str
-    """The key under which a program wrote how it drew this; empty where none did."""
+    """The metadata key under which a generator wrote its settings; empty if there is none."""
 
     @property
     def deep(self) -> bool:
-        """Grey of more than 8 bits or of floats, which most trainers read as white or black."""
+        """Whether it is grey with more than 8 bits, or float, which most trainers read as white or black."""
         return self.mode.startswith("I") or self.mode == "F"
 
     @property
     def srgb(self) -> bool:
-        """No profile, or one that is sRGB."""
+        """Whether the colour profile is sRGB or missing."""
         return not self.profile or "srgb" in self.profile.lower()
 
 
-def read_header(file: ImageFile.ImageFile) -> Header:
-    """Of an opened file; call it inside `bakehouse.data.open_image.reading`, before the pixels are loaded."""
+def header_of_open_image(file: ImageFile.ImageFile) -> ImageHeader:
+    """Return the header of an opened image; call it inside `open_image.opened`, before the pixels are loaded."""
     turn = orientation(file)
     width, height = file.size
     exif = _exif(file)
-    return Header(
+    return ImageHeader(
         format=file.format or "",
         mode=file.mode,
         width=height if turn >= 5 else width,
@@ -71,18 +71,18 @@ def read_header(file: ImageFile.ImageFile) -> Header:
     )
 
 
-def header(path: Path | str) -> Header:
-    """Of a file.
+def read_image_header(path: Path | str) -> ImageHeader:
+    """Return the header of an image file.
 
     Raises:
-        ImageError: as `bakehouse.data.open_image`, but pixels are not looked at.
+        ImageError: as `open_image`, except for damaged pixels.
     """
-    with reading(Path(path)) as file:
-        return read_header(file)
+    with opened(Path(path)) as file:
+        return header_of_open_image(file)
 
 
 def jpeg_quality(tables: dict[int, list[int]] | None) -> int | None:
-    """The quality of libjpeg whose luminance steps are nearest to these tables' first row."""
+    """Return the libjpeg quality whose luminance table has the first row that is nearest to this one's."""
     if not tables or 0 not in tables:
         return None
     row = tables[0][:8]
@@ -99,14 +99,14 @@ def _steps(quality: int) -> list[int]:
 
 
 def distinct_frames(path: Path | str, *, most: int = 200) -> tuple[int, int]:
-    """Frames that differ to the eye from the one before them, and how many were looked at.
+    """Return how many frames differ visibly from the one before, and how many were compared.
 
-    Two frames are alike where their 16 x 16 greys differ by less than 2 of 255 on average.
+    Two frames are the same if their 16 x 16 grey thumbnails differ by less than 2 of 255 on average.
 
     Raises:
-        ImageError: as `bakehouse.data.open_image`.
+        ImageError: as `open_image`.
     """
-    with reading(Path(path)) as file:
+    with opened(Path(path)) as file:
         total = min(most, getattr(file, "n_frames", 1))
         distinct, before = 0, b""
         for i in range(total):
@@ -125,7 +125,7 @@ def _exif(file: ImageFile.ImageFile) -> Image.Exif:
             return exif
         return file.getexif()
     except (OSError, ValueError, SyntaxError, LookupError, TypeError, AttributeError):
-        return exif  # broken EXIF is common and no reason to refuse a picture
+        return exif  # damaged EXIF is common and no reason to refuse an image
 
 
 def _profile(data: bytes | None) -> str:

@@ -1,4 +1,4 @@
-"""What the program knows of an image before it opens it again."""
+"""Records of images: path, size, hash, captions, mask."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from typing import overload
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """One readable image and what lies beside it."""
+    """A readable image with its caption and mask files."""
 
     path: Path
     width: int
     """Pixels, after EXIF rotation."""
     height: int
     sha256: str
-    """Of the file's bytes."""
+    """Hex digest of the file."""
     captions: tuple[str, ...] = ()
-    """Captions found beside it, in the file's own order; empty where there is none."""
+    """From the caption file, in its order; empty if there is none."""
     caption_path: Path | None = None
     concept: int = 0
-    """Which of the recipe's concepts it belongs to."""
+    """Index of the recipe's concept that it belongs to."""
     mask: Path | None = None
-    """A grey picture of the same shape: white is learned, black is not."""
+    """A grey image of the same aspect ratio: white is learned, black is not."""
     has_alpha: bool = False
     """At least one pixel is not opaque."""
     frames: int = 1
-    """Of a moving picture, of which the first frame is what is trained; 1 for all else."""
+    """Number of frames of an animation, of which the first is used; 1 otherwise."""
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """A file that looks like an image and cannot be used, and why."""
+    """A file that is named like an image and cannot be used, with the reason."""
 
     path: Path
     reason: str
@@ -43,26 +43,26 @@ class Skipped:
 
 @dataclass(frozen=True)
 class ImageSet(Sequence[ImageRecord]):
-    """The images of a folder in a stable order, and what was passed over."""
+    """The images of a folder in natural order, and the files that were skipped."""
 
     records: tuple[ImageRecord, ...]
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
-    """Things a person should know: captions without an image, two images of one stem."""
+    """Remarks for the user: captions without an image, two images with one stem."""
     root: Path = Path()
-    """The folder that was looked into."""
+    """The folder that was scanned."""
 
     def name(self, path: Path) -> PurePosixPath:
-        """A file's path below the folder, written the same way on every system.
+        """Return a file's path relative to the folder, with forward slashes.
 
         Raises:
-            ValueError: it lies elsewhere.
+            ValueError: the file is not below the folder.
         """
         return PurePosixPath(path.relative_to(self.root).as_posix())
 
     @cached_property
     def masks(self) -> Mapping[Path, int]:
-        """How many images each mask serves."""
+        """How many images use each mask."""
         return Counter(record.mask for record in self.records if record.mask is not None)
 
     @overload

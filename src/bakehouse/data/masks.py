@@ -1,4 +1,4 @@
-"""Where in a picture the loss looks."""
+"""Loading loss masks."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ SHAPE_TOLERANCE = 0.01
 
 
 def load_mask(record: ImageRecord, placement: Placement) -> npt.NDArray[np.float32]:
-    """The mask of an image in its bucket: float32 [h, w] in 0..1, where 1 is learned.
+    """Return the mask of an image in its bucket: float32 [height, width] in 0..1, where 1 is learned.
 
-    It comes from the mask file, else from the image's own alpha, else it is all ones.
+    From the mask file, or else from the image's alpha channel; all ones if it has neither.
 
     Raises:
         ImageError: the mask cannot be read, or its shape differs from the image's by more than 1 %.
@@ -36,4 +36,4 @@ def _check_shape(record: ImageRecord, mask: Image.Image) -> None:
     if abs(ratio - 1) > SHAPE_TOLERANCE:
         sizes = f"{mask.width}x{mask.height}, and {record.path.name} is {record.width}x{record.height}"
         hint = "make the mask again from the image as it is now, or remove it"
-        raise ImageError(record.mask or record.path, f"the mask is {sizes}: another shape", hint=hint)
+        raise ImageError(record.mask or record.path, f"the mask is {sizes}: the aspect ratio differs", hint=hint)

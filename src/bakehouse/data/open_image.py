@@ -1,7 +1,6 @@
-"""The one function that opens images, for every part of the program.
+"""Opening images: any format, recognised by content, becomes upright 8-bit sRGB.
 
-A file is known by its content, never by its name. What comes out is 8-bit sRGB, upright, with nothing left in `info`
-that a later save could wrongly embed.
+Every image of the program is opened here. `info` is empty, so that saving the image embeds nothing.
 """
 
 from __future__ import annotations
@@ -25,13 +24,19 @@ from PIL import ExifTags, Image, ImageCms, ImageFile, TiffImagePlugin, Unidentif
 
 from bakehouse.core.errors import BakehouseError
 from bakehouse.data import tiff
-from bakehouse.data.bit_depth import has_alpha, may_have_alpha, mend_transparency, note_first_frame, to_eight_bits
+from bakehouse.data.bit_depth import (
+    correct_transparency,
+    has_alpha,
+    may_have_alpha,
+    record_first_frame_area,
+    to_eight_bits,
+)
 
 MAX_PIXELS = 250_000_000
-"""Larger headers are refused before anything is decoded; the largest phone cameras make 200 megapixels."""
+"""Larger images are refused before they are decoded; the largest phone cameras have 200 megapixels."""
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "AVIF", "HEIF", "TIFF", "BMP", "DIB", "PPM", "JPEG2000", "QOI")
-"""Pillow's decoders that are tried. Others are rarely photographs; some start programs (EPS), some have no magic."""
+"""Pillow's decoders that are used. Others are rarely photographs; some start programs (EPS), some have no signature."""
 
 EXTENSIONS = frozenset(
     f".{name}"
@@ -40,7 +45,7 @@ EXTENSIONS = frozenset(
         *("tif", "tiff", "bmp", "dib", "ppm", "pgm", "pbm", "pnm", "jp2", "j2k", "qoi", "mpo"),
     )
 )
-"""Names that claim to be images; only used to decide what to report as unreadable."""
+"""Extensions of images; used only to decide which files are reported as unreadable."""
 
 FOREIGN = {
     ".jxl": "JPEG XL cannot be read; save it as PNG",
@@ -49,10 +54,10 @@ FOREIGN = {
         "it is a camera's raw file; develop it and save it as PNG",
     ),
 }
-"""Images that cannot be read, by extension. What opens in a raw file is a thumbnail, and nobody would notice."""
+"""Extensions of images that cannot be read. Of a raw file, Pillow would open the thumbnail."""
 
 _PAGES = frozenset({"MPO", "TIFF", "HEIF"})
-"""Several pictures in these are pages, previews or eyes, and no animation."""
+"""Formats in which several images are pages, previews or stereo pairs, not frames."""
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -92,17 +97,17 @@ class ImageError(BakehouseError):
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """What a full look at a file tells."""
+    """Properties of an image file."""
 
     width: int
     """Pixels, after EXIF rotation."""
     height: int
     format: str
-    """Pillow's name of what the file really is."""
+    """Pillow's name of the format, by content."""
     has_alpha: bool
     """At least one pixel is not opaque."""
     frames: int
-    """Of a moving picture; 1 for all else, pages of a TIFF included."""
+    """Number of frames of an animation; 1 otherwise, also for a TIFF of several pages."""
 
 
 def open_image(
@@ -111,20 +116,23 @@ def open_image(
     mode: Literal["RGB", "RGBA"] = "RGB",
     background: tuple[int, int, int] = (255, 255, 255),
 ) -> Image.Image:
-    """Opens any image as upright 8-bit sRGB; of an animation, the first frame.
+    """Open any image as upright 8-bit sRGB; of an animation, the first frame.
 
-    `mode="RGB"` lays transparent images on `background`; `mode="RGBA"` keeps alpha (255 where the file has none).
+    Args:
+        path: the file.
+        mode: `RGB` composites transparent images onto `background`; `RGBA` keeps alpha (255 if there is none).
+        background: RGB, 0..255.
 
     Raises:
-        ImageError: not there, empty, not an image, cut short, or more than `MAX_PIXELS`.
+        ImageError: it is missing, empty, not an image, cut short, or has more than `MAX_PIXELS`.
     """
-    with reading(Path(path)) as file:
+    with opened(Path(path)) as file:
         image = upright_srgb(file)
     return image.convert("RGBA") if mode == "RGBA" else flattened(image, background)
 
 
 def upright_srgb(file: ImageFile.ImageFile) -> Image.Image:
-    """An opened file decoded as upright 8-bit sRGB, RGB or RGBA; call it inside `reading`."""
+    """Decode an opened file as upright 8-bit sRGB, RGB or RGBA; call it inside `opened`."""
     upright = _UPRIGHT.get(orientation(file))
     file.load()
     image = _to_srgb(to_eight_bits(file), file.info.get("icc_profile"))
@@ -135,35 +143,35 @@ def upright_srgb(file: ImageFile.ImageFile) -> Image.Image:
 
 
 def flattened(image: Image.Image, background: tuple[int, int, int] = (255, 255, 255)) -> Image.Image:
-    """RGB or RGBA as RGB, what is transparent laid on `background`."""
+    """Return an RGB or RGBA image as RGB, composited onto `background`."""
     if image.mode != "RGBA":
         return image
     return Image.alpha_composite(Image.new("RGBA", image.size, (*background, 255)), image).convert("RGB")
 
 
 def image_size(path: Path | str) -> tuple[int, int]:
-    """Width and height in pixels after EXIF rotation, from the header alone.
+    """Return width and height in pixels after EXIF rotation, from the header.
 
     Raises:
-        ImageError: not there, empty, not an image, or more than `MAX_PIXELS`.
+        ImageError: it is missing, empty, not an image, or has more than `MAX_PIXELS`.
     """
-    with reading(Path(path)) as file:
+    with opened(Path(path)) as file:
         return _upright_size(file)
 
 
 def probe(path: Path | str, *, whole: bool = True) -> ImageInfo:
-    """Decodes the first frame to see that it is whole, and says what the file is.
+    """Return the properties of an image; the first frame is decoded to check that it is complete.
 
-    With `whole=False` only the header is read: a cut is not found, and a file that may have alpha is said to have it.
+    With `whole=False` only the header is read: files that are cut short pass, and `has_alpha` means that it may have.
 
     Raises:
         ImageError: as `open_image`.
     """
-    with reading(Path(path)) as file:
+    with opened(Path(path)) as file:
         (width, height), frames = _upright_size(file), frame_count(file)
         if not whole:
             return ImageInfo(width, height, file.format or "", may_have_alpha(file), frames)
-        # A JPEG decoded at an eighth still reads every byte, so a cut is found, several times faster.
+        # A JPEG decoded at 1/8 of its size still reads every byte: files cut short are found several times faster.
         file.draft("L", (width // 8, height // 8))
         file.load()
         if file.mode == "F":
@@ -172,12 +180,12 @@ def probe(path: Path | str, *, whole: bool = True) -> ImageInfo:
 
 
 def frame_count(file: ImageFile.ImageFile) -> int:
-    """Frames of an opened moving picture; 1 for all else."""
+    """Return the number of frames of an opened animation; 1 otherwise."""
     return 1 if file.format in _PAGES else getattr(file, "n_frames", 1)
 
 
 def sniff(path: Path) -> bool:
-    """Whether the first bytes are those of an image in `FORMATS` (or of a video that calls itself one: never)."""
+    """Whether the first bytes are those of an image in `FORMATS`."""
     try:
         with path.open("rb") as f:
             prefix = f.read(16)
@@ -185,18 +193,18 @@ def sniff(path: Path) -> bool:
         return False
     if len(prefix) < 8:
         return False
-    with pillow_state():
+    with pillow_settings():
         accepts = (Image.OPEN[name][1] for name in _decoders())
         return any(accept is not None and accept(prefix) is True for accept in accepts)
 
 
 def to_pixels(image: Image.Image) -> npt.NDArray[np.float32]:
-    """Pixels as the networks see them: float32 [3, H, W] in -1..1."""
+    """Return the pixels as float32 [3, height, width] in -1..1."""
     array = np.asarray(image if image.mode == "RGB" else image.convert("RGB"), dtype=np.float32)
     return np.ascontiguousarray((array / 127.5 - 1.0).transpose(2, 0, 1))
 
 
-_SWITCHES = (
+_GLOBALS = (
     (Image, "MAX_IMAGE_PIXELS", MAX_PIXELS),
     (ImageFile, "LOAD_TRUNCATED_IMAGES", False),
     (TiffImagePlugin, "READ_LIBTIFF", True),
@@ -204,11 +212,9 @@ _SWITCHES = (
 
 
 class _PillowState(contextlib.AbstractContextManager[None]):
-    """Pillow's process-wide switches as we need them.
+    """Pillow's global settings in this module: pixel limit, truncated files raise, no warnings, libtiff for all TIFFs.
 
-    Our pixel limit, files that are cut short raise, warnings are ours to give, every TIFF goes through libtiff.
-
-    Threads share the switches, so the first one in sets them and the last one out puts back what was there.
+    Threads share them, so the first thread to enter sets them and the last one to leave restores them.
     """
 
     def __init__(self) -> None:
@@ -221,7 +227,7 @@ class _PillowState(contextlib.AbstractContextManager[None]):
             if self._depth == 0:
                 self._undo.enter_context(warnings.catch_warnings())
                 warnings.filterwarnings("ignore", module=r"PIL\.|pillow_heif")
-                for module, name, value in _SWITCHES:
+                for module, name, value in _GLOBALS:
                     self._undo.callback(setattr, module, name, getattr(module, name))
                     setattr(module, name, value)
             self._depth += 1
@@ -236,8 +242,8 @@ class _PillowState(contextlib.AbstractContextManager[None]):
 _STATE = _PillowState()
 
 
-def pillow_state() -> contextlib.AbstractContextManager[None]:
-    """The block in which Pillow obeys this module's rules; many threads may be inside at once."""
+def pillow_settings() -> contextlib.AbstractContextManager[None]:
+    """Return a context with this module's settings of Pillow; many threads may be inside at once."""
     return _STATE
 
 
@@ -245,21 +251,21 @@ _DAMAGE = (
     *(OSError, EOFError, SyntaxError, struct.error, zlib.error, RuntimeError),
     *(ValueError, TypeError, LookupError, ArithmeticError, AttributeError, AssertionError),
 )
-"""What decoders raise on damaged files: each author thought of another one, and most trip over their own numbers."""
+"""What Pillow's decoders raise on damaged files."""
 
 
 @contextlib.contextmanager
-def reading(path: Path) -> Iterator[ImageFile.ImageFile]:
-    """The opened, not yet decoded file; whatever goes wrong in the block is an `ImageError`.
+def opened(path: Path) -> Iterator[ImageFile.ImageFile]:
+    """Open an image file without decoding it; errors of Pillow inside the block become ImageError.
 
     Raises:
         ImageError: as `open_image`.
     """
-    with pillow_state():
+    with pillow_settings():
         try:
             with Image.open(path, formats=_decoders()) as file:
                 _check_header(path, file.size)
-                _mend(path, file)
+                _correct_decoder(path, file)
                 yield file
         except (ImageError, MemoryError):
             raise
@@ -270,39 +276,39 @@ def reading(path: Path) -> Iterator[ImageFile.ImageFile]:
         except PermissionError as e:
             raise ImageError(path, "no permission to read it", hint="change its permissions") from e
         except Image.DecompressionBombError as e:
-            raise ImageError(path, f"its header claims more than {MAX_PIXELS // 10**6} megapixels") from e
+            raise ImageError(path, f"its header gives more than {MAX_PIXELS // 10**6} megapixels") from e
         except UnidentifiedImageError as e:
             kind = _kind_of_tiff(path)
             hint = "save it as PNG with an image editor" if kind else "remove the file, or download it again"
-            raise ImageError(path, kind or _what_it_is(path), hint=hint) from e
+            raise ImageError(path, kind or _describe_content(path), hint=hint) from e
         except _DAMAGE as e:
-            hint = "get the file again from where it came from, or remove it"
+            hint = "get the file again from its source, or remove it"
             raise ImageError(path, f"the file is damaged or cut short ({e})", hint=hint) from e
 
 
-def _mend(path: Path, file: ImageFile.ImageFile) -> None:
-    """Puts right, in an opened file, what its decoder is about to read wrongly."""
+def _correct_decoder(path: Path, file: ImageFile.ImageFile) -> None:
+    """Correct what Pillow's decoder would read wrongly."""
     if file.format == "TIFF":
-        if reason := tiff.mend(file):
+        if reason := tiff.correct_or_reject(file):
             raise ImageError(path, reason, hint="save it as PNG with an image editor")
     elif file.format == "PNG":
-        mend_transparency(file)
+        correct_transparency(file)
     elif file.format == "GIF":
-        note_first_frame(file)
+        record_first_frame_area(file)
 
 
 def _check_header(path: Path, size: tuple[int, int]) -> None:
     width, height = size
     if width < 1 or height < 1:
-        raise ImageError(path, f"its header says {width} x {height} pixels", hint="remove the file")
+        raise ImageError(path, f"its header gives {width} x {height} pixels", hint="remove the file")
     if width * height > MAX_PIXELS:
         mega = width * height / 1e6
-        reason = f"{width:,} x {height:,} = {mega:,.0f} megapixels, and the limit is {MAX_PIXELS // 10**6}"
-        raise ImageError(path, reason, hint="make it smaller or cut it with an image editor")
+        reason = f"{width:,} x {height:,} = {mega:,.0f} megapixels; the limit is {MAX_PIXELS // 10**6}"
+        raise ImageError(path, reason, hint="resize or crop it with an image editor")
 
 
-def _what_it_is(path: Path) -> str:
-    """Why a file is no image, from its first bytes."""
+def _describe_content(path: Path) -> str:
+    """Why a file is not an image, from its first bytes."""
     with path.open("rb") as f:
         prefix = f.read(512)
     if not prefix:
@@ -314,12 +320,12 @@ def _what_it_is(path: Path) -> str:
     if prefix[4:8] == b"ftyp":
         return "it is a video, not an image"
     if not prefix.strip(b"\0"):
-        return "it holds only zeros: the download or copy was not finished"
-    return "it is not an image that can be read (png, jpg, webp, gif, avif, heic, bmp, tiff)"
+        return "it holds only zeros: a download or copy was not finished"
+    return "it is not an image in a known format (png, jpg, webp, gif, avif, heic, bmp, tiff)"
 
 
 def _kind_of_tiff(path: Path) -> str:
-    """Why a TIFF was not opened; empty for what is no TIFF."""
+    """Why a TIFF was not opened; empty if it is not a TIFF."""
     with path.open("rb") as f:
         if f.read(4) not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
             return ""
@@ -329,8 +335,8 @@ def _kind_of_tiff(path: Path) -> str:
 
 @functools.cache
 def _decoders() -> tuple[str, ...]:
-    """Those of `FORMATS` that this machine's Pillow was built with."""
-    import pillow_heif  # imported here: it takes a tenth of a second that `--help` need not wait for
+    """The decoders of `FORMATS` that Pillow was built with on this machine."""
+    import pillow_heif  # imported late: it takes 0.1 s
 
     pillow_heif.register_heif_opener()
     Image.init()
@@ -346,25 +352,25 @@ def _upright_size(file: ImageFile.ImageFile) -> tuple[int, int]:
 
 
 def orientation(file: ImageFile.ImageFile) -> int:
-    """EXIF orientation 1..8 that is still to be applied, read without decoding."""
+    """Return the EXIF orientation, 1..8, that is still to be applied, without decoding."""
     if file.format == "TIFF":
-        return 1  # Pillow turns TIFFs itself, already in the size it reports
+        return 1  # Pillow rotates TIFFs itself, and reports the rotated size
     exif = Image.Exif()
     try:
         if file.format == "PNG":
-            # Pillow's getexif() would decode a whole PNG in search of a block behind the pixels.
+            # Pillow's getexif() would decode the whole PNG to find a chunk behind the pixels.
             if data := file.info.get("exif") or _late_png_exif(file):
                 exif.load(data)
         else:
             exif = file.getexif()
         value = exif.get(ExifTags.Base.Orientation, 1)
-    except _DAMAGE:  # broken EXIF is common and no reason to refuse a picture
+    except _DAMAGE:  # damaged EXIF is common and no reason to refuse an image
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def _late_png_exif(file: ImageFile.ImageFile) -> bytes | None:
-    """The eXIf block of a PNG wherever it stands, found by walking the block headers."""
+    """The eXIf chunk of a PNG, wherever it is, found by the chunk headers."""
     if file.filename:
         with Path(os.fsdecode(file.filename)).open("rb") as stream:
             return _walk_png(stream)
@@ -385,23 +391,23 @@ def _walk_png(stream: io.BufferedReader) -> bytes | None:
 
 
 def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """L, LA, RGB, RGBA or CMYK to RGB, or RGBA where there is alpha; the profile is used where it fits the image."""
+    """L, LA, RGB, RGBA or CMYK to RGB, or RGBA if there is alpha; the profile is used if it fits the mode."""
     alpha = image.getchannel("A") if image.mode in ("LA", "RGBA") else None
-    colours = image if alpha is None else image.convert("L" if image.mode == "LA" else "RGB")
-    if transform := _transform(profile, colours.mode) if profile else None:
-        if colours.mode != transform.input_mode:
-            colours = colours.convert(transform.input_mode)
-        colours = transform.apply(colours)
+    colors = image if alpha is None else image.convert("L" if image.mode == "LA" else "RGB")
+    if transform := _transform(profile, colors.mode) if profile else None:
+        if colors.mode != transform.input_mode:
+            colors = colors.convert(transform.input_mode)
+        colors = transform.apply(colors)
     else:
-        colours = colours.convert("RGB")
+        colors = colors.convert("RGB")
     if alpha is not None:
-        colours.putalpha(alpha)
-    return colours
+        colors.putalpha(alpha)
+    return colors
 
 
 @functools.lru_cache(maxsize=32)
 def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """The way from `profile` to sRGB for an image of `mode`; None where it is sRGB, broken, or of other channels."""
+    """The transform from `profile` to sRGB for images of `mode`; None if it is sRGB, damaged, or for another mode."""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         space = {"GRAY": "L", "RGB": "RGB", "CMYK": "CMYK"}.get(source.profile.xcolor_space.strip(), "")

@@ -1,4 +1,4 @@
-"""How often each sibling concept's images are seen, so that none drowns the others."""
+"""Balancing the repeats of concepts, so that each is shown about equally often."""
 
 from __future__ import annotations
 
@@ -7,29 +7,28 @@ from collections.abc import Mapping
 from bakehouse.core.errors import UsageError
 
 TOLERANCE = 0.15
-"""Siblings whose images x repeats lie this near to the target count as equal."""
+"""Concepts whose images x repeats are this near to the target count as balanced."""
 
 
 def balance_repeats(counts: Mapping[str, int], target: int) -> dict[str, int]:
-    """Repeats for each concept so that images x repeats comes to `target` images an epoch.
+    """Return the repeats of each concept for which images x repeats is about `target` images an epoch.
 
-    Whole numbers, rounded down, at least 1; one more where that alone comes within 15 %. What cannot be brought near is
-    left for `unbalanced` to tell.
+    Rounded down, at least 1; one more if only that is within 15 %. `unbalanced` names the concepts that still miss it.
 
     Raises:
         UsageError: a concept without images, or a target below 1.
     """
     if target < 1:
-        raise UsageError(f"target = {target}: should be 1 or more images an epoch")
+        raise UsageError(f"target = {target}: must be 1 or more images an epoch")
     if empty := [name for name, count in counts.items() if count < 1]:
-        raise UsageError(f"no images in {', '.join(empty)}", hint="add images or take the concept out of the recipe")
+        raise UsageError(f"no images in {', '.join(empty)}", hint="add images or remove the concept from the recipe")
     return {name: _repeats(count, target) for name, count in counts.items()}
 
 
 def fair_target(counts: Mapping[str, int], target: int) -> int:
-    """The target within a quarter of the wished one at which the siblings come nearest to each other.
+    """Return the target within 25 % of `target` at which the concepts are most equal.
 
-    40 and 20 images at 100 would be 80 and 100 an epoch; at 120 both are 120.
+    40 and 20 images at 100 would be shown 80 and 100 times an epoch; at 120 both are shown 120 times.
     """
 
     def spread(t: int) -> tuple[float, int]:
@@ -40,7 +39,7 @@ def fair_target(counts: Mapping[str, int], target: int) -> int:
 
 
 def unbalanced(counts: Mapping[str, int], repeats: Mapping[str, int], target: int) -> dict[str, float]:
-    """Concepts whose images x repeats miss `target` by more than 15 %, with the share: 0.6 is 60 % too many."""
+    """Return the concepts whose images x repeats miss `target` by over 15 %, with the share: 0.6 is 60 % too many."""
     off = {name: counts[name] * repeats[name] / target - 1 for name in counts}
     return {name: share for name, share in off.items() if abs(share) > TOLERANCE + 1e-9}
 

@@ -1,4 +1,4 @@
-"""A folder becomes a list of images: the same list on every machine, with everything that was passed over named."""
+"""Scanning a folder for images, captions and masks, in the same order on every machine."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from bakehouse.core.errors import Problems, UsageError
 from bakehouse.core.files import sha256_file
+from bakehouse.core.pluralize import listed
 from bakehouse.data.captions import CAPTION_EXTENSIONS, read_caption
 from bakehouse.data.image_records import ImageRecord, ImageSet, Skipped
 from bakehouse.data.open_image import EXTENSIONS, FOREIGN, ImageError, ImageInfo, probe, sniff
@@ -39,37 +40,37 @@ def scan(
     whole: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> ImageSet:
-    """Every usable image of a folder, in natural order, with the captions and masks beside it.
+    """Return all usable images of a folder in natural order, with their captions and masks.
 
-    Each image is decoded once to see that it is whole. Files are known by content; those that claim to be images and
-    cannot be used are in `skipped`.
+    Each image is decoded once to check that it is complete. Images are recognised by content; files that are named like
+    images and cannot be used are in `skipped`.
 
     Args:
-        folder: to look into.
-        recursive: subfolders too; links are followed, and each folder is entered once.
-        concept: written into each record.
-        strict: unusable images are an error.
-        caption_extension: looked for before the others, for example `.caption`.
-        whole: False reads headers alone, for whoever decodes each image anyway and can tell that one is cut short.
+        folder: the folder.
+        recursive: include subfolders; links are followed, and each folder is visited once.
+        concept: for `ImageRecord.concept`.
+        strict: raise if images cannot be used.
+        caption_extension: preferred extension of caption files, such as `.caption`.
+        whole: False reads only headers, for callers that decode each image anyway and notice incomplete ones.
         progress: called with (done, total) after each image.
 
     Raises:
-        UsageError: no such folder, not a folder, or no image in it.
-        Problems: `strict`, and some images cannot be used.
+        UsageError: the folder is missing, is a file, or holds no image.
+        Problems: `strict` is set and some images cannot be used.
     """
     root = Path(folder)
-    check_root(root)
-    found = collect(root, recursive)
+    check_image_folder(root)
+    found = list_files(root, recursive)
     infos = _probe_all([*found.images, *found.unnamed], whole, progress)
     extensions = _extensions(caption_extension)
-    records, skipped = [], [Skipped(path, "the link leads nowhere") for path in found.broken]
+    records, skipped = [], [Skipped(path, "the link is broken") for path in found.broken]
     skipped += [Skipped(path, FOREIGN[path.suffix.lower()]) for path in found.foreign]
     named = (*EXTENSIONS, *CAPTION_EXTENSIONS)
     skipped += [Skipped(path, NO_FILE) for path in found.special if path.suffix.lower() in named]
     claimed = set(found.images)
     for path in [*found.images, *found.unnamed]:
         info = infos[path]
-        if isinstance(info, _Seen):
+        if isinstance(info, _Probed):
             records.append(_record(path, info, found, concept, extensions))
         elif path in claimed:
             skipped.append(Skipped(path, info))
@@ -85,7 +86,7 @@ def scan(
 
 
 def natural_key(path: Path, root: Path | None = None) -> tuple[object, ...]:
-    """Sorts `a2` before `a10`, without regard to case or to how accents are encoded; ties by the exact name."""
+    """Sort key: `a2` before `a10`, ignoring case and how accents are encoded; ties by the exact name."""
     names = path.parts[len(root.parts) :] if root is not None else path.parts
     return (tuple(map(_natural, names)), names)
 
@@ -97,7 +98,7 @@ def _natural(name: str) -> tuple[tuple[int, int, str], ...]:
 
 
 def nfc(text: str) -> str:
-    """Names are compared in this form: `é` is two characters where macOS wrote the name, one elsewhere."""
+    """Return a name in the form in which names are compared: macOS writes `é` as two characters."""
     return unicodedata.normalize("NFC", text)
 
 
@@ -105,41 +106,41 @@ def nfc(text: str) -> str:
 
 
 @dataclass
-class Found:
-    """The files of a tree by what they are, before any is decoded."""
+class FileTree:
+    """The files below a folder by kind, before any is decoded."""
 
     images: list[Path] = field(default_factory=list)
     unnamed: list[Path] = field(default_factory=list)
-    """Images by their first bytes, with a name that does not say so."""
+    """Images by their first bytes, without the extension of an image."""
     masks: dict[tuple[Path, str], Path] = field(default_factory=dict)
-    """By the folder of the image and its stem."""
+    """By folder and stem of the image."""
     captions: dict[tuple[Path, str], Path] = field(default_factory=dict)
-    """By folder and lower-case NFC name."""
+    """By folder and name (lower case, NFC)."""
     broken: list[Path] = field(default_factory=list)
     foreign: list[Path] = field(default_factory=list)
-    """Images of a sort that cannot be read."""
+    """Images in formats that cannot be read."""
     special: list[Path] = field(default_factory=list)
-    """Pipes, sockets and devices with the name of an image or a caption: reading one may never end."""
+    """Pipes, sockets and devices; reading one may never end."""
     others: list[Path] = field(default_factory=list)
     stray_masks: list[Path] = field(default_factory=list)
     caption_notes: dict[str, list[Path]] = field(default_factory=lambda: defaultdict(list))
-    """What `read_caption` remarked, and of which files."""
+    """Notes of `read_caption`, with their files."""
 
 
-def check_root(root: Path) -> None:
-    """Raises UsageError, with the names of folders beside it, where there is no such folder."""
+def check_image_folder(root: Path) -> None:
+    """Raise UsageError if there is no such folder; names the folders beside it."""
     if not root.exists():
         near = root.parent if root.parent.is_dir() else None
         siblings = sorted(p.name for p in near.iterdir() if p.is_dir() and not p.name.startswith(".")) if near else []
-        hint = f"folders in {near}: {', '.join(siblings[:8])}" if siblings else "give the folder that holds the images"
+        hint = f"folders in {near}: {', '.join(siblings[:8])}" if siblings else "name the folder that holds the images"
         raise UsageError(f"{root} does not exist", hint=hint)
     if not root.is_dir():
-        raise UsageError(f"{root} is a file, not a folder", hint=f"give the folder: {root.parent}")
+        raise UsageError(f"{root} is a file, not a folder", hint=f"name the folder: {root.parent}")
 
 
-def collect(root: Path, recursive: bool = True) -> Found:
-    """The files below a folder by what they are; of images without a known extension the first bytes are read."""
-    found = Found()
+def list_files(root: Path, recursive: bool = True) -> FileTree:
+    """Return the files below a folder by kind; files without a known extension are recognised by their first bytes."""
+    found = FileTree()
     masks: list[Path] = []
     for home, path in _walk(root, recursive):
         ending = path.suffix.lower()
@@ -168,7 +169,7 @@ def collect(root: Path, recursive: bool = True) -> Found:
 
 
 def _walk(root: Path, recursive: bool) -> Iterable[tuple[Path, Path]]:
-    """Folders and files in natural order; those behind links come last: a file keeps its own path where it has one."""
+    """Yield (folder, file) in natural order; linked folders come last, so that files are found under their own path."""
     waiting, entered = [root], set()
     while waiting:
         top = waiting.pop(0)
@@ -186,7 +187,9 @@ def _walk(root: Path, recursive: bool) -> Iterable[tuple[Path, Path]]:
 
 
 def _unreadable(error: OSError) -> None:
-    raise UsageError(f"cannot look into {error.filename}: {error.strerror}", hint="change its permissions") from error
+    raise UsageError(
+        f"cannot read the folder {error.filename}: {error.strerror}", hint="change its permissions"
+    ) from error
 
 
 def _ignored(name: str) -> bool:
@@ -194,7 +197,7 @@ def _ignored(name: str) -> bool:
 
 
 def _is_mask(path: Path, root: Path) -> bool:
-    """By name or by folder; the folder given by the user may be called `masks` and still hold images."""
+    """Whether name or folder mark a mask. The folder that the user named may be called `masks` and hold images."""
     if path.suffix.lower() not in EXTENSIONS:
         return False
     folders = path.parts[len(root.parts) : -1]
@@ -202,8 +205,8 @@ def _is_mask(path: Path, root: Path) -> bool:
     return in_folder or path.stem.lower().endswith(MASK_ENDINGS)
 
 
-def _match_masks(found: Found, masks: Sequence[Path], root: Path) -> None:
-    """Fills `found.masks`: one beside its image comes before one in a folder, which serves its parent and siblings."""
+def _match_masks(found: FileTree, masks: Sequence[Path], root: Path) -> None:
+    """Fill `found.masks`. A mask beside its image wins over one in `masks/`, which serves the folders around it."""
     borrowed = list(_masks_beside(root))
     if not masks and not borrowed:
         return
@@ -230,7 +233,7 @@ def _match_masks(found: Found, masks: Sequence[Path], root: Path) -> None:
 
 
 def _masks_beside(root: Path) -> Iterable[Path]:
-    """Masks in a folder beside the one that was given: `dataset/images` and `dataset/masks`."""
+    """Yield masks in a folder beside the scanned one: `dataset/images` and `dataset/masks`."""
     for name in MASK_FOLDERS:
         folder = root.absolute().parent / name
         if root.name.lower() not in MASK_FOLDERS and folder.is_dir():
@@ -242,35 +245,35 @@ def _masks_beside(root: Path) -> Iterable[Path]:
 
 
 def stem_of(path: Path) -> str:
-    """The name without its extension, in the form in which images, captions and masks are matched."""
+    """Return the name without extension in the form by which images, captions and masks are matched."""
     return nfc(path.stem).lower()
 
 
-# --- looking ----------------------------------------------------------------------------------------------------------
+# --- probing ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _Probed:
     info: ImageInfo
     sha256: str
 
 
 def _probe_all(
     paths: Sequence[Path], whole: bool, progress: Callable[[int, int], None] | None
-) -> dict[Path, _Seen | str]:
-    """What each file is, or why it cannot be used. Pillow decodes without the interpreter's lock, so threads help."""
+) -> dict[Path, _Probed | str]:
+    """Each file's properties, or why it cannot be used. Pillow releases the GIL while decoding, so threads help."""
 
-    def look(path: Path) -> _Seen | str:
+    def probe_one(path: Path) -> _Probed | str:
         try:
-            return _Seen(probe(path, whole=whole), sha256_file(path))
+            return _Probed(probe(path, whole=whole), sha256_file(path))
         except ImageError as e:
             return e.reason
         except OSError as e:
             return f"it cannot be read ({e.strerror or e})"
 
-    seen: dict[Path, _Seen | str] = {}
+    seen: dict[Path, _Probed | str] = {}
     with ThreadPoolExecutor(_WORKERS) as pool:
-        for path, result in zip(paths, pool.map(look, paths), strict=True):
+        for path, result in zip(paths, pool.map(probe_one, paths), strict=True):
             seen[path] = result
             if progress is not None:
                 progress(len(seen), len(paths))
@@ -284,14 +287,14 @@ def _extensions(first: str | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys((first.lower(), *CAPTION_EXTENSIONS)))
 
 
-def caption_files(path: Path, found: Found, extensions: Sequence[str] = CAPTION_EXTENSIONS) -> list[Path]:
-    """Caption files of an image, the one that counts first: `a.png.txt`, which can mean no other, then `a.txt`."""
+def caption_files(path: Path, found: FileTree, extensions: Sequence[str] = CAPTION_EXTENSIONS) -> list[Path]:
+    """Return the caption files of an image; the first is used: `a.png.txt`, which is unambiguous, then `a.txt`."""
     home, whole, stem = path.parent, nfc(path.name).lower(), stem_of(path)
     places = [(home, name + ext) for name in (whole, stem) for ext in extensions]
     return [found.captions[place] for place in places if place in found.captions]
 
 
-def _record(path: Path, seen: _Seen, found: Found, concept: int, extensions: Sequence[str]) -> ImageRecord:
+def _record(path: Path, seen: _Probed, found: FileTree, concept: int, extensions: Sequence[str]) -> ImageRecord:
     files = caption_files(path, found, extensions)
     captions: tuple[str, ...] = ()
     if files:
@@ -313,22 +316,22 @@ def _record(path: Path, seen: _Seen, found: Found, concept: int, extensions: Seq
     )
 
 
-# --- telling ----------------------------------------------------------------------------------------------------------
+# --- notes ------------------------------------------------------------------------------------------------------------
 
 
 def _notes(
     records: Sequence[ImageRecord],
-    infos: dict[Path, _Seen | str],
-    found: Found,
+    infos: dict[Path, _Probed | str],
+    found: FileTree,
     root: Path,
     extensions: Sequence[str],
 ) -> list[str]:
-    """What a person should know of the images, their names and their captions."""
-    seen = {r.path: info.info for r in records if isinstance(info := infos[r.path], _Seen)}
-    # The caption of an image that cannot be used is no orphan.
+    """Notes for the user about the images, their names and their captions."""
+    seen = {r.path: info.info for r in records if isinstance(info := infos[r.path], _Probed)}
+    # A caption whose image cannot be used still has an image.
     used = {f for path in [*found.images, *found.unnamed] for f in caption_files(path, found, extensions)}
     lists = {
-        "image whose extension is wrong": [p for p, info in seen.items() if not named_right(p, info.format)],
+        "image whose extension is wrong": [p for p, info in seen.items() if not has_matching_extension(p, info.format)],
         "animation, of which only the first frame is used": [p for p, info in seen.items() if info.frames > 1],
         "caption without an image": [
             p for p in found.captions.values() if p not in used and p.suffix.lower() != ".json"
@@ -336,26 +339,26 @@ def _notes(
         "mask without an image": found.stray_masks,
     }
     notes = [*_name_notes(records, found, extensions)]
-    notes += [_listed(what, paths, root) for what, paths in lists.items() if paths]
+    notes += [_files_note(what, paths, root) for what, paths in lists.items() if paths]
     for remark, files in found.caption_notes.items():
         paths = list(dict.fromkeys(files))
-        several = _listed(f"caption with this note: {remark}", paths, root)
+        several = _files_note(f"caption with this note: {remark}", paths, root)
         notes.append(several if len(paths) > 1 else f"{paths[0].name}: {remark}")
     return notes
 
 
-def _name_notes(records: Sequence[ImageRecord], found: Found, extensions: Sequence[str]) -> Iterable[str]:
-    """Images that share a caption, captions that share an image."""
-    twins: dict[tuple[Path, str], list[str]] = defaultdict(list)
+def _name_notes(records: Sequence[ImageRecord], found: FileTree, extensions: Sequence[str]) -> Iterable[str]:
+    """Notes on images that share a caption, and on images with several captions."""
+    same_stem: dict[tuple[Path, str], list[str]] = defaultdict(list)
     for record in records:
-        twins[record.path.parent, stem_of(record.path)].append(record.path.name)
+        same_stem[record.path.parent, stem_of(record.path)].append(record.path.name)
         files = caption_files(record.path, found, extensions)
         if len(files) > 1 and len({read_caption(f).lines for f in files}) > 1:
             rest = ", ".join(f.name for f in files[1:])
             yield f"{record.path.name} has several captions that differ: {files[0].name} is used, not {rest}"
-    for names in twins.values():
+    for names in same_stem.values():
         if len(names) > 1:
-            yield f"{' and '.join(names)} have one stem and share its caption; both are used"
+            yield f"{' and '.join(names)} share one caption file, since their names differ only in the extension"
 
 
 _NAMES = {
@@ -371,28 +374,27 @@ _NAMES = {
 }
 
 
-def named_right(path: Path, kind: str) -> bool:
-    """Whether the extension is one of the format, which is named as Pillow does."""
+def has_matching_extension(path: Path, kind: str) -> bool:
+    """Whether the extension is one of the format's; `kind` is Pillow's name of the format."""
     return path.suffix.lower() in _NAMES.get(kind, EXTENSIONS)
 
 
-def _listed(what: str, paths: Sequence[Path], root: Path, most: int = 5) -> str:
-    names = [path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path) for path in paths[:most]]
-    more = f" and {len(paths) - most} more" if len(paths) > most else ""
-    return f"{len(paths)} x {what}: {', '.join(names)}{more}"
+def _files_note(what: str, paths: Sequence[Path], root: Path) -> str:
+    names = [path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path) for path in paths]
+    return f"{len(paths)} x {what}: {listed(names, 5)}"
 
 
-def _nothing_found(root: Path, found: Found, skipped: Sequence[Skipped], recursive: bool) -> UsageError:
-    """An empty folder's error says what was there instead."""
+def _nothing_found(root: Path, found: FileTree, skipped: Sequence[Skipped], recursive: bool) -> UsageError:
+    """The error for a folder without usable images, which names what it holds."""
     if skipped:
         lines = [f"{s.path.name}: {s.reason}" for s in skipped[:8]]
-        return Problems(f"{root} has no image that can be used; {len(skipped)} cannot:", lines, hint="replace them")
+        return Problems(f"{root} has no usable images; {len(skipped)} cannot be used:", lines, hint="replace them")
     kinds: dict[str, int] = defaultdict(int)
     for path in [*found.others, *found.captions.values(), *found.masks.values()]:
         kinds[path.suffix.lower() or "(no extension)"] += 1
     there = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items())) or "nothing"
-    hint = "png, jpg, webp, gif, avif, heic, bmp and tiff are read"
+    hint = "formats: png, jpg, webp, gif, avif, heic, bmp, tiff"
     folders = [p.name for p in sorted(root.iterdir()) if p.is_dir() and not _ignored(p.name)]
     if folders and not recursive:
-        hint = f"it has folders: {', '.join(folders[:8])}; look into one of them"
-    return UsageError(f"{root} has no images; there is {there}", hint=hint)
+        hint = f"it has subfolders: {', '.join(folders[:8])}; name one of them"
+    return UsageError(f"{root} has no images; it holds {there}", hint=hint)

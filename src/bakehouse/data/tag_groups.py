@@ -1,4 +1,4 @@
-"""What a tag is about: groups of tags, shipped as data, that triggers take or leave."""
+"""Groups of tags by what they are about (hair, clothes, ...), which triggers absorb or keep; shipped as data."""
 
 from __future__ import annotations
 
@@ -12,25 +12,27 @@ from bakehouse.core.json_toml_yaml import parse_toml
 
 
 def plain(tag: str) -> str:
-    """A tag as it is compared: lower case, spaces for underscores, no backslashes before parentheses."""
+    """Return a tag normalised for comparison: lower case, spaces for underscores, no backslashes."""
     return " ".join(tag.lower().replace("\\", "").replace("_", " ").split())
 
 
 def groups() -> Mapping[str, Sequence[str]]:
-    """The groups of tags by name, as shipped in triggers.toml."""
-    found: Mapping[str, Sequence[str]] = table()["groups"]
+    """Return the groups of tags by name, from triggers.toml."""
+    found: Mapping[str, Sequence[str]] = tag_group_table()["groups"]
     return found
 
 
-def never(kind: str) -> Mapping[str, str]:
-    """Groups that no trigger of this kind takes of itself, each with the reason."""
-    why = table()["why"]
-    return {group: why.get(group, "it is the character's, not the outfit's") for group in table()["never"][kind]}
+def excluded_groups(kind: str) -> Mapping[str, str]:
+    """Return the groups that no strategy of this kind of trigger absorbs, each with the reason."""
+    why = tag_group_table()["why"]
+    return {
+        group: why.get(group, "it is the character's, not the outfit's") for group in tag_group_table()["never"][kind]
+    }
 
 
 @cache
 def group_of(tag: str) -> str | None:
-    """The group of a tag; None where it belongs to no look: poses, places, views."""
+    """Return the group of a tag; None if it is not about appearance: poses, places, views."""
     words = plain(tag).split()
     about = _before_preposition(words)
     ends = [tuple(words), *(tuple(about[start:]) for start in range(len(about)))]
@@ -38,7 +40,7 @@ def group_of(tag: str) -> str | None:
 
 
 def head_of(tag: str) -> str:
-    """The thing that a tag is about: `dress` of `long red dress`, `hair` of `pink hair with flowers`."""
+    """Return the noun of a tag: `dress` of `long red dress`, `hair` of `pink hair with flowers`."""
     words = _before_preposition(plain(tag).split())
     return words[-1] if words else ""
 
@@ -52,19 +54,19 @@ def _before_preposition(words: Sequence[str]) -> Sequence[str]:
 
 
 def matches(tag: str, entry: str) -> bool:
-    """`@hair` is a group, `* print` a pattern, `overalls` the tag itself and every tag about it (`teal overalls`)."""
+    """Whether a tag matches an entry: `@hair` is a group, `* print` a pattern, `overalls` any tag about overalls."""
     if entry.startswith("@"):
         return group_of(tag) == entry[1:]
-    said, wanted = plain(tag), plain(entry)
+    given, wanted = plain(tag), plain(entry)
     if any(c in wanted for c in "*?["):
-        return fnmatchcase(said, wanted)
-    words, want = said.split(), wanted.split()
-    return said == wanted or words[-len(want) :] == want or list(_before_preposition(words))[-len(want) :] == want
+        return fnmatchcase(given, wanted)
+    words, want = given.split(), wanted.split()
+    return given == wanted or words[-len(want) :] == want or list(_before_preposition(words))[-len(want) :] == want
 
 
 @cache
-def table() -> Mapping[str, Any]:
-    """What is shipped in triggers.toml: groups, levels, what is never taken, and why."""
+def tag_group_table() -> Mapping[str, Any]:
+    """Return the content of triggers.toml: groups, levels, and the groups that are never absorbed, with reasons."""
     text = (resources.files("bakehouse.data") / "triggers.toml").read_text("utf-8")
     return parse_toml(text)
 

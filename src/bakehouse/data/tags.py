@@ -1,4 +1,4 @@
-"""Tags: how a caption is taken apart and put together, and when two spellings are the same tag."""
+"""Splitting captions into tags and joining them; comparing spellings of tags; telling tags from prose."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from bakehouse.data.shipped_tag_lists import read_list
 Form = Literal["tags", "prose"]
 
 BARRIER = "|||"
-"""kohya's keep-tokens separator: what stands before it is kept in front. It is no tag, and no rule moves it."""
+"""kohya's keep-tokens separator: the tags before it stay in front. It is not a tag, and no rule moves it."""
 
 _COMMA = re.compile(r",(?![^{]*\})")
-"""Commas inside the braces of a wildcard separate nothing."""
+"""Commas inside the braces of a wildcard do not separate tags."""
 _SPACES = re.compile(r"\s+")
 _ESCAPED = re.compile(r"\\([()])")
 
@@ -28,14 +28,14 @@ _GRAMMAR = frozenset(
     wears wearing stands standing sits sitting looks looking
     """.split()  # noqa: SIM905 - a list of thirty short strings is no better to read
 )
-"""Words of sentences. Titles have `the`, `of` and `in` as well."""
+"""Words of sentences. Titles, too, have `the`, `of` and `in`."""
 _LINKS = _GRAMMAR | {"the", "of", "in", "on", "at", "under", "near"}
 _LONG_PART = 6
 """Words. `brown and white striped background` is still a tag."""
 _CLAUSE = 1 << 30
-"""More words than a tag has."""
+"""Stands for more words than any tag has."""
 _LONE_PART = 4
-"""Words of a caption without any comma: `photo of zwx person` is a sentence, `white shirt and red hat` a tag."""
+"""Words of a caption without a comma: `photo of zwx person` is a sentence, `white shirt and red hat` a tag."""
 
 _SEVERAL = re.compile(r"([2-9]\+?|[1-9]\d+|multiple |multi)(girls?|boys?|others?|people|persons?|views)")
 _ONE = re.compile(r"(1|one |a )(girl|boy|other|man|woman|person)")
@@ -43,33 +43,33 @@ _SEVERAL_WORDS = frozenset({"couple", "group", "crowd", "everyone", "hetero", "y
 
 
 @functools.lru_cache(maxsize=1 << 15)
-def split(caption: str) -> tuple[str, ...]:
-    """The tags in order, without white space around them and without empty ones; `|||` is one by itself."""
+def split_caption(caption: str) -> tuple[str, ...]:
+    """Return the tags in order, stripped, without empty ones; `|||` is an item of its own."""
     if BARRIER not in caption:
         pieces = _COMMA.split(caption) if "{" in caption else caption.split(",")
         return tuple(map(sys.intern, filter(None, map(str.strip, pieces))))
-    sections = [split(section) for section in caption.split(BARRIER)]
+    sections = [split_caption(section) for section in caption.split(BARRIER)]
     joined = list(sections[0])
     for section in sections[1:]:
         joined += [BARRIER, *section]
     return tuple(joined)
 
 
-def join(tags: Iterable[str]) -> str:
-    """One caption: `, ` between tags, a space on both sides of `|||`. The inverse of `split`."""
+def join_tags(tags: Iterable[str]) -> str:
+    """Join tags into a caption with `, `; `|||` has a space on both sides. The inverse of `split_caption`."""
     return ", ".join(tags).replace(f", {BARRIER}, ", f" {BARRIER} ").replace(f", {BARRIER}", f" {BARRIER}")
 
 
 @functools.cache
 def key(tag: str) -> str:
-    r"""What two spellings of one tag have in common: `Blue_Hair` and `blue  hair`, `a \(b\)` and `a (b)`."""
+    r"""Return a key that all spellings of a tag share: `Blue_Hair` and `blue  hair`, `a \(b\)` and `a (b)`."""
     tag = _ESCAPED.sub(r"\1", tag).strip()
     return (tag if is_face(tag) else _with_spaces(tag)).casefold()
 
 
 @functools.lru_cache(maxsize=1 << 16)
 def spaced(tag: str) -> str:
-    """Underscores as spaces and runs of white space as one, in everything that `keeps_underscores`."""
+    """Return a tag with spaces for underscores and single spaces, unless it `keeps_underscores`."""
     tag = tag.strip()
     return tag if keeps_underscores(tag) else _with_spaces(tag)
 
@@ -80,13 +80,13 @@ def _with_spaces(tag: str) -> str:
 
 @functools.lru_cache(maxsize=1 << 16)
 def keeps_underscores(tag: str) -> bool:
-    """Whether underscores belong to a tag: faces such as `^_^`, and words that models were taught so (`score_9`)."""
+    """Whether underscores belong to a tag: emoticons such as `^_^`, and tags that models learned so (`score_9`)."""
     return is_face(tag) or ("_" in tag and tag.strip().casefold() in read_list("underscored"))
 
 
 @functools.lru_cache(maxsize=1 << 16)
 def is_face(tag: str) -> bool:
-    """Whether a tag is drawn with its underscores: one of the known ones, or without two letters in a row."""
+    """Whether a tag is an emoticon with underscores: a known one, or one without two letters in a row."""
     bare = _ESCAPED.sub(r"\1", tag).casefold()
     return "_" in tag and (bare in _faces() or not re.search(r"[^\W\d_]{2}|\d[^\W\d_]|\d\d", bare))
 
@@ -98,7 +98,7 @@ def _faces() -> frozenset[str]:
 
 @functools.lru_cache(maxsize=1 << 15)
 def form_of(caption: str) -> Form:
-    """Whether a caption is a list of tags or has sentences in it: then tags cannot be moved about."""
+    """Return whether a caption is a list of tags, or prose, whose parts cannot be moved."""
     parts = caption.split(",")
     longest = max(map(_words, parts))
     if longest == _CLAUSE:
@@ -110,7 +110,7 @@ def form_of(caption: str) -> Form:
 
 @functools.lru_cache(maxsize=1 << 16)
 def _words(part: str) -> int:
-    """How many words stand between two commas; `_CLAUSE` if they are no tag, whatever stands beside them."""
+    """The number of words between two commas; `_CLAUSE` if they are certainly not a tag."""
     words = part.split()
     is_clause = (len(words) >= _LONG_PART and _has(_GRAMMAR, words)) or _ARTICLE.match(" ".join(words))
     return _CLAUSE if is_clause else len(words)
@@ -121,13 +121,13 @@ def _has(known: frozenset[str], words: Sequence[str]) -> bool:
 
 
 def has_several_people(tags: Sequence[str]) -> bool:
-    """Whether the caption is of more than one person: then nobody knows whose hair it is."""
+    """Whether the caption is about several people, so that it is unknown whose hair it names."""
     return sum(map(_people, set(map(key, tags)))) > 1
 
 
 @functools.cache
 def _people(k: str) -> int:
-    """How many people a tag counts, by its key: none, one, or more than one."""
+    """How many people a tag stands for, by its key: 0, 1, or 2 for several."""
     if k in _SEVERAL_WORDS or _SEVERAL.fullmatch(k):
         return 2
     return 1 if _ONE.fullmatch(k) else 0

@@ -1,8 +1,8 @@
-"""TIFF: what Pillow reads wrongly is put right or refused, since a TIFF may hold nearly anything.
+"""Corrects how Pillow reads unusual TIFF files, and refuses those that it cannot read right.
 
-Pillow has two readers of TIFF. Its own one maps uncompressed files into memory as if they were not turned, and splits
-channels that are stored in planes by guessing; libtiff, which it uses for compressed files, knows all of that.
-`bakehouse.data.open_image` switches libtiff on for every TIFF; this module sees to the rest.
+Pillow has two TIFF readers. Its own one ignores the rotation of uncompressed files and guesses how planar channels are
+stored; libtiff, which it uses for compressed files, does both right. `bakehouse.data.open_image` turns libtiff on for
+every TIFF; this module does the rest.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ _BITS, _PHOTOMETRIC, _PLANES, _COLOURS, _EXTRA, _FORMAT = 258, 262, 284, 320, 33
 _SIGNED, _FLOAT = 2, 3
 
 _NATIVE = {"I;16BS": "I;16NS", "I;32BS": "I;32NS", "F;32BF": "F;32NF"}
-"""Raw modes of big-endian files, and what libtiff makes of them: it has already turned the bytes."""
+"""Raw modes of big-endian files, and the modes after libtiff, which has already swapped the bytes."""
 
 _MISREAD_PLANES = frozenset({"LA", "PA", "LAB"})
-"""Modes whose planes after the first Pillow reads from the wrong place."""
+"""Modes of which Pillow reads the planes after the first from the wrong offset."""
 
 _PHOTOMETRICS = {
     0: "grey (white is zero)",
@@ -40,14 +40,14 @@ _PHOTOMETRICS = {
 _FORMATS = {1: "unsigned", _SIGNED: "signed", _FLOAT: "float"}
 
 
-def mend(file: ImageFile.ImageFile) -> str:
-    """Puts right how Pillow is about to read an opened TIFF; says why where that cannot be done, else nothing."""
+def correct_or_reject(file: ImageFile.ImageFile) -> str:
+    """Correct how Pillow will read an opened TIFF; return why it cannot be read right, or an empty string."""
     tags = _tags(file)
-    # Without the tag, Pillow looks for a rotation in XMP, of which the size in its header knows nothing.
+    # Without the tag, Pillow takes the rotation from XMP, which the size in the header does not include.
     file.getexif()[ExifTags.Base.Orientation] = tags.get(ExifTags.Base.Orientation, 1)
     colours = tags.get(_COLOURS)
     if colours and file.palette is not None and max(colours) < 256:
-        # Old writers gave colours in 8 bits. libtiff too takes them so where no value needs more.
+        # Old programs wrote 8-bit palettes; libtiff too reads them so if no value needs more.
         file.palette = ImagePalette.raw("RGB;L", bytes(colours))
     for index, tile in enumerate(file.tile):
         if isinstance(tile.args, tuple) and tile.args and tile.args[0] in _NATIVE:
@@ -58,12 +58,12 @@ def mend(file: ImageFile.ImageFile) -> str:
     return ""
 
 
-def bits(file: Any) -> int:
-    """Of one sample; 0 for a file that is no TIFF."""
+def bits_per_sample(file: Any) -> int:
+    """Return the bits of one sample; 0 if the file is not a TIFF."""
     return int(_tags(file).get(_BITS, (0,))[0])
 
 
-def signed(file: Any) -> bool:
+def is_signed(file: Any) -> bool:
     """Whether samples are signed integers."""
     return tuple(_tags(file).get(_FORMAT, (1,))[:1]) == (_SIGNED,)
 
@@ -74,7 +74,7 @@ def white_is_zero(file: Any) -> bool:
 
 
 def describe(path: Path) -> str:
-    """What kind of pixels a TIFF has that Pillow could not open: "RGB of 32-bit float samples"; empty if unknown."""
+    """Return the pixel type of a TIFF that Pillow cannot open: `RGB, 3 x 32-bit float samples`; empty if unknown."""
     try:
         with path.open("rb") as stream:
             start = stream.read(8)

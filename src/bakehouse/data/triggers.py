@@ -1,8 +1,8 @@
-"""Triggers declared, captions compiled: what a word takes into itself is left out of the captions of its images.
+"""Triggers, and compiling captions for them: tags that a trigger absorbs are left out of its images' captions.
 
-A tag that a caption says stays free: the prompt decides. A tag that the caption leaves out although the picture shows
-it goes to whatever the caption does say, and that is the trigger. So a strategy is a list of tags to leave out, and it
-can be changed at any time as long as the raw tags are kept.
+A tag in a caption stays under the control of prompts. What an image shows and its caption does not name is learned as
+part of what the caption does name: the trigger. So a strategy is a list of tags to leave out; it can be changed as long
+as the raw tags are kept.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from bakehouse.core.errors import Problems, did_you_mean
-from bakehouse.core.files import is_there
+from bakehouse.core.files import file_exists
 from bakehouse.core.settings import Spec
 from bakehouse.data.captions import read_caption, split_tags
 from bakehouse.data.image_records import ImageRecord, ImageSet
-from bakehouse.data.tag_groups import group_of, groups, matches, never, plain, table
+from bakehouse.data.tag_groups import excluded_groups, group_of, groups, matches, plain, tag_group_table
 
 TriggerKind = Literal["character", "outfit", "style", "concept"]
 Level = Literal[0, 1, 2, 3, 4]
@@ -32,37 +32,37 @@ LEVELS: Mapping[str, int] = {"fluid": 0, "semi-static": 2, "static": 4}
 """The strategies by name."""
 TRIGGER_FILE = "triggers.toml"
 RAW_SUFFIX = ".tags"
-"""Of the file beside an image that keeps its tags as they were before captions were compiled."""
+"""Extension of the file beside an image with its tags before captions were compiled."""
 RARE = 0.25
-"""A tag of the look in fewer of a trigger's images than this is a variation of it, and stays said."""
+"""A tag in a smaller share of a trigger's images is a variation of its look, and stays in captions."""
 SENTENCE_WORDS = 8
-"""Between two commas so many words are a sentence: nothing can be left out of it."""
+"""So many words between two commas are a sentence, which always stays in captions."""
 
 
 class Trigger(Spec):
-    """A word, the images it stands for, and what of them it takes into itself."""
+    """A trigger word, its images, and which of their tags it absorbs."""
 
     word: Annotated[str, Field(min_length=1)]
-    """What prompts will say. One that the base does not know."""
+    """The word to use in prompts; one that the base model does not know."""
     kind: TriggerKind = "character"
-    """What it stands for; a level takes other tags of a character than of an outfit."""
+    """What it stands for; each level absorbs other tags for a character than for an outfit."""
     class_word: str = ""
-    """Written behind the word: `person` makes `zwx person` of `zwx`. Left out: the word alone."""
+    """Written after the word: with `person`, captions have `zwx person`. Left out: the word alone."""
     folders: tuple[str, ...] = ()
     """Its images: names of folders (`red dress`, `10_red dress`, `sets/*`). Left out: all images."""
     when: tuple[str, ...] = ()
-    """Of these, only images whose raw tags hold all of these: `white dress`."""
+    """Only images whose raw tags include all of these: `white dress`."""
     strategy: Literal["fluid", "semi-static", "static"] | Level = "semi-static"
-    """How much of the look becomes part of the word: `fluid` (0) nothing, `semi-static` (2) what does not change,
-    `static` (4) all of it; levels 1 and 3 lie between."""
+    """How much of the look the word absorbs: `fluid` (0) nothing, `semi-static` (2) what does not change, `static` (4)
+    all of it; 1 and 3 are in between."""
     absorbs: tuple[str, ...] = ()
-    """Tags that it takes beside those of its strategy: `eyepatch`, `* print`, or a group: `@accessories`."""
+    """Tags that it absorbs in addition to those of its strategy: `eyepatch`, `* print`, or a group: `@accessories`."""
     keeps: tuple[str, ...] = ()
-    """Tags, patterns or groups that stay said whatever the strategy."""
+    """Tags, patterns or groups that stay in captions whatever the strategy."""
     share: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Of its images, the share that gets it: `0.5` splits a set between two triggers that would else be one."""
+    """Share of its images that get it: `0.5` splits a set between two triggers of the same images."""
     also_without: bool = False
-    """Every image gets a second caption without this word, which says what it takes: doubled instead of split."""
+    """Every image gets a second caption without this word, with the tags that it absorbs."""
 
     @field_validator("word", "class_word")
     @classmethod
@@ -78,7 +78,7 @@ class Trigger(Spec):
         for value in values:
             if value.startswith("@") and value[1:] not in groups():
                 known = ", ".join(f"@{g}" for g in groups())
-                raise ValueError(f"there is no group {value!r}{did_you_mean(value[1:], groups())} (known: {known})")
+                raise ValueError(f"unknown group {value!r}{did_you_mean(value[1:], groups())} (groups: {known})")
         return values
 
     @model_validator(mode="after")
@@ -94,17 +94,17 @@ class Trigger(Spec):
 
     @property
     def head(self) -> str:
-        """The tag that stands in front: `zwx person`."""
+        """The tag at the beginning of captions: `zwx person`."""
         return f"{self.word} {self.class_word}".strip()
 
     @property
     def groups(self) -> frozenset[str]:
-        """The groups of tags that its level takes."""
-        taken = {g for names in table()["levels"][self.kind][: self.level + 1] for g in names}
-        return frozenset(taken - set(never(self.kind)))
+        """The groups of tags that its level absorbs."""
+        taken = {g for names in tag_group_table()["levels"][self.kind][: self.level + 1] for g in names}
+        return frozenset(taken - set(excluded_groups(self.kind)))
 
     def takes(self, tag: str) -> bool:
-        """Whether the declaration takes a tag of its images; how often the tag occurs is not asked."""
+        """Whether strategy, `absorbs` and `keeps` say that it absorbs a tag; how common the tag is does not count."""
         if any(matches(tag, entry) for entry in self.keeps):
             return False
         return self.names(tag) or group_of(tag) in self.groups
@@ -121,15 +121,15 @@ class TriggerFile(Spec):
 
     @model_validator(mode="after")
     def _words_differ(self) -> Self:
-        words_differ(self.triggers)
+        check_unique_words(self.triggers)
         return self
 
 
-def words_differ(triggers: Sequence[Trigger]) -> None:
-    """Raises ValueError where two triggers have one word."""
+def check_unique_words(triggers: Sequence[Trigger]) -> None:
+    """Raise ValueError if two triggers have the same word."""
     twice = [w for w, n in Counter(plain(t.word) for t in triggers).items() if n > 1]
     if twice:
-        raise ValueError(f"{', '.join(repr(w) for w in twice)}: declared twice; give each trigger its own word")
+        raise ValueError(f"{', '.join(repr(w) for w in twice)}: declared twice; each trigger needs its own word")
 
 
 # --- compiling --------------------------------------------------------------------------------------------------------
@@ -137,27 +137,27 @@ def words_differ(triggers: Sequence[Trigger]) -> None:
 
 @dataclass(frozen=True)
 class Wording:
-    """One caption of one image, compiled: what it says, what it leaves out, and for whom."""
+    """A compiled caption: its triggers, its tags, and the tags that were absorbed."""
 
     triggers: tuple[str, ...]
-    """Words of the triggers that it holds, in the order of their declaration."""
+    """Words of its triggers, in the order of their declaration."""
     head: tuple[str, ...]
-    """Their tags, which stand in front."""
+    """Their tags, which are at the beginning."""
     said: tuple[str, ...]
-    """The raw tags that are left, in their own order."""
+    """The raw tags that stay in the caption, in their order."""
     unsaid: Mapping[str, tuple[str, ...]]
-    """The raw tags that are left out, each with the words of the triggers that took it."""
+    """The raw tags that are left out, each with the words of the triggers that absorb it."""
 
     def text(self, mark: str = "") -> str:
-        """The caption; `mark`, as `|||`, stands between the triggers and what may be shuffled."""
+        """Return the caption; `mark`, such as `|||`, separates the triggers from the tags that may be shuffled."""
         if mark and self.head and self.said:
             return f"{', '.join(self.head)} {mark} {', '.join(self.said)}"
         return ", ".join((*self.head, *self.said))
 
 
 @dataclass(frozen=True)
-class Compiled:
-    """An image with its raw captions and what became of them. `wordings` is empty where there is nothing to say."""
+class CompiledImage:
+    """An image with its raw and its compiled captions. `wordings` is empty if all of them would be empty."""
 
     record: ImageRecord
     raw: tuple[str, ...]
@@ -165,55 +165,56 @@ class Compiled:
 
 
 def raw_captions(record: ImageRecord) -> tuple[str, ...]:
-    """The captions before compiling: of the `.tags` file where there is one, else those of the record."""
+    """Return the captions before compiling: from the `.tags` file if there is one, else those of the record."""
     path = raw_path(record)
-    return read_caption(path).lines if is_there(path) else record.captions
+    return read_caption(path).lines if file_exists(path) else record.captions
 
 
 def raw_path(record: ImageRecord) -> Path:
-    """Where an image's raw tags are kept."""
+    """Return the path of the file with an image's raw tags."""
     return record.path.with_suffix(RAW_SUFFIX)
 
 
 def compile_captions(
     images: Sequence[ImageRecord], triggers: Sequence[Trigger], roots: Sequence[Path]
-) -> tuple[Compiled, ...]:
-    """The captions of a set, compiled from their raw tags.
+) -> tuple[CompiledImage, ...]:
+    """Compile the captions of a set of images from their raw tags.
 
-    Compiling twice is compiling once, and the captions of one strategy can be compiled into those of another as long as
-    the raw tags are there.
+    Compiling is idempotent, and captions can be compiled for another strategy at any time.
 
     Args:
-        images: of the whole set: how common a tag is decides whether it is part of a look or a variation.
-        triggers: in the order in which they stand in captions.
-        roots: the folders that the images were found in, by the number of the record's concept; names in `folders` are
-            looked for in them and below.
+        images: the whole set: whether a tag is part of a look or a variation depends on how common it is.
+        triggers: in the order in which captions have them.
+        roots: the folders that were scanned, by the index of the concept; `Trigger.folders` are names in and below
+            them.
 
     Raises:
-        Problems: triggers whose folders or tags match no image, or share a word; all at once.
+        Problems: folders or tags of triggers match no image, or two triggers have the same word.
     """
     raw = [raw_captions(record) for record in images]
     owners = [_owners(record, lines, triggers, roots) for record, lines in zip(images, raw, strict=True)]
     _check(images, owners, triggers, roots)
-    owners = _shared_out(owners, triggers)
-    taken = {t.word: _taken(t, [lines for lines, own in zip(raw, owners, strict=True) if t in own]) for t in triggers}
+    owners = _apply_shares(owners, triggers)
+    taken = {
+        t.word: _absorbed_tags(t, [lines for lines, own in zip(raw, owners, strict=True) if t in own]) for t in triggers
+    }
     own_words = frozenset(plain(w) for t in triggers for w in (t.word, t.head))
     return tuple(
-        Compiled(record, lines, tuple(_wordings(lines, own, taken, own_words)))
+        CompiledImage(record, lines, tuple(_wordings(lines, own, taken, own_words)))
         for record, lines, own in zip(images, raw, owners, strict=True)
     )
 
 
-def with_compiled(images: ImageSet, compiled: Sequence[Compiled], mark: str = "") -> ImageSet:
-    """The set with compiled captions in place of its own."""
+def with_compiled(images: ImageSet, compiled: Sequence[CompiledImage], mark: str = "") -> ImageSet:
+    """Return the set with compiled captions instead of its own."""
     records = tuple(
         dataclasses.replace(c.record, captions=tuple(dict.fromkeys(w.text(mark) for w in c.wordings))) for c in compiled
     )
     return dataclasses.replace(images, records=records)
 
 
-def inseparable(compiled: Sequence[Compiled]) -> list[tuple[str, str]]:
-    """Pairs of triggers that stand in the very same captions: nothing could teach which of them means what."""
+def inseparable_pairs(compiled: Sequence[CompiledImage]) -> list[tuple[str, str]]:
+    """Return pairs of triggers that are in exactly the same captions, so that training cannot tell them apart."""
     where: dict[str, set[tuple[int, int]]] = {}
     for i, image in enumerate(compiled):
         for j, wording in enumerate(image.wordings):
@@ -223,12 +224,12 @@ def inseparable(compiled: Sequence[Compiled]) -> list[tuple[str, str]]:
 
 
 def tags_of(lines: Iterable[str]) -> set[str]:
-    """All tags of some captions, as they are compared."""
+    """Return all tags of some captions, normalised."""
     return {plain(tag) for line in lines for tag in split_tags(line)}
 
 
 def is_sentence(tag: str) -> bool:
-    """Whether what stands between two commas is prose: it is always said."""
+    """Whether the text between two commas is a sentence, which always stays in captions."""
     return len(tag.split()) >= SENTENCE_WORDS
 
 
@@ -246,7 +247,7 @@ def _owners(
 
 
 def _in_folder(path: Path, pattern: str, root: Path) -> bool:
-    """Whether a stretch of the image's folders fits that ends with the root's own name or below it."""
+    """Whether the pattern matches consecutive folders of the path that end at the root or below it."""
     parts, wanted = path.parent.parts, PurePath(pattern).parts
     first = len(root.parts) if path.is_relative_to(root) else 1
     return any(
@@ -256,7 +257,7 @@ def _in_folder(path: Path, pattern: str, root: Path) -> bool:
 
 
 def _fits(name: str, pattern: str) -> bool:
-    """Kohya's `10_` before a name may be left out."""
+    """Whether a folder name matches; kohya's `10_` before the name may be omitted."""
     bare = name.split("_", 1)[1] if "_" in name and name.split("_", 1)[0].isdecimal() else name
     return fnmatchcase(name, pattern) or fnmatchcase(bare, pattern)
 
@@ -278,17 +279,17 @@ def _check(
                 )
         if trigger.when and not any(trigger in own for own in owners):
             wanted = ", ".join(trigger.when)
-            problems.append(f"trigger {trigger.word!r}: no image of its folders has the tags {wanted}")
+            problems.append(f"trigger {trigger.word!r}: no image in its folders has the tags {wanted}")
     try:
-        words_differ(triggers)
+        check_unique_words(triggers)
     except ValueError as e:
         problems.append(str(e))
     if problems:
         raise Problems("these triggers do not fit the images:", problems)
 
 
-def _shared_out(owners: Sequence[Sequence[Trigger]], triggers: Sequence[Trigger]) -> list[list[Trigger]]:
-    """The owners with each `share` applied: evenly through the images, so that every kind of them is in both parts."""
+def _apply_shares(owners: Sequence[Sequence[Trigger]], triggers: Sequence[Trigger]) -> list[list[Trigger]]:
+    """Apply each trigger's `share`, evenly over the images, so that both parts have images of all kinds."""
     seen: Counter[str] = Counter()
     kept: list[list[Trigger]] = []
     for own in owners:
@@ -296,15 +297,15 @@ def _shared_out(owners: Sequence[Sequence[Trigger]], triggers: Sequence[Trigger]
         for trigger in own:
             n = seen[trigger.word]
             seen[trigger.word] += 1
-            # The epsilon lets 0.1 x 10 be 1.
+            # Rounding: 0.1 x 10 counts as 1.
             if int((n + 1) * trigger.share + 1e-9) > int(n * trigger.share + 1e-9):
                 mine.append(trigger)
         kept.append(mine)
     return kept
 
 
-def _taken(trigger: Trigger, captions: Sequence[Sequence[str]]) -> frozenset[str]:
-    """The tags that a trigger takes from its own images: of its look, and not too rare to be part of it."""
+def _absorbed_tags(trigger: Trigger, captions: Sequence[Sequence[str]]) -> frozenset[str]:
+    """The tags of its images that a trigger absorbs: those of its look that are common enough to be part of it."""
     counts = Counter(tag for lines in captions for tag in tags_of(lines))
     enough = RARE * len(captions)
     return frozenset(
@@ -317,7 +318,7 @@ def _taken(trigger: Trigger, captions: Sequence[Sequence[str]]) -> frozenset[str
 def _wordings(
     lines: Sequence[str], own: Sequence[Trigger], taken: Mapping[str, frozenset[str]], own_words: frozenset[str]
 ) -> Iterable[Wording]:
-    """An image's captions: with all its triggers, then without each that is declared `also_without`."""
+    """Yield an image's captions: with all its triggers, then without each one that has `also_without`."""
     for chosen in [own, *([t for t in own if t is not left] for left in own if left.also_without)]:
         for line in lines or ("",):
             wording = _wording(line, chosen, taken, own_words)

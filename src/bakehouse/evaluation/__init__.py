@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from bakehouse.evaluation.prompt_set import Ask, Asks, make_asks
     from bakehouse.evaluation.result import Report
     from bakehouse.evaluation.selection import Pick, Verdict, choose, judge_run, make_pick
-    from bakehouse.evaluation.training_evaluator import Examiner
+    from bakehouse.evaluation.training_evaluator import TrainingEvaluator
 
 _HOMES = {
     "Ask": "prompt_set",
@@ -22,11 +22,11 @@ _HOMES = {
     "Cell": "cell_scores",
     "CrumbJudge": "image_scorers",
     "Evaluated": "evaluate_run",
-    "Examiner": "training_evaluator",
     "Judge": "image_scorers",
     "Pick": "selection",
     "Report": "result",
     "Scored": "evaluate_run",
+    "TrainingEvaluator": "training_evaluator",
     "TransformersJudge": "image_scorers",
     "Verdict": "selection",
     "checkpoints": "evaluate_run",
@@ -46,11 +46,11 @@ __all__ = [
     "Cell",
     "CrumbJudge",
     "Evaluated",
-    "Examiner",
     "Judge",
     "Pick",
     "Report",
     "Scored",
+    "TrainingEvaluator",
     "TransformersJudge",
     "Verdict",
     "checkpoints",

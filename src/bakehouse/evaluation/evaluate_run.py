@@ -20,19 +20,19 @@ from bakehouse.data.image_records import ImageRecord
 from bakehouse.data.open_image import open_image
 from bakehouse.data.scan import scan
 from bakehouse.evaluation.cell_scores import Cell, Looked, Looks, References, score_base, score_cell
-from bakehouse.evaluation.image_cache import Album, Look, Painter, Shot, StudioPainter, look_at, square
+from bakehouse.evaluation.image_cache import Album, Look, Painter, PipelinePainter, Shot, look_at, square
 from bakehouse.evaluation.image_scorers import CONTEXT, Judge, judge_for
 from bakehouse.evaluation.metrics import dominant_attributes, subject_attributes, visible_attributes
 from bakehouse.evaluation.prompt_set import PER_PROMPT, Asks, make_asks, phrase_in
 from bakehouse.evaluation.result import Report, picture_name
 from bakehouse.evaluation.selection import finalists, judge_run, make_pick, relative
+from bakehouse.models.families import family_of
 from bakehouse.recipe.recipe import ConceptSpec, EvaluateSpec, Recipe
 from bakehouse.recipe.text_match import mostly_behind
 
 COARSE = 6
 """Pictures for each cell in the first round; the best go on to all of them."""
 FINALISTS = 3
-CRUMB_STEPS = 10
 """DPM++ steps where the recipe leaves them open: to the judge, its pictures equal those of 30 steps (cosine 0.993)."""
 _SHOWN = 3
 """Names in one message."""
@@ -89,7 +89,7 @@ def evaluate(
         changes: single keys of it: `{"images": 8}`.
         concept: which of the recipe's concepts.
         judge: instead of the one that suits the base.
-        painter: instead of a studio on the recipe's base.
+        painter: instead of a pipeline on the recipe's base.
         device: where pictures are made.
 
     Raises:
@@ -180,8 +180,8 @@ class Judging:
             notes.append(
                 f"the run has {len(recipe.concepts)} concepts; this judges {subject.subject or subject.folder.name!r}"
             )
-        crumb = recipe.model.base == "crumb"
-        steps = CRUMB_STEPS if crumb and "steps" not in spec.model_fields_set else spec.steps
+        usual = family_of(recipe.model.base).evaluation_steps
+        steps = usual if usual is not None and "steps" not in spec.model_fields_set else spec.steps
         look = Look(steps=steps, guidance=spec.guidance, size=_size(recipe))
         return cls(
             run=run,
@@ -189,7 +189,7 @@ class Judging:
             spec=spec,
             concept=_as_captioned(subject, training),
             judge=judge or judge_for(recipe.model.base),
-            album=Album(run.report / "cache", painter or _studio(recipe, run, device), look),
+            album=Album(run.report / "cache", painter or _pipeline(recipe, run, device), look),
             training=training,
             compared=_spread(scan(holdout).records, MOST_REFERENCES) if holdout else training,
             own_named=_named_attributes(subject.folder),
@@ -284,7 +284,7 @@ class Judging:
         return make_asks(
             self.concept,
             kind=self.recipe.kind,
-            crumb=self.recipe.model.base == "crumb",
+            crumb=family_of(self.recipe.model.base).bundled,
             count=self.spec.images,
             seed=self.spec.seed,
             fixed=fixed,
@@ -355,9 +355,9 @@ def checkpoints(run: Run, most: int) -> list[Checkpoint]:
     Raises:
         UsageError: the run has no weights yet.
     """
-    from bakehouse.generation.model_source import epochs, run_weights
+    from bakehouse.generation.run_weights import epoch_weights, run_weights
 
-    found = [Checkpoint(number, "epoch", path) for number, path in epochs(run).items()]
+    found = [Checkpoint(number, "epoch", path) for number, path in epoch_weights(run).items()]
     saved = {Path(e.path).name: e.step for e in run.history() if isinstance(e, Saved)}
     by_step = [Checkpoint(saved[path.name], "step", path) for path in run_weights(run) if path.name in saved]
     if len(found) < 2 <= len(by_step):
@@ -368,12 +368,12 @@ def checkpoints(run: Run, most: int) -> list[Checkpoint]:
     return [found[i] for i in chosen]
 
 
-def _studio(recipe: Recipe, run: Run, device: str) -> StudioPainter:
-    from bakehouse.generation.model_source import Source
+def _pipeline(recipe: Recipe, run: Run, device: str) -> PipelinePainter:
+    from bakehouse.generation.model_source import ModelSource
 
     model = recipe.model
     precision = recipe.train.precision
-    source = Source(
+    source = ModelSource(
         model.base,
         vae=model.vae,
         clip_skip=model.clip_skip,
@@ -383,7 +383,7 @@ def _studio(recipe: Recipe, run: Run, device: str) -> StudioPainter:
         title=run.name,
         run=run,
     )
-    return StudioPainter(source, device)
+    return PipelinePainter(source, device)
 
 
 def _size(recipe: Recipe) -> int | None:

@@ -23,8 +23,8 @@ from bakehouse.evaluation.prompt_set import Ask
 
 if TYPE_CHECKING:
     from bakehouse.evaluation.image_scorers import Judge
-    from bakehouse.generation.model_source import Source
-    from bakehouse.generation.pipeline import Studio
+    from bakehouse.generation.model_source import ModelSource
+    from bakehouse.generation.pipeline import Pipeline
 
 LOSSLESS_BELOW = 512
 """Pixels: larger pictures are kept as WebP of quality 95, a tenth of the disk."""
@@ -55,7 +55,7 @@ class Shot:
 
 
 class Painter(Protocol):
-    """Makes pictures. `StudioPainter` does it with a model, the tests with coloured squares."""
+    """Makes pictures. `PipelinePainter` does it with a model, the tests with coloured squares."""
 
     def key(self, shot: Shot) -> str:
         """Names the weights by content."""
@@ -64,13 +64,13 @@ class Painter(Protocol):
         """One picture for each, in order."""
 
 
-class StudioPainter:
-    """One studio for the whole evaluation: the base is read once, adapters are put on and taken off."""
+class PipelinePainter:
+    """One pipeline for the whole evaluation: the base is read once, adapters are put on and taken off."""
 
-    def __init__(self, source: Source, device: str = "auto") -> None:
+    def __init__(self, source: ModelSource, device: str = "auto") -> None:
         self.source = source
         self.device = device
-        self._studio: Studio | None = None
+        self._pipeline: Pipeline | None = None
         self._on: Path | None = None
 
     def key(self, shot: Shot) -> str:
@@ -81,13 +81,13 @@ class StudioPainter:
         known = files_fingerprint(base) if base else self.source.base
         more = files_fingerprint(files_of(str(shot.weights))) if shot.weights else ""
         weight = shot.weight if shot.weights and not shot.whole else 0.0
-        return key_of(known, *self.source.loads[1:], self.source.clip_skip, more, weight)
+        return key_of(known, *self.source.base_settings[1:], self.source.clip_skip, more, weight)
 
     def paint(self, shot: Shot, asks: Sequence[Ask], look: Look) -> Iterator[Image.Image]:
-        from bakehouse.generation.request import Request
+        from bakehouse.generation.request import ImageRequest
 
         requests = [
-            Request(
+            ImageRequest(
                 prompt=ask.prompt,
                 seed=ask.seed,
                 steps=look.steps,
@@ -98,28 +98,28 @@ class StudioPainter:
             )
             for ask in asks
         ]
-        studio = self._with(shot)
+        pipeline = self._with(shot)
         weights = () if shot.whole or shot.weights is None else (shot.weight,)
-        with studio.adapters_at(*weights):
-            for picture in studio.pictures(requests):
+        with pipeline.adapter_strengths(*weights):
+            for picture in pipeline.generate(requests):
                 yield picture.image
 
     def close(self) -> None:
         """Gives the memory back."""
-        if self._studio is not None:
-            self._studio.close()
-            self._studio = None
+        if self._pipeline is not None:
+            self._pipeline.close()
+            self._pipeline = None
 
-    def _with(self, shot: Shot) -> Studio:
-        from bakehouse.generation.pipeline import Studio
+    def _with(self, shot: Shot) -> Pipeline:
+        from bakehouse.generation.pipeline import Pipeline
 
-        if self._studio is None or (shot.weights is None and self._on is not None):
+        if self._pipeline is None or (shot.weights is None and self._on is not None):
             self.close()
-            self._studio, self._on = Studio.open(self.source, device=self.device), None
+            self._pipeline, self._on = Pipeline.open(self.source, device=self.device), None
         if shot.weights != self._on and shot.weights is not None:
-            self._studio.swap(shot.weights)
+            self._pipeline.swap(shot.weights)
             self._on = shot.weights
-        return self._studio
+        return self._pipeline
 
 
 @dataclass
@@ -204,11 +204,9 @@ def square(image: Image.Image) -> Image.Image:
 
 def files_of(ref: str) -> list[Path]:
     """The weight files of a model or adapter on this machine, in one order."""
-    if ref == "crumb":
-        from bakehouse.models.crumb import crumb_folder
+    from bakehouse.models.crumb import base_path
 
-        ref = str(crumb_folder())
-    path = Path(ref)
+    path = base_path(ref)
     return sorted(path.rglob("*.safetensors")) if path.is_dir() else [path] if path.is_file() else []
 
 

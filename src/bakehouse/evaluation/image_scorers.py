@@ -188,17 +188,19 @@ class TransformersJudge:
 
 
 def judge_for(
-    family: str, *, clip: str | Path | None = None, dino: str | Path | None = None, device: str = "cpu"
+    base: str, *, clip: str | Path | None = None, dino: str | Path | None = None, device: str = "cpu"
 ) -> Judge:
-    """The judge of a model: the tagger for `crumb`, CLIP and DINO for all others or where one of them is named.
+    """The judge of a base model: its family's own, or CLIP and DINO where one of them is named.
 
     Args:
-        family: the base's name as the recipe has it (`crumb`), or its family (`sd1`, ...).
+        base: the base model, as the recipe has it.
         clip: a CLIP model to take instead of the usual one.
         dino: a DINO model to take instead of the usual one.
         device: where CLIP and DINO run; the tagger runs on the processor.
     """
-    if family == "crumb" and clip is None and dino is None:
+    from bakehouse.models.families import family_of
+
+    if clip is None and dino is None and family_of(base).scorer == "bundled tagger":
         return CrumbJudge.load()
     return TransformersJudge(clip or CLIP, dino or DINO, device=device)
 

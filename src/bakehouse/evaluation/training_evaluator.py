@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from PIL import Image
 
@@ -22,13 +21,7 @@ from bakehouse.evaluation.selection import choose, sure
 from bakehouse.models.model_hash import files_fingerprint
 from bakehouse.recipe.early_stopping import StopSpec
 from bakehouse.recipe.recipe import Recipe
-from bakehouse.recipe.sample_prompt import SamplePrompt, drawable
-
-
-class Draw(Protocol):
-    """Draws with the model as it stands in training, or with `base` as it was before."""
-
-    def __call__(self, wanted: Sequence[SamplePrompt], *, base: bool = False) -> Iterator[Image.Image]: ...
+from bakehouse.recipe.sample_prompt import GenerateSamples, SamplePrompt, drawable
 
 
 class LivePainter:
@@ -36,7 +29,7 @@ class LivePainter:
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
-        self.draw: Draw | None = None
+        self.generate: GenerateSamples | None = None
 
     def key(self, shot: Shot) -> str:
         """By content; apart from what `bakehouse evaluate` draws, whose weights went through a file."""
@@ -45,12 +38,12 @@ class LivePainter:
         return key_of("live", files_fingerprint(files) if files else ref, self.recipe.model.vae)
 
     def paint(self, shot: Shot, asks: Sequence[Ask], look: Look) -> Iterator[Image.Image]:
-        assert self.draw is not None
+        assert self.generate is not None
         side = drawable(look.size or self.recipe.buckets.resolution)
         wanted = [
             SamplePrompt(ask.prompt, "", side, side, ask.seed, look.guidance, look.steps, look.sampler) for ask in asks
         ]
-        return self.draw(wanted, base=shot.weights is None)
+        return self.generate(wanted, base=shot.weights is None)
 
 
 @dataclass
@@ -62,7 +55,7 @@ class _Course:
     cells: list[Cell] = field(default_factory=list)
 
 
-class Examiner:
+class TrainingEvaluator:
     """Judges each of a run's weights at weight 1 as `evaluate` does, on `stop.images` pictures, concept by concept.
 
     What was found is kept in report/learning.json, so that a run that goes on knows how it stood.
@@ -89,26 +82,26 @@ class Examiner:
             judge = judging.judge
             self.courses.append(_Course(judging))
 
-    def begin(self, draw: Draw) -> Iterator[Event]:
+    def start(self, generate: GenerateSamples) -> Iterator[Event]:
         """Draws and judges the untouched base, or finds again what it saw."""
-        self.painter.draw = draw
+        self.painter.generate = generate
         for course in self.courses:
             yield from (Warned(message=note) for note in course.judging.notes)
             course.ground = yield from course.judging.ground()
         if self.notes.is_file():
             self._recall(self._kept())
 
-    def examine(self, weights: Path, number: int, unit: str, draw: Draw) -> Generator[Event, None, str]:
+    def evaluate(self, weights: Path, number: int, unit: str, generate: GenerateSamples) -> Generator[Event, None, str]:
         """Judges `weights`; says why the run should end, or nothing.
 
         Raises:
-            BakehouseError: `begin` was not called.
+            BakehouseError: `start` was not called.
         """
-        self.painter.draw = draw
+        self.painter.generate = generate
         checkpoint, shot = Checkpoint(number, unit, weights), Shot(weights)
         for course in self.courses:
             if course.ground is None:
-                raise BakehouseError("the untouched base was not looked at yet", hint="call begin() before examine()")
+                raise BakehouseError("the untouched base was not looked at yet", hint="call start() before evaluate()")
             cell = yield from course.judging.cell(shot, course.ground.asks, checkpoint, course.ground)
             # A run that goes on from an earlier state judges again what it had judged before, and what came after it.
             known = [c.weights for c in course.cells]

@@ -1,4 +1,4 @@
-"""Pictures from a model: sources, studios, infotext and grids. Importing it loads no torch; opening a studio does."""
+"""Image generation: model sources, pipelines, infotext and grids. torch is loaded when a pipeline is opened."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from bakehouse.generation.grid import Drawn, Grid, GridRecipe, make_grid, read_recipe
     from bakehouse.generation.grid_axes import AXES, Axis, make_axis, parse_axis
     from bakehouse.generation.infotext import Infotext
-    from bakehouse.generation.model_source import Source, resolve
-    from bakehouse.generation.pipeline import Studio
-    from bakehouse.generation.request import Picture, Request
+    from bakehouse.generation.model_source import ModelSource, resolve
+    from bakehouse.generation.pipeline import Pipeline
+    from bakehouse.generation.request import GeneratedImage, ImageRequest
 
 _HOMES = {
     "AXES": "grid_axes",
@@ -21,10 +21,10 @@ _HOMES = {
     "Grid": "grid",
     "GridRecipe": "grid",
     "Infotext": "infotext",
-    "Picture": "request",
-    "Request": "request",
-    "Source": "model_source",
-    "Studio": "pipeline",
+    "GeneratedImage": "request",
+    "ImageRequest": "request",
+    "ModelSource": "model_source",
+    "Pipeline": "pipeline",
     "draw_grid": "contact_sheet",
     "make_axis": "grid_axes",
     "make_grid": "grid",
@@ -37,13 +37,13 @@ __all__ = [
     "AXES",
     "Axis",
     "Drawn",
+    "GeneratedImage",
     "Grid",
     "GridRecipe",
+    "ImageRequest",
     "Infotext",
-    "Picture",
-    "Request",
-    "Source",
-    "Studio",
+    "ModelSource",
+    "Pipeline",
     "draw_grid",
     "make_axis",
     "make_grid",

@@ -1,4 +1,4 @@
-"""What an adapter's files tell before their weights are read: what it is, for which family, its hash."""
+"""What an adapter's headers say before its weights are read: its kind, its family and its hash."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def adapter_at(path: Path) -> Path | None:
-    """The adapter that a file or folder is: a file, or the folder where it has one file for each network; else None.
+    """Return the adapter in a file or folder: its file, or the folder if it has one file per network; None if none.
 
     Raises:
         BakehouseError: a file is damaged.
@@ -28,7 +28,7 @@ def adapter_at(path: Path) -> Path | None:
 
 
 def kind_of(path: Path) -> FileKind:
-    """What a file or an adapter's folder is.
+    """Return the kind of a file or of an adapter's folder.
 
     Raises:
         BakehouseError: a file is damaged.
@@ -39,7 +39,7 @@ def kind_of(path: Path) -> FileKind:
 
 
 def check_family(path: Path, base: str) -> None:
-    """Holds an adapter's family against its base's, as far as headers tell either.
+    """Check that an adapter is made for its base's family, as far as headers tell.
 
     Raises:
         UsageError: they differ.
@@ -55,15 +55,15 @@ def check_family(path: Path, base: str) -> None:
     if family is not None and family != found.family:
         raise UsageError(
             f"{path} is {found}, and the base {base} is {NAMES[family]}",
-            hint="name a base of its family, or leave it out",
+            hint="use a base of the adapter's family, or leave the adapter out",
         )
 
 
-def notes_on(path: Path) -> list[str]:
-    """What an adapter holds that is not applied, in words."""
+def unapplied_notes(path: Path) -> list[str]:
+    """Return warnings about the parts of an adapter that are not applied."""
     from bakehouse.adapters.adapter_reader import account_of
 
-    return [f"{path.name} holds what is not applied: {note}" for note in account_of(path).notes]
+    return [f"{path.name}: not applied: {note}" for note in account_of(path).notes]
 
 
 @functools.lru_cache(maxsize=256)
@@ -77,9 +77,9 @@ def _tensor_hash(path: Path, _size: int, _changed: int) -> str:
 
 
 def tensor_hash(path: Path) -> str:
-    """What A1111 and Civitai (AutoV3) know an adapter by: 12 digits of the sha256 of all behind the header.
+    """Return the hash that A1111 and Civitai (AutoV3) use: 12 digits of the sha256 of all after the header.
 
-    An adapter of several files, which neither of them reads, has the hash of all of theirs.
+    An adapter of several files, which neither of them reads, has a hash over those of its files.
     """
     stats = [(file.resolve(), file.stat()) for file in adapter_files(path).values()]
     hashes = [_tensor_hash(file, stat.st_size, stat.st_mtime_ns) for file, stat in stats]

@@ -1,4 +1,4 @@
-"""A table of pictures with labels that can be read: A1111's X/Y plot, for small cells and long prompts too."""
+"""Contact sheets: labelled grids of images like A1111's X/Y plot, readable for small images and long prompts too."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from PIL import Image, ImageDraw, ImageFont
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
-BACKGROUND, INK, FAINT, EMPTY = "#ffffff", "#000000", "#666666", "#eeeeee"
-READABLE = 256
-"""Pixels: cells whose longer side is shorter than this are drawn enlarged by a whole factor."""
-LARGEST_PAGE = 100_000_000
-"""Pixels: cells of larger grids are drawn smaller, so that viewers can open them; their files keep every pixel."""
-SMALLEST_TEXT = 13
-"""Pixels: text is shrunk to fit down to this, then cut with an ellipsis."""
+BACKGROUND, TEXT, CAPTION_TEXT, EMPTY = "#ffffff", "#000000", "#666666", "#eeeeee"
+MIN_CELL = 256
+"""Pixels: images whose longer side is shorter are enlarged by a whole factor."""
+MAX_SHEET = 100_000_000
+"""Pixels: images of larger sheets are reduced so that viewers can open the sheet; their files are not."""
+MIN_TEXT = 13
+"""Pixels: text shrinks to this size to fit, then it is cut with an ellipsis."""
 _LATIN = ("DejaVuSans.ttf",)
 _EAST_ASIAN = ("NotoSansCJK-Regular.ttc", "PingFang.ttc", "msyh.ttc", "YuGothR.ttc", "wqy-zenhei.ttc")
 
 
 @dataclass(frozen=True)
 class Block:
-    """Wrapped text in one font: pixels wide and high."""
+    """Wrapped text in one font; width and height in pixels."""
 
     lines: tuple[str, ...]
     font: Font
@@ -48,39 +48,39 @@ def draw_grid(
     captions: Sequence[Sequence[str]] | None = None,
     gap: int = 4,
 ) -> Image.Image:
-    """Draws rows of cells under column labels and beside row labels.
+    """Return a sheet of images with column labels above and row labels to the left.
 
     Args:
-        cells: `cells[row][column]`; None is drawn as an empty place. Sizes may differ.
-        x_labels: one for each column; all empty: no space is taken.
-        y_labels: one for each row; all empty: no space is taken.
-        title: over everything.
-        captions: one short line under each cell, such as a score.
+        cells: `cells[row][column]`; None is an empty cell. Sizes may differ.
+        x_labels: one per column; if all are empty they take no space.
+        y_labels: one per row; if all are empty they take no space.
+        title: heading of the sheet.
+        captions: one short line under each image, such as a score.
         gap: pixels between cells.
 
     Raises:
-        ValueError: rows of different length, or labels that are not one for each column and row.
+        ValueError: rows of different lengths, or a wrong number of labels.
     """
     _check(cells, x_labels, y_labels, captions)
     cells = _shrunk(cells)
     wide, high = _cell_size(cells)
-    size = max(SMALLEST_TEXT, (wide + high) // 25)
+    size = max(MIN_TEXT, (wide + high) // 25)
     margin = size // 2 + 2
     left = fit(y_labels, width=max(wide * 3 // 4, size * 6), height=high, size=size)
     top = fit(x_labels, width=wide - 2 * gap, height=max(high * 3 // 4, size * 4), size=size)
-    notes = [fit(row, width=wide, height=size + 4, size=max(SMALLEST_TEXT, size * 4 // 5)) for row in captions or ()]
+    notes = [fit(row, width=wide, height=size + 4, size=max(MIN_TEXT, size * 4 // 5)) for row in captions or ()]
     note = max((block.height for row in notes for block in row), default=0)
 
-    pad_left = _spread([block.width for block in left], 2 * margin)
-    pad_top = _spread([block.height for block in top], 2 * margin)
+    pad_left = _padded_size([block.width for block in left], 2 * margin)
+    pad_top = _padded_size([block.height for block in top], 2 * margin)
     columns, rows = len(x_labels), len(y_labels)
     width = pad_left + columns * wide + (columns - 1) * gap
     heading = fit([title], width=width - 2 * margin, height=size * 6, size=size * 6 // 5)[0]
-    pad_title = _spread([heading.height], 2 * margin)
+    pad_title = _padded_size([heading.height], 2 * margin)
 
     y0 = pad_title + pad_top
-    page = Image.new("RGB", (width, y0 + rows * (high + note) + (rows - 1) * gap), BACKGROUND)
-    pen = ImageDraw.Draw(page)
+    sheet = Image.new("RGB", (width, y0 + rows * (high + note) + (rows - 1) * gap), BACKGROUND)
+    pen = ImageDraw.Draw(sheet)
     _write(pen, heading, (width // 2, margin + heading.height // 2))
     for column, block in enumerate(top):
         _write(pen, block, (pad_left + column * (wide + gap) + wide // 2, pad_title + pad_top // 2))
@@ -89,18 +89,18 @@ def draw_grid(
         _write(pen, block, (pad_left // 2, y + high // 2))
         for column, cell in enumerate(cells[row]):
             x = pad_left + column * (wide + gap)
-            _place(page, pen, cell, (x, y, wide, high))
+            _place(sheet, pen, cell, (x, y, wide, high))
             if notes:
-                _write(pen, notes[row][column], (x + wide // 2, y + high + note // 2), FAINT)
-    return page
+                _write(pen, notes[row][column], (x + wide // 2, y + high + note // 2), CAPTION_TEXT)
+    return sheet
 
 
 def fit(labels: Sequence[str], *, width: int, height: int, size: int) -> list[Block]:
-    """Wraps each label into a box of width x height pixels, all in the largest size that fits all.
+    """Wrap each label into a box of width x height pixels, all in the largest text size that fits all.
 
-    What does not fit in the smallest readable size is cut and ends in an ellipsis.
+    A label that does not fit in the smallest size is cut and ends in an ellipsis.
     """
-    smallest = min(SMALLEST_TEXT, size)
+    smallest = min(MIN_TEXT, size)
     for points in range(size, smallest, -1):
         blocks = [_wrap(label, width, points) for label in labels]
         if all(block.height <= height and not block.cut for block in blocks):
@@ -112,7 +112,7 @@ def fit(labels: Sequence[str], *, width: int, height: int, size: int) -> list[Bl
 class _Wrapped:
     block: Block
     cut: bool
-    """Whether a word had to be broken: a smaller size may spare it."""
+    """Whether a word was broken, which a smaller size may avoid."""
 
     @property
     def height(self) -> int:
@@ -132,7 +132,7 @@ def _wrap(text: str, width: int, size: int) -> _Wrapped:
                 continue
             if line:
                 lines.append(line)
-            # East Asian text has no spaces: breaking it anywhere is right and no reason to shrink.
+            # East Asian text has no spaces: it may be broken anywhere, which is no reason to shrink it.
             cut = cut or (_width(word, font) > width and not _is_east_asian(word))
             *whole, line = _broken(word, font, width)
             lines.extend(whole)
@@ -142,7 +142,7 @@ def _wrap(text: str, width: int, size: int) -> _Wrapped:
 
 
 def _broken(word: str, font: Font, width: int) -> list[str]:
-    """A word in pieces that are each at most `width` pixels wide (one letter at least)."""
+    """Split a word into pieces of at most `width` pixels (at least one letter each)."""
     pieces = [""]
     for letter in word:
         if pieces[-1] and _width(pieces[-1] + letter, font) > width:
@@ -161,7 +161,7 @@ def _trimmed(block: Block, width: int, height: int) -> Block:
     return Block((*block.lines[: room - 1], last.rstrip() + "…"), block.font, block.line_height)
 
 
-def _write(pen: ImageDraw.ImageDraw, block: Block, centre: tuple[int, int], ink: str = INK) -> None:
+def _write(pen: ImageDraw.ImageDraw, block: Block, centre: tuple[int, int], ink: str = TEXT) -> None:
     x, y = centre[0], centre[1] - block.height // 2 + block.line_height // 2
     for line in block.lines:
         pen.text((x, y), line, font=block.font, fill=ink, anchor="mm")
@@ -169,14 +169,14 @@ def _write(pen: ImageDraw.ImageDraw, block: Block, centre: tuple[int, int], ink:
 
 
 def _place(
-    page: Image.Image, pen: ImageDraw.ImageDraw, cell: Image.Image | None, box: tuple[int, int, int, int]
+    sheet: Image.Image, pen: ImageDraw.ImageDraw, cell: Image.Image | None, box: tuple[int, int, int, int]
 ) -> None:
     x, y, wide, high = box
     if cell is None:
         pen.rectangle((x, y, x + wide - 1, y + high - 1), fill=EMPTY)
         return
     drawn = _enlarged(cell.convert("RGB"), _factor(max(cell.size)))
-    page.paste(drawn, (x + (wide - drawn.width) // 2, y + (high - drawn.height) // 2))
+    sheet.paste(drawn, (x + (wide - drawn.width) // 2, y + (high - drawn.height) // 2))
 
 
 def _enlarged(image: Image.Image, factor: int) -> Image.Image:
@@ -186,29 +186,29 @@ def _enlarged(image: Image.Image, factor: int) -> Image.Image:
 
 
 def _factor(side: int) -> int:
-    return max(1, -(-READABLE // side)) if side < READABLE else 1
+    return max(1, -(-MIN_CELL // side)) if side < MIN_CELL else 1
 
 
 def _cell_size(cells: Sequence[Sequence[Image.Image | None]]) -> tuple[int, int]:
-    """Pixels that every cell takes: the widest and the highest, as drawn."""
+    """Return the size of every cell in pixels: the largest width and height of the images as drawn."""
     sizes = [
         (c.width * _factor(max(c.size)), c.height * _factor(max(c.size))) for row in cells for c in row if c is not None
     ]
     if not sizes:
-        return READABLE, READABLE
+        return MIN_CELL, MIN_CELL
     return max(w for w, _ in sizes), max(h for _, h in sizes)
 
 
 def _shrunk(cells: Sequence[Sequence[Image.Image | None]]) -> Sequence[Sequence[Image.Image | None]]:
-    """The cells divided by the whole number that keeps the page within bounds."""
+    """Return the images reduced by the whole factor that keeps the sheet within `MAX_SHEET`."""
     wide, high = _cell_size(cells)
-    divisor = math.ceil(math.sqrt(wide * high * len(cells) * len(cells[0]) / LARGEST_PAGE))
+    divisor = math.ceil(math.sqrt(wide * high * len(cells) * len(cells[0]) / MAX_SHEET))
     if divisor <= 1:
         return cells
     return [[None if cell is None else cell.convert("RGB").reduce(divisor) for cell in row] for row in cells]
 
 
-def _spread(sizes: Sequence[int], margin: int) -> int:
+def _padded_size(sizes: Sequence[int], margin: int) -> int:
     most = max(sizes, default=0)
     return most + margin if most else 0
 
@@ -236,7 +236,7 @@ def _is_east_asian(text: str) -> bool:
 
 @functools.lru_cache(maxsize=256)
 def _font(size: int, east_asian: bool) -> Font:
-    """DejaVu where the system has it (Latin, Greek, Cyrillic), a CJK font where that is needed, else Pillow's own."""
+    """Return DejaVu if installed (Latin, Greek, Cyrillic), a CJK font where needed, else Pillow's own font."""
     for name in (*(_EAST_ASIAN if east_asian else ()), *_LATIN):
         try:
             return ImageFont.truetype(name, size)

@@ -1,4 +1,4 @@
-"""Grids: the same picture with one or two things varied, drawn as A1111's X/Y plot, and resumed where they stopped."""
+"""Grids: images that differ in one or two settings, on a sheet like A1111's X/Y plot. Interrupted grids resume."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from bakehouse.core.files import key_of
 from bakehouse.core.json_toml_yaml import parse_json
 from bakehouse.generation.adapter_header import tensor_hash
 from bakehouse.generation.contact_sheet import draw_grid
-from bakehouse.generation.grid_axes import AXES, Axis, AxisKind, Cell, joined, make_axis, parse_axis
+from bakehouse.generation.grid_axes import AXES, Axis, AxisKind, Cell, join_values, make_axis, parse_axis
 from bakehouse.generation.infotext import read, read_text, write
-from bakehouse.generation.model_source import Source, resolve, swapped
-from bakehouse.generation.request import RANDOM_SEED, Request
+from bakehouse.generation.model_source import ModelSource, replace_weights, resolve
+from bakehouse.generation.request import RANDOM_SEED, ImageRequest
 
 if TYPE_CHECKING:
-    from bakehouse.generation.pipeline import Studio
+    from bakehouse.generation.pipeline import Pipeline
 
 __all__ = [
     "AXES",
@@ -42,70 +42,70 @@ __all__ = [
 ]
 
 RECIPE_CHUNK = "bakehouse-grid"
-"""The PNG text chunk from which a grid can be made again."""
+"""The PNG text chunk that holds a grid's recipe."""
 CELLS = "cells"
-"""The folder beside the grid in which its pictures lie, by content."""
+"""The folder of a grid's images, each named by the hash of all that decides it."""
 
 Caption = Callable[[Image.Image, Cell], str]
-"""A few words under a cell, such as a score."""
+"""Returns the text under an image, such as a score."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Drawn(Event):
-    """A grid was written."""
+    """A grid was saved."""
 
     path: str
     made: int
-    """Pictures made now; the others were there."""
+    """Images generated now; the others existed."""
     reused: int
 
 
 @dataclass(frozen=True)
 class GridRecipe:
-    """What a grid is made of, as text: `make_grid(r.model, r.x, r.y, r.request, out)` makes it again."""
+    """A grid's inputs as text: `make_grid(r.model, r.x, r.y, r.request, out)` makes it again."""
 
     model: str
     x: str
     y: str
-    request: Request
+    request: ImageRequest
     base: str = ""
-    """The model's base, where it was an adapter's file."""
+    """The base of a model that is an adapter's file."""
 
     def to_json(self) -> str:
-        """As it is kept in the grid's PNG."""
+        """Return the text that is saved in the grid's PNG."""
         return json.dumps({"version": 1, **dataclasses.asdict(self)}, ensure_ascii=False)
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A grid on disk."""
+    """A grid that is saved."""
 
     path: Path
     recipe: GridRecipe
     x_labels: tuple[str, ...]
     y_labels: tuple[str, ...]
     cells: tuple[tuple[Path, ...], ...]
-    """Rows of pictures."""
+    """Image files, row by row."""
 
 
 @dataclass(frozen=True)
-class _Place:
-    """A cell and the file that its content names."""
+class _CellFile:
+    """A cell and its image file."""
 
     cell: Cell
     path: Path
 
 
-_NOTHING = Axis(
+_NO_AXIS = Axis(
     AxisKind("", "Nothing", lambda text, source: text, lambda cell, value, values: cell, bare=True), ("",), ("",)
 )
 
 
 def make_grid(
-    model: Studio | Source | str | Path,
+    model: Pipeline | ModelSource | str | Path,
     x: Axis | str,
     y: Axis | str | None,
-    request: Request,
+    request: ImageRequest,
     out: Path | str,
     *,
     title: str | None = None,
@@ -113,43 +113,43 @@ def make_grid(
     batch: int | None = None,
     **opening: Any,
 ) -> Generator[Event, None, Grid]:
-    """Makes the pictures of a grid that are not there yet and draws all of them into `out/grid.png`.
+    """Generate the images of a grid that do not exist yet, and save the sheet as `out/grid.png`.
 
     Args:
-        model: an open studio (left as it was), or MODEL, which is opened only if a picture is missing.
-        x: what the columns vary: an axis or its text (`epoch`, `weight=0.4,0.8`; see `axes.parse_axis`).
-        y: what the rows vary; None: one row.
-        request: the rest. A grid compares, so a seed of -1 is 1, and `count` must be 1.
-        out: a folder; pictures are kept in `out/cells`.
-        title: over the grid. Left out: the model's name and the prompt.
-        caption: says what stands under each picture.
-        batch: see `Studio.pictures`.
-        opening: device, dtype, adapters, base: for `Studio.open`.
+        model: an open pipeline (restored afterwards), or MODEL, which is opened only if an image is missing.
+        x: the axis of the columns, or its text (`epoch`, `weight=0.4,0.8`; see `grid_axes.parse_axis`).
+        y: the axis of the rows; None: one row.
+        request: all other settings. A seed of -1 becomes 1, so that images can be compared; `count` must be 1.
+        out: a folder; images are saved in `out/cells`.
+        title: heading of the grid. Default: the model's name and the prompt.
+        caption: returns the text under each image.
+        batch: see `Pipeline.generate`.
+        opening: device, dtype, adapters and base, for `Pipeline.open`.
 
     Yields:
         `Progress("pictures", done, total)` after each, and `Drawn` at the end. The generator's value is the `Grid`.
 
     Raises:
-        UsageError: both axes vary the same; a value that cannot be; a weight without an adapter;
-            all of them before any picture is made.
+        UsageError: both axes vary the same setting, an invalid value, or a strength without an adapter; raised before
+            any image is generated.
     """
     if request.count != 1:
-        raise UsageError(
-            f"count = {request.count}: a grid shows one picture in each cell", hint="use the axis seed=1-4"
-        )
+        raise UsageError(f"count = {request.count}: a grid has one image per cell", hint="use the axis seed=1-4")
     source = _source_of(model, opening.get("base"))
     request = replace(request, seed=1 if request.seed == RANDOM_SEED else request.seed)
     axes = _as_axis(x, source, request), _as_axis(y, source, request)
     out = Path(out)
-    table = _places(axes, source, _beside(model, opening), request, out / CELLS, _arithmetic(model, opening))
+    table = _cell_files(
+        axes, source, _added_adapters(model, opening), request, out / CELLS, _arithmetic(model, opening)
+    )
     flat = {place.path: place for row in table for place in row}
     missing = [place for place in flat.values() if not place.path.is_file()]
 
     done = len(flat) - len(missing)
     yield Progress(what="pictures", done=done, total=len(flat))
     if missing:
-        with _opened(model, source, opening) as studio:
-            for _ in _fill(studio, missing, batch):
+        with _opened(model, source, opening) as pipeline:
+            for _ in _generate_missing(pipeline, missing, batch):
                 done += 1
                 yield Progress(what="pictures", done=done, total=len(flat))
 
@@ -159,28 +159,28 @@ def make_grid(
 
 
 def read_recipe(path: Path | str) -> GridRecipe:
-    """What a grid's PNG was made of.
+    """Return the recipe in a grid's PNG.
 
     Raises:
-        BakehouseError: not a picture.
-        UsageError: a picture that is no grid of ours.
+        BakehouseError: not an image.
+        UsageError: an image without a grid recipe.
     """
     text = read_text(path, RECIPE_CHUNK)
     if text is None:
         raise UsageError(
-            f"{path} is no grid: it has no text chunk {RECIPE_CHUNK}",
-            hint="only the .png that `bakehouse grid` wrote has",
+            f"{path} is not a grid: it has no text chunk {RECIPE_CHUNK}",
+            hint="pass a grid.png that `bakehouse grid` saved",
         )
     try:
         value = parse_json(text)
-        request = Request(**value["request"])
+        request = ImageRequest(**value["request"])
         return GridRecipe(value["model"], value["x"], value["y"], request, value.get("base", ""))
     except (ValueError, KeyError, TypeError) as e:
         raise BakehouseError(f"{path}: its grid recipe cannot be read: {e!r}") from e
 
 
-def _source_of(model: Studio | Source | str | Path, base: Any) -> Source:
-    if isinstance(model, Source):
+def _source_of(model: Pipeline | ModelSource | str | Path, base: Any) -> ModelSource:
+    if isinstance(model, ModelSource):
         return model
     if isinstance(model, str | Path):
         return resolve(model, base=base)
@@ -188,80 +188,81 @@ def _source_of(model: Studio | Source | str | Path, base: Any) -> Source:
     return replace(model.source, adapters=model.adapters[:own])
 
 
-def _beside(model: Studio | Source | str | Path, opening: dict[str, Any]) -> list[tuple[Path, float]]:
-    """Adapters that are on the model beside its own."""
-    if isinstance(model, Source | str | Path):
+def _added_adapters(model: Pipeline | ModelSource | str | Path, opening: dict[str, Any]) -> list[tuple[Path, float]]:
+    """Return the adapters that were added to the model's own."""
+    if isinstance(model, ModelSource | str | Path):
         given = opening.get("adapters", ())
         return [(Path(a), 1.0) if isinstance(a, str | Path) else (Path(a[0]), float(a[1])) for a in given]
     return list(model.adapters[len(model.source.adapters) :])
 
 
-def _arithmetic(model: Studio | Source | str | Path, opening: dict[str, Any]) -> str:
-    """The precision that was asked for; an open studio has one."""
-    if isinstance(model, Source | str | Path):
+def _arithmetic(model: Pipeline | ModelSource | str | Path, opening: dict[str, Any]) -> str:
+    """Return the requested precision; of an open pipeline, its own."""
+    if isinstance(model, ModelSource | str | Path):
         return str(opening.get("dtype", "auto")).removeprefix("torch.")
     return str(model.denoiser.dtype).removeprefix("torch.")
 
 
-def _as_axis(axis: Axis | str | None, source: Source, request: Request) -> Axis:
+def _as_axis(axis: Axis | str | None, source: ModelSource, request: ImageRequest) -> Axis:
     if isinstance(axis, str):
-        return parse_axis(axis, source, request) if axis else _NOTHING
-    return axis or _NOTHING
+        return parse_axis(axis, source, request) if axis else _NO_AXIS
+    return axis or _NO_AXIS
 
 
-def _places(
+def _cell_files(
     axes: tuple[Axis, Axis],
-    source: Source,
-    beside: Sequence[tuple[Path, float]],
-    request: Request,
+    source: ModelSource,
+    added: Sequence[tuple[Path, float]],
+    request: ImageRequest,
     folder: Path,
     arithmetic: str = "auto",
-) -> list[list[_Place]]:
-    """Every cell, row by row, with its file.
+) -> list[list[_CellFile]]:
+    """Return every cell with its file, row by row.
 
     Raises:
         UsageError: see `make_grid`.
     """
     x, y = axes
-    if x.kind.put is y.kind.put or x.kind.name == y.kind.name:
+    if x.kind.apply is y.kind.apply or x.kind.name == y.kind.name:
         raise UsageError(
-            f"both axes, {x.kind.name} and {y.kind.name}, vary the same thing", hint="choose another for one of them"
+            f"both axes, {x.kind.name} and {y.kind.name}, vary the same setting", hint="choose another for one of them"
         )
     if not x.values or not y.values:
-        raise UsageError("an axis without values", hint="give each axis one value at least")
+        raise UsageError("an axis has no values", hint="give each axis at least one value")
     rank = {name: i for i, name in enumerate(["", *AXES])}
     keys: dict[str | None, object] = {}
 
-    def place(column: int, row: int) -> _Place:
+    def place(column: int, row: int) -> _CellFile:
         cell = Cell(request)
         for axis, i in sorted(((x, column), (y, row)), key=lambda pair: rank.get(pair[0].kind.name, len(rank))):
-            cell = axis.put(cell, i)
+            cell = axis.apply(cell, i)
         if cell.weights not in keys:
             keys[cell.weights] = _weights_key(
-                source if cell.weights is None else swapped(source, cell.weights), cell, beside
+                source if cell.weights is None else replace_weights(source, cell.weights), cell, added
             )
         fields = {**dataclasses.asdict(cell.request), "sampler": cell.request.sampler.lower()}
-        return _Place(cell, folder / f"{key_of(keys[cell.weights], cell.weight, fields, arithmetic)[:32]}.png")
+        return _CellFile(cell, folder / f"{key_of(keys[cell.weights], cell.strength, fields, arithmetic)[:32]}.png")
 
     return [[place(column, row) for column in range(len(x.values))] for row in range(len(y.values))]
 
 
-def _weights_key(source: Source, cell: Cell, beside: Sequence[tuple[Path, float]]) -> object:
-    """What decides the model's share of a picture, by content where that is cheap to read."""
-    if cell.weight is not None and not source.adapters and not beside:
+def _weights_key(source: ModelSource, cell: Cell, added: Sequence[tuple[Path, float]]) -> object:
+    """Return what the model contributes to the cache key: adapters by content, base models by size and time."""
+    if cell.strength is not None and not source.adapters and not added:
         raise UsageError(
-            f"{source.title} has no adapter, so there is no weight to vary", hint="name a run or an adapter's file"
+            f"{source.title} has no adapter, so there is no strength to vary",
+            hint="pass a run or an adapter's file as MODEL",
         )
-    adapters = [(tensor_hash(path), weight) for path, weight in (*source.adapters, *beside)]
+    adapters = [(tensor_hash(path), weight) for path, weight in (*source.adapters, *added)]
     schedule = source.prediction, source.zero_terminal_snr
     return [_base_key(source.base), _base_key(source.vae or ""), schedule, source.clip_skip, adapters]
 
 
 def _base_key(ref: str) -> object:
-    """A base model's files by size and time of change (they are gigabytes); a Hub id by its name."""
-    from bakehouse.models.crumb import crumb_folder
+    """Return a base model's files with size and time of change (they are gigabytes to hash); for a Hub id, the id."""
+    from bakehouse.models.crumb import base_path
 
-    path = crumb_folder() if ref == "crumb" else Path(ref).expanduser()
+    path = base_path(ref)
     if not ref or not path.exists():
         return ref
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
@@ -270,86 +271,89 @@ def _base_key(ref: str) -> object:
 
 @contextlib.contextmanager
 def _opened(
-    model: Studio | Source | str | Path, source: Source, opening: dict[str, Any]
-) -> Generator[Studio, None, None]:
-    from bakehouse.generation.pipeline import Studio
+    model: Pipeline | ModelSource | str | Path, source: ModelSource, opening: dict[str, Any]
+) -> Generator[Pipeline, None, None]:
+    from bakehouse.generation.pipeline import Pipeline
 
-    if isinstance(model, Studio):
+    if isinstance(model, Pipeline):
         with model.restoring():
             yield model
         return
-    with Studio.open(source, **{k: v for k, v in opening.items() if k != "base"}) as studio:
-        yield studio
+    with Pipeline.open(source, **{k: v for k, v in opening.items() if k != "base"}) as pipeline:
+        yield pipeline
 
 
-def _fill(studio: Studio, missing: Sequence[_Place], batch: int | None) -> Generator[None, None, None]:
-    """Makes the pictures that are not there: weights change least often, then their strength, then the rest."""
+def _generate_missing(
+    pipeline: Pipeline, missing: Sequence[_CellFile], batch: int | None
+) -> Generator[None, None, None]:
+    """Generate missing images, ordered so that weights change least often, then the strength, then the rest."""
     weights = list(dict.fromkeys(place.cell.weights for place in missing))
-    order = sorted(missing, key=lambda p: (weights.index(p.cell.weights), p.cell.weight or 0.0, _alike(p.cell.request)))
-    for (ref, weight), group in itertools.groupby(order, key=lambda p: (p.cell.weights, p.cell.weight)):
+    order = sorted(
+        missing, key=lambda p: (weights.index(p.cell.weights), p.cell.strength or 0.0, _batch_order(p.cell.request))
+    )
+    for (ref, strength), group in itertools.groupby(order, key=lambda p: (p.cell.weights, p.cell.strength)):
         places = list(group)
         if ref is not None:
-            studio.swap(ref)
-        with studio.adapters_at(*([] if weight is None else [weight])):
-            pictures = studio.pictures([place.cell.request for place in places], batch=batch)
-            for place, picture in zip(places, pictures, strict=True):
-                write(picture.image, picture.infotext, place.path)
+            pipeline.swap(ref)
+        with pipeline.adapter_strengths(*([] if strength is None else [strength])):
+            made = pipeline.generate([place.cell.request for place in places], batch=batch)
+            for place, generated in zip(places, made, strict=True):
+                write(generated.image, generated.infotext, place.path)
                 yield
 
 
-def _alike(r: Request) -> tuple[Any, ...]:
-    """Puts requests that can share a batch beside each other."""
+def _batch_order(r: ImageRequest) -> tuple[Any, ...]:
+    """Return a sort key that brings requests together that can share a batch."""
     size, guidance = (r.width or 0, r.height or 0), (r.guidance or 0, r.guidance_rescale)
     return *size, r.clip_skip or 0, r.steps, *guidance, r.sampler, len(r.prompt) // 300
 
 
 def _draw(
     axes: tuple[Axis, Axis],
-    table: list[list[_Place]],
-    source: Source,
-    request: Request,
+    table: list[list[_CellFile]],
+    source: ModelSource,
+    request: ImageRequest,
     path: Path,
     title: str | None,
     caption: Caption | None,
 ) -> Grid:
     x, y = axes
     cells = tuple(tuple(place.path for place in row) for row in table)
-    pictures = [[_loaded(p) for p in row] for row in cells]
+    images = [[_load_image(p) for p in row] for row in cells]
     captions = None
     if caption is not None:
         captions = [
-            [caption(image, p.cell) for image, p in zip(*pair, strict=True)]
-            for pair in zip(pictures, table, strict=True)
+            [caption(image, p.cell) for image, p in zip(*pair, strict=True)] for pair in zip(images, table, strict=True)
         ]
     page = draw_grid(
-        pictures, x.labels, y.labels, _title(axes, source, request) if title is None else title, captions=captions
+        images, x.labels, y.labels, _title(axes, source, request) if title is None else title, captions=captions
     )
     recipe = GridRecipe(
-        source.ref or source.title, _written(x), _written(y), request, source.base if source.adapters else ""
+        source.ref or source.title, _axis_text(x), _axis_text(y), request, source.base if source.adapters else ""
     )
     info = read(cells[0][0])
     if info is not None:
         script: dict[str, str] = {"Script": "X/Y/Z plot"}
         for letter, axis in (("X", x), ("Y", y)):
-            if axis is not _NOTHING:
-                script |= {f"{letter} Type": axis.kind.label, f"{letter} Values": joined(axis.texts)}
+            if axis is not _NO_AXIS:
+                script |= {f"{letter} Type": axis.kind.label, f"{letter} Values": join_values(axis.texts)}
         info = info.with_settings(script)
     write(page, info or "", path, chunks={RECIPE_CHUNK: recipe.to_json()})
     return Grid(path, recipe, x.labels, y.labels, cells)
 
 
-def _written(axis: Axis) -> str:
-    return "" if axis is _NOTHING else str(axis)
+def _axis_text(axis: Axis) -> str:
+    return "" if axis is _NO_AXIS else str(axis)
 
 
-def _title(axes: tuple[Axis, Axis], source: Source, request: Request) -> str:
+def _title(axes: tuple[Axis, Axis], source: ModelSource, request: ImageRequest) -> str:
     named = {axis.kind.name for axis in axes}
     return source.title if named & {"prompt", "replace"} else f"{source.title}\n{request.prompt}"
 
 
-def _loaded(path: Path) -> Image.Image:
+def _load_image(path: Path) -> Image.Image:
     try:
         with Image.open(path) as image:
             return image.convert("RGB")
     except OSError as e:
-        raise BakehouseError(f"cannot read {path}: {e}", hint="remove it; the same command makes it again") from e
+        raise BakehouseError(f"cannot read {path}: {e}", hint="delete it and run the same command again") from e

@@ -1,4 +1,4 @@
-"""What a grid can vary: a table with one row for each kind of axis, and the reading of its values."""
+"""The axes of a grid: one table row for each setting that can vary, and the parser of its values."""
 
 from __future__ import annotations
 
@@ -11,60 +11,62 @@ from pathlib import Path
 from typing import Any
 
 from bakehouse.core.errors import UsageError, did_you_mean
-from bakehouse.generation.model_source import Source, epochs, run_weights
-from bakehouse.generation.request import Request
+from bakehouse.generation.model_source import ModelSource
+from bakehouse.generation.request import ImageRequest
+from bakehouse.generation.run_weights import epoch_weights, run_weights
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What one place of a grid shows."""
+    """The settings of one image in a grid."""
 
-    request: Request
+    request: ImageRequest
     weights: str | None = None
-    """An adapter or model in the place of the grid's own."""
-    weight: float | None = None
-    """The adapter's weight, where it is not the grid's own."""
+    """An adapter or model in place of the grid's own."""
+    strength: float | None = None
+    """The adapter's strength; None: the grid's own."""
 
 
-Read = Callable[[str, Source], Any]
-"""One value from its text."""
-Put = Callable[[Cell, Any, tuple[Any, ...]], Cell]
-"""A cell with a value in its place; the last argument is all of the axis's values."""
-Defaults = Callable[[Source, Request], Sequence[Any]]
+Parse = Callable[[str, ModelSource], Any]
+"""Parses one value."""
+Apply = Callable[[Cell, Any, tuple[Any, ...]], Cell]
+"""Returns a cell with a value applied; the last argument is all values of the axis."""
+Defaults = Callable[[ModelSource, ImageRequest], Sequence[Any]]
 
 
-def _number(kind: type[int] | type[float]) -> Read:
-    def read(text: str, _: Source) -> int | float:
+def _number(kind: type[int] | type[float]) -> Parse:
+    def parse(text: str, _: ModelSource) -> int | float:
         try:
             return kind(text)
         except ValueError as e:
             raise UsageError(f"{text!r} is not {'a whole number' if kind is int else 'a number'}") from e
 
-    return read
+    return parse
 
 
 _WHOLE, _DECIMAL = _number(int), _number(float)
 
 
-def _words(text: str, _: Source) -> str:
+def _text_value(text: str, _: ModelSource) -> str:
     return text
 
 
-def _epoch(text: str, source: Source) -> str:
-    """The path of an epoch's weights; `last` is the last one."""
+def _epoch(text: str, source: ModelSource) -> str:
+    """Return the path of an epoch's weights; `last` is the last epoch."""
     if source.run is None:
         raise UsageError(
-            f"{source.title} is not a run, so it has no epochs", hint="name a run folder, or use the axis checkpoint"
+            f"{source.title} is not a run, so it has no epochs",
+            hint="pass a run folder as MODEL, or use the axis checkpoint",
         )
-    there = epochs(source.run)
-    number = str(max(there)) if text == "last" else text.lstrip("0") or "0"
-    if not number.isdigit() or int(number) not in there:
-        raise UsageError(f"epoch {text}: {source.run.name} has {', '.join(map(str, there))}")
-    return str(there[int(number)])
+    found = epoch_weights(source.run)
+    number = str(max(found)) if text == "last" else text.lstrip("0") or "0"
+    if not number.isdigit() or int(number) not in found:
+        raise UsageError(f"epoch {text}: {source.run.name} has {', '.join(map(str, found))}")
+    return str(found[int(number)])
 
 
-def _weights(text: str, source: Source) -> str:
-    """A path, a Hub id, or the name of weights in the run."""
+def _weights(text: str, source: ModelSource) -> str:
+    """Return a path or a Hub id; the name of weights in the run becomes their path."""
     if source.run is not None:
         named = {p.stem if p.suffix == ".safetensors" else p.name: p for p in run_weights(source.run)}
         if text in named:
@@ -72,36 +74,36 @@ def _weights(text: str, source: Source) -> str:
     return text
 
 
-def _size(text: str, _: Source) -> str:
+def _size(text: str, _: ModelSource) -> str:
     if not re.fullmatch(r"\d+x\d+", text):
         raise UsageError(f"size {text!r}: write WIDTHxHEIGHT in pixels, as 512x768")
     return text
 
 
-def _request(field: str) -> Put:
-    """Puts the value into a field of the request."""
+def _field(field: str) -> Apply:
+    """Set a field of the request."""
 
-    def put(cell: Cell, value: Any, _: tuple[Any, ...]) -> Cell:
+    def apply(cell: Cell, value: Any, _: tuple[Any, ...]) -> Cell:
         return dataclasses.replace(cell, request=dataclasses.replace(cell.request, **{field: value}))
 
-    return put
+    return apply
 
 
-def _put_weights(cell: Cell, value: Any, _: tuple[Any, ...]) -> Cell:
+def _apply_weights(cell: Cell, value: Any, _: tuple[Any, ...]) -> Cell:
     return dataclasses.replace(cell, weights=value)
 
 
-def _put_weight(cell: Cell, value: Any, _: tuple[Any, ...]) -> Cell:
-    return dataclasses.replace(cell, weight=value)
+def _apply_strength(cell: Cell, value: Any, _: tuple[Any, ...]) -> Cell:
+    return dataclasses.replace(cell, strength=value)
 
 
-def _put_size(cell: Cell, value: Any, _: tuple[Any, ...]) -> Cell:
+def _apply_size(cell: Cell, value: Any, _: tuple[Any, ...]) -> Cell:
     width, height = map(int, value.split("x"))
     return dataclasses.replace(cell, request=dataclasses.replace(cell.request, width=width, height=height))
 
 
-def _put_replaced(cell: Cell, value: Any, values: tuple[Any, ...]) -> Cell:
-    """A1111's Prompt S/R: the first value is what is looked for."""
+def _apply_replacement(cell: Cell, value: Any, values: tuple[Any, ...]) -> Cell:
+    """A1111's Prompt S/R: the first value is replaced by each of the values."""
     r, term = cell.request, values[0]
     if term not in r.prompt and term not in r.negative:
         raise UsageError(f"replace: {term!r}, its first value, is not in the prompt {r.prompt!r}")
@@ -113,44 +115,44 @@ def _always(*values: Any) -> Defaults:
     return lambda source, request: values
 
 
-def _no_default(source: Source, request: Request) -> Sequence[Any]:
+def _no_default(source: ModelSource, request: ImageRequest) -> Sequence[Any]:
     return ()
 
 
-def _all_epochs(source: Source, request: Request) -> Sequence[Any]:
-    return list(epochs(source.run)) if source.run is not None else ["last"]
+def _all_epochs(source: ModelSource, request: ImageRequest) -> Sequence[Any]:
+    return list(epoch_weights(source.run)) if source.run is not None else ["last"]
 
 
-def _all_weights(source: Source, request: Request) -> Sequence[Any]:
+def _all_weights(source: ModelSource, request: ImageRequest) -> Sequence[Any]:
     return run_weights(source.run) if source.run is not None else ()
 
 
-def _four_seeds(source: Source, request: Request) -> Sequence[Any]:
+def _four_seeds(source: ModelSource, request: ImageRequest) -> Sequence[Any]:
     first = max(request.seed, 1)
     return range(first, first + 4)
 
 
 @dataclass(frozen=True)
 class AxisKind:
-    """One row: how a value is read, where it goes, and what is shown."""
+    """One row: how a value is parsed, what it sets, and its label."""
 
     name: str
     label: str
-    """As A1111 calls it, where A1111 has it."""
-    read: Read
-    put: Put
+    """A1111's name for it, if it has one."""
+    parse: Parse
+    apply: Apply
     defaults: Defaults = _no_default
     bare: bool = False
-    """Labels show the value alone, not `Seed: 1`."""
+    """Whether labels are the value alone, not `Seed: 1`."""
 
     @property
     def ranged(self) -> bool:
         """Whether `1-5` means five numbers."""
-        return self.read in (_WHOLE, _DECIMAL, _epoch)
+        return self.parse in (_WHOLE, _DECIMAL, _epoch)
 
-    def show(self, text: str) -> str:
-        """The label of a value."""
-        if self.put is _put_weights and self.name != "epoch":
+    def value_label(self, text: str) -> str:
+        """Return the label of a value."""
+        if self.apply is _apply_weights and self.name != "epoch":
             text = Path(text).name.removesuffix(".safetensors").removesuffix(".ckpt")
         return text if self.bare else f"{self.label}: {text}"
 
@@ -158,36 +160,36 @@ class AxisKind:
 AXES: dict[str, AxisKind] = {
     row.name: row
     for row in (
-        # In this order the values of both axes are put in: what replaces words comes behind what sets them.
-        AxisKind("epoch", "Epoch", _epoch, _put_weights, _all_epochs),
-        AxisKind("checkpoint", "Checkpoint", _weights, _put_weights, _all_weights, bare=True),
-        AxisKind("adapter", "Adapter", _weights, _put_weights, _all_weights, bare=True),
-        AxisKind("model", "Checkpoint name", _weights, _put_weights, bare=True),
-        AxisKind("weight", "Weight", _DECIMAL, _put_weight, _always(0.4, 0.6, 0.8, 1.0)),
-        AxisKind("prompt", "Prompt", _words, _request("prompt"), bare=True),
-        AxisKind("negative", "Negative prompt", _words, _request("negative")),
-        AxisKind("replace", "Prompt S/R", _words, _put_replaced, bare=True),
-        AxisKind("seed", "Seed", _WHOLE, _request("seed"), _four_seeds),
-        AxisKind("steps", "Steps", _WHOLE, _request("steps"), _always(10, 20, 30, 40)),
-        AxisKind("guidance", "CFG Scale", _DECIMAL, _request("guidance"), _always(3.0, 5.0, 7.0, 9.0)),
-        AxisKind("guidance_rescale", "CFG Rescale", _DECIMAL, _request("guidance_rescale"), _always(0.0, 0.35, 0.7)),
+        # The values of both axes are applied in this order: `replace` comes after the axes that set a prompt.
+        AxisKind("epoch", "Epoch", _epoch, _apply_weights, _all_epochs),
+        AxisKind("checkpoint", "Checkpoint", _weights, _apply_weights, _all_weights, bare=True),
+        AxisKind("adapter", "Adapter", _weights, _apply_weights, _all_weights, bare=True),
+        AxisKind("model", "Checkpoint name", _weights, _apply_weights, bare=True),
+        AxisKind("weight", "Weight", _DECIMAL, _apply_strength, _always(0.4, 0.6, 0.8, 1.0)),
+        AxisKind("prompt", "Prompt", _text_value, _field("prompt"), bare=True),
+        AxisKind("negative", "Negative prompt", _text_value, _field("negative")),
+        AxisKind("replace", "Prompt S/R", _text_value, _apply_replacement, bare=True),
+        AxisKind("seed", "Seed", _WHOLE, _field("seed"), _four_seeds),
+        AxisKind("steps", "Steps", _WHOLE, _field("steps"), _always(10, 20, 30, 40)),
+        AxisKind("guidance", "CFG Scale", _DECIMAL, _field("guidance"), _always(3.0, 5.0, 7.0, 9.0)),
+        AxisKind("guidance_rescale", "CFG Rescale", _DECIMAL, _field("guidance_rescale"), _always(0.0, 0.35, 0.7)),
         AxisKind(
             "sampler",
             "Sampler",
-            _words,
-            _request("sampler"),
+            _text_value,
+            _field("sampler"),
             _always("Euler a", "Euler", "DPM++ 2M", "DDIM"),
             bare=True,
         ),
-        AxisKind("clip_skip", "Clip skip", _WHOLE, _request("clip_skip"), _always(1, 2)),
-        AxisKind("size", "Size", _size, _put_size),
+        AxisKind("clip_skip", "Clip skip", _WHOLE, _field("clip_skip"), _always(1, 2)),
+        AxisKind("size", "Size", _size, _apply_size),
     )
 }
 
 
 @dataclass(frozen=True)
 class Axis:
-    """A kind and its values, both as written and as meant."""
+    """A kind of axis and its values, as text and parsed."""
 
     kind: AxisKind
     texts: tuple[str, ...]
@@ -195,28 +197,28 @@ class Axis:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        return tuple(self.kind.show(text) for text in self.texts)
+        return tuple(self.kind.value_label(text) for text in self.texts)
 
-    def put(self, cell: Cell, i: int) -> Cell:
-        """The cell with the i-th value in its place."""
-        return self.kind.put(cell, self.values[i], self.values)
+    def apply(self, cell: Cell, i: int) -> Cell:
+        """Return the cell with the i-th value applied."""
+        return self.kind.apply(cell, self.values[i], self.values)
 
     def __str__(self) -> str:
-        """What `parse_axis` reads."""
-        return f"{self.kind.name}={joined(self.texts)}"
+        """Return the text that `parse_axis` reads."""
+        return f"{self.kind.name}={join_values(self.texts)}"
 
 
-def make_axis(name: str, values: Sequence[Any] | None, source: Source, request: Request) -> Axis:
-    """An axis from values.
+def make_axis(name: str, values: Sequence[Any] | None, source: ModelSource, request: ImageRequest) -> Axis:
+    """Return an axis of values.
 
     Args:
         name: a row of `AXES`.
-        values: left out: the kind's own, such as all epochs of a run.
-        source: what the grid is made of: knows the run.
-        request: what the grid varies.
+        values: None: the default of this kind of axis, such as all epochs of a run.
+        source: the grid's model.
+        request: the settings that the grid varies.
 
     Raises:
-        UsageError: unknown axis, a value that it cannot mean, or no values.
+        UsageError: an unknown axis, an invalid value, or no values.
     """
     kind = AXES.get(name.strip().lower())
     if kind is None:
@@ -224,21 +226,21 @@ def make_axis(name: str, values: Sequence[Any] | None, source: Source, request: 
     texts = tuple(_text(v) for v in (kind.defaults(source, request) if values is None else values))
     if not texts:
         raise UsageError(
-            f"axis {kind.name} needs values", hint=f"write {kind.name}=first,second (quotes around commas)"
+            f"axis {kind.name} needs values", hint=f"write {kind.name}=first,second (quote values that contain commas)"
         )
     try:
-        return Axis(kind, texts, tuple(kind.read(text, source) for text in texts))
+        return Axis(kind, texts, tuple(kind.parse(text, source) for text in texts))
     except UsageError as e:
         raise UsageError(f"axis {kind.name}: {e.message}", hint=e.hint) from e
 
 
-def parse_axis(text: str, source: Source, request: Request) -> Axis:
-    """An axis as it is written: `epoch`, `weight=0.4,0.6`, `prompt="a cat, red",a dog`, `prompt=@file.txt`.
+def parse_axis(text: str, source: ModelSource, request: ImageRequest) -> Axis:
+    """Parse an axis: `epoch`, `weight=0.4,0.6`, `prompt="a cat, red",a dog`, `prompt=@file.txt`.
 
-    Numbers take A1111's ranges too: `1-5`, `1-5 (+2)`, `10-0 (-2)`, `1-10 [5]` (five values, evenly spaced).
+    Numbers may be ranges, as in A1111: `1-5`, `1-5 (+2)`, `10-0 (-2)`, `1-10 [5]` (five values, evenly spaced).
 
     Raises:
-        UsageError: see `make_axis`; or a file of values that cannot be read.
+        UsageError: see `make_axis`; or the file of values cannot be read.
     """
     name, equals, written = text.partition("=")
     if not equals:
@@ -247,8 +249,8 @@ def parse_axis(text: str, source: Source, request: Request) -> Axis:
     return make_axis(name, _values(written.strip(), ranged=kind is not None and kind.ranged), source, request)
 
 
-def joined(texts: Sequence[str]) -> str:
-    """Values with commas between them, in quotes where they hold commas themselves."""
+def join_values(texts: Sequence[str]) -> str:
+    """Join values with commas; values that contain commas are quoted."""
     return ", ".join('"' + t.replace('"', '""') + '"' if any(c in t for c in ',"') else t for t in texts)
 
 
@@ -262,12 +264,12 @@ def _values(written: str, *, ranged: bool) -> list[str]:
     found: list[str] = []
     for part in filter(None, parts):
         match = _RANGE.fullmatch(part) if ranged else None
-        found.extend(_spread(match) if match else [part])
+        found.extend(_range_values(match) if match else [part])
     return found
 
 
-def _spread(match: re.Match[str]) -> list[str]:
-    """The numbers of a range; its ends belong to it."""
+def _range_values(match: re.Match[str]) -> list[str]:
+    """Return the numbers of a range, both ends included."""
     first, last = float(match[1]), float(match[2])
     whole = "." not in match[0]
     if match[4]:
@@ -277,7 +279,7 @@ def _spread(match: re.Match[str]) -> list[str]:
     else:
         step = float(match[3] or (1 if last >= first else -1))
         if step == 0 or (last - first) * step < 0:
-            raise UsageError(f"range {match[0]!r}: a step of {step:g} never comes from {first:g} to {last:g}")
+            raise UsageError(f"range {match[0]!r}: a step of {step:g} does not lead from {first:g} to {last:g}")
         # Half a step's tolerance against the rounding of 0.1 + 0.1 + 0.1.
         numbers = [first + i * step for i in range(int((last - first) / step + 1e-9) + 1)]
     return [_text(n) for n in numbers]
@@ -287,7 +289,7 @@ def _lines(path: Path) -> list[str]:
     try:
         return [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as e:
-        raise UsageError(f"cannot read {path}: {e}", hint="a file of values has one in each line") from e
+        raise UsageError(f"cannot read {path}: {e}", hint="a file of values has one value per line") from e
 
 
 def _text(value: Any) -> str:

@@ -1,13 +1,13 @@
-"""The line of text in a picture from which it can be made again, as A1111's webui writes and reads it.
+"""Infotext: the settings of a generated image as text inside its file, as A1111's webui writes and reads it.
 
 a cat <lora:zwx:0.8>
 Negative prompt: blurry
 Steps: 20, Sampler: DPM++ 2M, CFG scale: 7, Seed: 1, Size: 512x512, Model hash: 6ce0161689, Model: sd15, Version: ...
 
-Reading follows `parse_generation_parameters` of A1111 1.10 (modules/infotext_utils.py), and finds the settings also
-where that loses them: before lines of extensions, and around line breaks that nobody escaped. A prompt that this form
-cannot hold (it has a line `Negative prompt: ...`, or spaces at its ends) is written as a setting as well, as
-`Prompt: "..."`: settings are read last, so A1111 takes the prompt from there.
+Parsing follows `parse_generation_parameters` of A1111 1.10 (modules/infotext_utils.py), and also finds settings that it
+loses: before lines of extensions, and around unescaped line breaks. A prompt that this format cannot hold (it has a
+line `Negative prompt: ...`, or spaces at its ends) is also written as a setting, `Prompt: "..."`: settings are read
+last, so A1111 takes the prompt from there.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ CHUNK = "parameters"
 """The PNG text chunk that webuis read."""
 
 _PROMPT, _NEGATIVE = "Prompt", "Negative prompt"
-_LEAST = 3
-"""Pairs that make a line one of settings."""
+_MIN_PAIRS = 3
+"""Pairs that a line of settings has at least."""
 _PAIR = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
 _PAIR_OVER_LINES = re.compile(r'\s*(\w[\w \-/]+):[^\S\n]*("(?:\\.|[^\\"])+"|[^,\n]*)(,|\n|$)', re.DOTALL)
-_BEGINS = re.compile(r"\s*Steps: *\d")
-_BEHIND = re.compile(r"\s*(\w[\w \-/]+):\s*(.*)")
+_FIRST_SETTING = re.compile(r"\s*Steps: *\d")
+_LINE_PAIR = re.compile(r"\s*(\w[\w \-/]+):\s*(.*)")
 _SIZE = re.compile(r"\d+x\d+\n?")
 _NETWORK = re.compile(r"\s*<(?:lora|lyco):([^:>]+)(?::([^>]*))?>")
 _EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
@@ -48,7 +48,7 @@ _FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
 
 @dataclass(frozen=True)
 class Infotext:
-    """A prompt, a negative prompt and the settings in the order they are written."""
+    """A prompt, a negative prompt and settings in the order in which they are written."""
 
     prompt: str
     negative: str = ""
@@ -56,21 +56,21 @@ class Infotext:
 
     @classmethod
     def make(cls, prompt: str, negative: str = "", settings: Mapping[str, object] | None = None) -> Infotext:
-        """Settings with the value None are left out; whole floats lose their `.0`, as in A1111."""
-        pairs = ((name, _shown(value)) for name, value in (settings or {}).items() if value is not None)
+        """Build from values: None is left out, and whole floats lose their `.0`, as in A1111."""
+        pairs = ((name, _format_value(value)) for name, value in (settings or {}).items() if value is not None)
         return cls(prompt, negative, tuple(pairs))
 
     @classmethod
     def parse(cls, text: str) -> Infotext:
-        """Reads any text; one without settings is all prompt."""
+        """Parse any text; one without settings is all prompt."""
         lines, pairs = _split_settings(text.rstrip("\0").strip().split("\n"))
         prompts = _split_prompts(lines)
         settings = []
         for name, raw in pairs:
-            value = _unquoted(raw.strip())
+            value = _unquote(raw.strip())
             if name not in (_PROMPT, _NEGATIVE):
                 settings.append((name, value))
-            elif not _SIZE.fullmatch(value):  # as A1111, which takes such a value for a width and a height
+            elif not _SIZE.fullmatch(value):  # A1111 reads such a value as a width and a height
                 prompts[name] = value
         return cls(prompts[_PROMPT], prompts[_NEGATIVE], tuple(settings))
 
@@ -78,26 +78,26 @@ class Infotext:
         plain = self._written(self.settings)
         if Infotext.parse(plain) == self:
             return plain
-        # A size is not read as a prompt from there, and needs nothing of the kind.
+        # Text like 512x768 would be read as a size there; it needs no such setting.
         both = (_PROMPT, self.prompt), (_NEGATIVE, self.negative)
         again = tuple((name, text) for name, text in both if not _SIZE.fullmatch(text))
         exact = self.with_settings(dict(again)).settings
-        return self._written((*exact, *(again * _LEAST)[: max(0, _LEAST - len(exact))]))
+        return self._written((*exact, *(again * _MIN_PAIRS)[: max(0, _MIN_PAIRS - len(exact))]))
 
     def _written(self, settings: Iterable[tuple[str, str]]) -> str:
         lines = [self.prompt]
         if self.negative:
             lines.append(f"{_NEGATIVE}: {self.negative}")
         if settings:
-            lines.append(", ".join(f"{name}: {_quoted(value)}" for name, value in settings))
+            lines.append(", ".join(f"{name}: {_quote(value)}" for name, value in settings))
         return "\n".join(lines)
 
     def get(self, name: str, default: str = "") -> str:
-        """A setting by A1111's name (`CFG scale`), or `default`."""
+        """Return a setting by A1111's name (`CFG scale`), or `default`."""
         return dict(self.settings).get(name, default)
 
     def with_settings(self, more: Mapping[str, object]) -> Infotext:
-        """A copy with more settings, put before `Version`, which stays last."""
+        """Return a copy with more settings, placed before `Version`, which stays last."""
         added = Infotext.make("", "", more).settings
         names = {name for name, _ in added}
         kept = [pair for pair in self.settings if pair[0] not in names]
@@ -105,75 +105,75 @@ class Infotext:
         return Infotext(self.prompt, self.negative, (*kept[:at], *added, *kept[at:]))
 
     def networks(self) -> tuple[str, tuple[tuple[str, float], ...]]:
-        """The prompt without its `<lora:name:weight>` marks, and those marks.
+        """Return the prompt without its `<lora:name:weight>` tags, and the names and strengths in them.
 
-        A mark without a weight, or with one that is no number, counts 1.
+        The strength is 1 where a tag has none, or one that is not a number.
         """
         found = tuple((m[1], _number(m[2])) for m in _NETWORK.finditer(self.prompt))
         return _NETWORK.sub("", self.prompt), found
 
 
 def with_networks(prompt: str, networks: Iterable[tuple[str, float]]) -> str:
-    """The prompt with ` <lora:name:weight>` behind it for each adapter, so that A1111 makes the same picture."""
-    marks = " ".join(f"<lora:{name}:{_shown(float(weight))}>" for name, weight in networks)
-    return f"{prompt} {marks}" if marks and prompt else prompt + marks
+    """Return the prompt followed by ` <lora:name:weight>` for each adapter, as A1111 applies them."""
+    tags = " ".join(f"<lora:{name}:{_format_value(float(weight))}>" for name, weight in networks)
+    return f"{prompt} {tags}" if tags and prompt else prompt + tags
 
 
 def write(
     image: Image.Image, info: Infotext | str, path: Path | str, *, chunks: Mapping[str, str] | None = None
 ) -> Path:
-    """Writes a picture with its infotext: PNG text chunk, or EXIF UserComment in JPEG and WebP. Whole or not at all.
+    """Save an image with its infotext (a PNG text chunk; EXIF UserComment in JPEG and WebP), atomically.
 
     Args:
-        image: what to write; JPEG has no alpha, so it is dropped there.
-        info: under `parameters` in PNG.
-        path: its ending says the format.
+        image: the image; JPEG has no alpha channel, so it is dropped there.
+        info: the infotext; in PNG the chunk `parameters`.
+        path: its ending selects the format.
         chunks: more text chunks, PNG only.
 
     Raises:
-        UsageError: an ending that is not png, jpg, jpeg or webp; `chunks` for another format than PNG.
-        BakehouseError: the file cannot be written; or the text is longer than JPEG can hold (some 32,000 characters).
+        UsageError: an ending other than png, jpg, jpeg or webp; `chunks` for a format other than PNG.
+        BakehouseError: the file cannot be written, or the text is too long for JPEG (about 32,000 characters).
     """
     path = Path(path)
     known = _FORMATS.get(path.suffix.lower())
     if known is None:
         allowed = ", ".join(_FORMATS)
-        raise UsageError(f"{path}: pictures are written as {allowed}{did_you_mean(path.suffix.lower(), _FORMATS)}")
+        raise UsageError(f"{path}: images are saved as {allowed}{did_you_mean(path.suffix.lower(), _FORMATS)}")
     kind, options = known
     if kind == "PNG":
         options = {"pnginfo": _png_chunks({CHUNK: str(info), **(chunks or {})})}
     elif chunks:
-        raise UsageError(f"{path}: more text chunks ({', '.join(chunks)}) can be kept in .png only")
+        raise UsageError(f"{path}: text chunks ({', '.join(chunks)}) can only be saved in .png")
     else:
         options = {**options, "exif": _exif(str(info))}
     with atomic_path(path) as temporary:
         try:
-            _fitting(image, kind).save(temporary, kind, **options)
+            _without_alpha(image, kind).save(temporary, kind, **options)
         except ValueError as e:
             raise BakehouseError(f"cannot write {path}: {e}", hint="long prompts fit into .png and .webp") from e
     return path
 
 
 def read(path: Path | str) -> Infotext | None:
-    """The infotext of a picture; None where it has none.
+    """Return the infotext of an image file; None if it has none.
 
     Raises:
-        BakehouseError: not there, or not a picture.
+        BakehouseError: not found, or not an image.
     """
     text = read_text(path)
     return None if text is None else Infotext.parse(text)
 
 
 def read_text(path: Path | str, chunk: str = CHUNK) -> str | None:
-    """A text chunk of a PNG; of other formats the EXIF UserComment (or a GIF's comment), whatever `chunk` says.
+    """Return a text chunk of a PNG; of other formats the EXIF UserComment (or a GIF's comment), whatever `chunk` is.
 
     Raises:
-        BakehouseError: not there, or not a picture.
+        BakehouseError: not found, or not an image.
     """
     try:
         with Image.open(path) as image:
             if isinstance(image, PngImagePlugin.PngImageFile):
-                # Chunks behind the pixels are read only when the picture is.
+                # Chunks after the pixels are read only when the pixels are.
                 value = image.info.get(chunk) or image.text.get(chunk)
                 if value is not None or chunk != CHUNK:
                     return None if value is None else str(value)
@@ -187,14 +187,14 @@ def read_text(path: Path | str, chunk: str = CHUNK) -> str | None:
     return str(comment) if comment else None
 
 
-def _fitting(image: Image.Image, kind: str) -> Image.Image:
+def _without_alpha(image: Image.Image, kind: str) -> Image.Image:
     return image.convert("RGB") if kind == "JPEG" and image.mode != "RGB" else image
 
 
 def _png_chunks(texts: Mapping[str, str]) -> PngImagePlugin.PngInfo:
     info = PngImagePlugin.PngInfo()
     for name, text in texts.items():
-        # Pillow takes iTXt by itself where Latin-1 is not enough. A NUL would end the chunk's text.
+        # Pillow uses iTXt where Latin-1 is not enough. A NUL would end the chunk's text.
         info.add_text(name, text.replace("\0", ""))
     return info
 
@@ -206,14 +206,14 @@ def _exif(text: str) -> bytes:
 
 
 def _decoded(comment: bytes) -> str:
-    """EXIF UserComment: eight bytes that name the code, then the text."""
+    """Decode an EXIF UserComment: eight bytes that name the encoding, then the text."""
     code, body = comment[:8], comment[8:]
     if code != b"UNICODE\0":
         known = code in (b"ASCII\0\0\0", b"JIS\0\0\0\0\0", b"\0" * 8)
         return (body if known else comment).decode("utf-8", "replace")
     if body[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return body.decode("utf-16", "replace")
-    # The standard leaves the byte order open and tools differ. Prompts are mostly Latin, whose high bytes are 0.
+    # The standard does not fix the byte order and tools differ. Prompts are mostly Latin, whose high bytes are 0.
     little = body[1::2].count(0) > body[::2].count(0)
     return body.decode("utf-16-le" if little else "utf-16-be", "surrogatepass" if len(body) % 2 == 0 else "replace")
 
@@ -222,21 +222,21 @@ _Pairs = list[tuple[str, str]]
 
 
 def _split_settings(lines: list[str]) -> tuple[list[str], _Pairs]:
-    """The lines before the settings, and the settings as they are written."""
+    """Return the lines before the settings, and the settings as name and raw value."""
     *before, last = lines
     pairs = _PAIR.findall(last)
-    if len(pairs) >= _LEAST:
+    if len(pairs) >= _MIN_PAIRS:
         return before, [(name, value) for name, value in pairs if value]
     for at in reversed(range(len(before))):
-        if _BEGINS.match(lines[at]):
+        if _FIRST_SETTING.match(lines[at]):
             pairs = _pairs_over_lines("\n".join(lines[at:]))
-            if len(pairs) >= _LEAST:
+            if len(pairs) >= _MIN_PAIRS:
                 return lines[:at], pairs
     return lines, []
 
 
 def _pairs_over_lines(text: str) -> _Pairs:
-    """Settings whose values may hold line breaks, and `Template: ...` and the like in lines behind them."""
+    """Return settings whose values may contain line breaks, and `Template: ...` and the like on lines after them."""
     pairs: _Pairs = []
     at = 0
     while found := _PAIR_OVER_LINES.match(text, at):
@@ -244,19 +244,19 @@ def _pairs_over_lines(text: str) -> _Pairs:
         at = found.end()
         if found[3] != ",":
             break
-    if len(pairs) < _LEAST:
+    if len(pairs) < _MIN_PAIRS:
         return []
-    behind: _Pairs = []
+    after: _Pairs = []
     for line in text[at:].split("\n"):
-        if named := _BEHIND.match(line):
-            behind.append((named[1], named[2]))
-        elif behind:
-            behind[-1] = behind[-1][0], f"{behind[-1][1]}\n{line}"
-    return [(name, value) for name, value in (*pairs, *behind) if value]
+        if named := _LINE_PAIR.match(line):
+            after.append((named[1], named[2]))
+        elif after:
+            after[-1] = after[-1][0], f"{after[-1][1]}\n{line}"
+    return [(name, value) for name, value in (*pairs, *after) if value]
 
 
 def _split_prompts(lines: Iterable[str]) -> dict[str, str]:
-    """The prompt, and what stands behind the first line that begins with `Negative prompt:`, as A1111 joins them."""
+    """Return the prompt, and all from the first line with `Negative prompt:` on, joined as in A1111."""
     found = {_PROMPT: "", _NEGATIVE: ""}
     which = _PROMPT
     for line in map(str.strip, lines):
@@ -266,19 +266,19 @@ def _split_prompts(lines: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def _shown(value: object) -> str:
+def _format_value(value: object) -> str:
     if isinstance(value, float):
         return str(int(value)) if value.is_integer() else str(round(value, 8))
     return str(value)
 
 
-def _quoted(value: str) -> str:
-    # The webui quotes for the first reason alone; without the others such values would not come back as they were.
+def _quote(value: str) -> str:
+    # The webui quotes for the first reason alone; the others are needed to read such values back unchanged.
     needed = any(c in value for c in ",\n:") or value != value.strip() or value.startswith('"') or not value
     return json.dumps(value, ensure_ascii=False) if needed else value
 
 
-def _unquoted(value: str) -> str:
+def _unquote(value: str) -> str:
     if len(value) < 2 or value[0] != '"' or value[-1] != '"':
         return value
     try:
@@ -289,7 +289,7 @@ def _unquoted(value: str) -> str:
 
 
 def _number(text: str | None) -> float:
-    """The weight in `0.8`, `0.8:0.5` (text encoder, then UNet) or `te=0.8`."""
+    """Return the strength in `0.8`, `0.8:0.5` (text encoder, then UNet) or `te=0.8`."""
     first = (text or "").split(":")[0].rpartition("=")[2]
     try:
         return float(first)
@@ -298,5 +298,5 @@ def _number(text: str | None) -> float:
 
 
 def lora_hashes(hashes: Sequence[tuple[str, str]]) -> str | None:
-    """The value of `Lora hashes`: `name: 12 hex digits, ...`; None without adapters."""
+    """Return the value of `Lora hashes`: `name: 12 hex digits, ...`; None without adapters."""
     return ", ".join(f"{name}: {short}" for name, short in hashes) or None

@@ -1,9 +1,10 @@
-"""A studio: a loaded base model with adapters on it, that makes pictures until it is closed."""
+"""The text-to-image pipeline: a loaded base model with adapters on it, which generates images until it is closed."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
@@ -11,198 +12,202 @@ from pathlib import Path
 from typing import Literal, Self
 
 import torch
-from PIL import Image
 
 from bakehouse.adapters import Adapter, load_adapter
 from bakehouse.core.errors import UsageError
-from bakehouse.core.events import Event, Progress, Warned
+from bakehouse.core.events import OnEvent, Progress, Warned, ignore
 from bakehouse.generation.adapter_header import tensor_hash
 from bakehouse.generation.infotext import Infotext, lora_hashes, with_networks
-from bakehouse.generation.model_source import Source, resolve, swapped
-from bakehouse.generation.request import Picture, Request
+from bakehouse.generation.model_source import ModelSource, replace_weights, resolve
+from bakehouse.generation.request import GeneratedImage, ImageRequest
 from bakehouse.models.denoiser import Denoiser
+from bakehouse.models.dtypes import DTYPES
 from bakehouse.models.load import load_model
 from bakehouse.models.model_hash import file_sha256
 from bakehouse.models.samplers import find_sampler
-from bakehouse.models.text_encoders import CHUNK_TOKENS, MOST_CHUNKS
-from bakehouse.models.text_to_image import Embeddings, ImageSpec, batches, check_size, chunks_for, draw_images
+from bakehouse.models.text_encoders import CHUNK_TOKENS, MAX_CHUNKS
+from bakehouse.models.text_to_image import ImageSpec, PromptCache, batches, check_size, chunks_for, generate_images
+from bakehouse.recipe.hardware import require_device
 
-OnEvent = Callable[[Event], None]
 AdapterRef = str | Path | tuple[str | Path, float]
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
 
-DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-_ROOM = 4 * 512 * 512
-"""Pixels in one batch where nothing is said: what 8 GB hold for every family in half precision."""
-_MOST = 16
+_BATCH_PIXELS = 4 * 512 * 512
+"""Pixels in one batch by default: what 8 GB hold for every family in half precision."""
+_MAX_BATCH = 16
 
 
 @dataclass
-class _OnModel:
-    """An adapter on the base; `own` tells the model's own adapter from those put beside it."""
+class _LoadedAdapter:
+    """An adapter on the base model."""
 
     path: Path
-    weight: float
+    strength: float
     adapter: Adapter
     own: bool
+    """Whether it is the model's own (a run's or a file's), not one that was added to it."""
 
     @property
     def name(self) -> str:
         return self.path.stem
 
 
-@dataclass(frozen=True)
-class _Job:
-    """One picture, every number decided."""
+class Pipeline:
+    """Open one with `Pipeline.open`. An image depends on its request alone, never on its batch or its place in it.
 
-    request: Request
-    spec: ImageSpec
+    Threads may share a pipeline: each batch, and each `with` block of `adapter_strengths` or `restoring`, runs alone.
+    What a thread changes outside such a block (`swap`, `close`) holds for all of them.
+    """
 
-
-class Studio:
-    """Open one with `Studio.open`. Pictures depend on the request alone, never on batch or order."""
-
-    def __init__(self, denoiser: Denoiser, source: Source, *, title: str | None = None) -> None:
-        """Takes a loaded base; `source.adapters` are put on it."""
+    def __init__(self, denoiser: Denoiser, source: ModelSource, *, title: str | None = None) -> None:
+        """Wrap a loaded base model and apply `source.adapters` to it."""
         self.denoiser = denoiser
         self.source = source
         self.title = title or source.title or denoiser.name
-        self._on: list[_OnModel] = []
-        self._embeddings = Embeddings()
-        for path, weight in source.adapters:
-            self._put(path, weight, own=True)
+        self._lock = threading.RLock()
+        self._loaded: list[_LoadedAdapter] = []
+        self._prompt_cache = PromptCache()
+        for path, strength in source.adapters:
+            self._apply(path, strength, own=True)
 
     @classmethod
     def open(
         cls,
-        ref: str | Path | Source,
+        ref: str | Path | ModelSource,
         *,
         base: str | Path | None = None,
         adapters: Sequence[AdapterRef] = (),
         device: str = "auto",
         dtype: Precision | torch.dtype = "auto",
     ) -> Self:
-        """Loads a model and what goes on it.
+        """Load a model and its adapters.
 
         Args:
             ref: MODEL: crumb, a path, a Hub id, a run folder, an adapter's file; or a resolved source.
-            base: the model under an adapter that does not name it, or another than it names.
-            adapters: more adapters beside the model's own: files, or (file, weight).
+            base: the base model of an adapter that does not name one, or another than it names.
+            adapters: more adapters beside the model's own: files, or (file, strength).
             device: auto, cpu, cuda, cuda:1, mps.
-            dtype: auto is half precision on CUDA (the training's where it is known), fp32 elsewhere.
+            dtype: auto: on CUDA the training's half precision if known, else fp16; fp32 on other devices.
 
         Raises:
-            UsageError: no such model or adapter, or a device that is not there.
+            UsageError: no such model or adapter, or a device that is not available.
             BakehouseError: a file is damaged.
         """
-        source = ref if isinstance(ref, Source) else resolve(ref, base=base)
+        source = ref if isinstance(ref, ModelSource) else resolve(ref, base=base)
         more = [(Path(a), 1.0) if isinstance(a, str | Path) else (Path(a[0]), float(a[1])) for a in adapters]
-        place = pick_device(device)
-        studio = cls(_load(source, place, pick_dtype(dtype, place, source.precision)), source)
-        for path, weight in more:
-            studio._put(path, weight, own=False)
-        return studio
+        place = require_device(device)
+        pipeline = cls(_load(source, place, pick_dtype(dtype, place, source.precision)), source)
+        for path, strength in more:
+            pipeline._apply(path, strength, own=False)
+        return pipeline
 
     @property
     def adapters(self) -> tuple[tuple[Path, float], ...]:
-        """The adapters on the model and their weights, in the order they were put on."""
-        return tuple((a.path, a.weight) for a in self._on)
+        """The adapters on the model and their strengths, in the order in which they were applied."""
+        return tuple((a.path, a.strength) for a in self._loaded)
 
     def txt2img(
-        self, request: Request, *, batch: int | None = None, on_event: OnEvent | None = None
-    ) -> Iterator[Picture]:
-        """Makes `request.count` pictures; see `pictures`."""
-        return self.pictures([request], batch=batch, on_event=on_event)
+        self, request: ImageRequest, *, batch: int | None = None, on_event: OnEvent | None = None
+    ) -> Iterator[GeneratedImage]:
+        """Generate `request.count` images; see `generate`."""
+        return self.generate([request], batch=batch, on_event=on_event)
 
-    def pictures(
-        self, requests: Sequence[Request], *, batch: int | None = None, on_event: OnEvent | None = None
-    ) -> Iterator[Picture]:
-        """Makes the pictures of all requests, in order.
+    def generate(
+        self, requests: Sequence[ImageRequest], *, batch: int | None = None, on_event: OnEvent | None = None
+    ) -> Iterator[GeneratedImage]:
+        """Generate the images of all requests, in order.
 
-        Neighbours of the same size, steps, guidance, sampler and prompt length share a batch. Sizes, samplers and
-        lengths are checked before the first picture is begun. Where memory runs out the batch is halved, and a
-        `Warned` says so.
+        Neighbours with the same size, steps, guidance, sampler and number of text chunks share a batch. All requests
+        are checked before the first image is generated. When memory runs out the batch is halved, with a `Warned`
+        event.
 
         Args:
-            requests: what to make.
-            batch: pictures at once. Left out: as many as four pictures of 512x512 have pixels, 16 at most.
-            on_event: hears `Progress("denoising", steps done, steps in all)`.
+            requests: what to generate.
+            batch: images at once. Default: as many as have the pixels of four images of 512x512, 16 at most.
+            on_event: receives `Progress("denoising", steps done, steps in all)`. It may raise
+                `models.sampling.SamplingCancelledError`, which stops and leaves the pipeline ready for the next call.
 
         Raises:
-            UsageError: a size, sampler, clip skip or prompt that this model cannot make; a batch below 1.
-            BakehouseError: one picture alone does not fit into memory.
+            UsageError: a size, sampler, clip skip or prompt that this model does not support; a batch below 1.
+            BakehouseError: a single image does not fit into memory.
         """
         if batch is not None and batch < 1:
-            raise UsageError(f"batch = {batch}: at least 1")
-        jobs = [self._job(one) for request in requests for one in request.each()]
-        return self._make(jobs, batch, on_event or _nobody)
+            raise UsageError(f"batch = {batch}: must be at least 1")
+        resolved = [self._resolved(one) for request in requests for one in request.each()]
+        return self._generate(resolved, batch, on_event or ignore)
 
     @contextlib.contextmanager
-    def adapters_at(self, *weights: float) -> Iterator[Studio]:
-        """Inside the block the first adapters count so much; costs nothing, restores on the way out.
+    def adapter_strengths(self, *strengths: float) -> Iterator[Pipeline]:
+        """Set the strengths of the first adapters inside a `with` block; costs nothing and restores them at its end.
 
         Raises:
-            UsageError: more weights than there are adapters.
+            UsageError: more strengths than there are adapters.
         """
-        if len(weights) > len(self._on):
-            there = ", ".join(a.name for a in self._on) or "none"
-            raise UsageError(f"{len(weights)} weights, but {self.title} has {len(self._on)} adapters ({there})")
-        before = [a.weight for a in self._on]
-        try:
-            for a, weight in zip(self._on, weights, strict=False):
-                a.weight = float(weight)
-            yield self
-        finally:
-            for a, weight in zip(self._on, before, strict=False):
-                a.weight = weight
+        with self._lock:
+            if len(strengths) > len(self._loaded):
+                names = ", ".join(a.name for a in self._loaded) or "none"
+                raise UsageError(
+                    f"{len(strengths)} strengths, but {self.title} has {len(self._loaded)} adapters ({names})"
+                )
+            before = [a.strength for a in self._loaded]
+            try:
+                for a, strength in zip(self._loaded, strengths, strict=False):
+                    a.strength = float(strength)
+                yield self
+            finally:
+                for a, strength in zip(self._loaded, before, strict=False):
+                    a.strength = strength
 
     def swap(self, ref: str | Path) -> None:
-        """Exchanges the model's own weights: an adapter for another at the same weight, or the whole base.
+        """Replace the model's own weights: an adapter by another at the same strength, or the whole base model.
 
-        Adapters given beside the model stay. An adapter's file costs as much as reading it; a whole model is loaded
-        only if it is another than the present one.
+        Adapters that were added beside the model stay. Replacing an adapter costs as much as reading its file; a base
+        model is loaded only if it differs from the present one.
 
         Raises:
-            UsageError: no such thing.
-            BakehouseError: a file is damaged; an adapter does not fit the base.
+            UsageError: no such model or adapter.
+            BakehouseError: a file is damaged, or an adapter does not fit the base.
         """
-        self._use(swapped(replace(self.source, adapters=self._own), ref))
+        with self._lock:
+            self._use(replace_weights(replace(self.source, adapters=self._own), ref))
 
     @contextlib.contextmanager
-    def restoring(self) -> Iterator[Studio]:
-        """Swaps inside the block are undone on the way out."""
-        before = replace(self.source, adapters=self._own)
-        try:
-            yield self
-        finally:
-            self._use(before)
+    def restoring(self) -> Iterator[Pipeline]:
+        """Undo swaps at the end of a `with` block."""
+        with self._lock:
+            before = replace(self.source, adapters=self._own)
+            try:
+                yield self
+            finally:
+                self._use(before)
 
-    def _use(self, source: Source) -> None:
-        same = source.loads == self.source.loads
-        if same and source.adapters == self._own:
+    def _use(self, source: ModelSource) -> None:
+        same_base = source.base_settings == self.source.base_settings
+        if same_base and source.adapters == self._own:
             self.source = source
             return
-        beside = self.adapters[len(self._own) :]
-        if not same:
+        added = self.adapters[len(self._own) :]
+        if not same_base:
             place, dtype = str(self.denoiser.device), self.denoiser.dtype
             self.close()
             self.denoiser = _load(source, place, dtype)
         else:
-            self._take_off()
+            self._remove_adapters()
         self.source = source
-        for path, weight in source.adapters:
-            self._put(path, weight, own=True)
-        for path, weight in beside:
-            self._put(path, weight, own=False)
+        for path, strength in source.adapters:
+            self._apply(path, strength, own=True)
+        for path, strength in added:
+            self._apply(path, strength, own=False)
 
     @property
     def _own(self) -> tuple[tuple[Path, float], ...]:
-        return tuple((a.path, a.weight) for a in self._on if a.own)
+        return tuple((a.path, a.strength) for a in self._loaded if a.own)
 
     def close(self) -> None:
-        """Takes the adapters off and forgets the embeddings; the base is what it was."""
-        self._take_off()
-        self._embeddings.clear()
+        """Remove the adapters and forget encoded prompts; the base model is as it was loaded."""
+        with self._lock:
+            self._remove_adapters()
+            self._prompt_cache.clear()
 
     def __enter__(self) -> Self:
         return self
@@ -210,136 +215,114 @@ class Studio:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _put(self, path: Path, weight: float, *, own: bool) -> None:
-        adapter = load_adapter(path, self.denoiser.parts()).eval()
-        self._on.append(_OnModel(path, weight, adapter, own))
+    def _apply(self, path: Path, strength: float, *, own: bool) -> None:
+        adapter = load_adapter(path, self.denoiser.trainable_modules()).eval()
+        self._loaded.append(_LoadedAdapter(path, strength, adapter, own))
 
-    def _take_off(self) -> None:
-        while self._on:
-            self._on.pop().adapter.remove()
+    def _remove_adapters(self) -> None:
+        while self._loaded:
+            self._loaded.pop().adapter.remove()
 
-    def _job(self, request: Request) -> _Job:
-        """Every number decided and checked against the model.
+    def _resolved(self, request: ImageRequest) -> ImageRequest:
+        """Return the request with every default filled in and checked against the model.
 
         Raises:
-            UsageError: see `pictures`.
+            UsageError: see `generate`.
         """
         model, native = self.denoiser, self.denoiser.native_size
         width, height = request.width or native, request.height or native
         check_size(model, width, height)
         sampler = find_sampler(request.sampler).label
-        tokens, most = model.token_count([request.prompt, request.negative]), CHUNK_TOKENS * MOST_CHUNKS
-        if max(tokens) > most:
+        tokens, limit = model.token_count([request.prompt, request.negative]), CHUNK_TOKENS * MAX_CHUNKS
+        if max(tokens) > limit:
             which = "prompt" if tokens[0] == max(tokens) else "negative prompt"
             raise UsageError(
-                f"the {which} has {max(tokens)} tokens: at most {most} can be read",
+                f"the {which} has {max(tokens)} tokens: at most {limit} are allowed",
                 hint=f"shorten it: {request.prompt[:60]!r}...",
             )
         clip_skip = request.clip_skip or self.source.clip_skip
         guidance = self.source.guidance if request.guidance is None else request.guidance
-        decided = replace(request, width=width, height=height, sampler=sampler, clip_skip=clip_skip, guidance=guidance)
-        spec = ImageSpec(
-            prompt=request.prompt,
-            negative=request.negative,
-            width=width,
-            height=height,
-            seed=request.seed,
-            steps=request.steps,
-            guidance=guidance,
-            guidance_rescale=request.guidance_rescale,
-            sampler=sampler,
-            clip_skip=clip_skip,
-            chunks=chunks_for(model, request.prompt, request.negative),
-        )
-        return _Job(decided, spec)
+        return replace(request, width=width, height=height, sampler=sampler, clip_skip=clip_skip, guidance=guidance)
 
-    def _make(self, jobs: list[_Job], batch: int | None, on_event: OnEvent) -> Iterator[Picture]:
-        groups = list(batches([job.spec for job in jobs], lambda spec: batch or _fitting(spec)))
-        total, done, waiting = sum(group[0].steps for group in groups), 0, iter(jobs)
+    def _generate(self, resolved: list[ImageRequest], batch: int | None, on_event: OnEvent) -> Iterator[GeneratedImage]:
+        specs = [r.to_spec(chunks=chunks_for(self.denoiser, r.prompt, r.negative)) for r in resolved]
+        groups = list(batches(specs, lambda spec: batch or _default_batch(spec)))
+        total, done, waiting = sum(group[0].steps for group in groups), 0, iter(resolved)
         for group in groups:
-            for image, job in zip(self._draw(group, done, total, on_event), waiting, strict=False):
-                yield Picture(image, job.request, self._infotext(job))
+            report = functools.partial(_report, on_event, done, group[0].steps, total)
+            yield from self._generate_batch(group, [next(waiting) for _ in group], report, on_event)
             done += group[0].steps
 
-    def _draw(self, group: list[ImageSpec], done: int, total: int, on_event: OnEvent) -> list[Image.Image]:
-        def halved(tried: int, half: int) -> None:
-            on_event(Warned(message=f"{tried} pictures at once do not fit into memory; {half} are made at a time"))
+    def _generate_batch(
+        self,
+        specs: list[ImageSpec],
+        requests: list[ImageRequest],
+        report: Callable[[int, int], None],
+        on_event: OnEvent,
+    ) -> list[GeneratedImage]:
+        def warn_halved(tried: int, half: int) -> None:
+            message = f"a batch of {tried} images does not fit into memory; continuing with batches of {half}"
+            on_event(Warned(message=message))
 
-        self._embeddings.state = self.adapters
-        with contextlib.ExitStack() as stack:
-            for a in self._on:
-                stack.enter_context(a.adapter.scaled(a.weight))
-            return draw_images(
+        with self._lock, contextlib.ExitStack() as stack:
+            self._prompt_cache.state = self.adapters
+            for a in self._loaded:
+                stack.enter_context(a.adapter.scaled(a.strength))
+            images = generate_images(
                 self.denoiser,
-                group,
-                embeddings=self._embeddings,
-                on_progress=functools.partial(_report, on_event, done, group[0].steps, total),
-                on_halved=halved,
+                specs,
+                prompt_cache=self._prompt_cache,
+                on_progress=report,
+                on_halved=warn_halved,
             )
+            made = zip(images, requests, specs, strict=True)
+            return [GeneratedImage(image, request, self._infotext(spec)) for image, request, spec in made]
 
-    def _infotext(self, job: _Job) -> Infotext:
-        r = job.request
-        sampler, schedule = webui_sampler(r.sampler)
+    def _infotext(self, spec: ImageSpec) -> Infotext:
+        sampler, schedule = webui_sampler(spec.sampler)
         settings = {
-            "Steps": r.steps,
+            "Steps": spec.steps,
             "Sampler": sampler,
             "Schedule type": schedule,
-            "CFG scale": job.spec.guidance,
-            "CFG Rescale": r.guidance_rescale or None,
-            "Seed": r.seed,
-            "Size": f"{job.spec.width}x{job.spec.height}",
+            "CFG scale": spec.guidance,
+            "CFG Rescale": spec.guidance_rescale or None,
+            "Seed": spec.seed,
+            "Size": f"{spec.width}x{spec.height}",
             "Model hash": self._model_hash,
             "Model": _model_name(self.source.base),
-            "Clip skip": job.spec.clip_skip if job.spec.clip_skip > 1 else None,
+            "Clip skip": spec.clip_skip if spec.clip_skip > 1 else None,
             "RNG": "CPU",
-            "Lora hashes": lora_hashes([(a.name, tensor_hash(a.path)) for a in self._on]),
+            "Lora hashes": lora_hashes([(a.name, tensor_hash(a.path)) for a in self._loaded]),
             "Version": f"bakehouse {metadata.version('bakehouse')}",
         }
-        return Infotext.make(with_networks(r.prompt, [(a.name, a.weight) for a in self._on]), r.negative, settings)
+        networks = [(a.name, a.strength) for a in self._loaded]
+        return Infotext.make(with_networks(spec.prompt, networks), spec.negative, settings)
 
     @property
     def _model_hash(self) -> str:
-        """Ten digits: of the file as A1111 counts them; of a folder's weights, where A1111 has no rule."""
+        """Ten digits: a file's sha256 as in A1111; for a folder, which A1111 does not load, a hash of its weights."""
         path = Path(self.source.base)
         return (file_sha256(path) if path.is_file() else self.denoiser.fingerprint)[:10]
 
 
-def pick_device(wanted: str = "auto") -> str:
-    """`auto` as the best device there is.
+def pick_dtype(requested: Precision | torch.dtype, device: str, trained_in: str = "auto") -> torch.dtype:
+    """Return the requested type; for `auto`, half precision on CUDA and fp32 elsewhere.
 
     Raises:
-        UsageError: a device that is not there.
+        UsageError: an unknown name.
     """
-    there = ["cpu"]
-    if torch.cuda.is_available():
-        there += ["cuda", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-    if torch.backends.mps.is_available():
-        there.append("mps")
-    if wanted == "auto":
-        return "cuda" if "cuda" in there else there[-1]
-    if wanted not in there:
-        raise UsageError(f"device = {wanted!r}: here are auto, {', '.join(there)}")
-    return wanted
-
-
-def pick_dtype(wanted: Precision | torch.dtype, device: str, trained_in: str = "auto") -> torch.dtype:
-    """`auto` as half precision on CUDA and fp32 elsewhere.
-
-    Raises:
-        UsageError: a name that is none.
-    """
-    if isinstance(wanted, torch.dtype):
-        return wanted
-    if wanted != "auto":
-        if wanted not in DTYPES:
-            raise UsageError(f"dtype = {wanted!r}: allowed are auto, {', '.join(DTYPES)}")
-        return DTYPES[wanted]
-    # fp16 has three bits more than bf16, which in a picture are the difference between seen and unseen rounding.
+    if isinstance(requested, torch.dtype):
+        return requested
+    if requested != "auto":
+        if requested not in DTYPES:
+            raise UsageError(f"dtype = {requested!r}: allowed are auto, {', '.join(DTYPES)}")
+        return DTYPES[requested]
+    # fp16 has three bits more than bf16: the rounding of bf16 can be visible in an image.
     return DTYPES.get(trained_in, torch.float16) if device.startswith("cuda") else torch.float32
 
 
 def webui_sampler(label: str) -> tuple[str, str | None]:
-    """A sampler of ours as A1111's `Sampler` and `Schedule type`.
+    """Return A1111's `Sampler` and `Schedule type` for one of our samplers.
 
     Our steps begin at the last timestep and are evenly spaced, which A1111 calls SGM Uniform.
     """
@@ -349,25 +332,21 @@ def webui_sampler(label: str) -> tuple[str, str | None]:
     return label, "SGM Uniform" if of_k_diffusion else None
 
 
-def _load(source: Source, device: str, dtype: torch.dtype) -> Denoiser:
+def _load(source: ModelSource, device: str, dtype: torch.dtype) -> Denoiser:
     model = load_model(source.base, device=device, dtype=dtype, vae=source.vae, prediction=source.prediction)
     if source.zero_terminal_snr:
         model.use_zero_terminal_snr()
     return model
 
 
-def _fitting(spec: ImageSpec) -> int:
-    """As many pictures of a size as fit into most memories at once."""
-    return max(1, min(_MOST, _ROOM // (spec.width * spec.height)))
+def _default_batch(spec: ImageSpec) -> int:
+    """Return how many images of a size fit into the memory of most devices at once."""
+    return max(1, min(_MAX_BATCH, _BATCH_PIXELS // (spec.width * spec.height)))
 
 
 def _report(on_event: OnEvent, before: int, share: int, total: int, done: int, of: int) -> None:
     # Some samplers call the network twice a step: progress counts the user's steps.
     on_event(Progress(what="denoising", done=before + share * done // of, total=total))
-
-
-def _nobody(event: Event) -> None:
-    """Hears events that nobody asked for."""
 
 
 def _model_name(base: str) -> str:

@@ -1,4 +1,4 @@
-"""What is asked of a studio and what comes back: plain values, no torch."""
+"""What a pipeline is asked for and what it returns. Plain values, no torch."""
 
 from __future__ import annotations
 
@@ -6,92 +6,124 @@ import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from bakehouse.core.errors import Problems
 from bakehouse.generation.infotext import Infotext
 
+if TYPE_CHECKING:
+    from bakehouse.models.text_to_image import ImageSpec
+
 RANDOM_SEED = -1
 MAX_SEED = 2**63 - 1
-MOST_PIXELS = 16384
-"""Of a side."""
-MOST_PICTURES = 100_000
-"""Of one prompt."""
-_PIXELS = f"allowed are 1 to {MOST_PIXELS} pixels"
+MAX_SIDE = 16384
+"""Pixels."""
+MAX_COUNT = 100_000
+"""Images of one prompt."""
+_SIDES = f"allowed are 1 to {MAX_SIDE} pixels"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
-    """`count` pictures of one prompt; the i-th has seed + i, as in A1111's webui.
+class ImageRequest:
+    """`count` images of one prompt, as a user asks for them; image i has seed + i, as in A1111's webui.
+
+    What is None is filled in by the model that generates them; `to_spec` gives the image with all settings resolved.
 
     Raises:
-        Problems: values that no model could mean, all of them at once.
+        Problems: values out of range, all of them at once.
     """
 
     prompt: str
     negative: str = ""
     width: int | None = None
-    """Pixels. Left out: the model's native size."""
+    """Pixels; None: the model's native size."""
     height: int | None = None
-    """Pixels. Left out: the model's native size."""
+    """Pixels; None: the model's native size."""
     steps: int = 20
     guidance: float | None = None
-    """Classifier-free guidance (CFG scale); at 1 the negative prompt is not read and a step costs half. Left out: what
-    the base draws best with, 3 for crumb and 7 for Stable Diffusion."""
+    """Classifier-free guidance (CFG scale); at 1 the negative prompt is ignored and a step costs half. None: the
+    family's default, 3 for crumb and 7 for Stable Diffusion."""
     guidance_rescale: float = 0.0
-    """How far a guided picture's contrast is brought back to an unguided one's (Lin et al. 2023, section 3.4): 0 is
-    off, 0.7 is usual for zero-terminal-SNR models, which guidance overexposes."""
+    """CFG rescale (Lin et al. 2023, arXiv:2305.08891, section 3.4): 0 is off, 0.7 is usual for zero-terminal-SNR
+    models, which guidance overexposes."""
     sampler: str = "dpm++ 2m"
     seed: int = RANDOM_SEED
-    """-1 draws one."""
+    """-1: random."""
     count: int = 1
     clip_skip: int | None = None
-    """As A1111 counts it: 1 is the text encoder's last layer. Left out: what the model was trained with."""
+    """As A1111 counts it: 1 is the text encoder's last layer. None: as the model was trained."""
 
     def __post_init__(self) -> None:
         checks = (
-            (self.width is None or 0 < self.width <= MOST_PIXELS, f"width = {self.width}: {_PIXELS}"),
-            (self.height is None or 0 < self.height <= MOST_PIXELS, f"height = {self.height}: {_PIXELS}"),
+            (self.width is None or 0 < self.width <= MAX_SIDE, f"width = {self.width}: {_SIDES}"),
+            (self.height is None or 0 < self.height <= MAX_SIDE, f"height = {self.height}: {_SIDES}"),
             (1 <= self.steps <= 1000, f"steps = {self.steps}: allowed are 1 to 1000"),
             (
                 self.guidance is None or (math.isfinite(self.guidance) and self.guidance >= 0),
-                f"guidance = {self.guidance}: allowed are numbers from 0; usual are 4 to 12",
+                f"guidance = {self.guidance}: must be 0 or more; 4 to 12 are usual",
             ),
             (0 <= self.guidance_rescale <= 1, f"guidance_rescale = {self.guidance_rescale}: allowed are 0 to 1"),
             (
                 RANDOM_SEED <= self.seed <= MAX_SEED,
-                f"seed = {self.seed}: allowed are 0 to {MAX_SEED}, and -1 to draw one",
+                f"seed = {self.seed}: allowed are 0 to {MAX_SEED}, and -1 for a random one",
             ),
-            (1 <= self.count <= MOST_PICTURES, f"count = {self.count}: allowed are 1 to {MOST_PICTURES:,}"),
+            (1 <= self.count <= MAX_COUNT, f"count = {self.count}: allowed are 1 to {MAX_COUNT:,}"),
             (
                 self.clip_skip is None or self.clip_skip >= 1,
-                f"clip_skip = {self.clip_skip}: at least 1 (the last layer)",
+                f"clip_skip = {self.clip_skip}: must be at least 1 (the last layer)",
             ),
         )
-        problems = [said for good, said in checks if not good]
+        problems = [message for valid, message in checks if not valid]
         if problems:
-            raise Problems("this picture cannot be made:", problems)
+            raise Problems("this image cannot be generated:", problems)
 
-    def seeded(self) -> Request:
-        """The same request with its seed drawn where it was -1."""
-        # 32 bits: what A1111 draws, and what every other tool can read back.
+    def seeded(self) -> ImageRequest:
+        """Return the same request with a random seed in place of -1."""
+        # 32 bits: the range of A1111's random seeds, which every other tool can read.
         return self if self.seed != RANDOM_SEED else replace(self, seed=random.randrange(2**32))
 
-    def each(self) -> Iterator[Request]:
-        """One request for each picture, with a seed of its own."""
+    def each(self) -> Iterator[ImageRequest]:
+        """Yield one request per image, each with its own seed."""
         first = self.seeded()
         for i in range(first.count):
             yield replace(first, seed=first.seed + i, count=1)
 
+    def to_spec(self, *, chunks: int) -> ImageSpec:
+        """Return one image with every setting resolved.
+
+        Raises:
+            ValueError: a setting is still open (None, a random seed, more than one image).
+        """
+        from bakehouse.models.text_to_image import ImageSpec
+
+        if self.width is None or self.height is None or self.guidance is None or self.clip_skip is None:
+            raise ValueError("width, height, guidance and clip_skip must be resolved first")
+        if self.seed == RANDOM_SEED or self.count != 1:
+            raise ValueError("a request for several images or with a random seed is split by `each` first")
+        return ImageSpec(
+            prompt=self.prompt,
+            negative=self.negative,
+            width=self.width,
+            height=self.height,
+            seed=self.seed,
+            steps=self.steps,
+            guidance=self.guidance,
+            guidance_rescale=self.guidance_rescale,
+            sampler=self.sampler,
+            clip_skip=self.clip_skip,
+            chunks=chunks,
+        )
+
 
 @dataclass(frozen=True)
-class Picture:
-    """One picture and how to make it again."""
+class GeneratedImage:
+    """One image and what it takes to generate it again."""
 
     image: Image.Image
-    request: Request
-    """Of this picture alone: its own seed, its size in pixels, its clip skip."""
+    request: ImageRequest
+    """Of this image alone: with its own seed, size in pixels and clip skip."""
     infotext: Infotext
 
     @property

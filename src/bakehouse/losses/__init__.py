@@ -1,9 +1,9 @@
-"""What is asked of the network: noise to add, errors to measure, weights to give them."""
+"""Losses: noise and timesteps, the error of the prediction, the weight of each timestep."""
 
-from bakehouse.losses.batch import Batch, LossFn
-from bakehouse.losses.denoising import LossSpec, denoising_loss
+from bakehouse.losses.batch import Batch
+from bakehouse.losses.denoising import DenoisingLoss, LossSpec
 from bakehouse.losses.noise import NoiseSpec
 from bakehouse.losses.timesteps import TimestepSpec
 from bakehouse.losses.weighting import WeightingSpec
 
-__all__ = ["Batch", "LossFn", "LossSpec", "NoiseSpec", "TimestepSpec", "WeightingSpec", "denoising_loss"]
+__all__ = ["Batch", "DenoisingLoss", "LossSpec", "NoiseSpec", "TimestepSpec", "WeightingSpec"]

@@ -1,6 +1,6 @@
-"""Whether a model's files are whole, as far as headers tell: asked before anything long is begun.
+"""Checks that a model's files are complete, before anything long is started.
 
-Of weights the header, the length and the list of shards are read; of a tokenizer everything, which is a few megabytes.
+Of weights only headers, lengths and shard indices are read; tokenizers, a few megabytes, are read entirely.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from pathlib import Path
 from bakehouse.core.errors import BakehouseError
 from bakehouse.core.failed_downloads import not_weights
 from bakehouse.core.files import read_table
-from bakehouse.core.model_catalogue import target
+from bakehouse.core.model_catalogue import locate_model
 from bakehouse.models.diffusers_networks import weight_files
 from bakehouse.models.mmap_weights import safetensors_header
 from bakehouse.models.model_reference import ModelRef
 
-_AGAIN = "fetch the model again, or copy the file from where it is whole"
+_AGAIN = "download the model again, or copy the file again"
 _TEXT = {"sdxl": ("text_encoder", "text_encoder_2")}
 _TOKENIZERS = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}
 
 
 def check_model(where: ModelRef, vae: str | None = None) -> None:
-    """Refuses a model with files that are missing, cut off or something else than their names say.
+    """Check that no file of a model is missing, truncated or of another format than its name says.
 
     Raises:
-        BakehouseError: there is such a file; several are told together.
+        BakehouseError: names all such files.
     """
     found = list(damages(where, vae))
     if len(found) == 1:
@@ -38,38 +38,38 @@ def check_model(where: ModelRef, vae: str | None = None) -> None:
 
 
 def damages(where: ModelRef, vae: str | None = None) -> Iterator[BakehouseError]:
-    """What is wrong with a model's files, one error each. Asks no network; of what is not here yet, nothing is said.
+    """Yield an error for each damaged file of a model. Needs no network; what was not downloaded yet is skipped.
 
     Args:
-        vae: an external autoencoder, in the place of the model's own.
+        vae: another autoencoder than the model's own.
     """
     if where.path is not None and where.path.is_dir():
         networks = _TEXT.get(where.family or "", ("text_encoder",))
         for part in ("unet", *(["vae"] if vae is None else []), *networks):
             yield from _of_network(where.path / part)
         for part in networks:
-            yield from _told(_check_tokenizer, where.path / _TOKENIZERS[part])
-        yield from _told(_check_table, where.path / "scheduler" / "scheduler_config.json")
+            yield from _error_of(_check_tokenizer, where.path / _TOKENIZERS[part])
+        yield from _error_of(_check_table, where.path / "scheduler" / "scheduler_config.json")
     elif where.path is not None:
-        yield from _told(check_weights, where.path)
+        yield from _error_of(check_weights, where.path)
         yield from _of_tokenizer_beside(where.path)
     if vae is not None:
         yield from _of_vae(vae)
 
 
 def sentence(e: BakehouseError) -> str:
-    """An error with what to do, in one line."""
+    """Return an error and its hint in one line."""
     return f"{e.message}; {e.hint}" if e.hint else e.message
 
 
 def check_weights(path: Path) -> None:
-    """Holds a weights file's length against its header, or looks for the directory at the end of a pickle's archive.
+    """Check a weights file's length by its header, or the directory at the end of a pickle's archive.
 
     Raises:
-        BakehouseError: it is missing, cut off, or no weights at all.
+        BakehouseError: it is missing, truncated, or not a weights file.
     """
     if path.is_dir():
-        raise BakehouseError(f"{path} is a folder, and a file of weights is wanted there", hint=_AGAIN)
+        raise BakehouseError(f"{path} is a folder; it must be a weights file", hint=_AGAIN)
     if not path.is_file():
         raise BakehouseError(f"{path} is missing", hint=_AGAIN)
     if path.suffix == ".safetensors":
@@ -84,45 +84,45 @@ def check_weights(path: Path) -> None:
 
 
 def _of_network(folder: Path) -> Iterator[BakehouseError]:
-    """A network's folder in diffusers' layout: its settings, and each file of its weights."""
+    """Check a network's diffusers folder: its settings, and each of its weight files."""
     if not folder.is_dir():
-        yield BakehouseError(f"{folder} is missing, or is no folder: a part of the model is not there", hint=_AGAIN)
+        yield BakehouseError(f"{folder} is missing or not a folder", hint=_AGAIN)
         return
-    yield from _told(_check_table, folder / "config.json")
+    yield from _error_of(_check_table, folder / "config.json")
     try:
         files = weight_files(folder)
     except BakehouseError as e:
         in_place = [p for p in sorted(folder.iterdir()) if p.is_dir() and p.suffix in (".safetensors", ".bin")]
-        # A damage, though whoever names an empty folder has made a mistake.
-        yield from _told(check_weights, in_place[0]) if in_place else [BakehouseError(e.message, hint=e.hint)]
+        # An error of the file (BakehouseError), not of usage (UsageError), which `weight_files` raises.
+        yield from _error_of(check_weights, in_place[0]) if in_place else [BakehouseError(e.message, hint=e.hint)]
         return
     for file in files:
-        yield from _told(check_weights, file)
+        yield from _error_of(check_weights, file)
 
 
 def _of_vae(ref: str) -> Iterator[BakehouseError]:
     path = Path(ref).expanduser()
     if not path.exists():
-        path = Path(target(ref, "vae", "base") or ref)
+        path = Path(locate_model(ref, "vae", "base") or ref)
     if path.is_file():
-        yield from _told(check_weights, path)
+        yield from _error_of(check_weights, path)
     elif path.is_dir():
         yield from _of_network(path / "vae" if (path / "vae" / "config.json").is_file() else path)
 
 
 def _of_tokenizer_beside(path: Path) -> Iterator[BakehouseError]:
-    """A tokenizer that lies beside a single file, where the loader looks for one."""
+    """Check the tokenizer beside a single file, in the folders where the loader looks for one."""
     for folder in (path.parent / "tokenizer", path.with_suffix(""), path.parent):
         if any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
-            yield from _told(_check_tokenizer, folder)
+            yield from _error_of(_check_tokenizer, folder)
             return
 
 
 def _check_tokenizer(folder: Path) -> None:
-    """Reads the files that the tokenizer is made of.
+    """Check that a tokenizer can be read.
 
     Raises:
-        BakehouseError: they are missing or broken.
+        BakehouseError: its files are missing or damaged.
     """
     from tokenizers import Tokenizer
     from tokenizers.models import BPE
@@ -133,7 +133,7 @@ def _check_tokenizer(folder: Path) -> None:
             Tokenizer.from_file(str(whole))
     elif vocabulary.is_file():
         if not merges.is_file():
-            raise BakehouseError(f"{merges} is missing: vocab.json alone is no tokenizer", hint=_AGAIN)
+            raise BakehouseError(f"{merges} is missing: a tokenizer needs it beside vocab.json", hint=_AGAIN)
         with _reading(vocabulary, " with merges.txt beside it"):
             BPE.from_file(str(vocabulary), str(merges))
     else:
@@ -148,8 +148,8 @@ def _check_tokenizer(folder: Path) -> None:
 def _reading(path: Path, beside: str = "") -> Iterator[None]:
     try:
         yield
-    except Exception as e:  # the library of tokenizers raises plain ones
-        raise BakehouseError(f"{path}{beside} is no tokenizer that can be read: {e}", hint=_AGAIN) from e
+    except Exception as e:  # the tokenizers library raises plain exceptions
+        raise BakehouseError(f"{path}{beside} is not a readable tokenizer: {e}", hint=_AGAIN) from e
 
 
 def _check_table(path: Path) -> None:
@@ -158,8 +158,8 @@ def _check_table(path: Path) -> None:
     read_table(path)
 
 
-def _told(check: Callable[[Path], None], path: Path) -> Iterator[BakehouseError]:
-    """The error of a check, if there is one."""
+def _error_of(check: Callable[[Path], None], path: Path) -> Iterator[BakehouseError]:
+    """Yield the error of a check, if there is one."""
     try:
         check(path)
     except BakehouseError as e:

@@ -1,4 +1,4 @@
-"""The one object that everything turns around: a base model of any family behind four verbs."""
+"""`Denoiser`: the interface of a base model of any family, and its encoded images and prompts."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,16 +17,16 @@ from bakehouse.models.noise_schedule import NoiseSchedule
 
 @dataclass(frozen=True)
 class Moments:
-    """What the image encoder says: a normal distribution over latents, already in the model's scale.
+    """Moments of the image encoder's normal distribution over latents, in the model's scale.
 
-    `mean` and `std` are [B, C, h, w]; caching these instead of one draw keeps every epoch's draw fresh.
+    `mean` and `std` are [B, C, h, w]. They are cached instead of samples, so that each epoch samples anew.
     """
 
     mean: Tensor
     std: Tensor
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        """One draw; the noise comes from the CPU so that every device draws the same."""
+        """Return latents sampled from it; the noise is made on the CPU, so that it is the same on every device."""
         noise = torch.randn(self.mean.shape, generator=generator, dtype=torch.float32)
         return self.mean + self.std * noise.to(self.mean.device, self.mean.dtype)
 
@@ -40,10 +41,10 @@ class Conditioning:
     """Original height and width, top and left of the crop, target height and width, in pixels."""
 
     def with_sizes(self, sizes: Tensor | None) -> Conditioning:
-        """The same prompts with the pictures' sizes [B, 6] int (Podell et al. 2023, arXiv:2307.01952, section 2.2).
+        """Return the prompts with the images' sizes [B, 6] int (Podell et al. 2023, arXiv:2307.01952, section 2.2).
 
-        Families without size conditions have no `pooled` either: for them, and for None, nothing changes. Where a
-        family needs sizes and was given none, `forward` takes those of the latents it is given, uncropped.
+        Nothing changes for None, nor for families without size conditions, which have no `pooled` either. Without
+        sizes, `forward` of a family that needs them uses those of the latents, uncropped.
 
         Raises:
             ValueError: `sizes` is not [B, 6].
@@ -55,7 +56,7 @@ class Conditioning:
         return replace(self, sizes=sizes.to(self.pooled.device, torch.int64))
 
     def to(self, *args: torch.device | torch.dtype | str) -> Conditioning:
-        """Moved or cast, like a tensor; sizes stay whole numbers."""
+        """Return a copy that is moved or cast, like a tensor; sizes stay integers."""
 
         def moved(x: Tensor) -> Tensor:
             for arg in args:
@@ -79,13 +80,13 @@ class Conditioning:
         )
 
     @staticmethod
-    def cat(parts: Sequence[Conditioning]) -> Conditioning:
-        """Stacked along the batch; prompts of different length are padded by repeating their last token's row.
+    def cat(conditionings: Sequence[Conditioning]) -> Conditioning:
+        """Concatenate along the batch; shorter prompts are padded with their last token's row.
 
         Raises:
-            ValueError: some have `pooled` or `sizes` and others have not.
+            ValueError: only some have `pooled` or `sizes`.
         """
-        longest = max(p.hidden.shape[1] for p in parts)
+        longest = max(c.hidden.shape[1] for c in conditionings)
 
         def padded(h: Tensor) -> Tensor:
             missing = longest - h.shape[1]
@@ -94,18 +95,18 @@ class Conditioning:
         def joined(xs: Sequence[Tensor | None]) -> Tensor | None:
             present = [x for x in xs if x is not None]
             if present and len(present) != len(xs):
-                raise ValueError("some of the conditionings have a pooled vector or sizes, and others have not")
+                raise ValueError("only some of the conditionings have a pooled vector or sizes")
             return torch.cat(present) if present else None
 
-        hidden = torch.cat([padded(p.hidden) for p in parts])
-        return Conditioning(hidden, joined([p.pooled for p in parts]), joined([p.sizes for p in parts]))
+        hidden = torch.cat([padded(c.hidden) for c in conditionings])
+        return Conditioning(hidden, joined([c.pooled for c in conditionings]), joined([c.sizes for c in conditionings]))
 
 
 class Denoiser(nn.Module, ABC):
-    """A base model: encodes pictures and prompts, predicts, decodes. A family answers; nobody asks its kind."""
+    """A base model: encodes images and prompts, predicts, decodes. Families override what differs."""
 
     family: str
-    """`sd1`, `sd2`, `sdxl`: for metadata and file formats only."""
+    """`sd1`, `sd2`, `sdxl`: for metadata and file formats only; behaviour is asked of `models.families`."""
     name: str
     """What the user called it: `crumb`, a Hub id, a path."""
     schedule: NoiseSchedule
@@ -113,57 +114,57 @@ class Denoiser(nn.Module, ABC):
     downscale: int = 8
     """Pixels per latent on each axis."""
     needs_sizes: bool = False
-    """Whether the network is told each picture's size and crop (`Conditioning.with_sizes`)."""
+    """Whether the network is conditioned on each image's size and crop (`Conditioning.with_sizes`)."""
     native_size: int
-    """The picture's side that the model was trained on, in pixels."""
+    """Side of the images that the model was trained on, in pixels."""
     notes: tuple[str, ...] = ()
-    """What the user should hear about how this model was found or read."""
+    """Messages for the user about how this model was found or read."""
 
     @property
     def device(self) -> torch.device:
         return next(self.parameters()).device
 
     def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
-        """Channels, rows and columns of the latents of a picture of so many pixels."""
+        """Return channels, rows and columns of the latents of an image of this size in pixels."""
         return self.latent_channels, height // self.downscale, width // self.downscale
 
     @property
     @abstractmethod
     def fingerprint(self) -> str:
-        """sha256 over the weights: the key of every cache that depends on the model."""
+        """sha256 over the weights, for the keys of caches that depend on the model."""
 
-    def drawing_facts(self) -> tuple[object, ...]:
-        """What decides a picture and stands in no weight: how the schedule runs, and what an empty prompt means."""
+    def sampling_facts(self) -> tuple[object, ...]:
+        """Return what decides an image beside the weights: the noise schedule, and how an empty prompt is encoded."""
         return self.schedule.prediction, sha256_bytes(self.schedule.alphas_cumprod.numpy().tobytes())
 
     @property
     def origin(self) -> Mapping[str, str]:
-        """sha256 of every file that decides what the model computes, by the file's name and its folder's."""
+        """sha256 of every file that decides what the model computes, by `folder/file`."""
         return {"weights": self.fingerprint}
 
     @property
     @abstractmethod
     def dtype(self) -> torch.dtype:
-        """Of the denoising network's weights."""
+        """The type of the denoising network's weights."""
 
     @abstractmethod
-    def parts(self) -> dict[str, nn.Module]:
-        """The trainable networks by kohya's prefix: `lora_unet`, `lora_te` (SDXL: `lora_te1`, `lora_te2`)."""
+    def trainable_modules(self) -> dict[str, nn.Module]:
+        """Return the trainable networks by kohya's prefix: `lora_unet`, `lora_te` (SDXL: `lora_te1`, `lora_te2`)."""
 
     def use_zero_terminal_snr(self) -> None:
-        """Rescales the schedule to pure noise at its end, for losses, samples and saved files alike. Twice is once."""
+        """Rescale the schedule to zero terminal SNR, for losses, samples and saved files. Idempotent."""
         self.schedule = self.schedule.rescaled_to_zero_terminal_snr()
 
     def use_channels_last(self) -> None:
-        """Keeps the weights of the UNet's convolutions pixel by pixel, as they are computed fastest.
+        """Store the UNet's weights channels-last, the fastest memory format for convolutions.
 
-        The VAE stays as it is: what it encodes is kept for other runs, and should not differ by rounding.
+        The VAE is left alone: cached latents are shared between runs and must not differ by rounding.
         """
-        self.parts()["lora_unet"].to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.trainable_modules()["lora_unet"].to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @abstractmethod
     def use_attention(self, kernel: str) -> None:
-        """`sdpa`, PyTorch's own, or `xformers`.
+        """Select the attention kernel: `sdpa` (PyTorch) or `xformers`.
 
         Raises:
             UsageError: xformers is not installed.
@@ -171,44 +172,49 @@ class Denoiser(nn.Module, ABC):
 
     @abstractmethod
     def use_compiler(self) -> None:
-        """Compiles the denoising network when it is first called."""
+        """Compile the denoising network at its first call."""
 
     @abstractmethod
     def encode_image(self, pixels: Tensor) -> Moments:
-        """Pixels [B, 3, H, W] in -1..1, H and W multiples of `downscale`, to moments [B, C, H/8, W/8]."""
+        """Encode pixels [B, 3, H, W] in -1..1, H and W multiples of `downscale`, to moments [B, C, H/8, W/8]."""
 
     @abstractmethod
     def encode_prompt(self, prompts: Sequence[str], *, clip_skip: int = 1, chunks: int = 1) -> Conditioning:
-        """Prompts to [B, 77 x chunks, D]. `clip_skip` counts as A1111 does (1 = last layer). Keeps gradients."""
+        """Encode prompts to [B, 77 x chunks, D], with gradients. `clip_skip` counts as in A1111 (1: last layer)."""
 
     def encode_negative(self, prompts: Sequence[str], *, clip_skip: int = 1, chunks: int = 1) -> Conditioning:
-        """The same for what guidance steers away from; families that learned an empty prompt otherwise say so here."""
+        """Encode negative prompts. Families that encode an empty one in another way override this."""
         return self.encode_prompt(prompts, clip_skip=clip_skip, chunks=chunks)
+
+    @property
+    @abstractmethod
+    def tokenizers(self) -> Mapping[str, Any]:
+        """Hugging Face tokenizers by diffusers' names: `tokenizer`, for SDXL `tokenizer_2` too."""
 
     @abstractmethod
     def token_count(self, prompts: Sequence[str]) -> list[int]:
-        """Tokens of each prompt without the begin and end marks; more than 75 x `chunks` means the rest is not read."""
+        """Return the tokens of each prompt, without start and end tokens; those after 75 x `chunks` are ignored."""
 
     @abstractmethod
-    def pieces(self, prompts: Sequence[str]) -> list[list[str]]:
-        """What the tokenizer cuts each prompt into, without the begin and end marks: `zwx` -> `z`, `wx</w>`."""
+    def tokens(self, prompts: Sequence[str]) -> list[list[str]]:
+        """Return the tokens of each prompt as text, without start and end tokens: `zwx` -> `z`, `wx</w>`."""
 
     @abstractmethod
-    def whole_words(self) -> list[str]:
-        """Words that are one piece to the tokenizer, those that its own texts had least last."""
+    def single_token_words(self) -> list[str]:
+        """Return words that are a single token, from frequent to rare in the tokenizer's own training text."""
 
     @abstractmethod
     def use_gradient_checkpointing(self, on: bool = True) -> None:
-        """Trades about a third more time for activations that are computed again on the way back."""
+        """Recompute activations in the backward pass: less memory for about a third more time."""
 
     @abstractmethod
     def forward(self, x_t: Tensor, t: Tensor, cond: Conditioning) -> Tensor:
-        """The raw prediction [B, C, h, w] for x_t [B, C, h, w] and timesteps [B]."""
+        """Return the raw prediction [B, C, h, w] for x_t [B, C, h, w] and timesteps [B]."""
 
     @abstractmethod
     def decode(self, latents: Tensor) -> Tensor:
-        """Latents [B, C, h, w] to pixels [B, 3, 8h, 8w] in -1..1."""
+        """Decode latents [B, C, h, w] to pixels [B, 3, 8h, 8w] in -1..1."""
 
     @abstractmethod
     def save(self, folder: Path, *, dtype: torch.dtype = torch.float16) -> None:
-        """Writes a diffusers pipeline folder."""
+        """Save as a diffusers pipeline folder."""

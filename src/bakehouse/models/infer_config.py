@@ -1,4 +1,4 @@
-"""The settings of networks, read from the shapes of their weights in a single file: any width, any depth."""
+"""Network settings inferred from the shapes of the weights in a single file, for any width and depth."""
 
 from __future__ import annotations
 
@@ -7,33 +7,28 @@ from collections.abc import Mapping
 from typing import Any
 
 from bakehouse.core.errors import BakehouseError
-from bakehouse.models.identify import OPEN_CLIP, SDXL_OPEN_CLIP, SDXL_TEXT, TEXT, UNET, VAE, Shapes
+from bakehouse.models.identify import OPEN_CLIP, SDXL_OPEN_CLIP, TEXT, UNET, VAE, Shapes
 from bakehouse.models.key_map import PROJECTION
 
 Config = dict[str, Any]
 
 _SIDES = {"sd1": 64, "sd2": 64, "sdxl": 128}
-"""Of the latents that a family was trained on; SD 2.x with v-prediction saw 96."""
+"""Side of the latents that a family was trained on; 96 for SD 2.x with v-prediction."""
 _TIME_IDS = 6
 HEAD = 64
 """Channels of one attention head in every OpenAI and OpenCLIP encoder, and in the UNets of SD 2.x and SDXL."""
 
 
-def text_prefixes(family: str) -> tuple[str, ...]:
-    """Where a single file keeps each text encoder of a family, in the order of diffusers' parts."""
-    return {"sd1": (TEXT,), "sd2": (OPEN_CLIP,), "sdxl": (SDXL_TEXT, SDXL_OPEN_CLIP)}[family]
-
-
 def is_open_clip(prefix: str) -> bool:
-    """Whether the text encoder behind a prefix is kept in OpenCLIP's layout."""
+    """Return whether the text encoder with this prefix has OpenCLIP's key map."""
     return prefix in (OPEN_CLIP, SDXL_OPEN_CLIP)
 
 
 def read_unet_config(shapes: Shapes, family: str = "sd1") -> Config:
-    """A UNet's settings from a single file's shapes (names with their prefix).
+    """Return a UNet's settings from a single file's shapes (names with prefix).
 
     Raises:
-        BakehouseError: the file is no UNet of this layout.
+        BakehouseError: the file has no such UNet.
     """
     levels = _unet_levels(shapes)
     context = next((k for k in shapes if k.startswith(UNET) and k.endswith(".attn2.to_k.weight")), None)
@@ -53,21 +48,21 @@ def read_unet_config(shapes: Shapes, family: str = "sd1") -> Config:
         "down_block_types": ["CrossAttnDownBlock2D" if a else "DownBlock2D" for a in attends],
         "up_block_types": ["CrossAttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attends)],
         "cross_attention_dim": shapes[context][1],
-        # What diffusers calls so is the number of heads: LDM's 8 everywhere, later 64 channels each.
+        # In diffusers this is the number of heads: 8 in LDM; in later models one per 64 channels.
         "attention_head_dim": 8 if family == "sd1" else [max(1, width // HEAD) for width in widths],
         "use_linear_projection": len(shapes[projection]) == 2,
     }
     depths = [_same([d for d in level if d] or [1], "attention depth") for _, level in levels]
     depths[-1] = depths[-1] if attends[-1] else middle
     if depths[-1] != middle:
-        raise BakehouseError(f"the UNet's middle is {middle} deep beside levels of {depths}: a distilled model")
+        raise BakehouseError(f"the UNet's middle block has depth {middle} and its levels {depths}: a distilled model")
     if max(depths) > 1:
         config["transformer_layers_per_block"] = depths
     return config | _size_conditions(shapes)
 
 
 def _unet_levels(shapes: Shapes) -> list[tuple[int, list[int]]]:
-    """Each level's width, and the attention depth behind each of its resnets (0: none)."""
+    """Return each level's width, and the attention depth after each of its resnets (0: none)."""
     found: list[tuple[int, list[int]]] = []
     new = True
     for n in range(1, _count(shapes, f"{UNET}input_blocks")):
@@ -90,13 +85,13 @@ def _same(values: list[int], what: str) -> int:
     if len(set(values)) > 1:
         raise BakehouseError(
             f"one level of the UNet has an {what} of {values}: a distilled model such as SSD-1B",
-            hint="name its diffusers folder, which says how it is built",
+            hint="pass its diffusers folder, which has its settings",
         )
     return values[0]
 
 
 def _size_conditions(shapes: Shapes) -> Config:
-    """SDXL's UNet is told the pooled text and six numbers of the picture's size, each as a wave of so many values."""
+    """Return the settings of SDXL's conditions: the pooled text, and six embedded numbers of the image's size."""
     embedded = shapes.get(f"{UNET}label_emb.0.0.weight")
     if embedded is None:
         return {}
@@ -109,7 +104,7 @@ def _size_conditions(shapes: Shapes) -> Config:
 
 
 def read_vae_config(shapes: Shapes, prefix: str = VAE, family: str = "sd1") -> Config:
-    """An autoencoder's settings from a single file's shapes; the scale of its latents is the family's."""
+    """Return an autoencoder's settings from a single file's shapes; the scale of its latents is the family's."""
     levels = _count(shapes, f"{prefix}encoder.down")
     widths = [shape(shapes, f"{prefix}encoder.down.{i}.block.0.conv1.weight")[0] for i in range(levels)]
     is_xl = family == "sdxl"
@@ -129,7 +124,7 @@ def read_vae_config(shapes: Shapes, prefix: str = VAE, family: str = "sd1") -> C
 
 
 def read_text_config(shapes: Shapes, prefix: str = TEXT) -> Config:
-    """A CLIP text encoder's settings from a single file's shapes."""
+    """Return a CLIP text encoder's settings from a single file's shapes."""
     return _open_clip_config(shapes, prefix) if is_open_clip(prefix) else _clip_config(shapes, prefix)
 
 
@@ -150,7 +145,7 @@ def _clip_config(shapes: Shapes, prefix: str) -> Config:
 def _open_clip_config(shapes: Shapes, prefix: str) -> Config:
     vocabulary, width = shape(shapes, f"{prefix}token_embedding.weight")
     layers = _count(shapes, f"{prefix}transformer.resblocks")
-    # SD 2.x was trained on the layer before the last; the last is in its files and never used.
+    # SD 2.x was trained on the layer before the last; the last one is in its files but unused.
     unused = prefix == OPEN_CLIP and (layers == 24 or prefix + PROJECTION in shapes)
     projection = shapes.get(prefix + PROJECTION, (width, width))[1]
     return _text_config(
@@ -183,22 +178,22 @@ def _text_config(
 
 
 def _count(shapes: Shapes, blocks: str) -> int:
-    """How many of `blocks.0`, `blocks.1`, ... there are."""
+    """Return how many of `blocks.0`, `blocks.1`, ... there are."""
     pattern = re.compile(re.escape(blocks) + r"\.(\d+)\.")
     return 1 + max((int(m[1]) for m in map(pattern.match, shapes) if m), default=-1)
 
 
 def shape(shapes: Mapping[str, tuple[int, ...]], name: str) -> tuple[int, ...]:
-    """A weight's shape.
+    """Return a weight's shape.
 
     Raises:
         BakehouseError: the file has no such weight.
     """
     if name not in shapes:
-        raise BakehouseError(f"the file is not a whole Stable Diffusion model: it has no {name}")
+        raise BakehouseError(f"the file is not a complete Stable Diffusion model: it has no {name}")
     return shapes[name]
 
 
 def text_name(key: str, prefix: str = TEXT) -> str:
-    """A CLIP weight's name as diffusers' files have it. Some single files of 2022 lack the `text_model.` level."""
+    """Return a CLIP weight's name in diffusers' files. Some single files of 2022 lack the level `text_model.`."""
     return f"text_model.{key.removeprefix(prefix).removeprefix('text_model.')}"

@@ -1,7 +1,7 @@
-"""What each weight of diffusers' networks is called in a single file (CompVis for SD 1.x and 2.x, SGM for SDXL).
+"""Key maps from diffusers' networks to single files (CompVis for SD 1.x and 2.x, SGM for SDXL).
 
-One rule per network gives the table; the way back is the same table read from the other side. OpenCLIP's text
-encoder is the exception that the rules know of: its attention keeps queries, keys and values in one tensor.
+One rule per network gives the map; its inverse is the way back. OpenCLIP's text encoder is the exception: its attention
+has queries, keys and values in one tensor.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _VAE_ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "
 
 
 def unet_names(config: Mapping[str, Any], names: Sequence[str]) -> dict[str, str]:
-    """Diffusers UNet weight names to single-file names (without prefix)."""
+    """Map diffusers UNet weight names to single-file names (without prefix)."""
     layers = int(config["layers_per_block"])
     attends = ["CrossAttn" in kind for kind in config["up_block_types"]]
     return {name: _unet_name(name, layers, attends) for name in names}
@@ -63,7 +63,7 @@ def _unet_name(name: str, layers: int, attends: list[bool]) -> str:
 
 
 def _inner(kind: str, rest: str) -> str:
-    """Inside an attention block both sides say the same; resnets have two vocabularies."""
+    """Map a name inside a block: attention has the same names in both, resnets differ."""
     if kind == "attentions":
         return rest
     module, _, leaf = rest.rpartition(".")
@@ -71,7 +71,7 @@ def _inner(kind: str, rest: str) -> str:
 
 
 def vae_names(config: Mapping[str, Any], names: Sequence[str]) -> dict[str, str]:
-    """Diffusers VAE weight names to single-file names (without prefix)."""
+    """Map diffusers VAE weight names to single-file names (without prefix)."""
     top = len(config["block_out_channels"]) - 1
     return {name: _vae_name(name, top) for name in names}
 
@@ -102,14 +102,15 @@ _VAE_SPELLINGS: Mapping[str, tuple[str, ...]] = {
     "v": ("to_v", "to_to_v", "value"),
     "proj_out": ("to_out.0", "to_to_out.0", "proj_attn"),
 }
-"""What conversion scripts of several years have left in single files for the VAE's attention."""
+"""Names that conversion scripts over the years gave the VAE's attention in single files."""
 
 
 def spelled_vae_name(name: str, there: Collection[str]) -> str:
-    """A single-file VAE name as the file at hand spells it; the usual one where it has none of the spellings.
+    """Return a single-file VAE name as this file spells it; the usual name if it has none of the spellings.
 
     Args:
-        name: with its prefix; `there` are the file's names.
+        name: with its prefix.
+        there: the names in the file.
     """
     head, attention, rest = name.partition(".mid.attn_1.")
     module, _, leaf = rest.rpartition(".")
@@ -133,11 +134,11 @@ _OPEN_CLIP_LAYER = {
     "self_attn.out_proj": "attn.out_proj",
 }
 PROJECTION = "text_projection"
-"""OpenCLIP keeps [width, out] and multiplies from the right; a linear layer keeps the transpose."""
+"""[width, out] in OpenCLIP, which multiplies from the right; a linear layer has the transpose."""
 
 
 def _open_clip_plain(layers: int) -> dict[str, str]:
-    """Names of what both sides keep alike: ours to OpenCLIP's."""
+    """Map our names to OpenCLIP's for tensors that are the same in both."""
     names = dict(_OPEN_CLIP_ENDS)
     for n in range(layers):
         for ours, theirs in _OPEN_CLIP_LAYER.items():
@@ -147,7 +148,7 @@ def _open_clip_plain(layers: int) -> dict[str, str]:
 
 
 def _open_clip_joined(layers: int) -> dict[str, list[str]]:
-    """OpenCLIP's joint tensors and the three of ours that they hold, one below the other."""
+    """Map OpenCLIP's joint tensors to the three of ours that they hold in order."""
     return {
         f"transformer.resblocks.{n}.attn.in_proj_{leaf}": [
             f"text_model.encoder.layers.{n}.self_attn.{x}_proj.{leaf}" for x in "qkv"
@@ -158,9 +159,9 @@ def _open_clip_joined(layers: int) -> dict[str, list[str]]:
 
 
 def from_open_clip(tensors: Mapping[str, Tensor], layers: int, *, pooled: bool) -> tuple[dict[str, Tensor], set[str]]:
-    """A text encoder's state from OpenCLIP's tensors (without prefix), and the names that were used.
+    """Return a text encoder's state from OpenCLIP's tensors (without prefix), and the names that were used.
 
-    Thirds of the joint tensors are views: nothing is copied. `pooled` asks for the projection too.
+    The thirds of joint tensors are views, not copies. With `pooled` the projection is included.
 
     Raises:
         BakehouseError: a weight is missing.
@@ -179,7 +180,7 @@ def from_open_clip(tensors: Mapping[str, Tensor], layers: int, *, pooled: bool) 
 
 
 def to_open_clip(state: Mapping[str, Tensor], layers: int) -> dict[str, Tensor]:
-    """The inverse: OpenCLIP's tensors (without prefix) from a text encoder's state under the files' names."""
+    """Inverse of `from_open_clip`: OpenCLIP's tensors (without prefix) from a text encoder's state, in file names."""
     tensors = {theirs: state[ours] for ours, theirs in _open_clip_plain(layers).items()}
     for theirs, ours in _open_clip_joined(layers).items():
         tensors[theirs] = torch.cat([state[name] for name in ours])

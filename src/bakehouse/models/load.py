@@ -1,4 +1,4 @@
-"""From what the user wrote to a model: `crumb`, a diffusers folder, a single file or a Hub id."""
+"""Loading of base models: `crumb`, a diffusers folder, a single file or a Hub id."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bakehouse.core.errors import BakehouseError, UsageError, understanding
+from bakehouse.core.errors import BakehouseError, UsageError, wrap_foreign_errors
 from bakehouse.core.files import read_table
-from bakehouse.core.model_catalogue import target
+from bakehouse.core.model_catalogue import locate_model
 from bakehouse.models.damaged_files import check_model
 from bakehouse.models.denoiser import Denoiser
 from bakehouse.models.diffusers_networks import (
@@ -28,26 +28,21 @@ from bakehouse.models.diffusers_networks import (
     repair_vae_names,
     weight_files,
 )
-from bakehouse.models.hub import TOKENIZER_FILES, VAE_FILES, download, download_pipeline, living
+from bakehouse.models.families import FAMILIES, native_size
+from bakehouse.models.family import Family
+from bakehouse.models.hub import TOKENIZER_FILES, VAE_FILES, current_repo_id, download, download_pipeline
 from bakehouse.models.identify import NAMES, identify, read_header
 from bakehouse.models.mmap_weights import Weights, read_weights
-from bakehouse.models.model_reference import ModelRef, family_of_folder, is_model_ref, native_size, resolve_model
+from bakehouse.models.model_reference import ModelRef, family_of_folder, is_model_ref, resolve_model
 from bakehouse.models.noise_schedule import PredictionType
-from bakehouse.models.sd1 import SD1
-from bakehouse.models.sd2 import SD2
 from bakehouse.models.sdxl import SDXL
-from bakehouse.models.stable_diffusion import StableDiffusion, tokenizer_part
+from bakehouse.models.stable_diffusion import tokenizer_part
 
-__all__ = ["FAMILIES", "ModelRef", "is_model_ref", "load_model", "native_size", "resolve_model"]
-
-FAMILIES: Mapping[str, type[StableDiffusion]] = {"sd1": SD1, "sd2": SD2, "sdxl": SDXL}
-"""A new family is one file and one line here."""
+__all__ = ["ModelRef", "is_model_ref", "load_model", "native_size", "resolve_model"]
 
 CLIP_TOKENIZER = "openai/clip-vit-large-patch14"
-_AGAIN = "fetch the model again"
+_DOWNLOAD_AGAIN = "download the model again"
 _CLIP_VOCABULARY = 49408
-_PADS = {"text_encoder": {"sd2": "!"}, "text_encoder_2": {"sdxl": "!"}}
-"""OpenCLIP was trained on prompts filled up with token 0, which is `!`; OpenAI's CLIP on end marks."""
 
 
 def load_model(
@@ -58,20 +53,20 @@ def load_model(
     vae: str | None = None,
     prediction: PredictionType | None = None,
 ) -> Denoiser:
-    """Loads a base model, frozen, in evaluation mode; one copy of the weights at most is in memory.
+    """Load a base model, frozen and in evaluation mode, with at most one copy of its weights in memory.
 
     Args:
         ref: `crumb`, a diffusers folder, a single file (.safetensors, .ckpt), or a Hub id.
-        vae: an external autoencoder: a folder, a file or a Hub id.
-        prediction: what the UNet predicts, where the model's files say nothing or the wrong thing.
+        vae: another autoencoder than the model's own: a folder, a file or a Hub id.
+        prediction: overrides the prediction type in the model's files.
 
     Raises:
-        UsageError: nothing of that name, or it is no base model, or of a family that is not known here.
-        BakehouseError: the files are broken or could not be fetched.
+        UsageError: not found, not a base model, or of an unsupported family.
+        BakehouseError: the files are damaged or cannot be downloaded.
     """
     where = resolve_model(ref)
     if where.kind == "hub":
-        folder = download_pipeline(living(where.name))
+        folder = download_pipeline(current_repo_id(where.name))
         where = replace(where, path=folder, family=family_of_folder(folder))
     assert where.path is not None
     check_model(where, vae)
@@ -79,47 +74,47 @@ def load_model(
     if family is None:
         because = f": {identify(read_header(where.path).shapes)}" if where.kind == "file" else ""
         what = NAMES.get(where.family or "", str(where.family))
-        raise UsageError(f"{where.name} is of the family {what}{because}", hint=f"known here: {', '.join(FAMILIES)}")
+        raise UsageError(f"{where.name} is of the family {what}{because}", hint=f"supported: {', '.join(FAMILIES)}")
     loader = _Loader(family, device, dtype)
     read = loader.from_file if where.kind == "file" else loader.from_folder
     parts = read(where.path, vae, prediction)
-    with understanding(f"the settings of {where.name}", hint=_AGAIN):
-        return family(name=where.name, notes=(*where.notes, *parts.pop("notes", ())), **parts)
+    with wrap_foreign_errors(f"the settings of {where.name}", hint=_DOWNLOAD_AGAIN):
+        return family.network_class(name=where.name, notes=(*where.notes, *parts.pop("notes", ())), **parts)
 
 
 @dataclass
 class _Loader:
-    """Reads the parts of one model onto one device, in one type."""
+    """Loads the networks of one model onto one device, in one type."""
 
-    family: type[StableDiffusion]
+    family: Family
     device: str
     dtype: torch.dtype
     files: list[Path] = field(default_factory=list)
-    """What was read, in order: the fingerprint's base."""
+    """Weight files in the order in which they were read, for the fingerprint."""
 
     def from_folder(self, folder: Path, vae: str | None, prediction: PredictionType | None) -> dict[str, Any]:
-        """The arguments of the family's class, from a diffusers folder."""
+        """Return the arguments of the family's class, from a diffusers folder."""
         parts: dict[str, Any] = {"unet": self._network(folder / "unet", build_unet)}
         parts["vae"] = self.vae_folder(folder / "vae") if vae is None else self.external_vae(vae)
-        for number, part in enumerate(self.family.text_parts):
+        for number, part in enumerate(self.family.network_class.text_parts):
             parts[part] = self._text(folder / part, pooled=number > 0)
             parts[tokenizer_part(part)] = load_tokenizer(folder / tokenizer_part(part))
         scheduler = read_table(folder / "scheduler" / "scheduler_config.json")
         parts["scheduler_config"] = {**scheduler, **({"prediction_type": prediction} if prediction else {})}
         index = read_table(folder / "model_index.json")
-        if "force_zeros_for_empty_prompt" in index and self.family is SDXL:
+        if "force_zeros_for_empty_prompt" in index and self.family.network_class is SDXL:
             parts["zero_negative"] = bool(index["force_zeros_for_empty_prompt"])
         return {**parts, "files": self.files, "settings": self._settings(folder, with_vae=vae is None)}
 
     def _settings(self, folder: Path, *, with_vae: bool) -> list[Path]:
-        """The small files of a diffusers folder that say how its weights are used."""
-        text = [name for part in self.family.text_parts for name in (part, tokenizer_part(part))]
+        """Return the settings files of a diffusers folder that decide how its weights are used."""
+        text = [name for part in self.family.network_class.text_parts for name in (part, tokenizer_part(part))]
         read = [folder / name for name in ("unet", *(["vae"] if with_vae else []), *text, "scheduler")]
         small = [p for part in read for p in sorted(part.iterdir()) if p.suffix in (".json", ".txt") and p.is_file()]
         return [folder / "model_index.json", *small]
 
     def from_file(self, path: Path, vae: str | None, prediction: PredictionType | None) -> dict[str, Any]:
-        """The same from a single file."""
+        """Return the same from a single file."""
         from bakehouse.models.single_file import read_single_file, skeletons
 
         file = read_single_file(path, prediction=prediction)
@@ -131,7 +126,7 @@ class _Loader:
                 parts[part] = self._filled(network, file.states[part], file.weights, path, dtype)
         if vae is not None:
             parts["vae"] = self.external_vae(vae)
-        pads = file.configs.pad_tokens or tuple(_PADS[p].get(file.configs.family, "") for p in file.configs.text)
+        pads = file.configs.pad_tokens or tuple(self.family.pad_tokens.get(part, "") for part in file.configs.text)
         for (part, config), pad in zip(file.configs.text.items(), pads, strict=True):
             found = _tokenizer_for(path, file.configs.tokenizer, int(config["vocab_size"]))
             if pad:
@@ -166,34 +161,36 @@ class _Loader:
         return self._filled(text, repair_text_names(text, weights), weights, folder, self.dtype)
 
     def vae_folder(self, folder: Path) -> nn.Module:
-        """An autoencoder in diffusers' layout."""
+        """Load an autoencoder from a diffusers folder."""
         weights, config = self._weights(folder), read_table(folder / "config.json")
         vae = _built(build_vae, folder)
         return self._filled(vae, repair_vae_names(weights), weights, folder, self._vae_dtype(config))
 
     def _vae_dtype(self, config: Config) -> torch.dtype:
-        return self.family.vae_dtype(config, self.dtype)
+        return self.family.network_class.vae_dtype(config, self.dtype)
 
     def external_vae(self, ref: str) -> nn.Module:
-        """Another autoencoder than the model's own: a folder, a single file or a Hub id.
+        """Load another autoencoder than the model's own: a folder, a single file or a Hub id.
 
         Raises:
-            UsageError: it is no autoencoder.
+            UsageError: it is not an autoencoder.
         """
         path = Path(ref).expanduser()
         if not path.exists():
-            path = Path(target(ref, "vae", "base") or ref)
+            path = Path(locate_model(ref, "vae", "base") or ref)
         if not path.is_file():
-            folder = path if path.is_dir() else download(living(path.as_posix()), VAE_FILES)
+            folder = path if path.is_dir() else download(current_repo_id(path.as_posix()), VAE_FILES)
             return self.vae_folder(folder / "vae" if (folder / "vae" / "config.json").is_file() else folder)
         from bakehouse.models.single_file import split_vae
 
         shapes = read_header(path).shapes
         found = identify(shapes)
         if found.kind not in ("vae", "checkpoint"):
-            raise UsageError(f"vae = {ref!r} is no autoencoder, it is {found}")
+            raise UsageError(f"vae = {ref!r} is not an autoencoder but {found}")
         if any("down_blocks" in k for k in shapes):
-            raise UsageError(f"vae = {ref!r} has diffusers' names and no config.json", hint="name its folder")
+            raise UsageError(
+                f"vae = {ref!r} has diffusers' weight names, which need a config.json", hint="pass its folder"
+            )
         self.files.append(path)
         config, weights = self._vae_config(path), read_weights([path])
         return self._filled(build_vae(config), split_vae(weights, config), weights, path, self._vae_dtype(config))
@@ -206,19 +203,19 @@ class _Loader:
         if METADATA_KEY in header.metadata:
             return read_configs(header, path).vae
         prefix = "first_stage_model." if any(k.startswith("first_stage_model.") for k in header.shapes) else ""
-        return read_vae_config(header.shapes, prefix, self.family.family)
+        return read_vae_config(header.shapes, prefix, self.family.name)
 
 
 def _built(build: Callable[[Config], nn.Module], folder: Path) -> nn.Module:
-    """A network as its folder's config.json describes it."""
+    """Build a network from its folder's config.json."""
     path = folder / "config.json"
     config = read_table(path)
-    with understanding(path, hint=_AGAIN):
+    with wrap_foreign_errors(path, hint=_DOWNLOAD_AGAIN):
         return build(config)
 
 
 def _tokenizer_for(path: Path, carried: str | None, vocabulary: int) -> Any:
-    """The tokenizer in the file's header, beside the file, in the Hub's cache, or from the Hub, in this order."""
+    """Return the tokenizer in the file's header, beside the file, in the Hub's cache or on the Hub, in this order."""
     if carried is not None:
         with tempfile.TemporaryDirectory() as made:
             (Path(made) / "tokenizer.json").write_text(carried, encoding="utf-8")
@@ -228,20 +225,20 @@ def _tokenizer_for(path: Path, carried: str | None, vocabulary: int) -> Any:
             return load_tokenizer(folder)
     if vocabulary != _CLIP_VOCABULARY:
         raise BakehouseError(
-            f"{path} has a vocabulary of {vocabulary} words of its own and no tokenizer",
+            f"{path} has a text encoder with {vocabulary} tokens, which is not CLIP's, and no tokenizer",
             hint=f"put its tokenizer.json into {path.parent / 'tokenizer'}",
         )
     try:
         return load_tokenizer(download(CLIP_TOKENIZER, TOKENIZER_FILES))
     except BakehouseError as e:
         raise BakehouseError(
-            f"{path} holds no tokenizer, and CLIP's own could not be found: {e.message}",
-            hint=f"put vocab.json and merges.txt of {CLIP_TOKENIZER} into {path.parent / 'tokenizer'}, or connect once",
+            f"{path} has no tokenizer, and CLIP's own cannot be found: {e.message}",
+            hint=f"go online once, or put vocab.json and merges.txt of {CLIP_TOKENIZER} beside it in tokenizer/",
         ) from e
 
 
 def load_tokenizer_json(folder: Path) -> Any:
-    """The tokenizer of a folder that holds tokenizer.json alone."""
+    """Load the tokenizer of a folder that holds nothing but tokenizer.json."""
     from transformers import CLIPTokenizer
 
     marks = {"unk_token": "<|endoftext|>", "bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>"}

@@ -1,4 +1,4 @@
-"""Weight files mapped into memory: tensors are views of the file, and only what is used is ever read."""
+"""Memory-mapped weight files: tensors are views of the file, and only the pages that are used are read."""
 
 from __future__ import annotations
 
@@ -39,24 +39,24 @@ _DAMAGED_HINT = "the file is damaged or cut off; fetch it again"
 
 
 class Weights(dict[str, Tensor]):
-    """Tensors by name, and the mapped files behind them.
+    """Tensors by name, backed by mapped files.
 
-    A tensor that nobody casts stays a view: its pages are the system's cache of the file, shared between processes.
+    A tensor that is not cast stays a view: its pages are the system's cache of the file, shared between processes.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.metadata: dict[str, str] = {}
-        """What pickles that we write say of themselves, as the header of a .safetensors does."""
+        """Metadata of pickles that we write, like the header of a .safetensors file."""
         self._maps: list[mmap.mmap] = []
         self._regions: list[tuple[int, int]] = []
-        """Where PyTorch has mapped a pickle's file: begin and length."""
+        """Memory that PyTorch has mapped a pickle to: start address and length."""
 
     def add(self, path: Path) -> None:
-        """Maps one more file; its tensors join the others.
+        """Map one more file and add its tensors.
 
         Raises:
-            BakehouseError: the file is broken, or a pickle that holds more than tensors.
+            BakehouseError: the file is damaged, or a pickle that holds more than tensors.
         """
         if path.suffix == ".safetensors":
             self._add_safetensors(path)
@@ -67,9 +67,9 @@ class Weights(dict[str, Tensor]):
             self._regions += _mapped_regions(path, tensors.values())
 
     def release(self) -> None:
-        """Lets go of the pages that were read so far. Whatever still looks at them reads them again.
+        """Release the pages that were read so far; views that are still used read them again.
 
-        Without this a cast would hold both the file and its copy: 1.5 to 3 times the weights.
+        Otherwise a cast would hold both the file and its copy: 1.5 to 3 times the weights.
         """
         if hasattr(mmap, "MADV_DONTNEED"):
             for mapped in self._maps:
@@ -83,7 +83,7 @@ class Weights(dict[str, Tensor]):
         if not header:
             return
         with path.open("rb") as f:
-            # A private map: whoever trains these very tensors changes pages of their own, never the file.
+            # A private map: training these tensors changes private pages, never the file.
             mapped = mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_COPY)
         self._maps.append(mapped)
         for name, entry in header.items():
@@ -91,10 +91,10 @@ class Weights(dict[str, Tensor]):
 
 
 def read_weights(paths: Iterable[Path]) -> Weights:
-    """Every tensor of the files, mapped from the disk and not yet read.
+    """Map every tensor of the files without reading them.
 
     Raises:
-        BakehouseError: a file is broken, or a pickle that holds more than tensors.
+        BakehouseError: a file is damaged, or a pickle that holds more than tensors.
     """
     weights = Weights()
     for path in paths:
@@ -103,7 +103,7 @@ def read_weights(paths: Iterable[Path]) -> Weights:
 
 
 def safetensors_header(path: Path) -> tuple[dict[str, Any], int]:
-    """A safetensors file's header as it stands in it, and where the numbers begin.
+    """Return the header of a safetensors file, and the offset of its data.
 
     Raises:
         BakehouseError: not such a file, or cut off.
@@ -140,10 +140,10 @@ def _view(mapped: mmap.mmap, entry: dict[str, Any], start: int, path: Path, name
 
 
 def _mapped_regions(path: Path, tensors: Iterable[Tensor]) -> list[tuple[int, int]]:
-    """Where in this process the file stands behind these tensors; empty where the system does not say (not Linux).
+    """Return where in this process the file of these tensors is mapped; empty where the system cannot tell.
 
-    PyTorch maps a pickle itself and gives no handle. Only a region of this very file that holds one of the tensors is
-    taken: other memory loses what is in it when its pages are let go.
+    PyTorch maps a pickle itself and gives no handle. Only regions of this very file that hold one of the tensors are
+    returned: other memory would lose its content when its pages are released.
     """
     maps = Path("/proc/self/maps")
     if not (maps.exists() and hasattr(mmap, "MADV_DONTNEED")):
@@ -160,23 +160,23 @@ def _mapped_regions(path: Path, tensors: Iterable[Tensor]) -> list[tuple[int, in
 
 
 def _read_pickle(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Loads with `weights_only=True`: a pickle that wants to run code is refused, never obeyed."""
+    """Load with `weights_only=True`: a pickle that would run code is refused."""
     try:
         with warnings.catch_warnings():
-            # An unusual pickle protocol is no news for the user: what cannot be read is refused below.
+            # The user need not know of an unusual pickle protocol: what cannot be read is refused below.
             warnings.filterwarnings("ignore", message="Detected pickle protocol", category=UserWarning)
             loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except (pickle.UnpicklingError, AttributeError) as e:
         raise not_weights(path) or BakehouseError(
-            f"{path} is a pickle that holds more than tensors, and is refused because it could run any code",
+            f"{path} is a pickle that holds more than tensors; it is refused because it could run arbitrary code",
             hint=_REFUSED_HINT,
         ) from e
-    except Exception as e:  # of a file that is no pickle, or a cut one, torch raises anything
+    except Exception as e:  # torch raises all kinds of errors for a file that is damaged or not a pickle
         raise not_weights(path) or BakehouseError(f"cannot read {path}: {e}", hint=_DAMAGED_HINT) from e
     state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else {}
     tensors = {str(k): v for k, v in state.items() if isinstance(v, Tensor)}
     if not tensors:
         raise BakehouseError(f"{path} holds no tensors")
-    said = loaded.get("metadata")
-    metadata = {k: v for k, v in said.items() if isinstance(v, str)} if isinstance(said, dict) else {}
+    raw = loaded.get("metadata")
+    metadata = {k: v for k, v in raw.items() if isinstance(v, str)} if isinstance(raw, dict) else {}
     return tensors, metadata

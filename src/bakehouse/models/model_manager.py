@@ -1,4 +1,4 @@
-"""The shelf as its user sees it: all models with what is known of them, and how they come and go."""
+"""The model manager behind `bakehouse models`: list, download, add and remove models."""
 
 from __future__ import annotations
 
@@ -10,21 +10,31 @@ from typing import Any
 
 from bakehouse.core.adapter_paths import adapter_files
 from bakehouse.core.errors import BakehouseError, UsageError, did_you_mean
+from bakehouse.core.events import OnEvent, ignore
 from bakehouse.core.files import data_dir, key_of, sha256_file
-from bakehouse.core.model_catalogue import Entry, Kind, Own, check_name, find, names, read_shelf, shipped
-from bakehouse.core.model_catalogue.download import FetchError, Tell, hash_file, nobody
+from bakehouse.core.model_catalogue import (
+    Entry,
+    Kind,
+    UserModel,
+    catalogue,
+    check_model_name,
+    find_model,
+    model_names,
+    read_registry,
+)
+from bakehouse.core.model_catalogue.download import DownloadError, hash_file
 from bakehouse.core.model_catalogue.entry import Hub, Packaged
-from bakehouse.core.model_catalogue.hub_download import Brought, forget, watched
-from bakehouse.core.model_catalogue.install import fetch as fetch_entry
-from bakehouse.core.model_catalogue.installed_models import Fetched, changing
-from bakehouse.models.hub import cached_pipeline, download_pipeline, living
+from bakehouse.core.model_catalogue.hub_download import DownloadedFiles, delete_revision, with_cache_progress
+from bakehouse.core.model_catalogue.install import install_model
+from bakehouse.core.model_catalogue.installed_models import FetchedModel, edit_registry
+from bakehouse.models.hub import cached_pipeline, current_repo_id, download_pipeline
 from bakehouse.models.identify import identify, read_adapter_header, read_header
 from bakehouse.models.model_reference import is_hub_id, resolve_model
 
 
 @dataclass(frozen=True)
 class Row:
-    """One model on the shelf, or one that could be."""
+    """One model in the list: on this machine, or in the catalogue."""
 
     name: str
     kind: Kind
@@ -33,34 +43,34 @@ class Row:
     bytes: int | None
     licence: str
     sha256: str
-    """Of the model's own file; of several, over all of theirs; empty where nobody has said it yet."""
+    """Of the model's file, or over the hashes of several; empty if not known."""
     revision: str
-    """Of a Hub repository."""
+    """The commit of a Hub repository."""
     path: str
-    """Where it is; empty while it is not here."""
+    """Where it is; empty if it is not on this machine."""
     source: str
-    """Where it comes from."""
+    """Where it was published."""
 
     def to_json(self) -> dict[str, Any]:
-        """For programs."""
+        """Return the row for --json."""
         return asdict(self)
 
 
 def rows() -> list[Row]:
-    """Everything: the catalogue, the user's own, and base models in the Hub's cache. Nothing is fetched."""
-    shelf = read_shelf()
-    listed = [_of_catalogue(entry, shelf.fetched.get(name)) for name, entry in shipped().items()]
-    own = [_of_own(name, own) for name, own in shelf.own.items()]
-    repos = {entry.source.repo for entry in shipped().values() if isinstance(entry.source, Hub)}
+    """Return the user's models, the catalogue, and base models in the Hub's cache. Downloads nothing."""
+    registry = read_registry()
+    listed = [_of_catalogue(entry, registry.fetched.get(name)) for name, entry in catalogue().items()]
+    own = [_of_own(name, own) for name, own in registry.own.items()]
+    repos = {entry.source.repo for entry in catalogue().values() if isinstance(entry.source, Hub)}
     return [*own, *listed, *_of_hub(repos)]
 
 
-def _of_own(name: str, own: Own) -> Row:
+def _of_own(name: str, own: UserModel) -> Row:
     here = own.where if not Path(own.where).is_absolute() or Path(own.where).exists() else ""
     return Row(name, own.kind, own.family, "", own.bytes, own.licence or "?", own.sha256, "", here, "your own")
 
 
-def _of_catalogue(entry: Entry, fetched: Fetched | None) -> Row:
+def _of_catalogue(entry: Entry, fetched: FetchedModel | None) -> Row:
     if isinstance(entry.source, Packaged):
         return _of_package(entry, Path(__file__).parent.parent / entry.source.path)
     path, size, digest, revision = "", entry.bytes, "", ""
@@ -90,7 +100,7 @@ def _digest(hashes: Iterable[str]) -> str:
 
 
 def _of_hub(known: set[str]) -> list[Row]:
-    """Stable Diffusion pipelines in the Hub's cache that the catalogue does not name."""
+    """Return Stable Diffusion pipelines in the Hub's cache that are not in the catalogue."""
     from huggingface_hub import scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
@@ -103,7 +113,7 @@ def _of_hub(known: set[str]) -> list[Row]:
         try:
             where = resolve_model(repo.repo_id)
         except BakehouseError:
-            continue  # some other kind of model
+            continue  # another kind of model
         if where.path and where.family:
             page = f"https://huggingface.co/{repo.repo_id}"
             found.append(
@@ -114,92 +124,98 @@ def _of_hub(known: set[str]) -> list[Row]:
 
 
 def fetchable(name: str) -> Entry:
-    """A model of the catalogue.
+    """Return a model of the catalogue that can be downloaded.
 
     Raises:
-        UsageError: no such name there, or nothing to fetch.
+        UsageError: no such name, or nothing to download.
     """
-    entry = shipped().get(name)
-    if entry is None and isinstance(find(name), Own):
-        raise UsageError(f"{name!r} is your own and is where you have it: there is nothing to fetch")
+    entry = catalogue().get(name)
+    if entry is None and isinstance(find_model(name), UserModel):
+        raise UsageError(f"{name!r} is a model that you added: there is nothing to download")
     if entry is None:
-        unknown = f"no model {name!r} in the catalogue{did_you_mean(name, shipped())}"
-        raise UsageError(unknown, hint="bakehouse models list")
+        unknown = f"no model {name!r} in the catalogue{did_you_mean(name, catalogue())}"
+        raise UsageError(unknown, hint="see `bakehouse models list`")
     if isinstance(entry.source, Packaged):
-        raise UsageError(f"{name!r} is part of the package: there is nothing to fetch")
+        raise UsageError(f"{name!r} is part of the package: there is nothing to download")
     return entry
 
 
-def fetch(name: str, *, given: Path | None = None, tell: Tell = nobody) -> tuple[Entry, Fetched]:
-    """Brings a model of the catalogue here: from where it is published, or from a copy at `given`.
+def fetch(name: str, *, given: Path | None = None, on_event: OnEvent = ignore) -> tuple[Entry, FetchedModel]:
+    """Download a model of the catalogue, or take a copy of it at `given`.
 
     Raises:
-        UsageError: no such name, or nothing to fetch.
-        BakehouseError: it could not be had, or is not what it should be.
+        UsageError: no such name, or nothing to download.
+        BakehouseError: the download failed, or the files are not what they should be.
     """
     entry = fetchable(name)
-    return entry, fetch_entry(entry, given=given, tell=tell, pipeline=_bring_pipeline)
+    return entry, install_model(entry, given=given, on_event=on_event, pipeline=_download_pipeline)
 
 
-def _bring_pipeline(entry: Entry, tell: Tell) -> Brought:
-    """The files of a pipeline that are read, and no others; their hashes are those that the Hub calls them by."""
+def _download_pipeline(entry: Entry, on_event: OnEvent) -> DownloadedFiles:
+    """Download only the files of a pipeline that are read."""
     source = entry.source
     assert isinstance(source, Hub)
     before = cached_pipeline(source.repo)
 
-    def bring() -> list[str]:
-        return [str(download_pipeline(living(source.repo)))]
+    def work() -> list[str]:
+        return [str(download_pipeline(current_repo_id(source.repo)))]
 
     try:
-        folder = Path(watched(bring, source.repo, f"fetching {entry.name}", entry.about, tell)[0])
+        folder = Path(with_cache_progress(work, source.repo, f"fetching {entry.name}", entry.about, on_event)[0])
     except BakehouseError as e:
-        raise FetchError(e.message) from e
+        raise DownloadError(e.message) from e
     files = sorted(p for p in folder.rglob("*") if p.is_file())
     weights = [p for p in files if p.suffix in (".safetensors", ".bin")]
     ordered = [*weights, *(p for p in files if p not in weights)]
-    return Brought(folder, tuple(p.relative_to(folder).as_posix() for p in ordered), folder.name, before is not None)
+    return DownloadedFiles(
+        folder, tuple(p.relative_to(folder).as_posix() for p in ordered), folder.name, before is not None
+    )
 
 
-def add(name: str, where: str, *, kind: Kind | None = None, licence: str = "", tell: Tell = nobody) -> tuple[str, Own]:
-    """Puts a model of the user's on the shelf. It stays where it is; its sha256 is noted.
+def add(
+    name: str, where: str, *, kind: Kind | None = None, licence: str = "", on_event: OnEvent = ignore
+) -> tuple[str, UserModel]:
+    """Register a model of the user's under a name. It stays where it is; its sha256 is recorded.
 
     Args:
         where: a file, a folder or a Hub id.
-        kind: what it is, where its keys do not say it.
+        kind: its kind, if its keys do not show it.
 
     Raises:
-        UsageError: no short name, nothing there, or its kind cannot be told.
+        UsageError: not a valid name, not found, or its kind cannot be detected.
         BakehouseError: the file is damaged.
     """
-    check_name(name)
+    check_model_name(name)
     path = Path(where).expanduser()
     if not path.exists() and is_hub_id(where):
-        own = Own(kind=kind or "base", where=living(where), licence=licence)
+        own = UserModel(kind=kind or "base", where=current_repo_id(where), licence=licence)
     elif not path.exists():
-        raise UsageError(f"{where} does not exist", hint="a file, a folder, or a Hub id (owner/name)")
+        raise UsageError(f"{where} does not exist", hint="pass a file, a folder, or a Hub id (owner/name)")
     else:
-        own = _told(path.resolve(), kind, licence, tell)
-    with changing() as shelf:
-        shelf.own[name] = own
+        own = _describe(path.resolve(), kind, licence, on_event)
+    with edit_registry() as registry:
+        registry.own[name] = own
     return name, own
 
 
-def _told(path: Path, kind: Kind | None, licence: str, tell: Tell) -> Own:
-    told, family = (kind, "") if kind not in (None, "base", "vae", "adapter") else _look(path)
-    if kind is None and told is None:
-        raise UsageError(f"{path}: its kind cannot be told", hint="say it: --kind tagger, upscaler, matte, ...")
-    if kind is not None and told is not None and kind != told:
-        raise UsageError(f"{path} is of the kind {told!r}, not {kind!r}")
+def _describe(path: Path, kind: Kind | None, licence: str, on_event: OnEvent) -> UserModel:
+    detected, family = (kind, "") if kind not in (None, "base", "vae", "adapter") else _detect_kind(path)
+    if kind is None and detected is None:
+        raise UsageError(f"{path}: its kind cannot be detected", hint="add --kind tagger, upscaler, matte, ...")
+    if kind is not None and detected is not None and kind != detected:
+        raise UsageError(f"{path} is of the kind {detected!r}, not {kind!r}")
     if path.is_dir():
         size = sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
-        return Own(kind=kind or told or "base", where=str(path), family=family, licence=licence, bytes=size)
-    digest = hash_file(path, what=f"reading {path.name}", tell=tell)
+        return UserModel(kind=kind or detected or "base", where=str(path), family=family, licence=licence, bytes=size)
+    digest = hash_file(path, what=f"reading {path.name}", on_event=on_event)
     size = path.stat().st_size
-    return Own(kind=kind or told or "base", where=str(path), family=family, licence=licence, sha256=digest, bytes=size)
+    return UserModel(
+        kind=kind or detected or "base", where=str(path), family=family, licence=licence, sha256=digest, bytes=size
+    )
 
 
-def _look(path: Path) -> tuple[Kind | None, str]:
-    """Kind and family as far as headers tell."""
+def _detect_kind(path: Path) -> tuple[Kind | None, str]:
+    """Return kind and family as far as headers tell."""
     if path.is_dir() and adapter_files(path):
         return "adapter", identify(read_adapter_header(path).shapes).family
     if path.is_dir():
@@ -212,47 +228,49 @@ def _look(path: Path) -> tuple[Kind | None, str]:
 
 
 def remove(name: str, *, files: bool = False) -> tuple[str, int]:
-    """Takes a name off the shelf; with `files` also what bakehouse itself has fetched, never what is the user's.
+    """Remove a name from the list; with `files` also the files that bakehouse downloaded, never those of the user.
 
     Returns:
-        What was done, in words, and the bytes that were freed.
+        A message, and the bytes that were freed.
 
     Raises:
-        UsageError: there is nothing to take away.
+        UsageError: there is nothing to remove.
     """
-    shelf = read_shelf()
-    if name in shelf.own:
-        where = shelf.own[name].where
-        with changing() as draft:
+    registry = read_registry()
+    if name in registry.own:
+        where = registry.own[name].where
+        with edit_registry() as draft:
             del draft.own[name]
-        return f"{name} is off the shelf; {where} is yours and stays", 0
-    if name not in shelf.fetched:
-        hint = "it is part of the package" if name in shipped() and shipped()[name].origin.startswith("part") else ""
-        said = (
-            f"{name!r} was not fetched"
-            if name in shipped()
-            else f"no {name!r} on the shelf{did_you_mean(name, names())}"
+        return f"{name} was removed from the list; {where} was not deleted", 0
+    if name not in registry.fetched:
+        hint = (
+            "it is part of the package" if name in catalogue() and catalogue()[name].origin.startswith("part") else ""
         )
-        raise UsageError(said, hint=hint or "bakehouse models list --here")
-    known = shelf.fetched[name]
+        message = (
+            f"{name!r} is not downloaded"
+            if name in catalogue()
+            else f"no model {name!r}{did_you_mean(name, model_names())}"
+        )
+        raise UsageError(message, hint=hint or "see `bakehouse models list --here`")
+    known = registry.fetched[name]
     if not files:
-        with changing() as draft:
+        with edit_registry() as draft:
             del draft.fetched[name]
-        return f"{name} is off the shelf; its files stay in {known.folder}", 0
+        return f"{name} was removed from the list; its files stay in {known.folder}", 0
     if known.shared:
         raise UsageError(
-            f"the files of {name} were in the Hub's cache before bakehouse fetched them: other programs may need them",
-            hint=f"bakehouse models remove {name}   leaves them; `hf cache` deletes them",
+            f"the files of {name} were in the Hub's cache before bakehouse needed them: other programs may use them",
+            hint=f"`bakehouse models remove {name}` keeps them; `hf cache` deletes them",
         )
-    freed = _delete(shipped().get(name), known, name)
-    with changing() as draft:
+    freed = _delete(catalogue().get(name), known, name)
+    with edit_registry() as draft:
         del draft.fetched[name]
-    return f"{name} and its files are gone", freed
+    return f"{name} and its files were deleted", freed
 
 
-def _delete(entry: Entry | None, known: Fetched, name: str) -> int:
+def _delete(entry: Entry | None, known: FetchedModel, name: str) -> int:
     if entry is not None and isinstance(entry.source, Hub):
-        return forget(entry.source.repo, known.revision) if Path(known.folder).is_dir() else 0
+        return delete_revision(entry.source.repo, known.revision) if Path(known.folder).is_dir() else 0
     home = data_dir("models", name)
     freed = sum(p.stat().st_size for p in known.paths if p.is_file())
     shutil.rmtree(home, ignore_errors=True)

@@ -1,7 +1,7 @@
-"""The noise schedule: how much of a picture is left at timestep t, and what the network is asked to say about it.
+"""Noise schedules: the signal that is left at timestep t, and what the network predicts (epsilon or v).
 
 Letters as in the papers: x0 clean latents, eps unit noise, x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) eps.
-Epsilon and v prediction are two classes with one face, so that nobody outside asks which it is.
+Epsilon and v prediction are two classes with one interface.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class NoiseSchedule(ABC):
     def __init__(self, alphas_cumprod: Tensor) -> None:
         self.alphas_cumprod = alphas_cumprod.detach().to("cpu", torch.float64)
         self.unrescaled: NoiseSchedule = self
-        """The schedule as it was before it was rescaled to a terminal snr of 0."""
+        """The schedule before it was rescaled to zero terminal SNR."""
 
     @property
     def steps(self) -> int:
@@ -37,41 +37,41 @@ class NoiseSchedule(ABC):
         return abar.to(like.device, torch.float64).view(-1, *[1] * (like.ndim - 1))
 
     def add_noise(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
-        """x_t for clean latents [B, C, h, w], unit noise of that shape and timesteps [B]."""
+        """Return x_t for clean latents [B, C, h, w], unit noise of the same shape and timesteps [B]."""
         abar = self._abar(t, x0)
         return abar.sqrt().to(x0.dtype) * x0 + (1 - abar).sqrt().to(x0.dtype) * eps
 
     def snr(self, t: Tensor) -> Tensor:
-        """Signal-to-noise ratio abar / (1 - abar) for timesteps [B], float64 on the CPU; 0 at a zero-terminal end."""
+        """Return abar / (1 - abar) for timesteps [B], float64 on the CPU; 0 at the end of a zero-terminal schedule."""
         abar = self.alphas_cumprod[t.cpu()]
         return abar / (1 - abar)
 
     @abstractmethod
     def target(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
-        """What the network should output."""
+        """Return what the network should output."""
 
     @abstractmethod
     def to_x0(self, pred: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        """The clean latents that a prediction implies."""
+        """Return the clean latents that a prediction implies."""
 
     @abstractmethod
     def to_eps(self, pred: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        """The noise that a prediction implies."""
+        """Return the noise that a prediction implies."""
 
     @abstractmethod
     def x0_weight(self, t: Tensor) -> Tensor:
-        """w(t) such that squared error on x0 = squared error on the prediction x w(t); [B], float64 on the CPU.
+        """Return w(t) such that squared error on x0 = w(t) x squared error on the prediction; [B], float64 on the CPU.
 
-        Weights of the literature are given for x0 (min-SNR is min(snr, gamma) there) and multiplied by this.
+        Loss weights in the literature are for x0 (min-SNR is min(snr, gamma) there); they are multiplied by this.
         """
 
     @property
     def is_zero_terminal(self) -> bool:
-        """Whether nothing of a picture is left at the last timestep."""
+        """Whether the last timestep is pure noise."""
         return bool(self.alphas_cumprod[-1] == 0)
 
     def rescaled_to_zero_terminal_snr(self) -> NoiseSchedule:
-        """The same schedule with snr(T) = 0: Lin et al. 2023 (arXiv:2305.08891), algorithm 1. Itself where it is so."""
+        """Return the schedule with snr(T) = 0: Lin et al. 2023 (arXiv:2305.08891), algorithm 1. Idempotent."""
         if self.is_zero_terminal:
             return self
         root = self.alphas_cumprod.sqrt()
@@ -83,7 +83,7 @@ class NoiseSchedule(ABC):
 
 
 class EpsilonSchedule(NoiseSchedule):
-    """The network says which noise was added (SD 1.x, SDXL)."""
+    """The network predicts the noise that was added (SD 1.x, SDXL)."""
 
     prediction: PredictionType = "epsilon"
 
@@ -98,12 +98,12 @@ class EpsilonSchedule(NoiseSchedule):
         return pred
 
     def x0_weight(self, t: Tensor) -> Tensor:
-        # The floor keeps 0 x inf out of the products where a zero-terminal schedule ends with snr 0.
+        # The floor avoids 0 x inf at the end of a zero-terminal schedule, where the SNR is 0.
         return 1 / self.snr(t).clamp(min=1e-8)
 
 
 class VSchedule(NoiseSchedule):
-    """The network says v = sqrt(abar) eps - sqrt(1 - abar) x0 (SD 2.x 768): Salimans & Ho 2022, appendix D."""
+    """The network predicts v = sqrt(abar) eps - sqrt(1 - abar) x0 (SD 2.x 768): Salimans & Ho 2022, appendix D."""
 
     prediction: PredictionType = "v_prediction"
 
@@ -124,21 +124,21 @@ class VSchedule(NoiseSchedule):
 
 
 def scaled_linear(steps: int = 1000, beta_start: float = 0.00085, beta_end: float = 0.012) -> Tensor:
-    """alphas_cumprod of Stable Diffusion: betas linear in their square root."""
+    """Return alphas_cumprod of Stable Diffusion: betas linear in their square root."""
     betas = torch.linspace(beta_start**0.5, beta_end**0.5, steps, dtype=torch.float64) ** 2
     return torch.cumprod(1 - betas, dim=0)
 
 
 def make_schedule(prediction: PredictionType, alphas_cumprod: Tensor) -> NoiseSchedule:
-    """The schedule class for a prediction type."""
+    """Return a schedule for a prediction type."""
     return {"epsilon": EpsilonSchedule, "v_prediction": VSchedule}[prediction](alphas_cumprod)
 
 
 def schedule_from_config(config: Mapping[str, Any]) -> NoiseSchedule:
-    """The schedule that a diffusers scheduler's settings describe.
+    """Return the schedule of a diffusers scheduler's settings.
 
     Raises:
-        BakehouseError: a kind of betas or prediction that is not known here.
+        BakehouseError: an unsupported beta schedule or prediction type.
     """
     steps = int(config.get("num_train_timesteps", 1000))
     start, end = float(config.get("beta_start", 0.00085)), float(config.get("beta_end", 0.012))

@@ -1,7 +1,7 @@
-"""What a single file's UNet predicts, epsilon or v, and on which schedule: told by the file, not asked of the user.
+"""Detection of a single file's prediction type (epsilon or v) and noise schedule.
 
-Witnesses in this order: keys that mark it, the file's metadata, a YAML file beside it, and for SD 2.x, whose two kinds
-have the same shapes, one bias of the network. Where only the last speaks, a note says how to say otherwise.
+Sources in this order: marker keys, the file's metadata, a YAML file beside it, and for SD 2.x, whose two kinds have the
+same shapes, one bias of the UNet. If only the last one decides, a note says how to override it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SD2_SPREAD = 0.09
 
 @dataclass(frozen=True)
 class Evidence:
-    """What was found: settings of the scheduler and of the UNet that shapes cannot tell."""
+    """Settings of the scheduler and of the UNet that shapes do not tell."""
 
     scheduler: Config = field(default_factory=dict)
     unet: Config = field(default_factory=dict)
@@ -40,33 +40,33 @@ class Evidence:
 
 
 def find_evidence(header: Header, path: Path, family: str, tensors: Mapping[str, Tensor] | None = None) -> Evidence:
-    """Asks the witnesses in turn. Without `tensors` an SD 2.x file that says nothing counts as v.
+    """Return what the file says. Without `tensors` an SD 2.x file that says nothing counts as v.
 
     Raises:
-        BakehouseError: the YAML file beside is no such configuration.
+        BakehouseError: the YAML file beside it is not a model configuration.
     """
     beside = yaml_beside(path)
     scheduler: Config = dict(beside.scheduler)
     notes: tuple[str, ...] = ()
-    told = _marked(header) or _told(header.metadata) or scheduler.get("prediction_type")
-    if told is None and family == "sd2":
-        told, notes = _guessed(path, tensors)
-    scheduler["prediction_type"] = told or "epsilon"
+    found = _from_markers(header) or _from_metadata(header.metadata) or scheduler.get("prediction_type")
+    if found is None and family == "sd2":
+        found, notes = _guess_sd2(path, tensors)
+    scheduler["prediction_type"] = found or "epsilon"
     if ZTSNR in header.shapes:
         scheduler.update(ZERO_TERMINAL)
     return Evidence(scheduler, beside.unet, notes)
 
 
-def _marked(header: Header) -> PredictionType | None:
+def _from_markers(header: Header) -> PredictionType | None:
     return "v_prediction" if V_PRED in header.shapes else None
 
 
-def _told(metadata: Mapping[str, str]) -> PredictionType | None:
-    """By modelspec's own key, or by its name for the architecture of SD 2.x."""
-    said = metadata.get("modelspec.prediction_type")
-    if said in ("v", "v_prediction"):
+def _from_metadata(metadata: Mapping[str, str]) -> PredictionType | None:
+    """By modelspec's prediction type, or its name of the SD 2.x architecture."""
+    value = metadata.get("modelspec.prediction_type")
+    if value in ("v", "v_prediction"):
         return "v_prediction"
-    if said == "epsilon":
+    if value == "epsilon":
         return "epsilon"
     architecture = metadata.get("modelspec.architecture", "")
     known: Mapping[str, PredictionType] = {
@@ -76,25 +76,25 @@ def _told(metadata: Mapping[str, str]) -> PredictionType | None:
     return known.get(architecture)
 
 
-def _guessed(path: Path, tensors: Mapping[str, Tensor] | None) -> tuple[PredictionType, tuple[str, ...]]:
+def _guess_sd2(path: Path, tensors: Mapping[str, Tensor] | None) -> tuple[PredictionType, tuple[str, ...]]:
     bias = (tensors or {}).get(_SD2_BIAS)
     if bias is None:
         found: PredictionType = "v_prediction"
-        why = "as most SD 2.x models do"
+        why = "as in most SD 2.x models"
     else:
         spread = float(torch.std(bias.float(), unbiased=False))
         found = "v_prediction" if spread > _SD2_SPREAD else "epsilon"
         why = f"by a bias in its UNet (spread {spread:.3f}, 768 models have over {_SD2_SPREAD})"
     other = "epsilon" if found == "v_prediction" else "v_prediction"
-    said = f"{path.name} does not say what its UNet predicts; {found} is assumed, {why}"
-    return found, (f'{said}. If pictures come out as noise, say model.prediction = "{other}" in the recipe',)
+    note = f"{path.name} does not state its prediction type; {found} is assumed, {why}"
+    return found, (f'{note}. If images come out as noise, set model.prediction = "{other}" in the recipe',)
 
 
 def yaml_beside(path: Path) -> Evidence:
-    """What an LDM or SGM `model.yaml` beside `model.safetensors` says about heads and prediction.
+    """Return attention heads and prediction type from an LDM or SGM `model.yaml` beside `model.safetensors`.
 
     Raises:
-        BakehouseError: it is no such configuration.
+        BakehouseError: it is not such a configuration.
     """
     beside = path.with_suffix(".yaml")
     if not beside.is_file():

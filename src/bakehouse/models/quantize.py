@@ -1,11 +1,11 @@
-"""A frozen base in 8 bits: weights are kept as int8 with one scale an output, and multiplied as floats.
+"""8-bit quantization of a frozen base: int8 weights with one scale per output, multiplied as floats.
 
     W[o] ~ scale[o] x q[o],   scale[o] = max |W[o]| / 127,   q = round(W / scale)
 
-The error of each weight is at most half a scale. Activations stay floats, so nothing has to be calibrated. What the
-backward pass needs is the int8 weight: the float weight lives as long as one product and is made anew on the way back,
-so a base takes half the memory of fp16. As in QLoRA (Dettmers et al. 2023, arXiv:2305.14314), adapters learn in floats
-beside the frozen weights.
+The error of each weight is at most half a scale. Activations stay floats, so nothing is calibrated. The backward pass
+saves the int8 weight alone: the float weight exists during one product and is computed again in the backward pass, so
+a base takes half the memory of fp16. As in QLoRA (Dettmers et al. 2023, arXiv:2305.14314), adapters are trained in
+floats beside the frozen weights.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from torch.nn.grad import conv2d_input
 
 from bakehouse.models.denoiser import Denoiser
 
-SMALLEST = 4096
-"""Weights with fewer numbers stay as they are: they save nothing."""
+MIN_SIZE = 4096
+"""Weights with fewer elements stay floats: quantizing them saves nothing."""
 
-KEPT_WHOLE = ("conv_in", "conv_out", "time_embedding", "time_emb_proj", "add_embedding")
-"""Children whose weights stay floats: what every pixel and every block depends on, and one per cent of the whole."""
+NOT_QUANTIZED = ("conv_in", "conv_out", "time_embedding", "time_emb_proj", "add_embedding")
+"""Modules whose weights stay floats: every pixel and block depends on them, and they are 1% of the parameters."""
 
 
 def quantize_int8(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """A weight [out, ...] as int8 of the same shape and fp32 scales [out, 1, ...]."""
+    """Return a weight [out, ...] as int8 of the same shape, and fp32 scales [out, 1, ...]."""
     value = weight.detach().float()
     scale = value.flatten(1).abs().amax(dim=1).clamp(min=torch.finfo(torch.float32).tiny) / 127
     scale = scale.view(-1, *[1] * (value.ndim - 1))
@@ -36,32 +36,32 @@ def quantize_int8(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def dequantize(q: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
-    """The weight as floats: the product is rounded once, from fp32."""
+    """Return the weight as floats: the product is rounded once, from fp32."""
     return (q * scale).to(dtype)
 
 
 class _Quantized(nn.Module):
-    """What linear maps and convolutions share; `weight` is computed whenever it is asked for.
+    """Common base of quantized linear layers and convolutions; `weight` is computed at each access.
 
-    A module so made still is an `nn.Linear` or `nn.Conv2d` with a weight of the same shape, type and device, so
-    adapters sit on it as on any other. The weight that is handed out is a copy: writing into it changes nothing.
+    A quantized module still is an `nn.Linear` or `nn.Conv2d` with a weight of the same shape, type and device, so that
+    adapters work on it as on any other. The weight is a copy: writing to it changes nothing.
     """
 
     q: Tensor
     scale: Tensor
     like: Tensor
-    """Empty; its type is the weight's and follows `.to(dtype)`. The scale stays fp32: fp16 ends too early."""
+    """Empty; its type is the weight's and follows `.to(dtype)`. The scale stays fp32: it may underflow in fp16."""
 
     def _floats(self) -> Tensor:
         return dequantize(self.q, self.scale, self.like.dtype)
 
-    weight: Any = property(_floats, doc="The frozen weight [out, ...] as floats, made anew at each call.")
+    weight: Any = property(_floats, doc="The frozen weight [out, ...] as floats, computed at each access.")
 
     @classmethod
     def of(cls, module: nn.Linear | nn.Conv2d) -> Self:
-        """A quantised copy of `module`; bias and settings are shared. Adapters come afterwards."""
+        """Return a quantized copy of `module` that shares its bias and settings. Adapters are applied afterwards."""
         if "forward" in vars(module):
-            raise ValueError("an adapter sits on this module already: quantise the base before")
+            raise ValueError("this module already has an adapter: quantize the base first")
         made = cls.__new__(cls)
         nn.Module.__init__(made)
         for name, value in vars(module).items():
@@ -81,7 +81,7 @@ class _Quantized(nn.Module):
         return self
 
     def _dtype(self, x: Tensor) -> torch.dtype:
-        """The type of the product: autocast's where it is on."""
+        """Return the type of the product: autocast's if it is on."""
         kind = x.device.type
         return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else self.like.dtype
 
@@ -102,13 +102,13 @@ class QuantizedConv2d(_Quantized, nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         dtype = self._dtype(x)
         bias = None if self.bias is None else self.bias.to(dtype)
-        how = (self.stride, self.padding, self.dilation, self.groups)
-        out: Tensor = _Conv2d.apply(x.to(dtype), self.q, self.scale, bias, how)  # type: ignore[no-untyped-call]
+        geometry = (self.stride, self.padding, self.dilation, self.groups)
+        out: Tensor = _Conv2d.apply(x.to(dtype), self.q, self.scale, bias, geometry)  # type: ignore[no-untyped-call]
         return out
 
 
 class _Linear(torch.autograd.Function):
-    """The product; remembers the int8 weight and not x, since the weight is frozen."""
+    """The product; saves the int8 weight for the backward pass, and not x, since the weight is frozen."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, q: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
@@ -124,15 +124,15 @@ class _Linear(torch.autograd.Function):
 
 
 class _Conv2d(torch.autograd.Function):
-    """The same for a convolution; `how` is stride, padding, dilation, groups."""
+    """The same for a convolution; `geometry` is stride, padding, dilation, groups."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, q: Tensor, scale: Tensor, bias: Tensor | None, how: tuple[Any, Any, Any, int]
+        ctx: Any, x: Tensor, q: Tensor, scale: Tensor, bias: Tensor | None, geometry: tuple[Any, Any, Any, int]
     ) -> Tensor:
         ctx.save_for_backward(q, scale)
-        ctx.how, ctx.shape = how, x.shape
-        return conv2d(x, dequantize(q, scale, x.dtype), bias, *how)
+        ctx.geometry, ctx.shape = geometry, x.shape
+        return conv2d(x, dequantize(q, scale, x.dtype), bias, *geometry)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -140,15 +140,15 @@ class _Conv2d(torch.autograd.Function):
         of_x = None
         if ctx.needs_input_grad[0]:
             weight = dequantize(q, scale, grad.dtype)
-            of_x = conv2d_input(ctx.shape, weight, grad, *ctx.how)  # type: ignore[no-untyped-call]
+            of_x = conv2d_input(ctx.shape, weight, grad, *ctx.geometry)  # type: ignore[no-untyped-call]
         of_bias = grad.sum((0, 2, 3)) if ctx.needs_input_grad[3] else None
         return of_x, None, None, of_bias, None
 
 
 def quantize_modules(networks: Iterable[nn.Module]) -> int:
-    """Puts every large linear map and plain convolution of the networks into int8, in place; how many there were.
+    """Quantize every large linear layer and plain convolution of the networks in place; return how many.
 
-    One weight is converted at a time. What is quantised already stays as it is.
+    One weight is converted at a time. Modules that are quantized already are left alone.
     """
     count = 0
     for network in networks:
@@ -162,19 +162,19 @@ def quantize_modules(networks: Iterable[nn.Module]) -> int:
 
 
 def quantize_base(model: Denoiser, *, text: bool) -> int:
-    """Puts a model's UNet into int8, and its text encoders where they stay beside it (`text`); how many modules."""
-    parts = {name: part for name, part in model.parts().items() if text or name == "lora_unet"}
-    _ = model.fingerprint  # of the weights as they were read
-    return quantize_modules(parts.values())
+    """Quantize a model's UNet, and its text encoders if they stay in memory (`text`); return how many modules."""
+    networks = [network for name, network in model.trainable_modules().items() if text or name == "lora_unet"]
+    _ = model.fingerprint  # hashed and cached now, from the weights as they were read
+    return quantize_modules(networks)
 
 
 def _quantized(path: str, module: nn.Module) -> nn.Module | None:
-    """The module's int8 twin; None where it stays as it is."""
-    if not path or isinstance(module, _Quantized) or not set(path.split(".")).isdisjoint(KEPT_WHOLE):
+    """Return the quantized module; None if it stays as it is."""
+    if not path or isinstance(module, _Quantized) or not set(path.split(".")).isdisjoint(NOT_QUANTIZED):
         return None
-    if type(module) is nn.Linear and module.weight.numel() >= SMALLEST:
+    if type(module) is nn.Linear and module.weight.numel() >= MIN_SIZE:
         return QuantizedLinear.of(module)
-    if type(module) is nn.Conv2d and module.weight.numel() >= SMALLEST and _plain(module):
+    if type(module) is nn.Conv2d and module.weight.numel() >= MIN_SIZE and _plain(module):
         return QuantizedConv2d.of(module)
     return None
 
@@ -184,11 +184,11 @@ def _plain(conv: nn.Conv2d) -> bool:
 
 
 def is_quantized(module: nn.Module) -> bool:
-    """Whether any weight inside is kept in 8 bits."""
+    """Return whether any weight of a network is quantized."""
     return any(isinstance(m, _Quantized) for m in module.modules())
 
 
 def weight_bytes(module: nn.Module) -> int:
-    """Bytes of everything that a network keeps: parameters and buffers."""
+    """Return the bytes of a network's parameters and buffers."""
     tensors = [*module.parameters(), *module.buffers()]
     return sum(t.numel() * t.element_size() for t in tensors)

@@ -1,37 +1,28 @@
-"""Samplers: from noise to latents, with any sampler of diffusers under the name A1111 gives it."""
+"""Samplers by A1111's names: the diffusers scheduler behind each, on our noise schedule."""
 
 from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from bakehouse.core.errors import UsageError, did_you_mean
-from bakehouse.models.denoiser import Conditioning, Denoiser
-from bakehouse.models.diffusers_networks import quiet
 from bakehouse.models.noise_schedule import NoiseSchedule
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-OnStep = Callable[[int, int, Tensor], None]
-"""Called after each call of the network: done, total, latents."""
 
 
 @dataclass(frozen=True)
 class Sampler:
-    """One row of the table: A1111's name, diffusers' class and its settings."""
+    """A1111's name, diffusers' class and its settings."""
 
     label: str
     scheduler: str
     options: Mapping[str, Any] = field(default_factory=dict)
     needs: str = ""
-    """A package that diffusers' class cannot work without."""
+    """A package that diffusers' class requires and bakehouse does not install."""
 
 
 _SDE = {"algorithm_type": "sde-dpmsolver++"}
@@ -65,10 +56,10 @@ SAMPLERS: Mapping[str, Sampler] = {
 
 
 def find_sampler(name: str) -> Sampler:
-    """A sampler by A1111's name or by diffusers' class name; capitals do not count.
+    """Return a sampler by A1111's name or by diffusers' class name, in upper or lower case.
 
     Raises:
-        UsageError: unknown, or a package that it needs is not installed.
+        UsageError: unknown, or a package that it requires is not installed.
     """
     wanted = name.strip().lower()
     by_class = {row.scheduler.lower(): row for row in reversed(list(SAMPLERS.values()))}
@@ -86,15 +77,15 @@ def find_sampler(name: str) -> Sampler:
 
 
 def make_scheduler(schedule: NoiseSchedule, sampler: str) -> Any:
-    """A diffusers scheduler that works on exactly this noise schedule.
+    """Return a diffusers scheduler for exactly this noise schedule.
 
-    Steps are spaced `trailing` (Lin et al. 2023, arXiv:2305.08891, table 2), so that the first one starts from
-    the noise the network was taught to expect at the last timestep.
+    Timestep spacing is `trailing` (Lin et al. 2023, arXiv:2305.08891, table 2): the first step is at the last
+    timestep, which the network was trained to start from.
     """
     import diffusers
 
     row = find_sampler(sampler)
-    # Solvers work in log-SNR, which has no zero; diffusers itself puts 2^-24 there.
+    # Solvers compute log-SNR, which is infinite at abar = 0; diffusers uses 2^-24 there too.
     abar = schedule.alphas_cumprod.clamp(min=2.0**-24)
     betas = 1 - abar / torch.cat([torch.ones(1, dtype=abar.dtype), abar[:-1]])
     config = {
@@ -105,132 +96,14 @@ def make_scheduler(schedule: NoiseSchedule, sampler: str) -> Any:
         "steps_offset": 1,
         **row.options,
     }
-    with _numpy_2_quiet():
+    with ignore_numpy_2_warnings():
         return getattr(diffusers, row.scheduler).from_config(config)
 
 
 @contextlib.contextmanager
-def _numpy_2_quiet() -> Iterator[None]:
-    """The library hands tensors to `np.array`, which numpy 2 finds old-fashioned; the numbers are right."""
+def ignore_numpy_2_warnings() -> Iterator[None]:
+    """Silence the deprecation warnings of numpy 2 when diffusers passes tensors to `np.array`; the values are right."""
     with warnings.catch_warnings():
         for message in ("__array__ implementation doesn't accept", "__array_wrap__ must accept"):
             warnings.filterwarnings("ignore", message=message, category=DeprecationWarning)
         yield
-
-
-def initial_noise(seeds: Sequence[int], shape_chw: Sequence[int]) -> Tensor:
-    """Unit noise [B, C, h, w] on the CPU; each row comes from its own seed, alone or in a batch."""
-    return torch.stack([torch.randn(tuple(shape_chw), generator=_generator(seed)) for seed in seeds])
-
-
-def _generator(seed: int) -> torch.Generator:
-    return torch.Generator("cpu").manual_seed(seed % 2**63)
-
-
-def _generators_behind(seeds: Sequence[int], shape_chw: Sequence[int]) -> list[torch.Generator]:
-    """One generator per picture, standing behind its initial noise: a sampler's noise must not be the same again."""
-    generators = [_generator(seed) for seed in seeds]
-    for generator in generators:
-        torch.randn(tuple(shape_chw), generator=generator)
-    return generators
-
-
-@torch.no_grad()
-def sample(
-    denoiser: Denoiser,
-    cond: Conditioning,
-    uncond: Conditioning | None,
-    *,
-    noise: Tensor,
-    steps: int = 20,
-    guidance: float = 7.0,
-    guidance_rescale: float = 0.0,
-    sampler: str = "dpm++ 2m",
-    seeds: Sequence[int] | None = None,
-    on_step: OnStep | None = None,
-) -> Tensor:
-    """Latents [B, C, h, w] for prompts, by classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598).
-
-    Args:
-        cond: the prompts, one row per picture.
-        uncond: the negative prompts, one row or one per picture; not needed at guidance 1.
-        noise: unit noise from `initial_noise`.
-        guidance: pred = uncond + guidance x (cond - uncond).
-        guidance_rescale: how far the guided prediction is brought back to the spread of the plain one; 0 is off, 0.7
-            is usual for zero-terminal-SNR models, which guidance overexposes (Lin et al. 2023, section 3.4).
-        seeds: the pictures' seeds, for samplers that add noise on the way; 0, 1, ... where not given.
-        on_step: called as `on_step(done, total, latents)`; raise in it to stop.
-
-    Raises:
-        UsageError: unknown sampler, no steps, or guidance without a negative prompt.
-    """
-    find_sampler(sampler)
-    if steps < 1:
-        raise UsageError(f"steps = {steps}: must be at least 1")
-    guided = guidance != 1.0
-    if guided and uncond is None:
-        raise UsageError(f"guidance = {guidance} needs a negative prompt (an empty one will do); 1.0 needs none")
-    count = len(noise)
-    generators = _generators_behind(seeds if seeds is not None else range(count), noise.shape[1:])
-    scheduler = make_scheduler(denoiser.schedule, sampler)
-    _set_steps(scheduler, steps, denoiser.device)
-    extra = {"generator": generators} if _takes_generator(scheduler) else {}
-    both = _both(cond, uncond, count) if guided and uncond is not None else cond
-    latents: Tensor = noise.to(denoiser.device, torch.float32) * scheduler.init_noise_sigma
-    total = len(scheduler.timesteps)
-    for i, t in enumerate(scheduler.timesteps):
-        x_t = scheduler.scale_model_input(latents, t)
-        pred = denoiser(torch.cat([x_t, x_t]) if guided else x_t, t.expand(len(both)), both).float()
-        if guided:
-            without, within = pred.chunk(2)
-            pred = _rescaled(without + guidance * (within - without), within, guidance_rescale)
-        with _numpy_2_quiet():
-            latents = scheduler.step(pred, t, latents, return_dict=False, **extra)[0]
-        if on_step is not None:
-            on_step(i + 1, total, latents)
-    return latents
-
-
-def _set_steps(scheduler: Any, steps: int, device: torch.device) -> None:
-    more: dict[str, int] = {}
-    if "original_inference_steps" in scheduler.config:  # LCM picks its steps out of so many, which diffusers sets to 50
-        more["original_inference_steps"] = max(steps, scheduler.config.original_inference_steps)
-    # Its advice on odd numbers of steps is not for whoever waits for a picture.
-    with _numpy_2_quiet(), quiet("diffusers"):
-        scheduler.set_timesteps(steps, device=device, **more)
-    if hasattr(scheduler, "set_begin_index"):
-        # Otherwise the first step is looked for by its timestep, which close steps share near pure noise.
-        scheduler.set_begin_index(0)
-
-
-def _both(cond: Conditioning, uncond: Conditioning, count: int) -> Conditioning:
-    """Negative and positive prompts of `count` pictures; what is said of the pictures' sizes holds for both."""
-    negative = _rows(uncond, count)
-    return Conditioning.cat([negative if negative.sizes is not None else negative.with_sizes(cond.sizes), cond])
-
-
-def _rescaled(guided: Tensor, plain: Tensor, share: float) -> Tensor:
-    """Lin et al. 2023, equations 15 and 16: each picture's spread as it would be without guidance, blended in."""
-    if not share:
-        return guided
-    axes = tuple(range(1, guided.ndim))
-    level = guided * (plain.std(dim=axes, keepdim=True) / guided.std(dim=axes, keepdim=True))
-    return share * level + (1 - share) * guided
-
-
-def _rows(cond: Conditioning, count: int) -> Conditioning:
-    return cond if len(cond) == count else cond[[0] * count]
-
-
-def _takes_generator(scheduler: Any) -> bool:
-    import inspect
-
-    return "generator" in inspect.signature(scheduler.step).parameters
-
-
-def to_images(pixels: Tensor) -> list[Image]:
-    """Pixels [B, 3, H, W] in -1..1 as pictures of 8 bits; values outside are cut off."""
-    from PIL import Image
-
-    values = ((pixels.detach().float() + 1) * 127.5).round().clamp(0, 255).to("cpu", torch.uint8)
-    return [Image.fromarray(v.permute(1, 2, 0).contiguous().numpy()) for v in values]

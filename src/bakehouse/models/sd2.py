@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bakehouse.models.family import Family
+from bakehouse.models.identify import OPEN_CLIP
 from bakehouse.models.stable_diffusion import StableDiffusion
 
 
@@ -12,3 +14,13 @@ class SD2(StableDiffusion):
     """
 
     family = "sd2"
+
+
+FAMILY = Family(
+    name="sd2",
+    network_class=SD2,
+    native_size=768,
+    text_keys=(OPEN_CLIP,),
+    pad_tokens={"text_encoder": "!"},  # OpenCLIP was trained on prompts padded with token 0, which is `!`
+    modelspec={"epsilon": "stable-diffusion-v2-512", "v_prediction": "stable-diffusion-v2-768-v"},
+)

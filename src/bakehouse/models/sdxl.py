@@ -1,4 +1,4 @@
-"""SDXL: two text encoders, and a UNet that is told the pooled prompt and the picture's size and crop."""
+"""SDXL: two text encoders, and a UNet conditioned on the pooled prompt and on the image's size and crop."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ import torch
 from torch import Tensor
 
 from bakehouse.models.denoiser import Conditioning
+from bakehouse.models.family import Family
+from bakehouse.models.identify import SDXL_OPEN_CLIP, SDXL_TEXT
 from bakehouse.models.stable_diffusion import StableDiffusion
-from bakehouse.models.text_encoders import layers_of, raw_state
+from bakehouse.models.text_encoders import layer_count, raw_hidden_state
 
-_TRAINED_ON = 2
-"""Counted from the end: the layer before the last."""
+_TRAINED_LAYER = 2
+"""Counted from the end: the network reads the layer before the last."""
 
 
 class SDXL(StableDiffusion):
-    """A base model of the SDXL architecture, of any width: Pony, Illustrious and NoobAI are such.
+    """A base model of the SDXL architecture, of any width; Pony, Illustrious and NoobAI are SDXL models too.
 
     Podell et al. 2023, arXiv:2307.01952.
     """
@@ -32,31 +34,32 @@ class SDXL(StableDiffusion):
         super().__init__(**parts)
         self.zero_negative = zero_negative
 
-    def drawing_facts(self) -> tuple[object, ...]:
-        return *super().drawing_facts(), self.zero_negative
+    def sampling_facts(self) -> tuple[object, ...]:
+        return *super().sampling_facts(), self.zero_negative
 
     @classmethod
     def vae_dtype(cls, config: Mapping[str, Any], dtype: torch.dtype) -> torch.dtype:
-        """SDXL's own autoencoder overflows in fp16 and says so in its settings; it is then kept in fp32."""
+        """Return fp32 for an fp16 model whose autoencoder overflows in fp16, as SDXL's own does (`force_upcast`)."""
         return torch.float32 if dtype is torch.float16 and config.get("force_upcast", True) else dtype
 
     def encode_prompt(self, prompts: Sequence[str], *, clip_skip: int = 1, chunks: int = 1) -> Conditioning:
-        """Prompts to [B, 77 x chunks, D1 + D2] and pooled [B, P]; 1 and 2 are both the layer before the last.
+        """Encode prompts to [B, 77 x chunks, D1 + D2] and pooled [B, P].
 
-        SDXL never reads the last layer, so A1111's count begins at 2 here. The pooled vector is of the first chunk.
+        SDXL never reads the last layer: clip skip 1 and 2 are both the layer before it, as in A1111. The pooled
+        vector is the first chunk's.
         """
-        self._check_clip_skip(clip_skip, min(layers_of(encoder) for encoder in self.text_encoders.values()))
+        self._check_clip_skip(clip_skip, min(layer_count(encoder) for encoder in self.text_encoders.values()))
         hidden, pooled = [], None
         for part, encoder in self.text_encoders.items():
             ids = self.token_ids(prompts, chunks=chunks, part=part).to(encoder.device)
-            state, projected = raw_state(encoder, ids.view(-1, ids.shape[-1]), max(clip_skip, _TRAINED_ON))
+            state, projected = raw_hidden_state(encoder, ids.view(-1, ids.shape[-1]), max(clip_skip, _TRAINED_LAYER))
             hidden.append(state.reshape(len(prompts), -1, state.shape[-1]))
             if projected is not None:
                 pooled = projected.view(len(prompts), chunks, -1)[:, 0]
         return Conditioning(torch.cat(hidden, dim=-1), pooled)
 
     def encode_negative(self, prompts: Sequence[str], *, clip_skip: int = 1, chunks: int = 1) -> Conditioning:
-        """Empty ones are zeros: SDXL learned to draw without a prompt so, and A1111 and diffusers do the same."""
+        """Encode negative prompts; empty ones are zeros, as SDXL was trained, and as in A1111 and diffusers."""
         cond = self.encode_prompt(prompts, clip_skip=clip_skip, chunks=chunks)
         if not self.zero_negative or cond.pooled is None:
             return cond
@@ -66,13 +69,23 @@ class SDXL(StableDiffusion):
     def _added(self, x_t: Tensor, cond: Conditioning) -> dict[str, Tensor]:
         if cond.pooled is None:
             raise ValueError("SDXL needs the pooled prompt: encode it with this model's encode_prompt")
-        sizes = cond.sizes if cond.sizes is not None else self._whole_picture(x_t)
+        sizes = cond.sizes if cond.sizes is not None else self._uncropped(x_t)
         return {"text_embeds": cond.pooled.to(self.dtype), "time_ids": sizes.to(x_t.device)}
 
-    def _whole_picture(self, x_t: Tensor) -> Tensor:
-        """Sizes [B, 6] of pictures that are shown whole and in their own size."""
+    def _uncropped(self, x_t: Tensor) -> Tensor:
+        """Return sizes [B, 6] of images that are neither resized nor cropped."""
         height, width = (side * self.downscale for side in x_t.shape[-2:])
         return torch.tensor([[height, width, 0, 0, height, width]]).expand(len(x_t), -1)
 
     def _index_facts(self) -> dict[str, Any]:
         return {"force_zeros_for_empty_prompt": self.zero_negative}
+
+
+FAMILY = Family(
+    name="sdxl",
+    network_class=SDXL,
+    native_size=1024,
+    text_keys=(SDXL_TEXT, SDXL_OPEN_CLIP),
+    pad_tokens={"text_encoder_2": "!"},  # OpenCLIP's, as in SD 2.x
+    modelspec={"epsilon": "stable-diffusion-xl-v1-base", "v_prediction": "stable-diffusion-xl-v1-base"},
+)

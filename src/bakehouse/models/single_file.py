@@ -1,6 +1,6 @@
-"""Single files (.safetensors, .ckpt) to and from diffusers networks, bit by bit.
+"""Conversion of single files (.safetensors, .ckpt) to and from diffusers networks, bit for bit.
 
-Layouts: CompVis for SD 1.x and 2.x, SGM for SDXL. How many levels, how wide, how deep: all is read from the file.
+Key maps: CompVis for SD 1.x and 2.x, SGM for SDXL. Widths, depths and numbers of levels are read from the file.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from bakehouse.models.diffusers_networks import (
     file_text_names,
     repair_text_names,
 )
+from bakehouse.models.families import FAMILIES
 from bakehouse.models.identify import UNET, VAE, Header, identify, read_header
 from bakehouse.models.infer_config import (
     is_open_clip,
@@ -34,7 +35,6 @@ from bakehouse.models.infer_config import (
     read_unet_config,
     read_vae_config,
     text_name,
-    text_prefixes,
 )
 from bakehouse.models.key_map import from_open_clip, spelled_vae_name, to_open_clip, unet_names, vae_names
 from bakehouse.models.mmap_weights import Weights, read_weights
@@ -43,12 +43,12 @@ from bakehouse.models.prediction_type import V_PRED, ZTSNR, find_evidence
 from bakehouse.models.stable_diffusion import DEFAULT_SCHEDULER, StableDiffusion
 
 METADATA_KEY = "bakehouse.configs"
-"""In the header of files that we write: what shapes cannot tell (heads, norm groups, tokenizer, schedule), as JSON."""
+"""Metadata key in files that we write: what shapes do not tell (heads, norm groups, tokenizer, schedule), as JSON."""
 
 _CLIP_VOCABULARY = 49408
 _TEXT_PARTS = ("text_encoder", "text_encoder_2")
 EMA = "model_ema."
-"""What the names of averaged twins begin with, which trainers keep beside the weights."""
+"""Prefix of the EMA copies that trainers save with the weights."""
 
 
 @dataclass(frozen=True)
@@ -64,38 +64,38 @@ class Configs:
     text_encoder_2: Config | None = None
     """SDXL's second."""
     pad_tokens: tuple[str, ...] = ()
-    """What fills a prompt up, for each text encoder; empty: as the family does."""
+    """The padding token of each text encoder; empty: the family's."""
     family: str = "sd1"
 
     @property
     def text(self) -> dict[str, Config]:
-        """The text encoders' by diffusers' part."""
+        """Settings of the text encoders, by diffusers' names."""
         both = zip(_TEXT_PARTS, (self.text_encoder, self.text_encoder_2), strict=True)
         return {part: config for part, config in both if config is not None}
 
 
 @dataclass(frozen=True)
 class SingleFile:
-    """A model in diffusers' terms, and what else its file holds."""
+    """The content of a single file: a model in diffusers' terms, and the rest."""
 
     configs: Configs
     states: Mapping[str, Mapping[str, Tensor]]
-    """By part (`unet`, `vae`, `text_encoder`, `text_encoder_2`), under diffusers' file names; views of the file."""
+    """By network (`unet`, `vae`, `text_encoder`, `text_encoder_2`), with diffusers' weight names; views of the file."""
     rest: Mapping[str, Tensor] = field(default_factory=dict)
-    """Tensors of no network: schedules, marker keys, OpenCLIP's unused last layer. EMA twins are left out."""
+    """Tensors of no network: schedules, marker keys, OpenCLIP's unused last layer. EMA copies are left out."""
     notes: tuple[str, ...] = ()
     weights: Weights | None = None
-    """The mapped file behind the states."""
+    """The mapped file of the states."""
 
 
 def read_single_file(path: Path, *, prediction: PredictionType | None = None) -> SingleFile:
-    """A base model's single file, mapped and not yet read.
+    """Map a base model's single file without reading its weights.
 
     Args:
-        prediction: what the UNet predicts, where the file should not be asked.
+        prediction: overrides the prediction type in the file.
 
     Raises:
-        BakehouseError: broken, or weights are missing; says which.
+        BakehouseError: damaged, or weights are missing; says which.
     """
     header = read_header(path)
     weights = read_weights([path])
@@ -112,10 +112,10 @@ def read_configs(
     weights: Mapping[str, Tensor] | None = None,
     prediction: PredictionType | None = None,
 ) -> Configs:
-    """The settings of a single file; of `weights`, if given, at most one tensor is looked at.
+    """Return the settings of a single file; of `weights`, if given, at most one tensor is read.
 
     Args:
-        prediction: what the UNet predicts, where the file should not be asked.
+        prediction: overrides the prediction type in the file.
     """
     return _read(header, path, weights, prediction)[0]
 
@@ -123,49 +123,48 @@ def read_configs(
 def _read(
     header: Header, path: Path, weights: Mapping[str, Tensor] | None, prediction: PredictionType | None
 ) -> tuple[Configs, tuple[str, ...]]:
-    """From our own metadata where it has some, else from shapes and what tells the prediction."""
-    said: Config = {"prediction_type": prediction} if prediction else {}
+    """Read our own metadata if there is some, else shapes and what shows the prediction type."""
+    override: Config = {"prediction_type": prediction} if prediction else {}
     if METADATA_KEY in header.metadata:
         own = parse_json(header.metadata[METADATA_KEY])
-        scheduler = {**own["scheduler"], **said}
+        scheduler = {**own["scheduler"], **override}
         return Configs(**{**own, "scheduler": scheduler, "pad_tokens": tuple(own.get("pad_tokens", ()))}), ()
     family = identify(header.shapes).family
     evidence = find_evidence(header, path, family, weights)
-    scheduler = {**DEFAULT_SCHEDULER, **evidence.scheduler, **said}
+    scheduler = {**DEFAULT_SCHEDULER, **evidence.scheduler, **override}
     unet = {**read_unet_config(header.shapes, family), **evidence.unet}
     if family == "sd2" and scheduler["prediction_type"] == "v_prediction":
         # The 768 models: latents of 96, and attention that overflows in half precision (2.1's own setting).
         unet.update(sample_size=96, upcast_attention=True)
-    text = [read_text_config(header.shapes, prefix) for prefix in text_prefixes(family)]
+    text = [read_text_config(header.shapes, prefix) for prefix in FAMILIES[family].text_keys]
     vae = read_vae_config(header.shapes, family=family)
     configs = Configs(unet, vae, text[0], scheduler, text_encoder_2=text[1] if len(text) > 1 else None, family=family)
     return configs, () if prediction else evidence.notes
 
 
 def skeletons(configs: Configs) -> dict[str, nn.Module]:
-    """Every network on the meta device, by diffusers' part.
+    """Build every network on the meta device, by diffusers' names.
 
     Raises:
-        BakehouseError: no network can be built of these widths: the file is none of these families', and does not say
-            how its model is built.
+        BakehouseError: widths that these families do not have, in a file without our metadata.
     """
     for part, (widths, of) in _divisors(configs).items():
         if any(width % of for width in widths):
             raise BakehouseError(
-                f"the {part} in the file is {', '.join(map(str, widths))} wide, and in Stable Diffusion widths are "
-                f"multiples of {of}; the file's header does not say how this model is built",
-                hint="name its diffusers folder, or a single file that bakehouse made of that",
+                f"the {part} in the file has widths {', '.join(map(str, widths))}; in Stable Diffusion widths are "
+                f"multiples of {of}, and the file's header has no settings",
+                hint="pass its diffusers folder, or a single file that bakehouse converted from it",
             )
     text = {part: build_text_encoder(config, pooled=part == "text_encoder_2") for part, config in configs.text.items()}
     return {"unet": build_unet(configs.unet), "vae": build_vae(configs.vae), **text}
 
 
 _GROUPS = 32
-"""Groups of the norms in UNets and VAEs, where nothing says another number."""
+"""Default number of groups of the norms in UNets and VAEs."""
 
 
 def _divisors(configs: Configs) -> dict[str, tuple[list[int], int]]:
-    """Each network's widths, and what they must be multiples of: its norms' groups, its heads."""
+    """Return each network's widths, and what they must be multiples of: its norms' groups, or its heads."""
     found = {
         name: (list(config["block_out_channels"]), int(config.get("norm_num_groups") or _GROUPS))
         for name, config in (("UNet", configs.unet), ("VAE", configs.vae))
@@ -175,10 +174,10 @@ def _divisors(configs: Configs) -> dict[str, tuple[list[int], int]]:
 
 
 def split(tensors: Mapping[str, Tensor], configs: Configs) -> tuple[dict[str, dict[str, Tensor]], set[str]]:
-    """A single file's tensors as states of diffusers' networks, without copying, and the names that were used.
+    """Return a single file's tensors as states of diffusers' networks, without copying, and the names that were used.
 
     Raises:
-        BakehouseError: weights that the layout calls for are not in the file.
+        BakehouseError: weights are missing from the file.
     """
     nets = skeletons(configs)
     names = {
@@ -189,7 +188,7 @@ def split(tensors: Mapping[str, Tensor], configs: Configs) -> tuple[dict[str, di
     used = {name for found in names.values() for name in found.values()}
     wanted = {name: t.shape for name, t in nets["vae"].state_dict().items()}
     states["vae"] = {name: _reshaped(t, wanted[name]) for name, t in states["vae"].items()}
-    for prefix, (part, config) in zip(text_prefixes(configs.family), configs.text.items(), strict=True):
+    for prefix, (part, config) in zip(FAMILIES[configs.family].text_keys, configs.text.items(), strict=True):
         states[part], read = _split_text(tensors, prefix, config, nets[part], pooled=part == "text_encoder_2")
         used |= read
     return states, used
@@ -207,7 +206,7 @@ def _split_text(
 
 
 def split_vae(tensors: Mapping[str, Tensor], config: Config) -> dict[str, Tensor]:
-    """The same for a file that holds an autoencoder alone, with or without the single file's prefix."""
+    """Return the state of an autoencoder from a file of its own, with or without the single file's prefix."""
     wanted = {name: t.shape for name, t in build_vae(config).state_dict().items()}
     prefix = VAE if any(k.startswith(VAE) for k in tensors) else ""
     found = _pick(tensors, _vae_names_in(tensors, prefix, config, list(wanted)))
@@ -226,12 +225,12 @@ def _pick(tensors: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, 
 
 
 def _reshaped(tensor: Tensor, shape: torch.Size) -> Tensor:
-    """The VAE's attention is linear here and a 1x1 convolution there: the same numbers in the same order."""
+    """Reshape the VAE's attention: linear here, a 1x1 convolution in single files, with the same numbers in order."""
     return tensor.view(shape) if tensor.numel() == shape.numel() else tensor
 
 
 def join(file: SingleFile) -> dict[str, Tensor]:
-    """The inverse of `split`: a single file's tensors from diffusers states; what `rest` holds is put back."""
+    """Inverse of `split`: return a single file's tensors from diffusers states and `rest`."""
     configs, states = file.configs, file.states
     unet_map = unet_names(configs.unet, list(states["unet"]))
     vae_map = vae_names(configs.vae, list(states["vae"]))
@@ -240,18 +239,18 @@ def join(file: SingleFile) -> dict[str, Tensor]:
         there = vae_map[name]
         is_conv = ".mid.attn_1." in there and tensor.ndim == 2
         joined[VAE + there] = tensor[:, :, None, None] if is_conv else tensor
-    for prefix, (part, config) in zip(text_prefixes(configs.family), configs.text.items(), strict=True):
+    for prefix, (part, config) in zip(FAMILIES[configs.family].text_keys, configs.text.items(), strict=True):
         text = file_text_names(states[part])
         if is_open_clip(prefix):
-            text = _whole_tower(to_open_clip(text, int(config["num_hidden_layers"])), config, configs.family)
+            text = _complete_open_clip(to_open_clip(text, int(config["num_hidden_layers"])), config, configs.family)
         joined.update({prefix + name: tensor for name, tensor in text.items()})
     return {**joined, **_markers(configs), **file.rest}
 
 
-def _whole_tower(text: dict[str, Tensor], config: Config, family: str) -> dict[str, Tensor]:
-    """What others look for in a file: OpenCLIP's temperature, and for SD 2.x the last layer that nothing reads.
+def _complete_open_clip(text: dict[str, Tensor], config: Config, family: str) -> dict[str, Tensor]:
+    """Add what other loaders require: OpenCLIP's temperature, and for SD 2.x its unused last layer.
 
-    Loaders build the whole tower and ask for every key of it. The layer's numbers are those of the one below.
+    They build the whole text encoder and require every key. The layer is a copy of the one before.
     """
     kept = text["ln_final.weight"]
     whole = {**text, "logit_scale": torch.tensor(4.6055, dtype=kept.dtype)}
@@ -265,7 +264,7 @@ def _whole_tower(text: dict[str, Tensor], config: Config, family: str) -> dict[s
 
 
 def _markers(configs: Configs) -> dict[str, Tensor]:
-    """The keys by which A1111 and ComfyUI know v-prediction and zero-terminal-SNR."""
+    """Return the marker keys by which A1111 and ComfyUI detect v-prediction and zero terminal SNR."""
     marks = {
         V_PRED: configs.scheduler.get("prediction_type") == "v_prediction",
         ZTSNR: bool(configs.scheduler.get("rescale_betas_zero_snr")),
@@ -274,43 +273,33 @@ def _markers(configs: Configs) -> dict[str, Tensor]:
 
 
 def single_file_of(model: StableDiffusion) -> SingleFile:
-    """A loaded model as the content of a single file."""
+    """Return a loaded model as the content of a single file."""
     return SingleFile(configs_of(model), {part: network.state_dict() for part, network in model.networks.items()})
 
 
 def configs_of(model: StableDiffusion) -> Configs:
-    """The settings of a loaded model, as they go into a file's header."""
+    """Return the settings of a loaded model, for a file's header."""
     plain: Callable[[Any], Config] = lambda network: json.loads(json.dumps(config_json(network), default=str))  # noqa: E731
     settings = {part: plain(network) for part, network in model.networks.items()}
     tokenizers = list(model.tokenizers.values())
-    words = tokenizers[0].backend_tokenizer.to_str() if len(tokenizers[0]) != _CLIP_VOCABULARY else None
+    tokenizer = tokenizers[0].backend_tokenizer.to_str() if len(tokenizers[0]) != _CLIP_VOCABULARY else None
     return Configs(
         **settings,
         scheduler=dict(model.scheduler_config),
-        tokenizer=words,
+        tokenizer=tokenizer,
         pad_tokens=tuple(str(t.pad_token) for t in tokenizers),
         family=model.family,
     )
 
 
-_ARCHITECTURES = {
-    ("sd1", "epsilon"): "stable-diffusion-v1",
-    ("sd1", "v_prediction"): "stable-diffusion-v1",
-    ("sd2", "epsilon"): "stable-diffusion-v2-512",
-    ("sd2", "v_prediction"): "stable-diffusion-v2-768-v",
-    ("sdxl", "epsilon"): "stable-diffusion-xl-v1-base",
-    ("sdxl", "v_prediction"): "stable-diffusion-xl-v1-base",
-}
-
-
 def header_of(configs: Configs) -> dict[str, str]:
-    """What the header of a single file says of the model in it."""
-    prediction = str(configs.scheduler.get("prediction_type", "epsilon"))
+    """Return the header metadata of a single file."""
+    prediction: PredictionType = configs.scheduler.get("prediction_type", "epsilon")
     return {
         "format": "pt",
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.implementation": "https://github.com/Stability-AI/generative-models",
-        "modelspec.architecture": _ARCHITECTURES[configs.family, prediction],
+        "modelspec.architecture": FAMILIES[configs.family].modelspec[prediction],
         "modelspec.prediction_type": "v" if prediction == "v_prediction" else "epsilon",
         METADATA_KEY: json.dumps(configs.__dict__),
     }
@@ -319,13 +308,13 @@ def header_of(configs: Configs) -> dict[str, str]:
 def write_single_file(
     file: SingleFile, path: Path, *, dtype: torch.dtype | None = None, metadata: Mapping[str, str] | None = None
 ) -> Path:
-    """Writes one .safetensors as A1111, ComfyUI and diffusers' `from_single_file` read it.
+    """Write one .safetensors that A1111, ComfyUI and diffusers' `from_single_file` read.
 
     Args:
-        dtype: of every floating tensor; None keeps each as it is.
+        dtype: type of all floating tensors; None keeps each tensor's type.
 
     Raises:
-        BakehouseError: the place cannot be written.
+        BakehouseError: the file cannot be written.
     """
     header = {**header_of(file.configs), **(metadata or {})}
 
@@ -341,5 +330,5 @@ def write_single_file(
 def save_single_file(
     model: StableDiffusion, path: Path, *, dtype: torch.dtype = torch.float16, metadata: Mapping[str, str] | None = None
 ) -> Path:
-    """A loaded model as one .safetensors; see `write_single_file`."""
+    """Write a loaded model as one .safetensors; see `write_single_file`."""
     return write_single_file(single_file_of(model), path, dtype=dtype, metadata=metadata)

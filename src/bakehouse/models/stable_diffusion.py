@@ -1,4 +1,4 @@
-"""What all Stable Diffusion families share: an image autoencoder, a UNet with cross-attention, CLIP text encoders."""
+"""The common base class of the Stable Diffusion families: autoencoder, UNet with cross-attention, CLIP encoders."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from bakehouse.models.model_hash import file_sha256, files_fingerprint, tensors_
 from bakehouse.models.noise_schedule import schedule_from_config
 from bakehouse.models.prediction_type import ZERO_TERMINAL
 from bakehouse.models.text_encoders import (
-    layers_of,
-    normed_state,
-    pieces_of,
+    layer_count,
+    normalized_hidden_state,
+    prompt_token_ids,
+    prompt_tokens,
+    single_token_words,
     token_ids,
-    under_text_model,
-    whole_words,
-    words_of,
+    with_text_model_level,
 )
 
 DEFAULT_SCHEDULER = {
@@ -40,17 +40,17 @@ DEFAULT_SCHEDULER = {
     "set_alpha_to_one": False,
     "steps_offset": 1,
 }
-"""Stable Diffusion's own, for files that say nothing."""
+"""The scheduler settings of files that have none."""
 
 
 class StableDiffusion(Denoiser):
-    """A base model of one of these families, of any width. A family says what differs, in the lines below.
+    """A base model of any width. Subclasses override what differs, beginning with the class variables below.
 
-    Everything is frozen and in evaluation mode; an adapter says what trains.
+    All weights are frozen and in evaluation mode; an adapter decides what is trained.
     """
 
     pipeline: ClassVar[str] = "StableDiffusionPipeline"
-    """diffusers' class, for model_index.json."""
+    """diffusers' pipeline class, for model_index.json."""
     text_parts: ClassVar[Mapping[str, str]] = {"text_encoder": "lora_te"}
     """The text encoders by diffusers' name, and kohya's prefix for each."""
 
@@ -66,10 +66,15 @@ class StableDiffusion(Denoiser):
         notes: Sequence[str] = (),
         **text: Any,
     ) -> None:
-        """`text` are the text encoders and tokenizers: `text_encoder`, `tokenizer`, for SDXL `text_encoder_2`, ...
+        """Wrap loaded networks.
 
-        `files` are what the networks were read from, for the fingerprint; none: the tensors are hashed. `settings` are
-        the files that describe networks, tokenizers and schedule, where they are apart.
+        Args:
+            files: what the networks were read from, for the fingerprint; none: the tensors are hashed.
+            settings: separate files that configure networks, tokenizers and schedule.
+            text: text encoders and tokenizers: `text_encoder`, `tokenizer`, for SDXL `text_encoder_2`, ...
+
+        Raises:
+            UsageError: the UNet is not a plain text-to-image one.
         """
         super().__init__()
         self.unet = unet
@@ -93,29 +98,29 @@ class StableDiffusion(Denoiser):
             raise UsageError(
                 f"{self.name} is not a plain text-to-image model: its UNet takes {unet.config.in_channels} channels, "
                 f"its latents have {self.latent_channels}",
-                hint="inpainting (9) and pix2pix (8) models cannot be trained; take the plain model behind them",
+                hint="inpainting (9 channels) and pix2pix (8) models are not supported; use the plain model",
             )
         self.requires_grad_(False)
         self.eval()
 
     @classmethod
     def vae_dtype(cls, config: Mapping[str, Any], dtype: torch.dtype) -> torch.dtype:
-        """The type that an autoencoder with these settings works in where the model is in `dtype`."""
+        """Return the type of an autoencoder with these settings in a model of type `dtype`."""
         return dtype
 
     @property
     def networks(self) -> dict[str, Any]:
-        """Every network by diffusers' name for it."""
+        """Every network, by diffusers' names."""
         return {"unet": self.unet, "vae": self.vae, **self.text_encoders}
 
     @property
     def text_encoders(self) -> dict[str, Any]:
-        """By diffusers' names, in the order in which their states are joined."""
+        """By diffusers' names, in the order in which their hidden states are concatenated."""
         return {part: getattr(self, part) for part in self.text_parts}
 
     @property
     def tokenizers(self) -> dict[str, Any]:
-        """By diffusers' names, one for each text encoder."""
+        """By diffusers' names, one per text encoder."""
         return {tokenizer_part(part): getattr(self, tokenizer_part(part)) for part in self.text_parts}
 
     @property
@@ -141,8 +146,8 @@ class StableDiffusion(Denoiser):
         hashes = {p: file_sha256(p) for p in self.files} | {p: sha256_file(p) for p in self.settings}
         return {f"{path.parent.name}/{path.name}": digest for path, digest in hashes.items()}
 
-    def parts(self) -> dict[str, nn.Module]:
-        text = {prefix: under_text_model(getattr(self, part)) for part, prefix in self.text_parts.items()}
+    def trainable_modules(self) -> dict[str, nn.Module]:
+        text = {prefix: with_text_model_level(getattr(self, part)) for part, prefix in self.text_parts.items()}
         return {"lora_unet": self.unet, **text}
 
     def encode_image(self, pixels: Tensor) -> Moments:
@@ -177,9 +182,9 @@ class StableDiffusion(Denoiser):
 
     def encode_prompt(self, prompts: Sequence[str], *, clip_skip: int = 1, chunks: int = 1) -> Conditioning:
         encoder = self.text_encoders["text_encoder"]
-        self._check_clip_skip(clip_skip, layers_of(encoder))
+        self._check_clip_skip(clip_skip, layer_count(encoder))
         ids = self.token_ids(prompts, chunks=chunks).to(encoder.device)
-        hidden = normed_state(encoder, ids.view(-1, ids.shape[-1]), clip_skip)
+        hidden = normalized_hidden_state(encoder, ids.view(-1, ids.shape[-1]), clip_skip)
         return Conditioning(hidden.reshape(len(prompts), -1, hidden.shape[-1]))
 
     def _check_clip_skip(self, clip_skip: int, layers: int) -> None:
@@ -187,18 +192,18 @@ class StableDiffusion(Denoiser):
             raise UsageError(f"clip_skip = {clip_skip}: allowed are 1 (the last layer) to {layers} for {self.name}")
 
     def token_ids(self, prompts: Sequence[str], *, chunks: int = 1, part: str = "text_encoder") -> Tensor:
-        """Token numbers [B, chunks, 77] for one of the text encoders; see `text.token_ids`."""
+        """Return token ids [B, chunks, 77] for one of the text encoders; see `text_encoders.token_ids`."""
         length = int(getattr(self, part).config.max_position_embeddings)
         return token_ids(getattr(self, tokenizer_part(part)), prompts, chunks=chunks, length=length)
 
     def token_count(self, prompts: Sequence[str]) -> list[int]:
-        return [len(words) for words in words_of(self.tokenizers["tokenizer"], prompts)]
+        return [len(ids) for ids in prompt_token_ids(self.tokenizers["tokenizer"], prompts)]
 
-    def pieces(self, prompts: Sequence[str]) -> list[list[str]]:
-        return pieces_of(self.tokenizers["tokenizer"], prompts)
+    def tokens(self, prompts: Sequence[str]) -> list[list[str]]:
+        return prompt_tokens(self.tokenizers["tokenizer"], prompts)
 
-    def whole_words(self) -> list[str]:
-        return whole_words(self.tokenizers["tokenizer"])
+    def single_token_words(self) -> list[str]:
+        return single_token_words(self.tokenizers["tokenizer"])
 
     def use_gradient_checkpointing(self, on: bool = True) -> None:
         if on:
@@ -234,7 +239,7 @@ class StableDiffusion(Denoiser):
         return pred.to(x_t.dtype)
 
     def _added(self, x_t: Tensor, cond: Conditioning) -> dict[str, Tensor] | None:
-        """What the UNet is told beside the prompt."""
+        """Return the UNet's conditions beside the hidden states."""
         return None
 
     def save(self, folder: Path, *, dtype: torch.dtype = torch.float16) -> None:
@@ -255,7 +260,7 @@ class StableDiffusion(Denoiser):
         if is_text:
             config, state = {**config, "dtype": str(dtype).removeprefix("torch.")}, file_text_names(state)
         write_json(folder / "config.json", json.loads(json.dumps(config, default=str)))
-        # One network at a time in the new type: never two copies of the whole model.
+        # Cast one network at a time: never two copies of the whole model.
         cast = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in state.items()}
         stem = "model" if is_text else "diffusion_pytorch_model"
         save_file(cast, folder / f"{stem}.safetensors", metadata={"format": "pt"})
@@ -282,13 +287,13 @@ class StableDiffusion(Denoiser):
 
 
 def tokenizer_part(text_part: str) -> str:
-    """Diffusers' name of the tokenizer that belongs to a text encoder: `tokenizer_2` to `text_encoder_2`."""
+    """Return diffusers' name of a text encoder's tokenizer: `tokenizer_2` for `text_encoder_2`."""
     return text_part.replace("text_encoder", "tokenizer")
 
 
 def _overflowed(result: Tensor, given: Tensor) -> bool:
-    """Whether an autoencoder ran out of fp16's range: its result is not a number though its input was.
+    """Return whether an autoencoder overflowed in fp16: its output is not finite although its input is.
 
-    Some do on some pictures, and a black picture teaches nobody anything; fp32 holds every one of them.
+    Some do for some images. The caller then switches the autoencoder to fp32.
     """
     return not bool(torch.isfinite(result).all()) and bool(torch.isfinite(given).all())

@@ -1,4 +1,4 @@
-"""Text to image: the one function that draws, for pictures that are asked for, samples and class images alike."""
+"""Text to image: the one function that generates images, for `generate`, samples during training and class images."""
 
 from __future__ import annotations
 
@@ -12,29 +12,30 @@ from torch import Tensor
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import key_of
 from bakehouse.models.denoiser import Conditioning, Denoiser
+from bakehouse.models.guidance import ClassifierFreeGuidance
 from bakehouse.models.quantize import is_quantized
-from bakehouse.models.samplers import initial_noise, sample, to_images
-from bakehouse.models.text_encoders import CHUNK_TOKENS, MOST_CHUNKS
+from bakehouse.models.sampling import SamplingStep, initial_noise, sample, to_images
+from bakehouse.models.text_encoders import CHUNK_TOKENS, MAX_CHUNKS
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 OnProgress = Callable[[int, int], None]
-"""Called after each call of the network: done, total."""
+"""Called after each call of the network: calls done, calls in all. It may raise `SamplingCancelledError`."""
 OnHalved = Callable[[int, int], None]
-"""Called where memory is short: pictures at once that did not fit, and that are tried next."""
+"""Called when memory runs out: the batch size that did not fit, and the one that is tried next."""
 
-_REMEMBERED = 512
-"""Prompt embeddings kept, some 240 KB each for SD 1.x."""
+_CACHED_PROMPTS = 512
+"""Encoded prompts kept, about 240 KB each for SD 1.x."""
 
 
 class NotFiniteError(BakehouseError):
-    """A picture came out as NaN or infinity: nothing of it can be shown or kept."""
+    """An image came out as NaN or infinity. It is never returned or saved."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSpec:
-    """One picture to draw, every number decided. With the same weights and arithmetic it is the same picture."""
+    """One image to generate, with every setting resolved. The same model and arithmetic give the same image."""
 
     prompt: str
     negative: str = ""
@@ -45,170 +46,179 @@ class ImageSpec:
     seed: int
     steps: int
     guidance: float
-    """Classifier-free guidance; at 1 the negative prompt is not read."""
+    """Classifier-free guidance; at 1 the negative prompt is ignored."""
     guidance_rescale: float = 0.0
     sampler: str
     clip_skip: int = 1
     chunks: int = 1
-    """Passes of the text encoder, 75 tokens each; what does not fit in is not read. See `chunks_for`."""
+    """Passes of the text encoder, 75 tokens each; tokens beyond them are ignored. See `chunks_for`."""
 
     @property
-    def kind(self) -> tuple[object, ...]:
-        """Pictures of one kind can share a batch and come out as they would alone.
+    def batch_key(self) -> tuple[object, ...]:
+        """Images with equal keys can share a batch and come out as they would alone.
 
-        The number of chunks belongs to it: padding a short prompt would change what it attends to.
+        The number of chunks is part of it: padding a short prompt would change what it attends to.
         """
         guidance = self.guidance, self.guidance_rescale
         return self.width, self.height, self.chunks, self.steps, *guidance, self.sampler
 
 
 def chunks_for(model: Denoiser, prompt: str, negative: str = "") -> int:
-    """As many passes of the text encoder as the longer of the two prompts needs, 3 at most, as A1111 does."""
-    return min(MOST_CHUNKS, max(1, -(-max(model.token_count([prompt, negative])) // CHUNK_TOKENS)))
+    """Return how many passes of the text encoder the longer of two prompts needs: 1 to 3, as in A1111."""
+    return min(MAX_CHUNKS, max(1, -(-max(model.token_count([prompt, negative])) // CHUNK_TOKENS)))
 
 
 def check_size(model: Denoiser, width: int, height: int) -> None:
-    """Holds a picture's size against what a model can draw.
+    """Check that a model can generate images of this size.
 
     Raises:
-        UsageError: a side that is no multiple of the model's pixels per latent.
+        UsageError: a side that is not a multiple of the model's pixels per latent.
     """
-    grain = model.downscale
+    multiple = model.downscale
     for name, pixels in (("width", width), ("height", height)):
-        if pixels < 1 or pixels % grain:
-            near = max(grain, round(pixels / grain) * grain)
-            raise UsageError(f"{name} = {pixels}: must be a multiple of {grain}; the nearest is {near}")
+        if pixels < 1 or pixels % multiple:
+            nearest = max(multiple, round(pixels / multiple) * multiple)
+            raise UsageError(f"{name} = {pixels}: must be a multiple of {multiple}; the nearest is {nearest}")
 
 
 def model_key(model: Denoiser) -> str:
-    """Names everything of a model that decides a picture beside its `ImageSpec`: weights, schedule, arithmetic."""
-    in_8_bits = [name for name, part in model.parts().items() if is_quantized(part)]
+    """Return a cache key of all that decides an image beside its `ImageSpec`: weights, schedule and arithmetic."""
+    in_8_bits = [name for name, module in model.trainable_modules().items() if is_quantized(module)]
     arithmetic = model.device.type, str(model.dtype), in_8_bits
-    return key_of("model", model.fingerprint, *model.drawing_facts(), *arithmetic)
+    return key_of("model", model.fingerprint, *model.sampling_facts(), *arithmetic)
 
 
-class Embeddings:
-    """Encoded prompts, each made alone so that no neighbour in a batch changes a bit of it; the last 512 are kept."""
+class PromptCache:
+    """Encoded prompts, the last 512. Each is encoded alone, so that its batch never changes a bit of it."""
 
     def __init__(self) -> None:
         self.state: object = None
-        """What is on the text encoder. Prompts are encoded anew wherever it differs: set it before you draw."""
-        self._kept: dict[object, Conditioning] = {}
+        """Names what is on the text encoder. Set it before generating: prompts are encoded again when it differs."""
+        self._cached: dict[object, Conditioning] = {}
 
     def prompt(self, model: Denoiser, spec: ImageSpec) -> Conditioning:
-        """What to draw, [1, 77 x chunks, D]."""
-        return self._encoded(model, spec, spec.prompt)
+        """Return the encoded prompt, [1, 77 x chunks, D]."""
+        return self._encode(model, spec, spec.prompt)
 
     def negative(self, model: Denoiser, spec: ImageSpec) -> Conditioning:
-        """What guidance steers away from; an empty one is told apart by the families that learned it otherwise."""
-        return self._encoded(model, spec, spec.negative if spec.negative.strip() else None)
+        """Return the encoded negative prompt; for an empty one, what the model was trained to read as empty."""
+        return self._encode(model, spec, spec.negative if spec.negative.strip() else None)
 
     def clear(self) -> None:
-        """Forgets all of them."""
-        self._kept.clear()
+        """Forget all prompts."""
+        self._cached.clear()
 
-    def _encoded(self, model: Denoiser, spec: ImageSpec, text: str | None) -> Conditioning:
+    def _encode(self, model: Denoiser, spec: ImageSpec, text: str | None) -> Conditioning:
         key = text, spec.clip_skip, spec.chunks, self.state
-        if key not in self._kept:
+        if key not in self._cached:
             encode = model.encode_negative if text is None else model.encode_prompt
-            while len(self._kept) >= _REMEMBERED:
-                del self._kept[next(iter(self._kept))]
-            self._kept[key] = encode([text or ""], clip_skip=spec.clip_skip, chunks=spec.chunks)
-        return self._kept[key]
+            while len(self._cached) >= _CACHED_PROMPTS:
+                del self._cached[next(iter(self._cached))]
+            self._cached[key] = encode([text or ""], clip_skip=spec.clip_skip, chunks=spec.chunks)
+        return self._cached[key]
 
 
-def batches(specs: Sequence[ImageSpec], most: Callable[[ImageSpec], int]) -> Iterator[list[ImageSpec]]:
-    """Neighbours of one kind, at most `most(first)` together."""
-    group: list[ImageSpec] = []
+def batches(specs: Sequence[ImageSpec], max_size: Callable[[ImageSpec], int]) -> Iterator[list[ImageSpec]]:
+    """Split into runs of neighbours with one batch key, at most `max_size(first)` images each."""
+    batch: list[ImageSpec] = []
     for spec in specs:
-        if group and (group[0].kind != spec.kind or len(group) >= most(group[0])):
-            yield group
-            group = []
-        group.append(spec)
-    if group:
-        yield group
+        if batch and (batch[0].batch_key != spec.batch_key or len(batch) >= max_size(batch[0])):
+            yield batch
+            batch = []
+        batch.append(spec)
+    if batch:
+        yield batch
 
 
-def draw_images(
+def generate_images(
     model: Denoiser,
     specs: Sequence[ImageSpec],
     *,
-    embeddings: Embeddings | None = None,
+    prompt_cache: PromptCache | None = None,
     on_progress: OnProgress | None = None,
     on_halved: OnHalved | None = None,
 ) -> list[Image]:
-    """Draws pictures of one kind together; in halves where memory is short.
+    """Generate images in one batch; when memory runs out, in halves of it.
 
     Args:
-        specs: of one `kind`; see `batches`.
-        embeddings: where encoded prompts are kept from one call to the next.
-        on_progress: hears how far the sampler is.
-        on_halved: hears that a batch did not fit into memory.
+        specs: with one `batch_key`; see `batches`.
+        prompt_cache: keeps encoded prompts from one call to the next.
+        on_progress: called after each call of the network.
+        on_halved: called when a batch did not fit into memory.
 
     Raises:
-        UsageError: a size, sampler or clip skip that this model cannot draw.
-        NotFiniteError: a picture came out as NaN or infinity; says why, and what to try.
-        BakehouseError: one picture alone does not fit into memory.
+        UsageError: a size, sampler or clip skip that this model does not support.
+        NotFiniteError: an image came out as NaN or infinity; says why, and what to try.
+        BakehouseError: a single image does not fit into memory.
+        SamplingCancelledError: by `on_progress`.
     """
-    embeddings = embeddings or Embeddings()
+    prompt_cache = prompt_cache or PromptCache()
     try:
-        return to_images(_pixels(model, specs, embeddings, on_progress))
+        return to_images(_generate_pixels(model, specs, prompt_cache, on_progress))
     except torch.OutOfMemoryError as e:
         if len(specs) == 1:
             raise BakehouseError(
-                f"one picture of {specs[0].width}x{specs[0].height} does not fit into the memory of {model.device}",
-                hint="make it smaller, or compute in half precision (fp16, bf16)",
+                f"out of memory: one image of {specs[0].width}x{specs[0].height} does not fit on {model.device}",
+                hint="use a smaller size, or compute in half precision (fp16, bf16)",
             ) from e
     half = len(specs) // 2
     torch.cuda.empty_cache()
     if on_halved is not None:
         on_halved(len(specs), half)
-    hears = {"embeddings": embeddings, "on_progress": on_progress, "on_halved": on_halved}
-    return draw_images(model, specs[:half], **hears) + draw_images(model, specs[half:], **hears)  # type: ignore[arg-type]
+    images: list[Image] = []
+    for part in (specs[:half], specs[half:]):
+        images += generate_images(model, part, prompt_cache=prompt_cache, on_progress=on_progress, on_halved=on_halved)
+    return images
 
 
 @torch.no_grad()
-def _pixels(
-    model: Denoiser, specs: Sequence[ImageSpec], embeddings: Embeddings, on_progress: OnProgress | None
+def _generate_pixels(
+    model: Denoiser, specs: Sequence[ImageSpec], prompt_cache: PromptCache, on_progress: OnProgress | None
 ) -> Tensor:
-    """[B, 3, H, W] in -1..1, every number finite."""
+    """Return [B, 3, H, W] in -1..1, every number finite."""
     first = specs[0]
-    if any(spec.kind != first.kind for spec in specs):
-        raise ValueError("pictures of different kinds cannot share a batch")
+    if any(spec.batch_key != first.batch_key for spec in specs):
+        raise ValueError("images with different batch keys cannot share a batch")
     check_size(model, first.width, first.height)
     seeds = [spec.seed for spec in specs]
+    cond = Conditioning.cat([prompt_cache.prompt(model, spec) for spec in specs])
+    uncond = None
+    if first.guidance != 1:
+        uncond = Conditioning.cat([prompt_cache.negative(model, spec) for spec in specs])
+
+    def report(step: SamplingStep) -> None:
+        if on_progress is not None:
+            on_progress(step.done, step.total)
+
     latents = sample(
         model,
-        Conditioning.cat([embeddings.prompt(model, spec) for spec in specs]),
-        Conditioning.cat([embeddings.negative(model, spec) for spec in specs]) if first.guidance != 1 else None,
+        ClassifierFreeGuidance(cond, uncond, first.guidance, first.guidance_rescale),
         noise=initial_noise(seeds, model.latent_shape(first.width, first.height)),
         steps=first.steps,
-        guidance=first.guidance,
-        guidance_rescale=first.guidance_rescale,
         sampler=first.sampler,
         seeds=seeds,
-        on_step=None if on_progress is None else lambda done, total, _: on_progress(done, total),
+        on_step=report,
     )
-    if broken := _broken(latents):
-        raise NotFiniteError(_said(specs, broken), hint=_remedy(model))
+    if broken := _rows_not_finite(latents):
+        raise NotFiniteError(_not_finite_message(specs, broken), hint=_not_finite_hint(model))
     pixels = model.decode(latents)
-    if broken := _broken(pixels):
-        hint = "its autoencoder computes no numbers even in fp32: use another one (model.vae)"
-        raise NotFiniteError(_said(specs, broken), hint=hint)
+    if broken := _rows_not_finite(pixels):
+        hint = "the autoencoder (VAE) fails even in fp32: use another one (model.vae)"
+        raise NotFiniteError(_not_finite_message(specs, broken), hint=hint)
     return pixels
 
 
-def _broken(rows: Tensor) -> list[int]:
-    """The rows [B, ...] that hold a number that is not finite."""
-    return [i for i, fine in enumerate(torch.isfinite(rows).flatten(1).all(dim=1).tolist()) if not fine]
+def _rows_not_finite(tensor: Tensor) -> list[int]:
+    """Return the rows of [B, ...] that hold NaN or infinity."""
+    return [i for i, finite in enumerate(torch.isfinite(tensor).flatten(1).all(dim=1).tolist()) if not finite]
 
 
-def _said(specs: Sequence[ImageSpec], broken: Sequence[int]) -> str:
-    spec = specs[broken[0]]
-    return f"the picture of {spec.prompt[:60]!r} with seed {spec.seed} came out as NaN or infinity: it was not kept"
+def _not_finite_message(specs: Sequence[ImageSpec], rows: Sequence[int]) -> str:
+    spec = specs[rows[0]]
+    return f"the image of {spec.prompt[:60]!r} with seed {spec.seed} came out as NaN or infinity and was not saved"
 
 
-def _remedy(model: Denoiser) -> str:
+def _not_finite_hint(model: Denoiser) -> str:
     if model.dtype is torch.float16:
         return "the network overflows in fp16: compute in bf16 or fp32 (--precision, or train.precision in a recipe)"
-    return "the network overflows: lower the adapter's weight or the guidance"
+    return "the network overflows: lower the adapter's strength or the guidance"

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from bakehouse.adapters import NetworkSpec
 from bakehouse.adapters.inject import try_on
 from bakehouse.core.errors import BakehouseError, Problems
-from bakehouse.core.setting_needs import Fact
-from bakehouse.losses.denoising import unfit_for
+from bakehouse.core.setting_needs import PlanFact
+from bakehouse.losses.denoising import incompatible_settings
 from bakehouse.models.model_facts import ModelFacts, why_no_vae
 from bakehouse.recipe.recipe import Recipe
 
@@ -21,7 +21,7 @@ def unfit_for_model(recipe: Recipe, model: ModelFacts | None) -> Iterator[str]:
         yield f"model.vae = {recipe.model.vae!r}: {why}"
     if model is None:
         return
-    yield from unfit_for(recipe.loss, recipe.noise, model.schedule)
+    yield from incompatible_settings(recipe.loss, recipe.noise, model.schedule)
     skip, layers = recipe.model.clip_skip, model.text_layers
     if skip > layers:
         yield f"model.clip_skip = {skip}: allowed are 1 (the last layer) to {layers} for {recipe.model.base}"
@@ -29,7 +29,7 @@ def unfit_for_model(recipe: Recipe, model: ModelFacts | None) -> Iterator[str]:
         yield f"noise.min_timestep = {recipe.noise.min_timestep}: this model has {model.schedule.steps} timesteps"
 
 
-def sits_on(recipe: Recipe, model: ModelFacts | None, given: Recipe) -> frozenset[Fact] | None:
+def sits_on(recipe: Recipe, model: ModelFacts | None, given: Recipe) -> frozenset[PlanFact] | None:
     """What the adapter sits on, as facts: the networks are built without weights, and it is put on.
 
     Args:

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bakehouse.core.bundled_models import BUNDLED_BASE
 from bakehouse.core.errors import UsageError
-from bakehouse.core.settings import put
-from bakehouse.data.dataset_formats import ConceptFolder, read_layout
+from bakehouse.core.settings import set_dotted
+from bakehouse.data.dataset_formats import ConceptFolder, read_dataset
 from bakehouse.data.image_records import ImageSet
 from bakehouse.data.scan import scan
 from bakehouse.recipe.recipe import Recipe
@@ -21,7 +22,7 @@ def recipe_for_folder(
     subject: str = "",
     *,
     kind: str = "character",
-    base: str = "crumb",
+    base: str = BUNDLED_BASE,
     settings: Mapping[str, Any] | None = None,
 ) -> Recipe:
     """A recipe for a folder in any known layout: plain, `N_name` folders, concepts_list.json, metadata.jsonl.
@@ -34,7 +35,7 @@ def recipe_for_folder(
     """
     settings = settings or {}
     kind = settings.get("kind", kind)
-    layout = read_layout(Path(folder))
+    layout = read_dataset(Path(folder))
     taught = [c for c in layout if not c.is_reg]
     if subject and len(taught) > 1:
         names = ", ".join(c.folder.name for c in taught)
@@ -50,7 +51,7 @@ def recipe_for_folder(
     if prior := _prior(layout):
         values["prior"] = prior
     for key, value in settings.items():
-        put(values, key.split("."), value)
+        set_dotted(values, key.split("."), value)
     return Recipe.parse(values, source=f"the recipe for {folder}").resolved_from(Path.cwd())
 
 

@@ -7,16 +7,28 @@ from importlib.util import find_spec
 
 import torch
 
+from bakehouse.core.errors import UsageError
 from bakehouse.recipe.recipe import Recipe
 
 
 def pick_device(wanted: str) -> str:
-    """`auto` as the best device here."""
+    """Return `wanted`, `auto` as the best device of this machine; a device that is named is not checked."""
     if wanted != "auto":
         return wanted
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def require_device(wanted: str) -> str:
+    """Return `wanted`, `auto` as the best device of this machine.
+
+    Raises:
+        UsageError: this machine has no such device.
+    """
+    if wanted != "auto" and wanted not in devices_here():
+        raise UsageError(f"device = {wanted!r} is not available here: use auto, {', '.join(devices_here())}")
+    return pick_device(wanted)
 
 
 def devices_here() -> list[str]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from bakehouse.core.setting_needs import Fact, Needs, above, is_off, is_on, one_of, other_than
+from bakehouse.core.setting_needs import Needs, PlanFact, above, is_off, is_on, one_of, other_than
 from bakehouse.core.settings import Spec
 
 MOST_STEPS = 10**9
@@ -34,7 +34,7 @@ def _own_name(name: Any) -> Any:
     return SCHEDULE_ALIASES.get(name.casefold(), name.casefold()) if isinstance(name, str) else name
 
 
-WARMS_EACH_CYCLE = Fact("plan.warms_each_cycle", "a step of it for each of schedule.cycles")
+WARMS_EACH_CYCLE = PlanFact("plan.warms_each_cycle", "a step of it for each of schedule.cycles")
 RESTARTING = ("cosine_with_restarts", "annealed_cosine_with_restarts", "annealed_rex_with_restarts")
 _COOLED = Needs(one_of("kind", "warmup_stable_decay"))
 

@@ -15,11 +15,12 @@ from bakehouse.adapters.network_settings import NetworkSpec
 from bakehouse.core.setting_needs import without_effect
 from bakehouse.data.buckets import BucketRow, Placement, assign, bucket_table, bucket_warnings
 from bakehouse.data.captions import split_tags
-from bakehouse.data.dataset_formats import METADATA_FILES, read_layout
+from bakehouse.data.dataset_formats import METADATA_FILES, read_dataset
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.repeats import balance_repeats, fair_target
 from bakehouse.data.scan import scan
 from bakehouse.models.damaged_files import check_model
+from bakehouse.models.families import family_of
 from bakehouse.models.load import ModelRef, native_size, resolve_model
 from bakehouse.models.model_facts import ModelFacts, model_facts
 from bakehouse.recipe.base_validation import sits_on, unfit_for_model
@@ -153,7 +154,7 @@ def _images_of(folder: Path, concept: int) -> ImageSet:
     """A folder's images; captions come from its metadata file where it has one."""
     if not any((folder / name).is_file() for name in METADATA_FILES):
         return scan(folder, concept=concept)
-    (found,) = read_layout(folder)
+    (found,) = read_dataset(folder)
     records = tuple(dataclasses.replace(r, concept=concept) for r in found.records)
     return dataclasses.replace(found.images, records=records)
 
@@ -193,7 +194,8 @@ class _Derivation:
         self.own_prior = own_prior
         self.model = model
         self.facts = facts
-        self.model_name = "crumb" if recipe.model.base == "crumb" else model.family or "sd1"
+        self.family = family_of(model)
+        self.model_name = self.family.name
         self.preset: Preset = load_preset(recipe.kind, self.model_name)
         self.decisions: list[Decision] = []
 
@@ -267,7 +269,7 @@ class _Derivation:
         adapter = self.recipe.adapter
         if isinstance(adapter, NetworkSpec) and adapter.start is None:
             usual_for = self.preset.about if self.preset.adapter == "lora" else f"adapter.kind = {adapter.kind!r}"
-            why = f"usual for {usual_for}" + (" on crumb" if self.model_name == "crumb" else "")
+            why = f"usual for {usual_for}" + (f" on {self.family.name}" if self.family.bundled else "")
             free = adapter.settable - given
             for name, usual in self.preset.sizes():
                 if name in free:
@@ -363,12 +365,12 @@ class _Derivation:
             reason = "train.fused_backward frees gradients before their length is known"
             self.decide("train.max_grad_norm", 0.0, reason)
         if train.batch == "auto" and "accumulation" not in train.model_fields_set:
-            images = 8 if self.model_name == "crumb" else 4
+            images = self.family.images_per_step
             self.decide("train.accumulation", images, "images a step; how many of them at a time is found by trying")
         if train.batch is not None:
             return
-        if self.model_name == "crumb":
-            self.decide("train.batch", 8, "crumb is small: 8 images fill a processor")
+        if (usual := self.family.batch_size) > 1:
+            self.decide("train.batch", usual, f"{self.family.name} is small: {usual} images fill a processor")
         else:
             self.decide(
                 "train.batch", 1, "fits everywhere and learns most from few images; raise it with memory to spare"

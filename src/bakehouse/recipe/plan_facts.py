@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from bakehouse.adapters.adapter_facts import EXCLUDED, ON_KERNELS, ON_NORMS, ON_TEXT, ON_UNET, SIZED
-from bakehouse.core.setting_needs import Fact, Lookup, value_at
-from bakehouse.data.captions import all_texts, has_choices, movable
+from bakehouse.core.setting_needs import PlanFact, ValueLookup, value_at
+from bakehouse.data.captions import all_texts, count_movable_tags, has_wildcards
 from bakehouse.data.fact_names import ALPHA, CHOICES, JOINED, MARKED, MASKS, MOVABLE, RUN_STEPS, UNMARKED
 from bakehouse.data.image_records import ImageSet
 from bakehouse.losses.noise import ENDS_WITH_SIGNAL
@@ -24,11 +24,11 @@ def lookup_for(
     given: Recipe,
     images: ImageSet,
     model: ModelFacts | None,
-    chosen: frozenset[Fact] | None,
+    chosen: frozenset[PlanFact] | None,
     *,
     steps: int,
     per_epoch: int,
-) -> Lookup:
+) -> ValueLookup:
     """Answers what a setting asks for: a fact, what a setting comes to here (`train.device`), or a setting.
 
     Args:
@@ -52,7 +52,7 @@ def lookup_for(
     return lambda key: known[key] if key in known else value_at(recipe, key)
 
 
-def _of_adapter(recipe: Recipe, chosen: frozenset[Fact] | None) -> Mapping[str, Any]:
+def _of_adapter(recipe: Recipe, chosen: frozenset[PlanFact] | None) -> Mapping[str, Any]:
     holds = {fact.name: chosen is None or fact in chosen for fact in _ADAPTER}
     if not recipe.adapter.unet:
         holds |= {ON_UNET.name: False, ON_KERNELS.name: False}
@@ -66,8 +66,8 @@ def _of_images(recipe: Recipe, images: ImageSet) -> Mapping[str, Any]:
     return {
         MASKS.name: any(r.mask is not None or (r.has_alpha and recipe.data.alpha_mask) for r in images),
         ALPHA.name: any(r.has_alpha for r in images),
-        MOVABLE.name: any(movable(t, options) > 1 for t in texts),
-        CHOICES.name: any(has_choices(t) for t in texts),
+        MOVABLE.name: any(count_movable_tags(t, options) > 1 for t in texts),
+        CHOICES.name: any(has_wildcards(t) for t in texts),
         MARKED.name: any(mark in t for t in texts),
         UNMARKED.name: not mark or any(mark not in t for t in texts),
         JOINED.name: any(joint in t for t in texts),

@@ -9,15 +9,16 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import Field, StringConstraints, TypeAdapter, WrapValidator, field_validator, model_validator
 
 from bakehouse.adapters import AdapterSpec, FullFineTune, LoRA, NetworkSpec
+from bakehouse.core.bundled_models import BUNDLED_BASE
 from bakehouse.core.errors import Problems, UsageError
-from bakehouse.core.file_names import file_name_of, why_no_file_name
-from bakehouse.core.setting_needs import Fact, Needs, above, is_on, one_of, other_than, reached_by
+from bakehouse.core.file_names import file_name_problem, to_file_name
+from bakehouse.core.setting_needs import Needs, PlanFact, above, is_on, one_of, other_than, reached_by
 from bakehouse.core.settings import Spec, read_toml
 from bakehouse.data.augment import AugmentSpec
 from bakehouse.data.buckets import BucketSpec
 from bakehouse.data.captions import CaptionOptions
 from bakehouse.data.fact_names import ALPHA
-from bakehouse.data.triggers import Trigger, words_differ
+from bakehouse.data.triggers import Trigger, check_unique_words
 from bakehouse.losses import LossSpec, NoiseSpec
 from bakehouse.recipe.early_stopping import StopSpec
 from bakehouse.recipe.lr_schedule import MOST_STEPS, ScheduleSpec
@@ -32,8 +33,8 @@ Often = Annotated[int, Field(ge=0, le=MOST_STEPS)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 """What PyTorch, NumPy and other trainers all take."""
 
-EPOCH_STEPS = Fact("plan.epoch_steps", "the steps of all epochs")
-NEEDED_EPOCHS = Fact("plan.needed_epochs", "the epochs that train.steps needs")
+EPOCH_STEPS = PlanFact("plan.epoch_steps", "the steps of all epochs")
+NEEDED_EPOCHS = PlanFact("plan.needed_epochs", "the epochs that train.steps needs")
 _PRIOR = Needs(other_than("source", "none"))
 _MADE = Needs(one_of("source", "class", "captions"))
 _SAMPLED = Needs(is_on("prompts"))
@@ -45,7 +46,7 @@ def _positive_or_auto(value: Any, _: Any) -> Any:
 
 
 class ModelSpec(Spec):
-    base: str = "crumb"
+    base: str = BUNDLED_BASE
     """`crumb`, a diffusers folder, a single .safetensors or .ckpt file, or a Hub id."""
     vae: str | None = None
     """Another VAE: a folder, a file or a Hub id."""
@@ -269,13 +270,13 @@ class Recipe(Spec):
     @field_validator("name")
     @classmethod
     def _names_a_file(cls, name: str) -> str:
-        if why := why_no_file_name(name):
+        if why := file_name_problem(name):
             raise ValueError(f"{name!r} cannot name a file: {why}")
         return name
 
     @model_validator(mode="after")
     def _triggers_differ(self) -> Self:
-        words_differ(self.triggers)
+        check_unique_words(self.triggers)
         return self
 
     @classmethod
@@ -307,7 +308,7 @@ class Recipe(Spec):
         }
         changes = {key: str((folder / p.expanduser()).resolve()) for key, p in paths.items() if p is not None}
         for key, ref in {"model.base": self.model.base, "model.vae": self.model.vae}.items():
-            if ref is not None and ref != "crumb" and (folder / ref).exists():
+            if ref is not None and ref != BUNDLED_BASE and (folder / ref).exists():
                 changes[key] = str((folder / ref).resolve())
         return self.with_values(changes)
 
@@ -315,4 +316,4 @@ class Recipe(Spec):
     def title(self) -> str:
         """The name, or one made from the first subject: `zwx-person`."""
         words = self.name or self.concepts[0].subject or self.concepts[0].folder.name
-        return file_name_of(words, "subject")
+        return to_file_name(words, "subject")

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from bakehouse.core.errors import UsageError, did_you_mean
 from bakehouse.models.samplers import find_sampler
 from bakehouse.recipe.recipe import SampleSpec
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 _OPTION = re.compile(r"\s--([A-Za-z]\S*)(?=\s)")
 _GRAIN, _SMALLEST, _LARGEST = 8, 64, 8192
@@ -54,6 +57,13 @@ class SamplePrompt:
     guidance: float
     steps: int
     sampler: str
+
+
+class GenerateSamples(Protocol):
+    """Generates one image for each prompt, in order."""
+
+    def __call__(self, prompts: Sequence[SamplePrompt], *, base: bool = False) -> Iterator[Image]:
+        """Generate with the model as it is in training, or with the untouched base."""
 
 
 def parse_sample_prompt(line: str, defaults: SamplePrompt) -> SamplePrompt:

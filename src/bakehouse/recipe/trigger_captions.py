@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bakehouse.data.image_records import ImageSet
-from bakehouse.data.triggers import Compiled, compile_captions, inseparable, with_compiled
+from bakehouse.data.triggers import CompiledImage, compile_captions, inseparable_pairs, with_compiled
 from bakehouse.recipe.recipe import Recipe
 
 MARK = "|||"
 """Between triggers and what may be moved, where images have different numbers of triggers."""
 
 
-def compile_recipe(recipe: Recipe, images: ImageSet) -> tuple[Compiled, ...]:
+def compile_recipe(recipe: Recipe, images: ImageSet) -> tuple[CompiledImage, ...]:
     """Every image with its raw captions and what the triggers make of them.
 
     Raises:
@@ -37,7 +37,7 @@ def moves(recipe: Recipe) -> bool:
     return not given and (captions.shuffle or captions.tag_dropout > 0 or captions.token_warmup_step > 0)
 
 
-def kept(compiled: Sequence[Compiled]) -> int | None:
+def kept(compiled: Sequence[CompiledImage]) -> int | None:
     """How many tags at the beginning are triggers; None where captions differ in it."""
     heads = {len(w.head) for c in compiled for w in c.wordings}
     return heads.pop() if len(heads) == 1 else None
@@ -51,5 +51,5 @@ def not_apart(recipe: Recipe, images: ImageSet) -> list[str]:
         f"triggers {a!r} and {b!r} stand in the very same captions, so both would come to mean both: split the images "
         f"(share = 0.5 at {b!r}, from 80 images), or show each with and without it (also_without = true at {b!r}); "
         "`bakehouse triggers explain` has the prices"
-        for a, b in inseparable(compile_recipe(recipe, images))
+        for a, b in inseparable_pairs(compile_recipe(recipe, images))
     ]

@@ -9,8 +9,8 @@ from bakehouse.adapters import NetworkSpec
 from bakehouse.adapters.adapter_reader import account_of
 from bakehouse.adapters.file_coverage import BUNDLED
 from bakehouse.core.errors import BakehouseError, Problems, UsageError
-from bakehouse.core.pluralize import counted
-from bakehouse.data.augment import without_face
+from bakehouse.core.pluralize import counted, listed
+from bakehouse.data.augment import images_without_face
 from bakehouse.data.image_records import ImageSet
 from bakehouse.data.triggers import TRIGGER_FILE, raw_path
 from bakehouse.models.samplers import find_sampler
@@ -226,10 +226,9 @@ def _of_augmentation(recipe: Recipe, images: ImageSet) -> Iterator[str]:
             "data.augment.variants = 4 to keep four of each, or data.cache = 'none' to encode anew at every show (slow)"
         )
     if augment.face_crop:
-        lost = [r.path.name for r in without_face(images)]
+        lost = [r.path.name for r in images_without_face(images)]
         if lost:
-            more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
             yield (
-                f"data.augment.face_crop: no face is known in {', '.join(lost[:3])}{more}; give `face` boxes "
+                f"data.augment.face_crop: no face is known in {listed(lost, 3)}; give `face` boxes "
                 "[left, top, width, height] in metadata.jsonl, names that end in _cx_cy_w_h, or masks; or random_crop"
             )

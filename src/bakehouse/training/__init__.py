@@ -1,4 +1,4 @@
-"""From a plan to weights: caches, the loop, saved states, resuming, and the learning-rate range test.
+"""Training: from a recipe to saved weights, with caches, saved states and resuming, and the learning-rate range test.
 
 Networks are imported when a name is first used.
 """
@@ -9,17 +9,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bakehouse.training.loop import train as train
-    from bakehouse.training.lr_finder.range_test import find_rate as find_rate
-    from bakehouse.training.trainer import bake as bake
+    from bakehouse.training.lr_finder.range_test import find_lr as find_lr
+    from bakehouse.training.trainer import train as train
 
 _HOMES = {
-    "bake": "trainer",
-    "find_rate": "lr_finder.range_test",
-    "train": "loop",
+    "find_lr": "lr_finder.range_test",
+    "train": "trainer",
 }
 
-__all__ = ["bake", "find_rate", "train"]
+__all__ = ["find_lr", "train"]
 
 
 def __getattr__(name: str) -> Any:

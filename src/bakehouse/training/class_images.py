@@ -1,83 +1,116 @@
-"""Class images: made once by the untouched base model, and found again by what they were made with."""
+"""Class images: generated once by the base model, and kept under a hash of what they were generated with."""
 
 from __future__ import annotations
 
 import io
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
 from PIL import Image
 
 from bakehouse.core.events import Event, Progress
-from bakehouse.core.files import atomic_path, cache_dir, write_json
+from bakehouse.core.files import atomic_path, cache_dir, sha256_file, write_json
+from bakehouse.data.buckets import unchanged_placement
+from bakehouse.data.image_records import ImageRecord
 from bakehouse.models.denoiser import Denoiser
 from bakehouse.models.text_encoders import CHUNK_TOKENS
-from bakehouse.models.text_to_image import ImageSpec, draw_images, model_key
+from bakehouse.models.text_to_image import ImageSpec, generate_images, model_key
 from bakehouse.recipe.class_images import ClassImage
+from bakehouse.recipe.plan import Plan, PlannedImage
 
-_WHAT = "making class images"
-_TOGETHER = 8
-"""Pictures made at once. Groups are cut by the plan, never by what is missing: rounding depends on the neighbours."""
-_PIXELS_ON_CPU = _TOGETHER * 128 * 128
-"""A processor makes larger pictures no faster together: fewer at once show sooner that something happens."""
+_WHAT = "generating class images"
+_BATCH = 8
+"""Images in one batch. Batches are cut by the plan, never by what is missing: rounding depends on the whole batch."""
+_PIXELS_ON_CPU = _BATCH * 128 * 128
+"""Pixels in one batch on a CPU, which is no faster with larger batches: smaller ones show progress sooner."""
 _PNG_END = bytes.fromhex("0000000049454e44ae426082")
-"""The last part of a PNG, which no reader checks."""
+"""The last chunk of a PNG, which decoders do not check."""
+
+
+@dataclass(frozen=True)
+class CaptionedImage:
+    """A class image and its caption."""
+
+    image: PlannedImage
+    caption: str
 
 
 def class_image_path(image: ClassImage, model: Denoiser) -> Path:
-    """Where a class image is, or will be."""
+    """Return the path of a class image in the cache, generated or not."""
     return cache_dir("class-images", image.key(model_key(model))[:24], f"{image.seed:05d}.png")
 
 
-def make_class_images(images: Sequence[ClassImage], model: Denoiser) -> Iterator[Event]:
-    """Makes those that are not there yet; a killed run goes on where it was. Silent where all are there.
+def prepare_class_images(plan: Plan, model: Denoiser) -> Generator[Event, None, list[CaptionedImage]]:
+    """Generate the plan's missing class images, and return all of them in the numbering of the plan's order.
+
+    The user's own come first, then the generated ones.
 
     Raises:
-        NotFiniteError: a picture came out as NaN or infinity.
+        NotFiniteError: a generated image is NaN or infinite.
+    """
+    yield from generate_class_images(plan.class_images, model)
+    recipe = plan.recipe
+    prompt = recipe.prior.prompt or next((c.class_name for c in recipe.concepts if c.class_name), "")
+    own = [CaptionedImage(i, i.record.captions[0] if i.record.captions else prompt) for i in plan.images if i.prior]
+    generated = []
+    for image in plan.class_images:
+        path = class_image_path(image, model)
+        record = ImageRecord(path, image.width, image.height, sha256=sha256_file(path))
+        planned = PlannedImage(record, unchanged_placement((image.width, image.height)), 0, prior=True)
+        generated.append(CaptionedImage(planned, image.prompt))
+    return own + generated
+
+
+def generate_class_images(images: Sequence[ClassImage], model: Denoiser) -> Iterator[Event]:
+    """Generate the class images that are not in the cache yet; yields progress, nothing if none is missing.
+
+    Raises:
+        NotFiniteError: a generated image is NaN or infinite.
     """
     groups = []
-    for _, same_kind in groupby(images, key=lambda i: _spec(i).kind):
-        alike = list(same_kind)
-        together = _together(alike[0], model)
-        groups += [alike[i : i + together] for i in range(0, len(alike), together)]
+    for _, same_kind in groupby(images, key=lambda i: _spec(i).batch_key):
+        same = list(same_kind)
+        size = _batch_size(same[0], model)
+        groups += [same[i : i + size] for i in range(0, len(same), size)]
     missing = [g for g in groups if not all(_is_whole(class_image_path(i, model)) for i in g)]
     done, total = 0, sum(len(g) for g in missing)
     for group in missing:
         yield Progress(what=_WHAT, done=done, total=total)
-        _make(group, model)
+        _generate(group, model)
         done += len(group)
     if missing:
         yield Progress(what=_WHAT, done=done, total=total)
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether a picture is there with every byte as it was written: PNG keeps a checksum of each of its parts."""
+    """Return whether a PNG is complete and undamaged: it has a checksum in each of its chunks."""
     try:
         data = path.read_bytes()
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as picture:
-            picture.verify()
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+            image.verify()
     except (OSError, SyntaxError, ValueError, struct.error, zlib.error):
         return False
     return data.endswith(_PNG_END)
 
 
-def _together(image: ClassImage, model: Denoiser) -> int:
+def _batch_size(image: ClassImage, model: Denoiser) -> int:
     if model.device.type != "cpu":
-        return _TOGETHER
-    return min(_TOGETHER, max(1, _PIXELS_ON_CPU // (image.width * image.height)))
+        return _BATCH
+    return min(_BATCH, max(1, _PIXELS_ON_CPU // (image.width * image.height)))
 
 
-def _make(group: Sequence[ClassImage], model: Denoiser) -> None:
-    for image, picture in zip(group, draw_images(model, [_spec(i) for i in group]), strict=True):
+def _generate(group: Sequence[ClassImage], model: Denoiser) -> None:
+    for image, generated in zip(group, generate_images(model, [_spec(i) for i in group]), strict=True):
         path = class_image_path(image, model)
         if _is_whole(path):
             continue
         write_json(path.with_name("made-with.json"), {"model": model.name, **vars(image), "seed": "the file's name"})
         with atomic_path(path) as temporary:
-            picture.save(temporary, format="PNG")
+            generated.save(temporary, format="PNG")
 
 
 def _spec(image: ClassImage) -> ImageSpec:

@@ -1,51 +1,43 @@
-"""Who says that a run has learned enough. Training only knows this face: the judges live in a room above it."""
+"""Early stopping: the interface of what evaluates a run while it trains. `bakehouse.evaluation` implements it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Protocol
-
-from PIL import Image
 
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import Event
 from bakehouse.core.run_folder import Run
 from bakehouse.recipe import Recipe
-from bakehouse.recipe.sample_prompt import SamplePrompt
+from bakehouse.recipe.sample_prompt import GenerateSamples
 
 
-class Draw(Protocol):
-    """One picture for each, in order, with the model as it stands in training, or with `base` as it was before."""
+class Evaluator(Protocol):
+    """Evaluates the weights of a run while it trains."""
 
-    def __call__(self, wanted: Sequence[SamplePrompt], *, base: bool = False) -> Iterator[Image.Image]: ...
+    def start(self, generate: GenerateSamples) -> Iterator[Event]:
+        """Evaluate the untouched base; called before the first step, and again when the run is resumed."""
 
-
-class Examiner(Protocol):
-    """Judges the weights of a run while it trains."""
-
-    def begin(self, draw: Draw) -> Iterator[Event]:
-        """Looks at the untouched base; called before the first step, and again where a run goes on."""
-
-    def examine(self, weights: Path, number: int, unit: str, draw: Draw) -> Generator[Event, None, str]:
-        """Judges the model, saved as `weights` just now, and says why the run should end; nothing: it should go on.
+    def evaluate(self, weights: Path, number: int, unit: str, generate: GenerateSamples) -> Generator[Event, None, str]:
+        """Evaluate the model, saved as `weights` just now; return the reason to end the run, empty to continue.
 
         `number` counts `unit`s: `epoch` or `step`.
         """
 
 
-NewExaminer = Callable[[Recipe, Run], Examiner]
-"""Makes the examiner of a run from its settled recipe."""
+EvaluatorFactory = Callable[[Recipe, Run], Evaluator]
+"""Makes the evaluator of a run from its resolved recipe."""
 
 
-def check_examiner(recipe: Recipe, examiner: NewExaminer | None) -> None:
-    """Refuses a recipe that wants to be judged where there is nobody to do it.
+def check_evaluator(recipe: Recipe, evaluator: EvaluatorFactory | None) -> None:
+    """Check that a recipe with early stopping has an evaluator.
 
     Raises:
-        UsageError: that is so.
+        UsageError: it has none.
     """
-    if recipe.stop.when == "learned" and examiner is None:
+    if recipe.stop.when == "learned" and evaluator is None:
         raise UsageError(
-            "stop.when = 'learned' needs somebody to judge the run",
-            hint="in Python: bake(recipe, folder, examiner=bakehouse.evaluation.Examiner)",
+            "stop.when = 'learned' needs an evaluator",
+            hint="in Python: train(recipe, folder, evaluator=bakehouse.evaluation.TrainingEvaluator)",
         )

@@ -1,4 +1,4 @@
-"""The weights to look at: averaged where an average is kept, and the current ones put back bit for bit."""
+"""Averaged weights: the moving average (EMA) is updated after each step, and swapped in to save, sample and score."""
 
 from __future__ import annotations
 
@@ -11,27 +11,36 @@ from torch import Tensor
 from bakehouse.training.training_state import TrainState
 
 
-@contextlib.contextmanager
-def averaged(state: TrainState) -> Iterator[None]:
-    """In the block, parameters are what is saved, sampled and judged: a schedule-free optimizer's x, the EMA, or as is.
+def update_ema(state: TrainState, decay: float) -> None:
+    """Move the average towards the parameters; the decay is warmed up, so that early steps are soon forgotten."""
+    if not state.ema:
+        return
+    decay = min(decay, (1 + state.step) / (10 + state.step))
+    with torch.no_grad():
+        torch._foreach_lerp_(state.ema, state.parameters(), 1 - decay)
 
-    Schedule-free optimizers (Defazio et al. 2024, arXiv:2405.15682) compute gradients at y, and what they have learned
-    is x. Their own way back from x to y rounds, so y is kept instead.
+
+@contextlib.contextmanager
+def averaged_weights(state: TrainState) -> Iterator[None]:
+    """Inside the block, parameters are what is saved: a schedule-free optimizer's x, the EMA, or what they were.
+
+    Schedule-free optimizers (Defazio et al. 2024, arXiv:2405.15682) compute gradients at y, and their trained weights
+    are x. Their own conversion of x back to y rounds, so y is kept and restored bit for bit instead.
     """
-    turns = hasattr(state.optimizer, "eval") and hasattr(state.optimizer, "train")
-    if not turns and not state.ema:
+    schedule_free = hasattr(state.optimizer, "eval") and hasattr(state.optimizer, "train")
+    if not schedule_free and not state.ema:
         yield
         return
     parameters = state.parameters()
     current = [p.detach().clone() for p in parameters]
     try:
-        if turns:
+        if schedule_free:
             state.optimizer.eval()  # type: ignore[attr-defined]
         else:
             _copy(state.ema, parameters)
         yield
     finally:
-        if turns:
+        if schedule_free:
             state.optimizer.train()  # type: ignore[attr-defined]
         _copy(current, parameters)
 

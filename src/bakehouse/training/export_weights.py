@@ -1,4 +1,4 @@
-"""Weights as files that others load: named, dated by epoch or step, with the whole recipe inside."""
+"""Export of trained weights: adapter files and model folders, with kohya's metadata and the recipe inside."""
 
 from __future__ import annotations
 
@@ -20,62 +20,62 @@ from bakehouse.core.run_folder import Run
 from bakehouse.data.buckets import BucketRow
 from bakehouse.data.captions import split_tags
 from bakehouse.models.denoiser import Denoiser
+from bakehouse.models.dtypes import DTYPES
 from bakehouse.recipe import Plan, Recipe, recipe_to_toml
-from bakehouse.training.ema import averaged
-from bakehouse.training.precision import DTYPES
+from bakehouse.training.ema import averaged_weights
 from bakehouse.training.training_state import TrainState
 
 
 @dataclass(frozen=True)
 class WeightsWriter:
-    """Writes weights/NAME-000001.safetensors (or a diffusers folder after a full fine-tune)."""
+    """Writes a run's weights/NAME-000001.safetensors, or diffusers folders where the whole model is saved."""
 
     plan: Plan
     model: Denoiser
     run: Run
-    started: float
+    started_at: float
+    """Seconds since the epoch."""
 
     def save(self, state: TrainState, name: str) -> Iterator[Event]:
-        """Writes the averaged weights where there are any, else the current ones.
+        """Save the averaged weights if there is an average, else the current ones.
 
         Raises:
-            BakehouseError: the weights are not numbers, or the disk is full.
+            BakehouseError: the weights are NaN or infinite, or the disk is full.
         """
         if not all(bool(torch.isfinite(p).all()) for p in state.parameters()):
-            rate = self.plan.recipe.optimizer.lr
+            lr = self.plan.recipe.optimizer.lr
             raise BakehouseError(
-                f"step {state.step}: the weights are not numbers any more, so they are not saved",
-                hint=f"optimizer.lr = {rate:g} is too high: try a third" if rate else "",
+                f"step {state.step}: the weights are NaN or infinite, so they are not saved",
+                hint=f"optimizer.lr = {lr:g} is too high: try a third of it" if lr else "",
             )
         recipe = self.plan.recipe
         dtype = DTYPES[recipe.save.dtype]
-        path = self.path_of(self.plan, self.run, name)
-        with averaged(state):
-            if recipe.adapter.kind == "full":
+        path = self.path(name)
+        with averaged_weights(state):
+            if recipe.adapter.saves_whole_model:
                 self.model.save(path, dtype=dtype)
             else:
                 save_adapter(state.adapter, path, self._metadata(state, name), dtype=dtype)
         if path.is_file() or name == recipe.title:
-            state.saved |= hash_weights(path)
+            state.weights_sha256 |= hash_weights(path)
         epoch = -(-state.step // self.plan.steps_per_epoch)
         yield Saved(step=state.step, epoch=epoch, path=str(path.relative_to(self.run.folder)))
 
-    @staticmethod
-    def path_of(plan: Plan, run: Run, name: str) -> Path:
-        """A folder after a full fine-tune, a file otherwise."""
-        return run.weights / (name if plan.recipe.adapter.kind == "full" else f"{name}.safetensors")
+    def path(self, name: str) -> Path:
+        """Return where the weights called `name` are saved."""
+        return weights_path(self.plan.recipe, self.run, name)
 
     def prune(self) -> None:
-        """Removes all but the last `save.keep_last` of the weights saved on the way."""
+        """Remove all but the last `save.keep_last` checkpoints."""
         keep = self.plan.recipe.save.keep_last
         if keep is None:
             return
         last = self.plan.recipe.title
-        on_the_way = sorted(
+        checkpoints = sorted(
             (p for p in self.run.list_weights() if p.stem != last and p.name != last),
             key=lambda p: p.stat().st_mtime_ns,
         )
-        for old in on_the_way[:-keep]:
+        for old in checkpoints[:-keep]:
             shutil.rmtree(old) if old.is_dir() else old.unlink()
 
     def _metadata(self, state: TrainState, name: str) -> dict[str, str]:
@@ -93,7 +93,7 @@ class WeightsWriter:
             steps=state.step,
             max_steps=plan.steps,
             batches_per_epoch=plan.order.batches_per_epoch,
-            started_at=self.started,
+            started_at=self.started_at,
             finished_at=time.time(),
             tag_frequency=tag_frequency(plan),
             bucket_info={"buckets": {str(i): _bucket(row) for i, row in enumerate(plan.buckets)}},
@@ -104,8 +104,13 @@ class WeightsWriter:
         )
 
 
+def weights_path(recipe: Recipe, run: Run, name: str) -> Path:
+    """Return the path of weights in a run: a folder where the whole model is saved, else a file."""
+    return run.weights / (name if recipe.adapter.saves_whole_model else f"{name}.safetensors")
+
+
 def hash_weights(path: Path) -> dict[str, str]:
-    """sha256 of weights by their names below weights/: one file, or all files of a model's folder."""
+    """Return the sha256 of one file, or of all files of a model's folder, by their names below weights/."""
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     return {p.relative_to(path.parent).as_posix(): sha256_file(p) for p in files}
 
@@ -115,7 +120,7 @@ def _bucket(row: BucketRow) -> dict[str, Any]:
 
 
 def _data_facts(plan: Plan) -> dict[str, Any]:
-    """What was shown."""
+    """Return the metadata of the images and the subject."""
     recipe = plan.recipe
     names = [c.folder.name for c in recipe.concepts]
     counts = [sum(i.record.concept == n for i in plan.subject_images) for n in range(len(names))]
@@ -134,7 +139,7 @@ def _data_facts(plan: Plan) -> dict[str, Any]:
 
 
 def _setting_facts(recipe: Recipe) -> dict[str, Any]:
-    """How it was learned."""
+    """Return the metadata of the training settings."""
     train, noise, captions, loss = recipe.train, recipe.noise, recipe.captions, recipe.loss
     batch = train.batch_size
     return {
@@ -166,7 +171,7 @@ def _setting_facts(recipe: Recipe) -> dict[str, Any]:
 
 
 def tag_frequency(plan: Plan) -> dict[str, dict[str, int]]:
-    """How often each tag stands in the captions of each folder, as kohya's ss_tag_frequency counts."""
+    """Return the number of each tag in the captions of each folder, as kohya's ss_tag_frequency counts."""
     counts: dict[str, Counter[str]] = {}
     for image in plan.subject_images:
         folder = image.record.path.parent.name

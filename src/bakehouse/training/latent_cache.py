@@ -1,4 +1,4 @@
-"""Encoded images, kept by content: same picture, crop and encoder, same file, in whatever folder it lies."""
+"""Latent cache: VAE moments of images, keyed by content (image, crop, encoder), in memory and on disk."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from bakehouse.recipe.plan import PlannedImage
 from bakehouse.recipe.recipe import DataSpec
 
 _SHA256 = "sha256"
-"""Of the tensors, in a file's metadata."""
+"""Metadata key of the tensors' hash."""
 _VERSION = 1
-"""Raised whenever the same image would be encoded otherwise, so that old files are not found."""
+"""Part of each key; raised whenever the same image would be encoded differently, so that old files are not used."""
 
 
 @dataclass(frozen=True)
-class Show:
-    """One image as one sample sees it."""
+class AugmentedView:
+    """An image with its augmentation in one sample."""
 
     index: int
-    """Into the cache's images."""
+    """Index into the cache's images."""
     flip: bool = False
     variant: int = 0
-    """Number of the variation; 0 is the image as it is placed."""
+    """Number of the variation; 0 is the image without augmentation."""
 
 
 @dataclass(frozen=True)
-class _Job:
+class _EncodeJob:
     image: PlannedImage
     variation: Variation
     flip: bool
@@ -49,106 +49,106 @@ class _Job:
 
 
 class LatentCache:
-    """Moments of every image (its mirror image, its variations), in memory for a run and on disk between runs."""
+    """Moments of every image, its mirror image and its variations: in memory during a run, on disk between runs."""
 
     def __init__(self, images: Sequence[PlannedImage], settings: DataSpec) -> None:
         self.images = images
         self.flip = settings.flip
         self.augment = settings.augment
         self.alpha_mask = settings.alpha_mask
-        self.kept = settings.cache != "none"
+        self.cached = settings.cache != "none"
         self.on_disk = settings.cache == "disk"
         self.workers = settings.workers
-        self._moments: dict[Show, Moments] = {}
-        self._masks: dict[Show, Tensor] = {}
+        self._moments: dict[AugmentedView, Moments] = {}
+        self._masks: dict[AugmentedView, Tensor] = {}
         self._model: Denoiser | None = None
         self._damaged: list[DamagedError] = []
 
     def fill(self, model: Denoiser) -> Iterator[Event]:
-        """Encodes what is not on disk yet; without a cache, notes who will encode.
+        """Encode what is not on disk yet; with `data.cache = "none"`, only keep the model to encode with later.
 
-        On a CPU images are encoded one by one: in a batch, rounding depends on the neighbours, and a run that was
-        killed while encoding would end with other bits than one that was not.
+        Images are encoded one by one: in a batch, rounding depends on the other images, and a run that was killed while
+        encoding would end with other bits than one that was not.
         """
         self._model = model
-        if not self.kept:
+        if not self.cached:
             return
-        jobs = [(show, self._job(show, model)) for show in self._shows()]
+        jobs = [(view, self._job(view, model)) for view in self._views()]
         with ThreadPoolExecutor(max(1, self.workers)) as pool:
-            opened = pool.map(lambda job: self._stored(job[1]) or _pixels(job[1]), jobs)
-            for done, ((show, job), found) in enumerate(zip(jobs, opened, strict=True), start=1):
-                self._moments[show] = self._encoded(job, found, model)
+            opened = pool.map(lambda job: self._load(job[1]) or _pixels(job[1]), jobs)
+            for done, ((view, job), loaded) in enumerate(zip(jobs, opened, strict=True), start=1):
+                self._moments[view] = self._encode(job, loaded, model)
                 yield Progress(what="encoding images", done=done, total=len(jobs))
         yield from (Warned(message=f"{damage}; the image was encoded again") for damage in self._damaged)
-        self._masks = {show: self._mask(show, model) for show, _ in jobs if self._masked(show.index)}
+        self._masks = {view: self._mask(view, model) for view, _ in jobs if self._has_mask(view.index)}
 
     def variants(self, index: int) -> int | None:
-        """How many variations of an image there are to choose from; None: as many as there are numbers."""
+        """Return the number of variations of an image; None: unlimited, each sample makes its own."""
         if self.images[index].prior or not self.augment.on:
             return 1
-        return (self.augment.variants or 1) if self.kept else None
+        return (self.augment.variants or 1) if self.cached else None
 
-    def moments(self, show: Show) -> Moments:
-        """[1, C, h, w] of one image."""
-        if self.kept:
-            return self._moments[show]
+    def moments(self, view: AugmentedView) -> Moments:
+        """Return the moments of one image, [1, C, h, w]."""
+        if self.cached:
+            return self._moments[view]
         assert self._model is not None, "fill() comes first"
-        job = self._job(show, self._model)
+        job = self._job(view, self._model)
         with torch.autocast(self._model.device.type, enabled=False):
-            return self._encoded(job, _pixels(job), self._model)
+            return self._encode(job, _pixels(job), self._model)
 
-    def mask(self, show: Show) -> Tensor | None:
-        """[1, 1, h, w] in 0..1, or None where the image has no mask."""
-        if self.kept or not self._masked(show.index):
-            return self._masks.get(show)
+    def mask(self, view: AugmentedView) -> Tensor | None:
+        """Return the mask [1, 1, h, w] in 0..1, or None where the image has none."""
+        if self.cached or not self._has_mask(view.index):
+            return self._masks.get(view)
         assert self._model is not None, "fill() comes first"
-        return self._mask(show, self._model)
+        return self._mask(view, self._model)
 
-    def sizes(self, show: Show) -> tuple[int, int, int, int, int, int]:
-        """What SDXL is told of the picture: original height and width, crop's top and left, target height and width."""
-        return self._variation(show).sizes(self.images[show.index].record, flip=show.flip)
+    def sizes(self, view: AugmentedView) -> tuple[int, int, int, int, int, int]:
+        """Return SDXL's size conditions: original height and width, crop's top and left, target height and width."""
+        return self._variation(view).sizes(self.images[view.index].record, flip=view.flip)
 
-    def _shows(self) -> Iterator[Show]:
-        """Every way in which an image can be shown."""
+    def _views(self) -> Iterator[AugmentedView]:
+        """Yield every view that is cached."""
         for index in range(len(self.images)):
             for variant in range(self.variants(index) or 0):
                 for flip in (False, True) if self.flip else (False,):
-                    yield Show(index, flip, variant)
+                    yield AugmentedView(index, flip, variant)
 
-    def _variation(self, show: Show) -> Variation:
-        image = self.images[show.index]
-        return self.augment.vary(image.record, image.placement, show.variant)
+    def _variation(self, view: AugmentedView) -> Variation:
+        image = self.images[view.index]
+        return self.augment.vary(image.record, image.placement, view.variant)
 
-    def _job(self, show: Show, model: Denoiser) -> _Job:
-        image, variation = self.images[show.index], self._variation(show)
-        return _Job(image, variation, show.flip, _key(image, variation, show.flip, model))
+    def _job(self, view: AugmentedView, model: Denoiser) -> _EncodeJob:
+        image, variation = self.images[view.index], self._variation(view)
+        return _EncodeJob(image, variation, view.flip, _key(image, variation, view.flip, model))
 
-    def _masked(self, index: int) -> bool:
+    def _has_mask(self, index: int) -> bool:
         record = self.images[index].record
         return record.mask is not None or (record.has_alpha and self.alpha_mask)
 
-    def _mask(self, show: Show, model: Denoiser) -> Tensor:
-        """[1, 1, h, w]: each latent's share of learned pixels."""
-        mask = load_mask(self.images[show.index].record, self._variation(show).placement)
-        if show.flip:
+    def _mask(self, view: AugmentedView, model: Denoiser) -> Tensor:
+        """Return the mean of the mask over each latent's pixels, [1, 1, h, w]."""
+        mask = load_mask(self.images[view.index].record, self._variation(view).placement)
+        if view.flip:
             mask = np.ascontiguousarray(mask[:, ::-1])
         return torch.nn.functional.avg_pool2d(torch.from_numpy(mask)[None, None], model.downscale)
 
-    def _encoded(self, job: _Job, found: Moments | Tensor, model: Denoiser) -> Moments:
-        """The moments of an image [1, 3, H, W], kept on disk; or those that were found there."""
-        if isinstance(found, Moments):
-            return Moments(found.mean.to(model.device), found.std.to(model.device))
+    def _encode(self, job: _EncodeJob, loaded: Moments | Tensor, model: Denoiser) -> Moments:
+        """Return moments on the model's device: as loaded from disk, or of pixels [1, 3, H, W], which are saved."""
+        if isinstance(loaded, Moments):
+            return Moments(loaded.mean.to(model.device), loaded.std.to(model.device))
         with torch.no_grad():
-            moments = model.encode_image(found.to(model.device))
+            moments = model.encode_image(loaded.to(model.device))
         if self.on_disk:
             _write(self._path(job), moments)
         return moments
 
-    def _path(self, job: _Job) -> Path:
+    def _path(self, job: _EncodeJob) -> Path:
         return cache_dir("latents", job.key[:2], f"{job.key}.safetensors")
 
-    def _stored(self, job: _Job) -> Moments | None:
-        """What is on disk; None where there is nothing, or nothing whole."""
+    def _load(self, job: _EncodeJob) -> Moments | None:
+        """Return the moments on disk; None where there are none, or a damaged file."""
         if not self.on_disk or not self._path(job).is_file():
             return None
         try:
@@ -165,10 +165,10 @@ def _write(path: Path, moments: Moments) -> None:
 
 
 def _read(path: Path) -> Moments | None:
-    """Moments on the CPU; None in a file of an earlier version, which kept no hash.
+    """Return moments on the CPU; None for a file of an earlier version, which has no hash.
 
     Raises:
-        DamagedError: it is not what was written.
+        DamagedError: the file cannot be read, or was changed after it was written.
     """
     try:
         with safe_open(path, "pt") as f:
@@ -185,14 +185,14 @@ def _read(path: Path) -> Moments | None:
 
 
 def _key(image: PlannedImage, variation: Variation, flip: bool, model: Denoiser) -> str:
-    """Names a file by all that its numbers come from."""
+    """Return the key of an encoded image: a hash of all that its moments depend on."""
     place = variation.placement
     parts = (image.record.sha256, place.bucket, place.resized, place.crop_box, flip, model.fingerprint)
     colours = () if variation.colours is None else (variation.colours,)
     return key_of(_VERSION, *parts, str(next(model.parameters()).dtype), *colours)
 
 
-def _pixels(job: _Job) -> Tensor:
-    """[1, 3, H, W] in -1..1."""
+def _pixels(job: _EncodeJob) -> Tensor:
+    """Return the pixels of an image, [1, 3, H, W] in -1..1."""
     image = job.variation.apply(open_image(job.image.record.path), flip=job.flip)
     return torch.from_numpy(to_pixels(image))[None]

@@ -1,4 +1,4 @@
-"""The loop. It receives its parts and is not edited for a new one."""
+"""The training loop: optimizer steps and the callbacks after each of them."""
 
 from __future__ import annotations
 
@@ -6,119 +6,119 @@ import resource
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from bakehouse.core.events import Event, Step
 from bakehouse.core.files import key_of
-from bakehouse.losses import Batch, LossFn
+from bakehouse.losses import Batch
 from bakehouse.models.denoiser import Denoiser
 from bakehouse.recipe.optimizers import current_rates
 from bakehouse.recipe.plan import Plan
-from bakehouse.training.batch_builder import Feeder
+from bakehouse.training.ema import update_ema
 from bakehouse.training.nan_check import NotANumberError, diagnose, is_finite
+from bakehouse.training.objective import AnyObjective
 from bakehouse.training.precision import Precision
-from bakehouse.training.text_cache import PromptEncoder
 from bakehouse.training.training_state import TrainState
-
-Hook = Callable[[TrainState], Iterator[Event]]
-"""Called after every step with the state at hand: saves, samples, whatever comes next."""
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What the loop is made of."""
+class TrainingComponents:
+    """What the loop trains with; `TrainState` is what it changes."""
 
     plan: Plan
     model: Denoiser
-    loss: LossFn
-    feeder: Feeder
-    prompts: PromptEncoder
+    objective: AnyObjective
     precision: Precision
-    hooks: tuple[Hook, ...] = ()
+
+
+class Callback(Protocol):
+    """Work between steps: samples, weights, saved states."""
+
+    def on_start(self, state: TrainState) -> Iterator[Event]:
+        """Called before the first step of this process."""
+
+    def on_step(self, state: TrainState) -> Iterator[Event]:
+        """Called after every step; a reason in `state.ended` ends the training."""
 
 
 @dataclass(frozen=True)
-class _Measured:
-    """A step's losses, still on the device, and what belongs to them."""
+class _StepResult:
+    """A step's losses [B], still on the device, and its batches."""
 
-    step: int
     losses: Tensor
     batches: tuple[Batch, ...]
+    gradient_norm: float
 
 
-def train(parts: Parts, state: TrainState) -> Iterator[Event]:
-    """Goes on from `state.step` to the plan's end, or until a hook says in `state.ended` that it is enough.
+def run_loop(components: TrainingComponents, state: TrainState, callbacks: Sequence[Callback] = ()) -> Iterator[Event]:
+    """Train from `state.step` to the plan's end, or until a callback sets `state.ended`.
 
-    Every random number of step k comes from the seed and k, so a run that goes on draws what it would have drawn.
+    Every random number of step k comes from the seed and k, so a resumed run draws the same numbers.
 
     Raises:
-        NotANumberError: a loss is not a number; the last checkpoint is untouched.
+        NotANumberError: a loss is not a number; saved states are untouched.
     """
-    plan = parts.plan
+    plan = components.plan
     norms: deque[float] = deque(maxlen=5)
-    started, shown = time.monotonic(), 0
+    for callback in callbacks:
+        yield from callback.on_start(state)
+    started, trained = time.monotonic(), 0
     while state.step < plan.steps and not state.ended:
-        measured, norm = _step(parts, state)
-        losses = measured.losses.tolist()
-        norms.append(norm)
+        result = _optimizer_step(components, state)
+        losses = result.losses.tolist()
+        norms.append(result.gradient_norm)
         if not all(map(is_finite, losses)):
-            half = parts.precision.dtype is not torch.float32
-            cause = diagnose(parts.model, state.adapter, measured.batches[0], norms, plan.recipe, half=half)
+            half = components.precision.dtype is not torch.float32
+            cause = diagnose(components.model, state.adapter, result.batches[0], norms, plan.recipe, half=half)
             raise NotANumberError(f"step {state.step}: the loss is not a number: {cause}")
-        shown += len(losses)
-        yield _event(plan, state, measured, losses, shown / (time.monotonic() - started))
-        for hook in parts.hooks:
-            yield from hook(state)
+        trained += len(losses)
+        yield _step_event(plan, state, result.batches, losses, trained / (time.monotonic() - started))
+        for callback in callbacks:
+            yield from callback.on_step(state)
 
 
-def _step(parts: Parts, state: TrainState) -> tuple[_Measured, float]:
-    """One optimizer step; `state.step` counts it."""
-    recipe, step = parts.plan.recipe, state.step
-    factor = recipe.schedule.factor(step, parts.plan.steps)
+def _optimizer_step(components: TrainingComponents, state: TrainState) -> _StepResult:
+    """Make one optimizer step over all its batches; `state.step` counts it."""
+    recipe, step = components.plan.recipe, state.step
+    objective, precision = components.objective, components.precision
+    factor = recipe.schedule.factor(step, components.plan.steps)
     for group in state.optimizer.param_groups:
         group["lr"] = group["initial_lr"] * factor
-    groups = parts.feeder.slots(step)
-    total = sum(len(slots) for slots in groups)
+    sizes = objective.batch_sizes(step)
     losses, batches = [], []
-    for part, slots in enumerate(groups):
-        generator = seed_all(recipe.seed, step, part)
-        with parts.precision.autocast():
-            batch = parts.feeder.batch(slots, step, part, parts.prompts, generator)
-            each = parts.loss(parts.model, state.adapter, batch, generator)
-        parts.precision.backward((each * batch.weight).sum() / total)
+    for part in range(len(sizes)):
+        generator = seed_batch(recipe.seed, step, part)
+        with precision.autocast():
+            batch = objective.batch(step, part, generator)
+            each = objective.loss(components.model, state.adapter, batch, generator)
+        precision.backward((each * batch.weight).sum() / sum(sizes))
         losses.append(each.detach())
         batches.append(batch)
-    norm = parts.precision.step(state.optimizer, state.parameters(), recipe.train.max_grad_norm)
+    norm = precision.step(state.optimizer, state.parameters(), recipe.train.max_grad_norm)
     state.optimizer.zero_grad(set_to_none=True)
     state.adapter.limit()
     state.step += 1
-    _average(state, recipe.train.ema)
-    return _Measured(state.step, torch.cat(losses), tuple(batches)), norm
+    update_ema(state, recipe.train.ema)
+    return _StepResult(torch.cat(losses), tuple(batches), norm)
 
 
-def seed_all(seed: int, step: int, part: int) -> torch.Generator:
-    """Seeds torch's own numbers (dropout) and returns the generator of noise and timesteps."""
+def seed_batch(seed: int, step: int, part: int) -> torch.Generator:
+    """Seed torch's global generator (dropout) for one batch, and return the generator of its noise and timesteps."""
     drawn = int(key_of("step", seed, step, part)[:15], 16)
     torch.manual_seed(drawn)
     return torch.Generator().manual_seed(drawn + 1)
 
 
-def _average(state: TrainState, decay: float) -> None:
-    """Exponential moving average, warmed up so that early steps do not weigh for ever."""
-    if not state.ema:
-        return
-    decay = min(decay, (1 + state.step) / (10 + state.step))
-    with torch.no_grad():
-        torch._foreach_lerp_(state.ema, state.parameters(), 1 - decay)
-
-
-def _event(plan: Plan, state: TrainState, measured: _Measured, losses: list[float], rate: float) -> Step:
-    prior = torch.cat([b.is_prior for b in measured.batches]).tolist()
-    weights = torch.cat([b.weight for b in measured.batches]).tolist()
+def _step_event(
+    plan: Plan, state: TrainState, batches: Sequence[Batch], losses: list[float], images_per_s: float
+) -> Step:
+    prior = torch.cat([b.is_prior for b in batches]).tolist()
+    weights = torch.cat([b.weight for b in batches]).tolist()
     return Step(
         step=state.step,
         epoch=(state.step - 1) // plan.steps_per_epoch + 1,
@@ -126,8 +126,8 @@ def _event(plan: Plan, state: TrainState, measured: _Measured, losses: list[floa
         subject_loss=_mean([x for x, p in zip(losses, prior, strict=True) if not p]),
         prior_loss=_mean([x for x, p in zip(losses, prior, strict=True) if p]),
         rates=current_rates(state.optimizer),
-        images_per_s=rate,
-        memory=memory_in_use(),
+        images_per_s=images_per_s,
+        memory=peak_memory(),
     )
 
 
@@ -135,8 +135,8 @@ def _mean(values: list[float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def memory_in_use() -> int:
-    """Peak bytes: of the device where it is a GPU, of the process otherwise."""
+def peak_memory() -> int:
+    """Return the peak bytes in use: of the device where it is a CUDA GPU, of the process otherwise."""
     if torch.cuda.is_available():
         return int(torch.cuda.max_memory_allocated())
     # Linux counts in KiB, macOS in bytes.

@@ -1,4 +1,4 @@
-"""Text encoder and VAE on the device only while somebody calls them; training itself needs the UNet alone."""
+"""Offloading: text encoder and VAE are on the device only while they are used; a training step needs the UNet alone."""
 
 from __future__ import annotations
 
@@ -11,114 +11,110 @@ from torch import nn
 from bakehouse.core.events import Event, Noted
 from bakehouse.models.denoiser import Denoiser
 from bakehouse.models.quantize import weight_bytes
-from bakehouse.training.batch_builder import Feeder
-from bakehouse.training.text_cache import PromptEncoder
+from bakehouse.recipe.plan import Plan
+from bakehouse.training.objective import Objective
 from bakehouse.training.training_state import TrainState
 
-_NEEDED_AGAIN = 3
-"""Steps in a row that called for a network: from then on it stays, since moving it costs more than it frees."""
+_KEPT_AFTER = 3
+"""A network that so many steps in a row have used stays on the device: moving it costs more than it frees."""
 
 
 def wants_offload(wanted: bool | None, device: torch.device) -> bool:
-    """Left out, it is on where the device has a memory of its own."""
+    """Return whether to offload: None is yes on CUDA; a CPU has nothing to offload to."""
     return device.type == "cuda" if wanted is None else wanted and device.type != "cpu"
 
 
-class Helpers:
-    """The networks of a model beside its UNet: they come when one of the model's verbs needs them, and go when told.
+class OffloadedEncoders:
+    """The text encoders and the VAE of a model, moved onto the device when one of the model's methods needs them.
 
-    Whoever encodes or decodes needs to know nothing of it: the model's own verbs fetch what they need. A network that
-    trains is not a helper and never goes.
+    Callers of `encode_prompt`, `encode_image` and `decode` need not know of it. A network that trains is never moved.
     """
 
-    def __init__(self, model: Denoiser, *, text_learns: bool, home: str = "cpu") -> None:
-        """The UNet must be on its device already; `home` is where the helpers wait."""
-        unet = model.parts()["lora_unet"]
+    def __init__(self, model: Denoiser, *, text_trains: bool, storage: str = "cpu") -> None:
+        """The UNet must be on its device already; offloaded networks wait on the device `storage`."""
+        unet = model.trainable_modules()["lora_unet"]
         self.model = model
-        self.device = _place(unet)
-        self.home = torch.device(home)
-        beside = {name: part for name, part in model.named_children() if part is not unet}
-        text = {} if text_learns else {n: m for n, m in beside.items() if n.startswith("text_encoder")}
-        vae = {n: m for n, m in beside.items() if n == "vae"}
+        self.device = _device_of(unet)
+        self.storage = torch.device(storage)
+        others = {name: part for name, part in model.named_children() if part is not unet}
+        text = {} if text_trains else {n: m for n, m in others.items() if n.startswith("text_encoder")}
+        vae = {n: m for n, m in others.items() if n == "vae"}
         self._networks: dict[str, nn.Module] = {**text, **vae}
-        self._here: set[str] = {n for n, m in self._networks.items() if _place(m) == self.device}
-        self._calls = dict.fromkeys(self._networks, 0)
-        for name, part in beside.items():
+        self._on_device: set[str] = {n for n, m in self._networks.items() if _device_of(m) == self.device}
+        self._steps_used = dict.fromkeys(self._networks, 0)
+        for name, part in others.items():
             if name not in self._networks:
                 part.to(self.device)
-        for verb, names in (("encode_prompt", tuple(text)), ("encode_image", tuple(vae)), ("decode", tuple(vae))):
-            self._fetch_before(verb, names)
+        for method, names in (("encode_prompt", tuple(text)), ("encode_image", tuple(vae)), ("decode", tuple(vae))):
+            self._load_before(method, names)
 
     @property
-    def here(self) -> frozenset[str]:
-        """Names of those that are on the device now."""
-        return frozenset(self._here)
+    def on_device(self) -> frozenset[str]:
+        """Names of the networks that are on the device now."""
+        return frozenset(self._on_device)
 
-    def _fetch_before(self, verb: str, names: Sequence[str]) -> None:
-        inner: Callable[..., Any] = getattr(self.model, verb)
+    def _load_before(self, method: str, names: Sequence[str]) -> None:
+        inner: Callable[..., Any] = getattr(self.model, method)
 
-        def fetching(*args: Any, **kwargs: Any) -> Any:
+        def load_first(*args: Any, **kwargs: Any) -> Any:
             for name in names:
-                if name not in self._here:
+                if name not in self._on_device:
                     self._networks[name].to(self.device)
-                    self._here.add(name)
+                    self._on_device.add(name)
             return inner(*args, **kwargs)
 
         # An instance attribute hides the class's method, as an adapter's hook does with a module's forward.
-        object.__setattr__(self.model, verb, fetching)
+        object.__setattr__(self.model, method, load_first)
 
-    def leave(self) -> int:
-        """Sends everybody home; bytes that the device has got back."""
+    def offload(self) -> int:
+        """Move the networks off the device, and return the bytes that are free now."""
         freed = 0
-        for name in [n for n in self._networks if n in self._here and self._calls[n] < _NEEDED_AGAIN]:
+        for name in [n for n in self._networks if n in self._on_device and self._steps_used[n] < _KEPT_AFTER]:
             freed += weight_bytes(self._networks[name])
-            self._networks[name].to(self.home)
-            self._here.remove(name)
+            self._networks[name].to(self.storage)
+            self._on_device.remove(name)
         return freed
 
     def after_step(self) -> None:
-        """Sends home what a step has called for, unless steps call for it again and again."""
+        """Move off what a step has used, unless several steps in a row have used it."""
         for name in self._networks:
-            self._calls[name] = self._calls[name] + 1 if name in self._here else 0
-        self.leave()
+            self._steps_used[name] = self._steps_used[name] + 1 if name in self._on_device else 0
+        self.offload()
 
 
-class AheadOfTime:
-    """Encodes an epoch's captions before its first step, and sends the text encoder home: a hook of the loop.
+class PrefetchCallback:
+    """Encodes an epoch's captions before its first step, and offloads the text encoder.
 
-    A step's captions are a function of the seed and the step, so they are known beforehand, however they are shuffled.
+    A step's captions are a function of the seed and the step, so they are known beforehand even if they are shuffled.
     """
 
-    def __init__(self, feeder: Feeder, prompts: PromptEncoder, helpers: Helpers) -> None:
-        self.feeder = feeder
-        self.prompts = prompts
-        self.helpers = helpers
+    def __init__(self, plan: Plan, objective: Objective, encoders: OffloadedEncoders) -> None:
+        self.plan = plan
+        self.objective = objective
+        self.encoders = encoders
 
-    def begin(self, step: int) -> Iterator[Event]:
-        """Before the first step of all: says what went."""
-        self._encode(step)
-        freed = self.helpers.leave()
+    def on_start(self, state: TrainState) -> Iterator[Event]:
+        """Encode the captions of the epoch that begins or is resumed, and report what was offloaded."""
+        self._prefetch(state.step)
+        freed = self.encoders.offload()
         if freed:
             yield Noted(
                 message=f"text encoder and VAE wait in main memory: {freed / 1e9:.1f} GB of the device are free "
                 "for training; they come back for samples"
             )
 
-    def __call__(self, state: TrainState) -> Iterator[Event]:
-        self.helpers.after_step()
-        if state.step % self.feeder.plan.steps_per_epoch == 0 and state.step < self.feeder.plan.steps:
-            self._encode(state.step)
-            self.helpers.leave()
+    def on_step(self, state: TrainState) -> Iterator[Event]:
+        """Offload what the step has used; at the end of an epoch, encode the next one's captions."""
+        self.encoders.after_step()
+        if state.step % self.plan.steps_per_epoch == 0 and state.step < self.plan.steps:
+            self._prefetch(state.step)
+            self.encoders.offload()
         yield from ()
 
-    def _encode(self, step: int) -> None:
-        if self.prompts.learns:
-            return
-        plan = self.feeder.plan
-        end = min(plan.steps, (step // plan.steps_per_epoch + 1) * plan.steps_per_epoch)
-        for k in range(step, end):
-            self.prompts.base(sorted(self.feeder.captions(k)))
+    def _prefetch(self, step: int) -> None:
+        per_epoch = self.plan.steps_per_epoch
+        self.objective.prefetch(range(step, min(self.plan.steps, (step // per_epoch + 1) * per_epoch)))
 
 
-def _place(module: nn.Module) -> torch.device:
+def _device_of(module: nn.Module) -> torch.device:
     return next(module.parameters()).device

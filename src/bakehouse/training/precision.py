@@ -1,4 +1,4 @@
-"""The arithmetic: which numbers are computed in half precision, and how small gradients survive it."""
+"""Mixed precision: autocast, the loss scale of fp16, gradient clipping and the optimizer step."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ import torch
 from torch import Tensor
 
 from bakehouse.core.errors import UsageError
-from bakehouse.training.fused_backward import EarlySteps
-
-DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+from bakehouse.models.dtypes import DTYPES
+from bakehouse.training.fused_backward import FusedBackward
 
 
 class Precision:
-    """Autocast, loss scaling (fp16 alone) and clipping behind three verbs."""
+    """Autocast, loss scaling (fp16 alone), clipping and the optimizer step."""
 
     def __init__(self, name: str, device: torch.device) -> None:
         """`name` is fp32, fp16 or bf16.
@@ -29,46 +28,50 @@ class Precision:
         self.dtype = DTYPES[name]
         self.device = device
         self._scaler = torch.amp.GradScaler(device.type, enabled=name == "fp16")
-        self._early: EarlySteps | None = None
+        self._fused: FusedBackward | None = None
 
     def autocast(self) -> AbstractContextManager[object]:
-        """The context of forward passes."""
+        """Return the context of forward passes."""
         if self.dtype is torch.float32:
             return nullcontext()
         return torch.autocast(self.device.type, self.dtype)
 
-    def step_on_the_way(self, optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]) -> None:
-        """From now on a backward pass steps as gradients come.
+    def enable_fused_backward(self, optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]) -> None:
+        """Run optimizer steps during backward passes from now on.
 
         Raises:
-            UsageError: with fp16, whose scale has to see all gradients before any is used.
+            UsageError: with fp16, whose loss scale is checked against all gradients before any is used.
         """
         if self._scaler.is_enabled():
             raise UsageError(
-                "train.fused_backward = true does not go with fp16, whose loss scale looks at all gradients at once",
+                "train.fused_backward = true cannot be combined with fp16: its loss scale needs all gradients at once",
                 hint="set train.precision = 'bf16' or 'fp32', or leave train.fused_backward out",
             )
-        self._early = EarlySteps(optimizer, parameters)
+        self._fused = FusedBackward(optimizer, parameters)
 
     def backward(self, loss: Tensor) -> None:
+        """Add the gradients of a loss, scaled with fp16."""
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
     def state_dict(self) -> dict[str, Any]:
-        """The loss scale and how long it has held; empty without one. Nothing but numbers."""
+        """Return the loss scale and its step counter, plain numbers; empty without a loss scale."""
         return dict(self._scaler.state_dict())
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on with a state's loss scale; a state without one begins anew."""
+        """Restore a saved loss scale; without one in `state`, the initial scale stays."""
         if state and self._scaler.is_enabled():
             self._scaler.load_state_dict(dict(state))
 
     def step(self, optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor], max_norm: float) -> float:
-        """Clips, steps and returns the gradients' norm. What stepped on the way back is finished, and not clipped."""
-        if self._early is not None:
-            return self._early.finish()
+        """Clip the gradients, run the optimizer step and return the gradients' norm before clipping.
+
+        With a fused backward pass only the rest of the gradients is stepped with, and nothing is clipped.
+        """
+        if self._fused is not None:
+            return self._fused.finish()
         self._scaler.unscale_(optimizer)
-        learning = [p for p in parameters if p.grad is not None]
-        norm = torch.nn.utils.clip_grad_norm_(learning, max_norm or float("inf"))
+        with_gradient = [p for p in parameters if p.grad is not None]
+        norm = torch.nn.utils.clip_grad_norm_(with_gradient, max_norm or float("inf"))
         self._scaler.step(optimizer)
         self._scaler.update()
         return float(norm)

@@ -1,7 +1,7 @@
-"""What decides a training, kept in its run: a resumed run uses these inputs, also where their sources have changed.
+"""The inputs of a run, saved as its inputs.json: a resumed run uses them even if their sources have changed since.
 
-Small things are kept whole: the recipe with nothing left open, captions as they were compiled, where each image is
-placed. Large ones are kept as hashes, and compared: images, masks, class images, the base model.
+Small inputs are saved in full: the resolved recipe, compiled captions, each image's bucket and crop. Large ones are
+saved as hashes, and compared when the run is resumed: images, masks, class images, the base model.
 """
 
 from __future__ import annotations
@@ -30,43 +30,43 @@ _VERSION = 1
 
 
 @dataclass(frozen=True)
-class Source:
-    """An image that is trained on, as its files are: before captions are compiled."""
+class SourceImage:
+    """A training image as its files are, before its captions are compiled."""
 
     record: ImageRecord
     mask_sha256: str = ""
     face: tuple[float, ...] = ()
-    """Where crops are made around faces: left, top, width, height."""
+    """The face box (left, top, width, height), where crops are made around faces."""
 
 
 @dataclass(frozen=True)
-class Inputs:
-    """All that decides a run."""
+class RunInputs:
+    """All that determines the result of a run."""
 
-    asked: Mapping[str, Any]
-    """The recipe's settings as the user gave them, with what was left open."""
+    requested: Mapping[str, Any]
+    """The recipe's settings as the user gave them, before the plan filled in the others."""
     plan: Plan
-    """What they came to. Its recipe may leave one thing open: a batch that is found by trying."""
-    sources: tuple[Source, ...]
+    """The plan of that recipe, complete but for `train.batch = "auto"`, whose number is in `batch` once it is found."""
+    sources: tuple[SourceImage, ...]
     """In the order of `plan.images`."""
     start_sha256: str = ""
-    """Of the adapter file that training begins from, if it does."""
+    """Hash of the adapter that training starts from; empty: none."""
     batch: Mapping[str, int] = field(default_factory=dict)
-    """`batch` and `accumulation`, once found by trying."""
+    """`batch` and `accumulation` that were found for `train.batch = "auto"`."""
     base: Mapping[str, str] = field(default_factory=dict)
-    """sha256 of the base model's files by their names, once it is loaded."""
+    """sha256 of the base model's files by their names, from its first loading on."""
     class_images: Mapping[str, str] = field(default_factory=dict)
-    """sha256 of each class image by its name in the cache, once they are made."""
-    unproven: bool = False
-    """Put together again after inputs.json was lost: in no file before a state is found to be trained with them."""
+    """sha256 of each generated class image by its name in the cache."""
+    unverified: bool = False
+    """Reconstructed after inputs.json was lost: not saved before a state of the run is found to have this digest."""
 
     @classmethod
-    def of(cls, recipe: Recipe, images: ImageSet | None = None) -> Inputs:
-        """Plans a training.
+    def from_recipe(cls, recipe: Recipe, images: ImageSet | None = None) -> RunInputs:
+        """Return the inputs of a new run: plan the training and hash its files.
 
         Raises:
-            UsageError: the model or a folder is not there.
-            Problems: settings that cannot work together, all at once.
+            UsageError: the model or a folder does not exist.
+            Problems: all settings that cannot work together.
         """
         images = images if images is not None else scan_concepts(recipe)
         plan = make_plan(recipe, images)
@@ -74,8 +74,8 @@ class Inputs:
         return cls(recipe.settings(mode="json"), plan, sources, start_sha256=start_sha256(plan.recipe))
 
     @classmethod
-    def load(cls, run: Run) -> Inputs:
-        """What the run was begun with.
+    def load(cls, run: Run) -> RunInputs:
+        """Return the inputs that a run has saved.
 
         Raises:
             DamagedError: inputs.json is missing or damaged.
@@ -84,8 +84,8 @@ class Inputs:
         value = read_checked(run.inputs)
         if value.get("version") != _VERSION:
             raise BakehouseError(
-                f"{run.inputs} is of version {value.get('version')}; this version of bakehouse knows {_VERSION}",
-                hint="resume with the version of bakehouse that began the run, or start a new run with --run OTHER",
+                f"{run.inputs} has format version {value.get('version')}; this version of bakehouse reads {_VERSION}",
+                hint="resume with the version of bakehouse that started the run, or start a new run with --run OTHER",
             )
         images = [_image_from(entry) for entry in value["images"]]
         plan = Plan(
@@ -102,18 +102,18 @@ class Inputs:
         later = {name: value[name] for name in ("start_sha256", "batch", "base", "class_images")}
         return cls(value["asked"], plan, tuple(source for _, source in images), **later)
 
-    def save(self, run: Run) -> Inputs:
-        """Writes them into the run, unless they are unproven, and returns them."""
-        if not self.unproven:
+    def save(self, run: Run) -> RunInputs:
+        """Write inputs.json, unless the inputs are unverified, and return them."""
+        if not self.unverified:
             write_checked(run.inputs, self.to_json())
         return self
 
     def to_json(self) -> dict[str, Any]:
-        """For inputs.json; `load` reads it."""
+        """Return the contents of inputs.json, which `load` reads."""
         plan = self.plan
         return {
             "version": _VERSION,
-            "asked": self.asked,
+            "asked": self.requested,
             "recipe": plan.recipe.settings(mode="json"),
             "decisions": [dataclasses.asdict(d) for d in plan.decisions],
             "warnings": list(plan.warnings),
@@ -130,28 +130,35 @@ class Inputs:
         }
 
     @property
+    def resolved_plan(self) -> Plan:
+        """The plan, with the batch that was found where the recipe left it to be found."""
+        if self.plan.recipe.train.batch != "auto" or not self.batch:
+            return self.plan
+        return self.plan.with_batch(**self.batch, reason="the largest that fits, found by trying")
+
+    @property
     def digest(self) -> str:
-        """Names what decides the training: two runs of one digest end with the same weights."""
-        told = {"asked", "decisions", "warnings", "estimate"}
-        facts = {name: value for name, value in self.to_json().items() if name not in told}
-        # What is left out and what is null are the same in TOML.
+        """A hash of what determines the result: two runs with the same digest end with the same weights."""
+        irrelevant = {"asked", "decisions", "warnings", "estimate"}
+        facts = {name: value for name, value in self.to_json().items() if name not in irrelevant}
+        # A missing key and null are the same in TOML.
         recipe = self.plan.recipe
         values = {"version": recipe.version, **recipe.settings(mode="json")}
-        return key_of(facts | {"recipe": _without_none(_deciding(recipe, values))})
+        return key_of(facts | {"recipe": _without_none(_decisive(recipe, values))})
 
     def raw_images(self) -> ImageSet:
-        """The subject's images with their captions as the files had them."""
+        """Return the subject images with the captions of their files."""
         pairs = zip(self.plan.images, self.sources, strict=True)
         return ImageSet(tuple(source.record for planned, source in pairs if not planned.prior))
 
 
-def deciding(recipe: Recipe) -> dict[str, Any]:
-    """The settings of a recipe that its training depends on, defaults included."""
-    return _deciding(recipe, recipe.model_dump(mode="json"))
+def decisive_settings(recipe: Recipe) -> dict[str, Any]:
+    """Return the settings that the result of a training depends on, defaults included."""
+    return _decisive(recipe, recipe.model_dump(mode="json"))
 
 
-def _deciding(recipe: Recipe, values: dict[str, Any]) -> dict[str, Any]:
-    """How a run is evaluated may be changed afterwards, but not where the evaluation ends the training."""
+def _decisive(recipe: Recipe, values: dict[str, Any]) -> dict[str, Any]:
+    """Leave out `evaluate`, which may be changed during a run unless it decides when the training ends."""
     return values if recipe.stop.when == "learned" else {k: v for k, v in values.items() if k != "evaluate"}
 
 
@@ -161,17 +168,17 @@ def _without_none(value: Any) -> Any:
     return value
 
 
-def read_sources(recipe: Recipe, images: ImageSet) -> Iterator[Source]:
-    """The concepts' images, then the user's own class images, each with what its files are now."""
+def read_sources(recipe: Recipe, images: ImageSet) -> Iterator[SourceImage]:
+    """Yield the concepts' images, then the user's own class images, with the hashes of their files now."""
     own = scan(recipe.prior.folder).records if recipe.prior.folder else ()
     faces = recipe.data.augment.face_crop is not None
     for record in [*images.records, *own]:
         mask = sha256_file(record.mask) if record.mask is not None else ""
-        yield Source(record, mask, (face_box(record) or ()) if faces else ())
+        yield SourceImage(record, mask, (face_box(record) or ()) if faces else ())
 
 
 def start_sha256(recipe: Recipe) -> str:
-    """Of the adapter that training begins from, with PEFT's settings beside it; empty where there is none."""
+    """Return the hash of the adapter that training starts from, PEFT's settings included; empty if there is none."""
     adapter = recipe.adapter
     start = adapter.start if isinstance(adapter, NetworkSpec) else None
     if start is None or not start.exists():
@@ -182,7 +189,7 @@ def start_sha256(recipe: Recipe) -> str:
     return key_of(*map(sha256_file, files))
 
 
-def _image_to(planned: PlannedImage, source: Source) -> dict[str, Any]:
+def _image_to(planned: PlannedImage, source: SourceImage) -> dict[str, Any]:
     record = source.record
     return {
         "path": str(record.path),
@@ -202,7 +209,7 @@ def _image_to(planned: PlannedImage, source: Source) -> dict[str, Any]:
     }
 
 
-def _image_from(value: Mapping[str, Any]) -> tuple[PlannedImage, Source]:
+def _image_from(value: Mapping[str, Any]) -> tuple[PlannedImage, SourceImage]:
     raw = ImageRecord(
         path=Path(value["path"]),
         width=value["size"][0],
@@ -217,4 +224,4 @@ def _image_from(value: Mapping[str, Any]) -> tuple[PlannedImage, Source]:
     placed: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in value["placement"].items()}
     compiled = dataclasses.replace(raw, captions=tuple(value["captions"]))
     planned = PlannedImage(compiled, Placement(**placed), value["repeats"], prior=value["prior"])
-    return planned, Source(raw, value["mask_sha256"], tuple(value["face"]))
+    return planned, SourceImage(raw, value["mask_sha256"], tuple(value["face"]))

@@ -1,4 +1,4 @@
-"""Events as TensorBoard shows them."""
+"""TensorBoard log of a run's events."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from bakehouse.data.open_image import open_image
 
 
 class TensorBoard:
-    """Writes to the run's tensorboard/ folder; a resumed run tells its past again, so that curves have no forks."""
+    """Writes the run's tensorboard/ folder; a resumed run writes its past again, so that curves have no forks."""
 
     def __init__(self, run: Run) -> None:
-        """Begins a log.
+        """Start a new log.
 
         Raises:
             UsageError: tensorboard is not installed.
@@ -25,7 +25,7 @@ class TensorBoard:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as e:
             raise UsageError(
-                "save.tensorboard: it is not installed", hint="pip install 'bakehouse[tensorboard]'"
+                "save.tensorboard = true: tensorboard is not installed", hint="pip install 'bakehouse[tensorboard]'"
             ) from e
         self.run = run
         folder = run.folder / "tensorboard"
@@ -33,13 +33,13 @@ class TensorBoard:
         self.writer = SummaryWriter(str(folder))
 
     def rewind(self, step: int) -> None:
-        """Tells what the run noted up to `step`."""
+        """Add the run's recorded events up to `step`."""
         for event in self.run.history():
             if getattr(event, "step", step + 1) <= step:
-                self.note(event)
+                self.add(event)
 
-    def note(self, event: Event) -> None:
-        """Losses, rate and speed as curves, samples as pictures."""
+    def add(self, event: Event) -> None:
+        """Add losses, learning rates and speed as curves, and samples as images."""
         if isinstance(event, Step):
             values = {
                 "loss/all": event.loss,
@@ -57,5 +57,5 @@ class TensorBoard:
             self.writer.add_image(name, pixels, event.step, dataformats="HWC")
 
     def close(self) -> None:
-        """Flushes the log."""
+        """Write what is buffered, and close the log."""
         self.writer.close()

@@ -1,4 +1,4 @@
-"""Captions to conditioning: remembered where the text encoder is frozen, with gradients where it learns."""
+"""Encoded captions: cached where the text encoder is frozen, computed with gradients where it trains."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from bakehouse.models.denoiser import Conditioning, Denoiser
 
 
 class PromptEncoder:
-    """Shuffled and dropped captions are remembered too: each new wording is encoded once.
+    """Encodes captions, each wording once: shuffled captions and captions with dropped tags are cached too.
 
-    On a CPU every caption is encoded alone, so that its bits do not depend on which others came with it.
+    Every cached caption is encoded alone, so that its bits do not depend on the others of its batch.
     """
 
     def __init__(
@@ -22,33 +22,33 @@ class PromptEncoder:
     ) -> None:
         self.model = model
         self.adapter = adapter
-        self.learns = adapter.trains_text
+        self.trains_text = adapter.trains_text
         self.clip_skip = clip_skip
         self.chunks = chunks
         self.max_bytes = max_bytes
-        self._kept: OrderedDict[str, Conditioning] = OrderedDict()
+        self._cache: OrderedDict[str, Conditioning] = OrderedDict()
         self._bytes = 0
 
     def __call__(self, captions: Sequence[str]) -> Conditioning:
-        """Conditioning of [B] captions."""
-        if self.learns:
+        """Return the conditioning of [B] captions."""
+        if self.trains_text:
             return self.model.encode_prompt(captions, clip_skip=self.clip_skip, chunks=self.chunks)
-        return self.base(captions)
+        return self.encode_with_base(captions)
 
-    def base(self, captions: Sequence[str]) -> Conditioning:
-        """Conditioning of [B] captions by the untouched text encoder, without gradients."""
-        return Conditioning.cat([self._remembered(c) for c in captions])
+    def encode_with_base(self, captions: Sequence[str]) -> Conditioning:
+        """Return the conditioning of [B] captions by the base's text encoder, without gradients."""
+        return Conditioning.cat([self._cached(c) for c in captions])
 
-    def _remembered(self, caption: str) -> Conditioning:
-        if caption in self._kept:
-            self._kept.move_to_end(caption)
-            return self._kept[caption]
+    def _cached(self, caption: str) -> Conditioning:
+        if caption in self._cache:
+            self._cache.move_to_end(caption)
+            return self._cache[caption]
         with torch.no_grad(), self.adapter.scaled(0.0):
             cond = self.model.encode_prompt([caption], clip_skip=self.clip_skip, chunks=self.chunks)
-        self._kept[caption] = cond
+        self._cache[caption] = cond
         self._bytes += _size(cond)
-        while self._bytes > self.max_bytes and len(self._kept) > 1:
-            self._bytes -= _size(self._kept.popitem(last=False)[1])
+        while self._bytes > self.max_bytes and len(self._cache) > 1:
+            self._bytes -= _size(self._cache.popitem(last=False)[1])
         return cond
 
 

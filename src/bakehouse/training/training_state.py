@@ -1,4 +1,4 @@
-"""All that the loop changes, saved with the hash of every file, so that it is known to be whole before it is used."""
+"""The training state: what steps change. It is saved with a hash of every file, and checked before it is restored."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from bakehouse.core.errors import BakehouseError
 from bakehouse.core.files import DamagedError, read_checked, read_json, sha256_file, write_checked, writing_to
 from bakehouse.training.precision import Precision
 
-_KEPT = 2
+_MOST_STATES = 2
+"""States that a run keeps: the newest, and one to fall back on if it is damaged."""
 _NOTES = "state.json"
 _PARAMETERS = "parameters.safetensors"
 _OPTIMIZER = "optimizer.pt"
@@ -30,32 +31,34 @@ _NAME = re.compile(r"step-\d{8,}")
 
 @dataclass
 class TrainState:
-    """Learning rates, orders and random numbers are functions of the step, so this is everything."""
+    """All that steps change: learning rates, epoch orders and random numbers are functions of the step."""
 
     step: int
     adapter: Adapter
     optimizer: torch.optim.Optimizer
     ema: list[Tensor] = field(default_factory=list)
-    """Averaged copies of the adapter's parameters, in their order; empty where off."""
+    """Moving average of the adapter's parameters, in their order; empty where it is off."""
     precision: Precision | None = None
-    """Whose loss scale goes on where it was; None where nothing is scaled."""
+    """Its loss scale is part of the state; None: there is none."""
     ended: str = ""
-    """Why the run is over before its plan's last step; empty: it goes on."""
+    """Why the training ended before its plan's last step; empty: it did not."""
     inputs: str = ""
-    """Names all that decides the training, so that a state is never taken for another run's."""
-    saved: dict[str, str] = field(default_factory=dict)
-    """sha256 of the files in weights/ by their names; of whole models, of the last alone."""
+    """Digest of the run's inputs (`RunInputs.digest`), so that a state is never restored into another training."""
+    weights_sha256: dict[str, str] = field(default_factory=dict)
+    """sha256 of the files in weights/ by their names; of model folders only those of the last one."""
 
     def parameters(self) -> list[Tensor]:
+        """Return what trains, in the adapter's order."""
         return list(self.adapter.parameters())
 
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """A state on the disk that was found to be whole."""
+class SavedState:
+    """A complete, undamaged state on disk."""
 
     path: Path
     notes: Mapping[str, Any]
+    """The contents of state.json."""
 
     @property
     def step(self) -> int:
@@ -63,32 +66,32 @@ class Checkpoint:
 
     @property
     def ended(self) -> str:
-        """Why the run was over with it; empty where it goes on."""
+        """Why the training ended at this state; empty: it did not."""
         return str(self.notes.get("ended", ""))
 
     @property
-    def saved(self) -> dict[str, str]:
+    def weights_sha256(self) -> dict[str, str]:
         """sha256 of files in weights/ by their names; empty in states of earlier versions."""
         return dict(self.notes.get("saved", {}))
 
     @property
     def hashed(self) -> bool:
-        """Whether its files were compared with their hashes; states of earlier versions have none."""
+        """Whether its files were checked against their hashes; states of earlier versions have none."""
         return "files" in self.notes
 
 
 @dataclass(frozen=True)
-class Checkpoints:
-    """What a run has to go on from."""
+class SavedStates:
+    """The states of a run."""
 
-    newest: Checkpoint | None
-    """The newest whole state."""
+    newest: SavedState | None
+    """The newest undamaged state."""
     damaged: tuple[DamagedError, ...]
-    """Why newer ones are not taken; where none is whole, all of them."""
+    """Why newer states cannot be used; all of them if every state is damaged."""
 
 
 def save_state(state: TrainState, folder: Path) -> Path:
-    """Writes `folder/step-00000123`; older ones but the last are removed.
+    """Write `folder/step-00000123`, and remove all older states but the last.
 
     Raises:
         BakehouseError: the disk is full or read-only; what was there before is untouched.
@@ -113,7 +116,7 @@ def save_state(state: TrainState, folder: Path) -> Path:
             temporary.rename(target)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-    for old in _states(folder)[:-_KEPT]:
+    for old in _states(folder)[:-_MOST_STATES]:
         shutil.rmtree(old, ignore_errors=True)
     return target
 
@@ -124,7 +127,7 @@ def _notes(state: TrainState, folder: Path) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "inputs": state.inputs,
         "files": {name: sha256_file(folder / name) for name in (_PARAMETERS, _OPTIMIZER)},
-        "saved": state.saved,
+        "saved": state.weights_sha256,
     }
     if state.ended:
         notes["ended"] = state.ended
@@ -133,29 +136,29 @@ def _notes(state: TrainState, folder: Path) -> dict[str, Any]:
     return notes
 
 
-def find_state(folder: Path) -> Checkpoints:
-    """The newest state of which every file is what was saved."""
+def find_states(folder: Path) -> SavedStates:
+    """Return the newest state whose files are all undamaged, and what is wrong with newer ones."""
     damaged: list[DamagedError] = []
     for path in reversed(_states(folder)):
         try:
-            return Checkpoints(Checkpoint(path, _checked(path)), tuple(damaged))
+            return SavedStates(SavedState(path, _checked(path)), tuple(damaged))
         except DamagedError as e:
             damaged.append(e)
-    return Checkpoints(None, tuple(damaged))
+    return SavedStates(None, tuple(damaged))
 
 
 def _states(folder: Path) -> list[Path]:
-    """Whole or not, oldest first."""
+    """Return the folders of all states, damaged or not, oldest first."""
     if not folder.is_dir():
         return []
     return sorted((p for p in folder.iterdir() if _NAME.fullmatch(p.name) and p.is_dir()), key=lambda p: p.name)
 
 
 def _checked(path: Path) -> dict[str, Any]:
-    """The notes of a state, once all its files are known to be whole.
+    """Return the contents of state.json after all files were checked.
 
     Raises:
-        DamagedError: one is missing, cut short or changed.
+        DamagedError: a file is missing, cut short or changed.
     """
     try:
         notes = read_checked(path / _NOTES)
@@ -174,7 +177,7 @@ def _checked(path: Path) -> dict[str, Any]:
 
 
 def _earlier_notes(path: Path) -> dict[str, Any]:
-    """Notes of a version that kept no hashes; raises DamagedError where they are damaged."""
+    """Return the state.json of a version without hashes; raises DamagedError if it is damaged."""
     try:
         notes = read_json(path)
     except BakehouseError:
@@ -189,7 +192,7 @@ _EARLIER_NOTES = {"step", "threads", "ended", "loss_scale"}
 
 
 def _check_earlier(path: Path) -> None:
-    """What can be known of a state without hashes: that its files can be read to their ends."""
+    """Check a state without hashes as far as possible: its files can be read to their ends."""
     try:
         with safe_open(path / _PARAMETERS, "pt") as f:
             f.keys()
@@ -204,33 +207,33 @@ def _check_earlier(path: Path) -> None:
         raise DamagedError(path / _OPTIMIZER, f"is damaged: {wrong} in it was changed")
 
 
-def restore_state(state: TrainState, checkpoint: Checkpoint) -> None:
-    """Puts a checkpoint's values into `state`.
+def restore_state(state: TrainState, saved: SavedState) -> None:
+    """Restore a saved state into `state`.
 
     Raises:
-        BakehouseError: it is the state of a training with other parameters or optimizer.
+        BakehouseError: it was saved with other parameters or another optimizer.
     """
-    tensors = load_file(checkpoint.path / _PARAMETERS)
+    tensors = load_file(saved.path / _PARAMETERS)
     into = {f"p{i}": p for i, p in enumerate(state.parameters())} | {f"e{i}": p for i, p in enumerate(state.ema)}
     if {k: v.shape for k, v in tensors.items()} != {k: v.shape for k, v in into.items()}:
-        raise _misfit(checkpoint, "its parameters have other shapes")
-    stored = torch.load(checkpoint.path / _OPTIMIZER, weights_only=True, map_location="cpu")
+        raise _wrong_state(saved, "its parameters have other shapes")
+    stored = torch.load(saved.path / _OPTIMIZER, weights_only=True, map_location="cpu")
     try:
         state.optimizer.load_state_dict(stored)
     except (ValueError, KeyError) as e:
-        raise _misfit(checkpoint, f"its optimizer is another one ({e})") from e
+        raise _wrong_state(saved, f"its optimizer is a different one ({e})") from e
     with torch.no_grad():
         for name, parameter in into.items():
             parameter.copy_(tensors[name])
-    state.step = checkpoint.step
-    state.ended = checkpoint.ended
-    state.saved = checkpoint.saved
+    state.step = saved.step
+    state.ended = saved.ended
+    state.weights_sha256 = saved.weights_sha256
     if state.precision is not None:
-        state.precision.load_state_dict(checkpoint.notes.get("loss_scale", {}))
+        state.precision.load_state_dict(saved.notes.get("loss_scale", {}))
 
 
-def _misfit(checkpoint: Checkpoint, why: str) -> BakehouseError:
+def _wrong_state(saved: SavedState, why: str) -> BakehouseError:
     return BakehouseError(
-        f"{checkpoint.path} is the state of another training: {why}",
-        hint="put the run's own checkpoints/ back, or start a new run with --run OTHER",
+        f"{saved.path} is the state of another training: {why}",
+        hint="restore the run's own checkpoints/, or start a new run with --run OTHER",
     )

@@ -1,4 +1,4 @@
-"""Networks that look at images: taggers, face detectors, segmentation, text detection, upscalers, embeddings.
+"""Models for images: taggers, face and text detectors, segmenters, inpainting, upscalers, embeddings.
 
-They change no dataset; `curation`, `captions` and `audit` decide what to do with what they see.
+They do not change datasets: `curation`, `captions` and `audit` use their results.
 """

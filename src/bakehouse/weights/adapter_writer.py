@@ -12,8 +12,9 @@ from torch import Tensor
 from bakehouse.adapters.file_metadata import as_text
 from bakehouse.adapters.module_names import file_names
 from bakehouse.adapters.peft_format import HEADER as PEFT_HEADER
-from bakehouse.adapters.tensor_files import Planned, Tell, write_tensors
+from bakehouse.adapters.tensor_files import Planned, write_tensors
 from bakehouse.core.errors import BakehouseError, UsageError
+from bakehouse.core.events import OnEvent
 
 Modules = Mapping[str, Mapping[str, Tensor]]
 
@@ -28,7 +29,7 @@ def write_adapter(
     *,
     extras: Mapping[str, Tensor],
     dtype: torch.dtype | None = None,
-    tell: Tell | None = None,
+    on_event: OnEvent | None = None,
 ) -> Path:
     """Writes modules with kohya's keys and hashes; alpha stays in single precision, since it scales everything.
 
@@ -52,7 +53,7 @@ def write_adapter(
     planned += [Planned.of(key, tensor) for key, tensor in extras.items()]
     if not modules:
         raise BakehouseError(f"nothing to write into {path}: no module is left")
-    return write_tensors(path, planned, header, hashed=True, tell=tell)
+    return write_tensors(path, planned, header, hashed=True, on_event=on_event)
 
 
 _OF_OTHER_FORMS = (PEFT_HEADER, CONVERTED)

@@ -19,9 +19,10 @@ from bakehouse.adapters.adapter_reader import is_sdxl, open_adapter
 from bakehouse.adapters.layer import BIAS
 from bakehouse.adapters.module_names import dotted, full_name, sgm_stem
 from bakehouse.adapters.peft_format import HEADER as PEFT_HEADER
-from bakehouse.adapters.tensor_files import WEIGHT_SUFFIXES, Planned, Tell, check_place, dtype_of, write_tensors
+from bakehouse.adapters.tensor_files import WEIGHT_SUFFIXES, Planned, check_place, dtype_of, write_tensors
 from bakehouse.adapters.tensor_names import algorithm_of
 from bakehouse.core.errors import Problems, UsageError
+from bakehouse.core.events import OnEvent
 from bakehouse.core.files import atomic_folder, write_json
 from bakehouse.core.json_toml_yaml import parse_json
 from bakehouse.core.settings import Spec
@@ -76,7 +77,7 @@ def convert(
     *,
     dry_run: bool = False,
     overwrite: bool = False,
-    tell: Tell | None = None,
+    on_event: OnEvent | None = None,
 ) -> Result:
     """Writes an adapter file of any form in another.
 
@@ -97,11 +98,11 @@ def convert(
     results = tuple(ModuleResult(stem, _rank(t), 0.0, 0.0) for stem, t in file.modules.items())
     if settings.to == "peft":
         if not dry_run:
-            _write_peft(file, out, settings, dtype, tell)
+            _write_peft(file, out, settings, dtype, on_event)
         return Result(out, results, dry_run, file.account.notes)
     written = _FORMS[settings.to](file, settings)
     if not dry_run:
-        _write(out, written, dtype, tell, file.extras)
+        _write(out, written, dtype, on_event, file.extras)
     return Result(out, results, dry_run, file.account.notes)
 
 
@@ -110,7 +111,7 @@ def _rank(tensors: Mapping[str, Tensor]) -> int:
 
 
 def _write(
-    out: Path, written: _Written, dtype: torch.dtype | None, tell: Tell | None, extras: Mapping[str, Tensor]
+    out: Path, written: _Written, dtype: torch.dtype | None, on_event: OnEvent | None, extras: Mapping[str, Tensor]
 ) -> None:
     hashed = _HASHES[0] in written.metadata
     metadata = {k: v for k, v in written.metadata.items() if k not in _HASHES}
@@ -119,7 +120,7 @@ def _write(
         for name, t in written.tensors.items()
     ]
     planned += [Planned.of(name, t) for name, t in extras.items()]
-    write_tensors(out, planned, metadata, hashed=hashed, tell=tell)
+    write_tensors(out, planned, metadata, hashed=hashed, on_event=on_event)
 
 
 def _check(file: AdapterFile, form: Form) -> None:
@@ -238,7 +239,9 @@ _FORMS: Mapping[str, Callable[[AdapterFile, Convert], _Written]] = {
 }
 
 
-def _write_peft(file: AdapterFile, out: Path, settings: Convert, dtype: torch.dtype | None, tell: Tell | None) -> None:
+def _write_peft(
+    file: AdapterFile, out: Path, settings: Convert, dtype: torch.dtype | None, on_event: OnEvent | None
+) -> None:
     """A folder for each network, as PEFT wants it: adapter_config.json and adapter_model.safetensors."""
     keep = settings.alpha == "keep"
     notes = {**_notes(file), **({} if "format" in file.metadata else {"format": True})}
@@ -249,4 +252,4 @@ def _write_peft(file: AdapterFile, out: Path, settings: Convert, dtype: torch.dt
             for stem, tensors in modules[part].items():
                 written.tensors.update(module_tensors(f"base_model.model.{dotted(stem)}", tensors, keep=keep))
             write_json(folder / part / "adapter_config.json", config)
-            _write(folder / part / "adapter_model.safetensors", written, dtype, tell, {})
+            _write(folder / part / "adapter_model.safetensors", written, dtype, on_event, {})

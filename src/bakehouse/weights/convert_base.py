@@ -15,13 +15,13 @@ from bakehouse.adapters.tensor_files import (
     DTYPES,
     Planned,
     Shape,
-    Tell,
     check_place,
     dtype_of,
     float_types,
     write_tensors,
 )
 from bakehouse.core.errors import BakehouseError, UsageError
+from bakehouse.core.events import OnEvent
 from bakehouse.core.files import atomic_path
 from bakehouse.models.identify import read_header
 from bakehouse.models.load import load_model, resolve_model
@@ -75,7 +75,7 @@ def convert_base(
     dtype: str | None = None,
     dry_run: bool = False,
     overwrite: bool = False,
-    tell: Tell | None = None,
+    on_event: OnEvent | None = None,
     header: Mapping[str, str] | None = None,
 ) -> Converted:
     """Writes a base model in the layout that `out`'s name says, each number as it is unless a type is asked for.
@@ -102,11 +102,11 @@ def convert_base(
     if dry_run:
         return made
     if layout_of(out) == "ckpt":
-        _write_pickle(path, out, wanted, dtype, tell)
+        _write_pickle(path, out, wanted, dtype, on_event)
     elif path.is_dir() and layout_of(out) == "folder":
-        merge_into_base(path, [], out, dtype=dtype, overwrite=overwrite, tell=tell)
+        merge_into_base(path, [], out, dtype=dtype, overwrite=overwrite, on_event=on_event)
     elif path.is_file() and layout_of(out) == "single file":
-        _copy_file(path, out, to, tell)
+        _copy_file(path, out, to, on_event)
     else:
         _across(path, out, to or DTYPES[wanted], header)
     return made
@@ -120,18 +120,20 @@ def merge_base(
     dtype: str | None = None,
     dry_run: bool = False,
     overwrite: bool = False,
-    tell: Tell | None = None,
+    on_event: OnEvent | None = None,
 ) -> Result:
     """Adapters into a base, written in the layout that `out`'s name says; see `merge_into_base`."""
     path, out = base_path(base), Path(out)
     check_place(out, [path], overwrite=overwrite, makes="folder" if layout_of(out) == "folder" else "either")
     if dry_run or layout_of(path if path.is_file() else Path("folder")) == layout_of(out):
-        return merge_into_base(path, adapters, out, dtype=dtype, dry_run=dry_run, overwrite=overwrite, tell=tell)
+        return merge_into_base(
+            path, adapters, out, dtype=dtype, dry_run=dry_run, overwrite=overwrite, on_event=on_event
+        )
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".merge.", dir=out.parent) as folder:
         between = Path(folder) / ("merged.safetensors" if path.is_file() else "merged")
-        result = merge_into_base(path, adapters, between, dtype=dtype, tell=tell)
-        convert_base(between, out, overwrite=overwrite, tell=tell, header=merged_header(path, adapters))
+        result = merge_into_base(path, adapters, between, dtype=dtype, on_event=on_event)
+        convert_base(between, out, overwrite=overwrite, on_event=on_event, header=merged_header(path, adapters))
     return Result(out, result.modules, False, result.notes)
 
 
@@ -143,21 +145,21 @@ def _across(path: Path, out: Path, dtype: torch.dtype, header: Mapping[str, str]
         save_single_file(model, out, dtype=dtype, metadata=header)  # type: ignore[arg-type]
 
 
-def _copy_file(path: Path, out: Path, dtype: torch.dtype | None, tell: Tell | None) -> None:
+def _copy_file(path: Path, out: Path, dtype: torch.dtype | None, on_event: OnEvent | None) -> None:
     """A single file in another type, or out of a pickle."""
     file = read_single_file(path)
     planned = []
     for name, tensor in join(file).items():
         to = dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
         planned.append(Planned(name, Shape(to, tuple(tensor.shape)), functools.partial(_itself, tensor)))
-    write_tensors(out, planned, {**read_header(path).metadata, **header_of(file.configs)}, tell=tell)
+    write_tensors(out, planned, {**read_header(path).metadata, **header_of(file.configs)}, on_event=on_event)
 
 
 def _itself(tensor: torch.Tensor) -> torch.Tensor:
     return tensor
 
 
-def _write_pickle(path: Path, out: Path, wanted: str, dtype: str | None, tell: Tell | None) -> None:
+def _write_pickle(path: Path, out: Path, wanted: str, dtype: str | None, on_event: OnEvent | None) -> None:
     """`{"state_dict": ...}`, which every old tool reads, and beside it what a .safetensors has in its header."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".convert.", dir=out.parent) as folder:
@@ -191,7 +193,7 @@ def merge_all(
     dtype: str | None = None,
     dry_run: bool = False,
     overwrite: bool = False,
-    tell: Tell | None = None,
+    on_event: OnEvent | None = None,
 ) -> Result:
     """Adapters into a base where one is named, else with each other.
 
@@ -206,9 +208,9 @@ def merge_all(
         idle = [key for key in words if key != "method" or words[key] != "concat"]
         if idle:
             raise UsageError(f"{idle[0]} means nothing when adapters go into a base", hint="leave it out")
-        return merge_base(base, adapters, out, dtype=dtype, dry_run=dry_run, overwrite=overwrite, tell=tell)
+        return merge_base(base, adapters, out, dtype=dtype, dry_run=dry_run, overwrite=overwrite, on_event=on_event)
     method = words.pop("method", "concat")
     linear, conv = rules_of(**{"rank": None, "by": None, **words}) if words else (None, None)
     values = {"method": method, "linear": linear, "conv": conv, "dtype": dtype or "fp16"}
     settings = Blend.parse(values, source="merge")
-    return merge_adapters(adapters, out, settings, dry_run=dry_run, overwrite=overwrite, tell=tell)
+    return merge_adapters(adapters, out, settings, dry_run=dry_run, overwrite=overwrite, on_event=on_event)

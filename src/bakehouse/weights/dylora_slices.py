@@ -14,9 +14,10 @@ from bakehouse.adapters.dylora import PREFIX_SCALE
 from bakehouse.adapters.kohya_network_args import network_args
 from bakehouse.adapters.layer import BIAS
 from bakehouse.adapters.module_names import full_name
-from bakehouse.adapters.tensor_files import Tell, check_place
+from bakehouse.adapters.tensor_files import check_place
 from bakehouse.core.errors import UsageError
-from bakehouse.core.files import check_name
+from bakehouse.core.events import OnEvent
+from bakehouse.core.files import check_file_name
 from bakehouse.weights.adapter_writer import network_header, write_adapter
 from bakehouse.weights.dense_delta import is_plain
 from bakehouse.weights.result import ModuleResult, Result
@@ -30,7 +31,7 @@ def slice_ranks(
     unit: int | None = None,
     dry_run: bool = False,
     overwrite: bool = False,
-    tell: Tell | None = None,
+    on_event: OnEvent | None = None,
 ) -> list[Result]:
     """Writes a LoRA for each rank: to `out` for one, to `out-0004.safetensors` and so on, as kohya's tool, for several.
 
@@ -60,14 +61,14 @@ def slice_ranks(
     wrong = [rank for rank in wanted if not 1 <= rank <= most or (rank % step and rank != most)]
     if wrong:
         raise UsageError(f"rank {wrong[0]}: {file.source} has ranks {step} to {most} in steps of {step}")
-    check_name(out)
+    check_file_name(out)
     places = {rank: out if len(wanted) == 1 else out.with_name(f"{out.stem}-{rank:04d}{out.suffix}") for rank in wanted}
     for place in places.values():
         check_place(place, [Path(file.source)], overwrite=overwrite)
-    return [_slice(file, rank, place, dry_run, tell) for rank, place in places.items()]
+    return [_slice(file, rank, place, dry_run, on_event) for rank, place in places.items()]
 
 
-def _slice(file: AdapterFile, rank: int, out: Path, dry_run: bool, tell: Tell | None) -> Result:
+def _slice(file: AdapterFile, rank: int, out: Path, dry_run: bool, on_event: OnEvent | None) -> Result:
     whole = network_args(file.metadata).get("prefix_scale") == PREFIX_SCALE
     modules = {stem: cut(tensors, rank, alpha_shrinks=whole) for stem, tensors in file.modules.items()}
     results = tuple(
@@ -80,7 +81,7 @@ def _slice(file: AdapterFile, rank: int, out: Path, dry_run: bool, tell: Tell | 
             "ss_training_comment": f"rank {rank} of a DyLoRA of rank {file.rank}",
             "ss_output_name": out.stem,
         }
-        write_adapter(out, modules, header, extras=file.extras, tell=tell)
+        write_adapter(out, modules, header, extras=file.extras, on_event=on_event)
     return Result(out, results, dry_run, file.account.notes)
 
 

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from bakehouse.adapters.file_metadata import VERSIONS, model_spec
 from bakehouse.adapters.module_names import full_name
-from bakehouse.adapters.tensor_files import DTYPES, Tell, check_place
+from bakehouse.adapters.tensor_files import DTYPES, check_place
 from bakehouse.core.errors import UsageError
-from bakehouse.core.events import Progress
+from bakehouse.core.events import OnEvent, Progress
 from bakehouse.core.settings import Spec
 from bakehouse.weights.adapter_writer import network_header, write_adapter
 from bakehouse.weights.base_modules import BaseModel, open_base
@@ -61,7 +61,7 @@ def extract(
     *,
     dry_run: bool = False,
     overwrite: bool = False,
-    tell: Tell | None = None,
+    on_event: OnEvent | None = None,
 ) -> Result:
     """Writes an adapter that makes `tuned` of `base`, as far as its rank goes; says how far that is.
 
@@ -78,8 +78,8 @@ def extract(
         _check_same(after, before)
         wanted = [s for s in _changed_networks(after, before, settings) if _is_target(s, settings)]
         for number, stem in enumerate(wanted, 1):
-            if tell is not None:
-                tell(Progress(what="decomposing", done=number, total=len(wanted)))
+            if on_event is not None:
+                on_event(Progress(what="decomposing", done=number, total=len(wanted)))
             delta = _difference(after, before, stem)
             if delta is not None:
                 modules[stem], result = _module(stem, delta, settings)
@@ -98,7 +98,7 @@ def extract(
             **_model_spec(before, out.stem),
         }
         renamed = {prefixes(s): t for s, t in modules.items()}
-        write_adapter(out, renamed, header, extras={}, dtype=DTYPES[settings.dtype], tell=tell)
+        write_adapter(out, renamed, header, extras={}, dtype=DTYPES[settings.dtype], on_event=on_event)
     return Result(out, tuple(results), dry_run, notes, {"left_out": left_out})
 
 

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bakehouse.adapters.tensor_files import Tell, Window
+from bakehouse.adapters.tensor_files import Window
 from bakehouse.core.errors import BakehouseError, UsageError
-from bakehouse.core.events import Progress
+from bakehouse.core.events import OnEvent, Progress
 from bakehouse.core.json_toml_yaml import parse_json
 
 _CHUNK = 1 << 22
@@ -40,7 +40,7 @@ class Hashes:
         return asdict(self)
 
 
-def hash_file(path: Path | str, *, tell: Tell | None = None) -> Hashes:
+def hash_file(path: Path | str, *, on_event: OnEvent | None = None) -> Hashes:
     """All hashes in one reading; memory does not grow with the file.
 
     Raises:
@@ -61,8 +61,8 @@ def hash_file(path: Path | str, *, tell: Tell | None = None) -> Hashes:
             if start is not None:
                 behind.update(chunk[max(0, start - at) :])
             at += len(chunk)
-            if tell is not None:
-                tell(Progress(what=f"hashing {path.name}", done=at, total=size))
+            if on_event is not None:
+                on_event(Progress(what=f"hashing {path.name}", done=at, total=size))
     full = whole.hexdigest()
     model = behind.hexdigest() if start is not None else None
     legacy = _legacy_or_none(path) if start is not None else None

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from bakehouse.adapters.layer import BIAS
 from bakehouse.adapters.module_names import full_name, same_module
-from bakehouse.adapters.tensor_files import DTYPES, Tell, check_place
+from bakehouse.adapters.tensor_files import DTYPES, check_place
 from bakehouse.core.errors import UsageError
-from bakehouse.core.events import Progress
+from bakehouse.core.events import OnEvent, Progress
 from bakehouse.core.settings import Spec
 from bakehouse.weights.adapter_writer import network_header, write_adapter
 from bakehouse.weights.dense_delta import bias_of, is_plain, kernel_of, lora_tensors, matrices, scale_of
@@ -50,7 +50,7 @@ def merge_adapters(
     *,
     dry_run: bool = False,
     overwrite: bool = False,
-    tell: Tell | None = None,
+    on_event: OnEvent | None = None,
 ) -> Result:
     """Writes one adapter that does what the given ones do together at their weights; says how exactly.
 
@@ -69,13 +69,13 @@ def merge_adapters(
     modules: dict[str, Mapping[str, Tensor]] = {}
     results = []
     for number, (stem, parts) in enumerate(found.items(), 1):
-        if tell is not None:
-            tell(Progress(what="merging", done=number, total=len(found)))
+        if on_event is not None:
+            on_event(Progress(what="merging", done=number, total=len(found)))
         modules[stem], result = _merged(stem, parts, settings)
         results.append(result)
     if not dry_run:
         header = {**_header(adapters, out), **network_header(modules)}
-        write_adapter(out, modules, header, extras=extras, dtype=DTYPES[settings.dtype], tell=tell)
+        write_adapter(out, modules, header, extras=extras, dtype=DTYPES[settings.dtype], on_event=on_event)
     return Result(out, tuple(results), dry_run, tuple(dict.fromkeys(n for a in adapters for n in a.file.account.notes)))
 
 

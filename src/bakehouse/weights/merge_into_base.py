@@ -17,7 +17,6 @@ from bakehouse.adapters.module_names import full_name, same_module
 from bakehouse.adapters.tensor_files import (
     Planned,
     Shape,
-    Tell,
     TensorFile,
     check_place,
     dtype_of,
@@ -26,6 +25,7 @@ from bakehouse.adapters.tensor_files import (
 )
 from bakehouse.adapters.tensor_names import meant_for
 from bakehouse.core.errors import UsageError
+from bakehouse.core.events import OnEvent
 from bakehouse.core.files import atomic_folder
 from bakehouse.weights.base_modules import BaseModel, Place, network_files, open_base
 from bakehouse.weights.dense_delta import bias_of, layer_of
@@ -62,7 +62,7 @@ def merge_into_base(
     dtype: str | None = None,
     dry_run: bool = False,
     overwrite: bool = False,
-    tell: Tell | None = None,
+    on_event: OnEvent | None = None,
 ) -> Result:
     """Writes the base with the adapters in its weights: a folder for a folder, a single file for a single file.
 
@@ -85,10 +85,10 @@ def merge_into_base(
         if base.is_file():
             file = model.files[base]
             header = {**file.metadata, **merged_header(base, adapters)}
-            write_tensors(out, list(work.plan(file)), header, tell=tell)
+            write_tensors(out, list(work.plan(file)), header, on_event=on_event)
         else:
             with atomic_folder(out) as folder:
-                _copy_folder(base, folder, work, tell)
+                _copy_folder(base, folder, work, on_event)
     return Result(out, results, False, notes)
 
 
@@ -197,18 +197,18 @@ def merged_header(base: Path, adapters: Sequence[Weighted]) -> Mapping[str, str]
     return {"modelspec.merged_from": f"{base.stem}, {said}"}
 
 
-def _copy_folder(base: Path, folder: Path, work: _Work, tell: Tell | None) -> None:
+def _copy_folder(base: Path, folder: Path, work: _Work, on_event: OnEvent | None) -> None:
     """A diffusers folder: settings as they are, each network's weights as one .safetensors."""
     for part in sorted(p for p in base.iterdir() if p.is_dir()):
         if part.name in _NETWORKS:
-            _copy_network(part, folder / part.name, work, tell)
+            _copy_network(part, folder / part.name, work, on_event)
         else:
             shutil.copytree(part, folder / part.name)
     for file in (p for p in base.iterdir() if p.is_file() and p.suffix in (".json", ".md", ".txt")):
         shutil.copy2(file, folder / file.name)
 
 
-def _copy_network(part: Path, folder: Path, work: _Work, tell: Tell | None) -> None:
+def _copy_network(part: Path, folder: Path, work: _Work, on_event: OnEvent | None) -> None:
     folder.mkdir(parents=True)
     for file in part.glob("*.json"):
         if not file.name.endswith(".index.json"):
@@ -221,17 +221,17 @@ def _copy_network(part: Path, folder: Path, work: _Work, tell: Tell | None) -> N
     if opened:
         for one in opened:
             planned.extend(work.plan(one))
-        _write_network(part, folder, planned, opened[0].metadata, tell)
+        _write_network(part, folder, planned, opened[0].metadata, on_event)
         return
     for path in files:
         with open_tensors(path) as other:
             planned = list(work.plan(other))
             name = path.with_suffix(".safetensors").name
-            write_tensors(folder / name, planned, {"format": "pt", **other.metadata}, tell=tell)
+            write_tensors(folder / name, planned, {"format": "pt", **other.metadata}, on_event=on_event)
 
 
 def _write_network(
-    part: Path, folder: Path, planned: list[Planned], metadata: Mapping[str, str], tell: Tell | None
+    part: Path, folder: Path, planned: list[Planned], metadata: Mapping[str, str], on_event: OnEvent | None
 ) -> None:
     name = _WHOLE.get(part.name, "diffusion_pytorch_model.safetensors")
-    write_tensors(folder / name, planned, {"format": "pt", **metadata}, tell=tell)
+    write_tensors(folder / name, planned, {"format": "pt", **metadata}, on_event=on_event)

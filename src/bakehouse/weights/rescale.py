@@ -13,8 +13,9 @@ from torch import Tensor
 from bakehouse.adapters.adapter_files import AdapterFile
 from bakehouse.adapters.adapter_reader import is_sdxl, open_adapter
 from bakehouse.adapters.module_names import dotted, full_name, part_of, to_compvis
-from bakehouse.adapters.tensor_files import Tell, check_place
+from bakehouse.adapters.tensor_files import check_place
 from bakehouse.core.errors import UsageError
+from bakehouse.core.events import OnEvent
 from bakehouse.core.settings import Spec
 from bakehouse.weights.adapter_writer import network_header, write_adapter
 from bakehouse.weights.result import ModuleResult, Result
@@ -84,7 +85,7 @@ def rescale(
     *,
     dry_run: bool = False,
     overwrite: bool = False,
-    tell: Tell | None = None,
+    on_event: OnEvent | None = None,
 ) -> Result:
     """Writes the adapter with its modules stronger or weaker; a factor of 0 takes a module out.
 
@@ -108,7 +109,7 @@ def rescale(
         if "lora_down.weight" in {name for tensors in modules.values() for name in tensors}:
             own = network_header(modules)
             header.update({k: own[k] for k in ("ss_network_dim", "ss_network_alpha")})
-        write_adapter(out, modules, header, extras=file.extras, tell=tell)
+        write_adapter(out, modules, header, extras=file.extras, on_event=on_event)
     factors = {m.name: m.norm for m in results}
     return Result(out, (), dry_run, file.account.notes, {"factors": factors})
 

@@ -14,9 +14,9 @@ from bakehouse.adapters.adapter_files import AdapterFile
 from bakehouse.adapters.adapter_reader import open_adapter
 from bakehouse.adapters.layer import BIAS
 from bakehouse.adapters.module_names import full_name, same_module
-from bakehouse.adapters.tensor_files import Tell, check_place, dtype_of
+from bakehouse.adapters.tensor_files import check_place, dtype_of
 from bakehouse.core.errors import UsageError
-from bakehouse.core.events import Progress
+from bakehouse.core.events import OnEvent, Progress
 from bakehouse.core.settings import Spec
 from bakehouse.weights.adapter_writer import network_header, out_dtype, write_adapter
 from bakehouse.weights.base_modules import BaseModel, open_base
@@ -51,7 +51,7 @@ def resize(
     base: Path | str | None = None,
     dry_run: bool = False,
     overwrite: bool = False,
-    tell: Tell | None = None,
+    on_event: OnEvent | None = None,
 ) -> Result:
     """Writes the adapter with the ranks that the rules choose, each module's alpha / rank as it was.
 
@@ -67,8 +67,8 @@ def resize(
     with contextlib.ExitStack() as stack:
         model = stack.enter_context(open_base(base)) if base is not None else None
         for number, (stem, tensors) in enumerate(file.modules.items(), 1):
-            if tell is not None:
-                tell(Progress(what="decomposing", done=number, total=len(file.modules)))
+            if on_event is not None:
+                on_event(Progress(what="decomposing", done=number, total=len(file.modules)))
             if tensors.keys() == {BIAS}:
                 modules[stem] = tensors
                 continue
@@ -80,7 +80,7 @@ def resize(
         # The source's own arguments are of another network: of its algorithm, or of its ranks.
         before = {k: v for k, v in file.metadata.items() if k != "ss_network_args"}
         header = {**before, **network_header(modules), "ss_training_comment": _comment(file, settings)}
-        write_adapter(out, modules, header, extras=file.extras, dtype=dtype, tell=tell)
+        write_adapter(out, modules, header, extras=file.extras, dtype=dtype, on_event=on_event)
     return Result(out, tuple(results), dry_run, file.account.notes)
 
 

@@ -9,7 +9,7 @@ from bakehouse.captions.triggers import Compile, find_triggers
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import Warned
 from bakehouse.curation.history import undo
-from bakehouse.curation.operation import carry_out
+from bakehouse.curation.operation import apply_operation
 from bakehouse.data import scan
 from bakehouse.data.triggers import Trigger
 
@@ -36,39 +36,39 @@ def files(folder):
 
 def test_raw_tags_are_kept_and_strategies_exchanged(folder):
     raw = texts(folder)
-    carry_out(folder, Compile(triggers=(ZWX,)))
+    apply_operation(folder, Compile(triggers=(ZWX,)))
     semi = texts(folder)
     assert semi[1] == "zwx person, red dress, pose 1\n" and texts(folder, ".tags") == raw
-    carry_out(folder, Compile(triggers=(ZWX.model_copy(update={"strategy": "static"}),)))
+    apply_operation(folder, Compile(triggers=(ZWX.model_copy(update={"strategy": "static"}),)))
     assert texts(folder)[1] == "zwx person, pose 1\n" and texts(folder, ".tags") == raw
-    carry_out(folder, Compile(triggers=(ZWX,)))
+    apply_operation(folder, Compile(triggers=(ZWX,)))
     assert texts(folder) == semi
 
 
 def test_twice_is_once_and_undo_is_byte_for_byte(folder):
     before = files(folder)
-    assert carry_out(folder, Compile(triggers=(ZWX,))) is not None
-    assert carry_out(folder, Compile(triggers=(ZWX,))) is None
+    assert apply_operation(folder, Compile(triggers=(ZWX,))) is not None
+    assert apply_operation(folder, Compile(triggers=(ZWX,))) is None
     undo(folder)
     assert files(folder) == before
 
 
 def test_what_was_changed_by_hand_is_left_alone_unless_told(folder):
-    carry_out(folder, Compile(triggers=(ZWX,)))
+    apply_operation(folder, Compile(triggers=(ZWX,)))
     (folder / "1.txt").write_text("mine\n")
     fluid = Compile(triggers=(ZWX.model_copy(update={"strategy": "fluid"}),))
     told = [e.message for e in fluid.propose(scan(folder)) if isinstance(e, Warned)]
     assert len(told) == 1 and told[0].startswith("1.txt") and ".tags" in told[0]
-    carry_out(folder, fluid)
+    apply_operation(folder, fluid)
     assert texts(folder)[1] == "mine\n" and "blue eyes" in texts(folder)[0]
-    carry_out(folder, fluid.model_copy(update={"overwrite": True}))
+    apply_operation(folder, fluid.model_copy(update={"overwrite": True}))
     assert texts(folder)[1] == "zwx person, blue eyes, red dress, pose 1\n"
 
 
 def test_captions_in_json_get_a_text_file(folder):
     (folder / "0.txt").unlink()
     (folder / "0.json").write_text('{"tags": ["person", "blue eyes", "red dress"]}')
-    carry_out(folder, Compile(triggers=(ZWX,)))
+    apply_operation(folder, Compile(triggers=(ZWX,)))
     assert texts(folder)[0] == "zwx person, red dress\n"
     assert texts(folder, ".tags")[0] == "person, blue eyes, red dress\n"
     assert scan(folder)[0].captions == ("zwx person, red dress",)
@@ -76,16 +76,16 @@ def test_captions_in_json_get_a_text_file(folder):
 
 def test_two_wordings_are_two_lines_and_the_mark_stands_between(folder):
     fit = Trigger(word="fit", kind="outfit", also_without=True)
-    carry_out(folder, Compile(triggers=(ZWX, fit), mark="|||"))
+    apply_operation(folder, Compile(triggers=(ZWX, fit), mark="|||"))
     assert texts(folder)[2] == "zwx person, fit ||| pose 2\nzwx person ||| red dress, pose 2\n"
 
 
 def test_raw_tags_go_where_their_image_goes(folder):
-    from bakehouse.curation.sidecars import companions
+    from bakehouse.curation.sidecars import sidecar_files
 
-    carry_out(folder, Compile(triggers=(ZWX,)))
+    apply_operation(folder, Compile(triggers=(ZWX,)))
     images = scan(folder)
-    assert {p.name for p in companions(images[0], images)} == {"0.txt", "0.tags"}
+    assert {p.name for p in sidecar_files(images[0], images)} == {"0.txt", "0.tags"}
 
 
 def test_triggers_are_found_in_the_folder_beside_it_and_in_recipes(folder):
@@ -104,4 +104,4 @@ def test_triggers_are_found_in_the_folder_beside_it_and_in_recipes(folder):
 def test_metadata_files_are_not_rewritten(folder):
     (folder / "metadata.jsonl").write_text("")
     with pytest.raises(UsageError, match=r"metadata\.jsonl"):
-        carry_out(folder, Compile(triggers=(ZWX,)))
+        apply_operation(folder, Compile(triggers=(ZWX,)))

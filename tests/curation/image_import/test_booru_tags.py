@@ -2,13 +2,13 @@ import json
 
 import pytest
 
-from bakehouse.curation.image_import.booru_tags import has_tag_lines, read_sidecars
+from bakehouse.curation.image_import.booru_tags import has_tag_lines, read_tag_files
 
 
 def caption(tmp_path, text, name="a.jpg.txt", **options):
     path = tmp_path / name
     path.write_text(text if isinstance(text, str) else json.dumps(text), encoding="utf-8")
-    found = read_sidecars([path], **options)
+    found = read_tag_files([path], **options)
     return found and found.caption
 
 
@@ -84,7 +84,7 @@ def test_ratings_are_left_out_unless_they_are_asked_for(tmp_path):
     text = "1girl\nlong_hair\nrating:general\nartist:some_one"
     assert caption(tmp_path, text) == "1girl, long hair"
     assert caption(tmp_path, text, ratings=True) == "1girl, long hair, rating:general"
-    assert read_sidecars([tmp_path / "a.jpg.txt"]).left_out == (("rating", "general"), ("artist", "some_one"))
+    assert read_tag_files([tmp_path / "a.jpg.txt"]).left_out == (("rating", "general"), ("artist", "some_one"))
 
 
 def test_short_tag_files_are_told_by_the_others_of_the_download(tmp_path):
@@ -92,11 +92,11 @@ def test_short_tag_files_are_told_by_the_others_of_the_download(tmp_path):
     short.write_text("white background\nhat")
     long.write_text("1girl\nblue eyes\nsmile\nhat")
     prose.write_text("zwx person, smile\nzwx person in the rain")
-    assert read_sidecars([short]) is None
+    assert read_tag_files([short]) is None
     assert has_tag_lines([short, long])
     assert not has_tag_lines([short])
     assert not has_tag_lines([short, long, prose])
-    assert read_sidecars([short], tag_lines=True).caption == "white background, hat"
+    assert read_tag_files([short], tag_lines=True).caption == "white background, hat"
 
 
 @pytest.mark.parametrize(
@@ -113,6 +113,6 @@ def test_short_tag_files_are_told_by_the_others_of_the_download(tmp_path):
 def test_json_comes_before_text_but_not_before_a_caption(tmp_path, text, used):
     (tmp_path / "a.txt").write_text(text)
     (tmp_path / "a.json").write_text('{"tags_general": ["1girl", "solo"]}')
-    found = read_sidecars([tmp_path / "a.txt", tmp_path / "a.json"])
+    found = read_tag_files([tmp_path / "a.txt", tmp_path / "a.json"])
     assert (found and found.caption) == used
     assert used is None or found.path.name == "a.json"

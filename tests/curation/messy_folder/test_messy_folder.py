@@ -18,7 +18,7 @@ from safetensors.numpy import load_file
 from bakehouse.cli.main import main
 from bakehouse.curation.crops import crop as crops
 from bakehouse.curation.dedupe import dedupe as dedupe
-from bakehouse.curation.history import HOME, history
+from bakehouse.curation.history import HISTORY_FOLDER, read_history
 from bakehouse.data import open_image, scan
 from bakehouse.vision.faces import Face
 from tests.pages import ROOT, cheaper
@@ -39,7 +39,7 @@ Files = dict[str, tuple[bytes, int]]
 
 
 def look(folder: Path) -> Files:
-    paths = [p for p in folder.rglob("*") if p.is_file() and HOME not in p.parts]
+    paths = [p for p in folder.rglob("*") if p.is_file() and HISTORY_FOLDER not in p.parts]
     return {p.relative_to(folder).as_posix(): (p.read_bytes(), p.stat().st_mtime_ns) for p in sorted(paths)}
 
 
@@ -111,15 +111,15 @@ def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walk]:
         for name in ("CACHE", "DATA"):
             patch.setenv(f"BAKEHOUSE_{name}", str(place / name.lower()))
         patch.chdir(place)
-        patch.setattr("bakehouse.vision.text_detection.RapidText.__init__", lambda self: None)
+        patch.setattr("bakehouse.vision.text_detection.RapidOcrDetector.__init__", lambda self: None)
         patch.setattr(
-            "bakehouse.vision.text_detection.RapidText.__call__", lambda self, image: web_page_reader.read(image)
+            "bakehouse.vision.text_detection.RapidOcrDetector.__call__", lambda self, image: web_page_reader.read(image)
         )
-        dedupe._rapid_text.cache_clear()
+        dedupe._text_detector.cache_clear()
         parts = list(walked(place, THERE))
         blocks = [("".join(step.said for step in steps), shown) for steps, shown in parts]
         yield Walk(place, heap, [step for steps, _ in parts for step in steps], blocks)
-    dedupe._rapid_text.cache_clear()
+    dedupe._text_detector.cache_clear()
 
 
 @pytest.fixture
@@ -268,7 +268,7 @@ def test_crops_are_made_of_figures_far_away_and_go_again(copy, monkeypatch):
         top, left, bottom, right = (*(int(v.min()) for v in patch), *(int(v.max()) for v in patch))
         return [Face((left, top, left + 1.3 * (right - left), top + 1.5 * (bottom - top)), 1.0)]
 
-    monkeypatch.setattr(crops, "open_finder", lambda *_: finder)
+    monkeypatch.setattr(crops, "load_face_detector", lambda *_: finder)
     before = look(copy)
     typed("bakehouse dataset crop set --resolution 128")
     made = {n: data for n, (data, _) in look(copy).items() if n not in before}
@@ -285,7 +285,7 @@ def test_crops_are_made_of_figures_far_away_and_go_again(copy, monkeypatch):
 
 def test_every_step_comes_back_byte_for_byte_and_as_old(walk, copy):
     made = [step for step in walk.steps if step.changed]
-    assert len(made) == len(history(copy)) == 9
+    assert len(made) == len(read_history(copy)) == 9
     for step in reversed(made):
         assert look(copy) == step.after, step.line
         typed("bakehouse dataset undo set")

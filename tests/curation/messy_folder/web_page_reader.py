@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw
 
-from bakehouse.vision.text_detection import Text
+from bakehouse.vision.text_detection import TextRegion
 from tools.make_messy_folder import MARKS, SIZE
 
 
-def read(image: Image.Image) -> list[Text]:
+def read(image: Image.Image) -> list[TextRegion]:
     """The marks of the heap that are in a picture: ink wherever a letter is, and none wherever no letter is."""
     found = []
     for words, ink in MARKS.items():
@@ -24,7 +24,7 @@ def read(image: Image.Image) -> list[Text]:
         )
         for top, left in np.argwhere((there > letters.sum() - 0.5) & (beside < 0.5)):
             x0, y0, x1, y1 = left - 1, top - 1, left + letters.shape[1] + 1, top + letters.shape[0] + 1
-            found.append(Text(((x0, y0), (x1, y0), (x1, y1), (x0, y1)), words, 1.0))
+            found.append(TextRegion(((x0, y0), (x1, y0), (x1, y1), (x0, y1)), words, 1.0))
     return found
 
 

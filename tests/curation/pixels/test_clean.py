@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 
 import numpy as np
@@ -10,23 +11,31 @@ import pytest
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
+from bakehouse.cli.main import main
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import Noted, Warned
-from bakehouse.curation.clean import Clean, Text, classified, faceless, marked
-from bakehouse.curation.clean.background_fill import VISIBLE, letter_mask, membrane, paint, text_mask, visibility
-from bakehouse.curation.operation import carry_out, proposed
+from bakehouse.curation.clean import Clean, TextRegion, blur_faces, classify_text, mark_watermarks
+from bakehouse.curation.clean.background_fill import (
+    VISIBLE_ERROR,
+    fill_background,
+    fill_error,
+    letter_mask,
+    membrane,
+    text_mask,
+)
+from bakehouse.curation.operation import apply_operation, collect_proposals
 from bakehouse.data import load_mask, scan
-from bakehouse.data.buckets import whole
+from bakehouse.data.buckets import unchanged_placement
 from bakehouse.vision.faces import Face
 from bakehouse.vision.inpainting import Inpainter
-from bakehouse.vision.text_detection import is_writing
+from bakehouse.vision.text_detection import is_long_enough
 
 SIZE = (240, 200)
 
 
 def line(words, left, top, wide=60, high=12, kind="text"):
     corners = ((left, top), (left + wide, top), (left + wide, top + high), (left, top + high))
-    return Text(corners, words, 0.99, kind)
+    return TextRegion(corners, words, 0.99, kind)
 
 
 def gradient(size=SIZE):
@@ -51,7 +60,9 @@ def reads(monkeypatch):
     """Stands in for the reader of text: gives the lines that a test says, by the image's size."""
 
     def use(lines):
-        monkeypatch.setattr("bakehouse.curation.clean.clean.RapidText", lambda: lambda image: lines.get(image.size, []))
+        monkeypatch.setattr(
+            "bakehouse.curation.clean.clean.RapidOcrDetector", lambda: lambda image: lines.get(image.size, [])
+        )
 
     return use
 
@@ -73,28 +84,28 @@ def reads(monkeypatch):
 )
 def test_what_text_is_there_for(words, box, ground, kind):
     image = Image.new("RGB", SIZE, ground)
-    (found,) = classified([line(words, *box)], image)
+    (found,) = classify_text([line(words, *box)], image)
     assert found.kind == kind
 
 
 @pytest.mark.parametrize("words", ["mmmm", "AAA", "lililil", "0000", "mnmnm"])
 def test_patterns_are_no_writing_but_a_cry_in_a_bubble_is(words):
-    assert not classified([line(words, 90, 90)], Image.new("RGB", SIZE, "grey"))
-    assert [t.kind for t in classified([line(words, 90, 90)], Image.new("RGB", SIZE, "white"))] == ["bubble"]
-    assert classified([line("hahaha", 90, 90)], Image.new("RGB", SIZE, "grey"))
+    assert not classify_text([line(words, 90, 90)], Image.new("RGB", SIZE, "grey"))
+    assert [t.kind for t in classify_text([line(words, 90, 90)], Image.new("RGB", SIZE, "white"))] == ["bubble"]
+    assert classify_text([line("hahaha", 90, 90)], Image.new("RGB", SIZE, "grey"))
 
 
 def test_a_sign_at_an_edge_is_no_signature():
     image = noise()
     ImageDraw.Draw(image).rectangle((20, 4, 130, 34), fill=(20, 60, 140), outline="white", width=2)
     image, text = lettered(image, "MAIN ST", (35, 10), 14)
-    assert [t.kind for t in classified([text], image)] == ["text"]
+    assert [t.kind for t in classify_text([text], image)] == ["text"]
     image, text = lettered(gradient(), "mira 24", (170, 180), 12)
-    assert [t.kind for t in classified([text], image)] == ["signature"]
+    assert [t.kind for t in classify_text([text], image)] == ["signature"]
 
 
 def test_large_letters_at_an_edge_are_no_signature():
-    (found,) = classified([line("POSTER", 20, 5, 180, 60)], Image.new("RGB", SIZE, "grey"))
+    (found,) = classify_text([line("POSTER", 20, 5, 180, 60)], Image.new("RGB", SIZE, "grey"))
     assert found.kind == "text"
 
 
@@ -102,11 +113,13 @@ def test_what_returns_at_one_place_is_a_watermark():
     sizes = [(200, 200)] * 4 + [(400, 400)]
     found = {i: [line("Studio X", 60, 90), line(f"other {i}", 10 + 40 * i, 40)] for i in range(4)}
     found[4] = [line("Studio  X", 120, 180, 120, 24)]  # the same place, in a larger copy
-    told = marked(found, sizes)
+    told = mark_watermarks(found, sizes)
     assert all(told[i][0].kind == "watermark" for i in range(5))
     assert all(told[i][1].kind == "text" for i in range(4))
     assert all(
-        text.kind == "text" for texts in marked({i: found[i] for i in (0, 1)}, sizes[:2]).values() for text in texts
+        text.kind == "text"
+        for texts in mark_watermarks({i: found[i] for i in (0, 1)}, sizes[:2]).values()
+        for text in texts
     )
 
 
@@ -139,8 +152,8 @@ def lettered(image, words="Sample 24", at=(80, 90), height=18, fill="white"):
 @pytest.mark.parametrize(("ground", "seen"), [(gradient(), False), (noise(), True), (water(), True)])
 def test_what_painting_would_show_is_measured(ground, seen):
     image, text = lettered(ground)
-    miss = visibility(image, text)
-    assert miss > 1.5 * VISIBLE if seen else miss < VISIBLE / 2
+    miss = fill_error(image, text)
+    assert miss > 1.5 * VISIBLE_ERROR if seen else miss < VISIBLE_ERROR / 2
 
 
 def test_a_bubble_of_two_lines_hides_what_is_painted():
@@ -148,9 +161,9 @@ def test_a_bubble_of_two_lines_hides_what_is_painted():
     ImageDraw.Draw(image).ellipse((20, 50, 220, 160), fill="white", outline="black", width=2)
     image, first = lettered(image, "Where are", (85, 80), fill="black")
     image, second = lettered(image, "you going?", (80, 100), fill="black")
-    assert [t.kind for t in classified([first, second], image)] == ["bubble", "bubble"]
-    assert max(visibility(image, t, [first, second]) for t in (first, second)) < 2
-    made = np.asarray(paint(image, letter_mask(image, [first, second])))
+    assert [t.kind for t in classify_text([first, second], image)] == ["bubble", "bubble"]
+    assert max(fill_error(image, t, [first, second]) for t in (first, second)) < 2
+    made = np.asarray(fill_background(image, letter_mask(image, [first, second])))
     assert (made[80:125, 80:160] > 250).all()
 
 
@@ -159,7 +172,7 @@ def test_on_smooth_ground_nothing_is_seen_of_the_text():
     image, text = lettered(ground)
     mask = letter_mask(image, [text])
     assert 0.2 < (mask > 0).sum() / (text_mask([text], SIZE) > 0).sum() < 0.7, "the letters, not the box"
-    made = np.asarray(paint(image, mask), dtype=float)
+    made = np.asarray(fill_background(image, mask), dtype=float)
     assert np.abs(made - np.asarray(ground)).max() < 4
     assert (made == np.asarray(image))[mask == 0].all()
 
@@ -169,7 +182,7 @@ def test_a_box_that_is_all_letters_is_painted_whole():
     image = written(gradient(), text)
     mask = letter_mask(image, [text])
     assert (mask == text_mask([text], SIZE)).all()
-    assert np.abs(np.asarray(paint(image, mask), dtype=float) - np.asarray(gradient()))[mask > 0].mean() < 4
+    assert np.abs(np.asarray(fill_background(image, mask), dtype=float) - np.asarray(gradient()))[mask > 0].mean() < 4
 
 
 def test_a_membrane_goes_on_as_its_edge_does():
@@ -236,7 +249,7 @@ def test_what_is_no_inpainter_is_refused(tmp_path):
 def test_other_faces_are_blurred_and_the_rest_stays():
     image = noise((300, 200)).convert("RGBA")
     image.putalpha(Image.fromarray(np.random.default_rng(1).integers(0, 256, (200, 300), dtype=np.uint8)))
-    made = np.asarray(faceless(image, [Face((200, 60, 260, 120), 1.0)]))
+    made = np.asarray(blur_faces(image, [Face((200, 60, 260, 120), 1.0)]))
     before = np.asarray(image)
     assert (made[..., 3] == before[..., 3]).all()
     assert (made[:, :150] == before[:, :150]).all()
@@ -263,15 +276,24 @@ TEXTS = {SIZE: [line("www.site.com", 90, 90)], (200, 240): [line("www.other.com"
 def test_smooth_ground_is_painted_rough_ground_is_told(folder, reads):
     reads(TEXTS)
     told = []
-    step = carry_out(folder, Clean(inpainter="none"), tell=told.append)
+    step = apply_operation(folder, Clean(inpainter="none"), on_event=told.append)
     assert step is not None
     assert sorted(str(c.path) for c in step.changes) == ["sky.jpg", "sky.png"]
     assert (folder / "sky.txt").read_text() == "a sky"
     made = np.asarray(Image.open(folder / "sky.png"), dtype=float)
     assert np.abs(made - np.asarray(gradient())).mean() < 2
     (warning,) = [e.message for e in told if isinstance(e, Warned)]
-    assert warning.startswith("noise.png: url 'www.other.com': on rough ground") and "--mask-out" in warning
-    assert any("1 lines of other text stay" in e.message for e in told if isinstance(e, Noted))
+    assert warning.startswith("noise.png: url 'www.other.com' kept, because") and "--mask-out" in warning
+    assert any("1 line of other text kept" in e.message for e in told if isinstance(e, Noted))
+
+
+def test_json_of_the_command_has_its_warnings(folder, reads, capsys):
+    reads(TEXTS)
+    with pytest.raises(SystemExit):
+        main(["dataset", "clean", str(folder), "--inpainter", "none", "--dry-run", "--json"])
+    document = json.loads(capsys.readouterr().out)
+    assert [w.partition(":")[0] for w in document["warnings"]] == ["noise.png"]
+    assert document["notes"] == ["1 line of other text kept (signs, prints on clothes): --kind text removes it"]
 
 
 def test_masked_out_text_is_black_in_the_mask_and_the_picture_stays(folder, reads):
@@ -281,9 +303,9 @@ def test_masked_out_text_is_black_in_the_mask_and_the_picture_stays(folder, read
     mask.paste(255, (0, 60, 200, 240))
     mask.save(folder / "masks" / "noise.png")
     before = (folder / "noise.png").read_bytes(), (folder / "sky.jpg").read_bytes()
-    assert carry_out(folder, Clean(mask_out=True)) is not None
+    assert apply_operation(folder, Clean(mask_out=True)) is not None
     assert before == ((folder / "noise.png").read_bytes(), (folder / "sky.jpg").read_bytes())
-    masks = {r.path.name: load_mask(r, whole((r.width, r.height))) for r in scan(folder)}
+    masks = {r.path.name: load_mask(r, unchanged_placement((r.width, r.height))) for r in scan(folder)}
     assert masks["sky.jpg"][96, 120] == 0 and masks["sky.jpg"][20, 20] == 1
     assert masks["noise.png"][96, 90] == 0, "the text"
     assert masks["noise.png"][200, 90] == 1 and masks["noise.png"][20, 90] == 0, "the mask that was there"
@@ -292,29 +314,29 @@ def test_masked_out_text_is_black_in_the_mask_and_the_picture_stays(folder, read
 
 def test_kinds_choose(folder, reads):
     reads(TEXTS)
-    named = proposed(Clean(kinds=("text",), mask_out=True), scan(folder))
-    assert [p.why for p in named] == ["text 'OPEN' left out of the loss"]
+    named = collect_proposals(Clean(kinds=("text",), mask_out=True), scan(folder))
+    assert [p.why for p in named] == ["text 'OPEN' masked out of the loss"]
 
 
 def test_faceless_leaves_text_and_the_main_face_alone(folder, monkeypatch):
     faces = [Face((10, 10, 60, 60), 1), Face((130, 100, 160, 130), 1)]
     monkeypatch.setattr(
-        "bakehouse.curation.clean.clean.open_finder",
+        "bakehouse.curation.clean.clean.load_face_detector",
         lambda *_: lambda image: faces if image.size == (200, 240) else faces[:1],
     )
-    (found,) = proposed(Clean(text=False, faceless=True), scan(folder))
+    (found,) = collect_proposals(Clean(text=False, faceless=True), scan(folder))
     assert (str(found.path), found.why) == ("noise.png", "1 other face blurred")
-    (edit,) = found.make()
+    (edit,) = found.make_edits()
     made, before = np.asarray(Image.open(io.BytesIO(edit.content))), np.asarray(noise((200, 240)))
     assert (made[:70, :80] == before[:70, :80]).all() and made[110:120, 140:150].std() < 20
     with pytest.raises(UsageError, match="nothing to clean"):
-        proposed(Clean(text=False), scan(folder))
+        collect_proposals(Clean(text=False), scan(folder))
 
 
 def test_without_the_reader_it_says_what_to_install(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "rapidocr", None)
-    with pytest.raises(UsageError, match=r"finding text needs rapidocr") as e:
-        proposed(Clean(), scan(folder))
+    with pytest.raises(UsageError, match=r"detecting text needs rapidocr") as e:
+        collect_proposals(Clean(), scan(folder))
     assert "pip install 'bakehouse[curate]'" in str(e.value)
 
 
@@ -323,12 +345,12 @@ def test_the_real_reader_finds_an_address():
     pytest.importorskip("rapidocr", reason="needs rapidocr, of the extra curate")
     from PIL import ImageFont
 
-    from bakehouse.curation.clean import RapidText
+    from bakehouse.curation.clean import RapidOcrDetector
 
     image = gradient((420, 160))
     ImageDraw.Draw(image).text((60, 60), "www.example.com", font=ImageFont.load_default(28), fill="black")
-    (found,) = classified(RapidText()(image), image)
-    assert found.kind == "url" and "example" in found.words
+    (found,) = classify_text(RapidOcrDetector()(image), image)
+    assert found.kind == "url" and "example" in found.text
     left, top, right, bottom = found.box
     assert left < 70 and right > 200 and top < 80 < bottom
 
@@ -337,4 +359,4 @@ def test_the_real_reader_finds_an_address():
     ("words", "is_one"), [("+", False), ("XX", False), ("- -", False), ("mia", True), ("作者", True)]
 )
 def test_a_sign_or_two_is_no_writing(words, is_one):
-    assert is_writing(words) is is_one
+    assert is_long_enough(words) is is_one

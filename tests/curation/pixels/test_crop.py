@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from bakehouse.core.events import Noted
-from bakehouse.curation.crops import Crop, crop, crop_box, follow, shipped_rules
+from bakehouse.curation.crops import Crop, crop, crop_box, crop_caption, load_framing_rules
 from bakehouse.curation.history import undo
-from bakehouse.curation.operation import carry_out, proposed
+from bakehouse.curation.operation import apply_operation, collect_proposals
 from bakehouse.data import scan
 from bakehouse.data.captions import split_tags
 from bakehouse.vision.faces import Face
 
-RULES = shipped_rules()
+RULES = load_framing_rules()
 FRAMINGS = {framing.name: framing for framing in RULES.framing}
 FACE = Face((400, 200, 600, 400), 1.0)
 TAGS = sorted({*RULES.tags, *(w for z in RULES.gone.values() for w in (*z.heads, *z.tags)), "1girl", "smile", "zwx"})
@@ -24,7 +24,7 @@ TAGS = sorted({*RULES.tags, *(w for z in RULES.gone.values() for w in (*z.heads,
 @pytest.fixture
 def one_face(monkeypatch):
     """Finds one face of 200 pixels in every image."""
-    monkeypatch.setattr(crop, "open_finder", lambda *_: lambda _: [FACE])
+    monkeypatch.setattr(crop, "load_face_detector", lambda *_: lambda _: [FACE])
 
 
 @pytest.fixture
@@ -90,14 +90,14 @@ def test_a_crop_lies_in_its_image_and_holds_the_face(x, y, side, framing, size):
     ],
 )  # fmt: skip
 def test_the_caption_says_what_is_seen(framing, caption, expected):
-    assert follow(caption, FRAMINGS[framing], RULES, outfit=["bluedress"]) == expected
+    assert crop_caption(caption, FRAMINGS[framing], RULES, outfit=["bluedress"]) == expected
 
 
 @given(st.lists(st.sampled_from(TAGS), max_size=12), st.sampled_from(list(FRAMINGS.values())), st.booleans())
 def test_following_twice_is_following_once_and_adds_nothing_but_the_framing(tags, framing, joined):
     caption = ", ".join(tag.replace(" ", "_") if joined else tag for tag in tags)
-    once = follow(caption, framing, RULES)
-    assert follow(once, framing, RULES) == once
+    once = crop_caption(caption, framing, RULES)
+    assert crop_caption(once, framing, RULES) == once
     said = [tag.replace("_", " ") for tag in split_tags(once)]
     assert said.count(framing.tag) == 1
     assert {*said} - {*(t.replace("_", " ") for t in tags)} <= {framing.tag}
@@ -116,7 +116,7 @@ def test_what_a_wider_crop_loses_a_closer_one_loses_too():
 @pytest.mark.usefixtures("one_face")
 def test_crops_come_with_captions_and_masks_and_go_again(person):
     before = {p: p.read_bytes() for p in person.rglob("*") if p.is_file()}
-    step = carry_out(person, Crop(outfit=("bluedress",), resolution=256))
+    step = apply_operation(person, Crop(outfit=("bluedress",), resolution=256))
     assert step is not None
     images = {r.path.name: r for r in scan(person)}
     assert {*images} == {"a.png", "a-cowboy_shot.png", "a-upper_body.png", "a-portrait.png"}
@@ -132,21 +132,21 @@ def test_crops_come_with_captions_and_masks_and_go_again(person):
     assert mask.size == face.size
     assert face.getpixel((180, 250)) == (255, 0, 0) and mask.getpixel((180, 250)) == 255
     assert face.getpixel((5, 250)) == (255, 255, 255) and mask.getpixel((5, 250)) == 0
-    assert carry_out(person, Crop(resolution=256)) is None, "what is cropped is not cropped again"
+    assert apply_operation(person, Crop(resolution=256)) is None, "what is cropped is not cropped again"
     undo(person)
     assert {p: p.read_bytes() for p in person.rglob("*") if p.is_file() and ".bakehouse" not in p.parts} == before
 
 
 @pytest.mark.usefixtures("one_face")
 def test_crops_that_would_be_enlarged_much_are_not_made(person):
-    wide = {p.path.name for p in proposed(Crop(resolution=512), scan(person))}
+    wide = {p.path.name for p in collect_proposals(Crop(resolution=512), scan(person))}
     assert wide == {"a-cowboy_shot.png", "a-upper_body.png"}, "a portrait of 360 x 400 would be enlarged x1.4"
     told = []
-    assert not proposed(Crop(resolution=2048), scan(person), told.append)
+    assert not collect_proposals(Crop(resolution=2048), scan(person), told.append)
     (note,) = (e.message for e in told if isinstance(e, Noted))
-    assert note.startswith("not cropped, a face too small for a crop at 2048 pixels") and note.endswith(": a.png")
-    assert len(proposed(Crop(resolution=512, upscale=2), scan(person))) == 3
-    assert [p.path.name for p in proposed(Crop(resolution=256, framings=("portrait",)), scan(person))] == [
+    assert note.startswith("not cropped, face too small: at 2048 pixels") and note.endswith(": a.png")
+    assert len(collect_proposals(Crop(resolution=512, upscale=2), scan(person))) == 3
+    assert [p.path.name for p in collect_proposals(Crop(resolution=256, framings=("portrait",)), scan(person))] == [
         "a-portrait.png"
     ]
 
@@ -154,17 +154,17 @@ def test_crops_that_would_be_enlarged_much_are_not_made(person):
 @pytest.mark.usefixtures("one_face")
 def test_images_of_one_stem_have_crops_of_their_own(person):
     Image.new("RGB", (1000, 1400), "blue").save(person / "a.jpg")
-    assert carry_out(person, Crop(resolution=256, framings=("portrait",))) is not None
+    assert apply_operation(person, Crop(resolution=256, framings=("portrait",))) is not None
     assert {"a-png-portrait.png", "a-jpg-portrait.png"} < {r.path.name for r in scan(person)}
-    assert carry_out(person, Crop(resolution=256, framings=("portrait",))) is None
+    assert apply_operation(person, Crop(resolution=256, framings=("portrait",))) is None
 
 
 @pytest.mark.parametrize(
     ("faces", "reason"),
-    [([], "no face found"), ([FACE, Face((700, 200, 860, 360), 1)], "several faces of one size")],
+    [([], "no face found"), ([FACE, Face((700, 200, 860, 360), 1)], "several faces of similar size")],
 )
 def test_an_image_whose_subject_is_unclear_is_named_and_left(person, monkeypatch, faces, reason):
-    monkeypatch.setattr(crop, "open_finder", lambda *_: lambda _: faces)
+    monkeypatch.setattr(crop, "load_face_detector", lambda *_: lambda _: faces)
     told = []
-    assert proposed(Crop(), scan(person), told.append) == []
+    assert collect_proposals(Crop(), scan(person), told.append) == []
     assert [e.message for e in told if isinstance(e, Noted)] == [f"not cropped, {reason}: a.png"]

@@ -12,11 +12,11 @@ from PIL import Image
 
 from bakehouse.core.errors import UsageError
 from bakehouse.data.buckets import BucketSpec, assign
-from bakehouse.vision.faces import Face, cuts_face, face_window, head, open_finder
-from bakehouse.vision.faces.anime import AnimeFaces
-from bakehouse.vision.faces.detectors import EitherFaces
-from bakehouse.vision.faces.face import ranked
-from bakehouse.vision.faces.photo import PhotoFaces, decode
+from bakehouse.vision.faces import Face, crop_around_face, crop_cuts_face, head_box, load_face_detector
+from bakehouse.vision.faces.anime import AnimeFaceDetector
+from bakehouse.vision.faces.detectors import MixedFaceDetector
+from bakehouse.vision.faces.face import rank_faces
+from bakehouse.vision.faces.photo import PhotoFaceDetector, decode_boxes
 
 SIDES = st.integers(64, 3000)
 
@@ -34,25 +34,25 @@ def placed_faces(draw):
 @given(placed_faces())
 def test_the_window_stays_in_the_image_and_holds_the_face_where_it_can(case):
     size, placement, face = case
-    moved = face_window(placement, size, [face])
+    moved = crop_around_face(placement, size, [face])
     x0, y0, x1, y1 = moved.crop_box
     assert (x1 - x0, y1 - y0) == moved.bucket == placement.bucket
     assert x0 >= 0 and y0 >= 0 and x1 <= moved.resized[0] and y1 <= moved.resized[1]
     scale = moved.resized[0] / size[0], moved.resized[1] / size[1]
     fits = all(side * s <= b - 2 for side, s, b in zip((face.width, face.height), scale, moved.bucket, strict=True))
-    room = head(face)
+    room = head_box(face)
     head_fits = all((room[i + 2] - room[i]) * scale[i] <= moved.bucket[i] for i in (0, 1))
     if fits and head_fits:
-        assert not cuts_face(moved, size, [face])
+        assert not crop_cuts_face(moved, size, [face])
 
 
 @given(placed_faces())
 def test_a_window_that_holds_the_head_already_does_not_move_and_moves_once(case):
     size, placement, face = case
-    moved = face_window(placement, size, [face])
-    assert face_window(moved, size, [face]) == moved
+    moved = crop_around_face(placement, size, [face])
+    assert crop_around_face(moved, size, [face]) == moved
     scale = placement.resized[0] / size[0], placement.resized[1] / size[1]
-    left, top, right, bottom = head(face)
+    left, top, right, bottom = head_box(face)
     inside = (
         placement.crop_box[0] <= max(left, 0) * scale[0]
         and placement.crop_box[1] <= max(top, 0) * scale[1]
@@ -64,15 +64,15 @@ def test_a_window_that_holds_the_head_already_does_not_move_and_moves_once(case)
 
 def test_without_faces_the_crop_stays_in_the_middle():
     placement = assign([(400, 2000)], BucketSpec())[0]
-    assert face_window(placement, (400, 2000), []) is placement
-    assert not cuts_face(placement, (400, 2000), [])
+    assert crop_around_face(placement, (400, 2000), []) is placement
+    assert not crop_cuts_face(placement, (400, 2000), [])
 
 
 def test_a_tall_image_keeps_the_head_that_a_centre_crop_cuts():
     size = (400, 2000)
     placement, face = assign([size], BucketSpec())[0], Face((150, 60, 250, 160), 1.0)
-    assert cuts_face(placement, size, [face])
-    assert not cuts_face(face_window(placement, size, [face]), size, [face])
+    assert crop_cuts_face(placement, size, [face])
+    assert not crop_cuts_face(crop_around_face(placement, size, [face]), size, [face])
 
 
 def test_the_main_face_is_large_and_sure():
@@ -81,7 +81,7 @@ def test_the_main_face_is_large_and_sure():
         Face((0, 0, 40, 40), 0.9),
         Face((0, 0, 44, 44), 0.5),
     )
-    assert ranked([small, doubtful, large]) == [large, doubtful, small]
+    assert rank_faces([small, doubtful, large]) == [large, doubtful, small]
 
 
 def test_a_hot_cell_is_a_box_in_pixels():
@@ -91,7 +91,7 @@ def test_a_hot_cell_is_a_box_in_pixels():
         np.zeros((2, 8, 8), np.float32),
     )
     heat[2, 5], sizes[:, 2, 5], offsets[:, 2, 5] = 0.9, (np.log(4), np.log(3)), (0.25, -0.25)
-    boxes, scores = decode(heat, sizes, offsets)
+    boxes, scores = decode_boxes(heat, sizes, offsets)
     # The middle is at row (2 + 0.5 + 0.25) * 4 = 11 and column (5 + 0.5 - 0.25) * 4 = 21; 16 high, 12 wide.
     np.testing.assert_allclose(boxes, [[15, 3, 27, 19]], rtol=1e-6)
     assert scores == pytest.approx([0.9])
@@ -100,17 +100,17 @@ def test_a_hot_cell_is_a_box_in_pixels():
 def test_a_mixed_folder_is_looked_at_image_by_image():
     sure, doubtful, drawn = Face((0, 0, 9, 9), 0.8), Face((0, 0, 9, 9), 0.6), Face((1, 1, 9, 9), 0.99)
     image = Image.new("RGB", (16, 16))
-    assert EitherFaces(lambda _: [sure], lambda _: [drawn])(image) == [sure]
-    assert EitherFaces(lambda _: [doubtful], lambda _: [drawn])(image) == [drawn]
-    assert EitherFaces(lambda _: [doubtful], lambda _: [])(image) == [doubtful]
+    assert MixedFaceDetector(lambda _: [sure], lambda _: [drawn])(image) == [sure]
+    assert MixedFaceDetector(lambda _: [doubtful], lambda _: [drawn])(image) == [drawn]
+    assert MixedFaceDetector(lambda _: [doubtful], lambda _: [])(image) == [doubtful]
 
 
 @pytest.mark.usefixtures("empty_shelf")
 def test_without_a_finder_the_message_says_what_to_fetch():
     with pytest.raises(UsageError, match="bakehouse models fetch animeface centerface"):
-        open_finder("auto")
+        load_face_detector("auto")
     with pytest.raises(UsageError, match="models fetch centerface"):
-        open_finder("photo")
+        load_face_detector("photo")
 
 
 def test_with_one_finder_auto_says_what_it_does_not_look_for(monkeypatch):
@@ -124,20 +124,20 @@ def test_with_one_finder_auto_says_what_it_does_not_look_for(monkeypatch):
         return name
 
     monkeypatch.setattr(detectors, "model_path", path)
-    monkeypatch.setitem(detectors._MAKERS, "photo", ("centerface", lambda _: lambda _: []))
+    monkeypatch.setitem(detectors._DETECTORS, "photo", ("centerface", lambda _: lambda _: []))
     told = []
-    assert open_finder("auto", told.append)(Image.new("RGB", (9, 9))) == []
-    assert "photos alone, not in drawings" in told[0].message and "fetch animeface" in told[0].message
+    assert load_face_detector("auto", told.append)(Image.new("RGB", (9, 9))) == []
+    assert "photos only, not in drawings" in told[0].message and "fetch animeface" in told[0].message
 
 
 def test_another_file_is_no_library_of_faces(tmp_path):
     (tmp_path / "libnvxs").write_bytes(b"\x7fELF no")
     with pytest.raises(UsageError, match="models fetch animeface"):
-        AnimeFaces(tmp_path / "libnvxs")
+        AnimeFaceDetector(tmp_path / "libnvxs")
 
 
 def test_every_drawn_face_is_found(fetched, art):
-    finder = AnimeFaces(fetched("animeface"))
+    finder = AnimeFaceDetector(fetched("animeface"))
     sprites = sorted(art.glob("sylvie *.png"))
     assert len(sprites) == 8
     for path in sprites:
@@ -153,7 +153,7 @@ def test_every_drawn_face_is_found(fetched, art):
 def test_a_drawing_is_no_photo(fetched, art):
     pytest.importorskip("cv2", reason="needs opencv")
     fetched("centerface")
-    finder = open_finder("photo")
+    finder = load_face_detector("photo")
     background = Image.open(art / "bg meadow.jpg").convert("RGB")
     assert finder(background) == []
 
@@ -172,7 +172,7 @@ def test_small_faces_are_believed_only_where_the_network_is_sure_of_them():
         def forward(self, names):
             return heat, sizes, offsets, None
 
-    finder = PhotoFaces.__new__(PhotoFaces)
+    finder = PhotoFaceDetector.__new__(PhotoFaceDetector)
     finder._cv2, finder._net, finder._lock = pytest.importorskip("cv2"), Net(), threading.Lock()
     found = finder(Image.new("RGB", (128, 128)))
     assert sorted((round(face.height), round(face.score, 2)) for face in found) == [(16, 0.7), (40, 0.55)]

@@ -17,13 +17,13 @@ from PIL import Image
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import Warned
 from bakehouse.curation.history import undo
-from bakehouse.curation.operation import carry_out, proposed
+from bakehouse.curation.operation import apply_operation, collect_proposals
 from bakehouse.curation.upscale import Upscale
 from bakehouse.curation.upscale.upscale import upscaler_path
-from bakehouse.curation.upscale.upscale_image import enlarged, spread_colors, through
+from bakehouse.curation.upscale.upscale_image import run_network, spread_colors, upscale_to_size
 from bakehouse.data import BucketSpec, assign, scan
-from bakehouse.vision.upscalers.ncnn_weights import read_ncnn
-from bakehouse.vision.upscalers.tiling import RAMP, spans, tiled
+from bakehouse.vision.upscalers.ncnn_weights import read_ncnn_weights
+from bakehouse.vision.upscalers.tiling import RAMP, run_tiled, tile_spans
 
 needs_spandrel = pytest.mark.skipif(find_spec("spandrel") is None, reason="needs spandrel, of the extra curate")
 
@@ -32,7 +32,7 @@ needs_spandrel = pytest.mark.skipif(find_spec("spandrel") is None, reason="needs
 
 @given(st.integers(1, 4000), st.integers(64, 512), st.integers(RAMP, 31))
 def test_pieces_cover_a_side_and_overlap(length, tile, overlap):
-    found = spans(length, tile, overlap)
+    found = tile_spans(length, tile, overlap)
     assert found[0][0] == 0 and found[-1][1] == length
     assert all(0 < end - start <= tile for start, end in found)
     assert all(before[1] - after[0] >= overlap for before, after in itertools.pairwise(found))
@@ -54,11 +54,11 @@ def test_pieces_give_what_the_whole_gives(size, scale):
 
     image = np.random.default_rng(0).random((size[1], size[0], 3), dtype=np.float32)
     seen = []
-    made = tiled(image, lambda x: seen.append(x.shape) or run(x), tile=64, overlap=24)
+    made = run_tiled(image, lambda x: seen.append(x.shape) or run(x), tile=64, overlap=24)
     np.testing.assert_allclose(made, run(image), atol=2e-5)
     assert max(max(shape[:2]) for shape in seen) <= 64
     if max(size) > 64:  # and with less thrown away than it looks, it would not
-        assert np.abs(tiled(image, run, tile=64, overlap=RAMP) - run(image)).max() > 1e-3
+        assert np.abs(run_tiled(image, run, tile=64, overlap=RAMP) - run(image)).max() > 1e-3
 
 
 # --- files
@@ -122,7 +122,7 @@ def write_ncnn(weights, path, *, half):
 @pytest.mark.parametrize("half", [False, True])
 def test_ncnn_s_files_give_the_weights_they_were_made_from(tmp_path, make, half):
     weights = make()
-    found = read_ncnn(write_ncnn(weights, tmp_path / "net", half=half))
+    found = read_ncnn_weights(write_ncnn(weights, tmp_path / "net", half=half))
     assert {*found} == {*weights}
     for name, values in weights.items():
         if half and values.ndim == 4:
@@ -133,14 +133,14 @@ def test_ncnn_s_files_give_the_weights_they_were_made_from(tmp_path, make, half)
 def test_broken_ncnn_files_are_refused(tmp_path):
     path = write_ncnn(dense(), tmp_path / "net", half=True)
     path.write_bytes(path.read_bytes() + b"1234")
-    with pytest.raises(UsageError, match="4 bytes are left over"):
-        read_ncnn(path)
+    with pytest.raises(UsageError, match="4 bytes too many"):
+        read_ncnn_weights(path)
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(UsageError, match=r"net\.bin does not fit net\.param"):
-        read_ncnn(path)
+    with pytest.raises(UsageError, match=r"net\.bin does not match net\.param"):
+        read_ncnn_weights(path)
     path.with_suffix(".param").unlink()
-    with pytest.raises(UsageError, match=r"net\.param is not there"):
-        read_ncnn(path)
+    with pytest.raises(UsageError, match=r"net\.param does not exist"):
+        read_ncnn_weights(path)
 
 
 @needs_spandrel
@@ -168,15 +168,15 @@ def test_what_is_no_upscaler_is_refused_in_words(tmp_path):
     torch.save({"some.weight": torch.zeros(3)}, tmp_path / "a.pth")
     (tmp_path / "b.safetensors").write_bytes(b"\xffno")
     for name in ("a.pth", "b.safetensors"):
-        with pytest.raises(UsageError, match="is no upscaler that is known"):
+        with pytest.raises(UsageError, match="is not a known upscaler"):
             Upscaler(tmp_path / name)
 
 
 @needs_spandrel
 def test_spandrel_is_had_without_a_torchvision_and_leaves_none_behind():
-    from bakehouse.vision.upscalers.spandrel_import import spandrel
+    from bakehouse.vision.upscalers.spandrel_import import import_spandrel
 
-    module = spandrel()
+    module = import_spandrel()
     assert module.ModelLoader
     vision = sys.modules.get("torchvision")
     assert vision is None or vision.__file__
@@ -203,7 +203,7 @@ def doubled(image):
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 @pytest.mark.parametrize("size", [(30, 40), (39, 55), (75, 99), (160, 200)])
 def test_what_comes_out_is_as_large_as_was_asked(mode, size):
-    made = enlarged(Image.new(mode, (20, 26)), doubled, 2, size)
+    made = upscale_to_size(Image.new(mode, (20, 26)), doubled, 2, size)
     assert made.size == size and made.mode == mode
 
 
@@ -212,7 +212,7 @@ def test_a_network_runs_as_often_as_it_must():
     run = lambda x: calls.append(1) or doubled(x)  # noqa: E731
     for wanted, times in (((30, 30), 1), ((40, 40), 1), ((41, 41), 2), ((400, 400), 2)):
         calls.clear()
-        enlarged(Image.new("RGB", (20, 20)), run, 2, wanted)
+        upscale_to_size(Image.new("RGB", (20, 20)), run, 2, wanted)
         assert len(calls) == times
 
 
@@ -228,7 +228,7 @@ def test_what_lies_hidden_under_transparent_pixels_is_not_drawn_into_the_edge():
         padded = np.pad(image, ((2, 2), (2, 2), (0, 0)), mode="edge")
         return np.mean([padded[i : i + 40, j : j + 40] for i in range(5) for j in range(5)], axis=0, dtype=np.float32)
 
-    made = np.asarray(through(image, smear))
+    made = np.asarray(run_network(image, smear))
     assert made[..., :3].min() >= 254
     assert 0 < made[20, 8, 3] < 255 and made[20, 20, 3] == 255 and made[0, 0, 3] == 0
 
@@ -271,7 +271,7 @@ def test_only_what_is_too_small_is_enlarged_and_no_further(folder, net):
     told = []
     large = (folder / "large.png").read_bytes()
     before = {r.path.stem: r for r in scan(folder)}
-    step = carry_out(folder, Upscale(model=net, resolution=128), tell=told.append)
+    step = apply_operation(folder, Upscale(model=net, resolution=128), on_event=told.append)
     assert step is not None
     after = {r.path.stem: r for r in scan(folder)}
     for stem in ("small", "tiny", "cut"):
@@ -281,9 +281,9 @@ def test_only_what_is_too_small_is_enlarged_and_no_further(folder, net):
     assert (folder / "large.png").read_bytes() == large
     assert after["cut"].has_alpha and after["small"].captions == ("small",)
     assert [e.message for e in told if isinstance(e, Warned)] == [
-        "tiny.png would be enlarged x6.4: find a larger copy, or leave it out"
+        "tiny.png would be enlarged x6.4: find a larger copy, or remove it"
     ]
-    assert proposed(Upscale(model=net, resolution=128), scan(folder)) == []
+    assert collect_proposals(Upscale(model=net, resolution=128), scan(folder)) == []
     undo(folder)
     assert {p.name for p in folder.iterdir()} == {
         ".bakehouse", "small.jpg", "small.txt", "large.png", "tiny.png", "cut.png"
@@ -298,14 +298,14 @@ def test_what_was_made_before_a_stop_is_not_made_again(folder, net, tmp_path, mo
         raise KeyboardInterrupt
 
     monkeypatch.setenv("BAKEHOUSE_CACHE", str(tmp_path / "cache"))
-    made, other, *_ = proposed(Upscale(model=net, resolution=128), scan(folder))
-    first, real = made.make(), Upscaler.__call__
+    made, other, *_ = collect_proposals(Upscale(model=net, resolution=128), scan(folder))
+    first, real = made.make_edits(), Upscaler.__call__
     monkeypatch.setattr(Upscaler, "__call__", stop)
-    assert made.make() == first
+    assert made.make_edits() == first
     with pytest.raises(KeyboardInterrupt):
-        other.make()
+        other.make_edits()
     monkeypatch.setattr(Upscaler, "__call__", real)
-    assert len(other.make()) > 0, "what was stopped left nothing half"
+    assert len(other.make_edits()) > 0, "what was stopped left nothing half"
 
 
 @needs_spandrel
@@ -313,7 +313,7 @@ def test_a_filter_runs_over_every_image_and_changes_no_size(folder, tmp_path):
     path = tmp_path / "filter.pth"
     torch.save(compact(scale=1), path)
     before = {r.path.stem: (r.width, r.height) for r in scan(folder)}
-    step = carry_out(folder, Upscale(model=str(path), resolution=128))
+    step = apply_operation(folder, Upscale(model=str(path), resolution=128))
     assert step is not None
     assert {r.path.stem: (r.width, r.height) for r in scan(folder)} == before
     assert len({c.path.stem for c in step.changes}) == 4
@@ -323,11 +323,11 @@ def test_a_filter_runs_over_every_image_and_changes_no_size(folder, tmp_path):
 def test_only_a_filter_goes_before(folder, net, tmp_path):
     path = tmp_path / "filter.pth"
     torch.save(compact(scale=1), path)
-    with pytest.raises(UsageError, match="it enlarges x2, and only filters can go before"):
-        proposed(Upscale(model=net, before=net), scan(folder))
+    with pytest.raises(UsageError, match=r"is an upscaler \(x2\); only filters of scale 1"):
+        collect_proposals(Upscale(model=net, before=net), scan(folder))
     verb = Upscale(model=net, before=str(path), resolution=128)
     plain = Upscale(model=net, resolution=128)
-    both, one = (proposed(v, scan(folder))[0].make()[0].content for v in (verb, plain))
+    both, one = (collect_proposals(v, scan(folder))[0].make_edits()[0].content for v in (verb, plain))
     assert both != one
 
 
@@ -344,7 +344,7 @@ def test_real_esrgan_is_sharper_than_lanczos(fetched, art):
     truth = white.convert("RGB").crop((60, 0, 260, 200))
     small = truth.resize((50, 50), Image.Resampling.BOX)
     error = {
-        "net": np.abs(np.asarray(enlarged(small, net, 4, truth.size), float) - np.asarray(truth)).mean(),
+        "net": np.abs(np.asarray(upscale_to_size(small, net, 4, truth.size), float) - np.asarray(truth)).mean(),
         "lanczos": np.abs(
             np.asarray(small.resize(truth.size, Image.Resampling.LANCZOS), float) - np.asarray(truth)
         ).mean(),

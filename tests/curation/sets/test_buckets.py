@@ -10,7 +10,7 @@ from PIL import Image
 
 from bakehouse.curation.buckets import Bucket, shaded, write_page
 from bakehouse.curation.history import undo
-from bakehouse.curation.operation import carry_out
+from bakehouse.curation.operation import apply_operation
 from bakehouse.data import fit, open_image, scan
 
 from .make_images import put, scene
@@ -51,9 +51,9 @@ def test_both_rules(folder):
 
 def test_in_words(folder):
     found = fits(folder, resolution=256)
-    assert found["square"].said == "256 x 256 to 256x256, x1.00; loses nothing"
+    assert found["square"].description == "256 x 256 to 256x256, x1.00; loses nothing"
     said = r"600 x 300 to \d+x\d+, x0\.\d\d; loses \d+ px left and \d+ px right \(\d+\.\d%\)"
-    assert re.fullmatch(said, found["wide"].said)
+    assert re.fullmatch(said, found["wide"].description)
 
 
 def test_the_shade_lies_on_what_is_lost(folder):
@@ -74,14 +74,14 @@ def test_warnings(folder):
 def test_folders_by_bucket(folder):
     before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     verb = Bucket.parse({"buckets": {"resolution": 256}})
-    carry_out(folder, verb)
+    apply_operation(folder, verb)
     images = scan(folder)
     for found in verb.fits(images):
         assert images.name(found.record.path).parent.name == "{}x{}".format(*found.placement.bucket)
     records = {r.path.stem: r for r in images}
     assert records["wide"].captions == ("person",) and records["tall"].mask is not None
-    assert carry_out(folder, verb) is None
-    carry_out(folder, Bucket.parse({"buckets": {"resolution": 512}}))
+    assert apply_operation(folder, verb) is None
+    apply_operation(folder, Bucket.parse({"buckets": {"resolution": 512}}))
     assert all(len(scan(folder).name(r.path).parts) == 2 for r in scan(folder))  # not deeper and deeper
     undo(folder)
     undo(folder)

@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageEnhance
 
 from bakehouse.curation.dedupe import Dedupe
-from bakehouse.curation.dedupe.best_copy import LOSSLESS, quality
-from bakehouse.curation.dedupe.candidates import alike
-from bakehouse.curation.dedupe.color_index import ColourIndex
-from bakehouse.curation.dedupe.compare import Scale, difference, prepare
+from bakehouse.curation.dedupe.best_copy import LOSSLESS, file_quality
+from bakehouse.curation.dedupe.candidates import similar_pairs
+from bakehouse.curation.dedupe.color_index import ColorIndex
+from bakehouse.curation.dedupe.compare import ComparisonScale, prepare, tile_difference
 from bakehouse.curation.dedupe.crop_detection import SMALL, find_crop
-from bakehouse.curation.dedupe.grouping import groups
-from bakehouse.curation.dedupe.image_hashes import WINDOWS, look
+from bakehouse.curation.dedupe.grouping import connected_groups
+from bakehouse.curation.dedupe.image_hashes import WINDOWS, hash_image
 from bakehouse.curation.history import undo
-from bakehouse.curation.operation import carry_out, proposed
+from bakehouse.curation.operation import apply_operation, collect_proposals
 from bakehouse.data import open_image, scan
 
 from .make_images import animated, jpeg, put, scaled, scene, screen, smiling
@@ -33,7 +33,7 @@ SPRITES = Path(os.environ.get("BAKEHOUSE_SPRITES", "/usr/share/games/renpy/the_q
 def verdicts(folder, **options):
     """By the two files' stems, in any order."""
     found = Dedupe.parse(options).findings(scan(folder))
-    return {frozenset((f.keep.path.stem, f.other.path.stem)): f.verdict for f in found}
+    return {frozenset((f.keep.path.stem, f.other.path.stem)): f.kind for f in found}
 
 
 def names(folder):
@@ -124,10 +124,10 @@ def test_a_moving_picture_is_no_copy_of_its_first_frame(tmp_path):
         animated(tmp_path / name, first, second)
     (tmp_path / "d.webp").write_bytes((tmp_path / "c.webp").read_bytes())
     told = []
-    (proposal,) = proposed(Dedupe(text="off"), scan(tmp_path), told.append)
-    assert proposal.path.name == "d.webp" and "the same bytes" in proposal.why
+    (proposal,) = collect_proposals(Dedupe(text="off"), scan(tmp_path), told.append)
+    assert proposal.path.name == "d.webp" and "same bytes" in proposal.why
     (note,) = [event.message for event in told if hasattr(event, "message")]
-    assert note == "kept, moving pictures, of which only equal files count as copies: b.gif, c.webp, d.webp"
+    assert note == "animated images are kept, only identical files count as duplicates: b.gif, c.webp, d.webp"
 
 
 def test_a_copy_of_256_colours_is_a_duplicate(tmp_path):
@@ -139,8 +139,8 @@ def test_a_copy_of_256_colours_is_a_duplicate(tmp_path):
 
 def test_drawings_of_one_composition_are_parted_by_their_colours():
     """Their hashes are near; so many pairs that each were opened would grow as the square."""
-    looks = [look(figure(seed)) for seed in range(60)]
-    assert len(alike(looks, 10, 255.0, 255.0)) > 5 * len(alike(looks, 10, 15.6, 15.0))
+    looks = [hash_image(figure(seed)) for seed in range(60)]
+    assert len(similar_pairs(looks, 10, 255.0, 255.0)) > 5 * len(similar_pairs(looks, 10, 15.6, 15.0))
 
 
 def figure(seed):
@@ -206,10 +206,10 @@ def test_a_file_that_is_cut_short_is_passed_over(tmp_path):
     put(tmp_path, a_png=image, b_png=image, c_png=scaled(image, 0.5))
     (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes()[:2000])
     told = []
-    (proposal,) = proposed(Dedupe(text="off"), scan(tmp_path, whole=False), told.append)
+    (proposal,) = collect_proposals(Dedupe(text="off"), scan(tmp_path, whole=False), told.append)
     assert proposal.path.name == "c.png"
     (warning,) = [event.message for event in told if hasattr(event, "message")]
-    assert warning.startswith("passed over: b.png: the file is damaged or cut short")
+    assert warning.startswith("skipped b.png: the file is damaged or cut short")
 
 
 # --- which one stays --------------------------------------------------------------------------------------------------
@@ -239,10 +239,10 @@ def test_of_256_colours_and_a_good_jpeg_the_jpeg_stays(tmp_path):
     image = scaled(scene(2).rotate(10), 1.5)
     gif, drawn = image.quantize(256), Image.new("P", (64, 64), 1)
     folder = put(tmp_path, a_gif=gif, b_jpg=image)
-    assert kept(folder)[0] == "b.jpg" and "quality 95 to quality 50" in kept(folder)[1]
+    assert kept(folder)[0] == "b.jpg" and "quality 95, not quality 50" in kept(folder)[1]
     drawn.putpalette([0, 0, 0, 9, 9, 9])
     drawn.save(tmp_path / "few.png")
-    assert quality(tmp_path / "few.png") == LOSSLESS
+    assert file_quality(tmp_path / "few.png") == LOSSLESS
 
 
 def test_of_a_picture_and_the_same_with_bars_the_one_without_stays(tmp_path):
@@ -252,10 +252,10 @@ def test_of_a_picture_and_the_same_with_bars_the_one_without_stays(tmp_path):
     folder = put(tmp_path, a_png=barred, b_png=image)
     (folder / "a.txt").write_text("person, red hair")
     (finding,) = Dedupe().findings(scan(folder))
-    assert not finding.dropped and finding.why == "a.png is the same with a border around it"
+    assert not finding.dropped and finding.why == "a.png is the same image with a border"
     (finding,) = Dedupe(crops="drop").findings(scan(folder))
-    assert finding.dropped and finding.keep.path.name == "b.png" and "with a border around it" in finding.why
-    carry_out(folder, Dedupe(crops="drop"))
+    assert finding.dropped and finding.keep.path.name == "b.png" and "with a border" in finding.why
+    apply_operation(folder, Dedupe(crops="drop"))
     assert names(folder) == ["b.png", "b.txt"]
 
 
@@ -265,7 +265,7 @@ def test_quality_is_that_of_the_file(tmp_path):
     image.save(tmp_path / "b.webp", lossless=True)
     image.save(tmp_path / "c.webp", quality=50)
     image.save(tmp_path / "d.png")
-    assert [quality(tmp_path / n) for n in ("a.jpg", "b.webp", "c.webp", "d.png")] == [40, LOSSLESS, 85, LOSSLESS]
+    assert [file_quality(tmp_path / n) for n in ("a.jpg", "b.webp", "c.webp", "d.png")] == [40, LOSSLESS, 85, LOSSLESS]
 
 
 def test_of_a_watermark_the_clean_copy_stays(tmp_path):
@@ -281,7 +281,7 @@ def test_of_a_watermark_the_clean_copy_stays(tmp_path):
         return [(columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)] if black.sum() > 20 else []
 
     (finding,) = Dedupe(text="off").findings(scan(tmp_path))
-    assert finding.verdict == "variant"
+    assert finding.kind == "variant"
     (finding,) = Dedupe().findings(scan(tmp_path), find_text)
     assert finding.dropped and finding.keep.path.stem == "clean" and "no text" in finding.why
 
@@ -315,12 +315,12 @@ def test_captions_and_masks_go_to_the_one_that_stays_and_come_back(tmp_path):
     (folder / "c.txt").write_text("person, hat")
     put(folder / "masks", c_png=Image.new("L", (192, 240), 255))
     before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-    step = carry_out(folder, Dedupe())
+    step = apply_operation(folder, Dedupe())
     assert names(folder) == ["a.caption", "a.png", "masks", "other.png"]
     assert (folder / "a.caption").read_text() == "person, red hair, smile"
     assert names(folder / "masks") == ["a.png"]
     assert step.settings == {}
-    assert carry_out(folder, Dedupe()) is None  # twice is once
+    assert apply_operation(folder, Dedupe()) is None  # twice is once
     undo(folder)
     assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file() and ".bakehouse" not in p.parts} == before
 
@@ -329,43 +329,43 @@ def test_a_shared_caption_stays(tmp_path):
     image = scene(2)
     folder = put(tmp_path, a_png=image, a_jpg=image)
     (folder / "a.txt").write_text("person")
-    carry_out(folder, Dedupe())
+    apply_operation(folder, Dedupe())
     assert names(folder) == ["a.png", "a.txt"]
 
 
 def test_captions_may_stay_where_they_are(tmp_path):
     folder = put(tmp_path, a_png=scene(2), b_png=scaled(scene(2), 0.5))
     (folder / "b.txt").write_text("person")
-    carry_out(folder, Dedupe(captions=False))
+    apply_operation(folder, Dedupe(captions=False))
     assert names(folder) == ["a.png"]
 
 
 def test_what_stays_is_told(tmp_path):
     put(tmp_path, a_png=scene(2), b_png=smiling(scene(2)), c_png=scene(2).crop((20, 20, 310, 330)))
     told = []
-    assert proposed(Dedupe(text="off"), scan(tmp_path), told.append) == []
+    assert collect_proposals(Dedupe(text="off"), scan(tmp_path), told.append) == []
     messages = [event.message for event in told if hasattr(event, "message")]
-    assert messages == ["1 stays as a variant: b.png (of a.png)", "1 stays as a crop: c.png (of a.png)"]
+    assert messages == ["kept 1 variant: b.png (of a.png)", "kept 1 crop: c.png (of a.png)"]
 
 
 # --- the parts --------------------------------------------------------------------------------------------------------
 
 
 def test_pairs_are_those_of_a_plain_search():
-    looks = [look(scene(seed, 96, 96)) for seed in range(30)]
-    looks += [look(jpeg(scene(seed, 96, 96), 20)) for seed in range(10)]
+    looks = [hash_image(scene(seed, 96, 96)) for seed in range(30)]
+    looks += [hash_image(jpeg(scene(seed, 96, 96), 20)) for seed in range(10)]
 
     def apart(a, b):
         return bin(int(a) ^ int(b)).count("1")
 
     def near(a, b):
-        bits = apart(a.phash, b.phash), 64 if a.plain[0] or b.plain[0] else apart(a.dhash, b.dhash)
-        colours = np.abs(a.colours[0].astype(int) - b.colours[0]).mean()
+        bits = apart(a.phash, b.phash), 64 if a.uninformative[0] or b.uninformative[0] else apart(a.dhash, b.dhash)
+        colours = np.abs(a.colors[0].astype(int) - b.colors[0]).mean()
         return min(bits) <= 18 and (colours <= 30 or max(bits) <= 9)
 
     plain = [(i, j) for (i, a), (j, b) in itertools.combinations(enumerate(looks), 2) if near(a, b)]
-    assert alike(looks, 18, 30.0, 255.0) == plain
-    assert {(seed, 30 + seed) for seed in range(10)} <= set(alike(looks, 10, 16.0, 15.0))
+    assert similar_pairs(looks, 18, 30.0, 255.0) == plain
+    assert {(seed, 30 + seed) for seed in range(10)} <= set(similar_pairs(looks, 10, 16.0, 15.0))
 
 
 @settings(max_examples=50, deadline=None)
@@ -383,7 +383,7 @@ def test_an_index_by_colours_finds_what_a_plain_search_finds(seed, count, colour
     )
     off = np.abs(colours[:, None].astype(int) - means).mean(2)
     near = (np.bitwise_count(words[:, None] ^ hashes) <= within) & (off <= colour)
-    w, j, found = ColourIndex(hashes, means.astype(np.int16), within, colour).near(words, colours)
+    w, j, found = ColorIndex(hashes, means.astype(np.int16), within, colour).search(words, colours)
     assert sorted(zip(w.tolist(), j.tolist(), strict=True)) == [tuple(pair) for pair in np.argwhere(near).tolist()]
     assert np.array_equal(found, off[w, j])
 
@@ -391,7 +391,7 @@ def test_an_index_by_colours_finds_what_a_plain_search_finds(seed, count, colour
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), max_size=30))
 def test_groups_are_what_pairs_connect(pairs):
-    found = groups(pairs)
+    found = connected_groups(pairs)
     place = {i: k for k, group in enumerate(found) for i in group}
     assert sorted(place) == sorted({i for pair in pairs for i in pair})
     assert all(place[a] == place[b] for a, b in pairs)
@@ -402,11 +402,11 @@ def test_groups_are_what_pairs_connect(pairs):
 
 def test_a_difference_does_not_depend_on_who_is_first():
     a, b = scene(1, 700, 500), smiling(scene(1, 350, 250))
-    assert Scale.of(a.size, b.size) == Scale.of(b.size, a.size)
-    scale = Scale.of(a.size, b.size)
+    assert ComparisonScale.of(a.size, b.size) == ComparisonScale.of(b.size, a.size)
+    scale = ComparisonScale.of(a.size, b.size)
     first, second = prepare(a, scale), prepare(b, scale)
-    assert np.array_equal(difference(first, second).tiles, difference(second, first).tiles)
-    assert difference(first, first).largest == 0
+    assert np.array_equal(tile_difference(first, second).tiles, tile_difference(second, first).tiles)
+    assert tile_difference(first, first).largest == 0
 
 
 # --- real art ---------------------------------------------------------------------------------------------------------

@@ -9,9 +9,9 @@ import pytest
 
 from bakehouse.core.errors import UsageError
 from bakehouse.curation.history import undo
-from bakehouse.curation.operation import carry_out
-from bakehouse.curation.repeats import Repeats, concepts, warnings
-from bakehouse.data import read_layout, scan
+from bakehouse.curation.operation import apply_operation
+from bakehouse.curation.repeats import Repeats, find_concepts, repeat_warnings
+from bakehouse.data import read_dataset, scan
 
 from .make_images import put, scene
 
@@ -32,7 +32,7 @@ def test_the_guides_example():
         ("outfit a", 6, 300),
         ("outfit b", 30, 300),
     ]
-    assert list(warnings(rows)) == []
+    assert list(repeat_warnings(rows)) == []
 
 
 def test_sub_concepts_are_shown_less():
@@ -48,7 +48,7 @@ def test_a_fair_number_near_the_wished_one_is_taken():
 
 
 def test_what_cannot_be_balanced_is_told():
-    (told,) = warnings(Repeats().solve({"many": 500, "few": 30}))
+    (told,) = repeat_warnings(Repeats().solve({"many": 500, "few": 30}))
     assert told.startswith("many: 500 images x 1 = 500")
 
 
@@ -56,30 +56,30 @@ def test_folders_are_renamed_whole_and_come_back(tmp_path):
     dataset(tmp_path, **{"n1_zwx person": 10, "n9_zwx hat": 5, "nreg/1_person": 4})
     (tmp_path / "1_zwx person" / "notes.md").write_text("kept")
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
-    step = carry_out(tmp_path, Repeats(shows=60))
+    step = apply_operation(tmp_path, Repeats(shows=60))
     assert sorted(p.name for p in tmp_path.iterdir() if p.name[0] != ".") == ["12_zwx hat", "6_zwx person", "reg"]
     assert (tmp_path / "6_zwx person" / "notes.md").is_file()
     assert len(step.changes) == 2 * (2 * 15 + 1)
-    assert [(c.class_tokens, c.repeats, len(c.records)) for c in read_layout(tmp_path) if not c.is_reg] == [
+    assert [(c.class_tokens, c.repeats, len(c.records)) for c in read_dataset(tmp_path) if not c.is_reg] == [
         ("zwx hat", 12, 5),
         ("zwx person", 6, 10),
     ]
-    assert carry_out(tmp_path, Repeats(shows=60)) is None
+    assert apply_operation(tmp_path, Repeats(shows=60)) is None
     undo(tmp_path)
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file() and ".bakehouse" not in p.parts} == before
 
 
 def test_a_folder_without_folders_becomes_one_concept(tmp_path):
-    carry_out(dataset(tmp_path, mira=5) / "mira", Repeats(shows=60))
-    assert [(c.class_tokens, c.repeats, c.records[0].captions[0]) for c in read_layout(tmp_path / "mira")] == [
+    apply_operation(dataset(tmp_path, mira=5) / "mira", Repeats(shows=60))
+    assert [(c.class_tokens, c.repeats, c.records[0].captions[0]) for c in read_dataset(tmp_path / "mira")] == [
         ("mira", 12, "mira, 000")
     ]
 
 
 def test_kohyas_toml_is_read_again(tmp_path):
     dataset(tmp_path, **{"n1_a": 10, "n1_b": 5, "nreg/2_person": 4})
-    carry_out(tmp_path, Repeats(shows=60, write="toml", resolution=768, batch=2))
-    found = {c.class_tokens: c for c in read_layout(tmp_path / "dataset.toml")}
+    apply_operation(tmp_path, Repeats(shows=60, write="toml", resolution=768, batch=2))
+    found = {c.class_tokens: c for c in read_dataset(tmp_path / "dataset.toml")}
     assert {name: (c.repeats, c.is_reg, len(c.records)) for name, c in found.items()} == {
         "a": (6, False, 10),
         "b": (12, False, 5),
@@ -94,12 +94,12 @@ def test_kohyas_toml_is_read_again(tmp_path):
 def test_metadata_is_read_again(tmp_path):
     dataset(tmp_path, **{"n1_a": 3, "n1_b": 2, "nreg/2_person": 4})
     (tmp_path / "1_b" / "000.txt").unlink()
-    carry_out(tmp_path, Repeats(shows=6, write="jsonl"))
+    apply_operation(tmp_path, Repeats(shows=6, write="jsonl"))
     lines = [json.loads(line) for line in (tmp_path / "metadata.jsonl").read_text().splitlines()]
     assert lines[0] == {"file_name": "1_a/000.png", "text": "n1_a, 000", "repeats": 2}
     assert lines[3] == {"file_name": "1_b/000.png", "text": "b", "repeats": 3}
     assert len(lines) == 5
-    (concept,) = read_layout(tmp_path)
+    (concept,) = read_dataset(tmp_path)
     assert {r.captions[0] for r in concept.records} >= {line["text"] for line in lines}
 
 
@@ -114,10 +114,10 @@ def test_steps_are_those_of_a_trainer(tmp_path):
 
 def test_class_images_that_nobody_would_see_are_told(tmp_path):
     images = scan(dataset(tmp_path, **{"n1_a": 3, "nreg/5_person": 4}))
-    (told,) = warnings(Repeats(shows=6).rows(images), concepts(images))
-    assert told.startswith("reg: 20 class images an epoch, 14 more")
+    (told,) = repeat_warnings(Repeats(shows=6).rows(images), find_concepts(images))
+    assert told.startswith("reg: 20 class images per epoch, 14 more")
 
 
 def test_two_folders_of_one_name(tmp_path):
-    with pytest.raises(UsageError, match="two folders are called 'a': 1_a, 2_a"):
+    with pytest.raises(UsageError, match="two folders for concept 'a': 1_a, 2_a"):
         Repeats().rows(scan(dataset(tmp_path, n1_a=1, n2_a=1)))

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from bakehouse.curation.history import undo
-from bakehouse.curation.operation import carry_out
-from bakehouse.curation.trim import Trim, cut
+from bakehouse.curation.operation import apply_operation
+from bakehouse.curation.trim import Trim, crop_borders
 from bakehouse.data import open_image, scan
 
 from .make_images import jpeg, put, scene
@@ -94,19 +94,19 @@ def test_images_masks_and_captions(tmp_path):
     put(folder / "masks", b_png=framed(Image.new("L", inner.size, 200), 0, 40, 0, 0, 0))
     (folder / "a.txt").write_text("person")
     before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-    step = carry_out(folder, Trim())
+    step = apply_operation(folder, Trim())
     assert {c.why for c in step.changes} == {
-        "a uniform border: 20 px left, 60 px right; 400 x 400 becomes 320 x 400",
-        "a uniform border: 40 px top; 320 x 440 becomes 320 x 400",
+        "uniform border: 20 px left, 60 px right; 400 x 400 becomes 320 x 400",
+        "uniform border: 40 px top; 320 x 440 becomes 320 x 400",
     }
     assert open_image(folder / "a.png").size == inner.size
     assert np.array_equal(open_image(folder / "b.png"), inner)
     assert open_image(folder / "masks" / "b.png").convert("L").getextrema() == (200, 200)
     assert scan(folder)[0].captions == ("person",)
-    assert carry_out(folder, Trim()) is None  # twice is once
+    assert apply_operation(folder, Trim()) is None  # twice is once
     undo(folder)
     assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file() and ".bakehouse" not in p.parts} == before
 
 
 def test_cut():
-    assert cut(scene(1, 40, 30), (1, 2, 3, 4)).size == (36, 24)
+    assert crop_borders(scene(1, 40, 30), (1, 2, 3, 4)).size == (36, 24)

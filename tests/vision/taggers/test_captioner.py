@@ -10,7 +10,7 @@ from PIL import Image
 
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.vision.taggers.captioner import FLORENCE_TASKS, Captioner
-from bakehouse.vision.taggers.factory import open_tagger
+from bakehouse.vision.taggers.factory import load_tagger
 
 WORDS = ["a", "girl", "dog", "red", "hat", "with", "photo", "of", "##s", ".", "sits"]
 IMAGES = [Image.new("RGB", (50, 30), "red"), Image.new("RGB", (20, 40), "blue")]
@@ -48,43 +48,43 @@ def blip(tmp_path_factory):
 
 def test_blip_writes_a_sentence_for_each_picture(blip):
     captioner = Captioner(blip, device="cpu")
-    sights = captioner.look(IMAGES)
-    assert len(sights) == 2
-    for sight in sights:
-        assert sight.text == " ".join(sight.text.split())
-        assert captioner.words(sight, {}) == ([sight.text] if sight.text else [])
-    assert captioner.look(IMAGES) == sights
-    assert captioner.look([]) == []
+    predictions = captioner.predict(IMAGES)
+    assert len(predictions) == 2
+    for prediction in predictions:
+        assert prediction.text == " ".join(prediction.text.split())
+        assert captioner.to_tags(prediction, {}) == ([prediction.text] if prediction.text else [])
+    assert captioner.predict(IMAGES) == predictions
+    assert captioner.predict([]) == []
 
 
 def test_blip_goes_on_from_a_prompt(blip):
     plain, asked = Captioner(blip, device="cpu"), Captioner(blip, "a photo of", device="cpu")
-    assert all(sight.text.startswith("a photo of") for sight in asked.look(IMAGES))
+    assert all(prediction.text.startswith("a photo of") for prediction in asked.predict(IMAGES))
     assert asked.key != plain.key
     assert plain.key == Captioner(blip, device="cpu").key
 
 
 def test_a_captioner_is_known_by_its_folder(blip):
-    assert open_tagger(str(blip), device="cpu").key == Captioner(blip, device="cpu").key
+    assert load_tagger(str(blip), device="cpu").key == Captioner(blip, device="cpu").key
 
 
 def test_florence_is_asked_by_its_task(florence):
     captioner = Captioner(florence, device="cpu")
-    sights = captioner.look(IMAGES)
-    assert len(sights) == 2
-    assert all("<" not in sight.text and sight.text == sight.text.strip() for sight in sights)
-    assert captioner.look(IMAGES) == sights
+    predictions = captioner.predict(IMAGES)
+    assert len(predictions) == 2
+    assert all("<" not in prediction.text and prediction.text == prediction.text.strip() for prediction in predictions)
+    assert captioner.predict(IMAGES) == predictions
     assert Captioner(florence, FLORENCE_TASKS[0], device="cpu").key != captioner.key
-    with pytest.raises(UsageError, match="Florence-2 takes <CAPTION>"):
+    with pytest.raises(UsageError, match="Florence-2 supports only <CAPTION>"):
         Captioner(florence, "what is this?", device="cpu")
 
 
 def test_what_is_no_captioner_is_named(tmp_path):
-    with pytest.raises(BakehouseError, match="cannot be loaded as a captioner"):
+    with pytest.raises(BakehouseError, match="cannot load captioner"):
         Captioner(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
-    with pytest.raises(BakehouseError, match="cannot be loaded as a captioner"):
-        open_tagger(str(tmp_path))
+    with pytest.raises(BakehouseError, match="cannot load captioner"):
+        load_tagger(str(tmp_path))
 
 
 @pytest.fixture(scope="session")

@@ -85,5 +85,5 @@ def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
     shutil.copytree(FOLDER, tmp_path / "tagger")
     path = tmp_path / "tagger" / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"embed": 7}))
-    with pytest.raises(BakehouseError, match=r"model\.safetensors does not fit"):
+    with pytest.raises(BakehouseError, match=r"model\.safetensors does not match"):
         CrumbTagger.load(tmp_path / "tagger")

@@ -5,10 +5,10 @@ import pytest
 from PIL import Image
 
 from bakehouse.core.errors import BakehouseError, Problems, UsageError
-from bakehouse.vision.taggers.base import FLOOR, Sight
-from bakehouse.vision.taggers.factory import open_tagger
+from bakehouse.vision.taggers.base import MIN_SCORE, TagPrediction
+from bakehouse.vision.taggers.factory import load_tagger
 from bakehouse.vision.taggers.onnx_tagger import OnnxTagger
-from bakehouse.vision.taggers.preprocessing import PROFILES, Profile, to_input
+from bakehouse.vision.taggers.preprocessing import PREPROCESSING, Preprocessing, to_input
 
 from . import make_onnx as make
 
@@ -20,7 +20,7 @@ def plain(color, size=(20, 20)):
 
 
 def said(tagger, image, thresholds=ALL):
-    return tagger.words(tagger.look([image])[0], thresholds)
+    return tagger.to_tags(tagger.predict([image])[0], thresholds)
 
 
 def test_wd_sees_blue_first_and_white_around_the_picture(tmp_path):
@@ -47,7 +47,7 @@ def test_cl_tagger(tmp_path):
     assert said(tagger, plain("lime")) == ["hero_(series)"]
     assert said(tagger, plain("black"), {"rating": 0.5, "quality": 0.5}) == ["safe", "best quality"]
     # Logits became probabilities.
-    assert tagger.look([plain("blue")])[0].scores["general"]["first_channel"] == pytest.approx(1 / (1 + np.exp(-4)))
+    assert tagger.predict([plain("blue")])[0].scores["general"]["first_channel"] == pytest.approx(1 / (1 + np.exp(-4)))
 
 
 def test_deepdanbooru(tmp_path):
@@ -62,20 +62,20 @@ def test_a_batch_is_the_same_as_one_by_one(tmp_path):
     tagger = OnnxTagger(make.wd(tmp_path / "any"))
     fixed = OnnxTagger(make.wd(tmp_path / "fixed", batch=2))
     images = [plain(c) for c in ("red", "lime", "blue", "white", "gray")]
-    alone = [tagger.look([image])[0] for image in images]
-    for one, other in zip(alone, tagger.look(images), strict=True):
+    alone = [tagger.predict([image])[0] for image in images]
+    for one, other in zip(alone, tagger.predict(images), strict=True):
         assert one.scores["general"] == pytest.approx(other.scores["general"], abs=1e-6)
-    for one, other in zip(alone, fixed.look(images), strict=True):
+    for one, other in zip(alone, fixed.predict(images), strict=True):
         assert one.scores["general"] == pytest.approx(other.scores["general"], abs=1e-6)
-    assert tagger.look([]) == []
+    assert tagger.predict([]) == []
 
 
 def test_scores_below_the_floor_are_not_kept_and_sights_are_read_again(tmp_path):
-    sight = OnnxTagger(make.wd(tmp_path)).look([plain("black")])[0]
-    assert all(p >= FLOOR for tags in sight.scores.values() for p in tags.values())
-    assert "never" not in sight.scores["general"]
-    again = Sight.from_json(sight.to_json())
-    assert again.to_json() == sight.to_json()
+    prediction = OnnxTagger(make.wd(tmp_path)).predict([plain("black")])[0]
+    assert all(p >= MIN_SCORE for tags in prediction.scores.values() for p in tags.values())
+    assert "never" not in prediction.scores["general"]
+    again = TagPrediction.from_json(prediction.to_json())
+    assert again.to_json() == prediction.to_json()
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_what_the_list_does_not_tell_stands_in_a_file(tmp_path):
 
 def test_a_size_that_is_not_said(tmp_path):
     model = make.wd(tmp_path, side="S")
-    with pytest.raises(UsageError, match="how large"):
+    with pytest.raises(UsageError, match="no fixed input size"):
         OnnxTagger(model)
     (tmp_path / "tagger.toml").write_text("size = 24\n")
     assert said(OnnxTagger(model), plain("red"))[0] == "third_channel"
@@ -121,14 +121,14 @@ def test_broken_taggers_are_named(tmp_path):
     with pytest.raises(BakehouseError, match="11 tags"):
         OnnxTagger(model)
     labels.write_text("a,b\n1,2\n")
-    with pytest.raises(UsageError, match="columns a, b"):
+    with pytest.raises(UsageError, match="wrong columns a, b"):
         OnnxTagger(model)
     labels.unlink()
     with pytest.raises(UsageError, match=r"selected_tags\.csv"):
         OnnxTagger(model)
     labels.write_text(text)
     model.write_bytes(b"\xffnot onnx")
-    with pytest.raises(UsageError, match="is no ONNX network"):
+    with pytest.raises(UsageError, match="cannot load ONNX network"):
         OnnxTagger(model)
 
 
@@ -145,37 +145,37 @@ def test_the_key_is_of_what_it_sees(tmp_path):
 
 def test_pictures_go_in_as_the_profile_says():
     image = plain((255, 0, 51))
-    wd = to_input([image], PROFILES["selected_tags.csv"], 8, channels_first=False)
+    wd = to_input([image], PREPROCESSING["selected_tags.csv"], 8, channels_first=False)
     assert wd.shape == (1, 8, 8, 3)
     assert wd.dtype == np.float32
     assert wd[0, 0, 0].tolist() == [51, 0, 255]
-    cl = to_input([image], PROFILES["tag_mapping.json"], 8, channels_first=True)
+    cl = to_input([image], PREPROCESSING["tag_mapping.json"], 8, channels_first=True)
     assert cl.shape == (1, 3, 8, 8)
     assert cl[0, :, 0, 0] == pytest.approx([51 / 127.5 - 1, -1, 1])
-    camie = to_input([image], PROFILES["metadata.json"], 8, channels_first=True)
+    camie = to_input([image], PREPROCESSING["metadata.json"], 8, channels_first=True)
     assert camie[0, :, 0, 0] == pytest.approx([(1 - 0.485) / 0.229, -0.456 / 0.224, (0.2 - 0.406) / 0.225], abs=1e-5)
-    stretched = to_input([plain("red", (4, 40))], Profile(pad="stretch"), 8, channels_first=False)
+    stretched = to_input([plain("red", (4, 40))], Preprocessing(pad="stretch"), 8, channels_first=False)
     assert stretched[0, :, :, 0] == pytest.approx(np.ones((8, 8)))
 
 
 def test_taggers_are_opened_by_name_and_path(tmp_path, monkeypatch):
     make.wd(tmp_path / "wd")
-    assert open_tagger(str(tmp_path / "wd" / "model.onnx")).key == open_tagger(str(tmp_path / "wd")).key
-    assert open_tagger("crumb").name == "crumb"
+    assert load_tagger(str(tmp_path / "wd" / "model.onnx")).key == load_tagger(str(tmp_path / "wd")).key
+    assert load_tagger("crumb").name == "crumb"
     monkeypatch.setenv("BAKEHOUSE_DATA", str(tmp_path / "data"))
     with pytest.raises(UsageError, match="bakehouse models fetch wd-vit-v3"):
-        open_tagger("wd-vit-v3")
+        load_tagger("wd-vit-v3")
     with pytest.raises(UsageError, match="did you mean 'wd-vit-v3'"):
-        open_tagger("wd-vit-3")
+        load_tagger("wd-vit-3")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UsageError, match="holds no tagger"):
-        open_tagger(str(tmp_path / "empty"))
+    with pytest.raises(UsageError, match="does not contain a tagger"):
+        load_tagger(str(tmp_path / "empty"))
     (tmp_path / "a.txt").write_text("x")
-    with pytest.raises(UsageError, match="is no tagger"):
-        open_tagger(str(tmp_path / "a.txt"))
+    with pytest.raises(UsageError, match="is not a tagger"):
+        load_tagger(str(tmp_path / "a.txt"))
     with pytest.raises(UsageError, match="does not exist"):
-        open_tagger("models/none.onnx")
+        load_tagger("models/none.onnx")
     (tmp_path / "wd" / "model.onnx").rename(tmp_path / "wd" / "a.onnx")
     make.cl(tmp_path / "wd").rename(tmp_path / "wd" / "b.onnx")
     with pytest.raises(UsageError, match="several models"):
-        open_tagger(str(tmp_path / "wd"))
+        load_tagger(str(tmp_path / "wd"))

@@ -10,10 +10,10 @@ from bakehouse.core.errors import UsageError
 from bakehouse.core.events import Event, Warned
 from bakehouse.core.files import sha256_file
 from bakehouse.core.settings import Spec, read_toml
-from bakehouse.curation.history import Edit, Proposal, Write, history
+from bakehouse.curation.history import Edit, Proposal, Write, read_history
 from bakehouse.data.dataset_formats import METADATA_FILES
 from bakehouse.data.image_records import ImageSet
-from bakehouse.data.triggers import TRIGGER_FILE, Compiled, Trigger, TriggerFile, compile_captions, raw_path
+from bakehouse.data.triggers import TRIGGER_FILE, CompiledImage, Trigger, TriggerFile, compile_captions, raw_path
 
 VERB = "compile"
 
@@ -47,7 +47,7 @@ class Compile(Spec):
     overwrite: bool = False
     """Also captions that were changed by hand since they were compiled."""
 
-    def compiled(self, images: ImageSet) -> tuple[Compiled, ...]:
+    def compiled(self, images: ImageSet) -> tuple[CompiledImage, ...]:
         """The captions, with what they say and leave out.
 
         Raises:
@@ -76,7 +76,7 @@ class Compile(Spec):
                 yield Proposal(images.name(one.record.path), _why(one), partial(tuple, edits))
 
 
-def _edits(one: Compiled, path: Path, text: str, images: ImageSet) -> tuple[Edit, ...]:
+def _edits(one: CompiledImage, path: Path, text: str, images: ImageSet) -> tuple[Edit, ...]:
     edits: list[Edit] = []
     raw = raw_path(one.record)
     if not raw.is_file():
@@ -86,13 +86,13 @@ def _edits(one: Compiled, path: Path, text: str, images: ImageSet) -> tuple[Edit
     return tuple(edits)
 
 
-def _caption_path(one: Compiled) -> Path:
+def _caption_path(one: CompiledImage) -> Path:
     """A caption in JSON gets a text file beside it, which comes first wherever captions are looked for."""
     path = one.record.caption_path
     return path if path is not None and path.suffix.lower() != ".json" else one.record.path.with_suffix(".txt")
 
 
-def _raw_content(one: Compiled) -> bytes:
+def _raw_content(one: CompiledImage) -> bytes:
     """The caption's own bytes, in whatever encoding, as far as it is text."""
     path = one.record.caption_path
     if path is None or path.suffix.lower() == ".json":
@@ -100,7 +100,7 @@ def _raw_content(one: Compiled) -> bytes:
     return path.read_bytes()
 
 
-def _why(one: Compiled) -> str:
+def _why(one: CompiledImage) -> str:
     heads = ", ".join(dict.fromkeys(h for w in one.wordings for h in w.head)) or "no trigger"
     unsaid = sorted({tag for w in one.wordings for tag in w.unsaid})
     return f"{heads}; left out: {', '.join(unsaid)}" if unsaid else f"{heads}; everything said"
@@ -108,7 +108,7 @@ def _why(one: Compiled) -> str:
 
 def _compiled_before(root: Path) -> Mapping[PurePosixPath, str]:
     """What each caption was when it was compiled last, by sha256."""
-    done = [s for s in history(root) if s.verb == VERB and s.state == "done"]
+    done = [s for s in read_history(root) if s.operation == VERB and s.state == "done"]
     return {PurePosixPath(c.path): c.after for s in done for c in s.changes if c.after}
 
 

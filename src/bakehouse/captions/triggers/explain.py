@@ -10,7 +10,7 @@ from typing import Any
 from bakehouse.captions.triggers.exposure import MOSTLY, Absorption, Show, absorptions, said_with, shows_of, unsaid_with
 from bakehouse.captions.triggers.findings import Finding, findings
 from bakehouse.data.tag_groups import group_of
-from bakehouse.data.triggers import LEVELS, Compiled, Trigger
+from bakehouse.data.triggers import LEVELS, CompiledImage, Trigger
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Explanation:
         return dataclasses.asdict(self)
 
 
-def explain(compiled: Sequence[Compiled], triggers: Sequence[Trigger], repeats: Sequence[int]) -> Explanation:
+def explain(compiled: Sequence[CompiledImage], triggers: Sequence[Trigger], repeats: Sequence[int]) -> Explanation:
     """What every trigger will absorb.
 
     Args:

@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bakehouse.data.tag_groups import group_of, head_of, plain
-from bakehouse.data.triggers import Compiled, Trigger, is_sentence
+from bakehouse.data.triggers import CompiledImage, Trigger, is_sentence
 
 NEAR = 0.85
 """Of the best p: who comes so near explains a thing equally well. Crops and missed tags smear the figures."""
@@ -64,7 +64,7 @@ class Absorption:
     """Triggers that stand in the very same captions."""
 
 
-def shows_of(compiled: Sequence[Compiled], repeats: Sequence[int]) -> tuple[Show, ...]:
+def shows_of(compiled: Sequence[CompiledImage], repeats: Sequence[int]) -> tuple[Show, ...]:
     """The shows of an epoch. Things are added to the tags: with `red dress` and `blue dress` unsaid, so is `dress`."""
     things = _things(compiled)
     shows = []
@@ -111,7 +111,7 @@ def _with_things(tags: Collection[str], things: frozenset[str]) -> frozenset[str
     return frozenset({plain(t) for t in tags} | {head_of(t) for t in tags if head_of(t) in things})
 
 
-def _things(compiled: Sequence[Compiled]) -> frozenset[str]:
+def _things(compiled: Sequence[CompiledImage]) -> frozenset[str]:
     """What at least two different unsaid tags are about, so that the thing can have another owner than each tag."""
     about: dict[str, set[str]] = defaultdict(set)
     for image in compiled:

@@ -17,9 +17,9 @@ from bakehouse.captions.triggers.exposure import (
     total,
     unsaid_in,
 )
-from bakehouse.core.pluralize import counted
-from bakehouse.data.tag_groups import group_of, groups, never, plain
-from bakehouse.data.triggers import Compiled, Trigger, inseparable, is_sentence
+from bakehouse.core.pluralize import counted, listed
+from bakehouse.data.tag_groups import excluded_groups, group_of, groups, plain
+from bakehouse.data.triggers import CompiledImage, Trigger, inseparable_pairs, is_sentence
 
 FEW = 8
 """Images below which a word is guessed at rather than learned."""
@@ -57,7 +57,7 @@ class Finding:
     remedies: tuple[Remedy, ...] = field(default=())
 
 
-def findings(compiled: Sequence[Compiled], shows: Sequence[Show], triggers: Sequence[Trigger]) -> list[Finding]:
+def findings(compiled: Sequence[CompiledImage], shows: Sequence[Show], triggers: Sequence[Trigger]) -> list[Finding]:
     """Everything there is to say, errors first."""
     absorbed = absorptions(shows, triggers)
     standing = standing_of(shows, triggers)
@@ -76,9 +76,9 @@ def findings(compiled: Sequence[Compiled], shows: Sequence[Show], triggers: Sequ
 
 
 def _inseparable(
-    compiled: Sequence[Compiled], shows: Sequence[Show], standing: Mapping[str, Shown]
+    compiled: Sequence[CompiledImage], shows: Sequence[Show], standing: Mapping[str, Shown]
 ) -> Iterator[Finding]:
-    for first, second in inseparable(compiled):
+    for first, second in inseparable_pairs(compiled):
         images = _images(shows, standing[second])
         message = (
             f"{first!r} and {second!r} cannot be told apart: each of the {images} images of one has the other too, so "
@@ -133,13 +133,13 @@ def _never_alone(shows: Sequence[Show], standing: Mapping[str, Shown]) -> Iterat
         alone = _images(shows, wide.difference(*(standing[t] for t in narrow)))
         if len(narrow) > 1 and alone < FEW:
             message = (
-                f"{general!r} is seen alone in {alone} images: the others have {_listed(narrow)} too, and these words "
+                f"{general!r} is seen alone in {alone} images: the others have {_quoted(narrow)} too, and these words "
                 f"together can take all that {general!r} should mean, so that it brings little when asked for alone"
             )
             misc = Remedy(
                 f"add a misc group: {max(FEW, _images(shows, wide) // (len(narrow) + 1))} images of {general!r} with "
                 "other things than theirs, in a folder that none of them names",
-                f"folders = [...] at {_listed(narrow)}",
+                f"folders = [...] at {_quoted(narrow)}",
                 images=max(FEW, _images(shows, wide) // (len(narrow) + 1)) - alone,
             )
             yield Finding("D03", "warning", message, (general, *narrow), (misc,))
@@ -163,7 +163,7 @@ def _everywhere(
         if narrow if widest else len(narrow) > 1:
             things[widest, tuple(narrow)].append(what)
     for (widest, narrow_), whats in things.items():
-        left_out = f"{_listed(whats)} is left out in all groups ({_listed(narrow_)})"
+        left_out = f"{_quoted(whats)} is left out in all groups ({_quoted(narrow_)})"
         if widest:
             message = f"{left_out}, so it goes to {widest!r}: that word alone will bring it, the groups only the rest"
         else:
@@ -177,7 +177,7 @@ def _misc(whats: Sequence[str], widest: str | None, sizes: Sequence[int]) -> Rem
     images = max(FEW, min(sizes, default=FEW))
     of = f" of {widest!r}" if widest else ""
     return Remedy(
-        f"add a misc group: {images} images{of} with other things than {_listed(whats)}, in a folder that none of the "
+        f"add a misc group: {images} images{of} with other things than {_quoted(whats)}, in a folder that none of the "
         "groups names, so that what they wear is said",
         "folders = [...] at the groups",
         images=images,
@@ -186,7 +186,7 @@ def _misc(whats: Sequence[str], widest: str | None, sizes: Sequence[int]) -> Rem
 
 def _never(triggers: Sequence[Trigger]) -> Iterator[Finding]:
     for trigger in triggers:
-        reasons = never(trigger.kind)
+        reasons = excluded_groups(trigger.kind)
         for entry in trigger.absorbs:
             group = entry[1:] if entry.startswith("@") else group_of(entry)
             if group is not None and group in reasons:
@@ -201,19 +201,19 @@ def _always_said(shows: Sequence[Show], triggers: Sequence[Trigger]) -> Iterator
         rest = sorted(set(often) - set(look))
         if look:
             message = (
-                f"{_listed(look)} is said in nearly every caption of {trigger.word!r}: prompts have to say it too, and "
+                f"{_quoted(look)} is said in nearly every caption of {trigger.word!r}: prompts have to say it too, and "
                 f"{trigger.word!r} alone brings a part of it"
             )
             yield Finding("D04", "note", message, (trigger.word,))
         if rest:
             message = (
-                f"{_listed(rest)} comes with nearly every image of {trigger.word!r} and will stick to it: vary it, or "
+                f"{_quoted(rest)} comes with nearly every image of {trigger.word!r} and will stick to it: vary it, or "
                 "find images without it"
             )
             yield Finding("D04", "warning", message, (trigger.word,))
 
 
-def _known_words(compiled: Sequence[Compiled], triggers: Sequence[Trigger]) -> Iterator[Finding]:
+def _known_words(compiled: Sequence[CompiledImage], triggers: Sequence[Trigger]) -> Iterator[Finding]:
     """Words that mean something already: tags of these images, or of everybody's."""
     tags = {plain(t) for c in compiled for w in c.wordings for t in w.said}
     tags |= {word for words in groups().values() for word in words}
@@ -223,7 +223,7 @@ def _known_words(compiled: Sequence[Compiled], triggers: Sequence[Trigger]) -> I
             yield Finding("D08", "warning", message, (trigger.word,))
 
 
-def _sentences(compiled: Sequence[Compiled]) -> Iterator[Finding]:
+def _sentences(compiled: Sequence[CompiledImage]) -> Iterator[Finding]:
     prose = [c for c in compiled if any(is_sentence(t) for w in c.wordings for t in w.said)]
     if prose:
         first = prose[0].record.path.name
@@ -241,6 +241,5 @@ def _twice(shows: Sequence[Show], where: Shown) -> int:
     return len({s.image for i, s in enumerate(shows) if s.image in mine and i not in where})
 
 
-def _listed(words: Sequence[str], most: int = 6) -> str:
-    more = f" and {len(words) - most} more" if len(words) > most else ""
-    return ", ".join(repr(w) for w in words[:most]) + more
+def _quoted(words: Sequence[str]) -> str:
+    return listed([repr(w) for w in words])

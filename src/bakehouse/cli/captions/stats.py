@@ -7,12 +7,15 @@ import typer
 from bakehouse.cli.captions.options import Vocabulary
 from bakehouse.cli.dataset.options import Folder
 from bakehouse.cli.options import Json
+from bakehouse.core.bundled_models import BUNDLED_BASE
 
 
 def stats(
     folder: Folder,
     vocabulary: Vocabulary = None,
-    base: Annotated[str, typer.Option(metavar="MODEL", help="Base model whose tokenizer counts tokens.")] = "crumb",
+    base: Annotated[
+        str, typer.Option(metavar="MODEL", help="Base model whose tokenizer counts tokens.")
+    ] = BUNDLED_BASE,
     top: Annotated[int, typer.Option(min=1, help="Maximum lines of each table.")] = 25,
     json: Json = False,
 ) -> None:

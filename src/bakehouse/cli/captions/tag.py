@@ -7,6 +7,7 @@ import typer
 from bakehouse.cli.captions.options import Many
 from bakehouse.cli.dataset.options import Folder, RunOptions
 from bakehouse.cli.option_groups import expand_option_groups
+from bakehouse.core.bundled_models import BUNDLED_TAGGER
 
 _Taggers = Annotated[
     Many,
@@ -59,7 +60,7 @@ def tag(
     from bakehouse.cli.dataset.run_operation import run_operation
 
     wanted = {
-        "taggers": tagger or ["crumb"], "existing": existing, "thresholds": thresholds_of(threshold or ()),
+        "taggers": tagger or [BUNDLED_TAGGER], "existing": existing, "thresholds": thresholds_of(threshold or ()),
         "categories": also and [*also, "character", "general"], "exclude": exclude, "front": front, "merge": merge,
         "most": most, "underscores": underscores, "prompt": prompt, "extension": extension, "batch": batch,
         "device": device,

@@ -66,7 +66,7 @@ def audit_spec(folder: Path, options: AuditOptions) -> AuditSpec:
 def _from_base(base: str) -> dict[str, Any]:
     """Return family, buckets and tokenizer of a base model; of SD 1.5 if none is named."""
     from bakehouse.models import resolve_model
-    from bakehouse.models.model_reference import native_size
+    from bakehouse.models.families import family_of, native_size
 
     if not base:
         return {"base": "sd15", "family": "sd1", "buckets": {"resolution": 512}}
@@ -74,7 +74,7 @@ def _from_base(base: str) -> dict[str, Any]:
     side = native_size(model)
     values: dict[str, Any] = {
         "base": base,
-        "family": "crumb" if base == "crumb" else model.family or "sd1",
+        "family": family_of(model).name,
         "buckets": {"resolution": side, "step": 32 if side < 256 else 64},
     }
     if model.path is not None and (found := model.path / "tokenizer" / "tokenizer.json").is_file():

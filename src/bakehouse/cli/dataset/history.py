@@ -19,7 +19,7 @@ def undo(folder: Folder, every: Every = False, keep_edits: KeepEdits = False, js
     from bakehouse.curation import history
 
     taken = [history.undo(folder, keep_edits=keep_edits)]
-    while every and history.last_done(folder) is not None:
+    while every and history.last_applied(folder) is not None:
         taken.append(history.undo(folder, keep_edits=keep_edits))
     print_undone(taken, folder, json=json)
 
@@ -29,4 +29,4 @@ def history(folder: Folder, json: Json = False) -> None:
     from bakehouse.cli.render.dataset import print_history
     from bakehouse.curation import history
 
-    print_history(history.history(folder), folder, json=json)
+    print_history(history.read_history(folder), folder, json=json)

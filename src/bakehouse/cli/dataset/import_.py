@@ -35,11 +35,13 @@ def import_(
     """Copy images, captions and masks into a dataset. Run it again to add new files."""
     from bakehouse.cli.render.dataset import print_import
     from bakehouse.cli.render.events import progress_renderer
-    from bakehouse.curation.image_import import Intake, take_in
+    from bakehouse.cli.render.messages import MessageCollector
+    from bakehouse.curation.image_import import ImportOptions, import_sources
 
     values = {"frames": frames, "per_second": per_second, "per_scene": per_scene, "captions": captions}
     kept = {"artists": artists, "ratings": ratings, "underscores": underscores}
-    options = Intake.parse({**values, **kept}, source="dataset import")
+    options = ImportOptions.parse({**values, **kept}, source="dataset import")
     with progress_renderer(quiet=quiet or json) as on_event:
-        taken = take_in(sources, out, options, dry_run=dry_run, tell=on_event)
-    print_import(taken, out, dry_run=dry_run, json=json)
+        messages = MessageCollector(on_event)
+        imported = import_sources(sources, out, options, dry_run=dry_run, on_event=messages)
+    print_import(imported, out, messages=messages, dry_run=dry_run, json=json)

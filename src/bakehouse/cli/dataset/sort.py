@@ -7,6 +7,7 @@ import typer
 
 from bakehouse.cli.dataset.options import Folder, RunOptions
 from bakehouse.cli.option_groups import expand_option_groups
+from bakehouse.core.bundled_models import BUNDLED_TAGGER
 
 By = Annotated[
     Literal["tag", "cluster", "example"],
@@ -26,7 +27,7 @@ IntoRecipe = Annotated[
 
 @expand_option_groups
 def sort(
-    folder: Folder, *, by: By = "tag", tag: Tags = None, clusters: Clusters = None, embedder: Embedder = "crumb",
+    folder: Folder, *, by: By = "tag", tag: Tags = None, clusters: Clusters = None, embedder: Embedder = BUNDLED_TAGGER,
     sure: Sure = 0.02, recipe: IntoRecipe = None, options: RunOptions,
 ) -> None:  # fmt: skip
     """Move images into one folder for each concept. Captions and masks follow."""

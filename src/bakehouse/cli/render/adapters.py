@@ -10,11 +10,11 @@ from bakehouse.cli.render.consoles import print_warnings
 from bakehouse.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from bakehouse.generation import Source
+    from bakehouse.generation import ModelSource
 
 
 def extra_adapters(
-    source: Source, texts: Sequence[str] | None, own_weight: float | None = None
+    source: ModelSource, texts: Sequence[str] | None, own_weight: float | None = None
 ) -> tuple[tuple[Path, float], ...]:
     """Return files and strengths of the additional adapters; warn of parts of the files that are not used.
 
@@ -26,9 +26,9 @@ def extra_adapters(
             f"--weight {own_weight:g} sets the strength of the model's own adapter, and {source.title} has none",
             hint=f"--adapter {texts[0].partition(':')[0]}:{own_weight:g}",
         )
-    from bakehouse.generation.adapter_header import notes_on
-    from bakehouse.generation.model_source import beside
+    from bakehouse.generation.adapter_header import unapplied_notes
+    from bakehouse.generation.adapter_options import parse_adapters
 
-    found = beside(source, texts or ())
-    print_warnings(note for path, _ in (*source.adapters, *found) for note in notes_on(path))
+    found = parse_adapters(source, texts or ())
+    print_warnings(note for path, _ in (*source.adapters, *found) for note in unapplied_notes(path))
     return found

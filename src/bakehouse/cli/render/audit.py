@@ -12,7 +12,7 @@ from bakehouse.audit import Changes, Finding, Report
 from bakehouse.audit.check import LEVELS
 from bakehouse.cli.render.consoles import print_json, print_table, stderr_console
 from bakehouse.cli.render.printing import echo
-from bakehouse.core.pluralize import counted
+from bakehouse.core.pluralize import counted, listed
 
 _STYLES = {"error": "bold red", "warning": "yellow", "info": "dim"}
 _NAMED = 3
@@ -67,13 +67,12 @@ def _table(findings: Sequence[Finding]) -> Table:
 
 
 def _describe(finding: Finding) -> Text:
-    named = ", ".join(finding.files[:_NAMED])
-    more = f" and {len(finding.files) - _NAMED} more" if len(finding.files) > _NAMED else ""
+    named = listed(finding.files, _NAMED)
     return Text.assemble(
         (finding.level, _STYLES[finding.level]),
         f" {finding.why}",
         (" (a rule of thumb)" if finding.unsure else "", "dim"),
-        (f"\n{named}{more}" if named else "", "dim"),
+        (f"\n{named}" if named else "", "dim"),
     )
 
 

@@ -17,7 +17,7 @@ from bakehouse.core.pluralize import counted
 
 if TYPE_CHECKING:
     from bakehouse.cli.dataset.options import RunOptions
-    from bakehouse.curation.buckets import Bucket, Fit
+    from bakehouse.curation.buckets import Bucket, BucketFit
     from bakehouse.data import ImageSet
 
 _SHOWN = 40
@@ -54,7 +54,7 @@ def print_buckets(folder: Path, operation: Bucket, options: RunOptions) -> None:
     echo(f"{counted(len(fits), 'image')}; nothing was changed{see}")
 
 
-def _rows(operation: Bucket, fits: Sequence[Fit]) -> list[dict[str, Any]]:
+def _rows(operation: Bucket, fits: Sequence[BucketFit]) -> list[dict[str, Any]]:
     from bakehouse.curation.buckets import bucket_name
     from bakehouse.data import bucket_table
 
@@ -70,7 +70,7 @@ def _rows(operation: Bucket, fits: Sequence[Fit]) -> list[dict[str, Any]]:
     ]
 
 
-def _buckets(operation: Bucket, fits: Sequence[Fit]) -> Table:
+def _buckets(operation: Bucket, fits: Sequence[BucketFit]) -> Table:
     table = Table("bucket", box=None, pad_edge=False)
     for head in ("images", "batches", "largest scale", "largest crop loss"):
         table.add_column(head, justify="right")
@@ -80,18 +80,18 @@ def _buckets(operation: Bucket, fits: Sequence[Fit]) -> Table:
     return table
 
 
-def _print_images(images: ImageSet, fits: Sequence[Fit]) -> None:
+def _print_images(images: ImageSet, fits: Sequence[BucketFit]) -> None:
     """Print the images, largest crop loss first."""
     ordered = sorted(fits, key=lambda fit: -fit.placement.lost_fraction)[:_SHOWN]
     width = min(48, max(len(str(images.name(fit.record.path))) for fit in ordered))
     echo()
     for fit in ordered:
-        echo(f"{images.name(fit.record.path)!s:<{width}}  {fit.said}")
+        echo(f"{images.name(fit.record.path)!s:<{width}}  {fit.description}")
     if len(fits) > _SHOWN:
         echo(f"... and {len(fits) - _SHOWN} more with less crop loss; --json lists all")
 
 
-def _document(operation: Bucket, images: ImageSet, fits: Sequence[Fit]) -> dict[str, Any]:
+def _document(operation: Bucket, images: ImageSet, fits: Sequence[BucketFit]) -> dict[str, Any]:
     listed = [
         {
             "path": str(images.name(fit.record.path)),

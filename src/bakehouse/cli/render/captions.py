@@ -10,6 +10,7 @@ from rich.table import Table
 from bakehouse.captions.stats import CaptionStats
 from bakehouse.cli.render.consoles import print_json, print_table, print_warnings
 from bakehouse.cli.render.printing import echo
+from bakehouse.core.bundled_models import BUNDLED_BASE, BUNDLED_BASE_FOLDER
 from bakehouse.core.pluralize import counted
 from bakehouse.data.triggers import RAW_SUFFIX
 
@@ -21,12 +22,10 @@ def tokenizer_folder(base: str) -> Path:
         UsageError: no such model.
         BakehouseError: it is not on this machine and cannot be downloaded.
     """
-    if base != "crumb" and Path(base).is_dir():
+    if base == BUNDLED_BASE:
+        return BUNDLED_BASE_FOLDER
+    if Path(base).is_dir():
         return Path(base)
-    if base == "crumb":
-        import bakehouse
-
-        return Path(bakehouse.__file__).parent / "assets" / "crumb"
     from bakehouse.models.hub import TOKENIZER_FILES, download
     from bakehouse.models.load import CLIP_TOKENIZER, resolve_model
 

@@ -11,13 +11,14 @@ from rich.table import Table
 
 from bakehouse.cli.render.consoles import print_json, print_table, print_warnings, stderr_console
 from bakehouse.cli.render.events import ProgressRenderer
+from bakehouse.cli.render.messages import MessageCollector
 from bakehouse.cli.render.printing import echo, shell_command
-from bakehouse.core.events import Progress
+from bakehouse.core.events import Progress, Warned
 from bakehouse.core.pluralize import counted
 from bakehouse.curation.changeset import Proposal
-from bakehouse.curation.image_import.import_images import Taken
+from bakehouse.curation.image_import.import_images import ImportedSource
 from bakehouse.curation.journal import Change, Step
-from bakehouse.curation.sidecars import TEXTS
+from bakehouse.curation.sidecars import TEXT_SUFFIXES
 from bakehouse.data import ImageSet
 
 _SHOWN = 40
@@ -34,21 +35,26 @@ def progress_callbacks(on_event: ProgressRenderer) -> Callable[[str], ProgressCa
     return lambda what: lambda done, total: on_event(Progress(what=what, done=done, total=total))
 
 
-def print_recovered(step: Step | None, *, quiet: bool = False) -> None:
-    """Warn that an interrupted step of an earlier command was completed now."""
-    if step is not None and not quiet:
-        what = "the undo of step" if step.state == "undoing" else "step"
-        print_warnings([f"{what} {step.number} ({step.verb}) had been interrupted; it is completed now"])
+def recovered_warning(step: Step) -> Warned:
+    """Return the warning that an interrupted step of an earlier command was completed now."""
+    what = "the undo of step" if step.state == "undoing" else "step"
+    return Warned(message=f"{what} {step.number} ({step.operation}) had been interrupted; it is completed now")
 
 
 def print_proposals(
-    verb: str, images: ImageSet, proposals: Sequence[Proposal], *, page: Path | None = None, json: bool = False
+    verb: str,
+    images: ImageSet,
+    proposals: Sequence[Proposal],
+    *,
+    messages: MessageCollector,
+    page: Path | None = None,
+    json: bool = False,
 ) -> None:
     """Print one line for each proposal, the preview page, and the skipped files."""
     if json:
         listed = [{"path": str(p.path), "why": p.why} for p in proposals]
-        skipped = [{"path": str(s.path), "reason": s.reason} for s in images.skipped]
-        print_json({"verb": verb, "proposals": listed, "skipped": skipped, "page": page})
+        document = {"verb": verb, "proposals": listed, "skipped": _skipped(images), "page": page}
+        print_json(document | messages.to_json())
         return
     _print_lines([(str(p.path), p.why) for p in proposals])
     print_skipped(images)
@@ -65,10 +71,13 @@ def print_skipped(images: ImageSet) -> None:
     print_warnings(f"skipped {s.path.name}: {s.reason}" for s in images.skipped[:_SHOWN])
 
 
-def print_step(verb: str, step: Step | None, folder: Path, *, json: bool = False) -> None:
+def print_step(
+    verb: str, step: Step | None, folder: Path, *, images: ImageSet, messages: MessageCollector, json: bool = False
+) -> None:
     """Print what was done, and how to undo it."""
     if json:
-        print_json(step.to_json() if step else {"verb": verb, "changes": []})
+        document = step.to_json() if step else {"verb": verb, "changes": []}
+        print_json(document | {"skipped": _skipped(images)} | messages.to_json())
         return
     if step is None:
         echo(f"{verb}: nothing to change in {folder}")
@@ -76,6 +85,10 @@ def print_step(verb: str, step: Step | None, folder: Path, *, json: bool = False
     _print_lines([(str(c.path), c.why) for c in _one_per_image(step.changes)])
     echo(f"step {step.number} ({verb}): {count_changes(step)} in {folder}")
     echo(f"undo with: {shell_command('bakehouse', 'dataset', 'undo', folder)}")
+
+
+def _skipped(images: ImageSet) -> list[dict[str, str]]:
+    return [{"path": str(s.path), "reason": s.reason} for s in images.skipped]
 
 
 def _one_per_image(changes: Sequence[Change]) -> list[Change]:
@@ -91,7 +104,7 @@ def _one_per_image(changes: Sequence[Change]) -> list[Change]:
 
 
 def _is_sidecar(change: Change) -> bool:
-    return change.path.suffix.lower() in TEXTS
+    return change.path.suffix.lower() in TEXT_SUFFIXES
 
 
 def print_undone(steps: Sequence[Step], folder: Path, *, json: bool = False) -> None:
@@ -100,7 +113,7 @@ def print_undone(steps: Sequence[Step], folder: Path, *, json: bool = False) -> 
         print_json([step.to_json() for step in steps])
         return
     for step in steps:
-        echo(f"undid step {step.number} ({step.verb}): {count_changes(step)}")
+        echo(f"undid step {step.number} ({step.operation}): {count_changes(step)}")
     echo(f"{folder} is as it was before step {steps[-1].number}")
 
 
@@ -116,7 +129,7 @@ def print_history(steps: Sequence[Step], folder: Path, *, json: bool = False) ->
     for step in steps:
         date = time.strftime("%Y-%m-%d %H:%M", time.localtime(step.time))
         settings = _short(step.settings)[:_SETTINGS]
-        table.add_row(str(step.number), step.verb, date, step.state, count_changes(step), settings)
+        table.add_row(str(step.number), step.operation, date, step.state, count_changes(step), settings)
     print_table(table)
 
 
@@ -146,15 +159,22 @@ def _print_lines(lines: Sequence[tuple[str, Any]]) -> None:
         echo(f"... and {len(lines) - _SHOWN} more; --json lists all")
 
 
-def print_import(taken: Sequence[Taken], folder: Path, *, dry_run: bool = False, json: bool = False) -> None:
+def print_import(
+    imported: Sequence[ImportedSource],
+    folder: Path,
+    *,
+    messages: MessageCollector,
+    dry_run: bool = False,
+    json: bool = False,
+) -> None:
     """Print what was imported from each source."""
     if json:
         listed = [
-            {"source": t.source, "new": [str(p.path) for p in t.proposals], "step": _step_number(t)} for t in taken
+            {"source": t.source, "new": [str(p.path) for p in t.proposals], "step": _step_number(t)} for t in imported
         ]
-        print_json({"dataset": folder, "sources": listed})
+        print_json({"dataset": folder, "sources": listed} | messages.to_json())
         return
-    for one in taken:
+    for one in imported:
         if dry_run:
             _print_lines([(str(p.path), p.why) for p in one.proposals])
         if not one.proposals:
@@ -162,9 +182,9 @@ def print_import(taken: Sequence[Taken], folder: Path, *, dry_run: bool = False,
         else:
             files = f"step {one.step.number}, {count_changes(one.step)}" if one.step else "nothing was copied"
             echo(f"{one.source}: {counted(len(one.proposals), 'image')}; {files}")
-    if any(one.step for one in taken):
+    if any(one.step for one in imported):
         echo(f"undo the last step with: {shell_command('bakehouse', 'dataset', 'undo', folder)}")
 
 
-def _step_number(taken: Taken) -> int | None:
+def _step_number(taken: ImportedSource) -> int | None:
     return taken.step.number if taken.step else None

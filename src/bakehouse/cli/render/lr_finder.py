@@ -16,7 +16,7 @@ from bakehouse.core.files import write_text
 
 if TYPE_CHECKING:
     from bakehouse.recipe import Recipe
-    from bakehouse.training.lr_finder.suggestion import RateTest
+    from bakehouse.training.lr_finder.suggestion import RangeTestResult
 
 _WIDTH = 40
 """Length of the longest bar, in characters."""
@@ -24,20 +24,20 @@ _WIDTH = 40
 
 def run_range_test(
     recipe: Recipe, *, steps: int, low: float | None, high: float | None, json: bool, quiet: bool
-) -> RateTest:
+) -> RangeTestResult:
     """Run the test and render its progress."""
-    found: list[RateTest] = []
+    found: list[RangeTestResult] = []
 
     def work() -> Iterator[Event]:
-        from bakehouse.training import find_rate
+        from bakehouse.training import find_lr
 
-        found.append((yield from find_rate(recipe, steps=steps, low=low, high=high)))
+        found.append((yield from find_lr(recipe, steps=steps, low=low, high=high)))
 
     render_events(work(), json=json, quiet=quiet)
     return found[0]
 
 
-def print_range_test(test: RateTest, *, quiet: bool = False) -> None:
+def print_range_test(test: RangeTestResult, *, quiet: bool = False) -> None:
     """Print the measurements as bars (not with `quiet`), the rate and the reason."""
     if not quiet:
         print_table(_measurements(test))
@@ -45,12 +45,12 @@ def print_range_test(test: RateTest, *, quiet: bool = False) -> None:
     echo(f"{rates}: {test.why}")
 
 
-def _found_rates(test: RateTest) -> dict[str, float]:
+def _found_rates(test: RangeTestResult) -> dict[str, float]:
     rates = {"optimizer.lr": test.lr, "optimizer.text_lr": test.text_lr}
     return {key: rate for key, rate in rates.items() if rate is not None}
 
 
-def write_recipe(recipe: Recipe, test: RateTest, path: Path) -> None:
+def write_recipe(recipe: Recipe, test: RangeTestResult, path: Path) -> None:
     """Write the planned recipe with the found rates and their reasons."""
     from bakehouse.recipe import make_plan, recipe_to_toml
 
@@ -63,15 +63,15 @@ def write_recipe(recipe: Recipe, test: RateTest, path: Path) -> None:
     write_text(path, recipe_to_toml(plan.recipe, beside=path.resolve().parent, reasons=reasons))
 
 
-def _measurements(test: RateTest) -> Table:
+def _measurements(test: RangeTestResult) -> Table:
     table = Table(
         title="Change of the loss, in percent of the loss at the start", title_justify="left", box=None, pad_edge=False
     )
     for name in ("learning rate", "subject", "class"):
         table.add_column(name, justify="right")
     table.add_column("improvement")
-    deepest = min(r.subject for r in test.readings)
-    for r in test.readings:
+    deepest = min(r.subject for r in test.measurements)
+    for r in test.measurements:
         subject, drift = 100 * r.subject / test.base_loss, 100 * r.drift / test.base_loss
         bar = "█" * max(0, round(_WIDTH * r.subject / deepest))
         table.add_row(f"{r.lr:.1e}", f"{subject:+.1f}", f"{drift:.1f}", bar)

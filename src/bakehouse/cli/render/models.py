@@ -62,7 +62,7 @@ def fetch_models(names: Sequence[str], *, given: Path | None, json: bool, quiet:
             stderr_console().print(f"{entry.name}: {entry.licence}, from {given or entry.origin}")
     for name in names:
         with progress_renderer(quiet=quiet or json) as on_event:
-            entry, found = fetch(name, given=given, tell=on_event)
+            entry, found = fetch(name, given=given, on_event=on_event)
         got.append({"name": name, "licence": entry.licence, **found.model_dump(mode="json")})
         if not json:
             echo(found.folder if len(found.files) > 1 else found.paths[0], flush=True)
@@ -73,7 +73,7 @@ def fetch_models(names: Sequence[str], *, given: Path | None, json: bool, quiet:
 def add_model(name: str, where: str, kind: str | None, licence: str, *, json: bool, quiet: bool) -> None:
     """Register a user's model under a name."""
     with progress_renderer(quiet=quiet or json) as on_event:
-        _, own = add(name, where, kind=_kind(kind), licence=licence, tell=on_event)
+        _, own = add(name, where, kind=_kind(kind), licence=licence, on_event=on_event)
     if json:
         print_json({"name": name, **own.model_dump(mode="json")})
     else:

@@ -17,7 +17,7 @@ from bakehouse.core.pluralize import counted
 
 if TYPE_CHECKING:
     from bakehouse.cli.dataset.options import RunOptions
-    from bakehouse.curation.repeats import Repeats, Row
+    from bakehouse.curation.repeats import ConceptRepeats, Repeats
 
 
 def print_repeats(source: Path, operation: Repeats, options: RunOptions, *, write: str | None = None) -> None:
@@ -33,7 +33,7 @@ def print_repeats(source: Path, operation: Repeats, options: RunOptions, *, writ
             )
         _print_recipe_repeats(source, operation, options)
         return
-    from bakehouse.curation.repeats import concepts, warnings
+    from bakehouse.curation.repeats import find_concepts, repeat_warnings
     from bakehouse.data import scan
 
     if options.out is not None:
@@ -42,11 +42,11 @@ def print_repeats(source: Path, operation: Repeats, options: RunOptions, *, writ
         images = scan(source)
     rows = operation.rows(images)
     steps = operation.steps(images, rows)
-    _print(rows, [*warnings(rows, concepts(images))], steps, operation, json=options.json)
+    _print(rows, [*repeat_warnings(rows, find_concepts(images))], steps, operation, json=options.json)
 
 
 def _print_recipe_repeats(path: Path, operation: Repeats, options: RunOptions) -> None:
-    from bakehouse.curation.repeats import warnings
+    from bakehouse.curation.repeats import repeat_warnings
     from bakehouse.recipe import Recipe, recipe_to_toml, scan_concepts
 
     recipe = Recipe.load(path)
@@ -57,7 +57,7 @@ def _print_recipe_repeats(path: Path, operation: Repeats, options: RunOptions) -
         names = [str(c.folder) for c in recipe.concepts]
     counts = {name: sum(r.concept == i for r in images) for i, name in enumerate(names)}
     rows = operation.solve(counts)
-    _print(rows, [*warnings(rows)], None, operation, json=options.json)
+    _print(rows, [*repeat_warnings(rows)], None, operation, json=options.json)
     if options.out is not None and not options.dry_run:
         changed = recipe.with_values({f"concepts.{i}.repeats": row.repeats for i, row in enumerate(rows)})
         write_text(options.out, recipe_to_toml(changed, beside=options.out.resolve().parent))
@@ -65,7 +65,9 @@ def _print_recipe_repeats(path: Path, operation: Repeats, options: RunOptions) -
             echo(f"wrote {options.out}")
 
 
-def _print(rows: Sequence[Row], warnings: Sequence[str], steps: int | None, operation: Repeats, *, json: bool) -> None:
+def _print(
+    rows: Sequence[ConceptRepeats], warnings: Sequence[str], steps: int | None, operation: Repeats, *, json: bool
+) -> None:
     shows = sum(row.shows for row in rows)
     if json:
         listed = [{**asdict(row), "shows": row.shows} for row in rows]

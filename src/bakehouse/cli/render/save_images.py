@@ -11,10 +11,10 @@ from bakehouse.cli.render.printing import echo
 from bakehouse.generation import infotext
 
 if TYPE_CHECKING:
-    from bakehouse.generation import Picture
+    from bakehouse.generation import GeneratedImage
 
 
-def save_images(images: Iterable[Picture], folder: Path, *, json: bool = False) -> None:
+def save_images(images: Iterable[GeneratedImage], folder: Path, *, json: bool = False) -> None:
     """Write NUMBER-SEED.png files after existing ones; print each path, or one JSON list at the end."""
     first = 1 + max((int(p.name[:5]) for p in folder.glob("[0-9][0-9][0-9][0-9][0-9]-*.png")), default=0)
     written = []

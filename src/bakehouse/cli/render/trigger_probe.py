@@ -37,15 +37,15 @@ def run_probe(
     """
     from bakehouse.core.events import result_of
     from bakehouse.evaluation.trigger_probe import bare_base, check_sheet, draw_looks, probe_words
-    from bakehouse.generation import Studio
+    from bakehouse.generation import Pipeline
 
     source = bare_base(base)
     if draw:
         check_sheet(draw, pictures)
-    with progress_renderer(quiet=quiet) as on_event, Studio.open(source, device=device, dtype=precision) as studio:
-        work = probe_words(studio.denoiser, words, bank, spec, clip_skip=source.clip_skip)
+    with progress_renderer(quiet=quiet) as on_event, Pipeline.open(source, device=device, dtype=precision) as pipeline:
+        work = probe_words(pipeline.denoiser, words, bank, spec, clip_skip=source.clip_skip)
         found = result_of(work, on_event)
-        return found, draw_looks(studio, found, draw, seeds=pictures, on_event=on_event) if draw else ()
+        return found, draw_looks(pipeline, found, draw, seeds=pictures, on_event=on_event) if draw else ()
 
 
 def print_probe(

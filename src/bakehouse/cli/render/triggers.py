@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from rich.table import Table
 
 from bakehouse.captions.triggers import Absorption, Explanation, Finding
 from bakehouse.cli.render.consoles import print_json, print_table
 from bakehouse.cli.render.printing import echo
-from bakehouse.core.pluralize import counted
+from bakehouse.core.pluralize import counted, listed
 
 _SHOWN = 8
 """Items in a cell; `--json` lists all."""
@@ -43,8 +41,10 @@ def _table(explanation: Explanation) -> Table:
     for t in explanation.triggers:
         missed = t.strategy in ("fluid", "static") and t.realised not in ("", t.strategy)
         strategy = f"{t.kind}, {t.strategy}" + (f"; effectively {t.realised}" if missed else "")
-        along, kept = (_some([f"{tag} {share:.0%}" for tag, share in s.items()]) for s in (t.comes_along, t.keeps))
-        absorbed = _some([_absorbed(a) for a in t.absorbs]) or "only what no tag names"
+        along, kept = (
+            listed([f"{tag} {share:.0%}" for tag, share in s.items()], _SHOWN) for s in (t.comes_along, t.keeps)
+        )
+        absorbed = listed([_absorbed(a) for a in t.absorbs], _SHOWN) or "only what no tag names"
         table.add_row(t.word, str(t.images), f"{t.shows:g}", strategy, absorbed, along, kept)
     return table
 
@@ -52,11 +52,6 @@ def _table(explanation: Explanation) -> Table:
 def _absorbed(found: Absorption) -> str:
     """Return `red dress 100%`, with a star if other triggers' declarations cause it."""
     return f"{found.what} {found.strength:.0%}" + ("" if found.declared else " *")
-
-
-def _some(items: Sequence[str]) -> str:
-    more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
-    return ", ".join(items[:_SHOWN]) + more
 
 
 def _print_finding(finding: Finding) -> None:

@@ -51,11 +51,11 @@ def _of_folder(folder: Path, given: Path | None) -> Explanation:
         return _of_recipe(folder / "recipe.toml")
     from bakehouse.captions.triggers import explain as explained
     from bakehouse.captions.triggers import find_triggers
-    from bakehouse.data import read_layout
+    from bakehouse.data import read_dataset
     from bakehouse.data.triggers import compile_captions
 
     declared = find_triggers(folder, given)
-    taught = [c for c in read_layout(folder) if not c.is_reg]
+    taught = [c for c in read_dataset(folder) if not c.is_reg]
     images = [r for c in taught for r in c.records]
     repeats = [c.repeats or 1 for c in taught for _ in c.records]
-    return explained(compile_captions(images, declared, [c.folder for c in read_layout(folder)]), declared, repeats)
+    return explained(compile_captions(images, declared, [c.folder for c in read_dataset(folder)]), declared, repeats)

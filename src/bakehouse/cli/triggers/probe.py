@@ -7,6 +7,7 @@ import typer
 
 from bakehouse.cli.captions.options import Vocabulary
 from bakehouse.cli.options import BaseOption, Json, Quiet
+from bakehouse.core.bundled_models import BUNDLED_BASE
 
 
 def probe(
@@ -40,9 +41,9 @@ def probe(
     from bakehouse.evaluation.trigger_probe import ProbeSpec, bank_of
 
     asked = {"class_word": class_word, "noises": noises, "rare": rare, "known": known, "seed": seed}
-    spec, bank = ProbeSpec.parse(asked, source="the probe"), bank_of(base or "crumb", vocabulary)
+    spec, bank = ProbeSpec.parse(asked, source="the probe"), bank_of(base or BUNDLED_BASE, vocabulary)
     found, looks = run_probe(
-        words, base or "crumb", bank, spec,
+        words, base or BUNDLED_BASE, bank, spec,
         device=device, precision=precision, draw=draw, pictures=pictures, quiet=quiet or json,
     )  # fmt: skip
     print_probe(found, looks, draw, json=json, quiet=quiet)

@@ -44,10 +44,10 @@ def convert(
 
     with progress_renderer(quiet=quiet or json) as on_event:
         if is_base(source):
-            base = convert_base(source, out, dtype=dtype, dry_run=dry_run, overwrite=overwrite, tell=on_event)
+            base = convert_base(source, out, dtype=dtype, dry_run=dry_run, overwrite=overwrite, on_event=on_event)
             print_result(base, json=json)
             return
         names = {"to": to, "alpha": alpha, "unet_names": unet_names, "dtype": dtype, "drop": drop or ()}
         settings = Convert.parse(names, source="convert")
-        result = convert_adapter(source, out, settings, dry_run=dry_run, overwrite=overwrite, tell=on_event)
+        result = convert_adapter(source, out, settings, dry_run=dry_run, overwrite=overwrite, on_event=on_event)
     print_result(result, json=json)

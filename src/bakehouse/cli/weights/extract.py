@@ -36,5 +36,5 @@ def extract(
     settings = Extract.parse({"linear": linear, "conv": conv, **rest}, source="extract")
     models = base_path(tuned), base_path(base)
     with progress_renderer(quiet=quiet or json) as on_event:
-        result = extract_lora(*models, out, settings, dry_run=dry_run, overwrite=overwrite, tell=on_event)
+        result = extract_lora(*models, out, settings, dry_run=dry_run, overwrite=overwrite, on_event=on_event)
     print_result(result, json=json)

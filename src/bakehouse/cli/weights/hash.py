@@ -18,7 +18,7 @@ def hash_files(files: Files, json: Json = False, quiet: Quiet = False) -> None:
     from bakehouse.weights.file_hashes import hash_file
 
     with progress_renderer(quiet=quiet or json) as on_event:
-        hashes = {str(path): hash_file(path, tell=on_event).to_json() for path in files}
+        hashes = {str(path): hash_file(path, on_event=on_event).to_json() for path in files}
     if json:
         print_json(hashes)
         return

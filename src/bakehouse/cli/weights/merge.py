@@ -30,6 +30,6 @@ def merge(
     rules = {"method": method, "rank": rank, "by": by, "conv_rank": conv_rank, "conv_by": conv_by}
     with progress_renderer(quiet=quiet or json) as on_event:
         result = merge_all(
-            adapters, out, base=base, rules=rules, dtype=dtype, dry_run=dry_run, overwrite=overwrite, tell=on_event
+            adapters, out, base=base, rules=rules, dtype=dtype, dry_run=dry_run, overwrite=overwrite, on_event=on_event
         )
     print_result(result, json=json)

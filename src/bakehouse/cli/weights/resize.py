@@ -28,5 +28,5 @@ def resize(
     values = {"linear": linear, "conv": conv, "to_lora": to_lora, "clamp_quantile": clamp_quantile, "dtype": dtype}
     settings, on = Resize.parse(values, source="resize"), base_path(base) if base else None
     with progress_renderer(quiet=quiet or json) as on_event:
-        result = resize_adapter(source, out, settings, base=on, dry_run=dry_run, overwrite=overwrite, tell=on_event)
+        result = resize_adapter(source, out, settings, base=on, dry_run=dry_run, overwrite=overwrite, on_event=on_event)
     print_result(result, json=json)

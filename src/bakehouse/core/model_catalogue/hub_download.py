@@ -1,4 +1,4 @@
-"""Files of the Hugging Face Hub, through its own client and into its own cache, so that other programs share them."""
+"""Downloading from the Hugging Face Hub with its own client into its own cache, which other programs share."""
 
 from __future__ import annotations
 
@@ -9,28 +9,30 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bakehouse.core.errors import BakehouseError
-from bakehouse.core.model_catalogue.download import Count, FetchError, Tell
+from bakehouse.core.events import OnEvent
+from bakehouse.core.model_catalogue.download import ByteProgress, DownloadError
 from bakehouse.core.model_catalogue.entry import Entry, Hub
 
-_LOOK_SECONDS = 0.5
+_POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
-class Brought:
-    """Files that are here now; the model first."""
+class DownloadedFiles:
+    """The files of a model that are on this machine now."""
 
     folder: Path
     names: tuple[str, ...]
+    """Relative to `folder`, the model first."""
     revision: str = ""
     shared: bool = False
-    """They were here before."""
+    """They were in the Hub's cache before."""
 
 
-def bring_files(entry: Entry, tell: Tell) -> Brought:
-    """The files that an entry names.
+def download_files(entry: Entry, on_event: OnEvent) -> DownloadedFiles:
+    """Download the files that an entry names, unless they are in the Hub's cache, and return where they are.
 
     Raises:
-        FetchError: no network, no such file, or consent is wanted.
+        DownloadError: no network, no such file, or the model is gated.
     """
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError
@@ -40,26 +42,28 @@ def bring_files(entry: Entry, tell: Tell) -> Brought:
     names = tuple(file.members[0] if file.members else file.name for file in entry.files)
     before = [try_to_load_from_cache(source.repo, name, revision=source.revision) for name in names]
 
-    def bring() -> list[str]:
+    def load() -> list[str]:
         return [hf_hub_download(source.repo, name, revision=source.revision) for name in names]
 
     try:
-        paths = watched(bring, source.repo, f"fetching {entry.name}", entry.bytes, tell)
+        paths = with_cache_progress(load, source.repo, f"fetching {entry.name}", entry.bytes, on_event)
     except GatedRepoError as e:
-        raise FetchError(f"it asks for consent: accept its licence at {entry.origin}, then `hf auth login`") from e
+        raise DownloadError(f"it is gated: accept its licence at {entry.origin}, then run `hf auth login`") from e
     except LocalEntryNotFoundError as e:
-        raise FetchError("the Hub cannot be reached") from e
+        raise DownloadError("the Hub cannot be reached") from e
     except (HfHubHTTPError, OSError) as e:
-        raise FetchError(f"the Hub says: {str(e).strip().splitlines()[0]}") from e
-    # Beside each other as in the repository: folder/model.onnx and folder/selected_tags.csv.
+        raise DownloadError(f"the Hub answers: {str(e).strip().splitlines()[0]}") from e
+    # The snapshot's folder: names may have folders in front, as onnx/model.onnx.
     folder = Path(paths[0]).parents[names[0].count("/")]
-    return Brought(folder, names, folder.name, shared=all(isinstance(path, str) for path in before))
+    return DownloadedFiles(folder, names, folder.name, shared=all(isinstance(path, str) for path in before))
 
 
-def watched(bring: Callable[[], list[str]], repo: str, what: str, total: int | None, tell: Tell) -> list[str]:
-    """Runs `bring` and tells how the repository's part of the Hub's cache grows meanwhile.
+def with_cache_progress(
+    load: Callable[[], list[str]], repo: str, what: str, total: int | None, on_event: OnEvent
+) -> list[str]:
+    """Run `load` and return its result; reports meanwhile how the repository's folder in the Hub's cache grows.
 
-    What it raises is raised here. It runs in a thread of its own that a Ctrl-C leaves behind.
+    `load` runs in a daemon thread, which Ctrl-C does not wait for. Its exceptions are raised here.
     """
     from huggingface_hub.constants import HF_HUB_CACHE
 
@@ -69,33 +73,33 @@ def watched(bring: Callable[[], list[str]], repo: str, what: str, total: int | N
 
     def work() -> None:
         try:
-            found.extend(bring())
+            found.extend(load())
         except BaseException as e:
             failed.append(e)
 
     thread = threading.Thread(target=work, daemon=True)
-    count, before = Count(what, total, tell), _weight(blobs)
-    with _silent_hub():
+    progress, before = ByteProgress(what, total, on_event), _size(blobs)
+    with _hub_progress_bars_off():
         thread.start()
         while thread.is_alive():
-            thread.join(_LOOK_SECONDS)
-            count.at(min(_weight(blobs) - before, total or 0))
+            thread.join(_POLL_SECONDS)
+            progress.update(min(_size(blobs) - before, total or 0))
     if failed:
         raise failed[0]
     return found
 
 
-def _weight(folder: Path) -> int:
+def _size(folder: Path) -> int:
     total = 0
     for path in folder.glob("*"):
-        with contextlib.suppress(OSError):  # a half that has just become whole
+        with contextlib.suppress(OSError):  # an incomplete file that has just been renamed
             total += path.stat().st_size
     return total
 
 
 @contextlib.contextmanager
-def _silent_hub() -> Iterator[None]:
-    """Without the Hub's own bars, which would be drawn across ours."""
+def _hub_progress_bars_off() -> Iterator[None]:
+    """Turn off the progress bars of the Hub's client, which would be drawn across ours."""
     from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
     silent = are_progress_bars_disabled()
@@ -107,8 +111,8 @@ def _silent_hub() -> Iterator[None]:
             enable_progress_bars()
 
 
-def forget(repo: str, revision: str) -> int:
-    """Deletes one revision of a repository from the Hub's cache; gives the bytes that were freed.
+def delete_revision(repo: str, revision: str) -> int:
+    """Delete a revision of a repository from the Hub's cache and return the number of bytes that were freed.
 
     Raises:
         BakehouseError: the cache cannot be read.
@@ -119,6 +123,6 @@ def forget(repo: str, revision: str) -> int:
     try:
         strategy = scan_cache_dir().delete_revisions(revision)
     except CacheNotFound as e:
-        raise BakehouseError(f"the Hub's cache is not where it was: {e}") from e
+        raise BakehouseError(f"the Hub's cache is missing: {e}") from e
     strategy.execute()
     return int(strategy.expected_freed_size)

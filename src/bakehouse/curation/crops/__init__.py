@@ -1,7 +1,7 @@
-"""Crops of a person at several distances, with captions that follow."""
+"""`dataset crop`: crop a person at several framings, with captions adapted to each."""
 
 from bakehouse.curation.crops.crop import Crop
-from bakehouse.curation.crops.crop_captions import follow
-from bakehouse.curation.crops.framing import Framing, Rules, crop_box, shipped_rules
+from bakehouse.curation.crops.crop_captions import crop_caption
+from bakehouse.curation.crops.framing import Framing, FramingRules, crop_box, load_framing_rules
 
-__all__ = ["Crop", "Framing", "Rules", "crop_box", "follow", "shipped_rules"]
+__all__ = ["Crop", "Framing", "FramingRules", "crop_box", "crop_caption", "load_framing_rules"]

@@ -1,4 +1,4 @@
-"""`dataset crop`: from one large image of a person, its cowboy shot, upper body and portrait."""
+"""`dataset crop`: add a cowboy shot, an upper-body crop and a portrait of each large image of a person."""
 
 from __future__ import annotations
 
@@ -10,133 +10,135 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from bakehouse.core.events import Event, Noted, Progress
-from bakehouse.core.files import fitted
+from bakehouse.core.files import fit_file_name
+from bakehouse.core.pluralize import listed
 from bakehouse.core.settings import Spec
-from bakehouse.curation.animated_images import stills
+from bakehouse.curation.animated_images import still_images
 from bakehouse.curation.changeset import Edit, Proposal, Write
-from bakehouse.curation.crops.crop_captions import follow
-from bakehouse.curation.crops.framing import Box, Framing, crop_box, shipped_rules
-from bakehouse.curation.image_io import mask_name, opened, opened_flat, tried
-from bakehouse.curation.output_images import png
+from bakehouse.curation.crops.crop_captions import crop_caption
+from bakehouse.curation.crops.framing import Box, Framing, crop_box, load_framing_rules
+from bakehouse.curation.image_io import mask_name, open_on_white, open_or_skip, open_record
+from bakehouse.curation.output_images import encode_png
 from bakehouse.data.buckets import BucketSpec, Placement, assign
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.open_image import open_image
-from bakehouse.vision.faces import Face, FinderKind, open_finder
+from bakehouse.vision.faces import Face, FaceDetectorKind, load_face_detector
 
-NEW = 0.85
-"""Of the image's area: a crop that shows more is the image over again."""
-RIVAL = 0.6
-"""Of the main face's height: with a second face as high as this, nobody knows whose picture it is."""
+MAX_AREA = 0.85
+"""Share of the image's area above which a crop adds nothing new."""
+RIVAL_HEIGHT = 0.6
+"""Share of the main face's height from which a second face makes it ambiguous who the subject is."""
 
 FramingName = Literal["cowboy_shot", "upper_body", "portrait"]
 
 
 class Crop(Spec):
-    """Crops at several distances from the face, each with a caption that is true of it."""
+    """Settings of `dataset crop`: crops at several framings around the face, with matching captions."""
 
     framings: tuple[FramingName, ...] = ("cowboy_shot", "upper_body", "portrait")
-    """Which crops to make, where the image has them."""
-    faces: FinderKind = "auto"
-    """How faces are found: as in drawings (anime), as in photos (photo), or one after the other (auto)."""
+    """Framings to add, where the image shows enough."""
+    faces: FaceDetectorKind = "auto"
+    """Face detector: for drawings (anime), for photos (photo), or chosen per image (auto)."""
     resolution: int = Field(512, ge=64, le=4096)
-    """What will be trained at: decides how much a crop would be enlarged."""
+    """Training resolution, which determines how much a crop would be enlarged."""
     upscale: Annotated[float, Field(ge=0.1, le=8)] = 1.3
-    """A crop that its bucket would enlarge more than this is not made."""
+    """Skip crops that their bucket would enlarge by more than this factor."""
     outfit: tuple[str, ...] = ()
-    """Triggers of outfits: portraits end above the heart, and their captions lose these."""
+    """Triggers of outfits, removed from the captions of portraits, which show too little of an outfit."""
 
     def propose(self, images: ImageSet) -> Iterator[Proposal | Event]:
-        """One proposal for each crop; the images themselves stay as they are.
+        """Propose new crops; existing images stay unchanged.
 
         Raises:
-            UsageError: no finder of faces is on this machine.
+            UsageError: no face detector is installed.
         """
-        noted: list[Event] = []
-        finder, taken = open_finder(self.faces, noted.append), {images.name(r.path) for r in images}
-        yield from noted
-        told: dict[str, list[str]] = {}
-        still = yield from stills(images)
+        events: list[Event] = []
+        detector, names = load_face_detector(self.faces, events.append), {images.name(r.path) for r in images}
+        yield from events
+        skipped: dict[str, list[PurePosixPath]] = {}
+        still = yield from still_images(images)
         for done, record in enumerate(still, 1):
             name = images.name(record.path)
-            if not _is_crop(name, taken):
-                image = yield from tried(record, images, opened_flat)
+            if not _is_crop(name, names):
+                image = yield from open_or_skip(record, images, open_on_white)
                 if image is None:
                     continue
-                faces = finder(image)
-                if reason := unclear(faces) or self._too_small(record, faces[0]):
-                    told.setdefault(reason, []).append(str(name))
+                faces = detector(image)
+                if reason := why_ambiguous(faces) or self._too_small(record, faces[0]):
+                    skipped.setdefault(reason, []).append(name)
                 else:
-                    yield from self._of(record, images, faces[0], taken)
-            yield Progress(what="looking for faces", done=done, total=len(still))
-        for reason, names in told.items():
-            more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-            yield Noted(message=f"not cropped, {reason}: {', '.join(names[:8])}{more}")
+                    yield from self._crop_proposals(record, images, faces[0], names)
+            yield Progress(what="detecting faces", done=done, total=len(still))
+        for reason, left in skipped.items():
+            yield Noted(message=f"not cropped, {reason}: {listed(left)}")
 
-    def _of(self, record: ImageRecord, images: ImageSet, face: Face, taken: set[PurePosixPath]) -> Iterator[Proposal]:
+    def _crop_proposals(
+        self, record: ImageRecord, images: ImageSet, face: Face, names: set[PurePosixPath]
+    ) -> Iterator[Proposal]:
         name = images.name(record.path)
         for framing, box, placement in self.crops(record, face):
-            to = name.with_name(fitted(_base(name, taken), f"-{framing.name}.png"))
-            if to in taken:
+            to = name.with_name(fit_file_name(_crop_stem(name, names), f"-{framing.name}.png"))
+            if to in names:
                 continue
             size = f"{box[2] - box[0]} x {box[3] - box[1]} pixels"
-            why = f"{framing.tag}: {size} around a face of {face.height:.0f}, x{placement.scale:.2f} in its bucket"
+            why = f"{framing.tag}: {size}, face height {face.height:.0f}, scaled x{placement.scale:.2f} by its bucket"
             make = partial(self._make, record, images, framing, box, to)
             yield Proposal(to, why, make)
 
     def crops(self, record: ImageRecord, face: Face) -> Iterator[tuple[Framing, Box, Placement]]:
-        """The crops that an image has around a face and that are worth making, with how each comes into its bucket."""
-        return (crop for crop in self._nearer(record, face) if crop[2].scale <= self.upscale)
+        """Yield the crops of an image around a face that are large enough, with their bucket placements."""
+        return (crop for crop in self._closer_framings(record, face) if crop[2].scale <= self.upscale)
 
-    def _nearer(self, record: ImageRecord, face: Face) -> Iterator[tuple[Framing, Box, Placement]]:
-        """The crops around a face that show less than the image, however few pixels they have."""
-        rules, buckets = shipped_rules(), BucketSpec(resolution=self.resolution)
+    def _closer_framings(self, record: ImageRecord, face: Face) -> Iterator[tuple[Framing, Box, Placement]]:
+        """Yield the crops around a face that show less than the image, whatever their size in pixels."""
+        rules, buckets = load_framing_rules(), BucketSpec(resolution=self.resolution)
         for framing in rules.framing:
             box = crop_box(face, (record.width, record.height), framing, rules)
             if box is None or framing.name not in self.framings:
                 continue
             width, height = box[2] - box[0], box[3] - box[1]
-            if width * height <= NEW * record.width * record.height:
+            if width * height <= MAX_AREA * record.width * record.height:
                 yield framing, box, assign([(width, height)], buckets)[0]
 
     def _too_small(self, record: ImageRecord, face: Face) -> str:
-        """Why an image has no crop though it has nearer views; empty where it has one, or none is nearer."""
-        scales = [placement.scale for _, _, placement in self._nearer(record, face)]
+        """Return why all closer framings are too small to use; empty if one is usable or the image has none."""
+        scales = [placement.scale for _, _, placement in self._closer_framings(record, face)]
         if not scales or min(scales) <= self.upscale:
             return ""
         return (
-            f"a face too small for a crop at {self.resolution} pixels, which would be enlarged more than "
-            f"{self.upscale:g} times (bakehouse dataset upscale comes first, or --upscale allows more)"
+            f"face too small: at {self.resolution} pixels a crop would be enlarged more than "
+            f"{self.upscale:g} times (run bakehouse dataset upscale first, or raise --upscale)"
         )
 
     def _make(self, record: ImageRecord, images: ImageSet, framing: Framing, box: Box, to: PurePosixPath) -> list[Edit]:
-        """The crop, its caption and its mask."""
-        edits: list[Edit] = [Write(to, png(opened(record).crop(box)))]
+        """Return the writes of a crop with its caption and mask."""
+        edits: list[Edit] = [Write(to, encode_png(open_record(record).crop(box)))]
         if record.captions:
-            rules = shipped_rules()
-            lines = [follow(line, framing, rules, outfit=self.outfit) for line in record.captions]
+            rules = load_framing_rules()
+            lines = [crop_caption(line, framing, rules, outfit=self.outfit) for line in record.captions]
             edits.append(Write(to.with_suffix(".txt"), ("\n".join(lines) + "\n").encode("utf-8")))
         if record.mask is not None:
             whole = open_image(record.mask, background=(0, 0, 0)).convert("L").resize((record.width, record.height))
-            edits.append(Write(mask_name(record, images, to), png(whole.crop(box))))
+            edits.append(Write(mask_name(record, images, to), encode_png(whole.crop(box))))
         return edits
 
 
-def unclear(faces: list[Face]) -> str:
-    """Why nobody can say what to crop around; empty where it is clear."""
+def why_ambiguous(faces: list[Face]) -> str:
+    """Return why it is unclear which face to crop around, or an empty string."""
     if not faces:
         return "no face found"
-    rivals = [face for face in faces[1:] if face.height >= RIVAL * faces[0].height]
-    return "several faces of one size" if rivals else ""
+    rivals = [face for face in faces[1:] if face.height >= RIVAL_HEIGHT * faces[0].height]
+    return "several faces of similar size" if rivals else ""
 
 
-def _base(name: PurePosixPath, names: set[PurePosixPath]) -> str:
-    """What an image's crops are called after: its stem, or `a-jpg` where `a.jpg` shares it with `a.png`."""
+def _crop_stem(name: PurePosixPath, names: set[PurePosixPath]) -> str:
+    """Return the stem for the names of an image's crops: its own, or `a-jpg` if `a.jpg` shares it with `a.png`."""
     shared = any(other.with_suffix("") == name.with_suffix("") for other in names - {name})
     return f"{name.stem}-{name.suffix[1:]}" if shared else name.stem
 
 
 def _is_crop(name: PurePosixPath, names: set[PurePosixPath]) -> bool:
-    """Whether an image is a crop that was made before, beside the image it is of."""
-    endings = [f"-{framing.name}" for framing in shipped_rules().framing]
+    """Return whether an image is an earlier crop of another image in the same folder."""
+    endings = [f"-{framing.name}" for framing in load_framing_rules().framing]
     base = next((name.stem.removesuffix(ending) for ending in endings if name.stem.endswith(ending)), None)
-    return base is not None and any(n.parent == name.parent and base == _base(n, names) for n in names)
+    return base is not None and any(n.parent == name.parent and base == _crop_stem(n, names) for n in names)

@@ -1,4 +1,4 @@
-"""What the crops of a person are: how many face heights each shows, and which words each can no longer mean."""
+"""Framings of a person (cowboy shot, upper body, portrait): crop boxes relative to the face, and tags out of frame."""
 
 from __future__ import annotations
 
@@ -17,54 +17,54 @@ Box = tuple[int, int, int, int]
 
 
 class Framing(Spec):
-    """One distance to crop at."""
+    """One framing, such as `upper_body`."""
 
     name: str
     tag: str
-    """What captions call it."""
+    """The caption tag of this framing."""
     heights: Annotated[float, Field(gt=1)]
-    """Of the crop, in heights of the face."""
+    """Height of the crop, in face heights."""
     shape: Annotated[float, Field(gt=0)]
-    """Width by height."""
+    """Width / height."""
     gone: tuple[str, ...]
-    """Which lists of words are of what lies below it."""
+    """Names of the tag lists for what lies below the crop."""
     outfit: bool = True
-    """Whether enough of an outfit is seen for its trigger to stay."""
+    """Whether the crop shows enough of an outfit to keep its trigger."""
 
 
-class Words(Spec):
-    """Tags of a part of the body that a crop does not show; all in lower case, with spaces."""
+class TagPatterns(Spec):
+    """Patterns for the tags of one part of the body, in lower case with spaces."""
 
     heads: tuple[str, ...] = ()
-    """A tag that ends with one of these is gone."""
+    """Matches tags that end with one of these words."""
     tags: tuple[str, ...] = ()
-    """Whole tags."""
+    """Matches whole tags."""
     begins: tuple[str, ...] = ()
-    """A tag that begins with one of these is gone."""
+    """Matches tags that begin with one of these words."""
 
 
-class Rules(Spec):
-    """The file of rules."""
+class FramingRules(Spec):
+    """The content of framing.toml."""
 
     above: Annotated[float, Field(ge=0)]
-    """Heights of the face from its box up to the crop's upper edge."""
+    """Distance from the face box up to the crop's upper edge, in face heights."""
     tags: tuple[str, ...]
-    """All words for how much of a person is seen."""
+    """All tags that name a framing."""
     framing: tuple[Framing, ...]
-    gone: dict[str, Words]
+    gone: dict[str, TagPatterns]
 
 
 @functools.cache
-def shipped_rules() -> Rules:
-    """The rules that come with the package."""
+def load_framing_rules() -> FramingRules:
+    """Return the rules of the package's framing.toml."""
     text = resources.files("bakehouse.curation.crops").joinpath("framing.toml").read_text("utf-8")
-    return Rules.parse(parse_toml(text), source="framing.toml")
+    return FramingRules.parse(parse_toml(text), source="framing.toml")
 
 
-def crop_box(face: Face, size: tuple[int, int], framing: Framing, rules: Rules) -> Box | None:
-    """Where a framing lies in an image of `size`; None where the image does not reach down so far.
+def crop_box(face: Face, size: tuple[int, int], framing: Framing, rules: FramingRules) -> Box | None:
+    """Return the box of a framing in an image of `size`, or None if the image does not extend far enough down.
 
-    The box keeps the framing's height and is narrower where the image is; it moves sideways to stay inside.
+    The box has the framing's height; it is narrowed and moved sideways to stay inside the image.
     """
     width, height = size
     top = max(0.0, face.box[1] - rules.above * face.height)

@@ -1,6 +1,6 @@
-"""Duplicates: the same picture twice, told from another expression, another outfit, a crop."""
+"""`dataset dedupe`: find duplicate images, as opposed to variants (another expression or outfit) and crops."""
 
-from bakehouse.curation.dedupe.dedupe import Dedupe, Finding
-from bakehouse.curation.dedupe.pair_matcher import Limits
+from bakehouse.curation.dedupe.dedupe import Dedupe, DuplicateFinding
+from bakehouse.curation.dedupe.pair_matcher import MatchLimits
 
-__all__ = ["Dedupe", "Finding", "Limits"]
+__all__ = ["Dedupe", "DuplicateFinding", "MatchLimits"]

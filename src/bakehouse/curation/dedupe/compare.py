@@ -1,11 +1,10 @@
-"""Two pictures side by side: where they differ tells a re-save from another expression.
+"""Measure where two images differ: everywhere a little (a re-compressed copy) or strongly in one place (a variant).
 
-A re-save differs a little everywhere; another mouth differs much in one place. Two measures look for such a place.
-
-The first brings both pictures to one canvas of 128 pixels and takes the mean difference of each of its 32 x 32 tiles:
-it finds what is faint and wide, a blush or a shadow. In a screen of a game a whole face is two of those tiles, and a
-mouth a hundredth of one. So the second takes the mean colours of cells of 8 x 8 of the smaller picture's own pixels.
-What a JPEG changes inside its blocks of that size is not in their mean, and a closed eye is.
+Two measures detect local changes. The first scales both images to a canvas of 128 pixels and takes the mean
+difference of each of its 32 x 32 tiles; it finds faint, wide changes such as a blush or a shadow. In a screenshot of
+a game a whole face covers two of those tiles, and a mouth a hundredth of one. So the second compares the mean colours
+of cells of 8 x 8 pixels of the smaller image: JPEG compression hardly changes the means of its blocks, but a closed
+eye does.
 """
 
 from __future__ import annotations
@@ -19,66 +18,66 @@ from PIL import Image
 
 from bakehouse.data.open_image import flattened
 
-Verdict = Literal["duplicate", "variant", "near", "different"]
-"""The same picture; the same picture with something changed; a crop of it; another picture."""
+MatchKind = Literal["duplicate", "variant", "near", "different"]
+"""The same image; the same image with a change (another expression, outfit, colours); a crop of it; another image."""
 Size = tuple[int, int]
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 
 CANVAS = 128
-"""Longest side in pixels of what is compared in tiles."""
+"""Longest side in pixels of the canvas on which tiles are compared."""
 TILE = 4
 CELL = 8
-"""Pixels of the smaller picture, a block of a JPEG."""
-MOST_CELLS = 192
-"""Along the longer side; above that, cells are larger."""
-_BUSY = 6
-"""Sum over the colours: a cell that is no farther than this from its neighbours is flat, and flat grounds have no
-noise."""
-_ENOUGH = 16
-"""So many cells are needed to tell what is usual."""
+"""Side of a cell in pixels of the smaller image: that of a JPEG block."""
+MAX_CELLS = 192
+"""Most cells along the longer side; larger images have larger cells."""
+_DETAIL_STEP = 6
+"""A cell is detailed if it differs from a neighbour by more than this, summed over the channels. Flat areas have no
+compression noise."""
+_MIN_DETAILED_CELLS = 16
+"""Fewest detailed cells from which the usual difference is estimated."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How two pictures differ, in levels of 255."""
+    """The difference of two images, in levels 0..255."""
 
     largest: float
-    """Of the tile that differs most."""
+    """Difference of the most different tile."""
     usual: float
-    """The 90th percentile of the tiles: one tile in ten differs more."""
+    """90th percentile of the tile differences."""
     tiles: Floats
-    """[rows, columns] the difference of each tile."""
+    """[rows, columns]: difference of each tile."""
     alpha: float = 0.0
-    """The 90th percentile of what alpha alone differs by."""
+    """90th percentile of the difference in alpha."""
 
     def local(self, most: float, ratio: float) -> bool:
-        """Whether it is in one place: more than `most` there, and more than `ratio` times the usual."""
+        """Return whether one place differs by more than `most` and by more than `ratio` times the usual difference."""
         return self.largest > most and self.largest > ratio * self.usual
 
     def changed(self, most: float, ratio: float) -> NDArray[np.bool_]:
-        """[rows, columns] the tiles that make the difference local."""
+        """Return [rows, columns]: which tiles make the difference local."""
         return self.tiles > max(most, ratio * self.usual)
 
 
 @dataclass(frozen=True)
-class Scale:
-    """The sizes on which two pictures meet."""
+class ComparisonScale:
+    """The sizes to which two images are scaled for comparison."""
 
     common: Size
-    """Of the smaller one; a finer grain than its own cannot be compared."""
+    """Size of the smaller image, beyond whose detail nothing can be compared."""
     canvas: Size
     cells: Size
 
     @classmethod
-    def of(cls, a: Size, b: Size) -> Scale:
-        """From the two pictures' sizes, whichever comes first."""
+    def of(cls, a: Size, b: Size) -> ComparisonScale:
+        """Return the scale for two image sizes, in either order."""
         small = min((a, b), key=lambda size: (size[0] * size[1], size))
         stretch = CANVAS / max(small)
         canvas = (_whole_tiles(small[0] * stretch), _whole_tiles(small[1] * stretch))
-        share = min(1 / CELL, MOST_CELLS / max(small))
+        share = min(1 / CELL, MAX_CELLS / max(small))
         cells = (max(1, round(small[0] * share)), max(1, round(small[1] * share)))
-        # Above the canvas the smaller one's grain is gone anyway, and one canvas does for all partners.
+        # Above the canvas size the smaller image's detail is lost anyway, and one canvas serves all comparisons.
         return cls(small if max(small) < CANVAS else canvas, canvas, cells)
 
 
@@ -87,8 +86,8 @@ def _whole_tiles(side: float) -> int:
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A picture as it is compared, laid on white; with a fourth channel, its alpha, where it has one."""
+class PreparedImage:
+    """An image scaled for comparison, on white, with its alpha as a fourth channel if it has one."""
 
     canvas: Bytes
     """[H, W, 3 or 4]."""
@@ -96,64 +95,64 @@ class Prepared:
     """[h, w, 3 or 4]."""
 
 
-def prepare(image: Image.Image, scale: Scale) -> Prepared:
-    """An RGB or RGBA image in the sizes of a scale.
+def prepare(image: Image.Image, scale: ComparisonScale) -> PreparedImage:
+    """Scale an RGB or RGBA image for comparison.
 
-    On the way to the canvas each pixel becomes the mean of those around it under a triangle, whose standard deviation
-    is 0.4 pixels of the canvas. Cells want sharper borders: under a triangle, a mouth fades into the next three.
+    The canvas is reduced with a triangle filter (standard deviation 0.4 canvas pixels). Cells use a sharper filter:
+    with a triangle filter a mouth would spread over three neighbouring cells.
     """
     layers = [flattened(image), *([image.getchannel("A")] if image.mode == "RGBA" else [])]
     canvases = [np.atleast_3d(np.asarray(_on_canvas(layer, scale))) for layer in layers]
     cells = [np.atleast_3d(np.asarray(layer.resize(scale.cells, Image.Resampling.HAMMING))) for layer in layers]
-    return Prepared(np.concatenate(canvases, 2), np.concatenate(cells, 2))
+    return PreparedImage(np.concatenate(canvases, 2), np.concatenate(cells, 2))
 
 
-def _on_canvas(image: Image.Image, scale: Scale) -> Image.Image:
+def _on_canvas(image: Image.Image, scale: ComparisonScale) -> Image.Image:
     if image.size != scale.common != scale.canvas:
         image = image.resize(scale.common, Image.Resampling.LANCZOS, reducing_gap=3.0)
     return image.resize(scale.canvas, Image.Resampling.BILINEAR, reducing_gap=3.0)
 
 
-def difference(a: Prepared, b: Prepared) -> Difference:
-    """Of two prepared pictures by the tiles of their canvases. Alpha counts where both have it."""
-    off = _apart(a.canvas, b.canvas)
-    found = _by_tiles(off)
+def tile_difference(a: PreparedImage, b: PreparedImage) -> Difference:
+    """Compare two images by the tiles of their canvases; alpha counts if both have it."""
+    off = _absolute_difference(a.canvas, b.canvas)
+    found = _tile_means(off)
     return found if off.shape[2] == 3 else replace(found, alpha=float(np.percentile(off[..., 3], 90)))
 
 
-def fine_difference(a: Prepared, b: Prepared) -> Difference:
-    """Of two prepared pictures by their cells. Alpha counts where both have it; usual is what busy cells differ by."""
-    cells = _one_channel(_apart(a.cells, b.cells).astype(np.float32))
-    busy = _busy(a.cells) & _busy(b.cells)
-    among = cells[busy] if busy.sum() >= _ENOUGH else cells
+def cell_difference(a: PreparedImage, b: PreparedImage) -> Difference:
+    """Compare two images by their cells; alpha counts if both have it. `usual` is that of detailed cells."""
+    cells = _merge_channels(_absolute_difference(a.cells, b.cells).astype(np.float32))
+    busy = _has_detail(a.cells) & _has_detail(b.cells)
+    among = cells[busy] if busy.sum() >= _MIN_DETAILED_CELLS else cells
     return Difference(float(cells.max()), float(np.percentile(among, 90)), cells)
 
 
-def recoloured_difference(first: Prepared, second: Prepared) -> Difference:
-    """Of two prepared pictures after the more colourful one is brought to the other's colours.
+def recolored_difference(first: PreparedImage, second: PreparedImage) -> Difference:
+    """Compare two images after mapping the colours of the more colourful one to those of the other.
 
-    First by a matrix and a shift (saturation, tints, grey), then by a curve for each channel (gamma, clipped lights).
-    Colours everywhere the same follow this way; one that changed in one place alone does not.
+    The mapping is an affine colour transform (saturation, tint, greyscale) and a curve per channel (gamma, clipping).
+    It models global colour changes, not a change in one place.
     """
     a, b = first.canvas[..., :3], second.canvas[..., :3]
     if float(a.std()) < float(b.std()):
         a, b = b, a
-    # One pixel in sixteen is plenty for a dozen numbers and three curves.
+    # One pixel in sixteen suffices to fit twelve parameters and three curves.
     x, y = a[::4, ::4].reshape(-1, 3).astype(np.float32), b[::4, ::4].reshape(-1, 3).astype(np.float32)
     matrix = np.linalg.lstsq(_with_ones(x), y, rcond=None)[0].astype(np.float32)
     fitted = (_with_ones(a.reshape(-1, 3).astype(np.float32)) @ matrix).reshape(a.shape)
     rough = _with_ones(x) @ matrix
     for channel in range(3):
-        fitted[..., channel] = _curve(rough[:, channel], y[:, channel], fitted[..., channel])
-    return _by_tiles(np.abs(fitted - b))
+        fitted[..., channel] = _apply_mean_curve(rough[:, channel], y[:, channel], fitted[..., channel])
+    return _tile_means(np.abs(fitted - b))
 
 
-def _with_ones(colours: Floats) -> Floats:
-    return np.concatenate([colours, np.ones((len(colours), 1), np.float32)], 1)
+def _with_ones(colors: Floats) -> Floats:
+    return np.concatenate([colors, np.ones((len(colors), 1), np.float32)], 1)
 
 
-def _curve(x: Floats, y: Floats, of: Floats) -> Floats:
-    """`of` through the curve of the mean y at each x, in 32 steps."""
+def _apply_mean_curve(x: Floats, y: Floats, of: Floats) -> Floats:
+    """Map `of` through the curve of mean y by x, in 32 bins."""
     steps = np.clip(x / 8, 0, 31.999).astype(np.int64)
     count, there = np.bincount(steps, minlength=32), np.bincount(steps, minlength=32) > 0
     at = np.bincount(steps, np.clip(x, 0, 256), 32)[there] / count[there]
@@ -161,32 +160,32 @@ def _curve(x: Floats, y: Floats, of: Floats) -> Floats:
     return np.interp(of, at, means).astype(np.float32)
 
 
-def _apart(a: Bytes, b: Bytes) -> Bytes:
-    """[H, W, 3 or 4] the absolute difference in the channels that both have."""
+def _absolute_difference(a: Bytes, b: Bytes) -> Bytes:
+    """Return [H, W, 3 or 4]: the absolute difference in the channels that both have."""
     channels = min(a.shape[2], b.shape[2])
     a, b = a[..., :channels], b[..., :channels]
     return np.maximum(a, b) - np.minimum(a, b)
 
 
-def _by_tiles(off: Bytes | Floats) -> Difference:
+def _tile_means(off: Bytes | Floats) -> Difference:
     high, wide, channels = off.shape[0] // TILE, off.shape[1] // TILE, off.shape[2]
-    # Whole lines are added first, as they lie in memory.
+    # Sum whole rows first: they are contiguous in memory.
     lines = off.reshape(high, TILE, wide * TILE * channels).sum(1, dtype=np.float32)
-    tiles = _one_channel(lines.reshape(high, wide, TILE, channels).sum(2) / np.float32(TILE * TILE))
+    tiles = _merge_channels(lines.reshape(high, wide, TILE, channels).sum(2) / np.float32(TILE * TILE))
     return Difference(float(tiles.max()), float(np.percentile(tiles, 90)), tiles)
 
 
-def _one_channel(off: Floats) -> Floats:
-    """[H, W] the mean over the colours, or what alpha differs by where that is more."""
-    colours: Floats = off[..., :3].mean(2, dtype=np.float32)
-    return colours if off.shape[2] == 3 else np.maximum(colours, off[..., 3])
+def _merge_channels(off: Floats) -> Floats:
+    """Return [H, W]: the mean over the colour channels, or the alpha difference where it is larger."""
+    colors: Floats = off[..., :3].mean(2, dtype=np.float32)
+    return colors if off.shape[2] == 3 else np.maximum(colors, off[..., 3])
 
 
-def _busy(cells: Bytes) -> NDArray[np.bool_]:
-    """[h, w] the cells that differ from one beside, above or below them."""
+def _has_detail(cells: Bytes) -> NDArray[np.bool_]:
+    """Return [h, w]: which cells differ from a neighbour."""
     total = cells.sum(2, dtype=np.int16)
     busy = np.zeros(total.shape, bool)
-    down, across = np.abs(np.diff(total, axis=0)) > _BUSY, np.abs(np.diff(total, axis=1)) > _BUSY
+    down, across = np.abs(np.diff(total, axis=0)) > _DETAIL_STEP, np.abs(np.diff(total, axis=1)) > _DETAIL_STEP
     busy[1:] |= down
     busy[:-1] |= down
     busy[:, 1:] |= across

@@ -1,4 +1,4 @@
-"""Whether a picture is a crop of another one, and which part of it."""
+"""Locate the region of an image that another image was cropped from, by image registration."""
 
 from __future__ import annotations
 
@@ -9,41 +9,40 @@ from numpy.typing import NDArray
 from PIL import Image
 
 Box = tuple[float, float, float, float]
-"""Left, top, right, bottom as shares of the picture's sides."""
+"""Left, top, right, bottom as shares of the image's sides."""
 Floats = NDArray[np.float32]
 Edges = NDArray[np.float64]
 
 SMALL = 192
-"""Longest side in pixels of the picture that is searched."""
+"""Longest side in pixels of the image that is searched."""
 _SIDES = (10, 20, 40)
-"""Of the pictures that are laid over each other, the coarsest first: it sees farthest."""
+"""Sides in pixels of the aligned images, coarsest first: coarse levels converge from farther away."""
 _ROUNDS = 8
-_STILL = 0.0005
-"""A move by less than this share of a side is none."""
-_LEAST = 0.3
-"""No side of a crop is found below this share."""
+_MIN_MOVE = 0.0005
+"""Convergence limit: a smaller move, as a share of a side, ends the iteration."""
+_MIN_SIDE = 0.3
+"""Smallest side of a crop, as a share of the image's."""
 _OUTLIER = 4.0
-"""Levels of 255: what differs more counts less, so that another mouth does not pull the box aside."""
-_SURE = 4.0
-"""Levels of 255: a window that fits so well needs no other one beside it."""
+"""Levels of 255: larger differences are down-weighted, so that a changed mouth does not shift the box."""
+_GOOD_FIT = 4.0
+"""Levels of 255: at this error no further windows are tried."""
 
 
 def find_crop(
     whole: Image.Image, part: Image.Image, starts: Sequence[Box], *, most: float = 255.0
 ) -> tuple[Box, float]:
-    """Where in `whole` the picture `part` was cut from, sought from several windows that are near it.
+    """Find the box in `whole` that `part` was cropped from, starting from several windows near it.
 
-    Each window is moved and stretched until the two pictures lie over each other (Lucas and Kanade 1981, with four
-    unknowns: the edges), from coarse to fine.
+    Each window's four edges are refined from coarse to fine (Lucas and Kanade 1981).
 
     Args:
-        whole: an RGB image, not needed larger than `SMALL`.
-        part: an RGB image that may be a crop of it, in any size.
-        starts: windows to begin with, for example from `candidates.crops`; the likeliest first.
-        most: a window that is farther off on the coarsest picture is given up.
+        whole: an RGB image; `SMALL` pixels are enough.
+        part: an RGB image of any size that may be a crop of it.
+        starts: windows to start from, the likeliest first, such as those of `candidates.crop_candidates`.
+        most: give up a window whose error on the coarsest level is larger.
 
     Returns:
-        The box and the mean difference there in levels of 255; the lower, the likelier.
+        The box and the mean difference there in levels 0..255.
     """
     wanted = [_pixels(part.resize((n, n), Image.Resampling.BILINEAR, reducing_gap=2.0)) for n in _SIDES]
     best: tuple[Box, float] = starts[0], np.inf
@@ -53,18 +52,18 @@ def find_crop(
             continue
         box, off = _refined(whole, wanted[1:], box)
         best = min(best, (box, off), key=lambda one: one[1])
-        if best[1] <= _SURE:
+        if best[1] <= _GOOD_FIT:
             break
     return best
 
 
 def _refined(whole: Image.Image, wanted: Sequence[Floats], start: Box) -> tuple[Box, float]:
-    """The window after it was laid over each of the wanted pictures in turn, and how far it is off the last."""
+    """Return the window after alignment with each level in turn, and its error on the last level."""
     box = np.array(start)
-    for picture in wanted:
+    for level in wanted:
         for _ in range(_ROUNDS):
-            moved = _inside(box + _step(whole, picture, box))
-            still = np.abs(moved - box).max() < _STILL
+            moved = _inside(box + _step(whole, level, box))
+            still = np.abs(moved - box).max() < _MIN_MOVE
             box = moved
             if still:
                 break
@@ -72,7 +71,7 @@ def _refined(whole: Image.Image, wanted: Sequence[Floats], start: Box) -> tuple[
 
 
 def _step(whole: Image.Image, wanted: Floats, box: Edges) -> Edges:
-    """By how much to move each edge: the least squares of what would still differ, were the picture a plane there."""
+    """Return the move of each edge that minimises the linearised squared difference (a Gauss-Newton step)."""
     side = len(wanted)
     cut = _cut(whole, box, side)
     down, across = np.gradient(cut, axis=(0, 1))
@@ -86,10 +85,10 @@ def _step(whole: Image.Image, wanted: Floats, box: Edges) -> Edges:
 
 
 def _inside(box: Edges) -> Edges:
-    """The window within the picture, and not too small."""
+    """Clip the window to the image and to the smallest side."""
     box = box.clip(0, 1)
-    box[:2] = np.minimum(box[:2], 1 - _LEAST)
-    box[2:] = np.maximum(box[2:], box[:2] + _LEAST)
+    box[:2] = np.minimum(box[:2], 1 - _MIN_SIDE)
+    box[2:] = np.maximum(box[2:], box[:2] + _MIN_SIDE)
     return box
 
 
@@ -98,7 +97,7 @@ def _cut(whole: Image.Image, box: Edges, side: int) -> Floats:
 
 
 def in_pixels(image: Image.Image, box: Box) -> Box:
-    """A box of shares in an image's own pixels."""
+    """Convert a box of shares to an image's pixels."""
     width, height = image.size
     return box[0] * width, box[1] * height, box[2] * width, box[3] * height
 

@@ -1,4 +1,4 @@
-"""Many small pictures at once, each laid over the place that it may have been cut from; `crop` does it finely."""
+"""Test many crop candidates at once on thumbnails; `crop_detection` aligns the remaining ones precisely."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 
 _SIDE = 10
-"""Pixels of the side on which pictures meet."""
+"""Side in pixels of the aligned images."""
 _ROUNDS = 8
 _LEAST = 0.3
 _OUTLIER = 4.0
-_CALM = 1e-3
-"""Added to the squares, so that a picture without slopes stays where it is."""
+_DAMPING = 1e-3
+"""Damping of the normal equations, for images without gradients."""
 
 
-def nearest_fit(wholes: NDArray[np.uint8], parts: NDArray[np.uint8], boxes: NDArray[np.float64]) -> Floats:
-    """How far each part is off the place in its whole where it fits best, near a window; mean levels of 255.
+def best_fit_error(wholes: NDArray[np.uint8], parts: NDArray[np.uint8], boxes: NDArray[np.float64]) -> Floats:
+    """Return [N]: each part's mean difference (0..255) from its whole at the best fit near a window.
 
     Args:
         wholes: [N, S, S, 3] thumbnails.
-        parts: [N, S, S, 3] thumbnails of what may have been cut out.
-        boxes: [N, 4] windows to begin with: left, top, right, bottom as shares of the sides.
+        parts: [N, S, S, 3] thumbnails of possible crops.
+        boxes: [N, 4] windows to start from: left, top, right, bottom as shares of the sides.
     """
     count, side = wholes.shape[:2]
     large, all_of_it = wholes.astype(np.float32), np.tile([0.0, 0.0, 1.0, 1.0], (count, 1))
@@ -36,7 +36,7 @@ def nearest_fit(wholes: NDArray[np.uint8], parts: NDArray[np.uint8], boxes: NDAr
 
 
 def _step(cut: Floats, wanted: Floats, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """[N, 4] by how much to move each edge, as in `crop`: least squares of what would still differ."""
+    """Return [N, 4]: the Gauss-Newton move of each edge, as in `crop_detection`."""
     down, across = np.gradient(cut, axis=(1, 2))
     down *= (_SIDE / (boxes[:, 3] - boxes[:, 1]))[:, None, None, None]
     across *= (_SIDE / (boxes[:, 2] - boxes[:, 0]))[:, None, None, None]
@@ -46,7 +46,7 @@ def _step(cut: Floats, wanted: Floats, boxes: NDArray[np.float64]) -> NDArray[np
     off = (wanted - cut).reshape(len(cut), -1, 1)
     weighted = slopes / np.maximum(np.abs(off), _OUTLIER).transpose(0, 2, 1)
     squares = weighted @ slopes.transpose(0, 2, 1)
-    squares += np.eye(4) * (_CALM * np.trace(squares, axis1=1, axis2=2) + 1e-6)[:, None, None]
+    squares += np.eye(4) * (_DAMPING * np.trace(squares, axis1=1, axis2=2) + 1e-6)[:, None, None]
     return np.asarray(np.linalg.solve(squares, weighted @ off)[..., 0], np.float64)
 
 
@@ -57,18 +57,21 @@ def _inside(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
     return boxes
 
 
-def _cut(pictures: Floats, boxes: NDArray[np.float64], side: int) -> Floats:
-    """[N, 10, 10, 3]: what lies in each picture's box, as the means of cells."""
-    rows, columns = _shares(boxes[:, 1], boxes[:, 3], side), _shares(boxes[:, 0], boxes[:, 2], side)
-    lines = rows @ pictures.reshape(len(pictures), side, -1)
-    cells = columns[:, None] @ lines.reshape(len(pictures), _SIDE, side, 3)
+def _cut(images: Floats, boxes: NDArray[np.float64], side: int) -> Floats:
+    """Return [N, 10, 10, 3]: the content of each image's box as means of cells."""
+    rows, columns = (
+        _averaging_weights(boxes[:, 1], boxes[:, 3], side),
+        _averaging_weights(boxes[:, 0], boxes[:, 2], side),
+    )
+    lines = rows @ images.reshape(len(images), side, -1)
+    cells = columns[:, None] @ lines.reshape(len(images), _SIDE, side, 3)
     return np.asarray(cells, np.float32)
 
 
-def _shares(low: NDArray[np.float64], high: NDArray[np.float64], side: int) -> Floats:
-    """[N, 10, side]: weights that average the lines between two edges into cells that overlap."""
+def _averaging_weights(low: NDArray[np.float64], high: NDArray[np.float64], side: int) -> Floats:
+    """Return [N, 10, side]: weights that average the lines between two edges into overlapping cells."""
     width = ((high - low) * side / _SIDE)[:, None, None]
     middles = (low * side)[:, None, None] + width * (np.arange(_SIDE) + 0.5)[None, :, None]
-    # Triangles twice as wide as a cell: with sharp cells, a window that is off by one does not find its way.
+    # Triangle filters twice as wide as a cell: with box filters, windows that are off by one cell do not converge.
     weights = np.clip(1 - np.abs(np.arange(side) + 0.5 - middles) / np.maximum(width, 1), 1e-6, None)
     return np.asarray(weights / weights.sum(2, keepdims=True), np.float32)

@@ -1,4 +1,4 @@
-"""`dataset dedupe`: the same picture is kept once, the best copy with the richest caption; variants all stay."""
+"""`dataset dedupe`: keep the best copy of each image with the richest caption; keep all variants."""
 
 from __future__ import annotations
 
@@ -14,203 +14,204 @@ from typing import Any, Literal, TypeVar
 from PIL import Image
 from pydantic import Field
 
-from bakehouse.core.cpu_threads import threads
+from bakehouse.core.cpu_threads import thread_pool
 from bakehouse.core.events import Event, Noted, Progress, Warned, result_of
+from bakehouse.core.pluralize import counted, listed
 from bakehouse.core.settings import Spec
-from bakehouse.curation.changeset import Edit, Proposal, Remove, Write, listed
-from bakehouse.curation.dedupe.best_copy import richness
-from bakehouse.curation.dedupe.candidates import alike, crops
-from bakehouse.curation.dedupe.compare import Verdict
-from bakehouse.curation.dedupe.grouping import Sheet, groups
-from bakehouse.curation.dedupe.image_hashes import Look, look_at
-from bakehouse.curation.dedupe.pair_matcher import FindText, Judge, Limits
+from bakehouse.curation.changeset import Edit, Proposal, Remove, Write
+from bakehouse.curation.dedupe.best_copy import caption_richness
+from bakehouse.curation.dedupe.candidates import crop_candidates, similar_pairs
+from bakehouse.curation.dedupe.compare import MatchKind
+from bakehouse.curation.dedupe.grouping import DuplicateGrouping, connected_groups
+from bakehouse.curation.dedupe.image_hashes import ImageHashes, hash_file
+from bakehouse.curation.dedupe.pair_matcher import FindText, MatchLimits, PairMatcher
 from bakehouse.curation.image_io import mask_name
-from bakehouse.curation.sidecars import removed
+from bakehouse.curation.sidecars import remove_with_sidecars
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.masks import SHAPE_TOLERANCE
 from bakehouse.data.open_image import ImageError
-from bakehouse.vision.text_detection import RapidText, TextFinder
+from bakehouse.vision.text_detection import RapidOcrDetector, TextDetector
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-_LETTERS = 4
+_MIN_LETTERS = 4
 _ROUNDING = 1.25
-"""A thumbnail differs from what is compared in the end by so much."""
-UNREAD = (
-    "text is not looked for, so a copy with a watermark counts as a variant: "
-    "pip install 'bakehouse[curate]' brings what finds it"
+"""Factor by which thumbnails may differ more than the images that are compared in the end."""
+NO_OCR_NOTE = (
+    "text detection is not installed, so a copy with a watermark counts as a variant; "
+    "pip install 'bakehouse[curate]' installs it"
 )
 
 
 @dataclass(frozen=True)
-class Finding:
-    """Two images that show the same, and what becomes of the second."""
+class DuplicateFinding:
+    """A duplicate, variant or crop of an image, and whether it is dropped."""
 
     keep: ImageRecord
     other: ImageRecord
-    verdict: Verdict
+    kind: MatchKind
     why: str
     dropped: bool
-    """The second one goes."""
+    """Whether `other` is dropped."""
 
 
 class Dedupe(Spec):
-    """Drops all but the best copy of each picture. Another expression or outfit is another picture."""
+    """Settings of `dataset dedupe`: drop all but the best copy of each image. Variants are not copies."""
 
     bits: int = Field(10, ge=0, le=32)
-    """How many of the 64 bits of a hash may differ for two pictures to be looked at side by side."""
-    limits: Limits = Limits()
+    """Most differing bits (of 64) between the hashes of two images for them to be compared."""
+    limits: MatchLimits = MatchLimits()
     crops: Literal["list", "drop", "ignore"] = "list"
-    """What becomes of a picture that was cut out of another one: both views teach, so it is only listed."""
+    """What to do with crops of other images. Both views are useful for training, so they are only listed by default."""
     crop_bits: int = Field(14, ge=0, le=32)
-    """As `bits`, between a picture and the windows of another one."""
+    """As `bits`, between an image and the windows of another one."""
     crop_colour: float = Field(14.0, ge=0, le=255)
-    """How far a picture's colours may be from a window's for it to be sought there, of 255."""
+    """Largest mean colour difference (0..255) between an image and a window for them to be compared."""
     text: Literal["auto", "off"] = "auto"
-    """Where two pictures differ in one small place: look whether that is text over one of them, which then goes."""
+    """If two images differ in one small place, detect whether that is text over one of them, which is then dropped."""
     captions: bool = True
-    """The richest caption among the copies goes to the one that stays."""
+    """Give the richest caption among the copies to the one that is kept."""
 
     def propose(self, images: ImageSet) -> Iterator[Proposal | Event]:
-        """One proposal for each copy that goes; variants and crops that stay are told."""
-        findings = yield from self.find(images, self._reader())
-        yield from _staying(findings)
-        if self.text == "auto" and self._reader() is None and any(f.verdict == "variant" for f in findings):
-            yield Noted(message=UNREAD)
+        """Propose to drop each inferior copy; yield notes on variants and crops that are kept."""
+        findings = yield from self.find(images, self._text_finder())
+        yield from _report_kept(findings)
+        if self.text == "auto" and self._text_finder() is None and any(f.kind == "variant" for f in findings):
+            yield Noted(message=NO_OCR_NOTE)
         dropped = [finding for finding in findings if finding.dropped]
-        givers = _givers(dropped, richness) if self.captions else set()
-        masks = _givers(dropped, lambda record: record.mask is not None)
+        captions = _donors(dropped, caption_richness) if self.captions else set()
+        masks = _donors(dropped, lambda record: record.mask is not None)
         for finding in dropped:
             path = finding.other.path
-            gets = f"; {finding.keep.path.name} gets its caption" if path in givers else ""
-            make = partial(_edits, finding, images, caption=path in givers, mask=path in masks)
-            yield Proposal(images.name(path), finding.why + gets, make)
+            note = f"; its caption goes to {finding.keep.path.name}" if path in captions else ""
+            make = partial(_edits, finding, images, caption=path in captions, mask=path in masks)
+            yield Proposal(images.name(path), finding.why + note, make)
 
     def findings(
-        self, images: ImageSet, find_text: FindText | None = None, *, looks: Sequence[Look] | None = None
-    ) -> tuple[Finding, ...]:
-        """Every pair of images that show the same, in the order of the dataset.
+        self, images: ImageSet, find_text: FindText | None = None, *, hashes: Sequence[ImageHashes] | None = None
+    ) -> tuple[DuplicateFinding, ...]:
+        """Return every pair of duplicates, variants and crops, in the order of the dataset.
 
         Args:
-            images: of the dataset.
-            find_text: finds text, so that of two copies the one without a watermark stays; without it, a copy with
+            images: the dataset.
+            find_text: detects text, so that of two copies the one without a watermark is kept; without it, a copy with
                 a watermark is a variant.
-            looks: of the images, where they have been taken already.
+            hashes: of the images, if they have been computed already.
         """
-        return result_of(self.find(images, find_text, looks))
+        return result_of(self.find(images, find_text, hashes))
 
     def find(
-        self, images: ImageSet, find_text: FindText | None = None, looks: Sequence[Look] | None = None
-    ) -> Generator[Event, None, tuple[Finding, ...]]:
-        """As `findings`, and says how far it is. Images that cannot be decoded are passed over, and that is said."""
-        if looks is None:
-            seen = yield from _in_threads(_look_or_error, [r.path for r in images], "looking for duplicates")
-            bad = [one for one in seen if isinstance(one, ImageError)]
-            yield from (Warned(message=f"passed over: {error.path.name}: {error.reason}") for error in bad)
-            images = replace(images, records=tuple(compress(images, (isinstance(one, Look) for one in seen))))
-            looks = [one for one in seen if isinstance(one, Look)]
-        moving = {i for i, record in enumerate(images) if record.frames > 1}
-        if moving:
-            yield _not_compared(images, moving)
-        # One frame says nothing of the others; but the same bytes are the same picture.
+        self, images: ImageSet, find_text: FindText | None = None, hashes: Sequence[ImageHashes] | None = None
+    ) -> Generator[Event, None, tuple[DuplicateFinding, ...]]:
+        """Find the pairs as `findings` does; yield progress, and warnings for images that cannot be decoded."""
+        if hashes is None:
+            results = yield from _in_threads(_hashes_or_error, [r.path for r in images], "hashing images")
+            errors = [one for one in results if isinstance(one, ImageError)]
+            yield from (Warned(message=f"skipped {error.path.name}: {error.reason}") for error in errors)
+            images = replace(images, records=tuple(compress(images, (isinstance(r, ImageHashes) for r in results))))
+            hashes = [one for one in results if isinstance(one, ImageHashes)]
+        animated = {i for i, record in enumerate(images) if record.frames > 1}
+        if animated:
+            yield _not_compared(images, animated)
+        # The hashes cover one frame only; animations are duplicates if their bytes are equal.
         pairs = [
             (i, j)
-            for i, j in alike(looks, self.bits, self.limits.mean, _ROUNDING * self.limits.usual)
-            if not {i, j} & moving or images[i].sha256 == images[j].sha256
+            for i, j in similar_pairs(hashes, self.bits, self.limits.mean, _ROUNDING * self.limits.usual)
+            if not {i, j} & animated or images[i].sha256 == images[j].sha256
         ]
-        sheet = Sheet(Judge(images.records, self.limits, find_text), frozenset(pairs))
-        yield from _in_threads(sheet.settle, groups(pairs), "comparing")
+        grouping = DuplicateGrouping(PairMatcher(images.records, self.limits, find_text), frozenset(pairs))
+        yield from _in_threads(grouping.resolve, connected_groups(pairs), "comparing images")
         if self.crops != "ignore":
-            near = crops(looks, self.crop_bits, self.crop_colour)
-            candidates = sheet.open_crops(one for one in near if not set(one[:2]) & moving)
-            judged = yield from _in_threads(lambda one: sheet.judge.crop(*one), candidates, "looking for crops")
-            # A whole in which nothing differs comes first: of several expressions, the crop is of its own.
+            near = crop_candidates(hashes, self.crop_bits, self.crop_colour)
+            candidates = grouping.untested_crops(one for one in near if not set(one[:2]) & animated)
+            matches = yield from _in_threads(
+                lambda one: grouping.matcher.match_crop(*one), candidates, "comparing crops"
+            )
+            # Unchanged wholes come first: among several expressions, the crop belongs to its own.
             likeliest = sorted(
-                zip(candidates, judged, strict=True), key=lambda one: (not one[1].bordered, not one[1].plain)
+                zip(candidates, matches, strict=True), key=lambda one: (not one[1].bordered, not one[1].plain)
             )
             for (whole, part, _), found in likeliest:
-                sheet.add_crop(whole, part, found, drop=self.crops == "drop")
+                grouping.add_crop(whole, part, found, drop=self.crops == "drop")
         return tuple(
-            Finding(images[keep], images[other], judged.verdict, judged.why, sheet.dropped.get(other) == keep)
-            for (keep, other), judged in sorted(sheet.found.items(), key=lambda found: found[0][::-1])
+            DuplicateFinding(images[keep], images[other], match.kind, match.why, grouping.dropped.get(other) == keep)
+            for (keep, other), match in sorted(grouping.matches.items(), key=lambda found: found[0][::-1])
         )
 
-    def _reader(self) -> FindText | None:
-        """What finds text, if it may and the library is installed; its networks are loaded when first asked."""
+    def _text_finder(self) -> FindText | None:
+        """Return the text detector if it is wanted and installed; its networks are loaded on first use."""
         if self.text == "off" or importlib.util.find_spec("rapidocr") is None:
             return None
-        return _words
+        return _text_boxes
 
 
-def _not_compared(images: ImageSet, moving: set[int]) -> Event:
-    names = listed([images.name(images[i].path) for i in sorted(moving)])
-    return Noted(message=f"kept, moving pictures, of which only equal files count as copies: {names}")
+def _not_compared(images: ImageSet, animated: set[int]) -> Event:
+    names = listed([images.name(images[i].path) for i in sorted(animated)])
+    return Noted(message=f"animated images are kept, only identical files count as duplicates: {names}")
 
 
-def _look_or_error(path: Path) -> Look | ImageError:
+def _hashes_or_error(path: Path) -> ImageHashes | ImageError:
     try:
-        return look_at(path)
+        return hash_file(path)
     except ImageError as e:
         return e
 
 
-def _words(image: Image.Image) -> list[tuple[float, float, float, float]]:
-    """Boxes of what is surely text: a closed eye or an open mouth is read as a letter or two."""
-    return [text.box for text in _rapid_text()(image) if sum(c.isalnum() for c in text.words) >= _LETTERS]
+def _text_boxes(image: Image.Image) -> list[tuple[float, float, float, float]]:
+    """Return the boxes of reliable text: closed eyes and open mouths are read as a letter or two."""
+    return [text.box for text in _text_detector()(image) if sum(c.isalnum() for c in text.text) >= _MIN_LETTERS]
 
 
 @functools.cache
-def _rapid_text() -> TextFinder:
-    return RapidText()
+def _text_detector() -> TextDetector:
+    return RapidOcrDetector()
 
 
-def _staying(findings: Sequence[Finding]) -> Iterator[Event]:
-    """Says which look-alikes stay."""
-    for verdict, word in (("variant", "variant"), ("near", "crop")):
-        stay = [f for f in findings if f.verdict == verdict and not f.dropped]
+def _report_kept(findings: Sequence[DuplicateFinding]) -> Iterator[Event]:
+    """Yield notes on the variants and crops that are kept."""
+    for kind, word in (("variant", "variant"), ("near", "crop")):
+        stay = [f for f in findings if f.kind == kind and not f.dropped]
         if stay:
-            named = ", ".join(f"{f.other.path.name} (of {f.keep.path.name})" for f in stay[:5])
-            more = f" and {len(stay) - 5} more" if len(stay) > 5 else ""
+            named = listed([f"{f.other.path.name} (of {f.keep.path.name})" for f in stay], 5)
             count = len({f.other.path for f in stay})
-            stays = f"stays as a {word}" if count == 1 else f"stay as {word}s"
-            yield Noted(message=f"{count} {stays}: {named}{more}")
+            yield Noted(message=f"kept {counted(count, word)}: {named}")
 
 
-def _givers(dropped: Iterable[Finding], worth: Callable[[ImageRecord], Any]) -> set[Path]:
-    """Of each image that stays, the copy that is worth the most, if that is worth more than itself."""
+def _donors(dropped: Iterable[DuplicateFinding], worth: Callable[[ImageRecord], Any]) -> set[Path]:
+    """Return, for each kept image, the duplicate with the highest `worth` if that exceeds the image's own."""
     best: dict[Path, ImageRecord] = {}
     for finding in dropped:
-        if finding.verdict == "duplicate":
+        if finding.kind == "duplicate":
             now = best.get(finding.keep.path, finding.keep)
             best[finding.keep.path] = finding.other if worth(finding.other) > worth(now) else now
     return {record.path for keep, record in best.items() if record.path != keep}
 
 
 def _in_threads(work: Callable[[T], R], things: Sequence[T], what: str) -> Generator[Event, None, list[R]]:
-    """The work on each thing, in order. Decoding and comparing run outside the interpreter's lock."""
+    """Return the results of `work` in order, yielding progress. Decoding and comparing release the GIL."""
     made: list[R] = []
-    with threads() as pool:
+    with thread_pool() as pool:
         for result in pool.map(work, things):
             made.append(result)
             yield Progress(what=what, done=len(made), total=len(things))
     return made
 
 
-def _edits(finding: Finding, images: ImageSet, *, caption: bool, mask: bool) -> Sequence[Edit]:
-    """A copy goes; its caption and its mask may go to the one that stays."""
+def _edits(finding: DuplicateFinding, images: ImageSet, *, caption: bool, mask: bool) -> Sequence[Edit]:
+    """Return the edits that remove a copy, and give its caption and mask to the kept image if asked to."""
     keep, other = finding.keep, finding.other
-    edits = removed(other, images)
+    edits = remove_with_sidecars(other, images)
     if caption and other.caption_path is not None:
-        edits += _handed_over(other.caption_path, keep, images)
+        edits += _transfer_caption(other.caption_path, keep, images)
     ratio = keep.width / keep.height * other.height / other.width
     if mask and other.mask is not None and abs(ratio - 1) <= SHAPE_TOLERANCE:
         edits.append(Write(mask_name(keep, images), other.mask.read_bytes()))
     return edits
 
 
-def _handed_over(caption: Path, keep: ImageRecord, images: ImageSet) -> list[Edit]:
-    """The caption beside the image that stays, in its own form; the old one goes if it has another name."""
+def _transfer_caption(caption: Path, keep: ImageRecord, images: ImageSet) -> list[Edit]:
+    """Return the edits that put a caption beside the kept image, in its own format, and remove the old one."""
     to = images.name(keep.path).with_suffix(caption.suffix.lower())
     edits: list[Edit] = [Write(to, caption.read_bytes())]
     if keep.caption_path is not None and images.name(keep.caption_path) != to:

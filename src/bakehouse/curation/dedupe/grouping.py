@@ -1,4 +1,4 @@
-"""From judged pairs to what stays: within a group of look-alikes, the best copy of each picture."""
+"""Decide which copies to keep: within each group of similar images, the best copy of each."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from bakehouse.curation.dedupe.best_copy import Standing, standing
-from bakehouse.curation.dedupe.candidates import Candidate, Pair
-from bakehouse.curation.dedupe.pair_matcher import Judge, Judgement
+from bakehouse.curation.dedupe.best_copy import CopyQuality, rate_copy
+from bakehouse.curation.dedupe.candidates import CropCandidate, Pair
+from bakehouse.curation.dedupe.pair_matcher import PairMatch, PairMatcher
 
 
-def groups(pairs: Iterable[Pair]) -> list[list[int]]:
-    """Numbers that pairs connect, directly or through others (union-find); each group and the list in order."""
+def connected_groups(pairs: Iterable[Pair]) -> list[list[int]]:
+    """Return the connected components of the pairs (union-find), sorted."""
     parent: dict[int, int] = {}
 
     def root(i: int) -> int:
@@ -32,87 +32,87 @@ def groups(pairs: Iterable[Pair]) -> list[list[int]]:
 
 
 @dataclass
-class Sheet:
-    """What was found of the images of a dataset, by their numbers."""
+class DuplicateGrouping:
+    """Matches between the images of a dataset, and which images to drop; images are given by their numbers."""
 
-    judge: Judge
+    matcher: PairMatcher
     pairs: frozenset[Pair]
-    """Those that are looked at side by side."""
-    found: dict[Pair, Judgement] = field(default_factory=dict)
-    """(the one that stays, the other): all but the different ones."""
+    """Pairs to compare."""
+    matches: dict[Pair, PairMatch] = field(default_factory=dict)
+    """Matches by (kept image, other image), without different ones."""
     dropped: dict[int, int] = field(default_factory=dict)
-    """Which one stays in the place of each that goes."""
+    """For each dropped image the one that is kept instead."""
     cropped: set[int] = field(default_factory=set)
-    """Those whose whole was found."""
+    """Images found to be crops."""
 
-    def settle(self, group: Sequence[int]) -> None:
-        """Decides for one group. From the best copy down, each stays unless it is one over again that stays already.
+    def resolve(self, group: Sequence[int]) -> None:
+        """Resolve one group: from the best copy down, keep each image unless it duplicates one that is kept.
 
-        So whatever goes was itself compared with the one that stays: a chain of small differences drops nothing.
+        Each dropped image was itself compared with the kept one, so a chain of small differences drops nothing.
         """
-        standings = {i: standing(self.judge.records[i], i) for i in group}
-        found, dropped = self._settled(standings)
+        ratings = {i: rate_copy(self.matcher.records[i], i) for i in group}
+        found, dropped = self._resolved(ratings)
         if texts := {text for pair, j in found.items() if (text := self._with_text(pair, j)) is not None}:
-            # Judgements are remembered, so that deciding again costs nothing.
-            standings |= {i: replace(standings[i], clean=False) for i in texts}
-            found, dropped = self._settled(standings)
-        self.found |= found
+            # Matches are cached, so resolving again is cheap.
+            ratings |= {i: replace(ratings[i], clean=False) for i in texts}
+            found, dropped = self._resolved(ratings)
+        self.matches |= found
         self.dropped |= dropped
 
-    def _settled(self, standings: dict[int, Standing]) -> tuple[dict[Pair, Judgement], dict[int, int]]:
+    def _resolved(self, ratings: dict[int, CopyQuality]) -> tuple[dict[Pair, PairMatch], dict[int, int]]:
         kept: list[int] = []
-        found: dict[Pair, Judgement] = {}
+        found: dict[Pair, PairMatch] = {}
         dropped: dict[int, int] = {}
-        for i in sorted(standings, key=lambda i: standings[i].key):
-            seen: dict[Pair, Judgement] = {}
+        for i in sorted(ratings, key=lambda i: ratings[i].key):
+            own_matches: dict[Pair, PairMatch] = {}
             for keep in self._partners(i, kept):
-                judged = self.judge.same(min(i, keep), max(i, keep))
-                if judged.verdict == "duplicate":
-                    why = f"{judged.why} as {self._name(keep)}, which {standings[keep].over(standings[i])}"
-                    seen, dropped[i] = {(keep, i): Judgement("duplicate", why, judged.text)}, keep
+                match = self.matcher.match(min(i, keep), max(i, keep))
+                if match.kind == "duplicate":
+                    why = f"{match.why} as {self._name(keep)}, which {ratings[keep].advantage_over(ratings[i])}"
+                    own_matches, dropped[i] = {(keep, i): PairMatch("duplicate", why, match.text)}, keep
                     break
-                if judged.verdict != "different":
-                    seen[keep, i] = judged
+                if match.kind != "different":
+                    own_matches[keep, i] = match
             else:
                 kept.append(i)
-            found |= seen
+            found |= own_matches
         return found, dropped
 
     def _partners(self, i: int, kept: Sequence[int]) -> Iterator[int]:
         return (k for k in kept if (min(i, k), max(i, k)) in self.pairs)
 
     def _name(self, i: int) -> str:
-        return self.judge.records[i].path.name
+        return self.matcher.records[i].path.name
 
-    def _with_text(self, pair: Pair, judged: Judgement) -> int | None:
-        """The image of a pair that has text over it."""
-        return {"first": min(pair), "second": max(pair), "": None}[judged.text]
+    def _with_text(self, pair: Pair, match: PairMatch) -> int | None:
+        """Return the image of a pair that has text over it, if one has."""
+        return {"first": min(pair), "second": max(pair), "": None}[match.text]
 
     # --- crops --------------------------------------------------------------------------------------------------------
 
-    def open_crops(self, candidates: Iterable[Candidate]) -> list[Candidate]:
-        """Of pictures and likely windows of them, those between images that both stay and were not found alike."""
+    def untested_crops(self, candidates: Iterable[CropCandidate]) -> list[CropCandidate]:
+        """Return the candidates between images that are both kept and do not match otherwise."""
         return [
             (whole, part, windows)
             for whole, part, windows in candidates
             if not {whole, part} & self.dropped.keys()
-            and (whole, part) not in self.found
-            and (part, whole) not in self.found
+            and (whole, part) not in self.matches
+            and (part, whole) not in self.matches
         ]
 
-    def add_crop(self, whole: int, part: int, judged: Judgement, *, drop: bool) -> None:
-        """Notes the first whole of a crop; the crop goes only if nothing changed in it and it shows no more.
+    def add_crop(self, whole: int, part: int, match: PairMatch, *, drop: bool) -> None:
+        """Record the first whole image of a crop. With `drop`, drop the crop if it is unchanged and not enlarged.
 
-        A whole that is the crop with a border around it goes instead.
+        If the whole image only adds a border to the crop, the whole image is dropped instead.
         """
-        if judged.verdict != "near" or part in self.cropped or (part, whole) in self.found:
+        if match.kind != "near" or part in self.cropped or (part, whole) in self.matches:
             return
-        if drop and judged.bordered and not {whole, part} & self.dropped.keys():
-            why = f"the same picture as {self._name(part)}, with a border around it"
-            self.found[part, whole] = Judgement("duplicate", why)
+        if drop and match.bordered and not {whole, part} & self.dropped.keys():
+            why = f"same image as {self._name(part)}, with a border"
+            self.matches[part, whole] = PairMatch("duplicate", why)
             self.dropped[whole] = part
             return
-        self.found[whole, part] = judged
+        self.matches[whole, part] = match
         self.cropped.add(part)
-        if drop and judged.plain and whole not in self.dropped:
+        if drop and match.plain and whole not in self.dropped:
             self.dropped[part] = whole

@@ -1,4 +1,4 @@
-"""Pictures of at most 256 colours, as GIF makes them: what a palette took away is no other expression."""
+"""Palette images (at most 256 colours, as GIF has them): compare them with copies that have all colours."""
 
 from __future__ import annotations
 
@@ -6,42 +6,42 @@ from pathlib import Path
 
 from PIL import Image
 
-from bakehouse.data.open_image import open_image, reading
+from bakehouse.data.open_image import open_image, opened
 
-MOST = 256
-FULL = 200
-"""A palette of so many colours in use was made for a picture that had more; with fewer, it may have been drawn so."""
+MAX_COLORS = 256
+FULL_PALETTE = 200
+"""With this many colours in use the image was reduced from more; with fewer it may have been drawn that way."""
 
 
 def palette_of(path: Path) -> Image.Image | None:
-    """The colours of a file that is stored with a palette, as an image with that palette; None for all others.
+    """Return an image that holds the palette in use of a palette file; None for other files.
 
     Raises:
         ImageError: as `data.open_image`.
     """
-    colours = _colours(path)
+    colours = _palette_colors(path)
     if colours is None:
         return None
     image = Image.new("P", (1, 1))
-    # What is left of the palette repeats its first colour: black would be one more.
-    image.putpalette([value for colour in colours + colours[:1] * (MOST - len(colours)) for value in colour])
+    # Fill the rest of the palette with its first colour: black would be an extra one.
+    image.putpalette([value for colour in colours + colours[:1] * (MAX_COLORS - len(colours)) for value in colour])
     return image
 
 
 def is_full(path: Path) -> bool:
-    """Whether a file is stored with a palette that a picture of more colours was pressed into."""
-    colours = _colours(path)
-    return colours is not None and len(colours) >= FULL
+    """Return whether a file's palette was reduced from more colours."""
+    colours = _palette_colors(path)
+    return colours is not None and len(colours) >= FULL_PALETTE
 
 
 def in_palette(image: Image.Image, palette: Image.Image) -> Image.Image:
-    """An RGB image with each colour replaced by the nearest one of a palette."""
+    """Return an RGB image with each colour replaced by the nearest one of a palette."""
     return image.quantize(palette=palette, dither=Image.Dither.NONE).convert("RGB")
 
 
-def _colours(path: Path) -> list[tuple[int, int, int]] | None:
-    with reading(path) as file:
+def _palette_colors(path: Path) -> list[tuple[int, int, int]] | None:
+    with opened(path) as file:
         if file.mode != "P":
             return None
-    counted = open_image(path).getcolors(MOST)
+    counted = open_image(path).getcolors(MAX_COLORS)
     return None if counted is None else [colour for _, colour in counted]  # type: ignore[misc]

@@ -1,6 +1,6 @@
-"""Images from wherever they are into one dataset: folders, archives, films, downloads, other trainers' datasets."""
+"""`dataset import`: copy images from folders, archives, videos, downloads and other trainers' datasets."""
 
-from bakehouse.curation.image_import.import_images import Taken, take_in
-from bakehouse.curation.image_import.import_options import Intake
+from bakehouse.curation.image_import.import_images import ImportedSource, import_sources
+from bakehouse.curation.image_import.import_options import ImportOptions
 
-__all__ = ["Intake", "Taken", "take_in"]
+__all__ = ["ImportOptions", "ImportedSource", "import_sources"]

@@ -1,4 +1,4 @@
-"""Sources become steps of a dataset, one for each; what came in before does not come again."""
+"""Import sources into a dataset, one step per source; files imported earlier are not imported again."""
 
 from __future__ import annotations
 
@@ -11,166 +11,179 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from bakehouse.core.errors import UsageError
-from bakehouse.core.events import Event, Progress, Warned
+from bakehouse.core.events import OnEvent, Progress, Warned
 from bakehouse.core.files import key_of
 from bakehouse.core.folder_lock import locked
-from bakehouse.curation.changeset import HOME, Proposal
-from bakehouse.curation.history import apply, history, recover
-from bakehouse.curation.image_import.import_options import Intake
-from bakehouse.curation.image_import.sources import Arrival, of_frames, of_image, of_layout, unique, with_sidecars
-from bakehouse.curation.image_import.video import FILM_ENDINGS, UnreadableFilmError, take_frames
+from bakehouse.curation.changeset import HISTORY_FOLDER, Proposal
+from bakehouse.curation.history import apply_proposals, read_history, recover
+from bakehouse.curation.image_import.import_options import ImportOptions
+from bakehouse.curation.image_import.sources import (
+    ImportItem,
+    dataset_items,
+    image_items,
+    video_items,
+    with_tag_captions,
+    with_unique_names,
+)
+from bakehouse.curation.image_import.video import VIDEO_SUFFIXES, UnreadableVideoError, extract_frames
 from bakehouse.curation.image_import.zip_archive import unpack
 from bakehouse.curation.journal import Step
 from bakehouse.data.open_image import EXTENSIONS, sniff
 from bakehouse.data.scan import NO_FILE
 
-VERB = "import"
-_DESCRIPTIONS = frozenset({".toml", ".json", ".jsonl", ".csv"})
-
-Tell = Callable[[Event], None]
+OPERATION = "import"
+_DATASET_FILES = frozenset({".toml", ".json", ".jsonl", ".csv"})
 
 
 @dataclass(frozen=True)
-class Taken:
-    """What became of one source."""
+class ImportedSource:
+    """The result for one source."""
 
     source: Path
     proposals: tuple[Proposal, ...]
-    """What of it was not in the dataset yet."""
+    """Its images that were not in the dataset yet."""
     step: Step | None
-    """None if there was nothing new, or nothing was to be done yet."""
+    """None if there was nothing new, or in a dry run."""
 
 
-def take_in(
+def import_sources(
     sources: Sequence[Path | str],
     dataset: Path | str,
-    options: Intake | None = None,
+    options: ImportOptions | None = None,
     *,
     dry_run: bool = False,
-    tell: Tell = lambda _: None,
-) -> list[Taken]:
-    """Copies images with their captions and masks into a dataset, one step for each source; sources are only read.
+    on_event: OnEvent = lambda _: None,
+) -> list[ImportedSource]:
+    """Copy images with their captions and masks into a dataset, one step per source; sources are only read.
 
-    The same call again goes on where it was stopped, and takes only what is new in the sources: files that were
-    imported before are left alone, whatever became of them since.
+    A repeated call resumes an interrupted import and adds only new files: those imported before are skipped, even if
+    they were changed or removed since.
 
     Args:
-        sources: folders, zip archives, films, images, or files that describe a dataset (kohya's dataset TOML,
-            `concepts_list.json`, `metadata.jsonl`).
-        dataset: the folder; made if there is none. The first source fills it, further ones get folders in it.
-        options: which frames and captions.
-        dry_run: finds out what would come, and writes nothing there.
-        tell: hears how far it is, and what was passed over.
+        sources: folders, zip archives, videos, images, or dataset files (kohya's dataset TOML, `concepts_list.json`,
+            `metadata.jsonl`).
+        dataset: the folder, created if missing. The first source fills it; further sources get folders of their own.
+        options: which frames and captions to import.
+        dry_run: only report what would be imported.
+        on_event: called with progress and warnings.
 
     Raises:
-        UsageError: a source is not there, or nothing that can be imported.
-        Problems: an archive that is not safe.
+        UsageError: a source does not exist or cannot be imported.
+        Problems: an archive is not safe to unpack.
         BakehouseError: a source is damaged, or the disk is full.
     """
-    dataset, options = Path(dataset), options or Intake()
+    dataset, options = Path(dataset), options or ImportOptions()
     paths = [Path(source) for source in sources]
     for path in paths:
         _check(path, dataset)
     if dataset.is_dir():
         recover(dataset)
-    taken: list[Taken] = []
-    with _workplace(dataset, dry_run=dry_run) as work:
+    imported: list[ImportedSource] = []
+    with _work_folder(dataset, dry_run=dry_run) as work:
         for path in paths:
-            into, known = _place(path, dataset, taken)
-            arrivals, notes = with_sidecars(_arrivals(path, work, options, tell), options)
+            into, known = _target_folder(path, dataset, imported)
+            items, notes = with_tag_captions(_read_source(path, work, options, on_event), options)
             for note in notes:
-                tell(Warned(message=note))
-            found = unique(arrivals, into)
+                on_event(Warned(message=note))
+            found = with_unique_names(items, into)
             new = (a for a in found if a.to.with_suffix("") not in known and not (dataset / a.to).exists())
-            proposals = tuple(arrival.proposal(options) for arrival in new)
+            proposals = tuple(item.proposal(options) for item in new)
             step = None
             if not dry_run:
                 settings = {"source": str(path.resolve()), "into": str(into), **options.settings(mode="json")}
-                count = _counter(f"importing {path.name}", tell)
-                step = apply(dataset, VERB, proposals, settings=settings, progress=count)
-            taken.append(Taken(path, proposals, step))
+                count = _counter(f"importing {path.name}", on_event)
+                step = apply_proposals(dataset, OPERATION, proposals, settings=settings, progress=count)
+            imported.append(ImportedSource(path, proposals, step))
         if not dry_run:
             shutil.rmtree(work)
-    return taken
+    return imported
 
 
 def _check(path: Path, dataset: Path) -> None:
     if not path.exists():
-        raise UsageError(f"{path} does not exist", hint="give folders, zip archives, films or dataset files")
+        raise UsageError(f"{path} does not exist", hint="pass folders, zip archives, videos or dataset files")
     if not (path.is_file() or path.is_dir()):
-        raise UsageError(f"{path}: {NO_FILE}", hint="give folders, zip archives, films or dataset files")
+        raise UsageError(f"{path}: {NO_FILE}", hint="pass folders, zip archives, videos or dataset files")
     source, target = path.resolve(), dataset.resolve()
     if source == target or (path.is_dir() and source in target.parents) or target in source.parents:
-        raise UsageError(f"{path} and -o {dataset} lie in each other", hint="choose a folder beside it")
+        raise UsageError(
+            f"{path} and -o {dataset}: one contains the other", hint="choose a dataset folder outside the source"
+        )
 
 
 @contextlib.contextmanager
-def _workplace(dataset: Path, *, dry_run: bool) -> Iterator[Path]:
-    """Where archives and films are unpacked: in the dataset's own history, so that a stopped import finds it again."""
+def _work_folder(dataset: Path, *, dry_run: bool) -> Iterator[Path]:
+    """Yield the folder to unpack archives and videos into: in the dataset's history, so that an import can resume."""
     if dry_run:
         with tempfile.TemporaryDirectory() as folder:
             yield Path(folder)
         return
-    work = dataset / HOME / VERB
-    with locked(dataset / HOME / f"{VERB}.lock", "dataset import"):
+    work = dataset / HISTORY_FOLDER / OPERATION
+    with locked(dataset / HISTORY_FOLDER / f"{OPERATION}.lock", "dataset import"):
         work.mkdir(parents=True, exist_ok=True)
         yield work
 
 
-def _place(path: Path, dataset: Path, taken: Sequence[Taken]) -> tuple[PurePosixPath, set[PurePosixPath]]:
-    """The folder of a source in the dataset, and what of it came in before, without endings."""
-    steps = [s for s in history(dataset) if s.verb == VERB and s.state == "done"]
+def _target_folder(
+    path: Path, dataset: Path, imported: Sequence[ImportedSource]
+) -> tuple[PurePosixPath, set[PurePosixPath]]:
+    """Return a source's folder in the dataset, and the paths imported from it before, without extensions."""
+    steps = [s for s in read_history(dataset) if s.operation == OPERATION and s.state == "done"]
     before = [s for s in steps if s.settings.get("source") == str(path.resolve())]
     if before:
         known = {change.path.with_suffix("") for step in before for change in step.changes}
         return PurePosixPath(str(before[0].settings["into"])), known
-    full = dataset.is_dir() and any(p.name != HOME for p in dataset.iterdir())
-    if not full and not any(earlier.proposals for earlier in taken):
+    full = dataset.is_dir() and any(p.name != HISTORY_FOLDER for p in dataset.iterdir())
+    if not full and not any(earlier.proposals for earlier in imported):
         return PurePosixPath(), set()
     name = path.stem if path.is_file() else path.resolve().name
     used = {p.name for p in dataset.iterdir()} if dataset.is_dir() else set()
-    used |= {earlier.source.stem for earlier in taken}
+    used |= {earlier.source.stem for earlier in imported}
     return PurePosixPath(next(n for n in (name, *(f"{name}-{i}" for i in range(2, 10_000))) if n not in used)), set()
 
 
-def _arrivals(path: Path, work: Path, options: Intake, tell: Tell) -> list[Arrival]:
-    """All that a source holds."""
+def _read_source(path: Path, work: Path, options: ImportOptions, on_event: OnEvent) -> list[ImportItem]:
+    """Return all images of a source."""
     suffix = path.suffix.lower()
-    if path.is_file() and suffix in FILM_ENDINGS:
-        return _film(path, work, options, tell, PurePosixPath())
+    if path.is_file() and suffix in VIDEO_SUFFIXES:
+        return _video_items(path, work, options, on_event, PurePosixPath())
     if path.is_file() and (suffix in EXTENSIONS or sniff(path)):
-        return of_image(path)
-    if path.is_file() and suffix not in _DESCRIPTIONS:
+        return image_items(path)
+    if path.is_file() and suffix not in _DATASET_FILES:
         if not zipfile.is_zipfile(path):
-            hint = "folders, zip archives, films, images, kohya's dataset .toml, concepts_list.json, metadata.jsonl"
-            raise UsageError(f"{path} is nothing that can be imported", hint=f"it could be: {hint}")
-        path = _once(work / key_of(str(path.resolve()), path.stat().st_mtime_ns), lambda folder: unpack(path, folder))
-    arrivals, notes, films = of_layout(path)
+            formats = "folders, zip archives, videos, images, kohya's dataset .toml, concepts_list.json, metadata.jsonl"
+            raise UsageError(f"cannot import {path}: unknown format", hint=f"supported: {formats}")
+        path = _fill_once(
+            work / key_of(str(path.resolve()), path.stat().st_mtime_ns), lambda folder: unpack(path, folder)
+        )
+    items, notes, videos = dataset_items(path)
     for note in notes:
-        tell(Warned(message=note))
+        on_event(Warned(message=note))
     broken = []
-    for film in films:
-        home = PurePosixPath(film.relative_to(path).with_suffix("").as_posix())
+    for video in videos:
+        home = PurePosixPath(video.relative_to(path).with_suffix("").as_posix())
         try:
-            arrivals += _film(film, work, options, tell, home)
-        except UnreadableFilmError as e:
+            items += _video_items(video, work, options, on_event, home)
+        except UnreadableVideoError as e:
             broken.append(e)
-            tell(Warned(message=f"passed over: {e.message}"))
-    if broken and not arrivals:
+            on_event(Warned(message=f"skipped: {e.message}"))
+    if broken and not items:
         raise broken[0]
-    return arrivals
+    return items
 
 
-def _film(film: Path, work: Path, options: Intake, tell: Tell, home: PurePosixPath) -> list[Arrival]:
+def _video_items(
+    video: Path, work: Path, options: ImportOptions, on_event: OnEvent, home: PurePosixPath
+) -> list[ImportItem]:
     wanted = (options.per_second, options.per_scene, options.alike)
-    place = work / key_of(str(film.resolve()), film.stat().st_mtime_ns, wanted)
-    count = _counter(f"looking at {film.name}", tell)
-    folder = _once(place, lambda folder: take_frames(film, folder, options, count))
-    return of_frames(sorted(folder.iterdir()), film, home)
+    place = work / key_of(str(video.resolve()), video.stat().st_mtime_ns, wanted)
+    count = _counter(f"reading {video.name}", on_event)
+    folder = _fill_once(place, lambda folder: extract_frames(video, folder, options, count))
+    return video_items(sorted(folder.iterdir()), video, home)
 
 
-def _once(folder: Path, fill: Callable[[Path], object]) -> Path:
-    """A folder that is filled whole; one that is there already was filled by an import that was stopped later on."""
+def _fill_once(folder: Path, fill: Callable[[Path], object]) -> Path:
+    """Fill a folder atomically; keep one that exists already, which an interrupted import left complete."""
     if not folder.is_dir():
         part = folder.with_name(f"{folder.name}.part")
         shutil.rmtree(part, ignore_errors=True)
@@ -180,5 +193,5 @@ def _once(folder: Path, fill: Callable[[Path], object]) -> Path:
     return folder
 
 
-def _counter(what: str, tell: Tell) -> Callable[[int, int], None]:
-    return lambda done, total: tell(Progress(what=what, done=done, total=total))
+def _counter(what: str, on_event: OnEvent) -> Callable[[int, int], None]:
+    return lambda done, total: on_event(Progress(what=what, done=done, total=total))

@@ -1,4 +1,4 @@
-"""What can be said about an import."""
+"""Settings of `dataset import`."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from typing import Literal
 from pydantic import Field
 
 from bakehouse.core.settings import Spec
-from bakehouse.curation.frame_selection import ALIKE
+from bakehouse.curation.frame_selection import MAX_DIFFERENCE
 
 
-class Intake(Spec):
-    """How sources become files of a dataset."""
+class ImportOptions(Spec):
+    """Which frames and captions to import."""
 
     frames: Literal["first", "distinct", "all"] = "distinct"
-    """Of animated images: the first, those that differ, or every one."""
+    """Frames of animated images to import: the first, those that differ, or all."""
     per_second: float = Field(4.0, gt=0, le=60)
-    """So many frames of a film are looked at in each second."""
+    """Frames per second of a video to consider."""
     per_scene: int = Field(6, ge=0)
-    """At most so many frames of a scene are kept, the sharpest; 0 is all that differ."""
-    alike: float = Field(ALIKE, ge=0, le=255)
-    """Frames of which no field differs by more (of 255) show the same."""
+    """Most frames per scene of a video to keep, the sharpest ones; 0: all that differ."""
+    alike: float = Field(MAX_DIFFERENCE, ge=0, le=255)
+    """Largest difference (0..255) at which two frames count as the same; see `frame_selection`."""
     captions: Literal["auto", "keep", "none"] = "auto"
-    """auto turns the tag files of downloaders into captions and keeps all others; keep copies them as they are."""
+    """auto: turn downloaders' tag files into captions and copy other captions; keep: copy all unchanged."""
     artists: bool = False
-    """Keeps the artists' names that downloaders write among the tags."""
+    """Keep artist names from downloaders' tag files."""
     ratings: bool = False
-    """Keeps the ratings that downloaders write among the tags, for example `rating:general`."""
+    """Keep ratings from downloaders' tag files, such as `rating:general`."""
     underscores: bool = False
-    """Keeps `long_hair` as downloaders write it, instead of `long hair`."""
+    """Keep `long_hair` as in tag files, instead of `long hair`."""

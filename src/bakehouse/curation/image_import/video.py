@@ -1,4 +1,4 @@
-"""Films: scene by scene, the sharpest of the frames that differ."""
+"""Extract frames from videos: from each scene, the sharpest of the frames that differ."""
 
 from __future__ import annotations
 
@@ -12,60 +12,60 @@ from pathlib import Path
 from PIL import Image
 
 from bakehouse.core.errors import BakehouseError
-from bakehouse.core.files import fitted, writing_to
-from bakehouse.core.optional_imports import need
-from bakehouse.curation.frame_selection import Frame, distinct
-from bakehouse.curation.image_import.import_options import Intake
-from bakehouse.curation.output_images import png
+from bakehouse.core.files import fit_file_name, writing_to
+from bakehouse.core.optional_imports import import_optional
+from bakehouse.curation.frame_selection import Frame, distinct_frames
+from bakehouse.curation.image_import.import_options import ImportOptions
+from bakehouse.curation.output_images import encode_png
 
-FILM_ENDINGS = frozenset(
+VIDEO_SUFFIXES = frozenset(
     {".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".ogv"}
 )
 
 
-class UnreadableFilmError(BakehouseError):
-    """No frame comes out of a film: it is damaged, or no video."""
+class UnreadableVideoError(BakehouseError):
+    """No frame of a file can be decoded: it is damaged or not a video."""
 
 
-def take_frames(
-    film: Path, into: Path, options: Intake, progress: Callable[[int, int], None] | None = None
+def extract_frames(
+    video: Path, into: Path, options: ImportOptions, progress: Callable[[int, int], None] | None = None
 ) -> list[Path]:
-    """Writes the frames worth keeping into a folder as PNG, named `film-SCENE-FRAME.png`, and gives their paths.
+    """Write the selected frames into a folder as PNG, named `video-SCENE-FRAME.png`; return their paths.
 
     Args:
-        film: of any sort that OpenCV reads.
+        video: in any format that OpenCV reads.
         into: the folder.
-        options: how many are looked at and kept.
+        options: how many frames to consider and to keep.
         progress: called with (done, total) frames.
 
     Raises:
         UsageError: OpenCV is not installed.
-        UnreadableFilmError: not one frame can be read.
+        UnreadableVideoError: no frame can be decoded.
         BakehouseError: the disk is full.
     """
     numbers: list[int] = []
-    looked = _look(film, options.per_second, numbers, progress)
+    sampled = _sampled_frames(video, options.per_second, numbers, progress)
     written = []
-    for frame in _chosen(distinct(looked, alike=options.alike), options.per_scene):
-        path = into / fitted(film.stem, f"-{frame.scene + 1:04d}-{numbers[frame.index]:07d}.png")
+    for frame in _sharpest_per_scene(distinct_frames(sampled, alike=options.alike), options.per_scene):
+        path = into / fit_file_name(video.stem, f"-{frame.scene + 1:04d}-{numbers[frame.index]:07d}.png")
         with writing_to(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(png(frame.image))
+            path.write_bytes(encode_png(frame.image))
         written.append(path)
     if not written:
-        raise UnreadableFilmError(
-            f"cannot read {film}: not one frame comes out of it", hint="is it whole, and a video?"
+        raise UnreadableVideoError(
+            f"cannot read {video}: no frame can be decoded", hint="check that it is a complete video file"
         )
     return written
 
 
-def _look(
-    film: Path, per_second: float, numbers: list[int], progress: Callable[[int, int], None] | None
+def _sampled_frames(
+    video: Path, per_second: float, numbers: list[int], progress: Callable[[int, int], None] | None
 ) -> Iterator[Image.Image]:
-    """Frames in even steps; `numbers` gets the number of each. What is between is skipped without decoding it."""
-    cv2 = need("cv2", "taking frames out of a film")
+    """Yield frames at even intervals and append their numbers to `numbers`; frames in between are not decoded."""
+    cv2 = import_optional("cv2", "extracting frames from a video")
     with _native_messages_silenced():
-        source = cv2.VideoCapture(str(film))
+        source = cv2.VideoCapture(str(video))
     try:
         total = max(0, int(source.get(cv2.CAP_PROP_FRAME_COUNT)))
         step = max(1.0, (source.get(cv2.CAP_PROP_FPS) or 25.0) / per_second)
@@ -89,10 +89,10 @@ def _look(
 
 @contextlib.contextmanager
 def _native_messages_silenced() -> Iterator[None]:
-    """Keeps what OpenCV's and FFmpeg's own code writes to standard error off the terminal.
+    """Discard what the native code of OpenCV and FFmpeg writes to standard error.
 
-    Their lines hold bytes of a damaged file as they are, control characters too, and say nothing that `take_frames`
-    does not say.
+    Their messages contain raw bytes of damaged files, including control characters, and nothing that `extract_frames`
+    does not report itself.
     """
     kept = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -105,8 +105,8 @@ def _native_messages_silenced() -> Iterator[None]:
         os.close(nowhere)
 
 
-def _chosen(frames: Iterator[Frame], most: int) -> Iterator[Frame]:
-    """Of each scene the sharpest `most` in their order; all for 0. No more than those are held in memory."""
+def _sharpest_per_scene(frames: Iterator[Frame], most: int) -> Iterator[Frame]:
+    """Yield the `most` sharpest frames of each scene in order (0: all), with no more than those in memory."""
     if not most:
         yield from frames
         return

@@ -1,4 +1,4 @@
-"""Zip archives, unpacked without trusting them."""
+"""Unpack untrusted zip archives."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from typing import IO
 from bakehouse.core.errors import BakehouseError, Problems, UsageError
 from bakehouse.core.files import writing_to
 
-MOST_FILES = 100_000
-MOST_BYTES = 64 << 30
-MOST_RATIO = 100
-"""Unpacked to packed. Images are packed already (1 to 1), and no drawing stored as BMP reaches it in all its bulk."""
+MAX_FILES = 100_000
+MAX_BYTES = 64 << 30
+MAX_RATIO = 100
+"""Largest ratio of unpacked to packed bytes. Images are compressed (1 to 1); even drawings as BMP stay below."""
 _DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, EOFError, ValueError, struct.error)
-_SMALL = 256 << 20
-"""So many bytes may be packed as tightly as they like."""
+_UNCHECKED_BYTES = 256 << 20
+"""Unpacked bytes up to which the ratio is not checked."""
 
 
 def unpack(archive: Path, into: Path) -> Path:
-    """Unpacks a zip archive into a new folder; what systems leave in archives stays out.
+    """Unpack a zip archive into a new folder, without macOS resource files; return the folder.
 
     Raises:
-        UsageError: no zip archive, encrypted, or larger than anyone's dataset.
-        Problems: names that lead out of the folder, or links.
+        UsageError: the archive is encrypted or implausibly large.
+        Problems: entries would be written outside the folder, or are links.
         BakehouseError: the archive is damaged, or the disk is full.
     """
     try:
@@ -39,17 +39,17 @@ def unpack(archive: Path, into: Path) -> Path:
             _check(archive, entries)
             with writing_to(into):
                 for entry in entries:
-                    target = into / _name(entry)
+                    target = into / _entry_path(entry)
                     target.parent.mkdir(parents=True, exist_ok=True)
                     _copy(file, entry, target)
-                    _age(target, entry)
+                    _set_mtime(target, entry)
     except _DAMAGED as e:
         raise BakehouseError(f"cannot unpack {archive}: {e}", hint="download it again, or unpack it by hand") from e
     return into
 
 
 def _copy(file: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path) -> None:
-    """Unpacks one file; what is wrong with its bytes is said of it, what is wrong with the disk is not."""
+    """Unpack one file; damaged data raises BadZipFile with its name, write errors pass through."""
     try:
         source = file.open(entry)
     except OSError as e:
@@ -62,12 +62,12 @@ def _copy(file: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path) -> None:
 def _read(source: IO[bytes], entry: zipfile.ZipInfo) -> bytes:
     try:
         return source.read(1 << 20)
-    except (OSError, *_DAMAGED) as e:  # bz2 says OSError of damaged data
-        raise zipfile.BadZipFile(f"{entry.filename}: {e or 'its data ends too early'}") from e
+    except (OSError, *_DAMAGED) as e:  # bz2 raises OSError for damaged data
+        raise zipfile.BadZipFile(f"{entry.filename}: {e or 'unexpected end of data'}") from e
 
 
-def _age(path: Path, entry: zipfile.ZipInfo) -> None:
-    """Gives a file the age that it has in the archive, which is in local time; one that no calendar has stays new."""
+def _set_mtime(path: Path, entry: zipfile.ZipInfo) -> None:
+    """Set a file's modification time from the archive, which has local times; invalid dates are ignored."""
     with contextlib.suppress(ValueError, OverflowError):
         written = time.mktime((*entry.date_time, 0, 0, -1))
         os.utime(path, (written, written))
@@ -76,15 +76,15 @@ def _age(path: Path, entry: zipfile.ZipInfo) -> None:
 def _check(archive: Path, entries: list[zipfile.ZipInfo]) -> None:
     if any(entry.flag_bits & 1 for entry in entries):
         raise UsageError(f"{archive} is encrypted", hint="unpack it by hand and import the folder")
-    if len(entries) > MOST_FILES:
-        raise UsageError(f"{archive} holds {len(entries):,} files, and the limit is {MOST_FILES:,}")
+    if len(entries) > MAX_FILES:
+        raise UsageError(f"{archive} holds {len(entries):,} files, and the limit is {MAX_FILES:,}")
     total, packed = sum(e.file_size for e in entries), sum(e.compress_size for e in entries)
-    if total > MOST_BYTES or (total > _SMALL and total > MOST_RATIO * max(packed, 1)):
+    if total > MAX_BYTES or (total > _UNCHECKED_BYTES and total > MAX_RATIO * max(packed, 1)):
         raise UsageError(
-            f"{archive} claims to unpack to {total / 1e9:.1f} GB from {packed / 1e6:.1f} MB: no archive of images does",
-            hint="if it is one all the same, unpack it by hand and import the folder",
+            f"{archive} would unpack to {total / 1e9:.1f} GB from {packed / 1e6:.1f} MB: implausible for images",
+            hint="if you trust it, unpack it by hand and import the folder",
         )
-    names = [(entry, _name(entry)) for entry in entries]
+    names = [(entry, _entry_path(entry)) for entry in entries]
     wrong = [f"{name}: leads out of the folder" for _, name in names if _leads_out(name)]
     wrong += [f"{name}: is a link" for entry, name in names if stat.S_ISLNK(entry.external_attr >> 16)]
     if wrong:
@@ -95,8 +95,8 @@ def _leads_out(name: PurePosixPath) -> bool:
     return not name.parts or name.is_absolute() or ".." in name.parts or ":" in name.parts[0]
 
 
-def _name(entry: zipfile.ZipInfo) -> PurePosixPath:
-    """An entry's path. Archives without the mark for UTF-8 have names in what their maker's system used."""
+def _entry_path(entry: zipfile.ZipInfo) -> PurePosixPath:
+    """Return an entry's path. Without the UTF-8 flag, names are in the encoding of the system that made the archive."""
     name = entry.filename
     if not entry.flag_bits & 0x800:
         raw = name.encode("cp437", "replace")

@@ -1,8 +1,8 @@
-"""Training masks: made by networks or by colour, and checked before they are used. Importing this opens none."""
+"""`dataset mask`: training masks from a network or by colour, with quality checks. Importing this loads no network."""
 
 from bakehouse.curation.masks.color_mask import color_mask
 from bakehouse.curation.masks.make_masks import Mask
-from bakehouse.curation.masks.mask_quality import Quality, iou, quality
-from bakehouse.vision.segmentation.segmenter import Matte
+from bakehouse.curation.masks.mask_quality import MaskQuality, iou, measure_mask
+from bakehouse.vision.segmentation.segmenter import Segmenter
 
-__all__ = ["Mask", "Matte", "Quality", "color_mask", "iou", "quality"]
+__all__ = ["Mask", "MaskQuality", "Segmenter", "color_mask", "iou", "measure_mask"]

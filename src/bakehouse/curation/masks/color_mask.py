@@ -1,4 +1,4 @@
-"""Masks by the colour that is behind the subject."""
+"""Masks from a uniform background colour."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from bakehouse.core.optional_imports import need
+from bakehouse.core.optional_imports import import_optional
 
 Rgb = tuple[int, int, int]
 Floats = npt.NDArray[np.float32]
 
-STRONG = 0.5
-"""Saturation from which a colour is a green screen's, and what it shows between an arm and a body is background."""
+SATURATED = 0.5
+"""Saturation from which enclosed areas of the colour (between an arm and the body) count as background too."""
 _RIM = 2
-"""Pixels along the edge that may be half subject, half background."""
+"""Width in pixels of the soft edge, where subject and background mix."""
 
 
 def border_color(image: Image.Image) -> Rgb:
-    """The colour that most of an image's outermost pixels have: their median, channel by channel."""
+    """Return the median colour of an image's outermost pixels, channel by channel."""
     values = np.asarray(image.convert("RGB"))
     ring = np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])
     red, green, blue = (int(v) for v in np.median(ring, axis=0))
@@ -28,21 +28,21 @@ def border_color(image: Image.Image) -> Rgb:
 
 
 def color_mask(image: Image.Image, color: Rgb, tolerance: float) -> Floats:
-    """The mask of what is not background: float32 [height, width], 1 is the subject.
+    """Return the mask of the subject: float32 [height, width], 1 is the subject.
 
-    Background is what has about the colour and reaches the edge of the image; of a strong colour also what the
-    subject encloses (of white it would take the eyes).
+    Background are pixels near the colour that are connected to the edge of the image. If the colour is saturated,
+    enclosed areas count too; for white this would remove the eyes.
 
     Args:
         image: RGB.
         color: of the background.
-        tolerance: 0..1, distance in RGB by the distance of black and white.
+        tolerance: largest RGB distance, 0..1; 1 is the distance from black to white.
     """
-    cv2 = need("cv2", "masks by colour")
+    cv2 = import_optional("cv2", "masks by colour")
     values = np.asarray(image.convert("RGB"), dtype=np.float32)
     distance = np.linalg.norm(values - np.array(color, dtype=np.float32), axis=2) / np.float32(255 * 3**0.5)
     near = (distance <= tolerance).astype(np.uint8)
-    if _saturation(color) < STRONG:
+    if _saturation(color) < SATURATED:
         _, parts = cv2.connectedComponents(near, connectivity=4)
         edge = np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]])
         near = near & np.isin(parts, np.unique(edge[edge > 0])).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""`dataset mask`: a training mask for each image, where one can be trusted."""
+"""`dataset mask`: make a training mask for each image, if its quality is sufficient."""
 
 from __future__ import annotations
 
@@ -17,112 +17,110 @@ from bakehouse.core.model_catalogue import model_path
 from bakehouse.core.pluralize import counted
 from bakehouse.core.settings import Spec
 from bakehouse.curation.changeset import Edit, Proposal, Write
-from bakehouse.curation.colors import Colour, rgb
-from bakehouse.curation.image_io import mask_name, opened_flat, tried
+from bakehouse.curation.colors import Color, parse_rgb
+from bakehouse.curation.image_io import mask_name, open_on_white, open_or_skip
 from bakehouse.curation.masks.color_mask import border_color, color_mask
-from bakehouse.curation.masks.mask_quality import quality
-from bakehouse.curation.output_images import png
+from bakehouse.curation.masks.mask_quality import measure_mask
+from bakehouse.curation.output_images import encode_png
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.vision.segmentation.input_formats import Normalize
-from bakehouse.vision.segmentation.segmenter import Matte
+from bakehouse.vision.segmentation.segmenter import Segmenter
 
 Floats = npt.NDArray[np.float32]
-Maker = Callable[[Image.Image], Floats]
+MaskFunction = Callable[[Image.Image], Floats]
 
-SECONDS = ("isnet-medium", "isnet-small", "isnet-general-use", "isnet-anime", "u2net", "u2netp")
-"""Who is asked for a second opinion: the first of these that is on this machine and is not the first opinion."""
+SECOND_SEGMENTERS = ("isnet-medium", "isnet-small", "isnet-general-use", "isnet-anime", "u2net", "u2netp")
+"""Candidates for the second segmenter: the first one that is installed and is not the first segmenter."""
 
 
-ALONE = (
-    "no second mask maker is on this machine, so a clean-looking wrong mask can pass; "
-    "`bakehouse models fetch isnet-small` brings one"
+NO_SECOND_NOTE = (
+    "no second segmentation model is installed, so a wrong mask with clean edges is not noticed; "
+    "`bakehouse models fetch isnet-small` installs one"
 )
-UNSURE = "; the second network was unsure, and was not counted"
+SECOND_UNSURE_NOTE = "; the second network was unsure and was ignored"
 
 
 class Mask(Spec):
-    """White is learned, black is not; an image whose mask cannot be trusted gets none and is trained whole."""
+    """Settings of `dataset mask`. White is trained, black is not. An image without a reliable mask is trained whole."""
 
     model: str = "u2netp"
-    """The mask maker: a name on the shelf, rembg's name for it, or the path of an ONNX file."""
+    """Segmentation model: the name of an installed one, rembg's name for it, or the path of an ONNX file."""
     second: str = "auto"
-    """Another one whose mask must agree, unless it is unsure of its own; auto takes one that is on this machine, none
-    does without."""
+    """Second model whose mask must agree, unless it is unsure. auto: an installed one; none: no second model."""
     size: Annotated[int, Field(ge=16, le=8192)] | None = None
-    """Side of the square that the network sees; left out, the file's or the known one."""
+    """Side of the network's square input in pixels. None: from the file, or known by name."""
     normalize: Normalize = "auto"
-    """Colours as the network wants them: imagenet, half (-1..1), unit (0..1); auto knows by the name."""
-    color: Colour | Literal["border", ""] = ""
-    """Instead of a network: the colour behind the subject (#00ff00, white), or border for that of the image's edge."""
+    """Colour normalization of the network: imagenet, half (-1..1), unit (0..1); auto: known by name."""
+    color: Color | Literal["border", ""] = ""
+    """Background colour (#00ff00, white) to use instead of a network; border: the colour of the image's edge."""
     tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.08
-    """How far a pixel may be from that colour; 1 is from black to white."""
+    """Largest distance of a background pixel from that colour; 1 is from black to white."""
     replace: bool = False
-    """Also images that have a mask already."""
+    """Also replace existing masks."""
 
     def propose(self, images: ImageSet) -> Iterator[Proposal | Event]:
-        """One proposal for each mask that can be trusted; of the others, a warning.
+        """Propose each reliable mask; yield a warning for each other one.
 
         Raises:
-            UsageError: a mask maker, or a library, is not on this machine.
+            UsageError: a segmentation model or a library is not installed.
         """
         wanted = [record for record in images if self._wants(record)]
-        if here := len(images) - len(wanted):
-            yield Noted(message=f"{here} of {len(images)} have a mask or an alpha channel already")
-        first, name = self._first()
-        second = self._second() if wanted else None
+        if present := len(images) - len(wanted):
+            yield Noted(message=f"{present} of {counted(len(images), 'image')} already have a mask or an alpha channel")
+        first, name = self._load_first()
+        second = self._load_second() if wanted else None
         if wanted and second is None and self.second == "auto" and not self.color:
-            yield Noted(message=ALONE)
+            yield Noted(message=NO_SECOND_NOTE)
         refused = 0
         for done, record in enumerate(wanted, 1):
-            image = yield from tried(record, images, opened_flat)
+            image = yield from open_or_skip(record, images, open_on_white)
             if image is None:
                 continue
             mask = first(image)
             other = second(image) if second else None
-            unsure = other is not None and quality(other).unsure
+            unsure = other is not None and measure_mask(other).unsure
             if unsure:
-                other = None  # who cannot make up its mind can neither confirm nor deny
-            found = quality(mask, other)
+                other = None  # an unsure mask neither confirms nor contradicts
+            found = measure_mask(mask, other)
             if found.problems:
                 refused += 1
-                yield Warned(message=f"{images.name(record.path)} gets no mask: it {'; '.join(found.problems)}")
+                yield Warned(message=f"{images.name(record.path)}: no mask written: {'; '.join(found.problems)}")
             else:
                 if other is not None:
-                    mask = np.maximum(mask, other)  # where two agree so far, each misses parts; neither invents any
-                content = png(Image.fromarray(np.round(mask * 255).astype(np.uint8)))
-                make = partial(_written, Write(mask_name(record, images), content))
-                why = f"a mask by {name}: {found}{UNSURE if unsure else ''}"
+                    mask = np.maximum(mask, other)  # masks that agree this far miss different parts, but add none
+                content = encode_png(Image.fromarray(np.round(mask * 255).astype(np.uint8)))
+                make = partial(_as_list, Write(mask_name(record, images), content))
+                why = f"mask by {name}: {found}{SECOND_UNSURE_NOTE if unsure else ''}"
                 yield Proposal(images.name(record.path), why, make)
             yield Progress(what="making masks", done=done, total=len(wanted))
         if refused:
             rest = "this image is" if refused == 1 else "these images are"
-            asked = counted(len(wanted), "mask")
-            yield Warned(message=f"{refused} of {asked} cannot be trusted; {rest} trained whole")
+            yield Warned(message=f"{refused} of {counted(len(wanted), 'mask')} not reliable; {rest} trained whole")
 
     def _wants(self, record: ImageRecord) -> bool:
         return not record.has_alpha and (record.mask is None or self.replace)
 
-    def _first(self) -> tuple[Maker, str]:
+    def _load_first(self) -> tuple[MaskFunction, str]:
         if not self.color:
-            maker = Matte.open(self.model, size=self.size, normalize=self.normalize)
-            return maker, maker.name
+            segmenter = Segmenter.open(self.model, size=self.size, normalize=self.normalize)
+            return segmenter, segmenter.name
         if self.color == "border":
-            return lambda image: color_mask(image, border_color(image), self.tolerance), "the edge's colour"
-        color = rgb(self.color)
-        return lambda image: color_mask(image, color, self.tolerance), f"the colour {self.color}"
+            return lambda image: color_mask(image, border_color(image), self.tolerance), "the border colour"
+        color = parse_rgb(self.color)
+        return lambda image: color_mask(image, color, self.tolerance), f"colour {self.color}"
 
-    def _second(self) -> Maker | None:
-        """Who is asked too. A colour is no guess: it needs no second opinion unless one is named."""
+    def _load_second(self) -> MaskFunction | None:
+        """Return the second segmenter, if any. Masks by colour get one only if it is named."""
         if self.second == "none" or (self.second == "auto" and self.color):
             return None
         if self.second != "auto":
-            return Matte.open(self.second)
-        here = (name for name in SECONDS if name != self.model and _is_here(name))
+            return Segmenter.open(self.second)
+        here = (name for name in SECOND_SEGMENTERS if name != self.model and _is_installed(name))
         name = next(here, None)
-        return Matte.open(name) if name else None
+        return Segmenter.open(name) if name else None
 
 
-def _is_here(name: str) -> bool:
+def _is_installed(name: str) -> bool:
     try:
         model_path(name, "matte")
     except UsageError:
@@ -130,5 +128,5 @@ def _is_here(name: str) -> bool:
     return True
 
 
-def _written(edit: Edit) -> list[Edit]:
+def _as_list(edit: Edit) -> list[Edit]:
     return [edit]

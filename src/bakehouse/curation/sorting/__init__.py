@@ -1,4 +1,4 @@
-"""Images into folders by concept: by their tags, by how alike they look, or as the folders that are there."""
+"""`dataset sort`: move images into concept folders by tags, by clustering, or by similarity to existing folders."""
 
 from bakehouse.curation.sorting.sort import Sort
 

@@ -1,50 +1,50 @@
-"""Groups of vectors that point the same way: spherical k-means, with the number of groups by silhouette."""
+"""Spherical k-means clustering, with the number of clusters chosen by silhouette."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bakehouse.vision.image_embeddings import Floats, unit
+from bakehouse.vision.image_embeddings import Floats, normalize_rows
 
 Labels = NDArray[np.int64]
 
-MOST = 12
-"""Groups that are tried where nobody says how many."""
-_ROUNDS = 50
+MAX_CLUSTERS = 12
+"""Most clusters to try if the number is not given."""
+_ITERATIONS = 50
 
 
 def cluster(vectors: Floats, count: int | None = None) -> Labels:
-    """[N] the group of each of the unit vectors [N, D]; the same every time.
+    """Return the cluster [N] of each of the unit vectors [N, D]; deterministic.
 
-    Groups are numbered from the largest. Without `count` it is the one in 2..12 whose groups are tightest beside the
-    distance to the next (Rousseeuw 1987); fewer than four vectors are one group.
+    Clusters are numbered from the largest. Without `count`, the number in 2..12 with the highest silhouette is used
+    (Rousseeuw 1987); fewer than four vectors form one cluster.
     """
     if count is not None:
-        return _by_size(kmeans(vectors, min(count, len(vectors))))
+        return _number_by_size(kmeans(vectors, min(count, len(vectors))))
     if len(vectors) < 4:
         return np.zeros(len(vectors), np.int64)
-    tried = [kmeans(vectors, k) for k in range(2, min(MOST, len(vectors) - 1) + 1)]
-    return _by_size(max(tried, key=lambda labels: silhouette(vectors, labels)))
+    tried = [kmeans(vectors, k) for k in range(2, min(MAX_CLUSTERS, len(vectors) - 1) + 1)]
+    return _number_by_size(max(tried, key=lambda labels: silhouette(vectors, labels)))
 
 
 def kmeans(vectors: Floats, count: int) -> Labels:
-    """Spherical k-means (Dhillon and Modha 2001), begun at vectors that lie far from each other."""
-    centres = _far_apart(vectors, count)
+    """Return the clusters [N] of spherical k-means (Dhillon and Modha 2001), initialised by farthest-first."""
+    centroids = _farthest_first(vectors, count)
     labels = np.full(len(vectors), -1, np.int64)
-    for _ in range(_ROUNDS):
-        nearest = (vectors @ centres.T).argmax(1)
+    for _ in range(_ITERATIONS):
+        nearest = (vectors @ centroids.T).argmax(1)
         if (nearest == labels).all():
             break
         labels = nearest
         sums = np.stack([vectors[labels == k].sum(0) for k in range(count)])
         empty = np.linalg.norm(sums, axis=1) < 1e-12
-        centres = np.where(empty[:, None], centres, unit(sums))
+        centroids = np.where(empty[:, None], centroids, normalize_rows(sums))
     return labels
 
 
-def _far_apart(vectors: Floats, count: int) -> Floats:
-    """The vector nearest to the mean of all, then again and again the one farthest from those chosen."""
+def _farthest_first(vectors: Floats, count: int) -> Floats:
+    """Return the vector nearest to the mean, then repeatedly the one farthest from those chosen."""
     chosen = [int((vectors @ vectors.mean(0)).argmax())]
     while len(chosen) < count:
         chosen.append(int((vectors @ vectors[chosen].T).max(1).argmin()))
@@ -52,7 +52,7 @@ def _far_apart(vectors: Floats, count: int) -> Floats:
 
 
 def silhouette(vectors: Floats, labels: Labels) -> float:
-    """Mean over vectors of (b - a) / max(a, b): a and b are the mean distances to the own and the next group."""
+    """Return the mean of (b - a) / max(a, b), the mean distances a to the own and b to the nearest other cluster."""
     apart = 1 - vectors @ vectors.T
     groups = np.unique(labels)
     sums = np.stack([apart[:, labels == k].sum(1) for k in groups], 1)
@@ -63,12 +63,12 @@ def silhouette(vectors: Floats, labels: Labels) -> float:
     others = sums / sizes
     others[rows, own] = np.inf
     b = others.min(1)
-    # Alone in its group, a vector says nothing for it.
+    # A cluster of one vector scores 0.
     scores = np.where(sizes[own] > 1, (b - a) / np.maximum(np.maximum(a, b), 1e-12), 0.0)
     return float(scores.mean())
 
 
-def _by_size(labels: Labels) -> Labels:
+def _number_by_size(labels: Labels) -> Labels:
     groups, first, sizes = np.unique(labels, return_index=True, return_counts=True)
     order = sorted(range(len(groups)), key=lambda k: (-sizes[k], first[k]))
     places = {groups[k]: place for place, k in enumerate(order)}

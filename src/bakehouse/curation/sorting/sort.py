@@ -1,4 +1,4 @@
-"""`dataset sort`: images into a folder for each concept."""
+"""`dataset sort`: move images into a folder per concept."""
 
 from __future__ import annotations
 
@@ -12,89 +12,91 @@ from typing import Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
+from bakehouse.core.bundled_models import BUNDLED_TAGGER
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import Event, Noted, Progress
-from bakehouse.core.pluralize import counted
+from bakehouse.core.pluralize import counted, listed
 from bakehouse.core.settings import Spec
 from bakehouse.curation.changeset import Proposal
-from bakehouse.curation.repeats import NUMBERED
-from bakehouse.curation.sidecars import moved
+from bakehouse.curation.repeats import NUMBERED_FOLDER
+from bakehouse.curation.sidecars import move_with_sidecars
 from bakehouse.curation.sorting.clustering import cluster
 from bakehouse.data.captions import split_tags
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.open_image import open_image
-from bakehouse.vision.image_embeddings import Floats, open_embedder, unit
+from bakehouse.vision.image_embeddings import Floats, load_embedder, normalize_rows
 
-Found = tuple[ImageRecord, str, str]
-"""An image, its folder (empty where it finds none) and why."""
+Assignment = tuple[ImageRecord, str, str]
+"""An image, its folder (empty if none fits) and the reason."""
 Embedded = Generator[Event, None, Floats]
 
 _BATCH = 32
-_SHARED = 0.6
-"""A group is called by a tag that this share of its images has."""
+_MIN_TAG_SHARE = 0.6
+"""A group is named after a tag that at least this share of its images has."""
 
 
 class Sort(Spec):
-    """Puts the images that lie in the dataset itself into a folder for each concept; what lies in folders stays."""
+    """Settings of `dataset sort`. Only images at the top level of the dataset are moved, not those in folders."""
 
     by: Literal["tag", "cluster", "example"] = "tag"
-    """A tag of the caption; groups of images that look alike; or the folder whose images look most like it."""
+    """Criterion: a caption tag; clusters of similar images; or the existing folder with the most similar images."""
     tags: tuple[str, ...] = ()
-    """With `tag`: the tags, the most telling first; an image goes to the first that it has."""
+    """For `tag`: the tags, most specific first. An image goes to the folder of the first tag that it has."""
     clusters: int | None = Field(None, ge=2, le=100)
-    """With `cluster`: how many groups. Left out: as many as fit best."""
-    embedder: str = "crumb"
-    """What likeness is: the embedded tagger's, or a network in an ONNX file."""
+    """For `cluster`: number of clusters. None: the best-fitting number."""
+    embedder: str = BUNDLED_TAGGER
+    """Embedding model that defines similarity: crumb (the bundled tagger), or the path of an ONNX network."""
     sure: float = Field(0.02, ge=0, le=1)
-    """With `example`: an image whose likeness to two folders differs by less stays where it is."""
+    """For `example`: smallest lead in similarity of the best folder over the second; other images stay."""
     folders: Mapping[str, str] = {}
-    """With `tag`: folders below the dataset by the words, a trigger say, that their captions hold. For `tags` it is
-    `1_tag`, or the folder of that name with other repeats."""
+    """For `tag`: folders in the dataset by words in the caption, such as a trigger. `tags` use the folder `1_tag`, or
+    the one of that name with other repeats."""
 
     @model_validator(mode="after")
-    def _says_what(self) -> Self:
+    def _has_tags(self) -> Self:
         if self.by == "tag" and not (self.tags or self.folders):
-            raise ValueError("by = 'tag' needs tags: which ones make a concept?")
+            raise ValueError("by = 'tag' needs the tags to sort by")
         return self
 
     def propose(self, images: ImageSet) -> Iterator[Proposal | Event]:
-        """One proposal for each image that finds its folder; those that find none are told.
+        """Propose to move each image with a fitting folder; yield a note on the others.
 
         Raises:
-            UsageError: `example` without folders of images, or no such network.
+            UsageError: `example` with fewer than two folders of images, or the embedding model does not exist.
         """
         loose = [record for record in images if images.name(record.path).parent == PurePosixPath()]
         ways = {"tag": self._by_tag, "cluster": self._by_cluster, "example": self._by_example}
-        stays: list[str] = []
+        unsorted: list[str] = []
         for step in ways[self.by](loose, images):
             if isinstance(step, Event):
                 yield step
                 continue
             record, folder, why = step
             if not folder:
-                stays.append(record.path.name)
+                unsorted.append(record.path.name)
                 continue
             to = PurePosixPath(folder) / record.path.name
-            yield Proposal(images.name(record.path), f"{why}: into {folder}/", partial(moved, record, images, to))
-        if stays:
-            more = f" and {len(stays) - 5} more" if len(stays) > 5 else ""
-            yield Noted(message=f"{len(stays)} found no folder: {', '.join(stays[:5])}{more}")
+            yield Proposal(
+                images.name(record.path), f"{why}: into {folder}/", partial(move_with_sidecars, record, images, to)
+            )
+        if unsorted:
+            yield Noted(message=f"no folder for {counted(len(unsorted), 'image')}: {listed(unsorted, 5)}")
 
-    def _by_tag(self, loose: Sequence[ImageRecord], images: ImageSet) -> Iterator[Found | Event]:
-        worded = {_plain(words): folder for words, folder in self.folders.items()}
+    def _by_tag(self, loose: Sequence[ImageRecord], images: ImageSet) -> Iterator[Assignment | Event]:
+        worded = {_normalize(words): folder for words, folder in self.folders.items()}
         wanted = dict(worded)
         for tag in self.tags:
-            wanted.setdefault(_plain(tag), _folder_for(_plain(tag), images))
+            wanted.setdefault(_normalize(tag), _folder_for(_normalize(tag), images))
         doubtful = 0
         for record in loose:
             there = _tags(record)
-            mine = [tag for tag in wanted if tag in there or (tag in worded and _holds(there, tag))]
-            doubtful += len(mine) > 1
-            yield record, wanted[mine[0]] if mine else "", f"has {mine[0]!r}" if mine else ""
+            own = [tag for tag in wanted if tag in there or (tag in worded and _contains_words(there, tag))]
+            doubtful += len(own) > 1
+            yield record, wanted[own[0]] if own else "", f"has {own[0]!r}" if own else ""
         if doubtful:
-            yield Noted(message=f"{counted(doubtful, 'image')} with several of the tags; the first one counted")
+            yield Noted(message=f"{counted(doubtful, 'image')} with several of the tags; the first tag was used")
 
-    def _by_cluster(self, loose: Sequence[ImageRecord], images: ImageSet) -> Iterator[Found | Event]:
+    def _by_cluster(self, loose: Sequence[ImageRecord], images: ImageSet) -> Iterator[Assignment | Event]:
         if not loose:
             return
         vectors = yield from self._embedded(loose)
@@ -102,70 +104,72 @@ class Sort(Spec):
         groups: list[list[ImageRecord]] = [[] for _ in range(int(labels.max()) + 1)]
         for record, label in zip(loose, labels.tolist(), strict=True):
             groups[label].append(record)
-        names = _names(groups)
-        centres = _centres(vectors, labels)
+        names = _group_names(groups)
+        centroids = _centroids(vectors, labels)
         for record, vector, label in zip(loose, vectors, labels.tolist(), strict=True):
-            why = f"{float(vector @ centres[label]):.2f} like group {label + 1}"
+            why = f"similarity {float(vector @ centroids[label]):.2f} to group {label + 1}"
             yield record, _folder_for(names[label], images), why
 
-    def _by_example(self, loose: Sequence[ImageRecord], images: ImageSet) -> Iterator[Found | Event]:
-        shown = defaultdict(list)
+    def _by_example(self, loose: Sequence[ImageRecord], images: ImageSet) -> Iterator[Assignment | Event]:
+        examples = defaultdict(list)
         for record in images:
             if parent := images.name(record.path).parent.parts:
-                shown[parent[0]].append(record)
-        if len(shown) < 2:
+                examples[parent[0]].append(record)
+        if len(examples) < 2:
             raise UsageError(
-                f"{images.root} has {counted(len(shown), 'folder')} of images; sorting by example needs two or more",
-                hint="put a few images of each concept into a folder of its own, and run it again",
+                f"{images.root} has {counted(len(examples), 'folder')} of images; sorting by example needs two or more",
+                hint="put a few images of each concept into a folder of its own, then run the command again",
             )
-        folders = sorted(shown)
-        known = yield from self._embedded([record for folder in folders for record in shown[folder]])
-        labels = np.repeat(np.arange(len(folders)), [len(shown[folder]) for folder in folders])
-        centres = _centres(known, labels)
-        likeness = (yield from self._embedded(loose)) @ centres.T if loose else np.zeros((0, len(folders)))
-        for record, row in zip(loose, likeness, strict=True):
+        folders = sorted(examples)
+        known = yield from self._embedded([record for folder in folders for record in examples[folder]])
+        labels = np.repeat(np.arange(len(folders)), [len(examples[folder]) for folder in folders])
+        centroids = _centroids(known, labels)
+        similarity = (yield from self._embedded(loose)) @ centroids.T if loose else np.zeros((0, len(folders)))
+        for record, row in zip(loose, similarity, strict=True):
             second, first = np.argsort(row, kind="stable")[-2:]
-            why = f"{row[first]:.2f} like {folders[first]}, {row[second]:.2f} like {folders[second]}"
+            why = f"similarity {row[first]:.2f} to {folders[first]}, {row[second]:.2f} to {folders[second]}"
             yield record, folders[first] if row[first] - row[second] >= self.sure else "", why
 
     def _embedded(self, records: Sequence[ImageRecord]) -> Embedded:
-        """[N, D] the vector of each image; few images are in memory at a time."""
-        embed = open_embedder(self.embedder)
+        """Return the embeddings [N, D] of images, loading few at a time."""
+        embed = load_embedder(self.embedder)
         rows: list[Floats] = []
         for start in range(0, len(records), _BATCH):
             rows.append(embed([open_image(record.path) for record in records[start : start + _BATCH]]))
             done = min(start + _BATCH, len(records))
-            yield Progress(what="looking for likeness", done=done, total=len(records))
+            yield Progress(what="embedding images", done=done, total=len(records))
         return np.concatenate(rows)
 
 
-def _centres(vectors: Floats, labels: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Floats:
-    return unit(np.stack([vectors[labels == k].mean(0) for k in range(int(labels.max()) + 1)]))
+def _centroids(vectors: Floats, labels: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Floats:
+    return normalize_rows(np.stack([vectors[labels == k].mean(0) for k in range(int(labels.max()) + 1)]))
 
 
 def _folder_for(name: str, images: ImageSet) -> str:
-    """`1_name`, or the folder of that name that is there, whatever its repeats."""
+    """Return the existing folder of that name, whatever its repeats, else `1_name`."""
     for folder in sorted(path.name for path in images.root.iterdir() if path.is_dir()):
-        match = NUMBERED.fullmatch(folder)
+        match = NUMBERED_FOLDER.fullmatch(folder)
         if (match and match[2].strip() == name) or folder == name:
             return folder
     return f"1_{name}"
 
 
-def _names(groups: Sequence[Sequence[ImageRecord]]) -> list[str]:
-    """Each group by the tag that tells it best from the others, if most of it has that; else by its number."""
+def _group_names(groups: Sequence[Sequence[ImageRecord]]) -> list[str]:
+    """Name each group after its most distinctive tag, if most of its images have it, else by its number."""
     everywhere = [Counter(tag for record in group for tag in _tags(record)) for group in groups]
     names: list[str] = []
     for k, group in enumerate(groups):
         rest = sum((count for j, count in enumerate(everywhere) if j != k), Counter())
         others = max(1, sum(len(g) for g in groups) - len(group))
-        telling = {
+        distinctiveness = {
             tag: count / len(group) - rest[tag] / others
             for tag, count in everywhere[k].items()
-            if count >= _SHARED * len(group)
+            if count >= _MIN_TAG_SHARE * len(group)
         }
-        best = max(sorted(telling), key=telling.__getitem__, default="")
-        name = _SAFE.sub(" ", best).strip() if best and telling[best] >= _SHARED / 2 else f"group {k + 1}"
+        best = max(sorted(distinctiveness), key=distinctiveness.__getitem__, default="")
+        name = (
+            _SAFE.sub(" ", best).strip() if best and distinctiveness[best] >= _MIN_TAG_SHARE / 2 else f"group {k + 1}"
+        )
         names.append(name if name not in names else f"group {k + 1}")
     return names
 
@@ -174,13 +178,13 @@ _SAFE = re.compile(r"[^\w\- ]+")
 
 
 def _tags(record: ImageRecord) -> set[str]:
-    return {_plain(tag) for line in record.captions for tag in split_tags(line)}
+    return {_normalize(tag) for line in record.captions for tag in split_tags(line)}
 
 
-def _holds(tags: set[str], words: str) -> bool:
-    """Whether one of the tags has these words in it: `zwx person` has `zwx`."""
+def _contains_words(tags: set[str], words: str) -> bool:
+    """Return whether a tag contains these words: `zwx person` contains `zwx`."""
     return any(f" {words} " in f" {tag} " for tag in tags)
 
 
-def _plain(tag: str) -> str:
+def _normalize(tag: str) -> str:
     return " ".join(tag.replace("_", " ").casefold().split())

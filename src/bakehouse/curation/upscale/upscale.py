@@ -1,4 +1,4 @@
-"""`dataset upscale`: images that their bucket would blow up get real detail instead."""
+"""`dataset upscale`: enlarge images by a network where their bucket would only interpolate them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from bakehouse.core.events import Event, Noted, Warned
 from bakehouse.core.files import atomic_path, cache_dir, key_of
 from bakehouse.core.model_catalogue import model_path
 from bakehouse.core.settings import Spec
-from bakehouse.curation.animated_images import stills
+from bakehouse.curation.animated_images import still_images
 from bakehouse.curation.changeset import Edit, Proposal
-from bakehouse.curation.image_io import opened
-from bakehouse.curation.output_images import Names, replaced
+from bakehouse.curation.image_io import open_record
+from bakehouse.curation.output_images import OutputNames, replace_image
 from bakehouse.data.buckets import BucketSpec, Placement, assign
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.open_image import open_image
@@ -25,57 +25,57 @@ from bakehouse.data.open_image import open_image
 if TYPE_CHECKING:
     from bakehouse.vision.upscalers.upscaler import Upscaler
 
-MUCH = 4.0
-"""Times; what is enlarged more than this is invented rather than restored."""
-KNOWN = {
+MAX_RESTORABLE_SCALE = 4.0
+"""Enlargement factor above which detail is invented rather than restored."""
+DEFAULT_UPSCALERS = {
     "photo": ("realesrgan-x4plus", "realesrgan-x4plus-ncnn"),
     "anime": ("realesrgan-x4plus-anime", "realesrgan-x4plus-anime-ncnn", "realesr-animevideo-ncnn"),
 }
-"""Names on the shelf, the best first; ncnn's are the same networks."""
-_VERSION = 1
-"""Of what is kept: raised when the same settings come to give other pixels."""
+"""Models in the catalogue by kind, best first; ncnn's are the same networks in another file format."""
+_CACHE_VERSION = 1
+"""Version of the cached results; increased when the same settings give other pixels."""
 
 
 class Upscale(Spec):
-    """Enlarges what its bucket would enlarge, to the size that the bucket needs and no further."""
+    """Settings of `dataset upscale`: enlarge images to the size that their bucket needs."""
 
     model: str = "auto"
-    """anime, photo, a name on the shelf, or a file (.pth, .safetensors, ncnn's .bin). A filter that does not enlarge
-    is run over every image. auto: the one for photos if it is on this machine, else the one for anime."""
+    """anime, photo, the name of an installed model, or a file (.pth, .safetensors, ncnn's .bin). A filter of scale 1 is
+    applied to every image. auto: the installed photo model, else the anime model."""
     before: str = ""
-    """A filter that does not enlarge, against JPEG noise for example, run before the upscaler: a name or a file."""
+    """A filter of scale 1 to apply before the upscaler, for example against JPEG noise: a name or a file."""
     resolution: int = Field(512, ge=64, le=4096)
-    """What will be trained at: decides what each image's bucket needs."""
+    """Training resolution, which determines the size that each image's bucket needs."""
     least: Annotated[float, Field(ge=1, le=4)] = 1.05
-    """What a bucket enlarges less than this is left to it."""
+    """Images that their bucket enlarges by less than this factor stay unchanged."""
     tile: Annotated[int, Field(ge=128, le=4096)] = 256
-    """Longest side of the pieces that are computed at once, pixels."""
+    """Longest side in pixels of the tiles that the network processes."""
 
     def propose(self, images: ImageSet) -> Iterator[Proposal | Event]:
-        """One proposal for each image that is too small.
+        """Propose to upscale each image that is too small.
 
         Raises:
-            UsageError: no upscaler is on this machine, or the file is none.
+            UsageError: no upscaler is installed, or the file is not one.
         """
-        net, filters = self._open()
-        names = Names(images)
+        net, prefilter = self._load()
+        names = OutputNames(images)
         yield Noted(message=f"{net.path.name}: {net.architecture}, x{net.scale}")
-        still = yield from stills(images)
+        still = yield from still_images(images)
         for record, placement in zip(still, self.placements(still), strict=True):
             name, size = images.name(record.path), (record.width, record.height)
             target = placement.resized if net.scale > 1 else size
             if net.scale > 1 and placement.scale <= self.least:
                 continue
-            if placement.scale > MUCH:
+            if placement.scale > MAX_RESTORABLE_SCALE:
                 yield Warned(
-                    message=f"{name} would be enlarged x{placement.scale:.1f}: find a larger copy, or leave it out"
+                    message=f"{name} would be enlarged x{placement.scale:.1f}: find a larger copy, or remove it"
                 )
             step = f"x{placement.scale:.2f} for its bucket, {target[0]} x {target[1]}" if net.scale > 1 else "filtered"
             why = f"{size[0]} x {size[1]} pixels: {step}, by {net.path.stem}"
-            yield Proposal(name, why, partial(self._make, record, images, names.claim(record), target, net, filters))
+            yield Proposal(name, why, partial(self._make, record, images, names.claim(record), target, net, prefilter))
 
     def placements(self, images: ImageSet) -> list[Placement]:
-        """How each image comes into its bucket."""
+        """Return the bucket placement of each image."""
         return assign([(r.width, r.height) for r in images], BucketSpec(resolution=self.resolution))
 
     def _make(
@@ -85,53 +85,53 @@ class Upscale(Spec):
         to: PurePosixPath,
         size: tuple[int, int],
         net: Upscaler,
-        filters: Upscaler | None,
+        prefilter: Upscaler | None,
     ) -> list[Edit]:
-        """The enlarged image; one that was made before, by a command that was stopped perhaps, is taken as it is."""
-        from bakehouse.curation.upscale.upscale_image import enlarged, through
+        """Return the edits with the upscaled image, which is cached, so that an interrupted command resumes."""
+        from bakehouse.curation.upscale.upscale_image import run_network, upscale_to_size
 
-        used = [n.sha256 for n in (filters, net) if n is not None]
-        kept = cache_dir("upscaled", f"{key_of(_VERSION, record.sha256, used, size, self.tile)}.png")
+        used = [n.sha256 for n in (prefilter, net) if n is not None]
+        kept = cache_dir("upscaled", f"{key_of(_CACHE_VERSION, record.sha256, used, size, self.tile)}.png")
         if kept.is_file():
             made = open_image(kept, mode="RGBA" if record.has_alpha else "RGB")
-            return replaced(record, images, to, made)
-        image = opened(record)
-        if filters is not None:
-            image = through(image, filters)
-        image = enlarged(image, net, net.scale, size)
+            return replace_image(record, images, to, made)
+        image = open_record(record)
+        if prefilter is not None:
+            image = run_network(image, prefilter)
+        image = upscale_to_size(image, net, net.scale, size)
         with atomic_path(kept) as temporary:
             image.save(temporary, "PNG", compress_level=1)
-        return replaced(record, images, to, image)
+        return replace_image(record, images, to, image)
 
-    def _open(self) -> tuple[Upscaler, Upscaler | None]:
+    def _load(self) -> tuple[Upscaler, Upscaler | None]:
         from bakehouse.vision.upscalers.upscaler import Upscaler
 
         net = Upscaler(upscaler_path(self.model), tile=self.tile)
-        filters = Upscaler(model_path(self.before, "upscaler"), tile=self.tile) if self.before else None
-        if filters is not None and filters.scale != 1:
+        prefilter = Upscaler(model_path(self.before, "upscaler"), tile=self.tile) if self.before else None
+        if prefilter is not None and prefilter.scale != 1:
             raise UsageError(
-                f"before = {self.before}: it enlarges x{filters.scale}, and only filters can go before",
-                hint=f"--model {self.before} upscales with it",
+                f"before = {self.before} is an upscaler (x{prefilter.scale}); only filters of scale 1 can run first",
+                hint=f"to upscale with it, use --model {self.before}",
             )
-        return net, filters
+        return net, prefilter
 
 
 def upscaler_path(name: str) -> Path:
-    """The file of an upscaler: `anime`, `photo`, `auto`, a name on the shelf, or a path.
+    """Return the file of an upscaler, given as `anime`, `photo`, `auto`, the name of an installed model, or a path.
 
     Raises:
-        UsageError: it is not on this machine; says how to have it.
+        UsageError: it is not installed; names the command that installs it.
     """
-    words = {"auto": (*KNOWN["photo"], *KNOWN["anime"]), **KNOWN}
+    words = {"auto": (*DEFAULT_UPSCALERS["photo"], *DEFAULT_UPSCALERS["anime"]), **DEFAULT_UPSCALERS}
     for known in words.get(name, (name, f"{name}-ncnn")):
         try:
             return model_path(known, "upscaler")
         except UsageError:
             continue
     if name not in words:
-        return model_path(name, "upscaler")  # says what is wrong with it
-    ours = " or ".join(names[1] for kind, names in KNOWN.items() if name in ("auto", kind))
+        return model_path(name, "upscaler")  # raises with the reason
+    available = " or ".join(names[1] for kind, names in DEFAULT_UPSCALERS.items() if name in ("auto", kind))
     raise UsageError(
-        f"no upscaler for {name!r} is on this machine",
-        hint=f"bakehouse models fetch {ours}; or --model FILE with one of yours (.pth, .safetensors)",
+        f"no upscaler for {name!r} is installed",
+        hint=f"bakehouse models fetch {available}; or --model FILE for a file of your own (.pth, .safetensors)",
     )

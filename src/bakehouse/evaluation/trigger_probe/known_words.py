@@ -11,7 +11,8 @@ from bakehouse.core.errors import UsageError
 from bakehouse.core.json_toml_yaml import parse_toml
 from bakehouse.data.tag_groups import plain
 from bakehouse.data.tag_vocabulary import TagVocabulary, load_vocabulary
-from bakehouse.generation.model_source import Source, resolve
+from bakehouse.generation.model_source import ModelSource, resolve
+from bakehouse.models.families import family_of
 
 MOST = 384
 """Words compared with: each is one pass of the text encoder."""
@@ -39,13 +40,13 @@ def bank_of(base: str, vocabulary: str | None = None) -> Bank:
     """The words of a base: those of a vocabulary, crumb's own, or a list of plain concepts.
 
     Args:
-        base: what the user calls the model: only `crumb` is known by its name.
+        base: what the user calls the model; its family may know the words of its training.
         vocabulary: what captions call one: `crumb`, a tagger, or a file such as selected_tags.csv.
 
     Raises:
         UsageError: nothing of that name, or a file that holds next to no tags.
     """
-    chosen = vocabulary or ("crumb" if base == "crumb" else None)
+    chosen = vocabulary or family_of(base).vocabulary
     if chosen is None:
         words = concepts()
         return Bank("plain concepts", words[:MOST], _parts(words))
@@ -58,7 +59,7 @@ def bank_of(base: str, vocabulary: str | None = None) -> Bank:
     return Bank(chosen, tuple(usual[:MOST]), _parts(names), taught)
 
 
-def bare_base(ref: str) -> Source:
+def bare_base(ref: str) -> ModelSource:
     """A base model by what the user calls it.
 
     Raises:

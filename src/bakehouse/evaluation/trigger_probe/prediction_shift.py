@@ -14,7 +14,8 @@ from torch import Tensor
 from bakehouse.core.errors import BakehouseError
 from bakehouse.core.files import cache_dir, key_of, read_json, write_json
 from bakehouse.models.denoiser import Denoiser
-from bakehouse.models.samplers import initial_noise, sample
+from bakehouse.models.guidance import ClassifierFreeGuidance
+from bakehouse.models.sampling import SamplingStep, initial_noise, sample
 
 STEPS = 8
 TIMES = (2, 4, 6)
@@ -120,15 +121,16 @@ class Shifts:
         """What the base itself has on the way to pictures of the class, by DDIM without guidance."""
         model, found = self.model, []
 
-        def keep(done: int, total: int, latents: Tensor) -> None:
-            if done in TIMES:
+        def keep(step: SamplingStep) -> None:
+            if step.done in TIMES:
                 # Evenly spaced from the last timestep down, as samplers here are.
-                at = round(model.schedule.steps * (1 - done / total)) - 1
-                found.append((latents.clone(), torch.full((len(latents),), at, device=latents.device)))
+                at = round(model.schedule.steps * (1 - step.done / step.total)) - 1
+                found.append((step.latents.clone(), torch.full((len(seeds),), at, device=step.latents.device)))
 
         cond = model.encode_prompt([self.class_word], clip_skip=self.clip_skip)[[0] * len(seeds)]
         noise = initial_noise(seeds, model.latent_shape(model.native_size, model.native_size))
-        sample(model, cond, None, noise=noise, steps=STEPS, guidance=1.0, sampler="ddim", seeds=seeds, on_step=keep)
+        guider = ClassifierFreeGuidance(cond, scale=1.0)
+        sample(model, guider, noise=noise, steps=STEPS, sampler="ddim", seeds=seeds, on_step=keep)
         return States(torch.cat([x for x, _ in found]), torch.cat([t for _, t in found]))
 
 

@@ -124,7 +124,7 @@ def _tools(model: Denoiser, bank: Bank, spec: ProbeSpec, clip_skip: int) -> _Too
     def pieces(word: str) -> int:
         return model.token_count([word])[0]
 
-    controls = Controls(bank, pieces, model.whole_words(), spec.rare, spec.known, spec.seed)
+    controls = Controls(bank, pieces, model.single_token_words(), spec.rare, spec.known, spec.seed)
     shifts = Shifts(model, class_word=spec.class_word, noises=spec.noises, seed=spec.seed, clip_skip=clip_skip)
     return _Tools(
         model, bank, spec, controls, shifts, Neighbours(model, bank, class_word=spec.class_word, clip_skip=clip_skip)
@@ -169,7 +169,7 @@ def _read(tools: _Tools, word: str, *, heeds: bool) -> Reading:
         word=word,
         verdict=judge(scale.reach(shift), taught=taught, heeds=heeds),
         why="",
-        pieces=tuple(tools.model.pieces([word])[0]),
+        pieces=tuple(tools.model.tokens([word])[0]),
         shift=shift,
         share=scale.share(shift),
         reach=scale.reach(shift),

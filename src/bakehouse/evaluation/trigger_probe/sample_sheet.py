@@ -13,14 +13,15 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from bakehouse.core.errors import UsageError
+from bakehouse.core.events import OnEvent
 from bakehouse.core.files import atomic_path
 from bakehouse.evaluation.metrics import Floats, small_pixels
 from bakehouse.evaluation.trigger_probe.probe_result import Probe
 from bakehouse.generation.contact_sheet import draw_grid
-from bakehouse.generation.request import Request
+from bakehouse.generation.request import ImageRequest
 
 if TYPE_CHECKING:
-    from bakehouse.generation.pipeline import OnEvent, Studio
+    from bakehouse.generation.pipeline import Pipeline
 
 STEPS = 12
 _RARE = 4
@@ -39,7 +40,7 @@ class Look:
 
 
 def draw_looks(
-    studio: Studio, probe: Probe, out: Path, *, seeds: int = 4, on_event: OnEvent | None = None
+    pipeline: Pipeline, probe: Probe, out: Path, *, seeds: int = 4, on_event: OnEvent | None = None
 ) -> tuple[Look, ...]:
     """Draws the class, each word alone and each word before the class, and writes them as one PNG.
 
@@ -53,7 +54,7 @@ def draw_looks(
     prompts = [probe.class_word]
     for word in (*words, *rare):
         prompts += [word, f"{word} {probe.class_word}".strip()]
-    drawn = _draw(studio, list(dict.fromkeys(prompts)), seeds, on_event)
+    drawn = _draw(pipeline, list(dict.fromkeys(prompts)), seeds, on_event)
     _write(probe, drawn, seeds, out)
     return _compare(probe, drawn, words, rare)
 
@@ -69,9 +70,9 @@ def check_sheet(out: Path, seeds: int) -> None:
 Drawn = dict[str, list[Image.Image]]
 
 
-def _draw(studio: Studio, prompts: Sequence[str], seeds: int, on_event: OnEvent | None) -> Drawn:
-    requests = [Request(prompt=p, seed=1, count=seeds, steps=STEPS) for p in prompts]
-    made = [picture.image for picture in studio.pictures(requests, on_event=on_event)]
+def _draw(pipeline: Pipeline, prompts: Sequence[str], seeds: int, on_event: OnEvent | None) -> Drawn:
+    requests = [ImageRequest(prompt=p, seed=1, count=seeds, steps=STEPS) for p in prompts]
+    made = [picture.image for picture in pipeline.generate(requests, on_event=on_event)]
     return {p: made[i * seeds : (i + 1) * seeds] for i, p in enumerate(prompts)}
 
 

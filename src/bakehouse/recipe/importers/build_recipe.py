@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from bakehouse.core.errors import UsageError
-from bakehouse.core.settings import put
+from bakehouse.core.settings import set_dotted
 from bakehouse.recipe.importers.import_report import Imported, Note
 from bakehouse.recipe.recipe import Recipe
 
@@ -52,7 +52,7 @@ def finish(
     """
     values: dict[str, Any] = {}
     for key, value in draft.values.items():
-        put(values, key.split("."), _without_nulls(value))
+        set_dotted(values, key.split("."), _without_nulls(value))
     origins = dict(draft.origins)
     if kind:
         values["kind"] = kind

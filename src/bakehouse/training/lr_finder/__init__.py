@@ -1,1 +1,1 @@
-"""Learning-rate range test: a short training with a rising rate, and the rate that follows from it."""
+"""Learning-rate range test: the ramp, the validation set, the suggestion and its chart."""

@@ -1,4 +1,4 @@
-"""A range test as a picture: one SVG file that needs nothing beside it."""
+"""Chart of a range test: one self-contained SVG file."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import math
 from collections.abc import Callable, Sequence
 from html import escape
 
-from bakehouse.training.lr_finder.suggestion import RateTest
+from bakehouse.training.lr_finder.suggestion import RangeTestResult
 
 WIDTH, HEIGHT = 640, 360
 LEFT, RIGHT, TOP, BOTTOM = 64, 20, 44, 48
 HEADROOM = 0.35
-"""Of the deepest fall, shown above zero: what lies higher is cut off, for bursting weights would flatten all else."""
+"""Range above zero, as a share of the largest decrease; higher values are clipped, since divergence dwarfs the rest."""
 
 STYLE = """
 svg { font: 12px system-ui, sans-serif; background: #fff; color: #1d2733 }
@@ -27,11 +27,11 @@ path { fill: none; stroke-width: 2 }
 Scale = Callable[[float], float]
 
 
-def rate_chart(test: RateTest) -> str:
-    """The readings over the rate (in factors), in percent of the loss at the start, with the suggestion."""
-    rates = [r.lr for r in test.readings]
-    subject = [100 * r.subject / test.base_loss for r in test.readings]
-    drift = [100 * r.drift / test.base_loss for r in test.readings]
+def lr_chart(test: RangeTestResult) -> str:
+    """Return the chart: measurements over the learning rate (log scale), in percent of the initial loss."""
+    rates = [m.lr for m in test.measurements]
+    subject = [100 * m.subject / test.base_loss for m in test.measurements]
+    drift = [100 * m.drift / test.base_loss for m in test.measurements]
     low, high = 1.1 * min(subject), max(-HEADROOM * min(subject), min(max(drift), -min(subject)))
     x = _scale(math.log10(rates[0]), math.log10(rates[-1]), LEFT, WIDTH - RIGHT)
     y = _scale(low, high, HEIGHT - BOTTOM, TOP)
@@ -39,11 +39,11 @@ def rate_chart(test: RateTest) -> str:
         *_frame(x, y, rates, (low, high)),
         _line("drift", rates, drift, x, y, high),
         _line("subject", rates, subject, x, y, high),
-        *_pick(test, x),
+        *_suggestion(test, x),
         f'<text class="name-subject" x="{LEFT + 8}" y="{TOP + 16}">the subject\'s loss</text>',
-        f'<text class="name-drift" x="{LEFT + 8}" y="{TOP + 32}">how far the class has gone</text>',
+        f'<text class="name-drift" x="{LEFT + 8}" y="{TOP + 32}">drift of the class</text>',
     ]
-    title = escape(f"Learning rate {test.rate:g}: {test.why}")
+    title = escape(f"Learning rate {test.peak_lr:g}: {test.why}")
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img"><title>{title}</title>'
     return f"{head}<style>{STYLE}</style>{''.join(parts)}</svg>\n"
 
@@ -54,7 +54,7 @@ def _scale(low: float, high: float, start: float, end: float) -> Scale:
 
 
 def _frame(x: Scale, y: Scale, rates: Sequence[float], ends: tuple[float, float]) -> list[str]:
-    """Rules with their numbers: powers of ten below, percents at the left."""
+    """Return grid lines with their numbers: powers of ten below, percents at the left."""
     parts = []
     for power in range(math.ceil(math.log10(rates[0])), math.floor(math.log10(rates[-1])) + 1):
         at, foot = f"{x(power):.1f}", HEIGHT - BOTTOM
@@ -74,15 +74,15 @@ def _percent(value: float) -> str:
 
 
 def _line(style: str, rates: Sequence[float], values: Sequence[float], x: Scale, y: Scale, top: float) -> str:
-    """A polyline; what lies above `top` runs along it."""
+    """Return a polyline; values above `top` are clipped."""
     points = [f"{x(math.log10(r)):.1f},{y(min(v, top)):.1f}" for r, v in zip(rates, values, strict=True)]
     return f'<path class="{style}" d="M{" L".join(points)}"/>'
 
 
-def _pick(test: RateTest, x: Scale) -> list[str]:
+def _suggestion(test: RangeTestResult, x: Scale) -> list[str]:
     name = "lr" if test.lr is not None else "text_lr"
-    at = f"{x(math.log10(test.rate)):.1f}"
+    at, label = f"{x(math.log10(test.peak_lr)):.1f}", f"optimizer.{name} = {test.peak_lr:g}"
     return [
         f'<line class="pick" x1="{at}" x2="{at}" y1="{TOP}" y2="{HEIGHT - BOTTOM}" stroke-width="2"/>',
-        f'<text class="name-pick" x="{at}" y="{TOP - 10}" text-anchor="middle">optimizer.{name} = {test.rate:g}</text>',
+        f'<text class="name-pick" x="{at}" y="{TOP - 10}" text-anchor="middle">{label}</text>',
     ]

@@ -1,8 +1,8 @@
-"""Faces in drawings: AnimeFace 2009, a cascade of small perceptrons in the library `libnvxs`, spoken to by ctypes.
+"""Face detector for drawings: AnimeFace 2009, a cascade of small perceptrons in the library `libnvxs`, through ctypes.
 
-The library is that of the PyPI package `animeface`, whose own wrapper reads Pillow's memory and finds nothing with
-Pillow 12 or newer. Here pixels are handed over as numbers. Structures and entry points are those of `nvxs` (MIT):
-`nv_matrix_t` is rows of floats, `step` floats apart; faces come with the boxes of eyes, nose, mouth and chin.
+The library is part of the PyPI package `animeface`, whose wrapper reads Pillow's memory directly and detects nothing
+with Pillow 12 or newer. Here pixels are passed as floats. Structures and entry points are those of `nvxs` (MIT):
+`nv_matrix_t` holds rows of floats, `step` floats apart; faces come with boxes of eyes, nose, mouth and chin.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ import numpy.typing as npt
 from PIL import Image
 
 from bakehouse.core.errors import UsageError
-from bakehouse.vision.faces.face import Face, ranked
+from bakehouse.vision.faces.face import Face, rank_faces
 
-FIRST_LOOK, SECOND_LOOK = 700_000, 4_000_000
-"""Pixels. The search takes half a second for a third of a megapixel, so small faces are only sought where no large
-one is found."""
-SURE = 0.85
-"""Least likelihood; true faces on the drawings it was tried on have 0.88 to 1, a window of a building 0.83."""
-_MOST = 256
+FIRST_SIZE, SECOND_SIZE = 700_000, 4_000_000
+"""Sizes in pixels to which the image is reduced. A search takes half a second for a third of a megapixel, so the larger
+size is used only if no face is found at the smaller one."""
+MIN_LIKELIHOOD = 0.85
+"""Least likelihood of a face. Measured on drawings: 0.88 to 1 for faces, 0.83 for a window of a building."""
+_MAX_FACES = 256
 _STEP, _GROWTH, _SMALLEST = 4.0, 1.095, 42.592
-"""Of the sliding window: stride at its smallest, growth from size to size, smallest side; the package's own values."""
+"""Sliding window: stride at the smallest size, growth factor, smallest side; the package's values."""
 _NAMES = ("dir", "face_00", "face_01", "face_02", "parts")
 
 
@@ -57,14 +57,14 @@ class _Found(c.Structure):
     )
 
 
-class AnimeFaces:
-    """Finds faces in drawings of 43 pixels and more."""
+class AnimeFaceDetector:
+    """Detects faces in drawings, from 43 pixels."""
 
     def __init__(self, library: Path) -> None:
-        """Opens the library.
+        """Load the library.
 
         Raises:
-            UsageError: it is not made for this system.
+            UsageError: the library is not for this system.
         """
         try:
             self._nvxs: Any = c.CDLL(str(library))
@@ -72,30 +72,30 @@ class AnimeFaces:
             self._nvxs.nv_matrix3d_alloc.restype = c.POINTER(_Matrix)
         except (OSError, ValueError, AttributeError) as e:
             raise UsageError(
-                f"{library} is no AnimeFace library for this system ({e})",
-                hint="bakehouse models fetch animeface brings the one for this system; --faces photo does without",
+                f"cannot load the AnimeFace library {library}: not for this system ({e})",
+                hint="`bakehouse models fetch animeface` installs the right one; --faces photo does not need it",
             ) from e
-        self._lock = threading.Lock()  # the library keeps scratch space of its own
+        self._lock = threading.Lock()  # the library is not thread-safe
 
     def __call__(self, image: Image.Image) -> list[Face]:
-        """Every face, the main one first."""
+        """Return all faces, the main one first."""
         pixels = image.width * image.height
-        for most in (FIRST_LOOK, SECOND_LOOK):
+        for most in (FIRST_SIZE, SECOND_SIZE):
             ratio = min(1.0, (most / pixels) ** 0.5)
             size = max(1, round(image.width * ratio)), max(1, round(image.height * ratio))
-            look = image if size == image.size else image.resize(size, Image.Resampling.BOX)
-            found = self._look(np.asarray(look.convert("L"), dtype=np.float32))
+            reduced = image if size == image.size else image.resize(size, Image.Resampling.BOX)
+            found = self._detect(np.asarray(reduced.convert("L"), dtype=np.float32))
             if found or most >= pixels:
                 break
         across, down = image.width / size[0], image.height / size[1]
-        return ranked([_face(one, across, down) for one in found])
+        return rank_faces([_face(one, across, down) for one in found])
 
-    def _look(self, grey: npt.NDArray[np.float32]) -> list[_Found]:
-        """Raw findings in grey values [h, w] of 0..255."""
+    def _detect(self, grey: npt.NDArray[np.float32]) -> list[_Found]:
+        """Return the library's results for grey levels [h, w] in 0..255."""
         height, width = grey.shape
         if min(height, width) < _SMALLEST:
             return []
-        found, whole = (_Found * _MOST)(), _Rect(0, 0, width, height)
+        found, whole = (_Found * _MAX_FACES)(), _Rect(0, 0, width, height)
         direction, first, *bag, parts = self._nets
         with self._lock, self._matrices(height, width) as (given, smooth, edges, sums, edge_sums):
             step = given.contents.step
@@ -106,7 +106,7 @@ class AnimeFaces:
             self._nvxs.nv_integral(edge_sums, edges, 0)
             count = self._nvxs.nv_face_detect(
                 found,
-                _MOST,
+                _MAX_FACES,
                 sums,
                 edge_sums,
                 c.byref(whole),
@@ -119,11 +119,11 @@ class AnimeFaces:
                 c.c_float(_GROWTH),
                 c.c_float(_SMALLEST),
             )
-        return [one for one in found[:count] if one.likelihood >= SURE]
+        return [one for one in found[:count] if one.likelihood >= MIN_LIKELIHOOD]
 
     @contextmanager
     def _matrices(self, height: int, width: int) -> Iterator[list[Any]]:
-        """Grey, smoothed, edges [h, w]; sums of grey and of edges [h + 1, w + 1]; all zero, freed at the end."""
+        """Allocate zeroed matrices: grey, smoothed, edges [h, w], integral images of grey and edges [h + 1, w + 1]."""
         sizes = ((height, width),) * 3 + ((height + 1, width + 1),) * 2
         made = [self._nvxs.nv_matrix3d_alloc(1, h, w) for h, w in sizes]
         try:

@@ -1,4 +1,4 @@
-"""What a face is to those who crop and place: one box, in the same measure whoever found it."""
+"""Detected faces and the protocol of face detectors."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Face:
-    """A face in an image."""
+    """A detected face."""
 
     box: Box
     """From the brows to the chin, about as wide as it is high."""
     score: float
-    """How sure the finder is, 0..1."""
+    """Confidence of the detector, 0..1."""
 
     @property
     def width(self) -> float:
@@ -28,23 +28,23 @@ class Face:
 
     @property
     def height(self) -> float:
-        """In pixels: the unit that crops are measured in."""
+        """In pixels; the unit of crop framings."""
         return self.box[3] - self.box[1]
 
     @property
     def center(self) -> tuple[float, float]:
-        """Of the box."""
+        """Centre of the box."""
         return (self.box[0] + self.box[2]) / 2, (self.box[1] + self.box[3]) / 2
 
 
-class FaceFinder(Protocol):
-    """Finds faces in one upright RGB image; may be called from several threads."""
+class FaceDetector(Protocol):
+    """Detects faces in an upright RGB image; thread-safe."""
 
     def __call__(self, image: Image.Image) -> list[Face]:
-        """Every face, the main one first."""
+        """Return all faces, the main one first."""
         ...
 
 
-def ranked(faces: Sequence[Face]) -> list[Face]:
-    """The main face first: the largest, where a sure one counts for more than a doubtful one."""
+def rank_faces(faces: Sequence[Face]) -> list[Face]:
+    """Return the faces sorted by area times score, the main face first."""
     return sorted(faces, key=lambda f: (-f.width * f.height * f.score, f.box))

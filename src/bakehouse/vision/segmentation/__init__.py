@@ -1,1 +1,1 @@
-"""Segmentation models that separate a subject from its background."""
+"""Segmentation models: masks of the subject."""

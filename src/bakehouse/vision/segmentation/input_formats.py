@@ -1,4 +1,4 @@
-"""How each mask maker wants its pixels, and what to say when one is asked for by another program's name for it."""
+"""Input and output formats of segmentation models by name, and messages for other programs' names of models."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from bakehouse.core.settings import Spec
 Three = tuple[float, float, float]
 Normalize = Literal["auto", "imagenet", "half", "unit"]
 
-NORMALS: dict[str, tuple[Three, Three]] = {
+NORMALIZATIONS: dict[str, tuple[Three, Three]] = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     "unit": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
-"""Mean and deviation by name."""
+"""Mean and standard deviation by name."""
 
-_ELSEWHERE = {
+_UNSUPPORTED_NAMES = {
     "base": "transparent-background's `base` is InSPyReNet as PyTorch weights",
     "fast": "transparent-background's `fast` is InSPyReNet at 384 pixels as PyTorch weights",
     "base-nightly": "transparent-background's `base-nightly` is InSPyReNet as PyTorch weights",
-    "sam": "rembg's `sam` asks for points or boxes, and this does not",
-    "u2net_cloth_seg": "rembg's `u2net_cloth_seg` tells clothes apart, not subjects",
-    "ben2-base": "rembg's `ben2-base` is not known here by name",
-    "withoutbg": "rembg's `withoutbg` is not known here by name",
+    "sam": "rembg's `sam` needs points or boxes as prompts, which are not supported",
+    "u2net_cloth_seg": "rembg's `u2net_cloth_seg` segments clothes, not subjects",
+    "ben2-base": "rembg's `ben2-base` is not in the catalogue",
+    "withoutbg": "rembg's `withoutbg` is not in the catalogue",
 }
 
 
-class Form(Spec):
-    """What goes in and what comes out of one kind of network."""
+class InputFormat(Spec):
+    """Preprocessing and output format of one kind of network; segmenters.toml explains the keys."""
 
     size: Annotated[int, Field(ge=16, le=8192)] | None = None
-    mean: Three = NORMALS["imagenet"][0]
-    std: Three = NORMALS["imagenet"][1]
+    mean: Three = NORMALIZATIONS["imagenet"][0]
+    std: Three = NORMALIZATIONS["imagenet"][1]
     peak: bool = False
     stretch: bool = False
     sigmoid: bool = False
@@ -48,42 +48,42 @@ class Form(Spec):
 
 
 @functools.cache
-def forms() -> dict[str, Form]:
-    """Every known form by the beginning of its networks' names."""
-    text = resources.files("bakehouse.vision.segmentation").joinpath("mattes.toml").read_text("utf-8")
-    return {name: Form.parse(values, source=f"[{name}]") for name, values in parse_toml(text).items()}
+def input_formats() -> dict[str, InputFormat]:
+    """Return the known formats by the prefix of their networks' names."""
+    text = resources.files("bakehouse.vision.segmentation").joinpath("segmenters.toml").read_text("utf-8")
+    return {name: InputFormat.parse(values, source=f"[{name}]") for name, values in parse_toml(text).items()}
 
 
-def form_of(name: str, *, size: int | None = None, normalize: Normalize = "auto") -> Form:
-    """The form of a network by its name or its file's; ImageNet's colours for one that nobody knows.
+def find_input_format(name: str, *, size: int | None = None, normalize: Normalize = "auto") -> InputFormat:
+    """Return the format of a network by its name or its file's; ImageNet normalization for unknown ones.
 
     Args:
         name: `u2netp`, `BiRefNet-general-epoch_244`, ...
-        size: instead of the known one.
-        normalize: instead of the known one; the output is then taken as it comes.
+        size: overrides the known one.
+        normalize: overrides the known one; the output is then not rescaled.
     """
-    fitting = [known for known in forms() if name.lower().replace("_", "-").startswith(known)]
-    form = forms()[max(fitting, key=len)] if fitting else Form()
+    fitting = [known for known in input_formats() if name.lower().replace("_", "-").startswith(known)]
+    format_ = input_formats()[max(fitting, key=len)] if fitting else InputFormat()
     if normalize != "auto":
-        mean, std = NORMALS[normalize]
-        form = Form(size=form.size, mean=mean, std=std, sigmoid=form.sigmoid)
-    return form.model_copy(update={"size": size}) if size else form
+        mean, std = NORMALIZATIONS[normalize]
+        format_ = InputFormat(size=format_.size, mean=mean, std=std, sigmoid=format_.sigmoid)
+    return format_.model_copy(update={"size": size}) if size else format_
 
 
-def matte_path(name: str) -> Path:
-    """The file of a mask maker: a path, or a name on the shelf.
+def segmenter_path(name: str) -> Path:
+    """Return the file of a segmentation model, given as a path or as the name of an installed model.
 
     Raises:
-        UsageError: it is not here; says where it can be had.
+        UsageError: it is not installed; says where to get it.
     """
     try:
         return model_path(name, "matte")
     except UsageError as e:
         key = name.lower()
-        known = _ELSEWHERE.get(key) or next(
-            (f.where for n, f in forms().items() if f.where and key.replace("_", "-").startswith(n)), ""
+        known = _UNSUPPORTED_NAMES.get(key) or next(
+            (f.where for n, f in input_formats().items() if f.where and key.replace("_", "-").startswith(n)), ""
         )
         if not known:
             raise
-        hint = "with the ONNX file: --model PATH, or `bakehouse models add NAME PATH --kind matte` and --model NAME"
-        raise UsageError(f"the mask maker {name!r} is not on this machine; {known}", hint=hint) from e
+        hint = "with an ONNX file: --model PATH, or `bakehouse models add NAME PATH --kind matte` and --model NAME"
+        raise UsageError(f"segmentation model {name!r} is not installed; {known}", hint=hint) from e

@@ -1,4 +1,4 @@
-"""Taggers: what is in an image, in the words of captions. Importing this loads no torch."""
+"""Taggers: predict caption tags for images. Importing this loads no torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a tagger sees in a picture, and what every tagger can do."""
+"""Tag predictions, and the protocol of taggers."""
 
 from __future__ import annotations
 
@@ -8,59 +8,62 @@ from typing import Any, Protocol
 
 from PIL import Image
 
-FLOOR = 0.05
-"""Scores below are not kept."""
+MIN_SCORE = 0.05
+"""Lower scores are not stored."""
 
 Scores = Mapping[str, Mapping[str, float]]
-"""By category and tag: probabilities from 0 to 1."""
+"""Probabilities 0..1 by category and tag."""
 
 
 @dataclass(frozen=True)
-class Sight:
-    """What one tagger sees in one picture. It is kept, so that other thresholds ask no model."""
+class TagPrediction:
+    """The prediction of one tagger for one image. It is cached, so that other thresholds need no new inference."""
 
     text: str = ""
-    """A sentence, of captioners."""
+    """The caption, for captioners."""
     scores: Scores = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """As it is kept."""
+        """Return the prediction as it is cached."""
         scores = {c: {tag: round(p, 4) for tag, p in tags.items()} for c, tags in self.scores.items() if tags}
         return {k: v for k, v in (("text", self.text), ("scores", scores)) if v}
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Sight:
-        """The inverse of `to_json`."""
+    def from_json(cls, value: Mapping[str, Any]) -> TagPrediction:
+        """Return the prediction of a cached value."""
         return cls(value.get("text", ""), value.get("scores", {}))
 
 
 class Tagger(Protocol):
-    """Looks at pictures and says what is in them."""
+    """Predicts the tags of images."""
 
     name: str
     """For messages."""
     key: str
-    """Changes with everything that changes what it sees: weights, input, settings."""
+    """Cache key: changes with everything that changes predictions (weights, preprocessing, settings)."""
     thresholds: Mapping[str, float]
-    """Its own, by category."""
+    """Default thresholds by category."""
 
-    def look(self, images: Sequence[Image.Image]) -> list[Sight]:
-        """One sight for each RGB picture of any size. The slow part."""
+    def predict(self, images: Sequence[Image.Image]) -> list[TagPrediction]:
+        """Return one prediction per RGB image of any size (the slow part)."""
         ...
 
-    def words(self, sight: Sight, thresholds: Mapping[str, float]) -> list[str]:
-        """Tags that reach the threshold of their category, the surest first, or one sentence; as the model spells them.
+    def to_tags(self, prediction: TagPrediction, thresholds: Mapping[str, float]) -> list[str]:
+        """Return the tags that reach their category's threshold, the most likely first, or one sentence.
+
+        Tags are in the model's spelling.
 
         Args:
-            thresholds: by category; what has none is not said.
+            prediction: of this tagger.
+            thresholds: by category; categories without one are left out.
         """
         ...
 
 
-def surest_first(scores: Scores, thresholds: Mapping[str, float]) -> list[str]:
-    """Tags by category in the order of `thresholds`, within one the surest first, ties by the alphabet."""
+def most_likely_first(scores: Scores, thresholds: Mapping[str, float]) -> list[str]:
+    """Return tags by category in the order of `thresholds`, by falling score within one; ties alphabetically."""
     out: list[str] = []
     for category, least in thresholds.items():
-        said = [(tag, p) for tag, p in scores.get(category, {}).items() if p >= least]
-        out += [tag for tag, _ in sorted(said, key=lambda entry: (-entry[1], entry[0]))]
+        chosen = [(tag, p) for tag, p in scores.get(category, {}).items() if p >= least]
+        out += [tag for tag, _ in sorted(chosen, key=lambda entry: (-entry[1], entry[0]))]
     return out

@@ -1,7 +1,7 @@
-"""The tagger of the embedded base: a small convolutional net that names what `crumb` can draw, and some that it cannot.
+"""The bundled tagger: a small convolutional network for the vocabulary of the base model `crumb`, and a little more.
 
-It plays the part that WD taggers, CLIP and DINO play for the big models: caption tags with probabilities, and a
-unit vector to compare subjects by.
+For `crumb` it has the role of WD taggers, CLIP and DINO: it predicts caption tags with probabilities, and a unit vector
+to compare subjects.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Floats = NDArray[np.float32]
 
 
 class Block(nn.Module):
-    """One 3x3 convolution around the identity. Plain ones: processors are slow at depthwise ones."""
+    """A residual block with one 3x3 convolution; not depthwise, which is slow on CPUs."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -45,13 +45,13 @@ class TaggerNet(nn.Module):
         super().__init__()
         stages: list[nn.Module] = []
         before = 3
-        # Each halves the size; the first has no block, for 64 x 64 is where the time goes.
+        # Each stage halves the size; the first has no block, since 64 x 64 costs the most time.
         for width, depth in zip(widths, depths, strict=True):
             stages += [nn.Conv2d(before, width, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
             stages += [Block(width) for _ in range(depth)]
             before = width
         self.stages = nn.Sequential(*stages)
-        # Mean and maximum: a mean sees the background, a maximum sees the small mouth.
+        # Mean pooling captures the background, max pooling small details such as the mouth.
         self.embed = nn.Linear(2 * before, embed)
         self.heads = nn.Linear(embed, outputs)
 
@@ -63,7 +63,7 @@ class TaggerNet(nn.Module):
 
 @dataclass(frozen=True)
 class TagResult:
-    """What a tagger sees in N images: `probs[group]` is [N, values of the group], `embeddings` [N, D], unit length."""
+    """Predictions for N images: `probs[group]` is [N, values of the group], `embeddings` is [N, D] of unit length."""
 
     vocabulary: Vocabulary
     probs: dict[str, Floats]
@@ -73,7 +73,7 @@ class TagResult:
         return len(self.embeddings)
 
     def best(self, i: int) -> dict[str, tuple[str, float]]:
-        """The likeliest value of every group in image `i`, and its probability."""
+        """Return the likeliest value of every group in image `i`, and its probability."""
         out = {}
         for group, p in self.probs.items():
             k = int(p[i].argmax())
@@ -81,13 +81,13 @@ class TagResult:
         return out
 
     def tags(self, i: int, threshold: float = 0.5) -> list[str]:
-        """Caption tags of image `i` in the base's own words, from the values at least this probable."""
+        """Return the caption tags of image `i` in the base's vocabulary, for values of at least this probability."""
         best = self.best(i)
         return self.vocabulary.tags_of({g: v for g, (v, p) in best.items() if p >= threshold})
 
 
 class CrumbTagger:
-    """Tags images of any size; `load` it once, call it with many."""
+    """Tags images of any size."""
 
     def __init__(self, net: TaggerNet, vocabulary: Vocabulary, size: int = 128) -> None:
         self.net = net.eval()
@@ -96,19 +96,25 @@ class CrumbTagger:
 
     @classmethod
     def load(cls, folder: Path | None = None) -> CrumbTagger:
-        """The tagger of the package, or of another folder with `config.json`, `vocabulary.json` and weights."""
+        """Load the bundled tagger, or one from a folder with `config.json`, `vocabulary.json` and `model.safetensors`.
+
+        Raises:
+            BakehouseError: a file is missing, or the weights do not match the configuration.
+        """
         folder = folder or FOLDER
-        vocabulary = Vocabulary.load(_there(folder / "vocabulary.json"))
-        config = parse_json(_there(folder / "config.json").read_text(encoding="utf-8"))
+        vocabulary = Vocabulary.load(_existing_file(folder / "vocabulary.json"))
+        config = parse_json(_existing_file(folder / "config.json").read_text(encoding="utf-8"))
         outputs = sum(len(values) for values in vocabulary.groups.values())
         net = TaggerNet(outputs, config["widths"], config["depths"], config["embed"])
-        path = _there(folder / "model.safetensors")
+        path = _existing_file(folder / "model.safetensors")
         try:
             net.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(path).items()})
         except (RuntimeError, SafetensorError) as e:
             reason = str(e).splitlines()[0]
-            hint = "Reinstall bakehouse, or make the folder again with `python -m tools.crumb make`."
-            raise BakehouseError(f"{path} does not fit its config.json and vocabulary.json: {reason}", hint=hint) from e
+            hint = "reinstall bakehouse, or rebuild the folder with `python -m tools.crumb make`"
+            raise BakehouseError(
+                f"{path} does not match its config.json and vocabulary.json: {reason}", hint=hint
+            ) from e
         return cls(net, vocabulary, config["size"])
 
     @torch.inference_mode()
@@ -136,9 +142,9 @@ class CrumbTagger:
 
 
 def prompt_accuracy(result: TagResult, i: int, wanted: Mapping[str, str]) -> dict[str, bool]:
-    """For every wanted attribute, whether image `i` has it; special cases count ("sunglasses" may be wayfarers).
+    """Return for every wanted attribute whether image `i` has it; special cases count ("wayfarers" are "sunglasses").
 
-    A background is there only with its colours, so that they are judged with it, in group "background".
+    Background colours count as part of the group "background": it is present only with its colours.
     """
     best = {group: value for group, (value, _) in result.best(i).items()}
     accepts = result.vocabulary.accepts
@@ -149,10 +155,10 @@ def prompt_accuracy(result: TagResult, i: int, wanted: Mapping[str, str]) -> dic
     return out
 
 
-def _there(path: Path) -> Path:
+def _existing_file(path: Path) -> Path:
     if not path.is_file():
         raise BakehouseError(
-            f"the tagger's {path.name} is not in {path.parent}",
-            hint="Reinstall bakehouse, or make it with `python -m tools.crumb make`.",
+            f"the tagger's file {path.name} is missing in {path.parent}",
+            hint="reinstall bakehouse, or rebuild it with `python -m tools.crumb make`",
         )
     return path

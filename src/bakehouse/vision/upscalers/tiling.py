@@ -1,4 +1,4 @@
-"""A large image through a network piece by piece, with nothing to be seen where the pieces meet."""
+"""Run a network on a large image tile by tile, without visible seams."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ Floats = npt.NDArray[np.float32]
 Run = Callable[[Floats], Floats]
 
 RAMP = 8
-"""Pixels over which one piece fades into the next."""
+"""Pixels over which neighbouring tiles are blended."""
 
 
-def tiled(image: Floats, run: Run, *, tile: int, overlap: int) -> Floats:
-    """What `run` makes of an image, as if it had seen all of it at once.
+def run_tiled(image: Floats, run: Run, *, tile: int, overlap: int) -> Floats:
+    """Return the result of `run` for an image, computed in overlapping tiles.
 
-    Pieces overlap. What a network makes near the edge of a piece depends on what it does not see, so the outer
-    (overlap - RAMP) / 2 pixels are thrown away, and over the next RAMP pixels pieces are blended. A network that looks
-    no further than what is thrown away gives the same numbers as without pieces.
+    Near a tile's edge the network lacks context, so the outer (overlap - RAMP) / 2 pixels are discarded, and the next
+    RAMP pixels are blended with the neighbour. If the network's receptive field is within the discarded pixels, the
+    result equals that without tiles.
 
     Args:
         image: [h, w, c].
-        run: [h, w, c] to [h * s, w * s, c] with one whole s for all sizes.
-        tile: longest side of a piece in pixels.
-        overlap: of neighbouring pieces, in pixels; less than half of `tile`.
+        run: maps [h, w, c] to [h * s, w * s, c] with a fixed integer s.
+        tile: longest side of a tile in pixels.
+        overlap: of neighbouring tiles, in pixels; less than half of `tile`.
     """
     height, width, _ = image.shape
     if max(height, width) <= tile:
         return run(image)
-    rows, columns = spans(height, tile, overlap), spans(width, tile, overlap)
+    rows, columns = tile_spans(height, tile, overlap), tile_spans(width, tile, overlap)
     total: Floats | None = None
     weights: Floats | None = None
     for top, bottom in rows:
@@ -51,8 +51,8 @@ def tiled(image: Floats, run: Run, *, tile: int, overlap: int) -> Floats:
     return np.divide(total, weights, dtype=np.float32)
 
 
-def spans(length: int, tile: int, overlap: int) -> list[tuple[int, int]]:
-    """Pieces [start, end) of at most `tile` that cover `length` and overlap by `overlap` or more, evenly laid."""
+def tile_spans(length: int, tile: int, overlap: int) -> list[tuple[int, int]]:
+    """Return evenly spaced tiles [start, end) of up to `tile` that cover `length` and overlap by `overlap` or more."""
     if length <= tile:
         return [(0, length)]
     count = math.ceil((length - overlap) / (tile - overlap))
@@ -61,7 +61,7 @@ def spans(length: int, tile: int, overlap: int) -> list[tuple[int, int]]:
 
 
 def _fade(start: int, end: int, length: int, scale: int, overlap: int) -> Floats:
-    """Weight of each output pixel of a piece along one axis; an edge that is the image's own does not fade."""
+    """Return the weight of each output pixel of a tile along one axis; the image's own edges do not fade."""
     at = (np.arange((end - start) * scale, dtype=np.float32) + np.float32(0.5)) / np.float32(scale)
     thrown = np.float32((overlap - RAMP) / 2)
     weight = np.ones_like(at)

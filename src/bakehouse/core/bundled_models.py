@@ -1,0 +1,21 @@
+"""The models inside the package: what users call them and where their files are. Needs no torch.
+
+This is all that rooms without base models (`data`, `vision`, `curation`, `captions`, `audit`) may know of them. What
+else differs from one base model to another (guidance, scorer, batch size, ...) is in `models/families.py`; a room that
+may not import that gets a value (a family's name, a tokenizer's path) from the command that calls it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_ASSETS = Path(__file__).resolve().parents[1] / "assets"
+
+BUNDLED_BASE = "crumb"
+"""The base model, wherever one is asked for."""
+BUNDLED_BASE_FOLDER = _ASSETS / "crumb"
+"""Its diffusers folder."""
+BUNDLED_TAGGER = "crumb"
+"""The tagger, wherever a tagger, an image embedder or a tag vocabulary is asked for."""
+BUNDLED_TAGGER_NAMES = (BUNDLED_TAGGER, "crumb-tagger")
+"""All its names; the second is the one in `bakehouse models list`."""

@@ -1,0 +1,74 @@
+"""Guiders: how several predictions of the network become the one that a sampler follows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from bakehouse.core.errors import UsageError
+from bakehouse.models.denoiser import Conditioning
+
+Predict = Callable[[Tensor, Tensor, Conditioning], Tensor]
+"""The network: x_t [N, C, h, w], timesteps [N] and N encoded prompts to fp32 predictions [N, C, h, w]."""
+Guider = Callable[[Predict, Tensor, Tensor], Tensor]
+"""Called as `guider(predict, x_t, t)` with x_t [B, C, h, w] and timesteps [B]; returns one prediction [B, C, h, w].
+
+It holds its own prompts and may call `predict` as often as it needs, with as many rows as it needs. Regional prompts,
+perturbed attention and the like are guiders; samplers know nothing of them.
+"""
+
+
+class ClassifierFreeGuidance:
+    """pred = uncond + scale x (cond - uncond): Ho & Salimans 2022, arXiv:2207.12598. At scale 1, `cond` alone."""
+
+    def __init__(
+        self, cond: Conditioning, uncond: Conditioning | None = None, scale: float = 7.0, rescale: float = 0.0
+    ) -> None:
+        """Prepare the prompts of B images.
+
+        Args:
+            cond: the prompts, one row per image.
+            uncond: the negative prompts, one row for all or one per image; not needed at scale 1.
+            scale: the guidance (CFG scale).
+            rescale: 0 to 1, how far the prediction is brought back to the standard deviation of the unguided one.
+                0 is off, 0.7 is usual for zero-terminal-SNR models, which guidance overexposes (Lin et al. 2023,
+                arXiv:2305.08891, section 3.4).
+
+        Raises:
+            UsageError: a scale other than 1 without a negative prompt.
+        """
+        self.scale = scale
+        self.rescale = rescale
+        if scale == 1.0:
+            self._prompts = cond
+        elif uncond is None:
+            raise UsageError(f"guidance = {scale} needs a negative prompt (it may be empty); guidance = 1.0 needs none")
+        else:
+            self._prompts = _negative_and_positive(cond, uncond)
+
+    def __call__(self, predict: Predict, x_t: Tensor, t: Tensor) -> Tensor:
+        """Return the guided prediction [B, C, h, w]; both predictions are one call of the network with 2B rows."""
+        if self.scale == 1.0:
+            return predict(x_t, t, self._prompts)
+        uncond, cond = predict(torch.cat([x_t, x_t]), torch.cat([t, t]), self._prompts).chunk(2)
+        return rescale_to(cond, uncond + self.scale * (cond - uncond), self.rescale)
+
+
+def _negative_and_positive(cond: Conditioning, uncond: Conditioning) -> Conditioning:
+    """Return 2B rows, negative prompts first. Image sizes known for the prompts hold for the negative ones too."""
+    negative = uncond if len(uncond) == len(cond) else uncond[[0] * len(cond)]
+    return Conditioning.cat([negative if negative.sizes is not None else negative.with_sizes(cond.sizes), cond])
+
+
+def rescale_to(cond: Tensor, guided: Tensor, share: float) -> Tensor:
+    """Blend in the guided prediction at the standard deviation of `cond`, image by image.
+
+    Lin et al. 2023, arXiv:2305.08891, equations 15 and 16.
+    """
+    if not share:
+        return guided
+    axes = tuple(range(1, guided.ndim))
+    rescaled = guided * (cond.std(dim=axes, keepdim=True) / guided.std(dim=axes, keepdim=True))
+    return share * rescaled + (1 - share) * guided

@@ -1,0 +1,128 @@
+"""What is decided before a run trains: its folder is opened or verified, its inputs and its batch size are settled."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from bakehouse.core.events import Event, Noted
+from bakehouse.core.files import DamagedError, read_json, write_json, write_text
+from bakehouse.core.folder_lock import locked
+from bakehouse.core.run_folder import Run
+from bakehouse.data.image_records import ImageSet
+from bakehouse.models.denoiser import Denoiser
+from bakehouse.recipe import Plan, Recipe, to_toml
+from bakehouse.training.batch_size_finder import find_batch_size
+from bakehouse.training.class_images import CaptionedImage
+from bakehouse.training.input_checks import (
+    check_base,
+    check_class_images,
+    check_listed_images,
+    check_recipe,
+    check_recipe_file,
+    check_settings,
+    check_sources,
+)
+from bakehouse.training.run_inputs import RunInputs, decisive_settings
+from bakehouse.training.training_state import find_states
+
+
+@dataclass
+class OpenRun:
+    """A run whose folder is locked by this process."""
+
+    run: Run
+    inputs: RunInputs
+    warnings: Sequence[str]
+
+    @property
+    def plan(self) -> Plan:
+        """The run's plan, with the batch once it is found."""
+        return self.inputs.resolved_plan
+
+    def check_base(self, model: Denoiser) -> None:
+        """Raise UsageError if the base model is not the one that the run was started with."""
+        self.inputs = check_base(self.run, self.inputs, model)
+
+    def check_class_images(self, class_images: Sequence[CaptionedImage]) -> None:
+        """Raise UsageError if generated class images are not those that the run was started with."""
+        self.inputs = check_class_images(self.run, self.inputs, class_images)
+
+
+@contextlib.contextmanager
+def open_run(run: Run, recipe: Recipe, images: ImageSet | None) -> Iterator[OpenRun]:
+    """Lock a run's folder, a new one or one of the same recipe, and write its recipe.toml, plan.json and inputs.json.
+
+    Args:
+        run: a folder that holds a run, or nothing yet.
+        recipe: as the user gives it now.
+        images: instead of those in the recipe's folders.
+
+    Raises:
+        UsageError: the recipe cannot be trained (then no folder is made), the folder holds a run of another recipe, or
+            files that the run depends on have changed.
+        BakehouseError: another process trains in the folder.
+    """
+    planned = None if run.inputs.exists() else RunInputs.from_recipe(recipe, images)
+    with locked(run.folder, "training") as lock_warnings:
+        run.sweep()
+        try:
+            inputs = RunInputs.load(run)
+        except DamagedError as damage:
+            inputs, warnings = _start(run, planned or RunInputs.from_recipe(recipe, images), damage)
+        else:
+            check_recipe_file(run, decisive_settings(inputs.plan.recipe))
+            check_recipe(run, inputs, recipe)
+            warnings = check_sources(run, inputs, images)
+        if not run.recipe.is_file():
+            # Resolved, so that a later version with other defaults trains and evaluates this run the same.
+            write_text(run.recipe, to_toml(inputs.plan))
+        write_json(run.plan, inputs.plan.to_json())
+        yield OpenRun(run, inputs, [*lock_warnings, *warnings])
+
+
+def _start(run: Run, inputs: RunInputs, damage: DamagedError) -> tuple[RunInputs, list[str]]:
+    """Return the inputs of a new run; or of one whose inputs.json is lost, checked against its other files."""
+    warnings = []
+    if run.recipe.is_file():
+        before, now = (decisive_settings(recipe) for recipe in (Recipe.load(run.recipe), inputs.plan.recipe))
+        check_settings(run, before, now)
+        if run.plan.is_file():
+            check_listed_images(run, inputs)
+        last = find_states(run.states).newest
+        unverified = last is not None and "inputs" in last.notes
+        inputs = replace(inputs, unverified=unverified)
+        warnings.append(_lost_inputs(run, damage, earlier=not unverified and not run.inputs.exists()))
+    if not inputs.batch and (found := run.folder / "settled.json").is_file():  # as earlier versions kept it
+        inputs = replace(inputs, batch=read_json(found))
+    return inputs.save(run), warnings
+
+
+def _lost_inputs(run: Run, damage: DamagedError, *, earlier: bool) -> str:
+    if earlier:
+        return (
+            f"{run.folder} was started by an earlier version, which saved no hashes of captions, masks and base model: "
+            "they are taken as they are now, and checked from now on"
+        )
+    moved = f", and moved to {run.set_aside(run.inputs)}" if run.inputs.exists() else ""
+    return (
+        f"{damage}{moved}; it is written again from the recipe and the images as they are now, which must be those "
+        "that the run's states were trained with"
+    )
+
+
+def resolve_batch_size(opened: OpenRun) -> Generator[Event, None, Plan]:
+    """Return the run's plan with a number for its batch; one that was found once is the run's from then on."""
+    plan = opened.inputs.plan
+    if plan.recipe.train.batch != "auto":
+        return plan
+    if not opened.inputs.batch:
+        batch = yield from find_batch_size(plan)
+        found = {"batch": batch, "accumulation": plan.recipe.train.accumulation // batch}
+        opened.inputs = dataclasses.replace(opened.inputs, batch=found).save(opened.run)
+    write_json(opened.run.plan, opened.plan.to_json())
+    train = opened.plan.recipe.train
+    yield Noted(message=f"train.batch = {train.batch} x {train.accumulation}: the largest that fits, found by trying")
+    return opened.plan
