@@ -67,7 +67,7 @@ def open_run(run: Run, recipe: Recipe, images: ImageSet | None) -> Iterator[Open
     """
     planned = None if run.inputs.exists() else RunInputs.from_recipe(recipe, images)
     with locked(run.folder, "training") as lock_warnings:
-        run.sweep()
+        run.remove_partial_files()
         try:
             inputs = RunInputs.load(run)
         except DamagedError as damage:
