@@ -238,7 +238,7 @@ def test_a_folder_of_peft_is_told_and_merged_and_gone_on_from(run, parts):
     assert code == 0, said
     Path("empty").mkdir()
     code, said = run("generate", "crumb", "zwx", "--adapter", "empty")
-    assert code == 2 and "empty is no adapter" in said and "PEFT" in said
+    assert code == 2 and "empty is not an adapter" in said and "PEFT" in said
 
 
 @pytest.mark.parametrize(
