@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from bakehouse.audit import AuditSpec, Finders, examine, gather
+from bakehouse.audit import AuditSpec, Detectors, collect_facts, run_checks
 
 LIMIT_SECONDS = 60.0
 
@@ -59,9 +59,9 @@ def main() -> None:
         size = draw(folder, count)
         spec = AuditSpec()
         start, used = time.perf_counter(), time.process_time()
-        facts = gather(folder, spec, finders=Finders(), thumbnails=True)
+        facts = collect_facts(folder, spec, detectors=Detectors(), thumbnails=True)
         looked = time.perf_counter()
-        report = examine(facts, spec)
+        report = run_checks(facts, spec)
         done, used = time.perf_counter(), time.process_time() - used
     seconds = (done - start) * 1000 / count
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3

@@ -18,8 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bakehouse.captions import RuleSet, rules_of
-from bakehouse.captions.caption_files import read_folder
+from bakehouse.captions import RuleSet, parse_rules
+from bakehouse.captions.caption_files import read_captions
 from bakehouse.captions.edit_captions import Edit
 from bakehouse.curation import history
 from bakehouse.curation.changeset import Proposal
@@ -66,12 +66,12 @@ def main() -> None:
     parser.add_argument("--captions", type=int, default=10_000)
     count = parser.parse_args().captions
     added: list[dict[str, Any]] = [{"kind": "add", "tags": [TRIGGER]}, {"kind": "sort", "triggers": [TRIGGER]}]
-    verb = Edit(rules=RuleSet.load_rules("clean").then(rules_of(added)))
+    verb = Edit(rules=RuleSet.load_rules("clean").with_rules(parse_rules(added)))
     with tempfile.TemporaryDirectory() as temporary:
         root, other = Path(temporary, "phases"), Path(temporary, "command")
         write(root, count)
         write(other, count)  # what was edited once is in the store already
-        timed("read", lambda: read_folder(root))
+        timed("read", lambda: read_captions(root))
         made = timed("read, rules", lambda: list(verb.propose(ImageSet((), root=root))))
         proposals = [p for p in made if isinstance(p, Proposal)]
         timed(f"write {len(proposals)} as a step", lambda: history.apply_proposals(root, "edit", proposals))

@@ -1,4 +1,4 @@
-"""Write the tables of docs/audit.md from the list of checks: `python -m tools.write_audit_docs`."""
+"""Write the tables of docs/audit.md from the table of checks: `python -m tools.write_audit_docs`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WORDS = {
 
 
 def page(text: str) -> str:
-    """Return the page with its tables rewritten."""
+    """Return the page with up-to-date tables."""
     head, rest = text.split(BEGIN)
     _, tail = rest.split(END)
     return f"{head}{BEGIN}\n\n{''.join(tables())}{END}{tail}"
@@ -29,20 +29,20 @@ def tables() -> Iterator[str]:
     """Yield one table for each family of checks."""
     limits = Limits()
     for letter, family in FAMILIES.items():
-        yield f"### {letter}. {family}\n\n| id | level | finds | from where on | mended by |\n|---|---|---|---|---|\n"
+        yield f"### {letter}. {family}\n\n| id | level | finding | threshold | fix |\n|---|---|---|---|---|\n"
         yield from (_row(check, limits) for check in CHECKS if check.id.startswith(letter))
         yield "\n"
 
 
 def _row(check: Check, limits: Limits) -> str:
-    mend = f"`{check.mend.format(**WORDS).strip()}`" if check.mend else check.advice
-    finds = f"{check.title} (a rule of thumb)" if check.unsure else check.title
-    cells = (check.id, check.level, finds, check.threshold_text(limits), mend)
+    fix = f"`{check.fix.format(**WORDS).strip()}`" if check.fix else check.advice
+    finding = f"{check.title} (heuristic)" if check.heuristic else check.title
+    cells = (check.id, check.level, finding, check.threshold_text(limits), fix)
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |\n"
 
 
 def main() -> None:
-    """Write the page; with --check, exit 1 if it is not up to date."""
+    """Write the page; with --check, only fail if it is outdated."""
     text = PAGE.read_text("utf-8")
     fresh = page(text)
     if "--check" in sys.argv and fresh != text:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from bakehouse.recipe.importers import FATES, diffusers_scripts, easy_scripts, kohya_gui, onetrainer
+from bakehouse.recipe.importers import STATUS_WORDS, Status, diffusers_scripts, easy_scripts, kohya_gui, onetrainer
 from bakehouse.recipe.importers import ai_toolkit as ai
 from bakehouse.recipe.importers.kohya_gui_options import TYPES
 from bakehouse.recipe.importers.kohya_network import ALGORITHMS, MODULES, NETWORK_ARGS
-from bakehouse.recipe.importers.kohya_options import GROUPS
+from bakehouse.recipe.importers.kohya_options import GROUPS, KOHYA
 from bakehouse.recipe.importers.option_table import Option
 from bakehouse.recipe.sample_prompt import KOHYA_SAMPLERS
 
@@ -28,13 +28,30 @@ def _kohya() -> Iterator[str]:
     for title, options in GROUPS.items():
         yield f"### {title}\n\n"
         yield from _options(options)
+    yield "### Options that set nothing in a recipe\n\n"
+    yield from _options({k: o for k, o in KOHYA.items() if o.status != "set"})
 
 
 def _options(options: Mapping[str, Option]) -> Iterator[str]:
-    yield "| option | value | here | |\n|---|---|---|---|\n"
-    for option in options.values():
-        yield f"| `{option.name}` | {_VALUES[option.kind]} | {_here(option)} | {_prose(option.how)} |\n"
-    yield "\n"
+    """One row for each option that sets something; then one for each reason why others do not."""
+    if rows := [o for o in options.values() if o.status == "set"]:
+        yield "| option | value | sets | |\n|---|---|---|---|\n"
+        for option in rows:
+            keys = ", ".join(f"`{key}`" for key in option.sets)
+            yield f"| `{option.name}` | {_VALUES[option.kind]} | {keys} | {_prose(option.how)} |\n"
+        yield "\n"
+    yield from _unset([o for o in options.values() if o.status != "set"])
+
+
+def _unset(options: Sequence[Option]) -> Iterator[str]:
+    by_reason: dict[tuple[Status, str], list[str]] = {}
+    for option in sorted(options, key=lambda o: list(STATUS_WORDS).index(o.status)):
+        by_reason.setdefault((option.status, option.how), []).append(f"`{option.name}`")
+    if by_reason:
+        yield "| option | here | why |\n|---|---|---|\n"
+        for (status, why), names in by_reason.items():
+            yield f"| {', '.join(names)} | {STATUS_WORDS[status]} | {_prose(why)} |\n"
+        yield "\n"
 
 
 _VALUES = {
@@ -42,17 +59,12 @@ _VALUES = {
     "int": "whole number",
     "float": "number",
     "text": "text",
+    "path": "path",
     "list": "list",
     "table": "table",
     "tables": "list of tables",
     "any": "text or list",
 }
-
-
-def _here(option: Option) -> str:
-    if option.fate == "taken" and option.to:
-        return ", ".join(f"`{key}`" for key in option.to)
-    return FATES[option.fate]
 
 
 def _prose(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Every check of the audit: a fault that it finds, and what becomes of it by the command that the finding names."""
+"""Cases of the audit: for every check a fault, the settings of the audit, and who can fix it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.audit.run_checks import ZWX, trigger
 
 @dataclass(frozen=True)
 class Case:
-    """A fault, how the audit is told to look for it, and who can mend it."""
+    """A fault, the settings of the audit that finds it, and who can fix it."""
 
     id: str
     fault: Callable[..., object]
@@ -22,7 +22,7 @@ class Case:
     level: str = ""
     key: str = ""
     by: Literal["command", "person", "nobody"] = "command"
-    """Its command mends it; it says in words what a person has to do; it is a fact."""
+    """The finding's command fixes it; it only has advice; nothing has to be fixed."""
     recipe: bool = False
     """The fault is (also) one of `me.toml`, which says how the images are used."""
 
@@ -87,7 +87,7 @@ PIXELS = [
     Case("B13", make.copied_to_the_class, level="error", key="reg"),
     Case("B13", make.varied, level="info", key="variant", by="nobody"),
     Case("B13", make.cut_out, level="info", key="crop", by="nobody"),
-    Case("B14", lambda f: make.say_more(f, "1980s (style), screencap"), key="old", by="nobody"),
+    Case("B14", lambda f: make.add_tags(f, "1980s (style), screencap"), key="old", by="nobody"),
 ]  # fmt: skip
 CAPTIONS = [
     Case("C01", make.silent),
@@ -98,30 +98,33 @@ CAPTIONS = [
     Case("C04", make.lengthy),
     Case("C04", make.far_too_long, level="error", key="far"),
     Case("C04", make.far_too_long, spec={"triggers": ZWX}, level="error", key="far"),
-    Case("C05", lambda f: make.say_more(f, "Blue_Sky, blue sky")),
-    Case("C06", lambda f: make.say_more(f, "shirt, white shirt")),
-    Case("C07", lambda f: make.say_more(f, "eyeglasses, twin tails")),
-    Case("C08", lambda f: make.say_more(f, "closed eyes, blue eyes, open mouth, closed mouth, solo, 2girls")),
-    Case("C09", lambda f: make.say_more(f, "absurdres, meme, rating:safe")),
-    Case("C10", lambda f: make.say_more(f, "jewelry, weapon")),
-    Case("C11", lambda f: make.say_more(f, "blobfish, whiteboard eraser"), spec=KNOWN),
-    Case("C11", lambda f: make.say_more(f, "rare thing"), spec=KNOWN, level="info", key="weak"),
-    Case("C12", lambda f: make.say_more(f, "hatsune miku"), spec=KNOWN),
-    Case("C13", lambda f: make.say_more(f, ", ".join(f"thing {n} seen here" for n in range(70))), level="warning"),
-    Case("C14", lambda f: [make.say(f, "A photo of a person who is wearing a hat.", n) for n in (0, 1)]),
+    Case("C05", lambda f: make.add_tags(f, "Blue_Sky, blue sky")),
+    Case("C06", lambda f: make.add_tags(f, "shirt, white shirt")),
+    Case("C07", lambda f: make.add_tags(f, "eyeglasses, twin tails")),
+    Case("C08", lambda f: make.add_tags(f, "closed eyes, blue eyes, open mouth, closed mouth, solo, 2girls")),
+    Case("C09", lambda f: make.add_tags(f, "absurdres, meme, rating:safe")),
+    Case("C10", lambda f: make.add_tags(f, "jewelry, weapon")),
+    Case("C11", lambda f: make.add_tags(f, "blobfish, whiteboard eraser"), spec=KNOWN),
+    Case("C11", lambda f: make.add_tags(f, "rare thing"), spec=KNOWN, level="info", key="weak"),
+    Case("C12", lambda f: make.add_tags(f, "hatsune miku"), spec=KNOWN),
+    Case("C13", lambda f: make.add_tags(f, ", ".join(f"thing {n} seen here" for n in range(70))), level="warning"),
+    Case("C14", lambda f: [make.set_caption(f, "A photo of a person who is wearing a hat.", n) for n in (0, 1)]),
     Case(
-        "C14", lambda f: [make.say(f, "A photo of a zwx person who is wearing a hat.", n) for n in (0, 1)],
+        "C14", lambda f: [make.set_caption(f, "A photo of a zwx person who is wearing a hat.", n) for n in (0, 1)],
         {"triggers": ZWX},
     ),
-    Case("C15", lambda f: make.say_more(f, "red_coat, long_scarf"), key="underscores"),
-    Case("C15", lambda f: make.say_more(f, r"saber \(fate\), saber (fate)"), key="escaped parentheses"),
-    Case("C16", lambda f: make.say(f, "zwxx person, portrait"), spec={"triggers": ZWX}, key="zwx"),
+    Case("C15", lambda f: make.add_tags(f, "red_coat, long_scarf"), key="underscores"),
+    Case("C15", lambda f: make.add_tags(f, r"saber \(fate\), saber (fate)"), key="escaped parentheses"),
+    Case("C16", lambda f: make.set_caption(f, "zwxx person, portrait"), spec={"triggers": ZWX}, key="zwx"),
 ]  # fmt: skip
 TRIGGERS = [
-    Case("D01", lambda f: make.say(f, "portrait, smile"), spec={"triggers": ZWX}, key="zwx"),
-    Case("D01", lambda f: make.silent(f) or make.say(f, "portrait", 2), spec={"triggers": ZWX}, key="zwx"),
+    Case("D01", lambda f: make.set_caption(f, "portrait, smile"), spec={"triggers": ZWX}, key="zwx"),
+    Case("D01", lambda f: make.silent(f) or make.set_caption(f, "portrait", 2), spec={"triggers": ZWX}, key="zwx"),
     Case("D01", make.with_class_images, spec={"triggers": ZWX, "keep_tokens": 1}, key="zwx"),
-    Case("D01", lambda f: make.say(f, "hat, zwx person"), {"triggers": ZWX, "keep_tokens": 1}, key="keep_tokens"),
+    Case(
+        "D01", lambda f: make.set_caption(f, "hat, zwx person"), {"triggers": ZWX, "keep_tokens": 1},
+        key="keep_tokens",
+    ),
     Case("D01", lambda f: None, {"triggers": ZWX, "keep_tokens": 2}, key="keep_tokens", by="person"),
     Case("D01", lambda f: None, {"triggers": [trigger("zwx", folders=["nowhere"])]}, key="unfit", by="person"),
     Case("D01", make.declared_unsaid, {"triggers": ZWX, "declared": True}, key="zwx"),
@@ -135,9 +138,9 @@ TRIGGERS = [
         {"triggers": [trigger("zwx"), trigger("qvx", kind="outfit", folders=["red dress"])]},
         key="zwx qvx", by="person",
     ),
-    Case("D04", lambda f: make.say_more(f, "looking at viewer", range(10)), {"triggers": ZWX}, key="zwx", by="person"),
+    Case("D04", lambda f: make.add_tags(f, "looking at viewer", range(10)), {"triggers": ZWX}, key="zwx", by="person"),
     Case(
-        "D04", lambda f: make.say_more(f, "looking at viewer", range(7)), {"triggers": ZWX}, key="zwx often",
+        "D04", lambda f: make.add_tags(f, "looking at viewer", range(7)), {"triggers": ZWX}, key="zwx often",
         by="person",
     ),
     Case("D05", make.one_apron, {"triggers": make.APRON}, key="zwx qvr qvb", by="person"),
@@ -182,7 +185,6 @@ MASKS = [
 ]
 CASES = [*FILES, *PIXELS, *CAPTIONS, *TRIGGERS, *BALANCE, *MASKS]
 
-BROUGHT = {"B07": ("E01",), "B09": ("F04",), "E03": ("E06",), "F02": ("F04",)}
-"""What a mend may bring, since it is a fault of its own that could not be seen before: few images are shown often, and
-text that is left out of the loss makes the first masks."""
+SIDE_EFFECTS = {"B07": ("E01",), "B09": ("F04",), "E03": ("E06",), "F02": ("F04",)}
+"""Findings that a fix may cause: few images have many exposures each, and masked text makes the first masks."""
 KNOWN_TAGS = "tag_id,name,category,count\n1,smile,0,90000\n2,rare thing,0,12\n3,hatsune_miku,4,99999\n"

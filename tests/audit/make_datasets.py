@@ -43,13 +43,13 @@ def clean_set(folder: Path, count: int = 10) -> Path:
     return folder
 
 
-def say(folder: Path, words: str, number: int = 0) -> None:
+def set_caption(folder: Path, words: str, number: int = 0) -> None:
     (folder / f"{number:02d}.txt").write_text(words, encoding="utf-8")
 
 
-def say_more(folder: Path, words: str, numbers=(0,)) -> None:
+def add_tags(folder: Path, words: str, numbers=(0,)) -> None:
     for n in numbers:
-        say(folder, f"{caption(n)}, {words}\n", n)
+        set_caption(folder, f"{caption(n)}, {words}\n", n)
 
 
 # --- A ----------------------------------------------------------------------------------------------------------------
@@ -183,7 +183,7 @@ def one_background(folder):
 
 def one_framing(folder):
     for n in range(10):
-        say(folder, f"zwx person, portrait, hat {n}\n", n)
+        set_caption(folder, f"zwx person, portrait, hat {n}\n", n)
 
 
 def copied(folder):
@@ -217,7 +217,7 @@ def encoded(folder):
 
 
 def listed(folder):
-    say(folder, "zwx person\nportrait\nsmile\nhat\nred coat\n")
+    set_caption(folder, "zwx person\nportrait\nsmile\nhat\nred coat\n")
 
 
 def stray(folder):
@@ -225,11 +225,11 @@ def stray(folder):
 
 
 def lengthy(folder):
-    say_more(folder, ", ".join(f"thing {n}" for n in range(20)))
+    add_tags(folder, ", ".join(f"thing {n}" for n in range(20)))
 
 
 def far_too_long(folder):
-    say_more(folder, ", ".join(f"thing number {n} seen" for n in range(90)))
+    add_tags(folder, ", ".join(f"thing number {n} seen" for n in range(90)))
 
 
 def outfit_folders(folder, names=("3_red dress", "2_blue coat"), counts=(10, 10)):
@@ -244,7 +244,7 @@ def outfit_folders(folder, names=("3_red dress", "2_blue coat"), counts=(10, 10)
 
 def with_class_images(folder):
     """Some of the subject lack the trigger; the class images must go on without it."""
-    say(folder, "portrait, smile", 3)
+    set_caption(folder, "portrait, smile", 3)
     for n in range(4):
         add(folder / "reg" / "1_person", f"class {n}.png", 300 + n, words=f"person, {VIEWS[n]}, scarf {n}")
 
@@ -360,14 +360,14 @@ def copied_to_the_class(folder):
 
 def declared_unsaid(folder):
     declare(folder)
-    say(folder, "portrait, smile")
+    set_caption(folder, "portrait, smile")
 
 
 def changed_by_hand(folder):
     declare(folder)
     for n in range(10):
         (folder / f"{n:02d}.tags").write_text(f"{caption(n).removeprefix('zwx person, ')}\n")
-    say(folder, "portrait, smile")
+    set_caption(folder, "portrait, smile")
 
 
 APRON = [
@@ -390,7 +390,7 @@ KEEPING = [{"word": "zwx", "class_word": "person", "strategy": "static", "keeps"
 
 def looks(folder):
     for n in range(10):
-        say(folder, f"zwx person, red hair, blue eyes, glasses, pose {n}", n)
+        set_caption(folder, f"zwx person, red hair, blue eyes, glasses, pose {n}", n)
 
 
 def counted(folder):

@@ -1,4 +1,4 @@
-"""How these tests look at a dataset, run a command, and what stands in for the networks."""
+"""Helpers: audit a dataset, run a command, and stand-ins for the networks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import typer
 from PIL import Image
 
-from bakehouse.audit import AuditSpec, Finders, Report, audit
+from bakehouse.audit import AuditSpec, Detectors, Report, audit
 from bakehouse.cli import main as door
 from bakehouse.core import cpu_threads
 from bakehouse.curation.upscale import Upscale
@@ -30,14 +30,14 @@ def trigger(word, **more):
     return {"word": word, "strategy": "static", **more}
 
 
-def looked(folder: Path, spec: dict, known: str = "", finders: Finders | None = None) -> Report:
+def audit_with(folder: Path, spec: dict, known: str = "", detectors: Detectors | None = None) -> Report:
     values = {**SPEC, **spec}
     values |= {"vocabulary": known} if values.get("vocabulary") == "@known" else {}
-    return audit(folder, AuditSpec.parse(values), finders=finders)
+    return audit(folder, AuditSpec.parse(values), detectors=detectors)
 
 
-def looked_by_recipe(folder: Path, recipe: str) -> Report:
-    """As `bakehouse dataset audit FOLDER --recipe FILE` looks."""
+def audit_with_recipe(folder: Path, recipe: str) -> Report:
+    """Audit as `bakehouse dataset audit FOLDER --recipe FILE` does."""
     from bakehouse.cli.dataset.audit_settings import AuditOptions, audit_spec
 
     return audit(folder, audit_spec(folder, AuditOptions(recipe=Path(recipe), faces=False, text=False)))

@@ -1,4 +1,4 @@
-"""What is advised for buckets mends what it is named for, brings nothing else, and never contradicts itself."""
+"""What is advised for buckets fixes what it is named for, brings nothing else, and never contradicts itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bakehouse.audit import AuditSpec
-from bakehouse.audit.bucket_checks import cut, filled
+from bakehouse.audit.bucket_checks import bucket_count, crop_loss
 from bakehouse.audit.image_facts import Box, Facts, Group, ImageFacts
 from bakehouse.data.buckets import assign
 
@@ -33,11 +33,11 @@ def facts_of(sizes, spec: AuditSpec, faces=()) -> Facts:
 def findings(sizes, step: int, batch: int = 1, faces=()):
     spec = AuditSpec.model_validate({"buckets": {"step": step}, "batch": batch})
     facts = facts_of(sizes, spec, faces)
-    return [(check, hit) for check, run in (("B02", cut), ("B03", filled)) for hit in run(facts, spec)]
+    return [(check, hit) for check, run in (("B02", crop_loss), ("B03", bucket_count)) for hit in run(facts, spec)]
 
 
 def steps(found) -> set[int]:
-    return {int(n) for _, hit in found for n in re.findall(r"buckets.step=(\d+)", hit.mend or "")}
+    return {int(n) for _, hit in found for n in re.findall(r"buckets.step=(\d+)", hit.fix or "")}
 
 
 def test_three_to_two_photos_get_a_finer_step_and_stay():
@@ -46,7 +46,7 @@ def test_three_to_two_photos_get_a_finer_step_and_stay():
     ((check, hit),) = findings(sizes, 64)
     assert (check, hit.key, len(hit.files)) == ("B02", "step", 106)
     assert "loses 10" in hit.notes["000.png"]
-    assert hit.mend == "bakehouse plan {plan} --set buckets.step=32 -o {recipe}" and not hit.advice
+    assert hit.fix == "bakehouse plan {plan} --set buckets.step=32 -o {recipe}" and not hit.advice
     assert findings(sizes, 32) == []
 
 
@@ -63,13 +63,13 @@ def test_advice_never_contradicts_itself(seed):
     sizes = [pool[i] for i in rng.integers(0, len(pool), rng.integers(8, 40))]
     batch, step = int(rng.choice([1, 2, 4])), int(rng.choice([32, 64, 128]))
     before = findings(sizes, step, batch)
-    assert all(bool(hit.mend) != bool(hit.advice) for _, hit in before)
+    assert all(bool(hit.fix) != bool(hit.advice) for _, hit in before)
     assert len(steps(before)) <= 1
     for better in steps(before):
         after = findings(sizes, better, batch)
         names = [(check, hit.key.removesuffix("step").strip()) for check, hit in after]
-        mended = [(check, hit.key.removesuffix("step").strip(), set(hit.files)) for check, hit in before if hit.mend]
-        for check, key, files in mended:
+        fixed = [(check, hit.key.removesuffix("step").strip(), set(hit.files)) for check, hit in before if hit.fix]
+        for check, key, files in fixed:
             rest = [set(hit.files) for (c, k), (_, hit) in zip(names, after, strict=True) if (c, k) == (check, key)]
             assert all(files.isdisjoint(left) for left in rest) and not (rest and key == "many")
         assert {n[0] for n in names} <= {check for check, _ in before}

@@ -1,4 +1,4 @@
-"""When a check finds something and when it does not. That each finding is mended is in `test_mends.py`."""
+"""When a check finds something and when it does not. That each finding is fixed is in `test_fixes.py`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from bakehouse.audit import AuditSpec, Finders, audit
+from bakehouse.audit import AuditSpec, Detectors, audit
 from bakehouse.audit.image_facts import Box
 from bakehouse.vision.text_detection import TextRegion
 from tests.audit import make_datasets as make
 from tests.audit.cases import KNOWN_TAGS
-from tests.audit.run_checks import SPEC, ZWX, looked, run, trigger
+from tests.audit.run_checks import SPEC, ZWX, audit_with, run, trigger
 
 
 @pytest.fixture(scope="module")
@@ -29,16 +29,16 @@ def known(tmp_path) -> str:
 
 
 def test_a_clean_set_has_no_faults(clean, known):
-    report = looked(clean, {"triggers": ZWX, "vocabulary": "@known"}, known)
+    report = audit_with(clean, {"triggers": ZWX, "vocabulary": "@known"}, known)
     assert [(f.name, f.why, f.notes) for f in report.findings if f.level != "info"] == []
     assert report.exit_code() == 0 and report.fixes() == ()
 
 
-# --- with finders -----------------------------------------------------------------------------------------------------
+# --- with detectors ---------------------------------------------------------------------------------------------------
 
 
-def boxes(*found: Box) -> Finders:
-    return Finders(find_faces=lambda image: tuple(found))
+def boxes(*found: Box) -> Detectors:
+    return Detectors(detect_faces=lambda image: tuple(found))
 
 
 def ids(report) -> dict[str, str]:
@@ -46,47 +46,49 @@ def ids(report) -> dict[str, str]:
 
 
 def test_small_and_many_faces(clean):
-    far = looked(clean, {}, finders=boxes(Box(0.4, 0.4, 0.45, 0.5)))
+    far = audit_with(clean, {}, detectors=boxes(Box(0.4, 0.4, 0.45, 0.5)))
     assert ids(far)["B08 far"] == "warning" and "B10 many" not in ids(far)
-    two = looked(clean, {}, finders=boxes(Box(0.1, 0.1, 0.4, 0.6), Box(0.6, 0.1, 0.9, 0.6)))
+    two = audit_with(clean, {}, detectors=boxes(Box(0.1, 0.1, 0.4, 0.6), Box(0.6, 0.1, 0.9, 0.6)))
     assert ids(two)["B10 many"] == "warning" and "B08 far" not in ids(two)
-    assert "B10 many" not in ids(looked(clean, {"kind": "style"}, finders=boxes(Box(0, 0, 1, 1), Box(0, 0, 1, 1))))
-    assert ids(looked(clean, {}, finders=boxes()))["B10 none"] == "info"
+    assert "B10 many" not in ids(
+        audit_with(clean, {"kind": "style"}, detectors=boxes(Box(0, 0, 1, 1), Box(0, 0, 1, 1)))
+    )
+    assert ids(audit_with(clean, {}, detectors=boxes()))["B10 none"] == "info"
 
 
 def test_a_face_that_the_bucket_cuts_is_an_error(clean, tmp_path):
     folder = make.copy_of(clean, tmp_path / "photos")
     make.long(folder)
     top = boxes(Box(0.3, 0.0, 0.7, 0.25))
-    assert ids(looked(folder, {}, finders=top))["B02 face"] == "error"
+    assert ids(audit_with(folder, {}, detectors=top))["B02 face"] == "error"
     middle = boxes(Box(0.3, 0.4, 0.7, 0.6))
-    assert "B02 face" not in ids(looked(folder, {}, finders=middle))
+    assert "B02 face" not in ids(audit_with(folder, {}, detectors=middle))
 
 
 def test_framings_are_told_by_faces_where_tags_say_nothing(clean, tmp_path):
     folder = make.copy_of(clean, tmp_path / "photos")
     for n in range(10):
-        make.say(folder, f"zwx person, hat {n}", n)
-    report = looked(folder, {}, finders=boxes(Box(0.4, 0.05, 0.5, 0.15)))
+        make.set_caption(folder, f"zwx person, hat {n}", n)
+    report = audit_with(folder, {}, detectors=boxes(Box(0.4, 0.05, 0.5, 0.15)))
     assert "100\u00a0% full body" in next(f.why for f in report.findings if f.id == "B11")
 
 
 def test_writing_and_watermarks(clean):
     line = TextRegion(((4.0, 4.0), (60.0, 4.0), (60.0, 12.0), (4.0, 12.0)), "www.example.com", 0.99, "url")
-    report = looked(clean, {"kind": "style"}, finders=Finders(find_texts=lambda image: (line,)))
+    report = audit_with(clean, {"kind": "style"}, detectors=Detectors(detect_texts=lambda image: (line,)))
     assert ids(report)["B09 rough"] == "warning" and ids(report)["B09 watermark rough"] == "error"
     sign = TextRegion(((40.0, 60.0), (80.0, 60.0), (80.0, 80.0), (40.0, 80.0)), "BAKERY", 0.99, "text")
     seen = iter(range(100))
-    one = looked(clean, {}, finders=Finders(find_texts=lambda image: (sign,) if next(seen) == 0 else ()))
+    one = audit_with(clean, {}, detectors=Detectors(detect_texts=lambda image: (sign,) if next(seen) == 0 else ()))
     assert [f.name for f in one.findings if f.id == "B09"] == ["B09 signs rough"]
 
 
 def test_what_could_not_be_looked_for_is_said(clean):
-    report = looked(clean, {})
-    assert report.skipped["B08"] == "--no-faces was said"
+    report = audit_with(clean, {})
+    assert report.skipped["B08"] == "switched off by --no-faces"
     assert "--subject" in report.skipped["D01"] and "selected_tags.csv" in report.skipped["C11"]
     many = audit(clean, AuditSpec.parse({**SPEC, "faces": None, "text": None, "slow": 3}))
-    assert "--text does it" in many.skipped["B09"] and "--faces does it" in many.skipped["B10"]
+    assert "pass --text" in many.skipped["B09"] and "pass --faces" in many.skipped["B10"]
 
 
 # --- triggers and balance ---------------------------------------------------------------------------------------------
@@ -100,18 +102,18 @@ def outfits(tmp_path, names=("3_red dress", "2_blue coat"), counts=(10, 15)) -> 
 
 def test_triggers_that_cannot_be_told_apart_come_with_both_ways_out(tmp_path):
     folder = outfits(tmp_path)
-    report = looked(folder, {"triggers": [trigger("zwx"), trigger("qvx", kind="outfit")]})
+    report = audit_with(folder, {"triggers": [trigger("zwx"), trigger("qvx", kind="outfit")]})
     finding = next(f for f in report.findings if f.id == "D02")
     assert finding.level == "error" and "share = 0.5" in finding.advice and "also_without = true" in finding.advice
 
 
 def test_a_tag_that_grows_together_with_a_trigger(clean, tmp_path):
     folder = make.copy_of(clean, tmp_path / "photos")
-    make.say_more(folder, "looking at viewer", range(7))
-    found = looked(folder, {"triggers": ZWX})
+    make.add_tags(folder, "looking at viewer", range(7))
+    found = audit_with(folder, {"triggers": ZWX})
     assert "'looking at viewer' (70\u00a0%)" in next(f.why for f in found.findings if f.name == "D04 zwx often")
-    make.say_more(folder, "looking at viewer", range(10))
-    assert ids(looked(folder, {"triggers": ZWX}))["D04 zwx"] == "warning"
+    make.add_tags(folder, "looking at viewer", range(10))
+    assert ids(audit_with(folder, {"triggers": ZWX}))["D04 zwx"] == "warning"
 
 
 def test_words_that_mean_something(clean, tmp_path):
@@ -119,15 +121,17 @@ def test_words_that_mean_something(clean, tmp_path):
     path.write_text("tag_id,name,category,count\n1,mira,0,900\n2,bulma,4,5000\n")
     for word, name in (("mira", "D08 mira"), ("bulma_dbz", "D08 bulma_dbz")):
         spec = {"triggers": [trigger(word, strategy="fluid")], "vocabulary": str(path)}
-        assert ids(looked(clean, spec)).get(name) == "warning"
+        assert ids(audit_with(clean, spec)).get(name) == "warning"
     spec = {"triggers": ZWX, "vocabulary": str(path)}
-    assert not [name for name in ids(looked(clean, spec)) if name.startswith("D08")]
+    assert not [name for name in ids(audit_with(clean, spec)) if name.startswith("D08")]
 
 
 def test_few_images_and_packs(tmp_path, clean):
     folder = outfits(tmp_path, counts=(10, 5))
-    assert ids(looked(folder, {}))["E01 2_blue coat"] == "warning" and "E01 3_red dress" not in ids(looked(folder, {}))
-    assert ids(looked(clean, {"kind": "pack"}))["E01"] == "warning"
+    assert ids(audit_with(folder, {}))["E01 2_blue coat"] == "warning" and "E01 3_red dress" not in ids(
+        audit_with(folder, {})
+    )
+    assert ids(audit_with(clean, {"kind": "pack"}))["E01"] == "warning"
 
 
 def test_folders_of_a_heap_are_no_subjects(tmp_path, clean):
@@ -137,13 +141,13 @@ def test_folders_of_a_heap_are_no_subjects(tmp_path, clean):
         place.mkdir(parents=True, exist_ok=True)
         for path in folder.glob(f"{n:02d}.*"):
             path.rename(place / path.name)
-    assert not [f for f in looked(folder, {}).findings if f.id == "E01"]
+    assert not [f for f in audit_with(folder, {}).findings if f.id == "E01"]
     told = {"repeats": {"phone": 3, ".": 1}}
-    few = [f for f in looked(folder, told).findings if f.id == "E01"]
+    few = [f for f in audit_with(folder, told).findings if f.id == "E01"]
     assert [(f.key, len(f.files)) for f in few] == [("phone", 2)] and few[0].why.startswith("'phone' has 2 images")
     for path in [*folder.glob("*.png"), *folder.glob("*.txt")]:
         path.unlink()
-    few = [f for f in looked(folder, {}).findings if f.id == "E01"]
+    few = [f for f in audit_with(folder, {}).findings if f.id == "E01"]
     assert [(f.key, len(f.files)) for f in few] == [("", 4)] and few[0].why.startswith("the folder has 4 images")
 
 
@@ -153,18 +157,18 @@ def test_each_trigger_goes_where_it_belongs(tmp_path):
     spec = {"triggers": triggers}
     for path in folder.rglob("*.txt"):
         path.write_text(path.read_text().replace("zwx person, ", ""))
-    found = [f for f in looked(folder, spec).findings if f.id == "D01"]
+    found = [f for f in audit_with(folder, spec).findings if f.id == "D01"]
     assert [f.key for f in found] == ["zwx", "qvl"]
     for finding in found:
-        run(f"{finding.mend} --quiet")
-    assert not [f for f in looked(folder, spec).findings if f.id == "D01"]
+        run(f"{finding.fix} --quiet")
+    assert not [f for f in audit_with(folder, spec).findings if f.id == "D01"]
     assert not any("qvl" in path.read_text() for path in (folder / "3_red dress").glob("*.txt"))
 
 
 def test_more_tokens_kept_than_there_are_triggers(clean):
-    report = looked(clean, {"triggers": ZWX, "keep_tokens": 2})
+    report = audit_with(clean, {"triggers": ZWX, "keep_tokens": 2})
     (finding,) = (f for f in report.findings if f.id == "D01")
-    assert not finding.mend and "at most 1" in finding.advice
+    assert not finding.fix and "at most 1" in finding.advice
 
 
 @pytest.mark.parametrize(
@@ -173,6 +177,6 @@ def test_more_tokens_kept_than_there_are_triggers(clean):
 )
 def test_images_shown_in_all(clean, optimizer, epochs, found):
     spec = {"family": "sd1", "optimizer": optimizer, "epochs": epochs, "repeats": {".": 30}}
-    report = looked(clean, spec)  # 10 images x 30 = 300 an epoch
+    report = audit_with(clean, spec)  # 10 images x 30 = 300 an epoch
     assert ("E03" in ids(report)) == found
     assert ids(report)["E06"] == ("warning" if 30 * epochs > 200 else "info")

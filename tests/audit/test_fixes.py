@@ -1,7 +1,4 @@
-"""The law of the audit: each finding names the command that mends it, and that command mends it.
-
-Where only a person can act, the finding says what to do and names no command.
-"""
+"""Each finding names the command that fixes it, and that command fixes it; else the finding has advice."""
 
 from __future__ import annotations
 
@@ -17,8 +14,8 @@ from PIL import Image, ImageFilter
 from bakehouse.audit import CHECKS, Report
 from bakehouse.cli.main import main
 from tests.audit import make_datasets as make
-from tests.audit.cases import BROUGHT, CASES, KNOWN_TAGS, Case
-from tests.audit.run_checks import looked, looked_by_recipe, run, stand_in
+from tests.audit.cases import CASES, KNOWN_TAGS, SIDE_EFFECTS, Case
+from tests.audit.run_checks import audit_with, audit_with_recipe, run, stand_in
 
 
 @pytest.fixture(scope="module")
@@ -37,58 +34,58 @@ def folder(clean, tmp_path, monkeypatch) -> Path:
     return make.copy_of(clean, tmp_path / "photos")
 
 
-def seen(case: Case, folder: Path, recipe: str = "me.toml") -> Report:
+def audit_case(case: Case, folder: Path, recipe: str = "me.toml") -> Report:
     if case.recipe or recipe != "me.toml":
-        return looked_by_recipe(folder, recipe)
-    return looked(folder, case.spec, "selected_tags.csv")
+        return audit_with_recipe(folder, recipe)
+    return audit_with(folder, case.spec, "selected_tags.csv")
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c.id}-{c.key}-{c.by}".replace("--", "-"))
-def test_each_finding_is_mended_as_it_says(case, folder):
+def test_the_command_of_each_finding_fixes_it(case, folder):
     case.fault(folder)
-    report = seen(case, folder)
-    silent = [f.name for f in report.findings if f.level != "info" and not (f.mend or f.advice)]
-    assert not silent, f"{silent} say nothing of what to do"
+    report = audit_case(case, folder)
+    advice_missing = [f.name for f in report.findings if f.level != "info" and not (f.fix or f.advice)]
+    assert not advice_missing, f"{advice_missing} have neither a fix nor advice"
     (finding,) = (f for f in report.findings if (f.id, f.key) == (case.id, case.key))
     assert finding.why and case.level in ("", finding.level), finding.level
     assert all((folder / name).exists() or (folder / name).is_symlink() for name in finding.files)
     if case.by != "command":
-        assert not finding.mend
+        assert not finding.fix
         assert bool(finding.advice) == (case.by == "person")
         return
-    run(f"{finding.mend} --quiet")
-    after = folder.with_name("photos-plain") if "-plain" in finding.mend else folder
-    then = seen(case, after, "recipe.toml" if "-o recipe.toml" in finding.mend else "me.toml").findings
+    run(f"{finding.fix} --quiet")
+    after = folder.with_name("photos-plain") if "-plain" in finding.fix else folder
+    then = audit_case(case, after, "recipe.toml" if "-o recipe.toml" in finding.fix else "me.toml").findings
     left = [f for f in then if (f.id, f.key) == (case.id, case.key)]
-    # What is no fault any more may still be told as a fact, in other words.
+    # A fixed finding may still be reported as info.
     assert all(f.level == "info" != finding.level for f in left), left
     before = {f.name for f in report.findings if f.level != "info"}
-    allowed = BROUGHT.get(case.id, ())
-    brought = [(f.name, f.why) for f in then if f.level != "info" and f.name not in before and f.id not in allowed]
-    assert not brought
+    allowed = SIDE_EFFECTS.get(case.id, ())
+    side_effects = [(f.name, f.why) for f in then if f.level != "info" and f.name not in before and f.id not in allowed]
+    assert not side_effects
 
 
 @pytest.mark.parametrize("number", ["A10", "C06"])
-def test_a_mend_is_taken_back_and_the_finding_is_there_again(number, folder):
+def test_a_fix_can_be_undone_and_the_finding_returns(number, folder):
     case = next(case for case in CASES if case.id == number)
     case.fault(folder)
-    report = seen(case, folder)
-    run(f"{next(f.mend for f in report.findings if f.id == number)} --quiet")
+    report = audit_case(case, folder)
+    run(f"{next(f.fix for f in report.findings if f.id == number)} --quiet")
     run(f"bakehouse dataset undo {shlex.quote(str(folder))}")
-    assert seen(case, folder).findings == report.findings
+    assert audit_case(case, folder).findings == report.findings
 
 
 def test_every_check_is_in_the_table():
     assert {case.id for case in CASES} == {check.id for check in CHECKS}
-    mended = Counter(case.id for case in CASES if case.by == "command")
-    named = {check.id for check in CHECKS if check.mend}
-    assert named <= mended.keys(), "a command is named that nobody has run"
-    silent = {check.id for check in CHECKS if not (check.mend or check.advice)}
-    assert silent <= {check.id for check in CHECKS if check.level == "info"}
+    fixed = Counter(case.id for case in CASES if case.by == "command")
+    named = {check.id for check in CHECKS if check.fix}
+    assert named <= fixed.keys(), "a command of the table is never run"
+    without_fix = {check.id for check in CHECKS if not (check.fix or check.advice)}
+    assert without_fix <= {check.id for check in CHECKS if check.level == "info"}
 
 
 def test_every_key_that_a_check_gives_has_a_case():
-    """Keys are words in the source, or names of the dataset's own: the words are looked for."""
+    """Keys are words in the source, or names of the dataset's own: the words are audit_with for."""
     source = Path(make.__file__).parents[2] / "src" / "bakehouse" / "audit"
     keys = {
         key for file in source.glob("*_checks.py") for key in re.findall(r'key="([a-z ]+)"', file.read_text("utf-8"))
@@ -99,13 +96,13 @@ def test_every_key_that_a_check_gives_has_a_case():
 def test_commands_hold_any_tag_as_one_word(folder):
     """A shell runs what is copied: braces, quotes and dollars of a tag stay letters, and the command removes them."""
     odd = ["{blobfish", 'red"hat', "$(hat)", "blue`hat"]
-    make.say_more(folder, ", ".join(odd), range(1, 6))
-    report = looked(folder, {"vocabulary": "selected_tags.csv"})
+    make.add_tags(folder, ", ".join(odd), range(1, 6))
+    report = audit_with(folder, {"vocabulary": "selected_tags.csv"})
     (found,) = [f for f in report.findings if f.id == "C11"]
-    words = shlex.split(found.mend)
+    words = shlex.split(found.fix)
     assert {words[i + 1] for i, word in enumerate(words) if word == "--remove"} == set(odd)
-    run(found.mend)
-    assert not [f for f in looked(folder, {"vocabulary": "selected_tags.csv"}).findings if f.id == "C11"]
+    run(found.fix)
+    assert not [f for f in audit_with(folder, {"vocabulary": "selected_tags.csv"}).findings if f.id == "C11"]
 
 
 @pytest.mark.parametrize(
@@ -130,7 +127,7 @@ def test_dropping_most_of_the_images_is_never_advised(number, fault, folder, cap
         assert len(named) >= count
         for finding in found:
             if count == 1 and number in ("B05", "B06"):
-                assert "dataset drop" in finding["mend"]
+                assert "dataset drop" in finding["fix"]
             elif count > 1:
-                assert "dataset drop" not in finding["mend"]
-                assert finding["mend"] or "find" in finding["advice"]
+                assert "dataset drop" not in finding["fix"]
+                assert finding["fix"] or "find" in finding["advice"]

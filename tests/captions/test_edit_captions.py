@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from bakehouse.captions import RuleSet, rules_of
-from bakehouse.captions.caption_files import glance, read_folder
+from bakehouse.captions import RuleSet, parse_rules
+from bakehouse.captions.caption_files import list_images, read_captions
 from bakehouse.captions.edit_captions import Edit
 from bakehouse.cli.main import main
 from bakehouse.core.errors import UsageError
@@ -18,7 +18,7 @@ JAPANESE = "初音ミク, 青い髪"
 
 def run(root, *rules, **options):
     """Edits a folder; gives what was told."""
-    made = list(Edit(rules=RuleSet(rules=rules_of(rules)), **options).propose(glance(root)))
+    made = list(Edit(rules=RuleSet(rules=parse_rules(rules)), **options).propose(list_images(root)))
     history.apply_proposals(root, "edit", [p for p in made if isinstance(p, Proposal)])
     return made
 
@@ -65,7 +65,7 @@ def test_what_the_rules_leave_is_not_touched_and_utf8_is_asked_for(folder):
     root = folder(a=data, b="x\r\ny", c="plain")
     assert not run(root, {"kind": "remove", "tags": ["nothing"]})
     made = run(root, utf8=True)
-    assert {str(p.path): p.why for p in made} == {"a.txt": "cp932 becomes UTF-8", "b.txt": "CRLF becomes LF"}
+    assert {str(p.path): p.why for p in made} == {"a.txt": "cp932 to UTF-8", "b.txt": "CRLF to LF"}
     assert (root / "a.txt").read_text("utf-8") == JAPANESE
     assert (root / "b.txt").read_bytes() == b"x\ny"
     history.undo(root)
@@ -76,7 +76,7 @@ def test_bytes_that_cannot_be_read_are_left_alone_and_told(folder):
     data = "zwx, a".encode("utf-16") + b"m"
     root = folder(a=data, b="x")
     told = [e.message for e in run(root, ADD, utf8=True) if isinstance(e, Warned)]
-    assert "cannot be read" in told[0]
+    assert "undecodable bytes" in told[0]
     assert "a.txt" in told[0]
     assert (root / "a.txt").read_bytes() == data
     assert (root / "b.txt").read_text() == "zwx, x"
@@ -95,7 +95,7 @@ def test_json_stays_and_text_comes_beside_it(folder):
     run(root, ADD)
     assert (root / "a.txt").read_text() == "zwx, 1girl, solo\n"
     assert json.loads((root / "a.json").read_text()) == {"tags": ["1girl", "solo"]}
-    assert read_folder(root).captions[0].captions == ("zwx, 1girl, solo",)
+    assert read_captions(root).captions[0].captions == ("zwx, 1girl, solo",)
 
 
 def test_raw_tags_are_edited_where_captions_are_compiled_from_them(folder):
@@ -111,7 +111,7 @@ def test_nothing_to_edit_is_explained(folder):
     assert "captions tag" in silent.message
     asked = {**ADD, "where": {"has": ["x", "dog"], "path": "!b*"}}
     (unmet,) = run(folder(a="x", b="dog, x"), asked, {**asked, "kind": "remove"})
-    assert unmet.message.endswith("asked for: path !b*, has x, dog")
+    assert "the filter (path !b*, has x, dog)" in unmet.message
     assert run(folder(a="zwx", b="zwx"), ADD) == []
 
 
@@ -126,7 +126,7 @@ def test_a_text_that_is_no_caption_is_left_alone(folder):
     (root / "notes.txt").write_text("not a caption")
     run(root, ADD)
     assert (root / "notes.txt").read_text() == "not a caption"
-    assert read_folder(root).notes == ("notes.txt: it belongs to no image and is passed over",)
+    assert read_captions(root).notes == ("notes.txt: no image with this name; ignored",)
 
 
 def test_the_same_stem_in_two_folders(folder):
@@ -144,15 +144,15 @@ def test_captions_in_a_metadata_file_are_named(folder):
     root = folder(a=None)
     (root / "metadata.jsonl").write_text('{"file_name": "a.png", "text": "x"}\n')
     with pytest.raises(UsageError, match=r"metadata\.jsonl"):
-        read_folder(root)
+        read_captions(root)
 
 
 def test_reasons_say_what_comes_and_goes(folder):
     root = folder(a="meme, Blue_Hair, b", b="b, a", c="A girl sits on a long green bench.")
-    rules = RuleSet.load_rules("clean").then(rules_of([{"kind": "sort", "by": "alphabet"}, ADD]))
-    made = list(Edit(rules=rules).propose(glance(root)))
+    rules = RuleSet.load_rules("clean").with_rules(parse_rules([{"kind": "sort", "by": "alphabet"}, ADD]))
+    made = list(Edit(rules=rules).propose(list_images(root)))
     why = {str(p.path): p.why for p in made if isinstance(p, Proposal)}
-    assert why["a.txt"] == "-meme +zwx 1 spelled anew"
+    assert why["a.txt"] == "-meme +zwx 1 respelled"
     assert why["b.txt"] == "+zwx"
     assert "1 caption with sentences" in next(e.message for e in made if isinstance(e, Warned))
 
@@ -170,23 +170,23 @@ def test_the_command(folder, capsys):
     assert typed("edit", root, "--add", "zwx") == 0
     assert "edit: nothing to change" in capsys.readouterr().out
     assert typed("edit", root, "--lower", "--has", "dog", "--path", "b*") == 0
-    assert "asked for: path b*, has dog" in capsys.readouterr().err
+    assert "matches the filter (path b*, has dog)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         ([], "nothing to do"),
-        (["--split"], "what the base model was taught"),
+        (["--split"], "needs the vocabulary"),
         (["--regex", "a/b"], "s/FIND/PUT/"),
-        (["--regex", "s/(/x/"], "no regular expression"),
+        (["--regex", "s/(/x/"], "not a valid regular expression"),
         (["--replace", "ab"], "on both sides of '='"),
         (["--replace", "=ab"], "on both sides of '='"),
-        (["--replace", "ab="], "--remove takes a tag out"),
-        (["--add", " "], "' ' is no tag"),
-        (["--remove", ""], "'' is no tag"),
-        (["--junk", "--has", ","], "',' is no tag"),
-        (["--rules", "cleen"], "no rules"),
+        (["--replace", "ab="], "to delete a tag, use --remove"),
+        (["--add", " "], "' ' is not a tag"),
+        (["--remove", ""], "'' is not a tag"),
+        (["--junk", "--has", ","], "',' is not a tag"),
+        (["--rules", "cleen"], "no rules file"),
         (["--synonyms", "--vocabulary", "nothing"], "nothing"),
         (["--sort", "size"], "size"),
     ],
@@ -202,6 +202,6 @@ def test_shipped_rules_are_printed(capsys):
     assert typed("rules", "clean") == 0
     assert "[[rules]]" in capsys.readouterr().out
     assert typed("rules") == 0
-    assert "junk            Tags that say nothing of what is to be seen" in capsys.readouterr().out
+    assert "junk            Tags that describe nothing visible" in capsys.readouterr().out
     assert typed("rules", "jnk") == 2
     assert "did you mean 'junk'" in capsys.readouterr().err

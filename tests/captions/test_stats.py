@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bakehouse.captions import load_vocabulary
-from bakehouse.captions.caption_files import read_folder
-from bakehouse.captions.similar_tags import edit_distance, near_misses
+from bakehouse.captions.caption_files import read_captions
+from bakehouse.captions.similar_tags import edit_distance, find_typos
 from bakehouse.captions.stats import caption_stats
 from bakehouse.captions.token_count import token_counter
 from bakehouse.cli.main import main
@@ -26,7 +26,7 @@ def words(texts):
 
 def test_it_says_of_what_files_the_numbers_are(folder, capsys):
     root = folder(a="zwx person, hat", b="zwx person, coat")
-    assert caption_stats(read_folder(root)).files == {".txt": 2}
+    assert caption_stats(read_captions(root)).files == {".txt": 2}
     with pytest.raises(SystemExit):
         main(["captions", "stats", str(root)])
     assert ".txt" not in capsys.readouterr().out
@@ -41,7 +41,7 @@ def test_numbers(folder):
         a="1girl, Blue_Hair, hat", b="1girl, blue hair, hat", c="1girl, blue hair", d="", e=None,
         f="A girl is sitting on the grass in the sun.",
     )  # fmt: skip
-    stats = caption_stats(read_folder(root), count_tokens=words)
+    stats = caption_stats(read_captions(root), count_tokens=words)
     assert (stats.images, stats.without, stats.captions, stats.sentences) == (6, 2, 4, 1)
     assert dict(stats.frequency) == {"1girl": 3, "blue hair": 3, "hat": 2}
     assert list(stats.frequency) == ["1girl", "blue hair", "hat"]
@@ -56,7 +56,7 @@ def test_what_is_past_75_tokens_is_named(folder):
     many = ", ".join(f"tag {i}" for i in range(40))
     long = "word " * 80
     root = folder(a=many, b=f"{long}end", c="short", d=", ".join(f"t{i}" for i in range(151)), e="x " * 300)
-    stats = caption_stats(read_folder(root), count_tokens=words)
+    stats = caption_stats(read_captions(root), count_tokens=words)
     assert stats.tokens == {"75": 1, "150": 2, "225": 1, "more": 1}
     by_path = {one.path: one for one in stats.longest}
     assert [one.tokens for one in stats.longest] == [300, 151, 81, 80]
@@ -86,7 +86,7 @@ def test_unknown_weak_and_vague(folder, tmp_path):
     )
     root = folder(a="1girl, blue hair, zwx, armor, hatsune miku")
     known = load_vocabulary(tmp_path / "selected_tags.csv")
-    stats = caption_stats(read_folder(root), vocabulary=known)
+    stats = caption_stats(read_captions(root), vocabulary=known)
     assert set(stats.unknown) == {"zwx", "armor"}
     assert stats.weak == {"blue hair": 800}
     assert stats.vague == ("armor",)
@@ -117,19 +117,19 @@ def test_vocabularies(tmp_path):
             load_vocabulary(wrong)
 
 
-def test_near_misses():
+def test_typos_are_found():
     counts = {
         "looking at viewer": 20, "lookign at viewer": 1, "school uniform": 10, "schoolgirl": 9, "school girl": 1,
         "red hair": 20, "bed hair": 1, "1girl": 20, "2girls": 1, "shirt": 20, "shirts": 2, "striped": 10, "stripped": 1,
         "white background": 12, "white backgound": 2, "smile": 20,
     }  # fmt: skip
-    found = {m.tag: m.meant for m in near_misses(counts)}
+    found = {m.tag: m.correction for m in find_typos(counts)}
     assert found == {
         "lookign at viewer": "looking at viewer", "school girl": "schoolgirl", "stripped": "striped",
         "white backgound": "white background",
     }  # fmt: skip
     vocabulary = ListedVocabulary([VocabularyTag("stripped"), VocabularyTag("striped"), VocabularyTag("sleeveless")])
-    found = {m.tag: (m.meant, m.meant_count) for m in near_misses({**counts, "sleevless": 1}, vocabulary)}
+    found = {m.tag: (m.correction, m.correction_count) for m in find_typos({**counts, "sleevless": 1}, vocabulary)}
     assert "stripped" not in found
     assert found["sleevless"] == ("sleeveless", 0)
 
@@ -148,7 +148,7 @@ def test_edit_distance_knows_neighbours():
 
 def test_pairs(folder):
     root = folder(**{f"i{i}": "1girl, a, b" if i < 4 else "1girl, a" if i < 6 else "1girl, c" for i in range(8)})
-    (pair,) = caption_stats(read_folder(root)).pairs
+    (pair,) = caption_stats(read_captions(root)).pairs
     assert (pair.first, pair.second, pair.both) == ("a", "b", 4)
     assert pair.jaccard == pytest.approx(4 / 6)
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from bakehouse.captions import tag_images
-from bakehouse.captions.tag_images import Tag, thresholds_of
+from bakehouse.captions.tag_images import Tag, parse_thresholds
 from bakehouse.cli.main import main
 from bakehouse.core.errors import Problems, UsageError
 from bakehouse.core.events import Noted, Progress, Warned
@@ -69,7 +69,7 @@ def test_captions_are_written_for_images_without(eyes, folder):
         "a": "red 0, maybe, ^_^\n", "b": "by hand", "c": "red 80, maybe, ^_^\n", "d": "red 120, maybe, ^_^\n",
     }  # fmt: skip
     notes = [e.message for e in told if isinstance(e, Noted)]
-    assert ["1 caption written or changed by hand: left alone" in note for note in notes] == [True]
+    assert ["1 caption written or edited by hand: kept" in note for note in notes] == [True]
     assert [(e.done, e.total) for e in told if isinstance(e, Progress)] == [(0, 3), (3, 3)]
     history.undo(root)
     assert captions(root) == {"b": "by hand", "c": "", "d": " \n"}
@@ -90,12 +90,12 @@ def test_its_own_captions_are_written_anew_and_changed_ones_stay(eyes, folder):
 
 
 def test_what_a_rule_changed_is_no_longer_the_taggers(eyes, folder):
-    from bakehouse.captions import RuleSet, rules_of
+    from bakehouse.captions import RuleSet, parse_rules
     from bakehouse.captions.edit_captions import Edit
 
     root = folder(a=None)
     run(root)
-    apply_operation(root, Edit(rules=RuleSet(rules=rules_of([{"kind": "add", "tags": ["zwx"]}]))))
+    apply_operation(root, Edit(rules=RuleSet(rules=parse_rules([{"kind": "add", "tags": ["zwx"]}]))))
     run(root, thresholds={"general": 0.8})
     assert captions(root) == {"a": "zwx, red 0, maybe, ^_^\n"}
     history.undo(root)
@@ -122,7 +122,7 @@ def test_what_is_said(eyes, folder):
     run(root, most=1)
     assert captions(root)["a"] == "red 0\n"
     told = run(root, exclude=("red*", "may*", "^*"))
-    assert "nothing was seen surely enough" in next(e.message for e in told if isinstance(e, Warned))
+    assert "no tag is above the threshold" in next(e.message for e in told if isinstance(e, Warned))
     assert captions(root)["a"] == "red 0\n"
 
 
@@ -198,10 +198,10 @@ def test_captions_in_a_metadata_file_are_named(eyes, folder):
 
 
 def test_thresholds():
-    assert thresholds_of(["0.3", "character=0.9"]) == {"general": 0.3, "character": 0.9}
-    for wrong, words in (("x", "no number"), ("2", "0.05 to 1"), ("charcter=0.5", "did you mean 'character'")):
+    assert parse_thresholds(["0.3", "character=0.9"]) == {"general": 0.3, "character": 0.9}
+    for wrong, words in (("x", "not a number"), ("2", "0.05 to 1"), ("charcter=0.5", "did you mean 'character'")):
         with pytest.raises(UsageError, match=words):
-            thresholds_of([wrong])
+            parse_thresholds([wrong])
     with pytest.raises(Problems, match="categories"):
         Tag.parse({"categories": ["colour"]})
 

@@ -61,7 +61,7 @@ def test_a_sample_prompt_that_the_plan_lets_through_is_drawn(typed, kitchen):
         "plan", "photos", "--subject", "zwx person", "-o", "a.toml", *sets, *prompts("a hat --w 100 --h 64 --l 0.5")
     )
     assert code == 0, err
-    assert "--w 100 is drawn as 96" in out + err and "--l 0.5 is drawn as 1" in out + err
+    assert "--w 100 is used as 96" in out + err and "--l 0.5 is used as 1" in out + err
     code, _, err = typed("train", "a.toml")
     assert code == 0, err
     with Image.open(next(kitchen.rglob("samples/step-000000-0.png"))) as sample:

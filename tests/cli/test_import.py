@@ -39,7 +39,7 @@ def test_a_recipe_is_written_and_every_key_reported(run, tmp_path):
     assert 'folder = "pictures/4_zwx person" # train_data_dir: 4_zwx person' in text
     assert "rank = 8 # network_dim" in text
     assert "alpha = 1.0 # kohya's default of network_alpha" in text
-    for word in ("network_dim", "adapter.rank", "lowram", "without effect here", "bakehouse plan me.toml"):
+    for word in ("network_dim", "adapter.rank", "lowram", "no effect here", "bakehouse plan me.toml"):
         assert word in out
 
 
@@ -47,13 +47,13 @@ def test_without_a_file_the_recipe_is_printed(run):
     code, out, err = run("config.toml")
     assert code == 0
     assert tomllib.loads(out)["adapter"]["rank"] == 8
-    assert "3 taken over, 1 without effect here" in err
+    assert "3 set in the recipe, 1 no effect here" in err
 
 
 def test_what_is_lost_is_a_warning_and_with_strict_an_error(run, tmp_path):
     code, _, err = run("typo.toml", "-o", "me.toml", "--quiet")
     assert code == 0
-    assert "warning: network_apha = 2: not understood: did you mean 'network_alpha'?" in err
+    assert "warning: network_apha = 2: not recognised: did you mean 'network_alpha'?" in err
     (tmp_path / "me.toml").unlink()
     code, _, err = run("typo.toml", "-o", "me.toml", "--strict")
     assert code == 2

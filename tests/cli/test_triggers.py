@@ -46,7 +46,7 @@ def typed(*words):
 def test_a_folder_is_explained_with_its_repeats(folder, capsys):
     assert typed("triggers", "explain", folder) == 0
     out = capsys.readouterr().out
-    assert "zwx" in out and "red dress 100%" in out and "54 shown per epoch" in out
+    assert "zwx" in out and "red dress 100%" in out and "54 exposures per epoch" in out
     assert typed("triggers", "explain", folder, "--json") == 0
     told = json.loads(capsys.readouterr().out)
     assert [t["shows"] for t in told["triggers"]] == [54, 36]
@@ -57,7 +57,7 @@ def test_what_cannot_be_told_apart_is_exit_code_one(folder, capsys):
     (folder / "triggers.toml").write_text(TWO.replace('["red"]', "[]"))
     assert typed("triggers", "explain", folder) == 1
     out = capsys.readouterr().out
-    assert "error D02" in out and "1. split" in out and "2. show" in out
+    assert "error D02" in out and "1. split" in out and "2. train" in out
     assert typed("triggers", "explain", folder, "--json") == 1
     assert json.loads(capsys.readouterr().out)["findings"][0]["remedies"][1]["shows"] == 54
 
@@ -66,7 +66,7 @@ def test_a_recipe_is_explained_even_where_its_plan_refuses(folder, tmp_path, cap
     recipe = tmp_path / "me.toml"
     recipe.write_text(f'[[concepts]]\nfolder = "set"\nsubject = "zwx person"\nrepeats = 2\n{TWO}')
     assert typed("triggers", "explain", recipe) == 0
-    assert "42 shown per epoch" in capsys.readouterr().out
+    assert "42 exposures per epoch" in capsys.readouterr().out
     recipe.write_text(recipe.read_text().replace('["red"]', "[]"))
     assert typed("triggers", "explain", recipe) == 1
     assert typed("plan", recipe) == 2

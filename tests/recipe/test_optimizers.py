@@ -117,7 +117,7 @@ def test_a_wrong_value_is_the_optimizers_own_words():
 
 def test_one_rate_for_all_where_one_is_estimated():
     groups = [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": lr} for lr in (1.0, 0.5)]
-    with pytest.raises(UsageError, match=r"one rate for all that learns, and the parts have 0\.5, 1"):
+    with pytest.raises(UsageError, match=r"a single learning rate, but the groups have 0\.5, 1"):
         OptimizerSpec(name="prodigy").build(groups)
 
 

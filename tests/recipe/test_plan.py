@@ -271,7 +271,7 @@ def test_where_a_phrase_stands_in_most_captions():
 
 
 def test_few_images_are_warned_about(tmp_path):
-    assert any("wants 8" in w for w in plan(3, tmp_path=tmp_path).warnings)
+    assert any("needs at least 8" in w for w in plan(3, tmp_path=tmp_path).warnings)
 
 
 def test_the_file_says_why_and_reads_back_the_same(folder, tmp_path):
@@ -306,7 +306,7 @@ def test_everything_impossible_is_said_at_once(folder, tmp_path):
     with pytest.raises(Problems) as e:
         make_plan(recipe)
     text = str(e.value)
-    for part in ["holds the trigger 'zwx'", "nothing would learn", "zero_terminal_snr", "unknown option --q"]:
+    for part in ["the trigger 'zwx'", "nothing would be trained", "zero_terminal_snr", "unknown option --q"]:
         assert part in text
     assert e.value.exit_code == 2
 
@@ -318,13 +318,13 @@ def test_no_images_no_plan(tmp_path):
 
 
 def test_two_concepts_need_two_words(tmp_path):
-    with pytest.raises(Problems, match="'zwx' stands for several"):
+    with pytest.raises(Problems, match="'zwx' is used by several"):
         plan([5, 5], concepts=2, tmp_path=tmp_path, concepts__1__subject="zwx dog")
 
 
 def test_images_without_caption_need_a_subject(tmp_path):
     recipe = Recipe.parse({"concepts": [{"folder": str(tmp_path)}]})
-    with pytest.raises(Problems, match="no subject to call them"):
+    with pytest.raises(Problems, match="no subject to use instead"):
         make_plan(recipe, ImageSet((ImageRecord(Path("a.png"), 64, 64, "0"),)))
 
 
@@ -348,7 +348,7 @@ def test_kohya_folders_and_class_images(tmp_path):
     recipe = recipe_for_folder(tmp_path)
     assert [(c.subject, c.repeats) for c in recipe.concepts] == [("qvk dog", 2), ("zwx person", 3)]
     assert recipe.prior.source == "folder"
-    with pytest.raises(UsageError, match="holds 2"):
+    with pytest.raises(UsageError, match="contains 2"):
         recipe_for_folder(tmp_path, "me")
 
 
@@ -385,10 +385,10 @@ def test_class_images_of_several_folders_are_all_used(tmp_path):
 
 def test_class_images_that_cannot_be_used_together_are_refused(tmp_path):
     source = class_images(tmp_path, captioned=False)
-    with pytest.raises(UsageError, match=r"of several kinds: .*person.*dog"):
+    with pytest.raises(UsageError, match=r"of several classes: .*person.*dog"):
         recipe_for_folder(source)
     Image.new("RGB", (64, 64)).save(tmp_path / "reg" / "other.png")
-    with pytest.raises(UsageError, match=r"in 2 folders, and a recipe names one: .*person.*dog"):
+    with pytest.raises(UsageError, match=r"in 2 folders, but a recipe has one: .*person.*dog"):
         recipe_for_folder(source)
 
 
@@ -425,10 +425,12 @@ def test_class_images_without_captions_share_the_class_prompt_and_several_classe
     assert not said("zwx person")
     assert not said("zwx person", "qvk person")
     (warned,) = said("zwx person", "qvk dog")
-    assert "1 of 1 class image without a caption: they are taught as 'person', the first concept's class word" in warned
+    assert (
+        "1 of 1 class image without a caption: they are trained with 'person', the first concept's class word" in warned
+    )
     assert not said("zwx person", "qvk dog", prompt="a photo")
     (warned,) = said("zwx")
-    assert "the empty prompt" in warned
+    assert "an empty prompt" in warned
 
 
 def test_a_file_of_triggers_that_a_training_does_not_read_is_said(photos):

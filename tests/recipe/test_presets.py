@@ -103,7 +103,7 @@ def test_a_rate_is_that_of_what_learns(photos, base, arguments, kind, rate):
 
 def test_a_network_in_the_place_of_a_fine_tune_is_said(photos, base):
     recipe = recipe_for_folder(photos, "zwx person", kind="dreambooth", base=base("sd1"), settings={"adapter.rank": 4})
-    assert any("trains the whole network where adapter.kind is left out" in w for w in make_plan(recipe).warnings)
+    assert any("trains the whole network by default" in w for w in make_plan(recipe).warnings)
 
 
 def test_one_key_of_a_table_leaves_the_presets_others(photos):

@@ -27,12 +27,12 @@ CASES = {
     "blocks": ("sd1", ["adapter.blocks.dims=[1, 2]"], "adapter.blocks.dims has 2 numbers, this model takes 25"),
     "outputs": ("sd1", ["adapter.kind=oft", "adapter.block_count=7"], "7 blocks do not fill evenly"),
     "an optimizer's own word": ("sd1", ["optimizer.args={betas = [2, 3]}"], "AdamW says: Invalid beta parameter"),
-    "no such device": ("sd1", ["train.device=cuda:9"], "train.device = 'cuda:9' is not here: allowed are auto, cpu"),
+    "no such device": ("sd1", ["train.device=cuda:9"], "is not on this machine: available are auto"),
     "no such sampler": ("sd1", ["prior.sampler=dpm"], "prior.sampler: sampler = 'dpm': unknown"),
     "a sample's sampler": ("sd1", ["sample.prompts=['a --ss foo']"], "sampler = 'foo': unknown"),
     "no such VAE": ("sd1", ["model.vae=/nowhere"], "model.vae = '/nowhere': no such file or folder"),
-    "no holdout": ("sd1", ["evaluate.holdout=/nowhere"], "evaluate.holdout = '/nowhere': there is no such folder"),
-    "a warm-up that is the run": ("sd1", ["schedule.warmup=9999"], "schedule.warmup = 9999 comes to 9,999 steps"),
+    "no holdout": ("sd1", ["evaluate.holdout=/nowhere"], "evaluate.holdout = '/nowhere': the folder does not exist"),
+    "a warm-up that is the run": ("sd1", ["schedule.warmup=9999"], "schedule.warmup = 9999 is 9,999 steps"),
 }  # fmt: skip
 ON_A_CPU = {
     "half precision": ("sd1", ["train.precision=fp16"], "train.precision = 'fp16' needs a GPU"),

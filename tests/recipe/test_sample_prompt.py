@@ -29,9 +29,9 @@ def test_lines_are_read_as_sd_scripts_reads_them(answer):
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("a --w 500 --h 512", ["--w 500 is drawn as 496"]),
-        ("a --l 0.5", ["--l 0.5 is drawn as 1"]),
-        ("a --s 2000 --h 8", ["--h 8 is drawn as 64", "--s 2000 is drawn as 1000"]),
+        ("a --w 500 --h 512", ["--w 500 is used as 496"]),
+        ("a --l 0.5", ["--l 0.5 is used as 1"]),
+        ("a --s 2000 --h 8", ["--h 8 is used as 64", "--s 2000 is used as 1000"]),
         ("a --l 7 --s 30 --d 500", []),
     ],
 )
@@ -52,9 +52,9 @@ def test_what_is_rounded_is_said(line, said):
         ("a --d -1", r"a seed is 0 to"),
         ("a --l nan", r"--l 'nan': is not a number"),
         ("a --l inf", r"--l 'inf': is not a number"),
-        ("a --l -1", r"--l '-1': is not a number from 0"),
+        ("a --l -1", r"--l '-1': is not a number of at least 0"),
         ("a --ss eular_a", r"--ss 'eular_a': .*unknown.*did you mean"),
-        ("a --g 3.5", r"unknown option --g; known are --n"),
+        ("a --g 3.5", r"unknown option --g; supported are --n"),
         ("a --l=7", r"unknown option --l=7"),
     ],
 )

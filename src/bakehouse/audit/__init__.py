@@ -1,14 +1,14 @@
-"""What is wrong with a dataset, with figures, and the command that mends each thing."""
+"""Audit of a dataset: findings with figures, and the command that fixes each."""
 
 from bakehouse.audit.all_checks import CHECKS, FAMILIES
 from bakehouse.audit.audit_options import AuditSpec, Limits
-from bakehouse.audit.check import Check, Hit
-from bakehouse.audit.detectors import Finders, installed_finders
-from bakehouse.audit.gather_facts import gather
-from bakehouse.audit.html_report import write_page
+from bakehouse.audit.check import Check, CheckFinding
+from bakehouse.audit.detectors import Detectors, installed_detectors
+from bakehouse.audit.gather_facts import collect_facts
+from bakehouse.audit.html_report import write_html_report
 from bakehouse.audit.image_facts import Facts, ImageFacts
 from bakehouse.audit.report import Changes, Finding, Fix, Report, read_report
-from bakehouse.audit.run_audit import audit, examine
+from bakehouse.audit.run_audit import audit, run_checks
 
 __all__ = [
     "CHECKS",
@@ -16,18 +16,18 @@ __all__ = [
     "AuditSpec",
     "Changes",
     "Check",
+    "CheckFinding",
+    "Detectors",
     "Facts",
-    "Finders",
     "Finding",
     "Fix",
-    "Hit",
     "ImageFacts",
     "Limits",
     "Report",
     "audit",
-    "examine",
-    "gather",
-    "installed_finders",
+    "collect_facts",
+    "installed_detectors",
     "read_report",
-    "write_page",
+    "run_checks",
+    "write_html_report",
 ]

@@ -1,4 +1,4 @@
-"""What an audit is told: how the images will be used, and from where on a thing is a fault."""
+"""Settings of an audit: how the images will be used, and the thresholds of the checks."""
 
 from __future__ import annotations
 
@@ -16,110 +16,111 @@ Count = Annotated[int, Field(ge=0)]
 
 
 class Limits(Spec):
-    """Where a fault begins."""
+    """Thresholds of the checks."""
 
     megapixels: Annotated[float, Field(gt=0)] = 100.0
-    """Larger images are not decoded."""
+    """Larger images are not decoded (A02)."""
     side: Annotated[int, Field(ge=1)] = 16384
-    """Pixels; longer images are not decoded."""
+    """Pixels; images with a longer side are not decoded (A02)."""
     enlarged: Annotated[float, Field(ge=1)] = 1.05
-    """What a bucket enlarges less than this is left to it."""
+    """Images enlarged more than this for their bucket are reported (B01)."""
     enlarged_badly: Annotated[float, Field(ge=1)] = 4.0
-    """An image enlarged more than this for its bucket shows the enlarger, not the subject."""
+    """Images enlarged more than this for their bucket are an error (B01)."""
     lost: Share = 0.08
-    """Of an image's area that its bucket cuts away."""
+    """Share of an image's area cropped by its bucket (B02)."""
     lost_badly: Share = 0.20
-    """Of an image's area that its bucket cuts away: an error."""
+    """Share of an image's area cropped by its bucket: an error (B02)."""
     buckets: Count = 9
-    """More shapes are hard to fill."""
+    """Most buckets; with more of them many batches are not full (B03)."""
     border: Share = 0.02
-    """Of a side that is one colour."""
+    """Share of a side that is a border of one colour (B04)."""
     sharpness: Annotated[float, Field(ge=0)] = 100.0
-    """Variance of the Laplacian, at the size of the bucket."""
+    """Least variance of the Laplacian at bucket size (B05)."""
     jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 60
-    """Below it the blocks are learned."""
+    """Least JPEG quality; below it the block artefacts are learned (B06)."""
     blocks: Annotated[float, Field(ge=0)] = 0.5
-    """Excess of edges on the grid of 8 x 8 over those beside it, where no quality is known."""
+    """Relative excess of edges on the 8 x 8 grid, used if the JPEG quality is unknown (B06)."""
     grey_colour: Annotated[float, Field(ge=0)] = 14.0
-    """Images whose colours stay below this are monochrome."""
+    """Images with a lower chroma (0..255) are monochrome (B07)."""
     grey: Share = 0.5
-    """Share of images that may be monochrome."""
+    """Share of monochrome images: a warning (B07)."""
     grey_badly: Share = 0.8
-    """Share of monochrome images that leaves no colours to learn."""
+    """Share of monochrome images: an error (B07)."""
     face: Annotated[int, Field(ge=1)] = 64
-    """Pixels; a lower face in the bucket is learned as a blur. Counted at 512; it grows with the resolution."""
+    """Least height of a face in the bucket, in pixels at resolution 512; scales with the resolution (B08)."""
     same_place: Share = 0.10
-    """Share of images with text at one place: a watermark that will be learned."""
+    """Share of images with text in the same position: a watermark (B09)."""
     framing: Share = 0.70
-    """Share of images with one framing."""
+    """Share of images with one framing (B11)."""
     background: Share = 0.30
-    """Share of images with one background."""
+    """Share of images with the same background (B12)."""
     background_distance: Annotated[float, Field(ge=0)] = 6.0
-    """Mean difference, of 255, between the borders of two images with one background."""
+    """Mean difference, 0..255, between the outer pixels of two images with the same background (B12)."""
     tokens: Annotated[int, Field(ge=1)] = 75
-    """Longer captions are cut, or cost one more pass of the text encoder."""
+    """Tokens of a caption; longer ones are cut off, or need another chunk of the text encoder (C04)."""
     tokens_most: Annotated[int, Field(ge=1)] = 225
-    """Longer captions are cut by every trainer."""
+    """Tokens of a caption that trainers use at most: an error (C04)."""
     caption_bytes: Annotated[int, Field(ge=1)] = 1024
-    """A longer list of tags was made by a tagger whose threshold was far too low."""
+    """Bytes of a tag list; longer ones come from a tagger with too low a threshold (C13)."""
     known: Annotated[int, Field(ge=0)] = 1000
-    """Pictures from which on a base model knows a tag well."""
+    """Training images from which a base model knows a tag well (C11)."""
     fused: Share = 0.60
-    """Share of a trigger's shows with a tag, weighted by repeats: the two begin to be one."""
+    """Share of a trigger's exposures whose caption has a tag: the two are correlated (D04)."""
     images: Count = 8
-    """Images an outfit or character needs."""
+    """Fewest images of a character or outfit (E01)."""
     pack_images: Count = 50
-    """Images each one of several characters needs."""
+    """Fewest images of each character in a pack (E01)."""
     spread: Share = 0.15
-    """By which images x repeats of siblings may differ from their mean."""
+    """Largest deviation of images x repeats from the mean of all concepts (E02)."""
     views: Annotated[int, Field(ge=1)] = 200
-    """Times that one image is shown."""
+    """Most exposures of one image in the whole training (E06)."""
 
 
 class AuditSpec(Spec):
-    """How the images will be used. What is left out is not checked, or taken from the folder."""
+    """How the images will be used. What is not given is not checked, or read from the folder."""
 
     kind: Literal["character", "outfits", "pack", "style", "concept", "pose", "object", "dreambooth"] = "character"
-    """What shall be taught."""
+    """Kind of subject."""
     base: str = "sd15"
-    """The base model, as commands name it."""
+    """Base model, as in the commands that the audit recommends."""
     recipe: str = ""
-    """The file that all of this was taken from, as commands name it; empty where it was said otherwise."""
+    """Path of the recipe that these settings come from, as in the recommended commands; empty without a recipe."""
     family: Literal["crumb", "sd1", "sd2", "sdxl"] = "sd1"
-    """Of the base model."""
+    """Family of the base model."""
     buckets: BucketSpec = BucketSpec()
-    """Resolution and shapes of the training."""
+    """Resolution and buckets of the training."""
     batch: Annotated[int, Field(ge=1)] = 1
-    """Images a step."""
+    """Batch size."""
     triggers: tuple[Trigger, ...] = ()
-    """The words that are to be learned."""
+    """Trigger words of the training."""
     declared: bool = False
-    """The triggers stand in a file that `captions compile` reads."""
+    """The triggers are declared in a file that `captions compile` reads."""
     compiled: bool = False
-    """Captions are compiled from the triggers when they are trained: those on disk need not hold them."""
+    """The training compiles captions from the triggers, so that captions on disk need no triggers."""
     keep_tokens: Count = 0
-    """Tags at the beginning of captions that stay there."""
+    """Number of tags that stay at the beginning of captions."""
     mark: str = ""
-    """The keep-tokens separator, `|||`."""
+    """keep_tokens_separator, usually `|||`."""
     max_tokens: Annotated[int, Field(ge=1)] = 75
-    """Tokens of a caption that the training uses."""
+    """Most tokens of a caption that the training uses."""
     repeats: dict[str, int] = Field(default_factory=dict)
-    """By folder, relative to the dataset, where they are not in the folders' names."""
+    """Repeats by folder, relative to the dataset, if they are not in the folders' names."""
     reg: tuple[str, ...] = ()
-    """Folders with regularization images, relative to the dataset."""
+    """Folders of class (regularization) images, relative to the dataset."""
     optimizer: Literal["adamw", "prodigy"] = "adamw"
-    """The sort of optimizer: one whose rate is set, or one that finds it."""
+    """Type of optimizer: with a given learning rate, or adapting it."""
     faster: bool = False
-    """min-SNR weighting or input perturbation, which need fewer steps."""
+    """min-SNR weighting or input perturbation is on, which needs fewer steps."""
     epochs: Annotated[int, Field(ge=1)] | None = None
+    """Epochs of the training; None: unknown."""
     vocabulary: str = ""
-    """Tags that the base model was taught: `crumb`, a tagger's name, or a `selected_tags.csv`."""
+    """Tags that the base model knows: `crumb`, a tagger's name, or a `selected_tags.csv`."""
     tokenizer: Path | None = None
-    """A folder or `tokenizer.json` of the base model's tokenizer; left out, tokens are estimated."""
+    """Folder or `tokenizer.json` of the base model's tokenizer; None: tokens are estimated."""
     faces: bool | None = None
-    """Look for faces. Left out: where a finder is installed and there are at most `slow` images."""
+    """Detect faces. None: if a detector is installed and there are at most `slow` images."""
     text: bool | None = None
-    """Read text. Left out: where a reader is installed and there are at most `slow` images."""
+    """Detect text. None: if a detector is installed and there are at most `slow` images."""
     slow: Count = 100
-    """So many images are read and searched for faces unasked: a second or two for each."""
+    """Most images on which detectors run by default: they take a second or two for each."""
     limits: Limits = Limits()

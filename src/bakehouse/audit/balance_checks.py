@@ -1,4 +1,4 @@
-"""E: balance. How often each thing is shown beside the others, and how often altogether."""
+"""E: balance. How often each concept is trained beside the others, and how often in total."""
 
 from __future__ import annotations
 
@@ -6,167 +6,173 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from bakehouse.audit.audit_options import AuditSpec
-from bakehouse.audit.check import Hit, percent
+from bakehouse.audit.check import CheckFinding, percent
 from bakehouse.audit.image_facts import Facts, Group
-from bakehouse.audit.pixel_checks import old_style
-from bakehouse.audit.trigger_checks import explained
+from bakehouse.audit.pixel_checks import is_retro
+from bakehouse.audit.trigger_checks import from_explain
 from bakehouse.core.pluralize import counted, listed
 from bakehouse.data.captions import split_tags
 from bakehouse.data.repeats import balance_repeats, fair_target
 from bakehouse.data.tag_groups import plain
 
 _BUDGETS = {"sd1": (2000, 3000), "sd2": (2000, 3000), "sdxl": (1500, 2500)}
-"""Images shown in all, with Prodigy; AdamW wants twice as many."""
-_CAP = 3000
-"""Of one concept with Prodigy."""
+"""Total exposures with Prodigy, fewest and most; AdamW needs twice as many."""
+_SINGLE_CONCEPT_MAX = 3000
+"""Most exposures of a single concept with Prodigy."""
 
 
 def subjects(facts: Facts, spec: AuditSpec) -> dict[str, tuple[Group, ...]]:
-    """What is taught, each with its folders: those of the recipe or of `N_name` folders, else the whole as one.
+    """Return the groups of each subject: folders of the recipe or `N_name` folders, else the whole dataset as one.
 
-    A heap may lie in any folders: one that nobody gave repeats is no subject of its own.
+    Folders without repeats of their own only sort the images: they are no subjects.
     """
     found: dict[str, list[Group]] = {}
-    for group in facts.taught_groups:
+    for group in facts.train_groups:
         above = (group.name, *map(str, PurePosixPath(group.name).parents), ".")
-        told = next((folder for folder in above if folder in spec.repeats), None)
-        if told is not None or group.repeats is not None:
-            found.setdefault(group.name if told is None else told.removeprefix("."), []).append(group)
-    return {name: tuple(groups) for name, groups in found.items()} or {"": facts.taught_groups}
+        listed_folder = next((folder for folder in above if folder in spec.repeats), None)
+        if listed_folder is not None or group.repeats is not None:
+            subject = group.name if listed_folder is None else listed_folder.removeprefix(".")
+            found.setdefault(subject, []).append(group)
+    return {name: tuple(groups) for name, groups in found.items()} or {"": facts.train_groups}
 
 
-def few(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+def too_few(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
     """E01."""
     pack = spec.kind == "pack"
     least = spec.limits.pack_images if pack else spec.limits.images
-    taught = subjects(facts, spec)
-    for name, groups in taught.items():
+    found = subjects(facts, spec)
+    for name, groups in found.items():
         files = tuple(i.name for group in groups for i in group.images)
         if len(files) < least:
             of = "each character of a pack" if pack else "each subject or outfit"
             where = next(
                 (repr(g.label) for g in groups if g.name == name and name), repr(name) if name else "the folder"
             )
-            why = f"{where} has {counted(len(files), 'image')}; {least} are the least for {of}"
-            yield Hit(why, files, key=name)
-    if len(spec.triggers) > 1 and len(taught) == 1:
-        yield from explained("E01")(facts, spec)
+            why = f"{where} has {counted(len(files), 'image')}; {of} needs at least {least}"
+            yield CheckFinding(why, files, key=name)
+    if len(spec.triggers) > 1 and len(found) == 1:
+        yield from from_explain("E01")(facts, spec)
 
 
-def unequal(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+def unbalanced_repeats(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
     """E02."""
-    groups = [g for g in facts.taught_groups if g.repeats is not None]
+    groups = [g for g in facts.train_groups if g.repeats is not None]
     if len(groups) < 2:
         return
-    mean = sum(g.shown for g in groups) / len(groups)
-    off = [g for g in groups if abs(g.shown / mean - 1) > spec.limits.spread]
+    mean = sum(g.exposures for g in groups) / len(groups)
+    off = [g for g in groups if abs(g.exposures / mean - 1) > spec.limits.spread]
     if not off:
         return
     counts = {g.name: len(g.images) for g in groups}
     wanted = balance_repeats(counts, fair_target(counts, max(1, round(mean))))
-    now = ", ".join(f"{g.label} {len(g.images)} x {g.repeats} = {g.shown}" for g in groups)
+    now = ", ".join(f"{g.label} {len(g.images)} x {g.repeats} = {g.exposures}" for g in groups)
     better = ", ".join(f"{g.label} x {wanted[g.name]} = {len(g.images) * wanted[g.name]}" for g in groups)
-    notes = {i.name: f"shown {g.repeats} times an epoch" for g in off for i in g.images}
-    shows = max(1, round(mean))
-    # The repeats of a recipe stand in it, whatever the folders are called.
-    mend = f"bakehouse dataset repeats {{recipe}} --shows {shows} -o {{recipe}}" if spec.recipe else None
-    yield Hit(f"{now}: what is shown less is learned less; better {better}", tuple(notes), notes, mend=mend)
+    notes = {i.name: f"{g.repeats} times per epoch" for g in off for i in g.images}
+    exposures = max(1, round(mean))
+    # A recipe has its own repeats, whatever the names of the folders.
+    fix = f"bakehouse dataset repeats {{recipe}} --shows {exposures} -o {{recipe}}" if spec.recipe else None
+    yield CheckFinding(
+        f"{now} per epoch: concepts with fewer exposures are learned less; better: {better}",
+        tuple(notes),
+        notes,
+        fix=fix,
+    )
 
 
-def total_shown(facts: Facts, spec: AuditSpec) -> int:
-    """Images shown in the whole training; 0 where nobody said for how long."""
-    return sum(g.shown for g in facts.taught_groups) * (spec.epochs or 0)
+def total_exposures(facts: Facts, spec: AuditSpec) -> int:
+    """Return the exposures of the whole training; 0 if the number of epochs is unknown."""
+    return sum(g.exposures for g in facts.train_groups) * (spec.epochs or 0)
 
 
 def _budget(facts: Facts, spec: AuditSpec) -> tuple[int, int, list[str]] | None:
-    """The fewest and the most images to show in all, and why; None where nothing is known."""
+    """Return the fewest and most exposures that suit the training, and the reasons; None if there is no rule for it."""
     if not spec.epochs or spec.kind in ("style", "dreambooth") or spec.family not in _BUDGETS:
         return None
     factor = 1.0
     reasons: list[str] = [spec.optimizer, spec.family]
-    for holds, by, why in (
+    for applies, by, why in (
         (spec.optimizer == "adamw", 2.0, ""),
         (spec.faster, 0.6, "min-SNR or input perturbation"),
-        (old_style(facts), 1 / 3, "an old style"),
+        (is_retro(facts), 1 / 3, "a retro style"),
     ):
-        if holds:
+        if applies:
             factor *= by
             reasons += [why] if why else []
     low, high = (round(n * factor) for n in _BUDGETS[spec.family])
     count = len(subjects(facts, spec))
-    return low, max(high, round(_CAP * factor)) if count == 1 else high * count, reasons
+    return low, max(high, round(_SINGLE_CONCEPT_MAX * factor)) if count == 1 else high * count, reasons
 
 
-def steps(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+def total_budget(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
     """E03."""
     if not spec.epochs or (budget := _budget(facts, spec)) is None:
         return
     low, high, reasons = budget
-    shown = total_shown(facts, spec)
-    if low <= shown <= high:
+    total = total_exposures(facts, spec)
+    if low <= total <= high:
         return
-    what = "too few: the subject is learned in part" if shown < low else "too many: it will look burnt"
+    effect = "too few: undertrained" if total < low else "too many: overtrained"
     epochs = counted(spec.epochs, "epoch")
-    why = f"{shown:,} images shown in {epochs}, {what}; {low:,} to {high:,} suit {', '.join(reasons)}"
+    why = f"{total:,} exposures in {epochs}, {effect}; recommended for {', '.join(reasons)}: {low:,} to {high:,}"
     if not spec.recipe:
-        yield Hit(why)
+        yield CheckFinding(why)
         return
-    one = shown // spec.epochs
-    most, fewest = high // one, -(-low // one)
+    per_epoch = total // spec.epochs
+    most, fewest = high // per_epoch, -(-low // per_epoch)
     if fewest <= most:
-        yield Hit(why, mend=_with_epochs((fewest + most) // 2))
+        yield CheckFinding(why, fix=_with_epochs((fewest + most) // 2))
     else:
-        advice = f"lower the repeats of the concepts in {spec.recipe}: {one:,} images an epoch are too many"
-        yield Hit(why, mend="", advice=advice)
+        advice = f"lower the repeats of the concepts in {spec.recipe}: {per_epoch:,} exposures per epoch are too many"
+        yield CheckFinding(why, fix="", advice=advice)
 
 
 def _with_epochs(epochs: int) -> str:
     return f"bakehouse plan {{plan}} --set train.epochs={epochs} -o {{recipe}}"
 
 
-def unnumbered(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+def unnumbered(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
     """E04."""
     if facts.unnumbered:
         files = tuple(i.name for g in facts.groups if (g.name or ".") in facts.unnumbered for i in g.images)
         why = f"{counted(len(facts.unnumbered), 'folder')} without a number ({listed(facts.unnumbered)})"
-        yield Hit(f"{why}: kohya's scripts pass over them without a word", files)
+        yield CheckFinding(f"{why}: kohya's scripts skip them silently", files)
 
 
-def reg_images(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+def class_images(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
     """E05."""
-    shown = sum(g.shown for g in facts.taught_groups)
-    reg = sum(g.shown for g in facts.groups if g.role == "reg")
-    if reg > shown:
-        why = f"{reg:,} regularization images an epoch for {shown:,} of the subject: {reg - shown:,} are never shown"
-        yield Hit(why, tuple(i.name for i in facts.reg)[shown:], key="many")
+    train = sum(g.exposures for g in facts.train_groups)
+    reg = sum(g.exposures for g in facts.groups if g.role == "reg")
+    if reg > train:
+        why = f"{reg:,} class images per epoch for {train:,} of the subject: {reg - train:,} are never used"
+        yield CheckFinding(why, tuple(i.name for i in facts.class_images)[train:], key="many")
     words = {plain(t.word) for t in spec.triggers}
-    holding = {
+    with_trigger = {
         i.name: listed(sorted(found))
-        for i in facts.reg
+        for i in facts.class_images
         if (found := words & {w for line in i.captions for tag in split_tags(line) for w in plain(tag).split()})
     }
-    if holding:
-        why = f"{counted(len(holding), 'regularization image')} whose caption holds a trigger"
-        yield Hit(f"{why}: the class becomes the subject", tuple(holding), holding, level="error", key="triggers")
+    if with_trigger:
+        why = f"{counted(len(with_trigger), 'class image')} with a trigger in the caption: it would mean the class"
+        yield CheckFinding(why, tuple(with_trigger), with_trigger, level="error", key="triggers")
 
 
-def views(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+def exposures_per_image(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
     """E06."""
     if not spec.epochs:
         return
-    most = max((g.repeats or 1 for g in facts.taught_groups), default=1) * spec.epochs
-    often = [g for g in facts.taught_groups if (g.repeats or 1) * spec.epochs > spec.limits.views]
+    most = max((g.repeats or 1 for g in facts.train_groups), default=1) * spec.epochs
+    often = [g for g in facts.train_groups if (g.repeats or 1) * spec.epochs > spec.limits.views]
     if often:
         files = tuple(i.name for g in often for i in g.images)
-        why = f"single images are shown {most:,} times, more than {spec.limits.views}: they are learned by heart"
+        why = f"single images are trained {most:,} times, more than {spec.limits.views}: they are memorised"
         epochs = spec.limits.views * spec.epochs // most
         budget = _budget(facts, spec)
-        enough = budget is None or total_shown(facts, spec) * epochs >= budget[0] * spec.epochs
-        lasting = bool(spec.recipe) and epochs > 0 and enough
-        advice = "find more images, or lower the repeats and give up a part of what is shown in all"
-        mend = _with_epochs(epochs) if lasting else ""
-        yield Hit(why, files, level="warning", mend=mend, advice="" if lasting else advice)
+        enough = budget is None or total_exposures(facts, spec) * epochs >= budget[0] * spec.epochs
+        fixable = bool(spec.recipe) and epochs > 0 and enough
+        advice = "find more images, or lower the repeats, which shortens the training"
+        fix = _with_epochs(epochs) if fixable else ""
+        yield CheckFinding(why, files, level="warning", fix=fix, advice="" if fixable else advice)
     else:
-        yield Hit(
-            f"no image is shown more than {most:,} times ({percent(most / spec.limits.views)} of the most)", mend=""
+        yield CheckFinding(
+            f"no image is trained more than {most:,} times ({percent(most / spec.limits.views)} of the limit)", fix=""
         )

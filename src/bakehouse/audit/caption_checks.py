@@ -1,4 +1,4 @@
-"""C: captions. A fault of wording is what a rule would change: so the rule that mends it is the check that finds it."""
+"""C: captions. Wording is checked by caption rules: what a rule would change is the finding, the rule is the fix."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from bakehouse.audit.audit_options import AuditSpec
 from bakehouse.audit.caption_tokens import token_counter
-from bakehouse.audit.check import Hit, quoted
+from bakehouse.audit.check import CheckFinding, quote_argument
 from bakehouse.audit.image_facts import Facts, ImageFacts
 from bakehouse.captions.rule import Rule, matcher
 from bakehouse.captions.ruleset import RuleSet
@@ -20,21 +20,21 @@ from bakehouse.data.tag_vocabulary import ListedVocabulary, TagVocabulary, load_
 from bakehouse.data.tags import BARRIER, form_of, is_face, keeps_underscores, key, split_caption
 from bakehouse.data.triggers import Trigger
 
-_NEAR_SHORT, _NEAR_LONG = 5, 2
-"""Words of up to five letters may differ by one, longer ones by two."""
+_SHORT_WORD = 5
+"""Triggers of at most so many letters may be misspelled by one letter, longer ones by two."""
 
 
 def _captioned(facts: Facts) -> dict[str, ImageFacts]:
-    return {i.name: i for i in facts.taught if any(line.strip() for line in i.captions)}
+    return {i.name: i for i in facts.train_images if any(line.strip() for line in i.captions)}
 
 
 def _lines(facts: Facts) -> list[tuple[str, str]]:
-    """Every line of every caption, with the image's name."""
+    """Return every line of every caption, with the image's name."""
     return [(name, line) for name, image in _captioned(facts).items() for line in image.captions]
 
 
 def _tagged(facts: Facts) -> dict[str, tuple[str, ...]]:
-    """Images whose captions are tags, with all of them."""
+    """Return the tags of the images whose captions are lists of tags."""
     found: dict[str, tuple[str, ...]] = {}
     for name, image in _captioned(facts).items():
         lines = [line for line in image.captions if form_of(line) == "tags"]
@@ -47,86 +47,89 @@ def _files(names: Mapping[str, object], facts: Facts) -> tuple[str, ...]:
     return tuple(i.name for i in facts.images if i.name in names)
 
 
-_NAMED = 40
-"""Tags that a command names; with more, it has to be run again."""
-_NO_FAULT = (EMPTY, CAPTION_PER_LINE)
-"""What reading a caption remarks and C01 says, or what may be meant so."""
+_MAX_TAGS = 40
+"""Most tags in one command; where there are more, it has to be run again."""
+_EXPECTED = (EMPTY, CAPTION_PER_LINE)
+"""Warnings of the reader that C02 leaves out: C01 reports the first, the second may be intended."""
 
 # --- files of captions ------------------------------------------------------------------------------------------------
 
 
-def missing(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+def missing(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
     """C01."""
-    spoken = _captioned(facts)
-    silent = {i.name: "empty" if i.record and i.record.caption_path else "none" for i in facts.taught}
-    silent = {name: note for name, note in silent.items() if name not in spoken}
-    if silent:
-        why = f"{counted(len(silent), 'image')} of {len(facts.taught)} without a caption"
-        why = f"{why}: other trainers take the folder's name, and stop at an empty file"
-        yield Hit(why, tuple(silent), silent, mend=_tag(facts, spec))
+    captioned = _captioned(facts)
+    bare = {i.name: "empty" if i.record and i.record.caption_path else "none" for i in facts.train_images}
+    bare = {name: note for name, note in bare.items() if name not in captioned}
+    if bare:
+        why = f"{counted(len(bare), 'image')} of {len(facts.train_images)} without a caption"
+        why = f"{why}: other trainers use the folder's name, or stop at an empty file"
+        yield CheckFinding(why, tuple(bare), bare, fix=_tag(facts, spec))
 
 
-def _tag(facts: Facts, spec: AuditSpec, *, anew: bool = False) -> str:
-    """Taggers do not know the trigger that the command line gave: it goes in front, unless class images are there.
+def _tag(facts: Facts, spec: AuditSpec, *, replace: bool = False) -> str:
+    """Return the command that tags the images, with a trigger of the command line in front.
 
-    Nor do they know that it says its class already.
+    The trigger is left out where the folder has class images. Its class word is excluded, for the trigger has it.
     """
-    command = "bakehouse captions tag {folder}" + (" --existing replace" if anew else "")
-    if not spec.triggers or spec.declared or spec.compiled or facts.reg:
+    command = "bakehouse captions tag {folder}" + (" --existing replace" if replace else "")
+    if not spec.triggers or spec.declared or spec.compiled or facts.class_images:
         return command
     trigger = spec.triggers[0]
-    known = f" --exclude {quoted(trigger.class_word)}" if trigger.class_word else ""
-    return f"{command} --front {quoted(trigger.head)}{known}"
+    known = f" --exclude {quote_argument(trigger.class_word)}" if trigger.class_word else ""
+    return f"{command} --front {quote_argument(trigger.head)}{known}"
 
 
-def encodings(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+def encodings(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
     """C02."""
     found: dict[str, str] = {}
     for caption in facts.captions:
-        notes = [note for note in caption.notes if not any(word in note for word in _NO_FAULT)]
+        notes = [note for note in caption.notes if not any(word in note for word in _EXPECTED)]
         if caption.crlf:
-            notes.append("its lines end as Windows' do")
+            notes.append("Windows line endings (CRLF)")
         if notes:
             found[caption.name] = "; ".join(notes)
     tag_lines = {name: note for name, note in found.items() if ONE_TAG_PER_LINE in note}
     rest = {name: note for name, note in found.items() if name not in tag_lines}
     if rest:
-        yield Hit(f"{counted(len(rest), 'caption')} that other trainers read otherwise than meant", tuple(rest), rest)
+        yield CheckFinding(f"{counted(len(rest), 'caption')} that other trainers may misread", tuple(rest), rest)
     if tag_lines:
-        why = f"{counted(len(tag_lines), 'caption')} with one tag a line, of which other trainers read the first"
-        yield Hit(
-            why, tuple(tag_lines), tag_lines, key="lines", mend="bakehouse captions edit {folder} --utf8 --join-lines"
+        why = f"{counted(len(tag_lines), 'caption')} with one tag a line: other trainers read only the first"
+        yield CheckFinding(
+            why, tuple(tag_lines), tag_lines, key="lines", fix="bakehouse captions edit {folder} --utf8 --join-lines"
         )
 
 
-def strays(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+def stray_captions(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
     """C03."""
     files = tuple(c.name for c in facts.captions if c.image is None)
     if files:
-        yield Hit(
-            f"{counted(len(files), 'caption')} without an image: a typing error in a name, or a removed image", files
-        )
+        why = f"{counted(len(files), 'caption')} without an image: misnamed, or the image was removed"
+        yield CheckFinding(why, files)
 
 
-def lengths(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+def token_limit(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
     """C04."""
     counter = token_counter(spec)
     most = max(spec.limits.tokens, spec.max_tokens)
     counts = {n: max(map(counter.count, i.captions)) for n, i in _captioned(facts).items()}
     beyond = {n: max(i.captions, key=counter.count) for n, i in _captioned(facts).items() if counts[n] > most}
-    notes = {n: f"{counter.sure}{counts[n]} tokens; cut: {counter.rest(line, most)[:80]}" for n, line in beyond.items()}
+    notes = {
+        n: f"{counter.prefix}{counts[n]} tokens; cut off: {counter.after(line, most)[:80]}"
+        for n, line in beyond.items()
+    }
     far = {n: note for n, note in notes.items() if counts[n] > spec.limits.tokens_most}
     near = {n: note for n, note in notes.items() if n not in far}
     if far:
-        why = f"{counted(len(far), 'caption')} longer than {spec.limits.tokens_most} tokens: no trainer reads the end"
-        yield Hit(why, tuple(far), far, level="error", key="far", mend=_tag(facts, spec, anew=True))
-    if near:
-        yield Hit(
-            f"{counted(len(near), 'caption')} longer than {most} tokens: the end is not learned", tuple(near), near
+        why = (
+            f"{counted(len(far), 'caption')} longer than {spec.limits.tokens_most} tokens: all trainers cut off the end"
         )
+        yield CheckFinding(why, tuple(far), far, level="error", key="far", fix=_tag(facts, spec, replace=True))
+    if near:
+        why = f"{counted(len(near), 'caption')} longer than {most} tokens: the end is not learned"
+        yield CheckFinding(why, tuple(near), near)
 
 
-def panic(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+def oversized_tag_lists(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
     """C13."""
     tagged = _tagged(facts)
     found = {
@@ -135,109 +138,109 @@ def panic(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
         if c.used and c.image in tagged and c.bytes > spec.limits.caption_bytes
     }
     if found:
-        why = f"{counted(len(found), 'caption')} of more than {spec.limits.caption_bytes:,} bytes of tags"
-        why = f"{why}: a tagger with too low a threshold names what is not there"
-        yield Hit(why, tuple(found), found, mend=_tag(facts, spec, anew=True))
+        why = f"{counted(len(found), 'caption')} with over {spec.limits.caption_bytes:,} bytes of tags: the tagger's"
+        why = f"{why} threshold was probably too low"
+        yield CheckFinding(why, tuple(found), found, fix=_tag(facts, spec, replace=True))
 
 
 # --- wording ----------------------------------------------------------------------------------------------------------
 
 
-def _by_rules(facts: Facts, spec: AuditSpec, rules: RuleSet) -> dict[str, str]:
-    """Images whose captions the rules would change, and what would go, come or change."""
+def _changed_by(rules: RuleSet, facts: Facts, spec: AuditSpec) -> dict[str, str]:
+    """Return the images whose captions the rules would change, with the tags removed and added."""
     lines = _lines(facts)
     vocabulary = load_vocabulary(spec.vocabulary) if spec.vocabulary else None
     after = rules.apply([line for _, line in lines], vocabulary=vocabulary)
     found: dict[str, str] = {}
     for (name, before), new in zip(lines, after, strict=True):
         if new != before:
-            found.setdefault(name, _changed(split_caption(before), split_caption(new)))
+            found.setdefault(name, _difference(split_caption(before), split_caption(new)))
     return found
 
 
-def _changed(before: Sequence[str], after: Sequence[str]) -> str:
-    gone = list((Counter(before) - Counter(after)).elements())
-    come = list((Counter(after) - Counter(before)).elements())
-    return f"{listed(gone)} -> {listed(come)}" if come else listed(gone)
+def _difference(before: Sequence[str], after: Sequence[str]) -> str:
+    removed = list((Counter(before) - Counter(after)).elements())
+    added = list((Counter(after) - Counter(before)).elements())
+    return f"{listed(removed)} -> {listed(added)}" if added else listed(removed)
 
 
-def _finder(make: Callable[[], Rule], why: str) -> Callable[[Facts, AuditSpec], Iterable[Hit]]:
-    """A check that finds what a rule would change. `why` stands behind `12 captions`."""
+def _rule_check(make: Callable[[], Rule], why: str) -> Callable[[Facts, AuditSpec], Iterable[CheckFinding]]:
+    """Return a check that finds what a rule would change; its sentence is `12 captions` and `why`."""
 
-    def check(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
-        found = _by_rules(facts, spec, RuleSet(rules=(make(),)))
+    def check(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
+        found = _changed_by(RuleSet(rules=(make(),)), facts, spec)
         if found:
-            yield Hit(f"{counted(len(found), 'caption')} {why}", _files(found, facts), found)
+            yield CheckFinding(f"{counted(len(found), 'caption')} {why}", _files(found, facts), found)
 
     return check
 
 
-twice = _finder(Dedupe, "with a tag said twice: it counts twice, and room for others is lost")
-redundant = _finder(Redundant, "with a thing that is said more exactly beside it")
-synonyms = _finder(Synonyms, "with words of which the folder has another spelling or a synonym")
-junk_tags = _finder(lambda: Remove(lists=("junk",)), "with tags that say nothing of what is to be seen")
+repeated_tags = _rule_check(Dedupe, "with a repeated tag: it takes up tokens")
+redundant_tags = _rule_check(Redundant, "with a tag that is redundant beside a more specific one")
+synonyms = _rule_check(Synonyms, "with a synonym or another spelling of a tag of the dataset")
+junk_tags = _rule_check(lambda: Remove(lists=("junk",)), "with tags that describe nothing visible")
 
 
-def contradictions(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+def contradictions(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
     """C08."""
-    found = _by_rules(facts, spec, RuleSet.load_rules("contradictions"))
+    found = _changed_by(RuleSet.load_rules("contradictions"), facts, spec)
     if found:
-        yield Hit(f"{counted(len(found), 'caption')} with tags that contradict each other", _files(found, facts), found)
+        yield CheckFinding(f"{counted(len(found), 'caption')} with contradictory tags", _files(found, facts), found)
 
 
-def vague(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+def ambiguous_tags(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
     """C10."""
-    after = _rest(facts, Generics())
+    after = _tags_after(facts, Generics())
     words = vague_tags()
     found = {n: listed([t for t in tags if key(t) in words]) for n, tags in after.items()}
     found = {n: note for n, note in found.items() if note}
     if found:
         tags = sorted({key(t) for n in found for t in after[n] if key(t) in words})
-        why = f"{counted(len(found), 'caption')} with tags that may mean anything ({listed(tags)}): say which kind"
-        yield Hit(why, _files(found, facts), found, mend=_edit(tags))
+        why = f"{counted(len(found), 'caption')} with ambiguous tags ({listed(tags)}): replace them by specific ones"
+        yield CheckFinding(why, _files(found, facts), found, fix=_edit(tags))
 
 
-def _rest(facts: Facts, rule: Rule) -> dict[str, tuple[str, ...]]:
-    """Tags that a rule leaves, by image."""
+def _tags_after(facts: Facts, rule: Rule) -> dict[str, tuple[str, ...]]:
+    """Return the tags of each image after a rule was applied."""
     lines = _lines(facts)
     after = RuleSet(rules=(rule,)).apply([line for _, line in lines])
-    rest: dict[str, tuple[str, ...]] = defaultdict(tuple)
+    tags: dict[str, tuple[str, ...]] = defaultdict(tuple)
     for (name, _), line in zip(lines, after, strict=True):
         if form_of(line) == "tags":
-            rest[name] += split_caption(line)
-    return rest
+            tags[name] += split_caption(line)
+    return tags
 
 
-def _edit(gone: Sequence[str] = (), other: Mapping[str, str] | None = None) -> str:
-    """The command that removes tags and spells others anew."""
-    removed = [f"--remove {quoted(tag)}" for tag in gone[:_NAMED]]
-    replaced = [f"--replace {quoted(f'{old}={new}')}" for old, new in (other or {}).items()]
-    return f"bakehouse captions edit {{folder}} {' '.join([*removed, *replaced])}"
+def _edit(remove: Sequence[str] = (), replace: Mapping[str, str] | None = None) -> str:
+    """Return the command that removes tags and replaces others."""
+    removals = [f"--remove {quote_argument(tag)}" for tag in remove[:_MAX_TAGS]]
+    replacements = [f"--replace {quote_argument(f'{old}={new}')}" for old, new in (replace or {}).items()]
+    return f"bakehouse captions edit {{folder}} {' '.join([*removals, *replacements])}"
 
 
 # --- vocabulary -------------------------------------------------------------------------------------------------------
 
 
-def unknown(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+def unknown_tags(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
     """C11."""
     known = load_vocabulary(spec.vocabulary)
     own = _own_words(spec)
     tagged = _tagged(facts)
     counts = Counter(key(t) for tags in tagged.values() for t in {*tags} if key(t) not in own)
-    strange = [t for t, _ in counts.most_common() if not known.knows(t)]
-    if strange:
-        found = _holders(tagged, strange)
-        near = {t: n for t in strange[:_NAMED] if (n := nearest(t, known.names()))}
-        why = f"{counted(len(strange), 'tag')} that the base model was not taught: {listed(strange)}"
-        yield Hit(why, _files(found, facts), found, mend=_edit([t for t in strange if t not in near], near))
-    weak = [t for t in counts if (pictures := known.count(t)) is not None and pictures < spec.limits.known]
+    unknown = [t for t, _ in counts.most_common() if not known.knows(t)]
+    if unknown:
+        found = _holders(tagged, unknown)
+        near = {t: n for t in unknown[:_MAX_TAGS] if (n := nearest(t, known.names()))}
+        why = f"{counted(len(unknown), 'tag')} unknown to the base model: {listed(unknown)}"
+        yield CheckFinding(why, _files(found, facts), found, fix=_edit([t for t in unknown if t not in near], near))
+    weak = [t for t in counts if (images := known.count(t)) is not None and images < spec.limits.known]
     if weak:
         found = _holders(tagged, weak)
-        why = f"{counted(len(weak), 'tag')} with fewer than {spec.limits.known:,} pictures: {listed(weak)}"
-        yield Hit(why, _files(found, facts), found, level="info", key="weak", mend=_edit(weak))
+        why = f"{counted(len(weak), 'tag')} known from fewer than {spec.limits.known:,} images: {listed(weak)}"
+        yield CheckFinding(why, _files(found, facts), found, level="info", key="weak", fix=_edit(weak))
 
 
-def characters(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+def other_characters(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
     """C12."""
     known = load_vocabulary(spec.vocabulary)
     if not isinstance(known, ListedVocabulary):
@@ -247,11 +250,12 @@ def characters(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     others = sorted(t for t in tags if (entry := known.find(t)) and entry.category == "character")
     if others:
         found = _holders(tagged, others)
-        why = f"{counted(len(found), 'caption')} with a character of somebody else's: {listed(others)}"
-        yield Hit(why, _files(found, facts), found, mend=_edit(others))
+        why = f"{counted(len(found), 'caption')} with the name of another character: {listed(others)}"
+        yield CheckFinding(why, _files(found, facts), found, fix=_edit(others))
 
 
 def _holders(tagged: Mapping[str, Sequence[str]], tags: Iterable[str]) -> dict[str, str]:
+    """Return the images that have one of the tags, with those that they have."""
     has = matcher(tags)
     found = {name: listed([t for t in mine if has(t)], 3) for name, mine in tagged.items()}
     return {name: note for name, note in found.items() if note}
@@ -264,9 +268,9 @@ def _own_words(spec: AuditSpec) -> set[str]:
 # --- consistency ------------------------------------------------------------------------------------------------------
 
 
-def mixed_forms(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+def mixed_forms(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
     """C14."""
-    for group in facts.taught_groups:
+    for group in facts.train_groups:
         forms = {i.name: form_of(i.captions[0]) for i in group.images if i.captions and i.captions[0].strip()}
         counts = Counter(forms.values())
         if len(counts) < 2:
@@ -274,64 +278,65 @@ def mixed_forms(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
         rare, n = counts.most_common()[-1]
         words = {"tags": "tags", "prose": "sentences"}
         where = group.name or "the folder"
-        why = f"{counted(n, 'caption')} of {len(forms)} in {where} in {words[rare]}, the rest not"
+        why = f"{counted(n, 'caption')} of {len(forms)} in {where} made of {words[rare]}, unlike the others"
         files = tuple(name for name, form in forms.items() if form == rare)
-        yield Hit(why, files, key=group.name, mend=_tag(facts, spec, anew=True))
+        yield CheckFinding(why, files, key=group.name, fix=_tag(facts, spec, replace=True))
 
 
-def spelling(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+def inconsistent_spelling(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
     """C15."""
     tagged = _tagged(facts)
     joined = {n: [t for t in tags if "_" in t and not keeps_underscores(t)] for n, tags in tagged.items()}
     spaced = {n: [t for t in tags if " " in t] for n, tags in tagged.items()}
-    yield from _mixed(facts, joined, spaced, "underscores", "spaces in other tags", "--underscores spaces")
+    yield from _mixed(facts, joined, spaced, "underscores", "spaces", "--underscores spaces")
     escaped = {n: [t for t in tags if r"\(" in t] for n, tags in tagged.items()}
-    plainly = {n: [t for t in tags if "(" in t and r"\(" not in t and not is_face(t)] for n, tags in tagged.items()}
-    yield from _mixed(facts, escaped, plainly, "escaped parentheses", "plain ones in other tags", "--parentheses plain")
+    plain = {n: [t for t in tags if "(" in t and r"\(" not in t and not is_face(t)] for n, tags in tagged.items()}
+    yield from _mixed(facts, escaped, plain, "escaped parentheses", "plain ones", "--parentheses plain")
 
 
 def _mixed(
     facts: Facts,
-    ours: Mapping[str, Sequence[str]],
-    theirs: Mapping[str, Sequence[str]],
-    what: str,
-    other: str,
+    tags: Mapping[str, Sequence[str]],
+    other_tags: Mapping[str, Sequence[str]],
+    spelling: str,
+    other_spelling: str,
     option: str,
-) -> Iterable[Hit]:
-    found = {n: listed(tags, 3) for n, tags in ours.items() if tags}
-    if found and any(theirs.values()):
-        why = f"{counted(len(found), 'caption')} with {what}, and {other}: to the model these are different words"
-        yield Hit(why, _files(found, facts), found, key=what, mend=f"bakehouse captions edit {{folder}} {option}")
+) -> Iterable[CheckFinding]:
+    found = {n: listed(some, 3) for n, some in tags.items() if some}
+    if found and any(other_tags.values()):
+        why = f"{counted(len(found), 'caption')} with {spelling}, others with {other_spelling}: different tokens"
+        yield CheckFinding(
+            why, _files(found, facts), found, key=spelling, fix=f"bakehouse captions edit {{folder}} {option}"
+        )
 
 
-def near_misses(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+def misspelled_triggers(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
     """C16."""
     known = load_vocabulary(spec.vocabulary) if spec.vocabulary else None
     tagged = _tagged(facts)
     for trigger in spec.triggers:
-        meant = {key(trigger.word): trigger.word, key(trigger.head): trigger.head}
-        misses = {t: right for ts in tagged.values() for t in ts if (right := _meant(t, meant, trigger, known))}
-        if misses:
-            found = _holders(tagged, misses)
-            why = (
-                f"{counted(len(found), 'caption')} with another spelling of {trigger.word!r}: {listed(sorted(misses))}"
-            )
-            yield Hit(why, _files(found, facts), found, key=trigger.word, mend=_edit(other=misses))
+        spellings = {key(trigger.word): trigger.word, key(trigger.head): trigger.head}
+        typos = {t: right for ts in tagged.values() for t in ts if (right := _correction(t, spellings, trigger, known))}
+        if typos:
+            found = _holders(tagged, typos)
+            why = f"{counted(len(found), 'caption')} with {trigger.word!r} misspelled: {listed(sorted(typos))}"
+            yield CheckFinding(why, _files(found, facts), found, key=trigger.word, fix=_edit(replace=typos))
 
 
-def _meant(tag: str, meant: Mapping[str, str], trigger: Trigger, known: TagVocabulary | None) -> str:
-    said = key(tag)
-    if said in meant or (known is not None and known.knows(tag)):
+def _correction(tag: str, spellings: Mapping[str, str], trigger: Trigger, known: TagVocabulary | None) -> str:
+    """Return the spelling of the trigger that a tag is a misspelling of; empty if it is none."""
+    given = key(tag)
+    if given in spellings or (known is not None and known.knows(tag)):
         return ""
-    for right, written in meant.items():
-        most = 1 if len(trigger.word) <= _NEAR_SHORT else _NEAR_LONG
-        if abs(len(said) - len(right)) <= most and distance(said, right) <= most:
+    for right, written in spellings.items():
+        most = 1 if len(trigger.word) <= _SHORT_WORD else 2
+        if abs(len(given) - len(right)) <= most and distance(given, right) <= most:
             return written
     return ""
 
 
 def distance(a: str, b: str) -> int:
-    """Letters to insert, remove or change to make one of the other (Levenshtein)."""
+    """Return the Levenshtein distance: letters to insert, remove or replace."""
     row = list(range(len(b) + 1))
     for i, x in enumerate(a, 1):
         before, row[0] = row[0], i

@@ -1,4 +1,4 @@
-"""How many tokens a caption has: by the base model's tokenizer where it is at hand, else at least how many."""
+"""Count the tokens of a caption: with the base model's tokenizer if it is known, else a lower bound."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from bakehouse.core.bundled_models import BUNDLED_BASE, BUNDLED_BASE_FOLDER
 from bakehouse.core.errors import UsageError
 
 _PIECE = re.compile(r"'s|'t|'re|'ve|'m|'ll|'d|[^\W\d_]+|\d|[^\s\w]+|_+", re.IGNORECASE)
-"""How CLIP cuts text before it looks for tokens (Radford et al. 2021): each piece is one token or more."""
+"""CLIP's pre-tokenizer (Radford et al. 2021): each piece is one token or more."""
 
 
 @dataclass(frozen=True)
 class TokenCounter:
-    """Counts tokens, those of the beginning and the end left out."""
+    """Counts tokens without the begin and end marks."""
 
-    ends: Callable[[str], list[int]]
-    """Where in the text each token ends."""
-    sure: str = ""
-    """`at least ` where tokens are pieces that may be several."""
+    token_ends: Callable[[str], list[int]]
+    """The position in the text where each token ends."""
+    prefix: str = ""
+    """`at least ` where the count is a lower bound."""
 
     def count(self, text: str) -> int:
-        """Tokens of a text."""
-        return len(self.ends(text))
+        """Return the number of tokens."""
+        return len(self.token_ends(text))
 
-    def rest(self, text: str, most: int) -> str:
-        """What lies behind the first `most` tokens."""
-        ends = self.ends(text)
-        return text[ends[most - 1] :].strip(" ,") if len(ends) > most else ""
+    def after(self, text: str, limit: int) -> str:
+        """Return the text after the first `limit` tokens."""
+        ends = self.token_ends(text)
+        return text[ends[limit - 1] :].strip(" ,") if len(ends) > limit else ""
 
 
 def token_counter(spec: AuditSpec) -> TokenCounter:
-    """Of the base model.
+    """Return the token counter of the audit's base model.
 
     Raises:
-        UsageError: the tokenizer that was named is not there.
+        UsageError: the tokenizer file does not exist.
     """
     path = spec.tokenizer
     if path is None and spec.family == BUNDLED_BASE:
@@ -48,12 +48,12 @@ def token_counter(spec: AuditSpec) -> TokenCounter:
         return TokenCounter(lambda text: [m.end() for m in _PIECE.finditer(text)], "at least ")
     path = path / "tokenizer.json" if path.is_dir() else path
     if not path.is_file():
-        raise UsageError(f"{path} does not exist", hint="a tokenizer.json, or the folder that holds it")
-    return _by_file(path)
+        raise UsageError(f"{path} does not exist", hint="pass a tokenizer.json, or the folder that holds it")
+    return _load_tokenizer(path)
 
 
 @functools.cache
-def _by_file(path: Path) -> TokenCounter:
+def _load_tokenizer(path: Path) -> TokenCounter:
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(path))

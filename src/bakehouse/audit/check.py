@@ -1,4 +1,4 @@
-"""What a check is: a pure function of the facts, with an id that stays, a threshold, and the command that mends it."""
+"""The types of a check: a pure function of the facts, with a stable id, a level, a threshold and a fix."""
 
 from __future__ import annotations
 
@@ -13,90 +13,91 @@ from bakehouse.core.pluralize import counted
 
 Level = Literal["error", "warning", "info"]
 LEVELS: tuple[Level, ...] = ("error", "warning", "info")
-Need = Literal["", "faces", "text", "triggers", "vocabulary", "masks", "quality"]
+Input = Literal["", "faces", "text", "triggers", "vocabulary", "masks", "quality"]
+"""What a check may need beside the images: results of detectors, declared triggers, a vocabulary, masks."""
 
 
 @dataclass(frozen=True)
-class Hit:
-    """One thing that a check found."""
+class CheckFinding:
+    """One thing that a check found. What is None is taken from the check."""
 
     why: str
     """One sentence with figures."""
     files: tuple[str, ...] = ()
-    """By their names in the dataset, in its order; empty where it is about the whole."""
+    """Names in the dataset, in its order; empty where the finding is about the whole dataset."""
     notes: Mapping[str, str] = field(default_factory=dict)
-    """The figure of single files: `loses 23 %`."""
+    """The figure of each file: `loses 23 %`."""
     level: Level | None = None
-    """Where it is another than the check's."""
     key: str = ""
-    """What tells it from other hits of the same check: a trigger, a folder."""
-    mend: str | None = None
-    """Where it is another command than the check's, written as there; empty where there is nothing to mend."""
+    """Distinguishes several findings of one check: a trigger, a folder."""
+    fix: str | None = None
+    """Command template; empty where nothing has to be fixed or no command can fix it."""
     advice: str | None = None
-    """Where it is other advice than the check's: what to do where no command can decide it; empty where nothing is."""
+    """What to do where no command can fix it; empty where nothing has to be done."""
 
 
-CheckFn = Callable[[Facts, AuditSpec], Iterable[Hit]]
+CheckFn = Callable[[Facts, AuditSpec], Iterable[CheckFinding]]
 
 
 @dataclass(frozen=True)
 class Check:
-    """One row of the table."""
+    """One row of the table of checks."""
 
     id: str
     level: Level
     title: str
     run: CheckFn
     threshold: str = ""
-    """From where on; names of `Limits` in braces."""
-    mend: str = ""
-    """The command, with `{folder}` and other placeholders, words of captions `quoted`; empty where there is none."""
+    """When the check reports; names of `Limits` in braces."""
+    fix: str = ""
+    """Command template with `{folder}` and other placeholders; tags in it are escaped by `quote_argument`."""
     advice: str = ""
-    """What to do where no command can decide it."""
-    instead: str = ""
-    """What to do instead of dropping, where most images have it."""
-    needs: Need = ""
-    """What must be there for it to be run."""
-    looks: Need = ""
-    """What it looks at besides, where that is there."""
-    unsure: bool = False
-    """A rule of thumb: look before you believe it."""
+    """What to do where no command can fix it."""
+    advice_instead_of_drop: str = ""
+    """What to do where most images are affected, so that dropping them is no option."""
+    requires: Input = ""
+    """The check is skipped without this input."""
+    uses: Input = ""
+    """Optional input, used where it is available."""
+    heuristic: bool = False
+    """A rule of thumb: its findings need a look at the images."""
 
     def threshold_text(self, limits: Limits) -> str:
-        """The threshold in words and figures."""
+        """Return the threshold with its figures."""
         return self.threshold.format(**limits.model_dump())
 
 
-def each(
-    found: Mapping[str, str],
+def image_findings(
+    notes: Mapping[str, str],
     why: str,
     *,
     level: Level | None = None,
     key: str = "",
-    mend: str | None = None,
+    fix: str | None = None,
     advice: str | None = None,
-) -> Iterable[Hit]:
-    """One hit for several files, each with its figure; none where there are none.
+) -> Iterable[CheckFinding]:
+    """Yield one finding about the images of `notes`, or none if there are none.
 
     Args:
-        found: figures by file.
-        why: with `{n}`, as `counted` writes it.
-        level: where it is another than the check's.
-        key: of the hit.
-        mend: of the hit.
-        advice: of the hit.
+        notes: the figure of each image, by name.
+        why: the sentence; `{n}` becomes the number of images, `3 images`.
+        level: if it differs from the check's.
+        key: of the finding.
+        fix: if it differs from the check's.
+        advice: if it differs from the check's.
     """
-    if found:
-        yield Hit(why.replace("{n}", counted(len(found), "image")), tuple(found), dict(found), level, key, mend, advice)
+    if notes:
+        text = why.replace("{n}", counted(len(notes), "image"))
+        yield CheckFinding(text, tuple(notes), dict(notes), level, key, fix, advice)
 
 
-def quoted(text: str) -> str:
-    """Words of a dataset as one word of a command's template: safe in a shell, and no placeholder of the template."""
+def quote_argument(text: str) -> str:
+    """Return a tag or path as one argument of a command template: quoted for a shell, braces escaped."""
     plain = not set(text) & set('"$`!\\\n')
     return (f'"{text}"' if plain else shlex.quote(text)).replace("{", "{{").replace("}", "}}")
 
 
 def percent(share: float) -> str:
-    """`8 %`, `0.4 %`, with a space that does not break."""
+    """Return `8 %` or `0.4 %`, with a space that does not break."""
     value = 100 * share
     return f"{value:.1f}\u00a0%" if 0 < value < 1 else f"{value:.0f}\u00a0%"

@@ -1,4 +1,4 @@
-"""Which nearer views `dataset crop` would cut out of an image, by the very rules with which it cuts."""
+"""The close-ups that `dataset crop` would cut from an image, by the same rules."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from bakehouse.vision.faces import Face
 
 
 def stem(name: str) -> str:
-    """A file's name in the dataset without its ending."""
+    """Return a file's name in the dataset without its extension."""
     return PurePosixPath(name).with_suffix("").as_posix()
 
 
-def views_of(name: str) -> dict[str, str]:
-    """What each crop of an image is called, without its ending, and the tag that it gets."""
+def crop_names(name: str) -> dict[str, str]:
+    """Return the stems of all crops of an image, with the framing tag of each."""
     return {f"{stem(name)}-{framing.name}": framing.tag for framing in load_framing_rules().framing}
 
 
-def possible(image: ImageFacts, taken: Collection[str], spec: AuditSpec) -> tuple[str, ...]:
-    """The framings of an image's crops that are not there yet, by their tags; none of a crop.
+def possible_crops(image: ImageFacts, existing: Collection[str], spec: AuditSpec) -> tuple[str, ...]:
+    """Return the framing tags of the crops that could still be cut from an image; none of an image that is a crop.
 
     Args:
         image: with its faces, the main one first.
-        taken: the stems of all images.
+        existing: the stems of all images.
         spec: its resolution decides which crops have enough pixels.
     """
     own = stem(image.name)
@@ -41,4 +41,4 @@ def possible(image: ImageFacts, taken: Collection[str], spec: AuditSpec) -> tupl
     if why_ambiguous(faces):
         return ()
     crops = Crop(resolution=spec.buckets.resolution).crops(image.record, faces[0])
-    return tuple(framing.tag for framing, _, _ in crops if f"{own}-{framing.name}" not in taken)
+    return tuple(framing.tag for framing, _, _ in crops if f"{own}-{framing.name}" not in existing)

@@ -1,4 +1,4 @@
-"""Who looks for faces and for text: whatever is installed. What is not is said, with the way to have it."""
+"""The face and text detectors of an audit: those that are installed, and why the others do not run."""
 
 from __future__ import annotations
 
@@ -17,65 +17,66 @@ from bakehouse.vision.text_detection import RapidOcrDetector, TextRegion, classi
 T = TypeVar("T")
 
 _SECONDS = {"faces": 0.5, "text": 2.0}
-"""For one image of a megapixel on one core, about."""
+"""About, for one image of a megapixel on one core."""
 
 
 @dataclass(frozen=True)
-class Finders:
-    """Those at work, and why the others are not."""
+class Detectors:
+    """The detectors that run, and why the others do not."""
 
-    find_faces: Callable[[Image.Image], tuple[Box, ...]] | None = None
-    find_texts: Callable[[Image.Image], tuple[TextRegion, ...]] | None = None
+    detect_faces: Callable[[Image.Image], tuple[Box, ...]] | None = None
+    detect_texts: Callable[[Image.Image], tuple[TextRegion, ...]] | None = None
     missing: dict[str, str] = field(default_factory=dict)
     """Reasons by `faces` and `text`."""
 
     @property
     def names(self) -> frozenset[str]:
-        """What is looked for."""
-        at_work = {"faces": self.find_faces, "text": self.find_texts}
-        return frozenset(what for what, finder in at_work.items() if finder is not None)
+        """The kinds that are detected: `faces`, `text`."""
+        detectors = {"faces": self.detect_faces, "text": self.detect_texts}
+        return frozenset(kind for kind, detector in detectors.items() if detector is not None)
 
     def faces(self, image: Image.Image) -> tuple[Box, ...] | None:
-        """Faces of an RGB image; None where nobody looks."""
-        return None if self.find_faces is None else self.find_faces(image)
+        """Return the faces of an RGB image; None if faces are not detected."""
+        return None if self.detect_faces is None else self.detect_faces(image)
 
     def texts(self, image: Image.Image) -> tuple[TextRegion, ...] | None:
-        """Text of an RGB image, told apart by what it is there for; None where nobody looks."""
-        return None if self.find_texts is None else self.find_texts(image)
+        """Return the texts of an RGB image, classified (sign, signature, ...); None if text is not detected."""
+        return None if self.detect_texts is None else self.detect_texts(image)
 
 
-def installed_finders(spec: AuditSpec, images: int) -> Finders:
-    """Those that are on this machine and that the audit asks for.
+def installed_detectors(spec: AuditSpec, images: int) -> Detectors:
+    """Return the detectors that are installed and that the audit's settings ask for.
 
     Args:
-        spec: what it asks for.
-        images: how many there are: finders are slow, and many images are searched only if somebody says so.
+        spec: the audit's settings.
+        images: their number: detectors are slow, so they run on many images only if asked to.
 
     Raises:
-        UsageError: what was asked for expressly is not installed.
+        UsageError: a detector that was asked for is not installed.
     """
     missing: dict[str, str] = {}
     faces = texts = None
-    if not (reason := _unwanted("faces", spec.faces, spec.slow, images)):
-        reason, faces = _opened(_faces, spec.faces)
+    if not (reason := _why_not("faces", spec.faces, spec.slow, images)):
+        reason, faces = _open(_faces, spec.faces)
     missing |= {"faces": reason} if reason else {}
-    if not (reason := _unwanted("text", spec.text, spec.slow, images)):
-        reason, texts = _opened(_texts, spec.text)
+    if not (reason := _why_not("text", spec.text, spec.slow, images)):
+        reason, texts = _open(_texts, spec.text)
     missing |= {"text": reason} if reason else {}
-    return Finders(faces, texts, missing)
+    return Detectors(faces, texts, missing)
 
 
-def _unwanted(what: str, wanted: bool | None, slow: int, images: int) -> str:
+def _why_not(kind: str, wanted: bool | None, slow: int, images: int) -> str:
+    """Return why a detector does not run; empty if it does."""
     if wanted is False:
-        return f"--no-{what} was said"
+        return f"switched off by --no-{kind}"
     if wanted is None and images > slow:
-        minutes = max(1, round(images * _SECONDS[what] / 60))
-        return f"to look for {what} in {images:,} images takes about {minutes} min: --{what} does it"
+        minutes = max(1, round(images * _SECONDS[kind] / 60))
+        return f"detecting {kind} in {images:,} images takes about {minutes} min: pass --{kind} to do it"
     return ""
 
 
-def _opened(make: Callable[[], T], wanted: bool | None) -> tuple[str, T | None]:
-    """Why a finder cannot be had, or the finder."""
+def _open(make: Callable[[], T], wanted: bool | None) -> tuple[str, T | None]:
+    """Return an empty reason and the detector, or the reason why it is not available."""
     try:
         return "", make()
     except UsageError as e:
@@ -85,11 +86,11 @@ def _opened(make: Callable[[], T], wanted: bool | None) -> tuple[str, T | None]:
 
 
 def _faces() -> Callable[[Image.Image], tuple[Box, ...]]:
-    finder = load_face_detector()
+    detector = load_face_detector()
 
     def faces(image: Image.Image) -> tuple[Box, ...]:
         width, height = image.size
-        boxes = [(face.box, face.score) for face in finder(image)]
+        boxes = [(face.box, face.score) for face in detector(image)]
         return tuple(Box(b[0] / width, b[1] / height, b[2] / width, b[3] / height, score) for b, score in boxes)
 
     return faces

@@ -1,4 +1,4 @@
-"""`dataset drop`: what a finding of the audit names goes into the store, after a person has looked."""
+"""`dataset drop`: remove the files that findings of the audit name; they can be restored by `dataset undo`."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from bakehouse.data.image_records import ImageRecord, ImageSet
 
 
 class Drop(Spec):
-    """Files that findings of the audit name are set aside, with their captions and masks."""
+    """Remove the files that findings of the audit name, with their captions and masks."""
 
     findings: Annotated[tuple[str, ...], Field(min_length=1)]
-    """Ids: `B05`, `F02`; with its key, only one of a check's findings: `B10 none`."""
+    """Ids: `B05`, `F02`; with a key, only that finding of the check: `B10 none`."""
     audit: AuditSpec = AuditSpec()
-    """As the audit was told, so that it finds the same."""
+    """The settings of the audit, so that it finds the same."""
 
     @field_validator("findings")
     @classmethod
@@ -34,32 +34,32 @@ class Drop(Spec):
         split = [value.strip().partition(" ") for value in values]
         for number, _, _ in split:
             if number.upper() not in ids:
-                raise ValueError(f"there is no check {number!r}{did_you_mean(number.upper(), ids)}")
+                raise ValueError(f"unknown check {number!r}{did_you_mean(number.upper(), ids)}")
         return tuple(f"{number.upper()} {key}".strip() for number, _, key in split)
 
     def propose(self, images: ImageSet) -> Iterator[Proposal]:
-        """One proposal for each file."""
+        """Yield one proposal for each file."""
         from bakehouse.audit.all_checks import CHECKS
         from bakehouse.audit.run_audit import audit
 
         numbers = {name.partition(" ")[0] for name in self.findings}
-        needed = {what for check in CHECKS if check.id in numbers for what in (check.needs, check.looks)}
-        # Finders are slow, and only some findings are theirs.
-        idle = {what: False for what in ("faces", "text") if what not in needed}
+        inputs = {kind for check in CHECKS if check.id in numbers for kind in (check.requires, check.uses)}
+        # Detectors are slow: those that these checks do not need are switched off.
+        off = {kind: False for kind in ("faces", "text") if kind not in inputs}
         records = {str(images.name(record.path)): record for record in images}
         seen: set[str] = set()
-        for finding in audit(images.root, self.audit.model_copy(update=idle)).findings:
+        for finding in audit(images.root, self.audit.model_copy(update=off)).findings:
             if finding.id not in self.findings and finding.name not in self.findings:
                 continue
             for name in finding.files:
                 if name not in seen and (images.root / name).is_file():
                     seen.add(name)
                     why = f"{finding.id}: {finding.notes.get(name, finding.title)}"
-                    yield Proposal(PurePosixPath(name), why, partial(_gone, name, records.get(name), images))
+                    yield Proposal(PurePosixPath(name), why, partial(_removal, name, records.get(name), images))
 
 
-def _gone(name: str, record: ImageRecord | None, images: ImageSet) -> list[Edit]:
-    """An image takes what belongs to it along; a mask or a caption goes alone."""
+def _removal(name: str, record: ImageRecord | None, images: ImageSet) -> list[Edit]:
+    """Return the edits that remove a file: an image with its sidecars, a mask or a caption alone."""
     if record is not None:
         return remove_with_sidecars(record, images)
     unusable = any(str(images.name(s.path)) == name for s in images.skipped)

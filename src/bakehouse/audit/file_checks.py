@@ -1,4 +1,4 @@
-"""A: files. What stops a training, or is read as another picture than the one that is seen."""
+"""A: files. What stops a training, or is decoded differently from what a viewer shows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from bakehouse.audit.audit_options import AuditSpec
-from bakehouse.audit.check import Hit, each, percent
+from bakehouse.audit.check import CheckFinding, image_findings, percent
 from bakehouse.audit.image_facts import Facts, ImageFacts
 from bakehouse.core.pluralize import counted
 from bakehouse.data.image_header import ImageHeader
@@ -19,29 +19,29 @@ def _headers(facts: Facts) -> Iterator[tuple[ImageFacts, ImageHeader]]:
             yield image, image.header
 
 
-def unreadable(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+def unreadable(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
     """A01."""
     bad = {i.name: i.problem for i in facts.images if i.problem and not i.oversized}
-    yield from each(bad, "{n} cannot be read: other trainers stop there, or learn a grey half")
+    yield from image_findings(bad, "{n} cannot be read: other trainers stop, or train on a half-grey image")
 
 
-def too_large(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+def too_large(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
     """A02."""
     bad = {i.name: i.problem for i in facts.images if i.oversized}
-    yield from each(bad, "{n} not decoded: that would fill the memory")
+    yield from image_findings(bad, "{n} not decoded: too large for the memory")
 
 
-def misnamed(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+def wrong_extension(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
     """A03."""
     bad = {
         i.name: f"is {h.format}, named {i.path.suffix or 'without an extension'}"
         for i, h in _headers(facts)
         if not i.named_right
     }
-    yield from each(bad, "{n} of another format than the name says: trainers that go by names miss or refuse such")
+    yield from image_findings(bad, "{n} with the extension of another format: some trainers skip or refuse such files")
 
 
-def same_stem(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+def same_stem(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
     """A04."""
     stems: dict[tuple[str, str], list[str]] = defaultdict(list)
     for image in facts.usable:
@@ -50,79 +50,80 @@ def same_stem(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
     notes = {
         name: f"shares its name with {', '.join(n for n in names if n != name)}" for names in twins for name in names
     }
-    why = f"{counted(len(twins), 'name')} of several images: they share one caption, and in other trainers one cache"
-    yield from each(notes, why)
+    why = f"{counted(len(twins), 'name')} used by several images: they share one caption, and in other trainers one"
+    yield from image_findings(notes, f"{why} cache")
 
 
-def junk(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+def foreign_files(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
     """A05."""
-    if facts.junk:
-        yield Hit(f"{counted(len(facts.junk), 'file')} of other programs, which some tools take for images", facts.junk)
-    if facts.stale:
-        why = f"{counted(len(facts.stale), 'cache')} older than the image: the old picture would be trained"
-        yield Hit(why, facts.stale, level="error", key="cache")
+    if facts.foreign_files:
+        why = f"{counted(len(facts.foreign_files), 'file')} of other programs, which some tools take for images"
+        yield CheckFinding(why, facts.foreign_files)
+    if facts.stale_caches:
+        why = f"{counted(len(facts.stale_caches), 'cache')} older than the image: the old image would be trained"
+        yield CheckFinding(why, facts.stale_caches, level="error", key="cache")
 
 
-def links(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+def bad_links(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
     """A06."""
-    outside = {name: why for name, why in facts.links.items() if "out of the folder" in why}
-    astray = {name: why for name, why in facts.links.items() if name not in outside}
-    if astray:
-        yield Hit(f"{counted(len(astray), 'link')} in a circle or to nowhere", tuple(astray), astray)
+    outside = {name: why for name, why in facts.bad_links.items() if "out of the folder" in why}
+    broken = {name: why for name, why in facts.bad_links.items() if name not in outside}
+    if broken:
+        yield CheckFinding(f"{counted(len(broken), 'link')} broken or circular", tuple(broken), broken)
     if outside:
-        why = f"{counted(len(outside), 'link')} out of the folder: a copy of it would be another dataset"
-        yield Hit(why, tuple(outside), outside, level="warning", key="outside")
+        why = f"{counted(len(outside), 'link')} out of the folder: a copy of the dataset would have other content"
+        yield CheckFinding(why, tuple(outside), outside, level="warning", key="outside")
 
 
-def turned(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+def exif_rotation(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
     """A07."""
     bad = {i.name: f"EXIF orientation {h.orientation}" for i, h in _headers(facts) if h.orientation != 1}
-    yield from each(bad, "{n} upright only by a note in EXIF: other trainers learn a picture lying down")
+    yield from image_findings(bad, "{n} rotated only by EXIF: some trainers ignore it and train the image sideways")
 
 
-def profiles(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+def color_profiles(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
     """A08."""
     bad = {i.name: h.profile for i, h in _headers(facts) if not h.srgb}
-    yield from each(bad, "{n} with colours that are not sRGB: read without the profile, paler or stronger")
+    why = "{n} with a colour profile other than sRGB: trainers that ignore profiles see wrong colours"
+    yield from image_findings(bad, why)
 
 
-def deep_grey(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+def deep_grayscale(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
     """A09."""
     bad = {i.name: f"mode {h.mode}" for i, h in _headers(facts) if h.deep}
-    yield from each(bad, "{n} in 16-bit or float grey: other trainers read all white or all black")
+    yield from image_findings(bad, "{n} in 16-bit or floating-point greyscale: other trainers read all white or black")
 
 
-def inks(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+def cmyk(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
     """A10."""
     bad = {i.name: "CMYK" for i, h in _headers(facts) if h.mode == "CMYK"}
-    yield from each(bad, "{n} made for print (CMYK): other trainers read other colours")
+    yield from image_findings(bad, "{n} in CMYK (print colours): other trainers read other colours")
 
 
-def transparent(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+def transparent(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
     """A11."""
-    seen = [(i, i.pixels) for i in facts.usable if i.pixels is not None and i.pixels.clear > 0]
-    hiding = sum(1 for _, p in seen if p.hidden > 0)
+    found = [(i, i.pixels) for i in facts.usable if i.pixels is not None and i.pixels.transparent > 0]
+    hiding = sum(1 for _, p in found if p.hidden_color > 0)
     why = "{n} with transparent pixels"
     if hiding:
-        why += f"; under those of {hiding} lie hidden colours, which trainers that drop alpha will learn"
-    yield from each(
-        {i.name: f"{percent(p.clear)} not opaque, {percent(p.hidden)} hiding colours" for i, p in seen}, why
-    )
-
-
-def animated(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
-    """A12."""
-    bad = {
-        i.name: f"{counted(h.frames, 'frame')}, {i.frames[0]} that differ" for i, h in _headers(facts) if h.frames > 1
+        why += f"; {hiding} of them with hidden colours under it, which trainers that drop alpha will learn"
+    notes = {
+        i.name: f"{percent(p.transparent)} not opaque, {percent(p.hidden_color)} with hidden colours" for i, p in found
     }
-    yield from each(bad, "{n} animated: only the first frame is trained")
+    yield from image_findings(notes, why)
 
 
-def telling(facts: Facts, spec: AuditSpec) -> Iterable[Hit]:
+def animated(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
+    """A12."""
+    bad = {i.name: f"{counted(h.frames, 'frame')}, {i.frames[0]} different" for i, h in _headers(facts) if h.frames > 1}
+    yield from image_findings(bad, "{n} animated: only the first frame is trained")
+
+
+def private_metadata(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
     """A13."""
-    places = {i.name: "GPS position" for i, h in _headers(facts) if h.gps}
-    made = {i.name: f"drawn by a program ({h.generator})" for i, h in _headers(facts) if h.generator}
-    yield from each(places, "{n} with the place it was taken at: a dataset that is passed on tells it too", key="gps")
-    yield from each(
-        made, "{n} drawn by a program, by its metadata: what a model drew teaches its faults", key="generator"
-    )
+    located = {i.name: "GPS position" for i, h in _headers(facts) if h.gps}
+    generated = {i.name: f"generated by {h.generator}" for i, h in _headers(facts) if h.generator}
+    why = "{n} with a GPS position in the metadata: it is published with the dataset"
+    yield from image_findings(located, why, key="gps")
+    why = "{n} generated by a program, by its metadata: the faults of generated images are learned too"
+    yield from image_findings(generated, why, key="generator")

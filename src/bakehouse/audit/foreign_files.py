@@ -1,4 +1,4 @@
-"""What lies in a dataset and is no part of it: files of other programs, stale caches, links that lead astray."""
+"""Find what does not belong in a dataset: files of other programs, stale caches, bad links."""
 
 from __future__ import annotations
 
@@ -12,49 +12,52 @@ from bakehouse.curation.changeset import HISTORY_FOLDER
 
 JUNK = frozenset({"thumbs.db", "desktop.ini", ".ds_store", "ehthumbs.db", "__macosx"})
 _CACHE = re.compile(r"(?P<stem>.+?)(_\d+x\d+)?(_(sd|sdxl|te|flux)[a-z0-9_]*)?", re.IGNORECASE)
-"""kohya's `a.npz` and `a_0512x0768_sd.npz` hold the latents of `a.png`."""
+"""Names of kohya's latent caches: `a.npz` and `a_0512x0768_sd.npz` belong to `a.png`."""
 
 
 @dataclass(frozen=True)
 class ForeignFiles:
-    """By their paths in the folder."""
+    """Paths in the folder."""
 
     junk: tuple[str, ...]
-    stale: tuple[str, ...]
-    links: Mapping[str, str]
+    """Files of other programs: `Thumbs.db`."""
+    stale_caches: tuple[str, ...]
+    """Latent caches of other trainers that are older than their images."""
+    bad_links: Mapping[str, str]
+    """Links that are broken, circular or lead out of the folder, with what is wrong."""
 
 
 def foreign_files(root: Path, images: Mapping[Path, str]) -> ForeignFiles:
-    """Walks the folder without following links.
+    """Find the foreign files of a folder; links are not followed.
 
     Args:
         root: the dataset.
-        images: their paths.
+        images: the paths of its images (names are not used).
     """
     junk, stale, links = [], [], {}
     ages = {(path.parent, path.stem): path.stat().st_mtime for path in images if path.exists()}
     for path in _walk(root):
         name = path.relative_to(root).as_posix()
-        if path.is_symlink() and (wrong := astray(path, root)):
-            links[name] = wrong
+        if path.is_symlink() and (problem := link_problem(path, root)):
+            links[name] = problem
         elif path.name.startswith("._") or path.name.lower() in JUNK:
             junk.append(name)
-        elif path.suffix == ".npz" and _older(path, ages):
+        elif path.suffix == ".npz" and _is_stale(path, ages):
             stale.append(name)
     return ForeignFiles(tuple(sorted(junk)), tuple(sorted(stale)), dict(sorted(links.items())))
 
 
-def astray(link: Path, root: Path) -> str:
-    """What is wrong with a link; empty where it leads to something in the dataset that is not around itself."""
+def link_problem(link: Path, root: Path) -> str:
+    """Return what is wrong with a link; empty if it leads to another place in the dataset."""
     try:
         target = link.resolve(strict=True)
     except (OSError, RuntimeError):
-        return "it leads nowhere, or in a circle"
+        return "broken or circular link"
     home = root.resolve()
     if link.parent.resolve().is_relative_to(target):
-        return f"it leads back to {link.readlink()}, which it lies in"
+        return f"circular link: it leads to {link.readlink()}, the folder that holds it"
     if not target.is_relative_to(home):
-        return f"it leads out of the folder, to {target}"
+        return f"link out of the folder, to {target}"
     return ""
 
 
@@ -65,7 +68,7 @@ def _walk(root: Path) -> Iterator[Path]:
         names[:] = [n for n in names if n != HISTORY_FOLDER and not (here / n).is_symlink()]
 
 
-def _older(cache: Path, ages: Mapping[tuple[Path, str], float]) -> bool:
+def _is_stale(cache: Path, ages: Mapping[tuple[Path, str], float]) -> bool:
     match = _CACHE.fullmatch(cache.stem)
     image = ages.get((cache.parent, cache.stem)) or (ages.get((cache.parent, match["stem"])) if match else None)
     return image is not None and cache.stat().st_mtime < image

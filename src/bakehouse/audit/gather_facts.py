@@ -1,4 +1,4 @@
-"""One pass over a dataset: each image is decoded once, in workers, and nothing depends on their order."""
+"""Collect the facts of a dataset in one pass: each image is decoded once, in worker threads."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from bakehouse.audit.audit_options import AuditSpec
-from bakehouse.audit.detectors import Finders
+from bakehouse.audit.detectors import Detectors
 from bakehouse.audit.foreign_files import foreign_files
 from bakehouse.audit.image_facts import CaptionFacts, Facts, Group, ImageFacts, MaskFacts, Pixels
-from bakehouse.audit.image_stats import blocks, colour, ring, sharpness, thumbnail, transparency
-from bakehouse.audit.mask_facts import look_at_mask
-from bakehouse.audit.text_facts import has_painter, learned, on_rough_ground
-from bakehouse.audit.trigger_facts import read_triggers
+from bakehouse.audit.image_stats import blockiness, chroma, outline, sharpness, thumbnail, transparency
+from bakehouse.audit.mask_facts import collect_mask_facts
+from bakehouse.audit.text_facts import has_inpainter, on_busy_background, unmasked_texts
+from bakehouse.audit.trigger_facts import collect_trigger_facts
 from bakehouse.core.cpu_threads import thread_pool
 from bakehouse.core.files import sha256_file
 from bakehouse.curation.dedupe.image_hashes import hash_image
@@ -46,22 +46,22 @@ _NUMBERED = re.compile(r"([0-9]+)_(.*)")
 
 
 @dataclass(frozen=True)
-class _Pass:
-    """What every worker needs to look at one image."""
+class _Measurer:
+    """Measures one image file after the other; shared by the worker threads."""
 
     root: Path
     spec: AuditSpec
-    finders: Finders
+    detectors: Detectors
     found: FileTree
     thumbnails: bool
     rows: Mapping[str, tuple[str, ...]]
-    """Captions by the images' names, where a metadata file has them."""
+    """Captions by the images' names, if a metadata file has them."""
 
     def name(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else path.as_posix()
 
-    def look(self, path: Path) -> tuple[ImageFacts, bytes]:
-        """One file; whatever is wrong with it is a fact too."""
+    def measure(self, path: Path) -> tuple[ImageFacts, bytes]:
+        """Return the facts of one file and its thumbnail; an unreadable file has facts with a `problem`."""
         name, size = self.name(path), path.stat().st_size if path.exists() else 0
         try:
             with opened(path) as file:
@@ -74,7 +74,7 @@ class _Pass:
         except ImageError as e:
             return ImageFacts(name, path, size, e.reason, oversized="megapixels" in e.reason), b""
         except OSError as e:
-            return ImageFacts(name, path, size, f"it cannot be read ({e.strerror or e})"), b""
+            return ImageFacts(name, path, size, f"cannot be read ({e.strerror or e})"), b""
 
     def _oversized(self, header: ImageHeader) -> str:
         limits = self.spec.limits
@@ -83,29 +83,29 @@ class _Pass:
             return ""
         return (
             f"{header.width:,} x {header.height:,} = {mega:,.0f} megapixels; "
-            f"the limits are {limits.megapixels:g} and {limits.side:,} pixels a side"
+            f"the limits are {limits.megapixels:g} megapixels and {limits.side:,} pixels a side"
         )
 
     def _measured(
         self, name: str, path: Path, size: int, header: ImageHeader, frames: tuple[int, int], image: Image.Image
     ) -> tuple[ImageFacts, bytes]:
-        clear, hidden = transparency(image) if image.mode == "RGBA" else (0.0, 0.0)
+        transparent, hidden_color = transparency(image) if image.mode == "RGBA" else (0.0, 0.0)
         flat = flattened(image)
-        grey = flat.convert("L")
+        gray = flat.convert("L")
         placement = assign([flat.size], self.spec.buckets)[0]
         pixels = Pixels(
-            clear=clear,
-            hidden=hidden,
+            transparent=transparent,
+            hidden_color=hidden_color,
             border=_TRIM.borders(image),
-            sharpness=sharpness(fit(grey, placement)),
-            blocks=blocks(grey),
-            colour=colour(flat),
-            look=hash_image(flat),
-            ring=ring(flat),
+            sharpness=sharpness(fit(gray, placement)),
+            blockiness=blockiness(gray),
+            chroma=chroma(flat),
+            hashes=hash_image(flat),
+            outline=outline(flat),
         )
-        record = self._record(path, flat.size, has_alpha=clear > 0, frames=header.frames)
-        texts = self.finders.texts(flat)
-        texts = None if texts is None else learned(texts, record.mask, flat.size)
+        record = self._record(path, flat.size, has_alpha=transparent > 0, frames=header.frames)
+        texts = self.detectors.texts(flat)
+        texts = None if texts is None else unmasked_texts(texts, record.mask, flat.size)
         facts = ImageFacts(
             name,
             path,
@@ -116,21 +116,21 @@ class _Pass:
             record=record,
             pixels=pixels,
             placement=placement,
-            faces=self.finders.faces(flat),
+            faces=self.detectors.faces(flat),
             texts=texts,
-            rough=on_rough_ground(texts or (), flat),
+            busy_texts=on_busy_background(texts or (), flat),
         )
         return facts, thumbnail(flat) if self.thumbnails else b""
 
     def _record(self, path: Path, size: tuple[int, int], *, has_alpha: bool, frames: int) -> ImageRecord:
-        listed = self.rows.get(nfc(self.name(path)), ())
-        files = [] if listed else caption_files(path, self.found)
+        from_metadata = self.rows.get(nfc(self.name(path)), ())
+        files = [] if from_metadata else caption_files(path, self.found)
         return ImageRecord(
             path=path,
             width=size[0],
             height=size[1],
             sha256=sha256_file(path),
-            captions=read_caption(files[0]).lines if files else listed,
+            captions=read_caption(files[0]).lines if files else from_metadata,
             caption_path=files[0] if files else None,
             mask=self.found.masks.get((path.parent, stem_of(path))),
             has_alpha=has_alpha,
@@ -138,98 +138,100 @@ class _Pass:
         )
 
 
-def gather(
+def collect_facts(
     folder: Path | str,
     spec: AuditSpec,
     *,
-    finders: Finders | None = None,
+    detectors: Detectors | None = None,
     thumbnails: bool = False,
     progress: Progress | None = None,
 ) -> Facts:
-    """Looks at everything in a folder.
+    """Collect the facts of a dataset.
 
     Args:
         folder: the dataset, subfolders too.
         spec: its buckets, limits, repeats and folders of class images.
-        finders: of faces and text; left out, nobody looks for them.
-        thumbnails: keep a small picture of each image.
+        detectors: of faces and text; None: neither is detected.
+        thumbnails: keep a thumbnail of each image.
         progress: called with (done, total) after each image.
 
     Raises:
-        UsageError: no such folder.
+        UsageError: the folder does not exist.
     """
     root = Path(folder)
     check_image_folder(root)
     found = list_files(root)
-    finders = finders or Finders()
-    one = _Pass(root, spec, finders, found, thumbnails, _listed_captions(root))
+    detectors = detectors or Detectors()
+    measurer = _Measurer(root, spec, detectors, found, thumbnails, _metadata_captions(root))
     paths = sorted([*found.images, *found.unnamed, *found.broken], key=lambda path: natural_key(path, root))
-    images, small = _all(one, paths, progress)
+    images, small = _measure_all(measurer, paths, progress)
     unnamed = set(found.unnamed)
     images = [i for i in images if not (i.problem and i.path in unnamed)]
     names = {image.path: image.name for image in images}
     groups = group_images([image for image in images if not image.problem], spec)
-    strange = foreign_files(root, names)
-    mask_facts = tuple(_masks(one, images))
+    foreign = foreign_files(root, names)
+    mask_facts = tuple(_masks(measurer, images))
     if thumbnails:
         small |= {m.name: thumbnail(open_image(m.path)) for m in mask_facts if m.faults}
     return Facts(
         root=root,
         images=tuple(images),
-        captions=tuple(_captions(one, names)),
+        captions=tuple(_captions(measurer, names)),
         masks=mask_facts,
-        junk=strange.junk,
-        stale=strange.stale,
-        links=strange.links,
+        foreign_files=foreign.junk,
+        stale_caches=foreign.stale_caches,
+        bad_links=foreign.bad_links,
         groups=groups,
         unnumbered=_unnumbered(groups, spec),
-        triggers=read_triggers(root, groups, spec.triggers),
-        looked_for=finders.names,
-        painter="text" in finders.names and has_painter(),
+        triggers=collect_trigger_facts(root, groups, spec.triggers),
+        detected=detectors.names,
+        has_inpainter="text" in detectors.names and has_inpainter(),
         thumbnails=small,
     )
 
 
-def _listed_captions(root: Path) -> dict[str, tuple[str, ...]]:
-    listed = next((root / name for name in METADATA_FILES if (root / name).is_file()), None)
-    return metadata_rows(listed)[0] if listed else {}
+def _metadata_captions(root: Path) -> dict[str, tuple[str, ...]]:
+    metadata = next((root / name for name in METADATA_FILES if (root / name).is_file()), None)
+    return metadata_rows(metadata)[0] if metadata else {}
 
 
-def _all(one: _Pass, paths: Sequence[Path], progress: Progress | None) -> tuple[list[ImageFacts], dict[str, bytes]]:
-    images, small = [], {}
+def _measure_all(
+    measurer: _Measurer, paths: Sequence[Path], progress: Progress | None
+) -> tuple[list[ImageFacts], dict[str, bytes]]:
+    images, thumbnails = [], {}
     with thread_pool() as pool:
-        for facts, picture in pool.map(one.look, paths):
+        for facts, small in pool.map(measurer.measure, paths):
             images.append(facts)
-            if picture:
-                small[facts.name] = picture
+            if small:
+                thumbnails[facts.name] = small
             if progress is not None:
                 progress(len(images), len(paths))
-    return images, small
+    return images, thumbnails
 
 
-_NO_CAPTIONS = frozenset({"readme.txt", "license.txt", "licence.txt", "requirements.txt", "prompts.txt"})
+_NOT_CAPTIONS = frozenset({"readme.txt", "license.txt", "licence.txt", "requirements.txt", "prompts.txt"})
 
 
 def stray_captions(found: FileTree, images: Iterable[Path]) -> list[Path]:
-    """Caption files that are of no image. JSON files and texts about the dataset may be anything, and are left out."""
+    """Return caption files without an image. JSON files and files such as README.txt are not counted."""
     owned = {file for path in images for file in caption_files(path, found)}
     return [
         path
         for path in found.captions.values()
-        if path not in owned and path.suffix.lower() != ".json" and path.name.lower() not in _NO_CAPTIONS
+        if path not in owned and path.suffix.lower() != ".json" and path.name.lower() not in _NOT_CAPTIONS
     ]
 
 
-def _captions(one: _Pass, names: dict[Path, str]) -> Iterable[CaptionFacts]:
-    owners: dict[Path, tuple[str | None, bool]] = dict.fromkeys(stray_captions(one.found, names), (None, False))
+def _captions(measurer: _Measurer, names: dict[Path, str]) -> Iterable[CaptionFacts]:
+    owners: dict[Path, tuple[str | None, bool]] = dict.fromkeys(stray_captions(measurer.found, names), (None, False))
     for path, name in names.items():
-        for i, file in enumerate(caption_files(path, one.found)):
+        for i, file in enumerate(caption_files(path, measurer.found)):
             owners.setdefault(file, (name, i == 0))
     for path, (image, used) in sorted(owners.items(), key=lambda item: natural_key(item[0])):
         data = path.read_bytes()
         read = read_caption(path)
         yield CaptionFacts(
-            name=one.name(path),
+            name=measurer.name(path),
             path=path,
             image=image,
             bytes=len(data),
@@ -241,23 +243,23 @@ def _captions(one: _Pass, names: dict[Path, str]) -> Iterable[CaptionFacts]:
         )
 
 
-def _masks(one: _Pass, images: Sequence[ImageFacts]) -> Iterable[MaskFacts]:
+def _masks(measurer: _Measurer, images: Sequence[ImageFacts]) -> Iterable[MaskFacts]:
     seen: set[Path] = set()
     for image in images:
         mask = image.record.mask if image.record else None
         if mask is not None:
             seen.add(mask)
-            yield look_at_mask(mask, one.name(mask), image.name, image.size)
-    for path in one.found.stray_masks:
+            yield collect_mask_facts(mask, measurer.name(mask), image.name, image.size)
+    for path in measurer.found.stray_masks:
         if path not in seen:
-            yield MaskFacts(one.name(path), path, None, "there is no image of this name")
+            yield MaskFacts(measurer.name(path), path, None, "there is no image with this name")
 
 
 # --- groups -----------------------------------------------------------------------------------------------------------
 
 
 def group_images(images: Sequence[ImageFacts], spec: AuditSpec) -> tuple[Group, ...]:
-    """The images by the folder they lie in, with repeats from the recipe, else from a name such as `10_red dress`."""
+    """Group images by folder; repeats come from the recipe, else from a name such as `10_red dress`."""
     by_folder: dict[str, list[ImageFacts]] = defaultdict(list)
     for image in images:
         by_folder[image.group].append(image)
@@ -269,19 +271,19 @@ def _group(name: str, images: tuple[ImageFacts, ...], spec: AuditSpec) -> Group:
     above = [str(p) for p in (path, *path.parents)]
     match = _NUMBERED.fullmatch(path.name)
     numbered = match is not None and 0 < int(match[1]) <= MOST_REPEATS
-    told = next((spec.repeats[folder] for folder in above if folder in spec.repeats), None)
+    given = next((spec.repeats[folder] for folder in above if folder in spec.repeats), None)
     is_reg = any(folder in spec.reg for folder in above) or "reg" in [part.lower() for part in path.parts[:-1]]
     return Group(
         name=name,
         label=match[2].strip() if match and numbered else path.name,
-        repeats=told if told is not None else int(match[1]) if match and numbered else None,
+        repeats=given if given is not None else int(match[1]) if match and numbered else None,
         role="reg" if is_reg else "train",
         images=images,
     )
 
 
 def _unnumbered(groups: Sequence[Group], spec: AuditSpec) -> tuple[str, ...]:
-    """Folders with images and no number, where others have one: kohya passes over them without a word."""
+    """Return folders without a number where others have one: kohya skips them silently."""
     if spec.repeats or not any(group.repeats for group in groups):
         return ()
     return tuple(group.name or "." for group in groups if group.repeats is None)

@@ -1,4 +1,4 @@
-"""What an audit knows: everything that the checks look at, gathered once and frozen."""
+"""The facts of a dataset that the checks work on: collected once, immutable."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ from bakehouse.vision.text_detection import TextRegion
 Sides = tuple[int, int, int, int]
 """Left, top, right, bottom, in pixels."""
 Box4 = tuple[float, float, float, float]
-"""The same, between pixels."""
+"""The same, in fractions of pixels."""
 
 
 @dataclass(frozen=True)
 class Pixels:
-    """What was measured while an image was decoded."""
+    """Measurements of a decoded image."""
 
-    clear: float
+    transparent: float
     """Share of pixels that are not opaque."""
-    hidden: float
-    """Share of pixels that are wholly transparent and have a colour other than white under it."""
+    hidden_color: float
+    """Share of pixels that are fully transparent over a colour other than white."""
     border: Sides
-    """What `bakehouse dataset trim` would cut off."""
+    """Pixels of each side that `bakehouse dataset trim` would cut off."""
     sharpness: float
     """Variance of the Laplacian of the grey levels (0..255), at the size of the image's bucket."""
-    blocks: float
-    """How much stronger edges are along a grid of 8 x 8 pixels than beside it: 0 is not at all, 1 is twice."""
-    colour: float
-    """Distance of the least from the greatest channel that 95 % of the pixels stay below, 0..255."""
-    look: ImageHashes
-    """By which its copies are found."""
-    ring: bytes
-    """The outer two rows of the image in 16 x 16 pixels: 112 RGB values."""
+    blockiness: float
+    """How much stronger edges are on a grid of 8 x 8 pixels than beside it: 0 is equal, 1 is twice as strong."""
+    chroma: float
+    """95th percentile of the largest minus the smallest channel, 0..255."""
+    hashes: ImageHashes
+    """Perceptual hashes for finding duplicates."""
+    outline: bytes
+    """The outer two rows of the image scaled to 16 x 16 pixels: 112 RGB values."""
 
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle in shares of the image's sides, and how sure its finder is."""
+    """A rectangle in shares of the image's sides, with the detector's score."""
 
     left: float
     top: float
@@ -65,40 +65,40 @@ class Box:
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """One file that is an image or claims to be one."""
+    """An image file, readable or not."""
 
     name: str
-    """Path in the folder, with `/`."""
+    """Path in the dataset, with `/`."""
     path: Path
     bytes: int
     problem: str = ""
-    """Why it cannot be used; then nothing below is known."""
+    """Why it cannot be used; then the fields below have their defaults."""
     oversized: bool = False
-    """The problem is its size: it was not decoded."""
+    """It was not decoded because it is too large."""
     header: ImageHeader | None = None
     named_right: bool = True
-    """Its extension is one of its format."""
+    """Its extension matches its format."""
     frames: tuple[int, int] = (1, 1)
-    """Of an animation: those that differ, and those looked at."""
+    """Of an animation: the number of different frames, and of those compared."""
     record: ImageRecord | None = None
     pixels: Pixels | None = None
     placement: Placement | None = None
     faces: tuple[Box, ...] | None = None
-    """None where nobody looked."""
+    """None if faces were not detected."""
     texts: tuple[TextRegion, ...] | None = None
-    """None where nobody looked; without those that its mask leaves out of the loss."""
-    rough: frozenset[Box4] = frozenset()
-    """The boxes of texts that stand on rough ground, where `bakehouse dataset clean` paints only with a network."""
+    """None if text was not detected; without texts that the mask excludes from the loss."""
+    busy_texts: frozenset[Box4] = frozenset()
+    """Boxes of texts on a busy background, which `bakehouse dataset clean` fills only with an inpainting network."""
 
     @property
     def group(self) -> str:
-        """The folder it lies in, as a path in the dataset; empty for the dataset's own."""
+        """Its folder as a path in the dataset; empty for the dataset's own folder."""
         parent = str(PurePosixPath(self.name).parent)
         return "" if parent == "." else parent
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height after rotation; zeros where it cannot be read."""
+        """Width and height after rotation; zeros if it cannot be read."""
         return (self.header.width, self.header.height) if self.header else (0, 0)
 
     @property
@@ -113,15 +113,15 @@ class CaptionFacts:
     name: str
     path: Path
     image: str | None
-    """The image that it is of; None for a stray one."""
+    """Name of its image; None for a stray caption."""
     bytes: int
     encoding: str
     notes: tuple[str, ...]
-    """What reading it remarked."""
+    """Warnings of the reader: encoding, line format."""
     lines: tuple[str, ...]
     crlf: bool
     used: bool
-    """It is the one that counts among the caption files of its image."""
+    """It is the caption file that is read; an image may have several."""
 
 
 @dataclass(frozen=True)
@@ -133,97 +133,99 @@ class MaskFacts:
     image: str | None
     problem: str = ""
     share: float = 0.0
-    """Of the image's area that is learned: the mean of the mask."""
+    """Share of the image's area that is learned: the mean of the mask."""
     faults: tuple[str, ...] = ()
-    """What the quality check says against it, with figures."""
+    """Problems that the quality check found, with figures."""
     checked: bool = True
     """The quality check was run."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """One folder with images of its own: a concept as kohya sees it."""
+    """A folder that holds images: a concept as kohya sees it."""
 
     name: str
     """Path in the dataset; empty for the dataset's own folder."""
     label: str
-    """What it is called: `red dress` of `10_red dress`."""
+    """Its name without the number: `red dress` of `10_red dress`."""
     repeats: int | None
-    """From the folder's name or the recipe; None where nobody said."""
+    """From the folder's name or the recipe; None if neither gives a number."""
     role: Literal["train", "reg"]
+    """`reg`: class (regularization) images."""
     images: tuple[ImageFacts, ...]
 
     @property
-    def shown(self) -> int:
-        """Images an epoch."""
+    def exposures(self) -> int:
+        """Images x repeats: how often its images are trained in an epoch."""
         return len(self.images) * (self.repeats or 1)
 
 
 @dataclass(frozen=True)
 class TriggerFacts:
-    """The declared triggers, put to the taught images."""
+    """The declared triggers, compiled for the training images."""
 
     compiled: tuple[CompiledImage, ...] = ()
-    """In the order of the taught images."""
+    """In the order of the training images."""
     explanation: Explanation | None = None
-    said: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    """By trigger and tag: the share of the trigger's shows whose caption says the tag."""
+    captioned: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """By trigger and tag: the share of the trigger's exposures whose caption has the tag."""
     problems: tuple[str, ...] = ()
-    """Why they fit no image; then there is nothing above."""
+    """Why the triggers cannot be compiled; then the fields above are empty."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """A dataset as it was found."""
+    """Everything that an audit knows of a dataset."""
 
     root: Path
     images: tuple[ImageFacts, ...]
-    """In natural order, those that cannot be used among them."""
+    """In natural order, unusable ones included."""
     captions: tuple[CaptionFacts, ...] = ()
     masks: tuple[MaskFacts, ...] = ()
-    junk: tuple[str, ...] = ()
+    foreign_files: tuple[str, ...] = ()
     """Files of other programs: `._a.jpg`, `Thumbs.db`."""
-    stale: tuple[str, ...] = ()
-    """Latents of other trainers that are older than their images."""
-    links: Mapping[str, str] = field(default_factory=dict)
-    """Links that lead out of the folder, in a circle, or nowhere: name and what is wrong."""
+    stale_caches: tuple[str, ...] = ()
+    """Latent caches of other trainers that are older than their images."""
+    bad_links: Mapping[str, str] = field(default_factory=dict)
+    """Links that are broken, circular or lead out of the folder: name and what is wrong."""
     groups: tuple[Group, ...] = ()
     unnumbered: tuple[str, ...] = ()
-    """Folders with images beside `N_name` folders, which kohya passes over."""
+    """Folders without a number beside `N_name` folders, which kohya skips."""
     triggers: TriggerFacts = TriggerFacts()
-    looked_for: frozenset[str] = frozenset()
-    """What finders were at work: `faces`, `text`."""
-    painter: bool = False
-    """There is a network that paints over text on rough ground."""
+    detected: frozenset[str] = frozenset()
+    """Kinds of detectors that ran: `faces`, `text`."""
+    has_inpainter: bool = False
+    """An inpainting network for text on a busy background is installed."""
     thumbnails: Mapping[str, bytes] = field(default_factory=dict)
-    """Small WebP pictures by the images' names, where they were asked for."""
+    """WebP thumbnails by the images' names, if they were asked for."""
 
     @cached_property
     def usable(self) -> tuple[ImageFacts, ...]:
-        """Images that can be trained on."""
+        """Images that can be decoded."""
         return tuple(image for image in self.images if not image.problem)
 
     @cached_property
-    def taught(self) -> tuple[ImageFacts, ...]:
-        """Usable images of groups that are no regularization images."""
-        return tuple(image for group in self.taught_groups for image in group.images)
+    def train_images(self) -> tuple[ImageFacts, ...]:
+        """Usable images that are trained, class images excluded."""
+        return tuple(image for group in self.train_groups for image in group.images)
 
     @cached_property
-    def taught_groups(self) -> tuple[Group, ...]:
+    def train_groups(self) -> tuple[Group, ...]:
+        """Groups of images that are trained, class images excluded."""
         return tuple(group for group in self.groups if group.role == "train")
 
     @cached_property
-    def reg(self) -> tuple[ImageFacts, ...]:
-        """Usable regularization images."""
+    def class_images(self) -> tuple[ImageFacts, ...]:
+        """Usable class (regularization) images."""
         return tuple(image for group in self.groups if group.role == "reg" for image in group.images)
 
     def measured(self) -> Iterator[tuple[ImageFacts, Pixels]]:
-        """Taught images with what was measured of them."""
-        for image in self.taught:
+        """Yield the training images with their measurements."""
+        for image in self.train_images:
             if image.pixels is not None:
                 yield image, image.pixels
 
     @cached_property
     def repeats(self) -> Mapping[str, int]:
-        """Of each image, by name."""
+        """Repeats of each image, by name."""
         return {image.name: group.repeats or 1 for group in self.groups for image in group.images}

@@ -1,4 +1,4 @@
-"""One mask beside its image: does it fit, how much does it keep, can it be trusted."""
+"""Measure one mask: does it fit its image, what share of the loss does it keep, is it plausible."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ from bakehouse.data.masks import SHAPE_TOLERANCE
 from bakehouse.data.open_image import ImageError, open_image
 
 
-def look_at_mask(path: Path, name: str, image: str, size: tuple[int, int]) -> MaskFacts:
-    """Opens a mask and takes its figures; the quality check is left out where OpenCV is not installed.
+def collect_mask_facts(path: Path, name: str, image: str, size: tuple[int, int]) -> MaskFacts:
+    """Open a mask and measure it; without OpenCV the quality check is left out.
 
     Args:
         path: of the mask.
-        name: its name in the dataset.
+        name: of the mask in the dataset.
         image: the image's name.
         size: the image's width and height.
     """
     try:
-        grey = open_image(path, background=(0, 0, 0)).convert("L")
+        gray = open_image(path, background=(0, 0, 0)).convert("L")
     except ImageError as e:
         return MaskFacts(name, path, image, e.reason)
-    (width, height), (wide, high) = size, grey.size
-    if abs((wide / high) / (width / height) - 1) > SHAPE_TOLERANCE:
-        return MaskFacts(name, path, image, f"it is {wide} x {high}, and {image} {width} x {height}")
-    values = np.asarray(grey, dtype=np.float32) / np.float32(255)
+    (width, height), (mask_width, mask_height) = size, gray.size
+    if abs((mask_width / mask_height) / (width / height) - 1) > SHAPE_TOLERANCE:
+        reason = f"its size is {mask_width} x {mask_height}, {image} has {width} x {height}"
+        return MaskFacts(name, path, image, reason)
+    values = np.asarray(gray, dtype=np.float32) / np.float32(255)
     share = float(values.mean())
     if not values.any():
         return MaskFacts(name, path, image, "it is all black: nothing of the image would be learned", share)

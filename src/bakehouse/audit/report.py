@@ -1,4 +1,4 @@
-"""What an audit comes to: findings, the best fixes, the exit code, and what has changed since an earlier one."""
+"""The result of an audit: findings, the most effective fixes, the exit code, and changes since an earlier audit."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from bakehouse.core.files import read_json
 
 VERSION = 1
 _SEVERITY: Mapping[Level, float] = {"error": 10.0, "warning": 3.0, "info": 0.0}
-_UNSURE = 0.5
-"""What a rule of thumb counts beside a fact."""
+_HEURISTIC_WEIGHT = 0.5
+"""Weight of a heuristic finding beside a certain one."""
+_JSON_KEYS = {"heuristic": "unsure"}
+"""Fields of a finding whose key in JSON differs."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that one check found."""
+    """One thing that a check found, ready to be shown."""
 
     id: str
     level: Level
@@ -28,33 +30,48 @@ class Finding:
     why: str
     """One sentence with figures."""
     files: tuple[str, ...] = ()
-    """Empty where it is about the whole dataset."""
+    """Names in the dataset; empty where the finding is about the whole dataset."""
     notes: Mapping[str, str] = field(default_factory=dict)
-    """The figure of single files."""
+    """The figure of each file."""
     threshold: str = ""
-    mend: str = ""
-    """The command that mends it; empty where there is nothing to mend."""
+    fix: str = ""
+    """The command that fixes it; empty where nothing has to be fixed or no command can fix it."""
     advice: str = ""
-    """What to do where no command can decide it."""
-    unsure: bool = False
-    """By a rule of thumb: look before you believe it."""
+    """What to do where no command can fix it."""
+    heuristic: bool = False
+    """Found by a rule of thumb: needs a look at the images."""
     key: str = ""
-    """What tells it from other findings of the same check."""
+    """Distinguishes several findings of one check."""
 
     @property
     def name(self) -> str:
-        """`B02`, or `B02 face`: the same in every audit."""
+        """Id and key, the same in every audit: `B02`, or `B02 face`."""
         return f"{self.id} {self.key}".strip()
 
     def benefit(self, images: int) -> float:
-        """Images affected x severity; one about the whole affects all of `images`."""
+        """Return images affected x severity; a finding about the whole dataset affects all `images`."""
         affected = len(self.files) or images
-        return affected * _SEVERITY[self.level] * (_UNSURE if self.unsure else 1.0)
+        return affected * _SEVERITY[self.level] * (_HEURISTIC_WEIGHT if self.heuristic else 1.0)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the finding as `--json` prints it."""
+        return {_JSON_KEYS.get(name, name): value for name, value in dataclasses.asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Finding:
+        """Return a finding from `to_json`; reports of older versions have `mend` for `fix`.
+
+        Raises:
+            KeyError, TypeError: the values are of something else.
+        """
+        fields = {key: name for name, key in _JSON_KEYS.items()} | {"mend": "fix"}
+        given = {fields.get(key, key): value for key, value in values.items()}
+        return cls(**{**given, "files": tuple(given["files"]), "notes": dict(given["notes"])})
 
 
 @dataclass(frozen=True)
 class Fix:
-    """A command, and what it mends."""
+    """A command, the findings that it fixes, and how much that helps."""
 
     command: str
     findings: tuple[str, ...]
@@ -64,17 +81,17 @@ class Fix:
 
 @dataclass(frozen=True)
 class Changes:
-    """Two audits side by side."""
+    """The difference between two audits."""
 
     new: tuple[Finding, ...]
     gone: tuple[Finding, ...]
     changed: tuple[tuple[Finding, tuple[str, ...], tuple[str, ...]], ...]
-    """A finding as it is now, files that came, files that went."""
+    """A finding as it is now, its new files, and the files that it no longer names."""
 
     @property
     def worse(self) -> tuple[Finding, ...]:
-        """What was not there before: new findings, and those with new files."""
-        return (*self.new, *(f for f, came, _ in self.changed if came))
+        """New findings, and findings with new files."""
+        return (*self.new, *(f for f, added, _ in self.changed if added))
 
     def __bool__(self) -> bool:
         return bool(self.new or self.gone or self.changed)
@@ -82,50 +99,50 @@ class Changes:
 
 @dataclass(frozen=True)
 class Report:
-    """One audit of one dataset."""
+    """The result of one audit."""
 
     folder: str
     images: int
-    """Usable ones."""
+    """Number of usable images."""
     unusable: int
     findings: tuple[Finding, ...]
     """Errors first, then by id."""
     passed: tuple[str, ...]
     """Ids of checks that found nothing."""
     skipped: Mapping[str, str] = field(default_factory=dict)
-    """Checks that were not run, and how to have them run."""
+    """Ids of checks that were not run, with the reason and the option that runs them."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     thumbnails: Mapping[str, bytes] = field(default_factory=dict, compare=False, repr=False)
 
     def of_level(self, level: Level) -> tuple[Finding, ...]:
-        """The findings of one level."""
+        """Return the findings of one level."""
         return tuple(f for f in self.findings if f.level == level)
 
     def exit_code(self, *, strict: bool = False) -> int:
-        """0 where nothing is worse than advice, 1 where there are errors (or, if `strict`, warnings)."""
+        """Return 1 if there are errors (with `strict`, also warnings), else 0."""
         return exit_code(self.findings, strict=strict)
 
     def fixes(self, most: int = 5) -> tuple[Fix, ...]:
-        """The commands that help most: images affected x severity, summed over what each mends."""
+        """Return the `most` most effective commands, by images affected x severity of all that each fixes."""
         by_command: dict[str, list[Finding]] = {}
         for finding in self.findings:
-            if finding.mend and finding.benefit(self.images) > 0:
-                by_command.setdefault(finding.mend, []).append(finding)
+            if finding.fix and finding.benefit(self.images) > 0:
+                by_command.setdefault(finding.fix, []).append(finding)
         fixes = [_fix(command, found, self.images) for command, found in by_command.items()]
         return tuple(sorted(fixes, key=lambda fix: (-fix.benefit, fix.command))[:most])
 
     def since(self, earlier: Report) -> Changes:
-        """What is new, gone or otherwise than in an earlier report."""
+        """Return the findings that are new, gone or changed since an earlier report."""
         before = {(f.name, f.level): f for f in earlier.findings}
         now = {(f.name, f.level): f for f in self.findings}
         changed = []
         for name in now.keys() & before.keys():
             new, old = now[name], before[name]
-            came = tuple(f for f in new.files if f not in set(old.files))
-            went = tuple(f for f in old.files if f not in set(new.files))
-            # A finding without files is told by its figures.
-            if came or went or (not new.files and new.why != old.why):
-                changed.append((new, came, went))
+            added = tuple(f for f in new.files if f not in set(old.files))
+            removed = tuple(f for f in old.files if f not in set(new.files))
+            # A finding without files has changed if its figures have.
+            if added or removed or (not new.files and new.why != old.why):
+                changed.append((new, added, removed))
         return Changes(
             new=tuple(f for name, f in now.items() if name not in before),
             gone=tuple(f for name, f in before.items() if name not in now),
@@ -133,14 +150,14 @@ class Report:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """For `--json` and `--against`."""
+        """Return the report as `--json` prints it and `--against` reads it."""
         return {
             "version": VERSION,
             "folder": self.folder,
             "images": self.images,
             "unusable": self.unusable,
             "exit_code": self.exit_code(),
-            "findings": [dataclasses.asdict(f) for f in self.findings],
+            "findings": [f.to_json() for f in self.findings],
             "fixes": [dataclasses.asdict(fix) for fix in self.fixes()],
             "passed": list(self.passed),
             "skipped": dict(self.skipped),
@@ -149,19 +166,16 @@ class Report:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Report:
-        """From what `to_json` gave.
+        """Return a report from `to_json`.
 
         Raises:
-            KeyError, TypeError: it is something else.
+            KeyError, TypeError: the values are of something else.
         """
-        findings = tuple(
-            Finding(**{**f, "files": tuple(f["files"]), "notes": dict(f["notes"])}) for f in values["findings"]
-        )
         return cls(
             folder=str(values["folder"]),
             images=int(values["images"]),
             unusable=int(values["unusable"]),
-            findings=findings,
+            findings=tuple(Finding.from_json(f) for f in values["findings"]),
             passed=tuple(values["passed"]),
             skipped=dict(values["skipped"]),
             settings=dict(values["settings"]),
@@ -169,30 +183,35 @@ class Report:
 
 
 def exit_code(findings: Sequence[Finding], *, strict: bool = False) -> int:
-    """Of some findings: 1 where one of them is an error (or, if `strict`, a warning), else 0."""
+    """Return 1 if one of the findings is an error (with `strict`, also a warning), else 0."""
     bad = LEVELS[: 2 if strict else 1]
     return int(any(f.level in bad for f in findings))
 
 
 def read_report(path: Path) -> Report:
-    """An earlier report, as `--json` gave it.
+    """Read an earlier report that `--json` printed.
 
     Raises:
-        UsageError: not there, or no report.
+        UsageError: the file is missing or not a report.
     """
     if not path.is_file():
         hint = "`bakehouse dataset audit FOLDER --json > audit.json` writes one"
         raise UsageError(f"{path} does not exist", hint=hint)
     try:
         values = read_json(path)
-        values = values.get("report", values)  # what `--against` itself wrote will do
+        values = values.get("report", values)  # with --against, --json prints the report inside the changes
         if values["version"] != VERSION:
-            raise UsageError(f"{path} is a report of version {values['version']}, not {VERSION}", hint="make it again")
+            raise UsageError(
+                f"{path} is a report of version {values['version']}, not {VERSION}", hint="run the audit again"
+            )
         return Report.from_json(values)
     except (BakehouseError, KeyError, TypeError, AttributeError) as e:
         if isinstance(e, UsageError):
             raise
-        raise UsageError(f"{path} is no report of an audit", hint="`--json` writes one") from e
+        raise UsageError(
+            f"{path} is not a report of an audit",
+            hint="`bakehouse dataset audit FOLDER --json > audit.json` writes one",
+        ) from e
 
 
 def _fix(command: str, found: Sequence[Finding], images: int) -> Fix:

@@ -1,4 +1,4 @@
-"""What `dataset clean` can do about text: how rough its ground is, and what is out of the loss already."""
+"""What `dataset clean` can do about text: how busy the background around it is, and whether a mask excludes it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from bakehouse.data.open_image import ImageError, open_image
 from bakehouse.vision.text_detection import TextRegion
 
 
-def has_painter() -> bool:
-    """Whether the inpainter that `clean` takes unasked is on this machine."""
+def has_inpainter() -> bool:
+    """Return whether the default inpainting network of `dataset clean` is installed."""
     try:
         model_path("big-lama", "inpainter")
     except UsageError:
@@ -25,17 +25,23 @@ def has_painter() -> bool:
     return True
 
 
-def on_rough_ground(texts: Sequence[TextRegion], image: Image.Image) -> frozenset[Box4]:
-    """The boxes of texts around which painting would show."""
+def on_busy_background(texts: Sequence[TextRegion], image: Image.Image) -> frozenset[Box4]:
+    """Return the boxes of texts where filling with background colours would be visible."""
     return frozenset(t.box for t in texts if fill_error(image, t, texts) >= VISIBLE_ERROR)
 
 
-def learned(texts: Sequence[TextRegion], mask: Path | None, size: tuple[int, int]) -> tuple[TextRegion, ...]:
-    """The texts without those that the mask of their image makes wholly black; a mask that is unfit hides none."""
+def unmasked_texts(texts: Sequence[TextRegion], mask: Path | None, size: tuple[int, int]) -> tuple[TextRegion, ...]:
+    """Return the texts that the image's mask does not wholly exclude from the loss; an unusable mask excludes none.
+
+    Args:
+        texts: of the image.
+        mask: its mask, if there is one.
+        size: width and height of the image.
+    """
     if mask is None or not texts:
         return tuple(texts)
     try:
-        grey = np.asarray(open_image(mask, background=(0, 0, 0)).convert("L").resize(size))
+        gray = np.asarray(open_image(mask, background=(0, 0, 0)).convert("L").resize(size))
     except ImageError:
         return tuple(texts)
-    return tuple(t for t in texts if grey[text_mask([t], size) > 0].any())
+    return tuple(t for t in texts if gray[text_mask([t], size) > 0].any())

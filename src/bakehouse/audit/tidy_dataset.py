@@ -1,4 +1,4 @@
-"""`dataset tidy`: what needs no judgement. What nobody can use goes into the store, twins of one name get their own."""
+"""`dataset tidy`: remove unusable and foreign files, and rename images that share a name; can be undone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from bakehouse.audit.audit_options import Limits
 from bakehouse.audit.foreign_files import foreign_files
 from bakehouse.audit.gather_facts import stray_captions
-from bakehouse.audit.mask_facts import look_at_mask
+from bakehouse.audit.mask_facts import collect_mask_facts
 from bakehouse.core.files import fit_file_name
 from bakehouse.core.settings import Spec
 from bakehouse.curation.changeset import Edit, Proposal, Remove
@@ -22,31 +22,32 @@ from bakehouse.data.scan import NO_FILE, list_files, stem_of
 
 
 class Tidy(Spec):
-    """Unreadable images, files of other programs, stray captions and unfit masks go; twins of a name get their own."""
+    """Remove unreadable images, foreign files, stray captions and unusable masks; rename images that share a name."""
 
     metadata: bool = False
-    """Also writes images anew whose metadata says where they were taken or how a program drew them."""
+    """Also rewrite images whose metadata has a location or the settings of an image generator."""
     limits: Limits = Limits()
+    """Images over `megapixels` or `side` are removed."""
 
     def propose(self, images: ImageSet) -> Iterator[Proposal]:
-        """One proposal for each file."""
+        """Yield one proposal for each file."""
         too_large = {r.path: why for r in images if (why := self._oversized(read_image_header(r.path)))}
         yield from self._unusable(images, too_large)
         yield from _foreign(images)
-        yield from _unfit_masks(images)
+        yield from _unusable_masks(images)
         kept = [r for r in images if r.path not in too_large]
-        renamed = dict(_twins(kept, images))
+        renamed = dict(_same_names(kept, images))
         for record, to in renamed.items():
-            why = f"{images.name(record.path).name} shares its name with another image; it becomes {to.name}"
+            why = f"{images.name(record.path).name} shares its name with another image: renamed to {to.name}"
             yield Proposal(images.name(record.path), why, partial(_rename, record, images, to))
         if self.metadata:
-            yield from _telling([r for r in kept if r not in renamed], images)
+            yield from _private_metadata([r for r in kept if r not in renamed], images)
 
     def _oversized(self, found: ImageHeader) -> str:
         mega = found.width * found.height / 1e6
         if mega <= self.limits.megapixels and max(found.width, found.height) <= self.limits.side:
             return ""
-        return f"{found.width:,} x {found.height:,} pixels, more than any trainer decodes"
+        return f"{found.width:,} x {found.height:,} pixels: too large to decode"
 
     def _unusable(self, images: ImageSet, too_large: dict[Path, str]) -> Iterator[Proposal]:
         for record in images:
@@ -56,11 +57,11 @@ class Tidy(Spec):
                 )
         for skipped in images.skipped:
             if skipped.path.is_symlink() or not skipped.path.is_relative_to(images.root):
-                continue  # what a link leads to is not ours; a copy of the dataset (-o) is without it
+                continue  # the target of a link is not part of the dataset; a copy (-o) is without it
             if skipped.reason == NO_FILE:
                 continue  # it cannot be kept for `undo`
             record = ImageRecord(skipped.path, 0, 0, "")
-            why = f"it cannot be used: {skipped.reason}"
+            why = f"unusable: {skipped.reason}"
             yield Proposal(images.name(skipped.path), why, partial(remove_with_sidecars, record, images))
 
 
@@ -69,38 +70,40 @@ def _foreign(images: ImageSet) -> Iterator[Proposal]:
     found = foreign_files(images.root, paths)
     strays = [images.name(path).as_posix() for path in stray_captions(list_files(images.root), _all(images))]
     for names, why in (
-        (found.junk, "a file of another program"),
-        (found.stale, "a cache older than its image"),
-        (strays, "a caption without an image"),
+        (found.junk, "file of another program"),
+        (found.stale_caches, "cache older than its image"),
+        (strays, "caption without an image"),
     ):
         for name in names:
             if not (images.root / name).is_symlink():
-                yield Proposal(PurePosixPath(name), why, partial(_gone, PurePosixPath(name)))
+                yield Proposal(PurePosixPath(name), why, partial(_removal, PurePosixPath(name)))
 
 
 def _all(images: ImageSet) -> list[Path]:
-    """Images, usable or not: the caption of one that cannot be used is no stray, it goes with it."""
+    """Return the paths of usable and unusable images: the caption of an unusable image is no stray caption."""
     return [*(record.path for record in images), *(skipped.path for skipped in images.skipped)]
 
 
-def _unfit_masks(images: ImageSet) -> Iterator[Proposal]:
+def _unusable_masks(images: ImageSet) -> Iterator[Proposal]:
     for record in images:
         if record.mask is None or not record.mask.is_relative_to(images.root):
             continue
         name = images.name(record.mask)
-        found = look_at_mask(record.mask, str(name), str(images.name(record.path)), (record.width, record.height))
+        found = collect_mask_facts(record.mask, str(name), str(images.name(record.path)), (record.width, record.height))
         if found.problem:
-            yield Proposal(name, f"no mask for {images.name(record.path)}: {found.problem}", partial(_gone, name))
+            yield Proposal(
+                name, f"unusable mask of {images.name(record.path)}: {found.problem}", partial(_removal, name)
+            )
     for path in list_files(images.root).stray_masks:
-        yield Proposal(images.name(path), "a mask without an image", partial(_gone, images.name(path)))
+        yield Proposal(images.name(path), "mask without an image", partial(_removal, images.name(path)))
 
 
-def _gone(name: PurePosixPath) -> list[Edit]:
+def _removal(name: PurePosixPath) -> list[Edit]:
     return [Remove(name)]
 
 
-def _twins(records: Iterable[ImageRecord], images: ImageSet) -> Iterator[tuple[ImageRecord, PurePosixPath]]:
-    """Images whose name, without its ending, an earlier one has already, with a free name."""
+def _same_names(records: Iterable[ImageRecord], images: ImageSet) -> Iterator[tuple[ImageRecord, PurePosixPath]]:
+    """Yield images whose stem an earlier image has, with a free name for each."""
     stems = {(record.path.parent, stem_of(record.path)) for record in records}
     seen: set[tuple[Path, str]] = set()
     for record in records:
@@ -111,7 +114,7 @@ def _twins(records: Iterable[ImageRecord], images: ImageSet) -> Iterator[tuple[I
 
 
 def _free(name: PurePosixPath, folder: Path, stems: set[tuple[Path, str]]) -> PurePosixPath:
-    """`a-jpg.jpg` for `a.jpg`, else `a-2.jpg` and on: a stem that no image has."""
+    """Return `a-jpg.jpg` for `a.jpg`, else `a-2.jpg` and so on: a stem that no image has."""
     endings = [name.suffix.lower().lstrip("."), *map(str, range(2, 10_000))]
     candidates = (name.with_name(fit_file_name(name.stem, f"-{ending}{name.suffix}")) for ending in endings if ending)
     free = next(c for c in candidates if (folder, stem_of(Path(c.name))) not in stems)
@@ -123,14 +126,14 @@ def _rename(record: ImageRecord, images: ImageSet, to: PurePosixPath) -> list[Ed
     return [*move_with_sidecars(record, images, to), *copy_shared_caption(record, images, to)]
 
 
-def _telling(records: Iterable[ImageRecord], images: ImageSet) -> Iterator[Proposal]:
+def _private_metadata(records: Iterable[ImageRecord], images: ImageSet) -> Iterator[Proposal]:
     names = OutputNames(images)
     for record in records:
         found = read_image_header(record.path)
         if found.gps or found.generator:
-            told = "where it was taken" if found.gps else f"how it was drawn ({found.generator})"
+            content = "a GPS position" if found.gps else f"settings of {found.generator}"
             edits = partial(_rewritten, record, images, names.claim(record))
-            yield Proposal(images.name(record.path), f"says {told}: written anew without metadata", edits)
+            yield Proposal(images.name(record.path), f"metadata with {content}: rewritten without metadata", edits)
 
 
 def _rewritten(record: ImageRecord, images: ImageSet, to: PurePosixPath) -> list[Edit]:

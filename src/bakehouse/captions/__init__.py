@@ -1,6 +1,6 @@
-"""Captions as files of a dataset: read, tagged, edited by rules, counted. No torch."""
+"""Caption files of a dataset: reading, tagging, editing by rules, statistics. Needs no torch."""
 
-from bakehouse.captions.ruleset import RuleSet, rules_of
+from bakehouse.captions.ruleset import RuleSet, parse_rules
 from bakehouse.data.tag_vocabulary import TagVocabulary, load_vocabulary
 from bakehouse.data.tags import form_of, has_several_people, is_face, join_tags, key, split_caption
 
@@ -13,6 +13,6 @@ __all__ = [
     "join_tags",
     "key",
     "load_vocabulary",
-    "rules_of",
+    "parse_rules",
     "split_caption",
 ]

@@ -1,4 +1,4 @@
-"""The caption files of a dataset: what stands in each, and its bytes after a change."""
+"""The caption files of a dataset: reading and decoding them, and their bytes after an edit."""
 
 from __future__ import annotations
 
@@ -25,111 +25,110 @@ class CaptionText:
 
     path: Path
     name: PurePosixPath
-    """Below the folder."""
+    """Path in the folder."""
     lines: tuple[str, ...]
-    """Every line of it, blank ones too, as they stand there; of JSON, its captions."""
+    """All lines, blank ones included; of a JSON file, its captions."""
     encoding: str
-    """As it was read. JSON is read as `json`, and written as text beside it."""
+    """Encoding of the file; `json` for a JSON file, whose captions are written to a .txt file beside it."""
     lossy: bool = False
-    """Some bytes could not be read, so that it cannot be written again without losing them."""
-    plain: bool = True
-    """UTF-8 without a mark, and lines that end in `\\n`."""
-    ends: bool = True
-    """The last line has an end."""
+    """Some bytes could not be decoded: writing the file would lose them."""
+    is_plain_utf8: bool = True
+    """UTF-8 without a byte-order mark, with `\\n` line endings."""
+    ends_with_newline: bool = True
 
     @property
     def captions(self) -> tuple[str, ...]:
-        """One caption a line, without white space around it and without blank ones; one tag a line is one caption."""
+        """The captions: one per line, stripped, without blank lines; a file with one tag per line is one caption."""
         return joined_lines([text for line in self.lines if (text := line.strip())])
 
     @property
-    def one_tag_a_line(self) -> bool:
-        """Whether its one caption stands on several lines, a tag on each."""
+    def has_tag_lines(self) -> bool:
+        """Whether the file has one tag per line, which together are one caption."""
         return sum(bool(line.strip()) for line in self.lines) > len(self.captions)
 
     @property
     def target(self) -> PurePosixPath:
-        """Where a changed caption is written: JSON gets a text file beside it, which comes first wherever one looks."""
+        """File that an edited caption is written to: for JSON a .txt file beside it, which takes precedence."""
         return self.name.with_suffix(".txt") if self.encoding == "json" else self.name
 
     def with_captions(self, captions: Sequence[str]) -> bytes:
-        """The file with other captions in its lines, as UTF-8: as many as there were, or each on a line of its own."""
+        """Return the bytes of the file with other captions, as UTF-8; blank lines stay if the number is the same."""
         if len(captions) != sum(bool(line.strip()) for line in self.lines):
             return "".join(f"{caption}\n" for caption in captions).encode()
         new = iter(captions)
         lines = [next(new) if line.strip() else line.strip() for line in self.lines]
-        return ("\n".join(lines) + ("\n" if self.ends and lines else "")).encode()
+        return ("\n".join(lines) + ("\n" if self.ends_with_newline and lines else "")).encode()
 
 
 @dataclass(frozen=True)
 class CaptionFolder:
-    """The captions of a dataset, each with its image."""
+    """The captions of a dataset and their images."""
 
     root: Path
     captions: tuple[CaptionText, ...]
     images: dict[Path, CaptionText | None]
-    """Every image in natural order, and its caption if there is one."""
+    """Every image in natural order, with its caption or None."""
     notes: tuple[str, ...] = ()
-    """What a person should know of encodings, lines and characters."""
+    """Warnings about encodings, line formats and characters."""
 
     def name(self, path: Path) -> PurePosixPath:
-        """A file's path below the folder."""
+        """Return a file's path in the folder."""
         return PurePosixPath(path.relative_to(self.root).as_posix())
 
 
 @dataclass(frozen=True)
-class Glanced(ImageSet):
-    """Images of which none was opened: sizes are 0, hashes and captions empty."""
+class UnopenedImages(ImageSet):
+    """Images that were listed and not opened: sizes are 0, hashes and captions empty."""
 
     found: FileTree = field(default_factory=FileTree, repr=False)
-    """All files of the folder, which need not be looked for again."""
+    """All files of the folder."""
 
 
-def read_folder(folder: Path | str, found: FileTree | None = None) -> CaptionFolder:
-    """Every caption that belongs to an image, without decoding an image. Of a folder without images, every caption.
+def read_captions(folder: Path | str, found: FileTree | None = None) -> CaptionFolder:
+    """Read the captions of a folder's images without decoding images; of a folder without images, all captions.
 
     Args:
         folder: of the images.
-        found: its files, where they are known already.
+        found: its files, if they are known already.
 
     Raises:
-        UsageError: no such folder; neither images nor captions in it; or its captions stand in one metadata file.
+        UsageError: the folder is missing, has neither images nor captions, or has its captions in a metadata file.
     """
     root = Path(folder)
     check_image_folder(root)
     found = found or list_files(root)
     paths = sorted([*found.images, *found.unnamed], key=lambda p: natural_key(p, root))
-    if listed := next((n for n in METADATA_FILES if (root / n).is_file()), None):
+    if metadata := next((n for n in METADATA_FILES if (root / n).is_file()), None):
         raise UsageError(
-            f"{root}: the captions stand in {listed}, not beside the images",
-            hint=f"bakehouse dataset import {root / listed} -o FOLDER writes each beside its image",
+            f"{root}: the captions are in {metadata}, not beside the images",
+            hint=f"bakehouse dataset import {root / metadata} -o FOLDER writes each beside its image",
         )
-    remarks: dict[str, list[str]] = {}
+    warnings: dict[str, list[str]] = {}
     files_of = {path: caption_files(path, found) for path in paths}
-    images = {path: _of_image(path, files, root, remarks) for path, files in files_of.items()}
+    images = {path: _of_image(path, files, root, warnings) for path, files in files_of.items()}
     captions = [caption for caption in images.values() if caption is not None]
     if not images:
         files = sorted(found.captions.values(), key=lambda p: natural_key(p, root))
-        captions = [caption for path in files if (caption := _read(path, root, remarks)) is not None]
+        captions = [caption for path in files if (caption := _read(path, root, warnings)) is not None]
     elif strays := set(found.captions.values()).difference(*files_of.values()):
         names = [path.relative_to(root).as_posix() for path in strays if path.suffix.lower() != ".json"]
-        remarks["it belongs to no image and is passed over"] = sorted(names)
-    remarks[f"{NO_FILE}, and is passed over"] = [
+        warnings["no image with this name; ignored"] = sorted(names)
+    warnings[f"{NO_FILE}; ignored"] = [
         str(PurePosixPath(path.relative_to(root)))
         for path in found.special
         if path.suffix.lower() in CAPTION_EXTENSIONS
     ]
     if not images and not captions:
-        raise UsageError(f"{root} has neither images nor captions", hint="give the folder that holds them")
-    once = {caption.path: caption for caption in captions}
-    return CaptionFolder(root, tuple(once.values()), images, _notes(remarks))
+        raise UsageError(f"{root} has neither images nor captions", hint="pass the folder that contains them")
+    unique = {caption.path: caption for caption in captions}
+    return CaptionFolder(root, tuple(unique.values()), images, _notes(warnings))
 
 
-def glance(folder: Path | str, progress: Callable[[int, int], None] | None = None) -> Glanced:
-    """The images of a folder without opening one. For verbs that read captions.
+def list_images(folder: Path | str, progress: Callable[[int, int], None] | None = None) -> UnopenedImages:
+    """List the images of a folder without opening them, for operations that need only captions.
 
     Raises:
-        UsageError: no such folder.
+        UsageError: the folder does not exist.
     """
     root = Path(folder)
     check_image_folder(root)
@@ -137,18 +136,18 @@ def glance(folder: Path | str, progress: Callable[[int, int], None] | None = Non
     records = [ImageRecord(path, 0, 0, "") for path in [*found.images, *found.unnamed]]
     if progress is not None and records:
         progress(len(records), len(records))
-    return Glanced(tuple(records), root=root, found=found)
+    return UnopenedImages(tuple(records), root=root, found=found)
 
 
-def _of_image(path: Path, files: Sequence[Path], root: Path, remarks: dict[str, list[str]]) -> CaptionText | None:
-    # The caption before triggers were compiled into it: where there is one, it is what rules and taggers change.
+def _of_image(path: Path, files: Sequence[Path], root: Path, warnings: dict[str, list[str]]) -> CaptionText | None:
+    # Raw tags, from which a caption with triggers was compiled: if there are any, rules and taggers edit them.
     raw = path.with_suffix(RAW_SUFFIX)
     candidates = [raw] if file_exists(raw) else files[:1]
-    return _read(candidates[0], root, remarks) if candidates else None
+    return _read(candidates[0], root, warnings) if candidates else None
 
 
-def _read(path: Path, root: Path, remarks: dict[str, list[str]]) -> CaptionText | None:
-    """One file; notes go to `remarks`."""
+def _read(path: Path, root: Path, warnings: dict[str, list[str]]) -> CaptionText | None:
+    """Read one file; warnings are added to `warnings`."""
     name = PurePosixPath(*path.parts[len(root.parts) :])
     if path.suffix.lower() == ".json":
         lines = read_caption(path).lines
@@ -159,16 +158,14 @@ def _read(path: Path, root: Path, remarks: dict[str, list[str]]) -> CaptionText 
         raise BakehouseError(f"cannot read the caption {path}: {e.strerror or e}") from e
     text, encoding, notes = decode_text(data)
     for note in notes:
-        remarks.setdefault(note, []).append(str(name))
+        warnings.setdefault(note, []).append(str(name))
     lines = tuple(_LINE_ENDS.split(text))
-    ends = lines[-1] == ""
-    lines = lines[:-1] if ends else lines
+    ends_with_newline = lines[-1] == ""
+    lines = lines[:-1] if ends_with_newline else lines
     lossy = any(LOST_BYTES in note for note in notes)
-    return CaptionText(path, name, lines, encoding, lossy, encoding == "utf-8" and "\r" not in text, ends)
+    is_plain = encoding == "utf-8" and "\r" not in text
+    return CaptionText(path, name, lines, encoding, lossy, is_plain, ends_with_newline)
 
 
-def _notes(remarks: dict[str, list[str]]) -> tuple[str, ...]:
-    def told(note: str, names: list[str]) -> str:
-        return f"{listed(names, 3)}: {note}"
-
-    return tuple(told(note, names) for note, names in remarks.items() if names)
+def _notes(warnings: dict[str, list[str]]) -> tuple[str, ...]:
+    return tuple(f"{listed(names, 3)}: {warning}" for warning, names in warnings.items() if names)

@@ -1,4 +1,4 @@
-"""The verb that edits captions: rules over every caption of a folder, as one step that can be taken back."""
+"""`captions edit`: apply rules to every caption of a folder, as one operation that can be undone."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from dataclasses import dataclass
 
 from pydantic import Field
 
-from bakehouse.captions.caption_files import CaptionFolder, CaptionText, Glanced, read_folder
+from bakehouse.captions.caption_files import CaptionFolder, CaptionText, UnopenedImages, read_captions
 from bakehouse.captions.ruleset import RuleSet
 from bakehouse.core.events import Event, Noted, Warned
-from bakehouse.core.pluralize import counted
+from bakehouse.core.pluralize import counted, listed
 from bakehouse.core.settings import Spec
 from bakehouse.curation.changeset import Proposal, Write
 from bakehouse.data.image_records import ImageSet
 from bakehouse.data.tags import key, split_caption
 from bakehouse.data.triggers import RAW_SUFFIX
 
-_NAMED = 6
-"""Tags that a reason names."""
-_FOR_SENTENCES = frozenset({"add", "replace", "regex", "tidy"})
-"""Rules that change sentences too."""
+_MAX_TAGS = 6
+"""Most tags in the description of a change."""
+_EDIT_SENTENCES = frozenset({"add", "replace", "regex", "tidy"})
+"""Kinds of rules that edit sentences too."""
 
 
 @dataclass(frozen=True)
-class Edited:
-    """A caption file before and after."""
+class CaptionChange:
+    """A caption file and its content after an edit."""
 
     file: CaptionText
     captions: tuple[str, ...]
@@ -34,111 +34,111 @@ class Edited:
 
     @property
     def edits(self) -> tuple[Write, ...]:
-        """What is written."""
+        """The files to write."""
         return (Write(self.file.target, self.content),)
 
 
 class Edit(Spec):
-    """Captions by rules, written back as UTF-8. What the rules do not change stays as it is, byte for byte."""
+    """Edit captions by rules and write them as UTF-8. Captions that no rule changes keep their bytes."""
 
     rules: RuleSet = Field(default_factory=RuleSet)
     utf8: bool = False
-    """Also captions that the rules do not change become plain UTF-8: no byte-order mark, `\\n` at the ends of lines."""
+    """Write all captions as plain UTF-8, without a byte-order mark, with `\\n` line endings."""
     join_lines: bool = False
-    """Captions on several lines become one line, with commas between them: for files with one tag a line."""
+    """Join captions on several lines to one line, with commas: for files with one tag per line."""
 
-    def edited(self, folder: CaptionFolder) -> list[Edited]:
-        """Every caption file that changes. Files of which bytes could not be read are left out (see `left`).
+    def changes(self, folder: CaptionFolder) -> list[CaptionChange]:
+        """Return the caption files that change; files with undecodable bytes are left out.
 
         Raises:
-            UsageError: the rules never come to rest, or their vocabulary is not there.
+            UsageError: the rules do not converge, or their vocabulary is missing.
         """
         files = [file for file in folder.captions if not file.lossy]
         old = [self._captions(file) for file in files]
         names = [str(file.name) for file, lines in zip(files, old, strict=True) for _ in lines]
         new = iter(self.rules.apply([line for lines in old for line in lines], names))
         pairs = [(file, tuple(next(new) for _ in lines)) for file, lines in zip(files, old, strict=True)]
-        return [found for file, captions in pairs if (found := self._edit(file, captions)) is not None]
+        return [change for file, captions in pairs if (change := self._change(file, captions)) is not None]
 
     def propose(self, images: ImageSet) -> Iterator[Proposal | Event]:
-        """One proposal for each caption file that changes; of the images nothing but their folder is asked."""
-        folder = read_folder(images.root, images.found if isinstance(images, Glanced) else None)
-        edited = self.edited(folder)
-        yield from (Warned(message=note) for note in self._left(folder))
-        yield from (Noted(message=note) for note in (() if edited else self._idle(folder)))
-        if any(one.file.path.suffix == RAW_SUFFIX for one in edited):
-            yield Noted(message="raw tags are edited: bakehouse captions compile FOLDER makes captions of them again")
-        for one in edited:
-            yield Proposal(one.file.name, one.why, lambda one=one: one.edits)  # type: ignore[misc]
+        """Yield one proposal for each caption file that changes; of the images only the folder is used."""
+        folder = read_captions(images.root, images.found if isinstance(images, UnopenedImages) else None)
+        changes = self.changes(folder)
+        yield from (Warned(message=message) for message in self._skipped(folder))
+        yield from (Noted(message=message) for message in (() if changes else self._why_unchanged(folder)))
+        if any(change.file.path.suffix == RAW_SUFFIX for change in changes):
+            yield Noted(message="raw tags were edited: run bakehouse captions compile FOLDER to update the captions")
+        for change in changes:
+            yield Proposal(change.file.name, change.why, lambda change=change: change.edits)  # type: ignore[misc]
 
-    def _left(self, folder: CaptionFolder) -> Iterator[str]:
-        """What a person should know of captions that are left alone, or of which only a part is edited."""
+    def _skipped(self, folder: CaptionFolder) -> Iterator[str]:
+        """Yield warnings about captions that are skipped or edited only in part."""
         lossy = [str(f.name) for f in folder.captions if f.lossy]
         if lossy:
-            unread = f"{counted(len(lossy), 'caption')} with bytes that cannot be read"
-            yield f"{unread}: nothing is changed in {', '.join(lossy[:3])}{' and others' if len(lossy) > 3 else ''}"
-        about_tags = any(rule.kind not in _FOR_SENTENCES for rule in self.rules.rules)
+            yield f"{counted(len(lossy), 'caption')} with undecodable bytes, not edited: {listed(lossy, 3)}"
+        about_tags = any(rule.kind not in _EDIT_SENTENCES for rule in self.rules.rules)
         lines = (line for file in folder.captions for line in file.captions if about_tags)
-        if sentences := sum(map(self.rules.sees_prose, lines)):
-            yield f"{counted(sentences, 'caption')} with sentences: rules about tags change nothing there"
+        if sentences := sum(map(self.rules.is_prose, lines)):
+            yield f"{counted(sentences, 'caption')} with sentences: rules about tags do not apply to them"
 
-    def _idle(self, folder: CaptionFolder) -> Iterator[str]:
-        """Why nothing changes, where that may not be meant."""
-        captions = [(self.rules.read(line), str(file.name)) for file in folder.captions for line in file.captions]
+    def _why_unchanged(self, folder: CaptionFolder) -> Iterator[str]:
+        """Yield why nothing changes, if that may be unintended."""
+        captions = [
+            (self.rules.parse_caption(line), str(file.name)) for file in folder.captions for line in file.captions
+        ]
         if not captions:
-            yield "there is no caption yet: bakehouse captions tag FOLDER writes them"
+            yield "no captions yet: run bakehouse captions tag FOLDER"
             return
         for where in dict.fromkeys(rule.where for rule in self.rules.rules):
-            if not any(where.holds(caption, name) for caption, name in captions):
-                yield f"no caption is one of those that are asked for: {where.told}"
+            if not any(where.matches(caption, name) for caption, name in captions):
+                yield f"no caption matches the filter ({where.description}): nothing to change"
 
     def _captions(self, file: CaptionText) -> tuple[str, ...]:
         captions = file.captions
         return (", ".join(c.strip(", ") for c in captions),) if self.join_lines and len(captions) > 1 else captions
 
-    def _edit(self, file: CaptionText, captions: tuple[str, ...]) -> Edited | None:
-        same = captions == file.captions
-        joins = self.join_lines and file.one_tag_a_line
-        if same and not joins and (file.plain or not self.utf8 or file.encoding == "json"):
+    def _change(self, file: CaptionText, captions: tuple[str, ...]) -> CaptionChange | None:
+        is_same = captions == file.captions
+        joins = self.join_lines and file.has_tag_lines
+        if is_same and not joins and (file.is_plain_utf8 or not self.utf8 or file.encoding == "json"):
             return None
         content = file.with_captions(captions)
-        reasons = [] if same else [difference(file.captions, captions)]
+        reasons = [] if is_same else [describe_change(file.captions, captions)]
         if joins:
-            reasons.append("one tag a line becomes one line")
+            reasons.append("tag lines joined")
         if file.encoding == "json":
-            reasons.append(f"the JSON stays, and {file.target.name} comes before it")
-        elif not file.plain:
-            reasons.append(f"{file.encoding} becomes UTF-8" if file.encoding != "utf-8" else "CRLF becomes LF")
-        return Edited(file, captions, content, "; ".join(reasons))
+            reasons.append(f"written to {file.target.name}, which takes precedence over the JSON file")
+        elif not file.is_plain_utf8:
+            reasons.append(f"{file.encoding} to UTF-8" if file.encoding != "utf-8" else "CRLF to LF")
+        return CaptionChange(file, captions, content, "; ".join(reasons))
 
 
-def difference(before: Sequence[str], after: Sequence[str]) -> str:
-    """What an edit did, in a clause: tags that came and went, or that others stand in another order."""
+def describe_change(before: Sequence[str], after: Sequence[str]) -> str:
+    """Return what an edit did: `-hat, +zwx`, `tags reordered`."""
     if len(before) != len(after):
-        return f"{len(before)} lines become {len(after)}"
+        return f"{counted(len(before), 'line')} to {len(after)}"
     old = [tag for line in before for tag in split_caption(line)]
     new = [tag for line in after for tag in split_caption(line)]
-    gone, come = _without(old, new), _without(new, old)
-    respelled = set(map(key, gone)).intersection(map(key, come))
+    removed, added = _without(old, new), _without(new, old)
+    respelled = set(map(key, removed)).intersection(map(key, added))
     parts = [
-        _listed("-", [t for t in gone if key(t) not in respelled]),
-        _listed("+", [t for t in come if key(t) not in respelled]) if len(come) > len(respelled) else "",
-        f"{len(respelled)} spelled anew" if respelled else "",
+        _signed("-", [t for t in removed if key(t) not in respelled]),
+        _signed("+", [t for t in added if key(t) not in respelled]) if len(added) > len(respelled) else "",
+        f"{len(respelled)} respelled" if respelled else "",
     ]
-    told = " ".join(filter(None, parts))
-    if told:
-        return told
-    return "fewer of the same" if len(new) < len(old) else "another order" if old != new else "other spaces"
+    if text := " ".join(filter(None, parts)):
+        return text
+    return "repeated tags removed" if len(new) < len(old) else "tags reordered" if old != new else "spaces changed"
 
 
 def _without(tags: Sequence[str], others: Sequence[str]) -> list[str]:
-    """Each once: a tag that comes to every line of a caption is one tag."""
-    gone = set(others)
-    return [tag for tag in dict.fromkeys(tags) if tag not in gone]
+    """Return the tags that are not among the others, each once, even if it is in several lines."""
+    excluded = set(others)
+    return [tag for tag in dict.fromkeys(tags) if tag not in excluded]
 
 
-def _listed(sign: str, tags: Sequence[str]) -> str:
+def _signed(sign: str, tags: Sequence[str]) -> str:
     if not tags:
         return ""
-    more = f" {sign}{len(tags) - _NAMED} more" if len(tags) > _NAMED else ""
-    return ", ".join(f"{sign}{tag}" for tag in tags[:_NAMED]) + more
+    more = f" {sign}{len(tags) - _MAX_TAGS} more" if len(tags) > _MAX_TAGS else ""
+    return ", ".join(f"{sign}{tag}" for tag in tags[:_MAX_TAGS]) + more

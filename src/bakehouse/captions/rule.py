@@ -1,4 +1,4 @@
-"""What every rule about captions is: settings, where it applies, and what it does to tags and to sentences."""
+"""Base classes of caption rules: settings, which captions they apply to, and how they edit tags and sentences."""
 
 from __future__ import annotations
 
@@ -18,118 +18,118 @@ from bakehouse.data.tags import BARRIER, key, split_caption
 
 Tags = tuple[str, ...]
 Caption = Tags | str
-"""Tags in order, or sentences."""
+"""Tags in order, or the text of sentences."""
 
 
-def _apart(tags: Tags) -> Tags:
+def _split_commas(tags: Tags) -> Tags:
     if blank := [tag for tag in tags if not split_caption(tag)]:
-        raise ValueError(f"{blank[0]!r} is no tag")
+        raise ValueError(f"{blank[0]!r} is not a tag")
     return tuple(part for tag in tags for part in split_caption(tag))
 
 
-Listed = Annotated[Tags, AfterValidator(_apart)]
-"""Tags of a setting. `a, b` given as one text is two; a blank text is a mistake: an empty variable of a shell."""
+TagList = Annotated[Tags, AfterValidator(_split_commas)]
+"""Tags in a setting. `a, b` is two tags; an empty text is an error, such as an empty shell variable."""
 
 
-def unchanged(caption: Tags) -> Tags:
-    """What a rule does that says nothing about tags."""
+def keep_tags(caption: Tags) -> Tags:
+    """Return the tags as they are: the default of rules about sentences."""
     return caption
 
 
-def unchanged_prose(caption: str) -> str:
-    """What a rule does that says nothing about sentences."""
+def keep_prose(caption: str) -> str:
+    """Return the text as it is: the default of rules about tags."""
     return caption
 
 
 @dataclass(frozen=True)
-class Change:
-    """A rule ready for one folder: what becomes of tags, and of sentences."""
+class BoundRule:
+    """A rule bound to one folder: functions that edit tags and sentences."""
 
-    tags: Callable[[Tags], Tags] = unchanged
-    prose: Callable[[str], str] = unchanged_prose
-    on: Callable[[str], bool] | None = None
-    """Tags without one of which a caption stays as it is; None where no single tag tells."""
+    edit_tags: Callable[[Tags], Tags] = keep_tags
+    edit_prose: Callable[[str], str] = keep_prose
+    affects: Callable[[str], bool] | None = None
+    """Whether a caption with this tag may change; None: any caption may."""
 
-    def touched(self, captions: Sequence[Caption], tags: Iterable[str]) -> Sequence[int]:
-        """Numbers of the captions that may change: the folder's `tags` are asked once each, not in every caption."""
-        if self.on is None:
+    def candidates(self, captions: Sequence[Caption], tags: Iterable[str]) -> Sequence[int]:
+        """Return the indices of captions that may change; `tags`, all of the folder, are each tested once."""
+        if self.affects is None:
             return range(len(captions))
-        asked = set(filter(self.on, tags))
-        if not asked:
+        affected = set(filter(self.affects, tags))
+        if not affected:
             return [i for i, c in enumerate(captions) if isinstance(c, str)]
-        return [i for i, c in enumerate(captions) if isinstance(c, str) or not asked.isdisjoint(c)]
+        return [i for i, c in enumerate(captions) if isinstance(c, str) or not affected.isdisjoint(c)]
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a rule may know of the folder it is used on."""
+    """What a rule knows of the folder that it is applied to."""
 
     counts: Mapping[str, int] = field(default_factory=dict)
-    """How many captions have a tag, by its key, as the rules before have left them."""
+    """Number of captions with a tag, by its key, after the preceding rules."""
     vocabulary: TagVocabulary | None = None
-    """What the base model knows; None where nobody said it."""
+    """Tags that the base model knows; None if unknown."""
 
     def knows(self, tag: str) -> bool:
-        """Whether a vocabulary is there and has the tag."""
+        """Return whether there is a vocabulary and it has the tag."""
         return self.vocabulary is not None and self.vocabulary.knows(tag)
 
 
-class Where(Spec):
-    """Which captions a rule is for. All that is said must hold."""
+class CaptionFilter(Spec):
+    """Selects the captions that a rule applies to: all conditions that are set must hold."""
 
     path: str = ""
-    """A pattern for the caption's path in the folder: `2_red dress/*`; `!reg/*` is everything else."""
-    has: Listed = ()
-    """All of these tags; `*` stands for anything."""
-    any: Listed = ()
+    """Pattern of the caption's path in the folder: `2_red dress/*`; `!reg/*` is all others."""
+    has: TagList = ()
+    """All of these tags; `*` matches anything."""
+    any: TagList = ()
     """At least one of these tags."""
-    lacks: Listed = ()
+    lacks: TagList = ()
     """None of these tags."""
 
     @property
-    def told(self) -> str:
-        """In words: `path 2_*, has zwx, smile`."""
-        said = {name: getattr(self, name) for name in type(self).model_fields}
-        return ", ".join(f"{name} {v if isinstance(v, str) else ', '.join(v)}" for name, v in said.items() if v)
+    def description(self) -> str:
+        """The conditions as text: `path 2_*, has zwx, smile`."""
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        return ", ".join(f"{name} {v if isinstance(v, str) else ', '.join(v)}" for name, v in values.items() if v)
 
-    def holds(self, caption: Caption, path: str) -> bool:
-        """Whether the rule is for this caption."""
+    def matches(self, caption: Caption, path: str) -> bool:
+        """Return whether the conditions hold for a caption."""
         if self.path and fnmatchcase(path, self.path.removeprefix("!")) == self.path.startswith("!"):
             return False
         if not (self.has or self.any or self.lacks):
             return True
         words = (caption,) if isinstance(caption, str) else caption
-        found = functools.partial(_finds, words, isinstance(caption, str))
+        contains = functools.partial(_contains, words, isinstance(caption, str))
         return (
-            all(found(tag) for tag in self.has)
-            and (not self.any or any(found(tag) for tag in self.any))
-            and not any(found(tag) for tag in self.lacks)
+            all(contains(tag) for tag in self.has)
+            and (not self.any or any(contains(tag) for tag in self.any))
+            and not any(contains(tag) for tag in self.lacks)
         )
 
 
-def _finds(words: Sequence[str], is_prose: bool, tag: str) -> bool:
+def _contains(words: Sequence[str], is_prose: bool, tag: str) -> bool:
     if is_prose:
-        return phrase(tag).search(words[0]) is not None
+        return phrase_pattern(tag).search(words[0]) is not None
     matches = matcher((tag,))
     return any(matches(word) for word in words)
 
 
 class Rule(Spec):
-    """One thing to do to captions."""
+    """One edit of captions."""
 
-    counts: ClassVar[bool] = False
-    """Whether it has to know how frequent tags are in the folder."""
+    needs_counts: ClassVar[bool] = False
+    """Whether it uses the frequencies of tags in the folder."""
     kind: str
-    where: Where = Field(default_factory=Where)
-    """Which captions it is for."""
+    where: CaptionFilter = Field(default_factory=CaptionFilter)
+    """Captions that it applies to."""
 
-    def bind(self, context: Context) -> Change:
-        """The rule with what it has to know of the folder."""
+    def bind(self, context: Context) -> BoundRule:
+        """Return the rule bound to a folder."""
         raise NotImplementedError
 
 
 def matcher(patterns: Iterable[str]) -> Callable[[str], bool]:
-    """Whether a tag is one of `patterns`, however it is spelled; `*` in a pattern stands for anything."""
+    """Return a predicate: is a tag one of `patterns`, in any spelling; `*` in a pattern matches anything."""
     return _matcher(tuple(patterns))
 
 
@@ -150,14 +150,14 @@ def _matcher(patterns: tuple[str, ...]) -> Callable[[str], bool]:
 
 
 @functools.lru_cache(maxsize=4096)
-def phrase(words: str) -> re.Pattern[str]:
-    """Finds words in a sentence, whole and whatever their case; `*` stands for letters within a word."""
+def phrase_pattern(words: str) -> re.Pattern[str]:
+    """Return a pattern that finds whole words in a sentence, in any case; `*` matches letters within a word."""
     body = r"\w*".join(re.escape(piece) for piece in words.strip().split("*")).replace(r"\ ", r"\s+")
     return re.compile(rf"(?<!\w){body}(?!\w)", re.IGNORECASE)
 
 
-def with_lists(tags: Sequence[str], lists: Sequence[str]) -> Tags:
-    """Tags, and those of shipped lists behind them.
+def with_shipped_lists(tags: Sequence[str], lists: Sequence[str]) -> Tags:
+    """Return the tags followed by those of shipped lists.
 
     Raises:
         UsageError: there is no such list.
@@ -165,9 +165,7 @@ def with_lists(tags: Sequence[str], lists: Sequence[str]) -> Tags:
     return (*tags, *(entry for name in lists for entry in read_list(name)))
 
 
-def each_tag(change: Callable[[str], str], prose: Callable[[str], str] = unchanged_prose) -> Change:
-    """A change of single tags, remembered for each; a tag that becomes empty goes."""
-    remembered = functools.cache(lambda tag: tag if tag == BARRIER else change(tag))
-    return Change(
-        lambda caption: tuple(filter(None, map(remembered, caption))), prose, lambda tag: remembered(tag) != tag
-    )
+def per_tag(change: Callable[[str], str], prose: Callable[[str], str] = keep_prose) -> BoundRule:
+    """Return a bound rule that edits single tags, cached by tag; a tag that becomes empty is removed."""
+    cached = functools.cache(lambda tag: tag if tag == BARRIER else change(tag))
+    return BoundRule(lambda caption: tuple(filter(None, map(cached, caption))), prose, lambda tag: cached(tag) != tag)

@@ -1,4 +1,4 @@
-"""Rules in their order, used on a folder's captions until nothing changes any more."""
+"""Rule sets: apply caption rules in order until nothing changes any more."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from bakehouse.captions.rule import Caption, Context, Rule, Tags, Where
+from bakehouse.captions.rule import Caption, CaptionFilter, Context, Rule, Tags
 from bakehouse.captions.spelling_rules import Case, Parentheses, Regex, Tidy, Underscores
 from bakehouse.captions.tag_rules import Add, Dedupe, Remove, Replace, Sort
 from bakehouse.captions.word_rules import Consolidate, Generics, Redundant, Split, Synonyms
@@ -39,106 +39,108 @@ AnyRule = Annotated[
     Field(discriminator="kind"),
 ]
 
-_MOST_ROUNDS = 8
-"""Rules that have not come to rest after so many never will."""
+_MAX_ROUNDS = 8
+"""Rules that still change captions after this many rounds are taken to never converge."""
 
 
 class RuleSet(Spec):
-    """A rules file: what is done to captions, in this order."""
+    """A rules file: caption rules in the order in which they are applied."""
 
     rules: tuple[AnyRule, ...] = ()
     """One `[[rules]]` table each, with its `kind`."""
     vocabulary: str = ""
-    """What the base model was taught: `crumb`, a tagger's name, or a `selected_tags.csv`."""
+    """Tags that the base model knows: `crumb`, a tagger's name, or a `selected_tags.csv`."""
     form: Literal["auto", "tags", "prose"] = "auto"
-    """Whether captions are lists of tags or sentences; `auto` looks at each."""
+    """Whether captions are lists of tags or sentences; `auto` detects it for each caption."""
 
     @classmethod
     def load_rules(cls, where: str | Path) -> RuleSet:
-        """A rules file by path, or a shipped one by name: `clean`.
+        """Load a rules file by path, or a shipped one by name: `clean`.
 
         Raises:
-            UsageError: there is none, or it is not TOML.
-            Problems: wrong keys or values, all of them.
+            UsageError: there is no such file, or it is not TOML.
+            Problems: invalid keys or values, all of them.
         """
-        if str(where) in RULES_SHIPPED and not Path(where).exists():
+        if str(where) in SHIPPED_RULES and not Path(where).exists():
             return cls.parse(read_data(str(where)), source=str(where))
         if not Path(where).exists():
-            raise UsageError(f"no rules {str(where)!r}", hint=f"a TOML file, or {', '.join(RULES_SHIPPED)}")
+            raise UsageError(
+                f"no rules file {str(where)!r}", hint=f"pass a TOML file, or a shipped one: {', '.join(SHIPPED_RULES)}"
+            )
         return cls.parse(read_toml(Path(where)), source=str(where))
 
-    def then(self, rules: Iterable[Rule]) -> RuleSet:
-        """These rules, and others behind them."""
+    def with_rules(self, rules: Iterable[Rule]) -> RuleSet:
+        """Return a rule set with more rules at the end."""
         values: Any = [*self.rules, *rules]
         return self.model_copy(update={"rules": tuple(values)})
 
     def load_vocabulary(self) -> TagVocabulary | None:
-        """What the rules may know of the base model.
+        """Load the vocabulary of the base model; None if the rules name none.
 
         Raises:
-            UsageError: a rule needs a vocabulary and there is none of that name.
+            UsageError: there is no vocabulary with that name.
         """
         return load_vocabulary(self.vocabulary) if self.vocabulary else None
 
     def apply(
         self, captions: Sequence[str], paths: Sequence[str] | None = None, vocabulary: TagVocabulary | None = None
     ) -> list[str]:
-        """New captions in the same order. Applied to its own result, it changes nothing.
+        """Return the edited captions in the same order. Applied to its own result, it changes nothing.
 
-        The rules are gone through in their order, each over all captions, and again until nothing changes. A caption
-        that no rule has to change keeps its letters, white space included.
+        The rules are applied in order, each to all captions, and again until nothing changes. A caption that no rule
+        changes keeps its text, white space included.
 
         Args:
-            captions: one line each; counts are over all of them.
+            captions: one line each; tag frequencies are counted over all of them.
             paths: of their files in the folder, for `where.path`.
-            vocabulary: of the base model; left out, the one that the rules name.
+            vocabulary: of the base model; None: the one that the rules name.
 
         Raises:
-            UsageError: the rules never come to rest (names the rule and shows a caption).
+            UsageError: the rules do not converge; the message names the rule and shows a tag.
         """
         vocabulary = vocabulary if vocabulary is not None else self.load_vocabulary()
         names = list(paths) if paths is not None else [""] * len(captions)
         rounds = [list(captions)]
-        for _ in range(_MOST_ROUNDS):
-            after, last = self._once(rounds[-1], names, vocabulary)
+        for _ in range(_MAX_ROUNDS):
+            after, last = self._apply_once(rounds[-1], names, vocabulary)
             if after == rounds[-1]:
                 return after
             rounds.append(after)
-        raise _restless(last, rounds)
+        raise _no_convergence(last, rounds)
 
-    def read(self, text: str) -> Caption:
-        """A caption as rules take it: its tags, or the text itself where it has sentences."""
-        return text if self.sees_prose(text) else split_caption(text)
+    def parse_caption(self, text: str) -> Caption:
+        """Return a caption as rules edit it: its tags, or the text itself if it has sentences."""
+        return text if self.is_prose(text) else split_caption(text)
 
-    def sees_prose(self, text: str) -> bool:
-        """Whether a caption has sentences in it, for these rules."""
+    def is_prose(self, text: str) -> bool:
+        """Return whether a caption has sentences, by the `form` setting."""
         return (form_of(text) if self.form == "auto" else self.form) == "prose"
 
-    def _once(
+    def _apply_once(
         self, texts: list[str], names: list[str], vocabulary: TagVocabulary | None
     ) -> tuple[list[str], Rule | None]:
-        """Every rule once; also the last one that changed anything."""
-        first = [self.read(text) for text in texts]
-        held, last = list(first), None
-        tags = set().union(*_tag_lists(held))
+        """Apply every rule once; return the captions and the last rule that changed one."""
+        parsed = [self.parse_caption(text) for text in texts]
+        edited, last = list(parsed), None
+        tags = set().union(*_tag_lists(edited))
         for rule in self.rules:
-            change = rule.bind(Context(_counts(held) if rule.counts else {}, vocabulary))
-            everywhere = rule.where == Where()
-            for i in change.touched(held, tags):
-                caption = held[i]
-                if not everywhere and not rule.where.holds(caption, names[i]):
+            bound = rule.bind(Context(_counts(edited) if rule.needs_counts else {}, vocabulary))
+            is_unfiltered = rule.where == CaptionFilter()
+            for i in bound.candidates(edited, tags):
+                caption = edited[i]
+                if not is_unfiltered and not rule.where.matches(caption, names[i]):
                     continue
-                new: Caption = change.prose(caption) if isinstance(caption, str) else change.tags(caption)
+                new: Caption = bound.edit_prose(caption) if isinstance(caption, str) else bound.edit_tags(caption)
                 if new != caption:
-                    held[i], last = new, rule
+                    edited[i], last = new, rule
                     tags.update(new if isinstance(new, tuple) else ())
-        return [texts[i] if new == first[i] else _written(new) for i, new in enumerate(held)], last
+        return [texts[i] if new == parsed[i] else _to_text(new) for i, new in enumerate(edited)], last
 
 
-RULES_SHIPPED = tuple(sorted(name for name in shipped_names() if "rules" in read_data(name)))
+SHIPPED_RULES = tuple(sorted(name for name in shipped_names() if "rules" in read_data(name)))
 
 
-def _written(caption: Caption) -> str:
+def _to_text(caption: Caption) -> str:
     return caption if isinstance(caption, str) else join_tags(caption)
 
 
@@ -147,7 +149,10 @@ def _tag_lists(captions: Iterable[Caption]) -> Iterator[Tags]:
 
 
 def _counts(captions: Sequence[Caption]) -> Counter[str]:
-    """How many captions have a tag, by its key: first as it is spelled, since nearly every tag has one spelling."""
+    """Count the captions with a tag, by its key.
+
+    Spellings are counted first, which is fast, since nearly every tag has only one.
+    """
     spelled = Counter(itertools.chain.from_iterable(map(frozenset, _tag_lists(captions))))
     spellings: defaultdict[str, set[str]] = defaultdict(set)
     for tag in spelled:
@@ -155,28 +160,28 @@ def _counts(captions: Sequence[Caption]) -> Counter[str]:
     counts = Counter({k: sum(spelled[tag] for tag in tags) for k, tags in spellings.items() if k != BARRIER})
     several = {tag for tags in spellings.values() if len(tags) > 1 for tag in tags}
     for caption in _tag_lists(captions) if several else ():
-        # A caption with two spellings of a tag has it once.
+        # A caption with two spellings of a tag counts once.
         keys = [key(tag) for tag in several.intersection(caption)]
         counts.subtract(Counter(keys) - Counter(set(keys)))
     return counts
 
 
-def _restless(rule: Rule | None, rounds: Sequence[Sequence[str]]) -> UsageError:
+def _no_convergence(rule: Rule | None, rounds: Sequence[Sequence[str]]) -> UsageError:
     still = next(i for i, (a, b) in enumerate(zip(rounds[-2], rounds[-1], strict=True)) if a != b)
     before, after = next((a[still], b[still]) for a, b in itertools.pairwise(rounds[1:]) if a[still] != b[still])
     pairs = [*itertools.zip_longest(split_caption(before), split_caption(after), fillvalue=""), (before, after)]
     old, new = next((a, b) for a, b in pairs if a != b)
     kind = rule.kind if rule is not None else ""
     return UsageError(
-        f"the rules never come to rest: {old!r} becomes {new!r} and so on",
-        hint=f"look at the rule of kind {kind!r}: what it makes is changed again, by it or by a rule before it",
+        f"the rules do not converge: {old!r} becomes {new!r}, which is changed again",
+        hint=f"check the rule of kind {kind!r}: its result is edited again, by itself or by a rule before it",
     )
 
 
-def rules_of(values: Sequence[Mapping[str, Any]], source: str = "rules") -> tuple[Rule, ...]:
-    """Rules from tables, as a rules file has them; errors name their `source`.
+def parse_rules(values: Sequence[Mapping[str, Any]], source: str = "rules") -> tuple[Rule, ...]:
+    """Parse rules from the tables of a rules file; errors name their `source`.
 
     Raises:
-        Problems: wrong keys or values, all of them.
+        Problems: invalid keys or values, all of them.
     """
     return RuleSet.parse({"rules": list(values)}, source=source).rules

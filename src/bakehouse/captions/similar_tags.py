@@ -1,4 +1,4 @@
-"""Tags that are almost another: one tag in several spellings, and what is probably mistyped."""
+"""Similar tags: one tag in several spellings, and probable typing errors."""
 
 from __future__ import annotations
 
@@ -10,52 +10,52 @@ from dataclasses import dataclass
 from bakehouse.data.tag_vocabulary import TagVocabulary
 from bakehouse.data.tags import BARRIER, key
 
-_SHORT = 5
-"""Letters of a word that one wrong letter makes another word of: `red` and `bed`."""
-_LONG = 9
-"""Letters from which a slip may also be one letter too many and another too few."""
-_RARE = 5
-"""So much rarer must a slip be than what was meant, where no vocabulary tells."""
-_LONGEST = 100
-"""Letters of a tag that a slip is looked for in; what is longer is a sentence."""
-_LETTERS = re.compile(r"[\W_]+")
+_MIN_LETTERS = 5
+"""Shorter words are not compared: one letter makes another word, as in `red` and `bed`."""
+_TWO_TYPOS = 9
+"""Letters from which a word may differ by two edits."""
+_RARER = 5
+"""How many times rarer a typo must be than its correction, if no vocabulary has the correction."""
+_MAX_LETTERS = 100
+"""Longer tags are not compared: they are sentences."""
+_NOT_LETTERS = re.compile(r"[\W_]+")
 
 
 @dataclass(frozen=True)
-class NearMiss:
-    """A tag that was probably meant to be another."""
+class Typo:
+    """A tag that is probably a misspelling of another."""
 
     tag: str
     count: int
     """Captions with it."""
-    meant: str
-    meant_count: int
-    """Captions with what was meant; 0 where only the vocabulary has it."""
+    correction: str
+    correction_count: int
+    """Captions with the correction; 0 if only the vocabulary has it."""
 
 
-def variants(
-    written: Mapping[str, int], listed: Iterable[Sequence[str]]
+def count_spellings(
+    spelling_counts: Mapping[str, int], captions: Iterable[Sequence[str]]
 ) -> tuple[dict[str, int], dict[str, tuple[str, ...]]]:
-    """Captions with each tag, whatever its spelling, and the other spellings of those that have several.
+    """Return how many captions have each tag, in any spelling, and the other spellings of tags that have several.
 
     Args:
-        written: how often each spelling is used.
-        listed: the tags of each caption.
+        spelling_counts: how often each spelling is used.
+        captions: the tags of each caption.
     """
     spelled: dict[str, list[str]] = defaultdict(list)
-    for tag, _ in sorted(written.items(), key=lambda entry: (-entry[1], entry[0])):
+    for tag, _ in sorted(spelling_counts.items(), key=lambda entry: (-entry[1], entry[0])):
         spelled[key(tag)].append(tag)
     by_key: Counter[str] = Counter()
-    for tags in listed:
+    for tags in captions:
         by_key.update({key(tag) for tag in tags if tag != BARRIER})
     counts = {spelled[k][0]: n for k, n in by_key.items()}
     return counts, {tags[0]: tuple(tags[1:]) for tags in spelled.values() if len(tags) > 1}
 
 
-def near_misses(counts: Mapping[str, int], vocabulary: TagVocabulary | None = None) -> Iterator[NearMiss]:
-    """Tags that are a slip away from a more frequent one, or from one that the vocabulary has.
+def find_typos(counts: Mapping[str, int], vocabulary: TagVocabulary | None = None) -> Iterator[Typo]:
+    """Yield tags that are one typing error away from a more frequent tag, or from one of the vocabulary.
 
-    A tag that the vocabulary has is never a slip. Numbers are never slips: `1girl` is not `2girls`.
+    Tags of the vocabulary are never typos. Digits never differ: `1girl` is no typo of `2girls`.
     """
     known = {key(tag): tag for tag in counts}
     frequent = {k: counts[tag] for k, tag in known.items()}
@@ -64,59 +64,61 @@ def near_misses(counts: Mapping[str, int], vocabulary: TagVocabulary | None = No
     for k, tag in sorted(known.items()):
         if vocabulary is not None and vocabulary.knows(tag):
             continue
-        likely = [other for other in index.near(k) if _is_meant(k, other, frequent, vocabulary)]
+        likely = [other for other in index.similar(k) if _is_correction(k, other, frequent, vocabulary)]
         if likely:
-            meant = max(likely, key=lambda other: (frequent.get(other, 0), other))
-            yield NearMiss(tag, counts[tag], known.get(meant, meant), frequent.get(meant, 0))
+            best = max(likely, key=lambda other: (frequent.get(other, 0), other))
+            yield Typo(tag, counts[tag], known.get(best, best), frequent.get(best, 0))
 
 
-def _is_meant(k: str, other: str, counts: Mapping[str, int], vocabulary: TagVocabulary | None) -> bool:
+def _is_correction(k: str, other: str, counts: Mapping[str, int], vocabulary: TagVocabulary | None) -> bool:
     if vocabulary is not None and vocabulary.knows(other):
         return True
-    return counts.get(other, 0) >= _RARE * counts[k]
+    return counts.get(other, 0) >= _RARER * counts[k]
 
 
 class _Index:
-    """Tags by their digits and by what is left of them without a letter: two that meet there may be a slip apart."""
+    """Index of tags by digits and deletions (SymSpell): two tags with a common entry may be a typo apart."""
 
     def __init__(self, keys: Iterable[str]) -> None:
         self._tags: dict[tuple[str, str], list[str]] = defaultdict(list)
         for k in keys:
             digits = _digits(k)
-            for rest in _rests(k):
-                self._tags[digits, rest].append(k)
+            for deletion in _deletions(k):
+                self._tags[digits, deletion].append(k)
 
-    def near(self, k: str) -> list[str]:
-        """Tags that differ from `k` by a slip."""
+    def similar(self, k: str) -> list[str]:
+        """Return the tags that differ from `k` by a typing error."""
         digits = _digits(k)
-        found = {other for rest in _rests(k) for other in self._tags.get((digits, rest), ()) if other != k}
-        return sorted(other for other in found if _is_slip(k, other))
+        found = {other for deletion in _deletions(k) for other in self._tags.get((digits, deletion), ()) if other != k}
+        return sorted(other for other in found if _is_typo(k, other))
 
 
 def _digits(k: str) -> str:
     return "" if k.isalpha() else "".join(filter(str.isdigit, k))
 
 
-def _rests(k: str) -> set[str]:
-    """A tag without spaces and hyphens, and the same with one letter left out, each in turn."""
-    bare = _LETTERS.sub("", k)
-    return {bare, *(bare[:i] + bare[i + 1 :] for i in range(len(bare)))} if _SHORT <= len(bare) <= _LONGEST else {bare}
+def _deletions(k: str) -> set[str]:
+    """Return a tag without spaces and hyphens, and every form of it with one letter deleted."""
+    bare = _NOT_LETTERS.sub("", k)
+    if not _MIN_LETTERS <= len(bare) <= _MAX_LETTERS:
+        return {bare}
+    return {bare, *(bare[:i] + bare[i + 1 :] for i in range(len(bare)))}
 
 
-def _is_slip(a: str, b: str) -> bool:
-    """Whether only spaces and hyphens differ, or one word by a slip; both have the same digits."""
-    if _LETTERS.sub("", a) == _LETTERS.sub("", b):
+def _is_typo(a: str, b: str) -> bool:
+    """Return whether only spaces and hyphens differ, or one word by a typing error; both have the same digits."""
+    if _NOT_LETTERS.sub("", a) == _NOT_LETTERS.sub("", b):
         return True
     left, right = a.split(" "), b.split(" ")
     if len(left) != len(right):
         return False
-    other = [(x, y) for x, y in zip(left, right, strict=True) if x != y]
-    if len(other) != 1:
+    different = [(x, y) for x, y in zip(left, right, strict=True) if x != y]
+    if len(different) != 1:
         return False
-    x, y = other[0]
-    if min(len(x), len(y)) < _SHORT or x[0] != y[0] or _is_plural(x, y):
+    x, y = different[0]
+    if min(len(x), len(y)) < _MIN_LETTERS or x[0] != y[0] or _is_plural(x, y):
         return False
-    return edit_distance(x, y) <= (2 if min(len(x), len(y)) >= _LONG else 1)
+    return edit_distance(x, y) <= (2 if min(len(x), len(y)) >= _TWO_TYPOS else 1)
 
 
 def _is_plural(x: str, y: str) -> bool:
@@ -124,7 +126,7 @@ def _is_plural(x: str, y: str) -> bool:
 
 
 def edit_distance(a: str, b: str) -> int:
-    """Letters to put in, take out, change or swap with their neighbour (Damerau 1964, optimal string alignment)."""
+    """Return the letters to insert, delete, replace or transpose (Damerau 1964, optimal string alignment)."""
     before: list[int] = []
     row = list(range(len(b) + 1))
     for i, x in enumerate(a, 1):

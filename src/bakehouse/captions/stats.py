@@ -1,4 +1,4 @@
-"""What the captions of a folder say, in numbers: which tags, how often, how long, how sure, how alike, how together."""
+"""Caption statistics of a folder: tag frequencies, lengths, unknown and misspelled tags, co-occurrence."""
 
 from __future__ import annotations
 
@@ -10,101 +10,103 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from bakehouse.captions.caption_files import CaptionFolder
-from bakehouse.captions.similar_tags import NearMiss, near_misses, variants
+from bakehouse.captions.similar_tags import Typo, count_spellings, find_typos
 from bakehouse.captions.word_rules import vague_tags
 from bakehouse.data.tag_vocabulary import TagVocabulary
 from bakehouse.data.tags import BARRIER, form_of, key, split_caption
 
 LIMITS = (75, 150, 225)
-"""Tokens that one, two and three chunks of a CLIP text encoder hold. What is past the last is never read."""
+"""Tokens in one, two and three chunks of a CLIP text encoder; tokens past the last are never used."""
 WEAK = 1000
-"""A tag with fewer pictures than this is known to the base model, but weakly."""
-_MOST_PAIRS = 200
-"""Tags, the most frequent ones, among which pairs are looked for."""
-_FEW = 3
-"""Captions that a pair must share to be told."""
+"""The base model knows a tag with fewer training images only weakly."""
+_PAIR_TAGS = 200
+"""Number of the most frequent tags among which pairs are counted."""
+_MIN_SHARED = 3
+"""Fewest captions with both tags of a pair."""
+_JSON_KEYS = {"correction": "meant", "correction_count": "meant_count"}
+"""Fields whose key in JSON differs."""
 
 CountTokens = Callable[[Sequence[str]], Sequence[int]]
-"""How many tokens each caption has, without begin and end marks."""
+"""Returns the number of tokens of each caption, without begin and end marks."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two tags that stand together."""
+    """Two tags that co-occur."""
 
     first: str
     second: str
     both: int
     """Captions with both."""
     jaccard: float
-    """Of the captions with one of them, the share with both: 1.0 is never one without the other."""
+    """Share of the captions with either tag that have both: 1.0 if neither occurs without the other."""
 
 
 @dataclass(frozen=True)
-class Longest:
-    """A caption that is longer than a chunk."""
+class LongCaption:
+    """A caption that is longer than one chunk of the text encoder."""
 
     path: str
     tokens: int
     past: str
-    """What stands past the chunks that are read (75 tokens): the tags from there on, or the last words."""
+    """The tags (or words) after the first chunk of 75 tokens."""
 
 
 @dataclass(frozen=True)
 class CaptionStats:
-    """Numbers of a folder's captions."""
+    """Statistics of a folder's captions."""
 
     images: int
     without: int
     """Images without a caption, or with an empty one."""
     captions: int
-    """Lines, that is captions; a file may have several."""
+    """Number of captions; a file may have several lines, each a caption."""
     sentences: int
-    """Captions that have sentences in them; their words are not counted as tags."""
+    """Captions with sentences; their words are not counted as tags."""
     frequency: Mapping[str, int]
-    """Captions with a tag, the most frequent first, as it is spelled most often."""
+    """Number of captions with each tag in its most frequent spelling, the most frequent first."""
     lengths: Mapping[int, int]
-    """Captions by their number of tags."""
+    """Number of captions by their number of tags."""
     tokens: Mapping[str, int]
-    """Captions by the chunks they need: up to `75`, `150`, `225`, and `more`. Empty without a tokenizer."""
-    longest: tuple[Longest, ...]
-    """Captions past the first chunk, the longest first."""
+    """Number of captions by token count: up to `75`, `150`, `225`, or `more`. Empty without a tokenizer."""
+    longest: tuple[LongCaption, ...]
+    """Captions longer than one chunk, the longest first."""
     unknown: tuple[str, ...]
-    """Tags that the vocabulary has not; None of them without a vocabulary."""
+    """Tags that are not in the vocabulary; empty without a vocabulary."""
     weak: Mapping[str, int]
-    """Tags that the vocabulary has, with fewer than 1,000 pictures."""
+    """Tags of the vocabulary with fewer than 1,000 training images."""
     vague: tuple[str, ...]
-    """Tags that say too little: which armor, what kind of bow?"""
+    """Ambiguous tags: `armor`, `bow`."""
     spellings: Mapping[str, tuple[str, ...]]
-    """One tag in several spellings: `blue hair` also as `Blue_Hair`."""
-    near: tuple[NearMiss, ...]
-    """Tags that are probably mistyped."""
+    """Other spellings of tags: `Blue_Hair` of `blue hair`."""
+    near: tuple[Typo, ...]
+    """Tags that are probably misspelled."""
     pairs: tuple[Pair, ...]
-    """Tags that stand together most, the closest first; what stands in every caption is left out."""
+    """Tags that co-occur most, by Jaccard index; tags in every caption are left out."""
     files: Mapping[str, int]
-    """Files that were read, by their endings: raw tags (`.tags`) come before the caption that is compiled of them."""
+    """Number of files by extension: raw tags (`.tags`) are read instead of the captions compiled from them."""
     notes: tuple[str, ...] = ()
-    """Of encodings and lines."""
+    """Warnings about encodings and line formats."""
 
     def to_json(self) -> dict[str, Any]:
-        """As `--json` prints it."""
-        return asdict(self)
+        """Return the statistics as `--json` prints them."""
+        return asdict(self, dict_factory=lambda fields: {_JSON_KEYS.get(name, name): value for name, value in fields})
 
 
 def caption_stats(
     folder: CaptionFolder, *, vocabulary: TagVocabulary | None = None, count_tokens: CountTokens | None = None
 ) -> CaptionStats:
-    """Counts the captions of a folder.
+    """Compute the statistics of a folder's captions.
 
     Args:
-        folder: read by `read_folder`.
+        folder: of `read_captions`.
         vocabulary: of the base model, for unknown and weak tags.
-        count_tokens: of the base model, for the lengths.
+        count_tokens: of the base model's tokenizer, for token counts.
     """
     lines = [(str(file.name), line) for file in folder.captions for line in file.captions]
-    listed = [split_caption(line) for _, line in lines if form_of(line) == "tags"]
-    written = Counter(tag for tags in listed for tag in set(tags) if tag != BARRIER)
-    counts, spellings = variants(written, listed)
+    tagged = [split_caption(line) for _, line in lines if form_of(line) == "tags"]
+    spelling_counts = Counter(tag for tags in tagged for tag in set(tags) if tag != BARRIER)
+    counts, spellings = count_spellings(spelling_counts, tagged)
     sizes = list(count_tokens([line for _, line in lines])) if count_tokens is not None else []
     keys = {key(tag): tag for tag in counts}
     vague = vague_tags()
@@ -112,17 +114,17 @@ def caption_stats(
         images=len(folder.images),
         without=sum(1 for file in folder.images.values() if file is None or not file.captions),
         captions=len(lines),
-        sentences=len(lines) - len(listed),
+        sentences=len(lines) - len(tagged),
         frequency=dict(sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))),
-        lengths=dict(sorted(Counter(map(len, listed)).items())),
+        lengths=dict(sorted(Counter(map(len, tagged)).items())),
         tokens=_chunks(sizes),
         longest=_longest(lines, sizes, count_tokens),
         unknown=tuple(tag for tag in counts if vocabulary is not None and not vocabulary.knows(tag)),
         weak=_weak(counts, vocabulary),
         vague=tuple(tag for k, tag in keys.items() if k in vague),
         spellings=spellings,
-        near=tuple(near_misses(counts, vocabulary)),
-        pairs=tuple(_pairs(listed, counts)),
+        near=tuple(find_typos(counts, vocabulary)),
+        pairs=tuple(_pairs(tagged, counts)),
         files=dict(sorted(Counter(file.path.suffix.lower() for file in folder.captions).items())),
         notes=folder.notes,
     )
@@ -136,22 +138,28 @@ def _chunks(sizes: Sequence[int]) -> dict[str, int]:
     return {name: counts[name] for name in names}
 
 
-def _longest(lines: Sequence[tuple[str, str]], sizes: Sequence[int], count: CountTokens | None) -> tuple[Longest, ...]:
+def _longest(
+    lines: Sequence[tuple[str, str]], sizes: Sequence[int], count: CountTokens | None
+) -> tuple[LongCaption, ...]:
     over = sorted(
         ((n, path, line) for (path, line), n in zip(lines, sizes, strict=False) if n > LIMITS[0]), reverse=True
     )
-    return tuple(Longest(path, n, _past(line, count)) for n, path, line in over) if count is not None else ()
+    return (
+        tuple(LongCaption(path, n, _after_first_chunk(line, count)) for n, path, line in over)
+        if count is not None
+        else ()
+    )
 
 
-def _past(line: str, count: CountTokens) -> str:
-    """What is behind the 75th token: whole tags, or words where there are no commas."""
+def _after_first_chunk(line: str, count: CountTokens) -> str:
+    """Return the tags after the 75th token, or the words if there are no commas."""
     separator = ", " if "," in line else " "
     parts = split_caption(line) if "," in line else line.split()
     return separator.join(parts[_fitting(parts, separator, count) :])
 
 
 def _fitting(parts: Sequence[str], separator: str, count: CountTokens) -> int:
-    """How many parts fit into the first chunk; doubled, then halved, so that a huge caption is not counted whole."""
+    """Return how many parts fit into the first chunk, by galloping search: a huge caption is not counted whole."""
 
     def is_past(n: int) -> bool:
         return count([separator.join(parts[:n])])[0] > LIMITS[0]
@@ -169,19 +177,19 @@ def _weak(counts: Mapping[str, int], vocabulary: TagVocabulary | None) -> dict[s
     return {tag: n for tag, n in sorted(known.items(), key=lambda entry: entry[1]) if n < WEAK}
 
 
-def _pairs(listed: Sequence[Sequence[str]], counts: Mapping[str, int], most: int = 20) -> list[Pair]:
-    """The closest pairs among frequent tags."""
-    everywhere = {key(tag) for tag, n in counts.items() if n == len(listed)}
+def _pairs(tagged: Sequence[Sequence[str]], counts: Mapping[str, int], most: int = 20) -> list[Pair]:
+    """Return the pairs of frequent tags with the highest Jaccard index."""
+    everywhere = {key(tag) for tag, n in counts.items() if n == len(tagged)}
     frequent = [tag for tag, n in sorted(counts.items(), key=lambda e: (-e[1], e[0])) if key(tag) not in everywhere]
-    names = {key(tag): tag for tag in frequent[:_MOST_PAIRS]}
+    names = {key(tag): tag for tag in frequent[:_PAIR_TAGS]}
     places = {k: i for i, k in enumerate(names)}
     together: Counter[tuple[str, str]] = Counter()
-    for tags in listed:
-        there = sorted({k for tag in tags if (k := key(tag)) in names}, key=places.__getitem__)
-        together.update(itertools.combinations(there, 2))
+    for tags in tagged:
+        present = sorted({k for tag in tags if (k := key(tag)) in names}, key=places.__getitem__)
+        together.update(itertools.combinations(present, 2))
     pairs = [
         Pair(names[a], names[b], n, n / (counts[names[a]] + counts[names[b]] - n))
         for (a, b), n in together.items()
-        if n >= _FEW
+        if n >= _MIN_SHARED
     ]
     return sorted(pairs, key=lambda p: (-p.jaccard, -p.both, p.first, p.second))[:most]

@@ -1,4 +1,4 @@
-"""How long captions are for a text encoder."""
+"""Count the tokens of captions with a CLIP tokenizer."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from bakehouse.captions.stats import CountTokens
 from bakehouse.core.errors import UsageError
 
 _LONG = 5000
-"""Characters. A longer caption is counted by its different words, each of them once."""
-_BETWEEN = re.compile(r"\s+|(?<=,)(?=[A-Za-z0-9])")
-"""Where no token of CLIP goes on: white space, and a comma before a letter or a digit."""
+"""Characters; of longer captions each different word is tokenized only once."""
+_WORD_BREAKS = re.compile(r"\s+|(?<=,)(?=[A-Za-z0-9])")
+"""Where CLIP's tokens always end: white space, and a comma before a letter or digit."""
 
 
 def token_counter(folder: Path) -> CountTokens:
-    """Counts the tokens of captions with the tokenizer of a base model, without begin and end marks.
+    """Return a function that counts tokens with a base model's tokenizer, without begin and end marks.
 
     Args:
         folder: a diffusers folder, or its `tokenizer` folder.
 
     Raises:
-        UsageError: it holds no CLIP tokenizer.
+        UsageError: the folder has no CLIP tokenizer.
     """
     where = folder / "tokenizer" if (folder / "tokenizer").is_dir() else folder
     if (where / "tokenizer.json").is_file():
@@ -35,7 +35,7 @@ def token_counter(folder: Path) -> CountTokens:
         fast.no_padding()
         return _by_words(lambda texts: [len(e.ids) for e in fast.encode_batch(list(texts), add_special_tokens=False)])
     if not (where / "vocab.json").is_file():
-        raise UsageError(f"{folder} has no tokenizer", hint="give a diffusers folder: it has one in tokenizer/")
+        raise UsageError(f"{folder} has no tokenizer", hint="pass a diffusers folder: it has one in tokenizer/")
     from transformers import CLIPTokenizer
 
     slow: Any = CLIPTokenizer.from_pretrained(str(where), local_files_only=True)
@@ -50,16 +50,16 @@ def token_counter(folder: Path) -> CountTokens:
 
 
 def _by_words(count: CountTokens) -> CountTokens:
-    """The same numbers; long captions cost as much as the words that are in them, however often each is said."""
+    """Return a faster counter with the same result: repeated words of long captions are tokenized only once."""
 
     def counted(texts: Sequence[str]) -> list[int]:
         texts = list(texts)
-        said = {i: Counter(filter(None, _BETWEEN.split(text))) for i, text in enumerate(texts) if len(text) > _LONG}
-        words = list({word: None for words in said.values() for word in words})
-        of_word = dict(zip(words, count(words), strict=True)) if words else {}
-        short = iter(count([text for i, text in enumerate(texts) if i not in said]))
+        long = {i: Counter(filter(None, _WORD_BREAKS.split(text))) for i, text in enumerate(texts) if len(text) > _LONG}
+        words = list({word: None for words in long.values() for word in words})
+        lengths = dict(zip(words, count(words), strict=True)) if words else {}
+        short = iter(count([text for i, text in enumerate(texts) if i not in long]))
         return [
-            sum(of_word[word] * n for word, n in said[i].items()) if i in said else next(short)
+            sum(lengths[word] * n for word, n in long[i].items()) if i in long else next(short)
             for i in range(len(texts))
         ]
 

@@ -1,4 +1,4 @@
-"""Rules that know what words mean: what is said twice, what is one thing, what the base model was taught."""
+"""Caption rules that know the meaning of tags: synonyms, general and specific tags, the base model's vocabulary."""
 
 from __future__ import annotations
 
@@ -9,144 +9,145 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from bakehouse.captions.rule import Change, Context, Listed, Rule, Tags, matcher
+from bakehouse.captions.rule import BoundRule, Context, Rule, TagList, Tags, matcher
 from bakehouse.data.shipped_tag_lists import read_data, read_list
 from bakehouse.data.tags import BARRIER, has_several_people, key
 
-_MOST_JOINED = 4
-"""Tags with one head that are tried in every order."""
+_MAX_JOINED = 4
+"""Most tags with one head noun that are joined: they are tried in every order."""
 
 
 class Synonyms(Rule):
-    """One word for one thing: spellings become the usual one; what taggers take for each other, the folder's usual one.
+    """Merge synonyms: spellings become the usual one, tags that taggers confuse the folder's most frequent one.
 
-    Where a vocabulary is given, a word that it has goes before one that it has not.
+    With a vocabulary, a word that it has is preferred.
     """
 
-    counts: ClassVar[bool] = True
+    needs_counts: ClassVar[bool] = True
     kind: Literal["synonyms"] = "synonyms"
     sets: tuple[Tags, ...] = ()
-    """Your own, for example `[["sword", "blade"]]`: the first is used."""
+    """Sets of synonyms, for example `[["sword", "blade"]]`: the first is used."""
     shipped: bool = True
     """Also the shipped ones."""
 
-    def bind(self, context: Context) -> Change:
+    def bind(self, context: Context) -> BoundRule:
         data = read_data("synonyms") if self.shipped else {"spellings": [], "confusions": []}
         table: dict[str, str] = {}
         for words in (*self.sets, *data["spellings"]):
-            _enter(table, words, max(words, key=context.knows) if context.vocabulary else words[0])
+            _add_synonyms(table, words, max(words, key=context.knows) if context.vocabulary else words[0])
         for words in data["confusions"]:
             best = max(words, key=lambda w: (context.knows(w), context.counts.get(key(w), 0)))
-            _enter(table, words, best)
-        return Change(lambda tags: _renamed(tags, table), on=lambda tag: key(tag) in table)
+            _add_synonyms(table, words, best)
+        return BoundRule(lambda tags: _renamed(tags, table), affects=lambda tag: key(tag) in table)
 
 
-def _enter(table: dict[str, str], words: Sequence[str], chosen: str) -> None:
+def _add_synonyms(table: dict[str, str], words: Sequence[str], chosen: str) -> None:
     for word in words:
         if key(word) != key(chosen):
             table.setdefault(key(word), chosen)
 
 
 def _renamed(tags: Tags, table: Mapping[str, str]) -> Tags:
-    there = {key(tag) for tag in tags if key(tag) not in table}
+    existing = {key(tag) for tag in tags if key(tag) not in table}
     out = []
     for tag in tags:
         new = table.get(key(tag))
         if new is None:
             out.append(tag)
-        elif key(new) not in there:
+        elif key(new) not in existing:
             out.append(new)
-            there.add(key(new))
+            existing.add(key(new))
     return tuple(out)
 
 
 class Generics(Rule):
-    """A general tag goes where a special one says it: `jewelry` beside `earrings`. With several people both stay."""
+    """Remove a general tag beside a specific one: `jewelry` beside `earrings`; not in images of several people."""
 
     kind: Literal["generics"] = "generics"
     table: dict[str, Tags] = Field(default_factory=dict)
-    """Your own: the general tag and the special ones; `*` stands for anything."""
+    """General tags with their specific ones; `*` matches anything."""
     shipped: bool = True
     """Also the shipped ones."""
-    keep: Listed = ()
-    """General tags that stay."""
+    keep: TagList = ()
+    """General tags that are not removed."""
 
-    def bind(self, context: Context) -> Change:
+    def bind(self, context: Context) -> BoundRule:
         shipped: dict[str, list[str]] = read_data("generics")["generics"] if self.shipped else {}
-        special = {key(g): matcher(s) for g, s in (*shipped.items(), *self.table.items())}
+        specific = {key(g): matcher(s) for g, s in (*shipped.items(), *self.table.items())}
         kept = matcher(self.keep)
 
         def drop(tags: Tags) -> Tags:
-            general = [tag for tag in tags if key(tag) in special and not kept(tag)]
-            gone = {g for g in general if any(key(t) != key(g) for t in filter(special[key(g)], tags))}
-            if not gone or has_several_people(tags):
+            general = [tag for tag in tags if key(tag) in specific and not kept(tag)]
+            dropped = {g for g in general if any(key(t) != key(g) for t in filter(specific[key(g)], tags))}
+            if not dropped or has_several_people(tags):
                 return tags
-            return tuple(tag for tag in tags if tag not in gone)
+            return tuple(tag for tag in tags if tag not in dropped)
 
-        return Change(drop, on=lambda tag: key(tag) in special)
+        return BoundRule(drop, affects=lambda tag: key(tag) in specific)
 
 
 class Redundant(Rule):
-    """A tag goes where another one ends in it: `shirt` under `white shirt`, while `dress` stays beside `dress shirt`.
+    """Remove a tag that another one ends in: `shirt` beside `white shirt`, but not `dress` beside `dress shirt`.
 
-    The last words are what the thing is. Compounds that are something else (`hot dog`) and denials (`no shoes`) do not
-    count, and with several people nothing goes: it may be another one's shirt.
+    The last words of a tag are its head noun. Compounds with another meaning (`hot dog`) and negations (`no shoes`) are
+    excluded, and so are images of several people: the shirt may be another one's.
     """
 
     kind: Literal["redundant"] = "redundant"
-    keep: Listed = ()
-    """Tags that stay."""
+    keep: TagList = ()
+    """Tags that are not removed."""
 
-    def bind(self, context: Context) -> Change:
+    def bind(self, context: Context) -> BoundRule:
         kept = matcher(self.keep)
         heads = read_data("heads")
-        no_kind = frozenset(heads["compounds"])
-        denying = tuple(f"{word} " for word in heads["denying"])
+        compounds = frozenset(heads["compounds"])
+        negations = tuple(f"{word} " for word in heads["denying"])
 
         @functools.cache
-        def ends(tag: str) -> frozenset[str]:
-            """What is said by saying this tag."""
+        def implied(tag: str) -> frozenset[str]:
+            """Return the tags that this tag implies."""
             k = key(tag)
-            if k in no_kind or k.startswith(denying):
+            if k in compounds or k.startswith(negations):
                 return frozenset()
             words = k.split(" ")
             return frozenset(" ".join(words[i:]) for i in range(1, len(words)))
 
         def drop(tags: Tags) -> Tags:
-            said = frozenset().union(*map(ends, tags))
-            if said.isdisjoint(map(key, tags)) or has_several_people(tags):
+            redundant = frozenset().union(*map(implied, tags))
+            if redundant.isdisjoint(map(key, tags)) or has_several_people(tags):
                 return tags
-            return tuple(tag for tag in tags if key(tag) not in said or kept(tag) or tag == BARRIER)
+            return tuple(tag for tag in tags if key(tag) not in redundant or kept(tag) or tag == BARRIER)
 
-        return Change(drop)
+        return BoundRule(drop)
 
 
 class Split(Rule):
-    """A tag that the base model does not know, as several that it knows: `long blonde hair`, `blonde twintails`."""
+    """Split a tag that the base model does not know into several that it knows: `long blonde hair`."""
 
     kind: Literal["split"] = "split"
 
-    def bind(self, context: Context) -> Change:
+    def bind(self, context: Context) -> BoundRule:
         @functools.cache
         def parts(tag: str) -> Tags:
             if tag == BARRIER or context.knows(tag):
                 return (tag,)
-            return next((p for p in _partings(key(tag)) if all(map(context.knows, p))), _always(tag))
+            return next((p for p in _candidate_splits(key(tag)) if all(map(context.knows, p))), _fixed_split(tag))
 
-        def taken_apart(tags: Tags) -> Tags:
+        def split_tags(tags: Tags) -> Tags:
             new = [part for tag in tags for part in parts(tag)]
             return tuple(t for i, t in enumerate(new) if t in tags or key(t) not in map(key, new[:i]))
 
-        return Change(taken_apart, on=lambda tag: parts(tag) != (tag,))
+        return BoundRule(split_tags, affects=lambda tag: parts(tag) != (tag,))
 
 
-def _always(tag: str) -> Tags:
+def _fixed_split(tag: str) -> Tags:
+    """Return the parts of a tag that is split without a vocabulary; else the tag."""
     table: dict[str, list[str]] = read_data("splits")["always"]
     return tuple(table.get(key(tag), (tag,)))
 
 
-def _partings(tag: str) -> Iterator[Tags]:
-    """Ways to say a tag in several, the likeliest first."""
+def _candidate_splits(tag: str) -> Iterator[Tags]:
+    """Yield ways to split a tag, the most likely first."""
     words = tag.split(" ")
     styles = read_data("splits")["hair"]["styles"]
     for i in range(1, len(words)):
@@ -164,15 +165,15 @@ def _partings(tag: str) -> Iterator[Tags]:
 
 
 class Consolidate(Rule):
-    """Tags of one thing become one tag, where the vocabulary has it: `long hair, pink hair` -> `pink long hair`.
+    """Join tags of one thing to one tag of the vocabulary: `long hair, pink hair` -> `pink long hair`.
 
-    Nothing is made up: without a vocabulary nothing is joined. Two colours are never joined, and nothing where there
-    are several people or eyes of two colours.
+    Without a vocabulary nothing is joined. Two colours are never joined, and images of several people or with eyes of
+    two colours are not changed.
     """
 
     kind: Literal["consolidate"] = "consolidate"
 
-    def bind(self, context: Context) -> Change:
+    def bind(self, context: Context) -> BoundRule:
         join_words = functools.lru_cache(maxsize=1 << 14)(functools.partial(_joined, knows=context.knows))
 
         def consolidated(tags: Tags) -> Tags:
@@ -187,17 +188,17 @@ class Consolidate(Rule):
                         return consolidated((*tags[:at], whole, *rest))
             return tags
 
-        return Change(consolidated if context.vocabulary is not None else lambda tags: tags)
+        return BoundRule(consolidated if context.vocabulary is not None else lambda tags: tags)
 
 
 def _by_head(tags: Tags) -> dict[str, list[str]]:
-    """Tags of several words by their last word, where more than one has it."""
+    """Group tags of several words by their last word, if more than one has it."""
     groups: dict[str, list[str]] = {}
     for tag in dict.fromkeys(tags):
         words = key(tag).split(" ")
         if len(words) > 1:
             groups.setdefault(words[-1], []).append(tag)
-    return {head: members for head, members in groups.items() if 1 < len(members) <= _MOST_JOINED}
+    return {head: members for head, members in groups.items() if 1 < len(members) <= _MAX_JOINED}
 
 
 def _subsets(members: Sequence[str]) -> Iterator[Tags]:
@@ -206,7 +207,7 @@ def _subsets(members: Sequence[str]) -> Iterator[Tags]:
 
 
 def _joined(tags: Tags, head: str, *, knows: Callable[[str], bool]) -> str | None:
-    """The tag that says what all of `tags` say, if there is one; None if not, or if two of them say a colour."""
+    """Return the tag that combines all of `tags`; None if there is none, or if two of them have a colour."""
     modifiers = [tag.removesuffix(f" {head}") for tag in tags]
     colors = frozenset(read_list("colors"))
     if sum(1 for m in modifiers if not colors.isdisjoint({m, *m.split(" ")})) > 1:
@@ -219,6 +220,6 @@ def _joined(tags: Tags, head: str, *, knows: Callable[[str], bool]) -> str | Non
 
 
 def vague_tags() -> frozenset[str]:
-    """Tags under which a model can imagine too many things, by their keys."""
+    """Return the ambiguous tags, by their keys."""
     data: dict[str, Any] = read_data("generics")["vague"]
     return frozenset(map(key, data["tags"]))

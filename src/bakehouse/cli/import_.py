@@ -8,7 +8,7 @@ import typer
 from bakehouse.cli.options import Json, KindOption, Quiet, Subject
 from bakehouse.cli.render.printing import echo, shell_command
 
-Peer = Literal["kohya", "kohya-gui", "easy", "diffusers", "onetrainer", "ai-toolkit"]
+Trainer = Literal["kohya", "kohya-gui", "easy", "diffusers", "onetrainer", "ai-toolkit"]
 
 
 def import_(
@@ -20,8 +20,8 @@ def import_(
         Path | None,
         typer.Option("--out", "-o", metavar="FILE", help="Write the recipe to this file. Default: print it."),
     ] = None,
-    peer: Annotated[
-        Peer | None,
+    trainer: Annotated[
+        Trainer | None,
         typer.Option("--from", help="Trainer that the settings belong to. Default: detected from their content."),
     ] = None,
     images: Annotated[
@@ -41,7 +41,7 @@ def import_(
     from bakehouse.core.files import write_text
     from bakehouse.recipe.importers import import_settings
 
-    made = import_settings(settings, peer=peer, images=images, subject=subject, kind=kind)
+    made = import_settings(settings, trainer=trainer, images=images, subject=subject, kind=kind)
     if strict and made.lost:
         raise Problems("not everything could be taken over:", [str(note) for note in made.lost])
     toml = made.to_toml(beside=(out or Path("recipe.toml")).resolve().parent)

@@ -21,7 +21,7 @@ from bakehouse.evaluation.selection import choose, sure
 from bakehouse.models.model_hash import files_fingerprint
 from bakehouse.recipe.early_stopping import StopSpec
 from bakehouse.recipe.recipe import Recipe
-from bakehouse.recipe.sample_prompt import GenerateSamples, SamplePrompt, drawable
+from bakehouse.recipe.sample_prompt import GenerateSamples, SamplePrompt, valid_side
 
 
 class LivePainter:
@@ -39,7 +39,7 @@ class LivePainter:
 
     def paint(self, shot: Shot, asks: Sequence[Ask], look: Look) -> Iterator[Image.Image]:
         assert self.generate is not None
-        side = drawable(look.size or self.recipe.buckets.resolution)
+        side = valid_side(look.size or self.recipe.buckets.resolution)
         wanted = [
             SamplePrompt(ask.prompt, "", side, side, ask.seed, look.guidance, look.steps, look.sampler) for ask in asks
         ]

@@ -1,4 +1,4 @@
-"""What a recipe asks of a base model that this one cannot do: told by the model's settings, before a weight is read."""
+"""Errors of a recipe for this base model, found from the model's settings before any weight is read."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from bakehouse.recipe.recipe import Recipe
 NO_TRAINING = "this cannot be trained:"
 
 
-def unfit_for_model(recipe: Recipe, model: ModelFacts | None) -> Iterator[str]:
-    """Settings that mean nothing for this model: one sentence each, with the remedy. Without a model, none."""
+def base_errors(recipe: Recipe, model: ModelFacts | None) -> Iterator[str]:
+    """Yield an error for each setting that this base model does not support; none if the model is not known."""
     if recipe.model.vae is not None and (why := why_no_vae(recipe.model.vae)):
         yield f"model.vae = {recipe.model.vae!r}: {why}"
     if model is None:
@@ -29,12 +29,12 @@ def unfit_for_model(recipe: Recipe, model: ModelFacts | None) -> Iterator[str]:
         yield f"noise.min_timestep = {recipe.noise.min_timestep}: this model has {model.schedule.steps} timesteps"
 
 
-def sits_on(recipe: Recipe, model: ModelFacts | None, given: Recipe) -> frozenset[PlanFact] | None:
-    """What the adapter sits on, as facts: the networks are built without weights, and it is put on.
+def adapted_networks(recipe: Recipe, model: ModelFacts | None, given: Recipe) -> frozenset[PlanFact] | None:
+    """Return the networks that the adapter has modules in, as facts; they are built without weights to find out.
 
     Args:
         recipe: with nothing left open.
-        given: as the user has it. The plan's own choice fits every model, so only another one is tried; else None.
+        given: as the user wrote it. The plan's own choice fits every model, so only another one is tried; else None.
 
     Raises:
         Problems: the adapter does not go on this model.

@@ -1,4 +1,4 @@
-"""The short way: a folder and a few words instead of a file."""
+"""A recipe from a folder of images and a few options, without a recipe file."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ def recipe_for_folder(
     base: str = BUNDLED_BASE,
     settings: Mapping[str, Any] | None = None,
 ) -> Recipe:
-    """A recipe for a folder in any known layout: plain, `N_name` folders, concepts_list.json, metadata.jsonl.
+    """Return a recipe for a folder in any dataset format: plain, `N_name` folders, concepts_list.json, metadata.jsonl.
 
     `settings` are dotted keys, as with --set.
 
     Raises:
-        UsageError: the folder is not there or holds nothing to learn from; class images cannot be used as they are.
+        UsageError: the folder does not exist or has no images; class images cannot be used as they are.
         Problems: wrong keys or values.
     """
     settings = settings or {}
     kind = settings.get("kind", kind)
-    layout = read_dataset(Path(folder))
-    taught = [c for c in layout if not c.is_reg]
-    if subject and len(taught) > 1:
-        names = ", ".join(c.folder.name for c in taught)
+    found = read_dataset(Path(folder))
+    subjects = [c for c in found if not c.is_reg]
+    if subject and len(subjects) > 1:
+        names = ", ".join(c.folder.name for c in subjects)
         raise UsageError(
-            f"--subject {subject!r} names one subject, but {folder} holds {len(taught)}: {names}",
-            hint="leave it out: the folders' own names are used; or name one of the folders",
+            f"--subject {subject!r} is one subject, but {folder} contains {len(subjects)}: {names}",
+            hint="leave it out to use the folders' names, or pass one of the folders",
         )
     values: dict[str, Any] = {
         "kind": kind,
         "model": {"base": base},
-        "concepts": [_concept(c, subject, kind) for c in taught],
+        "concepts": [_concept(c, subject, kind) for c in subjects],
     }
-    if prior := _prior(layout):
+    if prior := _prior(found):
         values["prior"] = prior
     for key, value in settings.items():
         set_dotted(values, key.split("."), value)
@@ -56,41 +56,41 @@ def recipe_for_folder(
 
 
 def names_images(source: Path) -> bool:
-    """Whether images are named, as a folder or as a list of them: concepts_list.json, metadata.jsonl or .csv."""
+    """Whether a path is a folder of images or a list of images: concepts_list.json, metadata.jsonl or .csv."""
     if source.is_dir():
         return not any((source / name).is_file() for name in ("recipe.toml", "inputs.json"))  # a run
     return source.is_file() and source.suffix.lower() in (".json", ".jsonl", ".csv")
 
 
 def check_subjects(recipe: Recipe, source: Path) -> None:
-    """Asks for a subject where neither the user nor the folders name one.
+    """Check that every concept has a subject, from the user or from its folder.
 
     Raises:
         UsageError: a concept has no subject.
     """
     if unnamed := [c.folder for c in recipe.concepts if not c.subject]:
         raise UsageError(
-            f"{source if len(recipe.concepts) == 1 else unnamed[0]} is a folder of images: say what is in it",
-            hint='--subject "zwx person": a rare word for it and what the base calls such a thing',
+            f"{source if len(recipe.concepts) == 1 else unnamed[0]} needs a subject: pass --subject",
+            hint='--subject "zwx person": a rare trigger word and the class word',
         )
 
 
 def short_settings(
     recipe: Recipe, *, subject: str | None = None, kind: str | None = None, base: str | None = None
 ) -> dict[str, Any]:
-    """What `--subject`, `--kind` and `--base` change in a recipe, by dotted key; None changes nothing."""
-    named = _words(subject, kind or recipe.kind) if subject is not None else {}
+    """Return the recipe values that `--subject`, `--kind` and `--base` set, by dotted key; None sets nothing."""
+    named = _subject_values(subject, kind or recipe.kind) if subject is not None else {}
     values = {"kind": kind, "model.base": base, **{f"concepts.0.{key}": word for key, word in named.items()}}
     return {key: value for key, value in values.items() if value is not None}
 
 
-def _words(subject: str, kind: str) -> dict[str, str]:
-    """A subject and what follows from the kind: `in hzn style` is one trigger, no part of it names a thing."""
+def _subject_values(subject: str, kind: str) -> dict[str, str]:
+    """Return the subject; for a style, all of it is the trigger and there is no class word: `in hzn style`."""
     return {"subject": subject, **({"trigger": subject, "class_word": ""} if kind == "style" else {})}
 
 
 def _concept(found: ConceptFolder, subject: str, kind: str) -> dict[str, Any]:
-    values: dict[str, Any] = {"folder": str(found.folder), **_words(subject or found.class_tokens or "", kind)}
+    values: dict[str, Any] = {"folder": str(found.folder), **_subject_values(subject or found.class_tokens or "", kind)}
     if found.class_prompt and not subject and kind != "style":  # the tokens are a whole prompt then
         values["trigger"], values["class_word"] = trigger_in(found.class_tokens or "", found.class_prompt)
     if found.repeats:
@@ -98,46 +98,46 @@ def _concept(found: ConceptFolder, subject: str, kind: str) -> dict[str, Any]:
     return values
 
 
-def _prior(layout: list[ConceptFolder]) -> dict[str, Any]:
-    """Class images: the layout's own, or the prompt to make them from.
+def _prior(found: list[ConceptFolder]) -> dict[str, Any]:
+    """Return class images: those of the dataset, or the prompt to generate them from.
 
     Raises:
-        UsageError: they are in several folders and cannot be used as one.
+        UsageError: they are in several folders that cannot be used as one.
     """
-    if own := _class_images(layout):
-        prompt = next((c.class_prompt for c in layout if c.class_prompt), None)
+    if own := _class_images(found):
+        prompt = next((c.class_prompt for c in found if c.class_prompt), None)
         return {"source": "folder", "folder": str(_as_one(own)), **({"prompt": prompt} if prompt else {})}
-    prompts = {c.class_prompt for c in layout if c.class_prompt}
+    prompts = {c.class_prompt for c in found if c.class_prompt}
     if len(prompts) != 1:
         return {}
-    counts = [c.class_images for c in layout if c.class_images]
+    counts = [c.class_images for c in found if c.class_images]
     return {"source": "class", "prompt": prompts.pop(), **({"images": max(counts)} if counts else {})}
 
 
-def _class_images(layout: list[ConceptFolder]) -> dict[Path, tuple[ImageSet, str]]:
-    """The folders of class images that hold some, with what those are called that have no caption."""
-    found = {c.folder.resolve(): (c.images, c.class_tokens or "") for c in layout if c.is_reg}
-    for c in layout:
+def _class_images(folders: list[ConceptFolder]) -> dict[Path, tuple[ImageSet, str]]:
+    """Return the non-empty folders of class images, each with the prompt of its images without a caption."""
+    found = {c.folder.resolve(): (c.images, c.class_tokens or "") for c in folders if c.is_reg}
+    for c in folders:
         if c.class_folder is not None and c.class_folder.is_dir() and any(c.class_folder.iterdir()):
             found[c.class_folder.resolve()] = scan(c.class_folder), c.class_prompt or ""
     return found
 
 
 def _as_one(folders: dict[Path, tuple[ImageSet, str]]) -> Path:
-    """The folder that holds all class images and no other image: a recipe names one."""
+    """Return the one folder that contains all class images and no other image."""
     if len(folders) == 1:
         return next(iter(folders))
     names = ", ".join(map(str, folders))
     parent = Path(os.path.commonpath(folders))
     if len(scan(parent)) != sum(len(images) for images, _ in folders.values()):
         raise UsageError(
-            f"class images are in {len(folders)} folders, and a recipe names one: {names}",
-            hint="move them into one folder that holds no other image",
+            f"class images are in {len(folders)} folders, but a recipe has one: {names}",
+            hint="move them into one folder without other images",
         )
     called = {name for images, name in folders.values() if any(not any(map(str.strip, r.captions)) for r in images)}
     if len(called) > 1:
         raise UsageError(
-            f"class images without a caption are called by one prompt here, and these are of several kinds: {names}",
+            f"class images without a caption share one prompt, but these are of several classes: {names}",
             hint="write a caption file beside each class image, such as 0001.txt: a dog",
         )
     return parent

@@ -1,4 +1,4 @@
-"""What this machine is and has: which device and arithmetic a recipe gets, and what it asks for in vain."""
+"""Device and precision that a recipe gets on this machine, and errors for what the machine lacks."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def require_device(wanted: str) -> str:
 
 
 def devices_here() -> list[str]:
-    """Every name that `train.device` may have here, beside `auto`."""
+    """Return every value that `train.device` may have on this machine, beside `auto`."""
     found = ["cpu"]
     if torch.backends.mps.is_available():
         found.append("mps")
@@ -42,7 +42,7 @@ def devices_here() -> list[str]:
 
 
 def pick_precision(wanted: str, device: str) -> str:
-    """`auto` as what the device (`cpu`, `cuda:1`) does well."""
+    """Return the precision; `auto` is what suits the device (`cpu`, `cuda:1`)."""
     if wanted != "auto":
         return wanted
     if device.startswith("cuda"):
@@ -51,18 +51,18 @@ def pick_precision(wanted: str, device: str) -> str:
 
 
 def missing_here(recipe: Recipe) -> Iterator[str]:
-    """What the recipe needs and this machine has not: one sentence each, with the remedy."""
+    """Yield an error for each thing that the recipe needs and this machine lacks, with the remedy."""
     train, device = recipe.train, pick_device(recipe.train.device)
     if device not in devices_here():
-        yield f"train.device = {device!r} is not here: allowed are auto, {', '.join(devices_here())}"
+        yield f"train.device = {device!r} is not on this machine: available are auto, {', '.join(devices_here())}"
         return
     yield from recipe.optimizer.problems(device)
     if train.precision == "fp16" and device == "cpu":
-        yield "train.precision = 'fp16' needs a GPU, and this is a CPU: set 'auto' or 'fp32'"
+        yield "train.precision = 'fp16' needs a GPU, but the device is a CPU: set 'auto' or 'fp32'"
     if train.fused_backward and pick_precision(train.precision, device) == "fp16":
         yield (
-            f"train.precision = {train.precision!r} is fp16 here, whose loss scale looks at all gradients before any "
-            "is used, and train.fused_backward = true frees them as they come: set 'fp32', or leave "
+            f"train.precision = {train.precision!r} is fp16 here, whose loss scaling needs all gradients at once, but "
+            "train.fused_backward = true frees each gradient as it is computed: set 'fp32', or leave "
             "train.fused_backward out"
         )
     if train.attention == "xformers":
@@ -73,6 +73,6 @@ def missing_here(recipe: Recipe) -> Iterator[str]:
 
 def _xformers(device: str) -> Iterator[str]:
     if not device.startswith("cuda"):
-        yield f"train.attention = 'xformers' needs a CUDA device, and this is {device}: set 'sdpa'"
+        yield f"train.attention = 'xformers' needs a CUDA device, but the device is {device}: set 'sdpa'"
     elif find_spec("xformers") is None:
         yield "train.attention = 'xformers': it is not installed; pip install xformers, or set 'sdpa'"

@@ -1,4 +1,4 @@
-"""Optimizers by name: rows of a table, never an import path from outside."""
+"""Optimizers by name, from a fixed table: a recipe cannot import other classes."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ from bakehouse.core.setting_needs import Needs, is_off, is_on
 from bakehouse.core.settings import Spec
 
 ADAMW_LR = 1e-4
-"""For adapters; presets give their rates for AdamW."""
+"""AdamW's learning rate for adapters; presets have rates for AdamW."""
 
 
 @dataclass(frozen=True)
 class OptimizerRow:
-    """Where an optimizer lives and what it is given unless the recipe says otherwise."""
+    """An optimizer's class, its learning rate and its default arguments."""
 
     module: str
     cls: str
     lr: float = ADAMW_LR
-    """The rate to begin with, for adapters."""
+    """The usual learning rate for adapters."""
     install: str = ""
     defaults: Mapping[str, Any] = field(default_factory=dict)
     aliases: tuple[str, ...] = ()
-    """Other trainers' names for it. Case, `-` and `_` never matter, and `module.cls` is always understood."""
+    """Other trainers' names for it. Case, `-` and `_` are ignored, and `module.cls` is always accepted."""
     finds_rate: bool = False
-    """The rate is a multiplier of what the optimizer estimates itself: 1.0."""
+    """The learning rate multiplies the optimizer's own estimate: 1.0."""
     one_rate: bool = False
-    """UNet and text encoder must have the same rate: the estimate is made over both."""
+    """UNet and text encoder must have the same learning rate, as the estimate covers both."""
     schedule_free: bool = False
-    """Averages instead of lowering the rate: that stays constant, and the weights to look at are behind `eval()`."""
+    """Averages the weights instead of lowering the learning rate; the averaged weights are behind `eval()`."""
     needs_gpu: bool = False
     each_alone: bool = False
-    """A weight's step looks at its own gradient alone, and is counted by itself: weights may step one after another."""
+    """Each weight is updated from its own gradient and step count, so weights can be updated one after another."""
     can_fuse: bool = False
     """Has PyTorch's fused kernel: on a CPU five times as fast for a LoRA of SD 1.x, twice for a full fine-tune."""
 
     def rate_like(self, adamw: float) -> float:
-        """The rate that does what `adamw` does with AdamW; four digits."""
+        """Return the learning rate that corresponds to `adamw` for AdamW; four digits."""
         return float(f"{adamw * self.lr / ADAMW_LR:.4g}")
 
 
@@ -83,8 +83,8 @@ _PRODIGY = {
 }
 _FIXED_RATE = {"relative_step": False, "scale_parameter": False, "warmup_init": False}
 
-# Left out: Sophia (a second backward pass every few steps), Muon (needs to be told which weight is a hidden matrix,
-# and an adapter's factors are not), and what cannot go on bit for bit after a stop (Kron, SCION).
+# Not in the table: Sophia (needs a second backward pass every few steps), Muon (is for hidden matrices, which an
+# adapter's factors are not), and optimizers that cannot resume bit for bit (Kron, SCION).
 OPTIMIZERS: Mapping[str, OptimizerRow] = MappingProxyType(
     {
         "adamw": _torch("AdamW", defaults=_DECAY, can_fuse=True),
@@ -165,7 +165,7 @@ _NAMES: Mapping[str, str] = MappingProxyType(
 class OptimizerSpec(Spec):
     name: str = "adamw"
     """One of the table in docs/optimizers.md: adamw, prodigy, adamw8bit, adafactor, lion, came, adamwschedulefree ...;
-    kohya's spellings are understood (AdamW8bit, DAdaptation, PagedAdamW8bit)."""
+    kohya's spellings are accepted (AdamW8bit, DAdaptation, PagedAdamW8bit)."""
     lr: Annotated[
         Annotated[float, Field(gt=0)] | None,
         Needs(is_on("adapter.unet"), is_off("optimizer.text_lr")),
@@ -211,14 +211,14 @@ class OptimizerSpec(Spec):
 
     @property
     def relative_step(self) -> bool:
-        """Whether Adafactor chooses the rate and its fall itself: `lr` and the schedule are then not looked at."""
+        """Whether Adafactor chooses learning rate and schedule itself: `lr` and the schedule have no effect then."""
         return self.name == "adafactor" and bool(self.args.get("relative_step"))
 
     def problems(self, device: str) -> Iterator[str]:
-        """Why it cannot be built for parameters on `device` (`cpu`, `cuda:0`): one sentence each, with the remedy."""
+        """Yield an error for each reason why it cannot be built on `device` (`cpu`, `cuda:0`), with the remedy."""
         row = self.row
         if row.needs_gpu and not device.startswith("cuda"):
-            yield f"optimizer.name = {self.name!r} needs a CUDA device, and this is {device}; on a CPU take 'adamw'"
+            yield f"optimizer.name = {self.name!r} needs a CUDA device, not {device}: on a CPU use 'adamw'"
         if not _installed(row.module):
             yield f"optimizer.name = {self.name!r} needs a library: pip install {row.install}"
         elif self.args:
@@ -226,7 +226,7 @@ class OptimizerSpec(Spec):
             yield from unknown or self._refused_arguments()
 
     def _unknown_arguments(self) -> Iterator[str]:
-        """Constructors that swallow whatever they are given would drop a misspelt argument without a word."""
+        """Yield an error for each misspelt argument: constructors with **kwargs would ignore it silently."""
         taken = _parameters(_class(self.row))
         for key in self.args:
             if key not in taken:
@@ -234,7 +234,7 @@ class OptimizerSpec(Spec):
                 yield f"optimizer.args.{key}: {self.row.cls} has no such argument{near}"
 
     def _refused_arguments(self) -> Iterator[str]:
-        """What the optimizer itself says of its arguments, before it has anything to train."""
+        """Yield the optimizer's own error on its arguments, by constructing it for a dummy parameter."""
         try:
             self._make([{"params": [torch.nn.Parameter(torch.zeros(2, 2))], "lr": self.lr or self.row.lr}], {"cpu"})
         except UsageError as e:
@@ -255,8 +255,8 @@ class OptimizerSpec(Spec):
         if row.one_rate and len(rates) > 1:
             shown = ", ".join(f"{rate:g}" for rate in sorted(rates))
             raise UsageError(
-                f"optimizer {self.name!r} estimates one rate for all that learns, and the parts have {shown}",
-                hint="give optimizer.lr and optimizer.text_lr the same value and leave rate ratios out",
+                f"optimizer {self.name!r} estimates a single learning rate, but the groups have {shown}",
+                hint="set optimizer.lr and optimizer.text_lr to the same value, and leave rate ratios out",
             )
         return self._make(groups, devices)
 
@@ -270,7 +270,7 @@ class OptimizerSpec(Spec):
         ):
             settings["fused"] = True
         if self.relative_step:
-            # A rate beside relative_step is an error there.
+            # Adafactor refuses a learning rate beside relative_step.
             settings["lr"] = None
         try:
             optimizer = _class(row)(groups, **settings)
@@ -283,8 +283,8 @@ class OptimizerSpec(Spec):
 
 
 def current_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
-    """The last step's rate of each group by its name: with what the optimizer estimates itself, without what it adapts
-    a weight.
+    """Return the last step's learning rate of each group by name, the optimizer's own estimate included, its scaling of
+    single weights not.
     """
     groups = optimizer.param_groups
     return {group.get("name", str(i)): _group_rate(optimizer, group) for i, group in enumerate(groups)}
@@ -307,6 +307,6 @@ def _class(row: OptimizerRow) -> Any:
 
 
 def _parameters(cls: Any) -> list[str]:
-    """The names that a constructor declares, without the parameters and the rate, which are not the user's to give."""
+    """Return the argument names of a constructor, without `params` and `lr`, which are set elsewhere."""
     declared = inspect.signature(cls).parameters.values()
     return [p.name for p in declared if p.kind is not p.VAR_KEYWORD and p.name not in ("params", "lr")]

@@ -1,4 +1,4 @@
-"""What settings may need beside other settings: facts of the images, the model, the machine and the plan's count."""
+"""Facts that settings may depend on (`Needs`): of images, model, machine and steps. `without_effect` asks for them."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def lookup_for(
     steps: int,
     per_epoch: int,
 ) -> ValueLookup:
-    """Answers what a setting asks for: a fact, what a setting comes to here (`train.device`), or a setting.
+    """Return a lookup of facts, of settings as they are resolved here (`train.device`), and of other settings.
 
     Args:
         recipe: with nothing left open.
-        given: as the user has it.
+        given: as the user wrote it.
         images: with the captions that are trained on.
         model: None where its settings are not known.
-        chosen: what the adapter sits on; None where it is the plan's own choice, which fits every model.
+        chosen: the networks that the adapter has modules in; None if it is the plan's choice, which fits all models.
         steps: of the run.
         per_epoch: steps of one epoch.
     """

@@ -1,7 +1,7 @@
 """A sample prompt in kohya's line syntax: `a cat --n blurry --w 512 --h 768 --d 7 --l 7.5 --s 30 --ss euler_a`.
 
 Numbers are read as sd-scripts reads them (`line_to_prompt_dict`, `sample_image_inference` in its train_util.py): sides
-are rounded down to a multiple of 8 and are 64 at least, steps are 1 to 1000, and a scale up to 1 is no guidance.
+are rounded down to a multiple of 8 and at least 64, steps are 1 to 1000, and a scale up to 1 means no guidance.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ KOHYA_SAMPLERS: Mapping[str, str] = {
     "dpmsolver++": "dpm++ 2m",
     "dpmsingle": "dpm++ 2s",
 }
-"""Its names of samplers, and ours."""
+"""kohya's names of samplers, and ours."""
 
 
 @dataclass(frozen=True)
 class SamplePrompt:
-    """One picture to make; what the line leaves out is the recipe's."""
+    """One sample image to generate; what a line leaves out comes from the recipe."""
 
     prompt: str
     negative: str
@@ -67,10 +67,10 @@ class GenerateSamples(Protocol):
 
 
 def parse_sample_prompt(line: str, defaults: SamplePrompt) -> SamplePrompt:
-    """Reads a line; `defaults.prompt` is not used. What it returns can be drawn.
+    """Parse a line into a prompt that can be generated; `defaults.prompt` is not used.
 
     Raises:
-        UsageError: an option that is not known, or a value that it cannot have.
+        UsageError: an unknown option, or a value that is not allowed.
     """
     prompt, given = _split(line)
     changes: dict[str, Any] = {"prompt": prompt}
@@ -84,7 +84,7 @@ def parse_sample_prompt(line: str, defaults: SamplePrompt) -> SamplePrompt:
 
 
 def rounded(line: str) -> list[str]:
-    """What a line says and does not get, because numbers are read as sd-scripts reads them.
+    """Return a message for each number that is rounded, as sd-scripts rounds it.
 
     Raises:
         UsageError: see `parse_sample_prompt`.
@@ -93,17 +93,17 @@ def rounded(line: str) -> list[str]:
     empty = SamplePrompt("", "", 0, 0, 0, 0.0, 0, "")
     read = parse_sample_prompt(line, empty)
     numbers = {key: getattr(read, _MEANING[key][0]) for key in ("w", "h", "l", "s") if key in asked}
-    return [f"--{key} {asked[key]} is drawn as {n:g}" for key, n in numbers.items() if float(asked[key]) != n]
+    return [f"--{key} {asked[key]} is used as {n:g}" for key, n in numbers.items() if float(asked[key]) != n]
 
 
 def sample_defaults(spec: SampleSpec, side: int) -> SamplePrompt:
-    """What a line that says nothing means: the recipe's settings at the model's own size."""
-    side = drawable(side)
+    """Return the recipe's settings at the model's native size: the values that a line leaves out."""
+    side = valid_side(side)
     return SamplePrompt("", spec.negative, side, side, spec.seed, spec.guidance, spec.steps, spec.sampler)
 
 
-def drawable(side: int) -> int:
-    """A side in pixels rounded down to what every model can draw; small ones are 64 at least."""
+def valid_side(side: int) -> int:
+    """Round a side in pixels down to a multiple of 8 and at least 64, which every model can generate."""
     return max(_SMALLEST, side // _GRAIN * _GRAIN)
 
 
@@ -115,7 +115,7 @@ def _split(line: str) -> tuple[str, dict[str, str]]:
         if key not in _MEANING:
             known = ", ".join(f"--{k}" for k in _MEANING)
             raise UsageError(
-                f"sample prompt {line!r}: unknown option --{name}; known are {known}{did_you_mean(key, _MEANING)}"
+                f"sample prompt {line!r}: unknown option --{name}; supported are {known}{did_you_mean(key, _MEANING)}"
             )
         given[key] = raw.strip()
     return prompt.strip(), given
@@ -125,7 +125,7 @@ def _side(text: str) -> int:
     pixels = _whole(text, "a side in pixels")
     if not 1 <= pixels <= _LARGEST:
         raise ValueError(f"a side in pixels, 1 to {_LARGEST}")
-    return drawable(pixels)
+    return valid_side(pixels)
 
 
 def _seed(text: str) -> int:
@@ -145,7 +145,7 @@ def _guidance(text: str) -> float:
     except ValueError:
         guidance = math.nan
     if not (math.isfinite(guidance) and guidance >= 0):
-        raise ValueError("is not a number from 0 on")
+        raise ValueError("is not a number of at least 0")
     return max(1.0, guidance)
 
 

@@ -160,7 +160,7 @@ def test_an_image_and_its_caption_are_one_line(walk):
     (convert,) = [step for step in walk.steps if " convert " in step.line]
     (compiled,) = [step for step in walk.steps if " compile " in step.line]
     assert convert.said.count("not PNG") == 4
-    assert compiled.said.count("everything said") == 12
+    assert compiled.said.count("no tag omitted") == 12
     assert not re.search(r"\.tags ", compiled.said)
 
 

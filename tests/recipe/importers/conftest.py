@@ -38,9 +38,9 @@ def imported(bench):
 
 
 @pytest.fixture
-def fates():
+def statuses():
     """What became of each key, by its name without section or dashes."""
-    return lambda made: {_bare(note): note.fate for note in made.notes}
+    return lambda made: {_bare(note): note.status for note in made.notes}
 
 
 @pytest.fixture

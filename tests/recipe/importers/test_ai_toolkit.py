@@ -63,7 +63,7 @@ meta: {name: "[name]", version: "1.0"}
 def test_ai_toolkit(imported, lost):
     made = imported(AI_TOOLKIT, "job.yaml")
     r = made.recipe
-    assert made.peer == "ai-toolkit"
+    assert made.trainer == "ai-toolkit"
     assert set(lost(made)) == {"train.wibble", "datasets.0.resolution"}
     assert (r.name, r.concepts[0].subject, r.train.steps, r.train.batch, r.train.accumulation) == (
         "zwx_v1",
@@ -89,12 +89,12 @@ def test_ai_toolkit(imported, lost):
         ("type: sd_trainer", "type: slider", "trains a slider, from pairs of prompts"),
         ("type: sd_trainer", "type: concept_slider", "trains a slider"),
         ("type: sd_trainer", "type: textual_inversion_trainer", "an embedding"),
-        ("type: sd_trainer", "type: wibble", "process type 'wibble' is not known"),
+        ("type: sd_trainer", "type: wibble", "process type 'wibble' is not supported"),
         ("job: extension", "job: generate", "bakehouse generate"),
         ("job: extension", "job: extract", "bakehouse weights extract"),
-        ("noise_scheduler: ddpm", "noise_scheduler: flowmatch", "as a flow"),
+        ("noise_scheduler: ddpm", "noise_scheduler: flowmatch", "with flow matching"),
         ("    - type: sd_trainer", "    - type: sd_trainer\n    - type: sd_trainer", "lists 2 processes"),
-        ("config:", "wibble:\n  a: 1\nconfig: 3\nrest:", "is no table"),
+        ("config:", "wibble:\n  a: 1\nconfig: 3\nrest:", "is not a table"),
     ],
 )
 def test_what_is_not_trained_here_is_refused_by_name(imported, old, new, words):
@@ -190,12 +190,12 @@ def test_images_without_a_caption_have_the_default_one(imported):
 
 def test_every_key_at_its_default_is_worth_no_line(imported, lost):
     """Defaults are ai-toolkit's own; keys that no one knows are named."""
-    keys = {k.partition(".")[2]: v for k, v in ai_toolkit.defaults().items() if k.startswith("train.")}
+    keys = {k.partition(".")[2]: v for k, v in ai_toolkit.DEFAULTS.items() if k.startswith("train.")}
     keys = {k: v for k, v in keys.items() if v is not None and "." not in k}
     made = of(imported, train=json.dumps(keys)[1:-1])
     assert len(keys) > 100
     assert not made.lost
-    assert not [n for n in made.notes if n.fate != "taken"]
+    assert not [n for n in made.notes if n.status != "set"]
     assert set(lost(of(imported, train="wibble: 3, learnable_snr_gos: true"))) == {
         "train.wibble",
         "train.learnable_snr_gos",

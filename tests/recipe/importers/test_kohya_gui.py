@@ -50,7 +50,7 @@ def test_the_cases_are_of_every_type_and_script():
 
 
 def test_a_text_encoder_that_never_stops_learns(read):
-    """0 is no step to stop at: the GUI does not hand it on."""
+    """0 is no step to stop at: the GUI does not pass it to kohya."""
     r = read(
         train_data_dir="img",
         max_resolution="512,512",
@@ -65,7 +65,7 @@ def test_a_text_encoder_that_never_stops_learns(read):
         assert not import_settings("stop.sh").recipe.adapter.text
 
 
-def test_the_finetuning_tab(read, fates):
+def test_the_finetuning_tab(read, statuses):
     made = read(
         max_resolution="512,512", image_folder="img/3_hzn hat", train_dir="t", train_text_encoder=False, epoch=2,
         train_batch_size=2, batch_size="8", dataset_repeats="10", use_latent_files="No",
@@ -73,7 +73,7 @@ def test_the_finetuning_tab(read, fates):
     r = made.recipe
     assert (r.adapter.kind, r.adapter.text, r.train.batch, r.train.steps) == ("full", False, 2, 10)
     assert [(c.folder.name, c.repeats) for c in r.concepts] == [("3_hzn hat", 10)]
-    assert (fates(made)["batch_size"], fates(made)["dataset_repeats"]) == ("no effect", "taken")
+    assert (statuses(made)["batch_size"], statuses(made)["dataset_repeats"]) == ("no effect", "set")
     assert not made.lost
 
 
@@ -96,7 +96,7 @@ def test_empty_cycles_are_the_epochs(read):
         ({"epoch": 3, "reg_data_dir": "reg"}, 78, None),
         ({"epoch": 3, "max_train_steps": "50"}, 50, None),
         ({"epoch": 3, "max_train_epochs": 7}, None, 7),
-        ({"epoch": 3, "train_data_dir": "elsewhere"}, None, 3),
+        ({"epoch": 3, "train_data_dir": "command line"}, None, 3),
         ({"epoch": 3, "dataset_config": "data.toml"}, 1600, None),
     ],
 )

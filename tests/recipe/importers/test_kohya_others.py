@@ -51,11 +51,11 @@ def test_rates_of_the_full_trainers(imported, lost, command, text_lr, text, requ
     assert tuple(n.key.removeprefix("--") for n in made.lost) == request.node.callspec.params["lost"]
 
 
-def test_options_that_a_script_does_not_have_do_nothing(imported, fates):
+def test_options_that_a_script_does_not_have_do_nothing(imported, statuses):
     made = imported(
         "python fine_tune.py --train_data_dir img --masked_loss --unet_lr 1e-4 --learning_rate 1e-5", "go.sh"
     )
-    assert (fates(made)["masked_loss"], fates(made)["unet_lr"]) == ("no effect", "no effect")
+    assert (statuses(made)["masked_loss"], statuses(made)["unet_lr"]) == ("no effect", "no effect")
     assert (made.recipe.loss.masked, made.recipe.optimizer.lr) == (False, 1e-5)
 
 
@@ -119,7 +119,7 @@ def test_options_of_other_models_do_nothing_and_at_their_defaults_are_worth_no_l
     made = imported(HEAD + "\n".join([*lines, "guidance_scale = 1.0"]).replace("guidance_scale = 3.5\n", ""))
     assert len(defaults) >= 40
     assert not made.lost
-    assert [n.key for n in made.notes if not n.off and n.fate != "taken"] == ["guidance_scale"]
+    assert [n.key for n in made.notes if not n.off and n.status != "set"] == ["guidance_scale"]
 
 
 @pytest.mark.parametrize(
@@ -136,15 +136,17 @@ def test_limits_of_buckets_become_multiples_as_in_kohya(imported, said, limits):
 
 
 def test_an_oblong_without_buckets_is_no_square(imported, lost):
-    assert "every image becomes a square" in lost(imported(HEAD + 'resolution = "512,768"'))["resolution"]
+    assert "all images are square" in lost(imported(HEAD + 'resolution = "512,768"'))["resolution"]
     assert not imported(HEAD + 'resolution = "512,768"\nenable_bucket = true').lost
 
 
 def test_captions_of_another_extension_are_named(imported, lost):
-    assert "captions end on .txt" in lost(imported(HEAD + 'caption_extension = ".txt2"'))["caption_extension"]
+    assert (
+        "caption files must end with .txt" in lost(imported(HEAD + 'caption_extension = ".txt2"'))["caption_extension"]
+    )
 
 
-def test_repeats_of_all_subsets(bench, imported, fates):
+def test_repeats_of_all_subsets(bench, imported, statuses):
     (bench / "data.toml").write_text(
         '[[datasets]]\n[[datasets.subsets]]\nimage_dir = "img/3_hzn hat"\n'
         '[[datasets.subsets]]\nimage_dir = "img/10_zwx person"\nnum_repeats = 2\n'
@@ -152,7 +154,7 @@ def test_repeats_of_all_subsets(bench, imported, fates):
     command = "python train_network.py --network_dim 4 --dataset_repeats 7"
     made = imported(f"{command} --dataset_config data.toml", "go.sh")
     assert [c.repeats for c in made.recipe.concepts] == [7, 2]
-    assert fates(imported(f"{command} --train_data_dir img", "go.sh"))["dataset_repeats"] == "no effect"
+    assert statuses(imported(f"{command} --train_data_dir img", "go.sh"))["dataset_repeats"] == "no effect"
 
 
 def test_a_folder_for_validation_alone_is_not_trained_on(imported, beside):
@@ -167,7 +169,7 @@ def test_a_folder_for_validation_alone_is_not_trained_on(imported, beside):
 
 def test_a_file_of_another_program_is_refused_not_half_read(imported):
     folders = "\n".join(f'dir_{i} = "x"' for i in range(9))
-    with pytest.raises(UsageError, match="nobody's settings"):
+    with pytest.raises(UsageError, match="unrecognised format"):
         imported(f'[folders]\ntrain_data_dir = "img"\noutput_dir = "out"\n{folders}')
 
 

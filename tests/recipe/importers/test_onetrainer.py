@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bakehouse.core.errors import UsageError
-from bakehouse.recipe.importers import onetrainer_converters as rules
+from bakehouse.recipe.importers import onetrainer_converters as converters
 
 ONETRAINER = {
     "__version": 6,
@@ -60,7 +60,7 @@ def test_onetrainer(imported, bench, lost):
     (bench / "concepts.json").write_text(json.dumps(CONCEPTS))
     made = imported(json.dumps(ONETRAINER), "one.json")
     r = made.recipe
-    assert made.peer == "onetrainer"
+    assert made.trainer == "onetrainer"
     assert list(lost(made)) == ["wibble"]
     assert [(c.subject, c.repeats) for c in r.concepts] == [("zwx person", 2)]
     assert (r.captions.shuffle, r.captions.keep_tokens, r.data.flip) == (True, 1, True)
@@ -85,7 +85,7 @@ def test_onetrainer(imported, bench, lost):
         ({"model_type": "STABLE_DIFFUSION_35"}, r"Stable Diffusion 3\.5"),
         ({"model_type": "STABLE_DIFFUSION_15_INPAINTING"}, "an inpainting model"),
         ({"model_type": "STABLE_DIFFUSION_20_DEPTH"}, "a depth model"),
-        ({"model_type": "WIBBLE"}, "is not known"),
+        ({"model_type": "WIBBLE"}, "is not supported"),
         ({"training_method": "EMBEDDING"}, "textual inversion"),
         ({"training_method": "FINE_TUNE_VAE"}, "trains the VAE"),
     ],
@@ -120,15 +120,15 @@ def test_what_is_not_written_has_onetrainers_own_values(imported, lost):
 
 def test_every_key_at_its_default_is_worth_no_line(imported):
     """What the window writes: all its keys."""
-    settings = dict(rules.defaults()["settings"])
+    settings = dict(converters.DEFAULTS["settings"])
     parts = {name: {} for name in ("unet", "text_encoder", "text_encoder_2", "vae", "prior", "transformer")}
     for key in [k for k in settings if "." in k]:
         part, _, name = key.partition(".")
         parts[part][name] = settings.pop(key)
     made = of(imported, **{**settings, **parts, "training_method": "LORA", "epochs": 20})
-    assert not [str(n) for n in made.notes if n.fate not in ("taken", "no effect")]
+    assert not [str(n) for n in made.notes if n.status not in ("set", "no effect")]
     assert not made.lost
-    assert len([n for n in made.notes if n.fate == "no effect"]) <= 3
+    assert len([n for n in made.notes if n.status == "no effect"]) <= 3
 
 
 def test_old_files_are_read_under_their_old_names(imported):
@@ -251,7 +251,7 @@ def test_onetrainers_masks_losses_and_timesteps(imported, lost):
 def test_a_text_encoder_of_two_that_learns_alone_is_named(imported, lost):
     made = of(imported, epochs=20, model_type="STABLE_DIFFUSION_XL_10_BASE", text_encoder={"train": False})
     assert made.recipe.adapter.text
-    assert "only text_encoder_2 learns there" in lost(made)["text_encoder.train"]
+    assert "only text_encoder_2 would be trained" in lost(made)["text_encoder.train"]
 
 
 def test_a_concepts_own_settings_that_are_lost_are_named(imported, lost):
@@ -270,7 +270,7 @@ def test_a_concepts_own_settings_that_are_lost_are_named(imported, lost):
 
 def test_a_file_of_concepts_that_is_none_is_refused(imported, bench):
     (bench / "concepts.json").write_text('{"a": 1}')
-    with pytest.raises(UsageError, match="no list of tables"):
+    with pytest.raises(UsageError, match="not a list of tables"):
         imported(json.dumps(ONETRAINER), "one.json")
 
 

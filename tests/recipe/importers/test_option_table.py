@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from bakehouse.recipe import Recipe
 from bakehouse.recipe.importers import (
-    FATES,
+    STATUS_WORDS,
     ai_toolkit,
     diffusers_scripts,
     easy_scripts,
@@ -78,7 +78,7 @@ def test_no_argument_of_lycoris_is_missing():
 
 
 def test_types_are_kohyas():
-    wide = {"any": {"text", "list"}, "float": {"float", "int"}}
+    wide = {"any": {"text", "list"}, "float": {"float", "int"}, "path": {"text"}}
     for name, kind in listed().items():
         ours = KOHYA[name].kind
         assert kind == ours or kind in wide.get(ours, set()), name
@@ -86,7 +86,7 @@ def test_types_are_kohyas():
 
 @pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
 def test_every_target_is_a_key_of_the_recipe(table):
-    wrong = [(o.name, key) for o in table.values() for key in o.to if not known(Recipe, key.split("."))]
+    wrong = [(o.name, key) for o in table.values() for key in o.sets if not known(Recipe, key.split("."))]
     assert not wrong
 
 
@@ -106,8 +106,8 @@ def specs(annotation):
 
 @pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
 def test_what_is_not_taken_has_a_reason(table):
-    assert not [o.name for o in table.values() if o.fate != "taken" and not o.how]
-    assert {o.fate for o in table.values()} <= set(FATES)
+    assert not [o.name for o in table.values() if o.status != "set" and not o.how]
+    assert {o.status for o in table.values()} <= set(STATUS_WORDS)
 
 
 def test_commands_that_are_named_exist():
@@ -133,11 +133,19 @@ def test_the_page_says_what_the_tables_say():
     assert page(text) == text, "run `make docs`"
     for options in GROUPS.values():
         for name in options:
-            assert f"| `{name}` |" in text
+            assert f"`{name}`" in text
 
 
 MODULE = {"network_module": '"networks.dylora"'}
-SAMPLES = {"flag": "true", "int": "3", "float": "0.5", "text": '"fp16"', "list": "[1e-5]", "any": '"2,4"'}
+SAMPLES = {
+    "flag": "true",
+    "int": "3",
+    "float": "0.5",
+    "text": '"fp16"',
+    "path": '"a.safetensors"',
+    "list": "[1e-5]",
+    "any": '"2,4"',
+}
 
 
 @pytest.mark.parametrize("name", sorted(listed()))

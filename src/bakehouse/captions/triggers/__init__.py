@@ -1,19 +1,19 @@
-"""Triggers before they are trained: what each will absorb, which cannot be told apart, what to do about it."""
+"""Triggers before training: what each will absorb, which cannot be separated, and the remedies."""
 
 from bakehouse.captions.triggers.compile_captions import Compile, find_triggers
 from bakehouse.captions.triggers.explain import Explanation, explain
-from bakehouse.captions.triggers.exposure import Absorption, Show, absorptions, shows_of
-from bakehouse.captions.triggers.findings import Finding, Remedy
+from bakehouse.captions.triggers.exposure import Absorption, Exposure, absorptions, exposures_of
+from bakehouse.captions.triggers.findings import Remedy, TriggerFinding
 
 __all__ = [
     "Absorption",
     "Compile",
     "Explanation",
-    "Finding",
+    "Exposure",
     "Remedy",
-    "Show",
+    "TriggerFinding",
     "absorptions",
     "explain",
+    "exposures_of",
     "find_triggers",
-    "shows_of",
 ]

@@ -1,4 +1,4 @@
-"""`triggers explain`: what each trigger will absorb, before a step of training is spent on it."""
+"""`triggers explain`: what each trigger will absorb, computed from the captions before training."""
 
 from __future__ import annotations
 
@@ -7,104 +7,128 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bakehouse.captions.triggers.exposure import MOSTLY, Absorption, Show, absorptions, said_with, shows_of, unsaid_with
-from bakehouse.captions.triggers.findings import Finding, findings
+from bakehouse.captions.triggers.exposure import (
+    MOSTLY,
+    Absorption,
+    Exposure,
+    absorptions,
+    captioned_shares,
+    exposures_of,
+    omitted_shares,
+)
+from bakehouse.captions.triggers.findings import TriggerFinding, findings
 from bakehouse.data.tag_groups import group_of
 from bakehouse.data.triggers import LEVELS, CompiledImage, Trigger
 
+_JSON_KEYS = {
+    "action": "what",
+    "captioned": "keeps",
+    "co_occurring": "comes_along",
+    "effective_strategy": "realised",
+    "exposures": "shows",
+    "trait": "what",
+}
+"""Fields whose key in JSON differs."""
+
 
 @dataclass(frozen=True)
-class Explained:
-    """One trigger in one set of images."""
+class ExplainedTrigger:
+    """What one trigger will learn."""
 
     word: str
     kind: str
     strategy: str
     """As declared: a name, or a level."""
     images: int
-    shows: float
-    """Of an epoch."""
+    exposures: float
+    """Per epoch."""
     absorbs: tuple[Absorption, ...]
-    comes_along: Mapping[str, float]
-    """What other triggers absorb and most of its shows hold as well, with their share: where a prompt says nothing
-    else, the word may bring it, for it was hardly ever seen without."""
-    keeps: Mapping[str, float]
-    """Tags of its look that captions go on saying, with the share of its shows that do: prompts decide on them."""
-    realised: str
-    """The strategy that the captions come to: how much of the look that a static trigger takes is in fact left out."""
+    co_occurring: Mapping[str, float]
+    """Traits that other triggers absorb and that most of its exposures have too, with their share: a prompt with this
+    word alone may bring them, because the word was hardly ever trained without them."""
+    captioned: Mapping[str, float]
+    """Tags of its appearance that captions keep, with the share of its exposures: prompts control them."""
+    effective_strategy: str
+    """The strategy that the captions amount to: how much of what a static trigger absorbs they omit. Empty if none of
+    the tags belongs to the appearance."""
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """All triggers of a set, and what is to be said about them together."""
+    """All triggers of a dataset, and the findings about them."""
 
-    triggers: tuple[Explained, ...]
-    findings: tuple[Finding, ...]
+    triggers: tuple[ExplainedTrigger, ...]
+    findings: tuple[TriggerFinding, ...]
     images: int
-    shows: float
+    exposures: float
+    """Per epoch."""
 
     @property
-    def errors(self) -> tuple[Finding, ...]:
+    def errors(self) -> tuple[TriggerFinding, ...]:
         """Findings that make a training pointless."""
         return tuple(f for f in self.findings if f.level == "error")
 
     def to_json(self) -> dict[str, Any]:
-        """For `--json`."""
-        return dataclasses.asdict(self)
+        """Return the explanation as `--json` prints it."""
+        return dataclasses.asdict(
+            self, dict_factory=lambda fields: {_JSON_KEYS.get(name, name): value for name, value in fields}
+        )
 
 
 def explain(compiled: Sequence[CompiledImage], triggers: Sequence[Trigger], repeats: Sequence[int]) -> Explanation:
-    """What every trigger will absorb.
+    """Return what every trigger will absorb.
 
     Args:
-        compiled: by `compile_captions`.
-        triggers: the same that they were compiled with.
-        repeats: how often an epoch shows each image.
+        compiled: of `compile_captions`.
+        triggers: those that it compiled with.
+        repeats: of each image, per epoch.
     """
-    shows = shows_of(compiled, repeats)
-    absorbed = absorptions(shows, triggers)
+    exposures = exposures_of(compiled, repeats)
+    absorbed = absorptions(exposures, triggers)
     return Explanation(
-        tuple(_explained(t, shows, absorbed) for t in triggers),
-        tuple(findings(compiled, shows, triggers)),
+        tuple(_explained(t, exposures, absorbed) for t in triggers),
+        tuple(findings(compiled, exposures, triggers)),
         images=len(compiled),
-        shows=sum(s.weight for s in shows),
+        exposures=sum(e.weight for e in exposures),
     )
 
 
-def _explained(trigger: Trigger, shows: Sequence[Show], absorbed: Mapping[str, tuple[Absorption, ...]]) -> Explained:
-    others = {a.what for word, found in absorbed.items() if word != trigger.word for a in found}
-    mine = [s for s in shows if trigger.word in s.triggers]
+def _explained(
+    trigger: Trigger, exposures: Sequence[Exposure], absorbed: Mapping[str, tuple[Absorption, ...]]
+) -> ExplainedTrigger:
+    others = {a.trait for word, found in absorbed.items() if word != trigger.word for a in found}
+    own = [e for e in exposures if trigger.word in e.triggers]
     static = trigger.model_copy(update={"strategy": "static", "keeps": ()})
-    said = said_with(shows, trigger.word)
-    beside, own = unsaid_with(shows, trigger.word), {a.what for a in absorbed[trigger.word]}
-    look = {tag: share for tag, share in said.items() if group_of(tag) in static.groups}
-    return Explained(
+    captioned, omitted = captioned_shares(exposures, trigger.word), omitted_shares(exposures, trigger.word)
+    foreign = others - {a.trait for a in absorbed[trigger.word]}
+    return ExplainedTrigger(
         trigger.word,
         trigger.kind,
         str(trigger.strategy),
-        images=len({s.image for s in mine}),
-        shows=sum(s.weight for s in mine),
+        images=len({e.image for e in own}),
+        exposures=sum(e.weight for e in own),
         absorbs=absorbed[trigger.word],
-        comes_along=_most_first({what: p for what, p in beside.items() if what in others - own and p >= MOSTLY}),
-        keeps=_most_first(look),
-        realised=_realised(mine, static, others),
+        co_occurring=_descending({trait: p for trait, p in omitted.items() if trait in foreign and p >= MOSTLY}),
+        captioned=_descending({tag: share for tag, share in captioned.items() if group_of(tag) in static.groups}),
+        effective_strategy=_effective_strategy(own, static, others),
     )
 
 
-def _most_first(shares: Mapping[str, float]) -> dict[str, float]:
+def _descending(shares: Mapping[str, float]) -> dict[str, float]:
     return dict(sorted(shares.items(), key=lambda kv: (-kv[1], kv[0])))
 
 
-def _realised(mine: Sequence[Show], static: Trigger, others: Collection[str]) -> str:
-    """`fluid` with nine tenths of the look said, `static` with a tenth; empty where no tag of a look is known.
+def _effective_strategy(own: Sequence[Exposure], static: Trigger, others: Collection[str]) -> str:
+    """Return `fluid` if captions keep nine tenths of the appearance, `static` if a tenth; empty if no tag is of it.
 
-    What other triggers take is their look.
+    Traits that other triggers absorb are not part of the appearance.
     """
-    said = sum(s.weight * len([t for t in s.said if group_of(t) in static.groups]) for s in mine)
-    own = [(s.weight, [t for t in s.unsaid if group_of(t) in static.groups and t not in others]) for s in mine]
-    unsaid = sum(weight * len(tags) for weight, tags in own)
-    if not said + unsaid:
+    captioned = sum(e.weight * len([t for t in e.captioned if group_of(t) in static.groups]) for e in own)
+    omitted = sum(
+        e.weight * len([t for t in e.omitted if group_of(t) in static.groups and t not in others]) for e in own
+    )
+    if not captioned + omitted:
         return ""
-    share = said / (said + unsaid)
+    share = captioned / (captioned + omitted)
     fluid, semi, fixed = LEVELS
     return fluid if share >= 0.9 else fixed if share <= 0.1 else semi

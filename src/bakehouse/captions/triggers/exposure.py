@@ -1,13 +1,13 @@
-"""Who absorbs what: the arithmetic of sets behind `triggers explain`.
+"""Which trigger absorbs which trait: co-occurrence statistics behind `triggers explain`.
 
-A caption leaves a tag out; the picture shows it all the same. The tag goes to the word that is there whenever the thing
-is seen and not said. For a thing c and a trigger T:
+A caption may omit a tag whose trait is visible in the image. The trait is then learned by the word that is in the
+caption whenever the trait is visible and not captioned. For a trait c and a trigger T:
 
-    p(c | T) = shows of T in which c is seen and not said  /  all shows of T
+    p(c | T) = exposures of T in which c is visible and omitted  /  all exposures of T
 
-The trigger with the highest p takes the shows of c that it stands in; among near equals the most general one does,
-since what a character and both its outfits explain equally well needs one explanation, not three. Then the rest is
-given away in the same manner, until no trigger shows enough of it.
+The trigger with the highest p absorbs the exposures of c in which it occurs. Among triggers with nearly the same p the
+most general one does: a trait that a character and both its outfits explain equally well needs one explanation, not
+three. The remaining exposures are assigned in the same way, until no trigger has enough of them.
 """
 
 from __future__ import annotations
@@ -20,91 +20,97 @@ from bakehouse.data.tag_groups import group_of, head_of, plain
 from bakehouse.data.triggers import CompiledImage, Trigger, is_sentence
 
 NEAR = 0.85
-"""Of the best p: who comes so near explains a thing equally well. Crops and missed tags smear the figures."""
+"""Share of the best p from which a trigger explains a trait equally well: crops and missed tags blur the figures."""
 PARTLY = 0.3
-"""Below this p a trigger has not learned the thing: it is one of several that come with it."""
+"""Least p of a trigger that absorbs a trait."""
 STRONGLY = 0.8
-"""From this p on the trigger alone brings the thing."""
-
+"""Least p of a trigger that brings the trait alone."""
 MOSTLY = 0.5
-"""From this p on a trigger may bring a thing that another one has absorbed."""
+"""Least p at which a trigger may bring a trait that another one has absorbed."""
 
-Shown = frozenset[int]
-"""Some of the shows of an epoch, by their numbers in the list."""
+ExposureSet = frozenset[int]
+"""Some exposures of an epoch, by their index in the list."""
 
 
 @dataclass(frozen=True)
-class Show:
-    """One caption of one image as an epoch shows it."""
+class Exposure:
+    """One image with one of its captions, as it is trained in an epoch."""
 
     image: int
     weight: float
-    """Repeats, divided among the captions of the image: one of them is drawn each time."""
+    """Repeats, divided by the number of captions of the image: one of them is drawn each time."""
     triggers: frozenset[str]
-    said: frozenset[str]
-    unsaid: frozenset[str]
-    """Tags that the picture holds and the caption does not; with `said`, by the things that they are about, too."""
+    captioned: frozenset[str]
+    omitted: frozenset[str]
+    """Tags that are visible and not in the caption. Both sets also hold the things that several tags are about."""
 
 
 @dataclass(frozen=True)
 class Absorption:
-    """What one trigger takes into itself."""
+    """A trait that a trigger absorbs."""
 
-    what: str
+    trait: str
     """A tag, or the thing that several tags are about: `dress`."""
     strength: float
-    """p: the share of the trigger's shows in which it is seen and not said."""
-    shows: float
-    """Of an epoch, in which it is seen and not said together with the trigger."""
+    """p: the share of the trigger's exposures in which the trait is visible and omitted."""
+    exposures: float
+    """Exposures per epoch with the trigger in which the trait is visible and omitted."""
     elsewhere: float
-    """Shows without the trigger in which it is said or seen: what tells the word from the thing."""
+    """Exposures without the trigger in which the trait is visible: they separate the word from the trait."""
     declared: bool
-    """Whether the trigger's own declaration takes it; else it comes to it by the others'."""
+    """Whether the trigger's own declaration absorbs it; else other triggers' declarations leave it to this one."""
     shared_with: tuple[str, ...] = ()
-    """Triggers that stand in the very same captions."""
+    """Triggers in exactly the same captions."""
 
 
-def shows_of(compiled: Sequence[CompiledImage], repeats: Sequence[int]) -> tuple[Show, ...]:
-    """The shows of an epoch. Things are added to the tags: with `red dress` and `blue dress` unsaid, so is `dress`."""
+def exposures_of(compiled: Sequence[CompiledImage], repeats: Sequence[int]) -> tuple[Exposure, ...]:
+    """Return the exposures of an epoch.
+
+    Things are added to the tags: if `red dress` and `blue dress` are omitted, so is `dress`.
+
+    Args:
+        compiled: images with compiled captions.
+        repeats: of each image.
+    """
     things = _things(compiled)
-    shows = []
+    exposures = []
     for i, (image, n) in enumerate(zip(compiled, repeats, strict=True)):
         for wording in image.wordings:
-            said, unsaid = _with_things(wording.said, things), _with_things(wording.unsaid, things)
+            captioned, omitted = _with_things(wording.said, things), _with_things(wording.unsaid, things)
             weight = n / len(image.wordings)
-            shows.append(Show(i, weight, frozenset(wording.triggers), said, unsaid - said))
-    return tuple(shows)
+            exposures.append(Exposure(i, weight, frozenset(wording.triggers), captioned, omitted - captioned))
+    return tuple(exposures)
 
 
-def absorptions(shows: Sequence[Show], triggers: Sequence[Trigger]) -> dict[str, tuple[Absorption, ...]]:
-    """For every trigger's word what it will absorb, the strongest first."""
-    standing = standing_of(shows, triggers)
+def absorptions(exposures: Sequence[Exposure], triggers: Sequence[Trigger]) -> dict[str, tuple[Absorption, ...]]:
+    """Return what every trigger will absorb, by its word, the strongest first."""
+    by_trigger = exposures_by_trigger(exposures, triggers)
     found: dict[str, list[Absorption]] = {t.word: [] for t in triggers}
     declared = {t.word: t for t in triggers}
-    for what, where in sorted(unsaid_in(shows).items()):
-        for word, taken in _owners(where, standing, shows):
-            found[word].append(_absorption(what, declared[word], taken, standing, shows))
-    return {t: tuple(sorted(a, key=lambda a: (-a.strength, a.what))) for t, a in found.items()}
+    for trait, where in sorted(exposures_omitting(exposures).items()):
+        for word, absorbed in _owners(where, by_trigger, exposures):
+            found[word].append(_absorption(trait, declared[word], absorbed, by_trigger, exposures))
+    return {t: tuple(sorted(a, key=lambda a: (-a.strength, a.trait))) for t, a in found.items()}
 
 
-def standing_of(shows: Sequence[Show], triggers: Sequence[Trigger]) -> dict[str, Shown]:
-    """The shows in which each trigger stands; triggers that stand in none are left out."""
-    standing = {t.word: frozenset(i for i, s in enumerate(shows) if t.word in s.triggers) for t in triggers}
-    return {word: where for word, where in standing.items() if where}
+def exposures_by_trigger(exposures: Sequence[Exposure], triggers: Sequence[Trigger]) -> dict[str, ExposureSet]:
+    """Return the exposures whose caption has each trigger; triggers without any are left out."""
+    found = {t.word: frozenset(i for i, e in enumerate(exposures) if t.word in e.triggers) for t in triggers}
+    return {word: where for word, where in found.items() if where}
 
 
-def unsaid_in(shows: Sequence[Show]) -> dict[str, Shown]:
-    """For everything that is seen and not said, the shows in which it is."""
+def exposures_omitting(exposures: Sequence[Exposure]) -> dict[str, ExposureSet]:
+    """Return, for every trait, the exposures in which it is visible and not captioned."""
     found: dict[str, set[int]] = defaultdict(set)
-    for i, show in enumerate(shows):
-        for what in show.unsaid:
-            found[what].add(i)
-    return {what: frozenset(where) for what, where in found.items()}
+    for i, exposure in enumerate(exposures):
+        for trait in exposure.omitted:
+            found[trait].add(i)
+    return {trait: frozenset(where) for trait, where in found.items()}
 
 
-def total(shows: Sequence[Show], where: Shown) -> float:
-    """Shows of an epoch, by their numbers in the list."""
-    return sum(shows[i].weight for i in where)
+def total_weight(exposures: Sequence[Exposure], where: ExposureSet) -> float:
+    """Return the weight of some exposures: their number per epoch."""
+    return sum(exposures[i].weight for i in where)
 
 
 def _with_things(tags: Collection[str], things: frozenset[str]) -> frozenset[str]:
@@ -112,7 +118,7 @@ def _with_things(tags: Collection[str], things: frozenset[str]) -> frozenset[str
 
 
 def _things(compiled: Sequence[CompiledImage]) -> frozenset[str]:
-    """What at least two different unsaid tags are about, so that the thing can have another owner than each tag."""
+    """Return what at least two different omitted tags are about: a thing may have another owner than each tag."""
     about: dict[str, set[str]] = defaultdict(set)
     for image in compiled:
         for wording in image.wordings:
@@ -122,43 +128,51 @@ def _things(compiled: Sequence[CompiledImage]) -> frozenset[str]:
     return frozenset(head for head, tags in about.items() if len(tags) > 1)
 
 
-def _owners(where: Shown, standing: Mapping[str, Shown], shows: Sequence[Show]) -> list[tuple[str, Shown]]:
-    """The triggers that take the shows of one thing, each with those that it takes."""
-    left, given = where, list[tuple[str, Shown]]()
+def _owners(
+    where: ExposureSet, by_trigger: Mapping[str, ExposureSet], exposures: Sequence[Exposure]
+) -> list[tuple[str, ExposureSet]]:
+    """Return the triggers that absorb a trait, each with the exposures that it takes."""
+    left, assigned = where, list[tuple[str, ExposureSet]]()
     while True:
-        shares = {t: total(shows, left & mine) / total(shows, mine) for t, mine in standing.items()}
+        shares = {
+            t: total_weight(exposures, left & own) / total_weight(exposures, own) for t, own in by_trigger.items()
+        }
         best = max(shares.values(), default=0.0)
         if best < PARTLY:
-            return given
+            return assigned
         near = [t for t, p in shares.items() if p >= NEAR * best]
-        widest = max(near, key=lambda t: total(shows, standing[t]))
-        given += [(t, left & standing[t]) for t in near if standing[t] == standing[widest]]
-        left -= standing[widest]
+        widest = max(near, key=lambda t: total_weight(exposures, by_trigger[t]))
+        assigned += [(t, left & by_trigger[t]) for t in near if by_trigger[t] == by_trigger[widest]]
+        left -= by_trigger[widest]
 
 
 def _absorption(
-    what: str, trigger: Trigger, taken: Shown, standing: Mapping[str, Shown], shows: Sequence[Show]
+    trait: str,
+    trigger: Trigger,
+    absorbed: ExposureSet,
+    by_trigger: Mapping[str, ExposureSet],
+    exposures: Sequence[Exposure],
 ) -> Absorption:
-    mine = standing[trigger.word]
-    elsewhere = (i for i, s in enumerate(shows) if i not in mine and (what in s.said or what in s.unsaid))
+    own = by_trigger[trigger.word]
+    elsewhere = (i for i, e in enumerate(exposures) if i not in own and (trait in e.captioned or trait in e.omitted))
     return Absorption(
-        what,
-        strength=total(shows, taken) / total(shows, mine),
-        shows=total(shows, taken),
-        elsewhere=total(shows, frozenset(elsewhere)),
-        declared=trigger.takes(what),
-        shared_with=tuple(t for t, there in standing.items() if t != trigger.word and there == mine),
+        trait,
+        strength=total_weight(exposures, absorbed) / total_weight(exposures, own),
+        exposures=total_weight(exposures, absorbed),
+        elsewhere=total_weight(exposures, frozenset(elsewhere)),
+        declared=trigger.takes(trait),
+        shared_with=tuple(t for t, where in by_trigger.items() if t != trigger.word and where == own),
     )
 
 
-def said_with(shows: Sequence[Show], word: str) -> dict[str, float]:
-    """For every tag that captions say beside a trigger, the share of the trigger's shows that say it."""
-    return _shares((s.weight, s.said) for s in shows if word in s.triggers)
+def captioned_shares(exposures: Sequence[Exposure], word: str) -> dict[str, float]:
+    """Return, for every tag in captions with a trigger, the share of the trigger's exposures that have it."""
+    return _shares((e.weight, e.captioned) for e in exposures if word in e.triggers)
 
 
-def unsaid_with(shows: Sequence[Show], word: str) -> dict[str, float]:
-    """p(c | T): for everything seen and not said beside a trigger, the share of the trigger's shows."""
-    return _shares((s.weight, s.unsaid) for s in shows if word in s.triggers)
+def omitted_shares(exposures: Sequence[Exposure], word: str) -> dict[str, float]:
+    """Return p(c | T): for every visible, omitted trait the share of the trigger's exposures."""
+    return _shares((e.weight, e.omitted) for e in exposures if word in e.triggers)
 
 
 def _shares(weighted: Iterable[tuple[float, Collection[str]]]) -> dict[str, float]:

@@ -21,7 +21,7 @@ def edit(
 ) -> None:
     """Edit captions by rules. Rules are applied in the order of these options."""
     from bakehouse.captions import RuleSet
-    from bakehouse.captions.caption_files import glance
+    from bakehouse.captions.caption_files import list_images
     from bakehouse.captions.edit_captions import Edit
     from bakehouse.cli.dataset.run_operation import run_operation
 
@@ -29,4 +29,4 @@ def edit(
     rules = changes.ruleset() if has_rules or not (utf8 or join_lines) else RuleSet()
     flags = {"utf8": utf8, "join_lines": join_lines}
     operation = Edit(rules=rules, **{name: True for name, wanted in flags.items() if wanted})
-    run_operation(folder, operation, options, read_images=glance)
+    run_operation(folder, operation, options, read_images=list_images)

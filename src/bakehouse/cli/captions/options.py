@@ -74,6 +74,6 @@ class EditOptions:
     vocabulary: Vocabulary = None
 
     def ruleset(self) -> RuleSet:
-        from bakehouse.captions.rules_from_options import rules_asked
+        from bakehouse.captions.rules_from_options import rules_from_options
 
-        return rules_asked(**vars(self))
+        return rules_from_options(**vars(self))

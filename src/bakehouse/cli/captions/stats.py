@@ -21,11 +21,11 @@ def stats(
 ) -> None:
     """Print tag frequencies, token counts, unknown and mistyped tags."""
     from bakehouse.captions import load_vocabulary
-    from bakehouse.captions.caption_files import read_folder
+    from bakehouse.captions.caption_files import read_captions
     from bakehouse.captions.stats import caption_stats
     from bakehouse.captions.token_count import token_counter
     from bakehouse.cli.render.captions import print_stats, tokenizer_folder
 
     known = load_vocabulary(vocabulary) if vocabulary else None
     count = token_counter(tokenizer_folder(base))
-    print_stats(caption_stats(read_folder(folder), vocabulary=known, count_tokens=count), base, top=top, json=json)
+    print_stats(caption_stats(read_captions(folder), vocabulary=known, count_tokens=count), base, top=top, json=json)

@@ -56,11 +56,11 @@ def tag(
     ] = "auto",
 ) -> None:
     """Write captions by taggers. Hand-written captions are kept; run it again to resume."""
-    from bakehouse.captions.tag_images import Tag, thresholds_of
+    from bakehouse.captions.tag_images import Tag, parse_thresholds
     from bakehouse.cli.dataset.run_operation import run_operation
 
     wanted = {
-        "taggers": tagger or [BUNDLED_TAGGER], "existing": existing, "thresholds": thresholds_of(threshold or ()),
+        "taggers": tagger or [BUNDLED_TAGGER], "existing": existing, "thresholds": parse_thresholds(threshold or ()),
         "categories": also and [*also, "character", "general"], "exclude": exclude, "front": front, "merge": merge,
         "most": most, "underscores": underscores, "prompt": prompt, "extension": extension, "batch": batch,
         "device": device,

@@ -29,7 +29,7 @@ def audit(
     Exit code 1 if there are errors.
     """
     from bakehouse.audit import audit as run_audit
-    from bakehouse.audit import read_report, write_page
+    from bakehouse.audit import read_report, write_html_report
     from bakehouse.audit.report import exit_code
     from bakehouse.cli.dataset.audit_settings import audit_spec
     from bakehouse.cli.render.audit import print_audit
@@ -45,7 +45,7 @@ def audit(
         report = run_audit(folder, spec, thumbnails=page is not None, progress=progress)
     changes = report.since(earlier) if earlier else None
     if page:
-        write_page(report, page, changes=changes)
+        write_html_report(report, page, changes=changes)
     print_audit(report, changes=changes, page=page, json=json, quiet=quiet)
     if exit_code(report.findings if changes is None else changes.worse, strict=strict):
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""Output of an audit: findings, the most useful fixes, checks that were not run."""
+"""Print an audit: findings, the most effective fixes, skipped checks."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from bakehouse.core.pluralize import counted, listed
 
 _STYLES = {"error": "bold red", "warning": "yellow", "info": "dim"}
 _NAMED = 3
-"""Files that a row of the table names."""
+"""Files that a line of the table names."""
 
 
 def print_audit(
     report: Report, *, changes: Changes | None = None, page: Path | None = None, json: bool = False, quiet: bool = False
 ) -> None:
-    """Print the findings as a table or as one JSON document; with `changes` only the differences."""
+    """Print the findings as a table, or as JSON; with `changes` only those that are new, have grown, or are gone."""
     if json:
         print_json(_document(report, changes))
         return
@@ -45,7 +45,7 @@ def _document(report: Report, changes: Changes | None) -> dict[str, object]:
     return {
         "new": [f.name for f in changes.new],
         "gone": [f.name for f in changes.gone],
-        "changed": [{"finding": f.name, "came": came, "went": went} for f, came, went in changes.changed],
+        "changed": [{"finding": f.name, "came": added, "went": removed} for f, added, removed in changes.changed],
         "report": report.to_json(),
     }
 
@@ -55,23 +55,23 @@ def _table(findings: Sequence[Finding]) -> Table:
     table.add_column("id", no_wrap=True)
     table.add_column("files", justify="right", no_wrap=True)
     table.add_column("finding", overflow="fold")
-    table.add_column("fixed by", overflow="fold", style="cyan")
+    table.add_column("fix", overflow="fold", style="cyan")
     for finding in findings:
         table.add_row(
             Text(finding.id, _STYLES[finding.level]),
             str(len(finding.files) or ""),
-            _describe(finding),
-            finding.mend or finding.advice,
+            _message(finding),
+            finding.fix or finding.advice,
         )
     return table
 
 
-def _describe(finding: Finding) -> Text:
+def _message(finding: Finding) -> Text:
     named = listed(finding.files, _NAMED)
     return Text.assemble(
         (finding.level, _STYLES[finding.level]),
         f" {finding.why}",
-        (" (a rule of thumb)" if finding.unsure else "", "dim"),
+        (" (heuristic)" if finding.heuristic else "", "dim"),
         (f"\n{named}" if named else "", "dim"),
     )
 
@@ -79,7 +79,7 @@ def _describe(finding: Finding) -> Text:
 def _print_fixes(report: Report) -> None:
     fixes = report.fixes()
     if fixes:
-        echo("\nfix first (by number of images and severity):")
+        echo("\nmost effective fixes, by images affected and severity:")
     for i, fix in enumerate(fixes, 1):
         echo(f"  {i}. {fix.command}\n     fixes {', '.join(fix.findings)} on {counted(fix.images, 'image')}")
 
@@ -89,25 +89,23 @@ def _print_skipped(report: Report) -> None:
     for check, reason in report.skipped.items():
         reasons.setdefault(reason, []).append(check)
     for reason, checks in reasons.items():
-        stderr_console().print(f"checks not run: {' '.join(checks)}: {reason}", style="dim", soft_wrap=True)
+        stderr_console().print(f"checks skipped: {' '.join(checks)}: {reason}", style="dim", soft_wrap=True)
 
 
 def _print_gone(changes: Changes) -> None:
     for finding in changes.gone:
-        echo(f"fixed: {finding.name}: {finding.why}")
-    for finding, came, went in changes.changed:
-        if went:
-            echo(f"{finding.name}: {counted(len(went), 'file')} fewer" + (f", {len(came)} more" if came else ""))
+        echo(f"no longer found: {finding.name}: {finding.why}")
+    for finding, added, removed in changes.changed:
+        if removed:
+            echo(f"{finding.name}: {counted(len(removed), 'file')} fewer" + (f", {len(added)} more" if added else ""))
     if not changes:
         echo("no changes since the earlier audit")
 
 
 def _summary(report: Report) -> str:
     found = ", ".join(counted(len(report.of_level(level)), word) for level, word in zip(LEVELS, _WORDS, strict=True))
-    return (
-        f"{counted(report.images, 'image')}: {found}; "
-        f"{counted(len(report.passed), 'check')} passed, {counted(len(report.skipped), 'check')} not run"
-    )
+    checks = f"{counted(len(report.passed), 'check')} passed, {counted(len(report.skipped), 'check')} skipped"
+    return f"{counted(report.images, 'image')}: {found}; {checks}"
 
 
 _WORDS = ("error", "warning", "note")

@@ -58,7 +58,7 @@ def print_stats(stats: CaptionStats, base: str, *, top: int, json: bool = False)
     )
     weak = [(tag, str(stats.frequency[tag]), str(n)) for tag, n in stats.weak.items()]
     _print_part("rare in the vocabulary", ("tag", "captions", "images of the base model"), weak, top)
-    near = [(m.tag, str(m.count), m.meant, str(m.meant_count)) for m in stats.near]
+    near = [(m.tag, str(m.count), m.correction, str(m.correction_count)) for m in stats.near]
     _print_part("probably mistyped", ("tag", "captions", "similar to", "captions"), near, top)
     spelled = [(tag, ", ".join(others)) for tag, others in stats.spellings.items()]
     _print_part("several spellings", ("tag", "also spelled"), spelled, top)

@@ -1,4 +1,4 @@
-"""What became of another trainer's settings: key by key, what was lost first."""
+"""The report of an import: one line per key, those that were lost first."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def print_imported(made: Imported, *, json: bool = False, quiet: bool = False, a
     print_warnings(str(note) for note in made.lost)
     if quiet:
         return
-    summary = f"{made.title}: {fates_of(made)}"
+    summary = f"{made.title}: {status_counts(made)}"
     if aside:
         stderr_console().print(summary, soft_wrap=True)
         return
@@ -31,19 +31,19 @@ def print_imported(made: Imported, *, json: bool = False, quiet: bool = False, a
     echo(summary)
 
 
-def fates_of(made: Imported) -> str:
-    """`12 keys taken over, 3 done always, 1 not understood`."""
-    from bakehouse.recipe.importers import FATES
+def status_counts(made: Imported) -> str:
+    """`12 set in the recipe, 3 built in, 1 not recognised`."""
+    from bakehouse.recipe.importers import STATUS_WORDS
 
-    counts = Counter(n.fate for n in _told(made))
-    said = [f"{counts[fate]} {words}" for fate, words in FATES.items() if counts[fate]]
+    counts = Counter(n.status for n in _reported(made))
+    parts = [f"{counts[status]} {words}" for status, words in STATUS_WORDS.items() if counts[status]]
     usual = len(made.notes) - sum(counts.values())
-    said += [f"{counted(usual, 'key')} at {'its' if usual == 1 else 'their'} default" for _ in range(usual > 0)]
-    return ", ".join(said) or "nothing was said"
+    parts += [f"{counted(usual, 'key')} at {'its' if usual == 1 else 'their'} default" for _ in range(usual > 0)]
+    return ", ".join(parts) or "no keys"
 
 
-def _told(made: Imported) -> list[Note]:
-    """What is worth a line: a key that says what is so anyway is not."""
+def _reported(made: Imported) -> list[Note]:
+    """Return the notes worth a line: keys that change nothing are left out."""
     return [note for note in made.notes if not note.off]
 
 
@@ -51,19 +51,19 @@ def _table(made: Imported) -> Table:
     table = Table(title="Keys", title_justify="left", box=None, pad_edge=False)
     table.add_column("key", style="bold", overflow="fold")
     table.add_column("value", overflow="fold", max_width=40)
-    table.add_column("became", overflow="fold")
+    table.add_column("result", overflow="fold")
     table.add_column("why", style="dim")
-    for note in sorted(_told(made), key=lambda n: not n.is_lost):
-        table.add_row(note.key, _shown(note.value), _became(note), note.why)
+    for note in sorted(_reported(made), key=lambda n: not n.is_lost):
+        table.add_row(note.key, _shown(note.value), _result(note), note.why)
     return table
 
 
-def _became(note: Note) -> str:
-    from bakehouse.recipe.importers import FATES
+def _result(note: Note) -> str:
+    from bakehouse.recipe.importers import STATUS_WORDS
 
     if note.is_lost:
-        return FATES[note.fate]
-    return ", ".join(note.to) if note.fate == "taken" and note.to else FATES[note.fate]
+        return STATUS_WORDS[note.status]
+    return f"sets {', '.join(note.sets)}" if note.status == "set" and note.sets else STATUS_WORDS[note.status]
 
 
 def _shown(value: object) -> str:

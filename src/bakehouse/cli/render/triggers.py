@@ -1,20 +1,20 @@
-"""Output of `triggers explain`."""
+"""What triggers will absorb, for the eye and as JSON."""
 
 from __future__ import annotations
 
 from rich.table import Table
 
-from bakehouse.captions.triggers import Absorption, Explanation, Finding
+from bakehouse.captions.triggers import Absorption, Explanation, TriggerFinding
 from bakehouse.cli.render.consoles import print_json, print_table
 from bakehouse.cli.render.printing import echo
 from bakehouse.core.pluralize import counted, listed
 
 _SHOWN = 8
-"""Items in a cell; `--json` lists all."""
+"""Things in a cell; `--json` has all."""
 
 
 def print_explanation(explanation: Explanation, *, json: bool = False, quiet: bool = False) -> None:
-    """Print a table of triggers, then the findings with their remedies; `quiet` prints problems only."""
+    """Print the table of triggers, then the findings with their remedies; `quiet` leaves out the table and notes."""
     if json:
         print_json(explanation.to_json())
         return
@@ -25,36 +25,37 @@ def print_explanation(explanation: Explanation, *, json: bool = False, quiet: bo
         if not (quiet and finding.level == "note"):
             _print_finding(finding)
     if not explanation.findings:
-        echo("no problems found")
+        echo("no findings")
 
 
 def _table(explanation: Explanation) -> Table:
-    title = f"{counted(explanation.images, 'image')}, {explanation.shows:g} shown per epoch"
+    title = f"{counted(explanation.images, 'image')}, {explanation.exposures:g} exposures per epoch"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("trigger", style="bold", no_wrap=True)
     table.add_column("images", justify="right")
-    table.add_column("shown", justify="right")
+    table.add_column("exposures", justify="right")
     table.add_column("strategy")
-    table.add_column("will learn (share of its images)")
-    table.add_column("may also learn", style="dim")
-    table.add_column("left to the prompt", style="dim")
+    table.add_column("will absorb (share of its exposures)")
+    table.add_column("may co-occur", style="dim")
+    table.add_column("controlled by prompts", style="dim")
     for t in explanation.triggers:
-        missed = t.strategy in ("fluid", "static") and t.realised not in ("", t.strategy)
-        strategy = f"{t.kind}, {t.strategy}" + (f"; effectively {t.realised}" if missed else "")
-        along, kept = (
-            listed([f"{tag} {share:.0%}" for tag, share in s.items()], _SHOWN) for s in (t.comes_along, t.keeps)
+        missed = t.strategy in ("fluid", "static") and t.effective_strategy not in ("", t.strategy)
+        strategy = f"{t.kind}, {t.strategy}" + (f"; effectively {t.effective_strategy}" if missed else "")
+        co_occurring, captioned = (
+            listed([f"{tag} {share:.0%}" for tag, share in shares.items()], _SHOWN)
+            for shares in (t.co_occurring, t.captioned)
         )
-        absorbed = listed([_absorbed(a) for a in t.absorbs], _SHOWN) or "only what no tag names"
-        table.add_row(t.word, str(t.images), f"{t.shows:g}", strategy, absorbed, along, kept)
+        absorbed = listed([_absorbed(a) for a in t.absorbs], _SHOWN) or "only untagged traits"
+        table.add_row(t.word, str(t.images), f"{t.exposures:g}", strategy, absorbed, co_occurring, captioned)
     return table
 
 
 def _absorbed(found: Absorption) -> str:
-    """Return `red dress 100%`, with a star if other triggers' declarations cause it."""
-    return f"{found.what} {found.strength:.0%}" + ("" if found.declared else " *")
+    """Return `red dress 100%`, with a star if the trigger absorbs it without declaring it."""
+    return f"{found.trait} {found.strength:.0%}" + ("" if found.declared else " *")
 
 
-def _print_finding(finding: Finding) -> None:
+def _print_finding(finding: TriggerFinding) -> None:
     echo(f"{finding.level} {finding.id}: {finding.message}")
     for n, remedy in enumerate(finding.remedies, 1):
-        echo(f"  {n}. {remedy.what}: {remedy.setting}")
+        echo(f"  {n}. {remedy.action}: {remedy.setting}")

@@ -1,6 +1,6 @@
 """Other trainers' settings as recipes: whose they are is read from their content, and no key is dropped unsaid."""
 
-from bakehouse.recipe.importers.import_report import FATES, LOST, Fate, Imported, Note
-from bakehouse.recipe.importers.registry import PEERS, import_settings
+from bakehouse.recipe.importers.import_report import LOST, STATUS_WORDS, Imported, Note, Status
+from bakehouse.recipe.importers.registry import TRAINERS, import_settings
 
-__all__ = ["FATES", "LOST", "PEERS", "Fate", "Imported", "Note", "import_settings"]
+__all__ = ["LOST", "STATUS_WORDS", "TRAINERS", "Imported", "Note", "Status", "import_settings"]

@@ -1,4 +1,4 @@
-"""What a peer's reader gives, and how it becomes a recipe: what the recipe does not allow is taken out and named."""
+"""What a trainer's reader gives, and how it becomes a recipe: what the recipe does not allow is taken out and named."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Draft:
 def finish(
     draft: Draft,
     *,
-    peer: str,
+    trainer: str,
     title: str,
     sources: Sequence[str],
     images: Path | None = None,
@@ -60,8 +60,8 @@ def finish(
     values["concepts"] = _concepts(draft.concepts, images, subject, origins)
     recipe, more = _validated(values, origins, title)
     # A folder that is said here takes the place of one that is not there.
-    notes = [n for n in draft.notes if images is None or not n.is_lost or n.to != ("concepts",)]
-    return Imported(peer, title, tuple(sources), recipe, origins, (*notes, *more))
+    notes = [n for n in draft.notes if images is None or not n.is_lost or n.sets != ("concepts",)]
+    return Imported(trainer, title, tuple(sources), recipe, origins, (*notes, *more))
 
 
 def _without_nulls(value: Any) -> Any:
@@ -83,8 +83,8 @@ def _concepts(
         origins["concepts.0.folder"] = "--images"
     if not concepts:
         raise UsageError(
-            "the settings name no folder of images",
-            hint='say --images DIR --subject "zwx person", or give the file that names them too',
+            "the settings name no image folder",
+            hint='pass --images DIR --subject "zwx person", or also pass the file that names it',
         )
     if subject:
         for i, concept in enumerate(concepts):
@@ -104,14 +104,16 @@ def _validated(values: dict[str, Any], origins: dict[str, str], title: str) -> t
             return Recipe.model_validate(values), notes
         except ValidationError as e:
             notes.append(_take_out(values, origins, e.errors()[0]))
-    raise UsageError(f"the settings of {title} come to no recipe", hint="; ".join(str(n) for n in notes[-3:]))
+    raise UsageError(
+        f"these {title} settings could not be converted into a valid recipe", hint="; ".join(str(n) for n in notes[-3:])
+    )
 
 
 def _take_out(values: dict[str, Any], origins: dict[str, str], error: Any) -> Note:
     """Removes the value that an error is about, with a note in the user's words."""
     path = _path(values, error["loc"])
     if not path:
-        raise UsageError(f"the settings come to no recipe: {error['msg']}")
+        raise UsageError(f"the settings could not be converted into a valid recipe: {error['msg']}")
     here: Any = values
     for part in path[:-1]:
         here = here[part]
@@ -120,7 +122,7 @@ def _take_out(values: dict[str, Any], origins: dict[str, str], error: Any) -> No
     below = [k for k in origins if k == key or k.startswith(f"{key}.")]
     said = ", ".join(dict.fromkeys(origins.pop(k) for k in below)) or key
     message = re.sub(r"^(Value error, |Input should be )", "", str(error["msg"]))
-    return Note(said, value, "missing", f"{key} is not set: {message}", to=(key,))
+    return Note(said, value, "unsupported", f"{key} is not set: {message}", sets=(key,))
 
 
 def _path(values: Any, loc: Sequence[Any]) -> list[Any]:

@@ -47,7 +47,7 @@ def find_command(text: str, *, where: str = "the script", suffix: str = "") -> C
         suffix: of the file's name, such as `.ps1`: says whose language it is.
 
     Raises:
-        UsageError: a part of the call is made by code, a quote is never closed, or several trainings are called.
+        UsageError: a part of the call is made by code, unclosed quote, or several trainings are called.
     """
     shell = shell_of(text, suffix)
     script = Script(shell)
@@ -80,7 +80,7 @@ def _words(line: Line, script: Script, where: str) -> list[str]:
         if _SCRIPT.search(line.text) is None or " --" not in line.text:
             return []
         hint = "close the quote, or write the whole command in one line"
-        raise UsageError(f"{where}, line {line.number}: a quote is never closed", hint=hint) from e
+        raise UsageError(f"{where}, line {line.number}: unclosed quote", hint=hint) from e
 
 
 def _behind_script(text: str) -> str:
@@ -103,7 +103,7 @@ def _the_one(calls: Sequence[tuple[int, Command]], where: str) -> Command | None
     """The call, where there is one or all are the same."""
     if any(call != calls[0][1] for _, call in calls):
         shown = ", ".join(f"{call.script} in line {number}" for number, call in calls)
-        hint = "keep the one that is meant, or write each into a file of its own"
+        hint = "keep one of them, or put each into its own file"
         raise UsageError(f"{where} calls {len(calls)} trainings: {shown}", hint=hint)
     return calls[0][1] if calls else None
 

@@ -10,32 +10,21 @@ from bakehouse.recipe.importers.build_recipe import Draft
 from bakehouse.recipe.importers.import_report import Note
 from bakehouse.recipe.importers.kohya import draft_of
 from bakehouse.recipe.importers.kohya_dataset import Subset
-from bakehouse.recipe.importers.option_table import Given, Option, always, elsewhere, no_effect, table, taken
+from bakehouse.recipe.importers.option_table import GivenValue, Option, sets, table, unset_options
 from bakehouse.recipe.importers.settings_file import Document
 
 TITLE = "LoRA_Easy_Training_Scripts"
 
-_STATISTICS = "tags and their number are part of each file's metadata"
-
 OWN: dict[str, Option] = table(
-    taken("train_mode", "text", "adapter.kind", how="`lora`"),
-    taken("warmup_ratio", "float", "schedule.warmup", how="a share of all steps"),
-    taken("fa", "flag", "adapter.lora_fa"),
-    always("sdxl", "flag", "the family is read from the model itself"),
-    no_effect("name", "text", "the name of a subset in the window"),
-    no_effect("easy_name", "text", "a pattern for names: here a run has a folder"),
-    no_effect("name_replace", "text", "a pattern for names: here a run has a folder"),
-    always("tag_occurrence", "flag", _STATISTICS),
-    no_effect("tag_file_location", "text", _STATISTICS),
-    always("save_toml", "flag", "the recipe is part of the run and of each file"),
-    elsewhere("save_toml_location", "text", "the recipe lies in the run's folder"),
-    no_effect("log_prefix_mode", "text", "a run has its own folder"),
-    no_effect("run_name_mode", "text", "a run has its own folder"),
+    sets("train_mode", "text", "adapter.kind", how="`lora`"),
+    sets("warmup_ratio", "float", "schedule.warmup", how="a fraction of all steps"),
+    sets("fa", "flag", "adapter.lora_fa"),
+    *unset_options("easy_scripts"),
 )
 """Keys that kohya does not have."""
 
 
-def knows(document: Document) -> bool:
+def detects(document: Document) -> bool:
     """Whether the document is its own."""
     if document.format != "toml":
         return False
@@ -49,7 +38,7 @@ def read(documents: Sequence[Document]) -> Draft:
     Raises:
         UsageError: it trains an embedding.
     """
-    given: dict[str, Given] = {}
+    given: dict[str, GivenValue] = {}
     subsets: list[Subset] = []
     notes: list[Note] = []
     for document in documents:
@@ -57,11 +46,11 @@ def read(documents: Sequence[Document]) -> Draft:
         given |= own
         general = {k: v for k, v in own.items() if k == "batch_size"}
         for entry in document.table.get("subsets", []):
-            said = {k: Given(v, f"[[subsets]] {k}") for k, v in entry.items() if v}
+            said = {k: GivenValue(v, f"[[subsets]] {k}") for k, v in entry.items() if v}
             subsets.append(Subset({**general, **said}, document.folder))
     mode = given["train_mode"].value if "train_mode" in given else "lora"
     if mode not in ("lora", "locon"):
-        raise UsageError(f"train_mode = {mode!r}: bakehouse trains no embeddings", hint="understood is 'lora'")
+        raise UsageError(f"train_mode = {mode!r}: embeddings cannot be trained", hint="supported is 'lora'")
     if "guidance_scale" in given and given["guidance_scale"].value and "network_module" not in given:
         raise UsageError("these settings train Flux (guidance_scale)", hint="bakehouse trains SD 1.x, SD 2.x and SDXL")
     given = _without_nothing(given, notes)
@@ -74,7 +63,7 @@ def read(documents: Sequence[Document]) -> Draft:
     return draft_of({k: v for k, v in given.items() if k not in OWN}, shared, folder=documents[-1].folder, notes=notes)
 
 
-def _below(given: Mapping[str, Given], subsets: Sequence[Subset]) -> list[Subset]:
+def _below(given: Mapping[str, GivenValue], subsets: Sequence[Subset]) -> list[Subset]:
     """Subsets with what the window says of all of them: kohya's `[general]`."""
     return [
         Subset({**{k: v for k, v in given.items() if k == "keep_tokens_separator"}, **x.given}, x.folder)
@@ -82,18 +71,20 @@ def _below(given: Mapping[str, Given], subsets: Sequence[Subset]) -> list[Subset
     ]
 
 
-def _options(data: Mapping[str, Any]) -> Iterator[tuple[str, Given]]:
+def _options(data: Mapping[str, Any]) -> Iterator[tuple[str, GivenValue]]:
     """Every option with its section; a section may or may not part `args` and `dataset_args`."""
     for section, content in data.items():
         if section == "subsets":
             continue
         if not isinstance(content, Mapping):
-            yield section, Given(content, section)
+            yield section, GivenValue(content, section)
             continue
         inner = [part for part in ("args", "dataset_args") if isinstance(content.get(part), Mapping)]
         for part in inner:
-            yield from ((k, Given(v, f"[{section}.{part}] {k}")) for k, v in content[part].items())
-        yield from ((k, Given(v, f"[{section}] {k}")) for k, v in content.items() if k not in ("args", "dataset_args"))
+            yield from ((k, GivenValue(v, f"[{section}.{part}] {k}")) for k, v in content[part].items())
+        yield from (
+            (k, GivenValue(v, f"[{section}] {k}")) for k, v in content.items() if k not in ("args", "dataset_args")
+        )
 
 
 _MODULE_OF = {"algo": "lycoris.kohya", "unit": "networks.dylora"}
@@ -101,16 +92,16 @@ _MODULE_OF = {"algo": "lycoris.kohya", "unit": "networks.dylora"}
 _0_COUNTS = ("unet_lr", "text_encoder_lr", "max_grad_norm", "prior_loss_weight", "network_alpha", "learning_rate")
 
 
-def _without_nothing(given: Mapping[str, Given], notes: list[Note]) -> dict[str, Given]:
+def _without_nothing(given: Mapping[str, GivenValue], notes: list[Note]) -> dict[str, GivenValue]:
     """Options without those that are empty, off or 0: none of them comes to kohya."""
     for name, item in given.items():
         if not item.value:
-            why = "0 is passed over there: kohya's default counts"
-            notes.append(Note(item.said, item.value, "no effect", why, off=name not in _0_COUNTS))
+            why = "ignored by LoRA_Easy_Training_Scripts if 0: kohya's default is used"
+            notes.append(Note(item.source_key, item.value, "no effect", why, off=name not in _0_COUNTS))
     return {k: v for k, v in given.items() if v.value}
 
 
-def _translate(given: dict[str, Given]) -> None:
+def _translate(given: dict[str, GivenValue]) -> None:
     """Its own keys as kohya's."""
     if "warmup_ratio" in given and "lr_warmup_steps" not in given:
         given["lr_warmup_steps"] = given["warmup_ratio"]
@@ -122,9 +113,9 @@ def _translate(given: dict[str, Given]) -> None:
     module, source = told[-1] if told else "networks.lora", "network_args"
     if "fa" in given and given["fa"].value and module == "networks.lora":
         module, source = "networks.lora_fa", "fa"
-    given["network_module"] = Given(module, given[source].said if source in given else "train_mode")
+    given["network_module"] = GivenValue(module, given[source].source_key if source in given else "train_mode")
 
 
-def _note(name: str, item: Given) -> Note:
+def _note(name: str, item: GivenValue) -> Note:
     option = OWN[name]
-    return Note(item.said, item.value, option.fate, option.how, option.to, off=item.value in (False, "", 0))
+    return Note(item.source_key, item.value, option.status, option.how, option.sets, off=item.value in (False, "", 0))

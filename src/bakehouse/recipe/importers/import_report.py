@@ -10,19 +10,19 @@ from typing import Any, Literal
 from bakehouse.recipe.recipe import Recipe
 from bakehouse.recipe.recipe_toml import recipe_to_toml
 
-Fate = Literal["taken", "always", "no effect", "elsewhere", "missing", "unknown"]
+Status = Literal["set", "built in", "no effect", "command line", "unsupported", "unknown"]
 
-FATES: Mapping[Fate, str] = {
-    "taken": "taken over",
-    "always": "done always",
-    "no effect": "without effect here",
-    "elsewhere": "said elsewhere",
-    "missing": "not possible here",
-    "unknown": "not understood",
+STATUS_WORDS: Mapping[Status, str] = {
+    "set": "set in the recipe",
+    "built in": "built in",
+    "no effect": "no effect here",
+    "command line": "given on the command line",
+    "unsupported": "not supported",
+    "unknown": "not recognised",
 }
 """What becomes of a key, in words."""
 
-LOST: frozenset[Fate] = frozenset({"missing", "unknown"})
+LOST: frozenset[Status] = frozenset({"unsupported", "unknown"})
 """The training may come out otherwise than it would have: what `--strict` refuses."""
 
 
@@ -33,27 +33,27 @@ class Note:
     key: str
     """As it stands in the settings: `--noise_offset`, `[optimizer_args.args] learning_rate`."""
     value: Any
-    fate: Fate
+    status: Status
     why: str = ""
-    to: tuple[str, ...] = ()
-    """Keys of the recipe."""
+    sets: tuple[str, ...] = ()
+    """Keys of the recipe that it sets."""
     off: bool = False
-    """The value is the key's own default or off: nothing is lost whatever its fate, and it is worth no line."""
+    """The value is the key's own default or off: nothing is lost whatever its status, and it is worth no line."""
 
     def __str__(self) -> str:
         shown = f"{self.key} = {self.value!r}" if self.value is not True else self.key
-        return f"{shown}: {FATES[self.fate]}{f': {self.why}' if self.why else ''}"
+        return f"{shown}: {STATUS_WORDS[self.status]}{f': {self.why}' if self.why else ''}"
 
     @property
     def is_lost(self) -> bool:
-        return self.fate in LOST and not self.off
+        return self.status in LOST and not self.off
 
 
 @dataclass(frozen=True)
 class Imported:
     """A recipe made of another trainer's settings."""
 
-    peer: str
+    trainer: str
     """Whose settings they are: `kohya`."""
     title: str
     """The same in words: `kohya sd-scripts`."""
@@ -79,12 +79,12 @@ class Imported:
     def to_json(self) -> dict[str, Any]:
         """For `--json`."""
         return {
-            "from": self.peer,
+            "from": self.trainer,
             "sources": list(self.sources),
             "recipe": self.recipe.settings(mode="json"),
             "origins": dict(self.origins),
             "keys": [
-                {"key": n.key, "value": n.value, "fate": n.fate, "why": n.why, "to": list(n.to), "lost": n.is_lost}
+                {"key": n.key, "value": n.value, "fate": n.status, "why": n.why, "to": list(n.sets), "lost": n.is_lost}
                 for n in self.notes
             ],
         }

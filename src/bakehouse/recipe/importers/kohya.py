@@ -8,23 +8,24 @@ from typing import Any
 
 from bakehouse.core.errors import UsageError
 from bakehouse.recipe.importers.build_recipe import Draft
+from bakehouse.recipe.importers.common import LAUNCHER
 from bakehouse.recipe.importers.import_report import Note
 from bakehouse.recipe.importers.kohya_dataset import OWN, SHARED, Subset, images_of, subsets_of
-from bakehouse.recipe.importers.kohya_options import GROUPS, KOHYA
+from bakehouse.recipe.importers.kohya_options import KOHYA
 from bakehouse.recipe.importers.kohya_unsupported import of_other_models, refuse_others, trained_by, without_others
-from bakehouse.recipe.importers.option_table import Given, Settings, convert, place_of
+from bakehouse.recipe.importers.option_table import GivenValue, Settings, convert
 from bakehouse.recipe.importers.settings_file import Document, open_document
+from bakehouse.recipe.importers.value_types import existing_path
 
 TITLE = "kohya sd-scripts"
 SCRIPTS = ("train_network.py", "sdxl_train_network.py", "train_db.py", "fine_tune.py", "sdxl_train.py")
-_SUBSETS = frozenset(OWN) - set(GROUPS["Masks"])
+_SUBSETS = frozenset(OWN) - {"conditioning_data_dir"}
 """Keys that mean something in a dataset file alone."""
-LAUNCHER = "`bakehouse train` starts by itself"
 _KNOWN_SHARE = 4
 """More than one key in so many is kohya's in a file of kohya's: some may be misspelt, or another program's."""
 
 
-def knows(document: Document) -> bool:
+def detects(document: Document) -> bool:
     """Whether the document is kohya's."""
     if (command := document.command) is not None:
         return command.script in SCRIPTS or bool(trained_by(command.script))
@@ -49,7 +50,7 @@ def read(documents: Sequence[Document]) -> Draft:
     Raises:
         UsageError: a script that trains another kind of model; a file that the command line names is not there.
     """
-    given: dict[str, Given] = {}
+    given: dict[str, GivenValue] = {}
     subsets: list[Subset] = []
     notes: list[Note] = []
     for document in documents:
@@ -65,52 +66,52 @@ def read(documents: Sequence[Document]) -> Draft:
 
 def _outside(data: Mapping[str, Any]) -> list[Note]:
     return [
-        Note(k, data[k], "unknown", "not a level of a dataset file") for k in data if k not in ("general", "datasets")
+        Note(k, data[k], "unknown", "not a table of a dataset file") for k in data if k not in ("general", "datasets")
     ]
 
 
-def _options(document: Document, notes: list[Note]) -> dict[str, Given]:
+def _options(document: Document, notes: list[Note]) -> dict[str, GivenValue]:
     if document.command is not None:
         return _from_command(document, notes)
     return flattened(document.table)
 
 
-def flattened(data: Mapping[str, Any]) -> dict[str, Given]:
+def flattened(data: Mapping[str, Any]) -> dict[str, GivenValue]:
     """A config file's options; sections only order them, as in kohya."""
-    given: dict[str, Given] = {}
+    given: dict[str, GivenValue] = {}
     for key, value in data.items():
         if isinstance(value, Mapping) and key not in KOHYA:
-            given |= {k: Given(v, f"[{key}] {k}") for k, v in value.items()}
+            given |= {k: GivenValue(v, f"[{key}] {k}") for k, v in value.items()}
         else:
-            given[key] = Given(value, key)
+            given[key] = GivenValue(value, key)
     return given
 
 
-def _from_command(document: Document, notes: list[Note]) -> dict[str, Given]:
+def _from_command(document: Document, notes: list[Note]) -> dict[str, GivenValue]:
     command = document.command
     assert command is not None
     if command.script not in SCRIPTS:
-        what = trained_by(command.script) or "what bakehouse does not"
-        hint = f"understood are {', '.join(SCRIPTS)}"
+        what = trained_by(command.script) or "an unsupported kind of model"
+        hint = f"supported are {', '.join(SCRIPTS)}"
         raise UsageError(f"{document.path} calls {command.script}, which trains {what}", hint=hint)
     notes += [Note(f"accelerate --{k}", v, "no effect", LAUNCHER) for k, v in command.launcher.items()]
-    notes += [Note(word, True, "unknown", "it belongs to no option") for word in command.stray]
-    given = {k: Given(v, f"--{k}") for k, v in command.options.items()}
+    notes += [Note(word, True, "unknown", "it does not belong to any option") for word in command.stray]
+    given = {k: GivenValue(v, f"--{k}") for k, v in command.options.items()}
     if isinstance(config := command.options.get("config_file"), str):
         path = _beside(config if config.endswith(".toml") else f"{config}.toml", document.folder)
         given = {**flattened(open_document(path).table), **given}
-    return {"script": Given(command.script, command.script), **given}
+    return {"script": GivenValue(command.script, command.script), **given}
 
 
-def named_dataset(given: Mapping[str, Given], folder: Path, notes: list[Note]) -> list[Subset]:
+def named_dataset(given: Mapping[str, GivenValue], folder: Path, notes: list[Note]) -> list[Subset]:
     """The dataset file that the settings name, where it is there."""
     name = given["dataset_config"].value if "dataset_config" in given else None
     if not isinstance(name, str) or not name:
         return []
     path = _beside(name, folder)
-    if place_of(name, folder) is None or not path.is_file():
-        why = "the file is not there: give it too, `bakehouse import SETTINGS DATASET.toml`"
-        notes.append(Note(given["dataset_config"].said, name, "missing", why))
+    if existing_path(name, folder) is None or not path.is_file():
+        why = "file not found: pass it too, `bakehouse import SETTINGS DATASET.toml`"
+        notes.append(Note(given["dataset_config"].source_key, name, "unsupported", why))
         return []
     data = open_document(path).table
     notes += _outside(data)
@@ -118,11 +119,11 @@ def named_dataset(given: Mapping[str, Given], folder: Path, notes: list[Note]) -
 
 
 def _beside(name: str, folder: Path) -> Path:
-    return place_of(name, folder) or Path(name)
+    return existing_path(name, folder) or Path(name)
 
 
 def draft_of(
-    given: Mapping[str, Given],
+    given: Mapping[str, GivenValue],
     subsets: Sequence[Subset],
     *,
     folder: Path,
@@ -139,7 +140,7 @@ def draft_of(
     """
     refuse_others(given)
     given, theirs = without_others(given)
-    named = Settings(KOHYA, given, peer="kohya", folder=folder)
+    named = Settings(KOHYA, given, trainer="kohya", folder=folder)
     if repeats := given.get("dataset_repeats"):  # of subsets that say none
         subsets = [Subset({"num_repeats": repeats, **x.given}, x.folder) for x in subsets]
     images = images_of(named, subsets)
@@ -147,10 +148,10 @@ def draft_of(
     notes = [
         *notes,
         *theirs,
-        *(Note(given[k].said, given[k].value, "unknown", "belongs into a dataset file") for k in misplaced),
+        *(Note(given[k].source_key, given[k].value, "unknown", "only allowed in a dataset file") for k in misplaced),
     ]
     own = {k: v for k, v in given.items() if k not in _SUBSETS}
-    settings = Settings(KOHYA, {**own, **images.shared}, peer="kohya", folder=folder)
+    settings = Settings(KOHYA, {**own, **images.shared}, trainer="kohya", folder=folder)
     values, origins, said = convert(settings)
     for taken in images.taken:
         values[taken.key] = taken.value
@@ -159,12 +160,12 @@ def draft_of(
         values = {k: v for k, v in values.items() if _is_said_of_images(k, settings)}
         origins = {k: v for k, v in origins.items() if k in values or k.startswith("concepts.")}
     # What its folder or the program that saved the settings says of an option is not said again by the table.
-    spoken = {n.key for n in images.notes} | {n.key for n in notes if n.fate == "taken"}
+    spoken = {n.key for n in images.notes} | {n.key for n in notes if n.status == "set"}
     merged = [*notes, *images.notes, *(n for n in said if n.key not in spoken or n.is_lost)]
     return Draft(values, images.concepts, origins, merged)
 
 
 def _is_said_of_images(key: str, settings: Settings) -> bool:
-    decided = {k for name in SHARED for k in settings.options[name].to}
+    decided = {k for name in SHARED for k in settings.options[name].sets}
     batch = key != "train.batch" or settings.given("batch_size")
     return batch and (key in decided or key.split(".")[0] in ("prior", "evaluate"))

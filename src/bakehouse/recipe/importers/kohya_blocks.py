@@ -24,10 +24,10 @@ def unread(args: Settings, module: str) -> dict[str, str]:
     """Arguments for blocks that kohya itself would pass over, and why."""
     given = [name for name in (*BLOCK_SIZES, *BLOCK_RATES) if name in args.values]
     if module not in _READERS:
-        return dict.fromkeys(given, f"{module} reads no such argument; `adapter.blocks` works here for every kind")
+        return dict.fromkeys(given, f"{module} ignores it; here `adapter.blocks` works with every kind")
     if args.given(*_TURNED_ON):
         return {}
-    return dict.fromkeys(given, "kohya reads it only beside block_dims or one of the lr_weights")
+    return dict.fromkeys(given, "kohya ignores it without block_dims or one of the lr_weight arguments")
 
 
 def block_values(s: Settings, args: Settings) -> Values:

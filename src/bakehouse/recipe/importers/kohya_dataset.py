@@ -6,12 +6,14 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
+from bakehouse.recipe.importers.common import folder_path
 from bakehouse.recipe.importers.import_report import Note
 from bakehouse.recipe.importers.kohya_options import GROUPS, KOHYA
-from bakehouse.recipe.importers.option_table import Given, Settings, Taken, is_folder, place_of
+from bakehouse.recipe.importers.option_table import Assignment, GivenValue, Settings
+from bakehouse.recipe.importers.value_types import is_folder
 
 OWN = (
     "image_dir",
@@ -33,11 +35,11 @@ class Images:
     """The images of a training: concepts, class images, and options that their files set for all."""
 
     concepts: tuple[Mapping[str, Any], ...] = ()
-    taken: tuple[Taken, ...] = ()
+    taken: tuple[Assignment, ...] = ()
     """Of class images."""
     origins: Mapping[str, str] = field(default_factory=dict)
     """Of concepts and of class images."""
-    shared: Mapping[str, Given] = field(default_factory=dict)
+    shared: Mapping[str, GivenValue] = field(default_factory=dict)
     """Options, of the first subset that is no class images."""
     notes: tuple[Note, ...] = ()
 
@@ -46,7 +48,7 @@ class Images:
 class Subset:
     """One folder of images."""
 
-    given: Mapping[str, Given]
+    given: Mapping[str, GivenValue]
     """Its settings, those of the levels above among them."""
     folder: Path
     """Where its relative paths may begin."""
@@ -63,8 +65,8 @@ def subsets_of(config: Mapping[str, Any], folder: Path) -> list[Subset]:
     return found
 
 
-def _named(values: Mapping[str, Any], where: str) -> dict[str, Given]:
-    return {k: Given(v, f"{where} {k}") for k, v in values.items()}
+def _named(values: Mapping[str, Any], where: str) -> dict[str, GivenValue]:
+    return {k: GivenValue(v, f"{where} {k}") for k, v in values.items()}
 
 
 def _first_table(value: Any) -> Mapping[str, Any]:
@@ -96,13 +98,13 @@ def images_of(s: Settings, subsets: Sequence[Subset]) -> Images:
     origins = {f"concepts.{i}.{key}": source for i, (concept, source) in enumerate(made) for key in concept}
     taken, more = _reg_folder(s)
     for t in taken:
-        origins[t.key] = s.origin(t.of)
+        origins[t.key] = s.origin(t.sources)
     return Images(tuple(c for c, _ in made), tuple(taken), origins, {}, (*notes, *more))
 
 
 def _from_folder(s: Settings) -> tuple[list[tuple[dict[str, Any], str]], list[Note]]:
-    root = located(str(s["train_data_dir"]), s.folder)
-    said = s.said("train_data_dir")
+    root = folder_path(str(s["train_data_dir"]), s.folder)
+    said = s.source_key("train_data_dir")
     if s["in_json"]:
         return [({"folder": str(root), "subject": "", "repeats": s["dataset_repeats"]}, said)], []
     if found := numbered(root):
@@ -110,34 +112,34 @@ def _from_folder(s: Settings) -> tuple[list[tuple[dict[str, Any], str]], list[No
             ({"folder": str(path), "subject": name, "repeats": repeats}, f"{said}: {path.name}")
             for path, repeats, name in found
         ], []
-    why = "it holds no `N_name` folders: taken as one, shown once an epoch"
+    why = "it has no `N_name` folders: used as one concept with 1 repeat"
     if not is_folder(root):
-        why = "it is not on this machine, so its `N_name` folders are not known: write a concept for each of them"
+        why = "not found on this machine, so its `N_name` folders are unknown: add a concept for each"
     concept: dict[str, Any] = {"folder": str(root), "subject": "", "repeats": 1}
-    return [(concept, said)], [s.note("train_data_dir", "taken", why, to=("concepts",))]
+    return [(concept, said)], [s.note("train_data_dir", "set", why, sets=("concepts",))]
 
 
-def _reg_folder(s: Settings) -> tuple[list[Taken], list[Note]]:
+def _reg_folder(s: Settings) -> tuple[list[Assignment], list[Note]]:
     if not s["reg_data_dir"]:
-        return [Taken("prior.source", "none", ("reg_data_dir",))], []
-    root = located(str(s["reg_data_dir"]), s.folder)
+        return [Assignment("prior.source", "none", ("reg_data_dir",))], []
+    root = folder_path(str(s["reg_data_dir"]), s.folder)
     names = [name for _, _, name in numbered(root) if name]
     of = ("reg_data_dir",)
-    taken = [Taken("prior.source", "folder", of), Taken("prior.folder", str(root), of), _as_added_noise(of)]
+    taken = [Assignment("prior.source", "folder", of), Assignment("prior.folder", str(root), of), _as_added_noise(of)]
     if names:
-        taken.append(Taken("prior.prompt", names[0], of))
+        taken.append(Assignment("prior.prompt", names[0], of))
     notes = (
-        [] if is_folder(root) else [s.note("reg_data_dir", "taken", "it is not on this machine", to=("prior.folder",))]
+        [] if is_folder(root) else [s.note("reg_data_dir", "set", "not found on this machine", sets=("prior.folder",))]
     )
     return taken, notes
 
 
-def _as_added_noise(of: tuple[str, ...]) -> Taken:
-    return Taken("prior.target", "noise", of)
+def _as_added_noise(of: tuple[str, ...]) -> Assignment:
+    return Assignment("prior.target", "noise", of)
 
 
 def _from_subsets(subsets: Sequence[Subset]) -> Images:
-    own = [Settings(KOHYA, x.given, peer="kohya", folder=x.folder) for x in subsets]
+    own = [Settings(KOHYA, x.given, trainer="kohya", folder=x.folder) for x in subsets]
     held = [s for s in own if not s["is_reg"] and (s["validation_split"] or 0) >= 1]
     taught = [s for s in own if not s["is_reg"] and s not in held]
     reg = [s for s in own if s["is_reg"]]
@@ -151,10 +153,10 @@ def _from_subsets(subsets: Sequence[Subset]) -> Images:
         notes += more
     taken = list(_reg_subsets(reg, notes))
     for t in taken:
-        origins[t.key] = (reg[0] if reg else own[0]).origin(t.of) if reg else "no subset is_reg"
+        origins[t.key] = (reg[0] if reg else own[0]).origin(t.sources) if reg else "no subset is_reg"
     for t in _held_out(held, notes):
         taken.append(t)
-        origins[t.key] = held[0].origin(t.of)
+        origins[t.key] = held[0].origin(t.sources)
     shared = {k: v for k, v in subsets[own.index(taught[0])].given.items() if k not in OWN} if taught else {}
     notes += _differences(taught)
     return Images(tuple(concepts), tuple(taken), origins, shared, tuple(dict.fromkeys(_hashable(notes))))
@@ -163,58 +165,60 @@ def _from_subsets(subsets: Sequence[Subset]) -> Images:
 def _hashable(notes: Sequence[Note]) -> list[Note]:
     """Notes whose values can be compared: the same is not said twice."""
     return [
-        Note(n.key, str(n.value) if isinstance(n.value, (list, dict)) else n.value, n.fate, n.why, n.to, n.off)
+        Note(n.key, str(n.value) if isinstance(n.value, (list, dict)) else n.value, n.status, n.why, n.sets, n.off)
         for n in notes
     ]
 
 
 def _concept(s: Settings) -> tuple[dict[str, Any], dict[str, str], list[Note]]:
     """A subset as a concept, its origins, and notes on what it says for itself alone."""
-    root = located(str(s["image_dir"] or ""), s.folder)
+    root = folder_path(str(s["image_dir"] or ""), s.folder)
     concept = {"folder": str(root), "subject": s["class_tokens"] or "", "repeats": s["num_repeats"]}
     origins = {"folder": s.origin(["image_dir"]), "repeats": s.origin(["num_repeats"])}
     origins["subject"] = s.origin(["class_tokens"])
     match = re.fullmatch(r"[0-9]+_(.*)", root.name)
     if not concept["subject"] and match:
         concept["subject"] = match[1].strip()
-        origins["subject"] = f"{s.said('image_dir')}: the folder's name"
+        origins["subject"] = f"{s.source_key('image_dir')}: the folder's name"
     notes = []
     if not is_folder(root):
-        notes.append(s.note("image_dir", "taken", "it is not on this machine: write where it is", to=("concepts",)))
+        notes.append(s.note("image_dir", "set", "not found on this machine: correct the path", sets=("concepts",)))
     for name in OWN:
         if s.given(name) and name != "image_dir":
             option = s.options[name]
-            notes.append(s.note(name, option.fate, option.how, to=option.to, off=s.is_off(name)))
+            notes.append(s.note(name, option.status, option.how, sets=option.sets, off=s.is_off(name)))
     return concept, origins, notes
 
 
-def _reg_subsets(reg: Sequence[Settings], notes: list[Note]) -> Iterator[Taken]:
+def _reg_subsets(reg: Sequence[Settings], notes: list[Note]) -> Iterator[Assignment]:
     if not reg:
-        yield Taken("prior.source", "none", ("is_reg",))
+        yield Assignment("prior.source", "none", ("is_reg",))
         return
-    folders = [located(str(s["image_dir"] or ""), s.folder) for s in reg]
+    folders = [folder_path(str(s["image_dir"] or ""), s.folder) for s in reg]
     of = ("is_reg", "image_dir")
-    yield Taken("prior.source", "folder", of)
+    yield Assignment("prior.source", "folder", of)
     root = folders[0] if len(folders) == 1 else Path(os.path.commonpath([str(f) for f in folders]))
-    yield Taken("prior.folder", str(root), of)
+    yield Assignment("prior.folder", str(root), of)
     yield _as_added_noise(of)
     prompts = list(dict.fromkeys(s["class_tokens"] for s in reg if s["class_tokens"]))
     if prompts:
-        yield Taken("prior.prompt", prompts[0], ("class_tokens",))
+        yield Assignment("prior.prompt", prompts[0], ("class_tokens",))
     if len(folders) > 1:
-        why = f"class images are one folder here: all of {root}"
-        notes.append(reg[0].note("image_dir", "taken", why, to=("prior.folder",)))
+        why = f"class images come from one folder: all of {root}"
+        notes.append(reg[0].note("image_dir", "set", why, sets=("prior.folder",)))
     if len(prompts) > 1:
-        notes.append(reg[0].note("class_tokens", "missing", f"class images have one prompt: {prompts[0]!r}"))
+        notes.append(reg[0].note("class_tokens", "unsupported", f"class images have only one prompt: {prompts[0]!r}"))
 
 
-def _held_out(held: Sequence[Settings], notes: list[Note]) -> Iterator[Taken]:
+def _held_out(held: Sequence[Settings], notes: list[Note]) -> Iterator[Assignment]:
     """A folder that is validated on alone: no concept, but what checkpoints are judged by."""
     for s in held:
-        folder = located(str(s["image_dir"] or ""), s.folder)
-        notes.append(s.note("validation_split", "taken", f"{folder} is not trained on", to=("evaluate.holdout",)))
+        folder = folder_path(str(s["image_dir"] or ""), s.folder)
+        notes.append(
+            s.note("validation_split", "set", f"{folder} is not used for training", sets=("evaluate.holdout",))
+        )
         if s is held[0]:
-            yield Taken("evaluate.holdout", str(folder), ("image_dir", "validation_split"))
+            yield Assignment("evaluate.holdout", str(folder), ("image_dir", "validation_split"))
 
 
 def _differences(taught: Sequence[Settings]) -> Iterator[Note]:
@@ -223,11 +227,4 @@ def _differences(taught: Sequence[Settings]) -> Iterator[Note]:
         values = [s[name] for s in taught]
         if any(v != values[0] for v in values):
             shown = ", ".join(map(str, values))
-            yield taught[0].note(name, "missing", f"one for all images here: the first of {shown}")
-
-
-def located(text: str, folder: Path) -> Path:
-    """A folder beside the settings, from here, or as it stands where it is in neither."""
-    if path := place_of(text, folder):
-        return path
-    return Path(PureWindowsPath(text).as_posix()) if "\\" in text else Path(text)
+            yield taught[0].note(name, "unsupported", f"all images share one value: the first of {shown}")

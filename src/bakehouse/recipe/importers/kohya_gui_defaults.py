@@ -2,56 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import resources
+from functools import cache
+from pathlib import Path
 from typing import Any, Literal
 
 from bakehouse.core.json_toml_yaml import parse_toml
-from bakehouse.recipe.importers.option_table import Given
+from bakehouse.recipe.importers.option_table import GivenValue
 
 Tab = Literal["lora", "dreambooth", "finetune"]
 
-_OF_OTHER_MODELS = (
-    *(
-        "flux1_",
-        "flux_",
-        "sd3_",
-        "lumina_",
-        "hunyuan_",
-        "anima_",
-        "t5xxl",
-        "clip_l",
-        "clip_g",
-        "img_",
-        "txt_",
-        "single_",
-    ),
-    *(
-        "double_",
-        "ae",
-        "guidance_scale",
-        "train_t5",
-        "train_double",
-        "train_single",
-        "train_blocks",
-        "split_",
-        "in_dims",
-    ),
-    *("apply_t5", "mem_eff_save", "cpu_offload", "blocks_to_swap", "blockwise_", "show_timesteps", "ggpo_"),
-    *(
-        "train_lora_ggpo",
-        "discrete_flow",
-        "model_prediction_type",
-        "timestep_sampling",
-        "model_type",
-        "logit_",
-        "mode_scale",
-    ),
-    *("pos_emb", "save_clip", "save_t5xxl", "weighting_scheme", "enable_all_linear"),
-)
 _WHOLE: Mapping[str, int] = {
     **dict.fromkeys(("clip_skip", "epoch", "gradient_accumulation_steps", "keep_tokens", "lr_warmup"), 0),
     **dict.fromkeys(("max_data_loader_n_workers", "max_train_epochs", "save_every_n_epochs", "seed"), 0),
@@ -72,12 +34,18 @@ _OLD_TYPES = {"LoCon": "LyCORIS/LoCon"}
 _OLD_NAMES = {"lora_network_weights": "network_weights"}
 
 
-@functools.cache
+@cache
+def _tables() -> Mapping[str, Any]:
+    return parse_toml(Path(__file__).with_name("kohya_gui.toml").read_text("utf-8"))
+
+
+HANDED_ON: Mapping[str, list[str]] = _tables()["handed_on"]
+"""Keys that a tab hands on to kohya under the same name."""
+
+
 def defaults_of(tab: Tab) -> Mapping[str, Any]:
-    """What a tab holds before anything is typed into it."""
-    text = resources.files("bakehouse.recipe.importers").joinpath("kohya_gui.toml").read_text("utf-8")
-    tables = parse_toml(text)
-    return {**tables["common"], **tables[tab]}
+    """Return what a tab holds before anything is typed into it."""
+    return {**_tables()["common"], **_tables()[tab]}
 
 
 @dataclass
@@ -102,12 +70,12 @@ class Window:
     def __getitem__(self, key: str) -> Any:
         return self.values.get(key, "")
 
-    def given(self, key: str, value: Any) -> Given:
+    def given(self, key: str, value: Any) -> GivenValue:
         """`value` as an option for kohya that the key decides."""
         said = next((old for old, new in self.renamed.items() if new == key), key)
         if said in self.data:
-            return Given(value, said)
-        return Given(value, f"kohya_ss's default of {key}", quiet=True)
+            return GivenValue(value, said)
+        return GivenValue(value, f"kohya_ss's default of {key}", quiet=True)
 
     def is_default(self, key: str) -> bool:
         """Whether the file says what is so anyway."""
@@ -116,14 +84,14 @@ class Window:
 
     def why_not(self, key: str) -> str:
         """Why a key of this tab does not come to kohya."""
-        if key.startswith(_OF_OTHER_MODELS):
-            return "belongs to other models"
+        if key.startswith(tuple(HANDED_ON["of_other_models"])):
+            return "only for other models"
         if key in _OF_A_NOISE:
             return f"noise_offset_type is {self['noise_offset_type']}"
         if key.startswith("learning_rate_te"):
             return f"the model is {'SDXL' if key == 'learning_rate_te' else 'not SDXL'}"
         kind = self["LoRA_type"]
-        return f"the GUI does not hand it on{f' where LoRA_type is {kind}' if kind else ''}"
+        return f"the GUI does not pass it to kohya{f' where LoRA_type is {kind}' if kind else ''}"
 
 
 def window_of(data: Mapping[str, Any], tab: Tab) -> Window:

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bakehouse.recipe.importers.kohya_dataset import located
-from bakehouse.recipe.importers.kohya_gui_defaults import Window, number, whole
-from bakehouse.recipe.importers.option_table import Given, is_folder
+from bakehouse.recipe.importers.common import folder_path
+from bakehouse.recipe.importers.kohya_gui_defaults import HANDED_ON, Window, number, whole
+from bakehouse.recipe.importers.option_table import GivenValue
+from bakehouse.recipe.importers.value_types import is_folder
 
 TYPES: Mapping[str, tuple[str, str]] = {
     "Standard": ("networks.lora", ""),
@@ -40,61 +41,14 @@ _SCRIPTS = {
     ("finetune", True): "sdxl_train.py",
 }
 
-# --- keys that are handed on as they are ------------------------------------------------------------------------------
-
-_ALL = (
-    *("async_upload", "bucket_no_upscale", "bucket_reso_steps", "cache_latents", "cache_latents_to_disk"),
-    *("caption_dropout_every_n_epochs", "caption_dropout_rate", "caption_extension", "color_aug", "dataset_config"),
-    *("debiased_estimation_loss", "dynamo_backend", "flip_aug", "fp8_base", "full_bf16", "full_fp16"),
-    *("gradient_accumulation_steps", "gradient_checkpointing", "huber_c", "huber_scale", "huber_schedule"),
-    *("huggingface_path_in_repo", "huggingface_repo_id", "huggingface_repo_type", "huggingface_repo_visibility"),
-    *("huggingface_token", "ip_noise_gamma_random_strength", "keep_tokens", "learning_rate", "log_config"),
-    *("log_tracker_config", "log_tracker_name", "log_with", "logging_dir", "loss_type", "lr_scheduler"),
-    *("lr_scheduler_type", "masked_loss", "max_bucket_reso", "max_data_loader_n_workers", "max_token_length"),
-    *("mem_eff_attn", "metadata_author", "metadata_description", "metadata_license", "metadata_tags", "metadata_title"),
-    *("min_bucket_reso", "mixed_precision", "output_dir", "output_name", "persistent_data_loader_workers"),
-    *("pretrained_model_name_or_path", "random_crop", "resume", "resume_from_huggingface", "sample_prompts"),
-    *("sample_sampler", "save_model_as", "save_precision", "save_state", "save_state_on_train_end"),
-    *("save_state_to_huggingface", "scale_v_pred_loss_like_noise_pred", "shuffle_caption", "skip_cache_check"),
-    *("train_batch_size", "train_inpainting", "v2", "v_parameterization", "wandb_api_key", "wandb_run_name"),
-    *("weighted_captions", "multires_noise_discount", "noise_offset_random_strength"),
-)
-_WITH_IMAGES = (
-    "enable_bucket",
-    "lr_scheduler_power",
-    "max_grad_norm",
-    "prior_loss_weight",
-    "reg_data_dir",
-    "train_data_dir",
-    "vae",
-)
-"""Of the LoRA and the DreamBooth tab."""
-_OF_MODELS = ("fused_backward_pass",)
-_OF_TAB: Mapping[str, tuple[str, ...]] = {
-    "lora": (
-        *_WITH_IMAGES,
-        *("dim_from_weights", "highvram", "network_alpha", "network_dim", "network_dropout", "network_weights"),
-        *("scale_weight_norms", "training_comment"),
-    ),
-    "dreambooth": (*_WITH_IMAGES, *_OF_MODELS, "no_token_padding"),
-    "finetune": (*_OF_MODELS, "block_lr", "dataset_repeats", "train_text_encoder"),
-}
-_UNLESS_0 = (
-    *("adaptive_noise_scale", "clip_skip", "fused_optimizer_groups", "ip_noise_gamma", "max_timestep"),
-    *("max_train_epochs", "max_train_steps", "min_snr_gamma", "min_timestep", "multires_noise_iterations"),
-    *("noise_offset", "sample_every_n_epochs", "sample_every_n_steps", "save_every_n_epochs", "save_every_n_steps"),
-    *("save_last_n_epochs", "save_last_n_epochs_state", "save_last_n_steps", "save_last_n_steps_state", "seed"),
-    *("v_pred_like_loss", "vae_batch_size"),
-)
-"""Keys for which 0 means that kohya does not get them."""
 _RENAMED = {"max_resolution": "resolution", "optimizer": "optimizer_type"}
 
 
-def options_of(window: Window, folder: Path) -> dict[str, Given]:
+def options_of(window: Window, folder: Path) -> dict[str, GivenValue]:
     """Kohya's options, as the tab hands them on; those that the window decides by itself are quiet."""
-    keys = [*_ALL, *_OF_TAB[window.tab], *_RENAMED]
+    keys = [*HANDED_ON["every_tab"], *HANDED_ON[window.tab], *_RENAMED]
     passed = {_RENAMED.get(k, k): window.given(k, window[k]) for k in keys if k in window.values}
-    passed |= {k: window.given(k, window[k]) for k in _UNLESS_0 if k in window.values and number(window[k])}
+    passed |= {k: window.given(k, window[k]) for k in HANDED_ON["unless_0"] if k in window.values and number(window[k])}
     for name, (key, value) in (*_derived(window), *_noise(window), *_rates(window), *_length(window, folder)):
         passed[name] = window.given(key, value)
     # The LoRA tab takes 0 for "not given", as Python's 0 == False.
@@ -197,9 +151,11 @@ def _shown(w: Window, folder: Path) -> int:
     """Images that an epoch shows, as the GUI counts them; 0 where they are not on this machine."""
     if w.tab == "finetune":
         return (
-            _images(located(str(w["image_folder"]), folder)) * whole(w["dataset_repeats"]) if w["image_folder"] else 0
+            _images(folder_path(str(w["image_folder"]), folder)) * whole(w["dataset_repeats"])
+            if w["image_folder"]
+            else 0
         )
-    root = located(str(w["train_data_dir"]), folder)
+    root = folder_path(str(w["train_data_dir"]), folder)
     if not w["train_data_dir"] or not is_folder(root):
         return 0
     counted = [(p, re.match(r"\s*([+-]?\d+)\s*(?:_|$)", p.name)) for p in root.iterdir() if p.is_dir()]
@@ -247,7 +203,7 @@ _IF_SET: Mapping[str, tuple[str, ...]] = {
 """Arguments that a type hands on where they are not empty, 0 or off."""
 
 
-def network_arguments(w: Window) -> dict[str, Given]:
+def network_arguments(w: Window) -> dict[str, GivenValue]:
     """Kohya's `network_args`, as the LoRA type hands them on; notes the keys in `handed_on`."""
     if w.tab != "lora":
         return {}
@@ -261,8 +217,8 @@ def network_arguments(w: Window) -> dict[str, Given]:
     passed = {names.get(k, k): w.given(k, w[k]) for k in dict.fromkeys(keys)}
     if algorithm:
         passed["preset"] = w.given("LyCORIS_preset", w["LyCORIS_preset"] or "full")
-        passed["algo"] = Given(algorithm, "LoRA_type", quiet=True)
-    w.handed_on.update(item.said for item in passed.values() if not item.quiet)
+        passed["algo"] = GivenValue(algorithm, "LoRA_type", quiet=True)
+    w.handed_on.update(item.source_key for item in passed.values() if not item.quiet)
     return passed
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from bakehouse.adapters import AdapterSpec
 from bakehouse.adapters.adapter import AdapterSpecBase
 from bakehouse.core.errors import UsageError
+from bakehouse.recipe.importers.common import key_values
 from bakehouse.recipe.importers.import_report import Note
 from bakehouse.recipe.importers.kohya_blocks import (
     BLOCK_RATES,
@@ -19,19 +20,17 @@ from bakehouse.recipe.importers.kohya_blocks import (
     rotation_values,
     unread,
 )
-from bakehouse.recipe.importers.kohya_converters import found, key_values
 from bakehouse.recipe.importers.kohya_rates import is_full, learns, parts
 from bakehouse.recipe.importers.option_table import (
-    Given,
+    Assignment,
+    GivenValue,
     Option,
     Outcome,
     Settings,
-    Taken,
-    always,
-    missing,
-    no_effect,
+    converts,
+    sets,
     table,
-    taken,
+    unset_options,
 )
 
 ALGORITHMS: Mapping[str, str] = {
@@ -73,54 +72,48 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 """LyCORIS' presets; files of presets are not read."""
 
 NETWORK_ARGS: dict[str, Option] = table(
-    taken("algo", "text", "adapter.kind", how="LyCORIS' algorithm"),
-    taken("preset", "text", "adapter.targets", how="a preset of LyCORIS; `full` where none is named"),
-    taken("conv_dim", "int", "adapter.conv_rank", how='with targets = "full"; 0 is without convolutions'),
-    taken("conv_alpha", "float", "adapter.conv_alpha", how="1 where it is not given; LyCORIS: network_alpha"),
-    taken("dropout", "float", "adapter.dropout"),
-    taken("rank_dropout", "float", "adapter.rank_dropout"),
-    taken("module_dropout", "float", "adapter.module_dropout"),
-    missing("rank_dropout_scale", "flag", "what is left is not scaled up"),
-    taken("use_tucker", "flag", "adapter.tucker"),
-    taken("use_cp", "flag", "adapter.tucker", how="the old name of use_tucker"),
-    taken("use_conv_cp", "flag", "adapter.tucker", how="the old name of use_tucker"),
-    missing("disable_conv_cp", "flag", "its meaning has changed from one LyCORIS to the next: say use_tucker"),
-    missing("use_scalar", "flag", "there is no factor beside the matrices"),
-    taken("block_size", "int", "adapter.unit", how="of DyLoRA; the blocks of OFT and BOFT are network_dim there"),
-    taken("factor", "int", "adapter.factor"),
-    taken("decompose_both", "flag", "adapter.decompose_both"),
-    taken("full_matrix", "flag", "adapter.full_matrix"),
-    taken("unbalanced_factorization", "flag", "adapter.unbalanced_factorization"),
-    taken("constraint", "float", "adapter.constraint"),
-    taken("constrain", "float", "adapter.constraint", how="the same"),
-    taken("rescaled", "flag", "adapter.rescaled"),
-    taken("train_norm", "flag", "adapter.train_norm"),
-    taken("dora_wd", "flag", "adapter.dora"),
-    taken("wd_on_output", "flag", "adapter.wd_on_output", default=True),
-    always("bypass_mode", "flag", "the cheaper way to the same output is chosen for each layer"),
-    taken("rs_lora", "flag", "adapter.rs_lora"),
-    missing("train_on_input", "flag", "IA3 scales as its paper does"),
-    taken("unit", "int", "adapter.unit"),
-    taken("block_dims", "any", "adapter.blocks.dims", how="turns the others on: see below the table"),
-    taken("block_alphas", "any", "adapter.blocks.alphas", how="network_alpha in every block where it is not given"),
-    taken("conv_block_dims", "any", "adapter.blocks.conv_dims", how='with targets = "full"'),
-    taken("conv_block_alphas", "any", "adapter.blocks.conv_alphas", how="conv_alpha or 1 where it is not given"),
-    taken("down_lr_weight", "any", "adapter.blocks.down_lr_weight"),
-    taken("mid_lr_weight", "any", "adapter.blocks.mid_lr_weight"),
-    taken("up_lr_weight", "any", "adapter.blocks.up_lr_weight"),
-    taken("block_lr_zero_threshold", "float", "adapter.blocks.lr_zero_threshold"),
-    taken("loraplus_lr_ratio", "float", "adapter.lora_plus_ratio"),
-    taken("loraplus_unet_lr_ratio", "float", "adapter.lora_plus_ratio", how="one ratio for all that learns"),
-    taken("loraplus_text_encoder_lr_ratio", "float", "adapter.lora_plus_ratio", how="one ratio for all that learns"),
-    taken("enable_all_linear", "flag", "adapter.targets", how="of networks.oft: `attention+mlp`"),
-    taken("enable_conv", "flag", "adapter.targets", how="of networks.oft: `full`"),
-    missing("include_patterns", "any", "regular expressions; `adapter.include` takes patterns such as `*attn2*`"),
-    missing("exclude_patterns", "any", "regular expressions; `adapter.exclude` takes patterns such as `*attn2*`"),
-    missing("network_reg_dims", "any", "regular expressions; `adapter.dims` takes patterns such as `*attn2*`"),
-    missing("network_reg_lrs", "any", "rates by regular expressions; `adapter.blocks` has them by block"),
-    no_effect("train_t5xxl", "flag", "belongs to models with other text encoders"),
-    no_effect("train_llm_adapter", "flag", "belongs to models with other text encoders"),
-    no_effect("verbose", "flag", "nothing is printed on the way"),
+    sets("algo", "text", "adapter.kind", how="LyCORIS' algorithm"),
+    sets("preset", "text", "adapter.targets", how="LyCORIS' preset; `full` if not given"),
+    sets("conv_dim", "int", "adapter.conv_rank", how='with targets = "full"; 0: without convolutions'),
+    sets("conv_alpha", "float", "adapter.conv_alpha", how="1 if not given; network_alpha with LyCORIS"),
+    sets("dropout", "float", "adapter.dropout"),
+    sets("rank_dropout", "float", "adapter.rank_dropout"),
+    sets("module_dropout", "float", "adapter.module_dropout"),
+    sets("use_tucker", "flag", "adapter.tucker"),
+    sets("use_cp", "flag", "adapter.tucker", how="the old name of use_tucker"),
+    sets("use_conv_cp", "flag", "adapter.tucker", how="the old name of use_tucker"),
+    sets("block_size", "int", "adapter.unit", how="for DyLoRA; OFT and BOFT use network_dim as block size"),
+    sets("factor", "int", "adapter.factor"),
+    sets("decompose_both", "flag", "adapter.decompose_both"),
+    sets("full_matrix", "flag", "adapter.full_matrix"),
+    sets("unbalanced_factorization", "flag", "adapter.unbalanced_factorization"),
+    sets("constraint", "float", "adapter.constraint"),
+    sets("constrain", "float", "adapter.constraint", how="the old name of constraint"),
+    sets("rescaled", "flag", "adapter.rescaled"),
+    sets("train_norm", "flag", "adapter.train_norm"),
+    sets("dora_wd", "flag", "adapter.dora"),
+    sets("wd_on_output", "flag", "adapter.wd_on_output", default=True),
+    sets("rs_lora", "flag", "adapter.rs_lora"),
+    sets("unit", "int", "adapter.unit"),
+    sets("block_dims", "any", "adapter.blocks.dims", how="required by the others: see below the table"),
+    sets("block_alphas", "any", "adapter.blocks.alphas", how="network_alpha in every block if not given"),
+    sets("conv_block_dims", "any", "adapter.blocks.conv_dims", how='with targets = "full"'),
+    sets("conv_block_alphas", "any", "adapter.blocks.conv_alphas", how="conv_alpha or 1 if not given"),
+    sets("down_lr_weight", "any", "adapter.blocks.down_lr_weight"),
+    sets("mid_lr_weight", "any", "adapter.blocks.mid_lr_weight"),
+    sets("up_lr_weight", "any", "adapter.blocks.up_lr_weight"),
+    sets("block_lr_zero_threshold", "float", "adapter.blocks.lr_zero_threshold"),
+    sets("loraplus_lr_ratio", "float", "adapter.lora_plus_ratio"),
+    sets("loraplus_unet_lr_ratio", "float", "adapter.lora_plus_ratio", how="UNet and text encoder share one ratio"),
+    sets(
+        "loraplus_text_encoder_lr_ratio",
+        "float",
+        "adapter.lora_plus_ratio",
+        how="UNet and text encoder share one ratio",
+    ),
+    sets("enable_all_linear", "flag", "adapter.targets", how="with networks.oft: `attention+mlp`"),
+    sets("enable_conv", "flag", "adapter.targets", how="with networks.oft: `full`"),
+    *unset_options("network_args"),
 )
 """Arguments of kohya's networks and of LyCORIS."""
 
@@ -131,45 +124,57 @@ def kinds() -> dict[str, type[AdapterSpecBase]]:
     return {spec.model_fields["kind"].default: spec for spec in specs}
 
 
+@converts("max_grad_norm", "fused_backward_pass")
 def clipping(s: Settings) -> Iterator[Outcome]:
     """The whole gradient's length; with the fused backward pass kohya shortens each tensor's by itself."""
     fused = bool(s["fused_backward_pass"])
     if not (fused and is_full(s)):
-        yield Taken("train.max_grad_norm", s["max_grad_norm"], ("max_grad_norm",))
+        yield s.assign("train.max_grad_norm", "max_grad_norm")
         if fused:
-            yield s.note("fused_backward_pass", "no effect", "an adapter's gradients are small")
+            yield s.note(
+                "fused_backward_pass", "no effect", "only for full fine-tuning; an adapter's gradients are small"
+            )
         return
-    yield Taken("train.fused_backward", True, ("fused_backward_pass",))
-    yield Taken("train.max_grad_norm", 0.0, ("fused_backward_pass",))
+    yield Assignment("train.fused_backward", True, ("fused_backward_pass",))
+    yield Assignment("train.max_grad_norm", 0.0, ("fused_backward_pass",))
     if s.given("max_grad_norm") and s["max_grad_norm"]:
-        yield s.note("max_grad_norm", "missing", "each tensor by itself: with train.fused_backward nothing is clipped")
+        yield s.note(
+            "max_grad_norm",
+            "unsupported",
+            "kohya clips each tensor by itself; with train.fused_backward nothing is clipped",
+        )
 
 
+@converts(
+    *("script", "network_module", "network_dim", "network_alpha", "network_dropout", "network_args"),
+    *("network_train_unet_only", "network_train_text_encoder_only", "scale_weight_norms"),
+    *("train_text_encoder", "stop_text_encoder_training"),
+)
 def network(s: Settings) -> Iterator[Outcome]:
     """The adapter with everything that is said of it."""
     if is_full(s):
         yield from learns(s)
         return
-    args = Settings(NETWORK_ARGS, _given(s), peer="LyCORIS", folder=s.folder)
+    args = Settings(NETWORK_ARGS, _given(s), trainer="LyCORIS", folder=s.folder)
     yield from args.notes
     module = s["network_module"] or "networks.lora"
     algorithm = str(args["algo"] or "").lower()
     kind = ALGORITHMS.get(algorithm) if algorithm else MODULES.get(module)
     if kind not in kinds():
         asked, known = (f"algo={algorithm}", ALGORITHMS) if algorithm else (f"network_module = {module!r}", MODULES)
-        hint = f"known are {', '.join(known)}; with one of them in its place the rest can be imported"
-        raise UsageError(f"{asked} trains what bakehouse does not know", hint=hint)
-    quiet = {item.said for item in args.raw.values() if item.quiet}
+        hint = f"supported are {', '.join(known)}; replace it to import the rest"
+        raise UsageError(f"{asked} is not supported", hint=hint)
+    quiet = {item.source_key for item in args.raw.values() if item.quiet}
     outcomes = _spoken(s, args, kind, lycoris=not module.startswith("networks."))
     yield from (o for o in outcomes if not (isinstance(o, Note) and o.key in quiet))
 
 
-def _given(s: Settings) -> dict[str, Given]:
+def _given(s: Settings) -> dict[str, GivenValue]:
     """`network_args` by name."""
-    said = s.said("network_args")
-    if isinstance(args := s["network_args"], Mapping) and all(isinstance(v, Given) for v in args.values()):
+    said = s.source_key("network_args")
+    if isinstance(args := s["network_args"], Mapping) and all(isinstance(v, GivenValue) for v in args.values()):
         return dict(args)
-    return {k: Given(v, f"{said} {k}") for k, v in key_values(s["network_args"]).items() if v is not None}
+    return {k: GivenValue(v, f"{said} {k}") for k, v in key_values(s["network_args"]).items() if v is not None}
 
 
 def _spoken(s: Settings, args: Settings, kind: str, *, lycoris: bool) -> Iterator[Outcome]:
@@ -178,7 +183,11 @@ def _spoken(s: Settings, args: Settings, kind: str, *, lycoris: bool) -> Iterato
     named = str(args["preset"] or "full")
     preset = dict(PRESETS.get(named, {})) if lycoris else {}
     if lycoris and named not in PRESETS:
-        yield args.note("preset", "missing", f"presets are {', '.join(PRESETS)}; say adapter.targets, include, exclude")
+        yield args.note(
+            "preset",
+            "unsupported",
+            f"presets are {', '.join(PRESETS)}; set adapter.targets, include and exclude instead",
+        )
     values: Values = {
         "rank": (s["network_dim"], ("network_dim",)),
         "alpha": (s["network_alpha"] or s["network_dim"], ("network_alpha",)),
@@ -202,7 +211,7 @@ def _spoken(s: Settings, args: Settings, kind: str, *, lycoris: bool) -> Iterato
         # LyCORIS measures outputs unless told otherwise, a recipe inputs.
         values["wd_on_output"] = (args["wd_on_output"], OF)
     elif "wd_on_output" in args.values:
-        passed = {**passed, "wd_on_output": "it says how DoRA measures, and dora_wd is off"}
+        passed = {**passed, "wd_on_output": "only for DoRA, and dora_wd is off"}
     values |= rotation_values(s, args, kind, lycoris=lycoris)
     yield from (args.note(name, "no effect", why, off=args.is_off(name)) for name, why in passed.items())
     yield from _extra(s, args, kind, values, done=passed.keys())
@@ -236,7 +245,9 @@ def _uneven_lora_plus(args: Settings, *, unet: bool, text: bool) -> Iterator[Out
     if unet and text and of_parts[0] != of_parts[1]:
         name = next(n for n in reversed(LORA_PLUS) if args.given(n))
         shown = " and ".join(f"{r or 1:g}" for r in of_parts)
-        yield args.note(name, "missing", f"UNet and text encoder have one ratio, {of_parts[0] or 1:g}; there {shown}")
+        yield args.note(
+            name, "unsupported", f"UNet and text encoder share one ratio: {of_parts[0] or 1:g}, not {shown}"
+        )
 
 
 LORA_PLUS = ("loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio")
@@ -264,20 +275,20 @@ def _extra(s: Settings, args: Settings, kind: str, values: Values, done: Collect
         if name in done or (name == "preset" and args[name] not in PRESETS):
             continue
         if name in _HANDLED:
-            yield args.note(name, "taken", "", to=option.to, off=args.is_off(name))
-        elif option.fate != "taken":
-            yield args.note(name, option.fate, option.how, off=args.is_off(name))
-        elif not option.to[0].startswith("adapter."):
-            yield Taken(option.to[0], args[name], OF)
-        elif (field := option.to[0].removeprefix("adapter.")).split(".")[0] in known:
+            yield args.note(name, "set", "", sets=option.sets, off=args.is_off(name))
+        elif option.status != "set":
+            yield args.note(name, option.status, option.how, off=args.is_off(name))
+        elif not option.sets[0].startswith("adapter."):
+            yield Assignment(option.sets[0], args[name], OF)
+        elif (field := option.sets[0].removeprefix("adapter.")).split(".")[0] in known:
             values[field] = (args[name], OF)
-            yield args.note(name, "taken", "", to=option.to, off=args.is_off(name))
+            yield args.note(name, "set", "", sets=option.sets, off=args.is_off(name))
         else:
             yield args.note(name, "no effect", f"adapter.kind = {kind!r} has no {field}", off=args.is_off(name))
-    yield Taken("adapter.kind", kind, ("network_module", "network_args"))
+    yield Assignment("adapter.kind", kind, ("network_module", "network_args"))
     for field, (value, of) in values.items():
         if field.split(".")[0] in known:
-            yield Taken(f"adapter.{field}", value, of)
+            yield Assignment(f"adapter.{field}", value, of)
         elif s.given(*of) and of != OF and not _meant(field, of, values):
             yield s.note(of[0], "no effect", f"adapter.kind = {kind!r} has no {field}")
 
@@ -285,10 +296,3 @@ def _extra(s: Settings, args: Settings, kind: str, values: Values, done: Collect
 def _meant(field: str, of: tuple[str, ...], values: Values) -> bool:
     """Whether an option that is no such setting of this kind decided another one."""
     return any(other != field and whose == of for other, (_, whose) in values.items())
-
-
-def start(s: Settings) -> Iterator[Outcome]:
-    """The adapter to go on from."""
-    if s["network_weights"]:
-        where, _ = found(s, "network_weights")
-        yield Taken("adapter.start", where, ("network_weights",))

@@ -1,331 +1,279 @@
-"""Every option of kohya's network trainers for SD 1.x, 2.x and SDXL, and where it goes here.
+"""Every option of kohya's network trainers for SD 1.x, 2.x and SDXL, and the recipe keys that it sets.
 
-Of train_network.py and sdxl_train_network.py (sd-scripts 0.10), in the order of their parser; then what their full
-trainers have besides, and the keys that stand in a dataset file alone. docs/coming-from-kohya.md is written from it.
+The options of train_network.py and sdxl_train_network.py (sd-scripts 0.10) are in the order of their parser; then come
+those that only the full trainers have, and the keys of a dataset file. docs/coming-from-kohya.md is generated from it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bakehouse.recipe.importers import kohya_converters as rules
+from bakehouse.recipe.importers import kohya_converters as convert
 from bakehouse.recipe.importers import kohya_network as network
-from bakehouse.recipe.importers import kohya_rates as rate
-from bakehouse.recipe.importers import kohya_schedules as schedules
+from bakehouse.recipe.importers.kohya_rates import rates
 from bakehouse.recipe.importers.kohya_samples import samples
-from bakehouse.recipe.importers.option_table import Option, always, elsewhere, missing, no_effect, table, taken
+from bakehouse.recipe.importers.kohya_schedules import schedule
+from bakehouse.recipe.importers.option_table import Option, Settings, sets, table, unset_options
 
-_LOG = "a run's `events.jsonl` holds everything; `--quiet` and `--json` say how much is shown"
-_HUB = "belongs to publishing, not to training"
-_CARD = "belongs to publishing, not to training"
-_PROCESS = "one process trains; nothing is to be set up between several"
-_RESUME = "the same command goes on where it stopped, to the same bits"
-_HOLDOUT = "checkpoints are judged by pictures: name images that are not trained on in `evaluate.holdout`"
-_FLOW = "another model's training"
-_METADATA = "captions are read beside the images, or from a metadata.jsonl"
+_ANY_STEP = "drawn per image; kohya draws once per batch"
+_PRECISIONS = {"no": "fp32", "float": "fp32", "fp32": "fp32", "fp16": "fp16", "bf16": "bf16"}
+
+
+def _is_huber(s: Settings) -> bool:
+    return s["loss_type"] in ("huber", "smooth_l1")
+
+
+def _scales_huber(s: Settings) -> bool:
+    """Kohya's own snr schedule passes over huber_scale."""
+    return _is_huber(s) and s["huber_scale"] != 1 and s["huber_schedule"] != "snr"
+
+
+def _limits_buckets(s: Settings) -> bool:
+    """With bucket_no_upscale kohya passes over its own limits, and every odd size is a bucket."""
+    return s["enable_bucket"] and not s["bucket_no_upscale"]
+
 
 GROUPS: Mapping[str, dict[str, Option]] = {
-    "Log": table(
-        no_effect("console_log_level", "text", _LOG),
-        no_effect("console_log_file", "text", _LOG),
-        no_effect("console_log_simple", "flag", _LOG),
-    ),
     "Model": table(
-        always("v2", "flag", "the family is read from the model itself"),
-        taken("v_parameterization", "flag", "model.prediction", choices={True: "v_prediction"}),
-        taken("pretrained_model_name_or_path", "text", "model.base", rule=rules.base_model),
-        no_effect("tokenizer_cache_dir", "text", "the tokenizer comes with the model or with the package"),
-        taken("vae", "text", "model.vae", rule=rules.base_model),
-    ),
-    "Metadata of the file": table(
-        elsewhere("metadata_title", "text", _CARD),
-        elsewhere("metadata_author", "text", _CARD),
-        elsewhere("metadata_description", "text", _CARD),
-        elsewhere("metadata_license", "text", _CARD),
-        elsewhere("metadata_tags", "text", _CARD),
-        elsewhere("metadata_usage_hint", "text", _CARD),
-        elsewhere("metadata_thumbnail", "text", _CARD),
-        no_effect("metadata_merged_from", "text", "a trained file is merged from nothing"),
-        elsewhere("metadata_trigger_phrase", "text", "the concept's trigger is written into the file"),
-        no_effect("metadata_preprocessor", "text", "a preprocessor belongs to control nets"),
-        no_effect("metadata_is_negative_embedding", "text", "belongs to textual inversion"),
+        sets("v_parameterization", "flag", "model.prediction", choices={True: "v_prediction"}),
+        sets("pretrained_model_name_or_path", "text", "model.base"),
+        sets("vae", "text", "model.vae"),
     ),
     "Images and captions": table(
-        taken("train_data_dir", "text", "concepts", how="each `N_name` folder in it is a concept with N repeats"),
-        no_effect("cache_info", "flag", "images are known by their content; what is known of them is kept"),
-        taken("shuffle_caption", "flag", "captions.shuffle"),
-        taken(
+        sets("train_data_dir", "text", "concepts", how="each folder `N_name` in it is a concept with N repeats"),
+        sets("shuffle_caption", "flag", "captions.shuffle"),
+        sets(
             "caption_separator",
             "text",
             "captions.separator",
             default=",",
-            how="also between tags that were shuffled or dropped, which sd-scripts always joins with a comma",
+            how="also between shuffled or dropped tags, which kohya always joins with commas",
         ),
-        always(
-            "caption_extension", "text", "`.txt`, `.caption` and `.json` are all found", ".caption", rules.extension
-        ),
-        always("caption_extention", "text", "the old spelling of caption_extension"),
-        taken("keep_tokens", "int", "captions.keep_tokens", default=0),
-        taken("keep_tokens_separator", "text", "captions.keep_tokens_separator", default=""),
-        taken("secondary_separator", "text", "captions.secondary_separator"),
-        taken("enable_wildcard", "flag", "captions.wildcards"),
-        taken(
+        sets("keep_tokens", "int", "captions.keep_tokens", default=0),
+        sets("keep_tokens_separator", "text", "captions.keep_tokens_separator", default=""),
+        sets("secondary_separator", "text", "captions.secondary_separator"),
+        sets("enable_wildcard", "flag", "captions.wildcards"),
+        sets(
             "caption_prefix",
             "text",
             "captions.prefix",
-            rule=rules.no_prefix,
-            how="empty where none is given, so that the plan adds none",
+            default="",
+            fill=True,  # else the plan would put the trigger in front if no caption holds it
+            how="empty if not given, so that the plan adds no prefix",
         ),
-        taken("caption_suffix", "text", "captions.suffix"),
-        taken("color_aug", "flag", "data.augment.color", rule=rules.augmentation, how="0.1, about as strong"),
-        taken("flip_aug", "flag", "data.flip"),
-        taken("face_crop_aug_range", "any", "data.augment.face_crop", rule=rules.augmentation, how="[least, most]"),
-        taken("random_crop", "flag", "data.augment.random_crop", rule=rules.augmentation),
-        elsewhere("debug_dataset", "flag", "`bakehouse plan` shows every bucket, scale and crop"),
-        taken(
-            "resolution",
+        sets("caption_suffix", "text", "captions.suffix"),
+        sets(
+            "color_aug",
+            "flag",
+            "data.augment.color",
+            emit={True: {"data.augment.color": 0.1, "data.cache": "none"}},
+            how="set to 0.1, about as strong",
+        ),
+        sets("flip_aug", "flag", "data.flip"),
+        sets(
+            "face_crop_aug_range",
             "any",
-            "buckets.resolution",
-            rule=rules.resolution,
-            how="`512,768` becomes the square of the same area",
+            "data.augment.face_crop",
+            emit=convert.face_crop,
+            skip_falsy=True,
+            how="[least, most]",
         ),
-        taken("cache_latents", "flag", "data.cache", rule=rules.latents, how="latents are always cached: in `memory`"),
-        no_effect("vae_batch_size", "int", "images are encoded one by one, so that none changes another", 1),
-        taken("cache_latents_to_disk", "flag", "data.cache", rule=rules.latents, how="`disk`"),
-        always("skip_cache_check", "flag", "a cache is found by content; it cannot be stale"),
-        taken(
+        sets(
+            "random_crop",
+            "flag",
+            "data.augment.random_crop",
+            emit={True: {"data.augment.random_crop": True, "data.cache": "none"}},
+        ),
+        sets("resolution", "any", "buckets.resolution", how="`512,768` becomes the square of the same area"),
+        sets("cache_latents", "flag", "data.cache", how="latents are always cached: in `memory`"),
+        sets("cache_latents_to_disk", "flag", "data.cache", how="`disk`"),
+        sets(
             "enable_bucket",
             "flag",
             "buckets.enabled",
             "buckets.rule",
-            rule=rules.buckets,
-            how="kohya's own rule, bit for bit; off unless given",
+            emit={True: {"buckets.enabled": True, "buckets.rule": "kohya"}, False: {"buckets.enabled": False}},
+            fill=True,
+            how="kohya's own bucket rule; off unless given",
         ),
-        taken("min_bucket_reso", "int", "buckets.min", default=256, rule=rules.buckets),
-        taken("max_bucket_reso", "int", "buckets.max", default=1024, rule=rules.buckets),
-        missing(
-            "skip_image_resolution", "text", "small images are used; `bakehouse plan` warns of those that grow much"
-        ),
-        taken("bucket_reso_steps", "int", "buckets.step", default=64, rule=rules.buckets),
-        taken(
+        sets("min_bucket_reso", "int", "buckets.min", default=256, fill=True, when=_limits_buckets),
+        sets("max_bucket_reso", "int", "buckets.max", default=1024, fill=True, when=_limits_buckets),
+        sets("bucket_reso_steps", "int", "buckets.step", default=64, fill=True, when="enable_bucket"),
+        sets(
             "bucket_no_upscale",
             "flag",
             "buckets.upscale",
-            rule=rules.buckets,
-            how="turned round; limits are passed over",
+            choices={True: False, False: True},
+            fill=True,
+            when="enable_bucket",
+            how="inverted; bucket limits are then ignored, as in kohya",
         ),
-        always("resize_interpolation", "text", "shrinking by area and enlarging by Lanczos, as kohya's default does"),
-        taken("token_warmup_min", "int", "captions.token_warmup_min", default=1, rule=rules.token_warmup),
-        taken(
+        sets("token_warmup_min", "int", "captions.token_warmup_min", default=1),
+        sets(
             "token_warmup_step",
             "float",
             "captions.token_warmup_step",
             default=0,
-            rule=rules.token_warmup,
-            how="a share of steps becomes a number where `max_train_steps` is given",
+            how="a fraction is converted to steps if `max_train_steps` is given",
         ),
-        taken("alpha_mask", "flag", "data.alpha_mask"),
-        missing("dataset_class", "text", "code from outside is not run"),
-        missing("train_inpainting", "flag", "inpainting models are not trained"),
-        taken("caption_dropout_rate", "float", "captions.caption_dropout", default=0.0),
-        taken("caption_dropout_every_n_epochs", "int", "captions.dropout_every_n_epochs", default=0),
-        taken("caption_tag_dropout_rate", "float", "captions.tag_dropout", default=0.0),
-        taken(
+        sets("alpha_mask", "flag", "data.alpha_mask"),
+        sets("caption_dropout_rate", "float", "captions.caption_dropout", default=0.0),
+        sets("caption_dropout_every_n_epochs", "int", "captions.dropout_every_n_epochs", default=0),
+        sets("caption_tag_dropout_rate", "float", "captions.tag_dropout", default=0.0),
+        sets(
             "reg_data_dir",
             "text",
             "prior.source",
             "prior.folder",
             "prior.prompt",
-            how="class images of your own; none where it is not given",
+            how="your own class images; none if not given",
         ),
-        missing("in_json", "text", _METADATA, rule=rules.metadata),
-        taken(
+        sets(
             "dataset_repeats",
             "int",
             "concepts.repeats",
             default=1,
-            rule=rules.repeats,
-            how="with `in_json`, or for subsets that say none",
+            how="with `in_json`, or for subsets without repeats",
         ),
     ),
     "Output": table(
-        elsewhere("output_dir", "text", "`bakehouse train me.toml --run DIR`"),
-        taken("output_name", "text", "name"),
-        elsewhere("huggingface_repo_id", "text", _HUB),
-        elsewhere("huggingface_repo_type", "text", _HUB),
-        elsewhere("huggingface_path_in_repo", "text", _HUB),
-        elsewhere("huggingface_token", "text", _HUB),
-        elsewhere("huggingface_repo_visibility", "text", _HUB),
-        elsewhere("save_state_to_huggingface", "flag", _HUB),
-        elsewhere("resume_from_huggingface", "flag", _HUB),
-        elsewhere("async_upload", "flag", _HUB),
-        taken("save_precision", "text", "save.dtype", rule=rules.saved_precision, how="fp32 where it is not given"),
-        taken("save_every_n_epochs", "int", "save.every_epochs", rule=rules.saving, how="0 where it is not given"),
-        taken("save_every_n_steps", "int", "save.every_steps", rule=rules.saving),
-        taken("save_n_epoch_ratio", "int", "save.every_epochs", rule=rules.saving, how="epochs divided by it"),
-        taken("save_last_n_epochs", "int", "save.keep_last", rule=rules.saving),
-        always("save_last_n_epochs_state", "int", "the two newest states are kept"),
-        taken(
+        sets("output_name", "text", "name"),
+        sets(
+            "save_precision",
+            "text",
+            "save.dtype",
+            transform=lambda word: _PRECISIONS.get(word, "fp32"),
+            fill=True,
+            how="fp32 if not given",
+        ),
+        sets("save_every_n_epochs", "int", "save.every_epochs", how="0 if not given"),
+        sets("save_every_n_steps", "int", "save.every_steps", skip_falsy=True),
+        sets("save_n_epoch_ratio", "int", "save.every_epochs", how="epochs divided by it"),
+        sets("save_last_n_epochs", "int", "save.keep_last"),
+        sets(
             "save_last_n_steps",
             "int",
             "save.keep_last",
-            rule=rules.saving,
-            how="divided by `save_every_n_steps`: steps there, files here",
+            how="divided by `save_every_n_steps`: kohya counts steps, bakehouse files",
         ),
-        always("save_last_n_steps_state", "int", "the two newest states are kept"),
-        always("save_state", "flag", "a state is saved every two minutes"),
-        always("save_state_on_train_end", "flag", "a state is saved at the end"),
-        always("resume", "text", _RESUME),
     ),
     "Training": table(
-        taken("train_batch_size", "int", "train.batch", default=1, rule=rules.batch),
-        taken("max_token_length", "int", "model.max_tokens", rule=rules.max_tokens),
-        no_effect("mem_eff_attn", "flag", "PyTorch's attention takes as little memory"),
-        taken("torch_compile", "flag", "train.compile"),
-        no_effect("dynamo_backend", "text", "compiled by inductor", "inductor"),
-        taken("xformers", "flag", "train.attention", rule=rules.attention, how="`xformers`"),
-        always("sdpa", "flag", "PyTorch's attention is what is used unless xformers is asked for"),
-        taken(
-            "max_train_steps", "int", "train.steps", default=1600, rule=rules.length, how="optimizer steps, as there"
+        sets("train_batch_size", "int", "train.batch", default=1, emit={}),
+        sets("max_token_length", "int", "model.max_tokens", skip_falsy=True),
+        sets("torch_compile", "flag", "train.compile"),
+        sets("xformers", "flag", "train.attention", choices={True: "xformers"}, how="`xformers`"),
+        sets(
+            "max_train_steps",
+            "int",
+            "train.steps",
+            default=1600,
+            fill=True,
+            yields_to="max_train_epochs",
+            how="optimizer steps, as in kohya",
         ),
-        taken("max_train_epochs", "int", "train.epochs", rule=rules.length, how="wins over steps, as there"),
-        no_effect("epoch", "int", "in files that kohya_ss writes: kohya passes over it and counts steps"),
-        taken("max_data_loader_n_workers", "int", "data.workers", default=8, how="threads; they never change a result"),
-        always("persistent_data_loader_workers", "flag", "threads live as long as the training"),
-        taken("seed", "int", "seed"),
-        taken("gradient_checkpointing", "flag", "train.gradient_checkpointing"),
-        taken("gradient_accumulation_steps", "int", "train.accumulation", default=1),
-        taken("mixed_precision", "text", "train.precision", default="no", rule=rules.precision, how="`no` is fp32"),
-        no_effect("full_fp16", "flag", "what learns stays fp32, the rest is `train.precision`"),
-        no_effect("full_bf16", "flag", "what learns stays fp32, the rest is `train.precision`"),
-        taken("fp8_base", "flag", "model.quantize", rule=rules.quantize, how="`int8`, which every device can do"),
-        no_effect("ddp_timeout", "int", _PROCESS),
-        no_effect("ddp_gradient_as_bucket_view", "flag", _PROCESS),
-        no_effect("ddp_static_graph", "flag", _PROCESS),
-        taken("clip_skip", "int", "model.clip_skip", rule=rules.clip_skip, how="the same count"),
-        taken("logging_dir", "text", "save.tensorboard", rule=rules.tensorboard, how="into the run's own folder"),
-        taken("log_with", "text", "save.tensorboard", rule=rules.tensorboard, how="`wandb` is not there"),
-        no_effect("log_prefix", "text", "a run has its own folder"),
-        no_effect("log_tracker_name", "text", "a run has its own folder"),
-        no_effect("wandb_run_name", "text", "wandb is not used"),
-        no_effect("log_tracker_config", "text", "trackers need no setting up"),
-        no_effect("wandb_api_key", "text", "wandb is not used"),
-        always("log_config", "flag", "the recipe is part of the run and of each file"),
-        taken("noise_offset", "float", "noise.offset"),
-        no_effect("noise_offset_type", "text", "in files that kohya_ss writes: kohya passes over it"),
-        taken(
-            "noise_offset_random_strength",
-            "flag",
-            "noise.offset_random_strength",
-            how="drawn for each image; kohya draws once a batch",
+        sets("max_train_epochs", "int", "train.epochs", skip_falsy=True, how="wins over steps, as in kohya"),
+        sets("max_data_loader_n_workers", "int", "data.workers", default=8, how="threads; results do not depend on it"),
+        sets("seed", "int", "seed"),
+        sets("gradient_checkpointing", "flag", "train.gradient_checkpointing"),
+        sets("gradient_accumulation_steps", "int", "train.accumulation", default=1),
+        sets(
+            "mixed_precision",
+            "text",
+            "train.precision",
+            default="no",
+            transform=lambda word: _PRECISIONS.get(word, "auto"),
+            fill=True,
+            how="`no` is fp32",
         ),
-        taken("multires_noise_iterations", "int", "noise.pyramid_iterations", rule=rules.pyramid, how="at most 10"),
-        taken("ip_noise_gamma", "float", "noise.ip_gamma"),
-        taken(
-            "ip_noise_gamma_random_strength",
-            "flag",
-            "noise.ip_random_strength",
-            how="drawn for each image; kohya draws once a batch",
+        sets("fp8_base", "flag", "model.quantize", choices={True: "int8"}, how="`int8`, which every device supports"),
+        sets("clip_skip", "int", "model.clip_skip", skip_falsy=True, how="counted the same way"),
+        sets("logging_dir", "text", "save.tensorboard", how="logs go into the run folder"),
+        sets("log_with", "text", "save.tensorboard", how="wandb is not supported"),
+        sets("noise_offset", "float", "noise.offset"),
+        sets("noise_offset_random_strength", "flag", "noise.offset_random_strength", how=_ANY_STEP),
+        sets(
+            "multires_noise_iterations",
+            "int",
+            "noise.pyramid_iterations",
+            transform=lambda iterations: min(10, iterations),
+            skip_falsy=True,
+            how="at most 10",
         ),
-        taken("multires_noise_discount", "float", "noise.pyramid_discount", default=0.3, rule=rules.pyramid),
-        taken("adaptive_noise_scale", "float", "noise.offset_adaptive"),
-        taken(
+        sets("ip_noise_gamma", "float", "noise.ip_gamma"),
+        sets("ip_noise_gamma_random_strength", "flag", "noise.ip_random_strength", how=_ANY_STEP),
+        sets(
+            "multires_noise_discount",
+            "float",
+            "noise.pyramid_discount",
+            default=0.3,
+            fill=True,
+            when="multires_noise_iterations",
+        ),
+        sets("adaptive_noise_scale", "float", "noise.offset_adaptive"),
+        sets(
             "zero_terminal_snr",
             "flag",
             "noise.zero_terminal_snr",
-            how="for v-prediction; weightings see the rescaled schedule, in kohya the old one",
+            how="for v-prediction; loss weightings use the rescaled schedule, in kohya the original one",
         ),
-        taken("min_timestep", "int", "noise.min_timestep"),
-        taken("max_timestep", "int", "noise.max_timestep"),
-        taken("loss_type", "text", "loss.kind", default="l2", rule=rules.loss),
-        taken("huber_schedule", "text", "loss.huber_schedule", default="snr", rule=rules.loss),
-        taken("huber_c", "float", "loss.huber_c", default=0.1, rule=rules.loss),
-        taken(
+        sets("min_timestep", "int", "noise.min_timestep"),
+        sets("max_timestep", "int", "noise.max_timestep"),
+        sets("loss_type", "text", "loss.kind", default="l2", when=lambda s: s["loss_type"] != "l2"),
+        sets("huber_schedule", "text", "loss.huber_schedule", default="snr", fill=True, when=_is_huber),
+        sets("huber_c", "float", "loss.huber_c", default=0.1, fill=True, when=_is_huber),
+        sets(
             "huber_scale",
             "float",
             "loss.huber_scale",
             default=1.0,
-            rule=rules.loss,
-            how="not with the snr schedule: kohya passes over it there",
+            when=_scales_huber,
+            how="not with the snr schedule, where kohya ignores it",
         ),
-        no_effect("lowram", "flag", "a model is mapped from its file, once"),
-        no_effect("highvram", "flag", "memory is not swept after each image"),
-        taken("sample_every_n_steps", "int", "sample.every_steps", rule=samples),
-        taken("sample_at_first", "flag", "sample.at_start", rule=samples),
-        taken("sample_every_n_epochs", "int", "sample.every_epochs", rule=samples, how="wins over steps, as there"),
-        taken(
+        sets("sample_every_n_steps", "int", "sample.every_steps"),
+        sets("sample_at_first", "flag", "sample.at_start"),
+        sets("sample_every_n_epochs", "int", "sample.every_epochs", how="wins over steps, as in kohya"),
+        sets(
             "sample_prompts",
             "text",
             "sample.prompts",
             "sample.steps",
             "sample.guidance",
-            rule=samples,
-            how="its lines; 30 steps and scale 7.5 where a line says nothing, as there",
+            how="its lines; kohya's 30 steps and scale 7.5 unless a line sets them",
         ),
-        taken("sample_sampler", "text", "sample.sampler", default="ddim", rule=samples, how="A1111's names"),
-        always("config_file", "text", "read, as part of a command line too"),
-        elsewhere("output_config", "flag", "`bakehouse plan -o` writes a recipe"),
-        taken("prior_loss_weight", "float", "prior.weight", default=1.0, how="of class images"),
+        sets("sample_sampler", "text", "sample.sampler", default="ddim", how="converted to A1111's names"),
+        sets("prior_loss_weight", "float", "prior.weight", default=1.0, how="loss weight of class images"),
     ),
     "Masks": table(
-        missing("conditioning_data_dir", "text", "masks lie beside their images, in a folder `mask` or `masks`"),
-        taken(
+        sets(
             "masked_loss",
             "flag",
             "loss.masked",
             "loss.mask_average",
-            rule=rules.masked,
-            how='averaged over the whole picture, as there; `mask_average = "mask"` lets small subjects count',
-        ),
-    ),
-    "DeepSpeed": table(
-        missing("deepspeed", "flag", "not used"),
-        no_effect("zero_stage", "int", "belongs to DeepSpeed", 2),
-        no_effect("offload_optimizer_device", "text", "belongs to DeepSpeed"),
-        no_effect("offload_optimizer_nvme_path", "text", "belongs to DeepSpeed"),
-        no_effect("offload_param_device", "text", "belongs to DeepSpeed"),
-        no_effect("offload_param_nvme_path", "text", "belongs to DeepSpeed"),
-        no_effect("zero3_init_flag", "flag", "belongs to DeepSpeed"),
-        no_effect("zero3_save_16bit_model", "flag", "belongs to DeepSpeed"),
-        no_effect("fp16_master_weights_and_gradients", "flag", "belongs to DeepSpeed"),
+            how='averaged over the whole image, as in kohya; `mask_average = "mask"` divides by the masked area',
+        )
     ),
     "Optimizer and schedule": table(
-        taken(
-            "optimizer_type",
-            "text",
-            "optimizer.name",
-            rule=rules.optimizer,
-            default="",
-            how="AdamW where it is not given",
-        ),
-        taken("use_8bit_adam", "flag", "optimizer.name", rule=rules.optimizer, how="`adamw8bit`"),
-        taken("use_lion_optimizer", "flag", "optimizer.name", rule=rules.optimizer, how="`lion`"),
-        taken(
+        sets("optimizer_type", "text", "optimizer.name", default="", how="AdamW if not given"),
+        sets("use_8bit_adam", "flag", "optimizer.name", how="`adamw8bit`"),
+        sets("use_lion_optimizer", "flag", "optimizer.name", how="`lion`"),
+        sets(
             "learning_rate",
             "float",
             "optimizer.lr",
             "optimizer.text_lr",
             default=2e-6,
-            rule=rate.rates,
-            how="for what has no rate of its own; 2e-6 where it is not given, as there",
+            how="for parts without a rate of their own; 2e-6 if not given, as in kohya",
         ),
-        taken("max_grad_norm", "float", "train.max_grad_norm", default=1.0, rule=network.clipping),
-        taken(
-            "optimizer_args",
-            "any",
-            "optimizer.args",
-            rule=rules.optimizer,
-            how="with the library's own defaults where ours are others",
-        ),
-        taken(
+        sets("max_grad_norm", "float", "train.max_grad_norm", default=1.0),
+        sets("optimizer_args", "any", "optimizer.args", how="with the defaults of kohya's libraries"),
+        sets(
             "lr_scheduler_type",
             "text",
             "schedule.kind",
             default="",
-            rule=schedules.schedule,
             how="PyTorch's CosineAnnealingLR and CosineAnnealingWarmRestarts, and LoRA_Easy_Training_Scripts' classes",
         ),
-        taken(
+        sets(
             "lr_scheduler_args",
             "any",
             "schedule.floor",
@@ -335,135 +283,80 @@ GROUPS: Mapping[str, dict[str, Option]] = {
             "schedule.cycle_growth",
             "schedule.rex_d",
             "schedule.pieces",
-            rule=schedules.schedule,
-            how="min_lr and eta_min as a share of the rate, gamma, T_max, T_0, T_mult, d, step_rules: a key each",
+            how="min_lr, eta_min, gamma, T_max, T_0, T_mult, d and step_rules set one key each",
         ),
-        taken("lr_scheduler", "text", "schedule.kind", default="constant", rule=schedules.schedule),
-        taken(
-            "lr_warmup_steps",
-            "float",
-            "schedule.warmup",
-            default=0,
-            rule=schedules.schedule,
-            how="steps, or below 1 a share of all, as there",
-        ),
-        taken(
-            "lr_decay_steps",
-            "float",
-            "schedule.cooldown",
-            default=0,
-            rule=schedules.schedule,
-            how="with warmup_stable_decay",
-        ),
-        taken("lr_scheduler_num_cycles", "int", "schedule.cycles", default=1, rule=schedules.schedule),
-        taken("lr_scheduler_power", "float", "schedule.power", default=1.0, rule=schedules.schedule),
-        taken(
+        sets("lr_scheduler", "text", "schedule.kind", default="constant"),
+        sets("lr_warmup_steps", "float", "schedule.warmup", default=0, how="steps, or a fraction of all steps below 1"),
+        sets("lr_decay_steps", "float", "schedule.cooldown", default=0, how="with warmup_stable_decay"),
+        sets("lr_scheduler_num_cycles", "int", "schedule.cycles", default=1),
+        sets("lr_scheduler_power", "float", "schedule.power", default=1.0),
+        sets(
             "fused_backward_pass",
             "flag",
             "train.fused_backward",
-            rule=network.clipping,
-            how="of whole weights, with any optimizer that looks at each alone",
+            how="for full fine-tuning, with any optimizer that updates each weight by itself",
         ),
-        taken("lr_scheduler_timescale", "int", "schedule.timescale", rule=schedules.schedule, how="with inverse_sqrt"),
-        taken("lr_scheduler_min_lr_ratio", "float", "schedule.floor", rule=schedules.schedule),
+        sets("lr_scheduler_timescale", "int", "schedule.timescale", how="with inverse_sqrt"),
+        sets("lr_scheduler_min_lr_ratio", "float", "schedule.floor"),
     ),
-    "Dataset file": table(taken("dataset_config", "text", "concepts", how="read, with its keys as below")),
+    "Dataset file": table(sets("dataset_config", "text", "concepts", how="the file is read: see the keys below")),
     "Weightings": table(
-        taken(
-            "min_snr_gamma",
-            "float",
-            "loss.weighting.kind",
-            "loss.weighting.gamma",
-            rule=rules.weighting,
-            how="`min_snr`",
-        ),
-        taken(
-            "scale_v_pred_loss_like_noise_pred", "flag", "loss.weighting.kind", rule=rules.weighting, how="`epsilon`"
-        ),
-        taken("v_pred_like_loss", "float", "loss.weighting.v_pred_like", rule=rules.weighting),
-        taken("debiased_estimation_loss", "flag", "loss.weighting.kind", rule=rules.weighting, how="`debiased`"),
-        missing("weighted_captions", "flag", "`(word:1.3)` in a caption is read as it stands"),
+        sets("min_snr_gamma", "float", "loss.weighting.kind", "loss.weighting.gamma", how="`min_snr`"),
+        sets("scale_v_pred_loss_like_noise_pred", "flag", "loss.weighting.kind", how="`epsilon`"),
+        sets("v_pred_like_loss", "float", "loss.weighting.v_pred_like", skip_falsy=True),
+        sets("debiased_estimation_loss", "flag", "loss.weighting.kind", how="`debiased`"),
     ),
     "Network": table(
-        no_effect("cpu_offload_checkpointing", "flag", "`train.gradient_checkpointing` recomputes; nothing is moved"),
-        missing("no_metadata", "flag", "a file always carries its recipe"),
-        always("save_model_as", "text", "safetensors, which cannot carry code", "safetensors"),
-        taken("unet_lr", "float", "optimizer.lr", "adapter.unet", rule=rate.rates, how="0 leaves the UNet alone"),
-        taken(
+        sets("unet_lr", "float", "optimizer.lr", "adapter.unet", how="0: the UNet is not trained"),
+        sets(
             "text_encoder_lr",
             "list",
             "optimizer.text_lr",
             "adapter.text",
-            rule=rate.rates,
-            how="0 leaves the text encoder alone; of several the first counts, as there",
+            how="0: the text encoder is not trained; of several values the first is used",
         ),
-        taken("fp8_base_unet", "flag", "model.quantize", rule=rules.quantize, how="`int8`, which every device can do"),
-        taken("network_weights", "text", "adapter.start", rule=network.start),
-        taken("network_module", "text", "adapter.kind", rule=network.network),
-        taken("network_dim", "int", "adapter.rank", default=4, rule=network.network),
-        taken(
-            "network_alpha", "float", "adapter.alpha", default=1.0, rule=network.network, how="1 where it is not given"
+        sets(
+            "fp8_base_unet", "flag", "model.quantize", choices={True: "int8"}, how="`int8`, which every device supports"
         ),
-        taken("network_dropout", "float", "adapter.dropout", rule=network.network),
-        taken("network_args", "any", "adapter", rule=network.network),
-        taken("network_train_unet_only", "flag", "adapter.text", rule=network.network, how="false"),
-        taken("network_train_text_encoder_only", "flag", "adapter.unet", rule=network.network, how="false"),
-        elsewhere("training_comment", "text", _CARD),
-        always("dim_from_weights", "flag", "adapters that go on keep the rank of their file"),
-        taken("scale_weight_norms", "float", "adapter.max_norm", rule=network.network),
-        elsewhere("base_weights", "list", "merge them into the base first: `bakehouse weights merge`"),
-        no_effect("base_weights_multiplier", "list", "belongs to base_weights"),
-        always("no_half_vae", "flag", "the VAE encodes in fp32 where half precision would break it"),
-        always("skip_until_initial_step", "flag", _RESUME),
-        always("initial_epoch", "int", _RESUME),
-        always("initial_step", "int", _RESUME),
-        elsewhere("validation_seed", "int", _HOLDOUT),
-        elsewhere("validation_split", "float", _HOLDOUT, 0.0),
-        elsewhere("validate_every_n_steps", "int", _HOLDOUT),
-        elsewhere("validate_every_n_epochs", "int", _HOLDOUT),
-        elsewhere("max_validation_steps", "int", _HOLDOUT),
-    ),
-    "SDXL": table(
-        always(
-            "cache_text_encoder_outputs",
-            "flag",
-            "captions that stay the same are encoded once, if the text encoder rests",
-        ),
-        no_effect("cache_text_encoder_outputs_to_disk", "flag", "encoded captions are kept in memory"),
-        no_effect("disable_mmap_load_safetensors", "flag", "files are mapped"),
+        sets("network_weights", "path", "adapter.start", skip_falsy=True),
+        sets("network_module", "text", "adapter.kind"),
+        sets("network_dim", "int", "adapter.rank", default=4),
+        sets("network_alpha", "float", "adapter.alpha", default=1.0, how="1 if not given"),
+        sets("network_dropout", "float", "adapter.dropout"),
+        sets("network_args", "any", "adapter"),
+        sets("network_train_unet_only", "flag", "adapter.text", how="false"),
+        sets("network_train_text_encoder_only", "flag", "adapter.unet", how="false"),
+        sets("scale_weight_norms", "float", "adapter.max_norm"),
     ),
     "Full training: train_db.py, fine_tune.py, sdxl_train.py": table(
-        taken("train_text_encoder", "flag", "adapter.text", rule=network.network),
-        taken(
+        sets("train_text_encoder", "flag", "adapter.text"),
+        sets(
             "stop_text_encoder_training",
             "int",
             "adapter.text",
-            rule=network.network,
-            how="of train_db.py: -1 and 0 leave the text encoder alone; it cannot stop on the way",
+            how="train_db.py: with -1 and 0 the text encoder is not trained; stopping early is not supported",
         ),
-        taken("learning_rate_te", "float", "optimizer.text_lr", rule=rate.rates),
-        taken("learning_rate_te1", "float", "optimizer.text_lr", rule=rate.rates),
-        taken("learning_rate_te2", "float", "optimizer.text_lr", rule=rate.rates, how="one rate for both"),
-        no_effect("diffusers_xformers", "flag", "`train.attention` says whose kernel"),
-        no_effect("no_token_padding", "flag", "prompts are padded as the models were trained"),
-        always("use_safetensors", "flag", "safetensors, which cannot carry code"),
-        missing("block_lr", "text", "blocks of a full training learn at one rate"),
-        no_effect("fused_optimizer_groups", "int", "`train.fused_backward` saves the same memory"),
+        *(sets(name, "float", "optimizer.text_lr") for name in ("learning_rate_te", "learning_rate_te1")),
+        sets("learning_rate_te2", "float", "optimizer.text_lr", how="both text encoders have one rate"),
     ),
     "Keys of a dataset file": table(
-        taken("image_dir", "text", "concepts.folder"),
-        taken("num_repeats", "int", "concepts.repeats", default=1),
-        taken("class_tokens", "text", "concepts.subject"),
-        taken("is_reg", "flag", "prior.folder", how="class images"),
-        taken("batch_size", "int", "train.batch", rule=rules.batch, how="wins over train_batch_size"),
-        missing("metadata_file", "text", "captions are read beside the images, or from a metadata.jsonl"),
-        missing("custom_attributes", "any", 'only `prior.target = "base"` keeps what the base would say'),
-        no_effect("network_multiplier", "float", "an adapter trains at its full strength", 1.0),
+        sets("image_dir", "text", "concepts.folder"),
+        sets("num_repeats", "int", "concepts.repeats", default=1),
+        sets("class_tokens", "text", "concepts.subject"),
+        sets("is_reg", "flag", "prior.folder", how="class images"),
+        sets(
+            "batch_size", "int", "train.batch", fallback="train_batch_size", fill=True, how="wins over train_batch_size"
+        ),
     ),
 }
 
-_SCRIPT = taken("script", "text", "adapter.kind", rule=network.network)
+_SCRIPT = sets("script", "text", "adapter.kind")
 """The name of the script that a command line calls: it says what trains."""
 
-KOHYA: dict[str, Option] = table(_SCRIPT, *(o for group in GROUPS.values() for o in group.values()))
+KOHYA: dict[str, Option] = table(
+    _SCRIPT,
+    *(o for group in GROUPS.values() for o in group.values()),
+    *unset_options("kohya"),
+    converters=(*convert.CONVERTERS, network.network, network.clipping, rates, samples, schedule),
+)
 """By name."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bakehouse.recipe.importers.option_table import Outcome, Settings, Taken
+from bakehouse.recipe.importers.option_table import Assignment, Outcome, Settings, converts
 
 FULL = ("train_db.py", "fine_tune.py", "sdxl_train.py")
 """The scripts that train whole weights."""
@@ -51,40 +51,47 @@ def parts(s: Settings) -> tuple[bool, bool]:
     return unet, text and bool(s["train_text_encoder"])
 
 
+@converts("learning_rate", "unet_lr", "text_encoder_lr", "learning_rate_te", "learning_rate_te1", "learning_rate_te2")
 def rates(s: Settings) -> Iterator[Outcome]:
     """The UNet's rate and the text encoder's, each with the option that says it."""
     unet, text = parts(s)
     if (
-        s.given("learning_rate")
-        and not is_full(s)
-        and (not unet or s["unet_lr"])
-        and (not text or s["text_encoder_lr"])
+        not is_full(s)
+        and s.given("learning_rate")
+        and (s["unet_lr"] or not unet)
+        and (s["text_encoder_lr"] or not text)
     ):
-        yield s.note("learning_rate", "no effect", "each part that learns has a rate of its own")
+        yield s.note("learning_rate", "no effect", "each trained part has its own rate")
     own = s.given("unet_lr") and s["unet_lr"] and not is_full(s)
     if unet:
-        yield Taken("optimizer.lr", s["unet_lr" if own else "learning_rate"], ("unet_lr" if own else "learning_rate",))
+        yield Assignment(
+            "optimizer.lr", s["unet_lr" if own else "learning_rate"], ("unet_lr" if own else "learning_rate",)
+        )
     if not text:
         return
     options, of = text_options(s), text_rates(s)
     value = next(r for r in of if r)
     source = next((name for name in options if s.given(name)), "learning_rate")
-    yield Taken("optimizer.text_lr", value, (source,))
+    yield Assignment("optimizer.text_lr", value, (source,))
     if len(set(of)) > 1:
         last = next(name for name in reversed(options) if s.given(name))
         shown = " and ".join(f"{r:g}" for r in of)
-        yield s.note(last, "missing", f"the text encoders learn at one rate, {value:g}; there at {shown}")
+        yield s.note(last, "unsupported", f"all text encoders have one learning rate: {value:g}, not {shown}")
     several = {float(x) for x in s["text_encoder_lr"] or [] if x not in (None, "")} if not is_full(s) else set()
     if len(several) > 1:
-        yield s.note("text_encoder_lr", "taken", "kohya takes the first for all of them", to=("optimizer.text_lr",))
+        yield s.note(
+            "text_encoder_lr", "set", "kohya uses the first value for all text encoders", sets=("optimizer.text_lr",)
+        )
 
 
 def learns(s: Settings) -> Iterator[Outcome]:
     """Whole weights: which parts, and what is said of the end of a text encoder's training."""
     unet, text = parts(s)
-    yield Taken("adapter.kind", "full", ("script",))
+    yield Assignment("adapter.kind", "full", ("script",))
     if not unet and text:
-        yield Taken("adapter.unet", False, ("learning_rate",))
-    yield Taken("adapter.text", text, ("train_text_encoder", "stop_text_encoder_training", *text_options(s), "script"))
+        yield Assignment("adapter.unet", False, ("learning_rate",))
+    yield Assignment(
+        "adapter.text", text, ("train_text_encoder", "stop_text_encoder_training", *text_options(s), "script")
+    )
     if (s["stop_text_encoder_training"] or 0) > 0:
-        yield s.note("stop_text_encoder_training", "missing", "the text encoder learns to the end")
+        yield s.note("stop_text_encoder_training", "unsupported", "the text encoder is trained to the end")

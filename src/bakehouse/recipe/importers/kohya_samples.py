@@ -10,8 +10,7 @@ from typing import Any
 from bakehouse.core.json_toml_yaml import parse_json
 from bakehouse.core.settings import read_toml
 from bakehouse.data.captions import decode_text
-from bakehouse.recipe.importers.kohya_converters import found
-from bakehouse.recipe.importers.option_table import Outcome, Settings, Taken
+from bakehouse.recipe.importers.option_table import Assignment, Outcome, Settings, converts
 from bakehouse.recipe.sample_prompt import KOHYA_SAMPLERS
 
 _KNOWN = ("n", "w", "h", "d", "l", "s", "ss")
@@ -26,21 +25,22 @@ _WORDS = {
 }
 
 
+@converts("sample_prompts", "sample_every_n_steps", "sample_every_n_epochs", "sample_at_first", "sample_sampler")
 def samples(s: Settings) -> Iterator[Outcome]:
     """Prompts from their file; epochs win over steps; kohya's own sampler, steps and scale."""
     prompts = yield from _prompts(s)
     if not prompts:
-        yield Taken("sample.every_epochs", 0, ("sample_prompts",))
-        yield Taken("sample.at_start", False, ("sample_prompts",))
+        yield Assignment("sample.every_epochs", 0, ("sample_prompts",))
+        yield Assignment("sample.at_start", False, ("sample_prompts",))
         return
-    yield Taken("sample.prompts", prompts, ("sample_prompts",))
+    yield Assignment("sample.prompts", prompts, ("sample_prompts",))
     epochs, steps = s["sample_every_n_epochs"] or 0, s["sample_every_n_steps"] or 0
-    yield Taken("sample.every_epochs", max(0, epochs), ("sample_every_n_epochs",))
-    yield Taken("sample.every_steps", 0 if epochs > 0 else max(0, steps), ("sample_every_n_steps",))
-    yield Taken("sample.at_start", bool(s["sample_at_first"]), ("sample_at_first",))
-    yield Taken("sample.sampler", KOHYA_SAMPLERS.get(s["sample_sampler"], "ddim"), ("sample_sampler",))
-    yield Taken("sample.steps", 30, ("sample_prompts",))
-    yield Taken("sample.guidance", 7.5, ("sample_prompts",))
+    yield Assignment("sample.every_epochs", max(0, epochs), ("sample_every_n_epochs",))
+    yield Assignment("sample.every_steps", 0 if epochs > 0 else max(0, steps), ("sample_every_n_steps",))
+    yield Assignment("sample.at_start", bool(s["sample_at_first"]), ("sample_at_first",))
+    yield Assignment("sample.sampler", KOHYA_SAMPLERS.get(s["sample_sampler"], "ddim"), ("sample_sampler",))
+    yield Assignment("sample.steps", 30, ("sample_prompts",))
+    yield Assignment("sample.guidance", 7.5, ("sample_prompts",))
 
 
 def _prompts(s: Settings) -> Generator[Outcome, None, list[str]]:
@@ -48,16 +48,18 @@ def _prompts(s: Settings) -> Generator[Outcome, None, list[str]]:
     given = s["sample_prompts"]
     if not given:
         return []
-    where, there = found(s, "sample_prompts")
+    where, there = s.path("sample_prompts")
     there = there and Path(where).is_file()
     if not there and Path(where).suffix.lower() in (".txt", ".toml", ".json"):
-        yield s.note("sample_prompts", "missing", "the file is not there: write the prompts into sample.prompts")
+        yield s.note("sample_prompts", "unsupported", "file not found: put the prompts into sample.prompts")
         return []
     lines = read_prompts(Path(where)) if there else str(given).splitlines()
     kept = [_line(line) for line in lines if line.strip() and not line.lstrip().startswith("#")]
     left = sorted({key for _, keys in kept for key in keys})
     if left:
-        yield s.note("sample_prompts", "missing", f"not understood in a prompt: {', '.join('--' + k for k in left)}")
+        yield s.note(
+            "sample_prompts", "unsupported", f"unknown options in a prompt: {', '.join('--' + k for k in left)}"
+        )
     return [line for line, _ in kept]
 
 

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bakehouse.recipe.importers import onetrainer_converters as rules
+from bakehouse.recipe.importers.common import folder_path
 from bakehouse.recipe.importers.import_report import Note
-from bakehouse.recipe.importers.kohya_dataset import located
-from bakehouse.recipe.importers.option_table import Settings, entry_of
+from bakehouse.recipe.importers.onetrainer_converters import listed_tables
+from bakehouse.recipe.importers.option_table import Settings
+from bakehouse.recipe.importers.value_types import table_entry
 
 _DEFAULTS: Mapping[str, Any] = {
     "loss_weight": 1.0,
@@ -47,27 +48,33 @@ def concepts_of(s: Settings) -> Concepts:
     """Concepts from the settings or from their file.
 
     Raises:
-        UsageError: a value cannot be read, or the file is no list of tables.
+        UsageError: a value cannot be read, or the file is not a list of tables.
     """
-    entries = s["concepts"] or rules.listed(s, "concept_file_name")
+    entries = s["concepts"] or listed_tables(s, "concept_file_name")
     source = "concepts" if s["concepts"] else "concept_file_name"
     found = Concepts()
     if not entries and s.given("concept_file_name") and s["concept_file_name"]:
-        why = "the file is not there: say --images DIR"
-        found.notes.append(s.note("concept_file_name", "missing", why, to=("concepts",)))
+        why = "file not found: pass --images DIR"
+        found.notes.append(s.note("concept_file_name", "unsupported", why, sets=("concepts",)))
     taught: list[Mapping[str, Any]] = []
     for at, entry in enumerate(entries):
         where = f"{source}.{at}"
-        path, named = (entry_of(entry, n, "text", "", where) for n in ("path", "name"))
-        if not path or not entry_of(entry, "enabled", "flag", True, where):
+        path, named = (table_entry(entry, n, "text", "", where) for n in ("path", "name"))
+        if not path or not table_entry(entry, "enabled", "flag", True, where):
             continue
-        said = f"{s.said(source)}: {named or path}"
-        folder = str(located(path, s.folder))
-        kind = "VALIDATION" if entry.get("validation_concept") else entry_of(entry, "type", "text", "STANDARD", where)
+        said = f"{s.source_key(source)}: {named or path}"
+        folder = str(folder_path(path, s.folder))
+        kind = (
+            "VALIDATION" if entry.get("validation_concept") else table_entry(entry, "type", "text", "STANDARD", where)
+        )
         if kind == "PRIOR_PREDICTION" and "prior.source" not in found.values:
             _class_images(entry, folder, where, said, found)
         elif kind != "STANDARD":
-            found.notes.append(Note(said, kind, "missing", "only images that are taught are used"))
+            found.notes.append(
+                Note(
+                    said, kind, "unsupported", "only STANDARD concepts and the first PRIOR_PREDICTION concept are used"
+                )
+            )
         else:
             found.notes += _lost(entry, said)
             concept = {"folder": folder, "subject": named, "repeats": _repeats(entry, where)}
@@ -79,7 +86,7 @@ def concepts_of(s: Settings) -> Concepts:
 
 
 def _repeats(entry: Mapping[str, Any], where: str) -> int | float:
-    repeats: float = entry_of(entry, "balancing", "float", entry_of(entry, "repeats", "float", 1.0, where), where)
+    repeats: float = table_entry(entry, "balancing", "float", table_entry(entry, "repeats", "float", 1.0, where), where)
     return max(1, round(repeats)) if math.isfinite(repeats) else repeats
 
 
@@ -89,21 +96,21 @@ def _class_images(entry: Mapping[str, Any], folder: str, where: str, said: str, 
         "prior.source": "folder",
         "prior.folder": folder,
         "prior.target": "base",
-        "prior.weight": entry_of(entry, "loss_weight", "float", 1.0, where),
+        "prior.weight": table_entry(entry, "loss_weight", "float", 1.0, where),
     }
     found.values |= values
     found.origins |= dict.fromkeys(values, said)
-    why = "class images: as many in each batch as of the subject"
-    found.notes.append(Note(said, "PRIOR_PREDICTION", "taken", why, to=("prior.folder",)))
+    why = "class images: as many per batch as subject images"
+    found.notes.append(Note(said, "PRIOR_PREDICTION", "set", why, sets=("prior.folder",)))
 
 
 def _lost(entry: Mapping[str, Any], where: str) -> Iterator[Note]:
     """A concept's own settings that are lost."""
     for name, default in _DEFAULTS.items():
         part, _, key = name.rpartition(".")
-        value = (entry_of(entry, part, "table", {}, where) if part else entry).get(key, default)
+        value = (table_entry(entry, part, "table", {}, where) if part else entry).get(key, default)
         if value != default:
-            yield Note(f"{where}: {name}", value, "missing", "a concept has no such setting here")
+            yield Note(f"{where}: {name}", value, "unsupported", "concepts have no such setting")
 
 
 def _of_all(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -116,5 +123,5 @@ def _of_all(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         values["data.flip"] = True
     if all(text.get("enable_tag_shuffling") for text in texts):
         values["captions.shuffle"] = True
-        values["captions.keep_tokens"] = min(entry_of(t, "keep_tags_count", "int", 1, "text") for t in texts)
+        values["captions.keep_tokens"] = min(table_entry(t, "keep_tags_count", "int", 1, "text") for t in texts)
     return values

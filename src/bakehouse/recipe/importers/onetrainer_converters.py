@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from bakehouse.core.errors import UsageError
-from bakehouse.core.json_toml_yaml import parse_json
-from bakehouse.recipe.importers.kohya_converters import found, side_of
-from bakehouse.recipe.importers.option_table import Outcome, Settings, Taken
+from bakehouse.recipe.importers.common import REX_D, load_defaults, significant, square_side
+from bakehouse.recipe.importers.option_table import Assignment, Outcome, Settings, converts
 from bakehouse.recipe.importers.settings_file import open_document
 from bakehouse.recipe.optimizers import OPTIMIZERS
 
@@ -26,7 +24,6 @@ _SCHEDULES = {
     "REX": "rex",
     "ADAFACTOR": "adafactor",
 }
-_REX_D = 0.9
 _WEIGHTINGS = {"CONSTANT": "none", "MIN_SNR_GAMMA": "min_snr", "DEBIASED_ESTIMATION": "debiased", "P2": "p2"}
 _PEFT = {"LORA": "lora", "LOHA": "loha", "LOKR": "lokr", "OFT_2": "oft"}
 _FILTERS = {"": "full", "attentions": "attention+mlp", "attn": "attention"}
@@ -34,27 +31,21 @@ _PRESETS = {"attn-mlp": "attentions", "attn-only": "attn", "full": ""}
 _CLOCK = ("SECOND", "MINUTE", "HOUR")
 
 
-@lru_cache(maxsize=1)
-def defaults() -> Mapping[str, Any]:
-    """OneTrainer's own: `settings` by name, with a point for those of a part, and `optimizers` with their arguments."""
-    loaded: Mapping[str, Any] = parse_json(Path(__file__).with_name("onetrainer_defaults.json").read_text("utf-8"))
-    return loaded
+def timestep(share: float) -> int:
+    """Return the timestep at a share of the noise schedule."""
+    return int(1000 * share)
 
 
-def base_model(s: Settings) -> Iterator[Outcome]:
-    """The model, and the layer of its text encoder: skipped layers are counted from 0 there."""
-    yield Taken("model.base", found(s, "base_model_name")[0], ("base_model_name",))
-    if s["text_encoder_layer_skip"]:
-        yield Taken("model.clip_skip", s["text_encoder_layer_skip"] + 1, ("text_encoder_layer_skip",))
+DEFAULTS = load_defaults("onetrainer")
+"""`settings` by name, with a point for those of a part, and `optimizers` with their arguments."""
 
 
-def prediction(s: Settings) -> Iterator[Outcome]:
-    """Forced to either; else the model says."""
-    for name, kind in (("force_v_prediction", "v_prediction"), ("force_epsilon_prediction", "epsilon")):
-        if s[name]:
-            yield Taken("model.prediction", kind, (name,))
-
-
+@converts(
+    *("training_method", "peft_type", "unet.train", "text_encoder.train", "text_encoder_2.train", "lora_rank"),
+    *("lora_alpha", "lora_decompose", "lora_decompose_output_axis", "oft_block_size", "lokr_dim"),
+    *("lokr_decompose_both", "lokr_decompose_factor", "lokr_use_tucker", "lokr_weight_decompose"),
+    *("lokr_dora_on_output", "lokr_full_matrix", "layer_filter_preset", "layer_filter", "dropout_probability"),
+)
 def method(s: Settings) -> Iterator[Outcome]:
     """LoRA or another adapter on every linear and convolution that the filter names, or whole weights.
 
@@ -64,48 +55,45 @@ def method(s: Settings) -> Iterator[Outcome]:
     full = s["training_method"] == "FINE_TUNE"
     kind = "full" if full else _PEFT.get(s["peft_type"])
     if kind is None:
-        raise UsageError(
-            f"peft_type = {s['peft_type']!r} trains what bakehouse does not know",
-            hint=f"known are {', '.join(_PEFT)}; set one of them in the file",
-        )
-    yield Taken("adapter.kind", kind, ("training_method",) if full else ("peft_type", "training_method"))
+        raise UsageError(f"peft_type = {s['peft_type']!r} is not supported", hint=f"supported are {', '.join(_PEFT)}")
+    yield Assignment("adapter.kind", kind, ("training_method",) if full else ("peft_type", "training_method"))
     yield from _parts(s)
     if full:
         if s["layer_filter"]:
-            yield s.note("layer_filter", "missing", "a full fine-tune here trains all layers")
+            yield s.note("layer_filter", "unsupported", "a full fine-tune always trains all layers")
         return
     yield from _layers(s)
     match kind:
         case "oft":
-            yield Taken("adapter.block_size", s["oft_block_size"], ("oft_block_size",))
+            yield s.assign("adapter.block_size", "oft_block_size")
             for name in ("oft_block_share", "oft_scaled"):
                 if s[name]:
-                    yield s.note(name, "missing", "OFT here has a block of its own for each, and no such factor")
+                    yield s.note(name, "unsupported", "OFT has separate blocks and no such factor in bakehouse")
         case "lokr":
             yield from _lokr(s)
         case _:
-            yield Taken("adapter.rank", s["lora_rank"], ("lora_rank",))
-            yield Taken("adapter.alpha", s["lora_alpha"], ("lora_alpha",))
+            yield s.assign("adapter.rank", "lora_rank")
+            yield s.assign("adapter.alpha", "lora_alpha")
     if s["lora_decompose"] and kind == "lora":
-        yield Taken("adapter.dora", True, ("lora_decompose",))
-        yield Taken("adapter.wd_on_output", s["lora_decompose_output_axis"], ("lora_decompose_output_axis",))
+        yield Assignment("adapter.dora", True, ("lora_decompose",))
+        yield s.assign("adapter.wd_on_output", "lora_decompose_output_axis")
     if s["dropout_probability"] and kind in ("lora", "loha"):
-        yield Taken("adapter.dropout", s["dropout_probability"], ("dropout_probability",))
+        yield s.assign("adapter.dropout", "dropout_probability")
 
 
 def _lokr(s: Settings) -> Iterator[Outcome]:
-    yield Taken("adapter.factor", s["lokr_decompose_factor"], ("lokr_decompose_factor",))
+    yield s.assign("adapter.factor", "lokr_decompose_factor")
     if s["lokr_full_matrix"]:
-        yield Taken("adapter.full_matrix", True, ("lokr_full_matrix",))
+        yield Assignment("adapter.full_matrix", True, ("lokr_full_matrix",))
     else:
-        yield Taken("adapter.rank", s["lokr_dim"], ("lokr_dim",))
-        yield Taken("adapter.alpha", s["lora_alpha"], ("lora_alpha",))
+        yield s.assign("adapter.rank", "lokr_dim")
+        yield s.assign("adapter.alpha", "lora_alpha")
         for key, name in (("decompose_both", "lokr_decompose_both"), ("tucker", "lokr_use_tucker")):
             if s[name]:
-                yield Taken(f"adapter.{key}", True, (name,))
+                yield Assignment(f"adapter.{key}", True, (name,))
     if s["lokr_weight_decompose"]:
-        yield Taken("adapter.dora", True, ("lokr_weight_decompose",))
-        yield Taken("adapter.wd_on_output", s["lokr_dora_on_output"], ("lokr_dora_on_output",))
+        yield Assignment("adapter.dora", True, ("lokr_weight_decompose",))
+        yield s.assign("adapter.wd_on_output", "lokr_dora_on_output")
 
 
 def _layers(s: Settings) -> Iterator[Outcome]:
@@ -113,14 +101,16 @@ def _layers(s: Settings) -> Iterator[Outcome]:
     of = ("layer_filter",) if s["layer_filter"] else ("layer_filter_preset",)
     text = s["layer_filter"] or _PRESETS.get(s["layer_filter_preset"], "")
     if text in _FILTERS:
-        yield Taken("adapter.targets", _FILTERS[text], of)
+        yield Assignment("adapter.targets", _FILTERS[text], of)
         return
-    yield Taken("adapter.targets", "full", of)
+    yield Assignment("adapter.targets", "full", of)
     if s["layer_filter_regex"]:
-        yield s.note("layer_filter", "missing", "a regular expression: write patterns into `adapter.include`")
+        yield s.note(
+            "layer_filter", "unsupported", "regular expressions are not supported: put patterns into `adapter.include`"
+        )
         return
     parts = [part.strip() for part in text.split(",") if part.strip()]
-    yield Taken("adapter.include", [f"*{part}*" for part in parts], of)
+    yield Assignment("adapter.include", [f"*{part}*" for part in parts], of)
 
 
 def _parts(s: Settings) -> Iterator[Outcome]:
@@ -128,10 +118,10 @@ def _parts(s: Settings) -> Iterator[Outcome]:
     encoders = ["text_encoder", "text_encoder_2"] if sdxl else ["text_encoder"]
     learning = [name for name in encoders if s[f"{name}.train"]]
     of = tuple(f"{name}.train" for name in encoders)
-    yield Taken("adapter.text", bool(learning), of)
-    yield Taken("adapter.unet", s["unet.train"], ("unet.train",))
+    yield Assignment("adapter.text", bool(learning), of)
+    yield s.assign("adapter.unet", "unet.train")
     if len(learning) == 1 and sdxl:
-        yield s.note(of[0], "missing", f"only {learning[0]} learns there; both text encoders do here")
+        yield s.note(of[0], "unsupported", f"only {learning[0]} would be trained; bakehouse trains both text encoders")
     for name in ("unet", *learning):
         yield from _stops(s, name)
 
@@ -141,10 +131,11 @@ def _stops(s: Settings, part: str) -> Iterator[Outcome]:
     unit, after = s[f"{part}.stop_training_after_unit"], s[f"{part}.stop_training_after"] or 0
     if unit == "NEVER" or not s[f"{part}.train"] or (unit == "EPOCH" and after >= s["epochs"]):
         return
-    why = f"there it stops learning after {after} {unit.lower()}s, here it learns to the end"
-    yield s.note(f"{part}.stop_training_after", "missing", why)
+    why = f"it would stop after {after} {unit.lower()}s; bakehouse trains it to the end"
+    yield s.note(f"{part}.stop_training_after", "unsupported", why)
 
 
+@converts("learning_rate", "unet.learning_rate", "text_encoder.learning_rate", "learning_rate_scaler")
 def rates(s: Settings) -> Iterator[Outcome]:
     """Of a part, or the general one; scaled where that is asked for."""
     scales = {
@@ -159,25 +150,28 @@ def rates(s: Settings) -> Iterator[Outcome]:
     # The root of it, as OneTrainer takes.
     factor = math.sqrt(scales.get(by, 1))
     if by not in scales:
-        yield s.note("learning_rate_scaler", "unknown", f"known are {', '.join(scales)}")
+        yield s.note("learning_rate_scaler", "unknown", f"supported are {', '.join(scales)}")
     for key, name in (("optimizer.lr", "unet.learning_rate"), ("optimizer.text_lr", "text_encoder.learning_rate")):
         own = name if s[name] is not None else "learning_rate"
         of = (own,) if factor == 1 else (own, "learning_rate_scaler")
-        yield Taken(key, float(f"{s[own] * factor:.10g}"), of)
+        yield Assignment(key, significant(s[own] * factor, 10), of)
     second = s["text_encoder_2.learning_rate"]
     both = s["text_encoder.train"] and s["text_encoder_2.train"] and "_XL_" in s["model_type"]
     if both and second is not None and second != s["text_encoder.learning_rate"]:
-        yield s.note("text_encoder_2.learning_rate", "missing", "the text encoders learn at one rate: the first one's")
+        yield s.note(
+            "text_encoder_2.learning_rate", "unsupported", "all text encoders have one learning rate: the first one's"
+        )
 
 
+@converts("optimizer")
 def optimizer(s: Settings) -> Iterator[Outcome]:
     """By name; of its many fields those that this optimizer takes and that are not the same here anyway."""
     word, fields = _asked(s)
     row = _row(word)
     if row is None:
-        yield s.note("optimizer", "missing", f"{word} is not among the optimizers: the plan's is taken")
+        yield s.note("optimizer", "unsupported", f"{word} is not available; the plan chooses an optimizer")
         return
-    yield Taken("optimizer.name", row["ours"], ("optimizer",))
+    yield Assignment("optimizer.name", row["ours"], ("optimizer",))
     theirs: dict[str, Any] = row["args"]
     ours = OPTIMIZERS[row["ours"]].defaults
     args = {}
@@ -190,7 +184,7 @@ def optimizer(s: Settings) -> Iterator[Outcome]:
         if chosen != value or (name in ours and not known) or (row["ours"], key) in _OTHER_LIBRARY:
             args[name] = chosen
     if args:
-        yield Taken("optimizer.args", args, ("optimizer",))
+        yield Assignment("optimizer.args", args, ("optimizer",))
 
 
 def _asked(s: Settings) -> tuple[str, Mapping[str, Any]]:
@@ -202,7 +196,7 @@ def _asked(s: Settings) -> tuple[str, Mapping[str, Any]]:
 
 def _row(word: str) -> Mapping[str, Any] | None:
     """Our name and OneTrainer's arguments; None where we have no such optimizer."""
-    return next((v for k, v in defaults()["optimizers"].items() if k.upper() == word.upper()), None)
+    return next((v for k, v in DEFAULTS["optimizers"].items() if k.upper() == word.upper()), None)
 
 
 _OTHER_LIBRARY = frozenset([("lion8bit", "betas"), ("dadaptlion", "betas"), ("dadaptsgd", "momentum")])
@@ -220,18 +214,23 @@ def _chosen(key: str, value: Any, fields: Mapping[str, Any]) -> Any:
     return value if fields.get(key) is None else fields[key]
 
 
+@converts(
+    *("learning_rate_scheduler", "learning_rate_warmup_steps", "learning_rate_cycles", "learning_rate_min_factor")
+)
 def schedule(s: Settings) -> Iterator[Outcome]:
     """The curve, its warm-up in batches or a share, cycles and floor."""
     word = s["learning_rate_scheduler"]
     row = _row(_asked(s)[0])
     if row is not None and OPTIMIZERS[row["ours"]].schedule_free and word != "CONSTANT":
-        yield s.note("learning_rate_scheduler", "no effect", "the optimizer has no schedule, there neither")
+        yield s.note(
+            "learning_rate_scheduler", "no effect", "the optimizer has no schedule, neither here nor in OneTrainer"
+        )
         word = "CONSTANT"
     kind = _SCHEDULES.get(word)
     if kind is None:
-        yield s.note("learning_rate_scheduler", "missing", f"schedules are {', '.join(_SCHEDULES)}")
+        yield s.note("learning_rate_scheduler", "unsupported", f"not available; schedules are {', '.join(_SCHEDULES)}")
         return
-    yield Taken("schedule.kind", kind, ("learning_rate_scheduler",))
+    yield Assignment("schedule.kind", kind, ("learning_rate_scheduler",))
     if kind == "adafactor":
         return
     warmup = s["learning_rate_warmup_steps"]
@@ -239,16 +238,16 @@ def schedule(s: Settings) -> Iterator[Outcome]:
         # Counted in batches there.
         warmup = int(warmup / s["gradient_accumulation_steps"])
     elif warmup == 1:
-        yield s.note("learning_rate_warmup_steps", "missing", "1 is the whole training there: give steps")
+        yield s.note("learning_rate_warmup_steps", "unsupported", "1 is the whole training: give a number of steps")
         warmup = 0
     if warmup > 0:
-        yield Taken("schedule.warmup", warmup, ("learning_rate_warmup_steps", "gradient_accumulation_steps"))
-        yield Taken("schedule.warmup_from_zero", True, ("learning_rate_warmup_steps",))
+        yield Assignment("schedule.warmup", warmup, ("learning_rate_warmup_steps", "gradient_accumulation_steps"))
+        yield Assignment("schedule.warmup_from_zero", True, ("learning_rate_warmup_steps",))
     yield from _cycles(s, word)
     if kind == "rex":
-        yield Taken("schedule.rex_d", _REX_D, ("learning_rate_scheduler",))
+        yield Assignment("schedule.rex_d", REX_D, ("learning_rate_scheduler",))
     if s["learning_rate_min_factor"] and kind != "constant":
-        yield Taken("schedule.floor", s["learning_rate_min_factor"], ("learning_rate_min_factor",))
+        yield s.assign("schedule.floor", "learning_rate_min_factor")
 
 
 def _cycles(s: Settings, word: str) -> Iterator[Outcome]:
@@ -256,22 +255,14 @@ def _cycles(s: Settings, word: str) -> Iterator[Outcome]:
     cycles = s["learning_rate_cycles"]
     of = ("learning_rate_cycles",)
     if word == "COSINE_WITH_RESTARTS" and cycles:
-        yield Taken("schedule.half_period", min(1.0, 0.5 / cycles), of)
+        yield Assignment("schedule.half_period", min(1.0, 0.5 / cycles), of)
     elif word == "COSINE_WITH_HARD_RESTARTS" and cycles == int(cycles):
-        yield Taken("schedule.cycles", max(1, int(cycles)), of)
+        yield Assignment("schedule.cycles", max(1, int(cycles)), of)
     elif word == "COSINE_WITH_HARD_RESTARTS":
-        yield Taken("schedule.cycle_steps", 1 / cycles, of)
+        yield Assignment("schedule.cycle_steps", 1 / cycles, of)
 
 
-def sizes(s: Settings) -> Iterator[Outcome]:
-    """One resolution; of several the first."""
-    first = str(s["resolution"]).split(",")[0]
-    yield Taken("buckets.resolution", side_of(first)[0], ("resolution",))
-    if "," in str(s["resolution"]):
-        yield s.note("resolution", "missing", f"one resolution here: {first}")
-    yield Taken("buckets.enabled", s["aspect_ratio_bucketing"], ("aspect_ratio_bucketing",))
-
-
+@converts("mse_strength", "mae_strength")
 def loss(s: Settings) -> Iterator[Outcome]:
     """One kind of error at full strength; they are not mixed here."""
     strengths = {name: s[name] for name in ("mse_strength", "mae_strength", "log_cosh_strength", "huber_strength")}
@@ -279,94 +270,70 @@ def loss(s: Settings) -> Iterator[Outcome]:
     kind = {"mse_strength": "l2", "mae_strength": "l1"}.get(on[0]) if len(on) == 1 else None
     if kind is None:
         shown = ", ".join(f"{n} = {strengths[n]:g}" for n in on) or "no error counts"
-        yield s.note(on[-1] if on else "mse_strength", "missing", f"squared error alone is used here, not {shown}")
+        yield s.note(
+            on[-1] if on else "mse_strength",
+            "unsupported",
+            f"losses cannot be mixed: squared error is used, not {shown}",
+        )
         return
-    yield Taken("loss.kind", kind, (on[0],))
+    yield Assignment("loss.kind", kind, (on[0],))
     if strengths[on[0]] != 1:
-        yield s.note(on[0], "missing", "the loss has its full strength here")
+        yield s.note(on[0], "unsupported", "the loss always has full strength")
 
 
+@converts("loss_weight_fn", "loss_weight_strength")
 def weighting(s: Settings) -> Iterator[Outcome]:
     """One of them and its strength, in OneTrainer's form."""
     kind = _WEIGHTINGS.get(s["loss_weight_fn"])
     if kind is None:
-        yield s.note("loss_weight_fn", "missing", f"known are {', '.join(_WEIGHTINGS)}")
+        yield s.note("loss_weight_fn", "unsupported", f"supported are {', '.join(_WEIGHTINGS)}")
         kind = "none"
-    yield Taken("loss.weighting.kind", kind, ("loss_weight_fn",))
+    yield Assignment("loss.weighting.kind", kind, ("loss_weight_fn",))
     if kind in ("debiased", "p2"):
-        yield Taken("loss.weighting.form", "onetrainer", ("loss_weight_fn",))
+        yield Assignment("loss.weighting.form", "onetrainer", ("loss_weight_fn",))
     if kind == "min_snr":
-        yield Taken("loss.weighting.gamma", s["loss_weight_strength"], ("loss_weight_strength",))
+        yield s.assign("loss.weighting.gamma", "loss_weight_strength")
     if kind == "p2":
-        yield Taken("loss.weighting.p2_gamma", s["loss_weight_strength"], ("loss_weight_strength",))
+        yield s.assign("loss.weighting.p2_gamma", "loss_weight_strength")
 
 
-def masks(s: Settings) -> Iterator[Outcome]:
-    """Masks where they are asked for, with what the rest of a picture counts."""
-    yield Taken("loss.masked", s["masked_training"], ("masked_training",))
-    if not s["masked_training"]:
-        return
-    yield Taken("loss.unmasked_probability", s["unmasked_probability"], ("unmasked_probability",))
-    yield Taken("loss.unmasked_weight", s["unmasked_weight"], ("unmasked_weight",))
-    average = "mask" if s["normalize_masked_area_loss"] else "picture"
-    yield Taken("loss.mask_average", average, ("normalize_masked_area_loss",))
-    if s["masked_prior_preservation_weight"]:
-        yield s.note(
-            "masked_prior_preservation_weight", "missing", "what is masked out is not held to the base's output"
-        )
-
-
+@converts("ema", "ema_decay")
 def average(s: Settings) -> Iterator[Outcome]:
     """Averaged weights where they are on."""
-    yield Taken("train.ema", 0.0 if s["ema"] == "OFF" else s["ema_decay"], ("ema_decay", "ema"))
+    yield Assignment("train.ema", 0.0 if s["ema"] == "OFF" else s["ema_decay"], ("ema_decay", "ema"))
     if s["ema"] != "OFF" and s["ema_update_step_interval"] != 1:
-        yield s.note("ema_update_step_interval", "no effect", "averaged at every step here")
+        yield s.note("ema_update_step_interval", "no effect", "EMA is updated at every step")
 
 
-def noise(s: Settings) -> Iterator[Outcome]:
-    """An offset; what is added to the target as well cannot be had."""
-    if s["offset_noise_weight"]:
-        yield Taken("noise.offset", s["offset_noise_weight"], ("offset_noise_weight",))
-    if s["generalized_offset_noise"] and s["offset_noise_weight"]:
-        yield s.note("generalized_offset_noise", "missing", "the offset is as strong at every timestep here")
-    if s["perturbation_noise_weight"]:
-        why = "there it is part of the target too; `noise.ip_gamma` is the published input perturbation"
-        yield s.note("perturbation_noise_weight", "missing", why)
-    yield Taken(
-        "noise.zero_terminal_snr",
-        s["rescale_noise_scheduler_to_zero_terminal_snr"],
-        ("rescale_noise_scheduler_to_zero_terminal_snr",),
-    )
-
-
+@converts("timestep_distribution", "noising_weight", "noising_bias", "timestep_shift")
 def timesteps(s: Settings) -> Iterator[Outcome]:
     """Shares of the schedule as timesteps, and how often each is drawn."""
-    yield Taken("noise.min_timestep", int(1000 * s["min_noising_strength"]), ("min_noising_strength",))
-    yield Taken("noise.max_timestep", int(1000 * s["max_noising_strength"]), ("max_noising_strength",))
     word, weight, bias = s["timestep_distribution"], s["noising_weight"], s["noising_bias"]
     of = ("timestep_distribution", "noising_weight", "noising_bias")
     flat = word == "UNIFORM" or (word in ("SIGMOID", "INVERTED_PARABOLA") and not weight)
     if flat:
         pass
     elif word == "LOGIT_NORMAL":
-        yield Taken("noise.timesteps.density", "logit_normal", of)
-        yield Taken("noise.timesteps.mean", bias, of)
-        yield Taken("noise.timesteps.std", weight + 1, of)
+        yield Assignment("noise.timesteps.density", "logit_normal", of)
+        yield Assignment("noise.timesteps.mean", bias, of)
+        yield Assignment("noise.timesteps.std", weight + 1, of)
     elif word == "HEAVY_TAIL":
-        yield Taken("noise.timesteps.density", "mode", of)
-        yield Taken("noise.timesteps.mode_scale", weight, of)
+        yield Assignment("noise.timesteps.density", "mode", of)
+        yield Assignment("noise.timesteps.mode_scale", weight, of)
     elif word == "COS_MAP":
-        yield Taken("noise.timesteps.density", "cosmap", of)
+        yield Assignment("noise.timesteps.density", "cosmap", of)
     elif word in ("SIGMOID", "INVERTED_PARABOLA"):
-        yield Taken("noise.timesteps.density", "slope" if word == "SIGMOID" else "inverted_parabola", of)
-        yield Taken("noise.timesteps.weight", weight, of)
-        yield Taken("noise.timesteps.center", float(f"{bias + 0.5:.10g}"), of)
+        yield Assignment("noise.timesteps.density", "slope" if word == "SIGMOID" else "inverted_parabola", of)
+        yield Assignment("noise.timesteps.weight", weight, of)
+        yield Assignment("noise.timesteps.center", significant(bias + 0.5, 10), of)
     elif word == "BETA" and min(weight, bias) > 0 and 1 in (weight, bias):
-        yield Taken("noise.timesteps.density", "power", of)
-        yield Taken("noise.timesteps.power", 1 / (weight if bias == 1 else bias), of)
-        yield Taken("noise.timesteps.mirrored", bias != 1, of)
+        yield Assignment("noise.timesteps.density", "power", of)
+        yield Assignment("noise.timesteps.power", 1 / (weight if bias == 1 else bias), of)
+        yield Assignment("noise.timesteps.mirrored", bias != 1, of)
     else:
-        yield s.note("timestep_distribution", "missing", "timesteps are drawn evenly here; see `noise.timesteps`")
+        yield s.note(
+            "timestep_distribution", "unsupported", "timesteps are drawn uniformly instead; see `noise.timesteps`"
+        )
     yield from _shifted(s, word)
 
 
@@ -375,49 +342,43 @@ def _shifted(s: Settings, word: str) -> Iterator[Outcome]:
     if s["timestep_shift"] == 1:
         return
     if word == "SIGMOID" or (s["min_noising_strength"], s["max_noising_strength"]) != (0, 1):
-        yield s.note("timestep_shift", "missing", "not for SIGMOID and not for a part of the timesteps")
+        yield s.note("timestep_shift", "unsupported", "not supported for SIGMOID or a part of the timesteps")
     else:
-        yield Taken("noise.timesteps.shift", s["timestep_shift"], ("timestep_shift",))
+        yield s.assign("noise.timesteps.shift", "timestep_shift")
 
 
-def precision(s: Settings) -> Iterator[Outcome]:
-    """Of the arithmetic and of the saved file."""
-    for key, name in (("train.precision", "train_dtype"), ("save.dtype", "output_dtype")):
-        if s[name] in DTYPES:
-            yield Taken(key, DTYPES[s[name]], (name,))
-        else:
-            yield s.note(name, "missing", f"here it can be {', '.join(DTYPES)}")
-
-
+@converts("clip_grad_norm")
 def clipping(s: Settings) -> Iterator[Outcome]:
     """Off where it is null."""
     given = s.raw["clip_grad_norm"].value if "clip_grad_norm" in s.raw else 1.0
-    yield Taken("train.max_grad_norm", 0.0 if given is None else s["clip_grad_norm"], ("clip_grad_norm",))
+    yield Assignment("train.max_grad_norm", 0.0 if given is None else s["clip_grad_norm"], ("clip_grad_norm",))
 
 
+@converts("save_every", "save_every_unit")
 def saving(s: Settings) -> Iterator[Outcome]:
     """Every so many epochs or steps; not by the clock."""
     every, unit = s["save_every"], s["save_every_unit"]
     of = ("save_every", "save_every_unit")
-    yield Taken("save.every_epochs", int(every) if unit == "EPOCH" else 0, of)
+    yield Assignment("save.every_epochs", int(every) if unit == "EPOCH" else 0, of)
     if unit == "STEP":
-        yield Taken("save.every_steps", int(every), of)
+        yield Assignment("save.every_steps", int(every), of)
     if unit in _CLOCK:
-        yield s.note("save_every_unit", "missing", "weights are saved by epochs or steps: see `save`")
+        yield s.note("save_every_unit", "unsupported", "weights are saved by epochs or steps: set `save`")
 
 
+@converts("sample_after", "sample_after_unit", "samples", "sample_definition_file_name")
 def samples(s: Settings) -> Iterator[Outcome]:
     """When; the prompts come from the file that is named."""
     unit, every = s["sample_after_unit"], s["sample_after"] or 0
     if unit in ("EPOCH", "STEP", "NEVER"):
-        yield Taken("sample.every_epochs", int(every) if unit == "EPOCH" else 0, ("sample_after",))
-        yield Taken("sample.every_steps", int(every) if unit == "STEP" else 0, ("sample_after",))
+        yield Assignment("sample.every_epochs", int(every) if unit == "EPOCH" else 0, ("sample_after",))
+        yield Assignment("sample.every_steps", int(every) if unit == "STEP" else 0, ("sample_after",))
     elif s.given("sample_after", "sample_after_unit"):
-        yield s.note("sample_after_unit", "no effect", "pictures are made by epochs or steps here: see `sample`")
-    entries = s["samples"] or listed(s, "sample_definition_file_name")
+        yield s.note("sample_after_unit", "no effect", "samples are made by epochs or steps: set `sample`")
+    entries = s["samples"] or listed_tables(s, "sample_definition_file_name")
     lines = [_sample(x) for x in entries if x.get("enabled", True) and x.get("prompt")]
     if lines:
-        yield Taken("sample.prompts", lines, ("samples", "sample_definition_file_name"))
+        yield Assignment("sample.prompts", lines, ("samples", "sample_definition_file_name"))
 
 
 def _sample(x: Mapping[str, Any]) -> str:
@@ -425,11 +386,11 @@ def _sample(x: Mapping[str, Any]) -> str:
     return str(x["prompt"]) + "".join(f" --{short} {x[k]}" for k, short in words.items() if x.get(k) not in (None, ""))
 
 
-def listed(s: Settings, name: str) -> Sequence[Mapping[str, Any]]:
+def listed_tables(s: Settings, name: str) -> Sequence[Mapping[str, Any]]:
     """The entries of a file that the settings name; none where the default's file is not there.
 
     Raises:
-        UsageError: the file is there and is no list of tables.
+        UsageError: the file is there and is not a list of tables.
     """
     text = s[name]
     paths = [s.folder / text, Path(text), s.folder.parent / text] if text else []
@@ -438,5 +399,19 @@ def listed(s: Settings, name: str) -> Sequence[Mapping[str, Any]]:
         return []
     data = open_document(path).data
     if not isinstance(data, list) or not all(isinstance(x, Mapping) for x in data):
-        raise UsageError(f"{path} ({name}) is no list of tables", hint="export it from OneTrainer again")
+        raise UsageError(f"{path} ({name}) is not a list of tables", hint="export it from OneTrainer again")
     return data
+
+
+@converts("resolution")
+def sizes(s: Settings) -> Iterator[Outcome]:
+    """One resolution; of several the first."""
+    first = str(s["resolution"]).split(",")[0]
+    yield Assignment("buckets.resolution", square_side(first), ("resolution",))
+    if "," in str(s["resolution"]):
+        yield s.note("resolution", "unsupported", f"only one resolution is supported: {first}")
+
+
+CONVERTERS = (
+    *(method, rates, optimizer, schedule, loss, weighting, average, timesteps, clipping, saving, samples, sizes),
+)

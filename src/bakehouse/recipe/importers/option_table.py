@@ -1,118 +1,135 @@
-"""A peer's options as a table: name, type, default and what becomes of them. The documentation is written from it."""
+"""Options of another trainer as a table: name, type, default, and the recipe keys that each option sets.
+
+Most options are one row: its columns say how the value is converted. Options that only make sense together share a
+`converter`. docs/coming-from-kohya.md is generated from these tables.
+"""
 
 from __future__ import annotations
 
-import ast
-import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from bakehouse.core.errors import UsageError, did_you_mean
-from bakehouse.recipe.importers.import_report import Fate, Note
-
-Kind = Literal["flag", "int", "float", "text", "list", "table", "tables", "any"]
+from bakehouse.core.errors import did_you_mean
+from bakehouse.core.json_toml_yaml import parse_toml
+from bakehouse.recipe.importers.import_report import Note, Status
+from bakehouse.recipe.importers.value_types import COMPOUND, DESCRIPTIONS, UNREADABLE, Kind, existing_path, parse_value
 
 
 @dataclass(frozen=True)
-class Taken:
-    """A value for the recipe and the options that it was made of."""
+class Assignment:
+    """A value for a key of the recipe."""
 
     key: str
     """Dotted key of the recipe."""
     value: Any
-    of: tuple[str, ...]
-    """Names of options; the first one's default made it where none of them was given."""
+    sources: tuple[str, ...]
+    """Options that it was made from. If the user gave none of them, the first one's default was used."""
 
 
-Outcome = Taken | Note
-Rule = Callable[["Settings"], Iterator[Outcome]]
-"""Makes recipe values of several options that hang together; also called where none is given: defaults count."""
+Outcome = Assignment | Note
+
+
+@dataclass(frozen=True)
+class Converter:
+    """Converts options that depend on each other. It runs even if none of them is given, since defaults count."""
+
+    options: tuple[str, ...]
+    convert: Callable[[Settings], Iterator[Outcome]]
+
+
+def converts(*options: str) -> Callable[[Callable[[Settings], Iterator[Outcome]]], Converter]:
+    """Make a function the converter of these options."""
+    return lambda convert: Converter(options, convert)
 
 
 @dataclass(frozen=True)
 class Option:
-    """One option of a peer."""
+    """One option of another trainer: a row of the table."""
 
     name: str
     kind: Kind
-    fate: Fate
-    to: tuple[str, ...] = ()
-    """Keys of the recipe that it decides, alone or with others."""
+    status: Status
+    sets: tuple[str, ...] = ()
+    """The recipe keys that it sets, alone or together with other options."""
     how: str = ""
-    """How it is converted, or why it is not: a half-sentence for the page and the report."""
+    """How it is converted, or why it is not: half a sentence for the documentation and the report."""
     default: Any = None
-    """The peer's own; None is off."""
-    rule: Rule | None = None
-    """Makes the value; None copies it."""
+    """The trainer's default; None is off."""
+    converter: Converter | None = None
+    """Converts this option together with others; `table` fills it in. None: the columns below convert it."""
     choices: Mapping[Any, Any] = field(default_factory=dict)
-    """The recipe's words for the peer's, where a copied value has other names here."""
-    counts: bool = False
-    """The peer's default of a copied value is written too where the settings do not name it."""
+    """The recipe's value for each of the trainer's; other values are unsupported."""
+    transform: Callable[[Any], Any] | None = None
+    """Computes the recipe's value from the trainer's."""
+    emit: Mapping[Any, Mapping[str, Any]] | Callable[[Any], Mapping[str, Any]] | None = None
+    """Recipe keys and values for the trainer's value, as a table or a function; `{}`: other options read this one."""
+    fill: bool = False
+    """Set the trainer's default where the settings lack the option."""
+    skip_falsy: bool = False
+    """0, false and empty text set nothing."""
+    fallback: str = ""
+    """A more general option, used where this one is absent."""
+    when: str | Callable[[Settings], Any] = ""
+    """Only used if this option is on, or if this condition holds."""
+    yields_to: str = ""
+    """An option that wins over this one where it is on."""
 
 
-def taken(
-    name: str,
-    kind: Kind,
-    *to: str,
-    how: str = "",
-    default: Any = None,
-    rule: Rule | None = None,
-    choices: Mapping[Any, Any] | None = None,
-    counts: bool = False,
-) -> Option:
-    """An option that decides keys of the recipe."""
-    return Option(name, kind, "taken", to, how, default, rule, choices or {}, counts)
+def sets(name: str, kind: Kind, *keys: str, **columns: Any) -> Option:
+    """Return an option that sets keys of the recipe; `columns` are the fields of `Option`."""
+    return Option(name, kind, "set", keys, **columns)
 
 
-def always(name: str, kind: Kind, how: str, default: Any = None, rule: Rule | None = None) -> Option:
-    """An option for what is done in any case."""
-    return Option(name, kind, "always", (), how, default, rule)
+@cache
+def _unset() -> Mapping[str, Mapping[Status, Mapping[str, Sequence[Any]]]]:
+    return parse_toml(Path(__file__).with_name("unset_options.toml").read_text("utf-8"))
 
 
-def no_effect(name: str, kind: Kind, how: str, default: Any = None) -> Option:
-    """An option that changes nothing here, and why."""
-    return Option(name, kind, "no effect", (), how, default)
+def unset_options(trainer: str) -> tuple[Option, ...]:
+    """Return the trainer's options that set nothing in a recipe, from unset_options.toml."""
+    rows = ((status, name, row) for status, options in _unset()[trainer].items() for name, row in options.items())
+    return tuple(Option(name, row[0], status, (), row[1], *row[2:]) for status, name, row in rows)
 
 
-def elsewhere(name: str, kind: Kind, how: str, default: Any = None) -> Option:
-    """An option that belongs to a command, not into a recipe."""
-    return Option(name, kind, "elsewhere", (), how, default)
-
-
-def missing(name: str, kind: Kind, how: str, default: Any = None, *, rule: Rule | None = None) -> Option:
-    """An option for what cannot be done here."""
-    return Option(name, kind, "missing", (), how, default, rule)
-
-
-def table(*options: Option) -> dict[str, Option]:
-    """Options by name; a name that stands twice is a mistake."""
-    by_name = {o.name: o for o in options}
+def table(
+    *options: Option, converters: Sequence[Converter] = (), defaults: Mapping[str, Any] | None = None
+) -> dict[str, Option]:
+    """Return options by name, each with its converter and its default."""
+    by_name = {o.name: replace(o, default=(defaults or {}).get(o.name, o.default)) for o in options}
     assert len(by_name) == len(options), sorted(o.name for o in options)
+    for converter in converters:
+        by_name |= {name: replace(by_name[name], converter=converter) for name in converter.options}
     return by_name
 
 
 @dataclass(frozen=True)
-class Given:
+class GivenValue:
     """A value as it stands in the user's settings."""
 
     value: Any
-    said: str
-    """The key as it stands there."""
+    source_key: str
+    """The key as the user wrote it: `--network_dim`, `[optimizer_args.args] learning_rate`."""
     quiet: bool = False
-    """Nobody's own words: a default of the program that saved the settings, or made of other keys. Nothing is reported
-    of it."""
+    """Not written by the user: a default of the program that saved the settings, or derived from other keys. Nothing is
+    reported about it."""
 
 
 class Settings:
-    """The user's options over a peer's table: `settings["network_dim"]` is what was given, or the peer's default."""
+    """The user's values over a trainer's options: `settings["network_dim"]` is the given value or the default."""
 
     def __init__(
-        self, options: Mapping[str, Option], given: Mapping[str, Given], *, peer: str, folder: Path | None = None
+        self,
+        options: Mapping[str, Option],
+        given: Mapping[str, GivenValue],
+        *,
+        trainer: str,
+        folder: Path | None = None,
     ) -> None:
         self.options = options
-        self.peer = peer
+        self.trainer = trainer
         self.folder = folder or Path()
         self.raw = dict(given)
         self.values: dict[str, Any] = {}
@@ -120,22 +137,22 @@ class Settings:
         for name, item in given.items():
             self._read(name, item)
 
-    def _read(self, name: str, item: Given) -> None:
+    def _read(self, name: str, item: GivenValue) -> None:
         option = self.options.get(name)
         if option is None:
-            why = did_you_mean(name, self.options).removeprefix("; ") or f"{self.peer} has no such option that is known"
+            why = did_you_mean(name, self.options).removeprefix("; ") or f"{self.trainer} has no such option"
             off = item.value is False or item.value in ("", None)
-            self.notes.append(Note(item.said, item.value, "unknown", why, off=off))
+            self.notes.append(Note(item.source_key, item.value, "unknown", why, off=off))
             return
-        if item.value is None or (item.value == "" and option.kind != "text"):
+        if item.value is None or (item.value == "" and option.kind not in _TEXT):
             return
         try:
-            self.values[name] = parsed(item.value, option.kind)
-        except _UNREADABLE:
-            one = option.kind not in _WHOLE
-            several = one and isinstance(item.value, (list, tuple)) and len(item.value) > 1
-            wanted = "one value, and it has several" if several else _ARTICLES[option.kind]
-            self.notes.append(Note(item.said, item.value, "unknown", f"it should be {wanted}"))
+            self.values[name] = parse_value(item.value, option.kind)
+        except UNREADABLE:
+            single = option.kind not in COMPOUND
+            several = single and isinstance(item.value, (list, tuple)) and len(item.value) > 1
+            wanted = "a single value" if several else DESCRIPTIONS[option.kind]
+            self.notes.append(Note(item.source_key, item.value, "unknown", f"expected {wanted}"))
 
     def __getitem__(self, name: str) -> Any:
         if name in self.values:
@@ -143,158 +160,54 @@ class Settings:
         return self.options[name].default if name in self.options else None
 
     def given(self, *names: str) -> bool:
-        """Whether one of them stands in the settings and can be read."""
+        """Whether the settings have a readable value for one of the options."""
         return any(name in self.values for name in names)
 
-    def said(self, name: str) -> str:
-        """The key as the user wrote it, or the name."""
-        return self.raw[name].said if name in self.raw else name
+    def source_key(self, name: str) -> str:
+        """Return the option's key as the user wrote it; its name if it is not given."""
+        return self.raw[name].source_key if name in self.raw else name
 
-    def note(self, name: str, fate: Fate, why: str, **more: Any) -> Note:
-        """A note on an option in the user's own words."""
-        return Note(self.said(name), self.raw[name].value if name in self.raw else self[name], fate, why, **more)
+    def assign(self, recipe_key: str, name: str, *also: str) -> Assignment:
+        """Return the recipe key with the option's value; `also` are further options that decide it."""
+        return Assignment(recipe_key, self[name], (name, *also))
+
+    def note(self, name: str, status: Status, why: str, **more: Any) -> Note:
+        """Return a note on an option, with the user's key and value."""
+        value = self.raw[name].value if name in self.raw else self[name]
+        return Note(self.source_key(name), value, status, why, **more)
 
     def origin(self, names: Sequence[str]) -> str:
-        """Where a value came from, for the comment behind it."""
-        given = [self.said(n) for n in names if n in self.values]
-        return ", ".join(given) if given else f"{self.peer}'s default of {names[0]}"
+        """Return where a value comes from: the comment behind it in the recipe."""
+        given = [self.source_key(n) for n in names if n in self.values]
+        return ", ".join(given) if given else f"{self.trainer}'s default of {names[0]}"
+
+    def path(self, name: str) -> tuple[str, bool]:
+        """Return an option's path, absolute if it exists, else as written; and whether it exists."""
+        text = str(self[name])
+        path = existing_path(text, self.folder)
+        return (str(path), True) if path else (text, False)
 
     def is_off(self, name: str) -> bool:
-        """Whether the given value says what is so anyway: the default, nothing, or no to what is off.
+        """Whether the given value changes nothing: it is the default, or empty, or turns off what is off.
 
-        Where the option is taken over, 0 is a value.
+        For an option that sets something, 0 is a value.
         """
         value, option = self.values.get(name), self.options[name]
         if value == option.default or value in ([], [None]):
             return True
-        if option.fate == "taken":
+        if option.status == "set":
             return value in (None, "") or (value is False and not option.default)
         return value in (None, False, "", 0, (), {})
 
 
-_WHOLE = ("list", "table", "tables", "any")
-"""Kinds whose values have parts; of the others a list of one is that one."""
-_UNREADABLE = (ValueError, TypeError, ArithmeticError, SyntaxError)
-"""What a value of another type than is meant raises."""
-_ARTICLES = {
-    "flag": "true or false",
-    "int": "a whole number",
-    "float": "a number",
-    "text": "text",
-    "list": "a list",
-    "table": "a table",
-    "tables": "a list of tables",
-    "any": "something else",
-}
-_FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-
-
-def parsed(value: Any, kind: Kind) -> Any:
-    """A value as its type, from text where it stands as text.
-
-    Raises:
-        ValueError: it cannot be meant as that type.
-    """
-    if kind not in _WHOLE:
-        value = _single(value)
-    match kind:
-        case "flag":
-            return value if isinstance(value, bool) else _flag(str(value))
-        case "int":
-            return _whole(value)
-        case "float":
-            return float(str(value).strip().removesuffix("%")) / (100 if str(value).strip().endswith("%") else 1)
-        case "text":
-            return str(value)
-        case "list":
-            return list(value) if isinstance(value, (list, tuple)) else [value]
-        case "table":
-            return _checked(value, isinstance(value, Mapping))
-        case "tables":
-            return _checked(value, isinstance(value, list) and all(isinstance(x, Mapping) for x in value))
-        case "any":
-            return value
-
-
-def entry_of(entry: Mapping[str, Any], name: str, kind: Kind, default: Any, where: str) -> Any:
-    """A value of a table inside the settings, as its type; the default where it is not there or null.
-
-    Args:
-        where: the table, for the message.
-
-    Raises:
-        UsageError: the value cannot be meant as that type.
-    """
-    value = entry.get(name)
-    if value is None:
-        return default
-    try:
-        return parsed(value, kind)
-    except _UNREADABLE as e:
-        raise UsageError(f"{where}: {name} = {value!r}", hint=f"it should be {_ARTICLES[kind]}") from e
-
-
-def _checked(value: Any, right: bool) -> Any:
-    if not right:
-        raise ValueError(value)
-    return value
-
-
-def _single(value: Any) -> Any:
-    if not isinstance(value, (list, tuple, dict)):
-        return value
-    if isinstance(value, dict) or len(value) != 1:
-        raise ValueError(value)
-    return value[0]
-
-
-def _flag(text: str) -> bool:
-    if text.strip().lower() not in _FLAGS:
-        raise ValueError(text)
-    return _FLAGS[text.strip().lower()]
-
-
-def _whole(value: Any) -> int:
-    with contextlib.suppress(ValueError):
-        return int(str(value))  # exact, however long
-    number = float(value)
-    if not number.is_integer():
-        raise ValueError(value)
-    return int(number)
-
-
-def place_of(text: str, folder: Path) -> Path | None:
-    """A path that settings name: beside them, or from here; None where it is in neither."""
-    with contextlib.suppress(OSError, ValueError, RuntimeError):  # too long for a path, or none at all
-        for path in (folder / Path(text).expanduser(), Path(text).expanduser()):
-            if path.exists():
-                return path.resolve()
-    return None
-
-
-def is_folder(path: Path) -> bool:
-    """Whether a folder is there; what is no path at all is none."""
-    with contextlib.suppress(OSError, ValueError):
-        return path.is_dir()
-    return False
-
-
-def literal(text: Any) -> Any:
-    """`0.9,0.99` and `True` as Python values, as kohya reads them; a word stays a word."""
-    if not isinstance(text, str):
-        return text
-    try:
-        value = ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError):
-        return {"true": True, "false": False}.get(text.strip().lower(), text.strip())
-    return list(value) if isinstance(value, tuple) else value
+_TEXT = ("text", "path")
 
 
 def convert(settings: Settings) -> tuple[dict[str, Any], dict[str, str], list[Note]]:
-    """Recipe values by dotted key, their origins, and what became of every given option."""
-    outcomes: list[Outcome] = [*settings.notes, *_copied(settings)]
-    for rule in dict.fromkeys(o.rule for o in settings.options.values() if o.rule):
-        outcomes += _made(rule, settings)
+    """Return recipe values by dotted key, the origin of each, and a note on every given option."""
+    outcomes: list[Outcome] = [*settings.notes, *(x for o in settings.options.values() for x in _from_row(settings, o))]
+    for converter in dict.fromkeys(o.converter for o in settings.options.values() if o.converter):
+        outcomes += _run(converter, settings)
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     notes: list[Note] = []
@@ -304,51 +217,76 @@ def convert(settings: Settings) -> tuple[dict[str, Any], dict[str, str], list[No
             notes.append(outcome)
         else:
             values[outcome.key] = outcome.value
-            origins[outcome.key] = settings.origin(outcome.of)
-            for name in outcome.of:
+            origins[outcome.key] = settings.origin(outcome.sources)
+            for name in outcome.sources:
                 made.setdefault(name, []).append(outcome.key)
-    spoken = {n.key for n in notes}
-    for name in settings.values:
-        if settings.said(name) not in spoken:
-            notes.append(_fate(settings, name, made.get(name, ())))
-    quiet = {item.said for item in settings.raw.values() if item.quiet}
+    noted = {n.key for n in notes}
+    unnoted = [name for name in settings.values if settings.source_key(name) not in noted]
+    notes += [_status_note(settings, name, made.get(name, ())) for name in unnoted]
+    quiet = {item.source_key for item in settings.raw.values() if item.quiet}
     return values, origins, [n for n in notes if n.key not in quiet]
 
 
-def _made(rule: Rule, settings: Settings) -> list[Outcome]:
-    """What a rule makes; where it cannot read a value, those that it was given are named."""
+def _run(converter: Converter, settings: Settings) -> list[Outcome]:
+    """Return what a converter yields; if it cannot read a value, notes on the values that it was given."""
     try:
-        return list(rule(settings))
-    except _UNREADABLE as e:
-        mine = [n for n in settings.values if settings.options[n].rule is rule]
-        # What has no type of its own is what went wrong, where there is any.
-        loose = [n for n in mine if settings.options[n].kind in _WHOLE]
+        return list(converter.convert(settings))
+    except UNREADABLE as e:
+        mine = [n for n in settings.values if n in converter.options]
+        # Values without a type of their own are what went wrong, if there are any.
+        loose = [n for n in mine if settings.options[n].kind in COMPOUND]
         if not mine:
             raise
         return [settings.note(n, "unknown", f"cannot be read: {e}") for n in loose or mine]
 
 
-def _copied(settings: Settings) -> Iterator[Outcome]:
-    """Options whose value is the recipe's own."""
-    unnamed = {n: o.default for n, o in settings.options.items() if o.counts and n not in settings.values}
-    for name, value in {**settings.values, **unnamed}.items():
-        option = settings.options[name]
-        if option.fate != "taken" or option.rule or len(option.to) != 1 or option.to[0].startswith("concepts"):
-            continue
-        if option.kind == "text" and not value:
-            continue
-        if option.choices and not value:
-            continue
-        if option.choices and value not in option.choices:
-            yield settings.note(name, "missing", f"here it can be {', '.join(map(str, option.choices))}")
-            continue
-        yield Taken(option.to[0], option.choices.get(value, value) if option.choices else value, (name,))
+def _from_row(settings: Settings, option: Option) -> Iterator[Outcome]:
+    """Convert an option by the columns of its row."""
+    single = len(option.sets) == 1 and not option.sets[0].startswith("concepts")
+    if option.status != "set" or option.converter or not (single or option.emit is not None):
+        return
+    source = option.fallback if option.fallback and not settings.given(option.name) else option.name
+    when = option.when
+    if not settings.given(source) and not option.fill:
+        return
+    if when and not (when(settings) if callable(when) else settings[when]):
+        return
+    if option.yields_to and settings[option.yields_to]:
+        if settings.given(source):
+            yield settings.note(source, "no effect", f"{option.yields_to} wins")
+        return
+    try:
+        yield from _values_of(settings, option, source)
+    except UNREADABLE as e:
+        yield settings.note(source, "unknown", f"cannot be read: {e}")
 
 
-def _fate(settings: Settings, name: str, made: Sequence[str]) -> Note:
-    """`made`: keys that its value went into; of an option that can decide several, only those are named."""
+def _values_of(settings: Settings, option: Option, source: str) -> Iterator[Outcome]:
+    value = settings[source]
+    if option.kind == "flag":
+        value = bool(value)
+    if not value and (option.skip_falsy or (option.kind in _TEXT and not option.fill)):
+        return
+    if option.kind == "path":
+        value = settings.path(source)[0]
+    if option.choices and value not in option.choices:
+        if value:
+            yield settings.note(
+                option.name, "unsupported", f"supported values are {', '.join(map(str, option.choices))}"
+            )
+        return
+    if option.emit is not None:
+        made = option.emit(value) if callable(option.emit) else option.emit.get(value, {})
+    else:
+        value = option.choices.get(value, value) if option.choices else value
+        made = {option.sets[0]: option.transform(value) if option.transform else value}
+    yield from (Assignment(key, x, (source,)) for key, x in made.items())
+
+
+def _status_note(settings: Settings, name: str, made: Sequence[str]) -> Note:
+    """Return the note on an option that no converter has a note on; `made` are the keys that its value went into."""
     option = settings.options[name]
-    to = tuple(key for key in option.to if any(f"{one}.".startswith(f"{key}.") for one in made)) or option.to
-    # What a taken option comes to stands in the recipe; how is for the page.
-    why = "" if option.fate == "taken" else option.how
-    return settings.note(name, option.fate, why, to=to, off=settings.is_off(name))
+    decided = tuple(key for key in option.sets if any(f"{one}.".startswith(f"{key}.") for one in made))
+    # The value of an option that is set stands in the recipe; `how` is for the documentation then.
+    why = "" if option.status == "set" else option.how
+    return settings.note(name, option.status, why, sets=decided or option.sets, off=settings.is_off(name))

@@ -1,4 +1,4 @@
-"""The door: files in, a recipe out. A new peer is one file and one row of `PEERS`."""
+"""The door: files in, a recipe out. A new trainer is one file and one row of `TRAINERS`."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from bakehouse.recipe.importers.unsupported_trainers import refuse_unsupported
 
 
 @dataclass(frozen=True)
-class Peer:
+class Trainer:
     """A trainer whose settings are understood."""
 
     title: str
-    knows: Callable[[Document], bool]
+    detects: Callable[[Document], bool]
     """Whether a document is its own."""
     read: Callable[[Sequence[Document]], Draft]
 
 
-PEERS: Mapping[str, Peer] = {
+TRAINERS: Mapping[str, Trainer] = {
     # From the most to the least telling: kohya's table of names is the widest.
-    "onetrainer": Peer(onetrainer.TITLE, onetrainer.knows, onetrainer.read),
-    "kohya-gui": Peer(kohya_gui.TITLE, kohya_gui.knows, kohya_gui.read),
-    "easy": Peer(easy_scripts.TITLE, easy_scripts.knows, easy_scripts.read),
-    "ai-toolkit": Peer(ai_toolkit.TITLE, ai_toolkit.knows, ai_toolkit.read),
-    "diffusers": Peer(diffusers_scripts.TITLE, diffusers_scripts.knows, diffusers_scripts.read),
-    "kohya": Peer(kohya.TITLE, kohya.knows, kohya.read),
+    "onetrainer": Trainer(onetrainer.TITLE, onetrainer.detects, onetrainer.read),
+    "kohya-gui": Trainer(kohya_gui.TITLE, kohya_gui.detects, kohya_gui.read),
+    "easy": Trainer(easy_scripts.TITLE, easy_scripts.detects, easy_scripts.read),
+    "ai-toolkit": Trainer(ai_toolkit.TITLE, ai_toolkit.detects, ai_toolkit.read),
+    "diffusers": Trainer(diffusers_scripts.TITLE, diffusers_scripts.detects, diffusers_scripts.read),
+    "kohya": Trainer(kohya.TITLE, kohya.detects, kohya.read),
 }
 
 
 def import_settings(
     paths: Sequence[Path | str] | Path | str,
     *,
-    peer: str | None = None,
+    trainer: str | None = None,
     images: Path | None = None,
     subject: str | None = None,
     kind: str | None = None,
@@ -47,7 +47,7 @@ def import_settings(
 
     Args:
         paths: one file or several that belong together (kohya's config and dataset TOML).
-        peer: a key of `PEERS`, where the content does not tell.
+        trainer: a key of `TRAINERS`, where the content does not tell.
         images: the folder of images, instead of those that the settings name.
         subject: trigger and class word: `zwx person`.
         kind: what is taught, one of the recipe's kinds.
@@ -57,26 +57,26 @@ def import_settings(
     """
     files = [Path(p) for p in ([paths] if isinstance(paths, (str, Path)) else paths)]
     documents = [open_document(path) for path in files]
-    if peer is not None and peer not in PEERS:
-        raise UsageError(f"--from {peer!r}: known are {', '.join(PEERS)}{did_you_mean(peer, PEERS)}")
-    name = peer or _owner(documents)
-    found = PEERS[name]
+    if trainer is not None and trainer not in TRAINERS:
+        raise UsageError(f"--from {trainer!r}: supported are {', '.join(TRAINERS)}{did_you_mean(trainer, TRAINERS)}")
+    name = trainer or _owner(documents)
+    found = TRAINERS[name]
     draft = found.read(documents)
     sources = [str(f) for f in files]
-    return finish(draft, peer=name, title=found.title, sources=sources, images=images, subject=subject, kind=kind)
+    return finish(draft, trainer=name, title=found.title, sources=sources, images=images, subject=subject, kind=kind)
 
 
 def _owner(documents: Sequence[Document]) -> str:
     owners = []
     for document in documents:
         refuse_unsupported(document)
-        owner = next((name for name, peer in PEERS.items() if peer.knows(document)), None)
+        owner = next((name for name, trainer in TRAINERS.items() if trainer.detects(document)), None)
         if owner is None:
-            known = ", ".join(p.title for p in PEERS.values())
-            hint = f"understood are {known}; --from NAME says whose they are ({', '.join(PEERS)})"
-            raise UsageError(f"{document.path}: nobody's settings that are known", hint=hint)
+            known = ", ".join(p.title for p in TRAINERS.values())
+            hint = f"supported are {known}; name the trainer with --from ({', '.join(TRAINERS)})"
+            raise UsageError(f"{document.path}: unrecognised format", hint=hint)
         owners.append(owner)
     if len(set(owners)) > 1:
-        said = ", ".join(f"{d.path} is {PEERS[o].title}" for d, o in zip(documents, owners, strict=True))
-        raise UsageError(f"these settings do not belong together: {said}", hint="import them one by one")
+        said = ", ".join(f"{d.path} is {TRAINERS[o].title}" for d, o in zip(documents, owners, strict=True))
+        raise UsageError(f"these files belong to different trainers: {said}", hint="import them one by one")
     return owners[0]

@@ -14,7 +14,7 @@ from bakehouse.core.errors import UsageError
 from bakehouse.core.json_toml_yaml import parse_json, parse_toml, parse_yaml
 from bakehouse.data.captions import decode_text
 from bakehouse.recipe.importers.command_line import Command, find_command
-from bakehouse.recipe.importers.option_table import is_folder
+from bakehouse.recipe.importers.value_types import is_folder
 
 Format = Literal["toml", "json", "yaml", "command"]
 
@@ -61,7 +61,7 @@ def open_document(path: Path) -> Document:
         UsageError: not there, a folder, or nothing that can be read as settings (with the place where it stops).
     """
     if is_folder(path):
-        hint = "name the file; a folder of images is read by `bakehouse plan FOLDER`"
+        hint = "pass the settings file; for a folder of images use `bakehouse plan FOLDER`"
         raise UsageError(f"{path} is a folder, not a settings file", hint=hint)
     try:
         text, _, _ = decode_text(path.read_bytes())
@@ -76,16 +76,16 @@ def open_document(path: Path) -> Document:
     if command is not None:
         return Document(path, "command", command)
     if re.match(r"\s*--[A-Za-z]", text):
-        raise UsageError(f"{path} holds options, but not the command that takes them", hint=_WANTED)
+        raise UsageError(f"{path} contains options, but not the command they belong to", hint=_WANTED)
     if suffix in _CODE:
-        raise UsageError(f"{path} calls no trainer with arguments that are written out", hint=_WRITE_OUT)
+        raise UsageError(f"{path} contains no call of a trainer with literal arguments", hint=_WRITE_OUT)
     if suffix == ".json" or text.lstrip().startswith("{"):
         return Document(path, "json", _json(path, text))
     if suffix in (".yaml", ".yml"):
         return Document(path, "yaml", _yaml(path, text))
     if suffix == ".toml" or "=" in text:
         return Document(path, "toml", _toml(path, text))
-    raise UsageError(f"{path} holds no settings and no command line of a trainer", hint=_WANTED)
+    raise UsageError(f"{path} contains neither settings nor a trainer's command line", hint=_WANTED)
 
 
 def _toml(path: Path, text: str) -> dict[str, Any]:

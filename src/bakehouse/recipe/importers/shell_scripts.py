@@ -146,7 +146,7 @@ class Script:
         """Words as the shell would part them, with known variables filled in.
 
         Raises:
-            ValueError: a quote is never closed.
+            ValueError: unclosed quote.
         """
         return [x for word in self._parted(text) for x in self._filled(word)]
 

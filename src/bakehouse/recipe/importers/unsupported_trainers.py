@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bakehouse.core.errors import UsageError
+from bakehouse.recipe.importers.common import other_models
 from bakehouse.recipe.importers.settings_file import Document
 
 _BY_HAND = (
@@ -104,45 +105,6 @@ def _concepts(document: Document) -> str:
     return "is a list of concepts, no settings" if entries and "instance_data_dir" in entries[0] else ""
 
 
-_METHODS: tuple[tuple[str, str], ...] = (
-    (r"control_?net|control_(lora_)?(flux|cogview)", "a ControlNet"),
-    (r"t2i_adapter", "a T2I-Adapter"),
-    (r"ip-adapter|tutorial_train", "an IP-Adapter"),
-    (r"instruct_pix2pix", "an editing model (InstructPix2Pix)"),
-    (r"lcm_distill|cm_ct|sana_sprint", "a distilled model of few steps"),
-    (r"dpo|orpo|reward|ddpo", "on preferences between pictures"),
-    (r"inpaint|realfill", "an inpainting model"),
-    (r"custom_diffusion", "Custom Diffusion: attention's key and value with a new token"),
-    (r"unconditional", "a model without prompts, from nothing"),
-    (r"vqgan|autoencoder", "an autoencoder"),
-    (r"textual_inversion", "an embedding (textual inversion)"),
-    (r"gligen", "GLIGEN"),
-    (r"_flax", "with JAX"),
-    (r"_xla", "on TPUs"),
-    (r"colossalai", "with Colossal-AI"),
-    (r"multi_subject", "several subjects, each with its own prompt"),
-    (r"_lpl", "with a latent perceptual loss"),
-)
-_MODELS: tuple[tuple[str, str], ...] = (
-    (r"flux2", "FLUX.2"),
-    (r"flux_kontext", "FLUX.1 Kontext"),
-    (r"flux", "FLUX.1"),
-    (r"sd3", "Stable Diffusion 3"),
-    (r"sana", "Sana"),
-    (r"lumina2?", "Lumina 2"),
-    (r"hidream", "HiDream"),
-    (r"qwen_image", "Qwen-Image"),
-    (r"z_image", "Z-Image"),
-    (r"krea2", "Krea 2"),
-    (r"ideogram4", "Ideogram 4"),
-    (r"cogvideox", "CogVideoX"),
-    (r"cogview4", "CogView4"),
-    (r"cosmos", "Cosmos"),
-    (r"pixart", "PixArt"),
-    (r"amused", "aMUSEd"),
-    (r"llada2", "LLaDA 2"),
-    (r"_(decoder|prior)\b|_(decoder|prior)_lora\b", "Kandinsky 2.2 or Würstchen"),
-)
 _THEIRS = re.compile(
     r"train_(dreambooth|text_to_image|controlnet|control_|t2i_adapter|instruct_pix2pix|lcm_distill|diffusion_|custom_diffusion|"
     r"unconditional|vqgan|autoencoder|gligen|cogvideox|cosmos|amused|llada2|cm_ct|multi_subject|pixart|realfill|"
@@ -156,9 +118,13 @@ def _diffusers(document: Document) -> str:
     script = document.command.script if document.command else ""
     if script in SCRIPTS or not _THEIRS.fullmatch(script):
         return ""
-    model = next((name for pattern, name in _MODELS if re.search(pattern, script)), "")
-    method = next((name for pattern, name in _METHODS if re.search(pattern, script)), "")
-    trains = f"trains {' for '.join(part for part in (method, model) if part)}" if method or model else "is not known"
+    method, model = (
+        next((name for pattern, name in other_models()[kind].items() if re.search(pattern, script)), "")
+        for kind in ("diffusers_methods", "diffusers_models")
+    )
+    trains = (
+        f"trains {' for '.join(part for part in (method, model) if part)}" if method or model else "is not supported"
+    )
     return f"calls {script}, which {trains}"
 
 
