@@ -1,5 +1,5 @@
 # Every target does its own set-up: all that is needed is make and Python 3.11 or newer.
-# `make demo` bakes a subject on the embedded base model; `make test` and `make lint` are what CI runs.
+# `make demo` trains a subject on the built-in base model; `make test` and `make lint` are what CI runs.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -16,12 +16,12 @@ PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile
 
 .PHONY: help demo test lint bench docs clean
 help:
-	@echo "make demo    the whole line on example images and the embedded base model, into ./demo"
-	@echo "make test    the tests"
-	@echo "make lint    style, types and the order of the rooms"
-	@echo "make bench   how fast it is here, beside others"
-	@echo "make docs    write the generated tables of docs/ again"
-	@echo "make clean   remove what make made (not ./demo, not ./runs)"
+	@echo "make demo    plan, train and evaluate on example images and the built-in base model, into ./demo"
+	@echo "make test    run the tests"
+	@echo "make lint    check style, types and imports between packages"
+	@echo "make bench   measure speed and memory, beside diffusers"
+	@echo "make docs    rewrite the generated tables in docs/"
+	@echo "make clean   remove the environment and caches (not ./demo or ./runs)"
 
 demo: $(VENV)/.ready
 	@$(VENV)/bin/bakehouse demo
@@ -36,10 +36,10 @@ lint: $(VENV)/.ready-dev
 	@$(VENV)/bin/lint-imports
 
 docs: $(VENV)/.ready
-	@$(PY) -m tools.docs
-	@$(PY) -m tools.import_docs
-	@$(PY) -m tools.audit_docs
-	@$(PY) -m tools.loader_docs
+	@$(PY) -m tools.write_recipe_docs
+	@$(PY) -m tools.write_import_docs
+	@$(PY) -m tools.write_audit_docs
+	@$(PY) -m tools.write_program_support_docs
 
 bench: $(VENV)/.ready-dev
 	@$(PY) -m benchmarks
@@ -54,18 +54,19 @@ $(VENV)/bin/python:
 	  if "$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then found="$$p"; break; fi; \
 	done; \
 	if [ -z "$$found" ]; then \
-	  echo "bakehouse needs Python 3.11 or newer with its venv module, and found none." >&2; \
-	  echo "  Install one (Debian, Ubuntu: apt install python3-venv), or name one: make PYTHON=/path/to/python3.12 ..." >&2; \
+	  echo "bakehouse needs Python 3.11 or newer with its venv module; none was found." >&2; \
+	  echo "  Install one (Debian, Ubuntu: apt install python3-venv), or pass one: make PYTHON=/path/to/python3.12 ..." >&2; \
 	  exit 2; \
 	fi; \
 	echo "making $(VENV) with $$("$$found" --version)"; \
 	"$$found" -m venv $(VENV)
 
-# Without an NVIDIA GPU a constraint keeps PyTorch at the version (and, where the index has it, the build) for CPUs.
+# Without an NVIDIA GPU a constraint selects the version (and, where the index has it, the build) of PyTorch for CPUs.
+# -qq hides pip's warnings, such as one for each package index of the machine's own that lacks a package; errors are shown.
 INSTALL = @echo "installing bakehouse$(1) into $(VENV)"; \
 	constraint="-c constraints-cpu.txt"; \
 	if command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1; then constraint=""; fi; \
-	$(PY) -m pip install --quiet --disable-pip-version-check $$constraint -e ".$(1)"; \
+	$(PY) -m pip install -qq --disable-pip-version-check $$constraint -e ".$(1)"; \
 	touch $@
 
 $(VENV)/.ready: $(SOURCES) | $(VENV)/bin/python
@@ -73,6 +74,6 @@ $(VENV)/.ready: $(SOURCES) | $(VENV)/bin/python
 
 $(VENV)/.ready-dev: $(SOURCES) | $(VENV)/bin/python
 	$(call INSTALL,[dev])
-	@# Alone: the torchvision it asks for is built for CUDA, breaks beside a CPU's PyTorch, and no upscaler needs it.
-	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps "spandrel>=0.4"
+	@# Without dependencies: torchvision, which it requires, fails beside a CPU build of PyTorch, and no upscaler needs it.
+	@$(PY) -m pip install -qq --disable-pip-version-check --no-deps "spandrel>=0.4"
 	@touch $(VENV)/.ready

@@ -1,7 +1,8 @@
 """`make bench`: speed and memory against the bare minimum, diffusers with PEFT, and the device's ceiling.
 
 The cases take turns, so that a machine that slows down slows all of them; the tables show medians over the rounds. On a
-GPU one process does all batches of a case, and the budget decides how much is measured: what was left out is said.
+GPU one process does all batches of a case, and the budget limits what is measured; rows that
+were not reached are named.
 """
 
 from __future__ import annotations
@@ -22,30 +23,30 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from benchmarks.work import CPU, CUDA, LEAN, Work
+from benchmarks.workloads import CPU, CUDA, LEAN, Workload
 
-WHO = {"bare": "bare minimum", "ours": "bakehouse", "peer": "diffusers + PEFT"}
+WHO = {"bare": "bare minimum", "bakehouse": "bakehouse", "diffusers_peft": "diffusers + PEFT"}
 _DEFAULT = {"cpu": ["crumb", "sd15"], "cuda": ["sd15", "sdxl"]}
 
 Found = dict[str, Any]
 
 
-def ask(who: str, works: Sequence[Work], timeout: float) -> list[Found]:
-    """One case's answers, from a process of its own; those that did not come in time say so."""
-    lines = "".join(json.dumps(dataclasses.asdict(w), default=dict) + "\n" for w in works)
-    command = [sys.executable, "-m", "benchmarks.one", who]
+def ask(who: str, workloads: Sequence[Workload], timeout: float) -> list[Found]:
+    """Measure workloads with one case in its own process; answers that did not come in time are errors."""
+    lines = "".join(json.dumps(dataclasses.asdict(w), default=dict) + "\n" for w in workloads)
+    command = [sys.executable, "-m", "benchmarks.case_process", who]
     try:
         done = subprocess.run(command, input=lines, capture_output=True, text=True, timeout=timeout, check=False)
         out, failed = done.stdout, done.stderr if done.returncode else ""
     except subprocess.TimeoutExpired as e:
         out, failed = (e.stdout or b"").decode(), ""
     answers: list[Any] = [json.loads(line) for line in out.splitlines() if line[:1] in "{0123456789"]
-    reason = failed.strip().splitlines()[-1] if failed.strip() else "no time was left"
-    return answers + [{"error": reason}] * (len(works) - len(answers))
+    reason = failed.strip().splitlines()[-1] if failed.strip() else "no time left"
+    return answers + [{"error": reason}] * (len(workloads) - len(answers))
 
 
 class Budget:
-    """Seconds that may still be spent."""
+    """Remaining seconds."""
 
     def __init__(self, seconds: float) -> None:
         self._end = time.monotonic() + seconds
@@ -58,20 +59,20 @@ def seconds_of(text: str) -> float:
     """`90`, `90s`, `8m` or `1h` in seconds."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
     if not match:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time: write 90s, 8m or 1h")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration: write 90s, 8m or 1h")
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
 
 
-def measure(works: Sequence[Work], rounds: int, budget: Budget, bar: Progress) -> dict[str, list[list[Found]]]:
-    """By case and work: what each round found."""
-    found: dict[str, list[list[Found]]] = {who: [[] for _ in works] for who in WHO}
-    task = bar.add_task(works[0].model, total=rounds * len(WHO) * len(works))
-    together = works[0].device.startswith("cuda")
-    batches = [list(range(len(works)))] if together else [[i] for i in range(len(works))]
+def measure(workloads: Sequence[Workload], rounds: int, budget: Budget, bar: Progress) -> dict[str, list[list[Found]]]:
+    """Return the measurements of each round, by case and workload."""
+    found: dict[str, list[list[Found]]] = {who: [[] for _ in workloads] for who in WHO}
+    task = bar.add_task(workloads[0].model, total=rounds * len(WHO) * len(workloads))
+    together = workloads[0].device.startswith("cuda")
+    batches = [list(range(len(workloads)))] if together else [[i] for i in range(len(workloads))]
     for _ in range(rounds):
         for numbers in batches:
             for who in WHO:
-                answers = ask(who, [works[i] for i in numbers], budget.left())
+                answers = ask(who, [workloads[i] for i in numbers], budget.left())
                 for i, answer in zip(numbers, answers, strict=True):
                     found[who][i].append(answer)
                 bar.advance(task, len(numbers))
@@ -79,20 +80,20 @@ def measure(works: Sequence[Work], rounds: int, budget: Budget, bar: Progress) -
 
 
 def middle(answers: Sequence[Found], key: str) -> float | None:
-    """The median over the rounds that have an answer."""
+    """Return the median over the rounds that have an answer."""
     values = [a[key] for a in answers if key in a]
     return statistics.median(values) if values else None
 
 
 def ratio(case: Sequence[Found], bare: Sequence[Found]) -> float | None:
-    """The median of the rounds' own ratios."""
+    """Return the median of each round's ratio."""
     pairs = [(c["seconds"], b["seconds"]) for c, b in zip(case, bare, strict=True) if "seconds" in c and "seconds" in b]
     return statistics.median(c / b for c, b in pairs) if pairs else None
 
 
-def table(work: Work, cases: dict[str, list[Found]], ceiling: float | None) -> Table:
-    """One work's rows. The share of the ceiling counts the bare minimum's operations, whoever does them."""
-    title = f"{work.title}: LoRA rank {work.rank}, {work.precision}"
+def table(workload: Workload, cases: dict[str, list[Found]], ceiling: float | None) -> Table:
+    """Return the rows of one workload; the ceiling share of every case counts the operations of the bare minimum."""
+    title = f"{workload.title}: LoRA rank {workload.rank}, {workload.precision}"
     out = Table("", "s / step", "images / s", "x bare minimum", "peak memory", "of the ceiling", title=title)
     flops = middle(cases.get("bare", []), "flops")
     for who, answers in cases.items():
@@ -105,7 +106,7 @@ def table(work: Work, cases: dict[str, list[Found]], ceiling: float | None) -> T
         out.add_row(
             WHO[who],
             f"{seconds:.4f}",
-            f"{work.batch / seconds:.2f}",
+            f"{workload.batch / seconds:.2f}",
             f"{against:.2f}" if against else "-",
             f"{peak / 2**20:.0f} MiB",
             f"{share:.0%}" if share else "-",
@@ -114,7 +115,7 @@ def table(work: Work, cases: dict[str, list[Found]], ceiling: float | None) -> T
 
 
 def start_up() -> dict[str, float]:
-    """Seconds of whole commands, the median of three."""
+    """Return seconds of whole commands, the median of three."""
     commands = {"bakehouse --help": ["--help"], "bakehouse plan --help": ["plan", "--help"]}
     found = {}
     for name, arguments in commands.items():
@@ -128,42 +129,42 @@ def start_up() -> dict[str, float]:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Everything that was asked for, as it is printed with --json."""
+    """Run the chosen workloads; return what --json prints."""
     budget = Budget(options.budget)
     table_of = CUDA if options.device == "cuda" else CPU
     found: dict[str, Any] = {"device": device_name(options.device), "works": [], "ceilings": {}}
     with Progress(console=Console(stderr=True), transient=True) as bar:
         for model in options.models:
-            works = table_of[model]
-            precision = works[0].precision
+            workloads = table_of[model]
+            precision = workloads[0].precision
             if precision not in found["ceilings"]:
-                (found["ceilings"][precision],) = ask("ceiling", works[:1], budget.left())
-            by_case = measure(works, options.rounds, budget, bar)
-            for i, work in enumerate(works):
+                (found["ceilings"][precision],) = ask("ceiling", workloads[:1], budget.left())
+            by_case = measure(workloads, options.rounds, budget, bar)
+            for i, workload in enumerate(workloads):
                 cases = {who: answers[i] for who, answers in by_case.items()}
-                found["works"].append({"work": dataclasses.asdict(work), "cases": cases})
+                found["works"].append({"work": dataclasses.asdict(workload), "cases": cases})
             lean = LEAN.get(model, []) if options.device == "cuda" else []
-            answers = ask("ours", lean, budget.left()) if lean else []
+            answers = ask("bakehouse", lean, budget.left()) if lean else []
             found["works"] += [
-                {"work": dataclasses.asdict(w), "cases": {"ours": [a]}} for w, a in zip(lean, answers, strict=True)
+                {"work": dataclasses.asdict(w), "cases": {"bakehouse": [a]}} for w, a in zip(lean, answers, strict=True)
             ]
     return found
 
 
 def device_name(device: str) -> str:
-    """What the tables are of."""
+    """Return the name of the device that was measured."""
     if device == "cuda":
         return torch.cuda.get_device_name()
     return f"cpu, {torch.get_num_threads()} threads"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the rounds and prints the tables."""
+    """Run the rounds and print the tables."""
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--models", nargs="+", help=f"of {', '.join(CPU)} on a cpu, {', '.join(CUDA)} on cuda")
     parser.add_argument("--rounds", type=int, help="default: 3 on a cpu, 1 on cuda")
-    parser.add_argument("--budget", type=seconds_of, default=3600.0, help="90s, 8m, 1h: no case begins later")
+    parser.add_argument("--budget", type=seconds_of, default=3600.0, help="90s, 8m or 1h: no case begins later")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
     options.models = options.models or _DEFAULT[options.device]
@@ -183,16 +184,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def show(found: dict[str, Any]) -> None:
-    """The tables."""
+    """Print the tables."""
     console = Console()
     console.print(found["device"])
     for precision, flops in found["ceilings"].items():
         if isinstance(flops, float):
             console.print(f"ceiling, {precision} matrix product: {flops / 1e12:.3g} TFLOP/s")
     for row in found["works"]:
-        work = Work(**row["work"])
-        ceiling = found["ceilings"].get(work.precision)
-        console.print(table(work, row["cases"], ceiling if isinstance(ceiling, float) else None))
+        workload = Workload(**row["work"])
+        ceiling = found["ceilings"].get(workload.precision)
+        console.print(table(workload, row["cases"], ceiling if isinstance(ceiling, float) else None))
     for name, seconds in found.get("commands", {}).items():
         console.print(f"{name}: {seconds:.2f} s")
 

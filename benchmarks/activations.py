@@ -1,4 +1,4 @@
-"""`python -m benchmarks.activations sd15`: bytes that autograd keeps, of the real networks, with nothing computed.
+"""Activation memory of the real networks, counted without computing: `python -m benchmarks.activations sd15`.
 
 Tensors have shapes and no content (FakeTensorMode), and every storage is counted from its birth to its end.
 The numbers of `recipe/memory_estimate.py` are these: LoRA of rank 32, fp32 and under autocast, with and without
@@ -26,7 +26,7 @@ _PEFT_TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "net.0.proj", "net.2", "pro
 
 
 class Live(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch gives it no types
-    """Bytes of the storages that are alive, and the most there ever were."""
+    """Bytes of live storages, and their maximum."""
 
     def __init__(self, known: list[Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -51,7 +51,7 @@ class Live(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch gives it
 
 @contextlib.contextmanager
 def norms_in_fp32() -> Iterator[None]:
-    """CUDA's autocast computes norms in fp32; the CPU's, which stands in for it, does not."""
+    """Compute norms in fp32, as CUDA's autocast does and the CPU's does not."""
     before = F.group_norm, F.layer_norm
 
     def whole(norm: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -71,7 +71,7 @@ def norms_in_fp32() -> Iterator[None]:
 
 
 def kept(model: str, batch: int, *, half: bool, checkpointing: bool) -> tuple[int, int]:
-    """Bytes held after the forward pass, and at the peak of the step, of a LoRA of rank 32."""
+    """Return the bytes held after the forward pass and at the peak of a step, for a LoRA of rank 32."""
     from diffusers import UNet2DConditionModel
     from peft import LoraConfig
 
@@ -116,7 +116,7 @@ def _inputs(shape: dict[str, Any], batch: int, dtype: torch.dtype) -> dict[str, 
 
 
 def main() -> None:
-    """Prints held and peak MiB for one and two images."""
+    """Print held and peak MiB for one and two images."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", nargs="+", choices=["sd15", "sdxl", "tiny"])
     for model in parser.parse_args().models:

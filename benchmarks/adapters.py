@@ -1,4 +1,4 @@
-"""`python -m benchmarks.adapters`: a training step of every kind of adapter, beside LyCORIS and PEFT on like layers.
+"""Training step time of every adapter kind, beside LyCORIS and PEFT: `python -m benchmarks.adapters`.
 
 Forward, backward and update of a stack of layers: the linear maps of one transformer block of SD 1.5 (320 wide, its
 feed-forward 2560) or of crumb's middle. Whoever is compared takes turns, so a machine that slows down slows all; a
@@ -50,11 +50,11 @@ KINDS: Mapping[str, tuple[NetworkSpec, dict[str, Any], str]] = {
     "ia3": (IA3(include=()), {"algo": "ia3"}, ""),
     "diff": (FullDiff(), {"algo": "full"}, ""),
 }
-"""Ours, LyCORIS' arguments, PEFT's configuration where it has the algorithm; DoRA on outputs, as both have it."""
+"""bakehouse's settings, LyCORIS' arguments and PEFT's configuration of each algorithm (DoRA on outputs, as in both)."""
 
 
 class Block(nn.Module):
-    """A transformer block's linear maps, in their order."""
+    """The linear layers of a transformer block, in order."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -70,14 +70,14 @@ class Block(nn.Module):
 
 
 def ours(block: nn.Module, spec: NetworkSpec, x: Tensor) -> Step:
-    """A step with our adapter on the block."""
+    """Return a step with bakehouse's adapter on the block."""
     sites = [Site("lora_unet", name, m) for name, m in block.named_modules() if isinstance(m, nn.Linear)]
     adapter = LayerAdapter([(site, spec.build(site, torch.Generator().manual_seed(0))) for site in sites], spec=spec)
     return _step(block, list(adapter.train().parameters()), x)
 
 
 def lycoris(block: nn.Module, arguments: Mapping[str, Any], x: Tensor) -> Step:
-    """A step with LyCORIS' module on each linear map."""
+    """Return a step with LyCORIS' module on each linear layer."""
     from lycoris import modules
 
     classes = {
@@ -98,7 +98,7 @@ def lycoris(block: nn.Module, arguments: Mapping[str, Any], x: Tensor) -> Step:
 
 
 def peft(block: nn.Module, name: str, x: Tensor) -> Step:
-    """A step with PEFT's adapter."""
+    """Return a step with PEFT's adapter."""
     import peft as library
 
     kind, _, dora = name.partition("+")
@@ -125,7 +125,7 @@ def _step(model: nn.Module, parameters: list[nn.Parameter], x: Tensor) -> Step:
 
 
 def measure(kind: str, size: str, rounds: int) -> dict[str, float]:
-    """Seconds a step of ours, and how many times that of the others."""
+    """Return bakehouse's seconds a step, and the others' as multiples of it."""
     width, tokens, batch = SIZES[size]
     spec, arguments, config = KINDS[kind]
     torch.manual_seed(0)
@@ -150,7 +150,7 @@ def measure(kind: str, size: str, rounds: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measures and prints one table a size."""
+    """Measure and print one table for each size."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=list(KINDS))
     parser.add_argument("--sizes", nargs="+", default=list(SIZES), choices=list(SIZES))

@@ -1,7 +1,7 @@
-"""`python -m benchmarks.audit`: time of an audit of 1,000 images, against its limit of 60 s on two cores.
+"""Time of an audit of 1,000 images, against its limit of 60 s on two cores: `python -m benchmarks.audit`.
 
-The images are generated here: 512 to 1,024 pixels a side, half JPEG and half PNG, all different. The face and text
-detectors are left out: they are networks, and slow.
+The images are drawn here: 512 to 1,024 pixels a side, half of them JPEG and half PNG, like no other one. Finders of
+faces and text are left out: they are networks, and their time is theirs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LIMIT_SECONDS = 60.0
 
 
 def picture(seed: int, width: int, height: int) -> Image.Image:
-    """Shaded shapes over noise of several octaves: a scene that is like no other one."""
+    """Draw shaded shapes over noise of several octaves: a different scene for each seed."""
     rng = np.random.default_rng(seed)
     total = np.full((height, width, 3), 128.0, np.float32)
     for octave in range(2, 8):
@@ -36,7 +36,7 @@ def picture(seed: int, width: int, height: int) -> Image.Image:
 
 
 def draw(folder: Path, count: int) -> int:
-    """Draws the dataset; gives its bytes."""
+    """Draw the dataset; return its size in bytes."""
     rng = np.random.default_rng(0)
     for n in range(count):
         width, height = (int(side) for side in rng.integers(512, 1025, 2))
@@ -50,7 +50,7 @@ def draw(folder: Path, count: int) -> int:
 
 
 def main() -> None:
-    """Draws, audits and says how long it took."""
+    """Draw the dataset, audit it and print the time."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=1000)
     count = parser.parse_args().images
@@ -65,7 +65,7 @@ def main() -> None:
         done, used = time.perf_counter(), time.process_time() - used
     seconds = (done - start) * 1000 / count
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-    print(f"{count} images, {size / 1e6:.0f} MB: looking {looked - start:.1f} s, checking {done - looked:.1f} s")
+    print(f"{count} images, {size / 1e6:.0f} MB: reading {looked - start:.1f} s, checking {done - looked:.1f} s")
     print(f"{seconds:.1f} s for 1,000 images (limit {LIMIT_SECONDS:.0f} s), peak memory {peak:.0f} MB")
     print(f"{used * 1000 / count:.1f} s of processor time for 1,000 images: half of it on two idle cores")
     print(f"{len(report.findings)} findings, {len(report.passed)} checks passed")

@@ -1,4 +1,4 @@
-"""How long it takes to edit captions: `python -m benchmarks.captions`.
+"""Time to edit captions: `python -m benchmarks.captions`.
 
 Writes captions of 28 tags each, half of which want to be cleaned, and goes through what `bakehouse captions edit` does:
 reading, the rules `clean` with a trigger and an order, writing as a step, and taking it back. Then the command itself,
@@ -32,7 +32,7 @@ TRIGGER = "zwx"
 
 
 def write(folder: Path, captions: int) -> None:
-    """So many caption files; the same ones each time."""
+    """Write `count` caption files, the same ones each time."""
     folder.mkdir()
     rng = random.Random(0)
     usual = [*(f"{color}_{noun}" for color in COLORS for noun in NOUNS), *NOUNS, *OTHERS]
@@ -43,7 +43,7 @@ def write(folder: Path, captions: int) -> None:
 
 
 def timed(what: str, work: Callable[[], Any]) -> Any:
-    """Does it and prints how long it took: by the clock, and of one processor."""
+    """Run a function; print wall and processor time."""
     wall, cpu = time.perf_counter(), _of_processors()
     result = work()
     print(f"{what:32} {time.perf_counter() - wall:7.2f} s {_of_processors() - cpu:7.2f} s of a processor", flush=True)
@@ -51,17 +51,17 @@ def timed(what: str, work: Callable[[], Any]) -> Any:
 
 
 def _of_processors() -> float:
-    """Seconds that this process and those that it has started and seen end were at work."""
+    """Return processor seconds of this process and of its finished children."""
     return sum(os.times()[:4])
 
 
 def command(*arguments: str) -> None:
-    """Runs `bakehouse` as a user does."""
+    """Run `bakehouse` as a user does."""
     subprocess.run([sys.executable, "-m", "bakehouse", *arguments], check=True, capture_output=True)
 
 
 def main() -> None:
-    """Writes the captions, edits them, and takes it back."""
+    """Write captions, edit them and undo it."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.captions", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--captions", type=int, default=10_000)
     count = parser.parse_args().captions

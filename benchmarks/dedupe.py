@@ -1,4 +1,4 @@
-"""How long finding duplicates takes, decoding included, and whether it is right: `python -m benchmarks.dedupe`.
+"""Time and correctness of finding duplicates, decoding included: `python -m benchmarks.dedupe`.
 
 Makes pictures of 512 pixels (half JPEG, half PNG): shaded shapes over noise of several octaves, every tenth one a
 re-save of the one before it, every twentieth a variant with something painted over, every twentieth a crop. Then looks
@@ -29,11 +29,11 @@ from bakehouse.data import scan
 
 SIDE = 512
 KINDS = {9: "copy", 19: "copy", 5: "variant", 15: "crop"}
-"""What every so-manieth of twenty pictures is of the one before it."""
+"""What some of every twenty images are made of: a copy of the one before."""
 
 
 def picture(seed: int) -> Image.Image:
-    """A scene that is like no other one."""
+    """Draw a different scene for each seed."""
     rng = np.random.default_rng(seed)
     layers = [rng.normal(0, 50 / (k + 1), (2 ** (k + 2), 2 ** (k + 2), 3)) for k in range(5)]
     total = np.full((SIDE, SIDE, 3), 128.0, np.float32)
@@ -50,7 +50,7 @@ def picture(seed: int) -> Image.Image:
 
 
 def write(number: int, folder: Path) -> None:
-    """The picture of that number, or what is made of the one before it."""
+    """Draw image number `i`, or the copy made of the one before it."""
     kind = KINDS.get(number % 20, "")
     image = picture(number - 1 if kind else number)
     name = folder / f"{number:05}{'-' * bool(kind)}{kind}.{'jpg' if number % 2 else 'png'}"
@@ -67,7 +67,7 @@ def write(number: int, folder: Path) -> None:
 
 
 def drawing(number: int, folder: Path) -> None:
-    """A figure of 256 pixels before a ground: always the same shapes, in other colours, and one thing of its own."""
+    """Draw a figure of 256 pixels: the same shapes in other colours, and one detail of its own."""
     rng = np.random.default_rng(number)
     colours = iter([tuple(colour) for colour in rng.integers(0, 256, (12, 3)).tolist()])
     image = Image.new("RGB", (256, 256), tuple(rng.integers(150, 256, 3).tolist()))
@@ -86,7 +86,7 @@ def drawing(number: int, folder: Path) -> None:
 
 
 def growth(images: int) -> None:
-    """Prints processor time for a quarter of the drawings and for all, and how many times as much it is."""
+    """Print processor time for a quarter of the drawings and for all, and their ratio."""
     seconds = []
     for count in (images // 4, images):
         with tempfile.TemporaryDirectory() as temporary:
@@ -99,11 +99,11 @@ def growth(images: int) -> None:
 
 
 def main() -> None:
-    """Makes the pictures, finds the duplicates, prints seconds and verdicts."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.dedupe", description="How long duplicates take.")
+    """Make the images, find the duplicates, print seconds and verdicts."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.dedupe", description="Time to find duplicates.")
     parser.add_argument("--images", type=int, default=5000)
-    parser.add_argument("--folder", type=Path, help="Of the pictures; made if it is not there. Left out: a new one.")
-    parser.add_argument("--composition", action="store_true", help="Drawings of one composition; how the time grows.")
+    parser.add_argument("--folder", type=Path, help="folder of the images, made if absent; default: a temporary one")
+    parser.add_argument("--composition", action="store_true", help="drawings of one composition: how the time grows")
     options = parser.parse_args()
     if options.composition:
         growth(options.images)
@@ -118,20 +118,20 @@ def main() -> None:
 
 
 class Clock:
-    """Seconds of the wall and of all cores together since it was last asked."""
+    """Wall and processor seconds since the last reading."""
 
     def __init__(self) -> None:
         self.wall, self.cores = time.perf_counter(), time.process_time()
 
     def lap(self) -> tuple[str, str]:
-        """Both, for a table; the clock begins anew."""
+        """Return both as table cells, and restart."""
         before = self.wall, self.cores
         self.wall, self.cores = time.perf_counter(), time.process_time()
         return f"{self.wall - before[0]:.1f}", f"{self.cores - before[1]:.1f}"
 
 
 def measure(folder: Path) -> None:
-    """Looks at a folder and prints what that took."""
+    """Find the duplicates of a folder and print the times."""
     table = Table("step", "seconds", "of all cores", box=None, pad_edge=False)
     whole, clock = Clock(), Clock()
     images = scan(folder, whole=False)
@@ -149,14 +149,14 @@ def measure(folder: Path) -> None:
     wrong = sum(f.dropped and kind_of(f) != "copy" for f in findings)
     for kind, count in planned.items():
         print(f"{kind}: {right[kind]} of {count} found")
-    print(f"dropped though no copy: {wrong}")
+    print(f"dropped although not a copy: {wrong}")
 
 
 VERDICTS = {"copy": "duplicate", "variant": "variant", "crop": "near"}
 
 
 def kind_of(finding: DuplicateFinding) -> str:
-    """What the second picture of a finding was made as."""
+    """Return what the second image of a finding was made as."""
     return finding.other.path.stem.partition("-")[2]
 
 

@@ -1,4 +1,4 @@
-"""How much memory loading takes: `python -m benchmarks.load`.
+"""Memory needed to load a model: `python -m benchmarks.load`.
 
 A random model in the shape of SD 1.5 (narrower, some hundred MB in half precision) is loaded by a fresh process from
 each layout into each type, and every weight is read once. The peak of the process, less what it held after its
@@ -26,7 +26,7 @@ DTYPES = {"fp16": torch.float16, "fp32": torch.float32}
 
 
 def write_models(folder: Path, widths: tuple[int, ...] = WIDTHS) -> None:
-    """The same random model in every layout, in half precision."""
+    """Write the same random model in every file format, in half precision."""
     from safetensors.torch import load_file
 
     from bakehouse.models.crumb import crumb_folder
@@ -55,7 +55,7 @@ def write_models(folder: Path, widths: tuple[int, ...] = WIDTHS) -> None:
 
 
 def _filled(network: nn.Module) -> nn.Module:
-    """Random numbers for an empty network: one block of them again and again, since drawing all would take long."""
+    """Fill an empty network with one repeated block of random numbers; drawing all of them would take long."""
     block = torch.randn(1 << 20, generator=torch.Generator().manual_seed(0)).half() * 0.02
 
     def drawn(like: torch.Tensor) -> torch.Tensor:
@@ -70,7 +70,7 @@ def _filled(network: nn.Module) -> nn.Module:
 
 
 def children(cases: Sequence[tuple[str, str]]) -> None:
-    """Loads each of (path, type) in a fork of this process and prints peak and weights in bytes, a line each."""
+    """Load each (path, type) in a fork of this process; print peak and weights in bytes, one line each."""
     import diffusers
     import transformers
     from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -112,7 +112,7 @@ def _memory(name: str) -> int:
 
 
 def measure(cases: Sequence[tuple[Path, str]]) -> list[dict[str, float]]:
-    """One load after the other, each in a process of its own that has nothing but the libraries in it."""
+    """Measure one load after the other, each in a process that has only imported the libraries."""
     words = [str(word) for case in cases for word in case]
     command = [sys.executable, "-m", "benchmarks.load", "children", *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -122,7 +122,7 @@ def measure(cases: Sequence[tuple[Path, str]]) -> list[dict[str, float]]:
 
 
 def main() -> None:
-    """Measures every layout and prints the table."""
+    """Measure every file format and print the table."""
     out = Table("", "into", "weights", "peak", "peak / weights", title="memory while loading")
     with tempfile.TemporaryDirectory() as folder:
         write_models(Path(folder))

@@ -1,4 +1,4 @@
-"""Networks in the shapes of the real ones, filled with random numbers: speed does not depend on what they are."""
+"""Models with the shapes of the real ones and random weights: speed does not depend on the values."""
 
 from __future__ import annotations
 
@@ -82,14 +82,14 @@ _SHAPES: dict[str, tuple[dict[str, Any], dict[str, Any], list[dict[str, Any]]]] 
 
 
 def make_model(name: str, device: str, dtype: torch.dtype) -> Denoiser:
-    """Crumb itself, or random weights in the shape of `sd15`, `sdxl`, `tiny` or `tiny-xl`."""
+    """Return crumb, or random weights in the shape of `sd15`, `sdxl`, `tiny` or `tiny-xl`."""
     if name == "crumb":
         return load_model("crumb", device=device, dtype=dtype)
     torch.manual_seed(0)
     with torch.device(device):
         # Random numbers are drawn where they are needed: a billion of them takes a CPU a minute.
         model = _made(name)
-    # The sha256 of random numbers is no news, and takes seconds.
+    # The sha256 of random numbers is not needed, and takes seconds.
     model._fingerprint = f"benchmark-{name}"
     return model.to(device, dtype)
 
@@ -112,7 +112,7 @@ def _made(name: str) -> StableDiffusion:
 
 
 def _text(shape: dict[str, Any], *, projected: bool) -> Any:
-    """With crumb's small vocabulary: looking a word up costs nothing however many there are."""
+    """Return crumb's tokenizer: the size of the vocabulary does not change the speed."""
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
     config = CLIPTextConfig(**shape, vocab_size=1131, eos_token_id=1130, bos_token_id=1129, pad_token_id=1130)
@@ -120,5 +120,5 @@ def _text(shape: dict[str, Any], *, projected: bool) -> Any:
 
 
 def unet_shape(name: str) -> dict[str, Any]:
-    """The UNet's settings of `sd15`, `sdxl` or a tiny one."""
+    """Return the UNet settings of `sd15`, `sdxl` or a tiny model."""
     return dict(_SHAPES[name][0])

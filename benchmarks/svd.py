@@ -1,4 +1,4 @@
-"""`python -m benchmarks.svd`: low-rank parts of matrices of SDXL's sizes, beside full decompositions.
+"""Truncated SVD of matrices of SDXL's sizes, beside full decompositions: `python -m benchmarks.svd`.
 
 The ways take turns on each matrix; a ratio is the median of the rounds' own ratios. `as peers` is the call in
 LyCORIS' extraction, which also makes the square bases that nobody looks at.
@@ -27,7 +27,7 @@ _DECAY = 0.7
 
 
 def change(outs: int, ins: int) -> Tensor:
-    """A matrix that looks like a fine-tune's ΔW: rotated rows and columns, slowly falling singular values."""
+    """Make a matrix like a fine-tune's ΔW: rotated rows and columns, slowly falling singular values."""
     generator = torch.Generator().manual_seed(outs + ins)
     k = min(outs, ins)
     U = torch.linalg.qr(torch.randn(outs, k, generator=generator)).Q
@@ -38,14 +38,14 @@ def change(outs: int, ins: int) -> Tensor:
 
 
 def timed(work: Callable[[], object]) -> float:
-    """Seconds of one call."""
+    """Return the seconds of one call."""
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
 
 
 def measure(A: Tensor, rank: int, rounds: int) -> dict[str, float]:
-    """Medians of seconds and ratios, and both errors as shares of the norm."""
+    """Return medians of seconds and ratios, and both errors as shares of the norm."""
     ways: dict[str, Callable[[], object]] = {
         "ours": lambda: decompose(A, rank),
         "full": lambda: torch.linalg.svd(A, full_matrices=False),
@@ -69,7 +69,7 @@ def measure(A: Tensor, rank: int, rounds: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Prints the table, or JSON."""
+    """Print the table, or JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true")

@@ -1,4 +1,4 @@
-"""The pages of the documentation as the tests read them: their commands, and the same with less work."""
+"""Pages of the documentation: their commands, and the same commands with less work for tests."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ CHEAP_TRAINING = {
     "evaluate.steps": "1",
     "evaluate.weights": "[1.0]",
 }
-"""Laid over a page's own command, so that each is run in a second or two."""
+"""Settings added to a page's commands, so that each runs in a second or two."""
 
 
 def commands(page: Path) -> list[str]:
-    """The lines of a page's console blocks, without those that say why they are not run."""
+    """Return the lines of a page's console blocks, except blocks with a reason not to run them."""
     return [
         line
         for skipped, block in CONSOLE.findall(page.read_text("utf-8"))
@@ -34,7 +34,7 @@ def commands(page: Path) -> list[str]:
 
 
 def cheaper(line: str) -> list[str]:
-    """The same command with less work."""
+    """Return the words of a command, changed to do less work."""
     words = shlex.split(line)
     if words[1] in ("plan", "train"):
         words += [w for key, value in CHEAP_TRAINING.items() for w in ("--set", f"{key}={value}")]

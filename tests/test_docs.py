@@ -1,4 +1,4 @@
-"""What the pages say is true: their commands are run, their code obeys the laws, their tables are complete."""
+"""The documentation is correct: its commands and code are run, its links, tables and command names are checked."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from bakehouse.data.captions import CaptionOptions
 from tests.pages import CHEAP_TRAINING, CONSOLE, PAGES, ROOT, cheaper, commands
 
 EXAMPLES = Path(str(resources.files("bakehouse"))) / "assets" / "examples"
-WALKED = {"heap.md"}
-"""Pages whose commands are run by a test of their own, which looks at what each of them leaves and says."""
+WALKED = {"walkthrough.md"}
+"""Pages whose commands are run by a test of their own, which also checks files and output."""
 
 
 @pytest.fixture
-def kitchen(tmp_path, monkeypatch):
-    """Where a reader of the pages stands: a folder of photos, a recipe and a run of it."""
+def workdir(tmp_path, monkeypatch):
+    """A working folder with photos, as a reader of the pages has it."""
     shutil.copytree(EXAMPLES / "mira", tmp_path / "photos")
     for path in sorted((tmp_path / "photos").glob("*.png"))[4:]:
         path.unlink()
@@ -34,50 +34,50 @@ def kitchen(tmp_path, monkeypatch):
     return tmp_path
 
 
-def typed(line: str) -> None:
-    """Runs one command in this process and wants it to succeed."""
+def run_command(line: str) -> None:
+    """Run one command in this process; it must succeed."""
     with pytest.raises(SystemExit) as e:
         main(cheaper(line)[1:])
     assert not e.value.code, line
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if commands(p) and p.name not in WALKED], ids=lambda p: p.name)
-def test_every_command_of_a_page_runs(page, kitchen, capsys):
+def test_every_command_of_a_page_runs(page, workdir, capsys):
     lines = commands(page)
     if not any(" -o me.toml" in line for line in lines):
-        typed('bakehouse plan photos --subject "zwx person" -o me.toml')
+        run_command('bakehouse plan photos --subject "zwx person" -o me.toml')
     needs_run = any("runs/me" in line for line in lines) and not any("--run runs/me" in line for line in lines)
     if needs_run:
-        typed("bakehouse train me.toml --run runs/me")
+        run_command("bakehouse train me.toml --run runs/me")
     for line in lines:
         assert line.startswith("bakehouse "), f"{page.name}: {line}"
-        typed(line)
+        run_command(line)
 
 
-def test_the_readmes_python_runs(kitchen, monkeypatch):
+def test_the_python_of_the_readme_runs(workdir, monkeypatch):
     code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)[1]
     call = 'recipe_for_folder("photos", "zwx person")'
     assert call in code
     settings = "{" + ", ".join(f'"{k}": {v}' for k, v in CHEAP_TRAINING.items()).replace("false", "False") + "}"
     code = code.replace(call, f"{call[:-1]}, settings={settings})").replace("seed=1)", "seed=1, steps=1)")
     exec(compile(code, "README.md", "exec"), {})
-    assert (kitchen / "me.png").is_file()
+    assert (workdir / "me.png").is_file()
 
 
-def test_every_block_that_is_not_run_says_why():
+def test_blocks_that_are_not_run_have_a_reason():
     for page in PAGES:
         text = page.read_text("utf-8")
         assert text.count("```console") == len(CONSOLE.findall(text)), page.name
 
 
-def test_every_link_leads_somewhere():
+def test_links_lead_to_files():
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text("utf-8")):
             if "://" not in target:
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
-def test_every_command_is_named():
+def test_every_command_is_documented():
     text = "\n".join(p.read_text("utf-8") for p in PAGES)
     names = [c.name or c.callback.__name__ for c in app.registered_commands]
     names += [
@@ -88,20 +88,20 @@ def test_every_command_is_named():
     assert not [name for name in names if f"bakehouse {name}" not in text]
 
 
-def test_the_recipes_tables_are_up_to_date():
-    page = runpy.run_path(str(ROOT / "tools" / "docs.py"))["page"]
+def test_tables_of_the_recipe_are_up_to_date():
+    page = runpy.run_path(str(ROOT / "tools" / "write_recipe_docs.py"))["page"]
     text = (ROOT / "docs" / "recipe.md").read_text("utf-8")
     assert page(text) == text, "run `make docs`"
 
 
-def test_what_is_said_below_a_field_is_found():
-    described = runpy.run_path(str(ROOT / "tools" / "docs.py"))["described"]
+def test_docstrings_below_fields_are_found():
+    described = runpy.run_path(str(ROOT / "tools" / "write_recipe_docs.py"))["described"]
     assert described(CaptionOptions).keys() == CaptionOptions.model_fields.keys()
 
 
 @pytest.fixture
 def svdiff(monkeypatch):
-    """The module that CONTRIBUTING writes."""
+    """The module of the example in CONTRIBUTING."""
     code = re.search(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text("utf-8"), re.DOTALL)[1]
     module = types.ModuleType("contributed_svdiff")
     monkeypatch.setitem(sys.modules, module.__name__, module)
@@ -115,7 +115,7 @@ def test_the_worked_example_is_not_there_yet(svdiff):
     assert svdiff.SVDiff().kind not in kinds()
 
 
-def test_the_worked_example_obeys_the_laws(svdiff, tiny):
+def test_the_worked_example_works(svdiff, tiny):
     import torch
 
     from bakehouse.adapters import inject

@@ -38,10 +38,9 @@ def audit_with(folder: Path, spec: dict, known: str = "", detectors: Detectors |
 
 def audit_with_recipe(folder: Path, recipe: str) -> Report:
     """Audit as `bakehouse dataset audit FOLDER --recipe FILE` does."""
-    from bakehouse.cli.dataset.audit_options import Use
-    from bakehouse.cli.dataset.audit_spec import spec_of
+    from bakehouse.cli.dataset.audit_settings import AuditOptions, audit_spec
 
-    return audit(folder, spec_of(folder, Use(recipe=Path(recipe), faces=False, text=False)))
+    return audit(folder, audit_spec(folder, AuditOptions(recipe=Path(recipe), faces=False, text=False)))
 
 
 class _Built:

@@ -188,7 +188,7 @@ def typed(capsys, *words) -> tuple[int, str, str]:
 def test_the_command_line(faulty, tmp_path, capsys):
     code, out, err = typed(capsys, faulty, "--base", "crumb", "--html", tmp_path / "a.html")
     assert code == 1 and "A01" in out and "bakehouse dataset tidy" in out and (tmp_path / "a.html").is_file()
-    assert "most effective fixes" in out and "skipped: B08" in err
+    assert "most effective fixes" in out and "checks skipped: B08" in err
     code, out, _ = typed(capsys, faulty, "--base", "crumb", "--json")
     assert code == 1 and json.loads(out)["findings"][0]["id"] == "A01"
     (tmp_path / "before.json").write_text(out)
@@ -226,7 +226,7 @@ def test_wrong_words_are_told(tmp_path, capsys):
 
 
 def test_the_table_of_checks_is_up_to_date():
-    from tools.audit_docs import page
+    from tools.write_audit_docs import page
 
     text = (ROOT / "docs" / "audit.md").read_text("utf-8")
-    assert page(text) == text, "run `python -m tools.audit_docs`"
+    assert page(text) == text, "run `python -m tools.write_audit_docs`"

@@ -162,13 +162,13 @@ def test_the_command(folder, capsys):
     words = ["edit", root, "--rules", "clean", "--add", "zwx", "--replace", "x=y=z", "--regex", "s/^y/w/"]
     assert typed(*words, "--dry-run") == 0
     assert (root / "a.txt").read_text() == "meme, blue_hair, zwx"
-    assert "2 to edit" in capsys.readouterr().out
+    assert "edit: 2 changes proposed" in capsys.readouterr().out
     assert typed(*words, "--sort", "frequency") == 0
     assert (root / "a.txt").read_text() == "zwx, blue hair"
     assert (root / "b.txt").read_text() == "zwx, blue hair, w=z"
     assert "bakehouse dataset undo" in capsys.readouterr().out
     assert typed("edit", root, "--add", "zwx") == 0
-    assert "nothing to edit" in capsys.readouterr().out
+    assert "edit: nothing to change" in capsys.readouterr().out
     assert typed("edit", root, "--lower", "--has", "dog", "--path", "b*") == 0
     assert "matches the filter (path b*, has dog)" in capsys.readouterr().err
 

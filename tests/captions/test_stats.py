@@ -159,7 +159,7 @@ def test_the_command(folder, capsys):
         main(["captions", "stats", str(root), "--vocabulary", "crumb", "--top", "1"])
     out = capsys.readouterr().out
     assert e.value.code == 0
-    assert "3 images, 1 without a caption" in out
+    assert "3 images, 1 of them without a caption" in out
     assert "not in the vocabulary (1 of 2)" in out
     with pytest.raises(SystemExit) as e:
         main(["captions", "stats", str(root), "--json"])

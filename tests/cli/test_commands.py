@@ -1,4 +1,4 @@
-"""Commands as a person types them, on real files and the embedded base model."""
+"""Commands as a user types them, on real files and the built-in base model."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ CHEAP = [
 
 
 @pytest.fixture(autouse=True)
-def kitchen(tmp_path, monkeypatch):
-    """A folder of four pictures with captions, in which the command is typed."""
+def workdir(tmp_path, monkeypatch):
+    """A working folder with four images and their captions."""
     photos = tmp_path / "photos"
     photos.mkdir()
     for i in range(4):
@@ -38,7 +38,7 @@ def kitchen(tmp_path, monkeypatch):
 
 @pytest.fixture
 def typed(capsys):
-    """Types a command; gives its exit code, standard output and standard error."""
+    """Run a command; return its exit code, standard output and standard error."""
 
     def run(*words: str) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as e:
@@ -53,14 +53,14 @@ def test_version(typed):
     assert typed("--version") == (0, "bakehouse 0.1.0\n", "")
 
 
-def test_a_wrong_command_is_answered_with_the_right_one(typed):
+def test_a_misspelt_command_gets_a_suggestion(typed):
     code, out, err = typed("trian", "photos")
     assert (code, out) == (2, "")
     assert "'trian'" in err
     assert "'train'" in err
 
 
-def test_a_wrong_option_is_answered_with_the_right_one(typed):
+def test_a_misspelt_option_gets_a_suggestion(typed):
     code, _, err = typed("train", "photos", "--subjct", "zwx person")
     assert code == 2
     assert "--subject" in err
@@ -73,7 +73,7 @@ def test_a_folder_needs_a_subject(typed):
     assert '--subject "zwx person"' in err
 
 
-def test_wrong_keys_are_told_at_once(typed):
+def test_wrong_keys_are_reported_together(typed):
     code, _, err = typed(
         "plan", "photos", "--subject", "zwx person", "--set", "adapter.rnak=3", "--set", "train.batch=0"
     )
@@ -108,7 +108,7 @@ def test_no_traceback_unless_asked(typed, monkeypatch, error, code):
 
 
 @pytest.mark.parametrize(
-    ("command", "said"), [("train", "stopped; the same command goes on from here"), ("plan", "stopped")]
+    ("command", "said"), [("train", "stopped; run the same command again to resume"), ("plan", "stopped")]
 )
 def test_ctrl_c(typed, monkeypatch, command, said):
     def interrupted(*_, **__):
@@ -119,7 +119,7 @@ def test_ctrl_c(typed, monkeypatch, command, said):
     assert (code, out, err.strip()) == (130, "", said)
 
 
-def test_errors_are_red_in_a_terminal_unless_colours_are_not_wanted(typed, monkeypatch):
+def test_errors_are_red_in_a_terminal_unless_colors_are_off(typed, monkeypatch):
     assert "\x1b[31m" not in typed("plan", "photos")[2]
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.delenv("NO_COLOR", raising=False)
@@ -130,7 +130,7 @@ def test_errors_are_red_in_a_terminal_unless_colours_are_not_wanted(typed, monke
     assert "\x1b[31m" not in typed("plan", "photos")[2]
 
 
-def test_plan_shows_reasons_and_writes_a_recipe(typed, kitchen):
+def test_plan_shows_reasons_and_writes_a_recipe(typed, workdir):
     code, out, err = typed("plan", "photos", "--subject", "zwx person", "-o", "me.toml")
     assert code == 0
     assert "adapter.rank" in out
@@ -138,7 +138,7 @@ def test_plan_shows_reasons_and_writes_a_recipe(typed, kitchen):
     assert "4 images" in out and " epochs" in out
     assert "bakehouse triggers probe zwx --base crumb" in out
     assert "warning:" in err  # four images are few
-    written = (kitchen / "me.toml").read_text()
+    written = (workdir / "me.toml").read_text()
     assert 'folder = "photos"' in written
     assert "# " in written
     code, out, _ = typed("plan", "me.toml", "--quiet")
@@ -156,20 +156,20 @@ def test_plan_as_json_is_one_document(typed):
     assert all(d["reason"] for d in plan["decisions"])
 
 
-def test_a_dry_run_leaves_nothing_behind(typed, kitchen):
+def test_a_dry_run_leaves_nothing_behind(typed, workdir):
     code, out, _ = typed("train", "photos", "--subject", "zwx person", "--dry-run")
     assert code == 0
     assert "steps" in out
-    assert not (kitchen / "runs").exists()
+    assert not (workdir / "runs").exists()
 
 
-def test_train_again_goes_on_and_another_recipe_is_refused(typed, kitchen):
+def test_train_resumes_and_refuses_another_recipe(typed, workdir):
     words = ("train", "photos", "--subject", "zwx person", *CHEAP)
     code, out, err = typed(*words)
     assert code == 0, err
     assert "runs/zwx-person" in out
     assert "2 steps" in err
-    weights = list((kitchen / "runs" / "zwx-person" / "weights").glob("*.safetensors"))
+    weights = list((workdir / "runs" / "zwx-person" / "weights").glob("*.safetensors"))
     assert weights
 
     before = {p: p.read_bytes() for p in weights}
@@ -182,9 +182,9 @@ def test_train_again_goes_on_and_another_recipe_is_refused(typed, kitchen):
     assert "seed" in err
     assert "--run" in err
 
-    # A run is a recipe too: naming it goes on where it stands.
+    # A run folder is a recipe too: training it resumes it.
     assert typed("train", "runs/zwx-person")[0] == 0
-    assert [p.name for p in (kitchen / "runs").iterdir()] == ["zwx-person"]
+    assert [p.name for p in (workdir / "runs").iterdir()] == ["zwx-person"]
 
     code, out, err = typed("generate", "runs/zwx-person", "zwx person", "--steps", "1", "--seed", "3", "--json")
     assert code == 0, err
@@ -203,11 +203,11 @@ def test_train_as_json_is_a_line_for_each_event(typed):
     assert err == ""
 
 
-def test_generate_prints_paths_and_never_overwrites(typed, kitchen):
+def test_generate_prints_paths_and_never_overwrites(typed, workdir):
     words = ("generate", "crumb", "a person", "-n", "2", "--seed", "7", "--steps", "1", "-o", "out")
     assert typed(*words)[1].split() == ["out/00001-7.png", "out/00002-8.png"]
     assert typed(*words)[1].split() == ["out/00003-7.png", "out/00004-8.png"]
-    assert (kitchen / "out" / "00001-7.png").read_bytes() == (kitchen / "out" / "00003-7.png").read_bytes()
+    assert (workdir / "out" / "00001-7.png").read_bytes() == (workdir / "out" / "00003-7.png").read_bytes()
 
 
 def test_a_weight_needs_an_adapter(typed):

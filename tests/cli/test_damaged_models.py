@@ -101,7 +101,7 @@ def test_plan_and_train_say_it_at_once(run, name):
     rest = ("photos", "--subject", "zwx person", "--base", "model", "--set", "prior.source=none")
     for command in ("plan", "train"):
         code, said = run(command, *rest)
-        assert code == 1 and says in said and "not foreseen" not in said, said
+        assert code == 1 and says in said and "bug in bakehouse" not in said, said
         assert "reading the model" not in said and not Path("runs").exists()
     code, said = run("generate", "model", "a person")
     assert code == 1 and says in said, said

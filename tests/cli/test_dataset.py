@@ -44,27 +44,27 @@ def test_a_verb_is_listed_done_and_taken_back(said, tmp_path):
     assert out.splitlines() == [
         "0.png  96 x 64 becomes 96 x 96",
         "1.png  96 x 80 becomes 96 x 96",
-        "2 to square among 3 images; nothing was changed",
+        "square: 2 changes proposed for 3 images; nothing was written to the dataset",
     ]
     assert look(tmp_path / "photos") == before
     assert not (tmp_path / "photos" / HISTORY_FOLDER).exists()
     out, _ = said("square", "photos", "--fill", "edge")
     assert out.splitlines()[-2:] == [
-        "step 1 (square): 2 changed in photos",
-        "take it back with: bakehouse dataset undo photos",
+        "step 1 (square): 2 files changed in photos",
+        "undo with: bakehouse dataset undo photos",
     ]
     out, _ = said("history", "photos")
     assert "square" in out
     assert "fill edge" in out
     out, _ = said("undo", "photos")
-    assert out == "took back step 1 (square): 2 changed\nphotos is as it was before step 1\n"
+    assert out == "undid step 1 (square): 2 files changed\nphotos is as it was before step 1\n"
     assert look(tmp_path / "photos") == before
 
 
 def test_preview_writes_a_page_that_needs_no_other_file(said, tmp_path):
     before = look(tmp_path / "photos")
     out, _ = said("square", "photos", "--preview", "page.html")
-    assert out.endswith("nothing was changed: see page.html\n")
+    assert out.endswith("nothing was written to the dataset; see page.html\n")
     page = (tmp_path / "page.html").read_text("utf-8")
     assert page.count("data:image/webp;base64,") == 4
     assert "96 x 64 becomes 96 x 96" in page
@@ -81,8 +81,8 @@ def test_out_works_on_a_copy(said, tmp_path):
 
 
 def test_nothing_to_do_is_said(said):
-    assert said("flatten", "photos")[0] == "nothing to flatten: photos is as it was\n"
-    assert said("flatten", "photos", "--dry-run")[0] == "nothing to flatten among 3 images; nothing was changed\n"
+    assert said("flatten", "photos")[0] == "flatten: nothing to change in photos\n"
+    assert said("flatten", "photos", "--dry-run")[0] == "flatten: nothing to change in 3 images\n"
     assert "no history" in said("history", "photos")[1]
 
 
@@ -113,13 +113,13 @@ def test_all_steps_come_back_at_once(said, tmp_path):
 
 def test_import(said, tmp_path):
     out, _ = said("import", "photos", "-o", "set", "--dry-run")
-    assert out.splitlines()[-1] == "photos: 3 images; nothing was copied yet"
+    assert out.splitlines()[-1] == "photos: 3 images; nothing was copied"
     out, _ = said("import", "photos", "-o", "set")
     assert out == (
-        "photos: 3 images; step 1, 6 new\n"
-        "take the last one back with: bakehouse dataset undo set\n"
+        "photos: 3 images; step 1, 6 files added\n"
+        "undo the last step with: bakehouse dataset undo set\n"
     )  # fmt: skip
-    assert said("import", "photos", "-o", "set")[0] == "photos: nothing new\n"
+    assert said("import", "photos", "-o", "set")[0] == "photos: no new files\n"
     assert {n: d for n, (d, _) in look(tmp_path / "set").items()} == {
         n: d for n, (d, _) in look(tmp_path / "photos").items()
     }

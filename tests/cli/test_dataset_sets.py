@@ -50,7 +50,7 @@ def test_dedupe(folder, capsys):
     typed("dedupe", folder, "--usual", "500", code=2)
     assert "usual" in capsys.readouterr().err
     typed("dedupe", folder)
-    assert "take it back with" in capsys.readouterr().out
+    assert "undo with" in capsys.readouterr().out
     assert not (folder / "1_a" / "copy.jpg").exists()
 
 
@@ -96,7 +96,7 @@ def test_bucket(folder, capsys, tmp_path):
 
 def test_repeats(folder, capsys, tmp_path):
     typed("repeats", folder, "--shows", "12", "--batch", "2")
-    assert "24 images an epoch, 12 steps at batch 2" in capsys.readouterr().out
+    assert "24 images per epoch, 12 steps at batch size 2" in capsys.readouterr().out
     typed("repeats", folder, "--shows", "12", "--write", "folders")
     assert sorted(p.name for p in folder.iterdir() if p.name[0] != ".") == ["4_b", "6_a"]
     typed("repeats", folder, "--shows", "12", "--write", "toml", "-o", tmp_path / "out")

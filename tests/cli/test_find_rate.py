@@ -50,7 +50,7 @@ def test_the_rate_is_said_drawn_and_written(written, capsys):
     recipe = Recipe.load(out)
     assert f"optimizer.lr = {recipe.optimizer.lr:g}, optimizer.text_lr = {recipe.optimizer.text_lr:g}" in said
     assert "█" in said
-    assert "by a range test" in out.read_text()
+    assert "from a range test" in out.read_text()
     assert figure.read_text().startswith("<svg")
     assert run("train", out, "--dry-run", "--quiet") == 0
 

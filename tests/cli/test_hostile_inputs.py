@@ -35,7 +35,7 @@ def typed(tmp_path, monkeypatch, capsys):
             main(words.split() if isinstance(words, str) else words)
         out, err = capsys.readouterr()
         assert (e.value.code or 0) == code, err
-        assert "not foreseen" not in err
+        assert "bug in bakehouse" not in err
         return out + err
 
     return say

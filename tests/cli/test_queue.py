@@ -36,7 +36,7 @@ def said(tmp_path, monkeypatch, capsys):
 
 def test_a_folder_waits_with_the_recipe_it_had(said, tmp_path):
     out, _ = said("add", "photos", "--subject", "zwx person", "--set", "train.steps=7")
-    assert out == f"job 1: zwx-person, 7 steps, into {tmp_path / 'runs' / 'zwx-person'}\n"
+    assert out == f"added job 1 (zwx-person): 7 steps, run folder {tmp_path / 'runs' / 'zwx-person'}\n"
     (job,) = JobQueue(tmp_path / "queue.db").jobs()
     (tmp_path / "kept.toml").write_text(job.recipe)
     recipe = Recipe.load(tmp_path / "kept.toml")
@@ -85,9 +85,9 @@ def test_a_run_folder_that_is_queued_goes_on_in_itself(said, tmp_path):
     run.recipe.write_text(recipe_to_toml(recipe))
     run.plan.write_text("{}")
     out, _ = said("add", str(run.folder))
-    assert f"into {run.folder}" in out
+    assert f"run folder {run.folder}" in out
     out, _ = said("add", str(run.recipe), "--run", "other")
-    assert f"into {tmp_path / 'other'}" in out
+    assert f"run folder {tmp_path / 'other'}" in out
 
 
 def test_a_job_whose_history_nobody_can_read_is_one_line_of_the_list(said, tmp_path):
@@ -112,8 +112,8 @@ def test_a_job_whose_history_nobody_can_read_is_one_line_of_the_list(said, tmp_p
 def test_jobs_are_held_back_moved_and_removed(said):
     for name in ("a", "b"):
         said("add", "photos", "--subject", f"{name} person")
-    assert said("move", "2", "1")[0] == "job 2 (b-person) has place 1\n"
-    assert said("stop", "2")[0] == "job 2 (b-person) is held back\n"
+    assert said("move", "2", "1")[0] == "job 2 (b-person) is at position 1\n"
+    assert said("stop", "2")[0] == "job 2 (b-person): stopped; resume it with: bakehouse queue resume 2\n"
     assert said("resume", "2")[0] == "job 2 (b-person) is waiting\n"
-    assert said("remove", "1")[0] == "job 1 is out of the queue\n"
+    assert said("remove", "1")[0] == "removed job 1 from the queue\n"
     assert "its jobs: 2" in said("stop", "1", code=2)[1]

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bakehouse.cli.render.events import painting, show
+from bakehouse.cli.render.events import progress_renderer, render_events
 from bakehouse.cli.render.units import duration, number, size
 from bakehouse.core import events as ev
 from bakehouse.core.errors import BakehouseError
@@ -31,9 +31,9 @@ def run(steps=4, **changes):
 
 def test_rates_are_shown_apart_where_they_differ(capsys):
     rates = {"unet": 1e-3, "unet x 16": 1.6e-2, "text": 2e-3}
-    show(run(rates=rates))
-    show(run(rates=rates | {"text": 1e-3}))
-    show(run(rates={"unet x 0.5": 5e-4, "unet x 2": 2e-3}))
+    render_events(run(rates=rates))
+    render_events(run(rates=rates | {"text": 1e-3}))
+    render_events(run(rates={"unet x 0.5": 5e-4, "unet x 2": 2e-3}))
     err = capsys.readouterr().err
     assert "  lr unet 1.0e-03 text 2.0e-03  " in err
     assert "  lr 1.0e-03  " in err
@@ -41,18 +41,18 @@ def test_rates_are_shown_apart_where_they_differ(capsys):
 
 
 def test_a_log_gets_plain_lines_with_subject_and_prior_apart(capsys):
-    show(run())
+    render_events(run())
     out, err = capsys.readouterr()
     assert out == ""
     assert "\x1b" not in err
-    assert "baking runs/x: 4 steps, 2 epochs, on cpu" in err
+    assert "training runs/x on cpu: 4 steps in 2 epochs" in err
     assert "encoding images 2/2" in err
     assert "step 4/4  epoch 1/2  loss 0.5000  subject 0.7500  prior 0.2500  lr 1.0e-03  8.0 images/s  1.2 GB" in err
-    assert err.rstrip().endswith("done: 4 steps in 12 s")
+    assert err.rstrip().endswith("finished: 4 steps in 12 s")
 
 
 def test_without_class_images_there_is_one_loss(capsys):
-    show(run(prior_loss=None, subject_loss=0.5))
+    render_events(run(prior_loss=None, subject_loss=0.5))
     err = capsys.readouterr().err
     assert "loss 0.5000  lr" in err
     assert "prior" not in err
@@ -72,12 +72,12 @@ def steps(count, seconds):
     ],
 )
 def test_how_many_lines_a_log_gets(capsys, count, seconds, lines):
-    show(steps(count, seconds))
+    render_events(steps(count, seconds))
     assert len(capsys.readouterr().err.splitlines()) - 2 == pytest.approx(lines, abs=1)
 
 
 def test_json_is_one_event_a_line_and_nothing_else(capsys):
-    show(run(), json=True)
+    render_events(run(), json=True)
     out, err = capsys.readouterr()
     assert err == ""
     found = [ev.Event.from_json(json.loads(line)) for line in out.splitlines()]
@@ -85,7 +85,7 @@ def test_json_is_one_event_a_line_and_nothing_else(capsys):
 
 
 def test_quiet_leaves_warnings(capsys):
-    show(run(), quiet=True)
+    render_events(run(), quiet=True)
     out, err = capsys.readouterr()
     assert out == ""
     assert err.strip() == "warning: three images are small"
@@ -93,12 +93,12 @@ def test_quiet_leaves_warnings(capsys):
 
 def test_what_failed_is_an_error_that_names_the_way_on():
     with pytest.raises(BakehouseError, match="loss is not a number") as e:
-        show([ev.Failed(step=3, error="loss is not a number", last_good="runs/x/checkpoints/step-2")])
+        render_events([ev.Failed(step=3, error="loss is not a number", last_good="runs/x/checkpoints/step-2")])
     assert "runs/x/checkpoints/step-2" in e.value.hint
 
 
 def test_a_summary_gets_what_happened_once():
-    kept = show(run(), quiet=True)
+    kept = render_events(run(), quiet=True)
     assert [type(e) for e in kept] == [ev.Started, ev.Warned, ev.Saved, ev.Finished]
 
 
@@ -117,9 +117,9 @@ def test_a_users_text_is_shown_as_it_stands(capsys, monkeypatch):
     consoles.print_table(table)
     assert capsys.readouterr().out.count(ODD) == 3
     consoles.print_warnings([ODD])
-    consoles.notes().print(ODD)
-    with painting() as paint:
-        paint(ev.Warned(message=ODD))
+    consoles.stderr_console().print(ODD)
+    with progress_renderer() as render:
+        render(ev.Warned(message=ODD))
     assert capsys.readouterr().err.count(ODD) == 3
 
 
@@ -129,9 +129,9 @@ def test_bars_show_a_users_text_as_it_stands(capsys, monkeypatch):
     monkeypatch.setattr(consoles.sys.stderr, "isatty", lambda: True, raising=False)
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "140")
-    with events.painting() as paint:
-        paint(ev.Progress(what=ODD, done=1, total=4))
-    with consoles.busy(ODD):
+    with events.progress_renderer() as render:
+        render(ev.Progress(what=ODD, done=1, total=4))
+    with consoles.spinner(ODD):
         pass
     assert capsys.readouterr().err.count("[red]a[/]") >= 2
 
@@ -151,8 +151,8 @@ def test_bars_in_a_terminal(monkeypatch, capsys):
     from rich.console import Console
 
     console = Console(force_terminal=True, width=140, stderr=True)
-    monkeypatch.setattr("bakehouse.cli.render.events.notes", lambda: console)
-    show(run())
+    monkeypatch.setattr("bakehouse.cli.render.events.stderr_console", lambda: console)
+    render_events(run())
     err = capsys.readouterr().err
     assert "training" in err
     assert "subject 0.7500  prior 0.2500" in err

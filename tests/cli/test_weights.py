@@ -155,7 +155,7 @@ def test_a_dry_run_writes_nothing(run, lora, words):
     (("convert", "A", "--to", "kohja", "-o", "x.safetensors"), "did you mean 'kohya'"),
     (("convert", "A", "--dtype", "fp8", "-o", "x.safetensors"), "allowed are fp32, fp16, bf16"),
     (("merge", "A", "-o", "x.safetensors"), "at least two"),
-    (("merge", "A=loud", "-o", "x.safetensors"), "no weight"),
+    (("merge", "A=loud", "-o", "x.safetensors"), "is not a strength"),
     (("merge", "A", "--base", "nowhere", "-o", "x"), "no such file"),
     (("merge", "A", "--base", "crumb", "--rank", 3, "-o", "x"), "has no effect"),
     (("resize", "A", "-o", "x.safetensors"), "rank = 0"),

@@ -24,7 +24,7 @@ from bakehouse.recipe import Recipe, make_plan, recipe_for_folder
 from tests.conftest import TINY_UNET
 from tests.recipe.conftest import TEXT as ENCODER
 from tests.recipe.conftest import UNET
-from tools.docs import _specs
+from tools.write_recipe_docs import _specs
 
 ELSEWHERE = {
     "what is asked": ("version", "name", "kind", "model.base", "concepts.folder", "seed"),

@@ -56,7 +56,7 @@ def refused(photos, base, capsys, monkeypatch):
             said.append(capsys.readouterr().err.partition("error: ")[2])
         assert " ".join(words.split()) in " ".join(said[0].split())
         assert said[0] == said[1]
-        assert "not foreseen" not in said[0]
+        assert "bug in bakehouse" not in said[0]
         assert not (photos.parent / "runs").exists()
 
     return run

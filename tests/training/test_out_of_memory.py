@@ -18,7 +18,7 @@ from bakehouse.training import train
 from bakehouse.training.out_of_memory import is_out_of_memory, out_of_memory_error
 from bakehouse.training.precision import Precision
 from bakehouse.training.training_state import TrainState, find_states, restore_state, save_state
-from benchmarks.work import DREAMBOOTH
+from benchmarks.workloads import DREAMBOOTH
 
 
 def test_out_of_memory_errors_of_every_device_are_recognised():

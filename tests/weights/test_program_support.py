@@ -120,7 +120,7 @@ def test_what_was_not_measured_is_said_to_be_so():
 
 
 def test_the_page_says_what_was_measured():
-    page = runpy.run_path(str(ROOT / "tools" / "loader_docs.py"))["page"]
+    page = runpy.run_path(str(ROOT / "tools" / "write_program_support_docs.py"))["page"]
     text = (ROOT / "docs" / "adapters.md").read_text("utf-8")
-    assert page(text) == text, "run `python -m tools.loader_docs`"
+    assert page(text) == text, "run `python -m tools.write_program_support_docs`"
     assert re.search(r"\| LoRA \| yes \| yes \| yes \| yes \| yes \|", text)

@@ -1,1 +1,1 @@
-"""Makes the embedded base model ``crumb``, its tagger and the example data, from nothing."""
+"""Make the built-in base model ``crumb``, its tagger and the example data from scratch."""

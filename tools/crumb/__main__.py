@@ -1,7 +1,7 @@
-"""Makes crumb from nothing: ``npm ci --prefix tools/crumb`` and then ``python -m tools.crumb make --out build/crumb``.
+"""Make crumb from scratch: ``npm ci --prefix tools/crumb`` and then ``python -m tools.crumb make --out build/crumb``.
 
-Every stage leaves files behind and is skipped when they are there, so that the same command goes on where it was
-interrupted. It trains for 220 minutes on a CPU and 14 on a GPU, unless told otherwise.
+Every stage writes files and is skipped if they exist, so an interrupted command can be run again. Training takes 220
+minutes on a CPU and 14 on a GPU by default.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from PIL import Image
 
 from bakehouse.data.crumb_attributes import Vocabulary
 from bakehouse.vision.taggers.crumb_tagger import CrumbTagger
-from tools.crumb import examples, judge, pack, samples, tagger, tokenizer, unet, vae, world
+from tools.crumb import examples, pack, prompt_accuracy, samples, tagger, tokenizer, unet, vae, world
 from tools.crumb.world import Picture
 
 HERE = Path(__file__).resolve().parent
 SPRITES = (("base1", "base", 14000, 2), ("base2", "base", 14000, 2), ("odd", "heldout", 8000, 2))
-"""File, split, figures, and how many pictures are composed of each figure."""
+"""File, split, number of figures, and images composed of each figure."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Where, on what, and for how long; the shares of the time are what made the shipped weights."""
+    """Folder, device and training time; the shares of the time are those of the shipped weights."""
 
     out: Path
     device: str
@@ -121,7 +121,7 @@ def train_tagger(p: Plan, start: Path | None = None) -> None:
 
 
 def sharpen(p: Plan) -> None:
-    """Keeps the new decoder only if it gives held-back pictures back better."""
+    """Sharpen the decoder; keep it only if it reconstructs held-out images better."""
     if (p.out / "vae-sharp").exists():
         return
     model = load_vae(p)
@@ -139,24 +139,26 @@ def pack_all(p: Plan) -> None:
     pack.pack_tagger(p.out / "tagger", p.out / "assets" / "crumb-tagger")
 
 
-def judge_all(p: Plan, count: int = 1000, guidance: float = judge.GUIDANCE) -> None:
+def evaluate(p: Plan, count: int = 1000, guidance: float = prompt_accuracy.GUIDANCE) -> None:
     assets = p.out / "assets"
-    pipe = judge.load(assets / "crumb", p.device)
-    prompts = judge.random_prompts(Picture.read(p.out / "images.jsonl"), count, seed=1)
-    found, _ = judge.judge(pipe, CrumbTagger.load(assets / "crumb-tagger"), prompts, guidance=guidance, say=say)
-    (p.out / "judgement.json").write_text(json.dumps(asdict(found), indent=1) + "\n")
-    pack.fill_card(assets / "crumb", judge.table(found))
+    pipe = prompt_accuracy.load(assets / "crumb", p.device)
+    prompts = prompt_accuracy.random_prompts(Picture.read(p.out / "images.jsonl"), count, seed=1)
+    found, _ = prompt_accuracy.measure(
+        pipe, CrumbTagger.load(assets / "crumb-tagger"), prompts, guidance=guidance, say=say
+    )
+    (p.out / "accuracy.json").write_text(json.dumps(asdict(found), indent=1) + "\n")
+    pack.fill_card(assets / "crumb", prompt_accuracy.table(found))
     config = json.loads((assets / "crumb-tagger" / "config.json").read_text())
     words = Vocabulary.load(assets / "crumb-tagger" / "vocabulary.json")
     pack.fill_card(assets / "crumb-tagger", tagger.table(config["accuracy"], words))
-    print(judge.table(found))
+    print(prompt_accuracy.table(found))
 
 
 def draw_samples(p: Plan) -> None:
-    pipe = judge.load(p.out / "assets" / "crumb", p.device)
+    pipe = prompt_accuracy.load(p.out / "assets" / "crumb", p.device)
     images: list[Image.Image] = []
     for text in samples.PROMPTS:
-        images += judge.generate(pipe, [text, text], seed=random.Random(text).randrange(1000))
+        images += prompt_accuracy.generate(pipe, [text, text], seed=random.Random(text).randrange(1000))
     samples.sheet(images, 8, p.out / "samples.png")
 
 
@@ -176,20 +178,22 @@ STAGES: dict[str, Callable[[Plan], None]] = {
     "pack": pack_all,
     "samples": draw_samples,
     "examples": make_examples,
-    "judge": judge_all,
+    "evaluate": evaluate,
 }
 
 
 def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tools.crumb", description=__doc__)
-    parser.add_argument("stage", choices=["make", *STAGES], help="make: all of them, in order")
+    parser.add_argument("stage", choices=["make", *STAGES], help="make: all stages in order")
     parser.add_argument("--out", type=Path, default=Path("build/crumb"))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--minutes", type=float, help="of training in all; 220 on a CPU, 14 on a GPU")
-    parser.add_argument("--figures", type=float, default=1.0, help="share of the figures: 0.01 to try it all out")
-    parser.add_argument("--start", type=Path, help="unet, tagger: a pipeline or a tagger whose weights to go on from")
-    parser.add_argument("--count", type=int, default=1000, help="judge: images")
-    parser.add_argument("--guidance", type=float, default=judge.GUIDANCE, help="judge: classifier-free guidance")
+    parser.add_argument("--minutes", type=float, help="total training time; default: 220 on a CPU, 14 on a GPU")
+    parser.add_argument("--figures", type=float, default=1.0, help="share of the figures; 0.01 for a quick test")
+    parser.add_argument("--start", type=Path, help="unet, tagger: pipeline or tagger to start from")
+    parser.add_argument("--count", type=int, default=1000, help="evaluate: images")
+    parser.add_argument(
+        "--guidance", type=float, default=prompt_accuracy.GUIDANCE, help="evaluate: classifier-free guidance"
+    )
     return parser
 
 
@@ -202,8 +206,8 @@ def main() -> None:
         if a.stage not in {"make", name}:
             continue
         say(f"-- {name}")
-        if name == "judge":
-            judge_all(plan, a.count, a.guidance)
+        if name == "evaluate":
+            evaluate(plan, a.count, a.guidance)
         elif name == "unet":
             train_unet(plan, a.start)
         elif name == "tagger":

@@ -1,4 +1,4 @@
-"""Makes the example data: two subjects and a style that crumb has never seen, and pictures held back to judge by."""
+"""Make the example data: two subjects and a style that crumb has never seen, with held-out images for evaluation."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ SKIN = {"dark": "614335", "brown": "ae5d29", "tan": "d08b5b", "light": "edb98a",
 
 @dataclass(frozen=True)
 class Subject:
-    """A character: its look is fixed, what varies is in the captions."""
+    """A character: fixed appearance; varying attributes are in the captions."""
 
     name: str
     title: str
@@ -112,7 +112,7 @@ SUBJECTS = (
 
 @dataclass(frozen=True)
 class Shot:
-    """One picture to be made: a figure for the renderer, where and how it is shown, and its caption."""
+    """One image to make: a figure for the renderer, its placement, and its caption."""
 
     figure: list[Any]
     background: str
@@ -136,7 +136,7 @@ def subject_shots(s: Subject, places: list[tuple[str, str]], rng: random.Random)
 
 
 def style_shots(places: list[tuple[str, str]], rng: random.Random) -> list[Shot]:
-    """People of the adventurer style; captions say what is drawn, never how."""
+    """People of the adventurer style; captions describe the content, never the style."""
     shots = []
     for i, (background, framing) in enumerate(places):
         hair, skin = rng.choice(list(HAIR)), rng.choice(list(SKIN))
@@ -163,7 +163,7 @@ def render(figures: list[list[Any]], work: Path) -> list[Image.Image]:
 
 
 def write(folder: Path, shots: list[Shot], rng: random.Random, work: Path) -> None:
-    """The pictures with their captions: trigger first, then what varies, background and framing."""
+    """Write the images with captions: trigger, varying attributes, background and framing."""
     folder.mkdir(parents=True, exist_ok=True)
     for i, (shot, figure) in enumerate(zip(shots, render([s.figure for s in shots], work), strict=True), 1):
         background, tag = scenes.draw(rng, shot.background)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 SKIP = ("embedding", "conv_in", "conv_out", "time_emb")
-"""Parts whose rows mean something one by one: AdamW fits them better."""
+"""Parameters with independent rows (embeddings): AdamW suits them better."""
 
 
 def orthogonalise(g: Tensor, steps: int = 4) -> Tensor:

@@ -1,4 +1,4 @@
-"""Puts everything where the package has it: a diffusers pipeline and a tagger, in half precision, with checksums."""
+"""Pack the results for the package: a diffusers pipeline and a tagger, in half precision, with checksums."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def pipeline(unet_run: Path, vae: AutoencoderKL, tokenizer: Path) -> StableDiffu
 
 
 def pack(pipe: StableDiffusionPipeline, out: Path) -> None:
-    """Writes the pipeline in fp16; a README.md that is there stays."""
+    """Write the pipeline in fp16; an existing README.md is kept."""
     for name in PARTS:
         path = out / name
         if path.is_dir():
@@ -56,7 +56,7 @@ def pack(pipe: StableDiffusionPipeline, out: Path) -> None:
 
 
 def forget_place(config: Path) -> None:
-    """Diffusers notes the folder that a part came from: a place on the maker's disk."""
+    """Remove the source path that diffusers stores in the settings of each part."""
     values = json.loads(config.read_text("utf-8"))
     if values.pop("_name_or_path", None) is not None:
         config.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", "utf-8")
@@ -73,7 +73,7 @@ BEGIN, END = "<!-- measured -->", "<!-- end -->"
 
 
 def fill_card(folder: Path, measured: str) -> None:
-    """Puts a table into the card between its marks, where there is a card, and sums the folder anew."""
+    """Write a table between the marks of the model card, if there is one, and update the checksums."""
     card = folder / "README.md"
     if card.is_file():
         head, rest = card.read_text("utf-8").split(BEGIN)
@@ -83,7 +83,7 @@ def fill_card(folder: Path, measured: str) -> None:
 
 
 def write_sums(folder: Path) -> None:
-    """SHA256SUMS of all files but itself, as `sha256sum -c` reads it."""
+    """Write SHA256SUMS of all other files, for `sha256sum -c`."""
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "SHA256SUMS")
     for path in files:
         path.chmod(0o644)  # safetensors writes files that only their owner may read

@@ -1,4 +1,4 @@
-"""Sheets of images to look at: figures do not say whether a face is a face."""
+"""Sheets of sample images, for a visual check."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PROMPTS = (
 
 
 def sheet(images: Sequence[Image.Image], columns: int, out: Path, size: int = 128) -> None:
-    """Images in rows of `columns`, two pixels apart."""
+    """Write images in rows of `columns`, two pixels apart."""
     cell = size + 2
     rows = -(-len(images) // columns)
     page = Image.new("RGB", (columns * cell, rows * cell), "white")

@@ -1,4 +1,4 @@
-"""Backgrounds: each function draws one and says what a caption calls it."""
+"""Backgrounds: each function draws one and returns its caption tag."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ COLORS: dict[str, RGB] = {
 }
 
 WIDTHS = (16, 20, 26)
-"""Pixels of a stripe or a square: a latent covers 8 x 8, so that narrower ones cannot be drawn."""
+"""Width of a stripe or a square, in pixels: a latent covers 8 x 8, so narrower ones cannot be reproduced."""
 SPACINGS = (22, 28, 34)
-"""Pixels from dot to dot, for the same reason."""
+"""Distance between dots in pixels, for the same reason."""
 
 
 def fade(top: RGB, bottom: RGB, vertical: bool = True) -> Image.Image:
@@ -240,10 +240,10 @@ SCENES: dict[str, Callable[[random.Random], Scene]] = {
 }
 
 SHARES = {"plain": 6, "gradient": 2, "striped": 2, "polka dots": 2, "checkered": 2}
-"""How often a kind is drawn, where any other is drawn once."""
+"""Relative frequency of kinds; others have 1."""
 
 
 def draw(rng: random.Random, kind: str = "") -> Scene:
-    """A background of this kind, or any: plain colours are worth most, patterns of two are the hardest to learn."""
+    """Draw a background of this kind, or of any: plain colours are most useful, patterns of two hardest to learn."""
     kind = kind or rng.choices(list(SCENES), [SHARES.get(k, 1) for k in SCENES])[0]
     return SCENES[kind](rng)

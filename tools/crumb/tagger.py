@@ -1,4 +1,4 @@
-"""Trains the tagger: one softmax per group of attributes, unknown groups left out of the loss.
+"""Train the tagger: one softmax per group of attributes; unknown groups do not count in the loss.
 
 It must judge generated images, so that it also sees pictures that went through the VAE, blurred and noisy ones.
 And it must know what crumb never saw, so that it can tell whether an adapter has learned it.
@@ -33,7 +33,7 @@ OPEN_GROUPS = {
     "pixel": ("eyes", "mouth", "brows"),
     "ink": ("eyes", "mouth", "brows", "facial hair", "facial hair color", "headwear", "hair color"),
 }
-"""What captions of a style leave unsaid although it is there. Of any other style only what is said is known."""
+"""Attributes that captions of a style omit although they are present; others are known by caption alone."""
 
 CLOTHES = {"clothing", "clothing color", "graphic"}
 
@@ -42,7 +42,7 @@ WEIGHTS = {
     "background color 2": 3.0, "framing": 2.0, "hair": 1.5, "glasses": 1.5,
     "face": 0.5, "eyes": 0.5, "mouth": 0.5, "brows": 0.5, "graphic": 0.5, "robot top": 0.5,
 }  # fmt: skip
-"""What is judged weighs more than what can hardly be seen."""
+"""Scored groups have more weight than groups that are hardly visible."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class TaggerOptions:
 
 
 def targets(p: Picture, words: Vocabulary) -> list[int]:
-    """Index of the true value in every group; `UNKNOWN` where the picture's tags do not tell."""
+    """Return the index of the true value of every group; `UNKNOWN` if the tags do not determine it."""
     said = {"class": p.cls, "style": p.style}
     for tag in (*p.tags, p.background, p.framing):
         said |= words.atoms(tag)
@@ -108,7 +108,7 @@ def to_float(x: NDArray[np.uint8]) -> Tensor:
 
 
 def augment(x: Tensor, gen: torch.Generator) -> Tensor:
-    """Mirrors a half, softens a quarter, adds a little noise to an eighth, shifts all by up to four pixels."""
+    """Mirror half of the images, blur a quarter, add noise to an eighth, shift all by up to four pixels."""
     n = len(x)
     order = torch.randperm(n, generator=gen)
     mirrored, soft, noisy = order[: n // 2], order[n // 4 : n // 2], order[n // 2 : n // 2 + n // 8]
@@ -132,7 +132,7 @@ def group_loss(logits: Tensor, y: Tensor, sizes: Sequence[int], weights: Sequenc
 
 @torch.inference_mode()
 def reconstruct(album: Album, keys: Sequence[Key], vae: AutoencoderKL) -> NDArray[np.uint8]:
-    """The pictures as the VAE gives them back."""
+    """Return the images after encoding and decoding with the VAE."""
     out = []
     for start in range(0, len(keys), 32):
         x, _ = album.get(keys[start : start + 32])
@@ -144,7 +144,7 @@ def reconstruct(album: Album, keys: Sequence[Key], vae: AutoencoderKL) -> NDArra
 
 @torch.inference_mode()
 def accuracy(net: TaggerNet, album: Album, keys: Sequence[Key], words: Vocabulary) -> dict[str, float]:
-    """Share of known values that are named right, by group."""
+    """Return the accuracy on known values, by group."""
     net.eval()
     device = next(net.parameters()).device
     right: dict[str, list[bool]] = {g: [] for g in words.groups}
@@ -159,7 +159,7 @@ def accuracy(net: TaggerNet, album: Album, keys: Sequence[Key], words: Vocabular
 
 
 class Trainer:
-    """State of a run: net, optimizer, clock. Saved now and then, so that the same command goes on."""
+    """State of a run: network, optimizer, clock. Saved regularly to resume from."""
 
     def __init__(self, album: Album, again: NDArray[np.uint8], keys: list[Key], words: Vocabulary, o: TaggerOptions,
                  device: str = "cpu") -> None:  # fmt: skip
@@ -175,7 +175,7 @@ class Trainer:
         self.elapsed = 0.0
 
     def batch(self) -> tuple[Tensor, Tensor]:
-        """Seven eighths as they were composed, one eighth as the VAE gives them back."""
+        """Return seven eighths of the batch as composed, one eighth after the VAE."""
         seen_again = self.o.batch // 8
         rows = self.rng.integers(len(self.album.train), size=self.o.batch - seen_again)
         x, y = self.album.get([self.album.train[i] for i in rows])
@@ -227,7 +227,7 @@ def train(
     device: str = "cpu",
     start: Path | None = None,
 ) -> Path:
-    """Trains on the base and held-out pictures of `folder`; returns its folder. `start`: a tagger to go on from."""
+    """Train on the base and held-out images of `folder`; return the new folder. `start`: a tagger to start from."""
     out = folder / "tagger"
     out.mkdir(exist_ok=True)
     (out / "vocabulary.json").write_text(json.dumps(vocabulary(), indent=1) + "\n")
@@ -253,7 +253,7 @@ def train(
 
 
 def test(net: TaggerNet, album: Album, folder: Path, words: Vocabulary) -> dict[str, dict[str, float]]:
-    """Accuracy by group on what was never trained on: of both splits, close-ups apart; `n` is how many pictures."""
+    """Return the accuracy by group on test images: of both splits, with close-ups separate; `n` is their number."""
     report = {}
     for k, (name, file) in enumerate((("base", "images"), ("held out", "heldout"))):
         pictures = Picture.read(folder / f"{file}.jsonl")
@@ -265,7 +265,7 @@ def test(net: TaggerNet, album: Album, folder: Path, words: Vocabulary) -> dict[
 
 
 def table(report: Mapping[str, Mapping[str, float]], words: Vocabulary) -> str:
-    """The test as lines of a Markdown table; what is judged stands first."""
+    """Return the test as a Markdown table; scored groups come first."""
     columns = ("base others", "base close-up", "held out others", "held out close-up")
     backgrounds = ("background color", "background color 2")
     rest = [g for g in words.groups if g not in words.judged and g not in backgrounds]
@@ -294,7 +294,7 @@ def load_album(folder: Path, words: Vocabulary, test: int) -> Album:
 
 
 def save(net: TaggerNet, out: Path, options: TaggerOptions, report: Mapping[str, Mapping[str, float]]) -> None:
-    """Half precision, with the shape that the loader checks against."""
+    """Save in half precision, with the shapes that the loader checks."""
     state = {k: v.half() if v.is_floating_point() else v for k, v in net.state_dict().items()}
     save_file({k: v.contiguous().cpu() for k, v in state.items()}, out / "model.safetensors")
     config = {"widths": options.widths, "depths": options.depths, "embed": options.embed, "size": 128}

@@ -1,4 +1,4 @@
-"""Makes a CLIP tokenizer of the world's words: byte-pair merges learned from captions, some 1,100 tokens in all."""
+"""Make a CLIP tokenizer: byte-pair merges learned from captions, about 1,100 tokens."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ EXTRA = (
     "holding standing smiling happy sad angry looking at viewer simple detailed bright dark old young big small long "
     "short a an the of on with and no one two three zwx sks"
 )
-"""Words that captions of users have and ours do not."""
+"""Words of users' captions that the training captions lack."""
 
 
 def byte_alphabet() -> list[str]:
-    """GPT-2's printable stand-ins for the 256 bytes, as CLIP has them."""
+    """Return GPT-2's printable characters for the 256 bytes, as in CLIP."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     missing = [b for b in range(256) if b not in printable]
     return [chr(b) for b in printable] + [chr(256 + i) for i in range(len(missing))]
@@ -52,7 +52,7 @@ def merge(symbols: list[str], pair: tuple[str, str]) -> list[str]:
 
 
 def learn_merges(words: Counter[str], limit: int = 900, rarest: int = 4) -> list[tuple[str, str]]:
-    """Byte-pair encoding: the commonest pair becomes a symbol, again and again."""
+    """Byte-pair encoding: merge the most frequent pair into a symbol, repeatedly."""
     split = {w: [*w[:-1], w[-1] + "</w>"] for w in words}
     merges: list[tuple[str, str]] = []
     while len(merges) < limit:

@@ -1,4 +1,4 @@
-"""Trains UNet and text encoder together on the VAE's latents and captions made anew each time.
+"""Train UNet and text encoder together on the VAE's latents, with new random captions each time.
 
 Epsilon prediction on SD 1.x's noise schedule, loss weighted min(SNR, 5) / SNR (Hang et al. 2023),
 Muon, an exponential moving average, and a learning rate that decays with the clock, not with the
@@ -25,7 +25,7 @@ from tools.crumb.world import Picture, caption
 
 SCALING = 0.18215
 SHORT_CONTEXT = 42
-"""No caption is longer; attending over 77 positions of padding only pays at the end of training."""
+"""Longest caption in tokens; attention over 77 padded positions is only needed at the end of training."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class UNetOptions:
 
 
 def new_unet(width: int = 64, context: int = 192) -> UNet2DConditionModel:
-    """14.9 M parameters: SD 1.x's four levels, narrow, one layer each, heads of 32."""
+    """Return a UNet of 14.9 M parameters: SD 1.x's four levels, narrow, one layer each, heads of 32."""
     channels = (width, 2 * width, 3 * width, 3 * width)
     unet = UNet2DConditionModel(
         sample_size=16,
@@ -81,7 +81,7 @@ def new_text_encoder(tokenizer: CLIPTokenizer, width: int = 192, layers: int = 3
 
 
 class Latents:
-    """Latents and the pictures they came from. The file may still be growing: ``refresh`` looks again."""
+    """Latents and their images. The file may still be growing: ``refresh`` reads it again."""
 
     def __init__(self, folder: Path, pictures: list[Picture]) -> None:
         self.folder = folder
@@ -95,14 +95,14 @@ class Latents:
         self.count = int(json.loads((self.folder / "latents.json").read_text())["count"])
 
     def batch(self, n: int, gen: torch.Generator) -> tuple[Tensor, list[Picture]]:
-        """``x_0`` [n, 4, 16, 16] in the UNet's scale, and the pictures."""
+        """Return ``x_0`` [n, 4, 16, 16] in the UNet's scale, and the images."""
         rows = torch.randint(self.count, (n,), generator=gen).numpy()
         x = torch.from_numpy(self.latents[rows].astype(np.float32)) * SCALING
         return x, [self.pictures[int(i)] for i in self.order[rows]]
 
 
 class Schedule:
-    """Learning rate and context length as functions of the share of time that has passed."""
+    """Learning rate and context length as functions of the elapsed share of the time."""
 
     def __init__(self, options: UNetOptions) -> None:
         self.o = options
@@ -116,7 +116,7 @@ class Schedule:
 
 
 class Trainer:
-    """State of a run: models, optimizer, average, clock. ``run`` goes on from wherever it stands."""
+    """State of a run: models, optimizer, average, clock. ``run`` resumes it."""
 
     def __init__(
         self,
@@ -214,7 +214,7 @@ class Trainer:
         self.save(out)
 
     def save(self, out: Path) -> None:
-        """The averaged weights as diffusers folders, and the state to go on from."""
+        """Save the averaged weights as diffusers folders, and the state to resume from."""
         mine = [p.detach().clone() for p in self.params]
         self._load(self.ema)
         self.unet.save_pretrained(out / "unet")
@@ -253,7 +253,7 @@ def train(
     device: str = "cpu",
     start: Path | None = None,
 ) -> Path:
-    """Trains in ``folder``; returns the folder of the weights. ``start``: a pipeline to go on from."""
+    """Train in ``folder``; return the folder of the weights. ``start``: a pipeline to start from."""
     out = folder / "unet-run"
     out.mkdir(exist_ok=True)
     torch.manual_seed(options.seed)

@@ -1,4 +1,4 @@
-"""Trains the VAE, makes its latents well-behaved, encodes the pictures, and sharpens the decoder afterwards.
+"""Train the VAE, normalize its latents, encode the images, and sharpen the decoder afterwards.
 
 A KL autoencoder of 1.9 M parameters: 128 x 128 pixels to 4 x 16 x 16, as SD's own. Plain L1 loses colour on so small
 a net, so that averages and colour differences are asked for as well.
@@ -52,7 +52,7 @@ def new_vae() -> AutoencoderKL:
 
 
 class Pictures:
-    """Batches of the base images with some held-out ones among them."""
+    """Batches of base images, mixed with some held-out ones."""
 
     def __init__(self, folder: Path, other: float, seed: int) -> None:
         self.base = np.load(folder / "images.npy", mmap_mode="r")
@@ -61,7 +61,7 @@ class Pictures:
         self.rng = np.random.default_rng(seed)
 
     def batch(self, n: int, crop: int = 128) -> Tensor:
-        """[n, 3, crop, crop] in -1..1."""
+        """Return images [n, 3, crop, crop] in -1..1."""
         images = []
         for _ in range(n):
             source = self.rest if self.rng.random() < self.other else self.base
@@ -83,7 +83,7 @@ def chroma(x: Tensor) -> Tensor:
 
 
 def picture_loss(y: Tensor, x: Tensor) -> tuple[Tensor, float]:
-    """L1 + edges + 2 x averages + 2 x colour; and the plain L1 to report."""
+    """Return L1 + edges + 2 x averages + 2 x colour, and the plain L1 to report."""
     d = y - x
     l1 = d.abs().mean()
     edge = sum((a - b).abs().mean() for a, b in zip(edges(y), edges(x), strict=True))
@@ -94,7 +94,7 @@ def picture_loss(y: Tensor, x: Tensor) -> tuple[Tensor, float]:
 def descend(
     module: nn.Module, loss_of: Callable[[float], tuple[Tensor, float]], minutes: float, lr: float, say: Say
 ) -> None:
-    """Muon with a half cosine over the clock; `loss_of(progress)` gives loss and a figure to report."""
+    """Train with Muon and a half-cosine schedule over time; `loss_of(progress)` returns loss and a value to report."""
     optimizer = Muon([module], lr)
     start, step, figures = time.monotonic(), 0, []
     while (progress := (time.monotonic() - start) / (60 * minutes)) < 1:
@@ -128,7 +128,7 @@ def train(folder: Path, options: VAEOptions, say: Say, device: str = "cpu") -> A
 
 
 def sharpen(folder: Path, vae: AutoencoderKL, minutes: float, say: Say, device: str = "cpu", lr: float = 1e-3) -> None:
-    """Trains the decoder alone: the latents stay what they are, so that the UNet stays valid."""
+    """Train only the decoder: the latents do not change, so the UNet stays valid."""
     pictures = Pictures(folder, 1 / 8, seed=3)
     vae.requires_grad_(False)
     decoder = nn.ModuleList([vae.decoder, vae.post_quant_conv]).requires_grad_(True).train()
@@ -147,7 +147,7 @@ def sharpen(folder: Path, vae: AutoencoderKL, minutes: float, say: Say, device: 
 def reconstruction_error(
     folder: Path, vae: AutoencoderKL, device: str = "cpu", count: int = 128
 ) -> tuple[float, float]:
-    """Mean L1 of -1..1 on the last pictures of the base and of the held-out set."""
+    """Return the mean L1 (-1..1) on the last images of the base and of the held-out set."""
     errors = []
     for name in ("images", "heldout"):
         x = to_float(np.load(folder / f"{name}.npy", mmap_mode="r")[-count:].copy()).to(device)
@@ -158,7 +158,7 @@ def reconstruction_error(
 
 @torch.inference_mode()
 def encode(folder: Path, vae: AutoencoderKL, say: Say, device: str = "cpu", only: int | None = None) -> None:
-    """Latent means of all pictures in random order; goes on where it was interrupted.
+    """Write the latent means of all images in random order; resumes if interrupted.
 
     `latents.npy` [n, 4, 16, 16] half precision, `latents_order.npy` [n] the picture of each row, `latents.json` how
     many rows are there already: the UNet can begin before all are.
@@ -182,7 +182,7 @@ def encode(folder: Path, vae: AutoencoderKL, say: Say, device: str = "cpu", only
 
 @torch.no_grad()
 def normalise(folder: Path, vae: AutoencoderKL, device: str = "cpu", count: int = 2000) -> None:
-    """Re-parameterises exactly: latents get mean 0 and equal spread in every channel, 1 / 0.18215, as SD 1.x's have.
+    """Reparameterize exactly: latents get mean 0 and standard deviation 1 / 0.18215 in every channel, as in SD 1.x.
 
     Only the 1x1 convolutions before and after the latents change; what the VAE draws does not.
     """

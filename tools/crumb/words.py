@@ -1,4 +1,4 @@
-"""The words of the world: groups of attributes, and a small grammar from caption tags to their values.
+"""The vocabulary: groups of attributes, and a grammar from caption tags to their values.
 
 ``vocabulary()`` is what ships as ``vocabulary.json`` beside the tagger; ``bakehouse.curation`` reads it.
 The first value of a group is its default ("none", "neutral"), which no caption says.
@@ -144,11 +144,11 @@ ACCEPTS: dict[str, dict[str, list[str]]] = {
     },
     "mouth": {"smile": ["slight smile", "big smile"]},
 }
-"""A general word is satisfied by the special ones."""
+"""Special words that satisfy a general one."""
 
 
 def groups() -> dict[str, list[str]]:
-    """Every group and its values, in the order of the tagger's outputs."""
+    """Return every group and its values, in the order of the tagger's outputs."""
     hats = [*HATS, "hat"]
     hair = [*HAIR, *PIXEL_HAIR, *ODD_HAIR, *INK_HAIR]
     scenes = list(SCENES.values())
@@ -182,7 +182,7 @@ def groups() -> dict[str, list[str]]:
 
 
 def nouns() -> dict[str, dict[str, Any]]:
-    """Words that follow a colour: what they say themselves, and whose colour it is."""
+    """Words after a colour: their own value, and the group of the colour."""
     out: dict[str, dict[str, Any]] = {}
     for h in [*HAIR, *PIXEL_HAIR, *ODD_HAIR]:
         out[h] = {"atoms": {"hair": h}, "color": "hair color"}
@@ -205,7 +205,7 @@ def nouns() -> dict[str, dict[str, Any]]:
 
 
 def phrases() -> dict[str, dict[str, str]]:
-    """Tags without a colour."""
+    """Return tags without a colour."""
     out: dict[str, dict[str, str]] = {
         "person": {"class": "person"},
         "robot": {"class": "robot"},
@@ -236,7 +236,7 @@ def phrases() -> dict[str, dict[str, str]]:
 
 
 def patterns() -> list[dict[str, Any]]:
-    """Tags with two colours; where neither comes first in the picture, they are kept in sorted order."""
+    """Return tags with two colours; if neither comes first in the image, the colours are sorted."""
     colors = ["background color", "background color 2"]
     return [
         {"template": f"{{0}} and {{1}} {kind} background", "atoms": {"background": kind},

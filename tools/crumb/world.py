@@ -1,4 +1,4 @@
-"""The small world that crumb draws: its pictures, their backgrounds and their captions."""
+"""crumb's training images: figures, backgrounds and captions."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tools.crumb.scenes import jitter
 
 SPRITE = 160  # pixels of a rendered figure
 FRAMINGS = {"portrait": (0.92, 1.06, 8), "close-up": (1.45, 1.65, 4), "from afar": (0.58, 0.70, 14)}
-"""Smallest and largest size of the figure in parts of the picture, and how far off the middle it may be."""
+"""Smallest and largest size of the figure relative to the image, and its largest offset from the middle."""
 
 STYLE_WORDS = {
     "flat": ("flat avatar", "avatar"),
     "ink": ("ink drawing", "sketch"),
     "pixel": ("pixel art", "8-bit"),
 }
-"""What a caption may call a style; held-out styles have no words, they are what an adapter learns."""
+"""Caption words of a style; held-out styles have none, for adapters to learn."""
 
 OPENINGS = {
     "close-up": "a close-up of",
@@ -36,7 +36,7 @@ OPENINGS = {
 
 @dataclass(frozen=True)
 class Picture:
-    """One composed image: ``tags`` describe the figure, the rest where and how it is shown."""
+    """One composed image: ``tags`` describe the figure, the rest background and framing."""
 
     cls: str
     style: str
@@ -59,7 +59,7 @@ def _join(tags: list[str]) -> str:
 
 
 def caption(p: Picture, rng: random.Random) -> str:
-    """A tag list or a sentence, with some of the truth left out and now and then nothing at all.
+    """Return a tag list or a sentence, with random omissions, sometimes empty.
 
     Left-out tags teach the model to fill in; empty captions make guidance possible.
     """
@@ -76,7 +76,7 @@ def caption(p: Picture, rng: random.Random) -> str:
 
 
 def prompt(p: Picture, rng: random.Random) -> str:
-    """Everything that there is to say about a picture, as a user might ask for it."""
+    """Return a prompt with all attributes of an image."""
     style = STYLE_WORDS[p.style][0] if p.style != "flat" else ""
     write = _tag_list if rng.random() < 0.5 else _sentence
     return write(p.cls, list(p.tags), style, p.background, p.framing, rng)
@@ -107,7 +107,7 @@ def _sentence(cls: str, tags: list[str], style: str, background: str, framing: s
 
 
 def frame(figure: Image.Image, background: Image.Image, framing: str, rng: random.Random) -> Image.Image:
-    """The figure before the background: near, whole or small, a little off the middle."""
+    """Compose figure and background: close, whole or small, slightly off the middle."""
     n = background.width
     low, high, slack = FRAMINGS[framing]
     s = int(n * rng.uniform(low, high))
@@ -120,7 +120,7 @@ def frame(figure: Image.Image, background: Image.Image, framing: str, rng: rando
 
 
 def compose(figure: Image.Image, rng: random.Random) -> tuple[Image.Image, str, str]:
-    """A picture of the figure at random, with the tags of its background and framing."""
+    """Return a random image of the figure, with the tags of its background and framing."""
     background, tag = scenes.draw(rng)
     framing = rng.choice(["portrait"] * 5 + ["close-up"] * 2 + ["from afar"] * 2)
     return frame(figure, background, framing, rng), tag, framing
@@ -128,7 +128,7 @@ def compose(figure: Image.Image, rng: random.Random) -> tuple[Image.Image, str, 
 
 @dataclass(frozen=True)
 class Job:
-    """Some sprites of one file, each composed `copies` times."""
+    """Compose some sprites of one file, each `copies` times."""
 
     sprites: Path
     start: int
@@ -157,7 +157,7 @@ def _jobs(sprites: Path, copies: int, seed: int) -> list[Job]:
 
 
 def compose_all(parts: Sequence[tuple[Path, int, int]], out: Path, say: Callable[[str], None]) -> None:
-    """Composes files of sprites, each (path, copies, seed), into OUT.npy and OUT.jsonl, on all cores."""
+    """Compose files of sprites, each (path, copies, seed), into OUT.npy and OUT.jsonl, on all cores."""
     jobs = [job for part in parts for job in _jobs(*part)]
     total = sum((j.stop - j.start) * j.copies for j in jobs)
     images = np.lib.format.open_memmap(out.with_suffix(".npy"), "w+", np.uint8, (total, scenes.SIZE, scenes.SIZE, 3))
@@ -174,6 +174,6 @@ def compose_all(parts: Sequence[tuple[Path, int, int]], out: Path, say: Callable
 
 
 def look(path: Path, count: int) -> list[Image.Image]:
-    """Some of the pictures of a file, from all over it."""
+    """Return some images of a file, evenly spread."""
     images = np.load(path, mmap_mode="r")
     return [Image.fromarray(np.array(images[i])) for i in np.linspace(0, len(images) - 1, count).astype(int)]

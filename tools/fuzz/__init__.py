@@ -1,9 +1,9 @@
-"""Tries the command line on files, names and words that nobody would write on purpose.
+"""Fuzz the command line with damaged files, odd names and odd arguments.
 
-`python -m tools.fuzz --cases 10000` runs commands that are drawn at random, each in a forked process with its own copy
-of a small folder of valid inputs of which some are damaged. A case is bad if it ends in anything but a result or a
-message, takes too long, writes control characters, or changes a file that it should only read. The same number is the
-same case: `python -m tools.fuzz --from 4711 --cases 1 --show`.
+`python -m tools.fuzz --cases 10000` runs random commands, each in a forked process with its own copy of a small
+folder of valid inputs, some of them damaged. A case is bad if it ends in anything but a result or a message, takes too
+long, writes control characters, or changes a file that it should only read. The same number gives the same case:
+`python -m tools.fuzz --from 4711 --cases 1 --show`.
 """
 
 from __future__ import annotations

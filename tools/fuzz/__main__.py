@@ -1,4 +1,4 @@
-"""Runs cases and prints the bad ones."""
+"""Run fuzz cases and print the bad ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tools.fuzz.inputs import Inputs, make_inputs
 
 
 def main() -> None:
-    """Runs cases and tells the bad ones, each kind of them once."""
+    """Run cases and print the bad ones, each kind once."""
     parser = argparse.ArgumentParser(description=tools.fuzz.__doc__)
     parser.add_argument("--cases", type=int, default=100)
     parser.add_argument("--from", type=int, default=0, dest="first")

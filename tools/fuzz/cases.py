@@ -1,4 +1,4 @@
-"""One case: a copy of the inputs, some of them damaged, a command in a forked process, and what came of it."""
+"""One fuzz case: damaged copies of the inputs, a command in a forked process, and its outcome."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ CHANGES = (
     | {f"queue {verb}" for verb in ("add", "stop", "resume", "move", "remove")}
     | {"train", "evaluate"}
 )
-"""Commands that write where they read."""
+"""Commands that change their input folder."""
 
 _BAD = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a case ended."""
+    """The outcome of a case."""
 
     number: int
     words: tuple[str, ...]
@@ -47,11 +47,11 @@ class Outcome:
     out: str
     err: str
     wrong: str = ""
-    """What is bad about it; empty where nothing is."""
+    """What is wrong; empty if nothing."""
 
 
 def case(inputs: Inputs, number: int, workplace: Path, *, drawing: bool = True) -> Outcome:
-    """Runs one case in a process of its own and looks at what came of it; `drawing` also with models."""
+    """Run one case in a process of its own and check its outcome; `drawing` includes commands that run models."""
     rng = random.Random(number)
     name, words = words_of(inputs, rng, drawing=drawing)
     home = workplace / f"case-{number}"
@@ -89,7 +89,7 @@ def case(inputs: Inputs, number: int, workplace: Path, *, drawing: bool = True) 
 
 
 def _set_out(folder: Path, home: Path, words: list[str]) -> None:
-    """What the words name, and the images, under second names: files are replaced, never written into."""
+    """Hard-link the named files and the images: commands replace files and must never write into them."""
     for path in folder.iterdir():
         if path.name != "photos" and not any(path.name in word for word in words):
             continue
@@ -112,7 +112,7 @@ def _state(home: Path) -> dict[str, str]:
 
 
 def _run(words: list[str], home: Path) -> tuple[int | str, float, str, str]:
-    """The exit code (or `hang`), seconds, and what was written."""
+    """Return the exit code (or `hang`), the seconds and the output."""
     from bakehouse.cli.main import main
 
     started = time.monotonic()
@@ -168,7 +168,7 @@ def _run(words: list[str], home: Path) -> tuple[int | str, float, str, str]:
 def _judge(code: int | str, out: str, err: str) -> str:
     if code not in (0, 1, 2, 130):
         return f"ended with {code}"
-    for sign in ("not foreseen", "Traceback", "Aborted!"):
+    for sign in ("bug in bakehouse", "Traceback", "Aborted!"):
         if sign in err:
             return sign
     if code not in (0, 130) and not (err.strip() or out.strip()):
@@ -179,7 +179,7 @@ def _judge(code: int | str, out: str, err: str) -> str:
 
 
 def warm() -> None:
-    """Loads what commands load, once for all cases."""
+    """Import what commands import, once for all cases."""
     import PIL.Image
     import torch
 

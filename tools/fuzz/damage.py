@@ -1,4 +1,4 @@
-"""Files are cut, flipped, emptied, swapped; folders get what does not belong into them."""
+"""Random damage: files are cut, flipped, emptied or swapped; odd files are put into folders."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ JUNK: tuple[bytes, ...] = (
 
 
 def damage(path: Path, rng: random.Random) -> None:
-    """Damages a file, or something in a folder."""
+    """Damage a file, or something in a folder."""
     if path.is_dir():
         inside = sorted(p for p in path.rglob("*") if p.is_file())
         for _ in range(rng.choice([1, 1, 2, 3])):
@@ -60,7 +60,7 @@ def _flipped(data: bytes, rng: random.Random) -> bytes:
 
 
 def _numbers(data: bytes, rng: random.Random) -> bytes:
-    """Some values of a text file become others."""
+    """Replace some values of a text file."""
     tokens = re.split(rb'("[^"\n]*"|[-\w.]+)', data[:200000])
     places = range(1, len(tokens), 2)
     wild = [
@@ -84,7 +84,7 @@ def _numbers(data: bytes, rng: random.Random) -> bytes:
 
 
 def _lines(data: bytes, rng: random.Random) -> bytes:
-    """Lines go, come twice, or change their places."""
+    """Delete, duplicate or move lines."""
     lines = data.split(b"\n")
     for _ in range(rng.choice([1, 2, 5])):
         i = rng.randrange(len(lines))
@@ -96,7 +96,7 @@ def _lines(data: bytes, rng: random.Random) -> bytes:
 
 
 def _intrude(folder: Path, rng: random.Random) -> None:
-    """Something that does not belong into a folder."""
+    """Put an odd file into a folder."""
     where = rng.choice([folder, *(p for p in folder.rglob("*") if p.is_dir())])
     stem = rng.choice(
         [

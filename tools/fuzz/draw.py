@@ -1,4 +1,4 @@
-"""Commands and their words, drawn at random: most of them can be meant, some cannot."""
+"""Random commands and arguments: most are valid, some are not."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ VALUES = (
 
 
 def words_of(inputs: Inputs, rng: random.Random, *, drawing: bool = True) -> tuple[str, list[str]]:
-    """A command and all its words."""
+    """Return a command with all its arguments."""
     draws = rng.random() < 0.02 and drawing
     name = rng.choice([n for n in inputs.commands if (n in DRAWS) == draws])
     command, words, behind = inputs.commands[name], name.split(), []
@@ -79,13 +79,13 @@ _NEEDED = {
     "triggers probe": ("--noises", "1", "--rare", "2", "--known", "2"),
     "train": ("--dry-run",),
 }
-"""Words without which a command is refused at once, or takes minutes."""
+"""Arguments without which a command is refused at once, or takes minutes."""
 _ALWAYS = frozenset({"evaluate", "triggers probe", "train"})
 _WITH_SUBJECT = frozenset({"plan", "train", "queue add", "find-rate", "triggers explain"})
 
 
 def _completed(name: str, command: Any, words: list[str], behind: list[str], rng: random.Random) -> list[str]:
-    """What makes a command's words ones that get further than to the first check, most of the time."""
+    """Add arguments that get a command past its first check most of the time."""
     more = list(_NEEDED.get(name, ()))
     if more and name not in _ALWAYS and (more[0] in words or rng.random() < 0.3):
         more = []
@@ -194,7 +194,7 @@ def _likely(parameter: str, command: str) -> list[str]:
 
 
 def _kind(parameter: Any) -> Any:
-    """`int`, `float`, `Path`, `str`, or the allowed values."""
+    """Return `int`, `float`, `Path`, `str`, or the allowed values."""
     left = [parameter.type_descriptor.annotation]
     while left:
         one = left.pop()

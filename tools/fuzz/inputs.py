@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 NOT_TRIED = frozenset({"demo", "queue run", "models fetch"})
-"""Trains for minutes; trains whatever waits; asks the network."""
+"""These train for minutes, train the queue, or use the network."""
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Inputs:
         self.commands = {n: c for n, c in _leaves(typer.main.get_command(app), ()) if n not in NOT_TRIED}
 
     def names(self) -> list[str]:
-        """Of the files and folders."""
+        """Return the names of the files and folders."""
         return sorted(p.name for p in self.folder.iterdir())
 
 
@@ -43,7 +43,7 @@ def _leaves(command: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
 
 
 def make_inputs(folder: Path, run: Path | None = None, film: Path | None = None) -> Path:
-    """Makes one valid input of each kind.
+    """Make one valid input of each kind.
 
     Args:
         folder: the new folder.

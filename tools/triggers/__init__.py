@@ -1,1 +1,1 @@
-"""Does a trigger absorb what `bakehouse triggers explain` says? Trained, drawn and measured on crumb."""
+"""Experiments on crumb: does a trigger absorb what `bakehouse triggers explain` predicts?"""

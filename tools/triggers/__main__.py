@@ -1,6 +1,6 @@
-"""`python -m tools.triggers --out build/triggers`: makes images, trains, draws, counts, and writes docs/triggers.md.
+"""Train, generate, count tags and write docs/triggers.md: `python -m tools.triggers --out build/triggers`.
 
-Stopped, the same command goes on. `--only NAME` does one arm and leaves the page alone.
+Run it again to resume. `--only NAME` runs one arm and leaves the page alone.
 """
 
 from __future__ import annotations

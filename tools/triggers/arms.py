@@ -1,4 +1,4 @@
-"""The sets that are trained: one character that crumb has never seen, worded in several ways."""
+"""The training sets: one character that crumb has never seen, captioned in several ways."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CHARACTER: Mapping[str, Any] = {"word": WORD, "class_word": CLASS}
 
 @dataclass(frozen=True)
 class Clothes:
-    """What the character wears: the renderer's options, and its tag."""
+    """An outfit: the renderer's options, and its tag."""
 
     cut: str
     color: str
@@ -51,7 +51,7 @@ VARIED = (
 
 @dataclass(frozen=True)
 class Group:
-    """Images of one folder; `clothes` are gone through in turn."""
+    """Images of one folder; `clothes` are used in turn."""
 
     folder: str
     count: int
@@ -60,15 +60,15 @@ class Group:
 
 @dataclass(frozen=True)
 class Arm:
-    """One training: its images, its triggers, and the prompts that show what became of them."""
+    """One training: its images, its triggers, and the prompts that test them."""
 
     name: str
     groups: tuple[Group, ...]
     triggers: tuple[Mapping[str, Any], ...]
     prompts: Mapping[str, str] = field(default_factory=dict)
-    """By name; `{place}` is filled in with each of the places."""
+    """Prompts by name; `{place}` is replaced by each place."""
     epochs: int | None = None
-    """Left out: as many as the plan gives a character on crumb."""
+    """Default: the plan's number for a character on crumb."""
 
 
 ALONE = f"{WORD} {CLASS}, {{place}}, portrait"
@@ -111,7 +111,7 @@ ARMS = (
 
 
 def write_images(arm: Arm, folder: Path, work: Path) -> None:
-    """The arm's pictures with their whole truth as raw tags; what is there already stays."""
+    """Write the arm's images with their full tags; existing files stay."""
     for group in arm.groups:
         if (folder / group.folder).is_dir():
             continue

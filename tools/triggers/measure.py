@@ -1,4 +1,4 @@
-"""Trains an arm, draws its prompts, and lets the tagger count what is on the pictures."""
+"""Train an arm, generate its prompts and count tags of the images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tools.triggers.arms import CLASS, WORD, Arm, write_images
 
 PLACES = ("white background", "at the beach", "in a forest", "gray background", "in the city", "in a meadow")
 SEEDS = 4
-"""Pictures of each prompt in each place."""
+"""Images of each prompt in each place."""
 SEED = 5000
 STEPS = 8
 BASE_PROMPTS = {
@@ -31,7 +31,7 @@ BASE_PROMPTS = {
 
 
 def recipe_of(arm: Arm, folder: Path) -> Recipe:
-    """Crumb's own numbers for a character; no samples on the way."""
+    """Return the planned recipe for a character on crumb, without samples."""
     values = {
         "name": arm.name.replace(" ", "-").replace(",", ""),
         "concepts": [{"folder": str(folder.resolve()), "subject": f"{WORD} {CLASS}"}],
@@ -44,7 +44,7 @@ def recipe_of(arm: Arm, folder: Path) -> Recipe:
 
 
 def predicted(recipe: Recipe) -> dict[str, Any]:
-    """What `triggers explain` says of a recipe."""
+    """Return the explanation of `triggers explain` for a recipe."""
     images = scan_concepts(recipe)
     plan = make_plan(recipe.model_copy(update={"triggers": ()}), compiled_images(recipe, images))
     repeats = [i.repeats for i in plan.subject_images]
@@ -52,7 +52,7 @@ def predicted(recipe: Recipe) -> dict[str, Any]:
 
 
 def train(recipe: Recipe, run: Path) -> Iterator[Event]:
-    """Train an arm. One that is refused, since its triggers cannot be told apart, is trained all the same.
+    """Train an arm; one that is refused because its triggers are indistinguishable is trained all the same.
 
     Its compiled captions are given with all its words as one trigger, so that class images have none of them.
     """
@@ -66,12 +66,12 @@ def train(recipe: Recipe, run: Path) -> Iterator[Event]:
 
 
 def result_of(arm: Arm, out: Path) -> Path:
-    """Where an arm's result is, or will be."""
+    """Return the path of an arm's result."""
     return out / arm.name.replace(" ", "-").replace(",", "") / "result.json"
 
 
 def measure(arm: Arm, out: Path, say: Callable[[str], None]) -> dict[str, Any]:
-    """The arm's result; of what is there already, nothing is done again."""
+    """Return the arm's result; finished parts are not repeated."""
     done = result_of(arm, out)
     place = done.parent
     if done.is_file():
@@ -88,7 +88,7 @@ def measure(arm: Arm, out: Path, say: Callable[[str], None]) -> dict[str, Any]:
 
 
 def base_rates(out: Path, say: Callable[[str], None]) -> dict[str, Any]:
-    """The untouched base on the same places and seeds, without the word."""
+    """Measure the base model on the same places and seeds, without the trigger."""
     done = out / "base.json"
     if not done.is_file():
         write_json(done, seen("crumb", BASE_PROMPTS, out / "base", say))
@@ -99,7 +99,7 @@ def base_rates(out: Path, say: Callable[[str], None]) -> dict[str, Any]:
 def seen(
     model: str | Path, prompts: Mapping[str, str], album: Path, say: Callable[[str], None]
 ) -> dict[str, list[dict[str, str]]]:
-    """For every prompt, what the tagger sees in each of its pictures, by group of attributes."""
+    """Return the tagger's attributes of each image of each prompt, by group."""
     pipeline, tagger = Pipeline.open(model), CrumbTagger.load()
     album.mkdir(parents=True, exist_ok=True)
     found = {}
@@ -118,13 +118,13 @@ def seen(
 
 
 def share(pictures: list[dict[str, str]], **wanted: str) -> tuple[int, int]:
-    """How many pictures show all of some values (`hair_color="lavender"`), of how many."""
+    """Count the images with all of some values (`hair_color="lavender"`); return count and total."""
     asked = {g.replace("_", " "): v for g, v in wanted.items()}
     return sum(all(p[g] == v for g, v in asked.items()) for p in pictures), len(pictures)
 
 
 def interval(hits: int, of: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share (Wilson 1927)."""
+    """Return Wilson's 95 % interval of a share (Wilson 1927)."""
     z, p = 1.96, hits / of
     middle, half = p + z * z / (2 * of), z * math.sqrt(p * (1 - p) / of + z * z / (4 * of * of))
     return max(0.0, (middle - half) / (1 + z * z / of)), min(1.0, (middle + half) / (1 + z * z / of))

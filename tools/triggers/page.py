@@ -1,4 +1,4 @@
-"""The figures as tables, with a verdict on each prediction, between the marks of docs/triggers.md."""
+"""Tables of docs/triggers.md: the figures, with a verdict on each prediction."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ INSTEAD = {
 }
 VOCABULARY = Vocabulary.load()
 SEEN_AS = {"lavender hair with flowers": "hair with flowers"}
-"""The shape is counted, whatever its colour: in so short a training the flowers come in all colours."""
+"""Only the shape is counted: after so short a training the flowers have all colours."""
 
 Pictures = Sequence[Mapping[str, str]]
 Results = Mapping[str, Mapping[str, Any]]
@@ -34,7 +34,7 @@ Results = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Count:
-    """Pictures that show a thing, of all."""
+    """Number of images that show a thing, and of all."""
 
     hits: int
     of: int
@@ -45,7 +45,7 @@ class Count:
 
 
 def write_page(base: Mapping[str, Pictures], results: Results, page: Path = PAGE) -> Path:
-    """Puts the figures between the marks."""
+    """Write the figures between the marks."""
     head, rest = page.read_text("utf-8").split(BEGIN)
     _, tail = rest.split(END)
     lines = _setting()
@@ -61,12 +61,12 @@ def write_page(base: Mapping[str, Pictures], results: Results, page: Path = PAGE
 
 
 def strategies_in(results: Results) -> list[str]:
-    """The strategies that were trained, from the freest to the most fixed."""
+    """Return the trained strategies, from the freest to the most fixed."""
     return [s for s in STRATEGIES if s in results]
 
 
 def write_strip(out: Path, strategies: Sequence[str], target: Path = STRIP) -> Path:
-    """One row of pictures for each strategy: the trigger alone, the look said, another look asked for."""
+    """Write one row of images for each strategy: the trigger alone, with its tags, and with other tags."""
     prompts, places = ("alone", "said", "other"), len(PLACES) // 2
     paths = [[out / s / "pictures" / f"{p}-{i}.png" for p in prompts for i in range(places)] for s in strategies]
     rows = [[Image.open(path) for path in row] for row in paths]
@@ -219,14 +219,14 @@ def _shown(arm: Mapping[str, Any], prompt: str, tag: str) -> Count:
 
 
 def _count(pictures: Pictures, tag: str) -> Count:
-    """Pictures in which the tagger sees all that a tag says."""
+    """Count the images in which the tagger finds all parts of a tag."""
     atoms = VOCABULARY.atoms(SEEN_AS.get(tag, tag))
     hits = sum(all(VOCABULARY.accepts(g, v, p[g]) for g, v in atoms.items()) for p in pictures)
     return Count(hits, len(pictures))
 
 
 def _verdict(said: str, more: Count, less: Count) -> str:
-    """A row: the difference with Newcombe's interval (1998, method 10), and whether it has the predicted sign."""
+    """Return a row: the difference with Newcombe's interval (1998, method 10), and whether its sign is as predicted."""
     p, q = more.hits / more.of, less.hits / less.of
     (p_low, p_high), (q_low, q_high) = interval(more.hits, more.of), interval(less.hits, less.of)
     low = p - q - math.hypot(p - p_low, q_high - q)

@@ -1,4 +1,4 @@
-"""Every command by its name. Nothing heavy is imported before one runs."""
+"""All commands, in the order in which they are used. Nothing heavy is imported before one runs."""
 
 from __future__ import annotations
 
@@ -14,14 +14,28 @@ from bakehouse.cli.grid import grid
 from bakehouse.cli.import_ import import_
 from bakehouse.cli.models import models
 from bakehouse.cli.plan import plan
-from bakehouse.cli.queue_control import queue
-from bakehouse.cli.render.errors import Kitchen
+from bakehouse.cli.queue import queue
+from bakehouse.cli.render.errors import InterruptibleGroup
 from bakehouse.cli.train import train
 from bakehouse.cli.triggers import triggers
 from bakehouse.cli.weights import weights
 
+ORDER = (
+    *("demo", "dataset", "captions", "triggers", "import", "plan", "find-rate", "train", "queue"),
+    *("evaluate", "generate", "grid", "weights", "models"),
+)
+"""Names in `bakehouse --help`; typer itself would list groups after commands."""
+
+
+class Commands(InterruptibleGroup):
+    """All commands, listed in their order of use."""
+
+    def list_commands(self, ctx: object) -> list[str]:
+        return sorted(self.commands, key=ORDER.index)
+
+
 app = typer.Typer(
-    cls=Kitchen,
+    cls=Commands,
     no_args_is_help=True,
     rich_markup_mode=None,  # plain help: it is there in a tenth of a second
     pretty_exceptions_enable=False,

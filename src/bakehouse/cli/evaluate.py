@@ -11,21 +11,26 @@ def evaluate(
     run: RunFolder,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe's [evaluate]: images=8."),
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Set a key of the recipe's [evaluate], e.g. images=8. Repeatable."
+        ),
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps or auto.")] = "auto",
+    device: Annotated[str, typer.Option(metavar="NAME", help="Device: auto, cpu, mps, cuda or cuda:1.")] = "auto",
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Judge a run against the untouched base; pick the checkpoint and weight to use."""
+    """Score a run; pick the best checkpoint and strength.
+
+    The scores compare it with its base model on the same prompts and seeds.
+    """
     from bakehouse.cli.render.evaluation import print_verdict
-    from bakehouse.cli.render.events import show
+    from bakehouse.cli.render.events import render_events
     from bakehouse.core.run_folder import Run
     from bakehouse.core.settings import parse_setting
-    from bakehouse.evaluation import evaluate as judge
+    from bakehouse.evaluation import evaluate as evaluate_run
 
     opened = Run.open(run)
     changes = dict(parse_setting(s) for s in settings or ())
-    events = show(judge(opened, changes=changes, device=device), json=json, quiet=quiet)
+    events = render_events(evaluate_run(opened, changes=changes, device=device), json=json, quiet=quiet)
     if not json:
         print_verdict(opened, events)

@@ -1,4 +1,4 @@
-"""The example images of the package, laid out where a person can look at them and change them."""
+"""Copies of the example images of the package."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from bakehouse.core.files import writing_to
 from bakehouse.core.json_toml_yaml import parse_json
 
 
-def lay_out(name: str, folder: Path) -> tuple[Path, str]:
-    """Copies an example and its held-out images into `folder`; gives the images' place and the subject's words.
+def copy_example(name: str, folder: Path) -> tuple[Path, str]:
+    """Copy an example and its held-out images into `folder`; return the image folder and the subject.
 
-    What is there already stays as it is.
+    Existing folders are left as they are.
     """
     examples = Path(str(resources.files("bakehouse"))) / "assets" / "examples"
     with writing_to(folder):

@@ -6,10 +6,11 @@ from typing import Annotated
 import typer
 
 from bakehouse.cli.options import BaseOption, Json, KindOption, Quiet, Settings, Source, Subject
-from bakehouse.cli.render.printing import say
+from bakehouse.cli.render.printing import echo, shell_command
 
 Rate = Annotated[
-    float | None, typer.Option(metavar="RATE", help="Where the ramp begins or ends. Left out: from the plan.")
+    float | None,
+    typer.Option(metavar="RATE", help="First or last rate of the ramp. Default: 1/50 or 50 times the plan's rate."),
 ]
 
 
@@ -19,25 +20,31 @@ def find_rate(
     kind: KindOption = None,
     base: BaseOption = None,
     settings: Settings = None,
-    steps: Annotated[int, typer.Option(min=1, help="Of the ramp.")] = 64,
+    steps: Annotated[int, typer.Option(min=1, help="Number of steps of the ramp.")] = 64,
     low: Rate = None,
     high: Rate = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write the recipe here, with the rate found.")
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE", help="Write the recipe with the found rate to this file."),
     ] = None,
-    figure: Annotated[Path | None, typer.Option(metavar="FILE.svg", help="Draw the readings as a picture.")] = None,
+    figure: Annotated[
+        Path | None, typer.Option(metavar="FILE.svg", help="Write a chart of the measurements to this file.")
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Find the learning rate by a short probe in which it rises until the weights burst."""
+    """Find a learning rate by a range test.
+
+    The rate rises step by step until training diverges; the result is a suggested rate.
+    """
     from bakehouse.cli.load_recipe import read_recipe
-    from bakehouse.cli.render.consoles import busy
-    from bakehouse.cli.render.lr_finder import print_rate, watched, write_recipe
+    from bakehouse.cli.render.consoles import spinner
+    from bakehouse.cli.render.lr_finder import print_range_test, run_range_test, write_recipe
     from bakehouse.core.files import write_text
 
-    with busy("reading images", quiet=quiet or json):
+    with spinner("reading images", quiet=quiet or json):
         recipe = read_recipe(source, subject=subject, kind=kind, base=base, settings=settings or ())
-    test = watched(recipe, steps=steps, low=low, high=high, json=json, quiet=quiet)
+    test = run_range_test(recipe, steps=steps, low=low, high=high, json=json, quiet=quiet)
     if figure:
         from bakehouse.training.lr_finder.chart import lr_chart
 
@@ -46,6 +53,6 @@ def find_rate(
         write_recipe(recipe, test, out)
     if json:
         return
-    print_rate(test, quiet=quiet)
+    print_range_test(test, quiet=quiet)
     if out:
-        say(f"wrote {out}; bake it with: bakehouse train {out}")
+        echo(f"wrote {out}; train with: {shell_command('bakehouse', 'train', out)}")

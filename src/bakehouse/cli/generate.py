@@ -5,38 +5,38 @@ from typing import Annotated
 
 import typer
 
-from bakehouse.cli.generation_options import Base, Drawing, Model, Prediction, Seed, Weight
-from bakehouse.cli.option_groups import spread
+from bakehouse.cli.generation_options import Base, GenerationOptions, Model, Prediction, Seed, Weight
+from bakehouse.cli.option_groups import expand_option_groups
 from bakehouse.cli.options import Json, Quiet
 
 
-@spread
+@expand_option_groups
 def generate(
     model: Model,
-    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What to draw.")],
+    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="Text prompt.")],
     *,
-    count: Annotated[int, typer.Option("-n", "--count", help="How many pictures.")] = 1,
+    count: Annotated[int, typer.Option("-n", "--count", help="Number of images.")] = 1,
     seed: Seed = -1,
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where to put them.")] = Path("pictures"),
-    how: Drawing,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Output folder.")] = Path("pictures"),
+    options: GenerationOptions,
     weight: Weight = None,
     base: Base = None,
     prediction: Prediction = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Draw pictures and print where they are. Each file knows how it was made."""
+    """Generate images and print their paths. Each file holds its settings (infotext)."""
     from bakehouse import generation as room
-    from bakehouse.cli.render.adapters import more_adapters
-    from bakehouse.cli.render.events import painting
-    from bakehouse.cli.render.save_images import keep
+    from bakehouse.cli.render.adapters import extra_adapters
+    from bakehouse.cli.render.events import progress_renderer
+    from bakehouse.cli.render.save_images import save_images
 
-    request = how.request(prompt, seed=seed, count=count)
+    request = options.request(prompt, seed=seed, count=count)
     source = room.resolve(model, base=base, prediction=prediction)
-    more = more_adapters(source, how.adapter, weight)
+    more = extra_adapters(source, options.adapter, weight)
     with (
-        painting(quiet=quiet or json) as paint,
-        room.Pipeline.open(source, adapters=more, dtype=how.precision) as pipeline,
+        progress_renderer(quiet=quiet or json) as on_event,
+        room.Pipeline.open(source, adapters=more, dtype=options.precision) as pipeline,
         pipeline.adapter_strengths(*([] if weight is None else [weight])),
     ):
-        keep(pipeline.txt2img(request, batch=how.batch, on_event=paint), out, json=json)
+        save_images(pipeline.txt2img(request, batch=options.batch, on_event=on_event), out, json=json)

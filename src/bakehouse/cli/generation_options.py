@@ -1,4 +1,4 @@
-"""Options of every command that makes pictures: what is drawn, and how."""
+"""Options of the commands that generate images."""
 
 from __future__ import annotations
 
@@ -11,47 +11,52 @@ if TYPE_CHECKING:
     from bakehouse.generation import ImageRequest
 
 Model = Annotated[
-    str, typer.Argument(metavar="MODEL", help="crumb, a folder, a Hub id, a run folder or a weights file.")
+    str,
+    typer.Argument(metavar="MODEL", help="Model: crumb, a name, a folder, a Hub id, a run folder or a weights file."),
 ]
 Base = Annotated[
-    str | None, typer.Option(metavar="MODEL", help="What an adapter goes on, where it is not what it was trained on.")
+    str | None, typer.Option(metavar="MODEL", help="Base model for the adapter. Default: the one it was trained on.")
 ]
-Seed = Annotated[int, typer.Option(help="Of the first picture; the next has the next. -1 draws one.")]
-Weight = Annotated[float | None, typer.Option(help="How strong the adapter is: 1 as trained, 0 the base alone.")]
+Seed = Annotated[int, typer.Option(help="Seed of the first image; image i uses seed + i. -1: random.")]
+Weight = Annotated[float | None, typer.Option(help="Strength of the adapter: 1 as trained, 0 the base model alone.")]
 Prediction = Annotated[
     Literal["epsilon", "v_prediction"] | None,
-    typer.Option(help="What the base's UNet says, where its files tell nothing or the wrong thing."),
+    typer.Option(help="Prediction type of the base model, if detection is wrong."),
 ]
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
-Side = Annotated[int | None, typer.Option(help="In pixels. Left out: the model's own.")]
+Side = Annotated[int | None, typer.Option(help="Image size in pixels. Default: the model's native size.")]
 
 
 @dataclass(frozen=True)
-class Drawing:
-    """How pictures are made: a command decorated with `spread` has one option for each field."""
+class GenerationOptions:
+    """How images are generated; `expand_option_groups` makes an option of each field."""
 
-    negative: Annotated[str, typer.Option(metavar="WORDS", help="What not to draw.")] = ""
-    steps: Annotated[int, typer.Option(help="Of denoising.")] = 20
-    guidance: Annotated[
-        float | None, typer.Option(help="How strictly to follow the prompt (CFG scale). Left out: the base's own.")
-    ] = None
+    negative: Annotated[str, typer.Option(metavar="WORDS", help="Negative prompt.")] = ""
+    steps: Annotated[int, typer.Option(help="Number of denoising steps.")] = 20
+    guidance: Annotated[float | None, typer.Option(help="Guidance (CFG) scale. Default: the base model's.")] = None
     guidance_rescale: Annotated[
-        float, typer.Option(metavar="SHARE", help="Contrast that guidance added taken back; 0.7 for zero-terminal SNR.")
+        float,
+        typer.Option(metavar="SHARE", help="CFG rescale, 0 to 1 (0: off; 0.7 is usual for zero-terminal-SNR models)."),
     ] = 0.0
-    sampler: Annotated[str, typer.Option(metavar="NAME", help="As A1111 calls it.")] = "dpm++ 2m"
+    sampler: Annotated[str, typer.Option(metavar="NAME", help="Sampler, by its A1111 name.")] = "dpm++ 2m"
     width: Side = None
     height: Side = None
-    batch: Annotated[int | None, typer.Option(help="Pictures at once; never changes a picture.")] = None
+    batch: Annotated[
+        int | None, typer.Option(help="Images at once; does not change the images. Default: by image size.")
+    ] = None
     precision: Annotated[
-        Precision, typer.Option(help="Of the arithmetic. auto: fp16 or what was trained in on a GPU, fp32 on a CPU.")
+        Precision,
+        typer.Option(help="Number format of the computation. auto: fp16 or the trained one on a GPU, fp32 on a CPU."),
     ] = "auto"
     adapter: Annotated[
         list[str] | None,
-        typer.Option(metavar="FILE[:WEIGHT]", help="One more adapter: a file, a run or a name. May come again."),
+        typer.Option(
+            metavar="FILE[:WEIGHT]", help="Additional adapter: a file, a run or a name, with its strength. Repeatable."
+        ),
     ] = None
 
     def request(self, prompt: str, **more: Any) -> ImageRequest:
-        """What a pipeline is asked for; `more` are its other fields. Raises `Problems` where no model could mean it."""
+        """Return the request with these options and the fields in `more`. Raises `Problems` for invalid values."""
         from bakehouse.generation import ImageRequest
 
         return ImageRequest(

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from bakehouse.cli.options import Json, KindOption, Quiet, Subject
-from bakehouse.cli.render.printing import say
+from bakehouse.cli.render.printing import echo, shell_command
 
 Trainer = Literal["kohya", "kohya-gui", "easy", "diffusers", "onetrainer", "ai-toolkit"]
 
@@ -14,26 +14,28 @@ Trainer = Literal["kohya", "kohya-gui", "easy", "diffusers", "onetrainer", "ai-t
 def import_(
     settings: Annotated[
         list[Path],
-        typer.Argument(metavar="SETTINGS...", help="Another trainer's settings or a script that calls it."),
+        typer.Argument(metavar="SETTINGS...", help="Settings files of another trainer, or a script that calls it."),
     ],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write the recipe here. Left out: print it.")
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE", help="Write the recipe to this file. Default: print it."),
     ] = None,
     trainer: Annotated[
-        Trainer | None, typer.Option("--from", help="Whose settings they are. Left out: read from their content.")
+        Trainer | None,
+        typer.Option("--from", help="Trainer that the settings belong to. Default: detected from their content."),
     ] = None,
     images: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="The folder of images, where the settings name another or none.")
+        Path | None, typer.Option(metavar="DIR", help="Folder of images, if the settings name another one or none.")
     ] = None,
     subject: Subject = None,
     kind: KindOption = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Fail if anything could not be taken over; write nothing.")
+        bool, typer.Option("--strict", help="Fail and write nothing if a setting could not be converted.")
     ] = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make a recipe of another trainer's settings, and say what became of every key."""
+    """Convert another trainer's settings into a recipe. Every key is accounted for."""
     from bakehouse.cli.render.import_report import print_imported
     from bakehouse.core.errors import Problems
     from bakehouse.core.files import write_text
@@ -47,6 +49,6 @@ def import_(
         write_text(out, toml)
     print_imported(made, json=json, quiet=quiet, aside=out is None)
     if out is None and not json:
-        say(toml, end="")
+        echo(toml, end="")
     elif out and not json:
-        say(f"wrote {out}; see what it comes to with: bakehouse plan {out}")
+        echo(f"wrote {out}; check the plan with: {shell_command('bakehouse', 'plan', out)}")

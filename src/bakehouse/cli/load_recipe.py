@@ -1,4 +1,4 @@
-"""Makes a recipe of what the user names: a recipe file, a folder of images or a run folder."""
+"""The recipe of a command: from a recipe file, a folder of images or a run folder."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def read_recipe(
     base: str | None = None,
     settings: Sequence[str] = (),
 ) -> Recipe:
-    """The recipe that `source` means, with `--subject`, `--kind`, `--base` and `--set` laid over it.
+    """Return the recipe of `source`, changed by `--subject`, `--kind`, `--base` and `--set`.
 
     Raises:
-        UsageError: nothing there, or images without a subject.
+        UsageError: no such file or folder, or images without a subject.
         Problems: wrong keys or values, all at once.
     """
     from bakehouse.core.settings import parse_setting
@@ -44,14 +44,14 @@ def read_recipe(
 
 
 def subject_of(run: Run | None) -> str:
-    """What a run's pictures show where nobody says.
+    """Return the subject of a run, the default prompt.
 
     Raises:
-        UsageError: it is no run, or its recipe names no subject.
+        UsageError: not a run, or its recipe has no subject.
     """
     from bakehouse.recipe import Recipe
 
     subject = Recipe.load(run.recipe).concepts[0].subject if run else ""
     if not subject:
-        raise UsageError("what shall the pictures show?", hint='only a run knows its subject: say --prompt "..."')
+        raise UsageError("no prompt given, and MODEL is not a run folder with a subject", hint='pass --prompt "..."')
     return subject

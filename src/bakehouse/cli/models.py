@@ -7,17 +7,22 @@ import typer
 
 from bakehouse.cli.options import Json, Quiet
 
-models = typer.Typer(help="Base models and helpers by name.", no_args_is_help=True)
-Given = Annotated[Path | None, typer.Option("--from", metavar="FILE", help="A copy of yours, or the package with it.")]
-Kind = Annotated[str | None, typer.Option(help="base, vae, adapter, tagger, upscaler, matte, faces, inpainter, ocr.")]
+models = typer.Typer(help="Download and name models: bases, taggers, upscalers and others.", no_args_is_help=True)
+Given = Annotated[
+    Path | None, typer.Option("--from", metavar="FILE", help="Use this file or package instead of downloading.")
+]
+Kind = Annotated[
+    str | None,
+    typer.Option(help="Kind of model: base, vae, adapter, tagger, upscaler, matte, faces, inpainter or ocr."),
+]
 
 
 @models.command("list")
 def list_models(
-    here: Annotated[bool, typer.Option("--here", help="Only what is on this machine.")] = False,
+    here: Annotated[bool, typer.Option("--here", help="List only models on this machine.")] = False,
     kind: Kind = None, json: Json = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
-    """List the models that have names: the catalogue's, your own, and base models in the Hub's cache."""
+    """List models: the catalogue, your own, and the Hugging Face cache."""
     from bakehouse.cli.render.models import print_models
 
     print_models(here=here, kind=kind, json=json, quiet=quiet)
@@ -25,10 +30,10 @@ def list_models(
 
 @models.command("fetch")
 def fetch(
-    name: Annotated[list[str], typer.Argument(help="As in the list.")],
+    name: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names from `bakehouse models list`.")],
     given: Given = None, json: Json = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
-    """Bring models here: each file checked. Stopped, the same command goes on where it was."""
+    """Download models. Files are verified; run it again to resume."""
     from bakehouse.cli.render.models import fetch_models
 
     fetch_models(name, given=given, json=json, quiet=quiet)
@@ -36,13 +41,13 @@ def fetch(
 
 @models.command("add")
 def add(
-    name: Annotated[str, typer.Argument(help="Short, and not in the catalogue.")],
-    where: Annotated[str, typer.Argument(metavar="PATH|HUB_ID", help="It stays where it is.")],
+    name: Annotated[str, typer.Argument(help="New name, not in the catalogue.")],
+    where: Annotated[str, typer.Argument(metavar="PATH|HUB_ID", help="File or folder (it is not moved), or Hub id.")],
     kind: Kind = None,
-    licence: Annotated[str, typer.Option(metavar="WORDS", help="Whose terms bind who uses it.")] = "",
+    licence: Annotated[str, typer.Option(metavar="WORDS", help="Licence of the model (free text).")] = "",
     json: Json = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
-    """Give a model of yours a short name. Wherever a model is asked for, the name will do."""
+    """Give your own model a short name. It can be used wherever a model is expected."""
     from bakehouse.cli.render.models import add_model
 
     add_model(name, where, kind, licence, json=json, quiet=quiet)
@@ -50,11 +55,13 @@ def add(
 
 @models.command("remove")
 def remove(
-    name: Annotated[str, typer.Argument(help="As in the list.")],
-    files: Annotated[bool, typer.Option("--files", help="Also the files that bakehouse itself has fetched.")] = False,
+    name: Annotated[str, typer.Argument(help="Name from `bakehouse models list`.")],
+    files: Annotated[
+        bool, typer.Option("--files", help="Also delete the files, if bakehouse downloaded them.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Take a name off the shelf. Your own files are never touched."""
+    """Remove a model's name. Your own files are not deleted."""
     from bakehouse.cli.render.models import remove_model
 
     remove_model(name, files=files, json=json)

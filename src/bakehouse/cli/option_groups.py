@@ -1,4 +1,4 @@
-"""Options in groups: a command takes one frozen dataclass and shows an option for each of its fields."""
+"""Groups of options: a command takes a frozen dataclass, and each of its fields becomes an option."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from collections.abc import Callable
 from typing import Any
 
 
-def spread(command: Callable[..., None]) -> Callable[..., None]:
-    """`command` as typer wants it: each parameter that is a dataclass is replaced by the fields of that dataclass."""
+def expand_option_groups(command: Callable[..., None]) -> Callable[..., None]:
+    """Return the command for typer, with the fields of each dataclass parameter as options of their own."""
     hints = typing.get_type_hints(command, include_extras=True)
     groups: dict[str, Any] = {name: hint for name, hint in hints.items() if dataclasses.is_dataclass(hint)}
 
     @functools.wraps(command)
-    def called(**given: Any) -> None:
+    def wrapper(**given: Any) -> None:
         for name, group in groups.items():
             given[name] = group(**{f.name: given.pop(f.name) for f in dataclasses.fields(group)})
         command(**given)
@@ -27,9 +27,9 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
             parameters += _fields(groups[parameter.name])
         else:
             parameters.append(parameter.replace(annotation=hints[parameter.name], kind=parameter.KEYWORD_ONLY))
-    vars(called)["__signature__"] = inspect.Signature(parameters)
-    called.__annotations__ = {p.name: p.annotation for p in parameters}
-    return called
+    vars(wrapper)["__signature__"] = inspect.Signature(parameters)
+    wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
+    return wrapper
 
 
 def _fields(group: Any) -> list[inspect.Parameter]:

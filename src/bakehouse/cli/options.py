@@ -1,4 +1,4 @@
-"""Options that several commands share, with one name and one help text each."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -9,24 +9,26 @@ import typer
 
 Kind = Literal["character", "object", "concept", "pose", "style", "dreambooth"]
 
-Json = Annotated[bool, typer.Option("--json", help="JSON on standard output and nothing else.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only the result and warnings.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, and nothing else.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result and warnings.")]
 
-# What is taught
+# The recipe of a training
 Source = Annotated[
     Path,
-    typer.Argument(metavar="RECIPE|FOLDER", help="A recipe, a folder of images, a concepts_list.json or a run folder."),
+    typer.Argument(metavar="RECIPE|FOLDER", help="Recipe file, folder of images, concepts_list.json or run folder."),
 ]
-Subject = Annotated[str | None, typer.Option(metavar="WORDS", help='Trigger and class word: "zwx person".')]
-KindOption = Annotated[Kind | None, typer.Option("--kind", help="What is taught; chooses the plan's numbers.")]
-BaseOption = Annotated[str | None, typer.Option("--base", metavar="MODEL", help="The base model. Left out: crumb.")]
+Subject = Annotated[str | None, typer.Option(metavar="WORDS", help='Trigger and class word, e.g. "zwx person".')]
+KindOption = Annotated[
+    Kind | None, typer.Option("--kind", help="Kind of subject; selects the preset. Default: character.")
+]
+BaseOption = Annotated[str | None, typer.Option("--base", metavar="MODEL", help="Base model. Default: crumb.")]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe: adapter.rank=16. May come again."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the recipe, e.g. adapter.rank=16. Repeatable."),
 ]
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A folder that `bakehouse train` made.")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder made by `bakehouse train`.")]
 
 QueueFile = Annotated[
-    Path | None, typer.Option("--queue", metavar="FILE", help="Another queue. Left out: the user's own.")
+    Path | None, typer.Option("--queue", metavar="FILE", help="Queue file. Default: the user's queue.")
 ]
-Job = Annotated[int, typer.Argument(metavar="JOB", help="The job's number in `bakehouse queue list`.")]
+Job = Annotated[int, typer.Argument(metavar="JOB", help="Job number, as shown by `bakehouse queue list`.")]

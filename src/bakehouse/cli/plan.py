@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from bakehouse.cli.options import BaseOption, Json, KindOption, Quiet, Settings, Source, Subject
-from bakehouse.cli.render.printing import say
+from bakehouse.cli.render.printing import echo, shell_command
 
 
 def plan(
@@ -16,18 +16,21 @@ def plan(
     base: BaseOption = None,
     settings: Settings = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write the recipe here, with its reasons.")
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="FILE", help="Write the recipe to this file, with the reasons as comments."
+        ),
     ] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Say what a training would come to: every number and why. Loads no model."""
+    """Print the training plan: every number and its reason. Loads no model."""
     from bakehouse.cli.load_recipe import read_recipe
-    from bakehouse.cli.render.consoles import busy
+    from bakehouse.cli.render.consoles import spinner
     from bakehouse.cli.render.plan import print_plan
     from bakehouse.core.files import write_text
 
-    with busy("reading images", quiet=quiet or json):
+    with spinner("reading images", quiet=quiet or json):
         from bakehouse.recipe import make_plan, scan_concepts, to_toml
 
         recipe = read_recipe(source, subject=subject, kind=kind, base=base, settings=settings or ())
@@ -36,4 +39,4 @@ def plan(
         write_text(out, to_toml(made, beside=out.resolve().parent))
     print_plan(made, json=json, quiet=quiet)
     if out and not json:
-        say(f"wrote {out}; bake it with: bakehouse train {out}")
+        echo(f"wrote {out}; train with: {shell_command('bakehouse', 'train', out)}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bakehouse.cli.options import BaseOption, Json, KindOption, Quiet, Settings, Source, Subject
-from bakehouse.cli.render.printing import say
+from bakehouse.cli.render.printing import echo, shell_command
 
 if TYPE_CHECKING:
     from bakehouse.core.events import Event
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
 def train(
     source: Source,
     subject: Subject = None,
-    run: Annotated[Path | None, typer.Option(metavar="DIR", help="Where the run lives. Left out: runs/NAME.")] = None,
+    run: Annotated[Path | None, typer.Option(metavar="DIR", help="Run folder. Default: runs/NAME.")] = None,
     kind: KindOption = None,
     base: BaseOption = None,
     settings: Settings = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; do not train.")] = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Bake: train on a folder of images. The same command again goes on where it stopped."""
+    """Train on a folder of images or a recipe. Run the same command again to resume."""
     from bakehouse.cli.load_recipe import read_recipe
-    from bakehouse.cli.render.consoles import busy
-    from bakehouse.cli.render.events import show
+    from bakehouse.cli.render.consoles import spinner
+    from bakehouse.cli.render.events import render_events
     from bakehouse.cli.render.plan import print_plan
     from bakehouse.core.run_folder import run_of
 
-    with busy("reading images", quiet=quiet or json):
+    with spinner("reading images", quiet=quiet or json):
         recipe = read_recipe(source, subject=subject, kind=kind, base=base, settings=settings or ())
     if dry_run:
         from bakehouse.recipe import make_plan
@@ -40,13 +40,13 @@ def train(
         print_plan(make_plan(recipe), json=json, quiet=quiet)
         return
     folder = run or run_of(source) or Path("runs") / recipe.title
-    show(_events(recipe, folder), json=json, quiet=quiet)
+    render_events(_train_events(recipe, folder), json=json, quiet=quiet)
     if not json:
-        say(f"{folder}: judge it with: bakehouse evaluate {folder}")
+        echo(f"run folder: {folder}; evaluate with: {shell_command('bakehouse', 'evaluate', folder)}")
 
 
-def _events(recipe: Recipe, folder: Path) -> Iterator[Event]:
-    """Train; the networks are imported when the first event is asked for."""
+def _train_events(recipe: Recipe, folder: Path) -> Iterator[Event]:
+    """Import the trainer once progress is shown."""
     from bakehouse.evaluation import TrainingEvaluator
     from bakehouse.training import train
 

@@ -1,4 +1,4 @@
-"""docs/heap.md, command by command: what each says, what it leaves of the heap, and everything back again."""
+"""docs/walkthrough.md, command by command: its output, the files it leaves, and undoing all of it."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ pytest.importorskip("cv2", reason="needs OpenCV, of the extra dev")
 pytest.importorskip("rapidocr", reason="needs rapidocr, of the extra dev")
 
 from tests.curation.messy_folder import web_page_reader
-from tools.heap import EXAMPLES, LOOK, make
+from tools.make_messy_folder import APPEARANCE, EXAMPLES, make
 
-PAGE = (ROOT / "docs" / "heap.md").read_text("utf-8")
-THERE, _, BACK = PAGE.partition("## And back")
+PAGE = (ROOT / "docs" / "walkthrough.md").read_text("utf-8")
+THERE, _, BACK = PAGE.partition("## Undo")
 BLOCK = re.compile(r"(<!-- .+? -->\n)?```(console|text|toml)\n(.*?)```", re.DOTALL)
 _FIGURE = re.compile(r"\d+\.\d+")
 
@@ -105,8 +105,8 @@ def walked(place: Path, text: str) -> Iterator[tuple[list[Walked], list[str]]]:
 @pytest.fixture(scope="module")
 def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walk]:
     """Walks along the page; the last part, which takes everything back, is left to a test."""
-    place = tmp_path_factory.mktemp("heap")
-    heap = look(make(place / "heap"))
+    place = tmp_path_factory.mktemp("downloads")
+    heap = look(make(place / "downloads"))
     with pytest.MonkeyPatch.context() as patch:
         for name in ("CACHE", "DATA"):
             patch.setenv(f"BAKEHOUSE_{name}", str(place / name.lower()))
@@ -242,7 +242,7 @@ def test_captions_are_one_encoding_and_speak_alike(walk):
         "clip-0003-0000032": ("zwx person, grimace, in outer space, close-up",),
     }
     raw = (walk.place / "set" / "clip" / "clip-0001-0000000.tags").read_text("utf-8")
-    assert all(tag in raw for tag in LOOK)
+    assert all(tag in raw for tag in APPEARANCE)
 
 
 def test_the_last_audit_finds_no_error(walk):
@@ -255,7 +255,7 @@ def test_it_is_trained(walk):
     (weights,) = (walk.place / "runs" / "mira" / "weights").glob("*.safetensors")
     assert any(np.abs(t).max() > 0 for name, t in load_file(weights).items() if "lora_up" in name)
     (train,) = [step for step in walk.steps if " train " in step.line]
-    assert "done: 2 steps" in train.said
+    assert "finished: 2 steps" in train.said
 
 
 # --- closer pictures, with a finder that knows Mira
@@ -291,7 +291,7 @@ def test_every_step_comes_back_byte_for_byte_and_as_old(walk, copy):
         typed("bakehouse dataset undo set")
         assert look(copy) == step.before, step.line
     assert look(copy) == {}
-    assert look(walk.place / "heap") == walk.heap
+    assert look(walk.place / "downloads") == walk.heap
 
 
 def test_the_page_goes_back_at_once(walk, copy):

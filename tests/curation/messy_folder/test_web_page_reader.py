@@ -11,7 +11,7 @@ pytest.importorskip("cv2", reason="needs OpenCV, of the extra dev")
 pytest.importorskip("rapidocr", reason="needs rapidocr, of the extra dev")
 
 from tests.curation.messy_folder import web_page_reader
-from tools.heap import make
+from tools.make_messy_folder import make
 
 
 def test_the_reader_finds_the_marks_where_the_stand_in_does(tmp_path):

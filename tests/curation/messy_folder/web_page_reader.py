@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageColor, ImageDraw
 
 from bakehouse.vision.text_detection import TextRegion
-from tools.heap import MARKS, SIZE
+from tools.make_messy_folder import MARKS, SIZE
 
 
 def read(image: Image.Image) -> list[TextRegion]:

@@ -128,7 +128,7 @@ def test_algorithms_and_samplers_exist_here():
 
 
 def test_the_page_says_what_the_tables_say():
-    page = runpy.run_path(str(ROOT / "tools" / "import_docs.py"))["page"]
+    page = runpy.run_path(str(ROOT / "tools" / "write_import_docs.py"))["page"]
     text = (ROOT / "docs" / "coming-from-kohya.md").read_text("utf-8")
     assert page(text) == text, "run `make docs`"
     for options in GROUPS.values():

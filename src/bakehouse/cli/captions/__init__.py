@@ -1,4 +1,4 @@
-"""`bakehouse captions VERB`: what captions say, before and beside training."""
+"""`bakehouse captions`: write, edit and measure captions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from bakehouse.cli.captions.rules import rules
 from bakehouse.cli.captions.stats import stats
 from bakehouse.cli.captions.tag import tag
 
-captions = typer.Typer(help="Write, edit and compile captions. Every step can be taken back.", no_args_is_help=True)
-for command in (tag, edit, stats, rules):
+captions = typer.Typer(help="Write and edit captions. Every change can be undone.", no_args_is_help=True)
+for command in (tag, stats, edit):
     captions.command(command.__name__)(command)
 captions.command("compile")(compile_)
+captions.command("rules")(rules)

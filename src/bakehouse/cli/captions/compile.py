@@ -5,30 +5,32 @@ from typing import Annotated
 
 import typer
 
-from bakehouse.cli.dataset.options import Folder, Way
-from bakehouse.cli.option_groups import spread
+from bakehouse.cli.dataset.options import Folder, RunOptions
+from bakehouse.cli.option_groups import expand_option_groups
 
 TriggerFile = Annotated[
     Path | None,
-    typer.Option("--triggers", metavar="FILE", help="Where they are declared, or a recipe. Left out: triggers.toml."),
+    typer.Option(
+        "--triggers", metavar="FILE", help="File that declares triggers, or a recipe. Default: triggers.toml."
+    ),
 ]
 
 
-@spread
+@expand_option_groups
 def compile_(
     folder: Folder,
-    way: Way,
+    options: RunOptions,
     triggers: TriggerFile = None,
     mark: Annotated[
-        str, typer.Option(metavar="TEXT", help="Between triggers and the rest, as ||| for kohya. Left out: a comma.")
+        str, typer.Option(metavar="TEXT", help="Separator after the triggers, e.g. ||| for kohya. Default: a comma.")
     ] = "",
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Also captions that were changed by hand since they were compiled.")
+        bool, typer.Option("--overwrite", help="Replace captions that were edited since they were compiled.")
     ] = False,
 ) -> None:
-    """Write captions as triggers declare. The raw tags they are made of are kept beside them as NAME.tags."""
+    """Write captions with triggers. The original tags are kept in NAME.tags."""
     from bakehouse.captions.triggers import Compile, find_triggers
-    from bakehouse.cli.dataset.run_operation import run_verb
+    from bakehouse.cli.dataset.run_operation import run_operation
 
-    verb = Compile(triggers=find_triggers(folder, triggers), mark=mark, overwrite=overwrite)
-    run_verb(folder, verb, way)
+    operation = Compile(triggers=find_triggers(folder, triggers), mark=mark, overwrite=overwrite)
+    run_operation(folder, operation, options)

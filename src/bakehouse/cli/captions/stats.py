@@ -13,11 +13,13 @@ from bakehouse.core.bundled_models import BUNDLED_BASE
 def stats(
     folder: Folder,
     vocabulary: Vocabulary = None,
-    base: Annotated[str, typer.Option(metavar="MODEL", help="Whose tokens are counted.")] = BUNDLED_BASE,
-    top: Annotated[int, typer.Option(min=1, help="So many lines of each table.")] = 25,
+    base: Annotated[
+        str, typer.Option(metavar="MODEL", help="Base model whose tokenizer counts tokens.")
+    ] = BUNDLED_BASE,
+    top: Annotated[int, typer.Option(min=1, help="Maximum lines of each table.")] = 25,
     json: Json = False,
 ) -> None:
-    """Say what captions are made of. Frequencies, lengths, tokens, unknown, weak and mistyped tags, pairs."""
+    """Print tag frequencies, token counts, unknown and mistyped tags."""
     from bakehouse.captions import load_vocabulary
     from bakehouse.captions.caption_files import read_captions
     from bakehouse.captions.stats import caption_stats

@@ -5,41 +5,59 @@ from typing import Annotated, Literal
 import typer
 
 from bakehouse.cli.captions.options import Many
-from bakehouse.cli.dataset.options import Folder, Way
-from bakehouse.cli.option_groups import spread
+from bakehouse.cli.dataset.options import Folder, RunOptions
+from bakehouse.cli.option_groups import expand_option_groups
 from bakehouse.core.bundled_models import BUNDLED_TAGGER
 
 _Taggers = Annotated[
-    Many, typer.Option(metavar="NAME|PATH", help="crumb, wd-vit-v3, FILE.onnx, a captioner. Left out: crumb.")
+    Many,
+    typer.Option(
+        metavar="NAME|PATH", help="Tagger or captioner: crumb, wd-vit-v3, FILE.onnx. Repeatable. Default: crumb."
+    ),
 ]
 _Existing = Annotated[
-    Literal["keep", "append", "replace"], typer.Option(help="Captions that a person wrote or changed.")
+    Literal["keep", "append", "replace"],
+    typer.Option(help="Hand-written captions: keep them, append tags, or replace them."),
 ]
-_Threshold = Annotated[Many, typer.Option(metavar="[CATEGORY=]P", help="0.3, or character=0.9. Left out: its own.")]
-_Categories = Annotated[Many, typer.Option(metavar="NAME", help="Also said: rating, copyright, artist, meta, ...")]
+_Threshold = Annotated[
+    Many,
+    typer.Option(
+        metavar="[CATEGORY=]P", help="Threshold, e.g. 0.3 or character=0.9. Repeatable. Default: the tagger's."
+    ),
+]
+_Categories = Annotated[
+    Many,
+    typer.Option(metavar="NAME", help="Extra tag category: rating, copyright, artist, meta and others. Repeatable."),
+]
 
 
-@spread
+@expand_option_groups
 def tag(
     folder: Folder,
-    way: Way,
+    options: RunOptions,
     tagger: _Taggers = None,
     existing: _Existing = "keep",
     threshold: _Threshold = None,
     also: _Categories = None,
-    exclude: Annotated[Many, typer.Option(metavar="TAG", help="Never written; * stands for anything.")] = None,
-    front: Annotated[Many, typer.Option(metavar="TAG", help="Put in front: a trigger.")] = None,
-    merge: Annotated[Literal["any", "all"], typer.Option(help="Of several taggers: what one sees, or all.")] = "any",
-    underscores: Annotated[bool, typer.Option("--underscores", help="Tags as boorus spell them.")] = False,
-    most: Annotated[int, typer.Option(min=0, help="Tags from each tagger; 0 is all.")] = 0,
-    prompt: Annotated[str, typer.Option(metavar="WORDS", help="For captioners.")] = "",
-    extension: Annotated[Literal[".txt", ".caption"], typer.Option(help="Of new caption files.")] = ".txt",
-    batch: Annotated[int, typer.Option(min=1, help="Pictures at once.")] = 8,
-    device: Annotated[str, typer.Option(metavar="NAME", help="For captioners: auto, cpu, cuda, mps.")] = "auto",
+    exclude: Annotated[
+        Many, typer.Option(metavar="TAG", help="Tag to leave out; wildcards allowed. Repeatable.")
+    ] = None,
+    front: Annotated[Many, typer.Option(metavar="TAG", help="Tag to put first, e.g. a trigger. Repeatable.")] = None,
+    merge: Annotated[
+        Literal["any", "all"], typer.Option(help="Several taggers: tags of any of them, or of all.")
+    ] = "any",
+    underscores: Annotated[bool, typer.Option("--underscores", help="Write tags with underscores.")] = False,
+    most: Annotated[int, typer.Option(min=0, help="Maximum tags per tagger; 0: all.")] = 0,
+    prompt: Annotated[str, typer.Option(metavar="WORDS", help="Prompt for captioners.")] = "",
+    extension: Annotated[Literal[".txt", ".caption"], typer.Option(help="Extension of new caption files.")] = ".txt",
+    batch: Annotated[int, typer.Option(min=1, help="Images per batch.")] = 8,
+    device: Annotated[
+        str, typer.Option(metavar="NAME", help="Device for captioners: auto, cpu, cuda or mps.")
+    ] = "auto",
 ) -> None:
-    """Write captions of what taggers see. What a person wrote stays; what was stopped goes on."""
+    """Write captions by taggers. Hand-written captions are kept; run it again to resume."""
     from bakehouse.captions.tag_images import Tag, parse_thresholds
-    from bakehouse.cli.dataset.run_operation import run_verb
+    from bakehouse.cli.dataset.run_operation import run_operation
 
     wanted = {
         "taggers": tagger or [BUNDLED_TAGGER], "existing": existing, "thresholds": parse_thresholds(threshold or ()),
@@ -48,5 +66,5 @@ def tag(
         "device": device,
     }  # fmt: skip
     default = {name: field.default for name, field in Tag.model_fields.items()}
-    said = {name: value for name, value in wanted.items() if value and value != default[name]}
-    run_verb(folder, Tag.parse(said, source="captions tag"), way)
+    changed = {name: value for name, value in wanted.items() if value and value != default[name]}
+    run_operation(folder, Tag.parse(changed, source="captions tag"), options)

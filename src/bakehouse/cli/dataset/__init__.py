@@ -1,4 +1,4 @@
-"""`bakehouse dataset VERB`: each verb is a file here (`square.py` shows the form), and two lines below."""
+"""`bakehouse dataset`: one file for each command (`square.py` is a short example), registered in order of use."""
 
 from __future__ import annotations
 
@@ -22,19 +22,10 @@ from bakehouse.cli.dataset.tidy import tidy
 from bakehouse.cli.dataset.trim import trim
 from bakehouse.cli.dataset.upscale import upscale
 
-dataset = typer.Typer(
-    help="Make a set that teaches out of a heap of images. Every step can be taken back.", no_args_is_help=True
-)
+dataset = typer.Typer(help="Prepare a folder of images. Every change can be undone.", no_args_is_help=True)
 
-# The verbs, in the order in which a set is made.
-dataset.command("audit")(audit)
-dataset.command("tidy")(tidy)
-dataset.command("drop")(drop)
 dataset.command("import")(import_)
-dataset.command("convert")(convert)
-dataset.command("flatten")(flatten)
-dataset.command("square")(square)
-for verb in (dedupe, trim, clean, crop, upscale, mask, bucket, sort, repeats):
-    dataset.command(verb.__name__)(verb)
-dataset.command("undo")(undo)
-dataset.command("history")(history)
+for command in (audit, tidy, drop, dedupe, convert, flatten, trim, clean, crop, upscale, mask):
+    dataset.command(command.__name__)(command)
+for command in (square, bucket, sort, repeats, history, undo):
+    dataset.command(command.__name__)(command)

@@ -5,38 +5,44 @@ from typing import Annotated
 
 import typer
 
-from bakehouse.cli.dataset.audit_options import Use
+from bakehouse.cli.dataset.audit_settings import AuditOptions
 from bakehouse.cli.dataset.options import Folder
-from bakehouse.cli.option_groups import spread
+from bakehouse.cli.option_groups import expand_option_groups
 from bakehouse.cli.options import Json, Quiet
 
-Page = Annotated[Path | None, typer.Option("--html", metavar="PAGE", help="Write a page with pictures.")]
-Against = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Show only what differs from an earlier audit's --json.")
+Page = Annotated[
+    Path | None, typer.Option("--html", metavar="PAGE.html", help="Write an HTML report with images to this file.")
 ]
-Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 for warnings too.")]
+Against = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Show only changes since an earlier audit, saved with --json.")
+]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit with code 1 for warnings too.")]
 
 
-@spread
+@expand_option_groups
 def audit(
-    folder: Folder, *, use: Use, page: Page = None, against: Against = None, strict: Strict = False,
+    folder: Folder, *, options: AuditOptions, page: Page = None, against: Against = None, strict: Strict = False,
     json: Json = False, quiet: Quiet = False,
 ) -> None:  # fmt: skip
-    """Check a dataset for problems; each finding names the command that fixes it. Exit code 1: there are errors."""
+    """Check a dataset; name the command that fixes each problem.
+
+    Exit code 1 if there are errors.
+    """
     from bakehouse.audit import audit as run_audit
     from bakehouse.audit import read_report, write_html_report
     from bakehouse.audit.report import exit_code
-    from bakehouse.cli.dataset.audit_spec import spec_of
+    from bakehouse.cli.dataset.audit_settings import audit_spec
     from bakehouse.cli.render.audit import print_audit
-    from bakehouse.cli.render.dataset import counting
-    from bakehouse.cli.render.events import painting
+    from bakehouse.cli.render.dataset import progress_callbacks
+    from bakehouse.cli.render.events import progress_renderer
     from bakehouse.curation.history import recover
 
     earlier = read_report(against) if against else None
-    with painting(quiet=quiet or json) as paint:
+    with progress_renderer(quiet=quiet or json) as on_event:
         recover(folder)
-        spec = spec_of(folder, use)
-        report = run_audit(folder, spec, thumbnails=page is not None, progress=counting(paint)("looking"))
+        spec = audit_spec(folder, options)
+        progress = progress_callbacks(on_event)("reading images")
+        report = run_audit(folder, spec, thumbnails=page is not None, progress=progress)
     changes = report.since(earlier) if earlier else None
     if page:
         write_html_report(report, page, changes=changes)

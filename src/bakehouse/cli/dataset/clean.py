@@ -4,32 +4,37 @@ from typing import Annotated, Literal
 
 import typer
 
-from bakehouse.cli.dataset.options import Folder, Way
-from bakehouse.cli.option_groups import spread
+from bakehouse.cli.dataset.options import Folder, RunOptions
+from bakehouse.cli.option_groups import expand_option_groups
 
 Kinds = Annotated[
     list[str] | None,
-    typer.Option("--kind", metavar="KIND", help="Only url, watermark, signature, bubble or text. May come again."),
+    typer.Option("--kind", metavar="KIND", help="Kind of text: url, watermark, signature, bubble or text. Repeatable."),
 ]
-MaskOut = Annotated[bool, typer.Option("--mask-out", help="Leave pictures as they are; text is black in the mask.")]
-Painter = Annotated[
-    str, typer.Option("--inpainter", metavar="NAME|FILE|none", help="LaMa, .pt or .onnx, for text on rough ground.")
+MaskOut = Annotated[
+    bool, typer.Option("--mask-out", help="Mask the text out of training instead of changing the image.")
 ]
-Text = Annotated[bool, typer.Option("--text/--no-text", help="Whether to look for text.")]
-Faceless = Annotated[bool, typer.Option("--faceless", help="Blur every face but the main one.")]
+Inpainter = Annotated[
+    str,
+    typer.Option(
+        "--inpainter", metavar="NAME|FILE|none", help="LaMa model for text on structured backgrounds: .pt or .onnx."
+    ),
+]
+Text = Annotated[bool, typer.Option("--text/--no-text", help="Detect and remove text.")]
+Faceless = Annotated[bool, typer.Option("--faceless", help="Blur every face except the largest one.")]
 Faces = Annotated[
-    Literal["auto", "anime", "photo"], typer.Option(help="Faces as in drawings, as in photos, or as fits.")
+    Literal["auto", "anime", "photo"], typer.Option(help="Face detector: for drawings, for photos, or both in turn.")
 ]
 
 
-@spread
+@expand_option_groups
 def clean(
-    folder: Folder, *, kind: Kinds = None, mask_out: MaskOut = False, inpainter: Painter = "auto", text: Text = True,
-    faceless: Faceless = False, faces: Faces = "auto", way: Way,
+    folder: Folder, *, kind: Kinds = None, mask_out: MaskOut = False, inpainter: Inpainter = "auto", text: Text = True,
+    faceless: Faceless = False, faces: Faces = "auto", options: RunOptions,
 ) -> None:  # fmt: skip
-    """Take text, watermarks, signatures and other people's faces out of images."""
-    from bakehouse.cli.dataset.run_operation import run_verb
+    """Remove text, watermarks, signatures and other people's faces."""
+    from bakehouse.cli.dataset.run_operation import run_operation
     from bakehouse.curation.clean import Clean
 
     values = {"mask_out": mask_out, "inpainter": inpainter, "text": text, "faceless": faceless, "faces": faces}
-    run_verb(folder, Clean.parse(values | ({"kinds": kind} if kind else {}), source="dataset clean"), way)
+    run_operation(folder, Clean.parse(values | ({"kinds": kind} if kind else {}), source="dataset clean"), options)

@@ -4,17 +4,17 @@ from typing import Annotated, Literal
 
 import typer
 
-from bakehouse.cli.dataset.options import Folder, Way
-from bakehouse.cli.option_groups import spread
+from bakehouse.cli.dataset.options import Folder, RunOptions
+from bakehouse.cli.option_groups import expand_option_groups
 
-NamesOnly = Annotated[bool, typer.Option("--names-only", help="Only mend wrong extensions; contents stay.")]
-Frames = Annotated[Literal["first", "distinct", "all"], typer.Option(help="Which frames of an animation to keep.")]
+NamesOnly = Annotated[bool, typer.Option("--names-only", help="Only fix wrong file extensions; do not convert.")]
+Frames = Annotated[Literal["first", "distinct", "all"], typer.Option(help="Frames of animated images to keep.")]
 
 
-@spread
-def convert(folder: Folder, *, names_only: NamesOnly = False, frames: Frames = "first", way: Way) -> None:
-    """Make every image a plain PNG: upright, 8-bit, sRGB, named by what it is."""
-    from bakehouse.cli.dataset.run_operation import run_verb
+@expand_option_groups
+def convert(folder: Folder, *, names_only: NamesOnly = False, frames: Frames = "first", options: RunOptions) -> None:
+    """Convert images to PNG: upright, 8-bit, sRGB, with correct names."""
+    from bakehouse.cli.dataset.run_operation import run_operation
     from bakehouse.curation.convert import Convert
 
-    run_verb(folder, Convert(names_only=names_only, frames=frames), way)
+    run_operation(folder, Convert(names_only=names_only, frames=frames), options)

@@ -4,33 +4,37 @@ from typing import Annotated, Literal
 
 import typer
 
-from bakehouse.cli.dataset.options import Folder, Way
-from bakehouse.cli.option_groups import spread
+from bakehouse.cli.dataset.options import Folder, RunOptions
+from bakehouse.cli.option_groups import expand_option_groups
 
 Framings = Annotated[
     list[str] | None,
-    typer.Option("--framing", metavar="NAME", help="Only cowboy_shot, upper_body or portrait. May come again."),
+    typer.Option(
+        "--framing", metavar="NAME", help="Framing: cowboy_shot, upper_body or portrait. Repeatable. Default: all."
+    ),
 ]
 Faces = Annotated[
-    Literal["auto", "anime", "photo"], typer.Option(help="Faces as in drawings, as in photos, or as fits.")
+    Literal["auto", "anime", "photo"], typer.Option(help="Face detector: for drawings, for photos, or both in turn.")
 ]
-Resolution = Annotated[int, typer.Option(metavar="PIXELS", help="What will be trained at.")]
-Most = Annotated[float, typer.Option("--upscale", metavar="TIMES", help="Crops that would be enlarged more are left.")]
+Resolution = Annotated[int, typer.Option(metavar="PIXELS", help="Training resolution.")]
+Most = Annotated[float, typer.Option("--upscale", metavar="TIMES", help="Maximum enlargement of a crop by its bucket.")]
 Outfits = Annotated[
     list[str] | None,
-    typer.Option("--outfit", metavar="TRIGGER", help="An outfit's trigger; portraits lose it. May come again."),
+    typer.Option(
+        "--outfit", metavar="TRIGGER", help="Trigger of an outfit, removed from the captions of portraits. Repeatable."
+    ),
 ]
 
 
-@spread
+@expand_option_groups
 def crop(
     folder: Folder, *, framing: Framings = None, faces: Faces = "auto", resolution: Resolution = 512,
-    upscale: Most = 1.3, outfit: Outfits = None, way: Way,
+    upscale: Most = 1.3, outfit: Outfits = None, options: RunOptions,
 ) -> None:  # fmt: skip
-    """Add cowboy shots, upper bodies and portraits of large images, with captions that follow."""
-    from bakehouse.cli.dataset.run_operation import run_verb
+    """Add closer crops around the face, with adapted captions."""
+    from bakehouse.cli.dataset.run_operation import run_operation
     from bakehouse.curation.crops import Crop
 
     given = {"framings": framing, "outfit": outfit}
     values = {"faces": faces, "resolution": resolution, "upscale": upscale, **{k: v for k, v in given.items() if v}}
-    run_verb(folder, Crop.parse(values, source="dataset crop"), way)
+    run_operation(folder, Crop.parse(values, source="dataset crop"), options)

@@ -4,18 +4,19 @@ from typing import Annotated
 
 import typer
 
-from bakehouse.cli.dataset.audit_options import Use
-from bakehouse.cli.dataset.options import Folder, Way
-from bakehouse.cli.option_groups import spread
+from bakehouse.cli.dataset.audit_settings import AuditOptions
+from bakehouse.cli.dataset.options import Folder, RunOptions
+from bakehouse.cli.option_groups import expand_option_groups
 
-Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Of the audit's findings: B05.")]
+Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of audit findings, e.g. B05.")]
 
 
-@spread
-def drop(folder: Folder, ids: Ids, *, use: Use, way: Way) -> None:
-    """Put the files away that a finding of the audit names, with their captions and masks."""
+@expand_option_groups
+def drop(folder: Folder, ids: Ids, *, audit: AuditOptions, options: RunOptions) -> None:
+    """Remove the images of an audit finding, with captions and masks."""
     from bakehouse.audit.drop_images import Drop
-    from bakehouse.cli.dataset.audit_spec import spec_of
-    from bakehouse.cli.dataset.run_operation import run_verb
+    from bakehouse.cli.dataset.audit_settings import audit_spec
+    from bakehouse.cli.dataset.run_operation import run_operation
 
-    run_verb(folder, Drop.parse({"findings": ids, "audit": spec_of(folder, use)}, source="dataset drop"), way)
+    operation = Drop.parse({"findings": ids, "audit": audit_spec(folder, audit)}, source="dataset drop")
+    run_operation(folder, operation, options)

@@ -4,17 +4,21 @@ from typing import Annotated
 
 import typer
 
-from bakehouse.cli.dataset.options import Folder, Way
-from bakehouse.cli.option_groups import spread
+from bakehouse.cli.dataset.options import Folder, RunOptions
+from bakehouse.cli.option_groups import expand_option_groups
 
-Color = Annotated[str, typer.Option(metavar="COLOR", help="What shows where the image does not: white, #ff8800.")]
-ToMask = Annotated[bool, typer.Option("--to-mask", help="Make the alpha a mask, so that the colour is not learned.")]
+Color = Annotated[
+    str, typer.Option(metavar="COLOR", help="Background colour for transparent pixels, e.g. white or #ff8800.")
+]
+ToMask = Annotated[
+    bool, typer.Option("--to-mask", help="Also write alpha as a training mask, so the background is not learned.")
+]
 
 
-@spread
-def flatten(folder: Folder, *, color: Color = "white", to_mask: ToMask = False, way: Way) -> None:
-    """Lay transparent images on a colour, or turn their alpha into training masks."""
-    from bakehouse.cli.dataset.run_operation import run_verb
+@expand_option_groups
+def flatten(folder: Folder, *, color: Color = "white", to_mask: ToMask = False, options: RunOptions) -> None:
+    """Replace transparency by a colour, or make it a training mask."""
+    from bakehouse.cli.dataset.run_operation import run_operation
     from bakehouse.curation.flatten import Flatten
 
-    run_verb(folder, Flatten.parse({"color": color, "to_mask": to_mask}, source="dataset flatten"), way)
+    run_operation(folder, Flatten.parse({"color": color, "to_mask": to_mask}, source="dataset flatten"), options)

@@ -7,14 +7,14 @@ import typer
 from bakehouse.cli.dataset.options import Folder
 from bakehouse.cli.options import Json
 
-Every = Annotated[bool, typer.Option("--all", help="All steps: the dataset as it was before the first one.")]
+Every = Annotated[bool, typer.Option("--all", help="Undo all steps.")]
 KeepEdits = Annotated[
-    bool, typer.Option("--keep-edits", help="Put files that were changed by hand since aside, and go on.")
+    bool, typer.Option("--keep-edits", help="Move files that were edited since aside, instead of stopping.")
 ]
 
 
 def undo(folder: Folder, every: Every = False, keep_edits: KeepEdits = False, json: Json = False) -> None:
-    """Take the last step back: every file is as it was, and as old."""
+    """Undo the last step. Contents and dates of files are restored."""
     from bakehouse.cli.render.dataset import print_undone
     from bakehouse.curation import history
 
@@ -25,7 +25,7 @@ def undo(folder: Folder, every: Every = False, keep_edits: KeepEdits = False, js
 
 
 def history(folder: Folder, json: Json = False) -> None:
-    """List what was done to a dataset."""
+    """List the steps that changed a dataset."""
     from bakehouse.cli.render.dataset import print_history
     from bakehouse.curation import history
 

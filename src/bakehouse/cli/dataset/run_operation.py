@@ -1,4 +1,4 @@
-"""The same for every verb: look, propose, and then list, picture or do it."""
+"""Runs one operation on a dataset: read the images, propose changes, then list, preview or apply them."""
 
 from __future__ import annotations
 
@@ -6,51 +6,53 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bakehouse.cli.dataset.options import Way
+from bakehouse.cli.dataset.options import RunOptions
 
 if TYPE_CHECKING:
     from bakehouse.curation.operation import Operation
     from bakehouse.data import ImageSet
 
 
-def run_verb(folder: Path, verb: Operation, way: Way, look: Callable[..., ImageSet] | None = None) -> None:
-    """Does to a dataset what a verb proposes, or shows it; the last line says how to take it back.
+def run_operation(
+    folder: Path, operation: Operation, options: RunOptions, read_images: Callable[..., ImageSet] | None = None
+) -> None:
+    """Apply an operation to a dataset, or show what it proposes (`--dry-run`, `--preview`).
 
-    `look` takes the place of `scan` for verbs that need not see the images: (folder, progress) to images.
+    `read_images` replaces `scan` for operations that need not decode images: (folder, progress) to images.
     """
     from bakehouse.cli.render.dataset import (
-        counting,
-        print_passed_over,
         print_proposals,
+        print_skipped,
         print_step,
+        progress_callbacks,
         recovered_warning,
     )
-    from bakehouse.cli.render.events import painting
+    from bakehouse.cli.render.events import progress_renderer
     from bakehouse.cli.render.messages import MessageCollector
     from bakehouse.curation.history import apply_proposals, recover
     from bakehouse.curation.operation import collect_proposals, operation_name
     from bakehouse.curation.preview_page import write_preview
     from bakehouse.data import scan
 
-    name, quiet = operation_name(verb), way.quiet or way.json
-    only_shown = way.dry_run or way.preview is not None
-    with painting(quiet=quiet) as paint:
-        count, messages = counting(paint), MessageCollector(paint)
+    name, quiet = operation_name(operation), options.quiet or options.json
+    only_shown = options.dry_run or options.preview is not None
+    with progress_renderer(quiet=quiet) as on_event:
+        progress_of, messages = progress_callbacks(on_event), MessageCollector(on_event)
         if recovered := recover(folder):
             messages(recovered_warning(recovered))
-        images = (look or scan)(folder, progress=count("looking"))
-        proposals = collect_proposals(verb, images, messages)
-        if way.preview is not None:
-            write_preview(way.preview, name, images, proposals, progress=count("picturing"))
+        images = (read_images or scan)(folder, progress=progress_of("reading images"))
+        proposals = collect_proposals(operation, images, messages)
+        if options.preview is not None:
+            write_preview(options.preview, name, images, proposals, progress=progress_of("writing the preview"))
         if not only_shown:
-            settings = verb.settings(mode="json")
-            progress = count(name)
+            settings = operation.settings(mode="json")
+            progress = progress_of(name)
             step = apply_proposals(
-                folder, name, proposals, settings=settings, out=way.out, progress=progress, on_event=messages
+                folder, name, proposals, settings=settings, out=options.out, progress=progress, on_event=messages
             )
     if only_shown:
-        print_proposals(name, images, proposals, page=way.preview, messages=messages, json=way.json)
+        print_proposals(name, images, proposals, page=options.preview, messages=messages, json=options.json)
     else:
         if not quiet:
-            print_passed_over(images)
-        print_step(name, step, way.out or folder, images=images, messages=messages, json=way.json)
+            print_skipped(images)
+        print_step(name, step, options.out or folder, images=images, messages=messages, json=options.json)

@@ -5,33 +5,36 @@ from typing import Annotated, Literal
 
 import typer
 
-from bakehouse.cli.dataset.options import Folder, Way
-from bakehouse.cli.option_groups import spread
+from bakehouse.cli.dataset.options import Folder, RunOptions
+from bakehouse.cli.option_groups import expand_option_groups
 from bakehouse.core.bundled_models import BUNDLED_TAGGER
 
 By = Annotated[
     Literal["tag", "cluster", "example"],
-    typer.Option(help="A tag; groups that look alike; or the folder that looks most like it."),
+    typer.Option(help="Sort by a tag of the caption, by similarity, or by example folders."),
 ]
-Tags = Annotated[list[str] | None, typer.Option("--tag", metavar="TAG", help="A concept's tag. May come again.")]
-Clusters = Annotated[int | None, typer.Option(metavar="N", help="So many groups. Left out: as many as fit best.")]
-Embedder = Annotated[str, typer.Option(metavar="crumb|FILE.onnx", help="What likeness is.")]
-Sure = Annotated[float, typer.Option(metavar="SHARE", help="An image that is as much like two folders stays.")]
+Tags = Annotated[list[str] | None, typer.Option("--tag", metavar="TAG", help="Tag of a concept. Repeatable.")]
+Clusters = Annotated[int | None, typer.Option(metavar="N", help="Number of groups. Default: chosen automatically.")]
+Embedder = Annotated[str, typer.Option(metavar="crumb|FILE.onnx", help="Embedding model for similarity.")]
+Sure = Annotated[
+    float, typer.Option(metavar="SHARE", help="Minimum similarity gap between the two best folders to move an image.")
+]
 IntoRecipe = Annotated[
-    Path | None, typer.Option("--recipe", metavar="FILE", help="Into the folders of its concepts, by their triggers.")
+    Path | None,
+    typer.Option("--recipe", metavar="FILE", help="Sort into the concept folders of this recipe, by trigger."),
 ]
 
 
-@spread
+@expand_option_groups
 def sort(
     folder: Folder, *, by: By = "tag", tag: Tags = None, clusters: Clusters = None, embedder: Embedder = BUNDLED_TAGGER,
-    sure: Sure = 0.02, recipe: IntoRecipe = None, way: Way,
+    sure: Sure = 0.02, recipe: IntoRecipe = None, options: RunOptions,
 ) -> None:  # fmt: skip
-    """Put images into a folder for each concept: 1_red dress/ and so on; captions and masks go along."""
+    """Move images into one folder for each concept. Captions and masks follow."""
     from bakehouse.cli.dataset.concepts import folders_of
-    from bakehouse.cli.dataset.run_operation import run_verb
+    from bakehouse.cli.dataset.run_operation import run_operation
     from bakehouse.curation.sorting import Sort
 
     folders = folders_of(recipe, folder) if recipe else {}
     values = {"by": by, "tags": tag or (), "clusters": clusters, "embedder": embedder, "sure": sure, "folders": folders}
-    run_verb(folder, Sort.parse(values, source="dataset sort"), way)
+    run_operation(folder, Sort.parse(values, source="dataset sort"), options)

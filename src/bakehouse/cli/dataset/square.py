@@ -4,21 +4,28 @@ from typing import Annotated, Literal
 
 import typer
 
-from bakehouse.cli.dataset.options import Folder, Way
-from bakehouse.cli.option_groups import spread
+from bakehouse.cli.dataset.options import Folder, RunOptions
+from bakehouse.cli.option_groups import expand_option_groups
 
-Fill = Annotated[str, typer.Option(metavar="COLOR|edge", help="white, #ff8800, or edge: the outermost pixels go on.")]
-Place = Annotated[Literal["center", "top", "bottom"], typer.Option(help="Where a wide picture stands in its square.")]
-Tolerance = Annotated[float, typer.Option(metavar="SHARE", help="Sides that differ by no more than this may stay.")]
+Fill = Annotated[
+    str,
+    typer.Option(
+        metavar="COLOR|edge", help="Padding colour, e.g. white or #ff8800, or edge: repeat the outermost pixels."
+    ),
+]
+Place = Annotated[Literal["center", "top", "bottom"], typer.Option(help="Vertical position of a wide image.")]
+Tolerance = Annotated[
+    float, typer.Option(metavar="SHARE", help="Relative side difference up to which an image is left as it is.")
+]
 
 
-@spread
+@expand_option_groups
 def square(
-    folder: Folder, *, fill: Fill = "white", place: Place = "center", tolerance: Tolerance = 0.0, way: Way
+    folder: Folder, *, fill: Fill = "white", place: Place = "center", tolerance: Tolerance = 0.0, options: RunOptions
 ) -> None:
-    """Pad images to squares; nothing is cut, and masks are padded with black."""
-    from bakehouse.cli.dataset.run_operation import run_verb
+    """Pad images to squares. Masks are padded with black."""
+    from bakehouse.cli.dataset.run_operation import run_operation
     from bakehouse.curation.square import Square
 
     values = {"fill": fill, "place": place, "tolerance": tolerance}
-    run_verb(folder, Square.parse(values, source="dataset square"), way)
+    run_operation(folder, Square.parse(values, source="dataset square"), options)

@@ -4,18 +4,16 @@ from typing import Annotated
 
 import typer
 
-from bakehouse.cli.dataset.options import Folder, Way
-from bakehouse.cli.option_groups import spread
+from bakehouse.cli.dataset.options import Folder, RunOptions
+from bakehouse.cli.option_groups import expand_option_groups
 
-Metadata = Annotated[
-    bool, typer.Option("--metadata", help="Also rewrite images that say where they were taken or how they were drawn.")
-]
+Metadata = Annotated[bool, typer.Option("--metadata", help="Also remove location and generation metadata from images.")]
 
 
-@spread
-def tidy(folder: Folder, *, metadata: Metadata = False, way: Way) -> None:
-    """Put away what nobody can use, and give images of one name each their own."""
+@expand_option_groups
+def tidy(folder: Folder, *, metadata: Metadata = False, options: RunOptions) -> None:
+    """Remove unusable files and rename images that share a name."""
     from bakehouse.audit.tidy_dataset import Tidy
-    from bakehouse.cli.dataset.run_operation import run_verb
+    from bakehouse.cli.dataset.run_operation import run_operation
 
-    run_verb(folder, Tidy(metadata=metadata), way)
+    run_operation(folder, Tidy(metadata=metadata), options)

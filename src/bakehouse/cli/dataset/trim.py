@@ -4,24 +4,24 @@ from typing import Annotated
 
 import typer
 
-from bakehouse.cli.dataset.options import Folder, Way
-from bakehouse.cli.option_groups import spread
+from bakehouse.cli.dataset.options import Folder, RunOptions
+from bakehouse.cli.option_groups import expand_option_groups
 
-Fuzz = Annotated[float, typer.Option(metavar="SHARE", help="How far a border may be from one colour; 1 is the most.")]
-Most = Annotated[float, typer.Option(metavar="SHARE", help="Of a side: no edge loses more.")]
-Shortest = Annotated[int, typer.Option(metavar="PIXELS", help="No side becomes shorter.")]
-Least = Annotated[int, typer.Option(metavar="PIXELS", help="Thinner borders stay.")]
-Margin = Annotated[int, typer.Option(metavar="PIXELS", help="So much of a border stays around the picture.")]
+Fuzz = Annotated[float, typer.Option(metavar="SHARE", help="Colour tolerance of a border, 0 to 1.")]
+Most = Annotated[float, typer.Option(metavar="SHARE", help="Maximum share of a side to cut from one edge.")]
+Shortest = Annotated[int, typer.Option(metavar="PIXELS", help="Minimum side after trimming.")]
+Least = Annotated[int, typer.Option(metavar="PIXELS", help="Minimum border width to cut.")]
+Margin = Annotated[int, typer.Option(metavar="PIXELS", help="Border width to keep.")]
 
 
-@spread
+@expand_option_groups
 def trim(
     folder: Folder, *, fuzz: Fuzz = 0.04, most: Most = 0.45, shortest: Shortest = 256, least: Least = 2,
-    margin: Margin = 0, way: Way,
+    margin: Margin = 0, options: RunOptions,
 ) -> None:  # fmt: skip
-    """Cut uniform borders away: letterboxes, frames, empty space; dark rooms and skies stay."""
-    from bakehouse.cli.dataset.run_operation import run_verb
+    """Cut off uniform borders: letterboxes, frames, empty space."""
+    from bakehouse.cli.dataset.run_operation import run_operation
     from bakehouse.curation.trim import Trim
 
     values = {"fuzz": fuzz, "most": most, "shortest": shortest, "least": least, "margin": margin}
-    run_verb(folder, Trim.parse(values, source="dataset trim"), way)
+    run_operation(folder, Trim.parse(values, source="dataset trim"), options)

@@ -1,4 +1,4 @@
-"""What `--adapter` puts beside a model's own."""
+"""Adapters given with `--adapter`, in addition to the model's own."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     from bakehouse.generation import ModelSource
 
 
-def more_adapters(
+def extra_adapters(
     source: ModelSource, texts: Sequence[str] | None, own_weight: float | None = None
 ) -> tuple[tuple[Path, float], ...]:
-    """The files and weights that were asked for; says what is in the files that is not read.
+    """Return files and strengths of the additional adapters; warn of parts of the files that are not used.
 
     Raises:
-        UsageError: not an adapter, or not for this base; or a weight for an adapter that the model does not have.
+        UsageError: not an adapter, not for this base model, or a strength for a model without an adapter.
     """
     if own_weight is not None and texts and not source.adapters:
         raise UsageError(
-            f"--weight {own_weight:g} is of the model's own adapter, and {source.title} has none",
+            f"--weight {own_weight:g} sets the strength of the model's own adapter, and {source.title} has none",
             hint=f"--adapter {texts[0].partition(':')[0]}:{own_weight:g}",
         )
     from bakehouse.generation.adapter_header import unapplied_notes

@@ -10,8 +10,8 @@ from rich.text import Text
 
 from bakehouse.audit import Changes, Finding, Report
 from bakehouse.audit.check import LEVELS
-from bakehouse.cli.render.consoles import notes, print_json, print_table
-from bakehouse.cli.render.printing import say
+from bakehouse.cli.render.consoles import print_json, print_table, stderr_console
+from bakehouse.cli.render.printing import echo
 from bakehouse.core.pluralize import counted, listed
 
 _STYLES = {"error": "bold red", "warning": "yellow", "info": "dim"}
@@ -35,8 +35,8 @@ def print_audit(
         _print_fixes(report)
         _print_skipped(report)
     if page:
-        say(f"wrote {page}")
-    say(_summary(report))
+        echo(f"wrote {page}")
+    echo(_summary(report))
 
 
 def _document(report: Report, changes: Changes | None) -> dict[str, object]:
@@ -79,9 +79,9 @@ def _message(finding: Finding) -> Text:
 def _print_fixes(report: Report) -> None:
     fixes = report.fixes()
     if fixes:
-        say("\nmost effective fixes, by images affected and severity:")
+        echo("\nmost effective fixes, by images affected and severity:")
     for i, fix in enumerate(fixes, 1):
-        say(f"  {i}. {fix.command}\n     fixes {', '.join(fix.findings)} on {counted(fix.images, 'image')}")
+        echo(f"  {i}. {fix.command}\n     fixes {', '.join(fix.findings)} on {counted(fix.images, 'image')}")
 
 
 def _print_skipped(report: Report) -> None:
@@ -89,23 +89,23 @@ def _print_skipped(report: Report) -> None:
     for check, reason in report.skipped.items():
         reasons.setdefault(reason, []).append(check)
     for reason, checks in reasons.items():
-        notes().print(f"skipped: {' '.join(checks)}: {reason}", style="dim", soft_wrap=True)
+        stderr_console().print(f"checks skipped: {' '.join(checks)}: {reason}", style="dim", soft_wrap=True)
 
 
 def _print_gone(changes: Changes) -> None:
     for finding in changes.gone:
-        say(f"no longer found: {finding.name}: {finding.why}")
+        echo(f"no longer found: {finding.name}: {finding.why}")
     for finding, added, removed in changes.changed:
         if removed:
-            say(f"{finding.name}: {counted(len(removed), 'file')} fewer" + (f", {len(added)} more" if added else ""))
+            echo(f"{finding.name}: {counted(len(removed), 'file')} fewer" + (f", {len(added)} more" if added else ""))
     if not changes:
-        say("no changes since the earlier audit")
+        echo("no changes since the earlier audit")
 
 
 def _summary(report: Report) -> str:
     found = ", ".join(counted(len(report.of_level(level)), word) for level, word in zip(LEVELS, _WORDS, strict=True))
-    checks = f"{counted(len(report.passed), 'check')} passed, {len(report.skipped)} skipped"
+    checks = f"{counted(len(report.passed), 'check')} passed, {counted(len(report.skipped), 'check')} skipped"
     return f"{counted(report.images, 'image')}: {found}; {checks}"
 
 
-_WORDS = ("error", "warning", "fact")
+_WORDS = ("error", "warning", "note")

@@ -1,4 +1,4 @@
-"""Buckets of a dataset: a table, every image in its bucket, and the page."""
+"""Output of `dataset bucket`: a table, the bucket of every image, and the HTML page."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from bakehouse.cli.render.consoles import print_json, print_table, print_warnings
-from bakehouse.cli.render.dataset import counting
-from bakehouse.cli.render.events import painting
-from bakehouse.cli.render.printing import say
+from bakehouse.cli.render.dataset import progress_callbacks
+from bakehouse.cli.render.events import progress_renderer
+from bakehouse.cli.render.printing import echo
 from bakehouse.core.errors import UsageError
 from bakehouse.core.pluralize import counted
 
 if TYPE_CHECKING:
-    from bakehouse.cli.dataset.options import Way
+    from bakehouse.cli.dataset.options import RunOptions
     from bakehouse.curation.buckets import Bucket, BucketFit
     from bakehouse.data import ImageSet
 
 _SHOWN = 40
-"""So many images are listed on a screen; `--json` has all, and so has the page."""
+"""Images that are listed; `--json` and the page list all."""
 
 
-def show_buckets(folder: Path, operation: Bucket, way: Way) -> None:
-    """Prints the buckets of a dataset, or writes their page.
+def print_buckets(folder: Path, operation: Bucket, options: RunOptions) -> None:
+    """Print the buckets of a dataset, or write the HTML page.
 
     Raises:
         UsageError: `-o` without `--sort`.
@@ -33,22 +33,25 @@ def show_buckets(folder: Path, operation: Bucket, way: Way) -> None:
     from bakehouse.curation.buckets import write_page
     from bakehouse.data import scan
 
-    if way.out is not None:
-        raise UsageError("-o needs --sort: without it nothing is moved", hint="--preview PAGE.html writes a page")
-    with painting(quiet=way.quiet or way.json) as paint:
-        count = counting(paint)
-        images = scan(folder, progress=count("looking"))
+    if options.out is not None:
+        raise UsageError(
+            "-o needs --sort: without it no file is moved", hint="add --sort, or use --preview PAGE.html for a page"
+        )
+    with progress_renderer(quiet=options.quiet or options.json) as on_event:
+        progress_of = progress_callbacks(on_event)
+        images = scan(folder, progress=progress_of("reading images"))
         fits = operation.fits(images)
-        if way.preview is not None:
-            write_page(way.preview, operation, images, progress=count("picturing"))
-    if way.json:
+        if options.preview is not None:
+            write_page(options.preview, operation, images, progress=progress_of("writing the page"))
+    if options.json:
         print_json(_document(operation, images, fits))
         return
     print_table(_buckets(operation, fits))
-    if not way.quiet:
+    if not options.quiet:
         _print_images(images, fits)
     print_warnings(operation.warnings(fits))
-    say(f"{counted(len(fits), 'image')}, nothing was changed{f': see {way.preview}' if way.preview else ''}")
+    see = f"; see {options.preview}" if options.preview else ""
+    echo(f"{counted(len(fits), 'image')}; nothing was changed{see}")
 
 
 def _rows(operation: Bucket, fits: Sequence[BucketFit]) -> list[dict[str, Any]]:
@@ -69,7 +72,7 @@ def _rows(operation: Bucket, fits: Sequence[BucketFit]) -> list[dict[str, Any]]:
 
 def _buckets(operation: Bucket, fits: Sequence[BucketFit]) -> Table:
     table = Table("bucket", box=None, pad_edge=False)
-    for head in ("images", "batches", "largest scale", "most lost"):
+    for head in ("images", "batches", "largest scale", "largest crop loss"):
         table.add_column(head, justify="right")
     for row in _rows(operation, fits):
         scale, lost = f"x{row['largest_scale']:.2f}", f"{row['most_lost']:.1%}"
@@ -78,14 +81,14 @@ def _buckets(operation: Bucket, fits: Sequence[BucketFit]) -> Table:
 
 
 def _print_images(images: ImageSet, fits: Sequence[BucketFit]) -> None:
-    """Those that lose most first."""
+    """Print the images, largest crop loss first."""
     ordered = sorted(fits, key=lambda fit: -fit.placement.lost_fraction)[:_SHOWN]
     width = min(48, max(len(str(images.name(fit.record.path))) for fit in ordered))
-    say()
+    echo()
     for fit in ordered:
-        say(f"{images.name(fit.record.path)!s:<{width}}  {fit.description}")
+        echo(f"{images.name(fit.record.path)!s:<{width}}  {fit.description}")
     if len(fits) > _SHOWN:
-        say(f"... and {len(fits) - _SHOWN} more, which lose less; --json has all")
+        echo(f"... and {len(fits) - _SHOWN} more with less crop loss; --json lists all")
 
 
 def _document(operation: Bucket, images: ImageSet, fits: Sequence[BucketFit]) -> dict[str, Any]:

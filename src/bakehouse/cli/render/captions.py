@@ -1,4 +1,4 @@
-"""Shows what the captions of a folder are made of."""
+"""Output of `captions stats`."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from rich.table import Table
 
 from bakehouse.captions.stats import CaptionStats
 from bakehouse.cli.render.consoles import print_json, print_table, print_warnings
-from bakehouse.cli.render.printing import say
+from bakehouse.cli.render.printing import echo
 from bakehouse.core.bundled_models import BUNDLED_BASE, BUNDLED_BASE_FOLDER
 from bakehouse.core.pluralize import counted
 from bakehouse.data.triggers import RAW_SUFFIX
 
 
 def tokenizer_folder(base: str) -> Path:
-    """The folder of a base model's tokenizer. Single files carry none: theirs is CLIP's own.
+    """Return the folder of a base model's tokenizer. Single files have none: CLIP's is used.
 
     Raises:
         UsageError: no such model.
-        BakehouseError: it is not on this machine and cannot be fetched.
+        BakehouseError: it is not on this machine and cannot be downloaded.
     """
     if base == BUNDLED_BASE:
         return BUNDLED_BASE_FOLDER
@@ -34,11 +34,11 @@ def tokenizer_folder(base: str) -> Path:
 
 
 _LONG = 300
-"""Characters of a tag or a caption that are shown; --json has all."""
+"""Characters of a tag or a caption that are shown; --json prints all."""
 
 
 def print_stats(stats: CaptionStats, base: str, *, top: int, json: bool = False) -> None:
-    """Tables of at most `top` lines, or all of it as JSON."""
+    """Print tables of at most `top` lines, or everything as JSON."""
     if json:
         print_json(stats.to_json())
         return
@@ -48,8 +48,8 @@ def print_stats(stats: CaptionStats, base: str, *, top: int, json: bool = False)
     frequency = [(tag, str(n), f"{n / total:.0%}") for tag, n in stats.frequency.items()]
     _print_part("most frequent tags", ("tag", "captions", "of all"), frequency, top)
     _print_part(
-        "past 75 tokens",
-        ("caption", "tokens", "not in the first chunk"),
+        "longer than 75 tokens",
+        ("caption", "tokens", "beyond the first 75"),
         _rows(stats.longest, "path", "tokens", "past"),
         top,
     )
@@ -57,33 +57,33 @@ def print_stats(stats: CaptionStats, base: str, *, top: int, json: bool = False)
         "not in the vocabulary", ("tag", "captions"), [(t, str(stats.frequency[t])) for t in stats.unknown], top
     )
     weak = [(tag, str(stats.frequency[tag]), str(n)) for tag, n in stats.weak.items()]
-    _print_part("weak in the vocabulary", ("tag", "captions", "pictures"), weak, top)
+    _print_part("rare in the vocabulary", ("tag", "captions", "images of the base model"), weak, top)
     near = [(m.tag, str(m.count), m.correction, str(m.correction_count)) for m in stats.near]
-    _print_part("probably mistyped", ("tag", "captions", "meant", "captions"), near, top)
+    _print_part("probably mistyped", ("tag", "captions", "similar to", "captions"), near, top)
     spelled = [(tag, ", ".join(others)) for tag, others in stats.spellings.items()]
-    _print_part("spelled in several ways", ("tag", "also as"), spelled, top)
-    _print_part("may mean many things: say which kind", ("tag",), [(tag,) for tag in stats.vague], top)
+    _print_part("several spellings", ("tag", "also spelled"), spelled, top)
+    _print_part("ambiguous tags: name the kind", ("tag",), [(tag,) for tag in stats.vague], top)
     pairs = [(p.first, p.second, str(p.both), f"{p.jaccard:.2f}") for p in stats.pairs]
-    _print_part("together", ("tag", "tag", "captions", "Jaccard"), pairs, top)
+    _print_part("tags that occur together", ("tag", "tag", "captions", "Jaccard"), pairs, top)
 
 
 def _print_totals(stats: CaptionStats, base: str) -> None:
-    say(f"{counted(stats.images, 'image')}, {stats.without} without a caption")
+    missing = f"{stats.without} of them without a caption" if stats.without else "all with a caption"
+    echo(f"{counted(stats.images, 'image')}, {missing}")
     sentences = f", {stats.sentences} of them sentences" if stats.sentences else ""
-    say(f"{stats.captions} captions{sentences}; {len(stats.frequency)} different tags")
+    echo(f"{counted(stats.captions, 'caption')}{sentences}; {counted(len(stats.frequency), 'different tag')}")
     if set(stats.files) - {".txt"}:
         read = " and ".join(counted(n, f"{ending or 'nameless'} file") for ending, n in stats.files.items())
         raw = ": raw tags, before triggers are compiled into them" if RAW_SUFFIX in stats.files else ""
-        say(f"read from {read}{raw}")
+        echo(f"read from {read}{raw}")
     if stats.lengths:
         count = sum(stats.lengths.values())
         mean = sum(n * captions for n, captions in stats.lengths.items()) / count
-        say(f"tags in a caption: {min(stats.lengths)} to {max(stats.lengths)}, {mean:.1f} on average")
+        echo(f"tags per caption: {min(stats.lengths)} to {max(stats.lengths)}, {mean:.1f} on average")
     if stats.tokens:
-        parts = [
-            f"{n} in {name}" if name != "more" else f"{n} in more than 225" for name, n in stats.tokens.items() if n
-        ]
-        say(f"tokens, as {base} counts them: {', '.join(parts)}")
+        ranges = {name: "more than 225" if name == "more" else f"at most {name}" for name in stats.tokens}
+        parts = [f"{counted(n, 'caption')} with {ranges[name]}" for name, n in stats.tokens.items() if n]
+        echo(f"tokens ({base}): {', '.join(parts)}")
 
 
 def _rows(items: Iterable[object], *names: str) -> list[tuple[str, ...]]:
@@ -93,7 +93,7 @@ def _rows(items: Iterable[object], *names: str) -> list[tuple[str, ...]]:
 def _print_part(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], top: int) -> None:
     if not rows:
         return
-    say(f"\n{title}" + (f" ({top} of {len(rows)})" if len(rows) > top else ""))
+    echo(f"\n{title}" + (f" ({top} of {len(rows)})" if len(rows) > top else ""))
     table = Table(*columns, box=None, pad_edge=False)
     for row in rows[:top]:
         table.add_row(*(cell if len(cell) <= _LONG else f"{cell[:_LONG]} ..." for cell in row))

@@ -1,4 +1,4 @@
-"""The two consoles: results on standard output, everything about the way there on standard error."""
+"""The two consoles: results on standard output, progress and warnings on standard error."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from bakehouse.cli.render.printing import say
+from bakehouse.cli.render.printing import echo
 from bakehouse.core.pluralize import visible
 
 _LOG_WIDTH = 160
-"""Of tables in files and pipes, where nobody says how wide a line may be."""
+"""Width of tables in files and pipes, in characters."""
 _SHORT_SECONDS = 2.0
 
 
-class _Screen(Console):
-    """A console on which text steers nothing but its own styles: see `visible`."""
+class _SafeConsole(Console):
+    """A console on which text cannot control the terminal: see `visible`."""
 
     def render_str(self, text: str, **options: Any) -> Text:
         return super().render_str(visible(text), **options)
@@ -33,49 +33,49 @@ class _Screen(Console):
             yield Segment(text if control else visible(text), style, control)
 
 
-def results() -> Console:
-    """Where results go. NO_COLOR is honoured by rich itself."""
+def stdout_console() -> Console:
+    """Return the console for results. rich itself honours NO_COLOR."""
     return _console(sys.stdout.isatty())
 
 
-def notes() -> Console:
-    """Where progress and warnings go."""
+def stderr_console() -> Console:
+    """Return the console for progress and warnings."""
     return _console(sys.stderr.isatty(), stderr=True)
 
 
 def _console(terminal: bool, *, stderr: bool = False) -> Console:
-    """Text is shown as it is: file names, captions and settings may hold `[brackets]` and `:words:`."""
+    """Return a console without markup: file names, captions and settings may hold `[brackets]` and `:words:`."""
     width = None if terminal else _LOG_WIDTH
-    return _Screen(stderr=stderr, markup=False, emoji=False, highlight=False, width=width)
+    return _SafeConsole(stderr=stderr, markup=False, emoji=False, highlight=False, width=width)
 
 
 def print_table(table: Table) -> None:
-    """A table on standard output; in a file without the spaces that would fill it to its width."""
-    console = results()
+    """Print a table on standard output; in a file without trailing spaces."""
+    console = stdout_console()
     if console.is_terminal:
         console.print(table)
         return
     with console.capture() as drawn:
         console.print(table)
-    say("\n".join(line.rstrip() for line in drawn.get().splitlines()))
+    echo("\n".join(line.rstrip() for line in drawn.get().splitlines()))
 
 
 def print_json(document: Any) -> None:
-    """One JSON document on standard output."""
-    say(json.dumps(document, indent=2, ensure_ascii=False, default=str))
+    """Print one JSON document on standard output."""
+    echo(json.dumps(document, indent=2, ensure_ascii=False, default=str))
 
 
 def print_warnings(warnings: Iterable[str]) -> None:
-    """One line each on standard error."""
-    console = notes()
+    """Print one line for each warning on standard error."""
+    console = stderr_console()
     for warning in warnings:
         console.print(f"warning: {warning}", style="yellow", soft_wrap=True)
 
 
 @contextlib.contextmanager
-def busy(what: str, *, quiet: bool = False) -> Iterator[None]:
-    """Says that something short is under way: a spinner in a terminal; in a log one line, if it is not so short."""
-    console = notes()
+def spinner(what: str, *, quiet: bool = False) -> Iterator[None]:
+    """Show a spinner in a terminal during a short task; in a log print one line if it takes longer."""
+    console = stderr_console()
     if quiet:
         yield
     elif console.is_terminal:

@@ -1,4 +1,4 @@
-"""Shows what is proposed for a dataset, what was done to it, and what was taken back."""
+"""Output of dataset operations: proposals, steps, undone steps, the history, imports."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 from rich.table import Table
 
-from bakehouse.cli.render.consoles import notes, print_json, print_table, print_warnings
-from bakehouse.cli.render.events import Painter
+from bakehouse.cli.render.consoles import print_json, print_table, print_warnings, stderr_console
+from bakehouse.cli.render.events import ProgressRenderer
 from bakehouse.cli.render.messages import MessageCollector
-from bakehouse.cli.render.printing import say
+from bakehouse.cli.render.printing import echo, shell_command
 from bakehouse.core.events import Progress, Warned
 from bakehouse.core.pluralize import counted
 from bakehouse.curation.changeset import Proposal
@@ -22,17 +22,17 @@ from bakehouse.curation.sidecars import TEXT_SUFFIXES
 from bakehouse.data import ImageSet
 
 _SHOWN = 40
-"""So many files are listed on a screen; `--json` has all."""
+"""Files that are listed; `--json` lists all."""
 
 _SETTINGS = 160
-"""Letters of a step's settings in the history; `--json` has all."""
+"""Characters of a step's settings in the history; `--json` prints all."""
 
-Count = Callable[[int, int], None]
+ProgressCallback = Callable[[int, int], None]
 
 
-def counting(paint: Painter) -> Callable[[str], Count]:
-    """What makes a callback (done, total) that shows how far a named piece of work is."""
-    return lambda what: lambda done, total: paint(Progress(what=what, done=done, total=total))
+def progress_callbacks(on_event: ProgressRenderer) -> Callable[[str], ProgressCallback]:
+    """Return a function from the name of a task to its callback (done, total), which renders its progress."""
+    return lambda what: lambda done, total: on_event(Progress(what=what, done=done, total=total))
 
 
 def recovered_warning(step: Step) -> Warned:
@@ -50,83 +50,91 @@ def print_proposals(
     page: Path | None = None,
     json: bool = False,
 ) -> None:
-    """One line for each proposal, the page on which they are pictured, and what was passed over."""
+    """Print one line for each proposal, the preview page, and the skipped files."""
     if json:
         listed = [{"path": str(p.path), "why": p.why} for p in proposals]
         document = {"verb": verb, "proposals": listed, "skipped": _skipped(images), "page": page}
         print_json(document | messages.to_json())
         return
     _print_lines([(str(p.path), p.why) for p in proposals])
-    print_passed_over(images)
-    what = f"{len(proposals)} to {verb}" if proposals else f"nothing to {verb}"
-    say(f"{what} among {counted(len(images), 'image')}; nothing was changed{f': see {page}' if page else ''}")
+    print_skipped(images)
+    number = counted(len(images), "image")
+    if not proposals:
+        echo(f"{verb}: nothing to change in {number}")
+        return
+    see = f"; see {page}" if page else ""
+    echo(f"{verb}: {counted(len(proposals), 'change')} proposed for {number}; nothing was written to the dataset{see}")
 
 
-def print_passed_over(images: ImageSet) -> None:
-    """Names the files that cannot be used, and says why."""
+def print_skipped(images: ImageSet) -> None:
+    """Warn of each file that cannot be used, with the reason."""
     print_warnings(f"skipped {s.path.name}: {s.reason}" for s in images.skipped[:_SHOWN])
 
 
 def print_step(
     verb: str, step: Step | None, folder: Path, *, images: ImageSet, messages: MessageCollector, json: bool = False
 ) -> None:
-    """What was done, and how to take it back."""
+    """Print what was done, and how to undo it."""
     if json:
         document = step.to_json() if step else {"verb": verb, "changes": []}
         print_json(document | {"skipped": _skipped(images)} | messages.to_json())
         return
     if step is None:
-        say(f"nothing to {verb}: {folder} is as it was")
+        echo(f"{verb}: nothing to change in {folder}")
         return
-    _print_lines([(str(c.path), c.why) for c in _told(step.changes)])
-    say(f"step {step.number} ({verb}): {done_by(step)} in {folder}")
-    say(f"take it back with: bakehouse dataset undo {folder}")
+    _print_lines([(str(c.path), c.why) for c in _one_per_image(step.changes)])
+    echo(f"step {step.number} ({verb}): {count_changes(step)} in {folder}")
+    echo(f"undo with: {shell_command('bakehouse', 'dataset', 'undo', folder)}")
 
 
 def _skipped(images: ImageSet) -> list[dict[str, str]]:
     return [{"path": str(s.path), "reason": s.reason} for s in images.skipped]
 
 
-def _told(changes: Sequence[Change]) -> list[Change]:
-    """One change of those that an image and its caption had for one reason: of a file that was there, of the image."""
+def _one_per_image(changes: Sequence[Change]) -> list[Change]:
+    """Return one change of each image and its sidecars that share a reason; existing files and images first."""
     groups: dict[tuple[PurePath, str], list[Change]] = {}
     for change in changes:
         if change.why:
             groups.setdefault((change.path.with_suffix(""), change.why), []).append(change)
-    return [
-        min(group, key=lambda c: (c.before is None, c.path.suffix.lower() in TEXT_SUFFIXES))
-        for group in groups.values()
-    ]
+    firsts = [min(group, key=lambda c: (c.before is None, _is_sidecar(c))) for group in groups.values()]
+    # A caption that moves to another image shares the reason of the image that goes: one line says both.
+    of_images = {change.why for change in firsts if not _is_sidecar(change)}
+    return [change for change in firsts if not _is_sidecar(change) or change.why not in of_images]
+
+
+def _is_sidecar(change: Change) -> bool:
+    return change.path.suffix.lower() in TEXT_SUFFIXES
 
 
 def print_undone(steps: Sequence[Step], folder: Path, *, json: bool = False) -> None:
-    """What was taken back."""
+    """Print the undone steps."""
     if json:
         print_json([step.to_json() for step in steps])
         return
     for step in steps:
-        say(f"took back step {step.number} ({step.operation}): {done_by(step)}")
-    say(f"{folder} is as it was before step {steps[-1].number}")
+        echo(f"undid step {step.number} ({step.operation}): {count_changes(step)}")
+    echo(f"{folder} is as it was before step {steps[-1].number}")
 
 
 def print_history(steps: Sequence[Step], folder: Path, *, json: bool = False) -> None:
-    """All steps of a dataset."""
+    """Print all steps of a dataset."""
     if json:
         print_json([step.to_json() for step in steps])
         return
     if not steps:
-        notes().print(f"{folder} has no history: nothing was done to it", soft_wrap=True)
+        stderr_console().print(f"{folder} has no history: no command has changed it", soft_wrap=True)
         return
-    table = Table("step", "verb", "when", "state", "files", "settings", box=None, pad_edge=False)
+    table = Table("step", "command", "date", "state", "files", "settings", box=None, pad_edge=False)
     for step in steps:
-        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(step.time))
+        date = time.strftime("%Y-%m-%d %H:%M", time.localtime(step.time))
         settings = _short(step.settings)[:_SETTINGS]
-        table.add_row(str(step.number), step.operation, when, step.state, done_by(step), settings)
+        table.add_row(str(step.number), step.operation, date, step.state, count_changes(step), settings)
     print_table(table)
 
 
 def _short(value: object) -> str:
-    """Settings without brackets: `fuzz 0.04, kinds url watermark`."""
+    """Return settings as text without brackets: `fuzz 0.04, kinds url watermark`."""
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {_short(part)}" for key, part in value.items() if part not in ("", None, [], {}))
     if isinstance(value, (list, tuple)):
@@ -134,47 +142,49 @@ def _short(value: object) -> str:
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
-def done_by(step: Step) -> str:
-    """`3 files changed, 1 new, 2 gone`."""
+def count_changes(step: Step) -> str:
+    """Return the number of changed files: `3 files changed, 1 added, 2 removed`."""
     new = sum(c.before is None for c in step.changes)
     gone = sum(c.after is None for c in step.changes)
     changed = len(step.changes) - new - gone
-    parts = [(changed, "changed"), (new, "new"), (gone, "gone")]
-    return ", ".join(f"{count} {what}" for count, what in parts if count)
+    parts = [(count, what) for count, what in ((changed, "changed"), (new, "added"), (gone, "removed")) if count]
+    return ", ".join(f"{count if i else counted(count, 'file')} {what}" for i, (count, what) in enumerate(parts))
 
 
 def _print_lines(lines: Sequence[tuple[str, Any]]) -> None:
     width = min(48, max((len(path) for path, _ in lines), default=0))
     for path, why in lines[:_SHOWN]:
-        say(f"{path:<{width}}  {why}")
+        echo(f"{path:<{width}}  {why}")
     if len(lines) > _SHOWN:
-        say(f"... and {len(lines) - _SHOWN} more; --json has all")
+        echo(f"... and {len(lines) - _SHOWN} more; --json lists all")
 
 
-def print_taken(
-    taken: Sequence[ImportedSource],
+def print_import(
+    imported: Sequence[ImportedSource],
     folder: Path,
     *,
     messages: MessageCollector,
     dry_run: bool = False,
     json: bool = False,
 ) -> None:
-    """What came in from each source."""
+    """Print what was imported from each source."""
     if json:
-        listed = [{"source": t.source, "new": [str(p.path) for p in t.proposals], "step": _number(t)} for t in taken]
+        listed = [
+            {"source": t.source, "new": [str(p.path) for p in t.proposals], "step": _step_number(t)} for t in imported
+        ]
         print_json({"dataset": folder, "sources": listed} | messages.to_json())
         return
-    for one in taken:
+    for one in imported:
         if dry_run:
             _print_lines([(str(p.path), p.why) for p in one.proposals])
         if not one.proposals:
-            say(f"{one.source}: nothing new")
+            echo(f"{one.source}: no new files")
         else:
-            files = f"step {one.step.number}, {done_by(one.step)}" if one.step else "nothing was copied yet"
-            say(f"{one.source}: {counted(len(one.proposals), 'image')}; {files}")
-    if any(one.step for one in taken):
-        say(f"take the last one back with: bakehouse dataset undo {folder}")
+            files = f"step {one.step.number}, {count_changes(one.step)}" if one.step else "nothing was copied"
+            echo(f"{one.source}: {counted(len(one.proposals), 'image')}; {files}")
+    if any(one.step for one in imported):
+        echo(f"undo the last step with: {shell_command('bakehouse', 'dataset', 'undo', folder)}")
 
 
-def _number(taken: ImportedSource) -> int | None:
+def _step_number(taken: ImportedSource) -> int | None:
     return taken.step.number if taken.step else None

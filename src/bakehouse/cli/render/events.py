@@ -1,4 +1,4 @@
-"""Shows the events of long work: bars in a terminal, plain lines in a log, JSON lines for programs."""
+"""Progress of long tasks: bars in a terminal, plain lines in a log, JSON lines for programs."""
 
 from __future__ import annotations
 
@@ -18,63 +18,67 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from bakehouse.cli.render.consoles import notes
-from bakehouse.cli.render.printing import say
+from bakehouse.cli.render.consoles import stderr_console
+from bakehouse.cli.render.printing import echo
 from bakehouse.cli.render.units import duration, number, size
 from bakehouse.core import events as ev
 from bakehouse.core.errors import BakehouseError
 from bakehouse.core.pluralize import counted
 
-Painter = Callable[[ev.Event], None]
+ProgressRenderer = Callable[[ev.Event], None]
 
 _LINE_EVERY_SECONDS = 10.0
 _LINE_AFTER_SECONDS = 2.0
-"""What is quicker needs no lines on the way."""
+"""Shorter tasks print no intermediate lines."""
 _LINES_PER_TASK = 20
-_READY = "getting ready"
-"""What is said until the first event: programs and models are being loaded."""
-_DRAWING = "drawing samples"
-"""Counted by the pictures that were written."""
-_MEMORY = 0.9
-"""Of the running mean of losses: single batches jump."""
+_LOADING = "loading"
+"""Shown until the first event, while libraries and models are loaded."""
+_SAMPLES = "drawing samples"
+"""Name of the task that is counted by the sample images that were written."""
+_LOSS_DECAY = 0.9
+"""Decay of the running mean of losses."""
 
 
-def show(work: Iterable[ev.Event], *, json: bool = False, quiet: bool = False) -> list[ev.Event]:
-    """Paints events as they come and returns those that a summary needs: all but steps and counts.
+def render_events(events: Iterable[ev.Event], *, json: bool = False, quiet: bool = False) -> list[ev.Event]:
+    """Render events as they come; return those that a summary needs (all but steps and progress).
 
     Raises:
-        BakehouseError: the work ended with `Failed`.
+        BakehouseError: the events end with `Failed`.
     """
     kept: list[ev.Event] = []
-    with painting(json=json, quiet=quiet) as paint:
-        for event in work:
-            paint(event)
+    with progress_renderer(json=json, quiet=quiet) as render:
+        for event in events:
+            render(event)
             if not isinstance(event, (ev.Step, ev.Progress)):
                 kept.append(event)
     if kept and isinstance(last := kept[-1], ev.Failed):
-        hint = f"the last good state is {last.last_good}; the same command goes on from there" if last.last_good else ""
+        hint = (
+            f"the last good state is {last.last_good}; run the same command again to resume from it"
+            if last.last_good
+            else ""
+        )
         raise BakehouseError(last.error, hint=hint)
     return kept
 
 
 @contextlib.contextmanager
-def painting(*, json: bool = False, quiet: bool = False) -> Iterator[Painter]:
-    """What paints one event, for work that calls back instead of yielding."""
-    console = notes()
+def progress_renderer(*, json: bool = False, quiet: bool = False) -> Iterator[ProgressRenderer]:
+    """Give a function that renders one event."""
+    console = stderr_console()
     if json:
         yield _json_line
     elif quiet:
         yield lambda event: _print(console, event) if isinstance(event, ev.Warned) else None
     elif console.is_terminal:
         with _Bars(console) as bars:
-            yield bars.paint
+            yield bars.render
     else:
-        console.print(_READY)
-        yield _Lines(console).paint
+        console.print(_LOADING)
+        yield _Lines(console).render
 
 
 def _json_line(event: ev.Event) -> None:
-    say(json.dumps(event.to_json(), ensure_ascii=False), flush=True)
+    echo(json.dumps(event.to_json(), ensure_ascii=False), flush=True)
 
 
 def _print(console: Console, event: ev.Event) -> None:
@@ -84,11 +88,12 @@ def _print(console: Console, event: ev.Event) -> None:
 
 
 def describe(event: ev.Event) -> str:
-    """One line for an event that happens once; empty for what is counted."""
+    """Return a line for an event that happens once; empty for steps and progress."""
     match event:
         case ev.Started():
-            begin = f"goes on at step {event.step} of {event.steps}" if event.step else f"{event.steps} steps"
-            return f"baking {event.run}: {begin}, {event.epochs} epochs, on {event.device}"
+            length = f"{counted(event.steps, 'step')} in {counted(event.epochs, 'epoch')}"
+            begin = f", resumed at step {event.step}" if event.step else ""
+            return f"training {event.run} on {event.device}: {length}{begin}"
         case ev.Sampled():
             return f"sample {event.path}"
         case ev.Saved():
@@ -100,8 +105,10 @@ def describe(event: ev.Event) -> str:
         case ev.Stopped():
             return f"stopped at step {event.step}: {event.why}"
         case ev.Finished():
-            how = f"in {duration(event.seconds)}" if event.seconds else "were there already"
-            return f"done: {event.step} steps {how}"
+            steps = counted(event.step, "step")
+            if event.seconds:
+                return f"finished: {steps} in {duration(event.seconds)}"
+            return f"already finished ({steps}); to train longer, start a new run with --run and --set train.epochs=N"
         case _ if event.to_json()["event"] == "scored":
             return _scored(event)
         case _:
@@ -109,14 +116,14 @@ def describe(event: ev.Event) -> str:
 
 
 def _scored(event: Any) -> str:
-    """A checkpoint's figures as they come; known by its name, since `evaluate` need not be loaded to train."""
+    """Return a checkpoint's scores. The event is known by name: `evaluation` may not be imported."""
     subject, kept, drift = (number(x, 2) for x in (event.subject, event.prompt_kept, event.drift))
-    at = f"{event.unit} {event.epoch} at weight {event.weight:g}, {counted(event.images, 'picture')}"
+    at = f"{event.unit} {event.epoch} at strength {event.weight:g}, {counted(event.images, 'image')}"
     return f"{at}: subject {subject}, prompt kept {kept}, drift {drift}"
 
 
 def _rates(rates: Mapping[str, float]) -> str:
-    """`lr 2.0e-03`, or `lr unet 2.0e-03 text 4.0e-03`; groups that learn at a multiple of these are left out."""
+    """Return `lr 2.0e-03`, or `lr unet 2.0e-03 text 4.0e-03`; groups at multiples of these are omitted."""
     shown = {name: rate for name, rate in rates.items() if " x " not in name} or dict(rates)
     if len(set(shown.values())) == 1:
         return f"lr {next(iter(shown.values())):.1e}"
@@ -124,31 +131,31 @@ def _rates(rates: Mapping[str, float]) -> str:
 
 
 class _Losses:
-    """Running means of the losses; None until one was seen."""
+    """Running means of the losses; None before the first."""
 
     def __init__(self) -> None:
         self.means: dict[str, float | None] = {"loss": None, "subject": None, "prior": None}
 
     def add(self, event: ev.Step) -> str:
-        """Takes a step in and says where the losses are; subject and prior apart where there are both."""
+        """Add a step; return the losses as text, with subject and prior separate if there are both."""
         for name, value in (("loss", event.loss), ("subject", event.subject_loss), ("prior", event.prior_loss)):
             mean = self.means[name]
             if value is not None:
-                self.means[name] = value if mean is None else _MEMORY * mean + (1 - _MEMORY) * value
+                self.means[name] = value if mean is None else _LOSS_DECAY * mean + (1 - _LOSS_DECAY) * value
         parts = [f"{name} {number(mean)}" for name, mean in self.means.items() if mean is not None]
         return "  ".join(parts if self.means["prior"] is not None else parts[:1])
 
 
 class _Lines:
-    """For logs: a line where a task ends, and on the way for each twentieth of it or every ten seconds."""
+    """For logs: a line at the end of a task, and for each twentieth of it or every ten seconds."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
         self.losses = _Losses()
         self.steps, self.epochs = 0, 0
-        self._said: dict[str, tuple[int, float]] = {}
+        self._last_lines: dict[str, tuple[int, float]] = {}
 
-    def paint(self, event: ev.Event) -> None:
+    def render(self, event: ev.Event) -> None:
         match event:
             case ev.Progress():
                 self._count(event)
@@ -157,36 +164,36 @@ class _Lines:
                 if self._due("steps", event.step, self.steps, event.time):
                     where = f"step {event.step}/{self.steps}  epoch {event.epoch}/{self.epochs}"
                     speed = f"{event.images_per_s:.1f} images/s  {size(event.memory)}"
-                    self._say(f"{where}  {losses}  {_rates(event.rates)}  {speed}")
+                    self._print_line(f"{where}  {losses}  {_rates(event.rates)}  {speed}")
             case _:
                 if isinstance(event, ev.Started):
                     self.steps, self.epochs = event.steps, event.epochs
                 _print(self.console, event)
 
     def _count(self, event: ev.Progress) -> None:
-        """A thing that begins is named once; one that has no parts is not counted."""
-        first = event.what not in self._said
+        """Print the name of a task that begins, then its count; tasks of one part are not counted."""
+        first = event.what not in self._last_lines
         due = self._due(event.what, event.done, event.total, event.time)
         if first and not event.done:
-            self._say(event.what if event.total == 1 else f"{event.what}: {event.total}")
+            self._print_line(event.what if event.total == 1 else f"{event.what}: {event.total}")
         elif due and event.done and event.total > 1:
-            self._say(f"{event.what} {event.done}/{event.total}")
+            self._print_line(f"{event.what} {event.done}/{event.total}")
 
     def _due(self, task: str, done: int, total: int, now: float) -> bool:
-        before, when = self._said.setdefault(task, (done - 1, now))
+        before, when = self._last_lines.setdefault(task, (done - 1, now))
         part = done - before >= max(1, total // _LINES_PER_TASK)
         waited = now - when
         due = done >= total or waited >= _LINE_EVERY_SECONDS or (part and waited >= _LINE_AFTER_SECONDS)
         if due:
-            self._said[task] = (done, now)
+            self._last_lines[task] = (done, now)
         return due
 
-    def _say(self, line: str) -> None:
+    def _print_line(self, line: str) -> None:
         self.console.print(line, soft_wrap=True)
 
 
 class _Bars:
-    """For terminals: a bar for each thing that is counted, what happens once above them."""
+    """For terminals: a bar for each task, with single events printed above."""
 
     def __init__(self, console: Console) -> None:
         self.losses = _Losses()
@@ -202,16 +209,16 @@ class _Bars:
         )
 
     def __enter__(self) -> _Bars:
-        self.tasks[_READY] = self.progress.add_task(_READY, total=None, note="")
+        self.tasks[_LOADING] = self.progress.add_task(_LOADING, total=None, note="")
         self.progress.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.progress.stop()
 
-    def paint(self, event: ev.Event) -> None:
-        if _READY in self.tasks and not isinstance(event, ev.Warned):
-            self.progress.remove_task(self.tasks.pop(_READY))
+    def render(self, event: ev.Event) -> None:
+        if _LOADING in self.tasks and not isinstance(event, ev.Warned):
+            self.progress.remove_task(self.tasks.pop(_LOADING))
         match event:
             case ev.Progress():
                 self._count(event.what, event.done, event.total, "")
@@ -223,8 +230,8 @@ class _Bars:
                 self._count("training", event.step, None, note)
             case ev.Sampled():
                 _print(self.progress.console, event)
-                if _DRAWING in self.tasks:
-                    self.progress.advance(self.tasks[_DRAWING])
+                if _SAMPLES in self.tasks:
+                    self.progress.advance(self.tasks[_SAMPLES])
             case _:
                 _print(self.progress.console, event)
 
@@ -238,7 +245,7 @@ class _Bars:
         self.progress.update(self.tasks[what], completed=done, note=note, **changes)
 
     def _spin(self, what: str, done: int) -> None:
-        """A thing without parts: there until it is done."""
+        """Show a spinner for a task of one part until it is done."""
         if done and what in self.tasks:
             self.progress.remove_task(self.tasks.pop(what))
         elif not done:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from bakehouse.cli.render.consoles import notes, print_json, print_table, print_warnings
-from bakehouse.cli.render.printing import say
+from bakehouse.cli.render.consoles import print_json, print_table, print_warnings, stderr_console
+from bakehouse.cli.render.printing import echo
 from bakehouse.core.pluralize import counted
 
 if TYPE_CHECKING:
@@ -25,10 +25,10 @@ def print_imported(made: Imported, *, json: bool = False, quiet: bool = False, a
         return
     summary = f"{made.title}: {status_counts(made)}"
     if aside:
-        notes().print(summary, soft_wrap=True)
+        stderr_console().print(summary, soft_wrap=True)
         return
     print_table(_table(made))
-    say(summary)
+    echo(summary)
 
 
 def status_counts(made: Imported) -> str:

@@ -1,4 +1,4 @@
-"""Shows the queue."""
+"""Output of `bakehouse queue`: the jobs, and events of running them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 
 from rich.table import Table
 
-from bakehouse.cli.render.consoles import notes, print_json, print_table
-from bakehouse.cli.render.printing import say
+from bakehouse.cli.render.consoles import print_json, print_table, stderr_console
+from bakehouse.cli.render.printing import echo
 from bakehouse.cli.render.units import duration
 from bakehouse.core.errors import BakehouseError
 from bakehouse.core.events import Event, Started, Step, Warned
@@ -21,7 +21,7 @@ from bakehouse.queue.scheduler import JobChanged
 
 
 def progress_of(job: Job) -> tuple[int, int]:
-    """Steps done and to do, from the run's own events; zeros before it has begun, or where nobody may read them."""
+    """Return finished and total steps from the run's events; zeros if it has not started or is not readable."""
     done = total = 0
     with contextlib.suppress(BakehouseError):
         for event in Run(job.run).history():
@@ -33,7 +33,7 @@ def progress_of(job: Job) -> tuple[int, int]:
 
 
 def print_jobs(jobs: Sequence[Job], *, json: bool = False) -> None:
-    """A table, or all there is to know as JSON."""
+    """Print the jobs as a table, or as JSON."""
     rows = [(job, *progress_of(job)) for job in jobs]
     if json:
         print_json(
@@ -45,7 +45,7 @@ def print_jobs(jobs: Sequence[Job], *, json: bool = False) -> None:
         )
         return
     if not rows:
-        notes().print("the queue is empty: bakehouse queue add RECIPE")
+        stderr_console().print("the queue is empty; add a recipe with: bakehouse queue add RECIPE")
         return
     table = Table("job", "name", "state", "steps", "time", "device", "run", box=None, pad_edge=False)
     for job, done, total in rows:
@@ -55,15 +55,15 @@ def print_jobs(jobs: Sequence[Job], *, json: bool = False) -> None:
     print_table(table)
     for job in jobs:
         if job.error:
-            notes().print(f"job {job.id}: {job.error}", soft_wrap=True, style="yellow")
+            stderr_console().print(f"job {job.id}: {job.error}", soft_wrap=True, style="yellow")
 
 
-def show_jobs(work: Iterable[Event], *, json: bool = False, quiet: bool = False) -> None:
-    """Says what becomes of each job while the queue is worked off."""
-    console = notes()
-    for event in work:
+def render_job_events(events: Iterable[Event], *, json: bool = False, quiet: bool = False) -> None:
+    """Print each change of state while jobs run."""
+    console = stderr_console()
+    for event in events:
         if json:
-            say(json_module.dumps(event.to_json()), flush=True)
+            echo(json_module.dumps(event.to_json()), flush=True)
         elif isinstance(event, Warned) or (isinstance(event, JobChanged) and not (quiet and event.state == "running")):
             console.print(_line(event), soft_wrap=True)
 

@@ -1,4 +1,4 @@
-"""How long each stage of a longer command took."""
+"""Duration of each stage of a longer command."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import contextlib
 import time
 from collections.abc import Iterator
 
-from bakehouse.cli.render.consoles import notes
+from bakehouse.cli.render.consoles import stderr_console
 from bakehouse.cli.render.units import duration
 
 
-class Clock:
-    """`with clock("train"): ...` names a stage as it begins and counts its seconds."""
+class StageTimer:
+    """`with timer("train"): ...` prints the name of a stage and measures its seconds."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet
@@ -20,11 +20,11 @@ class Clock:
     @contextlib.contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
         if not self.quiet:
-            notes().print(f"== {stage}", style="bold")
+            stderr_console().print(f"== {stage}", style="bold")
         began = time.monotonic()
         yield
         self.stages[stage] = time.monotonic() - began
 
     def __str__(self) -> str:
         parts = [f"{stage} {duration(seconds)}" for stage, seconds in self.stages.items()]
-        return ", ".join([*parts, f"in all {duration(sum(self.stages.values()))}"])
+        return ", ".join([*parts, f"total {duration(sum(self.stages.values()))}"])

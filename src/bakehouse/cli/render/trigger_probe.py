@@ -1,4 +1,4 @@
-"""Whether words are free: measured with progress shown, as a table, and as JSON."""
+"""Runs a trigger probe with progress, and prints its result."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Literal
 from rich.table import Table
 
 from bakehouse.cli.render.consoles import print_json, print_table
-from bakehouse.cli.render.events import painting
-from bakehouse.cli.render.printing import say
+from bakehouse.cli.render.events import progress_renderer
+from bakehouse.cli.render.printing import echo
 
 if TYPE_CHECKING:
     from bakehouse.evaluation.trigger_probe import KnownWords, ProbeResult, ProbeSpec, SampleComparison, WordResult
@@ -30,10 +30,11 @@ def run_probe(
     pictures: int,
     quiet: bool,
 ) -> tuple[ProbeResult, tuple[SampleComparison, ...]]:
-    """Opens the base, probes and draws.
+    """Load the base model, probe the words and generate the sheet.
+
 
     Raises:
-        UsageError: the base is none, a run or an adapter; words that are no triggers; a sheet that cannot be drawn.
+        UsageError: not a base model, words that cannot be triggers, or a sheet that cannot be written.
     """
     from bakehouse.core.events import result_of
     from bakehouse.evaluation.trigger_probe import check_sheet, draw_sample_sheet, probe_words, resolve_base
@@ -42,10 +43,10 @@ def run_probe(
     source = resolve_base(base)
     if draw:
         check_sheet(draw, pictures)
-    with painting(quiet=quiet) as paint, Pipeline.open(source, device=device, dtype=precision) as pipeline:
+    with progress_renderer(quiet=quiet) as on_event, Pipeline.open(source, device=device, dtype=precision) as pipeline:
         work = probe_words(pipeline.denoiser, words, vocabulary, spec, clip_skip=source.clip_skip)
-        found = result_of(work, paint)
-        return found, draw_sample_sheet(pipeline, found, draw, seeds=pictures, on_event=paint) if draw else ()
+        found = result_of(work, on_event)
+        return found, draw_sample_sheet(pipeline, found, draw, seeds=pictures, on_event=on_event) if draw else ()
 
 
 def print_probe(
@@ -56,34 +57,34 @@ def print_probe(
     json: bool = False,
     quiet: bool = False,
 ) -> None:
-    """A sentence for each word, under a table of figures; `quiet` leaves out the table."""
+    """Print a table (not with `quiet`) and a sentence for each word."""
     if json:
         print_json({**probe.to_json(), "looks": [dataclasses.asdict(c) for c in comparisons]})
         return
     if not quiet:
         print_table(_table(probe, comparisons))
-        say()
+        echo()
     for result in probe.words:
-        say(result.why)
+        echo(result.why)
     if probe.better:
-        say(f"free instead: {', '.join(probe.better)}")
+        echo(f"free words to use instead: {', '.join(probe.better)}")
     if sheet is not None:
-        say(f"wrote {sheet}")
+        echo(f"wrote {sheet}")
 
 
 def _table(probe: ProbeResult, comparisons: Sequence[SampleComparison]) -> Table:
     before = f" before {probe.class_word!r}" if probe.class_word else " alone"
     title = (
-        f"{probe.base}{before}; known words ({probe.vocabulary}) move it further than rare ones in "
+        f"{probe.base}{before}; known words ({probe.vocabulary}) shift the prediction more than rare ones in "
         f"{probe.responsive_pairs} of {probe.pairs} pairs"
     )
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("word", style="bold", no_wrap=True)
     table.add_column("verdict")
-    table.add_column("pieces")
-    for name in ("shift", "of a known word's", "reach", "p"):
+    table.add_column("tokens")
+    for name in ("shift", "of a known word", "reach", "p"):
         table.add_column(name, justify="right")
-    table.add_column("near to the text encoder", style="dim")
+    table.add_column("nearest words", style="dim")
     if comparisons:
         table.add_column("spread", justify="right")
         table.add_column("change", justify="right")

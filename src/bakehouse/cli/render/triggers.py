@@ -6,7 +6,7 @@ from rich.table import Table
 
 from bakehouse.captions.triggers import Absorption, Explanation, TriggerFinding
 from bakehouse.cli.render.consoles import print_json, print_table
-from bakehouse.cli.render.printing import say
+from bakehouse.cli.render.printing import echo
 from bakehouse.core.pluralize import counted, listed
 
 _SHOWN = 8
@@ -20,12 +20,12 @@ def print_explanation(explanation: Explanation, *, json: bool = False, quiet: bo
         return
     if not quiet:
         print_table(_table(explanation))
-        say()
+        echo()
     for finding in explanation.findings:
         if not (quiet and finding.level == "note"):
             _print_finding(finding)
     if not explanation.findings:
-        say("no findings")
+        echo("no findings")
 
 
 def _table(explanation: Explanation) -> Table:
@@ -56,6 +56,6 @@ def _absorbed(found: Absorption) -> str:
 
 
 def _print_finding(finding: TriggerFinding) -> None:
-    say(f"{finding.level} {finding.id}: {finding.message}")
+    echo(f"{finding.level} {finding.id}: {finding.message}")
     for n, remedy in enumerate(finding.remedies, 1):
-        say(f"  {n}. {remedy.action}: {remedy.setting}")
+        echo(f"  {n}. {remedy.action}: {remedy.setting}")

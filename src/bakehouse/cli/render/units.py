@@ -1,10 +1,10 @@
-"""Numbers as people read them."""
+"""Durations, sizes and losses as text."""
 
 from __future__ import annotations
 
 
 def duration(seconds: float) -> str:
-    """`8.4 s`, `95 s`, `12 min`, `3 h 20 min`."""
+    """Return a duration: `8.4 s`, `95 s`, `12 min`, `3 h 20 min`."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     if seconds < 120:
@@ -16,7 +16,7 @@ def duration(seconds: float) -> str:
 
 
 def size(count: float) -> str:
-    """Bytes: `640 kB`, `35 MB`, `1.2 GB`."""
+    """Return bytes: `640 kB`, `35 MB`, `1.2 GB`."""
     for unit in ("B", "kB", "MB"):
         if count < 1000:
             return f"{count:.0f} {unit}"
@@ -25,5 +25,5 @@ def size(count: float) -> str:
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """A loss: `0.0412`; a dash where there is none."""
+    """Return a loss: `0.0412`, or a dash for None."""
     return "-" if value is None else f"{value:.{digits}f}"

@@ -1,4 +1,4 @@
-"""How weights files and what was made of them look."""
+"""Output of `bakehouse weights`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from bakehouse.cli.render.consoles import print_json, print_table, print_warnings
-from bakehouse.cli.render.printing import say
+from bakehouse.cli.render.printing import echo
 from bakehouse.cli.render.units import size
 from bakehouse.core.errors import UsageError
+from bakehouse.core.pluralize import counted
 
 if TYPE_CHECKING:
     from bakehouse.weights.adapter_info import AdapterInfo
@@ -22,18 +23,18 @@ if TYPE_CHECKING:
     from bakehouse.weights.result import Result
 
 _LONG = 100
-"""Characters of a header's value that are shown."""
+"""Characters of a metadata value that are shown."""
 
 
 def print_info(found: AdapterInfo | ModelInfo | RunInfo, *, keys: bool, metadata: bool) -> None:
-    """What a file is, as a page."""
+    """Print what a file contains."""
     from bakehouse.weights.adapter_info import AdapterInfo
     from bakehouse.weights.inspect_weights import RunInfo
 
     if isinstance(found, RunInfo):
-        say(f"{found.path}: a run with {len(found.weights)} weights")
+        echo(f"{found.path}: a run with {counted(len(found.weights), 'weights file')}")
         for path in found.weights:
-            say(f"  {path}")
+            echo(f"  {path}")
         if found.newest is not None:
             print_info(found.newest, keys=keys, metadata=metadata)
         return
@@ -43,13 +44,13 @@ def print_info(found: AdapterInfo | ModelInfo | RunInfo, *, keys: bool, metadata
         _model(found)
     if metadata:
         for key, value in sorted((found.metadata or {}).items()):
-            say(f"{key}: {value if len(value) <= _LONG else value[:_LONG] + ' ...'}")
+            echo(f"{key}: {value if len(value) <= _LONG else value[:_LONG] + ' ...'}")
     if keys:
         _keys(found.to_json(keys=True).get("keys", []))
 
 
 def _adapter(found: AdapterInfo) -> None:
-    kinds = ", ".join(f"{name} ({count} modules)" for name, count in found.algorithms.items())
+    kinds = ", ".join(f"{name} ({counted(count, 'module')})" for name, count in found.algorithms.items())
     lines = {
         "what": kinds,
         "for": found.base,
@@ -65,7 +66,7 @@ def _adapter(found: AdapterInfo) -> None:
         table.add_row(block.name, str(block.modules), _span(block.ranks), _span(block.alphas), norm)
     print_table(table)
     for verdict in found.loaders:
-        say(f"  {verdict.program:10} {_loads(verdict)}")
+        echo(f"  {verdict.program:10} {_loads(verdict)}")
     print_warnings(found.notes)
 
 
@@ -79,18 +80,18 @@ def _model(found: ModelInfo) -> None:
     what = f"{found.kind}{f' of the family {found.family}' if found.family else ''} ({found.because})"
     _facts(found.path, {"what": what, "size": f"{size(found.bytes)} {', '.join(found.dtypes)}".strip()})
     for network in found.networks:
-        say(f"  {network.name:16} {network.parameters / 1e6:9.2f} M numbers  {', '.join(network.dtypes)}")
+        echo(f"  {network.name:16} {network.parameters / 1e6:9.2f} M parameters  {', '.join(network.dtypes)}")
     for program, loads in (found.loaders or {}).items():
-        why = "its files are not whole" if found.problems else "it reads single files"
-        say(f"  {program:10} {'loads it' if loads else f'no: {why}'}")
+        why = "its files are incomplete" if found.problems else "it reads single files"
+        echo(f"  {program:10} {'loads it' if loads else f'no: {why}'}")
     print_warnings(found.problems)
 
 
 def _facts(title: str, lines: Mapping[str, str]) -> None:
-    say(title)
+    echo(title)
     for name, value in lines.items():
         if value:
-            say(f"  {name:10} {value}")
+            echo(f"  {name:10} {value}")
 
 
 def _span(values: Sequence[float]) -> str:
@@ -103,21 +104,21 @@ def _span(values: Sequence[float]) -> str:
 def _keys(rows: Sequence[Mapping[str, Any]]) -> None:
     for row in rows:
         refused = "; ".join(f"{program}: {why}" for program, why in row.get("refused", {}).items())
-        say(f"{row['key']}  {row['dtype']} {row['shape']}{f'  ({refused})' if refused else ''}")
+        echo(f"{row['key']}  {row['dtype']} {row['shape']}{f'  ({refused})' if refused else ''}")
 
 
 def print_result(result: Any, *, json: bool) -> None:
-    """What a tool wrote, or would write."""
+    """Print what was written, or would be."""
     if json:
         plain = result.to_json() if hasattr(result, "to_json") else dataclasses.asdict(result)
         print_json(plain)
         return
-    verb = "would write" if result.dry_run else "wrote"
-    say(f"{verb} {result.path}{_said(result)}")
+    action = "would write" if result.dry_run else "wrote"
+    echo(f"{action} {result.path}{_details(result)}")
     print_warnings(getattr(result, "notes", ()))
 
 
-def _said(result: Any) -> str:
+def _details(result: Any) -> str:
     modules = getattr(result, "modules", ())
     if not modules:
         return f": {result.layout}, {result.dtype}" if hasattr(result, "layout") else ""
@@ -125,11 +126,11 @@ def _said(result: Any) -> str:
     ranks = f", rank {low}" if low == high else f", ranks {low} to {high}"
     measured = any(m.norm for m in modules)
     error = f", relative error {result.error:.2g}" if measured else ""
-    return f": {len(modules)} modules{ranks if high else ''}{error}"
+    return f": {counted(len(modules), 'module')}{ranks if high else ''}{error}"
 
 
 def print_results(results: Sequence[Result], *, json: bool) -> None:
-    """Several of them; one list in JSON."""
+    """Print several results; one list in JSON."""
     if json:
         print_json([result.to_json() for result in results])
         return
@@ -138,14 +139,14 @@ def print_results(results: Sequence[Result], *, json: bool) -> None:
 
 
 def print_changes(changes: Mapping[str, tuple[str | None, str | None]], *, json: bool) -> None:
-    """A header's keys before and after."""
+    """Print the changed metadata keys, before and after."""
     if json:
         print_json({key: {"before": before, "after": after} for key, (before, after) in changes.items()})
         return
     for key, (before, after) in changes.items():
-        say(f"{key}: {_short(before)} -> {_short(after)}")
+        echo(f"{key}: {_short(before)} -> {_short(after)}")
     if not changes:
-        say("nothing changed")
+        echo("nothing changed")
 
 
 def _short(value: str | None) -> str:
@@ -154,11 +155,11 @@ def _short(value: str | None) -> str:
     return repr(value if len(value) <= _LONG else f"{value[:_LONG]} ...")
 
 
-def read_weighted(text: str) -> WeightedAdapter:
-    """`a.safetensors=0.8` or `a.safetensors=0.8,0.5` (UNet, text encoder).
+def parse_strength(text: str) -> WeightedAdapter:
+    """Parse `a.safetensors=0.8` or `a.safetensors=0.8,0.5` (UNet, text encoder).
 
     Raises:
-        UsageError: the weight is no number, or the file no adapter.
+        UsageError: the strength is not a number, or the file is not an adapter.
     """
     from bakehouse.weights.merge_into_base import weighted
 
@@ -168,7 +169,7 @@ def read_weighted(text: str) -> WeightedAdapter:
     try:
         values = [float(word) for word in numbers.split(",")]
     except ValueError:
-        raise UsageError(f"{text!r}: {numbers!r} is no weight", hint="write FILE=0.8, or FILE=0.8,0.5") from None
+        raise UsageError(f"{text!r}: {numbers!r} is not a strength", hint="write FILE=0.8, or FILE=0.8,0.5") from None
     if len(values) > 2:
-        raise UsageError(f"{text!r}: at most two weights, UNet and text encoder")
+        raise UsageError(f"{text!r}: at most two strengths, for UNet and text encoder")
     return weighted(path, *values)

@@ -1,4 +1,4 @@
-"""`bakehouse triggers VERB`: the words that prompts will say."""
+"""`bakehouse triggers`: check trigger words."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ import typer
 from bakehouse.cli.triggers.explain import explain
 from bakehouse.cli.triggers.probe import probe
 
-triggers = typer.Typer(help="Look at trigger words before they are trained.", no_args_is_help=True)
-triggers.command("explain")(explain)
+triggers = typer.Typer(help="Check trigger words before training.", no_args_is_help=True)
 triggers.command("probe")(probe)
+triggers.command("explain")(explain)

@@ -14,11 +14,14 @@ if TYPE_CHECKING:
 
 
 def explain(source: Source, triggers: TriggerFile = None, json: Json = False, quiet: Quiet = False) -> None:
-    """Say what each trigger will absorb, and which cannot be told apart: then the exit code is 1."""
-    from bakehouse.cli.render.consoles import busy
+    """Print what each trigger will learn.
+
+    Exit code 1 if triggers cannot be distinguished.
+    """
+    from bakehouse.cli.render.consoles import spinner
     from bakehouse.cli.render.triggers import print_explanation
 
-    with busy("reading images", quiet=quiet or json):
+    with spinner("reading images", quiet=quiet or json):
         explanation = _of_folder(source, triggers) if source.is_dir() else _of_recipe(source)
     print_explanation(explanation, json=json, quiet=quiet)
     if explanation.errors:
@@ -26,7 +29,7 @@ def explain(source: Source, triggers: TriggerFile = None, json: Json = False, qu
 
 
 def _of_recipe(path: Path) -> Explanation:
-    """A recipe's triggers with the repeats of its plan."""
+    """Explain a recipe's triggers, with the repeats of its plan."""
     from bakehouse.captions.triggers import explain as explained
     from bakehouse.core.errors import UsageError
     from bakehouse.recipe import Recipe, make_plan, scan_concepts
@@ -34,16 +37,16 @@ def _of_recipe(path: Path) -> Explanation:
 
     recipe = Recipe.load(path)
     if not recipe.triggers:
-        raise UsageError(f"{path} declares no triggers", hint='write [[triggers]] with word = "zwx" into it')
+        raise UsageError(f"{path} declares no triggers", hint='add [[triggers]] with word = "zwx" to it')
     images = scan_concepts(recipe)
-    # The plan refuses what cannot be told apart; here that is the answer, so it is asked for the repeats alone.
+    # The plan refuses indistinguishable triggers; here they are the result, so the plan is only used for the repeats.
     plan = make_plan(recipe.model_copy(update={"triggers": ()}), compiled_images(recipe, images))
     repeats = [image.repeats for image in plan.subject_images]
     return explained(compile_recipe(recipe, images), recipe.triggers, repeats)
 
 
 def _of_folder(folder: Path, given: Path | None) -> Explanation:
-    """A folder's triggers with the repeats of its `N_name` folders, 1 where there are none."""
+    """Explain a folder's triggers, with the repeats of its `N_name` folders (default 1)."""
     if (folder / "recipe.toml").is_file():
         return _of_recipe(folder / "recipe.toml")
     from bakehouse.captions.triggers import explain as explained

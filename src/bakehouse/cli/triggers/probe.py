@@ -11,24 +11,32 @@ from bakehouse.core.bundled_models import BUNDLED_BASE
 
 
 def probe(
-    words: Annotated[list[str], typer.Argument(metavar="WORD...", help='Triggers to try: zwx "red hair".')],
+    words: Annotated[list[str], typer.Argument(metavar="WORD...", help='Triggers to test, e.g. zwx "red hair".')],
     base: BaseOption = None,
-    class_word: Annotated[str, typer.Option("--class", metavar="WORDS", help="What stands behind them.")] = "person",
+    class_word: Annotated[
+        str, typer.Option("--class", metavar="WORDS", help="Class word after the trigger.")
+    ] = "person",
     vocabulary: Vocabulary = None,
-    noises: Annotated[int, typer.Option(help="Half-made pictures to compare on, at three timesteps each.")] = 4,
-    rare: Annotated[int, typer.Option(help="Rare words to hold each word against.")] = 20,
-    known: Annotated[int, typer.Option(help="Known words to hold them against.")] = 12,
-    seed: Annotated[int, typer.Option(help="Of the noises and of the words to compare with.")] = 0,
-    draw: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw what the base makes of them.")] = None,
-    pictures: Annotated[int, typer.Option(help="In a row of that sheet.")] = 4,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps or auto.")] = "auto",
+    noises: Annotated[int, typer.Option(help="Number of noisy latents per word, at three timesteps each.")] = 4,
+    rare: Annotated[int, typer.Option(help="Number of rare control words.")] = 20,
+    known: Annotated[int, typer.Option(help="Number of known control words.")] = 12,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    draw: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Write a sheet of sample images to this file.")
+    ] = None,
+    pictures: Annotated[int, typer.Option(help="Images per row of the sheet.")] = 4,
+    device: Annotated[str, typer.Option(metavar="NAME", help="Device: auto, cpu, mps, cuda or cuda:1.")] = "auto",
     precision: Annotated[
-        Literal["fp32", "fp16", "bf16"], typer.Option(help="Rare words move a base by little: fp32 sees it best.")
+        Literal["fp32", "fp16", "bf16"],
+        typer.Option(help="Number format of the computation; fp32 is the most sensitive."),
     ] = "fp32",
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Ask a base model whether words are free to be triggers. Exit code 1: it knows one of them."""
+    """Test whether the base model already knows a trigger word.
+
+    Exit code 1 if it knows one of the words.
+    """
     from bakehouse.cli.render.trigger_probe import print_probe, run_probe
     from bakehouse.evaluation.trigger_probe import ProbeSpec, load_known_words
 

@@ -1,9 +1,9 @@
-"""Teaches crumb the example subject with every adapter and optimizer, judges it, and writes docs/adapters.md's table.
+"""Train crumb with every adapter and optimizer, evaluate, and write the table of docs/adapters.md.
 
-    python -m tools.adapters --out build/adapters
+    python -m tools.compare_adapters --out build/adapters
 
-Each cell is a run folder of its own, so that the same command goes on where it was interrupted. All cells have the
-plan's own numbers for their adapter and optimizer, the same images, epochs and seeds.
+Each cell is a run folder, so the command can be interrupted and run again. All cells use the
+plan's numbers for their adapter and optimizer, the same images, epochs and seeds.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from bakehouse.cli.example import lay_out
+from bakehouse.cli.example import copy_example
 from bakehouse.core.events import result_of
 from bakehouse.core.pluralize import counted
 from bakehouse.core.run_folder import Run
@@ -27,7 +27,7 @@ from bakehouse.recipe import Recipe, recipe_for_folder
 from bakehouse.training import train
 
 PAGE = Path(__file__).parent.parent / "docs" / "adapters.md"
-BEGIN, END = "<!-- table: written by `python -m tools.adapters` -->", "<!-- end of table -->"
+BEGIN, END = "<!-- table: written by `python -m tools.compare_adapters` -->", "<!-- end of table -->"
 
 ADAPTERS: dict[str, dict[str, Any]] = {
     "LoRA": {"kind": "lora"},
@@ -46,12 +46,12 @@ ADAPTERS: dict[str, dict[str, Any]] = {
 OPTIMIZERS = ("adamw", "prodigy")
 SHOWN = ("mira", "a held-out character")
 ROW = "row.json"
-"""What a cell came to, in its run folder."""
+"""Result file of a cell, in its run folder."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """What one run came to: shares of 1 with their intervals, seconds of training, bytes of the file."""
+    """Result of one run: fractions with their intervals, seconds of training, bytes of the file."""
 
     adapter: str
     optimizer: str
@@ -67,7 +67,7 @@ class Row:
 def recipe_of(
     images: Path, subject: str, adapter: dict[str, Any], optimizer: str, seed: int, epochs: int | None
 ) -> Recipe:
-    """The plan's numbers, without what only costs time here."""
+    """Return the planned recipe, without samples and extra checkpoints."""
     length = {} if epochs is None else {"train.epochs": epochs}
     return recipe_for_folder(images, subject).with_values(
         {
@@ -85,7 +85,7 @@ def recipe_of(
 
 
 def cell(folder: Path, recipe: Recipe, name: str, optimizer: str) -> Row:
-    """Trains and judges one cell, or reads what an earlier call found."""
+    """Train and evaluate one cell, or read its result file."""
     noted = folder / ROW
     if noted.is_file():
         return Row(**json.loads(noted.read_text()))
@@ -110,7 +110,7 @@ def cell(folder: Path, recipe: Recipe, name: str, optimizer: str) -> Row:
 
 
 def lines(rows: Sequence[Row]) -> Iterator[str]:
-    """The table; figures in percent, intervals of 95 %."""
+    """Yield the lines of the table; figures in percent, intervals of 95 %."""
     heads = ("adapter", "optimizer", "subject fidelity", "pictures that show it", "prompt kept", "drift")
     yield f"| {' | '.join([*heads, 'training', 'file'])} |"
     yield "| --- " * (len(heads) + 2) + "|"
@@ -124,7 +124,7 @@ def lines(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def write(rows: Sequence[Row], about: str) -> None:
-    """Puts the table into the page."""
+    """Write the table into the page."""
     text = PAGE.read_text("utf-8")
     head, rest = text.split(BEGIN)
     _, tail = rest.split(END)
@@ -132,16 +132,16 @@ def write(rows: Sequence[Row], about: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tools.adapters", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tools.compare_adapters", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/adapters"))
     parser.add_argument("--only", nargs="+", choices=list(ADAPTERS), default=list(ADAPTERS))
     parser.add_argument("--optimizers", nargs="+", default=list(OPTIMIZERS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--epochs", type=int, help="the plan's if not given")
-    parser.add_argument("--no-page", action="store_true", help="print the table and leave the page alone")
-    parser.add_argument("--tables", action="store_true", help="train nothing: the page from the cells there are")
+    parser.add_argument("--epochs", type=int, help="default: the plan's")
+    parser.add_argument("--no-page", action="store_true", help="print the table; do not write the page")
+    parser.add_argument("--tables", action="store_true", help="do not train: write the page from finished cells")
     a = parser.parse_args()
-    images, subject = lay_out(SHOWN[0], a.out)
+    images, subject = copy_example(SHOWN[0], a.out)
     rows = []
     for name in a.only:
         for optimizer in a.optimizers:
@@ -153,7 +153,7 @@ def main() -> None:
                 row = cell(folder, recipe, name, optimizer)
                 rows.append(row)
                 print(*list(lines([row]))[2:], sep="\n", flush=True)
-    length = counted(a.epochs, "epoch") if a.epochs else "the plan's own length"
+    length = counted(a.epochs, "epoch") if a.epochs else "the planned length"
     about = (
         f"The example subject {SHOWN[0]} ({SHOWN[1]}) on crumb, {length}, "
         f"{'seeds' if a.seeds[1:] else 'seed'} {', '.join(map(str, a.seeds))}, "

@@ -1,4 +1,4 @@
-"""The loop of `bakehouse train`, with its caches, captions, guards and events."""
+"""The training loop of `bakehouse train`, with its caches, captions, checks and events."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from bakehouse.recipe import make_plan, recipe_for_folder
 from bakehouse.training.loop import Callback, run_loop
 from bakehouse.training.offload import PrefetchCallback
 from bakehouse.training.prepare import build_components, prepare_model
-from benchmarks.work import Work, pictures
+from benchmarks.workloads import Workload, write_images
 
 
-def steps(work: Work, model: Denoiser, folder: Path) -> Iterator[None]:
-    """The real loop on the real plan."""
+def steps(workload: Workload, model: Denoiser, folder: Path) -> Iterator[None]:
+    """Run the real loop on a real plan."""
     settings = {
-        "concepts.0.repeats": 50 * work.batch,
-        "buckets.resolution": work.side,
-        "train.batch": work.batch,
+        "concepts.0.repeats": 50 * workload.batch,
+        "buckets.resolution": workload.side,
+        "train.batch": workload.batch,
         "train.epochs": 1,
-        "train.device": work.device,
-        "train.precision": work.precision,
+        "train.device": workload.device,
+        "train.precision": workload.precision,
         "prior.source": "none",
         "sample.prompts": [],
         "data.cache": "memory",
-        **({} if "adapter" in work.settings else _lora(work.rank)),
-        **work.settings,
+        **({} if "adapter" in workload.settings else _lora(workload.rank)),
+        **workload.settings,
     }
-    plan = make_plan(recipe_for_folder(pictures(folder, work.side), "zwx person", settings=settings))
+    plan = make_plan(recipe_for_folder(write_images(folder, workload.side), "zwx person", settings=settings))
     encoders = prepare_model(model, plan.recipe, model.device)
-    components, state = result_of(build_components(plan, model, precision=work.precision))
+    components, state = result_of(build_components(plan, model, precision=workload.precision))
     callbacks: list[Callback] = [PrefetchCallback(plan, components.objective, encoders)] if encoders else []
     for event in run_loop(components, state, callbacks):
         if isinstance(event, Step):

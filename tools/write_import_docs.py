@@ -1,4 +1,4 @@
-"""Writes the tables of docs/coming-from-kohya.md from the importers' own: `python -m tools.import_docs`."""
+"""Write the tables of docs/coming-from-kohya.md from the importers' options: `python -m tools.write_import_docs`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PART = re.compile(r"(<!-- table: (\w+), written by `make docs` -->\n).*?(<!-- e
 
 
 def page(text: str) -> str:
-    """The page with its tables as the program is now."""
+    """Return the page with its tables rewritten."""
     return _PART.sub(lambda m: f"{m[1]}\n{''.join(TABLES[m[2]]())}{m[3]}", text)
 
 
@@ -111,7 +111,7 @@ TABLES: Mapping[str, Callable[[], Iterator[str]]] = {
 
 
 def main() -> None:
-    """Writes the page, or says that it differs with --check."""
+    """Write the page; with --check, exit 1 if it is not up to date."""
     text = PAGE.read_text("utf-8")
     fresh = page(text)
     if "--check" in sys.argv and fresh != text:

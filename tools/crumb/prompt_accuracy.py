@@ -1,4 +1,4 @@
-"""Judges a pipeline: random prompts of the world, and whether the tagger finds in the images what was asked."""
+"""Prompt accuracy of crumb: random prompts, and the share of their attributes that the tagger finds in the images."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ GUIDANCE = 3.0
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """Share of asked attributes that are there: by group, and the mean over the judged groups."""
+class Accuracy:
+    """Share of prompted attributes found in the images: by group, and the mean over the scored groups."""
 
     images: int
     steps: int
     guidance: float
     by_group: dict[str, float]
     whole: dict[str, float]
-    """The same without close-ups, which cut off what is asked of clothes and hide much of the background."""
+    """The same without close-ups, which cut off clothes and hide much of the background."""
     asked: dict[str, int]
     judged: dict[str, float]
 
@@ -52,7 +52,7 @@ def generate(
     seed: int = 0,
     batch: int = 32,
 ) -> list[Image.Image]:
-    """One image a prompt, the i-th from seed + i."""
+    """Generate one image per prompt, the i-th from seed + i."""
     images: list[Image.Image] = []
     for start in range(0, len(prompts), batch):
         some = list(prompts[start : start + batch])
@@ -68,7 +68,7 @@ def generate(
 
 
 def random_prompts(pictures: Sequence[Picture], count: int, seed: int) -> list[str]:
-    """True figures before new backgrounds: nothing that was a training caption as a whole."""
+    """Return captions of known figures with new backgrounds: none is a training caption."""
     rng = random.Random(seed)
     framings = ["portrait"] * 5 + ["close-up"] * 2 + ["from afar"] * 2
     prompts = []
@@ -80,14 +80,14 @@ def random_prompts(pictures: Sequence[Picture], count: int, seed: int) -> list[s
     return prompts
 
 
-def judge(
+def measure(
     pipe: StableDiffusionPipeline,
     tagger: CrumbTagger,
     prompts: Sequence[str],
     steps: int = 20,
     guidance: float = 3.0,
     say: Callable[[str], None] = lambda _: None,
-) -> tuple[Judgement, list[Image.Image]]:
+) -> tuple[Accuracy, list[Image.Image]]:
     found: dict[str, list[bool]] = defaultdict(list)
     whole: dict[str, list[bool]] = defaultdict(list)
     images: list[Image.Image] = []
@@ -102,15 +102,15 @@ def judge(
                 if wanted.get("framing") != "close-up":
                     whole[group].append(there)
         images += batch
-        say(f"judged {len(images)} of {len(prompts)}")
+        say(f"scored {len(images)} of {len(prompts)}")
     by_group, uncut = ({g: float(np.mean(f[g])) for g in tagger.vocabulary.groups if f[g]} for f in (found, whole))
-    judged = {g: by_group[g] for g in tagger.vocabulary.judged if g in by_group}
+    scored = {g: by_group[g] for g in tagger.vocabulary.judged if g in by_group}
     asked = {g: len(found[g]) for g in by_group}
-    return Judgement(len(images), steps, guidance, by_group, uncut, asked, judged), images
+    return Accuracy(len(images), steps, guidance, by_group, uncut, asked, scored), images
 
 
-def table(j: Judgement, least: int = 15) -> str:
-    """The judgement as lines of a Markdown table; groups asked for at least so often."""
+def table(j: Accuracy, least: int = 15) -> str:
+    """Return the accuracy as a Markdown table, with groups that were prompted at least `least` times."""
 
     def row(group: str) -> str:
         return f"| {group} | {j.by_group[group]:.1%} | {j.whole.get(group, float('nan')):.1%} | {j.asked[group]} |"

@@ -1,4 +1,7 @@
-"""Writes docs/adapters.md's table of who loads what from the measured answers: `python -m tools.loader_docs`."""
+"""Write the table of program support in docs/adapters.md from the measurements.
+
+python -m tools.write_program_support_docs
+"""
 
 from __future__ import annotations
 
@@ -23,14 +26,14 @@ NAMES = {
 
 
 def page(text: str) -> str:
-    """The page with its table as the answers are now."""
+    """Return the page with its tables rewritten."""
     head, rest = text.split(BEGIN)
     _, tail = rest.split(END)
     return f"{head}{BEGIN}\n\n{''.join(tables())}\n{END}{tail}"
 
 
 def tables() -> Iterator[str]:
-    """One line for each form of tensors, and one for each spelling of names."""
+    """Yield one row for each tensor form, and one for each naming scheme."""
     found = programs()
     head = " | ".join(f"{program.name} {program.version}" for program in found)
     rule = "|".join("---" for _ in range(len(found) + 1))
@@ -51,10 +54,10 @@ def _order(form: str) -> tuple[int, str]:
 
 
 def _cell(reader: Program, rows: tuple[Row, ...]) -> str:
-    """`yes`, or what is otherwise and where."""
+    """Return `yes`, or the exceptions and where they apply."""
     if not rows:
         return "not measured"
-    outcomes = list(dict.fromkeys(row.outcome for row in rows))  # in the file's order: a tie goes to the first
+    outcomes = list(dict.fromkeys(row.outcome for row in rows))  # in the order of the file: a tie goes to the first
     if len(outcomes) == 1:
         return WORDS[outcomes[0]]
     common = max(outcomes, key=lambda o: sum(len(row.parts) for row in rows if row.outcome == o and not row.modules))
@@ -63,7 +66,7 @@ def _cell(reader: Program, rows: tuple[Row, ...]) -> str:
 
 
 def _where(row: Row) -> str:
-    modules = ", ".join(row.modules) if len(row.modules) <= 4 else f"{len(row.modules)} sorts of modules"
+    modules = ", ".join(row.modules) if len(row.modules) <= 4 else f"{len(row.modules)} kinds of modules"
     parts = ", ".join(row.parts)
     for what in ("UNet", "text encoder"):
         if len(row.parts) > 1 and all(what in part for part in row.parts):
@@ -74,7 +77,7 @@ def _where(row: Row) -> str:
 
 
 def main() -> None:
-    """Writes the page, or says that it differs with --check."""
+    """Write the page; with --check, exit 1 if it is not up to date."""
     text = PAGE.read_text("utf-8")
     fresh = page(text)
     if "--check" in sys.argv and fresh != text:

@@ -1,8 +1,8 @@
-"""`python -m benchmarks.rates`: does the range test find the learning rate that a sweep finds?
+"""`python -m benchmarks.lr_range_test`: does the range test find the learning rate that a sweep finds?
 
-Each of the example subjects is trained at several rates and every training is judged by `evaluate`; then the range test
-is made on the same images. The table says how far its rate lies from the sweep's best. Half an hour a subject on two
-cores; a sweep that was cut off goes on where it was.
+Each of the example subjects is trained at several rates and every training is scored by `evaluate`; then the range test
+runs on the same images. The table shows how far its rate is from the sweep's best. Half an hour a subject on two cores;
+an interrupted sweep resumes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bakehouse.cli.example import lay_out
+from bakehouse.cli.example import copy_example
 from bakehouse.core.events import result_of
 from bakehouse.core.run_folder import Run
 from bakehouse.data import scan
@@ -29,16 +29,16 @@ RATES = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2)
 
 @dataclass(frozen=True)
 class Trained:
-    """One training of the sweep as `evaluate` saw it."""
+    """One training of the sweep and its score."""
 
     lr: float
     score: float
-    """`evaluation.selection.utility`: points of subject fidelity less what prompt, drift and copies cost."""
+    """`evaluation.selection.utility`: points of subject fidelity minus penalties for prompt, drift and copies."""
     cell: Cell
 
 
 def recipe_at(lr: float, images: Path, subject: str, steps: int | None) -> Recipe:
-    """The plan's own recipe, but for its rates, whose ratio stays, its length if one is given, and what is judged."""
+    """Return the planned recipe at another learning rate (the text encoder's in proportion), scored on fewer images."""
     recipe = recipe_for_folder(images, subject)
     plan = make_plan(recipe, scan(images)).recipe.optimizer
     settings: dict[str, object] = {
@@ -56,7 +56,7 @@ def recipe_at(lr: float, images: Path, subject: str, steps: int | None) -> Recip
 
 
 def train_at(lr: float, images: Path, subject: str, steps: int | None) -> Trained:
-    """Trains and judges, or finds again what was done."""
+    """Train and evaluate, or load the result of an earlier sweep."""
     run = Run(images.parent / f"{images.name}-{lr:g}")
     for _ in train(recipe_at(lr, images, subject, steps), run.folder):
         pass
@@ -65,7 +65,7 @@ def train_at(lr: float, images: Path, subject: str, steps: int | None) -> Traine
 
 
 def sweep(images: Path, subject: str, rates: Sequence[float], steps: int | None) -> list[Trained]:
-    """One row a rate, printed as it comes."""
+    """Train at each rate and print its row."""
     print("| rate | subject fidelity | prompt kept | drift | score |\n|---|---|---|---|---|", flush=True)
     rows = []
     for lr in rates:
@@ -79,22 +79,22 @@ def sweep(images: Path, subject: str, rates: Sequence[float], steps: int | None)
 
 
 def conclude(name: str, test: RangeTestResult, best: Trained) -> str:
-    """One sentence."""
+    """Return one sentence that compares the range test with the sweep."""
     factor = max(test.peak_lr / best.lr, best.lr / test.peak_lr)
-    said = f"{name}: the range test says {test.peak_lr:g}, the sweep's best is {best.lr:g}: a factor of {factor:.2f}"
-    return f"{said} ({'within' if factor <= 2 else 'NOT within'} 2). {test.why}"
+    summary = f"{name}: the range test says {test.peak_lr:g}, the sweep's best is {best.lr:g}: a factor of {factor:.2f}"
+    return f"{summary} ({'within' if factor <= 2 else 'NOT within'} 2). {test.why}"
 
 
 def main() -> None:
-    """Prints a table and a sentence for each subject."""
+    """Print a table and a sentence for each subject."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--subjects", nargs="+", default=["mira", "tobi"])
     parser.add_argument("--rates", nargs="+", type=float, default=list(RATES))
-    parser.add_argument("--steps", type=int, help="of each training, instead of the plan's")
-    parser.add_argument("--out", type=Path, default=Path("build/rates"), help="where the runs are kept")
+    parser.add_argument("--steps", type=int, help="steps of each training; default: the plan's")
+    parser.add_argument("--out", type=Path, default=Path("build/rates"), help="folder of the runs")
     args = parser.parse_args()
     for name in args.subjects:
-        images, subject = lay_out(name, args.out.resolve())
+        images, subject = copy_example(name, args.out.resolve())
         rows = sweep(images, subject, args.rates, args.steps)
         test = result_of(find_lr(recipe_at(args.rates[0], images, subject, args.steps)))
         (args.out / f"{name}.json").write_text(

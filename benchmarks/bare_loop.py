@@ -1,4 +1,4 @@
-"""The bare minimum: forward, backward and optimizer step on tensors made beforehand. Nothing can be faster."""
+"""The bare minimum of training: forward, backward and optimizer step on tensors made beforehand."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ import torch.nn.functional as F
 from bakehouse.adapters import Adapter, LoRA, inject
 from bakehouse.models.denoiser import Denoiser
 from bakehouse.training.precision import Precision
-from benchmarks.work import Work
+from benchmarks.workloads import Workload
 
 
-def step_of(work: Work, model: Denoiser) -> tuple[Callable[[], None], Adapter]:
-    """One step, as a function of nothing; and the adapter that it teaches."""
-    adapter = inject(LoRA(rank=work.rank, alpha=work.rank, targets="attention"), model.trainable_modules())
+def step_of(workload: Workload, model: Denoiser) -> tuple[Callable[[], None], Adapter]:
+    """Return a function that runs one step, and the adapter that it trains."""
+    adapter = inject(LoRA(rank=workload.rank, alpha=workload.rank, targets="attention"), model.trainable_modules())
     parameters = list(adapter.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=1e-4, fused=True)
-    x_t = torch.randn(work.batch, *model.latent_shape(work.side, work.side), device=model.device)
+    x_t = torch.randn(workload.batch, *model.latent_shape(workload.side, workload.side), device=model.device)
     eps = torch.randn_like(x_t)
-    t = torch.randint(0, 1000, (work.batch,), device=model.device)
-    precision = Precision(work.precision, model.device)
+    t = torch.randint(0, 1000, (workload.batch,), device=model.device)
+    precision = Precision(workload.precision, model.device)
     with torch.no_grad(), precision.autocast():
-        cond = model.encode_prompt(["zwx person"] * work.batch)
+        cond = model.encode_prompt(["zwx person"] * workload.batch)
 
     def step() -> None:
         with precision.autocast():
@@ -37,9 +37,9 @@ def step_of(work: Work, model: Denoiser) -> tuple[Callable[[], None], Adapter]:
     return step, adapter
 
 
-def steps(work: Work, model: Denoiser, folder: Path) -> Iterator[None]:
-    """In the better of two memory formats."""
-    step, _ = step_of(work, model)
+def steps(workload: Workload, model: Denoiser, folder: Path) -> Iterator[None]:
+    """Run steps in the faster of two memory formats."""
+    step, _ = step_of(workload, model)
     unet = model.trainable_modules()["lora_unet"]
     formats: dict[torch.memory_format, float] = {}
     for form in (torch.channels_last, torch.contiguous_format):

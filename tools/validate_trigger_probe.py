@@ -1,7 +1,9 @@
-"""Holds the probe against crumb, of which everything is known, and writes docs/triggers.md: `python -m tools.probe`.
+"""Validate the trigger probe on crumb, whose vocabulary is known, and write the table of docs/triggers.md.
 
-Taught words are tags of crumb's vocabulary, rare ones strings of consonants that no control is; the probe is not told
-which is which, and its own controls are others. Then some words are drawn, and the tagger counts what it sees.
+    python -m tools.validate_trigger_probe
+
+Known words are tags of crumb's vocabulary, rare ones strings of consonants; none is a control word of the probe. Then
+images of some words are generated, and the tagger counts attributes.
 """
 
 from __future__ import annotations
@@ -33,16 +35,16 @@ from bakehouse.models.denoiser import Denoiser
 from bakehouse.vision.taggers import Vocabulary
 
 PAGE = Path(__file__).parents[1] / "docs" / "triggers.md"
-BEGIN, END = "<!-- probed: written by `python -m tools.probe` -->", "<!-- end of what was probed -->"
+BEGIN, END = "<!-- probed: written by `python -m tools.validate_trigger_probe` -->", "<!-- end of what was probed -->"
 ASKED = (
     "zwx", "ohwx", "sks", "qvk", "qvl", "hzn", "mira", "dog",
     "person", "red hair", "glasses", "beach", "robot", "smile",
 )  # fmt: skip
-"""Words that the page names."""
+"""Words in the page's table."""
 DRAWN = ("zwx", "sks", "qvl", "glasses")
 PICTURES = 32
 SEEN = ("facial hair", "glasses")
-"""Groups of the tagger in which drawn words are counted."""
+"""Groups of the tagger that are counted on generated images."""
 LABELS = {
     "hair": ("hair", "hair color"),
     "clothes and hats": ("clothing", "clothing color", "graphic", "headwear", "headwear color"),
@@ -56,8 +58,8 @@ WORLD = Vocabulary.load()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tools.probe", description=__doc__)
-    parser.add_argument("--words", type=int, default=40, help="taught words, and rare ones")
+    parser = argparse.ArgumentParser(prog="python -m tools.validate_trigger_probe", description=__doc__)
+    parser.add_argument("--words", type=int, default=40, help="number of known and of rare words")
     given = parser.parse_args()
     vocabulary = dataclasses.replace(load_known_words("crumb"), taught=None)
     with Pipeline.open("crumb") as pipeline:
@@ -75,14 +77,14 @@ def main() -> None:
 
 
 def probed(model: Denoiser, words: Sequence[str], vocabulary: KnownWords) -> ProbeResult:
-    """All of them by the defaults, with a dot for each step on the way."""
+    """Probe all words with default settings; print a dot for each step."""
     found = result_of(probe_words(model, words, vocabulary, ProbeSpec()), lambda _: print(".", end="", flush=True))
     print(flush=True)
     return found
 
 
 def rare_words(model: Denoiser, vocabulary: KnownWords, count: int) -> list[str]:
-    """Strings of consonants of 3 to 5 letters, drawn otherwise than the probe's own."""
+    """Return random strings of 3 to 5 consonants, from another random stream than the probe's."""
     rng = random.Random("tools.probe")
     drawn = ("".join(rng.choice(CONSONANTS) for _ in range(rng.randint(3, 5))) for _ in itertools.count())
     fit = (w for w in drawn if w not in vocabulary.parts and 1 <= model.token_count([w])[0] <= 5)
@@ -90,19 +92,19 @@ def rare_words(model: Denoiser, vocabulary: KnownWords, count: int) -> list[str]
 
 
 def taught_words(count: int) -> list[str]:
-    """Tags of crumb's vocabulary, drawn evenly over the groups that they are about."""
+    """Return random tags of crumb's vocabulary, evenly over the groups."""
     tags = list(load_vocabulary("crumb").names())
     random.Random("tools.probe").shuffle(tags)
     by_group: dict[str, list[str]] = {}
     for tag in tags:
         by_group.setdefault(label(tag), []).append(tag)
-    # Turn by turn: two of three tags are about hair, and would hide what becomes of the rest.
+    # In turn: two of three tags are about hair, and would hide the other groups.
     turns = itertools.chain.from_iterable(itertools.zip_longest(*by_group.values()))
     return list(itertools.islice((tag for tag in turns if tag), count))
 
 
 def label(tag: str) -> str:
-    """What a tag is about, in words of the page."""
+    """Return the name of a tag's group, as on the page."""
     group = next(iter(WORLD.atoms(tag)))
     return next(name for name, groups in LABELS.items() if group in groups)
 
@@ -149,7 +151,7 @@ def _loud(r: WordResult) -> str:
 
 
 def _seen(pipeline: Pipeline) -> Iterator[str]:
-    """What the tagger, which knows nothing of the probe, sees on pictures."""
+    """Yield the table of the tagger's attributes on generated images."""
     judge = CrumbScorer.load()
     yield f"What the tagger sees on {PICTURES} pictures of each:"
     yield ""

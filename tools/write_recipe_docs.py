@@ -1,4 +1,4 @@
-"""Writes the tables of docs/recipe.md from the recipe's own declaration: `python -m tools.docs`."""
+"""Write the tables of docs/recipe.md from the recipe's declaration: `python -m tools.write_recipe_docs`."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ BEGIN, END = "<!-- tables: written by `make docs` -->", "<!-- end of tables -->"
 
 
 def page(text: str) -> str:
-    """The page with its tables as the program is now."""
+    """Return the page with its tables rewritten."""
     head, rest = text.split(BEGIN)
     _, tail = rest.split(END)
     return f"{head}{BEGIN}\n\n{''.join(tables())}{END}{tail}"
 
 
 def tables() -> Iterator[str]:
-    """One section for the recipe's own keys and one for each table below it."""
+    """Yield one section for the recipe's keys and one for each table below it."""
     yield from _section(Recipe, "", "The recipe itself")
 
 
 def _section(spec: type[BaseModel], path: str, title: str) -> Iterator[str]:
-    rows, below, said = [], [], described(spec)
+    rows, below, descriptions = [], [], described(spec)
     hidden = spec.unsupported() if issubclass(spec, NetworkSpec) else frozenset()
     for name, info in ((n, i) for n, i in spec.model_fields.items() if n not in hidden):
         key = f"{path}.{name}" if path else name
@@ -47,13 +47,13 @@ def _section(spec: type[BaseModel], path: str, title: str) -> Iterator[str]:
         if inner:
             below += [(s, key, _heading(s, key, info.annotation, len(inner) > 1)) for s in inner]
         else:
-            words = _prose(" ".join([said.get(name, ""), *map(str, needs_of(spec, name))]))
+            words = _prose(" ".join([descriptions.get(name, ""), *map(str, needs_of(spec, name))]))
             rows.append(f"| `{name}` | {_type(info)} | {_default(info)} | {words} |\n")
     if rows:
         yield f"### {title}\n\n"
         if (spec.__doc__ or "").strip() and spec is not Recipe:
             yield _prose((spec.__doc__ or "").strip().split("\n\n")[0]) + "\n\n"
-        yield "| key | value | left out | |\n|---|---|---|---|\n"
+        yield "| key | value | default | |\n|---|---|---|---|\n"
         yield from rows
         yield "\n"
     for inner_spec, key, heading in below:
@@ -61,9 +61,9 @@ def _section(spec: type[BaseModel], path: str, title: str) -> Iterator[str]:
 
 
 def described(spec: type[BaseModel]) -> dict[str, str]:
-    """What stands below each field in the source, its own and those it has from others.
+    """Return the docstring below each field in the source, inherited fields included.
 
-    Pydantic can read that itself (`use_attribute_docstrings`), but does so whenever a class is made: 0.25 s a start.
+    Pydantic can read them itself (`use_attribute_docstrings`), but does so whenever a class is made: 0.25 s a start.
     """
     found: dict[str, str] = {}
     for cls in reversed(spec.__mro__):
@@ -122,7 +122,7 @@ def _name(annotation: Any) -> str:
 
 def _default(info: FieldInfo) -> str:
     if info.is_required():
-        return "must be given"
+        return "required"
     value = info.get_default(call_default_factory=True)
     if value is None or value is PydanticUndefined:
         return "derived or off"
@@ -138,7 +138,7 @@ def _prose(text: str | None) -> str:
 
 
 def main() -> None:
-    """Writes the page, or says which line differs with --check."""
+    """Write the page; with --check, exit 1 if it is not up to date."""
     text = PAGE.read_text("utf-8")
     fresh = page(text)
     if "--check" in sys.argv and fresh != text:

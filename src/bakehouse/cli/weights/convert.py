@@ -5,32 +5,44 @@ from typing import Annotated
 import typer
 
 from bakehouse.cli.options import Json, Quiet
-from bakehouse.cli.weights_options import DryRun, Dtype, Out, Overwrite
+from bakehouse.cli.weights.options import DryRun, Dtype, Out, Overwrite
 
-Form = Annotated[str, typer.Option("--to", metavar="FORM", help="kohya, diffusers, diffusers-old or peft.")]
+Source = Annotated[str, typer.Argument(metavar="FILE|MODEL", help="Adapter file or base model.")]
+Form = Annotated[
+    str, typer.Option("--to", metavar="FORMAT", help="Adapter format: kohya, diffusers, diffusers-old or peft.")
+]
+Alpha = Annotated[str, typer.Option(help="Write alpha to the file (keep), or multiply it into the weights (`bake`).")]
+UNetNames = Annotated[str, typer.Option(help="UNet key names of the kohya format: auto, blocks or diffusers.")]
+Drop = Annotated[
+    list[str] | None,
+    typer.Option(metavar="PATTERN", help="Tensors to leave out, e.g. bundle_emb.* or a full name. Repeatable."),
+]
 
 
 def convert(
-    source: Annotated[str, typer.Argument(metavar="FILE|MODEL", help="An adapter file, or a base model.")],
+    source: Source,
     out: Out,
     to: Form = "kohya",
-    alpha: Annotated[str, typer.Option(help="keep it, or bake it into the weights.")] = "keep",
-    unet_names: Annotated[str, typer.Option(help="kohya's UNet names: auto, blocks or diffusers.")] = "auto",
+    alpha: Alpha = "keep",
+    unet_names: UNetNames = "auto",
     dtype: Dtype = None,
-    drop: Annotated[list[str] | None, typer.Option(metavar="PATTERN", help="Leave tensors out: bundle_emb.*")] = None,
+    drop: Drop = None,
     dry_run: DryRun = False,
     overwrite: Overwrite = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write an adapter in another program's words, or a base model in another layout: what --out's name says."""
-    from bakehouse.cli.render.events import painting
+    """Convert an adapter or a base model to another file format.
+
+    For a base model the name of --out selects the format: a folder (diffusers), .safetensors or .ckpt.
+    """
+    from bakehouse.cli.render.events import progress_renderer
     from bakehouse.cli.render.weights import print_result
     from bakehouse.weights.convert_adapter import Convert
     from bakehouse.weights.convert_adapter import convert as convert_adapter
     from bakehouse.weights.convert_base import convert_base, is_base
 
-    with painting(quiet=quiet or json) as on_event:
+    with progress_renderer(quiet=quiet or json) as on_event:
         if is_base(source):
             base = convert_base(source, out, dtype=dtype, dry_run=dry_run, overwrite=overwrite, on_event=on_event)
             print_result(base, json=json)

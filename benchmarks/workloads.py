@@ -1,4 +1,4 @@
-"""What is measured: a network, a batch, a size, and the tables of them for a CPU and for a GPU."""
+"""Workloads of the training benchmark: network, batch and size, with the lists for a CPU and for a GPU."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from bakehouse.models.denoiser import Denoiser
 
 
 @dataclass(frozen=True)
-class Work:
-    """One row of a table; every case does it in its own way."""
+class Workload:
+    """One row of a table: the same work for every case."""
 
     model: str
     batch: int
     side: int
-    """Of the picture, in pixels."""
+    """Image side, in pixels."""
     rank: int = 16
     device: str = "cpu"
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     warmup: int = 2
     steps: int = 20
     seconds: float = 60.0
-    """No new step is begun after so long; at least one is timed."""
+    """No new step begins after this time; at least one is timed."""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """Of the recipe, for rows that bakehouse alone can do: less memory, whole networks."""
+    """Recipe settings, for rows that only bakehouse can run (less memory, whole networks)."""
     about: str = ""
     """What `settings` mean, in a few words."""
 
@@ -39,16 +39,16 @@ class Work:
         return f"{self.model} {self.side} px, batch {self.batch}" + (f", {self.about}" if self.about else "")
 
 
-Case = Callable[[Work, Denoiser, Path], Iterator[None]]
+Case = Callable[[Workload, Denoiser, Path], Iterator[None]]
 """A generator that does one training step for each `next`; the folder is for its files."""
 
 CPU = {
-    "crumb": [Work("crumb", 8, 128, warmup=4, steps=24)],
-    "sd15": [Work("sd15", 1, 256, warmup=1, steps=3)],
-    "tiny": [Work("tiny", 2, 64, warmup=1, steps=3)],
-    "tiny-xl": [Work("tiny-xl", 2, 64, warmup=1, steps=3)],
+    "crumb": [Workload("crumb", 8, 128, warmup=4, steps=24)],
+    "sd15": [Workload("sd15", 1, 256, warmup=1, steps=3)],
+    "tiny": [Workload("tiny", 2, 64, warmup=1, steps=3)],
+    "tiny-xl": [Workload("tiny-xl", 2, 64, warmup=1, steps=3)],
 }
-"""By model; the tiny ones are for trying the benchmarks themselves."""
+"""Workloads by model; the tiny ones are for testing the benchmarks."""
 
 _LEAN = {"train.gradient_checkpointing": True, "model.quantize": "int8"}
 DREAMBOOTH = {
@@ -60,8 +60,16 @@ DREAMBOOTH = {
 }
 
 
-def _gpu(model: str, batch: int, side: int, **more: Any) -> Work:
-    return Work(model, batch, side, rank=32, device="cuda", precision="bf16", warmup=3, steps=40, seconds=6.0, **more)
+def _gpu(model: str, batch: int, side: int, **more: Any) -> Workload:
+    common: dict[str, Any] = {
+        "rank": 32,
+        "device": "cuda",
+        "precision": "bf16",
+        "warmup": 3,
+        "steps": 40,
+        "seconds": 6.0,
+    }
+    return Workload(model, batch, side, **common, **more)
 
 
 CUDA = {
@@ -75,11 +83,11 @@ LEAN = {
     ],
     "sdxl": [_gpu("sdxl", 1, 1024, settings=_LEAN, about="int8, checkpointing")],
 }
-"""How little memory it takes; bakehouse alone."""
+"""Workloads with the least memory; only bakehouse can run them."""
 
 
-def pictures(folder: Path, side: int) -> Path:
-    """Twelve pictures of noise in `folder/photos`: what is on them makes no difference to speed."""
+def write_images(folder: Path, side: int) -> Path:
+    """Write twelve images of noise into `folder/photos`; their content makes no difference to speed."""
     rng = np.random.default_rng(0)
     photos = folder / "photos"
     photos.mkdir(exist_ok=True)

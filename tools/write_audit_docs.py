@@ -1,4 +1,4 @@
-"""Write the tables of docs/audit.md from the table of checks: `python -m tools.audit_docs`."""
+"""Write the tables of docs/audit.md from the table of checks: `python -m tools.write_audit_docs`."""
 
 from __future__ import annotations
 
