@@ -9,6 +9,7 @@ import shutil
 import struct
 import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -60,7 +61,7 @@ def test_settings_that_point_nowhere(typed, setting, said):
 
 def test_words_that_no_command_can_use(typed):
     assert "NUL character" in typed(["plan", "a\0b"], 2)
-    assert "say what is in it" in typed(["plan", "photos", "--subject", "  "], 2)
+    assert "needs a subject" in typed(["plan", "photos", "--subject", "  "], 2)
     assert "dtype = 'hat'" in typed("weights convert crumb -o crumb.safetensors --dtype hat", 2)
     assert f"no job {10**23}" in typed(f"queue stop {10**23}", 2)
 
@@ -116,6 +117,24 @@ def test_captions_that_are_no_text(typed, tmp_path, caption):
     (tmp_path / "photos/0.txt").unlink()
     (tmp_path / "photos/0.json").write_text(json.dumps({"caption": caption, "tags": 7}))
     typed("plan photos --subject zwx", 0)
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("plan loop --subject zwx", 2),
+        ("dataset import photos/0.png -o loop", 1),
+        ("dataset square loop", 2),
+        ("generate crumb x -n 1 --steps 1 -o loop", 1),
+    ],
+)
+def test_a_link_that_leads_back_to_itself(typed, words, code):
+    Path("loop").symlink_to("loop")
+    assert "loop" in typed(words, code)
+
+
+def test_an_output_folder_that_cannot_be_made_is_told_before_anything_is_generated(typed):
+    assert "denoising" not in typed("generate crumb x --steps 1 -o photos/0.png", 1)
 
 
 @pytest.mark.parametrize("place", [".", "", "..", "/"])

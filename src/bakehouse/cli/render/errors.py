@@ -18,6 +18,8 @@ _UNEXPECTED = (
     "Unexpected error (a bug in bakehouse). Run again with --debug for a traceback, and report it "
     "with the command and the version (bakehouse --version)."
 )
+_LINK_LOOP = "Symlink loop from "
+"""The message of `Path.resolve` before Python 3.13, which has no error type of its own for it."""
 
 
 class InterruptibleGroup(TyperGroup):
@@ -61,6 +63,12 @@ def report_error(error: Exception) -> int:
         return error.exit_code
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         _print_error(f"error: {_name(error.filename)}: {error.strerror}", "check the path and its permissions")
+        return 1
+    if isinstance(error, RuntimeError) and str(error).startswith(_LINK_LOOP):
+        path = str(error).removeprefix(_LINK_LOOP)
+        _print_error(
+            f"error: {path} is a symbolic link that leads back to itself", "remove the link or use another path"
+        )
         return 1
     if isinstance(error, MemoryError):
         _print_error(

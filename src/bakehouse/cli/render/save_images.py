@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from bakehouse.cli.render.consoles import print_json
 from bakehouse.cli.render.printing import echo
+from bakehouse.core.files import writing_to
 from bakehouse.generation import infotext
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 def save_images(images: Iterable[GeneratedImage], folder: Path, *, json: bool = False) -> None:
     """Write NUMBER-SEED.png files after existing ones; print each path, or one JSON list at the end."""
+    with writing_to(folder):  # before anything is generated
+        folder.mkdir(parents=True, exist_ok=True)
     first = 1 + max((int(p.name[:5]) for p in folder.glob("[0-9][0-9][0-9][0-9][0-9]-*.png")), default=0)
     written = []
     for number, image in enumerate(images, start=first):
