@@ -34,7 +34,7 @@ UNSUPPORTED = {
     "prompts.yaml": ('- target: "a"\n  positive: "b"\n  unconditional: ""\n', ("LECO's prompts", "no settings")),
     "slider.yaml": (
         "job: train\nconfig:\n  name: a\n  process:\n    - type: slider\n      network: {linear: 8}\n",
-        ("ai-toolkit's", "a slider, from pairs of prompts", "has no such training"),
+        ("ai-toolkit's", "a slider, from pairs of prompts", "bakehouse trains on images only"),
     ),
     "tuner.json": (
         '{"model_family": "sdxl", "model_type": "lora", "learning_rate": 1e-4}',
@@ -68,13 +68,13 @@ UNSUPPORTED = {
     ),
     "oft9.json": (
         '{"training_method": "LORA", "model_type": "STABLE_DIFFUSION_15", "peft_type": "OFT_9"}',
-        ("peft_type = 'OFT_9' trains what bakehouse does not know", "known are LORA"),
+        ("peft_type = 'OFT_9' is not supported", "supported are LORA"),
     ),
     "vera.yaml": (
         "job: extension\nconfig:\n  name: a\n  process:\n    - type: sd_trainer\n"
         "      network: {type: vera, linear: 8}\n"
         "      model: {name_or_path: runwayml/stable-diffusion-v1-5}\n      datasets: [{folder_path: pictures}]\n",
-        ("network.type = 'vera' trains what bakehouse does not know", "known are lora"),
+        ("network.type = 'vera' is not supported", "supported are lora"),
     ),
     "anima.json": ('{"training_method": "LORA", "model_type": "ANIMA"}', ("trains Anima",)),
 }

@@ -116,7 +116,7 @@ def test_a_probe_says_which_words_are_free_and_exits_with_one_for_those_that_are
     assert typed("triggers", "probe", "zwx", "beach", *QUICK) == 1
     out = capsys.readouterr().out
     assert "'zwx' is free: it shifts crumb" in out and "'beach' is known: crumb was trained on it" in out
-    assert "of a known word's" in out and "free instead: " in out
+    assert "of a known word's" in out and "free words to use instead: " in out
     assert typed("triggers", "probe", "zwx", *QUICK, "--quiet") == 0
     assert capsys.readouterr().out.splitlines() == [line for line in out.splitlines() if line.startswith("'zwx'")]
 

@@ -277,7 +277,7 @@ def test_what_stands_beside_a_pickle_is_not_lost(families, tmp_path):
     said = {"model": {"params": {"parameterization": "v", "unet_config": unet}}}
     (tmp_path / "old.yaml").write_text(json.dumps(said))
     done = convert_base(tmp_path / "old.ckpt", tmp_path / "new.safetensors")
-    assert done.notes == ("2 averaged twins (model_ema....) are left out",)
+    assert done.notes == ("2 EMA weights (model_ema....) are left out",)
     made = load_file(tmp_path / "new.safetensors")
     assert made.keys() == {*state, "global_step", "v_pred"}
     assert all(torch.equal(made[k], v) for k, v in state.items())

@@ -81,7 +81,7 @@ def test_a_file_to_go_on_from_has_to_fit(refused, photos, base):
             torch.nn.init.zeros_(parameter)
     file = save_adapter(inject(LoRA(rank=2, alpha=2), narrow), photos.parent / "first.safetensors", {})
     refused("sd1", [f"adapter.start={file}", "adapter.rank=8"], "adapter.rank = 8, but")
-    refused("sd1", [f"adapter.start={file}", "adapter.kind=lokr"], "is a LoRA adapter, adapter.kind is 'lokr'")
+    refused("sd1", [f"adapter.start={file}", "adapter.kind=lokr"], "is LoRA, but adapter.kind is 'lokr'")
     settings = {"adapter.start": str(file)}
     made = make_plan(recipe_for_folder(photos, "zwx person", base=base("sd1"), settings=settings))
     assert made.recipe.adapter.text is False  # the file has no text encoder

@@ -135,7 +135,7 @@ def test_the_estimate_meets_the_memory_goals():
 
 
 def test_a_quantised_base_cannot_be_fine_tuned(recipe):
-    with pytest.raises(Problems, match=r"model\.quantize = 'int8' keeps weights that cannot learn"):
+    with pytest.raises(Problems, match=r"model\.quantize = 'int8' freezes weights"):
         make_plan(recipe(model__quantize="int8", adapter={"kind": "full"}))
 
 

@@ -6,7 +6,7 @@ import typing
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from bakehouse.adapters import AdapterSpec
+from bakehouse.adapters import AdapterSpec, NetworkSpec
 from bakehouse.adapters.adapter import AdapterSpecBase
 from bakehouse.core.errors import UsageError
 from bakehouse.recipe.importers.common import key_values
@@ -267,9 +267,8 @@ _HANDLED = (
 def _extra(s: Settings, args: Settings, kind: str, values: Values, done: Collection[str]) -> Iterator[Outcome]:
     """The algorithm's own arguments, and the check that its settings know what was said; `done` has its notes."""
     spec = kinds()[kind]
-    known = set(spec.model_fields) - set(getattr(spec, "meaningless", ()))
-    if not getattr(spec, "is_product", False):
-        known -= {"lora_plus_ratio", "max_norm"}
+    unsupported = spec.unsupported() if issubclass(spec, NetworkSpec) else frozenset()
+    known = set(spec.model_fields) - unsupported
     for name in args.values:
         option = args.options[name]
         if name in done or (name == "preset" and args[name] not in PRESETS):
