@@ -21,7 +21,7 @@ from typing import Any
 from bakehouse.captions import RuleSet, parse_rules
 from bakehouse.captions.caption_files import read_captions
 from bakehouse.captions.edit_captions import Edit
-from bakehouse.curation import history
+from bakehouse.curation import apply_and_undo
 from bakehouse.curation.changeset import Proposal
 from bakehouse.data.image_records import ImageSet
 
@@ -74,10 +74,10 @@ def main() -> None:
         timed("read", lambda: read_captions(root))
         made = timed("read, rules", lambda: list(verb.propose(ImageSet((), root=root))))
         proposals = [p for p in made if isinstance(p, Proposal)]
-        timed(f"write {len(proposals)} as a step", lambda: history.apply_proposals(root, "edit", proposals))
+        timed(f"write {len(proposals)} as a step", lambda: apply_and_undo.apply_proposals(root, "edit", proposals))
         left = timed("read, rules, nothing to do", lambda: list(verb.propose(ImageSet((), root=root))))
         assert not any(isinstance(p, Proposal) for p in left), "edited twice is not edited once"
-        timed("take it back", lambda: history.undo(root))
+        timed("take it back", lambda: apply_and_undo.undo(root))
         edit = ("captions", "edit", str(other), "--rules", "clean", "--add", TRIGGER, "--sort", "frequency")
         timed("the whole command", lambda: command(*edit))
         timed("the command that takes it back", lambda: command("dataset", "undo", str(other)))

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bakehouse.cli.example import copy_example
+from bakehouse.cli.copy_example import copy_example
 from bakehouse.core.events import result_of
 from bakehouse.core.run_folder import Run
 from bakehouse.data import scan

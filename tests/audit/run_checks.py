@@ -13,7 +13,7 @@ from PIL import Image
 
 from bakehouse.audit import AuditSpec, Detectors, Report, audit
 from bakehouse.cli import main as door
-from bakehouse.core import cpu_threads
+from bakehouse.core import thread_pool
 from bakehouse.curation.upscale import Upscale
 from bakehouse.vision.faces import Face
 from bakehouse.vision.segmentation.segmenter import Segmenter
@@ -117,7 +117,7 @@ class Middle:
 
 def stand_in(monkeypatch, tmp_path: Path) -> None:
     """A machine whose networks see magenta faces and green letters."""
-    monkeypatch.setattr(cpu_threads, "WORKERS", 1)
+    monkeypatch.setattr(thread_pool, "WORKERS", 1)
     monkeypatch.setenv("BAKEHOUSE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("BAKEHOUSE_DATA", str(tmp_path / "data"))
 

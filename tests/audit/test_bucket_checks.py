@@ -11,7 +11,7 @@ import pytest
 
 from bakehouse.audit import AuditSpec
 from bakehouse.audit.bucket_checks import bucket_count, crop_loss
-from bakehouse.audit.image_facts import Box, Facts, Group, ImageFacts
+from bakehouse.audit.facts import Box, Facts, Group, ImageFacts
 from bakehouse.data.buckets import assign
 
 PHONES = ((1500, 1000), (1000, 1500), (1600, 1200), (1200, 1600), (1920, 1080), (1080, 1920), (1000, 1000))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bakehouse.audit import AuditSpec, Detectors, audit
-from bakehouse.audit.image_facts import Box
+from bakehouse.audit.facts import Box
 from bakehouse.vision.text_detection import TextRegion
 from tests.audit import make_datasets as make
 from tests.audit.cases import KNOWN_TAGS

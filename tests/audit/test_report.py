@@ -11,7 +11,7 @@ import pytest
 
 from bakehouse.audit import AuditSpec, Detectors, Finding, Report, audit, collect_facts, read_report, write_html_report
 from bakehouse.cli.main import main
-from bakehouse.core import cpu_threads
+from bakehouse.core import thread_pool
 from bakehouse.core.errors import UsageError
 from tests.audit import make_datasets as make
 from tests.audit.run_checks import SPEC
@@ -43,7 +43,7 @@ def of(*findings: Finding, images: int = 100) -> Report:
 
 def test_the_order_of_workers_does_not_matter(faulty, monkeypatch):
     first = collect_facts(faulty, AuditSpec.parse(SPEC))
-    monkeypatch.setattr(cpu_threads, "WORKERS", 1)
+    monkeypatch.setattr(thread_pool, "WORKERS", 1)
     again = collect_facts(faulty, AuditSpec.parse(SPEC))
     assert [i.name for i in first.images] == [i.name for i in again.images]
     for a, b in zip(first.images, again.images, strict=True):

@@ -10,7 +10,7 @@ from bakehouse.captions.edit_captions import Edit
 from bakehouse.cli.main import main
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import Warned
-from bakehouse.curation import history
+from bakehouse.curation import apply_and_undo
 from bakehouse.curation.changeset import Proposal
 
 JAPANESE = "初音ミク, 青い髪"
@@ -19,7 +19,7 @@ JAPANESE = "初音ミク, 青い髪"
 def run(root, *rules, **options):
     """Edits a folder; gives what was told."""
     made = list(Edit(rules=RuleSet(rules=parse_rules(rules)), **options).propose(list_images(root)))
-    history.apply_proposals(root, "edit", [p for p in made if isinstance(p, Proposal)])
+    apply_and_undo.apply_proposals(root, "edit", [p for p in made if isinstance(p, Proposal)])
     return made
 
 
@@ -56,7 +56,7 @@ def test_every_encoding_is_edited_as_utf8_and_comes_back_byte_for_byte(folder, d
     now = (root / "a.txt").read_bytes()
     assert now == (after if data.strip() else data)
     if now != data:
-        history.undo(root)
+        apply_and_undo.undo(root)
     assert (root / "a.txt").read_bytes() == data
 
 
@@ -68,7 +68,7 @@ def test_what_the_rules_leave_is_not_touched_and_utf8_is_asked_for(folder):
     assert {str(p.path): p.why for p in made} == {"a.txt": "cp932 to UTF-8", "b.txt": "CRLF to LF"}
     assert (root / "a.txt").read_text("utf-8") == JAPANESE
     assert (root / "b.txt").read_bytes() == b"x\ny"
-    history.undo(root)
+    apply_and_undo.undo(root)
     assert (root / "a.txt").read_bytes() == data
 
 

@@ -10,7 +10,7 @@ from bakehouse.captions.tag_images import Tag, parse_thresholds
 from bakehouse.cli.main import main
 from bakehouse.core.errors import Problems, UsageError
 from bakehouse.core.events import Noted, Progress, Warned
-from bakehouse.curation import history
+from bakehouse.curation import apply_and_undo
 from bakehouse.curation.changeset import Proposal
 from bakehouse.curation.operation import apply_operation
 from bakehouse.data import scan
@@ -71,7 +71,7 @@ def test_captions_are_written_for_images_without(eyes, folder):
     notes = [e.message for e in told if isinstance(e, Noted)]
     assert ["1 caption written or edited by hand: kept" in note for note in notes] == [True]
     assert [(e.done, e.total) for e in told if isinstance(e, Progress)] == [(0, 3), (3, 3)]
-    history.undo(root)
+    apply_and_undo.undo(root)
     assert captions(root) == {"b": "by hand", "c": "", "d": " \n"}
 
 
@@ -83,7 +83,7 @@ def test_its_own_captions_are_written_anew_and_changed_ones_stay(eyes, folder):
     assert captions(root) == {"a": "red 0\n", "b": "red 40, mine"}
     run(root, thresholds={"general": 0.8}, existing="replace")
     assert captions(root) == {"a": "red 0\n", "b": "red 40\n"}
-    history.undo(root)
+    apply_and_undo.undo(root)
     assert captions(root)["b"] == "red 40, mine"
     # Another threshold asked no model.
     assert eyes["eyes"].looked == [2]
@@ -98,7 +98,7 @@ def test_what_a_rule_changed_is_no_longer_the_taggers(eyes, folder):
     apply_operation(root, Edit(rules=RuleSet(rules=parse_rules([{"kind": "add", "tags": ["zwx"]}]))))
     run(root, thresholds={"general": 0.8})
     assert captions(root) == {"a": "zwx, red 0, maybe, ^_^\n"}
-    history.undo(root)
+    apply_and_undo.undo(root)
     run(root, thresholds={"general": 0.8})
     assert captions(root) == {"a": "red 0\n"}
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from bakehouse.cli.main import main
-from bakehouse.curation.history import HISTORY_FOLDER, read_history
+from bakehouse.curation.apply_and_undo import HISTORY_FOLDER, read_history
 from bakehouse.curation.operation import collect_proposals
 from bakehouse.curation.trim import Trim
 from bakehouse.data import image_size, scan

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from tools.fuzz import Inputs, case, make_inputs
-from tools.fuzz.cases import warm
+from tools.fuzz.run_case import warm
 
 CASES = 12
 

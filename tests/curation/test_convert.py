@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from bakehouse.core.errors import Problems
+from bakehouse.curation.apply_and_undo import HISTORY_FOLDER, read_history, undo
 from bakehouse.curation.convert import Convert
 from bakehouse.curation.flatten import Flatten
-from bakehouse.curation.history import HISTORY_FOLDER, read_history, undo
 from bakehouse.curation.operation import apply_operation
 from bakehouse.curation.square import Square, pad_to_square
 from bakehouse.data import image_size, open_image, scan

@@ -3,7 +3,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 from PIL import Image
 
-from bakehouse.curation.history import HISTORY_FOLDER, Proposal, apply_proposals, undo
+from bakehouse.curation.apply_and_undo import HISTORY_FOLDER, Proposal, apply_proposals, undo
 from bakehouse.curation.sidecars import move_with_sidecars, remove_with_sidecars, sidecar_files
 from bakehouse.data import scan
 

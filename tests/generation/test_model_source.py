@@ -6,9 +6,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from bakehouse.core.adapter_paths import DIFFUSERS_FILE
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import write_json
+from bakehouse.core.files_of_adapter import DIFFUSERS_FILE
 from bakehouse.core.run_folder import Run
 from bakehouse.generation.adapter_header import adapter_at, tensor_hash
 from bakehouse.generation.model_source import replace_weights, resolve

@@ -8,11 +8,11 @@ from safetensors.torch import load_file, save_file
 
 from bakehouse.core.errors import BakehouseError
 from bakehouse.models import load_model
+from bakehouse.models.detect_prediction_type import find_evidence
 from bakehouse.models.diffusers_networks import build_text_encoder, build_unet, config_json
 from bakehouse.models.identify import Header, identify, read_header
 from bakehouse.models.infer_config import read_text_config, read_unet_config, read_vae_config
 from bakehouse.models.load import native_size, resolve_model
-from bakehouse.models.prediction_type import find_evidence
 from bakehouse.models.single_file import (
     METADATA_KEY,
     Configs,

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from bakehouse.adapters.lr_multipliers import MULTIPLIERS, SHORT_RUN_MULTIPLIERS, LoRAMultipliers
+from bakehouse.adapters.lr_relative_to_lora import MULTIPLIERS, SHORT_RUN_MULTIPLIERS, LoRAMultipliers
 from bakehouse.cli.main import main
 from bakehouse.core.errors import Problems, UsageError
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.recipe import Recipe, make_plan, recipe_for_folder, recipe_to_toml, to_toml
-from bakehouse.recipe.class_images import without_trigger
+from bakehouse.recipe.needed_class_images import without_trigger
 from bakehouse.recipe.presets import load_preset
 from bakehouse.recipe.recipe import ConceptSpec
-from bakehouse.recipe.text_match import mostly_behind
+from bakehouse.recipe.words_in_captions import mostly_behind
 
 
 @pytest.fixture

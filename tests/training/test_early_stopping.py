@@ -11,7 +11,7 @@ from bakehouse.core.events import Finished, Noted, Saved, Stopped
 from bakehouse.core.run_folder import Run
 from bakehouse.recipe import make_plan
 from bakehouse.recipe.sample_prompt import SamplePrompt
-from bakehouse.training import callbacks, train, trainer, training_state
+from bakehouse.training import step_callbacks, train, trainer, training_state
 
 ASKED = [SamplePrompt(words, "", 64, 64, 1, 3.0, 2, "ddim") for words in ("zwx person", "person")]
 
@@ -94,7 +94,7 @@ def test_a_run_killed_at_its_end_ends_the_same(recipe, tmp_path, monkeypatch, mo
                 calls.append(state.step)
                 return kill() if calls.count(12) == 2 else original(state, folder)
 
-            for module in (trainer, callbacks):
+            for module in (trainer, step_callbacks):
                 patched.setattr(module, "save_state", save)
         if moment == "last weights":
             original_save = trainer.WeightsWriter.save

@@ -22,8 +22,8 @@ from PIL import Image
 
 from bakehouse.data.crumb_attributes import Vocabulary
 from bakehouse.vision.taggers.crumb_tagger import CrumbTagger
-from tools.crumb import examples, pack, prompt_accuracy, samples, tagger, tokenizer, unet, vae, world
-from tools.crumb.world import Picture
+from tools.crumb import example_datasets, pack, prompt_accuracy, samples, tagger, tokenizer, training_images, unet, vae
+from tools.crumb.training_images import Picture
 
 HERE = Path(__file__).resolve().parent
 SPRITES = (("base1", "base", 14000, 2), ("base2", "base", 14000, 2), ("odd", "heldout", 8000, 2))
@@ -76,8 +76,8 @@ def compose(p: Plan) -> None:
     odd = [(p.out / name, copies, 90) for name, split, _, copies in SPRITES if split == "heldout"]
     for target, parts in (("images", base), ("heldout", odd)):
         if not (p.out / f"{target}.jsonl").exists():
-            world.compose_all(parts, p.out / target, say)
-            pictures = world.look(p.out / f"{target}.npy", 40)
+            training_images.compose_all(parts, p.out / target, say)
+            pictures = training_images.look(p.out / f"{target}.npy", 40)
             samples.sheet(pictures, 10, p.out / f"{target}.png")
 
 
@@ -163,7 +163,7 @@ def draw_samples(p: Plan) -> None:
 
 
 def make_examples(p: Plan) -> None:
-    examples.make(p.out / "assets" / "examples", p.out / "examples-work")
+    example_datasets.make(p.out / "assets" / "examples", p.out / "examples-work")
 
 
 STAGES: dict[str, Callable[[Plan], None]] = {

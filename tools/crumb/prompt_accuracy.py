@@ -15,7 +15,7 @@ from PIL import Image
 
 from bakehouse.vision.taggers.crumb_tagger import CrumbTagger, prompt_accuracy
 from tools.crumb import scenes
-from tools.crumb.world import Picture, prompt
+from tools.crumb.training_images import Picture, prompt
 
 GUIDANCE = 3.0
 

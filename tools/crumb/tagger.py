@@ -23,8 +23,8 @@ from torch import Tensor
 from bakehouse.data.crumb_attributes import Vocabulary
 from bakehouse.vision.taggers.crumb_tagger import TaggerNet
 from tools.crumb.muon import Muon
+from tools.crumb.training_images import Picture
 from tools.crumb.words import vocabulary
-from tools.crumb.world import Picture
 
 UNKNOWN = -100
 Key = tuple[int, int]  # split, row

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from transformers import CLIPTokenizer
 
-from tools.crumb.world import Picture, caption
+from tools.crumb.training_images import Picture, caption
 
 EXTRA = (
     "photo picture style character cat dog man woman boy girl eyepatch flowers in hair red blue wearing "

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from tools.crumb.muon import Muon
-from tools.crumb.world import Picture, caption
+from tools.crumb.training_images import Picture, caption
 
 SCALING = 0.18215
 SHORT_CONTEXT = 42

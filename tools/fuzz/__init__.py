@@ -8,7 +8,7 @@ long, writes control characters, or changes a file that it should only read. The
 
 from __future__ import annotations
 
-from tools.fuzz.cases import Outcome as Outcome
-from tools.fuzz.cases import case as case
 from tools.fuzz.inputs import Inputs as Inputs
 from tools.fuzz.inputs import make_inputs as make_inputs
+from tools.fuzz.run_case import Outcome as Outcome
+from tools.fuzz.run_case import case as case

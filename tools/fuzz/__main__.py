@@ -9,8 +9,8 @@ from collections import Counter
 from pathlib import Path
 
 import tools.fuzz
-from tools.fuzz.cases import case, warm
 from tools.fuzz.inputs import Inputs, make_inputs
+from tools.fuzz.run_case import case, warm
 
 
 def main() -> None:

@@ -12,8 +12,8 @@ from PIL import Image
 
 from bakehouse.core.files import atomic_folder
 from tools.crumb import scenes
-from tools.crumb.examples import BROWS, EYES, MOUTHS, TRAIN, render
-from tools.crumb.world import frame
+from tools.crumb.example_datasets import BROWS, EYES, MOUTHS, TRAIN, render
+from tools.crumb.training_images import frame
 
 PIXELS = 256
 FACE = {

@@ -15,7 +15,7 @@ from bakehouse.core.files import write_json
 from bakehouse.data.triggers import inseparable_pairs
 from bakehouse.generation import ImageRequest, Pipeline
 from bakehouse.recipe import Recipe, make_plan, scan_concepts
-from bakehouse.recipe.trigger_captions import compile_recipe, compiled_images
+from bakehouse.recipe.compile_recipe_captions import compile_recipe, compiled_images
 from bakehouse.vision.taggers import CrumbTagger
 from tools.triggers.arms import CLASS, WORD, Arm, write_images
 

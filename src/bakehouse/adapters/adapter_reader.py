@@ -16,8 +16,8 @@ from bakehouse.adapters.file_coverage import Coverage
 from bakehouse.adapters.peft_format import STANDARD_NAMES, read_settings
 from bakehouse.adapters.tensor_files import check_suffix, damaged, open_tensors, read_pickle
 from bakehouse.adapters.tensor_names import group_by_module, number_text_encoders, seems_sdxl
-from bakehouse.core.adapter_paths import DIFFUSERS_FILE, PEFT_FILE, adapter_files
 from bakehouse.core.errors import UsageError
+from bakehouse.core.files_of_adapter import DIFFUSERS_FILE, PEFT_FILE, adapter_files
 
 _PREFIXES = {"unet": "lora_unet_", "text_encoder": "lora_te_", "text_encoder_2": "lora_te2_"}
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bakehouse.core.errors import UsageError
-from bakehouse.core.pluralize import listed
+from bakehouse.core.message_text import listed
 
 Verdict = Literal["carried", "refused"]
 

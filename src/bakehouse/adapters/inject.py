@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from bakehouse.adapters.adapter import Adapter, AdapterSpecBase, AdapterTarget, LayerAdapter
-from bakehouse.adapters.adapter_facts import EXCLUDED, ON_KERNELS, ON_NORMS, ON_TEXT, ON_UNET, SIZED
 from bakehouse.adapters.adapter_reader import open_adapter
 from bakehouse.adapters.file_coverage import coverage_of_keys
 from bakehouse.adapters.layer import AdapterLayer
 from bakehouse.adapters.load_onto_model import load_adapter
 from bakehouse.adapters.network_settings import LayerDims, NetworkSpec
+from bakehouse.adapters.plan_facts import EXCLUDED, ON_KERNELS, ON_NORMS, ON_TEXT, ON_UNET, SIZED
 from bakehouse.adapters.target_modules import Site, matches
 from bakehouse.core.errors import UsageError
 from bakehouse.core.setting_needs import PlanFact
@@ -45,7 +45,7 @@ def inject(
 
 
 def try_on(spec: NetworkSpec, parts: Mapping[str, nn.Module]) -> frozenset[PlanFact]:
-    """Return facts of `adapters/adapter_facts.py` on what `inject` would adapt.
+    """Return facts of `adapters/plan_facts.py` on what `inject` would adapt.
 
     The networks may be on the meta device; they must not be used afterwards.
 

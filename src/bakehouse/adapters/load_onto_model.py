@@ -14,7 +14,7 @@ from bakehouse.adapters.layer import AdapterLayer, freeze
 from bakehouse.adapters.target_modules import Site, all_sites
 from bakehouse.adapters.tensor_names import guess_base
 from bakehouse.core.errors import UsageError
-from bakehouse.core.pluralize import listed
+from bakehouse.core.message_text import listed
 
 
 def load_adapter(

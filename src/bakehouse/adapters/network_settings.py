@@ -13,9 +13,9 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from bakehouse.adapters.adapter import LayerSpec
-from bakehouse.adapters.adapter_facts import EXCLUDED, ON_KERNELS, ON_NORMS, ON_TEXT, SIZED
 from bakehouse.adapters.layer import AdapterLayer
 from bakehouse.adapters.norm_layers import NormLayer
+from bakehouse.adapters.plan_facts import EXCLUDED, ON_KERNELS, ON_NORMS, ON_TEXT, SIZED
 from bakehouse.adapters.target_modules import Site, Targets, matches, select
 from bakehouse.adapters.unet_blocks import MOST_ALPHA, MOST_RANK, BlockSpec
 from bakehouse.core.errors import UsageError

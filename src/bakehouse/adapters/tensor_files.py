@@ -22,9 +22,9 @@ from torch import Tensor
 
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.events import OnEvent, Progress
-from bakehouse.core.failed_downloads import not_weights
 from bakehouse.core.files import atomic_path, check_file_name
 from bakehouse.core.finite import check_finite, count_not_finite
+from bakehouse.core.not_weights import not_weights
 
 WEIGHT_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 

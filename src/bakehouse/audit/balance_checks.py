@@ -7,12 +7,12 @@ from pathlib import PurePosixPath
 
 from bakehouse.audit.audit_options import AuditSpec
 from bakehouse.audit.check import CheckFinding, percent
-from bakehouse.audit.image_facts import Facts, Group
+from bakehouse.audit.facts import Facts, Group
 from bakehouse.audit.pixel_checks import is_retro
 from bakehouse.audit.trigger_checks import from_explain
-from bakehouse.core.pluralize import counted, listed
+from bakehouse.core.message_text import counted, listed
+from bakehouse.data.balance_repeats import balance_repeats, fair_target
 from bakehouse.data.captions import split_tags
-from bakehouse.data.repeats import balance_repeats, fair_target
 from bakehouse.data.tag_groups import plain
 
 _BUDGETS = {"sd1": (2000, 3000), "sd2": (2000, 3000), "sdxl": (1500, 2500)}

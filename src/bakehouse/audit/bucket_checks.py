@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from bakehouse.audit.audit_options import AuditSpec
 from bakehouse.audit.check import CheckFinding, Level, image_findings, percent
-from bakehouse.audit.image_facts import Facts, ImageFacts
-from bakehouse.core.pluralize import counted
+from bakehouse.audit.facts import Facts, ImageFacts
+from bakehouse.core.message_text import counted
 from bakehouse.data.buckets import Placement, assign, bucket_table
 
 STEPS = (16, 32, 64, 128, 256)

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from bakehouse.audit.audit_options import AuditSpec
 from bakehouse.audit.caption_tokens import token_counter
 from bakehouse.audit.check import CheckFinding, quote_argument
-from bakehouse.audit.image_facts import Facts, ImageFacts
+from bakehouse.audit.facts import Facts, ImageFacts
 from bakehouse.captions.rule import Rule, matcher
 from bakehouse.captions.ruleset import RuleSet
+from bakehouse.captions.tag_meaning_rules import Generics, Redundant, Synonyms, vague_tags
 from bakehouse.captions.tag_rules import Dedupe, Remove
-from bakehouse.captions.word_rules import Generics, Redundant, Synonyms, vague_tags
 from bakehouse.core.errors import nearest
-from bakehouse.core.pluralize import counted, listed
+from bakehouse.core.message_text import counted, listed
 from bakehouse.data.captions import CAPTION_PER_LINE, EMPTY, ONE_TAG_PER_LINE
 from bakehouse.data.tag_vocabulary import ListedVocabulary, TagVocabulary, load_vocabulary
 from bakehouse.data.tags import BARRIER, form_of, is_face, keeps_underscores, key, split_caption

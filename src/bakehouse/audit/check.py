@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from bakehouse.audit.audit_options import AuditSpec, Limits
-from bakehouse.audit.image_facts import Facts
-from bakehouse.core.pluralize import counted
+from bakehouse.audit.facts import Facts
+from bakehouse.core.message_text import counted
 
 Level = Literal["error", "warning", "info"]
 LEVELS: tuple[Level, ...] = ("error", "warning", "info")

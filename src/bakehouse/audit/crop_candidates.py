@@ -6,7 +6,7 @@ from collections.abc import Collection
 from pathlib import PurePosixPath
 
 from bakehouse.audit.audit_options import AuditSpec
-from bakehouse.audit.image_facts import ImageFacts
+from bakehouse.audit.facts import ImageFacts
 from bakehouse.curation.crops.crop import Crop, why_ambiguous
 from bakehouse.curation.crops.framing import load_framing_rules
 from bakehouse.vision.faces import Face

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from bakehouse.audit.audit_options import AuditSpec
 from bakehouse.audit.check import CheckFinding, Level
-from bakehouse.audit.image_facts import Facts
-from bakehouse.core.pluralize import counted
+from bakehouse.audit.facts import Facts
+from bakehouse.core.message_text import counted
 from bakehouse.curation.dedupe import Dedupe, DuplicateFinding
 from bakehouse.data.image_records import ImageSet
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 
 from bakehouse.audit.audit_options import AuditSpec
 from bakehouse.audit.check import CheckFinding, image_findings, percent
-from bakehouse.audit.image_facts import Facts, ImageFacts
-from bakehouse.core.pluralize import counted
+from bakehouse.audit.facts import Facts, ImageFacts
+from bakehouse.core.message_text import counted
 from bakehouse.data.image_header import ImageHeader
 from bakehouse.data.scan import stem_of
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from bakehouse.audit.audit_options import AuditSpec
 from bakehouse.audit.check import CheckFinding, percent
-from bakehouse.audit.image_facts import Facts
-from bakehouse.core.pluralize import counted
+from bakehouse.audit.facts import Facts
+from bakehouse.core.message_text import counted
 
 
 def unusable(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bakehouse.audit.image_facts import MaskFacts
+from bakehouse.audit.facts import MaskFacts
 from bakehouse.core.errors import UsageError
 from bakehouse.curation.masks.mask_quality import measure_mask
 from bakehouse.data.masks import SHAPE_TOLERANCE

@@ -9,9 +9,9 @@ from dataclasses import replace
 from bakehouse.audit.audit_options import AuditSpec
 from bakehouse.audit.check import CheckFinding, Level, image_findings, percent
 from bakehouse.audit.crop_candidates import crop_names, possible_crops, stem
-from bakehouse.audit.image_facts import Facts, ImageFacts
+from bakehouse.audit.facts import Facts, ImageFacts
 from bakehouse.audit.image_stats import cluster_outlines
-from bakehouse.core.pluralize import counted, listed
+from bakehouse.core.message_text import counted, listed
 from bakehouse.curation.clean.clean import KINDS
 from bakehouse.data.buckets import Placement
 from bakehouse.data.captions import split_tags

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable
 
 from bakehouse.audit.audit_options import AuditSpec
 from bakehouse.audit.check import CheckFinding, Level, percent, quote_argument
-from bakehouse.audit.image_facts import Facts
+from bakehouse.audit.facts import Facts
 from bakehouse.captions.triggers.findings import ALWAYS_CAPTIONED
 from bakehouse.core.files import file_exists
-from bakehouse.core.pluralize import counted, listed
+from bakehouse.core.message_text import counted, listed
 from bakehouse.data.captions import split_tags
 from bakehouse.data.tag_groups import group_of, plain
 from bakehouse.data.tag_vocabulary import ListedVocabulary, load_vocabulary

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from bakehouse.audit.image_facts import Group, TriggerFacts
+from bakehouse.audit.facts import Group, TriggerFacts
 from bakehouse.captions.triggers import explain, exposures_of
-from bakehouse.captions.triggers.exposure import captioned_shares
+from bakehouse.captions.triggers.absorption import captioned_shares
 from bakehouse.core.errors import Problems
 from bakehouse.data.triggers import Trigger, compile_captions
 

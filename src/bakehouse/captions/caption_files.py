@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import file_exists
-from bakehouse.core.pluralize import listed
+from bakehouse.core.message_text import listed
 from bakehouse.data.captions import CAPTION_EXTENSIONS, LOST_BYTES, decode_text, joined_lines, read_caption
 from bakehouse.data.dataset_formats import METADATA_FILES
 from bakehouse.data.image_records import ImageRecord, ImageSet

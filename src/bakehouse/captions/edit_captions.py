@@ -10,7 +10,7 @@ from pydantic import Field
 from bakehouse.captions.caption_files import CaptionFolder, CaptionText, UnopenedImages, read_captions
 from bakehouse.captions.ruleset import RuleSet
 from bakehouse.core.events import Event, Noted, Warned
-from bakehouse.core.pluralize import counted, listed
+from bakehouse.core.message_text import counted, listed
 from bakehouse.core.settings import Spec
 from bakehouse.curation.changeset import Proposal, Write
 from bakehouse.data.image_records import ImageSet

@@ -12,8 +12,8 @@ from pydantic import Field
 
 from bakehouse.captions.rule import Caption, CaptionFilter, Context, Rule, Tags
 from bakehouse.captions.spelling_rules import Case, Parentheses, Regex, Tidy, Underscores
+from bakehouse.captions.tag_meaning_rules import Consolidate, Generics, Redundant, Split, Synonyms
 from bakehouse.captions.tag_rules import Add, Dedupe, Remove, Replace, Sort
-from bakehouse.captions.word_rules import Consolidate, Generics, Redundant, Split, Synonyms
 from bakehouse.core.errors import UsageError
 from bakehouse.core.settings import Spec, read_toml
 from bakehouse.data.shipped_tag_lists import read_data, shipped_names

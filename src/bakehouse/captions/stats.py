@@ -11,7 +11,7 @@ from typing import Any
 
 from bakehouse.captions.caption_files import CaptionFolder
 from bakehouse.captions.similar_tags import Typo, count_spellings, find_typos
-from bakehouse.captions.word_rules import vague_tags
+from bakehouse.captions.tag_meaning_rules import vague_tags
 from bakehouse.data.tag_vocabulary import TagVocabulary
 from bakehouse.data.tags import BARRIER, form_of, key, split_caption
 

@@ -16,10 +16,10 @@ from bakehouse.core.bundled_models import BUNDLED_TAGGER
 from bakehouse.core.errors import UsageError, did_you_mean
 from bakehouse.core.events import Event, Noted, Warned
 from bakehouse.core.files import file_exists, sha256_file
-from bakehouse.core.pluralize import counted
+from bakehouse.core.message_text import counted
 from bakehouse.core.settings import Spec
+from bakehouse.curation.apply_and_undo import read_history
 from bakehouse.curation.changeset import Proposal, Write
-from bakehouse.curation.history import read_history
 from bakehouse.data.captions import read_caption
 from bakehouse.data.dataset_formats import METADATA_FILES
 from bakehouse.data.image_records import ImageRecord, ImageSet

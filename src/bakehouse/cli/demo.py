@@ -16,7 +16,7 @@ def demo(
     quiet: Quiet = False,
 ) -> None:
     """Run all steps on example images: plan, train, evaluate. Takes some minutes."""
-    from bakehouse.cli.example import copy_example
+    from bakehouse.cli.copy_example import copy_example
     from bakehouse.cli.load_recipe import read_recipe
     from bakehouse.cli.render.evaluation import print_verdict
     from bakehouse.cli.render.events import render_events

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
+from bakehouse.cli.expand_option_groups import expand_option_groups
 from bakehouse.cli.generation_options import Base, GenerationOptions, Model, Prediction, Seed, Weight
-from bakehouse.cli.option_groups import expand_option_groups
 from bakehouse.cli.options import Json, Quiet
 
 
@@ -27,7 +27,7 @@ def generate(
 ) -> None:
     """Generate images and print their paths. Each file holds its settings (infotext)."""
     from bakehouse import generation as room
-    from bakehouse.cli.render.adapters import extra_adapters
+    from bakehouse.cli.adapter_arguments import extra_adapters
     from bakehouse.cli.render.events import progress_renderer
     from bakehouse.cli.render.save_images import save_images
 

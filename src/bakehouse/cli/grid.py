@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
+from bakehouse.cli.expand_option_groups import expand_option_groups
 from bakehouse.cli.generation_options import Base, GenerationOptions, Model, Prediction, Seed
-from bakehouse.cli.option_groups import expand_option_groups
 from bakehouse.cli.options import Json, Quiet
 from bakehouse.cli.render.printing import echo
 
@@ -35,8 +35,8 @@ def grid(
     quiet: Quiet = False,
 ) -> None:
     """Generate a grid of images with one or two settings varied. Run it again to resume."""
+    from bakehouse.cli.adapter_arguments import extra_adapters
     from bakehouse.cli.load_recipe import subject_of
-    from bakehouse.cli.render.adapters import extra_adapters
     from bakehouse.cli.render.events import render_events
     from bakehouse.generation import Drawn, make_grid, resolve
 

@@ -9,7 +9,7 @@ import typer
 
 from bakehouse.cli.options import BaseOption, Job, Json, KindOption, QueueFile, Quiet, Settings, Source, Subject
 from bakehouse.cli.render.printing import echo
-from bakehouse.core.pluralize import counted
+from bakehouse.core.message_text import counted
 
 queue = typer.Typer(help="Train many recipes, one after the other.", no_args_is_help=True)
 

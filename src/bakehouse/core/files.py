@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.json_toml_yaml import parse_json
-from bakehouse.core.pluralize import visible
+from bakehouse.core.message_text import visible
 
 _CHUNK = 1 << 20
 

@@ -15,7 +15,7 @@ from functools import cache
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from bakehouse.core.pluralize import counted
+from bakehouse.core.message_text import counted
 
 WEBP_QUALITY = 82
 

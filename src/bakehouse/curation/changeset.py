@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from bakehouse.core.errors import Problems
 from bakehouse.core.files import sha256_file
-from bakehouse.core.pluralize import counted
+from bakehouse.core.message_text import counted
 from bakehouse.curation.journal import Change
 from bakehouse.data.scan import nfc
 

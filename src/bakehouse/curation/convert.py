@@ -14,7 +14,7 @@ from bakehouse.core.files import fit_file_name
 from bakehouse.core.settings import Spec
 from bakehouse.curation.changeset import Edit, Proposal, Write
 from bakehouse.curation.frame_selection import MAX_DIFFERENCE, distinct_frames, read_frames
-from bakehouse.curation.image_io import open_record
+from bakehouse.curation.open_records import open_record
 from bakehouse.curation.output_images import OutputNames, copy_caption, copy_shared_caption, encode_png, replace_image
 from bakehouse.curation.sidecars import move_with_sidecars
 from bakehouse.data.image_header import ImageHeader, read_image_header

@@ -8,11 +8,11 @@ from pathlib import PurePosixPath
 
 from bakehouse.core.events import Event
 from bakehouse.core.settings import Spec
-from bakehouse.curation.animated_images import still_images
 from bakehouse.curation.changeset import Edit, Proposal
 from bakehouse.curation.colors import Color, parse_rgb
-from bakehouse.curation.image_io import open_record
+from bakehouse.curation.open_records import open_record
 from bakehouse.curation.output_images import OutputNames, replace_image, replace_mask
+from bakehouse.curation.skip_animated import still_images
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.open_image import flattened
 

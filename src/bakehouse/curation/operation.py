@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from bakehouse.core.events import Event, OnEvent, ignore
+from bakehouse.curation.apply_and_undo import apply_proposals, recover
 from bakehouse.curation.changeset import Proposal
-from bakehouse.curation.history import apply_proposals, recover
 from bakehouse.curation.journal import Step
 from bakehouse.data import ImageSet, scan
 

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from bakehouse.curation.changeset import Edit, Remove, Write
-from bakehouse.curation.image_io import mask_name
+from bakehouse.curation.open_records import mask_name
 from bakehouse.curation.sidecars import sidecar_files, sidecar_moves
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.scan import nfc

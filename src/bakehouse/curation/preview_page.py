@@ -10,12 +10,12 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
-from bakehouse.core.cpu_threads import thread_pool
 from bakehouse.core.errors import BakehouseError
 from bakehouse.core.files import write_html
 from bakehouse.core.html_pages import InlineImage, inline_image, render
+from bakehouse.core.thread_pool import thread_pool
 from bakehouse.curation.changeset import Edit, Move, Proposal, Remove, Write
-from bakehouse.curation.image_io import skip_warning
+from bakehouse.curation.open_records import skip_warning
 from bakehouse.data.captions import decode_text
 from bakehouse.data.image_records import ImageSet
 from bakehouse.data.open_image import EXTENSIONS, ImageError, open_image

@@ -16,14 +16,14 @@ from pydantic import Field
 
 from bakehouse.core.errors import UsageError, did_you_mean
 from bakehouse.core.events import Event, Warned
-from bakehouse.core.pluralize import counted
+from bakehouse.core.message_text import counted
 from bakehouse.core.settings import Spec
 from bakehouse.curation.changeset import Edit, Move, Proposal, Write
 from bakehouse.curation.sidecars import move_with_sidecars
+from bakehouse.data.balance_repeats import balance_repeats, fair_target, unbalanced
 from bakehouse.data.buckets import BucketSpec, assign, bucket_table
 from bakehouse.data.dataset_formats import MOST_REPEATS
 from bakehouse.data.image_records import ImageRecord, ImageSet
-from bakehouse.data.repeats import balance_repeats, fair_target, unbalanced
 
 NUMBERED_FOLDER = re.compile(r"([0-9]+)_(.*)")
 """Kohya's folders: repeats and name."""

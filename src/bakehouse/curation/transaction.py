@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import sha256_file, writing_to
 from bakehouse.core.folder_lock import locked
-from bakehouse.core.pluralize import counted, listed
+from bakehouse.core.message_text import counted, listed
 from bakehouse.curation.blob_store import SMALL_FILE, BlobStore
 from bakehouse.curation.changeset import HISTORY_FOLDER
 from bakehouse.curation.journal import Change, Journal, State, Step

@@ -13,10 +13,10 @@ from pydantic import Field
 
 from bakehouse.core.events import Event, Progress
 from bakehouse.core.settings import Spec
-from bakehouse.curation.animated_images import still_images
 from bakehouse.curation.changeset import Edit, Proposal
-from bakehouse.curation.image_io import open_or_skip, open_record
+from bakehouse.curation.open_records import open_or_skip, open_record
 from bakehouse.curation.output_images import OutputNames, replace_image, replace_mask
+from bakehouse.curation.skip_animated import still_images
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.open_image import open_image
 

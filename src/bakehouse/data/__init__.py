@@ -1,5 +1,6 @@
 """Images, captions, masks and buckets; no torch."""
 
+from bakehouse.data.balance_repeats import balance_repeats, unbalanced
 from bakehouse.data.buckets import (
     BucketRow,
     BucketSpec,
@@ -24,7 +25,6 @@ from bakehouse.data.dataset_formats import ConceptFolder, read_dataset
 from bakehouse.data.image_records import ImageRecord, ImageSet, Skipped
 from bakehouse.data.masks import load_mask
 from bakehouse.data.open_image import ImageError, image_size, open_image, to_pixels
-from bakehouse.data.repeats import balance_repeats, unbalanced
 from bakehouse.data.scan import scan
 
 __all__ = [

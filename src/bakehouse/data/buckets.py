@@ -15,7 +15,7 @@ from PIL import Image
 from pydantic import Field, model_validator
 
 from bakehouse.core.errors import UsageError
-from bakehouse.core.pluralize import counted, listed
+from bakehouse.core.message_text import counted, listed
 from bakehouse.core.setting_needs import Needs, is_on, one_of
 from bakehouse.core.settings import Spec
 

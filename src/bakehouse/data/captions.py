@@ -20,7 +20,7 @@ from bakehouse.core.errors import BakehouseError
 from bakehouse.core.json_toml_yaml import parse_json
 from bakehouse.core.setting_needs import Needs, is_on, reached_by
 from bakehouse.core.settings import Spec
-from bakehouse.data.fact_names import CHOICES, JOINED, MARKED, MOVABLE, RUN_STEPS, UNMARKED
+from bakehouse.data.plan_facts import CHOICES, JOINED, MARKED, MOVABLE, RUN_STEPS, UNMARKED
 
 CAPTION_EXTENSIONS = (".txt", ".caption", ".json")
 """In the order in which they are tried."""

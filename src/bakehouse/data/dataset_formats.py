@@ -17,7 +17,7 @@ from typing import Any
 
 from bakehouse.core.errors import Problems, UsageError, did_you_mean
 from bakehouse.core.json_toml_yaml import parse_json
-from bakehouse.core.pluralize import counted, listed
+from bakehouse.core.message_text import counted, listed
 from bakehouse.core.settings import read_toml
 from bakehouse.data.captions import captions_in, decode_text
 from bakehouse.data.image_records import ImageRecord, ImageSet

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bakehouse.core.errors import Problems, UsageError
 from bakehouse.core.files import sha256_file
-from bakehouse.core.pluralize import listed
+from bakehouse.core.message_text import listed
 from bakehouse.data.captions import CAPTION_EXTENSIONS, read_caption
 from bakehouse.data.image_records import ImageRecord, ImageSet, Skipped
 from bakehouse.data.open_image import EXTENSIONS, FOREIGN, ImageError, ImageInfo, probe, sniff

@@ -15,7 +15,7 @@ from bakehouse.core.errors import UsageError
 from bakehouse.core.events import Event, Progress, Saved, Warned
 from bakehouse.core.files import read_json, write_json
 from bakehouse.core.folder_lock import locked
-from bakehouse.core.pluralize import listed
+from bakehouse.core.message_text import listed
 from bakehouse.core.run_folder import Run
 from bakehouse.data.image_records import ImageRecord
 from bakehouse.data.open_image import open_image
@@ -37,7 +37,7 @@ from bakehouse.evaluation.result import Report, image_key
 from bakehouse.evaluation.selection import finalists, make_pick, make_verdict, relative
 from bakehouse.models.families import family_of
 from bakehouse.recipe.recipe import ConceptSpec, EvaluateSpec, Recipe
-from bakehouse.recipe.text_match import mostly_behind
+from bakehouse.recipe.words_in_captions import mostly_behind
 
 FIRST_ROUND_IMAGES = 6
 """Images of each cell in the first round; the finalists are scored on all."""

@@ -17,7 +17,7 @@ from PIL import Image
 from bakehouse.core.events import Step
 from bakehouse.core.files import atomic_path, write_html
 from bakehouse.core.html_pages import InlineImage, inline_image, render
-from bakehouse.core.pluralize import counted
+from bakehouse.core.message_text import counted
 from bakehouse.core.run_folder import Run
 from bakehouse.core.svg_charts import Axes, Line, Point, line_chart
 from bakehouse.data.open_image import open_image

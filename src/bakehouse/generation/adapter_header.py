@@ -7,9 +7,9 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bakehouse.core.adapter_paths import adapter_files
 from bakehouse.core.errors import UsageError
 from bakehouse.core.files import key_of
+from bakehouse.core.files_of_adapter import adapter_files
 
 if TYPE_CHECKING:
     from bakehouse.models.identify import FileKind

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bakehouse.core.adapter_paths import DIFFUSERS_FILE, PEFT_FILE
 from bakehouse.core.bundled_models import BUNDLED_BASE
 from bakehouse.core.errors import UsageError, did_you_mean
+from bakehouse.core.files_of_adapter import DIFFUSERS_FILE, PEFT_FILE
 from bakehouse.core.model_catalogue import locate_model, model_names
 from bakehouse.core.run_folder import Run
 from bakehouse.generation.adapter_header import adapter_at, check_family, kind_of

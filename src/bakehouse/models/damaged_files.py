@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bakehouse.core.errors import BakehouseError
-from bakehouse.core.failed_downloads import not_weights
 from bakehouse.core.files import read_table
 from bakehouse.core.model_catalogue import locate_model
+from bakehouse.core.not_weights import not_weights
 from bakehouse.models.diffusers_networks import weight_files
 from bakehouse.models.mmap_weights import safetensors_header
 from bakehouse.models.model_reference import ModelRef

@@ -19,7 +19,7 @@ from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import read_table
 from bakehouse.core.finite import count_not_finite, not_finite_message
 from bakehouse.core.json_toml_yaml import parse_json
-from bakehouse.core.pluralize import listed
+from bakehouse.core.message_text import listed
 
 Config = dict[str, Any]
 

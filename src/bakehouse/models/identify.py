@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from bakehouse.core.adapter_paths import PEFT_START, adapter_files
 from bakehouse.core.errors import UsageError
+from bakehouse.core.files_of_adapter import PEFT_START, adapter_files
 
 Shapes = Mapping[str, tuple[int, ...]]
 Kind = Literal[

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from bakehouse.core.errors import BakehouseError
 from bakehouse.core.files import atomic_path
 from bakehouse.core.json_toml_yaml import parse_json
+from bakehouse.models.detect_prediction_type import V_PRED, ZTSNR, find_evidence
 from bakehouse.models.diffusers_networks import (
     Config,
     build_text_encoder,
@@ -39,7 +40,6 @@ from bakehouse.models.infer_config import (
 from bakehouse.models.key_map import from_open_clip, spelled_vae_name, to_open_clip, unet_names, vae_names
 from bakehouse.models.mmap_weights import Weights, read_weights
 from bakehouse.models.noise_schedule import PredictionType
-from bakehouse.models.prediction_type import V_PRED, ZTSNR, find_evidence
 from bakehouse.models.stable_diffusion import DEFAULT_SCHEDULER, StableDiffusion
 
 METADATA_KEY = "bakehouse.configs"

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from bakehouse.core.errors import UsageError
 from bakehouse.core.files import atomic_folder, sha256_file, write_json
 from bakehouse.models.denoiser import Conditioning, Denoiser, Moments
+from bakehouse.models.detect_prediction_type import ZERO_TERMINAL
 from bakehouse.models.diffusers_networks import checkpoint_text_encoder, config_json, file_text_names
 from bakehouse.models.model_hash import file_sha256, files_fingerprint, tensors_sha256
 from bakehouse.models.noise_schedule import schedule_from_config
-from bakehouse.models.prediction_type import ZERO_TERMINAL
 from bakehouse.models.text_encoders import (
     layer_count,
     normalized_hidden_state,

@@ -14,7 +14,7 @@ from bakehouse.data.dataset_formats import ConceptFolder, read_dataset
 from bakehouse.data.image_records import ImageSet
 from bakehouse.data.scan import scan
 from bakehouse.recipe.recipe import Recipe
-from bakehouse.recipe.text_match import trigger_in
+from bakehouse.recipe.words_in_captions import trigger_in
 
 
 def recipe_for_folder(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bakehouse.core.pluralize import counted
+from bakehouse.core.message_text import counted
 from bakehouse.core.setting_needs import without_effect
 from bakehouse.data.buckets import BucketRow, Placement, assign, bucket_table, bucket_warnings
 from bakehouse.data.dataset_formats import METADATA_FILES, read_dataset
@@ -17,13 +17,13 @@ from bakehouse.models.damaged_files import check_model
 from bakehouse.models.load import resolve_model
 from bakehouse.models.model_facts import model_facts
 from bakehouse.recipe.base_validation import adapted_networks, base_errors
-from bakehouse.recipe.class_images import ClassImage, class_images
+from bakehouse.recipe.compile_recipe_captions import compiled_images, not_apart
 from bakehouse.recipe.cost_estimate import Estimate, estimate
 from bakehouse.recipe.decisions import Decision, Derivation
 from bakehouse.recipe.epoch_order import EpochOrder
-from bakehouse.recipe.plan_facts import lookup_for
+from bakehouse.recipe.needed_class_images import ClassImage, class_images
+from bakehouse.recipe.needs_lookup import lookup_for
 from bakehouse.recipe.recipe import Recipe
-from bakehouse.recipe.trigger_captions import compiled_images, not_apart
 from bakehouse.recipe.validation import errors_for, refuse, setting_errors, too_long, warnings_for
 
 

@@ -17,7 +17,7 @@ from bakehouse.core.settings import Spec, read_toml
 from bakehouse.data.augment import AugmentSpec
 from bakehouse.data.buckets import BucketSpec
 from bakehouse.data.captions import CaptionOptions
-from bakehouse.data.fact_names import ALPHA
+from bakehouse.data.plan_facts import ALPHA
 from bakehouse.data.triggers import Trigger, check_unique_words
 from bakehouse.losses import LossSpec, NoiseSpec
 from bakehouse.recipe.early_stopping import StopSpec

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bakehouse.adapters.lr_multipliers import multipliers_for
+from bakehouse.adapters.lr_relative_to_lora import multipliers_for
 from bakehouse.recipe.presets import load_preset
 from bakehouse.recipe.recipe import Recipe
 

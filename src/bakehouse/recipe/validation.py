@@ -13,7 +13,7 @@ from bakehouse.adapters import NetworkSpec
 from bakehouse.adapters.adapter_reader import coverage_of
 from bakehouse.adapters.file_coverage import BUNDLED
 from bakehouse.core.errors import BakehouseError, Problems, UsageError
-from bakehouse.core.pluralize import counted, listed
+from bakehouse.core.message_text import counted, listed
 from bakehouse.data.augment import images_without_face
 from bakehouse.data.image_records import ImageSet
 from bakehouse.data.triggers import TRIGGER_FILE, raw_path
@@ -26,7 +26,7 @@ from bakehouse.recipe.presets import Preset
 from bakehouse.recipe.recipe import Recipe
 from bakehouse.recipe.sample_prompt import parse_sample_prompt, rounded, sample_defaults
 from bakehouse.recipe.setting_conflicts import conflicts, questionable
-from bakehouse.recipe.text_match import has_word, mostly_behind
+from bakehouse.recipe.words_in_captions import has_word, mostly_behind
 
 
 def errors_for(recipe: Recipe, images: ImageSet, own_prior: ImageSet) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from bakehouse.core.errors import BakehouseError
 from bakehouse.core.events import Event, Failed, Started, Warned
-from bakehouse.core.pluralize import counted
+from bakehouse.core.message_text import counted
 from bakehouse.core.run_folder import Run
 from bakehouse.training.out_of_memory import is_out_of_memory, out_of_memory_error
 from bakehouse.training.run_setup import OpenRun

@@ -12,7 +12,7 @@ from bakehouse.core.errors import BakehouseError
 from bakehouse.core.events import Event, Warned
 from bakehouse.core.files import sha256_file
 from bakehouse.core.run_folder import Run
-from bakehouse.training.input_checks import NEW_RUN
+from bakehouse.training.resume_checks import NEW_RUN
 from bakehouse.training.run_inputs import RunInputs
 from bakehouse.training.training_state import SavedState, TrainState, find_states, restore_state
 

@@ -14,17 +14,17 @@ from typing import Any
 
 from bakehouse.adapters import NetworkSpec
 from bakehouse.adapters.peft_format import CONFIG
-from bakehouse.core.adapter_paths import adapter_files
 from bakehouse.core.errors import BakehouseError
 from bakehouse.core.files import key_of, read_checked, sha256_file, write_checked
+from bakehouse.core.files_of_adapter import adapter_files
 from bakehouse.core.run_folder import Run
 from bakehouse.data.augment import face_box
 from bakehouse.data.buckets import Placement
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.scan import scan
 from bakehouse.recipe import Decision, Plan, PlannedImage, Recipe, make_plan, scan_concepts
-from bakehouse.recipe.class_images import ClassImage
 from bakehouse.recipe.cost_estimate import Estimate
+from bakehouse.recipe.needed_class_images import ClassImage
 
 _VERSION = 1
 

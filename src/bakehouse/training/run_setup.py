@@ -16,7 +16,7 @@ from bakehouse.models.denoiser import Denoiser
 from bakehouse.recipe import Plan, Recipe, to_toml
 from bakehouse.training.batch_size_finder import find_batch_size
 from bakehouse.training.class_images import CaptionedImage
-from bakehouse.training.input_checks import (
+from bakehouse.training.resume_checks import (
     check_base,
     check_class_images,
     check_listed_images,

@@ -10,9 +10,8 @@ from bakehouse.core.events import Event, Finished, Started, Warned
 from bakehouse.core.run_folder import Run
 from bakehouse.data.image_records import ImageSet
 from bakehouse.recipe import Recipe
-from bakehouse.training.callbacks import SampleCallback, StateCallback, WeightsCallback
 from bakehouse.training.class_images import prepare_class_images
-from bakehouse.training.early_stopping import EvaluatorFactory, check_evaluator
+from bakehouse.training.evaluator import EvaluatorFactory, check_evaluator
 from bakehouse.training.event_recorder import record
 from bakehouse.training.export_weights import WeightsWriter, weights_path
 from bakehouse.training.loop import Callback, run_loop
@@ -21,6 +20,7 @@ from bakehouse.training.prepare import build_components, load_base
 from bakehouse.training.resume import check_weights, newest_state, restore
 from bakehouse.training.run_setup import OpenRun, open_run, resolve_batch_size
 from bakehouse.training.samples import truncated_prompts
+from bakehouse.training.step_callbacks import SampleCallback, StateCallback, WeightsCallback
 from bakehouse.training.training_state import save_state
 
 

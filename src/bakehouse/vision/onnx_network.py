@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bakehouse.core.errors import UsageError
-from bakehouse.core.failed_downloads import not_weights
+from bakehouse.core.not_weights import not_weights
 from bakehouse.core.optional_imports import import_optional
 
 _ERRORS_ONLY = 3

@@ -18,11 +18,11 @@ from bakehouse.adapters.file_coverage import Coverage
 from bakehouse.adapters.module_names import full_name
 from bakehouse.adapters.tensor_files import Shape, float_types, open_tensors
 from bakehouse.adapters.tensor_names import algorithm_of, families_of, guess_base, rank_of, split_key
-from bakehouse.core.adapter_paths import adapter_files
 from bakehouse.core.errors import UsageError
+from bakehouse.core.files_of_adapter import adapter_files
 from bakehouse.core.finite import count_not_finite
 from bakehouse.core.json_toml_yaml import parse_json
-from bakehouse.core.pluralize import counted
+from bakehouse.core.message_text import counted
 from bakehouse.weights.dense_delta import is_plain, matrices, scale_of
 from bakehouse.weights.program_support import FAMILIES, Verdict, program_verdicts
 

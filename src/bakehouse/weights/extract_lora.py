@@ -16,7 +16,7 @@ from bakehouse.adapters.module_names import full_name
 from bakehouse.adapters.tensor_files import DTYPES, check_output_path
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import OnEvent, Progress
-from bakehouse.core.pluralize import counted
+from bakehouse.core.message_text import counted
 from bakehouse.core.settings import Spec
 from bakehouse.weights.adapter_writer import network_header, write_adapter
 from bakehouse.weights.base_modules import BaseModel, open_base

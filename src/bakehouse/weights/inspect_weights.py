@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from bakehouse.adapters.tensor_files import WEIGHT_SUFFIXES, Shape, float_types, open_tensors
-from bakehouse.core.adapter_paths import adapter_files
 from bakehouse.core.errors import UsageError
+from bakehouse.core.files_of_adapter import adapter_files
 from bakehouse.core.run_folder import Run
 from bakehouse.models.damaged_files import check_weights, damages, sentence
 from bakehouse.models.identify import identify

@@ -27,7 +27,7 @@ from bakehouse.adapters.tensor_names import guess_base
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import OnEvent
 from bakehouse.core.files import atomic_folder
-from bakehouse.core.pluralize import listed
+from bakehouse.core.message_text import listed
 from bakehouse.weights.base_modules import BaseModel, Place, network_files, open_base
 from bakehouse.weights.dense_delta import bias_of, layer_of
 from bakehouse.weights.result import ModuleResult, Result

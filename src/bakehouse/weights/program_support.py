@@ -17,8 +17,8 @@ from typing import Any, Literal
 from bakehouse.adapters.tensor_files import Shape
 from bakehouse.adapters.tensor_names import kohya_stem, split_key
 from bakehouse.core.json_toml_yaml import parse_json
-from bakehouse.core.pluralize import counted
-from bakehouse.weights.tensor_forms import PEFT_LENGTHS, form_of
+from bakehouse.core.message_text import counted
+from bakehouse.weights.form_label import PEFT_LENGTHS, form_of
 
 Outcome = Literal["same", "at 1", "other", "none"]
 """Result of loading: the same weights as here, the same only at strength 1, other weights, or not loaded."""

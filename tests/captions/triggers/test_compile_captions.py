@@ -8,7 +8,7 @@ from PIL import Image
 from bakehouse.captions.triggers import Compile, find_triggers
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import Warned
-from bakehouse.curation.history import undo
+from bakehouse.curation.apply_and_undo import undo
 from bakehouse.curation.operation import apply_operation
 from bakehouse.data import scan
 from bakehouse.data.triggers import Trigger

@@ -16,7 +16,7 @@ from PIL import Image
 from bakehouse.cli.main import main
 from bakehouse.core.errors import BakehouseError, Problems, UsageError
 from bakehouse.core.events import Warned
-from bakehouse.curation.history import HISTORY_FOLDER, read_history, undo
+from bakehouse.curation.apply_and_undo import HISTORY_FOLDER, read_history, undo
 from bakehouse.curation.image_import import ImportOptions, import_sources
 from bakehouse.curation.image_import import import_images as module
 from bakehouse.data import read_dataset, scan

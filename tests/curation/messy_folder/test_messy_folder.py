@@ -16,9 +16,9 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from bakehouse.cli.main import main
+from bakehouse.curation.apply_and_undo import HISTORY_FOLDER, read_history
 from bakehouse.curation.crops import crop as crops
 from bakehouse.curation.dedupe import dedupe as dedupe
-from bakehouse.curation.history import HISTORY_FOLDER, read_history
 from bakehouse.data import open_image, scan
 from bakehouse.vision.faces import Face
 from tests.pages import ROOT, cheaper

@@ -15,7 +15,7 @@ from bakehouse.cli.main import main
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import Noted, Warned
 from bakehouse.curation.clean import Clean, TextRegion, blur_faces, classify_text, mark_watermarks
-from bakehouse.curation.clean.background_fill import (
+from bakehouse.curation.clean.fill_text import (
     VISIBLE_ERROR,
     fill_background,
     fill_error,

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from bakehouse.core.events import Noted
+from bakehouse.curation.apply_and_undo import undo
 from bakehouse.curation.crops import Crop, crop, crop_box, crop_caption, load_framing_rules
-from bakehouse.curation.history import undo
 from bakehouse.curation.operation import apply_operation, collect_proposals
 from bakehouse.data import scan
 from bakehouse.data.captions import split_tags

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import Noted, Warned
-from bakehouse.curation.history import undo
+from bakehouse.curation.apply_and_undo import undo
 from bakehouse.curation.masks import Mask, Segmenter, color_mask, iou, measure_mask
 from bakehouse.curation.masks.color_mask import border_color
 from bakehouse.curation.operation import apply_operation, collect_proposals

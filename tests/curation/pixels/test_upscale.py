@@ -16,7 +16,7 @@ from PIL import Image
 
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import Warned
-from bakehouse.curation.history import undo
+from bakehouse.curation.apply_and_undo import undo
 from bakehouse.curation.operation import apply_operation, collect_proposals
 from bakehouse.curation.upscale import Upscale
 from bakehouse.curation.upscale.upscale import upscaler_path

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageEnhance
 
+from bakehouse.curation.apply_and_undo import undo
 from bakehouse.curation.dedupe import Dedupe
 from bakehouse.curation.dedupe.best_copy import LOSSLESS, file_quality
 from bakehouse.curation.dedupe.candidates import similar_pairs
@@ -21,7 +22,6 @@ from bakehouse.curation.dedupe.compare import ComparisonScale, prepare, tile_dif
 from bakehouse.curation.dedupe.crop_detection import SMALL, find_crop
 from bakehouse.curation.dedupe.grouping import connected_groups
 from bakehouse.curation.dedupe.image_hashes import WINDOWS, hash_image
-from bakehouse.curation.history import undo
 from bakehouse.curation.operation import apply_operation, collect_proposals
 from bakehouse.data import open_image, scan
 

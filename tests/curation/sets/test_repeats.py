@@ -8,7 +8,7 @@ import math
 import pytest
 
 from bakehouse.core.errors import UsageError
-from bakehouse.curation.history import undo
+from bakehouse.curation.apply_and_undo import undo
 from bakehouse.curation.operation import apply_operation
 from bakehouse.curation.repeats import Repeats, find_concepts, repeat_warnings
 from bakehouse.data import read_dataset, scan

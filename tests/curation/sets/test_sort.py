@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from bakehouse.core.errors import Problems, UsageError
-from bakehouse.curation.history import undo
+from bakehouse.curation.apply_and_undo import undo
 from bakehouse.curation.operation import apply_operation, collect_proposals
 from bakehouse.curation.sorting import Sort
 from bakehouse.curation.sorting.clustering import cluster, kmeans, silhouette

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from bakehouse.curation.history import undo
+from bakehouse.curation.apply_and_undo import undo
 from bakehouse.curation.operation import apply_operation
 from bakehouse.curation.trim import Trim, crop_borders
 from bakehouse.data import open_image, scan

@@ -1,8 +1,8 @@
 """Triggers before training: what each will absorb, which cannot be separated, and the remedies."""
 
+from bakehouse.captions.triggers.absorption import Absorption, Exposure, absorptions, exposures_of
 from bakehouse.captions.triggers.compile_captions import Compile, find_triggers
 from bakehouse.captions.triggers.explain import Explanation, explain
-from bakehouse.captions.triggers.exposure import Absorption, Exposure, absorptions, exposures_of
 from bakehouse.captions.triggers.findings import Remedy, TriggerFinding
 
 __all__ = [

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from bakehouse.captions.triggers.exposure import (
+from bakehouse.captions.triggers.absorption import (
     Absorption,
     Exposure,
     ExposureSet,
@@ -17,7 +17,7 @@ from bakehouse.captions.triggers.exposure import (
     exposures_omitting,
     total_weight,
 )
-from bakehouse.core.pluralize import counted, listed
+from bakehouse.core.message_text import counted, listed
 from bakehouse.data.tag_groups import excluded_groups, group_of, groups, plain
 from bakehouse.data.triggers import CompiledImage, Trigger, inseparable_pairs, is_sentence
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from bakehouse.cli.dataset.options import Folder, RunOptions
-from bakehouse.cli.option_groups import expand_option_groups
+from bakehouse.cli.expand_option_groups import expand_option_groups
 
 TriggerFile = Annotated[
     Path | None,

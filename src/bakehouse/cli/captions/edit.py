@@ -6,7 +6,7 @@ import typer
 
 from bakehouse.cli.captions.options import EditOptions
 from bakehouse.cli.dataset.options import Folder, RunOptions
-from bakehouse.cli.option_groups import expand_option_groups
+from bakehouse.cli.expand_option_groups import expand_option_groups
 
 
 @expand_option_groups

@@ -6,7 +6,7 @@ import typer
 
 from bakehouse.cli.captions.options import Many
 from bakehouse.cli.dataset.options import Folder, RunOptions
-from bakehouse.cli.option_groups import expand_option_groups
+from bakehouse.cli.expand_option_groups import expand_option_groups
 from bakehouse.core.bundled_models import BUNDLED_TAGGER
 
 _Taggers = Annotated[

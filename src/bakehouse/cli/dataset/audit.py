@@ -7,7 +7,7 @@ import typer
 
 from bakehouse.cli.dataset.audit_settings import AuditOptions
 from bakehouse.cli.dataset.options import Folder
-from bakehouse.cli.option_groups import expand_option_groups
+from bakehouse.cli.expand_option_groups import expand_option_groups
 from bakehouse.cli.options import Json, Quiet
 
 Page = Annotated[
@@ -35,7 +35,7 @@ def audit(
     from bakehouse.cli.render.audit import print_audit
     from bakehouse.cli.render.dataset import progress_callbacks
     from bakehouse.cli.render.events import progress_renderer
-    from bakehouse.curation.history import recover
+    from bakehouse.curation.apply_and_undo import recover
 
     earlier = read_report(against) if against else None
     with progress_renderer(quiet=quiet or json) as on_event:

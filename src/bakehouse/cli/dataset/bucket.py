@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import typer
 
 from bakehouse.cli.dataset.options import Folder, RunOptions
-from bakehouse.cli.option_groups import expand_option_groups
+from bakehouse.cli.expand_option_groups import expand_option_groups
 
 Resolution = Annotated[int, typer.Option(metavar="PIXELS", help="Training resolution: 512 for SD 1.x, 1024 for SDXL.")]
 Rule = Annotated[
@@ -32,7 +32,7 @@ def bucket(
     """Print the bucket of each image, its scale and crop loss."""
     from bakehouse.cli.dataset.run_operation import run_operation
     from bakehouse.cli.render.buckets import print_buckets
-    from bakehouse.curation.buckets import Bucket
+    from bakehouse.curation.bucket import Bucket
 
     shapes = {"resolution": resolution, "rule": rule, "step": step, "min": least, "max": most, "upscale": upscale}
     given = {key: value for key, value in shapes.items() if value is not None}

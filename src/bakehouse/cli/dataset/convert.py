@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import typer
 
 from bakehouse.cli.dataset.options import Folder, RunOptions
-from bakehouse.cli.option_groups import expand_option_groups
+from bakehouse.cli.expand_option_groups import expand_option_groups
 
 NamesOnly = Annotated[bool, typer.Option("--names-only", help="Only fix wrong file extensions; do not convert.")]
 Frames = Annotated[Literal["first", "distinct", "all"], typer.Option(help="Frames of animated images to keep.")]

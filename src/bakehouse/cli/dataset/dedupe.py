@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import typer
 
 from bakehouse.cli.dataset.options import Folder, RunOptions
-from bakehouse.cli.option_groups import expand_option_groups
+from bakehouse.cli.expand_option_groups import expand_option_groups
 
 Bits = Annotated[
     int, typer.Option(metavar="N", help="Maximum Hamming distance of hashes (of 64 bits) to compare two images.")

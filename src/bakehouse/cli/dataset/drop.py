@@ -6,7 +6,7 @@ import typer
 
 from bakehouse.cli.dataset.audit_settings import AuditOptions
 from bakehouse.cli.dataset.options import Folder, RunOptions
-from bakehouse.cli.option_groups import expand_option_groups
+from bakehouse.cli.expand_option_groups import expand_option_groups
 
 Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of audit findings, e.g. B05.")]
 

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from bakehouse.cli.dataset.options import Folder, RunOptions
-from bakehouse.cli.option_groups import expand_option_groups
+from bakehouse.cli.expand_option_groups import expand_option_groups
 
 Color = Annotated[
     str, typer.Option(metavar="COLOR", help="Background colour for transparent pixels, e.g. white or #ff8800.")

@@ -16,17 +16,17 @@ KeepEdits = Annotated[
 def undo(folder: Folder, every: Every = False, keep_edits: KeepEdits = False, json: Json = False) -> None:
     """Undo the last step. Contents and dates of files are restored."""
     from bakehouse.cli.render.dataset import print_undone
-    from bakehouse.curation import history
+    from bakehouse.curation import apply_and_undo
 
-    taken = [history.undo(folder, keep_edits=keep_edits)]
-    while every and history.last_applied(folder) is not None:
-        taken.append(history.undo(folder, keep_edits=keep_edits))
+    taken = [apply_and_undo.undo(folder, keep_edits=keep_edits)]
+    while every and apply_and_undo.last_applied(folder) is not None:
+        taken.append(apply_and_undo.undo(folder, keep_edits=keep_edits))
     print_undone(taken, folder, json=json)
 
 
 def history(folder: Folder, json: Json = False) -> None:
     """List the steps that changed a dataset."""
     from bakehouse.cli.render.dataset import print_history
-    from bakehouse.curation import history
+    from bakehouse.curation import apply_and_undo
 
-    print_history(history.read_history(folder), folder, json=json)
+    print_history(apply_and_undo.read_history(folder), folder, json=json)

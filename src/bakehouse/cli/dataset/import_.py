@@ -35,7 +35,7 @@ def import_(
     """Copy images, captions and masks into a dataset. Run it again to add new files."""
     from bakehouse.cli.render.dataset import print_import
     from bakehouse.cli.render.events import progress_renderer
-    from bakehouse.cli.render.messages import MessageCollector
+    from bakehouse.cli.render.message_collector import MessageCollector
     from bakehouse.curation.image_import import ImportOptions, import_sources
 
     values = {"frames": frames, "per_second": per_second, "per_scene": per_scene, "captions": captions}

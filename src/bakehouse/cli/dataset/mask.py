@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import typer
 
 from bakehouse.cli.dataset.options import Folder, RunOptions
-from bakehouse.cli.option_groups import expand_option_groups
+from bakehouse.cli.expand_option_groups import expand_option_groups
 
 Model = Annotated[
     str,

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from bakehouse.cli.dataset.options import RunOptions
-from bakehouse.cli.option_groups import expand_option_groups
+from bakehouse.cli.expand_option_groups import expand_option_groups
 
 Source = Annotated[
     Path, typer.Argument(metavar="FOLDER|RECIPE", help="Dataset with one folder for each concept, or a recipe.")

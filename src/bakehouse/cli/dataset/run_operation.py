@@ -28,8 +28,8 @@ def run_operation(
         recovered_warning,
     )
     from bakehouse.cli.render.events import progress_renderer
-    from bakehouse.cli.render.messages import MessageCollector
-    from bakehouse.curation.history import apply_proposals, recover
+    from bakehouse.cli.render.message_collector import MessageCollector
+    from bakehouse.curation.apply_and_undo import apply_proposals, recover
     from bakehouse.curation.operation import collect_proposals, operation_name
     from bakehouse.curation.preview_page import write_preview
     from bakehouse.data import scan

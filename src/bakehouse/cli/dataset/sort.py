@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from bakehouse.cli.dataset.options import Folder, RunOptions
-from bakehouse.cli.option_groups import expand_option_groups
+from bakehouse.cli.expand_option_groups import expand_option_groups
 from bakehouse.core.bundled_models import BUNDLED_TAGGER
 
 By = Annotated[
@@ -31,7 +31,7 @@ def sort(
     sure: Sure = 0.02, recipe: IntoRecipe = None, options: RunOptions,
 ) -> None:  # fmt: skip
     """Move images into one folder for each concept. Captions and masks follow."""
-    from bakehouse.cli.dataset.concepts import folders_of
+    from bakehouse.cli.dataset.concept_folders import folders_of
     from bakehouse.cli.dataset.run_operation import run_operation
     from bakehouse.curation.sorting import Sort
 

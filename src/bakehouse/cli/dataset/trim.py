@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from bakehouse.cli.dataset.options import Folder, RunOptions
-from bakehouse.cli.option_groups import expand_option_groups
+from bakehouse.cli.expand_option_groups import expand_option_groups
 
 Fuzz = Annotated[float, typer.Option(metavar="SHARE", help="Colour tolerance of a border, 0 to 1.")]
 Most = Annotated[float, typer.Option(metavar="SHARE", help="Maximum share of a side to cut from one edge.")]

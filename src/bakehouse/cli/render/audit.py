@@ -12,7 +12,7 @@ from bakehouse.audit import Changes, Finding, Report
 from bakehouse.audit.check import LEVELS
 from bakehouse.cli.render.consoles import print_json, print_table, stderr_console
 from bakehouse.cli.render.printing import echo
-from bakehouse.core.pluralize import counted, listed
+from bakehouse.core.message_text import counted, listed
 
 _STYLES = {"error": "bold red", "warning": "yellow", "info": "dim"}
 _NAMED = 3

@@ -11,7 +11,7 @@ from bakehouse.captions.stats import CaptionStats
 from bakehouse.cli.render.consoles import print_json, print_table, print_warnings
 from bakehouse.cli.render.printing import echo
 from bakehouse.core.bundled_models import BUNDLED_BASE, BUNDLED_BASE_FOLDER
-from bakehouse.core.pluralize import counted
+from bakehouse.core.message_text import counted
 from bakehouse.data.triggers import RAW_SUFFIX
 
 

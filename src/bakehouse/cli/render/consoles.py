@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bakehouse.cli.render.printing import echo
-from bakehouse.core.pluralize import visible
+from bakehouse.core.message_text import visible
 
 _LOG_WIDTH = 160
 """Width of tables in files and pipes, in characters."""

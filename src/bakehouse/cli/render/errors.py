@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 from bakehouse.cli.render.printing import echo
 from bakehouse.core.errors import BakehouseError, UsageError
-from bakehouse.core.pluralize import visible
+from bakehouse.core.message_text import visible
 
 _RESUMABLE = ("train", "demo", "evaluate")
 _UNEXPECTED = (

@@ -23,7 +23,7 @@ from bakehouse.cli.render.printing import echo
 from bakehouse.cli.render.units import duration, number, size
 from bakehouse.core import events as ev
 from bakehouse.core.errors import BakehouseError
-from bakehouse.core.pluralize import counted
+from bakehouse.core.message_text import counted
 
 ProgressRenderer = Callable[[ev.Event], None]
 

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from bakehouse.cli.render.consoles import print_json, print_table, print_warnings, stderr_console
 from bakehouse.cli.render.printing import echo
-from bakehouse.core.pluralize import counted
+from bakehouse.core.message_text import counted
 
 if TYPE_CHECKING:
     from bakehouse.recipe.importers import Imported, Note

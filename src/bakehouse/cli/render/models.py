@@ -15,7 +15,7 @@ from bakehouse.cli.render.printing import echo
 from bakehouse.cli.render.units import size
 from bakehouse.core.errors import UsageError, did_you_mean
 from bakehouse.core.model_catalogue import KINDS, Kind
-from bakehouse.models.model_manager import Row, add, fetch, fetchable, remove, rows
+from bakehouse.models.manage_models import Row, add, fetch, fetchable, remove, rows
 
 
 def print_models(*, here: bool, kind: str | None, json: bool, quiet: bool) -> None:

@@ -11,7 +11,7 @@ from rich.table import Table
 from bakehouse.cli.render.consoles import print_json, print_table, print_warnings
 from bakehouse.cli.render.printing import echo, shell_command
 from bakehouse.cli.render.units import duration, size
-from bakehouse.core.pluralize import counted
+from bakehouse.core.message_text import counted
 
 if TYPE_CHECKING:
     from bakehouse.recipe import Plan

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import IO, Any
 
-from bakehouse.core.pluralize import visible
+from bakehouse.core.message_text import visible
 
 
 def echo(*values: Any, sep: str = " ", end: str = "\n", file: IO[str] | None = None, flush: bool = False) -> None:

@@ -13,7 +13,7 @@ from bakehouse.cli.render.consoles import print_json, print_table, print_warning
 from bakehouse.cli.render.printing import echo
 from bakehouse.core.errors import UsageError
 from bakehouse.core.files import write_text
-from bakehouse.core.pluralize import counted
+from bakehouse.core.message_text import counted
 
 if TYPE_CHECKING:
     from bakehouse.cli.dataset.options import RunOptions

@@ -7,7 +7,7 @@ from rich.table import Table
 from bakehouse.captions.triggers import Absorption, Explanation, TriggerFinding
 from bakehouse.cli.render.consoles import print_json, print_table
 from bakehouse.cli.render.printing import echo
-from bakehouse.core.pluralize import counted, listed
+from bakehouse.core.message_text import counted, listed
 
 _SHOWN = 8
 """Things in a cell; `--json` has all."""

@@ -33,7 +33,7 @@ def _of_recipe(path: Path) -> Explanation:
     from bakehouse.captions.triggers import explain as explained
     from bakehouse.core.errors import UsageError
     from bakehouse.recipe import Recipe, make_plan, scan_concepts
-    from bakehouse.recipe.trigger_captions import compile_recipe, compiled_images
+    from bakehouse.recipe.compile_recipe_captions import compile_recipe, compiled_images
 
     recipe = Recipe.load(path)
     if not recipe.triggers:

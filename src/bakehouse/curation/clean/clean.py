@@ -12,12 +12,12 @@ from PIL import Image
 
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import Event, Noted, Progress, Warned
+from bakehouse.core.message_text import counted, listed
 from bakehouse.core.model_catalogue import model_path
-from bakehouse.core.pluralize import counted, listed
 from bakehouse.core.settings import Spec
-from bakehouse.curation.animated_images import still_images
 from bakehouse.curation.changeset import Edit, Proposal
-from bakehouse.curation.clean.background_fill import (
+from bakehouse.curation.clean.blur_faces import blur_faces
+from bakehouse.curation.clean.fill_text import (
     VISIBLE_ERROR,
     Bytes,
     fill_background,
@@ -25,9 +25,9 @@ from bakehouse.curation.clean.background_fill import (
     letter_mask,
     text_mask,
 )
-from bakehouse.curation.clean.blur_faces import blur_faces
-from bakehouse.curation.image_io import open_on_white, open_or_skip, open_record
+from bakehouse.curation.open_records import open_on_white, open_or_skip, open_record
 from bakehouse.curation.output_images import OutputNames, replace_image, replace_mask
+from bakehouse.curation.skip_animated import still_images
 from bakehouse.data.buckets import unchanged_placement
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.masks import load_mask

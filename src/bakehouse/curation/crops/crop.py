@@ -11,14 +11,14 @@ from pydantic import Field
 
 from bakehouse.core.events import Event, Noted, Progress
 from bakehouse.core.files import fit_file_name
-from bakehouse.core.pluralize import listed
+from bakehouse.core.message_text import listed
 from bakehouse.core.settings import Spec
-from bakehouse.curation.animated_images import still_images
 from bakehouse.curation.changeset import Edit, Proposal, Write
 from bakehouse.curation.crops.crop_captions import crop_caption
 from bakehouse.curation.crops.framing import Box, Framing, crop_box, load_framing_rules
-from bakehouse.curation.image_io import mask_name, open_on_white, open_or_skip, open_record
+from bakehouse.curation.open_records import mask_name, open_on_white, open_or_skip, open_record
 from bakehouse.curation.output_images import encode_png
+from bakehouse.curation.skip_animated import still_images
 from bakehouse.data.buckets import BucketSpec, Placement, assign
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.open_image import open_image

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from bakehouse.core.cpu_threads import thread_pool
+from bakehouse.core.thread_pool import thread_pool
 from bakehouse.curation.dedupe.color_index import ColorIndex
 from bakehouse.curation.dedupe.crop_prefilter import best_fit_error
 from bakehouse.curation.dedupe.image_hashes import WINDOWS, ImageHashes

@@ -14,10 +14,10 @@ from typing import Any, Literal, TypeVar
 from PIL import Image
 from pydantic import Field
 
-from bakehouse.core.cpu_threads import thread_pool
 from bakehouse.core.events import Event, Noted, Progress, Warned, result_of
-from bakehouse.core.pluralize import counted, listed
+from bakehouse.core.message_text import counted, listed
 from bakehouse.core.settings import Spec
+from bakehouse.core.thread_pool import thread_pool
 from bakehouse.curation.changeset import Edit, Proposal, Remove, Write
 from bakehouse.curation.dedupe.best_copy import caption_richness
 from bakehouse.curation.dedupe.candidates import crop_candidates, similar_pairs
@@ -25,7 +25,7 @@ from bakehouse.curation.dedupe.compare import MatchKind
 from bakehouse.curation.dedupe.grouping import DuplicateGrouping, connected_groups
 from bakehouse.curation.dedupe.image_hashes import ImageHashes, hash_file
 from bakehouse.curation.dedupe.pair_matcher import FindText, MatchLimits, PairMatcher
-from bakehouse.curation.image_io import mask_name
+from bakehouse.curation.open_records import mask_name
 from bakehouse.curation.sidecars import remove_with_sidecars
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.masks import SHAPE_TOLERANCE

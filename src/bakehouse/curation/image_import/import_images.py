@@ -14,8 +14,8 @@ from bakehouse.core.errors import UsageError
 from bakehouse.core.events import OnEvent, Progress, Warned
 from bakehouse.core.files import key_of
 from bakehouse.core.folder_lock import locked
+from bakehouse.curation.apply_and_undo import apply_proposals, read_history, recover
 from bakehouse.curation.changeset import HISTORY_FOLDER, Proposal
-from bakehouse.curation.history import apply_proposals, read_history, recover
 from bakehouse.curation.image_import.import_options import ImportOptions
 from bakehouse.curation.image_import.sources import (
     ImportItem,

@@ -13,14 +13,14 @@ from pydantic import Field
 
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import Event, Noted, Progress, Warned
+from bakehouse.core.message_text import counted
 from bakehouse.core.model_catalogue import model_path
-from bakehouse.core.pluralize import counted
 from bakehouse.core.settings import Spec
 from bakehouse.curation.changeset import Edit, Proposal, Write
 from bakehouse.curation.colors import Color, parse_rgb
-from bakehouse.curation.image_io import mask_name, open_on_white, open_or_skip
 from bakehouse.curation.masks.color_mask import border_color, color_mask
 from bakehouse.curation.masks.mask_quality import measure_mask
+from bakehouse.curation.open_records import mask_name, open_on_white, open_or_skip
 from bakehouse.curation.output_images import encode_png
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.vision.segmentation.input_formats import Normalize

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from bakehouse.core.bundled_models import BUNDLED_TAGGER
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import Event, Noted, Progress
-from bakehouse.core.pluralize import counted, listed
+from bakehouse.core.message_text import counted, listed
 from bakehouse.core.settings import Spec
 from bakehouse.curation.changeset import Proposal
 from bakehouse.curation.repeats import NUMBERED_FOLDER

@@ -14,10 +14,10 @@ from bakehouse.core.events import Event, Noted, Warned
 from bakehouse.core.files import atomic_path, cache_dir, key_of
 from bakehouse.core.model_catalogue import model_path
 from bakehouse.core.settings import Spec
-from bakehouse.curation.animated_images import still_images
 from bakehouse.curation.changeset import Edit, Proposal
-from bakehouse.curation.image_io import open_record
+from bakehouse.curation.open_records import open_record
 from bakehouse.curation.output_images import OutputNames, replace_image
+from bakehouse.curation.skip_animated import still_images
 from bakehouse.data.buckets import BucketSpec, Placement, assign
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.open_image import open_image

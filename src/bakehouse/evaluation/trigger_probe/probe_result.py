@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, Literal
 
-from bakehouse.core.pluralize import listed
+from bakehouse.core.message_text import listed
 from bakehouse.data.tag_groups import plain
 
 Verdict = Literal["free", "weak", "collides", "known", "unclear"]

@@ -31,7 +31,7 @@ from bakehouse.recipe.importers.option_table import (
     unset_options,
 )
 from bakehouse.recipe.importers.settings_file import Document
-from bakehouse.recipe.text_match import trigger_in
+from bakehouse.recipe.words_in_captions import trigger_in
 
 TITLE = "diffusers' example scripts"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bakehouse.recipe.recipe import Recipe
-from bakehouse.recipe.recipe_toml import recipe_to_toml
+from bakehouse.recipe.write_recipe import recipe_to_toml
 
 Status = Literal["set", "built in", "no effect", "command line", "unsupported", "unknown"]
 

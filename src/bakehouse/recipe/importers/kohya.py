@@ -12,7 +12,7 @@ from bakehouse.recipe.importers.common import LAUNCHER
 from bakehouse.recipe.importers.import_report import Note
 from bakehouse.recipe.importers.kohya_dataset import OWN, SHARED, Subset, images_of, subsets_of
 from bakehouse.recipe.importers.kohya_options import KOHYA
-from bakehouse.recipe.importers.kohya_unsupported import of_other_models, refuse_others, trained_by, without_others
+from bakehouse.recipe.importers.kohya_other_trainings import of_other_models, refuse_others, trained_by, without_others
 from bakehouse.recipe.importers.option_table import GivenValue, Settings, convert
 from bakehouse.recipe.importers.settings_file import Document, open_document
 from bakehouse.recipe.importers.value_types import existing_path

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bakehouse.core.errors import BakehouseError
-from bakehouse.core.pluralize import counted
+from bakehouse.core.message_text import counted
 
 DIVERGED = 0.5
 """Share of the initial loss: the ramp ends when the measured total is this far above its minimum."""

@@ -13,8 +13,8 @@ import torch
 from safetensors import SafetensorError
 
 from bakehouse.core.errors import UsageError
-from bakehouse.core.failed_downloads import not_weights
 from bakehouse.core.files import sha256_file
+from bakehouse.core.not_weights import not_weights
 from bakehouse.vision.upscalers.ncnn_weights import read_ncnn_weights
 from bakehouse.vision.upscalers.spandrel_import import import_spandrel
 from bakehouse.vision.upscalers.tiling import RAMP, run_tiled

@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bakehouse.core.cpu_threads import thread_pool
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import Event, OnEvent, ignore
 from bakehouse.core.files import atomic_folder
+from bakehouse.core.thread_pool import thread_pool
 from bakehouse.curation.changeset import (
     HISTORY_FOLDER,
     Edit,
@@ -30,8 +30,8 @@ from bakehouse.curation.changeset import (
     Write,
     resolve_changes,
 )
-from bakehouse.curation.image_io import skip_warning
 from bakehouse.curation.journal import Change, Journal, Step
+from bakehouse.curation.open_records import skip_warning
 from bakehouse.curation.transaction import Transaction, open_transaction
 from bakehouse.data.open_image import ImageError
 

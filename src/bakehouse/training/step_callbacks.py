@@ -10,8 +10,8 @@ from bakehouse.core.events import Event, Stopped
 from bakehouse.core.run_folder import Run
 from bakehouse.models.denoiser import Denoiser
 from bakehouse.recipe import Plan
-from bakehouse.training.early_stopping import Evaluator
 from bakehouse.training.ema import averaged_weights
+from bakehouse.training.evaluator import Evaluator
 from bakehouse.training.export_weights import WeightsWriter
 from bakehouse.training.samples import generate_samples, sample_generator
 from bakehouse.training.training_state import TrainState, save_state

@@ -15,7 +15,7 @@ from bakehouse.core.model_catalogue import catalogue, read_registry
 from bakehouse.core.model_catalogue.entry import Entry
 from bakehouse.models.crumb import crumb_folder
 from bakehouse.models.load import load_model, resolve_model
-from bakehouse.models.model_manager import add, fetch, remove, rows
+from bakehouse.models.manage_models import add, fetch, remove, rows
 
 
 @pytest.fixture(autouse=True)

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from bakehouse.audit.image_facts import Box4
+from bakehouse.audit.facts import Box4
 from bakehouse.core.errors import UsageError
 from bakehouse.core.model_catalogue import model_path
-from bakehouse.curation.clean.background_fill import VISIBLE_ERROR, fill_error, text_mask
+from bakehouse.curation.clean.fill_text import VISIBLE_ERROR, fill_error, text_mask
 from bakehouse.data.open_image import ImageError, open_image
 from bakehouse.vision.text_detection import TextRegion
 

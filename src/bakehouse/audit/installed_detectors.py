@@ -9,7 +9,7 @@ from typing import TypeVar
 from PIL import Image
 
 from bakehouse.audit.audit_options import AuditSpec
-from bakehouse.audit.image_facts import Box
+from bakehouse.audit.facts import Box
 from bakehouse.core.errors import UsageError
 from bakehouse.vision.faces import load_face_detector
 from bakehouse.vision.text_detection import RapidOcrDetector, TextRegion, classify_text

@@ -12,10 +12,10 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 from pydantic import Field
 
-from bakehouse.core.cpu_threads import thread_pool
 from bakehouse.core.files import write_html
 from bakehouse.core.html_pages import InlineImage, inline_image, render
 from bakehouse.core.settings import Spec
+from bakehouse.core.thread_pool import thread_pool
 from bakehouse.curation.changeset import Proposal
 from bakehouse.curation.sidecars import move_with_sidecars
 from bakehouse.data.buckets import BucketSpec, Placement, Size, assign, bucket_table, bucket_warnings

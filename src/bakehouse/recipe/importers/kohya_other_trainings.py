@@ -18,7 +18,7 @@ _HINT = "bakehouse trains LoRAs and whole models of Stable Diffusion 1.x, 2.x an
 @cache
 def _data() -> Mapping[str, Any]:
     """Return what sd-scripts trains besides, and the options of those trainings with their defaults."""
-    return parse_toml(Path(__file__).with_name("kohya_unsupported.toml").read_text("utf-8"))
+    return parse_toml(Path(__file__).with_name("kohya_other_trainings.toml").read_text("utf-8"))
 
 
 def trained_by(script: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bakehouse.core.errors import UsageError
-from bakehouse.recipe.importers.kohya_unsupported import _data
+from bakehouse.recipe.importers.kohya_other_trainings import _data
 
 HEAD = 'train_data_dir = "img"\nnetwork_dim = 4\n'
 

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from tools.crumb import scenes
-from tools.crumb.world import frame
+from tools.crumb.training_images import frame
 
 HERE = Path(__file__).resolve().parent
 PIXELS = 256  # crumb learns at 128: so there is something to resize
@@ -177,7 +177,7 @@ def write(folder: Path, shots: list[Shot], rng: random.Random, work: Path) -> No
 def describe(folder: Path, facts: dict[str, Any], credit: dict[str, str]) -> None:
     (folder / "example.json").write_text(json.dumps(facts | credit, indent=1) + "\n")
     (folder / "LICENSE.md").write_text(
-        f"# Licence of these pictures\n\nMade by `tools/crumb/examples.py` with the DiceBear style library "
+        f"# Licence of these pictures\n\nMade by `tools/crumb/example_datasets.py` with the DiceBear style library "
         f"(https://www.dicebear.com, code MIT, Florian Körner).\n\n- Designer: {credit['designer']}\n"
         f"- Source: {credit['source']}\n- Licence of the design: {credit['license']}\n\n"
         "The pictures are adaptations: parts of the design were combined, coloured and put before backgrounds "

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from bakehouse.core.errors import BakehouseError, Problems, UsageError
 from bakehouse.core.folder_lock import InUseError, locked
 from bakehouse.curation import blob_store
-from bakehouse.curation.history import (
+from bakehouse.curation.apply_and_undo import (
     HISTORY_FOLDER,
     Move,
     Proposal,
@@ -129,8 +129,8 @@ def test_undo_is_the_inverse_of_any_step(tmp_path_factory, steps):
 DRIVER = """
 import os, shutil, signal, sys
 from pathlib import Path
-from bakehouse.core import cpu_threads
-from bakehouse.curation import history
+from bakehouse.core import thread_pool
+from bakehouse.curation import apply_and_undo
 sys.path.insert(0, {tests!r})
 from test_history import CHANGES, dataset, told
 
@@ -147,17 +147,17 @@ def die_at(n):
             os.kill(os.getpid(), signal.SIGKILL)
     sys.addaudithook(hook)
 
-cpu_threads.WORKERS = 1
+thread_pool.WORKERS = 1
 n = 0
 while True:
     folder = root / f"{{n:03d}}"
     dataset(folder)
     if kind == "undo":
-        history.apply_proposals(folder, "x", told(*CHANGES))
+        apply_and_undo.apply_proposals(folder, "x", told(*CHANGES))
     pid = os.fork()
     if pid == 0:
         die_at(n)
-        history.apply_proposals(folder, "x", told(*CHANGES)) if kind == "apply" else history.undo(folder)
+        apply_and_undo.apply_proposals(folder, "x", told(*CHANGES)) if kind == "apply" else apply_and_undo.undo(folder)
         os._exit(0)
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     if code == 0:

@@ -1,6 +1,6 @@
 """Train crumb with every adapter and optimizer, evaluate, and write the table of docs/adapters.md.
 
-    python -m tools.compare_adapters --out build/adapters
+    python -m tools.benchmark_adapter_kinds --out build/adapters
 
 Each cell is a run folder, so the command can be interrupted and run again. All cells use the
 plan's numbers for their adapter and optimizer, the same images, epochs and seeds.
@@ -18,16 +18,16 @@ from typing import Any
 
 import torch
 
-from bakehouse.cli.example import copy_example
+from bakehouse.cli.copy_example import copy_example
 from bakehouse.core.events import result_of
-from bakehouse.core.pluralize import counted
+from bakehouse.core.message_text import counted
 from bakehouse.core.run_folder import Run
 from bakehouse.evaluation import evaluate
 from bakehouse.recipe import Recipe, recipe_for_folder
 from bakehouse.training import train
 
 PAGE = Path(__file__).parent.parent / "docs" / "adapters.md"
-BEGIN, END = "<!-- table: written by `python -m tools.compare_adapters` -->", "<!-- end of table -->"
+BEGIN, END = "<!-- table: written by `python -m tools.benchmark_adapter_kinds` -->", "<!-- end of table -->"
 
 ADAPTERS: dict[str, dict[str, Any]] = {
     "LoRA": {"kind": "lora"},
@@ -132,7 +132,7 @@ def write(rows: Sequence[Row], about: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tools.compare_adapters", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tools.benchmark_adapter_kinds", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/adapters"))
     parser.add_argument("--only", nargs="+", choices=list(ADAPTERS), default=list(ADAPTERS))
     parser.add_argument("--optimizers", nargs="+", default=list(OPTIMIZERS))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bakehouse.adapters.adapter_facts import EXCLUDED, ON_KERNELS, ON_NORMS, ON_TEXT, ON_UNET, SIZED
+from bakehouse.adapters.plan_facts import EXCLUDED, ON_KERNELS, ON_NORMS, ON_TEXT, ON_UNET, SIZED
 from bakehouse.core.setting_needs import PlanFact, ValueLookup, value_at
 from bakehouse.data.captions import all_texts, count_movable_tags, has_wildcards
-from bakehouse.data.fact_names import ALPHA, CHOICES, JOINED, MARKED, MASKS, MOVABLE, RUN_STEPS, UNMARKED
 from bakehouse.data.image_records import ImageSet
+from bakehouse.data.plan_facts import ALPHA, CHOICES, JOINED, MARKED, MASKS, MOVABLE, RUN_STEPS, UNMARKED
 from bakehouse.losses.noise import ENDS_WITH_SIGNAL
 from bakehouse.models.model_facts import ModelFacts
 from bakehouse.recipe.hardware import pick_device

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from dataclasses import replace
 
 from bakehouse.core.events import Event, Warned
-from bakehouse.core.pluralize import listed
+from bakehouse.core.message_text import listed
 from bakehouse.data.image_records import ImageSet
 
 ADVICE = "`bakehouse dataset convert FOLDER --frames distinct` turns their frames into images"

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bakehouse.core.adapter_paths import adapter_files
 from bakehouse.core.errors import BakehouseError, UsageError, did_you_mean
 from bakehouse.core.events import OnEvent, ignore
 from bakehouse.core.files import data_dir, key_of, sha256_file
+from bakehouse.core.files_of_adapter import adapter_files
 from bakehouse.core.model_catalogue import (
     Entry,
     Kind,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bakehouse.core.pluralize import counted, listed
+from bakehouse.core.message_text import counted, listed
 
 
 @pytest.mark.parametrize(

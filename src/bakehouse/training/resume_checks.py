@@ -8,7 +8,7 @@ from typing import Any
 
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import read_json
-from bakehouse.core.pluralize import listed
+from bakehouse.core.message_text import listed
 from bakehouse.core.run_folder import Run
 from bakehouse.data.image_records import ImageSet
 from bakehouse.models.denoiser import Denoiser
