@@ -132,7 +132,7 @@ from pathlib import Path
 from bakehouse.core import thread_pool
 from bakehouse.curation import apply_and_undo
 sys.path.insert(0, {tests!r})
-from test_history import CHANGES, dataset, told
+from test_apply_and_undo import CHANGES, dataset, told
 
 kind, root = {kind!r}, Path({root!r})
 MOVES = ("os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir", "os.utime", "shutil.rmtree", "open")
@@ -393,7 +393,7 @@ def test_a_full_disk_loses_nothing(tmp_path):
     code = f"""
 import resource, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-from test_history import *
+from test_apply_and_undo import *
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 import signal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
