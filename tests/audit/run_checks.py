@@ -128,9 +128,9 @@ def stand_in(monkeypatch, tmp_path: Path) -> None:
         words = {True: "www.example.com", False: "BAKERY"}
         return [TextRegion(corners(box), words[box[1] > 90], 0.99) for box in marked(image, make.INK)]
 
-    for module in ("audit.installed_detectors", "curation.crops.crop", "curation.clean.clean"):
+    for module in ("audit.detector_availability", "curation.crops.crop", "curation.clean.clean"):
         monkeypatch.setattr(f"bakehouse.{module}.load_face_detector", lambda *_: faces)
-    for module in ("audit.installed_detectors", "curation.clean.clean"):
+    for module in ("audit.detector_availability", "curation.clean.clean"):
         monkeypatch.setattr(f"bakehouse.{module}.RapidOcrDetector", lambda: lines)
     monkeypatch.setattr(Upscale, "_load", lambda self: (Double(), None))
     monkeypatch.setattr(Segmenter, "open", classmethod(lambda cls, *_, **__: Middle()))

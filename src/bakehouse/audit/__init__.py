@@ -3,10 +3,10 @@
 from bakehouse.audit.all_checks import CHECKS, FAMILIES
 from bakehouse.audit.audit_options import AuditSpec, Limits
 from bakehouse.audit.check import Check, CheckFinding
+from bakehouse.audit.detector_availability import Detectors, installed_detectors
 from bakehouse.audit.facts import Facts, ImageFacts
 from bakehouse.audit.gather_facts import collect_facts
 from bakehouse.audit.html_report import write_html_report
-from bakehouse.audit.installed_detectors import Detectors, installed_detectors
 from bakehouse.audit.report import Changes, Finding, Fix, Report, read_report
 from bakehouse.audit.run_audit import audit, run_checks
 

@@ -11,10 +11,10 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from bakehouse.audit.audit_options import AuditSpec
+from bakehouse.audit.detector_availability import Detectors
 from bakehouse.audit.facts import CaptionFacts, Facts, Group, ImageFacts, MaskFacts, Pixels
 from bakehouse.audit.foreign_files import foreign_files
 from bakehouse.audit.image_stats import blockiness, chroma, outline, sharpness, thumbnail, transparency
-from bakehouse.audit.installed_detectors import Detectors
 from bakehouse.audit.mask_facts import collect_mask_facts
 from bakehouse.audit.text_in_images import has_inpainter, on_busy_background, unmasked_texts
 from bakehouse.audit.trigger_facts import collect_trigger_facts
