@@ -26,24 +26,26 @@ def compiled_images(recipe: Recipe, images: ImageSet) -> ImageSet:
     if not recipe.triggers:
         return images
     compiled = compile_recipe(recipe, images)
-    mark = recipe.captions.keep_tokens_separator or (MARK if moves(recipe) and kept(compiled) is None else "")
+    mark = recipe.captions.keep_tokens_separator or (
+        MARK if tags_move(recipe) and leading_trigger_count(compiled) is None else ""
+    )
     return with_compiled(images, compiled, mark)
 
 
-def moves(recipe: Recipe) -> bool:
+def tags_move(recipe: Recipe) -> bool:
     """Whether tags are shuffled or dropped in training, so that the triggers have to be held."""
     captions = recipe.captions
     given = {"keep_tokens", "keep_tokens_separator"} & captions.model_fields_set
     return not given and (captions.shuffle or captions.tag_dropout > 0 or captions.token_warmup_step > 0)
 
 
-def kept(compiled: Sequence[CompiledImage]) -> int | None:
+def leading_trigger_count(compiled: Sequence[CompiledImage]) -> int | None:
     """How many tags at the beginning are triggers; None where captions differ in it."""
     heads = {len(w.head) for c in compiled for w in c.wordings}
     return heads.pop() if len(heads) == 1 else None
 
 
-def not_apart(recipe: Recipe, images: ImageSet) -> list[str]:
+def inseparable_trigger_messages(recipe: Recipe, images: ImageSet) -> list[str]:
     """Pairs of triggers that could never be told apart, one line each."""
     if not recipe.triggers:
         return []

@@ -17,7 +17,7 @@ from bakehouse.models.families import family_of
 from bakehouse.models.load import ModelRef, native_size
 from bakehouse.models.model_facts import ModelFacts
 from bakehouse.recipe.base_validation import adapted_networks
-from bakehouse.recipe.compile_recipe_captions import MARK, moves
+from bakehouse.recipe.compile_recipe_captions import MARK, tags_move
 from bakehouse.recipe.needed_class_images import without_trigger
 from bakehouse.recipe.presets import Preset, load_preset
 from bakehouse.recipe.recipe import Recipe
@@ -156,7 +156,7 @@ class Derivation:
         return chosen is None or ON_UNET in chosen
 
     def _captions(self) -> None:
-        if self.recipe.triggers and moves(self.recipe):
+        if self.recipe.triggers and tags_move(self.recipe):
             self._keep_triggers()
         captioned = [r for r in self.images if any(c.strip() for c in r.captions)]
         if "prefix" in self.recipe.captions.model_fields_set or len(self.recipe.concepts) > 1:

@@ -17,7 +17,7 @@ from bakehouse.models.damaged_files import check_model
 from bakehouse.models.load import resolve_model
 from bakehouse.models.model_facts import model_facts
 from bakehouse.recipe.base_validation import adapted_networks, base_errors
-from bakehouse.recipe.compile_recipe_captions import compiled_images, not_apart
+from bakehouse.recipe.compile_recipe_captions import compiled_images, inseparable_trigger_messages
 from bakehouse.recipe.cost_estimate import Estimate, estimate
 from bakehouse.recipe.decisions import Decision, Derivation
 from bakehouse.recipe.epoch_order import EpochOrder
@@ -159,7 +159,7 @@ def make_plan(recipe: Recipe, images: ImageSet | None = None) -> Plan:
     if model.kind != "hub":  # what its copy here lacks is fetched when it is loaded
         check_model(model, recipe.model.vae)
     own_prior = scan(recipe.prior.folder) if recipe.prior.folder else ImageSet(())
-    problems = not_apart(recipe, images)
+    problems = inseparable_trigger_messages(recipe, images)
     images = compiled_images(recipe, images)
     facts = model_facts(model, recipe.model.prediction)
     refuse([*problems, *errors_for(recipe, images, own_prior), *base_errors(recipe, facts)])

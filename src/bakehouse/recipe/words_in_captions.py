@@ -11,7 +11,7 @@ def has_word(caption: str, word: str) -> bool:
     return f" {_bare(word)} " in f" {_bare(caption)} "
 
 
-def mostly_behind(captions: Sequence[str], phrase: str) -> bool:
+def mostly_not_first(captions: Sequence[str], phrase: str) -> bool:
     """Whether in more than half of the captions the phrase is a tag with others before it."""
     tags = [[tag.strip() for tag in re.split(r",|\|\|\|", caption)] for caption in captions]
     return 2 * sum(phrase in each[1:] for each in tags) > len(captions)
@@ -25,7 +25,7 @@ def _bare(text: str) -> str:
 _PLAIN = frozenset(["a", "an", "the", "of", "photo", "photograph", "picture", "image", "painting", "in", "style"])
 
 
-def trigger_in(prompt: str, class_prompt: str) -> tuple[str, str]:
+def split_prompt(prompt: str, class_prompt: str) -> tuple[str, str]:
     """`a photo of sks dog` as `sks` and `dog`: what the class prompt lacks, else the first word that says something."""
     words = re.findall(r"[\w'-]+", prompt)
     classes = re.findall(r"[\w'-]+", class_prompt)

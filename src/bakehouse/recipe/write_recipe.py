@@ -13,7 +13,7 @@ from bakehouse.recipe.plan import Plan
 from bakehouse.recipe.recipe import Recipe
 
 
-def to_toml(plan: Plan, *, beside: Path | None = None) -> str:
+def plan_to_toml(plan: Plan, *, beside: Path | None = None) -> str:
     """The plan's recipe: what the user set and what the plan decided. Paths inside `beside` become relative to it."""
     reasons = {d.key: d.reason for d in plan.decisions}
     return _write(plan.recipe, reasons, beside)

@@ -94,7 +94,7 @@ def _extras(adapters: Sequence[WeightedAdapter]) -> dict[str, Tensor]:
             if key in found and not torch.equal(found[key], tensor):
                 raise UsageError(
                     f"{key} of {adapter.file.source} differs from another file's: only one of them can be kept",
-                    hint="leave it out of one of them: `bakehouse weights convert FILE --drop PATTERN -o PLACE`",
+                    hint="leave it out of one of them: `bakehouse weights convert FILE --drop PATTERN -o PATH`",
                 )
             found[key] = tensor
     return found

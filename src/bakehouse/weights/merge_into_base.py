@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bakehouse.adapters.adapter_file import AdapterFile
-from bakehouse.adapters.adapter_reader import open_adapter
+from bakehouse.adapters.adapter_reader import read_adapter
 from bakehouse.adapters.layer import BIAS
 from bakehouse.adapters.module_names import full_name, same_module
 from bakehouse.adapters.tensor_files import (
@@ -51,7 +51,7 @@ class WeightedAdapter:
 
 def weighted(source: Path | str | AdapterFile, unet: float = 1.0, text: float | None = None) -> WeightedAdapter:
     """Open an adapter to merge; without `text`, text encoders have the UNet's strength."""
-    file = source if isinstance(source, AdapterFile) else open_adapter(source)
+    file = source if isinstance(source, AdapterFile) else read_adapter(source)
     return WeightedAdapter(file, unet, unet if text is None else text)
 
 
@@ -131,7 +131,7 @@ class _Work:
                     raise UsageError(
                         f"{adapter.file.source} adds a bias to {own}, which has none in {self.model.path}",
                         hint="apply the adapter without merging, as `generate --adapter` does; or leave the bias out: "
-                        "`bakehouse weights convert FILE --drop PATTERN -o PLACE`",
+                        "`bakehouse weights convert FILE --drop PATTERN -o PATH`",
                     )
                 down = adapter.file.modules[own].get("lora_down.weight")
                 results.append(ModuleResult(full_name(stem), int(down.shape[0]) if down is not None else 0, 0.0, 0.0))

@@ -30,7 +30,7 @@ class Draft:
     notes: Sequence[Note] = ()
 
 
-def finish(
+def recipe_from_draft(
     draft: Draft,
     *,
     trainer: str,

@@ -67,7 +67,7 @@ def find_command(text: str, *, where: str = "the script", suffix: str = "") -> C
         script.read(line)
     if coded and not calls:
         raise coded
-    return _the_one(calls, where)
+    return _single_call(calls, where)
 
 
 def _words(line: Line, script: Script, where: str) -> list[str]:
@@ -99,7 +99,7 @@ def _made_by_code(where: str, line: Line, left: Sequence[str], script: Script) -
     )
 
 
-def _the_one(calls: Sequence[tuple[int, Command]], where: str) -> Command | None:
+def _single_call(calls: Sequence[tuple[int, Command]], where: str) -> Command | None:
     """The call, where there is one or all are the same."""
     if any(call != calls[0][1] for _, call in calls):
         shown = ", ".join(f"{call.script} in line {number}" for number, call in calls)

@@ -31,7 +31,7 @@ from bakehouse.recipe.importers.option_table import (
     unset_options,
 )
 from bakehouse.recipe.importers.settings_file import Document
-from bakehouse.recipe.words_in_captions import trigger_in
+from bakehouse.recipe.words_in_captions import split_prompt
 
 TITLE = "diffusers' example scripts"
 
@@ -340,7 +340,7 @@ def _concepts(s: Settings) -> tuple[list[dict[str, Any]], dict[str, str]]:
     concept: dict[str, Any] = {"folder": str(folder_path(str(s[name]), s.folder)), "repeats": s["repeats"]}
     origins = {"concepts.0.folder": s.origin([name]), "concepts.0.repeats": s.origin(["repeats"])}
     if prompt := s["instance_prompt"]:
-        trigger, class_word = trigger_in(prompt, s["class_prompt"] or "")
+        trigger, class_word = split_prompt(prompt, s["class_prompt"] or "")
         concept |= {"subject": prompt, "trigger": trigger, "class_word": class_word}
         origins |= {f"concepts.0.{k}": s.origin(["instance_prompt"]) for k in ("subject", "trigger", "class_word")}
     return [concept], origins

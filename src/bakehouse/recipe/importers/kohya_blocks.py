@@ -20,7 +20,7 @@ _TURNED_ON = ("block_dims", *BLOCK_RATES[:3])
 _READERS = ("networks.lora", "networks.lora_fa")
 
 
-def unread(args: Settings, module: str) -> dict[str, str]:
+def ignored_block_args(args: Settings, module: str) -> dict[str, str]:
     """Arguments for blocks that kohya itself would pass over, and why."""
     given = [name for name in (*BLOCK_SIZES, *BLOCK_RATES) if name in args.values]
     if module not in _READERS:

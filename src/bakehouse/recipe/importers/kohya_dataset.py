@@ -141,12 +141,12 @@ def _as_added_noise(of: tuple[str, ...]) -> Assignment:
 def _from_subsets(subsets: Sequence[Subset]) -> Images:
     own = [Settings(KOHYA, x.given, trainer="kohya", folder=x.folder) for x in subsets]
     held = [s for s in own if not s["is_reg"] and (s["validation_split"] or 0) >= 1]
-    taught = [s for s in own if not s["is_reg"] and s not in held]
+    of_concepts = [s for s in own if not s["is_reg"] and s not in held]
     reg = [s for s in own if s["is_reg"]]
     notes: list[Note] = []
     concepts: list[dict[str, Any]] = []
     origins: dict[str, str] = {}
-    for i, s in enumerate(taught):
+    for i, s in enumerate(of_concepts):
         concept, where, more = _concept(s)
         concepts.append(concept)
         origins |= {f"concepts.{i}.{key}": source for key, source in where.items()}
@@ -157,8 +157,8 @@ def _from_subsets(subsets: Sequence[Subset]) -> Images:
     for t in _held_out(held, notes):
         taken.append(t)
         origins[t.key] = held[0].origin(t.sources)
-    shared = {k: v for k, v in subsets[own.index(taught[0])].given.items() if k not in OWN} if taught else {}
-    notes += _differences(taught)
+    shared = {k: v for k, v in subsets[own.index(of_concepts[0])].given.items() if k not in OWN} if of_concepts else {}
+    notes += _differences(of_concepts)
     return Images(tuple(concepts), tuple(taken), origins, shared, tuple(dict.fromkeys(_hashable(notes))))
 
 
@@ -221,10 +221,10 @@ def _held_out(held: Sequence[Settings], notes: list[Note]) -> Iterator[Assignmen
             yield Assignment("evaluate.holdout", str(folder), ("image_dir", "validation_split"))
 
 
-def _differences(taught: Sequence[Settings]) -> Iterator[Note]:
+def _differences(concepts: Sequence[Settings]) -> Iterator[Note]:
     """Options that subsets say otherwise, and that are one for all images here."""
-    for name in sorted({n for s in taught for n in s.values} - set(OWN)):
-        values = [s[name] for s in taught]
+    for name in sorted({n for s in concepts for n in s.values} - set(OWN)):
+        values = [s[name] for s in concepts]
         if any(v != values[0] for v in values):
             shown = ", ".join(map(str, values))
-            yield taught[0].note(name, "unsupported", f"all images share one value: the first of {shown}")
+            yield concepts[0].note(name, "unsupported", f"all images share one value: the first of {shown}")

@@ -49,7 +49,7 @@ def defaults_of(tab: Tab) -> Mapping[str, Any]:
 
 
 @dataclass
-class Window:
+class GuiSettings:
     """A tab with a file loaded into it."""
 
     tab: Tab
@@ -94,7 +94,7 @@ class Window:
         return f"the GUI does not pass it to kohya{f' where LoRA_type is {kind}' if kind else ''}"
 
 
-def window_of(data: Mapping[str, Any], tab: Tab) -> Window:
+def load_gui_settings(data: Mapping[str, Any], tab: Tab) -> GuiSettings:
     """A tab that has read a file."""
     read = {_OLD_NAMES.get(k, k): _read(k, v) for k, v in data.items()}
     if "optimizer" not in read:
@@ -105,7 +105,7 @@ def window_of(data: Mapping[str, Any], tab: Tab) -> Window:
     renamed = {old: new for old, new in _OLD_NAMES.items() if old in data}
     if "use_8bit_adam" in data and "optimizer" not in data:
         renamed["use_8bit_adam"] = "optimizer"
-    return Window(tab, data, values, renamed)
+    return GuiSettings(tab, data, values, renamed)
 
 
 def _read(key: str, value: Any) -> Any:

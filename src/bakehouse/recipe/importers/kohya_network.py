@@ -17,10 +17,10 @@ from bakehouse.recipe.importers.kohya_blocks import (
     OF,
     Values,
     block_values,
+    ignored_block_args,
     rotation_values,
-    unread,
 )
-from bakehouse.recipe.importers.kohya_rates import is_full, learns, parts
+from bakehouse.recipe.importers.kohya_rates import is_full, trained_parts, trained_parts_of_full
 from bakehouse.recipe.importers.option_table import (
     Assignment,
     GivenValue,
@@ -153,7 +153,7 @@ def clipping(s: Settings) -> Iterator[Outcome]:
 def network(s: Settings) -> Iterator[Outcome]:
     """The adapter with everything that is said of it."""
     if is_full(s):
-        yield from learns(s)
+        yield from trained_parts_of_full(s)
         return
     args = Settings(NETWORK_ARGS, _given(s), trainer="LyCORIS", folder=s.folder)
     yield from args.notes
@@ -165,7 +165,7 @@ def network(s: Settings) -> Iterator[Outcome]:
         hint = f"supported are {', '.join(known)}; replace it to import the rest"
         raise UsageError(f"{asked} is not supported", hint=hint)
     quiet = {item.source_key for item in args.raw.values() if item.quiet}
-    outcomes = _spoken(s, args, kind, lycoris=not module.startswith("networks."))
+    outcomes = _adapter_values(s, args, kind, lycoris=not module.startswith("networks."))
     yield from (o for o in outcomes if not (isinstance(o, Note) and o.key in quiet))
 
 
@@ -177,9 +177,9 @@ def _given(s: Settings) -> dict[str, GivenValue]:
     return {k: GivenValue(v, f"{said} {k}") for k, v in key_values(s["network_args"]).items() if v is not None}
 
 
-def _spoken(s: Settings, args: Settings, kind: str, *, lycoris: bool) -> Iterator[Outcome]:
+def _adapter_values(s: Settings, args: Settings, kind: str, *, lycoris: bool) -> Iterator[Outcome]:
     """Values of the adapter; what its kind does not know is named, if it was said."""
-    unet, text = parts(s)
+    unet, text = trained_parts(s)
     named = str(args["preset"] or "full")
     preset = dict(PRESETS.get(named, {})) if lycoris else {}
     if lycoris and named not in PRESETS:
@@ -205,7 +205,7 @@ def _spoken(s: Settings, args: Settings, kind: str, *, lycoris: bool) -> Iterato
     values |= _convolutions(s, args, lycoris=lycoris)
     values |= _lora_plus(args, unet=unet, text=values["text"][0])
     yield from _uneven_lora_plus(args, unet=unet, text=values["text"][0])
-    passed = unread(args, s["network_module"] or "networks.lora")
+    passed = ignored_block_args(args, s["network_module"] or "networks.lora")
     values |= {} if passed else block_values(s, args)
     if args["dora_wd"]:
         # LyCORIS measures outputs unless told otherwise, a recipe inputs.
@@ -288,10 +288,10 @@ def _extra(s: Settings, args: Settings, kind: str, values: Values, done: Collect
     for field, (value, of) in values.items():
         if field.split(".")[0] in known:
             yield Assignment(f"adapter.{field}", value, of)
-        elif s.given(*of) and of != OF and not _meant(field, of, values):
+        elif s.given(*of) and of != OF and not _decided_another(field, of, values):
             yield s.note(of[0], "no effect", f"adapter.kind = {kind!r} has no {field}")
 
 
-def _meant(field: str, of: tuple[str, ...], values: Values) -> bool:
+def _decided_another(field: str, of: tuple[str, ...], values: Values) -> bool:
     """Whether an option that is no such setting of this kind decided another one."""
     return any(other != field and whose == of for other, (_, whose) in values.items())

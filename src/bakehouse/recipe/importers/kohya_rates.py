@@ -38,7 +38,7 @@ def text_rates(s: Settings) -> list[float]:
     return [general if x is None else float(x) for x in given]
 
 
-def parts(s: Settings) -> tuple[bool, bool]:
+def trained_parts(s: Settings) -> tuple[bool, bool]:
     """Whether the UNet and the text encoder learn; a rate of 0 is off."""
     text = any(text_rates(s))
     if not is_full(s):
@@ -54,7 +54,7 @@ def parts(s: Settings) -> tuple[bool, bool]:
 @converts("learning_rate", "unet_lr", "text_encoder_lr", "learning_rate_te", "learning_rate_te1", "learning_rate_te2")
 def rates(s: Settings) -> Iterator[Outcome]:
     """The UNet's rate and the text encoder's, each with the option that says it."""
-    unet, text = parts(s)
+    unet, text = trained_parts(s)
     if (
         not is_full(s)
         and s.given("learning_rate")
@@ -84,9 +84,9 @@ def rates(s: Settings) -> Iterator[Outcome]:
         )
 
 
-def learns(s: Settings) -> Iterator[Outcome]:
+def trained_parts_of_full(s: Settings) -> Iterator[Outcome]:
     """Whole weights: which parts, and what is said of the end of a text encoder's training."""
-    unet, text = parts(s)
+    unet, text = trained_parts(s)
     yield Assignment("adapter.kind", "full", ("script",))
     if not unet and text:
         yield Assignment("adapter.unet", False, ("learning_rate",))

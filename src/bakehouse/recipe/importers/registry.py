@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bakehouse.core.errors import UsageError, did_you_mean
 from bakehouse.recipe.importers import ai_toolkit, diffusers_scripts, easy_scripts, kohya, kohya_gui, onetrainer
-from bakehouse.recipe.importers.build_recipe import Draft, finish
+from bakehouse.recipe.importers.build_recipe import Draft, recipe_from_draft
 from bakehouse.recipe.importers.import_report import Imported
 from bakehouse.recipe.importers.settings_file import Document, open_document
 from bakehouse.recipe.importers.unsupported_trainers import refuse_unsupported
@@ -63,7 +63,9 @@ def import_settings(
     found = TRAINERS[name]
     draft = found.read(documents)
     sources = [str(f) for f in files]
-    return finish(draft, trainer=name, title=found.title, sources=sources, images=images, subject=subject, kind=kind)
+    return recipe_from_draft(
+        draft, trainer=name, title=found.title, sources=sources, images=images, subject=subject, kind=kind
+    )
 
 
 def _owner(documents: Sequence[Document]) -> str:
