@@ -114,7 +114,7 @@ def _check_kind(spec: NetworkSpec, site: Site, layer: AdapterLayer) -> None:
 
 
 def _configure_loaded_layer(spec: NetworkSpec, site: Site, layer: AdapterLayer, dim: LayerDims) -> None:
-    """Set what files do not hold on a loaded layer."""
+    """Set dropouts and trained parameters of a layer loaded from a file, which does not contain them."""
     for name in ("dropout", "rank_dropout", "module_dropout"):
         setattr(layer, name, getattr(dim, name))
     layer.requires_grad_(spec.text if site.is_text else spec.unet)

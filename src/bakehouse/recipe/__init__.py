@@ -1,4 +1,4 @@
-"""Recipes and the plans they come to."""
+"""Recipes, and the plans made from them."""
 
 from bakehouse.recipe.decisions import Decision
 from bakehouse.recipe.from_folder import recipe_for_folder, short_settings

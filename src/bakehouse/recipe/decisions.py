@@ -313,13 +313,13 @@ class Derivation:
             self.decide("sample.prompts", prompts, reason)
 
     def _style_prompts(self) -> list[str]:
-        """A style is judged by captions of the set itself."""
+        """Return sample prompts for a style, which are captions of the set itself."""
         captions = [c for r in self.images for c in r.captions[:1]][:2]
         return [*captions, without_trigger(captions[0], self.recipe.concepts[0])] if captions else []
 
 
 def _text_lr_reason(ratio: float) -> str:
-    """Why the text encoder's rate is `ratio` times the UNet's."""
+    """Return why the text encoder's rate is `ratio` times the UNet's."""
     if ratio < 1:
         return "half of the UNet's: the text encoder learns fast" if ratio == 0.5 else f"{ratio:.2g} x the UNet's"
     return f"{ratio:.2g} x the UNet's: separates the new word from its class"

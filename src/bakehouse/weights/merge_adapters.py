@@ -115,7 +115,7 @@ def _by_module(adapters: Sequence[WeightedAdapter]) -> dict[str, _Parts]:
         for stem, tensors in adapter.file.modules.items():
             if not (is_plain(tensors) or tensors.keys() <= _ADDITIVE):
                 raise UsageError(
-                    f"{adapter.file.source}: only LoRA modules can be merged, and {stem} is {algorithm_of(tensors)}",
+                    f"{adapter.file.source}: {stem} is {algorithm_of(tensors)}; only LoRA can be merged",
                     hint="`bakehouse weights resize FILE --to-lora --base MODEL --rank N` makes a LoRA of it",
                 )
             name = spelling.setdefault(same_module(stem), stem)

@@ -94,7 +94,7 @@ def merge_into_base(
 
 
 class _Work:
-    """Which adapters change which tensors of the base."""
+    """The adapters that change each tensor of the base."""
 
     def __init__(self, model: BaseModel, adapters: Sequence[WeightedAdapter], dtype: torch.dtype | None) -> None:
         self.model, self.adapters, self.dtype = model, adapters, dtype
@@ -160,7 +160,7 @@ class _Work:
         return whole
 
     def _empty_bias(self, stem: str) -> Tensor | None:
-        """Return a placeholder for a module's bias, of which layers need the shape."""
+        """Return a placeholder for a module's bias, since layers need its shape."""
         place = self.model.biases.get(stem)
         return None if place is None else torch.empty(self.model.shape(place).shape, device="meta")
 

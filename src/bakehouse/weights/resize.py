@@ -95,7 +95,7 @@ def _check_kind(file: AdapterFile, settings: Resize, base: Path | str | None) ->
     other = [stem for stem, tensors in file.modules.items() if not is_plain(tensors) and tensors.keys() != {BIAS}]
     if other and not settings.to_lora:
         raise UsageError(
-            f"{file.source}: only LoRA can be resized, and {other[0]} is {algorithm_of(file.modules[other[0]])}",
+            f"{file.source}: {other[0]} is {algorithm_of(file.modules[other[0]])}; only LoRA can be resized",
             hint="--to-lora --base MODEL makes a LoRA of it",
         )
     if other and base is None:

@@ -38,7 +38,7 @@ OWN: dict[str, Option] = table(
     sets("noise_offset_type", "text", "noise", how="in the LoRA tab: selects noise offset or pyramid noise"),
     *unset_options("kohya_gui"),
 )
-"""Keys that the GUI has besides kohya's, and those that mean something else there."""
+"""Keys of the GUI that kohya does not have, or that have another meaning in kohya."""
 
 _TRAINS = "bakehouse trains Stable Diffusion 1.x, 2.x and SDXL"
 
@@ -50,7 +50,7 @@ def detects(document: Document) -> bool:
 
 
 def read(documents: Sequence[Document]) -> Draft:
-    """All documents as one training; what comes later wins.
+    """Convert all documents as one training; later documents win.
 
     Raises:
         UsageError: settings for another kind of model, for an embedding, or of a type of LoRA that is not known.
@@ -73,7 +73,7 @@ def read(documents: Sequence[Document]) -> Draft:
 
 
 def _tab(data: Mapping[str, Any]) -> Tab:
-    """The tab that saved the file, by the keys that it alone has.
+    """Return the tab that saved the file, by the keys that only it has.
 
     Raises:
         UsageError: a tab that trains an embedding.
@@ -97,7 +97,7 @@ def _refuse_others(gui: GuiSettings) -> None:
 
 
 def _note(key: str, gui: GuiSettings, given: Mapping[str, GivenValue]) -> Note | None:
-    """What becomes of a key that kohya does not get, or under another name; None where kohya's own table says it."""
+    """Return a note on a key that kohya does not get or gets renamed; None if kohya's own table has one."""
     value, option = gui.data[key], OWN.get(key)
     off = gui.is_default(key) or not value
     passed = any(key == item.source_key for item in given.values())

@@ -1,4 +1,4 @@
-"""What the tabs of kohya_ss hand on to kohya: which keys, under which names, and what they derive."""
+"""Options that the tabs of kohya_ss pass to kohya: keys, their names there, and derived values."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _RENAMED = {"max_resolution": "resolution", "optimizer": "optimizer_type"}
 
 
 def options_of(gui: GuiSettings, folder: Path) -> dict[str, GivenValue]:
-    """Kohya's options, as the tab hands them on; those that the window decides by itself are quiet."""
+    """Return kohya's options as the tab passes them; those that the GUI decides by itself are quiet."""
     keys = [*HANDED_ON["every_tab"], *HANDED_ON[gui.tab], *_RENAMED]
     passed = {_RENAMED.get(k, k): gui.given(k, gui[k]) for k in keys if k in gui.values}
     passed |= {k: gui.given(k, gui[k]) for k in HANDED_ON["unless_0"] if k in gui.values and number(gui[k])}
@@ -64,11 +64,11 @@ def options_of(gui: GuiSettings, folder: Path) -> dict[str, GivenValue]:
 
 
 _Made = Iterator[tuple[str, tuple[str, Any]]]
-"""An option's name; the key that decides it, and its value."""
+"""An option's name, the key that it comes from, and its value."""
 
 
 def _derived(gui: GuiSettings) -> _Made:
-    """The script, the kernel, the warm-up, the arguments that are lists."""
+    """Yield the script, attention kernel, warm-up and list arguments."""
     sdxl_key = "sdxl_checkbox" if gui.tab == "finetune" else "sdxl"
     sdxl = bool(gui[sdxl_key])
     yield "script", ("LoRA_type" if gui.tab == "lora" else sdxl_key, _SCRIPTS[gui.tab, sdxl])
@@ -97,7 +97,7 @@ def _derived(gui: GuiSettings) -> _Made:
 
 
 def _noise(gui: GuiSettings) -> _Made:
-    """The LoRA tab hands on the numbers of one kind of noise alone."""
+    """Yield the noise options; the LoRA tab passes those of one kind of noise only."""
     if gui.tab != "lora":
         return
     other = {"Original": ("multires_noise_iterations", "multires_noise_discount")}.get(
@@ -107,7 +107,7 @@ def _noise(gui: GuiSettings) -> _Made:
 
 
 def _rates(gui: GuiSettings) -> _Made:
-    """Which parts learn, and at which rates."""
+    """Yield which parts are trained, and their learning rates."""
     if gui.tab == "lora":
         text, unet = number(gui["text_encoder_lr"]), number(gui["unet_lr"])
         yield "text_encoder_lr", ("text_encoder_lr", [text, text] if text > 0 else "")
@@ -133,7 +133,7 @@ def _rates(gui: GuiSettings) -> _Made:
 
 
 def _length(gui: GuiSettings, folder: Path) -> _Made:
-    """Steps, which the GUI counts from its epochs and the images; or the steps or kohya's epochs that are given."""
+    """Yield the steps, computed from the GUI's epochs and the images unless steps or kohya's epochs are given."""
     if whole(gui["max_train_epochs"]) or whole(gui["max_train_steps"]) or gui["dataset_config"]:
         halved = gui.tab == "finetune" and gui["flip_aug"] and not gui["dataset_config"]
         if halved and (steps := whole(gui["max_train_steps"])):
@@ -151,7 +151,7 @@ def _length(gui: GuiSettings, folder: Path) -> _Made:
 
 
 def _shown(gui: GuiSettings, folder: Path) -> int:
-    """Images that an epoch shows, as the GUI counts them; 0 where they are not on this machine."""
+    """Return the images in an epoch, as the GUI counts them; 0 if they are not on this machine."""
     if gui.tab == "finetune":
         return (
             _images(folder_path(str(gui["image_folder"]), folder)) * whole(gui["dataset_repeats"])
@@ -194,7 +194,7 @@ _ALWAYS: Mapping[str, tuple[str, ...]] = {
     "LyCORIS/LoKr": (*(k for k in _FACTORED if k != "use_tucker"), "factor", "use_cp", "decompose_both"),
     "LyCORIS/Native Fine-Tuning": tuple(k for k in _LYCORIS if k not in _SIZES),
 }
-"""Arguments that a type hands on whatever their value."""
+"""Arguments that a type passes on whatever their value."""
 _IF_SET: Mapping[str, tuple[str, ...]] = {
     "Standard": (*_BLOCKS, *_DROPOUTS),
     "Kohya LoCon": (*_BLOCKS, *_DROPOUTS),
@@ -203,11 +203,11 @@ _IF_SET: Mapping[str, tuple[str, ...]] = {
     "Kohya LoHa": ("use_tucker", *_DROPOUTS),
     "Kohya LoKr": ("use_tucker", *_DROPOUTS),
 }
-"""Arguments that a type hands on where they are not empty, 0 or off."""
+"""Arguments that a type passes on unless they are empty, 0 or off."""
 
 
 def network_arguments(gui: GuiSettings) -> dict[str, GivenValue]:
-    """Kohya's `network_args`, as the LoRA type hands them on; notes the keys in `handed_on`."""
+    """Return kohya's `network_args` as the LoRA type passes them; their keys are added to `handed_on`."""
     if gui.tab != "lora":
         return {}
     kind = gui["LoRA_type"]

@@ -1,4 +1,4 @@
-"""The door: files in, a recipe out. A new trainer is one file and one row of `TRAINERS`."""
+"""Detects the trainer of settings files and converts them to a recipe."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from bakehouse.recipe.importers.unsupported_trainers import refuse_unsupported
 
 @dataclass(frozen=True)
 class Trainer:
-    """A trainer whose settings are understood."""
+    """A trainer whose settings can be imported."""
 
     title: str
     detects: Callable[[Document], bool]
-    """Whether a document is its own."""
+    """Whether a document is this trainer's."""
     read: Callable[[Sequence[Document]], Draft]
 
 
@@ -43,7 +43,7 @@ def import_settings(
     subject: str | None = None,
     kind: str | None = None,
 ) -> Imported:
-    """A recipe of another trainer's settings; whose they are is read from their content.
+    """Convert another trainer's settings to a recipe; the trainer is detected from their content.
 
     Args:
         paths: one file or several that belong together (kohya's config and dataset TOML).
