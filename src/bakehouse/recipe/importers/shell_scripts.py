@@ -88,7 +88,7 @@ def shell_of(text: str, suffix: str) -> Shell:
 def lines_of(text: str, shell: Shell) -> Iterator[Line]:
     """Yield commands joined with their continuations: after a backslash, `^` or back-tick, or in an open array.
 
-    Lines that begin with an option go on with the command before them, as documents print them.
+    A line that begins with an option continues the command before it, as in printed documents.
     """
     ends = {"bash": r"\\", "notebook": r"\\", "cmd": r"\^", "powershell": "`"}[shell]
     continued = re.compile(rf"(?:\s[\\^`]|{ends})$")
