@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from bakehouse.recipe import Plan as Plan
     from bakehouse.recipe import Recipe as Recipe
     from bakehouse.recipe import make_plan as make_plan
+    from bakehouse.recipe import plan_to_toml as plan_to_toml
+    from bakehouse.recipe import plan_to_toml as to_toml  # noqa: F401
     from bakehouse.recipe import recipe_for_folder as recipe_for_folder
     from bakehouse.recipe import scan_concepts as scan_concepts
-    from bakehouse.recipe import to_toml as to_toml
     from bakehouse.training import train as bake  # noqa: F401
     from bakehouse.training import train as train
 
@@ -46,12 +47,12 @@ _HOMES = {
     "load_model": "models",
     "make_grid": "generation",
     "make_plan": "recipe",
+    "plan_to_toml": "recipe",
     "recipe_for_folder": "recipe",
     "scan_concepts": "recipe",
-    "to_toml": "recipe",
     "train": "training",
 }
-_EARLIER_NAMES = {"Request": "ImageRequest", "Studio": "Pipeline", "bake": "train"}
+_EARLIER_NAMES = {"Request": "ImageRequest", "Studio": "Pipeline", "bake": "train", "to_toml": "plan_to_toml"}
 """Names of version 0.1 and what they are called now. They still work."""
 _ROOMS = (
     "adapters", "audit", "captions", "core", "curation", "data", "evaluation", "generation", "losses", "models",

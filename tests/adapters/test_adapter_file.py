@@ -10,7 +10,7 @@ from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file, save, save_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from bakehouse.adapters import FullFineTune, LoRA, load_adapter, metadata_for, read_adapter, save_adapter
+from bakehouse.adapters import FullFineTune, LoRA, load_adapter, metadata_for, read_safetensors_adapter, save_adapter
 from bakehouse.adapters.adapter_file import from_state
 from bakehouse.adapters.target_modules import all_sites, select
 from bakehouse.adapters.tensor_names import kohya_stem, split_key, to_diffusers
@@ -66,13 +66,13 @@ def test_saved_and_read_the_same(tiny, spec, output, randomised, tmp_path, make_
     else:
         assert torch.equal(output(other), output(tiny))
     assert load_file(path).keys() == adapter.state_dict().keys() == again.state_dict().keys()
-    assert read_adapter(path).metadata["ss_steps"] == "3"
+    assert read_safetensors_adapter(path).metadata["ss_steps"] == "3"
 
 
 @pytest.mark.parametrize("rs_lora", [False, True])
 def test_rank_and_alpha_of_a_file(tiny, randomised, tmp_path, rs_lora):
     spec = LoRA(rank=4, alpha=3.0, rs_lora=rs_lora)
-    file = read_adapter(save_adapter(randomised(spec, tiny), tmp_path / "a.safetensors", {}))
+    file = read_safetensors_adapter(save_adapter(randomised(spec, tiny), tmp_path / "a.safetensors", {}))
     assert (file.kind, file.rank, file.alpha) == ("LoRA", 4, 6.0 if rs_lora else 3.0)
 
 
@@ -276,7 +276,7 @@ def test_peft_alpha_beside_the_file(tiny, tmp_path):
     }
     save_file(tensors, tmp_path / "adapter_model.safetensors")
     (tmp_path / "adapter_config.json").write_text('{"r": 4, "lora_alpha": 6, "use_rslora": true}')
-    assert read_adapter(tmp_path / "adapter_model.safetensors").alpha == 12.0
+    assert read_safetensors_adapter(tmp_path / "adapter_model.safetensors").alpha == 12.0
 
 
 def test_weight_and_negative_weight(tiny, output, randomised, make_tiny):
@@ -345,7 +345,7 @@ def test_what_is_no_adapter_is_refused(tmp_path):
         ("gone.safetensors", UsageError, "does not exist"),
     ):
         with pytest.raises(error, match=says):
-            read_adapter(tmp_path / name)
+            read_safetensors_adapter(tmp_path / name)
 
 
 def test_nan_and_overflow_are_never_written(tiny, randomised, tmp_path):

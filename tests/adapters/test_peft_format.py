@@ -13,8 +13,8 @@ import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 
-from bakehouse.adapters import LoRA, inject, load_adapter, read_adapter, save_adapter
-from bakehouse.adapters.adapter_reader import open_adapter
+from bakehouse.adapters import LoRA, inject, load_adapter, read_safetensors_adapter, save_adapter
+from bakehouse.adapters.adapter_reader import read_adapter
 from bakehouse.adapters.peft_format import PeftSettings
 from bakehouse.core.errors import BakehouseError, Problems, UsageError
 from bakehouse.models.text_encoders import with_text_model_level
@@ -158,7 +158,7 @@ def test_it_does_what_it_does_in_peft(tmp_path, name):
     model = written(Small(), CASES[name], tmp_path)
     want = small_says(model)
     assert (want - before).abs().max() > 0.02
-    adapter = load_adapter(open_adapter(tmp_path), {"lora_unet": ours})
+    adapter = load_adapter(read_adapter(tmp_path), {"lora_unet": ours})
     torch.testing.assert_close(small_says(ours), want, atol=1e-5, rtol=1e-5)
     adapter.set_multiplier(0.5)
     if name in SCALED:
@@ -175,7 +175,7 @@ def test_the_unet_says_what_it_says_in_peft(make_tiny, tmp_path, name):
     theirs, ours = make_tiny(), make_tiny()
     want = unet_says(written(theirs.unet, CASES[name], tmp_path))
     assert (want - unet_says(ours.unet)).abs().max() > 0.02
-    load_adapter(open_adapter(tmp_path), {"lora_unet": ours.unet})
+    load_adapter(read_adapter(tmp_path), {"lora_unet": ours.unet})
     torch.testing.assert_close(unet_says(ours.unet), want, atol=1e-5, rtol=1e-5)
 
 
@@ -185,7 +185,7 @@ def test_the_text_encoder_says_what_it_says_in_peft(make_tiny, tmp_path, name):
     theirs, ours = make_tiny(), make_tiny()
     want = text_says(written(theirs.text_encoder, CASES[name], tmp_path))
     assert (want - text_says(ours.text_encoder)).abs().max() > 0.02
-    load_adapter(open_adapter(tmp_path), ours.trainable_modules())
+    load_adapter(read_adapter(tmp_path), ours.trainable_modules())
     torch.testing.assert_close(text_says(ours.text_encoder), want, atol=1e-5, rtol=1e-5)
 
 
@@ -231,13 +231,13 @@ def saved(tmp_path: Path, settings: dict[str, Any], **tensors: torch.Tensor) -> 
 )
 def test_settings_that_cannot_be_applied_are_refused_by_name(tmp_path, settings, says):
     with pytest.raises(UsageError, match=says):
-        read_adapter(saved(tmp_path, settings))
+        read_safetensors_adapter(saved(tmp_path, settings))
 
 
 def test_settings_of_training_alone_and_unknown_ones(tmp_path):
     calm = {"lora_dropout": 0.1, "layers_to_transform": [1], "init_lora_weights": "olora", "inference_mode": True}
-    assert read_adapter(saved(tmp_path, calm)).coverage.entries == ()
-    (note,) = read_adapter(saved(tmp_path, {"use_tomorrow": True})).coverage.notes
+    assert read_safetensors_adapter(saved(tmp_path, calm)).coverage.entries == ()
+    (note,) = read_safetensors_adapter(saved(tmp_path, {"use_tomorrow": True})).coverage.notes
     assert "use_tomorrow = True" in note
 
 
@@ -252,14 +252,14 @@ def test_settings_at_their_defaults_are_worth_no_line(kind):
 def test_tensors_beside_the_adapter_are_refused_by_name(tmp_path):
     path = saved(tmp_path, {}, base_model__model__conv_in__weight=torch.ones(8, 4, 3, 3))
     with pytest.raises(UsageError, match=r"base_model\.model\.conv_in\.weight"):
-        read_adapter(path)
+        read_safetensors_adapter(path)
 
 
 def test_rotations_without_their_settings_are_refused(make_tiny, tmp_path):
     written(make_tiny().unet, oft(), tmp_path)
     (tmp_path / "adapter_config.json").unlink()
     with pytest.raises(UsageError, match="use_cayley_neumann"):
-        open_adapter(tmp_path)
+        read_adapter(tmp_path)
 
 
 def test_settings_of_several_networks():
@@ -425,7 +425,7 @@ def test_damaged_settings_are_told(tmp_path):
     path = saved(tmp_path, {})
     (tmp_path / "adapter_config.json").write_text("[]")
     with pytest.raises(BakehouseError, match="not a table of settings"):
-        read_adapter(path)
+        read_safetensors_adapter(path)
     (tmp_path / "adapter_config.json").write_text("{")
     with pytest.raises(BakehouseError, match=r"adapter_config\.json"):
-        read_adapter(path)
+        read_safetensors_adapter(path)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from bakehouse.adapters import OFT, LoRA, inject, load_adapter, metadata_for, read_adapter, save_adapter
+from bakehouse.adapters import OFT, LoRA, inject, load_adapter, metadata_for, read_safetensors_adapter, save_adapter
 from bakehouse.weights.adapter_writer import write_adapter
 
 
@@ -49,7 +49,7 @@ def test_modules_are_called_as_every_program_calls_them(family, make_family, tmp
         assert not [s for s in stems if "_down_blocks_" in s or "_up_blocks_" in s]
     else:
         assert stems == set(want)
-    file = read_adapter(path)
+    file = read_safetensors_adapter(path)
     write_adapter(tmp_path / "same.safetensors", file.modules, file.metadata, extras=file.extras)
     assert {key.partition(".")[0] for key in load_file(tmp_path / "same.safetensors")} == stems
     save_file(adapter.state_dict(), tmp_path / "old.safetensors")  # as modules were called before

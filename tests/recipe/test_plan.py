@@ -11,11 +11,11 @@ from bakehouse.adapters.lr_relative_to_lora import MULTIPLIERS, SHORT_RUN_MULTIP
 from bakehouse.cli.main import main
 from bakehouse.core.errors import Problems, UsageError
 from bakehouse.data.image_records import ImageRecord, ImageSet
-from bakehouse.recipe import Recipe, make_plan, recipe_for_folder, recipe_to_toml, to_toml
+from bakehouse.recipe import Recipe, make_plan, plan_to_toml, recipe_for_folder, recipe_to_toml
 from bakehouse.recipe.needed_class_images import without_trigger
 from bakehouse.recipe.presets import load_preset
 from bakehouse.recipe.recipe import ConceptSpec
-from bakehouse.recipe.words_in_captions import mostly_behind
+from bakehouse.recipe.words_in_captions import mostly_not_first
 
 
 @pytest.fixture
@@ -264,10 +264,10 @@ def test_where_a_phrase_stands_in_most_captions():
         ["in hzn style, person", "in hzn style ||| robot"],
         ["person, in hzn style", "person||| in hzn style"],
     )
-    assert mostly_behind([*behind, front[0]], "in hzn style")
-    assert mostly_behind(["person, in hzn style, at the beach"], "in hzn style")
-    assert not mostly_behind(front + behind, "in hzn style")
-    assert not mostly_behind([], "in hzn style")
+    assert mostly_not_first([*behind, front[0]], "in hzn style")
+    assert mostly_not_first(["person, in hzn style, at the beach"], "in hzn style")
+    assert not mostly_not_first(front + behind, "in hzn style")
+    assert not mostly_not_first([], "in hzn style")
 
 
 def test_few_images_are_warned_about(tmp_path):
@@ -277,7 +277,7 @@ def test_few_images_are_warned_about(tmp_path):
 def test_the_file_says_why_and_reads_back_the_same(folder, tmp_path):
     made = make_plan(recipe_for_folder(folder, "zwx person"))
     path = tmp_path / "me.toml"
-    path.write_text(to_toml(made, beside=tmp_path))
+    path.write_text(plan_to_toml(made, beside=tmp_path))
     text = path.read_text()
     assert 'folder = "photos"' in text
     assert "# " in text

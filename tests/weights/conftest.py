@@ -47,9 +47,9 @@ def deltas(tiny: Any) -> Callable[[Path], dict[str, torch.Tensor]]:
 
     def read(path: Any) -> dict[str, torch.Tensor]:
         from bakehouse.adapters import load_adapter
-        from bakehouse.adapters.adapter_reader import open_adapter
+        from bakehouse.adapters.adapter_reader import read_adapter
 
-        adapter = load_adapter(open_adapter(path), tiny.trainable_modules())
+        adapter = load_adapter(read_adapter(path), tiny.trainable_modules())
         found = {s: layer.delta(adapter.sites[s].module.weight).detach().clone() for s, layer in adapter.layers.items()}
         adapter.remove()
         return {stem.replace("lora_te1_", "lora_te_"): delta for stem, delta in found.items()}

@@ -185,7 +185,7 @@ def test_resize_makes_a_lora_of_others_with_the_base(tiny, tiny_folder, deltas, 
     loha = {f"{stem}.hada_w{i}_{s}": torch.randn(16, 2) if s == "a" else torch.randn(2, 16) for i in "12" for s in "ab"}
     save_file(loha | {f"{stem}.alpha": torch.tensor(3.0)}, tmp_path / "loha.safetensors")
     settings = Resize(linear=RankRule(rank=16), to_lora=True)
-    with pytest.raises(UsageError, match="only LoRA can be resized"):
+    with pytest.raises(UsageError, match="; only LoRA can be resized"):
         resize(tmp_path / "loha.safetensors", tmp_path / "o.safetensors", Resize(linear=RankRule(rank=4)))
     with pytest.raises(UsageError, match="needs the base"):
         resize(tmp_path / "loha.safetensors", tmp_path / "o.safetensors", settings)

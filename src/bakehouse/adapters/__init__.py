@@ -6,7 +6,7 @@ from pydantic import Field
 
 from bakehouse.adapters.adapter import Adapter, AdapterSpecBase, AdapterTarget, LayerAdapter, LayerSpec
 from bakehouse.adapters.adapter_file import AdapterFile, metadata_for, save_adapter
-from bakehouse.adapters.adapter_reader import read_adapter
+from bakehouse.adapters.adapter_reader import read_adapter, read_safetensors_adapter
 from bakehouse.adapters.boft import BOFT, BOFTLayer
 from bakehouse.adapters.dylora import DyLoRA, DyLoRALayer
 from bakehouse.adapters.full_diff import DiffLayer, FullDiff
@@ -73,5 +73,6 @@ __all__ = [
     "load_adapter",
     "metadata_for",
     "read_adapter",
+    "read_safetensors_adapter",
     "save_adapter",
 ]

@@ -155,7 +155,7 @@ def from_state(
 
     Args:
         peft: PEFT's settings of these tensors.
-        strict: as in `read_adapter`; `drop` too.
+        strict: as in `read_safetensors_adapter`; `drop` too.
 
     Raises:
         UsageError: the tensors are not an adapter's, or some cannot be applied.

@@ -22,7 +22,7 @@ from bakehouse.core.files_of_adapter import DIFFUSERS_FILE, PEFT_FILE, adapter_f
 _PREFIXES = {"unet": "lora_unet_", "text_encoder": "lora_te_", "text_encoder_2": "lora_te2_"}
 
 
-def open_adapter(path: Path | str, *, strict: bool = True, drop: Sequence[str] = ()) -> AdapterFile:
+def read_adapter(path: Path | str, *, strict: bool = True, drop: Sequence[str] = ()) -> AdapterFile:
     """Read an adapter from a .safetensors, a pickle of tensors, or a folder (see `adapter_files`).
 
     Args:
@@ -41,7 +41,7 @@ def open_adapter(path: Path | str, *, strict: bool = True, drop: Sequence[str] =
         return _several(path, files, strict, drop)
     path = files[""]
     if path.suffix == ".safetensors" or not path.is_file():
-        return read_adapter(path, strict=strict, drop=drop)
+        return read_safetensors_adapter(path, strict=strict, drop=drop)
     check_suffix(path)
     return from_state(read_pickle(path), source=str(path), strict=strict, drop=drop)
 
@@ -49,7 +49,7 @@ def open_adapter(path: Path | str, *, strict: bool = True, drop: Sequence[str] =
 _NO_FILE = f"the folder contains no {DIFFUSERS_FILE} or {PEFT_FILE}, nor a {PEFT_FILE} in unet/ or text_encoder/"
 
 
-def coverage_of(path: Path | str) -> Coverage:
+def adapter_coverage(path: Path | str) -> Coverage:
     """Return what of an adapter is not applied; only the headers of its files are read.
 
     Raises:
@@ -59,7 +59,7 @@ def coverage_of(path: Path | str) -> Coverage:
     files = adapter_files(path)
     if not files:
         raise UsageError(f"{path} is not an adapter: {_NO_FILE}")
-    return sum(map(coverage_of_file, files.values()), Coverage())
+    return sum(map(safetensors_coverage, files.values()), Coverage())
 
 
 def _several(folder: Path, files: Mapping[str, Path], strict: bool, drop: Sequence[str]) -> AdapterFile:
@@ -73,7 +73,7 @@ def _several(folder: Path, files: Mapping[str, Path], strict: bool, drop: Sequen
         if not any(pattern in own for own in patterns.values()):
             raise matches_nothing(pattern, str(folder))
     for part, file in files.items():
-        read = read_adapter(file, strict=strict, drop=patterns[part])
+        read = read_safetensors_adapter(file, strict=strict, drop=patterns[part])
         kinds.append(read.kind)
         metadata.update(read.metadata)
         extras.update(read.extras)
@@ -108,7 +108,7 @@ def with_modules(file: AdapterFile, modules: Mapping[str, Mapping[str, Tensor]])
     return dataclasses.replace(file, modules=modules)
 
 
-def read_adapter(path: Path | str, *, strict: bool = True, drop: Sequence[str] = ()) -> AdapterFile:
+def read_safetensors_adapter(path: Path | str, *, strict: bool = True, drop: Sequence[str] = ()) -> AdapterFile:
     """Read a .safetensors adapter file of kohya, LyCORIS, diffusers or PEFT.
 
     Args:
@@ -126,7 +126,7 @@ def read_adapter(path: Path | str, *, strict: bool = True, drop: Sequence[str] =
     return from_state(state, metadata, source=str(path), peft=read_settings(path, metadata), strict=strict, drop=drop)
 
 
-def coverage_of_file(path: Path | str) -> Coverage:
+def safetensors_coverage(path: Path | str) -> Coverage:
     """Return what of a .safetensors adapter is not applied; only its header is read.
 
     Raises:

@@ -95,7 +95,7 @@ class BOFTLayer(RotationLayer):
         return (self._turn(rows) - rows)[0].mT.reshape(y.shape)
 
     def _turn(self, rows: Tensor) -> Tensor:
-        """The stages one after the other on rows [batch, out, columns], then `rescale`."""
+        """Apply the stages one after the other to rows [batch, out, columns], then `rescale`."""
         # LyCORIS' rotation is the inverse of its OFT's: the turn of -P.
         turns = self.drop_blocks(cayley(-self.oft_blocks, self.max_skew_norm))
         half = turns.shape[-1] // 2

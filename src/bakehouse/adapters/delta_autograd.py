@@ -1,4 +1,4 @@
-"""Autograd functions for products with W + ΔW that never compute the gradient of ΔW.
+"""Autograd functions for products with W + ΔW: gradients of ΔW's parameters without the gradient of ΔW.
 
 Autograd differentiates x (W + ΔW)ᵀ with a third product as large as the base's, for a gradient [out, in] of which an
 adapter needs only a few sums. Here the output passes through unchanged, and the backward pass computes these sums from
@@ -67,7 +67,7 @@ class _LowRank(torch.autograd.Function):
 
 
 def low_rank(out: Tensor, x: Tensor, up: Tensor, down: Tensor) -> Tensor:
-    """ΔW = up down: out [..., outs], x [..., ins], up [outs, r], down [r, ins]."""
+    """Return `out` with gradients for ΔW = up down: out [..., outs], x [..., ins], up [outs, r], down [r, ins]."""
     result: Tensor = _LowRank.apply(out, x, up, down)  # type: ignore[no-untyped-call]
     return result
 
@@ -94,12 +94,12 @@ class _Kronecker(torch.autograd.Function):
 
 
 def _groups_first(rows: Tensor, groups: int) -> Tensor:
-    """[n groups, r] as [groups, n r]."""
+    """Reshape [n groups, r] to [groups, n r]."""
     return rows.view(-1, groups, rows.shape[1]).transpose(0, 1).reshape(groups, -1)
 
 
 def _groups_last(rows: Tensor, r: int) -> Tensor:
-    """[groups, n r] as [n groups, r]."""
+    """Reshape [groups, n r] to [n groups, r]."""
     return rows.view(rows.shape[0], -1, r).transpose(0, 1).reshape(-1, r)
 
 

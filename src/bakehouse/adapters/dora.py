@@ -1,4 +1,4 @@
-"""DoRA: magnitude and direction of the weight trained apart. Liu et al. 2024, arXiv:2402.09353; LoHa, LoKr as LyCORIS.
+"""DoRA: the weight's magnitude and direction are trained separately. Liu et al. 2024, arXiv:2402.09353.
 
 W' = m V / ||V|| with V = W + ΔV, where ΔV is the underlying algorithm's update and ||V|| the norm of each row (one for
 each output) or of each column. ΔW = W' - W, so that strength 0 is the base, as everywhere.
@@ -68,7 +68,7 @@ class DecomposableLayer(AdapterLayer):
         self.on_output = magnitudes is not None and magnitudes.shape[0] == magnitudes.numel()
 
     def match_shapes(self, state: Mapping[str, Tensor]) -> None:
-        """The axis that a state was measured along is the one that counts: runs of before go on with theirs."""
+        """Take over the axis of the loaded magnitudes, so that runs of earlier versions can be resumed."""
         found, own = state.get("dora_scale"), self.dora_scale
         if found is None or own is None or found.ndim != own.ndim or found.numel() == 1:
             return

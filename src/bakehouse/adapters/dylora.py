@@ -24,7 +24,7 @@ from bakehouse.adapters.network_settings import LayerDims, NetworkSpec
 from bakehouse.adapters.target_modules import Site
 
 PREFIX_SCALE = "alpha/rank"
-"""What a header's `prefix_scale` says of a file whose prefixes count alpha / rank."""
+"""Value of the header key `prefix_scale` for a file whose prefixes are scaled by alpha / rank."""
 
 
 class DyLoRA(NetworkSpec):

@@ -59,7 +59,7 @@ class Coverage:
         if refused:
             raise UsageError(
                 f"{source} holds tensors or settings that cannot be applied: {'; '.join(self.refusals)}",
-                hint="to use the file without them: `bakehouse weights convert FILE --drop PATTERN -o PLACE`",
+                hint="to use the file without them: `bakehouse weights convert FILE --drop PATTERN -o PATH`",
             )
 
     def _reasons(self, verdict: Verdict) -> list[tuple[str, list[str]]]:

@@ -48,7 +48,7 @@ class GLoRA(NetworkSpec):
 
 
 def _shapes(base: Base, rank: int) -> dict[str, tuple[int, ...]]:
-    """a1 is (in, r), a2 (r, in), b1 (out, r), b2 (r, in[, k, k]); of convolutions the others have [1, 1] there."""
+    """Return the shapes of a1 (in, r), a2 (r, in), b1 (out, r), b2 (r, in[, k, k]); convolutions add [1, 1]."""
     outs, ins, *kernel = base.weight.shape
     ones = [1] * len(kernel)
     return {
@@ -123,7 +123,7 @@ class GLoRALayer(AdapterLayer):
         return "weight" if full_precision(base, x) and not dropping else "input"
 
     def delta_from_input(self, base: Base, x: Tensor) -> Tensor:
-        """S (W (a1 a2 x) + b1 (b2 x)), where dropouts take of the two bottlenecks."""
+        """Return scale x (W (a1 a2 x) + b1 (b2 x)); dropouts apply to a2 x and b2 x."""
         x = compute_input(x, self.a1.weight)
         channels = 1 if isinstance(base, nn.Conv2d) else -1
         mixed = _point(base, self._dropped(_point(base, x, self.a2.weight), channels) * self.scale, self.a1.weight)
@@ -139,5 +139,5 @@ class GLoRALayer(AdapterLayer):
 
 
 def _point(base: Base, x: Tensor, weight: Tensor) -> Tensor:
-    """A map of channels alone, whatever the base's kernel."""
+    """Apply a linear map to the channels only, whatever the base's kernel."""
     return conv2d(x, weight) if isinstance(base, nn.Conv2d) else linear(x, weight)

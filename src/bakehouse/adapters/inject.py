@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from bakehouse.adapters.adapter import Adapter, AdapterSpecBase, AdapterTarget, LayerAdapter
-from bakehouse.adapters.adapter_reader import open_adapter
+from bakehouse.adapters.adapter_reader import read_adapter
 from bakehouse.adapters.file_coverage import coverage_of_keys
 from bakehouse.adapters.layer import AdapterLayer
 from bakehouse.adapters.load_onto_model import load_adapter
 from bakehouse.adapters.network_settings import LayerDims, NetworkSpec
-from bakehouse.adapters.plan_facts import EXCLUDED, ON_KERNELS, ON_NORMS, ON_TEXT, ON_UNET, SIZED
+from bakehouse.adapters.plan_facts import DIMS_MATCH, EXCLUDE_MATCHES, ON_KERNELS, ON_NORMS, ON_TEXT, ON_UNET
 from bakehouse.adapters.target_modules import Site, matches
 from bakehouse.core.errors import UsageError
 from bakehouse.core.setting_needs import PlanFact
@@ -44,7 +44,7 @@ def inject(
     return spec.inject(AdapterTarget(parts, tokenizers or {}), generator)
 
 
-def try_on(spec: NetworkSpec, parts: Mapping[str, nn.Module]) -> frozenset[PlanFact]:
+def adapted_module_facts(spec: NetworkSpec, parts: Mapping[str, nn.Module]) -> frozenset[PlanFact]:
     """Return facts of `adapters/plan_facts.py` on what `inject` would adapt.
 
     The networks may be on the meta device; they must not be used afterwards.
@@ -59,7 +59,7 @@ def try_on(spec: NetworkSpec, parts: Mapping[str, nn.Module]) -> frozenset[PlanF
     for site in {(type(s.module), s.module.weight.shape): s for s in sites}.values():
         spec.build(site, None)
     whole = spec.model_copy(update={"exclude": (), "dims": {}}).select(parts)
-    named = ((EXCLUDED, spec.exclude), (SIZED, tuple(spec.dims)))
+    named = ((EXCLUDE_MATCHES, spec.exclude), (DIMS_MATCH, tuple(spec.dims)))
     return _facts_of(sites) | {fact for fact, patterns in named if any(matches(s, patterns) for s in whole)}
 
 
@@ -71,7 +71,7 @@ def _facts_of(sites: Iterable[Site]) -> frozenset[PlanFact]:
 def _started(spec: NetworkSpec, parts: Mapping[str, nn.Module]) -> LayerAdapter:
     """Load a file: modules, rank and alpha are the file's; everything else is as the settings say."""
     assert spec.start is not None
-    file = open_adapter(spec.start)
+    file = read_adapter(spec.start)
     for name, of_file in (("rank", file.rank), ("alpha", file.alpha)):
         wanted = getattr(spec, name)
         if name in spec.model_fields_set and of_file and wanted != of_file:
@@ -82,7 +82,7 @@ def _started(spec: NetworkSpec, parts: Mapping[str, nn.Module]) -> LayerAdapter:
     if file.extras:
         raise UsageError(
             f"{spec.start} holds tensors that training cannot keep: {'; '.join(coverage_of_keys(file.extras).notes)}",
-            hint="remove them first: `bakehouse weights convert FILE --drop PATTERN -o PLACE`",
+            hint="remove them first: `bakehouse weights convert FILE --drop PATTERN -o PATH`",
         )
     adapter = load_adapter(file, parts, reader=spec.reader)
     seen: set[type[AdapterLayer]] = set()
@@ -92,7 +92,7 @@ def _started(spec: NetworkSpec, parts: Mapping[str, nn.Module]) -> LayerAdapter:
             seen.add(type(layer))
     dim = LayerDims(max(1, file.rank), file.alpha or 1.0, spec.dropout, spec.rank_dropout, spec.module_dropout)
     for stem, layer in adapter.layers.items():
-        _settle(spec, adapter.sites[stem], layer, dim)
+        _configure_loaded_layer(spec, adapter.sites[stem], layer, dim)
     if not any(True for _ in adapter.named_parameters()):
         raise UsageError(f"{spec.start} has no module of the networks to train (adapter.unet, adapter.text)")
     adapter.spec = spec.model_copy(update={"rank": dim.rank, "alpha": dim.alpha})
@@ -113,8 +113,8 @@ def _check_kind(spec: NetworkSpec, site: Site, layer: AdapterLayer) -> None:
         raise UsageError(f"{spec.start} was trained with dora = {of_file}, but adapter.dora = {asked}")
 
 
-def _settle(spec: NetworkSpec, site: Site, layer: AdapterLayer, dim: LayerDims) -> None:
-    """Set what files do not hold on a loaded layer."""
+def _configure_loaded_layer(spec: NetworkSpec, site: Site, layer: AdapterLayer, dim: LayerDims) -> None:
+    """Set dropouts and trained parameters of a layer loaded from a file, which does not contain them."""
     for name in ("dropout", "rank_dropout", "module_dropout"):
         setattr(layer, name, getattr(dim, name))
     layer.requires_grad_(spec.text if site.is_text else spec.unet)

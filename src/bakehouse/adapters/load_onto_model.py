@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from bakehouse.adapters.adapter import LayerAdapter
 from bakehouse.adapters.adapter_file import READERS, AdapterFile, Readers, from_state, read_layer
-from bakehouse.adapters.adapter_reader import open_adapter
+from bakehouse.adapters.adapter_reader import read_adapter
 from bakehouse.adapters.layer import AdapterLayer, freeze
 from bakehouse.adapters.target_modules import Site, all_sites
 from bakehouse.adapters.tensor_names import guess_base
@@ -38,7 +38,7 @@ def load_adapter(
     if isinstance(source, AdapterFile):
         file = source
     elif isinstance(source, str | Path):
-        file = open_adapter(source)
+        file = read_adapter(source)
     else:
         file = from_state(source)
     file.coverage.check(file.source)

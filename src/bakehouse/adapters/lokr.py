@@ -105,7 +105,7 @@ class LoKr(DecomposableSpec):
 
 
 def _start(name: str, shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
-    """As LyCORIS begins: the larger factor is 0."""
+    """Initialize the factors as LyCORIS does: the larger factor is 0."""
     if name in ("lokr_w2", "lokr_w2_b"):
         return torch.zeros(shape)
     return nn.init.kaiming_uniform_(torch.empty(shape), a=math.sqrt(5), generator=generator)

@@ -15,7 +15,7 @@ from torch import nn
 from bakehouse.adapters.adapter import LayerSpec
 from bakehouse.adapters.layer import AdapterLayer
 from bakehouse.adapters.norm_layers import NormLayer
-from bakehouse.adapters.plan_facts import EXCLUDED, ON_KERNELS, ON_NORMS, ON_TEXT, SIZED
+from bakehouse.adapters.plan_facts import DIMS_MATCH, EXCLUDE_MATCHES, ON_KERNELS, ON_NORMS, ON_TEXT
 from bakehouse.adapters.target_modules import Site, Targets, matches, select
 from bakehouse.adapters.unet_blocks import MOST_ALPHA, MOST_RANK, BlockSpec
 from bakehouse.core.errors import UsageError
@@ -83,11 +83,11 @@ class NetworkSpec(LayerSpec):
     """Adapt the text encoder."""
     include: Annotated[tuple[str, ...], NEW] = ()
     """Only modules whose dotted name matches one of these patterns (`down_blocks.*`, `*attn2*`)."""
-    exclude: Annotated[tuple[str, ...], NEW, Needs(is_on(EXCLUDED))] = ()
+    exclude: Annotated[tuple[str, ...], NEW, Needs(is_on(EXCLUDE_MATCHES))] = ()
     """No modules whose dotted name matches one of these patterns."""
     train_norm: Annotated[bool, NEW, Needs(is_on(ON_NORMS))] = False
     """Also train group and layer norms in the same blocks."""
-    dims: Annotated[dict[str, Annotated[int, Field(ge=0, le=MOST_RANK)]], NEW, Needs(is_on(SIZED))] = Field(
+    dims: Annotated[dict[str, Annotated[int, Field(ge=0, le=MOST_RANK)]], NEW, Needs(is_on(DIMS_MATCH))] = Field(
         default_factory=dict
     )
     """Ranks of modules by patterns on their dotted names, the first that matches: `{"*attn2*" = 8}`; 0 leaves out."""

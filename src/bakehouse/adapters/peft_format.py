@@ -97,7 +97,7 @@ class Settings:
         if alpha is None:
             return None
         if not isinstance(alpha, int | float) or not math.isfinite(alpha):
-            raise UsageError(f"PEFT's settings have alpha {alpha!r} for {path}: expected is a number")
+            raise UsageError(f"PEFT's settings of {path}: alpha {alpha!r} is not a number")
         return float(alpha) / (math.sqrt(rank) if self.get("use_rslora") else rank)
 
     def is_feedforward(self, path: str) -> bool:
@@ -235,7 +235,7 @@ def _lycoris(made: dict[str, Tensor], path: str, settings: Settings) -> dict[str
     pair = next((n for n in ("hada_w1_b", "lokr_w1_b", "lokr_w2_b") if n in made), None)
     configured = settings.by_pattern("rank_pattern", path) or settings.get("r", 1)
     if not isinstance(configured, int):
-        raise UsageError(f"PEFT's settings have rank {configured!r} for {path}: expected is a whole number")
+        raise UsageError(f"PEFT's settings of {path}: rank {configured!r} is not a whole number")
     rank = int(made[pair].shape[0]) if pair else configured
     scale = settings.scale(path, rank)
     if scale is None:

@@ -67,7 +67,7 @@ class InputRotationLayer(AdapterLayer):
         return whole.reshape(weight.shape) - weight
 
     def _order(self, stage: int, inputs: int) -> Tensor:
-        """Where each input stands in a stage of a butterfly: halves of blocks, every other one first."""
+        """Return the position of each input in a stage of a butterfly: halves of blocks, every other one first."""
         stages, count, size, _ = self.rotations.shape
         places = torch.arange(inputs)
         if stages == 1:

@@ -209,7 +209,7 @@ def group_by_module(
         if other != key:
             raise UsageError(
                 f"{source} holds one tensor twice: {other} and {key}",
-                hint="it may be two adapters in one file; keep one: `weights convert FILE --drop PATTERN -o PLACE`",
+                hint="it may be two adapters in one file; keep one: `weights convert FILE --drop PATTERN -o PATH`",
             )
         if "lora_magnitude_vector" in key:
             # PEFT's magnitudes are for outputs, but of a convolution have the shape of LyCORIS' for inputs.

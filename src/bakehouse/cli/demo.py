@@ -24,7 +24,7 @@ def demo(
     from bakehouse.cli.render.stage_times import StageTimer
     from bakehouse.core.files import write_text
     from bakehouse.core.run_folder import Run
-    from bakehouse.recipe import Recipe, make_plan, to_toml
+    from bakehouse.recipe import Recipe, make_plan, plan_to_toml
 
     timer = StageTimer(quiet=quiet or json)
     with timer("plan"):
@@ -32,7 +32,7 @@ def demo(
         written = out / "recipe.toml"
         if not written.is_file():
             plan = make_plan(read_recipe(photos, subject=subject, settings=settings or ()))
-            write_text(written, to_toml(plan, beside=out.resolve()))
+            write_text(written, plan_to_toml(plan, beside=out.resolve()))
             if not json:
                 print_plan(plan, quiet=True)
         recipe = Recipe.load(written)

@@ -31,12 +31,12 @@ def plan(
     from bakehouse.core.files import write_text
 
     with spinner("reading images", quiet=quiet or json):
-        from bakehouse.recipe import make_plan, scan_concepts, to_toml
+        from bakehouse.recipe import make_plan, plan_to_toml, scan_concepts
 
         recipe = read_recipe(source, subject=subject, kind=kind, base=base, settings=settings or ())
         made = make_plan(recipe, scan_concepts(recipe))
     if out:
-        write_text(out, to_toml(made, beside=out.resolve().parent))
+        write_text(out, plan_to_toml(made, beside=out.resolve().parent))
     print_plan(made, json=json, quiet=quiet)
     if out and not json:
         echo(f"wrote {out}; train with: {shell_command('bakehouse', 'train', out)}")

@@ -37,7 +37,7 @@ from bakehouse.evaluation.result import Report, image_key
 from bakehouse.evaluation.selection import finalists, make_pick, make_verdict, relative
 from bakehouse.models.families import family_of
 from bakehouse.recipe.recipe import ConceptSpec, EvaluateSpec, Recipe
-from bakehouse.recipe.words_in_captions import mostly_behind
+from bakehouse.recipe.words_in_captions import mostly_not_first
 
 FIRST_ROUND_IMAGES = 6
 """Images of each cell in the first round; the finalists are scored on all."""
@@ -304,7 +304,7 @@ class EvaluationRun:
             count=self.spec.images,
             seed=self.spec.seed,
             fixed_groups=fixed,
-            style_first=not mostly_behind(_captions(self.training), self.concept.subject),
+            style_first=not mostly_not_first(_captions(self.training), self.concept.subject),
         )
 
     def _floor(self, prompts: EvalPrompts) -> float:

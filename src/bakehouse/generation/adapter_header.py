@@ -61,9 +61,9 @@ def check_family(path: Path, base: str) -> None:
 
 def unapplied_notes(path: Path) -> list[str]:
     """Return warnings about the parts of an adapter that are not applied."""
-    from bakehouse.adapters.adapter_reader import coverage_of
+    from bakehouse.adapters.adapter_reader import adapter_coverage
 
-    return [f"{path.name}: not applied: {note}" for note in coverage_of(path).notes]
+    return [f"{path.name}: not applied: {note}" for note in adapter_coverage(path).notes]
 
 
 @functools.lru_cache(maxsize=256)

@@ -1,10 +1,10 @@
-"""Recipes and the plans they come to."""
+"""Recipes, and the plans made from them."""
 
 from bakehouse.recipe.decisions import Decision
 from bakehouse.recipe.from_folder import recipe_for_folder, short_settings
 from bakehouse.recipe.plan import Plan, PlannedImage, make_plan, scan_concepts
 from bakehouse.recipe.recipe import Recipe
-from bakehouse.recipe.write_recipe import recipe_to_toml, to_toml
+from bakehouse.recipe.write_recipe import plan_to_toml, recipe_to_toml
 
 __all__ = [
     "Decision",
@@ -12,9 +12,9 @@ __all__ = [
     "PlannedImage",
     "Recipe",
     "make_plan",
+    "plan_to_toml",
     "recipe_for_folder",
     "recipe_to_toml",
     "scan_concepts",
     "short_settings",
-    "to_toml",
 ]

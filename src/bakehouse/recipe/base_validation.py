@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bakehouse.adapters import NetworkSpec
-from bakehouse.adapters.inject import try_on
+from bakehouse.adapters.inject import adapted_module_facts
 from bakehouse.core.errors import BakehouseError, Problems
 from bakehouse.core.setting_needs import PlanFact
 from bakehouse.losses.denoising import incompatible_settings
@@ -43,7 +43,7 @@ def adapted_networks(recipe: Recipe, model: ModelFacts | None, given: Recipe) ->
     if model is None or not isinstance(spec, NetworkSpec) or not spec.module_settings & given.adapter.model_fields_set:
         return None
     try:
-        return try_on(spec, model.skeleton())
+        return adapted_module_facts(spec, model.skeleton())
     except BakehouseError as e:
         named = e.message if e.message.startswith("adapter.") else f"adapter: {e.message}"
         raise Problems(NO_TRAINING, [named + (f"; {e.hint}" if e.hint else "")]) from e

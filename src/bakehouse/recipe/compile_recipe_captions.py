@@ -9,11 +9,11 @@ from bakehouse.data.triggers import CompiledImage, compile_captions, inseparable
 from bakehouse.recipe.recipe import Recipe
 
 MARK = "|||"
-"""Between triggers and what may be moved, where images have different numbers of triggers."""
+"""Separates triggers from tags that may be moved, where images have different numbers of triggers."""
 
 
 def compile_recipe(recipe: Recipe, images: ImageSet) -> tuple[CompiledImage, ...]:
-    """Every image with its raw captions and what the triggers make of them.
+    """Return each image with its raw captions and the captions compiled with the recipe's triggers.
 
     Raises:
         Problems: triggers that do not fit the images.
@@ -22,29 +22,31 @@ def compile_recipe(recipe: Recipe, images: ImageSet) -> tuple[CompiledImage, ...
 
 
 def compiled_images(recipe: Recipe, images: ImageSet) -> ImageSet:
-    """The set with compiled captions; as it is where the recipe declares no triggers."""
+    """Return the set with compiled captions; unchanged if the recipe declares no triggers."""
     if not recipe.triggers:
         return images
     compiled = compile_recipe(recipe, images)
-    mark = recipe.captions.keep_tokens_separator or (MARK if moves(recipe) and kept(compiled) is None else "")
+    mark = recipe.captions.keep_tokens_separator or (
+        MARK if tags_move(recipe) and leading_trigger_count(compiled) is None else ""
+    )
     return with_compiled(images, compiled, mark)
 
 
-def moves(recipe: Recipe) -> bool:
-    """Whether tags are shuffled or dropped in training, so that the triggers have to be held."""
+def tags_move(recipe: Recipe) -> bool:
+    """Whether training shuffles or drops tags, so that the triggers have to be kept in front."""
     captions = recipe.captions
     given = {"keep_tokens", "keep_tokens_separator"} & captions.model_fields_set
     return not given and (captions.shuffle or captions.tag_dropout > 0 or captions.token_warmup_step > 0)
 
 
-def kept(compiled: Sequence[CompiledImage]) -> int | None:
-    """How many tags at the beginning are triggers; None where captions differ in it."""
+def leading_trigger_count(compiled: Sequence[CompiledImage]) -> int | None:
+    """Return the number of triggers at the beginning of every caption; None if captions differ in it."""
     heads = {len(w.head) for c in compiled for w in c.wordings}
     return heads.pop() if len(heads) == 1 else None
 
 
-def not_apart(recipe: Recipe, images: ImageSet) -> list[str]:
-    """Pairs of triggers that could never be told apart, one line each."""
+def inseparable_trigger_messages(recipe: Recipe, images: ImageSet) -> list[str]:
+    """Return a message for each pair of triggers that are always in the same captions."""
     if not recipe.triggers:
         return []
     return [

@@ -1,4 +1,4 @@
-"""Time, memory and disk before the fact: arithmetic of the network over the speed of the device, both named."""
+"""Estimates of time, memory and disk, from the network's operations and the device's speed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bakehouse.recipe.recipe import Recipe
 
 @dataclass(frozen=True)
 class Estimate:
-    """Rough by nature: within a factor of two."""
+    """Estimated time, memory and disk; accurate within a factor of two."""
 
     seconds: float
     memory_bytes: int
@@ -22,7 +22,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class _Cost:
-    """Of one family at its native resolution."""
+    """Cost of one family at its native resolution."""
 
     native: int
     unet_gflop: float
@@ -40,11 +40,11 @@ _COSTS = {
 }
 
 _ASSUMED_GFLOPS = {"cuda": 40_000.0, "mps": 4_000.0}
-"""Where measuring would wake the device up: what a mid-range card reaches in half precision."""
+"""Speed of a mid-range card in half precision, used because measuring would initialize the device."""
 
 
 def estimate(recipe: Recipe, model: str, steps: int, class_images: int) -> Estimate:
-    """What `steps` steps will take; `model` is a family, or crumb."""
+    """Estimate the cost of `steps` steps; `model` is a family, or crumb."""
     cost = _COSTS.get(model, _COSTS["sd1"])
     device = pick_device(recipe.train.device)
     area = (recipe.buckets.resolution / cost.native) ** 2
@@ -63,5 +63,5 @@ def estimate(recipe: Recipe, model: str, steps: int, class_images: int) -> Estim
 
 
 def _cpu_gflops() -> float:
-    """A modest guess from the number of cores: convolutions on one core with AVX2 reach about 45 GFLOP/s."""
+    """Estimate the CPU's speed from its cores: convolutions on one core with AVX2 reach about 45 GFLOP/s."""
     return 45.0 * (os.cpu_count() or 1)

@@ -17,7 +17,7 @@ from bakehouse.models.families import family_of
 from bakehouse.models.load import ModelRef, native_size
 from bakehouse.models.model_facts import ModelFacts
 from bakehouse.recipe.base_validation import adapted_networks
-from bakehouse.recipe.compile_recipe_captions import MARK, moves
+from bakehouse.recipe.compile_recipe_captions import MARK, tags_move
 from bakehouse.recipe.needed_class_images import without_trigger
 from bakehouse.recipe.presets import Preset, load_preset
 from bakehouse.recipe.recipe import Recipe
@@ -156,7 +156,7 @@ class Derivation:
         return chosen is None or ON_UNET in chosen
 
     def _captions(self) -> None:
-        if self.recipe.triggers and moves(self.recipe):
+        if self.recipe.triggers and tags_move(self.recipe):
             self._keep_triggers()
         captioned = [r for r in self.images if any(c.strip() for c in r.captions)]
         if "prefix" in self.recipe.captions.model_fields_set or len(self.recipe.concepts) > 1:
@@ -313,13 +313,13 @@ class Derivation:
             self.decide("sample.prompts", prompts, reason)
 
     def _style_prompts(self) -> list[str]:
-        """A style is judged by captions of the set itself."""
+        """Return sample prompts for a style, which are captions of the set itself."""
         captions = [c for r in self.images for c in r.captions[:1]][:2]
         return [*captions, without_trigger(captions[0], self.recipe.concepts[0])] if captions else []
 
 
 def _text_lr_reason(ratio: float) -> str:
-    """Why the text encoder's rate is `ratio` times the UNet's."""
+    """Return why the text encoder's rate is `ratio` times the UNet's."""
     if ratio < 1:
         return "half of the UNet's: the text encoder learns fast" if ratio == 0.5 else f"{ratio:.2g} x the UNet's"
     return f"{ratio:.2g} x the UNet's: separates the new word from its class"

@@ -1,4 +1,4 @@
-"""When a run ends before its last step."""
+"""Settings for ending a run before its last step."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LEARNED = Needs(one_of("when", "learned"))
 
 
 class StopSpec(Spec):
-    """When a run ends: with its last step, or earlier, as soon as more training would not pay."""
+    """When a run ends: at its last step, or earlier if more training brings no improvement."""
 
     when: Literal["done", "learned"] = "done"
     """`learned`: all weights that are saved on the way are judged as `bakehouse evaluate` does it, at weight 1, and the

@@ -24,7 +24,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class EpochOrder:
-    """What there is to show: buckets and repeats of the subject images, buckets of the class images."""
+    """Images of an epoch: buckets and repeats of the subject images, buckets of the class images."""
 
     buckets: Sequence[Bucket]
     repeats: Sequence[int]
@@ -33,7 +33,7 @@ class EpochOrder:
     batch: int
 
     def shows(self) -> Mapping[Bucket, tuple[int, int]]:
-        """Subject and class images that an epoch shows, by bucket."""
+        """Number of subject and class images in an epoch, by bucket."""
         subject: dict[Bucket, int] = defaultdict(int)
         for bucket, repeats in zip(self.buckets, self.repeats, strict=True):
             subject[bucket] += repeats
@@ -42,11 +42,11 @@ class EpochOrder:
 
     @property
     def batches_per_epoch(self) -> int:
-        """Partial batches count: no image is dropped."""
+        """Number of batches in an epoch; partial batches count, since no image is dropped."""
         return sum(-(-(subject + prior) // self.batch) for subject, prior in self.shows().values())
 
     def epoch(self, seed: int, epoch: int) -> list[list[Slot]]:
-        """The batches of an epoch (0-based). Each holds one bucket, subject and class images evenly mixed."""
+        """Return the batches of an epoch (0-based). Each has one bucket, with subject and class images evenly mixed."""
         rng = random.Random(f"order/{seed}/{epoch}")
         batches: list[list[Slot]] = []
         for bucket, (_, prior_count) in self.shows().items():
@@ -63,7 +63,7 @@ class EpochOrder:
         return batches
 
     def _prior(self, bucket: Bucket, count: int, seed: int, epoch: int) -> list[Slot]:
-        """The next `count` class images of a bucket: the pool is walked in rounds, each round newly shuffled."""
+        """Return the next `count` class images of a bucket, in rounds over all of them, each shuffled anew."""
         pool = [i for i, b in enumerate(self.prior_buckets) if b == bucket]
         chosen: list[Slot] = []
         position = epoch * count
@@ -76,7 +76,7 @@ class EpochOrder:
 
 
 def _interleave(a: list[Slot], b: list[Slot]) -> list[Slot]:
-    """Both lists in their own order, spread evenly among each other."""
+    """Merge both lists evenly, each in its own order."""
     keyed = [((i + 0.5) / len(a), 0, s) for i, s in enumerate(a)] + [
         ((i + 0.5) / len(b), 1, s) for i, s in enumerate(b)
     ]

@@ -14,7 +14,7 @@ from bakehouse.data.dataset_formats import ConceptFolder, read_dataset
 from bakehouse.data.image_records import ImageSet
 from bakehouse.data.scan import scan
 from bakehouse.recipe.recipe import Recipe
-from bakehouse.recipe.words_in_captions import trigger_in
+from bakehouse.recipe.words_in_captions import split_prompt
 
 
 def recipe_for_folder(
@@ -92,7 +92,7 @@ def _subject_values(subject: str, kind: str) -> dict[str, str]:
 def _concept(found: ConceptFolder, subject: str, kind: str) -> dict[str, Any]:
     values: dict[str, Any] = {"folder": str(found.folder), **_subject_values(subject or found.class_tokens or "", kind)}
     if found.class_prompt and not subject and kind != "style":  # the tokens are a whole prompt then
-        values["trigger"], values["class_word"] = trigger_in(found.class_tokens or "", found.class_prompt)
+        values["trigger"], values["class_word"] = split_prompt(found.class_tokens or "", found.class_prompt)
     if found.repeats:
         values["repeats"] = found.repeats
     return values

@@ -1,4 +1,4 @@
-"""Device and precision that a recipe gets on this machine, and errors for what the machine lacks."""
+"""Device and precision of a recipe on this machine, and errors for what the machine lacks."""
 
 from __future__ import annotations
 

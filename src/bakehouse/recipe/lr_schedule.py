@@ -13,7 +13,7 @@ from bakehouse.core.setting_needs import Needs, PlanFact, above, is_off, is_on, 
 from bakehouse.core.settings import Spec
 
 MOST_STEPS = 10**9
-"""More than any run can take."""
+"""More steps than any run has."""
 
 SCHEDULE_ALIASES: Mapping[str, str] = MappingProxyType(
     {
@@ -118,11 +118,11 @@ class ScheduleSpec(Spec):
         return self
 
     def warmup_steps(self, total: int) -> int:
-        """Warm-up in steps."""
+        """Return the number of warm-up steps."""
         return _steps(self.warmup, total)
 
     def factor(self, step: int, total: int) -> float:
-        """What the learning rate is multiplied by at `step` (0-based) of `total`."""
+        """Return the factor on the learning rate at `step` (0-based) of `total`."""
         warmup = self.warmup_steps(total)
         if self.kind.startswith("annealed"):
             return self._annealed(step, total, warmup)
@@ -131,18 +131,18 @@ class ScheduleSpec(Spec):
         return self._above_floor(self._curve(step, total, warmup))
 
     def _warming(self, step: int, warmup: int) -> float:
-        """The factor of a step of the warm-up."""
+        """Return the factor of a step of the warm-up."""
         if not self.warmup_from_zero:
             return (step + 1) / warmup
         # transformers begins the warm-up of this one schedule at its floor.
         return self._above_floor(step / warmup) if self.kind == "warmup_stable_decay" else step / warmup
 
     def _above_floor(self, value: float) -> float:
-        """The whole curve is pressed into floor..1, so that its end is smooth."""
+        """Scale the whole curve to floor..1, so that its end is smooth."""
         return self.floor + (1 - self.floor) * value
 
     def _curve(self, step: int, total: int, warmup: int) -> float:
-        """The factor behind the warm-up, 1 to 0."""
+        """Return the factor after the warm-up, 1 to 0."""
         p = min(1.0, (step - warmup) / max(1, total - warmup))
         match self.kind:
             case "linear":
@@ -167,7 +167,7 @@ class ScheduleSpec(Spec):
                 return 1.0
 
     def _restarting(self, step: int, total: int) -> float:
-        """A cosine for each cycle."""
+        """Return the factor of a cosine for each cycle."""
         if self.cycle_steps is None:
             p = step / max(1, total)
             return 0.0 if p >= 1 else _cosine((self.cycles * p) % 1.0)
@@ -175,7 +175,7 @@ class ScheduleSpec(Spec):
         return _cosine(at / length)
 
     def _cycle(self, step: int, length: float, warm: int) -> tuple[int, float, float]:
-        """Which cycle a step lies in, its place there, and that cycle's length; the warm-up does not grow."""
+        """Return the cycle of a step, the step's position in it, and its length; the warm-up does not grow."""
         cycle, at = 0, float(step)
         while at >= length:
             at -= length
@@ -185,7 +185,7 @@ class ScheduleSpec(Spec):
         return cycle, at, length
 
     def _cooled(self, step: int, total: int, warmup: int) -> float:
-        """Constant, then down over the last steps (Hägele et al. 2024, arXiv:2405.18392)."""
+        """Return the factor of a constant rate that falls over the last steps (Hägele et al., arXiv:2405.18392)."""
         fall = min(_steps(self.cooldown, total), total - warmup)
         p = (step - (total - fall)) / max(1, fall)
         if p <= 0:
@@ -205,7 +205,7 @@ class ScheduleSpec(Spec):
         return self.pieces[-1][1]
 
     def _annealed(self, step: int, total: int, warmup: int) -> float:
-        """Cycles that each begin with the warm-up and peak lower by `decay`."""
+        """Return the factor of cycles that each begin with the warm-up and peak lower by `decay`."""
         if self.cycle_steps is None:
             # `warmup` is the whole run's; each cycle takes its share.
             first, warm = float(max(1, math.ceil(total / self.cycles))), warmup // self.cycles
@@ -220,17 +220,17 @@ class ScheduleSpec(Spec):
         return self.floor + above * (_cosine(p) if self.kind == "annealed_cosine_with_restarts" else self._rex(p))
 
     def _rex(self, p: float) -> float:
-        """arXiv:2107.04197, equation 1, whose d is 1/2."""
+        """Return the factor of arXiv:2107.04197, equation 1, whose d is 1/2."""
         return (1 - p) / (1 - self.rex_d * p)
 
 
 def _steps(value: float, total: int) -> int:
-    """A number of steps, or below 1 a share of `total`."""
+    """Return a number of steps; below 1 it is a share of `total`."""
     return int(value * total) if value < 1 else int(value)
 
 
 def _length(value: float, total: int) -> float:
-    """Steps, or up to 1 a share of `total`; at least one."""
+    """Return a number of steps, at least one; up to 1 it is a share of `total`."""
     return max(1.0, value * total if value <= 1 else value)
 
 

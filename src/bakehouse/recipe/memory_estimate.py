@@ -1,4 +1,4 @@
-"""Where a training's memory goes, and what makes it smaller: a model of the device's bytes before the first of them.
+"""Estimates a training's memory on the device by its parts, and lists settings that reduce it.
 
 The table holds what `python -m benchmarks.activations` measures on the real networks without computing them: every
 tensor that autograd keeps, in the types that autocast gives them, with attention that never writes its matrix down.
@@ -15,10 +15,10 @@ from bakehouse.recipe.recipe import Recipe
 GB = 1e9
 
 GRADIENTS_AT_ONCE = 2**28
-"""Bytes of gradients that are gathered where they are used on the way back."""
+"""Bytes of gradients that are collected before they are used in a fused backward pass."""
 
 _RESERVE = {"cuda": int(0.9 * GB), "mps": int(0.6 * GB), "cpu": int(0.35 * GB)}
-"""The driver's context, the libraries' workspaces, what fragments; on a CPU the interpreter and PyTorch themselves."""
+"""Bytes of driver context, library workspaces and fragmentation; on a CPU of the interpreter and PyTorch."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,13 @@ class Footprint:
     whole: int
     """Bytes of one image in fp32."""
     half: int
-    """Under autocast: norms stay fp32."""
+    """Under autocast, which keeps norms in fp32."""
     checkpointed: int
     """Under autocast with gradient checkpointing."""
     block: int
-    """The largest block that checkpointing computes again, whatever the batch."""
+    """The largest block that checkpointing recomputes, whatever the batch."""
     layer: int
-    """The largest weight of the UNet: what dequantising needs for a moment."""
+    """The largest weight of the UNet: temporary memory of dequantizing."""
 
 
 _MIB = 2**20
@@ -70,14 +70,14 @@ class MemoryUse:
     """Bytes on the device at the peak of a step."""
 
     weights: int
-    """Frozen and learning."""
+    """Frozen and trained weights."""
     gradients: int
     optimizer: int
-    """Two averages of each learning weight, and their master copies."""
+    """Two averages of each trained weight, and master copies."""
     activations: int
     reserve: int
     accumulates: bool
-    """Gradients stay while the next batch goes forward; otherwise they come as activations go."""
+    """Gradients are kept during the next forward pass; otherwise they replace activations as these are freed."""
 
     @property
     def total(self) -> int:
@@ -97,7 +97,7 @@ class MemoryUse:
 
 
 def memory_use(recipe: Recipe, model: str, device: str) -> MemoryUse:
-    """What a step of `recipe` needs; `model` is a family or crumb, `device` cpu, cuda or mps."""
+    """Return the memory of a step of `recipe`; `model` is a family or crumb, `device` cpu, cuda or mps."""
     cost = FOOTPRINTS.get(model, FOOTPRINTS["sd1"])
     train, full = recipe.train, recipe.adapter.kind == "full"
     half = train.precision in ("fp16", "bf16") or (train.precision == "auto" and device == "cuda")
@@ -127,14 +127,14 @@ def memory_use(recipe: Recipe, model: str, device: str) -> MemoryUse:
 
 
 def optimizer_bytes(name: str, *, full: bool) -> float:
-    """Bytes of state for each learning weight. 8-bit optimizers keep small tensors whole, so adapters gain little."""
+    """Return bytes of state for each trained weight. 8-bit optimizers save little with adapters (small tensors)."""
     if "8bit" in name:
         return 2.0 if full else 4.0
     return {"prodigy": 16.0, "adafactor": 0.1, "lion": 4.0}.get(name, 8.0)
 
 
 def _learned(recipe: Recipe, cost: Footprint) -> int:
-    """Parameters that learn."""
+    """Return the number of trained parameters."""
     if recipe.adapter.kind == "full":
         return cost.unet * recipe.adapter.unet + cost.text * recipe.adapter.text
     rank = getattr(recipe.adapter, "rank", 16)
@@ -142,7 +142,7 @@ def _learned(recipe: Recipe, cost: Footprint) -> int:
 
 
 def savings(recipe: Recipe, device: str) -> Iterator[tuple[Mapping[str, Any], str]]:
-    """Settings that need less memory, the cheapest first; each is meant on top of those before it.
+    """Yield settings that need less memory, the cheapest first; each in addition to those before it.
 
     Yields the values of dotted keys, and what they cost.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bakehouse.adapters.plan_facts import EXCLUDED, ON_KERNELS, ON_NORMS, ON_TEXT, ON_UNET, SIZED
+from bakehouse.adapters.plan_facts import DIMS_MATCH, EXCLUDE_MATCHES, ON_KERNELS, ON_NORMS, ON_TEXT, ON_UNET
 from bakehouse.core.setting_needs import PlanFact, ValueLookup, value_at
 from bakehouse.data.captions import all_texts, count_movable_tags, has_wildcards
 from bakehouse.data.image_records import ImageSet
@@ -16,7 +16,7 @@ from bakehouse.recipe.hardware import pick_device
 from bakehouse.recipe.lr_schedule import WARMS_EACH_CYCLE
 from bakehouse.recipe.recipe import EPOCH_STEPS, NEEDED_EPOCHS, Recipe
 
-_ADAPTER = (ON_UNET, ON_TEXT, ON_KERNELS, ON_NORMS, EXCLUDED, SIZED)
+_ADAPTER = (ON_UNET, ON_TEXT, ON_KERNELS, ON_NORMS, EXCLUDE_MATCHES, DIMS_MATCH)
 
 
 def lookup_for(

@@ -176,7 +176,10 @@ class OptimizerSpec(Spec):
         Annotated[float, Field(ge=0)] | None,
         Needs(is_on("adapter.text")),
         Needs(is_on(ON_TEXT)),
-        Needs(at=(0.0,), otherwise="trains the text encoder at no rate (adapter.text = false costs less)"),
+        Needs(
+            at=(0.0,),
+            otherwise="leaves the text encoder untrained: its learning rate is 0 (adapter.text = false costs less)",
+        ),
         Needs(is_off("optimizer.args.relative_step")),
     ] = None
     """Learning rate of the text encoder. Left out: the plan's."""
@@ -186,7 +189,7 @@ class OptimizerSpec(Spec):
     @field_validator("name")
     @classmethod
     def _known(cls, name: str) -> str:
-        """The table's own spelling."""
+        """Return the name as the table spells it."""
         if (found := _NAMES.get(_plain(name))) is None:
             known = did_you_mean(_plain(name), OPTIMIZERS) or f": allowed are {', '.join(OPTIMIZERS)}"
             raise ValueError(f"{name!r} is not an optimizer{known}")
@@ -203,7 +206,7 @@ class OptimizerSpec(Spec):
 
     @property
     def row(self) -> OptimizerRow:
-        """The table's row, as `args` make it."""
+        """The table's row, with changes by `args`."""
         row = OPTIMIZERS[self.name]
         if self.relative_step:
             return replace(row, lr=1.0, finds_rate=True)
@@ -211,7 +214,7 @@ class OptimizerSpec(Spec):
 
     @property
     def relative_step(self) -> bool:
-        """Whether Adafactor chooses learning rate and schedule itself: `lr` and the schedule have no effect then."""
+        """Whether Adafactor chooses learning rate and schedule itself, so that `lr` and the schedule have no effect."""
         return self.name == "adafactor" and bool(self.args.get("relative_step"))
 
     def problems(self, device: str) -> Iterator[str]:
@@ -241,7 +244,7 @@ class OptimizerSpec(Spec):
             yield e.message
 
     def build(self, groups: Iterable[dict[str, Any]]) -> torch.optim.Optimizer:
-        """The optimizer over parameter groups `{"params": ..., "lr": ...}`.
+        """Return the optimizer over parameter groups `{"params": ..., "lr": ...}`.
 
         Raises:
             UsageError: its library is not installed, it needs a GPU, it does not take one of `args`, or it takes one

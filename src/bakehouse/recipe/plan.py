@@ -17,7 +17,7 @@ from bakehouse.models.damaged_files import check_model
 from bakehouse.models.load import resolve_model
 from bakehouse.models.model_facts import model_facts
 from bakehouse.recipe.base_validation import adapted_networks, base_errors
-from bakehouse.recipe.compile_recipe_captions import compiled_images, not_apart
+from bakehouse.recipe.compile_recipe_captions import compiled_images, inseparable_trigger_messages
 from bakehouse.recipe.cost_estimate import Estimate, estimate
 from bakehouse.recipe.decisions import Decision, Derivation
 from bakehouse.recipe.epoch_order import EpochOrder
@@ -39,10 +39,10 @@ class PlannedImage:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that is decided before a training begins."""
+    """All decisions made before a training begins."""
 
     recipe: Recipe
-    """With nothing left open."""
+    """The recipe with every setting decided."""
     decisions: tuple[Decision, ...]
     warnings: tuple[str, ...]
     images: tuple[PlannedImage, ...]
@@ -60,7 +60,7 @@ class Plan:
 
     @property
     def order(self) -> EpochOrder:
-        """The order of every epoch."""
+        """Return the order of every epoch."""
         subject = self.subject_images
         own = [i.placement.bucket for i in self.images if i.prior]
         return EpochOrder(
@@ -73,7 +73,7 @@ class Plan:
 
     @property
     def buckets(self) -> list[BucketRow]:
-        """One row per bucket: subject images with repeats, and the batches of an epoch, class images included."""
+        """Return a row per bucket: subject images with repeats, and the batches of an epoch, class images included."""
         subject, batch = self.subject_images, self.recipe.train.batch_size
         rows = bucket_table([i.placement for i in subject], batch, repeats=[i.repeats for i in subject])
         totals = {bucket: own + prior for bucket, (own, prior) in self.order.shows().items()}
@@ -99,7 +99,7 @@ class Plan:
         return per_epoch, min(train.steps or steps, steps)
 
     def to_json(self) -> dict[str, Any]:
-        """For plan.json and `--json`."""
+        """Return the plan as plan.json and `--json` contain it."""
         return {
             "recipe": self.recipe.model_dump(mode="json"),
             "decisions": [dataclasses.asdict(d) for d in self.decisions],
@@ -124,7 +124,7 @@ class Plan:
 
 
 def scan_concepts(recipe: Recipe) -> ImageSet:
-    """The images of all concepts, each marked with its concept's number.
+    """Return the images of all concepts, each with its concept's number.
 
     Raises:
         UsageError: a folder is missing, or holds no image.
@@ -138,7 +138,7 @@ def scan_concepts(recipe: Recipe) -> ImageSet:
 
 
 def _images_of(folder: Path, concept: int) -> ImageSet:
-    """A folder's images; captions come from its metadata file where it has one."""
+    """Return a folder's images; captions come from its metadata file if it has one."""
     if not any((folder / name).is_file() for name in METADATA_FILES):
         return scan(folder, concept=concept)
     (found,) = read_dataset(folder)
@@ -147,7 +147,7 @@ def _images_of(folder: Path, concept: int) -> ImageSet:
 
 
 def make_plan(recipe: Recipe, images: ImageSet | None = None) -> Plan:
-    """Decide what the recipe leaves open; refuse what cannot work.
+    """Decide the settings that the recipe leaves open; refuse a recipe that cannot be trained.
 
     Raises:
         UsageError: the model or a folder is not there.
@@ -159,7 +159,7 @@ def make_plan(recipe: Recipe, images: ImageSet | None = None) -> Plan:
     if model.kind != "hub":  # what its copy here lacks is fetched when it is loaded
         check_model(model, recipe.model.vae)
     own_prior = scan(recipe.prior.folder) if recipe.prior.folder else ImageSet(())
-    problems = not_apart(recipe, images)
+    problems = inseparable_trigger_messages(recipe, images)
     images = compiled_images(recipe, images)
     facts = model_facts(model, recipe.model.prediction)
     refuse([*problems, *errors_for(recipe, images, own_prior), *base_errors(recipe, facts)])

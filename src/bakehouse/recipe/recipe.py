@@ -1,4 +1,4 @@
-"""A recipe: everything that decides a training, frozen. What is left out, the plan derives and explains."""
+"""A recipe: all settings of a training, frozen. The plan decides settings that are left out."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Images = Annotated[int, Field(ge=1, le=65_536)]
 SamplerSteps = Annotated[int, Field(ge=1, le=1000)]
 Often = Annotated[int, Field(ge=0, le=MOST_STEPS)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
-"""What PyTorch, NumPy and other trainers all take."""
+"""Range of seeds that PyTorch, NumPy and other trainers all accept."""
 
 EPOCH_STEPS = PlanFact("plan.epoch_steps", "the steps of all epochs")
 NEEDED_EPOCHS = PlanFact("plan.needed_epochs", "the epochs that train.steps needs")
@@ -41,7 +41,7 @@ _SAMPLED = Needs(is_on("prompts"))
 
 
 def _positive_or_auto(value: Any, _: Any) -> Any:
-    """One error for a wrong number, not one for each member of the union."""
+    """Give one error for a wrong number, instead of one for each member of the union."""
     return value if value is None or value == "auto" else TypeAdapter(Images).validate_python(value)
 
 
@@ -66,7 +66,7 @@ class ConceptSpec(Spec):
     subject: Annotated[str, StringConstraints(strip_whitespace=True)] = ""
     """Trigger and class word, `zwx person`: the caption of images that have none."""
     trigger: str | None = None
-    """The word that shall mean the subject. Left out: the subject's first word."""
+    """The word that means the subject. Left out: the subject's first word."""
     class_word: str | None = None
     """What the base calls such a thing. Left out: the subject without the trigger."""
     repeats: Annotated[int, Field(ge=1, le=10_000)] | None = None
@@ -166,7 +166,7 @@ class TrainSpec(Spec):
 
     @property
     def batch_size(self) -> int:
-        """Images at a time; 1 where that is still to be found out."""
+        """Images at a time; 1 if it is not known yet."""
         return self.batch if isinstance(self.batch, int) else 1
 
 
@@ -225,7 +225,7 @@ class EvaluateSpec(Spec):
 
 
 class Recipe(Spec):
-    """`bakehouse plan` writes one; `bakehouse train` bakes it."""
+    """Settings of a training: `bakehouse plan` writes one, `bakehouse train` runs it."""
 
     version: Literal[1] = 1
     name: str = ""
@@ -258,7 +258,7 @@ class Recipe(Spec):
     @model_validator(mode="before")
     @classmethod
     def _adapter_kind(cls, values: Any) -> Any:
-        """`[adapter]` without a kind is the preset's where that has all of its keys, and else a LoRA."""
+        """Choose the kind of an `[adapter]` without one: the preset's if it has all of its keys, else LoRA."""
         adapter = values.get("adapter") if isinstance(values, Mapping) else None
         if not isinstance(adapter, Mapping) or "kind" in adapter:
             return values
@@ -281,7 +281,7 @@ class Recipe(Spec):
 
     @classmethod
     def load(cls, path: Path | str) -> Self:
-        """Reads a recipe; its paths are taken from its own folder.
+        """Read a recipe; relative paths start from its own folder.
 
         Raises:
             UsageError: not there, not TOML.
@@ -299,7 +299,7 @@ class Recipe(Spec):
             raise
 
     def resolved_from(self, folder: Path) -> Self:
-        """A copy whose relative paths begin at `folder`; what was left open stays open."""
+        """Return a copy whose relative paths start from `folder`; open settings stay open."""
         paths: dict[str, Path | None] = {
             **{f"concepts.{i}.folder": concept.folder for i, concept in enumerate(self.concepts)},
             "prior.folder": self.prior.folder,

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bakehouse.adapters import NetworkSpec
-from bakehouse.adapters.adapter_reader import coverage_of
+from bakehouse.adapters.adapter_reader import adapter_coverage
 from bakehouse.adapters.file_coverage import BUNDLED
 from bakehouse.core.errors import BakehouseError, Problems, UsageError
 from bakehouse.core.message_text import counted, listed
@@ -26,7 +26,7 @@ from bakehouse.recipe.presets import Preset
 from bakehouse.recipe.recipe import Recipe
 from bakehouse.recipe.sample_prompt import parse_sample_prompt, rounded, sample_defaults
 from bakehouse.recipe.setting_conflicts import conflicts, questionable
-from bakehouse.recipe.words_in_captions import has_word, mostly_behind
+from bakehouse.recipe.words_in_captions import has_word, mostly_not_first
 
 
 def errors_for(recipe: Recipe, images: ImageSet, own_prior: ImageSet) -> list[str]:
@@ -151,7 +151,7 @@ def _of_network(adapter: NetworkSpec, optimizer: OptimizerSpec) -> Iterator[str]
 def _of_start(path: Path) -> Iterator[str]:
     """Yield errors of an adapter file to continue from, by its header."""
     try:
-        account = coverage_of(path)
+        account = adapter_coverage(path)
     except BakehouseError as e:
         yield f"adapter.start: {e.message}" + (f"; {e.hint}" if e.hint else "")
         return
@@ -183,7 +183,7 @@ def warnings_for(recipe: Recipe, images: ImageSet, own_prior: ImageSet, preset: 
             warnings.append(
                 f"{counted(len(lost), 'caption')} without the trigger {trigger!r}, such as {lost[0].caption_path}"
             )
-        if recipe.kind == "style" and mostly_behind([c for r in mine for c in r.captions], trigger):
+        if recipe.kind == "style" and mostly_not_first([c for r in mine for c in r.captions], trigger):
             warnings.append(
                 f"{concept.folder}: most captions have {trigger!r} last, but the text encoder reads from left "
                 f"to right. Put it first: "

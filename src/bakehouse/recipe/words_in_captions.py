@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 
 def has_word(caption: str, word: str) -> bool:
-    """Whether a caption holds a word (or words), whatever stands around it and however it is written."""
+    """Whether a caption contains a word (or words), whatever the case and punctuation."""
     return f" {_bare(word)} " in f" {_bare(caption)} "
 
 
-def mostly_behind(captions: Sequence[str], phrase: str) -> bool:
-    """Whether in more than half of the captions the phrase is a tag with others before it."""
+def mostly_not_first(captions: Sequence[str], phrase: str) -> bool:
+    """Whether in more than half of the captions the phrase is a tag that is not the first."""
     tags = [[tag.strip() for tag in re.split(r",|\|\|\|", caption)] for caption in captions]
     return 2 * sum(phrase in each[1:] for each in tags) > len(captions)
 
@@ -25,8 +25,8 @@ def _bare(text: str) -> str:
 _PLAIN = frozenset(["a", "an", "the", "of", "photo", "photograph", "picture", "image", "painting", "in", "style"])
 
 
-def trigger_in(prompt: str, class_prompt: str) -> tuple[str, str]:
-    """`a photo of sks dog` as `sks` and `dog`: what the class prompt lacks, else the first word that says something."""
+def split_prompt(prompt: str, class_prompt: str) -> tuple[str, str]:
+    """Split `a photo of sks dog` into `sks` (not in the class prompt, else the first telling word) and `dog`."""
     words = re.findall(r"[\w'-]+", prompt)
     classes = re.findall(r"[\w'-]+", class_prompt)
     new = [w for w in words if w not in classes] if classes else [w for w in words if w.lower() not in _PLAIN][:1]

@@ -1,4 +1,4 @@
-"""A recipe as a file that a person reads: every derived number with its reason behind it."""
+"""Writes a recipe as TOML, with the reason of every decided number as a comment."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from bakehouse.recipe.plan import Plan
 from bakehouse.recipe.recipe import Recipe
 
 
-def to_toml(plan: Plan, *, beside: Path | None = None) -> str:
-    """The plan's recipe: what the user set and what the plan decided. Paths inside `beside` become relative to it."""
+def plan_to_toml(plan: Plan, *, beside: Path | None = None) -> str:
+    """Return the plan's recipe as TOML, with decided values. Paths inside `beside` become relative to it."""
     reasons = {d.key: d.reason for d in plan.decisions}
     return _write(plan.recipe, reasons, beside)
 
 
 def recipe_to_toml(recipe: Recipe, *, beside: Path | None = None, reasons: Mapping[str, str] | None = None) -> str:
-    """A recipe without a plan; `reasons` by dotted key become comments."""
+    """Return a recipe without a plan as TOML; `reasons` by dotted key become comments."""
     return _write(recipe, reasons or {}, beside)
 
 
@@ -43,7 +43,7 @@ def _write(recipe: Recipe, reasons: Mapping[str, str], beside: Path | None) -> s
 
 
 def _without_none(values: dict[str, Any]) -> dict[str, Any]:
-    """TOML has no null: what is None is left out, and so is a table with nothing in it."""
+    """Drop null values, which TOML does not have, and tables that are empty without them."""
     kept = {k: _without_none(v) if isinstance(v, dict) else v for k, v in values.items() if v is not None}
     return {k: v for k, v in kept.items() if v != {}}
 
@@ -74,7 +74,7 @@ def _add(table: Any, key: str, value: Any, path: str, reasons: Mapping[str, str]
 
 
 def _shorter(key: str, value: Any, beside: Path | None) -> Any:
-    """Folders of the user's, as seen from the recipe's own place."""
+    """Return paths of the user's folders relative to the recipe's own folder."""
     if key not in ("folder", "holdout") or beside is None:
         return value
     path = Path(value)

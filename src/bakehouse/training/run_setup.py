@@ -13,7 +13,7 @@ from bakehouse.core.folder_lock import locked
 from bakehouse.core.run_folder import Run
 from bakehouse.data.image_records import ImageSet
 from bakehouse.models.denoiser import Denoiser
-from bakehouse.recipe import Plan, Recipe, to_toml
+from bakehouse.recipe import Plan, Recipe, plan_to_toml
 from bakehouse.training.batch_size_finder import find_batch_size
 from bakehouse.training.class_images import CaptionedImage
 from bakehouse.training.resume_checks import (
@@ -78,7 +78,7 @@ def open_run(run: Run, recipe: Recipe, images: ImageSet | None) -> Iterator[Open
             warnings = check_sources(run, inputs, images)
         if not run.recipe.is_file():
             # Resolved, so that a later version with other defaults trains and evaluates this run the same.
-            write_text(run.recipe, to_toml(inputs.plan))
+            write_text(run.recipe, plan_to_toml(inputs.plan))
         write_json(run.plan, inputs.plan.to_json())
         yield OpenRun(run, inputs, [*lock_warnings, *warnings])
 

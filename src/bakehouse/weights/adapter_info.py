@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bakehouse.adapters.adapter_file import AdapterFile
-from bakehouse.adapters.adapter_reader import open_adapter
+from bakehouse.adapters.adapter_reader import read_adapter
 from bakehouse.adapters.file_coverage import Coverage
 from bakehouse.adapters.module_names import full_name
 from bakehouse.adapters.tensor_files import Shape, float_types, open_tensors
@@ -128,7 +128,7 @@ def adapter_info(path: Path | str) -> AdapterInfo:
         BakehouseError: broken.
     """
     path = Path(path)
-    file = open_adapter(path, strict=False)
+    file = read_adapter(path, strict=False)
     shapes, alphas = _shapes(path)
     modules = tuple(_module(stem, tensors) for stem, tensors in file.modules.items())
     algorithms: dict[str, int] = {}

@@ -78,8 +78,8 @@ def check_names(modules: Modules, path: Path) -> None:
             raise UsageError(
                 f"{path}: {len(stems)} of {len(modules)} modules hold {what}, which kohya's format cannot hold: "
                 f"first {stems[0]}",
-                hint="merge it into a base (`weights merge FILE --base MODEL -o PLACE`), or make a LoRA of it: "
-                "`weights resize FILE --to-lora --base MODEL --rank N -o PLACE`",
+                hint="merge it into a base (`weights merge FILE --base MODEL -o PATH`), or make a LoRA of it: "
+                "`weights resize FILE --to-lora --base MODEL --rank N -o PATH`",
             )
 
 

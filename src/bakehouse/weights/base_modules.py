@@ -98,7 +98,7 @@ def open_base(path: Path | str) -> Iterator[BaseModel]:
                 places[leaf][stem] = Place(file, key, third)
         if not any(stem.startswith("lora_unet_") for stem in places["weight"]):
             raise UsageError(
-                f"{path} is not a base model: it has no UNet", hint="expected is a diffusers folder or a single file"
+                f"{path} is not a base model: it has no UNet", hint="pass a diffusers folder or a single file"
             )
         yield BaseModel(path, files, places)
 
@@ -148,7 +148,7 @@ def _single_names(shapes: Mapping[str, Shape]) -> _Named:
 
 
 def _layers_per_level(shapes: Mapping[str, Shape]) -> int:
-    """Resnets a level: the first downsampler comes after them."""
+    """Return the resnets of a level: the first downsampler comes after them."""
     found = (re.fullmatch(rf"{re.escape(_UNET)}input_blocks\.(\d+)\.0\.op\.weight", k) for k in shapes)
     return min((int(m[1]) for m in found if m), default=3) - 1
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from bakehouse.adapters.adapter_file import AdapterFile
-from bakehouse.adapters.adapter_reader import is_sdxl, open_adapter
+from bakehouse.adapters.adapter_reader import is_sdxl, read_adapter
 from bakehouse.adapters.layer import BIAS
 from bakehouse.adapters.module_names import dotted, full_name, sgm_stem
 from bakehouse.adapters.peft_format import HEADER as PEFT_HEADER
@@ -86,7 +86,7 @@ def convert(
         Problems: modules or tensors that the format cannot hold, each named.
     """
     settings, out = settings or Convert(), Path(out)
-    file = source if isinstance(source, AdapterFile) else open_adapter(source, drop=settings.drop)
+    file = source if isinstance(source, AdapterFile) else read_adapter(source, drop=settings.drop)
     if settings.to == "peft" and out.suffix in WEIGHT_SUFFIXES:
         raise UsageError(
             f"{out} is the name of a file, and --to peft writes a folder with one adapter for each network",

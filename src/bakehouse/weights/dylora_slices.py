@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bakehouse.adapters.adapter_file import AdapterFile
-from bakehouse.adapters.adapter_reader import open_adapter
+from bakehouse.adapters.adapter_reader import read_adapter
 from bakehouse.adapters.dylora import PREFIX_SCALE
 from bakehouse.adapters.layer import BIAS
 from bakehouse.adapters.module_names import full_name
@@ -46,7 +46,7 @@ def slice_ranks(
         UsageError: it is not a DyLoRA, or does not have a rank.
     """
     out = Path(out)
-    file = source if isinstance(source, AdapterFile) else open_adapter(source)
+    file = source if isinstance(source, AdapterFile) else read_adapter(source)
     foreign = next((stem for stem, tensors in file.modules.items() if not _has_prefixes(tensors)), None)
     if foreign is not None:
         raise UsageError(f"{file.source} is not a DyLoRA: module {foreign} cannot be sliced by rank")

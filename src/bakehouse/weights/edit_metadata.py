@@ -70,7 +70,7 @@ class Edit(Spec):
 def edit(
     source: Path | str, out: Path | str, settings: Edit, *, dry_run: bool = False, overwrite: bool = False
 ) -> dict[str, tuple[str | None, str | None]]:
-    """Writes the file with a changed header and gives each changed key's old and new value.
+    """Write the file with a changed header; return each changed key's old and new value.
 
     Hashes of the numbers stay what they are; `sshs_legacy_hash`, where the file has one, follows the `ss_*` keys.
 

@@ -94,7 +94,7 @@ def _extras(adapters: Sequence[WeightedAdapter]) -> dict[str, Tensor]:
             if key in found and not torch.equal(found[key], tensor):
                 raise UsageError(
                     f"{key} of {adapter.file.source} differs from another file's: only one of them can be kept",
-                    hint="leave it out of one of them: `bakehouse weights convert FILE --drop PATTERN -o PLACE`",
+                    hint="leave it out of one of them: `bakehouse weights convert FILE --drop PATTERN -o PATH`",
                 )
             found[key] = tensor
     return found
@@ -115,7 +115,7 @@ def _by_module(adapters: Sequence[WeightedAdapter]) -> dict[str, _Parts]:
         for stem, tensors in adapter.file.modules.items():
             if not (is_plain(tensors) or tensors.keys() <= _ADDITIVE):
                 raise UsageError(
-                    f"{adapter.file.source}: only LoRA modules can be merged, and {stem} is {algorithm_of(tensors)}",
+                    f"{adapter.file.source}: {stem} is {algorithm_of(tensors)}; only LoRA can be merged",
                     hint="`bakehouse weights resize FILE --to-lora --base MODEL --rank N` makes a LoRA of it",
                 )
             name = spelling.setdefault(same_module(stem), stem)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bakehouse.adapters.adapter_file import AdapterFile
-from bakehouse.adapters.adapter_reader import open_adapter
+from bakehouse.adapters.adapter_reader import read_adapter
 from bakehouse.adapters.layer import BIAS
 from bakehouse.adapters.module_names import full_name, same_module
 from bakehouse.adapters.tensor_files import (
@@ -51,7 +51,7 @@ class WeightedAdapter:
 
 def weighted(source: Path | str | AdapterFile, unet: float = 1.0, text: float | None = None) -> WeightedAdapter:
     """Open an adapter to merge; without `text`, text encoders have the UNet's strength."""
-    file = source if isinstance(source, AdapterFile) else open_adapter(source)
+    file = source if isinstance(source, AdapterFile) else read_adapter(source)
     return WeightedAdapter(file, unet, unet if text is None else text)
 
 
@@ -94,7 +94,7 @@ def merge_into_base(
 
 
 class _Work:
-    """Which adapters change which tensors of the base."""
+    """The adapters that change each tensor of the base."""
 
     def __init__(self, model: BaseModel, adapters: Sequence[WeightedAdapter], dtype: torch.dtype | None) -> None:
         self.model, self.adapters, self.dtype = model, adapters, dtype
@@ -131,7 +131,7 @@ class _Work:
                     raise UsageError(
                         f"{adapter.file.source} adds a bias to {own}, which has none in {self.model.path}",
                         hint="apply the adapter without merging, as `generate --adapter` does; or leave the bias out: "
-                        "`bakehouse weights convert FILE --drop PATTERN -o PLACE`",
+                        "`bakehouse weights convert FILE --drop PATTERN -o PATH`",
                     )
                 down = adapter.file.modules[own].get("lora_down.weight")
                 results.append(ModuleResult(full_name(stem), int(down.shape[0]) if down is not None else 0, 0.0, 0.0))
@@ -160,7 +160,7 @@ class _Work:
         return whole
 
     def _empty_bias(self, stem: str) -> Tensor | None:
-        """Return a placeholder for a module's bias, of which layers need the shape."""
+        """Return a placeholder for a module's bias, since layers need its shape."""
         place = self.model.biases.get(stem)
         return None if place is None else torch.empty(self.model.shape(place).shape, device="meta")
 

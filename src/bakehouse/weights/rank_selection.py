@@ -15,12 +15,12 @@ from bakehouse.weights.svd import Factors, Method, decompose, nuclear_norm
 
 _FIRST_GUESS = 32
 _NOTHING = 1e-6
-"""A largest singular value that counts as zero in kohya's rules."""
+"""Largest singular value below which kohya's rules treat a matrix as zero."""
 
 
 @dataclass(frozen=True)
 class _Spectrum:
-    """What the rules depend on."""
+    """Singular values and sums that the rules use."""
 
     S: Tensor
     """The leading singular values in descending order, float64."""
@@ -144,7 +144,7 @@ class RankRule(Spec):
 
 
 def reduce(A: Tensor, rule: RankRule, *, method: Method = "auto") -> Factors:
-    """The directions of A [m, n] that a rule keeps, with the error that it makes."""
+    """Return the singular triplets of A [m, n] that a rule keeps, with the error."""
     if not rule.by:
         return decompose(A, rule.rank, method=method)
     most = min(min(A.shape), rule.rank or min(A.shape))

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from bakehouse.adapters.adapter_file import AdapterFile
-from bakehouse.adapters.adapter_reader import is_sdxl, open_adapter
+from bakehouse.adapters.adapter_reader import is_sdxl, read_adapter
 from bakehouse.adapters.module_names import dotted, full_name, part_of, to_compvis
 from bakehouse.adapters.tensor_files import check_output_path
 from bakehouse.adapters.tensor_names import algorithm_of
@@ -94,7 +94,7 @@ def rescale(
         UsageError: an algorithm whose strength is not a factor (DoRA, OFT, BOFT), or a pattern without a match.
     """
     out = Path(out)
-    file = source if isinstance(source, AdapterFile) else open_adapter(source)
+    file = source if isinstance(source, AdapterFile) else read_adapter(source)
     check_output_path(out, [Path(file.source)], overwrite=overwrite)
     sdxl = is_sdxl(file)
     _check_patterns(file, settings, sdxl)

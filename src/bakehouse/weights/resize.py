@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from bakehouse.adapters.adapter_file import AdapterFile
-from bakehouse.adapters.adapter_reader import open_adapter
+from bakehouse.adapters.adapter_reader import read_adapter
 from bakehouse.adapters.layer import BIAS
 from bakehouse.adapters.module_names import full_name, same_module
 from bakehouse.adapters.tensor_files import check_output_path, dtype_of
@@ -60,7 +60,7 @@ def resize(
         UsageError: it is not a LoRA and `to_lora` is not set, or a base is needed and not given.
     """
     out = Path(out)
-    file = source if isinstance(source, AdapterFile) else open_adapter(source)
+    file = source if isinstance(source, AdapterFile) else read_adapter(source)
     check_output_path(out, [Path(file.source)], overwrite=overwrite)
     _check_kind(file, settings, base)
     results: list[ModuleResult] = []
@@ -95,7 +95,7 @@ def _check_kind(file: AdapterFile, settings: Resize, base: Path | str | None) ->
     other = [stem for stem, tensors in file.modules.items() if not is_plain(tensors) and tensors.keys() != {BIAS}]
     if other and not settings.to_lora:
         raise UsageError(
-            f"{file.source}: only LoRA can be resized, and {other[0]} is {algorithm_of(file.modules[other[0]])}",
+            f"{file.source}: {other[0]} is {algorithm_of(file.modules[other[0]])}; only LoRA can be resized",
             hint="--to-lora --base MODEL makes a LoRA of it",
         )
     if other and base is None:

@@ -1,6 +1,6 @@
-"""The best low-rank approximation of a matrix: exact where it must be, randomised where that is as good.
+"""Low-rank approximation of a matrix: by randomised SVD where it is accurate enough, else by the full SVD.
 
-Randomised: Halko, Martinsson and Tropp 2011, arXiv:0909.4061: oversampling and subspace iteration. It goes on until
+Randomised: Halko, Martinsson and Tropp 2011, arXiv:0909.4061: oversampling and subspace iteration. It repeats until
 further passes would not make the error noticeably smaller, and gives way to the full decomposition if they would.
 Where many singular vectors are wanted of a short side, the iteration runs on the Gram matrix of that side: the
 spectrum of A^T A in place of passes over A.
@@ -29,7 +29,7 @@ _GRAM_ERROR = 1e-4
 _GRAM_ROWS = 1024
 """Rows of A that go into a Gram matrix at once: as many as stay in a core's cache."""
 _SLOWEST = 0.9
-"""Gains are not taken to fall more slowly than by this factor a pass."""
+"""Largest ratio of a pass's gain to the one before that is assumed."""
 _DROPPED = 1e-10
 """Squared singular values below this share of the largest are rounding."""
 _BLURRED = 3e-3
@@ -59,7 +59,7 @@ class Factors:
         return int(self.S.shape[0])
 
     def cut(self, rank: int) -> Factors:
-        """The first `rank` of them; what is dropped is orthogonal to the rest, so squared errors add up."""
+        """Return the first `rank` of them; the rest is orthogonal to them, so squared errors add up."""
         dropped = float(self.S[rank:].double().square().sum())
         residual = math.sqrt(self.residual**2 + dropped)
         return replace(self, U=self.U[:, :rank], S=self.S[:rank], Vh=self.Vh[:rank], residual=residual)
@@ -70,7 +70,7 @@ class Factors:
 
 
 def decompose(A: Tensor, rank: int, *, tolerance: float = 2e-3, method: Method = "auto", seed: int = 0) -> Factors:
-    """The leading `rank` singular triplets of A [m, n], in single precision.
+    """Return the leading `rank` singular triplets of A [m, n], in single precision.
 
     Args:
         tolerance: by how much the squared error may exceed the smallest possible one, as a share of it. A matrix that
@@ -96,7 +96,7 @@ def _full(A: Tensor, rank: int, norm: float) -> Factors:
 
 
 def _randomised(A: Tensor, rank: int, columns: int, norm: float, tolerance: float, seed: int) -> Factors | None:
-    """None if the subspace has not settled after the last pass.
+    """Return the randomised SVD; None if the subspace has not settled after the last pass.
 
     A pass is Q = orth(A V), Z = A^T Q, V = orth(Z). The eigenvalues of Z^T Z are squared singular values of Q Q^T A, so
     the pass tells what it caught and gives the singular vectors without a decomposition of anything large.
@@ -117,7 +117,7 @@ def _randomised(A: Tensor, rank: int, columns: int, norm: float, tolerance: floa
 
 
 def _by_gram(A: Tensor, rank: int, columns: int, norm: float, tolerance: float, seed: int) -> Factors | None:
-    """The same iteration on A^T A, made once: a pass is then a product of the short side alone.
+    """Return the same as `_randomised` by iterating with A^T A, made once: each pass costs only the short side.
 
     None where the subspace has not settled, or so little is left over that the squares' rounding would show.
     """
@@ -140,7 +140,7 @@ def _by_gram(A: Tensor, rank: int, columns: int, norm: float, tolerance: float, 
 
 
 def _gram(tall: Tensor) -> Tensor:
-    """A^T A: the blocks on and below the diagonal, of which the others are mirror images."""
+    """Return A^T A; only blocks on and below the diagonal are computed, the others are their mirror images."""
     n = tall.shape[1]
     pairs = list(itertools.pairwise(round(i * n / 5) for i in range(6)))
     G = torch.zeros(n, n, device=tall.device)
@@ -154,7 +154,7 @@ def _gram(tall: Tensor) -> Tensor:
 
 
 def _of_subspace(A: Tensor, V: Tensor, norm: float) -> Factors:
-    """The singular triplets of A within directions V of its short side."""
+    """Return the singular triplets of A within directions V of its short side."""
     if A.shape[0] >= A.shape[1]:
         Q, S, W = _orthonormal(A @ V)
         found = Factors(Q, S, (V @ W).T, norm, 0.0, "randomised")
@@ -165,7 +165,7 @@ def _of_subspace(A: Tensor, V: Tensor, norm: float) -> Factors:
 
 
 def _orthonormal(Y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Left singular vectors, singular values and right singular vectors of a thin Y, without its null directions.
+    """Return left vectors, singular values and right vectors of a thin Y, without its null directions.
 
     From the Gram matrix in double precision: a product instead of a QR decomposition, and several times faster.
     """
@@ -178,7 +178,7 @@ def _orthonormal(Y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _slowest(squares: Tensor, rank: int) -> float:
-    """By what a pass shrinks what is missed of the last direction wanted, by the squared singular values in sight.
+    """Return the factor by which a pass reduces the error of the last wanted direction.
 
     Halko et al., section 10.4: (s_columns / s_rank)^4. Where there are fewer than `rank`, nothing is missed.
     """
@@ -186,7 +186,7 @@ def _slowest(squares: Tensor, rank: int) -> float:
 
 
 def _still_to_come(gain: float, last: float, slowest: float, ahead: int = 0) -> float:
-    """What all further passes would add, or all but the next `ahead`: gains fall like a geometric series.
+    """Estimate the gain of all further passes, without the next `ahead`: gains fall like a geometric series.
 
     Its ratio is what the last two gains tell, but no less than `slowest`: the first directions to settle go fast.
     """
@@ -198,12 +198,12 @@ def _still_to_come(gain: float, last: float, slowest: float, ahead: int = 0) -> 
 
 
 def _norm(A: Tensor) -> float:
-    """Frobenius norm: rows in single precision, their sum in double, at a tenth of the time of all in double."""
+    """Return the Frobenius norm: rows in single precision, their sum in double; ten times faster than all in double."""
     return float(torch.linalg.vector_norm(torch.linalg.vector_norm(A, dim=1), dtype=torch.float64))
 
 
 def _residual(A: Tensor, found: Factors) -> float:
-    """By Pythagoras, from the norms alone; measured where rounding would swallow it."""
+    """Return the error by Pythagoras from the norms; measured if rounding would exceed it."""
     squared = found.norm**2 - float(found.S.double().square().sum())
     if squared > (_BLURRED * found.norm) ** 2:
         return math.sqrt(squared)
@@ -211,7 +211,7 @@ def _residual(A: Tensor, found: Factors) -> float:
 
 
 def decompose_product(B: Tensor, A: Tensor) -> Factors:
-    """All singular triplets of B A without ever making it: two QR decompositions and a small SVD, exact.
+    """Return all singular triplets of B A without making it: two QR decompositions and a small SVD, exact.
 
     B [m, r], A [r, n]. Work grows with (m + n) r^2, where the full decomposition takes m n min(m, n).
     """
@@ -223,7 +223,7 @@ def decompose_product(B: Tensor, A: Tensor) -> Factors:
 
 
 def nuclear_norm(A: Tensor) -> float:
-    """Sum of the singular values of A, from the eigenvalues of its Gram matrix in double precision: no vectors."""
+    """Return the sum of A's singular values, from the eigenvalues of its Gram matrix in double precision."""
     A = A.double()
     gram = A @ A.T if A.shape[0] <= A.shape[1] else A.T @ A
     return float(torch.linalg.eigvalsh(gram).clamp(min=0).sqrt().sum())

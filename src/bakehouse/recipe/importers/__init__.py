@@ -1,4 +1,4 @@
-"""Other trainers' settings as recipes: whose they are is read from their content, and no key is dropped unsaid."""
+"""Converts other trainers' settings to recipes. The trainer is detected from the content; every key is reported."""
 
 from bakehouse.recipe.importers.import_report import LOST, STATUS_WORDS, Imported, Note, Status
 from bakehouse.recipe.importers.registry import TRAINERS, import_settings

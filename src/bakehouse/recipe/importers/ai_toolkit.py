@@ -107,7 +107,7 @@ def detects(document: Document) -> bool:
 
 
 def read(documents: Sequence[Document]) -> Draft:
-    """The process of the last document.
+    """Convert the process of the last document.
 
     Raises:
         UsageError: it trains another kind of model, or does something else than train.
@@ -129,7 +129,7 @@ def read(documents: Sequence[Document]) -> Draft:
 
 
 def _process(document: Document, config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The one process that trains.
+    """Return the one process that trains.
 
     Raises:
         UsageError: another job, another process, or several.
@@ -174,7 +174,7 @@ def _refuse_other_models(document: Document, process: Mapping[str, Any]) -> None
 
 
 def _tagged(value: Any, name: Any) -> Any:
-    """`[name]` in every text is the training's name, as there."""
+    """Replace `[name]` in every text by the training's name, as ai-toolkit does."""
     if isinstance(value, str):
         return value.replace("[name]", str(name))
     if isinstance(value, Mapping):
@@ -183,7 +183,7 @@ def _tagged(value: Any, name: Any) -> Any:
 
 
 def _known(data: Mapping[str, Any]) -> tuple[dict[str, GivenValue], list[Note]]:
-    """Keys that decide something, and notes on those that do not or cannot."""
+    """Return the keys that affect the training, and notes on keys that do not or that are not supported."""
     given: dict[str, GivenValue] = {}
     notes: list[Note] = []
     theirs = DEFAULTS
@@ -200,12 +200,12 @@ def _known(data: Mapping[str, Any]) -> tuple[dict[str, GivenValue], list[Note]]:
 
 
 def _belongs_to_what_is_off(name: str, flat: Mapping[str, Any]) -> bool:
-    """Whether a key is a detail of a switch that is off: `diff_output_preservation_class` of the one it begins with."""
+    """Whether a key is an option of a switch that is off: `diff_output_preservation_class`."""
     return any(name.startswith(f"{k}_") and d is False and not flat.get(k) for k, d in DEFAULTS.items())
 
 
 def _flat(data: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Keys with points; what the table knows as a whole stays whole."""
+    """Flatten tables to dotted keys, except tables that are an option of their own."""
     for key, value in data.items():
         name = f"{above}{key}"
         whole = name in OPTIONS or (name in DEFAULTS and name != "train.ema_config")
@@ -231,7 +231,7 @@ _NO_MATTER = re.compile(
 
 
 def _datasets(s: Settings, values: dict[str, Any], origins: dict[str, str]) -> tuple[list[dict[str, Any]], list[Note]]:
-    """Each data set as a concept; what the first says of captions is said of all."""
+    """Return each data set as a concept; caption settings of the first apply to all."""
     concepts: list[dict[str, Any]] = []
     notes: list[Note] = []
     for i, entry in enumerate(s["datasets"] or []):

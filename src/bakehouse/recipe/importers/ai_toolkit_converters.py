@@ -1,4 +1,4 @@
-"""ai-toolkit's settings that hang together, as values of a recipe; its defaults count where nothing is written."""
+"""Converters of ai-toolkit's settings that depend on each other. Its defaults are used where a setting is missing."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ DTYPES = {
 _KINDS = {"lora": "lora", "locon": "lora", "lokr": "lokr"}
 _DEFAULT_RANK = 4
 _EPS = 1e-6
-"""What ai-toolkit gives Adam and its like in place of 1e-8."""
+"""ai-toolkit's `eps` for Adam and similar optimizers, instead of 1e-8."""
 _SAME_LIBRARY = ("prodigy", "lion", "lion8bit")
-"""Optimizers whose library defaults are those that kohya's trainings have."""
+"""Optimizers with the same library defaults as in kohya's trainings."""
 
 
 @converts(
@@ -34,7 +34,7 @@ _SAME_LIBRARY = ("prodigy", "lion", "lion8bit")
     *("network.network_kwargs", "train.train_unet", "train.train_text_encoder"),
 )
 def network(s: Settings) -> Iterator[Outcome]:
-    """Without a network whole weights train.
+    """Convert the network; without one, all weights are trained.
 
     Raises:
         UsageError: a kind of network that is not known here.
@@ -65,7 +65,7 @@ def network(s: Settings) -> Iterator[Outcome]:
 
 
 def _ranks(s: Settings) -> Iterator[Outcome]:
-    """`rank` wins over `linear`; without an alpha it is 1, and that of convolutions is their rank."""
+    """Convert ranks and alphas: `rank` wins over `linear`; alpha defaults to 1, for convolutions to their rank."""
     rank = next((n for n in ("network.rank", "network.linear") if s[n] is not None), None)
     yield Assignment("adapter.rank", s[rank] if rank else _DEFAULT_RANK, (rank or "network.linear",))
     alpha = "network.linear_alpha" if s["network.linear_alpha"] is not None else "network.alpha"
@@ -77,7 +77,7 @@ def _ranks(s: Settings) -> Iterator[Outcome]:
 
 
 def _filters(s: Settings) -> Iterator[Outcome]:
-    """Parts of modules' names."""
+    """Convert the name filters to `include` and `exclude` patterns."""
     kwargs = s["network.network_kwargs"] or {}
     known = {"only_if_contains": "adapter.include", "ignore_if_contains": "adapter.exclude"}
     for name, key in known.items():
@@ -89,7 +89,7 @@ def _filters(s: Settings) -> Iterator[Outcome]:
 
 @converts("train.optimizer", "train.optimizer_params")
 def optimizer(s: Settings) -> Iterator[Outcome]:
-    """Its name and arguments, ai-toolkit's own defaults among them."""
+    """Convert the optimizer's name and arguments, with ai-toolkit's own defaults."""
     word = s["train.optimizer"]
     name = our_optimizer(word)
     if name is None:
@@ -106,7 +106,7 @@ def optimizer(s: Settings) -> Iterator[Outcome]:
 
 @converts("train.lr", "train.unet_lr", "train.text_encoder_lr")
 def rates(s: Settings) -> Iterator[Outcome]:
-    """Of a part, or the general one; what finds its rate itself begins at 1 where less than 0.1 is asked for."""
+    """Convert the learning rates. Optimizers that find their rate themselves get 1 if less than 0.1 is given."""
     name = our_optimizer(s["train.optimizer"])
     finds = name is not None and OPTIMIZERS[name].finds_rate
     for key, own in (("optimizer.lr", "train.unet_lr"), ("optimizer.text_lr", "train.text_encoder_lr")):
@@ -117,7 +117,7 @@ def rates(s: Settings) -> Iterator[Outcome]:
 
 @converts("train.lr_scheduler", "train.lr_scheduler_params")
 def schedule(s: Settings) -> Iterator[Outcome]:
-    """PyTorch's classes under short names; other names are diffusers'."""
+    """Convert the schedule: short names are PyTorch's classes, other names are diffusers'."""
     kind = s["train.lr_scheduler"]
     params = dict(s["train.lr_scheduler_params"] or {})
     of = ("train.lr_scheduler_params",)
@@ -156,7 +156,7 @@ def schedule(s: Settings) -> Iterator[Outcome]:
 
 @converts("train.gradient_accumulation_steps", "train.gradient_accumulation")
 def accumulation(s: Settings) -> Iterator[Outcome]:
-    """Two names for one number; a negative one is a whole epoch."""
+    """Convert gradient accumulation, which has two names; a negative number is a whole epoch."""
     names = ("train.gradient_accumulation", "train.gradient_accumulation_steps")
     name = next((n for n in names if s[n] != 1), names[0])
     if s[name] < 1:
@@ -167,7 +167,7 @@ def accumulation(s: Settings) -> Iterator[Outcome]:
 
 @converts("train.min_snr_gamma", "train.snr_gamma")
 def weighting(s: Settings) -> Iterator[Outcome]:
-    """min-SNR; or snr_gamma, which has no limit and wins there."""
+    """Convert min_snr_gamma, or snr_gamma, which has no limit and wins in ai-toolkit."""
     if s["train.snr_gamma"]:
         yield Assignment("loss.weighting.kind", "x0", ("train.snr_gamma",))
         why = "ai-toolkit weights by snr_gamma / snr without a limit; x0 is 1 / snr"
@@ -185,7 +185,7 @@ def weighting(s: Settings) -> Iterator[Outcome]:
 
 @converts("train.loss_type")
 def loss(s: Settings) -> Iterator[Outcome]:
-    """Squared, absolute, or a pseudo-Huber of a fixed width, half of ours."""
+    """Convert the loss: squared, absolute, or pseudo-Huber with a fixed width that is half of ours."""
     kinds = {"mse": "l2", "mae": "l1", "pseudo_huber": "smooth_l1"}
     kind = kinds.get(s["train.loss_type"])
     if kind is None:
@@ -201,7 +201,7 @@ def loss(s: Settings) -> Iterator[Outcome]:
 
 @converts("train.content_or_style", "train.min_denoising_steps", "train.max_denoising_steps")
 def timesteps(s: Settings) -> Iterator[Outcome]:
-    """Counted from the noisiest, and the ends are left out there."""
+    """Convert timesteps, which ai-toolkit counts from the noisiest and without the ends."""
     least, most = s["train.min_denoising_steps"], s["train.max_denoising_steps"]
     word = s["train.content_or_style"]
     of = ("train.min_denoising_steps", "train.max_denoising_steps", "train.content_or_style")
@@ -222,7 +222,7 @@ def timesteps(s: Settings) -> Iterator[Outcome]:
     "sample.sample_steps",
 )
 def samples(s: Settings) -> Iterator[Outcome]:
-    """Prompts with their one size and seed."""
+    """Convert sample prompts with their common size and seed."""
     entries = s["sample.samples"] or [{"prompt": p} for p in s["sample.prompts"] or []]
     entries = [e for e in entries if e.get("prompt")]
     if not entries or s["train.disable_sampling"]:

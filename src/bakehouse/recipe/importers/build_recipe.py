@@ -1,4 +1,4 @@
-"""What a trainer's reader gives, and how it becomes a recipe: what the recipe does not allow is taken out and named."""
+"""Makes a recipe of a converted draft; values that the recipe does not allow are removed and reported."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from bakehouse.recipe.importers.import_report import Imported, Note
 from bakehouse.recipe.recipe import Recipe
 
 _ROUNDS = 100
-"""Of validation: each takes one wrong value out, and the rest is looked at again."""
+"""Limit on validations: each removes one invalid value, and the rest is validated again."""
 
 
 @dataclass(frozen=True)
 class Draft:
-    """Values for a recipe that nobody has checked."""
+    """Values for a recipe that are not validated yet."""
 
     values: Mapping[str, Any]
     """By dotted key, without the concepts."""
@@ -30,7 +30,7 @@ class Draft:
     notes: Sequence[Note] = ()
 
 
-def finish(
+def recipe_from_draft(
     draft: Draft,
     *,
     trainer: str,
@@ -40,7 +40,7 @@ def finish(
     subject: str | None = None,
     kind: str | None = None,
 ) -> Imported:
-    """The recipe of a draft.
+    """Validate a draft and return its recipe with the report.
 
     Args:
         images: the folder of images, instead of those that the settings name.
@@ -65,7 +65,7 @@ def finish(
 
 
 def _without_nulls(value: Any) -> Any:
-    """TOML has no null: what holds one says nothing."""
+    """Drop null values, since TOML has none."""
     if isinstance(value, Mapping):
         return {k: _without_nulls(v) for k, v in value.items() if v is not None}
     return [_without_nulls(v) for v in value if v is not None] if isinstance(value, list) else value
@@ -110,7 +110,7 @@ def _validated(values: dict[str, Any], origins: dict[str, str], title: str) -> t
 
 
 def _take_out(values: dict[str, Any], origins: dict[str, str], error: Any) -> Note:
-    """Removes the value that an error is about, with a note in the user's words."""
+    """Remove the value that an error is about, and return a note with the key as the user wrote it."""
     path = _path(values, error["loc"])
     if not path:
         raise UsageError(f"the settings could not be converted into a valid recipe: {error['msg']}")
@@ -126,7 +126,7 @@ def _take_out(values: dict[str, Any], origins: dict[str, str], error: Any) -> No
 
 
 def _path(values: Any, loc: Sequence[Any]) -> list[Any]:
-    """The part of an error's place that stands in the values: union tags do not."""
+    """Return the path of an error in the values; tags of unions in the error's location are skipped."""
     path: list[Any] = []
     here = values
     for part in loc:

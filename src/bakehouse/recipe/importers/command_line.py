@@ -1,4 +1,4 @@
-"""The command line of a trainer, found in a script or a notebook; one that code makes is refused, never half read."""
+"""Finds the command line of a trainer in a script or a notebook; one that is made by code is refused."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _LAUNCHED = re.compile(r"\baccelerate(?:\.exe)?[\"']?\s+launch\b|\baccelerate\.c
 _NO_CALL = re.compile(
     r"^\s*(?:#|::|(?:rem|@?echo|print|write-(?:host|output)|git|wget|curl|cp|mv|sed|cat|pip)\b)", re.IGNORECASE
 )
-"""Lines that name a script without running it."""
+"""Lines that contain a script's name but do not run it."""
 _ENDS = ("&&", "||", "|", ";", "&", ">", ">>", "2>&1", "*>", "}")
-"""Words behind which another command begins."""
+"""Words after which another command begins."""
 _WRITE_OUT = (
     "write the values into the command itself and import that, "
     "or import the settings file (.toml) that the script makes for the trainer"
@@ -34,13 +34,13 @@ class Command:
     options: Mapping[str, Any]
     """By name without dashes: True, a text, or a list of texts."""
     launcher: Mapping[str, Any]
-    """What stands before the script: options of `accelerate launch`."""
+    """Options before the script, of `accelerate launch`."""
     stray: tuple[str, ...] = ()
     """Words that belong to no option."""
 
 
 def find_command(text: str, *, where: str = "the script", suffix: str = "") -> Command | None:
-    """The call of a training script in `text`, with the script's own variables filled in; None without one.
+    """Return the call of a training script in `text`, with the script's own variables filled in; None without one.
 
     Args:
         where: the file, for messages.
@@ -67,11 +67,11 @@ def find_command(text: str, *, where: str = "the script", suffix: str = "") -> C
         script.read(line)
     if coded and not calls:
         raise coded
-    return _the_one(calls, where)
+    return _single_call(calls, where)
 
 
 def _words(line: Line, script: Script, where: str) -> list[str]:
-    """The words of a line that may call a trainer, else none."""
+    """Return the words of a line that may call a trainer; else none."""
     if _NO_CALL.match(line.text) or not re.search(r"\.py\b|\s--\w|\blaunch\b", line.text):
         return []
     try:
@@ -84,7 +84,7 @@ def _words(line: Line, script: Script, where: str) -> list[str]:
 
 
 def _behind_script(text: str) -> str:
-    """The arguments of the script: what the launcher gets changes no training."""
+    """Return the arguments of the script; the launcher's do not affect the training."""
     match = re.search(r"(?:train|tune|textual_inversion)\w*\.py[\"']?(?=\s|$)", text, re.IGNORECASE)
     return text[match.end() :] if match else text
 
@@ -99,8 +99,8 @@ def _made_by_code(where: str, line: Line, left: Sequence[str], script: Script) -
     )
 
 
-def _the_one(calls: Sequence[tuple[int, Command]], where: str) -> Command | None:
-    """The call, where there is one or all are the same."""
+def _single_call(calls: Sequence[tuple[int, Command]], where: str) -> Command | None:
+    """Return the call if there is only one, or if all are the same."""
     if any(call != calls[0][1] for _, call in calls):
         shown = ", ".join(f"{call.script} in line {number}" for number, call in calls)
         hint = "keep one of them, or put each into its own file"
@@ -117,7 +117,7 @@ def _command(words: Sequence[str], at: int) -> Command:
 
 
 def parse_options(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """`--key value`, `--key=value`, `--key a b` and `--flag`; and the words before the first of them."""
+    """Parse `--key value`, `--key=value`, `--key a b` and `--flag`; also return the words before the first option."""
     options: dict[str, Any] = {}
     stray: list[str] = []
     name = ""

@@ -1,4 +1,4 @@
-"""What several importers share: sizes, optimizers and schedules by other trainers' names, and reasons in reports."""
+"""Helpers of several importers: sizes, optimizers and schedules by other trainers' names, reasons in reports."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bakehouse.recipe.optimizers import OPTIMIZERS, OptimizerSpec
 LAUNCHER = "`bakehouse train` needs no launcher"
 TRAINED = "bakehouse trains SD 1.x, SD 2.x and SDXL"
 LR_END = 1e-7
-"""What transformers' and diffusers' polynomial schedule ends at."""
+"""Final learning rate of transformers' and diffusers' polynomial schedule."""
 REX_D = 0.9
 """`d` of the REX schedules of OneTrainer and LoRA_Easy_Training_Scripts."""
 

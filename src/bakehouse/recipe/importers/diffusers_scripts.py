@@ -31,7 +31,7 @@ from bakehouse.recipe.importers.option_table import (
     unset_options,
 )
 from bakehouse.recipe.importers.settings_file import Document
-from bakehouse.recipe.words_in_captions import trigger_in
+from bakehouse.recipe.words_in_captions import split_prompt
 
 TITLE = "diffusers' example scripts"
 
@@ -42,7 +42,7 @@ SCRIPTS: Mapping[str, Mapping[str, Any]] = load_defaults("diffusers")["scripts"]
 
 @converts("script", "train_text_encoder", "rank", "lora_alpha", "lora_dropout", "use_dora")
 def method(s: Settings) -> Iterator[Outcome]:
-    """LoRA on attention with alpha = rank, or whole weights."""
+    """Convert to LoRA on attention with alpha = rank, or to full fine-tuning."""
     of = ("script",)
     if "_lora" not in s["script"]:
         yield Assignment("adapter.kind", "full", of)
@@ -63,7 +63,7 @@ def method(s: Settings) -> Iterator[Outcome]:
 
 @converts("train_batch_size")
 def batch(s: Settings) -> Iterator[Outcome]:
-    """With class images a batch there holds as many of them besides; here they are part of it."""
+    """Convert the batch size: with class images, diffusers adds as many of them; here the batch includes them."""
     prior = bool(s["with_prior_preservation"])
     of = ("train_batch_size", "with_prior_preservation") if prior else ("train_batch_size",)
     yield Assignment("train.batch", s["train_batch_size"] * (2 if prior else 1), of)
@@ -71,7 +71,7 @@ def batch(s: Settings) -> Iterator[Outcome]:
 
 @converts("learning_rate", "text_encoder_lr", "scale_lr")
 def rates(s: Settings) -> Iterator[Outcome]:
-    """One rate, scaled where asked for; the text encoder's own where there is one."""
+    """Convert the learning rate, scaled if `scale_lr` is on, and the text encoder's own if given."""
     factor = s["train_batch_size"] * s["gradient_accumulation_steps"] if s["scale_lr"] else 1
     of = ("learning_rate", "scale_lr") if s["scale_lr"] else ("learning_rate",)
     yield Assignment("optimizer.lr", s["learning_rate"] * factor, of)
@@ -86,7 +86,7 @@ def rates(s: Settings) -> Iterator[Outcome]:
     *("prodigy_decouple", "prodigy_use_bias_correction", "prodigy_safeguard_warmup"),
 )
 def optimizer(s: Settings) -> Iterator[Outcome]:
-    """AdamW with its numbers, or Prodigy with its own; any other word is AdamW there."""
+    """Convert AdamW or Prodigy with their arguments; diffusers uses AdamW for any other name."""
     name = "prodigy" if _is_prodigy(s) else "adamw8bit" if s["use_8bit_adam"] else "adamw"
     yield Assignment("optimizer.name", name, ("use_8bit_adam",) if name == "adamw8bit" else ("optimizer",))
     args: dict[str, Any] = {"weight_decay": s["adam_weight_decay"]}
@@ -114,7 +114,7 @@ def _is_prodigy(s: Settings) -> bool:
 
 @converts("lr_scheduler", "lr_warmup_steps", "lr_num_cycles", "lr_power")
 def schedule(s: Settings) -> Iterator[Outcome]:
-    """`constant` knows no warm-up there, whatever lr_warmup_steps says."""
+    """Convert the schedule; diffusers ignores lr_warmup_steps with `constant`."""
     kind = s["lr_scheduler"]
     ours = {"constant_with_warmup": "constant"}.get(kind, kind)
     if ours not in ("constant", "linear", "cosine", "cosine_with_restarts", "polynomial"):
@@ -135,7 +135,7 @@ def schedule(s: Settings) -> Iterator[Outcome]:
 
 @converts("max_grad_norm")
 def clipping(s: Settings) -> Iterator[Outcome]:
-    """With class images the loss there is a sum of two means, twice ours: half the limit clips the same."""
+    """Convert max_grad_norm; with class images it is halved, since diffusers' loss is then twice ours."""
     prior = bool(s["with_prior_preservation"])
     of = ("max_grad_norm", "with_prior_preservation") if prior else ("max_grad_norm",)
     yield Assignment("train.max_grad_norm", s["max_grad_norm"] / (2 if prior else 1), of)
@@ -143,7 +143,7 @@ def clipping(s: Settings) -> Iterator[Outcome]:
 
 @converts("timestep_bias_begin", "timestep_bias_end")
 def bias_range(s: Settings) -> Iterator[Outcome]:
-    """The timesteps that are drawn more often."""
+    """Convert the range of timesteps that are drawn more often."""
     if s["timestep_bias_strategy"] == "range":
         ends = [s["timestep_bias_begin"], s["timestep_bias_end"]]
         yield Assignment("noise.timesteps.bias_range", ends, ("timestep_bias_begin", "timestep_bias_end"))
@@ -159,7 +159,7 @@ def _has_portion(s: Settings) -> bool:
 
 @converts("validation_prompt", "num_validation_images", "validation_steps", "validation_epochs")
 def samples(s: Settings) -> Iterator[Outcome]:
-    """One prompt, so many pictures of it."""
+    """Convert the validation prompt and its number of images."""
     prompt = s["validation_prompt"]
     yield Assignment("sample.at_start", False, ("validation_prompt",))
     if not prompt:
@@ -174,7 +174,7 @@ def samples(s: Settings) -> Iterator[Outcome]:
 
 @converts("class_data_dir", "class_prompt", "with_prior_preservation", "prior_loss_weight", "num_class_images")
 def prior(s: Settings) -> Iterator[Outcome]:
-    """Class images of a folder that has some, else made from the class prompt."""
+    """Convert class images: those of the folder, or if it has none, generated from the class prompt."""
     if not s["with_prior_preservation"]:
         yield Assignment("prior.source", "none", ("with_prior_preservation",))
         return
@@ -300,7 +300,7 @@ def detects(document: Document) -> bool:
 
 
 def read(documents: Sequence[Document]) -> Draft:
-    """The last document's command as a training.
+    """Convert the last document's command line.
 
     Raises:
         UsageError: it calls none of the scripts.
@@ -340,7 +340,7 @@ def _concepts(s: Settings) -> tuple[list[dict[str, Any]], dict[str, str]]:
     concept: dict[str, Any] = {"folder": str(folder_path(str(s[name]), s.folder)), "repeats": s["repeats"]}
     origins = {"concepts.0.folder": s.origin([name]), "concepts.0.repeats": s.origin(["repeats"])}
     if prompt := s["instance_prompt"]:
-        trigger, class_word = trigger_in(prompt, s["class_prompt"] or "")
+        trigger, class_word = split_prompt(prompt, s["class_prompt"] or "")
         concept |= {"subject": prompt, "trigger": trigger, "class_word": class_word}
         origins |= {f"concepts.0.{k}": s.origin(["instance_prompt"]) for k in ("subject", "trigger", "class_word")}
     return [concept], origins

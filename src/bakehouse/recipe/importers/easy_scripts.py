@@ -1,4 +1,4 @@
-"""LoRA_Easy_Training_Scripts: its TOML, whose sections hold kohya's options under kohya's names."""
+"""LoRA_Easy_Training_Scripts: its TOML, whose sections contain kohya's options under kohya's names."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OWN: dict[str, Option] = table(
 
 
 def detects(document: Document) -> bool:
-    """Whether the document is its own."""
+    """Whether the document is from LoRA_Easy_Training_Scripts."""
     if document.format != "toml":
         return False
     sections = [k for k, v in document.table.items() if k.endswith("_args") and isinstance(v, Mapping)]
@@ -33,7 +33,7 @@ def detects(document: Document) -> bool:
 
 
 def read(documents: Sequence[Document]) -> Draft:
-    """All documents as one training; what comes later wins.
+    """Convert all documents as one training; later documents win.
 
     Raises:
         UsageError: it trains an embedding.
@@ -64,7 +64,7 @@ def read(documents: Sequence[Document]) -> Draft:
 
 
 def _below(given: Mapping[str, GivenValue], subsets: Sequence[Subset]) -> list[Subset]:
-    """Subsets with what the window says of all of them: kohya's `[general]`."""
+    """Return subsets with the options that apply to all of them, as kohya's `[general]`."""
     return [
         Subset({**{k: v for k, v in given.items() if k == "keep_tokens_separator"}, **x.given}, x.folder)
         for x in subsets
@@ -72,7 +72,7 @@ def _below(given: Mapping[str, GivenValue], subsets: Sequence[Subset]) -> list[S
 
 
 def _options(data: Mapping[str, Any]) -> Iterator[tuple[str, GivenValue]]:
-    """Every option with its section; a section may or may not part `args` and `dataset_args`."""
+    """Yield every option with its section; a section may be split into `args` and `dataset_args`."""
     for section, content in data.items():
         if section == "subsets":
             continue
@@ -88,12 +88,12 @@ def _options(data: Mapping[str, Any]) -> Iterator[tuple[str, GivenValue]]:
 
 
 _MODULE_OF = {"algo": "lycoris.kohya", "unit": "networks.dylora"}
-"""Arguments that say which network it is; the last one counts."""
+"""Arguments that determine the network module; the last one counts."""
 _0_COUNTS = ("unet_lr", "text_encoder_lr", "max_grad_norm", "prior_loss_weight", "network_alpha", "learning_rate")
 
 
 def _without_nothing(given: Mapping[str, GivenValue], notes: list[Note]) -> dict[str, GivenValue]:
-    """Options without those that are empty, off or 0: none of them comes to kohya."""
+    """Return the options that are not empty, off or 0; the others are not passed to kohya."""
     for name, item in given.items():
         if not item.value:
             why = "ignored by LoRA_Easy_Training_Scripts if 0: kohya's default is used"
@@ -102,7 +102,7 @@ def _without_nothing(given: Mapping[str, GivenValue], notes: list[Note]) -> dict
 
 
 def _translate(given: dict[str, GivenValue]) -> None:
-    """Its own keys as kohya's."""
+    """Translate the trainer's own keys to kohya's."""
     if "warmup_ratio" in given and "lr_warmup_steps" not in given:
         given["lr_warmup_steps"] = given["warmup_ratio"]
     if "network_module" in given:

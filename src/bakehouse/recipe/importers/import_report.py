@@ -1,4 +1,4 @@
-"""What an import gives: a recipe, where each of its values came from, and a word on everything else."""
+"""Result of an import: the recipe, the origin of each value, and a note on every other key."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ STATUS_WORDS: Mapping[Status, str] = {
     "unsupported": "not supported",
     "unknown": "not recognised",
 }
-"""What becomes of a key, in words."""
+"""Each status in words, for the report."""
 
 LOST: frozenset[Status] = frozenset({"unsupported", "unknown"})
-"""The training may come out otherwise than it would have: what `--strict` refuses."""
+"""Statuses of keys without which the training may differ: `--strict` refuses them."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,14 @@ class Note:
     """What became of one key."""
 
     key: str
-    """As it stands in the settings: `--noise_offset`, `[optimizer_args.args] learning_rate`."""
+    """The key as in the settings: `--noise_offset`, `[optimizer_args.args] learning_rate`."""
     value: Any
     status: Status
     why: str = ""
     sets: tuple[str, ...] = ()
     """Keys of the recipe that it sets."""
     off: bool = False
-    """The value is the key's own default or off: nothing is lost whatever its status, and it is worth no line."""
+    """The value is the key's own default or off, so that nothing is lost and the report leaves it out."""
 
     def __str__(self) -> str:
         shown = f"{self.key} = {self.value!r}" if self.value is not True else self.key
@@ -54,7 +54,7 @@ class Imported:
     """A recipe made of another trainer's settings."""
 
     trainer: str
-    """Whose settings they are: `kohya`."""
+    """The trainer's name in `TRAINERS`: `kohya`."""
     title: str
     """The same in words: `kohya sd-scripts`."""
     sources: tuple[str, ...]
@@ -66,18 +66,18 @@ class Imported:
 
     @property
     def lost(self) -> tuple[Note, ...]:
-        """What could not be taken over."""
+        """Notes on keys that could not be converted."""
         return tuple(n for n in self.notes if n.is_lost)
 
     def to_toml(self, *, beside: Path | None = None) -> str:
-        """The recipe as a file: every value with its origin, what was lost at the top."""
+        """Return the recipe as TOML: every value with its origin, and lost keys at the top."""
         head = [f"# Made by `bakehouse import` from {self.title}: {', '.join(self.sources)}"]
         if self.lost:
             head += ["# Not taken over:", *(f"#   {_one_line(str(note))}" for note in self.lost)]
         return "\n".join([*head, "", recipe_to_toml(self.recipe, beside=beside, reasons=self.origins)])
 
     def to_json(self) -> dict[str, Any]:
-        """For `--json`."""
+        """Return the result as `--json` prints it."""
         return {
             "from": self.trainer,
             "sources": list(self.sources),

@@ -20,9 +20,9 @@ from bakehouse.recipe.importers.value_types import existing_path
 TITLE = "kohya sd-scripts"
 SCRIPTS = ("train_network.py", "sdxl_train_network.py", "train_db.py", "fine_tune.py", "sdxl_train.py")
 _SUBSETS = frozenset(OWN) - {"conditioning_data_dir"}
-"""Keys that mean something in a dataset file alone."""
+"""Keys that have a meaning only in a dataset file."""
 _KNOWN_SHARE = 4
-"""More than one key in so many is kohya's in a file of kohya's: some may be misspelt, or another program's."""
+"""A file is kohya's if more than one in this many keys is; the others may be misspelt or another program's."""
 
 
 def detects(document: Document) -> bool:
@@ -45,7 +45,7 @@ def is_dataset(data: Mapping[str, Any]) -> bool:
 
 
 def read(documents: Sequence[Document]) -> Draft:
-    """All documents as one training; what comes later wins.
+    """Convert all documents as one training; later documents win.
 
     Raises:
         UsageError: a script that trains another kind of model; a file that the command line names is not there.
@@ -77,7 +77,7 @@ def _options(document: Document, notes: list[Note]) -> dict[str, GivenValue]:
 
 
 def flattened(data: Mapping[str, Any]) -> dict[str, GivenValue]:
-    """A config file's options; sections only order them, as in kohya."""
+    """Return a config file's options without sections, which kohya ignores."""
     given: dict[str, GivenValue] = {}
     for key, value in data.items():
         if isinstance(value, Mapping) and key not in KOHYA:
@@ -104,7 +104,7 @@ def _from_command(document: Document, notes: list[Note]) -> dict[str, GivenValue
 
 
 def named_dataset(given: Mapping[str, GivenValue], folder: Path, notes: list[Note]) -> list[Subset]:
-    """The dataset file that the settings name, where it is there."""
+    """Return the subsets of the dataset file that the settings name, if it exists."""
     name = given["dataset_config"].value if "dataset_config" in given else None
     if not isinstance(name, str) or not name:
         return []
@@ -130,7 +130,7 @@ def draft_of(
     notes: Sequence[Note] = (),
     only_images: bool = False,
 ) -> Draft:
-    """Kohya's options and subsets as values of a recipe; its GUIs come through here as well.
+    """Convert kohya's options and subsets to values of a recipe; importers of kohya's GUIs use it too.
 
     Args:
         only_images: there is a dataset file and nothing else, so the training itself is left to the plan.

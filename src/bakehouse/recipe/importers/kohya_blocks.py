@@ -1,4 +1,4 @@
-"""Kohya's ranks, alphas and rates block by block, and LyCORIS' and kohya's sizes of rotations, as ours."""
+"""Conversion of kohya's ranks, alphas and rates for each block, and of the block sizes of OFT and BOFT."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bakehouse.recipe.importers.option_table import Settings
 
 OF = ("network_args",)
 Values = dict[str, tuple[Any, tuple[str, ...]]]
-"""Settings of the adapter: each value and the options that it was made of."""
+"""Settings of the adapter: each value and the options that it was made from."""
 
 BLOCK_SIZES = ("block_dims", "block_alphas", "conv_block_dims", "conv_block_alphas")
 BLOCK_RATES = ("down_lr_weight", "mid_lr_weight", "up_lr_weight", "block_lr_zero_threshold")
@@ -20,8 +20,8 @@ _TURNED_ON = ("block_dims", *BLOCK_RATES[:3])
 _READERS = ("networks.lora", "networks.lora_fa")
 
 
-def unread(args: Settings, module: str) -> dict[str, str]:
-    """Arguments for blocks that kohya itself would pass over, and why."""
+def ignored_block_args(args: Settings, module: str) -> dict[str, str]:
+    """Return the block arguments that kohya itself ignores, with reasons."""
     given = [name for name in (*BLOCK_SIZES, *BLOCK_RATES) if name in args.values]
     if module not in _READERS:
         return dict.fromkeys(given, f"{module} ignores it; here `adapter.blocks` works with every kind")
@@ -31,7 +31,7 @@ def unread(args: Settings, module: str) -> dict[str, str]:
 
 
 def block_values(s: Settings, args: Settings) -> Values:
-    """`adapter.blocks.*`; alphas that are not given are network_alpha in every block there, whatever its rank."""
+    """Return `adapter.blocks.*`; in kohya alphas default to network_alpha in every block, whatever its rank."""
     values: Values = {f"blocks.{name}": (numbers(args[name]), OF) for name in BLOCK_RATES[:3] if name in args.values}
     if "block_lr_zero_threshold" in args.values:
         values["blocks.lr_zero_threshold"] = (args["block_lr_zero_threshold"], OF)
@@ -43,7 +43,7 @@ def block_values(s: Settings, args: Settings) -> Values:
 
 
 def _sizes(args: Settings, prefix: str, rank: int, alpha: float) -> Values:
-    """Ranks and alphas of one sort of layers; alpha 0 is the rank."""
+    """Return ranks and alphas of linear or convolutional layers; alpha 0 is the rank."""
     dims, alphas = (numbers(args[f"{prefix}block_{name}"]) for name in ("dims", "alphas"))
     values: Values = {}
     if dims:
@@ -56,7 +56,7 @@ def _sizes(args: Settings, prefix: str, rank: int, alpha: float) -> Values:
 
 
 def rotation_values(s: Settings, args: Settings, kind: str, *, lycoris: bool) -> Values:
-    """OFT and BOFT: by network_dim LyCORIS means the size of a block, kohya's networks.oft the number of blocks."""
+    """Return block sizes of OFT and BOFT: network_dim is their size in LyCORIS, their number in networks.oft."""
     if kind not in ("oft", "boft"):
         return {}
     of = ("network_dim",)
@@ -72,7 +72,7 @@ def rotation_values(s: Settings, args: Settings, kind: str, *, lycoris: bool) ->
 
 
 def numbers(value: Any) -> Any:
-    """`2,4,8` as numbers; a word such as `cosine` stays one, and so does nothing."""
+    """Parse `2,4,8` as numbers; a word such as `cosine`, and None, are returned unchanged."""
     if value is None:
         return None
     parts: Sequence[Any] = value if isinstance(value, (list, tuple)) else str(value).split(",")

@@ -37,7 +37,7 @@ def _is_hub_id(text: str) -> bool:
 
 @converts("resolution")
 def resolution(s: Settings) -> Iterator[Outcome]:
-    """A square of the same area."""
+    """Convert the resolution to a square of the same area."""
     if s["resolution"] is None:
         return
     try:
@@ -66,7 +66,7 @@ def _square_of_buckets(s: Settings, side: int) -> int:
 
 @converts("token_warmup_min", "token_warmup_step")
 def token_warmup(s: Settings) -> Iterator[Outcome]:
-    """A share of all steps becomes a number where the steps are known."""
+    """Convert a share of all steps to a number if the steps are known."""
     step = s["token_warmup_step"]
     if not step:
         return
@@ -82,7 +82,7 @@ def token_warmup(s: Settings) -> Iterator[Outcome]:
 
 @converts("caption_extension")
 def extension(s: Settings) -> Iterator[Outcome]:
-    """Kohya reads captions of one extension; bakehouse reads all of the usual ones."""
+    """Note the caption extension: kohya reads one, bakehouse all of the usual ones."""
     name = "caption_extention" if s["caption_extention"] else "caption_extension"
     if s.given("caption_extension", "caption_extention") and s[name] not in _EXTENSIONS:
         why = f"caption files must end with {', '.join(_EXTENSIONS)}: rename them"
@@ -94,31 +94,31 @@ _EXTENSIONS = (".txt", ".caption", ".json")
 
 @converts("in_json")
 def metadata(s: Settings) -> Iterator[Outcome]:
-    """A file of captions is not read; kohya_ss makes its own from those beside the images."""
+    """Note that a file of captions is not read; kohya_ss makes its own from those beside the images."""
     if s["in_json"] and not s.raw["in_json"].quiet:
         yield s.note("in_json", "unsupported", s.options["in_json"].how)
 
 
 @converts("dataset_repeats")
 def repeats(s: Settings) -> Iterator[Outcome]:
-    """Repeats of the folder beside `in_json`: `N_name` folders have their own."""
+    """Convert the repeats of the folder with `in_json`; `N_name` folders have their own."""
     if s.given("dataset_repeats") and s.given("train_data_dir") and not s["in_json"]:
         yield s.note("dataset_repeats", "no effect", "the folders' names set the repeats: `N_name`")
 
 
 AUGMENTATIONS = ("color_aug", "random_crop", "face_crop_aug_range")
-"""Each show of an image is a new one then, as in kohya: nothing of it is cached."""
+"""Options that make every show of an image differ, so that its latents are not cached."""
 
 
 def face_crop(sides: Any) -> dict[str, Any]:
-    """`[least, most]` of the face's share."""
+    """Convert the range of the face's share: `[least, most]`."""
     parts = sides if isinstance(sides, (list, tuple)) else str(sides).split(",")
     return {"data.augment.face_crop": [float(x) for x in parts], "data.cache": "none"}
 
 
 @converts("cache_latents", "cache_latents_to_disk")
 def latents(s: Settings) -> Iterator[Outcome]:
-    """Latents are always cached; on disk only if asked for."""
+    """Convert the cache: latents are always cached, on disk only if asked for."""
     if (s["cache_latents"] or s["cache_latents_to_disk"]) and not any(s[name] for name in AUGMENTATIONS):
         where = "disk" if s["cache_latents_to_disk"] else "memory"
         yield Assignment("data.cache", where, ("cache_latents_to_disk", "cache_latents"))
@@ -129,7 +129,7 @@ def latents(s: Settings) -> Iterator[Outcome]:
 
 @converts("save_every_n_epochs", "save_n_epoch_ratio", "save_last_n_epochs", "save_last_n_steps")
 def saving(s: Settings) -> Iterator[Outcome]:
-    """How often weights are saved, and how many of them are kept."""
+    """Convert how often weights are saved, and how many of them are kept."""
     every = s["save_every_n_epochs"] or 0
     if s["save_n_epoch_ratio"] and s["max_train_epochs"]:
         every = max(1, s["max_train_epochs"] // s["save_n_epoch_ratio"])
@@ -144,7 +144,7 @@ def saving(s: Settings) -> Iterator[Outcome]:
 
 @converts("logging_dir", "log_with")
 def tensorboard(s: Settings) -> Iterator[Outcome]:
-    """Where a folder for it is named."""
+    """Turn on TensorBoard if a logging folder is given."""
     if s["logging_dir"] and s["log_with"] in (None, "", "tensorboard", "all"):
         yield Assignment("save.tensorboard", True, ("logging_dir", "log_with"))
 
@@ -152,12 +152,12 @@ def tensorboard(s: Settings) -> Iterator[Outcome]:
 # --- optimizer and loss -----------------------------------------------------------------------------------------------
 
 _RENAMED_ARGS = {"decouple": "weight_decouple"}
-"""Of the D-Adaptation optimizers, which bakehouse takes from another library."""
+"""Arguments of the D-Adaptation optimizers, for which bakehouse uses another library."""
 
 
 @converts("optimizer_type", "use_8bit_adam", "use_lion_optimizer", "optimizer_args")
 def optimizer(s: Settings) -> Iterator[Outcome]:
-    """Its name as kohya writes it, its arguments, and its library's defaults where ours differ."""
+    """Convert the optimizer's name and arguments, with its library's defaults where ours differ."""
     kind = s["optimizer_type"] or (
         "AdamW8bit" if s["use_8bit_adam"] else "Lion" if s["use_lion_optimizer"] else "AdamW"
     )
@@ -182,7 +182,7 @@ _WEIGHTINGS = {
 
 @converts(*_WEIGHTINGS)
 def weighting(s: Settings) -> Iterator[Outcome]:
-    """The first of them; kohya multiplies all that are on."""
+    """Convert the first loss weighting that is on; kohya multiplies all of them."""
     on = [name for name in _WEIGHTINGS if s[name]]
     source = on[0] if on else "min_snr_gamma"
     kind = _WEIGHTINGS[source] if on else "none"
@@ -198,7 +198,7 @@ def weighting(s: Settings) -> Iterator[Outcome]:
 
 @converts("masked_loss")
 def masked(s: Settings) -> Iterator[Outcome]:
-    """Masks are used if asked for, as files or as the images' alpha; the loss is averaged over the whole image."""
+    """Convert masks, from files or alpha; the loss is averaged over the whole image."""
     sources = ("masked_loss", "alpha_mask")
     on = bool(s["masked_loss"] or s["alpha_mask"])
     yield Assignment("loss.masked", on, sources)

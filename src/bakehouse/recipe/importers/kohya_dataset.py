@@ -1,4 +1,4 @@
-"""kohya's images: `[[datasets.subsets]]` of a dataset file, or `N_name` folders, as concepts and class images."""
+"""Conversion of kohya's `[[datasets.subsets]]` or `N_name` folders to concepts and class images."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ OWN = (
     "conditioning_data_dir",
     "custom_attributes",
 )
-"""What each subset may say for itself; everything else is said of all images at once."""
+"""Options that each subset may set for itself; all others are the same for all images."""
 
 SHARED = frozenset(GROUPS["Images and captions"]) | {"batch_size"}
-"""What a dataset file may say of all its images."""
+"""Options that a dataset file may set for all its images."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,11 @@ class Images:
 
     concepts: tuple[Mapping[str, Any], ...] = ()
     taken: tuple[Assignment, ...] = ()
-    """Of class images."""
+    """Values for class images and held-out images."""
     origins: Mapping[str, str] = field(default_factory=dict)
-    """Of concepts and of class images."""
+    """Origins of concepts, class images and held-out images."""
     shared: Mapping[str, GivenValue] = field(default_factory=dict)
-    """Options, of the first subset that is no class images."""
+    """Options of the first subset that is not class images."""
     notes: tuple[Note, ...] = ()
 
 
@@ -49,13 +49,13 @@ class Subset:
     """One folder of images."""
 
     given: Mapping[str, GivenValue]
-    """Its settings, those of the levels above among them."""
+    """Its settings, including those of the levels above."""
     folder: Path
-    """Where its relative paths may begin."""
+    """The folder that its relative paths may start from."""
 
 
 def subsets_of(config: Mapping[str, Any], folder: Path) -> list[Subset]:
-    """`[general]`, `[[datasets]]` and `[[datasets.subsets]]` of a dataset file: the inner level wins."""
+    """Return all subsets of a dataset file; inner levels win over `[[datasets]]` and `[general]`."""
     general = _named(_first_table(config.get("general")), "[general]")
     found = []
     for dataset in _tables(config.get("datasets")):
@@ -74,21 +74,21 @@ def _first_table(value: Any) -> Mapping[str, Any]:
 
 
 def _tables(value: Any) -> Iterator[Mapping[str, Any]]:
-    """Tables of an array of tables; a single table counts as one."""
+    """Yield the tables of an array of tables; a single table counts as one."""
     for entry in value if isinstance(value, list) else [value]:
         if isinstance(entry, Mapping):
             yield entry
 
 
 def numbered(root: Path) -> list[tuple[Path, int, str]]:
-    """`N_name` folders in `root` with their repeats and names, as kohya reads them."""
+    """Return the `N_name` folders in `root` with their repeats and names, as kohya reads them."""
     folders = sorted(p for p in root.iterdir() if p.is_dir()) if is_folder(root) else []
     matches = [(p, re.fullmatch(r"([0-9]+)_(.*)", p.name)) for p in folders]
     return [(p, int(m[1]), m[2].strip()) for p, m in matches if m and int(m[1]) > 0]
 
 
 def images_of(s: Settings, subsets: Sequence[Subset]) -> Images:
-    """The images that the settings name: subsets where there are any, else the folders of `train_data_dir`."""
+    """Return the images that the settings name: subsets if there are any, else the folders of `train_data_dir`."""
     if subsets:
         return _from_subsets(subsets)
     made: list[tuple[dict[str, Any], str]] = []
@@ -141,12 +141,12 @@ def _as_added_noise(of: tuple[str, ...]) -> Assignment:
 def _from_subsets(subsets: Sequence[Subset]) -> Images:
     own = [Settings(KOHYA, x.given, trainer="kohya", folder=x.folder) for x in subsets]
     held = [s for s in own if not s["is_reg"] and (s["validation_split"] or 0) >= 1]
-    taught = [s for s in own if not s["is_reg"] and s not in held]
+    of_concepts = [s for s in own if not s["is_reg"] and s not in held]
     reg = [s for s in own if s["is_reg"]]
     notes: list[Note] = []
     concepts: list[dict[str, Any]] = []
     origins: dict[str, str] = {}
-    for i, s in enumerate(taught):
+    for i, s in enumerate(of_concepts):
         concept, where, more = _concept(s)
         concepts.append(concept)
         origins |= {f"concepts.{i}.{key}": source for key, source in where.items()}
@@ -157,13 +157,13 @@ def _from_subsets(subsets: Sequence[Subset]) -> Images:
     for t in _held_out(held, notes):
         taken.append(t)
         origins[t.key] = held[0].origin(t.sources)
-    shared = {k: v for k, v in subsets[own.index(taught[0])].given.items() if k not in OWN} if taught else {}
-    notes += _differences(taught)
+    shared = {k: v for k, v in subsets[own.index(of_concepts[0])].given.items() if k not in OWN} if of_concepts else {}
+    notes += _differences(of_concepts)
     return Images(tuple(concepts), tuple(taken), origins, shared, tuple(dict.fromkeys(_hashable(notes))))
 
 
 def _hashable(notes: Sequence[Note]) -> list[Note]:
-    """Notes whose values can be compared: the same is not said twice."""
+    """Return the notes with hashable values, so that duplicates can be removed."""
     return [
         Note(n.key, str(n.value) if isinstance(n.value, (list, dict)) else n.value, n.status, n.why, n.sets, n.off)
         for n in notes
@@ -171,7 +171,7 @@ def _hashable(notes: Sequence[Note]) -> list[Note]:
 
 
 def _concept(s: Settings) -> tuple[dict[str, Any], dict[str, str], list[Note]]:
-    """A subset as a concept, its origins, and notes on what it says for itself alone."""
+    """Return a subset as a concept, its origins, and notes on its own options."""
     root = folder_path(str(s["image_dir"] or ""), s.folder)
     concept = {"folder": str(root), "subject": s["class_tokens"] or "", "repeats": s["num_repeats"]}
     origins = {"folder": s.origin(["image_dir"]), "repeats": s.origin(["num_repeats"])}
@@ -211,7 +211,7 @@ def _reg_subsets(reg: Sequence[Settings], notes: list[Note]) -> Iterator[Assignm
 
 
 def _held_out(held: Sequence[Settings], notes: list[Note]) -> Iterator[Assignment]:
-    """A folder that is validated on alone: no concept, but what checkpoints are judged by."""
+    """Convert subsets that kohya uses only for validation (validation_split = 1): the first is `evaluate.holdout`."""
     for s in held:
         folder = folder_path(str(s["image_dir"] or ""), s.folder)
         notes.append(
@@ -221,10 +221,10 @@ def _held_out(held: Sequence[Settings], notes: list[Note]) -> Iterator[Assignmen
             yield Assignment("evaluate.holdout", str(folder), ("image_dir", "validation_split"))
 
 
-def _differences(taught: Sequence[Settings]) -> Iterator[Note]:
-    """Options that subsets say otherwise, and that are one for all images here."""
-    for name in sorted({n for s in taught for n in s.values} - set(OWN)):
-        values = [s[name] for s in taught]
+def _differences(concepts: Sequence[Settings]) -> Iterator[Note]:
+    """Yield a note for each option that differs between concepts, since here all images share one value."""
+    for name in sorted({n for s in concepts for n in s.values} - set(OWN)):
+        values = [s[name] for s in concepts]
         if any(v != values[0] for v in values):
             shown = ", ".join(map(str, values))
-            yield taught[0].note(name, "unsupported", f"all images share one value: the first of {shown}")
+            yield concepts[0].note(name, "unsupported", f"all images share one value: the first of {shown}")

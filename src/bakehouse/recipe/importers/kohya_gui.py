@@ -11,7 +11,7 @@ from bakehouse.recipe.importers.command_line import parse_options
 from bakehouse.recipe.importers.common import other_models
 from bakehouse.recipe.importers.import_report import Note
 from bakehouse.recipe.importers.kohya import draft_of, named_dataset
-from bakehouse.recipe.importers.kohya_gui_defaults import Tab, Window, window_of
+from bakehouse.recipe.importers.kohya_gui_defaults import GuiSettings, Tab, load_gui_settings
 from bakehouse.recipe.importers.kohya_gui_options import TYPES, network_arguments, options_of
 from bakehouse.recipe.importers.option_table import GivenValue, Option, sets, table, unset_options
 from bakehouse.recipe.importers.settings_file import Document
@@ -38,7 +38,7 @@ OWN: dict[str, Option] = table(
     sets("noise_offset_type", "text", "noise", how="in the LoRA tab: selects noise offset or pyramid noise"),
     *unset_options("kohya_gui"),
 )
-"""Keys that the GUI has besides kohya's, and those that mean something else there."""
+"""Keys of the GUI that kohya does not have, or that have another meaning in kohya."""
 
 _TRAINS = "bakehouse trains Stable Diffusion 1.x, 2.x and SDXL"
 
@@ -50,19 +50,19 @@ def detects(document: Document) -> bool:
 
 
 def read(documents: Sequence[Document]) -> Draft:
-    """All documents as one training; what comes later wins.
+    """Convert all documents as one training; later documents win.
 
     Raises:
         UsageError: settings for another kind of model, for an embedding, or of a type of LoRA that is not known.
     """
     data = {k: v for document in documents for k, v in document.table.items() if v is not None}
-    window = window_of(data, _tab(data))
-    _refuse_others(window)
-    given = options_of(window, documents[-1].folder)
-    if arguments := network_arguments(window):
+    gui = load_gui_settings(data, _tab(data))
+    _refuse_others(gui)
+    given = options_of(gui, documents[-1].folder)
+    if arguments := network_arguments(gui):
         given["network_args"] = GivenValue(arguments, "LoRA_type")
-    notes = [n for key in data if (n := _note(key, window, given)) is not None]
-    if extra := str(window["additional_parameters"]):
+    notes = [n for key in data if (n := _note(key, gui, given)) is not None]
+    if extra := str(gui["additional_parameters"]):
         options, stray = parse_options(extra.replace('"', "").split())
         given |= {k: GivenValue(v, f"additional_parameters --{k}") for k, v in options.items()}
         notes += [
@@ -73,7 +73,7 @@ def read(documents: Sequence[Document]) -> Draft:
 
 
 def _tab(data: Mapping[str, Any]) -> Tab:
-    """The tab that saved the file, by the keys that it alone has.
+    """Return the tab that saved the file, by the keys that only it has.
 
     Raises:
         UsageError: a tab that trains an embedding.
@@ -87,25 +87,25 @@ def _tab(data: Mapping[str, Any]) -> Tab:
     return "finetune" if {"image_folder", "train_dir", "dataset_repeats"} & set(data) else "dreambooth"
 
 
-def _refuse_others(window: Window) -> None:
-    other = next((name for key, name in other_models()["kohya_gui"].items() if window[key]), "")
-    kind = window["LoRA_type"]
+def _refuse_others(gui: GuiSettings) -> None:
+    other = next((name for key, name in other_models()["kohya_gui"].items() if gui[key]), "")
+    kind = gui["LoRA_type"]
     if other := other or other_models()["kohya_gui_types"].get(kind, ""):
         raise UsageError(f"these settings train {other}", hint=_TRAINS)
-    if window.tab == "lora" and kind not in TYPES:
+    if gui.tab == "lora" and kind not in TYPES:
         raise UsageError(f"LoRA_type = {kind!r} is not supported", hint=f"supported are {', '.join(TYPES)}")
 
 
-def _note(key: str, window: Window, given: Mapping[str, GivenValue]) -> Note | None:
-    """What becomes of a key that kohya does not get, or under another name; None where kohya's own table says it."""
-    value, option = window.data[key], OWN.get(key)
-    off = window.is_default(key) or not value
+def _note(key: str, gui: GuiSettings, given: Mapping[str, GivenValue]) -> Note | None:
+    """Return a note on a key that kohya does not get or gets renamed; None if kohya's own table has one."""
+    value, option = gui.data[key], OWN.get(key)
+    off = gui.is_default(key) or not value
     passed = any(key == item.source_key for item in given.values())
-    if key in window.handed_on or (passed and (option is None or option.status != "set")):
+    if key in gui.handed_on or (passed and (option is None or option.status != "set")):
         return None
     if option is not None:
         why = option.how if option.status != "set" else ""
         return Note(key, value, option.status, why, option.sets, off=off)
-    if key in window.defaults or key in window.renamed:
-        return Note(key, value, "no effect", window.why_not(key), off=off)
+    if key in gui.defaults or key in gui.renamed:
+        return Note(key, value, "no effect", gui.why_not(key), off=off)
     return Note(key, value, "unknown", "the GUI has no such key", off=value in ("", False))

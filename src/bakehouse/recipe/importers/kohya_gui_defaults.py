@@ -1,4 +1,4 @@
-"""The windows of kohya_ss: what they hold where a file says nothing, and how they read what it says."""
+"""Tabs of the kohya_ss GUI: their defaults, and how they read a settings file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WHOLE: Mapping[str, int] = {
     **dict.fromkeys(("max_train_steps", "caption_dropout_every_n_epochs"), 0),
     "max_token_length": 75,
 }
-"""Keys that it reads as whole numbers, and what it takes for what is none."""
+"""Keys that it reads as whole numbers, and the value for text that is not a number."""
 _NUMBERS: Mapping[str, float] = {
     **dict.fromkeys(("adaptive_noise_scale", "noise_offset", "learning_rate", "text_encoder_lr", "unet_lr"), 0.0),
     "lr_scheduler_power": 1.0,
@@ -40,50 +40,50 @@ def _tables() -> Mapping[str, Any]:
 
 
 HANDED_ON: Mapping[str, list[str]] = _tables()["handed_on"]
-"""Keys that a tab hands on to kohya under the same name."""
+"""Keys that a tab passes to kohya under the same name."""
 
 
 def defaults_of(tab: Tab) -> Mapping[str, Any]:
-    """Return what a tab holds before anything is typed into it."""
+    """Return a tab's default values."""
     return {**_tables()["common"], **_tables()[tab]}
 
 
 @dataclass
-class Window:
-    """A tab with a file loaded into it."""
+class GuiSettings:
+    """The values of a tab after it has loaded a file."""
 
     tab: Tab
     data: Mapping[str, Any]
-    """As it stands in the file."""
+    """The file's content."""
     values: Mapping[str, Any]
-    """As the window reads it, its defaults below."""
+    """The values as the GUI reads them; the tab's defaults where the file has none."""
     renamed: Mapping[str, str]
-    """Old names of keys that the file has, and those of today."""
+    """Old names of keys in the file, and their present names."""
     handed_on: set[str] = field(default_factory=set)
-    """Keys of the file that became arguments of the network, which say themselves what became of them."""
+    """Keys of the file that became arguments of the network, which have notes of their own."""
 
     @property
     def defaults(self) -> Mapping[str, Any]:
-        """Of every key that this tab has."""
+        """The default of every key of this tab."""
         return defaults_of(self.tab)
 
     def __getitem__(self, key: str) -> Any:
         return self.values.get(key, "")
 
     def given(self, key: str, value: Any) -> GivenValue:
-        """`value` as an option for kohya that the key decides."""
+        """Return `value` as a kohya option that comes from `key`; quiet if the file does not have the key."""
         said = next((old for old, new in self.renamed.items() if new == key), key)
         if said in self.data:
             return GivenValue(value, said)
         return GivenValue(value, f"kohya_ss's default of {key}", quiet=True)
 
     def is_default(self, key: str) -> bool:
-        """Whether the file says what is so anyway."""
+        """Whether the file's value of a key is the tab's default."""
         value, default = self.values.get(key, self.data.get(key)), self.defaults.get(key)
         return value == default or str(value) == str(default) or (not value and not default)
 
     def why_not(self, key: str) -> str:
-        """Why a key of this tab does not come to kohya."""
+        """Return why the GUI does not pass a key of this tab to kohya."""
         if key.startswith(tuple(HANDED_ON["of_other_models"])):
             return "only for other models"
         if key in _OF_A_NOISE:
@@ -94,8 +94,8 @@ class Window:
         return f"the GUI does not pass it to kohya{f' where LoRA_type is {kind}' if kind else ''}"
 
 
-def window_of(data: Mapping[str, Any], tab: Tab) -> Window:
-    """A tab that has read a file."""
+def load_gui_settings(data: Mapping[str, Any], tab: Tab) -> GuiSettings:
+    """Return the settings of a tab that has loaded a file."""
     read = {_OLD_NAMES.get(k, k): _read(k, v) for k, v in data.items()}
     if "optimizer" not in read:
         read["optimizer"] = "AdamW8bit" if data.get("use_8bit_adam") else "AdamW"
@@ -105,11 +105,11 @@ def window_of(data: Mapping[str, Any], tab: Tab) -> Window:
     renamed = {old: new for old, new in _OLD_NAMES.items() if old in data}
     if "use_8bit_adam" in data and "optimizer" not in data:
         renamed["use_8bit_adam"] = "optimizer"
-    return Window(tab, data, values, renamed)
+    return GuiSettings(tab, data, values, renamed)
 
 
 def _read(key: str, value: Any) -> Any:
-    """A value as the window makes it of what stands in the file."""
+    """Return a value of the file as the GUI reads it."""
     if key in _WHOLE:
         return _number(value, int, _WHOLE[key])
     if key in _NUMBERS:
@@ -127,11 +127,11 @@ def _number(value: Any, kind: type[int] | type[float], otherwise: float) -> floa
 
 
 def whole(value: Any, otherwise: int = 0) -> int:
-    """A value as the GUI's `int()` reads it, within what any training can have."""
+    """Return a value as the GUI's `int()` reads it, limited to what a training can use."""
     return min(_MOST, int(_number(value, int, otherwise)))
 
 
 def number(value: Any) -> float:
-    """A value as a number; 0 for what is none."""
+    """Return a value as a number; 0 if it is not one."""
     read = float(_number(value, float, 0.0))
     return read if math.isfinite(read) else 0.0

@@ -1,4 +1,4 @@
-"""What the tabs of kohya_ss hand on to kohya: which keys, under which names, and what they derive."""
+"""Options that the tabs of kohya_ss pass to kohya: keys, their names there, and derived values."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bakehouse.recipe.importers.common import folder_path
-from bakehouse.recipe.importers.kohya_gui_defaults import HANDED_ON, Window, number, whole
+from bakehouse.recipe.importers.kohya_gui_defaults import HANDED_ON, GuiSettings, number, whole
 from bakehouse.recipe.importers.option_table import GivenValue
 from bakehouse.recipe.importers.value_types import is_folder
 
@@ -44,119 +44,122 @@ _SCRIPTS = {
 _RENAMED = {"max_resolution": "resolution", "optimizer": "optimizer_type"}
 
 
-def options_of(window: Window, folder: Path) -> dict[str, GivenValue]:
-    """Kohya's options, as the tab hands them on; those that the window decides by itself are quiet."""
-    keys = [*HANDED_ON["every_tab"], *HANDED_ON[window.tab], *_RENAMED]
-    passed = {_RENAMED.get(k, k): window.given(k, window[k]) for k in keys if k in window.values}
-    passed |= {k: window.given(k, window[k]) for k in HANDED_ON["unless_0"] if k in window.values and number(window[k])}
-    for name, (key, value) in (*_derived(window), *_noise(window), *_rates(window), *_length(window, folder)):
-        passed[name] = window.given(key, value)
+def options_of(gui: GuiSettings, folder: Path) -> dict[str, GivenValue]:
+    """Return kohya's options as the tab passes them; those that the GUI decides by itself are quiet."""
+    keys = [*HANDED_ON["every_tab"], *HANDED_ON[gui.tab], *_RENAMED]
+    passed = {_RENAMED.get(k, k): gui.given(k, gui[k]) for k in keys if k in gui.values}
+    passed |= {k: gui.given(k, gui[k]) for k in HANDED_ON["unless_0"] if k in gui.values and number(gui[k])}
+    for name, (key, value) in (*_derived(gui), *_noise(gui), *_rates(gui), *_length(gui, folder)):
+        passed[name] = gui.given(key, value)
     # The LoRA tab takes 0 for "not given", as Python's 0 == False.
-    empty: tuple[Any, ...] = ("", False, None) if window.tab == "lora" else ()
+    empty: tuple[Any, ...] = ("", False, None) if gui.tab == "lora" else ()
     kept = {
         k: v
         for k, v in passed.items()
-        if (k in window.data if v.value is False else v.value not in (*empty, "", None))  # a flag's no is the user's
+        if (k in gui.data if v.value is False else v.value not in (*empty, "", None))  # a flag's no is the user's
     }
-    if window.tab == "lora":
+    if gui.tab == "lora":
         kept["max_data_loader_n_workers"] = passed["max_data_loader_n_workers"]
     return kept
 
 
 _Made = Iterator[tuple[str, tuple[str, Any]]]
-"""An option's name; the key that decides it, and its value."""
+"""An option's name, the key that it comes from, and its value."""
 
 
-def _derived(w: Window) -> _Made:
-    """The script, the kernel, the warm-up, the arguments that are lists."""
-    sdxl_key = "sdxl_checkbox" if w.tab == "finetune" else "sdxl"
-    sdxl = bool(w[sdxl_key])
-    yield "script", ("LoRA_type" if w.tab == "lora" else sdxl_key, _SCRIPTS[w.tab, sdxl])
-    if w.tab == "lora":
-        yield "network_module", ("LoRA_type", TYPES[w["LoRA_type"]][0])
-    if w.tab == "finetune":
+def _derived(gui: GuiSettings) -> _Made:
+    """Yield the script, attention kernel, warm-up and list arguments."""
+    sdxl_key = "sdxl_checkbox" if gui.tab == "finetune" else "sdxl"
+    sdxl = bool(gui[sdxl_key])
+    yield "script", ("LoRA_type" if gui.tab == "lora" else sdxl_key, _SCRIPTS[gui.tab, sdxl])
+    if gui.tab == "lora":
+        yield "network_module", ("LoRA_type", TYPES[gui["LoRA_type"]][0])
+    if gui.tab == "finetune":
         yield "enable_bucket", ("generate_image_buckets", True)
-        yield "train_data_dir", ("image_folder", w["image_folder"])
-        yield "in_json", ("caption_metadata_filename", f"{w['train_dir']}/{w['caption_metadata_filename']}")
-    yield "xformers", ("xformers", w["xformers"] == "xformers")
-    yield "sdpa", ("xformers", w["xformers"] == "sdpa")
-    steps = number(w["lr_warmup_steps"])
-    share = number(w["lr_warmup"]) / 100
+        yield "train_data_dir", ("image_folder", gui["image_folder"])
+        yield "in_json", ("caption_metadata_filename", f"{gui['train_dir']}/{gui['caption_metadata_filename']}")
+    yield "xformers", ("xformers", gui["xformers"] == "xformers")
+    yield "sdpa", ("xformers", gui["xformers"] == "sdpa")
+    steps = number(gui["lr_warmup_steps"])
+    share = number(gui["lr_warmup"]) / 100
     yield "lr_warmup_steps", ("lr_warmup_steps", int(steps)) if steps > 0 else ("lr_warmup", share)
     for name in ("optimizer_args", "lr_scheduler_args"):
-        yield name, (name, str(w[name]).replace('"', "").split() or "")
-    if w.tab != "finetune":
-        cycles = w["lr_scheduler_num_cycles"]
+        yield name, (name, str(gui[name]).replace('"', "").split() or "")
+    if gui.tab != "finetune":
+        cycles = gui["lr_scheduler_num_cycles"]
         empty = cycles in ("", None)
         yield (
             "lr_scheduler_num_cycles",
-            ("epoch", w["epoch"]) if empty else ("lr_scheduler_num_cycles", whole(cycles, 1)),
+            ("epoch", gui["epoch"]) if empty else ("lr_scheduler_num_cycles", whole(cycles, 1)),
         )
-    if w["train_inpainting"]:
+    if gui["train_inpainting"]:
         yield from ((name, ("train_inpainting", False)) for name in ("cache_latents", "cache_latents_to_disk"))
 
 
-def _noise(w: Window) -> _Made:
-    """The LoRA tab hands on the numbers of one kind of noise alone."""
-    if w.tab != "lora":
+def _noise(gui: GuiSettings) -> _Made:
+    """Yield the noise options; the LoRA tab passes those of one kind of noise only."""
+    if gui.tab != "lora":
         return
     other = {"Original": ("multires_noise_iterations", "multires_noise_discount")}.get(
-        str(w["noise_offset_type"]), ("noise_offset", "noise_offset_random_strength", "adaptive_noise_scale")
+        str(gui["noise_offset_type"]), ("noise_offset", "noise_offset_random_strength", "adaptive_noise_scale")
     )
     yield from ((name, (name, "")) for name in other)
 
 
-def _rates(w: Window) -> _Made:
-    """Which parts learn, and at which rates."""
-    if w.tab == "lora":
-        text, unet = number(w["text_encoder_lr"]), number(w["unet_lr"])
+def _rates(gui: GuiSettings) -> _Made:
+    """Yield which parts are trained, and their learning rates."""
+    if gui.tab == "lora":
+        text, unet = number(gui["text_encoder_lr"]), number(gui["unet_lr"])
         yield "text_encoder_lr", ("text_encoder_lr", [text, text] if text > 0 else "")
         yield "unet_lr", ("unet_lr", unet or "")
         yield "network_train_unet_only", ("text_encoder_lr", text == 0 and unet != 0)
         yield "network_train_text_encoder_only", ("unet_lr", text != 0 and unet == 0)
         return
-    if w.tab == "dreambooth":
-        yield "stop_text_encoder_training", ("stop_text_encoder_training", whole(w["stop_text_encoder_training"]) or "")
-    if not w["sdxl_checkbox" if w.tab == "finetune" else "sdxl"]:
-        yield "learning_rate_te", ("learning_rate_te", w["learning_rate_te"])
+    if gui.tab == "dreambooth":
+        yield (
+            "stop_text_encoder_training",
+            ("stop_text_encoder_training", whole(gui["stop_text_encoder_training"]) or ""),
+        )
+    if not gui["sdxl_checkbox" if gui.tab == "finetune" else "sdxl"]:
+        yield "learning_rate_te", ("learning_rate_te", gui["learning_rate_te"])
         return
     encoders = ("learning_rate_te1", "learning_rate_te2")
-    yield from ((name, (name, w[name])) for name in encoders)
-    if w.tab == "dreambooth":
-        yield "train_text_encoder", ("learning_rate_te1", any(number(w[name]) > 0 for name in encoders))
+    yield from ((name, (name, gui[name])) for name in encoders)
+    if gui.tab == "dreambooth":
+        yield "train_text_encoder", ("learning_rate_te1", any(number(gui[name]) > 0 for name in encoders))
 
 
 # --- length -----------------------------------------------------------------------------------------------------------
 
 
-def _length(w: Window, folder: Path) -> _Made:
-    """Steps, which the GUI counts from its epochs and the images; or the steps or kohya's epochs that are given."""
-    if whole(w["max_train_epochs"]) or whole(w["max_train_steps"]) or w["dataset_config"]:
-        halved = w.tab == "finetune" and w["flip_aug"] and not w["dataset_config"]
-        if halved and (steps := whole(w["max_train_steps"])):
+def _length(gui: GuiSettings, folder: Path) -> _Made:
+    """Yield the steps, computed from the GUI's epochs and the images unless steps or kohya's epochs are given."""
+    if whole(gui["max_train_epochs"]) or whole(gui["max_train_steps"]) or gui["dataset_config"]:
+        halved = gui.tab == "finetune" and gui["flip_aug"] and not gui["dataset_config"]
+        if halved and (steps := whole(gui["max_train_steps"])):
             yield "max_train_steps", ("max_train_steps", math.ceil(steps / 2))
         return
-    shown = _shown(w, folder)
-    epochs = whole(w["epoch"]) * (2 if w.tab != "finetune" and w["reg_data_dir"] else 1)
-    batch, accumulation = max(1, whole(w["train_batch_size"])), max(1, whole(w["gradient_accumulation_steps"]))
+    shown = _shown(gui, folder)
+    epochs = whole(gui["epoch"]) * (2 if gui.tab != "finetune" and gui["reg_data_dir"] else 1)
+    batch, accumulation = max(1, whole(gui["train_batch_size"])), max(1, whole(gui["gradient_accumulation_steps"]))
     steps = math.ceil(shown / batch / accumulation * epochs)
-    flipped = w.tab == "finetune" and w["flip_aug"]
+    flipped = gui.tab == "finetune" and gui["flip_aug"]
     if steps:
         yield "max_train_steps", ("epoch", math.ceil(steps / 2) if flipped else steps)
     else:
-        yield "max_train_epochs", ("epoch", math.ceil(whole(w["epoch"]) / 2) if flipped else whole(w["epoch"]))
+        yield "max_train_epochs", ("epoch", math.ceil(whole(gui["epoch"]) / 2) if flipped else whole(gui["epoch"]))
 
 
-def _shown(w: Window, folder: Path) -> int:
-    """Images that an epoch shows, as the GUI counts them; 0 where they are not on this machine."""
-    if w.tab == "finetune":
+def _shown(gui: GuiSettings, folder: Path) -> int:
+    """Return the images in an epoch, as the GUI counts them; 0 if they are not on this machine."""
+    if gui.tab == "finetune":
         return (
-            _images(folder_path(str(w["image_folder"]), folder)) * whole(w["dataset_repeats"])
-            if w["image_folder"]
+            _images(folder_path(str(gui["image_folder"]), folder)) * whole(gui["dataset_repeats"])
+            if gui["image_folder"]
             else 0
         )
-    root = folder_path(str(w["train_data_dir"]), folder)
-    if not w["train_data_dir"] or not is_folder(root):
+    root = folder_path(str(gui["train_data_dir"]), folder)
+    if not gui["train_data_dir"] or not is_folder(root):
         return 0
     counted = [(p, re.match(r"\s*([+-]?\d+)\s*(?:_|$)", p.name)) for p in root.iterdir() if p.is_dir()]
     return sum(int(match[1]) * _images(path) for path, match in counted if match)
@@ -191,7 +194,7 @@ _ALWAYS: Mapping[str, tuple[str, ...]] = {
     "LyCORIS/LoKr": (*(k for k in _FACTORED if k != "use_tucker"), "factor", "use_cp", "decompose_both"),
     "LyCORIS/Native Fine-Tuning": tuple(k for k in _LYCORIS if k not in _SIZES),
 }
-"""Arguments that a type hands on whatever their value."""
+"""Arguments that a type passes on whatever their value."""
 _IF_SET: Mapping[str, tuple[str, ...]] = {
     "Standard": (*_BLOCKS, *_DROPOUTS),
     "Kohya LoCon": (*_BLOCKS, *_DROPOUTS),
@@ -200,25 +203,25 @@ _IF_SET: Mapping[str, tuple[str, ...]] = {
     "Kohya LoHa": ("use_tucker", *_DROPOUTS),
     "Kohya LoKr": ("use_tucker", *_DROPOUTS),
 }
-"""Arguments that a type hands on where they are not empty, 0 or off."""
+"""Arguments that a type passes on unless they are empty, 0 or off."""
 
 
-def network_arguments(w: Window) -> dict[str, GivenValue]:
-    """Kohya's `network_args`, as the LoRA type hands them on; notes the keys in `handed_on`."""
-    if w.tab != "lora":
+def network_arguments(gui: GuiSettings) -> dict[str, GivenValue]:
+    """Return kohya's `network_args` as the LoRA type passes them; their keys are added to `handed_on`."""
+    if gui.tab != "lora":
         return {}
-    kind = w["LoRA_type"]
+    kind = gui["LoRA_type"]
     algorithm = TYPES[kind][1]
-    keys = [*_ALWAYS.get(kind, ()), *(k for k in (*_IF_SET.get(kind, ()), *_LORA_PLUS) if _set(w[k]))]
+    keys = [*_ALWAYS.get(kind, ()), *(k for k in (*_IF_SET.get(kind, ()), *_LORA_PLUS) if _set(gui[k]))]
     if kind in ("Kohya LoHa", "Kohya LoKr"):
-        keys += _SIZES if number(w["conv_dim"]) > 0 else ()
-        keys += ["factor"] if kind == "Kohya LoKr" and whole(w["factor"], -1) != -1 else []
+        keys += _SIZES if number(gui["conv_dim"]) > 0 else ()
+        keys += ["factor"] if kind == "Kohya LoKr" and whole(gui["factor"], -1) != -1 else []
     names = {"constrain": "constraint", **({"unit": "block_size"} if algorithm else {})}
-    passed = {names.get(k, k): w.given(k, w[k]) for k in dict.fromkeys(keys)}
+    passed = {names.get(k, k): gui.given(k, gui[k]) for k in dict.fromkeys(keys)}
     if algorithm:
-        passed["preset"] = w.given("LyCORIS_preset", w["LyCORIS_preset"] or "full")
+        passed["preset"] = gui.given("LyCORIS_preset", gui["LyCORIS_preset"] or "full")
         passed["algo"] = GivenValue(algorithm, "LoRA_type", quiet=True)
-    w.handed_on.update(item.source_key for item in passed.values() if not item.quiet)
+    gui.handed_on.update(item.source_key for item in passed.values() if not item.quiet)
     return passed
 
 

@@ -1,4 +1,4 @@
-"""What kohya trains: `network_module` and its arguments, LyCORIS' too, or whole models, as our adapters."""
+"""Conversion of `network_module` and its arguments, LyCORIS' included, or of full fine-tuning, to `[adapter]`."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from bakehouse.recipe.importers.kohya_blocks import (
     OF,
     Values,
     block_values,
+    ignored_block_args,
     rotation_values,
-    unread,
 )
-from bakehouse.recipe.importers.kohya_rates import is_full, learns, parts
+from bakehouse.recipe.importers.kohya_rates import is_full, trained_parts, trained_parts_of_full
 from bakehouse.recipe.importers.option_table import (
     Assignment,
     GivenValue,
@@ -57,7 +57,7 @@ MODULES: Mapping[str, str] = {
     "lycoris.kohya": "lora",
     "locon.locon_kohya": "lora",
 }
-"""kohya's modules, and what they train where no algorithm is named."""
+"""kohya's modules, and the algorithm that each trains by default."""
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "full": {"targets": "full"},
@@ -119,14 +119,14 @@ NETWORK_ARGS: dict[str, Option] = table(
 
 
 def kinds() -> dict[str, type[AdapterSpecBase]]:
-    """The recipe's kinds of adapters and their settings."""
+    """Return the recipe's kinds of adapters and their settings."""
     specs = typing.get_args(typing.get_args(AdapterSpec)[0])
     return {spec.model_fields["kind"].default: spec for spec in specs}
 
 
 @converts("max_grad_norm", "fused_backward_pass")
 def clipping(s: Settings) -> Iterator[Outcome]:
-    """The whole gradient's length; with the fused backward pass kohya shortens each tensor's by itself."""
+    """Convert max_grad_norm; with the fused backward pass kohya clips each tensor by itself."""
     fused = bool(s["fused_backward_pass"])
     if not (fused and is_full(s)):
         yield s.assign("train.max_grad_norm", "max_grad_norm")
@@ -151,9 +151,9 @@ def clipping(s: Settings) -> Iterator[Outcome]:
     *("train_text_encoder", "stop_text_encoder_training"),
 )
 def network(s: Settings) -> Iterator[Outcome]:
-    """The adapter with everything that is said of it."""
+    """Convert the network's options to `[adapter]`."""
     if is_full(s):
-        yield from learns(s)
+        yield from trained_parts_of_full(s)
         return
     args = Settings(NETWORK_ARGS, _given(s), trainer="LyCORIS", folder=s.folder)
     yield from args.notes
@@ -165,21 +165,21 @@ def network(s: Settings) -> Iterator[Outcome]:
         hint = f"supported are {', '.join(known)}; replace it to import the rest"
         raise UsageError(f"{asked} is not supported", hint=hint)
     quiet = {item.source_key for item in args.raw.values() if item.quiet}
-    outcomes = _spoken(s, args, kind, lycoris=not module.startswith("networks."))
+    outcomes = _adapter_values(s, args, kind, lycoris=not module.startswith("networks."))
     yield from (o for o in outcomes if not (isinstance(o, Note) and o.key in quiet))
 
 
 def _given(s: Settings) -> dict[str, GivenValue]:
-    """`network_args` by name."""
+    """Return `network_args` by name."""
     said = s.source_key("network_args")
     if isinstance(args := s["network_args"], Mapping) and all(isinstance(v, GivenValue) for v in args.values()):
         return dict(args)
     return {k: GivenValue(v, f"{said} {k}") for k, v in key_values(s["network_args"]).items() if v is not None}
 
 
-def _spoken(s: Settings, args: Settings, kind: str, *, lycoris: bool) -> Iterator[Outcome]:
-    """Values of the adapter; what its kind does not know is named, if it was said."""
-    unet, text = parts(s)
+def _adapter_values(s: Settings, args: Settings, kind: str, *, lycoris: bool) -> Iterator[Outcome]:
+    """Yield the adapter's settings, and notes on given options that its kind does not have."""
+    unet, text = trained_parts(s)
     named = str(args["preset"] or "full")
     preset = dict(PRESETS.get(named, {})) if lycoris else {}
     if lycoris and named not in PRESETS:
@@ -205,7 +205,7 @@ def _spoken(s: Settings, args: Settings, kind: str, *, lycoris: bool) -> Iterato
     values |= _convolutions(s, args, lycoris=lycoris)
     values |= _lora_plus(args, unet=unet, text=values["text"][0])
     yield from _uneven_lora_plus(args, unet=unet, text=values["text"][0])
-    passed = unread(args, s["network_module"] or "networks.lora")
+    passed = ignored_block_args(args, s["network_module"] or "networks.lora")
     values |= {} if passed else block_values(s, args)
     if args["dora_wd"]:
         # LyCORIS measures outputs unless told otherwise, a recipe inputs.
@@ -218,7 +218,7 @@ def _spoken(s: Settings, args: Settings, kind: str, *, lycoris: bool) -> Iterato
 
 
 def _convolutions(s: Settings, args: Settings, *, lycoris: bool) -> Values:
-    """Kohya leaves 3x3 convolutions alone unless conv_dim says otherwise; LyCORIS takes them unless it is 0."""
+    """Return the settings of 3x3 convolutions: kohya adapts them if conv_dim is given, LyCORIS unless it is 0."""
     rank = args["conv_dim"]
     if lycoris and rank == 0:
         return {"targets": ("attention+mlp", OF)}
@@ -231,7 +231,7 @@ def _convolutions(s: Settings, args: Settings, *, lycoris: bool) -> Values:
 
 
 def _lora_plus(args: Settings, *, unet: bool, text: bool) -> Values:
-    """One ratio for all that learns: that of the UNet, which is the general one where it has none of its own."""
+    """Return one LoRA+ ratio for all trained parts: the UNet's own, else the general one."""
     if not args.given(*LORA_PLUS):
         return {}
     ratio = args[f"loraplus_{'unet' if unet else 'text_encoder'}_lr_ratio"] or args["loraplus_lr_ratio"]
@@ -239,7 +239,7 @@ def _lora_plus(args: Settings, *, unet: bool, text: bool) -> Values:
 
 
 def _uneven_lora_plus(args: Settings, *, unet: bool, text: bool) -> Iterator[Outcome]:
-    """A note where the parts have other ratios there."""
+    """Yield a note if UNet and text encoder have different LoRA+ ratios in kohya."""
     general = args["loraplus_lr_ratio"]
     of_parts = [args["loraplus_unet_lr_ratio"] or general, args["loraplus_text_encoder_lr_ratio"] or general]
     if unet and text and of_parts[0] != of_parts[1]:
@@ -265,7 +265,7 @@ _HANDLED = (
 
 
 def _extra(s: Settings, args: Settings, kind: str, values: Values, done: Collection[str]) -> Iterator[Outcome]:
-    """The algorithm's own arguments, and the check that its settings know what was said; `done` has its notes."""
+    """Yield the algorithm's own arguments, and notes on those that its kind lacks; those in `done` have notes."""
     spec = kinds()[kind]
     unsupported = spec.unsupported() if issubclass(spec, NetworkSpec) else frozenset()
     known = set(spec.model_fields) - unsupported
@@ -288,10 +288,10 @@ def _extra(s: Settings, args: Settings, kind: str, values: Values, done: Collect
     for field, (value, of) in values.items():
         if field.split(".")[0] in known:
             yield Assignment(f"adapter.{field}", value, of)
-        elif s.given(*of) and of != OF and not _meant(field, of, values):
+        elif s.given(*of) and of != OF and not _decided_another(field, of, values):
             yield s.note(of[0], "no effect", f"adapter.kind = {kind!r} has no {field}")
 
 
-def _meant(field: str, of: tuple[str, ...], values: Values) -> bool:
-    """Whether an option that is no such setting of this kind decided another one."""
+def _decided_another(field: str, of: tuple[str, ...], values: Values) -> bool:
+    """Whether an option that sets nothing in this kind by this name sets another setting."""
     return any(other != field and whose == of for other, (_, whose) in values.items())

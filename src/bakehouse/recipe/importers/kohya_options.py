@@ -24,12 +24,12 @@ def _is_huber(s: Settings) -> bool:
 
 
 def _scales_huber(s: Settings) -> bool:
-    """Kohya's own snr schedule passes over huber_scale."""
+    """Whether huber_scale has an effect: kohya's snr schedule ignores it."""
     return _is_huber(s) and s["huber_scale"] != 1 and s["huber_schedule"] != "snr"
 
 
 def _limits_buckets(s: Settings) -> bool:
-    """With bucket_no_upscale kohya passes over its own limits, and every odd size is a bucket."""
+    """Whether bucket limits have an effect: kohya ignores them with bucket_no_upscale."""
     return s["enable_bucket"] and not s["bucket_no_upscale"]
 
 
@@ -351,7 +351,7 @@ GROUPS: Mapping[str, dict[str, Option]] = {
 }
 
 _SCRIPT = sets("script", "text", "adapter.kind")
-"""The name of the script that a command line calls: it says what trains."""
+"""The name of the script in a command line, which determines what is trained."""
 
 KOHYA: dict[str, Option] = table(
     _SCRIPT,
@@ -359,4 +359,4 @@ KOHYA: dict[str, Option] = table(
     *unset_options("kohya"),
     converters=(*convert.CONVERTERS, network.network, network.clipping, rates, samples, schedule),
 )
-"""By name."""
+"""All options by name."""

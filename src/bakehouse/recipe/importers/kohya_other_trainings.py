@@ -1,4 +1,4 @@
-"""What kohya trains besides LoRAs and whole models of SD 1.x, 2.x and SDXL: known, so that it is refused by name."""
+"""Trainings of sd-scripts that bakehouse does not support, so that they are refused by name."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _HINT = "bakehouse trains LoRAs and whole models of Stable Diffusion 1.x, 2.x an
 
 @cache
 def _data() -> Mapping[str, Any]:
-    """Return what sd-scripts trains besides, and the options of those trainings with their defaults."""
+    """Return the unsupported trainings, and their options with defaults."""
     return parse_toml(Path(__file__).with_name("kohya_other_trainings.toml").read_text("utf-8"))
 
 
 def trained_by(script: str) -> str:
-    """What a script of kohya's trains that bakehouse does not; empty where it is none that is known."""
+    """Return what an unsupported script of kohya's trains; empty for other scripts."""
     return next((what for part, what in _data()["by_script"].items() if part in script), "")
 
 
 def refuse_others(given: Mapping[str, GivenValue], where: str = "these settings") -> None:
-    """Refuses what is another kind of training, by its script, its network or the files that it needs.
+    """Refuse an unsupported training, recognized by its script, its network or the files that it needs.
 
     Raises:
         UsageError: with what it trains.
@@ -42,12 +42,12 @@ def refuse_others(given: Mapping[str, GivenValue], where: str = "these settings"
 
 
 def of_other_models() -> frozenset[str]:
-    """Options that kohya has for other models and methods alone."""
+    """Return the options that kohya has only for other models and methods."""
     return frozenset(_data()["defaults"])
 
 
 def without_others(given: Mapping[str, GivenValue]) -> tuple[dict[str, GivenValue], list[Note]]:
-    """Options without those that this training's script passes over, and a note on each of these."""
+    """Return the options that this training's script uses, and a note on each other one."""
     script = str(given["script"].value) if "script" in given else ""
     defaults, lacks = _data()["defaults"], set(_data()["lacks"].get(script, ()))
     kept: dict[str, GivenValue] = {}

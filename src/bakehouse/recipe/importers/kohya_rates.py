@@ -1,4 +1,4 @@
-"""What learns in kohya's trainers, and how fast: each script has its own rates and its own way to rest a part."""
+"""Trained parts and learning rates of kohya's trainers; each script has its own options for them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ FULL = ("train_db.py", "fine_tune.py", "sdxl_train.py")
 
 
 def is_full(s: Settings) -> bool:
-    """Whether whole weights train: by the script, else where nothing of a network is said."""
+    """Whether it is full fine-tuning: by the script, or if unknown, because no network option is given."""
     if script := s["script"]:
         return script in FULL
     return not any(name.startswith("network_") for name in s.values)
 
 
 def text_options(s: Settings) -> tuple[str, ...]:
-    """The options that the script reads the text encoders' rates from, one for each of them."""
+    """Return the options from which the script reads the text encoders' rates, one for each encoder."""
     if not is_full(s):
         return ("text_encoder_lr",)
     if s["script"] == "sdxl_train.py":
@@ -27,9 +27,7 @@ def text_options(s: Settings) -> tuple[str, ...]:
 
 
 def text_rates(s: Settings) -> list[float]:
-    """The rate of each text encoder; the general one where an option is not given. Of several rates for a network kohya
-    takes the first, for all encoders.
-    """
+    """Return each text encoder's rate, by default the general one. For a network kohya uses the first of several."""
     general = float(s["learning_rate"])
     if not is_full(s):
         given = [x for x in s["text_encoder_lr"] or [] if x not in (None, "")]
@@ -38,8 +36,8 @@ def text_rates(s: Settings) -> list[float]:
     return [general if x is None else float(x) for x in given]
 
 
-def parts(s: Settings) -> tuple[bool, bool]:
-    """Whether the UNet and the text encoder learn; a rate of 0 is off."""
+def trained_parts(s: Settings) -> tuple[bool, bool]:
+    """Return whether the UNet and the text encoder are trained; a rate of 0 is off."""
     text = any(text_rates(s))
     if not is_full(s):
         unet = not s["network_train_text_encoder_only"] and s["unet_lr"] != 0
@@ -53,8 +51,8 @@ def parts(s: Settings) -> tuple[bool, bool]:
 
 @converts("learning_rate", "unet_lr", "text_encoder_lr", "learning_rate_te", "learning_rate_te1", "learning_rate_te2")
 def rates(s: Settings) -> Iterator[Outcome]:
-    """The UNet's rate and the text encoder's, each with the option that says it."""
-    unet, text = parts(s)
+    """Convert the learning rates of UNet and text encoder."""
+    unet, text = trained_parts(s)
     if (
         not is_full(s)
         and s.given("learning_rate")
@@ -84,9 +82,9 @@ def rates(s: Settings) -> Iterator[Outcome]:
         )
 
 
-def learns(s: Settings) -> Iterator[Outcome]:
-    """Whole weights: which parts, and what is said of the end of a text encoder's training."""
-    unet, text = parts(s)
+def trained_parts_of_full(s: Settings) -> Iterator[Outcome]:
+    """Convert the trained parts of full fine-tuning; the text encoder cannot be stopped early."""
+    unet, text = trained_parts(s)
     yield Assignment("adapter.kind", "full", ("script",))
     if not unet and text:
         yield Assignment("adapter.unet", False, ("learning_rate",))

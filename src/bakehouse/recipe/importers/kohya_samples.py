@@ -1,4 +1,4 @@
-"""kohya's sample prompts: when they are drawn, and its files of them (.txt, .toml, .json)."""
+"""Conversion of kohya's sample prompts: when they are generated, and files of them (.txt, .toml, .json)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _WORDS = {
 
 @converts("sample_prompts", "sample_every_n_steps", "sample_every_n_epochs", "sample_at_first", "sample_sampler")
 def samples(s: Settings) -> Iterator[Outcome]:
-    """Prompts from their file; epochs win over steps; kohya's own sampler, steps and scale."""
+    """Convert prompts from their file; epochs win over steps; kohya's own sampler, steps and scale."""
     prompts = yield from _prompts(s)
     if not prompts:
         yield Assignment("sample.every_epochs", 0, ("sample_prompts",))
@@ -44,7 +44,7 @@ def samples(s: Settings) -> Iterator[Outcome]:
 
 
 def _prompts(s: Settings) -> Generator[Outcome, None, list[str]]:
-    """Yields notes, returns the prompts as lines that recipes understand."""
+    """Yield notes, and return the prompts as lines that recipes understand."""
     given = s["sample_prompts"]
     if not given:
         return []
@@ -64,7 +64,7 @@ def _prompts(s: Settings) -> Generator[Outcome, None, list[str]]:
 
 
 def read_prompts(path: Path) -> list[str]:
-    """Kohya's .txt, .toml or .json of sample prompts as lines."""
+    """Return kohya's .txt, .toml or .json of sample prompts as lines."""
     if path.suffix.lower() == ".toml":
         table = read_toml(path).get("prompt", {})
         return [_joined({**{k: v for k, v in table.items() if k != "subset"}, **x}) for x in table.get("subset", [])]
@@ -80,7 +80,7 @@ def _joined(entry: Mapping[str, Any]) -> str:
 
 
 def _line(line: str) -> tuple[str, list[str]]:
-    """A prompt with the options that recipes know, and the others' names."""
+    """Return a prompt with the options that recipes support, and the names of the others."""
     prompt, *options = re.split(r"\s--(\w+)(?=\s|$)", " " + line.strip())
     left: list[str] = []
     kept = [prompt.strip()]

@@ -1,4 +1,4 @@
-"""kohya's learning-rate schedules, and the classes that `lr_scheduler_type` names, as curves of a recipe."""
+"""Conversion of kohya's learning-rate schedules, and of the classes of `lr_scheduler_type`."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _CLASSES = {
     "Rex": "rex",
     "RexAnnealingWarmRestarts": "annealed_rex_with_restarts",
 }
-"""Classes of PyTorch and of LoRA_Easy_Training_Scripts that mean a curve of ours."""
+"""Classes of PyTorch and of LoRA_Easy_Training_Scripts, and the kinds of schedule that they correspond to."""
 _EASY = "LoraEasyCustomOptimizer"
-"""The package in which CosineAnnealingWarmRestarts is another class than PyTorch's: its cycles are annealed."""
+"""The package whose CosineAnnealingWarmRestarts differs from PyTorch's: its cycles are annealed."""
 _MIN_LR = 1e-6
 """LoRA_Easy_Training_Scripts' default of `min_lr`."""
 _USED: Mapping[str, frozenset[str]] = {
@@ -26,7 +26,7 @@ _USED: Mapping[str, frozenset[str]] = {
     "CosineAnnealingWarmRestarts": frozenset(["T_0", "T_mult", "eta_min"]),
     "Rex": frozenset(["min_lr", "d"]),
 }
-"""Arguments that are taken, by class; those of the annealed classes are `_ANNEALED`."""
+"""Arguments that are converted, by class; for the annealed classes see `_ANNEALED`."""
 _ANNEALED = frozenset(["min_lr", "gamma", "first_cycle_max_steps", "cycle_multiplier", "warmup_steps", "d"])
 
 
@@ -35,7 +35,7 @@ _ANNEALED = frozenset(["min_lr", "gamma", "first_cycle_max_steps", "cycle_multip
     *("lr_scheduler_num_cycles", "lr_scheduler_power", "lr_scheduler_timescale", "lr_scheduler_min_lr_ratio"),
 )
 def schedule(s: Settings) -> Iterator[Outcome]:
-    """By kohya's name, or by the class that means the same curve."""
+    """Convert the schedule by kohya's name, or by the class with the same curve."""
     optimizer = our_optimizer(s["optimizer_type"] or "")
     if optimizer and OPTIMIZERS[optimizer].schedule_free:
         yield Assignment("schedule.kind", "constant", ("optimizer_type",))
@@ -62,7 +62,7 @@ def schedule(s: Settings) -> Iterator[Outcome]:
 
 
 def _by_name(s: Settings, kind: str, name: str) -> Iterator[Outcome]:
-    """What kohya hands to the schedule of that name, and nothing else."""
+    """Convert the options that kohya passes to the schedule of that name."""
     cycles = s["lr_scheduler_num_cycles"]
     args = key_values(s["lr_scheduler_args"])
     if kind == "cosine_with_restarts":
@@ -93,7 +93,7 @@ def _by_name(s: Settings, kind: str, name: str) -> Iterator[Outcome]:
 
 
 def _of_class(s: Settings) -> Iterator[Outcome]:
-    """A class with its arguments; kohya gives it nothing else."""
+    """Convert a class with its arguments; kohya passes it nothing else."""
     path = str(s["lr_scheduler_type"])
     word = path.rsplit(".", 1)[-1]
     if word == "CosineAnnealingWarmRestarts" and _EASY in path:
@@ -129,7 +129,7 @@ def _of_class(s: Settings) -> Iterator[Outcome]:
 
 
 def _annealed(s: Settings, args: Mapping[str, Any]) -> Iterator[Outcome]:
-    """Cycles by their length where it is given or can be worked out, else by their number."""
+    """Convert annealed cycles by length if it is given or can be computed, else by number."""
     cycles = s["lr_scheduler_num_cycles"]
     steps = None if s["max_train_epochs"] else s["max_train_steps"]
     if args.get("gamma"):
@@ -155,7 +155,7 @@ def _annealed(s: Settings, args: Mapping[str, Any]) -> Iterator[Outcome]:
 
 
 def _more_than_a_share(steps: Any) -> int:
-    """Steps, which a recipe tells from a share by being more than 1.
+    """Return steps of at least 2, since a recipe reads numbers up to 1 as a share.
 
     Raises:
         ValueError: it is no such number.
@@ -167,7 +167,7 @@ def _more_than_a_share(steps: Any) -> int:
 
 
 def _floor(s: Settings, lowest: float, of: str) -> Assignment:
-    """A lowest rate as a share of the highest."""
+    """Return a lowest rate as a share of the highest."""
     peak = float(s["unet_lr"] or s["learning_rate"] or 0)
     share = lowest / peak if peak else 0.0
     return Assignment("schedule.floor", significant(min(share, 0.999999)), (of,))
@@ -179,7 +179,7 @@ def _unused(s: Settings, args: Mapping[str, Any], used: frozenset[str]) -> Itera
 
 
 def _pieces(rules: str) -> list[list[float]]:
-    """`1:10,0.1:20,0.01`: each factor until its step; the last one stays, whatever its step."""
+    """Parse `1:10,0.1:20,0.01`: each factor holds until its step, the last one to the end."""
     *steps, last = rules.split(",")
     parts = [rule.split(":") for rule in steps]
     pieces = [[float(until), float(factor)] for factor, until in parts]

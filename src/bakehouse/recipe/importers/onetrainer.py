@@ -127,12 +127,12 @@ OPTIONS: dict[str, Option] = table(
 """The keys that decide a training of SD 1.x, 2.x and SDXL, with OneTrainer's own defaults."""
 
 _RENAMED: Mapping[str, str] = converters.DEFAULTS["renamed"]
-"""Names of older versions, and today's."""
+"""Names in older versions, and their present names."""
 
 _OTHER_PARTS = re.compile(
     r"(prior|transformer|unconditional_transformer|quantization|text_encoder_[34]|effnet_encoder|decoder\w*)(_.*|\..*)?"
 )
-"""Parts that SD does not have."""
+"""Model parts that SD does not have."""
 _OF_THE_WINDOW = re.compile(
     r"(debug_|tensorboard_|sample_|samples_|save_|cloud|embedding|secrets|__version|validat|gradient_reduce|"
     r"fused_gradient|async_|enable_async|enable_activation|layer_offload|initial_embedding|token_count|frames|"
@@ -141,7 +141,7 @@ _OF_THE_WINDOW = re.compile(
     r"dynamic_timestep|text_encoder_(2_)?sequence_length|image_caching|text_caching|extra_model|"
     r"(unet|vae|text_encoder|text_encoder_2)\.)"
 )
-"""What belongs to the window, the machine, or the place where weights lie: nothing of it changes what is learned."""
+"""Settings of the window, the machine or the location of weights, which do not affect the training."""
 
 _TRAINED = frozenset(
     ["STABLE_DIFFUSION_15", "STABLE_DIFFUSION_XL_10_BASE"]
@@ -159,7 +159,7 @@ def detects(document: Document) -> bool:
 
 
 def read(documents: Sequence[Document]) -> Draft:
-    """All documents as one training; what comes later wins.
+    """Convert all documents as one training; later documents win.
 
     Raises:
         UsageError: it trains another kind of model, or an embedding.
@@ -197,7 +197,7 @@ def _refuse_what_is_not_trained(data: Mapping[str, Any], document: Document) -> 
 
 
 def _known(data: Mapping[str, Any]) -> tuple[dict[str, GivenValue], list[Note]]:
-    """Settings under their present names, and notes on those that nobody needs to look at."""
+    """Return the settings by present names, and notes on those that have no effect here."""
     given: dict[str, GivenValue] = {}
     notes: list[Note] = []
     theirs = converters.DEFAULTS["settings"]
@@ -218,7 +218,7 @@ def _known(data: Mapping[str, Any]) -> tuple[dict[str, GivenValue], list[Note]]:
 
 
 def _flat(data: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Keys of parts with a point; everything else as it stands."""
+    """Flatten the keys of model parts to dotted keys; others are unchanged."""
     for key, value in data.items():
         if isinstance(value, Mapping) and key in (*_PARTS, "vae"):
             yield from ((f"{key}.{inner}", v) for inner, v in value.items() if inner != "__version")
@@ -237,7 +237,7 @@ def _checkpointing(key: str, value: Any, _: Mapping[str, Any]) -> dict[str, Give
 
 
 def _part_of_optimizer(key: str, value: Any, data: Mapping[str, Any]) -> dict[str, GivenValue]:
-    """All of a flat file's optimizer, whichever of its keys comes last."""
+    """Return the optimizer's table, collected from the keys of a flat file."""
     fields = {k.removeprefix("optimizer_"): v for k, v in data.items() if k.startswith("optimizer_")}
     fields.pop("defaults", None)
     if "weight_decay" in data:
@@ -254,4 +254,4 @@ _OLD = {
         for name in ("beta1", "beta2", "eps", "weight_decay", "momentum", "d_coef", "decouple", "use_bias_correction")
     },
 }
-"""Keys of older versions that are more than another name."""
+"""Keys of older versions that are not only renamed."""

@@ -1,4 +1,4 @@
-"""OneTrainer's concepts: folders of images with settings of their own, in the settings or in a file that they name."""
+"""Conversion of OneTrainer's concepts, folders of images with their own settings."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ _DEFAULTS: Mapping[str, Any] = {
     "image.enable_random_circular_mask_shrink": False,
     "image.enable_random_mask_rotate_crop": False,
 }
-"""What a concept may say for itself and a recipe cannot, at OneTrainer's own values."""
+"""Defaults of concept settings that a recipe does not have."""
 
 
 @dataclass
 class Concepts:
-    """What the concepts come to."""
+    """The converted concepts."""
 
     concepts: list[dict[str, Any]] = field(default_factory=list)
     values: dict[str, Any] = field(default_factory=dict)
-    """What is said of all of them, and class images."""
+    """Values that all concepts share, and class images."""
     origins: dict[str, str] = field(default_factory=dict)
     notes: list[Note] = field(default_factory=list)
 
 
 def concepts_of(s: Settings) -> Concepts:
-    """Concepts from the settings or from their file.
+    """Convert the concepts in the settings or in their file.
 
     Raises:
         UsageError: a value cannot be read, or the file is not a list of tables.
@@ -91,7 +91,7 @@ def _repeats(entry: Mapping[str, Any], where: str) -> int | float:
 
 
 def _class_images(entry: Mapping[str, Any], folder: str, where: str, said: str, found: Concepts) -> None:
-    """Images whose target is what the model without its adapter predicts."""
+    """Convert images whose target is the prediction of the model without its adapter."""
     values = {
         "prior.source": "folder",
         "prior.folder": folder,
@@ -105,7 +105,7 @@ def _class_images(entry: Mapping[str, Any], folder: str, where: str, said: str, 
 
 
 def _lost(entry: Mapping[str, Any], where: str) -> Iterator[Note]:
-    """A concept's own settings that are lost."""
+    """Yield notes on a concept's own settings that are lost."""
     for name, default in _DEFAULTS.items():
         part, _, key = name.rpartition(".")
         value = (table_entry(entry, part, "table", {}, where) if part else entry).get(key, default)
@@ -114,7 +114,7 @@ def _lost(entry: Mapping[str, Any], where: str) -> Iterator[Note]:
 
 
 def _of_all(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What every concept says the same is said of all."""
+    """Return the values that apply to all images, as every concept has them."""
     if not entries:
         return {}
     values: dict[str, Any] = {}

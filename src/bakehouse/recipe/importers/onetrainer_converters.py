@@ -1,4 +1,4 @@
-"""OneTrainer's settings that hang together, as values of a recipe; its defaults count where nothing is written."""
+"""Converters of OneTrainer's settings that depend on each other. Its defaults are used where a setting is missing."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def timestep(share: float) -> int:
 
 
 DEFAULTS = load_defaults("onetrainer")
-"""`settings` by name, with a point for those of a part, and `optimizers` with their arguments."""
+"""`settings` by name, dotted for model parts, and `optimizers` with their arguments."""
 
 
 @converts(
@@ -47,7 +47,7 @@ DEFAULTS = load_defaults("onetrainer")
     *("lokr_dora_on_output", "lokr_full_matrix", "layer_filter_preset", "layer_filter", "dropout_probability"),
 )
 def method(s: Settings) -> Iterator[Outcome]:
-    """LoRA or another adapter on every linear and convolution that the filter names, or whole weights.
+    """Convert LoRA or another adapter on the layers that the filter matches, or full fine-tuning.
 
     Raises:
         UsageError: a kind of adapter that is not known here.
@@ -97,7 +97,7 @@ def _lokr(s: Settings) -> Iterator[Outcome]:
 
 
 def _layers(s: Settings) -> Iterator[Outcome]:
-    """The filter is parts of names; a preset of OneTrainer's window stands for one where no filter is written."""
+    """Convert the layer filter (parts of names); a preset of OneTrainer's window is used if there is no filter."""
     of = ("layer_filter",) if s["layer_filter"] else ("layer_filter_preset",)
     text = s["layer_filter"] or _PRESETS.get(s["layer_filter_preset"], "")
     if text in _FILTERS:
@@ -127,7 +127,7 @@ def _parts(s: Settings) -> Iterator[Outcome]:
 
 
 def _stops(s: Settings, part: str) -> Iterator[Outcome]:
-    """A part that stops learning before the end."""
+    """Yield a note if a part's training stops before the end."""
     unit, after = s[f"{part}.stop_training_after_unit"], s[f"{part}.stop_training_after"] or 0
     if unit == "NEVER" or not s[f"{part}.train"] or (unit == "EPOCH" and after >= s["epochs"]):
         return
@@ -137,7 +137,7 @@ def _stops(s: Settings, part: str) -> Iterator[Outcome]:
 
 @converts("learning_rate", "unet.learning_rate", "text_encoder.learning_rate", "learning_rate_scaler")
 def rates(s: Settings) -> Iterator[Outcome]:
-    """Of a part, or the general one; scaled where that is asked for."""
+    """Convert the learning rates of the parts, or the general one, scaled if asked for."""
     scales = {
         "NONE": 1,
         "BATCH": s["batch_size"],
@@ -165,7 +165,7 @@ def rates(s: Settings) -> Iterator[Outcome]:
 
 @converts("optimizer")
 def optimizer(s: Settings) -> Iterator[Outcome]:
-    """By name; of its many fields those that this optimizer takes and that are not the same here anyway."""
+    """Convert the optimizer, with arguments that differ from OneTrainer's or our defaults."""
     word, fields = _asked(s)
     row = _row(word)
     if row is None:
@@ -188,23 +188,23 @@ def optimizer(s: Settings) -> Iterator[Outcome]:
 
 
 def _asked(s: Settings) -> tuple[str, Mapping[str, Any]]:
-    """The optimizer's name and its fields."""
+    """Return the optimizer's name and its fields."""
     given = s["optimizer"]
     fields = dict(given) if isinstance(given, Mapping) else {"optimizer": given}
     return str(fields.get("optimizer") or "ADAMW"), fields
 
 
 def _row(word: str) -> Mapping[str, Any] | None:
-    """Our name and OneTrainer's arguments; None where we have no such optimizer."""
+    """Return our optimizer's name and OneTrainer's arguments; None if we do not have it."""
     return next((v for k, v in DEFAULTS["optimizers"].items() if k.upper() == word.upper()), None)
 
 
 _OTHER_LIBRARY = frozenset([("lion8bit", "betas"), ("dadaptlion", "betas"), ("dadaptsgd", "momentum")])
-"""Arguments whose default in our library is another than the one that OneTrainer gives."""
+"""Arguments whose default in our library differs from OneTrainer's."""
 
 
 def _chosen(key: str, value: Any, fields: Mapping[str, Any]) -> Any:
-    """What the settings say of an argument, else OneTrainer's default."""
+    """Return an argument's value in the settings, else OneTrainer's default."""
     if key == "betas":
         own = [fields.get(f"beta{i + 1}") for i in range(len(value))]
         return [v if mine is None else mine for mine, v in zip(own, value, strict=True)]
@@ -218,7 +218,7 @@ def _chosen(key: str, value: Any, fields: Mapping[str, Any]) -> Any:
     *("learning_rate_scheduler", "learning_rate_warmup_steps", "learning_rate_cycles", "learning_rate_min_factor")
 )
 def schedule(s: Settings) -> Iterator[Outcome]:
-    """The curve, its warm-up in batches or a share, cycles and floor."""
+    """Convert the schedule with warm-up (in batches or as a share), cycles and floor."""
     word = s["learning_rate_scheduler"]
     row = _row(_asked(s)[0])
     if row is not None and OPTIMIZERS[row["ours"]].schedule_free and word != "CONSTANT":
@@ -251,7 +251,7 @@ def schedule(s: Settings) -> Iterator[Outcome]:
 
 
 def _cycles(s: Settings, word: str) -> Iterator[Outcome]:
-    """Its COSINE_WITH_RESTARTS goes up as slowly as down; the hard one jumps."""
+    """Convert the cycles: COSINE_WITH_RESTARTS rises as slowly as it falls, the hard one jumps."""
     cycles = s["learning_rate_cycles"]
     of = ("learning_rate_cycles",)
     if word == "COSINE_WITH_RESTARTS" and cycles:
@@ -264,7 +264,7 @@ def _cycles(s: Settings, word: str) -> Iterator[Outcome]:
 
 @converts("mse_strength", "mae_strength")
 def loss(s: Settings) -> Iterator[Outcome]:
-    """One kind of error at full strength; they are not mixed here."""
+    """Convert the loss, which must be of one kind at full strength; bakehouse does not mix them."""
     strengths = {name: s[name] for name in ("mse_strength", "mae_strength", "log_cosh_strength", "huber_strength")}
     on = [name for name, strength in strengths.items() if strength]
     kind = {"mse_strength": "l2", "mae_strength": "l1"}.get(on[0]) if len(on) == 1 else None
@@ -283,7 +283,7 @@ def loss(s: Settings) -> Iterator[Outcome]:
 
 @converts("loss_weight_fn", "loss_weight_strength")
 def weighting(s: Settings) -> Iterator[Outcome]:
-    """One of them and its strength, in OneTrainer's form."""
+    """Convert the loss weighting and its strength, in OneTrainer's form."""
     kind = _WEIGHTINGS.get(s["loss_weight_fn"])
     if kind is None:
         yield s.note("loss_weight_fn", "unsupported", f"supported are {', '.join(_WEIGHTINGS)}")
@@ -299,7 +299,7 @@ def weighting(s: Settings) -> Iterator[Outcome]:
 
 @converts("ema", "ema_decay")
 def average(s: Settings) -> Iterator[Outcome]:
-    """Averaged weights where they are on."""
+    """Convert EMA if it is on."""
     yield Assignment("train.ema", 0.0 if s["ema"] == "OFF" else s["ema_decay"], ("ema_decay", "ema"))
     if s["ema"] != "OFF" and s["ema_update_step_interval"] != 1:
         yield s.note("ema_update_step_interval", "no effect", "EMA is updated at every step")
@@ -307,7 +307,7 @@ def average(s: Settings) -> Iterator[Outcome]:
 
 @converts("timestep_distribution", "noising_weight", "noising_bias", "timestep_shift")
 def timesteps(s: Settings) -> Iterator[Outcome]:
-    """Shares of the schedule as timesteps, and how often each is drawn."""
+    """Convert shares of the schedule to timesteps, and the distribution from which they are drawn."""
     word, weight, bias = s["timestep_distribution"], s["noising_weight"], s["noising_bias"]
     of = ("timestep_distribution", "noising_weight", "noising_bias")
     flat = word == "UNIFORM" or (word in ("SIGMOID", "INVERTED_PARABOLA") and not weight)
@@ -338,7 +338,7 @@ def timesteps(s: Settings) -> Iterator[Outcome]:
 
 
 def _shifted(s: Settings, word: str) -> Iterator[Outcome]:
-    """A shift over all timesteps; of a part of them, and of SIGMOID, OneTrainer's is another."""
+    """Convert a shift over all timesteps; others, and SIGMOID's, differ in OneTrainer."""
     if s["timestep_shift"] == 1:
         return
     if word == "SIGMOID" or (s["min_noising_strength"], s["max_noising_strength"]) != (0, 1):
@@ -349,14 +349,14 @@ def _shifted(s: Settings, word: str) -> Iterator[Outcome]:
 
 @converts("clip_grad_norm")
 def clipping(s: Settings) -> Iterator[Outcome]:
-    """Off where it is null."""
+    """Convert the gradient clipping; null is off."""
     given = s.raw["clip_grad_norm"].value if "clip_grad_norm" in s.raw else 1.0
     yield Assignment("train.max_grad_norm", 0.0 if given is None else s["clip_grad_norm"], ("clip_grad_norm",))
 
 
 @converts("save_every", "save_every_unit")
 def saving(s: Settings) -> Iterator[Outcome]:
-    """Every so many epochs or steps; not by the clock."""
+    """Convert saving every so many epochs or steps; saving by time is not supported."""
     every, unit = s["save_every"], s["save_every_unit"]
     of = ("save_every", "save_every_unit")
     yield Assignment("save.every_epochs", int(every) if unit == "EPOCH" else 0, of)
@@ -368,7 +368,7 @@ def saving(s: Settings) -> Iterator[Outcome]:
 
 @converts("sample_after", "sample_after_unit", "samples", "sample_definition_file_name")
 def samples(s: Settings) -> Iterator[Outcome]:
-    """When; the prompts come from the file that is named."""
+    """Convert when samples are generated, with the prompts of their file."""
     unit, every = s["sample_after_unit"], s["sample_after"] or 0
     if unit in ("EPOCH", "STEP", "NEVER"):
         yield Assignment("sample.every_epochs", int(every) if unit == "EPOCH" else 0, ("sample_after",))
@@ -387,7 +387,7 @@ def _sample(x: Mapping[str, Any]) -> str:
 
 
 def listed_tables(s: Settings, name: str) -> Sequence[Mapping[str, Any]]:
-    """The entries of a file that the settings name; none where the default's file is not there.
+    """Return the entries of a file that the settings name; none if it does not exist.
 
     Raises:
         UsageError: the file is there and is not a list of tables.
@@ -405,7 +405,7 @@ def listed_tables(s: Settings, name: str) -> Sequence[Mapping[str, Any]]:
 
 @converts("resolution")
 def sizes(s: Settings) -> Iterator[Outcome]:
-    """One resolution; of several the first."""
+    """Convert the resolution; of several the first."""
     first = str(s["resolution"]).split(",")[0]
     yield Assignment("buckets.resolution", square_side(first), ("resolution",))
     if "," in str(s["resolution"]):

@@ -1,4 +1,4 @@
-"""The door: files in, a recipe out. A new trainer is one file and one row of `TRAINERS`."""
+"""Detects the trainer of settings files and converts them to a recipe."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bakehouse.core.errors import UsageError, did_you_mean
 from bakehouse.recipe.importers import ai_toolkit, diffusers_scripts, easy_scripts, kohya, kohya_gui, onetrainer
-from bakehouse.recipe.importers.build_recipe import Draft, finish
+from bakehouse.recipe.importers.build_recipe import Draft, recipe_from_draft
 from bakehouse.recipe.importers.import_report import Imported
 from bakehouse.recipe.importers.settings_file import Document, open_document
 from bakehouse.recipe.importers.unsupported_trainers import refuse_unsupported
@@ -16,11 +16,11 @@ from bakehouse.recipe.importers.unsupported_trainers import refuse_unsupported
 
 @dataclass(frozen=True)
 class Trainer:
-    """A trainer whose settings are understood."""
+    """A trainer whose settings can be imported."""
 
     title: str
     detects: Callable[[Document], bool]
-    """Whether a document is its own."""
+    """Whether a document is this trainer's."""
     read: Callable[[Sequence[Document]], Draft]
 
 
@@ -43,7 +43,7 @@ def import_settings(
     subject: str | None = None,
     kind: str | None = None,
 ) -> Imported:
-    """A recipe of another trainer's settings; whose they are is read from their content.
+    """Convert another trainer's settings to a recipe; the trainer is detected from their content.
 
     Args:
         paths: one file or several that belong together (kohya's config and dataset TOML).
@@ -63,7 +63,9 @@ def import_settings(
     found = TRAINERS[name]
     draft = found.read(documents)
     sources = [str(f) for f in files]
-    return finish(draft, trainer=name, title=found.title, sources=sources, images=images, subject=subject, kind=kind)
+    return recipe_from_draft(
+        draft, trainer=name, title=found.title, sources=sources, images=images, subject=subject, kind=kind
+    )
 
 
 def _owner(documents: Sequence[Document]) -> str:

@@ -1,4 +1,4 @@
-"""A settings file, opened: TOML, JSON, YAML, or a script with a command line in it."""
+"""Opens a settings file: TOML, JSON, YAML, or a script that contains a command line."""
 
 from __future__ import annotations
 
@@ -31,31 +31,31 @@ _WRITE_OUT = (
 
 @dataclass(frozen=True)
 class Document:
-    """What a file says, before anybody knows whose it is."""
+    """The parsed content of a settings file, before its trainer is known."""
 
     path: Path
     format: Format
     data: Any
-    """The parsed document; a `Command` where it is one."""
+    """The parsed content; for a script a `Command`."""
 
     @property
     def folder(self) -> Path:
-        """Where relative paths may begin."""
+        """The folder that relative paths may start from."""
         return self.path.parent
 
     @property
     def table(self) -> Mapping[str, Any]:
-        """The top level where it is a table, else nothing."""
+        """The content if it is a table, else an empty one."""
         return self.data if isinstance(self.data, Mapping) else {}
 
     @property
     def command(self) -> Command | None:
-        """The command line where it is one."""
+        """The command line if the document is one."""
         return self.data if isinstance(self.data, Command) else None
 
 
 def open_document(path: Path) -> Document:
-    """Reads a settings file by its content; the suffix only settles what is ambiguous.
+    """Read a settings file. Its format is detected from the content, and from the suffix if that is ambiguous.
 
     Raises:
         UsageError: not there, a folder, or nothing that can be read as settings (with the place where it stops).
@@ -103,7 +103,7 @@ def _json(path: Path, text: str) -> Any:
 
 
 def _cells(path: Path, text: str) -> str:
-    """The code of a notebook."""
+    """Return the code of a notebook."""
     cells = _json(path, text).get("cells", [])
     code = [c.get("source", "") for c in cells if c.get("cell_type") == "code"]
     return "\n\n".join("".join(c) if isinstance(c, list) else str(c) for c in code)
@@ -117,5 +117,5 @@ def _yaml(path: Path, text: str) -> Any:
 
 
 def _backslash_hint(text: str) -> str:
-    """The usual cause: a Windows path between double quotes."""
+    """Return a hint on the usual cause: a Windows path in double quotes."""
     return r"write paths with / or \\ between double quotes" if "\\" in text else ""

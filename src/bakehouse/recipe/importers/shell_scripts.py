@@ -40,9 +40,9 @@ _CODE: Mapping[Shell, re.Pattern[str]] = {
     "cmd": re.compile(r"%\w+%|%~?[\w*]|!\w+!"),
     "notebook": re.compile(r"\{[A-Za-z_][^{}]*\}|\$[({\w]"),
 }
-"""What is left of a variable, or of another command's output, when all that is known was filled in."""
+"""Variables and outputs of other commands that remain after all known variables are filled in."""
 _LITERALS = {"$true": "true", "$false": "false", "$null": ""}
-"""PowerShell's."""
+"""PowerShell's literals."""
 
 _ASSIGNED = re.compile(
     r"""^(?P<how>export\s+|set\s+"?|\$(?:env:|global:|script:)?)?(?P<name>[A-Za-z_]\w*)\s*(?P<plus>\+?)=(?!=)(?P<value>.*)$""",
@@ -57,20 +57,20 @@ _BLOCK_BEGINS = re.compile(r"^(?:if|for|while|until|case|select)\b(?!.*\b(?:fi|d
 _BLOCK_ENDS = re.compile(r"^(?:fi|done|esac)\b")
 
 _DOLLAR, _QUOTED = "\ue000", "\ue001"
-"""Stand for a `$` that means itself, and for one between double quotes, whose value is not parted at blanks."""
+"""Placeholders for a literal `$`, and for one in double quotes, whose value is not split at blanks."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """A command with its continuations."""
+    """A command with its continuation lines."""
 
     text: str
     number: int
-    """Where it begins, from 1."""
+    """Number of its first line, from 1."""
 
 
 def shell_of(text: str, suffix: str) -> Shell:
-    """Whose words a script is written in, by its name, else by its content; a notebook's cell under any name."""
+    """Return the language of a script: by its suffix, else by its content. Notebook cells are recognized by content."""
     if re.search(r"^\s*!(?:accelerate|python)", text, re.MULTILINE):
         return "notebook"
     if suffix in _BY_SUFFIX:
@@ -86,9 +86,9 @@ def shell_of(text: str, suffix: str) -> Shell:
 
 
 def lines_of(text: str, shell: Shell) -> Iterator[Line]:
-    """Commands with their continuations: a backslash, `^`, a back-tick, an array that is still open.
+    """Yield commands joined with their continuations: after a backslash, `^` or back-tick, or in an open array.
 
-    Lines that begin with an option go on with the command before them, as documents print them.
+    A line that begins with an option continues the command before it, as in printed documents.
     """
     ends = {"bash": r"\\", "notebook": r"\\", "cmd": r"\^", "powershell": "`"}[shell]
     continued = re.compile(rf"(?:\s[\\^`]|{ends})$")
@@ -113,14 +113,14 @@ def lines_of(text: str, shell: Shell) -> Iterator[Line]:
 
 
 def _without_comment(line: str, shell: Shell) -> str:
-    """`# ...` at the beginning or behind a blank, outside of quotes; in cmd it is a letter."""
+    """Remove `# ...` at the beginning or after a blank, outside of quotes; cmd has no such comments."""
     if shell == "cmd" or "#" not in line:
         return line
     return re.sub(rf"({_strings(shell)})|(?:^|(?<=\s))#.*$", lambda m: m[1] or "", line)
 
 
 def without_strings(text: str, shell: Shell) -> str:
-    """The text without what stands between quotes and without `${name}`."""
+    """Replace quoted strings and `${name}` by `_`."""
     return re.sub(rf"{_strings(shell)}|\$\{{[^}}]*\}}", "_", text)
 
 
@@ -134,16 +134,16 @@ def _strings(shell: Shell) -> str:
 
 @dataclass
 class Script:
-    """What is known at one place of a script."""
+    """The variables that are known at one line of a script."""
 
     shell: Shell
     known: dict[str, Value] = field(default_factory=lambda: {"home": str(Path.home())})
     coded: set[str] = field(default_factory=set)
-    """Variables that code makes: in a branch, a loop, from another command."""
+    """Variables set by code: in a branch, a loop, or from another command."""
     _depth: int = 0
 
     def words(self, text: str) -> list[str]:
-        """Words as the shell would part them, with known variables filled in.
+        """Split a command into words as the shell does, with known variables filled in.
 
         Raises:
             ValueError: unclosed quote.
@@ -151,7 +151,7 @@ class Script:
         return [x for word in self._parted(text) for x in self._filled(word)]
 
     def unknown(self, text: str, ends: Collection[str] = ()) -> list[str]:
-        """What code makes among the words of a command up to one of `ends`, as it stands there."""
+        """Return the words of a command, up to one of `ends`, that contain unknown variables or code."""
         words = itertools.takewhile(lambda word: word not in ends, self._parted(text))
         left = [w for word in words for w in self._filled(word, empty=True)]
         return [_plain_dollars(w) for w in left if _CODE[self.shell].search(w.replace(_QUOTED, "$"))]
@@ -169,7 +169,7 @@ class Script:
         return list(lexer)
 
     def _filled(self, word: str, *, empty: bool = False) -> list[str]:
-        """A word with its variables, as one word or as several: an array's entries, or a text that bash parts."""
+        """Fill in a word's variables; arrays, and texts that bash splits, give several words."""
         variable = _VARIABLE[self.shell]
         shown = word.replace(_QUOTED, "$")
         match = variable.fullmatch(shown)
@@ -183,7 +183,7 @@ class Script:
         return text.split() if self._parts(word) else [text]
 
     def _parts(self, word: str) -> bool:
-        """Whether the shell parts a variable's value at blanks: bash does, outside of quotes."""
+        """Whether the shell splits a variable's value at blanks: bash does, outside of quotes."""
         return self.shell == "bash" and "$" in word
 
     def _knows(self, match: re.Match[str]) -> bool:
@@ -200,13 +200,13 @@ class Script:
     # --- what a script sets ---
 
     def sets_only(self, line: Line) -> bool:
-        """Whether a line is an assignment and runs nothing, unless to make a value; in bash both can stand together."""
+        """Whether a line is only an assignment; in bash a command can follow on the same line."""
         return (
             self.shell != "bash" and not line.text.lstrip().startswith("!") and bool(_ASSIGNED.match(line.text.strip()))
         )
 
     def read(self, line: Line) -> None:
-        """Takes in a line that calls no trainer: what it sets, and where blocks begin and end."""
+        """Update the variables and the block depth with a line that calls no trainer."""
         bare = without_strings(line.text, self.shell)
         indented = self.shell == "notebook" and line.text[:1].isspace()
         match = _ASSIGNED.match(line.text.strip())
@@ -224,7 +224,7 @@ class Script:
         self._depth = max(0, self._depth + _opened(bare.strip(), self.shell))
 
     def _plain(self, match: re.Match[str]) -> Value | None:
-        """The value of an assignment where it is written out; None where code makes it."""
+        """Return the value of an assignment if it is literal; None if code makes it."""
         text, how = match["value"].strip(), (match["how"] or "").lower()
         if self.shell == "notebook":
             return None if match["plus"] else _python(text)
@@ -243,7 +243,7 @@ class Script:
 
 
 def _opened(bare: str, shell: Shell) -> int:
-    """How many blocks a line opens, less those that it closes."""
+    """Return the number of blocks that a line opens, minus those that it closes."""
     if shell == "cmd":
         return int(bare.endswith("(")) - int(bare.startswith(")"))
     change = bare.count("{") - bare.count("}")
@@ -261,14 +261,14 @@ def _python(text: str) -> str | None:
 
 
 def _without_commas(text: str, shell: Shell) -> str:
-    """Entries of an array parted by blanks; in PowerShell commas part them."""
+    """Return an array's entries separated by blanks; PowerShell separates them by commas."""
     if shell != "powershell":
         return text
     return re.sub(rf"({_strings(shell)})|,", lambda m: m[1] or " ", text)
 
 
 def _marked(match: re.Match[str]) -> str:
-    """A string, an escaped dollar or a semicolon, so that their dollars are still told apart when they are parted."""
+    """Replace dollars in strings and escaped ones by placeholders, to distinguish them after splitting."""
     text = match[0]
     if text == ";":
         return " ; "

@@ -1,4 +1,4 @@
-"""Files of other trainers that no recipe can be made of: what each of them is, and what can be done with it."""
+"""Recognizes files of other trainers that cannot be imported, and refuses them with the next step."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _SLIDERS = "bakehouse trains on images and has no sliders; train this one with"
 
 @dataclass(frozen=True)
 class Unsupported:
-    """A kind of file."""
+    """A kind of file that cannot be imported."""
 
     what: Callable[[Document], str]
-    """What it is, behind its path: `is LECO's: ...`; empty where it is something else."""
+    """Returns what the file is, to follow its path: `is LECO's: ...`; empty if it is another kind of file."""
     hint: str
-    """The next step; FILE stands for its path."""
+    """The next step; FILE is replaced by the path."""
 
 
 def refuse_unsupported(document: Document) -> None:
-    """Refuses what is known and is no training that a recipe can hold.
+    """Refuse a document of a known kind that cannot be imported.
 
     Raises:
         UsageError: with what the file is and the next step.
@@ -40,7 +40,7 @@ def refuse_unsupported(document: Document) -> None:
 
 
 def _entries(document: Document) -> list[Mapping[str, Any]]:
-    """The tables of a list of tables."""
+    """Return the tables of a list of tables; none if it is anything else."""
     data = document.data
     whole = isinstance(data, list) and bool(data) and all(isinstance(x, Mapping) for x in data)
     return data if whole else []
@@ -63,7 +63,7 @@ _SIMPLE_TUNER_FAMILIES = {"sd1x": "SD 1.x", "sd2x": "SD 2.x", "sdxl": "SDXL"}
 
 
 def _plain(table: Mapping[str, Any]) -> dict[str, Any]:
-    """Keys without the dashes that they may have; those of its window lie below `config`."""
+    """Return the keys without leading dashes; those of SimpleTuner's window are in `config`."""
     config = table.get("config")
     inner = config if "_metadata" in table and isinstance(config, Mapping) else table
     return {str(k).lstrip("-"): v for k, v in inner.items()}
@@ -140,4 +140,4 @@ _KINDS: tuple[Unsupported, ...] = (
         _diffusers, "bakehouse trains SD 1.x, SD 2.x and SDXL, with LoRA or whole; run this one with diffusers"
     ),
 )
-"""In the order in which they are told apart."""
+"""In the order in which they are tried."""

@@ -1,4 +1,4 @@
-"""Presets: what each kind of subject wants, as data."""
+"""Presets: default numbers for each kind of subject, as data files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bakehouse.core.settings import Spec
 
 
 class Preset(Spec):
-    """Numbers of one kind of subject. Those of shows are at Prodigy; AdamW needs twice as many."""
+    """Numbers of one kind of subject. Numbers of shows are for Prodigy; AdamW needs twice as many."""
 
     about: str
     adapter: Literal["lora", "full"] = "lora"
@@ -23,24 +23,24 @@ class Preset(Spec):
     per_image: Annotated[int, Field(ge=1)] | None = None
     """Shows of each image over the whole run, instead of per_epoch."""
     repeats: Annotated[int, Field(ge=1)] | None = None
-    """Fixed, instead of per_epoch."""
+    """Fixed repeats, instead of per_epoch."""
     short: bool = False
-    """Too few steps to find a rate from nothing: who finds one begins at the usual, with as many shows as AdamW."""
+    """Too few steps to estimate a rate from zero: optimizers that do start at the usual rate, with AdamW's shows."""
     epochs: int
     cap: int
-    """At most so many shows."""
+    """Largest number of shows."""
     rank: int = 32
     alpha: float = 16
     factor: int | None = None
-    """LoKr's; None: its own default."""
+    """LoKr's factor; None: its own default."""
     block_size: int | None = None
-    """Of rotations; None: their own default."""
+    """Block size of rotations; None: their own default."""
     targets: Literal["attention", "attention+mlp", "full"] = "attention+mlp"
     text: bool
     lr: float
     text_lr: float
     min_images: int
-    """Fewer are warned about."""
+    """Below this there is a warning."""
     good_images: int
     prior: Literal["none", "class", "captions"] = "none"
     prior_images: int = 200
@@ -49,12 +49,12 @@ class Preset(Spec):
     prior_target: Literal["noise", "base"] = "base"
     weighting: Literal["none", "min_snr"] = "none"
     guidance: float | None = None
-    """For pictures on the way, class images and the judgement; None: the recipe's own defaults."""
+    """For samples, class images and evaluation; None: the recipe's own defaults."""
     steps: Annotated[int, Field(ge=1)] | None = None
-    """Of denoising, for pictures on the way and class images; None: the recipe's own defaults."""
+    """Denoising steps of samples and class images; None: the recipe's own defaults."""
 
     def sizes(self) -> Iterator[tuple[str, int]]:
-        """Adapter settings that say how much it can hold, with the value that is usual."""
+        """Yield the adapter settings that determine its capacity, with their usual values."""
         for name in ("rank", "factor", "block_size"):
             value = getattr(self, name)
             if value is not None:
@@ -63,7 +63,7 @@ class Preset(Spec):
 
 @cache
 def load_preset(kind: str, model: str = "") -> Preset:
-    """The preset of a kind, with what a model or family (`crumb`, `sdxl`) says otherwise laid over it."""
+    """Return the preset of a kind, with the changes for a model or family (`crumb`, `sdxl`)."""
     text = resources.files(__name__).joinpath(f"{kind}.toml").read_text("utf-8")
     values: dict[str, Any] = parse_toml(text)
     tables = {k: values.pop(k) for k in list(values) if isinstance(values[k], dict)}
