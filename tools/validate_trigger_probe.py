@@ -153,7 +153,7 @@ def _loud(r: WordResult) -> str:
 def _seen(pipeline: Pipeline) -> Iterator[str]:
     """Yield the table of the tagger's attributes on generated images."""
     judge = CrumbScorer.load()
-    yield f"What the tagger sees on {PICTURES} pictures of each:"
+    yield f"Tags that the tagger finds on {PICTURES} images of each:"
     yield ""
     yield f"| prompt | {' | '.join(SEEN)} |"
     yield f"|---|{'---|' * len(SEEN)}"

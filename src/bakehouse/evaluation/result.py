@@ -97,9 +97,7 @@ class Report:
         path = run.report / "scores.json"
         command = f"bakehouse evaluate {shlex.quote(str(run.folder))}"
         if not path.is_file():
-            raise UsageError(
-                f"{run.folder} was not evaluated yet", hint=f"run `bakehouse evaluate {shlex.quote(str(run.folder))}`"
-            )
+            raise UsageError(f"{run.folder} was not evaluated yet", hint=f"run `{command}`")
         value = read_json(path)
         if value.get("version") != VERSION:
             raise UsageError(
