@@ -125,7 +125,7 @@ def _asked(found: ProbeResult) -> Iterator[str]:
 
 def _counted(rare: Sequence[WordResult], taught: Sequence[WordResult]) -> Iterator[str]:
     yield (
-        f"{len(rare)} strings of consonants and {len(taught)} words that crumb was taught, none of them a control; the "
+        f"{len(rare)} strings of consonants and {len(taught)} words that crumb was trained on, none of them a control; the "
         "probe is not told which is which:"
     )
     yield ""

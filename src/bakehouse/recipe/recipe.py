@@ -184,9 +184,9 @@ class SampleSpec(Spec):
     negative: Annotated[str, _SAMPLED, Needs(above("guidance", 1))] = ""
     """Negative prompt."""
     every_epochs: Annotated[Often, _SAMPLED] = 1
-    """Generate samples every so many epochs; 0: off."""
+    """Epochs between sample images; 0: off."""
     every_steps: Annotated[Often, _SAMPLED] = 0
-    """Generate samples every so many steps; 0: off."""
+    """Steps between sample images; 0: off."""
     at_start: Annotated[bool, _SAMPLED] = True
     """Also generate samples before the first step."""
     steps: SamplerSteps = 20
@@ -201,9 +201,9 @@ class SampleSpec(Spec):
 
 class SaveSpec(Spec):
     every_epochs: Often = 1
-    """Save weights every so many epochs; 0: off. The last weights are always saved."""
+    """Epochs between saved weights; 0: off. The last weights are always saved."""
     every_steps: Often = 0
-    """Save weights every so many steps; 0: off."""
+    """Steps between saved weights; 0: off."""
     keep_last: Annotated[Positive | None, Needs(is_on("every_epochs"), is_on("every_steps"))] = None
     """Number of saved weights to keep, the latest ones. Default: all."""
     dtype: Literal["fp16", "bf16", "fp32"] = "fp16"
