@@ -125,8 +125,8 @@ def _asked(found: ProbeResult) -> Iterator[str]:
 
 def _counted(rare: Sequence[WordResult], taught: Sequence[WordResult]) -> Iterator[str]:
     yield (
-        f"{len(rare)} strings of consonants and {len(taught)} words that crumb was trained on, none of them a control; the "
-        "probe is not told which is which:"
+        f"{len(rare)} strings of consonants and {len(taught)} words that crumb was trained on, none of them a control; "
+        "the probe is not told which is which:"
     )
     yield ""
     yield "| words | | free | weak | collides | known | reach, middle half |"
