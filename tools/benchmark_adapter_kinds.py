@@ -111,7 +111,7 @@ def cell(folder: Path, recipe: Recipe, name: str, optimizer: str) -> Row:
 
 def lines(rows: Sequence[Row]) -> Iterator[str]:
     """Yield the lines of the table; figures in percent, intervals of 95 %."""
-    heads = ("adapter", "optimizer", "subject fidelity", "pictures that show it", "prompt kept", "drift")
+    heads = ("adapter", "optimizer", "subject fidelity", "images that show it", "prompt retention", "drift")
     yield f"| {' | '.join([*heads, 'training', 'file'])} |"
     yield "| --- " * (len(heads) + 2) + "|"
     for r in rows:
@@ -158,7 +158,7 @@ def main() -> None:
         f"The example subject {SHOWN[0]} ({SHOWN[1]}) on crumb, {length}, "
         f"{'seeds' if a.seeds[1:] else 'seed'} {', '.join(map(str, a.seeds))}, "
         f"{counted(torch.get_num_threads(), 'CPU thread')}, weight 1; "
-        "intervals of 95 % over pictures."
+        "intervals of 95 % over images."
     )
     if a.no_page:
         print(about)

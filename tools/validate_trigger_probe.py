@@ -125,8 +125,8 @@ def _asked(found: ProbeResult) -> Iterator[str]:
 
 def _counted(rare: Sequence[WordResult], taught: Sequence[WordResult]) -> Iterator[str]:
     yield (
-        f"{len(rare)} strings of consonants and {len(taught)} words that crumb was taught, none of them a control; the "
-        "probe is not told which is which:"
+        f"{len(rare)} strings of consonants and {len(taught)} words that crumb was trained on, none of them a control; "
+        "the probe is not told which is which:"
     )
     yield ""
     yield "| words | | free | weak | collides | known | reach, middle half |"
@@ -153,7 +153,7 @@ def _loud(r: WordResult) -> str:
 def _seen(pipeline: Pipeline) -> Iterator[str]:
     """Yield the table of the tagger's attributes on generated images."""
     judge = CrumbScorer.load()
-    yield f"What the tagger sees on {PICTURES} pictures of each:"
+    yield f"Tags that the tagger finds on {PICTURES} images of each:"
     yield ""
     yield f"| prompt | {' | '.join(SEEN)} |"
     yield f"|---|{'---|' * len(SEEN)}"

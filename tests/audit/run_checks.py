@@ -107,7 +107,7 @@ class Double:
 
 
 class Middle:
-    """A mask maker that takes the middle for the subject."""
+    """A segmentation model that takes the middle for the subject."""
 
     name = "middle"
 

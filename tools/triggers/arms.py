@@ -105,7 +105,7 @@ ARMS = (
     Arm("outfits and misc", AND_MISC, (SEMI, *OUTFITS), DRESSED),
     Arm("semi-static", ONE, ({**CHARACTER, "strategy": "semi-static"},), OTHERWISE),
     Arm("one outfit", ONE, (SEMI, WORN), APART),
-    # Twice the shows: the price that `explain` names.
+    # Twice the exposures: the cost that `explain` names.
     Arm("one outfit, both ways", ONE, (SEMI, {**WORN, "also_without": True}), APART, epochs=8),
 )
 

@@ -81,9 +81,9 @@ def write_strip(out: Path, strategies: Sequence[str], target: Path = STRIP) -> P
 
 def _setting() -> list[str]:
     return [
-        "The plan's own numbers where nothing else is said, one training of each kind,",
-        f"{SEEDS * len(PLACES)} pictures of each prompt ({len(PLACES)} places, {SEEDS} seeds, the same everywhere); in",
-        "brackets 95 % intervals (Wilson) over the pictures; another training seed would change more than they say.",
+        "The plan's own numbers unless stated otherwise, one training of each kind,",
+        f"{SEEDS * len(PLACES)} images of each prompt ({len(PLACES)} places, {SEEDS} seeds, the same everywhere); in",
+        "brackets 95 % intervals (Wilson) over the images; another training seed would change more than they show.",
         "",
     ]
 
@@ -94,10 +94,10 @@ def _strategies(base: Mapping[str, Pictures], results: Results) -> Iterator[str]
     yield ""
     yield f"![{', '.join(strategies)}, from top to bottom](images/triggers.png)"
     yield ""
-    yield f"From top to bottom {', '.join(strategies)}; from left to right `zwx person` alone, with the look said, and"
-    yield "with another look asked for (green afro, round glasses, red hoodie), three places each."
+    yield f"From top to bottom {', '.join(strategies)}; from left to right `zwx person` alone, with its tags, and"
+    yield "with other tags (green afro, round glasses, red hoodie), three places each."
     yield ""
-    yield "Pictures of `zwx person` alone. A * is what `explain` says that the trigger absorbs."
+    yield "Images of `zwx person` alone. A * marks what the trigger absorbs by `explain`."
     yield ""
     yield f"| seen with the trigger alone | base, without it | {' | '.join(strategies)} |"
     yield "|---|---|" + "---|" * len(strategies)
@@ -105,9 +105,9 @@ def _strategies(base: Mapping[str, Pictures], results: Results) -> Iterator[str]
         cells = [_starred(results[s], tag) for s in strategies]
         yield f"| {tag} | {_count(base['class'], tag)} | {' | '.join(cells)} |"
     yield ""
-    yield "The whole look said, and another one asked for (`zwx person, green afro, round glasses, red hoodie`):"
+    yield "All tags of the character, and other tags (`zwx person, green afro, round glasses, red hoodie`):"
     yield ""
-    yield f"| seen when it is asked for | base | {' | '.join(strategies)} |"
+    yield f"| seen when in the prompt | base | {' | '.join(strategies)} |"
     yield "|---|---|" + "---|" * len(strategies)
     for tag in THINGS:
         shown = [str(_shown(results[s], "said", tag)) for s in strategies]
@@ -126,7 +126,7 @@ def _strategies(base: Mapping[str, Pictures], results: Results) -> Iterator[str]
     for one, other in (("fluid", "static"), ("semi-static", "static")):
         for tag, instead in INSTEAD.items() if one in strategies else ():
             if _absorbs(results[other], "zwx", tag) and not _absorbs(results[one], "zwx", tag):
-                said = f"the {instead} that is asked for is seen more often when {one} than when {other}"
+                said = f"the {instead} in the prompt is seen more often when {one} than when {other}"
                 yield _verdict(said, _shown(results[one], "other", instead), _shown(results[other], "other", instead))
     yield ""
 
@@ -163,7 +163,7 @@ def _dressed(base: Mapping[str, Pictures], without: Mapping[str, Any], with_: Ma
     yield _verdict(said, _shown(without, "alone", "hoodie"), _shown(with_, "alone", "hoodie"))
     said = "with a misc group a hoodie comes along with `zwx` alone, two thirds of whose images wear one"
     yield _verdict(said, _shown(with_, "alone", "hoodie"), _count(base["class"], "hoodie"))
-    said = "other clothes that are asked of `zwx` are seen more often with a misc group than without one"
+    said = "other clothes in the prompt of `zwx` are seen more often with a misc group than without one"
     yield _verdict(
         said, _shown(with_, "other clothes", "red overalls"), _shown(without, "other clothes", "red overalls")
     )
@@ -179,8 +179,8 @@ def _apart(base: Mapping[str, Pictures], results: Results) -> Iterator[str]:
     refused, mended = results["one outfit"], results["one outfit, both ways"]
     yield "### One outfit, both words on every image"
     yield ""
-    yield "`explain` calls `zwx` and `ulo` inseparable, and `bakehouse train` refuses them. Trained all the same, and"
-    yield "with `also_without = true` at its price, twice the shows:"
+    yield "`explain` calls `zwx` and `ulo` inseparable, and `bakehouse train` refuses them. Trained nevertheless, and"
+    yield "with `also_without = true` at its cost, twice the exposures:"
     yield ""
     yield "| seen | base | refused | also_without |"
     yield "|---|---|---|---|"

@@ -78,7 +78,7 @@ class OFT(RotationSpec):
     block_size: Annotated[int, NEW, Needs(is_off("block_count"))] = Field(4, ge=2, le=MOST_RANK)
     """Largest number of outputs rotated together: the largest size that divides a module's outputs is taken."""
     block_count: Annotated[int, NEW] = Field(0, ge=0, le=MOST_RANK)
-    """So many blocks in every module, whatever their size, in the place of block_size: kohya's networks.oft."""
+    """Number of blocks in every module, instead of block_size, as in kohya's networks.oft."""
 
     @property
     def settable(self) -> frozenset[str]:

@@ -322,8 +322,8 @@ def guess_base(modules: Mapping[str, Mapping[str, Tensor]]) -> str:
         down = tensors.get("lora_down.weight")
         if "attn2_to_k" in stem and down is not None:
             width = int(down.shape[1])
-            name = {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL"}.get(width, "another base")
-            return f"{name} (its cross-attention takes {width} channels)"
+            name = {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL"}.get(width, "a base")
+            return f"{name} with cross-attention of {width} channels"
     if any(_DEEP.search(stem) for stem in modules):
         return "SDXL (several transformer blocks in one attention)"
     return ""

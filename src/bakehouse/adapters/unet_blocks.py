@@ -95,9 +95,9 @@ class BlockSpec(Spec):
     dims: Annotated[
         tuple[_Rank, ...], _NEW, _ON_UNET, Needs(_RANKED, otherwise="only leaves out the blocks with 0,")
     ] = ()
-    """Rank of each block, 25 numbers (SDXL 23); 0 leaves a block out. Left out: `rank`."""
+    """Rank of each block, 25 numbers (SDXL 23); 0 leaves a block out. Default: `rank`."""
     alphas: Annotated[tuple[_Alpha, ...], _NEW, _ON_UNET, Needs(_RANKED)] = ()
-    """Alpha of each block. Left out: the same alpha / rank as elsewhere."""
+    """Alpha of each block. Default: the same alpha / rank as elsewhere."""
     conv_dims: Annotated[
         tuple[_Rank, ...], _NEW, *_FULL, Needs(_RANKED, otherwise="only leaves out the blocks with 0,")
     ] = ()

@@ -33,7 +33,7 @@ _LEVELS: Mapping[Level, _LevelText] = {
     for text in (
         _LevelText("error", "Error", "Errors", "stop a training or ruin its result"),
         _LevelText("warning", "Warning", "Warnings", "make the result worse"),
-        _LevelText("info", "Fact", "Facts", "need no action"),
+        _LevelText("info", "Note", "Notes", "need no action"),
     )
 }
 

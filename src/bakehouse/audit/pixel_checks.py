@@ -162,7 +162,8 @@ def framing(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
     view, most = counts.most_common(1)[0]
     if most / len(known) > spec.limits.framing:
         missing = [v for v in _FRAMINGS if v not in counts] or [min(counts, key=lambda v: counts[v])]
-        why = f"{mix}: generated images will tend to {view}; {listed(missing)} is missing"
+        verb = "is" if len(missing) == 1 else "are"
+        why = f"{mix}: generated images will tend to {view}; {listed(missing)} {verb} missing"
         helps = _crops_balance(facts, counts, spec)
         advice = "" if helps else f"find images of {listed(missing)}"
         files = tuple(name for name, v in known.items() if v == view)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -101,7 +102,7 @@ def read_captions(folder: Path | str, found: FileTree | None = None) -> CaptionF
     if metadata := next((n for n in METADATA_FILES if (root / n).is_file()), None):
         raise UsageError(
             f"{root}: the captions are in {metadata}, not beside the images",
-            hint=f"bakehouse dataset import {root / metadata} -o FOLDER writes each beside its image",
+            hint=f"bakehouse dataset import {shlex.quote(str(root / metadata))} -o FOLDER writes each beside its image",
         )
     warnings: dict[str, list[str]] = {}
     files_of = {path: caption_files(path, found) for path in paths}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -72,9 +73,10 @@ class Tag(Spec):
             UsageError: there is no such tagger, or the captions are in a metadata file.
         """
         if metadata := next((n for n in METADATA_FILES if (images.root / n).is_file()), None):
+            source = shlex.quote(str(images.root / metadata))
             raise UsageError(
                 f"{images.root}: the captions are in {metadata}, which comes before caption files",
-                hint=f"bakehouse dataset import {images.root / metadata} -o FOLDER writes each beside its image",
+                hint=f"bakehouse dataset import {source} -o FOLDER writes each beside its image",
             )
         own = tagger_written(images.root)
         stems = Counter(_stem(record.path) for record in images)

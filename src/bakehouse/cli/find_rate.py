@@ -8,9 +8,11 @@ import typer
 from bakehouse.cli.options import BaseOption, Json, KindOption, Quiet, Settings, Source, Subject
 from bakehouse.cli.render.printing import echo, shell_command
 
-Rate = Annotated[
-    float | None,
-    typer.Option(metavar="RATE", help="First or last rate of the ramp. Default: 1/50 or 50 times the plan's rate."),
+Low = Annotated[
+    float | None, typer.Option(metavar="RATE", help="First rate of the ramp. Default: 1/50 of the plan's rate.")
+]
+High = Annotated[
+    float | None, typer.Option(metavar="RATE", help="Last rate of the ramp. Default: 50 times the plan's rate.")
 ]
 
 
@@ -21,8 +23,8 @@ def find_rate(
     base: BaseOption = None,
     settings: Settings = None,
     steps: Annotated[int, typer.Option(min=1, help="Number of steps of the ramp.")] = 64,
-    low: Rate = None,
-    high: Rate = None,
+    low: Low = None,
+    high: High = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", metavar="FILE", help="Write the recipe with the found rate to this file."),

@@ -41,7 +41,7 @@ def fetch(
 
 @models.command("add")
 def add(
-    name: Annotated[str, typer.Argument(help="New name, not in the catalogue.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="New name, not in the catalogue.")],
     where: Annotated[str, typer.Argument(metavar="PATH|HUB_ID", help="File or folder (it is not moved), or Hub id.")],
     kind: Kind = None,
     licence: Annotated[str, typer.Option(metavar="WORDS", help="Licence of the model (free text).")] = "",
@@ -55,7 +55,7 @@ def add(
 
 @models.command("remove")
 def remove(
-    name: Annotated[str, typer.Argument(help="Name from `bakehouse models list`.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name from `bakehouse models list`.")],
     files: Annotated[
         bool, typer.Option("--files", help="Also delete the files, if bakehouse downloaded them.")
     ] = False,

@@ -83,7 +83,10 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return parse_toml(path.read_text("utf-8-sig"))
     except FileNotFoundError as e:
-        raise UsageError(f"{path} does not exist", hint="`bakehouse plan FOLDER -o recipe.toml` writes one") from e
+        raise UsageError(
+            f"{path} does not exist",
+            hint="pass a recipe file or a folder of images; `bakehouse plan FOLDER -o recipe.toml` writes a recipe",
+        ) from e
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
         raise UsageError(f"cannot read {path}: {e}") from e
 
@@ -174,8 +177,7 @@ def _explain(cls: type[BaseModel], error: Any, values: Any) -> str:
         case "value_error":
             return f"{shown}: {error['ctx']['error']}"
         case _:
-            message = str(error["msg"])
-            message = message.replace("Input should be", "should be", 1)
+            message = str(error["msg"]).replace("Input should be", "should be", 1).partition(", unable to parse")[0]
             return f"{shown} = {given!r}: {message}"
 
 

@@ -102,7 +102,10 @@ def undo(folder: Path | str, *, keep_edits: bool = False) -> Step:
     folder = Path(folder)
     steps = read_history(folder)
     if not steps:
-        raise UsageError(f"{folder} has no history to undo", hint="`bakehouse dataset` commands create it")
+        raise UsageError(
+            f"{folder} has no history: there is nothing to undo",
+            hint="check the folder; only changes by bakehouse are undone",
+        )
     with open_transaction(folder, "dataset undo") as transaction:
         if unfinished := next((step for step in steps if step.state == "undoing"), None):
             return replace(unfinished, state="undone")  # the interrupted undo was completed; undo no further step

@@ -53,7 +53,7 @@ class AugmentSpec(Spec):
         Needs(is_on("random_crop"), is_on("face_crop"), is_on("color")),
         Needs(other_than("data.cache", "none")),
     ] = None
-    """Number of variations of each image that are encoded and cached, the first without changes. Left out: a new
+    """Number of variations of each image that are encoded and cached, the first without changes. Default: a new
     variation each time, which needs data.cache = 'none'."""
 
     @model_validator(mode="after")

@@ -31,12 +31,12 @@ _SIDES = (Needs(is_on("enabled")), Needs(one_of("rule", "log"), is_on("upscale")
 
 
 class BucketSpec(Spec):
-    """Which buckets there are, and how one is chosen."""
+    """Buckets, and how an image's bucket is chosen."""
 
     resolution: int = Field(512, ge=16, le=4096)
     """Side of the square bucket in pixels; every bucket has at most its area."""
     enabled: bool = True
-    """False: every image is cropped to the square."""
+    """Use buckets; false: crop every image to a square."""
     min: Annotated[int | None, *_SIDES] = Field(None, ge=8, le=8192)
     """Shortest side of a bucket; default: half the resolution. Rounded up to a multiple of step (kohya: down)."""
     max: Annotated[int | None, *_SIDES] = Field(None, ge=8, le=8192)
@@ -46,7 +46,7 @@ class BucketSpec(Spec):
     rule: Annotated[Literal["log", "kohya"], Needs(is_on("enabled"))] = "log"
     """How a bucket is chosen: by the ratio of aspect ratios, which treats portrait as landscape, or as kohya does."""
     upscale: Annotated[bool, Needs(is_on("enabled"))] = True
-    """False: images are never enlarged; a small one gets a bucket of its own size."""
+    """Enlarge small images to the size of a bucket; false: a small image gets a bucket of its own size."""
 
     @model_validator(mode="after")
     def _sides_fit(self) -> Self:

@@ -283,14 +283,14 @@ _NO_WORDS = "leaves every caption empty, so no word is learned"
 
 
 class CaptionOptions(Spec):
-    """Changes of a caption each time its image is shown. Names and order are kohya's."""
+    """Changes of a caption each time its image is shown. Names and order are as in kohya."""
 
     shuffle: Annotated[bool, Needs(is_on(MOVABLE))] = False
     """Shuffle the tags each time, except the kept ones."""
     keep_tokens: Annotated[int, Needs(*_TAGS_MOVE), Needs(is_on(UNMARKED))] = Field(0, ge=0, le=225)
     """Number of tags at the beginning that are never moved or dropped: the trigger words."""
     keep_tokens_separator: Annotated[str, Needs(is_on(MARKED))] = ""
-    """For example `|||`: the tags before it are kept, and those after a second one, at the end."""
+    """Separator that ends the kept tags, e.g. `|||`; tags after a second one are kept too, at the end."""
     caption_dropout: Annotated[float, Needs(at=(1.0,), otherwise=_NO_WORDS)] = Field(0.0, ge=0.0, le=1.0)
     """Probability that the whole caption is left empty."""
     dropout_every_n_epochs: Annotated[int, Needs(at=(1,), otherwise=_NO_WORDS), Needs(reached_by("train.epochs"))] = (
@@ -308,7 +308,7 @@ class CaptionOptions(Spec):
     wildcards: Annotated[bool, Needs(is_on(CHOICES))] = False
     """Replace `{red|blue}` by one of the words each time; `{{` and `}}` are braces."""
     secondary_separator: Annotated[str, Needs(is_on(JOINED))] = ""
-    """For example `;;;`: tags that it joins are moved and dropped together; it becomes a comma afterwards."""
+    """Separator, e.g. `;;;`, of tags that are moved and dropped together; it becomes a comma afterwards."""
     prefix: str = ""
     """Added before every caption, with a space."""
     suffix: str = ""

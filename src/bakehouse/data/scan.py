@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bakehouse.core.errors import Problems, UsageError
 from bakehouse.core.files import sha256_file
-from bakehouse.core.message_text import listed
+from bakehouse.core.message_text import counted, listed
 from bakehouse.data.captions import CAPTION_EXTENSIONS, read_caption
 from bakehouse.data.image_records import ImageRecord, ImageSet, Skipped
 from bakehouse.data.open_image import EXTENSIONS, FOREIGN, ImageError, ImageInfo, probe, sniff
@@ -331,18 +331,24 @@ def _notes(
     # A caption whose image cannot be used still has an image.
     used = {f for path in [*found.images, *found.unnamed] for f in caption_files(path, found, extensions)}
     lists = {
-        "image whose extension is wrong": [p for p, info in seen.items() if not has_matching_extension(p, info.format)],
-        "animation, of which only the first frame is used": [p for p, info in seen.items() if info.frames > 1],
-        "caption without an image": [
+        ("image", "with a wrong extension"): [
+            p for p, info in seen.items() if not has_matching_extension(p, info.format)
+        ],
+        ("animated image", "of which only the first frame is used"): [p for p, info in seen.items() if info.frames > 1],
+        ("caption", "without an image"): [
             p for p in found.captions.values() if p not in used and p.suffix.lower() != ".json"
         ],
-        "mask without an image": found.stray_masks,
+        ("mask", "without an image"): found.stray_masks,
     }
     notes = [*_name_notes(records, found, extensions)]
-    notes += [_files_note(what, paths, root) for what, paths in lists.items() if paths]
+    notes += [
+        f"{counted(len(paths), noun)} {what}: {_listed_files(paths, root)}"
+        for (noun, what), paths in lists.items()
+        if paths
+    ]
     for remark, files in found.caption_notes.items():
         paths = list(dict.fromkeys(files))
-        several = _files_note(f"caption with this note: {remark}", paths, root)
+        several = f"{counted(len(paths), 'caption')} with this note: {remark}: {_listed_files(paths, root)}"
         notes.append(several if len(paths) > 1 else f"{paths[0].name}: {remark}")
     return notes
 
@@ -379,9 +385,8 @@ def has_matching_extension(path: Path, kind: str) -> bool:
     return path.suffix.lower() in _NAMES.get(kind, EXTENSIONS)
 
 
-def _files_note(what: str, paths: Sequence[Path], root: Path) -> str:
-    names = [path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path) for path in paths]
-    return f"{len(paths)} x {what}: {listed(names, 5)}"
+def _listed_files(paths: Sequence[Path], root: Path) -> str:
+    return listed([path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path) for path in paths], 5)
 
 
 def _nothing_found(root: Path, found: FileTree, skipped: Sequence[Skipped], recursive: bool) -> UsageError:

@@ -45,11 +45,11 @@ class Trigger(Spec):
     word: Annotated[str, Field(min_length=1)]
     """The word to use in prompts; one that the base model does not know."""
     kind: TriggerKind = "character"
-    """What it stands for; each level absorbs other tags for a character than for an outfit."""
+    """What the word stands for; the tags that a strategy absorbs depend on it."""
     class_word: str = ""
-    """Written after the word: with `person`, captions have `zwx person`. Left out: the word alone."""
+    """Written after the word: with `person`, captions have `zwx person`. Default: the word alone."""
     folders: tuple[str, ...] = ()
-    """Its images: names of folders (`red dress`, `10_red dress`, `sets/*`). Left out: all images."""
+    """Its images: names of folders (`red dress`, `10_red dress`, `sets/*`). Default: all images."""
     when: tuple[str, ...] = ()
     """Only images whose raw tags include all of these: `white dress`."""
     strategy: Literal["fluid", "semi-static", "static"] | Level = "semi-static"
@@ -60,9 +60,9 @@ class Trigger(Spec):
     keeps: tuple[str, ...] = ()
     """Tags, patterns or groups that stay in captions whatever the strategy."""
     share: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Share of its images that get it: `0.5` splits a set between two triggers of the same images."""
+    """Share of its images that get the word: `0.5` splits the images between two triggers."""
     also_without: bool = False
-    """Every image gets a second caption without this word, with the tags that it absorbs."""
+    """Give every image a second caption, without this word and with the tags that it absorbs."""
 
     @field_validator("word", "class_word")
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -94,13 +95,14 @@ class Report:
             UsageError: the run was not evaluated yet, or by another version.
         """
         path = run.report / "scores.json"
+        command = f"bakehouse evaluate {shlex.quote(str(run.folder))}"
         if not path.is_file():
-            raise UsageError(f"{run.folder} was not evaluated yet", hint=f"run `bakehouse evaluate {run.folder}`")
+            raise UsageError(f"{run.folder} was not evaluated yet", hint=f"run `{command}`")
         value = read_json(path)
         if value.get("version") != VERSION:
             raise UsageError(
                 f"{path} was written by another version of bakehouse",
-                hint=f"run `bakehouse evaluate {run.folder}` to write it again",
+                hint=f"run `{command}` to write it again",
             )
         series = {name: tuple(map(EvalPrompt.from_json, value["asks"][name])) for name in ("subject", "klass", "other")}
         same = ("title", "measures", "base_model", "held_out", "subject_attributes")

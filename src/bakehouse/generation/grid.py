@@ -127,7 +127,7 @@ def make_grid(
         opening: device, dtype, adapters and base, for `Pipeline.open`.
 
     Yields:
-        `Progress("pictures", done, total)` after each, and `Drawn` at the end. The generator's value is the `Grid`.
+        `Progress("images", done, total)` after each, and `Drawn` at the end. The generator's value is the `Grid`.
 
     Raises:
         UsageError: both axes vary the same setting, an invalid value, or a strength without an adapter; raised before
@@ -146,12 +146,12 @@ def make_grid(
     missing = [place for place in flat.values() if not place.path.is_file()]
 
     done = len(flat) - len(missing)
-    yield Progress(what="pictures", done=done, total=len(flat))
+    yield Progress(what="images", done=done, total=len(flat))
     if missing:
         with _opened(model, source, opening) as pipeline:
             for _ in _generate_missing(pipeline, missing, batch):
                 done += 1
-                yield Progress(what="pictures", done=done, total=len(flat))
+                yield Progress(what="images", done=done, total=len(flat))
 
     grid = _draw(axes, table, source, request, out / "grid.png", title, caption)
     yield Drawn(path=str(grid.path), made=len(missing), reused=len(flat) - len(missing))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -158,7 +159,7 @@ def _file(path: Path, base: str | Path | None) -> ModelSource:
     if suffix == ".toml":
         raise UsageError(
             f"{path} is a recipe, not a model",
-            hint=f"train it with `bakehouse train {path}`, then pass the run folder",
+            hint=f"train it with `bakehouse train {shlex.quote(str(path))}`, then pass the run folder",
         )
     if suffix != ".safetensors":
         raise UsageError(f"{path} is a {suffix or 'nameless'} file, not a model", hint=f"a model is {ALLOWED}")

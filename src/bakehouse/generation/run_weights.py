@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 from bakehouse.core.errors import BakehouseError, UsageError
@@ -67,12 +68,12 @@ def selected_weights(run: Run) -> tuple[Path, float]:
         path, strength = run.folder / str(pick["weights"]), float(pick.get("weight", 1.0))
     except (KeyError, TypeError, ValueError, AttributeError) as e:
         raise BakehouseError(
-            f"{choice} is damaged: {e!r}", hint=f"`bakehouse evaluate {run.folder}` writes it again"
+            f"{choice} is damaged: {e!r}", hint=f"`bakehouse evaluate {shlex.quote(str(run.folder))}` writes it again"
         ) from e
     if not path.exists():
         raise BakehouseError(
             f"{choice} selects {pick['weights']}, which is not in the run",
-            hint=f"`bakehouse evaluate {run.folder}` selects again",
+            hint=f"`bakehouse evaluate {shlex.quote(str(run.folder))}` selects again",
         )
     return path, strength
 

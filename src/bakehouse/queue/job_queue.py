@@ -261,7 +261,8 @@ def _job_with_id(db: sqlite3.Connection, job: int) -> Job:
     row = db.execute(f"SELECT {_COLUMNS} FROM jobs WHERE id = ?", (job,)).fetchone() if fits else None
     if row is None:
         known = [str(i) for (i,) in db.execute("SELECT id FROM jobs ORDER BY id")]
-        raise UsageError(f"the queue has no job {job}", hint=f"its jobs: {', '.join(known) or 'none'}")
+        hint = f"its jobs: {', '.join(known)}" if known else "it is empty; add a job with: bakehouse queue add RECIPE"
+        raise UsageError(f"the queue has no job {job}", hint=hint)
     return _job_from_row(row)
 
 

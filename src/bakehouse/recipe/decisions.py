@@ -308,7 +308,9 @@ class Derivation:
         else:
             named = [c for c in self.recipe.concepts if c.subject]
             prompts = [p for c in named for p in (c.subject, f"{c.subject}, at the beach", c.class_name) if p]
-            reason = "the subject, the subject in another place, and the class without the trigger"
+            reason = "the subject, and the subject in another place"
+            if any(c.class_name for c in named):
+                reason = "the subject, the subject in another place, and the class without the trigger"
         if prompts:
             self.decide("sample.prompts", prompts, reason)
 

@@ -16,13 +16,13 @@ class StopSpec(Spec):
     """When a run ends: at its last step, or earlier if more training brings no improvement."""
 
     when: Literal["done", "learned"] = "done"
-    """`learned`: all weights that are saved on the way are judged as `bakehouse evaluate` does it, at weight 1, and the
-    run ends once the subject shows and what came later is no better than chance explains, or the class drifts."""
+    """`done`: at the last step. `learned`: all saved weights are evaluated as by `bakehouse evaluate`, at strength 1;
+    the run ends once the subject is shown and later weights are not significantly better, or the class drifts."""
     shown: Annotated[float, Field(gt=0, le=1), _LEARNED] = 0.8
-    """Share of the pictures that must show the subject; before that no run is ended."""
+    """Minimum share of images that show the subject, for a run to end early."""
     patience: Annotated[int, Field(ge=1, le=1000), _LEARNED] = 1
-    """Saved weights after the best that may be no better before the run ends."""
+    """Number of saved weights after the best ones that may bring no improvement before the run ends."""
     drift: Annotated[float, Field(gt=0, le=100), _LEARNED] = 15.0
-    """Points of prior drift above which a run ends at once, if the subject shows."""
+    """Prior drift, in points, above which a run ends at once if the subject is shown."""
     images: Annotated[int, Field(ge=2, le=10_000), _LEARNED] = 12
-    """Pictures of the subject that are judged each time; as many of the class."""
+    """Number of images of the subject to evaluate each time, and of the class."""

@@ -70,8 +70,8 @@ def check_subjects(recipe: Recipe, source: Path) -> None:
     """
     if unnamed := [c.folder for c in recipe.concepts if not c.subject]:
         raise UsageError(
-            f"{source if len(recipe.concepts) == 1 else unnamed[0]} needs a subject: pass --subject",
-            hint='--subject "zwx person": a rare trigger word and the class word',
+            f"{source if len(recipe.concepts) == 1 else unnamed[0]} has no subject",
+            hint='pass a rare trigger word and the class word: --subject "zwx person"',
         )
 
 

@@ -57,56 +57,58 @@ class ScheduleSpec(Spec):
         ],
         BeforeValidator(_own_name),
     ] = "cosine"
-    """How the rate falls from its peak. `rex` (Chen et al. 2021) is slower than linear at first, faster at the end; the
-    `annealed_` ones begin each cycle with the warm-up and a lower peak; `adafactor` leaves it to Adafactor's own."""
+    """Learning rate schedule. `rex` (Chen et al. 2021) falls more slowly than linear at first, faster at the end; the
+    `annealed_` schedules begin each cycle with a warm-up and a lower peak; `adafactor` uses Adafactor's own."""
     warmup: Annotated[
         float, Field(ge=0, le=MOST_STEPS), Needs(other_than("kind", "adafactor")), Needs(is_on(WARMS_EACH_CYCLE))
     ] = 0.0
-    """Steps of linear warm-up; below 1 a share of all steps, rounded down."""
+    """Steps of linear warm-up; below 1: a share of all steps, rounded down."""
     warmup_from_zero: Annotated[bool, Needs(is_on("warmup"))] = False
-    """Begin the warm-up at a rate of 0, as kohya, diffusers and OneTrainer do. Left out: the first step is one part up,
-    since a step at 0 changes nothing."""
+    """Begin the warm-up at a rate of 0, as kohya, diffusers and OneTrainer do. Default: the first step already has a
+    rate above 0, since a step at 0 changes nothing."""
     cycles: Annotated[
         int, Field(ge=1, le=MOST_STEPS), Needs(one_of("kind", *RESTARTING)), Needs(is_off("cycle_steps"))
     ] = 1
-    """Of the restarting schedules."""
+    """Restarting schedules: number of cycles."""
     cycle_steps: Annotated[Annotated[float, Field(gt=0, le=MOST_STEPS)] | None, Needs(one_of("kind", *RESTARTING))] = (
         None
     )
-    """Of the restarting schedules: length of the first cycle, in place of `cycles`; steps, or up to 1 a share of all
-    behind the warm-up. Each cycle of the annealed ones then begins with the whole `warmup`."""
+    """Restarting schedules: length of the first cycle, instead of `cycles`, in steps; up to 1: a share of all steps
+    after the warm-up. Each cycle of the `annealed_` schedules then begins with the whole `warmup`."""
     cycle_growth: Annotated[float, Field(gt=0, le=1000), Needs(is_on("cycle_steps"))] = 1.0
-    """Of the restarting schedules with `cycle_steps`: each cycle's length as a multiple of the one before."""
+    """Restarting schedules with `cycle_steps`: length of each cycle as a multiple of the one before."""
     half_period: Annotated[Annotated[float, Field(gt=0, le=MOST_STEPS)] | None, Needs(one_of("kind", "cosine"))] = None
-    """Of cosine: steps from the peak down to the floor, or up to 1 a share of all behind the warm-up; then the rate
-    rises again, and so on (PyTorch's CosineAnnealingLR calls it T_max). Left out: one fall over the whole run."""
+    """cosine: steps from the peak down to the floor; up to 1: a share of all steps after the warm-up. Then the rate
+    rises again, and so on (T_max in PyTorch's CosineAnnealingLR). Default: one fall over the whole run."""
     decay: Annotated[
         float,
         Field(gt=0, le=1),
         Needs(one_of("kind", "annealed_cosine_with_restarts", "annealed_rex_with_restarts")),
         Needs(above("cycles", 1), is_on("cycle_steps")),
     ] = 0.9
-    """Of the annealed ones: each cycle's peak as a share of the one before."""
+    """`annealed_` schedules: peak of each cycle as a share of the one before."""
     rex_d: Annotated[float, Field(gt=0, lt=1), Needs(one_of("kind", "rex", "annealed_rex_with_restarts"))] = 0.5
-    """Of the rex ones: d of (1 - p) / (1 - d p). 0.5 is the paper's; OneTrainer's and LoRA_Easy_Training_Scripts' 0.9
-    keeps the rate high for longer."""
+    """rex schedules: d in (1 - p) / (1 - d p). 0.5 as in the paper; 0.9, as in OneTrainer and
+    LoRA_Easy_Training_Scripts, keeps the rate high for longer."""
     power: Annotated[float, Field(gt=0, le=100), Needs(one_of("kind", "polynomial"))] = 1.0
-    """Of polynomial."""
+    """polynomial: exponent."""
     timescale: Annotated[Annotated[int, Field(ge=1, le=MOST_STEPS)] | None, Needs(one_of("kind", "inverse_sqrt"))] = (
         None
     )
-    """Of inverse_sqrt: steps after which the rate is down to 0.7 of its peak. Left out: the warm-up's, else 10000."""
+    """inverse_sqrt: steps after which the rate has fallen to 0.7 of its peak. Default: the steps of the warm-up, or
+    10000 without one."""
     cooldown: Annotated[float, Field(ge=0, le=MOST_STEPS), _COOLED] = 0.2
-    """Of warmup_stable_decay: steps of the fall at the end; below 1 a share of all steps."""
+    """warmup_stable_decay: steps of the fall at the end; below 1: a share of all steps."""
     cooldown_shape: Annotated[Literal["cosine", "linear", "1-sqrt"], _COOLED, Needs(is_on("cooldown"))] = "cosine"
-    """Of warmup_stable_decay."""
+    """warmup_stable_decay: shape of the fall at the end."""
     pieces: Annotated[
         tuple[tuple[Annotated[float, Field(gt=0, le=MOST_STEPS)], Annotated[float, Field(ge=0, le=1000)]], ...],
         Needs(one_of("kind", "piecewise"), refused=True),
     ] = ()
-    """Of piecewise: [until, factor] each; until is a step, or up to 1 a share of all. The last factor stays."""
+    """piecewise: a list of [until, factor]; `until` is a step, or up to 1 a share of all steps. The last factor
+    stays."""
     floor: Annotated[float, Field(ge=0, lt=1), Needs(other_than("kind", "constant", "adafactor"))] = 0.0
-    """The share of its peak that the rate falls to (kohya's lr_scheduler_min_lr_ratio)."""
+    """Lowest rate as a share of the peak (kohya's lr_scheduler_min_lr_ratio)."""
 
     @model_validator(mode="after")
     def _fits(self) -> ScheduleSpec:

@@ -171,7 +171,7 @@ class OptimizerSpec(Spec):
         Needs(is_on("adapter.unet"), is_off("optimizer.text_lr")),
         Needs(is_on(ON_UNET), is_off("optimizer.text_lr")),
     ] = None
-    """Learning rate of the UNet. Left out: the plan's (1e-4 for AdamW, 1.0 for Prodigy)."""
+    """Learning rate of the UNet. Default: from the plan (1e-4 for AdamW, 1.0 for Prodigy)."""
     text_lr: Annotated[
         Annotated[float, Field(ge=0)] | None,
         Needs(is_on("adapter.text")),
@@ -182,9 +182,9 @@ class OptimizerSpec(Spec):
         ),
         Needs(is_off("optimizer.args.relative_step")),
     ] = None
-    """Learning rate of the text encoder. Left out: the plan's."""
+    """Learning rate of the text encoder. Default: from the plan."""
     args: dict[str, Any] = Field(default_factory=dict)
-    """Passed to the optimizer as they are: betas, weight_decay, d_coef ..."""
+    """Arguments of the optimizer: betas, weight_decay, d_coef ..."""
 
     @field_validator("name")
     @classmethod

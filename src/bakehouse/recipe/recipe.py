@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
@@ -51,26 +52,27 @@ class ModelSpec(Spec):
     vae: str | None = None
     """Another VAE: a folder, a file or a Hub id."""
     prediction: Literal["epsilon", "v_prediction"] | None = None
-    """What the UNet predicts. Left out: as the model's own files say, which they nearly always do."""
+    """What the UNet predicts. Default: detected from the model's files."""
     clip_skip: Annotated[int, Field(ge=1, le=12), Needs(other_than("model.family", "sdxl"), at=(2,))] = 1
-    """As A1111 counts it: 1 is the text encoder's last layer, 2 the one before."""
+    """Text encoder layer to use, as in A1111: 1 is the last layer, 2 the one before."""
     max_tokens: Literal[75, 150, 225] = 75
-    """Longer captions are cut; each 75 make one more pass of the text encoder."""
+    """Maximum tokens of a caption; longer ones are cut. Each 75 tokens take one pass of the text encoder."""
     quantize: Literal["int8"] | None = None
-    """Keep the frozen weights below an adapter in 8 bits: half of fp16's memory, a little slower. Left out: floats."""
+    """Store the frozen weights of the base model in 8 bits while an adapter is trained: half the memory of fp16, a
+    little slower. Default: off."""
 
 
 class ConceptSpec(Spec):
     folder: Path
-    """Images, with captions beside them where there are any. Relative to the recipe's own folder."""
+    """Folder of images, with their captions, if any, beside them. Relative to the recipe's folder."""
     subject: Annotated[str, StringConstraints(strip_whitespace=True)] = ""
-    """Trigger and class word, `zwx person`: the caption of images that have none."""
+    """Trigger and class word, e.g. `zwx person`; also the caption of images without one."""
     trigger: str | None = None
-    """The word that means the subject. Left out: the subject's first word."""
+    """Trigger word. Default: the subject's first word."""
     class_word: str | None = None
-    """What the base calls such a thing. Left out: the subject without the trigger."""
+    """Class word, the base model's word for this kind of subject. Default: the subject without the trigger."""
     repeats: Annotated[int, Field(ge=1, le=10_000)] | None = None
-    """How often an epoch shows each image. Left out: balanced by the plan."""
+    """Times that each image is shown per epoch. Default: balanced by the plan."""
 
     @property
     def trigger_word(self) -> str:
@@ -88,81 +90,86 @@ class ConceptSpec(Spec):
 
 
 class PriorSpec(Spec):
-    """Class images (prior preservation, Ruiz et al. 2022): what the base knew, shown beside the subject."""
+    """Class images, trained beside the subject to keep what the base model knows (prior preservation, Ruiz et al.
+    2022).
+    """
 
     source: Literal["none", "class", "captions", "folder"] | None = None
-    """`class`: made from the class prompt; `captions`: one an image, from its caption without the trigger; `folder`."""
+    """`class`: generated from the class prompt; `captions`: one for each image, generated from its caption without the
+    trigger; `folder`: your own images."""
     images: Annotated[Annotated[int, Field(ge=1, le=100_000)] | None, Needs(one_of("source", "class"))] = None
-    """How many to make from the class prompt. Left out: the plan's."""
+    """Number of class images to generate from the class prompt. Default: from the plan."""
     prompt: Annotated[str | None, Needs(one_of("source", "class", "folder"))] = None
-    """The class prompt: of images made from it, and of those of `folder` without a caption. Left out: the concept's
-    class word, for a folder the first concept's."""
+    """Class prompt to generate class images from, and caption of images in `folder` that have none. Default: the
+    concept's class word; for a folder, the first concept's."""
     folder: Annotated[Path | None, Needs(one_of("source", "folder"), refused=True)] = None
-    """Images of the class, yours, with captions."""
+    """Folder with your own images of the class, with captions."""
     weight: Annotated[
         float,
         Field(ge=0, le=10),
         _PRIOR,
         Needs(at=(0.0,), otherwise="shows class images that teach nothing"),
     ] = 1.0
-    """What a class image's loss counts beside a subject image's."""
+    """Loss weight of class images; subject images have 1."""
     target: Annotated[Literal["noise", "base"] | None, _PRIOR] = None
-    """What class images teach: the noise that was added (Ruiz et al.), or what the untouched base would predict, which
-    holds the base's own answers, to the class word and the empty prompt too. Left out: the plan's."""
+    """Training target of class images: the added noise (Ruiz et al.), or the untouched base model's prediction, also
+    for the class word and the empty prompt. Default: from the plan."""
     per_image: Annotated[float, Field(gt=0, le=10), _PRIOR] = 1.0
     """Class images shown for each subject image."""
     steps: Annotated[SamplerSteps, _MADE] = 20
-    """Of denoising, for class images that are made."""
+    """Number of denoising steps for generated class images."""
     guidance: Annotated[float, Field(ge=1, le=100), _MADE] = 7.0
-    """Of class images that are made."""
+    """Guidance (CFG) scale for generated class images."""
     sampler: Annotated[str, _MADE] = "dpm++ 2m"
-    """Of class images that are made: a name of `bakehouse generate --sampler`."""
+    """Sampler for generated class images, by its name in `bakehouse generate --sampler`."""
 
 
 class DataSpec(Spec):
     flip: bool = False
-    """Show images mirrored half of the time. Not for faces with a parting, text or anything one-sided."""
+    """Mirror images half of the time. Unsuitable for text, asymmetric faces or hair, and anything one-sided."""
     alpha_mask: Annotated[bool, Needs(is_on(ALPHA)), Needs(is_on("loss.masked"))] = False
-    """Learn only what is opaque in images with transparency (mask files are used in any case)."""
+    """Use transparency as a mask: train only on opaque pixels (mask files are used in any case)."""
     augment: AugmentSpec = AugmentSpec()
     """Other crops and colours of the same images."""
     cache: Literal["memory", "disk", "none"] = "disk"
-    """Where encoded images are kept: the disk's are found again by content; memory leaves nothing behind; none encodes
-    each image anew whenever it is shown, which is slow and lets every show be another variation."""
+    """Cache of encoded images. `disk`: reused by later runs; `memory`: for this run; `none`: each image is encoded each
+    time it is shown, which is slow but allows a new variation each time."""
     workers: Annotated[int, Field(ge=0, le=64), Needs(other_than("cache", "none"))] = 2
-    """Threads that open images while others are encoded. Results do not depend on it."""
+    """Number of threads that read images. Does not change results."""
 
 
 class TrainSpec(Spec):
     epochs: Annotated[Positive | None, Needs(reached_by(NEEDED_EPOCHS))] = None
-    """Times that every image is shown as often as it repeats. Left out: the plan's."""
+    """Number of epochs; one epoch shows every image `repeats` times. Default: from the plan."""
     steps: Annotated[Positive | None, Needs(reached_by(EPOCH_STEPS))] = None
-    """Stop at this many optimizer steps. Left out: the epochs'."""
+    """Maximum number of optimizer steps. Default: the steps of all epochs."""
     batch: Annotated[Images | Literal["auto"] | None, WrapValidator(_positive_or_auto)] = None
-    """Images at a time. `auto`: as many of a step's images as fit the device, found by trying."""
+    """Batch size. `auto`: the largest that fits the device, found by trying."""
     accumulation: Images = 1
-    """Batches whose gradients are added up before a step. With `batch = "auto"`: the images of a step."""
+    """Gradient accumulation: batches per optimizer step. With `batch = "auto"`: images per optimizer step."""
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
-    """Of the arithmetic; weights that learn stay fp32. `auto`: bf16 or fp16 on a GPU, fp32 on a CPU."""
+    """Number format of the computation; trained weights stay fp32. `auto`: bf16 or fp16 on a GPU, fp32 on a CPU."""
     device: str = "auto"
-    """cpu, cuda, cuda:1, mps or auto."""
+    """Device: auto, cpu, mps, cuda or cuda:1."""
     max_grad_norm: Annotated[float, Field(ge=0, le=1_000_000)] = 1.0
-    """Gradients longer than this are shortened; 0 is off."""
+    """Gradient clipping: maximum norm of the gradients; 0: off."""
     gradient_checkpointing: bool = False
-    """Recompute activations in the backward pass: a third slower, far less memory."""
+    """Recompute activations in the backward pass: a third slower, but far less memory."""
     fused_backward: bool = False
-    """Use and free gradients on the way back, in a full fine-tune: a third less memory. They cannot be clipped or
-    accumulated then."""
+    """Run optimizer steps during the backward pass of a full fine-tune, to free each gradient at once: a third less
+    memory. Excludes gradient clipping and accumulation."""
     compile: bool = False
-    """torch.compile the UNet; pays on a GPU after some minutes."""
+    """Use torch.compile for the UNet; faster on a GPU after some minutes."""
     channels_last: bool | None = None
-    """Keep convolutions' numbers pixel by pixel. Left out: on CPUs and CUDA devices, where it is faster."""
+    """Use the channels-last memory format for convolutions. Default: on for CPUs and CUDA devices, where it is
+    faster."""
     attention: Literal["sdpa", "xformers"] = "sdpa"
-    """Whose attention kernel: PyTorch's own, or xformers' where it is installed."""
+    """Attention implementation: PyTorch's own (sdpa), or xformers, if installed."""
     offload: Annotated[bool | None, Needs(other_than("device", "cpu"), at=(True,))] = None
-    """Keep text encoder and VAE in main memory while nobody needs them. Left out: on a GPU, once all is encoded."""
+    """Keep the text encoder and VAE in main memory while they are not in use. Default: on for a GPU, once all images
+    and captions are encoded."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Decay of the averaged weights that are saved; 0 is off."""
+    """Decay of an exponential moving average (EMA) of the weights, which is then saved; 0: off."""
 
     @property
     def batch_size(self) -> int:
@@ -172,56 +179,56 @@ class TrainSpec(Spec):
 
 class SampleSpec(Spec):
     prompts: tuple[str, ...] = ()
-    """Pictures made while training, with fixed seeds; kohya's --n --w --h --d --l --s --ss may stand behind a prompt
-    and mean what they mean there: sides are rounded down to a multiple of 8."""
+    """Prompts of sample images, generated during training with fixed seeds. kohya's --n --w --h --d --l --s --ss may
+    follow a prompt, with kohya's meaning: sides are rounded down to a multiple of 8."""
     negative: Annotated[str, _SAMPLED, Needs(above("guidance", 1))] = ""
-    """What the pictures are steered away from."""
+    """Negative prompt."""
     every_epochs: Annotated[Often, _SAMPLED] = 1
-    """0 is off."""
+    """Epochs between sample images; 0: off."""
     every_steps: Annotated[Often, _SAMPLED] = 0
-    """0 is off."""
+    """Steps between sample images; 0: off."""
     at_start: Annotated[bool, _SAMPLED] = True
-    """Also before the first step."""
+    """Also generate samples before the first step."""
     steps: SamplerSteps = 20
-    """Of denoising."""
+    """Number of denoising steps."""
     guidance: Annotated[float, Field(ge=1, le=100)] = 7.0
-    """1 is none."""
+    """Guidance (CFG) scale; 1: none."""
     sampler: str = "dpm++ 2m"
-    """A name of `bakehouse generate --sampler`."""
+    """Sampler, by its name in `bakehouse generate --sampler`."""
     seed: Annotated[Seed, _SAMPLED] = 1
-    """The first picture's; the same each time."""
+    """Seed of the first image; the same each time."""
 
 
 class SaveSpec(Spec):
     every_epochs: Often = 1
-    """0 is off; the last weights are always saved."""
+    """Epochs between saved weights; 0: off. The last weights are always saved."""
     every_steps: Often = 0
-    """0 is off."""
+    """Steps between saved weights; 0: off."""
     keep_last: Annotated[Positive | None, Needs(is_on("every_epochs"), is_on("every_steps"))] = None
-    """Of the weights saved on the way; left out, all."""
+    """Number of saved weights to keep, the latest ones. Default: all."""
     dtype: Literal["fp16", "bf16", "fp32"] = "fp16"
-    """Of the saved weights."""
+    """Number format of the saved weights."""
     state_every_seconds: Annotated[float, Field(gt=0, le=10_000_000)] = 120.0
-    """How much work a kill can cost at most."""
+    """Save the state for resuming at this interval: the most work that can be lost if the process is killed."""
     tensorboard: bool = False
-    """Write losses, rate, speed and samples for TensorBoard too, into the run's tensorboard/ folder."""
+    """Also write losses, learning rate, speed and samples for TensorBoard, to the run's tensorboard/ folder."""
 
 
 class EvaluateSpec(Spec):
     weights: tuple[Annotated[float, Field(gt=0, le=3)], ...] = (0.6, 0.8, 1.0)
-    """The adapter's weights that are judged."""
+    """Strengths of the adapter to evaluate."""
     checkpoints: Annotated[int, Field(ge=1, le=10_000)] = 5
-    """At most so many checkpoints are judged, spread over the run."""
+    """Maximum number of checkpoints to evaluate, spread over the run."""
     images: Annotated[int, Field(ge=1, le=10_000)] = 24
-    """Pictures for each checkpoint and weight."""
+    """Images for each checkpoint and strength."""
     holdout: Path | None = None
-    """Images of the subject that were not trained on."""
+    """Folder of images of the subject that are not used for training."""
     steps: SamplerSteps = 20
-    """Of denoising."""
+    """Number of denoising steps."""
     guidance: Annotated[float, Field(ge=1, le=100)] = 7.0
-    """Of the pictures that are judged."""
+    """Guidance (CFG) scale."""
     seed: Seed = 1000
-    """The first picture's."""
+    """Seed of the first image."""
 
 
 class Recipe(Spec):
@@ -229,19 +236,19 @@ class Recipe(Spec):
 
     version: Literal[1] = 1
     name: str = ""
-    """Of the run and its files: a plain file name. Left out: from the subject."""
+    """Name of the run and its files, without folders. Default: from the subject."""
     kind: Kind = "character"
-    """What is taught: chooses the plan's numbers."""
+    """Kind of subject; selects the preset of the plan's numbers."""
     seed: Seed = 0
-    """Of everything that is left to chance: the same seed, the same training."""
+    """Random seed: the same seed gives the same training."""
     model: ModelSpec = ModelSpec()
     concepts: Annotated[tuple[ConceptSpec, ...], Field(min_length=1)]
     triggers: tuple[Trigger, ...] = ()
-    """Words with what each takes into itself: captions are compiled from raw tags when the recipe is used, no file is
-    changed. Left out: captions are taken as they are."""
+    """Trigger words with the tags that each absorbs: captions are compiled from raw tags when the recipe is used, and
+    no file is changed. Default: captions are used as they are."""
     captions: CaptionOptions = CaptionOptions()
     buckets: BucketSpec = BucketSpec()
-    """Resolution and shapes. What is left out, the plan takes from the model."""
+    """Resolution and shapes. Default: from the base model."""
     data: DataSpec = DataSpec()
     prior: PriorSpec = PriorSpec()
     adapter: AdapterSpec = LoRA()
@@ -292,7 +299,7 @@ class Recipe(Spec):
             return super().load(path).resolved_from(path.parent)
         except UsageError as e:
             if isinstance(e, Problems) and "concepts" not in read_toml(path):
-                e.hint = f"settings of another trainer become a recipe with: bakehouse import {path}"
+                e.hint = f"settings of another trainer become a recipe with: bakehouse import {shlex.quote(str(path))}"
             if (path.parent / "inputs.json").is_file():
                 e.hint = "it is a run's recipe: restore it, or move it away and use the command that began the run, "
                 e.hint += "with its own recipe or images, which writes it again"

@@ -6,6 +6,7 @@ this machine.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -187,7 +188,7 @@ def warnings_for(recipe: Recipe, images: ImageSet, own_prior: ImageSet, preset: 
             warnings.append(
                 f"{concept.folder}: most captions have {trigger!r} last, but the text encoder reads from left "
                 f"to right. Put it first: "
-                f"bakehouse captions edit {concept.folder} --add {trigger!r}"
+                f"bakehouse captions edit {shlex.quote(str(concept.folder))} --add {shlex.quote(trigger)}"
             )
     warnings += [*_of_class_captions(recipe, own_prior), *_of_trigger_files(recipe, images)]
     warnings += [f"sample prompt {line!r}: {note}" for line in recipe.sample.prompts for note in rounded(line)]
@@ -216,7 +217,7 @@ def _of_trigger_files(recipe: Recipe, images: ImageSet) -> Iterator[str]:
         if found and not any(raw_path(r).is_file() for r in images if r.concept == i):
             yield (
                 f"{found[0]} is not used: copy its [[triggers]] "
-                f"into the recipe, or run: bakehouse captions compile {concept.folder}"
+                f"into the recipe, or run: bakehouse captions compile {shlex.quote(str(concept.folder))}"
             )
 
 

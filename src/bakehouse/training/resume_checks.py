@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -37,7 +38,7 @@ def check_recipe_file(run: Run, settings: dict[str, Any]) -> None:
         raise UsageError(
             f"{run.recipe} was edited after the run was started: {', '.join(changed)}",
             hint="undo the edit to resume (if the file is moved away, it is written again), or train with the edited "
-            f"recipe in a new run: bakehouse train {run.recipe} --run OTHER",
+            f"recipe in a new run: bakehouse train {shlex.quote(str(run.recipe))} --run OTHER",
         )
 
 
@@ -63,7 +64,8 @@ def check_settings(run: Run, before: dict[str, Any], now: dict[str, Any]) -> Non
     if changed:
         raise UsageError(
             f"{run.folder} holds a run of another recipe; it differs in: {', '.join(changed)}",
-            hint=f"choose another folder with --run, or resume with the run's own recipe: bakehouse train {run.recipe}",
+            hint="choose another folder with --run, or resume with the run's own recipe: "
+            f"bakehouse train {shlex.quote(str(run.recipe))}",
         )
 
 

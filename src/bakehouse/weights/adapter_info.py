@@ -219,7 +219,7 @@ def _base(file: AdapterFile) -> str:
     version = file.metadata.get("ss_base_model_version") or file.metadata.get("modelspec.architecture", "")
     name = file.metadata.get("ss_sd_model_name", "")
     guess = guess_base(file.modules)
-    return ", ".join(x for x in (guess, version, name) if x and x != "None") or "unknown"
+    return ", ".join(x for x in (name, version, guess) if x and x != "None") or "unknown"
 
 
 def _triggers(metadata: Mapping[str, str]) -> tuple[str, ...]:

@@ -45,7 +45,7 @@ def art() -> Path:
 
 @pytest.fixture
 def bright_matte(tmp_path: Path) -> Callable[..., Path]:
-    """An ONNX mask maker by which what is brighter than `level` is the subject."""
+    """An ONNX segmentation model by which what is brighter than `level` is the subject."""
     onnx = pytest.importorskip("onnx", reason="needs onnx, of the extra dev")
     from onnx import TensorProto, helper, numpy_helper
 

@@ -119,7 +119,7 @@ def test_with_one_finder_auto_says_what_it_does_not_look_for(monkeypatch):
     def path(name, *_):
         if name == "animeface":
             raise UsageError(
-                "the face finder 'animeface' is not on this machine", hint="bakehouse models fetch animeface"
+                "the face detector 'animeface' is not on this machine", hint="bakehouse models fetch animeface"
             )
         return name
 

@@ -216,8 +216,7 @@ def _always_captioned(exposures: Sequence[Exposure], triggers: Sequence[Trigger]
             yield TriggerFinding("D04", "note", message, (trigger.word,))
         if rest:
             message = (
-                f"{_quoted(rest)} is in nearly every caption of {trigger.word!r} and will appear with it unprompted: "
-                "vary it, or find images without it"
+                f"{_quoted(rest)} is in nearly every caption of {trigger.word!r} and will appear with it unprompted"
             )
             yield TriggerFinding("D04", "warning", message, (trigger.word,))
 

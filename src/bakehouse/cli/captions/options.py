@@ -64,7 +64,7 @@ class EditOptions:
         Literal["frequency", "alphabet"] | None, _option(help="Sort tags by frequency or alphabetically.")
     ] = None
     trigger: Annotated[
-        Many, _option(metavar="TAG", help="Tag to leave unchanged, and first when sorting. Repeatable.")
+        Many, _option(metavar="TAG", help="Tag to leave unchanged, and to put first when sorting. Repeatable.")
     ] = None
     has: Annotated[Many, _option(metavar="TAG", help="Edit only captions with this tag. Repeatable.")] = None
     lacks: Annotated[Many, _option(metavar="TAG", help="Edit only captions without this tag. Repeatable.")] = None

@@ -55,7 +55,7 @@ def tag(
         str, typer.Option(metavar="NAME", help="Device for captioners: auto, cpu, cuda or mps.")
     ] = "auto",
 ) -> None:
-    """Write captions by taggers. Hand-written captions are kept; run it again to resume."""
+    """Write captions with taggers. Hand-written captions are kept; run it again to resume."""
     from bakehouse.captions.tag_images import Tag, parse_thresholds
     from bakehouse.cli.dataset.run_operation import run_operation
 

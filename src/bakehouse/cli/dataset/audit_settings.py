@@ -32,10 +32,10 @@ class AuditOptions:
     batch: Annotated[int | None, typer.Option(metavar="N", help="Batch size. Default: 1.")] = None
     vocabulary: Vocabulary = None
     faces: Annotated[
-        bool | None, typer.Option("--faces/--no-faces", help="Detect faces. Default: for at most 100 images.")
+        bool | None, typer.Option("--faces/--no-faces", help="Detect faces. Default: on for up to 100 images.")
     ] = None
     text: Annotated[
-        bool | None, typer.Option("--text/--no-text", help="Detect text. Default: for at most 100 images.")
+        bool | None, typer.Option("--text/--no-text", help="Detect text. Default: on for up to 100 images.")
     ] = None
 
 

@@ -17,7 +17,7 @@ ToMask = Annotated[
 
 @expand_option_groups
 def flatten(folder: Folder, *, color: Color = "white", to_mask: ToMask = False, options: RunOptions) -> None:
-    """Replace transparency by a colour, or make it a training mask."""
+    """Replace transparency with a colour, or make it a training mask."""
     from bakehouse.cli.dataset.run_operation import run_operation
     from bakehouse.curation.flatten import Flatten
 

@@ -9,7 +9,7 @@ from bakehouse.cli.options import Json
 
 Every = Annotated[bool, typer.Option("--all", help="Undo all steps.")]
 KeepEdits = Annotated[
-    bool, typer.Option("--keep-edits", help="Move files that were edited since aside, instead of stopping.")
+    bool, typer.Option("--keep-edits", help="Move aside files that were edited after the step, instead of stopping.")
 ]
 
 

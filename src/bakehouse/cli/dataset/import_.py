@@ -22,8 +22,8 @@ Captions = Annotated[
     Literal["auto", "keep", "none"],
     typer.Option(help="Captions: convert downloaders' tag files (auto), copy as they are, or none."),
 ]
-Artists = Annotated[bool, typer.Option("--artists", help="Keep artist tags of downloaders.")]
-Ratings = Annotated[bool, typer.Option("--ratings", help="Keep rating tags of downloaders.")]
+Artists = Annotated[bool, typer.Option("--artists", help="Keep artist tags from downloaders.")]
+Ratings = Annotated[bool, typer.Option("--ratings", help="Keep rating tags from downloaders.")]
 Underscores = Annotated[bool, typer.Option("--underscores", help="Keep underscores in tags.")]
 
 

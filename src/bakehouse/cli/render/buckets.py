@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from bakehouse.cli.render.consoles import print_json, print_table, print_warnings
-from bakehouse.cli.render.dataset import progress_callbacks
+from bakehouse.cli.render.dataset import print_skipped, progress_callbacks, skipped_files
 from bakehouse.cli.render.events import progress_renderer
 from bakehouse.cli.render.printing import echo
 from bakehouse.core.errors import UsageError
@@ -49,6 +49,7 @@ def print_buckets(folder: Path, operation: Bucket, options: RunOptions) -> None:
     print_table(_buckets(operation, fits))
     if not options.quiet:
         _print_images(images, fits)
+    print_skipped(images)
     print_warnings(operation.warnings(fits))
     see = f"; see {options.preview}" if options.preview else ""
     echo(f"{counted(len(fits), 'image')}; nothing was changed{see}")
@@ -103,4 +104,9 @@ def _document(operation: Bucket, images: ImageSet, fits: Sequence[BucketFit]) ->
         }
         for fit in fits
     ]
-    return {"buckets": _rows(operation, fits), "images": listed, "warnings": operation.warnings(fits)}
+    return {
+        "buckets": _rows(operation, fits),
+        "images": listed,
+        "skipped": skipped_files(images),
+        "warnings": operation.warnings(fits),
+    }

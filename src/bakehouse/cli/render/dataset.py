@@ -53,7 +53,7 @@ def print_proposals(
     """Print one line for each proposal, the preview page, and the skipped files."""
     if json:
         listed = [{"path": str(p.path), "why": p.why} for p in proposals]
-        document = {"verb": verb, "proposals": listed, "skipped": _skipped(images), "page": page}
+        document = {"verb": verb, "proposals": listed, "skipped": skipped_files(images), "page": page}
         print_json(document | messages.to_json())
         return
     _print_lines([(str(p.path), p.why) for p in proposals])
@@ -77,7 +77,7 @@ def print_step(
     """Print what was done, and how to undo it."""
     if json:
         document = step.to_json() if step else {"verb": verb, "changes": []}
-        print_json(document | {"skipped": _skipped(images)} | messages.to_json())
+        print_json(document | {"skipped": skipped_files(images)} | messages.to_json())
         return
     if step is None:
         echo(f"{verb}: nothing to change in {folder}")
@@ -87,7 +87,8 @@ def print_step(
     echo(f"undo with: {shell_command('bakehouse', 'dataset', 'undo', folder)}")
 
 
-def _skipped(images: ImageSet) -> list[dict[str, str]]:
+def skipped_files(images: ImageSet) -> list[dict[str, str]]:
+    """Return the files that cannot be used, for `--json`."""
     return [{"path": str(s.path), "reason": s.reason} for s in images.skipped]
 
 

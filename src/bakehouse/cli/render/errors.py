@@ -38,8 +38,13 @@ class InterruptibleGroup(TyperGroup):
             raise BakehouseError(f"a file ends too early: {e}", hint="check that the input files are complete") from e
         except Exception as e:
             if isinstance(message := getattr(e, "message", None), str) and not isinstance(e, BakehouseError):
-                e.message = visible(message)  # type: ignore[attr-defined]  # typer prints it
+                e.message = visible(_plain(message))  # type: ignore[attr-defined]  # typer prints it
             raise
+
+
+def _plain(message: str) -> str:
+    """Return pydantic's message about an option without its prefix and without the second form of its reason."""
+    return message.removeprefix("Value error, ").replace("Input should be", "should be", 1).partition(", unable to")[0]
 
 
 def check_arguments(words: list[str]) -> None:

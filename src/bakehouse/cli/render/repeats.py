@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from bakehouse.cli.render.consoles import print_json, print_table, print_warnings, spinner
+from bakehouse.cli.render.dataset import print_skipped, skipped_files
 from bakehouse.cli.render.printing import echo
 from bakehouse.core.errors import UsageError
 from bakehouse.core.files import write_text
@@ -18,6 +19,7 @@ from bakehouse.core.message_text import counted
 if TYPE_CHECKING:
     from bakehouse.cli.dataset.options import RunOptions
     from bakehouse.curation.repeats import ConceptRepeats, Repeats
+    from bakehouse.data import ImageSet
 
 
 def print_repeats(source: Path, operation: Repeats, options: RunOptions, *, write: str | None = None) -> None:
@@ -42,7 +44,7 @@ def print_repeats(source: Path, operation: Repeats, options: RunOptions, *, writ
         images = scan(source)
     rows = operation.rows(images)
     steps = operation.steps(images, rows)
-    _print(rows, [*repeat_warnings(rows, find_concepts(images))], steps, operation, json=options.json)
+    _print(images, rows, [*repeat_warnings(rows, find_concepts(images))], steps, operation, json=options.json)
 
 
 def _print_recipe_repeats(path: Path, operation: Repeats, options: RunOptions) -> None:
@@ -57,7 +59,7 @@ def _print_recipe_repeats(path: Path, operation: Repeats, options: RunOptions) -
         names = [str(c.folder) for c in recipe.concepts]
     counts = {name: sum(r.concept == i for r in images) for i, name in enumerate(names)}
     rows = operation.solve(counts)
-    _print(rows, [*repeat_warnings(rows)], None, operation, json=options.json)
+    _print(images, rows, [*repeat_warnings(rows)], None, operation, json=options.json)
     if options.out is not None and not options.dry_run:
         changed = recipe.with_values({f"concepts.{i}.repeats": row.repeats for i, row in enumerate(rows)})
         write_text(options.out, recipe_to_toml(changed, beside=options.out.resolve().parent))
@@ -66,12 +68,19 @@ def _print_recipe_repeats(path: Path, operation: Repeats, options: RunOptions) -
 
 
 def _print(
-    rows: Sequence[ConceptRepeats], warnings: Sequence[str], steps: int | None, operation: Repeats, *, json: bool
+    images: ImageSet,
+    rows: Sequence[ConceptRepeats],
+    warnings: Sequence[str],
+    steps: int | None,
+    operation: Repeats,
+    *,
+    json: bool,
 ) -> None:
     shows = sum(row.shows for row in rows)
     if json:
         listed = [{**asdict(row), "shows": row.shows} for row in rows]
-        print_json({"concepts": listed, "shows": shows, "steps": steps, "warnings": warnings})
+        document = {"concepts": listed, "shows": shows, "steps": steps}
+        print_json(document | {"skipped": skipped_files(images), "warnings": warnings})
         return
     table = Table("concept", box=None, pad_edge=False)
     for head in ("images", "repeats", "shown per epoch", "target"):
@@ -79,6 +88,7 @@ def _print(
     for row in rows:
         table.add_row(row.name, *map(str, (row.images, row.repeats, row.shows, row.target)))
     print_table(table)
+    print_skipped(images)
     print_warnings(warnings)
     at = f"at batch size {operation.batch} and {operation.resolution} pixels"
     count = "" if steps is None else f", {counted(steps, 'step')} {at}"

@@ -52,12 +52,12 @@ def print_info(found: AdapterInfo | ModelInfo | RunInfo, *, keys: bool, metadata
 def _adapter(found: AdapterInfo) -> None:
     kinds = ", ".join(f"{name} ({counted(count, 'module')})" for name, count in found.algorithms.items())
     lines = {
-        "what": kinds,
-        "for": found.base,
+        "algorithm": kinds,
+        "base": found.base,
         "size": f"{size(found.bytes)}, {', '.join(found.dtypes)}",
         "triggers": ", ".join(found.triggers),
         "tags": ", ".join(f"{tag} {count}" for tag, count in list(found.tags.items())[:12]),
-        "recipe": "inside" if found.recipe else "",
+        "recipe": "stored in the file" if found.recipe else "",
     }
     _facts(found.path, lines)
     table = Table("block", "modules", "rank", "alpha", "norm of change", box=None, pad_edge=False)

@@ -19,10 +19,10 @@ KINDS: dict[str, str] = {
     "adapter": "an adapter",
     "tagger": "a tagger",
     "upscaler": "an upscaler",
-    "matte": "a mask maker",
-    "faces": "a face finder",
+    "matte": "a segmentation model",
+    "faces": "a face detector",
     "inpainter": "an inpainter",
-    "ocr": "a text finder",
+    "ocr": "a text detector",
 }
 """The kinds of models, as messages name them."""
 

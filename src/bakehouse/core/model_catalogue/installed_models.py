@@ -205,7 +205,5 @@ def check_model_name(name: str) -> str:
             hint="allowed are letters, digits and . _ + -, beginning with a letter or digit",
         )
     if name in catalogue():
-        raise UsageError(
-            f"{name!r} is the name of {catalogue()[name].origin} in the catalogue", hint="choose another name"
-        )
+        raise UsageError(f"{name!r} is already a name in the catalogue", hint="choose another name")
     return name

@@ -149,7 +149,9 @@ def dataset_items(path: Path) -> tuple[list[ImportItem], list[str], list[Path]]:
     return items, list(dict.fromkeys(notes)), videos
 
 
-_HANDLED_NOTES = re.compile(r"\d+ x (animation, of which|caption with this note)|.* has several captions that differ: ")
+_HANDLED_NOTES = re.compile(
+    r"[\d,]+ (animated images? of which|captions with this note)|.* has several captions that differ: "
+)
 
 
 def _is_handled(note: str, records: Sequence[ImageRecord]) -> bool:

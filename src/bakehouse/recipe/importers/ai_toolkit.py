@@ -91,7 +91,7 @@ OPTIONS: dict[str, Option] = table(
 
 _ARCHS = ("sd1", "sd15", "sd2", "sdxl")
 _JOBS = {
-    "generate": "draws pictures: that is `bakehouse generate`",
+    "generate": "generates images: use `bakehouse generate`",
     "extract": "extracts a LoRA of two models: that is `bakehouse weights extract`",
     "mod": "changes a LoRA file: that is `bakehouse weights rescale`",
     "merge": "merges models: that is `bakehouse weights merge`",

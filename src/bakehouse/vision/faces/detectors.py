@@ -61,8 +61,8 @@ def load_face_detector(kind: FaceDetectorKind = "auto", on_event: OnEvent = igno
             missing[name] = e
     if not found:
         raise UsageError(
-            "no face detector is installed: " + "; ".join(e.message for e in missing.values()),
-            hint="bakehouse models fetch animeface centerface   (for drawings and for photos)",
+            "no face detector is installed",
+            hint="bakehouse models fetch animeface centerface (for drawings and for photos)",
         )
     for name, reason in missing.items():
         only = next(iter(found))
