@@ -268,7 +268,7 @@ def bucket_warnings(
     names: Sequence[str] | None = None,
     repeats: Sequence[int] | None = None,
 ) -> list[str]:
-    """Return warnings about buckets that are hard to fill and images that lose much; `names` are of the images."""
+    """Return warnings about buckets that are hard to fill and images with a large crop loss; `names` are theirs."""
     rows = bucket_table(placements, batch, repeats=repeats)
     names = names or [f"image {i + 1}" for i in range(len(placements))]
     found = []

@@ -53,7 +53,7 @@ def import_settings(
         kind: what is taught, one of the recipe's kinds.
 
     Raises:
-        UsageError: a file is not there or cannot be read; nobody's settings; no images.
+        UsageError: a file is not there or cannot be read; settings of no known trainer; no images.
     """
     files = [Path(p) for p in ([paths] if isinstance(paths, (str, Path)) else paths)]
     documents = [open_document(path) for path in files]
