@@ -23,7 +23,7 @@ _PEOPLE_COUNTS = frozenset({"1girl", "1boy", "2girls", "2boys", "1other", "multi
 
 
 def missing_triggers(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
-    """D01."""
+    """D01: captions without their trigger, or with it in the wrong place."""
     if facts.triggers.problems:
         why = f"the declared triggers do not fit the images: {'; '.join(facts.triggers.problems)}"
         yield CheckFinding(
@@ -135,7 +135,10 @@ def correlated_tags(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
 
 
 def strategies(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
-    """D07. Triggers given on the command line declare no strategy."""
+    """D07: the strategy that a trigger's captions amount to, beside the one it declares.
+
+    Triggers given on the command line declare none.
+    """
     if not (spec.declared or spec.compiled):
         return
     for one in facts.triggers.explanation.triggers if facts.triggers.explanation else ():
@@ -167,7 +170,7 @@ def known_words(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
 
 
 def characters_together(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
-    """D09."""
+    """D09: packs of several characters without images of them together."""
     people = [t for t in spec.triggers if t.kind == "character"]
     if len(people) < 2 or facts.triggers.problems:
         return

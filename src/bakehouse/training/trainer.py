@@ -1,4 +1,4 @@
-"""Training: the walk of a recipe from the call to the saved weights. The same call again resumes."""
+"""Train a recipe: set up or resume the run, loop, save the weights."""
 
 from __future__ import annotations
 
