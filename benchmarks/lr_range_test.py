@@ -17,7 +17,7 @@ from bakehouse.cli.copy_example import copy_example
 from bakehouse.core.events import result_of
 from bakehouse.core.run_folder import Run
 from bakehouse.data import scan
-from bakehouse.evaluation import Cell, evaluate
+from bakehouse.evaluation import ScoredCheckpoint, evaluate
 from bakehouse.evaluation.selection import utility
 from bakehouse.recipe import Recipe, make_plan, recipe_for_folder
 from bakehouse.training import find_lr, train
@@ -34,7 +34,7 @@ class Trained:
     lr: float
     score: float
     """`evaluation.selection.utility`: points of subject fidelity minus penalties for prompt, drift and copies."""
-    cell: Cell
+    cell: ScoredCheckpoint
 
 
 def recipe_at(lr: float, images: Path, subject: str, steps: int | None) -> Recipe:
