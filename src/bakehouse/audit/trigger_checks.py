@@ -13,10 +13,11 @@ from bakehouse.captions.triggers.findings import ALWAYS_CAPTIONED
 from bakehouse.core.files import file_exists
 from bakehouse.core.message_text import counted, listed
 from bakehouse.data.captions import split_tags
+from bakehouse.data.compile_captions import RAW_SUFFIX
 from bakehouse.data.tag_groups import group_of, plain
 from bakehouse.data.tag_vocabulary import ListedVocabulary, load_vocabulary
 from bakehouse.data.tags import key
-from bakehouse.data.triggers import RAW_SUFFIX, Trigger
+from bakehouse.data.triggers import Trigger
 
 _LEVELS: dict[str, Level] = {"error": "error", "warning": "warning", "note": "info"}
 _PEOPLE_COUNTS = frozenset({"1girl", "1boy", "2girls", "2boys", "1other", "multiple girls", "multiple boys", "couple"})

@@ -16,8 +16,9 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from bakehouse.data.compile_captions import CompiledImage, is_sentence
 from bakehouse.data.tag_groups import group_of, head_of, plain
-from bakehouse.data.triggers import CompiledImage, Trigger, is_sentence
+from bakehouse.data.triggers import Trigger
 
 NEAR = 0.85
 """Share of the best p from which a trigger explains a trait equally well: crops and missed tags blur the figures."""

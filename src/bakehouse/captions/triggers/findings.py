@@ -18,8 +18,9 @@ from bakehouse.captions.triggers.absorption import (
     total_weight,
 )
 from bakehouse.core.message_text import counted, listed
+from bakehouse.data.compile_captions import CompiledImage, inseparable_pairs, is_sentence
 from bakehouse.data.tag_groups import excluded_groups, group_of, groups, plain
-from bakehouse.data.triggers import CompiledImage, Trigger, inseparable_pairs, is_sentence
+from bakehouse.data.triggers import Trigger
 
 MIN_IMAGES = 8
 """Fewest images from which a trigger is learned reliably."""
