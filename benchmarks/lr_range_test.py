@@ -1,4 +1,4 @@
-"""`python -m benchmarks.lr_range_test`: does the range test find the learning rate that a sweep finds?
+"""The learning rate of the range test, against the best of a sweep: `python -m benchmarks.lr_range_test`.
 
 Each of the example subjects is trained at several rates and every training is scored by `evaluate`; then the range test
 runs on the same images. The table shows how far its rate is from the sweep's best. Half an hour a subject on two cores;

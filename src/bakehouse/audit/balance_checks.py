@@ -45,10 +45,10 @@ def too_few(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
         files = tuple(i.name for group in groups for i in group.images)
         if len(files) < least:
             of = "each character of a pack" if pack else "each subject or outfit"
-            where = next(
+            label = next(
                 (repr(g.label) for g in groups if g.name == name and name), repr(name) if name else "the folder"
             )
-            why = f"{where} has {counted(len(files), 'image')}; {of} needs at least {least}"
+            why = f"{label} has {counted(len(files), 'image')}; {of} needs at least {least}"
             yield CheckFinding(why, files, key=name)
     if len(spec.triggers) > 1 and len(found) == 1:
         yield from from_explain("E01")(facts, spec)

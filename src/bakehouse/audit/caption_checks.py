@@ -277,8 +277,8 @@ def mixed_forms(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
             continue
         rare, n = counts.most_common()[-1]
         words = {"tags": "tags", "prose": "sentences"}
-        where = group.name or "the folder"
-        why = f"{counted(n, 'caption')} of {len(forms)} in {where} made of {words[rare]}, unlike the others"
+        label = group.name or "the folder"
+        why = f"{counted(n, 'caption')} of {len(forms)} in {label} made of {words[rare]}, unlike the others"
         files = tuple(name for name, form in forms.items() if form == rare)
         yield CheckFinding(why, files, key=group.name, fix=_tag(facts, spec, replace=True))
 

@@ -40,6 +40,6 @@ def missing_masks(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
     for group in facts.train_groups:
         bare = tuple(i.name for i in group.images if i.name not in masked)
         if bare and len(bare) < len(group.images):
-            where = group.name or "the folder"
-            why = f"{len(bare)} of {counted(len(group.images), 'image')} in {where} without a mask"
+            label = group.name or "the folder"
+            why = f"{len(bare)} of {counted(len(group.images), 'image')} in {label} without a mask"
             yield CheckFinding(f"{why}: trained unmasked here, refused by kohya", bare, key=group.name)

@@ -45,12 +45,12 @@ def _add_command(facts: Facts, spec: AuditSpec, trigger: Trigger, own: Iterable[
         # A compiled caption without its trigger was edited by hand: compiling keeps it unless told to overwrite.
         again = any(file_exists((facts.root / name).with_suffix(RAW_SUFFIX)) for name in own)
         return "bakehouse captions compile {folder} --overwrite" if again else None
-    where = ""
+    pattern = ""
     if len(spec.triggers) > 1 or facts.class_images:
         # A trigger in the caption of a class image would make it mean the class.
         inside, reg = _common_folder(own), _common_folder(i.name for i in facts.class_images)
-        where = f"{inside}/*" if inside else f"!{reg}/*" if reg else ""
-    path = f" --path {quote_argument(where)}" if where else ""
+        pattern = f"{inside}/*" if inside else f"!{reg}/*" if reg else ""
+    path = f" --path {quote_argument(pattern)}" if pattern else ""
     return f"bakehouse captions edit {{folder}} --add {quote_argument(trigger.head)}{path}"
 
 

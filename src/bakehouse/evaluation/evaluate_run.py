@@ -454,6 +454,7 @@ def _named_attributes(folder: Path) -> dict[str, str]:
 
 
 def _evenly_spaced(records: Sequence[ImageRecord], most: int) -> Sequence[ImageRecord]:
+    """Return at most `most` of the records, evenly spaced."""
     if len(records) <= most:
         return records
     return [records[round(i)] for i in np.linspace(0, len(records) - 1, most)]

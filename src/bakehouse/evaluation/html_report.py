@@ -443,4 +443,5 @@ def _spread_over_prompts(count: int, most: int) -> list[int]:
 
 
 def _evenly_spaced(paths: Sequence[Path], most: int) -> list[Path]:
+    """Return at most `most` of the paths, evenly spaced."""
     return [paths[round(i)] for i in np.linspace(0, len(paths) - 1, min(most, len(paths)))]

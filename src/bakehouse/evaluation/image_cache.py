@@ -106,8 +106,8 @@ class PipelineImageGenerator:
         pipeline = self._open(variant)
         strengths = () if variant.is_full_model or variant.weights is None else (variant.strength,)
         with pipeline.adapter_strengths(*strengths):
-            for picture in pipeline.generate(requests):
-                yield picture.image
+            for generated in pipeline.generate(requests):
+                yield generated.image
 
     def close(self) -> None:
         """Release the model's memory."""

@@ -241,14 +241,14 @@ def _sentences(compiled: Sequence[CompiledImage]) -> Iterator[TriggerFinding]:
         yield TriggerFinding("C14", "warning", message)
 
 
-def _image_count(exposures: Sequence[Exposure], where: ExposureSet) -> int:
-    return len({exposures[i].image for i in where})
+def _image_count(exposures: Sequence[Exposure], subset: ExposureSet) -> int:
+    return len({exposures[i].image for i in subset})
 
 
-def _images_with_and_without(exposures: Sequence[Exposure], where: ExposureSet) -> int:
-    """Return how many images are exposed both inside and outside of `where`: they separate two triggers too."""
-    inside = {exposures[i].image for i in where}
-    return len({e.image for i, e in enumerate(exposures) if e.image in inside and i not in where})
+def _images_with_and_without(exposures: Sequence[Exposure], subset: ExposureSet) -> int:
+    """Return how many images are exposed both inside and outside of `subset`: they separate two triggers too."""
+    inside = {exposures[i].image for i in subset}
+    return len({e.image for i, e in enumerate(exposures) if e.image in inside and i not in subset})
 
 
 def _quoted(words: Sequence[str]) -> str:
