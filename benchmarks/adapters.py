@@ -1,8 +1,9 @@
-"""Training step time of every adapter kind, beside LyCORIS and PEFT: `python -m benchmarks.adapters`.
+"""Time of a training step with every adapter kind, against LyCORIS and PEFT: `python -m benchmarks.adapters`.
 
-Forward, backward and update of a stack of layers: the linear maps of one transformer block of SD 1.5 (320 wide, its
-feed-forward 2560) or of crumb's middle. Whoever is compared takes turns, so a machine that slows down slows all; a
-ratio is the median of the rounds' own ratios. Below 1 is faster than the other.
+A step is forward, backward and update of the linear layers of one transformer block: of SD 1.5 (320 wide, its
+feed-forward 2560) or of crumb's middle. In each round every library takes one step, so that a machine that slows down
+slows all; a ratio is the median of the rounds' ratios of bakehouse's time to the other's, so below 1 bakehouse is
+faster.
 """
 
 from __future__ import annotations
@@ -125,7 +126,7 @@ def _step(model: nn.Module, parameters: list[nn.Parameter], x: Tensor) -> Step:
 
 
 def measure(kind: str, size: str, rounds: int) -> dict[str, float]:
-    """Return bakehouse's seconds a step, and the others' as multiples of it."""
+    """Return bakehouse's seconds a step, and its time as a multiple of each other's."""
     width, tokens, batch = SIZES[size]
     spec, arguments, config = KINDS[kind]
     torch.manual_seed(0)

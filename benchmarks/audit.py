@@ -20,7 +20,7 @@ from bakehouse.audit import AuditSpec, Detectors, collect_facts, run_checks
 LIMIT_SECONDS = 60.0
 
 
-def picture(seed: int, width: int, height: int) -> Image.Image:
+def draw_scene(seed: int, width: int, height: int) -> Image.Image:
     """Draw shaded shapes over noise of several octaves: a different scene for each seed."""
     rng = np.random.default_rng(seed)
     total = np.full((height, width, 3), 128.0, np.float32)
@@ -42,9 +42,9 @@ def draw(folder: Path, count: int) -> int:
         width, height = (int(side) for side in rng.integers(512, 1025, 2))
         path = folder / f"{n:04d}.{'jpg' if n % 2 else 'png'}"
         if n % 2:
-            picture(n, width, height).save(path, quality=92)
+            draw_scene(n, width, height).save(path, quality=92)
         else:
-            picture(n, width, height).save(path, compress_level=1)
+            draw_scene(n, width, height).save(path, compress_level=1)
         path.with_suffix(".txt").write_text(f"zwx person, portrait, pose {n}, red hair, blue coat, smile\n")
     return sum(p.stat().st_size for p in folder.iterdir())
 

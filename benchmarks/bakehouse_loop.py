@@ -8,9 +8,10 @@ from pathlib import Path
 from bakehouse.core.events import Step, result_of
 from bakehouse.models.denoiser import Denoiser
 from bakehouse.recipe import make_plan, recipe_for_folder
-from bakehouse.training.loop import Callback, run_loop
+from bakehouse.training.loop import run_loop
 from bakehouse.training.offload import PrefetchCallback
 from bakehouse.training.prepare import build_components, prepare_model
+from bakehouse.training.step_callbacks import Callback
 from benchmarks.workloads import Workload, write_images
 
 

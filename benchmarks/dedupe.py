@@ -1,6 +1,6 @@
 """Time and correctness of finding duplicates, decoding included: `python -m benchmarks.dedupe`.
 
-Makes pictures of 512 pixels (half JPEG, half PNG): shaded shapes over noise of several octaves, every tenth one a
+Makes images of 512 pixels (half JPEG, half PNG): shaded shapes over noise of several octaves, every tenth one a
 re-save of the one before it, every twentieth a variant with something painted over, every twentieth a crop. Then looks
 at all of them as `bakehouse dataset dedupe` does.
 
@@ -32,7 +32,7 @@ KINDS = {9: "copy", 19: "copy", 5: "variant", 15: "crop"}
 """What some of every twenty images are made of: a copy of the one before."""
 
 
-def picture(seed: int) -> Image.Image:
+def draw_scene(seed: int) -> Image.Image:
     """Draw a different scene for each seed."""
     rng = np.random.default_rng(seed)
     layers = [rng.normal(0, 50 / (k + 1), (2 ** (k + 2), 2 ** (k + 2), 3)) for k in range(5)]
@@ -50,9 +50,9 @@ def picture(seed: int) -> Image.Image:
 
 
 def write(number: int, folder: Path) -> None:
-    """Draw image number `i`, or the copy made of the one before it."""
+    """Write image `number`: a scene of its own, or a copy made of the one before it."""
     kind = KINDS.get(number % 20, "")
-    image = picture(number - 1 if kind else number)
+    image = draw_scene(number - 1 if kind else number)
     name = folder / f"{number:05}{'-' * bool(kind)}{kind}.{'jpg' if number % 2 else 'png'}"
     if kind == "variant":
         ImageDraw.Draw(image).ellipse((230, 200, 280, 232), fill=(150, 20, 40))

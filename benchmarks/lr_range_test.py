@@ -1,4 +1,4 @@
-"""`python -m benchmarks.lr_range_test`: does the range test find the learning rate that a sweep finds?
+"""The learning rate of the range test, against the best of a sweep: `python -m benchmarks.lr_range_test`.
 
 Each of the example subjects is trained at several rates and every training is scored by `evaluate`; then the range test
 runs on the same images. The table shows how far its rate is from the sweep's best. Half an hour a subject on two cores;
@@ -17,7 +17,7 @@ from bakehouse.cli.copy_example import copy_example
 from bakehouse.core.events import result_of
 from bakehouse.core.run_folder import Run
 from bakehouse.data import scan
-from bakehouse.evaluation import Cell, evaluate
+from bakehouse.evaluation import ScoredCheckpoint, evaluate
 from bakehouse.evaluation.selection import utility
 from bakehouse.recipe import Recipe, make_plan, recipe_for_folder
 from bakehouse.training import find_lr, train
@@ -34,7 +34,7 @@ class Trained:
     lr: float
     score: float
     """`evaluation.selection.utility`: points of subject fidelity minus penalties for prompt, drift and copies."""
-    cell: Cell
+    cell: ScoredCheckpoint
 
 
 def recipe_at(lr: float, images: Path, subject: str, steps: int | None) -> Recipe:

@@ -1,7 +1,8 @@
-"""Truncated SVD of matrices of SDXL's sizes, beside full decompositions: `python -m benchmarks.svd`.
+"""Time of truncated SVD on matrices of SDXL's sizes, against full decompositions: `python -m benchmarks.svd`.
 
-The ways take turns on each matrix; a ratio is the median of the rounds' own ratios. `as peers` is the call in
-LyCORIS' extraction, which also makes the square bases that nobody looks at.
+In each round every method decomposes the same matrix once; a ratio is the median of the rounds' ratios to ours, so
+above 1 is slower than ours. "as peers" is the call of LyCORIS' extraction, which also computes the square bases that
+it then cuts off.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What every test room shares: quiet surroundings and a tiny model of the SD 1.x architecture."""
+"""What all tests share: quiet surroundings and a tiny model of the SD 1.x architecture."""
 
 from __future__ import annotations
 

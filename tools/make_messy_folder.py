@@ -32,51 +32,51 @@ def make(folder: Path) -> Path:
     folder.mkdir(parents=True)
 
     # An exact copy without a caption; and a variant with another mouth, which is no duplicate.
-    _picture(1).save(folder / "mira.png")
+    _example_image(1).save(folder / "mira.png")
     shutil.copyfile(folder / "mira.png", folder / "mira (1).png")
     _write_caption(folder / "mira.png", _caption(1))
-    _other_mouth(_picture(1)).save(folder / "mira-serious.png")
+    _other_mouth(_example_image(1)).save(folder / "mira-serious.png")
     _write_caption(folder / "mira-serious.png", "zwx person, rolling eyes, serious, worried, teal background, portrait")
 
     # Rotated by EXIF; a UTF-8 byte order mark before the caption.
     exif = Image.Exif()
     exif[0x0112] = 6
-    _picture(2).transpose(Image.Transpose.ROTATE_90).save(folder / "IMG_0002.JPG", quality=95, exif=exif)
+    _example_image(2).transpose(Image.Transpose.ROTATE_90).save(folder / "IMG_0002.JPG", quality=95, exif=exif)
     _write_caption(folder / "IMG_0002.JPG", _caption(2), "utf-8-sig")
 
     # A format that few trainers read, with a credit in cp1252.
-    _picture(3).save(folder / "forest.webp", lossless=True)
+    _example_image(3).save(folder / "forest.webp", lossless=True)
     _write_caption(folder / "forest.webp", f"{_caption(3)}, © André", "cp1252")
 
     # UTF-16, as PowerShell writes it, and full-width commas.
-    _picture(4).save(folder / "night.png")
+    _example_image(4).save(folder / "night.png")
     _write_caption(folder / "night.png", _caption(4).replace(", ", "\uff0c"), "utf-16")
 
     # As gallery-dl saves it: a JPEG named by its post number, one tag a line.
-    _picture(5).save(folder / "5417803.jpg", quality=92)
+    _example_image(5).save(folder / "5417803.jpg", quality=92)
     _write_caption(folder / "5417803.jpg", "\n".join(tag.replace(" ", "_") for tag in _caption(5).split(", ")[1:]))
 
     # A phone screenshot: black borders above and below.
-    ImageOps.expand(_picture(6), (0, 80, 0, 80), "black").save(folder / "screenshot.png")
+    ImageOps.expand(_example_image(6), (0, 80, 0, 80), "black").save(folder / "screenshot.png")
     _write_caption(folder / "screenshot.png", _caption(6))
 
     # The small, low-quality copy has the better caption.
-    _picture(8).save(folder / "snow.png")
+    _example_image(8).save(folder / "snow.png")
     _write_caption(folder / "snow.png", "zwx person")
-    _picture(8).resize((192, 192), Image.Resampling.LANCZOS).save(folder / "snow_preview.jpg", quality=40)
+    _example_image(8).resize((192, 192), Image.Resampling.LANCZOS).save(folder / "snow_preview.jpg", quality=40)
     _write_caption(folder / "snow_preview.jpg", _caption(8))
 
     # Watermarks of sites; one image also has a copy without, saved at lower quality.
-    _marked(_picture(10), "SAMPLE", (12, 16)).save(folder / "meadow.png")
+    _marked(_example_image(10), "SAMPLE", (12, 16)).save(folder / "meadow.png")
     _write_caption(folder / "meadow.png", _caption(10))
-    _marked(_picture(14), "heaps.example.com", (70, 20)).save(folder / "beige.png")
+    _marked(_example_image(14), "heaps.example.com", (70, 20)).save(folder / "beige.png")
     _write_caption(folder / "beige.png", _caption(14))
-    _marked(_picture(12), "heap.art", (8, 20)).save(folder / "sunset.png")
+    _marked(_example_image(12), "heap.art", (8, 20)).save(folder / "sunset.png")
     _write_caption(folder / "sunset.png", _caption(12))
-    _picture(12).save(folder / "sunset-clean.jpg", quality=80)
+    _example_image(12).save(folder / "sunset-clean.jpg", quality=80)
 
     # Cut out, with a hidden colour under the transparent pixels.
-    _cut_out(_picture(11)).save(folder / "cutout.png")
+    _cut_out(_example_image(11)).save(folder / "cutout.png")
     _write_caption(folder / "cutout.png", "zwx person, squinting, sad, angry, portrait")
 
     # A video of three scenes, two seconds each; and two files that are no images.
@@ -86,7 +86,7 @@ def make(folder: Path) -> Path:
     return folder
 
 
-def _picture(number: int) -> Image.Image:
+def _example_image(number: int) -> Image.Image:
     return Image.open(EXAMPLES / "mira" / f"{number:02d}.png").convert("RGB")
 
 
@@ -125,7 +125,7 @@ def _write_video(path: Path, numbers: list[int]) -> None:
 
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), _FRAMES_PER_SECOND, (256, 256))
     for number in numbers:
-        image = _picture(number)
+        image = _example_image(number)
         for frame in range(_FRAMES_PER_SCENE):
             edge = frame * 0.05
             box = (edge, edge, 256 - edge, 256 - edge)

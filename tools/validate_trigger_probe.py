@@ -152,14 +152,14 @@ def _loud(r: WordResult) -> str:
 
 def _seen(pipeline: Pipeline) -> Iterator[str]:
     """Yield the table of the tagger's attributes on generated images."""
-    judge = CrumbScorer.load()
+    scorer = CrumbScorer.load()
     yield f"Tags that the tagger finds on {PICTURES} images of each:"
     yield ""
     yield f"| prompt | {' | '.join(SEEN)} |"
     yield f"|---|{'---|' * len(SEEN)}"
     for prompt in ("person", *(f"{word} person" for word in DRAWN)):
         images = [p.image for p in pipeline.txt2img(ImageRequest(prompt=prompt, seed=1, count=PICTURES, steps=8))]
-        seen = judge.attributes(images)
+        seen = scorer.attributes(images)
         cells = (" ".join(f"{v} {n / PICTURES:.0%}," for v, n in _usual(seen, group)).strip(",") for group in SEEN)
         yield f"| `{prompt}` | {' | '.join(cells)} |"
     yield ""

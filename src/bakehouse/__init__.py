@@ -6,7 +6,7 @@
     for event in bakehouse.train(recipe, "runs/zwx"):
         ...
 
-Names and rooms are imported when they are first used, so `import bakehouse` itself costs nothing.
+Names and packages are imported when they are first used, so `import bakehouse` itself costs nothing.
 """
 
 from __future__ import annotations
@@ -54,20 +54,20 @@ _HOMES = {
 }
 _EARLIER_NAMES = {"Request": "ImageRequest", "Studio": "Pipeline", "bake": "train", "to_toml": "plan_to_toml"}
 """Names of version 0.1 and what they are called now. They still work."""
-_ROOMS = (
+_PACKAGES = (
     "adapters", "audit", "captions", "core", "curation", "data", "evaluation", "generation", "losses", "models",
     "queue", "recipe", "training", "vision", "weights",
 )  # fmt: skip
 
-__all__ = ["__version__", *_HOMES, *_EARLIER_NAMES, *_ROOMS]
+__all__ = ["__version__", *_HOMES, *_EARLIER_NAMES, *_PACKAGES]
 
 
 def __getattr__(name: str) -> Any:
-    """Finds a public name in its room, and a room by its name."""
+    """Find a public name in its package, and a package by its name."""
     name = _EARLIER_NAMES.get(name, name)
     if name in _HOMES:
         return getattr(importlib.import_module(f"bakehouse.{_HOMES[name]}"), name)
-    if name in _ROOMS:
+    if name in _PACKAGES:
         return importlib.import_module(f"bakehouse.{name}")
     raise AttributeError(f"module 'bakehouse' has no attribute {name!r}")
 

@@ -91,7 +91,7 @@ def test_a_run_folder_that_is_queued_goes_on_in_itself(said, tmp_path):
 
 
 def test_a_job_whose_history_nobody_can_read_is_one_line_of_the_list(said, tmp_path):
-    """One written by rooms that are not loaded here, one torn, one that is no text."""
+    """One written by packages that are not loaded here, one torn, one that is no text."""
     lines = [
         b'{"event": "scored_by_another_version", "step": 3, "drift": {"a": 1}}\n',
         b'{"event": "step", "step": 4\n',

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from bakehouse.core.errors import Problems
+from bakehouse.data.compile_captions import compile_captions, with_compiled
 from bakehouse.data.image_records import ImageRecord
 from bakehouse.data.tag_groups import excluded_groups, group_of, groups, head_of
-from bakehouse.data.triggers import Trigger, TriggerFile, compile_captions, with_compiled
+from bakehouse.data.triggers import Trigger, TriggerFile
 
 ROOT = Path("/p/set")
 TAGS = (

@@ -14,8 +14,8 @@ def prompts(concept=PERSON, **more):
 
 def test_pairs_differ_in_the_trigger_alone():
     found = prompts(seed=7)
-    assert len(found.subject) == len(found.klass) == 24
-    for mine, bare in zip(found.subject, found.klass, strict=True):
+    assert len(found.subject) == len(found.class_prompts) == 24
+    for mine, bare in zip(found.subject, found.class_prompts, strict=True):
         assert mine.prompt.replace("zwx ", "") == bare.prompt == mine.bare_prompt == bare.bare_prompt
         assert mine.seed == bare.seed
     assert [a.seed for a in found.subject] == list(range(7, 31))
@@ -29,7 +29,7 @@ def test_a_seed_draws_the_same_prompts_and_another_draws_others():
 
 def test_any_beginning_is_a_fair_choice():
     few = prompts(seed=3).first(8)
-    assert (len(few.subject), len(few.klass), len(few.other)) == (8, 8, 2)
+    assert (len(few.subject), len(few.class_prompts), len(few.other)) == (8, 8, 2)
     assert len({a.prompt for a in few.subject}) == 4
     text = " ".join(a.prompt for a in few.subject)
     for words in (p.FRAMINGS, p.CLOTHES, p.GLASSES, p.EXPRESSIONS):
@@ -53,7 +53,7 @@ def test_a_style_is_asked_for_with_many_contents():
     assert all(a.prompt.startswith("in hzn style, person") for a in found.subject)
     behind = p.make_prompts(STYLE, kind="style", crumb=True, count=8, style_first=False)
     assert all(a.prompt.endswith(", in hzn style") and a.prompt.startswith("person") for a in behind.subject)
-    assert not any("style" in a.prompt for a in found.klass)
+    assert not any("style" in a.prompt for a in found.class_prompts)
     general = p.make_prompts(STYLE, kind="style", crumb=False, count=8)
     assert len({a.bare_prompt for a in general.subject}) == 4
 
@@ -96,4 +96,4 @@ def test_the_captions_say_what_the_subject_is_called():
 
 def test_a_concept_without_a_class_word():
     bare = p.make_prompts(ConceptSpec(folder="x", subject="zwx"), kind="character", crumb=True, count=2)
-    assert bare.klass[0].prompt.startswith("person, ")
+    assert bare.class_prompts[0].prompt.startswith("person, ")

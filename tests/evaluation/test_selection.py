@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from bakehouse.evaluation import selection as p
-from bakehouse.evaluation.cell_scores import BaseScores, Cell
+from bakehouse.evaluation.checkpoint_scores import BaseScores, ScoredCheckpoint
 from bakehouse.evaluation.metrics import UNKNOWN, Drift, Interval, NearCopies
 
 BASE = BaseScores(0.3, 0.9, Interval(0.9, 0.85, 0.95, 24), 0.0, Interval(0.4, 0.3, 0.5, 12), {}, 24)
@@ -16,7 +16,7 @@ def figure(value, spread=0.05, n=24):
 
 def cell(epoch, strength=1.0, fidelity=0.9, kept=0.95, drift=1.0, copies=0.0, shift=5.0, images=24, spread=0.05):
     points = figure(drift, 1.0)
-    return Cell(
+    return ScoredCheckpoint(
         weights=f"weights/zwx-{epoch:06d}.safetensors", strength=strength, epoch=epoch, images=images,
         fidelity=figure(fidelity, spread), shown=figure(fidelity), likeness=figure(fidelity), similarity=figure(0.8),
         attributes={}, prompt=figure(kept * 0.9), prompt_retention=kept, diversity=figure(0.3),
@@ -119,5 +119,5 @@ def test_the_verdict(cells, outcome, advice):
 def test_a_pick_survives_json():
     pick = p.make_pick([cell(4)], BASE)
     assert p.Pick.from_json(pick.to_json()) == pick
-    assert Cell.from_json(cell(4).to_json()) == cell(4)
+    assert ScoredCheckpoint.from_json(cell(4).to_json()) == cell(4)
     assert BaseScores.from_json(BASE.to_json()) == BASE

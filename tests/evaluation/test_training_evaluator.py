@@ -9,7 +9,7 @@ import pytest
 from bakehouse.core.errors import BakehouseError
 from bakehouse.core.events import result_of
 from bakehouse.core.files import read_checked
-from bakehouse.evaluation import Cell, Scored, TrainingEvaluator
+from bakehouse.evaluation import Scored, ScoredCheckpoint, TrainingEvaluator
 from bakehouse.evaluation.metrics import UNKNOWN, Drift, Interval, NearCopies
 from bakehouse.evaluation.training_evaluator import stop_reason
 from bakehouse.recipe import Recipe
@@ -24,7 +24,7 @@ def known(value, spread=0.05):
 
 def cell(epoch, fidelity, shown, drift=0.0):
     quiet = dict.fromkeys(("likeness", "attributes", "prompt", "shift"), UNKNOWN)
-    return Cell(
+    return ScoredCheckpoint(
         weights=f"weights/{epoch}.safetensors",
         strength=1.0,
         epoch=epoch,

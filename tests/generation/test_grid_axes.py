@@ -8,7 +8,7 @@ import pytest
 from bakehouse.core.errors import UsageError
 from bakehouse.core.run_folder import Run
 from bakehouse.generation import AXES, ImageRequest, ModelSource, make_axis, parse_axis, resolve
-from bakehouse.generation.grid_axes import Axis, Cell
+from bakehouse.generation.grid_axes import Axis, GridCell
 
 CRUMB = ModelSource("crumb", title="crumb")
 ASKED = ImageRequest(prompt="a cat in a hat", seed=3)
@@ -66,17 +66,17 @@ def test_epochs_of_a_run(trained: Run) -> None:
     assert values("checkpoint=zwx-000002", source) == (axis.values[1],)
 
 
-def put(text: str, cell: Cell) -> list[Cell]:
+def put(text: str, cell: GridCell) -> list[GridCell]:
     axis = parse_axis(text, CRUMB, ASKED)
     return [axis.apply(cell, i) for i in range(len(axis.values))]
 
 
 def test_each_kind_changes_its_own_thing() -> None:
-    cell = Cell(ASKED)
+    cell = GridCell(ASKED)
     assert put("replace=cat,dog", cell)[1].request.prompt == "a dog in a hat"
     assert put("size=64x128", cell)[0].request == replace(ASKED, width=64, height=128)
-    assert put("weight=0.5", cell)[0] == Cell(ASKED, strength=0.5)
-    assert put("adapter=a.safetensors", cell)[0] == Cell(ASKED, weights="a.safetensors")
+    assert put("weight=0.5", cell)[0] == GridCell(ASKED, strength=0.5)
+    assert put("adapter=a.safetensors", cell)[0] == GridCell(ASKED, weights="a.safetensors")
     for name in ("prompt", "negative", "seed", "steps", "guidance", "sampler", "clip_skip"):
         assert getattr(put(f"{name}=2", cell)[0].request, name) in ("2", 2)
 
@@ -116,4 +116,4 @@ def test_an_epoch_that_is_not_there(trained: Run) -> None:
 
 def test_a_word_to_replace_must_be_there() -> None:
     with pytest.raises(UsageError, match=r"replace: 'dog', its first value, is not in the prompt 'a cat in a hat'"):
-        put("replace=dog,cat", Cell(ASKED))
+        put("replace=dog,cat", GridCell(ASKED))

@@ -114,7 +114,7 @@ def train_tagger(p: Plan, start: Path | None = None) -> None:
         options = tagger.TaggerOptions(minutes=p.tagger_minutes)
         if start is not None:
             options = replace(options, lr=options.lr / 2)
-        # It has to know the images that come out of the package's own decoder.
+        # It must know the images that the package's own decoder makes.
         vae = load_vae(p, "vae-sharp" if (p.out / "vae-sharp").exists() else "vae")
         out = tagger.train(p.out, vae, options, say, p.device, start)
         (out / "done").touch()

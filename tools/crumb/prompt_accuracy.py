@@ -104,7 +104,7 @@ def measure(
         images += batch
         say(f"scored {len(images)} of {len(prompts)}")
     by_group, uncut = ({g: float(np.mean(f[g])) for g in tagger.vocabulary.groups if f[g]} for f in (found, whole))
-    scored = {g: by_group[g] for g in tagger.vocabulary.judged if g in by_group}
+    scored = {g: by_group[g] for g in tagger.vocabulary.scored_groups if g in by_group}
     asked = {g: len(found[g]) for g in by_group}
     return Accuracy(len(images), steps, guidance, by_group, uncut, asked, scored), images
 

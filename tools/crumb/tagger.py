@@ -1,6 +1,6 @@
 """Train the tagger: one softmax per group of attributes; unknown groups do not count in the loss.
 
-It must judge generated images, so that it also sees pictures that went through the VAE, blurred and noisy ones.
+It scores generated images, so it also trains on images that went through the VAE, blurred and noisy ones.
 And it must know what crumb never saw, so that it can tell whether an adapter has learned it.
 """
 
@@ -53,8 +53,8 @@ class TaggerOptions:
     widths: tuple[int, ...] = (16, 32, 80, 160, 208)
     depths: tuple[int, ...] = (0, 0, 1, 2, 1)
     embed: int = 192
-    reconstructed: int = 2000  # pictures that are also seen through the VAE
-    test: int = 2000  # pictures of each split that are never trained on
+    reconstructed: int = 2000  # images that are also seen through the VAE
+    test: int = 2000  # images of each split that are never trained on
     seed: int = 0
 
 
@@ -268,8 +268,8 @@ def table(report: Mapping[str, Mapping[str, float]], words: Vocabulary) -> str:
     """Return the test as a Markdown table; scored groups come first."""
     columns = ("base others", "base close-up", "held out others", "held out close-up")
     backgrounds = ("background color", "background color 2")
-    rest = [g for g in words.groups if g not in words.judged and g not in backgrounds]
-    order = (*words.judged, *backgrounds, *rest)
+    rest = [g for g in words.groups if g not in words.scored_groups and g not in backgrounds]
+    order = (*words.scored_groups, *backgrounds, *rest)
 
     def share(column: str, group: str) -> str:
         return f"{report[column][group]:.1%}" if group in report[column] else "-"

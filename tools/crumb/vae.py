@@ -33,7 +33,7 @@ class VAEOptions:
     crops: float = (
         0.6  # share of the time on crops of 64 pixels, which are cheap; group norm needs whole ones at the end
     )
-    other: float = 1 / 16  # share of pictures that the UNet never sees, so that they can be drawn
+    other: float = 1 / 16  # share of images that the UNet never sees, so that they can be drawn
     seed: int = 1
 
 
@@ -160,7 +160,7 @@ def reconstruction_error(
 def encode(folder: Path, vae: AutoencoderKL, say: Say, device: str = "cpu", only: int | None = None) -> None:
     """Write the latent means of all images in random order; resumes if interrupted.
 
-    `latents.npy` [n, 4, 16, 16] half precision, `latents_order.npy` [n] the picture of each row, `latents.json` how
+    `latents.npy` [n, 4, 16, 16] half precision, `latents_order.npy` [n] the image of each row, `latents.json` how
     many rows are there already: the UNet can begin before all are.
     """
     images = np.load(folder / "images.npy", mmap_mode="r")

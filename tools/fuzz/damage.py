@@ -97,7 +97,7 @@ def _lines(data: bytes, rng: random.Random) -> bytes:
 
 def _intrude(folder: Path, rng: random.Random) -> None:
     """Put an odd file into a folder."""
-    where = rng.choice([folder, *(p for p in folder.rglob("*") if p.is_dir())])
+    target = rng.choice([folder, *(p for p in folder.rglob("*") if p.is_dir())])
     stem = rng.choice(
         [
             "\x1b[31mred",
@@ -118,7 +118,7 @@ def _intrude(folder: Path, rng: random.Random) -> None:
         [".png", ".txt", ".json", ".jsonl", ".toml", ".mp4", ".zip", ".npz", ".safetensors", "", ".tags", ".png"]
     )
     name = name if len(os.fsencode(name)) <= 255 else stem
-    path = where / name
+    path = target / name
     with contextlib.suppress(FileExistsError, OSError):
         match rng.randrange(6):
             case 0:

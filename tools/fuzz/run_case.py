@@ -68,7 +68,7 @@ def case(inputs: Inputs, number: int, workplace: Path, *, drawing: bool = True) 
                 damage(home / word, rng)
         before = _state(home) if name not in CHANGES else {}
         code, seconds, out, err = _run(words, home)
-        wrong = _judge(code, out, err)
+        wrong = _fault(code, out, err)
         if not wrong and before and "--overwrite" not in words and "--write" not in words:
             after = _state(home)
             # What a command writes to, it may replace, if it was told to.
@@ -165,7 +165,7 @@ def _run(words: list[str], home: Path) -> tuple[int | str, float, str, str]:
     return ended, took, texts[0], texts[1]
 
 
-def _judge(code: int | str, out: str, err: str) -> str:
+def _fault(code: int | str, out: str, err: str) -> str:
     if code not in (0, 1, 2, 130):
         return f"ended with {code}"
     for sign in ("bug in bakehouse", "Traceback", "Aborted!"):

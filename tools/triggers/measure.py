@@ -12,7 +12,7 @@ from bakehouse import training
 from bakehouse.captions.triggers import explain
 from bakehouse.core.events import Event, Progress, Step
 from bakehouse.core.files import write_json
-from bakehouse.data.triggers import inseparable_pairs
+from bakehouse.data.compile_captions import inseparable_pairs
 from bakehouse.generation import ImageRequest, Pipeline
 from bakehouse.recipe import Recipe, make_plan, scan_concepts
 from bakehouse.recipe.compile_recipe_captions import compile_recipe, compiled_images

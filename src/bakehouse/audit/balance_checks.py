@@ -37,7 +37,7 @@ def subjects(facts: Facts, spec: AuditSpec) -> dict[str, tuple[Group, ...]]:
 
 
 def too_few(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
-    """E01."""
+    """E01: too few images."""
     pack = spec.kind == "pack"
     least = spec.limits.pack_images if pack else spec.limits.images
     found = subjects(facts, spec)
@@ -45,17 +45,17 @@ def too_few(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
         files = tuple(i.name for group in groups for i in group.images)
         if len(files) < least:
             of = "each character of a pack" if pack else "each subject or outfit"
-            where = next(
+            label = next(
                 (repr(g.label) for g in groups if g.name == name and name), repr(name) if name else "the folder"
             )
-            why = f"{where} has {counted(len(files), 'image')}; {of} needs at least {least}"
+            why = f"{label} has {counted(len(files), 'image')}; {of} needs at least {least}"
             yield CheckFinding(why, files, key=name)
     if len(spec.triggers) > 1 and len(found) == 1:
         yield from from_explain("E01")(facts, spec)
 
 
 def unbalanced_repeats(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
-    """E02."""
+    """E02: folders whose repeats give them unequal exposures."""
     groups = [g for g in facts.train_groups if g.repeats is not None]
     if len(groups) < 2:
         return
@@ -104,7 +104,7 @@ def _budget(facts: Facts, spec: AuditSpec) -> tuple[int, int, list[str]] | None:
 
 
 def total_budget(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
-    """E03."""
+    """E03: more or fewer exposures in the whole training than suit it."""
     if not spec.epochs or (budget := _budget(facts, spec)) is None:
         return
     low, high, reasons = budget
@@ -131,7 +131,7 @@ def _with_epochs(epochs: int) -> str:
 
 
 def unnumbered(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
-    """E04."""
+    """E04: folders without a repeat number beside folders that have one."""
     if facts.unnumbered:
         files = tuple(i.name for g in facts.groups if (g.name or ".") in facts.unnumbered for i in g.images)
         why = f"{counted(len(facts.unnumbered), 'folder')} without a number ({listed(facts.unnumbered)})"
@@ -139,7 +139,7 @@ def unnumbered(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
 
 
 def class_images(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
-    """E05."""
+    """E05: class images that are too many, or whose captions have a trigger."""
     train = sum(g.exposures for g in facts.train_groups)
     reg = sum(g.exposures for g in facts.groups if g.role == "reg")
     if reg > train:
@@ -157,7 +157,7 @@ def class_images(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
 
 
 def exposures_per_image(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
-    """E06."""
+    """E06: how many times an image is trained at most."""
     if not spec.epochs:
         return
     most = max((g.repeats or 1 for g in facts.train_groups), default=1) * spec.epochs

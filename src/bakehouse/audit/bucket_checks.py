@@ -54,7 +54,7 @@ class BucketAssignment:
 
 
 def crop_loss(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
-    """B02."""
+    """B02: images that lose much of their area to the bucket crop, or part of a face."""
     now = assign_buckets(facts, spec, spec.buckets.step)
     better = _better_step(facts, spec, now)
     least, most = (percent(limit) for limit in (spec.limits.lost, spec.limits.lost_badly))
@@ -76,7 +76,7 @@ def crop_loss(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
 
 
 def bucket_count(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
-    """B03."""
+    """B03: too many buckets, or buckets with fewer images than a batch."""
     now = assign_buckets(facts, spec, spec.buckets.step)
     better = _better_step(facts, spec, now)
     if now.buckets > spec.limits.buckets:

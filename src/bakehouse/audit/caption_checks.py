@@ -56,7 +56,7 @@ _EXPECTED = (EMPTY, CAPTION_PER_LINE)
 
 
 def missing(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
-    """C01."""
+    """C01: images without a caption."""
     captioned = _captioned(facts)
     bare = {i.name: "empty" if i.record and i.record.caption_path else "none" for i in facts.train_images}
     bare = {name: note for name, note in bare.items() if name not in captioned}
@@ -80,7 +80,7 @@ def _tag(facts: Facts, spec: AuditSpec, *, replace: bool = False) -> str:
 
 
 def encodings(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
-    """C02."""
+    """C02: captions whose encoding or line format other trainers misread."""
     found: dict[str, str] = {}
     for caption in facts.captions:
         notes = [note for note in caption.notes if not any(word in note for word in _EXPECTED)]
@@ -100,7 +100,7 @@ def encodings(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
 
 
 def stray_captions(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
-    """C03."""
+    """C03: captions without an image."""
     files = tuple(c.name for c in facts.captions if c.image is None)
     if files:
         why = f"{counted(len(files), 'caption')} without an image: misnamed, or the image was removed"
@@ -108,7 +108,7 @@ def stray_captions(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
 
 
 def token_limit(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
-    """C04."""
+    """C04: captions with more tokens than the training uses."""
     counter = token_counter(spec)
     most = max(spec.limits.tokens, spec.max_tokens)
     counts = {n: max(map(counter.count, i.captions)) for n, i in _captioned(facts).items()}
@@ -130,7 +130,7 @@ def token_limit(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
 
 
 def oversized_tag_lists(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
-    """C13."""
+    """C13: lists of tags that are too long."""
     tagged = _tagged(facts)
     found = {
         c.image: f"{c.bytes:,} bytes, {counted(len(tagged[c.image]), 'tag')}"
@@ -182,14 +182,14 @@ junk_tags = _rule_check(lambda: Remove(lists=("junk",)), "with tags that describ
 
 
 def contradictions(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
-    """C08."""
+    """C08: tags in one caption that contradict each other."""
     found = _changed_by(RuleSet.load_rules("contradictions"), facts, spec)
     if found:
         yield CheckFinding(f"{counted(len(found), 'caption')} with contradictory tags", _files(found, facts), found)
 
 
 def ambiguous_tags(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
-    """C10."""
+    """C10: tags with several meanings."""
     after = _tags_after(facts, Generics())
     words = vague_tags()
     found = {n: listed([t for t in tags if key(t) in words]) for n, tags in after.items()}
@@ -222,7 +222,7 @@ def _edit(remove: Sequence[str] = (), replace: Mapping[str, str] | None = None) 
 
 
 def unknown_tags(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
-    """C11."""
+    """C11: tags that the base model does not know."""
     known = load_vocabulary(spec.vocabulary)
     own = _own_words(spec)
     tagged = _tagged(facts)
@@ -241,7 +241,7 @@ def unknown_tags(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
 
 
 def other_characters(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
-    """C12."""
+    """C12: names of other characters in captions."""
     known = load_vocabulary(spec.vocabulary)
     if not isinstance(known, ListedVocabulary):
         return
@@ -269,7 +269,7 @@ def _own_words(spec: AuditSpec) -> set[str]:
 
 
 def mixed_forms(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
-    """C14."""
+    """C14: folders whose captions are tag lists in part and sentences in part."""
     for group in facts.train_groups:
         forms = {i.name: form_of(i.captions[0]) for i in group.images if i.captions and i.captions[0].strip()}
         counts = Counter(forms.values())
@@ -277,14 +277,14 @@ def mixed_forms(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
             continue
         rare, n = counts.most_common()[-1]
         words = {"tags": "tags", "prose": "sentences"}
-        where = group.name or "the folder"
-        why = f"{counted(n, 'caption')} of {len(forms)} in {where} made of {words[rare]}, unlike the others"
+        label = group.name or "the folder"
+        why = f"{counted(n, 'caption')} of {len(forms)} in {label} made of {words[rare]}, unlike the others"
         files = tuple(name for name, form in forms.items() if form == rare)
         yield CheckFinding(why, files, key=group.name, fix=_tag(facts, spec, replace=True))
 
 
 def inconsistent_spelling(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
-    """C15."""
+    """C15: tags that are spelled in several ways."""
     tagged = _tagged(facts)
     joined = {n: [t for t in tags if "_" in t and not keeps_underscores(t)] for n, tags in tagged.items()}
     spaced = {n: [t for t in tags if " " in t] for n, tags in tagged.items()}
@@ -311,7 +311,7 @@ def _mixed(
 
 
 def misspelled_triggers(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
-    """C16."""
+    """C16: tags that are misspellings of a trigger."""
     known = load_vocabulary(spec.vocabulary) if spec.vocabulary else None
     tagged = _tagged(facts)
     for trigger in spec.triggers:

@@ -13,7 +13,7 @@ from bakehouse.data.image_records import ImageSet
 
 
 def duplicates(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
-    """B13."""
+    """B13: duplicate images."""
     hashed = [(i.record, i.pixels.hashes) for i in facts.usable if i.record is not None and i.pixels is not None]
     images = ImageSet(tuple(record for record, _ in hashed), root=facts.root)
     found = Dedupe().findings(images, hashes=[hashes for _, hashes in hashed])

@@ -11,9 +11,9 @@ from typing import Literal
 from bakehouse.captions.triggers import Explanation
 from bakehouse.curation.dedupe.image_hashes import ImageHashes
 from bakehouse.data.buckets import Placement
+from bakehouse.data.compile_captions import CompiledImage
 from bakehouse.data.image_header import ImageHeader
 from bakehouse.data.image_records import ImageRecord
-from bakehouse.data.triggers import CompiledImage
 from bakehouse.vision.text_detection import TextRegion
 
 Sides = tuple[int, int, int, int]

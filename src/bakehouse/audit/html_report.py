@@ -107,13 +107,13 @@ def _families(report: Report, findings: Iterable[Finding]) -> list[tuple[str, li
 
 
 def _card(report: Report, finding: Finding, anchor: str) -> _Card:
-    pictured = [name for name in finding.files if name in report.thumbnails][:MAX_THUMBNAILS]
+    shown = [name for name in finding.files if name in report.thumbnails][:MAX_THUMBNAILS]
     return _Card(
         finding,
         badge=_LEVELS[finding.level].name,
         anchor=anchor,
         thumbnails=tuple(
-            _Thumbnail(name, finding.notes.get(name, ""), webp_uri(report.thumbnails[name])) for name in pictured
+            _Thumbnail(name, finding.notes.get(name, ""), webp_uri(report.thumbnails[name])) for name in shown
         ),
         files=tuple((name, finding.notes.get(name, "")) for name in finding.files[:MAX_FILES]),
         unnamed=max(0, len(finding.files) - MAX_FILES),

@@ -29,7 +29,7 @@ def _placed(facts: Facts) -> Iterator[tuple[ImageFacts, Placement]]:
 
 
 def too_small(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
-    """B01."""
+    """B01: images smaller than their bucket."""
     limits = spec.limits
     bad = [(i, p) for i, p in _placed(facts) if p.scale > limits.enlarged]
     badly = {i.name: _enlarged(i, p) for i, p in bad if p.scale > limits.enlarged_badly}
@@ -50,7 +50,7 @@ def _enlarged(image: ImageFacts, placement: Placement) -> str:
 
 
 def borders(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
-    """B04."""
+    """B04: images with a border of one colour."""
     found = {}
     for image, pixels in facts.measured():
         (width, height), (left, top, right, bottom) = image.size, pixels.border
@@ -61,13 +61,13 @@ def borders(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
 
 
 def blurred(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
-    """B05."""
+    """B05: images that are blurred at bucket size."""
     found = {i.name: f"sharpness {p.sharpness:.0f}" for i, p in facts.measured() if p.sharpness < spec.limits.sharpness}
     yield from image_findings(found, f"{{n}} blurred at bucket size (sharpness below {spec.limits.sharpness:g})")
 
 
 def jpeg_artifacts(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
-    """B06."""
+    """B06: images with artefacts of strong JPEG compression."""
     found = {}
     for image, pixels in facts.measured():
         quality = image.header.jpeg_quality if image.header else None
@@ -79,7 +79,7 @@ def jpeg_artifacts(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
 
 
 def monochrome(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
-    """B07."""
+    """B07: images without colours."""
     measured = list(facts.measured())
     found = {i.name: f"chroma {p.chroma:.0f} of 255" for i, p in measured if p.chroma < spec.limits.grey_colour}
     if not found:
@@ -100,7 +100,7 @@ def monochrome(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
 
 
 def small_faces(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
-    """B08."""
+    """B08: faces too small to learn."""
     least = spec.limits.face * spec.buckets.resolution / 512
     found = {}
     stems = {stem(image.name) for image in facts.usable}
@@ -123,7 +123,7 @@ _NO_FACE = ("out of frame", "faceless", "mannequin", "from behind", "no humans",
 
 
 def face_count(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
-    """B10."""
+    """B10: images without a face or with several."""
     if spec.kind not in ("character", "outfits", "dreambooth"):
         return
     counts = [(i, len(i.faces)) for i in facts.train_images if i.faces is not None]
@@ -151,7 +151,7 @@ _FACE_HEIGHTS = ((2.7, "portrait"), (4.3, "upper body"), (6.5, "cowboy shot"))
 
 
 def framing(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
-    """B11."""
+    """B11: the framings and how many images have each."""
     if spec.kind in ("style", "object"):
         return
     known = {i.name: view for i in facts.train_images if (view := framing_of(i))}
@@ -193,7 +193,7 @@ def framing_of(image: ImageFacts) -> str:
 
 
 def text(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
-    """B09."""
+    """B09: images with text or watermarks."""
     read = [i for i in facts.train_images if i.texts is not None]
     classified = mark_watermarks({n: i.texts or () for n, i in enumerate(read)}, [i.size for i in read])
     overlaid = {n: [t for t in lines if t.kind in KINDS] for n, lines in classified.items()}
@@ -240,7 +240,7 @@ def _text_findings(
 
 
 def repeated_background(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
-    """B12."""
+    """B12: a background that many images share."""
     measured = [(i, p) for i, p in facts.measured() if i.record is None or i.record.mask is None]
     if len(measured) < _MIN_SAMPLE or spec.kind == "style":
         return
@@ -264,7 +264,7 @@ _RETRO = ("1970s (style)", "1980s (style)", "1990s (style)", "retro artstyle", "
 
 
 def sources(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
-    """B14."""
+    """B14: images of one source or style, by their tags."""
     tags = {i.name: {plain(t) for line in i.captions for t in split_tags(line)} for i in facts.train_images}
     for source, words in _SOURCES.items():
         files = tuple(name for name, found in tags.items() if not found.isdisjoint(words))

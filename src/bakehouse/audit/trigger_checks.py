@@ -13,17 +13,18 @@ from bakehouse.captions.triggers.findings import ALWAYS_CAPTIONED
 from bakehouse.core.files import file_exists
 from bakehouse.core.message_text import counted, listed
 from bakehouse.data.captions import split_tags
+from bakehouse.data.compile_captions import RAW_SUFFIX
 from bakehouse.data.tag_groups import group_of, plain
 from bakehouse.data.tag_vocabulary import ListedVocabulary, load_vocabulary
 from bakehouse.data.tags import key
-from bakehouse.data.triggers import RAW_SUFFIX, Trigger
+from bakehouse.data.triggers import Trigger
 
 _LEVELS: dict[str, Level] = {"error": "error", "warning": "warning", "note": "info"}
 _PEOPLE_COUNTS = frozenset({"1girl", "1boy", "2girls", "2boys", "1other", "multiple girls", "multiple boys", "couple"})
 
 
 def missing_triggers(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
-    """D01."""
+    """D01: captions without their trigger, or with it in the wrong place."""
     if facts.triggers.problems:
         why = f"the declared triggers do not fit the images: {'; '.join(facts.triggers.problems)}"
         yield CheckFinding(
@@ -44,12 +45,12 @@ def _add_command(facts: Facts, spec: AuditSpec, trigger: Trigger, own: Iterable[
         # A compiled caption without its trigger was edited by hand: compiling keeps it unless told to overwrite.
         again = any(file_exists((facts.root / name).with_suffix(RAW_SUFFIX)) for name in own)
         return "bakehouse captions compile {folder} --overwrite" if again else None
-    where = ""
+    pattern = ""
     if len(spec.triggers) > 1 or facts.class_images:
         # A trigger in the caption of a class image would make it mean the class.
         inside, reg = _common_folder(own), _common_folder(i.name for i in facts.class_images)
-        where = f"{inside}/*" if inside else f"!{reg}/*" if reg else ""
-    path = f" --path {quote_argument(where)}" if where else ""
+        pattern = f"{inside}/*" if inside else f"!{reg}/*" if reg else ""
+    path = f" --path {quote_argument(pattern)}" if pattern else ""
     return f"bakehouse captions edit {{folder}} --add {quote_argument(trigger.head)}{path}"
 
 
@@ -135,7 +136,10 @@ def correlated_tags(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
 
 
 def strategies(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
-    """D07. Triggers given on the command line declare no strategy."""
+    """D07: the strategy that a trigger's captions amount to, beside the one it declares.
+
+    Triggers given on the command line declare none.
+    """
     if not (spec.declared or spec.compiled):
         return
     for one in facts.triggers.explanation.triggers if facts.triggers.explanation else ():
@@ -167,7 +171,7 @@ def known_words(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
 
 
 def characters_together(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
-    """D09."""
+    """D09: packs of several characters without images of them together."""
     people = [t for t in spec.triggers if t.kind == "character"]
     if len(people) < 2 or facts.triggers.problems:
         return

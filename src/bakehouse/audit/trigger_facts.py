@@ -9,7 +9,8 @@ from bakehouse.audit.facts import Group, TriggerFacts
 from bakehouse.captions.triggers import explain, exposures_of
 from bakehouse.captions.triggers.absorption import captioned_shares
 from bakehouse.core.errors import Problems
-from bakehouse.data.triggers import Trigger, compile_captions
+from bakehouse.data.compile_captions import compile_captions
+from bakehouse.data.triggers import Trigger
 
 
 def collect_trigger_facts(root: Path, groups: Sequence[Group], triggers: Sequence[Trigger]) -> TriggerFacts:

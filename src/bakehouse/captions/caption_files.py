@@ -12,10 +12,10 @@ from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import file_exists
 from bakehouse.core.message_text import listed
 from bakehouse.data.captions import CAPTION_EXTENSIONS, LOST_BYTES, decode_text, joined_lines, read_caption
+from bakehouse.data.compile_captions import RAW_SUFFIX
 from bakehouse.data.dataset_formats import METADATA_FILES
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.scan import NO_FILE, FileTree, caption_files, check_image_folder, list_files, natural_key
-from bakehouse.data.triggers import RAW_SUFFIX
 
 _LINE_ENDS = re.compile(r"\r\n|\n|\r")
 

@@ -13,9 +13,9 @@ from bakehouse.core.events import Event, Noted, Warned
 from bakehouse.core.message_text import counted, listed
 from bakehouse.core.settings import Spec
 from bakehouse.curation.changeset import Proposal, Write
+from bakehouse.data.compile_captions import RAW_SUFFIX
 from bakehouse.data.image_records import ImageSet
 from bakehouse.data.tags import key, split_caption
-from bakehouse.data.triggers import RAW_SUFFIX
 
 _MAX_TAGS = 6
 """Most tags in the description of a change."""

@@ -178,7 +178,7 @@ def _weak(counts: Mapping[str, int], vocabulary: TagVocabulary | None) -> dict[s
 
 
 def _pairs(tagged: Sequence[Sequence[str]], counts: Mapping[str, int], most: int = 20) -> list[Pair]:
-    """Return the pairs of frequent tags with the highest Jaccard index."""
+    """Return the `most` pairs of frequent tags with the highest Jaccard index."""
     everywhere = {key(tag) for tag, n in counts.items() if n == len(tagged)}
     frequent = [tag for tag, n in sorted(counts.items(), key=lambda e: (-e[1], e[0])) if key(tag) not in everywhere]
     names = {key(tag): tag for tag in frequent[:_PAIR_TAGS]}

@@ -22,11 +22,11 @@ from bakehouse.core.settings import Spec
 from bakehouse.curation.apply_and_undo import read_history
 from bakehouse.curation.changeset import Proposal, Write
 from bakehouse.data.captions import read_caption
+from bakehouse.data.compile_captions import RAW_SUFFIX
 from bakehouse.data.dataset_formats import METADATA_FILES
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.scan import nfc
 from bakehouse.data.tags import join_tags, keeps_underscores, key, split_caption
-from bakehouse.data.triggers import RAW_SUFFIX
 from bakehouse.vision.taggers.base import MIN_SCORE, Tagger, TagPrediction
 from bakehouse.vision.taggers.factory import load_tagger
 

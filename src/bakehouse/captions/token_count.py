@@ -26,19 +26,19 @@ def token_counter(folder: Path) -> CountTokens:
     Raises:
         UsageError: the folder has no CLIP tokenizer.
     """
-    where = folder / "tokenizer" if (folder / "tokenizer").is_dir() else folder
-    if (where / "tokenizer.json").is_file():
+    tokenizer_folder = folder / "tokenizer" if (folder / "tokenizer").is_dir() else folder
+    if (tokenizer_folder / "tokenizer.json").is_file():
         from tokenizers import Tokenizer
 
-        fast = Tokenizer.from_file(str(where / "tokenizer.json"))
+        fast = Tokenizer.from_file(str(tokenizer_folder / "tokenizer.json"))
         fast.no_truncation()
         fast.no_padding()
         return _by_words(lambda texts: [len(e.ids) for e in fast.encode_batch(list(texts), add_special_tokens=False)])
-    if not (where / "vocab.json").is_file():
+    if not (tokenizer_folder / "vocab.json").is_file():
         raise UsageError(f"{folder} has no tokenizer", hint="pass a diffusers folder: it has one in tokenizer/")
     from transformers import CLIPTokenizer
 
-    slow: Any = CLIPTokenizer.from_pretrained(str(where), local_files_only=True)
+    slow: Any = CLIPTokenizer.from_pretrained(str(tokenizer_folder), local_files_only=True)
 
     def count(texts: Sequence[str]) -> list[int]:
         encoded = (

@@ -1,1 +1,1 @@
-"""What every room stands on: errors, events, files, the run folder and the spec base. No torch here."""
+"""What every package depends on: errors, events, files, the run folder and the spec base. No torch here."""

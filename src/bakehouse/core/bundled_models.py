@@ -1,8 +1,8 @@
 """The models inside the package: what users call them and where their files are. Needs no torch.
 
-This is all that rooms without base models (`data`, `vision`, `curation`, `captions`, `audit`) may know of them. What
-else differs from one base model to another (guidance, scorer, batch size, ...) is in `models/families.py`; a room that
-may not import that gets a value (a family's name, a tokenizer's path) from the command that calls it.
+This is all that packages without base models (`data`, `vision`, `curation`, `captions`, `audit`) may know of them. What
+else differs from one base model to another (guidance, scorer, batch size, ...) is in `models/families.py`; packages
+that may not import that get a value (a family's name, a tokenizer's path) from the command that calls it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Counts and lists in messages: `3 images`, `a, b and 4 more`."""
+"""Text of messages: counts (`3 images`), lists (`a, b and 4 more`), and control characters from files made visible."""
 
 from __future__ import annotations
 

@@ -67,6 +67,7 @@ def _text(start: bytes) -> str | None:
 
 
 def _first_words(text: str, most: int = 60) -> str:
+    """Return the text on one line, cut after `most` characters."""
     return " ".join(text.split())[:most]
 
 

@@ -57,7 +57,7 @@ class Convert(Spec):
         return [*move_with_sidecars(record, images, to), *copy_shared_caption(record, images, to)]
 
     def _converted(self, record: ImageRecord, images: ImageSet, to: PurePosixPath) -> Sequence[Edit]:
-        first, *more = self._pictures(record)
+        first, *more = self._frames_to_keep(record)
         edits = replace_image(record, images, to, first[1])
         for index, image in more:
             name = to.with_name(fit_file_name(to.stem, f"-{index + 1:04d}.png"))
@@ -66,7 +66,7 @@ class Convert(Spec):
                 edits.append(copy_caption(record.caption_path, name))
         return edits
 
-    def _pictures(self, record: ImageRecord) -> list[tuple[int, Image.Image]]:
+    def _frames_to_keep(self, record: ImageRecord) -> list[tuple[int, Image.Image]]:
         """Return the frames to keep with their numbers."""
         if self.frames == "all":
             return list(enumerate(read_frames(record.path)))

@@ -8,10 +8,10 @@ from pathlib import Path, PurePosixPath
 
 from bakehouse.curation.changeset import Edit, Move, Remove
 from bakehouse.data.captions import CAPTION_EXTENSIONS
+from bakehouse.data.compile_captions import RAW_SUFFIX
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.open_image import EXTENSIONS
 from bakehouse.data.scan import MASK_ENDINGS, nfc
-from bakehouse.data.triggers import RAW_SUFFIX
 
 TEXT_SUFFIXES = (*CAPTION_EXTENSIONS, RAW_SUFFIX)
 """Extensions of caption files and of the tag files that captions are compiled from."""

@@ -84,19 +84,19 @@ class AugmentSpec(Spec):
             gamma=2 ** (self.color * (2 * gamma - 1) / 2),
         )
 
-    def _placed(self, record: ImageRecord, placement: Placement, at: float, where: tuple[float, float]) -> Placement:
+    def _placed(self, record: ImageRecord, placement: Placement, at: float, position: tuple[float, float]) -> Placement:
         box = face_box(record) if self.face_crop else None
         if box is not None:
-            return self._around(box, record, placement, at, where)
+            return self._around(box, record, placement, at, position)
         if not self.random_crop:
             return placement
         size = (record.width, record.height)
         resized = _scaled(size, placement.scale * self.zoom**at, placement.bucket)
-        left, top = (int(u * (r - b + 1)) for u, r, b in zip(where, resized, placement.bucket, strict=True))
+        left, top = (int(u * (r - b + 1)) for u, r, b in zip(position, resized, placement.bucket, strict=True))
         return _placement(size, placement.bucket, resized, left, top)
 
     def _around(
-        self, box: Box, record: ImageRecord, placement: Placement, at: float, where: tuple[float, float]
+        self, box: Box, record: ImageRecord, placement: Placement, at: float, position: tuple[float, float]
     ) -> Placement:
         """A crop around the face; the image is not enlarged beyond its own pixels for it."""
         assert self.face_crop is not None
@@ -109,7 +109,7 @@ class AugmentSpec(Spec):
             ratio = resized[axis] / size[axis]
             side = box[axis + 2] * ratio
             room = max(0.0, bucket[axis] - side) / 2 if self.random_crop else FACE_JITTER * side
-            middle = (box[axis] + box[axis + 2] / 2) * ratio + (2 * where[axis] - 1) * room
+            middle = (box[axis] + box[axis + 2] / 2) * ratio + (2 * position[axis] - 1) * room
             corner.append(min(max(0, round(middle - bucket[axis] / 2)), resized[axis] - bucket[axis]))
         return _placement(size, bucket, resized, *corner)
 

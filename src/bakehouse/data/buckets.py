@@ -227,6 +227,7 @@ def _place(size: Size, buckets: Sequence[Size], spec: BucketSpec) -> Placement:
 
 
 def _own_side(side: int, most: int, step: int) -> int:
+    """Return a side rounded down to a multiple of `step`, between `step` and `most` pixels."""
     return max(step, min(side, most) // step * step)
 
 

@@ -27,7 +27,8 @@ class Vocabulary:
     """Groups with their values (the first is the default, which captions do not name), and the grammar of tags."""
 
     groups: Mapping[str, tuple[str, ...]]
-    judged: tuple[str, ...]
+    scored_groups: tuple[str, ...]
+    """Groups that the evaluation scores."""
     grammar: Mapping[str, Any]
 
     @classmethod

@@ -99,7 +99,7 @@ def _steps(quality: int) -> list[int]:
 
 
 def distinct_frames(path: Path | str, *, most: int = 200) -> tuple[int, int]:
-    """Return how many frames differ visibly from the one before, and how many were compared.
+    """Return how many frames differ visibly from the one before, and how many were compared: the first `most`.
 
     Two frames are the same if their 16 x 16 grey thumbnails differ by less than 2 of 255 on average.
 

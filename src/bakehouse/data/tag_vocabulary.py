@@ -117,13 +117,13 @@ def load_vocabulary(where: str | Path) -> TagVocabulary:
 VOCABULARY_FILES = ("selected_tags.csv", "tag_mapping.json", "tags.txt")
 
 
-def _vocabulary_file(where: str | Path) -> Path:
+def _vocabulary_file(name_or_path: str | Path) -> Path:
     """The path of a vocabulary file; of a tagger, the list beside its model."""
-    path = Path(where).expanduser()
+    path = Path(name_or_path).expanduser()
     if not path.exists() or path.suffix.lower() == ".onnx":
         from bakehouse.core.model_catalogue import model_path
 
-        path = model_path(where, "tagger")
+        path = model_path(name_or_path, "tagger")
     if path.is_file() and path.suffix.lower() != ".onnx":
         return path
     folder = path if path.is_dir() else path.parent

@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bakehouse.evaluation.cell_scores import BaseScores, Cell
+    from bakehouse.evaluation.checkpoint_scores import BaseScores, ScoredCheckpoint
     from bakehouse.evaluation.evaluate_run import Evaluated, Scored, checkpoints, evaluate
     from bakehouse.evaluation.html_report import write_report
     from bakehouse.evaluation.image_scorers import CrumbScorer, ImageScorer, TransformersScorer, scorer_for
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from bakehouse.evaluation.training_evaluator import TrainingEvaluator
 
 _MODULES = {
-    "BaseScores": "cell_scores",
-    "Cell": "cell_scores",
+    "BaseScores": "checkpoint_scores",
+    "ScoredCheckpoint": "checkpoint_scores",
     "CrumbScorer": "image_scorers",
     "EvalPrompt": "prompt_set",
     "EvalPrompts": "prompt_set",
@@ -41,7 +41,6 @@ _MODULES = {
 
 __all__ = [
     "BaseScores",
-    "Cell",
     "CrumbScorer",
     "EvalPrompt",
     "EvalPrompts",
@@ -50,6 +49,7 @@ __all__ = [
     "Pick",
     "Report",
     "Scored",
+    "ScoredCheckpoint",
     "TrainingEvaluator",
     "TransformersScorer",
     "Verdict",

@@ -20,7 +20,14 @@ from bakehouse.core.run_folder import Run
 from bakehouse.data.image_records import ImageRecord
 from bakehouse.data.open_image import open_image
 from bakehouse.data.scan import scan
-from bakehouse.evaluation.cell_scores import Cell, References, ScoredImages, ScoredSeries, score_base, score_cell
+from bakehouse.evaluation.checkpoint_scores import (
+    References,
+    ScoredCheckpoint,
+    ScoredImages,
+    ScoredSeries,
+    score_base,
+    score_checkpoint,
+)
 from bakehouse.evaluation.image_cache import (
     AdapterVariant,
     GenerationSettings,
@@ -222,7 +229,7 @@ class EvaluationRun:
         self.total += len(variants) * len(first) + second_round * (len(prompts) - len(first))
 
         baseline = yield from self.score_baseline(prompts, training)
-        cells: dict[AdapterVariant, Cell] = {}
+        cells: dict[AdapterVariant, ScoredCheckpoint] = {}
         for variant in variants:
             cells[variant] = yield from self.score_variant(variant, first, chosen[_path(variant)], baseline)
         best = [id(c) for c in finalists(list(cells.values()), second_round)]
@@ -239,7 +246,9 @@ class EvaluationRun:
         compared = training if self.compared is self.training else self._score_records(self.compared)
         base = yield from self._series(AdapterVariant(), prompts)
         attributes = visible_attributes(training.attributes, self.named_attributes)
-        attributes = attributes or subject_attributes(training.attributes, base.klass.attributes, ignore=CONTEXT_GROUPS)
+        attributes = attributes or subject_attributes(
+            training.attributes, base.class_images.attributes, ignore=CONTEXT_GROUPS
+        )
         references = References(training, compared, self.compared is not self.training, attributes)
         return Baseline(prompts, base, references, self._floor(prompts))
 
@@ -248,10 +257,10 @@ class EvaluationRun:
 
     def score_variant(
         self, variant: AdapterVariant, prompts: EvalPrompts, checkpoint: Checkpoint, baseline: Baseline
-    ) -> Generator[Event, None, Cell]:
+    ) -> Generator[Event, None, ScoredCheckpoint]:
         """Generate and score the images of one checkpoint at one strength."""
         images = yield from self._series(variant, prompts)
-        cell = score_cell(
+        cell = score_checkpoint(
             (relative(_path(variant), self.run.folder), variant.strength, checkpoint.number),
             images,
             baseline.base,
@@ -262,12 +271,12 @@ class EvaluationRun:
             floor=baseline.floor,
             seed=self.spec.seed,
         )
-        cell = replace(cell, unit=checkpoint.unit)
+        cell = replace(cell, epoch_unit=checkpoint.unit)
         figures = (cell.fidelity.value, cell.prompt_retention, cell.drift.points.value)
         subject, retention, drift = (None if math.isnan(v) else round(v, 4) for v in figures)
         yield Scored(
             epoch=cell.epoch,
-            unit=cell.unit,
+            unit=cell.epoch_unit,
             weight=variant.strength,
             images=cell.images,
             subject=subject,
@@ -279,7 +288,7 @@ class EvaluationRun:
     def _series(self, variant: AdapterVariant, prompts: EvalPrompts) -> Generator[Event, None, ScoredSeries]:
         """Generate and score the images of a variant; the base needs none of the subject."""
         subject = prompts.subject if variant.weights else ()
-        wanted = (*subject, *prompts.klass, *prompts.other)
+        wanted = (*subject, *prompts.class_prompts, *prompts.other)
         if damaged := self.cache.damaged(variant, wanted):
             yield Warned(message=f"cached images are damaged and will be generated again: {listed(damaged, 3)}")
         missing = self.cache.missing(variant, wanted)
@@ -288,7 +297,7 @@ class EvaluationRun:
         for path in self.cache.generate(variant, missing):
             self.generated.add(path)
             yield self._progress()
-        series = (subject, prompts.klass, prompts.other)
+        series = (subject, prompts.class_prompts, prompts.other)
         return ScoredSeries(*(self.cache.score(self.scorer, variant, some) for some in series))
 
     def _progress(self) -> Progress:
@@ -311,20 +320,28 @@ class EvaluationRun:
         """Return the mean score of the base's images for each other's prompts."""
         if not self.scorer.has_floor:
             return 0.0
-        others = [p.bare_prompt for p in prompts.klass[PER_PROMPT:] + prompts.klass[:PER_PROMPT]]
-        scores = self.scorer.prompt_scores(self.cache.load(AdapterVariant(), prompts.klass), others)
+        others = [p.bare_prompt for p in prompts.class_prompts[PER_PROMPT:] + prompts.class_prompts[:PER_PROMPT]]
+        scores = self.scorer.prompt_scores(self.cache.load(AdapterVariant(), prompts.class_prompts), others)
         return float(np.nanmean(scores))
 
     def _strengths(self, path: Path) -> tuple[float, ...]:
         return (1.0,) if path.is_dir() else self.spec.weights
 
-    def _report(self, prompts: EvalPrompts, cells: Mapping[AdapterVariant, Cell], baseline: Baseline) -> Report:
+    def _report(
+        self, prompts: EvalPrompts, cells: Mapping[AdapterVariant, ScoredCheckpoint], baseline: Baseline
+    ) -> Report:
         found, references = list(cells.values()), baseline.references
-        bare_prompts = [p.bare_prompt for p in prompts.klass]
-        base = score_base(baseline.base.klass, references, bare_prompts, floor=baseline.floor, seed=self.spec.seed)
+        bare_prompts = [p.bare_prompt for p in prompts.class_prompts]
+        base = score_base(
+            baseline.base.class_images, references, bare_prompts, floor=baseline.floor, seed=self.spec.seed
+        )
         images: dict[str, str] = {}
         for variant, cell in [(AdapterVariant(), None), *cells.items()]:
-            for series, some in (("subject", prompts.subject), ("class", prompts.klass), ("other", prompts.other)):
+            for series, some in (
+                ("subject", prompts.subject),
+                ("class", prompts.class_prompts),
+                ("other", prompts.other),
+            ):
                 for i, prompt in enumerate(some):
                     path = self.cache.path(variant, prompt)
                     if path.is_file():
@@ -437,6 +454,7 @@ def _named_attributes(folder: Path) -> dict[str, str]:
 
 
 def _evenly_spaced(records: Sequence[ImageRecord], most: int) -> Sequence[ImageRecord]:
+    """Return at most `most` of the records, evenly spaced."""
     if len(records) <= most:
         return records
     return [records[round(i)] for i in np.linspace(0, len(records) - 1, most)]

@@ -21,7 +21,7 @@ from bakehouse.core.message_text import counted
 from bakehouse.core.run_folder import Run
 from bakehouse.core.svg_charts import Axes, Line, Point, line_chart
 from bakehouse.data.open_image import open_image
-from bakehouse.evaluation.cell_scores import Cell
+from bakehouse.evaluation.checkpoint_scores import ScoredCheckpoint
 from bakehouse.evaluation.html_format import (
     DASH,
     THUMBNAIL,
@@ -111,7 +111,7 @@ def make_page(report: Report, run: Run) -> str:
         why="" if outcome == "learned" else keep_units(report.verdict.why),
         tiles=list(_tiles(report)),
         generate_command=_generate_command(report, run),
-        class_prompt=report.concept.class_name or report.prompts.klass[0].prompt,
+        class_prompt=report.concept.class_name or report.prompts.class_prompts[0].prompt,
         subject_strips=_subject_strips(report),
         class_strips=_class_strips(report),
         epochs=epochs,
@@ -136,7 +136,7 @@ def write_grid(report: Report) -> Path:
     images = [[_montage(report, cells.get((e, s))) for e in epochs] for s in strengths]
     captions = [[_caption(cells.get((e, s))) for e in epochs] for s in strengths]
     title = f"{report.concept.subject or report.title}: checkpoint x strength"
-    across, down = [f"{report.picked.unit} {e}" for e in epochs], [f"strength {s:g}" for s in strengths]
+    across, down = [f"{report.picked.epoch_unit} {e}" for e in epochs], [f"strength {s:g}" for s in strengths]
     page = draw_grid(images, across, down, title, captions=captions)
     with atomic_path(report.grid_path) as temporary:
         page.save(temporary, format="PNG", optimize=True)
@@ -198,27 +198,29 @@ def _subject_strips(report: Report) -> list[Strip]:
     training = [thumbnail(path, "a training image") for path in _evenly_spaced(report.references, COLUMNS)]
     return [
         Strip("Training", counted(len(report.references), "image"), training),
-        Strip("Generated", f"{cell.unit} {cell.epoch} at {cell.strength:g}", generated),
+        Strip("Generated", f"{cell.epoch_unit} {cell.epoch} at {cell.strength:g}", generated),
         Strip("Base model", "same prompts and seeds", base),
     ]
 
 
 def _class_strips(report: Report) -> list[Strip]:
     cell, prompts = report.picked, report.prompts
-    klass = [("class", i, prompts.klass[i]) for i in _spread_over_prompts(len(prompts.klass), COLUMNS - 2)]
+    of_class = [
+        ("class", i, prompts.class_prompts[i]) for i in _spread_over_prompts(len(prompts.class_prompts), COLUMNS - 2)
+    ]
     other = [("other", i, prompt) for i, prompt in enumerate(prompts.other[:2])]
     generated, base = [], []
-    for series, i, prompt in [*klass, *other]:
+    for series, i, prompt in [*of_class, *other]:
         generated.append(thumbnail(report.image_path(cell, series, i), prompt.prompt))
         base.append(thumbnail(report.image_path(None, series, i), f"base: {prompt.prompt}", prompt.prompt))
     return [
-        Strip("Generated", f"{cell.unit} {cell.epoch} at {cell.strength:g}", generated),
+        Strip("Generated", f"{cell.epoch_unit} {cell.epoch} at {cell.strength:g}", generated),
         Strip("Base model", "same prompts and seeds", base),
     ]
 
 
 @dataclass(frozen=True)
-class GridCell:
+class ReportGridCell:
     """One cell of the grid of checkpoints and strengths."""
 
     image: InlineImage
@@ -230,19 +232,19 @@ class GridCell:
     figures: Sequence[tuple[str, Figure]]
 
 
-def _grid(report: Report) -> list[tuple[str, list[GridCell | None]]]:
+def _grid(report: Report) -> list[tuple[str, list[ReportGridCell | None]]]:
     epochs, strengths, cells = _axes(report)
     return [(f"strength {s:g}", [_grid_cell(report, cells.get((e, s))) for e in epochs]) for s in strengths]
 
 
-def _grid_cell(report: Report, cell: Cell | None) -> GridCell | None:
+def _grid_cell(report: Report, cell: ScoredCheckpoint | None) -> ReportGridCell | None:
     montage = _montage(report, cell)
     if cell is None or montage is None:
         return None
     fidelity = cell.fidelity.value
-    return GridCell(
+    return ReportGridCell(
         inline_image(montage, 2 * THUMBNAIL),
-        f"{cell.unit} {cell.epoch} at strength {cell.strength:g}",
+        f"{cell.epoch_unit} {cell.epoch} at strength {cell.strength:g}",
         cell == report.picked,
         percent(fidelity),
         0 if math.isnan(fidelity) else round(100 * min(max(fidelity, 0.0), 1.0)),
@@ -254,15 +256,15 @@ def _grid_cell(report: Report, cell: Cell | None) -> GridCell | None:
     )
 
 
-def _retention(cell: Cell) -> Figure:
+def _retention(cell: ScoredCheckpoint) -> Figure:
     return Figure(percent(cell.prompt_retention), over=cell.prompt_retention < MIN_PROMPT_RETENTION)
 
 
-def _drifts(cell: Cell) -> bool:
+def _drifts(cell: ScoredCheckpoint) -> bool:
     return significant(cell.drift.points) > MAX_DRIFT
 
 
-def _shifts(cell: Cell) -> bool:
+def _shifts(cell: ScoredCheckpoint) -> bool:
     return significant(cell.drift.shift) > MAX_CLASS_SHIFT
 
 
@@ -279,18 +281,18 @@ class Chart:
 
 
 def _charts(report: Report, run: Run) -> list[Chart]:
-    def retention(cell: Cell) -> Interval:
+    def retention(cell: ScoredCheckpoint) -> Interval:
         # The base's score on the same prompts scales value and interval alike.
         known = cell.prompt.value and not math.isnan(cell.prompt_retention)
         return cell.prompt.scaled(100 * cell.prompt_retention / cell.prompt.value if known else math.nan)
 
-    limit, unit = 100 * MIN_PROMPT_RETENTION, report.picked.unit
+    limit, unit = 100 * MIN_PROMPT_RETENTION, report.picked.epoch_unit
     over = f"over {unit}s"
     fidelity = Axes(f"Subject fidelity {over}", unit, " %", y_high=100)
     prompt = Axes(f"Prompt retention {over}", unit, " %", 0, 120, limit, f"{limit:.0f} %")
     drift = Axes(f"Prior drift {over}", unit, limit=MAX_DRIFT, limit_name=f"{MAX_DRIFT:g} points")
     shift = Axes(f"Class shift {over}", unit, limit=MAX_CLASS_SHIFT, limit_name=f"{MAX_CLASS_SHIFT:g} points")
-    charts: list[tuple[str, str, Callable[[Cell], Interval], Axes]] = [
+    charts: list[tuple[str, str, Callable[[ScoredCheckpoint], Interval], Axes]] = [
         ("Subject fidelity", "0 is the base, 100 the subject's own images", lambda c: c.fidelity.scaled(100), fidelity),
         ("Prompt retention", "prompt accuracy as a share of the base's", retention, prompt),
         ("Prior drift", "points, without the trigger", lambda c: c.drift.points, drift),
@@ -302,14 +304,14 @@ def _charts(report: Report, run: Run) -> list[Chart]:
     return [Chart(name, note, Markup(svg)) for name, note, svg in found if svg]
 
 
-def _lines(report: Report, figure_of: Callable[[Cell], Interval]) -> list[Line]:
+def _lines(report: Report, figure_of: Callable[[ScoredCheckpoint], Interval]) -> list[Line]:
     _, strengths, _ = _axes(report)
     lines = []
     for i, strength in enumerate(strengths):
         points = []
         for cell in sorted((c for c in report.cells if c.strength == strength), key=lambda c: c.epoch):
             figure = figure_of(cell)
-            tooltip = f"{cell.unit} {cell.epoch} at {strength:g}: {number(figure.value, 1)} ({interval(figure)})"
+            tooltip = f"{cell.epoch_unit} {cell.epoch} at {strength:g}: {number(figure.value, 1)} ({interval(figure)})"
             points.append(Point(cell.epoch, figure.value, figure.low, figure.high, tooltip, cell == report.picked))
         shade = min(i if len(strengths) > 1 else 1, 5)
         lines.append(Line(f"{strength:g}", points, f"w{shade}"))
@@ -366,9 +368,9 @@ def _table(report: Report) -> list[tuple[bool, list[Figure]]]:
     return [*rows, *((False, [Figure(text) for text in texts]) for texts in (of_base, own))]
 
 
-def _row(cell: Cell) -> Iterator[Figure]:
+def _row(cell: ScoredCheckpoint) -> Iterator[Figure]:
     copies = cell.near_copies.share.value
-    yield Figure(f"{cell.unit} {cell.epoch}")
+    yield Figure(f"{cell.epoch_unit} {cell.epoch}")
     yield Figure(f"{cell.strength:g}")
     yield Figure(str(cell.images))
     yield with_interval(cell.fidelity, 100)
@@ -382,8 +384,8 @@ def _row(cell: Cell) -> Iterator[Figure]:
 
 
 def _prompt_rows(report: Report) -> Iterator[tuple[str, str, int]]:
-    for subject, klass in zip(report.prompts.subject, report.prompts.klass, strict=True):
-        yield subject.prompt, klass.prompt, subject.seed
+    for subject, class_prompt in zip(report.prompts.subject, report.prompts.class_prompts, strict=True):
+        yield subject.prompt, class_prompt.prompt, subject.seed
     for other in report.prompts.other:
         yield "", other.prompt, other.seed
 
@@ -404,12 +406,12 @@ def _method(report: Report) -> dict[str, str]:
 # --- grid.png ---------------------------------------------------------------------------------------------------------
 
 
-def _axes(report: Report) -> tuple[list[int], list[float], dict[tuple[int, float], Cell]]:
+def _axes(report: Report) -> tuple[list[int], list[float], dict[tuple[int, float], ScoredCheckpoint]]:
     cells = {(c.epoch, c.strength): c for c in report.cells}
     return sorted({e for e, _ in cells}), sorted({s for _, s in cells}), cells
 
 
-def _montage(report: Report, cell: Cell | None) -> Image.Image | None:
+def _montage(report: Report, cell: ScoredCheckpoint | None) -> Image.Image | None:
     """Return four images as one, of the same prompts in every cell."""
     if cell is None:
         return None
@@ -427,7 +429,7 @@ def _montage(report: Report, cell: Cell | None) -> Image.Image | None:
     return page
 
 
-def _caption(cell: Cell | None) -> str:
+def _caption(cell: ScoredCheckpoint | None) -> str:
     if cell is None:
         return ""
     drift = number(cell.drift.points.value, 0)
@@ -441,4 +443,5 @@ def _spread_over_prompts(count: int, most: int) -> list[int]:
 
 
 def _evenly_spaced(paths: Sequence[Path], most: int) -> list[Path]:
+    """Return at most `most` of the paths, evenly spaced."""
     return [paths[round(i)] for i in np.linspace(0, len(paths) - 1, min(most, len(paths)))]

@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 from bakehouse.core.files import atomic_path, key_of, sha256_bytes, sha256_file, write_bytes, write_text
 from bakehouse.core.json_toml_yaml import parse_json
 from bakehouse.data.open_image import open_image
-from bakehouse.evaluation.cell_scores import ScoredImages
+from bakehouse.evaluation.checkpoint_scores import ScoredImages
 from bakehouse.evaluation.metrics import small_pixels
 from bakehouse.evaluation.prompt_set import EvalPrompt
 
@@ -106,8 +106,8 @@ class PipelineImageGenerator:
         pipeline = self._open(variant)
         strengths = () if variant.is_full_model or variant.weights is None else (variant.strength,)
         with pipeline.adapter_strengths(*strengths):
-            for picture in pipeline.generate(requests):
-                yield picture.image
+            for generated in pipeline.generate(requests):
+                yield generated.image
 
     def close(self) -> None:
         """Release the model's memory."""

@@ -60,7 +60,7 @@ class CrumbScorer:
     def __init__(self, tagger: CrumbTagger) -> None:
         self.tagger = tagger
         self.name = "crumb-tagger"
-        self._reliable = {*tagger.vocabulary.judged, "background color", "background color 2"}
+        self._reliable = {*tagger.vocabulary.scored_groups, "background color", "background color 2"}
         self._last: tuple[tuple[int, ...], Sequence[Image.Image], TagResult] | None = None
 
     @classmethod

@@ -92,17 +92,27 @@ class EvalPrompts:
     """The prompts of an evaluation in the order of generation; the first n of each series are a balanced choice."""
 
     subject: tuple[EvalPrompt, ...]
-    klass: tuple[EvalPrompt, ...]
+    class_prompts: tuple[EvalPrompt, ...]
     """The subject's prompts and seeds without the trigger, in the same order."""
     other: tuple[EvalPrompt, ...]
     """Prompts of another class, to measure what leaks into it."""
 
     def first(self, count: int) -> EvalPrompts:
         """Return `count` prompts of the subject, as many of the class, and some of another class."""
-        return EvalPrompts(self.subject[:count], self.klass[:count], self.other[: max(1, count // CLASS_PER_OTHER)])
+        return EvalPrompts(
+            self.subject[:count], self.class_prompts[:count], self.other[: max(1, count // CLASS_PER_OTHER)]
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        series = (("subject", self.subject), ("klass", self.class_prompts), ("other", self.other))
+        return {name: [prompt.to_json() for prompt in prompts] for name, prompts in series}
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> EvalPrompts:
+        return EvalPrompts(*(tuple(map(EvalPrompt.from_json, value[name])) for name in ("subject", "klass", "other")))
 
     def __len__(self) -> int:
-        return len(self.subject) + len(self.klass) + len(self.other)
+        return len(self.subject) + len(self.class_prompts) + len(self.other)
 
 
 def make_prompts(
@@ -127,13 +137,15 @@ def make_prompts(
         style_first: whether a style's words stand in front of the content, as in its captions.
     """
     rng = random.Random(f"prompts {seed}")
-    subject, klass = concept.subject.strip(), _class_of(concept, kind, crumb)
-    templates = _crumb_templates(rng, kind, klass, fixed_groups) if crumb else _general_templates(rng, kind, subject)
+    subject, class_word = concept.subject.strip(), _class_of(concept, kind, crumb)
+    templates = (
+        _crumb_templates(rng, kind, class_word, fixed_groups) if crumb else _general_templates(rng, kind, subject)
+    )
     needed = -(-count // PER_PROMPT)
     chosen = [templates[i % len(templates)] for i in range(needed)]
-    each = [(t.with_subject(subject, crumb, style_first), t.with_class(klass, crumb)) for t in chosen]
+    each = [(t.with_subject(subject, crumb, style_first), t.with_class(class_word, crumb)) for t in chosen]
     pairs = [pair for pair in each for _ in range(PER_PROMPT)][:count]
-    others = _others(rng, klass, crumb, max(1, count // CLASS_PER_OTHER))
+    others = _others(rng, class_word, crumb, max(1, count // CLASS_PER_OTHER))
     return EvalPrompts(
         tuple(EvalPrompt("subject", mine, bare, seed + i) for i, (mine, bare) in enumerate(pairs)),
         tuple(EvalPrompt("class", bare, bare, seed + i) for i, (_, bare) in enumerate(pairs)),
@@ -166,24 +178,24 @@ class _Template:
             return f"{words}, {self.text}" if style_first else f"{self.text}, {words}"
         return self.text.format(subject if crumb else _with_article(self.text, subject))
 
-    def with_class(self, klass: str, crumb: bool) -> str:
+    def with_class(self, class_word: str, crumb: bool) -> str:
         if self.style:
             return self.text
-        return self.text.format(klass if crumb else _with_article(self.text, klass))
+        return self.text.format(class_word if crumb else _with_article(self.text, class_word))
 
 
 def _class_of(concept: ConceptSpec, kind: Kind, crumb: bool) -> str:
     return concept.class_name or ("person" if crumb or kind == "character" else "thing")
 
 
-def _crumb_templates(rng: random.Random, kind: Kind, klass: str, fixed_groups: Collection[str]) -> list[_Template]:
+def _crumb_templates(rng: random.Random, kind: Kind, class_word: str, fixed_groups: Collection[str]) -> list[_Template]:
     """Return prompts of a place and one more detail; details alternate, so that the first prompts have every kind."""
     places = _shuffled(rng, PLACES)
     if kind == "style":
         figures = _shuffled(rng, FIGURES)
         return [_Template(f"{figures[i % len(figures)]}, {place}", style=True) for i, place in enumerate(places)]
     details: Mapping[str, Sequence[str]] = {"framing": _shuffled(rng, FRAMINGS)}
-    if klass == "person":
+    if class_word == "person":
         of_person = {
             "clothing": _shuffled(rng, CLOTHES),
             "glasses": _shuffled(rng, GLASSES),
@@ -216,12 +228,12 @@ def _general_templates(rng: random.Random, kind: Kind, subject: str) -> list[_Te
     return [_Template(text) for prompts in rounds for text in prompts]
 
 
-def _others(rng: random.Random, klass: str, crumb: bool, count: int) -> list[str]:
+def _others(rng: random.Random, class_word: str, crumb: bool, count: int) -> list[str]:
     if crumb:
-        figures = ROBOTS if klass != "robot" else tuple(f"person, {c}" for c in CLOTHES[:4])
+        figures = ROBOTS if class_word != "robot" else tuple(f"person, {c}" for c in CLOTHES[:4])
         places = _shuffled(rng, PLACES)
         return [f"{figures[i % len(figures)]}, {places[i % len(places)]}" for i in range(count)]
-    names = [name for name in _shuffled(rng, OTHERS) if name not in klass.lower()]
+    names = [name for name in _shuffled(rng, OTHERS) if name not in class_word.lower()]
     places = _shuffled(rng, RECONTEXT)
     return [places[i % len(places)].format(_article(names[i % len(names)])) for i in range(count)]
 

@@ -1,4 +1,4 @@
-"""The result of an evaluation: `scores.json` as a dataclass."""
+"""The result of an evaluation (`Report`): `scores.json` as a dataclass. `weights/result.py` is of file tools."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 from bakehouse.core.errors import UsageError
 from bakehouse.core.files import read_json
 from bakehouse.core.run_folder import Run
-from bakehouse.evaluation.cell_scores import BaseScores, Cell
+from bakehouse.evaluation.checkpoint_scores import BaseScores, ScoredCheckpoint
 from bakehouse.evaluation.image_cache import GenerationSettings
-from bakehouse.evaluation.prompt_set import EvalPrompt, EvalPrompts
+from bakehouse.evaluation.prompt_set import EvalPrompts
 from bakehouse.evaluation.selection import Pick, Verdict
 from bakehouse.recipe.recipe import ConceptSpec, EvaluateSpec
 
@@ -39,7 +39,7 @@ class Report:
     held_out: bool
     references: tuple[Path, ...]
     base: BaseScores
-    cells: tuple[Cell, ...]
+    cells: tuple[ScoredCheckpoint, ...]
     prompts: EvalPrompts
     pick: Pick
     verdict: Verdict
@@ -56,11 +56,11 @@ class Report:
         return self.folder / "grid.png"
 
     @property
-    def picked(self) -> Cell:
+    def picked(self) -> ScoredCheckpoint:
         """The cell that was picked."""
         return next(c for c in self.cells if (c.weights, c.strength) == (self.pick.weights, self.pick.strength))
 
-    def image_path(self, cell: Cell | None, series: str, number: int) -> Path | None:
+    def image_path(self, cell: ScoredCheckpoint | None, series: str, number: int) -> Path | None:
         """Return the path of the i-th image of a series at a cell (None: the base); None if it was not generated."""
         found = self.images.get(image_key(cell, series, number))
         return self.folder / found if found else None
@@ -83,7 +83,7 @@ class Report:
             "notes": list(self.notes),
             "base": self.base.to_json(),
             "cells": [c.to_json() for c in self.cells],
-            "asks": {name: [p.to_json() for p in prompts] for name, prompts in vars(self.prompts).items()},
+            "asks": self.prompts.to_json(),
             "pictures": dict(self.images),
         }
 
@@ -104,7 +104,6 @@ class Report:
                 f"{path} was written by another version of bakehouse",
                 hint=f"run `{command}` to write it again",
             )
-        series = {name: tuple(map(EvalPrompt.from_json, value["asks"][name])) for name in ("subject", "klass", "other")}
         same = ("title", "measures", "base_model", "held_out", "subject_attributes")
         return cls(
             folder=run.report,
@@ -114,8 +113,8 @@ class Report:
             settings=GenerationSettings(**value["look"]),
             references=tuple(Path(p) for p in value["references"]),
             base=BaseScores.from_json(value["base"]),
-            cells=tuple(Cell.from_json(c) for c in value["cells"]),
-            prompts=EvalPrompts(**series),
+            cells=tuple(ScoredCheckpoint.from_json(c) for c in value["cells"]),
+            prompts=EvalPrompts.from_json(value["asks"]),
             pick=Pick.from_json(value["pick"]),
             verdict=Verdict.from_json(value["verdict"]),
             notes=tuple(value["notes"]),
@@ -124,6 +123,6 @@ class Report:
         )
 
 
-def image_key(cell: Cell | None, series: str, number: int) -> str:
+def image_key(cell: ScoredCheckpoint | None, series: str, number: int) -> str:
     """Return the key of an image in `Report.images`."""
     return f"{f'{cell.weights}@{cell.strength:g}' if cell else 'base'}/{series}/{number}"

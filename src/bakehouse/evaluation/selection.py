@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from bakehouse.evaluation.cell_scores import BaseScores, Cell
+from bakehouse.evaluation.checkpoint_scores import BaseScores, ScoredCheckpoint
 from bakehouse.evaluation.metrics import Interval
 
 MIN_PROMPT_RETENTION = 0.85
@@ -64,7 +64,7 @@ class Verdict:
         return Verdict(value["word"], str(value["why"]), str(value["mend"]))
 
 
-def utility(cell: Cell) -> float:
+def utility(cell: ScoredCheckpoint) -> float:
     """Return subject fidelity in points less the cost of exceeded limits; the pick maximizes it.
 
     100 fidelity - PROMPT_COST max(0, 85 - prompt retention) - DRIFT_COST max(0, drift - 5)
@@ -84,7 +84,7 @@ def significant(figure: Interval) -> float:
     return figure.value if figure.low > 0 else 0.0
 
 
-def within_limits(cell: Cell) -> bool:
+def within_limits(cell: ScoredCheckpoint) -> bool:
     """Return whether a cell exceeds none of the soft limits."""
     return (
         _or(cell.prompt_retention, 1.0) >= MIN_PROMPT_RETENTION
@@ -94,12 +94,12 @@ def within_limits(cell: Cell) -> bool:
     )
 
 
-def rank(cells: Sequence[Cell]) -> list[Cell]:
+def rank(cells: Sequence[ScoredCheckpoint]) -> list[ScoredCheckpoint]:
     """Return the cells by falling utility."""
     return sorted(cells, key=lambda c: (-utility(c), c.epoch_times_strength))
 
 
-def choose(cells: Sequence[Cell]) -> Cell:
+def choose(cells: Sequence[ScoredCheckpoint]) -> ScoredCheckpoint:
     """Return the best cell, or one that is as good and changes the base less.
 
     One-standard-error rule (Breiman et al. 1984, section 3.4.3): of all cells whose utility is within one standard
@@ -110,7 +110,7 @@ def choose(cells: Sequence[Cell]) -> Cell:
     return min(within_one_error([c for c in cells if c.images == most]), key=_tie_break)
 
 
-def finalists(cells: Sequence[Cell], count: int) -> list[Cell]:
+def finalists(cells: Sequence[ScoredCheckpoint], count: int) -> list[ScoredCheckpoint]:
     """Return `count` cells to score on all images: the best, the first and last of those as good, then the next best.
 
     On few images many cells look alike. First and last are in the order of `_tie_break`; the best may be either.
@@ -120,30 +120,30 @@ def finalists(cells: Sequence[Cell], count: int) -> list[Cell]:
     return _unique([order[0], near[0], near[-1], *order])[:count]
 
 
-def within_one_error(cells: Sequence[Cell]) -> list[Cell]:
+def within_one_error(cells: Sequence[ScoredCheckpoint]) -> list[ScoredCheckpoint]:
     """Return the best cell and all within one standard error of it."""
     best = rank(cells)[0]
     threshold = utility(best) - 100 * _or(best.fidelity.error, 0.0)
     return [c for c in cells if utility(c) >= threshold]
 
 
-def _unique(cells: Sequence[Cell]) -> list[Cell]:
+def _unique(cells: Sequence[ScoredCheckpoint]) -> list[ScoredCheckpoint]:
     # Cells hold dicts, so they have no hash.
     return list({id(c): c for c in cells}.values())
 
 
-def _tie_break(cell: Cell) -> tuple[float, float]:
+def _tie_break(cell: ScoredCheckpoint) -> tuple[float, float]:
     """The order of equally good cells: those that change the base least come first."""
     return cell.epoch_times_strength, _or(cell.drift.points.value, 0.0)
 
 
-def make_pick(cells: Sequence[Cell], base: BaseScores) -> Pick:
+def make_pick(cells: Sequence[ScoredCheckpoint], base: BaseScores) -> Pick:
     """Select a cell and explain the choice."""
     cell = choose(cells)
     return Pick(cell.weights, cell.strength, cell.epoch, explain(cell, cells, base))
 
 
-def explain(cell: Cell, cells: Sequence[Cell], base: BaseScores) -> str:
+def explain(cell: ScoredCheckpoint, cells: Sequence[ScoredCheckpoint], base: BaseScores) -> str:
     """Return one sentence: what the pick shows, what it costs, and why a stronger one was not picked.
 
     `Epoch 6 at strength 0.8: subject in 93 % of images (92-97), 96 % of the base's prompt accuracy, ...`
@@ -159,12 +159,12 @@ def explain(cell: Cell, cells: Sequence[Cell], base: BaseScores) -> str:
     return f"{cell_name(cell)}: {', '.join(parts)}.{' ' + reason if reason else ''}"
 
 
-def cell_name(cell: Cell) -> str:
+def cell_name(cell: ScoredCheckpoint) -> str:
     """Return the name of a cell for the start of a sentence: `Epoch 6 at strength 0.8`."""
-    return f"{cell.unit.capitalize()} {cell.epoch} at strength {cell.strength:g}"
+    return f"{cell.epoch_unit.capitalize()} {cell.epoch} at strength {cell.strength:g}"
 
 
-def make_verdict(cells: Sequence[Cell], base: BaseScores) -> Verdict:
+def make_verdict(cells: Sequence[ScoredCheckpoint], base: BaseScores) -> Verdict:
     """Return whether the run learned the subject, trained too little or too much, or changed nothing, with advice."""
     cell = choose(cells)
     strongest = max(cells, key=lambda c: _or(c.fidelity.value, 0.0))
@@ -200,7 +200,7 @@ def make_verdict(cells: Sequence[Cell], base: BaseScores) -> Verdict:
     return Verdict("learned", why, _note_on_later(cell, cells))
 
 
-def _why_not_stronger(cell: Cell, cells: Sequence[Cell]) -> str:
+def _why_not_stronger(cell: ScoredCheckpoint, cells: Sequence[ScoredCheckpoint]) -> str:
     """Explain why no later epoch (or higher strength) was picked: it is no better, or it costs too much."""
     stronger = [c for c in cells if c.epoch_times_strength > cell.epoch_times_strength]
     if not stronger:
@@ -216,7 +216,7 @@ def _why_not_stronger(cell: Cell, cells: Sequence[Cell]) -> str:
     return f"{cell_name(rival)} {comparison}."
 
 
-def _exceeded(cell: Cell) -> list[str]:
+def _exceeded(cell: ScoredCheckpoint) -> list[str]:
     """Return the limits that a cell exceeds, each with its figure: `prior drift 31 points (limit 5)`."""
     found = []
     if _or(cell.prompt_retention, 1.0) < MIN_PROMPT_RETENTION:
@@ -234,18 +234,18 @@ def _exceeded(cell: Cell) -> list[str]:
     return found
 
 
-def _a_limit(cell: Cell) -> str:
+def _a_limit(cell: ScoredCheckpoint) -> str:
     return "a limit" if len(_exceeded(cell)) == 1 else "limits"
 
 
-def _note_on_later(cell: Cell, cells: Sequence[Cell]) -> str:
+def _note_on_later(cell: ScoredCheckpoint, cells: Sequence[ScoredCheckpoint]) -> str:
     worse = [c.epoch for c in cells if c.strength == cell.strength and c.epoch > cell.epoch and not within_limits(c)]
     if not worse:
         return ""
-    return f"From {cell.unit} {min(worse)} on, limits are broken: the next run can stop there."
+    return f"From {cell.epoch_unit} {min(worse)} on, limits are broken: the next run can stop there."
 
 
-def _share(cell: Cell) -> str:
+def _share(cell: ScoredCheckpoint) -> str:
     s = cell.shown
     return f"{100 * s.value:.0f} % of images ({100 * s.low:.0f}-{100 * s.high:.0f})"
 

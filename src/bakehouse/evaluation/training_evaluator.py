@@ -12,7 +12,7 @@ from bakehouse.core.errors import BakehouseError
 from bakehouse.core.events import Event, Warned
 from bakehouse.core.files import key_of, read_checked, read_json, write_checked
 from bakehouse.core.run_folder import Run
-from bakehouse.evaluation.cell_scores import Cell
+from bakehouse.evaluation.checkpoint_scores import ScoredCheckpoint
 from bakehouse.evaluation.evaluate_run import Baseline, Checkpoint, EvaluationRun
 from bakehouse.evaluation.image_cache import AdapterVariant, GenerationSettings, weight_files
 from bakehouse.evaluation.image_scorers import ImageScorer
@@ -57,7 +57,7 @@ class ConceptHistory:
 
     evaluation: EvaluationRun
     baseline: Baseline | None = None
-    cells: list[Cell] = field(default_factory=list)
+    cells: list[ScoredCheckpoint] = field(default_factory=list)
 
 
 class TrainingEvaluator:
@@ -136,10 +136,10 @@ class TrainingEvaluator:
 
     def _restore(self, history: list[list[dict[str, object]]]) -> None:
         for concept, cells in zip(self.concepts, history, strict=True):
-            concept.cells = [Cell.from_json(c) for c in cells]
+            concept.cells = [ScoredCheckpoint.from_json(c) for c in cells]
 
 
-def stop_reason(cells: Sequence[Cell], stop: StopSpec) -> str:
+def stop_reason(cells: Sequence[ScoredCheckpoint], stop: StopSpec) -> str:
     """Return why a run whose weights scored `cells`, in their order, should end; empty to continue.
 
     The subject must show. Then the run ends if the best cell, as `choose` selects it, is `stop.patience` behind the
@@ -156,5 +156,5 @@ def stop_reason(cells: Sequence[Cell], stop: StopSpec) -> str:
     return ""
 
 
-def _shown(cell: Cell) -> str:
-    return f"{cell.unit} {cell.epoch} shows the subject in {100 * cell.shown.value:.0f} % of images"
+def _shown(cell: ScoredCheckpoint) -> str:
+    return f"{cell.epoch_unit} {cell.epoch} shows the subject in {100 * cell.shown.value:.0f} % of images"

@@ -19,7 +19,7 @@ from bakehouse.core.files import key_of
 from bakehouse.core.json_toml_yaml import parse_json
 from bakehouse.generation.adapter_header import tensor_hash
 from bakehouse.generation.contact_sheet import draw_grid
-from bakehouse.generation.grid_axes import AXES, Axis, AxisKind, Cell, join_values, make_axis, parse_axis
+from bakehouse.generation.grid_axes import AXES, Axis, AxisKind, GridCell, join_values, make_axis, parse_axis
 from bakehouse.generation.infotext import read, read_text, write
 from bakehouse.generation.model_source import ModelSource, replace_weights, resolve
 from bakehouse.generation.request import RANDOM_SEED, ImageRequest
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 __all__ = [
     "AXES",
     "Axis",
-    "Cell",
     "Drawn",
     "Grid",
+    "GridCell",
     "GridRecipe",
     "draw_grid",
     "make_axis",
@@ -46,7 +46,7 @@ RECIPE_CHUNK = "bakehouse-grid"
 CELLS = "cells"
 """The folder of a grid's images, each named by the hash of all that decides it."""
 
-Caption = Callable[[Image.Image, Cell], str]
+Caption = Callable[[Image.Image, GridCell], str]
 """Returns the text under an image, such as a score."""
 
 
@@ -92,7 +92,7 @@ class Grid:
 class _CellFile:
     """A cell and its image file."""
 
-    cell: Cell
+    cell: GridCell
     path: Path
 
 
@@ -233,7 +233,7 @@ def _cell_files(
     keys: dict[str | None, object] = {}
 
     def place(column: int, row: int) -> _CellFile:
-        cell = Cell(request)
+        cell = GridCell(request)
         for axis, i in sorted(((x, column), (y, row)), key=lambda pair: rank.get(pair[0].kind.name, len(rank))):
             cell = axis.apply(cell, i)
         if cell.weights not in keys:
@@ -246,7 +246,7 @@ def _cell_files(
     return [[place(column, row) for column in range(len(x.values))] for row in range(len(y.values))]
 
 
-def _weights_key(source: ModelSource, cell: Cell, added: Sequence[tuple[Path, float]]) -> object:
+def _weights_key(source: ModelSource, cell: GridCell, added: Sequence[tuple[Path, float]]) -> object:
     """Return what the model contributes to the cache key: adapters by content, base models by size and time."""
     if cell.strength is not None and not source.adapters and not added:
         raise UsageError(

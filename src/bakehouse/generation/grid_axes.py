@@ -17,7 +17,7 @@ from bakehouse.generation.run_weights import epoch_weights, run_weights
 
 
 @dataclass(frozen=True)
-class Cell:
+class GridCell:
     """The settings of one image in a grid."""
 
     request: ImageRequest
@@ -29,7 +29,7 @@ class Cell:
 
 Parse = Callable[[str, ModelSource], Any]
 """Parses one value."""
-Apply = Callable[[Cell, Any, tuple[Any, ...]], Cell]
+Apply = Callable[[GridCell, Any, tuple[Any, ...]], GridCell]
 """Returns a cell with a value applied; the last argument is all values of the axis."""
 Defaults = Callable[[ModelSource, ImageRequest], Sequence[Any]]
 
@@ -83,26 +83,26 @@ def _size(text: str, _: ModelSource) -> str:
 def _field(field: str) -> Apply:
     """Set a field of the request."""
 
-    def apply(cell: Cell, value: Any, _: tuple[Any, ...]) -> Cell:
+    def apply(cell: GridCell, value: Any, _: tuple[Any, ...]) -> GridCell:
         return dataclasses.replace(cell, request=dataclasses.replace(cell.request, **{field: value}))
 
     return apply
 
 
-def _apply_weights(cell: Cell, value: Any, _: tuple[Any, ...]) -> Cell:
+def _apply_weights(cell: GridCell, value: Any, _: tuple[Any, ...]) -> GridCell:
     return dataclasses.replace(cell, weights=value)
 
 
-def _apply_strength(cell: Cell, value: Any, _: tuple[Any, ...]) -> Cell:
+def _apply_strength(cell: GridCell, value: Any, _: tuple[Any, ...]) -> GridCell:
     return dataclasses.replace(cell, strength=value)
 
 
-def _apply_size(cell: Cell, value: Any, _: tuple[Any, ...]) -> Cell:
+def _apply_size(cell: GridCell, value: Any, _: tuple[Any, ...]) -> GridCell:
     width, height = map(int, value.split("x"))
     return dataclasses.replace(cell, request=dataclasses.replace(cell.request, width=width, height=height))
 
 
-def _apply_replacement(cell: Cell, value: Any, values: tuple[Any, ...]) -> Cell:
+def _apply_replacement(cell: GridCell, value: Any, values: tuple[Any, ...]) -> GridCell:
     """A1111's Prompt S/R: the first value is replaced by each of the values."""
     r, term = cell.request, values[0]
     if term not in r.prompt and term not in r.negative:
@@ -199,7 +199,7 @@ class Axis:
     def labels(self) -> tuple[str, ...]:
         return tuple(self.kind.value_label(text) for text in self.texts)
 
-    def apply(self, cell: Cell, i: int) -> Cell:
+    def apply(self, cell: GridCell, i: int) -> GridCell:
         """Return the cell with the i-th value applied."""
         return self.kind.apply(cell, self.values[i], self.values)
 

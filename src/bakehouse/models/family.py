@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """Base models that are trained, sampled and judged alike. `sd1.py` and its neighbours declare one each.
+    """Base models that are trained, sampled and evaluated alike. `sd1.py` and its neighbours declare one each.
 
-    Other rooms ask a family for an answer; none of them asks which family it is.
+    Other packages ask a family for an answer; none of them asks which family it is.
     """
 
     name: str

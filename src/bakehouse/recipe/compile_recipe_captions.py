@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bakehouse.data.compile_captions import CompiledImage, compile_captions, inseparable_pairs, with_compiled
 from bakehouse.data.image_records import ImageSet
-from bakehouse.data.triggers import CompiledImage, compile_captions, inseparable_pairs, with_compiled
 from bakehouse.recipe.recipe import Recipe
 
 MARK = "|||"

@@ -16,8 +16,9 @@ from bakehouse.adapters.file_coverage import BUNDLED
 from bakehouse.core.errors import BakehouseError, Problems, UsageError
 from bakehouse.core.message_text import counted, listed
 from bakehouse.data.augment import images_without_face
+from bakehouse.data.compile_captions import raw_path
 from bakehouse.data.image_records import ImageSet
-from bakehouse.data.triggers import TRIGGER_FILE, raw_path
+from bakehouse.data.triggers import TRIGGER_FILE
 from bakehouse.models.samplers import find_sampler
 from bakehouse.recipe.base_validation import NO_TRAINING
 from bakehouse.recipe.hardware import missing_here

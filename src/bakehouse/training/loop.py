@@ -8,7 +8,6 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -23,6 +22,7 @@ from bakehouse.training.ema import update_ema
 from bakehouse.training.nan_check import NotANumberError, diagnose, is_finite
 from bakehouse.training.objective import AnyObjective
 from bakehouse.training.precision import Precision
+from bakehouse.training.step_callbacks import Callback
 from bakehouse.training.training_state import TrainState
 
 
@@ -34,16 +34,6 @@ class TrainingComponents:
     model: Denoiser
     objective: AnyObjective
     precision: Precision
-
-
-class Callback(Protocol):
-    """Work between steps: samples, weights, saved states."""
-
-    def on_start(self, state: TrainState) -> Iterator[Event]:
-        """Called before the first step of this process."""
-
-    def on_step(self, state: TrainState) -> Iterator[Event]:
-        """Called after every step; a reason in `state.ended` ends the training."""
 
 
 @dataclass(frozen=True)

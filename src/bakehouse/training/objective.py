@@ -76,15 +76,12 @@ class DenoisingObjective:
         return self.batches.latents.fill(self.model)
 
     def batch_sizes(self, step: int) -> list[int]:
-        """See `Objective`."""
         return [len(slots) for slots in self.batches.slots(step)]
 
     def batch(self, step: int, part: int, generator: torch.Generator) -> Batch:
-        """See `Objective`."""
         return self.batches.batch(self.batches.slots(step)[part], step, part, generator)
 
     def trial_batch(self, size: int, generator: torch.Generator) -> Batch:
-        """See `Objective`."""
         width, height = max((i.placement.bucket for i in self.plan.images), key=lambda b: b[0] * b[1])
         model, recipe = self.model, self.plan.recipe
         latents = torch.randn(size, *model.latent_shape(width, height), generator=generator).to(model.device)
@@ -94,7 +91,6 @@ class DenoisingObjective:
         return Batch(latents, cond, weight, torch.zeros(size, dtype=torch.bool))
 
     def loss(self, model: Denoiser, adapter: Adapter, batch: Batch, generator: torch.Generator) -> Tensor:
-        """See `Objective`."""
         return self.denoising(model, adapter, batch, generator)
 
     def prefetch(self, steps: Iterable[int]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from bakehouse.core.events import Event, Stopped
 from bakehouse.core.run_folder import Run
@@ -15,6 +16,16 @@ from bakehouse.training.evaluator import Evaluator
 from bakehouse.training.export_weights import WeightsWriter
 from bakehouse.training.samples import generate_samples, sample_generator
 from bakehouse.training.training_state import TrainState, save_state
+
+
+class Callback(Protocol):
+    """Work between steps: samples, weights, saved states."""
+
+    def on_start(self, state: TrainState) -> Iterator[Event]:
+        """Called before the first step of this process."""
+
+    def on_step(self, state: TrainState) -> Iterator[Event]:
+        """Called after every step; a reason in `state.ended` ends the training."""
 
 
 @dataclass(frozen=True)

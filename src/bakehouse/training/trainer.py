@@ -1,4 +1,4 @@
-"""Training: the walk of a recipe from the call to the saved weights. The same call again resumes."""
+"""Train a recipe: set up or resume the run, loop, save the weights."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from bakehouse.training.class_images import prepare_class_images
 from bakehouse.training.evaluator import EvaluatorFactory, check_evaluator
 from bakehouse.training.event_recorder import record
 from bakehouse.training.export_weights import WeightsWriter, weights_path
-from bakehouse.training.loop import Callback, run_loop
+from bakehouse.training.loop import run_loop
 from bakehouse.training.offload import PrefetchCallback
 from bakehouse.training.prepare import build_components, load_base
 from bakehouse.training.resume import check_weights, newest_state, restore
 from bakehouse.training.run_setup import OpenRun, open_run, resolve_batch_size
 from bakehouse.training.samples import truncated_prompts
-from bakehouse.training.step_callbacks import SampleCallback, StateCallback, WeightsCallback
+from bakehouse.training.step_callbacks import Callback, SampleCallback, StateCallback, WeightsCallback
 from bakehouse.training.training_state import save_state
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from bakehouse.data.compile_captions import compile_captions
 from bakehouse.data.image_records import ImageRecord
-from bakehouse.data.triggers import compile_captions
 
 ROOT = Path("/pictures/set")
 

@@ -16,8 +16,9 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from bakehouse.data.compile_captions import CompiledImage, is_sentence
 from bakehouse.data.tag_groups import group_of, head_of, plain
-from bakehouse.data.triggers import CompiledImage, Trigger, is_sentence
+from bakehouse.data.triggers import Trigger
 
 NEAR = 0.85
 """Share of the best p from which a trigger explains a trait equally well: crops and missed tags blur the figures."""
@@ -105,12 +106,12 @@ def exposures_omitting(exposures: Sequence[Exposure]) -> dict[str, ExposureSet]:
     for i, exposure in enumerate(exposures):
         for trait in exposure.omitted:
             found[trait].add(i)
-    return {trait: frozenset(where) for trait, where in found.items()}
+    return {trait: frozenset(subset) for trait, subset in found.items()}
 
 
-def total_weight(exposures: Sequence[Exposure], where: ExposureSet) -> float:
+def total_weight(exposures: Sequence[Exposure], subset: ExposureSet) -> float:
     """Return the weight of some exposures: their number per epoch."""
-    return sum(exposures[i].weight for i in where)
+    return sum(exposures[i].weight for i in subset)
 
 
 def _with_things(tags: Collection[str], things: frozenset[str]) -> frozenset[str]:
@@ -129,10 +130,10 @@ def _things(compiled: Sequence[CompiledImage]) -> frozenset[str]:
 
 
 def _owners(
-    where: ExposureSet, by_trigger: Mapping[str, ExposureSet], exposures: Sequence[Exposure]
+    subset: ExposureSet, by_trigger: Mapping[str, ExposureSet], exposures: Sequence[Exposure]
 ) -> list[tuple[str, ExposureSet]]:
     """Return the triggers that absorb a trait, each with the exposures that it takes."""
-    left, assigned = where, list[tuple[str, ExposureSet]]()
+    left, assigned = subset, list[tuple[str, ExposureSet]]()
     while True:
         shares = {
             t: total_weight(exposures, left & own) / total_weight(exposures, own) for t, own in by_trigger.items()

@@ -11,9 +11,10 @@ from bakehouse.core.events import Event, Warned
 from bakehouse.core.files import sha256_file
 from bakehouse.core.settings import Spec, read_toml
 from bakehouse.curation.apply_and_undo import Edit, Proposal, Write, read_history
+from bakehouse.data.compile_captions import CompiledImage, compile_captions, raw_path
 from bakehouse.data.dataset_formats import METADATA_FILES
 from bakehouse.data.image_records import ImageSet
-from bakehouse.data.triggers import TRIGGER_FILE, CompiledImage, Trigger, TriggerFile, compile_captions, raw_path
+from bakehouse.data.triggers import TRIGGER_FILE, Trigger, TriggerFile
 
 OPERATION = "compile"
 

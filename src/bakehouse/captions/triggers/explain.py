@@ -17,8 +17,9 @@ from bakehouse.captions.triggers.absorption import (
     omitted_shares,
 )
 from bakehouse.captions.triggers.findings import TriggerFinding, findings
+from bakehouse.data.compile_captions import CompiledImage
 from bakehouse.data.tag_groups import group_of
-from bakehouse.data.triggers import LEVELS, CompiledImage, Trigger
+from bakehouse.data.triggers import LEVELS, Trigger
 
 _JSON_KEYS = {
     "action": "what",

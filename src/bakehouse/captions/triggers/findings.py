@@ -18,8 +18,9 @@ from bakehouse.captions.triggers.absorption import (
     total_weight,
 )
 from bakehouse.core.message_text import counted, listed
+from bakehouse.data.compile_captions import CompiledImage, inseparable_pairs, is_sentence
 from bakehouse.data.tag_groups import excluded_groups, group_of, groups, plain
-from bakehouse.data.triggers import CompiledImage, Trigger, inseparable_pairs, is_sentence
+from bakehouse.data.triggers import Trigger
 
 MIN_IMAGES = 8
 """Fewest images from which a trigger is learned reliably."""
@@ -239,14 +240,14 @@ def _sentences(compiled: Sequence[CompiledImage]) -> Iterator[TriggerFinding]:
         yield TriggerFinding("C14", "warning", message)
 
 
-def _image_count(exposures: Sequence[Exposure], where: ExposureSet) -> int:
-    return len({exposures[i].image for i in where})
+def _image_count(exposures: Sequence[Exposure], subset: ExposureSet) -> int:
+    return len({exposures[i].image for i in subset})
 
 
-def _images_with_and_without(exposures: Sequence[Exposure], where: ExposureSet) -> int:
-    """Return how many images are exposed both inside and outside of `where`: they separate two triggers too."""
-    inside = {exposures[i].image for i in where}
-    return len({e.image for i, e in enumerate(exposures) if e.image in inside and i not in where})
+def _images_with_and_without(exposures: Sequence[Exposure], subset: ExposureSet) -> int:
+    """Return how many images are exposed both inside and outside of `subset`: they separate two triggers too."""
+    inside = {exposures[i].image for i in subset}
+    return len({e.image for i, e in enumerate(exposures) if e.image in inside and i not in subset})
 
 
 def _quoted(words: Sequence[str]) -> str:

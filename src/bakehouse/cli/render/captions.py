@@ -12,7 +12,7 @@ from bakehouse.cli.render.consoles import print_json, print_table, print_warning
 from bakehouse.cli.render.printing import echo
 from bakehouse.core.bundled_models import BUNDLED_BASE, BUNDLED_BASE_FOLDER
 from bakehouse.core.message_text import counted
-from bakehouse.data.triggers import RAW_SUFFIX
+from bakehouse.data.compile_captions import RAW_SUFFIX
 
 
 def tokenizer_folder(base: str) -> Path:

@@ -52,7 +52,7 @@ def _of_folder(folder: Path, given: Path | None) -> Explanation:
     from bakehouse.captions.triggers import explain as explained
     from bakehouse.captions.triggers import find_triggers
     from bakehouse.data import read_dataset
-    from bakehouse.data.triggers import compile_captions
+    from bakehouse.data.compile_captions import compile_captions
 
     declared = find_triggers(folder, given)
     taught = [c for c in read_dataset(folder) if not c.is_reg]

@@ -71,6 +71,7 @@ def similar_pairs(hashes: Sequence[ImageHashes], within: int, colors: float, usu
 
 
 def _colors_near(means: NDArray[np.int16], i: Numbers, j: Numbers, most: float) -> NDArray[np.bool_]:
+    """Return for each pair whether its mean colours differ by at most `most` levels, averaged over the channels."""
     near = np.zeros(len(i), bool)
     for start in range(0, len(i), _CHUNK):
         part = slice(start, start + _CHUNK)
@@ -79,6 +80,7 @@ def _colors_near(means: NDArray[np.int16], i: Numbers, j: Numbers, most: float) 
 
 
 def _thumbnails_near(hashes: Sequence[ImageHashes], pairs: Numbers, most: float) -> NDArray[np.bool_]:
+    """Return for each pair whether nine tenths of its thumbnails' pixels differ by at most `most` levels."""
     near = np.zeros(len(pairs), bool)
     thumbnails = np.stack([one.thumbnail for one in hashes])
     for start in range(0, len(pairs), _BLOCK):

@@ -35,7 +35,7 @@ _DETAIL_STEP = 6
 """A cell is detailed if it differs from a neighbour by more than this, summed over the channels. Flat areas have no
 compression noise."""
 _MIN_DETAILED_CELLS = 16
-"""Fewest detailed cells from which the usual difference is estimated."""
+"""Fewest detailed cells from which the 90th percentile is estimated."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Difference:
 
     largest: float
     """Difference of the most different tile."""
-    usual: float
+    percentile_90: float
     """90th percentile of the tile differences."""
     tiles: Floats
     """[rows, columns]: difference of each tile."""
@@ -52,12 +52,12 @@ class Difference:
     """90th percentile of the difference in alpha."""
 
     def local(self, most: float, ratio: float) -> bool:
-        """Return whether one place differs by more than `most` and by more than `ratio` times the usual difference."""
-        return self.largest > most and self.largest > ratio * self.usual
+        """Return whether one place differs by more than `most` and by `ratio` times the 90th percentile."""
+        return self.largest > most and self.largest > ratio * self.percentile_90
 
     def changed(self, most: float, ratio: float) -> NDArray[np.bool_]:
         """Return [rows, columns]: which tiles make the difference local."""
-        return self.tiles > max(most, ratio * self.usual)
+        return self.tiles > max(most, ratio * self.percentile_90)
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def tile_difference(a: PreparedImage, b: PreparedImage) -> Difference:
 
 
 def cell_difference(a: PreparedImage, b: PreparedImage) -> Difference:
-    """Compare two images by their cells; alpha counts if both have it. `usual` is that of detailed cells."""
+    """Compare two images by their cells; alpha counts if both have it. `percentile_90` is that of detailed cells."""
     cells = _merge_channels(_absolute_difference(a.cells, b.cells).astype(np.float32))
     busy = _has_detail(a.cells) & _has_detail(b.cells)
     among = cells[busy] if busy.sum() >= _MIN_DETAILED_CELLS else cells

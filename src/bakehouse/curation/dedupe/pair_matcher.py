@@ -57,15 +57,15 @@ class MatchLimits(Spec):
     local: float = Field(8.0, ge=0, le=255)
     """A tile that differs by more than this is a local change, ..."""
     ratio: float = Field(4.0, ge=1)
-    """... if it also differs by more than this many times the usual tile."""
+    """... if it also differs by more than this many times the 90th percentile of the tiles."""
     usual: float = Field(12.0, ge=0, le=255)
-    """Largest usual tile difference (90th percentile) of copies."""
+    """Largest 90th percentile of the tile differences of copies."""
     recoloured: float = Field(8.0, ge=0, le=255)
-    """Largest usual tile difference that remains between recoloured copies after their colours are matched."""
+    """The same for recoloured copies, after their colours are matched."""
 
-    def of_cells(self, usual: float) -> float:
+    def of_cells(self, percentile_90: float) -> float:
         """Return the limit for cells of 8 pixels: half of `local` for lossless files, more with compression noise."""
-        return min(1.5 * self.local, self.local / 2 + 1.5 * self.ratio * usual)
+        return min(1.5 * self.local, self.local / 2 + 1.5 * self.ratio * percentile_90)
 
     @property
     def mean(self) -> float:
@@ -116,11 +116,11 @@ class PairMatcher:
         scale = ComparisonScale.of(_size(first), _size(second))
         a, b = self._prepared(i, scale), self._prepared(j, scale)
         found = tile_difference(a, b)
-        if found.usual > self.limits.usual:
+        if found.percentile_90 > self.limits.usual:
             return self._match_recolored(a, b)
         area = self._changed_area(a, b)
         if area is None or self._same_in_one_palette(i, j, scale):
-            return PairMatch("duplicate", f"same image (difference {found.usual:.1f} of 255)")
+            return PairMatch("duplicate", f"same image (difference {found.percentile_90:.1f} of 255)")
         text = self._which_has_text(i, j, area.changed)
         if text:
             return PairMatch("duplicate", "same image except for text over it", text)
@@ -130,9 +130,9 @@ class PairMatcher:
         """Return the changed area if two images differ in one place, by tiles or else by cells."""
         limits = self.limits
         for measured, cells in ((tile_difference(a, b), False), (cell_difference(a, b), True)):
-            most = limits.of_cells(measured.usual) if cells else limits.local
+            most = limits.of_cells(measured.percentile_90) if cells else limits.local
             if measured.local(most, limits.ratio):
-                why = f"local change ({measured.largest:.0f} of 255 there, {measured.usual:.1f} elsewhere)"
+                why = f"local change ({measured.largest:.0f} of 255 there, {measured.percentile_90:.1f} elsewhere)"
                 return _ChangedArea(measured.changed(most, limits.ratio), why)
         return None
 
@@ -153,9 +153,11 @@ class PairMatcher:
 
     def _match_recolored(self, a: PreparedImage, b: PreparedImage) -> PairMatch:
         found = recolored_difference(a, b)
-        if found.usual > self.limits.recoloured or tile_difference(a, b).alpha > self.limits.usual:
+        if found.percentile_90 > self.limits.recoloured or tile_difference(a, b).alpha > self.limits.usual:
             return PairMatch("different", "")
-        return PairMatch("variant", f"same image in other colours (difference {found.usual:.1f} after matching them)")
+        return PairMatch(
+            "variant", f"same image in other colours (difference {found.percentile_90:.1f} after matching them)"
+        )
 
     def match_crop(self, whole: int, part: int, windows: Sequence[int]) -> PairMatch:
         """Classify image `part` as a crop of image `whole` near one of these windows, or as different."""
@@ -171,7 +173,7 @@ class PairMatcher:
         cut = large.resize(size, Image.Resampling.BICUBIC, box=inside)
         scale = ComparisonScale.of(size, _size(self.records[part]))
         found = tile_difference(prepare(cut, scale), self._prepared(part, scale))
-        if found.usual > self.limits.usual:
+        if found.percentile_90 > self.limits.usual:
             return PairMatch("different", "")
         changed = found.local(self.limits.local, self.limits.ratio)
         there = share * self.records[whole].width * self.records[whole].height

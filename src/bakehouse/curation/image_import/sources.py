@@ -19,10 +19,10 @@ from bakehouse.curation.output_images import encode_png
 from bakehouse.curation.sidecars import TEXT_SUFFIXES, sidecar_files
 from bakehouse.data import ConceptFolder, ImageRecord, ImageSet, read_dataset, scan
 from bakehouse.data.captions import CAPTION_EXTENSIONS, read_caption, split_tags
+from bakehouse.data.compile_captions import RAW_SUFFIX
 from bakehouse.data.image_header import read_image_header
 from bakehouse.data.scan import natural_key, nfc
 from bakehouse.data.tags import spaced
-from bakehouse.data.triggers import RAW_SUFFIX
 
 
 @dataclass(frozen=True)

@@ -65,17 +65,17 @@ class Captioner:
         return [prediction.text] if prediction.text else []
 
 
-def _load(where: str, device: str) -> tuple[Any, Any]:
+def _load(name_or_path: str, device: str) -> tuple[Any, Any]:
     import torch
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     try:
-        processor = AutoProcessor.from_pretrained(where)
-        model = AutoModelForImageTextToText.from_pretrained(where)
+        processor = AutoProcessor.from_pretrained(name_or_path)
+        model = AutoModelForImageTextToText.from_pretrained(name_or_path)
     except (OSError, ValueError, KeyError) as e:
         reason = str(e).strip().splitlines()[0]
         raise BakehouseError(
-            f"cannot load captioner {where}: {reason}",
+            f"cannot load captioner {name_or_path}: {reason}",
             hint="use a folder or Hub id of BLIP, BLIP-2, GIT or Florence-2 in transformers format",
         ) from e
     return processor, model.to(device, torch.float16 if device.startswith("cuda") else torch.float32).eval()

@@ -62,10 +62,10 @@ def _open_path(path: Path, name: str, prompt: str, device: str) -> Tagger:
     )
 
 
-def _is_hub_id(where: str) -> bool:
-    parts = where.split("/")
-    if Path(where).exists() or len(parts) != 2 or not all(parts) or where.startswith((".", "~")):
+def _is_hub_id(name: str) -> bool:
+    parts = name.split("/")
+    if Path(name).exists() or len(parts) != 2 or not all(parts) or name.startswith((".", "~")):
         return False
-    if where.endswith(".onnx"):
-        raise UsageError(f"{where} does not exist{did_you_mean(where, installed_names())}")
+    if name.endswith(".onnx"):
+        raise UsageError(f"{name} does not exist{did_you_mean(name, installed_names())}")
     return True

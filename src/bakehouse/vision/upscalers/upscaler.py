@@ -71,10 +71,10 @@ class Upscaler:
         x = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
         x = x.to(self._device, self._dtype)
         if self._net.input_channels == 1:  # run a greyscale network on each channel
-            return self._picture(self._net(x.transpose(0, 1))[:, 0])
-        return self._picture(self._net(x)[0])
+            return self._to_image(self._net(x.transpose(0, 1))[:, 0])
+        return self._to_image(self._net(x)[0])
 
-    def _picture(self, y: torch.Tensor) -> Floats:
+    def _to_image(self, y: torch.Tensor) -> Floats:
         made: Floats = y.float().cpu().permute(1, 2, 0).numpy()
         return made
 

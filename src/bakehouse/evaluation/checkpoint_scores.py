@@ -41,7 +41,7 @@ class ScoredSeries:
     """The three series of images of a cell: subject, class and another class."""
 
     subject: ScoredImages
-    klass: ScoredImages
+    class_images: ScoredImages
     other: ScoredImages
 
 
@@ -112,8 +112,8 @@ class BaseScores:
 
 
 @dataclass(frozen=True)
-class Cell:
-    """Scores of one checkpoint at one strength; shares are from 0 to 1."""
+class ScoredCheckpoint:
+    """Scores of one checkpoint at one strength, a cell of the report's grid; shares are from 0 to 1."""
 
     weights: str
     """The weights file, relative to the run folder."""
@@ -136,7 +136,7 @@ class Cell:
     diversity: Interval
     drift: Drift
     near_copies: NearCopies
-    unit: str = "epoch"
+    epoch_unit: str = "epoch"
     """What `epoch` counts: `step` if the run saved by steps only."""
 
     @property
@@ -149,7 +149,7 @@ class Cell:
             "weights": self.weights,
             "weight": self.strength,
             "epoch": self.epoch,
-            "unit": self.unit,
+            "unit": self.epoch_unit,
             "images": self.images,
             "fidelity": self.fidelity.to_json(),
             "shown": self.shown.to_json(),
@@ -164,10 +164,10 @@ class Cell:
         }
 
     @staticmethod
-    def from_json(value: Mapping[str, Any]) -> Cell:
+    def from_json(value: Mapping[str, Any]) -> ScoredCheckpoint:
         figures = ("fidelity", "shown", "likeness", "similarity")
         fidelity, shown, likeness, similarity = (Interval.from_json(value[name]) for name in figures)
-        return Cell(
+        return ScoredCheckpoint(
             weights=str(value["weights"]),
             strength=float(value["weight"]),
             epoch=int(value["epoch"]),
@@ -182,26 +182,26 @@ class Cell:
             diversity=Interval.from_json(value["diversity"]),
             drift=Drift.from_json(value["drift"]),
             near_copies=NearCopies.from_json(value["memorised"]),
-            unit=str(value["unit"]),
+            epoch_unit=str(value["unit"]),
         )
 
 
 def score_base(
-    klass: ScoredImages, references: References, prompts: Sequence[str], *, floor: float = 0.0, seed: int = 0
+    class_images: ScoredImages, references: References, prompts: Sequence[str], *, floor: float = 0.0, seed: int = 0
 ) -> BaseScores:
     """Score the base on its class images, whose prompts are given."""
     return BaseScores(
-        similarity=_mean(m.similarity(klass.embeddings, references.compared.embeddings)),
+        similarity=_mean(m.similarity(class_images.embeddings, references.compared.embeddings)),
         reference_similarity=references.similarity,
-        prompt=m.mean_interval(klass.prompt, seed=seed),
+        prompt=m.mean_interval(class_images.prompt, seed=seed),
         floor=floor,
-        diversity=m.diversity(klass.embeddings, prompts, seed=seed),
-        attributes=m.attribute_frequencies(klass.attributes, references.attributes),
-        images=len(klass),
+        diversity=m.diversity(class_images.embeddings, prompts, seed=seed),
+        attributes=m.attribute_frequencies(class_images.attributes, references.attributes),
+        images=len(class_images),
     )
 
 
-def score_cell(
+def score_checkpoint(
     cell: tuple[str, float, int],
     images: ScoredSeries,
     base: ScoredSeries,
@@ -212,7 +212,7 @@ def score_cell(
     requested_other: Sequence[Collection[str]],
     floor: float = 0.0,
     seed: int = 0,
-) -> Cell:
+) -> ScoredCheckpoint:
     """Compute all scores of a cell from its three series of images and the base's for the same prompts and seeds.
 
     Args:
@@ -227,17 +227,17 @@ def score_cell(
         seed: seed of the bootstrap.
     """
     compared, attributes = references.compared.embeddings, references.attributes
-    klass = base.klass.first(len(images.klass))
-    base_similarity = _mean(m.similarity(klass.embeddings, compared))
+    class_images = base.class_images.first(len(images.class_images))
+    base_similarity = _mean(m.similarity(class_images.embeddings, compared))
     similarity = m.similarity(images.subject.embeddings, compared)
     like = m.likeness(similarity, base_similarity, references.similarity)
     shares = m.attribute_share(images.subject.attributes, attributes, requested)
-    base_share = _mean(m.attribute_share(klass.attributes, attributes, requested))
+    base_share = _mean(m.attribute_share(class_images.attributes, attributes, requested))
     scores = m.subject_scores(like, m.likeness(shares, base_share, references.attribute_share))
     known = scores[~np.isnan(scores)]
     weights, strength, epoch = cell
-    base = ScoredSeries(base.subject, klass, base.other)
-    return Cell(
+    base = ScoredSeries(base.subject, class_images, base.other)
+    return ScoredCheckpoint(
         weights=weights,
         strength=strength,
         epoch=epoch,
@@ -248,7 +248,7 @@ def score_cell(
         similarity=m.mean_interval(similarity, seed=seed),
         attributes=m.attribute_frequencies(images.subject.attributes, attributes),
         prompt=m.mean_interval(images.subject.prompt, seed=seed),
-        prompt_retention=m.prompt_retention(_mean(images.subject.prompt), _mean(klass.prompt), floor),
+        prompt_retention=m.prompt_retention(_mean(images.subject.prompt), _mean(class_images.prompt), floor),
         diversity=m.diversity(images.subject.embeddings, prompts, seed=seed),
         drift=_drift(images, base, references, [*requested, *requested_other], floor, seed),
         near_copies=m.near_copies(
@@ -270,15 +270,15 @@ def _drift(
 ) -> Drift:
     """Measure the drift of class and other images from the base's for the same prompts and seeds."""
     compared = references.compared.embeddings
-    base_similarity = _mean(m.similarity(base.klass.embeddings, compared))
+    base_similarity = _mean(m.similarity(base.class_images.embeddings, compared))
     return m.drift(
-        _drift_input([images.klass, images.other], compared),
-        _drift_input([base.klass, base.other.first(len(images.other))], compared),
+        _drift_input([images.class_images, images.other], compared),
+        _drift_input([base.class_images, base.other.first(len(images.other))], compared),
         similarity_gap=references.similarity - base_similarity,
-        embedding_distance=float(np.linalg.norm(compared.mean(axis=0) - base.klass.embeddings.mean(axis=0))),
+        embedding_distance=float(np.linalg.norm(compared.mean(axis=0) - base.class_images.embeddings.mean(axis=0))),
         attributes=references.attributes,
         requested=requested,
-        prompt_scale=_mean(base.klass.prompt) - floor if floor else 1.0,
+        prompt_scale=_mean(base.class_images.prompt) - floor if floor else 1.0,
         seed=seed,
     )
 
