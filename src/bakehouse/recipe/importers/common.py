@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from functools import cache
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from bakehouse.core.json_toml_yaml import parse_json, parse_toml
 from bakehouse.recipe.importers.import_report import Note
 from bakehouse.recipe.importers.value_types import existing_path, python_literal
 from bakehouse.recipe.lr_schedule import ScheduleSpec
@@ -21,19 +19,6 @@ LR_END = 1e-7
 """Final learning rate of transformers' and diffusers' polynomial schedule."""
 REX_D = 0.9
 """`d` of the REX schedules of OneTrainer and LoRA_Easy_Training_Scripts."""
-
-
-@cache
-def load_defaults(trainer: str) -> Mapping[str, Any]:
-    """Return a trainer's own defaults, from the JSON file beside this module."""
-    loaded: Mapping[str, Any] = parse_json(Path(__file__).with_name(f"{trainer}_defaults.json").read_text("utf-8"))
-    return loaded
-
-
-@cache
-def other_models() -> Mapping[str, Mapping[str, str]]:
-    """Return names of models and methods that bakehouse does not train, by trainer, from other_models.toml."""
-    return parse_toml(Path(__file__).with_name("other_models.toml").read_text("utf-8"))
 
 
 def folder_path(text: str, folder: Path) -> Path:

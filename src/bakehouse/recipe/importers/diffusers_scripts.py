@@ -12,11 +12,11 @@ from bakehouse.recipe.importers.common import (
     LAUNCHER,
     LR_END,
     folder_path,
-    load_defaults,
     min_snr,
     reported,
     significant,
 )
+from bakehouse.recipe.importers.data_files import data_file
 from bakehouse.recipe.importers.import_report import Note
 from bakehouse.recipe.importers.option_table import (
     Assignment,
@@ -36,7 +36,7 @@ from bakehouse.recipe.words_in_captions import split_prompt
 TITLE = "diffusers' example scripts"
 
 
-SCRIPTS: Mapping[str, Mapping[str, Any]] = load_defaults("diffusers")["scripts"]
+SCRIPTS: Mapping[str, Mapping[str, Any]] = data_file("diffusers_defaults.json")["scripts"]
 """Scripts and the defaults of their own options."""
 
 

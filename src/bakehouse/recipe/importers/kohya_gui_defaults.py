@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
 from typing import Any, Literal
 
-from bakehouse.core.json_toml_yaml import parse_toml
+from bakehouse.recipe.importers.data_files import data_file
 from bakehouse.recipe.importers.option_table import GivenValue
 
 Tab = Literal["lora", "dreambooth", "finetune"]
@@ -34,18 +32,13 @@ _OLD_TYPES = {"LoCon": "LyCORIS/LoCon"}
 _OLD_NAMES = {"lora_network_weights": "network_weights"}
 
 
-@cache
-def _tables() -> Mapping[str, Any]:
-    return parse_toml(Path(__file__).with_name("kohya_gui.toml").read_text("utf-8"))
-
-
-HANDED_ON: Mapping[str, list[str]] = _tables()["handed_on"]
+HANDED_ON: Mapping[str, list[str]] = data_file("kohya_gui.toml")["handed_on"]
 """Keys that a tab passes to kohya under the same name."""
 
 
 def defaults_of(tab: Tab) -> Mapping[str, Any]:
     """Return a tab's default values."""
-    return {**_tables()["common"], **_tables()[tab]}
+    return {**data_file("kohya_gui.toml")["common"], **data_file("kohya_gui.toml")[tab]}
 
 
 @dataclass

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from bakehouse.core.errors import UsageError
-from bakehouse.recipe.importers.common import REX_D, load_defaults, significant, square_side
+from bakehouse.recipe.importers.common import REX_D, significant, square_side
+from bakehouse.recipe.importers.data_files import data_file
 from bakehouse.recipe.importers.option_table import Assignment, Outcome, Settings, converts
 from bakehouse.recipe.importers.settings_file import open_document
 from bakehouse.recipe.optimizers import OPTIMIZERS
@@ -36,7 +37,7 @@ def timestep(share: float) -> int:
     return int(1000 * share)
 
 
-DEFAULTS = load_defaults("onetrainer")
+DEFAULTS = data_file("onetrainer_defaults.json")
 """`settings` by name, dotted for model parts, and `optimizers` with their arguments."""
 
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from bakehouse.core.errors import did_you_mean
-from bakehouse.core.json_toml_yaml import parse_toml
+from bakehouse.recipe.importers.data_files import data_file
 from bakehouse.recipe.importers.import_report import Note, Status
 from bakehouse.recipe.importers.value_types import COMPOUND, DESCRIPTIONS, UNREADABLE, Kind, existing_path, parse_value
 
@@ -83,14 +82,10 @@ def sets(name: str, kind: Kind, *keys: str, **columns: Any) -> Option:
     return Option(name, kind, "set", keys, **columns)
 
 
-@cache
-def _unset() -> Mapping[str, Mapping[Status, Mapping[str, Sequence[Any]]]]:
-    return parse_toml(Path(__file__).with_name("unset_options.toml").read_text("utf-8"))
-
-
 def unset_options(trainer: str) -> tuple[Option, ...]:
     """Return the trainer's options that set nothing in a recipe, from unset_options.toml."""
-    rows = ((status, name, row) for status, options in _unset()[trainer].items() for name, row in options.items())
+    by_status = data_file("unset_options.toml")[trainer]
+    rows = ((status, name, row) for status, options in by_status.items() for name, row in options.items())
     return tuple(Option(name, row[0], status, (), row[1], *row[2:]) for status, name, row in rows)
 
 

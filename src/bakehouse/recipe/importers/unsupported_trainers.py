@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bakehouse.core.errors import UsageError
-from bakehouse.recipe.importers.common import other_models
+from bakehouse.recipe.importers.data_files import data_file
 from bakehouse.recipe.importers.settings_file import Document
 
 _BY_HAND = (
@@ -119,7 +119,7 @@ def _diffusers(document: Document) -> str:
     if script in SCRIPTS or not _THEIRS.fullmatch(script):
         return ""
     method, model = (
-        next((name for pattern, name in other_models()[kind].items() if re.search(pattern, script)), "")
+        next((name for pattern, name in data_file("other_models.toml")[kind].items() if re.search(pattern, script)), "")
         for kind in ("diffusers_methods", "diffusers_models")
     )
     trains = (
