@@ -78,7 +78,7 @@ class Frame:
     """Number of the scene, from 0."""
     image: Image.Image
     sharpness: float
-    """See `sharpness`."""
+    """Variance of the Laplacian, as the function `sharpness` returns it."""
 
 
 def distinct_frames(

@@ -1,4 +1,4 @@
-"""What happens after a step of a run: samples, weights and their evaluation, saved states."""
+"""Callbacks of the training loop: samples, weights and their evaluation, saved states."""
 
 from __future__ import annotations
 
