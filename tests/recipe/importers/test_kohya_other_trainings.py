@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bakehouse.core.errors import UsageError
-from bakehouse.recipe.importers.kohya_other_trainings import _data
+from bakehouse.recipe.importers.data_files import data_file
 
 HEAD = 'train_data_dir = "img"\nnetwork_dim = 4\n'
 
@@ -113,7 +113,9 @@ def test_other_trainings_are_refused_by_name(imported, name, text, what):
 def test_options_of_other_models_do_nothing_and_at_their_defaults_are_worth_no_line(imported):
     """With the defaults of the peers' own parsers."""
     defaults = {
-        k: v[0] for k, v in _data()["defaults"].items() if v and k not in ("model_type", "num_vectors_per_token")
+        k: v[0]
+        for k, v in data_file("kohya_other_trainings.toml")["defaults"].items()
+        if v and k not in ("model_type", "num_vectors_per_token")
     }
     lines = [f"{k} = {str(v).lower() if isinstance(v, bool) else repr(v)}" for k, v in defaults.items()]
     made = imported(HEAD + "\n".join([*lines, "guidance_scale = 1.0"]).replace("guidance_scale = 3.5\n", ""))
