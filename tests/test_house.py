@@ -89,11 +89,11 @@ def test_text_cannot_control_the_terminal():
         for n in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and n.func.id == "print"
     }
-    assert printing == {"printing.py", "errors.py"}  # errors.py colours its line itself
+    assert printing == {"safe_printing.py", "errors.py"}  # errors.py colours its line itself
 
 
 def test_json_toml_and_yaml_are_parsed_in_one_file():
-    """`core/json_toml_yaml.py` turns whatever is wrong with JSON, TOML or YAML into one kind of error."""
+    """`core/parse_json_toml_yaml.py` turns whatever is wrong with JSON, TOML or YAML into one kind of error."""
     calls = ("json.loads(", "json.load(", "tomllib.load", "yaml.safe_load(")
     found = {
         path.name
@@ -101,7 +101,7 @@ def test_json_toml_and_yaml_are_parsed_in_one_file():
         for line in path.read_text("utf-8").splitlines()
         if any(call in line for call in calls) and "json.loads(json.dumps(" not in line
     }
-    assert found == {"json_toml_yaml.py"}
+    assert found == {"parse_json_toml_yaml.py"}
 
 
 def test_import_bakehouse_is_instant():

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from bakehouse.cli.copy_example import copy_example
+from bakehouse.cli.example_images import copy_example
 from bakehouse.core.events import result_of
 from bakehouse.core.message_text import counted
 from bakehouse.core.run_folder import Run

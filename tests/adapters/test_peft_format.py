@@ -191,7 +191,7 @@ def test_the_text_encoder_says_what_it_says_in_peft(make_tiny, tmp_path, name):
 
 def test_stages_of_a_butterfly_stand_as_in_peft(tiny):
     """On a CPU PEFT makes one stage; the order of more is asked of the function that it makes them with."""
-    from bakehouse.adapters.peft_rotation import InputRotationLayer
+    from bakehouse.adapters.input_rotation_layer import InputRotationLayer
 
     base = torch.nn.Linear(16, 8)
     theirs = peft.tuners.boft.layer.BOFTLayer.block_butterfly_perm

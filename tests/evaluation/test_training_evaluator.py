@@ -13,7 +13,7 @@ from bakehouse.evaluation import Scored, ScoredCheckpoint, TrainingEvaluator
 from bakehouse.evaluation.metrics import UNKNOWN, Drift, Interval, NearCopies
 from bakehouse.evaluation.training_evaluator import stop_reason
 from bakehouse.recipe import Recipe
-from bakehouse.recipe.early_stopping import StopSpec
+from bakehouse.recipe.stop_settings import StopSpec
 
 STOP = StopSpec(when="learned")
 

@@ -19,7 +19,7 @@ from bakehouse.generation import GeneratedImage, ImageRequest, Pipeline, resolve
 from bakehouse.generation.pipeline import pick_dtype
 from bakehouse.models.denoiser import Denoiser
 from bakehouse.models.sampling import SamplingCancelledError
-from bakehouse.recipe.hardware import require_device
+from bakehouse.recipe.device_and_precision import require_device
 
 
 def difference(a: Image.Image, b: Image.Image) -> int:

@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.models import is_model_ref, load_model, resolve_model
 from bakehouse.models.load import native_size
-from bakehouse.models.model_hash import file_sha256
 from bakehouse.models.single_file import save_single_file
+from bakehouse.models.weights_fingerprint import file_sha256
 
 
 def test_crumb_is_resolved_without_weights():

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     """One model in every layout."""
-    from benchmarks.load import write_models
+    from benchmarks.load_memory import write_models
 
     folder = tmp_path_factory.mktemp("models")
     write_models(folder, widths=(96, 192, 384, 384))
@@ -25,7 +25,7 @@ def written(tmp_path_factory):
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc/self/clear_refs is Linux")
 def test_one_copy_at_most(written, monkeypatch):
     monkeypatch.chdir(ROOT)
-    from benchmarks.load import measure
+    from benchmarks.load_memory import measure
 
     layouts = [("folder", "fp16"), ("file.safetensors", "fp16"), ("file.ckpt", "fp16"), ("file.ckpt", "fp32")]
     for case, found in zip(layouts, measure([(written / layout, dtype) for layout, dtype in layouts]), strict=True):

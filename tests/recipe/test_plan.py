@@ -12,7 +12,7 @@ from bakehouse.cli.main import main
 from bakehouse.core.errors import Problems, UsageError
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.recipe import Recipe, make_plan, plan_to_toml, recipe_for_folder, recipe_to_toml
-from bakehouse.recipe.needed_class_images import without_trigger
+from bakehouse.recipe.class_image_list import without_trigger
 from bakehouse.recipe.presets import load_preset
 from bakehouse.recipe.recipe import ConceptSpec
 from bakehouse.recipe.words_in_captions import mostly_not_first

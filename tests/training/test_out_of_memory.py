@@ -10,7 +10,7 @@ from bakehouse.adapters import LoRA, inject
 from bakehouse.core.errors import BakehouseError, Problems
 from bakehouse.core.events import Failed
 from bakehouse.core.run_folder import Run
-from bakehouse.models.quantize import is_quantized
+from bakehouse.models.quantize_int8 import is_quantized
 from bakehouse.recipe import Recipe, make_plan
 from bakehouse.recipe.memory_estimate import FOOTPRINTS, memory_use, savings
 from bakehouse.training import out_of_memory as module

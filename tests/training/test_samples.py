@@ -119,7 +119,7 @@ def test_the_key_of_a_class_image_holds_every_setting_that_decides_it(recipe, ch
 
 
 def test_the_key_of_a_class_image_holds_what_the_model_is(tiny_folder, tmp_path, make_tiny):
-    from bakehouse.models.quantize import quantize_base
+    from bakehouse.models.quantize_int8 import quantize_base
 
     def opened(**how):
         return load_model(str(tiny_folder), **how)

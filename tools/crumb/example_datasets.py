@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tools.crumb import scenes
+from tools.crumb import backgrounds
 from tools.crumb.training_images import frame
 
 HERE = Path(__file__).resolve().parent
@@ -166,7 +166,7 @@ def write(folder: Path, shots: list[Shot], rng: random.Random, work: Path) -> No
     """Write the images with captions: trigger, varying attributes, background and framing."""
     folder.mkdir(parents=True, exist_ok=True)
     for i, (shot, figure) in enumerate(zip(shots, render([s.figure for s in shots], work), strict=True), 1):
-        background, tag = scenes.draw(rng, shot.background)
+        background, tag = backgrounds.draw(rng, shot.background)
         big = background.resize((PIXELS, PIXELS), Image.Resampling.NEAREST)
         image = frame(figure, big, shot.framing, rng)
         image.quantize(256).save(folder / f"{i:02d}.png", optimize=True)

@@ -14,7 +14,7 @@ from diffusers import StableDiffusionPipeline
 from PIL import Image
 
 from bakehouse.vision.taggers.crumb_tagger import CrumbTagger, prompt_accuracy
-from tools.crumb import scenes
+from tools.crumb import backgrounds
 from tools.crumb.training_images import Picture, prompt
 
 GUIDANCE = 3.0
@@ -74,7 +74,7 @@ def random_prompts(pictures: Sequence[Picture], count: int, seed: int) -> list[s
     prompts = []
     for _ in range(count):
         p = rng.choice(pictures)
-        _, background = scenes.draw(rng)
+        _, background = backgrounds.draw(rng)
         new = Picture(p.cls, p.style, p.tags, background, rng.choice(framings))
         prompts.append(prompt(new, rng))
     return prompts

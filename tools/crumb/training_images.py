@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tools.crumb import scenes
-from tools.crumb.scenes import jitter
+from tools.crumb import backgrounds
+from tools.crumb.backgrounds import jitter
 
 SPRITE = 160  # pixels of a rendered figure
 FRAMINGS = {"portrait": (0.92, 1.06, 8), "close-up": (1.45, 1.65, 4), "from afar": (0.58, 0.70, 14)}
@@ -111,7 +111,7 @@ def frame(figure: Image.Image, background: Image.Image, framing: str, rng: rando
     n = background.width
     low, high, slack = FRAMINGS[framing]
     s = int(n * rng.uniform(low, high))
-    x = (n - s) // 2 + jitter(rng, slack * n // scenes.SIZE)
+    x = (n - s) // 2 + jitter(rng, slack * n // backgrounds.SIZE)
     # A close-up cuts the hair's top and most of the clothes; everything else stands on the lower edge.
     y = -int(s * rng.uniform(0.14, 0.20)) if framing == "close-up" else n - s
     layer = Image.new("RGBA", (n, n), (0, 0, 0, 0))
@@ -121,7 +121,7 @@ def frame(figure: Image.Image, background: Image.Image, framing: str, rng: rando
 
 def compose(figure: Image.Image, rng: random.Random) -> tuple[Image.Image, str, str]:
     """Return a random image of the figure, with the tags of its background and framing."""
-    background, tag = scenes.draw(rng)
+    background, tag = backgrounds.draw(rng)
     framing = rng.choice(["portrait"] * 5 + ["close-up"] * 2 + ["from afar"] * 2)
     return frame(figure, background, framing, rng), tag, framing
 
@@ -160,7 +160,9 @@ def compose_all(parts: Sequence[tuple[Path, int, int]], out: Path, say: Callable
     """Compose files of sprites, each (path, copies, seed), into OUT.npy and OUT.jsonl, on all cores."""
     jobs = [job for part in parts for job in _jobs(*part)]
     total = sum((j.stop - j.start) * j.copies for j in jobs)
-    images = np.lib.format.open_memmap(out.with_suffix(".npy"), "w+", np.uint8, (total, scenes.SIZE, scenes.SIZE, 3))
+    images = np.lib.format.open_memmap(
+        out.with_suffix(".npy"), "w+", np.uint8, (total, backgrounds.SIZE, backgrounds.SIZE, 3)
+    )
     done = 0
     with ProcessPoolExecutor() as pool, out.with_suffix(".jsonl.tmp").open("w") as f:
         for part, pictures in pool.map(_compose_job, jobs):

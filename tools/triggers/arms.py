@@ -11,7 +11,7 @@ from typing import Any
 from PIL import Image
 
 from bakehouse.core.files import atomic_folder
-from tools.crumb import scenes
+from tools.crumb import backgrounds
 from tools.crumb.example_datasets import BROWS, EYES, MOUTHS, TRAIN, render
 from tools.crumb.training_images import frame
 
@@ -138,6 +138,6 @@ def _shot(clothes: Clothes, i: int, rng: random.Random) -> tuple[list[Any], list
 
 def _placed(figure: Image.Image, place: tuple[str, str], rng: random.Random) -> tuple[Image.Image, list[str]]:
     kind, framing = place
-    background, tag = scenes.draw(rng, kind)
+    background, tag = backgrounds.draw(rng, kind)
     big = background.resize((PIXELS, PIXELS), Image.Resampling.NEAREST)
     return frame(figure, big, framing, rng), [tag, framing]

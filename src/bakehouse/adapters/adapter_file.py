@@ -19,6 +19,7 @@ from bakehouse.adapters.file_metadata import as_text, metadata_for, sort_header,
 from bakehouse.adapters.full_diff import DiffLayer
 from bakehouse.adapters.glora import GLoRALayer
 from bakehouse.adapters.ia3 import IA3Layer
+from bakehouse.adapters.input_rotation_layer import InputRotationLayer
 from bakehouse.adapters.layer import BIAS, AdapterLayer, Base
 from bakehouse.adapters.loha import LoHaLayer
 from bakehouse.adapters.lokr import LoKrLayer
@@ -28,7 +29,6 @@ from bakehouse.adapters.network_args_coverage import coverage_of_header
 from bakehouse.adapters.norm_layers import NormLayer
 from bakehouse.adapters.oft import OFTLayer
 from bakehouse.adapters.peft_format import PeftSettings, standardize
-from bakehouse.adapters.peft_rotation import InputRotationLayer
 from bakehouse.adapters.tensor_names import (
     SortedTensors,
     algorithm_of,

@@ -18,7 +18,7 @@ from torch import Tensor
 from bakehouse import __version__
 from bakehouse.adapters.adapter import AdapterSpecBase
 from bakehouse.core.errors import did_you_mean
-from bakehouse.core.json_toml_yaml import parse_json
+from bakehouse.core.parse_json_toml_yaml import parse_json
 
 FACTS: Mapping[str, str] = {
     "epoch": "ss_epoch",

@@ -14,7 +14,7 @@ from bakehouse.adapters.file_coverage import coverage_of_keys
 from bakehouse.adapters.layer import AdapterLayer
 from bakehouse.adapters.load_onto_model import load_adapter
 from bakehouse.adapters.network_settings import LayerDims, NetworkSpec
-from bakehouse.adapters.plan_facts import DIMS_MATCH, EXCLUDE_MATCHES, ON_KERNELS, ON_NORMS, ON_TEXT, ON_UNET
+from bakehouse.adapters.plan_fact_names import DIMS_MATCH, EXCLUDE_MATCHES, ON_KERNELS, ON_NORMS, ON_TEXT, ON_UNET
 from bakehouse.adapters.target_modules import Site, matches
 from bakehouse.core.errors import UsageError
 from bakehouse.core.setting_needs import PlanFact
@@ -45,7 +45,7 @@ def inject(
 
 
 def adapted_module_facts(spec: NetworkSpec, parts: Mapping[str, nn.Module]) -> frozenset[PlanFact]:
-    """Return facts of `adapters/plan_facts.py` on what `inject` would adapt.
+    """Return facts of `adapters/plan_fact_names.py` on what `inject` would adapt.
 
     The networks may be on the meta device; they must not be used afterwards.
 

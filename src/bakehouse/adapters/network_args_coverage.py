@@ -9,7 +9,7 @@ import ast
 from collections.abc import Collection, Mapping
 
 from bakehouse.adapters.file_coverage import Coverage, UnappliedItem
-from bakehouse.core.json_toml_yaml import parse_json
+from bakehouse.core.parse_json_toml_yaml import parse_json
 
 _NOT_NEEDED = frozenset(
     {"algo", "preset", "conv_dim", "conv_alpha", "conv_lora_dim", "linear_dim", "linear_alpha", "dropout",

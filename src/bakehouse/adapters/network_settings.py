@@ -15,7 +15,7 @@ from torch import nn
 from bakehouse.adapters.adapter import LayerSpec
 from bakehouse.adapters.layer import AdapterLayer
 from bakehouse.adapters.norm_layers import NormLayer
-from bakehouse.adapters.plan_facts import DIMS_MATCH, EXCLUDE_MATCHES, ON_KERNELS, ON_NORMS, ON_TEXT
+from bakehouse.adapters.plan_fact_names import DIMS_MATCH, EXCLUDE_MATCHES, ON_KERNELS, ON_NORMS, ON_TEXT
 from bakehouse.adapters.target_modules import Site, Targets, matches, select
 from bakehouse.adapters.unet_blocks import MOST_ALPHA, MOST_RANK, BlockSpec
 from bakehouse.core.errors import UsageError

@@ -19,7 +19,7 @@ from torch import Tensor
 from bakehouse.adapters.file_coverage import Coverage, UnappliedItem
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import read_json
-from bakehouse.core.json_toml_yaml import parse_json
+from bakehouse.core.parse_json_toml_yaml import parse_json
 
 HEADER = "lora_adapter_metadata"
 """Header key in which diffusers stores PEFT's settings, as JSON with keys such as `unet.lora_alpha`."""

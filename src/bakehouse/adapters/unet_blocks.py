@@ -15,7 +15,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 from torch import nn
 
-from bakehouse.adapters.plan_facts import ON_KERNELS, ON_UNET
+from bakehouse.adapters.plan_fact_names import ON_KERNELS, ON_UNET
 from bakehouse.core.errors import UsageError, did_you_mean
 from bakehouse.core.setting_needs import Needs, is_off, is_on, one_of
 from bakehouse.core.settings import Spec

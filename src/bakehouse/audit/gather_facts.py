@@ -16,7 +16,7 @@ from bakehouse.audit.facts import CaptionFacts, Facts, Group, ImageFacts, MaskFa
 from bakehouse.audit.foreign_files import foreign_files
 from bakehouse.audit.image_stats import blockiness, chroma, outline, sharpness, thumbnail, transparency
 from bakehouse.audit.mask_facts import collect_mask_facts
-from bakehouse.audit.text_in_images import has_inpainter, on_busy_background, unmasked_texts
+from bakehouse.audit.text_removability import has_inpainter, on_busy_background, unmasked_texts
 from bakehouse.audit.trigger_facts import collect_trigger_facts
 from bakehouse.core.files import sha256_file
 from bakehouse.core.thread_pool import thread_pool

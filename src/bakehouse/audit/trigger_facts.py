@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bakehouse.audit.facts import Group, TriggerFacts
 from bakehouse.captions.triggers import explain, exposures_of
-from bakehouse.captions.triggers.absorption import captioned_shares
+from bakehouse.captions.triggers.absorption_statistics import captioned_shares
 from bakehouse.core.errors import Problems
 from bakehouse.data.compile_captions import compile_captions
 from bakehouse.data.triggers import Trigger

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bakehouse.core.events import Progress
 from bakehouse.core.files import cache_dir, writing_to
-from bakehouse.core.json_toml_yaml import parse_json
+from bakehouse.core.parse_json_toml_yaml import parse_json
 from bakehouse.data.image_records import ImageRecord
 from bakehouse.data.open_image import open_image
 from bakehouse.vision.taggers.base import Tagger, TagPrediction

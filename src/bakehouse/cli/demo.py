@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from bakehouse.cli.options import Json, Quiet, Settings
-from bakehouse.cli.render.printing import echo
+from bakehouse.cli.render.safe_printing import echo
 
 
 def demo(
@@ -16,7 +16,7 @@ def demo(
     quiet: Quiet = False,
 ) -> None:
     """Run all steps on example images: plan, train, evaluate. Takes some minutes."""
-    from bakehouse.cli.copy_example import copy_example
+    from bakehouse.cli.example_images import copy_example
     from bakehouse.cli.load_recipe import read_recipe
     from bakehouse.cli.render.evaluation import print_verdict
     from bakehouse.cli.render.events import render_events

@@ -8,7 +8,7 @@ import typer
 from bakehouse.cli.expand_option_groups import expand_option_groups
 from bakehouse.cli.generation_options import Base, GenerationOptions, Model, Prediction, Seed
 from bakehouse.cli.options import Json, Quiet
-from bakehouse.cli.render.printing import echo
+from bakehouse.cli.render.safe_printing import echo
 
 Axis = typer.Option(
     metavar="AXIS[=VALUES]", help="Setting to vary, e.g. epoch, weight=0.4,0.8, seed=1-4, steps, guidance or sampler."

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from bakehouse.cli.options import Json, KindOption, Quiet, Subject
-from bakehouse.cli.render.printing import echo, shell_command
+from bakehouse.cli.render.safe_printing import echo, shell_command
 
 Trainer = Literal["kohya", "kohya-gui", "easy", "diffusers", "onetrainer", "ai-toolkit"]
 

@@ -11,7 +11,7 @@ import typer
 
 from bakehouse.cli.commands import app
 from bakehouse.cli.render.errors import check_arguments, report_error
-from bakehouse.cli.render.printing import echo
+from bakehouse.cli.render.safe_printing import echo
 
 
 def _version(wanted: bool) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bakehouse.cli.options import BaseOption, Job, Json, KindOption, QueueFile, Quiet, Settings, Source, Subject
-from bakehouse.cli.render.printing import echo
+from bakehouse.cli.render.safe_printing import echo
 from bakehouse.core.message_text import counted
 
 queue = typer.Typer(help="Train many recipes, one after the other.", no_args_is_help=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bakehouse.cli.options import BaseOption, Json, KindOption, Quiet, Settings, Source, Subject
-from bakehouse.cli.render.printing import echo, shell_command
+from bakehouse.cli.render.safe_printing import echo, shell_command
 
 if TYPE_CHECKING:
     from bakehouse.core.events import Event

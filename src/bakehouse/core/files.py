@@ -20,8 +20,8 @@ from platformdirs import user_cache_path, user_data_path
 from safetensors import SafetensorError
 
 from bakehouse.core.errors import BakehouseError, UsageError
-from bakehouse.core.json_toml_yaml import parse_json
 from bakehouse.core.message_text import visible
+from bakehouse.core.parse_json_toml_yaml import parse_json
 
 _CHUNK = 1 << 20
 

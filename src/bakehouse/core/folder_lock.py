@@ -19,7 +19,7 @@ from typing import Any
 
 from bakehouse.core.errors import BakehouseError
 from bakehouse.core.files import writing_to
-from bakehouse.core.json_toml_yaml import parse_json
+from bakehouse.core.parse_json_toml_yaml import parse_json
 
 LOCK_FILE = ".lock"
 """It is never removed: then two processes could hold locks on two files of this name."""

@@ -14,7 +14,7 @@ from typing import Any
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.events import Event
 from bakehouse.core.files import write_bytes, writing_to
-from bakehouse.core.json_toml_yaml import parse_json
+from bakehouse.core.parse_json_toml_yaml import parse_json
 
 
 @dataclass(frozen=True)

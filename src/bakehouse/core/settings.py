@@ -11,8 +11,8 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from bakehouse.core.errors import Problems, UsageError, did_you_mean
-from bakehouse.core.json_toml_yaml import parse_toml
 from bakehouse.core.message_text import counted
+from bakehouse.core.parse_json_toml_yaml import parse_toml
 from bakehouse.core.setting_needs import refusals
 
 

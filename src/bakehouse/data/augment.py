@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from pydantic import Field, model_validator
 
-from bakehouse.core.json_toml_yaml import parse_json
+from bakehouse.core.parse_json_toml_yaml import parse_json
 from bakehouse.core.setting_needs import Needs, is_on, other_than
 from bakehouse.core.settings import Spec
 from bakehouse.data.buckets import Placement, fit, unchanged_placement

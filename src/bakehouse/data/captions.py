@@ -17,10 +17,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from bakehouse.core.errors import BakehouseError
-from bakehouse.core.json_toml_yaml import parse_json
+from bakehouse.core.parse_json_toml_yaml import parse_json
 from bakehouse.core.setting_needs import Needs, is_on, reached_by
 from bakehouse.core.settings import Spec
-from bakehouse.data.plan_facts import CHOICES, JOINED, MARKED, MOVABLE, RUN_STEPS, UNMARKED
+from bakehouse.data.plan_fact_names import CHOICES, JOINED, MARKED, MOVABLE, RUN_STEPS, UNMARKED
 
 CAPTION_EXTENSIONS = (".txt", ".caption", ".json")
 """In the order in which they are tried."""

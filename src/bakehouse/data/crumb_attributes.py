@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bakehouse.core.json_toml_yaml import parse_json
+from bakehouse.core.parse_json_toml_yaml import parse_json
 
 Atoms = dict[str, str]
 ASSETS = Path(__file__).resolve().parents[1] / "assets"

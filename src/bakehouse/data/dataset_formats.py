@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from bakehouse.core.errors import Problems, UsageError, did_you_mean
-from bakehouse.core.json_toml_yaml import parse_json
 from bakehouse.core.message_text import counted, listed
+from bakehouse.core.parse_json_toml_yaml import parse_json
 from bakehouse.core.settings import read_toml
 from bakehouse.data.captions import captions_in, decode_text
 from bakehouse.data.image_records import ImageRecord, ImageSet

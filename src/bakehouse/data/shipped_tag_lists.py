@@ -8,7 +8,7 @@ from importlib import resources
 from typing import Any
 
 from bakehouse.core.errors import UsageError, did_you_mean
-from bakehouse.core.json_toml_yaml import parse_toml
+from bakehouse.core.parse_json_toml_yaml import parse_toml
 
 _FOLDER = "tag_lists"
 

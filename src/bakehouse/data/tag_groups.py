@@ -8,7 +8,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from bakehouse.core.json_toml_yaml import parse_toml
+from bakehouse.core.parse_json_toml_yaml import parse_toml
 
 
 def plain(tag: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from bakehouse.core.bundled_models import BUNDLED_TAGGER_NAMES
 from bakehouse.core.errors import BakehouseError, UsageError
-from bakehouse.core.json_toml_yaml import parse_json
+from bakehouse.core.parse_json_toml_yaml import parse_json
 from bakehouse.data.captions import decode_text
 from bakehouse.data.tags import key
 

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from bakehouse.core.files import atomic_path, key_of, sha256_bytes, sha256_file, write_bytes, write_text
-from bakehouse.core.json_toml_yaml import parse_json
+from bakehouse.core.parse_json_toml_yaml import parse_json
 from bakehouse.data.open_image import open_image
 from bakehouse.evaluation.checkpoint_scores import ScoredImages
 from bakehouse.evaluation.metrics import small_pixels
@@ -77,7 +77,7 @@ class PipelineImageGenerator:
 
     def key(self, variant: AdapterVariant) -> str:
         """Return a key of the files' content; no model is loaded, so that a cached evaluation loads none."""
-        from bakehouse.models.model_hash import files_fingerprint
+        from bakehouse.models.weights_fingerprint import files_fingerprint
 
         base = weight_files(self.source.base)
         base_key = files_fingerprint(base) if base else self.source.base

@@ -1,4 +1,4 @@
-"""Evaluation during training for early stopping; it implements the protocol of `training.early_stopping`."""
+"""Evaluation during training for early stopping; it implements the protocol of `training.evaluator_protocol`."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from bakehouse.evaluation.image_cache import AdapterVariant, GenerationSettings,
 from bakehouse.evaluation.image_scorers import ImageScorer
 from bakehouse.evaluation.prompt_set import EvalPrompt
 from bakehouse.evaluation.selection import choose, significant
-from bakehouse.models.model_hash import files_fingerprint
-from bakehouse.recipe.early_stopping import StopSpec
+from bakehouse.models.weights_fingerprint import files_fingerprint
 from bakehouse.recipe.recipe import Recipe
 from bakehouse.recipe.sample_prompt import GenerateSamples, SamplePrompt, valid_side
+from bakehouse.recipe.stop_settings import StopSpec
 
 
 class TrainingImageGenerator:

@@ -16,7 +16,7 @@ from PIL import Image
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.events import Event, Progress
 from bakehouse.core.files import key_of
-from bakehouse.core.json_toml_yaml import parse_json
+from bakehouse.core.parse_json_toml_yaml import parse_json
 from bakehouse.generation.adapter_header import tensor_hash
 from bakehouse.generation.contact_sheet import draw_grid
 from bakehouse.generation.grid_axes import AXES, Axis, AxisKind, GridCell, join_values, make_axis, parse_axis

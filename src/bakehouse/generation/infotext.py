@@ -23,7 +23,7 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from bakehouse.core.errors import BakehouseError, UsageError, did_you_mean
 from bakehouse.core.files import atomic_path
-from bakehouse.core.json_toml_yaml import parse_json
+from bakehouse.core.parse_json_toml_yaml import parse_json
 
 CHUNK = "parameters"
 """The PNG text chunk that webuis read."""

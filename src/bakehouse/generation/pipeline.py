@@ -23,11 +23,11 @@ from bakehouse.generation.request import GeneratedImage, ImageRequest
 from bakehouse.models.denoiser import Denoiser
 from bakehouse.models.dtypes import DTYPES
 from bakehouse.models.load import load_model
-from bakehouse.models.model_hash import file_sha256
 from bakehouse.models.samplers import find_sampler
 from bakehouse.models.text_encoders import CHUNK_TOKENS, MAX_CHUNKS
 from bakehouse.models.text_to_image import ImageSpec, PromptCache, batches, check_size, chunks_for, generate_images
-from bakehouse.recipe.hardware import require_device
+from bakehouse.models.weights_fingerprint import file_sha256
+from bakehouse.recipe.device_and_precision import require_device
 
 AdapterRef = str | Path | tuple[str | Path, float]
 Precision = Literal["auto", "fp32", "fp16", "bf16"]

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from bakehouse.core.bundled_models import BUNDLED_BASE
-from bakehouse.core.json_toml_yaml import parse_toml
 from bakehouse.core.model_catalogue import find_model
+from bakehouse.core.parse_json_toml_yaml import parse_toml
 from bakehouse.core.run_folder import Run
 
 RECIPE_KEY = "bakehouse.recipe"

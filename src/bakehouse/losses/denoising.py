@@ -15,7 +15,7 @@ from bakehouse.adapters import Adapter
 from bakehouse.core.errors import Problems
 from bakehouse.core.setting_needs import Needs, is_on, one_of
 from bakehouse.core.settings import Spec
-from bakehouse.data.plan_facts import MASKS
+from bakehouse.data.plan_fact_names import MASKS
 from bakehouse.losses.batch import Batch
 from bakehouse.losses.noise import NoiseSpec
 from bakehouse.losses.weighting import SMALLEST_SNR, WeightingSpec

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from bakehouse.core.errors import BakehouseError
-from bakehouse.core.json_toml_yaml import parse_yaml
+from bakehouse.core.parse_json_toml_yaml import parse_yaml
 from bakehouse.models.identify import UNET, Header
 from bakehouse.models.noise_schedule import PredictionType
 

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import read_table
 from bakehouse.core.finite import count_not_finite, not_finite_message
-from bakehouse.core.json_toml_yaml import parse_json
 from bakehouse.core.message_text import listed
+from bakehouse.core.parse_json_toml_yaml import parse_json
 
 Config = dict[str, Any]
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from bakehouse.core.errors import BakehouseError
-from bakehouse.core.json_toml_yaml import parse_json
 from bakehouse.core.not_weights import not_weights
+from bakehouse.core.parse_json_toml_yaml import parse_json
 
 _DTYPES = {
     "F64": torch.float64,

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from bakehouse.core.errors import BakehouseError
 from bakehouse.core.files import atomic_path
-from bakehouse.core.json_toml_yaml import parse_json
+from bakehouse.core.parse_json_toml_yaml import parse_json
 from bakehouse.models.detect_prediction_type import V_PRED, ZTSNR, find_evidence
 from bakehouse.models.diffusers_networks import (
     Config,

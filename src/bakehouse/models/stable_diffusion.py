@@ -17,7 +17,6 @@ from bakehouse.core.files import atomic_folder, sha256_file, write_json
 from bakehouse.models.denoiser import Conditioning, Denoiser, Moments
 from bakehouse.models.detect_prediction_type import ZERO_TERMINAL
 from bakehouse.models.diffusers_networks import checkpoint_text_encoder, config_json, file_text_names
-from bakehouse.models.model_hash import file_sha256, files_fingerprint, tensors_sha256
 from bakehouse.models.noise_schedule import schedule_from_config
 from bakehouse.models.text_encoders import (
     layer_count,
@@ -28,6 +27,7 @@ from bakehouse.models.text_encoders import (
     token_ids,
     with_text_model_level,
 )
+from bakehouse.models.weights_fingerprint import file_sha256, files_fingerprint, tensors_sha256
 
 DEFAULT_SCHEDULER = {
     "_class_name": "DDIMScheduler",

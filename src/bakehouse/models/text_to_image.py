@@ -13,7 +13,7 @@ from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import key_of
 from bakehouse.models.denoiser import Conditioning, Denoiser
 from bakehouse.models.guidance import ClassifierFreeGuidance
-from bakehouse.models.quantize import is_quantized
+from bakehouse.models.quantize_int8 import is_quantized
 from bakehouse.models.sampling import SamplingStep, initial_noise, sample, to_images
 from bakehouse.models.text_encoders import CHUNK_TOKENS, MAX_CHUNKS
 

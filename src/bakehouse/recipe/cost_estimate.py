@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from bakehouse.recipe.hardware import pick_device
+from bakehouse.recipe.device_and_precision import pick_device
 from bakehouse.recipe.memory_estimate import memory_use
 from bakehouse.recipe.recipe import Recipe
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from bakehouse.adapters import FullFineTune, LoRA
 from bakehouse.adapters.lr_relative_to_lora import multipliers_for
 from bakehouse.adapters.network_settings import NetworkSpec
-from bakehouse.adapters.plan_facts import ON_TEXT, ON_UNET
+from bakehouse.adapters.plan_fact_names import ON_TEXT, ON_UNET
 from bakehouse.core.message_text import counted
 from bakehouse.data.balance_repeats import balance_repeats, fair_target
 from bakehouse.data.captions import split_tags
@@ -17,8 +17,8 @@ from bakehouse.models.families import family_of
 from bakehouse.models.load import ModelRef, native_size
 from bakehouse.models.model_facts import ModelFacts
 from bakehouse.recipe.base_validation import adapted_networks
+from bakehouse.recipe.class_image_list import without_trigger
 from bakehouse.recipe.compile_recipe_captions import MARK, tags_move
-from bakehouse.recipe.needed_class_images import without_trigger
 from bakehouse.recipe.presets import Preset, load_preset
 from bakehouse.recipe.recipe import Recipe
 from bakehouse.recipe.words_in_captions import has_word

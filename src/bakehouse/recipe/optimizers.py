@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field, field_validator
 
-from bakehouse.adapters.plan_facts import ON_TEXT, ON_UNET
+from bakehouse.adapters.plan_fact_names import ON_TEXT, ON_UNET
 from bakehouse.core.errors import UsageError, did_you_mean
 from bakehouse.core.setting_needs import Needs, is_off, is_on
 from bakehouse.core.settings import Spec

@@ -17,12 +17,12 @@ from bakehouse.models.damaged_files import check_model
 from bakehouse.models.load import resolve_model
 from bakehouse.models.model_facts import model_facts
 from bakehouse.recipe.base_validation import adapted_networks, base_errors
+from bakehouse.recipe.class_image_list import ClassImage, class_images
 from bakehouse.recipe.compile_recipe_captions import compiled_images, inseparable_trigger_messages
 from bakehouse.recipe.cost_estimate import Estimate, estimate
 from bakehouse.recipe.decisions import Decision, Derivation
 from bakehouse.recipe.epoch_order import EpochOrder
-from bakehouse.recipe.needed_class_images import ClassImage, class_images
-from bakehouse.recipe.needs_lookup import lookup_for
+from bakehouse.recipe.fact_lookup import lookup_for
 from bakehouse.recipe.recipe import Recipe
 from bakehouse.recipe.validation import errors_for, refuse, setting_errors, too_long, warnings_for
 

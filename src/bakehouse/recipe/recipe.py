@@ -18,13 +18,13 @@ from bakehouse.core.settings import Spec, read_toml
 from bakehouse.data.augment import AugmentSpec
 from bakehouse.data.buckets import BucketSpec
 from bakehouse.data.captions import CaptionOptions
-from bakehouse.data.plan_facts import ALPHA
+from bakehouse.data.plan_fact_names import ALPHA
 from bakehouse.data.triggers import Trigger, check_unique_words
 from bakehouse.losses import LossSpec, NoiseSpec
-from bakehouse.recipe.early_stopping import StopSpec
 from bakehouse.recipe.lr_schedule import MOST_STEPS, ScheduleSpec
 from bakehouse.recipe.optimizers import OptimizerSpec
 from bakehouse.recipe.presets import load_preset
+from bakehouse.recipe.stop_settings import StopSpec
 
 Kind = Literal["character", "object", "concept", "pose", "style", "dreambooth"]
 Positive = Annotated[int, Field(ge=1, le=MOST_STEPS)]

@@ -21,7 +21,7 @@ from bakehouse.data.image_records import ImageSet
 from bakehouse.data.triggers import TRIGGER_FILE
 from bakehouse.models.samplers import find_sampler
 from bakehouse.recipe.base_validation import NO_TRAINING
-from bakehouse.recipe.hardware import missing_here
+from bakehouse.recipe.device_and_precision import missing_here
 from bakehouse.recipe.lr_schedule import ScheduleSpec
 from bakehouse.recipe.optimizers import OptimizerSpec
 from bakehouse.recipe.presets import Preset

@@ -10,7 +10,7 @@ import torch
 from bakehouse.core.events import Event, Progress
 from bakehouse.models.denoiser import Denoiser
 from bakehouse.recipe import Plan
-from bakehouse.recipe.hardware import pick_device
+from bakehouse.recipe.device_and_precision import pick_device
 from bakehouse.recipe.memory_estimate import memory_use
 from bakehouse.training.objective import Objective, make_objective
 from bakehouse.training.out_of_memory import (

@@ -19,7 +19,7 @@ from bakehouse.data.image_records import ImageRecord
 from bakehouse.models.denoiser import Denoiser
 from bakehouse.models.text_encoders import CHUNK_TOKENS
 from bakehouse.models.text_to_image import ImageSpec, generate_images, model_key
-from bakehouse.recipe.needed_class_images import ClassImage
+from bakehouse.recipe.class_image_list import ClassImage
 from bakehouse.recipe.plan import Plan, PlannedImage
 
 _WHAT = "generating class images"

@@ -19,7 +19,7 @@ from bakehouse.data.augment import Variation
 from bakehouse.data.masks import load_mask
 from bakehouse.data.open_image import open_image, to_pixels
 from bakehouse.models.denoiser import Denoiser, Moments
-from bakehouse.models.model_hash import tensors_sha256
+from bakehouse.models.weights_fingerprint import tensors_sha256
 from bakehouse.recipe.plan import PlannedImage
 from bakehouse.recipe.recipe import DataSpec
 

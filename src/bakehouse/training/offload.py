@@ -10,7 +10,7 @@ from torch import nn
 
 from bakehouse.core.events import Event, Noted
 from bakehouse.models.denoiser import Denoiser
-from bakehouse.models.quantize import weight_bytes
+from bakehouse.models.quantize_int8 import weight_bytes
 from bakehouse.recipe.plan import Plan
 from bakehouse.training.objective import Objective
 from bakehouse.training.training_state import TrainState

@@ -13,7 +13,7 @@ import torch
 from bakehouse.core.errors import BakehouseError
 from bakehouse.models.families import family_of
 from bakehouse.recipe import Recipe
-from bakehouse.recipe.hardware import pick_device
+from bakehouse.recipe.device_and_precision import pick_device
 from bakehouse.recipe.memory_estimate import GB, memory_use, savings
 
 MARGIN = 0.9

@@ -12,9 +12,9 @@ from bakehouse.core.events import Event, Progress
 from bakehouse.models.denoiser import Denoiser
 from bakehouse.models.dtypes import DTYPES
 from bakehouse.models.load import load_model
-from bakehouse.models.quantize import quantize_base
+from bakehouse.models.quantize_int8 import quantize_base
 from bakehouse.recipe import Plan, Recipe
-from bakehouse.recipe.hardware import pick_device, pick_precision
+from bakehouse.recipe.device_and_precision import pick_device, pick_precision
 from bakehouse.training.class_images import CaptionedImage
 from bakehouse.training.loop import TrainingComponents
 from bakehouse.training.objective import make_objective

@@ -23,8 +23,8 @@ from bakehouse.data.buckets import Placement
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.scan import scan
 from bakehouse.recipe import Decision, Plan, PlannedImage, Recipe, make_plan, scan_concepts
+from bakehouse.recipe.class_image_list import ClassImage
 from bakehouse.recipe.cost_estimate import Estimate
-from bakehouse.recipe.needed_class_images import ClassImage
 
 _VERSION = 1
 

@@ -12,7 +12,7 @@ from bakehouse.core.run_folder import Run
 from bakehouse.models.denoiser import Denoiser
 from bakehouse.recipe import Plan
 from bakehouse.training.ema import averaged_weights
-from bakehouse.training.evaluator import Evaluator
+from bakehouse.training.evaluator_protocol import Evaluator
 from bakehouse.training.export_weights import WeightsWriter
 from bakehouse.training.samples import generate_samples, sample_generator
 from bakehouse.training.training_state import TrainState, save_state

@@ -11,7 +11,7 @@ from bakehouse.core.run_folder import Run
 from bakehouse.data.image_records import ImageSet
 from bakehouse.recipe import Recipe
 from bakehouse.training.class_images import prepare_class_images
-from bakehouse.training.evaluator import EvaluatorFactory, check_evaluator
+from bakehouse.training.evaluator_protocol import EvaluatorFactory, check_evaluator
 from bakehouse.training.event_recorder import record
 from bakehouse.training.export_weights import WeightsWriter, weights_path
 from bakehouse.training.loop import run_loop

@@ -21,8 +21,8 @@ from bakehouse.adapters.tensor_names import algorithm_of, families_of, guess_bas
 from bakehouse.core.errors import UsageError
 from bakehouse.core.files_of_adapter import adapter_files
 from bakehouse.core.finite import count_not_finite
-from bakehouse.core.json_toml_yaml import parse_json
 from bakehouse.core.message_text import counted
+from bakehouse.core.parse_json_toml_yaml import parse_json
 from bakehouse.weights.dense_delta import is_plain, matrices, scale_of
 from bakehouse.weights.program_support import FAMILIES, Verdict, program_verdicts
 

@@ -24,7 +24,7 @@ from bakehouse.adapters.tensor_names import algorithm_of
 from bakehouse.core.errors import Problems, UsageError
 from bakehouse.core.events import OnEvent
 from bakehouse.core.files import atomic_folder, write_json
-from bakehouse.core.json_toml_yaml import parse_json
+from bakehouse.core.parse_json_toml_yaml import parse_json
 from bakehouse.core.settings import Spec
 from bakehouse.weights.adapter_writer import CONVERTED, check_names
 from bakehouse.weights.dense_delta import PLAIN, is_plain

@@ -15,7 +15,7 @@ from pydantic import Field
 from bakehouse.adapters.tensor_files import check_output_path, damaged
 from bakehouse.core.errors import UsageError, did_you_mean
 from bakehouse.core.files import atomic_path
-from bakehouse.core.json_toml_yaml import parse_json
+from bakehouse.core.parse_json_toml_yaml import parse_json
 from bakehouse.core.settings import Spec
 from bakehouse.weights.file_hashes import legacy_hash
 

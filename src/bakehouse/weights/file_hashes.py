@@ -12,7 +12,7 @@ from pathlib import Path
 from bakehouse.adapters.tensor_files import LegacyHash
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.events import OnEvent, Progress
-from bakehouse.core.json_toml_yaml import parse_json
+from bakehouse.core.parse_json_toml_yaml import parse_json
 
 _CHUNK = 1 << 22
 

@@ -16,8 +16,8 @@ from typing import Any, Literal
 
 from bakehouse.adapters.tensor_files import Shape
 from bakehouse.adapters.tensor_names import kohya_stem, split_key
-from bakehouse.core.json_toml_yaml import parse_json
 from bakehouse.core.message_text import counted
+from bakehouse.core.parse_json_toml_yaml import parse_json
 from bakehouse.weights.form_label import PEFT_LENGTHS, form_of
 
 Outcome = Literal["same", "at 1", "other", "none"]

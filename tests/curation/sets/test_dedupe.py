@@ -18,9 +18,9 @@ from bakehouse.curation.dedupe import Dedupe
 from bakehouse.curation.dedupe.best_copy import LOSSLESS, file_quality
 from bakehouse.curation.dedupe.candidates import similar_pairs
 from bakehouse.curation.dedupe.color_index import ColorIndex
-from bakehouse.curation.dedupe.compare import ComparisonScale, prepare, tile_difference
 from bakehouse.curation.dedupe.crop_detection import SMALL, find_crop
 from bakehouse.curation.dedupe.grouping import connected_groups
+from bakehouse.curation.dedupe.image_difference import ComparisonScale, prepare, tile_difference
 from bakehouse.curation.dedupe.image_hashes import WINDOWS, hash_image
 from bakehouse.curation.operation import apply_operation, collect_proposals
 from bakehouse.data import open_image, scan

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bakehouse.captions.triggers.absorption import (
+from bakehouse.captions.triggers.absorption_statistics import (
     MOSTLY,
     Absorption,
     Exposure,

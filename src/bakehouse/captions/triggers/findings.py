@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from bakehouse.captions.triggers.absorption import (
+from bakehouse.captions.triggers.absorption_statistics import (
     Absorption,
     Exposure,
     ExposureSet,

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from bakehouse.cli.render.printing import echo
+from bakehouse.cli.render.safe_printing import echo
 
 
 def rules(

@@ -24,7 +24,7 @@ def stats(
     from bakehouse.captions.caption_files import read_captions
     from bakehouse.captions.stats import caption_stats
     from bakehouse.captions.token_count import token_counter
-    from bakehouse.cli.render.captions import print_stats, tokenizer_folder
+    from bakehouse.cli.render.caption_stats import print_stats, tokenizer_folder
 
     known = load_vocabulary(vocabulary) if vocabulary else None
     count = token_counter(tokenizer_folder(base))

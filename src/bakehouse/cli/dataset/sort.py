@@ -31,7 +31,7 @@ def sort(
     sure: Sure = 0.02, recipe: IntoRecipe = None, options: RunOptions,
 ) -> None:  # fmt: skip
     """Move images into one folder for each concept. Captions and masks follow."""
-    from bakehouse.cli.dataset.concept_folders import folders_of
+    from bakehouse.cli.dataset.folders_of_recipe import folders_of
     from bakehouse.cli.dataset.run_operation import run_operation
     from bakehouse.curation.sorting import Sort
 

@@ -14,7 +14,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from bakehouse.cli.render.printing import echo
+from bakehouse.cli.render.safe_printing import echo
 from bakehouse.core.message_text import visible
 
 _LOG_WIDTH = 160

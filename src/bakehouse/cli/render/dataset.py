@@ -12,7 +12,7 @@ from rich.table import Table
 from bakehouse.cli.render.consoles import print_json, print_table, print_warnings, stderr_console
 from bakehouse.cli.render.events import ProgressRenderer
 from bakehouse.cli.render.message_collector import MessageCollector
-from bakehouse.cli.render.printing import echo, shell_command
+from bakehouse.cli.render.safe_printing import echo, shell_command
 from bakehouse.core.events import Progress, Warned
 from bakehouse.core.message_text import counted
 from bakehouse.curation.changeset import Proposal

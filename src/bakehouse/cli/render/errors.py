@@ -9,7 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from bakehouse.cli.render.printing import echo
+from bakehouse.cli.render.safe_printing import echo
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.message_text import visible
 

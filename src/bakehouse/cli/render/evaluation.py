@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bakehouse.cli.render.printing import echo, shell_command
+from bakehouse.cli.render.safe_printing import echo, shell_command
 from bakehouse.core.events import Event
 from bakehouse.core.run_folder import Run
 from bakehouse.evaluation import Evaluated

@@ -19,7 +19,7 @@ from rich.progress import (
 )
 
 from bakehouse.cli.render.consoles import stderr_console
-from bakehouse.cli.render.printing import echo
+from bakehouse.cli.render.safe_printing import echo
 from bakehouse.cli.render.units import duration, number, size
 from bakehouse.core import events as ev
 from bakehouse.core.errors import BakehouseError

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from bakehouse.cli.render.consoles import print_json, print_table, print_warnings, stderr_console
-from bakehouse.cli.render.printing import echo
+from bakehouse.cli.render.safe_printing import echo
 from bakehouse.core.message_text import counted
 
 if TYPE_CHECKING:

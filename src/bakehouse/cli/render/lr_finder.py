@@ -10,7 +10,7 @@ from rich.table import Table
 
 from bakehouse.cli.render.consoles import print_table
 from bakehouse.cli.render.events import render_events
-from bakehouse.cli.render.printing import echo
+from bakehouse.cli.render.safe_printing import echo
 from bakehouse.core.events import Event
 from bakehouse.core.files import write_text
 

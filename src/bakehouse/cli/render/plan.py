@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from bakehouse.cli.render.consoles import print_json, print_table, print_warnings
-from bakehouse.cli.render.printing import echo, shell_command
+from bakehouse.cli.render.safe_printing import echo, shell_command
 from bakehouse.cli.render.units import duration, size
 from bakehouse.core.message_text import counted
 

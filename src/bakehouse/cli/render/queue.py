@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from rich.table import Table
 
 from bakehouse.cli.render.consoles import print_json, print_table, stderr_console
-from bakehouse.cli.render.printing import echo
+from bakehouse.cli.render.safe_printing import echo
 from bakehouse.cli.render.units import duration
 from bakehouse.core.errors import BakehouseError
 from bakehouse.core.events import Event, Started, Step, Warned

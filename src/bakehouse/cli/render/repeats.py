@@ -11,7 +11,7 @@ from rich.table import Table
 
 from bakehouse.cli.render.consoles import print_json, print_table, print_warnings, spinner
 from bakehouse.cli.render.dataset import print_skipped, skipped_files
-from bakehouse.cli.render.printing import echo
+from bakehouse.cli.render.safe_printing import echo
 from bakehouse.core.errors import UsageError
 from bakehouse.core.files import write_text
 from bakehouse.core.message_text import counted

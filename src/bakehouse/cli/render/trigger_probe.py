@@ -12,7 +12,7 @@ from rich.table import Table
 
 from bakehouse.cli.render.consoles import print_json, print_table
 from bakehouse.cli.render.events import progress_renderer
-from bakehouse.cli.render.printing import echo
+from bakehouse.cli.render.safe_printing import echo
 
 if TYPE_CHECKING:
     from bakehouse.evaluation.trigger_probe import KnownWords, ProbeResult, ProbeSpec, SampleComparison, WordResult

@@ -6,7 +6,7 @@ from rich.table import Table
 
 from bakehouse.captions.triggers import Absorption, Explanation, TriggerFinding
 from bakehouse.cli.render.consoles import print_json, print_table
-from bakehouse.cli.render.printing import echo
+from bakehouse.cli.render.safe_printing import echo
 from bakehouse.core.message_text import counted, listed
 
 _SHOWN = 8

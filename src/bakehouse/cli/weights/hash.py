@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from bakehouse.cli.options import Json, Quiet
-from bakehouse.cli.render.printing import echo
+from bakehouse.cli.render.safe_printing import echo
 
 Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Weights files.")]
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from bakehouse.core.json_toml_yaml import parse_toml
+from bakehouse.core.parse_json_toml_yaml import parse_toml
 from bakehouse.core.settings import Spec
 
 Kind = Literal["base", "vae", "adapter", "tagger", "upscaler", "matte", "faces", "inpainter", "ocr"]

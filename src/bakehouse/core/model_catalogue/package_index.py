@@ -19,8 +19,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from bakehouse.core.json_toml_yaml import parse_json
 from bakehouse.core.model_catalogue.download import DownloadError, RemoteFile, get, reason_of, without_login
+from bakehouse.core.parse_json_toml_yaml import parse_json
 
 PYPI = "https://pypi.org/simple"
 NPM = "https://registry.npmjs.org"

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from bakehouse.core.json_toml_yaml import parse_toml
+from bakehouse.core.parse_json_toml_yaml import parse_toml
 from bakehouse.core.settings import Spec
 from bakehouse.vision.faces import Face
 

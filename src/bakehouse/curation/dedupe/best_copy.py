@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from bakehouse.curation.dedupe.palette import is_full
+from bakehouse.curation.dedupe.palette_images import is_full
 from bakehouse.data.captions import split_tags
 from bakehouse.data.image_header import jpeg_quality
 from bakehouse.data.image_records import ImageRecord

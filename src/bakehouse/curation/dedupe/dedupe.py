@@ -21,8 +21,8 @@ from bakehouse.core.thread_pool import thread_pool
 from bakehouse.curation.changeset import Edit, Proposal, Remove, Write
 from bakehouse.curation.dedupe.best_copy import caption_richness
 from bakehouse.curation.dedupe.candidates import crop_candidates, similar_pairs
-from bakehouse.curation.dedupe.compare import MatchKind
 from bakehouse.curation.dedupe.grouping import DuplicateGrouping, connected_groups
+from bakehouse.curation.dedupe.image_difference import MatchKind
 from bakehouse.curation.dedupe.image_hashes import ImageHashes, hash_file
 from bakehouse.curation.dedupe.pair_matcher import FindText, MatchLimits, PairMatcher
 from bakehouse.curation.open_records import mask_name

@@ -13,7 +13,8 @@ from PIL import Image
 from pydantic import Field
 
 from bakehouse.core.settings import Spec
-from bakehouse.curation.dedupe.compare import (
+from bakehouse.curation.dedupe.crop_detection import SMALL, Box, find_crop, in_pixels
+from bakehouse.curation.dedupe.image_difference import (
     CANVAS,
     ComparisonScale,
     MatchKind,
@@ -23,9 +24,8 @@ from bakehouse.curation.dedupe.compare import (
     recolored_difference,
     tile_difference,
 )
-from bakehouse.curation.dedupe.crop_detection import SMALL, Box, find_crop, in_pixels
 from bakehouse.curation.dedupe.image_hashes import WINDOWS, open_small
-from bakehouse.curation.dedupe.palette import in_palette, palette_of
+from bakehouse.curation.dedupe.palette_images import in_palette, palette_of
 from bakehouse.curation.trim import measure_borders
 from bakehouse.data.image_records import ImageRecord
 from bakehouse.data.open_image import flattened, open_image

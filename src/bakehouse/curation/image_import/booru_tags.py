@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bakehouse.core.json_toml_yaml import parse_json
+from bakehouse.core.parse_json_toml_yaml import parse_json
 from bakehouse.data.captions import decode_text, is_prose, line_form
 from bakehouse.data.tags import form_of, spaced
 

@@ -16,8 +16,7 @@ from bakehouse.core.files import key_of
 from bakehouse.core.folder_lock import locked
 from bakehouse.curation.apply_and_undo import apply_proposals, read_history, recover
 from bakehouse.curation.changeset import HISTORY_FOLDER, Proposal
-from bakehouse.curation.image_import.import_options import ImportOptions
-from bakehouse.curation.image_import.sources import (
+from bakehouse.curation.image_import.import_items import (
     ImportItem,
     dataset_items,
     image_items,
@@ -25,6 +24,7 @@ from bakehouse.curation.image_import.sources import (
     with_tag_captions,
     with_unique_names,
 )
+from bakehouse.curation.image_import.import_options import ImportOptions
 from bakehouse.curation.image_import.video import VIDEO_SUFFIXES, UnreadableVideoError, extract_frames
 from bakehouse.curation.image_import.zip_archive import unpack
 from bakehouse.curation.journal import Step

@@ -8,7 +8,7 @@ from functools import cache
 from importlib import resources
 
 from bakehouse.core.errors import UsageError
-from bakehouse.core.json_toml_yaml import parse_toml
+from bakehouse.core.parse_json_toml_yaml import parse_toml
 from bakehouse.data.tag_groups import plain
 from bakehouse.data.tag_vocabulary import TagVocabulary, load_vocabulary
 from bakehouse.generation.model_source import ModelSource, resolve

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from bakehouse.core.json_toml_yaml import parse_json, parse_toml
+from bakehouse.core.parse_json_toml_yaml import parse_json, parse_toml
 
 
 @cache

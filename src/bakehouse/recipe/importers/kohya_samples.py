@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bakehouse.core.json_toml_yaml import parse_json
+from bakehouse.core.parse_json_toml_yaml import parse_json
 from bakehouse.core.settings import read_toml
 from bakehouse.data.captions import decode_text
 from bakehouse.recipe.importers.option_table import Assignment, Outcome, Settings, converts

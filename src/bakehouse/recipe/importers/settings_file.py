@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bakehouse.core.errors import UsageError
-from bakehouse.core.json_toml_yaml import parse_json, parse_toml, parse_yaml
+from bakehouse.core.parse_json_toml_yaml import parse_json, parse_toml, parse_yaml
 from bakehouse.data.captions import decode_text
 from bakehouse.recipe.importers.command_line import Command, find_command
 from bakehouse.recipe.importers.value_types import is_folder

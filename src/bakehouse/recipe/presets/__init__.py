@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from bakehouse.core.json_toml_yaml import parse_toml
+from bakehouse.core.parse_json_toml_yaml import parse_toml
 from bakehouse.core.settings import Spec
 
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from bakehouse.core.files import key_of
 from bakehouse.losses import Batch
+from bakehouse.recipe.class_image_list import without_trigger
 from bakehouse.recipe.epoch_order import Slot
-from bakehouse.recipe.needed_class_images import without_trigger
 from bakehouse.training.loop import TrainingComponents
 from bakehouse.training.training_state import TrainState
 

@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from bakehouse.core.errors import UsageError
-from bakehouse.core.json_toml_yaml import parse_toml
 from bakehouse.core.model_catalogue import model_path
+from bakehouse.core.parse_json_toml_yaml import parse_toml
 from bakehouse.core.settings import Spec
 
 Three = tuple[float, float, float]

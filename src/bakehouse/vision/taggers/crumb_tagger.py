@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from bakehouse.core.errors import BakehouseError
-from bakehouse.core.json_toml_yaml import parse_json
+from bakehouse.core.parse_json_toml_yaml import parse_json
 from bakehouse.data.crumb_attributes import FOLDER, Vocabulary
 
 Floats = NDArray[np.float32]

@@ -25,7 +25,7 @@ def load_tagger(where: str, *, prompt: str = "", device: str = "auto") -> Tagger
         BakehouseError: its files are damaged.
     """
     if where in BUNDLED_TAGGER_NAMES and not Path(where).exists():
-        from bakehouse.vision.taggers.crumb_as_tagger import BundledTagger
+        from bakehouse.vision.taggers.bundled_tagger import BundledTagger
 
         return BundledTagger()
     if _is_hub_id(where):
@@ -45,7 +45,7 @@ def _open_path(path: Path, name: str, prompt: str, device: str) -> Tagger:
 
         return OnnxTagger(path, name)
     if (path / "vocabulary.json").is_file():
-        from bakehouse.vision.taggers.crumb_as_tagger import BundledTagger
+        from bakehouse.vision.taggers.bundled_tagger import BundledTagger
 
         return BundledTagger(path)
     if models := sorted(path.glob("*.onnx")):

@@ -7,7 +7,7 @@ from importlib import resources
 from pathlib import Path
 
 from bakehouse.core.files import writing_to
-from bakehouse.core.json_toml_yaml import parse_json
+from bakehouse.core.parse_json_toml_yaml import parse_json
 
 
 def copy_example(name: str, folder: Path) -> tuple[Path, str]:

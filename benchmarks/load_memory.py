@@ -1,4 +1,4 @@
-"""Memory needed to load a model: `python -m benchmarks.load`.
+"""Memory needed to load a model: `python -m benchmarks.load_memory`.
 
 A random model in the shape of SD 1.5 (narrower, some hundred MB in half precision) is loaded by a fresh process from
 each layout into each type, and every weight is read once. The peak of the process, less what it held after its
@@ -114,7 +114,7 @@ def _memory(name: str) -> int:
 def measure(cases: Sequence[tuple[Path, str]]) -> list[dict[str, float]]:
     """Measure one load after the other, each in a process that has only imported the libraries."""
     words = [str(word) for case in cases for word in case]
-    command = [sys.executable, "-m", "benchmarks.load", "children", *words]
+    command = [sys.executable, "-m", "benchmarks.load_memory", "children", *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"loading failed:\n{done.stderr[-2000:]}")

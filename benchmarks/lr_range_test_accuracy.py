@@ -1,4 +1,4 @@
-"""The learning rate of the range test, against the best of a sweep: `python -m benchmarks.lr_range_test`.
+"""The learning rate of the range test, against the best of a sweep: `python -m benchmarks.lr_range_test_accuracy`.
 
 Each of the example subjects is trained at several rates and every training is scored by `evaluate`; then the range test
 runs on the same images. The table shows how far its rate is from the sweep's best. Half an hour a subject on two cores;
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from bakehouse.cli.copy_example import copy_example
+from bakehouse.cli.example_images import copy_example
 from bakehouse.core.events import result_of
 from bakehouse.core.run_folder import Run
 from bakehouse.data import scan

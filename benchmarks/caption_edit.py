@@ -1,4 +1,4 @@
-"""Time to edit captions: `python -m benchmarks.captions`.
+"""Time to edit captions: `python -m benchmarks.caption_edit`.
 
 Writes captions of 28 tags each, half of which want to be cleaned, and goes through what `bakehouse captions edit` does:
 reading, the rules `clean` with a trigger and an order, writing as a step, and taking it back. Then the command itself,
@@ -62,7 +62,9 @@ def command(*arguments: str) -> None:
 
 def main() -> None:
     """Write captions, edit them and undo it."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.captions", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.caption_edit", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument("--captions", type=int, default=10_000)
     count = parser.parse_args().captions
     added: list[dict[str, Any]] = [{"kind": "add", "tags": [TRIGGER]}, {"kind": "sort", "triggers": [TRIGGER]}]

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from bakehouse.captions.stats import CaptionStats
 from bakehouse.cli.render.consoles import print_json, print_table, print_warnings
-from bakehouse.cli.render.printing import echo
+from bakehouse.cli.render.safe_printing import echo
 from bakehouse.core.bundled_models import BUNDLED_BASE, BUNDLED_BASE_FOLDER
 from bakehouse.core.message_text import counted
 from bakehouse.data.compile_captions import RAW_SUFFIX

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bakehouse.adapters.plan_facts import DIMS_MATCH, EXCLUDE_MATCHES, ON_KERNELS, ON_NORMS, ON_TEXT, ON_UNET
+from bakehouse.adapters.plan_fact_names import DIMS_MATCH, EXCLUDE_MATCHES, ON_KERNELS, ON_NORMS, ON_TEXT, ON_UNET
 from bakehouse.core.setting_needs import PlanFact, ValueLookup, value_at
 from bakehouse.data.captions import all_texts, count_movable_tags, has_wildcards
 from bakehouse.data.image_records import ImageSet
-from bakehouse.data.plan_facts import ALPHA, CHOICES, JOINED, MARKED, MASKS, MOVABLE, RUN_STEPS, UNMARKED
+from bakehouse.data.plan_fact_names import ALPHA, CHOICES, JOINED, MARKED, MASKS, MOVABLE, RUN_STEPS, UNMARKED
 from bakehouse.losses.noise import ENDS_WITH_SIGNAL
 from bakehouse.models.model_facts import ModelFacts
-from bakehouse.recipe.hardware import pick_device
+from bakehouse.recipe.device_and_precision import pick_device
 from bakehouse.recipe.lr_schedule import WARMS_EACH_CYCLE
 from bakehouse.recipe.recipe import EPOCH_STEPS, NEEDED_EPOCHS, Recipe
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from bakehouse.adapters import LoRA, inject
 from bakehouse.core.errors import BakehouseError
-from bakehouse.models.quantize import (
+from bakehouse.models.quantize_int8 import (
     QuantizedConv2d,
     QuantizedLinear,
     dequantize,
@@ -150,7 +150,7 @@ def test_a_network_takes_half_the_memory_of_fp16(make_tiny):
 
 
 def is_large(path, module):
-    from bakehouse.models.quantize import MIN_SIZE, NOT_QUANTIZED
+    from bakehouse.models.quantize_int8 import MIN_SIZE, NOT_QUANTIZED
 
     kept = not set(path.split(".")).isdisjoint(NOT_QUANTIZED)
     return isinstance(module, nn.Linear | nn.Conv2d) and module.weight.numel() >= MIN_SIZE and not kept
