@@ -2,7 +2,7 @@
 
 A tag in a caption stays under the control of prompts. What an image shows and its caption does not name is learned as
 part of what the caption does name: the trigger. So a strategy is a list of tags to leave out; it can be changed as long
-as the raw tags are kept. The command that writes compiled captions is in `captions/triggers/write_compiled_captions.py`.
+as the raw tags are kept. The command that writes compiled captions: `captions/triggers/write_compiled_captions.py`.
 """
 
 from __future__ import annotations
