@@ -1,7 +1,7 @@
 """Settings of one recipe that contradict each other: errors and warnings that need nothing but the recipe.
 
-`validation` adds what depends on images and files, `base_validation` what depends on the base model, `hardware` what
-depends on this machine.
+`validation` adds what depends on images and files, `base_validation` what depends on the base model, and
+`device_and_precision` what depends on this machine.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """All errors and warnings of a plan: recipe, images and files, before any weight is loaded.
 
-`setting_conflicts`, `base_validation` and `hardware` have the checks that need the recipe alone, the base model, and
-this machine.
+`setting_conflicts`, `base_validation` and `device_and_precision` have the checks that need the recipe alone, the base
+model, and this machine.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bakehouse.core.errors import UsageError
-from bakehouse.recipe.importers.data_files import data_file
+from bakehouse.recipe.importers.shipped_tables import shipped_table
 
 HEAD = 'train_data_dir = "img"\nnetwork_dim = 4\n'
 
@@ -114,7 +114,7 @@ def test_options_of_other_models_do_nothing_and_at_their_defaults_are_worth_no_l
     """With the defaults of the peers' own parsers."""
     defaults = {
         k: v[0]
-        for k, v in data_file("kohya_other_trainings.toml")["defaults"].items()
+        for k, v in shipped_table("kohya_other_trainings.toml")["defaults"].items()
         if v and k not in ("model_type", "num_vectors_per_token")
     }
     lines = [f"{k} = {str(v).lower() if isinstance(v, bool) else repr(v)}" for k, v in defaults.items()]

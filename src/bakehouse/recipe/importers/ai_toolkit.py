@@ -10,15 +10,15 @@ from bakehouse.core.errors import UsageError
 from bakehouse.recipe.importers import ai_toolkit_converters as converters
 from bakehouse.recipe.importers.build_recipe import Draft
 from bakehouse.recipe.importers.common import TRAINED, folder_path, reported
-from bakehouse.recipe.importers.data_files import data_file
 from bakehouse.recipe.importers.import_report import Note
 from bakehouse.recipe.importers.option_table import GivenValue, Option, Settings, convert, sets, table, unset_options
 from bakehouse.recipe.importers.settings_file import Document
+from bakehouse.recipe.importers.shipped_tables import shipped_table
 from bakehouse.recipe.importers.value_types import table_entry
 
 TITLE = "ai-toolkit"
 
-DEFAULTS: Mapping[str, Any] = data_file("ai_toolkit_defaults.json")["settings"]
+DEFAULTS: Mapping[str, Any] = shipped_table("ai_toolkit_defaults.json")["settings"]
 """ai-toolkit's settings and their defaults, by the names of `OPTIONS`; None is off or derived."""
 
 OPTIONS: dict[str, Option] = table(
@@ -143,7 +143,7 @@ def _process(document: Document, config: Mapping[str, Any]) -> Mapping[str, Any]
     if not processes:
         raise UsageError(f"{document.path}: `config.process` lists no process", hint="it contains no training")
     kind = str(processes[0].get("type"))
-    if trained := data_file("other_models.toml")["ai_toolkit_processes"].get(kind):
+    if trained := shipped_table("other_models.toml")["ai_toolkit_processes"].get(kind):
         raise UsageError(
             f"{document.path} is ai-toolkit's and trains {trained} (process type {kind!r})",
             hint="bakehouse trains on images only; train this one with ai-toolkit",
@@ -164,7 +164,7 @@ def _process(document: Document, config: Mapping[str, Any]) -> Mapping[str, Any]
 def _refuse_other_models(document: Document, process: Mapping[str, Any]) -> None:
     model = process.get("model") or {}
     hint = f"{TRAINED}; train this one with ai-toolkit"
-    families = data_file("other_models.toml")["ai_toolkit"]
+    families = shipped_table("other_models.toml")["ai_toolkit"]
     if flag := next((k for k in families if model.get(k)), None):
         raise UsageError(f"{document.path} trains {families[flag]} ({flag} = true)", hint=hint)
     arch = str(model.get("arch") or "sd1").partition(":")[0]

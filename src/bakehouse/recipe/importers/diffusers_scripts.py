@@ -16,7 +16,6 @@ from bakehouse.recipe.importers.common import (
     reported,
     significant,
 )
-from bakehouse.recipe.importers.data_files import data_file
 from bakehouse.recipe.importers.import_report import Note
 from bakehouse.recipe.importers.option_table import (
     Assignment,
@@ -31,12 +30,13 @@ from bakehouse.recipe.importers.option_table import (
     unset_options,
 )
 from bakehouse.recipe.importers.settings_file import Document
+from bakehouse.recipe.importers.shipped_tables import shipped_table
 from bakehouse.recipe.words_in_captions import split_prompt
 
 TITLE = "diffusers' example scripts"
 
 
-SCRIPTS: Mapping[str, Mapping[str, Any]] = data_file("diffusers_defaults.json")["scripts"]
+SCRIPTS: Mapping[str, Mapping[str, Any]] = shipped_table("diffusers_defaults.json")["scripts"]
 """Scripts and the defaults of their own options."""
 
 

@@ -8,13 +8,13 @@ from typing import Any
 from bakehouse.core.errors import UsageError
 from bakehouse.recipe.importers.build_recipe import Draft
 from bakehouse.recipe.importers.command_line import parse_options
-from bakehouse.recipe.importers.data_files import data_file
 from bakehouse.recipe.importers.import_report import Note
 from bakehouse.recipe.importers.kohya import draft_of, named_dataset
 from bakehouse.recipe.importers.kohya_gui_defaults import GuiSettings, Tab, load_gui_settings
 from bakehouse.recipe.importers.kohya_gui_options import TYPES, network_arguments, options_of
 from bakehouse.recipe.importers.option_table import GivenValue, Option, sets, table, unset_options
 from bakehouse.recipe.importers.settings_file import Document
+from bakehouse.recipe.importers.shipped_tables import shipped_table
 
 TITLE = "kohya_ss GUI"
 
@@ -88,9 +88,9 @@ def _tab(data: Mapping[str, Any]) -> Tab:
 
 
 def _refuse_others(gui: GuiSettings) -> None:
-    other = next((name for key, name in data_file("other_models.toml")["kohya_gui"].items() if gui[key]), "")
+    other = next((name for key, name in shipped_table("other_models.toml")["kohya_gui"].items() if gui[key]), "")
     kind = gui["LoRA_type"]
-    if other := other or data_file("other_models.toml")["kohya_gui_types"].get(kind, ""):
+    if other := other or shipped_table("other_models.toml")["kohya_gui_types"].get(kind, ""):
         raise UsageError(f"these settings train {other}", hint=_TRAINS)
     if gui.tab == "lora" and kind not in TYPES:
         raise UsageError(f"LoRA_type = {kind!r} is not supported", hint=f"supported are {', '.join(TYPES)}")

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from bakehouse.recipe.importers.data_files import data_file
 from bakehouse.recipe.importers.option_table import GivenValue
+from bakehouse.recipe.importers.shipped_tables import shipped_table
 
 Tab = Literal["lora", "dreambooth", "finetune"]
 
@@ -32,13 +32,13 @@ _OLD_TYPES = {"LoCon": "LyCORIS/LoCon"}
 _OLD_NAMES = {"lora_network_weights": "network_weights"}
 
 
-HANDED_ON: Mapping[str, list[str]] = data_file("kohya_gui.toml")["handed_on"]
+HANDED_ON: Mapping[str, list[str]] = shipped_table("kohya_gui.toml")["handed_on"]
 """Keys that a tab passes to kohya under the same name."""
 
 
 def defaults_of(tab: Tab) -> Mapping[str, Any]:
     """Return a tab's default values."""
-    return {**data_file("kohya_gui.toml")["common"], **data_file("kohya_gui.toml")[tab]}
+    return {**shipped_table("kohya_gui.toml")["common"], **shipped_table("kohya_gui.toml")[tab]}
 
 
 @dataclass

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from bakehouse.core.errors import UsageError
-from bakehouse.recipe.importers.data_files import data_file
 from bakehouse.recipe.importers.import_report import Note
 from bakehouse.recipe.importers.option_table import GivenValue
+from bakehouse.recipe.importers.shipped_tables import shipped_table
 
 _DATA = "kohya_other_trainings.toml"
 _HINT = "bakehouse trains LoRAs and whole models of Stable Diffusion 1.x, 2.x and SDXL"
@@ -15,7 +15,7 @@ _HINT = "bakehouse trains LoRAs and whole models of Stable Diffusion 1.x, 2.x an
 
 def trained_by(script: str) -> str:
     """Return what an unsupported script of kohya's trains; empty for other scripts."""
-    return next((what for part, what in data_file(_DATA)["by_script"].items() if part in script), "")
+    return next((what for part, what in shipped_table(_DATA)["by_script"].items() if part in script), "")
 
 
 def refuse_others(given: Mapping[str, GivenValue], where: str = "these settings") -> None:
@@ -25,7 +25,7 @@ def refuse_others(given: Mapping[str, GivenValue], where: str = "these settings"
         UsageError: with what it trains.
     """
     values = {k: v.value for k, v in given.items()}
-    by_module, by_option = data_file(_DATA)["by_module"], data_file(_DATA)["by_option"]
+    by_module, by_option = shipped_table(_DATA)["by_module"], shipped_table(_DATA)["by_option"]
     what = trained_by(str(values.get("script") or "")) or by_module.get(str(values.get("network_module")), "")
     key = next((k for k in by_option if values.get(k)), "")
     if what := what or (by_option[key] if key else ""):
@@ -35,13 +35,13 @@ def refuse_others(given: Mapping[str, GivenValue], where: str = "these settings"
 
 def of_other_models() -> frozenset[str]:
     """Return the options that kohya has only for other models and methods."""
-    return frozenset(data_file(_DATA)["defaults"])
+    return frozenset(shipped_table(_DATA)["defaults"])
 
 
 def without_others(given: Mapping[str, GivenValue]) -> tuple[dict[str, GivenValue], list[Note]]:
     """Return the options that this training's script uses, and a note on each other one."""
     script = str(given["script"].value) if "script" in given else ""
-    defaults, lacks = data_file(_DATA)["defaults"], set(data_file(_DATA)["lacks"].get(script, ()))
+    defaults, lacks = shipped_table(_DATA)["defaults"], set(shipped_table(_DATA)["lacks"].get(script, ()))
     kept: dict[str, GivenValue] = {}
     notes = []
     for key, item in given.items():

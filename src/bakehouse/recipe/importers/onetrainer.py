@@ -10,11 +10,11 @@ from bakehouse.core.errors import UsageError, did_you_mean
 from bakehouse.recipe.importers import onetrainer_converters as converters
 from bakehouse.recipe.importers.build_recipe import Draft
 from bakehouse.recipe.importers.common import TRAINED, reported
-from bakehouse.recipe.importers.data_files import data_file
 from bakehouse.recipe.importers.import_report import Note
 from bakehouse.recipe.importers.onetrainer_concepts import concepts_of
 from bakehouse.recipe.importers.option_table import GivenValue, Option, Settings, convert, sets, table, unset_options
 from bakehouse.recipe.importers.settings_file import Document
+from bakehouse.recipe.importers.shipped_tables import shipped_table
 
 TITLE = "OneTrainer"
 
@@ -180,7 +180,7 @@ def read(documents: Sequence[Document]) -> Draft:
 def _refuse_what_is_not_trained(data: Mapping[str, Any], document: Document) -> None:
     model = str(data.get("model_type", "STABLE_DIFFUSION_15"))
     hint = f"{TRAINED}; train this one with OneTrainer"
-    if family := data_file("other_models.toml")["onetrainer"].get(model):
+    if family := shipped_table("other_models.toml")["onetrainer"].get(model):
         raise UsageError(f"{document.path} trains {family} (model_type = {model!r})", hint=hint)
     if model.endswith(("_INPAINTING", "_DEPTH")):
         kind = "an inpainting" if model.endswith("_INPAINTING") else "a depth"

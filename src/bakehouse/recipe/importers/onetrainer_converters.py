@@ -9,9 +9,9 @@ from typing import Any
 
 from bakehouse.core.errors import UsageError
 from bakehouse.recipe.importers.common import REX_D, significant, square_side
-from bakehouse.recipe.importers.data_files import data_file
 from bakehouse.recipe.importers.option_table import Assignment, Outcome, Settings, converts
 from bakehouse.recipe.importers.settings_file import open_document
+from bakehouse.recipe.importers.shipped_tables import shipped_table
 from bakehouse.recipe.optimizers import OPTIMIZERS
 
 DTYPES = {"FLOAT_32": "fp32", "FLOAT_16": "fp16", "BFLOAT_16": "bf16", "TFLOAT_32": "fp32"}
@@ -37,7 +37,7 @@ def timestep(share: float) -> int:
     return int(1000 * share)
 
 
-DEFAULTS = data_file("onetrainer_defaults.json")
+DEFAULTS = shipped_table("onetrainer_defaults.json")
 """`settings` by name, dotted for model parts, and `optimizers` with their arguments."""
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from bakehouse.core.errors import did_you_mean
-from bakehouse.recipe.importers.data_files import data_file
 from bakehouse.recipe.importers.import_report import Note, Status
+from bakehouse.recipe.importers.shipped_tables import shipped_table
 from bakehouse.recipe.importers.value_types import COMPOUND, DESCRIPTIONS, UNREADABLE, Kind, existing_path, parse_value
 
 
@@ -84,7 +84,7 @@ def sets(name: str, kind: Kind, *keys: str, **columns: Any) -> Option:
 
 def unset_options(trainer: str) -> tuple[Option, ...]:
     """Return the trainer's options that set nothing in a recipe, from unset_options.toml."""
-    by_status = data_file("unset_options.toml")[trainer]
+    by_status = shipped_table("unset_options.toml")[trainer]
     rows = ((status, name, row) for status, options in by_status.items() for name, row in options.items())
     return tuple(Option(name, row[0], status, (), row[1], *row[2:]) for status, name, row in rows)
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from bakehouse.core.errors import UsageError
-from bakehouse.recipe.importers.data_files import data_file
 from bakehouse.recipe.importers.settings_file import Document
+from bakehouse.recipe.importers.shipped_tables import shipped_table
 
 _BY_HAND = (
     'bakehouse reads no such file: make a recipe with `bakehouse plan IMAGES --subject "zwx person" -o me.toml` and '
@@ -119,7 +119,10 @@ def _diffusers(document: Document) -> str:
     if script in SCRIPTS or not _THEIRS.fullmatch(script):
         return ""
     method, model = (
-        next((name for pattern, name in data_file("other_models.toml")[kind].items() if re.search(pattern, script)), "")
+        next(
+            (name for pattern, name in shipped_table("other_models.toml")[kind].items() if re.search(pattern, script)),
+            "",
+        )
         for kind in ("diffusers_methods", "diffusers_models")
     )
     trains = (

@@ -11,7 +11,7 @@ from bakehouse.core.parse_json_toml_yaml import parse_json, parse_toml
 
 
 @cache
-def data_file(name: str) -> Mapping[str, Any]:
+def shipped_table(name: str) -> Mapping[str, Any]:
     """Return a TOML or JSON file of this package."""
     text = Path(__file__).with_name(name).read_text("utf-8")
     table: Mapping[str, Any] = parse_toml(text) if name.endswith(".toml") else parse_json(text)
