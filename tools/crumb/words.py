@@ -1,6 +1,6 @@
 """The vocabulary: groups of attributes, and a grammar from caption tags to their values.
 
-``vocabulary()`` is what ships as ``vocabulary.json`` beside the tagger; ``bakehouse.curation`` reads it.
+``vocabulary()`` is what ships as ``vocabulary.json`` beside the tagger; ``bakehouse.data.crumb_attributes`` reads it.
 The first value of a group is its default ("none", "neutral"), which no caption says.
 """
 
