@@ -118,11 +118,9 @@ def _diffusers(document: Document) -> str:
     script = document.command.script if document.command else ""
     if script in SCRIPTS or not _THEIRS.fullmatch(script):
         return ""
+    others = shipped_table("other_models.toml")
     method, model = (
-        next(
-            (name for pattern, name in shipped_table("other_models.toml")[kind].items() if re.search(pattern, script)),
-            "",
-        )
+        next((name for pattern, name in others[kind].items() if re.search(pattern, script)), "")
         for kind in ("diffusers_methods", "diffusers_models")
     )
     trains = (
