@@ -153,7 +153,7 @@ def test_import_says_what_becomes_of_tag_files(said, tmp_path):
     [
         (("square", "gone"), "gone does not exist"),
         (("square", "photos", "--fill", "whit"), "'whit' is not a colour"),
-        (("undo", "photos"), "no history to undo"),
+        (("undo", "photos"), "there is nothing to undo"),
         (("import", "gone", "-o", "set"), "gone does not exist"),
         (("square", "photos", "-o", "photos"), "one contains the other"),
     ],

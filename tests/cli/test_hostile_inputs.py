@@ -61,7 +61,7 @@ def test_settings_that_point_nowhere(typed, setting, said):
 
 def test_words_that_no_command_can_use(typed):
     assert "NUL character" in typed(["plan", "a\0b"], 2)
-    assert "needs a subject" in typed(["plan", "photos", "--subject", "  "], 2)
+    assert "has no subject" in typed(["plan", "photos", "--subject", "  "], 2)
     assert "dtype = 'hat'" in typed("weights convert crumb -o crumb.safetensors --dtype hat", 2)
     assert f"no job {10**23}" in typed(f"queue stop {10**23}", 2)
 
