@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from bakehouse.models.dtypes import DTYPES
+from bakehouse.dtypes import DTYPES
 from bakehouse.training.loop import peak_memory
 from bakehouse.training.out_of_memory import is_out_of_memory
 from benchmarks import bakehouse_loop, bare_loop, diffusers_peft_loop

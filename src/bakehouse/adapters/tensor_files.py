@@ -25,11 +25,9 @@ from bakehouse.core.events import OnEvent, Progress
 from bakehouse.core.files import atomic_path, check_file_name
 from bakehouse.core.finite import check_finite, count_not_finite
 from bakehouse.core.not_weights import not_weights
+from bakehouse.dtypes import DTYPES
 
 WEIGHT_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
-
-DTYPES: Mapping[str, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-"""The types in which files are written, by their short names."""
 
 _NAMES: Mapping[str, torch.dtype] = {
     "I64": torch.int64,

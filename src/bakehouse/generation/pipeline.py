@@ -16,12 +16,12 @@ import torch
 from bakehouse.adapters import Adapter, load_adapter
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import OnEvent, Progress, Warned, ignore
+from bakehouse.dtypes import DTYPES
 from bakehouse.generation.adapter_header import tensor_hash
 from bakehouse.generation.infotext import Infotext, lora_hashes, with_networks
 from bakehouse.generation.model_source import ModelSource, replace_weights, resolve
 from bakehouse.generation.request import GeneratedImage, ImageRequest
 from bakehouse.models.denoiser import Denoiser
-from bakehouse.models.dtypes import DTYPES
 from bakehouse.models.load import load_model
 from bakehouse.models.samplers import find_sampler
 from bakehouse.models.text_encoders import CHUNK_TOKENS, MAX_CHUNKS

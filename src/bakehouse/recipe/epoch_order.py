@@ -1,7 +1,7 @@
 """The order of an epoch: a pure function of the seed and the epoch's number.
 
 Every subject image is shown exactly `repeats` times an epoch whatever the number of workers, devices or restarts,
-because nobody walks a shuffled list: step k's images can be asked for at any time.
+because no shuffled list is kept: the images of step k can be computed at any time.
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ from bakehouse.core.files import sha256_file
 from bakehouse.core.run_folder import Run
 from bakehouse.data.buckets import BucketRow
 from bakehouse.data.captions import split_tags
+from bakehouse.dtypes import DTYPES
 from bakehouse.models.denoiser import Denoiser
-from bakehouse.models.dtypes import DTYPES
 from bakehouse.recipe import Plan, Recipe, recipe_to_toml
 from bakehouse.training.ema import averaged_weights
 from bakehouse.training.training_state import TrainState

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bakehouse.core.errors import UsageError
-from bakehouse.models.dtypes import DTYPES
+from bakehouse.dtypes import DTYPES
 from bakehouse.training.fused_backward import FusedBackward
 
 

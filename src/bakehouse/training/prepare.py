@@ -9,8 +9,8 @@ import torch
 
 from bakehouse.adapters import Adapter, inject
 from bakehouse.core.events import Event, Progress
+from bakehouse.dtypes import DTYPES
 from bakehouse.models.denoiser import Denoiser
-from bakehouse.models.dtypes import DTYPES
 from bakehouse.models.load import load_model
 from bakehouse.models.quantize_int8 import quantize_base
 from bakehouse.recipe import Plan, Recipe

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 from bakehouse.adapters.tensor_files import (
-    DTYPES,
     Planned,
     Shape,
     check_output_path,
@@ -23,6 +22,7 @@ from bakehouse.adapters.tensor_files import (
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.events import OnEvent
 from bakehouse.core.files import atomic_path
+from bakehouse.dtypes import DTYPES
 from bakehouse.models.identify import read_header
 from bakehouse.models.load import load_model, resolve_model
 from bakehouse.models.single_file import EMA, header_of, join, read_single_file, save_single_file

@@ -13,11 +13,12 @@ from torch import Tensor
 
 from bakehouse.adapters.file_metadata import VERSIONS, model_spec
 from bakehouse.adapters.module_names import full_name
-from bakehouse.adapters.tensor_files import DTYPES, check_output_path
+from bakehouse.adapters.tensor_files import check_output_path
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import OnEvent, Progress
 from bakehouse.core.message_text import counted
 from bakehouse.core.settings import Spec
+from bakehouse.dtypes import DTYPES
 from bakehouse.weights.adapter_writer import network_header, write_adapter
 from bakehouse.weights.base_modules import BaseModel, open_base
 from bakehouse.weights.dense_delta import lora_tensors

@@ -11,11 +11,12 @@ from torch import Tensor
 
 from bakehouse.adapters.layer import BIAS
 from bakehouse.adapters.module_names import full_name, same_module
-from bakehouse.adapters.tensor_files import DTYPES, check_output_path
+from bakehouse.adapters.tensor_files import check_output_path
 from bakehouse.adapters.tensor_names import algorithm_of
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import OnEvent, Progress
 from bakehouse.core.settings import Spec
+from bakehouse.dtypes import DTYPES
 from bakehouse.weights.adapter_writer import network_header, write_adapter
 from bakehouse.weights.dense_delta import bias_of, is_plain, kernel_of, lora_tensors, matrices, scale_of
 from bakehouse.weights.merge_into_base import WeightedAdapter

@@ -1,4 +1,4 @@
-"""What triggers will absorb, for the eye and as JSON."""
+"""Output of `triggers explain`: what each trigger will absorb, as a table or as JSON."""
 
 from __future__ import annotations
 
