@@ -32,7 +32,7 @@ def square(body: str, hat: str, background: str, size: int = 32, noise: int = 0)
 
 
 class SquareScorer:
-    name, measures, has_floor = "squares", "colours of squares", False
+    name, measures, has_floor, classes = "squares", "colours of squares", False, ()
 
     def __init__(self) -> None:
         self.scored = 0
@@ -63,6 +63,13 @@ class SquareScorer:
 
     def requested_attributes(self, prompt: str) -> dict[str, str]:
         return dict([("background", color) for place, color in PLACES.items() if place in prompt][:1])
+
+
+    def describe(self, images: Sequence[Image.Image], class_word: str, attributes: dict[str, str]) -> list[str]:
+        return [f"{value} {group}" for group, value in attributes.items() if group != "background"]
+
+    def is_reliable(self, group: str) -> bool:
+        return group != "background"
 
 
 def _nearest(pixel: tuple[int, int, int]) -> str:

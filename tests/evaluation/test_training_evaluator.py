@@ -10,7 +10,8 @@ from bakehouse.core.errors import BakehouseError
 from bakehouse.core.events import result_of
 from bakehouse.core.files import read_checked
 from bakehouse.evaluation import Scored, ScoredCheckpoint, TrainingEvaluator
-from bakehouse.evaluation.metrics import UNKNOWN, Drift, Interval, NearCopies
+from bakehouse.evaluation.metrics import UNKNOWN, Interval, NearCopies
+from bakehouse.evaluation.prior_drift import Drift
 from bakehouse.evaluation.training_evaluator import stop_reason
 from bakehouse.recipe import Recipe
 from bakehouse.recipe.stop_settings import StopSpec
@@ -30,12 +31,14 @@ def cell(epoch, fidelity, shown, drift=0.0):
         epoch=epoch,
         images=12,
         fidelity=known(fidelity),
+        gain=known(fidelity),
+        effect=known(fidelity),
         shown=known(shown),
-        likeness=UNKNOWN,
+        parts={},
         similarity=UNKNOWN,
         attributes={},
         prompt=UNKNOWN,
-        prompt_retention=1.0,
+        retention=known(1.0),
         diversity=UNKNOWN,
         drift=Drift(points=known(drift, 1.0), each={}, **quiet),
         near_copies=NearCopies(UNKNOWN, math.nan, math.nan, ()),

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bakehouse.evaluation.checkpoint_scores import BaseScores, ScoredCheckpoint
-    from bakehouse.evaluation.evaluate_run import Evaluated, Scored, checkpoints, evaluate
+    from bakehouse.evaluation.evaluate_run import Evaluated, Scored, evaluate
+    from bakehouse.evaluation.evaluation_inputs import checkpoints
     from bakehouse.evaluation.html_report import write_report
     from bakehouse.evaluation.image_scorers import CrumbScorer, ImageScorer, TransformersScorer, scorer_for
     from bakehouse.evaluation.prompt_set import EvalPrompt, EvalPrompts, make_prompts
@@ -29,7 +30,7 @@ _MODULES = {
     "TrainingEvaluator": "training_evaluator",
     "TransformersScorer": "image_scorers",
     "Verdict": "selection",
-    "checkpoints": "evaluate_run",
+    "checkpoints": "evaluation_inputs",
     "choose": "selection",
     "evaluate": "evaluate_run",
     "make_pick": "selection",

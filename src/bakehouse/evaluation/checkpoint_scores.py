@@ -10,39 +10,11 @@ from typing import Any
 import numpy as np
 
 from bakehouse.evaluation import metrics as m
-from bakehouse.evaluation.metrics import Drift, Floats, Interval, NearCopies
-
-SHOWN_FROM = 0.5
-"""Subject score from which an image counts as showing the subject: half way from the base to the subject's images."""
-
-
-@dataclass(frozen=True)
-class ScoredImages:
-    """What the scorer measured on N images, in their order."""
-
-    embeddings: Floats
-    """[N, D], unit length."""
-    prompt: Floats
-    """Prompt scores [N]; NaN where a prompt asks for nothing that can be scored."""
-    attributes: Sequence[Mapping[str, str]]
-    small: Floats
-    """Pixels of small copies [N, P], see `metrics.small_pixels`."""
-
-    def first(self, count: int) -> ScoredImages:
-        """Return the first `count` images."""
-        return ScoredImages(self.embeddings[:count], self.prompt[:count], self.attributes[:count], self.small[:count])
-
-    def __len__(self) -> int:
-        return len(self.embeddings)
-
-
-@dataclass(frozen=True)
-class ScoredSeries:
-    """The three series of images of a cell: subject, class and another class."""
-
-    subject: ScoredImages
-    class_images: ScoredImages
-    other: ScoredImages
+from bakehouse.evaluation.metrics import Floats, Interval, NearCopies
+from bakehouse.evaluation.prior_drift import Drift, DriftInput, drift
+from bakehouse.evaluation.prompt_set import EvalPrompts
+from bakehouse.evaluation.scored_images import ScoredImages, ScoredSeries
+from bakehouse.evaluation.subject_measure import Calibration, SubjectMeasure
 
 
 @dataclass(frozen=True)
@@ -65,10 +37,19 @@ class References:
         across = m.similarity(self.compared.embeddings, self.training.embeddings)
         return float(across.mean()) if self.held_out and len(across) else math.nan
 
-    @property
-    def attribute_share(self) -> float:
-        """Share of the subject's attributes that the scorer detects in the subject's own images; some are missed."""
-        return _mean(m.attribute_share(self.compared.attributes, self.attributes))
+
+@dataclass(frozen=True)
+class Baseline:
+    """What every cell of an evaluation is compared with: the untouched base and the subject's own images."""
+
+    prompts: EvalPrompts
+    base: ScoredSeries
+    """The base's images; `subject` are those of words alone, with the subject's prompts and seeds."""
+    references: References
+    measure: SubjectMeasure
+    calibration: Calibration
+    floor: float
+    """Mean prompt score for prompts that do not belong to the image."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +57,9 @@ class BaseScores:
     """Scores of the untouched base on the class prompts, the reference point of every cell."""
 
     similarity: float
-    """Mean cosine to the references: subject fidelity 0."""
+    """Mean cosine to the references."""
     reference_similarity: float
-    """Mean cosine of the references with each other: subject fidelity 1."""
+    """Mean cosine of the references with each other."""
     prompt: Interval
     floor: float
     """Mean prompt score for prompts that do not belong to the image."""
@@ -86,6 +67,8 @@ class BaseScores:
     attributes: Mapping[str, float]
     """How often the base shows each of the subject's attributes."""
     images: int
+    calibration: Calibration
+    """How images of words alone, of other subjects and of the subject itself score."""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -96,6 +79,7 @@ class BaseScores:
             "diversity": self.diversity.to_json(),
             "attributes": dict(self.attributes),
             "images": self.images,
+            "calibration": self.calibration.to_json(),
         }
 
     @staticmethod
@@ -108,6 +92,7 @@ class BaseScores:
             Interval.from_json(value["diversity"]),
             dict(value["attributes"]),
             int(value["images"]),
+            Calibration.from_json(value["calibration"]),
         )
 
 
@@ -122,22 +107,32 @@ class ScoredCheckpoint:
     images: int
     """Number of subject images that were scored; as many of the class."""
     fidelity: Interval
-    """Subject fidelity: mean of likeness by embedding and by attributes; 0 is the base, 1 the subject's own images."""
+    """Subject fidelity: 0 is what the base draws from words alone, 1 the subject's own images."""
+    gain: Interval
+    """Subject fidelity above the base's images of words alone, same prompts and seeds."""
+    effect: Interval
+    """How far the trigger moves images from the base's of the class, same prompts and seeds, to the subject's own."""
     shown: Interval
-    """Share of images whose subject score is at least `SHOWN_FROM`."""
-    likeness: Interval
+    """Share of images whose subject score is at least `Calibration.shown_from`."""
+    parts: Mapping[str, Interval]
+    """The parts of subject fidelity by name: likeness, attributes."""
     similarity: Interval
     """Mean cosine to the references: DINO or CLIP-I of the literature."""
     attributes: Mapping[str, float]
     """How often each of the subject's attributes shows."""
     prompt: Interval
-    prompt_retention: float
+    retention: Interval
     """Prompt fidelity as a share of the base's, same prompts and seeds."""
     diversity: Interval
     drift: Drift
     near_copies: NearCopies
     epoch_unit: str = "epoch"
     """What `epoch` counts: `step` if the run saved by steps only."""
+
+    @property
+    def prompt_retention(self) -> float:
+        """Prompt fidelity as a share of the base's."""
+        return self.retention.value
 
     @property
     def epoch_times_strength(self) -> float:
@@ -152,12 +147,14 @@ class ScoredCheckpoint:
             "unit": self.epoch_unit,
             "images": self.images,
             "fidelity": self.fidelity.to_json(),
+            "gain": self.gain.to_json(),
+            "effect": self.effect.to_json(),
             "shown": self.shown.to_json(),
-            "likeness": self.likeness.to_json(),
+            "parts": {name: part.to_json() for name, part in self.parts.items()},
             "similarity": self.similarity.to_json(),
             "attributes": {k: _null_if_nan(v) for k, v in self.attributes.items()},
             "prompt": self.prompt.to_json(),
-            "kept": _null_if_nan(self.prompt_retention),
+            "kept": self.retention.to_json(),
             "diversity": self.diversity.to_json(),
             "drift": self.drift.to_json(),
             "memorised": self.near_copies.to_json(),
@@ -165,20 +162,22 @@ class ScoredCheckpoint:
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> ScoredCheckpoint:
-        figures = ("fidelity", "shown", "likeness", "similarity")
-        fidelity, shown, likeness, similarity = (Interval.from_json(value[name]) for name in figures)
+        figures = ("fidelity", "gain", "effect", "shown", "similarity")
+        fidelity, gain, effect, shown, similarity = (Interval.from_json(value[name]) for name in figures)
         return ScoredCheckpoint(
             weights=str(value["weights"]),
             strength=float(value["weight"]),
             epoch=int(value["epoch"]),
             images=int(value["images"]),
             fidelity=fidelity,
+            gain=gain,
+            effect=effect,
             shown=shown,
-            likeness=likeness,
+            parts={name: Interval.from_json(part) for name, part in value["parts"].items()},
             similarity=similarity,
             attributes={k: _nan_if_null(v) for k, v in value["attributes"].items()},
             prompt=Interval.from_json(value["prompt"]),
-            prompt_retention=_nan_if_null(value["kept"]),
+            retention=Interval.from_json(value["kept"]),
             diversity=Interval.from_json(value["diversity"]),
             drift=Drift.from_json(value["drift"]),
             near_copies=NearCopies.from_json(value["memorised"]),
@@ -186,31 +185,29 @@ class ScoredCheckpoint:
         )
 
 
-def score_base(
-    class_images: ScoredImages, references: References, prompts: Sequence[str], *, floor: float = 0.0, seed: int = 0
-) -> BaseScores:
+def score_base(baseline: Baseline, prompts: Sequence[str], *, seed: int = 0) -> BaseScores:
     """Score the base on its class images, whose prompts are given."""
+    class_images, references = baseline.base.class_images, baseline.references
     return BaseScores(
         similarity=_mean(m.similarity(class_images.embeddings, references.compared.embeddings)),
         reference_similarity=references.similarity,
         prompt=m.mean_interval(class_images.prompt, seed=seed),
-        floor=floor,
+        floor=baseline.floor,
         diversity=m.diversity(class_images.embeddings, prompts, seed=seed),
         attributes=m.attribute_frequencies(class_images.attributes, references.attributes),
         images=len(class_images),
+        calibration=baseline.calibration,
     )
 
 
 def score_checkpoint(
     cell: tuple[str, float, int],
     images: ScoredSeries,
-    base: ScoredSeries,
-    references: References,
+    baseline: Baseline,
     *,
     prompts: Sequence[str],
     requested: Sequence[Collection[str]],
     requested_other: Sequence[Collection[str]],
-    floor: float = 0.0,
     seed: int = 0,
 ) -> ScoredCheckpoint:
     """Compute all scores of a cell from its three series of images and the base's for the same prompts and seeds.
@@ -218,39 +215,35 @@ def score_checkpoint(
     Args:
         cell: weights file, strength, epoch.
         images: the cell's images.
-        base: the base's images; `subject` is not used, since the base is compared on the class.
-        references: the subject's own images.
+        baseline: the base's images, of which there may be more than of the cell, and the measure of the subject.
         prompts: the prompts of the subject images without the trigger; images of one prompt are a group for diversity.
         requested: for each of them the attribute groups that it asks for.
         requested_other: the same for the images of another class.
-        floor: mean prompt score for prompts that do not belong to the image.
         seed: seed of the bootstrap.
     """
-    compared, attributes = references.compared.embeddings, references.attributes
-    class_images = base.class_images.first(len(images.class_images))
-    base_similarity = _mean(m.similarity(class_images.embeddings, compared))
-    similarity = m.similarity(images.subject.embeddings, compared)
-    like = m.likeness(similarity, base_similarity, references.similarity)
-    shares = m.attribute_share(images.subject.attributes, attributes, requested)
-    base_share = _mean(m.attribute_share(class_images.attributes, attributes, requested))
-    scores = m.subject_scores(like, m.likeness(shares, base_share, references.attribute_share))
+    references, measure = baseline.references, baseline.measure
+    count = len(images.subject)
+    words, class_images = baseline.base.subject.first(count), baseline.base.class_images.first(count)
+    scores = measure.scores(images.subject, requested)
     known = scores[~np.isnan(scores)]
+    of_words = measure.scores(words, requested)
     weights, strength, epoch = cell
-    base = ScoredSeries(base.subject, class_images, base.other)
     return ScoredCheckpoint(
         weights=weights,
         strength=strength,
         epoch=epoch,
-        images=len(images.subject),
+        images=count,
         fidelity=m.mean_interval(scores, seed=seed),
-        shown=m.proportion(known >= SHOWN_FROM),
-        likeness=m.mean_interval(like, seed=seed),
-        similarity=m.mean_interval(similarity, seed=seed),
-        attributes=m.attribute_frequencies(images.subject.attributes, attributes),
+        gain=m.paired_difference(scores[: len(of_words)], of_words, seed=seed),
+        effect=_effect(scores, measure.scores(class_images, requested), baseline.calibration, seed),
+        shown=m.proportion(known >= baseline.calibration.shown_from),
+        parts={n: m.mean_interval(v, seed=seed) for n, v in measure.of_parts(images.subject, requested).items()},
+        similarity=m.mean_interval(m.similarity(images.subject.embeddings, references.compared.embeddings), seed=seed),
+        attributes=m.attribute_frequencies(images.subject.attributes, references.attributes),
         prompt=m.mean_interval(images.subject.prompt, seed=seed),
-        prompt_retention=m.prompt_retention(_mean(images.subject.prompt), _mean(class_images.prompt), floor),
+        retention=m.prompt_retention(images.subject.prompt, class_images.prompt, baseline.floor, seed=seed),
         diversity=m.diversity(images.subject.embeddings, prompts, seed=seed),
-        drift=_drift(images, base, references, [*requested, *requested_other], floor, seed),
+        drift=_drift(images, baseline, [*requested, *requested_other], seed),
         near_copies=m.near_copies(
             images.subject.embeddings,
             references.training.embeddings,
@@ -260,34 +253,34 @@ def score_checkpoint(
     )
 
 
-def _drift(
-    images: ScoredSeries,
-    base: ScoredSeries,
-    references: References,
-    requested: Sequence[Collection[str]],
-    floor: float,
-    seed: int,
-) -> Drift:
+def _effect(scores: Floats, of_class: Floats, calibration: Calibration, seed: int) -> Interval:
+    distance = calibration.own.value - calibration.class_images.value
+    return m.paired_difference(scores, of_class, seed=seed).scaled(1 / distance if distance > 0 else math.nan)
+
+
+def _drift(images: ScoredSeries, baseline: Baseline, requested: Sequence[Collection[str]], seed: int) -> Drift:
     """Measure the drift of class and other images from the base's for the same prompts and seeds."""
+    base, measure, references = baseline.base, baseline.measure, baseline.references
+    class_images = base.class_images.first(len(images.class_images))
+    of_class = _mean(measure.likeness(class_images))
     compared = references.compared.embeddings
-    base_similarity = _mean(m.similarity(base.class_images.embeddings, compared))
-    return m.drift(
-        _drift_input([images.class_images, images.other], compared),
-        _drift_input([base.class_images, base.other.first(len(images.other))], compared),
-        similarity_gap=references.similarity - base_similarity,
-        embedding_distance=float(np.linalg.norm(compared.mean(axis=0) - base.class_images.embeddings.mean(axis=0))),
+    return drift(
+        _drift_input([images.class_images, images.other], measure),
+        _drift_input([class_images, base.other.first(len(images.other))], measure),
+        similarity_gap=measure.own_likeness - of_class,
+        embedding_distance=float(np.linalg.norm(compared.mean(axis=0) - class_images.embeddings.mean(axis=0))),
         attributes=references.attributes,
         requested=requested,
-        prompt_scale=_mean(base.class_images.prompt) - floor if floor else 1.0,
+        prompt_scale=_mean(class_images.prompt) - baseline.floor if baseline.floor else 1.0,
         seed=seed,
     )
 
 
-def _drift_input(parts: Sequence[ScoredImages], compared: Floats) -> m.DriftInput:
-    similarity = np.concatenate([m.similarity(p.embeddings, compared) for p in parts])
+def _drift_input(parts: Sequence[ScoredImages], measure: SubjectMeasure) -> DriftInput:
+    similarity = np.concatenate([measure.likeness(p) for p in parts])
     embeddings = np.concatenate([p.embeddings for p in parts])
     prompt = np.concatenate([p.prompt for p in parts])
-    return m.DriftInput(similarity, embeddings, prompt, [a for p in parts for a in p.attributes])
+    return DriftInput(similarity, embeddings, prompt, [a for p in parts for a in p.attributes])
 
 
 def _mean(values: Floats) -> float:

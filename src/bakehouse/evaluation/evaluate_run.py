@@ -4,44 +4,59 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bakehouse.core.errors import UsageError
-from bakehouse.core.events import Event, Progress, Saved, Warned
-from bakehouse.core.files import read_json, write_json
+from bakehouse.core.events import Event, Progress, Warned
+from bakehouse.core.files import write_json
 from bakehouse.core.folder_lock import locked
 from bakehouse.core.message_text import listed
 from bakehouse.core.run_folder import Run
 from bakehouse.data.image_records import ImageRecord
 from bakehouse.data.open_image import open_image
 from bakehouse.data.scan import scan
-from bakehouse.evaluation.checkpoint_scores import (
-    References,
-    ScoredCheckpoint,
-    ScoredImages,
-    ScoredSeries,
-    score_base,
-    score_checkpoint,
+from bakehouse.evaluation.checkpoint_scores import Baseline, References, ScoredCheckpoint, score_base, score_checkpoint
+from bakehouse.evaluation.description import describe
+from bakehouse.evaluation.evaluation_inputs import (
+    Checkpoint,
+    Impostor,
+    as_captioned,
+    captions,
+    checkpoints,
+    evenly_spaced,
+    holdout_folder,
+    image_size,
+    impostor_photos,
+    named_attributes,
+    pipeline,
 )
 from bakehouse.evaluation.image_cache import (
     AdapterVariant,
     GenerationSettings,
     ImageCache,
     ImageGenerator,
-    PipelineImageGenerator,
     center_square,
-    score_images,
 )
 from bakehouse.evaluation.image_scorers import CONTEXT_GROUPS, ImageScorer, scorer_for
 from bakehouse.evaluation.metrics import dominant_attributes, subject_attributes, visible_attributes
-from bakehouse.evaluation.prompt_set import PER_PROMPT, EvalPrompts, make_prompts, subject_phrase
+from bakehouse.evaluation.prompt_set import (
+    PER_IMPOSTOR,
+    PER_PROMPT,
+    EvalPrompt,
+    EvalPrompts,
+    count_images,
+    make_prompts,
+)
 from bakehouse.evaluation.result import Report, image_key
-from bakehouse.evaluation.selection import finalists, make_pick, make_verdict, relative
+from bakehouse.evaluation.scored_images import ScoredImages, ScoredSeries
+from bakehouse.evaluation.selection import finalists, is_open, judged, make_pick, make_verdict, relative
+from bakehouse.evaluation.subject_measure import KnownImages, fit_measure
 from bakehouse.models.families import family_of
 from bakehouse.recipe.recipe import ConceptSpec, EvaluateSpec, Recipe
 from bakehouse.recipe.words_in_captions import mostly_not_first
@@ -49,6 +64,10 @@ from bakehouse.recipe.words_in_captions import mostly_not_first
 FIRST_ROUND_IMAGES = 6
 """Images of each cell in the first round; the finalists are scored on all."""
 FINALISTS = 3
+MOST_TIMES = 4
+"""Where a limit is within an interval of the best cell, its images are doubled, up to this many times `images`."""
+MAX_DESCRIBED = 16
+"""Of more training images only this many are looked at for the subject in words."""
 MAX_REFERENCES = 200
 """Of a larger folder this many images are scored, evenly spaced."""
 
@@ -74,9 +93,13 @@ class Evaluated(Event):
     report: str
     """Path of report.html."""
     weights: str
+    """Empty if no checkpoint was picked."""
     weight: float
     why: str
+    """Why this checkpoint was picked, or none."""
     verdict: str
+    reason: str
+    """Why this verdict."""
     advice: str
     """`mend` in JSON."""
     seconds: float
@@ -133,21 +156,11 @@ def evaluate(
             weight=report.pick.strength,
             why=report.pick.why,
             verdict=report.verdict.outcome,
+            reason=report.verdict.why,
             advice=report.verdict.advice,
             seconds=time.monotonic() - began,
         )
         return report
-
-
-@dataclass(frozen=True)
-class Baseline:
-    """What every cell of an evaluation is compared with: the untouched base and the subject's own images."""
-
-    prompts: EvalPrompts
-    base: ScoredSeries
-    references: References
-    floor: float
-    """Mean prompt score for prompts that do not belong to the image."""
 
 
 @dataclass
@@ -164,6 +177,8 @@ class EvaluationRun:
     compared: Sequence[ImageRecord]
     named_attributes: Mapping[str, str]
     """The subject's attributes as an example.json beside the images names them."""
+    impostors: Sequence[Impostor]
+    """Photos of other subjects."""
     notes: list[str]
     total: int = 0
     """Number of images to generate, as far as known."""
@@ -192,83 +207,133 @@ class EvaluationRun:
         if not 0 <= concept < len(recipe.concepts):
             raise UsageError(f"concept = {concept}: the recipe has {len(recipe.concepts)}, counted from 0")
         subject = recipe.concepts[concept]
-        training = _evenly_spaced(scan(subject.folder).records, MAX_REFERENCES)
-        holdout = spec.holdout or _holdout_folder(subject.folder)
+        training = evenly_spaced(scan(subject.folder).records, MAX_REFERENCES)
+        family = family_of(recipe.model.base)
+        holdout = spec.holdout or holdout_folder(subject.folder)
         notes = []
         if holdout is None:
             notes.append("no held-out images: the subject is compared with the images it was trained on")
         if len(recipe.concepts) > 1:
             name = subject.subject or subject.folder.name
             notes.append(f"the run has {len(recipe.concepts)} concepts; only {name!r} is evaluated")
-        usual = family_of(recipe.model.base).evaluation_steps
+        usual = family.evaluation_steps
         steps = usual if usual is not None and "steps" not in spec.model_fields_set else spec.steps
-        settings = GenerationSettings(steps=steps, guidance=spec.guidance, size=_image_size(recipe))
+        settings = GenerationSettings(steps=steps, guidance=spec.guidance, size=image_size(recipe))
+        compared = evenly_spaced(scan(holdout).records, MAX_REFERENCES) if holdout else training
         return cls(
             run=run,
             recipe=recipe,
             spec=spec,
-            concept=_as_captioned(subject, training),
+            concept=as_captioned(subject, training),
             scorer=scorer or scorer_for(recipe.model.base),
-            cache=ImageCache(run.report / "cache", generator or _pipeline(recipe, run, device), settings),
+            cache=ImageCache(run.report / "cache", generator or pipeline(recipe, run, device), settings),
             training=training,
-            compared=_evenly_spaced(scan(holdout).records, MAX_REFERENCES) if holdout else training,
-            named_attributes=_named_attributes(subject.folder),
+            compared=compared,
+            named_attributes=named_attributes(subject.folder),
+            impostors=impostor_photos(recipe, concept, [*training, *compared], bundled=family.bundled),
             notes=notes,
         )
 
     def evaluate(self) -> Generator[Event, None, Report]:
-        """Score the base, all cells on a few images, the finalists on all, and make the report."""
+        """Score the base, all cells on a few images, the finalists on all, the best on more, and make the report."""
         chosen = {c.path: c for c in checkpoints(self.run, self.spec.checkpoints)}
         variants = [AdapterVariant(path, strength) for path in chosen for strength in self._strengths(path)]
         few = min(FIRST_ROUND_IMAGES, self.spec.images)
         second_round = min(FINALISTS, len(variants)) if few < self.spec.images else 0
-        training = self._score_records(self.training)
-        prompts = self._prompts(training)
+        prompts = self._prompts(self.spec.images)
         first = prompts.first(few)
-        self.total = len(prompts) - len(prompts.subject)
-        self.total += len(variants) * len(first) + second_round * (len(prompts) - len(first))
+        each, more = count_images(first.of_adapter), count_images(prompts.of_adapter)
+        self.total = count_images(prompts.of_base) + len(variants) * each + second_round * (more - each)
 
-        baseline = yield from self.score_baseline(prompts, training)
+        baseline = yield from self.score_baseline(prompts)
         cells: dict[AdapterVariant, ScoredCheckpoint] = {}
         for variant in variants:
             cells[variant] = yield from self.score_variant(variant, first, chosen[_path(variant)], baseline)
         best = [id(c) for c in finalists(list(cells.values()), second_round)]
         for variant in [v for v, c in cells.items() if id(c) in best]:
             cells[variant] = yield from self.score_variant(variant, prompts, chosen[_path(variant)], baseline)
+        count = self.spec.images
+        while 2 * count <= MOST_TIMES * self.spec.images and is_open(best_cell := judged(list(cells.values()))):
+            variant = next(v for v, c in cells.items() if c is best_cell)
+            if best_cell.images > count:
+                break
+            count *= 2
+            prompts, before = self._prompts(count), count_images(prompts.of_adapter)
+            added = count_images(prompts.of_adapter) - before
+            self.total += (
+                added
+                + count_images((*prompts.class_prompts, *prompts.other))
+                - count_images((*baseline.prompts.class_prompts, *baseline.prompts.other))
+            )
+            baseline = yield from self._with_more(baseline, prompts)
+            cells[variant] = yield from self.score_variant(variant, prompts, chosen[_path(variant)], baseline)
         return self._report(prompts, cells, baseline)
 
-    def score_baseline(
-        self, prompts: EvalPrompts | None = None, training: ScoredImages | None = None
-    ) -> Generator[Event, None, Baseline]:
-        """Generate and score the untouched base's images; `prompts` and `training` if they are known already."""
-        training = self._score_records(self.training) if training is None else training
-        prompts = prompts or self._prompts(training)
-        compared = training if self.compared is self.training else self._score_records(self.compared)
-        base = yield from self._series(AdapterVariant(), prompts)
+    def score_baseline(self, prompts: EvalPrompts | None = None) -> Generator[Event, None, Baseline]:
+        """Generate and score the untouched base's images, and fit the measure of the subject."""
+        prompts = prompts or self._prompts(self.spec.images)
+        training = self._training
+        held_out = self.compared is not self.training
+        compared = self._score_records(self.compared) if held_out else training
+        series = (prompts.words, prompts.class_prompts, prompts.other, prompts.impostors)
+        words, class_images, other, impostors = yield from self._series(AdapterVariant(), series)
+        known = {records.name: self._score_records(records.records) for records in self.impostors}
+        for i in range(0, len(prompts.impostors), PER_IMPOSTOR):
+            known[prompts.impostors[i].bare_prompt] = impostors.some(range(i, min(i + PER_IMPOSTOR, len(impostors))))
         attributes = visible_attributes(training.attributes, self.named_attributes)
         attributes = attributes or subject_attributes(
-            training.attributes, base.class_images.attributes, ignore=CONTEXT_GROUPS
+            training.attributes, class_images.attributes, held_out=compared.attributes, is_reliable=self._is_reliable
         )
-        references = References(training, compared, self.compared is not self.training, attributes)
-        return Baseline(prompts, base, references, self._floor(prompts))
+        images = KnownImages(
+            training,
+            compared if held_out else None,
+            class_images,
+            words,
+            known,
+            {records.name for records in self.impostors if not records.one_subject},
+            self._requested(prompts.class_prompts),
+        )
+        measure, calibration = fit_measure(images, attributes, seed=self.spec.seed)
+        return Baseline(
+            prompts,
+            ScoredSeries(words, class_images, other),
+            References(training, compared, held_out, attributes),
+            measure,
+            calibration,
+            self._floor(prompts),
+        )
+
+    def _with_more(self, baseline: Baseline, prompts: EvalPrompts) -> Generator[Event, None, Baseline]:
+        """Add the base's images for more prompts; the measure and the images of words alone stay."""
+        class_images, other = yield from self._series(AdapterVariant(), (prompts.class_prompts, prompts.other))
+        return replace(baseline, prompts=prompts, base=ScoredSeries(baseline.base.subject, class_images, other))
+
+    @cached_property
+    def _training(self) -> ScoredImages:
+        return self._score_records(self.training)
 
     def _score_records(self, records: Sequence[ImageRecord]) -> ScoredImages:
-        return score_images(self.scorer, [center_square(open_image(r.path)) for r in records])
+        return self.cache.score_photos(self.scorer, [r.path for r in records])
+
+    def _is_reliable(self, group: str) -> bool:
+        return group not in CONTEXT_GROUPS and self.scorer.is_reliable(group)
+
+    def _requested(self, prompts: Sequence[EvalPrompt]) -> list[Collection[str]]:
+        return [self.scorer.requested_attributes(p.bare_prompt).keys() for p in prompts]
 
     def score_variant(
         self, variant: AdapterVariant, prompts: EvalPrompts, checkpoint: Checkpoint, baseline: Baseline
     ) -> Generator[Event, None, ScoredCheckpoint]:
         """Generate and score the images of one checkpoint at one strength."""
-        images = yield from self._series(variant, prompts)
+        series = (prompts.subject, prompts.class_prompts, prompts.other)
+        images = ScoredSeries(*(yield from self._series(variant, series)))
         cell = score_checkpoint(
             (relative(_path(variant), self.run.folder), variant.strength, checkpoint.number),
             images,
-            baseline.base,
-            baseline.references,
+            baseline,
             prompts=[p.bare_prompt for p in prompts.subject],
-            requested=[self.scorer.requested_attributes(p.bare_prompt).keys() for p in prompts.subject],
-            requested_other=[self.scorer.requested_attributes(p.bare_prompt).keys() for p in prompts.other],
-            floor=baseline.floor,
+            requested=self._requested(prompts.subject),
+            requested_other=self._requested(prompts.other),
             seed=self.spec.seed,
         )
         cell = replace(cell, epoch_unit=checkpoint.unit)
@@ -285,36 +350,57 @@ class EvaluationRun:
         )
         return cell
 
-    def _series(self, variant: AdapterVariant, prompts: EvalPrompts) -> Generator[Event, None, ScoredSeries]:
-        """Generate and score the images of a variant; the base needs none of the subject."""
-        subject = prompts.subject if variant.weights else ()
-        wanted = (*subject, *prompts.class_prompts, *prompts.other)
+    def _series(
+        self, variant: AdapterVariant, series: Sequence[Sequence[EvalPrompt]]
+    ) -> Generator[Event, None, list[ScoredImages]]:
+        """Generate and score series of images of a variant."""
+        wanted = [prompt for some in series for prompt in some]
         if damaged := self.cache.damaged(variant, wanted):
             yield Warned(message=f"cached images are damaged and will be generated again: {listed(damaged, 3)}")
         missing = self.cache.missing(variant, wanted)
-        self.generated |= {self.cache.path(variant, prompt) for prompt in set(wanted) - set(missing)}
+        to_come = {self.cache.path(variant, prompt) for prompt in missing}
+        self.generated |= {self.cache.path(variant, prompt) for prompt in wanted} - to_come
         yield self._progress()
         for path in self.cache.generate(variant, missing):
             self.generated.add(path)
             yield self._progress()
-        series = (subject, prompts.class_prompts, prompts.other)
-        return ScoredSeries(*(self.cache.score(self.scorer, variant, some) for some in series))
+        return [self.cache.score(self.scorer, variant, some) for some in series]
 
     def _progress(self) -> Progress:
         done = len(self.generated)
         return Progress(what="images", done=done, total=max(self.total, done))
 
-    def _prompts(self, training: ScoredImages) -> EvalPrompts:
-        fixed = {*dominant_attributes(training.attributes, ignore=CONTEXT_GROUPS), *self.named_attributes}
+    def _prompts(self, count: int) -> EvalPrompts:
+        own = {**dominant_attributes(self._training.attributes, ignore=CONTEXT_GROUPS), **self.named_attributes}
+        wanted = self.scorer.requested_attributes
         return make_prompts(
             self.concept,
             kind=self.recipe.kind,
             crumb=family_of(self.recipe.model.base).bundled,
-            count=self.spec.images,
+            count=count,
             seed=self.spec.seed,
-            fixed_groups=fixed,
-            style_first=not mostly_not_first(_captions(self.training), self.concept.subject),
+            fixed_groups=own.keys(),
+            style_first=not mostly_not_first(captions(self.training), self.concept.subject),
+            description=self.description,
+            other_classes=self.scorer.classes,
+            is_own=lambda words: any(own.get(g) == v for g, v in wanted(words).items()),
         )
+
+    @cached_property
+    def description(self) -> str:
+        """The subject in words: the recipe's, else all that captions and scorer can say of it."""
+        if self.spec.description is not None:
+            return self.spec.description
+        own = {**dominant_attributes(self._training.attributes, ignore=CONTEXT_GROUPS), **self.named_attributes}
+        class_word = self.concept.class_name or "thing"
+        images = [center_square(open_image(r.path)) for r in self.training[:MAX_DESCRIBED]]
+        said = [tag for tag in self.scorer.describe(images, class_word, own) if tag.lower() != class_word.lower()]
+
+        def is_context(tag: str) -> bool:
+            groups = self.scorer.requested_attributes(tag).keys()
+            return bool(groups) and groups <= CONTEXT_GROUPS
+
+        return describe(captions(self.training), self.concept.trigger_word, said_by_scorer=said, left_out=is_context)
 
     def _floor(self, prompts: EvalPrompts) -> float:
         """Return the mean score of the base's images for each other's prompts."""
@@ -331,21 +417,13 @@ class EvaluationRun:
         self, prompts: EvalPrompts, cells: Mapping[AdapterVariant, ScoredCheckpoint], baseline: Baseline
     ) -> Report:
         found, references = list(cells.values()), baseline.references
-        bare_prompts = [p.bare_prompt for p in prompts.class_prompts]
-        base = score_base(
-            baseline.base.class_images, references, bare_prompts, floor=baseline.floor, seed=self.spec.seed
-        )
+        base = score_base(baseline, [p.bare_prompt for p in prompts.class_prompts], seed=self.spec.seed)
         images: dict[str, str] = {}
         for variant, cell in [(AdapterVariant(), None), *cells.items()]:
-            for series, some in (
-                ("subject", prompts.subject),
-                ("class", prompts.class_prompts),
-                ("other", prompts.other),
-            ):
-                for i, prompt in enumerate(some):
-                    path = self.cache.path(variant, prompt)
-                    if path.is_file():
-                        images[image_key(cell, series, i)] = path.relative_to(self.run.report).as_posix()
+            for series, i, prompt in prompts.numbered(of_base=cell is None):
+                path = self.cache.path(variant, prompt)
+                if path.is_file():
+                    images[image_key(cell, series, i)] = path.relative_to(self.run.report).as_posix()
         return Report(
             folder=self.run.report,
             title=self.recipe.title,
@@ -355,6 +433,7 @@ class EvaluationRun:
             base_model=self.recipe.model.base,
             spec=self.spec,
             settings=self.cache.settings,
+            description=self.description,
             subject_attributes=dict(references.attributes),
             held_out=references.held_out,
             references=tuple(r.path for r in self.training),
@@ -362,99 +441,12 @@ class EvaluationRun:
             cells=tuple(found),
             prompts=prompts,
             pick=make_pick(found, base),
-            verdict=make_verdict(found, base),
+            verdict=make_verdict(found, base, self.spec.images, self.run.folder),
             notes=tuple(self.notes),
             images=images,
         )
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """Weights of a run and when they were saved: `number` counts epochs, or steps if the run saved by steps only."""
-
-    number: int
-    unit: str
-    path: Path
-
-
 def _path(variant: AdapterVariant) -> Path:
     assert variant.weights is not None
     return variant.weights
-
-
-def checkpoints(run: Run, most: int) -> list[Checkpoint]:
-    """Return at most `most` of a run's checkpoints, evenly spaced; the last is always among them.
-
-    Raises:
-        UsageError: the run has no weights yet.
-    """
-    from bakehouse.generation.run_weights import epoch_weights, run_weights
-
-    found = [Checkpoint(number, "epoch", path) for number, path in epoch_weights(run).items()]
-    saved = {Path(e.path).name: e.step for e in run.history() if isinstance(e, Saved)}
-    by_step = [Checkpoint(saved[path.name], "step", path) for path in run_weights(run) if path.name in saved]
-    if len(found) < 2 <= len(by_step):
-        found = sorted(by_step, key=lambda c: c.number)
-    count = min(most, len(found))
-    # Counted from the end, 5 of 8 are 2, 3, 5, 6, 8: the first have learned least.
-    chosen = sorted({round((i + 1) * len(found) / count) - 1 for i in range(count)})
-    return [found[i] for i in chosen]
-
-
-def _pipeline(recipe: Recipe, run: Run, device: str) -> PipelineImageGenerator:
-    from bakehouse.generation.model_source import ModelSource
-
-    model = recipe.model
-    precision = recipe.train.precision
-    source = ModelSource(
-        model.base,
-        vae=model.vae,
-        clip_skip=model.clip_skip,
-        prediction=model.prediction,
-        zero_terminal_snr=recipe.noise.zero_terminal_snr,
-        precision=precision,
-        title=run.name,
-        run=run,
-    )
-    return PipelineImageGenerator(source, device)
-
-
-def _image_size(recipe: Recipe) -> int | None:
-    """Return the training resolution if the recipe sets it, in multiples of 8 (one latent)."""
-    return recipe.buckets.resolution // 8 * 8 if "resolution" in recipe.buckets.model_fields_set else None
-
-
-def _captions(images: Sequence[ImageRecord]) -> list[str]:
-    return [caption for image in images for caption in image.captions[:1]]
-
-
-def _as_captioned(concept: ConceptSpec, images: Sequence[ImageRecord]) -> ConceptSpec:
-    """Return the concept with the subject as its captions name it."""
-    phrase = subject_phrase(_captions(images), concept.trigger_word)
-    if phrase is None or phrase == concept.subject:
-        return concept
-    words = {"subject": phrase, "trigger": concept.trigger_word, "class_word": concept.class_name}
-    return concept.model_copy(update=words)
-
-
-def _holdout_folder(folder: Path) -> Path | None:
-    """Return the folder of held-out images beside the images, `NAME-holdout`, if it exists."""
-    found = folder.parent / f"{folder.name}-holdout"
-    return found if found.is_dir() else None
-
-
-def _named_attributes(folder: Path) -> dict[str, str]:
-    """Return the subject's attributes from an example.json beside the images, if there is one."""
-    path = folder / "example.json"
-    if not path.is_file():
-        return {}
-    value = read_json(path)
-    named = value.get("attributes") if isinstance(value, dict) else None
-    return {str(k): str(v) for k, v in named.items()} if isinstance(named, dict) else {}
-
-
-def _evenly_spaced(records: Sequence[ImageRecord], most: int) -> Sequence[ImageRecord]:
-    """Return at most `most` of the records, evenly spaced."""
-    if len(records) <= most:
-        return records
-    return [records[round(i)] for i in np.linspace(0, len(records) - 1, most)]

@@ -44,29 +44,40 @@ from bakehouse.evaluation.selection import (
     MAX_COPIES,
     MAX_DRIFT,
     MIN_PROMPT_RETENTION,
-    significant,
+    state_of,
 )
 
 COLUMNS = 8
 MONTAGE = 4
 """Images in a cell of the grid."""
-TONES = {"learned": "good", "undertrained": "warning", "overtrained": "error", "nothing changed": "soft"}
+TONES = {
+    "learned": "good",
+    "undertrained": "warning",
+    "overtrained": "error",
+    "nothing changed": "soft",
+    "not decided": "soft",
+}
 """CSS variable of each outcome's colour."""
 LOSS_WINDOW = 25
 """The loss is averaged over a 25th of the run, since single batches are noisy."""
 DEFINITIONS = {
-    "Subject fidelity": "mean of likeness by embedding and by attributes, each from 0 (the base) to 100 % (the "
-    "subject's own images); an image shows the subject from 50 % on",
+    "Subject fidelity": "from 0, what the base draws from words alone, to 100 % (the subject's own images): mean of "
+    "likeness (cosine of whitened embeddings: what varies among images of one subject does not count) and of the share "
+    "of attributes, as far as they tell the two apart. Below 0: less like the subject than words alone",
+    "Shown": "an image shows the subject from {shown:.0f} % on: half way, or the 95th percentile of all images that do "
+    "not show it if that is higher",
     "Prompt retention": "prompt accuracy as a share of the base's, with the same prompts and seeds",
-    "Prior drift": "change of the class without the trigger, in points: the largest of likeness to the subject, share "
-    "of its attributes, and loss of prompt accuracy",
+    "Prior drift": "change of the class without the trigger, in points, by pairs of the same prompt and seed: the "
+    "largest of likeness to the subject (trimmed mean), share of its attributes, and loss of prompt accuracy",
     "Class shift": "distance between class images before and after, in any direction, in percent of the distance from "
     "the base to the subject; up to {shift:g} is fine. High shift with low drift means degraded images",
     "Near copies": "images closer to one training image than training images are to each other, by embedding and by "
     "pixels",
     "Pick": "the highest subject fidelity less 1 point for each point of prompt retention below {retention:.0f} % and "
     "of prior drift above {drift:g}, and half a point for each point of class shift above {shift:g} and of near copies "
-    "above {copies:.0f} %; of all within one standard error the one with the least epoch × strength",
+    "above {copies:.0f} %; of all within one standard error the one with the least epoch × strength. Nothing is picked "
+    "that is not closer to the subject than words alone",
+    "Limits": "a limit is broken if the whole 95 % interval is beyond it; where it lies inside, more images are made",
 }
 TABLE_COLUMNS = (
     "checkpoint",
@@ -110,10 +121,14 @@ def make_page(report: Report, run: Run) -> str:
         pick_sentence=keep_units(report.pick.why),
         why="" if outcome == "learned" else keep_units(report.verdict.why),
         tiles=list(_tiles(report)),
-        generate_command=_generate_command(report, run),
+        generate_command=_generate_command(report, run) if report.picked else "",
         class_prompt=report.concept.class_name or report.prompts.class_prompts[0].prompt,
         subject_strips=_subject_strips(report),
+        description=report.description or report.concept.class_name,
+        known_rows=_known_images(report),
+        margin=_margin(report),
         class_strips=_class_strips(report),
+        clearest=_clearest_change(report),
         epochs=epochs,
         grid=_grid(report),
         charts=_charts(report, run),
@@ -136,7 +151,7 @@ def write_grid(report: Report) -> Path:
     images = [[_montage(report, cells.get((e, s))) for e in epochs] for s in strengths]
     captions = [[_caption(cells.get((e, s))) for e in epochs] for s in strengths]
     title = f"{report.concept.subject or report.title}: checkpoint x strength"
-    across, down = [f"{report.picked.epoch_unit} {e}" for e in epochs], [f"strength {s:g}" for s in strengths]
+    across, down = [f"{report.shown.epoch_unit} {e}" for e in epochs], [f"strength {s:g}" for s in strengths]
     page = draw_grid(images, across, down, title, captions=captions)
     with atomic_path(report.grid_path) as temporary:
         page.save(temporary, format="PNG", optimize=True)
@@ -156,9 +171,11 @@ class Tile:
 
 
 def _tiles(report: Report) -> Iterator[Tile]:
-    cell = report.picked
+    cell = report.shown
     drift, shift = cell.drift.points, cell.drift.shift
     yield Tile("Subject shown", percent(cell.shown.value), f"of images ({interval(cell.shown, 100)})")
+    gain = f"points ({interval(cell.gain, 100)})"
+    yield Tile("Above words alone", number(100 * cell.gain.value, 0), gain)
     yield Tile("Prompt retention", percent(min(cell.prompt_retention, 1.0)), "of the base's prompt accuracy")
     yield Tile("Prior drift", number(drift.value, 1), f"points ({interval(drift)}), limit {MAX_DRIFT:g}")
     yield Tile("Class shift", number(shift.value, 0), f"points ({interval(shift)}), limit {MAX_CLASS_SHIFT:g}")
@@ -188,23 +205,45 @@ class Strip:
 
 
 def _subject_strips(report: Report) -> list[Strip]:
-    cell = report.picked
-    generated, base = [], []
+    cell = report.shown
+    generated, words, base = [], [], []
     for i in _spread_over_prompts(len(report.prompts.subject), COLUMNS):
         prompt = report.prompts.subject[i]
         generated.append(thumbnail(report.image_path(cell, "subject", i), prompt.prompt))
+        if i < len(report.prompts.words):
+            said = report.prompts.words[i].prompt
+            words.append(thumbnail(report.image_path(None, "words", i), f"base, in words: {said}"))
         caption = prompt.bare_prompt.removeprefix(f"{report.concept.class_name}, ")
         base.append(thumbnail(report.image_path(None, "class", i), f"base: {prompt.bare_prompt}", caption))
     training = [thumbnail(path, "a training image") for path in _evenly_spaced(report.references, COLUMNS)]
     return [
         Strip("Training", counted(len(report.references), "image"), training),
         Strip("Generated", f"{cell.epoch_unit} {cell.epoch} at {cell.strength:g}", generated),
+        Strip("Words alone", "base model, subject described", words),
         Strip("Base model", "same prompts and seeds", base),
     ]
 
 
+def _clearest_change(report: Report) -> list[Strip]:
+    """Return the pair of images without the trigger that changed most, as two strips; empty if nothing changed."""
+    cell, prompts = report.shown, report.prompts
+    number_of = cell.drift.clearest
+    if number_of is None:
+        return []
+    of_class = min(cell.images, len(prompts.class_prompts))
+    series, some = ("class", prompts.class_prompts) if number_of < of_class else ("other", prompts.other)
+    i = number_of if number_of < of_class else number_of - of_class
+    if i >= len(some):
+        return []
+    pair = [
+        thumbnail(report.image_path(None, series, i), f"base: {some[i].prompt}", "base model"),
+        thumbnail(report.image_path(cell, series, i), some[i].prompt, "after training"),
+    ]
+    return [Strip("Most changed", f"{some[i].prompt}, seed {some[i].seed}", pair)]
+
+
 def _class_strips(report: Report) -> list[Strip]:
-    cell, prompts = report.picked, report.prompts
+    cell, prompts = report.shown, report.prompts
     of_class = [
         ("class", i, prompts.class_prompts[i]) for i in _spread_over_prompts(len(prompts.class_prompts), COLUMNS - 2)
     ]
@@ -257,15 +296,15 @@ def _grid_cell(report: Report, cell: ScoredCheckpoint | None) -> ReportGridCell 
 
 
 def _retention(cell: ScoredCheckpoint) -> Figure:
-    return Figure(percent(cell.prompt_retention), over=cell.prompt_retention < MIN_PROMPT_RETENTION)
+    return Figure(percent(cell.prompt_retention), over=state_of(cell, "prompt retention") == "broken")
 
 
 def _drifts(cell: ScoredCheckpoint) -> bool:
-    return significant(cell.drift.points) > MAX_DRIFT
+    return state_of(cell, "prior drift") == "broken"
 
 
 def _shifts(cell: ScoredCheckpoint) -> bool:
-    return significant(cell.drift.shift) > MAX_CLASS_SHIFT
+    return state_of(cell, "class shift") == "broken"
 
 
 # --- charts -----------------------------------------------------------------------------------------------------------
@@ -281,12 +320,7 @@ class Chart:
 
 
 def _charts(report: Report, run: Run) -> list[Chart]:
-    def retention(cell: ScoredCheckpoint) -> Interval:
-        # The base's score on the same prompts scales value and interval alike.
-        known = cell.prompt.value and not math.isnan(cell.prompt_retention)
-        return cell.prompt.scaled(100 * cell.prompt_retention / cell.prompt.value if known else math.nan)
-
-    limit, unit = 100 * MIN_PROMPT_RETENTION, report.picked.epoch_unit
+    limit, unit = 100 * MIN_PROMPT_RETENTION, report.shown.epoch_unit
     over = f"over {unit}s"
     fidelity = Axes(f"Subject fidelity {over}", unit, " %", y_high=100)
     prompt = Axes(f"Prompt retention {over}", unit, " %", 0, 120, limit, f"{limit:.0f} %")
@@ -294,7 +328,7 @@ def _charts(report: Report, run: Run) -> list[Chart]:
     shift = Axes(f"Class shift {over}", unit, limit=MAX_CLASS_SHIFT, limit_name=f"{MAX_CLASS_SHIFT:g} points")
     charts: list[tuple[str, str, Callable[[ScoredCheckpoint], Interval], Axes]] = [
         ("Subject fidelity", "0 is the base, 100 the subject's own images", lambda c: c.fidelity.scaled(100), fidelity),
-        ("Prompt retention", "prompt accuracy as a share of the base's", retention, prompt),
+        ("Prompt retention", "prompt accuracy as a share of the base's", lambda c: c.retention.scaled(100), prompt),
         ("Prior drift", "points, without the trigger", lambda c: c.drift.points, drift),
         ("Class shift", "points in any direction, without the trigger", lambda c: c.drift.shift, shift),
     ]
@@ -342,12 +376,36 @@ def _smoothed(values: Sequence[tuple[float, float]], most: int = 150) -> list[tu
     return list(zip(xs[places].tolist(), ((sums[high] - sums[low]) / (high - low)).tolist(), strict=True))
 
 
+# --- what is known ----------------------------------------------------------------------------------------------------
+
+
+def _known_images(report: Report) -> list[tuple[str, Figure]]:
+    """Return how images score of which it is known whether they show the subject."""
+    known = report.base.calibration
+    rows = [("base model, words alone", known.words_alone), ("base model, class", known.class_images)]
+    rows += [(f"another subject: {name}", figure) for name, figure in known.impostors.items()]
+    rows.append(("the subject's held-out images" if report.held_out else "the subject's images", known.own))
+    return [(name, with_interval(figure, 100)) for name, figure in rows]
+
+
+def _margin(report: Report) -> str:
+    """Return in a sentence how far the subject's images are from all others; empty if it is unknown."""
+    known = report.base.calibration
+    if math.isnan(known.margin):
+        return ""
+    between = (
+        f"95 % of the images that do not show the subject score below {100 * known.highest:.0f}, 95 % of its own above "
+        f"{100 * known.lowest_own:.0f}: a margin of {100 * known.margin:.0f} points."
+    )
+    return between if known.margin > 0 else f"{between} The scorer mixes them up; look at the images."
+
+
 # --- tables -----------------------------------------------------------------------------------------------------------
 
 
 def _attributes(report: Report) -> list[tuple[str, str, list[Figure]]]:
     """Return for each of the subject's attributes its group, its value and three figures."""
-    cell = report.picked
+    cell = report.shown
     rows = []
     for group, value in report.subject_attributes.items():
         increase = cell.drift.each.get(group, math.nan)
@@ -363,9 +421,14 @@ def _table(report: Report) -> list[tuple[bool, list[Figure]]]:
     rows = [(c == report.picked, list(_row(c))) for c in cells]
     base, none = report.base, ""
     similarity, diversity = number(base.similarity, 3), number(base.diversity.value, 3)
-    of_base = ("base model", none, str(base.images), "0", none, similarity, "100 %", "0", "0", none, diversity)
-    own = ("subject's images", none, none, "100", none, number(base.reference_similarity, 3), *[none] * 5)
-    return [*rows, *((False, [Figure(text) for text in texts]) for texts in (of_base, own))]
+    words, of_class, of_own = (
+        number(100 * f.value, 0)
+        for f in (base.calibration.words_alone, base.calibration.class_images, base.calibration.own)
+    )
+    in_words = ("words alone", none, str(len(report.prompts.words)), words, *[none] * 7)
+    of_base = ("base model", none, str(base.images), of_class, none, similarity, "100 %", "0", "0", none, diversity)
+    own = ("subject's images", none, none, of_own, none, number(base.reference_similarity, 3), *[none] * 5)
+    return [*rows, *((False, [Figure(text) for text in texts]) for texts in (in_words, of_base, own))]
 
 
 def _row(cell: ScoredCheckpoint) -> Iterator[Figure]:
@@ -379,11 +442,13 @@ def _row(cell: ScoredCheckpoint) -> Iterator[Figure]:
     yield _retention(cell)
     yield with_interval(cell.drift.points, places=1, over=_drifts(cell))
     yield with_interval(cell.drift.shift, over=_shifts(cell))
-    yield Figure(percent(copies), over=copies > MAX_COPIES)
+    yield Figure(percent(copies), over=state_of(cell, "near copies") == "broken")
     yield Figure(number(cell.diversity.value, 3))
 
 
 def _prompt_rows(report: Report) -> Iterator[tuple[str, str, int]]:
+    for words in report.prompts.words:
+        yield "", words.prompt, words.seed
     for subject, class_prompt in zip(report.prompts.subject, report.prompts.class_prompts, strict=True):
         yield subject.prompt, class_prompt.prompt, subject.seed
     for other in report.prompts.other:
@@ -392,7 +457,7 @@ def _prompt_rows(report: Report) -> Iterator[tuple[str, str, int]]:
 
 def _method(report: Report) -> dict[str, str]:
     settings = report.settings
-    limits = {"shift": MAX_CLASS_SHIFT, "drift": MAX_DRIFT}
+    limits = {"shift": MAX_CLASS_SHIFT, "drift": MAX_DRIFT, "shown": 100 * report.base.calibration.shown_from}
     limits |= {"retention": 100 * MIN_PROMPT_RETENTION, "copies": 100 * MAX_COPIES}
     return {
         "Images": f"{counted(settings.steps, 'step')} of {settings.sampler}, guidance {settings.guidance:g}, "

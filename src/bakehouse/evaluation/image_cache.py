@@ -17,9 +17,9 @@ from PIL import Image, ImageOps
 from bakehouse.core.files import atomic_path, key_of, sha256_bytes, sha256_file, write_bytes, write_text
 from bakehouse.core.parse_json_toml_yaml import parse_json
 from bakehouse.data.open_image import open_image
-from bakehouse.evaluation.checkpoint_scores import ScoredImages
 from bakehouse.evaluation.metrics import small_pixels
 from bakehouse.evaluation.prompt_set import EvalPrompt
+from bakehouse.evaluation.scored_images import ScoredImages
 
 if TYPE_CHECKING:
     from bakehouse.evaluation.image_scorers import ImageScorer
@@ -148,8 +148,9 @@ class ImageCache:
         return self.folder / "pictures" / f"{key_of('picture 1', self._keys[variant], *parts)[:24]}.webp"
 
     def missing(self, variant: AdapterVariant, prompts: Sequence[EvalPrompt]) -> list[EvalPrompt]:
-        """Return the prompts whose images do not exist or are damaged."""
-        return [prompt for prompt in dict.fromkeys(prompts) if not _is_intact(self.path(variant, prompt))]
+        """Return the prompts whose images do not exist or are damaged, one for each image."""
+        different = {self.path(variant, prompt): prompt for prompt in reversed(prompts)}
+        return [prompt for path, prompt in reversed(different.items()) if not _is_intact(path)]
 
     def damaged(self, variant: AdapterVariant, prompts: Sequence[EvalPrompt]) -> list[Path]:
         """Return the images that differ from what was saved; those of versions that saved no hash are left out."""
@@ -178,6 +179,16 @@ class ImageCache:
         if (cached := _load_scores(path)) is not None:
             return cached
         scores = score_images(scorer, self.load(variant, prompts), bare)
+        _save_scores(path, scores)
+        return scores
+
+    def score_photos(self, scorer: ImageScorer, paths: Sequence[Path]) -> ScoredImages:
+        """Return the scores of photos without prompts, from the cache if the same files were scored before."""
+        key = key_of("photos 1", scorer.name, [sha256_file(path) for path in paths])
+        path = self.folder / "judged" / f"{key[:24]}.npz"
+        if (cached := _load_scores(path)) is not None:
+            return cached
+        scores = score_images(scorer, [center_square(open_image(path)) for path in paths])
         _save_scores(path, scores)
         return scores
 

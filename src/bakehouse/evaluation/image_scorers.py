@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bakehouse.core.errors import UsageError
+from bakehouse.evaluation.description import ranked_phrases
 
 if TYPE_CHECKING:
     from bakehouse.vision.taggers.crumb_tagger import CrumbTagger, TagResult
@@ -37,6 +38,8 @@ class ImageScorer(Protocol):
     """How the subject is compared, in words, for the report."""
     has_floor: bool
     """Whether an image scores well above 0 for an unrelated prompt (with CLIP it does)."""
+    classes: Sequence[str]
+    """Classes that the base can draw; empty if there is no list."""
 
     def embed(self, images: Sequence[Image.Image]) -> Rows:
         """Return embeddings [N, D], rows of unit length; similar rows mean similar subjects."""
@@ -50,6 +53,12 @@ class ImageScorer(Protocol):
     def requested_attributes(self, prompt: str) -> Mapping[str, str]:
         """Return the attributes that a prompt asks for by group; empty if the scorer does not parse prompts."""
 
+    def describe(self, images: Sequence[Image.Image], class_word: str, attributes: Mapping[str, str]) -> list[str]:
+        """Return what images of one subject show in the words of prompts, given the attributes found in most."""
+
+    def is_reliable(self, group: str) -> bool:
+        """Return whether an attribute of this group is detected reliably."""
+
 
 class CrumbScorer:
     """The tagger of the embedded base: attributes, and the embedding from which it predicts them."""
@@ -60,6 +69,7 @@ class CrumbScorer:
     def __init__(self, tagger: CrumbTagger) -> None:
         self.tagger = tagger
         self.name = "crumb-tagger"
+        self.classes = tuple(tagger.vocabulary.groups.get("class", ()))
         self._reliable = {*tagger.vocabulary.scored_groups, "background color", "background color 2"}
         self._last: tuple[tuple[int, ...], Sequence[Image.Image], TagResult] | None = None
 
@@ -101,6 +111,12 @@ class CrumbScorer:
     def requested_attributes(self, prompt: str) -> Mapping[str, str]:
         return self.tagger.vocabulary.atoms_of_prompt(prompt)
 
+    def describe(self, images: Sequence[Image.Image], class_word: str, attributes: Mapping[str, str]) -> list[str]:
+        return self.tagger.vocabulary.tags_of({g: v for g, v in attributes.items() if g not in CONTEXT_GROUPS})
+
+    def is_reliable(self, group: str) -> bool:
+        return group in self._reliable
+
     def _predict(self, images: Sequence[Image.Image]) -> TagResult:
         """Run the tagger; its last result is kept, since all three scores of the same images need it."""
         ids = tuple(id(image) for image in images)
@@ -117,6 +133,7 @@ class TransformersScorer:
     """
 
     has_floor = True
+    classes: Sequence[str] = ()
 
     def __init__(
         self, clip: str | Path = CLIP, dino: str | Path | None = DINO, *, device: str = "cpu", batch: int = 16
@@ -164,6 +181,12 @@ class TransformersScorer:
 
     def requested_attributes(self, prompt: str) -> Mapping[str, str]:
         return {}
+
+    def describe(self, images: Sequence[Image.Image], class_word: str, attributes: Mapping[str, str]) -> list[str]:
+        return ranked_phrases(images, class_word, self.prompt_scores)
+
+    def is_reliable(self, group: str) -> bool:
+        return False
 
     def _clip_image_features(self, images: Sequence[Image.Image]) -> Rows:
         clip = self.clip

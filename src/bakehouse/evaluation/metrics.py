@@ -1,17 +1,17 @@
-"""Metrics of subject fidelity, prompt fidelity, prior drift, near copies and diversity, with 95 % intervals.
+"""Metrics of subject fidelity, prompt fidelity, near copies and diversity, with 95 % intervals.
 
 Pure functions on arrays. Letters: g generated images, r reference images of the subject, b images of the untouched
 base for the same prompts and seeds. Embeddings are rows of unit length, so that a dot product is a cosine. A figure
 that cannot be computed (no reference, one image) is NaN, never 0.
 
-The first four measures are those of DreamBooth (Ruiz et al. 2022, arXiv:2208.12242, section 4.1 and table 2):
-subject fidelity (DINO, CLIP-I), prompt fidelity (CLIP-T), preservation of the class (PRES) and diversity (DIV).
+They follow DreamBooth (Ruiz et al. 2022, arXiv:2208.12242, section 4.1 and table 2): subject fidelity (DINO, CLIP-I),
+prompt fidelity (CLIP-T) and diversity (DIV); `prior_drift` has the preservation of the class (PRES).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +25,8 @@ Attributes = Mapping[str, str]
 BOOTSTRAP_DRAWS = 2000
 PIXEL_SIDE = 16
 """Side of the small images whose pixels are compared to find near copies, pixels."""
-MIN_GAP = 0.02
-"""Cosine: with a smaller gap the embedding cannot tell base and references apart."""
+TRIMMED = 0.1
+"""Share of the values that a trimmed mean leaves out at each end."""
 DOMINANT_SHARE = 0.8
 """Share of the training images that must show a value for it to count as the subject's."""
 MIN_VISIBLE_SHARE = 0.6
@@ -101,6 +101,22 @@ def proportion(hits: ArrayLike) -> Interval:
     return Interval(p, max(0.0, (middle - spread) / scale), min(1.0, round((middle + spread) / scale, 12)), n)
 
 
+def trimmed_mean_interval(values: ArrayLike, *, seed: int = 0, draws: int = BOOTSTRAP_DRAWS) -> Interval:
+    """Return the mean of `values` [N] without the `TRIMMED` largest and smallest, with its bootstrap interval.
+
+    A few values far out, in either direction, change neither the mean nor its interval by much (Tukey 1962).
+    """
+    x = np.asarray(values, dtype=np.float64).ravel()
+    x = x[~np.isnan(x)]
+    n, cut = len(x), int(TRIMMED * len(x))
+    if not n:
+        return UNKNOWN
+    rows = np.random.default_rng(seed).integers(0, n, (draws, n))
+    means = np.sort(x[rows], axis=1)[:, cut : n - cut].mean(axis=1)
+    low, high = np.percentile(means, (2.5, 97.5))
+    return Interval(float(np.sort(x)[cut : n - cut].mean()), float(low), float(high), n)
+
+
 def paired_difference(after: ArrayLike, before: ArrayLike, *, seed: int = 0) -> Interval:
     """Return the mean of after - before over images of the same prompt and seed, with its bootstrap interval."""
     a, b = np.asarray(after, dtype=np.float64), np.asarray(before, dtype=np.float64)
@@ -131,26 +147,6 @@ def self_similarity(references: ArrayLike) -> float:
     return total / (n * (n - 1))
 
 
-def likeness(similarities: ArrayLike, base: float, real: float) -> Floats:
-    """Return (s - base) / (real - base), at most 1: 0 is the base's images of the class, 1 the subject's own images.
-
-    A raw cosine says little: two different persons in front of one wall may score 0.6.
-
-    Args:
-        similarities: each generated image's mean cosine to the references [N].
-        base: the mean of the same for the base's images.
-        real: mean cosine of the references with each other. All values are NaN if it does not exceed `base` by
-            `MIN_GAP`.
-
-    Values below the base stay negative; otherwise the mean over images of the untouched base would exceed 0.
-    """
-    s = np.asarray(similarities, dtype=np.float64)
-    if not real - base >= MIN_GAP:
-        return np.full(s.shape, math.nan)
-    cut: Floats = np.clip((s - base) / (real - base), -1.0, 1.0)
-    return cut
-
-
 def attribute_frequencies(images: Sequence[Attributes], attributes: Attributes) -> dict[str, float]:
     """Return for each attribute the share of images that show it."""
     return {g: float(np.mean([i.get(g) == v for i in images])) if images else math.nan for g, v in attributes.items()}
@@ -168,12 +164,26 @@ def dominant_attributes(images: Sequence[Attributes], *, ignore: Collection[str]
 
 
 def subject_attributes(
-    training: Sequence[Attributes], base: Sequence[Attributes], *, ignore: Collection[str] = ()
+    training: Sequence[Attributes],
+    base: Sequence[Attributes],
+    *,
+    held_out: Sequence[Attributes] = (),
+    is_reliable: Callable[[str], bool] = lambda group: True,
 ) -> dict[str, str]:
-    """Return the subject's attributes: dominant in its images, and by `MIN_SHARE_GAP` less frequent in the base's."""
-    found = dominant_attributes(training, ignore=ignore)
+    """Return the subject's attributes that count.
+
+    They are dominant in its training images and in the held-out ones, by `MIN_SHARE_GAP` less frequent in the base's,
+    and of groups that the scorer detects reliably.
+    """
+    dominant = dominant_attributes(training)
+    found = {g: v for g, v in dominant.items() if is_reliable(g)}
+    again = attribute_frequencies(held_out, found)
     in_training, in_base = attribute_frequencies(training, found), attribute_frequencies(base, found)
-    return {g: v for g, v in found.items() if not base or in_base[g] <= in_training[g] - MIN_SHARE_GAP}
+    return {
+        g: v
+        for g, v in found.items()
+        if (not base or in_base[g] <= in_training[g] - MIN_SHARE_GAP) and not again[g] < DOMINANT_SHARE
+    }
 
 
 def attribute_share(
@@ -198,27 +208,25 @@ def visible_attributes(training: Sequence[Attributes], named: Attributes) -> dic
     return {g: v for g, v in named.items() if attribute_frequencies(training, {g: v})[g] >= MIN_VISIBLE_SHARE}
 
 
-def subject_scores(likenesses: ArrayLike, shares: ArrayLike) -> Floats:
-    """Return for each image the mean of its likeness by embedding and by attributes, or the known one of the two."""
-    both = np.stack([np.asarray(likenesses, dtype=np.float64), np.asarray(shares, dtype=np.float64)])
-    known = ~np.isnan(both)
-    total, count = np.where(known, both, 0).sum(axis=0), known.sum(axis=0)
-    scores: Floats = np.where(count > 0, total / np.maximum(count, 1), math.nan)
-    return scores
-
-
 # --- prompt -----------------------------------------------------------------------------------------------------------
 
 
-def prompt_retention(after: float, base: float, floor: float = 0.0) -> float:
-    """Return (after - floor) / (base - floor): prompt fidelity as a share of the base's.
+def prompt_retention(after: ArrayLike, base: ArrayLike, floor: float = 0.0, *, seed: int = 0) -> Interval:
+    """Return 1 + mean(after - base) / (mean(base) - floor): prompt fidelity as a share of the base's.
 
     Args:
-        after: mean prompt score of the adapter's images.
-        base: mean prompt score of the base's images.
+        after: prompt scores of the adapter's images [N].
+        base: prompt scores of the base's images for the same prompts and seeds [N].
         floor: the mean score for prompts that do not belong to the image: 0 for a tagger, about 0.15 for CLIP.
+        seed: seed of the bootstrap, which draws pairs.
     """
-    return (after - floor) / (base - floor) if base > floor else math.nan
+    a, b = np.asarray(after, dtype=np.float64), np.asarray(base, dtype=np.float64)
+    known = ~np.isnan(a) & ~np.isnan(b)
+    scale = float(b[known].mean()) - floor if known.any() else 0.0
+    if not scale > 0:
+        return UNKNOWN
+    change = mean_interval(a[known] - b[known], seed=seed)
+    return Interval(*(1 + end / scale for end in (change.value, change.low, change.high)), change.n)
 
 
 # --- diversity --------------------------------------------------------------------------------------------------------
@@ -235,126 +243,6 @@ def diversity(embeddings: ArrayLike, groups: Sequence[object], *, seed: int = 0)
         where.setdefault(group, []).append(i)
     spread = [1.0 - self_similarity(e[rows]) for rows in where.values() if len(rows) > 1]
     return mean_interval(spread, seed=seed)
-
-
-# --- prior drift ------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Drift:
-    """Change of the class without the trigger, relative to the base with the same prompts and seeds; all in points."""
-
-    points: Interval
-    """The largest of likeness, attributes and prompt, at least 0."""
-    likeness: Interval
-    """How far class images moved towards the subject: 100 = the distance from the base to the subject."""
-    attributes: Interval
-    """Mean increase of how often class images show the subject's attributes."""
-    each: Mapping[str, float]
-    """The increase for each attribute."""
-    prompt: Interval
-    """Loss of prompt accuracy on class and other-class prompts."""
-    shift: Interval
-    """Class shift, the distance that class images moved in any direction: 100 = the distance from base to subject."""
-
-    def to_json(self) -> dict[str, Any]:
-        figures = {name: getattr(self, name).to_json() for name in _DRIFT_FIGURES}
-        return figures | {"each": {k: _null_if_nan(v) for k, v in self.each.items()}}
-
-    @staticmethod
-    def from_json(value: Mapping[str, Any]) -> Drift:
-        each = {k: math.nan if v is None else float(v) for k, v in value["each"].items()}
-        return Drift(each=each, **{name: Interval.from_json(value[name]) for name in _DRIFT_FIGURES})
-
-
-_DRIFT_FIGURES = ("points", "likeness", "attributes", "prompt", "shift")
-
-
-@dataclass(frozen=True)
-class DriftInput:
-    """Scores of the images between which drift is measured, in one order."""
-
-    similarity: Floats
-    """Mean cosine to the references [N]."""
-    embeddings: Floats
-    """[N, D]."""
-    prompt: Floats
-    """Prompt fidelity [N]."""
-    attributes: Sequence[Attributes] = ()
-    """Attributes of each image; empty if the scorer detects none."""
-
-
-def drift(
-    after: DriftInput,
-    before: DriftInput,
-    *,
-    similarity_gap: float,
-    embedding_distance: float,
-    attributes: Attributes,
-    requested: Sequence[Collection[str]] | None = None,
-    prompt_scale: float = 1.0,
-    seed: int = 0,
-) -> Drift:
-    """Measure prior drift (DreamBooth's PRES, and language drift) as differences between pairs of images.
-
-    Args:
-        after: the class images with the adapter.
-        before: the base's images for the same prompts and seeds.
-        similarity_gap: the references' similarity with each other less that of the base's images to them.
-        embedding_distance: distance between the mean embedding of the base's images and that of the references.
-        attributes: the subject's attributes.
-        requested: the groups that each prompt asks for; showing them is no drift.
-        prompt_scale: the range of prompt scores, by which they are divided (1 for a tagger).
-        seed: seed of the bootstrap.
-    """
-    unknown = np.full(len(after.similarity), math.nan)
-    to_subject = (after.similarity - before.similarity) / similarity_gap if similarity_gap >= MIN_GAP else unknown
-    like = mean_interval(to_subject, seed=seed).scaled(100)
-    each: dict[str, float] = {}
-    increase = unknown
-    if attributes and after.attributes and before.attributes:
-        shares = [attribute_share(images.attributes, attributes, requested) for images in (after, before)]
-        increase = shares[0] - shares[1]
-        now, then = (attribute_frequencies(images.attributes, attributes) for images in (after, before))
-        each = {g: 100 * (now[g] - then[g]) for g in attributes}
-    leak = mean_interval(increase, seed=seed).scaled(100)
-    prompt = paired_difference(before.prompt, after.prompt, seed=seed).scaled(100 / prompt_scale)
-    shift = UNKNOWN
-    if embedding_distance > 0:
-        shift = mean_shift(after.embeddings - before.embeddings, seed=seed).scaled(100 / embedding_distance)
-    return Drift(_worst(like, leak, prompt), like, leak, each, prompt, shift)
-
-
-def mean_shift(differences: ArrayLike, *, seed: int = 0, draws: int = BOOTSTRAP_DRAWS) -> Interval:
-    """Return the length of the mean of `differences` [N, D], less the length expected by chance.
-
-    |mean d|² is too large by the variance of d over N; the mean of d_i · d_j over pairs i != j is unbiased (a
-    U-statistic, Hoeffding 1948). Images that changed in unrelated directions give 0, in one direction they do not.
-    """
-    d = _rows(differences)
-    n = len(d)
-    if n < 2:
-        return UNKNOWN
-    products = d @ d.T
-    np.fill_diagonal(products, 0.0)
-    rows = np.random.default_rng(seed).integers(0, n, (draws, n))
-    counts = np.stack([np.bincount(row, minlength=n) for row in rows]).astype(np.float64)
-    counts = counts[(counts > 0).sum(axis=1) > 1]
-    sums = np.einsum("bi,ij,bj->b", counts, products, counts, optimize=True)
-    squares = sums / (n * n - np.square(counts).sum(axis=1))
-    low, high = np.percentile(squares, (2.5, 97.5))
-    middle = products.sum() / (n * (n - 1))
-    value, least, most = (math.sqrt(max(0.0, float(v))) for v in (middle, low, high))
-    return Interval(value, least, most, n)
-
-
-def _worst(*parts: Interval) -> Interval:
-    """Return the largest known part, significant ones first; negative values count as 0."""
-    known = [p for p in parts if not math.isnan(p.value)]
-    if not known:
-        return UNKNOWN
-    worst = max(known, key=lambda p: (p.low > 0, p.value))
-    return Interval(max(0.0, worst.value), max(0.0, worst.low), max(0.0, worst.high), worst.n)
 
 
 # --- memorization -----------------------------------------------------------------------------------------------------
@@ -405,7 +293,7 @@ def near_copies(generated: ArrayLike, training: ArrayLike, small: ArrayLike, tra
     far = 1.0 - g @ t.T
     near_e = far < _nearest_neighbor_threshold(1.0 - t @ t.T)
     p, q = _rows(small), _rows(training_small)
-    near_p = _root_mean_square(p, q) < _nearest_neighbor_threshold(_root_mean_square(q, q))
+    near_p = root_mean_square(p, q) < _nearest_neighbor_threshold(root_mean_square(q, q))
     by_embedding, by_pixels, both = (near.any(axis=1) for near in (near_e, near_p, near_e & near_p))
     nearest = tuple(far.argmin(axis=1).tolist())
     return NearCopies(proportion(both), float(by_embedding.mean()), float(by_pixels.mean()), nearest)
@@ -428,7 +316,7 @@ def _nearest_neighbor_threshold(distances: Floats) -> float:
     return float(np.percentile(others.min(axis=1), 5))
 
 
-def _root_mean_square(a: Floats, b: Floats) -> Floats:
+def root_mean_square(a: Floats, b: Floats) -> Floats:
     """Return the RMS distances [N, M] between rows, from |a - b|² = |a|² - 2ab + |b|²: no [N, M, P] array."""
     squares = np.square(a).sum(axis=1)[:, None] - 2 * a @ b.T + np.square(b).sum(axis=1)[None]
     distances: Floats = np.sqrt(np.maximum(squares, 0.0) / a.shape[1])

@@ -1,15 +1,17 @@
-"""Evaluation prompts of a concept: the subject in new contexts, the class without the trigger, and another class.
+"""Evaluation prompts of a concept: the subject in new contexts, the class without the trigger, and others.
 
 Each subject prompt has a class prompt that differs only in the trigger, and both are generated with the same seed:
-every difference between the two images is the subject. Prompts depend on the concept and a seed alone, so that runs
-can be compared.
+every difference between the two images is the subject. The untouched base also gets the subject prompts with the
+subject described in words, and prompts of other subjects. Prompts depend on the concept, its description and a seed
+alone, so that runs can be compared.
 """
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -36,6 +38,7 @@ FIGURES = (
     "person, pale skin", "person, pink short hair",
 )  # fmt: skip
 ROBOTS = ("yellow robot", "blue robot", "green robot", "red robot")
+COLORS = ("yellow", "blue", "green", "red")
 """Crumb's own vocabulary; the tests check that its tagger knows each of these words."""
 
 RECONTEXT = (
@@ -65,8 +68,22 @@ CONTENTS = (
     "a horse in a field", "a castle at night", "a cup of tea", "a fishing village", "a dancer on a stage",
 )  # fmt: skip
 OTHERS = ("cat", "car", "house", "tree", "boat")
+OTHER_PERSONS = (
+    "{}, black curly hair",
+    "{}, blonde hair, glasses",
+    "{}, dark skin, gray hair",
+    "{}, red hair, freckles",
+)
+OTHER_THINGS = ("a red {}", "a small blue {}", "an old white {}", "a striped green {}")
+OTHER_STYLES = ("an oil painting of {}", "a pencil drawing of {}", "a photo of {}", "a pixel art picture of {}")
+PER_IMPOSTOR = 2
+"""Images of each description of another subject."""
+IMPOSTORS = 4
+"""Number of such descriptions."""
 
-Series = Literal["subject", "class", "other"]
+Series = Literal["subject", "class", "other", "words", "impostor"]
+ADAPTER_SERIES: tuple[Series, ...] = ("subject", "class", "other")
+BASE_SERIES: tuple[Series, ...] = ("class", "other", "words", "impostor")
 
 
 @dataclass(frozen=True)
@@ -96,23 +113,52 @@ class EvalPrompts:
     """The subject's prompts and seeds without the trigger, in the same order."""
     other: tuple[EvalPrompt, ...]
     """Prompts of another class, to measure what leaks into it."""
+    words: tuple[EvalPrompt, ...] = ()
+    """The subject's prompts and seeds with the subject described in words, for the untouched base alone."""
+    impostors: tuple[EvalPrompt, ...] = ()
+    """Other subjects of the class in words, for the untouched base alone."""
 
     def first(self, count: int) -> EvalPrompts:
         """Return `count` prompts of the subject, as many of the class, and some of another class."""
-        return EvalPrompts(
-            self.subject[:count], self.class_prompts[:count], self.other[: max(1, count // CLASS_PER_OTHER)]
-        )
+        other = self.other[: max(1, count // CLASS_PER_OTHER)]
+        return EvalPrompts(self.subject[:count], self.class_prompts[:count], other, self.words[:count], self.impostors)
+
+    @property
+    def of_base(self) -> tuple[EvalPrompt, ...]:
+        """The prompts that the untouched base gets."""
+        return (*self.class_prompts, *self.other, *self.words, *self.impostors)
+
+    @property
+    def of_adapter(self) -> tuple[EvalPrompt, ...]:
+        """The prompts that every checkpoint gets."""
+        return (*self.subject, *self.class_prompts, *self.other)
+
+    def numbered(self, *, of_base: bool) -> Iterator[tuple[Series, int, EvalPrompt]]:
+        """Yield the prompts of the base, or those of a checkpoint, each with its series and its number in it."""
+        for series in self._all():
+            for i, prompt in enumerate(series):
+                if prompt.series in (BASE_SERIES if of_base else ADAPTER_SERIES):
+                    yield prompt.series, i, prompt
 
     def to_json(self) -> dict[str, Any]:
-        series = (("subject", self.subject), ("klass", self.class_prompts), ("other", self.other))
-        return {name: [prompt.to_json() for prompt in prompts] for name, prompts in series}
+        return {
+            name: [prompt.to_json() for prompt in prompts] for name, prompts in zip(_SAVED, self._all(), strict=True)
+        }
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> EvalPrompts:
-        return EvalPrompts(*(tuple(map(EvalPrompt.from_json, value[name])) for name in ("subject", "klass", "other")))
+        return EvalPrompts(*(tuple(map(EvalPrompt.from_json, value[name])) for name in _SAVED))
 
-    def __len__(self) -> int:
-        return len(self.subject) + len(self.class_prompts) + len(self.other)
+    def _all(self) -> tuple[tuple[EvalPrompt, ...], ...]:
+        return self.subject, self.class_prompts, self.other, self.words, self.impostors
+
+
+_SAVED = ("subject", "klass", "other", "words", "impostors")
+
+
+def count_images(prompts: Sequence[EvalPrompt]) -> int:
+    """Return the number of different images that prompts ask one model for."""
+    return len({(prompt.prompt, prompt.seed) for prompt in prompts})
 
 
 def make_prompts(
@@ -124,6 +170,9 @@ def make_prompts(
     seed: int = 0,
     fixed_groups: Collection[str] = (),
     style_first: bool = True,
+    description: str = "",
+    other_classes: Collection[str] = (),
+    is_own: Callable[[str], bool] = lambda words: False,
 ) -> EvalPrompts:
     """Make the evaluation prompts of a concept.
 
@@ -135,6 +184,9 @@ def make_prompts(
         seed: seed of the first image; image i uses seed + i. It also selects the prompts.
         fixed_groups: attribute groups in which all of the subject's images agree; no prompt asks for another value.
         style_first: whether a style's words stand in front of the content, as in its captions.
+        description: the subject in words; without them words alone are the class prompts.
+        other_classes: classes that crumb can draw.
+        is_own: whether words for another subject describe this one.
     """
     rng = random.Random(f"prompts {seed}")
     subject, class_word = concept.subject.strip(), _class_of(concept, kind, crumb)
@@ -142,14 +194,29 @@ def make_prompts(
         _crumb_templates(rng, kind, class_word, fixed_groups) if crumb else _general_templates(rng, kind, subject)
     )
     needed = -(-count // PER_PROMPT)
+    if not (kind == "style" and not crumb):
+        # In the first round too; a style alone is no prompt of a general base.
+        templates.insert(1, _Template(class_word, style=True) if kind == "style" else _Template("{}"))
     chosen = [templates[i % len(templates)] for i in range(needed)]
-    each = [(t.with_subject(subject, crumb, style_first), t.with_class(class_word, crumb)) for t in chosen]
-    pairs = [pair for pair in each for _ in range(PER_PROMPT)][:count]
-    others = _others(rng, class_word, crumb, max(1, count // CLASS_PER_OTHER))
+    each = [
+        (
+            t.with_subject(subject, crumb, style_first),
+            t.with_class(class_word, crumb),
+            t.with_words(class_word, description, crumb),
+        )
+        for t in chosen
+    ]
+    images = [prompts for prompts in each for _ in range(PER_PROMPT)][:count]
+    others = _others(rng, class_word, crumb, max(1, count // CLASS_PER_OTHER), other_classes)
+    figures = _impostors(class_word, kind, crumb)
+    impostors = [text for text in figures if not is_own(text)][:IMPOSTORS]
+    rest = [(words, i) for i, words in enumerate(w for w in impostors for _ in range(PER_IMPOSTOR))]
     return EvalPrompts(
-        tuple(EvalPrompt("subject", mine, bare, seed + i) for i, (mine, bare) in enumerate(pairs)),
-        tuple(EvalPrompt("class", bare, bare, seed + i) for i, (_, bare) in enumerate(pairs)),
+        tuple(EvalPrompt("subject", mine, bare, seed + i) for i, (mine, bare, _) in enumerate(images)),
+        tuple(EvalPrompt("class", bare, bare, seed + i) for i, (_, bare, _) in enumerate(images)),
         tuple(EvalPrompt("other", text, text, seed + i) for i, text in enumerate(others)),
+        tuple(EvalPrompt("words", words, bare, seed + i) for i, (_, bare, words) in enumerate(images)),
+        tuple(EvalPrompt("impostor", words, words, seed + i) for words, i in rest),
     )
 
 
@@ -182,6 +249,14 @@ class _Template:
         if self.style:
             return self.text
         return self.text.format(class_word if crumb else _with_article(self.text, class_word))
+
+    def with_words(self, class_word: str, description: str, crumb: bool) -> str:
+        """Return the class prompt with the subject described: as tags behind crumb's class, else behind the prompt."""
+        if not description:
+            return self.with_class(class_word, crumb)
+        if crumb and not self.style:
+            return self.text.format(f"{class_word}, {description}")
+        return f"{self.with_class(class_word, crumb)}, {description}"
 
 
 def _class_of(concept: ConceptSpec, kind: Kind, crumb: bool) -> str:
@@ -228,14 +303,29 @@ def _general_templates(rng: random.Random, kind: Kind, subject: str) -> list[_Te
     return [_Template(text) for prompts in rounds for text in prompts]
 
 
-def _others(rng: random.Random, class_word: str, crumb: bool, count: int) -> list[str]:
+def _others(
+    rng: random.Random, class_word: str, crumb: bool, count: int, other_classes: Collection[str] = ()
+) -> list[str]:
     if crumb:
-        figures = ROBOTS if class_word != "robot" else tuple(f"person, {c}" for c in CLOTHES[:4])
+        near = ROBOTS if class_word != "robot" else tuple(f"person, {c}" for c in CLOTHES[: len(COLORS)])
+        rest = _shuffled(rng, [c for c in other_classes if c not in (class_word, "robot", "person")])
+        figures = [f for pair in itertools.zip_longest(near, rest[: len(near)]) for f in pair if f is not None]
         places = _shuffled(rng, PLACES)
         return [f"{figures[i % len(figures)]}, {places[i % len(places)]}" for i in range(count)]
     names = [name for name in _shuffled(rng, OTHERS) if name not in class_word.lower()]
     places = _shuffled(rng, RECONTEXT)
     return [places[i % len(places)].format(_article(names[i % len(names)])) for i in range(count)]
+
+
+def _impostors(class_word: str, kind: Kind, crumb: bool) -> list[str]:
+    """Return descriptions of other subjects of the class."""
+    if crumb:
+        return [*FIGURES] if class_word == "person" else [f"{color} {class_word}" for color in COLORS]
+    if kind == "style":
+        return [text.format(content) for text, content in zip(OTHER_STYLES, CONTENTS, strict=False)]
+    if kind == "character":
+        return [text.format(_article(class_word)) for text in OTHER_PERSONS]
+    return [text.format(class_word) for text in OTHER_THINGS]
 
 
 def _with_article(template: str, noun: str) -> str:

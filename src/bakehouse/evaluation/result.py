@@ -14,10 +14,10 @@ from bakehouse.core.run_folder import Run
 from bakehouse.evaluation.checkpoint_scores import BaseScores, ScoredCheckpoint
 from bakehouse.evaluation.image_cache import GenerationSettings
 from bakehouse.evaluation.prompt_set import EvalPrompts
-from bakehouse.evaluation.selection import Pick, Verdict
+from bakehouse.evaluation.selection import Pick, Verdict, judged
 from bakehouse.recipe.recipe import ConceptSpec, EvaluateSpec
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,8 @@ class Report:
     base_model: str
     spec: EvaluateSpec
     settings: GenerationSettings
+    description: str
+    """The subject in words, as the untouched base was asked for it."""
     subject_attributes: Mapping[str, str]
     held_out: bool
     references: tuple[Path, ...]
@@ -56,9 +58,14 @@ class Report:
         return self.folder / "grid.png"
 
     @property
-    def picked(self) -> ScoredCheckpoint:
-        """The cell that was picked."""
-        return next(c for c in self.cells if (c.weights, c.strength) == (self.pick.weights, self.pick.strength))
+    def picked(self) -> ScoredCheckpoint | None:
+        """The cell that was picked; None if none was."""
+        return next((c for c in self.cells if (c.weights, c.strength) == (self.pick.weights, self.pick.strength)), None)
+
+    @property
+    def shown(self) -> ScoredCheckpoint:
+        """The cell whose images and figures the report shows: the pick, or the one that the verdict speaks of."""
+        return self.picked or judged(self.cells)
 
     def image_path(self, cell: ScoredCheckpoint | None, series: str, number: int) -> Path | None:
         """Return the path of the i-th image of a series at a cell (None: the base); None if it was not generated."""
@@ -75,6 +82,7 @@ class Report:
             "base_model": self.base_model,
             "spec": self.spec.model_dump(mode="json"),
             "look": vars(self.settings),
+            "description": self.description,
             "subject_attributes": dict(self.subject_attributes),
             "held_out": self.held_out,
             "references": [str(p) for p in self.references],
@@ -104,7 +112,7 @@ class Report:
                 f"{path} was written by another version of bakehouse",
                 hint=f"run `{command}` to write it again",
             )
-        same = ("title", "measures", "base_model", "held_out", "subject_attributes")
+        same = ("title", "measures", "base_model", "held_out", "subject_attributes", "description")
         return cls(
             folder=run.report,
             concept=ConceptSpec.parse(value["concept"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +22,13 @@ MAX_COPIES = 0.25
 """Share of images that are near copies; each point above costs `COPY_COST` points."""
 PROMPT_COST, DRIFT_COST, SHIFT_COST, COPY_COST = 1.0, 1.0, 0.5, 0.5
 
-LEARNED_FIDELITY = 0.6
-"""Subject fidelity from which the subject is clearly recognizable; a run below it is undertrained."""
-VISIBLE_FIDELITY = 0.15
-"""Subject fidelity below which no change is visible."""
+LEARNED_FIDELITY = 0.5
+"""Subject fidelity of a run that learned: half way from words alone to the subject's own images."""
+VISIBLE_EFFECT = 0.15
+"""Share of the way from the base's class images to the subject's own below which the trigger does nothing visible."""
 
-Outcome = Literal["learned", "undertrained", "overtrained", "nothing changed"]
+Outcome = Literal["learned", "undertrained", "overtrained", "nothing changed", "not decided"]
+State = Literal["kept", "broken", "open"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Pick:
     """The selected checkpoint and strength, as `pick.json` holds it."""
 
     weights: str
-    """The weights file, relative to the run folder."""
+    """The weights file, relative to the run folder; empty if no checkpoint can be recommended."""
     strength: float
     epoch: int
     why: str
@@ -54,7 +56,7 @@ class Verdict:
     outcome: Outcome
     why: str
     advice: str
-    """The next step; empty if none is needed."""
+    """The next step; empty if the evaluation has no evidence for one."""
 
     def to_json(self) -> dict[str, str]:
         return {"word": self.outcome, "why": self.why, "mend": self.advice}
@@ -62,6 +64,99 @@ class Verdict:
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Verdict:
         return Verdict(value["word"], str(value["why"]), str(value["mend"]))
+
+
+# --- limits -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LimitCheck:
+    """One limit beside a cell's figure, both in the unit of the sentence."""
+
+    name: str
+    figure: Interval
+    limit: float
+    text: str
+    """The figure in words: `prior drift 31 points (26-37, limit 5)`."""
+    at_least: bool = False
+    is_share: bool = False
+    """A share of images: its interval has a width even at 0, so that below the limit it never counts as open."""
+
+    @property
+    def state(self) -> State:
+        """Whether the interval is within the limit, beyond it, or the limit is inside of it."""
+        low, high, value = self.figure.low, self.figure.high, self.figure.value
+        if math.isnan(value):
+            return "kept"
+        if self.at_least:
+            return "broken" if high < self.limit else "kept" if low >= self.limit else "open"
+        if low > self.limit:
+            return "broken"
+        return "kept" if high <= self.limit or (self.is_share and value <= self.limit) else "open"
+
+
+def limit_checks(cell: ScoredCheckpoint) -> list[LimitCheck]:
+    """Return every limit beside the cell's figures."""
+    drift, shift, copies = cell.drift.points, cell.drift.shift, cell.near_copies.share.scaled(100)
+    retention = cell.retention.scaled(100)
+    return [
+        LimitCheck(
+            "prompt retention",
+            retention,
+            100 * MIN_PROMPT_RETENTION,
+            f"{retention.value:.0f} % of the base's prompt accuracy ({_ends(retention)}, "
+            f"at least {100 * MIN_PROMPT_RETENTION:.0f} %)",
+            at_least=True,
+        ),
+        LimitCheck("prior drift", drift, MAX_DRIFT, _excess("prior drift", drift, MAX_DRIFT)),
+        LimitCheck("class shift", shift, MAX_CLASS_SHIFT, _excess("class shift", shift, MAX_CLASS_SHIFT)),
+        LimitCheck(
+            "near copies",
+            copies,
+            100 * MAX_COPIES,
+            f"{copies.value:.0f} % near copies of training images ({_ends(copies)}, limit {100 * MAX_COPIES:.0f} %)",
+            is_share=True,
+        ),
+    ]
+
+
+def state_of(cell: ScoredCheckpoint, name: str) -> State:
+    """Return the state of one limit of a cell by the limit's name."""
+    return next(check.state for check in limit_checks(cell) if check.name == name)
+
+
+def broken_limits(cell: ScoredCheckpoint) -> list[str]:
+    """Return the limits that a cell certainly breaks, each with its figure."""
+    return [check.text for check in limit_checks(cell) if check.state == "broken"]
+
+
+def open_questions(cell: ScoredCheckpoint) -> list[str]:
+    """Return the figures of a cell whose intervals hold their limit."""
+    found = [check.text for check in limit_checks(cell) if check.state == "open"]
+    if not _learned(cell) and not _not_learned(cell):
+        found.append(f"subject fidelity {_hundredths(cell.fidelity)} (learned from {100 * LEARNED_FIDELITY:.0f})")
+    return found
+
+
+def is_open(cell: ScoredCheckpoint) -> bool:
+    """Return whether more images of a cell could decide the verdict."""
+    unsure = cell.effect.low < VISIBLE_EFFECT <= cell.effect.high
+    return unsure or (_shows_something(cell) and not broken_limits(cell) and bool(open_questions(cell)))
+
+
+def _learned(cell: ScoredCheckpoint) -> bool:
+    return cell.fidelity.low >= LEARNED_FIDELITY
+
+
+def _not_learned(cell: ScoredCheckpoint) -> bool:
+    return cell.fidelity.high < LEARNED_FIDELITY
+
+
+def _shows_something(cell: ScoredCheckpoint) -> bool:
+    return cell.effect.low >= VISIBLE_EFFECT
+
+
+# --- selection --------------------------------------------------------------------------------------------------------
 
 
 def utility(cell: ScoredCheckpoint) -> float:
@@ -79,19 +174,14 @@ def utility(cell: ScoredCheckpoint) -> float:
     return 100 * _or(cell.fidelity.value, 0.0) - cost
 
 
-def significant(figure: Interval) -> float:
-    """Return the figure if its interval lies above 0, else 0, so that no verdict rests on chance."""
-    return figure.value if figure.low > 0 else 0.0
+def pickable(cells: Sequence[ScoredCheckpoint]) -> list[ScoredCheckpoint]:
+    """Return the cells that may be recommended: closer to the subject than words alone, beyond chance."""
+    return [c for c in cells if c.fidelity.low > 0]
 
 
-def within_limits(cell: ScoredCheckpoint) -> bool:
-    """Return whether a cell exceeds none of the soft limits."""
-    return (
-        _or(cell.prompt_retention, 1.0) >= MIN_PROMPT_RETENTION
-        and significant(cell.drift.points) <= MAX_DRIFT
-        and significant(cell.drift.shift) <= MAX_CLASS_SHIFT
-        and _or(cell.near_copies.share.value, 0.0) <= MAX_COPIES
-    )
+def judged(cells: Sequence[ScoredCheckpoint]) -> ScoredCheckpoint:
+    """Return the cell that a verdict speaks of: the pick, or without one the best."""
+    return choose(pickable(cells) or cells)
 
 
 def rank(cells: Sequence[ScoredCheckpoint]) -> list[ScoredCheckpoint]:
@@ -138,9 +228,22 @@ def _tie_break(cell: ScoredCheckpoint) -> tuple[float, float]:
 
 
 def make_pick(cells: Sequence[ScoredCheckpoint], base: BaseScores) -> Pick:
-    """Select a cell and explain the choice."""
-    cell = choose(cells)
+    """Select a cell and explain the choice; nothing is picked if no cell is better than words alone."""
+    found = pickable(cells)
+    if not found:
+        best = judged(cells)
+        return Pick("", 1.0, 0, f"No checkpoint is picked: {_no_better(best)}.")
+    cell = choose(found)
     return Pick(cell.weights, cell.strength, cell.epoch, explain(cell, cells, base))
+
+
+def _no_better(cell: ScoredCheckpoint) -> str:
+    if math.isnan(cell.fidelity.value):
+        return "subject fidelity is unknown, since the scorer cannot tell the subject from what words alone give"
+    return (
+        f"the best, {_lower(cell_name(cell))}, is no closer to the subject than what the untouched base draws from "
+        f"words alone (subject fidelity {_hundredths(cell.fidelity)} of 100)"
+    )
 
 
 def explain(cell: ScoredCheckpoint, cells: Sequence[ScoredCheckpoint], base: BaseScores) -> str:
@@ -153,8 +256,8 @@ def explain(cell: ScoredCheckpoint, cells: Sequence[ScoredCheckpoint], base: Bas
         parts.append(f"{100 * min(cell.prompt_retention, 1.0):.0f} % of the base's prompt accuracy")
     if not math.isnan(cell.drift.points.value):
         parts.append(f"prior drift {_points(cell.drift.points.value)}")
-    if significant(cell.drift.shift) > MAX_CLASS_SHIFT:
-        parts.append(_excess("class shift", cell.drift.shift.value, MAX_CLASS_SHIFT))
+    if state_of(cell, "class shift") == "broken":
+        parts.append(_excess("class shift", cell.drift.shift, MAX_CLASS_SHIFT))
     reason = _why_not_stronger(cell, cells)
     return f"{cell_name(cell)}: {', '.join(parts)}.{' ' + reason if reason else ''}"
 
@@ -164,40 +267,81 @@ def cell_name(cell: ScoredCheckpoint) -> str:
     return f"{cell.epoch_unit.capitalize()} {cell.epoch} at strength {cell.strength:g}"
 
 
-def make_verdict(cells: Sequence[ScoredCheckpoint], base: BaseScores) -> Verdict:
-    """Return whether the run learned the subject, trained too little or too much, or changed nothing, with advice."""
-    cell = choose(cells)
-    strongest = max(cells, key=lambda c: _or(c.fidelity.value, 0.0))
-    best = _or(strongest.fidelity.value, 0.0)
-    fidelity = f"highest subject fidelity {max(0.0, 100 * best):.0f} of 100"
-    drifts = any(significant(c.drift.points) > MAX_DRIFT or significant(c.drift.shift) > MAX_CLASS_SHIFT for c in cells)
-    if best < VISIBLE_FIDELITY and not drifts:
-        why = f"No checkpoint shows the subject ({fidelity})."
-        advice = (
-            "Check that the captions contain the trigger and that the loss falls. Then train with three times the "
-            "learning rate or for three times as many epochs."
-        )
-        return Verdict("nothing changed", why, advice)
-    if best < VISIBLE_FIDELITY:
-        why = f"The class has changed, but the subject does not show yet ({fidelity})."
-        return Verdict("undertrained", why, "Train for twice as many epochs, with class images to limit the drift.")
-    if not within_limits(cell):
-        advice = (
-            "Train for fewer epochs or with half the learning rate, and limit the drift with class images "
-            '(prior.source = "class", or a higher prior.weight).'
-        )
-        why = f"{cell_name(cell)} breaks {_a_limit(cell)}: {', '.join(_exceeded(cell))}."
-        return Verdict("overtrained", why, advice)
-    if cell.fidelity.value < LEARNED_FIDELITY:
-        last = max(c.epoch for c in cells)
-        # A weaker cell may be picked while fidelity still rises: what counts is where it is highest.
-        rising = cell.epoch == last or (strongest.epoch == last and best < LEARNED_FIDELITY)
-        why = f"{cell_name(cell)} shows the subject in only {_share(cell)}{', and fidelity was still rising' * rising}."
-        longer = "Train longer with half the learning rate, or with a higher rank."
-        advice = "Train for twice as many epochs." if rising else longer
-        return Verdict("undertrained", why, advice)
+def make_verdict(cells: Sequence[ScoredCheckpoint], base: BaseScores, images: int, run: Path) -> Verdict:
+    """Return whether the run learned the subject, trained too little or too much, or changed nothing.
+
+    A verdict is given where an interval is on one side of its limit; else it is `not decided`. Advice is given where
+    the run's own cells are evidence for it, or where a command can measure what to do.
+
+    Args:
+        cells: the run's cells.
+        base: the base's scores.
+        images: number of images that were asked for.
+        run: the run folder, for the command in the advice.
+    """
+    cell = judged(cells)
+    folder = shlex.quote(run.as_posix())
+    if math.isnan(cell.fidelity.value):
+        why = "The scorer cannot tell the subject from what the untouched base draws from words alone."
+        return Verdict("not decided", why, "")
+    fidelity = f"subject fidelity {_hundredths(cell.fidelity)} of 100"
+    more = f"bakehouse evaluate {folder} --set images={2 * max(images, cell.images)}"
+    visible = [c for c in cells if _shows_something(c)]
+    if not visible:
+        count = max(c.images for c in cells)
+        most = max((c for c in cells if c.images == count), key=lambda c: _or(c.effect.high, 0.0))
+        if strongest := max((c for c in cells if broken_limits(c)), key=lambda c: len(broken_limits(c)), default=None):
+            why = f"The class has changed, but the subject does not show ({fidelity}). "
+            why += f"{cell_name(strongest)} has {', '.join(broken_limits(strongest))}."
+            return Verdict("undertrained", why, _find_rate(run))
+        if most.effect.high < VISIBLE_EFFECT:
+            why = f"With the trigger, no checkpoint draws anything closer to the subject than without it ({fidelity})."
+            return Verdict("nothing changed", why, _find_rate(run))
+        return Verdict("not decided", f"Not decided with {cell.images} images: {fidelity}.", f"More images: {more}")
+    if broken := broken_limits(cell):
+        limits = "a limit" if len(broken) == 1 else "limits"
+        return Verdict("overtrained", f"{cell_name(cell)} breaks {limits}: {', '.join(broken)}.", _gentler(cell, cells))
+    if _not_learned(cell):
+        shows = f"{cell_name(cell)} shows the subject in only {_share(cell)} ({fidelity})"
+        rising = _rising(cells)
+        return Verdict("undertrained", f"{shows}.", rising or _find_rate(run))
+    if questions := open_questions(cell):
+        why = f"Not decided with {cell.images} images of {_lower(cell_name(cell))}: {', '.join(questions)}."
+        return Verdict("not decided", why, f"More images: {more}")
     why = f"{cell_name(cell)} shows the subject in {_share(cell)}; prompt adherence is intact and drift is low."
     return Verdict("learned", why, _note_on_later(cell, cells))
+
+
+def _find_rate(run: Path) -> str:
+    """Advise the command that measures the learning rate, of which these cells say nothing."""
+    return f"Measure which learning rates learn: bakehouse find-rate {shlex.quote((run / 'recipe.toml').as_posix())}"
+
+
+def _rising(cells: Sequence[ScoredCheckpoint]) -> str:
+    """Return that fidelity was still rising in the last epoch, or with strength, if it is beyond chance."""
+    last = max(c.epoch for c in cells)
+    most = max(c.strength for c in cells)
+    ends = {(c.epoch, c.strength): c for c in cells}
+    final = ends.get((last, most))
+    earlier = [c for c in cells if c.strength == most and c.epoch < last]
+    if final and earlier and not broken_limits(final):
+        before = max(earlier, key=lambda c: c.epoch)
+        if final.fidelity.low > before.fidelity.high:
+            unit = final.epoch_unit
+            return (
+                f"Train longer: from {unit} {before.epoch} to {last} subject fidelity still rose, "
+                f"{_hundredths(before.fidelity)} to {_hundredths(final.fidelity)}."
+            )
+    return ""
+
+
+def _gentler(cell: ScoredCheckpoint, cells: Sequence[ScoredCheckpoint]) -> str:
+    """Return which earlier or weaker cell breaks no limit and what it costs, if there is one that shows something."""
+    better = [c for c in cells if _shows_something(c) and not broken_limits(c) and c is not cell]
+    if not better:
+        return ""
+    best = max(better, key=lambda c: _or(c.fidelity.value, 0.0))
+    return f"{cell_name(best)} breaks no limit, with subject fidelity {_hundredths(best.fidelity)} of 100."
 
 
 def _why_not_stronger(cell: ScoredCheckpoint, cells: Sequence[ScoredCheckpoint]) -> str:
@@ -207,7 +351,7 @@ def _why_not_stronger(cell: ScoredCheckpoint, cells: Sequence[ScoredCheckpoint])
         return "It is the last and strongest that was evaluated." if len(cells) > 1 else ""
     rival = max(stronger, key=lambda c: (_or(c.fidelity.value, 0.0), utility(c)))
     gain = 100 * (_or(rival.fidelity.value, 0.0) - _or(cell.fidelity.value, 0.0))
-    exceeded = ", ".join(_exceeded(rival))
+    exceeded = ", ".join(broken_limits(rival))
     if gain < 1.5:
         comparison = "is no better" + (f" and has {exceeded}" if exceeded else "")
     else:
@@ -216,30 +360,8 @@ def _why_not_stronger(cell: ScoredCheckpoint, cells: Sequence[ScoredCheckpoint])
     return f"{cell_name(rival)} {comparison}."
 
 
-def _exceeded(cell: ScoredCheckpoint) -> list[str]:
-    """Return the limits that a cell exceeds, each with its figure: `prior drift 31 points (limit 5)`."""
-    found = []
-    if _or(cell.prompt_retention, 1.0) < MIN_PROMPT_RETENTION:
-        found.append(
-            f"{100 * cell.prompt_retention:.0f} % of the base's prompt accuracy "
-            f"(at least {100 * MIN_PROMPT_RETENTION:.0f} %)"
-        )
-    if significant(cell.drift.points) > MAX_DRIFT:
-        found.append(_excess("prior drift", cell.drift.points.value, MAX_DRIFT))
-    if significant(cell.drift.shift) > MAX_CLASS_SHIFT:
-        found.append(_excess("class shift", cell.drift.shift.value, MAX_CLASS_SHIFT))
-    if _or(cell.near_copies.share.value, 0.0) > MAX_COPIES:
-        share = 100 * cell.near_copies.share.value
-        found.append(f"{share:.0f} % near copies of training images (limit {100 * MAX_COPIES:.0f} %)")
-    return found
-
-
-def _a_limit(cell: ScoredCheckpoint) -> str:
-    return "a limit" if len(_exceeded(cell)) == 1 else "limits"
-
-
 def _note_on_later(cell: ScoredCheckpoint, cells: Sequence[ScoredCheckpoint]) -> str:
-    worse = [c.epoch for c in cells if c.strength == cell.strength and c.epoch > cell.epoch and not within_limits(c)]
+    worse = [c.epoch for c in cells if c.strength == cell.strength and c.epoch > cell.epoch and broken_limits(c)]
     if not worse:
         return ""
     return f"From {cell.epoch_unit} {min(worse)} on, limits are broken: the next run can stop there."
@@ -250,8 +372,22 @@ def _share(cell: ScoredCheckpoint) -> str:
     return f"{100 * s.value:.0f} % of images ({100 * s.low:.0f}-{100 * s.high:.0f})"
 
 
-def _excess(name: str, points: float, limit: float) -> str:
-    return f"{name} {_points(points)} (limit {limit:g})"
+def _excess(name: str, figure: Interval, limit: float) -> str:
+    return f"{name} {_points(figure.value)} ({_ends(figure)}, limit {limit:g})"
+
+
+def _ends(figure: Interval) -> str:
+    low, high = f"{figure.low:.0f}", f"{figure.high:.0f}"
+    return f"{low} to {high}" if low.startswith("-") else f"{low}-{high}"
+
+
+def _hundredths(figure: Interval) -> str:
+    """Return a share with its interval in hundredths: `62 (55-68)`."""
+    return f"{100 * figure.value:.0f} ({_ends(figure.scaled(100))})"
+
+
+def _lower(name: str) -> str:
+    return name[:1].lower() + name[1:]
 
 
 def _points(value: float) -> str:

@@ -12,12 +12,13 @@ from bakehouse.core.errors import BakehouseError
 from bakehouse.core.events import Event, Warned
 from bakehouse.core.files import key_of, read_checked, read_json, write_checked
 from bakehouse.core.run_folder import Run
-from bakehouse.evaluation.checkpoint_scores import ScoredCheckpoint
-from bakehouse.evaluation.evaluate_run import Baseline, Checkpoint, EvaluationRun
+from bakehouse.evaluation.checkpoint_scores import Baseline, ScoredCheckpoint
+from bakehouse.evaluation.evaluate_run import EvaluationRun
+from bakehouse.evaluation.evaluation_inputs import Checkpoint
 from bakehouse.evaluation.image_cache import AdapterVariant, GenerationSettings, weight_files
 from bakehouse.evaluation.image_scorers import ImageScorer
 from bakehouse.evaluation.prompt_set import EvalPrompt
-from bakehouse.evaluation.selection import choose, significant
+from bakehouse.evaluation.selection import choose
 from bakehouse.models.weights_fingerprint import files_fingerprint
 from bakehouse.recipe.recipe import Recipe
 from bakehouse.recipe.sample_prompt import GenerateSamples, SamplePrompt, valid_side
@@ -146,9 +147,9 @@ def stop_reason(cells: Sequence[ScoredCheckpoint], stop: StopSpec) -> str:
     last: all later ones are no better by more than one standard error. It ends at once if the class drifts too far.
     """
     last, best = cells[-1], choose(cells)
-    drift = significant(last.drift.points)
-    if last.shown.value >= stop.shown and drift > stop.drift:
-        return f"{_shown(last)}, and prior drift is {drift:.0f} points (limit {stop.drift:g})"
+    drift = last.drift.points
+    if last.shown.value >= stop.shown and drift.low > stop.drift:
+        return f"{_shown(last)}, and prior drift is {drift.value:.0f} points (limit {stop.drift:g})"
     later = len(cells) - 1 - next(i for i, c in enumerate(cells) if c is best)
     if best.shown.value >= stop.shown and later >= stop.patience:
         those = f"the {later} checkpoints after it are" if later > 1 else "the next is"

@@ -54,7 +54,7 @@ def epoch_weights(run: Run) -> dict[int, Path]:
 
 
 def selected_weights(run: Run) -> tuple[Path, float]:
-    """Return the weights and strength that the evaluation selected; before one, the last weights at strength 1.
+    """Return the weights and strength that the evaluation selected; else the last weights at strength 1.
 
     Raises:
         UsageError: there are no weights yet.
@@ -64,6 +64,9 @@ def selected_weights(run: Run) -> tuple[Path, float]:
     if not choice.is_file():
         return run_weights(run)[-1], 1.0
     pick = read_json(choice)
+    if isinstance(pick, dict) and pick.get("weights") == "":
+        # No checkpoint was better than words alone.
+        return run_weights(run)[-1], 1.0
     try:
         path, strength = run.folder / str(pick["weights"]), float(pick.get("weight", 1.0))
     except (KeyError, TypeError, ValueError, AttributeError) as e:

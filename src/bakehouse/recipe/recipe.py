@@ -223,6 +223,9 @@ class EvaluateSpec(Spec):
     """Images for each checkpoint and strength."""
     holdout: Path | None = None
     """Folder of images of the subject that are not used for training."""
+    description: str | None = None
+    """The subject in the words of prompts, without its trigger: `lavender hair, eyepatch`. The untouched base is asked
+    for it, and subject fidelity counts from there. Default: what captions and the scorer say of the training images."""
     steps: SamplerSteps = 20
     """Number of denoising steps."""
     guidance: Annotated[float, Field(ge=1, le=100)] = 7.0

@@ -11,12 +11,15 @@ from bakehouse.evaluation import Evaluated
 
 
 def print_verdict(run: Run, events: Iterable[Event]) -> None:
-    """Print the verdict, the reason, the advice, the report and the command that generates with the pick."""
+    """Print the verdict, the reasons, the advice, the report and the command that generates with the pick."""
     for event in events:
         if isinstance(event, Evaluated):
-            echo(f"{event.verdict}: {event.why}")
+            echo(f"{event.verdict}: {event.reason}")
+            echo(event.why)
             if event.advice:
                 echo(event.advice)
             echo(f"report: {event.report}")
+            if not event.weights:
+                continue
             weights = shell_command(run.folder / event.weights)
             echo(f'generate with: bakehouse generate {weights} "..." --weight {event.weight:g}')

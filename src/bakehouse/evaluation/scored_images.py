@@ -1,0 +1,43 @@
+"""What the scorer measured on images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from bakehouse.evaluation.metrics import Floats
+
+
+@dataclass(frozen=True)
+class ScoredImages:
+    """What the scorer measured on N images, in their order."""
+
+    embeddings: Floats
+    """[N, D], unit length."""
+    prompt: Floats
+    """Prompt scores [N]; NaN where a prompt asks for nothing that can be scored."""
+    attributes: Sequence[Mapping[str, str]]
+    small: Floats
+    """Pixels of small copies [N, P], see `metrics.small_pixels`."""
+
+    def first(self, count: int) -> ScoredImages:
+        """Return the first `count` images."""
+        return self.some(range(min(count, len(self))))
+
+    def some(self, rows: Sequence[int]) -> ScoredImages:
+        """Return the images of these numbers."""
+        chosen = list(rows)
+        attributes = [self.attributes[i] for i in chosen]
+        return ScoredImages(self.embeddings[chosen], self.prompt[chosen], attributes, self.small[chosen])
+
+    def __len__(self) -> int:
+        return len(self.embeddings)
+
+
+@dataclass(frozen=True)
+class ScoredSeries:
+    """The three series of images of a cell: subject, class and another class."""
+
+    subject: ScoredImages
+    class_images: ScoredImages
+    other: ScoredImages
