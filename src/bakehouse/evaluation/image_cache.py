@@ -18,7 +18,7 @@ from bakehouse.core.files import atomic_path, key_of, sha256_bytes, sha256_file,
 from bakehouse.core.parse_json_toml_yaml import parse_json
 from bakehouse.data.open_image import open_image
 from bakehouse.evaluation.checkpoint_scores import ScoredImages
-from bakehouse.evaluation.metrics import small_pixels
+from bakehouse.evaluation.metrics import Floats, small_pixels
 from bakehouse.evaluation.prompt_set import EvalPrompt
 
 if TYPE_CHECKING:
@@ -65,6 +65,9 @@ class ImageGenerator(Protocol):
     ) -> Iterator[Image.Image]:
         """Yield one image for each prompt, in order."""
 
+    def denoising_errors(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Floats | None:
+        """Return the untouched base's error maps [N, T, h, w] on images of one size; None if it has no such model."""
+
 
 class PipelineImageGenerator:
     """Generates with one pipeline for the whole evaluation: the base is read once, adapters are swapped."""
@@ -108,6 +111,15 @@ class PipelineImageGenerator:
         with pipeline.adapter_strengths(*strengths):
             for generated in pipeline.generate(requests):
                 yield generated.image
+
+    def denoising_errors(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Floats | None:
+        """Return the untouched base's error maps [N, T, h, w] on images of one size, each with its bare prompt.
+
+        The loaded model is used with its adapter off. Only after a full model the base is read again, in its place.
+        """
+        is_base = self._pipeline is not None and not (self._loaded is not None and self._loaded.is_dir())
+        pipeline = self._pipeline if self._pipeline is not None and is_base else self._open(AdapterVariant())
+        return pipeline.base_denoising_errors(images, prompts).double().numpy()
 
     def close(self) -> None:
         """Release the model's memory."""
