@@ -2,8 +2,8 @@
 
 An image is a grid of patches, each a vector of the scorer's network (`ImageScorer.patches`). A mark is a prototype in
 that space to which nearly every photo has a similar patch and hardly any base image has: an eyepatch, a logo, the
-colour of the hair. It is searched as in mid-level patch discovery (Singh, Gupta & Efros 2012, arXiv:1205.3137; Doersch
-et al. 2012, "What makes Paris look like Paris?"), in a space whitened by the base's own patches (exemplar LDA: Hariharan,
+colour of the hair. It is searched as in mid-level patch discovery (Singh, Gupta & Efros 2012, arXiv:1205.3137;
+Doersch et al. 2012, "What makes Paris look like Paris?"), in a space whitened by the base's own patches (exemplar LDA: Hariharan,
 Malik & Ramanan 2012), in which what every image of the class shows counts little. Pure functions on arrays.
 
     marks = find_marks(scorer.patches(photos), scorer.patches(base_images))
@@ -17,6 +17,7 @@ distinguish, and what photos and base images share, is no mark. A base image has
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,7 +26,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from bakehouse.evaluation.metrics import Floats, Interval, proportion
 
-MAX_MARKS = 6
+Features = NDArray[np.float32]
+
+MAX_MARKS = 10
 PHOTO_SHARE = 0.8
 """Share of the photos that must show a mark."""
 BASE_SHARE = 0.05
@@ -34,6 +37,8 @@ MIN_PHOTOS = 4
 MIN_BASE_IMAGES = 8
 """With fewer photos or base images nothing is called a mark: it would be chance."""
 MAX_PHOTOS = 32
+MIN_MARGIN = 0.4
+"""A mark with less than this share of the first one's margin ends the search: later ones are chance more and more."""
 MAX_CANDIDATES = 1024
 """Patches that are tried as prototypes, evenly spaced over the photos."""
 
@@ -42,7 +47,7 @@ MAX_CANDIDATES = 1024
 class Patches:
     """Patch features of N images."""
 
-    features: NDArray[np.float32]
+    features: Features
     """[N, P, D], the patches row by row from the top left."""
     grid: tuple[int, int]
     """Rows and columns; their product is P. The grid covers the whole image."""
@@ -63,7 +68,7 @@ class Patches:
 
 @dataclass(frozen=True)
 class PatchSpace:
-    """Patch features centred on the base's patches and whitened by their covariance; rows of unit length."""
+    """Patch features centred on the base's patches and whitened by their covariance."""
 
     mean: Floats
     """[D]"""
@@ -72,12 +77,12 @@ class PatchSpace:
 
     @classmethod
     def fit(cls, base: Patches) -> PatchSpace:
-        """Fit to the base's images; the covariance is shrunk towards a multiple of the identity (Ledoit & Wolf 2004)."""
+        """Fit to the base's images; the covariance is shrunk towards a multiple of the identity (Ledoit-Wolf)."""
         x = np.asarray(base.features, dtype=np.float64).reshape(-1, base.features.shape[2])
-        mean = x.mean(axis=0)
+        mean = x.mean(axis=0) if len(x) else np.zeros(x.shape[1])
         x = x - mean
         count, width = x.shape
-        covariance = x.T @ x / count
+        covariance = x.T @ x / max(1, count)
         scale = float(np.trace(covariance)) / width
         if scale <= 0:
             return cls(mean, np.eye(width))
@@ -87,21 +92,20 @@ class PatchSpace:
         values, vectors = np.linalg.eigh((1 - shrinkage) * covariance + shrinkage * scale * np.eye(width))
         return cls(mean, (vectors / np.sqrt(values)) @ vectors.T)
 
-    def project(self, patches: Patches) -> NDArray[np.float32]:
-        """Return whitened features [N, P, D], rows of unit length: a dot product is a cosine."""
-        z = (np.asarray(patches.features, dtype=np.float64) - self.mean) @ self.whitening
-        unit: NDArray[np.float32] = (z / np.maximum(np.linalg.norm(z, axis=2, keepdims=True), 1e-12)).astype(np.float32)
-        return unit
+    def project(self, patches: Patches) -> Features:
+        """Return whitened features [N, P, D]."""
+        z: Features = ((patches.features - self.mean) @ self.whitening).astype(np.float32)
+        return z
 
 
 @dataclass(frozen=True)
 class Mark:
     """A mark of the subject."""
 
-    prototype: NDArray[np.float32]
-    """[D], unit length, in the whitened space."""
+    prototype: Features
+    """[D], unit length, in the whitened space and at right angles to the marks before it."""
     threshold: float
-    """An image shows the mark if one of its patches has this cosine to the prototype."""
+    """An image shows the mark if one of its patches has this cosine to the prototype, earlier marks taken away."""
     in_photos: Interval
     """Share of the photos that show it; each is compared with a prototype made from the others."""
     in_base: Interval
@@ -131,7 +135,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class OwnMarks:
-    """The marks of a subject, best first; none if nothing sets its photos apart."""
+    """The marks of a subject in the order of their discovery; none if nothing sets its photos apart."""
 
     space: PatchSpace
     marks: tuple[Mark, ...]
@@ -142,8 +146,7 @@ class OwnMarks:
         if not count or not len(patches):
             shape = (len(patches), count)
             return Shown(np.zeros(shape), np.zeros(shape, dtype=bool), np.zeros((*shape, 4)))
-        prototypes = np.stack([mark.prototype for mark in self.marks])
-        maps = (self.space.project(patches) @ prototypes.T).astype(np.float64)
+        maps = self._similarity(patches)
         thresholds = np.array([mark.threshold for mark in self.marks])
         best = maps.max(axis=1)
         boxes = [
@@ -151,16 +154,27 @@ class OwnMarks:
         ]
         return Shown(best, best >= thresholds, np.asarray(boxes))
 
+    def _similarity(self, patches: Patches) -> Floats:
+        """Return the cosine of every patch to each prototype [N, P, K], without what earlier marks explain of it."""
+        z = self.space.project(patches).astype(np.float64)
+        along = z @ np.stack([mark.prototype for mark in self.marks]).T
+        # Prototypes are orthogonal, since each was found after the ones before it were removed.
+        explained = np.cumsum(np.square(along), axis=2) - np.square(along)
+        rest = np.square(z).sum(axis=2, keepdims=True) - explained
+        cosines: Floats = along / np.sqrt(np.maximum(rest, 1e-12))
+        return cosines
+
 
 def find_marks(photos: Patches, base: Patches, *, max_marks: int = MAX_MARKS) -> OwnMarks:
     """Find the marks that set a subject's photos apart from the base's images of its class.
 
     Every patch of a photo is tried as a prototype. It is a mark if, with the prototype averaged over its matches in the
     photos, at least `PHOTO_SHARE` of the photos are more similar to it than all but `BASE_SHARE` of the base's images.
-    Patches that a better mark covers already are left out, so that one eyepatch is not six marks.
+    The best is taken and its direction removed from all patches before the next is sought: each mark says something
+    that those before it do not, also at the same place (glasses beside hair of a rare colour).
 
     Args:
-        photos: patches of the subject's own images.
+        photos: patches of the subject's own images; of many, `MAX_PHOTOS`.
         base: patches of the untouched base's images of the class. What the photos share with them is no mark: their
             prompts should vary as the evaluation's do.
         max_marks: the most that are returned.
@@ -170,34 +184,17 @@ def find_marks(photos: Patches, base: Patches, *, max_marks: int = MAX_MARKS) ->
     """
     if photos.grid != base.grid:
         raise ValueError(f"grids differ: {photos.grid} and {base.grid}")
-    space = (
-        PatchSpace.fit(base)
-        if len(base)
-        else PatchSpace(np.zeros(photos.features.shape[2]), np.eye(photos.features.shape[2]))
-    )
+    space = PatchSpace.fit(base)
     if len(photos) < MIN_PHOTOS or len(base) < MIN_BASE_IMAGES:
         return OwnMarks(space, ())
-    some = photos[_evenly_spaced(len(photos), MAX_PHOTOS)]
-    z, y = space.project(some), space.project(base)
-    n, p, _ = z.shape
-    tried = _evenly_spaced(n * p, MAX_CANDIDATES)
-    candidates = z.reshape(n * p, -1)[tried]
-    among = _best_patch(candidates, z)
-    among[np.arange(len(tried)), tried // p] = np.nan
-    gaps = _gap(among, _best_patch(candidates, y))
-    covered = np.zeros((n, p), dtype=bool)
+    z, y = space.project(photos[_evenly_spaced(len(photos), MAX_PHOTOS)]), space.project(base)
     marks: list[Mark] = []
-    for row in np.argsort(-gaps):
-        if len(marks) == max_marks or gaps[row] <= 0:
+    while len(marks) < max_marks:
+        mark = _best_mark(_unit(z), _unit(y))
+        if mark is None or (marks and mark.margin < MIN_MARGIN * marks[0].margin):
             break
-        if covered.reshape(-1)[tried[row]]:
-            continue
-        mark, maps = _make_mark(candidates[row], z, y)
-        places = maps.argmax(axis=1)
-        if mark is None or covered[np.arange(n), places].mean() > 0.5:
-            continue
         marks.append(mark)
-        covered |= maps >= mark.threshold
+        z, y = (x - (x @ mark.prototype)[..., None] * mark.prototype for x in (z, y))
     return OwnMarks(space, tuple(marks))
 
 
@@ -228,41 +225,46 @@ def region_box(similarity: ArrayLike, grid: tuple[int, int], threshold: float) -
     return max(0, left) / columns, max(0, top) / rows, min(columns, right) / columns, min(rows, bottom) / rows
 
 
-def _make_mark(
-    seed: NDArray[np.float32], z: NDArray[np.float32], y: NDArray[np.float32], rounds: int = 3
-) -> tuple[Mark | None, NDArray[np.float32]]:
-    """Return the mark that grows from a patch, None if it does not set the photos apart, and its similarity [N, P]."""
+def _best_mark(z: Features, y: Features) -> Mark | None:
+    """Return the mark that sets photos [N, P, D] apart from base images [M, P, D] most; rows have unit length."""
+    count, size, _ = z.shape
+    tried = _evenly_spaced(count * size, MAX_CANDIDATES)
+    candidates = z.reshape(count * size, -1)[tried]
+    among = _best_patch(candidates, z)
+    among[np.arange(len(tried)), tried // size] = math.nan
+    gaps = np.nanquantile(among, 1 - PHOTO_SHARE, axis=1)
+    gaps -= np.quantile(_best_patch(candidates, y), 1 - BASE_SHARE, axis=1)
+    best = int(gaps.argmax())
+    return _grow(candidates[best], z, y) if gaps[best] > 0 else None
+
+
+def _grow(seed: Features, z: Features, y: Features, rounds: int = 3) -> Mark | None:
+    """Return the mark that grows from a patch [D]; None if it does not set the photos apart."""
     prototype, every = seed, np.arange(len(z))
     for _ in range(rounds):
         matches = z[every, (z @ prototype).argmax(axis=1)]
         prototype = _unit(matches.sum(axis=0))
-    maps = z @ prototype
-    matches = z[every, maps.argmax(axis=1)]
-    others = np.stack([_unit(matches.sum(axis=0) - match) for match in matches])
-    photo_scores = np.einsum("npd,nd->np", z, others).max(axis=1).astype(np.float64)
-    base_scores = (y @ prototype).max(axis=1).astype(np.float64)
-    low, high = np.quantile(photo_scores, 1 - PHOTO_SHARE), np.quantile(base_scores, 1 - BASE_SHARE)
+    matches = z[every, (z @ prototype).argmax(axis=1)]
+    others = _unit(matches.sum(axis=0) - matches)
+    in_photos = np.einsum("npd,nd->np", z, others).max(axis=1).astype(np.float64)
+    in_base = (y @ prototype).max(axis=1).astype(np.float64)
+    low, high = float(np.quantile(in_photos, 1 - PHOTO_SHARE)), float(np.quantile(in_base, 1 - BASE_SHARE))
     if low <= high:
-        return None, maps
-    threshold = float(low + high) / 2
-    in_photos, in_base = proportion(photo_scores >= threshold), proportion(base_scores >= threshold)
-    margin, example = float(low - high), int(photo_scores.argmax())
-    return Mark(prototype, threshold, in_photos, in_base, margin, example), maps
+        return None
+    threshold = (low + high) / 2
+    shares = proportion(in_photos >= threshold), proportion(in_base >= threshold)
+    return Mark(prototype, threshold, *shares, low - high, int(in_photos.argmax()))
 
 
-def _best_patch(candidates: NDArray[np.float32], images: NDArray[np.float32]) -> Floats:
-    """Return each candidate's cosine to the most similar patch of each image [C, N]; one image at a time, for memory."""
+def _best_patch(candidates: Features, images: Features) -> Floats:
+    """Return each candidate's cosine to the most similar patch of each image [C, N]."""
+    # One image at a time: the whole array [C, N, P] may not fit into memory.
     return np.stack([(candidates @ image.T).max(axis=1) for image in images], axis=1).astype(np.float64)
 
 
-def _gap(photos: Floats, base: Floats) -> Floats:
-    """Return how far the photos' lower quantile is above the base's upper one, per candidate [C]; NaN are left out."""
-    gap: Floats = np.nanquantile(photos, 1 - PHOTO_SHARE, axis=1) - np.quantile(base, 1 - BASE_SHARE, axis=1)
-    return gap
-
-
-def _unit(vector: NDArray[np.float32]) -> NDArray[np.float32]:
-    unit: NDArray[np.float32] = vector / max(float(np.linalg.norm(vector)), 1e-12)
+def _unit(vectors: Features) -> Features:
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    unit: Features = (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
     return unit
 
 

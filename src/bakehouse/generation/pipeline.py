@@ -165,7 +165,7 @@ class Pipeline:
     def base_denoising_errors(self, images: Sequence[Image], prompts: Sequence[str]) -> torch.Tensor:
         """Return the untouched base's error maps [N, T, h, w] on images of one size, one prompt each.
 
-        See `models.denoising_error`. Adapters are off meanwhile; images are cut down to sides that the model can encode.
+        See `models.denoising_error`. Adapters are off meanwhile; images are cut down to sides that the model takes.
 
         Raises:
             ValueError: as many prompts as images are needed, and images of one size.
