@@ -116,7 +116,9 @@ class CrumbScorer:
     def patches(self, images: Sequence[Image.Image]) -> Patches:
         """Return the deepest of the tagger's feature maps whose grid is fine enough, before any pooling."""
         maps = self.tagger.patches(images, PATCH_GRID)
-        return Patches(np.ascontiguousarray(maps.reshape(*maps.shape[:2], -1).transpose(0, 2, 1)), maps.shape[2:])
+        count, width, rows, columns = maps.shape
+        features = maps.reshape(count, width, rows * columns).transpose(0, 2, 1)
+        return Patches(np.ascontiguousarray(features), (rows, columns))
 
     def broken(self, images: Sequence[Image.Image]) -> NDArray[np.bool_] | None:
         return None

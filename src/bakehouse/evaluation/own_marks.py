@@ -3,8 +3,9 @@
 An image is a grid of patches, each a vector of the scorer's network (`ImageScorer.patches`). A mark is a prototype in
 that space to which nearly every photo has a similar patch and hardly any base image has: an eyepatch, a logo, the
 colour of the hair. It is searched as in mid-level patch discovery (Singh, Gupta & Efros 2012, arXiv:1205.3137;
-Doersch et al. 2012, "What makes Paris look like Paris?"), in a space whitened by the base's own patches (exemplar LDA: Hariharan,
-Malik & Ramanan 2012), in which what every image of the class shows counts little. Pure functions on arrays.
+Doersch et al. 2012, "What makes Paris look like Paris?"), in a space
+whitened by the base's own patches (exemplar LDA: Hariharan, Malik & Ramanan 2012), in which what every image of the
+class shows counts little. Pure functions on arrays.
 
     marks = find_marks(scorer.patches(photos), scorer.patches(base_images))
     shown = marks.look_at(scorer.patches(generated))
