@@ -13,6 +13,7 @@ from PIL import Image
 from bakehouse.core.events import Saved, Step
 from bakehouse.core.files import sha256_bytes
 from bakehouse.core.run_folder import Run
+from bakehouse.evaluation.own_marks import Patches
 
 COLORS = {
     "red": (220, 40, 40), "green": (40, 180, 60), "blue": (50, 80, 220), "yellow": (240, 220, 60),
@@ -64,12 +65,18 @@ class SquareScorer:
     def requested_attributes(self, prompt: str) -> dict[str, str]:
         return dict([("background", color) for place, color in PLACES.items() if place in prompt][:1])
 
-
     def describe(self, images: Sequence[Image.Image], class_word: str, attributes: dict[str, str]) -> list[str]:
         return [f"{value} {group}" for group, value in attributes.items() if group != "background"]
 
     def is_reliable(self, group: str) -> bool:
         return group != "background"
+
+    def patches(self, images: Sequence[Image.Image]) -> Patches:
+        rows = [np.asarray(i.convert("RGB").resize((4, 4)), dtype=np.float32).reshape(16, 3) for i in images]
+        return Patches(np.stack(rows) if rows else np.zeros((0, 16, 3), np.float32), (4, 4))
+
+    def broken(self, images: Sequence[Image.Image]) -> None:
+        return None
 
 
 def _nearest(pixel: tuple[int, int, int]) -> str:
@@ -102,6 +109,12 @@ class SquareGenerator:
             if luck < variant.strength * lost:
                 background = "red"
             yield square(body, hat, background, noise=prompt.seed)
+
+    def denoising_errors(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> np.ndarray:
+        """The world's images are of flat colours; the colourful pixels of a broken one are errors."""
+        rows = np.stack([np.asarray(i.convert("RGB").resize((16, 16)), dtype=np.float64) for i in images])
+        noise = np.random.default_rng(0).random((len(images), 1, 16, 16))
+        return 1.0 + 0.1 * noise + np.abs(np.diff(rows, axis=1, append=rows[:, -1:])).mean(axis=3)[:, None] / 1e4
 
 
 @pytest.fixture(autouse=True)

@@ -130,3 +130,23 @@ def test_a_scorer_that_is_not_there(tmp_path):
 def test_a_model_that_reads_no_text_is_no_clip(folders):
     with pytest.raises(UsageError, match="no text encoder"):
         TransformersScorer(folders / "dino", None)
+
+
+def test_patches_cover_the_image_in_a_grid(crumb_scorer, folders):
+    dino = TransformersScorer(folders / "clip", folders / "dino", batch=2)
+    clip = TransformersScorer(folders / "clip", None)
+    for scorer, grid, width in ((crumb_scorer, (8, 8), 16), (dino, (2, 2), 20), (clip, (4, 4), 16)):
+        found = scorer.patches(IMAGES)
+        assert found.grid == grid
+        assert found.features.shape == (3, grid[0] * grid[1], width)
+        assert scorer.patches([]).features.shape == (0, grid[0] * grid[1], width)
+        assert scorer.patches(IMAGES[1:]).features == pytest.approx(found.features[1:], abs=1e-4)
+        assert scorer.broken(IMAGES) is None
+
+
+def test_a_patch_is_where_its_content_is(crumb_scorer):
+    plain, marked = Image.new("RGB", (32, 32), "white"), Image.new("RGB", (32, 32), "white")
+    marked.paste("black", (20, 4, 24, 8))
+    before, after = (crumb_scorer.patches([image]).features[0] for image in (plain, marked))
+    change = np.abs(after - before).sum(axis=1)
+    assert change.argmax() in {8 * y + x for y in (0, 1, 2) for x in (4, 5, 6)}

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from bakehouse.evaluation import metrics as m
-from bakehouse.evaluation.metrics import Floats, Interval, NearCopies
+from bakehouse.evaluation.image_health import HealthJudge
+from bakehouse.evaluation.metrics import UNKNOWN, Floats, Interval, NearCopies
+from bakehouse.evaluation.own_marks import OwnMarks
 from bakehouse.evaluation.prior_drift import Drift, DriftInput, drift
 from bakehouse.evaluation.prompt_set import EvalPrompts
 from bakehouse.evaluation.scored_images import ScoredImages, ScoredSeries
@@ -50,6 +52,9 @@ class Baseline:
     calibration: Calibration
     floor: float
     """Mean prompt score for prompts that do not belong to the image."""
+    marks: OwnMarks
+    health: HealthJudge | None
+    """Calls images broken; None if the generator has no base to ask."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,10 @@ class BaseScores:
     images: int
     calibration: Calibration
     """How images of words alone, of other subjects and of the subject itself score."""
+    marks: tuple[Interval, ...]
+    """Share of the class images that show each of the subject's own marks."""
+    broken: Interval
+    """Share of the base's images of words alone that count as broken."""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -80,6 +89,8 @@ class BaseScores:
             "attributes": dict(self.attributes),
             "images": self.images,
             "calibration": self.calibration.to_json(),
+            "marks": [share.to_json() for share in self.marks],
+            "broken": self.broken.to_json(),
         }
 
     @staticmethod
@@ -93,6 +104,8 @@ class BaseScores:
             dict(value["attributes"]),
             int(value["images"]),
             Calibration.from_json(value["calibration"]),
+            tuple(Interval.from_json(share) for share in value["marks"]),
+            Interval.from_json(value["broken"]),
         )
 
 
@@ -115,7 +128,9 @@ class ScoredCheckpoint:
     shown: Interval
     """Share of images whose subject score is at least `Calibration.shown_from`."""
     parts: Mapping[str, Interval]
-    """The parts of subject fidelity by name: likeness, attributes."""
+    """The parts of subject fidelity by name: likeness, attributes, own marks."""
+    marks: tuple[Interval, ...]
+    """Share of images that show each of the subject's own marks."""
     similarity: Interval
     """Mean cosine to the references: DINO or CLIP-I of the literature."""
     attributes: Mapping[str, float]
@@ -126,6 +141,10 @@ class ScoredCheckpoint:
     diversity: Interval
     drift: Drift
     near_copies: NearCopies
+    broken: Interval = UNKNOWN
+    """Share of broken images; unknown where it was not measured."""
+    broken_images: tuple[int, ...] = ()
+    """Indices of the broken ones among the subject images, the worst first."""
     epoch_unit: str = "epoch"
     """What `epoch` counts: `step` if the run saved by steps only."""
 
@@ -151,6 +170,8 @@ class ScoredCheckpoint:
             "effect": self.effect.to_json(),
             "shown": self.shown.to_json(),
             "parts": {name: part.to_json() for name, part in self.parts.items()},
+            "marks": [share.to_json() for share in self.marks],
+            "broken": self.broken.to_json() | {"images": list(self.broken_images)},
             "similarity": self.similarity.to_json(),
             "attributes": {k: _null_if_nan(v) for k, v in self.attributes.items()},
             "prompt": self.prompt.to_json(),
@@ -174,6 +195,9 @@ class ScoredCheckpoint:
             effect=effect,
             shown=shown,
             parts={name: Interval.from_json(part) for name, part in value["parts"].items()},
+            marks=tuple(Interval.from_json(share) for share in value["marks"]),
+            broken=Interval.from_json(value["broken"]),
+            broken_images=tuple(int(i) for i in value["broken"]["images"]),
             similarity=similarity,
             attributes={k: _nan_if_null(v) for k, v in value["attributes"].items()},
             prompt=Interval.from_json(value["prompt"]),
@@ -185,8 +209,8 @@ class ScoredCheckpoint:
         )
 
 
-def score_base(baseline: Baseline, prompts: Sequence[str], *, seed: int = 0) -> BaseScores:
-    """Score the base on its class images, whose prompts are given."""
+def score_base(baseline: Baseline, prompts: Sequence[str], *, broken: Interval = UNKNOWN, seed: int = 0) -> BaseScores:
+    """Score the base on its class images, whose prompts are given; `broken` is the share of its broken images."""
     class_images, references = baseline.base.class_images, baseline.references
     return BaseScores(
         similarity=_mean(m.similarity(class_images.embeddings, references.compared.embeddings)),
@@ -197,6 +221,8 @@ def score_base(baseline: Baseline, prompts: Sequence[str], *, seed: int = 0) -> 
         attributes=m.attribute_frequencies(class_images.attributes, references.attributes),
         images=len(class_images),
         calibration=baseline.calibration,
+        marks=mark_shares(class_images),
+        broken=broken,
     )
 
 
@@ -238,6 +264,7 @@ def score_checkpoint(
         effect=_effect(scores, measure.scores(class_images, requested), baseline.calibration, seed),
         shown=m.proportion(known >= baseline.calibration.shown_from),
         parts={n: m.mean_interval(v, seed=seed) for n, v in measure.of_parts(images.subject, requested).items()},
+        marks=mark_shares(images.subject),
         similarity=m.mean_interval(m.similarity(images.subject.embeddings, references.compared.embeddings), seed=seed),
         attributes=m.attribute_frequencies(images.subject.attributes, references.attributes),
         prompt=m.mean_interval(images.subject.prompt, seed=seed),
@@ -251,6 +278,11 @@ def score_checkpoint(
             references.training.small,
         ),
     )
+
+
+def mark_shares(images: ScoredImages) -> tuple[Interval, ...]:
+    """Return the share of images that show each of the subject's own marks."""
+    return tuple(m.proportion(column) for column in images.marks.T) if images.marks is not None else ()
 
 
 def _effect(scores: Floats, of_class: Floats, calibration: Calibration, seed: int) -> Interval:

@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 from PIL import Image
 
-from bakehouse.evaluation.metrics import DOMINANT_SHARE, Floats
+from bakehouse.evaluation.metrics import DOMINANT_SHARE
 from bakehouse.recipe.words_in_captions import has_word
 
 PHRASES = (
@@ -22,7 +23,7 @@ PHRASES = (
 """What CLIP is asked of photos whose scorer names no attributes."""
 MOST_PHRASES = 4
 
-PromptScores = Callable[[Sequence[Image.Image], Sequence[str]], Floats]
+PromptScores = Callable[[Sequence[Image.Image], Sequence[str]], ArrayLike]
 
 
 def describe(

@@ -43,8 +43,13 @@ from bakehouse.evaluation.image_cache import (
     ImageGenerator,
     center_square,
 )
+from bakehouse.evaluation.image_checks import ImageChecks
 from bakehouse.evaluation.image_scorers import CONTEXT_GROUPS, ImageScorer, scorer_for
-from bakehouse.evaluation.metrics import dominant_attributes, subject_attributes, visible_attributes
+from bakehouse.evaluation.metrics import (
+    dominant_attributes,
+    subject_attributes,
+    visible_attributes,
+)
 from bakehouse.evaluation.prompt_set import (
     PER_IMPOSTOR,
     PER_PROMPT,
@@ -258,7 +263,8 @@ class EvaluationRun:
             if best_cell.images > count:
                 break
             count *= 2
-            prompts, before = self._prompts(count), count_images(prompts.of_adapter)
+            before = count_images(prompts.of_adapter)
+            prompts = replace(self._prompts(count), words=prompts.words)
             added = count_images(prompts.of_adapter) - before
             self.total += (
                 added
@@ -277,7 +283,24 @@ class EvaluationRun:
         compared = self._score_records(self.compared) if held_out else training
         series = (prompts.words, prompts.class_prompts, prompts.other, prompts.impostors)
         words, class_images, other, impostors = yield from self._series(AdapterVariant(), series)
-        known = {records.name: self._score_records(records.records) for records in self.impostors}
+        marks = self._checks.find_marks(self.training, (*prompts.class_prompts, *prompts.impostors))
+        base = AdapterVariant()
+        words, class_images, impostors = (
+            self._checks.marked(marks, images, self.cache.paths(base, some))
+            for images, some in (
+                (words, prompts.words),
+                (class_images, prompts.class_prompts),
+                (impostors, prompts.impostors),
+            )
+        )
+        training, compared = (
+            self._checks.marked(marks, images, [r.path for r in records])
+            for images, records in ((training, self.training), (compared, self.compared))
+        )
+        known = {
+            i.name: self._checks.marked(marks, self._score_records(i.records), [r.path for r in i.records])
+            for i in self.impostors
+        }
         for i in range(0, len(prompts.impostors), PER_IMPOSTOR):
             known[prompts.impostors[i].bare_prompt] = impostors.some(range(i, min(i + PER_IMPOSTOR, len(impostors))))
         attributes = visible_attributes(training.attributes, self.named_attributes)
@@ -290,7 +313,7 @@ class EvaluationRun:
             class_images,
             words,
             known,
-            {records.name for records in self.impostors if not records.one_subject},
+            {i.name for i in self.impostors if not i.one_subject},
             self._requested(prompts.class_prompts),
         )
         measure, calibration = fit_measure(images, attributes, seed=self.spec.seed)
@@ -301,12 +324,18 @@ class EvaluationRun:
             measure,
             calibration,
             self._floor(prompts),
+            marks,
+            self._checks.health_judge(self.training, prompts.class_prompts, self.concept.class_name or "thing"),
         )
 
     def _with_more(self, baseline: Baseline, prompts: EvalPrompts) -> Generator[Event, None, Baseline]:
         """Add the base's images for more prompts; the measure and the images of words alone stay."""
         class_images, other = yield from self._series(AdapterVariant(), (prompts.class_prompts, prompts.other))
         return replace(baseline, prompts=prompts, base=ScoredSeries(baseline.base.subject, class_images, other))
+
+    @cached_property
+    def _checks(self) -> ImageChecks:
+        return ImageChecks(self.cache, self.scorer)
 
     @cached_property
     def _training(self) -> ScoredImages:
@@ -327,6 +356,10 @@ class EvaluationRun:
         """Generate and score the images of one checkpoint at one strength."""
         series = (prompts.subject, prompts.class_prompts, prompts.other)
         images = ScoredSeries(*(yield from self._series(variant, series)))
+        images = replace(
+            images,
+            subject=self._checks.marked(baseline.marks, images.subject, self.cache.paths(variant, prompts.subject)),
+        )
         cell = score_checkpoint(
             (relative(_path(variant), self.run.folder), variant.strength, checkpoint.number),
             images,
@@ -336,7 +369,10 @@ class EvaluationRun:
             requested_other=self._requested(prompts.other),
             seed=self.spec.seed,
         )
-        cell = replace(cell, epoch_unit=checkpoint.unit)
+        # On the few images of the first round nothing could be called broken.
+        of_all = len(prompts.subject) >= self.spec.images
+        broken = self._checks.broken(variant, prompts.subject, baseline.health if of_all else None)
+        cell = replace(cell, epoch_unit=checkpoint.unit, broken=broken[0], broken_images=broken[1])
         figures = (cell.fidelity.value, cell.prompt_retention, cell.drift.points.value)
         subject, retention, drift = (None if math.isnan(v) else round(v, 4) for v in figures)
         yield Scored(
@@ -417,7 +453,10 @@ class EvaluationRun:
         self, prompts: EvalPrompts, cells: Mapping[AdapterVariant, ScoredCheckpoint], baseline: Baseline
     ) -> Report:
         found, references = list(cells.values()), baseline.references
-        base = score_base(baseline, [p.bare_prompt for p in prompts.class_prompts], seed=self.spec.seed)
+        broken, _ = self._checks.broken(AdapterVariant(), baseline.prompts.words, baseline.health)
+        bare = [p.bare_prompt for p in prompts.class_prompts]
+        base = score_base(baseline, bare, broken=broken, seed=self.spec.seed)
+        shown = judged(found)
         images: dict[str, str] = {}
         for variant, cell in [(AdapterVariant(), None), *cells.items()]:
             for series, i, prompt in prompts.numbered(of_base=cell is None):
@@ -440,6 +479,12 @@ class EvaluationRun:
             base=base,
             cells=tuple(found),
             prompts=prompts,
+            marks=self._checks.report_marks(
+                baseline.marks,
+                [r.path for r in self.training],
+                self.cache.paths(next(v for v, c in cells.items() if c is shown), prompts.subject[: shown.images]),
+                baseline.base.subject,
+            ),
             pick=make_pick(found, base),
             verdict=make_verdict(found, base, self.spec.images, self.run.folder),
             notes=tuple(self.notes),

@@ -26,20 +26,26 @@ from bakehouse.evaluation.html_format import (
     DASH,
     THUMBNAIL,
     Figure,
-    Thumbnail,
     in_points,
     interval,
     keep_units,
     number,
     percent,
     strengths_listed,
-    thumbnail,
     with_interval,
 )
+from bakehouse.evaluation.html_strips import (
+    broken_strips,
+    class_strips,
+    clearest_change,
+    mark_strips,
+    spread_over_prompts,
+    subject_strips,
+)
 from bakehouse.evaluation.metrics import Interval
-from bakehouse.evaluation.prompt_set import PER_PROMPT
 from bakehouse.evaluation.result import Report
 from bakehouse.evaluation.selection import (
+    MAX_BROKEN,
     MAX_CLASS_SHIFT,
     MAX_COPIES,
     MAX_DRIFT,
@@ -47,7 +53,6 @@ from bakehouse.evaluation.selection import (
     state_of,
 )
 
-COLUMNS = 8
 MONTAGE = 4
 """Images in a cell of the grid."""
 TONES = {
@@ -73,6 +78,9 @@ DEFINITIONS = {
     "the base to the subject; up to {shift:g} is fine. High shift with low drift means degraded images",
     "Near copies": "images closer to one training image than training images are to each other, by embedding and by "
     "pixels",
+    "Own marks": "regions that the photos share and that the base's images of the class lack, found without words",
+    "Broken": "images on which the untouched base's own denoising error is outside of what its healthy images and the "
+    "photos have; up to {broken:.0f} % are fine",
     "Pick": "the highest subject fidelity less 1 point for each point of prompt retention below {retention:.0f} % and "
     "of prior drift above {drift:g}, and half a point for each point of class shift above {shift:g} and of near copies "
     "above {copies:.0f} %; of all within one standard error the one with the least epoch × strength. Nothing is picked "
@@ -90,6 +98,7 @@ TABLE_COLUMNS = (
     "prior drift",
     "class shift",
     "near copies",
+    "broken",
     "diversity",
 )
 
@@ -123,12 +132,14 @@ def make_page(report: Report, run: Run) -> str:
         tiles=list(_tiles(report)),
         generate_command=_generate_command(report, run) if report.picked else "",
         class_prompt=report.concept.class_name or report.prompts.class_prompts[0].prompt,
-        subject_strips=_subject_strips(report),
+        subject_strips=subject_strips(report),
         description=report.description or report.concept.class_name,
         known_rows=_known_images(report),
         margin=_margin(report),
-        class_strips=_class_strips(report),
-        clearest=_clearest_change(report),
+        class_strips=class_strips(report),
+        clearest=clearest_change(report),
+        broken_strips=broken_strips(report),
+        mark_strips=mark_strips(report),
         epochs=epochs,
         grid=_grid(report),
         charts=_charts(report, run),
@@ -180,6 +191,12 @@ def _tiles(report: Report) -> Iterator[Tile]:
     yield Tile("Prior drift", number(drift.value, 1), f"points ({interval(drift)}), limit {MAX_DRIFT:g}")
     yield Tile("Class shift", number(shift.value, 0), f"points ({interval(shift)}), limit {MAX_CLASS_SHIFT:g}")
     yield Tile("Near copies", percent(cell.near_copies.share.value), "of images, of a training image")
+    if not math.isnan(cell.broken.value):
+        yield Tile(
+            "Broken images",
+            percent(cell.broken.value),
+            f"({interval(cell.broken, 100)}), limit {100 * MAX_BROKEN:.0f} %",
+        )
     base = report.base.diversity.value
     if base > 0 and not math.isnan(cell.diversity.value):
         yield Tile("Diversity", percent(cell.diversity.value / base), "of the base's, same prompts")
@@ -193,69 +210,6 @@ def _generate_command(report: Report, run: Run) -> str:
 
 
 # --- images -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Strip:
-    """A row of images with its name."""
-
-    name: str
-    note: str
-    images: Sequence[Thumbnail]
-
-
-def _subject_strips(report: Report) -> list[Strip]:
-    cell = report.shown
-    generated, words, base = [], [], []
-    for i in _spread_over_prompts(len(report.prompts.subject), COLUMNS):
-        prompt = report.prompts.subject[i]
-        generated.append(thumbnail(report.image_path(cell, "subject", i), prompt.prompt))
-        if i < len(report.prompts.words):
-            said = report.prompts.words[i].prompt
-            words.append(thumbnail(report.image_path(None, "words", i), f"base, in words: {said}"))
-        caption = prompt.bare_prompt.removeprefix(f"{report.concept.class_name}, ")
-        base.append(thumbnail(report.image_path(None, "class", i), f"base: {prompt.bare_prompt}", caption))
-    training = [thumbnail(path, "a training image") for path in _evenly_spaced(report.references, COLUMNS)]
-    return [
-        Strip("Training", counted(len(report.references), "image"), training),
-        Strip("Generated", f"{cell.epoch_unit} {cell.epoch} at {cell.strength:g}", generated),
-        Strip("Words alone", "base model, subject described", words),
-        Strip("Base model", "same prompts and seeds", base),
-    ]
-
-
-def _clearest_change(report: Report) -> list[Strip]:
-    """Return the pair of images without the trigger that changed most, as two strips; empty if nothing changed."""
-    cell, prompts = report.shown, report.prompts
-    number_of = cell.drift.clearest
-    if number_of is None:
-        return []
-    of_class = min(cell.images, len(prompts.class_prompts))
-    series, some = ("class", prompts.class_prompts) if number_of < of_class else ("other", prompts.other)
-    i = number_of if number_of < of_class else number_of - of_class
-    if i >= len(some):
-        return []
-    pair = [
-        thumbnail(report.image_path(None, series, i), f"base: {some[i].prompt}", "base model"),
-        thumbnail(report.image_path(cell, series, i), some[i].prompt, "after training"),
-    ]
-    return [Strip("Most changed", f"{some[i].prompt}, seed {some[i].seed}", pair)]
-
-
-def _class_strips(report: Report) -> list[Strip]:
-    cell, prompts = report.shown, report.prompts
-    of_class = [
-        ("class", i, prompts.class_prompts[i]) for i in _spread_over_prompts(len(prompts.class_prompts), COLUMNS - 2)
-    ]
-    other = [("other", i, prompt) for i, prompt in enumerate(prompts.other[:2])]
-    generated, base = [], []
-    for series, i, prompt in [*of_class, *other]:
-        generated.append(thumbnail(report.image_path(cell, series, i), prompt.prompt))
-        base.append(thumbnail(report.image_path(None, series, i), f"base: {prompt.prompt}", prompt.prompt))
-    return [
-        Strip("Generated", f"{cell.epoch_unit} {cell.epoch} at {cell.strength:g}", generated),
-        Strip("Base model", "same prompts and seeds", base),
-    ]
 
 
 @dataclass(frozen=True)
@@ -425,9 +379,30 @@ def _table(report: Report) -> list[tuple[bool, list[Figure]]]:
         number(100 * f.value, 0)
         for f in (base.calibration.words_alone, base.calibration.class_images, base.calibration.own)
     )
-    in_words = ("words alone", none, str(len(report.prompts.words)), words, *[none] * 7)
-    of_base = ("base model", none, str(base.images), of_class, none, similarity, "100 %", "0", "0", none, diversity)
-    own = ("subject's images", none, none, of_own, none, number(base.reference_similarity, 3), *[none] * 5)
+    in_words = (
+        "words alone",
+        none,
+        str(len(report.prompts.words)),
+        words,
+        *[none] * 6,
+        percent(base.broken.value),
+        none,
+    )
+    of_base = (
+        "base model",
+        none,
+        str(base.images),
+        of_class,
+        none,
+        similarity,
+        "100 %",
+        "0",
+        "0",
+        none,
+        none,
+        diversity,
+    )
+    own = ("subject's images", none, none, of_own, none, number(base.reference_similarity, 3), *[none] * 6)
     return [*rows, *((False, [Figure(text) for text in texts]) for texts in (in_words, of_base, own))]
 
 
@@ -443,6 +418,7 @@ def _row(cell: ScoredCheckpoint) -> Iterator[Figure]:
     yield with_interval(cell.drift.points, places=1, over=_drifts(cell))
     yield with_interval(cell.drift.shift, over=_shifts(cell))
     yield Figure(percent(copies), over=state_of(cell, "near copies") == "broken")
+    yield with_interval(cell.broken, 100, over=state_of(cell, "broken images") == "broken")
     yield Figure(number(cell.diversity.value, 3))
 
 
@@ -458,7 +434,7 @@ def _prompt_rows(report: Report) -> Iterator[tuple[str, str, int]]:
 def _method(report: Report) -> dict[str, str]:
     settings = report.settings
     limits = {"shift": MAX_CLASS_SHIFT, "drift": MAX_DRIFT, "shown": 100 * report.base.calibration.shown_from}
-    limits |= {"retention": 100 * MIN_PROMPT_RETENTION, "copies": 100 * MAX_COPIES}
+    limits |= {"retention": 100 * MIN_PROMPT_RETENTION, "copies": 100 * MAX_COPIES, "broken": 100 * MAX_BROKEN}
     return {
         "Images": f"{counted(settings.steps, 'step')} of {settings.sampler}, guidance {settings.guidance:g}, "
         f"seeds from {report.spec.seed}",
@@ -481,7 +457,7 @@ def _montage(report: Report, cell: ScoredCheckpoint | None) -> Image.Image | Non
     if cell is None:
         return None
     few = min(c.images for c in report.cells)
-    found = [report.image_path(cell, "subject", i) for i in _spread_over_prompts(few, MONTAGE)]
+    found = [report.image_path(cell, "subject", i) for i in spread_over_prompts(few, MONTAGE)]
     images = [open_image(path) for path in found if path is not None and path.is_file()]
     if not images:
         return None
@@ -499,14 +475,3 @@ def _caption(cell: ScoredCheckpoint | None) -> str:
         return ""
     drift = number(cell.drift.points.value, 0)
     return f"subject {percent(cell.fidelity.value)}, prompt {percent(cell.prompt_retention)}, drift {drift}"
-
-
-def _spread_over_prompts(count: int, most: int) -> list[int]:
-    """Return the numbers of at most `most` of `count` images, of as many different prompts as possible, in order."""
-    by_prompt = [i for first in range(PER_PROMPT) for i in range(first, count, PER_PROMPT)]
-    return sorted(by_prompt[:most])
-
-
-def _evenly_spaced(paths: Sequence[Path], most: int) -> list[Path]:
-    """Return at most `most` of the paths, evenly spaced."""
-    return [paths[round(i)] for i in np.linspace(0, len(paths) - 1, min(most, len(paths)))]

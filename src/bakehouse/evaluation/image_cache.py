@@ -6,18 +6,20 @@ import io
 import json
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from bakehouse.core.files import atomic_path, key_of, sha256_bytes, sha256_file, write_bytes, write_text
 from bakehouse.core.parse_json_toml_yaml import parse_json
 from bakehouse.data.open_image import open_image
-from bakehouse.evaluation.metrics import small_pixels
+from bakehouse.evaluation.metrics import Floats, small_pixels
+from bakehouse.evaluation.own_marks import OwnMarks, Shown
 from bakehouse.evaluation.prompt_set import EvalPrompt
 from bakehouse.evaluation.scored_images import ScoredImages
 
@@ -65,6 +67,9 @@ class ImageGenerator(Protocol):
     ) -> Iterator[Image.Image]:
         """Yield one image for each prompt, in order."""
 
+    def denoising_errors(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Floats | None:
+        """Return the untouched base's error maps [N, T, h, w] on images of one size; None if it has no such model."""
+
 
 class PipelineImageGenerator:
     """Generates with one pipeline for the whole evaluation: the base is read once, adapters are swapped."""
@@ -109,6 +114,15 @@ class PipelineImageGenerator:
             for generated in pipeline.generate(requests):
                 yield generated.image
 
+    def denoising_errors(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Floats | None:
+        """Return the untouched base's error maps [N, T, h, w] on images of one size, each with its bare prompt.
+
+        The loaded model is used with its adapter off. Only after a full model the base is read again, in its place.
+        """
+        is_base = self._pipeline is not None and not (self._loaded is not None and self._loaded.is_dir())
+        pipeline = self._pipeline if self._pipeline is not None and is_base else self._open(AdapterVariant())
+        return pipeline.base_denoising_errors(images, prompts).double().numpy()
+
     def close(self) -> None:
         """Release the model's memory."""
         if self._pipeline is not None:
@@ -146,6 +160,10 @@ class ImageCache:
         settings = self.settings
         parts = (settings.steps, settings.guidance, settings.sampler, settings.size, prompt.prompt, prompt.seed)
         return self.folder / "pictures" / f"{key_of('picture 1', self._keys[variant], *parts)[:24]}.webp"
+
+    def paths(self, variant: AdapterVariant, prompts: Sequence[EvalPrompt]) -> list[Path]:
+        """Return the paths of images, whether they exist or not."""
+        return [self.path(variant, prompt) for prompt in prompts]
 
     def missing(self, variant: AdapterVariant, prompts: Sequence[EvalPrompt]) -> list[EvalPrompt]:
         """Return the prompts whose images do not exist or are damaged, one for each image."""
@@ -191,6 +209,52 @@ class ImageCache:
         scores = score_images(scorer, [center_square(open_image(path)) for path in paths])
         _save_scores(path, scores)
         return scores
+
+    def look_for(self, marks: OwnMarks, scorer: ImageScorer, paths: Sequence[Path]) -> Shown:
+        """Return which own marks the images show, and where, from the cache if they were looked at before."""
+        found_in = [sha256_bytes(np.concatenate([m.prototype, [m.threshold]]).tobytes()) for m in marks.marks]
+        key = key_of("marks 1", scorer.name, found_in, [sha256_file(path) for path in paths])
+
+        def look() -> dict[str, NDArray[Any]]:
+            shown = marks.look_at(scorer.patches([center_square(open_image(path)) for path in paths]))
+            return {"similarity": shown.similarity, "present": shown.present, "boxes": shown.boxes}
+
+        return Shown(**self._arrays(key, ("similarity", "present", "boxes"), look))
+
+    def denoising_errors(self, paths: Sequence[Path], prompts: Sequence[str]) -> Floats | None:
+        """Return the untouched base's error maps [N, T, h, w] on images, each cut to the model's size; None if unknown.
+
+        The same images are measured once.
+        """
+        if not paths:
+            return None
+        base = self.generator.key(AdapterVariant())
+        key = key_of("errors 1", base, list(prompts), [sha256_file(path) for path in paths])
+
+        def measure() -> dict[str, NDArray[Any]] | None:
+            images = [center_square(open_image(path)).convert("RGB") for path in paths]
+            side = self.settings.size or min(min(image.size) for image in images)
+            even = [i if i.width == side else i.resize((side, side), Image.Resampling.LANCZOS) for i in images]
+            errors = self.generator.denoising_errors(even, prompts)
+            return None if errors is None else {"errors": errors}
+
+        found = self._arrays(key, ("errors",), measure)
+        return found["errors"] if found else None
+
+    def _arrays(
+        self, key: str, names: Sequence[str], make: Callable[[], dict[str, NDArray[Any]] | None]
+    ) -> dict[str, NDArray[Any]]:
+        """Return arrays from the cache, or make and save them; an empty dict if they cannot be made."""
+        path = self.folder / "judged" / f"{key[:24]}.npz"
+        saved = _load_arrays(path)
+        if saved is not None and set(names) <= saved.keys():
+            return saved
+        made = make()
+        if made is None:
+            return {}
+        with atomic_path(path) as temporary, temporary.open("wb") as f:
+            np.savez_compressed(f, **made)  # type: ignore[arg-type]
+        return made
 
 
 def _hash_path(path: Path) -> Path:
@@ -239,12 +303,23 @@ def _save_scores(path: Path, scores: ScoredImages) -> None:
 
 
 def _load_scores(path: Path) -> ScoredImages | None:
-    """Return saved scores; None if there are none or the file is damaged: zip files have checksums."""
+    """Return saved scores; None if there are none or the file is damaged."""
+    saved = _load_arrays(path)
+    try:
+        if saved is None:
+            return None
+        attributes = parse_json(saved["attributes"].tobytes())
+        return ScoredImages(saved["embeddings"], saved["prompt"], attributes, saved["small"])
+    except (ValueError, KeyError):
+        return None
+
+
+def _load_arrays(path: Path) -> dict[str, NDArray[Any]] | None:
+    """Return saved arrays; None if there are none or the file is damaged: zip files have checksums."""
     if not path.is_file():
         return None
     try:
         with np.load(io.BytesIO(path.read_bytes())) as saved:
-            attributes = parse_json(saved["attributes"].tobytes())
-            return ScoredImages(saved["embeddings"], saved["prompt"], attributes, saved["small"])
+            return {name: saved[name] for name in saved.files}
     except (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error):
         return None

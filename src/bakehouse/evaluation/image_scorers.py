@@ -17,6 +17,7 @@ from PIL import Image
 
 from bakehouse.core.errors import UsageError
 from bakehouse.evaluation.description import ranked_phrases
+from bakehouse.evaluation.own_marks import Patches
 
 if TYPE_CHECKING:
     from bakehouse.vision.taggers.crumb_tagger import CrumbTagger, TagResult
@@ -25,6 +26,8 @@ Rows = NDArray[np.float32]
 
 CLIP = "openai/clip-vit-large-patch14"
 DINO = "facebook/dinov2-base"
+PATCH_GRID = 8
+"""Least side of the grid of patches that the tagger gives; coarser maps merge parts, finer ones know less of them."""
 CONTEXT_GROUPS = frozenset({"background", "background color", "background color 2", "framing", "class"})
 """Groups of the tagger that describe where and how a subject is shown, not what it is."""
 
@@ -59,6 +62,15 @@ class ImageScorer(Protocol):
     def is_reliable(self, group: str) -> bool:
         """Return whether an attribute of this group is detected reliably."""
 
+    def patches(self, images: Sequence[Image.Image]) -> Patches:
+        """Return features of a grid of patches over each image, for `own_marks`; images are squeezed to a square."""
+
+    def broken(self, images: Sequence[Image.Image]) -> NDArray[np.bool_] | None:
+        """Return which images the scorer itself sees to be broken [N]; None if it does not judge that.
+
+        `image_health` asks the base model; this is for scorers that know more, such as a reader of faces.
+        """
+
 
 class CrumbScorer:
     """The tagger of the embedded base: attributes, and the embedding from which it predicts them."""
@@ -69,7 +81,7 @@ class CrumbScorer:
     def __init__(self, tagger: CrumbTagger) -> None:
         self.tagger = tagger
         self.name = "crumb-tagger"
-        self.classes = tuple(tagger.vocabulary.groups.get("class", ()))
+        self.classes: Sequence[str] = tuple(tagger.vocabulary.groups.get("class", ()))
         self._reliable = {*tagger.vocabulary.scored_groups, "background color", "background color 2"}
         self._last: tuple[tuple[int, ...], Sequence[Image.Image], TagResult] | None = None
 
@@ -116,6 +128,16 @@ class CrumbScorer:
 
     def is_reliable(self, group: str) -> bool:
         return group in self._reliable
+
+    def patches(self, images: Sequence[Image.Image]) -> Patches:
+        """Return the deepest of the tagger's feature maps whose grid is fine enough, before any pooling."""
+        maps = self.tagger.patches(images, PATCH_GRID)
+        count, width, rows, columns = maps.shape
+        features = maps.reshape(count, width, rows * columns).transpose(0, 2, 1)
+        return Patches(np.ascontiguousarray(features), (rows, columns))
+
+    def broken(self, images: Sequence[Image.Image]) -> NDArray[np.bool_] | None:
+        return None
 
     def _predict(self, images: Sequence[Image.Image]) -> TagResult:
         """Run the tagger; its last result is kept, since all three scores of the same images need it."""
@@ -188,6 +210,33 @@ class TransformersScorer:
     def is_reliable(self, group: str) -> bool:
         return False
 
+    def patches(self, images: Sequence[Image.Image]) -> Patches:
+        """Return DINO's patch tokens, CLIP's if there is no DINO; the processor's central crop is left out."""
+        model, processor = (
+            (self.dino, self._dino_processor)
+            if self.dino is not None
+            else (
+                self.clip.vision_model,
+                self._clip_processor,
+            )
+        )
+        config = getattr(model.config, "vision_config", model.config)
+        crop = processor.crop_size if getattr(processor, "crop_size", None) else processor.size
+        height, width = (crop[side] if side in crop else crop["shortest_edge"] for side in ("height", "width"))
+        grid = height // config.patch_size, width // config.patch_size
+        count = grid[0] * grid[1]
+
+        def whole(images: Sequence[Image.Image], return_tensors: str) -> Any:
+            squeezed = [image.resize((width, height), Image.Resampling.BICUBIC) for image in images]
+            return processor(images=squeezed, return_tensors=return_tensors, do_resize=False, do_center_crop=False)
+
+        # Class and register tokens come first.
+        tokens = self._encoded(images, lambda x: model(pixel_values=x).last_hidden_state[:, -count:], whole)
+        return Patches(tokens if len(images) else np.zeros((0, count, config.hidden_size), np.float32), grid)
+
+    def broken(self, images: Sequence[Image.Image]) -> NDArray[np.bool_] | None:
+        return None
+
     def _clip_image_features(self, images: Sequence[Image.Image]) -> Rows:
         clip = self.clip
         return self._batched(images, lambda x: _pooled(clip.get_image_features(pixel_values=x)), self._clip_processor)
@@ -201,6 +250,9 @@ class TransformersScorer:
         return _unit(features.cpu().numpy())
 
     def _batched(self, images: Sequence[Image.Image], encode: Any, processor: Any) -> Rows:
+        return _unit(self._encoded(images, encode, processor))
+
+    def _encoded(self, images: Sequence[Image.Image], encode: Any, processor: Any) -> Rows:
         import torch
 
         parts: list[NDArray[np.float32]] = []
@@ -209,7 +261,7 @@ class TransformersScorer:
             pixels = processor(images=batch, return_tensors="pt")["pixel_values"].to(self.device)
             with torch.no_grad():
                 parts.append(encode(pixels).float().cpu().numpy())
-        return _unit(np.concatenate(parts)) if parts else np.zeros((0, 1), dtype=np.float32)
+        return np.concatenate(parts) if parts else np.zeros((0, 1), dtype=np.float32)
 
 
 def scorer_for(

@@ -226,7 +226,8 @@ def prompt_retention(after: ArrayLike, base: ArrayLike, floor: float = 0.0, *, s
     if not scale > 0:
         return UNKNOWN
     change = mean_interval(a[known] - b[known], seed=seed)
-    return Interval(*(1 + end / scale for end in (change.value, change.low, change.high)), change.n)
+    value, low, high = (1 + end / scale for end in (change.value, change.low, change.high))
+    return Interval(value, low, high, change.n)
 
 
 # --- diversity --------------------------------------------------------------------------------------------------------

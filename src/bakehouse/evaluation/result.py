@@ -13,6 +13,7 @@ from bakehouse.core.files import read_json
 from bakehouse.core.run_folder import Run
 from bakehouse.evaluation.checkpoint_scores import BaseScores, ScoredCheckpoint
 from bakehouse.evaluation.image_cache import GenerationSettings
+from bakehouse.evaluation.image_checks import ReportedMark
 from bakehouse.evaluation.prompt_set import EvalPrompts
 from bakehouse.evaluation.selection import Pick, Verdict, judged
 from bakehouse.recipe.recipe import ConceptSpec, EvaluateSpec
@@ -43,6 +44,8 @@ class Report:
     base: BaseScores
     cells: tuple[ScoredCheckpoint, ...]
     prompts: EvalPrompts
+    marks: tuple[ReportedMark, ...]
+    """The subject's own marks, with crops from the cell that the report shows."""
     pick: Pick
     verdict: Verdict
     notes: tuple[str, ...] = ()
@@ -92,6 +95,7 @@ class Report:
             "base": self.base.to_json(),
             "cells": [c.to_json() for c in self.cells],
             "asks": self.prompts.to_json(),
+            "marks": [mark.to_json() for mark in self.marks],
             "pictures": dict(self.images),
         }
 
@@ -123,6 +127,7 @@ class Report:
             base=BaseScores.from_json(value["base"]),
             cells=tuple(ScoredCheckpoint.from_json(c) for c in value["cells"]),
             prompts=EvalPrompts.from_json(value["asks"]),
+            marks=tuple(ReportedMark.from_json(mark) for mark in value["marks"]),
             pick=Pick.from_json(value["pick"]),
             verdict=Verdict.from_json(value["verdict"]),
             notes=tuple(value["notes"]),

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bakehouse.evaluation.metrics import Floats
 
 
@@ -19,6 +22,8 @@ class ScoredImages:
     attributes: Sequence[Mapping[str, str]]
     small: Floats
     """Pixels of small copies [N, P], see `metrics.small_pixels`."""
+    marks: NDArray[np.bool_] | None = None
+    """Which of the subject's own marks each image shows [N, K]; None before they are looked for."""
 
     def first(self, count: int) -> ScoredImages:
         """Return the first `count` images."""
@@ -28,7 +33,8 @@ class ScoredImages:
         """Return the images of these numbers."""
         chosen = list(rows)
         attributes = [self.attributes[i] for i in chosen]
-        return ScoredImages(self.embeddings[chosen], self.prompt[chosen], attributes, self.small[chosen])
+        marks = self.marks[chosen] if self.marks is not None else None
+        return ScoredImages(self.embeddings[chosen], self.prompt[chosen], attributes, self.small[chosen], marks)
 
     def __len__(self) -> int:
         return len(self.embeddings)

@@ -20,6 +20,9 @@ MAX_CLASS_SHIFT = 25.0
 """Points of class shift; each point above costs `SHIFT_COST` points."""
 MAX_COPIES = 0.25
 """Share of images that are near copies; each point above costs `COPY_COST` points."""
+MAX_BROKEN = 0.10
+"""Share of broken images; each point above costs `BROKEN_COST` points, and a cell certainly above is not picked."""
+BROKEN_COST = 1.0
 PROMPT_COST, DRIFT_COST, SHIFT_COST, COPY_COST = 1.0, 1.0, 0.5, 0.5
 
 LEARNED_FIDELITY = 0.5
@@ -98,7 +101,7 @@ class LimitCheck:
 def limit_checks(cell: ScoredCheckpoint) -> list[LimitCheck]:
     """Return every limit beside the cell's figures."""
     drift, shift, copies = cell.drift.points, cell.drift.shift, cell.near_copies.share.scaled(100)
-    retention = cell.retention.scaled(100)
+    retention, broken = cell.retention.scaled(100), cell.broken.scaled(100)
     return [
         LimitCheck(
             "prompt retention",
@@ -115,6 +118,13 @@ def limit_checks(cell: ScoredCheckpoint) -> list[LimitCheck]:
             copies,
             100 * MAX_COPIES,
             f"{copies.value:.0f} % near copies of training images ({_ends(copies)}, limit {100 * MAX_COPIES:.0f} %)",
+            is_share=True,
+        ),
+        LimitCheck(
+            "broken images",
+            broken,
+            100 * MAX_BROKEN,
+            f"{broken.value:.0f} % broken images ({_ends(broken)}, limit {100 * MAX_BROKEN:.0f} %)",
             is_share=True,
         ),
     ]
@@ -163,20 +173,22 @@ def utility(cell: ScoredCheckpoint) -> float:
     """Return subject fidelity in points less the cost of exceeded limits; the pick maximizes it.
 
     100 fidelity - PROMPT_COST max(0, 85 - prompt retention) - DRIFT_COST max(0, drift - 5)
-    - SHIFT_COST max(0, class shift - 25) - COPY_COST max(0, near copies - 25), in points; unknown figures cost nothing.
+    - SHIFT_COST max(0, class shift - 25) - COPY_COST max(0, near copies - 25) - BROKEN_COST max(0, broken - 10), in
+    points; unknown figures cost nothing.
     The limits are soft: a hard limit would discard the only cell that learned anything because of one odd image.
     """
     prompt = max(0.0, 100 * (MIN_PROMPT_RETENTION - _or(cell.prompt_retention, 1.0)))
     drift = max(0.0, _or(cell.drift.points.value, 0.0) - MAX_DRIFT)
     shift = max(0.0, _or(cell.drift.shift.value, 0.0) - MAX_CLASS_SHIFT)
     copies = max(0.0, 100 * (_or(cell.near_copies.share.value, 0.0) - MAX_COPIES))
-    cost = PROMPT_COST * prompt + DRIFT_COST * drift + SHIFT_COST * shift + COPY_COST * copies
+    broken = max(0.0, 100 * (_or(cell.broken.value, 0.0) - MAX_BROKEN))
+    cost = BROKEN_COST * broken + PROMPT_COST * prompt + DRIFT_COST * drift + SHIFT_COST * shift + COPY_COST * copies
     return 100 * _or(cell.fidelity.value, 0.0) - cost
 
 
 def pickable(cells: Sequence[ScoredCheckpoint]) -> list[ScoredCheckpoint]:
-    """Return the cells that may be recommended: closer to the subject than words alone, beyond chance."""
-    return [c for c in cells if c.fidelity.low > 0]
+    """Return the cells that may be recommended: closer to the subject than words alone, and not broken."""
+    return [c for c in cells if c.fidelity.low > 0 and state_of(c, "broken images") != "broken"]
 
 
 def judged(cells: Sequence[ScoredCheckpoint]) -> ScoredCheckpoint:
@@ -231,8 +243,7 @@ def make_pick(cells: Sequence[ScoredCheckpoint], base: BaseScores) -> Pick:
     """Select a cell and explain the choice; nothing is picked if no cell is better than words alone."""
     found = pickable(cells)
     if not found:
-        best = judged(cells)
-        return Pick("", 1.0, 0, f"No checkpoint is picked: {_no_better(best)}.")
+        return Pick("", 1.0, 0, f"No checkpoint is picked: {_no_better(judged(cells))}.")
     cell = choose(found)
     return Pick(cell.weights, cell.strength, cell.epoch, explain(cell, cells, base))
 
@@ -240,6 +251,8 @@ def make_pick(cells: Sequence[ScoredCheckpoint], base: BaseScores) -> Pick:
 def _no_better(cell: ScoredCheckpoint) -> str:
     if math.isnan(cell.fidelity.value):
         return "subject fidelity is unknown, since the scorer cannot tell the subject from what words alone give"
+    if cell.fidelity.low > 0:
+        return f"{_lower(cell_name(cell))} has {', '.join(broken_limits(cell))}"
     return (
         f"the best, {_lower(cell_name(cell))}, is no closer to the subject than what the untouched base draws from "
         f"words alone (subject fidelity {_hundredths(cell.fidelity)} of 100)"

@@ -1,6 +1,6 @@
 """Subject fidelity of an image: 0 is what the base draws from words alone, 1 the subject's own images.
 
-It is the mean of parts that say something of this subject: whitened likeness, and the share of its attributes. What the
+It is the mean of parts that say something of this subject: whitened likeness, its attributes, its own marks. What the
 base draws when all that captions and scorer can say of the subject is in the prompt is worth 0, so that a look-alike
 is; images of other subjects say where an image begins to count as the subject.
 """
@@ -20,7 +20,7 @@ from bakehouse.evaluation.metrics import Floats, Interval
 from bakehouse.evaluation.prior_drift import MIN_GAP
 from bakehouse.evaluation.scored_images import ScoredImages
 
-MIN_GAPS = {"likeness": MIN_GAP, "attributes": m.MIN_SHARE_GAP}
+MIN_GAPS = {"likeness": MIN_GAP, "attributes": m.MIN_SHARE_GAP, "own marks": m.MIN_SHARE_GAP}
 """A part counts if it separates the subject's images from those of words alone by this much."""
 LOWEST = -2.0
 """Scores are cut here: how unlike the subject an image is does not matter."""
@@ -70,7 +70,10 @@ class SubjectMeasure:
     def raw(self, images: ScoredImages, requested: Requested | None = None) -> dict[str, Floats]:
         """Return every part of each image, not scaled [N]."""
         shares = m.attribute_share(images.attributes, self.attributes, requested)
-        return {"likeness": self.likeness(images), "attributes": shares}
+        marks = np.full(len(images), math.nan)
+        if images.marks is not None and images.marks.shape[1]:
+            marks = images.marks.mean(axis=1)
+        return {"likeness": self.likeness(images), "attributes": shares, "own marks": marks}
 
     def of_parts(self, images: ScoredImages, requested: Requested | None = None) -> dict[str, Floats]:
         """Return the parts that count, from 0 to 1 [N]."""
@@ -127,13 +130,13 @@ class Calibration:
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Calibration:
-        figures = [Interval.from_json(value[name]) for name in ("words_alone", "class_images", "own")]
+        words, of_class, own = (Interval.from_json(value[name]) for name in ("words_alone", "class_images", "own"))
         highest, lowest, shown = (
             math.nan if value[k] is None else float(value[k]) for k in ("highest", "lowest_own", "shown_from")
         )
         impostors = {name: Interval.from_json(figure) for name, figure in value["impostors"].items()}
         parts = {name: Part(float(p["words_alone"]), float(p["own"])) for name, p in value["parts"].items()}
-        return Calibration(*figures, impostors, highest, lowest, shown, parts)
+        return Calibration(words, of_class, own, impostors, highest, lowest, shown, parts)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from bakehouse.evaluation.evaluate_run import EvaluationRun
 from bakehouse.evaluation.evaluation_inputs import Checkpoint
 from bakehouse.evaluation.image_cache import AdapterVariant, GenerationSettings, weight_files
 from bakehouse.evaluation.image_scorers import ImageScorer
+from bakehouse.evaluation.metrics import Floats
 from bakehouse.evaluation.prompt_set import EvalPrompt
 from bakehouse.evaluation.selection import choose
 from bakehouse.models.weights_fingerprint import files_fingerprint
@@ -50,6 +51,10 @@ class TrainingImageGenerator:
             for p in prompts
         ]
         return self.model(wanted, base=variant.weights is None)
+
+    def denoising_errors(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Floats | None:
+        """Return None: while the model trains, no image is judged by the untouched base."""
+        return None
 
 
 @dataclass

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import torch
 
@@ -22,12 +22,16 @@ from bakehouse.generation.infotext import Infotext, lora_hashes, with_networks
 from bakehouse.generation.model_source import ModelSource, replace_weights, resolve
 from bakehouse.generation.request import GeneratedImage, ImageRequest
 from bakehouse.models.denoiser import Denoiser
+from bakehouse.models.denoising_error import denoising_errors
 from bakehouse.models.load import load_model
 from bakehouse.models.samplers import find_sampler
 from bakehouse.models.text_encoders import CHUNK_TOKENS, MAX_CHUNKS
 from bakehouse.models.text_to_image import ImageSpec, PromptCache, batches, check_size, chunks_for, generate_images
 from bakehouse.models.weights_fingerprint import file_sha256
 from bakehouse.recipe.device_and_precision import require_device
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 AdapterRef = str | Path | tuple[str | Path, float]
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
@@ -157,6 +161,22 @@ class Pipeline:
             finally:
                 for a, strength in zip(self._loaded, before, strict=False):
                     a.strength = strength
+
+    def base_denoising_errors(self, images: Sequence[Image], prompts: Sequence[str]) -> torch.Tensor:
+        """Return the untouched base's error maps [N, T, h, w] on images of one size, one prompt each.
+
+        See `models.denoising_error`. Adapters are off meanwhile; images are cut down to sides that the model takes.
+
+        Raises:
+            ValueError: as many prompts as images are needed, and images of one size.
+        """
+        multiple = self.denoiser.downscale
+        cut = [image.crop((0, 0, *(side - side % multiple for side in image.size))) for image in images]
+        batch = max(1, min(_MAX_BATCH, _BATCH_PIXELS // max(1, cut[0].width * cut[0].height))) if cut else 1
+        with self._lock, contextlib.ExitStack() as stack:
+            for a in self._loaded:
+                stack.enter_context(a.adapter.scaled(0.0))
+            return denoising_errors(self.denoiser, cut, prompts, clip_skip=self.source.clip_skip, batch=batch)
 
     def swap(self, ref: str | Path) -> None:
         """Replace the model's own weights: an adapter by another at the same strength, or the whole base model.

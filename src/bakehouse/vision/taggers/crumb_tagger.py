@@ -60,6 +60,16 @@ class TaggerNet(nn.Module):
         e = F.gelu(self.embed(torch.cat([h.mean((2, 3)), h.amax((2, 3))], 1)))
         return self.heads(e), F.normalize(e, dim=1)
 
+    def patches(self, x: Tensor, side: int) -> Tensor:
+        """Return the deepest feature map [n, C, rows, columns] with a grid of at least `side` x `side`."""
+        last = x
+        for module in self.stages:
+            x = module(x)
+            if min(x.shape[2:]) < side:
+                break
+            last = x
+        return last
+
 
 @dataclass(frozen=True)
 class TagResult:
@@ -133,6 +143,19 @@ class CrumbTagger:
         parts = torch.split(torch.cat(logits), sizes, dim=1)
         probs = {g: p.softmax(1).numpy() for g, p in zip(self.vocabulary.groups, parts, strict=True)}
         return TagResult(self.vocabulary, probs, torch.cat(embeddings).numpy())
+
+    @torch.inference_mode()
+    def patches(self, images: Sequence[Image.Image], side: int, batch_size: int = 64) -> Floats:
+        """Return features [N, C, rows, columns] of a grid of at least `side` x `side`; see `TaggerNet.patches`."""
+        device = next(self.net.parameters()).device
+        parts = []
+        for start in range(0, len(images), batch_size):
+            x = torch.from_numpy(np.stack([self._pixels(im) for im in images[start : start + batch_size]]))
+            parts.append(self.net.patches(x.to(device), side).float().cpu())
+        if not parts:
+            empty = torch.zeros(1, 3, self.size, self.size, device=device)
+            parts = [self.net.patches(empty, side)[:0].float().cpu()]
+        return np.asarray(torch.cat(parts).numpy(), np.float32)
 
     def _pixels(self, image: Image.Image) -> Floats:
         rgb = image.convert("RGB")
