@@ -11,10 +11,10 @@ images, and the subject's photos, which the base never saw and which are healthy
     broken = judge.broken(errors_of_generated); judge.share(errors_of_generated)      # [N] bool; Wilson interval
 
 The threshold is conformal (Vovk et al. 2005): of healthy images like those of the fit, about `FALSE_ALARMS` are called
-broken, whatever the distribution. It sees images that are broken as a whole (burnt colours, an adapter that is far too strong,
-noise). It does NOT see a face that is smeared or blurred in an otherwise healthy image: measured on crumb, 0 to 4 % of
-them, no more than false alarms. That needs a reader of faces, `ImageScorer.broken`. Without the photos among the healthy
-images, nearly every good image of a subject that the base never saw is called broken.
+broken, whatever the distribution. It sees images that are broken as a whole (burnt colours, an adapter that is far too
+strong, noise). It does NOT see a face that is smeared or blurred in an otherwise healthy image: measured on crumb, 0 to
+4 % of them, no more than false alarms. That needs a reader of faces, `ImageScorer.broken`. Without the photos among the
+healthy images, nearly every good image of a subject that the base never saw is called broken.
 """
 
 from __future__ import annotations
