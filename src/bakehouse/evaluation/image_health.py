@@ -14,7 +14,7 @@ The threshold is conformal (Vovk et al. 2005): of healthy images like those of t
 broken, whatever the distribution. It sees images that are broken as a whole (burnt colours, an adapter that is far too
 strong, noise). It does NOT see a face that is smeared or blurred in an otherwise healthy image: measured on crumb, 0 to
 4 % of them, no more than false alarms. That needs a reader of faces, `ImageScorer.broken`. Without the photos among the
-healthy images, nearly every good image of a subject that the base never saw is called broken.
+healthy images, 15 of 16 images of a good adapter were called broken: a subject that is new to the base is hard for it.
 """
 
 from __future__ import annotations
