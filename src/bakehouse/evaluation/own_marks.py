@@ -212,7 +212,7 @@ def region_box(similarity: ArrayLike, grid: tuple[int, int], threshold: float) -
     """
     rows, columns = grid
     values = np.asarray(similarity, dtype=np.float64).reshape(rows, columns)
-    peak = np.unravel_index(int(values.argmax()), values.shape)
+    peak = divmod(int(values.argmax()), columns)
     region, waiting = {peak}, [peak]
     while waiting:
         y, x = waiting.pop()

@@ -20,7 +20,7 @@ from bakehouse.models.text_to_image import chunks_for
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-LEVELS = (0.1, 0.25, 0.45, 0.65)
+LEVELS = (0.05, 0.15, 0.3, 0.5, 0.7)
 """Timesteps as shares of the schedule. Low ones respond to edges and texture, high ones to shapes and composition."""
 DRAWS = 2
 """Draws of noise at each timestep; their errors are averaged."""
