@@ -123,7 +123,8 @@ def test_not_evaluated_yet(new_run):
     ("learned", "word"),
     [
         (["0 0 0", "0 0 0"], "nothing changed"),
-        (["0.2 0 0", "0.5 0 0"], "undertrained"),
+        (["0.1 0 0", "0.3 0 0"], "undertrained"),
+        (["0.1 0 0", "0.5 0 0"], "not decided"),
         (["1 0.9 0.9", "1 1 1"], "overtrained"),
     ],
 )

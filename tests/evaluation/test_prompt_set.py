@@ -28,12 +28,53 @@ def test_a_seed_draws_the_same_prompts_and_another_draws_others():
 
 
 def test_any_beginning_is_a_fair_choice():
-    few = prompts(seed=3).first(8)
-    assert (len(few.subject), len(few.class_prompts), len(few.other)) == (8, 8, 2)
-    assert len({a.prompt for a in few.subject}) == 4
+    few = prompts(seed=3).first(10)
+    assert (len(few.subject), len(few.class_prompts), len(few.other), len(few.words)) == (10, 10, 2, 10)
+    assert len({a.prompt for a in few.subject}) == 5
+    assert "zwx person" in [a.prompt for a in few.first(6).subject], "the bare subject, in the first round too"
     text = " ".join(a.prompt for a in few.subject)
     for words in (p.FRAMINGS, p.CLOTHES, p.GLASSES, p.EXPRESSIONS):
         assert any(w in text for w in words)
+
+
+def test_words_alone_are_the_class_prompts_with_the_subject_described():
+    found = prompts(description="lavender hair, eyepatch")
+    for bare, words in zip(found.class_prompts, found.words, strict=True):
+        assert words.prompt == bare.prompt.replace("person", "person, lavender hair, eyepatch", 1)
+        assert (words.bare_prompt, words.seed) == (bare.prompt, bare.seed)
+    assert [w.prompt for w in prompts().words] == [c.prompt for c in prompts().class_prompts]
+    assert p.count_images(prompts().of_base) < len(prompts().of_base), "the same image is not made twice"
+    dog = p.make_prompts(
+        ConceptSpec(folder="x", subject="sks dog"), kind="object", crumb=False, count=4, description="red collar"
+    )
+    assert all(w.prompt.endswith(", red collar") for w in dog.words)
+    style = p.make_prompts(STYLE, kind="style", crumb=True, count=4, description="thick outlines")
+    assert all("thick outlines" in w.prompt and "hzn" not in w.prompt for w in style.words)
+
+
+def test_impostors_are_other_subjects_of_the_class():
+    found = prompts(is_own=lambda words: "pink" in words)
+    assert len({a.prompt for a in found.impostors}) == p.IMPOSTORS
+    assert len(found.impostors) == p.IMPOSTORS * p.PER_IMPOSTOR
+    assert not any("pink" in a.prompt or "zwx" in a.prompt for a in found.impostors)
+    robots = prompts(ConceptSpec(folder="x", subject="zwx robot")).impostors
+    assert {a.prompt for a in robots} == {f"{color} robot" for color in p.COLORS}
+    vase = p.make_prompts(ConceptSpec(folder="x", subject="owl vase"), kind="object", crumb=False, count=4)
+    assert all("vase" in a.prompt for a in vase.impostors)
+
+
+def test_more_images_keep_the_first():
+    few, many = prompts(count=12), prompts(count=48)
+    assert many.subject[:12] == few.subject
+    assert many.class_prompts[:12] == few.class_prompts
+    assert many.other[: len(few.other)] == few.other
+
+
+def test_other_classes_are_among_the_others():
+    text = " ".join(a.prompt for a in prompts(other_classes=("person", "robot", "dog", "bus")).other)
+    assert "robot" in text
+    assert "dog" in text or "bus" in text
+    assert "person" not in text
 
 
 def test_prompts_ask_for_no_other_value_of_what_makes_the_subject():
@@ -69,6 +110,7 @@ def test_general_prompts_are_twenty_five_sentences():
     dog = ConceptSpec(folder="x", subject="sks dog")
     found = p.make_prompts(dog, kind="object", crumb=False, count=50)
     assert len({a.bare_prompt for a in found.subject}) == 25
+    assert found.subject[2].prompt == "a sks dog"
     text = {a.bare_prompt for a in found.subject}
     assert "a dog in the snow" in text
     assert any(t.startswith("an oil painting of a dog") for t in text), "a dog wears and is painted"

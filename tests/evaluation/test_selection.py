@@ -1,25 +1,39 @@
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from bakehouse.evaluation import selection as p
 from bakehouse.evaluation.checkpoint_scores import BaseScores, ScoredCheckpoint
-from bakehouse.evaluation.metrics import UNKNOWN, Drift, Interval, NearCopies
+from bakehouse.evaluation.metrics import UNKNOWN, Interval, NearCopies
+from bakehouse.evaluation.prior_drift import Drift
+from bakehouse.evaluation.subject_measure import Calibration, Part
 
-BASE = BaseScores(0.3, 0.9, Interval(0.9, 0.85, 0.95, 24), 0.0, Interval(0.4, 0.3, 0.5, 12), {}, 24)
+RUN = Path("runs/me")
 
 
 def figure(value, spread=0.05, n=24):
     return Interval(value, value - spread, value + spread, n)
 
 
-def cell(epoch, strength=1.0, fidelity=0.9, kept=0.95, drift=1.0, copies=0.0, shift=5.0, images=24, spread=0.05):
+KNOWN = Calibration(
+    figure(0), figure(-1), figure(1), {"you": figure(-0.9)}, 0.1, 0.9, 0.5, {"likeness": Part(0.4, 0.8)}
+)
+BASE = BaseScores(0.3, 0.9, figure(0.9), 0.0, figure(0.4), {}, 24, KNOWN, (figure(0),), UNKNOWN)
+
+
+def cell(
+    epoch, strength=1.0, fidelity=0.9, kept=0.95, drift=1.0, copies=0.0, shift=5.0, images=24, spread=0.05, broken=0.0,
+    effect=None,
+):  # fmt: skip
     points = figure(drift, 1.0)
     return ScoredCheckpoint(
         weights=f"weights/zwx-{epoch:06d}.safetensors", strength=strength, epoch=epoch, images=images,
-        fidelity=figure(fidelity, spread), shown=figure(fidelity), likeness=figure(fidelity), similarity=figure(0.8),
-        attributes={}, prompt=figure(kept * 0.9), prompt_retention=kept, diversity=figure(0.3),
+        fidelity=figure(fidelity, spread), gain=figure(fidelity, spread),
+        effect=figure((1 + fidelity) / 2 if effect is None else effect, spread), shown=figure(fidelity), parts={},
+        marks=(figure(0.5),), similarity=figure(0.8), attributes={}, prompt=figure(kept * 0.9),
+        retention=figure(kept), diversity=figure(0.3), broken=figure(broken), broken_images=(3,),
         drift=Drift(points, points, points, {}, points, figure(shift, 1.0)),
         near_copies=NearCopies(figure(copies), 0.0, 0.0, ()),
     )  # fmt: skip
@@ -56,13 +70,41 @@ def test_within_one_standard_error_the_gentlest_is_taken():
     assert p.choose(cells) is cells[2]
 
 
-def test_no_verdict_rests_on_what_chance_explains():
-    noisy = Interval(9.0, 0.0, 30.0, 8)
-    doubtful = cell(1, fidelity=0.9)
-    doubtful = replace(doubtful, drift=replace(doubtful.drift, points=noisy))
-    assert p.utility(doubtful) == pytest.approx(86)
-    assert p.within_limits(doubtful)
-    assert not p.within_limits(cell(1, shift=60))
+def test_a_limit_is_kept_broken_or_open_by_its_interval():
+    noisy = cell(1)
+    noisy = replace(noisy, drift=replace(noisy.drift, points=Interval(9.0, 0.0, 30.0, 8)))
+    assert p.utility(noisy) == pytest.approx(86)
+    assert p.state_of(noisy, "prior drift") == "open"
+    assert not p.broken_limits(noisy)
+    assert p.state_of(cell(1, drift=4.5), "prior drift") == "open", "below the limit, but perhaps not"
+    assert p.state_of(cell(1, drift=3.5), "prior drift") == "kept"
+    assert p.broken_limits(cell(1, shift=60))
+    assert p.state_of(cell(1, kept=0.7), "prompt retention") == "broken"
+    few = replace(cell(1), broken=Interval(0.0, 0.0, 0.3, 6))
+    assert p.state_of(few, "broken images") == "kept", "none of six is no evidence"
+    assert p.state_of(replace(cell(1), broken=UNKNOWN), "broken images") == "kept"
+
+
+def test_more_images_are_worth_it_only_where_they_can_decide():
+    assert not p.is_open(cell(1))
+    assert p.is_open(cell(1, fidelity=0.5))
+    assert p.is_open(cell(1, drift=4.5))
+    assert not p.is_open(cell(1, fidelity=0.5, shift=60)), "broken already"
+    assert not p.is_open(cell(1, fidelity=-1.0, effect=0.0))
+    assert p.is_open(cell(1, fidelity=-0.8, effect=0.13))
+
+
+def test_nothing_is_picked_that_shows_nothing_or_is_broken():
+    for cells, words in (
+        ([cell(2, fidelity=-0.5), cell(4, fidelity=0.0)], "words alone"),
+        ([cell(2, broken=0.4)], "40 % broken images"),
+        ([replace(cell(2), fidelity=UNKNOWN)], "unknown"),
+    ):
+        pick = p.make_pick(cells, BASE)
+        assert pick.weights == ""
+        assert words in pick.why
+        assert pick.why.startswith("No checkpoint is picked")
+    assert p.make_pick([cell(2, fidelity=0.8), cell(4, broken=0.4)], BASE).epoch == 2
 
 
 def test_few_images_do_not_win():
@@ -83,12 +125,12 @@ def test_the_sentence_gives_figures_and_says_why_not_more():
     why = p.make_pick(cells, BASE).why
     assert why == (
         "Epoch 6 at strength 0.8: subject in 93 % of images (88-98), 96 % of the base's prompt accuracy, prior drift "
-        "2 points. Epoch 8 at strength 1 is no better and has prior drift 7 points (limit 5)."
+        "2 points. Epoch 8 at strength 1 is no better and has prior drift 7 points (6-8, limit 5)."
     )
     later = p.make_pick([cell(4, fidelity=0.9), cell(8, fidelity=0.95, kept=0.4)], BASE).why
     assert later.endswith(
         "Epoch 8 at strength 1 gains 5 points of subject fidelity, but has 40 % of the base's prompt accuracy "
-        "(at least 85 %)."
+        "(35-45, at least 85 %)."
     )
     assert p.make_pick([cell(4)], BASE).why.endswith("prior drift 1 point.")
 
@@ -98,21 +140,33 @@ def test_the_sentence_gives_figures_and_says_why_not_more():
     [
         ([cell(4)], "learned", ""),
         ([cell(4), cell(6, drift=20)], "learned", "From epoch 6 on"),
-        ([cell(2, fidelity=0.02), cell(4, fidelity=0.05)], "nothing changed", "three times the learning rate"),
-        ([cell(2, fidelity=0.2), cell(4, fidelity=0.45)], "undertrained", "twice as many epochs"),
-        ([cell(2, fidelity=0.5), cell(4, fidelity=0.45)], "undertrained", "higher rank"),
-        ([cell(1, fidelity=0.1), cell(3, fidelity=0.2, drift=20)], "undertrained", "twice as many epochs"),
-        ([cell(1, fidelity=0.1), cell(3, fidelity=0.9, drift=99)], "undertrained", "higher rank"),
-        ([cell(2, drift=40), cell(4, drift=60)], "overtrained", "class images"),
-        ([cell(2, shift=60)], "overtrained", "class images"),
-        ([cell(2, fidelity=0.1, drift=20)], "undertrained", "class images"),
-        ([replace(cell(2), fidelity=UNKNOWN)], "nothing changed", "captions"),
+        ([cell(2, fidelity=-1, effect=0.01), cell(4, fidelity=-1, effect=0.02)], "nothing changed", "find-rate"),
+        ([cell(2, fidelity=-1, effect=0.13)], "not decided", "--set images=48"),
+        (
+            [cell(2, fidelity=-0.5), cell(4, fidelity=0.3)],
+            "undertrained",
+            "from epoch 2 to 4 subject fidelity still rose",
+        ),
+        ([cell(2, fidelity=0.32), cell(4, fidelity=0.3)], "undertrained", "find-rate"),
+        ([cell(2, drift=40), cell(4, drift=60)], "overtrained", ""),
+        (
+            [cell(2, fidelity=0.4), cell(4, fidelity=0.95, drift=30)],
+            "overtrained",
+            "Epoch 2 at strength 1 breaks no limit",
+        ),
+        ([cell(2, shift=60)], "overtrained", ""),
+        ([cell(2, broken=0.4)], "overtrained", ""),
+        ([cell(2, fidelity=-1, effect=0.02, drift=20)], "undertrained", "find-rate"),
+        ([cell(2, fidelity=0.52)], "not decided", "--set images=48"),
+        ([cell(2, drift=4.5)], "not decided", "bakehouse evaluate runs/me"),
+        ([replace(cell(2), fidelity=UNKNOWN)], "not decided", ""),
     ],
 )
 def test_the_verdict(cells, outcome, advice):
-    verdict = p.make_verdict(cells, BASE)
+    verdict = p.make_verdict(cells, BASE, 24, RUN)
     assert verdict.outcome == outcome
     assert advice in verdict.advice
+    assert bool(advice) == bool(verdict.advice)
     assert verdict.why.endswith(".")
 
 

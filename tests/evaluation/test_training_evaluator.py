@@ -35,6 +35,7 @@ def cell(epoch, fidelity, shown, drift=0.0):
         effect=known(fidelity),
         shown=known(shown),
         parts={},
+        marks=(),
         similarity=UNKNOWN,
         attributes={},
         prompt=UNKNOWN,

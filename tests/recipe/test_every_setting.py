@@ -41,7 +41,7 @@ ELSEWHERE = {
     ),
     "the judgement": (
         "evaluate.weights", "evaluate.checkpoints", "evaluate.images", "evaluate.holdout", "evaluate.steps",
-        "evaluate.guidance", "evaluate.seed",
+        "evaluate.guidance", "evaluate.seed", "evaluate.description",
     ),
     "captions compiled, tests/data/test_triggers.py": (
         "triggers.word", "triggers.kind", "triggers.class_word", "triggers.folders", "triggers.when",
