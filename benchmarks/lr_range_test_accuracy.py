@@ -60,7 +60,7 @@ def train_at(lr: float, images: Path, subject: str, steps: int | None) -> Traine
     run = Run(images.parent / f"{images.name}-{lr:g}")
     for _ in train(recipe_at(lr, images, subject, steps), run.folder):
         pass
-    cell = result_of(evaluate(run)).picked
+    cell = result_of(evaluate(run)).shown
     return Trained(lr, utility(cell), cell)
 
 

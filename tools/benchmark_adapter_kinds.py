@@ -93,7 +93,7 @@ def cell(folder: Path, recipe: Recipe, name: str, optimizer: str) -> Row:
     events = list(train(recipe, folder))
     steps = [e for e in events if type(e).__name__ == "Step"]
     seconds = steps[-1].time - steps[0].time if steps else time.monotonic() - began
-    found = result_of(evaluate(Run(folder))).picked
+    found = result_of(evaluate(Run(folder))).shown
     row = Row(
         name,
         optimizer,

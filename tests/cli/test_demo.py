@@ -31,9 +31,12 @@ def test_the_demo_goes_from_images_to_a_verdict(tmp_path, monkeypatch, capsys):
     assert not e.value.code, err
     scores = json.loads((tmp_path / "demo" / "run" / "report" / "scores.json").read_text())
     (cell,) = scores["cells"]
-    assert cell["fidelity"]["value"] == pytest.approx(0, abs=0.01)
+    assert cell["effect"]["value"] == pytest.approx(0, abs=0.05)
     assert scores["verdict"]["word"] == "nothing changed"
     assert "nothing changed" in out
+    assert scores["pick"]["weights"] == ""
+    assert "No checkpoint is picked" in out
+    assert "generate with" not in out
     assert "report: demo/run/report/report.html" in out
     assert "time: plan " in out
     for made in ("mira/01.png", "mira-holdout/01.png", "recipe.toml", "run/report/report.html", "run/report/grid.png"):

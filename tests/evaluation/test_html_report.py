@@ -56,6 +56,25 @@ def test_the_page_says_what_was_found(evaluated):
     assert text.count('class="cell picked"') == 1
     assert "Training loss" in text
     assert "body: <b>violet</b>" in text
+    for words in ("Words alone", "violet body, orange hat", "example tobi", "a margin of", "Own marks"):
+        assert words in text, words
+
+
+def test_the_pair_that_drifted_most_is_shown(new_run, scorer, generator):
+    run = new_run(["1 0.5 0"])
+    report = result_of(evaluate(run, scorer=scorer, generator=generator, changes={"images": 8, "weights": [1.0]}))
+    assert report.shown.drift.clearest is not None
+    assert "Most changed" in make_page(report, run)
+
+
+def test_a_run_that_shows_nothing_has_a_page_without_a_pick(new_run, scorer, generator):
+    run = new_run(["0 0 0"])
+    report = result_of(evaluate(run, scorer=scorer, generator=generator, changes={"images": 8, "weights": [1.0]}))
+    text = make_page(report, run)
+    assert report.picked is None
+    assert "No checkpoint is picked" in text
+    assert "bakehouse generate" not in text
+    assert 'class="cell picked"' not in text
 
 
 def test_words_of_the_user_are_escaped(evaluated):

@@ -132,6 +132,17 @@ def test_a_model_that_reads_no_text_is_no_clip(folders):
         TransformersScorer(folders / "dino", None)
 
 
+def test_a_scorer_says_what_it_sees_in_the_words_of_prompts(crumb_scorer, folders):
+    own = {"hair": "afro", "hair color": "pink", "background": "beach"}
+    assert crumb_scorer.describe(IMAGES, "person", own) == ["pink afro"]
+    assert crumb_scorer.is_reliable("hair color")
+    assert not crumb_scorer.is_reliable("mouth")
+    assert "robot" in crumb_scorer.classes
+    clip = TransformersScorer(folders / "clip", None)
+    assert len(clip.describe(IMAGES, "dog", {})) <= 4
+    assert not clip.is_reliable("hair color")
+
+
 def test_patches_cover_the_image_in_a_grid(crumb_scorer, folders):
     dino = TransformersScorer(folders / "clip", folders / "dino", batch=2)
     clip = TransformersScorer(folders / "clip", None)

@@ -91,6 +91,7 @@ def test_more_images_are_worth_it_only_where_they_can_decide():
     assert p.is_open(cell(1, drift=4.5))
     assert not p.is_open(cell(1, fidelity=0.5, shift=60)), "broken already"
     assert not p.is_open(cell(1, fidelity=-1.0, effect=0.0))
+    assert not p.is_open(cell(1, fidelity=0.3, drift=4.5)), "undertrained either way"
     assert p.is_open(cell(1, fidelity=-0.8, effect=0.13))
 
 

@@ -67,6 +67,8 @@ def test_a_run_is_its_last_weights_until_one_is_picked(trained: Run, tmp_path: P
     write_json(trained.report / "pick.json", {"weights": "weights/zwx-000002.safetensors", "weight": 0.8})
     try:
         assert resolve(trained.folder).adapters == ((trained.weights / "zwx-000002.safetensors", 0.8),)
+        write_json(trained.report / "pick.json", {"weights": "", "weight": 1.0})
+        assert resolve(trained.folder) == source, "none was good enough to be picked"
         write_json(trained.report / "pick.json", {"weights": "weights/gone.safetensors"})
         with pytest.raises(BakehouseError, match=r"gone\.safetensors, which is not in the run"):
             resolve(trained.folder)

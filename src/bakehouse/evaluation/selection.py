@@ -150,8 +150,10 @@ def open_questions(cell: ScoredCheckpoint) -> list[str]:
 
 def is_open(cell: ScoredCheckpoint) -> bool:
     """Return whether more images of a cell could decide the verdict."""
-    unsure = cell.effect.low < VISIBLE_EFFECT <= cell.effect.high
-    return unsure or (_shows_something(cell) and not broken_limits(cell) and bool(open_questions(cell)))
+    if cell.effect.low < VISIBLE_EFFECT <= cell.effect.high:
+        return True
+    decided = bool(broken_limits(cell)) or _not_learned(cell) or not _shows_something(cell)
+    return not decided and bool(open_questions(cell))
 
 
 def _learned(cell: ScoredCheckpoint) -> bool:

@@ -171,7 +171,10 @@ class Pipeline:
             ValueError: as many prompts as images are needed, and images of one size.
         """
         multiple = self.denoiser.downscale
-        cut = [image.crop((0, 0, *(side - side % multiple for side in image.size))) for image in images]
+        cut = [
+            image.crop((0, 0, image.width - image.width % multiple, image.height - image.height % multiple))
+            for image in images
+        ]
         batch = max(1, min(_MAX_BATCH, _BATCH_PIXELS // max(1, cut[0].width * cut[0].height))) if cut else 1
         with self._lock, contextlib.ExitStack() as stack:
             for a in self._loaded:
