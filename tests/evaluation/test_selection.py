@@ -171,6 +171,13 @@ def test_the_verdict(cells, outcome, advice):
     assert verdict.why.endswith(".")
 
 
+def test_nothing_is_learned_where_others_score_like_the_subject():
+    mixed = replace(BASE, calibration=replace(KNOWN, highest=0.95))
+    verdict = p.make_verdict([cell(4)], mixed, 24, RUN)
+    assert verdict.outcome == "not decided"
+    assert "so do others" in verdict.why
+
+
 def test_a_pick_survives_json():
     pick = p.make_pick([cell(4)], BASE)
     assert p.Pick.from_json(pick.to_json()) == pick

@@ -260,8 +260,6 @@ class EvaluationRun:
         count = self.spec.images
         while 2 * count <= MOST_TIMES * self.spec.images and is_open(best_cell := judged(list(cells.values()))):
             variant = next(v for v, c in cells.items() if c is best_cell)
-            if best_cell.images > count:
-                break
             count *= 2
             before = count_images(prompts.of_adapter)
             prompts = replace(self._prompts(count), words=prompts.words)

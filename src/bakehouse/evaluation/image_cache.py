@@ -193,7 +193,7 @@ class ImageCache:
     def score(self, scorer: ImageScorer, variant: AdapterVariant, prompts: Sequence[EvalPrompt]) -> ScoredImages:
         """Return the scores of images, from the cache if they were scored before."""
         names, bare = [self.path(variant, prompt).stem for prompt in prompts], [p.bare_prompt for p in prompts]
-        path = self.folder / "judged" / f"{key_of('judged 1', scorer.name, names, bare)[:24]}.npz"
+        path = self.folder / "judged" / f"{key_of('judged 2', scorer.name, names, bare)[:24]}.npz"
         if (cached := _load_scores(path)) is not None:
             return cached
         scores = score_images(scorer, self.load(variant, prompts), bare)

@@ -100,19 +100,19 @@ class CrumbScorer:
         return self._predict(images).embeddings
 
     def prompt_scores(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Rows:
-        """Return the share of the attributes requested by each prompt that the tagger detects; NaN if it requests none.
+        """Return the mean probability of the attributes that each prompt requests; NaN if it requests none.
 
-        Only colours, skin, background and framing count, which the tagger detects reliably; mouths and partings it
+        Probabilities, not hits: an image on which the tagger wavers moves a mean of few images less. Only colours, skin, background and framing count, which the tagger detects reliably; mouths and partings it
         does not. The class counts only if nothing else does: nearly every image shows it.
         """
-        from bakehouse.vision.taggers.crumb_tagger import prompt_accuracy
+        from bakehouse.vision.taggers.crumb_tagger import prompt_probabilities
 
         result = self._predict(images)
         scores = []
         for i, prompt in enumerate(prompts):
             requested = self.requested_attributes(prompt)
             reliable = {g: v for g, v in requested.items() if g in self._reliable}
-            found = prompt_accuracy(result, i, reliable or {g: v for g, v in requested.items() if g == "class"})
+            found = prompt_probabilities(result, i, reliable or {g: v for g, v in requested.items() if g == "class"})
             scores.append(float(np.mean(list(found.values()))) if found else math.nan)
         return np.asarray(scores, dtype=np.float32)
 

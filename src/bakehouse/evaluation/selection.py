@@ -323,6 +323,13 @@ def make_verdict(cells: Sequence[ScoredCheckpoint], base: BaseScores, images: in
     if questions := open_questions(cell):
         why = f"Not decided with {cell.images} images of {_lower(cell_name(cell))}: {', '.join(questions)}."
         return Verdict("not decided", why, f"More images: {more}")
+    known = base.calibration
+    if known.margin <= 0:
+        why = (
+            f"{cell_name(cell)} scores as the subject ({fidelity}), but so do others: the best 5 % of images that do "
+            f"not show it reach {100 * known.highest:.0f}, its own begin at {100 * known.lowest_own:.0f}."
+        )
+        return Verdict("not decided", why, "")
     why = f"{cell_name(cell)} shows the subject in {_share(cell)}; prompt adherence is intact and drift is low."
     return Verdict("learned", why, _note_on_later(cell, cells))
 

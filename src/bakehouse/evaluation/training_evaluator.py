@@ -135,6 +135,15 @@ class TrainingEvaluator:
             found: list[list[dict[str, object]]] = (
                 value if isinstance(value, list) else read_checked(self.history_file)["courses"]
             )
+            # Figures of another version cannot be compared with those of this one.
+            for cells in found:
+                for cell in cells:
+                    ScoredCheckpoint.from_json(cell)
+        except (KeyError, TypeError) as e:
+            raise BakehouseError(
+                f"{self.history_file} was written by another version of bakehouse",
+                hint="remove it: then only weights saved from now on count, and the run may end later",
+            ) from e
         except BakehouseError as e:
             e.hint = "restore it; or remove it: then only weights saved from now on count, and the run may end later"
             raise

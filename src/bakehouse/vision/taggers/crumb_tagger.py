@@ -178,6 +178,20 @@ def prompt_accuracy(result: TagResult, i: int, wanted: Mapping[str, str]) -> dic
     return out
 
 
+def prompt_probabilities(result: TagResult, i: int, wanted: Mapping[str, str]) -> dict[str, float]:
+    """Return for every wanted attribute the probability that image `i` has it, special cases included."""
+    vocabulary = result.vocabulary
+    return {
+        group: sum(
+            float(p)
+            for value, p in zip(vocabulary.groups[group], result.probs[group][i], strict=True)
+            if vocabulary.accepts(group, want, value)
+        )
+        for group, want in wanted.items()
+        if group in result.probs
+    }
+
+
 def _existing_file(path: Path) -> Path:
     if not path.is_file():
         raise BakehouseError(
