@@ -30,22 +30,24 @@ def test_crumbs_scorer_reads_prompts_and_names_attributes(crumb_scorer):
     assert np.linalg.norm(embeddings, axis=1) == pytest.approx(1, abs=1e-5)
 
 
-def test_a_prompt_scores_the_share_of_what_it_asks_for(crumb_scorer):
-    seen = crumb_scorer.attributes(IMAGES[:1])[0]
-    place = seen["background"]
-    other = "in a forest" if place != "forest" else "in the snow"
-    framing = seen["framing"]
-    scores = crumb_scorer.prompt_scores(IMAGES[:1] * 3, [framing, f"{framing}, {other}", "nothing known"])
-    assert scores[:2] == pytest.approx([1.0, 0.5])
+def probability(scorer, group, value):
+    return float(scorer.tagger(IMAGES[:1]).probs[group][0][scorer.tagger.vocabulary.groups[group].index(value)])
+
+
+def test_a_prompt_scores_the_mean_probability_of_what_it_asks_for(crumb_scorer):
+    scores = crumb_scorer.prompt_scores(IMAGES[:1] * 3, ["portrait", "portrait, in a forest", "nothing known"])
+    portrait, forest = (
+        probability(crumb_scorer, "framing", "portrait"),
+        probability(crumb_scorer, "background", "forest"),
+    )
+    assert scores[:2] == pytest.approx([portrait, (portrait + forest) / 2], abs=1e-5)
     assert np.isnan(scores[2])
 
 
 def test_the_class_counts_only_where_nothing_else_is_asked(crumb_scorer):
-    seen = crumb_scorer.attributes(IMAGES[:1])[0]
-    wrong = "robot" if seen["class"] == "person" else "person"
-    framing = seen["framing"]
-    assert crumb_scorer.prompt_scores(IMAGES[:1], [f"{wrong}, {framing}, big smile"]) == pytest.approx([1.0])
-    assert crumb_scorer.prompt_scores(IMAGES[:1], [wrong]) == pytest.approx([0.0])
+    framing, robot = probability(crumb_scorer, "framing", "portrait"), probability(crumb_scorer, "class", "robot")
+    assert crumb_scorer.prompt_scores(IMAGES[:1], ["robot, portrait, big smile"]) == pytest.approx([framing], abs=1e-5)
+    assert crumb_scorer.prompt_scores(IMAGES[:1], ["robot"]) == pytest.approx([robot], abs=1e-5)
 
 
 @pytest.fixture(scope="module")

@@ -102,8 +102,9 @@ class CrumbScorer:
     def prompt_scores(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Rows:
         """Return the mean probability of the attributes that each prompt requests; NaN if it requests none.
 
-        Probabilities, not hits: an image on which the tagger wavers moves a mean of few images less. Only colours, skin, background and framing count, which the tagger detects reliably; mouths and partings it
-        does not. The class counts only if nothing else does: nearly every image shows it.
+        Probabilities, not hits: an image on which the tagger wavers moves a mean of few images less. Only colours,
+        skin, background and framing count, which the tagger detects reliably; mouths and partings it does not. The
+        class counts only if nothing else does: nearly every image shows it.
         """
         from bakehouse.vision.taggers.crumb_tagger import prompt_probabilities
 
