@@ -4,8 +4,9 @@ Makes images of 512 pixels (half JPEG, half PNG): shaded shapes over noise of se
 re-save of the one before it, every twentieth a variant with something painted over, every twentieth a crop. Then looks
 at all of them as `bakehouse dataset dedupe` does.
 
-`--composition` measures the hardest set instead: drawings of one composition, whose hashes are near and of which no two
-are the same. It says how the time grows from a quarter of `--images` to all of them.
+`--composition` and `--recoloured` measure the hardest sets instead: drawings of one composition, whose hashes are near
+and of which no two are the same, and plain drawings of one shape in other colours, all variants of each
+other. They say how the time grows from a quarter of `--images` to all of them.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from itertools import repeat
 from pathlib import Path
@@ -24,8 +26,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bakehouse.core.events import Event, Progress, result_of
-from bakehouse.curation.dedupe import Dedupe, DuplicateFinding
-from bakehouse.data import scan
+from bakehouse.curation.dedupe import Dedupe
+from bakehouse.data import ImageRecord, scan
 
 SIDE = 512
 KINDS = {9: "copy", 19: "copy", 5: "variant", 15: "crop"}
@@ -85,17 +87,25 @@ def drawing(number: int, folder: Path) -> None:
     image.save(folder / f"{number:05}.png")
 
 
-def growth(images: int) -> None:
+def recolored(number: int, folder: Path) -> None:
+    """Draw one flat shape of 256 pixels in two random colours."""
+    ground, fill = (tuple(c) for c in np.random.default_rng(number).integers(0, 256, (2, 3)).tolist())
+    image = Image.new("RGB", (256, 256), ground)
+    ImageDraw.Draw(image).ellipse((60, 40, 200, 220), fill=fill)
+    image.save(folder / f"{number:05}.png")
+
+
+def growth(images: int, draw: Callable[[int, Path], None], what: str) -> None:
     """Print processor time for a quarter of the drawings and for all, and their ratio."""
     seconds = []
     for count in (images // 4, images):
         with tempfile.TemporaryDirectory() as temporary:
             for number in range(count):
-                drawing(number, Path(temporary))
+                draw(number, Path(temporary))
             start = time.process_time()
             measure(Path(temporary))
             seconds.append(time.process_time() - start)
-    print(f"{images // 4} to {images} drawings of one composition: {seconds[1] / seconds[0]:.1f} times the time")
+    print(f"{images // 4} to {images} {what}: {seconds[1] / seconds[0]:.1f} times the time")
 
 
 def main() -> None:
@@ -104,9 +114,13 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=5000)
     parser.add_argument("--folder", type=Path, help="folder of the images, made if absent; default: a temporary one")
     parser.add_argument("--composition", action="store_true", help="drawings of one composition: how the time grows")
+    parser.add_argument("--recoloured", action="store_true", help="one shape in many colours: how the time grows")
     options = parser.parse_args()
     if options.composition:
-        growth(options.images)
+        growth(options.images, drawing, "drawings of one composition")
+        return
+    if options.recoloured:
+        growth(options.images, recolored, "drawings of one shape in other colours")
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary) / "set"
@@ -145,8 +159,8 @@ def measure(folder: Path) -> None:
     table.add_row(f"all, {len(images)} images", *whole.lap())
     Console().print(table)
     planned = Counter(kind for r in images if (kind := r.path.stem.partition("-")[2]))
-    right = Counter(f.other.path.stem.partition("-")[2] for f in findings if f.kind == VERDICTS.get(kind_of(f)))
-    wrong = sum(f.dropped and kind_of(f) != "copy" for f in findings)
+    right = Counter(kind for f in findings for kind in map(kind_of, f.others) if f.kind == VERDICTS.get(kind))
+    wrong = sum(f.dropped and kind_of(f.other) != "copy" for f in findings)
     for kind, count in planned.items():
         print(f"{kind}: {right[kind]} of {count} found")
     print(f"dropped although not a copy: {wrong}")
@@ -155,9 +169,9 @@ def measure(folder: Path) -> None:
 VERDICTS = {"copy": "duplicate", "variant": "variant", "crop": "near"}
 
 
-def kind_of(finding: DuplicateFinding) -> str:
-    """Return what the second image of a finding was made as."""
-    return finding.other.path.stem.partition("-")[2]
+def kind_of(record: ImageRecord) -> str:
+    """Return what an image was made as."""
+    return record.path.stem.partition("-")[2]
 
 
 if __name__ == "__main__":

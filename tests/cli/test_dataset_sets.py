@@ -9,6 +9,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from bakehouse.cli.main import main
+from bakehouse.curation.sorting import sort
 from bakehouse.data import image_size, open_image
 from bakehouse.recipe import Recipe
 
@@ -121,3 +122,36 @@ def test_sort_into_a_recipes_concepts(folder, capsys, tmp_path):
     assert (folder / "2_b" / "new.png").is_file() and (folder / "2_b" / "new.txt").is_file()
     typed("sort", folder, code=2)
     assert "needs the tags to sort by" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("by", [("cluster", "--clusters", "2"), ("example",)])
+def test_sort_goes_on_after_a_file_that_is_cut_short_meanwhile(folder, capsys, monkeypatch, by):
+    """The file is whole when the dataset is read, and damaged when it is opened."""
+    for k in range(3):
+        open_image(folder / "1_a" / "0.png").save(folder / f"new{k}.png")
+    cut, load_embedder = folder / "new1.png", sort.load_embedder
+
+    def damage_first(name):
+        cut.write_bytes(cut.read_bytes()[:2000])
+        return load_embedder(name)
+
+    monkeypatch.setattr(sort, "load_embedder", damage_first)
+    typed("sort", folder, "--by", *by, "--json")
+    (warning,) = json.loads(capsys.readouterr().out)["warnings"]
+    assert warning.startswith("skipped new1.png: the file is damaged or cut short")
+    assert sorted(path.name for path in folder.glob("*.png")) == ["new1.png"]
+    assert len(list(folder.glob("*/new*.png"))) == 2
+
+
+def test_sort_by_example_needs_two_folders_that_can_be_read(folder, capsys, monkeypatch):
+    open_image(folder / "1_a" / "0.png").save(folder / "new.png")
+    load_embedder = sort.load_embedder
+
+    def damage_first(name):
+        for path in (folder / "1_a").glob("*.png"):
+            path.write_bytes(path.read_bytes()[:2000])
+        return load_embedder(name)
+
+    monkeypatch.setattr(sort, "load_embedder", damage_first)
+    typed("sort", folder, "--by", "example", code=2)
+    assert "has 1 folder of images" in " ".join(capsys.readouterr().err.split())

@@ -29,7 +29,7 @@ def duplicates(facts: Facts, spec: AuditSpec) -> Iterable[CheckFinding]:
         (_with(rest, "near"), "info", "crop", "cropped from another image: both are useful for training"),
     )
     for findings, level, key, why in kinds:
-        notes = {names[f.other.path]: f"{f.why} ({names[f.keep.path]})" for f in findings}
+        notes = {names[one.path]: f"{f.why} ({names[f.keep.path]})" for f in findings for one in f.others}
         if notes:
             fix = "" if level == "info" else None
             yield CheckFinding(f"{counted(len(notes), 'image')} {why}", tuple(notes), notes, level, key, fix)

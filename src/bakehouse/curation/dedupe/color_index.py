@@ -27,9 +27,6 @@ _SIGNS = np.stack([np.einsum("i,j,k->ijk", _HALVES[r], _HALVES[c], _CHANNELS[k])
 _LEAF = 32
 """Most images per leaf; smaller leaves would mean more leaves to compare with."""
 
-_BLOCK = 1024
-"""Windows compared with a leaf at a time, so that the data fits into the CPU cache."""
-
 
 class ColorIndex:
     """Finds images by hash and mean colours."""
@@ -65,10 +62,10 @@ class ColorIndex:
             colors: [W, 48] mean colours of 4 x 4 cells of the windows.
         """
         sums = _sums(colors)
-        possible = np.ones((len(hashes), self._low.shape[1]), bool)
+        possible = np.ones((self._low.shape[1], len(hashes)), bool)
         for mine, low, width in zip(sums.astype(np.uint16), self._low, self._width, strict=True):
-            possible &= mine[:, None] - low <= width
-        w, j = self._similar_hashes(hashes, *_true_indices(possible))
+            possible &= mine - low[:, None] <= width[:, None]
+        w, j = self._similar_hashes(hashes, possible)
         for mine, theirs in zip(sums, self._sums, strict=True):
             maybe = np.flatnonzero(np.abs(mine.take(w) - theirs.take(j)) <= self._limit)
             w, j = w.take(maybe), j.take(maybe)
@@ -76,17 +73,16 @@ class ColorIndex:
         near = off <= self._color
         return w[near], j[near], off[near]
 
-    def _similar_hashes(self, hashes: Hashes, window: Places, leaf: Places) -> tuple[Places, Numbers]:
-        """Return the indices of windows and of images with similar hashes, for pairs of windows and leaves."""
+    def _similar_hashes(self, hashes: Hashes, possible: NDArray[np.bool_]) -> tuple[Places, Numbers]:
+        """Return indices of windows and of images with similar hashes; `possible` [leaves, W] says what to compare."""
         windows, images = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-        for start in range(0, len(window), _BLOCK):
-            part = slice(start, start + _BLOCK)
-            row, place = _true_indices(
-                np.bitwise_count(hashes.take(window[part])[:, None] ^ self._hashes.take(leaf[part], 0)) <= self._within
-            )
-            found = self._numbers[leaf[part][row], place]
-            windows.append(window[part][row][found >= 0])
-            images.append(found[found >= 0])
+        for leaf, theirs, numbers in zip(possible, self._hashes, self._numbers, strict=True):
+            window = np.flatnonzero(leaf)
+            row, place = _true_indices(np.bitwise_count(hashes.take(window)[:, None] ^ theirs) <= self._within)
+            if len(row):
+                found = numbers[place]
+                windows.append(window[row][found >= 0])
+                images.append(found[found >= 0])
         return np.concatenate(windows), np.concatenate(images)
 
 

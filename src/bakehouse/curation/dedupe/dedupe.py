@@ -21,10 +21,11 @@ from bakehouse.core.thread_pool import thread_pool
 from bakehouse.curation.changeset import Edit, Proposal, Remove, Write
 from bakehouse.curation.dedupe.best_copy import caption_richness
 from bakehouse.curation.dedupe.candidates import crop_candidates, similar_pairs
-from bakehouse.curation.dedupe.grouping import DuplicateGrouping, connected_groups
+from bakehouse.curation.dedupe.grouping import DuplicateGrouping, connected_groups, partners
 from bakehouse.curation.dedupe.image_difference import MatchKind
 from bakehouse.curation.dedupe.image_hashes import ImageHashes, hash_file
 from bakehouse.curation.dedupe.pair_matcher import FindText, MatchLimits, PairMatcher
+from bakehouse.curation.dedupe.recolor_prefilter import recolored_pairs
 from bakehouse.curation.open_records import mask_name
 from bakehouse.curation.sidecars import remove_with_sidecars
 from bakehouse.data.image_records import ImageRecord, ImageSet
@@ -46,14 +47,22 @@ NO_OCR_NOTE = (
 
 @dataclass(frozen=True)
 class DuplicateFinding:
-    """A duplicate, variant or crop of an image, and whether it is dropped."""
+    """A duplicate, the variants or a crop of an image, and whether it is dropped."""
 
     keep: ImageRecord
     other: ImageRecord
+    """The duplicate or crop; of a group of variants, the first one beside `keep`."""
     kind: MatchKind
     why: str
     dropped: bool
     """Whether `other` is dropped."""
+    more: tuple[ImageRecord, ...] = ()
+    """The rest of a group of three or more variants."""
+
+    @property
+    def others(self) -> tuple[ImageRecord, ...]:
+        """All images of the finding but `keep`."""
+        return self.other, *self.more
 
 
 class Dedupe(Spec):
@@ -91,7 +100,7 @@ class Dedupe(Spec):
     def findings(
         self, images: ImageSet, find_text: FindText | None = None, *, hashes: Sequence[ImageHashes] | None = None
     ) -> tuple[DuplicateFinding, ...]:
-        """Return every pair of duplicates, variants and crops, in the order of the dataset.
+        """Return every duplicate and crop, and one finding for each group of variants, in the order of the dataset.
 
         Args:
             images: the dataset.
@@ -104,7 +113,7 @@ class Dedupe(Spec):
     def find(
         self, images: ImageSet, find_text: FindText | None = None, hashes: Sequence[ImageHashes] | None = None
     ) -> Generator[Event, None, tuple[DuplicateFinding, ...]]:
-        """Find the pairs as `findings` does; yield progress, and warnings for images that cannot be decoded."""
+        """Find them as `findings` does; yield progress, and warnings for images that cannot be decoded."""
         if hashes is None:
             results = yield from _in_threads(_hashes_or_error, [r.path for r in images], "hashing images")
             errors = [one for one in results if isinstance(one, ImageError)]
@@ -115,16 +124,19 @@ class Dedupe(Spec):
         if animated:
             yield _not_compared(images, animated)
         # The hashes cover one frame only; animations are duplicates if their bytes are equal.
-        pairs = [
-            (i, j)
-            for i, j in similar_pairs(hashes, self.bits, self.limits.mean, _ROUNDING * self.limits.usual)
-            if not {i, j} & animated or images[i].sha256 == images[j].sha256
+        near = similar_pairs(hashes, self.bits, self.limits.mean, _ROUNDING * self.limits.usual)
+        pairs = [(i, j) for i, j in near if not {i, j} & animated or images[i].sha256 == images[j].sha256]
+        recolored = [
+            pair
+            for pair in recolored_pairs(hashes, self.bits // 2, _ROUNDING * self.limits.recoloured, apart_from=near)
+            if not set(pair) & animated
         ]
-        grouping = DuplicateGrouping(PairMatcher(images.records, self.limits, find_text), frozenset(pairs))
-        yield from _in_threads(grouping.resolve, connected_groups(pairs), "comparing images")
+        matcher = PairMatcher(images.records, self.limits, find_text)
+        grouping = DuplicateGrouping(matcher, partners(pairs), partners(recolored))
+        yield from _in_threads(grouping.resolve, connected_groups(pairs + recolored), "comparing images")
         if self.crops != "ignore":
-            near = crop_candidates(hashes, self.crop_bits, self.crop_colour)
-            candidates = grouping.untested_crops(one for one in near if not set(one[:2]) & animated)
+            possible = crop_candidates(hashes, self.crop_bits, self.crop_colour)
+            candidates = grouping.untested_crops(one for one in possible if not set(one[:2]) & animated)
             matches = yield from _in_threads(
                 lambda one: grouping.matcher.match_crop(*one), candidates, "comparing crops"
             )
@@ -134,16 +146,30 @@ class Dedupe(Spec):
             )
             for (whole, part, _), found in likeliest:
                 grouping.add_crop(whole, part, found, drop=self.crops == "drop")
-        return tuple(
-            DuplicateFinding(images[keep], images[other], match.kind, match.why, grouping.dropped.get(other) == keep)
-            for (keep, other), match in sorted(grouping.matches.items(), key=lambda found: found[0][::-1])
-        )
+        return _as_findings(grouping, images)
 
     def _text_finder(self) -> FindText | None:
         """Return the text detector if it is wanted and installed; its networks are loaded on first use."""
         if self.text == "off" or importlib.util.find_spec("rapidocr") is None:
             return None
         return _text_boxes
+
+
+def _as_findings(grouping: DuplicateGrouping, images: ImageSet) -> tuple[DuplicateFinding, ...]:
+    """Return the findings by the number of their first other image."""
+    found = {
+        (other, keep): DuplicateFinding(
+            images[keep], images[other], match.kind, match.why, grouping.dropped.get(other) == keep
+        )
+        for (keep, other), match in grouping.matches.items()
+        if match.kind != "variant"
+    }
+    for group in grouping.variant_groups():
+        keep, other, *rest = group.members
+        found[other, keep] = DuplicateFinding(
+            images[keep], images[other], "variant", group.why, dropped=False, more=tuple(images[i] for i in rest)
+        )
+    return tuple(finding for _, finding in sorted(found.items(), key=lambda one: one[0]))
 
 
 def _not_compared(images: ImageSet, animated: set[int]) -> Event:
@@ -173,8 +199,8 @@ def _report_kept(findings: Sequence[DuplicateFinding]) -> Iterator[Event]:
     for kind, word in (("variant", "variant"), ("near", "crop")):
         stay = [f for f in findings if f.kind == kind and not f.dropped]
         if stay:
-            named = listed([f"{f.other.path.name} (of {f.keep.path.name})" for f in stay], 5)
-            count = len({f.other.path for f in stay})
+            named = listed([f"{listed([r.path.name for r in f.others], 5)} (of {f.keep.path.name})" for f in stay], 5)
+            count = len({record.path for f in stay for record in f.others})
             yield Noted(message=f"kept {counted(count, word)}: {named}")
 
 

@@ -85,6 +85,8 @@ class PairMatch:
     """For a crop: it is unchanged, and the whole image has as many pixels there."""
     bordered: bool = False
     """For a crop: the whole image only adds a uniform border, and has no more pixels within."""
+    recolored: bool = False
+    """For a variant: all colours differ, not one place."""
 
 
 @dataclass(frozen=True)
@@ -151,13 +153,17 @@ class PairMatcher:
     def _open_palette(self, number: int) -> Image.Image | None:
         return palette_of(self.records[number].path)
 
+    def match_recolored(self, i: int, j: int) -> PairMatch:
+        """Classify images i < j, which are no duplicates, as variants in other colours or as different."""
+        scale = ComparisonScale.of(_size(self.records[i]), _size(self.records[j]))
+        return self._match_recolored(self._prepared(i, scale), self._prepared(j, scale))
+
     def _match_recolored(self, a: PreparedImage, b: PreparedImage) -> PairMatch:
         found = recolored_difference(a, b)
         if found.percentile_90 > self.limits.recoloured or tile_difference(a, b).alpha > self.limits.usual:
             return PairMatch("different", "")
-        return PairMatch(
-            "variant", f"same image in other colours (difference {found.percentile_90:.1f} after matching them)"
-        )
+        why = f"same image in other colours (difference {found.percentile_90:.1f} after matching them)"
+        return PairMatch("variant", why, recolored=True)
 
     def match_crop(self, whole: int, part: int, windows: Sequence[int]) -> PairMatch:
         """Classify image `part` as a crop of image `whole` near one of these windows, or as different."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import PurePosixPath
 from typing import Literal, Self
 
 import numpy as np
+from PIL import Image
 from pydantic import Field, model_validator
 
 from bakehouse.core.bundled_models import BUNDLED_TAGGER
@@ -18,17 +19,18 @@ from bakehouse.core.events import Event, Noted, Progress
 from bakehouse.core.message_text import counted, listed
 from bakehouse.core.settings import Spec
 from bakehouse.curation.changeset import Proposal
+from bakehouse.curation.open_records import open_on_white, open_or_skip
 from bakehouse.curation.repeats import NUMBERED_FOLDER
 from bakehouse.curation.sidecars import move_with_sidecars
 from bakehouse.curation.sorting.clustering import cluster
 from bakehouse.data.captions import split_tags
 from bakehouse.data.image_records import ImageRecord, ImageSet
-from bakehouse.data.open_image import open_image
 from bakehouse.vision.image_embeddings import Floats, load_embedder, normalize_rows
 
 Assignment = tuple[ImageRecord, str, str]
 """An image, its folder (empty if none fits) and the reason."""
-Embedded = Generator[Event, None, Floats]
+Embedded = Generator[Event, None, tuple[list[ImageRecord], Floats]]
+"""The images that could be decoded, and their embeddings [N, D]."""
 
 _BATCH = 32
 _MIN_TAG_SHARE = 0.6
@@ -97,9 +99,9 @@ class Sort(Spec):
             yield Noted(message=f"{counted(doubtful, 'image')} with several of the tags; the first tag was used")
 
     def _by_cluster(self, loose: Sequence[ImageRecord], images: ImageSet) -> Iterator[Assignment | Event]:
+        loose, vectors = yield from self._embedded(loose, images)
         if not loose:
             return
-        vectors = yield from self._embedded(loose)
         labels = cluster(vectors, self.clusters)
         groups: list[list[ImageRecord]] = [[] for _ in range(int(labels.max()) + 1)]
         for record, label in zip(loose, labels.tolist(), strict=True):
@@ -111,34 +113,56 @@ class Sort(Spec):
             yield record, _folder_for(names[label], images), why
 
     def _by_example(self, loose: Sequence[ImageRecord], images: ImageSet) -> Iterator[Assignment | Event]:
-        examples = defaultdict(list)
-        for record in images:
-            if parent := images.name(record.path).parent.parts:
-                examples[parent[0]].append(record)
-        if len(examples) < 2:
-            raise UsageError(
-                f"{images.root} has {counted(len(examples), 'folder')} of images; sorting by example needs two or more",
-                hint="put a few images of each concept into a folder of its own, then run the command again",
-            )
-        folders = sorted(examples)
-        known = yield from self._embedded([record for folder in folders for record in examples[folder]])
-        labels = np.repeat(np.arange(len(folders)), [len(examples[folder]) for folder in folders])
+        examples = [record for record in images if images.name(record.path).parent.parts]
+        _check_folders(_top_folders(examples, images), images)
+        examples, known = yield from self._embedded(examples, images)
+        _check_folders(folders := _top_folders(examples, images), images)
+        labels = np.array([folders.index(_top_folder(record, images)) for record in examples])
         centroids = _centroids(known, labels)
-        similarity = (yield from self._embedded(loose)) @ centroids.T if loose else np.zeros((0, len(folders)))
-        for record, row in zip(loose, similarity, strict=True):
+        loose, vectors = yield from self._embedded(loose, images)
+        for record, row in zip(loose, vectors @ centroids.T if loose else (), strict=True):
             second, first = np.argsort(row, kind="stable")[-2:]
             why = f"similarity {row[first]:.2f} to {folders[first]}, {row[second]:.2f} to {folders[second]}"
             yield record, folders[first] if row[first] - row[second] >= self.sure else "", why
 
-    def _embedded(self, records: Sequence[ImageRecord]) -> Embedded:
-        """Return the embeddings [N, D] of images, loading few at a time."""
+    def _embedded(self, records: Sequence[ImageRecord], images: ImageSet) -> Embedded:
+        """Return the embeddings of images, loading few at a time; yield a warning for each that cannot be decoded."""
         embed = load_embedder(self.embedder)
+        usable: list[ImageRecord] = []
         rows: list[Floats] = []
         for start in range(0, len(records), _BATCH):
-            rows.append(embed([open_image(record.path) for record in records[start : start + _BATCH]]))
+            loaded: list[Image.Image] = []
+            for record in records[start : start + _BATCH]:
+                image = yield from open_or_skip(record, images, open_on_white)
+                if image is not None:
+                    usable.append(record)
+                    loaded.append(image)
+            if loaded:
+                rows.append(embed(loaded))
             done = min(start + _BATCH, len(records))
             yield Progress(what="embedding images", done=done, total=len(records))
-        return np.concatenate(rows)
+        return usable, np.concatenate(rows) if rows else np.zeros((0, 0), np.float32)
+
+
+def _top_folder(record: ImageRecord, images: ImageSet) -> str:
+    return images.name(record.path).parent.parts[0]
+
+
+def _top_folders(records: Sequence[ImageRecord], images: ImageSet) -> list[str]:
+    return sorted({_top_folder(record, images) for record in records})
+
+
+def _check_folders(folders: Sequence[str], images: ImageSet) -> None:
+    """Check that there are two folders to choose from.
+
+    Raises:
+        UsageError: there are fewer.
+    """
+    if len(folders) < 2:
+        raise UsageError(
+            f"{images.root} has {counted(len(folders), 'folder')} of images; sorting by example needs two or more",
+            hint="put a few images of each concept into a folder of its own, then run the command again",
+        )
 
 
 def _centroids(vectors: Floats, labels: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Floats:
