@@ -57,6 +57,7 @@ def checkpoints(run: Run, most: int) -> list[Checkpoint]:
 
 
 def pipeline(recipe: Recipe, run: Run, device: str) -> PipelineImageGenerator:
+    """Return the generator on the recipe's base, with the settings of its training."""
     from bakehouse.generation.model_source import ModelSource
 
     model = recipe.model

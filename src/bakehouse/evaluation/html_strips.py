@@ -34,6 +34,7 @@ class Strip:
 
 
 def subject_strips(report: Report) -> list[Strip]:
+    """Return photos, generated images, and the base's of words alone and of the class, as a strip each."""
     cell = report.shown
     generated, words, base = [], [], []
     for i in spread_over_prompts(len(report.prompts.subject), COLUMNS):
@@ -72,6 +73,7 @@ def clearest_change(report: Report) -> list[Strip]:
 
 
 def class_strips(report: Report) -> list[Strip]:
+    """Return images without the trigger, after training and of the base, as a strip each."""
     cell, prompts = report.shown, report.prompts
     of_class = [
         ("class", i, prompts.class_prompts[i]) for i in spread_over_prompts(len(prompts.class_prompts), COLUMNS - 2)
