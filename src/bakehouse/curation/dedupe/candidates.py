@@ -126,14 +126,14 @@ def crop_candidates(hashes: Sequence[ImageHashes], within: int, color: float) ->
             np.concatenate([hashes[i].windows[w] for i, w in zip(some, windows, strict=True)]),
             np.concatenate([hashes[i].colors[1:][w] for i, w in zip(some, windows, strict=True)]),
         )
-        i, j, w = image[w], informative[j], window[w]
-        order = np.argsort(i, kind="stable")
-        order = order[(i != j)[order]]
-        found = []
-        for one in some:
-            mine = order[slice(*np.searchsorted(i[order], (one, one + 1)))]
-            found += _best_windows(one, j[mine], w[mine], off[mine])
-        return found
+        whole, part, w = image[w], informative[j], window[w]
+        order = np.argsort(whole, kind="stable")
+        order = order[(whole != part)[order]]
+        likely: list[tuple[float, CropCandidate]] = []
+        for i in some:
+            mine = order[slice(*np.searchsorted(whole[order], (i, i + 1)))]
+            likely += _best_windows(i, part[mine], w[mine], off[mine])
+        return likely
 
     likeliest: dict[int, list[tuple[float, CropCandidate]]] = {}
     with thread_pool() as pool:
