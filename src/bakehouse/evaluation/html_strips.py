@@ -103,9 +103,9 @@ def broken_strips(report: Report) -> list[Strip]:
 
 
 def mark_strips(report: Report) -> list[tuple[str, list[Strip]]]:
-    """Return for each of the subject's own marks how often it shows, and its crops."""
+    """Return for each of the subject's own marks how often it shows, and its crops; the rarest come first."""
     rows = []
-    for mark in report.marks:
+    for mark in sorted(report.marks, key=lambda mark: mark.in_images.value):
         title = (
             f"in {_share(mark.in_photos)} of the photos, {_share(mark.in_images)} of the generated images, "
             f"{_share(mark.in_words)} of those of words alone, {_share(mark.in_class)} of the base's"
