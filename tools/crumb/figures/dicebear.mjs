@@ -17,6 +17,7 @@ const short = (...numbers) => numbered('short', numbers);
 
 // -- styles ------------------------------------------------------------------------------------------------------
 // colours  option names of the style that take the colour
+// without  colours that the style cannot show
 // fixed    options that never change; more(names) those that depend on the colours drawn
 // parts    option -> {words: [variants]}: always drawn. A variant is a name, or options. '' says nothing.
 //          {hair}, {cloth}, {hat}, {glass} stand for colour words; ', ' parts two tags.
@@ -34,11 +35,11 @@ const STYLES = {
       top: {
         '{hat} fedora hat': ['hat'], '{hat} hijab': ['hijab'], '{hat} turban': ['turban'], '{hat} winter hat': ['winterHat1'],
         '{hat} bobble hat': ['winterHat02'], '{hat} beanie': ['winterHat03'],
-        '{hair} bob cut': ['bob', 'miaWallace'], '{hair} hair bun': ['bun'], '{hair} curly hair': ['curly', 'shortCurly'],
+        '{hair} bob cut': ['bob', 'miaWallace'], '{hair} hair bun': ['bun'], '{hair} curly hair': ['curly'],
         '{hair} wavy hair': ['curvy', 'bigHair'], '{hair} dreadlocks': ['dreads'], '{hair} afro': ['fro'],
         '{hair} medium hair': ['longButNotTooLong'], '{hair} side shave': ['shavedSides'],
         '{hair} long hair': ['straight01', 'straight02', 'straightAndStrand'],
-        '{hair} short hair': ['shortFlat', 'shortRound', 'shortWaved', 'theCaesar', 'theCaesarAndSidePart'],
+        '{hair} short hair': ['shortFlat', 'shortRound', 'shortWaved', 'shortCurly', 'theCaesar', 'theCaesarAndSidePart'],
         '{hair} balding': ['sides'], bald: [{ topProbability: 0 }],
       },
       clothing: {
@@ -62,6 +63,7 @@ const STYLES = {
       'tongue out': { mouth: ['tongue'] }, screaming: { mouth: ['screamOpen'] },
     },
     said: { crying: ['cry'] },
+    limits: { '{glass}sunglasses': ['smile', 'big smile', 'serious', 'sad', 'tongue out', 'screaming'] }, // they hide what makes a face angry
   },
   openPeeps: {
     blackAndColoured: true,
@@ -76,7 +78,7 @@ const STYLES = {
         'black medium hair': ['medium2', 'medium3', 'mediumBangs', 'mediumStraight'], 'black bangs': ['mediumBangs3'], '{hair} mohawk': ['mohawk'],
         bald: ['noHair1'], '{hair} balding': ['noHair3'], 'black short hair': ['pomp', 'shaved2', 'short1', 'short2', 'short5'], 'black spiky hair': ['shaved3'],
       },
-      face: { '': ['smile'], 'closed eyes': ['calm', 'smileBig', 'solemn'], 'heart eyes': ['lovingGrin1', 'lovingGrin2'], 'wide eyes': ['awe', 'rage'] },
+      face: { '': ['smile', 'smileTeethGap'], 'closed eyes': ['calm', 'smileBig', 'solemn'], 'heart eyes': ['lovingGrin1', 'lovingGrin2'], 'wide eyes': ['awe', 'rage'] },
     },
     extras: {
       accessories: { chance: 0.25, words: { glasses: ['glasses', 'glasses3'], 'white glasses': ['glasses4'], 'round glasses': ['glasses2', 'glasses5'], sunglasses: ['sunglasses', 'sunglasses2'] } },
@@ -107,7 +109,7 @@ const STYLES = {
     },
     extras: { glasses: { chance: 0.25, words: { '{glass}glasses': numbered('light', [2, 5, 6]), '{glass}sunglasses': numbered('dark', [5, 6]) } } },
     eyes: 'eyes',
-    faces: { smile: { mouth: ['happy07', 'happy08', 'happy09'] }, 'big smile': { mouth: ['happy06'] }, sad: { mouth: ['sad01'] }, serious: { mouth: ['sad05', 'sad06'] }, surprised: { mouth: ['happy01'] }, smirk: { mouth: ['happy10', 'happy11'] } },
+    faces: { smile: { mouth: ['happy09'] }, 'big smile': { mouth: ['happy06'] }, sad: { mouth: ['sad01'] }, serious: { mouth: ['sad05', 'sad06'] }, surprised: { mouth: ['happy01'] }, smirk: { mouth: ['happy07', 'happy08', 'happy10', 'happy11'] } },
   },
   personas: {
     colours: { hair: ['hairColor'], skin: ['skinColor'], cloth: ['clothingColor'] },
@@ -124,9 +126,10 @@ const STYLES = {
     },
     extras: { facialHair: { chance: 0.18, words: { '{hair} beard': ['beardMustache'], '{hair} moustache': ['pyramid', 'walrus'] } } },
     faces: { smile: { mouth: ['smile'] }, 'big smile': { mouth: ['bigSmile'] }, sad: { mouth: ['frown'] }, surprised: { mouth: ['surprise'] }, smirk: { mouth: ['smirk'] } },
-    limits: { '{hair} beard': ['big smile'] }, // it draws a mouth of its own
+    limits: { '{hair} beard': ['big smile'], '{hair} moustache': ['smile', 'big smile', 'surprised'] }, // the beard has a mouth of its own
   },
   bigEars: {
+    without: { skin: ['dark'] }, // its thin lines would not be seen
     colours: { hair: ['hairColor'], skin: ['skinColor'] },
     fixed: { cheekProbability: 0, frontHair: v(2, 6, 10, 11, 12), face: v(1, 2, 3, 6, 7, 10) },
     parts: {
@@ -161,6 +164,7 @@ const STYLES = {
     limits: { 'brown moustache': ['big smile'] }, // it covers the others
   },
   croodles: {
+    without: { skin: ['dark'], hair: ['platinum', 'silver'] },
     colours: { hair: ['topColor'], skin: ['baseColor'] },
     fixed: { mustacheProbability: 0, face: v(1, 2, 4, 5, 7) },
     parts: {
@@ -183,6 +187,7 @@ const STYLES = {
       },
     },
     faces: { smile: { mood: ['happy'] }, 'big smile': { mood: ['superHappy'] }, angry: { mood: ['angry'] }, sad: { mood: ['sad'] }, serious: { mood: ['neutral'] } },
+    limits: Object.fromEntries(['bangs', 'medium hair', 'wavy hair'].map((words) => [`{hair} ${words}`, ['smile', 'big smile', 'angry', 'serious']])), // they hide sad brows
   },
   lorelei: {
     colours: { hair: ['hairColor'], skin: ['skinColor'] },
@@ -203,18 +208,20 @@ const STYLES = {
     plain: { eyebrows: v(5, 7, 9) },
     faces: {
       smile: { mouth: ['happy01', 'happy02'] }, 'big smile': { mouth: ['happy05', 'happy06', 'happy16'] }, 'tongue out': { mouth: ['happy09'] },
-      sad: { mouth: ['sad05'], eyebrows: v(1), eyes: v(6, 13, 16) }, angry: { mouth: ['sad05', 'sad06'], eyebrows: v(13), eyes: v(4, 6, 12, 16) },
+      sad: { mouth: ['sad05'], eyebrows: v(1), eyes: v(6, 13, 16) },
+      angry: { mouth: ['sad05', 'sad06'], eyebrows: v(13), eyes: v(4, 6, 12, 16) },
       surprised: { mouth: ['sad01'], eyes: v(13, 16, 21) },
     },
+    limits: { sunglasses: ['smile', 'big smile', 'tongue out', 'surprised'] },
   },
   notionists: {
     colours: {},
     fixed: { gestureProbability: 0, bodyIconProbability: 0 },
     parts: {
       hair: {
-        'white cap': ['hat'], 'black short hair': v(1, 5, 6, 13, 15, 16, 18, 19, 25, 27, 34, 35, 38, 54), 'black medium hair': v(2, 10, 23, 58), 'black long hair': v(28),
+        'white cap': ['hat'], 'black short hair': v(1, 5, 6, 13, 15, 16, 18, 19, 25, 27, 34, 35, 38, 49, 54), 'black medium hair': v(2, 10, 23, 58), 'black long hair': v(28),
         'black bangs': v(41), 'black bob cut': v(36, 43), 'black curly hair': v(9, 20, 22, 33), 'black hair bun': v(29, 48), 'black ponytail': v(39, 47),
-        'black two buns': v(59), 'black spiky hair': v(50, 52, 53), 'black flat top': v(49), 'white turban': v(61), 'black hijab': v(62, 63),
+        'black two buns': v(59), 'black spiky hair': v(50, 52, 53), 'white turban': v(61), 'black hijab': v(62, 63),
       },
       body: { 'white collared sweater': v(14, 21), 'white jacket': v(7, 16), 'black jacket': v(8), 'white shirt': v(13, 25), 'white hoodie': v(23) },
     },
@@ -222,13 +229,12 @@ const STYLES = {
       glasses: { chance: 0.25, words: { glasses: v(3), 'square glasses': v(8), 'round glasses': v(11), sunglasses: v(2, 7, 10) } },
       beard: { chance: 0.12, words: { 'black moustache': v(3, 10) } },
     },
-    eyes: 'eyes',
     plain: { brows: v(5, 12), eyes: v(4, 5) },
     faces: {
-      smile: { lips: v(3, 17, 22, 23) }, 'big smile': { lips: v(8, 14, 25, 30) }, 'tongue out': { lips: v(12) }, surprised: { lips: v(15) }, serious: { lips: v(21) },
+      smile: { lips: v(3, 17, 22, 23) }, 'big smile': { lips: v(8, 14, 25, 30) }, surprised: { lips: v(15) }, serious: { lips: v(21) },
       sad: { lips: v(18, 19), brows: v(6, 13) }, angry: { lips: v(18, 19), brows: v(2) },
     },
-    limits: { 'black moustache': ['smile', 'big smile', 'tongue out'] },
+    limits: { 'black moustache': ['smile', 'big smile'], sunglasses: ['smile', 'big smile', 'surprised', 'serious'] },
   },
   toonHead: {
     colours: { hair: ['hairColor'], skin: ['skinColor'], cloth: ['clothesColor'] },
@@ -273,6 +279,7 @@ const STYLES = {
       smile: { mouth: v(2) }, 'big smile': { mouth: v(1, 22, 23, 25, 26, 27, 28) }, serious: { mouth: v(9) }, sad: { mouth: v(4) }, 'tongue out': { mouth: v(16) },
       screaming: { mouth: v(15) }, angry: { mouth: v(9, 14), eyebrows: v(1, 2), eyes: v(3, 24, 26) },
     },
+    limits: { sunglasses: ['smile', 'big smile', 'serious', 'sad', 'tongue out', 'screaming'] },
   },
   micah: {
     colours: { hair: ['hairColor', 'facialHairColor'], skin: ['baseColor'], cloth: ['shirtColor'], glass: ['glassesColor'] },
@@ -309,12 +316,20 @@ export const TRAINED = ['avataaars', 'openPeeps', 'pixelArt', 'personas', 'bigEa
 export const HELD_OUT = ['adventurer', 'micah', 'miniavs'];
 
 const SUNGLASSES = /sunglasses$/;
-const HEX = { hair: PEOPLE.hair, skin: PEOPLE.skin, cloth: PEOPLE.cloth, hat: PEOPLE.cloth, glass: { ...PEOPLE.glasses, '': DARK_GLASSES } };
+const HEX = { hair: PEOPLE.hair, skin: PEOPLE.skin, cloth: PEOPLE.cloth, hat: PEOPLE.cloth, glass: PEOPLE.glasses };
 
-/** {name of a colour} for hair, skin, clothes, hat and glasses. */
-function someColours(palette) {
-  const names = Object.fromEntries(Object.entries(palette).map(([what, hexes]) => [what, key(hexes)]));
-  return { ...names, glass: chance() < 0.4 ? '' : key(PEOPLE.glasses) };
+// Colours that cannot be told from a skin beside them
+const ALIKE = {
+  dark: { hair: ['brown'] }, brown: { hair: ['auburn'] }, pale: { hair: ['platinum'], glass: ['white'] }, yellow: { cloth: ['yellow'], glass: ['yellow'] },
+  tan: {}, light: {},
+};
+
+/** A name of each kind of colour: {skin, hair, cloth, hat, glass}; glass is '' for dark frames, of which nothing is said. */
+function someColours({ skin: skins, ...palette }, without = {}) {
+  const some = (hexes, ...not) => pick(Object.keys(hexes).filter((name) => !not.flat().includes(name)));
+  const skin = some(skins, without.skin);
+  const names = Object.fromEntries(Object.entries(palette).map(([what, hexes]) => [what, some(hexes, without[what], ALIKE[skin][what])]));
+  return { skin, ...names, glass: chance() < 0.4 ? '' : names.glass };
 }
 
 const fill = (words, names) => words.replace('{glass}', names.glass && `${names.glass} `).replace(/\{(\w+)\}/g, (_, what) => names[what]);
@@ -328,10 +343,10 @@ function choose(table) {
 
 /** The expressions that a style can show with what is already drawn, as {expression: {option: variants}}. */
 function visible(style, said, plainEyes) {
-  const limit = said.map((words) => style.limits?.[words]).find(Boolean);
+  const limits = said.map((words) => style.limits?.[words]).filter(Boolean);
   const faces = {};
   for (const [expression, face] of Object.entries(style.faces)) {
-    if (limit && !limit.includes(expression)) continue;
+    if (!limits.every((limit) => limit.includes(expression))) continue;
     if (!plainEyes || !face[style.eyes]) faces[expression] = face;
     else {
       const eyes = face[style.eyes].filter((variant) => plainEyes.includes(variant));
@@ -365,10 +380,10 @@ export function svgOf(name, options) {
   return STYLES[name]?.patch?.(svg) ?? svg;
 }
 
-/** A person of a style, in colours of palette: {hair, skin, cloth, hat}, each {name: hex}. */
+/** A person of a style, in colours of palette: {hair, skin, cloth, hat, glass}, each {name: hex}. */
 export function person(name, palette = HEX) {
-  const style = STYLES[name], names = someColours(palette);
-  const hexes = Object.fromEntries(Object.entries(names).map(([what, colour]) => [what, (palette[what] ?? HEX[what])[colour]]));
+  const style = STYLES[name], names = someColours(palette, style.without);
+  const hexes = Object.fromEntries(Object.entries(names).map(([what, name]) => [what, palette[what][name] ?? DARK_GLASSES]));
   const options = { seed: `s${chance()}`, ...style.fixed, ...style.more?.(names) }, said = [];
   for (const [what, taking] of Object.entries(style.colours)) for (const option of taking) options[option] = [hexes[what]];
   const draw = (option, words, variant) => {
@@ -407,7 +422,7 @@ export function oddPerson() {
 
 // -- robots: eyes and mouths that read as a face ------------------------------------------------------------------------
 const ROBOT = {
-  face: { 'round head': ['round01', 'round02'], 'square head': ['square01', 'square02'] },
+  face: { 'round head': ['round01', 'round02'], 'square head': ['square01'] },
   top: {
     'antenna on top': ['antenna', 'antennaCrooked'], 'bulb on top': ['bulb01', 'glowingBulb01', 'glowingBulb02'], 'horns on top': ['horns'], 'lights on top': ['lights'],
     'pyramid on top': ['pyramid'], 'radar on top': ['radar'],
