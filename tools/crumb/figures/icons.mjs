@@ -8,6 +8,7 @@ import { chance, pick } from './chance.mjs';
 const SIZE = 160, MARGIN = 0.06; // pixels, share of a side left free
 const SAMPLE = 64, PAD = 0.15; // an icon is measured at 64 pixels; some draw past their box, so that much is added around it
 const TURNS = [-12, -5, 5, 12]; // degrees; few, as resvg aborts on some icons at some angles and each was tried at these
+const BODY = 0.35; // share of an icon's ink that its main hue covers, at least, for the icon to be given another colour
 const FAINT = 0.035; // OKLCH chroma below which a colour is seen as gray
 
 const { concepts, colours, styles } = JSON.parse(fs.readFileSync(new URL('../concepts.json', import.meta.url), 'utf8'));
@@ -145,7 +146,11 @@ function placed(points, turn, mirror) {
   return `matrix(${values.map((v) => v.toFixed(5)).join(' ')})`;
 }
 
-export const colourable = (concept, set, name) => concept.colors && !concept.fixed.includes(`${set}/${name}`);
+// Whether a new colour would be seen as the colour of the whole: one hue must cover a good part of the icon.
+export function colourable(concept, set, name) {
+  if (!concept.colors || concept.fixed.includes(`${set}/${name}`)) return false;
+  return (drawing(set, name, concept.leaves).main?.share ?? 0) >= BODY;
+}
 
 // One icon as a figure. colour: a name in concepts.json or null; turn: degrees; mirror: left and right exchanged.
 export function figure(concept, set, name, { colour = null, turn = 0, mirror = false } = {}) {
