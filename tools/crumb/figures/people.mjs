@@ -136,20 +136,20 @@ const face = (jaw, chin, tip = 0.6) => `M 0 0 C .6 0 1 .18 1 .48 C 1 ${jaw} ${ch
 // -- hair: {behind, front, over (on the clothes), lines} in canvas units; pieces are drawn in that order -------------------
 const CAP = { // front hair of several shapes
   side: 'M -1.07 .52 C -1.22 .02 -.75 -.15 0 -.14 C .75 -.14 1.22 .02 1.07 .52 L .96 .5 C .97 .4 .92 .32 .84 .27 C .5 .27 .1 .22 -.3 .1 C -.5 .22 -.75 .26 -.86 .32 C -.93 .38 -.96 .44 -.96 .5 Z',
-  crop: 'M -1.06 .5 C -1.22 .02 -.75 -.16 0 -.15 C .75 -.16 1.22 .02 1.06 .5 L .95 .48 C .96 .38 .92 .3 .86 .24 C .8 .3 .66 .33 .56 .32 C .5 .26 .45 .23 .42 .2 C .3 .3 .12 .33 0 .32 C -.06 .28 -.1 .24 -.12 .2 C -.24 .3 -.42 .33 -.52 .31 C -.56 .27 -.58 .24 -.6 .2 C -.7 .28 -.82 .3 -.86 .3 C -.93 .36 -.95 .42 -.95 .48 Z',
+  crop: 'M -1.06 .5 C -1.22 .02 -.75 -.16 0 -.15 C .75 -.16 1.22 .02 1.06 .5 L .95 .48 C .96 .38 .92 .3 .86 .24 C .8 .27 .66 .29 .56 .28 C .5 .23 .45 .2 .42 .17 C .3 .26 .12 .29 0 .28 C -.06 .24 -.1 .2 -.12 .17 C -.24 .26 -.42 .29 -.52 .27 C -.56 .23 -.58 .2 -.6 .17 C -.7 .25 -.82 .28 -.86 .28 C -.93 .36 -.95 .42 -.95 .48 Z',
   quiff: 'M -1.05 .5 C -1.1 .3 -1.12 .14 -1 .02 C -1 -.16 -.6 -.28 -.1 -.24 C .3 -.3 .9 -.2 1.04 .02 C 1.12 .16 1.1 .3 1.05 .5 L .95 .48 C .96 .36 .93 .26 .84 .2 C .5 .14 .3 .2 -.02 .21 C -.3 .22 -.6 .14 -.78 .16 C -.92 .24 -.95 .36 -.95 .48 Z',
   tufts: 'M -1.07 .56 C -1.3 .1 -.85 -.2 -.05 -.17 C .8 -.2 1.3 .08 1.07 .56 L .93 .42 L .8 .24 C .74 .3 .7 .34 .62 .4 C .6 .32 .54 .25 .46 .2 C .36 .3 .2 .38 .08 .42 C .1 .34 .06 .26 0 .2 C -.1 .3 -.26 .36 -.4 .38 C -.38 .3 -.42 .24 -.48 .2 C -.6 .3 -.7 .34 -.82 .4 L -.93 .44 Z',
   back: 'M -1.04 .46 C -1.16 .02 -.7 -.1 0 -.1 C .7 -.1 1.16 .02 1.04 .46 C .98 .38 .94 .28 .74 .2 C .4 .1 -.4 .1 -.74 .2 C -.94 .28 -.98 .38 -1.04 .46 Z',
   curtain: 'M 0 -.14 C .8 -.16 1.24 .06 1.16 .6 C 1.12 .66 1 .66 .95 .6 C .98 .44 .9 .32 .7 .28 C .4 .24 .14 .16 0 .06 C -.14 .16 -.4 .24 -.7 .28 C -.9 .32 -.98 .44 -.95 .6 C -1 .66 -1.12 .66 -1.16 .6 C -1.24 .06 -.8 -.16 0 -.14 Z',
-  sweep: 'M 0 -.15 C .8 -.16 1.24 .06 1.16 .62 C 1.1 .68 1 .64 .95 .58 C .96 .46 .94 .4 .88 .34 C .4 .36 -.2 .26 -.5 .06 C -.6 .2 -.78 .28 -.88 .36 C -.95 .44 -.95 .52 -.95 .6 C -1 .66 -1.12 .66 -1.16 .6 C -1.24 .06 -.8 -.15 0 -.15 Z',
-  blunt: 'M -1.15 .62 C -1.26 .02 -.8 -.15 0 -.15 C .8 -.15 1.26 .02 1.15 .62 C 1.1 .66 1 .64 .95 .58 C .97 .48 .94 .4 .9 .34 C .5 .37 -.5 .37 -.9 .34 C -.94 .4 -.97 .48 -.95 .58 C -1 .64 -1.1 .66 -1.15 .62 Z',
+  sweep: 'M 0 -.15 C .8 -.16 1.24 .06 1.16 .62 C 1.1 .68 1 .64 .95 .58 C .96 .46 .94 .4 .88 .32 C .4 .31 -.2 .22 -.5 .05 C -.6 .18 -.78 .26 -.88 .34 C -.95 .44 -.95 .52 -.95 .6 C -1 .66 -1.12 .66 -1.16 .6 C -1.24 .06 -.8 -.15 0 -.15 Z',
+  blunt: 'M -1.15 .62 C -1.26 .02 -.8 -.15 0 -.15 C .8 -.15 1.26 .02 1.15 .62 C 1.1 .66 1 .64 .95 .58 C .97 .48 .94 .4 .9 .29 C .5 .31 -.5 .31 -.9 .29 C -.94 .4 -.97 .48 -.95 .58 C -1 .64 -1.1 .66 -1.15 .62 Z',
   strands: 'M 0 -.16 C .85 -.18 1.28 .04 1.16 .64 C 1.1 .72 1.02 .72 .97 .78 C .99 .6 .94 .44 .84 .3 C .78 .36 .68 .42 .56 .46 C .56 .36 .46 .26 .34 .16 C .28 .26 .2 .32 .08 .38 C .1 .3 .06 .22 0 .14 C -.1 .26 -.3 .36 -.5 .42 C -.46 .34 -.48 .28 -.52 .22 C -.6 .32 -.74 .38 -.84 .4 C -.94 .52 -.98 .64 -.97 .78 C -1.02 .72 -1.1 .72 -1.16 .64 C -1.28 .04 -.85 -.16 0 -.16 Z',
 };
 const CAP_LINES = {
   side: ['M -.3 .08 C -.2 .0 -.1 -.05 .1 -.08', 'M .1 .15 C .4 .17 .7 .14 .9 .1'], crop: ['M -.4 -.04 C -.2 .02 -.1 .08 -.08 .14', 'M .36 -.04 C .42 .04 .44 .1 .44 .14'],
   quiff: ['M -.6 .08 C -.4 -.08 -.1 -.12 .2 -.1', 'M -.2 .14 C .1 -.02 .4 -.06 .7 -.04'], tufts: ['M -.4 .1 C -.36 .02 -.3 -.04 -.2 -.08', 'M .44 .12 C .4 .04 .34 -.02 .24 -.06'],
   back: ['M -.5 .1 C -.42 .02 -.3 -.03 -.16 -.05', 'M .5 .1 C .42 .02 .3 -.03 .16 -.05', 'M 0 .08 L 0 -.03'], curtain: ['M 0 .03 L 0 -.1', 'M .3 .14 C .6 .16 .9 .18 1.02 .36', 'M -.3 .14 C -.6 .16 -.9 .18 -1.02 .36'],
-  sweep: ['M -.5 .05 C -.44 0 -.36 -.06 -.3 -.1', 'M 0 .16 C .4 .22 .8 .2 1 .34'], blunt: ['M -.5 .3 L -.46 .12', 'M 0 .31 L 0 .13', 'M .5 .3 L .46 .12'], strands: ['M -.5 .2 C -.46 .08 -.4 .02 -.3 -.04', 'M .34 .14 C .34 .06 .3 0 .22 -.05'],
+  sweep: ['M -.5 .05 C -.44 0 -.36 -.06 -.3 -.1', 'M 0 .16 C .4 .22 .8 .2 1 .34'], blunt: ['M -.5 .25 L -.46 .1', 'M 0 .26 L 0 .1', 'M .5 .25 L .46 .1'], strands: ['M -.5 .2 C -.46 .08 -.4 .02 -.3 -.04', 'M .34 .14 C .34 .06 .3 0 .22 -.05'],
 };
 const cap = (f, name) => ({ front: [f.turned(CAP[name])], lines: CAP_LINES[name].map(f.turned) });
 const FALL = { // hair behind the head and locks over the clothes
@@ -162,6 +162,12 @@ const mirrored = (path) => mapped(path, (x) => -x, (y) => y).replace(/-?\d+\.\d+
 const both = (f, path) => [f.head(path), f.head(path.replace(/(-?\d*\.?\d+)[ ,]+(-?\d*\.?\d+)/g, (_, x, y) => `${-x} ${y}`))];
 const sharp = (f, soft, pointed) => pick(f.pointed ? pointed : soft);
 
+// hair all around: from the right round the top to the left, then back along the hairline
+const cloud = (f, ring, bulge, hairline, inner) => {
+  const line = hairline.map(([x, y]) => [f.hx(x), f.hy(y)]);
+  return `${bumps(ring, -bulge)} L ${line[0].map(n1).join(' ')} ${bumps(line, -inner, false)} Z`;
+};
+
 const HAIRS = {
   'short hair': (f) => cap(f, sharp(f, ['side', 'crop', 'quiff'], ['tufts', 'crop', 'side'])),
   'long hair': (f) => { const c = cap(f, sharp(f, ['curtain', 'sweep'], ['strands', 'sweep'])); return { ...c, behind: [f.head(FALL.long.behind)], over: both(f, FALL.long.lock), overLines: both(f, FALL.long.line) }; },
@@ -170,15 +176,13 @@ const HAIRS = {
   bangs: (f) => ({ ...cap(f, 'blunt'), behind: [f.head(FALL.medium.behind)] }),
   'wavy hair': (f) => { const c = cap(f, pick(['curtain', 'sweep'])); return { ...c, behind: [f.head(FALL.wavy.behind)], over: both(f, FALL.wavy.lock), overLines: both(f, FALL.wavy.line) }; },
   'curly hair': (f) => {
-    const ring = arc(f.hx(0), f.hy(0.4), f.hw * 1.32, f.high * 0.62, 55, -235, 17);
-    const top = arc(f.hx(0), f.hy(0.34), f.hw * 1.16, f.high * 0.5, 165, 375, 9), hairline = [[0.95, 0.5], [0.86, 0.28], [0.48, 0.2], [0.08, 0.16], [-0.36, 0.2], [-0.86, 0.28], [-0.95, 0.5]].map(([x, y]) => [f.hx(x), f.hy(y)]);
     const curl = (x, y) => f.head(`M ${x - 0.16} ${y} C ${x - 0.16} ${y - 0.1} ${x + 0.14} ${y - 0.1} ${x + 0.12} ${y} C ${x + 0.1} ${y + 0.05} ${x - 0.04} ${y + 0.04} ${x - 0.03} ${y - 0.01}`);
-    return { behind: [bumps(ring, 0.62) + ' Z'], front: [bumps(top, 0.55) + ` L ${hairline[0].map(n1).join(' ')} ` + bumps(hairline, -0.5, false) + ' Z'], lines: [curl(-0.5, 0.1), curl(0.1, 0.04), curl(0.62, 0.12)] };
+    const low = pick([28, 44]);
+    return { front: [cloud(f, arc(f.hx(0), f.hy(0.36), f.hw * 1.34, f.high * 0.6, low, -180 - low, 16), 0.6, [[-0.93, 0.52], [-0.86, 0.28], [-0.48, 0.2], [-0.08, 0.16], [0.36, 0.2], [0.86, 0.28], [0.93, 0.52]], 0.5)], lines: [curl(-0.5, 0.08), curl(0.1, 0), curl(0.66, 0.1), curl(-1.08, 0.32), curl(1.12, 0.34)] };
   },
   afro: (f) => {
-    const r = f.afro ?? 1.6, ring = arc(f.hx(0), f.hy(0.24), f.hw * r, f.high * r * 0.385, 50, -230, 26), hairline = [[0.95, 0.46], [0.84, 0.27], [0.5, 0.19], [0, 0.17], [-0.5, 0.19], [-0.84, 0.27], [-0.95, 0.46]].map(([x, y]) => [f.hx(x), f.hy(y)]);
-    const top = arc(f.hx(0), f.hy(0.3), f.hw * 1.14, f.high * 0.44, 160, 380, 12), dots = arc(f.hx(0), f.hy(0.26), f.hw * r * 0.82, f.high * r * 0.31, 190, 350, 8);
-    return { behind: [bumps(ring, f.smooth ? 0.16 : 0.42) + ' Z'], front: [smooth(top).replace(/^/, '') + ` L ${hairline[0].map(n1).join(' ')} ` + bumps(hairline, -0.25, false) + ' Z'], noLine: true, lines: dots.map(([x, y]) => `M ${n1(x - 2)} ${n1(y + 1)} Q ${n1(x)} ${n1(y - 2.5)} ${n1(x + 2)} ${n1(y + 0.5)}`) };
+    const r = (f.afro ?? 1.6) * (0.9 + chance() * 0.1), dots = [...arc(f.hx(0), f.hy(0.26), f.hw * r * 0.84, f.high * r * 0.31, 175, 365, 9), ...arc(f.hx(0), f.hy(0.26), f.hw * r * 0.6, f.high * r * 0.2, 205, 335, 4)];
+    return { front: [cloud(f, arc(f.hx(0), f.hy(0.24), f.hw * r, f.high * r * 0.385, 42, -222, 26), f.smooth ? 0.16 : 0.36, [[-0.93, 0.5], [-0.84, 0.27], [-0.5, 0.19], [0, 0.17], [0.5, 0.19], [0.84, 0.27], [0.93, 0.5]], 0.25)], noLine: true, lines: dots.map(([x, y]) => `M ${n1(x - 2)} ${n1(y + 1)} Q ${n1(x)} ${n1(y - 2.5)} ${n1(x + 2)} ${n1(y + 0.5)}`) };
   },
   'hair bun': (f) => ({ ...cap(f, 'back'), behind: [oval(f.hx(0), f.hy(-0.2), f.hw * 0.44, f.hw * 0.42)], behindLines: [f.head('M -.24 -.2 C -.2 -.34 .16 -.36 .22 -.22 C .22 -.12 0 -.1 -.04 -.18')] }),
   'two buns': (f) => ({ ...cap(f, sharp(f, ['curtain', 'back'], ['strands', 'back'])), behind: [-1, 1].map((k) => oval(f.hx(0.8 * k), f.hy(-0.1), f.hw * 0.42)), behindLines: [-1, 1].map((k) => f.head(`M ${0.8 * k - 0.2} -.1 C ${0.8 * k - 0.2} -.24 ${0.8 * k + 0.2} -.24 ${0.8 * k + 0.2} -.1 C ${0.8 * k + 0.16} -.02 ${0.8 * k - 0.04} -.02 ${0.8 * k - 0.04} -.1`)) }),
@@ -189,13 +193,15 @@ const HAIRS = {
     return { ...cap(f, f.pointed ? 'strands' : 'curtain'), over: [...chain(-1), ...chain(1)], overLines: [...v(-1), ...v(1)], overTies: [-1, 1].map((k) => oval(f.hx(1.2 * k), f.hy(1.52), f.hw * 0.13, f.high * 0.04)), tips: [-1, 1].map((k) => f.head(`M ${1.1 * k} 1.53 C ${1.02 * k} 1.62 ${1.06 * k} 1.7 ${1.22 * k} 1.76 C ${1.36 * k} 1.7 ${1.38 * k} 1.6 ${1.3 * k} 1.53 Z`)) };
   },
   dreadlocks: (f) => {
-    const lock = (x, y, dx, length, w) => f.head(`M ${x - w} ${y} C ${x - w} ${y + length * 0.4} ${x + dx - w} ${y + length * 0.7} ${x + dx - w} ${y + length} C ${x + dx - w} ${y + length + 0.08} ${x + dx + w} ${y + length + 0.08} ${x + dx + w} ${y + length} C ${x + dx + w} ${y + length * 0.7} ${x + w} ${y + length * 0.4} ${x + w} ${y} Z`);
-    const sides = [-1, 1].flatMap((k) => [lock(0.86 * k, 0.12, 0.36 * k, 0.96, 0.12), lock(1.04 * k, 0.1, 0.44 * k, 0.74, 0.12), lock(0.94 * k, 0.1, 0.12 * k, 0.88, 0.12)]);
-    return { behind: [f.head('M 0 -.08 C 1 -.1 1.2 .2 1.2 .6 L 1.16 1 L -1.16 1 L -1.2 .6 C -1.2 .2 -1 -.1 0 -.08 Z')], front: [...sides, f.head('M -1.12 .34 C -1.26 -.02 -.75 -.17 0 -.16 C .75 -.17 1.26 -.02 1.12 .34 C 1 .4 .9 .34 .84 .28 C .74 .3 .66 .26 .6 .2 C .5 .24 .36 .22 .3 .17 C .2 .21 .08 .2 0 .15 C -.08 .2 -.2 .21 -.3 .17 C -.36 .22 -.5 .24 -.6 .2 C -.66 .26 -.74 .3 -.84 .28 C -.9 .34 -1 .4 -1.12 .34 Z')], lines: [-0.6, -0.3, 0, 0.3, 0.6].map((x) => f.head(`M ${x} .16 C ${x * 0.95} .05 ${x * 0.7} -.06 ${x * 0.4} -.12`)), overFront: true };
+    const lock = (x, y, dx, length, w = 0.13) => f.head(`M ${x - w} ${y} C ${x - w} ${y + length * 0.4} ${x + dx - w} ${y + length * 0.6} ${x + dx - w} ${y + length} C ${x + dx - w} ${y + length + 0.09} ${x + dx + w} ${y + length + 0.09} ${x + dx + w} ${y + length} C ${x + dx + w} ${y + length * 0.6} ${x + w} ${y + length * 0.4} ${x + w} ${y} Z`);
+    const fall = (k) => [[0.78, 0.3, 0.62], [0.95, 0.42, 0.86], [1.0, 0.18, 1.02], [0.92, 0.1, 0.72]].map(([x, dx, length]) => [x * k, 0.08, dx * k, length * (0.9 + chance() * 0.2)]);
+    const all = [...fall(-1), ...fall(1)], bands = all.flatMap(([x, y, dx, length]) => [0.55, 0.75, 0.93].map((t) => f.head(`M ${x + dx * t - 0.09} ${y + length * t} Q ${x + dx * t} ${y + length * t + 0.03} ${x + dx * t + 0.09} ${y + length * t}`)));
+    const short = [-0.72, -0.46, -0.2, 0.06, 0.32, 0.58, 0.8].map((x, i) => lock(x * 0.72, -0.1, x * 0.34, 0.28 + (i % 2) * 0.05 + Math.abs(x) * 0.04));
+    return { behind: [f.head('M 0 -.08 C 1 -.1 1.2 .2 1.2 .6 L 1.1 .96 L -1.1 .96 L -1.2 .6 C -1.2 .2 -1 -.1 0 -.08 Z')], over: all.map((l) => lock(...l)), overLines: bands, front: [f.head('M -1.1 .3 C -1.24 -.04 -.75 -.17 0 -.17 C .75 -.17 1.24 -.04 1.1 .3 C .9 .26 .8 .1 .4 .04 L -.4 .04 C -.8 .1 -.9 .26 -1.1 .3 Z'), ...short], noLine: true };
   },
   mohawk: (f) => ({ stubble: true, front: [pick(f.pointed ? [1] : [0, 1]) ? f.head('M -.34 .22 C -.36 .1 -.4 .04 -.42 -.02 L -.56 -.2 L -.3 -.18 L -.32 -.36 L -.08 -.24 L 0 -.4 L .1 -.24 L .32 -.36 L .3 -.18 L .56 -.2 L .42 -.02 C .4 .04 .36 .1 .34 .22 C .26 .16 .2 .18 .12 .22 C .06 .16 -.06 .16 -.12 .22 C -.2 .18 -.26 .16 -.34 .22 Z') : f.head('M -.3 .22 C -.36 .05 -.5 -.1 -.42 -.24 C -.34 -.4 -.1 -.4 0 -.36 C .1 -.4 .34 -.4 .42 -.24 C .5 -.1 .36 .05 .3 .22 C .2 .16 .1 .2 0 .24 C -.1 .2 -.2 .16 -.3 .22 Z')], lines: ['M -.16 .12 C -.2 0 -.24 -.1 -.24 -.2', 'M 0 .12 L 0 -.26', 'M .16 .12 C .2 0 .24 -.1 .24 -.2'].map(f.head) }),
   'side shave': (f) => ({ stubble: true, behind: [f.turned('M 0 -.12 C .9 -.14 1.3 .1 1.28 .6 C 1.3 .9 1.3 1 1.36 1.12 C 1.1 1.2 .8 1.14 .6 1 L .5 .2 Z')], front: [f.turned('M -.66 .06 C -.6 -.16 -.2 -.22 .2 -.18 C .9 -.16 1.3 .1 1.24 .56 C 1.28 .8 1.26 .96 1.34 1.1 C 1.16 1.14 1.04 1.06 .98 .96 C 1.02 .7 .98 .5 .84 .38 C .4 .38 -.3 .3 -.66 .06 Z')], lines: ['M -.4 .06 C 0 .2 .6 .2 .92 .3', 'M 0 -.04 C .5 0 .98 .12 1.1 .6'].map(f.turned) }),
-  'spiky hair': (f) => ({ front: [f.turned(pick(['M -1.04 .52 L -1.36 .36 L -1.12 .26 L -1.4 .04 L -1.04 .06 L -1.1 -.2 L -.68 -.08 L -.58 -.34 L -.2 -.16 L .04 -.38 L .26 -.16 L .64 -.34 L .68 -.08 L 1.12 -.2 L 1.04 .06 L 1.4 .04 L 1.12 .26 L 1.36 .36 L 1.04 .52 L .93 .38 L .82 .22 L .6 .34 L .44 .18 L .18 .34 L .02 .18 L -.24 .34 L -.42 .18 L -.62 .34 L -.82 .22 L -.93 .38 Z', 'M -1.04 .52 L -1.26 .3 L -1.1 .24 L -1.26 0 L -1 0 L -.98 -.24 L -.62 -.14 L -.36 -.4 L -.06 -.2 L .3 -.42 L .46 -.18 L .96 -.32 L .92 -.06 L 1.34 -.1 L 1.12 .14 L 1.34 .26 L 1.04 .52 L .93 .38 L .86 .24 L .5 .22 L .3 .34 L .1 .2 L -.3 .34 L -.4 .18 L -.72 .32 L -.8 .22 L -.93 .38 Z']))], lines: ['M -.5 -.14 L -.4 .08', 'M .06 -.18 L .06 .06', 'M .6 -.14 L .48 .08'].map(f.turned) }),
+  'spiky hair': (f) => ({ front: [f.turned(pick(['M -1.04 .52 L -1.36 .36 L -1.12 .26 L -1.4 .04 L -1.04 .06 L -1.1 -.2 L -.68 -.08 L -.58 -.34 L -.2 -.16 L .04 -.38 L .26 -.16 L .64 -.34 L .68 -.08 L 1.12 -.2 L 1.04 .06 L 1.4 .04 L 1.12 .26 L 1.36 .36 L 1.04 .52 L .93 .38 L .82 .2 L .6 .3 L .44 .15 L .18 .3 L .02 .15 L -.24 .3 L -.42 .15 L -.62 .3 L -.82 .2 L -.93 .38 Z', 'M -1.04 .52 L -1.26 .3 L -1.1 .24 L -1.26 0 L -1 0 L -.98 -.24 L -.62 -.14 L -.36 -.4 L -.06 -.2 L .3 -.42 L .46 -.18 L .96 -.32 L .92 -.06 L 1.34 -.1 L 1.12 .14 L 1.34 .26 L 1.04 .52 L .93 .38 L .86 .24 L .5 .22 L .3 .3 L .1 .16 L -.3 .3 L -.4 .15 L -.72 .29 L -.8 .22 L -.93 .38 Z']))], lines: ['M -.5 -.14 L -.4 .08', 'M .06 -.18 L .06 .06', 'M .6 -.14 L .48 .08'].map(f.turned) }),
   bald: (f) => ({ shine: true }),
   balding: (f) => ({ shine: true, front: both(f, 'M .9 .18 C 1.1 .2 1.22 .34 1.16 .5 C 1.14 .6 1.04 .64 .97 .6 C .96 .46 .92 .34 .86 .26 Z') }),
   'flat top': (f) => ({ front: [f.head('M -1.04 .5 C -1.1 .3 -1.12 .1 -1.14 -.14 C -1.14 -.28 -1.06 -.3 -.9 -.3 L .9 -.3 C 1.06 -.3 1.14 -.28 1.14 -.14 C 1.12 .1 1.1 .3 1.04 .5 L .95 .48 C .95 .36 .92 .28 .84 .2 L -.84 .2 C -.92 .28 -.95 .36 -.95 .48 Z')], lines: ['M -.7 .12 L -.7 0', 'M -.24 .12 L -.24 -.04', 'M .24 .12 L .24 -.04', 'M .7 .12 L .7 0'].map(f.head) }),
@@ -269,12 +275,12 @@ const CLOTHES = {
     neck(s, f, skin, 'crew'); rib(s, f, c, 'M -.3 -.06 C -.34 .1 -.26 .27 0 .27 C .26 .27 .34 .1 .3 -.06');
   },
   'tank top'(s, f, c, skin) { s.shape(f.body(TORSO), skin); neck(s, f, skin, 'none'); s.shape(f.body('M -.66 1.2 C -.7 .8 -.5 .6 -.56 .12 L -.4 .06 C -.38 .4 -.24 .56 0 .56 C .24 .56 .38 .4 .4 .06 L .56 .12 C .5 .6 .7 .8 .66 1.2 Z'), c); },
-  dress(s, f, c, skin) {
+  dress(s, f, c, skin) { // puffed sleeves, bare arms below, a belt
     s.shape(f.body(TORSO), skin); neck(s, f, skin, 'none');
-    const sweet = 'M -.7 1.2 C -.62 .9 -.66 .6 -.58 .44 C -.4 .3 -.16 .34 0 .52 C .16 .34 .4 .3 .58 .44 C .66 .6 .62 .9 .7 1.2 Z';
-    s.line(bodyBoth(f, 'M .48 .42 L .4 .08').join(' '), s.theme.ink.of(c) ?? darker(c, 0.15), 5.6); s.line(bodyBoth(f, 'M .48 .42 L .4 .08').join(' '), c, 3.4);
-    s.shape(f.body(sweet), c); s.line(f.body('M -.66 .98 C -.3 1.06 .3 1.06 .66 .98'), detail(c, 0.35), 2);
-    for (const d of bodyBoth(f, 'M .52 .36 C .6 .16 .86 .2 1 .42 C 1.14 .62 1.06 .72 .92 .72 C .76 .72 .6 .66 .56 .58 Z')) s.shape(d, c);
+    s.shape(f.body('M -.84 1.2 C -.72 .96 -.78 .6 -.7 .16 L -.46 .08 C -.46 .34 -.34 .5 0 .5 C .34 .5 .46 .34 .46 .08 L .7 .16 C .78 .6 .72 .96 .84 1.2 Z'), c);
+    for (const d of bodyBoth(f, 'M .56 .13 C .74 -.04 1.1 .1 1.18 .5 C 1.2 .72 1.12 .84 .98 .82 C .86 .82 .76 .8 .7 .74 C .66 .5 .62 .3 .56 .13 Z')) s.shape(d, c);
+    s.line(bodyBoth(f, 'M .74 .66 C .88 .74 1.02 .74 1.14 .68').join(' '), detail(c), 1.4 * Math.max(1, s.theme.ink.width * 0.6));
+    s.line(f.body('M -.74 .96 C -.3 1.04 .3 1.04 .74 .96'), bright(c) > 0.8 ? 'c98a9b' : lighter(c, 0.6), 3);
   },
   hoodie(s, f, c, skin) {
     s.shape(f.body('M -.74 .28 C -.82 -.14 -.5 -.36 0 -.36 C .5 -.36 .82 -.14 .74 .28 Z'), darker(c, 0.22), { plain: true }); s.shape(f.body(TORSO), c); neck(s, f, skin, 'crew');
@@ -430,8 +436,8 @@ const BEARDS = {
 };
 function beard(s, f, who) {
   if (!who.beard || who.beard === 'moustache') return;
-  const lift = s.theme.beardLift ?? 0;
-  s.shape(mapped(f.head(BEARDS[who.beard]), (x) => x, (y) => (y < f.chin - 4 ? y + lift : y)), who.hairHex);
+  const [from, to] = s.theme.beardSpan ?? [0.46, 1.1], k = (to - from) / 0.64;
+  s.shape(mapped(BEARDS[who.beard], f.hx, (y) => f.hy(from + (y - 0.46) * k)), s.theme.ink.width ? who.hairHex : darker(who.hairHex, 0.12));
   if (who.beard === 'long beard') s.line(['M -.4 1.1 L -.32 1.3', 'M 0 1.16 L 0 1.4', 'M .4 1.1 L .32 1.3'].map(f.head).join(' '), detail(who.hairHex), s.theme.strand * f.s);
   const z = f.s * s.theme.mouth, big = ['screaming', 'big smile', 'tongue out'].includes(who.expression);
   s.fill(oval(CX, f.mouthY + 0.6 * z, (big ? 12.4 : 11) * z, (who.expression === 'screaming' ? 9.6 : big ? 7.6 : 5.4) * z), who.skinHex);
@@ -462,19 +468,19 @@ function glasses(s, f, who) {
 const tintOf = (c) => (bright(c) < 0.22 ? '120b16' : mix(darker(c, 0.5), '5a1f2b', 0.12));
 const THEME = {
   comic: { words: 'comic', pen: PENS.cel, ink: { width: 2.8, of: () => '17131c' }, eyes: 'comic', eye: 1, eyeHeart: 1.1, tear: 1.05, mark: 2.6, brow: 1.05, browWidth: 4, mouth: 1, mouthInk: () => '17131c', lens: 1, frame: 3, strand: 1.6, neckShade: true, shine: true, blush: 0,
-    proportions: { top: 33, chin: 109, hw: 31, face: face(0.8, 0.66), eyeX: 0.4, eyeY: 0.5, browY: 0.345, noseY: 0.66, mouthY: 0.82, shoulders: 50, neckBase: 120, neck: 13 } },
+    proportions: { top: 36, chin: 117, hw: 33, face: face(0.8, 0.66), eyeX: 0.42, eyeY: 0.52, browY: 0.37, noseY: 0.66, mouthY: 0.82, shoulders: 52, neckBase: 127, neck: 13.5 } },
   lineDrawing: { words: 'line drawing', pen: PENS.ink, ink: { width: 1.5, of: () => '2a2433' }, eyes: 'line', eye: 1, eyeHeart: 0.9, tear: 0.8, mark: 1.7, brow: 0.8, browWidth: 1.9, mouth: 0.86, mouthInk: () => '2a2433', lens: 0.95, frame: 1.6, strand: 1.1, depth: 0.15, neckShade: false, shine: true, blush: 0.3, cheek: 'ff6f61',
-    proportions: { top: 36, chin: 108, hw: 27, face: face(0.82, 0.52), eyeX: 0.42, eyeY: 0.53, browY: 0.4, noseY: 0.66, mouthY: 0.82, shoulders: 45, neckBase: 120, neck: 9.5 } },
+    proportions: { top: 38, chin: 116, hw: 30, face: face(0.82, 0.54), eyeX: 0.43, eyeY: 0.53, browY: 0.4, noseY: 0.66, mouthY: 0.82, shoulders: 48, neckBase: 127, neck: 10.5 } },
   storybook: { words: 'storybook', pen: PENS.soft, ink: { width: 0, of: () => null }, eyes: 'storybook', eye: 1.1, eyeHeart: 0.9, tear: 0.85, mark: 2, brow: 0.75, browWidth: 2.4, mouth: 0.84, mouthInk: (skin) => mix(skin, '5a1020', bright(skin) < 0.4 ? 0.85 : 0.75), lens: 0.95, frame: 2, strand: 1.2, neckShade: true, shine: true, blush: 0.5, cheek: 'f0605f',
-    proportions: { top: 36, chin: 108, hw: 34, face: face(0.84, 0.6), eyeX: 0.44, eyeY: 0.56, browY: 0.42, noseY: 0.66, mouthY: 0.8, shoulders: 41, neckBase: 117, neck: 9 } },
-  anime: { words: 'anime', pen: PENS.tinted, ink: { width: 1.4, of: tintOf }, eyes: 'anime', eye: 1, eyeHeart: 1.15, tear: 1.1, mark: 1.7, brow: 0.9, browWidth: 1.9, mouth: 0.72, mouthInk: (skin) => mix(skin, '4a1420', 0.8), lens: 1.14, frame: 1.7, strand: 1.1, neckShade: true, halo: true, blush: 0.28, cheek: 'ff5a6a', beardLift: 4,
-    proportions: { top: 33, chin: 111, hw: 33, face: face(0.74, 0.3, 1), eyeX: 0.47, eyeY: 0.58, browY: 0.4, noseY: 0.72, mouthY: 0.86, shoulders: 45, neckBase: 121, neck: 9, pointed: true, smooth: true, afro: 1.5 } },
+    proportions: { top: 38, chin: 117, hw: 37, face: face(0.84, 0.6), eyeX: 0.44, eyeY: 0.56, browY: 0.42, noseY: 0.67, mouthY: 0.81, shoulders: 44, neckBase: 125, neck: 10 } },
+  anime: { words: 'anime', pen: PENS.tinted, ink: { width: 1.4, of: tintOf }, eyes: 'anime', eye: 1, eyeHeart: 1.15, tear: 1.1, mark: 1.7, brow: 0.9, browWidth: 1.9, mouth: 0.72, mouthInk: (skin) => mix(skin, '4a1420', 0.8), lens: 1.14, frame: 1.7, strand: 1.1, neckShade: true, halo: true, blush: 0.28, cheek: 'ff5a6a', beardSpan: [0.56, 1.09],
+    proportions: { top: 37, chin: 119, hw: 35, face: face(0.74, 0.3, 1), eyeX: 0.47, eyeY: 0.58, browY: 0.4, noseY: 0.73, mouthY: 0.86, shoulders: 46, neckBase: 128, neck: 9.5, pointed: true, smooth: true, afro: 1.5 } },
   paperCut: { words: 'paper cut', pen: PENS.paper, ink: { width: 0, of: () => null }, eyes: 'paper', eye: 1, eyeHeart: 1, tear: 0.95, mark: 2.4, brow: 0.95, browWidth: 3.2, mouth: 0.95, mouthInk: (skin) => mix(skin, '3d1018', 0.85), lens: 1, frame: 2.6, strand: 1.3, depth: 0.3, neckShade: true, blush: 0.35, cheek: 'f2545b',
-    proportions: { top: 34, chin: 107, hw: 30, face: face(0.94, 0.92), eyeX: 0.46, eyeY: 0.52, browY: 0.37, noseY: 0.66, mouthY: 0.83, shoulders: 52, neckBase: 118, neck: 14, smooth: true } },
-  chibi: { words: 'chibi', pen: PENS.candy, ink: { width: 2, of: (c) => mix(darker(c, 0.62), '4a1838', 0.25) }, eyes: 'chibi', eye: 0.84, eyeHeart: 1, tear: 0.95, mark: 2, brow: 0.7, browWidth: 2.2, mouth: 0.56, mouthInk: (skin) => mix(skin, '4a1428', 0.85), lens: 0.92, frame: 2, strand: 1.1, neckShade: false, halo: true, blush: 0.55, cheek: 'ff7a90',
+    proportions: { top: 37, chin: 115, hw: 32, face: face(0.94, 0.92), eyeX: 0.46, eyeY: 0.52, browY: 0.37, noseY: 0.66, mouthY: 0.83, shoulders: 54, neckBase: 125, neck: 15, smooth: true } },
+  chibi: { words: 'chibi', pen: PENS.candy, ink: { width: 2, of: (c) => mix(darker(c, 0.62), '4a1838', 0.25) }, eyes: 'chibi', eye: 0.84, eyeHeart: 1, tear: 0.95, mark: 2, brow: 0.7, browWidth: 2.2, mouth: 0.56, mouthInk: (skin) => mix(skin, '4a1428', 0.85), lens: 0.92, frame: 2, strand: 1.1, neckShade: false, halo: true, blush: 0.55, cheek: 'ff7a90', beardSpan: [0.62, 1.07],
     proportions: { top: 36, chin: 121, hw: 44, face: face(0.9, 0.62), eyeX: 0.46, eyeY: 0.62, browY: 0.44, noseY: 0.74, mouthY: 0.84, shoulders: 31, neckBase: 126, neck: 10, pointed: true, afro: 1.42, smooth: true } },
   crayon: { words: 'crayon', pen: PENS.crayon, rough: true, ink: { width: 1.7, of: (c) => (bright(c) < 0.25 ? '17121a' : darker(c, 0.62)) }, eyes: 'crayon', eye: 1, eyeHeart: 1, tear: 0.9, mark: 2.3, brow: 0.85, browWidth: 2.6, mouth: 0.95, mouthInk: (skin) => mix(skin, '3d1018', 0.9), lens: 1, frame: 2.3, strand: 1.5, depth: 0.2, neckShade: false, blush: 0.4, cheek: 'f2545b',
-    proportions: { top: 35, chin: 109, hw: 34, face: face(0.86, 0.66), eyeX: 0.42, eyeY: 0.52, browY: 0.37, noseY: 0.66, mouthY: 0.81, shoulders: 43, neckBase: 119, neck: 10 } },
+    proportions: { top: 38, chin: 117, hw: 37, face: face(0.86, 0.66), eyeX: 0.42, eyeY: 0.52, browY: 0.38, noseY: 0.66, mouthY: 0.81, shoulders: 46, neckBase: 126, neck: 11, afro: 1.55 } },
 };
 for (const [name, theme] of Object.entries(THEME)) theme.name = name;
 /** Style id -> the style in caption words. */
@@ -514,6 +520,7 @@ export function drawnPerson(wishes = {}) {
   if (who.glasses === 'sunglasses') who.eyes = null; // they hide the eyes
   who.hairHex ??= HAIR[who.hair]; who.skinHex ??= SKIN[who.skin]; who.clothHex ??= CLOTH[who.cloth]; who.hatHex ??= CLOTH[who.hatColour]; who.glassHex ??= GLASS[who.glassColour];
   who.browHex ??= THEME[who.theme].name === 'lineDrawing' ? '2a2433' : mix(who.hairHex, '2a1712', bright(who.hairHex) > 0.5 ? 0.5 : 0.35);
+  if (Math.abs(bright(who.browHex) - bright(who.skinHex)) < 0.16) who.browHex = INK;
   return { svg: drawing(who), cls: 'person', group: 'person', style: who.theme, tags: tagsOf(who) };
 }
 
