@@ -49,7 +49,8 @@ function points(path, step = 5) { // the subpaths of a path as lists of points, 
   return out;
 }
 const smooth = (list) => list.map((p, i) => (i ? (i < list.length - 1 ? `Q ${n1(p[0])} ${n1(p[1])} ${n1((p[0] + list[i + 1][0]) / 2)} ${n1((p[1] + list[i + 1][1]) / 2)}` : `L ${n1(p[0])} ${n1(p[1])}`) : `M ${n1(p[0])} ${n1(p[1])}`)).join(' ');
-const wobbly = (path, by) => points(path).map((l) => smooth(l.map(([x, y], i) => (i && i < l.length - 1 ? [x + (chance() - 0.5) * by, y + (chance() - 0.5) * by] : [x, y]))) + (l.closed ? ' Z' : '')).join(' ');
+const shaken = (lines, by) => lines.map((l) => smooth(l.map(([x, y], i) => (i && i < l.length - 1 ? [x + (chance() - 0.5) * by, y + (chance() - 0.5) * by] : [x, y]))) + (l.closed ? ' Z' : '')).join(' ');
+const wobbly = (path, by) => shaken(points(path), by);
 
 // -- pens: how a theme fills and outlines a shape ------------------------------------------------------------------------
 class Sheet {
@@ -58,7 +59,7 @@ class Sheet {
   raw(text) { this.out.push(text); }
   clip(path) { const id = this.id('c'); this.defs.push(`<clipPath id="${id}"><path d="${path}"/></clipPath>`); return id; }
   within(path, draw) { this.raw(`<g clip-path="url(#${this.clip(path)})">`); draw(); this.raw('</g>'); }
-  fill(d, colour, opacity = 1) { this.raw(`<path d="${d}" fill="#${colour}"${opacity < 1 ? ` fill-opacity="${opacity}"` : ''}/>`); }
+  fill(d, colour, opacity = 1, by = null) { this.raw(`<path d="${d}" fill="#${colour}"${opacity < 1 ? ` fill-opacity="${opacity}"` : ''}${by ? ` transform="translate(${by})"` : ''}/>`); }
   stroke(d, colour, width, opacity = 1) { this.raw(`<path d="${d}" fill="none" stroke="#${colour}" stroke-width="${n1(width)}" stroke-linecap="round" stroke-linejoin="round"${opacity < 1 ? ` stroke-opacity="${opacity}"` : ''}/>`); }
   shape(d, colour, more = {}) { this.theme.pen(this, d, colour, more); } // a part of the figure
   flat(d, colour, width = this.theme.ink.width) { // a small part: no shading
@@ -75,10 +76,10 @@ const outlined = (sheet, d, colour, width = sheet.theme.ink.width) => sheet.stro
 const PENS = {
   cel(sheet, d, colour, { plain } = {}) { // flat colour, a hard shadow along the lower right
     if (plain) sheet.fill(d, colour);
-    else { sheet.fill(d, darker(colour, 0.22)); sheet.within(d, () => sheet.fill(shifted(d, -4.5, -3), colour)); }
+    else { sheet.fill(d, darker(colour, 0.22)); sheet.within(d, () => sheet.fill(d, colour, 1, '-4.5 -3')); }
     outlined(sheet, d, colour);
   },
-  ink(sheet, d, colour) { sheet.fill(d, colour); outlined(sheet, d, colour); },
+  offset(sheet, d, colour, { skin } = {}) { sheet.fill(d, colour, 1, skin ? null : '2.2 1.8'); outlined(sheet, d, colour); }, // colour printed a little off the lines
   soft(sheet, d, colour, { plain } = {}) { // light from above, no outline
     if (plain) return sheet.fill(d, colour);
     const id = sheet.id('g');
@@ -87,14 +88,14 @@ const PENS = {
   },
   tinted(sheet, d, colour, { plain } = {}) { // soft two tones, thin outlines in a darker tone of the colour
     sheet.fill(d, colour);
-    if (!plain) sheet.within(d, () => { sheet.fill(d, darker(colour, 0.16)); sheet.fill(shifted(d, -3, -3.5), colour); });
+    if (!plain) sheet.within(d, () => { sheet.fill(d, darker(colour, 0.16)); sheet.fill(d, colour, 1, '-3 -3.5'); });
     outlined(sheet, d, colour);
   },
   paper(sheet, d, colour) { // layers with a soft shadow each
-    sheet.fill(shifted(d, 0.6, 3), '1c1028', 0.1);
-    sheet.fill(shifted(d, 0.4, 1.6), '1c1028', 0.16);
+    sheet.fill(d, '1c1028', 0.1, '.6 3');
+    sheet.fill(d, '1c1028', 0.16, '.4 1.6');
     sheet.fill(d, colour);
-    sheet.within(d, () => sheet.stroke(shifted(d, 0.5, 0.9), lighter(colour, 0.5), 1.1, 0.6));
+    sheet.within(d, () => sheet.raw(`<path d="${d}" fill="none" stroke="#${lighter(colour, 0.5)}" stroke-width="1.1" stroke-opacity=".6" transform="translate(.5 .9)"/>`));
   },
   candy(sheet, d, colour, { plain } = {}) {
     if (plain) { sheet.fill(d, colour); return outlined(sheet, d, colour); }
@@ -104,8 +105,10 @@ const PENS = {
     outlined(sheet, d, colour);
   },
   crayon(sheet, d, colour) { // hatching over a flat ground, two wobbly lines around
-    const ground = wobbly(d, 1.4), all = points(d, 12).flat(), xs = all.map((p) => p[0]), ys = all.map((p) => p[1]);
-    const x0 = Math.min(...xs), x1 = Math.max(...xs), y0 = Math.min(...ys), y1 = Math.min(Math.max(...ys), BOTTOM + 4);
+    const lines = points(d, 7), ground = shaken(lines, 1.4);
+    let x0 = 999, x1 = 0, y0 = 999, y1 = 0;
+    for (const line of lines) for (const [x, y] of line) { x0 = Math.min(x0, x); x1 = Math.max(x1, x); y0 = Math.min(y0, y); y1 = Math.max(y1, y); }
+    y1 = Math.min(y1, BOTTOM + 4);
     sheet.fill(ground, mix(colour, 'ffffff', 0.1));
     if (x1 - x0 > 9 && y1 - y0 > 9) {
       let hatch = '';
@@ -113,7 +116,7 @@ const PENS = {
       sheet.within(ground, () => sheet.stroke(hatch, detail(colour, 0.2), 1.5, 0.55));
     }
     outlined(sheet, ground, colour);
-    outlined(sheet, wobbly(d, 1.8), colour, sheet.theme.ink.width * 0.55);
+    outlined(sheet, shaken(lines, 1.9), colour, sheet.theme.ink.width * 0.55);
   },
 };
 
@@ -125,6 +128,7 @@ function frame(theme) {
   return {
     ...p, hw, flip, high, s: hw / 32, head, wide,
     turned: (path) => mapped(path, (x) => CX + flip * x * hw, (y) => p.top + y * high), // of one side only
+    tail: (path) => mapped(path, (x) => CX + flip * (x < 1 ? x : 1 + (x - 1) * Math.min(1, 30 / hw)) * hw, (y) => p.top + y * high), // keeps within the canvas
     body: (path) => mapped(path, (x) => CX + x * wide, (y) => neck + y * (BOTTOM - neck)),
     eyeX: hw * p.eyeX * (0.94 + chance() * 0.12), eyeY: p.top + high * p.eyeY, browY: p.top + high * p.browY,
     noseY: p.top + high * p.noseY, mouthY: p.top + high * p.mouthY,
@@ -186,7 +190,7 @@ const HAIRS = {
   },
   'hair bun': (f) => ({ ...cap(f, 'back'), behind: [oval(f.hx(0), f.hy(-0.2), f.hw * 0.44, f.hw * 0.42)], behindLines: [f.head('M -.24 -.2 C -.2 -.34 .16 -.36 .22 -.22 C .22 -.12 0 -.1 -.04 -.18')] }),
   'two buns': (f) => ({ ...cap(f, sharp(f, ['curtain', 'back'], ['strands', 'back'])), behind: [-1, 1].map((k) => oval(f.hx(0.8 * k), f.hy(-0.1), f.hw * 0.42)), behindLines: [-1, 1].map((k) => f.head(`M ${0.8 * k - 0.2} -.1 C ${0.8 * k - 0.2} -.24 ${0.8 * k + 0.2} -.24 ${0.8 * k + 0.2} -.1 C ${0.8 * k + 0.16} -.02 ${0.8 * k - 0.04} -.02 ${0.8 * k - 0.04} -.1`)) }),
-  ponytail: (f) => ({ ...cap(f, sharp(f, ['back', 'side'], ['tufts', 'back'])), behind: [f.turned('M .5 -.12 C .9 -.34 1.5 -.2 1.66 .2 C 1.8 .6 1.5 .9 1.62 1.2 C 1.3 1.14 1.06 .9 1.12 .6 C 1.16 .4 1.1 .2 .7 .1 Z')], behindLines: [f.turned('M 1.1 -.04 C 1.44 .16 1.4 .5 1.36 .9')], ties: [oval(f.hx(0.84 * f.flip), f.hy(-0.04), f.hw * 0.13)] }),
+  ponytail: (f) => ({ ...cap(f, sharp(f, ['back', 'side'], ['tufts', 'back'])), behind: [f.tail('M .5 -.12 C .9 -.34 1.5 -.2 1.66 .2 C 1.8 .6 1.5 .9 1.62 1.2 C 1.3 1.14 1.06 .9 1.12 .6 C 1.16 .4 1.1 .2 .7 .1 Z')], behindLines: [f.tail('M 1.1 -.04 C 1.44 .16 1.4 .5 1.36 .9')], ties: [oval(f.hx(0.84 * f.flip), f.hy(-0.04), f.hw * 0.13)] }),
   braids: (f) => {
     const chain = (k) => [0.62, 0.82, 1.02, 1.22, 1.42].map((y, i) => oval(f.hx((1.06 + i * 0.035) * k), f.hy(y), f.hw * (0.25 - i * 0.012), f.high * 0.125));
     const v = (k) => [0.64, 0.84, 1.04, 1.24].map((y, i) => f.head(`M ${(0.94 + i * 0.035) * k} ${y - 0.02} L ${(1.06 + i * 0.035) * k} ${y + 0.05} L ${(1.18 + i * 0.035) * k} ${y - 0.02}`));
@@ -255,8 +259,8 @@ const NECKS = { crew: 'C -.3 .02 -.3 .2 0 .2 C .3 .2 .3 .02', scoop: 'C -.42 .1 
 function neck(sheet, f, skin, opening) {
   const w = f.neck / f.wide, top = (f.chin - 16 - f.neckBase) / (BOTTOM - f.neckBase);
   const d = f.body(`M ${-w} ${top} L ${-w} -.06 ${NECKS[opening].replace(/^L -.24 .1 L .24 .1/, `L ${-w} .1 L ${w} .1`)} ${w} -.06 L ${w} ${top} Z`);
-  sheet.shape(d, skin, { plain: true });
-  if (sheet.theme.neckShade) sheet.within(d, () => sheet.fill(shifted(f.skull, 1.5, 6), shadeOf(skin)));
+  sheet.shape(d, skin, { plain: true, skin: true });
+  if (sheet.theme.neckShade) sheet.within(d, () => sheet.fill(f.skull, shadeOf(skin), 1, '1.5 6'));
 }
 const shadeOf = (skin) => mix(skin, '7a2b1e', 0.24);
 const collar = (sheet, f, d, c) => { for (const p of bodyBoth(f, d)) sheet.shape(p, c, { plain: true }); };
@@ -322,20 +326,20 @@ const lidArc = (x, y, w, h) => `M ${n1(x - w)} ${n1(y)} Q ${n1(x)} ${n1(y - 2 * 
 // Eyes: each draws one open eye. o: {look: -1..1, wide, lid: > 0 inner side down, iris, skin, k: side}
 const EYES = {
   comic(s, x, y, o, z) {
-    const rx = (o.wide ? 7.2 : 5.4) * z, ry = (o.wide ? 8.6 : 6.8) * z, white = oval(x, y, rx, ry), p = (o.wide ? 2 : 2.9) * z;
+    const rx = (o.wide ? 7.2 : 5.4) * z, ry = (o.wide ? 8.6 : 6.8) * z, white = oval(x, y, rx, ry), p = (o.wide ? 2.1 : 3.3) * z;
     s.fill(white, WHITE);
     s.within(white, () => { s.fill(oval(x + o.look * rx * 0.55, y + (o.wide ? 0 : 0.6 * z), p, p * 1.3), INK); if (o.lid) s.fill(slant(x, y, rx, ry, o, 0.25), o.skin); });
     s.stroke(white, INK, 1.9);
     if (o.lid) s.stroke(slantLine(x, y, rx, ry, o, 0.25), INK, 2.2);
-    s.fill(oval(x + o.look * rx * 0.55 + p * 0.3, y - p * 0.4, p * 0.35), WHITE);
+    s.fill(oval(x + o.look * rx * 0.55 + p * 0.35, y - p * 0.45, p * 0.42), WHITE);
   },
   line(s, x, y, o, z) {
-    if (!o.wide && !o.look) return s.fill(oval(x, y, 2.4 * z, 2.8 * z), INK);
+    if (!o.wide && !o.look) { onDark(s, x, y, o, z); return s.fill(oval(x, y, 2.5 * z, 3 * z), INK); }
     const r = (o.wide ? 6.2 : 4.8) * z; s.fill(oval(x, y, r, r * (o.wide ? 1.05 : 0.9)), WHITE); s.stroke(oval(x, y, r, r * (o.wide ? 1.05 : 0.9)), INK, 1.4); s.fill(oval(x + o.look * r * 0.5, y, (o.wide ? 1.7 : 2.2) * z), INK);
   },
   storybook(s, x, y, o, z) {
     if (o.wide || o.look) { const r = (o.wide ? 6.6 : 5.2) * z; s.fill(oval(x, y, r, r * 1.08), WHITE); s.fill(oval(x + o.look * r * 0.48, y, (o.wide ? 2.5 : 3) * z, (o.wide ? 2.8 : 3.5) * z), '3a2530'); s.fill(oval(x + o.look * r * 0.48 + 0.8 * z, y - 1.2 * z, 0.9 * z), WHITE); return; }
-    s.fill(oval(x, y, 3.1 * z, 4.1 * z), '3a2530'); s.fill(oval(x + 1 * z, y - 1.5 * z, 1.1 * z), WHITE);
+    onDark(s, x, y, o, z * 1.06); s.fill(oval(x, y, 3.1 * z, 4.1 * z), '3a2530'); s.fill(oval(x + 1 * z, y - 1.5 * z, 1.1 * z), WHITE);
     s.stroke(`M ${n1(x + o.k * 2.4 * z)} ${n1(y - 3 * z)} L ${n1(x + o.k * 4.6 * z)} ${n1(y - 4.6 * z)}`, '3a2530', 1.2);
   },
   anime(s, x, y, o, z) {
@@ -348,7 +352,7 @@ const EYES = {
   },
   paper(s, x, y, o, z) {
     const r = (o.wide ? 7.6 : 5.8) * z, white = oval(x, y, r);
-    s.fill(shifted(white, 0, 1.2), '1c1028', 0.15); s.fill(white, WHITE);
+    s.fill(white, '1c1028', 0.15, '0 1.2'); s.fill(white, WHITE);
     s.within(white, () => { const ix = x + o.look * r * 0.5; s.fill(oval(ix, y, (o.wide ? 3.4 : 3.9) * z), o.iris); s.fill(oval(ix, y, (o.wide ? 1.7 : 2.1) * z), '241a2a'); if (!o.wide) s.fill(slant(x, y, r, r, { ...o, lid: o.lid || 0.001 }, o.lid ? 0.3 : 0.62), shadeOf(o.skin)); });
   },
   chibi(s, x, y, o, z) {
@@ -360,9 +364,10 @@ const EYES = {
   },
   crayon(s, x, y, o, z) {
     if (o.wide || o.look) { const r = (o.wide ? 6.8 : 5.4) * z, d = wobbly(oval(x, y, r, r * 1.05), 0.8); s.fill(d, WHITE); s.stroke(d, '2e2733', 1.6); s.fill(wobbly(oval(x + o.look * r * 0.45, y, (o.wide ? 2 : 2.6) * z), 0.5), '2e2733'); return; }
-    s.fill(wobbly(oval(x, y, 2.8 * z, 3.8 * z), 0.8), '2e2733');
+    onDark(s, x, y, o, z * 1.1); s.fill(wobbly(oval(x, y, 2.8 * z, 3.8 * z), 0.8), '2e2733');
   },
 };
+const onDark = (s, x, y, o, z) => { if (bright(o.skin) < 0.36) s.fill(oval(x, y, 3.9 * z, 4.5 * z), 'fbf3ec'); }; // dark dots need a light ground there
 const edge = (x, y, rx, ry, o, at) => { const t = o.lid * 4 * (rx / 6), base = y - ry * at; return [[x - o.k * rx * 1.2, base + t], [x + o.k * rx * 1.2, base - t]]; };
 const slant = (x, y, rx, ry, o, at) => { const [a, b] = edge(x, y, rx, ry, o, at); return `M ${n1(a[0])} ${n1(a[1])} L ${n1(b[0])} ${n1(b[1])} L ${n1(b[0])} ${n1(y - ry * 2)} L ${n1(a[0])} ${n1(y - ry * 2)} Z`; };
 const slantLine = (x, y, rx, ry, o, at) => { const [a, b] = edge(x, y, rx, ry, o, at); return `M ${a.map(n1).join(' ')} L ${b.map(n1).join(' ')}`; };
@@ -410,7 +415,7 @@ function mouth(s, f, who) {
     'big smile': () => open(`M ${n1(x - w * 1.15)} ${n1(y - 4 * z)} Q ${n1(x)} ${n1(y - 1.2 * z)} ${n1(x + w * 1.15)} ${n1(y - 4 * z)} C ${n1(x + w * 1.1)} ${n1(y + 9 * z)} ${n1(x - w * 1.1)} ${n1(y + 9 * z)} ${n1(x - w * 1.15)} ${n1(y - 4 * z)} Z`, block(y - 5 * z, 5.6 * z), oval(x, y + 7 * z, w * 0.6, 4 * z)),
     sad: () => s.line(`M ${n1(x - w * 0.8)} ${n1(y + 3.4 * z)} Q ${n1(x)} ${n1(y - 5.6 * z)} ${n1(x + w * 0.8)} ${n1(y + 3.4 * z)}`, ink, lw),
     angry: () => (who.gritted ? (open(box(x - w * 0.95, y - 3.2 * z, w * 1.9, 6.8 * z, 2.6 * z), block(y - 5 * z, 12 * z)), s.line([-0.45, 0, 0.45].map((k) => `M ${n1(x + k * w)} ${n1(y - 3 * z)} L ${n1(x + k * w)} ${n1(y + 3.4 * z)}`).join(' ') + ` M ${n1(x - w * 0.9)} ${n1(y + 0.2 * z)} L ${n1(x + w * 0.9)} ${n1(y + 0.2 * z)}`, '8d8794', 0.9)) : s.line(`M ${n1(x - w * 0.75)} ${n1(y + 2 * z)} Q ${n1(x)} ${n1(y - 3.4 * z)} ${n1(x + w * 0.75)} ${n1(y + 2 * z)}`, ink, lw * 1.1)),
-    surprised: () => open(oval(x, y + 1 * z, 3.8 * z, 4.8 * z), null, oval(x, y + 5 * z, 2.8 * z, 2 * z)),
+    surprised: () => open(oval(x, y + 1 * z, 4.6 * z, 5.6 * z), null, oval(x, y + 6 * z, 3.2 * z, 2.2 * z)),
     serious: () => s.line(`M ${n1(x - w * 0.72)} ${n1(y)} L ${n1(x + w * 0.72)} ${n1(y)}`, ink, lw),
     'tongue out': () => { open(`M ${n1(x - w)} ${n1(y - 3 * z)} Q ${n1(x)} ${n1(y - 0.6 * z)} ${n1(x + w)} ${n1(y - 3 * z)} C ${n1(x + w * 0.9)} ${n1(y + 6 * z)} ${n1(x - w * 0.9)} ${n1(y + 6 * z)} ${n1(x - w)} ${n1(y - 3 * z)} Z`, null); const d = `M ${n1(x - 4.2 * z)} ${n1(y + 0.8 * z)} Q ${n1(x)} ${n1(y - 1.4 * z)} ${n1(x + 4.2 * z)} ${n1(y + 0.8 * z)} L ${n1(x + 4.2 * z)} ${n1(y + 6 * z)} C ${n1(x + 4.2 * z)} ${n1(y + 11.4 * z)} ${n1(x - 4.2 * z)} ${n1(y + 11.4 * z)} ${n1(x - 4.2 * z)} ${n1(y + 6 * z)} Z`; s.flat(d, 'f07a8c', t.ink.width * 0.8); s.line(`M ${n1(x)} ${n1(y + 1.4 * z)} L ${n1(x)} ${n1(y + 6 * z)}`, 'c24a62', 1.2); },
     screaming: () => open(`M ${n1(x)} ${n1(y - 6.6 * z)} C ${n1(x + w * 1.1)} ${n1(y - 6.8 * z)} ${n1(x + w * 0.95)} ${n1(y + 8.6 * z)} ${n1(x)} ${n1(y + 8.6 * z)} C ${n1(x - w * 0.95)} ${n1(y + 8.6 * z)} ${n1(x - w * 1.1)} ${n1(y - 6.8 * z)} ${n1(x)} ${n1(y - 6.6 * z)} Z`, block(y - 8 * z, 4.2 * z), oval(x, y + 8 * z, w * 0.55, 4.6 * z)),
@@ -443,9 +448,10 @@ function beard(s, f, who) {
   s.fill(oval(CX, f.mouthY + 0.6 * z, (big ? 12.4 : 11) * z, (who.expression === 'screaming' ? 9.6 : big ? 7.6 : 5.4) * z), who.skinHex);
 }
 function moustache(s, f, who) {
-  if (who.beard !== 'moustache') return;
-  const lip = f.mouthY - (who.expression === 'screaming' ? 9.5 : 7.4) * f.s * s.theme.mouth;
-  s.shape(mapped(BEARDS.moustache, (x) => CX + x * f.hw, (y) => lip + y * f.high), who.hairHex, { plain: true });
+  if (!who.beard) return;
+  const alone = who.beard === 'moustache', kx = alone ? 1 : 0.74, ky = alone ? 1 : 0.66; // a beard's own one is smaller
+  const lip = f.mouthY - (who.expression === 'screaming' ? 10 : alone ? 7.8 : 9) * f.s * s.theme.mouth;
+  s.shape(mapped(BEARDS.moustache, (x) => CX + x * kx * f.hw, (y) => lip + y * ky * f.high), who.hairHex, { plain: true });
 }
 
 function glasses(s, f, who) {
@@ -469,17 +475,17 @@ const tintOf = (c) => (bright(c) < 0.22 ? '120b16' : mix(darker(c, 0.5), '5a1f2b
 const THEME = {
   comic: { words: 'comic', pen: PENS.cel, ink: { width: 2.8, of: () => '17131c' }, eyes: 'comic', eye: 1, eyeHeart: 1.1, tear: 1.05, mark: 2.6, brow: 1.05, browWidth: 4, mouth: 1, mouthInk: () => '17131c', lens: 1, frame: 3, strand: 1.6, neckShade: true, shine: true, blush: 0,
     proportions: { top: 36, chin: 117, hw: 33, face: face(0.8, 0.66), eyeX: 0.42, eyeY: 0.52, browY: 0.37, noseY: 0.66, mouthY: 0.82, shoulders: 52, neckBase: 127, neck: 13.5 } },
-  lineDrawing: { words: 'line drawing', pen: PENS.ink, ink: { width: 1.5, of: () => '2a2433' }, eyes: 'line', eye: 1, eyeHeart: 0.9, tear: 0.8, mark: 1.7, brow: 0.8, browWidth: 1.9, mouth: 0.86, mouthInk: () => '2a2433', lens: 0.95, frame: 1.6, strand: 1.1, depth: 0.15, neckShade: false, shine: true, blush: 0.3, cheek: 'ff6f61',
+  lineDrawing: { words: 'line drawing', pen: PENS.offset, ink: { width: 1.3, of: () => '2a2433' }, eyes: 'line', eye: 1, eyeHeart: 0.9, tear: 0.8, mark: 1.8, brow: 0.85, browWidth: 2.2, mouth: 0.96, mouthInk: () => '2a2433', lens: 0.95, frame: 1.6, strand: 1.1, depth: 0.15, neckShade: false, shine: true, blush: 0.3, cheek: 'ff6f61',
     proportions: { top: 38, chin: 116, hw: 30, face: face(0.82, 0.54), eyeX: 0.43, eyeY: 0.53, browY: 0.4, noseY: 0.66, mouthY: 0.82, shoulders: 48, neckBase: 127, neck: 10.5 } },
-  storybook: { words: 'storybook', pen: PENS.soft, ink: { width: 0, of: () => null }, eyes: 'storybook', eye: 1.1, eyeHeart: 0.9, tear: 0.85, mark: 2, brow: 0.75, browWidth: 2.4, mouth: 0.84, mouthInk: (skin) => mix(skin, '5a1020', bright(skin) < 0.4 ? 0.85 : 0.75), lens: 0.95, frame: 2, strand: 1.2, neckShade: true, shine: true, blush: 0.5, cheek: 'f0605f',
+  storybook: { words: 'storybook', pen: PENS.soft, ink: { width: 0, of: () => null }, eyes: 'storybook', eye: 1.1, eyeHeart: 0.9, tear: 0.85, mark: 2, brow: 0.75, browWidth: 2.4, mouth: 0.92, mouthInk: (skin) => (bright(skin) < 0.36 ? '1c0a10' : mix(skin, '5a1020', 0.78)), lens: 0.95, frame: 2, strand: 1.2, neckShade: true, shine: true, blush: 0.5, cheek: 'f0605f',
     proportions: { top: 38, chin: 117, hw: 37, face: face(0.84, 0.6), eyeX: 0.44, eyeY: 0.56, browY: 0.42, noseY: 0.67, mouthY: 0.81, shoulders: 44, neckBase: 125, neck: 10 } },
-  anime: { words: 'anime', pen: PENS.tinted, ink: { width: 1.4, of: tintOf }, eyes: 'anime', eye: 1, eyeHeart: 1.15, tear: 1.1, mark: 1.7, brow: 0.9, browWidth: 1.9, mouth: 0.72, mouthInk: (skin) => mix(skin, '4a1420', 0.8), lens: 1.14, frame: 1.7, strand: 1.1, neckShade: true, halo: true, blush: 0.28, cheek: 'ff5a6a', beardSpan: [0.56, 1.09],
+  anime: { words: 'anime', pen: PENS.tinted, ink: { width: 1.4, of: tintOf }, eyes: 'anime', eye: 1, eyeHeart: 1.15, tear: 1.1, mark: 1.7, brow: 0.9, browWidth: 1.9, mouth: 0.8, mouthInk: (skin) => (bright(skin) < 0.36 ? '1c0a10' : mix(skin, '4a1420', 0.8)), lens: 1.14, frame: 1.7, strand: 1.1, neckShade: true, halo: true, blush: 0.28, cheek: 'ff5a6a', beardSpan: [0.56, 1.09],
     proportions: { top: 37, chin: 119, hw: 35, face: face(0.74, 0.3, 1), eyeX: 0.47, eyeY: 0.58, browY: 0.4, noseY: 0.73, mouthY: 0.86, shoulders: 46, neckBase: 128, neck: 9.5, pointed: true, smooth: true, afro: 1.5 } },
-  paperCut: { words: 'paper cut', pen: PENS.paper, ink: { width: 0, of: () => null }, eyes: 'paper', eye: 1, eyeHeart: 1, tear: 0.95, mark: 2.4, brow: 0.95, browWidth: 3.2, mouth: 0.95, mouthInk: (skin) => mix(skin, '3d1018', 0.85), lens: 1, frame: 2.6, strand: 1.3, depth: 0.3, neckShade: true, blush: 0.35, cheek: 'f2545b',
+  paperCut: { words: 'paper cut', pen: PENS.paper, ink: { width: 0, of: () => null }, eyes: 'paper', eye: 1, eyeHeart: 1, tear: 0.95, mark: 2.4, brow: 0.95, browWidth: 3.2, mouth: 0.95, mouthInk: (skin) => (bright(skin) < 0.36 ? '1c0a10' : mix(skin, '3d1018', 0.85)), lens: 1, frame: 2.6, strand: 1.3, depth: 0.3, neckShade: true, blush: 0.35, cheek: 'f2545b',
     proportions: { top: 37, chin: 115, hw: 32, face: face(0.94, 0.92), eyeX: 0.46, eyeY: 0.52, browY: 0.37, noseY: 0.66, mouthY: 0.83, shoulders: 54, neckBase: 125, neck: 15, smooth: true } },
-  chibi: { words: 'chibi', pen: PENS.candy, ink: { width: 2, of: (c) => mix(darker(c, 0.62), '4a1838', 0.25) }, eyes: 'chibi', eye: 0.84, eyeHeart: 1, tear: 0.95, mark: 2, brow: 0.7, browWidth: 2.2, mouth: 0.56, mouthInk: (skin) => mix(skin, '4a1428', 0.85), lens: 0.92, frame: 2, strand: 1.1, neckShade: false, halo: true, blush: 0.55, cheek: 'ff7a90', beardSpan: [0.62, 1.07],
+  chibi: { words: 'chibi', pen: PENS.candy, ink: { width: 2, of: (c) => mix(darker(c, 0.62), '4a1838', 0.25) }, eyes: 'chibi', eye: 0.84, eyeHeart: 1, tear: 0.95, mark: 2, brow: 0.7, browWidth: 2.2, mouth: 0.62, mouthInk: (skin) => (bright(skin) < 0.36 ? '1c0a10' : mix(skin, '4a1428', 0.85)), lens: 0.92, frame: 2, strand: 1.1, neckShade: false, halo: true, blush: 0.55, cheek: 'ff7a90', beardSpan: [0.62, 1.07],
     proportions: { top: 36, chin: 121, hw: 44, face: face(0.9, 0.62), eyeX: 0.46, eyeY: 0.62, browY: 0.44, noseY: 0.74, mouthY: 0.84, shoulders: 31, neckBase: 126, neck: 10, pointed: true, afro: 1.42, smooth: true } },
-  crayon: { words: 'crayon', pen: PENS.crayon, rough: true, ink: { width: 1.7, of: (c) => (bright(c) < 0.25 ? '17121a' : darker(c, 0.62)) }, eyes: 'crayon', eye: 1, eyeHeart: 1, tear: 0.9, mark: 2.3, brow: 0.85, browWidth: 2.6, mouth: 0.95, mouthInk: (skin) => mix(skin, '3d1018', 0.9), lens: 1, frame: 2.3, strand: 1.5, depth: 0.2, neckShade: false, blush: 0.4, cheek: 'f2545b',
+  crayon: { words: 'crayon', pen: PENS.crayon, rough: true, ink: { width: 1.7, of: (c) => (bright(c) < 0.25 ? '17121a' : darker(c, 0.62)) }, eyes: 'crayon', eye: 1, eyeHeart: 1, tear: 0.9, mark: 2.3, brow: 0.85, browWidth: 2.6, mouth: 0.95, mouthInk: (skin) => (bright(skin) < 0.36 ? '1c0a10' : mix(skin, '3d1018', 0.9)), lens: 1, frame: 2.3, strand: 1.5, depth: 0.2, neckShade: false, blush: 0.4, cheek: 'f2545b',
     proportions: { top: 38, chin: 117, hw: 37, face: face(0.86, 0.66), eyeX: 0.42, eyeY: 0.52, browY: 0.38, noseY: 0.66, mouthY: 0.81, shoulders: 46, neckBase: 126, neck: 11, afro: 1.55 } },
 };
 for (const [name, theme] of Object.entries(THEME)) theme.name = name;
@@ -501,6 +507,8 @@ function chosen() {
   return { theme: key(THEME), hair: key(HAIR), shape: key(HAIRS), skin: key(SKIN), cloth: key(CLOTH), clothing: key(CLOTHES), hat: chance() < 0.12 ? key(HATS) : null, hatColour: key(CLOTH), underHat: pick(UNDER_HATS), glasses, glassColour: chance() < 0.45 ? key(GLASS) : null, beard: chance() < 0.12 ? pick(BEARD_KINDS) : null, expression, eyes, gritted: chance() < 0.5, iris: pick(IRIS) };
 }
 
+const near = (a, b) => Math.hypot(...rgb(a).map((v, i) => v - rgb(b)[i])) < 48;
+
 function tagsOf(who) {
   const hatHidesHair = who.hat && HATS[who.hat].noHair;
   return [
@@ -516,7 +524,7 @@ function tagsOf(who) {
 export function drawnPerson(wishes = {}) {
   const who = { ...chosen(), ...wishes };
   if (who.hat && !UNDER_HATS.includes(who.shape)) who.shape = who.underHat;
-  if (who.hat === 'hijab') who.beard = null;
+  if (who.hat === 'hijab' || near(who.hairHex ?? HAIR[who.hair], who.skinHex ?? SKIN[who.skin])) who.beard = null; // or it would not show
   if (who.glasses === 'sunglasses') who.eyes = null; // they hide the eyes
   who.hairHex ??= HAIR[who.hair]; who.skinHex ??= SKIN[who.skin]; who.clothHex ??= CLOTH[who.cloth]; who.hatHex ??= CLOTH[who.hatColour]; who.glassHex ??= GLASS[who.glassColour];
   who.browHex ??= THEME[who.theme].name === 'lineDrawing' ? '2a2433' : mix(who.hairHex, '2a1712', bright(who.hairHex) > 0.5 ? 0.5 : 0.35);
@@ -531,9 +539,9 @@ function drawing(who) {
   belowBrim(() => hairBehind(s, f, h, who.hairHex));
   hat?.behind?.(s, f, who.hatHex);
   CLOTHES[who.clothing](s, f, who.clothHex, skin);
-  if (!hat?.noEars) for (const k of [-1, 1]) { s.shape(oval(f.hx(k * 1.02), f.hy(0.56), f.hw * 0.16, f.high * 0.1), skin, { plain: true }); s.line(f.head(`M ${1.08 * k} .52 C ${1.0 * k} .52 ${1.0 * k} .58 ${1.04 * k} .6`), mix(skin, '6a2b1e', 0.45), 1.2 * f.s); }
-  s.shape(f.skull, skin, { plain: theme.name === 'anime' });
-  if (theme.blush) for (const k of [-1, 1]) s.fill(oval(f.hx(k * 0.62), f.hy(theme.proportions.noseY + 0.03), f.hw * 0.19, f.hw * 0.13), theme.cheek, theme.blush * (bright(skin) < 0.45 ? 0.7 : 1));
+  if (!hat?.noEars) for (const k of [-1, 1]) { s.shape(oval(f.hx(k * 1.02), f.hy(0.56), f.hw * 0.16, f.high * 0.1), skin, { plain: true, skin: true }); s.line(f.head(`M ${1.08 * k} .52 C ${1.0 * k} .52 ${1.0 * k} .58 ${1.04 * k} .6`), mix(skin, '6a2b1e', 0.45), 1.2 * f.s); }
+  s.shape(f.skull, skin, { plain: theme.name === 'anime', skin: true });
+  if (theme.blush) for (const k of [-1, 1]) s.fill(oval(f.hx(k * 0.62), f.hy(theme.proportions.noseY + 0.03), f.hw * 0.19, f.hw * 0.13), theme.cheek, theme.blush * (bright(skin) < 0.36 ? 0.45 : bright(skin) < 0.5 ? 0.7 : 1));
   beard(s, f, who);
   NOSES[theme.eyes](s, f, skin);
   mouth(s, f, who);
