@@ -211,6 +211,7 @@ const HAIRS = {
   'flat top': (f) => ({ front: [f.head('M -1.04 .5 C -1.1 .3 -1.12 .1 -1.14 -.14 C -1.14 -.28 -1.06 -.3 -.9 -.3 L .9 -.3 C 1.06 -.3 1.14 -.28 1.14 -.14 C 1.12 .1 1.1 .3 1.04 .5 L .95 .48 C .95 .36 .92 .28 .84 .2 L -.84 .2 C -.92 .28 -.95 .36 -.95 .48 Z')], lines: ['M -.7 .12 L -.7 0', 'M -.24 .12 L -.24 -.04', 'M .24 .12 L .24 -.04', 'M .7 .12 L .7 0'].map(f.head) }),
   cornrows: (f) => ({ front: [f.head('M -1.03 .44 C -1.12 .04 -.7 -.07 0 -.07 C .7 -.07 1.12 .04 1.03 .44 C .98 .36 .94 .27 .76 .2 C .4 .13 -.4 .13 -.76 .2 C -.94 .27 -.98 .36 -1.03 .44 Z'), ...both(f, 'M 1.0 .36 C 1.12 .5 1.16 .8 1.12 1.06 C 1.1 1.14 .98 1.14 .96 1.06 C 1 .8 .98 .6 .94 .42 Z')], rows: [-0.78, -0.52, -0.26, 0, 0.26, 0.52, 0.78].map((x) => f.head(`M ${x} ${0.17 + Math.abs(x) * 0.1} C ${x * 0.98} .08 ${x * 0.8} 0 ${x * 0.62} -.05`)), rowBeads: both(f, 'M .96 1.02 L 1.12 1.02').concat(both(f, 'M .97 .86 L 1.13 .86'), both(f, 'M .97 .7 L 1.1 .7')) }),
 };
+const LOW_NECKS = ['v-neck shirt', 'collared sweater'], UNDER_HIJAB = ['shirt', 'striped shirt', 'overalls', 'jacket', 'blazer and shirt'];
 const UNDER_HATS = ['short hair', 'long hair', 'medium hair', 'bob cut', 'wavy hair', 'braids'];
 
 function hairBehind(sheet, f, h, colour) {
@@ -240,16 +241,17 @@ const HATS = {
   'fedora hat': { over(s, f, c) { s.shape(f.head('M -.92 .12 C -.96 -.1 -.86 -.34 -.56 -.36 C -.3 -.37 -.16 -.3 0 -.3 C .16 -.3 .3 -.37 .56 -.36 C .86 -.34 .96 -.1 .92 .12 Z'), c); s.flat(f.head('M -.94 .0 C -.4 .06 .4 .06 .94 .0 L .96 .14 C .4 .2 -.4 .2 -.96 .14 Z'), bright(c) < 0.35 ? lighter(c, 0.3) : darker(c, 0.5)); s.shape(f.head('M -1.56 .12 C -1.2 .06 -.6 .12 0 .12 C .6 .12 1.2 .06 1.56 .12 C 1.5 .26 .8 .29 0 .29 C -.8 .29 -1.5 .26 -1.56 .12 Z'), c); } },
   hat: { over(s, f, c) { s.shape(f.head('M -.86 .06 C -.86 -.2 -.74 -.26 -.5 -.27 L .5 -.27 C .74 -.26 .86 -.2 .86 .06 Z'), c); s.shape(f.head('M -.88 .02 C -.4 .06 .4 .06 .88 .02 L 1.3 .28 C .6 .37 -.6 .37 -1.3 .28 Z'), c); s.line(f.head('M -1.06 .2 C -.5 .27 .5 .27 1.06 .2'), detail(c), 1.3 * f.s); } },
   beanie: { over(s, f, c) { s.shape(f.head('M -1.06 .2 C -1.14 -.2 -.6 -.32 0 -.32 C .6 -.32 1.14 -.2 1.06 .2 Z'), c); s.shape(f.head('M -1.14 .1 C -.5 .0 .5 .0 1.14 .1 L 1.12 .3 C .5 .2 -.5 .2 -1.12 .3 Z'), darker(c, 0.12)); s.line([-0.8, -0.4, 0, 0.4, 0.8].map((x) => f.head(`M ${x} ${0.09 + Math.abs(x) * 0.04} L ${x} ${0.2 + Math.abs(x) * 0.05}`)).join(' '), detail(c, 0.35), 1.2 * f.s); } },
-  'bobble hat': { over(s, f, c) { s.shape(oval(f.hx(0), f.hy(-0.26), f.hw * 0.32), bright(c) > 0.85 ? darker(c, 0.12) : lighter(c, 0.65)); s.shape(f.head('M -1.06 .2 C -1.14 -.14 -.6 -.22 0 -.22 C .6 -.22 1.14 -.14 1.06 .2 Z'), c); s.shape(f.head('M -1.14 .08 C -.5 .0 .5 .0 1.14 .08 L 1.12 .28 C .5 .2 -.5 .2 -1.12 .28 Z'), bright(c) > 0.85 ? darker(c, 0.12) : lighter(c, 0.65)); } },
+  'bobble hat': { over(s, f, c) { s.shape(oval(f.hx(0), f.hy(-0.24), Math.min(f.hw * 0.32, 11.5)), bright(c) > 0.85 ? darker(c, 0.12) : lighter(c, 0.65)); s.shape(f.head('M -1.06 .2 C -1.14 -.14 -.6 -.22 0 -.22 C .6 -.22 1.14 -.14 1.06 .2 Z'), c); s.shape(f.head('M -1.14 .08 C -.5 .0 .5 .0 1.14 .08 L 1.12 .28 C .5 .2 -.5 .2 -1.12 .28 Z'), bright(c) > 0.85 ? darker(c, 0.12) : lighter(c, 0.65)); } },
   'winter hat': { over(s, f, c) { const fur = bright(c) > 0.85 ? 'cdbfae' : 'f4ede2'; for (const d of both(f, 'M .9 .16 C 1.16 .14 1.28 .3 1.26 .56 C 1.24 .76 1.14 .86 1.04 .84 C .94 .82 .94 .6 .95 .44 Z')) s.shape(d, c); s.shape(f.head('M -1.1 .2 C -1.2 -.2 -.6 -.3 0 -.3 C .6 -.3 1.2 -.2 1.1 .2 Z'), c); const ring = arc(f.hx(0), f.hy(0.28), f.hw * 1.06, f.high * 0.26, 185, 355, 9), low = arc(f.hx(0), f.hy(0.34), f.hw * 1, f.high * 0.12, 350, 190, 8); s.shape(bumps(ring, 0.35) + ` L ${low[0].map(n1).join(' ')} ` + bumps(low, 0.3, false) + ' Z', fur); } },
   cap: { over(s, f, c) { s.shape(f.head('M -1.06 .26 C -1.16 -.16 -.6 -.28 0 -.28 C .6 -.28 1.16 -.16 1.06 .26 C .5 .16 -.5 .16 -1.06 .26 Z'), c); s.line(f.head('M 0 -.26 L 0 .1') + ' ' + both(f, 'M .1 -.26 C .5 -.2 .66 0 .66 .14').join(' '), detail(c), 1.3 * f.s); s.flat(oval(f.hx(0), f.hy(-0.28), f.hw * 0.1, f.hw * 0.06), c); s.shape(f.turned('M -.86 .2 C -.4 .1 .6 .08 1.02 .2 C 1.3 .26 1.5 .32 1.56 .38 C 1.1 .4 .6 .33 .2 .32 C -.3 .31 -.7 .34 -.86 .2 Z'), darker(c, 0.15)); } },
   turban: { noHair: true, over(s, f, c) { s.shape(f.head('M -1.08 .4 C -1.4 .06 -1.1 -.26 -.5 -.34 C .1 -.42 .9 -.34 1.16 -.08 C 1.3 .1 1.2 .3 1.08 .4 C .96 .26 .6 .16 0 .02 C -.6 .16 -.96 .26 -1.08 .4 Z'), c); const w = Math.max(1.4, s.theme.ink.width * 0.8) * f.s, d = detail(c, 0.35); for (const p of ['M 0 .02 C .5 .06 1 .16 1.14 .28', 'M -.1 -.06 C .4 -.06 1 .02 1.2 .16', 'M -.24 -.14 C .2 -.2 .8 -.16 1.14 -.02', 'M 0 .02 C -.5 .04 -1 .12 -1.18 .24', 'M .1 -.06 C -.3 -.12 -.8 -.12 -1.14 .04']) s.line(f.head(p), d, w); s.flat(f.head('M 0 -.14 L .12 -.05 L 0 .04 L -.12 -.05 Z'), bright(c) > 0.8 ? 'e0a93b' : 'ffe9a8', s.theme.ink.width * 0.6); } },
-  hijab: { noHair: true, noEars: true, behind(s, f, c) { s.shape(f.head('M 0 -.2 C 1 -.22 1.36 .1 1.28 .6 C 1.26 .9 1.3 1.1 1.5 1.3 L -1.5 1.3 C -1.3 1.1 -1.26 .9 -1.28 .6 C -1.36 .1 -1 -.22 0 -.2 Z'), darker(c, 0.15)); },
-    over(s, f, c) { // the opening is the face: the hood is drawn as a ring
-      const ring = f.head('M 0 -.18 C .98 -.2 1.3 .1 1.24 .56 C 1.2 .9 1.3 1.14 1.62 1.38 C 1.2 1.66 .5 1.72 0 1.66 C -.5 1.72 -1.2 1.66 -1.62 1.38 C -1.3 1.14 -1.2 .9 -1.24 .56 C -1.3 .1 -.98 -.2 0 -.18 Z');
+  hijab: { noHair: true, noEars: true,
+    over(s, f, c) { // a ring around the face; it ends above the chest, so that the clothes show
+      const low = (f.neckBase + 15 - f.top) / f.high, side = low - 0.16;
+      const ring = f.head(`M 0 -.18 C .98 -.2 1.3 .1 1.24 .56 C 1.2 .8 1.16 .94 1.3 ${side} C 1 ${low - 0.03} .5 ${low} 0 ${low} C -.5 ${low} -1 ${low - 0.03} -1.3 ${side} C -1.16 .94 -1.2 .8 -1.24 .56 C -1.3 .1 -.98 -.2 0 -.18 Z`);
       const open = f.head('M 0 .13 C -.62 .13 -.9 .34 -.88 .56 C -.86 .8 -.5 .99 0 .99 C .5 .99 .86 .8 .88 .56 C .9 .34 .62 .13 0 .13 Z');
       s.shape(`${ring} ${open}`, c, { plain: s.theme.name === 'comic', ring: true });
-      s.line(f.turned('M -.6 1.02 C -.2 1.2 .5 1.2 1.06 1.06') + ' ' + f.turned('M -.3 1.34 C .2 1.4 .8 1.34 1.2 1.2') + ' ' + f.turned('M .5 -.1 C .9 0 1.08 .2 1.08 .44'), detail(c), Math.max(1.3, s.theme.ink.width * 0.7) * f.s);
+      s.line(f.turned('M -.66 1 C -.3 1.1 .5 1.1 1.02 .94') + ' ' + f.turned('M .5 -.1 C .9 0 1.08 .2 1.08 .44'), detail(c), Math.max(1.3, s.theme.ink.width * 0.7) * f.s);
     } },
 };
 
@@ -334,12 +336,12 @@ const EYES = {
     s.fill(oval(x + o.look * rx * 0.55 + p * 0.35, y - p * 0.45, p * 0.42), WHITE);
   },
   line(s, x, y, o, z) {
-    if (!o.wide && !o.look) { onDark(s, x, y, o, z); return s.fill(oval(x, y, 2.5 * z, 3 * z), INK); }
+    if (!o.wide && !o.look) { onDark(s, x, y, o, 2.5 * z, 3 * z); return s.fill(oval(x, y, 2.5 * z, 3 * z), INK); }
     const r = (o.wide ? 6.2 : 4.8) * z; s.fill(oval(x, y, r, r * (o.wide ? 1.05 : 0.9)), WHITE); s.stroke(oval(x, y, r, r * (o.wide ? 1.05 : 0.9)), INK, 1.4); s.fill(oval(x + o.look * r * 0.5, y, (o.wide ? 1.7 : 2.2) * z), INK);
   },
   storybook(s, x, y, o, z) {
     if (o.wide || o.look) { const r = (o.wide ? 6.6 : 5.2) * z; s.fill(oval(x, y, r, r * 1.08), WHITE); s.fill(oval(x + o.look * r * 0.48, y, (o.wide ? 2.5 : 3) * z, (o.wide ? 2.8 : 3.5) * z), '3a2530'); s.fill(oval(x + o.look * r * 0.48 + 0.8 * z, y - 1.2 * z, 0.9 * z), WHITE); return; }
-    onDark(s, x, y, o, z * 1.06); s.fill(oval(x, y, 3.1 * z, 4.1 * z), '3a2530'); s.fill(oval(x + 1 * z, y - 1.5 * z, 1.1 * z), WHITE);
+    onDark(s, x, y, o, 3.1 * z, 4.1 * z); s.fill(oval(x, y, 3.1 * z, 4.1 * z), '3a2530'); s.fill(oval(x + 1 * z, y - 1.5 * z, 1.1 * z), WHITE);
     s.stroke(`M ${n1(x + o.k * 2.4 * z)} ${n1(y - 3 * z)} L ${n1(x + o.k * 4.6 * z)} ${n1(y - 4.6 * z)}`, '3a2530', 1.2);
   },
   anime(s, x, y, o, z) {
@@ -364,10 +366,10 @@ const EYES = {
   },
   crayon(s, x, y, o, z) {
     if (o.wide || o.look) { const r = (o.wide ? 6.8 : 5.4) * z, d = wobbly(oval(x, y, r, r * 1.05), 0.8); s.fill(d, WHITE); s.stroke(d, '2e2733', 1.6); s.fill(wobbly(oval(x + o.look * r * 0.45, y, (o.wide ? 2 : 2.6) * z), 0.5), '2e2733'); return; }
-    onDark(s, x, y, o, z * 1.1); s.fill(wobbly(oval(x, y, 2.8 * z, 3.8 * z), 0.8), '2e2733');
+    onDark(s, x, y, o, 2.8 * z, 3.8 * z); s.fill(wobbly(oval(x, y, 2.8 * z, 3.8 * z), 0.8), '2e2733');
   },
 };
-const onDark = (s, x, y, o, z) => { if (bright(o.skin) < 0.36) s.fill(oval(x, y, 3.9 * z, 4.5 * z), 'fbf3ec'); }; // dark dots need a light ground there
+const onDark = (s, x, y, o, rx, ry) => { if (bright(o.skin) < 0.36) s.fill(oval(x, y, rx + 1, ry + 1), 'f3dfd0'); }; // dark dots need a light ground there
 const edge = (x, y, rx, ry, o, at) => { const t = o.lid * 4 * (rx / 6), base = y - ry * at; return [[x - o.k * rx * 1.2, base + t], [x + o.k * rx * 1.2, base - t]]; };
 const slant = (x, y, rx, ry, o, at) => { const [a, b] = edge(x, y, rx, ry, o, at); return `M ${n1(a[0])} ${n1(a[1])} L ${n1(b[0])} ${n1(b[1])} L ${n1(b[0])} ${n1(y - ry * 2)} L ${n1(a[0])} ${n1(y - ry * 2)} Z`; };
 const slantLine = (x, y, rx, ry, o, at) => { const [a, b] = edge(x, y, rx, ry, o, at); return `M ${a.map(n1).join(' ')} L ${b.map(n1).join(' ')}`; };
@@ -436,7 +438,7 @@ const NOSES = {
 
 const BEARDS = {
   beard: 'M -1.01 .46 C -1.08 .84 -.72 1.1 0 1.1 C .72 1.1 1.08 .84 1.01 .46 C .94 .5 .9 .56 .84 .64 C .66 .7 .5 .7 .36 .7 C .2 .67 .08 .67 0 .69 C -.08 .67 -.2 .67 -.36 .7 C -.5 .7 -.66 .7 -.84 .64 C -.9 .56 -.94 .5 -1.01 .46 Z',
-  'long beard': 'M -1.01 .46 C -1.1 .9 -.92 1.2 -.6 1.42 C -.4 1.56 -.2 1.6 0 1.68 C .2 1.6 .4 1.56 .6 1.42 C .92 1.2 1.1 .9 1.01 .46 C .94 .5 .9 .56 .84 .64 C .66 .7 .5 .7 .36 .7 C .2 .67 .08 .67 0 .69 C -.08 .67 -.2 .67 -.36 .7 C -.5 .7 -.66 .7 -.84 .64 C -.9 .56 -.94 .5 -1.01 .46 Z',
+  'long beard': 'M -1.01 .46 C -1.1 .86 -.92 1.12 -.56 1.3 C -.38 1.42 -.2 1.46 0 1.54 C .2 1.46 .38 1.42 .56 1.3 C .92 1.12 1.1 .86 1.01 .46 C .94 .5 .9 .56 .84 .64 C .66 .7 .5 .7 .36 .7 C .2 .67 .08 .67 0 .69 C -.08 .67 -.2 .67 -.36 .7 C -.5 .7 -.66 .7 -.84 .64 C -.9 .56 -.94 .5 -1.01 .46 Z',
   moustache: 'M 0 .0 C .14 -.05 .34 -.05 .46 .02 C .54 .06 .6 .05 .66 .0 C .64 .09 .52 .13 .4 .11 C .26 .1 .1 .09 0 .05 C -.1 .09 -.26 .1 -.4 .11 C -.52 .13 -.64 .09 -.66 .0 C -.6 .05 -.54 .06 -.46 .02 C -.34 -.05 -.14 -.05 0 .0 Z',
 };
 function beard(s, f, who) {
@@ -475,9 +477,9 @@ const tintOf = (c) => (bright(c) < 0.22 ? '120b16' : mix(darker(c, 0.5), '5a1f2b
 const THEME = {
   comic: { words: 'comic', pen: PENS.cel, ink: { width: 2.8, of: () => '17131c' }, eyes: 'comic', eye: 1, eyeHeart: 1.1, tear: 1.05, mark: 2.6, brow: 1.05, browWidth: 4, mouth: 1, mouthInk: () => '17131c', lens: 1, frame: 3, strand: 1.6, neckShade: true, shine: true, blush: 0,
     proportions: { top: 36, chin: 117, hw: 33, face: face(0.8, 0.66), eyeX: 0.42, eyeY: 0.52, browY: 0.37, noseY: 0.66, mouthY: 0.82, shoulders: 52, neckBase: 127, neck: 13.5 } },
-  lineDrawing: { words: 'line drawing', pen: PENS.offset, ink: { width: 1.3, of: () => '2a2433' }, eyes: 'line', eye: 1, eyeHeart: 0.9, tear: 0.8, mark: 1.8, brow: 0.85, browWidth: 2.2, mouth: 0.96, mouthInk: () => '2a2433', lens: 0.95, frame: 1.6, strand: 1.1, depth: 0.15, neckShade: false, shine: true, blush: 0.3, cheek: 'ff6f61',
+  lineDrawing: { words: 'line drawing', pen: PENS.offset, ink: { width: 1.3, of: () => '2a2433' }, eyes: 'line', eye: 1.08, eyeHeart: 1.05, tear: 0.8, mark: 1.8, brow: 0.85, browWidth: 2.2, mouth: 0.96, mouthInk: () => '2a2433', lens: 0.95, frame: 1.6, strand: 1.1, depth: 0.15, neckShade: false, shine: true, blush: 0.3, cheek: 'ff6f61',
     proportions: { top: 38, chin: 116, hw: 30, face: face(0.82, 0.54), eyeX: 0.43, eyeY: 0.53, browY: 0.4, noseY: 0.66, mouthY: 0.82, shoulders: 48, neckBase: 127, neck: 10.5 } },
-  storybook: { words: 'storybook', pen: PENS.soft, ink: { width: 0, of: () => null }, eyes: 'storybook', eye: 1.1, eyeHeart: 0.9, tear: 0.85, mark: 2, brow: 0.75, browWidth: 2.4, mouth: 0.92, mouthInk: (skin) => (bright(skin) < 0.36 ? '1c0a10' : mix(skin, '5a1020', 0.78)), lens: 0.95, frame: 2, strand: 1.2, neckShade: true, shine: true, blush: 0.5, cheek: 'f0605f',
+  storybook: { words: 'storybook', pen: PENS.soft, ink: { width: 0, of: () => null }, eyes: 'storybook', eye: 1.1, eyeHeart: 1.05, tear: 0.85, mark: 2, brow: 0.75, browWidth: 2.4, mouth: 0.92, mouthInk: (skin) => (bright(skin) < 0.36 ? '1c0a10' : mix(skin, '5a1020', 0.78)), lens: 0.95, frame: 2, strand: 1.2, neckShade: true, shine: true, blush: 0.5, cheek: 'f0605f',
     proportions: { top: 38, chin: 117, hw: 37, face: face(0.84, 0.6), eyeX: 0.44, eyeY: 0.56, browY: 0.42, noseY: 0.67, mouthY: 0.81, shoulders: 44, neckBase: 125, neck: 10 } },
   anime: { words: 'anime', pen: PENS.tinted, ink: { width: 1.4, of: tintOf }, eyes: 'anime', eye: 1, eyeHeart: 1.15, tear: 1.1, mark: 1.7, brow: 0.9, browWidth: 1.9, mouth: 0.8, mouthInk: (skin) => (bright(skin) < 0.36 ? '1c0a10' : mix(skin, '4a1420', 0.8)), lens: 1.14, frame: 1.7, strand: 1.1, neckShade: true, halo: true, blush: 0.28, cheek: 'ff5a6a', beardSpan: [0.56, 1.09],
     proportions: { top: 37, chin: 119, hw: 35, face: face(0.74, 0.3, 1), eyeX: 0.47, eyeY: 0.58, browY: 0.4, noseY: 0.73, mouthY: 0.86, shoulders: 46, neckBase: 128, neck: 9.5, pointed: true, smooth: true, afro: 1.5 } },
@@ -526,6 +528,7 @@ export function drawnPerson(wishes = {}) {
   if (who.hat && !UNDER_HATS.includes(who.shape)) who.shape = who.underHat;
   if (who.hat === 'hijab' || near(who.hairHex ?? HAIR[who.hair], who.skinHex ?? SKIN[who.skin])) who.beard = null; // or it would not show
   if (who.glasses === 'sunglasses') who.eyes = null; // they hide the eyes
+  if ((who.beard === 'long beard' && LOW_NECKS.includes(who.clothing)) || (who.hat === 'hijab' && !UNDER_HIJAB.includes(who.clothing))) who.clothing = 'shirt'; // all that shows of it
   who.hairHex ??= HAIR[who.hair]; who.skinHex ??= SKIN[who.skin]; who.clothHex ??= CLOTH[who.cloth]; who.hatHex ??= CLOTH[who.hatColour]; who.glassHex ??= GLASS[who.glassColour];
   who.browHex ??= THEME[who.theme].name === 'lineDrawing' ? '2a2433' : mix(who.hairHex, '2a1712', bright(who.hairHex) > 0.5 ? 0.5 : 0.35);
   if (Math.abs(bright(who.browHex) - bright(who.skinHex)) < 0.16) who.browHex = INK;
