@@ -162,7 +162,6 @@ const FALL = { // hair behind the head and locks over the clothes
   bob: { behind: 'M 0 -.12 C 1 -.14 1.34 .14 1.3 .6 C 1.32 .8 1.26 .96 1.12 .98 C .9 1 .8 .96 .74 .9 L -.74 .9 C -.8 .96 -.9 1 -1.12 .98 C -1.26 .96 -1.32 .8 -1.3 .6 C -1.34 .14 -1 -.14 0 -.12 Z', side: 'M 1.14 .3 C 1.3 .5 1.34 .8 1.2 .95 C 1.08 .99 .9 .97 .8 .9 C .94 .8 .97 .6 .93 .42 C .98 .34 1.06 .3 1.14 .3 Z' },
   wavy: { behind: 'M 0 -.12 C 1 -.14 1.3 .1 1.22 .42 C 1.5 .58 1.22 .72 1.36 .9 C 1.52 1.04 1.36 1.16 1.4 1.3 C .9 1.45 -.9 1.45 -1.4 1.3 C -1.36 1.16 -1.52 1.04 -1.36 .9 C -1.22 .72 -1.5 .58 -1.22 .42 C -1.3 .1 -1 -.14 0 -.12 Z', lock: 'M 1.1 .36 C 1.42 .5 1.14 .72 1.36 .88 C 1.56 1.04 1.28 1.18 1.44 1.38 C 1.36 1.52 1.02 1.54 .86 1.42 C 1.1 1.22 .76 1.12 .94 .94 C 1.1 .78 .84 .66 .95 .46 C .98 .4 1.04 .34 1.1 .36 Z', line: 'M 1.12 .54 C 1.2 .66 1.02 .76 1.14 .92 C 1.28 1.08 1.06 1.2 1.16 1.36' },
 };
-const mirrored = (path) => mapped(path, (x) => -x, (y) => y).replace(/-?\d+\.\d+/g, (v) => v);
 const both = (f, path) => [f.head(path), f.head(path.replace(/(-?\d*\.?\d+)[ ,]+(-?\d*\.?\d+)/g, (_, x, y) => `${-x} ${y}`))];
 const sharp = (f, soft, pointed) => pick(f.pointed ? pointed : soft);
 
@@ -235,7 +234,7 @@ function hairOver(sheet, f, h, colour) {
   for (const d of h.overTies ?? []) sheet.flat(d, detail(colour, 0.5), sheet.theme.ink.width * 0.7);
 }
 
-// -- headwear: what is behind the head, and what is over the hair ----------------------------------------------------------
+// -- headwear ----------------------------------------------------------
 const BRIM = 0.24; // hats hide the hair above this
 const HATS = {
   'fedora hat': { over(s, f, c) { s.shape(f.head('M -.92 .12 C -.96 -.1 -.86 -.34 -.56 -.36 C -.3 -.37 -.16 -.3 0 -.3 C .16 -.3 .3 -.37 .56 -.36 C .86 -.34 .96 -.1 .92 .12 Z'), c); s.flat(f.head('M -.94 .0 C -.4 .06 .4 .06 .94 .0 L .96 .14 C .4 .2 -.4 .2 -.96 .14 Z'), bright(c) < 0.35 ? lighter(c, 0.3) : darker(c, 0.5)); s.shape(f.head('M -1.56 .12 C -1.2 .06 -.6 .12 0 .12 C .6 .12 1.2 .06 1.56 .12 C 1.5 .26 .8 .29 0 .29 C -.8 .29 -1.5 .26 -1.56 .12 Z'), c); } },
@@ -257,7 +256,7 @@ const HATS = {
 
 // -- clothes -----------------------------------------------------------------------------------------------------------------
 const TORSO = 'M -1.06 1.2 C -1.08 .6 -.96 .3 -.62 .16 C -.46 .09 -.34 .04 -.28 -.1 L .28 -.1 C .34 .04 .46 .09 .62 .16 C .96 .3 1.08 .6 1.06 1.2 Z';
-const NECKS = { crew: 'C -.3 .02 -.3 .2 0 .2 C .3 .2 .3 .02', scoop: 'C -.42 .1 -.4 .46 0 .46 C .4 .46 .42 .1', vee: 'L -.34 .02 L 0 .5 L .34 .02 L', low: 'C -.5 .1 -.44 .36 0 .36 C .44 .36 .5 .1', none: 'L -.24 .1 L .24 .1 L' };
+const NECKS = { crew: 'C -.3 .02 -.3 .2 0 .2 C .3 .2 .3 .02', scoop: 'C -.42 .1 -.4 .46 0 .46 C .4 .46 .42 .1', vee: 'L -.34 .02 L 0 .5 L .34 .02 L', none: 'L -.24 .1 L .24 .1 L' };
 function neck(sheet, f, skin, opening) {
   const w = f.neck / f.wide, top = (f.chin - 16 - f.neckBase) / (BOTTOM - f.neckBase);
   const d = f.body(`M ${-w} ${top} L ${-w} -.06 ${NECKS[opening].replace(/^L -.24 .1 L .24 .1/, `L ${-w} .1 L ${w} .1`)} ${w} -.06 L ${w} ${top} Z`);
@@ -509,7 +508,7 @@ function chosen() {
   return { theme: key(THEME), hair: key(HAIR), shape: key(HAIRS), skin: key(SKIN), cloth: key(CLOTH), clothing: key(CLOTHES), hat: chance() < 0.12 ? key(HATS) : null, hatColour: key(CLOTH), underHat: pick(UNDER_HATS), glasses, glassColour: chance() < 0.45 ? key(GLASS) : null, beard: chance() < 0.12 ? pick(BEARD_KINDS) : null, expression, eyes, gritted: chance() < 0.5, iris: pick(IRIS) };
 }
 
-const near = (a, b) => Math.hypot(...rgb(a).map((v, i) => v - rgb(b)[i])) < 48;
+const near = (a, b, within = 48) => Math.hypot(...rgb(a).map((v, i) => v - rgb(b)[i])) < within;
 
 function tagsOf(who) {
   const hatHidesHair = who.hat && HATS[who.hat].noHair;
@@ -529,6 +528,7 @@ export function drawnPerson(wishes = {}) {
   if (who.hat === 'hijab' || near(who.hairHex ?? HAIR[who.hair], who.skinHex ?? SKIN[who.skin])) who.beard = null; // or it would not show
   if (who.glasses === 'sunglasses') who.eyes = null; // they hide the eyes
   if ((who.beard === 'long beard' && LOW_NECKS.includes(who.clothing)) || (who.hat === 'hijab' && !UNDER_HIJAB.includes(who.clothing))) who.clothing = 'shirt'; // all that shows of it
+  if (who.glassColour && near(who.glassHex ?? GLASS[who.glassColour], who.skinHex ?? SKIN[who.skin], 60)) who.glassColour = null; // yellow on yellow
   who.hairHex ??= HAIR[who.hair]; who.skinHex ??= SKIN[who.skin]; who.clothHex ??= CLOTH[who.cloth]; who.hatHex ??= CLOTH[who.hatColour]; who.glassHex ??= GLASS[who.glassColour];
   who.browHex ??= THEME[who.theme].name === 'lineDrawing' ? '2a2433' : mix(who.hairHex, '2a1712', bright(who.hairHex) > 0.5 ? 0.5 : 0.35);
   if (Math.abs(bright(who.browHex) - bright(who.skinHex)) < 0.16) who.browHex = INK;
@@ -540,7 +540,6 @@ function drawing(who) {
   const h = hat?.noHair ? {} : HAIRS[who.shape](f);
   const belowBrim = (draw) => (hat ? s.within(f.head(`M -3 ${BRIM - 0.06} L 3 ${BRIM - 0.06} L 3 3 L -3 3 Z`), draw) : draw());
   belowBrim(() => hairBehind(s, f, h, who.hairHex));
-  hat?.behind?.(s, f, who.hatHex);
   CLOTHES[who.clothing](s, f, who.clothHex, skin);
   if (!hat?.noEars) for (const k of [-1, 1]) { s.shape(oval(f.hx(k * 1.02), f.hy(0.56), f.hw * 0.16, f.high * 0.1), skin, { plain: true, skin: true }); s.line(f.head(`M ${1.08 * k} .52 C ${1.0 * k} .52 ${1.0 * k} .58 ${1.04 * k} .6`), mix(skin, '6a2b1e', 0.45), 1.2 * f.s); }
   s.shape(f.skull, skin, { plain: theme.name === 'anime', skin: true });
