@@ -51,13 +51,14 @@ class Figure:
 
     @cached_property
     def noun(self) -> str:
-        """The class, with its colour if a tag names it: `blue bus`."""
-        return next((t for t in self.tags if t.endswith(f" {self.cls}")), self.cls)
+        """The class, with its colour if a tag names it: `blue bus`; `dog face` if the face alone is drawn."""
+        named = next((t for t in self.tags if t.endswith(f" {self.cls}")), self.cls)
+        return f"{named} face" if "face" in self.tags else named
 
     @cached_property
     def details(self) -> tuple[str, ...]:
         """The tags without the noun."""
-        return tuple(t for t in self.tags if t != self.noun)
+        return tuple(t for t in self.tags if t != "face" and not t.endswith(f" {self.cls}"))
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ FIGURE_STYLES: dict[str, tuple[str, ...]] = {
     "bigSmile": ("toothy cartoon",),
     "croodles": ("doodle", "pen doodle"),
     "dylan": ("bold cartoon head",),
-    "lorelei": ("black and white line art",),
+    "lorelei": ("ink line portrait",),
     "notionists": ("monochrome comic",),
     "toonHead": ("soft portrait drawing",),
     "bottts": ("flat avatar",),
@@ -171,9 +171,10 @@ def nouns() -> dict[str, dict[str, Any]]:
     for b in words["facial hair"]:
         out[b] = {"atoms": {"facial hair": b}, "color": "facial hair color"}
     for name, color in (("robot", "robot color"), *((c, "concept color") for c in concept_names())):
-        out[name] = {"atoms": {"class": name}, "color": color}
-        for side in ("left", "right"):
-            out[f"{name} on the {side}"] = {"atoms": {side: name}, "color": color}
+        for shown in (name, f"{name} face"):
+            out[shown] = {"atoms": {"class": name}, "color": color}
+            for side in ("left", "right"):
+                out[f"{shown} on the {side}"] = {"atoms": {side: name}, "color": color}
     out["background"] = {"atoms": {"background": "plain"}, "color": "background color"}
     return out
 
@@ -181,9 +182,12 @@ def nouns() -> dict[str, dict[str, Any]]:
 def phrases() -> dict[str, dict[str, str]]:
     """Return tags without a colour."""
     words = PEOPLE["words"]
-    out: dict[str, dict[str, str]] = {name: {"class": name} for name in ("person", "robot", *concept_names())}
+    classes = ("person", "robot", *concept_names())
+    out: dict[str, dict[str, str]] = {name: {"class": name} for name in classes}
+    out |= {f"{name} face": {"class": name} for name in concept_names()}
     for side in ("left", "right"):
-        out |= {f"{name} on the {side}": {side: name} for name in ("person", "robot", *concept_names())}
+        out |= {f"{name} on the {side}": {side: name} for name in classes}
+        out |= {f"{name} face on the {side}": {side: name} for name in concept_names()}
     for name, said in STYLE_WORDS.items():
         if name != "bottts":
             out |= {s: {"style": name} for s in said}
