@@ -22,7 +22,7 @@ from PIL import Image
 
 from bakehouse.data.crumb_attributes import Vocabulary
 from bakehouse.vision.taggers.crumb_tagger import CrumbTagger
-from tools.crumb import example_datasets, pack, prompt_accuracy, samples, tagger, tokenizer, training_images, unet, vae
+from tools.crumb import pack, prompt_accuracy, samples, subjects, tagger, tokenizer, training_images, unet, vae
 from tools.crumb.training_images import Picture
 
 HERE = Path(__file__).resolve().parent
@@ -196,7 +196,7 @@ def draw_samples(p: Plan) -> None:
 
 
 def make_examples(p: Plan) -> None:
-    example_datasets.make(p.out / "assets" / "examples", p.out / "examples-work")
+    subjects.make(p.out / "assets" / "examples", p.out / "examples-work")
 
 
 STAGES: dict[str, Callable[[Plan], None]] = {

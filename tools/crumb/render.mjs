@@ -4,7 +4,10 @@
 //   heldout  what crumb never sees: other styles and concepts, unusual colours of hair and clothes
 // NUMBERS, separated by commas, are figures to leave out: resvg ends the process at some drawings.
 // Each line of OUT.jsonl: {cls, group, style, tags}. tags are the truth about the figure in the words of captions.
-//   node render.mjs --list FILE OUT renders the figures of FILE: one JSON [style, options, cls, style name, tags] a line.
+//   node render.mjs --list FILE OUT renders the figures of FILE, one a line: {maker, ...}, and pixels as `size` (160)
+//     dicebear  {style, options, cls}: a DiceBear figure
+//     drawn     {wishes, seed}: a person of our own drawing; the same seed draws the same shapes
+//     icon      {concept, set, name, colour, turn, mirror, over}: see figure() in figures/icons.mjs
 import { Resvg } from '@resvg/resvg-js';
 import fs from 'node:fs';
 import { seed, weighted } from './figures/chance.mjs';
@@ -70,16 +73,30 @@ function* repeat(maker, count, left) {
   }
 }
 
-function* listed(file) {
-  for (const line of fs.readFileSync(file, 'utf8').trim().split('\n')) {
-    const [name, options, cls, style, tags] = JSON.parse(line);
-    yield { svg: svgOf(name, options), size: options.size, cls, group: cls, style, tags };
-  }
+// Each maker of listed figures gives the maker of a figure from its line.
+const LISTED = {
+  async dicebear() {
+    return ({ style, options, cls = 'person', tags = [] }) => ({ svg: svgOf(style, options), cls, group: cls, style, tags });
+  },
+  async drawn() {
+    const { drawnPerson } = await import('./figures/people.mjs');
+    return ({ wishes, seed: text }) => { seed(text); return drawnPerson(wishes); };
+  },
+  async icon() {
+    const { conceptOf, figure } = await import('./figures/icons.mjs');
+    return ({ concept, set, name, ...look }) => figure(conceptOf(concept), set, name, look);
+  },
+};
+
+async function listed(file) {
+  const lines = fs.readFileSync(file, 'utf8').trim().split('\n').map((line) => JSON.parse(line)), makers = {};
+  for (const { maker } of lines) makers[maker] ??= await LISTED[maker]();
+  return (function* figures() { for (const { maker, size, ...line } of lines) yield { ...makers[maker](line), size }; })();
 }
 
 const [split, count, out, seedText, leftOut = ''] = process.argv.slice(2);
 if (split === '--list' && out) {
-  write(out, listed(count));
+  write(out, await listed(count));
 } else if (Object.hasOwn(SPLITS, split ?? '') && out) {
   const maker = await SPLITS[split]();
   seed(seedText ?? out.split('/').pop());

@@ -102,10 +102,11 @@ function bodyColour({ data }, leaves) {
   return { l: mean(({ l }) => l), c: mean(({ c }) => c), h: (middle + mean(({ h }) => turnBetween(h, middle)) + 360) % 360, share: near.length / ink };
 }
 
-function drawing(set, name, leaves = false) {
-  return (drawings[`${set}/${name}`] ??= (() => {
+function drawing(set, name, leaves = false, over = '') {
+  return (drawings[`${set}/${name}${over}`] ??= (() => {
     const icon = source(set, name), seen = pixels(icon);
-    return { body: icon.body, points: outline(seen), main: bodyColour(seen, leaves), painted: {} };
+    const points = outline(over ? pixels({ ...icon, body: icon.body + over }) : seen);
+    return { body: icon.body, points, main: bodyColour(seen, leaves), painted: {} };
   })());
 }
 
@@ -152,13 +153,17 @@ export function colourable(concept, set, name) {
   return (drawing(set, name, concept.leaves).main?.share ?? 0) >= BODY;
 }
 
-// One icon as a figure. colour: a name in concepts.json or null; turn: degrees; mirror: left and right exchanged.
-export function figure(concept, set, name, { colour = null, turn = 0, mirror = false } = {}) {
-  const at = `${set}/${name}`, { body, points, main, painted } = drawing(set, name, concept.leaves);
+export const conceptOf = (name) => concepts.find((concept) => concept.name === name);
+
+// One icon as a figure. colour: a name in concepts.json, a hex colour that is no word of captions, or null; turn: degrees;
+// mirror: left and right exchanged; over: SVG drawn on it, in the icon's own units; swap: [text, text] pairs of its SVG.
+export function figure(concept, set, name, { colour = null, turn = 0, mirror = false, over = '', swap = [] } = {}) {
+  const at = `${set}/${name}`, { body, points, main, painted } = drawing(set, name, concept.leaves, over);
   const reach = styles[set].reach ?? 25;
-  const ink = colour ? (painted[colour] ??= repaint(body, main, lch(fromHex(colours[colour])), reach)) : body;
+  const inked = (colour ? (painted[colour] ??= repaint(body, main, lch(fromHex(colours[colour] ?? colour)), reach)) : body) + over;
+  const ink = swap.reduce((text, [from, to]) => text.replace(from, to), inked);
   const svg = `<svg xmlns="http://www.w3.org/2000/svg" width="${SIZE}" height="${SIZE}" viewBox="0 0 ${SIZE} ${SIZE}"><g transform="${placed(points, turn, mirror)}">${ink}</g></svg>`;
-  const tags = [colour && `${colour} ${concept.name}`, concept.faces.includes(at) && 'face'].filter(Boolean);
+  const tags = [colours[colour] && `${colour} ${concept.name}`, concept.faces.includes(at) && 'face'].filter(Boolean);
   return { svg, cls: concept.name, group: concept.group, style: set, tags };
 }
 
