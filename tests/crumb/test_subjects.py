@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 
 from bakehouse.data.crumb_attributes import Vocabulary
 from tools.crumb.lab_subjects import UNKNOWN, Row, table
-from tools.crumb.subjects import SHIPPED, SUBJECTS, Subject, known_attributes, smallest_png
+from tools.crumb.subjects import SHIPPED, SUBJECTS, Subject, known_attributes, look_alikes, smallest_png
 from tools.crumb.words import CONCEPTS, PEOPLE, vocabulary
 
 
@@ -49,6 +50,19 @@ def test_no_subject_is_of_the_training_world(subject: Subject) -> None:
     else:
         held_out = {*PEOPLE["heldout"]["hair"], *PEOPLE["heldout"]["cloth"]}
         assert held_out & {line["wishes"]["hair"], line["wishes"]["cloth"]}
+
+
+@pytest.mark.parametrize("subject", [s for s in SUBJECTS if s.kind != "style"], ids=lambda s: s.name)
+def test_a_look_alike_is_never_the_subject(subject: Subject) -> None:
+    def look(line: dict[str, Any]) -> dict[str, Any]:
+        own = dict(line.get("wishes") or line.get("options") or line)
+        return {k: v for k, v in own.items() if k not in {"expression", "eyes", "mouth", "turn", "mirror"}}
+
+    rng = random.Random(0)
+    own = look(subject.figure(0, rng).line)
+    found = look_alikes(subject, rng)
+    assert len(found) >= 8
+    assert all(look(line) != own for line in found)
 
 
 def test_a_png_is_what_was_drawn() -> None:

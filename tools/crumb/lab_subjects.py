@@ -1,8 +1,9 @@
 """`make lab-subjects`: train on subjects that crumb has never seen, and let a witness say what was learned.
 
 Each subject is trained and evaluated by the command line with the plan's own numbers. Then the witness, which knows
-nothing of crumb, and the tagger look at the images of the pick, and at the base's images of the same prompts beside
-them: those are the impostors, whose shares show what each figure is worth. Run again to go on where it stopped.
+nothing of crumb, and the tagger look at the images of the pick. Rows of impostors beside show what the figures are
+worth: the base's images of the same prompts, and figures that differ from the subject in one thing. Run again to go on
+where it stopped.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Row:
 
     subject: str
     images: str
-    """Whose images: `trained`, `base` (impostors) or `held-out` (photos)."""
+    """Whose images: `trained`; `held-out` photos; the impostors are of the `base` and of `look-alikes`."""
     verdict: str
     right: float
     """Share of images that the witness assigns to the subject."""
@@ -92,6 +93,15 @@ class Lab:
                 images.append(training_images.compose(sprites.image(i), figure.group, rng)[0])
         return images
 
+    def look_alikes(self) -> dict[str, list[Image.Image]]:
+        """Return images of figures that differ from a subject in one thing, by the subject's name."""
+        rng = random.Random(0)
+        lines = {s.name: subjects.look_alikes(s, rng) for s in SUBJECTS}
+        figures = iter(subjects.render([line for some in lines.values() for line in some], self.out / "work"))
+        return {
+            s.name: [training_images.compose(next(figures), s.group, rng)[0] for _ in lines[s.name]] for s in SUBJECTS
+        }
+
     def train(self, s: Subject) -> None:
         """Train and evaluate one subject; both commands resume."""
         run = str(self.run_folder(s))
@@ -135,13 +145,15 @@ def pictures(report: Report, cell: ScoredCheckpoint | None, series: str) -> list
 def examine(lab: Lab, tagger: CrumbTagger) -> list[Row]:
     """Let the witness and the tagger look at every finished subject.
 
-    Every second image of the base is learned as nobody, so that the look of the decoder tells nothing; the others are
-    the impostors.
+    Every second image of the base is learned as nobody, so that the look of the decoder tells nothing, and every second
+    look-alike; the others are the impostors.
     """
     done = lab.finished()
     reports = {s.name: Report.load(Run(lab.run_folder(s))) for s in done}
     base = {name: pictures(report, None, "class") for name, report in reports.items()}
-    nobody = [*lab.world(), *(image for images in base.values() for image in images[1::2])]
+    alike = lab.look_alikes()
+    learned = [image for images in (*base.values(), *alike.values()) for image in images[1::2]]
+    nobody = [*lab.world(), *learned]
     witness = Witness.learn({s.name: lab.photos(s.name) for s in SUBJECTS}, nobody, Eye())
     rows = []
     for s in done:
@@ -156,6 +168,7 @@ def examine(lab: Lab, tagger: CrumbTagger) -> list[Row]:
         rows += [
             Row(**(asdict(trained) | facts)),
             look(s, "base", base[s.name][::2], witness, tagger),
+            *([look(s, "look-alikes", alike[s.name][::2], witness, tagger)] if alike[s.name] else []),
             look(s, "held-out", lab.photos(f"{s.name}-holdout"), witness, tagger),
         ]
     return rows

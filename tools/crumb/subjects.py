@@ -308,6 +308,73 @@ SUBJECTS = (
 )  # fmt: skip
 
 
+# --- look-alikes ------------------------------------------------------------------------------------------------------
+
+HAIR_SHAPES = {
+    "drawn": ("bob cut", "short hair", "long hair", "ponytail"), "micah": ("fonze", "pixie", "mrT"),
+    "adventurer": ("short10", "long04", "long13"), "miniavs": ("classic01", "long", "stylish"),
+}  # fmt: skip
+
+
+def look_alikes(s: Subject, rng: random.Random) -> list[Line]:
+    """Return figures that differ from the subject in one thing; none for a style.
+
+    A person has other hair, skin or clothes; an animal or thing another colour or no mark, or another designer drew it.
+    """
+    if s.kind == "style":
+        return []
+    lines = [s.figure(i, rng).line for i in range(12)]
+    return _other_icons(lines) if lines[0]["maker"] == "icon" else _other_people(lines, rng)
+
+
+def _other_people(lines: Sequence[Line], rng: random.Random) -> list[Line]:
+    hair, skin, cloth = (list(PEOPLE[what].items()) for what in ("hair", "skin", "cloth"))
+    found = []
+    for i, line in enumerate(lines):
+        own = line.get("wishes") or line["options"]
+        drawn = line["maker"] == "drawn"
+        shapes = [x for x in HAIR_SHAPES["drawn" if drawn else line["style"]] if x != own.get("shape")]
+        (h, h_hex), (k, k_hex), (c, c_hex) = (_another(values, own, rng) for values in (hair, skin, cloth))
+        shape = rng.choice(shapes)
+        clothes = "shirtColor" if "shirtColor" in own else "bodyColor"
+        changes: list[dict[str, Any]] = (
+            [
+                {"hair": h, "hairHex": h_hex},
+                {"shape": shape},
+                {"cloth": c, "clothHex": c_hex},
+                {"skin": k, "skinHex": k_hex},
+            ]
+            if drawn
+            else [{"hairColor": [h_hex]}, {"hair": [shape]}, {clothes: [c_hex]}, {"glassesProbability": 0}]
+        )
+        part = "wishes" if drawn else "options"
+        found.append({**line, part: {**own, **changes[i % 4]}})
+    if "shirtColor" not in own and "bodyColor" not in own and not drawn:
+        del found[2::4]  # a head without clothes
+    return found
+
+
+def _another(colours: Sequence[tuple[str, str]], own: Mapping[str, Any], rng: random.Random) -> tuple[str, str]:
+    """Return a colour (name, hex) that is none of a figure's own."""
+    return rng.choice(
+        [(name, code) for name, code in colours if name not in own.values() and [code] not in own.values()]
+    )
+
+
+def _other_icons(lines: Sequence[Line]) -> list[Line]:
+    first, entry = lines[0], concept_of(lines[0]["concept"])
+    sets = [name for name in entry["icons"] if name != first["set"]]
+    other = [
+        {**first, "set": name, "name": entry["icons"][name][0], "swap": [], "over": "", "colour": None} for name in sets
+    ]
+    colours = ("ff7a5c", "8a4fbf", "d4a017", "e63946")
+    marked = "over" in first or "colour" in first
+    same = [{**line, "colour": c, "swap": []} for line, c in zip(lines, colours, strict=False)]
+    mark = {"over": "", "colour": None}
+    bare = [{**line, **mark} for line in lines[:3]] + [{**line, **mark, "swap": []} for line in lines[:3]]
+    return [*other, *same, *(bare if marked else [])]
+
+
 # --- images -----------------------------------------------------------------------------------------------------------
 
 

