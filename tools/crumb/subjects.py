@@ -317,13 +317,13 @@ HAIR_SHAPES = {
 
 
 def look_alikes(s: Subject, rng: random.Random) -> list[Line]:
-    """Return figures that differ from the subject in one thing; none for a style.
+    """Return figures that differ from the subject in one thing, each twice with other values; none for a style.
 
     A person has other hair, skin or clothes; an animal or thing another colour or no mark, or another designer drew it.
     """
     if s.kind == "style":
         return []
-    lines = [s.figure(i, rng).line for i in range(12)]
+    lines = [s.figure(i, rng).line for i in range(24)]
     return _other_icons(lines) if lines[0]["maker"] == "icon" else _other_people(lines, rng)
 
 
@@ -348,9 +348,9 @@ def _other_people(lines: Sequence[Line], rng: random.Random) -> list[Line]:
             else [{"hairColor": [h_hex]}, {"hair": [shape]}, {clothes: [c_hex]}, {"glassesProbability": 0}]
         )
         part = "wishes" if drawn else "options"
-        found.append({**line, part: {**own, **changes[i % 4]}})
+        found.append({**line, part: {**own, **changes[i // 2 % 4]}})
     if "shirtColor" not in own and "bodyColor" not in own and not drawn:
-        del found[2::4]  # a head without clothes
+        return [line for i, line in enumerate(found) if i // 2 % 4 != 2]  # a head has no clothes
     return found
 
 
