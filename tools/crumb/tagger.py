@@ -249,7 +249,7 @@ def reconstruct(album: Album, keys: Sequence[int], vae: AutoencoderKL) -> NDArra
 def accuracy(
     net: TaggerNet, album: Album, keys: Sequence[int], words: Vocabulary, *, spoiled: bool = False
 ) -> dict[str, float]:
-    """Return the accuracy by group on known values other than "none" and "neutral"; seen where they are not, they count.
+    """Return the accuracy by group on known values but "none" and "neutral"; what is seen in vain is wrong.
 
     `spoiled`: half of the faces are broken first.
     """
