@@ -64,7 +64,7 @@ def pictures(count: int, seed: int) -> Iterator[Picture]:
 
 
 def test_a_prompt_names_what_the_tagger_is_taught(vocabulary: Vocabulary) -> None:
-    """What the vocabulary reads from a prompt is the target of the tagger, group by group, unless the target is open."""
+    """What the vocabulary reads from a prompt is the tagger's target, group by group, unless that is open."""
     rng = random.Random(2)
     for picture in pictures(400, seed=1):
         text = prompt(picture, rng)
