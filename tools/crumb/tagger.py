@@ -55,9 +55,9 @@ class TaggerOptions:
     minutes: float = 14.0
     batch: int = 64
     lr: float = 3e-3
-    widths: tuple[int, ...] = (16, 32, 80, 160, 208)
+    widths: tuple[int, ...] = (16, 40, 96, 176, 224)
     depths: tuple[int, ...] = (0, 0, 1, 2, 1)
-    embed: int = 192
+    embed: int = 256
     reconstructed: int = 4000  # images that are also seen through the VAE
     seed: int = 0
 
