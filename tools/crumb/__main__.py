@@ -154,15 +154,17 @@ def train_tagger(p: Plan, start: Path | None = None) -> None:
 
 
 def sharpen(p: Plan) -> None:
-    """Sharpen the decoder; keep it only if it reconstructs held-out images better."""
+    """Sharpen the decoder; keep it only if it reconstructs drawings that it has not seen better."""
     if (p.out / "vae-sharp").exists():
         return
     model = load_vae(p)
-    before = vae.reconstruction_error(p.out, model, p.device)
+    unseen = vae.held_out_images(p.out)
+    before = vae.reconstruction(model, unseen, p.device)
     vae.sharpen(p.out, model, p.sharpen_minutes, say, p.device)
-    after = vae.reconstruction_error(p.out, model, p.device)
-    say(f"L1 of base and held-out pictures: {before[0]:.4f} {before[1]:.4f} -> {after[0]:.4f} {after[1]:.4f}")
-    (model if sum(after) < sum(before) else load_vae(p)).save_pretrained(p.out / "vae-sharp")
+    after = vae.reconstruction(model, unseen, p.device)
+    say(f"drawings never seen, whole and detailed quarter: {before} -> {after}")
+    better = after.whole + after.detailed > before.whole + before.detailed
+    (model if better else load_vae(p)).save_pretrained(p.out / "vae-sharp")
 
 
 def pack_all(p: Plan) -> None:

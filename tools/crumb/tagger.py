@@ -23,7 +23,7 @@ from torch import Tensor
 from bakehouse.data.crumb_attributes import Vocabulary
 from bakehouse.vision.taggers.crumb_tagger import TaggerNet
 from tools.crumb.muon import Muon
-from tools.crumb.training_images import BUSTS, Picture
+from tools.crumb.training_images import BUSTS, SIDES, Figure, Picture
 from tools.crumb.words import vocabulary
 
 UNKNOWN = -100
@@ -31,7 +31,8 @@ TEST_EVERY = 16
 BROKEN = 0.2
 """Share of faces that are broken in training."""
 COLOR_OF = {
-    "hair": "hair color", "headwear": "headwear color", "clothing": "clothing color", "facial hair": "facial hair color",
+    "hair": "hair color", "headwear": "headwear color", "clothing": "clothing color",
+    "facial hair": "facial hair color",
 }  # fmt: skip
 """A style that cannot colour a part names it without a colour: the colour is then open."""
 PERSON_GROUPS = frozenset({
@@ -54,68 +55,67 @@ class TaggerOptions:
     minutes: float = 14.0
     batch: int = 64
     lr: float = 3e-3
-    widths: tuple[int, ...] = (16, 32, 80, 160, 208)
+    widths: tuple[int, ...] = (16, 40, 96, 176, 224)
     depths: tuple[int, ...] = (0, 0, 1, 2, 1)
-    embed: int = 192
+    embed: int = 256
     reconstructed: int = 4000  # images that are also seen through the VAE
     seed: int = 0
 
 
 def targets(p: Picture, words: Vocabulary) -> list[int]:
     """Return the index of the true value of every group; `UNKNOWN` if the tags do not determine it."""
-    said, open_groups = _of_picture(p), {"face"}
-    for tag in (p.background, p.framing):
-        said |= words.atoms(tag)
-    busts = [f for f in p.figures if f.group in BUSTS]
+    said = _of_picture(p, words)
+    described = p.figures
+    open_groups = {"face"} | {g for g in ("style",) if g not in said}
     if len(p.figures) == 2:
-        # The attributes of the only person are known, those of one of two are not.
-        open_groups |= {"class", "framing"}
-        said.pop("framing", None)
-        if len(busts) == 2:
-            open_groups |= PERSON_GROUPS | ROBOT_GROUPS
-            busts = []
-        if sum(f.group not in BUSTS for f in p.figures) == 2:
-            open_groups |= {"concept color"}
-    for f in p.figures if len(p.figures) == 1 else busts:
-        of_figure: dict[str, str] = {}
-        for tag in f.tags:
-            of_figure |= words.atoms(tag)
-        of_figure.pop("class", None)
-        if f.group in BUSTS:
-            of_figure.pop("concept color", None)
-        open_groups |= {color for part, color in COLOR_OF.items() if part in of_figure and color not in of_figure}
-        if "headwear" in of_figure and "hair" not in of_figure:
-            open_groups |= {"hair", "hair color"}  # a strand may show
-        if f.group == "person":
-            open_groups |= {"expression"}
-        said |= of_figure
-    if any(f.group not in BUSTS for f in p.figures) and "concept color" not in said:
+        # Of one person the attributes are known, of two or of two things they are not.
+        busts = [f for f in p.figures if f.group in BUSTS]
+        described = tuple(busts) if len(busts) == 1 else ()
+        open_groups |= {"class", "framing"} | (PERSON_GROUPS | ROBOT_GROUPS if len(busts) == 2 else set())
+    if any(f.group not in BUSTS for f in p.figures):
         open_groups |= {"concept color"}
+    for f in described:
+        tags = _of_figure(f, words)
+        said |= tags
+        open_groups |= _left_open(f, tags)
     if p.framing == "close-up":
         open_groups |= CLOTHES  # they lie below the lower edge
         said = {g: v for g, v in said.items() if g not in CLOTHES}
-    if "style" not in said:
-        open_groups |= {"style"}
-    out = []
-    for group, values in words.groups.items():
-        if group in said and said[group] in values:
-            out.append(values.index(said[group]))
-        elif group in said or group in open_groups:
-            out.append(UNKNOWN)
-        else:
-            out.append(0)
-    return out
+    return [_index(values, said.get(group), group in open_groups) for group, values in words.groups.items()]
 
 
-def _of_picture(p: Picture) -> dict[str, str]:
-    """Return the classes, the style and `face` of a picture; a figure that the vocabulary lacks stays open."""
+def _index(values: Sequence[str], said: str | None, is_open: bool) -> int:
+    """Return the index of a group's value: the default's if nothing is said and it is not open."""
+    if said in values:
+        return values.index(said)
+    return UNKNOWN if said is not None or is_open else 0
+
+
+def _of_figure(f: Figure, words: Vocabulary) -> dict[str, str]:
+    tags: dict[str, str] = {}
+    for tag in f.tags:
+        tags |= words.atoms(tag)
+    tags.pop("class", None)
+    return tags
+
+
+def _left_open(f: Figure, tags: Mapping[str, str]) -> set[str]:
+    """Return the groups that a figure's tags leave open."""
+    found = {color for part, color in COLOR_OF.items() if part in tags and color not in tags}
+    if "headwear" in tags and "hair" not in tags:
+        found |= {"hair", "hair color"}  # a strand may show
+    return found | ({"expression"} if f.group == "person" else set())
+
+
+def _of_picture(p: Picture, words: Vocabulary) -> dict[str, str]:
+    """Return what a picture shows beside the attributes of its figures."""
+    said = dict(words.atoms(p.background))
     styles = {"avataaars" if f.style == "bottts" else f.style for f in p.figures}
-    said = {"style": styles.pop()} if len(styles) == 1 else {}
+    if len(styles) == 1:
+        said["style"] = styles.pop()
     if len(p.figures) == 1:
-        said["class"] = p.figures[0].cls
-    else:
-        said |= {side: f.cls for side, f in zip(("left", "right"), p.figures, strict=True)}
-    return said
+        return said | {"class": p.figures[0].cls, "framing": p.framing}
+    return said | {side: f.cls for side, f in zip(SIDES, p.figures, strict=True)}
 
 
 FACES = {"pixelArt": (0.5, 0.52, 0.26), "bottts": (0.5, 0.55, 0.26)}
@@ -182,8 +182,8 @@ def broken_face(x: Tensor, rng: np.random.Generator) -> Tensor:
         cut = side // n
         new = x.clone()
         order = rng.permutation(n * n)
-        for to, source in enumerate(order):
-            (ty, tx), (sy, sx) = divmod(to, n), divmod(int(source), n)
+        for to, source in zip(order, np.roll(order, 1), strict=True):  # one cycle: no block stays
+            (ty, tx), (sy, sx) = divmod(int(to), n), divmod(int(source), n)
             block = x[:, sy * cut : (sy + 1) * cut, sx * cut : (sx + 1) * cut]
             new[:, ty * cut : (ty + 1) * cut, tx * cut : (tx + 1) * cut] = block
     elif kind == 3:  # wiped: one colour where eyes and mouth should be
@@ -249,7 +249,7 @@ def reconstruct(album: Album, keys: Sequence[int], vae: AutoencoderKL) -> NDArra
 def accuracy(
     net: TaggerNet, album: Album, keys: Sequence[int], words: Vocabulary, *, spoiled: bool = False
 ) -> dict[str, float]:
-    """Return the accuracy by group on known values other than "none" and "neutral"; to see one of them in vain is wrong.
+    """Return the accuracy by group on known values but "none" and "neutral"; what is seen in vain is wrong.
 
     `spoiled`: half of the faces are broken first.
     """

@@ -16,7 +16,7 @@ from PIL import Image
 
 from tools.crumb import backgrounds
 from tools.crumb.backgrounds import jitter
-from tools.crumb.words import STYLE_WORDS, USUAL_STYLES
+from tools.crumb.words import CLOTHES, STYLE_WORDS, USUAL_STYLES
 
 SPRITE = 160  # pixels of a rendered figure
 BUSTS = frozenset({"person", "robot"})
@@ -54,6 +54,12 @@ class Figure:
         """The class, with its colour if a tag names it: `blue bus`; `dog face` if the face alone is drawn."""
         named = next((t for t in self.tags if t.endswith(f" {self.cls}")), self.cls)
         return f"{named} face" if "face" in self.tags else named
+
+    def shown(self, framing: str) -> tuple[str, ...]:
+        """Return the details that are in the image: a close-up of a person cuts off the clothes."""
+        if framing != "close-up" or self.group not in BUSTS:
+            return self.details
+        return tuple(t for t in self.details if not t.endswith(CLOTHES))
 
     @cached_property
     def details(self) -> tuple[str, ...]:
@@ -98,7 +104,7 @@ def caption(p: Picture, rng: random.Random) -> str:
     if rng.random() < 0.1:
         return ""
     drop = rng.choice((0.0, 0.0, 0.1, 0.3))
-    keep = [tuple(t for t in f.details if rng.random() >= drop) for f in p.figures]
+    keep = [tuple(t for t in f.shown(p.framing) if rng.random() >= drop) for f in p.figures]
     background = p.background if rng.random() > 0.07 else ""
     framing = p.framing if rng.random() > 0.15 else ""
     return _write(p, keep, _style(p, rng, 0.3, 0.92), background, framing, rng)
@@ -106,7 +112,7 @@ def caption(p: Picture, rng: random.Random) -> str:
 
 def prompt(p: Picture, rng: random.Random) -> str:
     """Return a prompt with all attributes of an image."""
-    return _write(p, [f.details for f in p.figures], _style(p, rng, 0.0, 1.0), p.background, p.framing, rng)
+    return _write(p, [f.shown(p.framing) for f in p.figures], _style(p, rng, 0.0, 1.0), p.background, p.framing, rng)
 
 
 def _style(p: Picture, rng: random.Random, usual: float, other: float) -> str:

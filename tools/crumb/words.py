@@ -47,14 +47,15 @@ BACKGROUND_COLORS = [
     "white", "gray", "black", "red", "orange", "yellow", "green", "teal", "blue", "navy", "purple", "pink",
     "brown", "beige", "sky blue",
 ]  # fmt: skip
-BALD = ("bald", "balding")
-"""Hair that has no colour of its own in captions."""
+BALD = ("bald",)
+"""Hair that has no colour in captions."""
 SCENES = {
     "at the beach": "beach", "at night": "night", "in a meadow": "meadow", "at sunset": "sunset",
     "in the city": "city", "in the snow": "snow", "in outer space": "space", "in a forest": "forest",
     "in a room": "room", "in the desert": "desert",
 }  # fmt: skip
 FRAMINGS = ["portrait", "close-up", "from afar"]
+CLOTHES = tuple(PEOPLE["words"]["clothes"])
 PEOPLE_WORDS = ("person", "man", "woman", "boy", "girl", "character", "figure")
 
 
