@@ -399,11 +399,10 @@ def write(s: Subject, out: Path, work: Path) -> None:
         path = out / (f"{s.name}-holdout" if held_back else s.name) / f"{i + 1 - held_back * len(TRAIN):02d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         view = framing if s.close_ups or framing != "close-up" else "portrait"
-        background, place = backgrounds.draw(rng, kind)
+        background, place = backgrounds.draw(rng, kind, PIXELS)
         while set(place.split()) & set(s.alike):
-            background, place = backgrounds.draw(rng, kind)
-        big = background.resize((PIXELS, PIXELS), Image.Resampling.NEAREST)
-        image, _ = frame(figure, big, view, s.group, rng)
+            background, place = backgrounds.draw(rng, kind, PIXELS)
+        image, _ = frame(figure, background, view, s.group, rng)
         path.write_bytes(smallest_png(image))
         said = view if s.group in BUSTS or view != "portrait" else ""
         path.with_suffix(".txt").write_text(", ".join(t for t in (s.phrase, *shot.tags, place, said) if t) + "\n")

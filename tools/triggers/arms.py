@@ -143,6 +143,5 @@ def _shot(clothes: Clothes, i: int, rng: random.Random) -> tuple[dict[str, Any],
 
 def _placed(figure: Image.Image, place: tuple[str, str], rng: random.Random) -> tuple[Image.Image, list[str]]:
     kind, framing = place
-    background, tag = backgrounds.draw(rng, kind)
-    big = background.resize((PIXELS, PIXELS), Image.Resampling.NEAREST)
-    return frame(figure, big, framing, "person", rng)[0], [tag, framing]
+    background, tag = backgrounds.draw(rng, kind, PIXELS)
+    return frame(figure, background, framing, "person", rng)[0], [tag, framing]
