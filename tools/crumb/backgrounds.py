@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -58,7 +58,7 @@ class Painter:
     def disc(self, x: float, y: float, radius: float, fill: RGB) -> None:
         self.ellipse((x - radius, y - radius, x + radius, y + radius), fill)
 
-    def polygon(self, corners: list[tuple[float, float]], fill: RGB) -> None:
+    def polygon(self, corners: Sequence[tuple[float, float]], fill: RGB) -> None:
         self._draw.polygon([(x * SCALE, y * SCALE) for x, y in corners], fill=fill)
 
     def line(self, ends: tuple[float, float, float, float], fill: RGB, width: int) -> None:

@@ -100,7 +100,8 @@ def _start_strided(conv: nn.Conv2d, h: Tensor) -> Tensor:
     components = torch.linalg.eigh(blocks.T @ blocks)[1].flip(1)[:, :kept]
     _clear(conv)
     conv.weight[:kept, :c, :2, :2] = components.T.reshape(kept, c, 2, 2)
-    return (blocks @ components).reshape(n, height // 2, width // 2, kept).permute(0, 3, 1, 2)
+    out: Tensor = (blocks @ components).reshape(n, height // 2, width // 2, kept).permute(0, 3, 1, 2)
+    return out
 
 
 def _start_output(vae: AutoencoderKL, h: Tensor) -> None:
