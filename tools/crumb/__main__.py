@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import random
+import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -44,6 +45,8 @@ class Plan:
     device: str
     minutes: float
     figures: float = 1.0
+    fresh: bool = False
+    """Train the parts of `weights/` again, too."""
 
     @property
     def vae_minutes(self) -> float:
@@ -114,8 +117,18 @@ def compose(p: Plan) -> None:
         samples.sheet(training_images.look(p.out / f"{name}.npy", 60), 10, p.out / f"{name}.png")
 
 
+def take_finished(p: Plan, part: str) -> bool:
+    """Copy a finished part of `weights/`, if there is one and it may be used."""
+    finished = HERE / "weights" / part
+    if p.fresh or not finished.is_dir():
+        return False
+    shutil.copytree(finished, p.out / part)
+    (p.out / part / "done").touch()
+    return True
+
+
 def train_vae(p: Plan) -> None:
-    if not (p.out / "vae").exists():
+    if not (p.out / "vae").exists() and not take_finished(p, "vae"):
         model = vae.train(p.out, vae.VAEOptions(minutes=p.vae_minutes), say, p.device)
         vae.normalise(p.out, model, p.device)
         model.save_pretrained(p.out / "vae")
@@ -143,7 +156,7 @@ def train_unet(p: Plan, start: Path | None = None) -> None:
 
 
 def train_tagger(p: Plan, start: Path | None = None) -> None:
-    if not (p.out / "tagger" / "done").exists():
+    if not (p.out / "tagger" / "done").exists() and (start is not None or not take_finished(p, "tagger")):
         options = tagger.TaggerOptions(minutes=p.tagger_minutes)
         if start is not None:
             options = replace(options, lr=options.lr / 2)
@@ -224,6 +237,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--minutes", type=float, help="total training time; default: 220 on a CPU, 14 on a GPU")
     parser.add_argument("--figures", type=float, default=1.0, help="share of the figures; 0.01 for a quick test")
+    parser.add_argument("--fresh", action="store_true", help="train the finished parts of tools/crumb/weights again")
     parser.add_argument("--start", type=Path, help="unet, tagger: pipeline or tagger to start from")
     parser.add_argument("--count", type=int, default=1000, help="evaluate: images")
     parser.add_argument(
@@ -235,7 +249,7 @@ def arguments() -> argparse.ArgumentParser:
 def main() -> None:
     a = arguments().parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1))
-    plan = Plan(a.out, a.device, a.minutes or (14.0 if a.device.startswith("cuda") else 220.0), a.figures)
+    plan = Plan(a.out, a.device, a.minutes or (14.0 if a.device.startswith("cuda") else 220.0), a.figures, a.fresh)
     plan.out.mkdir(parents=True, exist_ok=True)
     for name, stage in STAGES.items():
         if a.stage not in {"make", name}:
