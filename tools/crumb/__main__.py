@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import random
+import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -22,12 +23,18 @@ from PIL import Image
 
 from bakehouse.data.crumb_attributes import Vocabulary
 from bakehouse.vision.taggers.crumb_tagger import CrumbTagger
-from tools.crumb import example_datasets, pack, prompt_accuracy, samples, tagger, tokenizer, training_images, unet, vae
+from tools.crumb import pack, prompt_accuracy, samples, subjects, tagger, tokenizer, training_images, unet, vae
 from tools.crumb.training_images import Picture
 
 HERE = Path(__file__).resolve().parent
-SPRITES = (("base1", "base", 14000, 2), ("base2", "base", 14000, 2), ("odd", "heldout", 8000, 2))
-"""File, split, number of figures, and images composed of each figure."""
+SPRITES = (("people1", "people", 13000), ("people2", "people", 13000), ("icons1", "icons", 12000))
+"""File, split and number of figures of the training world."""
+HELD_OUT = ("heldout", "heldout", 2000)
+"""What no part of crumb ever sees: figures for tests."""
+COPIES = 2
+"""Images composed of each figure."""
+PAIRS = 0.12
+"""Share of images in which a second figure stands beside."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,8 @@ class Plan:
     device: str
     minutes: float
     figures: float = 1.0
+    fresh: bool = False
+    """Train the parts of `weights/` again, too."""
 
     @property
     def vae_minutes(self) -> float:
@@ -63,26 +72,63 @@ def say(text: str) -> None:
 def sprites(p: Plan) -> None:
     if not (HERE / "node_modules").exists():
         raise SystemExit("the figures are rendered by node: run `npm ci --prefix tools/crumb` first")
-    for name, split, count, _ in SPRITES:
+    for name, split, count in (*SPRITES, HELD_OUT):
         if not (p.out / f"{name}.rgba").exists():
-            number = str(round(count * p.figures))
+            number = round(count * p.figures)
             say(f"rendering {number} figures of {split}")
-            command = ["node", str(HERE / "render.mjs"), split, number, str(p.out / name)]
-            subprocess.run(command, check=True)
+            render(split, number, p.out / name)
+
+
+def render(split: str, count: int, out: Path) -> None:
+    """Render figures; those at which the renderer ends its process are left out.
+
+    Raises:
+        SystemExit: node fails for another reason.
+    """
+    left_out: list[int] = []
+    while True:
+        numbers = ",".join(map(str, left_out))
+        command = ["node", str(HERE / "render.mjs"), split, str(count), str(out), out.name, numbers]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode == 0:
+            return
+        if "panicked" not in done.stderr:
+            raise SystemExit(f"rendering {split} failed:\n{done.stderr}")
+        lines = out.with_suffix(".jsonl").read_text().splitlines()
+        # Figures left out before have no line.
+        at = len(lines) - 1
+        for known in left_out:
+            at += at >= known
+        left_out.append(at)
+        say(f"left out, since the renderer fails at it: {lines[-1]}")
 
 
 def compose(p: Plan) -> None:
-    base = [(p.out / name, copies, 1 + i) for i, (name, split, _, copies) in enumerate(SPRITES) if split == "base"]
-    odd = [(p.out / name, copies, 90) for name, split, _, copies in SPRITES if split == "heldout"]
-    for target, parts in (("images", base), ("heldout", odd)):
-        if not (p.out / f"{target}.jsonl").exists():
-            training_images.compose_all(parts, p.out / target, say)
-            pictures = training_images.look(p.out / f"{target}.npy", 40)
-            samples.sheet(pictures, 10, p.out / f"{target}.png")
+    if (p.out / "images.jsonl").exists():
+        return
+    files = [(p.out / name, split) for name, split, _ in SPRITES]
+    # A person stands beside a person or a thing, a thing beside a person or a thing.
+    beside = {path: [other for other, _ in files if other != path][i % 2] for i, (path, _) in enumerate(files)}
+    parts = [(path, beside[path], COPIES, PAIRS, 1 + i) for i, (path, _) in enumerate(files)]
+    training_images.compose_all(parts, p.out / "images", say)
+    held_out = p.out / HELD_OUT[0]
+    training_images.compose_all([(held_out, held_out, 1, 0.0, 90)], held_out, say)
+    for name in ("images", HELD_OUT[0]):
+        samples.sheet(training_images.look(p.out / f"{name}.npy", 60), 10, p.out / f"{name}.png")
+
+
+def take_finished(p: Plan, part: str) -> bool:
+    """Copy a finished part of `weights/`, if there is one and it may be used."""
+    finished = HERE / "weights" / part
+    if p.fresh or not finished.is_dir():
+        return False
+    shutil.copytree(finished, p.out / part)
+    (p.out / part / "done").touch()
+    return True
 
 
 def train_vae(p: Plan) -> None:
-    if not (p.out / "vae").exists():
+    if not (p.out / "vae").exists() and not take_finished(p, "vae"):
         model = vae.train(p.out, vae.VAEOptions(minutes=p.vae_minutes), say, p.device)
         vae.normalise(p.out, model, p.device)
         model.save_pretrained(p.out / "vae")
@@ -110,7 +156,7 @@ def train_unet(p: Plan, start: Path | None = None) -> None:
 
 
 def train_tagger(p: Plan, start: Path | None = None) -> None:
-    if not (p.out / "tagger" / "done").exists():
+    if not (p.out / "tagger" / "done").exists() and (start is not None or not take_finished(p, "tagger")):
         options = tagger.TaggerOptions(minutes=p.tagger_minutes)
         if start is not None:
             options = replace(options, lr=options.lr / 2)
@@ -121,15 +167,17 @@ def train_tagger(p: Plan, start: Path | None = None) -> None:
 
 
 def sharpen(p: Plan) -> None:
-    """Sharpen the decoder; keep it only if it reconstructs held-out images better."""
+    """Sharpen the decoder; keep it only if it reconstructs drawings that it has not seen better."""
     if (p.out / "vae-sharp").exists():
         return
     model = load_vae(p)
-    before = vae.reconstruction_error(p.out, model, p.device)
+    unseen = vae.held_out_images(p.out)
+    before = vae.reconstruction(model, unseen, p.device)
     vae.sharpen(p.out, model, p.sharpen_minutes, say, p.device)
-    after = vae.reconstruction_error(p.out, model, p.device)
-    say(f"L1 of base and held-out pictures: {before[0]:.4f} {before[1]:.4f} -> {after[0]:.4f} {after[1]:.4f}")
-    (model if sum(after) < sum(before) else load_vae(p)).save_pretrained(p.out / "vae-sharp")
+    after = vae.reconstruction(model, unseen, p.device)
+    say(f"drawings never seen, whole and detailed quarter: {before} -> {after}")
+    better = after.whole + after.detailed > before.whole + before.detailed
+    (model if better else load_vae(p)).save_pretrained(p.out / "vae-sharp")
 
 
 def pack_all(p: Plan) -> None:
@@ -163,7 +211,7 @@ def draw_samples(p: Plan) -> None:
 
 
 def make_examples(p: Plan) -> None:
-    example_datasets.make(p.out / "assets" / "examples", p.out / "examples-work")
+    subjects.make(p.out / "assets" / "examples", p.out / "examples-work")
 
 
 STAGES: dict[str, Callable[[Plan], None]] = {
@@ -189,6 +237,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--minutes", type=float, help="total training time; default: 220 on a CPU, 14 on a GPU")
     parser.add_argument("--figures", type=float, default=1.0, help="share of the figures; 0.01 for a quick test")
+    parser.add_argument("--fresh", action="store_true", help="train the finished parts of tools/crumb/weights again")
     parser.add_argument("--start", type=Path, help="unet, tagger: pipeline or tagger to start from")
     parser.add_argument("--count", type=int, default=1000, help="evaluate: images")
     parser.add_argument(
@@ -200,7 +249,7 @@ def arguments() -> argparse.ArgumentParser:
 def main() -> None:
     a = arguments().parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1))
-    plan = Plan(a.out, a.device, a.minutes or (14.0 if a.device.startswith("cuda") else 220.0), a.figures)
+    plan = Plan(a.out, a.device, a.minutes or (14.0 if a.device.startswith("cuda") else 220.0), a.figures, a.fresh)
     plan.out.mkdir(parents=True, exist_ok=True)
     for name, stage in STAGES.items():
         if a.stage not in {"make", name}:

@@ -75,8 +75,8 @@ def random_prompts(pictures: Sequence[Picture], count: int, seed: int) -> list[s
     for _ in range(count):
         p = rng.choice(pictures)
         _, background = backgrounds.draw(rng)
-        new = Picture(p.cls, p.style, p.tags, background, rng.choice(framings))
-        prompts.append(prompt(new, rng))
+        framing = rng.choice(framings) if len(p.figures) == 1 else p.framing
+        prompts.append(prompt(Picture(p.figures, background, framing), rng))
     return prompts
 
 

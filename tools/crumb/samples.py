@@ -9,22 +9,27 @@ from PIL import Image
 
 PROMPTS = (
     "person, pink afro, tan skin, green hoodie, at the beach, portrait",
-    "a portrait of a person with black hair bun, dark skin and red hoodie, white background",
-    "a close-up of a person with blonde long hair, pale skin, sunglasses and blue crew neck shirt, in a forest",
-    "robot, green robot, square head, at night",
-    "ink drawing, person, long hair, tan skin, blue shirt, portrait",
-    "pixel art, person, black short hair, light skin, red shirt",
+    "a portrait of a person with black hair bun, dark skin, red hoodie and big smile, white background",
+    "a close-up of a person with blonde long hair, pale skin and blue round glasses, in a forest",
+    "anime, person, purple ponytail, light skin, white shirt, smile, in the city",
+    "comic drawing, person, cyan spiky hair, tan skin, yellow glasses, black jacket, angry, portrait",
+    "a storybook illustration of a surprised person with red braids, pale skin and navy dress, in the snow",
     "a view from afar of a person with red bob cut, light skin and navy blazer and shirt, at sunset",
-    "person, brown short curly hair, brown skin, yellow overalls, big smile, round glasses, in the snow",
-    "a portrait of a person with gray beanie",
-    "person, purple long straight hair, heart eyes, red and white striped background",
-    "a close-up of a robot",
-    "person, orange turban, brown beard, dark skin, in the desert",
-    "person, blue mullet, pale skin, tongue out, in outer space, portrait",
-    "a portrait of a person with platinum medium hair, winking, in the city",
-    "person, green hijab, tan skin, black blazer and sweater, sky blue background, portrait",
+    "pixel art, person, black short hair, light skin, red shirt",
+    "green robot, square head, horns on top, at night",
+    "a dog, at the beach",
+    "soft 3d icon, fox face, pink background",
+    "outlined icon, cat, in a room",
+    "a blue car, in the city",
+    "a coffee cup, yellow and white striped background",
+    "a strawberry, teal background",
+    "a penguin on the left and a tree on the right, in the snow",
+    "a person on the left with green afro and brown skin and a cat on the right, in a meadow",
+    "a rocket, in outer space",
+    "a person on the left with black beard and tan skin and a person on the right with blonde long hair, in a room",
     "person",
 )
+"""Prompts of the sheet; none is a training caption."""
 
 
 def sheet(images: Sequence[Image.Image], columns: int, out: Path, size: int = 128) -> None:
@@ -34,4 +39,4 @@ def sheet(images: Sequence[Image.Image], columns: int, out: Path, size: int = 12
     page = Image.new("RGB", (columns * cell, rows * cell), "white")
     for i, image in enumerate(images):
         page.paste(image.convert("RGB").resize((size, size)), (i % columns * cell, i // columns * cell))
-    page.quantize(255).save(out, optimize=True)
+    page.save(out, optimize=True)

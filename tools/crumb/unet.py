@@ -43,13 +43,13 @@ class UNetOptions:
     seed: int = 0
 
 
-def new_unet(width: int = 64, context: int = 192) -> UNet2DConditionModel:
+def new_unet(latent_channels: int, width: int = 64, context: int = 192) -> UNet2DConditionModel:
     """Return a UNet of 14.9 M parameters: SD 1.x's four levels, narrow, one layer each, heads of 32."""
     channels = (width, 2 * width, 3 * width, 3 * width)
     unet = UNet2DConditionModel(
         sample_size=16,
-        in_channels=4,
-        out_channels=4,
+        in_channels=latent_channels,
+        out_channels=latent_channels,
         layers_per_block=1,
         block_out_channels=channels,
         down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
@@ -95,7 +95,7 @@ class Latents:
         self.count = int(json.loads((self.folder / "latents.json").read_text())["count"])
 
     def batch(self, n: int, gen: torch.Generator) -> tuple[Tensor, list[Picture]]:
-        """Return ``x_0`` [n, 4, 16, 16] in the UNet's scale, and the images."""
+        """Return ``x_0`` [n, channels, 16, 16] in the UNet's scale, and the images."""
         rows = torch.randint(self.count, (n,), generator=gen).numpy()
         x = torch.from_numpy(self.latents[rows].astype(np.float32)) * SCALING
         return x, [self.pictures[int(i)] for i in self.order[rows]]
@@ -259,7 +259,8 @@ def train(
     torch.manual_seed(options.seed)
     tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
     if start is None:
-        unet, text_encoder = new_unet(), new_text_encoder(tokenizer)
+        channels = np.load(folder / "latents.npy", mmap_mode="r").shape[1]
+        unet, text_encoder = new_unet(channels), new_text_encoder(tokenizer)
     else:
         unet = UNet2DConditionModel.from_pretrained(start / "unet").float()
         text_encoder = CLIPTextModel.from_pretrained(start / "text_encoder").float()

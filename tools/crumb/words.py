@@ -1,97 +1,75 @@
 """The vocabulary: groups of attributes, and a grammar from caption tags to their values.
 
-``vocabulary()`` is what ships as ``vocabulary.json`` beside the tagger; ``bakehouse.data.crumb_attributes`` reads it.
-The first value of a group is its default ("none", "neutral"), which no caption says.
+`people.json` (attributes of people and robots) and `concepts.json` (animals, food, things, vehicles, plants) are what
+the renderer of the figures reads too. ``vocabulary()`` is what ships as ``vocabulary.json`` beside the tagger;
+``bakehouse.data.crumb_attributes`` reads it. The first value of a group is its default ("none", "neutral"), which no
+caption says. What is held out of the training world has no word here: the tagger must not know it.
 """
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
-HAIR_COLORS = [
-    "auburn", "black", "blonde", "brown", "pink", "platinum", "red", "silver", "blue", "green", "purple",
-]  # fmt: skip
-ODD_HAIR_COLORS = ["teal", "lavender", "coral"]
-SKINS = ["dark", "brown", "tan", "light", "pale", "yellow"]
-CLOTH_COLORS = [
-    "black", "blue", "navy", "white", "gray", "cyan", "mint", "pink", "yellow", "magenta", "red", "orange",
-    "green", "purple", "brown",
-]  # fmt: skip
-ODD_CLOTH_COLORS = ["teal", "maroon", "olive", "lavender", "gold", "lime"]
-GLASS_COLORS = ["red", "blue", "white", "pink", "green"]
-ROBOT_COLORS = ["yellow", "purple", "red", "blue", "green", "orange", "gray", "teal", "brown"]
+HERE = Path(__file__).resolve().parent
+PEOPLE: dict[str, Any] = json.loads((HERE / "people.json").read_text(encoding="utf-8"))
+CONCEPTS: dict[str, Any] = json.loads((HERE / "concepts.json").read_text(encoding="utf-8"))
+
+FIGURE_STYLES: dict[str, tuple[str, ...]] = {
+    "avataaars": ("flat avatar", "avatar"),
+    "openPeeps": ("ink drawing", "sketch"),
+    "pixelArt": ("pixel art", "8-bit"),
+    "personas": ("pastel avatar",),
+    "bigEars": ("mascot head",),
+    "bigSmile": ("toothy cartoon",),
+    "croodles": ("doodle", "pen doodle"),
+    "dylan": ("bold cartoon head",),
+    "lorelei": ("ink line portrait",),
+    "notionists": ("monochrome comic",),
+    "toonHead": ("soft portrait drawing",),
+    "bottts": ("flat avatar",),
+    **{name: tuple(words) for name, words in PEOPLE["themes"].items()},
+}
+ICON_STYLES = {name: (str(entry["caption"]),) for name, entry in CONCEPTS["styles"].items() if not entry["heldout"]}
+STYLE_WORDS: dict[str, tuple[str, ...]] = {**FIGURE_STYLES, **ICON_STYLES}
+"""Caption words of a style; held-out styles have none, for adapters to learn."""
+USUAL_STYLES = frozenset({"avataaars", "bottts", "noto"})
+"""What is drawn if no style is named: captions name these seldom."""
+
+HAIR_COLORS = list(PEOPLE["hair"])
+SKINS = list(PEOPLE["skin"])
+CLOTH_COLORS = list(PEOPLE["cloth"])
+GLASS_COLORS = list(PEOPLE["glasses"])
+ROBOT_COLORS = list(PEOPLE["robot"])
+CONCEPT_COLORS = list(CONCEPTS["colours"])
 BACKGROUND_COLORS = [
     "white", "gray", "black", "red", "orange", "yellow", "green", "teal", "blue", "navy", "purple", "pink",
     "brown", "beige", "sky blue",
 ]  # fmt: skip
-
-HATS = ["fedora hat", "hijab", "turban", "winter hat", "bobble hat", "beanie", "snow cap"]
-HAIR = [
-    "bob cut", "hair bun", "curly hair", "wavy hair", "dreadlocks", "afro", "afro with headband",
-    "medium hair", "side shave", "long hair", "long straight hair", "long hair with strand",
-    "short dreads", "frizzy hair", "shaggy hair", "mullet", "short curly hair", "flat top",
-    "short round hair", "short wavy hair", "balding", "caesar cut", "side part", "big hair",
-]  # fmt: skip
-PIXEL_HAIR = ["short hair"]  # and "long hair", which it shares
-ODD_HAIR = ["hair with flowers", "blunt bob", "long dreads"]
-INK_HAIR = [
-    "afro hair", "bangs hair", "bantu knots hair", "bear hair", "bun hair", "buns hair",
-    "cornrows hair", "dreads hair", "flat top hair", "flat top long hair", "gray bun hair",
-    "gray medium hair", "gray short hair", "hat beanie hair", "hat hip hair", "long afro hair",
-    "long bangs hair", "long curly hair", "medium bangs hair", "medium straight hair",
-    "mohawk hair", "no hair hair", "pomp hair", "shaved hair", "turban hair", "twists hair",
-]  # fmt: skip
-CLOTHES = [
-    "hoodie", "overalls", "blazer and shirt", "blazer and sweater", "collared sweater",
-    "crew neck shirt", "scoop neck shirt", "v-neck shirt",
-]  # fmt: skip
-GRAPHICS = ["bat", "bear", "deer", "diamond", "pizza", "skull"]
-ODD_GRAPHICS = ["boombox", "hola", "resist"]
-GLASSES = [
-    "glasses", "square glasses", "round glasses", "sunglasses", "wayfarer sunglasses",
-    "white sunglasses",
-]  # fmt: skip
-BEARDS = ["light beard", "long beard", "beard", "fancy moustache", "moustache"]
-EYES = [
-    "closed eyes", "crying", "rolling eyes", "happy eyes", "heart eyes", "looking aside",
-    "squinting", "surprised eyes", "winking", "dizzy eyes",
-]  # fmt: skip
-MOUTHS = [
-    "concerned", "slight smile", "disbelief", "eating", "grimace", "sad", "screaming", "serious",
-    "big smile", "tongue out", "smile",
-]  # fmt: skip
-BROWS = ["angry", "raised eyebrows", "worried"]
-ROBOT_EYES = [
-    f"{e} eyes" for e in ("bulging", "eva", "frame", "glow", "hearts", "robocop", "round",
-    "round frame", "sensor", "shade")
-]  # fmt: skip
-ROBOT_MOUTHS = ["bite mouth", "diagram mouth", "grill mouth", "smile mouth", "square mouth"]
-ROBOT_TOPS = [
-    f"{t} on top" for t in ("antenna", "antenna crooked", "bulb", "glowing bulb", "horns", "lights",
-    "pyramid", "radar")
-]  # fmt: skip
-INK_FACES = [
-    "angry with fang", "awe", "blank", "calm", "cheeky", "concerned fear", "contempt", "cute",
-    "cyclops", "driven", "eating happy", "explaining", "eyes closed", "fear", "hectic",
-    "loving grin", "monster", "old", "rage", "smile big", "smile l o l", "smile teeth gap",
-    "solemn", "suspicious", "tired", "very angry",
-]  # fmt: skip
+BALD = ("bald",)
+"""Hair that has no colour in captions."""
 SCENES = {
     "at the beach": "beach", "at night": "night", "in a meadow": "meadow", "at sunset": "sunset",
     "in the city": "city", "in the snow": "snow", "in outer space": "space", "in a forest": "forest",
     "in a room": "room", "in the desert": "desert",
 }  # fmt: skip
 FRAMINGS = ["portrait", "close-up", "from afar"]
-STYLES = [
-    "flat", "ink", "pixel", "toonHead", "personas", "micah", "adventurer", "bigSmile", "bigEars",
-    "lorelei", "notionists", "miniavs",
-]  # fmt: skip
+CLOTHES = tuple(PEOPLE["words"]["clothes"])
+PEOPLE_WORDS = ("person", "man", "woman", "boy", "girl", "character", "figure")
+
+
+def concept_names() -> list[str]:
+    """Return the concepts of the training world."""
+    return [c["name"] for c in CONCEPTS["concepts"] if not c["heldout"]]
+
+
+def styles() -> list[str]:
+    """Return the styles of the training world; robots are drawn in the style of the flat avatars."""
+    return [name for name in STYLE_WORDS if name != "bottts"]
+
 
 ALIASES: dict[str, dict[str, str]] = {
-    "man": {"class": "person"}, "woman": {"class": "person"}, "character": {"class": "person"},
-    "boy": {"class": "person"}, "girl": {"class": "person"},
-    "flat avatar": {"style": "flat"}, "avatar": {"style": "flat"},
-    "sketch": {"style": "ink"}, "8-bit": {"style": "pixel"},
     "close up": {"framing": "close-up"}, "closeup": {"framing": "close-up"},
     "far away": {"framing": "from afar"}, "from far away": {"framing": "from afar"},
     "in the distance": {"framing": "from afar"},
@@ -103,10 +81,9 @@ ALIASES: dict[str, dict[str, str]] = {
     "meadow": {"background": "meadow"}, "in the meadow": {"background": "meadow"},
     "sunset": {"background": "sunset"}, "at the sunset": {"background": "sunset"},
     "city": {"background": "city"}, "in a city": {"background": "city"},
-    "in the snow": {"background": "snow"}, "snow": {"background": "snow"},
-    "in snow": {"background": "snow"}, "snowy background": {"background": "snow"},
     "in space": {"background": "space"}, "space": {"background": "space"},
     "outer space": {"background": "space"},
+    "snow": {"background": "snow"}, "in snow": {"background": "snow"}, "snowy background": {"background": "snow"},
     "forest": {"background": "forest"}, "in the forest": {"background": "forest"},
     "in the woods": {"background": "forest"},
     "room": {"background": "room"}, "in the room": {"background": "room"},
@@ -118,121 +95,115 @@ ALIASES: dict[str, dict[str, str]] = {
     "checkered background": {"background": "checkered"},
     "no glasses": {"glasses": "none"}, "without glasses": {"glasses": "none"},
     "no hat": {"headwear": "none"}, "without a hat": {"headwear": "none"},
-    "no beard": {"facial hair": "none"}, "eye patch": {"glasses": "eyepatch"},
-    "smiling": {"mouth": "smile"}, "laughing": {"mouth": "big smile"}, "grinning": {"mouth": "big smile"},
-    "screams": {"mouth": "screaming"}, "wink": {"eyes": "winking"}, "winks": {"eyes": "winking"},
-    "tears": {"eyes": "crying"}, "eyes closed": {"eyes": "closed eyes", "face": "eyes closed"},
-    "frowning": {"mouth": "sad"}, "hearts in the eyes": {"eyes": "heart eyes"},
+    "no beard": {"facial hair": "none"},
+    "smiling": {"expression": "smile"}, "laughing": {"expression": "big smile"},
+    "grinning": {"expression": "big smile"}, "screams": {"expression": "screaming"},
+    "frowning": {"expression": "sad"}, "wink": {"eyes": "winking"}, "winks": {"eyes": "winking"},
+    "tears": {"eyes": "crying"}, "eyes closed": {"eyes": "closed eyes"},
+    "hearts in the eyes": {"eyes": "heart eyes"},
+    "crew neck shirt": {"clothing": "shirt"}, "scoop neck shirt": {"clothing": "shirt"},
 }  # fmt: skip
 
 ACCEPTS: dict[str, dict[str, list[str]]] = {
-    "clothing": {"shirt": ["crew neck shirt", "scoop neck shirt", "v-neck shirt"]},
+    "clothing": {"shirt": ["v-neck shirt", "striped shirt", "collared sweater"]},
     "hair": {
-        "long hair": ["long straight hair", "long hair with strand", "wavy hair"],
-        "short hair": ["short round hair", "short wavy hair", "caesar cut", "side part", "short curly hair"],
-        "curly hair": ["short curly hair"],
-        "afro": ["afro with headband"],
+        "long hair": ["wavy hair"],
+        "short hair": ["flat top", "side shave", "spiky hair"],
+        "hair bun": ["two buns"],
+        "bald": ["balding"],
     },
-    "headwear": {"hat": ["fedora hat", "winter hat", "bobble hat", "beanie", "snow cap"]},
-    "glasses": {
-        "glasses": ["square glasses", "round glasses"],
-        "sunglasses": ["wayfarer sunglasses", "white sunglasses"],
-    },
-    "facial hair": {
-        "beard": ["light beard", "long beard"],
-        "moustache": ["fancy moustache"],
-    },
-    "mouth": {"smile": ["slight smile", "big smile"]},
+    "headwear": {"hat": ["fedora hat", "winter hat", "bobble hat", "beanie", "cap"]},
+    "glasses": {"glasses": ["square glasses", "round glasses"]},
+    "facial hair": {"beard": ["long beard"]},
+    "expression": {"smile": ["big smile", "smirk"]},
 }
 """Special words that satisfy a general one."""
 
 
 def groups() -> dict[str, list[str]]:
     """Return every group and its values, in the order of the tagger's outputs."""
-    hats = [*HATS, "hat"]
-    hair = [*HAIR, *PIXEL_HAIR, *ODD_HAIR, *INK_HAIR]
-    scenes = list(SCENES.values())
+    words = PEOPLE["words"]
+    classes = ["person", "robot", *concept_names()]
     return {
-        "class": ["person", "robot"],
-        "style": STYLES,
-        "hair": ["none", *hair],
-        "hair color": ["none", *HAIR_COLORS, *ODD_HAIR_COLORS],
-        "headwear": ["none", *hats],
+        "class": classes,
+        "left": ["none", *classes],
+        "right": ["none", *classes],
+        "style": styles(),
+        "hair": ["none", *words["hair"]],
+        "hair color": ["none", *HAIR_COLORS],
+        "headwear": ["none", *words["headwear"]],
         "headwear color": ["none", *CLOTH_COLORS],
         "skin": ["none", *SKINS],
-        "clothing": ["none", "shirt", *CLOTHES],
-        "clothing color": ["none", *CLOTH_COLORS, *ODD_CLOTH_COLORS],
-        "graphic": ["none", *GRAPHICS, *ODD_GRAPHICS],
-        "glasses": ["none", *GLASSES, "eyepatch"],
+        "clothing": ["none", *words["clothes"]],
+        "clothing color": ["none", *CLOTH_COLORS],
+        "glasses": ["none", *words["glasses"]],
         "glasses color": ["black", *GLASS_COLORS],
-        "facial hair": ["none", *BEARDS],
-        "facial hair color": ["none", *HAIR_COLORS, *ODD_HAIR_COLORS],
-        "eyes": ["neutral", *EYES, *ROBOT_EYES],
-        "mouth": ["neutral", *MOUTHS, *ROBOT_MOUTHS],
-        "brows": ["neutral", *BROWS],
-        "face": ["none", *INK_FACES, "concerned", "serious", "smile"],
+        "facial hair": ["none", *words["facial hair"]],
+        "facial hair color": ["none", *HAIR_COLORS],
+        "eyes": ["neutral", *words["eyes"]],
+        "expression": ["neutral", *words["expression"]],
         "robot color": ["none", *ROBOT_COLORS],
-        "robot head": ["none", "round head", "square head"],
-        "robot top": ["none", *ROBOT_TOPS],
-        "background": ["plain", "gradient", "striped", "polka dots", "checkered", *scenes],
+        "robot head": ["none", *words["robot head"]],
+        "robot top": ["none", *words["robot top"]],
+        "concept color": ["none", *CONCEPT_COLORS],
+        "background": ["plain", "gradient", "striped", "polka dots", "checkered", *SCENES.values()],
         "background color": ["none", *BACKGROUND_COLORS],
         "background color 2": ["none", *BACKGROUND_COLORS],
         "framing": FRAMINGS,
+        "face": ["whole", "broken"],
     }
 
 
 def nouns() -> dict[str, dict[str, Any]]:
     """Words after a colour: their own value, and the group of the colour."""
+    words = PEOPLE["words"]
     out: dict[str, dict[str, Any]] = {}
-    for h in [*HAIR, *PIXEL_HAIR, *ODD_HAIR]:
-        out[h] = {"atoms": {"hair": h}, "color": "hair color"}
+    for h in words["hair"]:
+        if h not in BALD:
+            out[h] = {"atoms": {"hair": h}, "color": "hair color"}
     out["hair"] = {"atoms": {}, "color": "hair color"}
-    for h in HATS:
+    for h in words["headwear"]:
         out[h] = {"atoms": {"headwear": h}, "color": "headwear color"}
     out["skin"] = {"atoms": {}, "color": "skin"}
-    for c in ["shirt", *CLOTHES]:
+    for c in words["clothes"]:
         out[c] = {"atoms": {"clothing": c}, "color": "clothing color"}
-    for g in [*GRAPHICS, *ODD_GRAPHICS]:
-        atoms = {"clothing": "shirt", "graphic": g}
-        out[f"shirt with {g}"] = {"atoms": atoms, "color": "clothing color"}
-    for g in ("glasses", "square glasses", "round glasses"):
+    for g in words["glasses"]:
         out[g] = {"atoms": {"glasses": g}, "color": "glasses color"}
-    for b in BEARDS:
+    for b in words["facial hair"]:
         out[b] = {"atoms": {"facial hair": b}, "color": "facial hair color"}
-    out["robot"] = {"atoms": {"class": "robot"}, "color": "robot color"}
+    for name, color in (("robot", "robot color"), *((c, "concept color") for c in concept_names())):
+        for shown in (name, f"{name} face"):
+            out[shown] = {"atoms": {"class": name}, "color": color}
+            for side in ("left", "right"):
+                out[f"{shown} on the {side}"] = {"atoms": {side: name}, "color": color}
     out["background"] = {"atoms": {"background": "plain"}, "color": "background color"}
     return out
 
 
 def phrases() -> dict[str, dict[str, str]]:
     """Return tags without a colour."""
-    out: dict[str, dict[str, str]] = {
-        "person": {"class": "person"},
-        "robot": {"class": "robot"},
-        "ink drawing": {"style": "ink"},
-        "pixel art": {"style": "pixel"},
-    }
-    for h in [*HAIR, *PIXEL_HAIR, *ODD_HAIR, *INK_HAIR]:
-        out[h] = {"hair": h}
-    for h in [*HATS, "hat"]:
-        out[h] = {"headwear": h}
-    for c in ["shirt", *CLOTHES]:
-        out[c] = {"clothing": c}
-    for g in [*GLASSES, "eyepatch"]:
-        out[g] = {"glasses": g}
-    for b in BEARDS:
-        out[b] = {"facial hair": b}
-    for group, values in (
-        ("eyes", [*EYES, *ROBOT_EYES]),
-        ("mouth", [*MOUTHS, *ROBOT_MOUTHS]),
-        ("brows", BROWS),
-        ("face", INK_FACES),
-        ("robot head", ["round head", "square head"]),
-        ("robot top", ROBOT_TOPS),
-        ("framing", FRAMINGS),
-    ):
-        out |= {v: {group: v} for v in values}
-    return out | {words: {"background": scene} for words, scene in SCENES.items()}
+    words = PEOPLE["words"]
+    classes = ("person", "robot", *concept_names())
+    out: dict[str, dict[str, str]] = {name: {"class": name} for name in classes}
+    out |= {f"{name} face": {"class": name} for name in concept_names()}
+    for side in ("left", "right"):
+        out |= {f"{name} on the {side}": {side: name} for name in classes}
+        out |= {f"{name} face on the {side}": {side: name} for name in concept_names()}
+    for name, said in STYLE_WORDS.items():
+        if name != "bottts":
+            out |= {s: {"style": name} for s in said}
+    for group in ("hair", "headwear", "glasses", "facial hair", "eyes", "expression", "robot head", "robot top"):
+        out |= {v: {group: v} for v in words[group]}
+    out |= {c: {"clothing": c} for c in words["clothes"]}
+    out |= {v: {"framing": v} for v in FRAMINGS}
+    return out | {said: {"background": scene} for said, scene in SCENES.items()}
+
+
+def aliases() -> dict[str, dict[str, str]]:
+    """Return other words for what a tag names."""
+    people = {word: {"class": "person"} for word in PEOPLE_WORDS[1:]}
+    beside = {f"{w} on the {side}": {side: "person"} for w in PEOPLE_WORDS[1:] for side in ("left", "right")}
+    return people | beside | ALIASES
 
 
 def patterns() -> list[dict[str, Any]]:
@@ -250,14 +221,14 @@ def patterns() -> list[dict[str, Any]]:
 
 def vocabulary() -> dict[str, Any]:
     return {
-        "version": 1,
-        "judged": ["hair color", "skin", "clothing color", "background", "framing"],
+        "version": 2,
+        "judged": ["class", "hair color", "skin", "clothing color", "concept color", "background", "framing"],
         "groups": groups(),
-        "silent": {"glasses color": "black"},
+        "silent": {"glasses color": "black", "face": "whole"},
         "nouns": nouns(),
         "phrases": phrases(),
         "patterns": patterns(),
-        "aliases": ALIASES,
+        "aliases": aliases(),
         "spelling": {"grey": "gray", "blond": "blonde", "mustache": "moustache", "t-shirt": "shirt",
                      "tee": "shirt", "dungarees": "overalls", "shades": "sunglasses",
                      "spectacles": "glasses", "eyeglasses": "glasses", "afros": "afro",

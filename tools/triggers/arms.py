@@ -12,10 +12,15 @@ from PIL import Image
 
 from bakehouse.core.files import atomic_folder
 from tools.crumb import backgrounds
-from tools.crumb.example_datasets import BROWS, EYES, MOUTHS, TRAIN, render
+from tools.crumb.subjects import TRAIN, render
 from tools.crumb.training_images import frame
 
 PIXELS = 256
+EYES = {"default": "", "closed": "closed eyes", "side": "looking aside", "squint": "squinting", "wink": "winking",
+        "surprised": "surprised eyes", "happy": "happy eyes", "eyeRoll": "rolling eyes"}  # fmt: skip
+MOUTHS = {"smile": "big smile", "default": "slight smile", "sad": "sad", "serious": "serious", "tongue": "tongue out",
+          "twinkle": "smile", "screamOpen": "screaming", "grimace": "grimace"}  # fmt: skip
+BROWS = {"default": "", "angry": "angry", "raisedExcited": "raised eyebrows", "sadConcerned": "worried"}
 FACE = {
     "top": ["frida"], "hairColor": ["b9a3e3"], "skinColor": ["d08b5b"],
     "accessories": ["eyepatch"], "accessoriesProbability": 100,
@@ -125,19 +130,18 @@ def write_images(arm: Arm, folder: Path, work: Path) -> None:
                 (place / f"{i + 1:02d}.txt").write_text(", ".join([CLASS, *tags, *where]) + "\n")
 
 
-def _shot(clothes: Clothes, i: int, rng: random.Random) -> tuple[list[Any], list[str]]:
+def _shot(clothes: Clothes, i: int, rng: random.Random) -> tuple[dict[str, Any], list[str]]:
     eyes, mouth, brows = rng.choice(list(EYES)), list(MOUTHS)[i % len(MOUTHS)], rng.choice(list(BROWS))
     options = {
-        "seed": WORD, "size": 2 * 160, "topProbability": 100, "facialHairProbability": 0, "style": ["default"],
+        "seed": WORD, "topProbability": 100, "facialHairProbability": 0, "style": ["default"],
         "backgroundColor": ["transparent"], "eyes": [eyes], "mouth": [mouth], "eyebrows": [brows],
         "clothing": [clothes.cut], "clothesColor": [clothes.color], **FACE,
     }  # fmt: skip
     varies = [t for t in (EYES[eyes], MOUTHS[mouth], BROWS[brows]) if t]
-    return ["avataaars", options, "person", "flat", []], [*FACE_TAGS, clothes.tag, *varies]
+    return {"maker": "dicebear", "style": "avataaars", "options": options}, [*FACE_TAGS, clothes.tag, *varies]
 
 
 def _placed(figure: Image.Image, place: tuple[str, str], rng: random.Random) -> tuple[Image.Image, list[str]]:
     kind, framing = place
-    background, tag = backgrounds.draw(rng, kind)
-    big = background.resize((PIXELS, PIXELS), Image.Resampling.NEAREST)
-    return frame(figure, big, framing, rng), [tag, framing]
+    background, tag = backgrounds.draw(rng, kind, PIXELS)
+    return frame(figure, background, framing, "person", rng)[0], [tag, framing]
