@@ -138,7 +138,7 @@ class Lab:
 
 def pictures(report: Report, cell: ScoredCheckpoint | None, series: str) -> list[Image.Image]:
     """Return the images of a series at a cell (None: the base)."""
-    paths = [report.image_path(cell, series, i) for i in range(report.picked.images)]
+    paths = [report.image_path(cell, series, i) for i in range(report.shown.images)]
     return [Image.open(p).convert("RGB") for p in paths if p is not None and p.exists()]
 
 
@@ -158,10 +158,10 @@ def examine(lab: Lab, tagger: CrumbTagger) -> list[Row]:
     rows = []
     for s in done:
         report, times = reports[s.name], lab.times(s)
-        trained = look(s, "trained", pictures(report, report.picked, "subject"), witness, tagger)
+        trained = look(s, "trained", pictures(report, report.shown, "subject"), witness, tagger)
         facts = {
             "verdict": report.verdict.outcome,
-            "class_moved": report.picked.drift.shift.value,
+            "class_moved": report.shown.drift.shift.value,
             "train_seconds": times["train"],
             "evaluate_seconds": times["evaluate"],
         }
