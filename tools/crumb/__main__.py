@@ -148,7 +148,7 @@ def make_tokenizer(p: Plan) -> None:
 
 
 def train_unet(p: Plan, start: Path | None = None) -> None:
-    options = unet.UNetOptions(minutes=p.unet_minutes)
+    options = unet.UNetOptions(minutes=p.unet_minutes, compile=shutil.which("g++") is not None)
     if start is not None:
         # What is learned already wants no long flight at full rate.
         options = replace(options, lr=options.lr / 2, hold=0.1, warmup=40)

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tools.crumb.precision import multiplies_bf16
+
 SKIP = ("embedding", "conv_in", "conv_out", "time_emb")
 """Parameters with independent rows (embeddings): AdamW suits them better."""
 
@@ -22,8 +24,7 @@ SKIP = ("embedding", "conv_in", "conv_out", "time_emb")
 def orthogonalise(g: Tensor, steps: int = 4) -> Tensor:
     """Newton-Schulz iteration: ``g`` [n, rows, columns] with its singular values brought near one."""
     a, b, c = 3.4445, -4.7750, 2.0315
-    # bf16 is enough, but only faster where the hardware multiplies it.
-    x = g.bfloat16() if g.is_cuda else g
+    x = g.bfloat16() if multiplies_bf16(g.device) else g  # enough for this iteration
     tall = x.shape[1] > x.shape[2]
     if tall:
         x = x.mT

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tools.crumb.muon import Muon
+from tools.crumb.precision import autocast
 
 SCALING = 0.18215  # SD 1.x's own: ours is made to fit it
 LATENT_CHANNELS = 16
@@ -335,8 +336,9 @@ def encode(folder: Path, vae: AutoencoderKL, say: Say, device: str = "cpu", only
     latents = np.lib.format.open_memmap(path, "r+" if done else "w+", np.float16, None if done else shape)
     for start in range(done, min(len(images), only or len(images)), 64):
         rows = order[start : start + 64]
-        x = to_float(np.stack([images[i] for i in rows])).to(device)
-        latents[start : start + len(rows)] = vae.encode(x).latent_dist.mean.cpu().numpy()
+        x = to_float(np.stack([images[i] for i in rows])).to(device, memory_format=torch.channels_last)
+        with autocast(device):
+            latents[start : start + len(rows)] = vae.encode(x).latent_dist.mean.float().cpu().numpy()
         if start % 1280 == 0 or start + 64 >= len(images):
             latents.flush()
             progress.write_text(json.dumps({"count": start + len(rows)}))
