@@ -1,12 +1,16 @@
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from bakehouse.evaluation.image_cache import AdapterVariant, PipelineImageGenerator
+from bakehouse.evaluation.image_checks import ImageChecks
 from bakehouse.evaluation.image_health import HealthJudge, error_statistics, worst_place
+from bakehouse.evaluation.prompt_set import make_prompts
 from bakehouse.generation.model_source import ModelSource
+from bakehouse.recipe.recipe import ConceptSpec
 
 
 def maps(count, seed, level=1.0):
@@ -84,3 +88,24 @@ def test_noise_is_broken_for_the_embedded_base():
     loaded = generator._pipeline
     assert generator._open(AdapterVariant()) is loaded
     generator.close()
+
+
+@pytest.mark.parametrize(("of_photos", "counts"), [((False,) * 20, True), ((True, True, True) + (False,) * 17, False)])
+def test_a_scorer_that_calls_the_photos_broken_is_not_asked(tmp_path, of_photos, counts):
+    """A reader of faces is no judge of drawings that it does not know."""
+    paths = [tmp_path / f"{i}.png" for i in range(20)]
+    for path in paths:
+        Image.new("RGB", (8, 8)).save(path)
+    errors = maps(20, 1)
+    cache = SimpleNamespace(
+        denoising_errors=lambda images, prompts: errors[: len(images)],
+        paths=lambda variant, prompts: paths,
+        load=lambda variant, prompts: [None] * 20,
+    )
+    scorer = SimpleNamespace(broken=lambda images: np.array(of_photos[: len(images)] if images[0] else (True,) * 20))
+    checks = ImageChecks(cache, scorer)
+    prompts = make_prompts(ConceptSpec(folder=tmp_path, subject="zwx person"), kind="character", crumb=True, count=20)
+    judge = checks.health_judge([SimpleNamespace(path=p) for p in paths], prompts.class_prompts, "person")
+    share, which = checks.broken(AdapterVariant(), prompts.subject, judge)
+    assert (share.value == 1) == counts
+    assert (len(which) == 20) == counts

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from bakehouse.core.errors import UsageError
 from bakehouse.data.crumb_attributes import Vocabulary
 from bakehouse.evaluation.image_scorers import CrumbScorer, TransformersScorer, scorer_for
 from bakehouse.models.crumb import crumb_folder
-from bakehouse.vision.taggers.crumb_tagger import CrumbTagger, TaggerNet
+from bakehouse.vision.taggers.crumb_tagger import CrumbTagger, TaggerNet, TagResult
 
 IMAGES = [Image.new("RGB", (64, 48), color) for color in ("red", "blue", "white")]
 
@@ -48,6 +50,21 @@ def test_the_class_counts_only_where_nothing_else_is_asked(crumb_scorer):
     framing, robot = probability(crumb_scorer, "framing", "portrait"), probability(crumb_scorer, "class", "robot")
     assert crumb_scorer.prompt_scores(IMAGES[:1], ["robot, portrait, big smile"]) == pytest.approx([framing], abs=1e-5)
     assert crumb_scorer.prompt_scores(IMAGES[:1], ["robot"]) == pytest.approx([robot], abs=1e-5)
+
+
+def test_faces_are_read_on_what_has_one(crumb_scorer):
+    assert crumb_scorer.broken(IMAGES) is None or "broken" in crumb_scorer.tagger.vocabulary.groups["face"]
+    vocabulary = replace(Vocabulary.load(), groups={"class": ("person", "robot", "dog"), "face": ("whole", "broken")})
+    probs = {
+        "class": np.eye(3, dtype=np.float32)[[0, 1, 2, 0]],
+        "face": np.array([[0.2, 0.8], [0.1, 0.9], [0.1, 0.9], [0.6, 0.4]], dtype=np.float32),
+    }
+
+    def tagger(images):
+        return TagResult(vocabulary, probs, np.zeros((4, 1), np.float32))
+
+    tagger.vocabulary = vocabulary
+    assert CrumbScorer(tagger).broken(IMAGES).tolist() == [True, True, False, False]
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from PIL import Image
@@ -50,15 +51,15 @@ class Plan:
 
     @property
     def vae_minutes(self) -> float:
-        return 0.17 * self.minutes
+        return 0.15 * self.minutes
 
     @property
     def unet_minutes(self) -> float:
-        return 0.70 * self.minutes
+        return 0.65 * self.minutes
 
     @property
     def tagger_minutes(self) -> float:
-        return 0.08 * self.minutes
+        return 0.15 * self.minutes
 
     @property
     def sharpen_minutes(self) -> float:
@@ -139,7 +140,12 @@ def load_vae(p: Plan, name: str = "vae") -> AutoencoderKL:
 
 
 def encode(p: Plan) -> None:
-    vae.encode(p.out, load_vae(p), say, p.device)
+    model = load_vae(p)
+    images = np.load(p.out / "images.npy", mmap_mode="r")
+    images = images[:: max(1, len(images) // 64)][:64].copy()
+    weights = vae.channel_sensitivity(model, images, p.device)
+    (p.out / "channel_weights.json").write_text(json.dumps([round(w, 4) for w in weights]) + "\n")
+    vae.encode(p.out, model, say, p.device)
 
 
 def make_tokenizer(p: Plan) -> None:

@@ -23,6 +23,7 @@ from torch import Tensor
 from bakehouse.data.crumb_attributes import Vocabulary
 from bakehouse.vision.taggers.crumb_tagger import TaggerNet
 from tools.crumb.muon import Muon
+from tools.crumb.precision import autocast
 from tools.crumb.training_images import BUSTS, SIDES, Figure, Picture
 from tools.crumb.words import vocabulary
 
@@ -52,11 +53,11 @@ WEIGHTS = {
 
 @dataclass(frozen=True)
 class TaggerOptions:
-    minutes: float = 14.0
+    minutes: float = 40.0
     batch: int = 64
     lr: float = 3e-3
-    widths: tuple[int, ...] = (16, 40, 96, 176, 224)
-    depths: tuple[int, ...] = (0, 0, 1, 2, 1)
+    widths: tuple[int, ...] = (32, 64, 128, 256)
+    depths: tuple[int, ...] = (0, 1, 2, 3)  # the last features are 8 x 8: a mouth from afar has five pixels
     embed: int = 256
     reconstructed: int = 4000  # images that are also seen through the VAE
     seed: int = 0
@@ -306,7 +307,9 @@ class Trainer:
         x, y = self.batch()
         x = augment(x, y, self.sides, self.gen).to(self.device).contiguous(memory_format=torch.channels_last)
         self.net.train()
-        loss = group_loss(self.net(x)[0], y.to(self.device), self.sizes, self.weights)
+        with autocast(self.device):
+            logits = self.net(x)[0]
+        loss = group_loss(logits.float(), y.to(self.device), self.sizes, self.weights)
         self.optimizer.lr = lr
         self.optimizer.zero_grad()
         torch.autograd.backward(loss)

@@ -90,6 +90,8 @@ class Latents:
         self.latents = np.load(folder / "latents.npy", mmap_mode="r")
         self.order = np.load(folder / "latents_order.npy")
         self.pictures = pictures
+        self.channel_weights = torch.tensor(json.loads((folder / "channel_weights.json").read_text()))
+        """How much each channel of the latents shows in the pixels, [channels], of mean 1."""
         self.count = 0
         self.refresh()
 
@@ -148,6 +150,7 @@ class Trainer:
         snr = noise / (1 - noise)
         self.alphas = noise
         self.weights = torch.clamp(snr, max=options.snr_gamma) / snr
+        self.channel_weights = data.channel_weights.view(1, -1, 1, 1).to(self.device)
         self.denoise: Callable[..., Tensor] = self._denoise
         if options.compile:
             self.denoise = torch.compile(self._denoise, dynamic=False)  # one graph for each length of context
@@ -160,7 +163,7 @@ class Trainer:
         return eps
 
     def loss(self, context: int, gen: torch.Generator, rng: random.Random) -> Tensor:
-        """Weighted mean square error of the noise: mean(w(t) |eps_theta(x_t, t, c) - eps|^2)."""
+        """Mean of w(t) v_k (eps_theta(x_t, t, c) - eps)_k^2, with min-SNR weights w and channel weights v."""
         x, pictures = self.data.batch(self.o.batch, gen)
         ids = self.tokenizer(
             [caption(p, rng) for p in pictures],
@@ -177,7 +180,7 @@ class Trainer:
         with autocast(self.device):
             cond = self.text_encoder(ids).last_hidden_state
             predicted = self.denoise(x_t, t_d, cond)
-        error = (predicted.float() - eps).square().mean((1, 2, 3))
+        error = ((predicted.float() - eps).square() * self.channel_weights).mean((1, 2, 3))
         weighted: Tensor = error * self.weights[t].to(self.device)
         return weighted.mean()
 

@@ -22,6 +22,8 @@ from bakehouse.evaluation.scored_images import ScoredImages
 
 MAX_PHOTOS = 16
 """Of more training images only this many are asked for, to learn what healthy images are like."""
+MAX_PHOTOS_BROKEN = 0.1
+"""If the scorer calls a larger share of the subject's photos broken, it is not asked about generated images."""
 MAX_CROPS = 6
 """Crops of a mark in the report, from photos and from generated images each."""
 
@@ -120,7 +122,12 @@ class ImageChecks:
         of_base = self._errors(AdapterVariant(), of_class)
         photos = [r.path for r in training[:MAX_PHOTOS]]
         of_photos = self.cache.denoising_errors(photos, [class_word] * len(photos))
-        return HealthJudge.fit([of_base, of_photos]) if of_base is not None and of_photos is not None else None
+        if of_base is None or of_photos is None:
+            return None
+        seen = self.scorer.broken([center_square(open_image(path)) for path in photos])
+        # A drawing of another kind than the scorer knows may look broken to it: then it is no judge of this subject.
+        knows = seen is not None and len(seen) > 0 and float(seen.mean()) <= MAX_PHOTOS_BROKEN
+        return replace(HealthJudge.fit([of_base, of_photos]), asks_scorer=knows)
 
     def broken(
         self, variant: AdapterVariant, prompts: Sequence[EvalPrompt], judge: HealthJudge | None
@@ -130,7 +137,7 @@ class ImageChecks:
         if judge is None or errors is None or not math.isfinite(judge.threshold):
             return UNKNOWN, ()
         broken, far = judge.broken(errors), judge.distances(errors)
-        seen = self.scorer.broken(self.cache.load(variant, prompts))
+        seen = self.scorer.broken(self.cache.load(variant, prompts)) if judge.asks_scorer else None
         broken = broken | seen if seen is not None else broken
         return proportion(broken), tuple(int(i) for i in np.argsort(-far, kind="stable") if broken[i])
 

@@ -13,8 +13,9 @@ images, and the subject's photos, which the base never saw and which are healthy
 The threshold is conformal (Vovk et al. 2005): of healthy images like those of the fit, about `FALSE_ALARMS` are called
 broken, whatever the distribution. It sees images that are broken as a whole (burnt colours, an adapter that is far too
 strong, noise). It does NOT see a face that is smeared or blurred in an otherwise healthy image: measured on crumb, 0 to
-4 % of them, no more than false alarms. That needs a reader of faces, `ImageScorer.broken`. Without the photos among the
-healthy images, 15 of 16 images of a good adapter were called broken: a subject that is new to the base is hard for it.
+4 % of them, no more than false alarms. That needs a reader of faces, `ImageScorer.broken`, which is asked as well if it
+calls the subject's photos healthy. Without the photos among the healthy images, 15 of 16 images of a good adapter were
+called broken: a subject that is new to the base is hard for it.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ class HealthJudge:
     """[F]: standard deviation within the groups."""
     threshold: float
     """From this distance on, in standard deviations, an image is broken; infinity if there were too few."""
+    asks_scorer: bool = False
+    """Whether what the scorer itself sees broken counts too: it called the subject's photos healthy."""
 
     @classmethod
     def fit(cls, healthy: Sequence[ArrayLike], *, false_alarms: float = FALSE_ALARMS) -> HealthJudge:

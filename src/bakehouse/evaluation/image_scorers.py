@@ -28,8 +28,15 @@ CLIP = "openai/clip-vit-large-patch14"
 DINO = "facebook/dinov2-base"
 PATCH_GRID = 8
 """Least side of the grid of patches that the tagger gives; coarser maps merge parts, finer ones know less of them."""
-CONTEXT_GROUPS = frozenset({"background", "background color", "background color 2", "framing", "class"})
+CONTEXT_GROUPS = frozenset({
+    "background", "background color", "background color 2", "framing", "class", "left", "right", "face",
+})  # fmt: skip
 """Groups of the tagger that describe where and how a subject is shown, not what it is."""
+
+WITH_FACES = ("person", "robot")
+"""Classes whose faces the tagger reads."""
+BROKEN_FACE = 0.5
+"""From this probability on a face is called broken."""
 
 
 class ImageScorer(Protocol):
@@ -138,7 +145,15 @@ class CrumbScorer:
         return Patches(np.ascontiguousarray(features), (rows, columns))
 
     def broken(self, images: Sequence[Image.Image]) -> NDArray[np.bool_] | None:
-        return None
+        """Return which images show a face that is smeared, melted or wiped away [N], if the tagger reads faces."""
+        groups = self.tagger.vocabulary.groups
+        if "broken" not in groups.get("face", ()):
+            return None
+        result = self._predict(images)
+        faces = [groups["class"].index(c) for c in WITH_FACES if c in groups["class"]]
+        has_face = np.isin(result.probs["class"].argmax(1), faces)
+        chance = result.probs["face"][:, groups["face"].index("broken")]
+        return np.asarray(has_face & (chance > BROKEN_FACE))
 
     def _predict(self, images: Sequence[Image.Image]) -> TagResult:
         """Run the tagger; its last result is kept, since all three scores of the same images need it."""

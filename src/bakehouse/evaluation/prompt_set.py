@@ -27,11 +27,13 @@ PLACES = (
     "in a meadow", "at sunset", "in outer space", "in a room", "green background",
 )  # fmt: skip
 CLOTHES = (
-    "red hoodie", "blue v-neck shirt", "yellow overalls", "white collared sweater", "green crew neck shirt",
-    "black blazer and shirt", "orange hoodie", "pink scoop neck shirt",
+    "red hoodie", "blue v-neck shirt", "yellow overalls", "white collared sweater", "green hoodie",
+    "black blazer and shirt", "orange hoodie", "pink v-neck shirt",
 )  # fmt: skip
 GLASSES = ("wearing sunglasses", "wearing round glasses")
 FRAMINGS = ("portrait", "close-up", "from afar")
+FRAMINGS_OF_THINGS = ("", "close-up", "from afar")
+"""As captions have them: nobody calls a picture of a mug a portrait."""
 EXPRESSIONS = ("big smile", "tongue out", "sad", "screaming")
 FIGURES = (
     "person, black short hair", "person, red long hair", "person, dark skin", "person, blonde long hair, glasses",
@@ -269,21 +271,27 @@ def _crumb_templates(rng: random.Random, kind: Kind, class_word: str, fixed_grou
     if kind == "style":
         figures = _shuffled(rng, FIGURES)
         return [_Template(f"{figures[i % len(figures)]}, {place}", style=True) for i, place in enumerate(places)]
-    details: Mapping[str, Sequence[str]] = {"framing": _shuffled(rng, FRAMINGS)}
+    framings = FRAMINGS if class_word in ("person", "robot") else FRAMINGS_OF_THINGS
+    details: Mapping[str, Sequence[str]] = {"framing": _shuffled(rng, framings)}
     if class_word == "person":
         of_person = {
             "clothing": _shuffled(rng, CLOTHES),
             "glasses": _shuffled(rng, GLASSES),
-            "mouth": _shuffled(rng, EXPRESSIONS),
+            "expression": _shuffled(rng, EXPRESSIONS),
         }
-        groups = {"clothing": {"clothing", "clothing color", "graphic"}, "glasses": {"glasses"}, "mouth": {"mouth"}}
+        groups = {
+            "clothing": {"clothing", "clothing color"},
+            "glasses": {"glasses"},
+            "expression": {"expression", "mouth"},
+        }
         free = {name: words for name, words in of_person.items() if not groups[name] & set(fixed_groups)}
         details = {**details, **free}
     kinds = list(details)
     templates = []
     for i, place in enumerate(places):
         words = details[kinds[i % len(kinds)]]
-        templates.append(_Template(f"{{}}, {words[i // len(kinds) % len(words)]}, {place}"))
+        detail = words[i // len(kinds) % len(words)]
+        templates.append(_Template(", ".join(part for part in ("{}", detail, place) if part)))
     return templates
 
 
