@@ -189,7 +189,25 @@ def sharpen(p: Plan) -> None:
 def pack_all(p: Plan) -> None:
     final = p.out / ("vae-sharp" if (p.out / "vae-sharp").exists() else "vae")
     model = AutoencoderKL.from_pretrained(final).float()
-    pack.pack(pack.pipeline(p.out / "unet-run", model, p.out / "tokenizer"), p.out / "assets" / "crumb")
+    pipe = pack.pipeline(p.out / "unet-run", model, p.out / "tokenizer")
+    seen, minutes = unet.clock(p.out / "unet-run")
+    count = {
+        name: sum(w.numel() for w in part.parameters())
+        for name, part in pipe.components.items()
+        if isinstance(part, torch.nn.Module)
+    }
+    together = f"together: epsilon, min-SNR-5, Muon, moving average; {seen:,} images in {minutes:.0f} minutes"
+    how = {
+        "vae": "16 latent channels, one group in its norms, encoder started as principal components",
+        "text_encoder": "CLIP's, 192 wide, 3 layers, own tokenizer; with the UNet",
+        "unet": f"(64, 128, 192, 192), {together}",
+    }
+    pack.pack(pipe, p.out / "assets" / "crumb")
+    pack.write_card(
+        p.out / "assets" / "crumb",
+        training=pack.training_table({name: (count[name], said) for name, said in how.items()}),
+        credits=pack.credits_table(),
+    )
     pack.pack_tagger(p.out / "tagger", p.out / "assets" / "crumb-tagger")
 
 
@@ -201,10 +219,10 @@ def evaluate(p: Plan, count: int = 1000, guidance: float = prompt_accuracy.GUIDA
         pipe, CrumbTagger.load(assets / "crumb-tagger"), prompts, guidance=guidance, say=say
     )
     (p.out / "accuracy.json").write_text(json.dumps(asdict(found), indent=1) + "\n")
-    pack.fill_card(assets / "crumb", prompt_accuracy.table(found))
+    pack.write_card(assets / "crumb", measured=prompt_accuracy.table(found))
     config = json.loads((assets / "crumb-tagger" / "config.json").read_text())
     words = Vocabulary.load(assets / "crumb-tagger" / "vocabulary.json")
-    pack.fill_card(assets / "crumb-tagger", tagger.table(config["accuracy"], words))
+    pack.write_card(assets / "crumb-tagger", measured=tagger.table(config["accuracy"], words))
     print(prompt_accuracy.table(found))
 
 

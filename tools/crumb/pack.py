@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
+
+from tools.crumb.words import CONCEPTS, PEOPLE, STYLE_WORDS
 
 LIMIT = 43 * 1024 * 1024
 """Most bytes of the pipeline; with the tagger it may have 48 MB."""
@@ -40,7 +43,7 @@ def pipeline(unet_run: Path, vae: AutoencoderKL, tokenizer: Path) -> StableDiffu
 
 
 def pack(pipe: StableDiffusionPipeline, out: Path) -> None:
-    """Write the pipeline in fp16; an existing README.md is kept."""
+    """Write the pipeline in fp16, with its card."""
     for name in PARTS:
         path = out / name
         if path.is_dir():
@@ -70,17 +73,44 @@ def pack_tagger(tagger: Path, out: Path) -> None:
     write_sums(out)
 
 
-BEGIN, END = "<!-- measured -->", "<!-- end -->"
+CARDS = Path(__file__).resolve().parent / "cards"
+END = "<!-- end -->"
 
 
-def fill_card(folder: Path, measured: str) -> None:
-    """Write a table between the marks of the model card, if there is one, and update the checksums."""
+def write_card(folder: Path, **parts: str) -> None:
+    """Write the model card with these parts, each between its own mark, `<!-- measured -->`, and the end mark.
+
+    A part that is not given stays as it is in the card that is already there.
+    """
     card = folder / "README.md"
-    if card.is_file():
-        head, rest = card.read_text("utf-8").split(BEGIN)
-        _, tail = rest.split(END)
-        card.write_text(f"{head}{BEGIN}\n\n{measured}\n\n{END}{tail}", "utf-8")
-        write_sums(folder)
+    text = card.read_text("utf-8") if card.is_file() else (CARDS / f"{folder.name}.md").read_text("utf-8")
+    for name, value in parts.items():
+        head, rest = text.split(f"<!-- {name} -->")
+        text = f"{head}<!-- {name} -->\n\n{value}\n\n{END}{rest.split(END, 1)[1]}"
+    card.write_text(text, "utf-8")
+    write_sums(folder)
+
+
+def credits_table() -> str:
+    """Return the designers and licences of all drawings of the training world as a Markdown table."""
+    people = json.loads((CARDS / "designers.json").read_text("utf-8"))
+    icons = [entry for entry in CONCEPTS["styles"].values() if not entry["heldout"]]
+    own = ", ".join(STYLE_WORDS[name][0] for name in PEOPLE["themes"])
+    rows = [f"| [{c['title']}]({c['source']}) | {c['designer']} | {c['licence']} |" for c in (*people, *icons)]
+    return "\n".join(
+        [
+            "| drawings | designer | licence |",
+            "| --- | --- | --- |",
+            *rows,
+            f"| {own} | the authors of bakehouse | that of this package |",
+        ]
+    )
+
+
+def training_table(parts: Mapping[str, tuple[int, str]]) -> str:
+    """Return parameters and training of each part as a Markdown table."""
+    rows = [f"| {name} | {count / 1e6:.1f} M | {how} |" for name, (count, how) in parts.items()]
+    return "\n".join(["| part | parameters | training |", "| --- | --- | --- |", *rows])
 
 
 def write_sums(folder: Path) -> None:

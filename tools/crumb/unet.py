@@ -252,6 +252,12 @@ class Trainer:
         torch._foreach_copy_(self.ema, values)
 
 
+def clock(run: Path) -> tuple[int, float]:
+    """Return the images seen and the minutes of a saved run."""
+    _, seen, elapsed = torch.load(run / "state.pt", map_location="cpu", weights_only=True)["clock"]
+    return int(seen), elapsed / 60
+
+
 def train(
     folder: Path,
     pictures: list[Picture],
