@@ -19,11 +19,15 @@ import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTokenizer
 
+from bakehouse.data.crumb_attributes import Vocabulary
 from tools.crumb.muon import Muon
 from tools.crumb.precision import autocast, multiplies_bf16
+from tools.crumb.text_encoder import TextOptions, new_text_encoder
+from tools.crumb.text_encoder import train as teach_to_read
 from tools.crumb.training_images import Picture, caption
+from tools.crumb.words import vocabulary
 
 SCALING = 0.18215
 SHORT_CONTEXT = 42
@@ -34,6 +38,9 @@ SHORT_CONTEXT = 42
 class UNetOptions:
     minutes: float = 150.0
     lr: float = 2e-3
+    text_lr: float = 0.2
+    """Learning rate of the text encoder, relative to the UNet's: it has learned to read before."""
+    text_minutes: float = 4.0
     batch: int = 96
     warmup: int = 150
     hold: float = 0.4  # share of the time at full learning rate, before it falls linearly to zero
@@ -62,24 +69,6 @@ def new_unet(latent_channels: int, width: int = 64, context: int = 192) -> UNet2
     )
     nn.init.zeros_(unet.conv_out.weight)
     return unet
-
-
-def new_text_encoder(tokenizer: CLIPTokenizer, width: int = 192, layers: int = 3) -> CLIPTextModel:
-    return CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=width,
-            intermediate_size=4 * width,
-            num_hidden_layers=layers,
-            num_attention_heads=width // 32,
-            max_position_embeddings=77,
-            projection_dim=width,
-            hidden_act="quick_gelu",
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-    )
 
 
 class Latents:
@@ -144,7 +133,7 @@ class Trainer:
         self.models: list[nn.Module] = [self.unet, self.text_encoder]
         self.params = [p for m in self.models for p in m.parameters()]
         self.ema = [p.detach().clone() for p in self.params]
-        self.optimizer = Muon(self.models, options.lr)
+        self.optimizers = Muon([self.unet], options.lr), Muon([self.text_encoder], options.lr)
         self.schedule = Schedule(options)
         noise = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear").alphas_cumprod
         snr = noise / (1 - noise)
@@ -187,12 +176,15 @@ class Trainer:
     def step(self, progress: float) -> float:
         gen = torch.Generator().manual_seed(self.o.seed + 7919 * self.step_count)
         rng = random.Random(self.o.seed + 104729 * self.step_count)
-        self.optimizer.lr = self.schedule.lr(progress, self.step_count)
+        self.optimizers[0].lr = self.schedule.lr(progress, self.step_count)
+        self.optimizers[1].lr = self.optimizers[0].lr * self.o.text_lr
         loss = self.loss(self.schedule.context(progress), gen, rng)
-        self.optimizer.zero_grad()
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.params, 1.0)
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         self.step_count += 1
         self.seen += self.o.batch
         if self.step_count % 4 == 0:
@@ -212,7 +204,7 @@ class Trainer:
                 self.data.refresh()
                 say(
                     f"step {self.step_count} {self.elapsed / 60:.1f} min, {self.seen} images, "
-                    f"loss {np.mean(losses[-100:]):.4f}, lr {self.optimizer.lr:.2e}, "
+                    f"loss {np.mean(losses[-100:]):.4f}, lr {self.optimizers[0].lr:.2e}, "
                     f"{25 * self.o.batch * len(losses) / 25 / max(1e-9, self.elapsed):.1f}/s"
                 )
             if now - saved > self.o.save_every:
@@ -230,7 +222,7 @@ class Trainer:
         state = {
             "params": mine,
             "ema": self.ema,
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "clock": (self.step_count, self.seen, self.elapsed),
         }
         torch.save(state, out / "state.tmp")
@@ -240,7 +232,8 @@ class Trainer:
         state = torch.load(out / "state.pt", map_location=self.device, weights_only=True)
         self._load(state["params"])
         self._load_ema(state["ema"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
         self.step_count, self.seen, self.elapsed = state["clock"]
 
     @torch.no_grad()
@@ -274,6 +267,9 @@ def train(
     if start is None:
         channels = np.load(folder / "latents.npy", mmap_mode="r").shape[1]
         unet, text_encoder = new_unet(channels), new_text_encoder(tokenizer)
+        if not (out / "state.pt").exists():
+            reading = TextOptions(minutes=options.text_minutes, seed=options.seed)
+            teach_to_read(text_encoder, tokenizer, pictures, Vocabulary.from_json(vocabulary()), reading, say, device)
     else:
         unet = UNet2DConditionModel.from_pretrained(start / "unet").float()
         text_encoder = CLIPTextModel.from_pretrained(start / "text_encoder").float()

@@ -33,9 +33,14 @@ class Vocabulary:
 
     @classmethod
     def load(cls, path: Path | None = None) -> Vocabulary:
-        raw = parse_json((path or FOLDER / "vocabulary.json").read_text(encoding="utf-8"))
-        groups = {name: tuple(values) for name, values in raw.pop("groups").items()}
-        return cls(groups, tuple(raw.pop("judged")), raw)
+        return cls.from_json(parse_json((path or FOLDER / "vocabulary.json").read_text(encoding="utf-8")))
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Vocabulary:
+        """Return the vocabulary that a file's JSON object describes."""
+        groups = {name: tuple(values) for name, values in value["groups"].items()}
+        grammar = {name: part for name, part in value.items() if name not in ("groups", "judged")}
+        return cls(groups, tuple(value["judged"]), grammar)
 
     def atoms(self, tag: str) -> Atoms:
         """Return the attributes that a tag names: `pink afro` -> hair afro, hair color pink. Empty if unknown."""
