@@ -1,7 +1,8 @@
 """Train UNet and text encoder together on the VAE's latents, with new random captions each time.
 
-Epsilon prediction on SD 1.x's noise schedule, loss weighted min(SNR, 5) / SNR (Hang et al. 2023),
-Muon, an exponential moving average, and a learning rate that decays with the clock, not with the
+Epsilon prediction on SD 1.x's noise schedule, loss weighted (min(SNR, 5) + 1) / SNR: what min-SNR-5 gives to
+velocity prediction (Hang et al. 2023, section 3.4). With min(SNR, 5) / SNR, noise levels at which a picture's layout and
+colours are decided have next to no weight, and text was ignored after 100,000 images. Muon, an exponential moving average, and a learning rate that decays with the clock, not with the
 steps: the run ends when it was told to end, on a fast machine as on a shared one.
 """
 
@@ -138,7 +139,7 @@ class Trainer:
         noise = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear").alphas_cumprod
         snr = noise / (1 - noise)
         self.alphas = noise
-        self.weights = torch.clamp(snr, max=options.snr_gamma) / snr
+        self.weights = (torch.clamp(snr, max=options.snr_gamma) + 1) / snr
         self.channel_weights = data.channel_weights.view(1, -1, 1, 1).to(self.device)
         self.denoise: Callable[..., Tensor] = self._denoise
         if options.compile:
