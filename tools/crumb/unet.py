@@ -1,9 +1,11 @@
 """Train UNet and text encoder together on the VAE's latents, with new random captions each time.
 
 Epsilon prediction on SD 1.x's noise schedule, loss weighted (min(SNR, 5) + 1) / SNR: what min-SNR-5 gives to
-velocity prediction (Hang et al. 2023, section 3.4). With min(SNR, 5) / SNR, noise levels at which a picture's layout and
-colours are decided have next to no weight, and text was ignored after 100,000 images. Muon, an exponential moving average, and a learning rate that decays with the clock, not with the
-steps: the run ends when it was told to end, on a fast machine as on a shared one.
+velocity prediction (Hang et al. 2023, section 3.4). With min(SNR, 5) / SNR, the noise levels at which layout and
+colours are decided have next to no weight, and text was ignored after 100,000 images.
+
+Muon, an exponential moving average, and a learning rate that decays with the clock, not with the steps: the run ends
+when it was told to end, on a fast machine as on a shared one.
 """
 
 from __future__ import annotations
