@@ -125,7 +125,7 @@ def named_conventions(name: str, setting: str) -> KnownBase | None:
 
 
 def with_quality(prompt: str, quality: str) -> str:
-    """Return a prompt with quality words: in front of it, or around it where they have `{prompt}`, as in A1111's styles."""
+    """Return a prompt with quality words: in front of it, or around it where they have `{prompt}`."""
     if not quality.strip():
         return prompt
     if PLACE_OF_PROMPT in quality:
