@@ -44,8 +44,8 @@ def folder(tmp_path):
 @pytest.mark.parametrize(
     "text",
     [
-        "a cat", "a (cat:1.2), [dog|cat]", "[a:b:0.5] AND c BREAK d", "<lora:zwx:0.8>", r"chibi \(style\)", "50 % # off",
-        "snake_case, a_b_c", "$5", "a | b", r"a \\ b", " spaces  stay ", "__", "a,, b",
+        "a cat", "a (cat:1.2), [dog|cat]", "[a:b:0.5] AND c BREAK d", "<lora:zwx:0.8>", r"chibi \(style\)",
+        "50 % # off", "snake_case, a_b_c", "$5", "a | b", r"a \\ b", " spaces  stay ", "__", "a,, b",
     ],
 )  # fmt: skip
 def test_what_is_not_of_the_language_is_left_as_it_is(text):

@@ -162,6 +162,15 @@ def test_unknown_sets_and_slots_are_said():
         parse_slots(["place={a"])
 
 
+def test_the_file_of_the_documentation_can_be_read(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "templates.md").read_text("utf-8")
+    (tmp_path / "mine.toml").write_text(re.search(r"```toml\n(.*?)```", page, re.DOTALL)[1])
+    mine = find_templates(str(tmp_path / "mine.toml"))
+    (one,) = draw_prompts(ImageRequest(prompt="", seed=3), sets=[mine], slots=CAT)
+    assert re.match(r"a photo of a cat in (my|our) garden, ", one.request.prompt)
+    assert (one.request.negative, mine.about) == ("people", "my own places")
+
+
 # --- through the command line -----------------------------------------------------------------------------------------
 
 
