@@ -47,7 +47,7 @@ def found(name, family="sdxl", sha256=""):
     ],
 )
 def test_a_model_is_found_by_the_name_under_which_people_have_it(name, family, entry):
-    assert found(name, family) == (entry, "its name")
+    assert found(name, family) == (entry, "found by its name")
 
 
 def test_every_base_of_the_catalogue_is_found_by_more_than_its_family():
@@ -61,12 +61,12 @@ def test_every_base_of_the_catalogue_is_found_by_more_than_its_family():
 
 def test_a_hash_goes_before_a_name_and_a_name_before_a_family():
     hashed = "67ab2fd8ec" + "0" * 54
-    assert found("my illustrious mix", sha256=hashed) == ("pony-xl", "its sha256")
-    assert found("my mix", sha256=hashed.upper()) == ("pony-xl", "its sha256")
-    assert found("my illustrious mix") == ("illustrious-xl", "its name")
-    assert found("my mix") == ("sdxl-family", "its family")
-    assert found("my mix", "sd1") == ("sd1", "its family")
-    assert found("my pony mix", "sd1") == ("sd1", "its family"), "another family's name"
+    assert found("my illustrious mix", sha256=hashed) == ("pony-xl", "found by its sha256")
+    assert found("my mix", sha256=hashed.upper()) == ("pony-xl", "found by its sha256")
+    assert found("my illustrious mix") == ("illustrious-xl", "found by its name")
+    assert found("my mix") == ("sdxl-family", "found by its family")
+    assert found("my mix", "sd1") == ("sd1", "found by its family")
+    assert found("my pony mix", "sd1") == ("sd1", "found by its family"), "another family's name"
     assert found("my mix", None) is None
     assert found("flux pony", "flux") is None
 

@@ -11,6 +11,7 @@ from bakehouse.core.model_catalogue import conventions
 from bakehouse.core.model_catalogue.conventions import all_conventions
 from bakehouse.recipe import Recipe, make_plan, plan_to_toml, recipe_for_folder
 from bakehouse.recipe.class_image_list import ClassImage
+from bakehouse.recipe.importers.build_recipe import Draft, recipe_from_draft
 
 PONY = all_conventions()["pony-xl"]
 ANIME = all_conventions()["sd1-anime"]
@@ -79,7 +80,7 @@ def test_what_the_recipe_says_is_kept(planned):
 def test_the_recipe_may_name_an_entry_or_none(planned):
     named = planned("sdxl", "my-own-mix", model__conventions="pony-xl")
     assert named.recipe.evaluate.quality == PONY.quality
-    assert reasons(named)["evaluate.quality"] == "usual for Pony Diffusion V6 XL (found by model.conventions)"
+    assert reasons(named)["evaluate.quality"] == "usual for Pony Diffusion V6 XL (named by model.conventions)"
     assert planned("sdxl", "pony", model__conventions="none").recipe.evaluate.quality == ""
 
 
@@ -97,6 +98,19 @@ def test_a_written_recipe_does_not_change_with_the_table(planned, tmp_path, monk
     after = make_plan(Recipe.load(tmp_path / "written.toml"))
     assert after.recipe.model_dump() == before.recipe.model_dump()
     assert after.class_images == before.class_images
+
+
+def test_imported_settings_train_as_they_did(photos, tmp_path, base):
+    """Another trainer takes nothing from a base's name: clip skip stays 1, class images get no words."""
+    model = Path(base("sd1")).rename(tmp_path / "anything-v5")
+    concepts = [{"folder": str(photos), "subject": "zwx person"}]
+    draft = Draft({"model.base": str(model), "prior.source": "class"}, concepts)
+    recipe = make_plan(recipe_from_draft(draft, trainer="x", title="X", sources=[]).recipe).recipe
+    assert (recipe.model.clip_skip, recipe.prior.quality, recipe.prior.negative) == (1, "", "")
+    assert recipe.evaluate.quality == ANIME.quality
+    given = Draft({**draft.values, "model.clip_skip": 3, "prior.quality": "best"}, draft.concepts)
+    kept = recipe_from_draft(given, trainer="x", title="X", sources=[]).recipe
+    assert (kept.model.clip_skip, kept.prior.quality) == (3, "best")
 
 
 def test_files_that_contradict_a_name_are_said(planned):

@@ -58,6 +58,16 @@ STAND = (
     "{} on a glass shelf", "{} seen from above", "{} held in a hand", "{} beside a cup of coffee",
     "{} on a white background", "{} in a shop window",
 )  # fmt: skip
+PROPERTIES = ("a red {}", "a purple {}", "a shiny {}", "a wet {}", "a tiny {}")
+RENDERED = (
+    "an oil painting of {}", "a black and white photo of {}", "a pencil drawing of {}", "a close-up of {}",
+    "{} made of wood",
+)  # fmt: skip
+CONTENTS = (
+    "a lighthouse on a cliff", "a cat on a sofa", "a bowl of fruit", "an old man with a beard", "a sailing ship",
+    "a street in the rain", "a mountain lake", "a vase of flowers", "a woman with a red scarf", "a steam train",
+    "a horse in a field", "a castle at night", "a cup of tea", "a fishing village", "a dancer on a stage",
+)  # fmt: skip
 RECONTEXT_TAGS = (
     "{}, beach, ocean", "{}, snow, outdoors", "{}, jungle, outdoors", "{}, street, cobblestone", "{}, cityscape",
     "{}, mountain, scenery", "{}, house, outdoors", "{}, forest, outdoors", "{}, night, lamppost",
@@ -84,16 +94,6 @@ CONTENTS_TAGS = (
 )  # fmt: skip
 """The same in the tags that anime models were captioned with (Danbooru's)."""
 
-PROPERTIES = ("a red {}", "a purple {}", "a shiny {}", "a wet {}", "a tiny {}")
-RENDERED = (
-    "an oil painting of {}", "a black and white photo of {}", "a pencil drawing of {}", "a close-up of {}",
-    "{} made of wood",
-)  # fmt: skip
-CONTENTS = (
-    "a lighthouse on a cliff", "a cat on a sofa", "a bowl of fruit", "an old man with a beard", "a sailing ship",
-    "a street in the rain", "a mountain lake", "a vase of flowers", "a woman with a red scarf", "a steam train",
-    "a horse in a field", "a castle at night", "a cup of tea", "a fishing village", "a dancer on a stage",
-)  # fmt: skip
 OTHERS = ("cat", "car", "house", "tree", "boat")
 OTHER_PERSONS = (
     "{}, black curly hair",

@@ -37,8 +37,8 @@ def prediction_doubts(recipe: Recipe, model: ModelFacts | None, usual: KnownBase
     known = usual.conventions
     said = "the recipe says" if recipe.model.prediction else "its files say"
     yield (
-        f"{recipe.model.base}: {said} that it predicts {model.schedule.prediction}, but {known.title} (found by "
-        f"{usual.by}) predicts {known.prediction}. If samples are noise, set model.prediction = {known.prediction!r}; "
+        f"{recipe.model.base}: {said} that it predicts {model.schedule.prediction}, but {known.title} "
+        f"({usual.by}) predicts {known.prediction}. If samples are noise, set model.prediction = {known.prediction!r}; "
         "if it is another model, set model.conventions = 'none'"
     )
 

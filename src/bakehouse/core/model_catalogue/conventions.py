@@ -69,13 +69,12 @@ class KnownBase:
 
     conventions: Conventions
     by: str
-    """`its name`, `its sha256`, ...: completes `found by`."""
+    """`found by its name`, for messages."""
 
     @property
     def reason(self) -> str:
         """Why a plan takes a value from here."""
-        found = "" if self.conventions.whole_family else f" (found by {self.by})"
-        return f"usual for {self.conventions.title}{found}"
+        return f"usual for {self.conventions.title}" + ("" if self.conventions.whole_family else f" ({self.by})")
 
 
 @functools.cache
@@ -98,12 +97,12 @@ def find_conventions(names: Sequence[str], *, family: str | None, sha256: str = 
     short = sha256[:SHORT_HASH].lower()
     for entry in entries:
         if short and short in entry.hashes:
-            return KnownBase(entry, "its sha256")
+            return KnownBase(entry, "found by its sha256")
     plain = [re.sub(r"[^a-z0-9]", "", name.lower()) for name in names]
     for entry in entries:
         if any(re.search(pattern, name) for pattern in entry.names for name in plain):
-            return KnownBase(entry, "its name")
-    return next((KnownBase(e, "its family") for e in entries if e.whole_family and family is not None), None)
+            return KnownBase(entry, "found by its name")
+    return next((KnownBase(e, "found by its family") for e in entries if e.whole_family and family is not None), None)
 
 
 def named_conventions(name: str, setting: str) -> KnownBase | None:
@@ -121,7 +120,7 @@ def named_conventions(name: str, setting: str) -> KnownBase | None:
             f"{setting} = {name!r}: there are no such conventions{did_you_mean(name, known)}",
             hint=f"allowed are {', '.join(known)}",
         )
-    return KnownBase(entry, setting)
+    return KnownBase(entry, f"named by {setting}")
 
 
 def with_quality(prompt: str, quality: str) -> str:
