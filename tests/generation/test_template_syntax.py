@@ -116,7 +116,9 @@ def test_a_slot_has_the_same_words_wherever_it_occurs():
 
 
 def test_comments_are_lines_of_their_own_in_longer_texts():
-    assert resolve("a cat,\n  # not this: {\n  a dog") == "a cat, a dog"
+    assert resolve("a cat,\n  # not this: {\n  a dog") == "a cat,\n  a dog"
+    assert resolve("a {cat},\n# nor this\n  a dog", cat="hen") == "a hen, a dog"
+    assert resolve("# alone") == "# alone"
 
 
 def test_the_same_seed_draws_the_same_and_streams_are_apart(folder):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from bakehouse.core.errors import BakehouseError
 from bakehouse.core.model_catalogue.conventions import (
@@ -14,7 +13,7 @@ from bakehouse.core.model_catalogue.conventions import (
 )
 from bakehouse.models.families import FAMILIES, family_of
 from bakehouse.models.identify import read_header
-from bakehouse.models.model_reference import WEIGHT_SUFFIXES, ModelRef, resolve_model
+from bakehouse.models.model_reference import ModelRef, resolve_model
 from bakehouse.models.weights_fingerprint import file_sha256
 
 USUAL_GUIDANCE = 7.0
@@ -57,8 +56,6 @@ def _names(where: ModelRef) -> Iterator[str]:
         yield where.name
         return
     yield path.stem if path.is_file() else path.name
-    if Path(where.name).name == where.name:
-        yield where.name.removesuffix(Path(where.name).suffix if where.name.endswith(WEIGHT_SUFFIXES) else "")
     if path.suffix == ".safetensors":
         yield read_header(path).metadata.get("modelspec.title", "")
 

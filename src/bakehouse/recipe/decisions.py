@@ -300,13 +300,19 @@ class Derivation:
             self.decide("prior.images", self.preset.prior_images, "many, so that none is memorised")
 
     def _usual(self, section: Literal["prior", "sample", "evaluate"], *names: str) -> None:
-        """Decide settings of images by what the base likes, where that differs from the recipe's defaults."""
+        """Decide settings of images by what the base likes.
+
+        What a known base likes is written down even where it is the recipe's default, so that a written recipe does not
+        change with a later table; of a family's entry only what differs.
+        """
         if self.usual is None:
             return
+        likes = self.usual.conventions
         for name in names:
-            settings, value = getattr(self.recipe, section), getattr(self.usual.conventions, name)
+            settings, value = getattr(self.recipe, section), getattr(likes, name)
             unused = name == "negative" and settings.guidance <= 1
-            if name not in settings.model_fields_set and value != getattr(settings, name) and not unused:
+            matters = value != getattr(settings, name) if likes.whole_family else bool(value)
+            if name not in settings.model_fields_set and matters and not unused:
                 self.decide(f"{section}.{name}", value, self.usual.reason)
 
     def _steps(self, section: Literal["prior", "sample"]) -> None:

@@ -63,9 +63,8 @@ def draw_prompts(
     """
     form: PromptForm = conventions.prompts if conventions is not None else "sentences"
     found = Wildcards([*wildcards, WILDCARDS])
-    filled = {s.name: {**_defaults(form), **s.slots, **(slots or {})} for s in sets}
     plain = {**_defaults(form), **(slots or {})}
-    pool = [(template, filled[s.name]) for s in sets for template in s.templates]
+    pool = [(template, {**_defaults(form), **s.slots, **(slots or {})}) for s in sets for template in s.templates]
     pool = pool or [(Template("", request.prompt, where="the prompt"), plain)]
     for template, words in pool:
         _check(template, form, words, found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import functools
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from bakehouse.generation.templates.syntax import Nodes, Option, Slot, TemplateS
 
 LIBRARY = Path(__file__).parent / "library" / "wildcards"
 """The wildcards that are shipped."""
+_MOST_FILES = 50_000
 _LISTS = (".yaml", ".yml", ".json")
 _WEIGHT = re.compile(r"(\d+(?:\.\d*)?|\.\d+)::(.*)", re.DOTALL)
 
@@ -116,8 +118,7 @@ class Wildcards:
     def _add(self, folder: Path) -> None:
         if not folder.is_dir():
             raise UsageError(f"{folder} is not a folder of wildcards", hint="pass the folder that holds the .txt files")
-        before = len(self.names)
-        files = sorted(p for p in folder.rglob("*") if p.is_file())
+        files = list(_files(folder))
         for path in files:
             relative = path.relative_to(folder)
             if path.suffix.lower() == ".txt":
@@ -127,7 +128,7 @@ class Wildcards:
                     full = (relative.parent / name).as_posix()
                     if full not in self._files:
                         self._lines.setdefault(full, lines)
-        if len(self.names) == before and not any(p.suffix.lower() in (".txt", *_LISTS) for p in files):
+        if not files:
             raise UsageError(f"{folder}: has no wildcard file", hint="wildcards are .txt files, one line for a choice")
 
     def _read(self, name: str) -> tuple[Line, ...]:
@@ -139,6 +140,19 @@ class Wildcards:
                 raise UsageError(f"{path}: the wildcard has no line", hint="write one choice on each line")
             self._lines[name] = tuple(Line(text, f"{path}, line {i}") for i, text in lines)
         return self._lines[name]
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield the wildcard files below a folder, in their order; links to folders are not followed."""
+    seen = 0
+    for here, below, names in os.walk(folder):
+        below.sort()
+        seen += len(names)
+        if seen > _MOST_FILES:
+            raise UsageError(
+                f"{folder} has more than {_MOST_FILES:,} files", hint="pass the folder that holds the wildcards alone"
+            )
+        yield from (Path(here, n) for n in sorted(names) if Path(n).suffix.lower() in (".txt", *_LISTS))
 
 
 def unknown_slot(name: str, slots: Mapping[str, object]) -> UsageError:
