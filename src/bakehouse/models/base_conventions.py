@@ -36,7 +36,7 @@ def conventions_of(base: str | ModelRef, named: str | None = None) -> KnownBase 
         return named_conventions(named, SETTING)
     try:
         where = resolve_model(base) if isinstance(base, str) else base
-    except BakehouseError:
+    except (BakehouseError, OSError):  # OSError: a name that no file could have
         return None
     family = family_of(where).name if where.family in FAMILIES else where.family
     names = list(_names(where))
