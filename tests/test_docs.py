@@ -94,6 +94,13 @@ def test_tables_of_the_recipe_are_up_to_date():
     assert page(text) == text, "run `make docs`"
 
 
+@pytest.mark.parametrize("name", ["templates.md", "base-models.md"])
+def test_tables_of_templates_and_conventions_are_up_to_date(name):
+    page = runpy.run_path(str(ROOT / "tools" / "write_prompt_docs.py"))["PAGES"][name]
+    text = (ROOT / "docs" / name).read_text("utf-8")
+    assert page(text) == text, "run `make docs`"
+
+
 def test_docstrings_below_fields_are_found():
     described = runpy.run_path(str(ROOT / "tools" / "write_recipe_docs.py"))["described"]
     assert described(CaptionOptions).keys() == CaptionOptions.model_fields.keys()

@@ -139,3 +139,29 @@ def test_the_captions_say_what_the_subject_is_called():
 def test_a_concept_without_a_class_word():
     bare = p.make_prompts(ConceptSpec(folder="x", subject="zwx"), kind="character", crumb=True, count=2)
     assert bare.class_prompts[0].prompt.startswith("person, ")
+
+
+TAGGED = ConceptSpec(folder="x", subject="zwx 1girl")
+
+
+def test_prompts_in_tags_are_tags_and_pairs_still_differ_in_the_trigger_alone():
+    for kind, concept in (("character", TAGGED), ("object", ConceptSpec(folder="x", subject="zwx teapot"))):
+        found = p.make_prompts(concept, kind=kind, crumb=False, form="tags", count=50, description="red hair")
+        for mine, bare, words in zip(found.subject, found.class_prompts, found.words, strict=True):
+            assert mine.prompt.replace("zwx ", "") == bare.prompt
+            assert words.prompt == bare.prompt.replace(concept.class_name, f"{concept.class_name}, red hair", 1)
+        texts = [a.prompt for a in (*found.subject, *found.other, *found.impostors)]
+        assert not [t for t in texts if t.startswith(("a ", "an ")) or " of a " in t or "(" in t]
+        assert len({a.prompt for a in found.subject}) == 25
+    style = p.make_prompts(STYLE, kind="style", crumb=False, form="tags", count=30)
+    assert {a.prompt for a in style.class_prompts} == {*p.CONTENTS_TAGS}
+    assert all(a.prompt == f"in hzn style, {a.bare_prompt}" for a in style.subject)
+
+
+def test_tags_and_sentences_are_of_the_same_number():
+    pairs = (
+        (p.RECONTEXT, p.RECONTEXT_TAGS), (p.WEAR, p.WEAR_TAGS), (p.STAND, p.STAND_TAGS),
+        (p.PROPERTIES, p.PROPERTIES_TAGS), (p.RENDERED, p.RENDERED_TAGS), (p.CONTENTS, p.CONTENTS_TAGS),
+        (p.OTHER_STYLES, p.OTHER_STYLES_TAGS),
+    )  # fmt: skip
+    assert all(len(sentences) == len(tags) == len(set(tags)) for sentences, tags in pairs)

@@ -11,7 +11,7 @@ from bakehouse.core.files import write_json
 from bakehouse.core.files_of_adapter import DIFFUSERS_FILE
 from bakehouse.core.run_folder import Run
 from bakehouse.generation.adapter_header import adapter_at, tensor_hash
-from bakehouse.generation.model_source import replace_weights, resolve
+from bakehouse.generation.model_source import ModelSource, replace_weights, resolve
 from bakehouse.generation.run_weights import epoch_weights, run_weights
 from bakehouse.models.crumb import crumb_folder
 
@@ -168,3 +168,11 @@ def test_an_adapters_header_says_whether_pictures_begin_at_pure_noise(
 def test_what_is_said_of_the_base_goes_before_its_files() -> None:
     assert resolve("crumb").prediction is None
     assert resolve("crumb", prediction="v_prediction").prediction == "v_prediction"
+
+
+def test_guidance_is_what_the_base_likes_or_the_one_it_was_made_from() -> None:
+    assert ModelSource("crumb").guidance == 3.0
+    assert ModelSource("some/fine-tuned", made_from="crumb").guidance == 3.0
+    assert ModelSource("crumb", conventions="none").guidance == 7.0
+    assert ModelSource("no-such-model").guidance == 7.0
+    assert ModelSource("Laxhar/noobai-XL-Vpred-1.0").guidance == 4.5

@@ -27,7 +27,7 @@ from tests.recipe.conftest import UNET
 from tools.write_recipe_docs import _specs
 
 ELSEWHERE = {
-    "what is asked": ("version", "name", "kind", "model.base", "concepts.folder", "seed"),
+    "what is asked": ("version", "name", "kind", "model.base", "concepts.folder", "seed", "model.conventions"),
     "the model that is loaded": ("model.vae", "model.prediction", "model.quantize", "model.max_tokens", "adapter.kind"),
     "how it is computed, to the same end": (
         "data.cache", "train.device", "train.precision", "train.gradient_checkpointing", "train.compile",
@@ -41,7 +41,8 @@ ELSEWHERE = {
     ),
     "the judgement": (
         "evaluate.weights", "evaluate.checkpoints", "evaluate.images", "evaluate.holdout", "evaluate.steps",
-        "evaluate.guidance", "evaluate.seed", "evaluate.description",
+        "evaluate.guidance", "evaluate.seed", "evaluate.description", "evaluate.sampler", "evaluate.prompts",
+        "evaluate.quality",
     ),
     "captions compiled, tests/data/test_triggers.py": (
         "triggers.word", "triggers.kind", "triggers.class_word", "triggers.folders", "triggers.when",
@@ -106,6 +107,9 @@ ROWS = {
     "prior.steps": (3, CLASS, "plan"),
     "prior.guidance": (2.0, CLASS, "plan"),
     "prior.sampler": ("euler", CLASS, "plan"),
+    "prior.quality": ("masterpiece", CLASS, "plan"),
+    "prior.negative": ("blurry", CLASS, "plan"),
+    "evaluate.negative": ("blurry", {}, None),
     "loss.huber_c": (0.3, HUBER, "loss"),
     "loss.huber_schedule": ("constant", HUBER, "loss"),
     "loss.huber_scale": (2.0, HUBER, "loss"),
@@ -258,6 +262,7 @@ LACKING = {
     "noise.timesteps.density": {"noise.timesteps.density": "power", "noise.timesteps.power": 1.0},
     "noise.timesteps.bias": {"noise.timesteps.bias_multiplier": 1.0},
     "prior.weight": {},
+    "evaluate.negative": {"evaluate.guidance": 1.0},
     "schedule.warmup": {"schedule.kind": "annealed_rex_with_restarts", "schedule.cycles": 5},
     "schedule.floor": {"schedule.kind": "constant"},
     "train.epochs": {"train.steps": 2},

@@ -135,6 +135,8 @@ def _path(inputs: Inputs, parameter: str, command: str, tame: bool, rng: random.
 
 
 _TAME = {
+    "templates": ("crumb", "toys", "toys:2", "nothing"),
+    "slot": ("place=at night", "subject=a cat", "place"),
     "vocabulary": ("crumb", "tags.csv", "nothing"),
     "tagger": ("crumb", "nothing"),
     "base": ("crumb", "crumb", "model", "run", "nothing", "photos"),

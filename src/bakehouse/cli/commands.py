@@ -16,13 +16,14 @@ from bakehouse.cli.models import models
 from bakehouse.cli.plan import plan
 from bakehouse.cli.queue import queue
 from bakehouse.cli.render.errors import InterruptibleGroup
+from bakehouse.cli.templates import templates
 from bakehouse.cli.train import train
 from bakehouse.cli.triggers import triggers
 from bakehouse.cli.weights import weights
 
 ORDER = (
     *("demo", "dataset", "captions", "triggers", "import", "plan", "find-rate", "train", "queue"),
-    *("evaluate", "generate", "grid", "weights", "models"),
+    *("evaluate", "generate", "templates", "grid", "weights", "models"),
 )
 """Names in `bakehouse --help`; typer itself would list groups after commands."""
 
@@ -41,7 +42,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, plan, train, evaluate, generate, grid):
+for command in (demo, plan, train, evaluate, generate, templates, grid):
     app.command()(command)
 app.command("find-rate")(find_rate)
 app.command("import")(import_)

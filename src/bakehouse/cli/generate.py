@@ -8,17 +8,21 @@ import typer
 from bakehouse.cli.expand_option_groups import expand_option_groups
 from bakehouse.cli.generation_options import Base, GenerationOptions, Model, Prediction, Seed, Weight
 from bakehouse.cli.options import Json, Quiet
+from bakehouse.cli.template_options import TemplateOptions
 
 
 @expand_option_groups
 def generate(
     model: Model,
-    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="Text prompt.")],
+    prompt: Annotated[
+        str | None, typer.Argument(metavar="PROMPT", help="Text prompt; with --templates, their subject.")
+    ] = None,
     *,
     count: Annotated[int, typer.Option("-n", "--count", help="Number of images.")] = 1,
     seed: Seed = -1,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Output folder.")] = Path("pictures"),
     options: GenerationOptions,
+    drawing: TemplateOptions,
     weight: Weight = None,
     base: Base = None,
     prediction: Prediction = None,
@@ -30,13 +34,16 @@ def generate(
     from bakehouse.cli.adapter_arguments import extra_adapters
     from bakehouse.cli.render.events import progress_renderer
     from bakehouse.cli.render.save_images import save_images
+    from bakehouse.generation.templates import recorded
 
-    request = options.request(prompt, seed=seed, count=count)
+    request = options.request(prompt or "", seed=seed, count=count)
     source = room.resolve(model, base=base, prediction=prediction)
+    drawn = drawing.draw(request, source, has_prompt=prompt is not None)
     more = extra_adapters(source, options.adapter, weight)
     with (
         progress_renderer(quiet=quiet or json) as on_event,
         room.Pipeline.open(source, adapters=more, dtype=options.precision) as pipeline,
         pipeline.adapter_strengths(*([] if weight is None else [weight])),
     ):
-        save_images(pipeline.txt2img(request, batch=options.batch, on_event=on_event), out, json=json)
+        images = pipeline.generate([one.request for one in drawn], batch=options.batch, on_event=on_event)
+        save_images(recorded(images, drawn), out, json=json)

@@ -30,15 +30,14 @@ from bakehouse.evaluation.evaluation_inputs import (
     captions,
     checkpoints,
     evenly_spaced,
+    generation_settings,
     holdout_folder,
-    image_size,
     impostor_photos,
     named_attributes,
     pipeline,
 )
 from bakehouse.evaluation.image_cache import (
     AdapterVariant,
-    GenerationSettings,
     ImageCache,
     ImageGenerator,
     center_square,
@@ -221,9 +220,7 @@ class EvaluationRun:
         if len(recipe.concepts) > 1:
             name = subject.subject or subject.folder.name
             notes.append(f"the run has {len(recipe.concepts)} concepts; only {name!r} is evaluated")
-        usual = family.evaluation_steps
-        steps = usual if usual is not None and "steps" not in spec.model_fields_set else spec.steps
-        settings = GenerationSettings(steps=steps, guidance=spec.guidance, size=image_size(recipe))
+        settings = generation_settings(recipe, spec)
         compared = evenly_spaced(scan(holdout).records, MAX_REFERENCES) if holdout else training
         return cls(
             run=run,
@@ -411,6 +408,7 @@ class EvaluationRun:
             self.concept,
             kind=self.recipe.kind,
             crumb=family_of(self.recipe.model.base).bundled,
+            form=self.spec.prompts,
             count=count,
             seed=self.spec.seed,
             fixed_groups=own.keys(),

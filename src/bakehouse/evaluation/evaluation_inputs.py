@@ -17,10 +17,11 @@ from bakehouse.data.crumb_attributes import ASSETS
 from bakehouse.data.image_records import ImageRecord
 from bakehouse.data.open_image import open_image
 from bakehouse.data.scan import scan
-from bakehouse.evaluation.image_cache import PipelineImageGenerator, center_square
+from bakehouse.evaluation.image_cache import GenerationSettings, PipelineImageGenerator, center_square
 from bakehouse.evaluation.metrics import Floats, root_mean_square, small_pixels
 from bakehouse.evaluation.prompt_set import subject_phrase
-from bakehouse.recipe.recipe import ConceptSpec, Recipe
+from bakehouse.models.families import family_of
+from bakehouse.recipe.recipe import ConceptSpec, EvaluateSpec, Recipe
 
 SAME_IMAGE = 0.03
 """Root mean square of pixels, 0..1: small copies of two images that differ by less are of the same image."""
@@ -78,6 +79,19 @@ def pipeline(recipe: Recipe, run: Run, device: str) -> PipelineImageGenerator:
 def image_size(recipe: Recipe) -> int | None:
     """Return the training resolution if the recipe sets it, in multiples of 8 (one latent)."""
     return recipe.buckets.resolution // 8 * 8 if "resolution" in recipe.buckets.model_fields_set else None
+
+
+def generation_settings(recipe: Recipe, spec: EvaluateSpec) -> GenerationSettings:
+    """Return how the images of an evaluation are generated: as `spec` says, with the steps that suit the base."""
+    usual = family_of(recipe.model.base).evaluation_steps
+    return GenerationSettings(
+        steps=usual if usual is not None and "steps" not in spec.model_fields_set else spec.steps,
+        guidance=spec.guidance,
+        sampler=spec.sampler,
+        size=image_size(recipe),
+        quality=spec.quality,
+        negative=spec.negative,
+    )
 
 
 def captions(images: Sequence[ImageRecord]) -> list[str]:

@@ -435,9 +435,11 @@ def _method(report: Report) -> dict[str, str]:
     settings = report.settings
     limits = {"shift": MAX_CLASS_SHIFT, "drift": MAX_DRIFT, "shown": 100 * report.base.calibration.shown_from}
     limits |= {"retention": 100 * MIN_PROMPT_RETENTION, "copies": 100 * MAX_COPIES, "broken": 100 * MAX_BROKEN}
+    words = {"Quality words": settings.quality, "Negative prompt": settings.negative}
     return {
         "Images": f"{counted(settings.steps, 'step')} of {settings.sampler}, guidance {settings.guidance:g}, "
         f"seeds from {report.spec.seed}",
+        **{name: text for name, text in words.items() if text},
         "Scorer": f"{report.measures} ({report.scorer})",
         "Compared with": "held-out images" if report.held_out else "the training images (there are no held-out images)",
         **{name: text.format(**limits) for name, text in DEFINITIONS.items()},

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from bakehouse.core.files import atomic_path, key_of, sha256_bytes, sha256_file, write_bytes, write_text
+from bakehouse.core.model_catalogue.conventions import with_quality
 from bakehouse.core.parse_json_toml_yaml import parse_json
 from bakehouse.data.open_image import open_image
 from bakehouse.evaluation.metrics import Floats, small_pixels
@@ -41,6 +42,14 @@ class GenerationSettings:
     sampler: str = "dpm++ 2m"
     size: int | None = None
     """Side in pixels; None: the model's native size."""
+    quality: str = ""
+    """The base's quality words, which images are generated with; nothing that scores an image reads them."""
+    negative: str = ""
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """All words beside the prompt, for the key of an image; empty where there are none."""
+        return (self.quality, self.negative) if self.quality or self.negative else ()
 
 
 @dataclass(frozen=True)
@@ -98,7 +107,8 @@ class PipelineImageGenerator:
 
         requests = [
             ImageRequest(
-                prompt=prompt.prompt,
+                prompt=with_quality(prompt.prompt, settings.quality),
+                negative=settings.negative,
                 seed=prompt.seed,
                 steps=settings.steps,
                 guidance=settings.guidance,
@@ -158,7 +168,8 @@ class ImageCache:
         if variant not in self._keys:
             self._keys[variant] = self.generator.key(variant)
         settings = self.settings
-        parts = (settings.steps, settings.guidance, settings.sampler, settings.size, prompt.prompt, prompt.seed)
+        look = (settings.steps, settings.guidance, settings.sampler, settings.size, *settings.words)
+        parts = (*look, prompt.prompt, prompt.seed)
         return self.folder / "pictures" / f"{key_of('picture 1', self._keys[variant], *parts)[:24]}.webp"
 
     def paths(self, variant: AdapterVariant, prompts: Sequence[EvalPrompt]) -> list[Path]:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from bakehouse.core.model_catalogue.conventions import PromptForm
 from bakehouse.recipe.recipe import ConceptSpec, Kind
 
 PER_PROMPT = 2
@@ -69,6 +70,32 @@ CONTENTS = (
     "a street in the rain", "a mountain lake", "a vase of flowers", "a woman with a red scarf", "a steam train",
     "a horse in a field", "a castle at night", "a cup of tea", "a fishing village", "a dancer on a stage",
 )  # fmt: skip
+RECONTEXT_TAGS = (
+    "{}, beach, ocean", "{}, snow, outdoors", "{}, jungle, outdoors", "{}, street, cobblestone", "{}, cityscape",
+    "{}, mountain, scenery", "{}, house, outdoors", "{}, forest, outdoors", "{}, night, lamppost",
+    "{}, kitchen, indoors",
+)  # fmt: skip
+WEAR_TAGS = (
+    "{}, sunglasses", "{}, red hat", "{}, striped scarf", "{}, yellow shirt", "{}, chef hat, apron",
+    "{}, firefighter jacket, helmet", "{}, police uniform", "{}, crown", "{}, headphones",
+    "{}, purple robe, wizard hat",
+)  # fmt: skip
+STAND_TAGS = (
+    "{}, wooden table", "{}, pink cloth", "{}, floating, water", "{}, autumn leaves", "{}, shelf, glass",
+    "{}, from above", "{}, holding, hand", "{}, table, coffee cup", "{}, white background", "{}, shop, window",
+)  # fmt: skip
+PROPERTIES_TAGS = ("{}, red theme", "{}, purple theme", "{}, shiny", "{}, wet", "{}, miniature")
+RENDERED_TAGS = (
+    "{}, oil painting, painterly", "{}, monochrome, greyscale", "{}, pencil sketch, monochrome", "{}, close-up",
+    "{}, wooden, figure",
+)  # fmt: skip
+CONTENTS_TAGS = (
+    "lighthouse, cliff, ocean", "cat, couch", "fruit, bowl, still life", "1boy, old man, beard", "sailing ship, ocean",
+    "street, rain", "lake, mountain", "vase, flower, still life", "1girl, red scarf", "steam locomotive, train",
+    "horse, field", "castle, night", "teacup, tea", "village, fishing boat, harbor", "1girl, dancing, stage",
+)  # fmt: skip
+"""The same in the tags that anime models were captioned with (Danbooru's)."""
+
 OTHERS = ("cat", "car", "house", "tree", "boat")
 OTHER_PERSONS = (
     "{}, black curly hair",
@@ -78,6 +105,9 @@ OTHER_PERSONS = (
 )
 OTHER_THINGS = ("a red {}", "a small blue {}", "an old white {}", "a striped green {}")
 OTHER_STYLES = ("an oil painting of {}", "a pencil drawing of {}", "a photo of {}", "a pixel art picture of {}")
+OTHER_STYLES_TAGS = (
+    "{}, oil painting, painterly", "{}, pencil sketch, monochrome", "{}, photorealistic, realistic", "{}, pixel art",
+)  # fmt: skip
 PER_IMPOSTOR = 2
 """Images of each description of another subject."""
 IMPOSTORS = 4
@@ -168,6 +198,7 @@ def make_prompts(
     *,
     kind: Kind,
     crumb: bool,
+    form: PromptForm = "sentences",
     count: int,
     seed: int = 0,
     fixed_groups: Collection[str] = (),
@@ -181,7 +212,8 @@ def make_prompts(
     Args:
         concept: its subject, trigger and class word.
         kind: kind of subject; a style is combined with different contents.
-        crumb: use the vocabulary of the embedded base; else general prompts in the manner of DreamBench.
+        crumb: use the vocabulary of the embedded base, which is tags; else general prompts in the manner of DreamBench.
+        form: whether general prompts are sentences or tags.
         count: number of subject images.
         seed: seed of the first image; image i uses seed + i. It also selects the prompts.
         fixed_groups: attribute groups in which all of the subject's images agree; no prompt asks for another value.
@@ -192,8 +224,9 @@ def make_prompts(
     """
     rng = random.Random(f"prompts {seed}")
     subject, class_word = concept.subject.strip(), _class_of(concept, kind, crumb)
+    tags = crumb or form == "tags"
     templates = (
-        _crumb_templates(rng, kind, class_word, fixed_groups) if crumb else _general_templates(rng, kind, subject)
+        _crumb_templates(rng, kind, class_word, fixed_groups) if crumb else _general_templates(rng, kind, subject, tags)
     )
     needed = -(-count // PER_PROMPT)
     if not (kind == "style" and not crumb):
@@ -202,15 +235,15 @@ def make_prompts(
     chosen = [templates[i % len(templates)] for i in range(needed)]
     each = [
         (
-            t.with_subject(subject, crumb, style_first),
-            t.with_class(class_word, crumb),
-            t.with_words(class_word, description, crumb),
+            t.with_subject(subject, tags, style_first),
+            t.with_class(class_word, tags),
+            t.with_words(class_word, description, tags),
         )
         for t in chosen
     ]
     images = [prompts for prompts in each for _ in range(PER_PROMPT)][:count]
-    others = _others(rng, class_word, crumb, max(1, count // CLASS_PER_OTHER), other_classes)
-    figures = _impostors(class_word, kind, crumb)
+    others = _others(rng, class_word, crumb, tags, max(1, count // CLASS_PER_OTHER), other_classes)
+    figures = _impostors(class_word, kind, crumb, tags)
     impostors = [text for text in figures if not is_own(text)][:IMPOSTORS]
     rest = [(words, i) for i, words in enumerate(w for w in impostors for _ in range(PER_IMPOSTOR))]
     return EvalPrompts(
@@ -241,24 +274,24 @@ class _Template:
     text: str
     style: bool = False
 
-    def with_subject(self, subject: str, crumb: bool, style_first: bool) -> str:
+    def with_subject(self, subject: str, tags: bool, style_first: bool) -> str:
         if self.style:
             words = subject if subject.startswith("in ") else f"in {subject}"
             return f"{words}, {self.text}" if style_first else f"{self.text}, {words}"
-        return self.text.format(subject if crumb else _with_article(self.text, subject))
+        return self.text.format(subject if tags else _with_article(self.text, subject))
 
-    def with_class(self, class_word: str, crumb: bool) -> str:
+    def with_class(self, class_word: str, tags: bool) -> str:
         if self.style:
             return self.text
-        return self.text.format(class_word if crumb else _with_article(self.text, class_word))
+        return self.text.format(class_word if tags else _with_article(self.text, class_word))
 
-    def with_words(self, class_word: str, description: str, crumb: bool) -> str:
-        """Return the class prompt with the subject described: as tags behind crumb's class, else behind the prompt."""
+    def with_words(self, class_word: str, description: str, tags: bool) -> str:
+        """Return the class prompt with the subject described: behind the class among tags, else behind the prompt."""
         if not description:
-            return self.with_class(class_word, crumb)
-        if crumb and not self.style:
+            return self.with_class(class_word, tags)
+        if tags and not self.style:
             return self.text.format(f"{class_word}, {description}")
-        return f"{self.with_class(class_word, crumb)}, {description}"
+        return f"{self.with_class(class_word, tags)}, {description}"
 
 
 def _class_of(concept: ConceptSpec, kind: Kind, crumb: bool) -> str:
@@ -295,24 +328,22 @@ def _crumb_templates(rng: random.Random, kind: Kind, class_word: str, fixed_grou
     return templates
 
 
-def _general_templates(rng: random.Random, kind: Kind, subject: str) -> list[_Template]:
+def _general_templates(rng: random.Random, kind: Kind, subject: str, tags: bool) -> list[_Template]:
     """Return 25 prompts: 10 of places, 10 of accessories or settings, 5 of properties (for a person: of media)."""
     if kind == "style":
-        return [_Template(text, style=True) for text in _shuffled(rng, CONTENTS)]
+        return [_Template(text, style=True) for text in _shuffled(rng, CONTENTS_TAGS if tags else CONTENTS)]
     words = subject.lower().split()
     is_alive = kind == "character" or any(w in words for w in ("person", "man", "woman", "dog", "cat"))
-    rows = [
-        _shuffled(rng, RECONTEXT),
-        _shuffled(rng, WEAR if is_alive else STAND),
-        _shuffled(rng, RENDERED if is_alive else PROPERTIES),
-    ]
+    alive = (RECONTEXT_TAGS, WEAR_TAGS, RENDERED_TAGS) if tags else (RECONTEXT, WEAR, RENDERED)
+    things = (RECONTEXT_TAGS, STAND_TAGS, PROPERTIES_TAGS) if tags else (RECONTEXT, STAND, PROPERTIES)
+    rows = [_shuffled(rng, texts) for texts in (alive if is_alive else things)]
     # Five rounds of two, two and one, so that the first few prompts have every kind.
     rounds = [(rows[0][2 * i], rows[1][2 * i], rows[2][i], rows[0][2 * i + 1], rows[1][2 * i + 1]) for i in range(5)]
     return [_Template(text) for prompts in rounds for text in prompts]
 
 
 def _others(
-    rng: random.Random, class_word: str, crumb: bool, count: int, other_classes: Collection[str] = ()
+    rng: random.Random, class_word: str, crumb: bool, tags: bool, count: int, other_classes: Collection[str] = ()
 ) -> list[str]:
     if crumb:
         near = ROBOTS if class_word != "robot" else tuple(f"person, {c}" for c in CLOTHES[: len(COLORS)])
@@ -321,18 +352,22 @@ def _others(
         places = _shuffled(rng, PLACES)
         return [f"{figures[i % len(figures)]}, {places[i % len(places)]}" for i in range(count)]
     names = [name for name in _shuffled(rng, OTHERS) if name not in class_word.lower()]
-    places = _shuffled(rng, RECONTEXT)
-    return [places[i % len(places)].format(_article(names[i % len(names)])) for i in range(count)]
+    places = _shuffled(rng, RECONTEXT_TAGS if tags else RECONTEXT)
+    nouns = names if tags else [_article(name) for name in names]
+    return [places[i % len(places)].format(nouns[i % len(nouns)]) for i in range(count)]
 
 
-def _impostors(class_word: str, kind: Kind, crumb: bool) -> list[str]:
+def _impostors(class_word: str, kind: Kind, crumb: bool, tags: bool) -> list[str]:
     """Return descriptions of other subjects of the class."""
     if crumb:
         return [*FIGURES] if class_word == "person" else [f"{color} {class_word}" for color in COLORS]
     if kind == "style":
-        return [text.format(content) for text, content in zip(OTHER_STYLES, CONTENTS, strict=False)]
+        styles, contents = (OTHER_STYLES_TAGS, CONTENTS_TAGS) if tags else (OTHER_STYLES, CONTENTS)
+        return [text.format(content) for text, content in zip(styles, contents, strict=False)]
     if kind == "character":
-        return [text.format(_article(class_word)) for text in OTHER_PERSONS]
+        return [text.format(class_word if tags else _article(class_word)) for text in OTHER_PERSONS]
+    if tags:
+        return [f"{class_word}, {color} theme" for color in COLORS]
     return [text.format(class_word) for text in OTHER_THINGS]
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 from bakehouse.core.errors import BakehouseError
 from bakehouse.core.events import Event, Warned
 from bakehouse.core.files import key_of, read_checked, read_json, write_checked
+from bakehouse.core.model_catalogue.conventions import with_quality
 from bakehouse.core.run_folder import Run
 from bakehouse.evaluation.checkpoint_scores import Baseline, ScoredCheckpoint
 from bakehouse.evaluation.evaluate_run import EvaluationRun
@@ -47,7 +48,16 @@ class TrainingImageGenerator:
         assert self.model is not None
         side = valid_side(settings.size or self.recipe.buckets.resolution)
         wanted = [
-            SamplePrompt(p.prompt, "", side, side, p.seed, settings.guidance, settings.steps, settings.sampler)
+            SamplePrompt(
+                prompt=with_quality(p.prompt, settings.quality),
+                negative=settings.negative,
+                width=side,
+                height=side,
+                seed=p.seed,
+                guidance=settings.guidance,
+                steps=settings.steps,
+                sampler=settings.sampler,
+            )
             for p in prompts
         ]
         return self.model(wanted, base=variant.weights is None)

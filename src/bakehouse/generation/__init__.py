@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from bakehouse.generation.model_source import ModelSource, resolve
     from bakehouse.generation.pipeline import Pipeline
     from bakehouse.generation.request import GeneratedImage, ImageRequest
+    from bakehouse.generation.templates import draw_prompts, find_templates, recorded
 
 _HOMES = {
     "AXES": "grid_axes",
@@ -26,10 +27,13 @@ _HOMES = {
     "ModelSource": "model_source",
     "Pipeline": "pipeline",
     "draw_grid": "contact_sheet",
+    "draw_prompts": "templates",
+    "find_templates": "templates",
     "make_axis": "grid_axes",
     "make_grid": "grid",
     "parse_axis": "grid_axes",
     "read_recipe": "grid",
+    "recorded": "templates",
     "resolve": "model_source",
 }
 
@@ -45,10 +49,13 @@ __all__ = [
     "ModelSource",
     "Pipeline",
     "draw_grid",
+    "draw_prompts",
+    "find_templates",
     "make_axis",
     "make_grid",
     "parse_axis",
     "read_recipe",
+    "recorded",
     "resolve",
 ]
 

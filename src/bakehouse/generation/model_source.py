@@ -18,6 +18,7 @@ from bakehouse.generation.run_weights import selected_weights
 from bakehouse.generation.training_settings import find_base, run_of, settings_from_metadata, whole_number
 
 if TYPE_CHECKING:
+    from bakehouse.core.model_catalogue.conventions import KnownBase
     from bakehouse.models.noise_schedule import PredictionType
 
 ALLOWED = (
@@ -48,6 +49,10 @@ class ModelSource:
     """Whether the training rescaled the noise schedule to zero terminal SNR. False: as the model's files say."""
     precision: str = "auto"
     """The precision of the training: auto, fp32, fp16 or bf16."""
+    made_from: str = ""
+    """The base model that a fine-tuned base was made from, as far as its run says."""
+    conventions: str | None = None
+    """The run's `model.conventions`."""
 
     @property
     def base_settings(self) -> tuple[object, ...]:
@@ -55,11 +60,19 @@ class ModelSource:
         return self.base, self.vae, self.prediction, self.zero_terminal_snr
 
     @property
-    def guidance(self) -> float:
-        """The default guidance of the base's family."""
-        from bakehouse.models.families import family_of
+    def usual(self) -> KnownBase | None:
+        """What the base is known to like; of a fine-tuned one, what the model likes that it was made from."""
+        from bakehouse.models.base_conventions import conventions_of
 
-        return family_of(self.base).guidance
+        return conventions_of(self.made_from or self.base, self.conventions)
+
+    @property
+    def guidance(self) -> float:
+        """The default guidance: what the base likes."""
+        from bakehouse.models.base_conventions import USUAL_GUIDANCE
+
+        usual = self.usual
+        return USUAL_GUIDANCE if usual is None else usual.conventions.guidance
 
 
 def resolve(
@@ -230,5 +243,7 @@ def _as_trained(source: ModelSource, path: Path) -> ModelSource:
         prediction=recipe.model.prediction,
         zero_terminal_snr=recipe.noise.zero_terminal_snr,
         precision=recipe.train.precision,
+        made_from=recipe.model.base if whole else "",
+        conventions=recipe.model.conventions,
         run=run,
     )

@@ -14,7 +14,6 @@ FAMILY = replace(
     name=BUNDLED_BASE,
     bundled=True,
     native_size=128,
-    guidance=3.0,
     evaluation_steps=10,
     batch_size=8,
     images_per_step=8,

@@ -26,8 +26,6 @@ class Family:
     native_size: int
     """Side in pixels of the images it was trained on, where a model's own settings do not say."""
 
-    guidance: float = 7.0
-    """Default classifier-free guidance."""
     evaluation_steps: int | None = None
     """Denoising steps of evaluation images by default; None: as every evaluation's settings say."""
     batch_size: int = 1

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from bakehouse.adapters import NetworkSpec
 from bakehouse.adapters.inject import adapted_module_facts
 from bakehouse.core.errors import BakehouseError, Problems
+from bakehouse.core.model_catalogue.conventions import KnownBase
 from bakehouse.core.setting_needs import PlanFact
 from bakehouse.losses.denoising import incompatible_settings
 from bakehouse.models.model_facts import ModelFacts, why_no_vae
@@ -27,6 +28,19 @@ def base_errors(recipe: Recipe, model: ModelFacts | None) -> Iterator[str]:
         yield f"model.clip_skip = {skip}: allowed are 1 (the last layer) to {layers} for {recipe.model.base}"
     if recipe.noise.min_timestep >= model.schedule.steps:
         yield f"noise.min_timestep = {recipe.noise.min_timestep}: this model has {model.schedule.steps} timesteps"
+
+
+def prediction_doubts(recipe: Recipe, model: ModelFacts | None, usual: KnownBase | None) -> Iterator[str]:
+    """Yield a warning if this base is known for another prediction type than its files, or the recipe, say."""
+    if model is None or usual is None or usual.conventions.prediction in (None, model.schedule.prediction):
+        return
+    known = usual.conventions
+    said = "the recipe says" if recipe.model.prediction else "its files say"
+    yield (
+        f"{recipe.model.base}: {said} that it predicts {model.schedule.prediction}, but {known.title} "
+        f"({usual.by}) predicts {known.prediction}. If samples are noise, set model.prediction = {known.prediction!r}; "
+        "if it is another model, set model.conventions = 'none'"
+    )
 
 
 def adapted_networks(recipe: Recipe, model: ModelFacts | None, given: Recipe) -> frozenset[PlanFact] | None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from bakehouse.core.files import key_of
+from bakehouse.core.model_catalogue.conventions import with_quality
 from bakehouse.data.buckets import Placement
 from bakehouse.data.image_records import ImageSet
 from bakehouse.recipe.recipe import ConceptSpec, Recipe
@@ -26,6 +29,7 @@ class ClassImage:
     sampler: str
     clip_skip: int = 1
     max_tokens: int = 75
+    negative: str = ""
 
     def key(self, model_key: str) -> str:
         """Return the name of the folder for images that differ only in their seed; `model_key` identifies the model."""
@@ -38,7 +42,13 @@ class ClassImage:
 
     @property
     def _look(self) -> tuple[object, ...]:
-        return self.prompt, self.width, self.height, self.steps, self.guidance, self.sampler
+        negative = (self.negative,) if self.negative else ()
+        return self.prompt, self.width, self.height, self.steps, self.guidance, self.sampler, *negative
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields for inputs.json; runs of versions without a negative prompt keep their digest."""
+        fields = dataclasses.asdict(self)
+        return fields if self.negative else {k: v for k, v in fields.items() if k != "negative"}
 
 
 def class_images(
@@ -90,7 +100,16 @@ def _image(recipe: Recipe, prompt: str, bucket: tuple[int, int], seed: int) -> C
     prior, model = recipe.prior, recipe.model
     width, height = bucket
     return ClassImage(
-        prompt, width, height, seed, prior.steps, prior.guidance, prior.sampler, model.clip_skip, model.max_tokens
+        prompt=with_quality(prompt, prior.quality),
+        width=width,
+        height=height,
+        seed=seed,
+        steps=prior.steps,
+        guidance=prior.guidance,
+        sampler=prior.sampler,
+        clip_skip=model.clip_skip,
+        max_tokens=model.max_tokens,
+        negative=prior.negative,
     )
 
 

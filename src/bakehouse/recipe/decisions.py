@@ -10,9 +10,11 @@ from bakehouse.adapters.lr_relative_to_lora import multipliers_for
 from bakehouse.adapters.network_settings import NetworkSpec
 from bakehouse.adapters.plan_fact_names import ON_TEXT, ON_UNET
 from bakehouse.core.message_text import counted
+from bakehouse.core.model_catalogue.conventions import with_quality
 from bakehouse.data.balance_repeats import balance_repeats, fair_target
 from bakehouse.data.captions import split_tags
 from bakehouse.data.image_records import ImageSet
+from bakehouse.models.base_conventions import conventions_of
 from bakehouse.models.families import family_of
 from bakehouse.models.load import ModelRef, native_size
 from bakehouse.models.model_facts import ModelFacts
@@ -44,6 +46,7 @@ class Derivation:
         self.family = family_of(model)
         self.model_name = self.family.name
         self.preset: Preset = load_preset(recipe.kind, self.model_name)
+        self.usual = conventions_of(model, recipe.model.conventions)
         self.decisions: list[Decision] = []
 
     def decide(self, key: str, value: Any, reason: str) -> None:
@@ -53,6 +56,7 @@ class Derivation:
 
     def derive(self) -> None:
         """Decide everything that does not depend on the number of steps."""
+        self._model()
         self._size()
         self._adapter()
         self._loss()
@@ -69,11 +73,20 @@ class Derivation:
         if train.epochs is None and train.steps:
             self.decide("train.epochs", -(-train.steps // steps_per_epoch), f"enough for train.steps = {train.steps}")
 
+    def _model(self) -> None:
+        usual, model = self.usual, self.recipe.model
+        if usual is None or "clip_skip" in model.model_fields_set or usual.conventions.clip_skip == model.clip_skip:
+            return
+        self.decide("model.clip_skip", usual.conventions.clip_skip, usual.reason)
+
     def _size(self) -> None:
         native = native_size(self.model)
+        reason = f"{self.recipe.model.base} was trained at {native} px"
+        if self.usual is not None and self.model.configured_size() is None:
+            native, reason = self.usual.conventions.resolution, self.usual.reason
         given = self.recipe.buckets.model_fields_set
         if "resolution" not in given:
-            self.decide("buckets.resolution", native, f"{self.recipe.model.base} was trained at {native} px")
+            self.decide("buckets.resolution", native, reason)
         if "step" not in given:
             step = 32 if native < 256 else 64
             self.decide("buckets.step", step, f"bucket sides are multiples of {step} px")
@@ -281,15 +294,26 @@ class Derivation:
             reason = "less drift of the class, and the subject is learned as fast"
             self.decide("prior.weight", self.preset.prior_weight, reason)
         if self.recipe.prior.source != "folder":
-            self._guidance("prior")
+            self._usual("prior", "guidance", "sampler", "quality", "negative")
             self._steps("prior")
         if self.recipe.prior.source == "class" and self.recipe.prior.images is None:
             self.decide("prior.images", self.preset.prior_images, "many, so that none is memorised")
 
-    def _guidance(self, section: Literal["prior", "sample", "evaluate"]) -> None:
-        given = getattr(self.recipe, section).model_fields_set
-        if self.preset.guidance is not None and "guidance" not in given:
-            self.decide(f"{section}.guidance", self.preset.guidance, f"best for {self.model_name}")
+    def _usual(self, section: Literal["prior", "sample", "evaluate"], *names: str) -> None:
+        """Decide settings of images by what the base likes.
+
+        What a known base likes is written down even where it is the recipe's default, so that a written recipe does not
+        change with a later table; of a family's entry only what differs.
+        """
+        if self.usual is None:
+            return
+        likes = self.usual.conventions
+        for name in names:
+            settings, value = getattr(self.recipe, section), getattr(likes, name)
+            unused = name == "negative" and settings.guidance <= 1
+            matters = value != getattr(settings, name) if likes.whole_family else bool(value)
+            if name not in settings.model_fields_set and matters and not unused:
+                self.decide(f"{section}.{name}", value, self.usual.reason)
 
     def _steps(self, section: Literal["prior", "sample"]) -> None:
         given = getattr(self.recipe, section).model_fields_set
@@ -298,9 +322,9 @@ class Derivation:
             self.decide(f"{section}.steps", self.preset.steps, reason)
 
     def _samples(self) -> None:
-        self._guidance("sample")
+        self._usual("sample", "guidance", "sampler")
         self._steps("sample")
-        self._guidance("evaluate")
+        self._usual("evaluate", "guidance", "sampler", "prompts", "quality", "negative")
         if "prompts" in self.recipe.sample.model_fields_set:
             return
         if self.recipe.kind == "style":
@@ -311,8 +335,12 @@ class Derivation:
             reason = "the subject, and the subject in another place"
             if any(c.class_name for c in named):
                 reason = "the subject, the subject in another place, and the class without the trigger"
+        if prompts and self.usual is not None and self.usual.conventions.quality:
+            prompts = [with_quality(p, self.usual.conventions.quality) for p in prompts]
+            reason += f", with the quality words {self.usual.reason}"
         if prompts:
             self.decide("sample.prompts", prompts, reason)
+            self._usual("sample", "negative")
 
     def _style_prompts(self) -> list[str]:
         """Return sample prompts for a style, which are captions of the set itself."""

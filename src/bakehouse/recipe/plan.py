@@ -16,7 +16,7 @@ from bakehouse.data.scan import scan
 from bakehouse.models.damaged_files import check_model
 from bakehouse.models.load import resolve_model
 from bakehouse.models.model_facts import model_facts
-from bakehouse.recipe.base_validation import adapted_networks, base_errors
+from bakehouse.recipe.base_validation import adapted_networks, base_errors, prediction_doubts
 from bakehouse.recipe.class_image_list import ClassImage, class_images
 from bakehouse.recipe.compile_recipe_captions import compiled_images, inseparable_trigger_messages
 from bakehouse.recipe.cost_estimate import Estimate, estimate
@@ -191,6 +191,7 @@ def _planned(derivation: Derivation, images: ImageSet, own_prior: ImageSet) -> P
         reason += f", limited by train.steps = {recipe.train.steps}"
     names = [r.path.name for r in images]
     warnings = [
+        *prediction_doubts(recipe, derivation.facts, derivation.usual),
         *warnings_for(recipe, images, own_prior, derivation.preset),
         *bucket_warnings(placements, recipe.train.batch_size, names=names, repeats=repeats),
         *(f"{s.path}: left out, {s.reason}" for s in images.skipped),

@@ -13,6 +13,7 @@ from bakehouse.adapters import AdapterSpec, FullFineTune, LoRA, NetworkSpec
 from bakehouse.core.bundled_models import BUNDLED_BASE
 from bakehouse.core.errors import Problems, UsageError
 from bakehouse.core.file_names import file_name_problem, to_file_name
+from bakehouse.core.model_catalogue.conventions import PromptForm
 from bakehouse.core.setting_needs import Needs, PlanFact, above, is_on, one_of, other_than, reached_by
 from bakehouse.core.settings import Spec, read_toml
 from bakehouse.data.augment import AugmentSpec
@@ -55,6 +56,9 @@ class ModelSpec(Spec):
     """What the UNet predicts. Default: detected from the model's files."""
     clip_skip: Annotated[int, Field(ge=1, le=12), Needs(other_than("model.family", "sdxl"), at=(2,))] = 1
     """Text encoder layer to use, as in A1111: 1 is the last layer, 2 the one before."""
+    conventions: str | None = None
+    """What the base likes, by a name in the table of `docs/base-models.md`: guidance, sampler, quality words and more,
+    which the plan takes where they are left out. `none`: nothing. Default: found by the model's name or file."""
     max_tokens: Literal[75, 150, 225] = 75
     """Maximum tokens of a caption; longer ones are cut. Each 75 tokens take one pass of the text encoder."""
     quantize: Literal["int8"] | None = None
@@ -122,6 +126,11 @@ class PriorSpec(Spec):
     """Guidance (CFG) scale for generated class images."""
     sampler: Annotated[str, _MADE] = "dpm++ 2m"
     """Sampler for generated class images, by its name in `bakehouse generate --sampler`."""
+    quality: Annotated[str, _MADE] = ""
+    """Quality words of the base, put in front of the prompts of generated class images, which are also their captions;
+    around them where the words have `{prompt}`. Default: from the plan."""
+    negative: Annotated[str, _MADE, Needs(above("guidance", 1))] = ""
+    """Negative prompt of generated class images. Default: from the plan."""
 
 
 class DataSpec(Spec):
@@ -230,6 +239,16 @@ class EvaluateSpec(Spec):
     """Number of denoising steps."""
     guidance: Annotated[float, Field(ge=1, le=100)] = 7.0
     """Guidance (CFG) scale."""
+    sampler: str = "dpm++ 2m"
+    """Sampler, by its name in `bakehouse generate --sampler`."""
+    prompts: PromptForm = "sentences"
+    """Whether prompts are sentences, or tags as anime models were captioned with; `crumb` always gets its own tags.
+    Default: from the plan."""
+    quality: str = ""
+    """Quality words of the base, put in front of each prompt, or around it where they have `{prompt}`. What scores the
+    images does not read them. Default: from the plan."""
+    negative: Annotated[str, Needs(above("guidance", 1))] = ""
+    """Negative prompt. Default: from the plan."""
     seed: Seed = 1000
     """Seed of the first image."""
 

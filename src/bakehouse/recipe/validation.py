@@ -110,6 +110,7 @@ def _of_settings(recipe: Recipe) -> Iterator[str]:
 def _of_generation(recipe: Recipe) -> Iterator[str]:
     """Yield errors of samples and class images that cannot be generated."""
     named = {"sample.sampler": recipe.sample.sampler if recipe.sample.prompts else ""}
+    named["evaluate.sampler"] = recipe.evaluate.sampler
     named["prior.sampler"] = recipe.prior.sampler if recipe.prior.source not in ("none", "folder") else ""
     for setting, sampler in named.items():
         try:

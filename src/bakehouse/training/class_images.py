@@ -116,6 +116,7 @@ def _generate(group: Sequence[ClassImage], model: Denoiser) -> None:
 def _spec(image: ClassImage) -> ImageSpec:
     return ImageSpec(
         prompt=image.prompt,
+        negative=image.negative,
         width=image.width,
         height=image.height,
         seed=image.noise_seed,

@@ -118,7 +118,7 @@ class RunInputs:
             "decisions": [dataclasses.asdict(d) for d in plan.decisions],
             "warnings": list(plan.warnings),
             "images": [_image_to(p, s) for p, s in zip(plan.images, self.sources, strict=True)],
-            "class_images_to_make": [dataclasses.asdict(c) for c in plan.class_images],
+            "class_images_to_make": [c.to_json() for c in plan.class_images],
             "epochs": plan.epochs,
             "steps_per_epoch": plan.steps_per_epoch,
             "steps": plan.steps,

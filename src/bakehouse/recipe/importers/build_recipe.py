@@ -10,8 +10,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from bakehouse.core.bundled_models import BUNDLED_BASE
 from bakehouse.core.errors import UsageError
 from bakehouse.core.settings import set_dotted
+from bakehouse.models.base_conventions import conventions_of
 from bakehouse.recipe.importers.import_report import Imported, Note
 from bakehouse.recipe.recipe import Recipe
 
@@ -58,10 +60,30 @@ def recipe_from_draft(
         values["kind"] = kind
         origins["kind"] = "--kind"
     values["concepts"] = _concepts(draft.concepts, images, subject, origins)
+    _keep_as_trained_there(values, origins)
     recipe, more = _validated(values, origins, title)
     # A folder that is said here takes the place of one that is not there.
     notes = [n for n in draft.notes if images is None or not n.is_lost or n.sets != ("concepts",)]
     return Imported(trainer, title, tuple(sources), recipe, origins, (*notes, *more))
+
+
+def _keep_as_trained_there(values: dict[str, Any], origins: dict[str, str]) -> None:
+    """Write down what the settings leave out and the plan would take from what the base likes: clip skip, class images.
+
+    Other trainers leave nothing of a training to the base's name.
+    """
+    model, prior = values.get("model", {}), values.get("prior", {})
+    usual = conventions_of(str(model.get("base", BUNDLED_BASE)))
+    if usual is None:
+        return
+    kept = {"model.clip_skip": 1} if usual.conventions.clip_skip != 1 else {}
+    if prior.get("source") in ("class", "captions"):
+        kept |= {f"prior.{name}": "" for name in ("quality", "negative") if getattr(usual.conventions, name)}
+    for key, value in kept.items():
+        table, _, name = key.partition(".")
+        if name not in values.setdefault(table, {}):
+            values[table][name] = value
+            origins[key] = "not set there"
 
 
 def _without_nulls(value: Any) -> Any:

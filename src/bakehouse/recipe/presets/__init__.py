@@ -48,8 +48,6 @@ class Preset(Spec):
     prior_weight: float = 1.0
     prior_target: Literal["noise", "base"] = "base"
     weighting: Literal["none", "min_snr"] = "none"
-    guidance: float | None = None
-    """For samples, class images and evaluation; None: the recipe's own defaults."""
     steps: Annotated[int, Field(ge=1)] | None = None
     """Denoising steps of samples and class images; None: the recipe's own defaults."""
 

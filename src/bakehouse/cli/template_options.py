@@ -1,0 +1,70 @@
+"""Options of prompt templates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bakehouse.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from bakehouse.generation import ImageRequest, ModelSource
+    from bakehouse.generation.templates import DrawnPrompt
+
+
+@dataclass(frozen=True)
+class TemplateOptions:
+    """Where prompts come from beside PROMPT; `expand_option_groups` makes an option of each field."""
+
+    templates: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="Take prompts from a set of `bakehouse templates`, or a file; NAME:3 for one. Repeatable.",
+        ),
+    ] = None
+    slot: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=WORDS", help='Fill a slot of templates, e.g. place="in a garden". Repeatable.'),
+    ] = None
+    wildcards: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="Folder of wildcard files, for __name__ in prompts. Repeatable."),
+    ] = None
+    quality: Annotated[
+        bool, typer.Option(help="Add the base model's usual quality and negative words to templates.")
+    ] = True
+
+    def draw(self, request: ImageRequest, source: ModelSource, *, has_prompt: bool) -> list[DrawnPrompt]:
+        """Return the prompt of each image. With templates the request's own prompt is their subject.
+
+        Raises:
+            UsageError: neither prompt nor templates, or as `draw_prompts`.
+        """
+        from dataclasses import replace
+
+        from bakehouse.generation.templates import draw_prompts, find_templates, parse_slots, subject_slots
+
+        if not has_prompt and not self.templates:
+            raise UsageError(
+                "no prompt given",
+                hint="pass PROMPT, or --templates NAME (`bakehouse templates` lists the sets)",
+            )
+        given = parse_slots(self.slot or ())
+        slots = {**subject_slots(source), **given}
+        if self.templates and has_prompt:
+            slots["subject"] = given.get("subject", request.prompt)
+        usual = source.usual
+        known = None if usual is None else usual.conventions
+        if known is not None and not self.quality:
+            known = known.model_copy(update={"quality": "", "negative": ""})
+        return draw_prompts(
+            replace(request, prompt="") if self.templates else request,
+            sets=[find_templates(ref) for ref in self.templates or ()],
+            slots=slots,
+            wildcards=self.wildcards or (),
+            conventions=known,
+        )
