@@ -115,7 +115,7 @@ class Resolver:
         Only `Random.random` is used, whose numbers are the same in every version of Python.
         """
         left = [pair for pair in options if pair[1].weight > 0]
-        drawn = []
+        drawn: list[tuple[str, Option]] = []
         while left and len(drawn) < count:
             at = self._random.random() * sum(option.weight for _, option in left)
             chosen = len(left) - 1

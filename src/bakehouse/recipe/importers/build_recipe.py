@@ -76,7 +76,7 @@ def _keep_as_trained_there(values: dict[str, Any], origins: dict[str, str]) -> N
     usual = conventions_of(str(model.get("base", BUNDLED_BASE)))
     if usual is None:
         return
-    kept = {"model.clip_skip": 1} if usual.conventions.clip_skip != 1 else {}
+    kept: dict[str, Any] = {"model.clip_skip": 1} if usual.conventions.clip_skip != 1 else {}
     if prior.get("source") in ("class", "captions"):
         kept |= {f"prior.{name}": "" for name in ("quality", "negative") if getattr(usual.conventions, name)}
     for key, value in kept.items():
