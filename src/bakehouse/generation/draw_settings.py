@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -48,7 +48,7 @@ class Extend:
 
     def __post_init__(self) -> None:
         check(
-            "an image cannot be extended so",
+            "invalid extension",
             *(
                 (0 <= pixels <= MAX_EXTENSION, f"{side} = {pixels}: allowed are 0 to {MAX_EXTENSION:,} pixels")
                 for side, pixels in vars(self).items()
@@ -58,6 +58,29 @@ class Extend:
 
     def __str__(self) -> str:
         return " ".join(f"{side}={pixels}" for side, pixels in vars(self).items() if pixels)
+
+    @classmethod
+    def parse(cls, text: str) -> Extend:
+        """Return what `down=64,left=32` says, or four numbers for left, right, up and down: `32,0,0,64`.
+
+        Raises:
+            Problems: another form, an unknown side, or a number out of range.
+        """
+        parts = [part.strip() for part in text.split(",")]
+        names = [field.name for field in fields(cls)]
+        if len(parts) == len(names) and not any("=" in part for part in parts):
+            parts = [f"{name}={part}" for name, part in zip(names, parts, strict=True)]
+        given = [part.partition("=")[::2] for part in parts]
+        sides = {side.strip(): pixels.strip() for side, pixels in given}
+        check(
+            f"extend = {text!r} cannot be read",
+            *(
+                (side in names and pixels.isdecimal(), f"{side}={pixels}: allowed are left, right, up or down = PIXELS")
+                for side, pixels in sides.items()
+            ),
+            (len(sides) == len(given), "a side is given twice"),
+        )
+        return cls(**{side: int(pixels) for side, pixels in sides.items()})
 
     def canvas(self, size: tuple[int, int]) -> tuple[int, int]:
         """Return the width and height of an image of this size when it is extended."""
@@ -84,7 +107,7 @@ class FromImage:
 
     def __post_init__(self) -> None:
         check(
-            "this image cannot be used so",
+            "invalid settings of the image to begin from",
             _share("strength", self.strength),
             _choice("resize", self.resize, Resize),
         )
@@ -115,7 +138,7 @@ class Inpaint:
 
     def __post_init__(self) -> None:
         check(
-            "this part of an image cannot be drawn anew",
+            "invalid inpainting settings",
             (math.isfinite(self.blur) and 0 <= self.blur <= 256, f"blur = {self.blur}: allowed are 0 to 256 pixels"),
             (0 <= self.padding <= 4096, f"padding = {self.padding}: allowed are 0 to 4,096 pixels"),
             _choice("content", self.content, MaskedContent),
@@ -143,7 +166,7 @@ class Hires:
 
     def __post_init__(self) -> None:
         check(
-            "no second pass can be made so",
+            "invalid hires settings",
             (
                 math.isfinite(self.scale) and 1 <= self.scale <= MAX_HIRES_SCALE,
                 f"scale = {self.scale}: allowed are 1 to {MAX_HIRES_SCALE:g}",

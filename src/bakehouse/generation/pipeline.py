@@ -53,7 +53,7 @@ _BATCH_PIXELS = 4 * 512 * 512
 """Pixels in one batch by default: what 8 GB hold for every family in half precision."""
 _MAX_BATCH = 16
 _LARGE_TIMES = 4
-"""Times the model's native area above which an image that is drawn whole is called large."""
+"""Times the model's native area from which an image that is drawn whole is called large."""
 
 
 @dataclass
@@ -305,7 +305,7 @@ class Pipeline:
             guidance=guidance,
             hires=hires,
         )
-        if (second := self._spec(resolved).second_pass) is not None:
+        if hires is not None and (second := self._spec(resolved).second_pass) is not None:
             second.check(model)
         return resolved
 
@@ -380,7 +380,7 @@ class Pipeline:
         native, large = self.denoiser.native_size, {}
         for request in resolved:
             canvas = self._canvas(request)
-            if request.image and canvas and canvas.drawn[0] * canvas.drawn[1] > _LARGE_TIMES * native**2:
+            if request.image and canvas and canvas.drawn[0] * canvas.drawn[1] >= _LARGE_TIMES * native**2:
                 large[named(request.image.image)] = f"{canvas.drawn[0]}x{canvas.drawn[1]}"
         if large:
             names = listed([f"{name} ({size})" for name, size in large.items()], most=3)
