@@ -101,7 +101,9 @@ def test_a_preview_is_a_file_until_the_end(tmp_path):
         for color in ("red", "blue"):
             on_event(Previewed(image=0, step=1, steps=4, png=preview_png(Image.new("RGB", (8, 6), color))))
             with Image.open(path) as image:
-                assert image.size == (64, 48) and image.getpixel((5, 5)) == Image.new("RGB", (1, 1), color).getpixel((0, 0))
+                assert image.size == (64, 48) and image.getpixel((5, 5)) == Image.new("RGB", (1, 1), color).getpixel(
+                    (0, 0)
+                )
     assert not path.exists()
     assert [type(event) for event in passed] == [Warned]
 

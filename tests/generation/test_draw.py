@@ -155,9 +155,7 @@ def test_pixels_outside_the_soft_mask_are_the_sources(
 
 def test_an_inverted_mask_changes_the_rest(pipeline: Pipeline, asked: ImageRequest) -> None:
     image, mask = noise_image(64, 64), box_mask((64, 64), (0, 0, 32, 64))
-    request = replace(
-        asked, image=FromImage(image=image, strength=1), inpaint=Inpaint(mask=mask, invert=True, blur=0)
-    )
+    request = replace(asked, image=FromImage(image=image, strength=1), inpaint=Inpaint(mask=mask, invert=True, blur=0))
     changed = difference(one(pipeline.txt2img(request)).image, image)
     assert not changed[:, :32].any() and changed[:, 32:].mean() > 20
     other = Inpaint(mask=Image.eval(mask, lambda v: 255 - v), blur=0)
@@ -173,7 +171,7 @@ def test_a_mask_of_another_size_fits_if_its_shape_does(pipeline: Pipeline, asked
         for size, box in (((64, 48), (16, 16, 32, 32)), ((32, 24), (8, 8, 16, 16)))
     )
     assert not difference(full, half).any()
-    with pytest.raises(UsageError, match=r"is 48x64, and the image in memory is 64x48: the shape differs"):
+    with pytest.raises(UsageError, match=r"is 48x64, the image in memory is 64x48: the shape differs"):
         pipeline.txt2img(replace(keep, inpaint=Inpaint(mask=box_mask((48, 64), (8, 8, 16, 16)))))
 
 

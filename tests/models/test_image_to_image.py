@@ -7,7 +7,7 @@ import torch
 
 from bakehouse.core.errors import UsageError
 from bakehouse.models.guidance import ClassifierFreeGuidance
-from bakehouse.models.image_to_image import Begin, InitImage, encode_images, schedule_of_steps, steps_of_strength
+from bakehouse.models.image_to_image import InitImage, InitLatents, encode_images, schedule_of_steps, steps_of_strength
 from bakehouse.models.sampling import SamplingStep, initial_noise, sample, to_images
 from bakehouse.models.second_pass import LATENT_UPSCALERS, SecondPass, enlarge_latents
 from bakehouse.models.text_to_image import ImageSpec, Watch, batches, generate_images
@@ -78,7 +78,7 @@ def test_it_is_the_tail_of_the_one_loop(model, strength):
 @pytest.mark.parametrize("sampler", ["ddim", "euler a", "dpm++ 2m", "heun"])
 def test_latents_outside_the_mask_are_the_images_at_every_step(model, sampler):
     noise = initial_noise([1], (4, 8, 8))
-    begin = Begin(model, [InitImage(pixels(), left_half())], noise)
+    begin = InitLatents(model, [InitImage(pixels(), left_half())], noise)
     original = encode_images(model, [InitImage(pixels())])
     guider = ClassifierFreeGuidance(model.encode_prompt(["a hat"]), scale=1.0)
 
@@ -98,7 +98,7 @@ def test_latents_outside_the_mask_are_the_images_at_every_step(model, sampler):
 def test_masked_latents_begin_as_they_are_to(model):
     noise = initial_noise([1, 2, 3], (4, 8, 8))
     kinds = ("kept", "noise", "zero")
-    begin = Begin(model, [InitImage(pixels(i), left_half(), kind) for i, kind in enumerate(kinds)], noise)
+    begin = InitLatents(model, [InitImage(pixels(i), left_half(), kind) for i, kind in enumerate(kinds)], noise)
     original = encode_images(model, [InitImage(pixels(i)) for i in range(3)])
     assert torch.equal(begin.latents[..., 4:], original[..., 4:])
     masked = begin.latents[..., :4]

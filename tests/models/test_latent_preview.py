@@ -47,7 +47,10 @@ def test_a_preview_has_the_colors_of_the_image():
     """Of the bundled model's own drawings, the map explains most of what differs between latents."""
     model = load_model("crumb")
     pixels = torch.stack(
-        [torch.from_numpy(to_pixels(open_image(path).resize((128, 128)))) for path in sorted(EXAMPLES.glob("*.png"))[:4]]
+        [
+            torch.from_numpy(to_pixels(open_image(path).resize((128, 128))))
+            for path in sorted(EXAMPLES.glob("*.png"))[:4]
+        ]
     )
     with torch.no_grad():
         latents = model.encode_image(pixels).mean

@@ -71,7 +71,10 @@ class DrawOptions:
         float | None, typer.Option(metavar="SHARE", help="How much the second pass changes, 0 to 1. Default: 0.7.")
     ] = None
     preview: Annotated[
-        int, typer.Option(metavar="STEPS", help="Write a rough preview image every few steps, removed at the end. 0: never.")
+        int,
+        typer.Option(
+            metavar="STEPS", help="Write a rough preview image every few steps, removed at the end. 0: never."
+        ),
     ] = 0
 
     def requests(
@@ -127,9 +130,7 @@ class DrawOptions:
         from bakehouse.generation.draw_settings import DEFAULT_STRENGTH, FromImage
 
         strength = DEFAULT_STRENGTH if self.strength is None else self.strength
-        return FromImage(
-            image=source.path, strength=strength, resize=self.resize or "stretch", extend=self._extend()
-        )
+        return FromImage(image=source.path, strength=strength, resize=self.resize or "stretch", extend=self._extend())
 
     def _extend(self) -> Extend | None:
         from bakehouse.generation.draw_settings import Extend

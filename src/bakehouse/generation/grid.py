@@ -73,7 +73,9 @@ class GridRecipe:
 
     def to_json(self) -> str:
         """Return the text that is saved in the grid's PNG."""
-        return json.dumps({"version": 1, **dataclasses.asdict(self), "request": self.request.words()}, ensure_ascii=False)
+        return json.dumps(
+            {"version": 1, **dataclasses.asdict(self), "request": self.request.words()}, ensure_ascii=False
+        )
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,9 @@ def image_sources(image: Path, mask: Path | None = None) -> ImageSources:
         ImageError: a mask that cannot be used.
     """
     if not image.exists():
-        raise UsageError(f"image = {image}: there is no such file or folder", hint="give an image, or a folder of images")
+        raise UsageError(
+            f"image = {image}: there is no such file or folder", hint="give an image, or a folder of images"
+        )
     if image.is_dir():
         found = scan(image, whole=False)
         captions = {record.path: record.captions[0] if record.captions else None for record in found}

@@ -15,17 +15,16 @@ import torch
 
 from bakehouse.adapters import Adapter, load_adapter
 from bakehouse.core.errors import UsageError
-from bakehouse.core.events import OnEvent, Previewed, Progress, Warned, ignore
-from bakehouse.core.message_text import listed
+from bakehouse.core.events import OnEvent, ignore
 from bakehouse.dtypes import DTYPES
 from bakehouse.generation.adapter_header import tensor_hash
 from bakehouse.generation.draw_infotext import draw_settings, strength_of
+from bakehouse.generation.generation_events import event_watch, warn_of_large_images
 from bakehouse.generation.hires_upscalers import HiresUpscalers, upscaler_label
 from bakehouse.generation.infotext import Infotext, lora_hashes, with_networks
 from bakehouse.generation.model_source import ModelSource, replace_weights, resolve
-from bakehouse.generation.preview_png import preview_png
 from bakehouse.generation.request import GeneratedImage, ImageRequest
-from bakehouse.generation.source_image import Canvas, Prepared, named, plan_canvas, prepare
+from bakehouse.generation.source_image import Canvas, PreparedImage, named, plan_canvas, prepare
 from bakehouse.models.denoiser import Denoiser
 from bakehouse.models.denoising_error import denoising_errors
 from bakehouse.models.load import load_model
@@ -52,8 +51,6 @@ Precision = Literal["auto", "fp32", "fp16", "bf16"]
 _BATCH_PIXELS = 4 * 512 * 512
 """Pixels in one batch by default: what 8 GB hold for every family in half precision."""
 _MAX_BATCH = 16
-_LARGE_TIMES = 4
-"""Times the model's native area from which an image that is drawn whole is called large."""
 
 
 @dataclass
@@ -313,32 +310,39 @@ class Pipeline:
         """Return the sizes of an image that is made from another one; None for one made from words."""
         if request.image is None:
             return None
-        model, size = self.denoiser, {"width": request.width, "height": request.height}
         return plan_canvas(
-            request.image, request.inpaint, **size, multiple=model.downscale, native=model.native_size
+            request.image,
+            request.inpaint,
+            width=request.width,
+            height=request.height,
+            multiple=self.denoiser.downscale,
+            native=self.denoiser.native_size,
         )
 
     def _spec(self, resolved: ImageRequest) -> ImageSpec:
         canvas, chunks = self._canvas(resolved), chunks_for(self.denoiser, resolved.prompt, resolved.negative)
-        return resolved.to_spec(chunks=chunks, size=canvas and canvas.drawn, multiple=self.denoiser.downscale)
+        size = None if canvas is None else canvas.drawn
+        return resolved.to_spec(chunks=chunks, size=size, multiple=self.denoiser.downscale)
 
     def _generate(
         self, resolved: list[ImageRequest], batch: int | None, preview_every: int, on_event: OnEvent
     ) -> Iterator[GeneratedImage]:
-        self._warn_of_large_images(resolved, on_event)
+        whole = [
+            (named(request.image.image), canvas.drawn)
+            for request in resolved
+            if request.image is not None and (canvas := self._canvas(request)) and not canvas.only_masked
+        ]
+        warn_of_large_images(whole, self.denoiser.native_size, self.title, on_event)
         groups = list(batches([self._spec(r) for r in resolved], lambda spec: batch or _default_batch(spec)))
         total, done, images = sum(group[0].steps_run for group in groups), 0, 0
         for group in groups:
             requests = resolved[images : images + len(group)]
-            watch = Watch(
-                on_progress=functools.partial(_report, on_event, done, group[0].steps_run, total),
-                on_halved=functools.partial(_warn_halved, on_event),
-                on_preview=functools.partial(_send_previews, on_event),
-                preview_every=preview_every,
-                first_image=images,
+            steps = group[0].steps_run
+            watch = event_watch(
+                on_event, before=done, steps=steps, total=total, preview_every=preview_every, first_image=images
             )
             yield from self._generate_batch(group, requests, watch)
-            done += group[0].steps_run
+            done += steps
             images += len(group)
 
     def _generate_batch(
@@ -358,11 +362,9 @@ class Pipeline:
                 prompt_cache=self._prompt_cache,
                 watch=watch,
             )
-            return [
-                self._finished(*made) for made in zip(images, requests, specs, prepared, strict=True)
-            ]
+            return [self._finished(*made) for made in zip(images, requests, specs, prepared, strict=True)]
 
-    def _prepared(self, request: ImageRequest) -> Prepared | None:
+    def _prepared(self, request: ImageRequest) -> PreparedImage | None:
         canvas = self._canvas(request)
         if request.image is None or canvas is None:
             return None
@@ -370,24 +372,12 @@ class Pipeline:
         return prepare(request.image, request.inpaint, canvas, (width, height))
 
     def _finished(
-        self, image: Image, request: ImageRequest, spec: ImageSpec, prepared: Prepared | None
+        self, image: Image, request: ImageRequest, spec: ImageSpec, prepared: PreparedImage | None
     ) -> GeneratedImage:
         infotext = self._infotext(request, spec, prepared)
         return GeneratedImage(image if prepared is None else prepared.finish(image), request, infotext)
 
-    def _warn_of_large_images(self, resolved: Sequence[ImageRequest], on_event: OnEvent) -> None:
-        """Warn of images that keep a size far above the model's own, where subjects repeat and memory runs out."""
-        native, large = self.denoiser.native_size, {}
-        for request in resolved:
-            canvas = self._canvas(request)
-            if request.image and canvas and canvas.drawn[0] * canvas.drawn[1] >= _LARGE_TIMES * native**2:
-                large[named(request.image.image)] = f"{canvas.drawn[0]}x{canvas.drawn[1]}"
-        if large:
-            names = listed([f"{name} ({size})" for name, size in large.items()], most=3)
-            message = f"far larger than the {native}x{native} that {self.title} was trained on: {names}"
-            on_event(Warned(message=f"{message}; --width or --height makes them smaller"))
-
-    def _infotext(self, request: ImageRequest, spec: ImageSpec, prepared: Prepared | None) -> Infotext:
+    def _infotext(self, request: ImageRequest, spec: ImageSpec, prepared: PreparedImage | None) -> Infotext:
         sampler, schedule = webui_sampler(spec.sampler)
         width, height = spec.width, spec.height
         if prepared is not None and not prepared.scaled:
@@ -458,21 +448,6 @@ def _default_batch(spec: ImageSpec) -> int:
     """Return how many images of a size fit into the memory of most devices at once."""
     width, height = spec.final_size
     return max(1, min(_MAX_BATCH, _BATCH_PIXELS // (width * height)))
-
-
-def _report(on_event: OnEvent, before: int, share: int, total: int, done: int, of: int) -> None:
-    # Some samplers call the network twice a step: progress counts the user's steps.
-    on_event(Progress(what="denoising", done=before + share * done // of, total=total))
-
-
-def _warn_halved(on_event: OnEvent, tried: int, half: int) -> None:
-    message = f"a batch of {tried} images does not fit into memory; continuing with batches of {half}"
-    on_event(Warned(message=message))
-
-
-def _send_previews(on_event: OnEvent, first: int, step: int, steps: int, images: Sequence[Image]) -> None:
-    for number, image in enumerate(images, start=first):
-        on_event(Previewed(image=number, step=step, steps=steps, png=preview_png(image)))
 
 
 def _model_name(base: str) -> str:

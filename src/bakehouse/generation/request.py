@@ -92,7 +92,7 @@ class ImageRequest:
             ),
             (
                 self.hires is None or self.image is None,
-                "hires is a second pass over an image made from words: to enlarge an image, give it with a larger width",
+                "hires is for images made from words: to enlarge an image, give it with a larger width",
             ),
         )
         problems = [message for valid, message in checks if not valid]

@@ -18,7 +18,7 @@ from bakehouse.core.errors import UsageError
 from bakehouse.data.masks import SHAPE_TOLERANCE
 from bakehouse.data.open_image import flattened, image_size, open_image, to_pixels
 from bakehouse.generation.draw_settings import Extend, FromImage, ImageFile, Inpaint, Resize
-from bakehouse.generation.inpaint_mask import Box, Bytes, binary_mask, blurred_mask, crop_box, fill_masked
+from bakehouse.generation.inpaint_mask import Box, Bytes, Floats, binary_mask, blurred_mask, crop_box, fill_masked
 
 if TYPE_CHECKING:
     from bakehouse.models.image_to_image import InitImage
@@ -98,8 +98,8 @@ def _check_mask_shape(mask: ImageFile, image: ImageFile, size: Size) -> None:
     tolerance = SHAPE_TOLERANCE + 1 / min(mask_width, mask_height) if (mask_width, mask_height) != size else 0.0
     if abs(mask_width * height / (mask_height * width) - 1) > tolerance:
         raise UsageError(
-            f"mask {named(mask)} is {mask_width}x{mask_height}, and {named(image)} is {width}x{height}: the shape differs",
-            hint="paint the mask on a copy of the image, upright as it is shown; another size of the same shape is fine",
+            f"mask {named(mask)} is {mask_width}x{mask_height}, {named(image)} is {width}x{height}: the shape differs",
+            hint="paint the mask on a copy of the image, upright as it is shown; only its size may differ",
         )
 
 
@@ -121,7 +121,7 @@ def _opened_mask(image: ImageFile) -> Image.Image:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedImage:
     """An image to begin from, and how the image that is drawn from it becomes the finished one."""
 
     init: InitImage
@@ -149,7 +149,7 @@ class Prepared:
         return Image.composite(laid, self.source, Image.fromarray(self.drawn_mask))
 
 
-def prepare(image: FromImage, inpaint: Inpaint | None, canvas: Canvas, latent_size: Size) -> Prepared:
+def prepare(image: FromImage, inpaint: Inpaint | None, canvas: Canvas, latent_size: Size) -> PreparedImage:
     """Read an image and its mask, and return what sampling begins from.
 
     Args:
@@ -168,7 +168,7 @@ def prepare(image: FromImage, inpaint: Inpaint | None, canvas: Canvas, latent_si
     source = _extended(resized, image.extend, canvas.canvas)
     if inpaint is None and image.extend is None:
         pixels = to_pixels(_padded(source, canvas.drawn))
-        return Prepared(_init(pixels), source, None, (0, 0, *canvas.canvas), False, image_hash, None)
+        return PreparedImage(_init(pixels), source, None, (0, 0, *canvas.canvas), False, image_hash, None)
 
     inpaint = inpaint or Inpaint(content="fill")
     marked, mask_hash = _marked(image, inpaint, canvas)
@@ -190,10 +190,10 @@ def prepare(image: FromImage, inpaint: Inpaint | None, canvas: Canvas, latent_si
     if inpaint.content != "original":
         part = fill_masked(part, np.asarray(part_mask))
     init = _init(to_pixels(part), part_mask.resize(latent_size, Image.Resampling.BICUBIC), inpaint)
-    return Prepared(init, source, drawn_mask, box, canvas.only_masked, image_hash, mask_hash)
+    return PreparedImage(init, source, drawn_mask, box, canvas.only_masked, image_hash, mask_hash)
 
 
-def _init(pixels: np.ndarray, mask: Image.Image | None = None, inpaint: Inpaint | None = None) -> InitImage:
+def _init(pixels: Floats, mask: Image.Image | None = None, inpaint: Inpaint | None = None) -> InitImage:
     import torch
 
     from bakehouse.models.image_to_image import InitImage

@@ -58,7 +58,7 @@ def encode_images(model: Denoiser, images: Sequence[InitImage]) -> Tensor:
     return torch.cat([model.encode_image(image.pixels[None].to(model.device)).mean.float() for image in images])
 
 
-class Begin:
+class InitLatents:
     """What one batch begins from: clean latents, and which of them are held while the others are generated."""
 
     def __init__(self, model: Denoiser, images: Sequence[InitImage], noise: Tensor) -> None:

@@ -16,7 +16,7 @@ from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import key_of
 from bakehouse.models.denoiser import Conditioning, Denoiser
 from bakehouse.models.guidance import ClassifierFreeGuidance, Guider
-from bakehouse.models.image_to_image import Begin, InitImage, in_order, steps_of_strength
+from bakehouse.models.image_to_image import InitImage, InitLatents, in_order, steps_of_strength
 from bakehouse.models.latent_preview import OnPreview, Previews
 from bakehouse.models.quantize_int8 import is_quantized
 from bakehouse.models.sampling import OnStep, SamplingStep, initial_noise, sample, to_images
@@ -280,7 +280,7 @@ class _Passes:
         noise = self._noise(spec.width, spec.height)
         if spec.strength is None:
             return self._sample(noise, spec.steps)
-        begin = Begin(self._model, images, noise)
+        begin = InitLatents(self._model, images, noise)
         skipped = spec.steps - steps_of_strength(spec.steps, spec.strength)
         return self._sample(noise, spec.steps, begin.latents, skipped, begin.hold)
 
