@@ -117,7 +117,6 @@ def test_a_preview_is_a_file_until_the_end(tmp_path):
         (("a hat", "--image", "photos/1.png", "--invert-mask"), "--invert-mask has no effect without --mask"),
         (("a hat", "--image", "photos/1.png", "--padding", "3"), "--padding has no effect without --only-masked"),
         (("a hat", "--image", "nowhere"), "image = nowhere: there is no such file or folder"),
-        (("a hat", "--image", "photos/1.txt"), "it is not an image in a known format"),
         (("a hat", "--image", "photos/1.png", "--strength", "1.5"), "strength = 1.5: allowed are 0"),
         (("a hat", "--image", "photos/1.png", "--extend", "below=3"), "below=3: allowed are left, right, up or down"),
         (("a hat", "--image", "photos/1.png", "--mask", "white/2.png"), "the shape differs"),
@@ -135,6 +134,11 @@ def test_bad_input_is_one_clear_message(typed, kitchen, words, message):
     code, out, err = typed(*words)
     assert (code, out) == (2, "")
     assert message in err
+
+
+def test_a_file_that_is_no_image_is_named(typed):
+    code, out, err = typed("a hat", "--image", "photos/1.txt")
+    assert (code, out) == (1, "") and "1.txt: it is not an image in a known format" in err
 
 
 def test_images_without_captions_or_masks_are_named(typed, kitchen):

@@ -12,7 +12,7 @@ from bakehouse.generation.draw_settings import Inpaint
 from bakehouse.generation.request import ImageRequest
 
 if TYPE_CHECKING:
-    from bakehouse.generation.source_image import PreparedImage
+    from bakehouse.generation.source_image import PreparedSource
 
 _RESIZE_MODES = {"stretch": "Just resize", "crop": "Crop and resize", "pad": "Resize and fill"}
 
@@ -24,7 +24,7 @@ def strength_of(request: ImageRequest) -> float | None:
     return request.hires.strength if request.hires is not None else None
 
 
-def draw_settings(request: ImageRequest, prepared: PreparedImage | None) -> dict[str, object]:
+def draw_settings(request: ImageRequest, prepared: PreparedSource | None) -> dict[str, object]:
     """Return the settings of one resolved request beside those of every image, in A1111's order."""
     settings: dict[str, object] = {}
     if request.image is not None and prepared is not None:

@@ -24,7 +24,7 @@ from bakehouse.generation.hires_upscalers import HiresUpscalers, upscaler_label
 from bakehouse.generation.infotext import Infotext, lora_hashes, with_networks
 from bakehouse.generation.model_source import ModelSource, replace_weights, resolve
 from bakehouse.generation.request import GeneratedImage, ImageRequest
-from bakehouse.generation.source_image import Canvas, PreparedImage, named, plan_canvas, prepare
+from bakehouse.generation.source_image import Canvas, PreparedSource, named, plan_canvas, prepare
 from bakehouse.models.denoiser import Denoiser
 from bakehouse.models.denoising_error import denoising_errors
 from bakehouse.models.load import load_model
@@ -364,7 +364,7 @@ class Pipeline:
             )
             return [self._finished(*made) for made in zip(images, requests, specs, prepared, strict=True)]
 
-    def _prepared(self, request: ImageRequest) -> PreparedImage | None:
+    def _prepared(self, request: ImageRequest) -> PreparedSource | None:
         canvas = self._canvas(request)
         if request.image is None or canvas is None:
             return None
@@ -372,12 +372,12 @@ class Pipeline:
         return prepare(request.image, request.inpaint, canvas, (width, height))
 
     def _finished(
-        self, image: Image, request: ImageRequest, spec: ImageSpec, prepared: PreparedImage | None
+        self, image: Image, request: ImageRequest, spec: ImageSpec, prepared: PreparedSource | None
     ) -> GeneratedImage:
         infotext = self._infotext(request, spec, prepared)
         return GeneratedImage(image if prepared is None else prepared.finish(image), request, infotext)
 
-    def _infotext(self, request: ImageRequest, spec: ImageSpec, prepared: PreparedImage | None) -> Infotext:
+    def _infotext(self, request: ImageRequest, spec: ImageSpec, prepared: PreparedSource | None) -> Infotext:
         sampler, schedule = webui_sampler(spec.sampler)
         width, height = spec.width, spec.height
         if prepared is not None and not prepared.scaled:

@@ -121,7 +121,7 @@ def _opened_mask(image: ImageFile) -> Image.Image:
 
 
 @dataclass(frozen=True)
-class PreparedImage:
+class PreparedSource:
     """An image to begin from, and how the image that is drawn from it becomes the finished one."""
 
     init: InitImage
@@ -149,7 +149,7 @@ class PreparedImage:
         return Image.composite(laid, self.source, Image.fromarray(self.drawn_mask))
 
 
-def prepare(image: FromImage, inpaint: Inpaint | None, canvas: Canvas, latent_size: Size) -> PreparedImage:
+def prepare(image: FromImage, inpaint: Inpaint | None, canvas: Canvas, latent_size: Size) -> PreparedSource:
     """Read an image and its mask, and return what sampling begins from.
 
     Args:
@@ -168,7 +168,7 @@ def prepare(image: FromImage, inpaint: Inpaint | None, canvas: Canvas, latent_si
     source = _extended(resized, image.extend, canvas.canvas)
     if inpaint is None and image.extend is None:
         pixels = to_pixels(_padded(source, canvas.drawn))
-        return PreparedImage(_init(pixels), source, None, (0, 0, *canvas.canvas), False, image_hash, None)
+        return PreparedSource(_init(pixels), source, None, (0, 0, *canvas.canvas), False, image_hash, None)
 
     inpaint = inpaint or Inpaint(content="fill")
     marked, mask_hash = _marked(image, inpaint, canvas)
@@ -190,7 +190,7 @@ def prepare(image: FromImage, inpaint: Inpaint | None, canvas: Canvas, latent_si
     if inpaint.content != "original":
         part = fill_masked(part, np.asarray(part_mask))
     init = _init(to_pixels(part), part_mask.resize(latent_size, Image.Resampling.BICUBIC), inpaint)
-    return PreparedImage(init, source, drawn_mask, box, canvas.only_masked, image_hash, mask_hash)
+    return PreparedSource(init, source, drawn_mask, box, canvas.only_masked, image_hash, mask_hash)
 
 
 def _init(pixels: Floats, mask: Image.Image | None = None, inpaint: Inpaint | None = None) -> InitImage:
