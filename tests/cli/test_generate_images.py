@@ -123,7 +123,8 @@ def test_a_preview_is_a_file_until_the_end(tmp_path):
         (("a hat", "--image", "photos/1.png", "--mask", "gone.png"), "mask = gone.png: there is no such file"),
         (("a hat", "--image", "photos", "--mask", "empty"), "empty has no images"),
         (("a hat", "--image", "empty"), "empty has no images; it holds nothing"),
-        (("a hat", "--image", "photos", "-o", "photos"), "--out photos is the folder of the images"),
+        (("a hat", "--image", "photos", "-o", "photos"), "--out photos is in the folder of the images"),
+        (("a hat", "--image", "photos", "-o", "photos/new"), "--out photos/new is in the folder of the images"),
         (("a hat", "--image", "photos/1.png", "--hires", "2"), "give it with a larger width"),
         (("a hat", "--hires", "2", "--upscaler", "nothing"), "allowed are latent,"),
         (("a hat", "--hires", "2", "--upscaler", "photo"), "bakehouse models fetch realesrgan-x4plus-ncnn"),
@@ -151,7 +152,9 @@ def test_images_without_captions_or_masks_are_named(typed, kitchen):
 
 
 def test_a_file_that_cannot_be_used_is_skipped_with_a_warning(typed, kitchen):
-    (kitchen / "photos" / "3.png").write_bytes(b"")
+    whole = (kitchen / "photos" / "1.png").read_bytes()
+    for name, data in (("3", b""), ("4", whole[: len(whole) // 2])):
+        (kitchen / "photos" / f"{name}.png").write_bytes(data)
     code, _, err = typed("a hat", "--image", "photos", "-o", "out", "-q")
-    assert code == 0 and "3.png is skipped: it is empty" in err
+    assert code == 0 and "3.png is skipped: it is empty" in err and "4.png is skipped: the file is damaged" in err
     assert len(list((kitchen / "out").iterdir())) == 2

@@ -265,10 +265,10 @@ def test_a_network_enlarges_the_image(pipeline: Pipeline, asked: ImageRequest, m
     (tmp_path / "4x-mine.pth").write_bytes(b"weights")
     named = Hires(upscaler=str(tmp_path / "4x-mine.pth"), strength=0)
     by_network, nearest = (
-        one(pipeline.txt2img(replace(asked, hires=hires))).image
-        for hires in (named, Hires(upscaler="nearest", strength=0))
+        one(pipeline.txt2img(replace(asked, hires=hires))) for hires in (named, Hires(upscaler="nearest", strength=0))
     )
-    assert not difference(by_network, nearest).any()
+    assert not difference(by_network.image, nearest.image).any()
+    assert by_network.infotext.get("Hires upscaler") == "4x-mine"
 
 
 def test_previews_are_numbered_over_all_batches(pipeline: Pipeline, asked: ImageRequest) -> None:

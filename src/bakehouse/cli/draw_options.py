@@ -169,8 +169,9 @@ class DrawOptions:
 def _check_place(image: Path, out: Path) -> None:
     from bakehouse.core.errors import UsageError
 
-    if image.is_dir() and out.exists() and out.samefile(image):
-        raise UsageError(f"--out {out} is the folder of the images", hint="choose another folder for the results")
+    if image.is_dir() and out.resolve().is_relative_to(image.resolve()):
+        hint = "choose another: results would be taken for images the next time"
+        raise UsageError(f"--out {out} is in the folder of the images, {image}", hint=hint)
 
 
 def _prompts(sources: tuple[ImageSource, ...], prompt: str | None) -> list[str]:

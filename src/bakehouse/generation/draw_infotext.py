@@ -6,10 +6,12 @@ A1111 leaves out what has its default value, except where noted there; so does t
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bakehouse.generation.draw_settings import Inpaint
 from bakehouse.generation.request import ImageRequest
+from bakehouse.vision.upscalers.find_upscaler import WEIGHTS_ENDINGS
 
 if TYPE_CHECKING:
     from bakehouse.generation.source_image import PreparedSource
@@ -36,7 +38,7 @@ def draw_settings(request: ImageRequest, prepared: PreparedSource | None) -> dic
         settings |= {
             "Hires upscale": float(request.hires.scale),
             "Hires steps": request.hires.steps,
-            "Hires upscaler": request.hires.upscaler,
+            "Hires upscaler": _upscaler_name(request.hires.upscaler),
         }
     return settings
 
@@ -51,3 +53,8 @@ def _mask_settings(inpaint: Inpaint, mask_hash: str | None) -> dict[str, object]
         "Masked content": inpaint.content if inpaint.content != "original" else None,
         "Mask hash": mask_hash,
     }
+
+
+def _upscaler_name(upscaler: str) -> str:
+    """Return the name of a file without folder and ending, as A1111 names its upscalers."""
+    return Path(upscaler).stem if Path(upscaler).suffix in WEIGHTS_ENDINGS else upscaler

@@ -46,7 +46,7 @@ def image_sources(image: Path, mask: Path | None = None) -> ImageSources:
             f"image = {image}: there is no such file or folder", hint="give an image, or a folder of images"
         )
     if image.is_dir():
-        found = scan(image, whole=False)
+        found = scan(image)  # decodes each once: one that is cut short is skipped, not an end halfway through
         captions = {record.path: record.captions[0] if record.captions else None for record in found}
         notes = tuple(f"{skipped.path} is skipped: {skipped.reason}" for skipped in found.skipped)
     else:
@@ -62,10 +62,10 @@ def _caption_of(image: Path) -> str | None:
 
 
 def _masks(images: list[Path], mask: Path | None) -> dict[Path, Path | None]:
-    if mask is None or not mask.exists():
-        if mask is not None:
-            raise UsageError(f"mask = {mask}: there is no such file or folder", hint="white is drawn anew, black stays")
+    if mask is None:
         return dict.fromkeys(images)
+    if not mask.exists():
+        raise UsageError(f"mask = {mask}: there is no such file or folder", hint="white is drawn anew, black stays")
     if not mask.is_dir():
         return dict.fromkeys(images, mask)
     by_stem = {stem_of(record.path): record.path for record in scan(mask, whole=False)}

@@ -20,7 +20,7 @@ _REACHES = (1 / 2, 1 / 8, 1 / 32, 1 / 128, 1 / 256)
 
 def binary_mask(mask: Image.Image, *, invert: bool = False) -> Bytes:
     """Return a mask [h, w] of 0 and 255 from the brightness of an image; of one with transparency, from its alpha."""
-    if mask.mode == "RGBA" and mask.getextrema()[3] != (255, 255):  # type: ignore[index]
+    if mask.mode == "RGBA" and mask.getchannel("A").getextrema() != (255, 255):
         mask = mask.getchannel("A")
     marked = np.asarray(mask.convert("L")) > 128
     return np.where(marked != invert, 255, 0).astype(np.uint8)
@@ -89,15 +89,16 @@ def fill_masked(image: Image.Image, mask: Bytes) -> Image.Image:
     From the widest blur to the narrowest, unmasked colors are laid over it as far as each blur carries them: the
     nearest colors count most near the edge, and the mean of the image far from it.
     """
-    known = (255 - mask.astype(np.float32)) / 255
+    known: Floats = 1 - mask.astype(np.float32) / np.float32(255)
     pixels: Floats = np.asarray(image.convert("RGB"), dtype=np.float32)
     filled = np.broadcast_to(_mean_color(pixels, known), pixels.shape).copy()
     side = max(image.size)
     for reach in _REACHES:
         radius = reach * side
         share = _box_blurred(known[..., None], radius)
-        colors = _box_blurred(pixels * known[..., None], radius) / np.maximum(share, 1e-6)
-        cover = np.clip(2 * share, 0, 1)
+        nearby = _box_blurred(pixels * known[..., None], radius)
+        colors: Floats = np.divide(nearby, np.maximum(share, 1e-6), dtype=np.float32)
+        cover: Floats = np.clip(2 * share, 0, 1)
         filled = filled * (1 - cover) + colors * cover
     filled = filled * (1 - known[..., None]) + pixels * known[..., None]
     return Image.fromarray(np.clip(np.round(filled), 0, 255).astype(np.uint8))

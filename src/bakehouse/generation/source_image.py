@@ -7,6 +7,7 @@ Pixels are read when an image's batch comes up (`prepare`).
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,14 +18,21 @@ from PIL import Image
 from bakehouse.core.errors import UsageError
 from bakehouse.data.masks import SHAPE_TOLERANCE
 from bakehouse.data.open_image import flattened, image_size, open_image, to_pixels
-from bakehouse.generation.draw_settings import Extend, FromImage, ImageFile, Inpaint, Resize
+from bakehouse.generation.draw_settings import Extend, FromImage, ImageFile, Inpaint, MaskedContent, Resize
 from bakehouse.generation.inpaint_mask import Box, Bytes, Floats, binary_mask, blurred_mask, crop_box, fill_masked
 
 if TYPE_CHECKING:
-    from bakehouse.models.image_to_image import InitImage
+    from bakehouse.models.image_to_image import InitImage, MaskedLatents
 
 Size = tuple[int, int]
 """Width and height in pixels."""
+_MASKED_LATENTS: Mapping[MaskedContent, MaskedLatents] = {
+    "fill": "kept",
+    "original": "kept",
+    "latent noise": "noise",
+    "latent nothing": "zero",
+}
+"""What masked latents begin as; `fill` changes the pixels that are encoded."""
 
 
 @dataclass(frozen=True)
@@ -202,8 +210,7 @@ def _init(pixels: Floats, mask: Image.Image | None = None, inpaint: Inpaint | No
         return InitImage(torch.from_numpy(pixels))
     # Whole latents are drawn or kept, as in A1111; the soft edge is between pixels.
     latents = torch.from_numpy(np.round(np.asarray(mask, dtype=np.float32) / 255))
-    kinds = {"latent noise": "noise", "latent nothing": "zero"}
-    return InitImage(torch.from_numpy(pixels), latents, kinds.get(inpaint.content, "kept"))
+    return InitImage(torch.from_numpy(pixels), latents, _MASKED_LATENTS[inpaint.content])
 
 
 def _marked(image: FromImage, inpaint: Inpaint, canvas: Canvas) -> tuple[Bytes, str | None]:

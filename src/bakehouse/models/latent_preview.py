@@ -87,7 +87,8 @@ def natural_noise(count: int, side: int) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     frequency = torch.fft.fftfreq(side)
     amplitude = 1 / torch.hypot(frequency[:, None], frequency[None, :]).clamp(min=1 / side)
-    waves = torch.fft.ifft2(torch.fft.fft2(torch.randn(count, 3, side, side, generator=generator)) * amplitude).real
+    white = torch.randn(count, 3, side, side, generator=generator)
+    waves: Tensor = torch.fft.ifft2(torch.fft.fft2(white) * amplitude).real
     waves = waves - waves.mean(dim=(2, 3), keepdim=True)
     waves = waves / waves.std(dim=(2, 3), keepdim=True)
     gray = torch.rand(count, 1, 1, 1, generator=generator)

@@ -13,6 +13,8 @@ DEFAULT_UPSCALERS = {
 }
 """Models in the catalogue by kind, best first; ncnn's are the same networks in another file format."""
 
+WEIGHTS_ENDINGS = (".pth", ".pt", ".safetensors", ".bin", ".param")
+
 
 def upscaler_path(name: str, *, option: str = "--model") -> Path:
     """Return the file of an upscaler, given as `anime`, `photo`, `auto`, the name of an installed model, or a path.
