@@ -96,7 +96,8 @@ class FromImage:
     """
 
     image: ImageFile
-    """Any format; it is turned upright as its EXIF data say, and laid on white where it is transparent."""
+    """A file of any format, which is turned upright as its EXIF data say; an image in memory is taken as it is.
+    Transparent pixels are laid on white."""
     strength: float = DEFAULT_STRENGTH
     """0 to 1, A1111's denoising strength: the share of the steps that are run. At 0 the image only passes through the
     autoencoder; at 1 little more than its rough colors remain."""

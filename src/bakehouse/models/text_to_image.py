@@ -270,7 +270,8 @@ class _Passes:
                 steps=self._spec.steps_run,
                 first=watch.first_image,
             )
-        self._calls_before = 0
+        self._calls = self._calls_before = 0
+        """Calls of the network so far, and those of the passes before this one."""
         self._this_pass, self._later = 0, self._spec.steps_run
         """Steps of the present pass and of those after it."""
 
@@ -299,6 +300,7 @@ class _Passes:
             return latents
         self._this_pass = steps - skipped
         self._later -= self._this_pass
+        self._calls_before = self._calls
         return sample(
             self._model,
             self._guider,
@@ -312,14 +314,12 @@ class _Passes:
         )
 
     def _report(self, step: SamplingStep) -> None:
-        done = self._calls_before + step.done
+        self._calls = self._calls_before + step.done
         total = self._calls_before + step.total + step.total * self._later // self._this_pass
-        if step.done == step.total:
-            self._calls_before = done
         if self._watch.on_progress is not None:
-            self._watch.on_progress(done, total)
+            self._watch.on_progress(self._calls, total)
         if self._previews is not None:
-            self._previews.show(done, total)
+            self._previews.show(self._calls, total)
 
 
 def _check_finite(model: Denoiser, specs: Sequence[ImageSpec], latents: Tensor) -> None:
