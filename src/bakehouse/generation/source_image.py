@@ -103,7 +103,7 @@ def _size_of(image: ImageFile) -> Size:
 def _check_mask_shape(mask: ImageFile, image: ImageFile, size: Size) -> None:
     (width, height), (mask_width, mask_height) = size, _size_of(mask)
     # A pixel more or less is rounding: of a small mask it is more than the tolerance.
-    tolerance = SHAPE_TOLERANCE + 1 / min(mask_width, mask_height) if (mask_width, mask_height) != size else 0.0
+    tolerance = SHAPE_TOLERANCE + 1 / min(mask_width, mask_height)
     if abs(mask_width * height / (mask_height * width) - 1) > tolerance:
         raise UsageError(
             f"mask {named(mask)} is {mask_width}x{mask_height}, {named(image)} is {width}x{height}: the shape differs",
