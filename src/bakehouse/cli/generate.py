@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from bakehouse.cli.draw_options import DrawOptions
 from bakehouse.cli.expand_option_groups import expand_option_groups
 from bakehouse.cli.generation_options import Base, GenerationOptions, Model, Prediction, Seed, Weight
 from bakehouse.cli.options import Json, Quiet
@@ -15,14 +17,18 @@ from bakehouse.cli.template_options import TemplateOptions
 def generate(
     model: Model,
     prompt: Annotated[
-        str | None, typer.Argument(metavar="PROMPT", help="Text prompt; with --templates, their subject.")
+        str | None,
+        typer.Argument(
+            metavar="PROMPT", help="Text prompt; the subject of --templates. With --image: default the image's caption."
+        ),
     ] = None,
     *,
     count: Annotated[int, typer.Option("-n", "--count", help="Number of images.")] = 1,
     seed: Seed = -1,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Output folder.")] = Path("pictures"),
     options: GenerationOptions,
-    drawing: TemplateOptions,
+    draw: DrawOptions,
+    words: TemplateOptions,
     weight: Weight = None,
     base: Base = None,
     prediction: Prediction = None,
@@ -33,17 +39,25 @@ def generate(
     from bakehouse import generation as room
     from bakehouse.cli.adapter_arguments import extra_adapters
     from bakehouse.cli.render.events import progress_renderer
+    from bakehouse.cli.render.preview_file import previews_to_file
     from bakehouse.cli.render.save_images import save_images
+    from bakehouse.core.events import Warned
     from bakehouse.generation.templates import recorded
 
-    request = options.request(prompt or "", seed=seed, count=count)
+    given = "" if prompt is None and words.templates else prompt
+    requests, notes = draw.requests(partial(options.request, seed=seed, count=count), given, out)
     source = room.resolve(model, base=base, prediction=prediction)
-    drawn = drawing.draw(request, source, has_prompt=prompt is not None)
+    drawn = [one for request in requests for one in words.draw(request, source, prompt=prompt)]
     more = extra_adapters(source, options.adapter, weight)
     with (
-        progress_renderer(quiet=quiet or json) as on_event,
+        progress_renderer(quiet=quiet or json) as render,
+        previews_to_file(out / "preview-in-progress.png", render) as on_event,
         room.Pipeline.open(source, adapters=more, dtype=options.precision) as pipeline,
         pipeline.adapter_strengths(*([] if weight is None else [weight])),
     ):
-        images = pipeline.generate([one.request for one in drawn], batch=options.batch, on_event=on_event)
+        for note in notes:
+            on_event(Warned(message=note))
+        images = pipeline.generate(
+            [one.request for one in drawn], batch=options.batch, preview_every=draw.preview, on_event=on_event
+        )
         save_images(recorded(images, drawn), out, json=json)

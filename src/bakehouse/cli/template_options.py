@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bakehouse.core.errors import UsageError
 
 if TYPE_CHECKING:
     from bakehouse.generation import ImageRequest, ModelSource
@@ -38,25 +37,33 @@ class TemplateOptions:
         bool, typer.Option(help="Add the base model's usual quality and negative words to templates.")
     ] = True
 
-    def draw(self, request: ImageRequest, source: ModelSource, *, has_prompt: bool) -> list[DrawnPrompt]:
-        """Return the prompt of each image. With templates the request's own prompt is their subject.
+    def draw(self, request: ImageRequest, source: ModelSource, *, prompt: str | None) -> list[DrawnPrompt]:
+        """Return the prompt of each image of a request.
+
+        Args:
+            request: without templates and `prompt` its own prompt is a caption, which is used as it is.
+            source: the model; a run gives the subject.
+            prompt: the user's PROMPT, which may have choices; with templates it is their subject.
 
         Raises:
-            UsageError: neither prompt nor templates, or as `draw_prompts`.
+            UsageError: as `draw_prompts`.
         """
         from dataclasses import replace
 
-        from bakehouse.generation.templates import draw_prompts, find_templates, parse_slots, subject_slots
+        from bakehouse.generation.templates import (
+            DrawnPrompt,
+            draw_prompts,
+            find_templates,
+            parse_slots,
+            subject_slots,
+        )
 
-        if not has_prompt and not self.templates:
-            raise UsageError(
-                "no prompt given",
-                hint="pass PROMPT, or --templates NAME (`bakehouse templates` lists the sets)",
-            )
+        if prompt is None and not self.templates:
+            return [DrawnPrompt(one, {}) for one in request.each()]
         given = parse_slots(self.slot or ())
         slots = {**subject_slots(source), **given}
-        if self.templates and has_prompt:
-            slots["subject"] = given.get("subject", request.prompt)
+        if self.templates and prompt is not None:
+            slots["subject"] = given.get("subject", prompt)
         usual = source.usual
         known = None if usual is None else usual.conventions
         if known is not None and not self.quality:

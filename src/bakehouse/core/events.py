@@ -90,6 +90,18 @@ class Sampled(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Previewed(Event):
+    """How far an image that is being generated has come: a rough picture of it."""
+
+    image: int
+    """Number of the image in the call, from 0."""
+    step: int
+    steps: int
+    png: str
+    """A PNG of one pixel per latent, in base64."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Saved(Event):
     """Weights were written."""
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bakehouse.generation.contact_sheet import draw_grid
+    from bakehouse.generation.draw_settings import Extend, FromImage, Hires, Inpaint
     from bakehouse.generation.grid import Drawn, Grid, GridRecipe, make_grid, read_recipe
     from bakehouse.generation.grid_axes import AXES, Axis, make_axis, parse_axis
     from bakehouse.generation.infotext import Infotext
@@ -19,9 +20,13 @@ _HOMES = {
     "AXES": "grid_axes",
     "Axis": "grid_axes",
     "Drawn": "grid",
+    "Extend": "draw_settings",
+    "FromImage": "draw_settings",
     "Grid": "grid",
     "GridRecipe": "grid",
+    "Hires": "draw_settings",
     "Infotext": "infotext",
+    "Inpaint": "draw_settings",
     "GeneratedImage": "request",
     "ImageRequest": "request",
     "ModelSource": "model_source",
@@ -41,11 +46,15 @@ __all__ = [
     "AXES",
     "Axis",
     "Drawn",
+    "Extend",
+    "FromImage",
     "GeneratedImage",
     "Grid",
     "GridRecipe",
+    "Hires",
     "ImageRequest",
     "Infotext",
+    "Inpaint",
     "ModelSource",
     "Pipeline",
     "draw_grid",

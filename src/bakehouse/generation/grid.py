@@ -73,7 +73,9 @@ class GridRecipe:
 
     def to_json(self) -> str:
         """Return the text that is saved in the grid's PNG."""
-        return json.dumps({"version": 1, **dataclasses.asdict(self)}, ensure_ascii=False)
+        return json.dumps(
+            {"version": 1, **dataclasses.asdict(self), "request": self.request.words()}, ensure_ascii=False
+        )
 
 
 @dataclass(frozen=True)
@@ -130,11 +132,13 @@ def make_grid(
         `Progress("images", done, total)` after each, and `Drawn` at the end. The generator's value is the `Grid`.
 
     Raises:
-        UsageError: both axes vary the same setting, an invalid value, or a strength without an adapter; raised before
-            any image is generated.
+        UsageError: both axes vary the same setting, an invalid value, a strength without an adapter, or a request with
+            an image or a second pass; raised before any image is generated.
     """
     if request.count != 1:
         raise UsageError(f"count = {request.count}: a grid has one image per cell", hint="use the axis seed=1-4")
+    if not request.from_words_alone:
+        raise UsageError("a grid's images are made from words alone: leave out image, inpaint and hires")
     source = _source_of(model, opening.get("base"))
     request = replace(request, seed=1 if request.seed == RANDOM_SEED else request.seed)
     axes = _as_axis(x, source, request), _as_axis(y, source, request)
@@ -240,7 +244,7 @@ def _cell_files(
             keys[cell.weights] = _weights_key(
                 source if cell.weights is None else replace_weights(source, cell.weights), cell, added
             )
-        fields = {**dataclasses.asdict(cell.request), "sampler": cell.request.sampler.lower()}
+        fields = {**cell.request.words(), "sampler": cell.request.sampler.lower()}
         return _CellFile(cell, folder / f"{key_of(keys[cell.weights], cell.strength, fields, arithmetic)[:32]}.png")
 
     return [[place(column, row) for column in range(len(x.values))] for row in range(len(y.values))]

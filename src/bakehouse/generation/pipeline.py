@@ -1,11 +1,11 @@
-"""The text-to-image pipeline: a loaded base model with adapters on it, which generates images until it is closed."""
+"""The pipeline: a loaded base model with adapters on it, which generates images until it is closed."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -15,18 +15,30 @@ import torch
 
 from bakehouse.adapters import Adapter, load_adapter
 from bakehouse.core.errors import UsageError
-from bakehouse.core.events import OnEvent, Progress, Warned, ignore
+from bakehouse.core.events import OnEvent, ignore
 from bakehouse.dtypes import DTYPES
 from bakehouse.generation.adapter_header import tensor_hash
+from bakehouse.generation.draw_infotext import draw_settings, strength_of
+from bakehouse.generation.generation_events import event_watch, warn_of_large_images
+from bakehouse.generation.hires_upscalers import HiresUpscalers, upscaler_label
 from bakehouse.generation.infotext import Infotext, lora_hashes, with_networks
 from bakehouse.generation.model_source import ModelSource, replace_weights, resolve
 from bakehouse.generation.request import GeneratedImage, ImageRequest
+from bakehouse.generation.source_image import Canvas, PreparedSource, named, plan_canvas, prepare
 from bakehouse.models.denoiser import Denoiser
 from bakehouse.models.denoising_error import denoising_errors
 from bakehouse.models.load import load_model
 from bakehouse.models.samplers import find_sampler
 from bakehouse.models.text_encoders import CHUNK_TOKENS, MAX_CHUNKS
-from bakehouse.models.text_to_image import ImageSpec, PromptCache, batches, check_size, chunks_for, generate_images
+from bakehouse.models.text_to_image import (
+    ImageSpec,
+    PromptCache,
+    Watch,
+    batches,
+    check_size,
+    chunks_for,
+    generate_images,
+)
 from bakehouse.models.weights_fingerprint import file_sha256
 from bakehouse.recipe.device_and_precision import require_device
 
@@ -71,6 +83,7 @@ class Pipeline:
         self._lock = threading.RLock()
         self._loaded: list[_LoadedAdapter] = []
         self._prompt_cache = PromptCache()
+        self._upscalers = HiresUpscalers(str(denoiser.device))
         for path, strength in source.adapters:
             self._apply(path, strength, own=True)
 
@@ -113,11 +126,16 @@ class Pipeline:
     def txt2img(
         self, request: ImageRequest, *, batch: int | None = None, on_event: OnEvent | None = None
     ) -> Iterator[GeneratedImage]:
-        """Generate `request.count` images; see `generate`."""
+        """Generate `request.count` images, from words or from the image that it names; see `generate`."""
         return self.generate([request], batch=batch, on_event=on_event)
 
     def generate(
-        self, requests: Sequence[ImageRequest], *, batch: int | None = None, on_event: OnEvent | None = None
+        self,
+        requests: Sequence[ImageRequest],
+        *,
+        batch: int | None = None,
+        preview_every: int = 0,
+        on_event: OnEvent | None = None,
     ) -> Iterator[GeneratedImage]:
         """Generate the images of all requests, in order.
 
@@ -128,17 +146,22 @@ class Pipeline:
         Args:
             requests: what to generate.
             batch: images at once. Default: as many as have the pixels of four images of 512x512, 16 at most.
+            preview_every: send a `Previewed` event of each image after every so many steps; 0: none.
             on_event: receives `Progress("denoising", steps done, steps in all)`. It may raise
                 `models.sampling.SamplingCancelledError`, which stops and leaves the pipeline ready for the next call.
 
         Raises:
-            UsageError: a size, sampler, clip skip or prompt that this model does not support; a batch below 1.
+            UsageError: a size, sampler, clip skip or prompt that this model does not support; a mask of another shape
+                than its image; an unknown upscaler; a batch below 1.
+            ImageError: an image or mask that cannot be used.
             BakehouseError: a single image does not fit into memory.
         """
         if batch is not None and batch < 1:
             raise UsageError(f"batch = {batch}: must be at least 1")
+        if preview_every < 0:
+            raise UsageError(f"preview_every = {preview_every}: must be 0 (no previews) or more steps")
         resolved = [self._resolved(one) for request in requests for one in request.each()]
-        return self._generate(resolved, batch, on_event or ignore)
+        return self._generate(resolved, batch, preview_every, on_event or ignore)
 
     @contextlib.contextmanager
     def adapter_strengths(self, *strengths: float) -> Iterator[Pipeline]:
@@ -253,8 +276,12 @@ class Pipeline:
             UsageError: see `generate`.
         """
         model, native = self.denoiser, self.denoiser.native_size
-        width, height = request.width or native, request.height or native
-        check_size(model, width, height)
+        canvas = self._canvas(request)
+        if canvas is None:
+            width, height = request.width or native, request.height or native
+            check_size(model, width, height)
+        else:
+            width, height = canvas.drawn if canvas.only_masked else canvas.resized
         sampler = find_sampler(request.sampler).label
         tokens, limit = model.token_count([request.prompt, request.negative]), CHUNK_TOKENS * MAX_CHUNKS
         if max(tokens) > limit:
@@ -265,28 +292,64 @@ class Pipeline:
             )
         clip_skip = request.clip_skip or self.source.clip_skip
         guidance = self.source.guidance if request.guidance is None else request.guidance
-        return replace(request, width=width, height=height, sampler=sampler, clip_skip=clip_skip, guidance=guidance)
+        hires = request.hires and replace(request.hires, upscaler=upscaler_label(request.hires.upscaler))
+        resolved = replace(
+            request,
+            width=width,
+            height=height,
+            sampler=sampler,
+            clip_skip=clip_skip,
+            guidance=guidance,
+            hires=hires,
+        )
+        if hires is not None and (second := self._spec(resolved).second_pass) is not None:
+            second.check(model)
+        return resolved
 
-    def _generate(self, resolved: list[ImageRequest], batch: int | None, on_event: OnEvent) -> Iterator[GeneratedImage]:
-        specs = [r.to_spec(chunks=chunks_for(self.denoiser, r.prompt, r.negative)) for r in resolved]
-        groups = list(batches(specs, lambda spec: batch or _default_batch(spec)))
-        total, done, waiting = sum(group[0].steps for group in groups), 0, iter(resolved)
+    def _canvas(self, request: ImageRequest) -> Canvas | None:
+        """Return the sizes of an image that is made from another one; None for one made from words."""
+        if request.image is None:
+            return None
+        return plan_canvas(
+            request.image,
+            request.inpaint,
+            width=request.width,
+            height=request.height,
+            multiple=self.denoiser.downscale,
+            native=self.denoiser.native_size,
+        )
+
+    def _spec(self, resolved: ImageRequest) -> ImageSpec:
+        canvas, chunks = self._canvas(resolved), chunks_for(self.denoiser, resolved.prompt, resolved.negative)
+        size = None if canvas is None else canvas.drawn
+        return resolved.to_spec(chunks=chunks, size=size, multiple=self.denoiser.downscale)
+
+    def _generate(
+        self, resolved: list[ImageRequest], batch: int | None, preview_every: int, on_event: OnEvent
+    ) -> Iterator[GeneratedImage]:
+        whole = [
+            (named(request.image.image), canvas.drawn)
+            for request in resolved
+            if request.image is not None and (canvas := self._canvas(request)) and not canvas.only_masked
+        ]
+        warn_of_large_images(whole, self.denoiser.native_size, self.title, on_event)
+        groups = list(batches([self._spec(r) for r in resolved], lambda spec: batch or _default_batch(spec)))
+        total, done, images = sum(group[0].steps_run for group in groups), 0, 0
         for group in groups:
-            report = functools.partial(_report, on_event, done, group[0].steps, total)
-            yield from self._generate_batch(group, [next(waiting) for _ in group], report, on_event)
-            done += group[0].steps
+            requests = resolved[images : images + len(group)]
+            steps = group[0].steps_run
+            watch = event_watch(
+                on_event, before=done, steps=steps, total=total, preview_every=preview_every, first_image=images
+            )
+            yield from self._generate_batch(group, requests, watch)
+            done += steps
+            images += len(group)
 
     def _generate_batch(
-        self,
-        specs: list[ImageSpec],
-        requests: list[ImageRequest],
-        report: Callable[[int, int], None],
-        on_event: OnEvent,
+        self, specs: list[ImageSpec], requests: list[ImageRequest], watch: Watch
     ) -> list[GeneratedImage]:
-        def warn_halved(tried: int, half: int) -> None:
-            message = f"a batch of {tried} images does not fit into memory; continuing with batches of {half}"
-            on_event(Warned(message=message))
-
+        prepared = [self._prepared(request) for request in requests]
+        upscaler = specs[0].second_pass.upscaler if specs[0].second_pass else ""
         with self._lock, contextlib.ExitStack() as stack:
             self._prompt_cache.state = self.adapters
             for a in self._loaded:
@@ -294,15 +357,31 @@ class Pipeline:
             images = generate_images(
                 self.denoiser,
                 specs,
+                images=[source.init for source in prepared if source is not None],
+                enlarge=functools.partial(self._upscalers.enlarge, upscaler),
                 prompt_cache=self._prompt_cache,
-                on_progress=report,
-                on_halved=warn_halved,
+                watch=watch,
             )
-            made = zip(images, requests, specs, strict=True)
-            return [GeneratedImage(image, request, self._infotext(spec)) for image, request, spec in made]
+            return [self._finished(*made) for made in zip(images, requests, specs, prepared, strict=True)]
 
-    def _infotext(self, spec: ImageSpec) -> Infotext:
+    def _prepared(self, request: ImageRequest) -> PreparedSource | None:
+        canvas = self._canvas(request)
+        if request.image is None or canvas is None:
+            return None
+        _, height, width = self.denoiser.latent_shape(*canvas.drawn)
+        return prepare(request.image, request.inpaint, canvas, (width, height))
+
+    def _finished(
+        self, image: Image, request: ImageRequest, spec: ImageSpec, prepared: PreparedSource | None
+    ) -> GeneratedImage:
+        infotext = self._infotext(request, spec, prepared)
+        return GeneratedImage(image if prepared is None else prepared.finish(image), request, infotext)
+
+    def _infotext(self, request: ImageRequest, spec: ImageSpec, prepared: PreparedSource | None) -> Infotext:
         sampler, schedule = webui_sampler(spec.sampler)
+        width, height = spec.width, spec.height
+        if prepared is not None and not prepared.scaled:
+            width, height = prepared.source.size
         settings = {
             "Steps": spec.steps,
             "Sampler": sampler,
@@ -310,11 +389,14 @@ class Pipeline:
             "CFG scale": spec.guidance,
             "CFG Rescale": spec.guidance_rescale or None,
             "Seed": spec.seed,
-            "Size": f"{spec.width}x{spec.height}",
+            "Size": f"{width}x{height}",
             "Model hash": self._model_hash,
             "Model": _model_name(self.source.base),
+            "Denoising strength": strength_of(request),
             "Clip skip": spec.clip_skip if spec.clip_skip > 1 else None,
+            "Init image hash": None if prepared is None else prepared.image_hash,
             "RNG": "CPU",
+            **draw_settings(request, prepared),
             "Lora hashes": lora_hashes([(a.name, tensor_hash(a.path)) for a in self._loaded]),
             "Version": f"bakehouse {metadata.version('bakehouse')}",
         }
@@ -364,12 +446,8 @@ def _load(source: ModelSource, device: str, dtype: torch.dtype) -> Denoiser:
 
 def _default_batch(spec: ImageSpec) -> int:
     """Return how many images of a size fit into the memory of most devices at once."""
-    return max(1, min(_MAX_BATCH, _BATCH_PIXELS // (spec.width * spec.height)))
-
-
-def _report(on_event: OnEvent, before: int, share: int, total: int, done: int, of: int) -> None:
-    # Some samplers call the network twice a step: progress counts the user's steps.
-    on_event(Progress(what="denoising", done=before + share * done // of, total=total))
+    width, height = spec.final_size
+    return max(1, min(_MAX_BATCH, _BATCH_PIXELS // (width * height)))
 
 
 def _model_name(base: str) -> str:

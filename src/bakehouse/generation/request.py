@@ -6,14 +6,16 @@ import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
 from bakehouse.core.errors import Problems
+from bakehouse.generation.draw_settings import FromImage, Hires, Inpaint
 from bakehouse.generation.infotext import Infotext
 
 if TYPE_CHECKING:
+    from bakehouse.models.second_pass import SecondPass
     from bakehouse.models.text_to_image import ImageSpec
 
 RANDOM_SEED = -1
@@ -38,9 +40,9 @@ class ImageRequest:
     prompt: str
     negative: str = ""
     width: int | None = None
-    """Pixels; None: the model's native size."""
+    """Pixels; None: the model's native size, or the size of `image`."""
     height: int | None = None
-    """Pixels; None: the model's native size."""
+    """Pixels; None: the model's native size, or the size of `image`."""
     steps: int = 20
     guidance: float | None = None
     """Classifier-free guidance (CFG scale); at 1 the negative prompt is ignored and a step costs half. None: what the
@@ -54,6 +56,12 @@ class ImageRequest:
     count: int = 1
     clip_skip: int | None = None
     """As A1111 counts it: 1 is the text encoder's last layer. None: as the model was trained."""
+    image: FromImage | None = None
+    """Begin from an image (image-to-image, outpainting); None: from words alone."""
+    inpaint: Inpaint | None = None
+    """Draw only a part of `image` anew."""
+    hires: Hires | None = None
+    """Enlarge the image and sample it again (hires fix)."""
 
     def __post_init__(self) -> None:
         checks = (
@@ -74,10 +82,31 @@ class ImageRequest:
                 self.clip_skip is None or self.clip_skip >= 1,
                 f"clip_skip = {self.clip_skip}: must be at least 1 (the last layer)",
             ),
+            (self.inpaint is None or self.image is not None, "inpaint needs an image whose part is drawn anew"),
+            (
+                self.inpaint is None
+                or self.image is None
+                or self.inpaint.mask is not None
+                or self.image.extend is not None,
+                "inpaint needs a mask, or an image that is extended",
+            ),
+            (
+                self.hires is None or self.image is None,
+                "hires is for images made from words: to enlarge an image, give it with a larger width",
+            ),
         )
         problems = [message for valid, message in checks if not valid]
         if problems:
             raise Problems("this image cannot be generated:", problems)
+
+    @property
+    def from_words_alone(self) -> bool:
+        """Whether there is no image, mask or second pass."""
+        return self.image is None and self.inpaint is None and self.hires is None
+
+    def words(self) -> dict[str, Any]:
+        """Return the fields of a request from words alone, as JSON can hold them."""
+        return {name: value for name, value in vars(self).items() if name not in ("image", "inpaint", "hires")}
 
     def seeded(self) -> ImageRequest:
         """Return the same request with a random seed in place of -1."""
@@ -90,8 +119,13 @@ class ImageRequest:
         for i in range(first.count):
             yield replace(first, seed=first.seed + i, count=1)
 
-    def to_spec(self, *, chunks: int) -> ImageSpec:
+    def to_spec(self, *, chunks: int, size: tuple[int, int] | None = None, multiple: int = 8) -> ImageSpec:
         """Return one image with every setting resolved.
+
+        Args:
+            chunks: see `models.text_to_image.chunks_for`.
+            size: width and height in which an image that begins from another is drawn; None: the request's.
+            multiple: the model's pixels per latent, to which a second pass's size is rounded down.
 
         Raises:
             ValueError: a setting is still open (None, a random seed, more than one image).
@@ -102,11 +136,12 @@ class ImageRequest:
             raise ValueError("width, height, guidance and clip_skip must be resolved first")
         if self.seed == RANDOM_SEED or self.count != 1:
             raise ValueError("a request for several images or with a random seed is split by `each` first")
+        width, height = size or (self.width, self.height)
         return ImageSpec(
             prompt=self.prompt,
             negative=self.negative,
-            width=self.width,
-            height=self.height,
+            width=width,
+            height=height,
             seed=self.seed,
             steps=self.steps,
             guidance=self.guidance,
@@ -114,6 +149,22 @@ class ImageRequest:
             sampler=self.sampler,
             clip_skip=self.clip_skip,
             chunks=chunks,
+            strength=None if self.image is None else self.image.strength,
+            second_pass=self._second_pass(width, height, multiple),
+        )
+
+    def _second_pass(self, width: int, height: int, multiple: int) -> SecondPass | None:
+        from bakehouse.models.second_pass import SecondPass
+
+        if self.hires is None:
+            return None
+        larger_width, larger_height = self.hires.size(width, height, multiple)
+        return SecondPass(
+            width=larger_width,
+            height=larger_height,
+            steps=self.hires.steps or self.steps,
+            strength=self.hires.strength,
+            upscaler=self.hires.upscaler,
         )
 
 

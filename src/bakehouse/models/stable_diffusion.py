@@ -98,7 +98,7 @@ class StableDiffusion(Denoiser):
             raise UsageError(
                 f"{self.name} is not a plain text-to-image model: its UNet takes {unet.config.in_channels} channels, "
                 f"its latents have {self.latent_channels}",
-                hint="inpainting (9 channels) and pix2pix (8) models are not supported; use the plain model",
+                hint="inpainting (9 channels) and pix2pix (8) models are not supported; plain models inpaint too",
             )
         self.requires_grad_(False)
         self.eval()

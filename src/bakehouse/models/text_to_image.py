@@ -1,9 +1,12 @@
-"""Text to image: the one function that generates images, for `generate`, samples during training and class images."""
+"""The one function that generates images, for `generate`, samples during training and class images.
+
+Whatever an image is made from (words, an image, a mask), it is one or two passes of the same sampling loop.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,16 +15,22 @@ from torch import Tensor
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import key_of
 from bakehouse.models.denoiser import Conditioning, Denoiser
-from bakehouse.models.guidance import ClassifierFreeGuidance
+from bakehouse.models.guidance import ClassifierFreeGuidance, Guider
+from bakehouse.models.image_to_image import InitImage, InitLatents, in_order, steps_of_strength
+from bakehouse.models.latent_preview import OnPreview, Previews
 from bakehouse.models.quantize_int8 import is_quantized
-from bakehouse.models.sampling import SamplingStep, initial_noise, sample, to_images
+from bakehouse.models.sampling import OnStep, SamplingStep, initial_noise, sample, to_images
+from bakehouse.models.second_pass import Enlarge, SecondPass, enlarge_latents
 from bakehouse.models.text_encoders import CHUNK_TOKENS, MAX_CHUNKS
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 OnProgress = Callable[[int, int], None]
-"""Called after each call of the network: calls done, calls in all. It may raise `SamplingCancelledError`."""
+"""Called after each call of the network: calls done, calls in all. It may raise `SamplingCancelledError`.
+
+With a second pass, calls in all are an estimate until that pass begins.
+"""
 OnHalved = Callable[[int, int], None]
 """Called when memory runs out: the batch size that did not fit, and the one that is tried next."""
 
@@ -52,6 +61,21 @@ class ImageSpec:
     clip_skip: int = 1
     chunks: int = 1
     """Passes of the text encoder, 75 tokens each; tokens beyond them are ignored. See `chunks_for`."""
+    strength: float | None = None
+    """0 to 1: how much of an image is replaced, which `generate_images` is given as well. None: made from noise."""
+    second_pass: SecondPass | None = None
+    """Enlarge the image and sample it again (hires fix)."""
+
+    @property
+    def steps_run(self) -> int:
+        """Steps that are run, in all passes."""
+        first = self.steps if self.strength is None else steps_of_strength(self.steps, self.strength)
+        return first + (self.second_pass.steps_run if self.second_pass else 0)
+
+    @property
+    def final_size(self) -> tuple[int, int]:
+        """Width and height of the image in pixels, after the last pass."""
+        return (self.second_pass.width, self.second_pass.height) if self.second_pass else (self.width, self.height)
 
     @property
     def batch_key(self) -> tuple[object, ...]:
@@ -60,7 +84,8 @@ class ImageSpec:
         The number of chunks is part of it: padding a short prompt would change what it attends to.
         """
         guidance = self.guidance, self.guidance_rescale
-        return self.width, self.height, self.chunks, self.steps, *guidance, self.sampler
+        passes = self.strength, self.second_pass
+        return self.width, self.height, self.chunks, self.steps, *guidance, self.sampler, *passes
 
 
 def chunks_for(model: Denoiser, prompt: str, negative: str = "") -> int:
@@ -130,82 +155,176 @@ def batches(specs: Sequence[ImageSpec], max_size: Callable[[ImageSpec], int]) ->
         yield batch
 
 
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """What `generate_images` reports while it works."""
+
+    on_progress: OnProgress | None = None
+    """Called after each call of the network."""
+    on_halved: OnHalved | None = None
+    """Called when a batch did not fit into memory."""
+    on_preview: OnPreview | None = None
+    """Called with previews, every `preview_every` steps."""
+    preview_every: int = 0
+    """0: none."""
+    first_image: int = 0
+    """Number of the batch's first image, which previews tell."""
+
+
 def generate_images(
     model: Denoiser,
     specs: Sequence[ImageSpec],
     *,
+    images: Sequence[InitImage] = (),
+    enlarge: Enlarge | None = None,
     prompt_cache: PromptCache | None = None,
-    on_progress: OnProgress | None = None,
-    on_halved: OnHalved | None = None,
+    watch: Watch | None = None,
 ) -> list[Image]:
     """Generate images in one batch; when memory runs out, in halves of it.
 
     Args:
         specs: with one `batch_key`; see `batches`.
+        images: what to begin from, one for each spec with a strength.
+        enlarge: for second passes whose upscaler is not one of latents.
         prompt_cache: keeps encoded prompts from one call to the next.
-        on_progress: called after each call of the network.
-        on_halved: called when a batch did not fit into memory.
+        watch: is told of progress, previews and halved batches.
 
     Raises:
         UsageError: a size, sampler or clip skip that this model does not support.
         NotFiniteError: an image came out as NaN or infinity; says why, and what to try.
         BakehouseError: a single image does not fit into memory.
-        SamplingCancelledError: by `on_progress`.
+        SamplingCancelledError: by `watch`.
+        ValueError: specs that cannot share a batch, or not one image for each that begins from one.
     """
-    prompt_cache = prompt_cache or PromptCache()
+    prompt_cache, watch = prompt_cache or PromptCache(), watch or Watch()
     try:
-        return to_images(_generate_pixels(model, specs, prompt_cache, on_progress))
+        return to_images(_generate_pixels(model, specs, images, enlarge, prompt_cache, watch))
     except torch.OutOfMemoryError as e:
         if len(specs) == 1:
+            width, height = specs[0].final_size
             raise BakehouseError(
-                f"out of memory: one image of {specs[0].width}x{specs[0].height} does not fit on {model.device}",
+                f"out of memory: one image of {width}x{height} does not fit on {model.device}",
                 hint="use a smaller size, or compute in half precision (fp16, bf16)",
             ) from e
     half = len(specs) // 2
     torch.cuda.empty_cache()
-    if on_halved is not None:
-        on_halved(len(specs), half)
-    images: list[Image] = []
-    for part in (specs[:half], specs[half:]):
-        images += generate_images(model, part, prompt_cache=prompt_cache, on_progress=on_progress, on_halved=on_halved)
-    return images
+    if watch.on_halved is not None:
+        watch.on_halved(len(specs), half)
+    made: list[Image] = []
+    for part in (slice(0, half), slice(half, None)):
+        watching = replace(watch, first_image=watch.first_image + part.start)
+        made += generate_images(
+            model, specs[part], images=images[part], enlarge=enlarge, prompt_cache=prompt_cache, watch=watching
+        )
+    return made
 
 
 @torch.no_grad()
 def _generate_pixels(
-    model: Denoiser, specs: Sequence[ImageSpec], prompt_cache: PromptCache, on_progress: OnProgress | None
+    model: Denoiser,
+    specs: Sequence[ImageSpec],
+    images: Sequence[InitImage],
+    enlarge: Enlarge | None,
+    prompt_cache: PromptCache,
+    watch: Watch,
 ) -> Tensor:
     """Return [B, 3, H, W] in -1..1, every number finite."""
     first = specs[0]
     if any(spec.batch_key != first.batch_key for spec in specs):
         raise ValueError("images with different batch keys cannot share a batch")
+    if len(images) != (0 if first.strength is None else len(specs)):
+        raise ValueError(f"{len(specs)} specs with strength {first.strength} and {len(images)} images to begin from")
     check_size(model, first.width, first.height)
-    seeds = [spec.seed for spec in specs]
     cond = Conditioning.cat([prompt_cache.prompt(model, spec) for spec in specs])
     uncond = None
     if first.guidance != 1:
         uncond = Conditioning.cat([prompt_cache.negative(model, spec) for spec in specs])
-
-    def report(step: SamplingStep) -> None:
-        if on_progress is not None:
-            on_progress(step.done, step.total)
-
-    latents = sample(
-        model,
-        ClassifierFreeGuidance(cond, uncond, first.guidance, first.guidance_rescale),
-        noise=initial_noise(seeds, model.latent_shape(first.width, first.height)),
-        steps=first.steps,
-        sampler=first.sampler,
-        seeds=seeds,
-        on_step=report,
-    )
-    if broken := _rows_not_finite(latents):
-        raise NotFiniteError(_not_finite_message(specs, broken), hint=_not_finite_hint(model))
+    guider = ClassifierFreeGuidance(cond, uncond, first.guidance, first.guidance_rescale)
+    passes = _Passes(model, guider, specs, watch)
+    latents = passes.first(images)
+    _check_finite(model, specs, latents)
+    if first.second_pass is not None:
+        latents = passes.second(first.second_pass, enlarge_latents(model, latents, first.second_pass, enlarge))
+        _check_finite(model, specs, latents)
     pixels = model.decode(latents)
     if broken := _rows_not_finite(pixels):
         hint = "the autoencoder (VAE) fails even in fp32: use another one (model.vae)"
         raise NotFiniteError(_not_finite_message(specs, broken), hint=hint)
     return pixels
+
+
+class _Passes:
+    """The passes of one batch through the sampling loop: what they share, and how far they have come."""
+
+    def __init__(self, model: Denoiser, guider: Guider, specs: Sequence[ImageSpec], watch: Watch) -> None:
+        self._model, self._spec, self._watch = model, specs[0], watch
+        self._seeds = [spec.seed for spec in specs]
+        self._guider: Guider = guider
+        self._previews: Previews | None = None
+        if watch.on_preview is not None and watch.preview_every and self._spec.steps_run:
+            self._guider = self._previews = Previews(
+                model,
+                guider,
+                watch.on_preview,
+                every=watch.preview_every,
+                steps=self._spec.steps_run,
+                first=watch.first_image,
+            )
+        self._calls = self._calls_before = 0
+        """Calls of the network so far, and those of the passes before this one."""
+        self._this_pass, self._later = 0, self._spec.steps_run
+        """Steps of the present pass and of those after it."""
+
+    def first(self, images: Sequence[InitImage]) -> Tensor:
+        """Return the latents of the first pass: from noise, or from images."""
+        spec = self._spec
+        noise = self._noise(spec.width, spec.height)
+        if spec.strength is None:
+            return self._sample(noise, spec.steps)
+        begin = InitLatents(self._model, images, noise)
+        skipped = spec.steps - steps_of_strength(spec.steps, spec.strength)
+        return self._sample(noise, spec.steps, begin.latents, skipped, begin.hold)
+
+    def second(self, second: SecondPass, latents: Tensor) -> Tensor:
+        """Return the latents of a second pass over enlarged ones, with new noise from the same seeds."""
+        steps = second.schedule_steps
+        return self._sample(self._noise(second.width, second.height), steps, latents, steps - second.steps_run)
+
+    def _noise(self, width: int, height: int) -> Tensor:
+        return initial_noise(self._seeds, self._model.latent_shape(width, height))
+
+    def _sample(
+        self, noise: Tensor, steps: int, latents: Tensor | None = None, skipped: int = 0, hold: OnStep | None = None
+    ) -> Tensor:
+        if latents is not None and skipped == steps:
+            return latents
+        self._this_pass = steps - skipped
+        self._later -= self._this_pass
+        self._calls_before = self._calls
+        return sample(
+            self._model,
+            self._guider,
+            noise=noise,
+            image_latents=latents,
+            start_step=skipped,
+            steps=steps,
+            sampler=self._spec.sampler,
+            seeds=self._seeds,
+            on_step=in_order(hold, self._report),
+        )
+
+    def _report(self, step: SamplingStep) -> None:
+        self._calls = self._calls_before + step.done
+        total = self._calls_before + step.total + step.total * self._later // self._this_pass
+        if self._watch.on_progress is not None:
+            self._watch.on_progress(self._calls, total)
+        if self._previews is not None:
+            self._previews.show(self._calls, total)
+
+
+def _check_finite(model: Denoiser, specs: Sequence[ImageSpec], latents: Tensor) -> None:
+    if broken := _rows_not_finite(latents):
+        raise NotFiniteError(_not_finite_message(specs, broken), hint=_not_finite_hint(model))
 
 
 def _rows_not_finite(tensor: Tensor) -> list[int]:

@@ -19,11 +19,11 @@ from bakehouse.core.events import Warned
 from bakehouse.curation.apply_and_undo import undo
 from bakehouse.curation.operation import apply_operation, collect_proposals
 from bakehouse.curation.upscale import Upscale
-from bakehouse.curation.upscale.upscale import upscaler_path
-from bakehouse.curation.upscale.upscale_image import run_network, spread_colors, upscale_to_size
 from bakehouse.data import BucketSpec, assign, scan
+from bakehouse.vision.upscalers.find_upscaler import upscaler_path
 from bakehouse.vision.upscalers.ncnn_weights import read_ncnn_weights
 from bakehouse.vision.upscalers.tiling import RAMP, run_tiled, tile_spans
+from bakehouse.vision.upscalers.upscale_image import run_network, spread_colors, upscale_to_size
 
 needs_spandrel = pytest.mark.skipif(find_spec("spandrel") is None, reason="needs spandrel, of the extra curate")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
@@ -21,17 +21,13 @@ from bakehouse.curation.skip_animated import still_images
 from bakehouse.data.buckets import BucketSpec, Placement, assign
 from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.data.open_image import open_image
+from bakehouse.vision.upscalers.find_upscaler import upscaler_path
 
 if TYPE_CHECKING:
     from bakehouse.vision.upscalers.upscaler import Upscaler
 
 MAX_RESTORABLE_SCALE = 4.0
 """Enlargement factor above which detail is invented rather than restored."""
-DEFAULT_UPSCALERS = {
-    "photo": ("realesrgan-x4plus", "realesrgan-x4plus-ncnn"),
-    "anime": ("realesrgan-x4plus-anime", "realesrgan-x4plus-anime-ncnn", "realesr-animevideo-ncnn"),
-}
-"""Models in the catalogue by kind, best first; ncnn's are the same networks in another file format."""
 _CACHE_VERSION = 1
 """Version of the cached results; increased when the same settings give other pixels."""
 
@@ -88,7 +84,7 @@ class Upscale(Spec):
         prefilter: Upscaler | None,
     ) -> list[Edit]:
         """Return the edits with the upscaled image, which is cached, so that an interrupted command resumes."""
-        from bakehouse.curation.upscale.upscale_image import run_network, upscale_to_size
+        from bakehouse.vision.upscalers.upscale_image import run_network, upscale_to_size
 
         used = [n.sha256 for n in (prefilter, net) if n is not None]
         kept = cache_dir("upscaled", f"{key_of(_CACHE_VERSION, record.sha256, used, size, self.tile)}.png")
@@ -114,24 +110,3 @@ class Upscale(Spec):
                 hint=f"to upscale with it, use --model {self.before}",
             )
         return net, prefilter
-
-
-def upscaler_path(name: str) -> Path:
-    """Return the file of an upscaler, given as `anime`, `photo`, `auto`, the name of an installed model, or a path.
-
-    Raises:
-        UsageError: it is not installed; names the command that installs it.
-    """
-    words = {"auto": (*DEFAULT_UPSCALERS["photo"], *DEFAULT_UPSCALERS["anime"]), **DEFAULT_UPSCALERS}
-    for known in words.get(name, (name, f"{name}-ncnn")):
-        try:
-            return model_path(known, "upscaler")
-        except UsageError:
-            continue
-    if name not in words:
-        return model_path(name, "upscaler")  # raises with the reason
-    available = " or ".join(names[1] for kind, names in DEFAULT_UPSCALERS.items() if name in ("auto", kind))
-    raise UsageError(
-        f"no upscaler for {name!r} is installed",
-        hint=f"bakehouse models fetch {available}; or --model FILE for a file of your own (.pth, .safetensors)",
-    )
