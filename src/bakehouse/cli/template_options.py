@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-
 if TYPE_CHECKING:
     from bakehouse.generation import ImageRequest, ModelSource
     from bakehouse.generation.templates import DrawnPrompt
