@@ -122,7 +122,10 @@ class DrawOptions:
             if not given and getattr(self, name) not in (None, False)
         ]
         if prompt is None and self.image is None:
-XX
+            problems.append(
+                "PROMPT is missing; only --templates (`bakehouse templates` lists them) or the captions of --image can "
+                "take its place"
+            )
         if problems:
             raise Problems("these options do not fit together:", problems)
 
