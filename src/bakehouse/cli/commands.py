@@ -14,6 +14,7 @@ from bakehouse.cli.grid import grid
 from bakehouse.cli.import_ import import_
 from bakehouse.cli.models import models
 from bakehouse.cli.plan import plan
+from bakehouse.cli.prompt import prompt
 from bakehouse.cli.queue import queue
 from bakehouse.cli.render.errors import InterruptibleGroup
 from bakehouse.cli.train import train
@@ -22,7 +23,7 @@ from bakehouse.cli.weights import weights
 
 ORDER = (
     *("demo", "dataset", "captions", "triggers", "import", "plan", "find-rate", "train", "queue"),
-    *("evaluate", "generate", "grid", "weights", "models"),
+    *("evaluate", "generate", "prompt", "grid", "weights", "models"),
 )
 """Names in `bakehouse --help`; typer itself would list groups after commands."""
 
@@ -41,7 +42,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, plan, train, evaluate, generate, grid):
+for command in (demo, plan, train, evaluate, generate, prompt, grid):
     app.command()(command)
 app.command("find-rate")(find_rate)
 app.command("import")(import_)

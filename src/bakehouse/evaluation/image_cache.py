@@ -99,6 +99,7 @@ class PipelineImageGenerator:
         requests = [
             ImageRequest(
                 prompt=prompt.prompt,
+                prompt_syntax="plain",  # tags such as `mira (character)` are meant as they are
                 seed=prompt.seed,
                 steps=settings.steps,
                 guidance=settings.guidance,

@@ -6,11 +6,12 @@ import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from PIL import Image
 
 from bakehouse.core.errors import Problems
+from bakehouse.data.weighted_prompt import EMPHASES, Emphasis, StepPrompts
 from bakehouse.generation.infotext import Infotext
 
 if TYPE_CHECKING:
@@ -54,6 +55,10 @@ class ImageRequest:
     count: int = 1
     clip_skip: int | None = None
     """As A1111 counts it: 1 is the text encoder's last layer. None: as the model was trained."""
+    prompt_syntax: Literal["a1111", "plain"] = "a1111"
+    """How prompts are read: in A1111's language (docs/prompts.md), or as plain text whose brackets mean nothing."""
+    emphasis: Emphasis = "original"
+    """What weights such as (x:1.2) do; see `data.weighted_prompt.Emphasis`."""
 
     def __post_init__(self) -> None:
         checks = (
@@ -74,6 +79,11 @@ class ImageRequest:
                 self.clip_skip is None or self.clip_skip >= 1,
                 f"clip_skip = {self.clip_skip}: must be at least 1 (the last layer)",
             ),
+            (
+                self.prompt_syntax in ("a1111", "plain"),
+                f"prompt_syntax = {self.prompt_syntax!r}: allowed are a1111 and plain",
+            ),
+            (self.emphasis in EMPHASES, f"emphasis = {self.emphasis!r}: allowed are {', '.join(EMPHASES)}"),
         )
         problems = [message for valid, message in checks if not valid]
         if problems:
@@ -90,8 +100,8 @@ class ImageRequest:
         for i in range(first.count):
             yield replace(first, seed=first.seed + i, count=1)
 
-    def to_spec(self, *, chunks: int) -> ImageSpec:
-        """Return one image with every setting resolved.
+    def to_spec(self, *, step_prompts: tuple[StepPrompts, ...]) -> ImageSpec:
+        """Return one image with every setting resolved; `step_prompts` is what its prompts mean.
 
         Raises:
             ValueError: a setting is still open (None, a random seed, more than one image).
@@ -113,7 +123,7 @@ class ImageRequest:
             guidance_rescale=self.guidance_rescale,
             sampler=self.sampler,
             clip_skip=self.clip_skip,
-            chunks=chunks,
+            step_prompts=step_prompts,
         )
 
 

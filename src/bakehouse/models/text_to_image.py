@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,11 +11,13 @@ from torch import Tensor
 
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import key_of
+from bakehouse.data.weighted_prompt import PromptText, StepPrompts, prompts_at
 from bakehouse.models.denoiser import Conditioning, Denoiser
-from bakehouse.models.guidance import ClassifierFreeGuidance
+from bakehouse.models.guidance import ClassifierFreeGuidance, ComposedGuidance, Guider, StepwiseGuidance
 from bakehouse.models.quantize_int8 import is_quantized
 from bakehouse.models.sampling import SamplingStep, initial_noise, sample, to_images
-from bakehouse.models.text_encoders import CHUNK_TOKENS, MAX_CHUNKS
+from bakehouse.models.text_encoders import CHUNK_TOKENS
+from bakehouse.models.textual_inversion import TextualInversions
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -25,8 +27,8 @@ OnProgress = Callable[[int, int], None]
 OnHalved = Callable[[int, int], None]
 """Called when memory runs out: the batch size that did not fit, and the one that is tried next."""
 
-_CACHED_PROMPTS = 512
-"""Encoded prompts kept, about 240 KB each for SD 1.x."""
+_CACHED_CHUNKS = 512
+"""Chunks of encoded prompts kept, about 240 KB each for SD 1.x."""
 
 
 class NotFiniteError(BakehouseError):
@@ -52,6 +54,8 @@ class ImageSpec:
     clip_skip: int = 1
     chunks: int = 1
     """Passes of the text encoder, 75 tokens each; tokens beyond them are ignored. See `chunks_for`."""
+    step_prompts: tuple[StepPrompts, ...] = ()
+    """What the prompts mean at each step. Empty: `prompt` and `negative` are plain text, `chunks` long."""
 
     @property
     def batch_key(self) -> tuple[object, ...]:
@@ -60,12 +64,37 @@ class ImageSpec:
         The number of chunks is part of it: padding a short prompt would change what it attends to.
         """
         guidance = self.guidance, self.guidance_rescale
-        return self.width, self.height, self.chunks, self.steps, *guidance, self.sampler
+        chunks = [(prompts.last_step, prompts.chunks) for prompts in self.step_prompts] or [(self.steps, self.chunks)]
+        changes = tuple(one for one, after in zip(chunks, [*chunks[1:], (0, 0)], strict=True) if one[1] != after[1])
+        how = *guidance, self.needs_negative, self.sampler
+        return self.width, self.height, changes, bool(self.step_prompts), self.steps, *how
+
+    @property
+    def needs_negative(self) -> bool:
+        """Whether the prediction for the negative prompt is needed."""
+        return self.guidance != 1 or any(not prompts.is_plain for prompts in self.step_prompts)
 
 
 def chunks_for(model: Denoiser, prompt: str, negative: str = "") -> int:
-    """Return how many passes of the text encoder the longer of two prompts needs: 1 to 3, as in A1111."""
-    return min(MAX_CHUNKS, max(1, -(-max(model.token_count([prompt, negative])) // CHUNK_TOKENS)))
+    """Return how many passes of the text encoder the longer of two plain prompts needs."""
+    return max(1, -(-max(model.token_count([prompt, negative])) // CHUNK_TOKENS))
+
+
+def with_chunks(
+    model: Denoiser, schedule: Sequence[StepPrompts], inversions: TextualInversions | None = None
+) -> tuple[StepPrompts, ...]:
+    """Return a schedule with the number of chunks that the longest prompt of each step needs."""
+    counts: dict[PromptText, int] = {}
+
+    def count(text: PromptText) -> int:
+        if text not in counts:
+            counts[text] = len(model.chunk_token_counts(text, inversions))
+        return counts[text]
+
+    return tuple(
+        replace(prompts, chunks=max(count(text) for text in (prompts.negative, *(c.text for c in prompts.conditions))))
+        for prompts in schedule
+    )
 
 
 def check_size(model: Denoiser, width: int, height: int) -> None:
@@ -89,33 +118,45 @@ def model_key(model: Denoiser) -> str:
 
 
 class PromptCache:
-    """Encoded prompts, the last 512. Each is encoded alone, so that its batch never changes a bit of it."""
+    """Encoded prompts, the last 512 chunks. Each is encoded alone, so that its batch never changes a bit of it."""
 
     def __init__(self) -> None:
         self.state: object = None
         """Names what is on the text encoder. Set it before generating: prompts are encoded again when it differs."""
-        self._cached: dict[object, Conditioning] = {}
+        self.inversions: TextualInversions | None = None
+        """Textual inversions that weighted prompts may name."""
+        self._cached: dict[object, tuple[Conditioning, int]] = {}
+        """Oldest first, with the number of chunks."""
 
-    def prompt(self, model: Denoiser, spec: ImageSpec) -> Conditioning:
-        """Return the encoded prompt, [1, 77 x chunks, D]."""
-        return self._encode(model, spec, spec.prompt)
+    def plain(self, model: Denoiser, text: str, spec: ImageSpec, *, is_negative: bool = False) -> Conditioning:
+        """Return plain text encoded, [1, 77 x chunks, D]; of an empty negative prompt what means empty to the model."""
+        empty = is_negative and not text.strip()
+        encode = model.encode_negative if empty else model.encode_prompt
+        key = None if empty else text, spec.clip_skip, spec.chunks, self.state
+        how = {"clip_skip": spec.clip_skip, "chunks": spec.chunks}
+        return self._kept(key, spec.chunks, lambda: encode(["" if empty else text], **how))
 
-    def negative(self, model: Denoiser, spec: ImageSpec) -> Conditioning:
-        """Return the encoded negative prompt; for an empty one, what the model was trained to read as empty."""
-        return self._encode(model, spec, spec.negative if spec.negative.strip() else None)
+    def weighted(
+        self, model: Denoiser, text: PromptText, spec: ImageSpec, chunks: int, *, is_negative: bool = False
+    ) -> Conditioning:
+        """Return a weighted prompt encoded, [1, 77 x chunks, D]."""
+        key = text, is_negative and text.is_empty, spec.clip_skip, chunks, self.state
+        how = {"clip_skip": spec.clip_skip, "chunks": chunks}
+        return self._kept(
+            key, chunks, lambda: model.encode_text(text, inversions=self.inversions, is_negative=is_negative, **how)
+        )
 
     def clear(self) -> None:
         """Forget all prompts."""
         self._cached.clear()
 
-    def _encode(self, model: Denoiser, spec: ImageSpec, text: str | None) -> Conditioning:
-        key = text, spec.clip_skip, spec.chunks, self.state
+    def _kept(self, key: object, chunks: int, encode: Callable[[], Conditioning]) -> Conditioning:
         if key not in self._cached:
-            encode = model.encode_negative if text is None else model.encode_prompt
-            while len(self._cached) >= _CACHED_PROMPTS:
-                del self._cached[next(iter(self._cached))]
-            self._cached[key] = encode([text or ""], clip_skip=spec.clip_skip, chunks=spec.chunks)
-        return self._cached[key]
+            kept = sum(count for _, count in self._cached.values())
+            while self._cached and kept + chunks > _CACHED_CHUNKS:
+                kept -= self._cached.pop(next(iter(self._cached)))[1]
+            self._cached[key] = encode(), chunks
+        return self._cached[key][0]
 
 
 def batches(specs: Sequence[ImageSpec], max_size: Callable[[ImageSpec], int]) -> Iterator[list[ImageSpec]]:
@@ -181,18 +222,17 @@ def _generate_pixels(
         raise ValueError("images with different batch keys cannot share a batch")
     check_size(model, first.width, first.height)
     seeds = [spec.seed for spec in specs]
-    cond = Conditioning.cat([prompt_cache.prompt(model, spec) for spec in specs])
-    uncond = None
-    if first.guidance != 1:
-        uncond = Conditioning.cat([prompt_cache.negative(model, spec) for spec in specs])
+    guider = _guider(model, specs, prompt_cache)
 
     def report(step: SamplingStep) -> None:
+        if isinstance(guider, StepwiseGuidance):
+            guider.advance(step.done, step.total)
         if on_progress is not None:
             on_progress(step.done, step.total)
 
     latents = sample(
         model,
-        ClassifierFreeGuidance(cond, uncond, first.guidance, first.guidance_rescale),
+        guider,
         noise=initial_noise(seeds, model.latent_shape(first.width, first.height)),
         steps=first.steps,
         sampler=first.sampler,
@@ -206,6 +246,35 @@ def _generate_pixels(
         hint = "the autoencoder (VAE) fails even in fp32: use another one (model.vae)"
         raise NotFiniteError(_not_finite_message(specs, broken), hint=hint)
     return pixels
+
+
+def _guider(model: Denoiser, specs: Sequence[ImageSpec], cache: PromptCache) -> Guider:
+    """Return what guides a batch: plain prompts, or weighted ones that may change during sampling."""
+    first = specs[0]
+    how = first.guidance, first.guidance_rescale
+    if not any(spec.step_prompts for spec in specs):
+        cond = Conditioning.cat([cache.plain(model, spec.prompt, spec) for spec in specs])
+        if not first.needs_negative:
+            return ClassifierFreeGuidance(cond, None, *how)
+        negative = [cache.plain(model, spec.negative, spec, is_negative=True) for spec in specs]
+        return ClassifierFreeGuidance(cond, Conditioning.cat(negative), *how)
+    ends = sorted({prompts.last_step for spec in specs for prompts in spec.step_prompts})
+
+    def of_range(number: int) -> Guider:
+        now = [prompts_at(spec.step_prompts, ends[number]) for spec in specs]
+        pairs = list(zip(specs, now, strict=True))
+        cond = Conditioning.cat(
+            [cache.weighted(model, c.text, spec, p.chunks) for spec, p in pairs for c in p.conditions]
+        )
+        if not first.needs_negative:
+            return ClassifierFreeGuidance(cond, None, *how)
+        negative = [cache.weighted(model, p.negative, spec, p.chunks, is_negative=True) for spec, p in pairs]
+        if all(prompts.is_plain for prompts in now):
+            return ClassifierFreeGuidance(cond, Conditioning.cat(negative), *how)
+        weights = [[condition.weight for condition in prompts.conditions] for prompts in now]
+        return ComposedGuidance(cond, Conditioning.cat(negative), weights, *how)
+
+    return StepwiseGuidance(ends, of_range)
 
 
 def _rows_not_finite(tensor: Tensor) -> list[int]:
