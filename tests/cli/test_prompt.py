@@ -80,6 +80,8 @@ def test_styles_and_brackets_reach_the_picture(typed, here, tiny_folder):
     assert code == 2 and "did you mean 'night'" in err
     code, _, err = typed("generate", str(tiny_folder), *words, "--styles", "no.csv", "--style", "night")
     assert code == 2 and "no.csv" in err
+    code, _, err = typed("generate", str(tiny_folder), *words, "--styles", "styles.csv")
+    assert code == 2 and "--style NAME" in err
 
 
 def test_a_strange_prompt_is_warned_of_and_drawn(typed, here, tiny_folder):

@@ -34,23 +34,25 @@ class PromptOptions:
         list[str] | None, typer.Option(metavar="NAME", help="Style to add to the prompts. Repeatable.")
     ] = None
 
-    clip_skip: Annotated[
-        int | None,
-        typer.Option(help="Layer of the text encoder, as in A1111: 1 is the last. Default: as the model was trained."),
-    ] = None
-
     def styled(self, prompt: str, negative: str) -> tuple[str, str]:
-        """Return prompt and negative prompt with the styles. Raises `UsageError` for an unknown style or file."""
+        """Return prompt and negative prompt with the styles.
+
+        Raises:
+            UsageError: an unknown style or file, or a file without a style.
+        """
+        from bakehouse.core.errors import UsageError
         from bakehouse.generation.prompt.styles import DEFAULT_FILE, find_styles, with_styles
 
         if not self.style:
+            if self.styles is not None:
+                raise UsageError(f"--styles {self.styles} has no effect alone", hint="name a style of it: --style NAME")
             return prompt, negative
         return with_styles(prompt, negative, find_styles(self.styles or Path(DEFAULT_FILE), self.style))
 
     def applied_to(self, request: ImageRequest) -> ImageRequest:
-        """Return the request with styles, emphasis and clip skip."""
+        """Return the request with styles and emphasis."""
         prompt, negative = self.styled(request.prompt, request.negative)
-        return replace(request, prompt=prompt, negative=negative, emphasis=self.emphasis, clip_skip=self.clip_skip)
+        return replace(request, prompt=prompt, negative=negative, emphasis=self.emphasis)
 
     @property
     def files(self) -> PromptFiles:
