@@ -57,6 +57,24 @@ def test_scaled_zero_is_the_base_and_restores(tiny, spec, output, randomised):
     assert torch.equal(output(tiny), full)
 
 
+def test_text_encoders_can_have_a_strength_of_their_own(tiny, spec, randomised):
+    adapter = randomised(spec, tiny).eval()
+    x_t, t = torch.ones(1, 4, 8, 8), torch.tensor([500])
+    with torch.no_grad():
+        with adapter.scaled(0.5):
+            text = tiny.encode_prompt(["a red robot"])
+        with adapter.scaled(-1.5):
+            expected = tiny(x_t, t, text)
+        with adapter.scaled(-1.5, text=0.5):
+            assert torch.equal(tiny.encode_prompt(["a red robot"]).hidden, text.hidden)
+            assert torch.equal(tiny(x_t, t, text), expected)
+            adapter.merge_into()
+            torch.testing.assert_close(
+                tiny(x_t, t, tiny.encode_prompt(["a red robot"])), expected, atol=2e-5, rtol=1e-4
+            )
+            adapter.unmerge()
+
+
 def test_scaled_zero_while_merged(tiny, spec, output, randomised):
     base = output(tiny)
     adapter = randomised(spec, tiny).eval()

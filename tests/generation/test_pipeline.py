@@ -15,6 +15,7 @@ from PIL import Image
 from bakehouse.core.errors import BakehouseError, Problems, UsageError
 from bakehouse.core.events import Event, Progress, Warned
 from bakehouse.core.run_folder import Run
+from bakehouse.data.weighted_prompt import WeightedText
 from bakehouse.generation import GeneratedImage, ImageRequest, Pipeline, resolve
 from bakehouse.generation.pipeline import pick_dtype
 from bakehouse.models.denoiser import Denoiser
@@ -170,12 +171,12 @@ def test_a_run_is_used_as_it_was_trained(trained: Run, asked: ImageRequest) -> N
 
 
 def test_embeddings_are_made_once(pipeline: Pipeline, asked: ImageRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[str] = []
-    encode = pipeline.denoiser.encode_prompt
-    monkeypatch.setattr(pipeline.denoiser, "encode_prompt", lambda p, **k: calls.extend(p) or encode(p, **k))
+    calls: list[object] = []
+    encode = pipeline.denoiser.encode_text
+    monkeypatch.setattr(pipeline.denoiser, "encode_text", lambda p, **k: calls.append(p.pieces) or encode(p, **k))
     list(pipeline.txt2img(replace(asked, count=3), batch=1))
     list(pipeline.txt2img(asked))
-    assert calls == [asked.prompt, ""]
+    assert calls == [(WeightedText(asked.prompt),), ()]
 
 
 def test_infotext_says_how_to_make_it_again(lora: Path, asked: ImageRequest) -> None:
@@ -230,8 +231,6 @@ def test_impossible_requests_are_told_at_once() -> None:
         ({"width": 100}, r"width = 100: must be a multiple of 8; the nearest is 96"),
         ({"sampler": "eular a"}, r"did you mean 'euler a'"),
         ({"clip_skip": 9}, r"clip_skip = 9"),
-        ({"prompt": "red hat, " * 90}, r"the prompt has \d+ tokens: at most 225"),
-        ({"negative": "red hat, " * 90}, r"the negative prompt has \d+ tokens"),
     ],
 )
 def test_what_this_model_cannot_make(
@@ -316,7 +315,7 @@ def test_threads_share_a_pipeline(lora: Path, asked: ImageRequest) -> None:
 
 def test_an_open_request_is_no_spec(asked: ImageRequest) -> None:
     with pytest.raises(ValueError, match="must be resolved first"):
-        asked.to_spec(chunks=1)
+        asked.to_spec(step_prompts=())
 
 
 def test_earlier_names_still_work() -> None:

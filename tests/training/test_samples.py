@@ -47,12 +47,6 @@ def test_a_sample_is_what_generate_makes_of_the_final_weights(recipe, tmp_path):
             assert pixels(sample) == picture
 
 
-def test_a_sample_prompt_that_is_too_long_is_warned_of(recipe, tmp_path):
-    endless = recipe(sample__prompts=[LONG + LONG], sample__steps=1, train__steps=1)
-    said = [e.message for e in train(endless, tmp_path / "run") if isinstance(e, Warned) and "tokens" in e.message]
-    assert len(said) == 1 and said[0].endswith("only the first 225 are used")
-
-
 def test_a_sample_of_nan_is_not_written_and_training_continues(recipe, tmp_path, monkeypatch):
     from bakehouse.models import text_to_image
 

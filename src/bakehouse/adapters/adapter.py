@@ -188,12 +188,15 @@ class LayerAdapter(Adapter):
         self.sites = {site.stem: site for site, _ in layers}
         self.layers = {site.stem: layer for site, layer in layers}
         self._strength = Multiplier()
+        """On the denoising network."""
+        self._text_strength = Multiplier()
+        """On the text encoders; it differs inside a `scaled` block only."""
         self._merged_at: float | None = None
         self._kept = True
         for stem, layer in self.layers.items():
             module = self.sites[stem].module
             layer.to(module.weight.device)
-            ForwardHook.on(module).add(layer, self._strength)
+            ForwardHook.on(module).add(layer, self._text_strength if self.sites[stem].is_text else self._strength)
 
     @property
     def multiplier(self) -> float:
@@ -257,18 +260,18 @@ class LayerAdapter(Adapter):
             layer.load_state_dict({name: state[f"{stem}.{name}"] for name in layer.state_dict()})
 
     @contextlib.contextmanager
-    def scaled(self, multiplier: float) -> Iterator[None]:
-        strength = self._strength
-        before = strength.value
+    def scaled(self, multiplier: float, *, text: float | None = None) -> Iterator[None]:
+        """Set the strength inside a `with` block; `text`: another one on the text encoders."""
+        before = self._strength.value, self._text_strength.value
         merged = self._merged_at is not None
         if merged:
             # A merged ΔW does not follow the strength: it is unmerged inside the block.
             self.unmerge()
-        strength.value = multiplier
+        self._set_strengths(multiplier, multiplier if text is None else text)
         try:
             yield
         finally:
-            strength.value = before
+            self._set_strengths(*before)
             if merged:
                 self.merge_into()
 
@@ -277,18 +280,26 @@ class LayerAdapter(Adapter):
         merged = self._merged_at is not None
         if merged:
             self.unmerge()
-        self._strength.value = multiplier
+        self._set_strengths(multiplier, multiplier)
         if merged:
             self.merge_into()
+
+    def _set_strengths(self, unet: float, text: float) -> None:
+        self._strength.value, self._text_strength.value = unet, text
+
+    def _set_merged(self, merged: bool) -> None:
+        self._strength.merged = self._text_strength.merged = merged
 
     def merge_into(self, *, keep: bool = True) -> None:
         if self._merged_at is not None:
             return
         for stem, layer in self.layers.items():
-            ForwardHook.on(self.sites[stem].module).merge(layer, self._strength.value, keep=keep)
+            site = self.sites[stem]
+            strength = self._text_strength if site.is_text else self._strength
+            ForwardHook.on(site.module).merge(layer, strength.value, keep=keep)
         self._kept = keep
         self._merged_at = self._strength.value
-        self._strength.merged = True
+        self._set_merged(True)
 
     def unmerge(self) -> None:
         if self._merged_at is None:
@@ -302,7 +313,8 @@ class LayerAdapter(Adapter):
         check_merged_last(hooks)
         for hook, layer in hooks:
             hook.unmerge(layer)
-        self._merged_at, self._strength.merged = None, False
+        self._merged_at = None
+        self._set_merged(False)
 
     def remove(self) -> None:
         if self._merged_at is not None and self._kept:

@@ -14,6 +14,7 @@ from bakehouse.cli.grid import grid
 from bakehouse.cli.import_ import import_
 from bakehouse.cli.models import models
 from bakehouse.cli.plan import plan
+from bakehouse.cli.prompt import prompt
 from bakehouse.cli.queue import queue
 from bakehouse.cli.render.errors import InterruptibleGroup
 from bakehouse.cli.templates import templates
@@ -23,7 +24,7 @@ from bakehouse.cli.weights import weights
 
 ORDER = (
     *("demo", "dataset", "captions", "triggers", "import", "plan", "find-rate", "train", "queue"),
-    *("evaluate", "generate", "templates", "grid", "weights", "models"),
+    *("evaluate", "generate", "prompt", "templates", "grid", "weights", "models"),
 )
 """Names in `bakehouse --help`; typer itself would list groups after commands."""
 
@@ -42,7 +43,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, plan, train, evaluate, generate, templates, grid):
+for command in (demo, plan, train, evaluate, generate, prompt, templates, grid):
     app.command()(command)
 app.command("find-rate")(find_rate)
 app.command("import")(import_)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,7 @@ from bakehouse.cli.draw_options import DrawOptions
 from bakehouse.cli.expand_option_groups import expand_option_groups
 from bakehouse.cli.generation_options import Base, GenerationOptions, Model, Prediction, Seed, Weight
 from bakehouse.cli.options import Json, Quiet
+from bakehouse.cli.prompt_options import PromptOptions
 from bakehouse.cli.template_options import TemplateOptions
 
 
@@ -29,6 +31,7 @@ def generate(
     options: GenerationOptions,
     draw: DrawOptions,
     words: TemplateOptions,
+    prompts: PromptOptions,
     weight: Weight = None,
     base: Base = None,
     prediction: Prediction = None,
@@ -47,12 +50,16 @@ def generate(
     given = "" if prompt is None and words.templates else prompt
     requests, notes = draw.requests(partial(options.request, seed=seed, count=count), given, out)
     source = room.resolve(model, base=base, prediction=prediction)
-    drawn = [one for request in requests for one in words.draw(request, source, prompt=prompt)]
+    drawn = [
+        replace(one, request=prompts.applied_to(one.request))
+        for request in requests
+        for one in words.draw(request, source, prompt=prompt)
+    ]
     more = extra_adapters(source, options.adapter, weight)
     with (
         progress_renderer(quiet=quiet or json) as render,
         previews_to_file(out / "preview-in-progress.png", render) as on_event,
-        room.Pipeline.open(source, adapters=more, dtype=options.precision) as pipeline,
+        room.Pipeline.open(source, adapters=more, dtype=options.precision, **prompts.folders) as pipeline,
         pipeline.adapter_strengths(*([] if weight is None else [weight])),
     ):
         for note in notes:

@@ -39,6 +39,10 @@ class GenerationOptions:
         typer.Option(metavar="SHARE", help="CFG rescale, 0 to 1 (0: off; 0.7 is usual for zero-terminal-SNR models)."),
     ] = 0.0
     sampler: Annotated[str, typer.Option(metavar="NAME", help="Sampler, by its A1111 name.")] = "dpm++ 2m"
+    clip_skip: Annotated[
+        int | None,
+        typer.Option(help="Layer of the text encoder, as in A1111: 1 is the last. Default: as the model was trained."),
+    ] = None
     width: Side = None
     height: Side = None
     batch: Annotated[
@@ -61,5 +65,6 @@ class GenerationOptions:
 
         return ImageRequest(
             prompt=prompt, negative=self.negative, width=self.width, height=self.height, steps=self.steps,
-            guidance=self.guidance, guidance_rescale=self.guidance_rescale, sampler=self.sampler, **more,
+            guidance=self.guidance, guidance_rescale=self.guidance_rescale, sampler=self.sampler,
+            clip_skip=self.clip_skip, **more,
         )  # fmt: skip

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from bakehouse.cli.expand_option_groups import expand_option_groups
 from bakehouse.cli.generation_options import Base, GenerationOptions, Model, Prediction, Seed
 from bakehouse.cli.options import Json, Quiet
+from bakehouse.cli.prompt_options import PromptOptions
 from bakehouse.cli.render.safe_printing import echo
 
 Axis = typer.Option(
@@ -29,6 +30,7 @@ def grid(
         Path | None, typer.Option("--out", "-o", metavar="DIR", help="Output folder. Default: grids/NAME.")
     ] = None,
     options: GenerationOptions,
+    prompts: PromptOptions,
     base: Base = None,
     prediction: Prediction = None,
     json: Json = False,
@@ -39,12 +41,15 @@ def grid(
     from bakehouse.cli.load_recipe import subject_of
     from bakehouse.cli.render.events import render_events
     from bakehouse.generation import Drawn, make_grid, resolve
+    from bakehouse.generation.prompt import escape
 
     source = resolve(model, base=base, prediction=prediction)
-    request = options.request(subject_of(source.run) if prompt is None else prompt, seed=seed)
+    words = escape(subject_of(source.run)) if prompt is None else prompt
+    request = prompts.applied_to(options.request(words, seed=seed))
     folder = out or Path("grids") / source.title
     more = extra_adapters(source, options.adapter)
-    making = make_grid(source, x, y, request, folder, batch=options.batch, adapters=more, dtype=options.precision)
+    opening: dict[str, Any] = {"adapters": more, "dtype": options.precision, **prompts.folders}
+    making = make_grid(source, x, y, request, folder, batch=options.batch, **opening)
     events = render_events(making, json=json, quiet=quiet)
     if not json:
         echo(*(event.path for event in events if isinstance(event, Drawn)))

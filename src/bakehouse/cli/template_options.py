@@ -58,7 +58,7 @@ class TemplateOptions:
         )
 
         if prompt is None and not self.templates:
-            return [DrawnPrompt(one, {}) for one in request.each()]
+            return [DrawnPrompt(replace(one, prompt_syntax="plain"), {}) for one in request.each()]
         given = parse_slots(self.slot or ())
         slots = {**subject_slots(source), **given}
         if self.templates and prompt is not None:

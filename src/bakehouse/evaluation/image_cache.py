@@ -109,6 +109,7 @@ class PipelineImageGenerator:
             ImageRequest(
                 prompt=with_quality(prompt.prompt, settings.quality),
                 negative=settings.negative,
+                prompt_syntax="plain",  # tags such as `mira (character)` are meant as they are
                 seed=prompt.seed,
                 steps=settings.steps,
                 guidance=settings.guidance,

@@ -15,13 +15,15 @@ from PIL import Image
 
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.events import Event, Progress
-from bakehouse.core.files import key_of
+from bakehouse.core.files import key_of, sha256_file
 from bakehouse.core.parse_json_toml_yaml import parse_json
 from bakehouse.generation.adapter_header import tensor_hash
 from bakehouse.generation.contact_sheet import draw_grid
 from bakehouse.generation.grid_axes import AXES, Axis, AxisKind, GridCell, join_values, make_axis, parse_axis
 from bakehouse.generation.infotext import read, read_text, write
 from bakehouse.generation.model_source import ModelSource, replace_weights, resolve
+from bakehouse.generation.prompt import compile_prompt
+from bakehouse.generation.prompt_files import NO_FILES, PromptFiles
 from bakehouse.generation.request import RANDOM_SEED, ImageRequest
 
 if TYPE_CHECKING:
@@ -126,7 +128,7 @@ def make_grid(
         title: heading of the grid. Default: the model's name and the prompt.
         caption: returns the text under each image.
         batch: see `Pipeline.generate`.
-        opening: device, dtype, adapters and base, for `Pipeline.open`.
+        opening: device, dtype, adapters, base, loras and embeddings, for `Pipeline.open`.
 
     Yields:
         `Progress("images", done, total)` after each, and `Drawn` at the end. The generator's value is the `Grid`.
@@ -143,8 +145,12 @@ def make_grid(
     request = replace(request, seed=1 if request.seed == RANDOM_SEED else request.seed)
     axes = _as_axis(x, source, request), _as_axis(y, source, request)
     out = Path(out)
+    if isinstance(model, ModelSource | str | Path):
+        files = PromptFiles(opening.get("loras"), opening.get("embeddings")).check()
+    else:
+        files = model.files
     table = _cell_files(
-        axes, source, _added_adapters(model, opening), request, out / CELLS, _arithmetic(model, opening)
+        axes, source, _added_adapters(model, opening), request, out / CELLS, _arithmetic(model, opening), files
     )
     flat = {place.path: place for row in table for place in row}
     missing = [place for place in flat.values() if not place.path.is_file()]
@@ -220,6 +226,7 @@ def _cell_files(
     request: ImageRequest,
     folder: Path,
     arithmetic: str = "auto",
+    files: PromptFiles = NO_FILES,
 ) -> list[list[_CellFile]]:
     """Return every cell with its file, row by row.
 
@@ -245,7 +252,9 @@ def _cell_files(
                 source if cell.weights is None else replace_weights(source, cell.weights), cell, added
             )
         fields = {**cell.request.words(), "sampler": cell.request.sampler.lower()}
-        return _CellFile(cell, folder / f"{key_of(keys[cell.weights], cell.strength, fields, arithmetic)[:32]}.png")
+        named = _named_files_key(cell.request, replace(source, adapters=(*source.adapters, *added)), files)
+        key = key_of(keys[cell.weights], cell.strength, fields, arithmetic, *named)
+        return _CellFile(cell, folder / f"{key[:32]}.png")
 
     return [[place(column, row) for column in range(len(x.values))] for row in range(len(y.values))]
 
@@ -260,6 +269,17 @@ def _weights_key(source: ModelSource, cell: GridCell, added: Sequence[tuple[Path
     adapters = [(tensor_hash(path), weight) for path, weight in (*source.adapters, *added)]
     schedule = source.prediction, source.zero_terminal_snr
     return [_base_key(source.base), _base_key(source.vae or ""), schedule, source.clip_skip, adapters]
+
+
+def _named_files_key(request: ImageRequest, source: ModelSource, files: PromptFiles) -> list[object]:
+    """Return what the files that a prompt names contribute to the cache key: adapters by content, embeddings too."""
+    if request.prompt_syntax == "plain":
+        return []
+    tags = compile_prompt(request.prompt, request.negative, steps=request.steps).adapters
+    adapters = [files.find_adapter(tag.name, source) for tag in tags]
+    text = f"{request.prompt} {request.negative}".casefold()
+    named = [path for name, path in files.embedding_files().items() if name.casefold() in text]
+    return [*(tensor_hash(path) for path in adapters if path), *(sha256_file(path) for path in named)]
 
 
 def _base_key(ref: str) -> object:

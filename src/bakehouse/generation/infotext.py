@@ -116,7 +116,9 @@ class Infotext:
 def with_networks(prompt: str, networks: Iterable[tuple[str, float]]) -> str:
     """Return the prompt followed by ` <lora:name:weight>` for each adapter, as A1111 applies them."""
     tags = " ".join(f"<lora:{name}:{_format_value(float(weight))}>" for name, weight in networks)
-    return f"{prompt} {tags}" if tags and prompt else prompt + tags
+    # In a line with `#` the tags would be part of a comment.
+    separator = "\n" if "#" in prompt.rpartition("\n")[2] else " "
+    return f"{prompt}{separator}{tags}" if tags and prompt else prompt + tags
 
 
 def write(

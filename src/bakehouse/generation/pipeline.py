@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,9 +14,11 @@ from typing import TYPE_CHECKING, Literal, Self
 
 import torch
 
-from bakehouse.adapters import Adapter, load_adapter
+from bakehouse.adapters import load_adapter
+from bakehouse.adapters.adapter import LayerAdapter
 from bakehouse.core.errors import UsageError
-from bakehouse.core.events import OnEvent, ignore
+from bakehouse.core.events import OnEvent, Warned, ignore
+from bakehouse.data.weighted_prompt import StepPrompts
 from bakehouse.dtypes import DTYPES
 from bakehouse.generation.adapter_header import tensor_hash
 from bakehouse.generation.draw_infotext import draw_settings, strength_of
@@ -23,20 +26,21 @@ from bakehouse.generation.generation_events import event_watch, warn_of_large_im
 from bakehouse.generation.hires_upscalers import HiresUpscalers, upscaler_label
 from bakehouse.generation.infotext import Infotext, lora_hashes, with_networks
 from bakehouse.generation.model_source import ModelSource, replace_weights, resolve
+from bakehouse.generation.prompt_adapters import PromptAdapters
+from bakehouse.generation.prompt_files import NO_FILES, PromptFiles
+from bakehouse.generation.read_prompts import ReadPrompt, read_prompts
 from bakehouse.generation.request import GeneratedImage, ImageRequest
 from bakehouse.generation.source_image import Canvas, PreparedSource, named, plan_canvas, prepare
 from bakehouse.models.denoiser import Denoiser
 from bakehouse.models.denoising_error import denoising_errors
 from bakehouse.models.load import load_model
 from bakehouse.models.samplers import find_sampler
-from bakehouse.models.text_encoders import CHUNK_TOKENS, MAX_CHUNKS
 from bakehouse.models.text_to_image import (
     ImageSpec,
     PromptCache,
     Watch,
     batches,
     check_size,
-    chunks_for,
     generate_images,
 )
 from bakehouse.models.weights_fingerprint import file_sha256
@@ -51,6 +55,8 @@ Precision = Literal["auto", "fp32", "fp16", "bf16"]
 _BATCH_PIXELS = 4 * 512 * 512
 """Pixels in one batch by default: what 8 GB hold for every family in half precision."""
 _MAX_BATCH = 16
+_EMPHASIS_NAMES = {"original": "Original", "no-norm": "No norm", "ignore": "Ignore", "none": "None"}
+"""A1111's names in infotext."""
 
 
 @dataclass
@@ -59,13 +65,22 @@ class _LoadedAdapter:
 
     path: Path
     strength: float
-    adapter: Adapter
+    adapter: LayerAdapter
     own: bool
     """Whether it is the model's own (a run's or a file's), not one that was added to it."""
 
     @property
     def name(self) -> str:
         return self.path.stem
+
+
+@dataclass(frozen=True)
+class _Drawing:
+    """An image to generate."""
+
+    request: ImageRequest
+    read: ReadPrompt
+    spec: ImageSpec
 
 
 class Pipeline:
@@ -75,15 +90,20 @@ class Pipeline:
     What a thread changes outside such a block (`swap`, `close`) holds for all of them.
     """
 
-    def __init__(self, denoiser: Denoiser, source: ModelSource, *, title: str | None = None) -> None:
-        """Wrap a loaded base model and apply `source.adapters` to it."""
+    def __init__(
+        self, denoiser: Denoiser, source: ModelSource, *, title: str | None = None, files: PromptFiles = NO_FILES
+    ) -> None:
+        """Wrap a loaded base model and apply `source.adapters` to it; `files` are what prompts may name."""
         self.denoiser = denoiser
         self.source = source
         self.title = title or source.title or denoiser.name
         self._lock = threading.RLock()
         self._loaded: list[_LoadedAdapter] = []
+        self.files = files.check()
         self._prompt_cache = PromptCache()
+        self._prompt_adapters = PromptAdapters(denoiser)
         self._upscalers = HiresUpscalers(str(denoiser.device))
+        self._find_embeddings()
         for path, strength in source.adapters:
             self._apply(path, strength, own=True)
 
@@ -96,6 +116,8 @@ class Pipeline:
         adapters: Sequence[AdapterRef] = (),
         device: str = "auto",
         dtype: Precision | torch.dtype = "auto",
+        loras: Path | None = None,
+        embeddings: Path | None = None,
     ) -> Self:
         """Load a model and its adapters.
 
@@ -105,15 +127,18 @@ class Pipeline:
             adapters: more adapters beside the model's own: files, or (file, strength).
             device: auto, cpu, cuda, cuda:1, mps.
             dtype: auto: on CUDA the training's half precision if known, else fp16; fp32 on other devices.
+            loras: the folder of adapters that prompts may name (`<lora:NAME:0.8>`), beside the model's own.
+            embeddings: the folder of textual inversions that prompts may name.
 
         Raises:
-            UsageError: no such model or adapter, or a device that is not available.
+            UsageError: no such model, adapter or folder, or a device that is not available.
             BakehouseError: a file is damaged.
         """
         source = ref if isinstance(ref, ModelSource) else resolve(ref, base=base)
         more = [(Path(a), 1.0) if isinstance(a, str | Path) else (Path(a[0]), float(a[1])) for a in adapters]
         place = require_device(device)
-        pipeline = cls(_load(source, place, pick_dtype(dtype, place, source.precision)), source)
+        files = PromptFiles(loras, embeddings).check()
+        pipeline = cls(_load(source, place, pick_dtype(dtype, place, source.precision)), source, files=files)
         for path, strength in more:
             pipeline._apply(path, strength, own=False)
         return pipeline
@@ -140,8 +165,8 @@ class Pipeline:
         """Generate the images of all requests, in order.
 
         Neighbours with the same size, steps, guidance, sampler and number of text chunks share a batch. All requests
-        are checked before the first image is generated. When memory runs out the batch is halved, with a `Warned`
-        event.
+        are checked before the first image is generated. What is probably not meant in a prompt, and names in it that
+        are not found, are `Warned` events. When memory runs out the batch is halved, with a `Warned` event.
 
         Args:
             requests: what to generate.
@@ -151,8 +176,8 @@ class Pipeline:
                 `models.sampling.SamplingCancelledError`, which stops and leaves the pipeline ready for the next call.
 
         Raises:
-            UsageError: a size, sampler, clip skip or prompt that this model does not support; a mask of another shape
-                than its image; an unknown upscaler; a batch below 1.
+            UsageError: a size, sampler or clip skip that this model does not support, an adapter in a prompt that is
+                not for it, a mask of another shape than its image, an unknown upscaler, or a batch below 1.
             ImageError: an image or mask that cannot be used.
             BakehouseError: a single image does not fit into memory.
         """
@@ -161,7 +186,7 @@ class Pipeline:
         if preview_every < 0:
             raise UsageError(f"preview_every = {preview_every}: must be 0 (no previews) or more steps")
         resolved = [self._resolved(one) for request in requests for one in request.each()]
-        return self._generate(resolved, batch, preview_every, on_event or ignore)
+        return self._generate(self._read(resolved), batch, preview_every, on_event or ignore)
 
     @contextlib.contextmanager
     def adapter_strengths(self, *strengths: float) -> Iterator[Pipeline]:
@@ -237,6 +262,8 @@ class Pipeline:
             place, dtype = str(self.denoiser.device), self.denoiser.dtype
             self.close()
             self.denoiser = _load(source, place, dtype)
+            self._prompt_adapters = PromptAdapters(self.denoiser)
+            self._find_embeddings()
         else:
             self._remove_adapters()
         self.source = source
@@ -265,7 +292,12 @@ class Pipeline:
         adapter = load_adapter(path, self.denoiser.trainable_modules()).eval()
         self._loaded.append(_LoadedAdapter(path, strength, adapter, own))
 
+    def _find_embeddings(self) -> None:
+        found = self.files.embedding_files()
+        self._prompt_cache.inversions = self.denoiser.textual_inversions(found) if found else None
+
     def _remove_adapters(self) -> None:
+        self._prompt_adapters.remove()
         while self._loaded:
             self._loaded.pop().adapter.remove()
 
@@ -283,13 +315,6 @@ class Pipeline:
         else:
             width, height = canvas.drawn if canvas.only_masked else canvas.resized
         sampler = find_sampler(request.sampler).label
-        tokens, limit = model.token_count([request.prompt, request.negative]), CHUNK_TOKENS * MAX_CHUNKS
-        if max(tokens) > limit:
-            which = "prompt" if tokens[0] == max(tokens) else "negative prompt"
-            raise UsageError(
-                f"the {which} has {max(tokens)} tokens: at most {limit} are allowed",
-                hint=f"shorten it: {request.prompt[:60]!r}...",
-            )
         clip_skip = request.clip_skip or self.source.clip_skip
         guidance = self.source.guidance if request.guidance is None else request.guidance
         hires = request.hires and replace(request.hires, upscaler=upscaler_label(request.hires.upscaler))
@@ -319,50 +344,77 @@ class Pipeline:
             native=self.denoiser.native_size,
         )
 
-    def _spec(self, resolved: ImageRequest) -> ImageSpec:
-        canvas, chunks = self._canvas(resolved), chunks_for(self.denoiser, resolved.prompt, resolved.negative)
+    def _spec(self, resolved: ImageRequest, schedule: tuple[StepPrompts, ...] = ()) -> ImageSpec:
+        canvas = self._canvas(resolved)
         size = None if canvas is None else canvas.drawn
-        return resolved.to_spec(chunks=chunks, size=size, multiple=self.denoiser.downscale)
+        return resolved.to_spec(step_prompts=schedule, size=size, multiple=self.denoiser.downscale)
+
+    def _read(self, resolved: Sequence[ImageRequest]) -> list[_Drawing]:
+        """Return the images to generate, with their prompts read; equal prompts are read once."""
+        inversions = self._prompt_cache.inversions
+        source = replace(self.source, adapters=self.adapters)  # prompts may name those that were added, too
+        read: dict[object, ReadPrompt] = {}
+        drawings = []
+        for r in resolved:
+            key = r.prompt, r.negative, r.steps, r.prompt_syntax, r.emphasis
+            if key not in read:
+                read[key] = read_prompts(r, self.denoiser, source, self.files, inversions)
+            drawings.append(_Drawing(r, read[key], self._spec(r, read[key].schedule)))
+        return drawings
 
     def _generate(
-        self, resolved: list[ImageRequest], batch: int | None, preview_every: int, on_event: OnEvent
+        self, drawings: list[_Drawing], batch: int | None, preview_every: int, on_event: OnEvent
     ) -> Iterator[GeneratedImage]:
+        for message in dict.fromkeys(message for drawing in drawings for message in drawing.read.warnings):
+            on_event(Warned(message=message))
         whole = [
-            (named(request.image.image), canvas.drawn)
-            for request in resolved
-            if request.image is not None and (canvas := self._canvas(request)) and not canvas.only_masked
+            (named(drawing.request.image.image), canvas.drawn)
+            for drawing in drawings
+            if drawing.request.image is not None
+            and (canvas := self._canvas(drawing.request))
+            and not canvas.only_masked
         ]
         warn_of_large_images(whole, self.denoiser.native_size, self.title, on_event)
-        groups = list(batches([self._spec(r) for r in resolved], lambda spec: batch or _default_batch(spec)))
-        total, done, images = sum(group[0].steps_run for group in groups), 0, 0
+        groups: list[list[_Drawing]] = []
+        waiting = iter(drawings)
+        for _, alike in itertools.groupby(drawings, key=lambda drawing: drawing.read.adapters):
+            specs = [drawing.spec for drawing in alike]
+            groups += [[next(waiting) for _ in group] for group in batches(specs, lambda s: batch or _default_batch(s))]
+        total, done, images = sum(group[0].spec.steps_run for group in groups), 0, 0
         for group in groups:
-            requests = resolved[images : images + len(group)]
-            steps = group[0].steps_run
+            steps = group[0].spec.steps_run
             watch = event_watch(
                 on_event, before=done, steps=steps, total=total, preview_every=preview_every, first_image=images
             )
-            yield from self._generate_batch(group, requests, watch)
+            yield from self._generate_batch(group, watch)
             done += steps
             images += len(group)
 
-    def _generate_batch(
-        self, specs: list[ImageSpec], requests: list[ImageRequest], watch: Watch
-    ) -> list[GeneratedImage]:
-        prepared = [self._prepared(request) for request in requests]
-        upscaler = specs[0].second_pass.upscaler if specs[0].second_pass else ""
+    def _generate_batch(self, drawings: list[_Drawing], watch: Watch) -> list[GeneratedImage]:
+        prepared = [self._prepared(drawing.request) for drawing in drawings]
+        second = drawings[0].spec.second_pass
+        asked = {one.path: one for one in drawings[0].read.adapters}
         with self._lock, contextlib.ExitStack() as stack:
-            self._prompt_cache.state = self.adapters
+            strengths: list[object] = []
             for a in self._loaded:
-                stack.enter_context(a.adapter.scaled(a.strength))
+                # A tag that names one of these sets its strengths, or takes its place with some of its ranks.
+                text = unet = a.strength
+                if a.path in asked:
+                    tag = asked[a.path] if asked[a.path].rank else asked.pop(a.path)
+                    text, unet = (0.0, 0.0) if tag.rank else (tag.text, tag.unet)
+                stack.enter_context(a.adapter.scaled(unet, text=text))
+                strengths.append((a.path, text))
+            stack.enter_context(self._prompt_adapters.applied(list(asked.values())))
+            self._prompt_cache.state = (*strengths, *((one.path, one.text, one.rank) for one in asked.values()))
             images = generate_images(
                 self.denoiser,
-                specs,
+                [drawing.spec for drawing in drawings],
                 images=[source.init for source in prepared if source is not None],
-                enlarge=functools.partial(self._upscalers.enlarge, upscaler),
+                enlarge=functools.partial(self._upscalers.enlarge, second.upscaler if second else ""),
                 prompt_cache=self._prompt_cache,
                 watch=watch,
             )
-            return [self._finished(*made) for made in zip(images, requests, specs, prepared, strict=True)]
+            return [self._finished(*made) for made in zip(images, drawings, prepared, strict=True)]
 
     def _prepared(self, request: ImageRequest) -> PreparedSource | None:
         canvas = self._canvas(request)
@@ -371,17 +423,19 @@ class Pipeline:
         _, height, width = self.denoiser.latent_shape(*canvas.drawn)
         return prepare(request.image, request.inpaint, canvas, (width, height))
 
-    def _finished(
-        self, image: Image, request: ImageRequest, spec: ImageSpec, prepared: PreparedSource | None
-    ) -> GeneratedImage:
-        infotext = self._infotext(request, spec, prepared)
-        return GeneratedImage(image if prepared is None else prepared.finish(image), request, infotext)
+    def _finished(self, image: Image, drawing: _Drawing, prepared: PreparedSource | None) -> GeneratedImage:
+        infotext = self._infotext(drawing, prepared)
+        return GeneratedImage(image if prepared is None else prepared.finish(image), drawing.request, infotext)
 
-    def _infotext(self, request: ImageRequest, spec: ImageSpec, prepared: PreparedSource | None) -> Infotext:
+    def _infotext(self, drawing: _Drawing, prepared: PreparedSource | None) -> Infotext:
+        spec, request, asked = drawing.spec, drawing.request, {one.path for one in drawing.read.adapters}
         sampler, schedule = webui_sampler(spec.sampler)
         width, height = spec.width, spec.height
         if prepared is not None and not prepared.scaled:
             width, height = prepared.source.size
+        own = [a for a in self._loaded if a.path not in asked]
+        hashes = [(path.stem, tensor_hash(path)) for path in (*(a.path for a in own), *sorted(asked))]
+        brackets = any(bracket in text for text in (request.prompt, request.negative) for bracket in "([")
         settings = {
             "Steps": spec.steps,
             "Sampler": sampler,
@@ -397,10 +451,12 @@ class Pipeline:
             "Init image hash": None if prepared is None else prepared.image_hash,
             "RNG": "CPU",
             **draw_settings(request, prepared),
-            "Lora hashes": lora_hashes([(a.name, tensor_hash(a.path)) for a in self._loaded]),
+            "Lora hashes": lora_hashes(hashes),
+            "TI hashes": drawing.read.embedding_hashes,
+            "Emphasis": _EMPHASIS_NAMES[request.emphasis] if brackets and request.emphasis != "original" else None,
             "Version": f"bakehouse {metadata.version('bakehouse')}",
         }
-        networks = [(a.name, a.strength) for a in self._loaded]
+        networks = [(a.name, a.strength) for a in own]
         return Infotext.make(with_networks(spec.prompt, networks), spec.negative, settings)
 
     @property

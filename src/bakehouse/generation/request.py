@@ -6,11 +6,12 @@ import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from PIL import Image
 
 from bakehouse.core.errors import Problems
+from bakehouse.data.weighted_prompt import EMPHASES, Emphasis, StepPrompts
 from bakehouse.generation.draw_settings import FromImage, Hires, Inpaint
 from bakehouse.generation.infotext import Infotext
 
@@ -62,6 +63,10 @@ class ImageRequest:
     """Draw only a part of `image` anew."""
     hires: Hires | None = None
     """Enlarge the image and sample it again (hires fix)."""
+    prompt_syntax: Literal["a1111", "plain"] = "a1111"
+    """How prompts are read: in A1111's language (docs/prompts.md), or as plain text whose brackets mean nothing."""
+    emphasis: Emphasis = "original"
+    """What weights such as (x:1.2) do; see `data.weighted_prompt.Emphasis`."""
 
     def __post_init__(self) -> None:
         checks = (
@@ -94,6 +99,11 @@ class ImageRequest:
                 self.hires is None or self.image is None,
                 "hires is for images made from words: to enlarge an image, give it with a larger width",
             ),
+            (
+                self.prompt_syntax in ("a1111", "plain"),
+                f"prompt_syntax = {self.prompt_syntax!r}: allowed are a1111 and plain",
+            ),
+            (self.emphasis in EMPHASES, f"emphasis = {self.emphasis!r}: allowed are {', '.join(EMPHASES)}"),
         )
         problems = [message for valid, message in checks if not valid]
         if problems:
@@ -119,11 +129,13 @@ class ImageRequest:
         for i in range(first.count):
             yield replace(first, seed=first.seed + i, count=1)
 
-    def to_spec(self, *, chunks: int, size: tuple[int, int] | None = None, multiple: int = 8) -> ImageSpec:
+    def to_spec(
+        self, *, step_prompts: tuple[StepPrompts, ...], size: tuple[int, int] | None = None, multiple: int = 8
+    ) -> ImageSpec:
         """Return one image with every setting resolved.
 
         Args:
-            chunks: see `models.text_to_image.chunks_for`.
+            step_prompts: what its prompts mean, see `generation.read_prompts`.
             size: width and height in which an image that begins from another is drawn; None: the request's.
             multiple: the model's pixels per latent, to which a second pass's size is rounded down.
 
@@ -148,7 +160,7 @@ class ImageRequest:
             guidance_rescale=self.guidance_rescale,
             sampler=self.sampler,
             clip_skip=self.clip_skip,
-            chunks=chunks,
+            step_prompts=step_prompts,
             strength=None if self.image is None else self.image.strength,
             second_pass=self._second_pass(width, height, multiple),
         )

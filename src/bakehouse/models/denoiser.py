@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from bakehouse.core.files import sha256_bytes
+from bakehouse.data.weighted_prompt import PromptText
 from bakehouse.models.noise_schedule import NoiseSchedule
+from bakehouse.models.textual_inversion import TextualInversions
 
 
 @dataclass(frozen=True)
@@ -185,6 +187,35 @@ class Denoiser(nn.Module, ABC):
     def encode_negative(self, prompts: Sequence[str], *, clip_skip: int = 1, chunks: int = 1) -> Conditioning:
         """Encode negative prompts. Families that encode an empty one in another way override this."""
         return self.encode_prompt(prompts, clip_skip=clip_skip, chunks=chunks)
+
+    @abstractmethod
+    def encode_text(
+        self,
+        text: PromptText,
+        *,
+        clip_skip: int = 1,
+        chunks: int = 1,
+        inversions: TextualInversions | None = None,
+        is_negative: bool = False,
+    ) -> Conditioning:
+        """Encode one weighted prompt to [1, 77 x chunks, D].
+
+        A prompt without weights that fits into one chunk is encoded as `encode_prompt` and `encode_negative` do.
+
+        Args:
+            clip_skip: counts as in A1111.
+            chunks: chunks of the result; empty ones are added. A prompt that needs more has as many as it needs.
+            inversions: textual inversions that the prompt may name.
+            is_negative: whether it is a negative prompt, which some families encode in another way if it is empty.
+        """
+
+    @abstractmethod
+    def chunk_token_counts(self, text: PromptText, inversions: TextualInversions | None = None) -> list[int]:
+        """Return the number of tokens in each chunk of a weighted prompt, 75 at most; at least one chunk."""
+
+    @abstractmethod
+    def textual_inversions(self, files: Mapping[str, Path]) -> TextualInversions:
+        """Return files of textual inversions, by name, for prompts of this model."""
 
     @property
     @abstractmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -54,6 +54,84 @@ class ClassifierFreeGuidance:
             return predict(x_t, t, self._prompts)
         uncond, cond = predict(torch.cat([x_t, x_t]), torch.cat([t, t]), self._prompts).chunk(2)
         return rescale_to(cond, uncond + self.scale * (cond - uncond), self.rescale)
+
+
+class ComposedGuidance:
+    """pred = uncond + scale x the sum of weight x (cond - uncond): several prompts for an image, each with a weight.
+
+    Liu et al. 2022, arXiv:2206.01714, equation 11, as A1111's AND. One prompt of weight 1 is classifier-free guidance.
+    """
+
+    def __init__(
+        self,
+        cond: Conditioning,
+        uncond: Conditioning,
+        weights: Sequence[Sequence[float]],
+        scale: float = 7.0,
+        rescale: float = 0.0,
+    ) -> None:
+        """Prepare the prompts of B images.
+
+        Args:
+            cond: all prompts of the first image, then those of the second, and so on.
+            uncond: the negative prompts, one row for each image.
+            weights: for each image the weights of its prompts.
+            scale: the guidance (CFG scale).
+            rescale: see `ClassifierFreeGuidance`.
+        """
+        self.scale = scale
+        self.rescale = rescale
+        self._weights = tuple(tuple(one) for one in weights)
+        self._prompts = Conditioning.cat([uncond, cond])
+
+    def __call__(self, predict: Predict, x_t: Tensor, t: Tensor) -> Tensor:
+        """Return the guided prediction [B, C, h, w] of one call of the network, with a row for every prompt."""
+        counts = torch.tensor([len(one) for one in self._weights], device=x_t.device)
+        rows = [torch.cat([one, one.repeat_interleave(counts, dim=0)]) for one in (x_t, t)]
+        predictions = predict(rows[0], rows[1], self._prompts)
+        guided, unguided, first = [], [], len(x_t)
+        for uncond, weights in zip(predictions, self._weights, strict=False):
+            conds = predictions[first : first + len(weights)]
+            first += len(weights)
+            guided.append(_composed(uncond, conds, [self.scale * weight for weight in weights]))
+            unguided.append(conds[0] if weights == (1.0,) else _composed(uncond, conds, weights))
+        return rescale_to(torch.stack(unguided), torch.stack(guided), self.rescale)
+
+
+def _composed(uncond: Tensor, conds: Tensor, weights: Sequence[float]) -> Tensor:
+    composed = uncond
+    for cond, weight in zip(conds, weights, strict=True):
+        composed = composed + weight * (cond - uncond)
+    return composed
+
+
+class StepwiseGuidance:
+    """A guider for each range of steps: prompts that change during sampling."""
+
+    def __init__(self, last_steps: Sequence[int], make: Callable[[int], Guider]) -> None:
+        """Prepare the ranges.
+
+        Args:
+            last_steps: the last step of each range, in order; the first step is 1.
+            make: returns the guider of a range by its number, from 0 on. Called when the range begins.
+        """
+        self._last_steps = tuple(last_steps)
+        self._make = make
+        self._range, self._guider = 0, make(0)
+
+    def advance(self, done: int, total: int) -> None:
+        """Say how far sampling is, after each call of the network: calls done, and calls in all.
+
+        Samplers of second order call the network twice a step; the step is the share of calls that are done.
+        """
+        step = done * self._last_steps[-1] // total + 1
+        found = next((i for i, last in enumerate(self._last_steps) if step <= last), len(self._last_steps) - 1)
+        if found != self._range:
+            self._range, self._guider = found, self._make(found)
+
+    def __call__(self, predict: Predict, x_t: Tensor, t: Tensor) -> Tensor:
+        """Return the prediction of the present range's guider."""
+        return self._guider(predict, x_t, t)
 
 
 def _negative_and_positive(cond: Conditioning, uncond: Conditioning) -> Conditioning:

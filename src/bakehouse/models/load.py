@@ -128,7 +128,7 @@ class _Loader:
             parts["vae"] = self.external_vae(vae)
         pads = file.configs.pad_tokens or tuple(self.family.pad_tokens.get(part, "") for part in file.configs.text)
         for (part, config), pad in zip(file.configs.text.items(), pads, strict=True):
-            found = _tokenizer_for(path, file.configs.tokenizer, int(config["vocab_size"]))
+            found = tokenizer_for_file(path, file.configs.tokenizer, int(config["vocab_size"]))
             if pad:
                 found.pad_token = pad
             parts[tokenizer_part(part)] = found
@@ -214,7 +214,7 @@ def _built(build: Callable[[Config], nn.Module], folder: Path) -> nn.Module:
         return build(config)
 
 
-def _tokenizer_for(path: Path, carried: str | None, vocabulary: int) -> Any:
+def tokenizer_for_file(path: Path, carried: str | None, vocabulary: int) -> Any:
     """Return the tokenizer in the file's header, beside the file, in the Hub's cache or on the Hub, in this order."""
     if carried is not None:
         with tempfile.TemporaryDirectory() as made:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from bakehouse.data.weighted_prompt import PromptText
 from bakehouse.models.denoiser import Conditioning
 from bakehouse.models.family import Family
 from bakehouse.models.identify import SDXL_OPEN_CLIP, SDXL_TEXT
@@ -42,28 +43,29 @@ class SDXL(StableDiffusion):
         """Return fp32 for an fp16 model whose autoencoder overflows in fp16, as SDXL's own does (`force_upcast`)."""
         return torch.float32 if dtype is torch.float16 and config.get("force_upcast", True) else dtype
 
-    def encode_prompt(self, prompts: Sequence[str], *, clip_skip: int = 1, chunks: int = 1) -> Conditioning:
-        """Encode prompts to [B, 77 x chunks, D1 + D2] and pooled [B, P].
+    def _encode_ids(self, part: str, ids: Tensor, clip_skip: int) -> tuple[Tensor, Tensor | None]:
+        """Encode with one of the two encoders; the second one has a pooled vector, of which the first chunk's is used.
 
-        SDXL never reads the last layer: clip skip 1 and 2 are both the layer before it, as in A1111. The pooled
-        vector is the first chunk's.
+        SDXL never reads the last layer: clip skip 1 and 2 are both the layer before it, as in A1111. Emphasis does
+        not change the pooled vector, as in A1111.
         """
         self._check_clip_skip(clip_skip, min(layer_count(encoder) for encoder in self.text_encoders.values()))
-        hidden, pooled = [], None
-        for part, encoder in self.text_encoders.items():
-            ids = self.token_ids(prompts, chunks=chunks, part=part).to(encoder.device)
-            state, projected = raw_hidden_state(encoder, ids.view(-1, ids.shape[-1]), max(clip_skip, _TRAINED_LAYER))
-            hidden.append(state.reshape(len(prompts), -1, state.shape[-1]))
-            if projected is not None:
-                pooled = projected.view(len(prompts), chunks, -1)[:, 0]
-        return Conditioning(torch.cat(hidden, dim=-1), pooled)
+        encoder = self.text_encoders[part]
+        return raw_hidden_state(encoder, ids.to(encoder.device), max(clip_skip, _TRAINED_LAYER))
+
+    def encode_text(self, text: PromptText, *, is_negative: bool = False, **how: Any) -> Conditioning:
+        cond = super().encode_text(text, is_negative=is_negative, **how)
+        return self._zeroed(cond, [text.is_empty]) if is_negative else cond
 
     def encode_negative(self, prompts: Sequence[str], *, clip_skip: int = 1, chunks: int = 1) -> Conditioning:
-        """Encode negative prompts; empty ones are zeros, as SDXL was trained, and as in A1111 and diffusers."""
         cond = self.encode_prompt(prompts, clip_skip=clip_skip, chunks=chunks)
+        return self._zeroed(cond, [not prompt.strip() for prompt in prompts])
+
+    def _zeroed(self, cond: Conditioning, empty: Sequence[bool]) -> Conditioning:
+        """Return zeros for empty negative prompts, as SDXL was trained, and as in A1111 and diffusers."""
         if not self.zero_negative or cond.pooled is None:
             return cond
-        kept = torch.tensor([float(bool(prompt.strip())) for prompt in prompts]).to(cond.hidden)
+        kept = torch.tensor([0.0 if is_empty else 1.0 for is_empty in empty]).to(cond.hidden)
         return Conditioning(cond.hidden * kept.view(-1, 1, 1), cond.pooled * kept.view(-1, 1))
 
     def _added(self, x_t: Tensor, cond: Conditioning) -> dict[str, Tensor]:

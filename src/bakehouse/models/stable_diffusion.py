@@ -14,10 +14,12 @@ from torch import Tensor, nn
 
 from bakehouse.core.errors import UsageError
 from bakehouse.core.files import atomic_folder, sha256_file, write_json
+from bakehouse.data.weighted_prompt import PromptText
 from bakehouse.models.denoiser import Conditioning, Denoiser, Moments
 from bakehouse.models.detect_prediction_type import ZERO_TERMINAL
 from bakehouse.models.diffusers_networks import checkpoint_text_encoder, config_json, file_text_names
 from bakehouse.models.noise_schedule import schedule_from_config
+from bakehouse.models.prompt_chunks import chunk_rows, emphasized, token_chunks
 from bakehouse.models.text_encoders import (
     layer_count,
     normalized_hidden_state,
@@ -27,6 +29,7 @@ from bakehouse.models.text_encoders import (
     token_ids,
     with_text_model_level,
 )
+from bakehouse.models.textual_inversion import TextualInversions, inserted_vectors
 from bakehouse.models.weights_fingerprint import file_sha256, files_fingerprint, tensors_sha256
 
 DEFAULT_SCHEDULER = {
@@ -181,11 +184,43 @@ class StableDiffusion(Denoiser):
         return float(self.vae.config.scaling_factor), float(self.vae.config.shift_factor or 0.0)
 
     def encode_prompt(self, prompts: Sequence[str], *, clip_skip: int = 1, chunks: int = 1) -> Conditioning:
-        encoder = self.text_encoders["text_encoder"]
+        ids = {part: self.token_ids(prompts, chunks=chunks, part=part) for part in self.text_parts}
+        hidden, pooled = [], None
+        for part in self.text_parts:
+            state, projected = self._encode_ids(part, ids[part].view(-1, ids[part].shape[-1]), clip_skip)
+            hidden.append(state.reshape(len(prompts), -1, state.shape[-1]))
+            if projected is not None:
+                pooled = projected.view(len(prompts), chunks, -1)[:, 0]
+        return Conditioning(torch.cat(hidden, dim=-1), pooled)
+
+    def encode_text(
+        self,
+        text: PromptText,
+        *,
+        clip_skip: int = 1,
+        chunks: int = 1,
+        inversions: TextualInversions | None = None,
+        is_negative: bool = False,
+    ) -> Conditioning:
+        hidden, pooled = [], None
+        for part, encoder in self.text_encoders.items():
+            tokenizer = getattr(self, tokenizer_part(part))
+            found = token_chunks(tokenizer, text, inversions)
+            length = int(encoder.config.max_position_embeddings)
+            ids, weights = chunk_rows(tokenizer, found, count=max(chunks, len(found)), length=length)
+            placed = [[(1 + at, vectors) for at, vectors in chunk.inserted] for chunk in found]
+            with inserted_vectors(encoder, part, placed):
+                state, projected = self._encode_ids(part, ids, clip_skip)
+            hidden.append(emphasized(state, weights, text.emphasis).reshape(1, -1, state.shape[-1]))
+            if projected is not None:
+                pooled = projected[:1]
+        return Conditioning(torch.cat(hidden, dim=-1), pooled)
+
+    def _encode_ids(self, part: str, ids: Tensor, clip_skip: int) -> tuple[Tensor, Tensor | None]:
+        """Return a text encoder's hidden states [N, L, D] for ids [N, L], and pooled [N, P] if the UNet reads it."""
+        encoder = self.text_encoders[part]
         self._check_clip_skip(clip_skip, layer_count(encoder))
-        ids = self.token_ids(prompts, chunks=chunks).to(encoder.device)
-        hidden = normalized_hidden_state(encoder, ids.view(-1, ids.shape[-1]), clip_skip)
-        return Conditioning(hidden.reshape(len(prompts), -1, hidden.shape[-1]))
+        return normalized_hidden_state(encoder, ids.to(encoder.device), clip_skip), None
 
     def _check_clip_skip(self, clip_skip: int, layers: int) -> None:
         if not 1 <= clip_skip <= layers:
@@ -198,6 +233,15 @@ class StableDiffusion(Denoiser):
 
     def token_count(self, prompts: Sequence[str]) -> list[int]:
         return [len(ids) for ids in prompt_token_ids(self.tokenizers["tokenizer"], prompts)]
+
+    def chunk_token_counts(self, text: PromptText, inversions: TextualInversions | None = None) -> list[int]:
+        return [len(chunk.ids) for chunk in token_chunks(self.tokenizers["tokenizer"], text, inversions)]
+
+    def textual_inversions(self, files: Mapping[str, Path]) -> TextualInversions:
+        widths = {
+            part: int(encoder.get_input_embeddings().weight.shape[1]) for part, encoder in self.text_encoders.items()
+        }
+        return TextualInversions(files, self.tokenizers["tokenizer"], widths)
 
     def tokens(self, prompts: Sequence[str]) -> list[list[str]]:
         return prompt_tokens(self.tokenizers["tokenizer"], prompts)

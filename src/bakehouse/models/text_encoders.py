@@ -12,8 +12,6 @@ from bakehouse.core.errors import UsageError
 
 CHUNK_TOKENS = 75
 """Tokens that one pass of a CLIP text encoder reads, without start and end tokens."""
-MAX_CHUNKS = 3
-"""Passes for one prompt, as in A1111."""
 
 
 def prompt_token_ids(tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
@@ -43,11 +41,13 @@ def single_token_words(tokenizer: Any) -> list[str]:
 def token_ids(tokenizer: Any, prompts: Sequence[str], *, chunks: int, length: int) -> Tensor:
     """Return token ids [B, chunks, length]: each chunk is a start token, length - 2 tokens and an end token.
 
+    Tokens beyond the last chunk are left out.
+
     Raises:
-        UsageError: too many chunks.
+        UsageError: less than one chunk.
     """
-    if not 1 <= chunks <= MAX_CHUNKS:
-        raise UsageError(f"chunks = {chunks}: allowed are 1 to {MAX_CHUNKS} (75, 150 or 225 tokens)")
+    if chunks < 1:
+        raise UsageError(f"chunks = {chunks}: must be at least 1 (75 tokens each)")
     room = length - 2
     begin, end, pad = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id
     rows = []

@@ -14,14 +14,16 @@ from torch import Tensor
 
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import key_of
+from bakehouse.data.weighted_prompt import PromptText, StepPrompts, prompts_at
 from bakehouse.models.denoiser import Conditioning, Denoiser
-from bakehouse.models.guidance import ClassifierFreeGuidance, Guider
+from bakehouse.models.guidance import ClassifierFreeGuidance, ComposedGuidance, Guider, StepwiseGuidance
 from bakehouse.models.image_to_image import InitImage, InitLatents, in_order, steps_of_strength
 from bakehouse.models.latent_preview import OnPreview, Previews
 from bakehouse.models.quantize_int8 import is_quantized
 from bakehouse.models.sampling import OnStep, SamplingStep, initial_noise, sample, to_images
 from bakehouse.models.second_pass import Enlarge, SecondPass, enlarge_latents
-from bakehouse.models.text_encoders import CHUNK_TOKENS, MAX_CHUNKS
+from bakehouse.models.text_encoders import CHUNK_TOKENS
+from bakehouse.models.textual_inversion import TextualInversions
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -34,8 +36,8 @@ With a second pass, calls in all are an estimate until that pass begins.
 OnHalved = Callable[[int, int], None]
 """Called when memory runs out: the batch size that did not fit, and the one that is tried next."""
 
-_CACHED_PROMPTS = 512
-"""Encoded prompts kept, about 240 KB each for SD 1.x."""
+_CACHED_CHUNKS = 512
+"""Chunks of encoded prompts kept, about 240 KB each for SD 1.x."""
 
 
 class NotFiniteError(BakehouseError):
@@ -65,6 +67,8 @@ class ImageSpec:
     """0 to 1: how much of an image is replaced, which `generate_images` is given as well. None: made from noise."""
     second_pass: SecondPass | None = None
     """Enlarge the image and sample it again (hires fix)."""
+    step_prompts: tuple[StepPrompts, ...] = ()
+    """What the prompts mean at each step. Empty: `prompt` and `negative` are plain text, `chunks` long."""
 
     @property
     def steps_run(self) -> int:
@@ -84,13 +88,37 @@ class ImageSpec:
         The number of chunks is part of it: padding a short prompt would change what it attends to.
         """
         guidance = self.guidance, self.guidance_rescale
-        passes = self.strength, self.second_pass
-        return self.width, self.height, self.chunks, self.steps, *guidance, self.sampler, *passes
+        chunks = [(prompts.last_step, prompts.chunks) for prompts in self.step_prompts] or [(self.steps, self.chunks)]
+        changes = tuple(one for one, after in zip(chunks, [*chunks[1:], (0, 0)], strict=True) if one[1] != after[1])
+        how = *guidance, self.needs_negative, self.sampler, self.strength, self.second_pass
+        return self.width, self.height, changes, bool(self.step_prompts), self.steps, *how
+
+    @property
+    def needs_negative(self) -> bool:
+        """Whether the prediction for the negative prompt is needed."""
+        return self.guidance != 1 or any(not prompts.is_plain for prompts in self.step_prompts)
 
 
 def chunks_for(model: Denoiser, prompt: str, negative: str = "") -> int:
-    """Return how many passes of the text encoder the longer of two prompts needs: 1 to 3, as in A1111."""
-    return min(MAX_CHUNKS, max(1, -(-max(model.token_count([prompt, negative])) // CHUNK_TOKENS)))
+    """Return how many passes of the text encoder the longer of two plain prompts needs."""
+    return max(1, -(-max(model.token_count([prompt, negative])) // CHUNK_TOKENS))
+
+
+def with_chunks(
+    model: Denoiser, schedule: Sequence[StepPrompts], inversions: TextualInversions | None = None
+) -> tuple[StepPrompts, ...]:
+    """Return a schedule with the number of chunks that the longest prompt of each step needs."""
+    counts: dict[PromptText, int] = {}
+
+    def count(text: PromptText) -> int:
+        if text not in counts:
+            counts[text] = len(model.chunk_token_counts(text, inversions))
+        return counts[text]
+
+    return tuple(
+        replace(prompts, chunks=max(count(text) for text in (prompts.negative, *(c.text for c in prompts.conditions))))
+        for prompts in schedule
+    )
 
 
 def check_size(model: Denoiser, width: int, height: int) -> None:
@@ -114,33 +142,45 @@ def model_key(model: Denoiser) -> str:
 
 
 class PromptCache:
-    """Encoded prompts, the last 512. Each is encoded alone, so that its batch never changes a bit of it."""
+    """Encoded prompts, the last 512 chunks. Each is encoded alone, so that its batch never changes a bit of it."""
 
     def __init__(self) -> None:
         self.state: object = None
         """Names what is on the text encoder. Set it before generating: prompts are encoded again when it differs."""
-        self._cached: dict[object, Conditioning] = {}
+        self.inversions: TextualInversions | None = None
+        """Textual inversions that weighted prompts may name."""
+        self._cached: dict[object, tuple[Conditioning, int]] = {}
+        """Oldest first, with the number of chunks."""
 
-    def prompt(self, model: Denoiser, spec: ImageSpec) -> Conditioning:
-        """Return the encoded prompt, [1, 77 x chunks, D]."""
-        return self._encode(model, spec, spec.prompt)
+    def plain(self, model: Denoiser, text: str, spec: ImageSpec, *, is_negative: bool = False) -> Conditioning:
+        """Return plain text encoded, [1, 77 x chunks, D]; of an empty negative prompt what means empty to the model."""
+        empty = is_negative and not text.strip()
+        encode = model.encode_negative if empty else model.encode_prompt
+        key = None if empty else text, spec.clip_skip, spec.chunks, self.state
+        how = {"clip_skip": spec.clip_skip, "chunks": spec.chunks}
+        return self._kept(key, spec.chunks, lambda: encode(["" if empty else text], **how))
 
-    def negative(self, model: Denoiser, spec: ImageSpec) -> Conditioning:
-        """Return the encoded negative prompt; for an empty one, what the model was trained to read as empty."""
-        return self._encode(model, spec, spec.negative if spec.negative.strip() else None)
+    def weighted(
+        self, model: Denoiser, text: PromptText, spec: ImageSpec, chunks: int, *, is_negative: bool = False
+    ) -> Conditioning:
+        """Return a weighted prompt encoded, [1, 77 x chunks, D]."""
+        key = text, is_negative and text.is_empty, spec.clip_skip, chunks, self.state
+        how = {"clip_skip": spec.clip_skip, "chunks": chunks}
+        return self._kept(
+            key, chunks, lambda: model.encode_text(text, inversions=self.inversions, is_negative=is_negative, **how)
+        )
 
     def clear(self) -> None:
         """Forget all prompts."""
         self._cached.clear()
 
-    def _encode(self, model: Denoiser, spec: ImageSpec, text: str | None) -> Conditioning:
-        key = text, spec.clip_skip, spec.chunks, self.state
+    def _kept(self, key: object, chunks: int, encode: Callable[[], Conditioning]) -> Conditioning:
         if key not in self._cached:
-            encode = model.encode_negative if text is None else model.encode_prompt
-            while len(self._cached) >= _CACHED_PROMPTS:
-                del self._cached[next(iter(self._cached))]
-            self._cached[key] = encode([text or ""], clip_skip=spec.clip_skip, chunks=spec.chunks)
-        return self._cached[key]
+            kept = sum(count for _, count in self._cached.values())
+            while self._cached and kept + chunks > _CACHED_CHUNKS:
+                kept -= self._cached.pop(next(iter(self._cached)))[1]
+            self._cached[key] = encode(), chunks
+        return self._cached[key][0]
 
 
 def batches(specs: Sequence[ImageSpec], max_size: Callable[[ImageSpec], int]) -> Iterator[list[ImageSpec]]:
@@ -235,12 +275,7 @@ def _generate_pixels(
     if len(images) != (0 if first.strength is None else len(specs)):
         raise ValueError(f"{len(specs)} specs with strength {first.strength} and {len(images)} images to begin from")
     check_size(model, first.width, first.height)
-    cond = Conditioning.cat([prompt_cache.prompt(model, spec) for spec in specs])
-    uncond = None
-    if first.guidance != 1:
-        uncond = Conditioning.cat([prompt_cache.negative(model, spec) for spec in specs])
-    guider = ClassifierFreeGuidance(cond, uncond, first.guidance, first.guidance_rescale)
-    passes = _Passes(model, guider, specs, watch)
+    passes = _Passes(model, _guider(model, specs, prompt_cache), specs, watch)
     latents = passes.first(images)
     _check_finite(model, specs, latents)
     if first.second_pass is not None:
@@ -260,6 +295,7 @@ class _Passes:
         self._model, self._spec, self._watch = model, specs[0], watch
         self._seeds = [spec.seed for spec in specs]
         self._guider: Guider = guider
+        self._stepwise = guider if isinstance(guider, StepwiseGuidance) else None
         self._previews: Previews | None = None
         if watch.on_preview is not None and watch.preview_every and self._spec.steps_run:
             self._guider = self._previews = Previews(
@@ -274,6 +310,7 @@ class _Passes:
         """Calls of the network so far, and those of the passes before this one."""
         self._this_pass, self._later = 0, self._spec.steps_run
         """Steps of the present pass and of those after it."""
+        self._is_second = False
 
     def first(self, images: Sequence[InitImage]) -> Tensor:
         """Return the latents of the first pass: from noise, or from images."""
@@ -287,7 +324,9 @@ class _Passes:
 
     def second(self, second: SecondPass, latents: Tensor) -> Tensor:
         """Return the latents of a second pass over enlarged ones, with new noise from the same seeds."""
-        steps = second.schedule_steps
+        steps, self._is_second = second.schedule_steps, True
+        if self._stepwise is not None:
+            self._stepwise.advance(1, 1)  # what prompts become by the end of the first pass they stay, as in A1111
         return self._sample(self._noise(second.width, second.height), steps, latents, steps - second.steps_run)
 
     def _noise(self, width: int, height: int) -> Tensor:
@@ -314,6 +353,9 @@ class _Passes:
         )
 
     def _report(self, step: SamplingStep) -> None:
+        if self._stepwise is not None and not self._is_second:
+            # Steps count from the first that is run, on the scale of all steps, as in A1111.
+            self._stepwise.advance(step.done * self._this_pass, step.total * self._spec.steps)
         self._calls = self._calls_before + step.done
         total = self._calls_before + step.total + step.total * self._later // self._this_pass
         if self._watch.on_progress is not None:
@@ -325,6 +367,35 @@ class _Passes:
 def _check_finite(model: Denoiser, specs: Sequence[ImageSpec], latents: Tensor) -> None:
     if broken := _rows_not_finite(latents):
         raise NotFiniteError(_not_finite_message(specs, broken), hint=_not_finite_hint(model))
+
+
+def _guider(model: Denoiser, specs: Sequence[ImageSpec], cache: PromptCache) -> Guider:
+    """Return what guides a batch: plain prompts, or weighted ones that may change during sampling."""
+    first = specs[0]
+    how = first.guidance, first.guidance_rescale
+    if not any(spec.step_prompts for spec in specs):
+        cond = Conditioning.cat([cache.plain(model, spec.prompt, spec) for spec in specs])
+        if not first.needs_negative:
+            return ClassifierFreeGuidance(cond, None, *how)
+        negative = [cache.plain(model, spec.negative, spec, is_negative=True) for spec in specs]
+        return ClassifierFreeGuidance(cond, Conditioning.cat(negative), *how)
+    ends = sorted({prompts.last_step for spec in specs for prompts in spec.step_prompts})
+
+    def of_range(number: int) -> Guider:
+        now = [prompts_at(spec.step_prompts, ends[number]) for spec in specs]
+        pairs = list(zip(specs, now, strict=True))
+        cond = Conditioning.cat(
+            [cache.weighted(model, c.text, spec, p.chunks) for spec, p in pairs for c in p.conditions]
+        )
+        if not first.needs_negative:
+            return ClassifierFreeGuidance(cond, None, *how)
+        negative = [cache.weighted(model, p.negative, spec, p.chunks, is_negative=True) for spec, p in pairs]
+        if all(prompts.is_plain for prompts in now):
+            return ClassifierFreeGuidance(cond, Conditioning.cat(negative), *how)
+        weights = [[condition.weight for condition in prompts.conditions] for prompts in now]
+        return ComposedGuidance(cond, Conditioning.cat(negative), weights, *how)
+
+    return StepwiseGuidance(ends, of_range)
 
 
 def _rows_not_finite(tensor: Tensor) -> list[int]:

@@ -11,9 +11,9 @@ from bakehouse.adapters import Adapter
 from bakehouse.core.events import Event, Progress, Sampled, Warned
 from bakehouse.core.files import atomic_path
 from bakehouse.core.run_folder import Run
+from bakehouse.data.weighted_prompt import plain_schedule
 from bakehouse.models.denoiser import Denoiser
-from bakehouse.models.text_encoders import CHUNK_TOKENS, MAX_CHUNKS
-from bakehouse.models.text_to_image import ImageSpec, NotFiniteError, batches, chunks_for, generate_images
+from bakehouse.models.text_to_image import ImageSpec, NotFiniteError, batches, generate_images, with_chunks
 from bakehouse.recipe.recipe import Recipe
 from bakehouse.recipe.sample_prompt import GenerateSamples, SamplePrompt, parse_sample_prompt, sample_defaults
 from bakehouse.training.ema import averaged_weights
@@ -57,17 +57,6 @@ def sample_prompts(recipe: Recipe) -> list[SamplePrompt]:
     return [parse_sample_prompt(line, defaults) for line in recipe.sample.prompts]
 
 
-def truncated_prompts(recipe: Recipe, model: Denoiser) -> list[str]:
-    """Return a warning for each sample prompt that is longer than the text encoder can read."""
-    most = MAX_CHUNKS * CHUNK_TOKENS
-    prompts = [sample.prompt for sample in sample_prompts(recipe)]
-    return [
-        f"sample prompt {prompt[:60]!r} has {count} tokens: only the first {most} are used"
-        for prompt, count in zip(prompts, model.token_count(prompts), strict=True)
-        if count > most
-    ]
-
-
 def sample_generator(recipe: Recipe, model: Denoiser, state: TrainState) -> GenerateSamples:
     """Return a function that generates with the current weights.
 
@@ -101,6 +90,6 @@ def _batch_size(recipe: Recipe, model: Denoiser) -> int:
 
 
 def _image_spec(prompt: SamplePrompt, recipe: Recipe, model: Denoiser) -> ImageSpec:
-    """Return what to generate; prompts are chunked as `generate` does, so that samples show the finished weights."""
-    chunks = chunks_for(model, prompt.prompt, prompt.negative)
-    return ImageSpec(**vars(prompt), clip_skip=recipe.model.clip_skip, chunks=chunks)
+    """Return what to generate; prompts are plain text, chunked as `generate` does."""
+    step_prompts = with_chunks(model, plain_schedule(prompt.prompt, prompt.negative, prompt.steps))
+    return ImageSpec(**vars(prompt), clip_skip=recipe.model.clip_skip, step_prompts=step_prompts)

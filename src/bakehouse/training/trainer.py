@@ -19,7 +19,6 @@ from bakehouse.training.offload import PrefetchCallback
 from bakehouse.training.prepare import build_components, load_base
 from bakehouse.training.resume import check_weights, newest_state, restore
 from bakehouse.training.run_setup import OpenRun, open_run, resolve_batch_size
-from bakehouse.training.samples import truncated_prompts
 from bakehouse.training.step_callbacks import Callback, SampleCallback, StateCallback, WeightsCallback
 from bakehouse.training.training_state import save_state
 
@@ -59,7 +58,7 @@ def _train(opened: OpenRun, make_evaluator: EvaluatorFactory | None) -> Iterator
     base = yield from load_base(recipe)
     model = base.model
     opened.check_base(model)
-    yield from _warn([*plan.warnings, *model.notes, *truncated_prompts(recipe, model)])
+    yield from _warn([*plan.warnings, *model.notes])
     class_images = yield from prepare_class_images(plan, model)
     opened.check_class_images(class_images)
     components, state = yield from build_components(plan, model, class_images, precision=base.precision)

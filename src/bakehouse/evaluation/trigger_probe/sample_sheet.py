@@ -75,7 +75,7 @@ ImagesByPrompt = dict[str, list[Image.Image]]
 
 
 def _generate(pipeline: Pipeline, prompts: Sequence[str], seeds: int, on_event: OnEvent | None) -> ImagesByPrompt:
-    requests = [ImageRequest(prompt=p, seed=1, count=seeds, steps=STEPS) for p in prompts]
+    requests = [ImageRequest(prompt=p, prompt_syntax="plain", seed=1, count=seeds, steps=STEPS) for p in prompts]
     made = [generated.image for generated in pipeline.generate(requests, on_event=on_event)]
     return {p: made[i * seeds : (i + 1) * seeds] for i, p in enumerate(prompts)}
 

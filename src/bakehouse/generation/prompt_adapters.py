@@ -1,0 +1,56 @@
+"""Adapters that prompts ask for: on the model for their own pictures, and kept until a prompt asks for others."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+from bakehouse.adapters.adapter import LayerAdapter
+from bakehouse.adapters.adapter_reader import read_adapter, with_modules
+from bakehouse.adapters.load_onto_model import load_adapter
+from bakehouse.core.errors import UsageError
+from bakehouse.generation.read_prompts import PromptAdapter
+from bakehouse.models.denoiser import Denoiser
+from bakehouse.weights.dylora_slices import cut
+
+
+class PromptAdapters:
+    """The adapters of prompts on one model. Outside of `applied` they have the strength 0."""
+
+    def __init__(self, model: Denoiser) -> None:
+        self._model = model
+        self._loaded: dict[object, LayerAdapter] = {}
+
+    @contextlib.contextmanager
+    def applied(self, adapters: Sequence[PromptAdapter]) -> Iterator[None]:
+        """Apply adapters inside a `with` block.
+
+        Raises:
+            UsageError: one does not fit the model, or cannot be cut to the rank asked for.
+            BakehouseError: its file is damaged.
+        """
+        wanted = {(one.path, one.rank): one for one in adapters}
+        for key in [key for key in self._loaded if key not in wanted]:
+            self._loaded.pop(key).remove()
+        for key, one in wanted.items():
+            if key not in self._loaded:
+                self._loaded[key] = self._load(one)
+        with contextlib.ExitStack() as stack:
+            for key, one in wanted.items():
+                stack.enter_context(self._loaded[key].scaled(one.unet, text=one.text))
+            yield
+
+    def remove(self) -> None:
+        """Remove all from the model."""
+        while self._loaded:
+            self._loaded.popitem()[1].remove()
+
+    def _load(self, one: PromptAdapter) -> LayerAdapter:
+        if one.rank is None:
+            return load_adapter(one.path, self._model.trainable_modules(), 0.0)
+        file = read_adapter(one.path)
+        if not any("lora_down.weight" in tensors for tensors in file.modules.values()):
+            raise UsageError(f"dyn = {one.rank}: {one.path} has no ranks that could be left out; only LoRAs have")
+        # A1111 leaves out ranks and keeps the scale alpha / rank of the whole file.
+        modules = {stem: cut(tensors, one.rank, alpha_shrinks=True) for stem, tensors in file.modules.items()}
+        return load_adapter(with_modules(file, modules), self._model.trainable_modules(), 0.0)
