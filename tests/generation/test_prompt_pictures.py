@@ -101,7 +101,7 @@ def test_and_is_the_weighted_sum(pipeline: Pipeline, asked: ImageRequest, calls:
     assert calls[0].shape[0] == 3, "one row for the negative prompt and one for each prompt"
     assert difference(composed, made("a hat", 3.0)) <= 1
     assert difference(made("a hat :2", 2.0), made("a hat", 4.0)) <= 1
-    assert difference(made("a hat AND a robot", 3.0), composed) > 5
+    assert difference(made("a hat AND a robot", 3.0), composed) > 1
 
 
 def test_at_guidance_one_and_still_composes(pipeline: Pipeline, asked: ImageRequest, calls: list[Tensor]) -> None:
