@@ -9,6 +9,7 @@ from bakehouse.cli.expand_option_groups import expand_option_groups
 from bakehouse.cli.generation_options import Base, GenerationOptions, Model, Prediction, Seed
 from bakehouse.cli.options import Json, Quiet
 from bakehouse.cli.render.safe_printing import echo
+from bakehouse.cli.sampler_options import SamplerOptions
 
 Axis = typer.Option(
     metavar="AXIS[=VALUES]", help="Setting to vary, e.g. epoch, weight=0.4,0.8, seed=1-4, steps, guidance or sampler."
@@ -29,6 +30,7 @@ def grid(
         Path | None, typer.Option("--out", "-o", metavar="DIR", help="Output folder. Default: grids/NAME.")
     ] = None,
     options: GenerationOptions,
+    sampler_options: SamplerOptions,
     base: Base = None,
     prediction: Prediction = None,
     json: Json = False,
@@ -41,7 +43,8 @@ def grid(
     from bakehouse.generation import Drawn, make_grid, resolve
 
     source = resolve(model, base=base, prediction=prediction)
-    request = options.request(subject_of(source.run) if prompt is None else prompt, seed=seed)
+    words = subject_of(source.run) if prompt is None else prompt
+    request = options.request(words, seed=seed, **sampler_options.fields())
     folder = out or Path("grids") / source.title
     more = extra_adapters(source, options.adapter)
     making = make_grid(source, x, y, request, folder, batch=options.batch, adapters=more, dtype=options.precision)

@@ -21,10 +21,12 @@ from bakehouse.generation.adapter_header import tensor_hash
 from bakehouse.generation.infotext import Infotext, lora_hashes, with_networks
 from bakehouse.generation.model_source import ModelSource, replace_weights, resolve
 from bakehouse.generation.request import GeneratedImage, ImageRequest
+from bakehouse.generation.sampler_infotext import noise_settings, sampler_settings, schedule_settings
 from bakehouse.models.denoiser import Denoiser
 from bakehouse.models.denoising_error import denoising_errors
 from bakehouse.models.load import load_model
 from bakehouse.models.samplers import find_sampler
+from bakehouse.models.sampling_options import check_options
 from bakehouse.models.text_encoders import CHUNK_TOKENS, MAX_CHUNKS
 from bakehouse.models.text_to_image import ImageSpec, PromptCache, batches, check_size, chunks_for, generate_images
 from bakehouse.models.weights_fingerprint import file_sha256
@@ -255,7 +257,8 @@ class Pipeline:
         model, native = self.denoiser, self.denoiser.native_size
         width, height = request.width or native, request.height or native
         check_size(model, width, height)
-        sampler = find_sampler(request.sampler).label
+        choice = find_sampler(request.sampler, request.schedule)
+        check_options(choice, request.sampling_options(downscale=model.downscale))
         tokens, limit = model.token_count([request.prompt, request.negative]), CHUNK_TOKENS * MAX_CHUNKS
         if max(tokens) > limit:
             which = "prompt" if tokens[0] == max(tokens) else "negative prompt"
@@ -265,10 +268,21 @@ class Pipeline:
             )
         clip_skip = request.clip_skip or self.source.clip_skip
         guidance = self.source.guidance if request.guidance is None else request.guidance
-        return replace(request, width=width, height=height, sampler=sampler, clip_skip=clip_skip, guidance=guidance)
+        return replace(
+            request,
+            width=width,
+            height=height,
+            clip_skip=clip_skip,
+            guidance=guidance,
+            sampler=choice.label,
+            schedule=choice.schedule,
+        )
 
     def _generate(self, resolved: list[ImageRequest], batch: int | None, on_event: OnEvent) -> Iterator[GeneratedImage]:
-        specs = [r.to_spec(chunks=chunks_for(self.denoiser, r.prompt, r.negative)) for r in resolved]
+        downscale = self.denoiser.downscale
+        specs = [
+            r.to_spec(chunks=chunks_for(self.denoiser, r.prompt, r.negative), downscale=downscale) for r in resolved
+        ]
         groups = list(batches(specs, lambda spec: batch or _default_batch(spec)))
         total, done, waiting = sum(group[0].steps for group in groups), 0, iter(resolved)
         for group in groups:
@@ -302,19 +316,17 @@ class Pipeline:
             return [GeneratedImage(image, request, self._infotext(spec)) for image, request, spec in made]
 
     def _infotext(self, spec: ImageSpec) -> Infotext:
-        sampler, schedule = webui_sampler(spec.sampler)
         settings = {
             "Steps": spec.steps,
-            "Sampler": sampler,
-            "Schedule type": schedule,
+            **schedule_settings(spec),
             "CFG scale": spec.guidance,
             "CFG Rescale": spec.guidance_rescale or None,
             "Seed": spec.seed,
             "Size": f"{spec.width}x{spec.height}",
-            "Model hash": self._model_hash,
+            "Model hash": self.model_hash,
             "Model": _model_name(self.source.base),
-            "Clip skip": spec.clip_skip if spec.clip_skip > 1 else None,
-            "RNG": "CPU",
+            **noise_settings(spec, downscale=self.denoiser.downscale),
+            **sampler_settings(spec),
             "Lora hashes": lora_hashes([(a.name, tensor_hash(a.path)) for a in self._loaded]),
             "Version": f"bakehouse {metadata.version('bakehouse')}",
         }
@@ -322,7 +334,7 @@ class Pipeline:
         return Infotext.make(with_networks(spec.prompt, networks), spec.negative, settings)
 
     @property
-    def _model_hash(self) -> str:
+    def model_hash(self) -> str:
         """Ten digits: a file's sha256 as in A1111; for a folder, which A1111 does not load, a hash of its weights."""
         path = Path(self.source.base)
         return (file_sha256(path) if path.is_file() else self.denoiser.fingerprint)[:10]
@@ -342,17 +354,6 @@ def pick_dtype(requested: Precision | torch.dtype, device: str, trained_in: str 
         return DTYPES[requested]
     # fp16 has three bits more than bf16: the rounding of bf16 can be visible in an image.
     return DTYPES.get(trained_in, torch.float16) if device.startswith("cuda") else torch.float32
-
-
-def webui_sampler(label: str) -> tuple[str, str | None]:
-    """Return A1111's `Sampler` and `Schedule type` for one of our samplers.
-
-    Our steps begin at the last timestep and are evenly spaced, which A1111 calls SGM Uniform.
-    """
-    if label.endswith(" Karras"):
-        return label.removesuffix(" Karras"), "Karras"
-    of_k_diffusion = label.startswith(("Euler", "DPM", "Heun", "LMS"))
-    return label, "SGM Uniform" if of_k_diffusion else None
 
 
 def _load(source: ModelSource, device: str, dtype: torch.dtype) -> Denoiser:

@@ -12,12 +12,12 @@ from PIL import Image
 
 from bakehouse.core.errors import Problems
 from bakehouse.generation.infotext import Infotext
+from bakehouse.generation.sampler_request import MAX_SEED, SamplerRequest
 
 if TYPE_CHECKING:
     from bakehouse.models.text_to_image import ImageSpec
 
 RANDOM_SEED = -1
-MAX_SEED = 2**63 - 1
 MAX_SIDE = 16384
 """Pixels."""
 MAX_COUNT = 100_000
@@ -26,7 +26,7 @@ _SIDES = f"allowed are 1 to {MAX_SIDE} pixels"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageRequest:
+class ImageRequest(SamplerRequest):
     """`count` images of one prompt, as a user asks for them; image i has seed + i, as in A1111's webui.
 
     What is None is filled in by the model that generates them; `to_spec` gives the image with all settings resolved.
@@ -75,23 +75,27 @@ class ImageRequest:
                 f"clip_skip = {self.clip_skip}: must be at least 1 (the last layer)",
             ),
         )
-        problems = [message for valid, message in checks if not valid]
+        problems = [message for valid, message in checks if not valid] + list(self.sampler_problems())
         if problems:
             raise Problems("this image cannot be generated:", problems)
 
     def seeded(self) -> ImageRequest:
-        """Return the same request with a random seed in place of -1."""
+        """Return the same request with random seeds in place of -1."""
         # 32 bits: the range of A1111's random seeds, which every other tool can read.
-        return self if self.seed != RANDOM_SEED else replace(self, seed=random.randrange(2**32))
+        seed, variation = (random.randrange(2**32) if s == RANDOM_SEED else s for s in (self.seed, self.variation_seed))
+        return replace(self, seed=seed, variation_seed=variation if self.variation_strength else self.variation_seed)
 
     def each(self) -> Iterator[ImageRequest]:
-        """Yield one request per image, each with its own seed."""
+        """Yield one request per image, each with its own seed, or its own variation seed if there is one."""
         first = self.seeded()
         for i in range(first.count):
-            yield replace(first, seed=first.seed + i, count=1)
+            if first.variation_strength:
+                yield replace(first, variation_seed=first.variation_seed + i, count=1)
+            else:
+                yield replace(first, seed=first.seed + i, count=1)
 
-    def to_spec(self, *, chunks: int) -> ImageSpec:
-        """Return one image with every setting resolved.
+    def to_spec(self, *, chunks: int, downscale: int = 8) -> ImageSpec:
+        """Return one image with every setting resolved; a latent of the model has `downscale` pixels on each axis.
 
         Raises:
             ValueError: a setting is still open (None, a random seed, more than one image).
@@ -100,7 +104,8 @@ class ImageRequest:
 
         if self.width is None or self.height is None or self.guidance is None or self.clip_skip is None:
             raise ValueError("width, height, guidance and clip_skip must be resolved first")
-        if self.seed == RANDOM_SEED or self.count != 1:
+        random_variation = self.variation_strength > 0 and self.variation_seed == RANDOM_SEED
+        if self.seed == RANDOM_SEED or random_variation or self.count != 1:
             raise ValueError("a request for several images or with a random seed is split by `each` first")
         return ImageSpec(
             prompt=self.prompt,
@@ -112,6 +117,9 @@ class ImageRequest:
             guidance=self.guidance,
             guidance_rescale=self.guidance_rescale,
             sampler=self.sampler,
+            schedule=self.schedule,
+            variation_seed=max(0, self.variation_seed),
+            options=self.sampling_options(downscale=downscale),
             clip_skip=self.clip_skip,
             chunks=chunks,
         )

@@ -39,8 +39,10 @@ def beta_quantile(p: float, a: float, b: float) -> float:
     """
     if p <= 0 or p >= 1:
         return 0.0 if p <= 0 else 1.0
-    if p > beta_cdf(0.5, a, b):
-        return 1 - beta_quantile(1 - p, b, a)
+    return 1 - _below_half(1 - p, b, a) if p > beta_cdf(0.5, a, b) else _below_half(p, a, b)
+
+
+def _below_half(p: float, a: float, b: float) -> float:
     low, high = 0.0, 0.5
     while True:
         middle = (low + high) / 2

@@ -100,7 +100,9 @@ def sample(
     solver: Solver | SolverRun
     if choice.solver is None:
         generators = on_the_way.torch_generators()
-        solver = Solver(denoiser.schedule, choice.label, steps, denoiser.device, start_step=start_step, generators=generators)
+        solver = Solver(
+            denoiser.schedule, choice.label, steps, denoiser.device, start_step=start_step, generators=generators
+        )
     else:
         solver = SolverRun(
             denoiser.schedule, choice, steps, denoiser.device, noise=on_the_way, options=options, start_step=start_step,

@@ -161,7 +161,8 @@ def find_schedule(name: str) -> str:
     labels |= {alias: row.label for row in SCHEDULES.values() for alias in row.aliases}
     if wanted not in labels:
         raise UsageError(
-            f"schedule = {name!r}: unknown{did_you_mean(wanted, labels)}", hint=f"allowed are {', '.join(SCHEDULE_NAMES)}"
+            f"schedule = {name!r}: unknown{did_you_mean(wanted, labels)}",
+            hint=f"allowed are {', '.join(SCHEDULE_NAMES)}",
         )
     return labels[wanted]
 

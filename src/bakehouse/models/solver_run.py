@@ -17,6 +17,7 @@ from bakehouse.models.sigma_schedules import make_sigmas
 from bakehouse.models.sigma_table import SigmaTable
 from bakehouse.models.solvers.coroutine import Answer, Query, Steps
 
+
 @dataclass(frozen=True)
 class SolverPlan:
     """Where a solver's steps are."""
@@ -58,7 +59,9 @@ def plan_steps(
     else:
         within = torch.cat([table.sigmas[-1:], sigmas[1:-1], table.sigmas[:1]])
     if within[0] <= within[-1]:
-        raise UsageError(f"start_step = {start_step}: {row.label} has no step left", hint=f"begin earlier than {steps - 1}")
+        raise UsageError(
+            f"start_step = {start_step}: {row.label} has no step left", hint=f"begin earlier than {steps - 1}"
+        )
     return SolverPlan(within, sigmas[0])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,9 +13,13 @@ from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import key_of
 from bakehouse.models.denoiser import Conditioning, Denoiser
 from bakehouse.models.guidance import ClassifierFreeGuidance
+from bakehouse.models.image_noise import ImageNoise
 from bakehouse.models.quantize_int8 import is_quantized
-from bakehouse.models.sampling import SamplingStep, initial_noise, sample, to_images
+from bakehouse.models.samplers import find_sampler
+from bakehouse.models.sampling import SamplingStep, sample, to_images
+from bakehouse.models.sampling_options import SamplingOptions
 from bakehouse.models.text_encoders import CHUNK_TOKENS, MAX_CHUNKS
+from bakehouse.models.tiling import tiled
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -49,6 +53,11 @@ class ImageSpec:
     """Classifier-free guidance; at 1 the negative prompt is ignored."""
     guidance_rescale: float = 0.0
     sampler: str
+    schedule: str | None = None
+    """See `find_sampler`."""
+    variation_seed: int = 0
+    """Of the noise that `options.noise.variation_strength` mixes in."""
+    options: SamplingOptions = field(default_factory=SamplingOptions)
     clip_skip: int = 1
     chunks: int = 1
     """Passes of the text encoder, 75 tokens each; tokens beyond them are ignored. See `chunks_for`."""
@@ -60,7 +69,8 @@ class ImageSpec:
         The number of chunks is part of it: padding a short prompt would change what it attends to.
         """
         guidance = self.guidance, self.guidance_rescale
-        return self.width, self.height, self.chunks, self.steps, *guidance, self.sampler
+        sampler = self.sampler, self.schedule, self.options
+        return self.width, self.height, self.chunks, self.steps, *guidance, *sampler
 
 
 def chunks_for(model: Denoiser, prompt: str, negative: str = "") -> int:
@@ -119,15 +129,22 @@ class PromptCache:
 
 
 def batches(specs: Sequence[ImageSpec], max_size: Callable[[ImageSpec], int]) -> Iterator[list[ImageSpec]]:
-    """Split into runs of neighbours with one batch key, at most `max_size(first)` images each."""
+    """Split into runs of neighbours with one batch key, at most `max_size(first)` images each.
+
+    Images whose steps depend on them (DPM adaptive) are alone.
+    """
     batch: list[ImageSpec] = []
     for spec in specs:
-        if batch and (batch[0].batch_key != spec.batch_key or len(batch) >= max_size(batch[0])):
+        if batch and (batch[0].batch_key != spec.batch_key or len(batch) >= max_size(batch[0]) or _is_alone(batch[0])):
             yield batch
             batch = []
         batch.append(spec)
     if batch:
         yield batch
+
+
+def _is_alone(spec: ImageSpec) -> bool:
+    return find_sampler(spec.sampler, spec.schedule).sampler.adaptive
 
 
 def generate_images(
@@ -180,28 +197,44 @@ def _generate_pixels(
     if any(spec.batch_key != first.batch_key for spec in specs):
         raise ValueError("images with different batch keys cannot share a batch")
     check_size(model, first.width, first.height)
-    seeds = [spec.seed for spec in specs]
+    seeds, sampler = [spec.seed for spec in specs], find_sampler(first.sampler, first.schedule).sampler
+    noise = ImageNoise(
+        seeds,
+        model.latent_shape(first.width, first.height),
+        first.options.noise,
+        [spec.variation_seed for spec in specs],
+    )
     cond = Conditioning.cat([prompt_cache.prompt(model, spec) for spec in specs])
     uncond = None
-    if first.guidance != 1:
+    if first.guidance != 1 or sampler.needs_unguided:
         uncond = Conditioning.cat([prompt_cache.negative(model, spec) for spec in specs])
 
     def report(step: SamplingStep) -> None:
         if on_progress is not None:
             on_progress(step.done, step.total)
 
-    latents = sample(
-        model,
-        ClassifierFreeGuidance(cond, uncond, first.guidance, first.guidance_rescale),
-        noise=initial_noise(seeds, model.latent_shape(first.width, first.height)),
-        steps=first.steps,
-        sampler=first.sampler,
-        seeds=seeds,
-        on_step=report,
+    guider = ClassifierFreeGuidance(
+        cond,
+        uncond,
+        first.guidance * sampler.guidance_factor,
+        first.guidance_rescale,
+        keep_unguided=sampler.needs_unguided,
     )
-    if broken := _rows_not_finite(latents):
-        raise NotFiniteError(_not_finite_message(specs, broken), hint=_not_finite_hint(model))
-    pixels = model.decode(latents)
+    with tiled(model, first.options.tiling):
+        latents = sample(
+            model,
+            guider,
+            noise=noise.first(),
+            steps=first.steps,
+            sampler=first.sampler,
+            schedule=first.schedule,
+            seeds=seeds,
+            options=first.options,
+            on_step=report,
+        )
+        if broken := _rows_not_finite(latents):
+            raise NotFiniteError(_not_finite_message(specs, broken), hint=_not_finite_hint(model))
+        pixels = model.decode(latents)
     if broken := _rows_not_finite(pixels):
         hint = "the autoencoder (VAE) fails even in fp32: use another one (model.vae)"
         raise NotFiniteError(_not_finite_message(specs, broken), hint=hint)

@@ -13,6 +13,7 @@ Latents are x = x0 + sigma eps, [B, C, h, w]; noise levels are float32 scalars o
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -51,7 +52,7 @@ StepNoise = Callable[[Tensor, Tensor], Tensor]
 
 def pairs(sigmas: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield each noise level and the next one."""
-    return zip(sigmas[:-1], sigmas[1:], strict=True)
+    return pairwise(sigmas)
 
 
 def slope(x: Tensor, denoised: Tensor, sigma: Tensor) -> Tensor:

@@ -123,7 +123,7 @@ def dpm_fast(x: Tensor, sigmas: Tensor, *, noise: StepNoise, eta: float = 1.0) -
 
 
 _RELATIVE, _ABSOLUTE = 0.05, 0.0078
-"""Tolerances of the adaptive steps (section 3.4 and appendix C: 1/128 is half a level of an 8-bit image in -1..1)."""
+"""Tolerances of the adaptive steps (appendix C): 0.0078 is a level of an 8-bit image in -1..1."""
 _FIRST_H = 0.05
 _ACCEPT = 0.81
 
@@ -131,8 +131,8 @@ _ACCEPT = 0.81
 def dpm_adaptive(x: Tensor, sigmas: Tensor, *, noise: StepNoise, eta: float = 1.0) -> Steps:
     """DPM-Solver-23: steps as long as second and third order agree (appendix C). x has one image, B = 1.
 
-    Of `sigmas` only the first and the last, which is above 0, count. The next step's length is the last one's, times a bounded
-    function of 1 / error; a step after which it would be less than 0.81 of it is tried again.
+    Of `sigmas` only the first and the last, which is above 0, count. The next step's length is the last one's, times a
+    bounded function of 1 / error; a step after which it would be less than 0.81 of it is tried again.
     """
     if len(x) != 1:
         raise ValueError("the steps depend on the image: DPM adaptive takes one at a time")

@@ -20,7 +20,7 @@ from bakehouse.models.solvers.coroutine import (
 
 
 def _step(x: Tensor, denoised: Tensor, sigma: Tensor, sigma_next: Tensor) -> Tensor:
-    """x' = (sigma' / sigma) x + (1 - e^-h) D, where e^-h = sigma' / sigma."""
+    """Return x' = (sigma' / sigma) x + (1 - e^-h) D, where e^-h = sigma' / sigma."""
     h = half_log_snr(sigma_next) - half_log_snr(sigma)
     return (sigma_next / sigma) * x - (-h).expm1() * denoised
 

@@ -10,7 +10,7 @@ from bakehouse.models.solvers.coroutine import Query, StepNoise, Steps, ancestra
 
 
 def euler(x: Tensor, sigmas: Tensor) -> Steps:
-    """x' = x + (sigma' - sigma) d, d = (x - D(x; sigma)) / sigma: algorithm 1 without its correction."""
+    """Euler's method, algorithm 1 without its correction: x' = x + (sigma' - sigma) d with d = (x - D) / sigma."""
     for sigma, sigma_next in pairs(sigmas):
         x, denoised, _ = yield Query(x, sigma)
         x = x + slope(x, denoised, sigma) * (sigma_next - sigma)
@@ -32,8 +32,10 @@ def euler_ancestral(x: Tensor, sigmas: Tensor, *, noise: StepNoise, eta: float =
 
 
 def ddim(x: Tensor, sigmas: Tensor, *, noise: StepNoise, eta: float = 0.0) -> Steps:
-    """x' = x0 + sqrt(sigma'^2 - up^2) eps + up z: Song et al. 2020, arXiv:2010.02502, equation 12, divided by
-    sqrt(abar'). That is an ancestral Euler step, whose eta is 0 here by default."""
+    """DDIM: Song et al. 2020, arXiv:2010.02502, equation 12.
+
+    Divided by sqrt(abar') it reads x' = x0 + sqrt(sigma'^2 - up^2) eps + up z, which is an ancestral Euler step.
+    """
     return euler_ancestral(x, sigmas, noise=noise, eta=eta)
 
 
@@ -69,7 +71,7 @@ def _heun_step(x: Tensor, sigma: Tensor, sigma_next: Tensor) -> Steps:
 
 
 def lcm(x: Tensor, sigmas: Tensor, *, noise: StepNoise, eta: float = 1.0) -> Steps:
-    """x' = x0 + sigma' z: a consistency model gives x0 at once, and new noise brings it to the next level.
+    """LCM: x' = x0 + sigma' z. A consistency model gives x0 at once, and new noise brings it to the next level.
 
     Luo et al. 2023, arXiv:2310.04378, algorithm 3. `eta` has no part in it.
     """

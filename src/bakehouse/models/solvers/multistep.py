@@ -18,7 +18,7 @@ _GAUSS_LEGENDRE = (
 
 
 def lms(x: Tensor, sigmas: Tensor, order: int = 4) -> Steps:
-    """x' = x + sum_j c_j d_(i-j): Adams-Bashforth for uneven steps.
+    """Adams-Bashforth for uneven steps: x' = x + sum_j c_j d_(i-j).
 
     c_j is the integral over the step of the Lagrange polynomial that is 1 at sigma_(i-j) and 0 at the others.
     """
