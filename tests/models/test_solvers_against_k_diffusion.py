@@ -3,9 +3,9 @@
 import pytest
 import torch
 from safetensors.torch import load_file
-from tools import solver_oracle as oracle
 
 from bakehouse.models import initial_noise, sample
+from tools import solver_oracle as oracle
 
 CASES = [(model, case) for model in oracle.MODELS for case in oracle.cases()]
 
