@@ -34,7 +34,20 @@ def typed(capsys: pytest.CaptureFixture[str]):
 @pytest.fixture
 def made(typed, kitchen, tiny_folder) -> Path:
     """An image with many settings."""
-    words = ("--sampler", "Euler a", "--schedule", "karras", "--steps", "3", "--seed", "5", "--ensd", "9", "--rng", "nv")
+    words = (
+        "--sampler",
+        "Euler a",
+        "--schedule",
+        "karras",
+        "--steps",
+        "3",
+        "--seed",
+        "5",
+        "--ensd",
+        "9",
+        "--rng",
+        "nv",
+    )
     more = ("--variation-seed", "2", "--variation-strength", "0.2", "--tiling", "--eta", "0.5", "-o", "first", "-q")
     assert typed("generate", str(tiny_folder), "a hat", *words, *more)[0] == 0
     return next((kitchen / "first").glob("*.png"))
@@ -47,7 +60,13 @@ def test_the_same_image_again(typed, kitchen, tiny_folder, made):
     with Image.open(made) as first, Image.open(again) as second:
         assert first.tobytes() == second.tobytes()
     assert read(again) == read(made)
-    for name, value in {"Sampler": "Euler a", "Schedule type": "Karras", "ENSD": "9", "RNG": "NV", "Eta": "0.5"}.items():
+    for name, value in {
+        "Sampler": "Euler a",
+        "Schedule type": "Karras",
+        "ENSD": "9",
+        "RNG": "NV",
+        "Eta": "0.5",
+    }.items():
         assert read(again).get(name) == value
 
 

@@ -68,7 +68,7 @@ def test_the_noise_of_a_gpu_is_followed_and_said() -> None:
 
 
 def test_what_cannot_be_followed_is_said() -> None:
-    more = "Denoising strength: 0.5, Hires upscale: 2, Hires upscaler: Latent, ADetailer model: face_yolov8n.pt, RNG: CPU, "
+    more = "Denoising strength: 0.5, Hires upscale: 2, Hires upscaler: Latent, ADetailer model: face.pt, RNG: CPU, "
     notes = asked_by(more=more).notes
     for said in ("Denoising strength: 0.5", "Hires upscale: 2", "Hires upscaler: Latent", "ADetailer model: face"):
         assert any(note.startswith(said) and "not followed" in note for note in notes)

@@ -1,5 +1,7 @@
 """Samplers with the schedule Trailing: all run, and a picture depends on its seed alone."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from bakehouse.core.errors import UsageError
 from bakehouse.models import SAMPLERS, ClassifierFreeGuidance, initial_noise, make_scheduler, sample, to_images
 from bakehouse.models.guidance import rescale_to
 from bakehouse.models.samplers import find_sampler
+from bakehouse.models.sigma_schedules import SCHEDULE_NAMES
 
 guided = ClassifierFreeGuidance
 RUNNABLE = [name for name, row in SAMPLERS.items() if row.scheduler]
@@ -117,6 +120,20 @@ def test_sampler_and_schedule_in_one():
     assert chosen("DPM++ 2M SDE Heun Exponential") == ("DPM++ 2M SDE Heun", "Exponential")
     assert chosen("Euler SGMUniform") == chosen("Euler SGM Uniform", "sgm uniform") == ("Euler", "SGM Uniform")
     assert chosen("DDIM") == ("DDIM", "Trailing"), "the sampler, not a schedule of nothing"
+
+
+def test_the_page_has_every_sampler_and_schedule():
+    page = (Path(__file__).parents[2] / "docs" / "samplers.md").read_text("utf-8")
+    rows = {
+        label.strip(): [cell.strip() for cell in cells]
+        for names, *cells in (line.strip("|").split("|") for line in page.splitlines() if line.startswith("| "))
+        for label in names.split(",")
+    }
+    for row in SAMPLERS.values():
+        trailing, automatic, _ = rows[row.label]
+        assert (trailing == "yes") == bool(row.scheduler), row.label
+        assert row.steps != "schedule" or row.solver is None or automatic.startswith(row.automatic), row.label
+    assert all(f"`{name}`" in page or f"**{name}**" in page for name in SCHEDULE_NAMES)
 
 
 @pytest.mark.parametrize(

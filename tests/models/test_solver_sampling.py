@@ -13,7 +13,7 @@ from bakehouse.models.sampling_options import SamplingOptions
 from bakehouse.models.sigma_schedules import SCHEDULES
 
 SOLVED = [name for name, row in SAMPLERS.items() if row.solver]
-ADDING_NOISE = [name for name in SOLVED if SAMPLERS[name].adds_noise]
+ADDING_NOISE = [name for name in SOLVED if SAMPLERS[name].takes_noise and SAMPLERS[name].eta != 0]
 SHAPE = (4, 8, 8)
 STEPS = 6
 
@@ -55,9 +55,14 @@ def test_the_global_random_state_is_neither_read_nor_changed(tiny, guider, name)
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(2)
     assert torch.equal(run(tiny, guider, name), first)
-    assert not torch.equal(run(tiny, guider, name, (8,), noise=initial_noise([7], SHAPE)), first) or (
-        name not in ADDING_NOISE
-    )
+
+
+@pytest.mark.parametrize("name", ADDING_NOISE)
+def test_noise_on_the_way_is_of_the_seed(tiny, guider, name):
+    steps = 20 if name == "restart" else STEPS  # it does not restart with fewer
+    noise = initial_noise([7], SHAPE)
+    a, b = (run(tiny, guider, name, (seed,), noise=noise, steps=steps) for seed in (7, 8))
+    assert not torch.equal(a, b)
 
 
 @pytest.mark.parametrize("name", SOLVED)
@@ -102,7 +107,7 @@ def test_a_perfect_network_leads_back_to_the_picture(tiny, name, start):
     assert (got - clean).abs().max() < (0.25 if SAMPLERS[name].steps != "schedule" else 0.02)
 
 
-@pytest.mark.parametrize(("name", "schedule"), itertools.product(["euler", "dpm++ 2m sde"], SCHEDULES))
+@pytest.mark.parametrize(("name", "schedule"), list(itertools.product(["euler", "dpm++ 2m sde"], SCHEDULES)))
 def test_every_schedule_runs(tiny, guider, name, schedule):
     assert torch.isfinite(run(tiny, guider, name, schedule=schedule)).all()
 
@@ -122,14 +127,13 @@ def test_one_step_of_ddim_is_none_in_a1111(tiny, guider, name):
         run(tiny, guider, name, steps=1)
 
 
-@pytest.mark.parametrize("name", [n for n in SOLVED if SAMPLERS[n].eta is not None and not SAMPLERS[n].consistency])
+@pytest.mark.parametrize("name", [name for name in SOLVED if SAMPLERS[name].eta is not None])
 def test_without_eta_the_seed_of_the_noise_on_the_way_is_all_the_same(tiny, guider, name):
     noise = initial_noise([7], SHAPE)
     a, b = (run(tiny, guider, name, (s,), noise=noise, options=SamplingOptions(eta=0.0)) for s in (7, 8))
-    restarts = name == "restart"
-    assert torch.equal(a, b) or restarts
+    assert torch.equal(a, b)
     c, d = (run(tiny, guider, name, (s,), noise=noise, options=SamplingOptions(eta=1.0)) for s in (7, 8))
-    assert not torch.equal(c, d) or restarts
+    assert not torch.equal(c, d)
 
 
 def test_ensd_is_the_seed_of_the_noise_on_the_way(tiny, guider):
@@ -162,6 +166,7 @@ def test_the_nearest_timestep_is_a_whole_number(tiny, guider, monkeypatch):
         ("euler a", None, SamplingOptions(noise=NoiseSettings(source="nv")), "rng = nv has no effect"),
         ("euler", "karras", SamplingOptions(eta=0.5), "sampler Euler has none"),
         ("lcm", "automatic", SamplingOptions(eta=0.5), "sampler LCM has none"),
+        ("restart", "automatic", SamplingOptions(eta=0.5), "sampler Restart has none"),
     ],
 )
 def test_options_without_effect_are_refused(tiny, guider, name, schedule, options, says):

@@ -123,8 +123,10 @@ def slerp(low: Tensor, high: Tensor, share: float) -> Tensor:
     if cosine.mean() > 0.9995:
         return low * share + high * (1 - share)
     angle = cosine.acos()
-    weights = ((1 - share) * angle).sin() / angle.sin(), (share * angle).sin() / angle.sin()
-    return weights[0].unsqueeze(1) * low + weights[1].unsqueeze(1) * high
+    of_low = ((1 - share) * angle).sin() / angle.sin()
+    of_high = (share * angle).sin() / angle.sin()
+    between: Tensor = of_low.unsqueeze(1) * low + of_high.unsqueeze(1) * high
+    return between
 
 
 def centered(noise: Tensor, around: Tensor) -> Tensor:

@@ -41,8 +41,10 @@ class Sampler:
     automatic: str = "Uniform"
     """The schedule that A1111 takes for `Automatic`."""
     steps: StepPlacement = "schedule"
+    takes_noise: bool = False
+    """Whether the solver adds noise on the way."""
     eta: float | None = None
-    """The solver's eta by default; None: it has none and adds no noise."""
+    """How much, by default; None: that cannot be chosen."""
     brownian: bool = False
     """Whether the noise comes from a Brownian path."""
     discard_penultimate: bool = False
@@ -63,11 +65,6 @@ class Sampler:
         """Whether no schedule has an effect."""
         return self.steps in ("timesteps", "unipc")
 
-    @property
-    def adds_noise(self) -> bool:
-        """Whether its solver adds noise on the way by default."""
-        return bool(self.eta)
-
 
 _SDE = {"algorithm_type": "sde-dpmsolver++"}
 _TO_FIRST = {"clip_sample": False, "set_alpha_to_one": False}
@@ -80,6 +77,7 @@ SAMPLERS: Mapping[str, Sampler] = {
             "Euler a",
             "EulerAncestralDiscreteScheduler",
             solver=euler.euler_ancestral,
+            takes_noise=True,
             eta=1.0,
             aliases=("k_euler_a", "k_euler_ancestral"),
         ),
@@ -96,6 +94,7 @@ SAMPLERS: Mapping[str, Sampler] = {
             _SDE,
             solver=dpm_solver_pp.dpm_pp_2m_sde,
             automatic="Exponential",
+            takes_noise=True,
             eta=1.0,
             brownian=True,
             aliases=("k_dpmpp_2m_sde",),
@@ -104,6 +103,7 @@ SAMPLERS: Mapping[str, Sampler] = {
             "DPM++ 2M SDE Heun",
             solver=dpm_solver_pp.dpm_pp_2m_sde_heun,
             automatic="Exponential",
+            takes_noise=True,
             eta=1.0,
             brownian=True,
             aliases=("k_dpmpp_2m_sde_heun",),
@@ -114,6 +114,7 @@ SAMPLERS: Mapping[str, Sampler] = {
             _SDE,
             solver=dpm_solver_pp.dpm_pp_sde,
             automatic="Karras",
+            takes_noise=True,
             eta=1.0,
             brownian=True,
             aliases=("k_dpmpp_sde",),
@@ -122,6 +123,7 @@ SAMPLERS: Mapping[str, Sampler] = {
             "DPM++ 3M SDE",
             solver=dpm_solver_pp.dpm_pp_3m_sde,
             automatic="Exponential",
+            takes_noise=True,
             eta=1.0,
             brownian=True,
             discard_penultimate=True,
@@ -132,6 +134,7 @@ SAMPLERS: Mapping[str, Sampler] = {
             "DPM++ 2S a",
             solver=dpm_solver_pp.dpm_pp_2s_ancestral,
             automatic="Karras",
+            takes_noise=True,
             eta=1.0,
             aliases=("k_dpmpp_2s_a",),
         ),
@@ -148,6 +151,7 @@ SAMPLERS: Mapping[str, Sampler] = {
             "KDPM2AncestralDiscreteScheduler",
             solver=dpm_solver.dpm2_ancestral,
             automatic="Karras",
+            takes_noise=True,
             eta=1.0,
             discard_penultimate=True,
             aliases=("k_dpm_2_a",),
@@ -156,6 +160,7 @@ SAMPLERS: Mapping[str, Sampler] = {
             "DPM fast",
             solver=dpm_solver.dpm_fast,
             steps="range",
+            takes_noise=True,
             eta=1.0,
             aliases=("k_dpm_fast",),
         ),
@@ -163,19 +168,21 @@ SAMPLERS: Mapping[str, Sampler] = {
             "DPM adaptive",
             solver=dpm_solver.dpm_adaptive,
             steps="range",
+            takes_noise=True,
             eta=1.0,
             adaptive=True,
             aliases=("k_dpm_ad",),
         ),
         Sampler("Heun", "HeunDiscreteScheduler", solver=euler.heun, aliases=("k_heun",)),
         Sampler("LMS", solver=multistep.lms, aliases=("k_lms", "lmsdiscretescheduler")),
-        Sampler("Restart", solver=euler.restart, automatic="Karras", eta=1.0),
+        Sampler("Restart", solver=euler.restart, automatic="Karras", takes_noise=True),
         Sampler("UniPC", "UniPCMultistepScheduler", solver=unipc, steps="unipc"),
-        Sampler("DDIM", "DDIMScheduler", _TO_FIRST, solver=euler.ddim, steps="timesteps", eta=0.0),
+        Sampler("DDIM", "DDIMScheduler", _TO_FIRST, solver=euler.ddim, steps="timesteps", takes_noise=True, eta=0.0),
         Sampler(
             "DDIM CFG++",
             solver=euler.ddim_cfg_pp,
             steps="timesteps",
+            takes_noise=True,
             eta=0.0,
             needs_unguided=True,
             guidance_factor=1 / 12.5,
@@ -183,7 +190,7 @@ SAMPLERS: Mapping[str, Sampler] = {
         ),
         Sampler("PLMS", solver=multistep.plms, steps="timesteps"),
         Sampler("PNDM", "PNDMScheduler", {"skip_prk_steps": True, "set_alpha_to_one": False}),
-        Sampler("LCM", "LCMScheduler", solver=euler.lcm, eta=1.0, consistency=True, aliases=("k_lcm",)),
+        Sampler("LCM", "LCMScheduler", solver=euler.lcm, takes_noise=True, consistency=True, aliases=("k_lcm",)),
         Sampler("DEIS", "DEISMultistepScheduler"),
         Sampler("DDPM", "DDPMScheduler", {"clip_sample": False}),
     )

@@ -47,5 +47,5 @@ def check_options(choice: SamplerChoice, options: SamplingOptions) -> None:
                 f"{given[0]} has no effect with the schedule {choice.schedule}",
                 hint=f"choose one of A1111's schedules, such as {choice.sampler.automatic}",
             )
-    elif options.eta is not None and (choice.sampler.eta is None or choice.sampler.consistency):
+    elif options.eta is not None and choice.sampler.eta is None:
         raise UsageError(f"eta = {options.eta:g}: sampler {choice.label} has none", hint="leave eta out")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -88,17 +89,18 @@ def start(choice: SamplerChoice, plan: SolverPlan, x: Tensor, noise: ImageNoise 
     row = choice.sampler
     if row.solver is None:
         raise ValueError(f"{row.label} has no solver")
-    if plan.timesteps is not None:
-        return row.solver(x, plan.sigmas, timesteps=plan.timesteps)
-    if row.eta is None:
-        return row.solver(x, plan.sigmas)
+    more: dict[str, Any] = {} if plan.timesteps is None else {"timesteps": plan.timesteps}
+    if row.takes_noise:
 
-    def step_noise(sigma: Tensor, sigma_next: Tensor) -> Tensor:
-        if noise is None:
-            return torch.zeros_like(x)
-        return (noise.brownian(sigma, sigma_next) if row.brownian else noise.next()).to(x.device)
+        def step_noise(sigma: Tensor, sigma_next: Tensor) -> Tensor:
+            if noise is None:
+                return torch.zeros_like(x)
+            return (noise.brownian(sigma, sigma_next) if row.brownian else noise.next()).to(x.device)
 
-    return row.solver(x, plan.sigmas, noise=step_noise, eta=row.eta if eta is None else eta)
+        more["noise"] = step_noise
+    if row.eta is not None:
+        more["eta"] = row.eta if eta is None else eta
+    return row.solver(x, plan.sigmas, **more)
 
 
 def count_calls(choice: SamplerChoice, plan: SolverPlan) -> int:
@@ -193,7 +195,7 @@ class SolverRun:
 
     def scale_input(self, latents: Tensor, t: Tensor) -> Tensor:
         """Return the latents as the network expects them: x_t of a variance-preserving process."""
-        return latents / (1 + self._asked.sigma**2).sqrt()
+        return latents * (1 / (self._asked.sigma**2 + 1) ** 0.5)
 
     def step(self, pred: Tensor, t: Tensor, latents: Tensor) -> Tensor:
         """Return the latents of the next call, after this prediction for `latents`; after the last call, the result."""
@@ -203,9 +205,12 @@ class SolverRun:
         denoised = to_denoised(self._schedule, pred, latents, sigma)
         if self._choice.sampler.consistency:
             denoised = _at_consistency_boundary(denoised, latents, t)
-        uncond = self._unguided() if self._choice.sampler.needs_unguided else None
-        if uncond is not None:
-            uncond = to_denoised(self._schedule, uncond, latents, sigma)
+        uncond = None
+        if self._choice.sampler.needs_unguided:
+            unguided = self._unguided()
+            if unguided is None:
+                raise UsageError(f"sampler {self._choice.label} needs a guider that keeps its unguided prediction")
+            uncond = to_denoised(self._schedule, unguided, latents, sigma)
         self._done += 1
         try:
             self._query = self._solver.send(Answer(latents, denoised, uncond))

@@ -131,7 +131,7 @@ class PromptCache:
 def batches(specs: Sequence[ImageSpec], max_size: Callable[[ImageSpec], int]) -> Iterator[list[ImageSpec]]:
     """Split into runs of neighbours with one batch key, at most `max_size(first)` images each.
 
-    Images whose steps depend on them (DPM adaptive) are alone.
+    An image whose steps depend on it (DPM adaptive) is alone.
     """
     batch: list[ImageSpec] = []
     for spec in specs:
@@ -144,6 +144,7 @@ def batches(specs: Sequence[ImageSpec], max_size: Callable[[ImageSpec], int]) ->
 
 
 def _is_alone(spec: ImageSpec) -> bool:
+    """Return whether the sampler's steps depend on the image, so that it cannot share a batch."""
     return find_sampler(spec.sampler, spec.schedule).sampler.adaptive
 
 
@@ -170,6 +171,8 @@ def generate_images(
         SamplingCancelledError: by `on_progress`.
     """
     prompt_cache = prompt_cache or PromptCache()
+    if len(specs) > 1 and _is_alone(specs[0]):
+        return [generate_images(model, [spec], prompt_cache=prompt_cache, on_progress=on_progress)[0] for spec in specs]
     try:
         return to_images(_generate_pixels(model, specs, prompt_cache, on_progress))
     except torch.OutOfMemoryError as e:

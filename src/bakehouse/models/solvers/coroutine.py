@@ -45,7 +45,7 @@ class Answer(NamedTuple):
 Steps = Generator[Query, Answer, Tensor]
 """A running solver. It returns the latents at the last noise level."""
 SolverFunction = Callable[..., Steps]
-"""Called as `solver(x, sigmas)`; with `noise=` and `eta=` if it adds noise."""
+"""Called as `solver(x, sigmas)`, with `noise=` if it adds noise, and `eta=` if it can be told how much."""
 StepNoise = Callable[[Tensor, Tensor], Tensor]
 """`noise(sigma, sigma_next)`: unit noise [B, C, h, w] for the way between two levels, in the order of the calls."""
 

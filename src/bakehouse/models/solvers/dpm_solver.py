@@ -143,11 +143,11 @@ def dpm_adaptive(x: Tensor, sigmas: Tensor, *, noise: StepNoise, eta: float = 1.
         t_next = torch.minimum(t_end, t + h)
         target, up = _noisy_target(t, t_next, t_end, eta)
         x, eps = yield from _eps(x, t)
-        s1 = t + (target - t) / 3
+        s1 = t + 1 / 3 * (target - t)
         _, eps_1 = yield from _eps(_first_order(x, eps, t, s1), s1)
         low = _second_order(x, eps, eps_1, t, target, 1 / 3)
         high = yield from _third_order(x, eps, eps_1, t, target)
-        allowed = torch.maximum(torch.tensor(_ABSOLUTE), _RELATIVE * torch.maximum(low.abs(), before.abs()))
+        allowed = (_RELATIVE * torch.maximum(low.abs(), before.abs())).clamp(min=_ABSOLUTE)
         error = float(((low - high) / allowed).square().mean().sqrt())
         order = 1.5 if eta else 3
         factor = 1 + math.atan((1 / (error + 1e-8)) ** (1 / order) - 1)

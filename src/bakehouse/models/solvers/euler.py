@@ -70,10 +70,10 @@ def _heun_step(x: Tensor, sigma: Tensor, sigma_next: Tensor) -> Steps:
     return x + (d + slope(predicted, denoised, sigma_next)) / 2 * (sigma_next - sigma)
 
 
-def lcm(x: Tensor, sigmas: Tensor, *, noise: StepNoise, eta: float = 1.0) -> Steps:
+def lcm(x: Tensor, sigmas: Tensor, *, noise: StepNoise) -> Steps:
     """LCM: x' = x0 + sigma' z. A consistency model gives x0 at once, and new noise brings it to the next level.
 
-    Luo et al. 2023, arXiv:2310.04378, algorithm 3. `eta` has no part in it.
+    Luo et al. 2023, arXiv:2310.04378, algorithm 3.
     """
     for sigma, sigma_next in pairs(sigmas):
         _, x, _ = yield Query(x, sigma)
@@ -86,11 +86,11 @@ _RESTART_FROM, _RESTART_TO = 0.1, 2.0
 """Noise levels between which A1111 goes back and forth."""
 
 
-def restart(x: Tensor, sigmas: Tensor, *, noise: StepNoise, eta: float = 1.0) -> Steps:
+def restart(x: Tensor, sigmas: Tensor, *, noise: StepNoise) -> Steps:
     """Heun's method that goes back up with new noise and down again: Xu et al. 2023, arXiv:2306.14878, algorithm 1.
 
     How often is A1111's choice: not at all below 20 steps, once below 36, twice from there on. The number of steps
-    stays what it was, so the way down gets fewer. `eta` has no part in it.
+    stays what it was, so the way down gets fewer.
     """
     last: Tensor | None = None
     for sigma, sigma_next in _restart_steps(sigmas):

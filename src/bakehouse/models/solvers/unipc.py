@@ -84,4 +84,5 @@ def _weights(ratios: Sequence[Tensor], h: Tensor) -> Tensor:
         right.append(phi * factorial / z)
         factorial *= k + 1
         phi = phi / z - 1 / factorial
-    return torch.linalg.solve(torch.stack(rows), torch.stack(right))
+    weights: Tensor = torch.linalg.solve(torch.stack(rows), torch.stack(right))
+    return weights
