@@ -38,7 +38,7 @@ def cheaper(line: str) -> list[str]:
     words = shlex.split(line)
     if words[1] in ("plan", "train"):
         words += [w for key, value in CHEAP_TRAINING.items() for w in ("--set", f"{key}={value}")]
-    if words[1] in ("generate", "grid"):
+    if words[1] in ("generate", "grid") and "--again" not in words:
         words += ["--steps", "1"]
     if words[1:3] == ["triggers", "probe"]:
         words += ["--noises", "1", "--rare", "5", "--known", "4"]

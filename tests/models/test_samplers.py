@@ -1,6 +1,6 @@
-"""Samplers: all run, and a picture depends on its seed alone."""
+"""Samplers with the schedule Trailing: all run, and a picture depends on its seed alone."""
 
-import importlib.util
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,9 +10,10 @@ from bakehouse.core.errors import UsageError
 from bakehouse.models import SAMPLERS, ClassifierFreeGuidance, initial_noise, make_scheduler, sample, to_images
 from bakehouse.models.guidance import rescale_to
 from bakehouse.models.samplers import find_sampler
+from bakehouse.models.sigma_schedules import SCHEDULE_NAMES
 
 guided = ClassifierFreeGuidance
-RUNNABLE = [n for n, row in SAMPLERS.items() if not row.needs or importlib.util.find_spec(row.needs)]
+RUNNABLE = [name for name, row in SAMPLERS.items() if row.scheduler]
 
 
 def unguided(model):
@@ -101,16 +102,53 @@ def test_guidance_needs_a_negative_prompt(tiny):
         guided(tiny.encode_prompt(["a"]))
 
 
+def chosen(name, schedule=None):
+    choice = find_sampler(name, schedule)
+    return choice.label, choice.schedule
+
+
 def test_names_of_both_worlds():
-    assert find_sampler("DPM++ 2M Karras").options == {"use_karras_sigmas": True}
-    assert find_sampler("EulerAncestralDiscreteScheduler").label == "Euler a"
-    assert find_sampler("DPMSolverMultistepScheduler").label == "DPM++ 2M"
+    assert chosen("EulerAncestralDiscreteScheduler") == ("Euler a", "Trailing")
+    assert chosen("DPMSolverMultistepScheduler") == ("DPM++ 2M", "Trailing")
+    assert chosen("k_dpmpp_2m", "AUTOMATIC") == ("DPM++ 2M", "Karras")
+    assert chosen("lms") == ("LMS", "Uniform"), "diffusers' needs scipy, so it is ours"
 
 
-@pytest.mark.skipif(importlib.util.find_spec("scipy") is not None, reason="scipy is installed")
-def test_a_missing_package_is_named():
-    with pytest.raises(UsageError, match="scipy"):
-        find_sampler("lms")
+def test_sampler_and_schedule_in_one():
+    """As A1111 before 1.9 wrote them."""
+    assert chosen("DPM++ 2M Karras") == chosen("dpm++ 2m", "karras") == ("DPM++ 2M", "Karras")
+    assert chosen("DPM++ 2M SDE Heun Exponential") == ("DPM++ 2M SDE Heun", "Exponential")
+    assert chosen("Euler SGMUniform") == chosen("Euler SGM Uniform", "sgm uniform") == ("Euler", "SGM Uniform")
+    assert chosen("DDIM") == ("DDIM", "Trailing"), "the sampler, not a schedule of nothing"
+
+
+def test_the_page_has_every_sampler_and_schedule():
+    page = (Path(__file__).parents[2] / "docs" / "samplers.md").read_text("utf-8")
+    rows = {
+        label.strip(): [cell.strip() for cell in cells]
+        for names, *cells in (line.strip("|").split("|") for line in page.splitlines() if line.startswith("| "))
+        for label in names.split(",")
+    }
+    for row in SAMPLERS.values():
+        trailing, automatic, _ = rows[row.label]
+        assert (trailing == "yes") == bool(row.scheduler), row.label
+        assert row.steps != "schedule" or row.solver is None or automatic.startswith(row.automatic), row.label
+    assert all(f"`{name}`" in page or f"**{name}**" in page for name in SCHEDULE_NAMES)
+
+
+@pytest.mark.parametrize(
+    ("name", "schedule", "says"),
+    [
+        ("DPM++ 2M Karras", "beta", "two schedules"),
+        ("DPM++ 2S a", "trailing", "does not have the schedule Trailing"),
+        ("deis", "karras", "not one of A1111's"),
+        ("euler", "karas", "did you mean 'karras'"),
+        ("eular karras", None, "unknown"),
+    ],
+)
+def test_wrong_schedules(name, schedule, says):
+    with pytest.raises(UsageError, match=says):
+        find_sampler(name, schedule)
 
 
 @pytest.mark.parametrize("zero_terminal", [False, True])

@@ -2,10 +2,12 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from bakehouse.core.errors import UsageError
+from bakehouse.models.sampling_options import SamplingOptions
 from bakehouse.models.text_to_image import ImageSpec, NotFiniteError, PromptCache, batches, chunks_for, generate_images
 
 
@@ -24,6 +26,29 @@ def test_neighbours_of_one_kind_are_drawn_together():
     assert [len(group) for group in batches(specs, lambda _: 2)] == [2, 1, 1, 1, 1]
     with pytest.raises(ValueError, match="different batch keys"):
         generate_images(None, [spec(), spec(width=72)])
+
+
+def test_images_whose_steps_depend_on_them_are_drawn_alone(model):
+    specs = [spec(sampler="DPM adaptive"), spec(sampler="DPM adaptive", seed=2)]
+    assert [len(group) for group in batches(specs, lambda _: 2)] == [1, 1]
+    together = generate_images(model, specs)
+    assert together == [generate_images(model, [one])[0] for one in specs]
+
+
+def test_cfg_pp_divides_the_guidance_and_needs_the_negative_prompt_always(model):
+    at = {g: generate_images(model, [spec(sampler="DDIM CFG++", steps=3, guidance=g)]) for g in (1, 12.5)}
+    assert at[1] != at[12.5]
+    other = spec(sampler="DDIM CFG++", steps=3, guidance=12.5, negative="c")
+    assert generate_images(model, [other]) != at[12.5], "its noise is the negative prompt's"
+
+
+def test_tiling_is_a_setting_of_the_image(model):
+    plain, tiling = (
+        np.asarray(generate_images(model, [spec(options=SamplingOptions(tiling=on))])[0], np.int16)
+        for on in (False, True)
+    )
+    assert (plain != tiling).any()
+    assert np.array_equal(plain, np.asarray(generate_images(model, [spec()])[0])), "and of no other"
 
 
 def test_a_size_is_refused_never_rounded(model):

@@ -9,15 +9,16 @@ import typer
 
 from bakehouse.cli.draw_options import DrawOptions
 from bakehouse.cli.expand_option_groups import expand_option_groups
-from bakehouse.cli.generation_options import Base, GenerationOptions, Model, Prediction, Seed, Weight
+from bakehouse.cli.generation_options import Base, GenerationOptions, OptionalModel, Prediction, Seed, Weight
 from bakehouse.cli.options import Json, Quiet
 from bakehouse.cli.prompt_options import PromptOptions
+from bakehouse.cli.sampler_options import SamplerOptions
 from bakehouse.cli.template_options import TemplateOptions
 
 
 @expand_option_groups
 def generate(
-    model: Model,
+    model: OptionalModel = None,
     prompt: Annotated[
         str | None,
         typer.Argument(
@@ -25,6 +26,12 @@ def generate(
         ),
     ] = None,
     *,
+    again: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Generate an image again, with all settings of its infotext. Needs no MODEL."
+        ),
+    ] = None,
     count: Annotated[int, typer.Option("-n", "--count", help="Number of images.")] = 1,
     seed: Seed = -1,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Output folder.")] = Path("pictures"),
@@ -32,6 +39,7 @@ def generate(
     draw: DrawOptions,
     words: TemplateOptions,
     prompts: PromptOptions,
+    sampler_options: SamplerOptions,
     weight: Weight = None,
     base: Base = None,
     prediction: Prediction = None,
@@ -41,27 +49,41 @@ def generate(
     """Generate images and print their paths. Each file holds its settings (infotext)."""
     from bakehouse import generation as room
     from bakehouse.cli.adapter_arguments import extra_adapters
+    from bakehouse.cli.generate_again import repeated
     from bakehouse.cli.render.events import progress_renderer
     from bakehouse.cli.render.preview_file import previews_to_file
     from bakehouse.cli.render.save_images import save_images
+    from bakehouse.core.errors import UsageError
     from bakehouse.core.events import Warned
-    from bakehouse.generation.templates import recorded
+    from bakehouse.generation.templates import DrawnPrompt, recorded
 
-    given = "" if prompt is None and words.templates else prompt
-    requests, notes = draw.requests(partial(options.request, seed=seed, count=count), given, out)
-    source = room.resolve(model, base=base, prediction=prediction)
-    drawn = [
-        replace(one, request=prompts.applied_to(one.request))
-        for request in requests
-        for one in words.draw(request, source, prompt=prompt)
-    ]
-    more = extra_adapters(source, options.adapter, weight)
+    same, notes = None, ()
+    if again is not None:
+        others = {"count": count != 1, "seed": seed != -1, "weight": weight is not None}
+        groups = (options, sampler_options, draw, words, prompts)
+        same = repeated(again, model, prompt, groups, base=base, prediction=prediction, others=others)
+        source, more, drawn = same.source, same.adapters, [DrawnPrompt(same.request, {})]
+    elif model is None:
+        raise UsageError("MODEL and PROMPT are missing")
+    else:
+        given = "" if prompt is None and words.templates else prompt
+        make = partial(options.request, seed=seed, count=count, **sampler_options.fields())
+        requests, notes = draw.requests(make, given, out)
+        source = room.resolve(model, base=base, prediction=prediction)
+        drawn = [
+            replace(one, request=prompts.applied_to(one.request))
+            for request in requests
+            for one in words.draw(request, source, prompt=prompt)
+        ]
+        more = extra_adapters(source, options.adapter, weight)
     with (
         progress_renderer(quiet=quiet or json) as render,
         previews_to_file(out / "preview-in-progress.png", render) as on_event,
         room.Pipeline.open(source, adapters=more, dtype=options.precision, **prompts.folders) as pipeline,
         pipeline.adapter_strengths(*([] if weight is None else [weight])),
     ):
+        if same is not None:
+            same.warn_of_weights(pipeline.model_hash)
         for note in notes:
             on_event(Warned(message=note))
         images = pipeline.generate(

@@ -10,10 +10,11 @@ import typer
 if TYPE_CHECKING:
     from bakehouse.generation import ImageRequest
 
-Model = Annotated[
-    str,
-    typer.Argument(metavar="MODEL", help="Model: crumb, a name, a folder, a Hub id, a run folder or a weights file."),
-]
+_MODEL = typer.Argument(
+    metavar="MODEL", help="Model: crumb, a name, a folder, a Hub id, a run folder or a weights file."
+)
+Model = Annotated[str, _MODEL]
+OptionalModel = Annotated[str | None, _MODEL]
 Base = Annotated[
     str | None, typer.Option(metavar="MODEL", help="Base model for the adapter. Default: the one it was trained on.")
 ]

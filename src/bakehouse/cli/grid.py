@@ -10,6 +10,7 @@ from bakehouse.cli.generation_options import Base, GenerationOptions, Model, Pre
 from bakehouse.cli.options import Json, Quiet
 from bakehouse.cli.prompt_options import PromptOptions
 from bakehouse.cli.render.safe_printing import echo
+from bakehouse.cli.sampler_options import SamplerOptions
 
 Axis = typer.Option(
     metavar="AXIS[=VALUES]", help="Setting to vary, e.g. epoch, weight=0.4,0.8, seed=1-4, steps, guidance or sampler."
@@ -31,6 +32,7 @@ def grid(
     ] = None,
     options: GenerationOptions,
     prompts: PromptOptions,
+    sampler_options: SamplerOptions,
     base: Base = None,
     prediction: Prediction = None,
     json: Json = False,
@@ -45,7 +47,7 @@ def grid(
 
     source = resolve(model, base=base, prediction=prediction)
     words = escape(subject_of(source.run)) if prompt is None else prompt
-    request = prompts.applied_to(options.request(words, seed=seed))
+    request = prompts.applied_to(options.request(words, seed=seed, **sampler_options.fields()))
     folder = out or Path("grids") / source.title
     more = extra_adapters(source, options.adapter)
     opening: dict[str, Any] = {"adapters": more, "dtype": options.precision, **prompts.folders}

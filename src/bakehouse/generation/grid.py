@@ -123,7 +123,8 @@ def make_grid(
         model: an open pipeline (restored afterwards), or MODEL, which is opened only if an image is missing.
         x: the axis of the columns, or its text (`epoch`, `weight=0.4,0.8`; see `grid_axes.parse_axis`).
         y: the axis of the rows; None: one row.
-        request: all other settings. A seed of -1 becomes 1, so that images can be compared; `count` must be 1.
+        request: all other settings. A seed or variation seed of -1 becomes 1, so that images can be compared; `count`
+            must be 1.
         out: a folder; images are saved in `out/cells`.
         title: heading of the grid. Default: the model's name and the prompt.
         caption: returns the text under each image.
@@ -142,7 +143,8 @@ def make_grid(
     if not request.from_words_alone:
         raise UsageError("a grid's images are made from words alone: leave out image, inpaint and hires")
     source = _source_of(model, opening.get("base"))
-    request = replace(request, seed=1 if request.seed == RANDOM_SEED else request.seed)
+    seed, variation = (1 if s == RANDOM_SEED else s for s in (request.seed, request.variation_seed))
+    request = replace(request, seed=seed, variation_seed=variation)
     axes = _as_axis(x, source, request), _as_axis(y, source, request)
     out = Path(out)
     if isinstance(model, ModelSource | str | Path):

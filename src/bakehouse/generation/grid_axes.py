@@ -181,6 +181,12 @@ AXES: dict[str, AxisKind] = {
             _always("Euler a", "Euler", "DPM++ 2M", "DDIM"),
             bare=True,
         ),
+        AxisKind(
+            "schedule", "Schedule type", _text_value, _field("schedule"), _always("Uniform", "Karras", "Exponential")
+        ),
+        AxisKind("eta", "Eta", _DECIMAL, _field("eta"), _always(0.0, 0.5, 1.0)),
+        AxisKind("variation_seed", "Var. seed", _WHOLE, _field("variation_seed")),
+        AxisKind("variation_strength", "Var. strength", _DECIMAL, _field("variation_strength"), _always(0.1, 0.2, 0.3)),
         AxisKind("clip_skip", "Clip skip", _WHOLE, _field("clip_skip"), _always(1, 2)),
         AxisKind("size", "Size", _size, _apply_size),
     )

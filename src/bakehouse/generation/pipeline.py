@@ -8,7 +8,6 @@ import itertools
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -20,11 +19,10 @@ from bakehouse.core.errors import UsageError
 from bakehouse.core.events import OnEvent, Warned, ignore
 from bakehouse.data.weighted_prompt import StepPrompts
 from bakehouse.dtypes import DTYPES
-from bakehouse.generation.adapter_header import tensor_hash
-from bakehouse.generation.draw_infotext import draw_settings, strength_of
 from bakehouse.generation.generation_events import event_watch, warn_of_large_images
 from bakehouse.generation.hires_upscalers import HiresUpscalers, upscaler_label
-from bakehouse.generation.infotext import Infotext, lora_hashes, with_networks
+from bakehouse.generation.image_infotext import image_infotext
+from bakehouse.generation.infotext import Infotext
 from bakehouse.generation.model_source import ModelSource, replace_weights, resolve
 from bakehouse.generation.prompt_adapters import PromptAdapters
 from bakehouse.generation.prompt_files import NO_FILES, PromptFiles
@@ -35,14 +33,8 @@ from bakehouse.models.denoiser import Denoiser
 from bakehouse.models.denoising_error import denoising_errors
 from bakehouse.models.load import load_model
 from bakehouse.models.samplers import find_sampler
-from bakehouse.models.text_to_image import (
-    ImageSpec,
-    PromptCache,
-    Watch,
-    batches,
-    check_size,
-    generate_images,
-)
+from bakehouse.models.sampling_options import check_options
+from bakehouse.models.text_to_image import ImageSpec, PromptCache, Watch, batches, check_size, generate_images
 from bakehouse.models.weights_fingerprint import file_sha256
 from bakehouse.recipe.device_and_precision import require_device
 
@@ -55,8 +47,6 @@ Precision = Literal["auto", "fp32", "fp16", "bf16"]
 _BATCH_PIXELS = 4 * 512 * 512
 """Pixels in one batch by default: what 8 GB hold for every family in half precision."""
 _MAX_BATCH = 16
-_EMPHASIS_NAMES = {"original": "Original", "no-norm": "No norm", "ignore": "Ignore", "none": "None"}
-"""A1111's names in infotext."""
 
 
 @dataclass
@@ -314,7 +304,8 @@ class Pipeline:
             check_size(model, width, height)
         else:
             width, height = canvas.drawn if canvas.only_masked else canvas.resized
-        sampler = find_sampler(request.sampler).label
+        choice = find_sampler(request.sampler, request.schedule)
+        check_options(choice, request.sampling_options(downscale=model.downscale))
         clip_skip = request.clip_skip or self.source.clip_skip
         guidance = self.source.guidance if request.guidance is None else request.guidance
         hires = request.hires and replace(request.hires, upscaler=upscaler_label(request.hires.upscaler))
@@ -322,7 +313,8 @@ class Pipeline:
             request,
             width=width,
             height=height,
-            sampler=sampler,
+            sampler=choice.label,
+            schedule=choice.schedule,
             clip_skip=clip_skip,
             guidance=guidance,
             hires=hires,
@@ -428,39 +420,18 @@ class Pipeline:
         return GeneratedImage(image if prepared is None else prepared.finish(image), drawing.request, infotext)
 
     def _infotext(self, drawing: _Drawing, prepared: PreparedSource | None) -> Infotext:
-        spec, request, asked = drawing.spec, drawing.request, {one.path for one in drawing.read.adapters}
-        sampler, schedule = webui_sampler(spec.sampler)
-        width, height = spec.width, spec.height
-        if prepared is not None and not prepared.scaled:
-            width, height = prepared.source.size
-        own = [a for a in self._loaded if a.path not in asked]
-        hashes = [(path.stem, tensor_hash(path)) for path in (*(a.path for a in own), *sorted(asked))]
-        brackets = any(bracket in text for text in (request.prompt, request.negative) for bracket in "([")
-        settings = {
-            "Steps": spec.steps,
-            "Sampler": sampler,
-            "Schedule type": schedule,
-            "CFG scale": spec.guidance,
-            "CFG Rescale": spec.guidance_rescale or None,
-            "Seed": spec.seed,
-            "Size": f"{width}x{height}",
-            "Model hash": self._model_hash,
-            "Model": _model_name(self.source.base),
-            "Denoising strength": strength_of(request),
-            "Clip skip": spec.clip_skip if spec.clip_skip > 1 else None,
-            "Init image hash": None if prepared is None else prepared.image_hash,
-            "RNG": "CPU",
-            **draw_settings(request, prepared),
-            "Lora hashes": lora_hashes(hashes),
-            "TI hashes": drawing.read.embedding_hashes,
-            "Emphasis": _EMPHASIS_NAMES[request.emphasis] if brackets and request.emphasis != "original" else None,
-            "Version": f"bakehouse {metadata.version('bakehouse')}",
-        }
-        networks = [(a.name, a.strength) for a in own]
-        return Infotext.make(with_networks(spec.prompt, networks), spec.negative, settings)
+        return image_infotext(
+            drawing.request,
+            drawing.spec,
+            drawing.read,
+            prepared,
+            adapters=[(a.path, a.strength) for a in self._loaded],
+            model={"Model hash": self.model_hash, "Model": _model_name(self.source.base)},
+            downscale=self.denoiser.downscale,
+        )
 
     @property
-    def _model_hash(self) -> str:
+    def model_hash(self) -> str:
         """Ten digits: a file's sha256 as in A1111; for a folder, which A1111 does not load, a hash of its weights."""
         path = Path(self.source.base)
         return (file_sha256(path) if path.is_file() else self.denoiser.fingerprint)[:10]
@@ -480,17 +451,6 @@ def pick_dtype(requested: Precision | torch.dtype, device: str, trained_in: str 
         return DTYPES[requested]
     # fp16 has three bits more than bf16: the rounding of bf16 can be visible in an image.
     return DTYPES.get(trained_in, torch.float16) if device.startswith("cuda") else torch.float32
-
-
-def webui_sampler(label: str) -> tuple[str, str | None]:
-    """Return A1111's `Sampler` and `Schedule type` for one of our samplers.
-
-    Our steps begin at the last timestep and are evenly spaced, which A1111 calls SGM Uniform.
-    """
-    if label.endswith(" Karras"):
-        return label.removesuffix(" Karras"), "Karras"
-    of_k_diffusion = label.startswith(("Euler", "DPM", "Heun", "LMS"))
-    return label, "SGM Uniform" if of_k_diffusion else None
 
 
 def _load(source: ModelSource, device: str, dtype: torch.dtype) -> Denoiser:

@@ -14,13 +14,13 @@ from bakehouse.core.errors import Problems
 from bakehouse.data.weighted_prompt import EMPHASES, Emphasis, StepPrompts
 from bakehouse.generation.draw_settings import FromImage, Hires, Inpaint
 from bakehouse.generation.infotext import Infotext
+from bakehouse.generation.sampler_request import MAX_SEED, SamplerRequest
 
 if TYPE_CHECKING:
     from bakehouse.models.second_pass import SecondPass
     from bakehouse.models.text_to_image import ImageSpec
 
 RANDOM_SEED = -1
-MAX_SEED = 2**63 - 1
 MAX_SIDE = 16384
 """Pixels."""
 MAX_COUNT = 100_000
@@ -29,7 +29,7 @@ _SIDES = f"allowed are 1 to {MAX_SIDE} pixels"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageRequest:
+class ImageRequest(SamplerRequest):
     """`count` images of one prompt, as a user asks for them; image i has seed + i, as in A1111's webui.
 
     What is None is filled in by the model that generates them; `to_spec` gives the image with all settings resolved.
@@ -105,7 +105,7 @@ class ImageRequest:
             ),
             (self.emphasis in EMPHASES, f"emphasis = {self.emphasis!r}: allowed are {', '.join(EMPHASES)}"),
         )
-        problems = [message for valid, message in checks if not valid]
+        problems = [message for valid, message in checks if not valid] + list(self.sampler_problems())
         if problems:
             raise Problems("this image cannot be generated:", problems)
 
@@ -119,15 +119,19 @@ class ImageRequest:
         return {name: value for name, value in vars(self).items() if name not in ("image", "inpaint", "hires")}
 
     def seeded(self) -> ImageRequest:
-        """Return the same request with a random seed in place of -1."""
+        """Return the same request with random seeds in place of -1."""
         # 32 bits: the range of A1111's random seeds, which every other tool can read.
-        return self if self.seed != RANDOM_SEED else replace(self, seed=random.randrange(2**32))
+        seed, variation = (random.randrange(2**32) if s == RANDOM_SEED else s for s in (self.seed, self.variation_seed))
+        return replace(self, seed=seed, variation_seed=variation if self.variation_strength else self.variation_seed)
 
     def each(self) -> Iterator[ImageRequest]:
-        """Yield one request per image, each with its own seed."""
+        """Yield one request per image, each with its own seed, or its own variation seed if there is one."""
         first = self.seeded()
         for i in range(first.count):
-            yield replace(first, seed=first.seed + i, count=1)
+            if first.variation_strength:
+                yield replace(first, variation_seed=first.variation_seed + i, count=1)
+            else:
+                yield replace(first, seed=first.seed + i, count=1)
 
     def to_spec(
         self, *, step_prompts: tuple[StepPrompts, ...], size: tuple[int, int] | None = None, multiple: int = 8
@@ -137,7 +141,7 @@ class ImageRequest:
         Args:
             step_prompts: what its prompts mean, see `generation.read_prompts`.
             size: width and height in which an image that begins from another is drawn; None: the request's.
-            multiple: the model's pixels per latent, to which a second pass's size is rounded down.
+            multiple: pixels of one latent of the model on each axis.
 
         Raises:
             ValueError: a setting is still open (None, a random seed, more than one image).
@@ -146,7 +150,8 @@ class ImageRequest:
 
         if self.width is None or self.height is None or self.guidance is None or self.clip_skip is None:
             raise ValueError("width, height, guidance and clip_skip must be resolved first")
-        if self.seed == RANDOM_SEED or self.count != 1:
+        random_variation = self.variation_strength > 0 and self.variation_seed == RANDOM_SEED
+        if self.seed == RANDOM_SEED or random_variation or self.count != 1:
             raise ValueError("a request for several images or with a random seed is split by `each` first")
         width, height = size or (self.width, self.height)
         return ImageSpec(
@@ -159,6 +164,9 @@ class ImageRequest:
             guidance=self.guidance,
             guidance_rescale=self.guidance_rescale,
             sampler=self.sampler,
+            schedule=self.schedule,
+            variation_seed=max(0, self.variation_seed),
+            options=self.sampling_options(downscale=multiple),
             clip_skip=self.clip_skip,
             step_prompts=step_prompts,
             strength=None if self.image is None else self.image.strength,

@@ -24,7 +24,13 @@ class ClassifierFreeGuidance:
     """pred = uncond + scale x (cond - uncond): Ho & Salimans 2022, arXiv:2207.12598. At scale 1, `cond` alone."""
 
     def __init__(
-        self, cond: Conditioning, uncond: Conditioning | None = None, scale: float = 7.0, rescale: float = 0.0
+        self,
+        cond: Conditioning,
+        uncond: Conditioning | None = None,
+        scale: float = 7.0,
+        rescale: float = 0.0,
+        *,
+        keep_unguided: bool = False,
     ) -> None:
         """Prepare the prompts of B images.
 
@@ -35,13 +41,17 @@ class ClassifierFreeGuidance:
             rescale: 0 to 1, how far the prediction is brought back to the standard deviation of the unguided one.
                 0 is off, 0.7 is usual for zero-terminal-SNR models, which guidance overexposes (Lin et al. 2023,
                 arXiv:2305.08891, section 3.4).
+            keep_unguided: keep the last prediction for the negative prompts in `unguided`, also at scale 1; CFG++
+                needs it.
 
         Raises:
             UsageError: a scale other than 1 without a negative prompt.
         """
         self.scale = scale
         self.rescale = rescale
-        if scale == 1.0:
+        self.unguided: Tensor | None = None
+        self._alone = scale == 1.0 and not keep_unguided
+        if self._alone:
             self._prompts = cond
         elif uncond is None:
             raise UsageError(f"guidance = {scale} needs a negative prompt (it may be empty); guidance = 1.0 needs none")
@@ -50,9 +60,10 @@ class ClassifierFreeGuidance:
 
     def __call__(self, predict: Predict, x_t: Tensor, t: Tensor) -> Tensor:
         """Return the guided prediction [B, C, h, w]; both predictions are one call of the network with 2B rows."""
-        if self.scale == 1.0:
+        if self._alone:
             return predict(x_t, t, self._prompts)
         uncond, cond = predict(torch.cat([x_t, x_t]), torch.cat([t, t]), self._prompts).chunk(2)
+        self.unguided = uncond
         return rescale_to(cond, uncond + self.scale * (cond - uncond), self.rescale)
 
 
@@ -81,6 +92,8 @@ class ComposedGuidance:
         """
         self.scale = scale
         self.rescale = rescale
+        self.unguided: Tensor | None = None
+        """The last prediction for the negative prompts."""
         self._weights = tuple(tuple(one) for one in weights)
         self._prompts = Conditioning.cat([uncond, cond])
 
@@ -89,6 +102,7 @@ class ComposedGuidance:
         counts = torch.tensor([len(one) for one in self._weights], device=x_t.device)
         rows = [torch.cat([one, one.repeat_interleave(counts, dim=0)]) for one in (x_t, t)]
         predictions = predict(rows[0], rows[1], self._prompts)
+        self.unguided = predictions[: len(x_t)]
         guided, unguided, first = [], [], len(x_t)
         for uncond, weights in zip(predictions, self._weights, strict=False):
             conds = predictions[first : first + len(weights)]
@@ -118,6 +132,12 @@ class StepwiseGuidance:
         self._last_steps = tuple(last_steps)
         self._make = make
         self._range, self._guider = 0, make(0)
+
+    @property
+    def unguided(self) -> Tensor | None:
+        """The last prediction for the negative prompts, if the present range's guider keeps it."""
+        kept: Tensor | None = getattr(self._guider, "unguided", None)
+        return kept
 
     def advance(self, done: int, total: int) -> None:
         """Say how far sampling is, after each call of the network: calls done, and calls in all.

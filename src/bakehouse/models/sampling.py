@@ -19,8 +19,11 @@ from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.models.denoiser import Conditioning, Denoiser
 from bakehouse.models.diffusers_networks import quiet
 from bakehouse.models.guidance import Guider
+from bakehouse.models.image_noise import ImageNoise
 from bakehouse.models.noise_schedule import NoiseSchedule
 from bakehouse.models.samplers import find_sampler, ignore_numpy_2_warnings, make_scheduler
+from bakehouse.models.sampling_options import SamplingOptions, check_options
+from bakehouse.models.solver_run import SolverRun
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -47,21 +50,9 @@ OnStep = Callable[[SamplingStep], Tensor | None]
 """A step hook. What it returns replaces the latents; None keeps them. It may raise `SamplingCancelledError`."""
 
 
-def initial_noise(seeds: Sequence[int], shape_chw: Sequence[int]) -> Tensor:
+def initial_noise(seeds: Sequence[int], shape_chw: tuple[int, int, int]) -> Tensor:
     """Return unit noise [B, C, h, w] on the CPU; each row comes from its own seed, alone or in a batch."""
-    return torch.stack([torch.randn(tuple(shape_chw), generator=_generator(seed)) for seed in seeds])
-
-
-def _generator(seed: int) -> torch.Generator:
-    return torch.Generator("cpu").manual_seed(seed % 2**63)
-
-
-def _generators_after_initial_noise(seeds: Sequence[int], shape_chw: Sequence[int]) -> list[torch.Generator]:
-    """Return one generator per image, past its initial noise: a sampler must not add that very noise again."""
-    generators = [_generator(seed) for seed in seeds]
-    for generator in generators:
-        torch.randn(tuple(shape_chw), generator=generator)
-    return generators
+    return ImageNoise(seeds, shape_chw).first()
 
 
 @torch.no_grad()
@@ -74,7 +65,9 @@ def sample(
     start_step: int = 0,
     steps: int = 20,
     sampler: str = "dpm++ 2m",
+    schedule: str | None = None,
     seeds: Sequence[int] | None = None,
+    options: SamplingOptions | None = None,
     on_step: OnStep | None = None,
 ) -> Tensor:
     """Return clean latents [B, C, h, w].
@@ -87,19 +80,35 @@ def sample(
         start_step: steps to skip, 0 to `steps` - 1. More than 0 needs `image_latents`.
         steps: steps of the whole schedule.
         sampler: a name in `SAMPLERS`.
+        schedule: a name in `SCHEDULE_NAMES`. Default: `Trailing`, or `Automatic` for samplers that do not have it.
         seeds: the images' seeds, for samplers that add noise during sampling. Default: 0, 1, ... The global random
             state of torch is neither read nor changed.
+        options: A1111's other settings. `options.noise` is about noise on the way; `noise` is used as it is.
         on_step: called after each call of the network.
 
     Raises:
-        UsageError: unknown sampler, no steps, or a start step that is out of range or lacks `image_latents`.
+        UsageError: unknown sampler, no steps, a start step that is out of range or lacks `image_latents`, or options
+            that have no effect with this sampler and schedule.
         SamplingCancelledError: by the hook.
     """
-    _check_steps(sampler, steps, start_step, image_latents)
-    generators = _generators_after_initial_noise(seeds if seeds is not None else range(len(noise)), noise.shape[1:])
-    solver = Solver(denoiser.schedule, sampler, steps, denoiser.device, start_step=start_step, generators=generators)
+    choice, options = find_sampler(sampler, schedule), options or SamplingOptions()
+    check_options(choice, options)
+    _check_steps(steps, start_step, image_latents)
+    channels, height, width = noise.shape[1:]
+    images = seeds if seeds is not None else range(len(noise))
+    on_the_way = ImageNoise(images, (channels, height, width), options.noise)
+    solver: Solver | SolverRun
+    if choice.solver is None:
+        generators = on_the_way.torch_generators()
+        solver = Solver(
+            denoiser.schedule, choice.label, steps, denoiser.device, start_step=start_step, generators=generators
+        )
+    else:
+        solver = SolverRun(
+            denoiser.schedule, choice, steps, denoiser.device, noise=on_the_way, options=options, start_step=start_step,
+            sdxl=denoiser.family == "sdxl", unguided=lambda: getattr(guider, "unguided", None),
+        )  # fmt: skip
     latents = solver.first_latents(noise, image_latents)
-    total = len(solver.timesteps)
 
     def predict(x_t: Tensor, t: Tensor, cond: Conditioning) -> Tensor:
         pred: Tensor = denoiser(x_t, t, cond)
@@ -109,13 +118,12 @@ def sample(
         pred = guider(predict, solver.scale_input(latents, t), t.expand(len(latents)))
         latents = solver.step(pred, t, latents)
         if on_step is not None:
-            replaced = on_step(SamplingStep(i + 1, total, latents, solver.add_noise))
+            replaced = on_step(SamplingStep(i + 1, solver.total, latents, solver.add_noise))
             latents = latents if replaced is None else replaced
     return latents
 
 
-def _check_steps(sampler: str, steps: int, start_step: int, image_latents: Tensor | None) -> None:
-    find_sampler(sampler)
+def _check_steps(steps: int, start_step: int, image_latents: Tensor | None) -> None:
     if steps < 1:
         raise UsageError(f"steps = {steps}: must be at least 1")
     if not 0 <= start_step < steps:
@@ -145,6 +153,7 @@ class Solver:
         self._extra = {"generator": list(generators)} if takes_generator and generators else {}
         self.timesteps: Tensor = self._space(steps, start_step)
         """One for each call of the network; samplers of second order make two calls a step."""
+        self.total = len(self.timesteps)
 
     def _space(self, steps: int, start_step: int) -> Tensor:
         scheduler = self._scheduler

@@ -6,7 +6,7 @@ Whatever an image is made from (words, an image, a mask), it is one or two passe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,13 +17,17 @@ from bakehouse.core.files import key_of
 from bakehouse.data.weighted_prompt import PromptText, StepPrompts, prompts_at
 from bakehouse.models.denoiser import Conditioning, Denoiser
 from bakehouse.models.guidance import ClassifierFreeGuidance, ComposedGuidance, Guider, StepwiseGuidance
+from bakehouse.models.image_noise import ImageNoise
 from bakehouse.models.image_to_image import InitImage, InitLatents, in_order, steps_of_strength
 from bakehouse.models.latent_preview import OnPreview, Previews
 from bakehouse.models.quantize_int8 import is_quantized
-from bakehouse.models.sampling import OnStep, SamplingStep, initial_noise, sample, to_images
+from bakehouse.models.samplers import find_sampler
+from bakehouse.models.sampling import OnStep, SamplingStep, sample, to_images
+from bakehouse.models.sampling_options import SamplingOptions
 from bakehouse.models.second_pass import Enlarge, SecondPass, enlarge_latents
 from bakehouse.models.text_encoders import CHUNK_TOKENS
 from bakehouse.models.textual_inversion import TextualInversions
+from bakehouse.models.tiling import tiled
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -60,6 +64,11 @@ class ImageSpec:
     """Classifier-free guidance; at 1 the negative prompt is ignored."""
     guidance_rescale: float = 0.0
     sampler: str
+    schedule: str | None = None
+    """See `find_sampler`."""
+    variation_seed: int = 0
+    """Of the noise that `options.noise.variation_strength` mixes in."""
+    options: SamplingOptions = field(default_factory=SamplingOptions)
     clip_skip: int = 1
     chunks: int = 1
     """Passes of the text encoder, 75 tokens each; tokens beyond them are ignored. See `chunks_for`."""
@@ -90,13 +99,15 @@ class ImageSpec:
         guidance = self.guidance, self.guidance_rescale
         chunks = [(prompts.last_step, prompts.chunks) for prompts in self.step_prompts] or [(self.steps, self.chunks)]
         changes = tuple(one for one, after in zip(chunks, [*chunks[1:], (0, 0)], strict=True) if one[1] != after[1])
-        how = *guidance, self.needs_negative, self.sampler, self.strength, self.second_pass
+        sampler = self.sampler, self.schedule, self.options
+        how = *guidance, self.needs_negative, *sampler, self.strength, self.second_pass
         return self.width, self.height, changes, bool(self.step_prompts), self.steps, *how
 
     @property
     def needs_negative(self) -> bool:
         """Whether the prediction for the negative prompt is needed."""
-        return self.guidance != 1 or any(not prompts.is_plain for prompts in self.step_prompts)
+        composed = any(not prompts.is_plain for prompts in self.step_prompts)
+        return self.guidance != 1 or composed or find_sampler(self.sampler, self.schedule).sampler.needs_unguided
 
 
 def chunks_for(model: Denoiser, prompt: str, negative: str = "") -> int:
@@ -184,10 +195,13 @@ class PromptCache:
 
 
 def batches(specs: Sequence[ImageSpec], max_size: Callable[[ImageSpec], int]) -> Iterator[list[ImageSpec]]:
-    """Split into runs of neighbours with one batch key, at most `max_size(first)` images each."""
+    """Split into runs of neighbours with one batch key, at most `max_size(first)` images each.
+
+    An image whose steps depend on it (DPM adaptive) is alone.
+    """
     batch: list[ImageSpec] = []
     for spec in specs:
-        if batch and (batch[0].batch_key != spec.batch_key or len(batch) >= max_size(batch[0])):
+        if batch and (batch[0].batch_key != spec.batch_key or len(batch) >= max_size(batch[0]) or _is_alone(batch[0])):
             yield batch
             batch = []
         batch.append(spec)
@@ -209,6 +223,11 @@ class Watch:
     """0: none."""
     first_image: int = 0
     """Number of the batch's first image, which previews tell."""
+
+
+def _is_alone(spec: ImageSpec) -> bool:
+    """Return whether the sampler's steps depend on the image, so that it cannot share a batch."""
+    return find_sampler(spec.sampler, spec.schedule).sampler.adaptive
 
 
 def generate_images(
@@ -237,6 +256,15 @@ def generate_images(
         ValueError: specs that cannot share a batch, or not one image for each that begins from one.
     """
     prompt_cache, watch = prompt_cache or PromptCache(), watch or Watch()
+    if len(specs) > 1 and _is_alone(specs[0]):
+        made: list[Image] = []
+        for i, spec in enumerate(specs):
+            one = replace(watch, first_image=watch.first_image + i)
+            alone = generate_images(
+                model, [spec], images=images[i : i + 1], enlarge=enlarge, prompt_cache=prompt_cache, watch=one
+            )
+            made += alone
+        return made
     try:
         return to_images(_generate_pixels(model, specs, images, enlarge, prompt_cache, watch))
     except torch.OutOfMemoryError as e:
@@ -275,13 +303,14 @@ def _generate_pixels(
     if len(images) != (0 if first.strength is None else len(specs)):
         raise ValueError(f"{len(specs)} specs with strength {first.strength} and {len(images)} images to begin from")
     check_size(model, first.width, first.height)
-    passes = _Passes(model, _guider(model, specs, prompt_cache), specs, watch)
-    latents = passes.first(images)
-    _check_finite(model, specs, latents)
-    if first.second_pass is not None:
-        latents = passes.second(first.second_pass, enlarge_latents(model, latents, first.second_pass, enlarge))
+    with tiled(model, first.options.tiling):
+        passes = _Passes(model, _guider(model, specs, prompt_cache), specs, watch)
+        latents = passes.first(images)
         _check_finite(model, specs, latents)
-    pixels = model.decode(latents)
+        if first.second_pass is not None:
+            latents = passes.second(first.second_pass, enlarge_latents(model, latents, first.second_pass, enlarge))
+            _check_finite(model, specs, latents)
+        pixels = model.decode(latents)
     if broken := _rows_not_finite(pixels):
         hint = "the autoencoder (VAE) fails even in fp32: use another one (model.vae)"
         raise NotFiniteError(_not_finite_message(specs, broken), hint=hint)
@@ -294,6 +323,7 @@ class _Passes:
     def __init__(self, model: Denoiser, guider: Guider, specs: Sequence[ImageSpec], watch: Watch) -> None:
         self._model, self._spec, self._watch = model, specs[0], watch
         self._seeds = [spec.seed for spec in specs]
+        self._variation_seeds = [spec.variation_seed for spec in specs]
         self._guider: Guider = guider
         self._stepwise = guider if isinstance(guider, StepwiseGuidance) else None
         self._previews: Previews | None = None
@@ -330,7 +360,8 @@ class _Passes:
         return self._sample(self._noise(second.width, second.height), steps, latents, steps - second.steps_run)
 
     def _noise(self, width: int, height: int) -> Tensor:
-        return initial_noise(self._seeds, self._model.latent_shape(width, height))
+        shape = self._model.latent_shape(width, height)
+        return ImageNoise(self._seeds, shape, self._spec.options.noise, self._variation_seeds).first()
 
     def _sample(
         self, noise: Tensor, steps: int, latents: Tensor | None = None, skipped: int = 0, hold: OnStep | None = None
@@ -348,7 +379,9 @@ class _Passes:
             start_step=skipped,
             steps=steps,
             sampler=self._spec.sampler,
+            schedule=self._spec.schedule,
             seeds=self._seeds,
+            options=self._spec.options,
             on_step=in_order(hold, self._report),
         )
 
@@ -372,13 +405,15 @@ def _check_finite(model: Denoiser, specs: Sequence[ImageSpec], latents: Tensor) 
 def _guider(model: Denoiser, specs: Sequence[ImageSpec], cache: PromptCache) -> Guider:
     """Return what guides a batch: plain prompts, or weighted ones that may change during sampling."""
     first = specs[0]
-    how = first.guidance, first.guidance_rescale
+    sampler = find_sampler(first.sampler, first.schedule).sampler
+    how = first.guidance * sampler.guidance_factor, first.guidance_rescale
+    keep = sampler.needs_unguided
     if not any(spec.step_prompts for spec in specs):
         cond = Conditioning.cat([cache.plain(model, spec.prompt, spec) for spec in specs])
         if not first.needs_negative:
             return ClassifierFreeGuidance(cond, None, *how)
         negative = [cache.plain(model, spec.negative, spec, is_negative=True) for spec in specs]
-        return ClassifierFreeGuidance(cond, Conditioning.cat(negative), *how)
+        return ClassifierFreeGuidance(cond, Conditioning.cat(negative), *how, keep_unguided=keep)
     ends = sorted({prompts.last_step for spec in specs for prompts in spec.step_prompts})
 
     def of_range(number: int) -> Guider:
@@ -391,7 +426,7 @@ def _guider(model: Denoiser, specs: Sequence[ImageSpec], cache: PromptCache) -> 
             return ClassifierFreeGuidance(cond, None, *how)
         negative = [cache.weighted(model, p.negative, spec, p.chunks, is_negative=True) for spec, p in pairs]
         if all(prompts.is_plain for prompts in now):
-            return ClassifierFreeGuidance(cond, Conditioning.cat(negative), *how)
+            return ClassifierFreeGuidance(cond, Conditioning.cat(negative), *how, keep_unguided=keep)
         weights = [[condition.weight for condition in prompts.conditions] for prompts in now]
         return ComposedGuidance(cond, Conditioning.cat(negative), weights, *how)
 

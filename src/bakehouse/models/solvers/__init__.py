@@ -1,0 +1,1 @@
+"""Samplers' mathematics in sigma space, one coroutine each; see `coroutine`. They know no model."""
