@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -78,6 +78,7 @@ _LETTERS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="
 _TEXT = st.lists(st.one_of(_LETTERS, st.sampled_from(_MARKS)), max_size=5).map("".join)
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # the first text reads a table of all characters
 @given(_TEXT, _TEXT, st.lists(_TEXT, max_size=len(NAMES)))
 def test_any_text_round_trips(prompt: str, negative: str, values: list[str]) -> None:
     info = Infotext.make(prompt, negative, dict(zip(NAMES, values, strict=False)))

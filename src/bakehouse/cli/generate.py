@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -15,23 +14,24 @@ from bakehouse.cli.prompt_options import PromptOptions
 from bakehouse.cli.sampler_options import SamplerOptions
 from bakehouse.cli.template_options import TemplateOptions
 
+Prompt = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="PROMPT", help="Text prompt; the subject of --templates. With --image: default the image's caption."
+    ),
+]
+Again = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Generate an image again, with all settings of its infotext. Needs no MODEL."),
+]
+
 
 @expand_option_groups
 def generate(
     model: OptionalModel = None,
-    prompt: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="PROMPT", help="Text prompt; the subject of --templates. With --image: default the image's caption."
-        ),
-    ] = None,
+    prompt: Prompt = None,
     *,
-    again: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="Generate an image again, with all settings of its infotext. Needs no MODEL."
-        ),
-    ] = None,
+    again: Again = None,
     count: Annotated[int, typer.Option("-n", "--count", help="Number of images.")] = 1,
     seed: Seed = -1,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Output folder.")] = Path("pictures"),
@@ -50,6 +50,7 @@ def generate(
     from bakehouse import generation as room
     from bakehouse.cli.adapter_arguments import extra_adapters
     from bakehouse.cli.generate_again import repeated
+    from bakehouse.cli.image_requests import image_requests
     from bakehouse.cli.render.events import progress_renderer
     from bakehouse.cli.render.preview_file import previews_to_file
     from bakehouse.cli.render.save_images import save_images
@@ -66,15 +67,9 @@ def generate(
     elif model is None:
         raise UsageError("MODEL and PROMPT are missing")
     else:
-        given = "" if prompt is None and words.templates else prompt
-        make = partial(options.request, seed=seed, count=count, **sampler_options.fields())
-        requests, notes = draw.requests(make, given, out)
         source = room.resolve(model, base=base, prediction=prediction)
-        drawn = [
-            replace(one, request=prompts.applied_to(one.request))
-            for request in requests
-            for one in words.draw(request, source, prompt=prompt)
-        ]
+        make = partial(options.request, seed=seed, count=count, **sampler_options.fields())
+        drawn, notes = image_requests(prompt, make, source, draw, words, prompts, out=out)
         more = extra_adapters(source, options.adapter, weight)
     with (
         progress_renderer(quiet=quiet or json) as render,
