@@ -20,13 +20,13 @@ from bakehouse.data.buckets import BucketSpec
 from bakehouse.data.captions import CaptionOptions
 from bakehouse.data.plan_fact_names import ALPHA
 from bakehouse.data.triggers import Trigger, check_unique_words
-from bakehouse.losses import LossSpec, NoiseSpec
+from bakehouse.losses import LossSpec, NoiseSpec, SliderSpec
 from bakehouse.recipe.lr_schedule import MOST_STEPS, ScheduleSpec
 from bakehouse.recipe.optimizers import OptimizerSpec
 from bakehouse.recipe.presets import load_preset
 from bakehouse.recipe.stop_settings import StopSpec
 
-Kind = Literal["character", "object", "concept", "pose", "style", "dreambooth"]
+Kind = Literal["character", "object", "concept", "pose", "style", "dreambooth", "slider"]
 Positive = Annotated[int, Field(ge=1, le=MOST_STEPS)]
 Images = Annotated[int, Field(ge=1, le=65_536)]
 SamplerSteps = Annotated[int, Field(ge=1, le=1000)]
@@ -245,7 +245,9 @@ class Recipe(Spec):
     seed: Seed = 0
     """Random seed: the same seed gives the same training."""
     model: ModelSpec = ModelSpec()
-    concepts: Annotated[tuple[ConceptSpec, ...], Field(min_length=1)]
+    concepts: tuple[ConceptSpec, ...] = ()
+    """The subjects' images. At least one, except for a slider from prompts, which needs none."""
+    slider: SliderSpec = SliderSpec()
     triggers: tuple[Trigger, ...] = ()
     """Trigger words with the tags that each absorbs: captions are compiled from raw tags when the recipe is used, and
     no file is changed. Default: captions are used as they are."""
@@ -283,6 +285,15 @@ class Recipe(Spec):
         if why := file_name_problem(name):
             raise ValueError(f"{name!r} cannot name a file: {why}")
         return name
+
+    @model_validator(mode="after")
+    def _has_something_to_train_on(self) -> Self:
+        if self.kind != "slider":
+            if "slider" in self.model_fields_set:
+                raise ValueError(f"[slider] is for kind = 'slider', and this recipe has kind = {self.kind!r}")
+            if not self.concepts:
+                raise ValueError("concepts: at least one is needed: [[concepts]] with the folder of its images")
+        return self
 
     @model_validator(mode="after")
     def _triggers_differ(self) -> Self:
@@ -324,6 +335,8 @@ class Recipe(Spec):
 
     @property
     def title(self) -> str:
-        """The name, or one made from the first subject: `zwx-person`."""
-        words = self.name or self.concepts[0].subject or self.concepts[0].folder.name
-        return to_file_name(words, "subject")
+        """The name, or one made from the first subject or the slider's positive prompt: `zwx-person`."""
+        if self.name or not self.concepts:
+            words = next(((p.ends[0] or p.target) for p in self.slider.prompts), "")
+            return to_file_name(self.name or "-".join(words.replace(",", " ").split()), "slider")
+        return to_file_name(self.concepts[0].subject or self.concepts[0].folder.name, "subject")

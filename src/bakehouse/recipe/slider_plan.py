@@ -1,0 +1,106 @@
+"""The plan of a slider: it trains on prompts, so that there are no images to place and no epochs to fill."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bakehouse.adapters import NetworkSpec
+from bakehouse.core.errors import UsageError
+from bakehouse.losses.slider import SliderPrompt
+from bakehouse.models.samplers import find_sampler
+from bakehouse.recipe.decisions import Derivation
+from bakehouse.recipe.device_and_precision import pick_device, pick_precision
+from bakehouse.recipe.recipe import Recipe
+
+FP16 = (
+    "sliders end in NaN in fp16: the ends are far apart, and the network overflows at strengths that its weights were "
+    "not trained for"
+)
+_OF_IMAGES = ("captions", "triggers", "data", "prior", "noise", "evaluate")
+"""Tables of a recipe about images, captions and noise that is added to them."""
+
+
+class SliderDerivation(Derivation):
+    """Decides what a slider's recipe leaves open."""
+
+    def derive(self) -> None:
+        """Decide everything."""
+        self._size()
+        self._slider()
+        self._adapter()
+        self._loss()
+        self._optimizer()
+        self._batch()
+        self._precision()
+        self._steps_and_epochs()
+        self._samples()
+
+    def _slider(self) -> None:
+        side = self.recipe.buckets.resolution
+        if not self.recipe.slider.sizes:
+            self.decide("slider.sizes", [[side, side]], f"{self.recipe.model.base} draws {side} px best")
+
+    def _precision(self) -> None:
+        """Avoid fp16, which is automatic on GPUs without bf16."""
+        train = self.recipe.train
+        if train.precision == "auto" and pick_precision("auto", pick_device(train.device)) == "fp16":
+            self.decide("train.precision", "fp32", FP16)
+
+    def _steps_and_epochs(self) -> None:
+        train, preset = self.recipe.train, self.preset
+        if train.steps is None:
+            assert preset.train_steps
+            self.decide("train.steps", preset.train_steps, f"usual for {preset.about}")
+        steps = self.recipe.train.steps or 1
+        if train.epochs is None:
+            reason = "parts of the run; each saves weights and samples"
+            self.decide("train.epochs", min(preset.epochs, steps), reason)
+
+    def _samples(self) -> None:
+        self._guidance("sample")
+        self._steps("sample")
+        if "prompts" not in self.recipe.sample.model_fields_set:
+            prompts = list(dict.fromkeys(p.target or p.ends[0] for p in self.recipe.slider.prompts))
+            self.decide("sample.prompts", prompts, "the slider's own images, at strengths -1, 0 and 1")
+
+
+def slider_errors(recipe: Recipe) -> Iterator[str]:
+    """Yield every reason why this slider cannot be trained."""
+    spec = recipe.slider
+    if not spec.prompts:
+        yield (
+            "slider.prompts is empty: a slider needs its ends in words: --target person --positive 'person, smile' "
+            "--negative 'person, frown'"
+        )
+    for number, prompt in enumerate(spec.prompts):
+        yield from _of_prompt(f"slider.prompts.{number}", prompt)
+    if recipe.concepts:
+        yield "concepts: a slider is trained on prompts, without images: leave [[concepts]] out"
+    if recipe.adapter.text:
+        yield "adapter.text = true: a slider trains the UNet alone; its prompts keep the base's meaning: leave it out"
+    if not isinstance(recipe.adapter, NetworkSpec):
+        yield f"adapter.kind = {recipe.adapter.kind!r}: a slider is an adapter with a strength: set 'lora'"
+    if recipe.train.precision == "fp16":
+        yield f"train.precision = 'fp16': {FP16}; set 'bf16' or 'fp32'"
+    if recipe.stop.when == "learned":
+        yield "stop.when = 'learned' looks for a subject, and a slider has none: set 'settled' or 'done'"
+    if spec.points > spec.steps:
+        yield f"slider.points = {spec.points} is more than slider.steps = {spec.steps}: a step has one noisy image"
+    try:
+        find_sampler(spec.sampler)
+    except UsageError as e:
+        yield f"slider.sampler: {e.message}; {e.hint}"
+
+
+def _of_prompt(key: str, prompt: SliderPrompt) -> Iterator[str]:
+    positive, negative, _ = prompt.ends
+    if positive.split() == negative.split():
+        yield f"{key}: the positive and the negative prompt are both {positive!r}: there is no difference to learn"
+
+
+def slider_warnings(recipe: Recipe) -> Iterator[str]:
+    """Yield a warning for each setting that was given and has no effect on a slider."""
+    for table in _OF_IMAGES:
+        given = getattr(recipe, table)
+        if table in recipe.model_fields_set and given != type(recipe).model_fields[table].get_default():
+            yield f"{table} does nothing for a slider, which is trained without images"
