@@ -54,6 +54,4 @@ class SliderOptions:
             missing = "--target" if self.target is None else "--positive"
             raise UsageError(f"a slider needs {missing}", hint=f"write {_EXAMPLE}")
         keep = [words.strip() for words in (self.keep or "").split(",") if words.strip()]
-        return recipe_for_slider(
-            self.target, self.positive, self.negative or "", keep=keep, base=base or BUNDLED_BASE
-        )
+        return recipe_for_slider(self.target, self.positive, self.negative or "", keep=keep, base=base or BUNDLED_BASE)

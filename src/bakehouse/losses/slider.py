@@ -1,4 +1,4 @@
-"""Sliders: an adapter that moves one attribute of an image along its strength, and the loss that trains it from prompts.
+"""Sliders: adapters that move one attribute of an image along their strength, and the loss that trains them.
 
 LECO's formula (p1atdev 2023), after Gandikota et al. 2023, arXiv:2311.12092, equation 7: where the base predicts e_pos,
 e_neg and e_mid for the prompts of both ends and of the middle, the adapter at strength s learns to predict
@@ -68,7 +68,7 @@ class SliderSpec(Spec):
     prompts: tuple[SliderPrompt, ...] = ()
     """Its ends in words. Several are trained in turn. Not needed for a slider from pairs of images."""
     keep: Annotated[tuple[str, ...], _FROM_PROMPTS] = ()
-    """Attributes to hold, each in words: in turn, one of them is added to all prompts, so that the ends do not differ in
+    """Attributes to hold, each in words: one of them in turn is added to all prompts, so that the ends do not differ in
     it (Gandikota et al. 2023, equation 8)."""
     anchors: Annotated[tuple[SliderAnchor, ...], _FROM_PROMPTS] = ()
     """Prompts whose predictions are held at the base's."""
@@ -82,8 +82,8 @@ class SliderSpec(Spec):
     """What denoises the trajectories, on whose noisy images the slider is trained: the untouched base, or the slider
     itself as far as it is trained, at the strengths in turn (LECO)."""
     points: Annotated[int, Field(ge=1, le=1000), _FROM_PROMPTS] = 8
-    """Steps that a trajectory is used for, each at another of its timesteps. 1 is LECO's: most of the time is then spent
-    on denoising."""
+    """Steps that a trajectory is used for, each at another of its timesteps. 1 is LECO's: then most of the time goes
+    into denoising."""
     steps: Annotated[int, Field(ge=1, le=1000), _FROM_PROMPTS] = 30
     """Number of denoising steps of a trajectory."""
     guidance: Annotated[float, Field(ge=1, le=100), _FROM_PROMPTS] = 3.0

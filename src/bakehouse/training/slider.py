@@ -235,6 +235,6 @@ class SliderObjective:
 
 
 def _equal(a: Conditioning, b: Conditioning) -> bool:
-    pooled = (a.pooled, b.pooled)
-    same = all(p is None for p in pooled) or (a.pooled is not None and b.pooled is not None and a.pooled.equal(b.pooled))
-    return same and a.hidden.shape == b.hidden.shape and bool(a.hidden.equal(b.hidden))
+    """Whether two prompts are encoded to the same bits."""
+    parts = ((a.hidden, b.hidden), (a.pooled, b.pooled))
+    return all(x is y or (x is not None and y is not None and torch.equal(x, y)) for x, y in parts)

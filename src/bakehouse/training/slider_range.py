@@ -96,8 +96,8 @@ def calibrate(
     _save(run, found, images)
     if not found.moves:
         yield Warned(
-            message="the slider moves nothing at any strength: train longer (train.steps), raise the prompts' guidance, "
-            "or use prompts that the base draws more differently"
+            message="the slider moves nothing at any strength: train longer (train.steps), raise the prompts' "
+            "guidance, or use prompts that the base draws more differently"
         )
         return {}
     hint = usage_hint(found, recipe.slider.prompts[0])

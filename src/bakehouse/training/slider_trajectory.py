@@ -150,4 +150,3 @@ def denoise(
             latents = solver.step(guider(predict, x_t, t.expand(count)), t, latents)
     timesteps = solver.timesteps[wanted].round().to("cpu", torch.int64)
     return Trajectory(number, torch.stack([found[k] for k in wanted]), timesteps)
-

@@ -57,7 +57,8 @@ def recipe_from_draft(
     if kind:
         values["kind"] = kind
         origins["kind"] = "--kind"
-    values["concepts"] = _concepts(draft.concepts, images, subject, origins)
+    if values.get("kind") != "slider":
+        values["concepts"] = _concepts(draft.concepts, images, subject, origins)
     recipe, more = _validated(values, origins, title)
     # A folder that is said here takes the place of one that is not there.
     notes = [n for n in draft.notes if images is None or not n.is_lost or n.sets != ("concepts",)]
