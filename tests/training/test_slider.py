@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -337,3 +338,83 @@ def test_change_is_relative():
     assert relative_change(one, one) == 0
     assert relative_change(one, 2 * one) == pytest.approx(0.5)
     assert relative_change(one, 0 * one) == float("inf")
+
+
+@pytest.fixture
+def pairs(recipe, tmp_path):
+    """A slider from images: the positive ones are brighter than the negative ones."""
+    rng = np.random.default_rng(0)
+    for name in ("bright", "dark"):
+        (tmp_path / name).mkdir()
+    for i in range(3):
+        noise = rng.integers(-40, 40, (64, 64, 3))
+        for name, level in (("bright", 200), ("dark", 60)):
+            Image.fromarray((noise + level).astype(np.uint8)).save(tmp_path / name / f"{i}.png")
+
+    def make(**settings):
+        made = recipe(**settings)
+        folders = [
+            {"folder": str(tmp_path / name), "strength": strength} for name, strength in (("bright", 1), ("dark", -1))
+        ]
+        return made.with_values({"concepts": folders, "buckets.resolution": 64})
+
+    return make
+
+
+def test_pairs_of_images_share_noise_and_timestep(pairs):
+    components, state = built(pairs(train__batch=2))
+    objective = components.objective
+    assert objective.batch_sizes(0) == [2, 2]
+    up, down = batches(objective, 0)
+    assert (up.strength, down.strength) == (1.0, -1.0)
+    assert up.noise_seed == down.noise_seed != batches(objective, 1)[0].noise_seed
+    assert not torch.equal(up.latents, down.latents)
+    # The same loss whatever generator the loop passes: noise is the pair's own.
+    losses = [objective.loss(components.model, state.adapter, up, torch.Generator().manual_seed(s)) for s in (0, 1)]
+    assert torch.equal(*losses)
+
+
+def test_a_slider_from_images_tells_its_ends_apart(pairs):
+    """At strength 1 it predicts the noise in bright images better than at -1, and the other way round in dark ones."""
+    components, state = built(pairs(train__steps=60, train__epochs=1, train__batch=2, optimizer__lr=1e-2))
+    list(run_loop(components, state))
+    objective, model = components.objective, components.model
+    found = {}
+    for number in range(200, 220):
+        for batch in batches(objective, number):
+            for strength in (1.0, -1.0):
+                with torch.no_grad(), state.adapter.scaled(strength):
+                    loss = objective.loss(model, state.adapter, batch, torch.Generator()).mean().item()
+                found.setdefault((batch.strength, strength), []).append(loss)
+    mean = {key: sum(values) for key, values in found.items()}
+    assert mean[1, 1] < mean[1, -1]
+    assert mean[-1, -1] < mean[-1, 1]
+
+
+def test_a_run_on_pairs_is_resumed_and_finished(pairs, tmp_path):
+    made = pairs(train__steps=4, stop__when="settled")
+    events = list(train(made, tmp_path / "run"))
+    assert len([e for e in events if isinstance(e, Step)]) == 4
+    assert (tmp_path / "run" / "report" / "slider.png").is_file()
+    assert not [e for e in train(made, tmp_path / "run") if isinstance(e, Step)]
+    plan = make_plan(made)
+    assert (len(plan.images), plan.steps_per_epoch) == (6, 2)
+
+
+def test_pairs_that_do_not_fit_are_refused(pairs, tmp_path):
+    made = pairs()
+    (tmp_path / "dark" / "1.png").unlink()
+    with pytest.raises(Problems) as e:
+        make_plan(made)
+    assert "1: this image is not in" in " ".join(e.value.problems)
+    Image.new("RGB", (32, 64)).save(tmp_path / "dark" / "1.png")
+    with pytest.raises(Problems) as e:
+        make_plan(made)
+    assert "images of one name must have one size" in " ".join(e.value.problems)
+    same = made.with_values({"concepts.1.strength": 1.0})
+    with pytest.raises(Problems) as e:
+        make_plan(same)
+    assert "on both sides of 0" in " ".join(e.value.problems)
+    with pytest.raises(Problems) as e:
+        make_plan(made.with_values({"concepts.1.strength": 0.0}))
+    assert "needs the strength that it shows" in " ".join(e.value.problems)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -32,11 +33,17 @@ class SliderOptions:
     keep: Annotated[
         str | None, typer.Option(metavar="WORDS", help="Slider: attributes to hold, separated by commas.")
     ] = None
+    positive_images: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Slider: images of strength 1, instead of training on prompts.")
+    ] = None
+    negative_images: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Slider: images of strength -1, with the same names.")
+    ] = None
 
     @property
     def given(self) -> list[str]:
         """The options that were given."""
-        return [f"--{name}" for name, value in vars(self).items() if value is not None]
+        return [f"--{name.replace('_', '-')}" for name, value in vars(self).items() if value is not None]
 
     def recipe(self, *, kind: str | None, subject: str | None, base: str | None) -> Recipe:
         """Return the slider's recipe.
@@ -53,5 +60,13 @@ class SliderOptions:
         if self.target is None or self.positive is None:
             missing = "--target" if self.target is None else "--positive"
             raise UsageError(f"a slider needs {missing}", hint=f"write {_EXAMPLE}")
+        if (self.positive_images is None) != (self.negative_images is None):
+            missing = "--positive-images" if self.positive_images is None else "--negative-images"
+            raise UsageError(f"a slider from images needs {missing} too", hint="images of one name belong together")
+        images = {}
+        if self.positive_images is not None and self.negative_images is not None:
+            images = {1.0: self.positive_images, -1.0: self.negative_images}
         keep = [words.strip() for words in (self.keep or "").split(",") if words.strip()]
-        return recipe_for_slider(self.target, self.positive, self.negative or "", keep=keep, base=base or BUNDLED_BASE)
+        return recipe_for_slider(
+            self.target, self.positive, self.negative or "", keep=keep, images=images, base=base or BUNDLED_BASE
+        )

@@ -17,11 +17,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 from torch import Tensor
 
-from bakehouse.core.setting_needs import Needs, is_on
 from bakehouse.core.settings import Spec
 from bakehouse.losses.batch import Batch
 
-_FROM_PROMPTS = Needs(is_on("prompts"))
 Side = Annotated[int, Field(ge=8, le=8192, multiple_of=8)]
 
 
@@ -66,29 +64,30 @@ class SliderSpec(Spec):
     """
 
     prompts: tuple[SliderPrompt, ...] = ()
-    """Its ends in words. Several are trained in turn. Not needed for a slider from pairs of images."""
-    keep: Annotated[tuple[str, ...], _FROM_PROMPTS] = ()
+    """Its ends in words; several are trained in turn. A slider from images is trained on the first one's target, and
+    its range is measured with the ends."""
+    keep: tuple[str, ...] = ()
     """Attributes to hold, each in words: one of them in turn is added to all prompts, so that the ends do not differ in
     it (Gandikota et al. 2023, equation 8)."""
-    anchors: Annotated[tuple[SliderAnchor, ...], _FROM_PROMPTS] = ()
+    anchors: tuple[SliderAnchor, ...] = ()
     """Prompts whose predictions are held at the base's."""
     both_ways: bool = True
     """Train strength -1 too. Without, only strength 1 is trained, as in LECO."""
-    sizes: Annotated[tuple[tuple[Side, Side], ...], _FROM_PROMPTS] = ()
+    sizes: tuple[tuple[Side, Side], ...] = ()
     """Sizes of the images, width and height in pixels; each trajectory draws one. Default: the base's own."""
-    vary_sizes: Annotated[bool, _FROM_PROMPTS] = False
+    vary_sizes: bool = False
     """Draw each side from half of the size to all of it, in steps of `buckets.step`."""
-    trajectories: Annotated[Literal["base", "slider"], _FROM_PROMPTS] = "base"
+    trajectories: Literal["base", "slider"] = "base"
     """What denoises the trajectories, on whose noisy images the slider is trained: the untouched base, or the slider
     itself as far as it is trained, at the strengths in turn (LECO)."""
-    points: Annotated[int, Field(ge=1, le=1000), _FROM_PROMPTS] = 8
+    points: Annotated[int, Field(ge=1, le=1000)] = 8
     """Steps that a trajectory is used for, each at another of its timesteps. 1 is LECO's: then most of the time goes
     into denoising."""
-    steps: Annotated[int, Field(ge=1, le=1000), _FROM_PROMPTS] = 30
+    steps: Annotated[int, Field(ge=1, le=1000)] = 30
     """Number of denoising steps of a trajectory."""
-    guidance: Annotated[float, Field(ge=1, le=100), _FROM_PROMPTS] = 3.0
+    guidance: Annotated[float, Field(ge=1, le=100)] = 3.0
     """Guidance (CFG) scale of the trajectories."""
-    sampler: Annotated[str, _FROM_PROMPTS] = "ddim"
+    sampler: str = "ddim"
     """Sampler of the trajectories, by its name in `bakehouse generate --sampler`."""
     strengths: tuple[Annotated[float, Field(gt=0, le=20)], ...] = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
     """Strengths at which the finished slider is measured, on both sides of 0."""
@@ -129,3 +128,11 @@ class SliderBatch(Batch):
     """Timesteps of the latents, [B] int64 on the CPU."""
     target: Tensor
     """What the adapter learns to predict, [B, C, h, w] fp32."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairBatch(Batch):
+    """Images that show one strength of a slider; those of its other strengths are other batches."""
+
+    noise_seed: int
+    """Seed of noise and timesteps, the same for all strengths."""

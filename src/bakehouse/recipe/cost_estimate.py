@@ -54,7 +54,9 @@ def estimate(recipe: Recipe, model: str, steps: int, class_images: int) -> Estim
     # Backward costs as much as forward again for the activations, and once more for the weights where they learn.
     passes = 3.0 if full else 2.2
     per_image = cost.unet_gflop * area * passes + (cost.text_gflop * passes if recipe.adapter.text else 0)
-    if recipe.kind == "slider":
+    if recipe.kind == "slider" and recipe.concepts:
+        per_image *= len(recipe.concepts)
+    elif recipe.kind == "slider":
         per_image = cost.unet_gflop * area * slider_passes(recipe.slider, passes)
     making = class_images * recipe.prior.steps * cost.unet_gflop * area * (2 if recipe.prior.guidance > 1 else 1)
     speed = _ASSUMED_GFLOPS.get(device.split(":")[0]) or _cpu_gflops()

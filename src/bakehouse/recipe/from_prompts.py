@@ -17,16 +17,19 @@ def recipe_for_slider(
     negative: str = "",
     *,
     keep: Sequence[str] = (),
+    images: Mapping[float, Path | str] | None = None,
     base: str = BUNDLED_BASE,
     settings: Mapping[str, Any] | None = None,
 ) -> Recipe:
-    """Return a recipe for a slider between two prompts.
+    """Return a recipe for a slider between two prompts, or between folders of images.
 
     Args:
         target: the prompt whose images change: `person`.
         positive: what strength 1 shows more of: `person, big smile`.
         negative: the opposite: `person, frown`.
         keep: attributes to hold, in words.
+        images: folders of images by the strength that each shows, `{1: "smile", -1: "sad"}`: the slider is trained on
+            them, and the prompts name its ends.
         base: base model.
         settings: dotted keys, as with --set.
 
@@ -41,6 +44,8 @@ def recipe_for_slider(
             **({"keep": list(keep)} if keep else {}),
         },
     }
+    if images:
+        values["concepts"] = [{"folder": str(folder), "strength": strength} for strength, folder in images.items()]
     for key, value in (settings or {}).items():
         set_dotted(values, key.split("."), value)
     return Recipe.parse(values, source="the slider's recipe").resolved_from(Path.cwd())

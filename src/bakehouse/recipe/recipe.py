@@ -73,6 +73,9 @@ class ConceptSpec(Spec):
     """Class word, the base model's word for this kind of subject. Default: the subject without the trigger."""
     repeats: Annotated[int, Field(ge=1, le=10_000)] | None = None
     """Times that each image is shown per epoch. Default: balanced by the plan."""
+    strength: Annotated[float, Field(ge=-20, le=20)] | None = None
+    """Only with `kind = "slider"`: the strength of the slider that the folder shows, such as 1 and -1 for its two ends.
+    Images of the same name in all folders belong together."""
 
     @property
     def trigger_word(self) -> str:
@@ -291,6 +294,10 @@ class Recipe(Spec):
         if self.kind != "slider":
             if "slider" in self.model_fields_set:
                 raise ValueError(f"[slider] is for kind = 'slider', and this recipe has kind = {self.kind!r}")
+            if any(concept.strength is not None for concept in self.concepts):
+                raise ValueError(
+                    f"concepts: a strength is for kind = 'slider', and this recipe has kind = {self.kind!r}"
+                )
             if not self.concepts:
                 raise ValueError("concepts: at least one is needed: [[concepts]] with the folder of its images")
         return self
@@ -336,7 +343,7 @@ class Recipe(Spec):
     @property
     def title(self) -> str:
         """The name, or one made from the first subject or the slider's positive prompt: `zwx-person`."""
-        if self.name or not self.concepts:
+        if self.name or self.kind == "slider":
             words = next(((p.ends[0] or p.target) for p in self.slider.prompts), "")
             return to_file_name(self.name or "-".join(words.replace(",", " ").split()), "slider")
         return to_file_name(self.concepts[0].subject or self.concepts[0].folder.name, "subject")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 
 from bakehouse.adapters import NetworkSpec
 from bakehouse.core.errors import UsageError
+from bakehouse.data.image_records import ImageRecord, ImageSet
 from bakehouse.losses.slider import SliderPrompt
 from bakehouse.models.samplers import find_sampler
 from bakehouse.recipe.decisions import Derivation
@@ -18,6 +20,19 @@ FP16 = (
 )
 _OF_IMAGES = ("captions", "triggers", "data", "prior", "noise", "evaluate")
 """Tables of a recipe about images, captions and noise that is added to them."""
+
+_OF_TRAJECTORIES = (
+    "keep",
+    "anchors",
+    "both_ways",
+    "vary_sizes",
+    "trajectories",
+    "points",
+    "steps",
+    "guidance",
+    "sampler",
+)
+"""Settings of a slider that is trained on prompts."""
 
 
 class SliderDerivation(Derivation):
@@ -74,8 +89,7 @@ def slider_errors(recipe: Recipe) -> Iterator[str]:
         )
     for number, prompt in enumerate(spec.prompts):
         yield from _of_prompt(f"slider.prompts.{number}", prompt)
-    if recipe.concepts:
-        yield "concepts: a slider is trained on prompts, without images: leave [[concepts]] out"
+    yield from _of_folders(recipe)
     if recipe.adapter.text:
         yield "adapter.text = true: a slider trains the UNet alone; its prompts keep the base's meaning: leave it out"
     if not isinstance(recipe.adapter, NetworkSpec):
@@ -98,9 +112,37 @@ def _of_prompt(key: str, prompt: SliderPrompt) -> Iterator[str]:
         yield f"{key}: the positive and the negative prompt are both {positive!r}: there is no difference to learn"
 
 
+def _of_folders(recipe: Recipe) -> Iterator[str]:
+    """Yield errors of a slider from images, before any is read."""
+    for i, concept in enumerate(recipe.concepts):
+        if not concept.strength:
+            yield f"concepts.{i}: a slider's folder needs the strength that it shows: strength = 1, or strength = -1"
+    strengths = [c.strength for c in recipe.concepts if c.strength]
+    if strengths and (min(strengths) > 0 or max(strengths) < 0 or len(set(strengths)) < len(strengths)):
+        said = ", ".join(f"{s:g}" for s in strengths)
+        yield f"concepts: their strengths are {said}: a slider needs different ones, on both sides of 0"
+
+
+def pair_errors(recipe: Recipe, images: ImageSet) -> Iterator[str]:
+    """Yield an error for each image of a slider that lacks its counterpart in another folder, or differs in size."""
+    found: dict[str, dict[int, ImageRecord]] = defaultdict(dict)
+    for record in images:
+        found[record.path.stem][record.concept] = record
+    for name, records in sorted(found.items()):
+        if lacking := [c for i, c in enumerate(recipe.concepts) if i not in records]:
+            yield f"{name}: this image is not in {lacking[0].folder}; each folder of a slider needs all names"
+        elif len({(r.width, r.height) for r in records.values()}) > 1:
+            sizes = ", ".join(f"{r.path} {r.width} x {r.height}" for r in records.values())
+            yield f"{name}: images of one name must have one size: {sizes}"
+
+
 def slider_warnings(recipe: Recipe) -> Iterator[str]:
     """Yield a warning for each setting that was given and has no effect on a slider."""
-    for table in _OF_IMAGES:
+    for name in _OF_TRAJECTORIES if recipe.concepts else ():
+        value = getattr(recipe.slider, name)
+        if name in recipe.slider.model_fields_set and value != type(recipe.slider).model_fields[name].default:
+            yield f"slider.{name} does nothing for a slider from images, which needs no trajectories"
+    for table in _OF_IMAGES if not recipe.concepts else ("captions", "triggers", "prior"):
         given = getattr(recipe, table)
         if table in recipe.model_fields_set and given != type(recipe).model_fields[table].get_default():
-            yield f"{table} does nothing for a slider, which is trained without images"
+            yield f"{table} does nothing for a slider, which is trained on the target prompt alone"

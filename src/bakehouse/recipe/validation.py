@@ -28,13 +28,14 @@ from bakehouse.recipe.presets import Preset
 from bakehouse.recipe.recipe import Recipe
 from bakehouse.recipe.sample_prompt import parse_sample_prompt, rounded, sample_defaults
 from bakehouse.recipe.setting_conflicts import conflicts, questionable
-from bakehouse.recipe.slider_plan import slider_errors, slider_warnings
+from bakehouse.recipe.slider_plan import pair_errors, slider_errors, slider_warnings
 from bakehouse.recipe.words_in_captions import has_word, mostly_not_first
 
 
 def errors_for(recipe: Recipe, images: ImageSet, own_prior: ImageSet) -> list[str]:
     """Return every reason why this recipe cannot be trained on these images."""
-    found = [*_of_images(recipe, images), *_of_prior(recipe, own_prior), *setting_errors(recipe)]
+    of_images = pair_errors(recipe, images) if recipe.kind == "slider" else _of_images(recipe, images)
+    found = [*of_images, *_of_prior(recipe, own_prior), *setting_errors(recipe)]
     return [*found, *_of_augmentation(recipe, images)]
 
 
@@ -169,8 +170,8 @@ def _of_start(path: Path) -> Iterator[str]:
 
 def warnings_for(recipe: Recipe, images: ImageSet, own_prior: ImageSet, preset: Preset) -> list[str]:
     """Return warnings, the most important first: too few images, captions, class images, settings."""
-    warnings = []
-    for i, concept in enumerate(recipe.concepts):
+    warnings: list[str] = []
+    for i, concept in enumerate(recipe.concepts if recipe.kind != "slider" else ()):
         mine = [r for r in images if r.concept == i]
         if len(mine) < preset.min_images:
             warnings.append(

@@ -23,6 +23,7 @@ from bakehouse.training.batch_builder import BatchBuilder
 from bakehouse.training.class_images import CaptionedImage
 from bakehouse.training.latent_cache import LatentCache
 from bakehouse.training.slider import SliderObjective
+from bakehouse.training.slider_pairs import SliderPairsObjective
 from bakehouse.training.step_callbacks import Callback
 from bakehouse.training.text_cache import PromptEncoder
 from bakehouse.training.training_state import TrainState
@@ -126,7 +127,7 @@ class DenoisingObjective:
         return {}
 
 
-AnyObjective = DenoisingObjective | SliderObjective
+AnyObjective = DenoisingObjective | SliderObjective | SliderPairsObjective
 """The union of all objectives."""
 
 
@@ -139,5 +140,8 @@ def make_objective(
         Problems: settings that the model's prediction type rules out.
     """
     if plan.recipe.kind == "slider":
-        return SliderObjective(plan, model, adapter)
+        from_images = bool(plan.recipe.concepts)
+        return (
+            SliderPairsObjective.create(plan, model, adapter) if from_images else SliderObjective(plan, model, adapter)
+        )
     return DenoisingObjective.create(plan, model, adapter, class_images)

@@ -19,7 +19,7 @@ from bakehouse.losses.slider import SliderBatch, SliderPrompt, slider_target
 from bakehouse.models.denoiser import Conditioning, Denoiser
 from bakehouse.recipe.plan import Plan
 from bakehouse.training.slider_range import calibrate
-from bakehouse.training.slider_stop import SettledCallback
+from bakehouse.training.slider_stop import SettledCallback, ends_apart
 from bakehouse.training.slider_trajectory import Draw, Trajectory, denoise, draw
 from bakehouse.training.step_callbacks import Callback
 from bakehouse.training.training_state import TrainState
@@ -105,24 +105,20 @@ class SliderObjective:
     def prefetch(self, steps: Iterable[int]) -> None:
         """Do nothing: all prompts are encoded before the first step."""
 
-    @torch.no_grad()
     def ends(self) -> Tensor:
-        """Return the difference between the predictions at both ends, where strength 0 is the base: [N, C, h, w].
+        """Return the difference between the predictions at both ends, [N, C, h, w]; of one-way sliders, to the base.
 
         It is taken on a trajectory of the base that is never trained on, the same each time.
         """
-        recipe = self.plan.recipe
+        spec = self.plan.recipe.slider
         found = []
-        for number in range(len(recipe.slider.prompts)):
+        for number in range(len(spec.prompts)):
             trajectory, drawn = self._probe(number)
-            cond = self._rows(drawn.target, trajectory.latents.shape[1])
-            for x_t, t in zip(trajectory.latents, trajectory.timesteps, strict=True):
-                at = t.expand(len(x_t)).to(x_t.device)
-                both = []
-                for strength in (1.0, -1.0 if recipe.slider.both_ways else 0.0):
-                    with self.adapter.scaled(strength):
-                        both.append(self.model(x_t, at, cond).float())
-                found.append(both[0] - both[1])
+            points = [
+                (x_t, t.expand(len(x_t))) for x_t, t in zip(trajectory.latents, trajectory.timesteps, strict=True)
+            ]
+            outermost = (1.0, -1.0 if spec.both_ways else 0.0)
+            found.append(ends_apart(self.model, self.adapter, self._conds[drawn.target], points, outermost))
         return torch.cat(found)
 
     def _encode(self) -> None:

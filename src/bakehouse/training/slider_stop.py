@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from bakehouse.adapters import Adapter
 from bakehouse.core.events import Event, Stopped
+from bakehouse.models.denoiser import Conditioning, Denoiser
 from bakehouse.recipe.plan import Plan
 from bakehouse.training.ema import averaged_weights
 from bakehouse.training.training_state import TrainState
@@ -44,6 +46,33 @@ class SettledCallback:
         if calm >= spec.patience:
             state.ended = f"the slider's ends changed by {change:.1%} in the last epoch (stop.change = {spec.change:g})"
             yield Stopped(step=state.step, why=state.ended)
+
+
+@torch.no_grad()
+def ends_apart(
+    model: Denoiser,
+    adapter: Adapter,
+    cond: Conditioning,
+    points: Iterable[tuple[Tensor, Tensor]],
+    strengths: tuple[float, float],
+) -> Tensor:
+    """Return the difference between the predictions at two strengths, [N, C, h, w] fp32.
+
+    Args:
+        model: with the adapter on it.
+        adapter: the slider.
+        cond: the prompt, one row.
+        points: noisy images [B, C, h, w] with their timesteps [B].
+        strengths: of both ends.
+    """
+    found = []
+    for x_t, t in points:
+        both = []
+        for strength in strengths:
+            with adapter.scaled(strength):
+                both.append(model(x_t, t.to(x_t.device), cond[[0] * len(x_t)]).float())
+        found.append(both[0] - both[1])
+    return torch.cat(found)
 
 
 def relative_change(before: Tensor, now: Tensor) -> float:

@@ -80,7 +80,7 @@ def _print_summary(plan: Plan) -> None:
     count = counted(sum(not image.prior for image in plan.images), "image")
     if of_class := len(plan.images) - len(plan.subject_images) + len(plan.class_images):
         count += f" and {counted(of_class, 'class image')}"
-    if plan.recipe.kind == "slider":
+    if plan.recipe.kind == "slider" and not plan.images:
         count = f"{counted(len(plan.recipe.slider.prompts), 'pair')} of prompts, no images"
     epochs = f"{counted(plan.epochs, 'epoch')} of {counted(plan.steps_per_epoch, 'step')}"
     echo(f"{count}; {counted(plan.steps, 'step')} in {epochs}")
