@@ -49,9 +49,8 @@ def train(
     if json:
         return
     if recipe.kind == "slider":
-        echo(f"run folder: {folder}; the slider from end to end: {folder / 'report' / 'slider.png'}")
-    else:
-        echo(f"run folder: {folder}; evaluate with: {shell_command('bakehouse', 'evaluate', folder)}")
+        echo(f"the slider from end to end: {folder / 'report' / 'slider.png'}")
+    echo(f"run folder: {folder}; evaluate with: {shell_command('bakehouse', 'evaluate', folder)}")
 
 
 def _train_events(recipe: Recipe, folder: Path) -> Iterator[Event]:

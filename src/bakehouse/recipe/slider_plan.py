@@ -21,6 +21,8 @@ FP16 = (
 _OF_IMAGES = ("captions", "triggers", "data", "prior", "noise", "evaluate")
 """Tables of a recipe about images, captions and noise that is added to them."""
 
+_FEW = 2
+"""Images in a step."""
 _OF_TRAJECTORIES = (
     "keep",
     "anchors",
@@ -54,6 +56,15 @@ class SliderDerivation(Derivation):
         side = self.recipe.buckets.resolution
         if not self.recipe.slider.sizes:
             self.decide("slider.sizes", [[side, side]], f"{self.recipe.model.base} draws {side} px best")
+
+    def _batch(self) -> None:
+        """Decide the images at a time: few, since each step has both strengths of them."""
+        train = self.recipe.train
+        if train.batch == "auto" and "accumulation" not in train.model_fields_set:
+            self.decide("train.accumulation", _FEW, "images per step; the batch size is found by trying")
+        if train.batch is None:
+            images = min(_FEW, self.family.batch_size)
+            self.decide("train.batch", images, "a direction needs few images: each step trains both ends on them")
 
     def _precision(self) -> None:
         """Avoid fp16, which is automatic on GPUs without bf16."""

@@ -15,7 +15,7 @@ from bakehouse.core.events import Event, Progress, Warned
 from bakehouse.core.run_folder import Run
 from bakehouse.losses import Batch
 from bakehouse.losses.denoising import per_sample
-from bakehouse.losses.slider import SliderBatch, SliderPrompt, slider_target
+from bakehouse.losses.slider import SliderBatch, SliderPrompt, slider_target, with_words
 from bakehouse.models.denoiser import Conditioning, Denoiser
 from bakehouse.recipe.plan import Plan
 from bakehouse.training.slider_range import calibrate
@@ -134,8 +134,8 @@ class SliderObjective:
 
     def _compare(self, prompt: SliderPrompt, number: int) -> Iterator[Event]:
         """Refuse ends that are the same to the base, and warn of ends that nearly are."""
-        trajectory, drawn = self._probe(number)
-        positive, negative, _ = drawn.ends
+        kept = next(iter(self.plan.recipe.slider.keep), "")
+        positive, negative, _ = (with_words(text, kept) for text in prompt.ends)
         named = f"{positive!r} and {negative!r}"
         if _equal(self._conds[positive], self._conds[negative]):
             raise UsageError(
@@ -143,6 +143,7 @@ class SliderObjective:
                 hint="its tokenizer may not know a word, or cut the prompts before they differ; use other words",
             )
         apart, any_change = [], []
+        trajectory, _ = self._probe(number)
         for x_t, t in zip(trajectory.latents, trajectory.timesteps, strict=True):
             of = self._predict_with_base(x_t, t.expand(len(x_t)), [positive, negative, None])
             apart.append(of[positive] - of[negative])
