@@ -103,7 +103,7 @@ def test_other_kinds_have_no_slider(run, tmp_path):
     (tmp_path / "me.toml").write_text('[slider]\nkeep = ["a"]\n[[concepts]]\nfolder = "x"\nsubject = "zwx person"\n')
     code, _, err = run("plan", "me.toml")
     assert code == 2
-    assert "[slider] is for kind = 'slider'" in err
+    assert "slider: is only for kind = 'slider', and this recipe has kind = 'character'" in err
 
 
 def test_a_range_test_is_refused(run, tmp_path):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import Field, StringConstraints, TypeAdapter, WrapValidator, field_validator, model_validator
+from pydantic import Field, StringConstraints, TypeAdapter, ValidationInfo, WrapValidator, field_validator, model_validator
 
 from bakehouse.adapters import AdapterSpec, FullFineTune, LoRA, NetworkSpec
 from bakehouse.core.bundled_models import BUNDLED_BASE
@@ -289,18 +289,23 @@ class Recipe(Spec):
             raise ValueError(f"{name!r} cannot name a file: {why}")
         return name
 
-    @model_validator(mode="after")
-    def _has_something_to_train_on(self) -> Self:
-        if self.kind != "slider":
-            if "slider" in self.model_fields_set:
-                raise ValueError(f"[slider] is for kind = 'slider', and this recipe has kind = {self.kind!r}")
-            if any(concept.strength is not None for concept in self.concepts):
-                raise ValueError(
-                    f"concepts: a strength is for kind = 'slider', and this recipe has kind = {self.kind!r}"
-                )
-            if not self.concepts:
-                raise ValueError("concepts: at least one is needed: [[concepts]] with the folder of its images")
-        return self
+    @field_validator("concepts")
+    @classmethod
+    def _concepts_of_kind(cls, concepts: tuple[ConceptSpec, ...], info: ValidationInfo) -> tuple[ConceptSpec, ...]:
+        kind = info.data.get("kind", "slider")  # missing: its own error is reported
+        if kind != "slider" and not concepts:
+            raise ValueError("is required: [[concepts]] with the folder of its images")
+        if kind != "slider" and any(concept.strength is not None for concept in concepts):
+            raise ValueError(f"a strength is only for kind = 'slider', and this recipe has kind = {kind!r}")
+        return concepts
+
+    @field_validator("slider")
+    @classmethod
+    def _slider_of_kind(cls, slider: SliderSpec, info: ValidationInfo) -> SliderSpec:
+        kind = info.data.get("kind", "slider")
+        if kind != "slider" and slider.model_fields_set:
+            raise ValueError(f"is only for kind = 'slider', and this recipe has kind = {kind!r}")
+        return slider
 
     @model_validator(mode="after")
     def _triggers_differ(self) -> Self:
