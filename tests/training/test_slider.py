@@ -15,6 +15,7 @@ from bakehouse.adapters import load_adapter
 from bakehouse.core.errors import Problems, UsageError
 from bakehouse.core.events import Noted, Step, Stopped, Warned, result_of
 from bakehouse.losses.slider import SliderPrompt, SliderSpec
+from bakehouse.models.denoiser import Moments
 from bakehouse.models.load import load_model
 from bakehouse.recipe import make_plan, recipe_for_slider
 from bakehouse.training import train
@@ -215,17 +216,17 @@ def test_a_killed_run_ends_as_one_that_was_not(recipe, tmp_path, trajectories):
 
 def test_the_slider_learns_its_ends(recipe):
     """Its two ends move apart, along the difference between the prompts."""
-    components, state = built(recipe(train__steps=40, train__epochs=1, optimizer__lr=2e-2))
+    components, state = built(recipe(train__steps=60, train__epochs=1, optimizer__lr=2e-3))
     objective = components.objective
-    losses = [e.loss for e in run_loop(components, state) if isinstance(e, Step)]
+    list(run_loop(components, state))
     trajectory, drawn = objective._probe(0)
     wanted = []
     for x_t, t in zip(trajectory.latents, trajectory.timesteps, strict=True):
         of = objective._predict_with_base(x_t, t.expand(len(x_t)), list(drawn.ends))
         wanted.append(2 * (of[drawn.ends[0]] - of[drawn.ends[1]]))
-    cosine = torch.cosine_similarity(objective.ends().flatten(), torch.cat(wanted).flatten(), dim=0)
-    assert sum(losses[-8:]) < sum(losses[:8])
-    assert cosine > 0.5
+    found, target = objective.ends(), torch.cat(wanted)
+    assert torch.cosine_similarity(found.flatten(), target.flatten(), dim=0) > 0.5
+    assert (found - target).norm() < 0.9 * target.norm()  # at first they do not differ at all
 
 
 def test_ends_that_are_the_same_to_the_base_are_refused_before_training(recipe):
@@ -287,7 +288,7 @@ def test_a_run_leaves_a_plain_lora_with_its_range_and_a_strip(recipe, tmp_path):
     with Image.open(tmp_path / "run" / "report" / "slider.png") as strip:
         assert strip.width == 3 * 64
     with Image.open(tmp_path / "run" / "samples" / "step-000002-0.png") as sample:
-        assert sample.size == (3 * 128, 128)
+        assert sample.size == (3 * 64, 64)
     model = load_model(made.model.base)
     adapter = load_adapter(weights, model.trainable_modules())
     x, t, cond = torch.randn(1, 4, 8, 8), torch.tensor([500]), model.encode_prompt(["person"])
@@ -375,9 +376,17 @@ def test_pairs_of_images_share_noise_and_timestep(pairs):
     assert torch.equal(*losses)
 
 
-def test_a_slider_from_images_tells_its_ends_apart(pairs):
+def test_a_slider_from_images_tells_its_ends_apart(pairs, monkeypatch):
     """At strength 1 it predicts the noise in bright images better than at -1, and the other way round in dark ones."""
-    components, state = built(pairs(train__steps=60, train__epochs=1, train__batch=2, optimizer__lr=1e-2))
+
+    def moments(self, view):  # the tiny VAE is random and makes all images alike
+        level = 1.5 if self.images[view.index].record.concept == 0 else -1.5
+        return Moments(torch.full((1, 4, 8, 8), level), torch.zeros(1, 4, 8, 8))
+
+    monkeypatch.setattr("bakehouse.training.latent_cache.LatentCache.moments", moments)
+    middle = {"noise__min_timestep": 300, "noise__max_timestep": 700}
+    much = {"train__steps": 60, "train__epochs": 1, "train__batch": 2, "optimizer__lr": 2e-2}
+    components, state = built(pairs(**much, **middle, adapter__targets="full"))
     list(run_loop(components, state))
     objective, model = components.objective, components.model
     found = {}

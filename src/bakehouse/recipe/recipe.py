@@ -7,7 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import Field, StringConstraints, TypeAdapter, ValidationInfo, WrapValidator, field_validator, model_validator
+from pydantic import (
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationInfo,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
 
 from bakehouse.adapters import AdapterSpec, FullFineTune, LoRA, NetworkSpec
 from bakehouse.core.bundled_models import BUNDLED_BASE
