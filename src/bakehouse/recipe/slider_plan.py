@@ -20,19 +20,10 @@ FP16 = (
 )
 _OF_IMAGES = ("captions", "triggers", "data", "prior", "noise", "evaluate")
 """Tables of a recipe about images, captions and noise that is added to them."""
-
 _FEW = 2
 """Images in a step."""
 _OF_TRAJECTORIES = (
-    "keep",
-    "anchors",
-    "both_ways",
-    "vary_sizes",
-    "trajectories",
-    "points",
-    "steps",
-    "guidance",
-    "sampler",
+    *("keep", "anchors", "both_ways", "vary_sizes", "trajectories", "points", "steps", "guidance", "sampler"),
 )
 """Settings of a slider that is trained on prompts."""
 
@@ -155,5 +146,7 @@ def slider_warnings(recipe: Recipe) -> Iterator[str]:
             yield f"slider.{name} does nothing for a slider from images, which needs no trajectories"
     for table in _OF_IMAGES if not recipe.concepts else ("captions", "triggers", "prior"):
         given = getattr(recipe, table)
+        if table == "noise":  # the schedule is the network's, whatever it denoises
+            given = given.model_copy(update={"zero_terminal_snr": False})
         if table in recipe.model_fields_set and given != type(recipe).model_fields[table].get_default():
             yield f"{table} does nothing for a slider, which is trained on the target prompt alone"
