@@ -21,6 +21,14 @@ CHEAP_TRAINING = {
     "evaluate.weights": "[1.0]",
 }
 """Settings added to a page's commands, so that each runs in a second or two."""
+CHEAP_SLIDER = {
+    "slider.steps": "3",
+    "slider.points": "2",
+    "slider.strengths": "[1.0]",
+    "slider.images": "1",
+    "sample.steps": "1",
+}
+"""Those added to commands about `smile.toml`."""
 
 
 def commands(page: Path) -> list[str]:
@@ -37,7 +45,8 @@ def cheaper(line: str) -> list[str]:
     """Return the words of a command, changed to do less work."""
     words = shlex.split(line)
     if words[1] in ("plan", "train"):
-        words += [w for key, value in CHEAP_TRAINING.items() for w in ("--set", f"{key}={value}")]
+        settings = {**CHEAP_TRAINING, **(CHEAP_SLIDER if "smile.toml" in words else {})}
+        words += [w for key, value in settings.items() for w in ("--set", f"{key}={value}")]
     if words[1] in ("generate", "grid") and "--again" not in words:
         words += ["--steps", "1"]
     if words[1:3] == ["triggers", "probe"]:

@@ -7,7 +7,15 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from bakehouse.recipe.importers import STATUS_WORDS, Status, diffusers_scripts, easy_scripts, kohya_gui, onetrainer
+from bakehouse.recipe.importers import (
+    STATUS_WORDS,
+    Status,
+    diffusers_scripts,
+    easy_scripts,
+    kohya_gui,
+    leco,
+    onetrainer,
+)
 from bakehouse.recipe.importers import ai_toolkit as ai
 from bakehouse.recipe.importers.kohya_gui_options import TYPES
 from bakehouse.recipe.importers.kohya_network import ALGORITHMS, MODULES, NETWORK_ARGS
@@ -107,6 +115,7 @@ TABLES: Mapping[str, Callable[[], Iterator[str]]] = {
     "diffusers": lambda: _options({k: v for k, v in diffusers_scripts.OPTIONS.items() if k != "script"}),
     "onetrainer": lambda: _options(onetrainer.OPTIONS),
     "ai_toolkit": lambda: _options(ai.OPTIONS),
+    "leco": lambda: _options(leco.OPTIONS),
 }
 
 

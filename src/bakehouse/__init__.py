@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from bakehouse.recipe import plan_to_toml as plan_to_toml
     from bakehouse.recipe import plan_to_toml as to_toml  # noqa: F401
     from bakehouse.recipe import recipe_for_folder as recipe_for_folder
+    from bakehouse.recipe import recipe_for_slider as recipe_for_slider
     from bakehouse.recipe import scan_concepts as scan_concepts
     from bakehouse.training import train as bake  # noqa: F401
     from bakehouse.training import train as train
@@ -49,6 +50,7 @@ _HOMES = {
     "make_plan": "recipe",
     "plan_to_toml": "recipe",
     "recipe_for_folder": "recipe",
+    "recipe_for_slider": "recipe",
     "scan_concepts": "recipe",
     "train": "training",
 }

@@ -27,14 +27,9 @@ def run(tmp_path, monkeypatch, capsys):
 
 
 UNSUPPORTED = {
-    "leco.yaml": (
-        'prompts_file: "p.yaml"\npretrained_model: {name_or_path: x}\nnetwork: {rank: 4}\ntrain: {lr: 1e-4}\n',
-        ("is LECO's", "prompts alone", "has no sliders"),
-    ),
-    "prompts.yaml": ('- target: "a"\n  positive: "b"\n  unconditional: ""\n', ("LECO's prompts", "no settings")),
     "slider.yaml": (
-        "job: train\nconfig:\n  name: a\n  process:\n    - type: slider\n      network: {linear: 8}\n",
-        ("ai-toolkit's", "a slider, from pairs of prompts", "bakehouse trains on images only"),
+        "job: train\nconfig:\n  name: a\n  process:\n    - type: ultimate_slider_trainer\n      network: {linear: 8}\n",
+        ("ai-toolkit's", "a slider, from pairs of prompts", "train this one with ai-toolkit"),
     ),
     "tuner.json": (
         '{"model_family": "sdxl", "model_type": "lora", "learning_rate": 1e-4}',

@@ -56,6 +56,9 @@ class SquareScorer:
             scores.append(np.mean([s[g] == v for g, v in wanted.items()]) if wanted else np.nan)
         return np.asarray(scores, dtype=np.float32)
 
+    def between(self, images: Sequence[Image.Image], positive: Sequence[str], negative: Sequence[str]) -> np.ndarray:
+        return self.prompt_scores(images, positive) - self.prompt_scores(images, negative)
+
     def attributes(self, images: Sequence[Image.Image]) -> list[dict[str, str]]:
         at = {"body": (0.5, 0.75), "hat": (0.5, 0.375), "background": (0.1, 0.9)}
         return [

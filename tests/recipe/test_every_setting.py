@@ -48,6 +48,13 @@ ELSEWHERE = {
         "triggers.word", "triggers.kind", "triggers.class_word", "triggers.folders", "triggers.when",
         "triggers.strategy", "triggers.absorbs", "triggers.keeps", "triggers.share", "triggers.also_without",
     ),
+    "sliders, tests/training/test_slider.py": (
+        "concepts.strength", "slider.prompts.target", "slider.prompts.positive", "slider.prompts.negative",
+        "slider.prompts.neutral", "slider.prompts.action", "slider.prompts.guidance", "slider.prompts.weight",
+        "slider.keep", "slider.anchors.prompt", "slider.anchors.weight", "slider.both_ways", "slider.sizes",
+        "slider.vary_sizes", "slider.trajectories", "slider.points", "slider.steps", "slider.guidance",
+        "slider.sampler", "slider.strengths", "slider.images",
+    ),
     "said of by its kind": ("loss.kind",),
 }  # fmt: skip
 """Settings of which no lens below is a proof, and why."""
@@ -180,6 +187,7 @@ ROWS = {
     "stop.patience": (2, {"stop.when": "learned"}, None),
     "stop.drift": (5.0, {"stop.when": "learned"}, None),
     "stop.images": (4, {"stop.when": "learned"}, None),
+    "stop.change": (0.5, {"stop.when": "settled"}, None),
     "sample.negative": ("blurry", {"sample.prompts": ["a"]}, None),
     "sample.every_epochs": (2, {"sample.prompts": ["a"]}, None),
     "sample.every_steps": (2, {"sample.prompts": ["a"]}, None),

@@ -69,6 +69,7 @@ FACTS: Mapping[str, str] = {
     "tags": "modelspec.tags",
     "trigger_phrase": "modelspec.trigger_phrase",
     "usage_hint": "modelspec.usage_hint",
+    "preferred_weight": "preferred weight",
     "thumbnail": "modelspec.thumbnail",
     "recipe": "bakehouse.recipe",
     "triggers": "bakehouse.triggers",

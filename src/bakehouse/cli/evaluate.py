@@ -23,14 +23,22 @@ def evaluate(
 
     The scores compare it with its base model on the same prompts and seeds.
     """
-    from bakehouse.cli.render.evaluation import print_verdict
+    from bakehouse.cli.render.evaluation import print_slider, print_verdict
     from bakehouse.cli.render.events import render_events
     from bakehouse.core.run_folder import Run
     from bakehouse.core.settings import parse_setting
     from bakehouse.evaluation import evaluate as evaluate_run
+    from bakehouse.evaluation import evaluate_slider
+    from bakehouse.recipe import Recipe
 
     opened = Run.open(run)
     changes = dict(parse_setting(s) for s in settings or ())
+    recipe = Recipe.load(opened.recipe)
+    if recipe.kind == "slider":
+        events = render_events(evaluate_slider(opened, recipe), json=json, quiet=quiet)
+        if not json:
+            print_slider(events)
+        return
     events = render_events(evaluate_run(opened, changes=changes, device=device), json=json, quiet=quiet)
     if not json:
         print_verdict(opened, events)

@@ -8,7 +8,7 @@ import typer
 from bakehouse.cli.options import Json, KindOption, Quiet, Subject
 from bakehouse.cli.render.safe_printing import echo, shell_command
 
-Trainer = Literal["kohya", "kohya-gui", "easy", "diffusers", "onetrainer", "ai-toolkit"]
+Trainer = Literal["kohya", "kohya-gui", "easy", "diffusers", "onetrainer", "ai-toolkit", "leco"]
 
 
 def import_(

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-Kind = Literal["character", "object", "concept", "pose", "style", "dreambooth"]
+Kind = Literal["character", "object", "concept", "pose", "style", "dreambooth", "slider"]
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, and nothing else.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result and warnings.")]
@@ -16,6 +16,15 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the resul
 Source = Annotated[
     Path,
     typer.Argument(metavar="RECIPE|FOLDER", help="Recipe file, folder of images, concepts_list.json or run folder."),
+]
+OptionalSource = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[RECIPE|FOLDER]",
+        help="Recipe file, folder of images, concepts_list.json, run folder, or YAML of another trainer. "
+        "A slider needs none.",
+        show_default=False,
+    ),
 ]
 Subject = Annotated[str | None, typer.Option(metavar="WORDS", help='Trigger and class word, e.g. "zwx person".')]
 KindOption = Annotated[

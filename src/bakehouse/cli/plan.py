@@ -5,15 +5,20 @@ from typing import Annotated
 
 import typer
 
-from bakehouse.cli.options import BaseOption, Json, KindOption, Quiet, Settings, Source, Subject
+from bakehouse.cli.expand_option_groups import expand_option_groups
+from bakehouse.cli.options import BaseOption, Json, KindOption, OptionalSource, Quiet, Settings, Subject
 from bakehouse.cli.render.safe_printing import echo, shell_command
+from bakehouse.cli.slider_options import SliderOptions
 
 
+@expand_option_groups
 def plan(
-    source: Source,
+    source: OptionalSource = None,
+    *,
     subject: Subject = None,
     kind: KindOption = None,
     base: BaseOption = None,
+    slider: SliderOptions,
     settings: Settings = None,
     out: Annotated[
         Path | None,
@@ -33,7 +38,7 @@ def plan(
     with spinner("reading images", quiet=quiet or json):
         from bakehouse.recipe import make_plan, plan_to_toml, scan_concepts
 
-        recipe = read_recipe(source, subject=subject, kind=kind, base=base, settings=settings or ())
+        recipe = read_recipe(source, subject=subject, kind=kind, base=base, settings=settings or (), slider=slider)
         made = make_plan(recipe, scan_concepts(recipe))
     if out:
         write_text(out, plan_to_toml(made, beside=out.resolve().parent))

@@ -6,20 +6,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bakehouse.cli.options import BaseOption, Json, KindOption, Quiet, Settings, Source, Subject
+from bakehouse.cli.expand_option_groups import expand_option_groups
+from bakehouse.cli.options import BaseOption, Json, KindOption, OptionalSource, Quiet, Settings, Subject
 from bakehouse.cli.render.safe_printing import echo, shell_command
+from bakehouse.cli.slider_options import SliderOptions
 
 if TYPE_CHECKING:
     from bakehouse.core.events import Event
     from bakehouse.recipe import Recipe
 
 
+@expand_option_groups
 def train(
-    source: Source,
+    source: OptionalSource = None,
+    *,
     subject: Subject = None,
     run: Annotated[Path | None, typer.Option(metavar="DIR", help="Run folder. Default: runs/NAME.")] = None,
     kind: KindOption = None,
     base: BaseOption = None,
+    slider: SliderOptions,
     settings: Settings = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; do not train.")] = False,
     json: Json = False,
@@ -33,16 +38,19 @@ def train(
     from bakehouse.core.run_folder import run_of
 
     with spinner("reading images", quiet=quiet or json):
-        recipe = read_recipe(source, subject=subject, kind=kind, base=base, settings=settings or ())
+        recipe = read_recipe(source, subject=subject, kind=kind, base=base, settings=settings or (), slider=slider)
     if dry_run:
         from bakehouse.recipe import make_plan
 
         print_plan(make_plan(recipe), json=json, quiet=quiet)
         return
-    folder = run or run_of(source) or Path("runs") / recipe.title
+    folder = run or (run_of(source) if source else None) or Path("runs") / recipe.title
     render_events(_train_events(recipe, folder), json=json, quiet=quiet)
-    if not json:
-        echo(f"run folder: {folder}; evaluate with: {shell_command('bakehouse', 'evaluate', folder)}")
+    if json:
+        return
+    if recipe.kind == "slider":
+        echo(f"the slider from end to end: {folder / 'report' / 'slider.png'}")
+    echo(f"run folder: {folder}; evaluate with: {shell_command('bakehouse', 'evaluate', folder)}")
 
 
 def _train_events(recipe: Recipe, folder: Path) -> Iterator[Event]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from bakehouse.evaluation.prompt_set import EvalPrompt, EvalPrompts, make_prompts
     from bakehouse.evaluation.result import Report
     from bakehouse.evaluation.selection import Pick, Verdict, choose, make_pick, make_verdict
+    from bakehouse.evaluation.slider_scores import SliderScored, evaluate_slider
     from bakehouse.evaluation.training_evaluator import TrainingEvaluator
 
 _MODULES = {
@@ -27,12 +28,14 @@ _MODULES = {
     "Pick": "selection",
     "Report": "result",
     "Scored": "evaluate_run",
+    "SliderScored": "slider_scores",
     "TrainingEvaluator": "training_evaluator",
     "TransformersScorer": "image_scorers",
     "Verdict": "selection",
     "checkpoints": "evaluation_inputs",
     "choose": "selection",
     "evaluate": "evaluate_run",
+    "evaluate_slider": "slider_scores",
     "make_pick": "selection",
     "make_prompts": "prompt_set",
     "make_verdict": "selection",
@@ -51,12 +54,14 @@ __all__ = [
     "Report",
     "Scored",
     "ScoredCheckpoint",
+    "SliderScored",
     "TrainingEvaluator",
     "TransformersScorer",
     "Verdict",
     "checkpoints",
     "choose",
     "evaluate",
+    "evaluate_slider",
     "make_pick",
     "make_prompts",
     "make_verdict",

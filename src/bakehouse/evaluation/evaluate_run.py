@@ -143,6 +143,8 @@ def evaluate(
     began = time.monotonic()
     with locked(run.folder, "evaluating") as warnings:
         recipe = Recipe.load(run.recipe)
+        if recipe.kind == "slider":
+            raise UsageError("this run is a slider", hint="score it with bakehouse.evaluation.evaluate_slider")
         evaluation = EvaluationRun.make(
             run, recipe, spec or recipe.evaluate, changes or {}, concept, scorer, generator, device
         )

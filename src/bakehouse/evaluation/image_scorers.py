@@ -57,6 +57,9 @@ class ImageScorer(Protocol):
     def prompt_scores(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Rows:
         """Return how well each image matches its prompt [N]. Prompts must not contain the trigger."""
 
+    def between(self, images: Sequence[Image.Image], positive: Sequence[str], negative: Sequence[str]) -> Rows:
+        """Return how much better each image matches its positive prompt than its negative one [N]."""
+
     def attributes(self, images: Sequence[Image.Image]) -> list[dict[str, str]]:
         """Return the attributes of each image by group; empty dicts if the scorer detects none."""
 
@@ -122,6 +125,25 @@ class CrumbScorer:
             reliable = {g: v for g, v in requested.items() if g in self._reliable}
             found = prompt_probabilities(result, i, reliable or {g: v for g, v in requested.items() if g == "class"})
             scores.append(float(np.mean(list(found.values()))) if found else math.nan)
+        return np.asarray(scores, dtype=np.float32)
+
+    def between(self, images: Sequence[Image.Image], positive: Sequence[str], negative: Sequence[str]) -> Rows:
+        """Return the mean difference in probability of the attributes in which the two prompts of an image differ.
+
+        All groups count, reliable or not, since nothing else was asked for; NaN if the prompts do not differ in any.
+        """
+        from bakehouse.vision.taggers.crumb_tagger import prompt_probabilities
+
+        result = self._predict(images)
+        scores = []
+        for i, prompts in enumerate(zip(positive, negative, strict=True)):
+            more, less = map(self.requested_attributes, prompts)
+            groups = {g for g in {*more, *less} if more.get(g) != less.get(g)}
+            ends = [
+                sum(prompt_probabilities(result, i, {g: v for g, v in wanted.items() if g in groups}).values())
+                for wanted in (more, less)
+            ]
+            scores.append((ends[0] - ends[1]) / len(groups) if groups else math.nan)
         return np.asarray(scores, dtype=np.float32)
 
     def attributes(self, images: Sequence[Image.Image]) -> list[dict[str, str]]:
@@ -212,6 +234,10 @@ class TransformersScorer:
         rows = [row[p] for p in prompts]
         text_features = self._clip_text_features(different)[rows] if different else np.zeros_like(image_features)
         scores: Rows = (image_features * text_features).sum(axis=1).astype(np.float32)
+        return scores
+
+    def between(self, images: Sequence[Image.Image], positive: Sequence[str], negative: Sequence[str]) -> Rows:
+        scores: Rows = self.prompt_scores(images, positive) - self.prompt_scores(images, negative)
         return scores
 
     def attributes(self, images: Sequence[Image.Image]) -> list[dict[str, str]]:

@@ -3,7 +3,8 @@
 from bakehouse.losses.batch import Batch
 from bakehouse.losses.denoising import DenoisingLoss, LossSpec
 from bakehouse.losses.noise import NoiseSpec
+from bakehouse.losses.slider import SliderSpec
 from bakehouse.losses.timesteps import TimestepSpec
 from bakehouse.losses.weighting import WeightingSpec
 
-__all__ = ["Batch", "DenoisingLoss", "LossSpec", "NoiseSpec", "TimestepSpec", "WeightingSpec"]
+__all__ = ["Batch", "DenoisingLoss", "LossSpec", "NoiseSpec", "SliderSpec", "TimestepSpec", "WeightingSpec"]

@@ -28,3 +28,6 @@ class Batch:
     base_cond: Conditioning | None = None
     """Conditioning of the class images alone, encoded by the base's text encoder; their target is then the prediction
     of the base."""
+    strength: float = 1.0
+    """Strength of the adapter in this batch. It holds in the backward pass too, where gradient checkpointing computes
+    the predictions a second time."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from bakehouse.losses.slider import SliderSpec
 from bakehouse.recipe.device_and_precision import pick_device
 from bakehouse.recipe.memory_estimate import memory_use
 from bakehouse.recipe.recipe import Recipe
@@ -53,6 +54,10 @@ def estimate(recipe: Recipe, model: str, steps: int, class_images: int) -> Estim
     # Backward costs as much as forward again for the activations, and once more for the weights where they learn.
     passes = 3.0 if full else 2.2
     per_image = cost.unet_gflop * area * passes + (cost.text_gflop * passes if recipe.adapter.text else 0)
+    if recipe.kind == "slider" and recipe.concepts:
+        per_image *= len(recipe.concepts)
+    elif recipe.kind == "slider":
+        per_image = cost.unet_gflop * area * slider_passes(recipe.slider, passes)
     making = class_images * recipe.prior.steps * cost.unet_gflop * area * (2 if recipe.prior.guidance > 1 else 1)
     speed = _ASSUMED_GFLOPS.get(device.split(":")[0]) or _cpu_gflops()
     learned = cost.weights if full else cost.weights * 0.03
@@ -60,6 +65,17 @@ def estimate(recipe: Recipe, model: str, steps: int, class_images: int) -> Estim
     saved = -(-(recipe.train.epochs or 1) // recipe.save.every_epochs) if recipe.save.every_epochs else 1
     disk = (2 * learned) * min(saved, recipe.save.keep_last or saved) + 12 * learned
     return Estimate((images * per_image + making) / speed, memory, int(disk), device)
+
+
+def slider_passes(spec: SliderSpec, trained: float) -> float:
+    """Return the forward passes for one image in a step of a slider, where each that is trained counts as `trained`.
+
+    The last of P points out of S steps is at S P / (P + 1) on average; guidance takes two passes for each step before
+    it, and P training steps share them. The base predicts for both ends and the middle once for all strengths.
+    """
+    held = 1 if spec.anchors else 0
+    denoised = spec.steps * spec.points / (spec.points + 1) * (2 if spec.guidance > 1 else 1) / spec.points
+    return denoised + 3 + held + len(spec.signs) * (1 + held) * trained
 
 
 def _cpu_gflops() -> float:

@@ -24,6 +24,7 @@ from bakehouse.recipe.decisions import Decision, Derivation
 from bakehouse.recipe.epoch_order import EpochOrder
 from bakehouse.recipe.fact_lookup import lookup_for
 from bakehouse.recipe.recipe import Recipe
+from bakehouse.recipe.slider_plan import SliderDerivation
 from bakehouse.recipe.validation import errors_for, refuse, setting_errors, too_long, warnings_for
 
 
@@ -94,6 +95,8 @@ class Plan:
     def count_steps(self) -> tuple[int, int]:
         """Return the optimizer steps per epoch, and of the whole run (limited by train.steps)."""
         train = self.recipe.train
+        if self.recipe.kind == "slider":  # without images, an epoch is a share of the steps
+            return -(-(train.steps or 1) // self.epochs), train.steps or 1
         per_epoch = -(-self.order.batches_per_epoch // train.accumulation)
         steps = per_epoch * self.epochs
         return per_epoch, min(train.steps or steps, steps)
@@ -163,7 +166,8 @@ def make_plan(recipe: Recipe, images: ImageSet | None = None) -> Plan:
     images = compiled_images(recipe, images)
     facts = model_facts(model, recipe.model.prediction)
     refuse([*problems, *errors_for(recipe, images, own_prior), *base_errors(recipe, facts)])
-    derivation = Derivation(recipe, images, model, facts)
+    kind = SliderDerivation if recipe.kind == "slider" else Derivation
+    derivation = kind(recipe, images, model, facts)
     derivation.derive()
     plan = _planned(derivation, images, own_prior)
     refuse([*setting_errors(plan.recipe), *too_long(plan.recipe.schedule, plan.steps)])
@@ -185,7 +189,7 @@ def _planned(derivation: Derivation, images: ImageSet, own_prior: ImageSet) -> P
     derivation.epochs_for_steps(per_epoch)
     recipe = derivation.recipe
     draft = dataclasses.replace(draft, recipe=recipe, epochs=recipe.train.epochs or 1)
-    _, steps = draft.count_steps()
+    per_epoch, steps = draft.count_steps()
     reason = f"{counted(per_epoch, 'step')} per epoch x {counted(draft.epochs, 'epoch')}"
     if recipe.train.steps:
         reason += f", limited by train.steps = {recipe.train.steps}"

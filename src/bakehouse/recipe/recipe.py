@@ -7,7 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import Field, StringConstraints, TypeAdapter, WrapValidator, field_validator, model_validator
+from pydantic import (
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationInfo,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
 
 from bakehouse.adapters import AdapterSpec, FullFineTune, LoRA, NetworkSpec
 from bakehouse.core.bundled_models import BUNDLED_BASE
@@ -21,13 +29,13 @@ from bakehouse.data.buckets import BucketSpec
 from bakehouse.data.captions import CaptionOptions
 from bakehouse.data.plan_fact_names import ALPHA
 from bakehouse.data.triggers import Trigger, check_unique_words
-from bakehouse.losses import LossSpec, NoiseSpec
+from bakehouse.losses import LossSpec, NoiseSpec, SliderSpec
 from bakehouse.recipe.lr_schedule import MOST_STEPS, ScheduleSpec
 from bakehouse.recipe.optimizers import OptimizerSpec
 from bakehouse.recipe.presets import load_preset
 from bakehouse.recipe.stop_settings import StopSpec
 
-Kind = Literal["character", "object", "concept", "pose", "style", "dreambooth"]
+Kind = Literal["character", "object", "concept", "pose", "style", "dreambooth", "slider"]
 Positive = Annotated[int, Field(ge=1, le=MOST_STEPS)]
 Images = Annotated[int, Field(ge=1, le=65_536)]
 SamplerSteps = Annotated[int, Field(ge=1, le=1000)]
@@ -77,6 +85,9 @@ class ConceptSpec(Spec):
     """Class word, the base model's word for this kind of subject. Default: the subject without the trigger."""
     repeats: Annotated[int, Field(ge=1, le=10_000)] | None = None
     """Times that each image is shown per epoch. Default: balanced by the plan."""
+    strength: Annotated[float, Field(ge=-20, le=20)] | None = None
+    """Only with `kind = "slider"`: the strength of the slider that the folder shows, such as 1 and -1 for its two ends.
+    Images of the same name in all folders belong together."""
 
     @property
     def trigger_word(self) -> str:
@@ -264,7 +275,9 @@ class Recipe(Spec):
     seed: Seed = 0
     """Random seed: the same seed gives the same training."""
     model: ModelSpec = ModelSpec()
-    concepts: Annotated[tuple[ConceptSpec, ...], Field(min_length=1)]
+    concepts: tuple[ConceptSpec, ...] = ()
+    """The subjects' images. At least one, except for a slider from prompts, which needs none."""
+    slider: SliderSpec = SliderSpec()
     triggers: tuple[Trigger, ...] = ()
     """Trigger words with the tags that each absorbs: captions are compiled from raw tags when the recipe is used, and
     no file is changed. Default: captions are used as they are."""
@@ -302,6 +315,24 @@ class Recipe(Spec):
         if why := file_name_problem(name):
             raise ValueError(f"{name!r} cannot name a file: {why}")
         return name
+
+    @field_validator("concepts")
+    @classmethod
+    def _concepts_of_kind(cls, concepts: tuple[ConceptSpec, ...], info: ValidationInfo) -> tuple[ConceptSpec, ...]:
+        kind = info.data.get("kind", "slider")  # missing: its own error is reported
+        if kind != "slider" and not concepts:
+            raise ValueError("is required: [[concepts]] with the folder of its images")
+        if kind != "slider" and any(concept.strength is not None for concept in concepts):
+            raise ValueError(f"a strength is only for kind = 'slider', and this recipe has kind = {kind!r}")
+        return concepts
+
+    @field_validator("slider")
+    @classmethod
+    def _slider_of_kind(cls, slider: SliderSpec, info: ValidationInfo) -> SliderSpec:
+        kind = info.data.get("kind", "slider")
+        if kind != "slider" and slider.model_fields_set:
+            raise ValueError(f"is only for kind = 'slider', and this recipe has kind = {kind!r}")
+        return slider
 
     @model_validator(mode="after")
     def _triggers_differ(self) -> Self:
@@ -343,6 +374,8 @@ class Recipe(Spec):
 
     @property
     def title(self) -> str:
-        """The name, or one made from the first subject: `zwx-person`."""
-        words = self.name or self.concepts[0].subject or self.concepts[0].folder.name
-        return to_file_name(words, "subject")
+        """The name, or one made from the first subject or the slider's positive prompt: `zwx-person`."""
+        if self.name or self.kind == "slider":
+            words = next(((p.ends[0] or p.target) for p in self.slider.prompts), "")
+            return to_file_name(self.name or "-".join(words.replace(",", " ").split()), "slider")
+        return to_file_name(self.concepts[0].subject or self.concepts[0].folder.name, "subject")

@@ -28,12 +28,14 @@ from bakehouse.recipe.presets import Preset
 from bakehouse.recipe.recipe import Recipe
 from bakehouse.recipe.sample_prompt import parse_sample_prompt, rounded, sample_defaults
 from bakehouse.recipe.setting_conflicts import conflicts, questionable
+from bakehouse.recipe.slider_plan import pair_errors, slider_errors, slider_warnings
 from bakehouse.recipe.words_in_captions import has_word, mostly_not_first
 
 
 def errors_for(recipe: Recipe, images: ImageSet, own_prior: ImageSet) -> list[str]:
     """Return every reason why this recipe cannot be trained on these images."""
-    found = [*_of_images(recipe, images), *_of_prior(recipe, own_prior), *setting_errors(recipe)]
+    of_images = pair_errors(recipe, images) if recipe.kind == "slider" else _of_images(recipe, images)
+    found = [*of_images, *_of_prior(recipe, own_prior), *setting_errors(recipe)]
     return [*found, *_of_augmentation(recipe, images)]
 
 
@@ -52,7 +54,8 @@ def too_long(schedule: ScheduleSpec, steps: int) -> Iterator[str]:
 
 def setting_errors(recipe: Recipe) -> list[str]:
     """Return errors of the settings themselves: contradictions, missing files, what this machine lacks."""
-    return [*_of_settings(recipe), *conflicts(recipe), *missing_here(recipe)]
+    of_kind = slider_errors(recipe) if recipe.kind == "slider" else ()
+    return [*_of_settings(recipe), *of_kind, *conflicts(recipe), *missing_here(recipe)]
 
 
 def _of_images(recipe: Recipe, images: ImageSet) -> Iterator[str]:
@@ -127,6 +130,8 @@ def _of_generation(recipe: Recipe) -> Iterator[str]:
 
 def _of_stop(recipe: Recipe) -> Iterator[str]:
     stop, save = recipe.stop, recipe.save
+    if stop.when == "settled" and recipe.kind != "slider":
+        yield "stop.when = 'settled' compares the ends of a slider (kind = 'slider'): set 'learned' or 'done'"
     if stop.when != "learned":
         return
     if not save.every_epochs and not save.every_steps:
@@ -166,8 +171,8 @@ def _of_start(path: Path) -> Iterator[str]:
 
 def warnings_for(recipe: Recipe, images: ImageSet, own_prior: ImageSet, preset: Preset) -> list[str]:
     """Return warnings, the most important first: too few images, captions, class images, settings."""
-    warnings = []
-    for i, concept in enumerate(recipe.concepts):
+    warnings: list[str] = []
+    for i, concept in enumerate(recipe.concepts if recipe.kind != "slider" else ()):
         mine = [r for r in images if r.concept == i]
         if len(mine) < preset.min_images:
             warnings.append(
@@ -194,6 +199,8 @@ def warnings_for(recipe: Recipe, images: ImageSet, own_prior: ImageSet, preset: 
             )
     warnings += [*_of_class_captions(recipe, own_prior), *_of_trigger_files(recipe, images)]
     warnings += [f"sample prompt {line!r}: {note}" for line in recipe.sample.prompts for note in rounded(line)]
+    if recipe.kind == "slider":
+        warnings += slider_warnings(recipe)
     return [*warnings, *questionable(recipe)]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,8 +36,10 @@ class WeightsWriter:
     started_at: float
     """Seconds since the epoch."""
 
-    def save(self, state: TrainState, name: str) -> Iterator[Event]:
+    def save(self, state: TrainState, name: str, facts: Mapping[str, Any] | None = None) -> Iterator[Event]:
         """Save the averaged weights if there is an average, else the current ones.
+
+        `facts` are added to the metadata of an adapter's file, by their names in `adapters.file_metadata.FACTS`.
 
         Raises:
             BakehouseError: the weights are NaN or infinite, or the disk is full.
@@ -55,7 +57,7 @@ class WeightsWriter:
             if recipe.adapter.saves_whole_model:
                 self.model.save(path, dtype=dtype)
             else:
-                save_adapter(state.adapter, path, self._metadata(state, name), dtype=dtype)
+                save_adapter(state.adapter, path, self._metadata(state, name, facts or {}), dtype=dtype)
         if path.is_file() or name == recipe.title:
             state.weights_sha256 |= hash_weights(path)
         epoch = -(-state.step // self.plan.steps_per_epoch)
@@ -78,7 +80,7 @@ class WeightsWriter:
         for old in checkpoints[:-keep]:
             shutil.rmtree(old) if old.is_dir() else old.unlink()
 
-    def _metadata(self, state: TrainState, name: str) -> dict[str, str]:
+    def _metadata(self, state: TrainState, name: str, facts: Mapping[str, Any]) -> dict[str, str]:
         plan, recipe, model = self.plan, self.plan.recipe, self.model
         return metadata_for(
             state.adapter.spec or recipe.adapter,
@@ -92,7 +94,7 @@ class WeightsWriter:
             epochs=plan.epochs,
             steps=state.step,
             max_steps=plan.steps,
-            batches_per_epoch=plan.order.batches_per_epoch,
+            batches_per_epoch=plan.order.batches_per_epoch or plan.steps_per_epoch,
             started_at=self.started_at,
             finished_at=time.time(),
             tag_frequency=tag_frequency(plan),
@@ -101,6 +103,7 @@ class WeightsWriter:
             **_data_facts(plan),
             zero_terminal_snr=model.schedule.is_zero_terminal,
             **_setting_facts(recipe),
+            **facts,
         )
 
 

@@ -7,6 +7,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -85,8 +86,10 @@ def _optimizer_step(components: TrainingComponents, state: TrainState) -> _StepR
         generator = seed_batch(recipe.seed, step, part)
         with precision.autocast():
             batch = objective.batch(step, part, generator)
-            each = objective.loss(components.model, state.adapter, batch, generator)
-        precision.backward((each * batch.weight).sum() / sum(sizes))
+        with nullcontext() if batch.strength == 1 else state.adapter.scaled(batch.strength):
+            with precision.autocast():
+                each = objective.loss(components.model, state.adapter, batch, generator)
+            precision.backward((each * batch.weight).sum() / sum(sizes))
         losses.append(each.detach())
         batches.append(batch)
     norm = precision.step(state.optimizer, state.parameters(), recipe.train.max_grad_norm)

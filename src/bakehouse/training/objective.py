@@ -6,22 +6,27 @@ training is one more class with these methods, in `AnyObjective` and in `make_ob
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from bakehouse.adapters import Adapter
 from bakehouse.core.events import Event
+from bakehouse.core.run_folder import Run
 from bakehouse.losses import Batch, DenoisingLoss
 from bakehouse.models.denoiser import Denoiser
 from bakehouse.recipe.plan import Plan
 from bakehouse.training.batch_builder import BatchBuilder
 from bakehouse.training.class_images import CaptionedImage
 from bakehouse.training.latent_cache import LatentCache
+from bakehouse.training.slider import SliderObjective
+from bakehouse.training.slider_pairs import SliderPairsObjective
+from bakehouse.training.step_callbacks import Callback
 from bakehouse.training.text_cache import PromptEncoder
+from bakehouse.training.training_state import TrainState
 
 
 class Objective(Protocol):
@@ -45,6 +50,16 @@ class Objective(Protocol):
     def prefetch(self, steps: Iterable[int]) -> None:
         """Compute before these steps what they need of networks other than the one that predicts."""
 
+    def callbacks(self, run: Run) -> Sequence[Callback]:
+        """Return callbacks of its own, called after weights are saved and before the state is."""
+
+    def finish(self, state: TrainState, run: Run) -> Generator[Event, None, Mapping[str, Any]]:
+        """Do what is still to be done with the trained weights; returns facts for the file's metadata."""
+
+    @property
+    def carried(self) -> dict[str, Tensor]:
+        """What a step leaves for the next one, beside the adapter: the dict that it changes. Saved with the state."""
+
 
 @dataclass(frozen=True)
 class DenoisingObjective:
@@ -54,6 +69,8 @@ class DenoisingObjective:
     model: Denoiser
     batches: BatchBuilder
     denoising: DenoisingLoss
+    carried: dict[str, Tensor] = field(default_factory=dict)
+    """Empty: every step is a function of the seed and its number."""
 
     @classmethod
     def create(
@@ -100,8 +117,17 @@ class DenoisingObjective:
         for step in steps:
             self.batches.prompts.encode_with_base(sorted(self.batches.captions(step)))
 
+    def callbacks(self, run: Run) -> Sequence[Callback]:
+        """Return none."""
+        return ()
 
-AnyObjective = DenoisingObjective
+    def finish(self, state: TrainState, run: Run) -> Generator[Event, None, Mapping[str, Any]]:
+        """Do nothing."""
+        yield from ()
+        return {}
+
+
+AnyObjective = DenoisingObjective | SliderObjective | SliderPairsObjective
 """The union of all objectives."""
 
 
@@ -113,4 +139,9 @@ def make_objective(
     Raises:
         Problems: settings that the model's prediction type rules out.
     """
+    if plan.recipe.kind == "slider":
+        from_images = bool(plan.recipe.concepts)
+        return (
+            SliderPairsObjective.create(plan, model, adapter) if from_images else SliderObjective(plan, model, adapter)
+        )
     return DenoisingObjective.create(plan, model, adapter, class_images)

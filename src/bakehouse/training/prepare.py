@@ -90,6 +90,7 @@ def build_components(
     arithmetic = Precision(precision, model.device)
     state = new_state(plan, model, arithmetic)
     objective = make_objective(plan, model, state.adapter, class_images)
+    state.carried = objective.carried
     yield from objective.prepare()
     return TrainingComponents(plan, model, objective, arithmetic), state
 

@@ -27,7 +27,7 @@ def generate_samples(recipe: Recipe, model: Denoiser, adapter: Adapter, run: Run
     """Generate the recipe's samples as samples/step-000100-0.png, ...; yields progress and events.
 
     Images with NaN or infinity are not written, but reported by a `Warned`. On a GPU neighbours of one size and sampler
-    are one batch.
+    are one batch. Of a slider, an image shows both ends with the base between them, side by side.
     """
     specs = [_image_spec(prompt, recipe, model) for prompt in sample_prompts(recipe)]
     adapter.eval()
@@ -38,7 +38,7 @@ def generate_samples(recipe: Recipe, model: Denoiser, adapter: Adapter, run: Run
             numbers = range(done, done + len(batch))
             done += len(batch)
             try:
-                images = generate_images(model, batch)
+                images = _ends(model, adapter, batch) if recipe.kind == "slider" else generate_images(model, batch)
             except NotFiniteError as e:
                 yield Warned(message=f"samples {numbers[0]} to {numbers[-1]} of step {step}: {e.message}; {e.hint}")
                 continue
@@ -49,6 +49,24 @@ def generate_samples(recipe: Recipe, model: Denoiser, adapter: Adapter, run: Run
                 yield Sampled(step=step, path=str(path.relative_to(run.folder)))
     finally:
         adapter.train()
+
+
+def _ends(model: Denoiser, adapter: Adapter, specs: Sequence[ImageSpec]) -> list[Image.Image]:
+    """Return for each image a row of three: at strengths -1, 0 and 1."""
+    columns = []
+    for strength in (-1.0, 0.0, 1.0):
+        with adapter.scaled(strength):
+            columns.append(generate_images(model, specs))
+    return [_side_by_side(row) for row in zip(*columns, strict=True)]
+
+
+def _side_by_side(images: Sequence[Image.Image]) -> Image.Image:
+    """Return images of one size as one row."""
+    width, height = images[0].size
+    row = Image.new("RGB", (width * len(images), height))
+    for i, image in enumerate(images):
+        row.paste(image, (i * width, 0))
+    return row
 
 
 def sample_prompts(recipe: Recipe) -> list[SamplePrompt]:

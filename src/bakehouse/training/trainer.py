@@ -69,6 +69,7 @@ def _train(opened: OpenRun, make_evaluator: EvaluatorFactory | None) -> Iterator
     callbacks: list[Callback] = [
         SampleCallback(plan, model, run),
         WeightsCallback(plan, model, writer, evaluator),
+        *components.objective.callbacks(run),
         StateCallback(plan, run),
     ]
     if base.encoders:
@@ -76,7 +77,8 @@ def _train(opened: OpenRun, make_evaluator: EvaluatorFactory | None) -> Iterator
     yield Started(run=str(run.folder), step=state.step, steps=plan.steps, epochs=plan.epochs, device=str(base.device))
     yield from run_loop(components, state, callbacks)
 
-    yield from writer.save(state, title)
+    facts = yield from components.objective.finish(state, run)
+    yield from writer.save(state, title, facts)
     save_state(state, run.states)
     yield Finished(step=state.step, seconds=time.time() - started_at, weights=str(final.relative_to(run.folder)))
 

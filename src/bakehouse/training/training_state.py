@@ -26,6 +26,7 @@ _MOST_STATES = 2
 _NOTES = "state.json"
 _PARAMETERS = "parameters.safetensors"
 _OPTIMIZER = "optimizer.pt"
+_CARRIED = "carried."
 _NAME = re.compile(r"step-\d{8,}")
 
 
@@ -46,6 +47,8 @@ class TrainState:
     """Digest of the run's inputs (`RunInputs.digest`), so that a state is never restored into another training."""
     weights_sha256: dict[str, str] = field(default_factory=dict)
     """sha256 of the files in weights/ by their names; of model folders only those of the last one."""
+    carried: dict[str, Tensor] = field(default_factory=dict)
+    """What the objective carries from step to step: its own dict (`Objective.carried`)."""
 
     def parameters(self) -> list[Tensor]:
         """Return what trains, in the adapter's order."""
@@ -104,6 +107,7 @@ def save_state(state: TrainState, folder: Path) -> Path:
         try:
             tensors = {f"p{i}": p.detach().cpu().contiguous() for i, p in enumerate(state.parameters())}
             tensors |= {f"e{i}": p.cpu().contiguous() for i, p in enumerate(state.ema)}
+            tensors |= {f"{_CARRIED}{name}": t.cpu().contiguous() for name, t in state.carried.items()}
             save_file(tensors, temporary / _PARAMETERS)
             with (temporary / _OPTIMIZER).open("wb") as f:
                 torch.save(state.optimizer.state_dict(), f)
@@ -214,6 +218,7 @@ def restore_state(state: TrainState, saved: SavedState) -> None:
         BakehouseError: it was saved with other parameters or another optimizer.
     """
     tensors = load_file(saved.path / _PARAMETERS)
+    carried = {name: tensors.pop(name) for name in list(tensors) if name.startswith(_CARRIED)}
     into = {f"p{i}": p for i, p in enumerate(state.parameters())} | {f"e{i}": p for i, p in enumerate(state.ema)}
     if {k: v.shape for k, v in tensors.items()} != {k: v.shape for k, v in into.items()}:
         raise _wrong_state(saved, "its parameters have other shapes")
@@ -225,6 +230,8 @@ def restore_state(state: TrainState, saved: SavedState) -> None:
     with torch.no_grad():
         for name, parameter in into.items():
             parameter.copy_(tensors[name])
+    state.carried.clear()
+    state.carried.update({name.removeprefix(_CARRIED): tensor for name, tensor in carried.items()})
     state.step = saved.step
     state.ended = saved.ended
     state.weights_sha256 = saved.weights_sha256

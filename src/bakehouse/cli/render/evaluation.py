@@ -7,7 +7,15 @@ from collections.abc import Iterable
 from bakehouse.cli.render.safe_printing import echo, shell_command
 from bakehouse.core.events import Event
 from bakehouse.core.run_folder import Run
-from bakehouse.evaluation import Evaluated
+from bakehouse.evaluation import Evaluated, SliderScored
+
+
+def print_slider(events: Iterable[Event]) -> None:
+    """Print the verdict on a slider, the reason and the report."""
+    for event in events:
+        if isinstance(event, SliderScored):
+            echo(f"{event.verdict}: {event.reason}")
+            echo(f"report: {event.report}")
 
 
 def print_verdict(run: Run, events: Iterable[Event]) -> None:

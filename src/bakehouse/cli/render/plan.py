@@ -24,8 +24,9 @@ def print_plan(plan: Plan, *, json: bool = False, quiet: bool = False) -> None:
         return
     if not quiet:
         print_table(_decisions(plan))
-        echo(f"\nBuckets in pixels, and what an epoch shows in batches of {plan.recipe.train.batch_size}")
-        print_table(_buckets(plan))
+        if plan.images:
+            echo(f"\nBuckets in pixels, and what an epoch shows in batches of {plan.recipe.train.batch_size}")
+            print_table(_buckets(plan))
         echo()
     print_warnings(plan.warnings)
     _print_summary(plan)
@@ -79,6 +80,8 @@ def _print_summary(plan: Plan) -> None:
     count = counted(sum(not image.prior for image in plan.images), "image")
     if of_class := len(plan.images) - len(plan.subject_images) + len(plan.class_images):
         count += f" and {counted(of_class, 'class image')}"
+    if plan.recipe.kind == "slider" and not plan.images:
+        count = f"{counted(len(plan.recipe.slider.prompts), 'pair')} of prompts, no images"
     epochs = f"{counted(plan.epochs, 'epoch')} of {counted(plan.steps_per_epoch, 'step')}"
     echo(f"{count}; {counted(plan.steps, 'step')} in {epochs}")
     needs = f"{size(cost.memory_bytes)} of memory, {size(cost.disk_bytes)} of disk"

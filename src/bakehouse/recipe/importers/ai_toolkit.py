@@ -8,6 +8,7 @@ from typing import Any
 
 from bakehouse.core.errors import UsageError
 from bakehouse.recipe.importers import ai_toolkit_converters as converters
+from bakehouse.recipe.importers.ai_toolkit_sliders import PROCESSES, SliderDraft, read_slider, without_slider
 from bakehouse.recipe.importers.build_recipe import Draft
 from bakehouse.recipe.importers.common import TRAINED, folder_path, reported
 from bakehouse.recipe.importers.import_report import Note
@@ -119,14 +120,29 @@ def read(documents: Sequence[Document]) -> Draft:
         raise UsageError(f"{document.path}: `config` is not a table", hint="give the file that ai-toolkit trains with")
     process = _process(document, config)
     _refuse_other_models(document, process)
+    slider = read_slider(process) if process.get("type") in PROCESSES else None
+    if slider:
+        process = without_slider(process)
     given, notes = _known(_tagged({"name": config.get("name"), **process}, config.get("name")))
     settings = Settings(OPTIONS, given, trainer=TITLE, folder=document.folder)
     values, origins, said = convert(settings)
+    if slider:
+        return _slider_draft(slider, values, origins, [*notes, *reported(said)])
     fixed = {"captions.prefix": "", "prior.source": "none", "save.every_epochs": 0}
     values |= fixed
     origins |= dict.fromkeys(fixed, "ai-toolkit does so")
     concepts, more = _datasets(settings, values, origins)
     return Draft(values, concepts, origins, [*notes, *reported(said), *more])
+
+
+def _slider_draft(
+    slider: SliderDraft, values: Mapping[str, Any], origins: Mapping[str, str], notes: Sequence[Note]
+) -> Draft:
+    """Return a slider's draft: what is about images is left out, and the plan's size is that of the base."""
+    kept = {k: v for k, v in values.items() if k.partition(".")[0] not in ("captions", "noise", "buckets", "concepts")}
+    fixed = {"save.every_epochs": 0}
+    of = {k: v for k, v in origins.items() if k in kept} | dict.fromkeys(fixed, "ai-toolkit does so")
+    return Draft({**kept, **fixed, **slider.values}, (), {**of, **slider.origins}, [*notes, *slider.notes])
 
 
 def _process(document: Document, config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -146,12 +162,11 @@ def _process(document: Document, config: Mapping[str, Any]) -> Mapping[str, Any]
     if trained := shipped_table("other_models.toml")["ai_toolkit_processes"].get(kind):
         raise UsageError(
             f"{document.path} is ai-toolkit's and trains {trained} (process type {kind!r})",
-            hint="bakehouse trains on images only; train this one with ai-toolkit",
+            hint="bakehouse does not train this; train this one with ai-toolkit",
         )
-    if kind not in _TRAINERS:
-        raise UsageError(
-            f"{document.path}: process type {kind!r} is not supported", hint=f"supported are {', '.join(_TRAINERS)}"
-        )
+    if kind not in (*_TRAINERS, *PROCESSES):
+        supported = ", ".join((*_TRAINERS, *PROCESSES))
+        raise UsageError(f"{document.path}: process type {kind!r} is not supported", hint=f"supported are {supported}")
     if len(processes) > 1:
         hint = "write a file for each and import them one by one"
         raise UsageError(f"{document.path} lists {len(processes)} processes, but a recipe is one training", hint=hint)

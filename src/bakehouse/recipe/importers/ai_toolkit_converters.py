@@ -20,7 +20,7 @@ DTYPES = {
     "float32": "fp32",
     "float": "fp32",
 }
-_KINDS = {"lora": "lora", "locon": "lora", "lokr": "lokr"}
+_KINDS = {"lora": "lora", "lierla": "lora", "c3lier": "lora", "locon": "lora", "lokr": "lokr"}
 _DEFAULT_RANK = 4
 _EPS = 1e-6
 """ai-toolkit's `eps` for Adam and similar optimizers, instead of 1e-8."""
@@ -50,7 +50,7 @@ def network(s: Settings) -> Iterator[Outcome]:
     yield s.assign("adapter.text", "train.train_text_encoder")
     if kind == "full":
         return
-    conv = s["network.conv"]
+    conv = s["network.conv"] or s["network.type"] == "c3lier"
     if kind == "lokr" and s["network.lokr_full_rank"]:
         yield Assignment("adapter.full_matrix", True, ("network.lokr_full_rank",))
         yield Assignment("adapter.targets", "full", ("network.lokr_full_rank",))

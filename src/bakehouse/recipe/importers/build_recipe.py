@@ -59,7 +59,8 @@ def recipe_from_draft(
     if kind:
         values["kind"] = kind
         origins["kind"] = "--kind"
-    values["concepts"] = _concepts(draft.concepts, images, subject, origins)
+    if values.get("kind") != "slider":
+        values["concepts"] = _concepts(draft.concepts, images, subject, origins)
     _keep_as_trained_there(values, origins)
     recipe, more = _validated(values, origins, title)
     # A folder that is said here takes the place of one that is not there.

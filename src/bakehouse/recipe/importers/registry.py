@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bakehouse.core.errors import UsageError, did_you_mean
-from bakehouse.recipe.importers import ai_toolkit, diffusers_scripts, easy_scripts, kohya, kohya_gui, onetrainer
+from bakehouse.recipe.importers import ai_toolkit, diffusers_scripts, easy_scripts, kohya, kohya_gui, leco, onetrainer
 from bakehouse.recipe.importers.build_recipe import Draft, recipe_from_draft
 from bakehouse.recipe.importers.import_report import Imported
 from bakehouse.recipe.importers.settings_file import Document, open_document
@@ -29,6 +29,7 @@ TRAINERS: Mapping[str, Trainer] = {
     "onetrainer": Trainer(onetrainer.TITLE, onetrainer.detects, onetrainer.read),
     "kohya-gui": Trainer(kohya_gui.TITLE, kohya_gui.detects, kohya_gui.read),
     "easy": Trainer(easy_scripts.TITLE, easy_scripts.detects, easy_scripts.read),
+    "leco": Trainer(leco.TITLE, leco.detects, leco.read),
     "ai-toolkit": Trainer(ai_toolkit.TITLE, ai_toolkit.detects, ai_toolkit.read),
     "diffusers": Trainer(diffusers_scripts.TITLE, diffusers_scripts.detects, diffusers_scripts.read),
     "kohya": Trainer(kohya.TITLE, kohya.detects, kohya.read),

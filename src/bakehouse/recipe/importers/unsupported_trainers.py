@@ -15,7 +15,6 @@ _BY_HAND = (
     'bakehouse reads no such file: make a recipe with `bakehouse plan IMAGES --subject "zwx person" -o me.toml` and '
     "write learning rate, rank, steps and base model into it"
 )
-_SLIDERS = "bakehouse trains on images and has no sliders; train this one with"
 
 
 @dataclass(frozen=True)
@@ -47,16 +46,8 @@ def _entries(document: Document) -> list[Mapping[str, Any]]:
 
 
 def _recipe(document: Document) -> str:
-    return "is a recipe already" if document.format == "toml" and "concepts" in document.table else ""
-
-
-def _leco(document: Document) -> str:
-    if "prompts_file" in document.table and "pretrained_model" in document.table:
-        return "is LECO's: it trains a slider or erases a concept, from prompts alone"
-    entries = _entries(document)
-    if entries and all("target" in e and ("positive" in e or "unconditional" in e) for e in entries):
-        return "holds LECO's prompts: pairs of prompts for a slider, no settings"
-    return ""
+    own = "concepts" in document.table or document.table.get("kind") == "slider"
+    return "is a recipe already" if document.format == "toml" and own else ""
 
 
 _SIMPLE_TUNER_FAMILIES = {"sd1x": "SD 1.x", "sd2x": "SD 2.x", "sdxl": "SDXL"}
@@ -131,7 +122,6 @@ def _diffusers(document: Document) -> str:
 
 _KINDS: tuple[Unsupported, ...] = (
     Unsupported(_recipe, "train it as it is: `bakehouse train FILE`"),
-    Unsupported(_leco, f"{_SLIDERS} LECO"),
     Unsupported(_simple_tuner_other, "bakehouse trains SD 1.x, SD 2.x and SDXL; train this one with SimpleTuner"),
     Unsupported(_simple_tuner, _BY_HAND),
     Unsupported(_simple_tuner_data, "name its folders of images: `bakehouse plan IMAGES -o me.toml`"),

@@ -27,8 +27,10 @@ class Preset(Spec):
     short: bool = False
     """Too few steps to estimate a rate from zero: optimizers that do start at the usual rate, with AdamW's shows."""
     epochs: int
-    cap: int
+    cap: int = 0
     """Largest number of shows."""
+    train_steps: Annotated[int, Field(ge=1)] | None = None
+    """Steps of a training without images, which its epochs share."""
     rank: int = 32
     alpha: float = 16
     factor: int | None = None
@@ -39,9 +41,9 @@ class Preset(Spec):
     text: bool
     lr: float
     text_lr: float
-    min_images: int
+    min_images: int = 1
     """Below this there is a warning."""
-    good_images: int
+    good_images: int = 1
     prior: Literal["none", "class", "captions"] = "none"
     prior_images: int = 200
     prior_per_image: float = 1.0

@@ -86,6 +86,11 @@ def find_lr(
         UsageError: the optimizer needs no range test, the range is empty, or the recipe cannot be trained.
         BakehouseError: nothing was learned at any learning rate, or the device is out of memory.
     """
+    if recipe.kind == "slider":
+        raise UsageError(
+            "a range test needs images to validate on, and a slider is trained without",
+            hint="leave optimizer.lr out to use the plan's",
+        )
     check_optimizer(recipe)
     full_plan = _plan(recipe, images if images is not None else scan_concepts(recipe))
     plan, ratio = _ramp_plan(full_plan, recipe, steps, low, high)

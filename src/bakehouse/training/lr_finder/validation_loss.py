@@ -14,6 +14,7 @@ from bakehouse.losses import Batch
 from bakehouse.recipe.class_image_list import without_trigger
 from bakehouse.recipe.epoch_order import Slot
 from bakehouse.training.loop import TrainingComponents
+from bakehouse.training.objective import DenoisingObjective
 from bakehouse.training.training_state import TrainState
 
 SAMPLES = 32
@@ -29,6 +30,9 @@ class ValidationSet:
 
     def __init__(self, components: TrainingComponents, state: TrainState, samples: int = SAMPLES) -> None:
         self.components = components
+        if not isinstance(components.objective, DenoisingObjective):
+            raise TypeError("a validation set is of images, and this objective has none")
+        self.objective: DenoisingObjective = components.objective
         self.state = state
         self.batches = list(_bucketed(components, samples))
         self.initial: list[Tensor] = []
@@ -55,16 +59,16 @@ class ValidationSet:
     def _batch(self, number: int, slots: list[Slot]) -> tuple[Batch, torch.Generator]:
         seed = key_of("watch", self.components.plan.recipe.seed, number)
         generator = torch.Generator().manual_seed(int(seed[:15], 16))
-        return self.components.objective.batches.batch(slots, number, 0, generator), generator
+        return self.objective.batches.batch(slots, number, 0, generator), generator
 
     def _subject_loss(self, number: int, slots: list[Slot]) -> Tensor:
         """Return the loss of each sample, [B]."""
         batch, generator = self._batch(number, slots)
-        return self.components.objective.loss(self.components.model, self.state.adapter, batch, generator)
+        return self.objective.loss(self.components.model, self.state.adapter, batch, generator)
 
     def _class_drift(self, number: int, slots: list[Slot]) -> Tensor:
         """Return the drift of each sample, [B]."""
-        objective = self.components.objective
+        objective = self.objective
         batch, generator = self._batch(number, slots)
         cond = objective.batches.prompts([self._class_caption(slot) for slot in slots]).with_sizes(batch.sizes)
         class_batch = replace(batch, cond=cond)
