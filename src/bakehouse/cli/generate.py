@@ -58,7 +58,8 @@ def generate(
     from bakehouse.core.events import Warned
     from bakehouse.generation.templates import DrawnPrompt, recorded
 
-    same, notes = None, ()
+    same = None
+    notes: tuple[str, ...] = ()
     if again is not None:
         others = {"count": count != 1, "seed": seed != -1, "weight": weight is not None}
         groups = (options, sampler_options, draw, words, prompts)

@@ -257,14 +257,8 @@ def generate_images(
     """
     prompt_cache, watch = prompt_cache or PromptCache(), watch or Watch()
     if len(specs) > 1 and _is_alone(specs[0]):
-        made: list[Image] = []
-        for i, spec in enumerate(specs):
-            one = replace(watch, first_image=watch.first_image + i)
-            alone = generate_images(
-                model, [spec], images=images[i : i + 1], enlarge=enlarge, prompt_cache=prompt_cache, watch=one
-            )
-            made += alone
-        return made
+        parts = [slice(i, i + 1) for i in range(len(specs))]
+        return _in_parts(model, specs, parts, images, enlarge, prompt_cache, watch)
     try:
         return to_images(_generate_pixels(model, specs, images, enlarge, prompt_cache, watch))
     except torch.OutOfMemoryError as e:

@@ -74,7 +74,7 @@ class SliderDerivation(Derivation):
             self.decide("train.epochs", min(preset.epochs, steps), reason)
 
     def _samples(self) -> None:
-        self._guidance("sample")
+        self._usual("sample", "guidance", "sampler")
         self._steps("sample")
         if "prompts" not in self.recipe.sample.model_fields_set:
             prompts = list(dict.fromkeys(p.target or p.ends[0] for p in self.recipe.slider.prompts))

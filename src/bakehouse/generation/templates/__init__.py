@@ -1,6 +1,6 @@
 """Prompt templates: slots, wildcards and choices, drawn by each image's seed. No torch."""
 
-from bakehouse.generation.templates.draw_prompts import (
+from bakehouse.generation.templates.drawn_prompts import (
     DrawnPrompt,
     draw_prompts,
     parse_slots,
