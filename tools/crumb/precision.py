@@ -8,7 +8,7 @@ import torch
 def multiplies_bf16(device: torch.device | str) -> bool:
     if torch.device(device).type != "cpu":
         return True
-    capabilities: dict[str, object] = torch.cpu.get_capabilities()
+    capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("amx_bf16"))
 
 
