@@ -272,8 +272,21 @@ def generate_images(
     torch.cuda.empty_cache()
     if watch.on_halved is not None:
         watch.on_halved(len(specs), half)
+    parts = [slice(0, half), slice(half, len(specs))]
+    return _in_parts(model, specs, parts, images, enlarge, prompt_cache, watch)
+
+
+def _in_parts(
+    model: Denoiser,
+    specs: Sequence[ImageSpec],
+    parts: Sequence[slice],
+    images: Sequence[InitImage],
+    enlarge: Enlarge | None,
+    prompt_cache: PromptCache,
+    watch: Watch,
+) -> list[Image]:
     made: list[Image] = []
-    for part in (slice(0, half), slice(half, None)):
+    for part in parts:
         watching = replace(watch, first_image=watch.first_image + part.start)
         made += generate_images(
             model, specs[part], images=images[part], enlarge=enlarge, prompt_cache=prompt_cache, watch=watching
