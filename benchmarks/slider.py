@@ -150,8 +150,8 @@ def main() -> None:
             console.print(f"loss {loss:.5f}: {a / b:.1f} x fewer passes")
     console.print(
         f"passes per step: {leco.passes[-1] / leco.steps[-1]:.1f} as LECO, "
-        f"{ours.passes[-1] / ours.steps[-1]:.1f} reused; "
-        f"{leco.seconds:.0f} s and {ours.seconds:.0f} s here, where the wasted passes are not made"
+        f"{ours.passes[-1] / ours.steps[-1]:.1f} reused; {leco.seconds:.0f} s and {ours.seconds:.0f} s here, "
+        "where the wasted passes are not made"
     )
 
 
