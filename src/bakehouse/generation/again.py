@@ -12,6 +12,7 @@ from bakehouse.core.bundled_models import BUNDLED_BASE
 from bakehouse.core.errors import Problems, UsageError
 from bakehouse.core.model_catalogue import read_registry
 from bakehouse.generation.adapter_header import tensor_hash
+from bakehouse.generation.image_infotext import EMPHASIS_NAMES
 from bakehouse.generation.infotext import Infotext, read
 from bakehouse.generation.request import ImageRequest
 from bakehouse.generation.sampler_infotext import SPACING
@@ -86,12 +87,14 @@ def again(info: Infotext) -> Again:
         if name in settings:
             fields |= setting(name, settings[name])
     notes = [*_sampler(settings, fields), *_random_source(settings, fields)]
-    known = {*_FOLLOWED, "Sampler", "Schedule type", SPACING, "RNG", "Model", "Model hash", "Lora hashes"}
+    known = {*_FOLLOWED, "Sampler", "Schedule type", SPACING, "RNG", "Model", "Model hash", "Lora hashes", "TI hashes"}
     notes += [
         f"{name}: {value} is not followed"
         for name, value in settings.items()
         if name not in known and name not in _WITHOUT_EFFECT
     ]
+    if "TI hashes" in settings:
+        notes.append(f"embeddings in the prompt are looked for by name in --embeddings: {settings['TI hashes']}")
     notes += [
         f"<lora:{name}:...> has a strength of its own for the UNet, which is not followed" for name in _split(info)
     ]
@@ -134,6 +137,13 @@ def _size(name: str, text: str) -> dict[str, Any]:
     return {"width": width, "height": height}
 
 
+def _emphasis(name: str, text: str) -> dict[str, Any]:
+    found = next((mode for mode, shown in EMPHASIS_NAMES.items() if shown == text), None)
+    if found is None:
+        raise UsageError(f"{name}: {text} is unknown; known are {', '.join(EMPHASIS_NAMES.values())}")
+    return {"emphasis": found}
+
+
 _FOLLOWED: Mapping[str, Callable[[str, str], dict[str, Any]]] = {
     "Steps": _number("steps", int),
     "CFG scale": _number("guidance", float),
@@ -148,6 +158,7 @@ _FOLLOWED: Mapping[str, Callable[[str, str], dict[str, Any]]] = {
     "Eta": _number("eta", float),
     "Eta DDIM": _number("eta", float),
     "Tiling": _true("tiling"),
+    "Emphasis": _emphasis,
     "Discard penultimate sigma": _true("discard_penultimate"),
 }
 """How settings become fields of a request."""

@@ -13,12 +13,19 @@ from bakehouse.generation.infotext import Infotext, lora_hashes, with_networks
 from bakehouse.generation.sampler_infotext import noise_settings, sampler_settings, schedule_settings
 
 if TYPE_CHECKING:
+    from bakehouse.data.weighted_prompt import Emphasis
     from bakehouse.generation.read_prompts import ReadPrompt
     from bakehouse.generation.request import ImageRequest
     from bakehouse.generation.source_image import PreparedSource
     from bakehouse.models.text_to_image import ImageSpec
 
-_EMPHASIS_NAMES = {"original": "Original", "no-norm": "No norm", "ignore": "Ignore", "none": "None"}
+EMPHASIS_NAMES: Mapping[Emphasis, str] = {
+    "original": "Original",
+    "no-norm": "No norm",
+    "ignore": "Ignore",
+    "none": "None",
+}
+"""A1111's names of the emphasis modes."""
 
 
 def image_infotext(
@@ -64,7 +71,7 @@ def image_infotext(
         **draw_settings(request, prepared),
         "Lora hashes": lora_hashes(hashes),
         "TI hashes": read.embedding_hashes,
-        "Emphasis": _EMPHASIS_NAMES[request.emphasis] if brackets and request.emphasis != "original" else None,
+        "Emphasis": EMPHASIS_NAMES[request.emphasis] if brackets and request.emphasis != "original" else None,
         "Version": f"bakehouse {metadata.version('bakehouse')}",
     }
     networks = [(path.stem, strength) for path, strength in own]
