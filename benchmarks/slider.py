@@ -85,7 +85,7 @@ def plan_for(arguments: argparse.Namespace, settings: dict[str, Any]) -> Plan:
 def unseen_batches(plan: Plan, components: TrainingComponents, state: TrainState) -> list[SliderBatch]:
     """Return batches of trajectories that neither side trains on: of the base, with another seed."""
     recipe = plan.recipe.with_values(
-        {"seed": plan.recipe.seed + 1000, "slider.trajectories": "base", "slider.points": 8}
+        {"seed": plan.recipe.seed + 1000, "slider.trajectories": "base", "slider.points": 8, "slider.steps": 30}
     )
     objective = make_objective(Plan(**{**vars(plan), "recipe": recipe}), components.model, state.adapter)
     return [objective.batch(step, 0, torch.Generator()) for step in range(24)]  # type: ignore[misc]
