@@ -74,6 +74,7 @@ def test_what_cannot_be_followed_is_said() -> None:
         assert any(note.startswith(said) and "not followed" in note for note in notes)
     assert any("half precision" in note for note in asked_by(version="v1.6.0", more="RNG: CPU, ").notes)
     assert not asked_by("Euler", "Eta: 0, RNG: CPU, ").notes, "it has no effect there"
+    assert not asked_by(more='RNG: CPU, Template: "a {red|blue} cat", ').notes, "the prompt is what was drawn"
 
 
 @pytest.mark.parametrize(

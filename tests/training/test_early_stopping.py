@@ -101,7 +101,9 @@ def test_a_run_killed_at_its_end_ends_the_same(recipe, tmp_path, monkeypatch, mo
             patched.setattr(
                 trainer.WeightsWriter,
                 "save",
-                lambda self, state, name: kill() if name == "zwx-person" else original_save(self, state, name),
+                lambda self, state, name, *more: (
+                    kill() if name == "zwx-person" else original_save(self, state, name, *more)
+                ),
             )
         with pytest.raises(Killed):
             list(train(whole, run.folder, evaluator=Falls))

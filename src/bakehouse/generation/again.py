@@ -23,7 +23,10 @@ _SCHEDULE_SINCE = (1, 9)
 """A1111's version from which a sampler's own schedule is `Automatic`; before, samplers without one were Uniform."""
 _HALF_UNTIL = (1, 7)
 """A1111's version before which noise levels were rounded to half precision."""
-_WITHOUT_EFFECT = frozenset({"Version", "User", "Hashes", "Created Date", "Civitai resources", "Civitai metadata"})
+_WITHOUT_EFFECT = frozenset({
+    "Version", "User", "Hashes", "Created Date", "Civitai resources", "Civitai metadata",
+    "Template", "Template name", "Negative Template",  # the prompts in the infotext are what was drawn from them
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
