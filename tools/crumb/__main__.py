@@ -32,6 +32,8 @@ SPRITES = (("people1", "people", 13000), ("people2", "people", 13000), ("icons1"
 """File, split and number of figures of the training world."""
 HELD_OUT = ("heldout", "heldout", 2000)
 """What no part of crumb ever sees: figures for tests."""
+UNFINISHED_TAGGER = HERE / "weights" / "tagger-unfinished.xz"
+"""A tagger to go on from, as `unfinished.py` writes it."""
 COPIES = 2
 """Images composed of each figure."""
 PAIRS = 0.12
@@ -164,8 +166,11 @@ def train_unet(p: Plan, start: Path | None = None) -> None:
 def train_tagger(p: Plan, start: Path | None = None) -> None:
     if not (p.out / "tagger" / "done").exists() and (start is not None or not take_finished(p, "tagger")):
         options = tagger.TaggerOptions(minutes=p.tagger_minutes)
+        if start is None and not p.fresh and UNFINISHED_TAGGER.is_file():
+            start = UNFINISHED_TAGGER
         if start is not None:
-            options = replace(options, lr=options.lr / 2)
+            # At half the rate its loss rose again after a while.
+            options = replace(options, lr=options.lr / 4)
         # It must know the images that the package's own decoder makes.
         vae = load_vae(p, "vae-sharp" if (p.out / "vae-sharp").exists() else "vae")
         out = tagger.train(p.out, vae, options, say, p.device, start)

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from bakehouse.data.crumb_attributes import Vocabulary
 from bakehouse.vision.taggers.crumb_tagger import TaggerNet
+from tools.crumb import unfinished
 from tools.crumb.muon import Muon
 from tools.crumb.precision import autocast
 from tools.crumb.training_images import BUSTS, SIDES, Figure, Picture
@@ -349,7 +350,10 @@ def train(
     device: str = "cpu",
     start: Path | None = None,
 ) -> Path:
-    """Train on the images of `folder`; return the new folder. `start`: a tagger to start from."""
+    """Train on the images of `folder`; return the new folder.
+
+    `start` is what to start from: the folder of a tagger, or its weights in the middle of training.
+    """
     out = folder / "tagger"
     out.mkdir(exist_ok=True)
     (out / "vocabulary.json").write_text(json.dumps(vocabulary(), indent=1) + "\n")
@@ -365,7 +369,9 @@ def train(
     if (out / "state.pt").exists():
         trainer.resume(out / "state.pt")
     elif start is not None:
-        trainer.net.load_state_dict(load_file(start / "model.safetensors"))
+        trainer.net.load_state_dict(
+            load_file(start / "model.safetensors") if start.is_dir() else unfinished.read(start)
+        )
     trainer.run(out, say)
     report = test(trainer.net, album, words)
     for name, found in report.items():
