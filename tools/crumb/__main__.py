@@ -201,7 +201,8 @@ def pack_all(p: Plan) -> None:
         for name, part in pipe.components.items()
         if isinstance(part, torch.nn.Module)
     }
-    together = f"together: epsilon, min-SNR-5, Muon, moving average; {seen:,} images in {minutes:.0f} minutes"
+    weights = "epsilon with the min-SNR-5 weights of v-prediction"
+    together = f"together: {weights}, Muon, moving average; {seen:,} images in {minutes:.0f} minutes"
     how = {
         "vae": "16 latent channels, one group in its norms, encoder started as principal components",
         "text_encoder": "CLIP's, 192 wide, 3 layers, own tokenizer; with the UNet",
