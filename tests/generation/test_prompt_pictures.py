@@ -18,7 +18,8 @@ from bakehouse.data.weighted_prompt import PromptText, WeightedText
 from bakehouse.generation import GeneratedImage, ImageRequest, ModelSource, Pipeline, make_grid
 from bakehouse.generation.prompt_files import PromptFiles
 from bakehouse.models.denoiser import Conditioning, Denoiser
-from bakehouse.models.text_to_image import ImageSpec, PromptCache, generate_images
+from bakehouse.models.prompt_guiders import PromptCache
+from bakehouse.models.text_to_image import ImageSpec, generate_images
 
 
 def pixels(images: Iterable[GeneratedImage]) -> list[bytes]:

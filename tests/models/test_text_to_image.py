@@ -8,7 +8,8 @@ import torch
 
 from bakehouse.core.errors import UsageError
 from bakehouse.models.sampling_options import SamplingOptions
-from bakehouse.models.text_to_image import ImageSpec, NotFiniteError, PromptCache, batches, chunks_for, generate_images
+from bakehouse.models.prompt_guiders import PromptCache
+from bakehouse.models.text_to_image import ImageSpec, NotFiniteError, batches, chunks_for, generate_images
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from bakehouse.adapters.layer import AdapterLayer, ForwardHook, Multiplier, check_merged_last, freeze
+from bakehouse.adapters.layer import AdapterLayer, ForwardHook, Multiplier, StrengthByPlace, check_merged_last, freeze
 from bakehouse.adapters.target_modules import Site
 from bakehouse.core.errors import BakehouseError
 from bakehouse.core.settings import Spec
@@ -260,18 +260,29 @@ class LayerAdapter(Adapter):
             layer.load_state_dict({name: state[f"{stem}.{name}"] for name in layer.state_dict()})
 
     @contextlib.contextmanager
-    def scaled(self, multiplier: float, *, text: float | None = None) -> Iterator[None]:
-        """Set the strength inside a `with` block; `text`: another one on the text encoders."""
+    def scaled(
+        self, multiplier: float, *, text: float | None = None, by_place: StrengthByPlace | None = None
+    ) -> Iterator[None]:
+        """Set the strength inside a `with` block.
+
+        Args:
+            multiplier: on the denoising network.
+            text: another one on the text encoders.
+            by_place: a factor on `multiplier` that differs from place to place in an image.
+        """
         before = self._strength.value, self._text_strength.value
+        by_place_before = self._strength.by_place
         merged = self._merged_at is not None
         if merged:
             # A merged ΔW does not follow the strength: it is unmerged inside the block.
             self.unmerge()
         self._set_strengths(multiplier, multiplier if text is None else text)
+        self._strength.by_place = by_place
         try:
             yield
         finally:
             self._set_strengths(*before)
+            self._strength.by_place = by_place_before
             if merged:
                 self.merge_into()
 

@@ -137,14 +137,21 @@ class AdapterLayer(nn.Module, ABC):
         return self.training and self.module_dropout > 0 and float(torch.rand(())) < self.module_dropout
 
 
+StrengthByPlace = Callable[[Tensor], Tensor | float]
+"""Takes a module's output ([N, T, C], [N, C, h, w] or [N, C]) and returns the strength at each of its places: factors of
+a shape that broadcasts with it, or one number for all of it."""
+
+
 class Multiplier:
     """The strength of a whole adapter: one number that every layer reads, so that changing it costs nothing."""
 
-    __slots__ = ("merged", "value")
+    __slots__ = ("by_place", "merged", "value")
 
     def __init__(self) -> None:
         self.value = 1.0
         self.merged = False
+        self.by_place: StrengthByPlace | None = None
+        """A factor on `value` that differs from place to place in an image; None: 1 everywhere."""
 
 
 @dataclass(slots=True)
@@ -235,16 +242,27 @@ class ForwardHook:
             if entry.multiplier.value == 0.0 or entry.multiplier.merged or entry.layer.is_dropped():
                 continue
             path = entry.layer.forward_path(base, x)
-            if path == "weight":
-                in_weight.append(entry)
-            else:
+            if path != "weight":
                 separate.append((entry, path))
+            elif entry.multiplier.by_place is None:
+                in_weight.append(entry)
+            else:  # one weight cannot differ from place to place
+                separate.append((entry, "input"))
         out = self._through_weight(x, in_weight) if in_weight else self.inner(x)
         y = self._base_output(x, out, is_base=not in_weight) if any(p == "output" for _, p in separate) else out
         for entry, path in separate:
             layer, multiplier = entry.layer, entry.multiplier.value
+            strength = 1.0 if entry.multiplier.by_place is None else entry.multiplier.by_place(out)
+            if isinstance(strength, float):
+                multiplier *= strength
+            if multiplier == 0.0:
+                continue
             delta = layer.delta_from_input(base, x) if path == "input" else layer.delta_from_output(base, x, y)
-            out = self._with_bias(torch.add(out, delta.to(out.dtype), alpha=multiplier), layer, multiplier)
+            if isinstance(strength, Tensor):
+                delta = self._with_bias(delta, layer, 1.0)
+                out = torch.addcmul(out, delta.to(out.dtype), strength.to(out.dtype), value=multiplier)
+            else:
+                out = self._with_bias(torch.add(out, delta.to(out.dtype), alpha=multiplier), layer, multiplier)
         return out
 
     def _with_bias(self, out: Tensor, layer: AdapterLayer, multiplier: float) -> Tensor:

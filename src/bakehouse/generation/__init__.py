@@ -13,12 +13,14 @@ if TYPE_CHECKING:
     from bakehouse.generation.infotext import Infotext
     from bakehouse.generation.model_source import ModelSource, resolve
     from bakehouse.generation.pipeline import Pipeline
+    from bakehouse.generation.regions import Box, Region, Regions
     from bakehouse.generation.request import GeneratedImage, ImageRequest
     from bakehouse.generation.templates import draw_prompts, find_templates, recorded
 
 _HOMES = {
     "AXES": "grid_axes",
     "Axis": "grid_axes",
+    "Box": "regions",
     "Drawn": "grid",
     "Extend": "draw_settings",
     "FromImage": "draw_settings",
@@ -31,6 +33,8 @@ _HOMES = {
     "ImageRequest": "request",
     "ModelSource": "model_source",
     "Pipeline": "pipeline",
+    "Region": "regions",
+    "Regions": "regions",
     "draw_grid": "contact_sheet",
     "draw_prompts": "templates",
     "find_templates": "templates",
@@ -45,6 +49,7 @@ _HOMES = {
 __all__ = [
     "AXES",
     "Axis",
+    "Box",
     "Drawn",
     "Extend",
     "FromImage",
@@ -57,6 +62,8 @@ __all__ = [
     "Inpaint",
     "ModelSource",
     "Pipeline",
+    "Region",
+    "Regions",
     "draw_grid",
     "draw_prompts",
     "find_templates",

@@ -141,7 +141,7 @@ def make_grid(
     if request.count != 1:
         raise UsageError(f"count = {request.count}: a grid has one image per cell", hint="use the axis seed=1-4")
     if not request.from_words_alone:
-        raise UsageError("a grid's images are made from words alone: leave out image, inpaint and hires")
+        raise UsageError("a grid's images are made from words alone: leave out image, inpaint, hires and regions")
     source = _source_of(model, opening.get("base"))
     seed, variation = (1 if s == RANDOM_SEED else s for s in (request.seed, request.variation_seed))
     request = replace(request, seed=seed, variation_seed=variation)

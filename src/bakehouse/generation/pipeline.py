@@ -17,24 +17,27 @@ from bakehouse.adapters import load_adapter
 from bakehouse.adapters.adapter import LayerAdapter
 from bakehouse.core.errors import UsageError
 from bakehouse.core.events import OnEvent, Warned, ignore
-from bakehouse.data.weighted_prompt import StepPrompts
 from bakehouse.dtypes import DTYPES
 from bakehouse.generation.generation_events import event_watch, warn_of_large_images
 from bakehouse.generation.hires_upscalers import HiresUpscalers, upscaler_label
 from bakehouse.generation.image_infotext import image_infotext
 from bakehouse.generation.infotext import Infotext
 from bakehouse.generation.model_source import ModelSource, replace_weights, resolve
+from bakehouse.generation.placed_adapters import PlacedAdapters, strengths
 from bakehouse.generation.prompt_adapters import PromptAdapters
 from bakehouse.generation.prompt_files import NO_FILES, PromptFiles
 from bakehouse.generation.read_prompts import ReadPrompt, read_prompts
+from bakehouse.generation.region_masks import RegionReader
 from bakehouse.generation.request import GeneratedImage, ImageRequest
 from bakehouse.generation.source_image import Canvas, PreparedSource, named, plan_canvas, prepare
 from bakehouse.models.denoiser import Denoiser
 from bakehouse.models.denoising_error import denoising_errors
 from bakehouse.models.load import load_model
+from bakehouse.models.prompt_guiders import PromptCache
+from bakehouse.models.region_map import RegionMap
 from bakehouse.models.samplers import find_sampler
 from bakehouse.models.sampling_options import check_options
-from bakehouse.models.text_to_image import ImageSpec, PromptCache, Watch, batches, check_size, generate_images
+from bakehouse.models.text_to_image import ImageSpec, Watch, batches, check_size, generate_images
 from bakehouse.models.weights_fingerprint import file_sha256
 from bakehouse.recipe.device_and_precision import require_device
 
@@ -336,9 +339,10 @@ class Pipeline:
             native=self.denoiser.native_size,
         )
 
-    def _spec(self, resolved: ImageRequest, schedule: tuple[StepPrompts, ...] = ()) -> ImageSpec:
+    def _spec(self, resolved: ImageRequest, read: ReadPrompt | None = None) -> ImageSpec:
         canvas = self._canvas(resolved)
         size = None if canvas is None else canvas.drawn
+        schedule = () if read is None else read.schedule
         return resolved.to_spec(step_prompts=schedule, size=size, multiple=self.denoiser.downscale)
 
     def _read(self, resolved: Sequence[ImageRequest]) -> list[_Drawing]:
@@ -347,11 +351,12 @@ class Pipeline:
         source = replace(self.source, adapters=self.adapters)  # prompts may name those that were added, too
         read: dict[object, ReadPrompt] = {}
         drawings = []
+        regions = RegionReader()
         for r in resolved:
-            key = r.prompt, r.negative, r.steps, r.prompt_syntax, r.emphasis
+            key = r.prompt, r.negative, r.steps, r.prompt_syntax, r.emphasis, id(r.regions)
             if key not in read:
                 read[key] = read_prompts(r, self.denoiser, source, self.files, inversions)
-            drawings.append(_Drawing(r, read[key], self._spec(r, read[key].schedule)))
+            drawings.append(_Drawing(r, read[key], regions.added(self._spec(r, read[key]), r.regions, read[key])))
         return drawings
 
     def _generate(
@@ -369,7 +374,7 @@ class Pipeline:
         warn_of_large_images(whole, self.denoiser.native_size, self.title, on_event)
         groups: list[list[_Drawing]] = []
         waiting = iter(drawings)
-        for _, alike in itertools.groupby(drawings, key=lambda drawing: drawing.read.adapters):
+        for _, alike in itertools.groupby(drawings, key=lambda drawing: drawing.read.adapters_by_prompt):
             specs = [drawing.spec for drawing in alike]
             groups += [[next(waiting) for _ in group] for group in batches(specs, lambda s: batch or _default_batch(s))]
         total, done, images = sum(group[0].spec.steps_run for group in groups), 0, 0
@@ -385,28 +390,25 @@ class Pipeline:
     def _generate_batch(self, drawings: list[_Drawing], watch: Watch) -> list[GeneratedImage]:
         prepared = [self._prepared(drawing.request) for drawing in drawings]
         second = drawings[0].spec.second_pass
-        asked = {one.path: one for one in drawings[0].read.adapters}
-        with self._lock, contextlib.ExitStack() as stack:
-            strengths: list[object] = []
-            for a in self._loaded:
-                # A tag that names one of these sets its strengths, or takes its place with some of its ranks.
-                text = unet = a.strength
-                if a.path in asked:
-                    tag = asked[a.path] if asked[a.path].rank else asked.pop(a.path)
-                    text, unet = (0.0, 0.0) if tag.rank else (tag.text, tag.unet)
-                stack.enter_context(a.adapter.scaled(unet, text=text))
-                strengths.append((a.path, text))
-            stack.enter_context(self._prompt_adapters.applied(list(asked.values())))
-            self._prompt_cache.state = (*strengths, *((one.path, one.text, one.rank) for one in asked.values()))
+        region_map = RegionMap()
+        with self._lock, self._placed(drawings[0].read, region_map).applied(self._prompt_cache):
             images = generate_images(
                 self.denoiser,
                 [drawing.spec for drawing in drawings],
                 images=[source.init for source in prepared if source is not None],
                 enlarge=functools.partial(self._upscalers.enlarge, second.upscaler if second else ""),
                 prompt_cache=self._prompt_cache,
+                region_map=region_map,
                 watch=watch,
             )
             return [self._finished(*made) for made in zip(images, drawings, prepared, strict=True)]
+
+    def _placed(self, read: ReadPrompt, region_map: RegionMap) -> PlacedAdapters:
+        """Return the adapters on the model and those that prompts name, with the strengths that prompts ask for."""
+        own = [((a.path, None), a.adapter, strengths((a.path, None), read, a.strength)) for a in self._loaded]
+        asked = [one for tags in read.adapters_by_prompt for one in tags]
+        more = self._prompt_adapters.loaded([one for one in asked if one.key not in {key for key, *_ in own}])
+        return PlacedAdapters([*own, *((key, a, strengths(key, read)) for key, a in more.items())], region_map)
 
     def _prepared(self, request: ImageRequest) -> PreparedSource | None:
         canvas = self._canvas(request)

@@ -2,43 +2,38 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from bakehouse.adapters.adapter import LayerAdapter
 from bakehouse.adapters.adapter_reader import read_adapter, with_modules
 from bakehouse.adapters.load_onto_model import load_adapter
 from bakehouse.core.errors import UsageError
-from bakehouse.generation.read_prompts import PromptAdapter
+from bakehouse.generation.read_prompts import AdapterKey, PromptAdapter
 from bakehouse.models.denoiser import Denoiser
 from bakehouse.weights.dylora_slices import cut
 
 
 class PromptAdapters:
-    """The adapters of prompts on one model. Outside of `applied` they have the strength 0."""
+    """The adapters of prompts on one model. They have the strength 0 until `placed_adapters` applies them."""
 
     def __init__(self, model: Denoiser) -> None:
         self._model = model
-        self._loaded: dict[object, LayerAdapter] = {}
+        self._loaded: dict[AdapterKey, LayerAdapter] = {}
 
-    @contextlib.contextmanager
-    def applied(self, adapters: Sequence[PromptAdapter]) -> Iterator[None]:
-        """Apply adapters inside a `with` block.
+    def loaded(self, adapters: Sequence[PromptAdapter]) -> dict[AdapterKey, LayerAdapter]:
+        """Return adapters, at strength 0; those of earlier prompts that are not among them are removed.
 
         Raises:
             UsageError: one does not fit the model, or cannot be cut to the rank asked for.
             BakehouseError: its file is damaged.
         """
-        wanted = {(one.path, one.rank): one for one in adapters}
+        wanted = {one.key: one for one in adapters}
         for key in [key for key in self._loaded if key not in wanted]:
             self._loaded.pop(key).remove()
         for key, one in wanted.items():
             if key not in self._loaded:
                 self._loaded[key] = self._load(one)
-        with contextlib.ExitStack() as stack:
-            for key, one in wanted.items():
-                stack.enter_context(self._loaded[key].scaled(one.unet, text=one.text))
-            yield
+        return dict(self._loaded)
 
     def remove(self) -> None:
         """Remove all from the model."""

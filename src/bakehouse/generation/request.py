@@ -14,6 +14,7 @@ from bakehouse.core.errors import Problems
 from bakehouse.data.weighted_prompt import EMPHASES, Emphasis, StepPrompts
 from bakehouse.generation.draw_settings import FromImage, Hires, Inpaint
 from bakehouse.generation.infotext import Infotext
+from bakehouse.generation.regions import Regions
 from bakehouse.generation.sampler_request import MAX_SEED, SamplerRequest
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ MAX_SIDE = 16384
 """Pixels."""
 MAX_COUNT = 100_000
 """Images of one prompt."""
+_BESIDE_WORDS = ("image", "inpaint", "hires", "regions")
+"""Fields that a request from words alone does not have."""
 _SIDES = f"allowed are 1 to {MAX_SIDE} pixels"
 
 
@@ -63,6 +66,8 @@ class ImageRequest(SamplerRequest):
     """Draw only a part of `image` anew."""
     hires: Hires | None = None
     """Enlarge the image and sample it again (hires fix)."""
+    regions: Regions | None = None
+    """Parts of the image with prompts, and adapters, of their own; `prompt` is the base of all."""
     prompt_syntax: Literal["a1111", "plain"] = "a1111"
     """How prompts are read: in A1111's language (docs/prompts.md), or as plain text whose brackets mean nothing."""
     emphasis: Emphasis = "original"
@@ -100,6 +105,10 @@ class ImageRequest(SamplerRequest):
                 "hires is for images made from words: to enlarge an image, give it with a larger width",
             ),
             (
+                self.regions is None or self.inpaint is None or self.inpaint.area != "only masked",
+                "regions are parts of the whole image, and with `only masked` a part of it is drawn: leave out one",
+            ),
+            (
                 self.prompt_syntax in ("a1111", "plain"),
                 f"prompt_syntax = {self.prompt_syntax!r}: allowed are a1111 and plain",
             ),
@@ -111,12 +120,12 @@ class ImageRequest(SamplerRequest):
 
     @property
     def from_words_alone(self) -> bool:
-        """Whether there is no image, mask or second pass."""
-        return self.image is None and self.inpaint is None and self.hires is None
+        """Whether there is no image, mask, second pass or region."""
+        return all(getattr(self, name) is None for name in _BESIDE_WORDS)
 
     def words(self) -> dict[str, Any]:
         """Return the fields of a request from words alone, as JSON can hold them."""
-        return {name: value for name, value in vars(self).items() if name not in ("image", "inpaint", "hires")}
+        return {name: value for name, value in vars(self).items() if name not in _BESIDE_WORDS}
 
     def seeded(self) -> ImageRequest:
         """Return the same request with random seeds in place of -1."""

@@ -51,18 +51,20 @@ class ClassifierFreeGuidance:
         self.rescale = rescale
         self.unguided: Tensor | None = None
         self._alone = scale == 1.0 and not keep_unguided
+        self.prompts: Conditioning
+        """One row for each row of the network's call: negative prompts first."""
         if self._alone:
-            self._prompts = cond
+            self.prompts = cond
         elif uncond is None:
             raise UsageError(f"guidance = {scale} needs a negative prompt (it may be empty); guidance = 1.0 needs none")
         else:
-            self._prompts = _negative_and_positive(cond, uncond)
+            self.prompts = _negative_and_positive(cond, uncond)
 
     def __call__(self, predict: Predict, x_t: Tensor, t: Tensor) -> Tensor:
         """Return the guided prediction [B, C, h, w]; both predictions are one call of the network with 2B rows."""
         if self._alone:
-            return predict(x_t, t, self._prompts)
-        uncond, cond = predict(torch.cat([x_t, x_t]), torch.cat([t, t]), self._prompts).chunk(2)
+            return predict(x_t, t, self.prompts)
+        uncond, cond = predict(torch.cat([x_t, x_t]), torch.cat([t, t]), self.prompts).chunk(2)
         self.unguided = uncond
         return rescale_to(cond, uncond + self.scale * (cond - uncond), self.rescale)
 
@@ -95,13 +97,13 @@ class ComposedGuidance:
         self.unguided: Tensor | None = None
         """The last prediction for the negative prompts."""
         self._weights = tuple(tuple(one) for one in weights)
-        self._prompts = Conditioning.cat([uncond, cond])
+        self.prompts = Conditioning.cat([uncond, cond])
 
     def __call__(self, predict: Predict, x_t: Tensor, t: Tensor) -> Tensor:
         """Return the guided prediction [B, C, h, w] of one call of the network, with a row for every prompt."""
         counts = torch.tensor([len(one) for one in self._weights], device=x_t.device)
         rows = [torch.cat([one, one.repeat_interleave(counts, dim=0)]) for one in (x_t, t)]
-        predictions = predict(rows[0], rows[1], self._prompts)
+        predictions = predict(rows[0], rows[1], self.prompts)
         self.unguided = predictions[: len(x_t)]
         guided, unguided, first = [], [], len(x_t)
         for uncond, weights in zip(predictions, self._weights, strict=False):

@@ -14,13 +14,16 @@ from torch import Tensor
 
 from bakehouse.core.errors import BakehouseError, UsageError
 from bakehouse.core.files import key_of
-from bakehouse.data.weighted_prompt import PromptText, StepPrompts, prompts_at
-from bakehouse.models.denoiser import Conditioning, Denoiser
-from bakehouse.models.guidance import ClassifierFreeGuidance, ComposedGuidance, Guider, StepwiseGuidance
+from bakehouse.data.weighted_prompt import PromptText, StepPrompts
+from bakehouse.models.denoiser import Denoiser
+from bakehouse.models.guidance import Guider, StepwiseGuidance
 from bakehouse.models.image_noise import ImageNoise
 from bakehouse.models.image_to_image import InitImage, InitLatents, in_order, steps_of_strength
 from bakehouse.models.latent_preview import OnPreview, Previews
+from bakehouse.models.prompt_guiders import PromptCache, make_guider
 from bakehouse.models.quantize_int8 import is_quantized
+from bakehouse.models.region_map import ImageRegion, RegionMap
+from bakehouse.models.regional_attention import regional_attention
 from bakehouse.models.samplers import find_sampler
 from bakehouse.models.sampling import OnStep, SamplingStep, sample, to_images
 from bakehouse.models.sampling_options import SamplingOptions
@@ -39,9 +42,6 @@ With a second pass, calls in all are an estimate until that pass begins.
 """
 OnHalved = Callable[[int, int], None]
 """Called when memory runs out: the batch size that did not fit, and the one that is tried next."""
-
-_CACHED_CHUNKS = 512
-"""Chunks of encoded prompts kept, about 240 KB each for SD 1.x."""
 
 
 class NotFiniteError(BakehouseError):
@@ -78,6 +78,15 @@ class ImageSpec:
     """Enlarge the image and sample it again (hires fix)."""
     step_prompts: tuple[StepPrompts, ...] = ()
     """What the prompts mean at each step. Empty: `prompt` and `negative` are plain text, `chunks` long."""
+    regions: tuple[ImageRegion, ...] = ()
+    """Parts of the image with prompts of their own; they need `step_prompts`."""
+    region_base: float = 0.0
+    """0 to 1: the share of the main prompt where regions are."""
+
+    @property
+    def schedules(self) -> tuple[tuple[StepPrompts, ...], ...]:
+        """What each prompt means at each step: the main prompt, then those of the regions."""
+        return self.step_prompts, *(region.step_prompts for region in self.regions)
 
     @property
     def steps_run(self) -> int:
@@ -97,11 +106,15 @@ class ImageSpec:
         The number of chunks is part of it: padding a short prompt would change what it attends to.
         """
         guidance = self.guidance, self.guidance_rescale
-        chunks = [(prompts.last_step, prompts.chunks) for prompts in self.step_prompts] or [(self.steps, self.chunks)]
-        changes = tuple(one for one, after in zip(chunks, [*chunks[1:], (0, 0)], strict=True) if one[1] != after[1])
+        changes = tuple(self._chunk_changes(schedule) for schedule in self.schedules)
         sampler = self.sampler, self.schedule, self.options
-        how = *guidance, self.needs_negative, *sampler, self.strength, self.second_pass
+        how = *guidance, self.needs_negative, *sampler, self.strength, self.second_pass, self.region_base
         return self.width, self.height, changes, bool(self.step_prompts), self.steps, *how
+
+    def _chunk_changes(self, schedule: tuple[StepPrompts, ...]) -> tuple[tuple[int, int], ...]:
+        """Return the last step of each number of chunks, and the number."""
+        chunks = [(prompts.last_step, prompts.chunks) for prompts in schedule] or [(self.steps, self.chunks)]
+        return tuple(one for one, after in zip(chunks, [*chunks[1:], (0, 0)], strict=True) if one[1] != after[1])
 
     @property
     def needs_negative(self) -> bool:
@@ -152,48 +165,6 @@ def model_key(model: Denoiser) -> str:
     return key_of("model", model.fingerprint, *model.sampling_facts(), *arithmetic)
 
 
-class PromptCache:
-    """Encoded prompts, the last 512 chunks. Each is encoded alone, so that its batch never changes a bit of it."""
-
-    def __init__(self) -> None:
-        self.state: object = None
-        """Names what is on the text encoder. Set it before generating: prompts are encoded again when it differs."""
-        self.inversions: TextualInversions | None = None
-        """Textual inversions that weighted prompts may name."""
-        self._cached: dict[object, tuple[Conditioning, int]] = {}
-        """Oldest first, with the number of chunks."""
-
-    def plain(self, model: Denoiser, text: str, spec: ImageSpec, *, is_negative: bool = False) -> Conditioning:
-        """Return plain text encoded, [1, 77 x chunks, D]; of an empty negative prompt what means empty to the model."""
-        empty = is_negative and not text.strip()
-        encode = model.encode_negative if empty else model.encode_prompt
-        key = None if empty else text, spec.clip_skip, spec.chunks, self.state
-        how = {"clip_skip": spec.clip_skip, "chunks": spec.chunks}
-        return self._kept(key, spec.chunks, lambda: encode(["" if empty else text], **how))
-
-    def weighted(
-        self, model: Denoiser, text: PromptText, spec: ImageSpec, chunks: int, *, is_negative: bool = False
-    ) -> Conditioning:
-        """Return a weighted prompt encoded, [1, 77 x chunks, D]."""
-        key = text, is_negative and text.is_empty, spec.clip_skip, chunks, self.state
-        how = {"clip_skip": spec.clip_skip, "chunks": chunks}
-        return self._kept(
-            key, chunks, lambda: model.encode_text(text, inversions=self.inversions, is_negative=is_negative, **how)
-        )
-
-    def clear(self) -> None:
-        """Forget all prompts."""
-        self._cached.clear()
-
-    def _kept(self, key: object, chunks: int, encode: Callable[[], Conditioning]) -> Conditioning:
-        if key not in self._cached:
-            kept = sum(count for _, count in self._cached.values())
-            while self._cached and kept + chunks > _CACHED_CHUNKS:
-                kept -= self._cached.pop(next(iter(self._cached)))[1]
-            self._cached[key] = encode(), chunks
-        return self._cached[key][0]
-
-
 def batches(specs: Sequence[ImageSpec], max_size: Callable[[ImageSpec], int]) -> Iterator[list[ImageSpec]]:
     """Split into runs of neighbours with one batch key, at most `max_size(first)` images each.
 
@@ -237,6 +208,7 @@ def generate_images(
     images: Sequence[InitImage] = (),
     enlarge: Enlarge | None = None,
     prompt_cache: PromptCache | None = None,
+    region_map: RegionMap | None = None,
     watch: Watch | None = None,
 ) -> list[Image]:
     """Generate images in one batch; when memory runs out, in halves of it.
@@ -246,6 +218,7 @@ def generate_images(
         images: what to begin from, one for each spec with a strength.
         enlarge: for second passes whose upscaler is not one of latents.
         prompt_cache: keeps encoded prompts from one call to the next.
+        region_map: what adapters on the model ask for their strengths, if these differ by region.
         watch: is told of progress, previews and halved batches.
 
     Raises:
@@ -255,12 +228,12 @@ def generate_images(
         SamplingCancelledError: by `watch`.
         ValueError: specs that cannot share a batch, or not one image for each that begins from one.
     """
-    prompt_cache, watch = prompt_cache or PromptCache(), watch or Watch()
+    prompt_cache, region_map, watch = prompt_cache or PromptCache(), region_map or RegionMap(), watch or Watch()
     if len(specs) > 1 and _is_alone(specs[0]):
         parts = [slice(i, i + 1) for i in range(len(specs))]
-        return _in_parts(model, specs, parts, images, enlarge, prompt_cache, watch)
+        return _in_parts(model, specs, parts, images, enlarge, prompt_cache, region_map, watch)
     try:
-        return to_images(_generate_pixels(model, specs, images, enlarge, prompt_cache, watch))
+        return to_images(_generate_pixels(model, specs, images, enlarge, prompt_cache, region_map, watch))
     except torch.OutOfMemoryError as e:
         if len(specs) == 1:
             width, height = specs[0].final_size
@@ -273,7 +246,7 @@ def generate_images(
     if watch.on_halved is not None:
         watch.on_halved(len(specs), half)
     parts = [slice(0, half), slice(half, len(specs))]
-    return _in_parts(model, specs, parts, images, enlarge, prompt_cache, watch)
+    return _in_parts(model, specs, parts, images, enlarge, prompt_cache, region_map, watch)
 
 
 def _in_parts(
@@ -283,13 +256,20 @@ def _in_parts(
     images: Sequence[InitImage],
     enlarge: Enlarge | None,
     prompt_cache: PromptCache,
+    region_map: RegionMap,
     watch: Watch,
 ) -> list[Image]:
     made: list[Image] = []
     for part in parts:
         watching = replace(watch, first_image=watch.first_image + part.start)
         made += generate_images(
-            model, specs[part], images=images[part], enlarge=enlarge, prompt_cache=prompt_cache, watch=watching
+            model,
+            specs[part],
+            images=images[part],
+            enlarge=enlarge,
+            prompt_cache=prompt_cache,
+            region_map=region_map,
+            watch=watching,
         )
     return made
 
@@ -301,6 +281,7 @@ def _generate_pixels(
     images: Sequence[InitImage],
     enlarge: Enlarge | None,
     prompt_cache: PromptCache,
+    region_map: RegionMap,
     watch: Watch,
 ) -> Tensor:
     """Return [B, 3, H, W] in -1..1, every number finite."""
@@ -310,8 +291,8 @@ def _generate_pixels(
     if len(images) != (0 if first.strength is None else len(specs)):
         raise ValueError(f"{len(specs)} specs with strength {first.strength} and {len(images)} images to begin from")
     check_size(model, first.width, first.height)
-    with tiled(model, first.options.tiling):
-        passes = _Passes(model, _guider(model, specs, prompt_cache), specs, watch)
+    with tiled(model, first.options.tiling), regional_attention(model, region_map, specs):
+        passes = _Passes(model, make_guider(model, specs, prompt_cache, region_map), specs, watch)
         latents = passes.first(images)
         _check_finite(model, specs, latents)
         if first.second_pass is not None:
@@ -407,37 +388,6 @@ class _Passes:
 def _check_finite(model: Denoiser, specs: Sequence[ImageSpec], latents: Tensor) -> None:
     if broken := _rows_not_finite(latents):
         raise NotFiniteError(_not_finite_message(specs, broken), hint=_not_finite_hint(model))
-
-
-def _guider(model: Denoiser, specs: Sequence[ImageSpec], cache: PromptCache) -> Guider:
-    """Return what guides a batch: plain prompts, or weighted ones that may change during sampling."""
-    first = specs[0]
-    sampler = find_sampler(first.sampler, first.schedule).sampler
-    how = first.guidance * sampler.guidance_factor, first.guidance_rescale
-    keep = sampler.needs_unguided
-    if not any(spec.step_prompts for spec in specs):
-        cond = Conditioning.cat([cache.plain(model, spec.prompt, spec) for spec in specs])
-        if not first.needs_negative:
-            return ClassifierFreeGuidance(cond, None, *how)
-        negative = [cache.plain(model, spec.negative, spec, is_negative=True) for spec in specs]
-        return ClassifierFreeGuidance(cond, Conditioning.cat(negative), *how, keep_unguided=keep)
-    ends = sorted({prompts.last_step for spec in specs for prompts in spec.step_prompts})
-
-    def of_range(number: int) -> Guider:
-        now = [prompts_at(spec.step_prompts, ends[number]) for spec in specs]
-        pairs = list(zip(specs, now, strict=True))
-        cond = Conditioning.cat(
-            [cache.weighted(model, c.text, spec, p.chunks) for spec, p in pairs for c in p.conditions]
-        )
-        if not first.needs_negative:
-            return ClassifierFreeGuidance(cond, None, *how)
-        negative = [cache.weighted(model, p.negative, spec, p.chunks, is_negative=True) for spec, p in pairs]
-        if all(prompts.is_plain for prompts in now):
-            return ClassifierFreeGuidance(cond, Conditioning.cat(negative), *how, keep_unguided=keep)
-        weights = [[condition.weight for condition in prompts.conditions] for prompts in now]
-        return ComposedGuidance(cond, Conditioning.cat(negative), weights, *how)
-
-    return StepwiseGuidance(ends, of_range)
 
 
 def _rows_not_finite(tensor: Tensor) -> list[int]:
